@@ -1,0 +1,46 @@
+// Strict parsing of the words users type: integers, sizes, durations, ratios.
+// The whole text must be used up; white space is not skipped. Errors name the text and what was
+// expected.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "xenpv/base/error.hpp"
+
+namespace xenpv {
+
+/// Decimal unsigned integer within [low, high]. `what` names the value in the error text.
+[[nodiscard]] result<std::uint64_t> parse_unsigned(
+    std::string_view text, std::string_view what, std::uint64_t low = 0,
+    std::uint64_t high = std::numeric_limits<std::uint64_t>::max());
+
+/// Bytes: "4096", "512K", "256M", "10G", "1T"; suffixes are powers of 1024, "KiB" forms accepted.
+[[nodiscard]] result<std::uint64_t> parse_size(std::string_view text, std::string_view what);
+
+/// Time: "250us", "5ms", "2s", "1min"; a unit is required (except for "0").
+[[nodiscard]] result<std::chrono::nanoseconds> parse_duration(std::string_view text,
+                                                              std::string_view what);
+
+/// "1/10" -> {1, 10}: how many out of how many. 0 <= part <= whole, whole >= 1.
+struct ratio {
+  std::uint32_t part = 0;
+  std::uint32_t whole = 1;
+  friend bool operator==(const ratio&, const ratio&) = default;
+};
+[[nodiscard]] result<ratio> parse_ratio(std::string_view text, std::string_view what);
+
+/// Fields between separators; an empty text gives one empty field.
+[[nodiscard]] std::vector<std::string_view> split(std::string_view text, char separator);
+
+/// Bytes for people: exact multiples only ("256 MiB", "512 B", "1536 KiB").
+[[nodiscard]] std::string format_size(std::uint64_t bytes);
+
+/// A duration for people with three significant digits: "812 ns", "15.5 us", "1.20 s".
+[[nodiscard]] std::string format_duration(std::chrono::nanoseconds value);
+
+}  // namespace xenpv

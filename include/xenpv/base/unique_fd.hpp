@@ -1,0 +1,38 @@
+// A file descriptor with one owner. Closes on destruction, ignores close errors (nothing sensible
+// can be done), never closes anything it was not given.
+#pragma once
+
+#include <unistd.h>
+
+#include <utility>
+
+namespace xenpv {
+
+class unique_fd {
+ public:
+  unique_fd() noexcept = default;
+  /// Takes ownership of `fd`; -1 means "none".
+  explicit unique_fd(int fd) noexcept : fd_(fd) {}
+  unique_fd(unique_fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  unique_fd& operator=(unique_fd&& other) noexcept {
+    if (this != &other) reset(std::exchange(other.fd_, -1));
+    return *this;
+  }
+  ~unique_fd() { reset(); }
+
+  /// A duplicate with close-on-exec set. Throws `failure`.
+  [[nodiscard]] static unique_fd duplicate(int fd);
+
+  [[nodiscard]] int get() const noexcept { return fd_; }
+  [[nodiscard]] explicit operator bool() const noexcept { return fd_ >= 0; }
+  [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
+  void reset(int fd = -1) noexcept {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = fd;
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+}  // namespace xenpv

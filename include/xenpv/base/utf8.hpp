@@ -1,0 +1,14 @@
+// Is this text UTF-8? What comes from a ring, from xenstore or from a file name need not be.
+// Changes nothing.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+namespace xenpv {
+
+/// Length in bytes of the character at the start of `text`; 0 when there is no valid one (empty,
+/// cut off, overlong, a surrogate, above U+10FFFF).
+[[nodiscard]] std::size_t utf8_length(std::string_view text) noexcept;
+
+}  // namespace xenpv

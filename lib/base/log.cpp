@@ -1,0 +1,94 @@
+#include "xenpv/base/log.hpp"
+
+#include <fmt/format.h>
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/stdout_sinks.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "xenpv/base/utf8.hpp"
+
+namespace xenpv {
+namespace {
+
+/// %J: the message as a JSON string. spdlog has no escaping of its own.
+class json_message_flag final : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&,
+              spdlog::memory_buf_t& out) override {
+    std::string text;
+    std::string_view rest(message.payload.data(), message.payload.size());
+    while (!rest.empty()) {
+      const auto length = utf8_length(rest);
+      const char c = rest.front();
+      if (c == '"' || c == '\\') {
+        text += '\\';
+        text += c;
+      } else if (length == 0) {
+        text += "\\ufffd";  // what JSON readers put in place of bytes that are no character
+      } else if (static_cast<unsigned char>(c) < 0x20) {
+        text += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
+      } else {
+        text += rest.substr(0, length);
+      }
+      rest.remove_prefix(length == 0 ? 1 : length);
+    }
+    out.append(text.data(), text.data() + text.size());
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override {
+    return std::make_unique<json_message_flag>();
+  }
+};
+
+std::shared_ptr<spdlog::logger> make_logger(std::string_view program) {
+  return std::make_shared<spdlog::logger>(std::string(program),
+                                          std::make_shared<spdlog::sinks::stderr_sink_mt>());
+}
+
+std::shared_ptr<spdlog::logger>& current() {
+  static auto logger = [] {
+    auto fresh = make_logger("xenpv");
+    fresh->set_pattern("%n: %l: %v");
+    fresh->set_level(spdlog::level::warn);
+    return fresh;
+  }();
+  return logger;
+}
+
+spdlog::level::level_enum to_spdlog(log_level level) {
+  switch (level) {
+    case log_level::error:
+      return spdlog::level::err;
+    case log_level::warning:
+      return spdlog::level::warn;
+    case log_level::info:
+      return spdlog::level::info;
+    case log_level::debug:
+      return spdlog::level::debug;
+  }
+  return spdlog::level::info;
+}
+
+}  // namespace
+
+void set_up_log(std::string_view program, log_level level, log_format format) {
+  auto logger = make_logger(program);
+  auto formatter = std::make_unique<spdlog::pattern_formatter>();
+  formatter->add_flag<json_message_flag>('J');
+  formatter->set_pattern(
+      format == log_format::json
+          ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","program":"%n","message":"%J"})"
+          : "%n: %l: %v");
+  logger->set_formatter(std::move(formatter));
+  logger->set_level(to_spdlog(level));
+  logger->flush_on(spdlog::level::debug);
+  current() = std::move(logger);
+}
+
+spdlog::logger& log() {
+  return *current();
+}
+
+}  // namespace xenpv

@@ -1,0 +1,36 @@
+#include "xenpv/base/system_root.hpp"
+
+#include <array>
+#include <cstdlib>
+#include <fstream>
+
+namespace xenpv {
+
+system_root system_root::from_environment() {
+  const char* top = std::getenv("XENPV_ROOT");
+  return system_root(top != nullptr && *top != '\0' ? top : "/");
+}
+
+std::filesystem::path system_root::path(std::string_view absolute) const {
+  return top_ / std::filesystem::path(absolute).relative_path();
+}
+
+bool system_root::exists(std::string_view absolute) const {
+  std::error_code ignored;
+  return std::filesystem::exists(path(absolute), ignored);
+}
+
+std::optional<std::string> system_root::read(std::string_view absolute) const {
+  std::ifstream file(path(absolute), std::ios::binary);
+  if (!file) return std::nullopt;
+  std::string text;
+  std::array<char, 4096> part{};
+  // A directory opens, but does not read: read() says so in badbit where an iterator would throw.
+  while (file.read(part.data(), part.size()) || file.gcount() > 0)
+    text.append(part.data(), static_cast<std::size_t>(file.gcount()));
+  if (file.bad()) return std::nullopt;
+  if (text.ends_with('\n')) text.pop_back();
+  return text;
+}
+
+}  // namespace xenpv

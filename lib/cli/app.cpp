@@ -1,0 +1,120 @@
+#include "xenpv/cli/app.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <iostream>
+
+#include "cli/pages.hpp"
+#include "cli/parser.hpp"
+#include "xenpv/base/log.hpp"
+
+namespace xenpv::cli {
+namespace {
+
+/// Tells completion scripts and the build what they ask for. They ask with the option in last place
+/// and nothing but sub-commands before it, so no other option's value can be mistaken for one.
+bool answer_unlisted(const command_spec& root, std::span<const std::string> arguments,
+                     std::ostream& out) {
+  if (arguments.empty()) return false;
+  const auto words = arguments.first(arguments.size() - 1);
+  const auto path = find_path(root, words);
+  if (path.size() != words.size() + 1) return false;
+
+  constexpr std::array lists = {std::pair{"--long-options", word_list::long_options},
+                                std::pair{"--short-options", word_list::short_options},
+                                std::pair{"--subcommands", word_list::commands}};
+  for (const auto& [name, list] : lists) {
+    if (arguments.back() != name) continue;
+    out << words_page(path, list);
+    return true;
+  }
+  if (arguments.back() != "--help-man") return false;
+  out << manual_page(root, XENPV_VERSION);
+  return true;
+}
+
+}  // namespace
+
+struct app::common_options {
+  bool help = false;
+  bool version = false;
+  log_format format = log_format::text;
+  log_level level = log_level::info;
+};
+
+app::app(std::string name, std::string summary)
+    : root_(std::move(name), std::move(summary)), common_(std::make_unique<common_options>()) {
+  root_.flag("-h, --help", common_->help, "show this text and exit")
+      .flag("--version", common_->version, "show the version and exit")
+      .option("--log FORMAT", common_->format, "log as text, or as json: one object a line",
+              one_of<log_format>({{"text", log_format::text}, {"json", log_format::json}}),
+              {.by_default = "text"})
+      .option("--log-level LEVEL", common_->level,
+              "least severity that is logged: error, warning, info or debug",
+              one_of<log_level>({{"error", log_level::error},
+                                 {"warning", log_level::warning},
+                                 {"info", log_level::info},
+                                 {"debug", log_level::debug}}),
+              {.by_default = "info"});
+}
+
+app::~app() = default;
+
+command& app::add_command(std::string name, std::string summary) {
+  return root_.add_command(std::move(name), std::move(summary));
+}
+
+int app::run(int argc, const char* const* argv) {
+  // A program may be started with no argv[0] at all.
+  const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
+  return static_cast<int>(run(arguments, std::cout, std::cerr));
+}
+
+exit_code app::run(std::span<const std::string> arguments, std::ostream& out, std::ostream& err) {
+  const auto& program = root_.spec().name;
+  const auto hint = [&] {
+    const auto mark = std::find(arguments.begin(), arguments.end(), "--");
+    const auto path = find_path(
+        root_.spec(), arguments.first(static_cast<std::size_t>(mark - arguments.begin())));
+    err << fmt::format("try '{} --help'\n", path.back()->name);
+  };
+  try {
+    const auto status = execute(arguments, out);
+    out.flush();
+    if (out) return status;
+    err << fmt::format("{}: cannot write to standard output\n", program);
+    return exit_code::failed;
+  } catch (const usage_error& e) {
+    err << fmt::format("{}: {}\n", program, e.what());
+    hint();
+    return exit_code::usage;
+  } catch (const failure& e) {
+    err << fmt::format("{}: {}\n", program, e.what());
+    const auto status = to_exit_code(e.code());
+    if (status == exit_code::usage) hint();
+    return status;
+  } catch (const std::exception& e) {
+    err << fmt::format("{}: {}\n", program, e.what());
+    return exit_code::failed;
+  }
+}
+
+exit_code app::execute(std::span<const std::string> arguments, std::ostream& out) {
+  const auto& root = root_.spec();
+  if (answer_unlisted(root, arguments, out)) return exit_code::ok;
+  const auto line = parse_line(root, arguments);
+  if (line.has("--help")) {
+    out << help_page(line.path);
+    return exit_code::ok;
+  }
+  if (line.has("--version")) {
+    out << fmt::format("{} {}\n", root.name, XENPV_VERSION);
+    return exit_code::ok;
+  }
+  store_values(line);
+  set_up_log(root.name, common_->level, common_->format);
+  return line.selected().action(out);
+}
+
+}  // namespace xenpv::cli

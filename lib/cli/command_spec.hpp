@@ -1,0 +1,70 @@
+// What a command is made of: plain data that the parser and the writers of help, manual page and
+// completion read. Filled by command.cpp only.
+#pragma once
+
+#include <functional>
+#include <iosfwd>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "xenpv/cli/command.hpp"
+
+namespace xenpv::cli {
+
+struct option_spec {
+  std::string short_name;  ///< "-d" or empty
+  std::string long_name;   ///< "--disk"
+  std::string value_name;  ///< "SPEC"; empty for a flag
+  std::string help;
+  std::string by_default;
+  bool required = false;
+  bool repeated = false;
+  std::function<void(std::string_view)> accept;
+
+  [[nodiscard]] bool is_flag() const noexcept { return value_name.empty(); }
+};
+
+struct argument_spec {
+  std::string name;  ///< "DOMAIN"
+  std::string help;
+  bool required = false;
+  bool repeated = false;
+  std::function<void(std::string_view)> accept;
+};
+
+struct rest_spec {
+  std::vector<std::string>* target = nullptr;
+  command::rest need = command::rest::required;
+};
+
+struct example_spec {
+  std::string explanation;
+  std::string line;
+};
+
+struct command_spec {
+  std::string name;  ///< the whole path: "xenpv-sim run"
+  std::string word;  ///< the last part: "run"
+  std::string summary;
+  std::vector<std::string> description;
+  std::vector<example_spec> examples;
+  std::vector<option_spec> options;
+  std::vector<argument_spec> arguments;
+  std::optional<rest_spec> rest;
+  std::vector<std::unique_ptr<command>> commands;
+  std::function<exit_code(std::ostream&)> action;
+};
+
+/// "xenpv-sim run [OPTIONS] DOMAIN -- COMMAND [ARGUMENT...]"
+[[nodiscard]] std::string usage_line(const command_spec& spec);
+/// "-d, --disk SPEC"
+[[nodiscard]] std::string option_words(const option_spec& option);
+/// "DOMAIN", "[DOMAIN]", "DOMAIN..."
+[[nodiscard]] std::string argument_words(const argument_spec& argument);
+/// The help sentence with what follows from the traits: "(default: 5s)", "(required)", "(may be
+/// repeated)".
+[[nodiscard]] std::string option_help(const option_spec& option);
+
+}  // namespace xenpv::cli

@@ -1,0 +1,128 @@
+#include <fmt/format.h>
+
+#include "cli/pages.hpp"
+#include "xenpv/cli/exit_code.hpp"
+
+namespace xenpv::cli {
+namespace {
+
+/// Text as roff shows it literally: a backslash or hyphen anywhere, a dot or quote at a line's
+/// start.
+std::string literal(std::string_view text) {
+  std::string roff;
+  if (text.starts_with('.') || text.starts_with('\'')) roff += "\\&";
+  for (const char c : text) {
+    if (c == '[' && roff.ends_with(']'))
+      roff += "\\:";  // a long row of [,option] may be broken here
+    if (c == '\\')
+      roff += "\\e";
+    else if (c == '-')
+      roff += "\\-";
+    else
+      roff += c;
+  }
+  return roff;
+}
+
+/// A macro's argument may hold spaces, but no double quote of its own.
+std::string quoted(std::string_view text) {
+  std::string roff = "\"";
+  for (const char c : literal(text)) {
+    if (c == '"')
+      roff += "\\(dq";
+    else
+      roff += c;
+  }
+  return roff + '"';
+}
+
+void add_paragraphs(std::string& page, const std::vector<std::string>& paragraphs) {
+  for (const auto& paragraph : paragraphs)
+    page += ".PP\n" + literal(paragraph) + '\n';
+}
+
+void add_options(std::string& page, const command_spec& spec) {
+  for (const auto& argument : spec.arguments)
+    page +=
+        fmt::format(".TP\n.I {}\n{}\n", quoted(argument_words(argument)), literal(argument.help));
+  for (const auto& option : spec.options) {
+    const auto names =
+        option.short_name.empty() ? option.long_name : option.short_name + ", " + option.long_name;
+    page += option.is_flag()
+                ? fmt::format(".TP\n.B {}\n", quoted(names))
+                : fmt::format(".TP\n.BI {} {}\n", quoted(names + ' '), quoted(option.value_name));
+    page += literal(option_help(option)) + '\n';
+  }
+}
+
+void add_examples(std::string& page, const command_spec& spec) {
+  for (const auto& [explanation, line] : spec.examples)
+    page += fmt::format(".PP\n{}:\n.PP\n.RS 4\n.nf\n{}\n.fi\n.RE\n", literal(explanation),
+                        literal(line));
+  for (const auto& child : spec.commands)
+    add_examples(page, child->spec());
+}
+
+bool has_examples(const command_spec& spec) {
+  if (!spec.examples.empty()) return true;
+  for (const auto& child : spec.commands) {
+    if (has_examples(child->spec())) return true;
+  }
+  return false;
+}
+
+void add_commands(std::string& page, const command_spec& spec) {
+  for (const auto& child : spec.commands) {
+    const auto& command = child->spec();
+    page += fmt::format(".SS {}\n{}.\n", quoted(usage_line(command)), literal(command.summary));
+    add_paragraphs(page, command.description);
+    add_options(page, command);
+    add_commands(page, command);
+  }
+}
+
+void add_synopsis(std::string& page, const command_spec& spec) {
+  if (spec.action) page += fmt::format(".PP\n.B {}\n", quoted(usage_line(spec)));
+  for (const auto& child : spec.commands)
+    add_synopsis(page, child->spec());
+}
+
+constexpr struct {
+  exit_code code;
+  std::string_view meaning;
+} exit_meanings[] = {
+    {exit_code::ok, "Success."},
+    {exit_code::failed, "It was tried and failed; standard error says why."},
+    {exit_code::usage, "The command line is wrong; nothing was tried."},
+    {exit_code::not_possible, "This machine lacks what is needed; standard error says what."},
+};
+
+}  // namespace
+
+std::string manual_page(const command_spec& root, std::string_view version) {
+  std::string title;
+  for (const char c : root.name)
+    title += c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  auto page = fmt::format(".TH {} 1 \"\" {} \"User Commands\"\n", quoted(title),
+                          quoted(fmt::format("xenpv {}", version)));
+  // Neither stretched nor hyphenated: options are to be read, and copied, as they are.
+  page += ".nh\n.ad l\n";
+  page += fmt::format(".SH NAME\n{} \\- {}\n", literal(root.name), literal(root.summary));
+  page += ".SH SYNOPSIS\n";
+  add_synopsis(page, root);
+  if (!root.description.empty()) page += ".SH DESCRIPTION\n";
+  add_paragraphs(page, root.description);
+  if (!root.commands.empty()) page += ".SH COMMANDS\n";
+  add_commands(page, root);
+  page += ".SH OPTIONS\n";
+  if (!root.commands.empty()) page += "They may stand before or after the command.\n";
+  add_options(page, root);
+  if (has_examples(root)) page += ".SH EXAMPLES\n";
+  add_examples(page, root);
+  page += ".SH EXIT STATUS\n";
+  for (const auto& [code, meaning] : exit_meanings)
+    page += fmt::format(".TP\n.B {}\n{}\n", static_cast<int>(code), literal(meaning));
+  return page;
+}
+
+}  // namespace xenpv::cli

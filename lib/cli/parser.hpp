@@ -1,0 +1,56 @@
+// From words to options: CLI11 takes the command line apart, and this checks and stores what it
+// found, so that every message is worded here. Prints nothing; --help and --version are only
+// reported.
+#pragma once
+
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "cli/command_spec.hpp"
+
+namespace xenpv::cli {
+
+/// The command line does not fit the definitions. what() is the message without the program's name.
+class usage_error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+struct parsed_line {
+  struct given_option {
+    const option_spec* option;
+    std::vector<std::string> values;  ///< one for each occurrence; empty texts for a flag
+  };
+  struct given_argument {
+    const argument_spec* argument;
+    std::vector<std::string> values;
+  };
+
+  std::vector<const command_spec*> path;  ///< root first, the selected command last; never empty
+  std::vector<given_option> options;
+  std::vector<given_argument> arguments;
+  std::vector<std::string> unknown_options;
+  std::vector<std::string> unexpected;  ///< words that no argument takes
+  std::vector<std::string> rest;        ///< after "--", if the selected command takes a command
+  bool has_rest = false;                ///< "--" was there
+
+  [[nodiscard]] const command_spec& selected() const noexcept { return *path.back(); }
+  [[nodiscard]] bool has(std::string_view long_name) const noexcept;
+};
+
+/// The commands that `words` name, root first. Words that are no command are passed over.
+[[nodiscard]] std::vector<const command_spec*> find_path(const command_spec& root,
+                                                         std::span<const std::string> words);
+
+/// Throws usage_error for an option without its value or a flag with one. The result refers to
+/// `root`.
+[[nodiscard]] parsed_line parse_line(const command_spec& root,
+                                     std::span<const std::string> arguments);
+
+/// Checks what parse_line left open and stores all values. Throws usage_error, or what a parser
+/// throws.
+void store_values(const parsed_line& line);
+
+}  // namespace xenpv::cli

@@ -1,0 +1,11 @@
+# Everything xenpv builds on, in one place: the installed package config repeats the public part.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(Boost 1.81 REQUIRED)
+find_package(fmt 9 REQUIRED)
+find_package(spdlog 1.10 REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(CLI11 2.1 REQUIRED)
+pkg_check_modules(xenevtchn REQUIRED IMPORTED_TARGET xenevtchn)
+pkg_check_modules(xengnttab REQUIRED IMPORTED_TARGET xengnttab)
+pkg_check_modules(xenstore REQUIRED IMPORTED_TARGET xenstore)

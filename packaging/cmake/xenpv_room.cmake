@@ -1,0 +1,46 @@
+# xenpv_room(NAME SOURCES ... [PUBLIC_DEPS ...] [PRIVATE_DEPS ...])
+#
+# One static library `xenpv_NAME` (alias xenpv::NAME) for lib/NAME. Its public headers are those of
+# include/xenpv/NAME; each of them must compile on its own (VERIFY_INTERFACE_HEADER_SETS).
+# A room of the hypervisor simulator (lib/sim) has no public headers.
+
+add_library(xenpv_options INTERFACE)
+add_library(xenpv::options ALIAS xenpv_options)
+set_target_properties(xenpv_options PROPERTIES EXPORT_NAME options)
+target_compile_features(xenpv_options INTERFACE cxx_std_20)
+
+# Warnings are for our own code only, so they are not part of what is exported.
+add_library(xenpv_warnings INTERFACE)
+target_compile_options(xenpv_warnings INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor
+  -Woverloaded-virtual -Wcast-align -Wformat=2 -Wimplicit-fallthrough -Wswitch-enum)
+if(XENPV_WERROR)
+  target_compile_options(xenpv_warnings INTERFACE -Werror)
+endif()
+
+if(XENPV_SANITIZE)
+  # Global on purpose: a half-instrumented program gives false reports.
+  add_compile_options(-fsanitize=${XENPV_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${XENPV_SANITIZE})
+  if(XENPV_SANITIZE MATCHES "thread")
+    # libtsan does not model stand-alone fences; GCC says so at each of them, Asio's included.
+    add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-tsan>)
+  endif()
+endif()
+
+function(xenpv_room name)
+  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC_DEPS;PRIVATE_DEPS" ${ARGN})
+  add_library(xenpv_${name} STATIC ${arg_SOURCES})
+  add_library(xenpv::${name} ALIAS xenpv_${name})
+  set_target_properties(xenpv_${name} PROPERTIES EXPORT_NAME ${name} VERIFY_INTERFACE_HEADER_SETS ON)
+  set(headers_dir ${PROJECT_SOURCE_DIR}/include/xenpv/${name})
+  if(IS_DIRECTORY ${headers_dir})
+    file(GLOB headers CONFIGURE_DEPENDS ${headers_dir}/*.hpp)
+    target_sources(xenpv_${name} PUBLIC FILE_SET HEADERS
+      BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${headers})
+  endif()
+  target_include_directories(xenpv_${name} PRIVATE ${PROJECT_SOURCE_DIR}/lib)
+  target_link_libraries(xenpv_${name}
+    PUBLIC xenpv_options ${arg_PUBLIC_DEPS}
+    PRIVATE $<BUILD_INTERFACE:xenpv_warnings> ${arg_PRIVATE_DEPS})
+endfunction()

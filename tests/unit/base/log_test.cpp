@@ -1,0 +1,67 @@
+#include "xenpv/base/log.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace xenpv {
+namespace {
+
+using testing::MatchesRegex;
+
+/// What `act` logs, by way of the real standard error.
+std::string logged(log_level level, log_format format, const std::function<void()>& act) {
+  testing::internal::CaptureStderr();
+  set_up_log("xenpv-test", level, format);
+  act();
+  log().flush();
+  return testing::internal::GetCapturedStderr();
+}
+
+TEST(log, is_words_for_people) {
+  EXPECT_EQ(
+      logged(log_level::info, log_format::text, [] { log().warn("device/vbd/{}: slow", 51712); }),
+      "xenpv-test: warning: device/vbd/51712: slow\n");
+}
+
+TEST(log, drops_what_is_below_its_level) {
+  const auto everything = [] {
+    log().debug("d");
+    log().info("i");
+    log().warn("w");
+    log().error("e");
+  };
+  EXPECT_EQ(logged(log_level::error, log_format::text, everything), "xenpv-test: error: e\n");
+  EXPECT_EQ(logged(log_level::warning, log_format::text, everything),
+            "xenpv-test: warning: w\nxenpv-test: error: e\n");
+  EXPECT_EQ(logged(log_level::info, log_format::text, everything),
+            "xenpv-test: info: i\nxenpv-test: warning: w\nxenpv-test: error: e\n");
+  EXPECT_EQ(logged(log_level::debug, log_format::text, everything),
+            "xenpv-test: debug: d\nxenpv-test: info: i\nxenpv-test: warning: w\n"
+            "xenpv-test: error: e\n");
+}
+
+TEST(log, is_one_json_object_a_line) {
+  EXPECT_THAT(
+      logged(log_level::info, log_format::json, [] { log().error("lost"); }),
+      MatchesRegex("\\{\"time\":\"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}"
+                   "[+-][0-9]{2}:[0-9]{2}\",\"level\":\"error\",\"program\":\"xenpv-test\","
+                   "\"message\":\"lost\"\\}\n"));
+}
+
+TEST(log, escapes_what_would_break_the_json) {
+  const auto line = logged(log_level::info, log_format::json,
+                           [] { log().info("{}", "say \"hi\" C:\\ \n\t\x1B\x7F \xC3\xA4"); });
+  EXPECT_THAT(line, testing::EndsWith("\"message\":\"say \\\"hi\\\" C:\\\\ \\u000a\\u0009\\u001b"
+                                      "\x7F \xC3\xA4\"}\n"));
+}
+
+TEST(log, replaces_bytes_that_are_not_utf8_in_json) {
+  const auto line =
+      logged(log_level::info, log_format::json, [] { log().info("{}", "a\xFFz \xE2\x82"); });
+  EXPECT_THAT(line, testing::EndsWith("\"message\":\"a\\ufffdz \\ufffd\\ufffd\"}\n"));
+}
+
+}  // namespace
+}  // namespace xenpv

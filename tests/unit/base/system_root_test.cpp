@@ -1,0 +1,66 @@
+#include "xenpv/base/system_root.hpp"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+
+namespace xenpv {
+namespace {
+
+class system_root_tree : public testing::Test {
+ protected:
+  system_root_tree() {
+    std::string name = testing::TempDir() + "xenpv-root-XXXXXX";
+    top_ = ::mkdtemp(name.data());
+    std::filesystem::create_directories(top_ / "sys/hypervisor");
+  }
+  ~system_root_tree() override {
+    ::unsetenv("XENPV_ROOT");
+    std::filesystem::remove_all(top_);
+  }
+  void write(const char* path, std::string_view text) const {
+    std::ofstream(top_ / path, std::ios::binary) << text;
+  }
+
+  std::filesystem::path top_;
+};
+
+TEST_F(system_root_tree, is_the_machine_itself_when_the_environment_is_silent) {
+  ::unsetenv("XENPV_ROOT");
+  EXPECT_TRUE(system_root::from_environment().is_real());
+  EXPECT_EQ(system_root::from_environment().path("/dev/xen/evtchn"), "/dev/xen/evtchn");
+  ::setenv("XENPV_ROOT", "", 1);
+  EXPECT_TRUE(system_root::from_environment().is_real());
+}
+
+TEST_F(system_root_tree, is_the_tree_the_environment_names) {
+  ::setenv("XENPV_ROOT", top_.c_str(), 1);
+  const auto root = system_root::from_environment();
+  EXPECT_FALSE(root.is_real());
+  EXPECT_EQ(root.path("/dev/xen/evtchn"), top_ / "dev/xen/evtchn");
+  EXPECT_TRUE(root.exists("/sys/hypervisor"));
+  EXPECT_FALSE(root.exists("/sys/hypervisor/type"));
+}
+
+TEST_F(system_root_tree, reads_a_file_without_its_last_newline) {
+  write("sys/hypervisor/type", "xen\n");
+  write("sys/hypervisor/two", "a\n\n");
+  write("sys/hypervisor/bare", "x");
+  write("sys/hypervisor/empty", "");
+  const system_root root(top_);
+  EXPECT_EQ(root.read("/sys/hypervisor/type"), "xen");
+  EXPECT_EQ(root.read("/sys/hypervisor/two"), "a\n");
+  EXPECT_EQ(root.read("/sys/hypervisor/bare"), "x");
+  EXPECT_EQ(root.read("/sys/hypervisor/empty"), "");
+}
+
+TEST_F(system_root_tree, has_nothing_to_read_where_there_is_no_file) {
+  const system_root root(top_);
+  EXPECT_EQ(root.read("/sys/hypervisor/type"), std::nullopt);
+  EXPECT_EQ(root.read("/sys/hypervisor"), std::nullopt) << "a directory";
+}
+
+}  // namespace
+}  // namespace xenpv

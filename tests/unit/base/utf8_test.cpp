@@ -1,0 +1,22 @@
+#include "xenpv/base/utf8.hpp"
+
+#include <gtest/gtest.h>
+
+namespace xenpv {
+namespace {
+
+TEST(utf8_length, knows_valid_characters) {
+  EXPECT_EQ(utf8_length("a"), 1U);
+  EXPECT_EQ(utf8_length("\xC3\xA4"), 2U);
+  EXPECT_EQ(utf8_length("\xE2\x82\xAC"), 3U);
+  EXPECT_EQ(utf8_length("\xF0\x9F\x98\x80"), 4U);
+  EXPECT_EQ(utf8_length(""), 0U);
+  EXPECT_EQ(utf8_length("\xE2\x82"), 0U) << "cut off";
+  EXPECT_EQ(utf8_length("\xC0\xAF"), 0U) << "overlong";
+  EXPECT_EQ(utf8_length("\xED\xA0\x80"), 0U) << "surrogate";
+  EXPECT_EQ(utf8_length("\xF4\x90\x80\x80"), 0U) << "above U+10FFFF";
+  EXPECT_EQ(utf8_length("\x80"), 0U) << "continuation alone";
+}
+
+}  // namespace
+}  // namespace xenpv

@@ -1,0 +1,180 @@
+#include "xenpv/cli/app.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <stdexcept>
+
+#include "unit/cli/run_app.hpp"
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::cli::test {
+namespace {
+
+using testing::EndsWith;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+outcome run_failing(std::function<void()> how) {
+  vault v;
+  v.fail = std::move(how);
+  return v.run({"fail"});
+}
+
+TEST(cli_app, reports_a_failure_with_status_1) {
+  const auto [status, out, err] = run_failing([] {
+    throw failure(std::error_code(EACCES, std::generic_category()), "open /dev/xen/evtchn",
+                  "run as root");
+  });
+  EXPECT_EQ(status, exit_code::failed);
+  EXPECT_EQ(out, "");
+  EXPECT_EQ(err, "vault: open /dev/xen/evtchn: permission denied (run as root)\n");
+}
+
+TEST(cli_app, reports_what_this_machine_lacks_with_status_77) {
+  const auto [status, out, err] =
+      run_failing([] { throw failure(errc::not_available, "read /proc/xen"); });
+  EXPECT_EQ(status, exit_code::not_possible);
+  EXPECT_EQ(err, "vault: read /proc/xen: not available here\n");
+}
+
+TEST(cli_app, reports_a_late_invalid_argument_as_usage_with_the_place_of_help) {
+  const auto [status, out, err] =
+      run_failing([] { throw failure(errc::invalid_argument, "domain '9'", "there is no such"); });
+  EXPECT_EQ(status, exit_code::usage);
+  EXPECT_EQ(err,
+            "vault: domain '9': invalid argument (there is no such)\ntry 'vault fail --help'\n");
+}
+
+TEST(cli_app, reports_any_other_exception_with_status_1) {
+  const auto [status, out, err] = run_failing([] { throw std::runtime_error("it broke"); });
+  EXPECT_EQ(status, exit_code::failed);
+  EXPECT_EQ(err, "vault: it broke\n");
+}
+
+TEST(cli_app, fails_when_output_cannot_be_written) {
+  app program("p", "print");
+  program.root().action([](std::ostream& out) {
+    out << "data";
+    out.setstate(std::ios::badbit);
+    return exit_code::ok;
+  });
+  std::ostringstream out;
+  std::ostringstream err;
+  EXPECT_EQ(program.run({}, out, err), exit_code::failed);
+  EXPECT_EQ(err.str(), "p: cannot write to standard output\n");
+}
+
+TEST(cli_app, runs_from_main_without_any_arguments) {
+  app program("p", "print");
+  bool ran = false;
+  program.root().action([&](std::ostream&) {
+    ran = true;
+    return exit_code::ok;
+  });
+  const char* const argv[] = {nullptr};
+  EXPECT_EQ(program.run(0, argv), 0);
+  EXPECT_TRUE(ran);
+}
+
+TEST(cli_app, shows_the_version) {
+  vault v;
+  const auto [status, out, err] = v.run({"--version"});
+  EXPECT_EQ(status, exit_code::ok);
+  EXPECT_THAT(out, testing::MatchesRegex("vault [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+}
+
+TEST(cli_app, shows_help_of_the_program) {
+  vault v;
+  const auto [status, out, err] = v.run({"--help"});
+  EXPECT_EQ(status, exit_code::ok);
+  EXPECT_EQ(err, "");
+  EXPECT_EQ(out,
+            "vault: keep things in a vault\n"
+            "\n"
+            "Usage: vault [OPTIONS] COMMAND\n"
+            "\n"
+            "A vault keeps things. It opens only for its owner.\n"
+            "\n"
+            "Commands:\n"
+            "  run   run a command in the vault\n"
+            "  item  look after the things inside\n"
+            "  fail  fail\n"
+            "\n"
+            "Options:\n"
+            "  -h, --help             show this text and exit\n"
+            "      --version          show the version and exit\n"
+            "      --log FORMAT       log as text, or as json: one object a line (default:\n"
+            "                         text)\n"
+            "      --log-level LEVEL  least severity that is logged: error, warning, info or\n"
+            "                         debug (default: info)\n"
+            "\n"
+            "The manual page vault(1) covers all commands.\n");
+}
+
+TEST(cli_app, shows_help_of_a_command_even_when_the_line_is_otherwise_wrong) {
+  for (const auto& line : std::vector<std::vector<std::string>>{
+           {"run", "--help"}, {"--help", "run"}, {"run", "--wait", "soon", "-h", "--what"}}) {
+    vault v;
+    const auto [status, out, err] = v.run(line);
+    EXPECT_EQ(status, exit_code::ok);
+    EXPECT_THAT(out, StartsWith("vault run: run a command in the vault\n"
+                                "\n"
+                                "Usage: vault run [OPTIONS] -- COMMAND [ARGUMENT...]\n"
+                                "\n"
+                                "Runs COMMAND with the doors closed.\n"
+                                "\n"
+                                "Options:\n"
+                                "  -d, --door SPEC  add a door (may be given several times)\n"));
+    EXPECT_THAT(out, HasSubstr("      --wait TIME  how long the doors stay closed (default: 5s)\n"
+                               "      --guests N   number of guests\n"
+                               "  -q, --quiet      say nothing\n"
+                               "\n"
+                               "Options of vault:\n"));
+    EXPECT_THAT(out, EndsWith("Examples:\n"
+                              "  List what is inside:\n"
+                              "    vault run -d small -- ls -l\n"
+                              "\n"
+                              "The manual page vault(1) covers all commands.\n"));
+  }
+}
+
+TEST(cli_app, shows_arguments_in_the_help) {
+  vault v;
+  const auto out = v.run({"item", "remove", "--help"}).out;
+  EXPECT_THAT(out, HasSubstr("Usage: vault item remove [OPTIONS] --key DOMAIN NAME [REASON...]\n"));
+  EXPECT_THAT(out, HasSubstr("Arguments:\n"
+                             "  NAME         the thing\n"
+                             "  [REASON...]  why\n"));
+  EXPECT_THAT(out, HasSubstr("      --key DOMAIN  whose key (required)\n"));
+}
+
+TEST(cli_app, lists_words_for_the_completion) {
+  vault v;
+  EXPECT_EQ(v.run({"--subcommands"}).out, "run\nitem\nfail\n");
+  EXPECT_EQ(v.run({"item", "--subcommands"}).out, "list\nremove\n");
+  EXPECT_EQ(v.run({"run", "--long-options"}).out,
+            "--door\n--wait\n--guests\n--quiet\n--help\n--version\n--log\n--log-level\n");
+  EXPECT_EQ(v.run({"run", "--short-options"}).out, "-d\n-q\n-h\n");
+  EXPECT_EQ(v.run({"item", "list", "--short-options"}).out, "-h\n");
+}
+
+TEST(cli_app, refuses_an_option_without_a_long_name) {
+  app program("p", "print");
+  bool on = false;
+  EXPECT_THROW(program.root().flag("-x", on, "Bad."), std::logic_error);
+  std::string text;
+  EXPECT_THROW(program.root().option("--name", text, "Bad.", as_text), std::logic_error);
+}
+
+TEST(cli_app, refuses_a_default_that_does_not_parse) {
+  app program("p", "print");
+  unsigned number = 0;
+  EXPECT_THROW(program.root().option("--n N", number, "N.", whole_number<unsigned>(1, 2),
+                                     {.by_default = "3"}),
+               failure);
+}
+
+}  // namespace
+}  // namespace xenpv::cli::test

@@ -1,0 +1,77 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+
+#include "unit/cli/run_app.hpp"
+
+namespace xenpv::cli::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+TEST(cli_man, has_every_part_in_order) {
+  vault v;
+  const auto [status, page, err] = v.run({"--help-man"});
+  ASSERT_EQ(status, exit_code::ok);
+  EXPECT_THAT(page, StartsWith(".TH \"VAULT\" 1 \"\" \"xenpv "));
+  std::size_t at = 0;
+  for (const auto* part :
+       {".SH NAME\nvault \\- keep things in a vault\n",
+        ".SH SYNOPSIS\n.PP\n.B \"vault run [OPTIONS] \\-\\- COMMAND [ARGUMENT...]\"\n",
+        ".B \"vault item remove [OPTIONS] \\-\\-key DOMAIN NAME [REASON...]\"\n",
+        ".SH DESCRIPTION\n.PP\nA vault keeps things. It opens only for its owner.\n",
+        ".SH COMMANDS\n.SS \"vault run [OPTIONS] \\-\\- COMMAND [ARGUMENT...]\"\n"
+        "run a command in the vault.\n",
+        ".TP\n.BI \"\\-d, \\-\\-door \" \"SPEC\"\nadd a door (may be given several times)\n",
+        ".TP\n.B \"\\-q, \\-\\-quiet\"\nsay nothing\n", ".TP\n.I \"[REASON...]\"\nwhy\n",
+        ".SH OPTIONS\n", ".TP\n.B \"\\-h, \\-\\-help\"\n",
+        ".SH EXAMPLES\n.PP\nList what is inside:\n.PP\n.RS 4\n.nf\n"
+        "vault run \\-d small \\-\\- ls \\-l\n.fi\n.RE\n",
+        ".SH EXIT STATUS\n.TP\n.B 0\n", ".TP\n.B 77\n"}) {
+    const auto found = page.find(part, at);
+    ASSERT_NE(found, std::string::npos) << "missing, or in the wrong place: " << part;
+    at = found;
+  }
+}
+
+TEST(cli_man, escapes_what_roff_would_take_for_itself) {
+  app program("dots", "shows .dots");
+  bool flag = false;
+  program.root()
+      .describe(".starts with a dot")
+      .describe("long[,one][,two]")
+      .describe("'starts with a quote and has a back\\slash")
+      .flag("--say-\"hello\"", flag, ".help")
+      .action([](std::ostream&) { return exit_code::ok; });
+  std::ostringstream out;
+  std::ostringstream err;
+  const std::vector<std::string> arguments = {"--help-man"};
+  ASSERT_EQ(program.run(arguments, out, err), exit_code::ok);
+  EXPECT_THAT(out.str(), HasSubstr(".PP\n\\&.starts with a dot\n"));
+  EXPECT_THAT(out.str(), HasSubstr(".PP\n\\&'starts with a quote and has a back\\eslash\n"));
+  EXPECT_THAT(out.str(), HasSubstr(".PP\nlong[,one]\\:[,two]\n"));
+  EXPECT_THAT(out.str(), HasSubstr(".B \"\\-\\-say\\-\\(dqhello\\(dq\"\n\\&.help\n"));
+}
+
+TEST(cli_man, is_accepted_by_groff_without_a_warning) {
+  if (std::system("groff --version >/dev/null 2>&1") != 0) GTEST_SKIP() << "needs groff";
+  vault v;
+  const auto path = testing::TempDir() + "vault.1";
+  std::ofstream(path) << v.run({"--help-man"}).out;
+  const auto command = "groff -ww -man -Tascii -z '" + path + "' 2>&1";
+  std::FILE* pipe = ::popen(command.c_str(), "r");
+  ASSERT_NE(pipe, nullptr);
+  std::array<char, 4096> text{};
+  const auto size = std::fread(text.data(), 1, text.size(), pipe);
+  EXPECT_EQ(::pclose(pipe), 0);
+  EXPECT_EQ(std::string(text.data(), size), "");
+  std::remove(path.c_str());
+}
+
+}  // namespace
+}  // namespace xenpv::cli::test

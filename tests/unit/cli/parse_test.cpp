@@ -1,0 +1,180 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "unit/cli/run_app.hpp"
+
+namespace xenpv::cli::test {
+namespace {
+
+using std::chrono::seconds;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+TEST(cli_parse, stores_options_in_every_spelling) {
+  vault v;
+  EXPECT_EQ(v.run({"run", "-d", "one", "--door", "two", "--door=three", "-dfour", "--wait=2min",
+                   "--guests", "3", "-q", "--", "ls"})
+                .status,
+            exit_code::ok);
+  EXPECT_THAT(v.doors, ElementsAre("one", "two", "three", "four"));
+  EXPECT_EQ(v.wait, seconds(120));
+  EXPECT_EQ(v.guests, 3U);
+  EXPECT_TRUE(v.quiet);
+}
+
+TEST(cli_parse, keeps_defaults_and_absence_when_nothing_is_given) {
+  vault v;
+  EXPECT_EQ(v.run({"run", "--", "ls"}).status, exit_code::ok);
+  EXPECT_THAT(v.doors, IsEmpty());
+  EXPECT_EQ(v.wait, seconds(5));
+  EXPECT_EQ(v.guests, std::nullopt);
+  EXPECT_FALSE(v.quiet);
+}
+
+TEST(cli_parse, leaves_the_other_command_untouched) {
+  vault v;
+  EXPECT_EQ(v.run({"run", "--", "sh", "--door", "-q", "--help", "--version", "[a,b]", "", "--",
+                   "--long-options"})
+                .status,
+            exit_code::ok);
+  EXPECT_THAT(v.inner, ElementsAre("sh", "--door", "-q", "--help", "--version", "[a,b]", "", "--",
+                                   "--long-options"));
+  EXPECT_THAT(v.doors, IsEmpty());
+  EXPECT_FALSE(v.quiet);
+}
+
+TEST(cli_parse, passes_the_other_commands_status_on) {
+  vault v;
+  v.inner_status = 42;
+  EXPECT_EQ(static_cast<int>(v.run({"run", "--", "x"}).status), 42);
+}
+
+TEST(cli_parse, takes_awkward_values_literally) {
+  vault v;
+  v.run({"run", "--door", "[a,b]", "--door", "-q", "--door=", "--door", "x=y", "--door", "%%", "--",
+         "x"});
+  EXPECT_THAT(v.doors, ElementsAre("[a,b]", "-q", "", "x=y", "%%"));
+  EXPECT_FALSE(v.quiet);
+  EXPECT_THAT(v.inner, ElementsAre("x"));
+}
+
+TEST(cli_parse, takes_positional_arguments_after_a_double_dash) {
+  vault v;
+  EXPECT_EQ(v.run({"item", "remove", "--key", "7", "--", "-odd-", "list", "--why"}).status,
+            exit_code::ok);
+  EXPECT_EQ(v.name, "-odd-");
+  EXPECT_THAT(v.reasons, ElementsAre("list", "--why"));
+  EXPECT_EQ(v.key, domid{7});
+}
+
+TEST(cli_parse, takes_a_positional_argument_named_like_a_command) {
+  vault v;
+  EXPECT_EQ(v.run({"item", "remove", "--key=0", "run"}).status, exit_code::ok);
+  EXPECT_EQ(v.name, "run");
+}
+
+TEST(cli_parse, takes_common_options_before_and_after_the_command) {
+  vault before;
+  EXPECT_EQ(before.run({"--log", "json", "item", "list", "--json"}).out, "a thing\n");
+  EXPECT_TRUE(before.json_wanted);
+  vault after;
+  EXPECT_EQ(after.run({"item", "list", "--log-level=debug"}).status, exit_code::ok);
+  EXPECT_FALSE(after.json_wanted);
+}
+
+struct wrong_line {
+  const char* name;
+  std::vector<std::string> arguments;
+  std::string err;
+};
+
+class cli_usage : public testing::TestWithParam<wrong_line> {};
+
+TEST_P(cli_usage, is_refused_with_the_place_of_help) {
+  vault v;
+  const auto [status, out, err] = v.run(GetParam().arguments);
+  EXPECT_EQ(status, exit_code::usage);
+  EXPECT_EQ(out, "");
+  EXPECT_EQ(err, GetParam().err);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    lines, cli_usage,
+    testing::Values(
+        wrong_line{"nothing",
+                   {},
+                   "vault: a command is missing (one of: run, item, fail)\n"
+                   "try 'vault --help'\n"},
+        wrong_line{"unknown_command",
+                   {"open"},
+                   "vault: unknown command 'open' (known: run, item, fail)\n"
+                   "try 'vault --help'\n"},
+        wrong_line{"unknown_nested_command",
+                   {"item", "open"},
+                   "vault: unknown command 'open' (known: list, remove)\n"
+                   "try 'vault item --help'\n"},
+        wrong_line{"missing_nested_command",
+                   {"item"},
+                   "vault: a command is missing (one of: list, remove)\n"
+                   "try 'vault item --help'\n"},
+        wrong_line{"unknown_option",
+                   {"run", "--colour=red", "--", "x"},
+                   "vault: unknown option '--colour'\ntry 'vault run --help'\n"},
+        wrong_line{"unknown_short_option",
+                   {"item", "list", "-z"},
+                   "vault: unknown option '-z'\ntry 'vault item list --help'\n"},
+        wrong_line{"missing_value",
+                   {"run", "--door"},
+                   "vault: option --door needs a value\ntry 'vault run --help'\n"},
+        wrong_line{"value_for_a_flag",
+                   {"run", "--quiet=no", "--", "x"},
+                   "vault: option --quiet takes no value\ntry 'vault run --help'\n"},
+        wrong_line{"given_twice",
+                   {"run", "--wait", "1s", "--wait", "2s", "--", "x"},
+                   "vault: option --wait is given 2 times\ntry 'vault run --help'\n"},
+        wrong_line{"bad_value",
+                   {"run", "--wait", "soon", "--", "x"},
+                   "vault: --wait 'soon': invalid argument (expected a time with its unit (ns, us, "
+                   "ms, s, min), as in 5ms)\ntry 'vault run --help'\n"},
+        wrong_line{"out_of_range",
+                   {"run", "--guests", "9", "--", "x"},
+                   "vault: --guests '9': invalid argument (expected a whole number from 1 to 8)\n"
+                   "try 'vault run --help'\n"},
+        wrong_line{"bad_choice",
+                   {"--log", "xml", "item", "list"},
+                   "vault: --log 'xml': invalid argument (expected text or json)\n"
+                   "try 'vault item list --help'\n"},
+        wrong_line{"bad_choice_of_many",
+                   {"--log-level=", "item", "list"},
+                   "vault: --log-level '': invalid argument (expected error, warning, info or "
+                   "debug)\ntry 'vault item list --help'\n"},
+        wrong_line{"required_option",
+                   {"item", "remove", "it"},
+                   "vault: option --key DOMAIN is missing\ntry 'vault item remove --help'\n"},
+        wrong_line{"required_argument",
+                   {"item", "remove", "--key", "1"},
+                   "vault: argument NAME is missing\ntry 'vault item remove --help'\n"},
+        wrong_line{"extra_argument",
+                   {"item", "list", "all"},
+                   "vault: unexpected argument 'all'\ntry 'vault item list --help'\n"},
+        wrong_line{"no_inner_command",
+                   {"run"},
+                   "vault: no command to run; it goes after '--'\ntry 'vault run --help'\n"},
+        wrong_line{"empty_inner_command",
+                   {"run", "--"},
+                   "vault: no command to run; it goes after '--'\ntry 'vault run --help'\n"},
+        wrong_line{"inner_command_without_mark",
+                   {"run", "ls"},
+                   "vault: unexpected argument 'ls' (the command to run goes after '--')\n"
+                   "try 'vault run --help'\n"}),
+    [](const auto& at) { return std::string(at.param.name); });
+
+TEST(cli_parse, does_nothing_of_a_wrong_line) {
+  vault v;
+  v.run({"run", "--door", "one", "--colour", "--", "x"});
+  EXPECT_THAT(v.doors, IsEmpty());
+  EXPECT_THAT(v.inner, IsEmpty());
+}
+
+}  // namespace
+}  // namespace xenpv::cli::test

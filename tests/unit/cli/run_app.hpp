@@ -1,0 +1,79 @@
+// A small program with every kind of option, and one run of it with its output caught.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "xenpv/base/types.hpp"
+#include "xenpv/cli/app.hpp"
+
+namespace xenpv::cli::test {
+
+struct outcome {
+  exit_code status;
+  std::string out;
+  std::string err;
+};
+
+/// `vault`: run (options, another program's command line), item list|remove (nested), fail
+/// (throws).
+class vault {
+ public:
+  vault() : program_("vault", "keep things in a vault") {
+    program_.root().describe("A vault keeps things. It opens only for its owner.");
+    program_.add_command("run", "run a command in the vault")
+        .describe("Runs COMMAND with the doors closed.")
+        .example("List what is inside", "vault run -d small -- ls -l")
+        .option("-d, --door SPEC", doors, "add a door", as_text)
+        .option("--wait TIME", wait, "how long the doors stay closed", parse_duration,
+                {.by_default = "5s"})
+        .option("--guests N", guests, "number of guests", whole_number<unsigned>(1, 8))
+        .flag("-q, --quiet", quiet, "say nothing")
+        .takes_command(inner)
+        .action([this](std::ostream& out) {
+          out << "ran\n";
+          return static_cast<exit_code>(inner_status);
+        });
+    auto& item = program_.add_command("item", "look after the things inside");
+    item.add_command("list", "list them").offers_json(json_wanted).action([](std::ostream& out) {
+      out << "a thing\n";
+      return exit_code::ok;
+    });
+    item.add_command("remove", "remove one")
+        .argument("NAME", name, "the thing", as_text)
+        .argument("[REASON]", reasons, "why", as_text)
+        .option("--key DOMAIN", key, "whose key", whole_number<domid>(0, 65535), {.required = true})
+        .action([](std::ostream&) { return exit_code::ok; });
+    program_.add_command("fail", "fail").action([this](std::ostream&) -> exit_code {
+      fail();
+      return exit_code::ok;
+    });
+  }
+
+  outcome run(const std::vector<std::string>& arguments) {
+    std::ostringstream out;
+    std::ostringstream err;
+    const auto status = program_.run(arguments, out, err);
+    return {status, out.str(), err.str()};
+  }
+
+  std::vector<std::string> doors;
+  std::chrono::nanoseconds wait{};
+  std::optional<unsigned> guests;
+  bool quiet = false;
+  std::vector<std::string> inner;
+  int inner_status = 0;
+  bool json_wanted = false;
+  std::string name;
+  std::vector<std::string> reasons;
+  domid key{};
+  std::function<void()> fail = [] {};
+
+ private:
+  app program_;
+};
+
+}  // namespace xenpv::cli::test

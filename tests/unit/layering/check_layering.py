@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""Holds the sources to the project's layers: who may include whom, and a few rules grep can see.
+
+Usage: check_layering.py TREE. Prints one line for each violation; exit status 1 if there is any.
+A rule that cannot be kept somewhere gets an entry with its reason in one of the tables below, so that
+every exception is seen and argued for in review.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+# What a room may include besides its own files. "asio" stands for <boost/asio...>, "xen" for the room,
+# "xen.h" for Xen's own headers, "cli11" for <CLI/...>.
+ROOMS = {
+    "base": set(),
+    "wire": {"base"},
+    "xen": {"base", "wire", "xen.h"},
+    "ring": {"base", "wire"},
+    "async": {"base", "wire", "xen", "asio"},
+    "blk": {"base", "wire", "async", "asio"},
+    "blkfront": {"base", "wire", "ring", "blk", "async", "xen", "asio"},
+    "blkback": {"base", "wire", "ring", "blk", "async", "xen", "asio"},
+    "nbd": {"base", "wire", "blk", "async", "asio"},
+    "diag": {"base", "wire", "async", "xen", "asio"},
+    "sim": {"base", "wire", "xen.h"},
+    "cli": {"base", "cli11"},
+}
+
+# Machines that are tested without I/O: neither Asio nor Xen, and nothing of their room that is not pure.
+PURE = re.compile(r"^(ring/.*|[a-z]+/(handshake|planner)[a-z_]*|nbd/(codec|negotiation)[a-z_]*)$")
+PURE_MAY = {"base", "wire"}
+
+# Private headers (lib/ROOM/x.hpp) somebody outside their room may include, and why.
+PRIVATE_GUESTS = {
+    ("apps/xenpv-sim", "sim"): "the simulator's own front door",
+}
+
+# Apps that use Asio themselves, and why.
+ASIO_APPS = {
+    "apps/xenpv-sim/ping": "one coroutine over xenpv::async, spawned by hand: a whole example in a page",
+}
+
+# Where threads meet. Everywhere else an object has one owner and needs no lock.
+SHARED_STATE = re.compile(r"\bstd::(mutex|shared_mutex|recursive_mutex|condition_variable|atomic)\w*")
+SHARED_STATE_MAY = {
+    "include/xenpv/async/": "hands work between the threads of the pool",
+    "lib/async/": "hands work between the threads of the pool",
+    "include/xenpv/ring/": "indices in memory shared with another domain",
+    "lib/ring/": "indices in memory shared with another domain",
+    "lib/sim/": "the memory its processes share stands for the hypervisor",
+    "apps/xenpv-sim/ping": "a page shared with another domain",
+    "lib/base/log": "one log for all threads",
+    "lib/xen/custodian": "one custodian for all threads",
+}
+
+# A coroutine nobody waits for loses its errors.
+DETACHED = re.compile(r"\bdetached\b")
+
+# Shutdown is "run until work runs out"; stop() throws coroutines away half-way.
+CONTEXT_STOP = re.compile(r"\b\w*(context|ctx|ioc)\w*\s*(\(\))?\s*(\.|->)\s*stop\s*\(")
+CONTEXT_STOP_MAY = {}
+
+SOURCE_LINES = 500
+HEADER_LINES = 300
+LONG_FILES = {}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
+COMMENT_OR_STRING = re.compile(
+    r'//[^\n]*|/\*.*?\*/|R"([^(\s]*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"', re.DOTALL)
+
+
+def room_of(path):
+    """The room of a source below lib/ or include/xenpv/, else None."""
+    parts = path.split("/")
+    if parts[0] == "lib" and len(parts) > 2:
+        return parts[1]
+    if parts[:2] == ["include", "xenpv"] and len(parts) > 3:
+        return parts[2]
+    return None
+
+
+def unit_of(path):
+    """ "nbd/codec" for lib/nbd/codec.cpp and include/xenpv/nbd/codec.hpp."""
+    name = path.removeprefix("include/xenpv/").removeprefix("lib/").removeprefix("xenpv/")
+    return name.rsplit(".", 1)[0]
+
+
+def kind_of(header):
+    """What an #include brings in: a key of ROOMS, "asio", "xen.h", "cli11", or None for all else."""
+    if header.startswith("xenpv/"):
+        return header.split("/")[1]
+    if re.match(r"boost/asio(/|\.hpp)", header):
+        return "asio"
+    if re.match(r"xen[a-z_]*\.h$|xen/.*\.h$", header):
+        return "xen.h"
+    if header.startswith("CLI/"):
+        return "cli11"
+    first = header.split("/")[0]
+    return first if "/" in header and first in ROOMS else None
+
+
+def is_private(quote, header):
+    return quote == '"' and not header.startswith("xenpv/") and header.split("/")[0] in ROOMS
+
+
+def check_room(path, room, includes):
+    if room not in ROOMS:
+        yield f"room '{room}' is not in the table of rooms"
+        return
+    pure = PURE.match(unit_of(path)) is not None
+    for quote, header in includes:
+        kind = kind_of(header)
+        if kind is None:
+            continue
+        if kind == room:
+            if pure and not PURE.match(unit_of(header)):
+                yield f"a pure machine includes {header}, which is not pure"
+        elif kind not in (PURE_MAY if pure else ROOMS[room]):
+            who = "a pure machine" if pure else f"room '{room}'"
+            yield f"{who} may not include {header}"
+        elif is_private(quote, header):
+            yield f"{header} is private to room '{kind}'"
+
+
+def check_app(path, includes):
+    app = "/".join(path.split("/")[:2])
+    for quote, header in includes:
+        kind = kind_of(header)
+        if kind == "asio" and listed(path, ASIO_APPS):
+            continue
+        if kind in ("asio", "xen.h", "cli11"):
+            yield f"an app may not include {header}; it builds on include/xenpv"
+        elif is_private(quote, header) and (app, kind) not in PRIVATE_GUESTS:
+            yield f"{header} is private to room '{kind}'; an app builds on include/xenpv"
+
+
+def listed(path, table):
+    return any(path.startswith(prefix) for prefix in table)
+
+
+def check_words(path, code):
+    for line in code.split("\n"):
+        if DETACHED.search(line):
+            yield "'detached' loses errors; spawn it into a nursery"
+        if CONTEXT_STOP.search(line) and not listed(path, CONTEXT_STOP_MAY):
+            yield "io_context::stop() abandons coroutines half-way; cancel, join and run dry"
+        found = SHARED_STATE.search(line)
+        if found and not listed(path, SHARED_STATE_MAY):
+            yield f"{found.group(0)} outside the places where threads meet"
+
+
+def check_size(path, text):
+    limit = HEADER_LINES if path.endswith(".hpp") else SOURCE_LINES
+    lines = text.count("\n")
+    if lines > limit and path not in LONG_FILES:
+        yield f"{lines} lines, more than {limit}: split it by concern"
+
+
+def check_file(path, text):
+    """All violations of one file; `path` is relative to the top and uses '/'."""
+    # Blanking keeps the line structure, so a rule that looks at lines still can.
+    code = COMMENT_OR_STRING.sub(lambda m: "\n" * m.group(0).count("\n"), text)
+    includes = INCLUDE.findall(text)
+    room = room_of(path)
+    if room is not None:
+        yield from check_room(path, room, includes)
+        yield from check_words(path, code)
+    elif path.startswith("apps/"):
+        yield from check_app(path, includes)
+        yield from check_words(path, code)
+    yield from check_size(path, text)
+
+
+def check_tree(top):
+    """Violations of a whole tree as "path: message" lines, and how many files were looked at."""
+    violations = []
+    count = 0
+    for folder in ("include", "lib", "apps", "tests"):
+        for file in sorted((top / folder).rglob("*")):
+            if file.suffix not in (".hpp", ".cpp", ".h", ".c") or not file.is_file():
+                continue
+            count += 1
+            path = file.relative_to(top).as_posix()
+            text = file.read_text(encoding="utf-8")
+            violations += [f"{path}: {message}" for message in check_file(path, text)]
+    return violations, count
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit("usage: check_layering.py TREE")
+    violations, count = check_tree(Path(sys.argv[1]))
+    if count == 0:
+        sys.exit(f"check_layering.py: {sys.argv[1]}: no sources found")
+    for line in violations:
+        print(line)
+    print(f"{count} files, {len(violations)} violations")
+    sys.exit(1 if violations else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Plants each kind of violation and expects check_layering.py to name it, and nothing else."""
+
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+from check_layering import check_file
+
+
+def violations(path, *lines):
+    return list(check_file(path, "\n".join(lines) + "\n"))
+
+
+class includes(unittest.TestCase):
+    def test_what_the_layers_allow_is_accepted(self):
+        for path, header in (
+            ("lib/wire/xs.cpp", '"xenpv/wire/xs.hpp"'),
+            ("lib/wire/xs.cpp", '"xenpv/base/error.hpp"'),
+            ("lib/xen/store.cpp", "<xenstore.h>"),
+            ("lib/sim/guest/evtchn.cpp", "<xenevtchn.h>"),
+            ("lib/sim/host.cpp", '"sim/store_service.hpp"'),
+            ("include/xenpv/async/event_loop.hpp", "<boost/asio/awaitable.hpp>"),
+            ("include/xenpv/async/event_loop.hpp", '"xenpv/xen/event_channel.hpp"'),
+            ("lib/nbd/session.cpp", '"xenpv/blk/device.hpp"'),
+            ("lib/nbd/session.cpp", '"nbd/codec.hpp"'),
+            ("lib/nbd/negotiation.cpp", '"nbd/codec.hpp"'),
+            ("lib/cli/parser.cpp", "<CLI/CLI.hpp>"),
+            ("lib/base/error.cpp", "<boost/system/result.hpp>"),
+            ("apps/xenpv-disk/main.cpp", '"xenpv/blkfront/frontend.hpp"'),
+            ("apps/xenpv-sim/main.cpp", '"sim/host.hpp"'),
+            ("tests/unit/wire/xs_test.cpp", "<xen/io/xs_wire.h>"),
+        ):
+            self.assertEqual(violations(path, f"#include {header}"), [], f"{path}: {header}")
+
+    def test_an_upward_include_is_named(self):
+        for path, header, message in (
+            ("lib/base/parse.cpp", '"xenpv/wire/xs.hpp"',
+             "room 'base' may not include xenpv/wire/xs.hpp"),
+            ("include/xenpv/wire/xs.hpp", '"xenpv/xen/store.hpp"',
+             "room 'wire' may not include xenpv/xen/store.hpp"),
+            ("lib/xen/store.cpp", "<boost/asio.hpp>",
+             "room 'xen' may not include boost/asio.hpp"),
+            ("lib/sim/host.cpp", '"xenpv/xen/store.hpp"',
+             "room 'sim' may not include xenpv/xen/store.hpp"),
+            ("lib/sim/host.cpp", "<boost/asio/io_context.hpp>",
+             "room 'sim' may not include boost/asio/io_context.hpp"),
+            ("lib/async/store_client.cpp", "<xenstore.h>",
+             "room 'async' may not include xenstore.h"),
+            ("lib/nbd/session.cpp", '"xenpv/xen/grant_share.hpp"',
+             "room 'nbd' may not include xenpv/xen/grant_share.hpp"),
+            ("lib/nbd/session.cpp", '"xenpv/blkfront/queue.hpp"',
+             "room 'nbd' may not include xenpv/blkfront/queue.hpp"),
+            ("lib/cli/app.cpp", '"xenpv/xen/guest.hpp"',
+             "room 'cli' may not include xenpv/xen/guest.hpp"),
+            ("lib/diag/report.cpp", "  #  include <xen/xen.h>",
+             "room 'diag' may not include xen/xen.h"),
+        ):
+            line = header if header.lstrip().startswith("#") else f"#include {header}"
+            self.assertEqual(violations(path, line), [message])
+
+    def test_a_private_header_stays_in_its_room(self):
+        self.assertEqual(violations("lib/async/event_loop.cpp", '#include "xen/cure.hpp"'),
+                         ["xen/cure.hpp is private to room 'xen'"])
+
+    def test_a_pure_machine_is_kept_pure(self):
+        self.assertEqual(
+            violations("lib/nbd/codec.cpp", "#include <boost/asio/buffer.hpp>"),
+            ["a pure machine may not include boost/asio/buffer.hpp"])
+        self.assertEqual(
+            violations("include/xenpv/ring/front_ring.hpp", '#include "xenpv/xen/grant_share.hpp"'),
+            ["a pure machine may not include xenpv/xen/grant_share.hpp"])
+        self.assertEqual(
+            violations("lib/blkfront/planner.cpp", '#include "blkfront/queue.hpp"'),
+            ["a pure machine includes blkfront/queue.hpp, which is not pure"])
+
+    def test_an_app_sees_only_what_is_installed(self):
+        self.assertEqual(
+            violations("apps/xenpv-disk/main.cpp", '#include "sim/host.hpp"'),
+            ["sim/host.hpp is private to room 'sim'; an app builds on include/xenpv"])
+        self.assertEqual(
+            violations("apps/xenpv-sim/main.cpp", "#include <xenstore.h>"),
+            ["an app may not include xenstore.h; it builds on include/xenpv"])
+        self.assertEqual(
+            violations("apps/xenpv-disk/main.cpp", "#include <boost/asio/post.hpp>"),
+            ["an app may not include boost/asio/post.hpp; it builds on include/xenpv"])
+
+    def test_an_unknown_room_is_named(self):
+        self.assertEqual(violations("lib/utils/x.cpp", "int x;"),
+                         ["room 'utils' is not in the table of rooms"])
+
+
+class words(unittest.TestCase):
+    def test_detached_is_found_in_code_only(self):
+        message = ["'detached' loses errors; spawn it into a nursery"]
+        self.assertEqual(violations("lib/nbd/a.cpp", "co_spawn(ex, f(), detached);"), message)
+        self.assertEqual(violations("lib/nbd/a.cpp", "co_spawn(e, f(), asio::detached);"), message)
+        self.assertEqual(violations("lib/nbd/a.cpp", "// detached", 'x("detached");',
+                                    "/* a\n detached */", 'y(R"(detached)");'), [])
+
+    def test_stopping_a_context_is_found(self):
+        message = ["io_context::stop() abandons coroutines half-way; cancel, join and run dry"]
+        for line in ("ctx.stop();", "io_context_.stop();", "cpu->context().stop();"):
+            self.assertEqual(violations("lib/async/a.cpp", line), message, line)
+        self.assertEqual(violations("lib/async/a.cpp", "service.stop(); stop();"), [])
+
+    def test_locks_are_found_outside_the_places_where_threads_meet(self):
+        self.assertEqual(violations("lib/nbd/a.cpp", "std::mutex m;"),
+                         ["std::mutex outside the places where threads meet"])
+        self.assertEqual(violations("lib/xen/store.cpp", "std::atomic<int> n;"),
+                         ["std::atomic outside the places where threads meet"])
+        self.assertEqual(violations("apps/xenpv-ipi/a.cpp", "std::atomic_ref r(x);"),
+                         ["std::atomic_ref outside the places where threads meet"])
+        for path in ("lib/async/a.cpp", "lib/sim/a.cpp", "include/xenpv/ring/a.hpp",
+                     "lib/xen/custodian.cpp"):
+            self.assertEqual(violations(path, "std::mutex m; std::atomic<int> n;"), [], path)
+
+
+class sizes(unittest.TestCase):
+    def test_long_files_are_found(self):
+        self.assertEqual(violations("tests/unit/a_test.cpp", *["int x;"] * 500), [])
+        self.assertEqual(violations("tests/unit/a_test.cpp", *["int x;"] * 501),
+                         ["501 lines, more than 500: split it by concern"])
+        self.assertEqual(violations("lib/base/a.hpp", *["int x;"] * 301),
+                         ["301 lines, more than 300: split it by concern"])
+
+
+class program(unittest.TestCase):
+    """The script as ctest runs it: a planted include must give a failing exit status."""
+
+    def run_on(self, text):
+        with tempfile.TemporaryDirectory() as top:
+            source = Path(top, "lib/wire/xs.cpp")
+            source.parent.mkdir(parents=True)
+            source.write_text(text, encoding="utf-8")
+            script = Path(__file__).with_name("check_layering.py")
+            return subprocess.run([sys.executable, script, top], capture_output=True, text=True)
+
+    def test_a_clean_tree_passes(self):
+        done = self.run_on('#include "xenpv/wire/xs.hpp"\n')
+        self.assertEqual((done.returncode, done.stdout), (0, "1 files, 0 violations\n"))
+
+    def test_a_planted_include_fails(self):
+        done = self.run_on("#include <xenstore.h>\n")
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stdout,
+                         "lib/wire/xs.cpp: room 'wire' may not include xenstore.h\n"
+                         "1 files, 1 violations\n")
+
+    def test_an_empty_tree_is_no_success(self):
+        with tempfile.TemporaryDirectory() as top:
+            script = Path(__file__).with_name("check_layering.py")
+            done = subprocess.run([sys.executable, script, top], capture_output=True, text=True)
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn("no sources found", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
