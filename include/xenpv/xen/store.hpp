@@ -1,0 +1,117 @@
+// A connection to xenstore (libxenstore). Every call blocks for a round trip: keep it off data-path
+// threads (async/store_client.hpp is the awaitable face). One thread at a time; libxenstore starts
+// a reader thread of its own at the first watch.
+//
+// Paths may be relative ("device/vbd/51712"): xenstored resolves them against our domain's home.
+// libxenstore flips SIGPIPE's action around every request: ignore SIGPIPE process-wide in main().
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "xenpv/base/types.hpp"
+
+struct xs_handle;
+
+namespace xenpv::xen {
+
+/// One entry of a node's permissions; the first one names the owner and the default for everybody
+/// else.
+struct store_permission {
+  domid domain;
+  bool read = false;
+  bool write = false;
+  friend bool operator==(const store_permission&, const store_permission&) = default;
+};
+
+struct store_event {
+  std::string path;   ///< the node that changed, relative if the watch was
+  std::string token;  ///< the watch's token
+  friend bool operator==(const store_event&, const store_event&) = default;
+};
+
+/// The operations that make sense both alone and inside a transaction. Missing nodes: read() and
+/// list() throw ENOENT, the *_if_exists forms return nullopt for that and only that.
+class store_operations {
+ public:
+  [[nodiscard]] std::string read(const std::string& path) const;
+  [[nodiscard]] std::optional<std::string> read_if_exists(const std::string& path) const;
+  /// Children's names.
+  [[nodiscard]] std::vector<std::string> list(const std::string& path) const;
+  [[nodiscard]] std::optional<std::vector<std::string>> list_if_exists(
+      const std::string& path) const;
+  /// Creates the node and its missing parents.
+  void write(const std::string& path, std::string_view value) const;
+  void make_directory(const std::string& path) const;
+  /// Removes the node and everything below it; absent is fine. False when xenstored says that it
+  /// was not there, which it says only when the parent is absent too.
+  bool remove(const std::string& path) const;
+  [[nodiscard]] std::vector<store_permission> permissions(const std::string& path) const;
+  void set_permissions(const std::string& path, std::span<const store_permission> list) const;
+
+ protected:
+  store_operations(xs_handle* handle, std::uint32_t transaction) noexcept
+      : handle_(handle), transaction_(transaction) {}
+  ~store_operations() = default;
+
+  xs_handle* handle_;
+  std::uint32_t transaction_;
+};
+
+/// Inside transact() only; cannot be made otherwise.
+class store_transaction : public store_operations {
+ private:
+  friend class store;
+  store_transaction(xs_handle* handle, std::uint32_t transaction) noexcept
+      : store_operations(handle, transaction) {}
+};
+
+class store : public store_operations {
+ public:
+  /// Connects to xenstored: XENSTORED_PATH, its socket, or /dev/xen/xenbus. Throws `failure`.
+  [[nodiscard]] static store open();
+
+  store(store&& other) noexcept;
+  store& operator=(store&& other) noexcept;
+  ~store();
+
+  /// Runs `body` in a transaction and commits. xenstored answers EAGAIN when somebody else changed
+  /// what the transaction touched: then everything runs again, at most `attempts` times (one or
+  /// more), after which EAGAIN is thrown. An exception from `body` aborts the transaction and goes
+  /// on to the caller, except for a `failure` with EAGAIN, which counts as a conflict.
+  void transact(const std::function<void(store_transaction&)>& body, unsigned attempts = 100);
+
+  /// Starts watching a node and all below it. An event comes at once, whether the node exists or
+  /// not.
+  void watch(const std::string& path, const std::string& token);
+  /// Stops the watch; events already queued for it may still come out of next_event().
+  void unwatch(const std::string& path, const std::string& token);
+  /// Readable while events wait. A lost xenstored does *not* make it readable: call is_connected()
+  /// from a slow timer.
+  [[nodiscard]] int watch_descriptor();
+  /// The next queued event; nullopt when none waits.
+  [[nodiscard]] std::optional<store_event> next_event();
+  /// A cheap request that fails only when xenstored is gone. Other calls throw
+  /// errc::lost_connection then.
+  [[nodiscard]] bool is_connected() const noexcept;
+
+  /// Home directory of a domain ("/local/domain/3"), whether or not it exists.
+  [[nodiscard]] std::string domain_path(domid domain) const;
+  /// Whether xenstored knows the domain. Only the control domain may ask: EACCES elsewhere.
+  [[nodiscard]] bool is_domain_introduced(domid domain) const;
+  /// Our own domain's number, from the relative node `domid`; nullopt where the toolstack wrote
+  /// none.
+  [[nodiscard]] std::optional<domid> own_domid() const;
+
+ private:
+  explicit store(xs_handle* handle) noexcept;
+};
+
+}  // namespace xenpv::xen

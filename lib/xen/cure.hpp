@@ -1,0 +1,42 @@
+// What the user can do about a failed call of Xen's libraries: the only place that knows.
+// Depends on what was tried, the errno and the files of a system_root; opens no device.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "xenpv/base/system_root.hpp"
+
+namespace xenpv::xen {
+
+/// What was tried, as far as the cure depends on it.
+enum class attempt {
+  open_device,  ///< object: the device's path
+  open_store,   ///< object: the value of XENSTORED_PATH, or empty when it is not set
+  bind_unbound,
+  bind_interdomain,
+  bind_virq,
+  use_port,  ///< notify, unmask, unbind
+  drain_ports,
+  restrict_handle,
+  share_pages,
+  map_grants,
+  store_request,
+};
+
+/// Text for the parentheses of a `failure`; empty when there is nothing useful to say.
+/// `object` only where `attempt` says so.
+[[nodiscard]] std::string cure_for(attempt what, int error_number, std::string_view object,
+                                   const system_root& root);
+
+/// Throws the `failure` of an attempt, with its cure looked up below XENPV_ROOT.
+[[noreturn]] void throw_failed(attempt what, int error_number, std::string_view operation);
+
+/// Throws "<path>: no such device (modprobe ...)" and the like. A missing node is ENODEV, the
+/// user's word for it, rather than open(2)'s ENOENT.
+[[noreturn]] void throw_open_failed(std::string_view path, int error_number);
+
+/// The same for xs_open(). `xenstored_path` is the value of XENSTORED_PATH, nullptr when not set.
+[[noreturn]] void throw_store_open_failed(const char* xenstored_path, int error_number);
+
+}  // namespace xenpv::xen

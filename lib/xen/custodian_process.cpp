@@ -1,0 +1,147 @@
+#include "xen/custodian_process.hpp"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <csignal>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "xen/packet_socket.hpp"
+#include "xenpv/base/log.hpp"
+
+namespace xenpv::xen {
+namespace {
+
+// Enough for the backends of several disks to close; a service manager's patience is longer.
+constexpr std::chrono::seconds cleanup_limit{60};
+
+/// Where the custodian's end of the socket pair lives: the first number after the standard streams.
+constexpr int socket_number = 3;
+
+void redirect_to_null(int number) {
+  unique_fd null(::open("/dev/null", O_RDWR));
+  // When the number was free, open(2) may have taken just that one.
+  if (null.get() == number)
+    static_cast<void>(null.release());
+  else
+    ::dup2(null.get(), number);
+}
+
+// Kernels before 5.9 have no close_range(2).
+void close_one_by_one(int first) {
+  std::vector<int> open_numbers;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", ignored)) {
+    const auto name = entry.path().filename().string();
+    int number = -1;
+    std::from_chars(name.data(), name.data() + name.size(), number);
+    if (number >= first) open_numbers.push_back(number);
+  }
+  for (const int number : open_numbers)
+    ::close(number);
+}
+
+void close_from(int first) {
+  if (::syscall(SYS_close_range, static_cast<unsigned>(first), ~0U, 0U) != 0)
+    close_one_by_one(first);
+}
+
+void ignore_signals() {
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGALRM, SIGUSR1, SIGUSR2})
+    std::signal(number, SIG_IGN);
+  // A handler of the parent's would act on the parent's objects.
+  std::signal(SIGCHLD, SIG_DFL);
+}
+
+/// Cuts every tie with the parent but the socket and stderr; returns the socket at its new number.
+unique_fd leave_parent(unique_fd socket) {
+  ignore_signals();
+  ::setsid();
+  ::prctl(PR_SET_NAME, "xenpv-custodian");
+  static_cast<void>(::chdir("/"));
+  redirect_to_null(STDIN_FILENO);
+  redirect_to_null(STDOUT_FILENO);
+  if (::fcntl(STDERR_FILENO, F_GETFD) < 0) redirect_to_null(STDERR_FILENO);
+  if (socket.get() != socket_number) {
+    ::dup2(socket.get(), socket_number);
+    socket.reset();
+  } else {
+    static_cast<void>(socket.release());
+  }
+  close_from(socket_number + 1);
+  return unique_fd(socket_number);
+}
+
+/// From a resume on, our death would close what must stay open. Root may ask two killers to pass us
+/// by: the kernel's, out of memory, and systemd's last SIGKILL at shutdown, which spares root's
+/// processes whose argv[0] starts with '@' (both C libraries let this variable point to argv[0]
+/// itself).
+void ask_to_be_spared() {
+  std::ofstream("/proc/self/oom_score_adj") << "-1000";
+  program_invocation_name[0] = '@';
+}
+
+custodian_reply answer(custodian_duty& duty, packet received) {
+  const auto request = decode_request(received.bytes);
+  if (!request)
+    return {.refusal = static_cast<int>(errc::protocol_violation), .reason = request.error().text};
+  auto reply = duty.handle(*request, std::move(received.descriptor));
+  if (duty.must_stay()) ask_to_be_spared();
+  return reply;
+}
+
+/// Until a clean stop, or until nobody holds the other end.
+void serve(int socket, custodian_duty& duty) {
+  if (!send_packet(socket, encode(custodian_reply{}))) return;
+  while (!duty.stopped()) {
+    auto received = receive_packet(socket);
+    if (!received) return;
+    if (!send_packet(socket, encode(answer(duty, *std::move(received))))) return;
+  }
+}
+
+void clean_up(const custodian_duty& duty) {
+  if (duty.cleanups().empty()) return;
+  try {
+    const auto store = open_cleanup_store();
+    run_cleanups(duty.cleanups(), *store, cleanup_limit);
+  } catch (const std::exception& e) {
+    log().warn("custodian: no cleanup: {}", e.what());
+  }
+}
+
+/// For ever: only SIGKILL or power-off ends it. Holds no pipe that somebody may wait for the end
+/// of.
+[[noreturn]] void rest(unique_fd socket) {
+  socket.reset();
+  redirect_to_null(STDERR_FILENO);
+  for (;;)
+    ::pause();
+}
+
+}  // namespace
+
+void live_as_custodian(unique_fd inherited) noexcept {
+  unique_fd socket;
+  custodian_duty duty;
+  try {
+    socket = leave_parent(std::move(inherited));
+    serve(socket.get(), duty);
+    if (!duty.stopped()) clean_up(duty);
+    duty.close_releasable();
+    if (!duty.must_stay()) ::_exit(0);
+  } catch (const std::exception& e) {
+    // Whatever this was, closing a descriptor at the wrong time is worse than never closing it.
+    log().error("custodian: {}; its descriptors stay open", e.what());
+  }
+  rest(std::move(socket));
+}
+
+}  // namespace xenpv::xen

@@ -1,0 +1,47 @@
+// What the main process and its custodian say to each other, and its bytes.
+// Both ends are the same program image, so the form is private and in host byte order; decoding is
+// strict all the same. Pure: no sockets, no descriptors (one travels beside a keep_request).
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "xenpv/base/error.hpp"
+#include "xenpv/xen/custodian.hpp"
+
+namespace xenpv::xen {
+
+struct keep_request {};
+struct release_request {
+  std::uint64_t id = 0;
+};
+struct resumed_request {};
+struct set_cleanup_request {
+  std::string name;
+  std::vector<cleanup_step> steps{};
+};
+struct clear_cleanup_request {
+  std::string name;
+};
+struct stop_request {};
+using custodian_request = std::variant<keep_request, release_request, resumed_request,
+                                       set_cleanup_request, clear_cleanup_request, stop_request>;
+
+/// Answer to every request.
+struct custodian_reply {
+  std::uint64_t value = 0;  ///< keep: the id. stop: 1 when the custodian stays, else 0
+  /// Why the request was refused: an errc value and its explanation; 0 and empty when it was not.
+  int refusal = 0;
+  std::string reason{};
+  friend bool operator==(const custodian_reply&, const custodian_reply&) = default;
+};
+
+[[nodiscard]] std::string encode(const custodian_request& request);
+[[nodiscard]] std::string encode(const custodian_reply& reply);
+[[nodiscard]] result<custodian_request> decode_request(std::string_view bytes);
+[[nodiscard]] result<custodian_reply> decode_reply(std::string_view bytes);
+
+}  // namespace xenpv::xen

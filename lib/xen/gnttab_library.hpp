@@ -1,0 +1,17 @@
+// libxengnttab as the two grant wrappers see it: its C header, and a logger of ours.
+// Owned by nobody: one logger for the whole process, never destroyed.
+#pragma once
+
+// Xen's headers do not care for C++ themselves.
+extern "C" {
+#include <xengnttab.h>
+}
+
+namespace xenpv::xen {
+
+/// Takes the library's own words on errors to log() at debug level; without it they go to stderr,
+/// beside the `failure` that says the same in ours. Keeps errno, which the library does not.
+/// Thread-safe.
+[[nodiscard]] xentoollog_logger* gnttab_logger() noexcept;
+
+}  // namespace xenpv::xen

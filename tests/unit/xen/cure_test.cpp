@@ -1,0 +1,142 @@
+#include "xen/cure.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+#include "unit/xen/fake_root.hpp"
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::xen {
+namespace {
+
+using test::fake_root;
+using test::scoped_variable;
+
+struct cure_case {
+  attempt what;
+  int error_number;
+  std::string_view object;
+  std::string_view expected;
+};
+
+class cure_in_a_guest : public testing::TestWithParam<cure_case> {};
+
+TEST_P(cure_in_a_guest, says_what_to_do) {
+  fake_root tree;
+  tree.with("/sys/hypervisor/type", "xen\n");
+  tree.with("/sys/module/xen_gntalloc/parameters/limit", "1024\n");
+  const auto& [what, error_number, object, expected] = GetParam();
+  EXPECT_EQ(cure_for(what, error_number, object, tree.root()), expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    table, cure_in_a_guest,
+    testing::Values(
+        cure_case{attempt::open_device, ENOENT, "/dev/xen/evtchn", "modprobe xen-evtchn"},
+        cure_case{attempt::open_device, ENXIO, "/dev/xen/gntalloc", "modprobe xen-gntalloc"},
+        cure_case{attempt::open_device, ENODEV, "/dev/xen/gntdev", "modprobe xen-gntdev"},
+        cure_case{attempt::open_device, EACCES, "/dev/xen/evtchn",
+                  "run as root or give this user access to /dev/xen/evtchn with a udev rule"},
+        cure_case{attempt::open_device, EMFILE, "/dev/xen/evtchn",
+                  "raise the limit of open files, ulimit -n"},
+        cure_case{attempt::open_device, EIO, "/dev/xen/evtchn", ""},
+        cure_case{attempt::open_store, ENOENT, "",
+                  "modprobe xenfs && mount -t xenfs xenfs /proc/xen"},
+        cure_case{attempt::open_store, ECONNREFUSED, "/run/x",
+                  "XENSTORED_PATH names it; is xenstored running there?"},
+        cure_case{attempt::open_store, EACCES, "/run/x",
+                  "XENSTORED_PATH names it; this user may not connect to it"},
+        cure_case{attempt::bind_unbound, ENOSPC, "",
+                  "the domain's max_event_channels is used up, raise it in the domain's xl "
+                  "configuration"},
+        cure_case{attempt::bind_virq, ENOSPC, "",
+                  "the domain's max_event_channels is used up, raise it in the domain's xl "
+                  "configuration"},
+        cure_case{attempt::bind_virq, EEXIST, "",
+                  "the kernel or another process has bound it already"},
+        cure_case{attempt::bind_virq, EBUSY, "",
+                  "a global virtual IRQ belongs to the control domain"},
+        cure_case{attempt::bind_interdomain, EINVAL, "", "that port does not wait for this domain"},
+        cure_case{attempt::bind_interdomain, ESRCH, "", "there is no such domain"},
+        cure_case{attempt::use_port, ENOTCONN, "", "the port is not bound through this handle"},
+        cure_case{attempt::use_port, EINVAL, "", ""},
+        cure_case{attempt::drain_ports, EFBIG, "",
+                  "the handle's ring of pending ports overflowed, open a new one"},
+        cure_case{attempt::restrict_handle, EINVAL, "",
+                  "Linux does not restrict a handle to domain 0"},
+        cure_case{attempt::share_pages, ENOSPC, "",
+                  "limit 1024 in /sys/module/xen_gntalloc/parameters/limit"},
+        cure_case{attempt::share_pages, ENOMEM, "", ""},
+        cure_case{attempt::map_grants, EINVAL, "",
+                  "not granted to this domain, or granted for reading only"},
+        cure_case{attempt::store_request, EACCES, "",
+                  "the node's permissions keep this domain out, the toolstack sets them"},
+        cure_case{attempt::store_request, ENOSPC, "",
+                  "this domain's xenstored quota is used up: nodes, watches or transactions"},
+        cure_case{attempt::store_request, ENOENT, "", ""}));
+
+TEST(cure, points_to_the_simulator_when_this_is_no_guest) {
+  const fake_root tree;
+  EXPECT_EQ(cure_for(attempt::open_device, ENOENT, "/dev/xen/gntalloc", tree.root()),
+            "modprobe xen-gntalloc in a Xen guest; this machine is none, xenpv-sim simulates one");
+}
+
+TEST(cure, names_the_limit_file_when_it_cannot_be_read) {
+  const fake_root tree;
+  EXPECT_EQ(cure_for(attempt::share_pages, ENOSPC, {}, tree.root()),
+            "the limit in /sys/module/xen_gntalloc/parameters/limit is used up");
+}
+
+template <class Thrower>
+failure caught(Thrower thrower) {
+  try {
+    thrower();
+  } catch (const failure& e) {
+    return e;
+  }
+  throw std::logic_error("nothing was thrown");
+}
+
+TEST(failed_open, reads_no_such_device_when_the_node_is_missing) {
+  fake_root tree;
+  tree.with("/sys/hypervisor/type", "xen\n");
+  const scoped_variable root("XENPV_ROOT", tree.root().path("/").string());
+  const auto e = caught([] { throw_open_failed("/dev/xen/gntalloc", ENOENT); });
+  EXPECT_STREQ(e.what(), "/dev/xen/gntalloc: no such device (modprobe xen-gntalloc)");
+  EXPECT_EQ(e.code(), std::errc::no_such_device);
+}
+
+TEST(failed_open, keeps_the_error_when_access_is_denied) {
+  fake_root tree;
+  const scoped_variable root("XENPV_ROOT", tree.root().path("/").string());
+  const auto e = caught([] { throw_open_failed("/dev/xen/evtchn", EACCES); });
+  EXPECT_STREQ(e.what(),
+               "/dev/xen/evtchn: permission denied (run as root or give this user access to "
+               "/dev/xen/evtchn with a udev rule)");
+  EXPECT_EQ(e.code(), std::errc::permission_denied);
+}
+
+TEST(failed_store_open, blames_xenbus_when_no_path_is_set) {
+  fake_root tree;
+  tree.with("/sys/hypervisor/type", "xen\n");
+  const scoped_variable root("XENPV_ROOT", tree.root().path("/").string());
+  const auto e = caught([] { throw_store_open_failed(nullptr, ENOENT); });
+  EXPECT_STREQ(
+      e.what(),
+      "/dev/xen/xenbus: no such device (modprobe xenfs && mount -t xenfs xenfs /proc/xen)");
+}
+
+TEST(failed_share, names_the_limit_when_it_is_reached) {
+  fake_root tree;
+  tree.with("/sys/module/xen_gntalloc/parameters/limit", "1024\n");
+  const scoped_variable root("XENPV_ROOT", tree.root().path("/").string());
+  const auto e =
+      caught([] { throw_failed(attempt::share_pages, ENOSPC, "share 353 pages with domain 0"); });
+  EXPECT_STREQ(e.what(),
+               "share 353 pages with domain 0: no space left on device "
+               "(limit 1024 in /sys/module/xen_gntalloc/parameters/limit)");
+}
+
+}  // namespace
+}  // namespace xenpv::xen

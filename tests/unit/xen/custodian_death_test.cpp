@@ -1,0 +1,152 @@
+// What becomes of descriptors and cleanups when the custodian's main process is killed.
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include <csignal>
+#include <functional>
+#include <stdexcept>
+
+#include "unit/xen/child.hpp"
+#include "unit/xen/fake_root.hpp"
+#include "unit/xen/pipe.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/xen/custodian.hpp"
+
+namespace xenpv::xen {
+namespace {
+
+using test::is_hung_up;
+using test::make_pipe;
+using test::read_all;
+using test::send_signal;
+using test::wait_status;
+
+/// Only bounds a hang; nothing waits for it to pass.
+constexpr int hang_limit_ms = 20'000;
+
+/// fork(2) past the C library: ThreadSanitizer gives every child it sees a thread of its own, and a
+/// custodian starts before any.
+pid_t bare_fork() {
+  return static_cast<pid_t>(::syscall(SYS_clone, static_cast<unsigned long>(SIGCHLD), nullptr,
+                                      nullptr, nullptr, nullptr));
+}
+
+/// Runs `body` as a main process of its own, which then sleeps until it is killed. Its custodian
+/// becomes a child of the test when that happens. stderr of both comes through `errors_`.
+class custodian_of_a_killed_main : public testing::Test {
+ protected:
+  void SetUp() override { ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0); }
+  void TearDown() override {
+    ::prctl(PR_SET_CHILD_SUBREAPER, 0);
+    if (main_ > 0) kill_main();
+  }
+
+  /// Returns the custodian's process number once `body` is done.
+  pid_t run_main(const std::function<void(custodian&)>& body) {
+    auto report = make_pipe();
+    auto stderr_pipe = make_pipe();
+    main_ = bare_fork();
+    if (main_ < 0) throw_errno("fork a main process");
+    if (main_ == 0) {
+      ::dup2(stderr_pipe.write.get(), STDERR_FILENO);
+      try {
+        auto c = custodian::start();
+        body(c);
+        const pid_t process = c.process();
+        if (::write(report.write.get(), &process, sizeof(process)) != sizeof(process)) ::_exit(1);
+        for (;;)
+          ::pause();
+      } catch (const std::exception& e) {
+        ::dprintf(STDERR_FILENO, "%s\n", e.what());
+        ::_exit(1);
+      }
+    }
+    report.write.reset();
+    stderr_pipe.write.reset();
+    errors_ = std::move(stderr_pipe.read);
+    pid_t process = -1;
+    if (::read(report.read.get(), &process, sizeof(process)) !=
+        static_cast<ssize_t>(sizeof(process)))
+      throw std::runtime_error("the main process failed: " + read_all(errors_));
+    return process;
+  }
+
+  void kill_main() {
+    ASSERT_TRUE(send_signal(main_, SIGKILL));
+    wait_status(main_);
+    main_ = -1;
+  }
+
+  unique_fd errors_;
+
+ private:
+  pid_t main_ = -1;
+};
+
+TEST_F(custodian_of_a_killed_main, closes_and_exits_when_no_resume_came_in_between) {
+  auto ends = make_pipe();
+  const auto process = run_main([&](custodian& c) {
+    static_cast<void>(c.keep(ends.write.get()));
+    ends.write.reset();
+  });
+  ends.write.reset();
+  EXPECT_FALSE(is_hung_up(ends.read));
+  kill_main();
+  EXPECT_TRUE(is_hung_up(ends.read, hang_limit_ms));
+  EXPECT_EQ(wait_status(process), 0);
+}
+
+TEST_F(custodian_of_a_killed_main, keeps_what_a_resume_touched) {
+  auto before = make_pipe();
+  auto after = make_pipe();
+  const auto process = run_main([&](custodian& c) {
+    static_cast<void>(c.keep(before.write.get()));
+    c.resumed();
+    static_cast<void>(c.keep(after.write.get()));
+    before.write.reset();
+    after.write.reset();
+  });
+  before.write.reset();
+  after.write.reset();
+  kill_main();
+  EXPECT_TRUE(is_hung_up(after.read, hang_limit_ms));
+  // Nobody waits for ever for the end of a dead service's messages.
+  EXPECT_TRUE(is_hung_up(errors_, hang_limit_ms));
+  EXPECT_FALSE(is_hung_up(before.read));
+  ASSERT_TRUE(send_signal(process, SIGTERM));
+  EXPECT_FALSE(is_hung_up(before.read));
+  ASSERT_TRUE(send_signal(process, SIGKILL));
+  const int status = wait_status(process);
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << status;
+  EXPECT_TRUE(is_hung_up(before.read));
+}
+
+TEST_F(custodian_of_a_killed_main, tries_the_cleanup_and_says_why_it_could_not) {
+  const test::fake_root tree;
+  const test::scoped_variable directory("XENSTORED_RUNDIR", tree.root().path("/run").string());
+  const test::scoped_variable path("XENSTORED_PATH", tree.root().path("/run/xs").string());
+  const auto process = run_main([](custodian& c) {
+    c.set_cleanup("xvdb", {cleanup_write{"state", "6"}});
+  });
+  kill_main();
+  EXPECT_EQ(wait_status(process), 0);
+  EXPECT_EQ(read_all(errors_),
+            "xenpv: warning: custodian: no cleanup: xenstore at " +
+                tree.root().path("/run/xs").string() +
+                ": no such file or directory (XENSTORED_PATH names it; is xenstored running "
+                "there?)\n");
+}
+
+TEST_F(custodian_of_a_killed_main, has_nothing_to_say_when_no_cleanup_is_left) {
+  const auto process = run_main([](custodian& c) {
+    c.set_cleanup("xvdb", {cleanup_write{"state", "6"}});
+    c.clear_cleanup("xvdb");
+  });
+  kill_main();
+  EXPECT_EQ(wait_status(process), 0);
+  EXPECT_EQ(read_all(errors_), "");
+}
+
+}  // namespace
+}  // namespace xenpv::xen

@@ -1,0 +1,226 @@
+// The custodian as a process. Pipes stand in for event-channel handles: it must not matter what it
+// keeps.
+#include "xenpv/xen/custodian.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include <cerrno>
+#include <csignal>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <latch>
+#include <string>
+#include <thread>
+
+#include "unit/xen/child.hpp"
+#include "unit/xen/pipe.hpp"
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::xen {
+namespace {
+
+using test::is_hung_up;
+using test::make_pipe;
+using test::read_all;
+using test::send_signal;
+using test::wait_status;
+using testing::HasSubstr;
+
+std::string text_of(const std::function<void()>& call, std::error_code expected) {
+  try {
+    call();
+  } catch (const failure& e) {
+    EXPECT_EQ(e.code(), expected);
+    return e.what();
+  }
+  return "nothing was thrown";
+}
+
+std::string proc_text(pid_t process, const char* file) {
+  std::ifstream in("/proc/" + std::to_string(process) + "/" + file, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+TEST(custodian, closes_its_duplicate_and_exits_on_a_clean_stop) {
+  auto ends = make_pipe();
+  pid_t process = -1;
+  {
+    auto c = custodian::start();
+    process = c.process();
+    static_cast<void>(c.keep(ends.write.get()));
+    ends.write.reset();
+    EXPECT_FALSE(is_hung_up(ends.read));
+  }
+  EXPECT_TRUE(is_hung_up(ends.read));
+  EXPECT_FALSE(send_signal(process, 0));
+  EXPECT_EQ(errno, ESRCH);
+}
+
+TEST(custodian, has_closed_a_duplicate_when_release_returns) {
+  auto first = make_pipe();
+  auto second = make_pipe();
+  auto c = custodian::start();
+  const auto id = c.keep(first.write.get());
+  static_cast<void>(c.keep(second.write.get()));
+  first.write.reset();
+  second.write.reset();
+  c.release(id);
+  EXPECT_TRUE(is_hung_up(first.read));
+  EXPECT_FALSE(is_hung_up(second.read));
+  EXPECT_EQ(text_of([&] { c.release(id); }, errc::invalid_argument),
+            "release a kept descriptor: invalid argument (nothing is kept as 1)");
+}
+
+TEST(custodian, outlives_a_clean_stop_when_a_resume_forbids_closing) {
+  auto before = make_pipe();
+  auto after = make_pipe();
+  pid_t process = -1;
+  {
+    auto c = custodian::start();
+    process = c.process();
+    const auto id = c.keep(before.write.get());
+    c.resumed();
+    static_cast<void>(c.keep(after.write.get()));
+    before.write.reset();
+    after.write.reset();
+    c.release(id);
+  }
+  EXPECT_TRUE(is_hung_up(after.read));
+  EXPECT_FALSE(is_hung_up(before.read));
+  ASSERT_TRUE(send_signal(process, SIGKILL));
+  const int status = wait_status(process);
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << status;
+  EXPECT_TRUE(is_hung_up(before.read));
+}
+
+TEST(custodian, stops_the_old_one_when_assigned_to) {
+  auto ends = make_pipe();
+  auto c = custodian::start();
+  static_cast<void>(c.keep(ends.write.get()));
+  ends.write.reset();
+  auto other = custodian::start();
+  const auto process = other.process();
+  c = std::move(other);
+  EXPECT_TRUE(is_hung_up(ends.read));
+  EXPECT_EQ(c.process(), process);
+  c.resumed();
+}
+
+TEST(custodian, holds_nothing_of_its_parent) {
+  auto ends = make_pipe(0);
+  auto c = custodian::start();
+  ends.write.reset();
+  EXPECT_TRUE(is_hung_up(ends.read));
+}
+
+TEST(custodian, shows_its_name_and_leads_its_own_session) {
+  auto c = custodian::start();
+  EXPECT_EQ(proc_text(c.process(), "comm"), "xenpv-custodian\n");
+  EXPECT_EQ(::getsid(c.process()), c.process());
+}
+
+TEST(custodian, marks_itself_for_systemd_once_it_must_not_die) {
+  auto ends = make_pipe();
+  pid_t process = -1;
+  {
+    auto c = custodian::start();
+    process = c.process();
+    static_cast<void>(c.keep(ends.write.get()));
+    EXPECT_NE(proc_text(process, "cmdline").at(0), '@');
+    c.resumed();
+    EXPECT_EQ(proc_text(process, "cmdline").at(0), '@');
+  }
+  ASSERT_TRUE(send_signal(process, SIGKILL));
+  wait_status(process);
+}
+
+TEST(custodian, ignores_the_signals_that_end_services) {
+  auto c = custodian::start();
+  for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1}) {
+    ASSERT_TRUE(send_signal(c.process(), number));
+    EXPECT_NO_THROW(c.clear_cleanup("x")) << number;
+  }
+}
+
+TEST(custodian, is_reported_gone_to_every_later_call) {
+  auto c = custodian::start();
+  ASSERT_TRUE(send_signal(c.process(), SIGKILL));
+  siginfo_t info{};
+  ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(c.process()), &info, WEXITED | WNOWAIT), 0);
+  const auto gone =
+      " connection lost (the custodian, process " + std::to_string(c.process()) + ", is gone)";
+  EXPECT_EQ(text_of([&] { static_cast<void>(c.keep(0)); }, errc::lost_connection),
+            "keep descriptor 0:" + gone);
+  EXPECT_EQ(text_of([&] { c.set_cleanup("xvdb", {}); }, errc::lost_connection),
+            "register cleanup 'xvdb':" + gone);
+  testing::internal::CaptureStderr();
+  { const auto end = std::move(c); }
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("stop the custodian:" + gone));
+}
+
+// In a process of its own: a thread may show in /proc for a while after it was joined.
+TEST(custodian, refuses_to_start_beside_a_thread) {
+  auto report = make_pipe();
+  const pid_t process = ::fork();
+  if (process == 0) {
+    std::latch done(1);
+    std::thread other([&] { done.wait(); });
+    const auto text =
+        text_of([] { static_cast<void>(custodian::start()); }, errc::invalid_argument);
+    done.count_down();
+    other.join();
+    const auto written = ::write(report.write.get(), text.data(), text.size());
+    ::_exit(written == static_cast<ssize_t>(text.size()) ? 0 : 1);
+  }
+  report.write.reset();
+  EXPECT_THAT(read_all(report.read),
+              testing::MatchesRegex("start the custodian: invalid argument "
+                                    "\\(it must start before any thread, and [0-9]+ run\\)"));
+  EXPECT_EQ(wait_status(process), 0);
+}
+
+TEST(custodian, refuses_what_is_no_descriptor) {
+  auto c = custodian::start();
+  EXPECT_EQ(text_of([&] { static_cast<void>(c.keep(-1)); },
+                    std::error_code(EBADF, std::generic_category())),
+            "keep descriptor -1: bad file descriptor");
+}
+
+TEST(custodian, says_so_when_its_descriptor_table_is_full) {
+  auto c = custodian::start();
+  auto ends = make_pipe();
+  // Three standard streams, its socket and one more.
+  rlimit limit{};
+  ASSERT_EQ(::prlimit(c.process(), RLIMIT_NOFILE, nullptr, &limit), 0);
+  limit.rlim_cur = 5;
+  ASSERT_EQ(::prlimit(c.process(), RLIMIT_NOFILE, &limit, nullptr), 0);
+  static_cast<void>(c.keep(ends.write.get()));
+  EXPECT_EQ(text_of([&] { static_cast<void>(c.keep(ends.write.get())); }, errc::limit_reached),
+            "keep descriptor " + std::to_string(ends.write.get()) +
+                ": limit reached (its descriptor table is full: raise ulimit -n)");
+}
+
+TEST(custodian, refuses_a_cleanup_that_is_too_big) {
+  auto c = custodian::start();
+  const cleanup_write step{"state", std::string(70'000, 'x')};
+  EXPECT_THAT(text_of([&] { c.set_cleanup("xvdb", {step}); }, errc::limit_reached),
+              testing::MatchesRegex("register cleanup 'xvdb': limit reached "
+                                    "\\(700[0-9][0-9] bytes, and the custodian takes 65536\\)"));
+  EXPECT_NO_THROW(c.set_cleanup("xvdb", {cleanup_write{"state", std::string(60'000, 'x')}}));
+}
+
+TEST(custodian, runs_no_cleanup_on_a_clean_stop) {
+  testing::internal::CaptureStderr();
+  {
+    auto c = custodian::start();
+    c.set_cleanup("xvdb", {cleanup_write{"state", "6"}});
+  }
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
+}  // namespace
+}  // namespace xenpv::xen
