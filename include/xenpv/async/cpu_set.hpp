@@ -1,0 +1,26 @@
+// Which CPUs a process may use, and the "0-3,8" notation that people and the kernel write them in.
+// Says nothing about whether a CPU is idle or worth using.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::async {
+
+/// The CPUs the calling thread may run on (sched_getaffinity), ascending. Throws `failure`.
+[[nodiscard]] std::vector<unsigned> allowed_cpus();
+
+/// Restricts the calling thread to `cpu`. Throws `failure` naming the CPU and the allowed ones.
+void pin_this_thread(unsigned cpu);
+
+/// "0-3,8" -> {0, 1, 2, 3, 8}: ascending, each CPU once, at least one.
+[[nodiscard]] result<std::vector<unsigned>> parse_cpu_list(std::string_view text);
+
+/// {0, 1, 2, 3, 8} -> "0-3,8". `cpus` is ascending.
+[[nodiscard]] std::string format_cpu_list(std::span<const unsigned> cpus);
+
+}  // namespace xenpv::async

@@ -1,0 +1,51 @@
+// Events of one xenstore watch, to be awaited one by one. Made by store_client::watch(); move-only;
+// destroying it ends the watch. An event says that something at or below the path may have changed,
+// not what.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "xenpv/async/asio.hpp"
+
+namespace xenpv::async {
+
+/// Events kept for a reader that is behind. xenstored writes a handful per handshake; a reader this
+/// far behind has more to gain from looking at the tree again.
+inline constexpr std::size_t watch_stream_capacity = 64;
+
+struct watch_event {
+  std::string path;  ///< what changed; the watched path itself if `overflowed`
+  /// Events were dropped because the reader was too far behind: read everything below the path
+  /// again.
+  bool overflowed = false;
+  friend bool operator==(const watch_event&, const watch_event&) = default;
+};
+
+class watch_stream {
+ public:
+  watch_stream(watch_stream&& other) noexcept;
+  watch_stream& operator=(watch_stream&& other) noexcept;
+  ~watch_stream();
+
+  [[nodiscard]] const std::string& path() const noexcept;
+
+  /// The next event, in the order they came. When the stream is full, an event for a path that is
+  /// already in it is merged with that one; if that does not help, all are replaced by one marked
+  /// `overflowed`.
+  ///
+  /// Executor: any, one caller at a time (`failure`, invalid_argument). Cancellation: terminal,
+  /// partial, total; no event is lost by it. Errors: errc::lost_connection when xenstored is gone
+  /// (after the events that came before); operation_aborted when the client was closed.
+  [[nodiscard]] asio::awaitable<watch_event> next();
+
+ private:
+  friend class store_client;
+  friend class store_client_state;
+  struct subscription;
+  explicit watch_stream(std::shared_ptr<subscription> watch) noexcept;
+  std::shared_ptr<subscription> watch_;
+};
+
+}  // namespace xenpv::async

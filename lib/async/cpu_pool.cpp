@@ -1,0 +1,106 @@
+#include "xenpv/async/cpu_pool.hpp"
+
+#include <pthread.h>
+
+#include <fmt/format.h>
+#include <boost/asio/executor_work_guard.hpp>
+
+#include <exception>
+#include <future>
+#include <thread>
+
+#include "xenpv/async/cpu_set.hpp"
+#include "xenpv/base/log.hpp"
+
+namespace xenpv::async {
+
+struct cpu_pool::worker {
+  explicit worker(unsigned on) : cpu(on), work(context.get_executor()) {}
+
+  unsigned cpu;
+  asio::io_context context{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work;
+  std::promise<void> started;
+  std::exception_ptr error;
+  std::thread thread;
+};
+
+cpu_pool::cpu_pool(std::span<const unsigned> cpus, cpu_pool_options options)
+    : options_(std::move(options)) {
+  workers_.reserve(cpus.size());
+  try {
+    for (const auto cpu : cpus) {
+      auto& fresh = *workers_.emplace_back(std::make_unique<worker>(cpu));
+      auto started = fresh.started.get_future();
+      fresh.thread = std::thread(&cpu_pool::run, this, std::ref(fresh));
+      started.get();
+    }
+  } catch (...) {
+    stop();
+    wait_for_threads();
+    throw;
+  }
+}
+
+cpu_pool::~cpu_pool() {
+  stop();
+  try {
+    join();
+  } catch (const std::exception& e) {
+    log().error("an error of a CPU thread that nobody joined for: {}", e.what());
+  }
+}
+
+unsigned cpu_pool::cpu(std::size_t index) const {
+  return workers_.at(index)->cpu;
+}
+
+asio::io_context& cpu_pool::context(std::size_t index) {
+  return workers_.at(index)->context;
+}
+
+asio::any_io_executor cpu_pool::executor(std::size_t index) {
+  return context(index).get_executor();
+}
+
+void cpu_pool::stop() {
+  for (const auto& each : workers_)
+    each->work.reset();
+}
+
+void cpu_pool::join() {
+  wait_for_threads();
+  for (const auto& each : workers_) {
+    if (each->error) std::rethrow_exception(std::exchange(each->error, nullptr));
+  }
+}
+
+void cpu_pool::wait_for_threads() noexcept {
+  for (const auto& each : workers_) {
+    if (each->thread.joinable()) each->thread.join();
+  }
+}
+
+void cpu_pool::run(worker& self) {
+  const auto name = fmt::format("{}{}", options_.thread_name, self.cpu).substr(0, 15);
+  try {
+    ::pthread_setname_np(::pthread_self(), name.c_str());
+    pin_this_thread(self.cpu);
+  } catch (...) {
+    self.started.set_exception(std::current_exception());
+    return;
+  }
+  self.started.set_value();
+  for (;;) {
+    try {
+      self.context.run();
+      return;
+    } catch (...) {
+      if (!self.error) self.error = std::current_exception();
+      const bool first = !failure_reported_.test_and_set();
+      if (first && options_.on_failure) options_.on_failure();
+    }
+  }
+}
+
+}  // namespace xenpv::async

@@ -1,0 +1,107 @@
+// The inside of an event_loop, shared with its ports and its read in flight. Single-threaded.
+//
+// Life of an event: the reactor reads a batch of ports; dispatch() hands each to its entry; the
+// entry's port_state says what to do; the next read is started when the whole batch is done.
+#pragma once
+
+#include <array>
+#include <boost/asio/any_completion_handler.hpp>
+#include <boost/asio/posix/basic_stream_descriptor.hpp>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "async/handler_memory.hpp"
+#include "async/port_state.hpp"
+#include "async/port_table.hpp"
+#include "xenpv/async/event_loop.hpp"
+#include "xenpv/xen/custodian.hpp"
+#include "xenpv/xen/event_channel.hpp"
+
+namespace xenpv::async {
+
+using wait_handler = asio::any_completion_handler<void(boost::system::error_code)>;
+
+/// What the loop keeps of a bound_port: owned by the port and its pending wait, listed in the
+/// loop's table until the port unbinds it or it dies.
+struct port_entry {
+  port_entry(port at, bool swallow_first) : number(at), state(swallow_first) {}
+
+  port number;
+  port_state state;
+  std::error_code death;   ///< why it is dead; unset while it is live
+  std::uint64_t born = 0;  ///< the batch during which it was bound
+  std::shared_ptr<const std::function<void()>> callback;
+  std::optional<wait_handler> waiter;  ///< emplace and reset only: Boost 1.81 cannot assign one
+  asio::any_io_executor home;          ///< the waiter's
+  std::uint64_t waits = 0;             ///< tells a stale cancellation from one of the present wait
+  std::weak_ptr<class event_loop_state> loop;
+  irq_placement irq;
+};
+
+class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
+ public:
+  event_loop_state(asio::io_context& context, event_loop_options options);
+
+  void open();
+  void resumed();
+  void close();
+
+  /// `kernel_bind` does the bind and returns the port's number.
+  [[nodiscard]] std::shared_ptr<port_entry> bind(
+      bool swallow_first, const std::function<port(xen::event_channel_handle&)>& kernel_bind);
+  void unbind(const std::shared_ptr<port_entry>& entry) noexcept;
+
+  void notify(const port_entry& entry);
+  void on_event(const std::shared_ptr<port_entry>& entry, std::function<void()> callback);
+  [[nodiscard]] static asio::awaitable<void> wait(std::shared_ptr<event_loop_state> self,
+                                                  std::shared_ptr<port_entry> entry);
+  void cancel_wait(port_entry& entry, std::uint64_t wait);
+
+  [[nodiscard]] const event_loop_options& options() const noexcept { return options_; }
+  [[nodiscard]] const event_loop_statistics& statistics() const noexcept { return statistics_; }
+
+ private:
+  struct read_handler;
+  class dispatch_scope;
+  enum class completion { now, posted };
+
+  [[nodiscard]] xen::event_channel_handle& handle();
+  void start_read();
+  void on_read(std::uint64_t generation, boost::system::error_code code, std::size_t bytes);
+  void dispatch(std::span<const std::uint32_t> ports);
+  void dispatch_one(port number);
+  void deliver(port_entry& entry);
+  void run_callback(port_entry& entry);
+  void unmask(port_entry& entry);
+  void complete_wait(port_entry& entry, boost::system::error_code code, completion when);
+  [[nodiscard]] std::vector<port_entry*> kill_ports(std::error_code death);
+  void retire(std::shared_ptr<const void> object);
+
+  // 64 ports of 4 bytes: the driver's own smallest ring. More in one go would only delay the
+  // others.
+  static constexpr std::size_t batch_size = 64;
+
+  asio::io_context& context_;
+  event_loop_options options_;
+  std::string action_name_;  ///< of the handle's IRQs: "evtchn:xev-cpu3"
+  std::optional<xen::event_channel_handle> handle_;
+  std::optional<xen::custodian::kept_id> kept_;
+  // Has a duplicate: Asio closes what it is given, and the handle is the library's to close.
+  asio::posix::basic_stream_descriptor<asio::io_context::executor_type> stream_;
+  port_table<port_entry> table_;
+  std::array<std::uint32_t, batch_size> ports_{};
+  handler_memory read_memory_;
+  std::uint64_t generation_ = 0;  ///< of the handle; a read of an older one is ignored
+  std::uint64_t batch_ = 0;
+  bool dispatching_ = false;
+  std::vector<std::shared_ptr<const void>> retired_;  ///< in use by the batch being dispatched
+  std::exception_ptr callback_error_;
+  event_loop_statistics statistics_;
+};
+
+}  // namespace xenpv::async

@@ -1,0 +1,184 @@
+#include "xenpv/async/irq_affinity.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <filesystem>
+#include <iterator>
+
+#include "xenpv/base/parse.hpp"
+#include "xenpv/base/unique_fd.hpp"
+
+namespace xenpv::async {
+namespace {
+
+std::vector<std::string_view> words(std::string_view line) {
+  std::vector<std::string_view> found;
+  for (const auto field : split(line, ' ')) {
+    if (!field.empty()) found.push_back(field);
+  }
+  return found;
+}
+
+template <class Number>
+std::optional<Number> number(std::string_view text) {
+  Number value{};
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+/// "           CPU0       CPU2" -> {0, 2}
+std::vector<unsigned> header_cpus(std::string_view line) {
+  std::vector<unsigned> cpus;
+  for (const auto word : words(line)) {
+    if (!word.starts_with("CPU")) continue;
+    if (const auto cpu = number<unsigned>(word.substr(3))) cpus.push_back(*cpu);
+  }
+  return cpus;
+}
+
+/// The errno of writing `text` to an existing file in one go; 0 when it was taken.
+int write_file(const std::filesystem::path& path, std::string_view text) {
+  const unique_fd file(::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC));
+  if (!file) return errno;
+  const auto written = ::write(file.get(), text.data(), text.size());
+  if (written < 0) return errno;
+  return static_cast<std::size_t>(written) == text.size() ? 0 : EIO;
+}
+
+std::optional<std::vector<cpu_count>> read_counts(const system_root& root, unsigned irq) {
+  const auto text = root.read("/proc/interrupts");
+  if (!text) return std::nullopt;
+  auto counts = parse_irq_counts(*text, irq);
+  if (!counts) return std::nullopt;
+  return std::move(*counts);
+}
+
+std::uint64_t count_of(std::span<const cpu_count> counts, unsigned cpu) {
+  const auto at = std::find_if(counts.begin(), counts.end(),
+                               [cpu](const cpu_count& each) { return each.cpu == cpu; });
+  return at == counts.end() ? 0 : at->count;
+}
+
+irq_placement move_irq(const system_root& root, irq_placement placement) {
+  const auto folder = fmt::format("/proc/irq/{}", *placement.irq);
+  const auto list = folder + "/smp_affinity_list";
+  if (const int error = write_file(root.path(list), fmt::format("{}\n", placement.cpu));
+      error != 0) {
+    placement.reason =
+        fmt::format("write {} to {}: {}", placement.cpu, list, describe_errno(error));
+    return placement;
+  }
+  placement.status = irq_placement_status::set;
+  placement.reason = "no events counted yet";
+  const auto effective = root.read(folder + "/effective_affinity_list");
+  if (effective && *effective != fmt::format("{}", placement.cpu))
+    placement.reason = fmt::format("the kernel says it is on CPU {}", *effective);
+  if (auto counts = read_counts(root, *placement.irq)) placement.baseline = *std::move(counts);
+  return placement;
+}
+
+}  // namespace
+
+std::string_view to_string(irq_placement_status status) noexcept {
+  switch (status) {
+    case irq_placement_status::verified:
+      return "verified";
+    case irq_placement_status::set:
+      return "set";
+    case irq_placement_status::unavailable:
+      return "unavailable";
+  }
+  return "unknown";
+}
+
+result<std::vector<cpu_count>> parse_irq_counts(std::string_view interrupts, unsigned irq) {
+  const auto lines = split(interrupts, '\n');
+  const auto cpus = header_cpus(lines.front());
+  const auto label = fmt::format("{}:", irq);
+  for (const auto line : lines) {
+    const auto row = words(line);
+    if (row.empty() || row.front() != label) continue;
+    std::vector<cpu_count> counts;
+    for (std::size_t column = 0; column < cpus.size(); ++column) {
+      const auto count = column + 1 < row.size() ? number<std::uint64_t>(row[column + 1])
+                                                 : std::optional<std::uint64_t>();
+      if (!count)
+        return make_error(errc::protocol_violation, fmt::format("read the row of IRQ {}", irq),
+                          fmt::format("no count for CPU {}", cpus[column]));
+      counts.push_back({cpus[column], *count});
+    }
+    return counts;
+  }
+  return make_error(errc::not_available, fmt::format("find IRQ {} in /proc/interrupts", irq));
+}
+
+std::vector<unsigned> find_irqs(const system_root& root, std::string_view action) {
+  std::vector<unsigned> irqs;
+  std::error_code code;
+  std::filesystem::directory_iterator entry(root.path("/sys/kernel/irq"), code);
+  for (; !code && entry != std::filesystem::directory_iterator(); entry.increment(code)) {
+    const auto name = entry->path().filename().string();
+    const auto irq = number<unsigned>(name);
+    if (irq && root.read(fmt::format("/sys/kernel/irq/{}/actions", name)) == action)
+      irqs.push_back(*irq);
+  }
+  std::sort(irqs.begin(), irqs.end());
+  return irqs;
+}
+
+irq_placement place_new_irq(const system_root& root, std::span<const unsigned> before,
+                            std::span<const unsigned> after, std::string_view action,
+                            unsigned cpu) {
+  std::vector<unsigned> fresh;
+  std::set_difference(after.begin(), after.end(), before.begin(), before.end(),
+                      std::back_inserter(fresh));
+  irq_placement placement{.cpu = cpu};
+  if (fresh.size() != 1) {
+    placement.reason = fmt::format("{} new interrupts named {} in /sys/kernel/irq, expected one",
+                                   fresh.size(), action);
+    return placement;
+  }
+  placement.irq = fresh.front();
+  return move_irq(root, std::move(placement));
+}
+
+irq_placement judge_irq_counts(irq_placement placement, std::vector<cpu_count> counts) {
+  std::uint64_t here = 0;
+  std::uint64_t elsewhere = 0;
+  // Nothing to compare with is no evidence: counts of unknown age could prove anything.
+  if (placement.baseline.empty()) placement.baseline = counts;
+  for (const auto& now : counts) {
+    const auto grown = now.count - std::min(now.count, count_of(placement.baseline, now.cpu));
+    (now.cpu == placement.cpu ? here : elsewhere) += grown;
+  }
+  if (elsewhere != 0) {
+    placement.status = irq_placement_status::set;
+    placement.reason = fmt::format("{} of {} events came on another CPU than {}", elsewhere,
+                                   here + elsewhere, placement.cpu);
+  } else if (here != 0) {
+    placement.status = irq_placement_status::verified;
+    placement.reason = fmt::format("{} events, all on CPU {}", here, placement.cpu);
+  }
+  placement.baseline = std::move(counts);
+  return placement;
+}
+
+irq_placement check_irq(const system_root& root, irq_placement placement) {
+  if (!placement.irq || placement.status == irq_placement_status::unavailable) return placement;
+  auto counts = read_counts(root, *placement.irq);
+  if (!counts) {
+    placement.status = irq_placement_status::set;
+    placement.reason = fmt::format("no row for IRQ {} in /proc/interrupts", *placement.irq);
+    return placement;
+  }
+  return judge_irq_counts(std::move(placement), *std::move(counts));
+}
+
+}  // namespace xenpv::async

@@ -1,0 +1,81 @@
+#include "xenpv/async/nursery.hpp"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/system/system_error.hpp>
+
+#include <cstdio>
+#include <utility>
+
+#include "async/settle.hpp"
+
+namespace xenpv::async {
+namespace {
+
+bool is_abortion(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const boost::system::system_error& e) {
+    return e.code() == asio::error::operation_aborted;
+  } catch (...) {
+    return false;
+  }
+}
+
+}  // namespace
+
+nursery::nursery(asio::any_io_executor executor)
+    : executor_(std::move(executor)), empty_(executor_, asio::steady_timer::time_point::max()) {}
+
+nursery::~nursery() {
+  if (children_.empty()) return;
+  std::fprintf(stderr, "xenpv: a nursery was destroyed with %zu children alive; join it first\n",
+               children_.size());
+  std::terminate();
+}
+
+void nursery::spawn(asio::awaitable<void> child) {
+  const auto entry = children_.emplace(children_.end());
+  const auto done = [this, entry](std::exception_ptr error) { finish(entry, std::move(error)); };
+  asio::co_spawn(executor_, settle(std::move(child)),
+                 asio::bind_cancellation_slot(entry->slot(), done));
+  if (cancelling_) entry->emit(asio::cancellation_type::terminal);
+}
+
+void nursery::cancel() {
+  cancelling_ = true;
+  // Children never leave the list inside emit(): a finished one is reported by a later handler.
+  for (auto& child : children_)
+    child.emit(asio::cancellation_type::terminal);
+}
+
+void nursery::finish(child_list::iterator child, std::exception_ptr error) {
+  children_.erase(child);
+  if (error && !(cancelling_ && is_abortion(error))) {
+    if (!first_error_) first_error_ = std::move(error);
+    if (!cancelling_) cancel();
+  }
+  if (children_.empty()) empty_.cancel();
+}
+
+asio::awaitable<void> nursery::join() {
+  const auto cancellation = co_await asio::this_coro::cancellation_state;
+  const bool throwing_before = co_await asio::this_coro::throw_if_cancelled();
+  co_await asio::this_coro::throw_if_cancelled(false);
+  bool passed_on = false;
+  while (!children_.empty()) {
+    if (!passed_on && cancellation.cancelled() != asio::cancellation_type::none) {
+      passed_on = true;
+      cancel();
+    }
+    co_await empty_.async_wait(asio::as_tuple(asio::use_awaitable));
+  }
+  co_await asio::this_coro::throw_if_cancelled(throwing_before);
+  cancelling_ = false;
+  if (first_error_) std::rethrow_exception(std::exchange(first_error_, nullptr));
+}
+
+}  // namespace xenpv::async

@@ -1,0 +1,90 @@
+// The inside of a store_client. Everything here happens on the control thread; others post to it.
+#pragma once
+
+#include <boost/asio/any_completion_handler.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <exception>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "async/watch_queue.hpp"
+#include "xenpv/async/store_client.hpp"
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::async {
+
+/// A watch_stream::next() that waits for its event. Travels to the control thread and back.
+struct next_request {
+  using handler_type =
+      asio::any_completion_handler<void(std::exception_ptr, std::optional<watch_event>)>;
+
+  next_request(handler_type to, asio::any_io_executor at)
+      : handler(std::move(to)), home(std::move(at)) {}
+
+  handler_type handler;
+  asio::any_io_executor home;  ///< the reader's, kept running until it is answered
+};
+
+struct watch_stream::subscription {
+  subscription(std::string path, std::string with, std::shared_ptr<store_client_state> client)
+      : queue(std::move(path)), token(std::move(with)), owner(std::move(client)) {}
+
+  watch_queue queue;
+  std::string token;
+  std::shared_ptr<store_client_state> owner;
+  std::shared_ptr<next_request> reader;
+};
+
+class store_client_state : public std::enable_shared_from_this<store_client_state> {
+ public:
+  using subscription = watch_stream::subscription;
+
+  store_client_state(asio::any_io_executor control, xen::store store, store_client_options options);
+
+  [[nodiscard]] const asio::any_io_executor& control() const noexcept { return control_; }
+
+  void start();
+  /// The connection, for `function`; notices when the answer is that nobody is there.
+  template <class Function>
+  auto with_store(Function& function) {
+    auto& connection = require_store();
+    try {
+      return function(connection);
+    } catch (const failure& e) {
+      if (e.code() == errc::lost_connection) lose();
+      throw;
+    }
+  }
+
+  [[nodiscard]] watch_stream start_watch(const std::string& path);
+  void stop_watch(subscription& watch);
+  void begin_next(subscription& watch, std::shared_ptr<next_request> request);
+  void cancel_next(subscription& watch, const std::shared_ptr<next_request>& request);
+  void close();
+
+ private:
+  [[nodiscard]] xen::store& require_store();
+  void lose();
+  void release();
+  void wait_for_events();
+  void take_events();
+  void wait_for_liveness_check();
+  void serve_reader(subscription& watch);
+  void fail_reader(subscription& watch);
+  [[nodiscard]] std::exception_ptr reason_for_end() const;
+
+  asio::any_io_executor control_;
+  store_client_options options_;
+  std::optional<xen::store> store_;
+  bool lost_ = false;
+  std::uint64_t watches_made_ = 0;
+  // Weak, so that a stream that went away without telling (its client first) is simply gone.
+  std::map<std::string, std::weak_ptr<subscription>> watches_;  ///< by token
+  asio::posix::stream_descriptor readable_;  ///< a duplicate of the library's descriptor
+  asio::steady_timer liveness_;
+};
+
+}  // namespace xenpv::async

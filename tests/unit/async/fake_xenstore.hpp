@@ -1,0 +1,195 @@
+// libxenstore's C functions in this process: a flat tree, watches with a real pipe, transactions
+// that can be made to fail, and a connection that can be lost. A program that includes this gets
+// them instead of the library's. Callable from one thread, steered from another.
+#pragma once
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+
+struct xs_handle {
+  int read_end;
+  int write_end;
+};
+
+namespace xenpv::async::test {
+
+class fake_store {
+ public:
+  std::mutex lock;
+  std::map<std::string, std::string> nodes;
+  std::set<std::pair<std::string, std::string>> watches;  ///< path, token
+  std::deque<std::pair<std::string, std::string>> events;
+  xs_handle* handle = nullptr;
+  bool lost = false;
+  int conflicts = 0;  ///< commits still to be answered with EAGAIN
+  std::thread::id last_thread;
+
+  /// The connection breaks, which wakes nobody.
+  void lose() {
+    const std::lock_guard guard(lock);
+    lost = true;
+  }
+  void change(const std::string& path, const std::string& value) {
+    const std::lock_guard guard(lock);
+    set(path, value);
+  }
+  [[nodiscard]] std::size_t watch_count() {
+    const std::lock_guard guard(lock);
+    return watches.size();
+  }
+  [[nodiscard]] bool is_open() {
+    const std::lock_guard guard(lock);
+    return handle != nullptr;
+  }
+
+  // Below: with the lock held.
+  void set(const std::string& path, const std::string& value) {
+    nodes[path] = value;
+    for (const auto& [watched, token] : watches) {
+      if (path == watched || path.starts_with(watched + "/")) queue(path, token);
+    }
+  }
+  void queue(const std::string& path, const std::string& token) {
+    // As libxenstore does: one byte while the list is not empty.
+    if (events.empty() && ::write(handle->write_end, "", 1) != 1) std::abort();
+    events.emplace_back(path, token);
+  }
+  bool refuse(int error) {
+    errno = error;
+    return false;
+  }
+  bool enter() {
+    last_thread = std::this_thread::get_id();
+    return lost ? refuse(EBADF) : true;
+  }
+};
+
+inline fake_store xenstore;
+
+inline char* copy_of(const std::string& text) {
+  return ::strdup(text.c_str());
+}
+
+}  // namespace xenpv::async::test
+
+extern "C" {
+
+[[gnu::used]] inline xs_handle* xs_open(unsigned long) {
+  auto& store = xenpv::async::test::xenstore;
+  const std::lock_guard guard(store.lock);
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return nullptr;
+  return store.handle = new xs_handle{ends[0], ends[1]};
+}
+[[gnu::used]] inline void xs_close(xs_handle* handle) {
+  auto& store = xenpv::async::test::xenstore;
+  const std::lock_guard guard(store.lock);
+  if (handle == nullptr) return;
+  ::close(handle->read_end);
+  ::close(handle->write_end);
+  delete handle;
+  store.handle = nullptr;
+  store.nodes.clear();
+  store.watches.clear();
+  store.events.clear();
+  store.lost = false;
+  store.conflicts = 0;
+}
+[[gnu::used]] inline void* xs_read(xs_handle*, std::uint32_t, const char* path, unsigned* length) {
+  auto& store = xenpv::async::test::xenstore;
+  const std::lock_guard guard(store.lock);
+  if (!store.enter()) return nullptr;
+  const auto found = store.nodes.find(path);
+  if (found == store.nodes.end()) {
+    errno = ENOENT;
+    return nullptr;
+  }
+  *length = static_cast<unsigned>(found->second.size());
+  return xenpv::async::test::copy_of(found->second);
+}
+[[gnu::used]] inline bool xs_write(xs_handle*, std::uint32_t, const char* path, const void* data,
+                                   unsigned length) {
+  auto& store = xenpv::async::test::xenstore;
+  const std::lock_guard guard(store.lock);
+  if (!store.enter()) return false;
+  store.set(path, std::string(static_cast<const char*>(data), length));
+  return true;
+}
+[[gnu::used]] inline bool xs_rm(xs_handle*, std::uint32_t, const char* path) {
+  auto& store = xenpv::async::test::xenstore;
+  const std::lock_guard guard(store.lock);
+  return store.enter() && (store.nodes.erase(path) != 0 || store.refuse(ENOENT));
+}
+[[gnu::used]] inline char* xs_get_domain_path(xs_handle*, unsigned domid) {
+  auto& store = xenpv::async::test::xenstore;
+  const std::lock_guard guard(store.lock);
+  if (!store.enter()) return nullptr;
+  return xenpv::async::test::copy_of("/local/domain/" + std::to_string(domid));
+}
+[[gnu::used]] inline bool xs_is_domain_introduced(xs_handle*, unsigned domid) {
+  auto& store = xenpv::async::test::xenstore;
+  const std::lock_guard guard(store.lock);
+  return store.enter() && domid == 0;
+}
+[[gnu::used]] inline std::uint32_t xs_transaction_start(xs_handle*) {
+  auto& store = xenpv::async::test::xenstore;
+  const std::lock_guard guard(store.lock);
+  return store.enter() ? 1 : 0;
+}
+[[gnu::used]] inline bool xs_transaction_end(xs_handle*, std::uint32_t, bool abort) {
+  auto& store = xenpv::async::test::xenstore;
+  const std::lock_guard guard(store.lock);
+  if (!store.enter()) return false;
+  if (abort || store.conflicts == 0) return true;
+  --store.conflicts;
+  return store.refuse(EAGAIN);
+}
+[[gnu::used]] inline bool xs_watch(xs_handle*, const char* path, const char* token) {
+  auto& store = xenpv::async::test::xenstore;
+  const std::lock_guard guard(store.lock);
+  if (!store.enter()) return false;
+  if (!store.watches.emplace(path, token).second) return store.refuse(EEXIST);
+  store.queue(path, token);
+  return true;
+}
+[[gnu::used]] inline bool xs_unwatch(xs_handle*, const char* path, const char* token) {
+  auto& store = xenpv::async::test::xenstore;
+  const std::lock_guard guard(store.lock);
+  return store.enter() && (store.watches.erase({path, token}) != 0 || store.refuse(ENOENT));
+}
+[[gnu::used]] inline int xs_fileno(xs_handle* handle) {
+  return handle->read_end;
+}
+[[gnu::used]] inline char** xs_check_watch(xs_handle* handle) {
+  auto& store = xenpv::async::test::xenstore;
+  const std::lock_guard guard(store.lock);
+  if (store.events.empty()) {
+    errno = store.lost ? EINVAL : EAGAIN;
+    return nullptr;
+  }
+  const auto [path, token] = store.events.front();
+  store.events.pop_front();
+  char eaten = 0;
+  if (store.events.empty() && ::read(handle->read_end, &eaten, 1) != 1) std::abort();
+  // One block: two pointers, then the texts.
+  auto* block =
+      static_cast<char**>(std::malloc(2 * sizeof(char*) + path.size() + token.size() + 2));
+  block[0] = reinterpret_cast<char*>(block + 2);
+  block[1] = std::strcpy(block[0], path.c_str()) + path.size() + 1;
+  std::strcpy(block[1], token.c_str());
+  return block;
+}
+
+}  // extern "C"

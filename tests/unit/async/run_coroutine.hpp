@@ -1,0 +1,33 @@
+// Runs a coroutine on a context of its own until the context is dry; a context that does not run
+// dry is a failure, not a hang.
+#pragma once
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <exception>
+#include <stdexcept>
+#include <utility>
+
+#include "xenpv/async/asio.hpp"
+
+namespace xenpv::async::test {
+
+/// Far beyond any test's work, so only a hang meets it.
+inline constexpr std::chrono::seconds patience{30};
+
+inline void run_until_dry(asio::io_context& context) {
+  context.restart();
+  context.run_for(patience);
+  if (!context.stopped()) throw std::logic_error("the context did not run dry");
+}
+
+/// Rethrows what left `body`.
+inline void run(asio::io_context& context, asio::awaitable<void> body) {
+  std::exception_ptr error = std::make_exception_ptr(std::logic_error("the coroutine never ended"));
+  asio::co_spawn(context, std::move(body), [&](std::exception_ptr end) { error = std::move(end); });
+  run_until_dry(context);
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace xenpv::async::test

@@ -1,0 +1,49 @@
+#include "async/watch_queue.hpp"
+
+#include <gtest/gtest.h>
+
+namespace xenpv::async {
+namespace {
+
+TEST(watch_queue, gives_events_back_in_their_order) {
+  watch_queue queue("device");
+  queue.push("device/a");
+  queue.push("device/b");
+  queue.push("device/a");
+  EXPECT_EQ(queue.pop(), (watch_event{.path = "device/a"}));
+  EXPECT_EQ(queue.pop(), (watch_event{.path = "device/b"}));
+  EXPECT_EQ(queue.pop(), (watch_event{.path = "device/a"}));
+  EXPECT_EQ(queue.pop(), std::nullopt);
+}
+
+TEST(watch_queue, merges_events_of_one_path_only_when_full) {
+  watch_queue queue("device", 2);
+  queue.push("device/a");
+  queue.push("device/b");
+  queue.push("device/a");
+  EXPECT_EQ(queue.pop(), (watch_event{.path = "device/a"}));
+  EXPECT_EQ(queue.pop(), (watch_event{.path = "device/b"}));
+  EXPECT_EQ(queue.pop(), std::nullopt);
+}
+
+TEST(watch_queue, says_so_when_events_had_to_go) {
+  watch_queue queue("device", 2);
+  queue.push("device/a");
+  queue.push("device/b");
+  queue.push("device/c");
+  EXPECT_EQ(queue.pop(), (watch_event{.path = "device", .overflowed = true}));
+  EXPECT_EQ(queue.pop(), std::nullopt);
+}
+
+TEST(watch_queue, goes_on_after_an_overflow) {
+  watch_queue queue("device", 2);
+  for (const auto* path : {"device/a", "device/b", "device/c", "device/d", "device/e"})
+    queue.push(path);
+  // d found room after the marker; e came to a full queue, whose marker covers it.
+  EXPECT_EQ(queue.pop(), (watch_event{.path = "device", .overflowed = true}));
+  EXPECT_EQ(queue.pop(), (watch_event{.path = "device/d"}));
+  EXPECT_EQ(queue.pop(), std::nullopt);
+}
+
+}  // namespace
+}  // namespace xenpv::async
