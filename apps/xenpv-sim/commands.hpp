@@ -1,0 +1,14 @@
+// The sub-commands of xenpv-sim, one function each that adds it to the program. Thin: the work is
+// in lib/sim.
+#pragma once
+
+#include "xenpv/cli/app.hpp"
+
+namespace xenpv::sim_app {
+
+void add_run(cli::app& app);
+void add_host_commands(cli::app& app);  ///< start, exec, domain, fault, status, virq, stop
+void add_demo(cli::app& app);
+void add_ping(cli::app& app);
+
+}  // namespace xenpv::sim_app

@@ -1,0 +1,50 @@
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "commands.hpp"
+#include "domain_process.hpp"
+#include "sim/admin_service.hpp"
+#include "sim/host_process.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/cli/value.hpp"
+
+namespace xenpv::sim_app {
+namespace {
+
+std::filesystem::path directory_of(const sim::host_process& host, domid domain) {
+  const nlohmann::json request{{"command", "directory"}, {"domid", raw(domain)}};
+  return nlohmann::json::parse(sim::ask_host(host.directory(), request.dump()))
+      .at("directory")
+      .get<std::string>();
+}
+
+cli::exit_code demo(std::uint32_t count) {
+  adopt_orphans();
+  auto host = sim::host_process::start({});
+  const auto self = std::filesystem::read_symlink("/proc/self/exe").string();
+  const domid guest{1};
+  const auto server =
+      spawn_in_domain(directory_of(host, domid_0), {self, "ping", "--serve", "--peer", "1"});
+  const auto client =
+      spawn_in_domain(directory_of(host, guest), {self, "ping", "--count", std::to_string(count)});
+  const int pinged = wait_for(client);
+  const int served = wait_for(server);
+  host.stop();
+  end_orphans();
+  return static_cast<cli::exit_code>(pinged != 0 ? pinged : served);
+}
+
+}  // namespace
+
+void add_demo(cli::app& app) {
+  static std::uint32_t count = 0;
+  app.add_command("demo", "a ping between two domains of a simulated host")
+      .describe(
+          "Starts a host, runs `ping --serve` in domain 0 and `ping` in domain 1, and prints one "
+          "line of latencies.")
+      .option("--count N", count, "round trips", cli::whole_number<std::uint32_t>(1, 100'000'000),
+              {.by_default = "10000"})
+      .action([](std::ostream&) { return demo(count); });
+}
+
+}  // namespace xenpv::sim_app

@@ -1,0 +1,162 @@
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <ostream>
+
+#include "commands.hpp"
+#include "domain_process.hpp"
+#include "host_options.hpp"
+#include "sim/admin_service.hpp"
+#include "sim/host_process.hpp"
+#include "xenpv/cli/value.hpp"
+
+namespace xenpv::sim_app {
+namespace {
+
+using nlohmann::ordered_json;
+
+constexpr std::uint64_t domid_max = 0x7FEF;
+
+/// What the words of these commands fill; one command runs per process.
+struct host_command_words {
+  host_words host;
+  std::string directory;
+  domid domain{1};
+  std::optional<domid> number;
+  bool keep = false;
+  std::chrono::nanoseconds frozen{};
+  std::uint32_t virq = 0;
+  std::vector<std::string> specs;
+  std::vector<std::string> command;
+};
+
+host_command_words& words() {
+  static host_command_words instance;
+  return instance;
+}
+
+ordered_json ask(const ordered_json& request) {
+  return ordered_json::parse(sim::ask_host(words().directory, request.dump()));
+}
+
+cli::command& with_directory(cli::command& command) {
+  return command.option("--dir DIR", words().directory, "the host's folder", cli::as_text,
+                        {.required = true});
+}
+
+cli::command& with_domain(cli::command& command) {
+  return with_directory(command).argument("DOMAIN", words().domain, "the domain's number",
+                                          cli::whole_number<domid>(0, domid_max));
+}
+
+void add_start(cli::app& app) {
+  auto& command = app.add_command("start", "start a host that stays");
+  command
+      .describe(
+          "Starts a simulated host in the background. DIR must be absent or empty; its path must "
+          "be short, "
+          "because Unix sockets live in it.")
+      .example("a host with two guests", "xenpv-sim start --dir /tmp/host --domains 2");
+  with_directory(command);
+  add_host_options(command, words().host);
+  command.action([](std::ostream&) {
+    auto options = to_options(words().host);
+    options.directory = std::filesystem::absolute(words().directory);
+    sim::host_process::start_daemon(options);
+    return cli::exit_code::ok;
+  });
+}
+
+void add_exec(cli::app& app) {
+  auto& command = app.add_command("exec", "run a command in a domain of a running host");
+  command.example("what the backend domain sees",
+                  "xenpv-sim exec --dir /tmp/host --domain 0 -- xenstore-ls");
+  with_directory(command)
+      .option("--domain N", words().domain, "the domain CMD runs in",
+              cli::whole_number<domid>(0, domid_max), {.by_default = "1"})
+      .takes_command(words().command)
+      .action([](std::ostream&) -> cli::exit_code {
+        const auto answer = ask({{"command", "directory"}, {"domid", raw(words().domain)}});
+        execute_in_domain(answer.at("directory").get<std::string>(), words().command);
+      });
+}
+
+void add_domain(cli::app& app) {
+  auto& command = app.add_command("domain", "create, destroy, save and restore domains");
+  auto& create = command.add_command("create", "create a domain and print its number");
+  with_directory(create)
+      .option("--number N", words().number, "the number it gets (default: the next free one)",
+              cli::whole_number<domid>(1, domid_max))
+      .action([](std::ostream& out) {
+        ordered_json request{{"command", "create"}};
+        if (words().number) request["domid"] = raw(*words().number);
+        out << ask(request).at("domid") << '\n';
+        return cli::exit_code::ok;
+      });
+  auto& destroy = command.add_command("destroy", "kill a domain and its processes");
+  with_domain(destroy).action([](std::ostream&) {
+    (void)ask({{"command", "destroy"}, {"domid", raw(words().domain)}});
+    return cli::exit_code::ok;
+  });
+  auto& restore =
+      command.add_command("save-restore", "save and restore a domain, print its number");
+  restore.describe(
+      "Event-channel handles that its processes hold are stale afterwards, its grants are gone, "
+      "its device "
+      "directories in xenstore are built anew and every watch fires once, as after xl save and xl "
+      "restore.");
+  with_domain(restore)
+      .flag("--same-number", words().keep, "keep the domain's number (default: a new one)")
+      .option("--frozen TIME", words().frozen, "stop the domain's processes that long",
+              parse_duration, {.by_default = "0"})
+      .action([](std::ostream& out) {
+        const auto frozen = std::chrono::ceil<std::chrono::milliseconds>(words().frozen).count();
+        out << ask({{"command", "save-restore"},
+                    {"domid", raw(words().domain)},
+                    {"keep", words().keep},
+                    {"frozen_ms", frozen}})
+                   .at("domid")
+            << '\n';
+        return cli::exit_code::ok;
+      });
+}
+
+void add_others(cli::app& app) {
+  auto& fault = app.add_command("fault", "change what goes wrong on a running host");
+  with_directory(fault)
+      .argument("SPEC", words().specs, "as after --fault of start; 'none' switches all off",
+                cli::as_text)
+      .action([](std::ostream&) {
+        (void)ask({{"command", "fault"}, {"specs", words().specs}});
+        return cli::exit_code::ok;
+      });
+  auto& status = app.add_command("status", "print a running host's state as JSON");
+  with_directory(status).action([](std::ostream& out) {
+    auto answer = ask({{"command", "status"}});
+    answer.erase("ok");
+    out << answer.dump(2) << '\n';
+    return cli::exit_code::ok;
+  });
+  auto& virq = app.add_command("virq", "raise a virtual IRQ in a domain");
+  with_domain(virq)
+      .argument("VIRQ", words().virq, "the VIRQ's number", cli::whole_number<std::uint32_t>(0, 23))
+      .action([](std::ostream&) {
+        (void)ask({{"command", "virq"}, {"domid", raw(words().domain)}, {"virq", words().virq}});
+        return cli::exit_code::ok;
+      });
+  auto& stop = app.add_command("stop", "stop a running host");
+  with_directory(stop).action([](std::ostream&) {
+    sim::stop_host(words().directory);
+    return cli::exit_code::ok;
+  });
+}
+
+}  // namespace
+
+void add_host_commands(cli::app& app) {
+  add_start(app);
+  add_exec(app);
+  add_domain(app);
+  add_others(app);
+}
+
+}  // namespace xenpv::sim_app

@@ -1,0 +1,45 @@
+#include "host_options.hpp"
+
+#include "xenpv/base/log.hpp"
+#include "xenpv/cli/value.hpp"
+
+namespace xenpv::sim_app {
+
+void add_host_options(cli::command& command, host_words& words) {
+  command
+      .option("--domains N", words.options.guests, "guest domains to create, numbered from 1",
+              cli::whole_number<unsigned>(0, sim::max_domains - 1), {.by_default = "1"})
+      .option("--cpus N", words.options.cpus, "vCPUs of each domain",
+              cli::whole_number<unsigned>(1, 64), {.by_default = "2"})
+      .option("--disk SPEC", words.options.disks,
+              "give every guest a PV disk: VDEV,memory=SIZE|file=PATH|null=SIZE[,ro][,cdrom]"
+              "[,sector=4096][,backend=linux|qemu|tapdisk|freebsd][,queues=N][,order=N]"
+              "[,indirect=N][,no-persistent][,no-flush][,no-barrier][,no-discard]",
+              sim::parse_disk_spec)
+      .option(
+          "--fault SPEC", words.faults,
+          "make something go wrong: event-lost=P/N, event-doubled=P/N, event-delayed=TIME[:P/N], "
+          "grant-refused=P/N, store-slow=TIME, store-fail=N, store-eagain=N, store-vanish=N",
+          cli::as_text)
+      .option("--grant-limit PAGES", words.options.grant_limit,
+              "xen-gntalloc's limit of each domain", cli::whole_number<std::uint32_t>(0, 1U << 16),
+              {.by_default = "1024"})
+      .option("--max-event-channels N", words.options.max_channels,
+              "highest event channel port of each domain, as in xl.cfg",
+              cli::whole_number<std::uint32_t>(1, sim::max_ports - 1), {.by_default = "1023"});
+}
+
+sim::host_options to_options(const host_words& words) {
+  auto options = words.options;
+  for (const auto& spec : words.faults)
+    sim::parse_fault(spec, options.faults).value();
+  for (const auto& disk : options.disks)
+    log().warn(
+        "disk {}: xenstore shows it in state Initialising, but this version has no block backend "
+        "to "
+        "serve it",
+        disk.name);
+  return options;
+}
+
+}  // namespace xenpv::sim_app

@@ -1,0 +1,162 @@
+#include "sim/admin_service.hpp"
+
+#include <fmt/format.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+
+#include "sim/listen.hpp"
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::sim {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t line_max = 64 * 1024;
+
+void send_line(int fd, std::string text) {
+  text += '\n';
+  // Answers fit the socket's buffer; a client that does not read its answer loses it, not us.
+  [[maybe_unused]] const auto sent =
+      ::send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+domid domain_of(const json& request) {
+  return domid{request.at("domid").get<std::uint16_t>()};
+}
+
+json execute(host& on, const json& request) {
+  const auto command = request.at("command").get<std::string>();
+  if (command == "status") return json::parse(on.status());
+  if (command == "stop") {
+    on.stop();
+    return json::object();
+  }
+  if (command == "create") {
+    std::optional<domid> wanted;
+    if (request.contains("domid")) wanted = domain_of(request);
+    return {{"domid", raw(on.create_domain(wanted))}};
+  }
+  if (command == "destroy") {
+    on.destroy_domain(domain_of(request));
+    return json::object();
+  }
+  if (command == "save-restore") {
+    const std::chrono::milliseconds frozen(request.value("frozen_ms", 0));
+    return {
+        {"domid", raw(on.save_restore(domain_of(request), request.value("keep", false), frozen))}};
+  }
+  if (command == "directory") return {{"directory", on.domain_directory(domain_of(request))}};
+  if (command == "virq") {
+    on.raise_virq(domain_of(request), request.at("virq").get<std::uint32_t>());
+    return json::object();
+  }
+  if (command == "fault") {
+    auto switches = on.faults();
+    for (const auto& spec : request.at("specs"))
+      parse_fault(spec.get<std::string>(), switches).value();
+    on.set_faults(switches);
+    return json::object();
+  }
+  throw failure(errc::invalid_argument, fmt::format("command '{}'", command));
+}
+
+}  // namespace
+
+host::admin_service::admin_service(host& owner, reactor& loop, const std::filesystem::path& path)
+    : host_(owner), reactor_(loop), listener_(listen_at(path, SOCK_STREAM | SOCK_NONBLOCK)) {
+  reactor_.add(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept(); });
+}
+
+host::admin_service::~admin_service() {
+  for (const auto& entry : clients_)
+    reactor_.remove(entry.first);
+  reactor_.remove(listener_.get());
+}
+
+void host::admin_service::accept() {
+  unique_fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (!socket) return;
+  const int fd = socket.get();
+  clients_[fd] = client{std::move(socket), {}};
+  reactor_.add(fd, EPOLLIN, [this, fd](std::uint32_t) { readable(fd); });
+}
+
+void host::admin_service::readable(int fd) {
+  auto& peer = clients_.at(fd);
+  std::array<char, 4096> bytes{};
+  const auto got = ::read(fd, bytes.data(), bytes.size());
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (got > 0) peer.line.append(bytes.data(), static_cast<std::size_t>(got));
+  for (auto end = peer.line.find('\n'); end != std::string::npos; end = peer.line.find('\n')) {
+    send_line(fd, answer(peer.line.substr(0, end)));
+    peer.line.erase(0, end + 1);
+  }
+  if (got > 0 && peer.line.size() <= line_max) return;
+  reactor_.remove(fd);
+  clients_.erase(fd);
+}
+
+std::string host::admin_service::answer(const std::string& line) {
+  try {
+    auto out = execute(host_, json::parse(line));
+    out["ok"] = true;
+    return out.dump();
+  } catch (const std::exception& problem) {
+    // Whatever a command runs into is the caller's to hear; the host goes on.
+    return json{{"ok", false}, {"error", problem.what()}}.dump();
+  }
+}
+
+namespace {
+
+unique_fd connect_to_host(const std::filesystem::path& directory) {
+  try {
+    return connect_to(directory / "admin", SOCK_STREAM);
+  } catch (const failure& problem) {
+    throw failure(problem.code(), fmt::format("simulated host in {}", directory.string()),
+                  "is it running? `xenpv-sim start --dir` starts one");
+  }
+}
+
+/// Reads until `enough` says so, or the host hangs up.
+template <class Predicate>
+std::string read_until(int fd, Predicate enough) {
+  std::string text;
+  std::array<char, 4096> bytes{};
+  while (!enough(text)) {
+    const auto got = ::read(fd, bytes.data(), bytes.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    text.append(bytes.data(), static_cast<std::size_t>(got));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string ask_host(const std::filesystem::path& directory, const std::string& request) {
+  const auto socket = connect_to_host(directory);
+  send_line(socket.get(), request);
+  auto text = read_until(socket.get(), [](const std::string& t) { return t.ends_with('\n'); });
+  if (!text.ends_with('\n'))
+    throw failure(errc::lost_connection, fmt::format("simulated host in {}", directory.string()));
+  const auto answer = json::parse(text);
+  if (!answer.at("ok").get<bool>())
+    throw failure(
+        error{make_error_code(errc::invalid_argument), answer.at("error").get<std::string>()});
+  return text;
+}
+
+void stop_host(const std::filesystem::path& directory) {
+  const auto socket = connect_to_host(directory);
+  send_line(socket.get(), R"({"command":"stop"})");
+  (void)read_until(socket.get(), [](const std::string&) { return false; });
+}
+
+}  // namespace xenpv::sim

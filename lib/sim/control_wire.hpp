@@ -1,0 +1,53 @@
+// What a process of a simulated domain says to the host: the slow path (open, bind, share, map), as
+// one SEQPACKET message each way. Stands for ioctl(2) and mmap(2) on /dev/xen/*. No behaviour. Both
+// ends are built from the same source; the magic in hello catches a mismatch.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace xenpv::sim {
+
+enum class control_op : std::uint32_t {
+  hello,             ///< a = shared_magic            -> fd shared state; a = slot
+  evtchn_open,       ///<                             -> fd read end; a = handle (index << 32 |
+                     ///<                             generation)
+  evtchn_adopt,      ///< a = inode of the descriptor -> a = handle
+  evtchn_closed,     ///< a = handle: a reference was closed
+  evtchn_waker,      ///< a = handle                  -> fd write end
+  bind_unbound,      ///< a = handle, b = domain      -> a = port
+  bind_interdomain,  ///< a = handle, b = domain, c = remote port -> a = port
+  bind_virq,         ///< a = handle, b = virq        -> a = port
+  unbind,            ///< a = handle, b = port
+  restrict_domid,    ///< a = handle, b = domain
+  delayed_event,     ///< a = port: the event fault chose this one
+  share,  ///< a = domain, b = writable, count 0, c = pages -> a = share id, words = page, ref, ...
+  unshare,       ///< a = share id
+  share_notice,  ///< a = share id, b = offset or -1, c = port or -1
+  memory,        ///< a = slot                    -> fd memory
+  map,           ///< a = writable, words = domain, ref, ... -> a = map id, words = slot, page, ...
+  unmap,         ///< a = map id
+  map_notice,    ///< a = map id, b = offset or -1, c = port or -1
+};
+
+inline constexpr std::uint64_t no_notice = ~std::uint64_t{0};
+
+/// Words that may follow a message: bounds share and map at half as many pages.
+inline constexpr std::size_t control_words_max = 16384;
+
+struct control_request {
+  control_op op;
+  std::uint32_t count;  ///< words that follow
+  std::uint64_t a, b, c;
+};
+static_assert(sizeof(control_request) == 32 && std::is_trivially_copyable_v<control_request>);
+
+struct control_reply {
+  std::int32_t error;  ///< errno, 0 = ok
+  std::uint32_t count;
+  std::uint64_t a;
+};
+static_assert(sizeof(control_reply) == 16 && std::is_trivially_copyable_v<control_reply>);
+
+}  // namespace xenpv::sim

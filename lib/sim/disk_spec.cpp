@@ -1,0 +1,223 @@
+#include "sim/disk_spec.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <vector>
+
+#include "xenpv/base/parse.hpp"
+
+namespace xenpv::sim {
+namespace {
+
+constexpr std::uint64_t queues_max = 64;
+constexpr std::uint64_t ring_order_max = 4;
+/// BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST pages full of segment descriptions.
+constexpr std::uint64_t indirect_max = 4096;
+
+constexpr std::string_view option_list =
+    "ro, cdrom, sector=, backend=, queues=, order=, indirect=, no-persistent, no-flush, no-barrier "
+    "or "
+    "no-discard";
+
+error wrong(std::string_view what, std::string_view cure) {
+  return make_error(errc::invalid_argument, what, cure);
+}
+
+result<void> set_flag(disk_spec& disk, std::string_view key) {
+  if (key == "ro") disk.read_only = true;
+  if (key == "cdrom") disk.cdrom = true;
+  if (key == "no-persistent") disk.persistent = false;
+  if (key == "no-flush") disk.flush = false;
+  if (key == "no-barrier") disk.barrier = false;
+  if (key == "no-discard") disk.discard = false;
+  return {};
+}
+
+result<void> set_limit(std::optional<std::uint32_t>& to, std::string_view key,
+                       std::string_view value, std::uint64_t low, std::uint64_t high) {
+  const auto number = parse_unsigned(value, key, low, high);
+  if (!number) return number.error();
+  to = static_cast<std::uint32_t>(*number);
+  return {};
+}
+
+result<void> set_queues(disk_spec& disk, std::string_view key, std::string_view value) {
+  return set_limit(disk.queues, key, value, 1, queues_max);
+}
+
+result<void> set_order(disk_spec& disk, std::string_view key, std::string_view value) {
+  return set_limit(disk.ring_order, key, value, 0, ring_order_max);
+}
+
+result<void> set_indirect(disk_spec& disk, std::string_view key, std::string_view value) {
+  return set_limit(disk.indirect, key, value, 0, indirect_max);
+}
+
+result<void> set_sector(disk_spec& disk, std::string_view key, std::string_view value) {
+  if (value != "512" && value != "4096")
+    return wrong(fmt::format("{} '{}'", key, value), "expected 512 or 4096");
+  disk.sector_size = value == "512" ? 512 : 4096;
+  return {};
+}
+
+result<void> set_backend(disk_spec& disk, std::string_view key, std::string_view value) {
+  using enum disk_backend;
+  for (const auto backend : {linux_blkback, qemu, tapdisk, freebsd}) {
+    if (to_string(backend) != value) continue;
+    disk.backend = backend;
+    return {};
+  }
+  return wrong(fmt::format("{} '{}'", key, value), "expected linux, qemu, tapdisk or freebsd");
+}
+
+result<void> set_size(disk_spec& disk, std::string_view key, std::string_view value) {
+  const auto size = parse_size(value, key);
+  if (!size) return size.error();
+  disk.store = key == "memory" ? disk_store::memory : disk_store::null;
+  disk.size = *size;
+  return {};
+}
+
+result<void> set_file(disk_spec& disk, std::string_view key, std::string_view value) {
+  if (value.empty()) return wrong(fmt::format("{} ''", key), "expected a path");
+  disk.store = disk_store::file;
+  disk.path = value;
+  return {};
+}
+
+struct option {
+  std::string_view key;
+  bool is_store;
+  result<void> (*set)(disk_spec&, std::string_view key, std::string_view value);
+};
+
+constexpr std::array options = {
+    option{"memory", true, set_size},      option{"null", true, set_size},
+    option{"file", true, set_file},        option{"sector", false, set_sector},
+    option{"backend", false, set_backend}, option{"queues", false, set_queues},
+    option{"order", false, set_order},     option{"indirect", false, set_indirect}};
+
+constexpr std::array<std::string_view, 6> flags = {"ro",       "cdrom",      "no-persistent",
+                                                   "no-flush", "no-barrier", "no-discard"};
+
+/// One word after the disk's name. `seen`: the keys so far, of which none may come twice.
+result<void> take_word(disk_spec& disk, std::string_view word, std::vector<std::string_view>& seen,
+                       bool& has_store) {
+  const auto equals = word.find('=');
+  const auto key = word.substr(0, equals);
+  const bool is_flag = std::find(flags.begin(), flags.end(), key) != flags.end();
+  const auto* const known = std::find_if(options.begin(), options.end(),
+                                         [key](const option& each) { return each.key == key; });
+  if (!is_flag && known == options.end())
+    return wrong(fmt::format("option '{}'", word), fmt::format("expected {}", option_list));
+  if (is_flag && equals != std::string_view::npos)
+    return wrong(fmt::format("option '{}'", word), fmt::format("{} takes no value", key));
+  if (!is_flag && equals == std::string_view::npos)
+    return wrong(fmt::format("option '{}'", word), fmt::format("expected {}=...", key));
+  if (std::find(seen.begin(), seen.end(), key) != seen.end())
+    return wrong(fmt::format("option '{}'", word), fmt::format("{} is given twice", key));
+  seen.push_back(key);
+  if (is_flag) return set_flag(disk, key);
+  if (known->is_store && std::exchange(has_store, true))
+    return wrong(fmt::format("option '{}'", word), "a disk has one of memory=, file= and null=");
+  return known->set(disk, key, word.substr(equals + 1));
+}
+
+result<void> check_size(const disk_spec& disk) {
+  if (disk.store == disk_store::file) return {};
+  if (disk.size != 0 && disk.size % disk.sector_size == 0) return {};
+  return wrong(
+      fmt::format("size of {} bytes", disk.size),
+      fmt::format("expected at least one sector of {} bytes and no part of one", disk.sector_size));
+}
+
+/// Letters of a disk name as a number: a = 0, z = 25, aa = 26.
+std::optional<std::uint32_t> disk_index(std::string_view letters) {
+  std::uint64_t number = 0;
+  for (const char letter : letters) {
+    if (letter < 'a' || letter > 'z' || number > std::numeric_limits<std::uint32_t>::max() / 26)
+      return std::nullopt;
+    number = number * 26 + static_cast<std::uint64_t>(letter - 'a') + 1;
+  }
+  if (number == 0) return std::nullopt;
+  return static_cast<std::uint32_t>(number - 1);
+}
+
+/// 0 for the whole disk. Partitions count from 1 and have no leading zeros.
+std::optional<std::uint32_t> partition_number(std::string_view digits) {
+  if (digits.empty()) return 0;
+  const auto number = parse_unsigned(digits, "partition", 1, 255);
+  if (!number || digits.front() == '0') return std::nullopt;
+  return static_cast<std::uint32_t>(*number);
+}
+
+/// xen-vbd-interface(7). nullopt: the scheme has no number for this disk or partition.
+std::optional<std::uint32_t> device_number(std::string_view kind, std::uint32_t disk,
+                                           std::uint32_t partition) {
+  if (kind == "xvd") {
+    if (disk < 16 && partition < 16) return 202U << 8 | disk << 4 | partition;
+    if (disk < 1U << 20) return 1U << 28 | disk << 8 | partition;
+  }
+  if (kind == "hd" && disk < 4 && partition < 64)
+    return (disk < 2 ? 3U : 22U) << 8 | (disk & 1U) << 6 | partition;
+  if (kind == "sd" && disk < 16 && partition < 16) return 8U << 8 | disk << 4 | partition;
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string_view to_string(disk_backend backend) noexcept {
+  switch (backend) {
+    case disk_backend::linux_blkback:
+      return "linux";
+    case disk_backend::qemu:
+      return "qemu";
+    case disk_backend::tapdisk:
+      return "tapdisk";
+    case disk_backend::freebsd:
+      return "freebsd";
+  }
+  return "unknown";
+}
+
+result<std::uint32_t> parse_virtual_device(std::string_view name) {
+  constexpr std::string_view form = "expected a disk name as in xvda, hda or sda, or its number";
+  const auto refuse = [&] { return wrong(fmt::format("disk '{}'", name), form); };
+  if (const auto number =
+          parse_unsigned(name, "disk", 0, std::numeric_limits<std::uint32_t>::max()))
+    return static_cast<std::uint32_t>(*number);
+  for (const std::string_view kind : {"xvd", "hd", "sd"}) {
+    if (!name.starts_with(kind)) continue;
+    const auto rest = name.substr(kind.size());
+    const auto digits = std::min(rest.find_first_of("0123456789"), rest.size());
+    const auto disk = disk_index(rest.substr(0, digits));
+    const auto partition = partition_number(rest.substr(digits));
+    if (!disk || !partition) return refuse();
+    const auto device = device_number(kind, *disk, *partition);
+    if (!device) return refuse();
+    return *device;
+  }
+  return refuse();
+}
+
+result<disk_spec> parse_disk_spec(std::string_view text) {
+  const auto words = split(text, ',');
+  disk_spec disk;
+  disk.name = words.front();
+  const auto device = parse_virtual_device(disk.name);
+  if (!device) return device.error();
+  disk.device = *device;
+  bool has_store = false;
+  std::vector<std::string_view> seen;
+  for (std::size_t i = 1; i < words.size(); ++i)
+    if (const auto done = take_word(disk, words[i], seen, has_store); !done) return done.error();
+  if (!has_store)
+    return wrong(fmt::format("disk '{}'", text), "expected memory=SIZE, file=PATH or null=SIZE");
+  if (const auto fits = check_size(disk); !fits) return fits.error();
+  return disk;
+}
+
+}  // namespace xenpv::sim

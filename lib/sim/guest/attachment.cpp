@@ -1,0 +1,186 @@
+#include "sim/guest/attachment.hpp"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <new>
+
+#include "sim/socket_message.hpp"
+
+namespace xenpv::sim::guest {
+namespace {
+
+// Never destroyed: the C API may be called from other libraries' exit handlers.
+alignas(attachment) unsigned char storage[sizeof(attachment)];
+std::atomic<attachment*> instance{nullptr};
+std::mutex creation;
+
+/// Blocks SIGPIPE for this thread and swallows one that our own write raised: pipes know no
+/// MSG_NOSIGNAL.
+class sigpipe_guard {
+ public:
+  sigpipe_guard() noexcept {
+    sigemptyset(&pipe_);
+    sigaddset(&pipe_, SIGPIPE);
+    pthread_sigmask(SIG_BLOCK, &pipe_, &before_);
+  }
+  ~sigpipe_guard() {
+    const int saved = errno;
+    if (saved == EPIPE && sigismember(&before_, SIGPIPE) == 0) {
+      const timespec now{};
+      sigtimedwait(&pipe_, nullptr, &now);
+    }
+    pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+    errno = saved;
+  }
+  sigpipe_guard(const sigpipe_guard&) = delete;
+  sigpipe_guard& operator=(const sigpipe_guard&) = delete;
+
+ private:
+  sigset_t pipe_{};
+  sigset_t before_{};
+};
+
+}  // namespace
+
+attachment* attachment::current() noexcept {
+  if (auto* existing = instance.load(std::memory_order_acquire)) return existing;
+  const std::lock_guard lock(creation);
+  if (auto* existing = instance.load(std::memory_order_acquire)) return existing;
+  auto* fresh = new (storage) attachment;
+  if (!fresh->connect()) {
+    const int saved = errno;
+    fresh->~attachment();
+    errno = saved;
+    return nullptr;
+  }
+  static const int registered = pthread_atfork(nullptr, nullptr, &attachment::forget_after_fork);
+  (void)registered;
+  instance.store(fresh, std::memory_order_release);
+  return fresh;
+}
+
+void attachment::forget_after_fork() noexcept {
+  // The parent's connection tells the host when the *parent* dies: the child must not hold it open.
+  // Locks may be held by threads that do not exist here, so nothing is destroyed, only rebuilt.
+  auto* old = instance.exchange(nullptr);
+  new (&creation) std::mutex;
+  if (old == nullptr) return;
+  ::close(old->socket_.get());
+  for (auto& kept : old->memories_)
+    if (kept.fd >= 0) ::close(kept.fd);
+  for (auto& word : old->wakers_)
+    if (const auto value = word.load(); value != 0)
+      ::close(static_cast<int>(value & 0xffffffff) - 1);
+  ::munmap(static_cast<void*>(old->state_), sizeof(shared_state));
+}
+
+bool attachment::connect() noexcept {
+  const char* folder = std::getenv("XENPV_SIM_DIR");
+  if (folder == nullptr) {
+    errno = ENODEV;
+    return false;
+  }
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  constexpr const char* name = "/control";
+  if (std::strlen(folder) + std::strlen(name) >= sizeof address.sun_path) {
+    errno = ENAMETOOLONG;
+    return false;
+  }
+  std::strcpy(address.sun_path, folder);
+  std::strcat(address.sun_path, name);
+  socket_.reset(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  if (!socket_ ||
+      ::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return false;
+  auto hello = call(control_op::hello, shared_magic);
+  if (hello.error != 0 || !hello.fd) {
+    errno = hello.error != 0 ? hello.error : EPROTO;
+    return false;
+  }
+  void* memory =
+      ::mmap(nullptr, sizeof(shared_state), PROT_READ | PROT_WRITE, MAP_SHARED, hello.fd.get(), 0);
+  if (memory == MAP_FAILED) return false;
+  state_ = static_cast<shared_state*>(memory);
+  slot_ = static_cast<std::uint8_t>(hello.a);
+  if (state_->magic == shared_magic && state_->size == sizeof(shared_state)) return true;
+  // Another build's host: nothing in its tables can be trusted to mean the same.
+  ::munmap(memory, sizeof(shared_state));
+  errno = EPROTO;
+  return false;
+}
+
+host_answer attachment::call(control_op op, std::uint64_t a, std::uint64_t b, std::uint64_t c,
+                             std::span<const std::uint32_t> words) noexcept {
+  host_answer out;
+  const control_request request{op, static_cast<std::uint32_t>(words.size()), a, b, c};
+  control_reply reply{};
+  out.words.resize(control_words_max);
+  const std::lock_guard lock(mutex_);
+  if (!send_message(socket_.get(), &request, sizeof request, words.data(), words.size_bytes())) {
+    out.error = errno == EPIPE ? ECONNREFUSED : errno;
+    return out;
+  }
+  const auto bytes = receive_message(socket_.get(), &reply, sizeof reply, out.words.data(),
+                                     out.words.size() * sizeof(std::uint32_t), out.fd);
+  if (bytes < 0 || static_cast<std::size_t>(bytes) != reply.count * sizeof(std::uint32_t)) {
+    out.error = bytes < 0 && errno == 0 ? ECONNREFUSED : EPROTO;
+    return out;
+  }
+  out.words.resize(reply.count);
+  out.error = reply.error;
+  out.a = reply.a;
+  return out;
+}
+
+int attachment::memory(std::uint8_t slot) noexcept {
+  const auto generation = state_->domains[slot].generation.load();
+  const std::lock_guard lock(descriptors_mutex_);
+  auto& kept = memories_[slot];
+  if (kept.fd >= 0 && kept.generation == generation) return kept.fd;
+  auto answer = call(control_op::memory, slot);
+  if (answer.error != 0 || !answer.fd) {
+    errno = answer.error != 0 ? answer.error : EPROTO;
+    return -1;
+  }
+  if (kept.fd >= 0) ::close(kept.fd);
+  kept = {generation, answer.fd.release()};
+  return kept.fd;
+}
+
+int attachment::waker(std::uint16_t handle, std::uint32_t generation) noexcept {
+  const auto known = wakers_[handle].load(std::memory_order_acquire);
+  if (known >> 32 == generation) return static_cast<int>(known & 0xffffffff) - 1;
+  const std::lock_guard lock(descriptors_mutex_);
+  const auto before = wakers_[handle].load(std::memory_order_acquire);
+  if (before >> 32 == generation) return static_cast<int>(before & 0xffffffff) - 1;
+  auto answer = call(control_op::evtchn_waker, std::uint64_t{handle} << 32 | generation);
+  if (answer.error != 0 || !answer.fd) return -1;
+  int fd = answer.fd.get();
+  if (before != 0)
+    fd = ::dup3(fd, static_cast<int>(before & 0xffffffff) - 1, O_CLOEXEC);
+  else
+    (void)answer.fd.release();
+  wakers_[handle].store(std::uint64_t{generation} << 32 | static_cast<std::uint32_t>(fd + 1),
+                        std::memory_order_release);
+  return fd;
+}
+
+void attachment::write_port(std::uint16_t handle, std::uint32_t generation, std::uint32_t port) {
+  const int fd = waker(handle, generation);
+  if (fd < 0) return;
+  const sigpipe_guard guard;
+  // EPIPE: the reader has just gone; the host will close its ports.
+  [[maybe_unused]] const auto written = ::write(fd, &port, sizeof port);
+}
+
+}  // namespace xenpv::sim::guest

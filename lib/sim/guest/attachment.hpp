@@ -1,0 +1,68 @@
+// This process's connection to its simulated host: what libxensim.so is built on. Made at the first
+// use of /dev/xen, from XENPV_SIM_DIR (the domain's folder). Thread-safe. After fork the child
+// starts afresh, as the C libraries demand. Uses the C library only besides the shared tables: it
+// is loaded into programs nobody here wrote.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "sim/control_wire.hpp"
+#include "sim/delivery.hpp"
+#include "sim/shared_state.hpp"
+#include "xenpv/base/unique_fd.hpp"
+
+namespace xenpv::sim::guest {
+
+/// Answer of the host; error is an errno, 0 = ok.
+struct host_answer {
+  int error = 0;
+  std::uint64_t a = 0;
+  std::vector<std::uint32_t> words;
+  unique_fd fd;
+};
+
+class attachment final : public port_ring_writer {
+ public:
+  /// nullptr with errno (ENODEV: not in a simulated domain; ECONNREFUSED: the host is gone).
+  [[nodiscard]] static attachment* current() noexcept;
+
+  [[nodiscard]] host_answer call(control_op op, std::uint64_t a = 0, std::uint64_t b = 0,
+                                 std::uint64_t c = 0,
+                                 std::span<const std::uint32_t> words = {}) noexcept;
+
+  [[nodiscard]] shared_state& state() noexcept { return *state_; }
+  [[nodiscard]] std::uint8_t slot() const noexcept { return slot_; }
+  /// Memory file of the domain in `slot`, kept open; -1 with errno.
+  [[nodiscard]] int memory(std::uint8_t slot) noexcept;
+
+  /// Writes into a handle's ring through a descriptor fetched once from the host. Never raises
+  /// SIGPIPE.
+  void write_port(std::uint16_t handle, std::uint32_t generation, std::uint32_t port) override;
+
+ private:
+  attachment() = default;
+  [[nodiscard]] bool connect() noexcept;
+  [[nodiscard]] int waker(std::uint16_t handle, std::uint32_t generation) noexcept;
+  static void forget_after_fork() noexcept;
+
+  struct kept_descriptor {
+    std::uint32_t generation = 0;
+    int fd = -1;
+  };
+  std::mutex mutex_;
+  unique_fd socket_;
+  shared_state* state_ = nullptr;
+  std::uint8_t slot_ = 0;
+  std::mutex descriptors_mutex_;
+  std::array<kept_descriptor, max_domains> memories_{};
+  /// generation << 32 | descriptor + 1; a descriptor number, once used here, is only ever replaced
+  /// by dup3, so a sender that has just read it never writes into a stranger's file.
+  std::array<std::atomic<std::uint64_t>, max_handles> wakers_{};
+};
+
+}  // namespace xenpv::sim::guest

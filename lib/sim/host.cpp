@@ -1,0 +1,289 @@
+#include "sim/host.hpp"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "sim/admin_service.hpp"
+#include "sim/listen.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/log.hpp"
+#include "xenpv/base/parse.hpp"
+#include "xenpv/base/system_root.hpp"
+
+namespace xenpv::sim {
+namespace {
+
+unique_fd create_shared_memory() {
+  unique_fd memory(::memfd_create("xenpv-sim-host", MFD_CLOEXEC));
+  if (!memory || ::ftruncate(memory.get(), sizeof(shared_state)) != 0)
+    throw_errno("create the shared state of the simulated host");
+  return memory;
+}
+
+shared_state& map_shared_memory(int memory) {
+  void* address =
+      ::mmap(nullptr, sizeof(shared_state), PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
+  if (address == MAP_FAILED) throw_errno("map the shared state of the simulated host");
+  // A fresh memory file is all zeros, which is a valid value of every atomic in it.
+  auto* state = static_cast<shared_state*>(address);
+  state->magic = shared_magic;
+  state->size = sizeof(shared_state);
+  return *state;
+}
+
+pid_t peer_process(int socket) {
+  ucred credentials{};
+  socklen_t size = sizeof credentials;
+  ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size);
+  return credentials.pid;
+}
+
+constexpr std::chrono::milliseconds closer_grace{50};
+
+void set_ratio(shared_event_fault& fault, ratio value) {
+  fault.whole.store(value.whole);
+  fault.seen.store(0);
+  fault.part.store(value.part);
+}
+
+}  // namespace
+
+host::host(host_options options)
+    : options_(std::move(options)),
+      memory_(create_shared_memory()),
+      state_(&map_shared_memory(memory_.get())),
+      events_(*state_, options_.max_channels),
+      grants_(*state_, events_),
+      store_sockets_(reactor_, store_),
+      toolstack_(store_) {
+  (void)create_domain(domid_0);
+  for (unsigned i = 0; i < options_.guests; ++i)
+    (void)create_domain(std::nullopt);
+  set_faults(options_.faults);
+  admin_ = std::make_unique<admin_service>(*this, reactor_, options_.directory / "admin");
+}
+
+host::~host() {
+  for (auto& domain : domains_)
+    if (domain)
+      for (auto& process : domain->processes)
+        reactor_.remove(process->descriptor());
+  domains_ = {};
+  admin_.reset();
+  ::munmap(static_cast<void*>(state_), sizeof(shared_state));
+}
+
+void host::run(const std::function<void()>& ready) {
+  ready();
+  reactor_.run();
+}
+
+void host::stop() {
+  reactor_.stop();
+}
+
+domid host::create_domain(std::optional<domid> wanted) {
+  const auto free = std::find(domains_.begin(), domains_.end(), nullptr);
+  if (free == domains_.end())
+    throw failure(errc::limit_reached, "create a domain",
+                  fmt::format("a simulated host holds {} domains", max_domains));
+  if (wanted && events_.find_domain(*wanted))
+    throw failure(errc::invalid_argument, fmt::format("create domain {}", *wanted),
+                  "that number is taken");
+  while (!wanted && events_.find_domain(domid{next_domain_}))
+    ++next_domain_;
+  const auto domain = wanted.value_or(domid{next_domain_});
+  const auto slot = static_cast<std::uint8_t>(free - domains_.begin());
+
+  auto record = std::make_unique<domain_record>();
+  record->name = domain == domid_0 ? "Domain-0" : fmt::format("guest-{}", domain);
+  record->directory = options_.directory / fmt::format("dom{}", domain);
+  std::filesystem::create_directories(record->directory);
+  toolstack::build_machine(record->directory / "root", domain, options_.grant_limit);
+
+  state_->domains[slot].generation.store(next_slot_generation_++);
+  events_.start_domain(slot, domain, options_.cpus);
+  grants_.start_domain(slot);
+  toolstack_.build_domain(domain, record->name,
+                          domain == domid_0 ? std::span<const disk_spec>{} : options_.disks);
+  record->control_listener =
+      listen_at(record->directory / "control", SOCK_SEQPACKET | SOCK_NONBLOCK);
+  reactor_.add(record->control_listener.get(), EPOLLIN,
+               [this, slot](std::uint32_t) { accept_process(slot); });
+  store_sockets_.open(slot, domain, record->directory / "xenstored");
+  *free = std::move(record);
+  store_sockets_.flush();
+  return domain;
+}
+
+void host::destroy_domain(domid domain) {
+  const auto slot = slot_of(domain);
+  if (domain == domid_0)
+    throw failure(errc::invalid_argument, "destroy domain 0", "stop the host instead");
+  auto& record = *domains_[slot];
+  for (auto& process : record.processes) {
+    kill_process(process->process());
+    reactor_.remove(process->descriptor());
+  }
+  events_.stop_domain(slot);
+  for (const auto id : events_.open_handles())
+    if (events_.slot_of(id) == slot) release_handle(id, std::nullopt);
+  record.processes.clear();
+  grants_.stop_domain(slot);
+  reactor_.remove(record.control_listener.get());
+  store_sockets_.close(slot);
+  state_->domains[slot].generation.store(0);
+  toolstack_.destroy_domain(domain, options_.disks);
+  std::error_code ignored;
+  std::filesystem::remove_all(record.directory, ignored);
+  domains_[slot] = nullptr;
+  store_sockets_.flush();
+}
+
+domid host::save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen) {
+  const auto slot = slot_of(domain);
+  if (domain == domid_0)
+    throw failure(errc::invalid_argument, "save domain 0", "only guests can be saved");
+  auto& record = *domains_[slot];
+  std::vector<pid_t> stopped;
+  if (frozen.count() > 0)
+    for (const auto& process : record.processes)
+      if (::kill(process->process(), SIGSTOP) == 0) stopped.push_back(process->process());
+
+  while (events_.find_domain(domid{next_domain_}))
+    ++next_domain_;
+  const auto after = keep_number ? domain : domid{next_domain_};
+  events_.resume_domain(slot, after, options_.cpus);
+  grants_.resume_domain(slot);
+  store_sockets_.rename(slot, after);
+  toolstack_.rebuild_domain(domain, after, record.name, options_.disks);
+  // As xenbus_dev does on resume: the new toolstack's tree is there when the watches fire.
+  store_.resume(domain, after);
+  store_sockets_.flush();
+  if (!stopped.empty())
+    reactor_.after(frozen, [stopped] {
+      for (const auto process : stopped)
+        ::kill(process, SIGCONT);
+    });
+  return after;
+}
+
+void host::raise_virq(domid domain, std::uint32_t virq) {
+  events_.raise_virq(slot_of(domain), virq);
+}
+
+void host::set_faults(const fault_switches& faults) {
+  faults_ = faults;
+  set_ratio(state_->lose, faults.event_lost);
+  set_ratio(state_->duplicate, faults.event_doubled);
+  set_ratio(state_->delay, faults.event_delayed);
+  grants_.set_refusal(faults.grant_refused);
+  store_faults store;
+  store.fail_every = faults.store_fail_every;
+  store.eagain_every = faults.store_eagain_every;
+  store_.set_faults(store);
+  store_sockets_.set_faults(faults);
+}
+
+std::uint8_t host::slot_of(domid domain) const {
+  const auto slot = events_.find_domain(domain);
+  if (!slot)
+    throw failure(errc::invalid_argument, fmt::format("domain {}", domain),
+                  "no such domain on this host; `xenpv-sim status` lists them");
+  return *slot;
+}
+
+std::filesystem::path host::domain_directory(domid domain) const {
+  return domains_[slot_of(domain)]->directory;
+}
+
+std::uint32_t host::generation_of(std::uint8_t slot) const {
+  return state_->domains[slot].generation.load();
+}
+
+std::uint32_t host::grant_limit(std::uint8_t slot) const {
+  // A module parameter that root may write at run time: looked up each time, like the kernel does.
+  const system_root root(domains_[slot]->directory / "root");
+  const auto text = root.read("/sys/module/xen_gntalloc/parameters/limit");
+  const auto value = parse_unsigned(text.value_or(""), "limit", 0, 1U << 24);
+  return value ? static_cast<std::uint32_t>(*value) : options_.grant_limit;
+}
+
+void host::accept_process(std::uint8_t slot) {
+  auto& record = *domains_[slot];
+  unique_fd socket(::accept4(record.control_listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  if (!socket) return;
+  const auto process = peer_process(socket.get());
+  record.processes.push_back(std::make_unique<control_service>(static_cast<control_host&>(*this),
+                                                               std::move(socket), slot, process));
+  auto& service = *record.processes.back();
+  reactor_.add(service.descriptor(), EPOLLIN,
+               [this, &service](std::uint32_t) { serve_process(service); });
+}
+
+void host::serve_process(control_service& process) {
+  if (!process.serve()) drop_process(process);
+}
+
+void host::drop_process(control_service& process) {
+  const auto dead = process.process();
+  reactor_.remove(process.descriptor());
+  auto& list = domains_[process.slot()]->processes;
+  list.erase(std::find_if(list.begin(), list.end(),
+                          [&](const auto& entry) { return entry.get() == &process; }));
+  // Its exit closed its handles: name it, if the kernel BUG strikes, before the hang-ups come
+  // without a name.
+  for (const auto id : events_.open_handles())
+    if (events_.is_last_reference_closed(id)) release_handle(id, dead);
+}
+
+void host::watch_handle(const event_channels::opened_handle& handle) {
+  reactor_.add(handle.waker, 0, [this, id = handle.id](std::uint32_t) { lose_handle(id); });
+}
+
+void host::lose_handle(event_channels::handle_id id) {
+  const auto opener = events_.stale_opener(id);
+  if (!opener) {
+    release_handle(id, std::nullopt);
+    return;
+  }
+  // Somebody closed the last reference of a stale handle. Whoever it was will say so
+  // (xenevtchn_close) or be missed (exit) in a moment; only a bare close(2) goes unsaid, and is put
+  // down to who opened the handle.
+  reactor_.remove(events_.waker(id));
+  reactor_.after(closer_grace, [this, id, opener] {
+    const bool alive = ::kill(*opener, 0) == 0;
+    release_handle(id, alive ? opener : std::nullopt);
+  });
+}
+
+void host::check_handle(event_channels::handle_id id, pid_t closer) {
+  if (events_.is_last_reference_closed(id)) release_handle(id, closer);
+}
+
+void host::release_handle(event_channels::handle_id id, std::optional<pid_t> closer) {
+  reactor_.remove(events_.waker(id));
+  const auto recorded = events_.bugs().size();
+  if (const auto victim = events_.release(id, closer)) kill_process(*victim);
+  if (events_.bugs().size() != recorded)
+    log().error("domain {}: {}", events_.bugs().back().domain, events_.bugs().back().what);
+}
+
+void host::delay_event(std::uint8_t slot, std::uint32_t port) {
+  const auto generation = generation_of(slot);
+  reactor_.after(faults_.event_delay, [this, slot, port, generation] {
+    if (generation_of(slot) == generation) events_.send_now(slot, port);
+  });
+}
+
+void host::kill_process(pid_t process) {
+  if (process > 1 && process != ::getpid()) ::kill(process, SIGKILL);
+}
+
+}  // namespace xenpv::sim

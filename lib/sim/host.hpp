@@ -1,0 +1,114 @@
+// A simulated Xen host: hypervisor, guest kernels, xenstored and toolstack in one single-threaded
+// process. Domains' processes reach it through sockets in its folder; events and granted pages do
+// not pass through it.
+//
+//   DIR/admin              commands of xenpv-sim (one JSON object a line)
+//   DIR/domN/control       a domain's /dev/xen: see control_wire.hpp
+//   DIR/domN/xenstored     a domain's connection to xenstored
+//   DIR/domN/root          what its programs see of /sys, /proc and /dev/xen (XENPV_ROOT)
+// N is the domain's number when it was created; a restore may change the number, never the folder.
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "sim/control_service.hpp"
+#include "sim/disk_spec.hpp"
+#include "sim/event_channels.hpp"
+#include "sim/fault_spec.hpp"
+#include "sim/grant_tables.hpp"
+#include "sim/reactor.hpp"
+#include "sim/shared_state.hpp"
+#include "sim/store_service.hpp"
+#include "sim/store_sockets.hpp"
+#include "sim/toolstack.hpp"
+#include "xenpv/base/types.hpp"
+#include "xenpv/base/unique_fd.hpp"
+
+namespace xenpv::sim {
+
+struct host_options {
+  std::filesystem::path directory;  ///< exists and is ours
+  unsigned guests = 1;              ///< domains created at start, numbered from 1
+  unsigned cpus = 2;  ///< vCPUs of each domain: decides how many ports the kernel takes
+  std::uint32_t max_channels = 1023;  ///< xl.cfg max_event_channels
+  std::uint32_t grant_limit = 1024;   ///< xen-gntalloc's limit
+  std::vector<disk_spec> disks;       ///< of every domain created
+  fault_switches faults;
+};
+
+class host final : private control_host {
+ public:
+  explicit host(host_options options);
+  ~host();
+
+  /// Serves until stop(). `ready` is called once all sockets listen.
+  void run(const std::function<void()>& ready);
+  void stop();
+
+  [[nodiscard]] domid create_domain(std::optional<domid> wanted);
+  /// Kills the domain's processes; what peers map stays mapped.
+  void destroy_domain(domid domain);
+  /// Saves and restores at once; returns the new number. With a `frozen` time the domain's
+  /// processes are stopped that long, as the save would.
+  domid save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen);
+  void raise_virq(domid domain, std::uint32_t virq);
+  void set_faults(const fault_switches& faults);
+  [[nodiscard]] const fault_switches& faults() const noexcept { return faults_; }
+  /// Folder of a domain; throws when there is no such domain.
+  [[nodiscard]] std::filesystem::path domain_directory(domid domain) const;
+
+  /// Everything `xenpv-sim status` prints, as JSON text.
+  [[nodiscard]] std::string status() const;
+
+ private:
+  struct domain_record {
+    std::string name;
+    std::filesystem::path directory;
+    unique_fd control_listener;
+    std::vector<std::unique_ptr<control_service>> processes;
+  };
+  struct admin_service;
+
+  // control_host
+  event_channels& events() override { return events_; }
+  grant_tables& grants() override { return grants_; }
+  int shared_memory() const override { return memory_.get(); }
+  std::uint32_t generation_of(std::uint8_t slot) const override;
+  std::uint32_t grant_limit(std::uint8_t slot) const override;
+  void watch_handle(const event_channels::opened_handle& handle) override;
+  void check_handle(event_channels::handle_id id, pid_t closer) override;
+  void delay_event(std::uint8_t slot, std::uint32_t port) override;
+  void kill_process(pid_t process) override;
+
+  void accept_process(std::uint8_t slot);
+  void serve_process(control_service& process);
+  void drop_process(control_service& process);
+  void lose_handle(event_channels::handle_id id);
+  void release_handle(event_channels::handle_id id, std::optional<pid_t> closer);
+  [[nodiscard]] std::uint8_t slot_of(domid domain) const;
+
+  host_options options_;
+  unique_fd memory_;
+  shared_state* state_ = nullptr;
+  reactor reactor_;
+  event_channels events_;
+  grant_tables grants_;
+  store_service store_;
+  store_sockets store_sockets_;
+  toolstack toolstack_;
+  fault_switches faults_;
+  std::array<std::unique_ptr<domain_record>, max_domains> domains_;
+  std::uint32_t next_slot_generation_ = 1;
+  std::uint16_t next_domain_ = 1;
+  std::unique_ptr<admin_service> admin_;
+};
+
+}  // namespace xenpv::sim

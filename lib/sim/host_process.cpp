@@ -1,0 +1,146 @@
+#include "sim/host_process.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/log.hpp"
+
+namespace xenpv::sim {
+namespace {
+
+std::filesystem::path make_directory() {
+  const char* top = std::getenv("TMPDIR");
+  std::string name =
+      fmt::format("{}/xenpv-sim-XXXXXX", top != nullptr && *top != '\0' ? top : "/tmp");
+  if (::mkdtemp(name.data()) == nullptr) throw_errno(fmt::format("make a folder like {}", name));
+  return name;
+}
+
+void claim_directory(const std::filesystem::path& directory) {
+  std::filesystem::create_directories(directory);
+  if (!std::filesystem::is_empty(directory))
+    throw failure(errc::invalid_argument, fmt::format("folder {}", directory.string()),
+                  "it is not empty; give the simulated host a folder of its own");
+}
+
+/// The host's whole life. Says on `report` either "" (ready) or why not, and closes it.
+[[noreturn]] void live(const host_options& options, unique_fd report) {
+  ::signal(SIGPIPE, SIG_IGN);
+  ::prctl(PR_SET_NAME, "xenpv-sim-host");
+  int status = 0;
+  try {
+    host simulated(options);
+    simulated.run([&] { report.reset(); });
+  } catch (const std::exception& problem) {
+    if (report) {
+      [[maybe_unused]] const auto said =
+          ::write(report.get(), problem.what(), std::strlen(problem.what()));
+    }
+    log().error("simulated host: {}", problem.what());
+    status = 1;
+  }
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(options.directory, ignored))
+    std::filesystem::remove_all(entry.path(), ignored);
+  ::_exit(status);
+}
+
+/// Waits for the host's report; throws what it said.
+void await_report(unique_fd report) {
+  std::string said;
+  char bytes[512];
+  for (;;) {
+    const auto got = ::read(report.get(), bytes, sizeof bytes);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    said.append(bytes, static_cast<std::size_t>(got));
+  }
+  if (!said.empty()) throw failure(error{make_error_code(errc::invalid_argument), said});
+}
+
+std::pair<unique_fd, unique_fd> make_pipe() {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw_errno("make a pipe");
+  return {unique_fd(ends[0]), unique_fd(ends[1])};
+}
+
+}  // namespace
+
+host_process::host_process(std::filesystem::path directory, pid_t process, bool ours) noexcept
+    : directory_(std::move(directory)), process_(process), made_directory_(ours) {}
+
+host_process::host_process(host_process&& other) noexcept
+    : directory_(std::move(other.directory_)),
+      process_(std::exchange(other.process_, -1)),
+      made_directory_(std::exchange(other.made_directory_, false)) {}
+
+host_process host_process::start(host_options options) {
+  const bool ours = options.directory.empty();
+  if (ours)
+    options.directory = make_directory();
+  else
+    claim_directory(options.directory);
+  auto [report, said] = make_pipe();
+  const auto parent = ::getpid();
+  const auto child = ::fork();
+  if (child < 0) throw_errno("fork the simulated host");
+  if (child == 0) {
+    report.reset();
+    // Out of the terminal's process group: ^C is for the command that runs in the domain.
+    ::setsid();
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent) ::_exit(1);
+    live(options, std::move(said));
+  }
+  said.reset();
+  host_process started(options.directory, child, ours);
+  await_report(std::move(report));
+  return started;
+}
+
+void host_process::start_daemon(const host_options& options) {
+  claim_directory(options.directory);
+  auto [report, said] = make_pipe();
+  const auto child = ::fork();
+  if (child < 0) throw_errno("fork the simulated host");
+  if (child == 0) {
+    report.reset();
+    ::setsid();
+    if (::fork() != 0) ::_exit(0);
+    const unique_fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    for (const int standard : {0, 1, 2})
+      ::dup2(null.get(), standard);
+    live(options, std::move(said));
+  }
+  said.reset();
+  ::waitpid(child, nullptr, 0);
+  await_report(std::move(report));
+}
+
+void host_process::stop() noexcept {
+  if (process_ > 0) {
+    ::kill(process_, SIGKILL);
+    ::waitpid(process_, nullptr, 0);
+    process_ = -1;
+  }
+  if (made_directory_) {
+    std::error_code ignored;
+    std::filesystem::remove_all(directory_, ignored);
+    made_directory_ = false;
+  }
+}
+
+host_process::~host_process() {
+  stop();
+}
+
+}  // namespace xenpv::sim

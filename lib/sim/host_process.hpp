@@ -1,0 +1,38 @@
+// A simulated host in a process of its own, and the folder it lives in. Forks: start it before any
+// thread.
+#pragma once
+
+#include <sys/types.h>
+
+#include <filesystem>
+
+#include "sim/host.hpp"
+
+namespace xenpv::sim {
+
+class host_process {
+ public:
+  /// Starts a host that dies with this process. An empty options.directory makes a fresh folder
+  /// below TMPDIR, removed by stop(). Returns when the host's sockets listen; throws `failure` with
+  /// the host's own words when it cannot.
+  [[nodiscard]] static host_process start(host_options options);
+  /// Starts a host that outlives this process, for `xenpv-sim start`.
+  static void start_daemon(const host_options& options);
+
+  host_process(host_process&& other) noexcept;
+  host_process& operator=(host_process&&) = delete;
+  ~host_process();
+
+  [[nodiscard]] const std::filesystem::path& directory() const noexcept { return directory_; }
+  [[nodiscard]] pid_t process() const noexcept { return process_; }
+  /// Ends the host at once and removes the folder if start() made it. Harmless when called again.
+  void stop() noexcept;
+
+ private:
+  host_process(std::filesystem::path directory, pid_t process, bool ours) noexcept;
+  std::filesystem::path directory_;
+  pid_t process_;
+  bool made_directory_;
+};
+
+}  // namespace xenpv::sim

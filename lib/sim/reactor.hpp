@@ -1,0 +1,53 @@
+// The host's event loop: descriptors and timers on one thread. epoll and nothing more, because the
+// simulator must not depend on the loop it is there to test. Callbacks may add and remove anything,
+// themselves included.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <unordered_map>
+
+#include "xenpv/base/unique_fd.hpp"
+
+namespace xenpv::sim {
+
+class reactor {
+ public:
+  using clock = std::chrono::steady_clock;
+  using ready_callback = std::function<void(std::uint32_t events)>;
+
+  reactor();
+  reactor(const reactor&) = delete;
+  reactor& operator=(const reactor&) = delete;
+  ~reactor() = default;
+
+  /// Watches `fd` (not owned) for EPOLL* `events`; EPOLLERR and EPOLLHUP always count.
+  void add(int fd, std::uint32_t events, ready_callback callback);
+  void modify(int fd, std::uint32_t events);
+  /// Call before closing `fd`. Events of it that were already collected are dropped.
+  void remove(int fd);
+
+  void after(clock::duration delay, std::function<void()> callback);
+
+  /// Runs until stop(). Hang-ups of one round are handled before requests of the same round, so
+  /// that what a process closed before it asked is seen as closed.
+  void run();
+  void stop() noexcept { stopping_ = true; }
+
+ private:
+  struct watch {
+    ready_callback callback;
+  };
+  [[nodiscard]] int timeout() const;
+  void run_timers();
+
+  unique_fd epoll_;
+  std::unordered_map<int, std::shared_ptr<watch>> watches_;
+  std::multimap<clock::time_point, std::function<void()>> timers_;
+  bool stopping_ = false;
+};
+
+}  // namespace xenpv::sim

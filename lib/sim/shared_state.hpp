@@ -1,0 +1,135 @@
+// The memory that the simulated host shares with every process of its domains: event-channel
+// tables, the drivers' port sets, grant tables and the fault switches.
+//
+// The host alone changes what is bound to what (it plays hypervisor and kernel); processes read the
+// tables and flip the two delivery bits, so that notify, delivery and unmask need no process in
+// between. Everything here is a lock-free atomic; no process can leave a lock behind when it is
+// killed. Mapped by host and processes built from the same source; never stored.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace xenpv::sim {
+
+inline constexpr std::uint32_t shared_magic = 0x78656e31;
+inline constexpr std::size_t max_domains =
+    32;  ///< slots; a slot outlives a save/restore of its domain
+inline constexpr std::size_t max_ports = 4096;  ///< per domain: the 2-level ABI's limit on 64 bits
+inline constexpr std::size_t max_handles = 1024;  ///< open /dev/xen/evtchn handles of a host
+inline constexpr std::size_t max_grants = 32768;  ///< per domain: 64 frames of version 1 entries
+
+/// EVTCHNSTAT_*, with the kernel's own ports as one kind.
+enum class port_kind : std::uint8_t { closed, unbound, interdomain, virq, kernel };
+
+/// What the hypervisor knows of a port, in one word so that a sender sees it whole.
+struct port_link {
+  port_kind kind = port_kind::closed;
+  std::uint8_t remote_slot = 0;
+  std::uint32_t remote_port = 0;  ///< of interdomain; the VIRQ number of virq
+
+  [[nodiscard]] constexpr std::uint64_t pack() const noexcept {
+    return std::uint64_t{static_cast<std::uint8_t>(kind)} << 56 | std::uint64_t{remote_slot} << 48 |
+           remote_port;
+  }
+  [[nodiscard]] static constexpr port_link unpack(std::uint64_t word) noexcept {
+    return {static_cast<port_kind>(word >> 56), static_cast<std::uint8_t>(word >> 48),
+            static_cast<std::uint32_t>(word)};
+  }
+};
+
+/// Which handle the guest kernel gives a port's events to, and the port's delivery bits.
+/// generation 0 = no handle: events are dropped.
+struct port_delivery {
+  std::uint32_t generation = 0;
+  std::uint16_t handle = 0;
+  bool masked = false;   ///< given to the reader, who has not unmasked yet
+  bool pending = false;  ///< notified again while masked
+
+  [[nodiscard]] constexpr std::uint64_t pack() const noexcept {
+    return std::uint64_t{generation} << 32 | std::uint64_t{handle} << 16 | (masked ? 1U : 0U) |
+           (pending ? 2U : 0U);
+  }
+  [[nodiscard]] static constexpr port_delivery unpack(std::uint64_t word) noexcept {
+    return {static_cast<std::uint32_t>(word >> 32), static_cast<std::uint16_t>(word >> 16),
+            (word & 1) != 0, (word & 2) != 0};
+  }
+};
+
+struct shared_port {
+  std::atomic<std::uint64_t> link;
+  std::atomic<std::uint64_t> delivery;
+};
+
+enum grant_flag : std::uint8_t { grant_in_use = 1, grant_read_only = 2 };
+
+/// A grant-table entry in one word.
+struct grant_table_entry {
+  std::uint8_t flags = 0;
+  std::uint16_t to = 0;    ///< domain number it is granted to
+  std::uint32_t page = 0;  ///< page index in the granting domain's memory
+
+  [[nodiscard]] constexpr std::uint64_t pack() const noexcept {
+    return std::uint64_t{flags} << 56 | std::uint64_t{to} << 32 | page;
+  }
+  [[nodiscard]] static constexpr grant_table_entry unpack(std::uint64_t word) noexcept {
+    return {static_cast<std::uint8_t>(word >> 56), static_cast<std::uint16_t>(word >> 32),
+            static_cast<std::uint32_t>(word)};
+  }
+};
+
+struct shared_domain {
+  std::atomic<std::uint32_t> generation;  ///< of the slot; 0 = free
+  std::atomic<std::uint32_t> domain;      ///< number; changes at a restore
+  std::array<shared_port, max_ports> ports;
+  std::array<std::atomic<std::uint64_t>, max_grants> grants;
+};
+
+/// The evtchn driver's state of one open file description.
+struct shared_handle {
+  std::atomic<std::uint32_t> generation;  ///< 0 = free
+  std::atomic<std::uint32_t> slot;        ///< domain slot
+  /// The driver's port tree. A resume does not clear it: that is the kernel's bug.
+  std::array<std::atomic<std::uint64_t>, max_ports / 64> ports;
+
+  [[nodiscard]] bool has_port(std::uint32_t port) const noexcept {
+    return port < max_ports &&
+           (ports[port / 64].load(std::memory_order_acquire) >> (port % 64) & 1) != 0;
+  }
+};
+
+/// `part` of every `whole` events suffer; part 0 = off. Counted over all domains of the host.
+struct shared_event_fault {
+  std::atomic<std::uint32_t> part;
+  std::atomic<std::uint32_t> whole;
+  std::atomic<std::uint64_t> seen;
+  std::atomic<std::uint64_t> hit;
+
+  /// Counts one event and tells whether it is one of those that suffer.
+  [[nodiscard]] bool strikes() noexcept {
+    const auto bad = part.load(std::memory_order_relaxed);
+    if (bad == 0) return false;
+    const auto n = seen.fetch_add(1, std::memory_order_relaxed);
+    if (n % whole.load(std::memory_order_relaxed) >= bad) return false;
+    hit.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  }
+};
+
+struct shared_state {
+  std::uint32_t magic;
+  std::uint32_t size;  ///< sizeof(shared_state) as the host was built
+  shared_event_fault lose;
+  shared_event_fault duplicate;
+  shared_event_fault delay;
+  std::array<shared_handle, max_handles> handles;
+  std::array<shared_domain, max_domains> domains;
+};
+
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free);
+static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
+static_assert(sizeof(shared_port) == 16);
+
+}  // namespace xenpv::sim

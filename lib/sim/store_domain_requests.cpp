@@ -1,0 +1,112 @@
+#include <fmt/format.h>
+
+#include <array>
+#include <limits>
+
+#include "sim/store_path.hpp"
+#include "sim/store_service_state.hpp"
+#include "xenpv/wire/xs.hpp"
+
+namespace xenpv::sim {
+namespace {
+
+using namespace std::string_literals;
+
+const std::string ok = "OK\0"s;
+
+constexpr std::uint32_t largest_domid = std::numeric_limits<std::uint16_t>::max();
+
+/// Numbers no domain can have never reach a domid, which would wrap them onto one that exists.
+std::optional<domid> as_domid(std::uint32_t number) {
+  if (number > largest_domid) return std::nullopt;
+  return domid{static_cast<std::uint16_t>(number)};
+}
+
+struct control_command {
+  std::string_view name;
+  std::string_view parameters;
+  std::size_t parameter_count;
+};
+
+constexpr std::array control_commands = {
+    control_command{"check", "", 0}, control_command{"log", "on|off", 1},
+    control_command{"print", "<string>", 1}, control_command{"help", "", 0}};
+
+}  // namespace
+
+using answer = store_result<std::string>;
+
+answer store_service::state::introduce(std::string_view payload) {
+  const auto strings = terminated_strings(payload);
+  // The middle one, the ring's frame number, is ignored by the daemon too.
+  if (strings.size() < 3 || static_cast<std::int32_t>(lenient_number(strings[2])) <= 0)
+    return std::errc::invalid_argument;
+  const auto domain = as_domid(lenient_number(strings[0]));
+  if (!domain) return std::errc::invalid_argument;
+  introduce(*domain);
+  return ok;
+}
+
+answer store_service::state::release(std::string_view payload) {
+  const auto text = sole_string(payload);
+  const auto number = text ? lenient_number(*text) : 0;
+  if (number == 0) return std::errc::invalid_argument;
+  const auto domain = as_domid(number);
+  if (!domain || !introduced.contains(*domain)) return std::errc::no_such_file_or_directory;
+  release(*domain);
+  return ok;
+}
+
+answer store_service::state::resume(std::string_view payload) {
+  const auto text = sole_string(payload);
+  const auto number = text ? lenient_number(*text) : 0;
+  if (number == 0) return std::errc::invalid_argument;
+  const auto domain = as_domid(number);
+  if (!domain || !introduced.contains(*domain)) return std::errc::no_such_file_or_directory;
+  return ok;
+}
+
+answer store_service::state::set_target(std::string_view payload) {
+  const auto strings = terminated_strings(payload);
+  if (strings.size() < 2) return std::errc::invalid_argument;
+  const auto domain = as_domid(lenient_number(strings[0]));
+  const auto target = as_domid(lenient_number(strings[1]));
+  if (!domain || !target || !introduced.contains(*domain) || !introduced.contains(*target))
+    return std::errc::no_such_file_or_directory;
+  targets[*domain] = *target;
+  return ok;
+}
+
+answer store_service::state::get_domain_path(std::string_view payload) {
+  const auto text = sole_string(payload);
+  if (!text) return std::errc::invalid_argument;
+  // Not domain_path: the daemon answers for any number, domain or not.
+  return fmt::format("/local/domain/{}", lenient_number(*text)) + '\0';
+}
+
+answer store_service::state::is_domain_introduced(std::string_view payload) {
+  const auto text = sole_string(payload);
+  if (!text) return std::errc::invalid_argument;
+  const auto domain = as_domid(lenient_number(*text));
+  const bool yes = domain && (*domain == domid_self || introduced.contains(*domain));
+  return yes ? "T\0"s : "F\0"s;
+}
+
+answer store_service::state::control(std::string_view payload) {
+  const auto strings = terminated_strings(payload);
+  if (strings.empty()) return std::errc::invalid_argument;
+  for (const auto& command : control_commands) {
+    if (command.name != strings[0]) continue;
+    if (strings.size() - 1 != command.parameter_count) return std::errc::invalid_argument;
+    if (command.name == "log" && strings[1] != "on" && strings[1] != "off")
+      return std::errc::invalid_argument;
+    if (command.name != "help") return ok;
+    std::string help;
+    for (const auto& each : control_commands)
+      help += fmt::format("{}\t{}\n", each.name, each.parameters);
+    return help + '\0';
+  }
+  return std::errc::invalid_argument;
+}
+
+}  // namespace xenpv::sim

@@ -1,0 +1,174 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "sim/store_path.hpp"
+#include "sim/store_service_state.hpp"
+
+namespace xenpv::sim {
+namespace {
+
+using namespace std::string_literals;
+
+const std::string ok = "OK\0"s;
+
+}  // namespace
+
+using answer = store_result<std::string>;
+
+answer store_service::state::read(store_connection& from, std::string_view payload,
+                                  store_transaction* in) {
+  const auto path = sole_string(payload);
+  if (!path) return std::errc::invalid_argument;
+  const auto node =
+      view(from.domain, in).get(resolve_store_path(*path, from.domain), right_to_read);
+  if (!node) return node.error();
+  return (*node)->value;
+}
+
+answer store_service::state::directory(store_connection& from, std::string_view payload,
+                                       store_transaction* in) {
+  const auto path = sole_string(payload);
+  if (!path) return std::errc::invalid_argument;
+  const auto node =
+      view(from.domain, in).get(resolve_store_path(*path, from.domain), right_to_read);
+  if (!node) return node.error();
+  return (*node)->children;
+}
+
+answer store_service::state::directory_part(store_connection& from, std::string_view payload,
+                                            store_transaction* in) {
+  const auto strings = terminated_strings(payload);
+  if (strings.size() != 2) return std::errc::invalid_argument;
+  const auto node =
+      view(from.domain, in).get(resolve_store_path(strings[0], from.domain), right_to_read);
+  if (!node) return node.error();
+  const std::string_view children = (*node)->children;
+  const std::size_t offset = lenient_number(strings[1]);
+  auto part = fmt::format("{}", (*node)->generation) + '\0';
+  if (offset >= children.size()) return part + '\0';
+  // Whole names only; an empty name after the last one tells that the list is complete.
+  const auto room = wire::xs_payload_max - part.size() - 1;
+  std::size_t length = 0;
+  while (offset + length < children.size()) {
+    const auto name = children.find('\0', offset + length) - (offset + length);
+    if (length + name >= room) break;
+    length += name + 1;
+  }
+  part.append(children.substr(offset, length));
+  if (offset + length == children.size()) part.push_back('\0');
+  return part;
+}
+
+answer store_service::state::get_perms(store_connection& from, std::string_view payload,
+                                       store_transaction* in) {
+  const auto path = sole_string(payload);
+  if (!path) return std::errc::invalid_argument;
+  const auto node =
+      view(from.domain, in).get(resolve_store_path(*path, from.domain), right_to_read);
+  if (!node) return node.error();
+  std::string words;
+  for (const auto& permission : (*node)->permissions)
+    words += format_permission(permission) + '\0';
+  return words;
+}
+
+answer store_service::state::write(store_connection& from, std::string_view payload,
+                                   store_transaction* in) {
+  const auto end = payload.find('\0');
+  if (end == std::string_view::npos) return std::errc::invalid_argument;
+  const auto path = resolve_store_path(payload.substr(0, end), from.domain);
+  const auto done = view(from.domain, in).write(path, payload.substr(end + 1));
+  return done ? answer(ok) : answer(done.error());
+}
+
+answer store_service::state::mkdir(store_connection& from, std::string_view payload,
+                                   store_transaction* in) {
+  const auto path = sole_string(payload);
+  if (!path) return std::errc::invalid_argument;
+  const auto done = view(from.domain, in).make_directory(resolve_store_path(*path, from.domain));
+  return done ? answer(ok) : answer(done.error());
+}
+
+answer store_service::state::rm(store_connection& from, std::string_view payload,
+                                store_transaction* in) {
+  const auto path = sole_string(payload);
+  if (!path) return std::errc::invalid_argument;
+  const auto done = view(from.domain, in).remove(resolve_store_path(*path, from.domain));
+  return done ? answer(ok) : answer(done.error());
+}
+
+answer store_service::state::set_perms(store_connection& from, std::string_view payload,
+                                       store_transaction* in) {
+  const auto strings = terminated_strings(payload);
+  if (strings.size() < 2) return std::errc::invalid_argument;
+  const auto who = caller(from.domain);
+  if (!who.is_privileged() && strings.size() - 1 > quota.permissions)
+    return std::errc::no_space_on_device;
+  std::vector<store_permission> list;
+  for (std::size_t i = 1; i < strings.size(); ++i) {
+    const auto permission = parse_permission(strings[i]);
+    if (!permission) return std::errc::invalid_argument;
+    list.push_back(*permission);
+  }
+  const auto path = resolve_store_path(strings[0], from.domain);
+  const auto done = view(from.domain, in).set_permissions(path, list);
+  return done ? answer(ok) : answer(done.error());
+}
+
+answer store_service::state::watch(store_connection& from, std::string_view payload) {
+  const auto strings = terminated_strings(payload);
+  if (strings.size() != 2) return std::errc::invalid_argument;
+  const store_watch fresh(strings[0], strings[1], from.domain);
+  // Any event name may be watched: the daemon looks at its length only.
+  const bool valid = is_special_store_path(fresh.path) ? fresh.path.size() <= wire::xs_rel_path_max
+                                                       : is_valid_store_path(fresh.path);
+  if (!valid) return std::errc::invalid_argument;
+  const bool known = std::any_of(from.watches.begin(), from.watches.end(), [&](const auto& old) {
+    return old.path == fresh.path && old.token == fresh.token;
+  });
+  if (known) return std::errc::file_exists;
+  if (from.domain != domid_0 && watch_count(from.domain) > quota.watches)
+    return std::errc::argument_list_too_long;
+  from.watches.push_back(fresh);
+  return ok;
+}
+
+answer store_service::state::unwatch(store_connection& from, std::string_view payload) {
+  const auto strings = terminated_strings(payload);
+  if (strings.size() != 2) return std::errc::invalid_argument;
+  const auto path = resolve_store_path(strings[0], from.domain);
+  const auto found = std::find_if(from.watches.begin(), from.watches.end(), [&](const auto& watch) {
+    return watch.path == path && watch.token == strings[1];
+  });
+  if (found == from.watches.end()) return std::errc::no_such_file_or_directory;
+  from.watches.erase(found);
+  return ok;
+}
+
+answer store_service::state::transaction_start(store_connection& from, store_transaction* in) {
+  if (in) return std::errc::device_or_resource_busy;
+  const bool limited = from.domain != domid_0;
+  if (limited && transaction_count(from.domain) > quota.transactions)
+    return std::errc::no_space_on_device;
+  const auto node_limit =
+      limited ? std::optional<std::size_t>(quota.transaction_nodes) : std::nullopt;
+  return fmt::format("{}", from.start_transaction(tree, node_limit)) + '\0';
+}
+
+answer store_service::state::transaction_end(store_connection& from, const store_request& request) {
+  const auto word = sole_string(request.payload);
+  if (word != "T" && word != "F") return std::errc::invalid_argument;
+  auto ended = from.transactions.extract(request.header.tx_id);
+  if (ended.empty()) return std::errc::no_such_file_or_directory;
+  if (word == "F") return ok;
+  const bool limited = from.domain != domid_0;
+  if (limited && faults.eagain_every != 0 && ++commits_since_faults % faults.eagain_every == 0)
+    return std::errc::resource_unavailable_try_again;
+  if (ended.mapped()->is_lost()) return std::errc::resource_unavailable_try_again;
+  const auto node_quota = limited ? std::optional<std::size_t>(quota.nodes) : std::nullopt;
+  const auto done = ended.mapped()->commit(node_quota, on_change);
+  return done ? answer(ok) : answer(done.error());
+}
+
+}  // namespace xenpv::sim

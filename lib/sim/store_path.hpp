@@ -1,0 +1,35 @@
+// Paths of the store: which are valid, what a relative one means, who lies below whom.
+// Pure text; nothing here knows which nodes exist.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "xenpv/base/types.hpp"
+
+namespace xenpv::sim {
+
+/// "/local/domain/N": what relative paths of domain N start from.
+[[nodiscard]] std::string domain_path(domid domain);
+
+/// `path` as it is when it starts with '/' or '@', else below the domain's own directory. The
+/// result need not be valid.
+[[nodiscard]] std::string resolve_store_path(std::string_view path, domid domain);
+[[nodiscard]] bool is_relative_store_path(std::string_view path) noexcept;
+
+/// '@' names events ("@releaseDomain"), not nodes.
+[[nodiscard]] bool is_special_store_path(std::string_view path) noexcept;
+
+/// Whether `path` can name a node: absolute, [A-Za-z0-9-/_@] only, no "//", no '/' at the end, and
+/// no longer than 2048 bytes, a leading "/local/domain/N/" not counted.
+[[nodiscard]] bool is_valid_store_path(std::string_view path) noexcept;
+
+/// Directory of a valid path; "/" is its own parent.
+[[nodiscard]] std::string_view parent_store_path(std::string_view path) noexcept;
+/// Last component of a valid path other than "/".
+[[nodiscard]] std::string_view leaf_store_name(std::string_view path) noexcept;
+[[nodiscard]] std::string child_store_path(std::string_view parent, std::string_view name);
+/// True when `path` is `top` or below it.
+[[nodiscard]] bool is_within_store_path(std::string_view path, std::string_view top) noexcept;
+
+}  // namespace xenpv::sim

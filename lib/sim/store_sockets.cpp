@@ -1,0 +1,163 @@
+#include "sim/store_sockets.hpp"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+
+#include "sim/listen.hpp"
+#include "xenpv/wire/xs.hpp"
+
+namespace xenpv::sim {
+
+struct store_sockets::connection {
+  unique_fd socket;
+  std::uint8_t slot = 0;
+  store_service::connection_id id{};
+  bool privileged = false;
+  std::vector<std::byte> unsent;
+  std::size_t delayed = 0;  ///< chunks whose time has not come
+  bool closed = false;
+};
+
+store_sockets::~store_sockets() {
+  for (auto& [slot, on] : listeners_)
+    if (on.socket) reactor_.remove(on.socket.get());
+  for (auto& [id, peer] : connections_)
+    reactor_.remove(peer->socket.get());
+}
+
+void store_sockets::listen(std::uint8_t slot, listener& on) {
+  on.socket = listen_at(on.path, SOCK_STREAM | SOCK_NONBLOCK);
+  reactor_.add(on.socket.get(), EPOLLIN, [this, slot](std::uint32_t) { accept(slot); });
+}
+
+void store_sockets::open(std::uint8_t slot, domid domain, std::filesystem::path path) {
+  auto& on = listeners_[slot];
+  on.domain = domain;
+  on.path = std::move(path);
+  if (!vanished_) listen(slot, on);
+}
+
+void store_sockets::close(std::uint8_t slot) {
+  if (const auto found = listeners_.find(slot); found != listeners_.end()) {
+    if (found->second.socket) reactor_.remove(found->second.socket.get());
+    ::unlink(found->second.path.c_str());
+    listeners_.erase(found);
+  }
+  std::vector<std::shared_ptr<connection>> gone;
+  for (const auto& [id, peer] : connections_)
+    if (peer->slot == slot) gone.push_back(peer);
+  for (const auto& peer : gone)
+    drop(peer);
+}
+
+void store_sockets::rename(std::uint8_t slot, domid domain) {
+  listeners_[slot].domain = domain;
+}
+
+void store_sockets::accept(std::uint8_t slot) {
+  auto& on = listeners_.at(slot);
+  unique_fd socket(::accept4(on.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (!socket) return;
+  auto peer = std::make_shared<connection>();
+  peer->socket = std::move(socket);
+  peer->slot = slot;
+  peer->privileged = on.domain == domid_0;
+  peer->id = store_.attach(on.domain);
+  connections_[peer->id] = peer;
+  reactor_.add(peer->socket.get(), EPOLLIN, [this, peer](std::uint32_t events) {
+    if ((events & EPOLLOUT) != 0) send(*peer);
+    if ((events & ~std::uint32_t{EPOLLOUT}) != 0) readable(peer);
+  });
+}
+
+void store_sockets::readable(const std::shared_ptr<connection>& peer) {
+  std::vector<std::byte> bytes(16 * 1024);
+  const auto got = ::read(peer->socket.get(), bytes.data(), bytes.size());
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (got <= 0) {
+    drop(peer);
+    return;
+  }
+  bytes.resize(static_cast<std::size_t>(got));
+  if (peer->privileged || (delay_.count() == 0 && peer->delayed == 0)) {
+    feed(peer, bytes);
+    return;
+  }
+  // Chunks keep their order: timers of equal length fire in the order they were set.
+  ++peer->delayed;
+  reactor_.after(delay_, [this, peer, bytes = std::move(bytes)] {
+    --peer->delayed;
+    if (!peer->closed) feed(peer, bytes);
+  });
+}
+
+void store_sockets::feed(const std::shared_ptr<connection>& peer,
+                         const std::vector<std::byte>& bytes) {
+  const auto before = store_.guest_request_count();
+  const bool sound = store_.receive(peer->id, bytes);
+  const auto requests = store_.guest_request_count() - before;
+  flush();
+  if (!sound) drop(peer);
+  if (vanish_after_ == 0) return;
+  if (requests >= vanish_after_)
+    vanish();
+  else
+    vanish_after_ -= static_cast<std::uint32_t>(requests);
+}
+
+void store_sockets::flush() {
+  for (const auto id : store_.take_ready())
+    if (const auto found = connections_.find(id); found != connections_.end()) send(*found->second);
+}
+
+void store_sockets::send(connection& peer) {
+  for (;;) {
+    // What does not fit the socket stays with the service, whose bound on unread events then holds.
+    if (peer.unsent.empty()) peer.unsent = store_.take_output(peer.id);
+    if (peer.unsent.empty()) break;
+    const auto sent =
+        ::send(peer.socket.get(), peer.unsent.data(), peer.unsent.size(), MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0) break;  // full: EPOLLOUT will tell; broken: the read side will
+    peer.unsent.erase(peer.unsent.begin(), peer.unsent.begin() + sent);
+  }
+  // A peer that does not read its answers is not listened to either.
+  reactor_.modify(peer.socket.get(), peer.unsent.empty() ? EPOLLIN : EPOLLOUT);
+}
+
+void store_sockets::drop(const std::shared_ptr<connection>& peer) {
+  if (peer->closed) return;
+  peer->closed = true;
+  reactor_.remove(peer->socket.get());
+  store_.detach(peer->id);
+  connections_.erase(peer->id);
+  peer->socket.reset();
+}
+
+void store_sockets::vanish() {
+  vanished_ = true;
+  vanish_after_ = 0;
+  for (auto& [slot, on] : listeners_) {
+    reactor_.remove(on.socket.get());
+    on.socket.reset();
+    ::unlink(on.path.c_str());
+  }
+  const auto all = connections_;
+  for (const auto& [id, peer] : all)
+    drop(peer);
+}
+
+void store_sockets::set_faults(const fault_switches& faults) {
+  delay_ = faults.store_delay;
+  vanish_after_ = faults.store_vanish_after;
+  if (!vanished_ || vanish_after_ != 0) return;
+  vanished_ = false;
+  for (auto& [slot, on] : listeners_)
+    listen(slot, on);
+}
+
+}  // namespace xenpv::sim

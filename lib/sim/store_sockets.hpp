@@ -1,0 +1,62 @@
+// The sockets of the simulated xenstored: one listener per domain, any number of connections. Moves
+// bytes between them and store_service, and plays the faults of a slow or vanished daemon. Owned by
+// the host's thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "sim/fault_spec.hpp"
+#include "sim/reactor.hpp"
+#include "sim/store_service.hpp"
+#include "xenpv/base/types.hpp"
+#include "xenpv/base/unique_fd.hpp"
+
+namespace xenpv::sim {
+
+class store_sockets {
+ public:
+  store_sockets(reactor& loop, store_service& store) : reactor_(loop), store_(store) {}
+  ~store_sockets();
+
+  /// Listens at `path` for the domain in `slot`.
+  void open(std::uint8_t slot, domid domain, std::filesystem::path path);
+  /// Closes the listener and all connections of the slot.
+  void close(std::uint8_t slot);
+  /// New connections of the slot belong to `domain` (the number changed at a restore).
+  void rename(std::uint8_t slot, domid domain);
+
+  void set_faults(const fault_switches& faults);
+  /// Sends what the service has queued for connections, whoever caused it. Call after touching the
+  /// service.
+  void flush();
+
+ private:
+  struct connection;
+  struct listener {
+    unique_fd socket;
+    domid domain{};
+    std::filesystem::path path;
+  };
+  void accept(std::uint8_t slot);
+  void readable(const std::shared_ptr<connection>& peer);
+  void feed(const std::shared_ptr<connection>& peer, const std::vector<std::byte>& bytes);
+  void send(connection& peer);
+  void drop(const std::shared_ptr<connection>& peer);
+  void vanish();
+  void listen(std::uint8_t slot, listener& on);
+
+  reactor& reactor_;
+  store_service& store_;
+  std::map<std::uint8_t, listener> listeners_;
+  std::map<store_service::connection_id, std::shared_ptr<connection>> connections_;
+  std::chrono::nanoseconds delay_{};
+  std::uint32_t vanish_after_ = 0;
+  bool vanished_ = false;
+};
+
+}  // namespace xenpv::sim

@@ -1,0 +1,77 @@
+// One open transaction: the nodes it has touched, and what becomes of them.
+//
+// Owned by the connection that started it. As in C xenstored, a node is fixed when the transaction
+// first looks at it, not when the transaction starts, and the commit fails when any such node has
+// changed since. Checks no permissions: that is store_view's work.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "sim/store_change.hpp"
+#include "sim/store_tree.hpp"
+
+namespace xenpv::sim {
+
+class store_transaction {
+ public:
+  /// `tree` must outlive the transaction. `node_limit`: nodes it may touch.
+  explicit store_transaction(store_tree& tree, std::optional<std::size_t> node_limit = {});
+
+  // The operations of store_tree, on the transaction's own state. no_space_on_device from find: the
+  // limit is reached and the transaction can only be aborted. The others need paths that find has
+  // seen.
+  [[nodiscard]] store_result<store_node_ref> find(std::string_view path);
+  [[nodiscard]] store_node& edit(std::string_view path);
+  void create(const std::string& path, store_node node);
+  void set_permissions(std::string_view path, std::vector<store_permission> list);
+  void erase(std::string_view path);
+
+  /// Watches hear of `path` when the transaction is committed. Wide wins over exact.
+  void note_change(std::string_view path, bool exact);
+  /// The commit will fail with not_enough_memory: the daemon's answer after an operation went wrong
+  /// half-way.
+  void fail() noexcept { failed_ = true; }
+  /// The domain was restored elsewhere: only the end of the transaction is still answered.
+  void lose() noexcept { lost_ = true; }
+  [[nodiscard]] bool is_lost() const noexcept { return lost_; }
+
+  /// Makes the changes visible and reports them, or changes nothing: resource_unavailable_try_again
+  /// after a conflict, no_space_on_device when a domain would own `node_quota` nodes or more.
+  [[nodiscard]] store_result<void> commit(std::optional<std::size_t> node_quota,
+                                          const store_change_handler& on_change);
+
+ private:
+  struct touched_node {
+    std::string path;
+    store_node_ref seen;              ///< as the transaction found it; null: absent
+    std::shared_ptr<store_node> own;  ///< as changed by the transaction
+    bool erased = false;
+    bool notify = false;
+    bool exact = true;
+
+    [[nodiscard]] bool is_modified() const noexcept { return own || erased; }
+    [[nodiscard]] store_node_ref current() const;
+  };
+
+  [[nodiscard]] touched_node& touched(std::string_view path);
+  [[nodiscard]] bool has_conflict() const;
+  [[nodiscard]] bool exceeds(std::size_t node_quota) const;
+
+  store_tree& tree_;
+  std::optional<std::size_t> node_limit_;
+  std::deque<touched_node> touched_;
+  std::unordered_map<std::string_view, std::size_t> index_;  ///< keys lie in touched_
+  std::unordered_map<domid, std::ptrdiff_t> ownership_;      ///< nodes won or lost by each domain
+  bool created_ = false;
+  bool failed_ = false;
+  bool lost_ = false;
+};
+
+}  // namespace xenpv::sim

@@ -1,0 +1,240 @@
+#include "sim/store_view.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "sim/store_path.hpp"
+
+namespace xenpv::sim {
+
+store_view::store_view(store_tree& tree, const store_quota& quota, const store_caller& caller,
+                       store_transaction* transaction, const store_change_handler& on_change)
+    : tree_(tree),
+      quota_(quota),
+      caller_(caller),
+      transaction_(transaction),
+      on_change_(on_change) {}
+
+store_result<store_node_ref> store_view::find(std::string_view path) {
+  if (transaction_) return transaction_->find(path);
+  return tree_.find(path);
+}
+
+store_node& store_view::edit(std::string_view path) {
+  return transaction_ ? transaction_->edit(path) : tree_.edit(path);
+}
+
+void store_view::report(const store_change& change) {
+  if (transaction_) {
+    transaction_->note_change(change.path, change.exact);
+  } else {
+    on_change_(change);
+  }
+}
+
+store_result<void> store_view::fail(std::errc why) {
+  if (transaction_) transaction_->fail();
+  return why;
+}
+
+std::errc store_view::hide(std::errc why, const std::string& path, const store_rights& wanted) {
+  std::string_view above = path;
+  do {
+    above = parent_store_path(above);
+    const auto node = find(above);
+    if (node && *node)
+      return tree_.rights(caller_, **node).touch(wanted) ? why : std::errc::permission_denied;
+  } while (above != "/");
+  return std::errc::permission_denied;
+}
+
+store_result<store_node_ref> store_view::get(const std::string& path, const store_rights& wanted) {
+  if (!is_valid_store_path(path)) return std::errc::invalid_argument;
+  const auto node = find(path);
+  if (!node) return hide(node.error(), path, wanted);
+  if (!*node) return hide(std::errc::no_such_file_or_directory, path, wanted);
+  if (!tree_.rights(caller_, **node).cover(wanted))
+    return hide(std::errc::permission_denied, path, wanted);
+  return *node;
+}
+
+bool store_view::is_too_large(std::size_t accounted_size) const {
+  return !caller_.is_privileged() && accounted_size >= quota_.node_size;
+}
+
+store_result<void> store_view::write(const std::string& path, std::string_view value) {
+  std::size_t size = value.size();
+  if (const auto node = get(path, right_to_write)) {
+    size += (*node)->accounted_size() - (*node)->value.size();
+  } else if (node.error() == std::errc::no_such_file_or_directory) {
+    return create(path, value);
+  } else {
+    return node.error();
+  }
+  if (is_too_large(size)) return fail(std::errc::no_space_on_device);
+  auto& changed = edit(path);
+  changed.value = value;
+  report({.path = path, .node = &changed});
+  return {};
+}
+
+store_result<void> store_view::make_directory(const std::string& path) {
+  const auto node = get(path, right_to_write);
+  if (node) return {};
+  if (node.error() != std::errc::no_such_file_or_directory) return node.error();
+  return create(path, {});
+}
+
+bool store_view::has_room_for(const std::vector<std::string>& missing, const store_node& parent,
+                              std::string_view value) const {
+  const auto name_size = [](const std::string& path) { return leaf_store_name(path).size() + 1; };
+  store_node fresh;
+  fresh.permissions = parent.permissions;
+  const auto empty = fresh.accounted_size();
+  // `missing` goes from the new node up; each directory takes the name of the one before it.
+  bool fits = !is_too_large(empty + value.size()) &&
+              !is_too_large(parent.accounted_size() + name_size(missing.back()));
+  for (std::size_t i = 0; i + 1 < missing.size(); ++i)
+    fits = fits && !is_too_large(empty + name_size(missing[i]));
+  return fits;
+}
+
+store_result<void> store_view::create(const std::string& path, std::string_view value) {
+  std::vector<std::string> missing;
+  store_node_ref parent;
+  for (std::string_view up = path; !parent; up = parent_store_path(up)) {
+    missing.emplace_back(up);
+    const auto found = find(parent_store_path(up));
+    if (!found) return found.error();
+    parent = *found;
+  }
+  if (!caller_.is_privileged()) {
+    // A transaction's own new nodes are counted when it is committed.
+    const auto fresh = transaction_ ? 1 : missing.size();
+    if (tree_.node_count(caller_.domain) + fresh > quota_.nodes)
+      return std::errc::no_space_on_device;
+  }
+  if (!has_room_for(missing, *parent, value)) return fail(std::errc::no_space_on_device);
+
+  store_node node;
+  node.permissions = parent->permissions;
+  node.permissions_generation = parent->permissions_generation;
+  if (!caller_.is_privileged()) node.permissions.front().domain = caller_.domain;
+  parent.reset();
+  std::for_each(missing.rbegin(), missing.rend(), [&](const std::string& level) {
+    if (level == path) node.value = value;
+    if (transaction_) {
+      transaction_->create(level, node);
+    } else {
+      tree_.create(level, node);
+    }
+  });
+  // Only the node that was asked for is news, as in xenstored: not the directories made on the way.
+  const auto made = find(path);
+  report({.path = path, .node = made->get()});
+  return {};
+}
+
+store_result<void> store_view::list_below(const std::string& top, std::vector<std::string>& order) {
+  struct directory {
+    std::string path;
+    std::vector<std::string> names;
+    std::size_t next = 0;
+  };
+  // An explicit stack: paths may be a thousand levels deep.
+  std::vector<directory> open;
+  auto path = top;
+  for (;;) {
+    const auto node = find(path);
+    if (!node) return node.error();
+    // A transaction fixes each node when it first looks at it, so a listed child may be gone.
+    if (!*node) return std::errc::io_error;
+    open.push_back({.path = std::move(path), .names = (*node)->child_names()});
+    while (open.back().next == open.back().names.size()) {
+      order.push_back(std::move(open.back().path));
+      open.pop_back();
+      if (open.empty()) return {};
+    }
+    auto& above = open.back();
+    path = child_store_path(above.path, above.names[above.next++]);
+  }
+}
+
+store_result<void> store_view::remove(const std::string& path) {
+  const std::string directory(parent_store_path(path));
+  if (const auto node = get(path, right_to_write); !node) {
+    if (node.error() != std::errc::no_such_file_or_directory) return node.error();
+    const auto above = find(directory);
+    if (above && *above) return {};
+    return node.error();
+  }
+  if (path == "/") return std::errc::invalid_argument;
+  const auto above = find(directory);
+  if (!above) return above.error();
+  if (!*above) return std::errc::invalid_argument;
+
+  std::vector<std::string> doomed;
+  const auto complete = list_below(path, doomed);
+  // Told while everything is still there: who may hear of it depends on the permissions.
+  for (const auto& each : doomed)
+    report({.path = each, .node = find(each)->get(), .exact = each != path});
+  for (const auto& each : doomed) {
+    if (transaction_) {
+      transaction_->erase(each);
+    } else {
+      tree_.erase(each);
+    }
+  }
+  if (!complete) return complete.error();
+  return edit(directory).remove_child(leaf_store_name(path)) ? store_result<void>()
+                                                             : std::errc::io_error;
+}
+
+store_result<void> store_view::set_permissions(const std::string& path,
+                                               const std::vector<store_permission>& list) {
+  if (is_special_store_path(path)) {
+    if (!caller_.is_privileged() || !tree_.find(path)) return std::errc::invalid_argument;
+    tree_.set_permissions(path, list);
+    return {};
+  }
+  const auto node = get(path, right_to_own);
+  if (!node) return node.error();
+  const auto before = **node;
+  if (!caller_.is_privileged() && list.front().domain != before.owner())
+    return std::errc::operation_not_permitted;
+  const auto permission_bytes = [](const store_node& of) {
+    return of.accounted_size() - of.value.size() - of.children.size();
+  };
+  store_node fresh;
+  fresh.permissions = list;
+  if (is_too_large(before.accounted_size() - permission_bytes(before) + permission_bytes(fresh)))
+    return fail(std::errc::no_space_on_device);
+  if (transaction_) {
+    transaction_->set_permissions(path, list);
+  } else {
+    tree_.set_permissions(path, list);
+  }
+  const auto changed = find(path);
+  report({.path = path, .node = changed->get(), .before = &before});
+  return {};
+}
+
+void store_view::remove_owned_by(domid owner) {
+  std::vector<std::string> open{"/"};
+  while (!open.empty()) {
+    const auto path = std::move(open.back());
+    open.pop_back();
+    const auto node = tree_.find(path);
+    if (!node) continue;
+    if (node->owner() == owner && path != "/") {
+      // The root cannot be removed and everything else here can: there is no error to hand on.
+      static_cast<void>(remove(path));
+      continue;
+    }
+    const auto names = node->child_names();
+    std::for_each(names.rbegin(), names.rend(),
+                  [&](const auto& name) { open.push_back(child_store_path(path, name)); });
+  }
+}
+
+}  // namespace xenpv::sim

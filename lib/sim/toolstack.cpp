@@ -1,0 +1,129 @@
+#include "sim/toolstack.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <fstream>
+
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::sim {
+namespace {
+
+std::string home(domid domain) {
+  return fmt::format("/local/domain/{}", domain);
+}
+
+void write_file(const std::filesystem::path& path, std::string_view text) {
+  std::filesystem::create_directories(path.parent_path());
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file << text;
+  if (!file.flush()) throw_errno(fmt::format("write {}", path.string()));
+}
+
+}  // namespace
+
+std::string frontend_path(domid domain, const disk_spec& disk) {
+  return fmt::format("{}/device/vbd/{}", home(domain), disk.device);
+}
+
+std::string backend_path(domid domain, const disk_spec& disk) {
+  const auto* kind = disk.backend == disk_backend::qemu ? "qdisk" : "vbd";
+  return fmt::format("/local/domain/0/backend/{}/{}/{}", kind, domain, disk.device);
+}
+
+void toolstack::write(const std::string& path, std::string_view value,
+                      std::span<const store_permission> permissions) {
+  store_.write(path, value);
+  store_.set_permissions(path, permissions);
+}
+
+void toolstack::build_domain(domid domain, const std::string& name,
+                             std::span<const disk_spec> disks) {
+  // libxl's words: nobody's business but ours, read-only for the guest, the guest's own.
+  const std::array read_only = {store_permission{domid_0, false, false},
+                                store_permission{domain, true, false}};
+  const std::array guests_own = {store_permission{domain, false, false}};
+  const auto top = home(domain);
+  write(top, "", read_only);
+  write(top + "/domid", fmt::format("{}", domain), read_only);
+  write(top + "/name", name, read_only);
+  write(top + "/vm", fmt::format("/vm/00000000-0000-0000-0000-{:012}", domain), read_only);
+  for (const auto* node : {"/cpu", "/memory", "/device", "/control", "/console", "/store"})
+    write(top + node, "", read_only);
+  write(top + "/memory/target", "262144", read_only);
+  write(top + "/store/port", "1", read_only);
+  write(top + "/console/port", "2", read_only);
+  for (const auto* node : {"/control/shutdown", "/device/suspend/event-channel", "/data",
+                           "/drivers", "/feature", "/attr", "/error"})
+    write(top + node, "", guests_own);
+  for (const auto& disk : disks)
+    build_disk(domain, disk);
+  store_.introduce(domain);
+}
+
+void toolstack::build_disk(domid domain, const disk_spec& disk) {
+  const auto front = frontend_path(domain, disk);
+  const auto back = backend_path(domain, disk);
+  const std::array front_permissions = {store_permission{domain, false, false},
+                                        store_permission{domid_0, true, false}};
+  const std::array back_permissions = {store_permission{domid_0, false, false},
+                                       store_permission{domain, true, false}};
+  const auto device = fmt::format("{}", disk.device);
+  const auto put = [&](const std::string& path, std::string_view value, auto& permissions) {
+    write(path, value, permissions);
+  };
+  put(back, "", back_permissions);
+  put(back + "/frontend", front, back_permissions);
+  put(back + "/frontend-id", fmt::format("{}", domain), back_permissions);
+  put(back + "/online", "1", back_permissions);
+  put(back + "/removable", disk.cdrom ? "1" : "0", back_permissions);
+  put(back + "/bootable", "1", back_permissions);
+  put(back + "/dev", disk.name, back_permissions);
+  put(back + "/type", disk.backend == disk_backend::qemu ? "qdisk" : "phy", back_permissions);
+  put(back + "/mode", disk.read_only ? "r" : "w", back_permissions);
+  put(back + "/device-type", disk.cdrom ? "cdrom" : "disk", back_permissions);
+  put(back + "/params", disk.path, back_permissions);
+  put(back + "/state", "1", back_permissions);
+
+  put(front, "", front_permissions);
+  put(front + "/backend", back, front_permissions);
+  put(front + "/backend-id", "0", front_permissions);
+  put(front + "/virtual-device", device, front_permissions);
+  put(front + "/device-type", disk.cdrom ? "cdrom" : "disk", front_permissions);
+  put(front + "/trusted", "1", front_permissions);
+  put(front + "/state", "1", front_permissions);
+}
+
+void toolstack::remove_tree(domid domain, std::span<const disk_spec> disks) {
+  for (const auto& disk : disks)
+    store_.remove(backend_path(domain, disk));
+  store_.remove(home(domain));
+}
+
+void toolstack::destroy_domain(domid domain, std::span<const disk_spec> disks) {
+  store_.release(domain);
+  remove_tree(domain, disks);
+}
+
+void toolstack::rebuild_domain(domid before, domid after, const std::string& name,
+                               std::span<const disk_spec> disks) {
+  if (before != after) store_.release(before);
+  remove_tree(before, disks);
+  build_domain(after, name, disks);
+}
+
+void toolstack::build_machine(const std::filesystem::path& root, domid domain,
+                              std::uint32_t grant_limit) {
+  write_file(root / "sys/hypervisor/type", "xen\n");
+  write_file(root / "sys/hypervisor/guest_type", domain == domid_0 ? "PV\n" : "PVH\n");
+  write_file(root / "sys/hypervisor/version/major", "4\n");
+  write_file(root / "sys/hypervisor/version/minor", "17\n");
+  write_file(root / "sys/hypervisor/version/extra", ".7\n");
+  write_file(root / "proc/xen/capabilities", domain == domid_0 ? "control_d\n" : "");
+  write_file(root / "sys/module/xen_gntalloc/parameters/limit", fmt::format("{}\n", grant_limit));
+  for (const auto* device : {"evtchn", "gntalloc", "gntdev", "xenbus", "privcmd"})
+    write_file(root / "dev/xen" / device, "");
+}
+
+}  // namespace xenpv::sim

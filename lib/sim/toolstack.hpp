@@ -1,0 +1,48 @@
+// What libxl does to a domain's xenstore tree, and the few files of /sys, /proc and /dev/xen that a
+// guest's programs look at. Owned by the host's thread; decides nothing, builds what it is told.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "sim/disk_spec.hpp"
+#include "sim/store_service.hpp"
+#include "xenpv/base/types.hpp"
+
+namespace xenpv::sim {
+
+class toolstack {
+ public:
+  explicit toolstack(store_service& store) : store_(store) {}
+
+  /// /local/domain/N with libxl's nodes and permissions, its disks' frontend and backend
+  /// directories in state Initialising, and @introduceDomain.
+  void build_domain(domid domain, const std::string& name, std::span<const disk_spec> disks);
+  /// Removes all of it, and @releaseDomain.
+  void destroy_domain(domid domain, std::span<const disk_spec> disks);
+  /// After a restore: removes the tree of `before`, builds that of `after`. Nothing a guest wrote
+  /// survives.
+  void rebuild_domain(domid before, domid after, const std::string& name,
+                      std::span<const disk_spec> disks);
+
+  /// Writes the files below `root` that stand for this guest's machine.
+  static void build_machine(const std::filesystem::path& root, domid domain,
+                            std::uint32_t grant_limit);
+
+ private:
+  void write(const std::string& path, std::string_view value,
+             std::span<const store_permission> permissions);
+  void build_disk(domid domain, const disk_spec& disk);
+  void remove_tree(domid domain, std::span<const disk_spec> disks);
+
+  store_service& store_;
+};
+
+/// Where the toolstack puts a disk: the frontend's directory and the backend's.
+[[nodiscard]] std::string frontend_path(domid domain, const disk_spec& disk);
+[[nodiscard]] std::string backend_path(domid domain, const disk_spec& disk);
+
+}  // namespace xenpv::sim

@@ -1,0 +1,253 @@
+#include "sim/disk_spec.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace xenpv::sim {
+namespace {
+
+struct device_case {
+  const char* name;
+  std::uint32_t number;
+};
+
+void PrintTo(const device_case& each, std::ostream* out) {
+  *out << each.name;
+}
+
+class virtual_device : public ::testing::TestWithParam<device_case> {};
+
+TEST_P(virtual_device, has_the_number_of_xen_vbd_interface) {
+  const auto number = parse_virtual_device(GetParam().name);
+  ASSERT_TRUE(number) << number.error().text;
+  EXPECT_EQ(*number, GetParam().number);
+}
+
+// Extended numbers are 1<<28 (268435456) | disk<<8 | partition.
+INSTANTIATE_TEST_SUITE_P(
+    names, virtual_device,
+    ::testing::Values(
+        device_case{"xvda", 51712}, device_case{"xvdb", 51728}, device_case{"xvdb1", 51729},
+        device_case{"xvdb15", 51743}, device_case{"xvdb16", 268435456 + 256 + 16},
+        device_case{"xvdb255", 268435456 + 256 + 255}, device_case{"xvdp", 51952},
+        device_case{"xvdp15", 51967}, device_case{"xvdq", 268435456 + 16 * 256},
+        device_case{"xvdq3", 268435456 + 16 * 256 + 3}, device_case{"xvdz", 268435456 + 25 * 256},
+        device_case{"xvdaa", 268435456 + 26 * 256}, device_case{"xvdba", 268435456 + 52 * 256},
+        device_case{"xvdaaa", 268435456 + 702 * 256},
+        device_case{"xvdbgqcv", 268435456 + 1048575 * 256}, device_case{"hda", 768},
+        device_case{"hda1", 769}, device_case{"hda63", 831}, device_case{"hdb", 832},
+        device_case{"hdc", 5632}, device_case{"hdd2", 5698}, device_case{"sda", 2048},
+        device_case{"sdb", 2064}, device_case{"sdp15", 2303}, device_case{"51728", 51728},
+        device_case{"0", 0}, device_case{"268439552", 268439552},
+        device_case{"4294967295", 4294967295U}));
+
+class no_virtual_device : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(no_virtual_device, is_refused_by_name) {
+  const auto number = parse_virtual_device(GetParam());
+  ASSERT_FALSE(number);
+  EXPECT_EQ(number.error().text,
+            "disk '" + GetParam() +
+                "': invalid argument (expected a disk name as in xvda, hda or sda, or its number)");
+  EXPECT_EQ(number.error().code, make_error_code(errc::invalid_argument));
+}
+
+INSTANTIATE_TEST_SUITE_P(names, no_virtual_device,
+                         ::testing::Values("", "xvd", "xvd1", "xvdA", "xvda0", "xvda01", "xvda256",
+                                           "xvda1b", "xvd-a", " xvda", "xvda ", "vda", "hd", "hde",
+                                           "hda64", "sdq", "sda16", "4294967296", "-1", "0x10",
+                                           "xvdzzzzzzzzzz", "xvdbgqcw"));
+
+TEST(parse_disk_spec, fills_in_the_habits_of_linux) {
+  const auto disk = parse_disk_spec("xvdb,memory=256M");
+  ASSERT_TRUE(disk) << disk.error().text;
+  EXPECT_EQ(disk->name, "xvdb");
+  EXPECT_EQ(disk->device, 51728U);
+  EXPECT_EQ(disk->store, disk_store::memory);
+  EXPECT_EQ(disk->size, 268435456U);
+  EXPECT_EQ(disk->path, "");
+  EXPECT_FALSE(disk->read_only);
+  EXPECT_FALSE(disk->cdrom);
+  EXPECT_EQ(disk->sector_size, 512U);
+  EXPECT_EQ(disk->backend, disk_backend::linux_blkback);
+  EXPECT_EQ(disk->queues, std::nullopt);
+  EXPECT_EQ(disk->ring_order, std::nullopt);
+  EXPECT_EQ(disk->indirect, std::nullopt);
+  EXPECT_TRUE(disk->persistent);
+  EXPECT_TRUE(disk->flush);
+  EXPECT_TRUE(disk->barrier);
+  EXPECT_TRUE(disk->discard);
+}
+
+TEST(parse_disk_spec, takes_every_option) {
+  const auto disk = parse_disk_spec(
+      "51712,ro,cdrom,sector=4096,backend=qemu,queues=4,order=3,indirect=256,null=1T,no-persistent,"
+      "no-flush,no-barrier,no-discard");
+  ASSERT_TRUE(disk) << disk.error().text;
+  EXPECT_EQ(disk->name, "51712");
+  EXPECT_EQ(disk->device, 51712U);
+  EXPECT_EQ(disk->store, disk_store::null);
+  EXPECT_EQ(disk->size, 1099511627776U);
+  EXPECT_TRUE(disk->read_only);
+  EXPECT_TRUE(disk->cdrom);
+  EXPECT_EQ(disk->sector_size, 4096U);
+  EXPECT_EQ(disk->backend, disk_backend::qemu);
+  EXPECT_EQ(disk->queues, 4U);
+  EXPECT_EQ(disk->ring_order, 3U);
+  EXPECT_EQ(disk->indirect, 256U);
+  EXPECT_FALSE(disk->persistent);
+  EXPECT_FALSE(disk->flush);
+  EXPECT_FALSE(disk->barrier);
+  EXPECT_FALSE(disk->discard);
+}
+
+struct flag_case {
+  const char* word;
+  bool disk_spec::*member;
+  bool value;
+};
+
+void PrintTo(const flag_case& each, std::ostream* out) {
+  *out << each.word;
+}
+
+class disk_flag : public ::testing::TestWithParam<flag_case> {};
+
+TEST_P(disk_flag, changes_its_own_member_only) {
+  const auto plain = parse_disk_spec("xvda,memory=1M");
+  const auto flagged = parse_disk_spec("xvda,memory=1M," + std::string(GetParam().word));
+  ASSERT_TRUE(plain);
+  ASSERT_TRUE(flagged) << flagged.error().text;
+  for (const auto member : {&disk_spec::read_only, &disk_spec::cdrom, &disk_spec::persistent,
+                            &disk_spec::flush, &disk_spec::barrier, &disk_spec::discard}) {
+    const bool expected = member == GetParam().member ? GetParam().value : *plain.*member;
+    EXPECT_EQ(*flagged.*member, expected);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(words, disk_flag,
+                         ::testing::Values(flag_case{"ro", &disk_spec::read_only, true},
+                                           flag_case{"cdrom", &disk_spec::cdrom, true},
+                                           flag_case{"no-persistent", &disk_spec::persistent,
+                                                     false},
+                                           flag_case{"no-flush", &disk_spec::flush, false},
+                                           flag_case{"no-barrier", &disk_spec::barrier, false},
+                                           flag_case{"no-discard", &disk_spec::discard, false}));
+
+TEST(parse_disk_spec, takes_the_bounds_of_every_limit) {
+  const auto low = parse_disk_spec("xvda,memory=512,queues=1,order=0,indirect=0");
+  ASSERT_TRUE(low) << low.error().text;
+  EXPECT_EQ(low->queues, 1U);
+  EXPECT_EQ(low->ring_order, 0U);
+  EXPECT_EQ(low->indirect, 0U);
+  const auto high = parse_disk_spec("xvda,memory=512,queues=64,order=4,indirect=4096");
+  ASSERT_TRUE(high) << high.error().text;
+  EXPECT_EQ(high->queues, 64U);
+  EXPECT_EQ(high->ring_order, 4U);
+  EXPECT_EQ(high->indirect, 4096U);
+}
+
+TEST(parse_disk_spec, leaves_the_size_of_a_file_to_the_file) {
+  const auto disk = parse_disk_spec("xvda,file=/var/lib/a=b.img,sector=4096");
+  ASSERT_TRUE(disk) << disk.error().text;
+  EXPECT_EQ(disk->store, disk_store::file);
+  EXPECT_EQ(disk->path, "/var/lib/a=b.img");
+  EXPECT_EQ(disk->size, 0U);
+}
+
+TEST(parse_disk_spec, knows_each_backend_by_its_word) {
+  struct {
+    const char* word;
+    disk_backend backend;
+  } constexpr backends[] = {{"linux", disk_backend::linux_blkback},
+                            {"qemu", disk_backend::qemu},
+                            {"tapdisk", disk_backend::tapdisk},
+                            {"freebsd", disk_backend::freebsd}};
+  for (const auto& [word, backend] : backends) {
+    const auto disk = parse_disk_spec("xvda,memory=1M,backend=" + std::string(word));
+    ASSERT_TRUE(disk) << disk.error().text;
+    EXPECT_EQ(disk->backend, backend);
+    EXPECT_EQ(to_string(backend), word);
+  }
+}
+
+struct error_case {
+  std::string text;
+  std::string message;
+};
+
+void PrintTo(const error_case& each, std::ostream* out) {
+  *out << "'" << each.text << "'";
+}
+
+class bad_disk_spec : public ::testing::TestWithParam<error_case> {};
+
+TEST_P(bad_disk_spec, is_refused_with_the_word_that_is_wrong) {
+  const auto disk = parse_disk_spec(GetParam().text);
+  ASSERT_FALSE(disk) << GetParam().text;
+  EXPECT_EQ(disk.error().text, GetParam().message);
+  EXPECT_EQ(disk.error().code, make_error_code(errc::invalid_argument));
+}
+
+const std::string no_name =
+    "': invalid argument (expected a disk name as in xvda, hda or sda, or its number)";
+const std::string no_store = "': invalid argument (expected memory=SIZE, file=PATH or null=SIZE)";
+const std::string no_option =
+    "': invalid argument (expected ro, cdrom, sector=, backend=, queues=, order=, indirect=, "
+    "no-persistent, no-flush, no-barrier or no-discard)";
+const std::string no_size =
+    "': invalid argument (expected bytes with an optional K, M, G or T, as in 256M)";
+
+INSTANTIATE_TEST_SUITE_P(
+    words, bad_disk_spec,
+    ::testing::Values(
+        error_case{"", "disk '" + no_name}, error_case{"foo,memory=1M", "disk 'foo" + no_name},
+        error_case{"xvdb", "disk 'xvdb" + no_store},
+        error_case{"xvdb,ro", "disk 'xvdb,ro" + no_store},
+        error_case{"xvdb,memory=1M,", "option '" + no_option},
+        error_case{"xvdb,memory=1M,rw", "option 'rw" + no_option},
+        error_case{"xvdb,memory=1M,colour=red", "option 'colour=red" + no_option},
+        error_case{"xvdb,memory=1M,RO", "option 'RO" + no_option},
+        error_case{"xvdb,memory=1M,=", "option '=" + no_option},
+        error_case{"xvdb,memory=1M,ro=1", "option 'ro=1': invalid argument (ro takes no value)"},
+        error_case{"xvdb,memory", "option 'memory': invalid argument (expected memory=...)"},
+        error_case{"xvdb,memory=1M,queues",
+                   "option 'queues': invalid argument (expected queues=...)"},
+        error_case{"xvdb,memory=1M,ro,ro", "option 'ro': invalid argument (ro is given twice)"},
+        error_case{"xvdb,memory=1M,memory=2M",
+                   "option 'memory=2M': invalid argument (memory is given twice)"},
+        error_case{"xvdb,memory=1M,sector=512,sector=512",
+                   "option 'sector=512': invalid argument (sector is given twice)"},
+        error_case{"xvdb,memory=1M,file=/a",
+                   "option 'file=/a': invalid argument (a disk has one of memory=, file= and "
+                   "null=)"},
+        error_case{"xvdb,memory=lots", "memory 'lots" + no_size},
+        error_case{"xvdb,null=", "null '" + no_size},
+        error_case{"xvdb,memory=0",
+                   "size of 0 bytes: invalid argument (expected at least one sector of 512 bytes "
+                   "and no part of one)"},
+        error_case{"xvdb,memory=1000",
+                   "size of 1000 bytes: invalid argument (expected at least one sector of 512 "
+                   "bytes and no part of one)"},
+        error_case{"xvdb,null=6K,sector=4096",
+                   "size of 6144 bytes: invalid argument (expected at least one sector of 4096 "
+                   "bytes and no part of one)"},
+        error_case{"xvdb,file=", "file '': invalid argument (expected a path)"},
+        error_case{"xvdb,memory=1M,sector=1024",
+                   "sector '1024': invalid argument (expected 512 or 4096)"},
+        error_case{"xvdb,memory=1M,backend=xen",
+                   "backend 'xen': invalid argument (expected linux, qemu, tapdisk or freebsd)"},
+        error_case{"xvdb,memory=1M,queues=0",
+                   "queues '0': invalid argument (expected a whole number from 1 to 64)"},
+        error_case{"xvdb,memory=1M,queues=65",
+                   "queues '65': invalid argument (expected a whole number from 1 to 64)"},
+        error_case{"xvdb,memory=1M,order=5",
+                   "order '5': invalid argument (expected a whole number from 0 to 4)"},
+        error_case{"xvdb,memory=1M,indirect=4097",
+                   "indirect '4097': invalid argument (expected a whole number from 0 to 4096)"},
+        error_case{"xvdb,memory=1M,indirect=-1",
+                   "indirect '-1': invalid argument (expected a whole number from 0 to 4096)"}));
+
+}  // namespace
+}  // namespace xenpv::sim

@@ -1,0 +1,66 @@
+#include "sim/store_path.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace xenpv::sim {
+namespace {
+
+TEST(store_path, accepts_what_xenstored_accepts) {
+  for (const std::string path : {"/", "/a", "/a/b", "/A-z_0@9", "/local/domain/1/device/vbd/51712"})
+    EXPECT_TRUE(is_valid_store_path(path)) << path;
+}
+
+TEST(store_path, refuses_what_xenstored_refuses) {
+  for (const std::string path :
+       {"", "a", "//", "/a/", "/a//b", "/a b", "/a.b", "/a:b", "@event", "/\xc3\xa4", "/a\n"})
+    EXPECT_FALSE(is_valid_store_path(path)) << path;
+  EXPECT_FALSE(is_valid_store_path(std::string_view("/a\0b", 4)));
+}
+
+TEST(store_path, limits_length_to_2048_bytes) {
+  EXPECT_TRUE(is_valid_store_path("/" + std::string(2047, 'a')));
+  EXPECT_FALSE(is_valid_store_path("/" + std::string(2048, 'a')));
+}
+
+TEST(store_path, does_not_count_the_domains_own_directory) {
+  const std::string own = "/local/domain/12345/";
+  EXPECT_TRUE(is_valid_store_path(own + std::string(2048, 'a')));
+  EXPECT_FALSE(is_valid_store_path(own + std::string(2049, 'a')));
+}
+
+TEST(store_path, counts_a_directory_that_is_no_domains) {
+  for (const std::string top : {"/local/domain/", "/local/domain/x1/", "/local/domain/123456/"}) {
+    EXPECT_TRUE(is_valid_store_path(top + std::string(2048 - top.size(), 'a'))) << top;
+    EXPECT_FALSE(is_valid_store_path(top + std::string(2049 - top.size(), 'a'))) << top;
+  }
+}
+
+TEST(store_path, resolves_relative_paths_below_the_domain) {
+  EXPECT_EQ(resolve_store_path("device/vbd", domid{7}), "/local/domain/7/device/vbd");
+  EXPECT_EQ(resolve_store_path("", domid{7}), "/local/domain/7/");
+  EXPECT_EQ(resolve_store_path("/tool", domid{7}), "/tool");
+  EXPECT_EQ(resolve_store_path("@releaseDomain", domid{7}), "@releaseDomain");
+}
+
+TEST(store_path, knows_directory_and_name) {
+  EXPECT_EQ(parent_store_path("/a/b/c"), "/a/b");
+  EXPECT_EQ(parent_store_path("/a"), "/");
+  EXPECT_EQ(parent_store_path("/"), "/");
+  EXPECT_EQ(leaf_store_name("/a/b"), "b");
+  EXPECT_EQ(leaf_store_name("/a"), "a");
+  EXPECT_EQ(child_store_path("/", "a"), "/a");
+  EXPECT_EQ(child_store_path("/a", "b"), "/a/b");
+}
+
+TEST(store_path, is_within_itself_and_its_directories_only) {
+  EXPECT_TRUE(is_within_store_path("/a", "/a"));
+  EXPECT_TRUE(is_within_store_path("/a/b/c", "/a"));
+  EXPECT_TRUE(is_within_store_path("/a", "/"));
+  EXPECT_FALSE(is_within_store_path("/ab", "/a"));
+  EXPECT_FALSE(is_within_store_path("/a", "/a/b"));
+}
+
+}  // namespace
+}  // namespace xenpv::sim
