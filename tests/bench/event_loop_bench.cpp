@@ -1,0 +1,192 @@
+// The Asio event loop beside a bare poll() loop over libxenevtchn, on the same simulator in the
+// same run. A driver thread on CPU 1 (always the bare loop) plays the peer; the loop under test
+// runs on CPU 0.
+//   rate:  N ports circulate as fast as both sides go; events a second that the loop under test
+//   handled wake:  one port, one event at a time; time from notify to the handler's first line
+#include <fmt/format.h>
+#include <poll.h>
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <thread>
+
+#include "bench/samples.hpp"
+#include "xenpv/async/event_loop.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/xen/event_channel.hpp"
+
+namespace {
+
+using namespace xenpv;
+using bench::clock;
+using namespace std::chrono_literals;
+
+constexpr int rounds = 9;
+constexpr auto round_time = 400ms;
+
+/// What the driver and the loop under test tell each other besides events.
+struct shared {
+  std::vector<port> offered;
+  std::atomic<int> ready{0};
+  std::atomic<bool> stop{false};
+  std::atomic<std::int64_t> sent_ns{0};
+};
+
+std::int64_t now_ns() {
+  return clock::now().time_since_epoch().count();
+}
+
+/// The peer: binds what is offered, then answers every event by the next one, until told to stop.
+void drive(shared& with) {
+  bench::pin_to_cpu(1);
+  auto handle = xen::event_channel_handle::open();
+  handle.set_nonblocking();
+  std::vector<port> ports;
+  for (const auto remote : with.offered)
+    ports.push_back(handle.bind_interdomain(domid_self, remote));
+  std::array<port, 64> batch{};
+  std::size_t first_events = 0;
+  while (first_events < ports.size()) {
+    const auto got = handle.drain(batch);
+    for (std::size_t i = 0; i < got; ++i)
+      handle.unmask(batch[i]);
+    first_events += got;
+  }
+  with.ready.store(1);
+  for (const auto local : ports) {
+    with.sent_ns.store(now_ns(), std::memory_order_relaxed);
+    handle.notify(local);
+  }
+  while (!with.stop.load(std::memory_order_relaxed)) {
+    pollfd ready{handle.descriptor(), POLLIN, 0};
+    if (::poll(&ready, 1, 100) != 1) continue;
+    const auto local = handle.pending();
+    if (!local) continue;
+    handle.unmask(*local);
+    with.sent_ns.store(now_ns(), std::memory_order_relaxed);
+    handle.notify(*local);
+  }
+}
+
+struct outcome {
+  double rate = 0;
+  double p50 = 0;
+  double p99 = 0;
+};
+
+/// Counts and times what the loop under test handles.
+class meter {
+ public:
+  explicit meter(shared& with) : shared_(with) {}
+  /// True when the round is over.
+  bool count() {
+    const auto now = now_ns();
+    latencies_.add(std::chrono::nanoseconds(now - shared_.sent_ns.load(std::memory_order_relaxed)));
+    if (events_++ == 0) start_ = now;
+    last_ = now;
+    return now - start_ > std::chrono::nanoseconds(round_time).count();
+  }
+  outcome result() {
+    const auto seconds = static_cast<double>(last_ - start_) / 1e9;
+    return {static_cast<double>(events_) / seconds, latencies_.percentile(0.5),
+            latencies_.percentile(0.99)};
+  }
+
+ private:
+  shared& shared_;
+  bench::samples latencies_;
+  std::int64_t start_ = 0;
+  std::int64_t last_ = 0;
+  std::uint64_t events_ = 0;
+};
+
+outcome run_bare(std::size_t port_count) {
+  shared with;
+  auto handle = xen::event_channel_handle::open();
+  for (std::size_t i = 0; i < port_count; ++i)
+    with.offered.push_back(handle.bind_unbound(domid_self));
+  std::thread driver(drive, std::ref(with));
+  meter counted(with);
+  for (bool over = false; !over;) {
+    pollfd ready{handle.descriptor(), POLLIN, 0};
+    if (::poll(&ready, 1, 1000) != 1) break;
+    const auto local = handle.pending();
+    over = counted.count();
+    handle.notify(*local);
+    handle.unmask(*local);
+  }
+  with.stop = true;
+  driver.join();
+  return counted.result();
+}
+
+outcome run_asio(std::size_t port_count) {
+  shared with;
+  async::asio::io_context context(1);
+  async::event_loop loop(context);
+  std::vector<async::bound_port> ports;
+  for (std::size_t i = 0; i < port_count; ++i) {
+    ports.push_back(loop.bind_unbound(domid_self));
+    with.offered.push_back(ports.back().number());
+  }
+  meter counted(with);
+  for (auto& local : ports)
+    local.on_event([&] {
+      if (with.stop.load(std::memory_order_relaxed)) return;
+      if (counted.count()) {
+        with.stop = true;
+        loop.close();
+        return;
+      }
+      local.notify();
+    });
+  std::thread driver(drive, std::ref(with));
+  context.run();
+  driver.join();
+  return counted.result();
+}
+
+void compare(std::size_t port_count) {
+  std::array<std::vector<double>, 3> bare;
+  std::array<std::vector<double>, 3> asio;
+  std::array<std::vector<double>, 3> ratio;
+  for (int i = 0; i < rounds; ++i) {
+    const auto one = run_bare(port_count);
+    const auto two = run_asio(port_count);
+    const std::array of_bare = {one.rate, one.p50, one.p99};
+    const std::array of_asio = {two.rate, two.p50, two.p99};
+    for (std::size_t k = 0; k < 3; ++k) {
+      bare[k].push_back(of_bare[k]);
+      asio[k].push_back(of_asio[k]);
+      ratio[k].push_back(of_asio[k] / of_bare[k]);
+    }
+  }
+  const auto row = [&](const char* name, std::size_t k, double scale, const char* unit) {
+    fmt::print("{:>5} ports  {:<12} bare {:>9.1f} {}  asio {:>9.1f} {}  ratio {:.2f}\n", port_count,
+               name, bench::median(bare[k]) / scale, unit, bench::median(asio[k]) / scale, unit,
+               bench::median(ratio[k]));
+  };
+  row("events/s", 0, 1000, "k");
+  if (port_count > 1) return;
+  row("wake p50", 1, 1000, "us");
+  row("wake p99", 2, 1000, "us");
+}
+
+}  // namespace
+
+int main() {
+  bench::pin_to_cpu(0);
+  try {
+    fmt::print(
+        "event loop on CPU 0, peer on CPU 1; medians of {} interleaved rounds of {} ms\n"
+        "to reach: events/s ratio at least 0.90, wake p50 ratio at most 1.15\n",
+        rounds, std::chrono::milliseconds(round_time).count());
+    for (const std::size_t ports : {1U, 4U, 32U})
+      compare(ports);
+  } catch (const std::exception& problem) {
+    fmt::print(stderr, "bench_event_loop: {}\n", problem.what());
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Runs the benchmarks of a build on the simulator: tests/bench/run.sh [BUILD_DIR]
+# They print figures and ratios; nothing passes or fails on them. Machines are noisy: trust the ratios.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+build=${1:-build/try}
+[ -x "$build/bin/bench_notify" ] || {
+  echo "tests/bench/run.sh: no benchmarks in $build: configure it with -DXENPV_BUILD_BENCH=ON" \
+    "-DXENPV_BUILD_TESTS=ON and build them" >&2
+  exit 2
+}
+for bench in bench_notify bench_event_loop; do
+  echo "== $bench"
+  "$build/bin/xenpv-sim" run -- "$build/bin/$bench"
+done

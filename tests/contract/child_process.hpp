@@ -1,0 +1,94 @@
+// A forked child that runs a function and reports one number to its parent before it ends.
+// The child never returns into the test framework: it leaves through _exit, or is killed.
+#pragma once
+
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <optional>
+#include <system_error>
+
+#include "contract/environment.hpp"
+#include "xenpv/base/unique_fd.hpp"
+
+namespace xenpv::contract {
+
+class child_process {
+ public:
+  /// Runs `work` in the child. It returns the number to report; the child then waits for stop(),
+  /// kill() or the end of its parent, holding all it has. An exception ends it without a report.
+  template <class Work>
+  explicit child_process(Work&& work) {
+    int report[2], order[2];
+    if (::pipe(report) != 0 || ::pipe(order) != 0) fail("pipe");
+    id_ = ::fork();
+    if (id_ < 0) fail("fork");
+    if (id_ == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      ::close(report[0]);
+      ::close(order[1]);
+      run(work, report[1], order[0]);
+    }
+    ::close(report[1]);
+    ::close(order[0]);
+    report_ = unique_fd(report[0]);
+    order_ = unique_fd(order[1]);
+  }
+  child_process(const child_process&) = delete;
+  child_process& operator=(const child_process&) = delete;
+  ~child_process() { kill(); }
+
+  /// What the child reported; nullopt when it failed.
+  [[nodiscard]] std::optional<std::uint32_t> report() {
+    std::uint32_t value = 0;
+    if (!readable_within(report_.get(), patience)) return std::nullopt;
+    if (::read(report_.get(), &value, sizeof value) != sizeof value) return std::nullopt;
+    return value;
+  }
+
+  /// Lets the child end by _exit, without any clean-up of its own, and waits for it.
+  void stop() {
+    order_.reset();
+    wait();
+  }
+  void kill() {
+    if (id_ > 0) ::kill(id_, SIGKILL);
+    wait();
+  }
+
+ private:
+  template <class Work>
+  [[noreturn]] static void run(Work& work, int report, int order) {
+    try {
+      const std::uint32_t value = work();
+      if (::write(report, &value, sizeof value) == sizeof value) {
+        char byte = 0;
+        while (::read(order, &byte, 1) < 0 && errno == EINTR)
+          continue;
+      }
+    } catch (...) {
+      ::_exit(1);
+    }
+    ::_exit(0);
+  }
+  void wait() {
+    if (id_ > 0) {
+      while (::waitpid(id_, nullptr, 0) < 0 && errno == EINTR)
+        continue;
+    }
+    id_ = -1;
+  }
+  [[noreturn]] static void fail(const char* operation) {
+    throw std::system_error(errno, std::generic_category(), operation);
+  }
+
+  pid_t id_ = -1;
+  unique_fd report_;
+  unique_fd order_;
+};
+
+}  // namespace xenpv::contract

@@ -1,0 +1,199 @@
+// Binding and unbinding: which ports there are, who may have them, what happens to the other end.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <set>
+#include <vector>
+
+#include "contract/event_handle.hpp"
+
+namespace xenpv::contract {
+namespace {
+
+constexpr std::uint32_t beyond_every_abi = 0x7FFFFFFF;
+constexpr unsigned virq_timer = 0;
+constexpr unsigned virq_count = 24;
+
+TEST(event_binding, gives_a_valid_port_when_remote_is_domid_self) {
+  event_handle handle;
+  EXPECT_GT(handle.bind_unbound(self), 0U);
+}
+
+TEST(event_binding, gives_a_valid_port_when_remote_is_the_own_number) {
+  event_handle handle;
+  EXPECT_GT(handle.bind_unbound(own_domid()), 0U);
+}
+
+TEST(event_binding, takes_a_port_that_waits_for_another_domain) {
+  event_handle handle;
+  EXPECT_GT(handle.bind_unbound(other_domid()), 0U);
+}
+
+TEST(event_binding, connects_by_domid_self_and_by_number) {
+  event_handle left, right;
+  const auto first = left.bind_unbound(self);
+  const auto second = left.bind_unbound(own_domid());
+  EXPECT_NE(right.bind_interdomain(own_domid(), first), first);
+  EXPECT_NE(right.bind_interdomain(self, second), second);
+}
+
+TEST(event_binding, connects_two_ports_of_one_handle) {
+  event_handle handle;
+  const auto waiting = handle.bind_unbound();
+  const auto bound = handle.bind_interdomain(self, waiting);
+  ASSERT_EQ(handle.take(), bound);
+  handle.unmask(bound);
+  handle.notify(bound);
+  EXPECT_EQ(handle.take(), waiting);
+}
+
+TEST(event_binding, fails_with_einval_when_remote_port_is_free) {
+  event_handle left, right;
+  const auto port = left.bind_unbound();
+  left.unbind(port);
+  EXPECT_EQ(attempt([&] { return xenevtchn_bind_interdomain(right.get(), self, port); }),
+            failed(EINVAL));
+}
+
+TEST(event_binding, fails_with_einval_when_remote_port_cannot_exist) {
+  event_handle handle;
+  EXPECT_EQ(
+      attempt([&] { return xenevtchn_bind_interdomain(handle.get(), self, beyond_every_abi); }),
+      failed(EINVAL));
+}
+
+TEST(event_binding, fails_with_einval_when_remote_port_is_connected) {
+  loopback pair;
+  event_handle third;
+  EXPECT_EQ(attempt([&] { return xenevtchn_bind_interdomain(third.get(), self, pair.left_port); }),
+            failed(EINVAL));
+  EXPECT_EQ(attempt([&] { return xenevtchn_bind_interdomain(third.get(), self, pair.right_port); }),
+            failed(EINVAL));
+}
+
+TEST(event_binding, fails_with_einval_when_remote_port_waits_for_another_domain) {
+  event_handle left, right;
+  const auto port = left.bind_unbound(other_domid());
+  EXPECT_EQ(attempt([&] { return xenevtchn_bind_interdomain(right.get(), self, port); }),
+            failed(EINVAL));
+}
+
+TEST(event_binding, fails_with_esrch_when_remote_domain_does_not_exist) {
+  event_handle handle;
+  EXPECT_EQ(attempt([&] { return xenevtchn_bind_interdomain(handle.get(), nobody, 1); }),
+            failed(ESRCH));
+}
+
+TEST(event_binding, leaves_the_remote_port_waiting_when_it_failed) {
+  event_handle left, right;
+  const auto port = left.bind_unbound();
+  ASSERT_EQ(attempt([&] { return xenevtchn_bind_interdomain(right.get(), self, port + 1000); }),
+            failed(EINVAL));
+  EXPECT_GT(right.bind_interdomain(self, port), 0U);
+}
+
+TEST(event_binding, reuses_the_lowest_free_port) {
+  event_handle handle;
+  const auto first = handle.bind_unbound();
+  const auto second = handle.bind_unbound();
+  ASSERT_LT(first, second);
+  handle.unbind(first);
+  // On a real host the guest's kernel could take the number in between: it does so only while it
+  // connects a device.
+  EXPECT_EQ(handle.bind_unbound(), first);
+}
+
+TEST(event_binding, refuses_to_unbind_twice_with_enotconn) {
+  event_handle handle;
+  const auto port = handle.bind_unbound();
+  handle.unbind(port);
+  EXPECT_EQ(attempt([&] { return xenevtchn_unbind(handle.get(), port); }), failed(ENOTCONN));
+}
+
+TEST(event_binding, refuses_to_unbind_a_port_of_another_handle_with_enotconn) {
+  event_handle owner, stranger;
+  const auto port = owner.bind_unbound();
+  EXPECT_EQ(attempt([&] { return xenevtchn_unbind(stranger.get(), port); }), failed(ENOTCONN));
+  owner.unbind(port);
+}
+
+TEST(event_binding, refuses_to_unbind_an_impossible_port_with_einval) {
+  event_handle handle;
+  EXPECT_EQ(attempt([&] { return xenevtchn_unbind(handle.get(), beyond_every_abi); }),
+            failed(EINVAL));
+}
+
+TEST(event_binding, makes_the_other_end_wait_again_when_unbound) {
+  loopback pair;
+  ASSERT_FALSE(waits_to_be_bound(pair.left_port));
+  pair.right.unbind(pair.right_port);
+  EXPECT_TRUE(waits_to_be_bound(pair.left_port));
+}
+
+TEST(event_binding, makes_the_binder_wait_when_the_first_end_is_unbound) {
+  loopback pair;
+  pair.left.unbind(pair.left_port);
+  EXPECT_TRUE(waits_to_be_bound(pair.right_port));
+}
+
+TEST(event_binding, unbinds_all_ports_when_the_handle_is_closed) {
+  event_handle left, right;
+  std::vector<std::uint32_t> ports;
+  for (int i = 0; i < 3; ++i) {
+    ports.push_back(left.bind_unbound());
+    static_cast<void>(right.bind_interdomain(self, ports.back()));
+  }
+  right.close();
+  for (const auto port : ports)
+    EXPECT_TRUE(waits_to_be_bound(port)) << "port " << port;
+}
+
+TEST(event_binding, carries_events_again_after_the_other_end_was_rebound) {
+  loopback pair;
+  pair.right.unbind(pair.right_port);
+  event_handle third;
+  const auto port = third.bind_interdomain(self, pair.left_port);
+  ASSERT_EQ(third.take(), port);
+  third.unmask(port);
+  pair.left.notify(pair.left_port);
+  EXPECT_EQ(third.take(), port);
+  third.notify(port);
+  EXPECT_EQ(pair.left.take(), pair.left_port);
+}
+
+TEST(event_binding, holds_two_hundred_ports_on_one_handle) {
+  event_handle handle;
+  std::set<std::uint32_t> ports;
+  for (int i = 0; i < 200; ++i)
+    ports.insert(handle.bind_unbound());
+  EXPECT_EQ(ports.size(), 200U);
+  EXPECT_THAT(ports, testing::Each(testing::Gt(0U)));
+}
+
+TEST(event_binding, gives_all_numbers_back_when_closed) {
+  event_handle handle;
+  std::set<std::uint32_t> before;
+  for (int i = 0; i < 50; ++i)
+    before.insert(handle.bind_unbound());
+  handle.close();
+  event_handle next;
+  std::set<std::uint32_t> after;
+  for (int i = 0; i < 50; ++i)
+    after.insert(next.bind_unbound());
+  EXPECT_EQ(after, before);
+}
+
+TEST(event_binding, refuses_the_timer_virq_with_eexist) {
+  event_handle handle;
+  EXPECT_EQ(attempt([&] { return xenevtchn_bind_virq(handle.get(), virq_timer); }), failed(EEXIST));
+}
+
+TEST(event_binding, refuses_an_unknown_virq_with_einval) {
+  event_handle handle;
+  EXPECT_EQ(attempt([&] { return xenevtchn_bind_virq(handle.get(), virq_count); }), failed(EINVAL));
+  EXPECT_EQ(attempt([&] { return xenevtchn_bind_virq(handle.get(), 100'000); }), failed(EINVAL));
+}
+
+}  // namespace
+}  // namespace xenpv::contract

@@ -1,0 +1,75 @@
+// gnttab without a second domain: what is refused, and how. Mapping that works is in
+// peer/grant_test.cpp: a domain that maps its own grants is asking for trouble in Linux.
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cerrno>
+
+#include "contract/grants.hpp"
+
+namespace xenpv::contract {
+namespace {
+
+class grant_map : public testing::Test {
+ protected:
+  mapper mapper_ = open_mapper();
+};
+
+TEST_F(grant_map, fails_with_einval_for_a_ref_that_grants_nothing) {
+  const mapped_pages pages(mapper_, 0, {unused_ref});
+  EXPECT_FALSE(pages);
+  EXPECT_EQ(errno, EINVAL);
+}
+
+TEST_F(grant_map, fails_with_einval_for_a_ref_beyond_the_table) {
+  const mapped_pages pages(mapper_, 0, {0x7FFFFFFF}, PROT_READ);
+  EXPECT_FALSE(pages);
+  EXPECT_EQ(errno, EINVAL);
+}
+
+TEST_F(grant_map, fails_with_einval_for_a_domain_that_does_not_exist) {
+  const mapped_pages pages(mapper_, nobody, {8}, PROT_READ);
+  EXPECT_FALSE(pages);
+  EXPECT_EQ(errno, EINVAL);
+}
+
+TEST_F(grant_map, leaves_the_handle_usable_after_a_failure) {
+  for (int i = 0; i < 10; ++i) {
+    const mapped_pages pages(mapper_, 0, {unused_ref});
+    ASSERT_FALSE(pages);
+    ASSERT_EQ(errno, EINVAL) << "attempt " << i;
+  }
+}
+
+TEST_F(grant_map, fails_to_unmap_nothing_with_einval) {
+  EXPECT_EQ(attempt([&] { return xengnttab_unmap(mapper_.get(), nullptr, 1); }), failed(EINVAL));
+}
+
+TEST_F(grant_map, fails_to_unmap_ordinary_memory_with_einval) {
+  void* memory =
+      ::mmap(nullptr, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(memory, MAP_FAILED);
+  EXPECT_EQ(attempt([&] { return xengnttab_unmap(mapper_.get(), memory, 1); }), failed(EINVAL));
+  *static_cast<volatile char*>(memory) = 1;
+  ::munmap(memory, page_size);
+}
+
+TEST_F(grant_map, takes_any_maximum_of_grants) {
+  EXPECT_EQ(attempt([&] { return xengnttab_set_max_grants(mapper_.get(), 16); }), succeeded);
+  const auto fresh = open_mapper();
+  EXPECT_EQ(attempt([&] { return xengnttab_set_max_grants(fresh.get(), 1'000'000); }), succeeded);
+}
+
+TEST_F(grant_map, closes_nothing_for_null_handles) {
+  EXPECT_EQ(xengnttab_close(nullptr), 0);
+  EXPECT_EQ(xengntshr_close(nullptr), 0);
+}
+
+TEST_F(grant_map, has_a_descriptor) {
+  EXPECT_GE(xengnttab_fd(mapper_.get()), 0);
+  const auto shares = open_sharer();
+  EXPECT_GE(xengntshr_fd(shares.get()), 0);
+}
+
+}  // namespace
+}  // namespace xenpv::contract

@@ -1,0 +1,44 @@
+// What the guest's cases and their peer in domain 0 write to each other, as text in two xenstore
+// nodes of the guest's home: an order "ID WORD WORD..." and a reply "ID ok WORD..." or "ID error
+// ERRNO". IDs never repeat, so either side knows whether it has seen a text already.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace xenpv::contract {
+
+/// Relative to the guest's home.
+inline constexpr std::string_view peer_order_node = "data/xenpv-contract-peer/order";
+inline constexpr std::string_view peer_reply_node = "data/xenpv-contract-peer/reply";
+
+struct peer_order {
+  std::string id;
+  std::vector<std::string> words;  ///< the first one is the verb
+};
+
+struct peer_reply {
+  std::string id;
+  int error = 0;                   ///< errno of the call that failed, 0 = it worked
+  std::vector<std::string> words;  ///< of a call that worked
+
+  /// Throws std::runtime_error when the word is missing or no number.
+  [[nodiscard]] std::uint32_t number(std::size_t index) const;
+};
+
+[[nodiscard]] std::string to_text(const peer_order& order);
+[[nodiscard]] std::string to_text(const peer_reply& reply);
+/// An id of "" for text that is none.
+[[nodiscard]] peer_order parse_order(std::string_view text);
+[[nodiscard]] peer_reply parse_reply(std::string_view text);
+
+/// Throws std::runtime_error for anything but decimal digits.
+[[nodiscard]] std::uint32_t parse_number(std::string_view text);
+
+/// Bytes as two hexadecimal digits each; no bytes at all as "-".
+[[nodiscard]] std::string to_hex(std::string_view bytes);
+[[nodiscard]] std::string from_hex(std::string_view text);
+
+}  // namespace xenpv::contract

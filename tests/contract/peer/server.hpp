@@ -1,0 +1,13 @@
+// The domain 0 side of the two-domain cases: a supervisor that keeps one worker process alive.
+// The cases order workers to die; the supervisor holds no handle and no connection, so a fresh
+// worker starts from nothing.
+#pragma once
+
+#include <cstdint>
+
+namespace xenpv::contract {
+
+/// Serves the guest `domain` until it is gone. Returns the process's exit status.
+[[nodiscard]] int serve_peer(std::uint32_t domain);
+
+}  // namespace xenpv::contract

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# The contract tests on the simulator: run_on_simulator.sh XENPV_SIM CONTRACT_TESTS guest|domain_0
+# As a guest they have a peer in domain 0, so no two-domain case is skipped.
+set -euo pipefail
+sim=$1 tests=$2 place=$3
+dir=$(mktemp -d "${TMPDIR:-/tmp}/xenpv-contract-XXXXXX")
+trap 'status=$?; "$sim" stop --dir "$dir/host" 2>/dev/null || true; rm -rf "$dir"; exit $status' EXIT
+
+"$sim" start --dir "$dir/host"
+if [ "$place" = domain_0 ]; then
+  "$sim" exec --dir "$dir/host" --domain 0 -- "$tests" --gtest_brief=1
+  exit
+fi
+"$sim" exec --dir "$dir/host" --domain 0 -- "$tests" --peer 1 &
+peer=$!
+XENPV_CONTRACT_PEER=1 "$sim" exec --dir "$dir/host" --domain 1 -- "$tests" --gtest_brief=1
+kill "$peer"

@@ -1,0 +1,98 @@
+// A libxenstore connection with an owner, and a fixture that gives each case its own subtree.
+// Calls that must succeed throw std::system_error; calls whose failure is the point are made on
+// get() or through the try_ forms.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "contract/c_libraries.hpp"
+#include "contract/environment.hpp"
+
+namespace xenpv::contract {
+
+struct store_event {
+  std::string path;
+  std::string token;
+  friend bool operator==(const store_event&, const store_event&) = default;
+};
+std::ostream& operator<<(std::ostream& out, const store_event& event);
+
+class store_session {
+ public:
+  explicit store_session(unsigned long flags = 0);
+
+  [[nodiscard]] xs_handle* get() const { return handle_.get(); }
+  void close() { handle_.reset(); }
+
+  /// nullopt for ENOENT only.
+  [[nodiscard]] std::optional<std::string> read(const std::string& path,
+                                                xs_transaction_t transaction = XBT_NULL) const;
+  void write(const std::string& path, std::string_view value,
+             xs_transaction_t transaction = XBT_NULL) const;
+  /// Children's names, sorted: xenstored promises no order.
+  [[nodiscard]] std::vector<std::string> list(const std::string& path,
+                                              xs_transaction_t transaction = XBT_NULL) const;
+  void remove(const std::string& path) const;
+  [[nodiscard]] std::vector<xs_permissions> permissions(const std::string& path) const;
+
+  [[nodiscard]] outcome try_read(const std::string& path) const;
+  [[nodiscard]] outcome try_write(const std::string& path, std::string_view value = "x",
+                                  xs_transaction_t transaction = XBT_NULL) const;
+
+  [[nodiscard]] xs_transaction_t start_transaction() const;
+  [[nodiscard]] outcome commit(xs_transaction_t transaction) const;
+  void abort(xs_transaction_t transaction) const;
+
+  /// Registers and consumes the event that every registration causes.
+  void watch(const std::string& path, const std::string& token) const;
+  [[nodiscard]] std::optional<store_event> take_event(
+      std::chrono::milliseconds timeout = patience) const;
+
+ private:
+  struct closer {
+    void operator()(xs_handle* handle) const { xs_close(handle); }
+  };
+  std::unique_ptr<xs_handle, closer> handle_;
+};
+
+/// Whether libxenstore talks to xenstored's socket (simulator, dom0) or to the kernel's
+/// /dev/xen/xenbus, which answers some requests by itself.
+[[nodiscard]] bool store_is_a_socket();
+
+/// Gives each case data/xenpv-contract/PID, which guests may write to and which is removed
+/// afterwards.
+class store_case : public testing::Test {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+
+  /// Relative to the domain's home.
+  [[nodiscard]] std::string node(std::string_view name) const {
+    return name.empty() ? top_ : top_ + '/' + std::string(name);
+  }
+  [[nodiscard]] std::string absolute(std::string_view name) const {
+    return home_ + '/' + node(name);
+  }
+  [[nodiscard]] const std::string& home() const { return home_; }
+
+  /// Proves that no event is under way to `session`: events keep their order, so after one of our
+  /// own has come through, whatever was caused before has come too. Needs watch_fence() first.
+  void watch_fence(const store_session& session);
+  [[nodiscard]] testing::AssertionResult nothing_before_fence(const store_session& session);
+
+  store_session store_;
+
+ private:
+  std::string home_;
+  std::string top_;
+};
+
+}  // namespace xenpv::contract

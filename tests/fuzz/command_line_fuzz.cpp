@@ -1,0 +1,47 @@
+// Command lines (words end at newlines): every one ends in a documented exit status, and each that
+// is refused says so in one line that names the program.
+#include <cstdint>
+#include <cstdlib>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "xenpv/cli/app.hpp"
+
+namespace {
+
+void require(bool holds) {
+  if (!holds) std::abort();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  std::vector<std::string> words;
+  for (const auto word : xenpv::split(text, '\n'))
+    words.emplace_back(word);
+
+  using xenpv::cli::exit_code;
+  xenpv::cli::app app("p", "a program");
+  std::vector<std::string> many;
+  std::vector<std::string> rest;
+  std::uint64_t number = 0;
+  bool flag = false;
+  app.add_command("run", "run")
+      .option("-m, --many TEXT", many, "texts", xenpv::cli::as_text)
+      .option("--number N", number, "number", xenpv::parse_size)
+      .flag("-f, --flag", flag, "flag")
+      .takes_command(rest)
+      .action([](std::ostream&) { return exit_code::ok; });
+  app.add_command("list", "list")
+      .argument("[NAME]", many, "names", xenpv::cli::as_text)
+      .action([](std::ostream&) { return exit_code::ok; });
+
+  std::ostringstream out;
+  std::ostringstream err;
+  const auto status = app.run(words, out, err);
+  require(status == exit_code::ok || status == exit_code::usage);
+  require((status == exit_code::usage) == err.str().starts_with("p: "));
+  return 0;
+}

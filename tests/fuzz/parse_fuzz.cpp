@@ -1,0 +1,37 @@
+// The words users type: whatever they are, parsing ends, and what it accepts survives a round trip.
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+
+#include "xenpv/base/parse.hpp"
+#include "xenpv/base/utf8.hpp"
+
+namespace {
+
+void require(bool holds) {
+  if (!holds) std::abort();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  if (const auto number = xenpv::parse_unsigned(text, "n", 10, 1000))
+    require(*number >= 10 && *number <= 1000);
+  if (const auto bytes = xenpv::parse_size(text, "s"))
+    require(xenpv::parse_size(std::to_string(*bytes), "s").value() == *bytes);
+  if (const auto time = xenpv::parse_duration(text, "t")) {
+    require(time->count() >= 0);
+    require(!xenpv::format_duration(*time).empty());
+  }
+  if (const auto ratio = xenpv::parse_ratio(text, "r"))
+    require(ratio->whole >= 1 && ratio->part <= ratio->whole);
+
+  std::size_t length = 0;
+  const auto fields = xenpv::split(text, ',');
+  for (const auto field : fields)
+    length += field.size();
+  require(length + fields.size() - 1 == size);
+  require(xenpv::utf8_length(text) <= size);
+  return 0;
+}

@@ -1,0 +1,183 @@
+// Bytes of anybody into the simulated store: it must answer or hang up, and keep its books
+// straight.
+//
+// The input is a list of steps, one opcode byte each: bytes as they are to one of four connections,
+// a well-formed request (so that the interesting code is reached), or an event in the life of a
+// domain.
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "sim/store_service.hpp"
+#include "xenpv/wire/xs.hpp"
+
+namespace {
+
+using namespace xenpv;
+using namespace xenpv::sim;
+
+class input {
+ public:
+  explicit input(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
+
+  [[nodiscard]] bool is_empty() const { return bytes_.empty(); }
+  std::uint8_t byte() {
+    if (bytes_.empty()) return 0;
+    const auto value = bytes_.front();
+    bytes_ = bytes_.subspan(1);
+    return value;
+  }
+  std::span<const std::uint8_t> take(std::size_t size) {
+    const auto part = bytes_.first(std::min(size, bytes_.size()));
+    bytes_ = bytes_.subspan(part.size());
+    return part;
+  }
+
+ private:
+  std::span<const std::uint8_t> bytes_;
+};
+
+std::string pick_path(std::uint8_t choice) {
+  constexpr std::array<std::string_view, 4> tops = {"", "/local/domain/1/", "/local/domain/2/",
+                                                    "/"};
+  constexpr std::array<std::string_view, 8> rests = {"a",   "a/b", "a/b/c",          "b",
+                                                     "b/d", "",    "@releaseDomain", "a//"};
+  return std::string(tops[choice % 4]) + std::string(rests[(choice / 4) % 8]);
+}
+
+std::string pick_payload(wire::xs_type type, input& from) {
+  const auto path = pick_path(from.byte()) + '\0';
+  const auto choice = from.byte();
+  const auto digit = static_cast<char>('0' + choice % 4);
+  if (type == wire::xs_type::transaction_end) return std::string(choice % 4 ? "T" : "F") + '\0';
+  if (type == wire::xs_type::watch || type == wire::xs_type::unwatch) return path + digit + '\0';
+  if (type == wire::xs_type::directory_part) return path + digit + '\0';
+  if (type == wire::xs_type::write) return path + std::string(choice * 9U, 'v');
+  if (type == wire::xs_type::set_perms)
+    return path + "nrwb"[(choice / 4) % 4] + digit + '\0' + "brwn"[(choice / 16) % 4] + '2' + '\0';
+  if (type == wire::xs_type::introduce)
+    return std::string(1, digit) + '\0' + '1' + '\0' + '1' + '\0';
+  if (type == wire::xs_type::set_target)
+    return std::string(1, digit) + '\0' + static_cast<char>('0' + (choice / 4) % 4) + '\0';
+  if (type == wire::xs_type::release || type == wire::xs_type::resume)
+    return std::string(1, digit) + '\0';
+  return path;
+}
+
+/// Output must be whole messages, whatever came in.
+void check(std::span<const std::byte> output) {
+  while (!output.empty()) {
+    wire::xs_message_header header{};
+    if (output.size() < sizeof header) std::abort();
+    std::memcpy(&header, output.data(), sizeof header);
+    output = output.subspan(sizeof header);
+    if (header.len > wire::xs_payload_max || header.len > output.size()) std::abort();
+    output = output.subspan(header.len);
+  }
+}
+
+class host {
+ public:
+  host() : service_({.nodes = 12, .watches = 4, .transactions = 3, .transaction_nodes = 16}) {
+    for (std::uint16_t number = 1; number <= 2; ++number) {
+      const auto directory = "/local/domain/" + std::to_string(number);
+      service_.introduce(domid{number});
+      service_.write(directory, "");
+      service_.set_permissions(directory, std::vector{store_permission{domid{number}}});
+    }
+    for (std::size_t i = 0; i < clients_.size(); ++i)
+      clients_[i] = service_.attach(owner_of(i));
+  }
+
+  void step(input& from) {
+    const auto opcode = from.byte();
+    const auto which = opcode % clients_.size();
+    const domid guest{static_cast<std::uint16_t>(1 + which % 2)};
+    switch (opcode / 16) {
+      case 0:
+        send(which, from.take(from.byte()));
+        break;
+      case 1:
+        service_.release(guest);
+        break;
+      case 2:
+        service_.introduce(guest);
+        break;
+      case 3:
+        service_.resume(guest, domid{static_cast<std::uint16_t>(from.byte() % 4)});
+        break;
+      case 4:
+        reattach(which);
+        break;
+      case 5:
+        service_.set_faults({.fail_every = from.byte(), .eagain_every = from.byte()});
+        break;
+      case 6:
+        check(service_.take_output(clients_[which]));
+        break;
+      default:
+        request(which, from);
+        break;
+    }
+  }
+
+  /// With everything removed or given back to domain 0, nobody else may own a node.
+  void finish() {
+    for (const auto id : service_.take_ready())
+      check(service_.take_output(id));
+    for (const auto& name : service_.list("/"))
+      service_.remove("/" + name);
+    for (const auto* const path : {"/", "@introduceDomain", "@releaseDomain"})
+      service_.set_permissions(path, std::vector{store_permission{domid_0}});
+    for (std::uint16_t number = 1; number <= 3; ++number)
+      if (service_.node_count(domid{number}) != 0) std::abort();
+    if (service_.node_count(domid_0) != 3) std::abort();
+  }
+
+ private:
+  static domid owner_of(std::size_t client) {
+    return domid{static_cast<std::uint16_t>(client == 3 ? 1 : client)};
+  }
+
+  void reattach(std::size_t which) {
+    service_.detach(clients_[which]);
+    clients_[which] = service_.attach(owner_of(which));
+  }
+
+  void send(std::size_t which, std::span<const std::uint8_t> bytes) {
+    if (!service_.receive(clients_[which], std::as_bytes(bytes))) reattach(which);
+  }
+
+  void request(std::size_t which, input& from) {
+    wire::xs_message_header header{.type = static_cast<wire::xs_type>(from.byte() % 24),
+                                   .req_id = 7,
+                                   .tx_id = from.byte() % 4U,
+                                   .len = 0};
+    const auto payload = pick_payload(header.type, from);
+    header.len = static_cast<std::uint32_t>(payload.size());
+    std::vector<std::uint8_t> bytes(sizeof header + payload.size());
+    std::memcpy(bytes.data(), &header, sizeof header);
+    std::memcpy(bytes.data() + sizeof header, payload.data(), payload.size());
+    send(which, bytes);
+  }
+
+  store_service service_;
+  std::array<store_service::connection_id, 4> clients_{};
+};
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  input from({data, size});
+  host simulated;
+  while (!from.is_empty())
+    simulated.step(from);
+  simulated.finish();
+  return 0;
+}

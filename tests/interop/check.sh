@@ -1,0 +1,45 @@
+# Sourced by the interop tests: `sim` is the simulator, `dir` a folder of ours, every check says what it saw.
+set -euo pipefail
+sim=$1
+dir=$(mktemp -d "${TMPDIR:-/tmp}/xenpv-interop-XXXXXX")
+host="$dir/host"
+checks=0
+trap 'status=$?; "$sim" stop --dir "$host" 2>/dev/null || true; rm -rf "$dir"; exit $status' EXIT
+
+requires() {
+  local program
+  for program in "$@"; do
+    command -v "$program" >/dev/null || { echo "skipped: $program is not installed"; exit 77; }
+  done
+}
+
+# expect WHAT EXPECTED ACTUAL
+expect() {
+  checks=$((checks + 1))
+  [ "$2" = "$3" ] && return
+  printf 'FAILED: %s\nexpected:\n%s\nactual:\n%s\n' "$1" "$2" "$3"
+  exit 1
+}
+
+# expect_line WHAT EXTENDED_REGEX TEXT: some line matches
+expect_line() {
+  checks=$((checks + 1))
+  grep -Eq -- "$2" <<<"$3" && return
+  printf 'FAILED: %s\nno line matches: %s\nin:\n%s\n' "$1" "$2" "$3"
+  exit 1
+}
+
+# status_of CMD...: its exit status, its output dropped
+status_of() {
+  local status=0
+  "$@" >/dev/null 2>&1 || status=$?
+  echo "$status"
+}
+
+in_domain() {
+  local domain=$1
+  shift
+  "$sim" exec --dir "$host" --domain "$domain" -- "$@"
+}
+
+passed() { echo "$checks checks passed"; }

@@ -1,0 +1,273 @@
+// Domains and their processes: what survives a death, a save and a restore.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <csignal>
+
+#include "simulated_host.hpp"
+
+namespace xenpv::sim {
+namespace {
+
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+TEST(domain_life, two_domains_exchange_events_and_bytes) {
+  simulated_host host;
+  const auto guest = host.actor(1);
+  const auto backend = host.actor(0);
+  guest->ask("open");
+  backend->ask("open");
+  const auto offered = guest->ask("bind_unbound 0");
+  const auto bound = backend->ask("bind_interdomain 1 " + offered);
+  EXPECT_EQ(backend->ask("pending 5000"), bound) << "Xen's own first event";
+  const auto ref = guest->ask("share 0 1");
+  ASSERT_EQ(backend->ask("map 1 " + ref), "");
+  guest->ask("poke_shared 42");
+  guest->ask("notify " + offered);
+  backend->ask("unmask " + bound);
+  EXPECT_EQ(backend->ask("pending 5000"), bound);
+  EXPECT_EQ(backend->ask("peek_mapped"), "42");
+}
+
+TEST(domain_life, everything_a_process_held_is_free_again_when_it_was_killed) {
+  simulated_host host;
+  const auto before = host.domain(1);
+  const auto guest = host.actor(1);
+  guest->ask("open");
+  guest->ask("bind_unbound 0");
+  guest->ask("share 0 16");
+  EXPECT_EQ(host.domain(1)["shared_pages"], 16);
+  guest->kill(SIGKILL);
+  EXPECT_TRUE(host.eventually([&](const auto& status) {
+    return status["open_handles"] == 0 && host.domain(1) == before;
+  })) << host.status().dump(2);
+}
+
+TEST(domain_life, notify_of_a_reader_that_was_killed_harms_nobody) {
+  simulated_host host;
+  const auto guest = host.actor(1);
+  const auto backend = host.actor(0);
+  guest->ask("open");
+  backend->ask("open");
+  const auto offered = guest->ask("bind_unbound 0");
+  const auto bound = backend->ask("bind_interdomain 1 " + offered);
+  ASSERT_EQ(backend->ask("notify " + bound), "");
+  guest->kill(SIGKILL);
+  for (int i = 0; i < 100; ++i)
+    ASSERT_EQ(backend->ask("notify " + bound), "");
+}
+
+TEST(domain_life, destroyed_domains_pages_stay_with_who_maps_them) {
+  simulated_host host;
+  const auto guest = host.actor(1);
+  const auto backend = host.actor(0);
+  backend->ask("open");
+  guest->ask("open");
+  const auto bound = backend->ask("bind_interdomain 1 " + guest->ask("bind_unbound 0"));
+  backend->ask("map 1 " + guest->ask("share 0 1"));
+  guest->ask("poke_shared 7");
+  host.ask({{"command", "destroy"}, {"domid", 1}});
+  const int status = guest->wait();
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+  EXPECT_TRUE(host.domain(1).is_null());
+  EXPECT_EQ(backend->ask("peek_mapped"), "7");
+  EXPECT_EQ(backend->ask("notify " + bound), "") << "dropped, as by Xen";
+  EXPECT_EQ(backend->ask("store_read /local/domain/1/name"), "absent");
+  EXPECT_EQ(backend->ask("unmap"), "");
+}
+
+TEST(domain_life, closing_a_stale_handle_is_recorded_as_the_kernel_bug_and_kills) {
+  simulated_host host;
+  const auto guest = host.actor(1);
+  guest->ask("open");
+  const auto port = guest->ask_number("bind_unbound 0");
+  const auto number = host.save_restore(1);
+  EXPECT_EQ(guest->ask("notify " + std::to_string(port)), "") << "as on Linux: no error";
+  const auto pid = guest->process();
+  EXPECT_EQ(guest->ask("close"), "dead");
+  const int status = guest->wait();
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+  const auto bugs = host.status()["kernel_bugs"];
+  ASSERT_THAT(bugs, SizeIs(1));
+  EXPECT_EQ(bugs[0]["domid"], number);
+  EXPECT_EQ(bugs[0]["process"], pid);
+  EXPECT_EQ(bugs[0]["port"], port);
+  EXPECT_THAT(bugs[0]["what"].get<std::string>(),
+              HasSubstr("kernel BUG at drivers/xen/evtchn.c: last reference closed"));
+}
+
+TEST(domain_life, unbinding_a_stale_port_is_the_kernel_bug_too) {
+  simulated_host host;
+  const auto guest = host.actor(1);
+  guest->ask("open");
+  const auto port = guest->ask("bind_unbound 0");
+  host.save_restore(1);
+  EXPECT_EQ(guest->ask("unbind " + port), "dead");
+  guest->wait();
+  // As on Linux, the dying process's exit closes the handle and runs into it again.
+  ASSERT_TRUE(
+      host.eventually([](const auto& status) { return status["kernel_bugs"].size() == 2; }));
+  EXPECT_THAT(host.status()["kernel_bugs"][0]["what"].get<std::string>(),
+              HasSubstr("unbind of port " + port));
+}
+
+TEST(domain_life, exit_with_a_stale_handle_is_the_kernel_bug_too) {
+  simulated_host host;
+  const auto guest = host.actor(1);
+  guest->ask("open");
+  guest->ask("bind_unbound 0");
+  host.save_restore(1);
+  const auto pid = guest->process();
+  guest->exit();
+  ASSERT_TRUE(
+      host.eventually([](const auto& status) { return status["kernel_bugs"].size() == 1; }));
+  EXPECT_EQ(host.status()["kernel_bugs"][0]["process"], pid);
+}
+
+TEST(domain_life, stale_handle_without_ports_may_be_closed) {
+  simulated_host host;
+  const auto guest = host.actor(1);
+  guest->ask("open");
+  host.save_restore(1);
+  EXPECT_EQ(guest->ask("close"), "");
+  EXPECT_EQ(guest->exit(), 0);
+  EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
+}
+
+TEST(domain_life, custodian_saves_the_process_from_the_kernel_bug) {
+  simulated_host host;
+  const auto guest = host.actor(1);
+  const auto custodian = static_cast<pid_t>(guest->ask_number("custodian"));
+  guest->ask("open");
+  guest->ask("bind_unbound 0");
+  guest->ask("open");
+  guest->ask("bind_unbound 0");
+  host.save_restore(1);
+  EXPECT_EQ(guest->ask("resumed"), "");
+  EXPECT_EQ(guest->exit(), 0);
+  EXPECT_EQ(::kill(custodian, 0), 0) << "it holds the handles until power-off";
+  EXPECT_EQ(host.status()["open_handles"], 2);
+  EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
+  ::kill(custodian, SIGKILL);
+}
+
+TEST(domain_life, new_handle_works_after_a_resume_and_gets_the_old_numbers) {
+  simulated_host host;
+  const auto guest = host.actor(1);
+  const auto backend = host.actor(0);
+  const auto custodian = static_cast<pid_t>(guest->ask_number("custodian"));
+  guest->ask("open");
+  const auto before = guest->ask("bind_unbound 0");
+  const auto number = std::to_string(host.save_restore(1));
+  guest->ask("resumed");
+  guest->ask("open");
+  const auto after = guest->ask("bind_unbound 0");
+  EXPECT_EQ(after, before);
+  backend->ask("open");
+  const auto bound = backend->ask("bind_interdomain " + number + " " + after);
+  backend->ask("notify " + bound);
+  EXPECT_EQ(guest->ask("pending 5000"), after);
+  EXPECT_EQ(guest->ask("close"), "") << "no resume since this one was opened";
+  EXPECT_EQ(guest->exit(), 0);
+  EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
+  ::kill(custodian, SIGKILL);
+}
+
+TEST(domain_life, custodian_leaves_with_its_process_when_nothing_was_resumed) {
+  simulated_host host;
+  const auto guest = host.actor(1);
+  guest->ask("custodian");
+  guest->ask("open");
+  guest->ask("bind_unbound 0");
+  EXPECT_EQ(guest->ask("close"), "");
+  EXPECT_TRUE(host.eventually([](const auto& status) { return status["open_handles"] == 0; }));
+  EXPECT_EQ(host.domain(1)["user_event_channels"], 0);
+  EXPECT_EQ(guest->exit(), 0);
+  EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
+}
+
+TEST(domain_life, custodian_runs_the_cleanup_when_its_process_is_killed) {
+  simulated_host host;
+  const auto guest = host.actor(1);
+  const auto backend = host.actor(0);
+  guest->ask("custodian");
+  guest->ask("open");
+  guest->ask("bind_unbound 0");
+  guest->ask("store_write data/state 4");
+  guest->ask("cleanup data/state 6");
+  EXPECT_EQ(backend->ask("store_read /local/domain/1/data/state"), "4");
+  guest->kill(SIGKILL);
+  EXPECT_TRUE(host.eventually([&](const auto& status) {
+    return status["open_handles"] == 0 &&
+           backend->ask("store_read /local/domain/1/data/state") == "6";
+  }));
+  EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
+}
+
+TEST(domain_life, custodian_keeps_stale_handles_of_a_process_that_was_killed) {
+  simulated_host host;
+  const auto guest = host.actor(1);
+  const auto backend = host.actor(0);
+  const auto custodian = static_cast<pid_t>(guest->ask_number("custodian"));
+  guest->ask("open");
+  guest->ask("bind_unbound 0");
+  host.save_restore(1, true);
+  guest->ask("resumed");
+  guest->ask("cleanup data/state 6");
+  guest->kill(SIGKILL);
+  EXPECT_TRUE(host.eventually([&](const auto&) {
+    return backend->ask("store_read /local/domain/1/data/state") == "6";
+  })) << "the cleanup has run, so the custodian has dealt with the death";
+  EXPECT_EQ(host.status()["open_handles"], 1);
+  EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
+  ::kill(custodian, SIGKILL);
+}
+
+TEST(domain_life, restore_rebuilds_the_devices_and_fires_every_watch_once) {
+  host_options options;
+  options.disks.push_back(parse_disk_spec("xvdb,memory=1M").value());
+  simulated_host host(std::move(options));
+  const auto guest = host.actor(1);
+  ASSERT_EQ(guest->ask("store_write device/vbd/51728/state 4"), "");
+  guest->ask("store_keep");
+  guest->ask("store_watch device/vbd/51728/state");
+  EXPECT_EQ(guest->ask("store_event 5000"), "device/vbd/51728/state") << "at registration";
+  EXPECT_EQ(guest->ask("store_event 0"), "none");
+  const auto number = host.save_restore(1);
+  EXPECT_EQ(number, 2U);
+  EXPECT_EQ(guest->ask("store_event 5000"), "device/vbd/51728/state");
+  EXPECT_EQ(guest->ask("store_event 0"), "none");
+  EXPECT_EQ(guest->ask("store_read device/vbd/51728/state"), "1");
+  EXPECT_EQ(guest->ask("store_read domid"), "2");
+  EXPECT_TRUE(host.domain(1).is_null());
+}
+
+TEST(domain_life, restore_may_keep_the_number) {
+  simulated_host host;
+  const auto guest = host.actor(1);
+  guest->ask("store_write data/mark 1");
+  EXPECT_EQ(host.save_restore(1, true), 1U);
+  EXPECT_EQ(guest->ask("store_read domid"), "1");
+  EXPECT_EQ(guest->ask("store_read data/mark"), "absent") << "the tree is new";
+}
+
+TEST(domain_life, two_hosts_stand_side_by_side) {
+  simulated_host one;
+  simulated_host two;
+  const auto here = one.actor(1);
+  const auto there = two.actor(1);
+  here->ask("store_write data/place here");
+  there->ask("store_write data/place there");
+  EXPECT_EQ(here->ask("store_read data/place"), "here");
+  EXPECT_EQ(there->ask("store_read data/place"), "there");
+  here->ask("open");
+  here->ask("bind_unbound 0");
+  EXPECT_EQ(one.status()["open_handles"], 1);
+  EXPECT_EQ(two.status()["open_handles"], 0);
+}
+
+}  // namespace
+}  // namespace xenpv::sim
