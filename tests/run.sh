@@ -1,0 +1,173 @@
+#!/usr/bin/env bash
+# Everything that says whether this tree is good, from a bare Debian 12 on. See usage below.
+set -euo pipefail
+
+usage() {
+  cat <<'END'
+usage: tests/run.sh [--quick] [--no-sanitize] [--no-tidy]
+
+Installs missing packages (as root or with sudo), builds with warnings as errors and runs all checks:
+format, self-contained headers, tests, an installed-package consumer, fuzzing, and, unless told
+otherwise, clang-tidy and the tests under ASan+UBSan and under TSan. Builds and logs are in build/.
+
+  --quick        without clang-tidy and sanitizers; fuzz for one second a target instead of ten
+  --no-sanitize  without the two sanitizer builds
+  --no-tidy      without clang-tidy
+
+The last line is "N passed, N failed, N skipped": test cases, and one for each other check.
+Exit status: 0 if nothing failed, 1 if something did, 2 for a wrong command line.
+END
+}
+
+sanitize=yes
+tidy=yes
+fuzz_seconds=10
+for word in "$@"; do
+  case $word in
+    --quick) sanitize=no tidy=no fuzz_seconds=1 ;;
+    --no-sanitize) sanitize=no ;;
+    --no-tidy) tidy=no ;;
+    -h | --help) usage && exit 0 ;;
+    *) usage >&2 && exit 2 ;;
+  esac
+done
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+logs=$top/build/logs
+jobs=$(nproc)
+passed=0 failed=0 skipped=0
+summary=()
+launcher=()
+mkdir -p "$logs"
+cd "$top"
+
+# stage NAME COMMAND...: runs it with its output in a log; counts as one check.
+stage() {
+  local name=$1 start=$SECONDS
+  shift
+  echo "== $name"
+  if "$@" >"$logs/$name.log" 2>&1; then
+    passed=$((passed + 1))
+    note "$name" ok "$start" ""
+  else
+    failed=$((failed + 1))
+    note "$name" FAILED "$start" "see build/logs/$name.log"
+    tail -n 60 "$logs/$name.log" >&2
+    return 1
+  fi
+}
+
+# note NAME VERDICT START TEXT: one line now, and once more in the summary.
+note() {
+  summary+=("$(printf '%-12s %-7s %4d s  %s' "$1" "$2" $((SECONDS - $3)) "$4")")
+  echo "${summary[-1]}"
+}
+
+# cases NAME BUILD [CTEST-ARGUMENT...]: runs ctest; counts its cases.
+cases() {
+  local name=$1 build=$2 start=$SECONDS verdict=ok counts p f s
+  shift 2
+  echo "== $name"
+  rm -f "$logs/$name.xml"
+  "${launcher[@]}" ctest --test-dir "$build" -j "$jobs" --timeout 300 --no-tests=error --output-on-failure \
+    --output-junit "$logs/$name.xml" "$@" >"$logs/$name.log" 2>&1 || verdict=FAILED
+  counts=$(count_cases "$logs/$name.xml") || counts="0 1 0"
+  read -r p f s <<<"$counts"
+  # ctest can fail without a failed case, when there is none or a program is missing.
+  if [[ $verdict == FAILED && $f -eq 0 ]]; then f=1; fi
+  passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+  note "$name" "$verdict" "$start" "$p passed, $f failed, $s skipped"
+  [[ $verdict == ok ]] || grep -v ' Passed ' "$logs/$name.log" | tail -n 120 >&2
+}
+
+count_cases() {
+  python3 - "$1" <<'END'
+import sys
+import xml.etree.ElementTree as tree
+
+passed = failed = skipped = 0
+for case in tree.parse(sys.argv[1]).getroot().iter("testcase"):
+    if case.find("failure") is not None or case.get("status") == "fail":
+        failed += 1
+    elif case.get("status") == "run":
+        passed += 1
+    else:
+        skipped += 1
+print(passed, failed, skipped)
+END
+}
+
+finish() {
+  local line
+  echo
+  for line in "${summary[@]}"; do echo "$line"; done
+  echo "total        $((SECONDS / 60)) min $((SECONDS % 60)) s"
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [[ $failed -eq 0 ]] || exit 1
+  exit 0
+}
+
+# build DIRECTORY OPTION...: all targets, warnings as errors.
+build() {
+  local directory=$1
+  shift
+  local options=(-DXENPV_WERROR=ON "$@")
+  if command -v ccache >/dev/null; then
+    options+=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+  fi
+  cmake -S "$top" -B "$directory" -G Ninja "${options[@]}" &&
+    "${launcher[@]}" cmake --build "$directory" -j "$jobs"
+}
+
+check_format() {
+  find include lib apps tests \( -name '*.hpp' -o -name '*.cpp' \) -print0 |
+    xargs -0 -n 20 clang-format --dry-run -Werror
+}
+
+check_headers() {
+  cmake --build build/check -j "$jobs" --target all_verify_interface_header_sets
+}
+
+check_tidy() {
+  local runner=run-clang-tidy
+  command -v "$runner" >/dev/null || runner=run-clang-tidy-14
+  # Anchored: the build directory has sources below lib/, too, which only include one header each.
+  $runner -p build/check -j "$jobs" -quiet "^$top/(lib|apps)/.*\.cpp$"
+}
+
+build_fuzzers() {
+  cmake -S "$top" -B build/fuzz -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+    -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
+    -DCMAKE_CXX_FLAGS=-fsanitize=fuzzer-no-link -DXENPV_SANITIZE=address,undefined \
+    -DXENPV_BUILD_BENCH=OFF -DXENPV_FUZZ_SECONDS="$fuzz_seconds" &&
+    cmake --build build/fuzz -j "$jobs" --target fuzzers
+}
+
+# The sanitizers of GCC 12 do not start on kernels that randomise addresses more than they expect.
+# Building runs the test programs, too: they list their cases.
+sanitized() {
+  local name=$1 sanitizers=$2 launcher=()
+  if setarch "$(uname -m)" -R true 2>/dev/null; then launcher=(setarch "$(uname -m)" -R); fi
+  stage "build-$name" build "build/$name" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+    -DXENPV_BUILD_BENCH=OFF -DXENPV_SANITIZE="$sanitizers" || return 0
+  cases "$name" "build/$name" -LE 'install|bench'
+}
+
+export ASAN_OPTIONS=strict_string_checks=1:verify_asan_link_order=0
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+export TSAN_OPTIONS=second_deadlock_stack=1:halt_on_error=1
+[[ ! -f tests/tsan.supp ]] || TSAN_OPTIONS+=:suppressions=$top/tests/tsan.supp
+
+stage packages packaging/debian/install-packages.sh build test || finish
+stage format check_format || true
+stage build build build/check -DCMAKE_BUILD_TYPE=RelWithDebInfo || finish
+cases tests build/check -LE 'install|bench'
+stage headers check_headers || true
+cases install build/check -L install
+stage build-fuzz build_fuzzers && cases fuzz build/fuzz -L fuzz
+[[ $tidy == no ]] || stage tidy check_tidy || true
+if [[ $sanitize == yes ]]; then
+  sanitized asan address,undefined
+  sanitized tsan thread
+fi
+finish
