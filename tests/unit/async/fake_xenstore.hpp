@@ -45,6 +45,14 @@ class fake_store {
     const std::lock_guard guard(lock);
     set(path, value);
   }
+  void meet_conflicts(int commits) {
+    const std::lock_guard guard(lock);
+    conflicts = commits;
+  }
+  [[nodiscard]] bool was_last_called_on(std::thread::id thread) {
+    const std::lock_guard guard(lock);
+    return last_thread == thread;
+  }
   [[nodiscard]] std::size_t watch_count() {
     const std::lock_guard guard(lock);
     return watches.size();

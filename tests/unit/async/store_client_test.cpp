@@ -70,7 +70,7 @@ asio::awaitable<void> check_threads(store_client& client, std::thread::id contro
   const auto mine = std::this_thread::get_id();
   co_await client.write("a", "1");
   EXPECT_TRUE(std::this_thread::get_id() == mine);
-  EXPECT_TRUE(xenstore.last_thread == control);
+  EXPECT_TRUE(xenstore.was_last_called_on(control));
 }
 
 TEST_F(store_client_test, requests_run_on_the_control_thread_and_resume_here) {
@@ -98,7 +98,7 @@ void write_twice(xen::store_transaction& transaction, int& attempts) {
 }
 
 asio::awaitable<void> transact_with_conflicts(store_client& client) {
-  xenstore.conflicts = 2;
+  xenstore.meet_conflicts(2);
   int attempts = 0;
   const auto body = [&](xen::store_transaction& t) { write_twice(t, attempts); };
   co_await client.transact(body);
