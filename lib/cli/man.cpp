@@ -25,7 +25,7 @@ std::string literal(std::string_view text) {
 }
 
 /// A macro's argument may hold spaces, but no double quote of its own.
-std::string quoted(std::string_view text) {
+std::string roff_quoted(std::string_view text) {
   std::string roff = "\"";
   for (const char c : literal(text)) {
     if (c == '"')
@@ -43,14 +43,14 @@ void add_paragraphs(std::string& page, const std::vector<std::string>& paragraph
 
 void add_options(std::string& page, const command_spec& spec) {
   for (const auto& argument : spec.arguments)
-    page +=
-        fmt::format(".TP\n.I {}\n{}\n", quoted(argument_words(argument)), literal(argument.help));
+    page += fmt::format(".TP\n.I {}\n{}\n", roff_quoted(argument_words(argument)),
+                        literal(argument.help));
   for (const auto& option : spec.options) {
     const auto names =
         option.short_name.empty() ? option.long_name : option.short_name + ", " + option.long_name;
-    page += option.is_flag()
-                ? fmt::format(".TP\n.B {}\n", quoted(names))
-                : fmt::format(".TP\n.BI {} {}\n", quoted(names + ' '), quoted(option.value_name));
+    page += option.is_flag() ? fmt::format(".TP\n.B {}\n", roff_quoted(names))
+                             : fmt::format(".TP\n.BI {} {}\n", roff_quoted(names + ' '),
+                                           roff_quoted(option.value_name));
     page += literal(option_help(option)) + '\n';
   }
 }
@@ -74,7 +74,8 @@ bool has_examples(const command_spec& spec) {
 void add_commands(std::string& page, const command_spec& spec) {
   for (const auto& child : spec.commands) {
     const auto& command = child->spec();
-    page += fmt::format(".SS {}\n{}.\n", quoted(usage_line(command)), literal(command.summary));
+    page +=
+        fmt::format(".SS {}\n{}.\n", roff_quoted(usage_line(command)), literal(command.summary));
     add_paragraphs(page, command.description);
     add_options(page, command);
     add_commands(page, command);
@@ -82,7 +83,7 @@ void add_commands(std::string& page, const command_spec& spec) {
 }
 
 void add_synopsis(std::string& page, const command_spec& spec) {
-  if (spec.action) page += fmt::format(".PP\n.B {}\n", quoted(usage_line(spec)));
+  if (spec.action) page += fmt::format(".PP\n.B {}\n", roff_quoted(usage_line(spec)));
   for (const auto& child : spec.commands)
     add_synopsis(page, child->spec());
 }
@@ -103,8 +104,8 @@ std::string manual_page(const command_spec& root, std::string_view version) {
   std::string title;
   for (const char c : root.name)
     title += c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
-  auto page = fmt::format(".TH {} 1 \"\" {} \"User Commands\"\n", quoted(title),
-                          quoted(fmt::format("xenpv {}", version)));
+  auto page = fmt::format(".TH {} 1 \"\" {} \"User Commands\"\n", roff_quoted(title),
+                          roff_quoted(fmt::format("xenpv {}", version)));
   // Neither stretched nor hyphenated: options are to be read, and copied, as they are.
   page += ".nh\n.ad l\n";
   page += fmt::format(".SH NAME\n{} \\- {}\n", literal(root.name), literal(root.summary));

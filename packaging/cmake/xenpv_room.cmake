@@ -1,4 +1,4 @@
-# xenpv_room(NAME SOURCES ... [PUBLIC_DEPS ...] [PRIVATE_DEPS ...])
+# xenpv_room(NAME SOURCES ... [PUBLIC_DEPS ...] [PRIVATE_DEPS ...] [PRECOMPILE header...])
 #
 # One static library `xenpv_NAME` (alias xenpv::NAME) for lib/NAME. Its public headers are those of
 # include/xenpv/NAME; each of them must compile on its own (VERIFY_INTERFACE_HEADER_SETS).
@@ -28,8 +28,18 @@ if(XENPV_SANITIZE)
   endif()
 endif()
 
+# The headers that cost most to read, read once: half the build time. A unit still includes what it uses
+# (the header check and clang-tidy build without these: CMAKE_DISABLE_PRECOMPILE_HEADERS).
+add_library(xenpv_precompiled OBJECT ${CMAKE_CURRENT_LIST_DIR}/precompiled.cpp)
+target_link_libraries(xenpv_precompiled PRIVATE fmt::fmt spdlog::spdlog Boost::headers xenpv_warnings)
+set(xenpv_costly_headers
+  <algorithm> <array> <atomic> <chrono> <cstdint> <filesystem> <functional> <map> <memory> <mutex>
+  <optional> <span> <string> <string_view> <system_error> <utility> <variant> <vector>
+  <boost/system/result.hpp> <fmt/format.h> <spdlog/logger.h>)
+target_precompile_headers(xenpv_precompiled PRIVATE ${xenpv_costly_headers})
+
 function(xenpv_room name)
-  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC_DEPS;PRIVATE_DEPS" ${ARGN})
+  cmake_parse_arguments(arg "" "" "SOURCES;PUBLIC_DEPS;PRIVATE_DEPS;PRECOMPILE" ${ARGN})
   add_library(xenpv_${name} STATIC ${arg_SOURCES})
   add_library(xenpv::${name} ALIAS xenpv_${name})
   set_target_properties(xenpv_${name} PROPERTIES EXPORT_NAME ${name} VERIFY_INTERFACE_HEADER_SETS ON)
@@ -40,6 +50,11 @@ function(xenpv_room name)
       BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${headers})
   endif()
   target_include_directories(xenpv_${name} PRIVATE ${PROJECT_SOURCE_DIR}/lib)
+  if(arg_PRECOMPILE)
+    target_precompile_headers(xenpv_${name} PRIVATE ${xenpv_costly_headers} ${arg_PRECOMPILE})
+  else()
+    target_precompile_headers(xenpv_${name} REUSE_FROM xenpv_precompiled)
+  endif()
   target_link_libraries(xenpv_${name}
     PUBLIC xenpv_options ${arg_PUBLIC_DEPS}
     PRIVATE $<BUILD_INTERFACE:xenpv_warnings> ${arg_PRIVATE_DEPS})

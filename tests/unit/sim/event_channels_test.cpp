@@ -108,8 +108,7 @@ TEST_F(event_channels_test, interdomain_bind_is_refused_where_xen_refuses_it) {
   const auto for_somebody_else = events.bind_unbound(guest.id, domid{7}).value();
   EXPECT_EQ(events.bind_interdomain(backend.id, domain_1, for_somebody_else).error(),
             std::errc::invalid_argument);
-  EXPECT_EQ(events.bind_interdomain(backend.id, domain_1, 0).error(),
-            std::errc::invalid_argument);
+  EXPECT_EQ(events.bind_interdomain(backend.id, domain_1, 0).error(), std::errc::invalid_argument);
   EXPECT_EQ(events.bind_interdomain(backend.id, domain_1, max_ports).error(),
             std::errc::invalid_argument);
   EXPECT_EQ(events.bind_interdomain(backend.id, domid{9}, 8).error(), std::errc::no_such_process);
@@ -163,8 +162,7 @@ TEST_F(event_channels_test, restricted_handle_may_only_bind_interdomain_to_that_
   EXPECT_EQ(events.restrict_to(handle.id, domain_1).error(), std::errc::permission_denied);
   EXPECT_EQ(events.bind_unbound(handle.id, domain_1).error(), std::errc::permission_denied);
   EXPECT_EQ(events.bind_virq(handle.id, 1).error(), std::errc::permission_denied);
-  EXPECT_EQ(events.bind_interdomain(handle.id, domid{2}, 8).error(),
-            std::errc::permission_denied);
+  EXPECT_EQ(events.bind_interdomain(handle.id, domid{2}, 8).error(), std::errc::permission_denied);
   EXPECT_TRUE(events.bind_interdomain(handle.id, domain_1, waiting));
 }
 
@@ -247,7 +245,6 @@ TEST_F(event_channels_test, adopted_descriptor_names_its_handle_within_its_own_d
   EXPECT_EQ(found->index, handle.id.index);
   EXPECT_FALSE(events.adopt(slot_0, facts.st_ino));
 }
-
 
 TEST_F(event_channels_test, lost_events_never_arrive) {
   const auto c = connect();

@@ -49,8 +49,7 @@ TEST_F(grant_tables_test, references_are_distinct_above_the_reserved_ones_and_in
 
 TEST_F(grant_tables_test, limit_counts_all_shares_of_the_domain_and_is_given_back) {
   const auto first = share(40);
-  EXPECT_EQ(grants.share(slot_1, domid_0, 25, true, limit).error(),
-            std::errc::no_space_on_device);
+  EXPECT_EQ(grants.share(slot_1, domid_0, 25, true, limit).error(), std::errc::no_space_on_device);
   EXPECT_EQ(grants.shared_page_count(slot_1), 40U);
   EXPECT_EQ(grants.unshare(first), std::errc{});
   EXPECT_TRUE(grants.share(slot_1, domid_0, limit, true, limit));
