@@ -52,6 +52,7 @@ void execute_in_domain(const std::filesystem::path& domain_directory,
     ::setenv(name.c_str(), value.c_str(), 1);
   ::signal(SIGPIPE, SIG_DFL);
   std::vector<char*> words;
+  words.reserve(command.size() + 1);
   for (const auto& word : command)
     words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);

@@ -102,7 +102,7 @@ void run_to_end(async::asio::io_context& context, async::asio::awaitable<void> w
   async::asio::co_spawn(
       context, async::with_deadline(std::move(work), limit, "exchange events with the peer"),
       [&](std::exception_ptr thrown) {
-        problem = thrown;
+        problem = std::move(thrown);
         loop.close();
       });
   context.run();

@@ -17,7 +17,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::size_t line_max = 64 * 1024;
+constexpr std::size_t line_max = std::size_t{64} * 1024;
 
 void send_line(int fd, std::string text) {
   text += '\n';

@@ -75,7 +75,7 @@ void store_sockets::accept(std::uint8_t slot) {
 }
 
 void store_sockets::readable(const std::shared_ptr<connection>& peer) {
-  std::vector<std::byte> bytes(16 * 1024);
+  std::vector<std::byte> bytes(std::size_t{16} * 1024);
   const auto got = ::read(peer->socket.get(), bytes.data(), bytes.size());
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (got <= 0) {
