@@ -22,8 +22,9 @@ std::filesystem::path find_simulator_library() {
   if (const auto named = variable("XENPV_SIM_LIBRARY"); !named.empty()) return named;
   std::error_code ignored;
   const auto here = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
-  const std::vector<std::filesystem::path> places = {here / name, XENPV_INSTALLED_SIMULATOR,
-                                                     here / "../lib/xenpv" / name};
+  const std::vector<std::filesystem::path> places = {
+      here / name, XENPV_INSTALLED_SIMULATOR,
+      here / ".." / XENPV_LIBRARY_DIRECTORY / "xenpv" / name};
   for (const auto& place : places)
     if (std::filesystem::exists(place, ignored)) return std::filesystem::canonical(place);
   throw failure(errc::not_available,

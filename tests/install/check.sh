@@ -35,6 +35,8 @@ case $way in
     run_consumer "$work/consumer-pkg-config"
     ;;
   files)
+    # The stage is not where the build was configured for: the library has to be found beside the program.
+    [[ $("$stage/bin/xenpv-sim" run -- echo moved) == moved ]] || fail "a moved xenpv-sim does not run"
     for app in "$stage"/bin/*; do
       name=$(basename "$app")
       [[ $("$app" --version) == "$name "* ]] || fail "$name --version does not name it"
