@@ -1,4 +1,3 @@
-#include <nlohmann/json.hpp>
 #include <ostream>
 
 #include "commands.hpp"
@@ -11,22 +10,15 @@
 namespace xenpv::sim_app {
 namespace {
 
-std::filesystem::path directory_of(const sim::host_process& host, domid domain) {
-  const nlohmann::json request{{"command", "directory"}, {"domid", raw(domain)}};
-  return nlohmann::json::parse(sim::ask_host(host.directory(), request.dump()))
-      .at("directory")
-      .get<std::string>();
-}
-
 cli::exit_code demo(std::uint32_t count) {
   adopt_orphans();
   auto host = sim::host_process::start({});
   const auto self = std::filesystem::read_symlink("/proc/self/exe").string();
   const domid guest{1};
-  const auto server =
-      spawn_in_domain(directory_of(host, domid_0), {self, "ping", "--serve", "--peer", "1"});
-  const auto client =
-      spawn_in_domain(directory_of(host, guest), {self, "ping", "--count", std::to_string(count)});
+  const auto server = spawn_in_domain(sim::ask_domain_directory(host.directory(), domid_0),
+                                      {self, "ping", "--serve", "--peer", "1"});
+  const auto client = spawn_in_domain(sim::ask_domain_directory(host.directory(), guest),
+                                      {self, "ping", "--count", std::to_string(count)});
   const int pinged = wait_for(client);
   const int served = wait_for(server);
   host.stop();

@@ -75,8 +75,8 @@ void add_exec(cli::app& app) {
               cli::whole_number<domid>(0, domid_max), {.by_default = "1"})
       .takes_command(words().command)
       .action([](std::ostream&) -> cli::exit_code {
-        const auto answer = ask({{"command", "directory"}, {"domid", raw(words().domain)}});
-        execute_in_domain(answer.at("directory").get<std::string>(), words().command);
+        execute_in_domain(sim::ask_domain_directory(words().directory, words().domain),
+                          words().command);
       });
 }
 

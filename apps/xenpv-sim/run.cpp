@@ -36,13 +36,7 @@ void report_on(const sim::host_process& host, const std::string& path) {
 cli::exit_code run(const run_words& words) {
   adopt_orphans();
   auto host = sim::host_process::start(to_options(words.host));
-  const auto directory =
-      nlohmann::json::parse(
-          sim::ask_host(
-              host.directory(),
-              nlohmann::json{{"command", "directory"}, {"domid", raw(words.domain)}}.dump()))
-          .at("directory")
-          .get<std::string>();
+  const auto directory = sim::ask_domain_directory(host.directory(), words.domain);
   const int status = wait_for(spawn_in_domain(directory, words.command));
   report_on(host, words.report);
   // The host goes first: what the domain's processes still hold then vanishes as at power-off.

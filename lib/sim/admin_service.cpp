@@ -153,6 +153,11 @@ std::string ask_host(const std::filesystem::path& directory, const std::string& 
   return text;
 }
 
+std::filesystem::path ask_domain_directory(const std::filesystem::path& directory, domid domain) {
+  const json request{{"command", "directory"}, {"domid", raw(domain)}};
+  return json::parse(ask_host(directory, request.dump())).at("directory").get<std::string>();
+}
+
 void stop_host(const std::filesystem::path& directory) {
   const auto socket = connect_to_host(directory);
   send_line(socket.get(), R"({"command":"stop"})");

@@ -41,6 +41,10 @@ struct host::admin_service {
 /// host runs there.
 [[nodiscard]] std::string ask_host(const std::filesystem::path& directory,
                                    const std::string& request);
+/// Folder of a domain of the host in `directory`: what launch.hpp needs. Throws `failure` as
+/// ask_host.
+[[nodiscard]] std::filesystem::path ask_domain_directory(const std::filesystem::path& directory,
+                                                         domid domain);
 /// Asks the host to stop and returns when its process has gone.
 void stop_host(const std::filesystem::path& directory);
 

@@ -24,7 +24,6 @@ class control_host {
   [[nodiscard]] virtual event_channels& events() = 0;
   [[nodiscard]] virtual grant_tables& grants() = 0;
   [[nodiscard]] virtual int shared_memory() const = 0;
-  [[nodiscard]] virtual std::uint32_t generation_of(std::uint8_t slot) const = 0;
   /// gntalloc's limit of the domain, in pages.
   [[nodiscard]] virtual std::uint32_t grant_limit(std::uint8_t slot) const = 0;
   /// Starts to watch a new handle for its last reference.

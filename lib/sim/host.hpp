@@ -81,7 +81,6 @@ class host final : private control_host {
   event_channels& events() override { return events_; }
   grant_tables& grants() override { return grants_; }
   int shared_memory() const override { return memory_.get(); }
-  std::uint32_t generation_of(std::uint8_t slot) const override;
   std::uint32_t grant_limit(std::uint8_t slot) const override;
   void watch_handle(const event_channels::opened_handle& handle) override;
   void check_handle(event_channels::handle_id id, pid_t closer) override;
@@ -94,6 +93,7 @@ class host final : private control_host {
   void lose_handle(event_channels::handle_id id);
   void release_handle(event_channels::handle_id id, std::optional<pid_t> closer);
   [[nodiscard]] std::uint8_t slot_of(domid domain) const;
+  [[nodiscard]] std::uint32_t generation_of(std::uint8_t slot) const;
 
   host_options options_;
   unique_fd memory_;

@@ -99,7 +99,7 @@ nlohmann::json simulated_host::ask(const nlohmann::json& request) {
 }
 
 std::filesystem::path simulated_host::directory_of(unsigned domain) {
-  return ask({{"command", "directory"}, {"domid", domain}}).at("directory").get<std::string>();
+  return ask_domain_directory(host_.directory(), domid{static_cast<std::uint16_t>(domain)});
 }
 
 std::unique_ptr<actor_process> simulated_host::actor(unsigned domain) {
