@@ -9,7 +9,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 
-#include "async/settle.hpp"
+#include "xenpv/async/settle.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/parse.hpp"
 

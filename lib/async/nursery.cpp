@@ -10,7 +10,7 @@
 #include <cstdio>
 #include <utility>
 
-#include "async/settle.hpp"
+#include "xenpv/async/settle.hpp"
 
 namespace xenpv::async {
 namespace {

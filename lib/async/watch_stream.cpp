@@ -5,8 +5,8 @@
 
 #include <utility>
 
-#include "async/call_on.hpp"
 #include "async/store_client_state.hpp"
+#include "xenpv/async/call_on.hpp"
 
 namespace xenpv::async {
 namespace {

@@ -1,0 +1,58 @@
+// What a program over /dev/xen runs on: a control thread with a xenstore client, a pool of pinned
+// CPU threads with an event loop each, and the custodian that outlives them. Made once, in main,
+// before any other thread; takes itself down in the right order.
+//
+// Knows no devices. It is a convenience: everything in it can be set up by hand.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "xenpv/async/asio.hpp"
+#include "xenpv/async/event_loop.hpp"
+#include "xenpv/async/store_client.hpp"
+
+namespace xenpv::async {
+
+struct runtime_options {
+  /// CPUs to use, in the order of their index here; empty: all that the process may use.
+  std::vector<unsigned> cpus;
+  /// Start of the CPU threads' names; see cpu_pool_options.
+  std::string thread_name = "xev-cpu";
+  /// Without a custodian a guest that is saved and restored meets a kernel BUG when this process
+  /// ends, and a killed process leaves its devices connected. Off for short-lived tests only: it
+  /// cannot start once a thread runs.
+  bool with_custodian = true;
+};
+
+class runtime {
+ public:
+  /// Starts the custodian and the CPU threads, connects to xenstore. Throws `failure`.
+  explicit runtime(runtime_options options = {});
+  ~runtime();
+  runtime(const runtime&) = delete;
+  runtime& operator=(const runtime&) = delete;
+
+  /// Runs `main` on the calling thread, which is the control thread from then on. Event loops exist
+  /// while it runs; when it returns, they and the xenstore client are closed and all threads end.
+  /// Rethrows what `main` throws, or else the first failure of a CPU thread. Once only.
+  void run(std::function<asio::awaitable<void>(runtime&)> main);
+
+  [[nodiscard]] asio::any_io_executor control();
+  [[nodiscard]] store_client& store() noexcept;
+  /// nullptr without one.
+  [[nodiscard]] xen::custodian* custodian() noexcept;
+  [[nodiscard]] std::size_t cpus() const noexcept;
+  [[nodiscard]] asio::any_io_executor executor(std::size_t index);
+  [[nodiscard]] asio::io_context& context(std::size_t index);
+  /// For the thread of `executor(index)` only.
+  [[nodiscard]] event_loop& loop(std::size_t index);
+
+ private:
+  struct state;
+  std::unique_ptr<state> state_;
+};
+
+}  // namespace xenpv::async

@@ -1,0 +1,133 @@
+// Pages of a device that data can be moved into and out of without a copy: a last-in-first-out
+// pool, so that the pages used are the warm ones (and, at a Xen backend, those it already has
+// mapped).
+//
+// Shared by the device's queue and the leases taken from it; all of them on one thread. Blocks
+// nobody: whoever finds it empty leaves a page_waiter.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "xenpv/base/types.hpp"
+
+namespace xenpv::blk {
+
+using page_index = std::uint16_t;
+inline constexpr page_index no_page = 0xFFFF;
+
+/// Pages in the pool's own linked list; whoever holds it gives it back exactly once.
+struct page_chain {
+  page_index first = no_page;
+  page_index last = no_page;
+  std::uint16_t count = 0;
+};
+
+/// Told once when pages have come back. Intrusive: belongs to the waiter, which must not die while
+/// it waits (see page_pool::stop_waiting).
+struct page_waiter {
+  void (*wake)(page_waiter&) = nullptr;
+  page_waiter* next = nullptr;
+  bool waiting = false;
+};
+
+class page_pool {
+ public:
+  /// `memory` is whole pages, fewer than 65535; `owner` keeps it alive.
+  explicit page_pool(std::span<std::byte> memory, std::shared_ptr<const void> owner = nullptr);
+  page_pool(const page_pool&) = delete;
+  page_pool& operator=(const page_pool&) = delete;
+
+  [[nodiscard]] std::size_t size() const noexcept { return next_.size(); }
+  [[nodiscard]] std::size_t free() const noexcept { return free_; }
+  /// The fewest that were ever free: how close the pool came to its limit.
+  [[nodiscard]] std::size_t least_free() const noexcept { return least_free_; }
+
+  /// `count` pages, or nothing if not that many are free.
+  [[nodiscard]] std::optional<page_chain> take(std::size_t count) noexcept;
+  /// Returns pages; wakes those who wait, in the order they came.
+  void give_back(page_chain pages) noexcept;
+
+  [[nodiscard]] std::byte* data(page_index page) const noexcept {
+    return memory_.data() + std::size_t{page} * page_size;
+  }
+  /// The page after `page` in its chain.
+  [[nodiscard]] page_index next(page_index page) const noexcept { return next_[page]; }
+  /// Splits the first `count` pages off `chain`, which has at least that many.
+  [[nodiscard]] page_chain split(page_chain& chain, std::size_t count) noexcept;
+  /// Puts `tail` behind `chain`.
+  void append(page_chain& chain, page_chain tail) noexcept;
+
+  /// `waiter` is woken once, from within give_back().
+  void wait(page_waiter& waiter) noexcept;
+  void stop_waiting(page_waiter& waiter) noexcept;
+
+ private:
+  std::span<std::byte> memory_;
+  std::shared_ptr<const void> owner_;
+  std::vector<page_index> next_;
+  page_index head_ = no_page;
+  std::size_t free_ = 0;
+  std::size_t least_free_ = 0;
+  page_waiter* waiters_ = nullptr;
+};
+
+/// Pages of a pool on loan, laid out for one stretch of the device: the first byte lies at the
+/// offset within its page that makes sectors of the device whole sectors of the page. Move-only.
+class lease {
+ public:
+  lease() noexcept = default;
+  /// Takes over `pages`, of which `length` bytes from `lead` on are used.
+  lease(std::shared_ptr<page_pool> pool, page_chain pages, std::uint32_t lead,
+        std::uint64_t length) noexcept;
+  lease(lease&& other) noexcept;
+  lease& operator=(lease&& other) noexcept;
+  ~lease();
+
+  /// `length` bytes for the stretch that begins at `offset` of a device with such sectors. nullopt:
+  /// not that many pages are free now.
+  [[nodiscard]] static std::optional<lease> try_take(const std::shared_ptr<page_pool>& pool,
+                                                     std::uint64_t offset, std::uint64_t length,
+                                                     std::uint32_t sector_size) noexcept;
+
+  [[nodiscard]] explicit operator bool() const noexcept { return pages_.count != 0; }
+  [[nodiscard]] std::uint64_t length() const noexcept { return length_; }
+  [[nodiscard]] std::uint32_t lead() const noexcept { return lead_; }
+  [[nodiscard]] const page_chain& pages() const noexcept { return pages_; }
+  [[nodiscard]] const page_pool* pool() const noexcept { return pool_.get(); }
+
+  /// Calls `use(std::span<std::byte>)` for each contiguous stretch of bytes `from` to `from+count`
+  /// of the lease, in order.
+  template <class Function>
+  void for_each_span(std::uint64_t from, std::uint64_t count, Function use) const {
+    auto skip = from + lead_;
+    auto page = pages_.first;
+    for (; skip >= page_size; skip -= page_size)
+      page = pool_->next(page);
+    while (count > 0) {
+      const auto piece = std::min<std::uint64_t>(count, page_size - skip);
+      use(std::span<std::byte>(pool_->data(page) + skip, static_cast<std::size_t>(piece)));
+      count -= piece;
+      skip = 0;
+      if (count > 0) page = pool_->next(page);
+    }
+  }
+  void copy_from(std::uint64_t at, std::span<const std::byte> from) const;
+  void copy_to(std::uint64_t at, std::span<std::byte> to) const;
+
+  /// The device cannot let go of the pages yet (a request timed out and the other side may still
+  /// write to them): they are its to give back from now on.
+  void abandon() noexcept;
+
+ private:
+  std::shared_ptr<page_pool> pool_;
+  page_chain pages_;
+  std::uint32_t lead_ = 0;
+  std::uint64_t length_ = 0;
+};
+
+}  // namespace xenpv::blk

@@ -1,0 +1,25 @@
+// The rings of the block protocol, and how many requests one holds. Types only.
+#pragma once
+
+#include "xenpv/base/types.hpp"
+#include "xenpv/ring/back_ring.hpp"
+#include "xenpv/ring/front_ring.hpp"
+#include "xenpv/wire/blkif.hpp"
+
+namespace xenpv::ring {
+
+using blkif_front_ring = front_ring<wire::blkif_request, wire::blkif_response>;
+using blkif_back_ring = back_ring<wire::blkif_request, wire::blkif_response>;
+static_assert(blkif_front_ring::stride == 112 && blkif_back_ring::stride == 112);
+
+/// Largest `ring-page-order` xenpv uses: 16 pages, blkback's own limit.
+inline constexpr unsigned blkif_max_ring_page_order = 4;
+
+[[nodiscard]] constexpr std::uint32_t blkif_ring_entries(unsigned page_order) noexcept {
+  return entries_in(page_size << page_order, blkif_front_ring::stride);
+}
+static_assert(blkif_ring_entries(0) == 32 && blkif_ring_entries(1) == 64 &&
+              blkif_ring_entries(2) == 128 && blkif_ring_entries(3) == 256 &&
+              blkif_ring_entries(4) == 512);
+
+}  // namespace xenpv::ring

@@ -1,0 +1,86 @@
+// The frontend's end of a shared ring: puts requests, takes responses (xen/io/ring.h FRONT_RING_*).
+//
+// Owned by one thread. Knows indices and bytes, not what they mean, and sends no event: its owner
+// is told when one is due.
+#pragma once
+
+#include <algorithm>
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+
+#include "xenpv/ring/shared_ring.hpp"
+
+namespace xenpv::ring {
+
+/// `Request` is the largest of the layouts a request may have.
+template <class Request, class Response>
+class front_ring {
+ public:
+  static constexpr std::size_t stride = std::max(sizeof(Request), sizeof(Response));
+
+  /// Initialises the ring for a new connection (SHARED_RING_INIT, FRONT_RING_INIT): the peer must
+  /// not have it yet.
+  explicit front_ring(std::span<std::byte> memory) noexcept : ring_(memory) {
+    std::memset(memory.data(), 0, memory.size());
+    ring_.header().req_event = 1;
+    ring_.store(ring_.header().rsp_event, 1);
+  }
+
+  /// Entries; a power of two.
+  [[nodiscard]] std::uint32_t size() const noexcept { return ring_.size(); }
+  /// Requests put and not yet answered by a response that was taken.
+  [[nodiscard]] std::uint32_t in_flight() const noexcept { return req_prod_ - rsp_cons_; }
+  [[nodiscard]] std::uint32_t free() const noexcept { return size() - in_flight(); }
+
+  /// Adds a request in any of its layouts; the peer sees it after publish(). There must be a free
+  /// entry.
+  template <class Layout>
+  void put(const Layout& request) noexcept {
+    assert(free() > 0);
+    ring_.copy_in(req_prod_++, request);
+  }
+
+  /// Shows the peer what was put. True: it asked for an event
+  /// (RING_PUSH_REQUESTS_AND_CHECK_NOTIFY).
+  [[nodiscard]] bool publish() noexcept {
+    const auto before = published_;
+    if (before == req_prod_) return false;
+    published_ = req_prod_;
+    ring_.store(ring_.header().req_prod, req_prod_);
+    ring_.full_barrier();
+    return passes(before, req_prod_, ring_.load(ring_.header().req_event));
+  }
+
+  /// Responses that can be taken now. nullopt: the peer claims more responses than there are
+  /// published requests, so nothing in the ring can be trusted any more.
+  [[nodiscard]] std::optional<std::uint32_t> available() noexcept {
+    const auto count = ring_.load(ring_.header().rsp_prod) - rsp_cons_;
+    if (count > published_ - rsp_cons_) return std::nullopt;
+    return count;
+  }
+
+  /// A copy of the next response; only as many as available() said.
+  [[nodiscard]] Response take() noexcept { return ring_.template copy_out<Response>(rsp_cons_++); }
+
+  /// Asks for an event when `distance` more responses have come (1: at the next). False: some came
+  /// meanwhile and the event may not come: look again (RING_FINAL_CHECK_FOR_RESPONSES).
+  [[nodiscard]] bool arm(std::uint32_t distance = 1) noexcept {
+    ring_.store(ring_.header().rsp_event, rsp_cons_ + distance);
+    ring_.full_barrier();
+    return ring_.load(ring_.header().rsp_prod) - rsp_cons_ < distance;
+  }
+
+  [[nodiscard]] std::uint32_t requests_put() const noexcept { return req_prod_; }
+
+ private:
+  shared_ring<stride> ring_;
+  std::uint32_t req_prod_ = 0;   ///< req_prod_pvt
+  std::uint32_t published_ = 0;  ///< what the peer was shown; its copy is not read back
+  std::uint32_t rsp_cons_ = 0;
+};
+
+}  // namespace xenpv::ring

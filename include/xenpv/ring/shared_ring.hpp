@@ -1,0 +1,82 @@
+// What both ends of a shared ring (xen/io/ring.h) have in common: its size, its four indices in
+// memory that another domain may write at any time, and copying entries out of it.
+//
+// The only atomics on shared memory are here and in the two ends. Owned by an end; one thread.
+#pragma once
+
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <type_traits>
+
+#include "xenpv/wire/ring.hpp"
+
+namespace xenpv::ring {
+
+/// Entries of `stride` bytes in a ring of `bytes` bytes: the largest power of two that fits
+/// (__RING_SIZE). 0 if not even one does.
+[[nodiscard]] constexpr std::uint32_t entries_in(std::size_t bytes, std::size_t stride) noexcept {
+  if (bytes < sizeof(wire::ring_header) + stride) return 0;
+  return static_cast<std::uint32_t>(std::bit_floor((bytes - sizeof(wire::ring_header)) / stride));
+}
+
+/// Whether moving an index from `before` to `after` passes `event`: ring.h's rule for "notify".
+/// Indices wrap, so only differences are compared.
+[[nodiscard]] constexpr bool passes(std::uint32_t before, std::uint32_t after,
+                                    std::uint32_t event) noexcept {
+  return after - event < after - before;
+}
+
+/// A view of a ring's memory. `Stride`: bytes of an entry, the larger of request and response.
+template <std::size_t Stride>
+class shared_ring {
+ public:
+  /// `memory` is whole pages, contiguous here, and outlives the view.
+  explicit shared_ring(std::span<std::byte> memory) noexcept
+      : header_(reinterpret_cast<wire::ring_header*>(memory.data())),
+        entries_(memory.data() + sizeof(wire::ring_header)),
+        size_(entries_in(memory.size(), Stride)) {}
+
+  [[nodiscard]] std::uint32_t size() const noexcept { return size_; }
+  [[nodiscard]] wire::ring_header& header() const noexcept { return *header_; }
+
+  [[nodiscard]] static std::uint32_t load(std::uint32_t& index) noexcept {
+    return std::atomic_ref(index).load(std::memory_order_acquire);
+  }
+  static void store(std::uint32_t& index, std::uint32_t value) noexcept {
+    std::atomic_ref(index).store(value, std::memory_order_release);
+  }
+  /// ring.h's mb(): between publishing our index and reading the peer's wish for an event. Both
+  /// sides write one and then read the other; without it, both could miss the other's write.
+  static void full_barrier() noexcept { std::atomic_thread_fence(std::memory_order_seq_cst); }
+
+  /// Copies the entry out, once: what is looked at afterwards cannot change any more.
+  template <class Entry>
+  [[nodiscard]] Entry copy_out(std::uint32_t index) const noexcept {
+    static_assert(std::is_trivially_copyable_v<Entry> && sizeof(Entry) <= Stride);
+    Entry entry;
+    std::memcpy(&entry, at(index), sizeof entry);
+    // RING_COPY_REQUEST's barrier(): the compiler may not read the shared bytes a second time.
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    return entry;
+  }
+  template <class Entry>
+  void copy_in(std::uint32_t index, const Entry& entry) noexcept {
+    static_assert(std::is_trivially_copyable_v<Entry> && sizeof(Entry) <= Stride);
+    std::memcpy(at(index), &entry, sizeof entry);
+  }
+
+ private:
+  [[nodiscard]] std::byte* at(std::uint32_t index) const noexcept {
+    return entries_ + Stride * (index & (size_ - 1));
+  }
+
+  wire::ring_header* header_;
+  std::byte* entries_;
+  std::uint32_t size_;
+};
+
+}  // namespace xenpv::ring

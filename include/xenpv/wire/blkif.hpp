@@ -1,0 +1,152 @@
+// The block protocol (xen/io/blkif.h) as it lies in a ring of the x86_64 ABI (arm's is the same):
+// constants and structures, no behaviour. Their layout is asserted here and, in tests/unit/wire,
+// against Xen's own header.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <type_traits>
+
+namespace xenpv::wire {
+
+/// BLKIF_OP_*
+enum class blkif_op : std::uint8_t {
+  read = 0,
+  write = 1,
+  write_barrier = 2,
+  flush_diskcache = 3,
+  discard = 5,
+  indirect = 6,
+};
+/// The header's own word: "FLUSH_DISKCACHE"; "invalid" for a number it does not define.
+[[nodiscard]] std::string_view to_string(blkif_op op) noexcept;
+
+/// BLKIF_RSP_*
+enum class blkif_status : std::int16_t {
+  okay = 0,
+  error = -1,
+  eopnotsupp = -2,
+};
+
+inline constexpr std::size_t blkif_max_segments_per_request = 11;
+inline constexpr std::size_t blkif_max_indirect_pages_per_request = 8;
+/// Bytes of `sector_number`, `nr_sectors`, `first_sect`, `last_sect` and the node `sectors`,
+/// whatever `sector-size` says (blkif.h, since 2024; see blkfront/features.hpp for who differs).
+inline constexpr std::size_t blkif_sector_size = 512;
+
+inline constexpr std::uint8_t blkif_discard_secure = 1;  ///< BLKIF_DISCARD_SECURE
+inline constexpr unsigned vdisk_cdrom = 1;               ///< VDISK_CDROM, of the node `info`
+inline constexpr unsigned vdisk_removable = 2;           ///< VDISK_REMOVABLE
+inline constexpr unsigned vdisk_readonly = 4;            ///< VDISK_READONLY
+
+/// The value of the node `protocol` that names this layout.
+inline constexpr std::string_view blkif_protocol_x86_64 = "x86_64-abi";
+inline constexpr std::string_view blkif_protocol_arm = "arm-abi";
+/// XEN_IO_PROTO_ABI_NATIVE
+#if defined(__aarch64__) || defined(__arm__)
+inline constexpr std::string_view blkif_protocol_native = blkif_protocol_arm;
+#else
+inline constexpr std::string_view blkif_protocol_native = blkif_protocol_x86_64;
+#endif
+
+/// struct blkif_request_segment: sectors first_sect to last_sect, both included, of a page.
+struct blkif_segment {
+  std::uint32_t gref;
+  std::uint8_t first_sect;
+  std::uint8_t last_sect;
+  std::uint16_t pad;
+};
+static_assert(sizeof(blkif_segment) == 8);
+static_assert(offsetof(blkif_segment, gref) == 0);
+static_assert(offsetof(blkif_segment, first_sect) == 4);
+static_assert(offsetof(blkif_segment, last_sect) == 5);
+static_assert(offsetof(blkif_segment, pad) == 6);
+
+/// Segments that one indirect page describes.
+inline constexpr std::size_t blkif_segments_per_indirect_page = 4096 / sizeof(blkif_segment);
+
+/// struct blkif_request
+struct blkif_request {
+  std::uint8_t operation;
+  std::uint8_t nr_segments;
+  std::uint16_t handle;
+  std::uint32_t pad;
+  std::uint64_t id;
+  std::uint64_t sector_number;
+  blkif_segment seg[blkif_max_segments_per_request];
+};
+static_assert(sizeof(blkif_request) == 112);
+static_assert(offsetof(blkif_request, operation) == 0);
+static_assert(offsetof(blkif_request, nr_segments) == 1);
+static_assert(offsetof(blkif_request, handle) == 2);
+static_assert(offsetof(blkif_request, pad) == 4);
+static_assert(offsetof(blkif_request, id) == 8);
+static_assert(offsetof(blkif_request, sector_number) == 16);
+static_assert(offsetof(blkif_request, seg) == 24);
+
+/// struct blkif_request_discard
+struct blkif_discard_request {
+  std::uint8_t operation;
+  std::uint8_t flag;
+  std::uint16_t handle;
+  std::uint32_t pad;
+  std::uint64_t id;
+  std::uint64_t sector_number;
+  std::uint64_t nr_sectors;
+};
+static_assert(sizeof(blkif_discard_request) == 32);
+static_assert(offsetof(blkif_discard_request, operation) == 0);
+static_assert(offsetof(blkif_discard_request, flag) == 1);
+static_assert(offsetof(blkif_discard_request, handle) == 2);
+static_assert(offsetof(blkif_discard_request, pad) == 4);
+static_assert(offsetof(blkif_discard_request, id) == 8);
+static_assert(offsetof(blkif_discard_request, sector_number) == 16);
+static_assert(offsetof(blkif_discard_request, nr_sectors) == 24);
+
+/// struct blkif_request_indirect
+struct blkif_indirect_request {
+  std::uint8_t operation;
+  std::uint8_t indirect_op;
+  std::uint16_t nr_segments;
+  std::uint32_t pad;
+  std::uint64_t id;
+  std::uint64_t sector_number;
+  std::uint16_t handle;
+  std::uint16_t pad2;
+  std::uint32_t indirect_grefs[blkif_max_indirect_pages_per_request];
+  std::uint32_t pad3;
+};
+static_assert(sizeof(blkif_indirect_request) == 64);
+static_assert(offsetof(blkif_indirect_request, operation) == 0);
+static_assert(offsetof(blkif_indirect_request, indirect_op) == 1);
+static_assert(offsetof(blkif_indirect_request, nr_segments) == 2);
+static_assert(offsetof(blkif_indirect_request, pad) == 4);
+static_assert(offsetof(blkif_indirect_request, id) == 8);
+static_assert(offsetof(blkif_indirect_request, sector_number) == 16);
+static_assert(offsetof(blkif_indirect_request, handle) == 24);
+static_assert(offsetof(blkif_indirect_request, pad2) == 26);
+static_assert(offsetof(blkif_indirect_request, indirect_grefs) == 28);
+static_assert(offsetof(blkif_indirect_request, pad3) == 60);
+
+/// struct blkif_response. `operation` is that of the request, for an indirect one its indirect_op.
+struct blkif_response {
+  std::uint64_t id;
+  std::uint8_t operation;
+  std::uint8_t pad;
+  std::int16_t status;
+  std::uint32_t pad2;
+};
+static_assert(sizeof(blkif_response) == 16);
+static_assert(offsetof(blkif_response, id) == 0);
+static_assert(offsetof(blkif_response, operation) == 8);
+static_assert(offsetof(blkif_response, pad) == 9);
+static_assert(offsetof(blkif_response, status) == 10);
+static_assert(offsetof(blkif_response, pad2) == 12);
+
+static_assert(std::is_trivially_copyable_v<blkif_request>);
+static_assert(std::is_trivially_copyable_v<blkif_discard_request>);
+static_assert(std::is_trivially_copyable_v<blkif_indirect_request>);
+static_assert(std::is_trivially_copyable_v<blkif_response>);
+
+}  // namespace xenpv::wire

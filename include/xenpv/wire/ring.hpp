@@ -1,0 +1,26 @@
+// The head of every Xen I/O ring (xen/io/ring.h, DEFINE_RING_TYPES): four indices, then the
+// entries. No behaviour; see ring/front_ring.hpp and ring/back_ring.hpp.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace xenpv::wire {
+
+struct ring_header {
+  std::uint32_t req_prod;   ///< requests the frontend has published
+  std::uint32_t req_event;  ///< the backend wants an event when req_prod passes this
+  std::uint32_t rsp_prod;   ///< responses the backend has published
+  std::uint32_t rsp_event;  ///< the frontend wants an event when rsp_prod passes this
+  std::uint8_t pad[48];
+};
+static_assert(sizeof(ring_header) == 64);
+static_assert(offsetof(ring_header, req_prod) == 0);
+static_assert(offsetof(ring_header, req_event) == 4);
+static_assert(offsetof(ring_header, rsp_prod) == 8);
+static_assert(offsetof(ring_header, rsp_event) == 12);
+static_assert(offsetof(ring_header, pad) == 16);
+static_assert(std::is_trivially_copyable_v<ring_header>);
+
+}  // namespace xenpv::wire

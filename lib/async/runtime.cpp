@@ -1,0 +1,145 @@
+#include "xenpv/async/runtime.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+
+#include <optional>
+#include <utility>
+
+#include "xenpv/async/call_on.hpp"
+#include "xenpv/async/cpu_pool.hpp"
+#include "xenpv/async/cpu_set.hpp"
+#include "xenpv/async/settle.hpp"
+#include "xenpv/base/log.hpp"
+#include "xenpv/xen/custodian.hpp"
+
+namespace xenpv::async {
+namespace {
+
+std::optional<xen::custodian> start_custodian(bool wanted) {
+  if (!wanted) return std::nullopt;
+  return xen::custodian::start();
+}
+
+std::vector<unsigned> chosen_cpus(std::vector<unsigned> cpus) {
+  return cpus.empty() ? allowed_cpus() : cpus;
+}
+
+cpu_pool_options named(std::string thread_name) {
+  cpu_pool_options options;
+  options.thread_name = std::move(thread_name);
+  return options;
+}
+
+}  // namespace
+
+struct runtime::state {
+  // The order of construction is that of need: the custodian before any thread, the CPU threads
+  // before what lives on them. The store client comes before the threads, too: failing to reach
+  // xenstore is the common failure, and costs nothing then.
+  explicit state(runtime_options options)
+      : guardian(start_custodian(options.with_custodian)),
+        store(control.get_executor(), xen::store::open()),
+        pool(chosen_cpus(std::move(options.cpus)), named(std::move(options.thread_name))),
+        loops(pool.size()) {}
+
+  asio::awaitable<void> open_loops();
+  asio::awaitable<void> close_loops();
+  asio::awaitable<void> live(runtime& self, std::function<asio::awaitable<void>(runtime&)> main);
+
+  asio::io_context control{1};
+  std::optional<xen::custodian> guardian;
+  store_client store;
+  cpu_pool pool;
+  std::vector<std::unique_ptr<event_loop>> loops;
+};
+
+asio::awaitable<void> runtime::state::open_loops() {
+  for (std::size_t i = 0; i < pool.size(); ++i) {
+    auto open = [this, i] {
+      event_loop_options options;
+      options.custodian = guardian ? &*guardian : nullptr;
+      // One CPU needs no steering, and a simulated guest has no IRQs to steer.
+      if (pool.size() > 1) options.irq_cpu = pool.cpu(i);
+      loops[i] = std::make_unique<event_loop>(pool.context(i), std::move(options));
+    };
+    co_await call_on(pool.executor(i), std::move(open));
+  }
+}
+
+asio::awaitable<void> runtime::state::close_loops() {
+  for (std::size_t i = 0; i < pool.size(); ++i) {
+    auto close = [this, i] { loops[i].reset(); };
+    co_await call_on(pool.executor(i), std::move(close));
+  }
+}
+
+asio::awaitable<void> runtime::state::live(runtime& self,
+                                           std::function<asio::awaitable<void>(runtime&)> main) {
+  std::exception_ptr error;
+  try {
+    co_await open_loops();
+    co_await main(self);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  co_await close_loops();
+  co_await store.close();
+  if (error) std::rethrow_exception(error);
+}
+
+runtime::runtime(runtime_options options) : state_(std::make_unique<state>(std::move(options))) {}
+
+runtime::~runtime() {
+  // Never run: the client still has to be taken down on its own thread.
+  if (!state_->control.stopped()) {
+    asio::co_spawn(state_->control, state_->store.close(), [](std::exception_ptr) {});
+    state_->control.run();
+  }
+}
+
+void runtime::run(std::function<asio::awaitable<void>(runtime&)> main) {
+  std::exception_ptr error;
+  asio::co_spawn(state_->control, settle(state_->live(*this, std::move(main))),
+                 [&](std::exception_ptr thrown) { error = std::move(thrown); });
+  state_->control.run();
+  state_->pool.stop();
+  if (error) {
+    try {
+      state_->pool.join();
+    } catch (const std::exception& e) {
+      log().error("on a CPU thread: {}", e.what());
+    }
+    std::rethrow_exception(error);
+  }
+  state_->pool.join();
+}
+
+asio::any_io_executor runtime::control() {
+  return state_->control.get_executor();
+}
+
+store_client& runtime::store() noexcept {
+  return state_->store;
+}
+
+xen::custodian* runtime::custodian() noexcept {
+  return state_->guardian ? &*state_->guardian : nullptr;
+}
+
+std::size_t runtime::cpus() const noexcept {
+  return state_->pool.size();
+}
+
+asio::any_io_executor runtime::executor(std::size_t index) {
+  return state_->pool.executor(index);
+}
+
+asio::io_context& runtime::context(std::size_t index) {
+  return state_->pool.context(index);
+}
+
+event_loop& runtime::loop(std::size_t index) {
+  return *state_->loops.at(index);
+}
+
+}  // namespace xenpv::async

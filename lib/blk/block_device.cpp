@@ -1,0 +1,102 @@
+#include "xenpv/blk/block_device.hpp"
+
+#include <fmt/format.h>
+
+#include <boost/asio/any_completion_handler.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <optional>
+
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::blk {
+namespace {
+
+namespace asio = boost::asio;
+
+/// A request in the frame of the coroutine that waits for it.
+struct awaited_request : request {
+  std::optional<asio::any_completion_handler<void()>> waiter;
+};
+
+void resume(request& r) {
+  auto& self = static_cast<awaited_request&>(r);
+  // Moved out first: the coroutine may destroy the request before it suspends again.
+  auto waiter = std::move(*self.waiter);
+  self.waiter.reset();
+  std::move(waiter)();
+}
+
+struct start_request {
+  block_queue* queue;
+  awaited_request* r;
+  template <class Handler>
+  void operator()(Handler&& handler) const {
+    r->waiter.emplace(std::forward<Handler>(handler));
+    r->done = resume;
+    queue->submit(*r);
+  }
+};
+
+void throw_failed(const request& r) {
+  if (!r.status) return;
+  if (r.op == operation::flush) throw failure(r.status, "flush");
+  throw failure(r.status, fmt::format("{} {} bytes at {}", to_string(r.op), r.length, r.offset));
+}
+
+async::asio::awaitable<void> run_own(block_queue& queue, awaited_request& r) {
+  // Named, because g++ 12 destroys an aggregate twice that is a temporary of a co_await expression.
+  start_request start{&queue, &r};
+  co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(std::move(start),
+                                                                       asio::use_awaitable);
+}
+
+awaited_request make_request(operation op, std::uint64_t offset, std::uint64_t length,
+                             std::byte* memory) {
+  awaited_request r;
+  r.op = op;
+  r.offset = offset;
+  r.length = length;
+  r.memory = memory;
+  return r;
+}
+
+}  // namespace
+
+async::asio::awaitable<void> run(block_queue& queue, request& r) {
+  awaited_request own;
+  static_cast<request&>(own) = r;
+  co_await run_own(queue, own);
+  r.status = own.status;
+}
+
+async::asio::awaitable<void> block_queue::read(std::uint64_t offset, std::span<std::byte> into) {
+  auto r = make_request(operation::read, offset, into.size(), into.data());
+  co_await run_own(*this, r);
+  throw_failed(r);
+}
+
+async::asio::awaitable<void> block_queue::write(std::uint64_t offset,
+                                                std::span<const std::byte> from, bool fua) {
+  // A write only reads its memory; the request has one pointer for both directions.
+  auto r = make_request(operation::write, offset, from.size(), const_cast<std::byte*>(from.data()));
+  r.fua = fua;
+  co_await run_own(*this, r);
+  throw_failed(r);
+}
+
+async::asio::awaitable<void> block_queue::flush() {
+  auto r = make_request(operation::flush, 0, 0, nullptr);
+  co_await run_own(*this, r);
+  throw_failed(r);
+}
+
+async::asio::awaitable<void> block_queue::discard(std::uint64_t offset, std::uint64_t length,
+                                                  bool secure) {
+  auto r = make_request(secure ? operation::secure_discard : operation::discard, offset, length,
+                        nullptr);
+  co_await run_own(*this, r);
+  throw_failed(r);
+}
+
+}  // namespace xenpv::blk

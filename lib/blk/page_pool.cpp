@@ -1,0 +1,135 @@
+#include "xenpv/blk/page_pool.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace xenpv::blk {
+
+page_pool::page_pool(std::span<std::byte> memory, std::shared_ptr<const void> owner)
+    : memory_(memory), owner_(std::move(owner)), next_(memory.size() / page_size, no_page) {
+  free_ = least_free_ = next_.size();
+  for (std::size_t i = next_.size(); i-- > 0;) {
+    next_[i] = head_;
+    head_ = static_cast<page_index>(i);
+  }
+}
+
+std::optional<page_chain> page_pool::take(std::size_t count) noexcept {
+  if (count == 0 || count > free_) return std::nullopt;
+  page_chain chain{head_, head_, static_cast<std::uint16_t>(count)};
+  for (std::size_t i = 1; i < count; ++i)
+    chain.last = next_[chain.last];
+  head_ = std::exchange(next_[chain.last], no_page);
+  free_ -= count;
+  least_free_ = std::min(least_free_, free_);
+  return chain;
+}
+
+void page_pool::give_back(page_chain pages) noexcept {
+  if (pages.count == 0) return;
+  next_[pages.last] = head_;
+  head_ = pages.first;
+  free_ += pages.count;
+  // Whoever still finds too few waits again, behind the others, and is not asked a second time now.
+  auto* waiter = std::exchange(waiters_, nullptr);
+  while (waiter != nullptr) {
+    auto* const after = std::exchange(waiter->next, nullptr);
+    waiter->waiting = false;
+    waiter->wake(*waiter);
+    waiter = after;
+  }
+}
+
+page_chain page_pool::split(page_chain& chain, std::size_t count) noexcept {
+  if (count == 0) return {};
+  page_chain front{chain.first, chain.first, static_cast<std::uint16_t>(count)};
+  for (std::size_t i = 1; i < count; ++i)
+    front.last = next_[front.last];
+  chain.first = std::exchange(next_[front.last], no_page);
+  chain.count = static_cast<std::uint16_t>(chain.count - count);
+  if (chain.count == 0) chain = {};
+  return front;
+}
+
+void page_pool::append(page_chain& chain, page_chain tail) noexcept {
+  if (tail.count == 0) return;
+  if (chain.count == 0) {
+    chain = tail;
+    return;
+  }
+  next_[chain.last] = tail.first;
+  chain.last = tail.last;
+  chain.count = static_cast<std::uint16_t>(chain.count + tail.count);
+}
+
+void page_pool::wait(page_waiter& waiter) noexcept {
+  if (waiter.waiting) return;
+  waiter.waiting = true;
+  waiter.next = nullptr;
+  auto** end = &waiters_;
+  while (*end != nullptr)
+    end = &(*end)->next;
+  *end = &waiter;
+}
+
+void page_pool::stop_waiting(page_waiter& waiter) noexcept {
+  for (auto** at = &waiters_; *at != nullptr; at = &(*at)->next) {
+    if (*at != &waiter) continue;
+    *at = waiter.next;
+    waiter.waiting = false;
+    return;
+  }
+}
+
+lease::lease(std::shared_ptr<page_pool> pool, page_chain pages, std::uint32_t lead,
+             std::uint64_t length) noexcept
+    : pool_(std::move(pool)), pages_(pages), lead_(lead), length_(length) {}
+
+lease::lease(lease&& other) noexcept
+    : pool_(std::move(other.pool_)),
+      pages_(std::exchange(other.pages_, {})),
+      lead_(other.lead_),
+      length_(std::exchange(other.length_, 0)) {}
+
+lease& lease::operator=(lease&& other) noexcept {
+  if (this == &other) return *this;
+  if (pool_ && pages_.count != 0) pool_->give_back(std::exchange(pages_, {}));
+  pool_ = std::move(other.pool_);
+  pages_ = std::exchange(other.pages_, {});
+  lead_ = other.lead_;
+  length_ = std::exchange(other.length_, 0);
+  return *this;
+}
+
+lease::~lease() {
+  if (pool_ && pages_.count != 0) pool_->give_back(pages_);
+}
+
+std::optional<lease> lease::try_take(const std::shared_ptr<page_pool>& pool, std::uint64_t offset,
+                                     std::uint64_t length, std::uint32_t sector_size) noexcept {
+  const auto lead = static_cast<std::uint32_t>(offset % sector_size);
+  const auto pages = pool->take((lead + length + page_size - 1) / page_size);
+  if (!pages) return std::nullopt;
+  return lease(pool, *pages, lead, length);
+}
+
+void lease::copy_from(std::uint64_t at, std::span<const std::byte> from) const {
+  for_each_span(at, from.size(), [&](std::span<std::byte> piece) {
+    std::memcpy(piece.data(), from.data(), piece.size());
+    from = from.subspan(piece.size());
+  });
+}
+
+void lease::copy_to(std::uint64_t at, std::span<std::byte> to) const {
+  for_each_span(at, to.size(), [&](std::span<std::byte> piece) {
+    std::memcpy(to.data(), piece.data(), piece.size());
+    to = to.subspan(piece.size());
+  });
+}
+
+void lease::abandon() noexcept {
+  pages_ = {};
+}
+
+}  // namespace xenpv::blk

@@ -1,0 +1,9 @@
+// The ring is all templates; this unit makes the room a library and compiles them once.
+#include "xenpv/ring/blkif_ring.hpp"
+
+namespace xenpv::ring {
+
+template class front_ring<wire::blkif_request, wire::blkif_response>;
+template class back_ring<wire::blkif_request, wire::blkif_response>;
+
+}  // namespace xenpv::ring
