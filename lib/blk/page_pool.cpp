@@ -6,8 +6,11 @@
 
 namespace xenpv::blk {
 
-page_pool::page_pool(std::span<std::byte> memory, std::shared_ptr<const void> owner)
-    : memory_(memory), owner_(std::move(owner)), next_(memory.size() / page_size, no_page) {
+page_pool::page_pool(std::span<std::byte> memory, std::shared_ptr<const void> owner, bool scrub)
+    : memory_(memory),
+      owner_(std::move(owner)),
+      scrub_(scrub),
+      next_(memory.size() / page_size, no_page) {
   free_ = least_free_ = next_.size();
   for (std::size_t i = next_.size(); i-- > 0;) {
     next_[i] = head_;
@@ -26,8 +29,17 @@ std::optional<page_chain> page_pool::take(std::size_t count) noexcept {
   return chain;
 }
 
+void page_pool::scrub(const page_chain& pages) noexcept {
+  auto page = pages.first;
+  for (unsigned i = 0; i < pages.count; ++i) {
+    std::memset(data(page), 0, page_size);
+    page = next_[page];
+  }
+}
+
 void page_pool::give_back(page_chain pages) noexcept {
   if (pages.count == 0) return;
+  if (scrub_) scrub(pages);
   next_[pages.last] = head_;
   head_ = pages.first;
   free_ += pages.count;

@@ -37,8 +37,10 @@ struct page_waiter {
 
 class page_pool {
  public:
-  /// `memory` is whole pages, fewer than 65535; `owner` keeps it alive.
-  explicit page_pool(std::span<std::byte> memory, std::shared_ptr<const void> owner = nullptr);
+  /// `memory` is whole pages, fewer than 65535; `owner` keeps it alive. With `scrub`, pages are
+  /// zeroed when they come back, because somebody who is not trusted can read them.
+  explicit page_pool(std::span<std::byte> memory, std::shared_ptr<const void> owner = nullptr,
+                     bool scrub = false);
   page_pool(const page_pool&) = delete;
   page_pool& operator=(const page_pool&) = delete;
 
@@ -67,8 +69,11 @@ class page_pool {
   void stop_waiting(page_waiter& waiter) noexcept;
 
  private:
+  void scrub(const page_chain& pages) noexcept;
+
   std::span<std::byte> memory_;
   std::shared_ptr<const void> owner_;
+  bool scrub_;
   std::vector<page_index> next_;
   page_index head_ = no_page;
   std::size_t free_ = 0;
