@@ -1,0 +1,196 @@
+// Executes the requests of one ring as the chosen kind of backend would: takes them, checks them,
+// reaches the frontend's pages, has the store do the work, and answers.
+//
+// Owned by one thread, which calls everything here and has the store call back there. No Asio, no
+// Xen, no clock, no events: the owner calls run() when an event came or on_wake() says so, and
+// sends an event when run() says one is due. Nothing is allocated per request once the largest has
+// been seen. The frontend is not trusted: requests are copied out once, then checked, then used.
+//
+//   page_array pages(memory);  memory_store disk(medium);
+//   engine backend(ring, pages, disk, {.disk = usual_config(personality_of(kind), size),
+//                                      .persistent = true});
+//   ... the frontend publishes requests ...
+//   if (backend.run().notify) ...           // responses are in the ring
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "blkback/disk_config.hpp"
+#include "blkback/disk_fault.hpp"
+#include "blkback/foreign_memory.hpp"
+#include "blkback/grant_cache.hpp"
+#include "blkback/store.hpp"
+#include "xenpv/ring/blkif_ring.hpp"
+
+namespace xenpv::blkback {
+
+struct engine_options {
+  disk_config disk;
+  /// Both sides wrote `feature-persistent`=1: grants stay mapped, all of them writable.
+  bool persistent = false;
+};
+
+/// Counted since the engine was made.
+struct engine_statistics {
+  std::array<std::uint64_t, 7> requests{};  ///< by operation; an indirect one counts as its own
+  std::uint64_t unknown_requests = 0;
+  std::uint64_t segments = 0;
+  std::uint64_t bytes_read = 0;
+  std::uint64_t bytes_written = 0;
+  std::uint64_t responses = 0;
+  std::uint64_t failed = 0;             ///< responses that are not OKAY
+  std::uint64_t batches = 0;            ///< times that responses were published
+  std::uint64_t events_due = 0;         ///< of them with an event
+  std::uint64_t grants_used_twice = 0;  ///< by two requests, or twice by one, at a time
+};
+
+class engine {
+ public:
+  /// `ring`: the shared pages, contiguous here. All three outlive the engine.
+  engine(std::span<std::byte> ring, foreign_memory& memory, store& disk,
+         const engine_options& options);
+  /// in_store() is 0. Unmaps what is mapped.
+  ~engine();
+  engine(const engine&) = delete;
+  engine& operator=(const engine&) = delete;
+
+  struct outcome {
+    bool notify = false;  ///< the frontend asked for an event
+    bool more = false;    ///< the budget is used up: call again, no event will come
+  };
+  /// Takes all requests there are, or `budget` of them, publishes what answers there are, and asks
+  /// for an event at the next request.
+  outcome run(std::uint32_t budget = ~std::uint32_t{0});
+  /// `wake` is called, at most once until the next run(), when something happened outside run()
+  /// that makes one worthwhile: the store was done late.
+  void on_wake(std::function<void()> wake) { wake_ = std::move(wake); }
+
+  /// From the next request on. What was stalled waits for the next run().
+  void set_faults(const disk_faults& faults);
+  /// Bytes; requests already with the store are not touched.
+  void set_size(std::uint64_t size) noexcept { options_.disk.size = size; }
+  /// Takes no more requests; those taken are still answered.
+  void stop_taking() noexcept { stopped_ = true; }
+
+  /// Requests that the store has not done yet, or that wait for those to be done.
+  [[nodiscard]] std::uint32_t in_store() const noexcept {
+    return in_store_ + (draining_ == nullptr ? 0 : 1);
+  }
+  /// Responses that the delay fault holds back, in the order they are to be released.
+  [[nodiscard]] std::size_t held() const noexcept { return held_.size(); }
+  [[nodiscard]] std::chrono::nanoseconds hold_time() const noexcept { return faults_.delay; }
+  /// Publishes the `count` oldest of them. True: the frontend asked for an event.
+  [[nodiscard]] bool release(std::size_t count);
+
+  /// The frontend claimed more requests than the ring holds; the ring is left alone since.
+  [[nodiscard]] bool halted() const noexcept { return halted_; }
+  /// The vanish fault struck: the ring is left alone since.
+  [[nodiscard]] bool vanished() const noexcept { return vanished_; }
+  [[nodiscard]] const engine_statistics& statistics() const noexcept { return statistics_; }
+  [[nodiscard]] std::size_t persistent_grants() const noexcept { return cache_.size(); }
+
+ private:
+  struct held_pages {
+    std::vector<grant_cache::entry*> persistent;
+    foreign_memory::mapping mapping = 0;
+  };
+  struct slot : store_request {
+    engine* owner = nullptr;
+    slot* next_free = nullptr;
+    std::uint64_t id = 0;
+    wire::blkif_op operation{};  ///< of the response
+    bool write_next = false;     ///< `op` is the flush before the write
+    held_pages pages;
+    std::vector<iovec> vectors;
+    std::vector<foreign_piece> copies;
+    std::unique_ptr<std::byte[]> bounce;
+  };
+  /// A read or write, from either layout.
+  struct transfer {
+    wire::blkif_op op;  ///< read, write, write_barrier, flush_diskcache
+    std::uint64_t id;
+    std::uint64_t sector_number;
+    std::span<const wire::blkif_segment> segments;
+    bool has_too_many = false;
+  };
+
+  // engine.cpp: the ring, answers and their faults
+  [[nodiscard]] bool is_blocked() noexcept;
+  std::uint32_t take_batch(std::uint32_t limit);
+  void start(slot& s) noexcept;
+  static void done(store_request& request, int error) noexcept;
+  void complete(slot& s, int error) noexcept;
+  void answer(slot& s, int error) noexcept;
+  void respond(std::uint64_t id, wire::blkif_op operation, wire::blkif_status status);
+  void pass_on(const wire::blkif_response& response);
+  void emit(wire::blkif_response response);
+  [[nodiscard]] bool publish();
+  slot& take_slot() noexcept;
+  void give_back(slot& s) noexcept;
+
+  // engine_requests.cpp: what a request is and whether it is allowed
+  void dispatch(const wire::blkif_request& request);
+  void dispatch_indirect(const wire::blkif_indirect_request& request);
+  void dispatch_discard(const wire::blkif_discard_request& request);
+  void refuse_unknown(std::uint64_t id, wire::blkif_op op);
+  void dispatch_transfer(const transfer& request);
+  [[nodiscard]] wire::blkif_status check(const transfer& request, std::uint64_t& bytes) const;
+  [[nodiscard]] wire::blkif_status refusal(wire::blkif_op op) const noexcept;
+  [[nodiscard]] bool fails_by_fault() const noexcept;
+  [[nodiscard]] bool is_inside(std::uint64_t sector, std::uint64_t bytes) const noexcept;
+
+  // engine_pages.cpp: the frontend's pages
+  [[nodiscard]] bool read_descriptors(const wire::blkif_indirect_request& request);
+  [[nodiscard]] bool reach(slot& s, const transfer& request);
+  [[nodiscard]] bool copy_in(slot& s, const transfer& request);
+  [[nodiscard]] bool map(std::span<const std::uint32_t> refs, bool writable, held_pages& held);
+  [[nodiscard]] bool map_persistently(std::span<const std::uint32_t> refs, held_pages& held);
+  void let_go(held_pages& held) noexcept;
+
+  engine_options options_;
+  const personality& habits_;
+  ring::blkif_back_ring ring_;
+  foreign_memory& memory_;
+  store& store_;
+  std::function<void()> wake_;
+
+  std::vector<slot> slots_;
+  slot* free_ = nullptr;
+  slot* draining_ = nullptr;  ///< a barrier that waits for the requests before it
+  std::uint32_t in_store_ = 0;
+
+  disk_faults faults_;
+  std::uint64_t fault_requests_ = 0;  ///< since the faults were set
+  std::uint64_t fault_responses_ = 0;
+  std::uint64_t fault_emitted_ = 0;
+  std::deque<wire::blkif_response> held_;
+  std::vector<wire::blkif_response> batch_;  ///< of the reorder fault
+
+  grant_cache cache_;
+  std::vector<foreign_memory::mapping> persistent_mappings_;
+  held_pages descriptor_pages_;
+  std::vector<wire::blkif_segment> descriptors_;
+  std::vector<std::uint32_t> refs_;
+  std::vector<std::byte*> pages_;
+  std::vector<std::uint32_t> missing_;
+  std::vector<std::size_t> missing_at_;
+  std::vector<std::byte*> missing_pages_;
+
+  bool running_ = false;
+  bool unpublished_ = false;
+  bool woken_ = false;
+  bool stopped_ = false;
+  bool halted_ = false;
+  bool vanished_ = false;
+  engine_statistics statistics_;
+};
+
+}  // namespace xenpv::blkback

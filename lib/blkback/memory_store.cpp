@@ -1,0 +1,98 @@
+#include "blkback/memory_store.hpp"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/parse.hpp"
+#include "xenpv/base/types.hpp"
+
+namespace xenpv::blkback {
+namespace {
+
+constexpr std::uint64_t least_reserved = std::uint64_t{16} << 30;
+
+std::size_t whole_pages(std::uint64_t size) {
+  return static_cast<std::size_t>((size + page_size - 1) / page_size * page_size);
+}
+
+}  // namespace
+
+memory_medium::memory_medium(std::uint64_t size)
+    : reserved_(whole_pages(std::max(2 * size, least_reserved))) {
+  // Address space only: memory comes page by page as it is written, and is not accounted for.
+  void* const base =
+      ::mmap(nullptr, reserved_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (base == MAP_FAILED)
+    throw_errno(fmt::format("reserve {} for a memory disk", format_size(reserved_)));
+  base_ = static_cast<std::byte*>(base);
+  try {
+    resize(size);
+  } catch (...) {
+    ::munmap(base_, reserved_);
+    throw;
+  }
+}
+
+memory_medium::~memory_medium() {
+  ::munmap(base_, reserved_);
+}
+
+void memory_medium::resize(std::uint64_t size) {
+  if (size > reserved_)
+    throw failure(
+        errc::limit_reached,
+        fmt::format("grow a memory disk from {} to {}", format_size(size_), format_size(size)),
+        fmt::format("at most {}: start it larger", format_size(reserved_)));
+  const auto pages = whole_pages(size);
+  if (pages > 0 && ::mprotect(base_, pages, PROT_READ | PROT_WRITE) != 0)
+    throw_errno(fmt::format("make a memory disk of {}", format_size(size)));
+  if (size < size_) forget(size, size_ - size);
+  size_ = static_cast<std::size_t>(size);
+}
+
+void memory_medium::forget(std::uint64_t offset, std::uint64_t length) noexcept {
+  const auto end = offset + length;
+  const auto first = std::min(whole_pages(offset), static_cast<std::size_t>(end));
+  const auto last = std::max<std::size_t>(end / page_size * page_size, first);
+  std::memset(base_ + offset, 0, first - offset);
+  if (last > first) ::madvise(base_ + first, last - first, MADV_DONTNEED);
+  std::memset(base_ + last, 0, end - last);
+}
+
+void memory_store::submit(store_request& request) noexcept {
+  auto* at = medium_->data() + request.offset;
+  switch (request.op) {
+    case store_op::read:
+      for (const auto& piece : request.pieces) {
+        std::memcpy(piece.iov_base, at, piece.iov_len);
+        at += piece.iov_len;
+      }
+      break;
+    case store_op::write:
+      for (const auto& piece : request.pieces) {
+        std::memcpy(at, piece.iov_base, piece.iov_len);
+        at += piece.iov_len;
+      }
+      break;
+    case store_op::discard:
+    case store_op::secure_discard:
+      medium_->forget(request.offset, request.length);
+      break;
+    case store_op::flush:
+      break;
+  }
+  request.done(request, 0);
+}
+
+void null_store::submit(store_request& request) noexcept {
+  if (request.op == store_op::read)
+    for (const auto& piece : request.pieces)
+      std::memset(piece.iov_base, 0, piece.iov_len);
+  request.done(request, 0);
+}
+
+}  // namespace xenpv::blkback

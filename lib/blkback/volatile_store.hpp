@@ -1,0 +1,46 @@
+// A write cache in front of a disk that loses, on a power cut, what was not flushed: for tests of
+// crash consistency.
+//
+// Every version of a sector written since the last flush is kept. A power cut puts one of them, or
+// the one before, onto the disk, sector by sector and by chance; what was flushed stays. One
+// thread, and one store for all rings of the disk.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "blkback/store.hpp"
+
+namespace xenpv::blkback {
+
+class volatile_store final : public store {
+ public:
+  /// `platter` outlives this and is done with every request when its submit() returns.
+  /// `sector_size`: bytes that are written whole or not at all.
+  volatile_store(store& platter, std::uint32_t sector_size)
+      : platter_(platter), sector_size_(sector_size) {}
+
+  void submit(store_request& request) noexcept override;
+  /// Loses what `seed` decides; the same seed loses the same. The cache is empty afterwards.
+  void power_cut(std::uint64_t seed);
+
+  /// Sectors that a power cut may lose.
+  [[nodiscard]] std::size_t unflushed() const noexcept { return cache_.size(); }
+
+ private:
+  using sector_bytes = std::vector<std::byte>;
+  void write(const store_request& request);
+  [[nodiscard]] int read(const store_request& request);
+  [[nodiscard]] int flush();
+  [[nodiscard]] int discard(const store_request& request);
+  [[nodiscard]] int on_platter(store_op op, std::uint64_t offset, std::uint64_t length,
+                               std::span<const iovec> pieces);
+
+  store& platter_;
+  std::uint32_t sector_size_;
+  std::map<std::uint64_t, std::vector<sector_bytes>> cache_;  ///< sector: versions, oldest first
+};
+
+}  // namespace xenpv::blkback
