@@ -5,6 +5,16 @@
 #include <utility>
 
 namespace xenpv::blk {
+namespace {
+
+page_waiter** end_of(page_waiter*& list) noexcept {
+  auto** end = &list;
+  while (*end != nullptr)
+    end = &(*end)->next;
+  return end;
+}
+
+}  // namespace
 
 page_pool::page_pool(std::span<std::byte> memory, std::shared_ptr<const void> owner, bool scrub)
     : memory_(memory),
@@ -43,14 +53,19 @@ void page_pool::give_back(page_chain pages) noexcept {
   next_[pages.last] = head_;
   head_ = pages.first;
   free_ += pages.count;
-  // Whoever still finds too few waits again, behind the others, and is not asked a second time now.
-  auto* waiter = std::exchange(waiters_, nullptr);
-  while (waiter != nullptr) {
-    auto* const after = std::exchange(waiter->next, nullptr);
+  // Whoever still finds too few waits again, behind the others, and is not asked a second time for
+  // these pages.
+  *end_of(to_wake_) = std::exchange(waiters_, nullptr);
+  // Called from within a wake(): the loop that is under way goes on to those.
+  if (waking_) return;
+  waking_ = true;
+  while (to_wake_ != nullptr) {
+    auto* const waiter = to_wake_;
+    to_wake_ = std::exchange(waiter->next, nullptr);
     waiter->waiting = false;
     waiter->wake(*waiter);
-    waiter = after;
   }
+  waking_ = false;
 }
 
 page_chain page_pool::split(page_chain& chain, std::size_t count) noexcept {
@@ -79,18 +94,18 @@ void page_pool::wait(page_waiter& waiter) noexcept {
   if (waiter.waiting) return;
   waiter.waiting = true;
   waiter.next = nullptr;
-  auto** end = &waiters_;
-  while (*end != nullptr)
-    end = &(*end)->next;
-  *end = &waiter;
+  *end_of(waiters_) = &waiter;
 }
 
 void page_pool::stop_waiting(page_waiter& waiter) noexcept {
-  for (auto** at = &waiters_; *at != nullptr; at = &(*at)->next) {
-    if (*at != &waiter) continue;
-    *at = waiter.next;
-    waiter.waiting = false;
-    return;
+  if (!waiter.waiting) return;
+  for (auto** list : {&waiters_, &to_wake_}) {
+    for (auto** at = list; *at != nullptr; at = &(*at)->next) {
+      if (*at != &waiter) continue;
+      *at = waiter.next;
+      waiter.waiting = false;
+      return;
+    }
   }
 }
 
@@ -120,6 +135,8 @@ lease::~lease() {
 
 std::optional<lease> lease::try_take(const std::shared_ptr<page_pool>& pool, std::uint64_t offset,
                                      std::uint64_t length, std::uint32_t sector_size) noexcept {
+  // Before the sum below, which a length out of a peer's message could make overflow.
+  if (length == 0 || length > pool->size() * page_size) return std::nullopt;
   const auto lead = static_cast<std::uint32_t>(offset % sector_size);
   const auto pages = pool->take((lead + length + page_size - 1) / page_size);
   if (!pages) return std::nullopt;

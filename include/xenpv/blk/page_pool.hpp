@@ -6,6 +6,7 @@
 // nobody: whoever finds it empty leaves a page_waiter.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -66,6 +67,7 @@ class page_pool {
 
   /// `waiter` is woken once, from within give_back().
   void wait(page_waiter& waiter) noexcept;
+  /// It is not woken any more; also from within another's wake(), for one that was to be next.
   void stop_waiting(page_waiter& waiter) noexcept;
 
  private:
@@ -79,6 +81,8 @@ class page_pool {
   std::size_t free_ = 0;
   std::size_t least_free_ = 0;
   page_waiter* waiters_ = nullptr;
+  page_waiter* to_wake_ = nullptr;  ///< those whose turn it is in the give_back() under way
+  bool waking_ = false;
 };
 
 /// Pages of a pool on loan, laid out for one stretch of the device: the first byte lies at the
@@ -94,7 +98,7 @@ class lease {
   ~lease();
 
   /// `length` bytes for the stretch that begins at `offset` of a device with such sectors. nullopt:
-  /// not that many pages are free now.
+  /// not that many pages are free now, or no bytes were wanted.
   [[nodiscard]] static std::optional<lease> try_take(const std::shared_ptr<page_pool>& pool,
                                                      std::uint64_t offset, std::uint64_t length,
                                                      std::uint32_t sector_size) noexcept;
