@@ -27,6 +27,9 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   [[nodiscard]] async::asio::awaitable<void> close();
   [[nodiscard]] async::asio::awaitable<std::vector<queue_statistics>> statistics();
 
+  /// close() has been called.
+  [[nodiscard]] bool is_closed() const noexcept { return closing_; }
+  [[nodiscard]] async::asio::any_io_executor control() const { return on_.control(); }
   [[nodiscard]] std::vector<std::shared_ptr<frontend_queue>>& queues() noexcept { return queues_; }
   [[nodiscard]] const connection_facts& facts() const noexcept { return facts_; }
   [[nodiscard]] const blk::geometry& shape() const noexcept { return shape_; }
