@@ -83,13 +83,12 @@ asio::awaitable<void> frontend::connection::open() {
   background_.spawn(monitor());
 }
 
-asio::awaitable<failure> frontend::connection::explain_timeout(std::string_view doing,
-                                                               std::chrono::nanoseconds waited) {
+asio::awaitable<void> frontend::connection::give_up(std::chrono::nanoseconds waited) {
   const auto view = co_await look();
-  const auto hotplug = co_await on_.store().read_if_exists(facts_.backend + "/hotplug-status");
-  co_return failure(errc::timed_out,
-                    fmt::format("{} {}: {}", doing, device_, explain_wait(view, hotplug)),
-                    fmt::format("waited {}", format_duration(waited)));
+  const auto hotplug = co_await read_of_backend("hotplug-status");
+  throw failure(errc::timed_out,
+                fmt::format("connect {}: {}", device_, explain_wait(view, hotplug)),
+                fmt::format("waited {}", format_duration(waited)));
 }
 
 asio::awaitable<void> frontend::connection::connect() {
@@ -102,14 +101,14 @@ asio::awaitable<void> frontend::connection::connect() {
     if (machine_.refusals() != refused) {
       co_await close_queues();
       if (machine_.refusals() > refusals_max)
-        throw co_await explain_timeout("connect", how_.connect_deadline - (until - clock::now()));
+        co_await give_up(how_.connect_deadline - (until - clock::now()));
       asio::steady_timer back_off(on_.control(), first_back_off * (1 << refused));
       co_await back_off.async_wait(asio::use_awaitable);
     }
     switch (step) {
       case handshake_step::wait: {
         const auto left = until - clock::now();
-        if (left <= 0s) throw co_await explain_timeout("connect", how_.connect_deadline);
+        if (left <= 0s) co_await give_up(how_.connect_deadline);
         const bool changed = co_await wait_for_change(std::min<clock::duration>(left, patience));
         view = co_await look();
         view.waited_long = !changed;

@@ -135,9 +135,18 @@ INSTANTIATE_TEST_SUITE_P(
                                          disk_under_test{"linux_4096", "device/vbd/51744"},
                                          disk_under_test{"qemu_512", "device/vbd/51760"},
                                          disk_under_test{"qemu_4096", "device/vbd/51776"},
-                                         disk_under_test{"tapdisk_512", "device/vbd/51792"},
-                                         disk_under_test{"freebsd_512", "device/vbd/51824"}),
+                                         disk_under_test{"tapdisk_512", "device/vbd/51792"}),
                        ::testing::Bool(), ::testing::Bool(), ::testing::Bool(), ::testing::Bool()),
+    name_of);
+
+// FreeBSD's backend serves one connection, so each shape has a disk of its own. It knows neither
+// several queues nor indirect requests.
+INSTANTIATE_TEST_SUITE_P(
+    freebsd, frontend_matrix,
+    ::testing::Values(shape{{"freebsd_512", "device/vbd/51824"}, false, false, false, false},
+                      shape{{"freebsd_512", "device/vbd/51904"}, false, false, false, true},
+                      shape{{"freebsd_512", "device/vbd/51920"}, true, true, true, false},
+                      shape{{"freebsd_512", "device/vbd/51936"}, true, true, true, true}),
     name_of);
 
 }  // namespace
