@@ -79,6 +79,7 @@ have_tools() {
   for tool in qemu-system-x86_64 mmdebstrap mke2fs cpio flock; do
     command -v "$tool" >/dev/null || return 1
   done
+  qemu-system-x86_64 --version >/dev/null 2>&1
 }
 
 need_tools() {

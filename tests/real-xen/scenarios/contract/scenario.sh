@@ -1,7 +1,7 @@
 # What Xen's C libraries promise (tests/contract), on the real ones; guests have a peer in domain 0.
 programs=(contract_tests)
 places='dom0 pv pvh'
-limit=240
+limit=400
 
 dom0_during() { contract_tests --peer "$guest"; }
 
