@@ -150,6 +150,12 @@ int raw_frontend::transfer(wire::blkif_op op, std::uint64_t sector, std::size_t 
   return response.status;
 }
 
+void raw_frontend::corrupt_request_index(std::uint32_t count) {
+  auto& on = *queues_[0];
+  reinterpret_cast<wire::ring_header*>(on.pages.bytes().data())->req_prod += count;
+  events_.notify(on.local);
+}
+
 int raw_frontend::flush(wire::blkif_op op) {
   wire::blkif_request request{};
   request.operation = static_cast<std::uint8_t>(op);

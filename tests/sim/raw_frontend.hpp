@@ -45,6 +45,8 @@ class raw_frontend {
   /// One page at `sector`; returns the status. `unit`: what the ring counts in.
   [[nodiscard]] int transfer(wire::blkif_op op, std::uint64_t sector, std::size_t page,
                              std::size_t queue = 0, std::uint8_t last_sect = 7);
+  /// Claims `count` requests that were never put, and tells the backend.
+  void corrupt_request_index(std::uint32_t count);
   [[nodiscard]] int flush(wire::blkif_op op = wire::blkif_op::flush_diskcache);
 
  private:
