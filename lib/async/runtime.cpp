@@ -2,7 +2,9 @@
 
 #include <boost/asio/co_spawn.hpp>
 
+#include <exception>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "xenpv/async/call_on.hpp"
@@ -21,13 +23,26 @@ std::optional<xen::custodian> start_custodian(bool wanted) {
 }
 
 std::vector<unsigned> chosen_cpus(std::vector<unsigned> cpus) {
-  return cpus.empty() ? allowed_cpus() : cpus;
+  if (cpus.empty()) cpus = allowed_cpus();
+  return cpus;
 }
 
 cpu_pool_options named(std::string thread_name) {
   cpu_pool_options options;
   options.thread_name = std::move(thread_name);
   return options;
+}
+
+/// For what nobody will be told by an exception.
+void report(std::string_view where, const std::exception_ptr& error) {
+  if (!error) return;
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& e) {
+    log().error("{}: {}", where, e.what());
+  } catch (...) {
+    log().error("{}: an exception of an unknown type", where);
+  }
 }
 
 }  // namespace
@@ -45,6 +60,10 @@ struct runtime::state {
   asio::awaitable<void> open_loops();
   asio::awaitable<void> close_loops();
   asio::awaitable<void> live(runtime& self, std::function<asio::awaitable<void>(runtime&)> main);
+  /// Until it is dry. As on the CPU threads, what leaves a handler does not end the thread: what
+  /// lives on it can still be taken down. Returns the first of them.
+  std::exception_ptr run_control();
+  std::exception_ptr join_pool();
 
   asio::io_context control{1};
   std::optional<xen::custodian> guardian;
@@ -89,29 +108,49 @@ asio::awaitable<void> runtime::state::live(runtime& self,
 
 runtime::runtime(runtime_options options) : state_(std::make_unique<state>(std::move(options))) {}
 
-runtime::~runtime() {
-  // Never run: the client still has to be taken down on its own thread.
-  if (!state_->control.stopped()) {
-    asio::co_spawn(state_->control, state_->store.close(), [](std::exception_ptr) {});
-    state_->control.run();
+std::exception_ptr runtime::state::run_control() {
+  std::exception_ptr first;
+  for (;;) {
+    try {
+      control.run();
+      return first;
+    } catch (...) {
+      if (!first) first = std::current_exception();
+    }
   }
+}
+
+std::exception_ptr runtime::state::join_pool() {
+  pool.stop();
+  try {
+    pool.join();
+    return nullptr;
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+runtime::~runtime() {
+  if (state_->control.stopped()) return;
+  // Never run: the client still has to be taken down on its own thread.
+  const auto report_here = [](const std::exception_ptr& error) {
+    report("on the control thread", error);
+  };
+  asio::co_spawn(state_->control, state_->store.close(), report_here);
+  report_here(state_->run_control());
 }
 
 void runtime::run(std::function<asio::awaitable<void>(runtime&)> main) {
   std::exception_ptr error;
   asio::co_spawn(state_->control, settle(state_->live(*this, std::move(main))),
                  [&](std::exception_ptr thrown) { error = std::move(thrown); });
-  state_->control.run();
-  state_->pool.stop();
-  if (error) {
-    try {
-      state_->pool.join();
-    } catch (const std::exception& e) {
-      log().error("on a CPU thread: {}", e.what());
-    }
-    std::rethrow_exception(error);
-  }
-  state_->pool.join();
+  auto on_control = state_->run_control();
+  auto on_cpu = state_->join_pool();
+  if (!error) error = std::exchange(on_control, nullptr);
+  if (!error) error = std::exchange(on_cpu, nullptr);
+  report("on the control thread", on_control);
+  report("on a CPU thread", on_cpu);
+  if (error) std::rethrow_exception(error);
 }
 
 asio::any_io_executor runtime::control() {

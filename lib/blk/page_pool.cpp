@@ -5,9 +5,22 @@
 #include <utility>
 
 namespace xenpv::blk {
+namespace {
 
-page_pool::page_pool(std::span<std::byte> memory, std::shared_ptr<const void> owner)
-    : memory_(memory), owner_(std::move(owner)), next_(memory.size() / page_size, no_page) {
+page_waiter** end_of(page_waiter*& list) noexcept {
+  auto** end = &list;
+  while (*end != nullptr)
+    end = &(*end)->next;
+  return end;
+}
+
+}  // namespace
+
+page_pool::page_pool(std::span<std::byte> memory, std::shared_ptr<const void> owner, bool scrub)
+    : memory_(memory),
+      owner_(std::move(owner)),
+      scrub_(scrub),
+      next_(memory.size() / page_size, no_page) {
   free_ = least_free_ = next_.size();
   for (std::size_t i = next_.size(); i-- > 0;) {
     next_[i] = head_;
@@ -26,19 +39,33 @@ std::optional<page_chain> page_pool::take(std::size_t count) noexcept {
   return chain;
 }
 
+void page_pool::scrub(const page_chain& pages) noexcept {
+  auto page = pages.first;
+  for (unsigned i = 0; i < pages.count; ++i) {
+    std::memset(data(page), 0, page_size);
+    page = next_[page];
+  }
+}
+
 void page_pool::give_back(page_chain pages) noexcept {
   if (pages.count == 0) return;
+  if (scrub_) scrub(pages);
   next_[pages.last] = head_;
   head_ = pages.first;
   free_ += pages.count;
-  // Whoever still finds too few waits again, behind the others, and is not asked a second time now.
-  auto* waiter = std::exchange(waiters_, nullptr);
-  while (waiter != nullptr) {
-    auto* const after = std::exchange(waiter->next, nullptr);
+  // Whoever still finds too few waits again, behind the others, and is not asked a second time for
+  // these pages.
+  *end_of(to_wake_) = std::exchange(waiters_, nullptr);
+  // Called from within a wake(): the loop that is under way goes on to those.
+  if (waking_) return;
+  waking_ = true;
+  while (to_wake_ != nullptr) {
+    auto* const waiter = to_wake_;
+    to_wake_ = std::exchange(waiter->next, nullptr);
     waiter->waiting = false;
     waiter->wake(*waiter);
-    waiter = after;
   }
+  waking_ = false;
 }
 
 page_chain page_pool::split(page_chain& chain, std::size_t count) noexcept {
@@ -67,18 +94,18 @@ void page_pool::wait(page_waiter& waiter) noexcept {
   if (waiter.waiting) return;
   waiter.waiting = true;
   waiter.next = nullptr;
-  auto** end = &waiters_;
-  while (*end != nullptr)
-    end = &(*end)->next;
-  *end = &waiter;
+  *end_of(waiters_) = &waiter;
 }
 
 void page_pool::stop_waiting(page_waiter& waiter) noexcept {
-  for (auto** at = &waiters_; *at != nullptr; at = &(*at)->next) {
-    if (*at != &waiter) continue;
-    *at = waiter.next;
-    waiter.waiting = false;
-    return;
+  if (!waiter.waiting) return;
+  for (auto** list : {&waiters_, &to_wake_}) {
+    for (auto** at = list; *at != nullptr; at = &(*at)->next) {
+      if (*at != &waiter) continue;
+      *at = waiter.next;
+      waiter.waiting = false;
+      return;
+    }
   }
 }
 
@@ -108,6 +135,8 @@ lease::~lease() {
 
 std::optional<lease> lease::try_take(const std::shared_ptr<page_pool>& pool, std::uint64_t offset,
                                      std::uint64_t length, std::uint32_t sector_size) noexcept {
+  // Before the sum below, which a length out of a peer's message could make overflow.
+  if (length == 0 || length > pool->size() * page_size) return std::nullopt;
   const auto lead = static_cast<std::uint32_t>(offset % sector_size);
   const auto pages = pool->take((lead + length + page_size - 1) / page_size);
   if (!pages) return std::nullopt;

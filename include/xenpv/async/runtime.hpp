@@ -37,7 +37,8 @@ class runtime {
 
   /// Runs `main` on the calling thread, which is the control thread from then on. Event loops exist
   /// while it runs; when it returns, they and the xenstore client are closed and all threads end.
-  /// Rethrows what `main` throws, or else the first failure of a CPU thread. Once only.
+  /// Rethrows what `main` throws, or else the first exception that left a handler on the control
+  /// thread or on a CPU thread. Once only.
   void run(std::function<asio::awaitable<void>(runtime&)> main);
 
   [[nodiscard]] asio::any_io_executor control();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -39,13 +40,15 @@ class histogram {
     return count_ == 0 ? 0 : static_cast<double>(sum_) / static_cast<double>(count_);
   }
 
-  /// The value that `share` (0 to 1) of the samples do not exceed, rounded up to its step's end, at
-  /// most max(). 0 while there are no samples.
+  /// The smallest sample that `share` (0 to 1) of the samples do not exceed, rounded up to its
+  /// step's end, at most max(). 0 while there are no samples.
   [[nodiscard]] std::uint64_t percentile(double share) const noexcept {
     if (count_ == 0) return 0;
-    const auto wanted = static_cast<std::uint64_t>(share * static_cast<double>(count_ - 1)) + 1;
+    const auto rank = std::ceil(share * static_cast<double>(count_));
+    const auto wanted = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(rank));
     std::uint64_t seen = 0;
-    for (std::size_t i = 0; i < buckets; ++i) {
+    // The last step has no end but max().
+    for (std::size_t i = 0; i + 1 < buckets; ++i) {
       seen += counts_[i];
       if (seen >= wanted) return std::min(upper_bound(i), max_);
     }

@@ -6,6 +6,7 @@
 // nobody: whoever finds it empty leaves a page_waiter.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -37,8 +38,10 @@ struct page_waiter {
 
 class page_pool {
  public:
-  /// `memory` is whole pages, fewer than 65535; `owner` keeps it alive.
-  explicit page_pool(std::span<std::byte> memory, std::shared_ptr<const void> owner = nullptr);
+  /// `memory` is whole pages, fewer than 65535; `owner` keeps it alive. With `scrub`, pages are
+  /// zeroed when they come back, because somebody who is not trusted can read them.
+  explicit page_pool(std::span<std::byte> memory, std::shared_ptr<const void> owner = nullptr,
+                     bool scrub = false);
   page_pool(const page_pool&) = delete;
   page_pool& operator=(const page_pool&) = delete;
 
@@ -64,16 +67,22 @@ class page_pool {
 
   /// `waiter` is woken once, from within give_back().
   void wait(page_waiter& waiter) noexcept;
+  /// It is not woken any more; also from within another's wake(), for one that was to be next.
   void stop_waiting(page_waiter& waiter) noexcept;
 
  private:
+  void scrub(const page_chain& pages) noexcept;
+
   std::span<std::byte> memory_;
   std::shared_ptr<const void> owner_;
+  bool scrub_;
   std::vector<page_index> next_;
   page_index head_ = no_page;
   std::size_t free_ = 0;
   std::size_t least_free_ = 0;
   page_waiter* waiters_ = nullptr;
+  page_waiter* to_wake_ = nullptr;  ///< those whose turn it is in the give_back() under way
+  bool waking_ = false;
 };
 
 /// Pages of a pool on loan, laid out for one stretch of the device: the first byte lies at the
@@ -89,7 +98,7 @@ class lease {
   ~lease();
 
   /// `length` bytes for the stretch that begins at `offset` of a device with such sectors. nullopt:
-  /// not that many pages are free now.
+  /// not that many pages are free now, or no bytes were wanted.
   [[nodiscard]] static std::optional<lease> try_take(const std::shared_ptr<page_pool>& pool,
                                                      std::uint64_t offset, std::uint64_t length,
                                                      std::uint32_t sector_size) noexcept;

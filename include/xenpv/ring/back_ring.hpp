@@ -38,11 +38,11 @@ class back_ring {
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return req_cons_ - rsp_prod_; }
 
   /// Requests that can be taken now. nullopt: the frontend claims more than the ring holds
-  /// (RING_REQUEST_PROD_OVERFLOW).
+  /// (RING_REQUEST_PROD_OVERFLOW), or takes back requests that were taken.
   [[nodiscard]] std::optional<std::uint32_t> available() noexcept {
-    const auto produced = ring_.load(ring_.header().req_prod);
-    if (produced - rsp_prod_ > size()) return std::nullopt;
-    return produced - req_cons_;
+    const auto open = ring_.load(ring_.header().req_prod) - rsp_prod_;
+    if (open > size() || open < in_flight()) return std::nullopt;
+    return open - in_flight();
   }
 
   /// A copy of the next request; only as many as available() said.

@@ -23,11 +23,14 @@ class front_ring {
   static constexpr std::size_t stride = std::max(sizeof(Request), sizeof(Response));
 
   /// Initialises the ring for a new connection (SHARED_RING_INIT, FRONT_RING_INIT): the peer must
-  /// not have it yet.
-  explicit front_ring(std::span<std::byte> memory) noexcept : ring_(memory) {
+  /// not have it yet. `first`: where the indices start. Peers expect 0, all but those that attach
+  /// at_published; others are there to see the indices wrap without 2^32 requests.
+  explicit front_ring(std::span<std::byte> memory, std::uint32_t first = 0) noexcept
+      : ring_(memory), req_prod_(first), published_(first), rsp_cons_(first) {
     std::memset(memory.data(), 0, memory.size());
-    ring_.header().req_event = 1;
-    ring_.store(ring_.header().rsp_event, 1);
+    ring_.header().req_prod = ring_.header().rsp_prod = first;
+    ring_.header().req_event = first + 1;
+    ring_.store(ring_.header().rsp_event, first + 1);
   }
 
   /// Entries; a power of two.
@@ -78,9 +81,9 @@ class front_ring {
 
  private:
   shared_ring<stride> ring_;
-  std::uint32_t req_prod_ = 0;   ///< req_prod_pvt
-  std::uint32_t published_ = 0;  ///< what the peer was shown; its copy is not read back
-  std::uint32_t rsp_cons_ = 0;
+  std::uint32_t req_prod_;   ///< req_prod_pvt
+  std::uint32_t published_;  ///< what the peer was shown; its copy is not read back
+  std::uint32_t rsp_cons_;
 };
 
 }  // namespace xenpv::ring

@@ -1,0 +1,96 @@
+// A PV disk from user space: this process is the block frontend of a device that the toolstack
+// attached to the guest. Opens, serves and closes one device over a runtime's CPUs.
+//
+// The frontend lives on the runtime's control thread; its queues live on the CPU threads, one each.
+// It does not take the device from the kernel's driver, and does not reconnect: a device whose
+// backend goes away fails its requests by name.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "xenpv/async/runtime.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/types.hpp"
+#include "xenpv/blk/block_device.hpp"
+#include "xenpv/blkfront/options.hpp"
+#include "xenpv/blkfront/statistics.hpp"
+
+namespace xenpv::blkfront {
+
+enum class device_state {
+  connected,
+  unplugged,  ///< the toolstack took the disk away
+  failed,     ///< see frontend::failure_reason()
+  closed,     ///< by close()
+};
+[[nodiscard]] std::string_view to_string(device_state state) noexcept;
+
+/// What a connection turned out to be.
+struct connection_facts {
+  std::string device;   ///< "device/vbd/51728"
+  std::string backend;  ///< the backend's directory
+  domid backend_domain{};
+  unsigned queues = 1;
+  unsigned ring_page_order = 0;
+  unsigned segments = 11;   ///< of the largest request
+  bool persistent = false;  ///< both ends keep grants
+  bool trusted = true;      ///< false: pages are scrubbed after use
+  std::size_t pages = 0;    ///< granted, rings included
+};
+
+class frontend final : public blk::block_device {
+ public:
+  /// Connects to `device`: a path as in xenstore, relative or not ("device/vbd/51728"), or its
+  /// virtual device number. Takes over from a predecessor that died. For the control thread.
+  ///
+  /// Throws `failure`: timed_out with the state both ends are in and what that means; what xenstore
+  /// and the grant device throw, with the page limit by name; protocol_violation for a backend
+  /// whose nodes make no sense.
+  [[nodiscard]] static async::asio::awaitable<std::unique_ptr<frontend>> open(async::runtime& on,
+                                                                              std::string device,
+                                                                              options how = {});
+
+  /// close() should have run. Otherwise it is begun here and the control thread carries it out, with
+  /// a warning: what an exception unwinds is still closed in an orderly way.
+  ~frontend() override;
+
+  [[nodiscard]] std::size_t queue_count() const noexcept override;
+  [[nodiscard]] blk::block_queue& queue(std::size_t index) noexcept override;
+
+  [[nodiscard]] const connection_facts& facts() const noexcept;
+  /// As of the last change that reached the control thread; a queue knows better.
+  [[nodiscard]] const blk::geometry& shape() const noexcept;
+  [[nodiscard]] device_state state() const noexcept;
+  /// Set once the state is not `connected` any more.
+  [[nodiscard]] const std::optional<error>& failure_reason() const noexcept;
+  /// Called on the control thread after shape() or state() has changed.
+  void on_change(std::function<void()> callback);
+
+  /// From any executor; run on queue 0. Throw `failure`.
+  [[nodiscard]] async::asio::awaitable<void> read(std::uint64_t offset, std::span<std::byte> into);
+  [[nodiscard]] async::asio::awaitable<void> write(std::uint64_t offset,
+                                                   std::span<const std::byte> from,
+                                                   bool fua = false);
+  [[nodiscard]] async::asio::awaitable<void> flush();
+  [[nodiscard]] async::asio::awaitable<void> discard(std::uint64_t offset, std::uint64_t length);
+
+  /// One snapshot for each queue.
+  [[nodiscard]] async::asio::awaitable<std::vector<queue_statistics>> statistics();
+
+  /// Waits for requests in flight (bounded), then goes through Closing and Closed with the backend
+  /// and gives pages and ports back. Requests that are left are answered with operation_canceled,
+  /// as are later ones. Never throws for what the backend does; logs it. Again is harmless.
+  [[nodiscard]] async::asio::awaitable<void> close();
+
+ private:
+  class connection;
+  explicit frontend(std::shared_ptr<connection> c) noexcept;
+  std::shared_ptr<connection> connection_;
+};
+
+}  // namespace xenpv::blkfront

@@ -1,0 +1,52 @@
+// What a frontend counts. Plain numbers of one queue, or summed over all; nothing here is atomic:
+// snapshots are taken on the queue's thread.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "xenpv/base/histogram.hpp"
+#include "xenpv/blk/request.hpp"
+
+namespace xenpv::blkfront {
+
+struct operation_statistics {
+  std::uint64_t requests = 0;  ///< answered
+  std::uint64_t bytes = 0;     ///< of those that succeeded
+  std::uint64_t errors = 0;
+  histogram latency_ns;  ///< from the turn in which it was submitted to its answer
+};
+
+/// Counted since the device was opened.
+struct queue_statistics {
+  std::array<operation_statistics, blk::operation_count> operations;
+  histogram segments;  ///< of each ring request that carries data
+  histogram depth;     ///< ring requests in flight, each time some were published
+  std::uint64_t ring_requests = 0;
+  std::uint64_t indirect_requests = 0;
+  std::uint64_t notifies_sent = 0;
+  std::uint64_t notifies_suppressed = 0;  ///< batches the backend needed no event for
+  std::uint64_t events = 0;
+  std::uint64_t spurious_events = 0;  ///< events with nothing in the ring
+  std::uint64_t polls_hit = 0;        ///< answers found by looking instead of waiting
+  std::uint64_t polls_missed = 0;
+  std::uint64_t ring_full = 0;           ///< turns that ended because the ring was full
+  std::uint64_t pages_short = 0;         ///< turns that ended for lack of granted pages
+  std::uint64_t flushes_merged = 0;      ///< flushes and FUA writes served by somebody else's flush
+  std::uint64_t read_modify_writes = 0;  ///< sectors
+  std::uint64_t timed_out = 0;           ///< requests
+  std::uint64_t answered_late = 0;       ///< ring requests, after their request had timed out
+
+  // Now, not counted:
+  std::size_t in_flight = 0;   ///< ring requests without an answer
+  std::size_t queued = 0;      ///< requests that wait for ring entries or pages
+  std::size_t pages = 0;       ///< granted for data
+  std::size_t pages_used = 0;  ///< of them, now
+  std::size_t pages_most = 0;  ///< of them, ever at once
+  std::size_t ring_entries = 0;
+
+  void add(const queue_statistics& other) noexcept;
+};
+
+}  // namespace xenpv::blkfront

@@ -1,0 +1,100 @@
+// The inside of a frontend: xenstore, the handshake and the queues, on the control thread.
+//
+// Shared by the frontend and by what its queues post to it; outlives neither the runtime nor its
+// own close().
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "blkfront/frontend_queue.hpp"
+#include "blkfront/handshake.hpp"
+#include "xenpv/async/nursery.hpp"
+#include "xenpv/async/runtime.hpp"
+#include "xenpv/blkfront/frontend.hpp"
+
+namespace xenpv::blkfront {
+
+class frontend::connection : public std::enable_shared_from_this<frontend::connection> {
+ public:
+  connection(async::runtime& on, std::string device, options how);
+
+  /// Everything up to Connected. On failure nothing is left open.
+  [[nodiscard]] async::asio::awaitable<void> open();
+  [[nodiscard]] async::asio::awaitable<void> close();
+  [[nodiscard]] async::asio::awaitable<std::vector<queue_statistics>> statistics();
+
+  /// close() has been called.
+  [[nodiscard]] bool is_closed() const noexcept { return closing_; }
+  [[nodiscard]] async::asio::any_io_executor control() const { return on_.control(); }
+  [[nodiscard]] std::vector<std::shared_ptr<frontend_queue>>& queues() noexcept { return queues_; }
+  [[nodiscard]] const connection_facts& facts() const noexcept { return facts_; }
+  [[nodiscard]] const blk::geometry& shape() const noexcept { return shape_; }
+  [[nodiscard]] device_state state() const noexcept { return state_; }
+  [[nodiscard]] const std::optional<error>& failure_reason() const noexcept { return reason_; }
+  void on_change(std::function<void()> callback) { changed_ = std::move(callback); }
+
+ private:
+  using clock = std::chrono::steady_clock;
+
+  // connect.cpp
+  [[nodiscard]] async::asio::awaitable<void> read_facts();
+  [[nodiscard]] async::asio::awaitable<void> connect();
+  [[nodiscard]] async::asio::awaitable<void> publish();
+  [[nodiscard]] async::asio::awaitable<void> finish();
+  [[nodiscard]] async::asio::awaitable<bool> open_queues(const layout& plan,
+                                                         std::vector<queue_transport>& out);
+  [[nodiscard]] async::asio::awaitable<void> write_transport(
+      std::vector<queue_transport> transports, bool large_sectors);
+  void guard_with_custodian();
+  /// Throws: timed out, with what both ends show.
+  [[nodiscard]] async::asio::awaitable<void> give_up(std::chrono::nanoseconds waited);
+
+  // connection.cpp
+  [[nodiscard]] async::asio::awaitable<handshake_view> look();
+  [[nodiscard]] async::asio::awaitable<std::optional<std::string>> read_of_backend(
+      std::string name);
+  [[nodiscard]] async::asio::awaitable<node_map> read_backend();
+  [[nodiscard]] async::asio::awaitable<void> set_state(wire::xenbus_state state);
+  /// Waits for a change below the backend's directory. False: none came within `limit`.
+  [[nodiscard]] async::asio::awaitable<bool> wait_for_change(std::chrono::nanoseconds limit);
+  [[nodiscard]] async::asio::awaitable<void> close_queues();
+  [[nodiscard]] async::asio::awaitable<void> fail_queues(error why);
+  [[nodiscard]] async::asio::awaitable<bool> drain_queues();
+  [[nodiscard]] async::asio::awaitable<void> shake_hands_goodbye();
+  [[nodiscard]] queue_events events_of_queue();
+  void queue_failed(const error& why);
+
+  // monitor.cpp
+  [[nodiscard]] async::asio::awaitable<void> monitor();
+  [[nodiscard]] async::asio::awaitable<bool> follow(bool worth_reading);
+  [[nodiscard]] async::asio::awaitable<void> look_again();
+  [[nodiscard]] async::asio::awaitable<void> end(device_state state, error why);
+
+  void become(device_state state, std::optional<error> why);
+
+  async::runtime& on_;
+  std::string device_;
+  options how_;
+  connection_facts facts_;
+  std::string device_type_ = "disk";
+  std::uint16_t handle_ = 0;
+  handshake machine_;
+  layout plan_;
+  std::optional<async::watch_stream> watch_;
+  std::vector<std::shared_ptr<frontend_queue>> queues_;
+  std::shared_ptr<sector_locks> members_;
+  std::vector<queue_statistics> last_statistics_;  ///< of queues that are closed
+  async::nursery background_;
+  bool published_ = false;  ///< the backend may have our ring
+  bool closing_ = false;
+  device_state state_ = device_state::closed;
+  std::optional<error> reason_;
+  blk::geometry shape_;
+  std::function<void()> changed_;
+};
+
+}  // namespace xenpv::blkfront

@@ -1,0 +1,111 @@
+#include "xenpv/blkfront/frontend.hpp"
+
+#include <boost/asio/co_spawn.hpp>
+
+#include <algorithm>
+
+#include "blkfront/connection.hpp"
+#include "xenpv/async/run_on.hpp"
+#include "xenpv/async/settle.hpp"
+#include "xenpv/base/log.hpp"
+
+namespace xenpv::blkfront {
+
+namespace asio = boost::asio;
+
+std::string_view to_string(device_state state) noexcept {
+  switch (state) {
+    case device_state::connected:
+      return "connected";
+    case device_state::unplugged:
+      return "unplugged";
+    case device_state::failed:
+      return "failed";
+    case device_state::closed:
+      return "closed";
+  }
+  return "invalid";
+}
+
+asio::awaitable<std::unique_ptr<frontend>> frontend::open(async::runtime& on, std::string device,
+                                                          options how) {
+  const bool is_number = !device.empty() && std::all_of(device.begin(), device.end(), [](char c) {
+    return c >= '0' && c <= '9';
+  });
+  if (is_number) device = "device/vbd/" + device;
+  auto opened = std::make_shared<connection>(on, std::move(device), how);
+  co_await opened->open();
+  co_return std::unique_ptr<frontend>(new frontend(std::move(opened)));
+}
+
+frontend::frontend(std::shared_ptr<connection> c) noexcept : connection_(std::move(c)) {}
+frontend::~frontend() {
+  if (connection_->is_closed()) return;
+  log().warn("{}: abandoned without close(); closing it", facts().device);
+  const auto control = connection_->control();
+  asio::co_spawn(control, async::settle(connection_->close()),
+                 [keep = connection_](const std::exception_ptr&) {});
+}
+
+std::size_t frontend::queue_count() const noexcept {
+  return connection_->queues().size();
+}
+
+blk::block_queue& frontend::queue(std::size_t index) noexcept {
+  return *connection_->queues()[index];
+}
+
+const connection_facts& frontend::facts() const noexcept {
+  return connection_->facts();
+}
+
+const blk::geometry& frontend::shape() const noexcept {
+  return connection_->shape();
+}
+
+device_state frontend::state() const noexcept {
+  return connection_->state();
+}
+
+const std::optional<error>& frontend::failure_reason() const noexcept {
+  return connection_->failure_reason();
+}
+
+void frontend::on_change(std::function<void()> callback) {
+  connection_->on_change(std::move(callback));
+}
+
+asio::awaitable<void> frontend::read(std::uint64_t offset, std::span<std::byte> into) {
+  auto& first = queue(0);
+  auto body = [&] { return first.read(offset, into); };
+  co_await async::run_on(first.executor(), body);
+}
+
+asio::awaitable<void> frontend::write(std::uint64_t offset, std::span<const std::byte> from,
+                                      bool fua) {
+  auto& first = queue(0);
+  auto body = [&] { return first.write(offset, from, fua); };
+  co_await async::run_on(first.executor(), body);
+}
+
+asio::awaitable<void> frontend::flush() {
+  auto& first = queue(0);
+  auto body = [&] { return first.flush(); };
+  co_await async::run_on(first.executor(), body);
+}
+
+asio::awaitable<void> frontend::discard(std::uint64_t offset, std::uint64_t length) {
+  auto& first = queue(0);
+  auto body = [&] { return first.discard(offset, length); };
+  co_await async::run_on(first.executor(), body);
+}
+
+asio::awaitable<std::vector<queue_statistics>> frontend::statistics() {
+  return connection_->statistics();
+}
+
+asio::awaitable<void> frontend::close() {
+  return connection_->close();
+}
+
+}  // namespace xenpv::blkfront

@@ -1,0 +1,231 @@
+#include "blkfront/handshake.hpp"
+
+#include <fmt/format.h>
+
+namespace xenpv::blkfront {
+
+using wire::xenbus_state;
+
+std::string_view to_string(handshake_step step) noexcept {
+  switch (step) {
+    case handshake_step::wait:
+      return "wait";
+    case handshake_step::set_closing:
+      return "set Closing";
+    case handshake_step::set_closed:
+      return "set Closed";
+    case handshake_step::set_initialising:
+      return "set Initialising";
+    case handshake_step::publish:
+      return "publish";
+    case handshake_step::finish:
+      return "finish";
+    case handshake_step::look_again:
+      return "look again";
+    case handshake_step::close:
+      return "close";
+    case handshake_step::lost:
+      return "lost";
+    case handshake_step::unplugged:
+      return "unplugged";
+    case handshake_step::closed:
+      return "closed";
+  }
+  return "invalid";
+}
+
+handshake_step handshake::next(const handshake_view& view) noexcept {
+  switch (phase_) {
+    case phase::resetting:
+      return reset(view);
+    case phase::published:
+      return await_connected(view);
+    case phase::connected:
+      return stay_connected(view);
+  }
+  return handshake_step::wait;
+}
+
+handshake_step handshake::reset(const handshake_view& view) noexcept {
+  // A backend that is not there (yet) is waited for; the caller's deadline says how long.
+  if (!view.backend || *view.backend == xenbus_state::unknown) return handshake_step::wait;
+  const auto backend = *view.backend;
+  const bool leaving = backend == xenbus_state::closing || backend == xenbus_state::closed;
+  if (leaving && !view.online) return handshake_step::unplugged;
+  if (backend != xenbus_state::closed) awakened_ = false;
+  if (backend == xenbus_state::reconfiguring || backend == xenbus_state::reconfigured)
+    return handshake_step::wait;
+
+  switch (view.own) {
+    case xenbus_state::initialising:
+      return reset_from_initialising(view);
+    case xenbus_state::closing:
+      // Until the backend has let go of the ring of whoever was here before. One that is not
+      // connected has nothing to let go of and may say nothing.
+      if (leaving || backend == xenbus_state::initialising) return handshake_step::set_closed;
+      return view.waited_long ? handshake_step::set_closed : handshake_step::wait;
+    case xenbus_state::closed:
+      if (backend == xenbus_state::closed || backend == xenbus_state::init_wait ||
+          backend == xenbus_state::initialising) {
+        awakened_ = backend == xenbus_state::closed;
+        return handshake_step::set_initialising;
+      }
+      return handshake_step::wait;
+    case xenbus_state::unknown:
+    case xenbus_state::init_wait:
+    case xenbus_state::initialised:
+    case xenbus_state::connected:
+    case xenbus_state::reconfiguring:
+    case xenbus_state::reconfigured:
+      // Somebody died here. Even a backend in InitWait may be about to map the rings he published.
+      return leaving ? handshake_step::set_closed : handshake_step::set_closing;
+  }
+  return handshake_step::wait;
+}
+
+handshake_step handshake::reset_from_initialising(const handshake_view& view) noexcept {
+  switch (*view.backend) {
+    case xenbus_state::init_wait:
+      phase_ = phase::published;
+      return handshake_step::publish;
+    case xenbus_state::initialised:
+    case xenbus_state::connected:
+      return handshake_step::set_closing;
+    case xenbus_state::closing:
+      return handshake_step::set_closed;
+    case xenbus_state::closed:
+      // "Prepare for reconnect": blkback does so when it sees us *become* Initialising.
+      if (awakened_ && !view.waited_long) return handshake_step::wait;
+      awakened_ = true;
+      return handshake_step::set_initialising;
+    case xenbus_state::unknown:
+    case xenbus_state::initialising:
+    case xenbus_state::reconfiguring:
+    case xenbus_state::reconfigured:
+      return handshake_step::wait;
+  }
+  return handshake_step::wait;
+}
+
+handshake_step handshake::await_connected(const handshake_view& view) noexcept {
+  if (!view.backend) return handshake_step::lost;
+  switch (*view.backend) {
+    case xenbus_state::connected:
+      phase_ = phase::connected;
+      return handshake_step::finish;
+    case xenbus_state::closing:
+    case xenbus_state::closed:
+      phase_ = phase::resetting;
+      ++refusals_;
+      return reset(view);
+    case xenbus_state::unknown:
+    case xenbus_state::initialising:
+    case xenbus_state::init_wait:
+    case xenbus_state::initialised:
+    case xenbus_state::reconfiguring:
+    case xenbus_state::reconfigured:
+      return handshake_step::wait;
+  }
+  return handshake_step::wait;
+}
+
+handshake_step handshake::stay_connected(const handshake_view& view) noexcept {
+  // The toolstack builds the directory anew after a migration: our own state is then 1 again.
+  if (!view.backend || view.own != xenbus_state::connected) return handshake_step::lost;
+  switch (*view.backend) {
+    case xenbus_state::connected:
+      return handshake_step::look_again;
+    case xenbus_state::closing:
+      return handshake_step::close;
+    case xenbus_state::reconfiguring:
+    case xenbus_state::reconfigured:
+      return handshake_step::wait;
+    case xenbus_state::unknown:
+    case xenbus_state::initialising:
+    case xenbus_state::init_wait:
+    case xenbus_state::initialised:
+    case xenbus_state::closed:
+      return handshake_step::lost;
+  }
+  return handshake_step::wait;
+}
+
+handshake_step next_close_step(const handshake_view& view) noexcept {
+  const bool gone = !view.backend || *view.backend == xenbus_state::unknown;
+  const auto backend = view.backend.value_or(xenbus_state::closed);
+  const bool leaving = backend == xenbus_state::closing || backend == xenbus_state::closed;
+  const bool unconnected =
+      gone || backend == xenbus_state::initialising || backend == xenbus_state::init_wait;
+  switch (view.own) {
+    case xenbus_state::closed:
+      if (unconnected || backend == xenbus_state::closed || view.waited_long)
+        return handshake_step::closed;
+      return handshake_step::wait;
+    case xenbus_state::closing:
+      if (leaving || unconnected || view.waited_long) return handshake_step::set_closed;
+      return handshake_step::wait;
+    case xenbus_state::initialising:
+      // Never published, or the toolstack built the directory anew: nothing of ours to close.
+      return handshake_step::closed;
+    case xenbus_state::unknown:
+    case xenbus_state::init_wait:
+    case xenbus_state::initialised:
+    case xenbus_state::connected:
+    case xenbus_state::reconfiguring:
+    case xenbus_state::reconfigured:
+      return handshake_step::set_closing;
+  }
+  return handshake_step::closed;
+}
+
+namespace {
+
+std::string explain_init_wait(const handshake_view& view,
+                              std::optional<std::string_view> hotplug_status) {
+  if (view.own != xenbus_state::initialised) return "backend is in InitWait and waits for our ring";
+  if (!hotplug_status)
+    return "backend is in InitWait and has not taken our ring; hotplug-status missing: the "
+           "toolstack's script has not run";
+  if (*hotplug_status != "connected")
+    return fmt::format(
+        "backend is in InitWait and has not taken our ring; hotplug-status is '{}': "
+        "the toolstack's script failed",
+        *hotplug_status);
+  return "backend is in InitWait and has not taken our ring; see the log of the backend's domain";
+}
+
+}  // namespace
+
+std::string explain_wait(const handshake_view& view,
+                         std::optional<std::string_view> hotplug_status) {
+  if (!view.backend)
+    return "the backend's directory does not exist (is the disk attached, and its backend domain "
+           "alive?)";
+  switch (*view.backend) {
+    case xenbus_state::unknown:
+      return "backend is in Unknown: its domain is being taken down";
+    case xenbus_state::initialising:
+      return "backend is in Initialising: nobody in the backend's domain serves the disk (is "
+             "xen-blkback loaded there?)";
+    case xenbus_state::init_wait:
+      return explain_init_wait(view, hotplug_status);
+    case xenbus_state::initialised:
+      return "backend is in Initialised and has not gone Connected";
+    case xenbus_state::connected:
+      if (view.own == xenbus_state::connected) return "both ends are Connected";
+      return fmt::format(
+          "backend is still Connected to the device's previous user, while we are in {}",
+          to_string(view.own));
+    case xenbus_state::closing:
+      return "backend is in Closing: requests of the device's previous user may still be running";
+    case xenbus_state::closed:
+      return fmt::format("backend is in Closed{} and does not prepare for a new connection",
+                         view.online ? "" : " with online=0");
+    case xenbus_state::reconfiguring:
+    case xenbus_state::reconfigured:
+      return fmt::format("backend is in {}", to_string(*view.backend));
+  }
+  return "backend is in a state that xenbus.h does not define";
+}
+
+}  // namespace xenpv::blkfront

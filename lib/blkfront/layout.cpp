@@ -1,0 +1,82 @@
+#include "blkfront/layout.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "xenpv/ring/blkif_ring.hpp"
+#include "xenpv/wire/blkif.hpp"
+
+namespace xenpv::blkfront {
+namespace {
+
+constexpr auto direct = static_cast<unsigned>(wire::blkif_max_segments_per_request);
+
+/// Enough for four of the largest requests to be on their way at once: fewer would leave the
+/// backend idle between two of them.
+constexpr std::size_t large_requests = 4;
+
+/// A queue with fewer pages than this is worse than sharing one.
+constexpr std::size_t pages_worth_a_queue = 64;
+
+unsigned choose_queues(const backend_offer& offer, const layout_limits& limits, std::size_t budget,
+                       unsigned cpus) {
+  const auto affordable = static_cast<unsigned>(budget / pages_worth_a_queue);
+  const auto wanted =
+      std::min({offer.max_queues, cpus, limits.queues.value_or(offer.max_queues), affordable});
+  return std::max(1U, wanted);
+}
+
+/// The largest ring that its pages can keep busy: with fewer than two pages for each entry, more
+/// entries only wait for pages.
+unsigned choose_order(const backend_offer& offer, const layout_limits& limits, std::size_t pages) {
+  const auto most = std::min({offer.max_ring_page_order, ring::blkif_max_ring_page_order,
+                              limits.ring_page_order.value_or(ring::blkif_max_ring_page_order)});
+  unsigned order = 0;
+  while (order < most && 2 * ring::blkif_ring_entries(order + 1) <= pages)
+    ++order;
+  return order;
+}
+
+unsigned choose_segments(const backend_offer& offer, const layout_limits& limits,
+                         std::size_t pages) {
+  const auto affordable =
+      static_cast<unsigned>(std::min<std::size_t>(pages, 1U << 16) / large_requests);
+  const auto most = std::min(offer.max_indirect_segments, affordable);
+  const auto wanted = std::min(most, limits.segments.value_or(most));
+  // Multiples of eight pages (32 KiB): what file systems and stripes are made of.
+  return wanted > direct ? std::max(direct + 1, wanted / 8 * 8) : direct;
+}
+
+/// Pages for the descriptors of indirect requests: as many requests as the data pages can fill,
+/// twice over, because few are of the largest size.
+std::size_t choose_indirect_pages(unsigned segments, std::size_t pages, unsigned order) {
+  if (segments <= direct) return 0;
+  constexpr auto per_page = wire::blkif_segments_per_indirect_page;
+  const auto each = (segments + per_page - 1) / per_page;
+  const auto requests = std::clamp<std::size_t>(2 * pages / segments, large_requests,
+                                                ring::blkif_ring_entries(order));
+  return requests * each;
+}
+
+}  // namespace
+
+result<layout> choose_layout(const backend_offer& offer, const layout_limits& limits,
+                             std::size_t budget, unsigned cpus) {
+  if (budget < least_pages)
+    return make_error(errc::limit_reached, fmt::format("connect with {} granted pages", budget),
+                      fmt::format("at least {} are needed: raise "
+                                  "/sys/module/xen_gntalloc/parameters/limit or the page budget",
+                                  least_pages));
+  layout out;
+  out.queues = choose_queues(offer, limits, budget, std::max(1U, cpus));
+  const auto pages = budget / out.queues;
+  out.ring_page_order = choose_order(offer, limits, pages);
+  out.segments = choose_segments(offer, limits, pages - out.ring_pages());
+  out.indirect_pages =
+      choose_indirect_pages(out.segments, pages - out.ring_pages(), out.ring_page_order);
+  out.data_pages = pages - out.ring_pages() - out.indirect_pages;
+  return out;
+}
+
+}  // namespace xenpv::blkfront

@@ -1,0 +1,162 @@
+#include "xenpv/base/histogram.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <limits>
+
+namespace xenpv {
+namespace {
+
+constexpr auto largest = std::numeric_limits<std::uint64_t>::max();
+
+TEST(histogram, has_a_bucket_for_each_of_the_first_values) {
+  for (std::uint64_t value = 0; value < 32; ++value) {
+    EXPECT_EQ(histogram::bucket_of(value), value);
+    EXPECT_EQ(histogram::upper_bound(value), value);
+  }
+}
+
+TEST(histogram, puts_values_into_sixteen_steps_per_power_of_two) {
+  struct known {
+    std::uint64_t first;
+    std::uint64_t last;
+    std::size_t bucket;
+  };
+  const known some[] = {
+      {32, 33, 32},
+      {34, 35, 33},
+      {62, 63, 47},
+      {64, 67, 48},
+      {124, 127, 63},
+      {1024, 1087, 112},
+      {983'040, 1'015'807, 270},
+      {(1ULL << 40) - (1ULL << 35), (1ULL << 40) - 1, 591},
+  };
+  for (const auto& [first, last, bucket] : some) {
+    EXPECT_EQ(histogram::bucket_of(last), bucket);
+    EXPECT_EQ(histogram::bucket_of(first), bucket);
+    EXPECT_EQ(histogram::upper_bound(bucket), last);
+  }
+  EXPECT_EQ(histogram::buckets, 592u);
+}
+
+TEST(histogram, buckets_meet_without_gap_and_overlap) {
+  for (std::size_t bucket = 0; bucket + 1 < histogram::buckets; ++bucket) {
+    const auto last = histogram::upper_bound(bucket);
+    ASSERT_EQ(histogram::bucket_of(last), bucket);
+    ASSERT_EQ(histogram::bucket_of(last + 1), bucket + 1);
+  }
+}
+
+TEST(histogram, bucket_is_no_wider_than_a_sixteenth_of_its_values) {
+  for (std::size_t bucket = 1; bucket < histogram::buckets; ++bucket) {
+    const auto first = histogram::upper_bound(bucket - 1) + 1;
+    const auto width = histogram::upper_bound(bucket) - first + 1;
+    ASSERT_TRUE(width == 1 || width * 16 <= first) << bucket;
+  }
+}
+
+TEST(histogram, values_from_two_to_the_fortieth_share_the_last_bucket) {
+  EXPECT_EQ(histogram::bucket_of(1ULL << 40), 591u);
+  EXPECT_EQ(histogram::bucket_of(largest), 591u);
+}
+
+TEST(histogram, empty_one_answers_zero) {
+  const histogram empty;
+  EXPECT_EQ(empty.count(), 0u);
+  EXPECT_EQ(empty.sum(), 0u);
+  EXPECT_EQ(empty.max(), 0u);
+  EXPECT_EQ(empty.mean(), 0.0);
+  EXPECT_EQ(empty.percentile(0.99), 0u);
+}
+
+TEST(histogram, counts_sums_and_keeps_the_largest) {
+  histogram h;
+  for (const auto value : {3u, 1000u, 3u, 0u})
+    h.add(value);
+  EXPECT_EQ(h.count(), 4u);
+  EXPECT_EQ(h.sum(), 1006u);
+  EXPECT_EQ(h.max(), 1000u);
+  EXPECT_EQ(h.mean(), 251.5);
+  EXPECT_EQ(h.count_in(0), 1u);
+  EXPECT_EQ(h.count_in(3), 2u);
+  EXPECT_EQ(h.count_in(111), 1u);
+}
+
+TEST(histogram, percentile_is_the_sample_that_the_share_does_not_exceed) {
+  histogram h;
+  for (std::uint64_t value = 1; value <= 10; ++value)
+    h.add(value);
+  EXPECT_EQ(h.percentile(0), 1u);
+  EXPECT_EQ(h.percentile(0.1), 1u);
+  EXPECT_EQ(h.percentile(0.11), 2u);
+  EXPECT_EQ(h.percentile(0.5), 5u);
+  EXPECT_EQ(h.percentile(0.9), 9u);
+  EXPECT_EQ(h.percentile(1), 10u);
+}
+
+TEST(histogram, high_percentile_of_few_samples_is_the_largest) {
+  histogram h;
+  for (std::uint64_t value = 1; value <= 10; ++value)
+    h.add(value);
+  // Nine of ten are only 90 %.
+  EXPECT_EQ(h.percentile(0.95), 10u);
+  EXPECT_EQ(h.percentile(0.99), 10u);
+}
+
+TEST(histogram, percentile_is_rounded_up_to_its_steps_end_but_not_beyond_the_largest) {
+  histogram h;
+  h.add(1025);
+  h.add(5000);
+  EXPECT_EQ(h.percentile(0.5), 1087u);
+  EXPECT_EQ(h.percentile(1), 5000u);
+}
+
+TEST(histogram, percentile_of_huge_values_is_not_below_them) {
+  histogram h;
+  h.add(1);
+  h.add(1ULL << 41);
+  EXPECT_EQ(h.percentile(0.5), 1u);
+  EXPECT_EQ(h.percentile(1), 1ULL << 41);
+}
+
+TEST(histogram, takes_the_largest_value_there_is) {
+  histogram h;
+  h.add(largest);
+  EXPECT_EQ(h.max(), largest);
+  EXPECT_EQ(h.percentile(0), largest);
+  EXPECT_EQ(h.percentile(1), largest);
+  EXPECT_EQ(h.count_in(591), 1u);
+}
+
+TEST(histogram, merging_is_as_if_all_had_been_added_to_one) {
+  histogram left;
+  left.add(10);
+  left.add(20);
+  histogram right;
+  right.add(20);
+  right.add(100'000);
+  left.add(right);
+  EXPECT_EQ(left.count(), 4u);
+  EXPECT_EQ(left.sum(), 100'050u);
+  EXPECT_EQ(left.max(), 100'000u);
+  EXPECT_EQ(left.count_in(10), 1u);
+  EXPECT_EQ(left.count_in(20), 2u);
+  EXPECT_EQ(left.percentile(0.75), 20u);
+  EXPECT_EQ(right.count(), 2u) << "the other one is only read";
+}
+
+TEST(histogram, merging_an_empty_one_changes_nothing) {
+  histogram h;
+  h.add(7);
+  h.add(histogram());
+  EXPECT_EQ(h.count(), 1u);
+  EXPECT_EQ(h.max(), 7u);
+  histogram fresh;
+  fresh.add(h);
+  EXPECT_EQ(fresh.percentile(1), 7u);
+}
+
+}  // namespace
+}  // namespace xenpv

@@ -1,0 +1,184 @@
+// The coroutine forms of a queue, over a queue that only writes down what it was given.
+#include <gtest/gtest.h>
+
+#include <boost/asio/post.hpp>
+#include <cstring>
+
+#include "unit/async/run_coroutine.hpp"
+#include "unit/blk/pool_memory.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/blk/block_device.hpp"
+
+namespace xenpv::blk {
+namespace {
+
+namespace asio = async::asio;
+using async::test::run;
+
+/// Answers each request in a later turn with `answer`; a read finds its bytes all 0x5A.
+class fake_queue : public block_queue {
+ public:
+  explicit fake_queue(asio::io_context& context) : context_(context) {}
+
+  const geometry& shape() const noexcept override { return shape_; }
+  asio::any_io_executor executor() const override { return context_.get_executor(); }
+  void submit(request& r) override {
+    seen = r;
+    written.clear();
+    if (r.op == operation::write) written.assign(r.memory, r.memory + r.length);
+    asio::post(context_, [this, &r] {
+      if (r.op == operation::read) std::memset(r.memory, 0x5A, r.length);
+      r.status = answer;
+      r.done(r);
+    });
+  }
+  void commit() override { ++commits; }
+  const std::shared_ptr<page_pool>& pages() const noexcept override { return pages_; }
+
+  std::error_code answer;
+  request seen;
+  std::vector<std::byte> written;
+  int commits = 0;
+
+ private:
+  asio::io_context& context_;
+  geometry shape_{.size = 1 << 20, .sector_size = 4096};
+  std::shared_ptr<page_pool> pages_ = test::make_pool(2);
+};
+
+class block_queue_test : public ::testing::Test {
+ protected:
+  /// What `body` throws, with the queue answering `answer`.
+  std::string failure_of(asio::awaitable<void> body, std::error_code answer) {
+    queue.answer = answer;
+    try {
+      run(context, std::move(body));
+    } catch (const failure& e) {
+      EXPECT_EQ(e.code(), answer);
+      return e.what();
+    }
+    return "no failure";
+  }
+
+  asio::io_context context{1};
+  fake_queue queue{context};
+  const std::error_code io_error = std::make_error_code(std::errc::io_error);
+  std::vector<std::byte> bytes = std::vector<std::byte>(4096);
+};
+
+TEST_F(block_queue_test, read_brings_the_bytes) {
+  run(context, queue.read(8192, bytes));
+  EXPECT_EQ(queue.seen.op, operation::read);
+  EXPECT_EQ(queue.seen.offset, 8192u);
+  EXPECT_EQ(queue.seen.length, 4096u);
+  EXPECT_EQ(queue.seen.memory, bytes.data());
+  EXPECT_EQ(queue.seen.pages, nullptr);
+  EXPECT_EQ(bytes, std::vector<std::byte>(4096, std::byte{0x5A}));
+}
+
+TEST_F(block_queue_test, write_takes_the_bytes) {
+  const std::vector<std::byte> from(1000, std::byte{7});
+  run(context, queue.write(1, from));
+  EXPECT_EQ(queue.seen.op, operation::write);
+  EXPECT_EQ(queue.seen.offset, 1u);
+  EXPECT_FALSE(queue.seen.fua);
+  EXPECT_EQ(queue.written, from);
+}
+
+TEST_F(block_queue_test, write_is_durable_when_that_is_wanted) {
+  run(context, queue.write(0, bytes, true));
+  EXPECT_TRUE(queue.seen.fua);
+}
+
+TEST_F(block_queue_test, flush_has_no_stretch) {
+  run(context, queue.flush());
+  EXPECT_EQ(queue.seen.op, operation::flush);
+  EXPECT_EQ(queue.seen.offset, 0u);
+  EXPECT_EQ(queue.seen.length, 0u);
+  EXPECT_EQ(queue.seen.memory, nullptr);
+}
+
+TEST_F(block_queue_test, discard_is_plain_or_secure) {
+  run(context, queue.discard(4096, 1ULL << 40));
+  EXPECT_EQ(queue.seen.op, operation::discard);
+  EXPECT_EQ(queue.seen.offset, 4096u);
+  EXPECT_EQ(queue.seen.length, 1ULL << 40);
+  run(context, queue.discard(0, 512, true));
+  EXPECT_EQ(queue.seen.op, operation::secure_discard);
+}
+
+TEST_F(block_queue_test, failure_names_the_stretch_and_the_reason) {
+  const auto read_only = std::make_error_code(std::errc::read_only_file_system);
+  EXPECT_EQ(failure_of(queue.read(8192, bytes), io_error),
+            "read 4096 bytes at 8192: input/output error");
+  EXPECT_EQ(failure_of(queue.write(0, bytes), read_only),
+            "write 4096 bytes at 0: read-only file system");
+  EXPECT_EQ(failure_of(queue.flush(), io_error), "flush: input/output error");
+  EXPECT_EQ(failure_of(queue.discard(512, 1024), io_error),
+            "discard 1024 bytes at 512: input/output error");
+  EXPECT_EQ(failure_of(queue.discard(512, 1024, true), io_error),
+            "secure discard 1024 bytes at 512: input/output error");
+}
+
+asio::awaitable<void> three_in_a_row(block_queue& queue, std::span<std::byte> bytes) {
+  co_await queue.write(0, bytes);
+  co_await queue.flush();
+  co_await queue.read(0, bytes);
+}
+
+TEST_F(block_queue_test, coroutine_goes_on_from_one_to_the_next) {
+  run(context, three_in_a_row(queue, bytes));
+  EXPECT_EQ(bytes[0], std::byte{0x5A});
+}
+
+TEST_F(block_queue_test, forms_leave_the_batch_to_the_queue) {
+  run(context, three_in_a_row(queue, bytes));
+  EXPECT_EQ(queue.commits, 0);
+}
+
+TEST_F(block_queue_test, run_leaves_the_outcome_in_the_request) {
+  request r;
+  r.op = operation::write;
+  r.fua = true;
+  r.offset = 4096;
+  r.length = 4096;
+  auto pages = *queue.try_lease(4096, 4096);
+  r.memory = bytes.data();
+  r.pages = &pages;
+  run(context, blk::run(queue, r));
+  EXPECT_EQ(queue.seen.op, operation::write);
+  EXPECT_TRUE(queue.seen.fua);
+  EXPECT_EQ(queue.seen.offset, 4096u);
+  EXPECT_EQ(queue.seen.length, 4096u);
+  EXPECT_EQ(queue.seen.pages, &pages);
+  EXPECT_FALSE(r.status);
+
+  queue.answer = io_error;
+  run(context, blk::run(queue, r));
+  EXPECT_EQ(r.status, io_error);
+
+  queue.answer = {};
+  run(context, blk::run(queue, r));
+  EXPECT_FALSE(r.status) << "a retry is not the failure of before";
+}
+
+TEST_F(block_queue_test, leases_are_for_the_devices_sectors) {
+  const auto pages = queue.try_lease(4096 + 512, 4096);
+  ASSERT_TRUE(pages.has_value());
+  EXPECT_EQ(pages->lead(), 512u);
+  EXPECT_EQ(pages->pages().count, 2);
+  EXPECT_FALSE(queue.try_lease(0, 1).has_value());
+}
+
+TEST(block_operation, has_a_name) {
+  EXPECT_EQ(to_string(operation::read), "read");
+  EXPECT_EQ(to_string(operation::write), "write");
+  EXPECT_EQ(to_string(operation::flush), "flush");
+  EXPECT_EQ(to_string(operation::discard), "discard");
+  EXPECT_EQ(to_string(operation::secure_discard), "secure discard");
+  EXPECT_EQ(to_string(operation{5}), "invalid");
+  EXPECT_EQ(operation_count, 5u);
+}
+
+}  // namespace
+}  // namespace xenpv::blk

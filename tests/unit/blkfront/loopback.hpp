@@ -1,0 +1,121 @@
+// Both ends of a disk in one thread: frontend engines against backend engines over plain memory,
+// with as many queues as wanted. Nothing moves but by step(), so that every interleaving can be
+// had.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "blkback/engine.hpp"
+#include "blkback/memory_store.hpp"
+#include "blkback/page_array.hpp"
+#include "blkfront/engine.hpp"
+#include "blkfront/sector_guard.hpp"
+
+namespace xenpv::blkfront {
+
+struct loopback_options {
+  blkback::backend_kind kind = blkback::backend_kind::linux_blkback;
+  unsigned queues = 1;
+  unsigned ring_page_order = 0;
+  unsigned segments = 11;
+  std::size_t data_pages = 64;
+  std::size_t indirect_pages = 8;
+  bool persistent = true;
+  bool flush = true;
+  bool barrier = true;
+  bool discard = true;
+  bool read_only = false;
+  bool scrub = false;
+  std::uint32_t sector_size = 512;
+  std::uint64_t size = 1 << 20;
+  /// In place of a memory store.
+  blkback::store* store = nullptr;
+};
+
+class loopback final : private sector_guard::peer {
+ public:
+  explicit loopback(loopback_options options);
+  ~loopback();
+
+  [[nodiscard]] engine& front(std::size_t queue = 0) { return *ends_[queue]->front; }
+  [[nodiscard]] blkback::engine& back(std::size_t queue = 0) { return *ends_[queue]->back; }
+  [[nodiscard]] const std::shared_ptr<blk::page_pool>& pool(std::size_t queue = 0) {
+    return ends_[queue]->data;
+  }
+  [[nodiscard]] blkback::memory_medium& medium() { return *medium_; }
+  [[nodiscard]] std::size_t queues() const { return ends_.size(); }
+  [[nodiscard]] const blkback::disk_config& disk() const { return config_; }
+
+  /// What one end does in a turn.
+  void step_front(std::size_t queue);
+  void step_back(std::size_t queue, std::uint32_t budget = ~std::uint32_t{0});
+  /// Both ends of all queues, until nothing moves.
+  void settle();
+  void set_faults(const blkback::disk_faults& faults);
+
+  /// Submits, settles, returns the status.
+  std::error_code run(blk::request& r, std::size_t queue = 0);
+
+  std::uint64_t now = 1'000'000;  ///< ns; the tests' clock
+  std::size_t shape_changes = 0;
+  std::size_t notifications = 0;  ///< of the backend
+
+ private:
+  struct end final : engine_host {
+    loopback* owner = nullptr;
+    std::size_t index = 0;
+    std::vector<std::byte> storage;
+    std::unique_ptr<blkback::page_array> pages;
+    std::shared_ptr<blk::page_pool> data;
+    std::shared_ptr<blk::page_pool> indirect;
+    std::unique_ptr<blkback::store> own_store;
+    std::unique_ptr<blkback::engine> back;
+    std::unique_ptr<engine> front;
+    bool wanted_again = false;
+
+    void wanted() override { wanted_again = true; }
+    void lock_sector(std::uint64_t sector) override { owner->guard_.lock(index, sector); }
+    void unlock_sector(std::uint64_t sector) override { owner->guard_.unlock(sector); }
+    void sector_held(std::uint64_t sector) override { owner->guard_.held(sector); }
+    void shape_changed() override { ++owner->shape_changes; }
+  };
+
+  void hold(std::size_t queue, std::uint64_t sector) override { front(queue).hold_sector(sector); }
+  void release(std::size_t queue, std::uint64_t sector) override {
+    front(queue).release_sector(sector);
+  }
+  void locked(std::size_t queue, std::uint64_t sector) override {
+    front(queue).sector_locked(sector);
+  }
+  void add_queue(const loopback_options& options);
+
+  blkback::disk_config config_;
+  std::shared_ptr<blkback::memory_medium> medium_;
+  sector_guard guard_;
+  std::vector<std::unique_ptr<end>> ends_;
+};
+
+/// A request that keeps its own bytes and remembers that it was answered.
+struct test_request : blk::request {
+  test_request() {
+    done = [](blk::request& r) { ++static_cast<test_request&>(r).answers; };
+  }
+  test_request(blk::operation o, std::uint64_t at, std::size_t count, std::byte fill = {})
+      : test_request() {
+    op = o;
+    offset = at;
+    length = count;
+    if (o == blk::operation::read || o == blk::operation::write) {
+      bytes.assign(count, fill);
+      memory = bytes.data();
+    }
+  }
+  std::vector<std::byte> bytes;
+  unsigned answers = 0;
+};
+
+}  // namespace xenpv::blkfront

@@ -1,0 +1,73 @@
+#include "xenpv/ring/shared_ring.hpp"
+
+#include <gtest/gtest.h>
+
+#include "unit/ring/xens_ring.hpp"
+
+namespace xenpv::ring {
+namespace {
+
+TEST(ring_size, is_xens_for_every_page_order) {
+  const std::uint32_t known[] = {32, 64, 128, 256, 512};
+  for (unsigned order = 0; order <= blkif_max_ring_page_order; ++order) {
+    test::ring_memory memory(order);
+    EXPECT_EQ(blkif_ring_entries(order), known[order]);
+    EXPECT_EQ(test::xens_front(memory).size(), known[order]);
+    EXPECT_EQ(test::xens_back(memory).size(), known[order]);
+    EXPECT_EQ(blkif_front_ring(memory.bytes()).size(), known[order]);
+    EXPECT_EQ(blkif_back_ring(memory.bytes()).size(), known[order]);
+  }
+}
+
+TEST(ring_size, is_the_largest_power_of_two_that_fits_behind_the_header) {
+  EXPECT_EQ(entries_in(0, 112), 0u);
+  EXPECT_EQ(entries_in(64, 112), 0u);
+  EXPECT_EQ(entries_in(64 + 111, 112), 0u);
+  EXPECT_EQ(entries_in(64 + 112, 112), 1u);
+  EXPECT_EQ(entries_in(64 + 223, 112), 1u);
+  EXPECT_EQ(entries_in(64 + 224, 112), 2u);
+  EXPECT_EQ(entries_in(64 + 3 * 112, 112), 2u);
+  // Those of other protocols: a console has none, a network's requests are small.
+  EXPECT_EQ(entries_in(4096, 12), 256u);
+  EXPECT_EQ(entries_in(4096, 8), 256u);
+  EXPECT_EQ(entries_in(4096, 4033), 0u);
+}
+
+TEST(ring_passes, is_whether_the_event_lies_in_what_was_added) {
+  EXPECT_FALSE(passes(10, 13, 10)) << "was there before";
+  EXPECT_TRUE(passes(10, 13, 11)) << "the first that was added";
+  EXPECT_TRUE(passes(10, 13, 12));
+  EXPECT_TRUE(passes(10, 13, 13)) << "the last that was added";
+  EXPECT_FALSE(passes(10, 13, 14)) << "yet to come";
+  EXPECT_FALSE(passes(10, 10, 10)) << "nothing was added";
+  EXPECT_FALSE(passes(10, 10, 11));
+}
+
+TEST(ring_passes, holds_where_indices_wrap) {
+  EXPECT_FALSE(passes(0xFFFFFFFE, 1, 0xFFFFFFFE));
+  EXPECT_TRUE(passes(0xFFFFFFFE, 1, 0xFFFFFFFF));
+  EXPECT_TRUE(passes(0xFFFFFFFE, 1, 0));
+  EXPECT_TRUE(passes(0xFFFFFFFE, 1, 1));
+  EXPECT_FALSE(passes(0xFFFFFFFE, 1, 2));
+}
+
+TEST(shared_ring, copies_entries_to_and_from_where_xen_has_them) {
+  test::ring_memory memory;
+  shared_ring<112> ring(memory.bytes());
+  // Index 33 is entry 1 of 32.
+  ring.copy_in(33, test::request_of(7));
+  EXPECT_EQ(memory.xens()->ring[1].req.id, 7u);
+  memory.xens()->ring[31].rsp.id = 9;
+  EXPECT_EQ(ring.copy_out<wire::blkif_response>(0xFFFFFFFF).id, 9u);
+}
+
+TEST(shared_ring, writes_no_more_of_an_entry_than_its_layout_has) {
+  test::ring_memory memory;
+  shared_ring<112> ring(memory.bytes());
+  ring.copy_in(0, wire::blkif_discard_request{});
+  EXPECT_EQ(memory.bytes()[64 + 31], std::byte{0});
+  EXPECT_EQ(memory.bytes()[64 + 32], std::byte{0xA5});
+}
+
+}  // namespace
+}  // namespace xenpv::ring
