@@ -212,14 +212,12 @@ asio::awaitable<void> disk::restart(const facts& now) {
 
 asio::awaitable<void> disk::follow_size(std::uint64_t wanted) {
   auto& config = plan_->config;
-  if (!medium_ || wanted == config.size) co_return;
-  if (wanted % config.sector_size != 0) {
-    log().error("{}: size {} is not a multiple of {}", place_.directory, wanted,
-                config.sector_size);
-    co_return;
-  }
+  if (!medium_ || wanted == config.size || wanted == refused_size_) co_return;
   std::string problem;
   try {
+    if (wanted % config.sector_size != 0)
+      throw failure(errc::invalid_argument, fmt::format("change the size to {} bytes", wanted),
+                    fmt::format("expected a multiple of {}", config.sector_size));
     // No request may be inside a part that is cut off, or outside one that is not there yet.
     if (wanted > config.size) medium_->resize(wanted);
     auto set = [wanted](ring_server& ring) { ring.set_size(wanted); };
@@ -230,9 +228,11 @@ asio::awaitable<void> disk::follow_size(std::uint64_t wanted) {
     problem = why.what();
   }
   if (!problem.empty()) {
+    refused_size_ = wanted;
     co_await complain(problem);
     co_return;
   }
+  refused_size_ = 0;
   co_await runtime_.store().write(node("xenpv/applied-size"), fmt::format("{}", wanted));
   const bool one_by_one = config.habits().resize == resize_signal::sectors_then_state;
   if (own_ != connected) co_return;

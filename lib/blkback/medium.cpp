@@ -1,8 +1,8 @@
 #include "blkback/medium.hpp"
 
+#include "blkback/file_store.hpp"
 #include "blkback/memory_store.hpp"
 #include "blkback/volatile_store.hpp"
-#include "xenpv/base/error.hpp"
 
 namespace xenpv::blkback {
 namespace {
@@ -66,6 +66,24 @@ class null_disk final : public medium {
   std::uint64_t size_;
 };
 
+class file_disk final : public medium {
+ public:
+  explicit file_disk(const disk_plan& plan)
+      : file_(std::make_shared<file_medium>(plan.path, plan.config.read_only)),
+        sector_size_(plan.config.sector_size) {}
+
+  std::uint64_t size() const override { return file_->size() / sector_size_ * sector_size_; }
+  void resize(std::uint64_t size) override { file_->resize(size); }
+  std::unique_ptr<store> make_store(async::asio::any_io_executor ring) override {
+    return std::make_unique<file_store>(file_, std::move(ring));
+  }
+  std::string physical_device() const override { return file_->device(); }
+
+ private:
+  std::shared_ptr<file_medium> file_;
+  std::uint32_t sector_size_;
+};
+
 }  // namespace
 
 std::shared_ptr<medium> medium::open(const disk_plan& plan) {
@@ -78,7 +96,7 @@ std::shared_ptr<medium> medium::open(const disk_plan& plan) {
     case store_kind::file:
       break;
   }
-  throw failure(errc::not_available, "open " + plan.path, "files are not served yet");
+  return std::make_shared<file_disk>(plan);
 }
 
 }  // namespace xenpv::blkback
