@@ -76,7 +76,7 @@ class engine {
   engine& operator=(const engine&) = delete;
 
   [[nodiscard]] const blk::geometry& shape() const noexcept { return setup_.shape; }
-  /// The disk was resized, or its medium changed.
+  /// The disk was resized, or its medium changed. Brings no feature back that is off.
   void reshape(const blk::geometry& shape) noexcept;
 
   /// Takes `r`; it is answered from within start(), drain(), check_deadlines() or fail().
@@ -177,6 +177,7 @@ class engine {
   [[nodiscard]] bool start_flush() noexcept;
   [[nodiscard]] bool start_merges() noexcept;
   [[nodiscard]] bool start_again() noexcept;
+  void start_pending(bool enough_pages) noexcept;
   [[nodiscard]] bool start_request(blk::request& r) noexcept;
   [[nodiscard]] bool start_discard(blk::request& r) noexcept;
   [[nodiscard]] std::uint64_t start_piece(blk::request& r, const stretch& rest,
@@ -225,7 +226,7 @@ class engine {
 
   request_list fresh_;     ///< submitted since the last start()
   request_list refused_;   ///< to be answered with the status they have
-  request_list pending_;   ///< wait for ring entries or pages; only the first may be partly sent
+  request_list pending_;   ///< wait for ring entries or pages; the first ones may be partly sent
   request_list parked_;    ///< writes to held sectors
   request_list flushing_;  ///< wait for the next flush
   bool flush_in_flight_ = false;
@@ -238,7 +239,7 @@ class engine {
   pages_waiter waiter_;
   std::size_t unfinished_ = 0;
   std::optional<error> failure_;
-  std::uint32_t published_ = 0;  ///< requests put when the ring was last published
+  std::uint32_t published_;  ///< requests put when the ring was last published
   queue_statistics statistics_;
 };
 

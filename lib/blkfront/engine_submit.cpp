@@ -26,7 +26,7 @@ std::error_code engine::check(const blk::request& r) const noexcept {
     if (((r.offset | r.length) & sector_mask_) != 0)
       return std::make_error_code(std::errc::invalid_argument);
   }
-  if (r.fua && !shape.can_flush) return not_supported();
+  if (is_fua(r) && !shape.can_flush) return not_supported();
   if (carries_data(r.op) && r.length != 0) {
     if (r.memory == nullptr && (r.pages == nullptr || r.pages->length() < r.length))
       return std::make_error_code(std::errc::invalid_argument);
@@ -62,7 +62,7 @@ bool engine::prepare(blk::request& r) noexcept {
   r.device.planned = sent.begin;
   r.device.end = sent.end;
   // With FUA even an empty write is a promise about those before it.
-  return r.length != 0 || r.fua;
+  return r.length != 0 || is_fua(r);
 }
 
 void engine::accept_fresh(std::uint64_t now) noexcept {
@@ -88,7 +88,8 @@ bool engine::is_held(const blk::request& r) const noexcept {
 }
 
 void engine::begin(blk::request& r) noexcept {
-  if (r.op == blk::operation::write && ((r.offset | r.length) & sector_mask_) != 0) {
+  const bool is_odd = ((r.offset | r.length) & sector_mask_) != 0;
+  if (r.op == blk::operation::write && r.length != 0 && is_odd) {
     const auto plan = plan_write({r.offset, r.offset + r.length}, setup_.shape.sector_size);
     // Counted before the first lock is asked for: the answer may come at once.
     r.device.outstanding = (plan.head ? 1U : 0U) + (plan.tail ? 1U : 0U);

@@ -114,6 +114,12 @@ void read_discard(number_reader& read, blk::geometry& shape) {
       std::max<std::uint64_t>(read("discard-granularity", shape.sector_size), shape.sector_size);
   // An alignment beyond the granularity only moves the same grid.
   shape.discard_alignment = read("discard-alignment") % shape.discard_granularity;
+  // A grid off the sectors would cut them: what is sent would not be what was asked for.
+  if (shape.discard_granularity % shape.sector_size != 0 ||
+      shape.discard_alignment % shape.sector_size != 0) {
+    shape.discard_granularity = shape.sector_size;
+    shape.discard_alignment = 0;
+  }
 }
 
 }  // namespace
@@ -164,8 +170,9 @@ result<backend_properties> parse_properties(const node_map& nodes, std::string_v
   shape.cdrom = (info & wire::vdisk_cdrom) != 0 || device_type == "cdrom";
   shape.removable = (info & wire::vdisk_removable) != 0 || read("removable") != 0;
   const auto mode = value_of(nodes, "mode");
-  shape.read_only =
-      (info & wire::vdisk_readonly) != 0 || shape.cdrom || (mode && mode->starts_with('r'));
+  // As the backends read it: "r" or "w", or anything with a w in it.
+  const bool may_write = !mode || mode->find('w') != std::string_view::npos;
+  shape.read_only = (info & wire::vdisk_readonly) != 0 || shape.cdrom || !may_write;
   read_discard(read, shape);
   out.flush_cache = read("feature-flush-cache") != 0;
   out.barrier = read("feature-barrier") != 0;
