@@ -313,7 +313,8 @@ class rig final : private engine_host, private sector_guard::peer {
 
   void drain() {
     (void)engine_->drain(now_);
-    if (!engine_->failure_reason()) untaken_.clear();
+    // Unless the producer index has been set back, and they are still to come.
+    if (!engine_->failure_reason() && engine_->in_flight() == asked_.size()) untaken_.clear();
   }
   void forget(std::vector<asked>::iterator which) {
     untaken_.push_back(std::move(*which));
