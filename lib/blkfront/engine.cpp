@@ -72,8 +72,6 @@ bool engine::start(std::uint64_t now) noexcept {
     // An empty FUA write has nothing to wait for but its flush.
     (void)start_flush();
   }
-  // A write of which a part has failed ends without sending the rest: no answer will ask this.
-  if (!holds_.empty()) check_holds();
   // Their callers may have submitted more from within `done`.
   while (auto* const r = refused_.pop())
     finish(*r);

@@ -170,7 +170,7 @@ class engine {
   [[nodiscard]] bool prepare(blk::request& r) noexcept;
   void accept_fresh(std::uint64_t now) noexcept;
   void begin(blk::request& r) noexcept;
-  [[nodiscard]] bool is_held(const blk::request& r) const noexcept;
+  [[nodiscard]] bool is_held(const blk::request& r, const stretch& bytes) const noexcept;
   void add_merge(blk::request& r, const stretch& bytes);
 
   // engine_start.cpp

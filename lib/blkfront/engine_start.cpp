@@ -83,7 +83,8 @@ bool engine::start_merges() noexcept {
 bool engine::start_again() noexcept {
   bool enough_pages = true;
   for (auto piece = again_.begin(); piece != again_.end() && !free_slots_.empty();) {
-    if (!enough_pages && !uses_lease(*piece->r)) {
+    const bool lacks_pages = !enough_pages && !uses_lease(*piece->r);
+    if (lacks_pages || is_held(*piece->r, piece->bytes)) {
       ++piece;
       continue;
     }
@@ -108,8 +109,12 @@ void engine::start_pending(bool enough_pages) noexcept {
     // What brings its pages along, or carries no data, does not wait for pages: those may be the
     // very ones it has.
     const bool takes_pages = carries_data(r->op) && !uses_lease(*r);
-    const bool may_start = enough_pages || !takes_pages;
-    if (may_start && start_request(*r)) {
+    const bool lacks_pages = takes_pages && !enough_pages;
+    if (lacks_pages || is_held(*r, {r->device.planned, r->device.end})) {
+      waiting.push(*r);
+      continue;
+    }
+    if (start_request(*r)) {
       sent.push(*r);
       continue;
     }

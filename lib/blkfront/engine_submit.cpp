@@ -72,16 +72,16 @@ void engine::accept_fresh(std::uint64_t now) noexcept {
       refused_.push(*r);
     else if (phase_of(*r) == phase::flush)
       flushing_.push(*r);
-    else if (!holds_.empty() && is_held(*r))
+    else if (is_held(*r, {r->offset, r->offset + r->length}))
       parked_.push(*r);
     else
       begin(*r);
   }
 }
 
-bool engine::is_held(const blk::request& r) const noexcept {
+/// Whether the request would write to a held sector with these bytes of it.
+bool engine::is_held(const blk::request& r, const stretch& bytes) const noexcept {
   if (r.op == blk::operation::read) return false;
-  const stretch bytes{r.offset, r.offset + r.length};
   for (const auto& held : holds_)
     if (bytes.overlaps({held.sector, held.sector + setup_.shape.sector_size})) return true;
   return false;
@@ -128,10 +128,9 @@ void engine::hold_sector(std::uint64_t sector) {
 
 void engine::release_sector(std::uint64_t sector) noexcept {
   std::erase_if(holds_, [&](const held_sector& held) { return held.sector == sector; });
-  if (parked_.empty()) return;
   // Asked anew: another of the sectors it touches may still be held.
   for (auto list = std::exchange(parked_, {}); auto* const r = list.pop();) {
-    if (is_held(*r))
+    if (is_held(*r, {r->offset, r->offset + r->length}))
       parked_.push(*r);
     else
       begin(*r);
@@ -147,11 +146,8 @@ bool engine::is_writing(std::uint64_t sector) const noexcept {
         s.kind == slot_kind::data || s.kind == slot_kind::discard || s.kind == slot_kind::orphan;
     if (plain && writes && s.bytes.overlaps(whole)) return true;
   }
-  for (const auto& each : again_)
-    if (each.r->op != blk::operation::read && each.bytes.overlaps(whole)) return true;
-  for (const auto* r = pending_.first; r != nullptr; r = r->device.next)
-    if (r->op != blk::operation::read && whole.overlaps({r->device.planned, r->device.end}))
-      return true;
+  // Not those that are still to be sent: they wait for the release. If it were the other way round,
+  // a merge could wait for a write that waits for the pages of the merge's own request.
   return false;
 }
 

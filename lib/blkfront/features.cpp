@@ -45,11 +45,19 @@ std::optional<std::string_view> value_of(const node_map& nodes, std::string_view
   return found->second;
 }
 
+template <class Value>
+error refuse(std::string_view node, Value value, std::string_view why) {
+  return make_error(errc::protocol_violation, fmt::format("backend node {} '{}'", node, value),
+                    why);
+}
+
 /// The node's number; `absent` where there is no such node.
 result<std::uint64_t> number(const node_map& nodes, std::string_view name, std::uint64_t absent) {
   const auto text = value_of(nodes, name);
   if (!text) return absent;
-  return parse_unsigned(*text, fmt::format("backend node {}", name), 0, any_number);
+  const auto value = parse_unsigned(*text, name, 0, any_number);
+  if (!value) return refuse(name, *text, "expected a whole number, 0 or more");
+  return *value;
 }
 
 /// Collects numbers and keeps the first error, so that a list of nodes reads like one.
@@ -77,11 +85,6 @@ unsigned bounded(std::uint64_t value, std::uint64_t low, std::uint64_t high) {
 /// The order of the largest ring of at most `pages` pages.
 std::uint64_t order_of(std::uint64_t pages) {
   return pages == 0 ? 0 : static_cast<std::uint64_t>(std::bit_width(pages) - 1);
-}
-
-error refuse(std::string_view node, std::uint64_t value, std::string_view why) {
-  return make_error(errc::protocol_violation, fmt::format("backend node {} '{}'", node, value),
-                    why);
 }
 
 /// What `sectors` and the ring count in. blkif.h says 512 since 2024, but QEMU counts in its block
@@ -146,8 +149,8 @@ result<backend_offer> parse_offer(const node_map& nodes) {
 result<backend_properties> parse_properties(const node_map& nodes, std::string_view kind,
                                             std::string_view device_type, unsigned queues) {
   if (!nodes.contains("sectors"))
-    return make_error(errc::protocol_violation, "backend node sectors: absent",
-                      "a connected backend must say how large the disk is");
+    return make_error(errc::protocol_violation, "backend node sectors",
+                      "absent; a connected backend must say how large the disk is");
   number_reader read(nodes);
   backend_properties out;
   auto& shape = out.shape;
