@@ -1,4 +1,6 @@
 // From the caller to the list of what can be sent.
+#include <algorithm>
+
 #include "blkfront/engine_state.hpp"
 
 namespace xenpv::blkfront {
@@ -152,11 +154,15 @@ bool engine::is_writing(std::uint64_t sector) const noexcept {
 }
 
 void engine::check_holds() noexcept {
-  // By index: whoever is told may add a hold.
-  for (std::size_t i = 0; i < holds_.size(); ++i) {
-    if (holds_[i].reported || is_writing(holds_[i].sector)) continue;
-    holds_[i].reported = true;
-    host_.sector_held(holds_[i].sector);
+  const auto is_due = [&](const held_sector& held) {
+    return !held.reported && !is_writing(held.sector);
+  };
+  // From the start each time: from within the call, holds may come and go.
+  for (;;) {
+    const auto due = std::find_if(holds_.begin(), holds_.end(), is_due);
+    if (due == holds_.end()) return;
+    due->reported = true;
+    host_.sector_held(due->sector);
   }
 }
 
