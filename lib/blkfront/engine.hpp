@@ -77,7 +77,7 @@ class engine {
   engine& operator=(const engine&) = delete;
 
   [[nodiscard]] const blk::geometry& shape() const noexcept { return setup_.shape; }
-  /// The disk was resized, or its medium changed.
+  /// The disk was resized, or its medium changed. Brings no feature back that is off.
   void reshape(const blk::geometry& shape) noexcept;
 
   /// Takes `r`; it is answered from within start(), drain(), check_deadlines() or fail().
@@ -188,7 +188,7 @@ class engine {
   [[nodiscard]] bool prepare(blk::request& r) noexcept;
   void accept_fresh(std::uint64_t now) noexcept;
   void begin(blk::request& r) noexcept;
-  [[nodiscard]] bool is_held(const blk::request& r) const noexcept;
+  [[nodiscard]] bool is_held(const blk::request& r, const stretch& bytes) const noexcept;
   void add_merge(blk::request& r, const stretch& bytes);
 
   // engine_simple.cpp
@@ -199,6 +199,7 @@ class engine {
   [[nodiscard]] bool start_flush() noexcept;
   [[nodiscard]] bool start_merges() noexcept;
   [[nodiscard]] bool start_again() noexcept;
+  void start_pending(bool enough_pages) noexcept;
   [[nodiscard]] bool start_request(blk::request& r) noexcept;
   [[nodiscard]] bool start_discard(blk::request& r) noexcept;
   [[nodiscard]] std::uint64_t start_piece(blk::request& r, const stretch& rest,
@@ -248,7 +249,7 @@ class engine {
 
   request_list fresh_;     ///< submitted since the last start()
   request_list refused_;   ///< to be answered with the status they have
-  request_list pending_;   ///< wait for ring entries or pages; only the first may be partly sent
+  request_list pending_;   ///< wait for ring entries or pages; the first ones may be partly sent
   request_list parked_;    ///< writes to held sectors
   request_list flushing_;  ///< wait for the next flush
   bool flush_in_flight_ = false;
@@ -263,7 +264,7 @@ class engine {
   std::optional<error> failure_;
   /// Copied where a status is reset: making one anew is a call of the library each time.
   std::error_code no_error_;
-  std::uint32_t published_ = 0;  ///< requests put when the ring was last published
+  std::uint32_t published_;  ///< requests put when the ring was last published
   queue_statistics statistics_;
 };
 

@@ -190,8 +190,7 @@ void engine::piece_done(blk::request& r, std::error_code status) noexcept {
 
 /// All data is where it belongs, or some of it failed.
 void engine::conclude(blk::request& r) noexcept {
-  if (!r.fua || r.status || phase_of(r) == phase::flush || r.op != blk::operation::write)
-    return finish(r);
+  if (!is_fua(r) || r.status || phase_of(r) == phase::flush) return finish(r);
   set_phase(r, phase::flush);
   flushing_.push(r);
 }

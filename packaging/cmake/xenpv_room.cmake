@@ -22,6 +22,8 @@ if(XENPV_SANITIZE)
   # Global on purpose: a half-instrumented program gives false reports.
   add_compile_options(-fsanitize=${XENPV_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${XENPV_SANITIZE})
+  # clang's prologue data for it and coroutines do not go together ("difference across sections").
+  add_compile_options($<$<CXX_COMPILER_ID:Clang>:-fno-sanitize=function>)
   if(XENPV_SANITIZE MATCHES "thread")
     # libtsan does not model stand-alone fences; GCC says so at each of them, Asio's included.
     add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-tsan>)
