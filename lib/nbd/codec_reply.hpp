@@ -58,5 +58,7 @@ std::size_t encode_block_status(std::span<std::byte> into, std::uint64_t cookie,
 /// Copies as much of `text` as fits, ending between two characters. What is not UTF-8, or NUL,
 /// becomes '?': such bytes are not allowed in any string of the protocol.
 [[nodiscard]] std::size_t copy_text(std::span<std::byte> into, std::string_view text) noexcept;
+/// UTF-8 without NUL, at most 4096 bytes (section "Conventions").
+[[nodiscard]] bool is_protocol_string(std::string_view text) noexcept;
 
 }  // namespace xenpv::nbd

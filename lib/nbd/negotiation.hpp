@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <span>
 #include <string>
 #include <string_view>
@@ -60,7 +61,8 @@ struct negotiation_step {
   std::string bytes{};
   /// Why it closes: for the log. Bytes a client chose are in it only as clean UTF-8.
   std::string reason{};
-  /// Closes because the client broke the protocol or took liberties; else it wished to leave.
+  /// Closes because the client broke the protocol or a bound; else it left, or asked for something
+  /// in a way that has no other refusal.
   bool is_violation = false;
 };
 
@@ -89,11 +91,14 @@ class negotiation {
   using action = negotiation_step::action;
   enum class phase : std::uint8_t { greeting, flags, options, tls, transmission, closed };
 
-  void take_flags();
-  void take_option();
+  /// What is fed and not taken yet.
+  [[nodiscard]] std::string_view input() const noexcept;
+  /// These return whether they got on; else more bytes are needed.
+  bool take_flags();
+  bool take_option();
+
   void answer(const option_message& option);
-  void answer_known(const option_message& option);
-  void answer_export_name(const option_message& option);
+  void answer_export_name(std::string_view name);
   void answer_list(const option_message& option);
   void answer_info(const option_message& option);
   void answer_starttls(const option_message& option);
@@ -101,17 +106,19 @@ class negotiation {
   void answer_meta_context(const option_message& option);
 
   [[nodiscard]] const export_info* find(std::string_view name) const noexcept;
-  [[nodiscard]] bool is_allowed(const option_message& option);
+  /// Why no option but NBD_OPT_ABORT is taken now; null when they are.
+  struct obstacle;
+  [[nodiscard]] const obstacle* obstacle_to(wire::nbd_option option) const noexcept;
   void ack(const option_message& option);
   void refuse(const option_message& option, wire::nbd_reply type, std::string_view text);
+  void refuse_name(const option_message& option, std::string_view name);
   void enter_transmission(const export_info& chosen, std::string_view asked_name);
-  void drop(std::string reason);
+  void close(std::string reason, bool is_violation);
 
   negotiation_options options_;
   std::string input_;
   std::size_t consumed_ = 0;  ///< of input_
-  std::vector<std::string> replies_;
-  std::size_t sent_ = 0;  ///< of replies_
+  std::deque<std::string> replies_;
   phase phase_ = phase::greeting;
   std::size_t options_left_ = most_options;
   bool no_zeroes_ = false;

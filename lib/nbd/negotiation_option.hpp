@@ -48,9 +48,6 @@ struct selected_context {
                                                            const meta_context_request& request,
                                                            bool to_set);
 
-/// UTF-8 without NUL, at most 4096 bytes (section "Conventions").
-[[nodiscard]] bool is_protocol_string(std::string_view text) noexcept;
-
 /// A reply in one piece, header and data.
 [[nodiscard]] std::string option_reply(wire::nbd_option to, wire::nbd_reply type,
                                        std::string_view data = {});
