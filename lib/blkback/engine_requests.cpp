@@ -127,7 +127,8 @@ blkif_status engine::check(const transfer& request, std::uint64_t& bytes) const 
     bytes += length;
   }
   if (request.op != blkif_op::read && options_.disk.read_only) return blkif_status::error;
-  if (bytes != 0 && !is_inside(request.sector_number, bytes)) return blkif_status::error;
+  const bool has_place = bytes != 0 || !orders;
+  if (has_place && !is_inside(request.sector_number, bytes)) return blkif_status::error;
   return request.segments.empty() || misaligned % aligned_to == 0 ? blkif_status::okay
                                                                   : blkif_status::error;
 }
@@ -141,7 +142,7 @@ void engine::dispatch_transfer(const transfer& request) {
   auto& s = take_slot();
   s.id = request.id;
   s.operation = request.op;
-  s.offset = request.sector_number * options_.disk.ring_unit();
+  s.offset = bytes == 0 ? 0 : request.sector_number * options_.disk.ring_unit();
   s.length = bytes;
   s.vectors.clear();
   s.copies.clear();
