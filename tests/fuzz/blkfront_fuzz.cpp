@@ -16,6 +16,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "blkfront/engine.hpp"
@@ -168,7 +169,10 @@ class rig final : private engine_host, private sector_guard::peer {
 
   /// The backend answers all it was asked, the other queue lets go: nothing may be left.
   void repent() {
-    for (unsigned round = 0; round < 10'000; ++round) {
+    // The producer index may have been set back.
+    publish(rsp_prod_);
+    auto before = progress();
+    for (unsigned idle_rounds = 0; idle_rounds < 100; ++idle_rounds) {
       drain();
       turn();
       if (engine_->failure_reason()) return fail();
@@ -177,6 +181,8 @@ class rig final : private engine_host, private sector_guard::peer {
       if (settled && !std::exchange(wanted_, false) && requests_.empty()) break;
       while (!asked_.empty())
         answer(0, 0);
+      const auto now = progress();
+      if (std::exchange(before, now) != now) idle_rounds = 0;
     }
     expect(requests_.empty() && engine_->is_idle());
     expect(pool_->size() - pool_->free() == 2);
@@ -212,6 +218,9 @@ class rig final : private engine_host, private sector_guard::peer {
   }
 
  private:
+  [[nodiscard]] std::pair<std::uint64_t, std::size_t> progress() const {
+    return {engine_->statistics().ring_requests, requests_.size()};
+  }
   static std::vector<grant_ref> refs(std::size_t from, std::size_t count) {
     std::vector<grant_ref> out;
     for (std::size_t i = 0; i < count; ++i)
