@@ -47,8 +47,9 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   [[nodiscard]] async::asio::awaitable<void> write_transport(
       std::vector<queue_transport> transports, bool large_sectors);
   void guard_with_custodian();
-  [[nodiscard]] async::asio::awaitable<failure> explain_timeout(std::string_view doing,
-                                                                std::chrono::nanoseconds waited);
+  /// Not `throw co_await`: g++ 12 destroys what is thrown twice.
+  [[nodiscard]] async::asio::awaitable<void> throw_timeout(std::string_view doing,
+                                                           std::chrono::nanoseconds waited);
 
   // connection.cpp
   [[nodiscard]] async::asio::awaitable<handshake_view> look();
