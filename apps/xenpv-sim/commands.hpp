@@ -8,6 +8,7 @@ namespace xenpv::sim_app {
 
 void add_run(cli::app& app);
 void add_host_commands(cli::app& app);  ///< start, exec, domain, fault, status, virq, stop
+void add_disk(cli::app& app);
 void add_demo(cli::app& app);
 void add_ping(cli::app& app);
 

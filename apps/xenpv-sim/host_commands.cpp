@@ -2,6 +2,7 @@
 #include <optional>
 #include <ostream>
 
+#include "block_backend.hpp"
 #include "commands.hpp"
 #include "domain_process.hpp"
 #include "host_options.hpp"
@@ -62,6 +63,13 @@ void add_start(cli::app& app) {
     auto options = to_options(words().host);
     options.directory = std::filesystem::absolute(words().directory);
     sim::host_process::start_daemon(options);
+    if (options.disks.empty()) return cli::exit_code::ok;
+    try {
+      (void)start_block_backend(options.directory, manner::silent);
+    } catch (...) {
+      sim::stop_host(options.directory);
+      throw;
+    }
     return cli::exit_code::ok;
   });
 }

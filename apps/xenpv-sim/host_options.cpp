@@ -1,6 +1,6 @@
 #include "host_options.hpp"
 
-#include "xenpv/base/log.hpp"
+#include "block_backend.hpp"
 #include "xenpv/cli/value.hpp"
 
 namespace xenpv::sim_app {
@@ -14,8 +14,9 @@ void add_host_options(cli::command& command, host_words& words) {
       .option("--disk SPEC", words.options.disks,
               "give every guest a PV disk: VDEV,memory=SIZE|file=PATH|null=SIZE[,ro][,cdrom]"
               "[,sector=4096][,backend=linux|qemu|tapdisk|freebsd][,queues=N][,order=N]"
-              "[,indirect=N][,no-persistent][,no-flush][,no-barrier][,no-discard]",
-              sim::parse_disk_spec)
+              "[,indirect=N][,no-persistent][,no-flush][,no-barrier][,no-discard][,volatile]"
+              "[,fault=WORD...]; for WORD see `disk fault`",
+              parse_served_disk)
       .option(
           "--fault SPEC", words.faults,
           "make something go wrong: event-lost=P/N, event-doubled=P/N, event-delayed=TIME[:P/N], "
@@ -33,12 +34,6 @@ sim::host_options to_options(const host_words& words) {
   auto options = words.options;
   for (const auto& spec : words.faults)
     sim::parse_fault(spec, options.faults).value();
-  for (const auto& disk : options.disks)
-    log().warn(
-        "disk {}: xenstore shows it in state Initialising, but this version has no block backend "
-        "to "
-        "serve it",
-        disk.name);
   return options;
 }
 

@@ -19,8 +19,7 @@ struct host_words {
 /// Adds --domains, --cpus, --disk, --fault, --grant-limit and --max-event-channels.
 void add_host_options(cli::command& command, host_words& words);
 
-/// What the words mean. Throws `failure` naming the one that is wrong; warns of disks that nobody
-/// serves yet.
+/// What the words mean. Throws `failure` naming the one that is wrong.
 [[nodiscard]] sim::host_options to_options(const host_words& words);
 
 }  // namespace xenpv::sim_app

@@ -1,7 +1,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <ostream>
 
+#include "block_backend.hpp"
 #include "commands.hpp"
 #include "domain_process.hpp"
 #include "host_options.hpp"
@@ -35,11 +37,16 @@ void report_on(const sim::host_process& host, const std::string& path) {
 
 cli::exit_code run(const run_words& words) {
   adopt_orphans();
-  auto host = sim::host_process::start(to_options(words.host));
+  const auto options = to_options(words.host);
+  auto host = sim::host_process::start(options);
+  std::optional<pid_t> backend;
+  if (!options.disks.empty()) backend = start_block_backend(host.directory(), manner::talkative);
   const auto directory = sim::ask_domain_directory(host.directory(), words.domain);
   const int status = wait_for(spawn_in_domain(directory, words.command));
   report_on(host, words.report);
-  // The host goes first: what the domain's processes still hold then vanishes as at power-off.
+  if (backend) end_block_backend(*backend);
+  // The host goes before the others: what the domain's processes still hold then vanishes as at
+  // power-off.
   host.stop();
   end_orphans();
   return static_cast<cli::exit_code>(status);

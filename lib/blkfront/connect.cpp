@@ -83,12 +83,11 @@ asio::awaitable<void> frontend::connection::open() {
   background_.spawn(monitor());
 }
 
-asio::awaitable<void> frontend::connection::throw_timeout(std::string_view doing,
-                                                          std::chrono::nanoseconds waited) {
+asio::awaitable<void> frontend::connection::give_up(std::chrono::nanoseconds waited) {
   const auto view = co_await look();
-  const auto hotplug = co_await on_.store().read_if_exists(facts_.backend + "/hotplug-status");
+  const auto hotplug = co_await read_of_backend("hotplug-status");
   throw failure(errc::timed_out,
-                fmt::format("{} {}: {}", doing, device_, explain_wait(view, hotplug)),
+                fmt::format("connect {}: {}", device_, explain_wait(view, hotplug)),
                 fmt::format("waited {}", format_duration(waited)));
 }
 
@@ -103,7 +102,7 @@ asio::awaitable<void> frontend::connection::connect() {
       co_await close_queues();
       const auto left = until - clock::now();
       if (machine_.refusals() > refusals_max || left <= 0s)
-        co_await throw_timeout("connect", how_.connect_deadline - left);
+        co_await give_up(how_.connect_deadline - left);
       const auto pause = std::min<clock::duration>(first_back_off * (1 << refused), left);
       asio::steady_timer back_off(on_.control(), pause);
       co_await back_off.async_wait(asio::use_awaitable);
@@ -111,7 +110,7 @@ asio::awaitable<void> frontend::connection::connect() {
     switch (step) {
       case handshake_step::wait: {
         const auto left = until - clock::now();
-        if (left <= 0s) co_await throw_timeout("connect", how_.connect_deadline);
+        if (left <= 0s) co_await give_up(how_.connect_deadline);
         const bool changed = co_await wait_for_change(std::min<clock::duration>(left, patience));
         view = co_await look();
         view.waited_long = !changed;

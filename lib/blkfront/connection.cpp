@@ -21,12 +21,23 @@ frontend::connection::connection(async::runtime& on, std::string device, options
   facts_.device = device_;
 }
 
+/// A directory that the toolstack removed reads as one we may not see: its parent is not ours.
+async::asio::awaitable<std::optional<std::string>> frontend::connection::read_of_backend(
+    std::string name) {
+  try {
+    co_return co_await on_.store().read_if_exists(facts_.backend + "/" + name);
+  } catch (const failure& problem) {
+    if (problem.code() != std::errc::permission_denied) throw;
+  }
+  co_return std::nullopt;
+}
+
 async::asio::awaitable<handshake_view> frontend::connection::look() {
   auto& store = on_.store();
   handshake_view view;
   const auto own = co_await store.read_if_exists(device_ + "/state");
-  const auto backend = co_await store.read_if_exists(facts_.backend + "/state");
-  const auto online = co_await store.read_if_exists(facts_.backend + "/online");
+  const auto backend = co_await read_of_backend("state");
+  const auto online = co_await read_of_backend("online");
   if (own) view.own = wire::parse_xenbus_state(*own).value_or(wire::xenbus_state::unknown);
   if (backend)
     view.backend = wire::parse_xenbus_state(*backend).value_or(wire::xenbus_state::unknown);

@@ -27,6 +27,9 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   [[nodiscard]] async::asio::awaitable<void> close();
   [[nodiscard]] async::asio::awaitable<std::vector<queue_statistics>> statistics();
 
+  /// close() has been called.
+  [[nodiscard]] bool is_closed() const noexcept { return closing_; }
+  [[nodiscard]] async::asio::any_io_executor control() const { return on_.control(); }
   [[nodiscard]] std::vector<std::shared_ptr<frontend_queue>>& queues() noexcept { return queues_; }
   [[nodiscard]] const connection_facts& facts() const noexcept { return facts_; }
   [[nodiscard]] const blk::geometry& shape() const noexcept { return shape_; }
@@ -47,12 +50,13 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   [[nodiscard]] async::asio::awaitable<void> write_transport(
       std::vector<queue_transport> transports, bool large_sectors);
   void guard_with_custodian();
-  /// Not `throw co_await`: g++ 12 destroys what is thrown twice.
-  [[nodiscard]] async::asio::awaitable<void> throw_timeout(std::string_view doing,
-                                                           std::chrono::nanoseconds waited);
+  /// Throws: timed out, with what both ends show.
+  [[nodiscard]] async::asio::awaitable<void> give_up(std::chrono::nanoseconds waited);
 
   // connection.cpp
   [[nodiscard]] async::asio::awaitable<handshake_view> look();
+  [[nodiscard]] async::asio::awaitable<std::optional<std::string>> read_of_backend(
+      std::string name);
   [[nodiscard]] async::asio::awaitable<node_map> read_backend();
   [[nodiscard]] async::asio::awaitable<void> set_state(wire::xenbus_state state);
   /// Waits for a change below the backend's directory. False: none came within `limit`.

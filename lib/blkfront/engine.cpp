@@ -12,20 +12,6 @@ constexpr std::size_t merges_at_once = 2;
 
 }  // namespace
 
-void engine::request_list::push(blk::request& r) noexcept {
-  r.device.next = nullptr;
-  (last == nullptr ? first : last->device.next) = &r;
-  last = &r;
-}
-
-blk::request* engine::request_list::pop() noexcept {
-  auto* const r = first;
-  if (r == nullptr) return nullptr;
-  first = std::exchange(r->device.next, nullptr);
-  if (first == nullptr) last = nullptr;
-  return r;
-}
-
 void engine::request_list::prepend(request_list other) noexcept {
   if (other.empty()) return;
   other.last->device.next = first;

@@ -10,8 +10,9 @@ namespace xenpv::blkfront {
 void engine::orphan_slots(blk::request& r) noexcept {
   orphan_pages* kept = nullptr;
   for (auto& s : slots_) {
-    if (s.kind != slot_kind::data && s.kind != slot_kind::discard) continue;
-    if (s.r != &r) continue;
+    const bool is_piece =
+        s.kind == slot_kind::simple || s.kind == slot_kind::data || s.kind == slot_kind::discard;
+    if (!is_piece || s.r != &r) continue;
     s.kind = slot_kind::orphan;
     s.r = nullptr;
     if (s.pages.count != 0 || !carries_data(r.op)) continue;

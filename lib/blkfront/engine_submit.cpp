@@ -5,13 +5,6 @@
 
 namespace xenpv::blkfront {
 
-void engine::submit(blk::request& r) noexcept {
-  ++unfinished_;
-  r.status = {};
-  r.device = {};
-  fresh_.push(r);
-}
-
 std::error_code engine::check(const blk::request& r) const noexcept {
   const auto& shape = setup_.shape;
   if (failure_) return failure_->code;
@@ -70,6 +63,7 @@ bool engine::prepare(blk::request& r) noexcept {
 void engine::accept_fresh(std::uint64_t now) noexcept {
   for (auto list = std::exchange(fresh_, {}); auto* const r = list.pop();) {
     r->device.submitted_ns = now;
+    if (start_simple(*r)) continue;
     if (!prepare(*r))
       refused_.push(*r);
     else if (phase_of(*r) == phase::flush)

@@ -1,11 +1,13 @@
 #include "xenpv/blkfront/frontend.hpp"
 
-#include <fmt/format.h>
+#include <boost/asio/co_spawn.hpp>
 
 #include <algorithm>
 
 #include "blkfront/connection.hpp"
 #include "xenpv/async/run_on.hpp"
+#include "xenpv/async/settle.hpp"
+#include "xenpv/base/log.hpp"
 
 namespace xenpv::blkfront {
 
@@ -37,7 +39,13 @@ asio::awaitable<std::unique_ptr<frontend>> frontend::open(async::runtime& on, st
 }
 
 frontend::frontend(std::shared_ptr<connection> c) noexcept : connection_(std::move(c)) {}
-frontend::~frontend() = default;
+frontend::~frontend() {
+  if (connection_->is_closed()) return;
+  log().warn("{}: abandoned without close(); closing it", facts().device);
+  const auto control = connection_->control();
+  asio::co_spawn(control, async::settle(connection_->close()),
+                 [keep = connection_](const std::exception_ptr&) {});
+}
 
 std::size_t frontend::queue_count() const noexcept {
   return connection_->queues().size();

@@ -20,7 +20,13 @@ using clock = std::chrono::steady_clock;
 
 /// How often a queue with requests looks whether they make progress. An event that got lost is
 /// made up for after this long.
-constexpr std::chrono::seconds tick_interval{1};
+constexpr std::chrono::nanoseconds usual_tick = std::chrono::seconds(1);
+
+/// Deadlines are kept to within a quarter.
+std::chrono::nanoseconds tick_for(std::chrono::nanoseconds deadline) {
+  if (deadline.count() == 0) return usual_tick;
+  return std::clamp(deadline / 4, std::chrono::nanoseconds(1'000'000), usual_tick);
+}
 
 /// Rounds of take-and-send within one turn, before others of this CPU get theirs.
 constexpr unsigned rounds_per_turn = 16;
@@ -218,7 +224,7 @@ void frontend_queue::poll() noexcept {
 }
 
 void frontend_queue::start_tick() {
-  tick_.expires_after(tick_interval);
+  tick_.expires_after(tick_for(options_.request_deadline));
   tick_.async_wait([self = weak_from_this()](boost::system::error_code code) {
     const auto live = self.lock();
     if (code || !live || !live->engine_) return;
@@ -232,7 +238,7 @@ void frontend_queue::tick() noexcept {
   const auto now = now_ns();
   const auto quiet_ns = now - std::max(last_answer_ns_, last_event_ns_);
   if (engine_->in_flight() > 0 &&
-      quiet_ns >= static_cast<std::uint64_t>(std::chrono::nanoseconds(tick_interval).count())) {
+      quiet_ns >= static_cast<std::uint64_t>(tick_for(options_.request_deadline).count())) {
     // An event may have been lost, in either direction: look, and kick the backend.
     turn(false);
     if (!engine_ || engine_->failure_reason()) return;

@@ -18,9 +18,8 @@ constexpr std::uint64_t ring_order_max = 4;
 constexpr std::uint64_t indirect_max = 4096;
 
 constexpr std::string_view option_list =
-    "ro, cdrom, sector=, backend=, queues=, order=, indirect=, no-persistent, no-flush, no-barrier "
-    "or "
-    "no-discard";
+    "ro, cdrom, sector=, backend=, queues=, order=, indirect=, no-persistent, no-flush, "
+    "no-barrier, no-discard, volatile or fault=";
 
 error wrong(std::string_view what, std::string_view cure) {
   return make_error(errc::invalid_argument, what, cure);
@@ -33,6 +32,7 @@ result<void> set_flag(disk_spec& disk, std::string_view key) {
   if (key == "no-flush") disk.flush = false;
   if (key == "no-barrier") disk.barrier = false;
   if (key == "no-discard") disk.discard = false;
+  if (key == "volatile") disk.volatile_cache = true;
   return {};
 }
 
@@ -88,6 +88,14 @@ result<void> set_file(disk_spec& disk, std::string_view key, std::string_view va
   return {};
 }
 
+result<void> add_fault(disk_spec& disk, std::string_view key, std::string_view value) {
+  // Blanks separate the words where the backend reads them.
+  if (value.empty() || value.find(' ') != std::string_view::npos)
+    return wrong(fmt::format("{} '{}'", key, value), "expected one word, as in fault=error=10");
+  disk.faults.emplace_back(value);
+  return {};
+}
+
 struct option {
   std::string_view key;
   bool is_store;
@@ -98,12 +106,13 @@ constexpr std::array options = {
     option{"memory", true, set_size},      option{"null", true, set_size},
     option{"file", true, set_file},        option{"sector", false, set_sector},
     option{"backend", false, set_backend}, option{"queues", false, set_queues},
-    option{"order", false, set_order},     option{"indirect", false, set_indirect}};
+    option{"order", false, set_order},     option{"indirect", false, set_indirect},
+    option{"fault", false, add_fault}};
 
-constexpr std::array<std::string_view, 6> flags = {"ro",       "cdrom",      "no-persistent",
-                                                   "no-flush", "no-barrier", "no-discard"};
+constexpr std::array<std::string_view, 7> flags = {
+    "ro", "cdrom", "no-persistent", "no-flush", "no-barrier", "no-discard", "volatile"};
 
-/// One word after the disk's name. `seen`: the keys so far, of which none may come twice.
+/// One word after the disk's name. `seen`: the keys so far, of which only `fault` may come twice.
 result<void> take_word(disk_spec& disk, std::string_view word, std::vector<std::string_view>& seen,
                        bool& has_store) {
   const auto equals = word.find('=');
@@ -117,7 +126,7 @@ result<void> take_word(disk_spec& disk, std::string_view word, std::vector<std::
     return wrong(fmt::format("option '{}'", word), fmt::format("{} takes no value", key));
   if (!is_flag && equals == std::string_view::npos)
     return wrong(fmt::format("option '{}'", word), fmt::format("expected {}=...", key));
-  if (std::find(seen.begin(), seen.end(), key) != seen.end())
+  if (key != "fault" && std::find(seen.begin(), seen.end(), key) != seen.end())
     return wrong(fmt::format("option '{}'", word), fmt::format("{} is given twice", key));
   seen.push_back(key);
   if (is_flag) return set_flag(disk, key);
@@ -127,6 +136,8 @@ result<void> take_word(disk_spec& disk, std::string_view word, std::vector<std::
 }
 
 result<void> check_size(const disk_spec& disk) {
+  if (disk.volatile_cache && disk.store != disk_store::memory)
+    return wrong("option 'volatile'", "only a disk with memory= can have it");
   if (disk.store == disk_store::file) return {};
   if (disk.size != 0 && disk.size % disk.sector_size == 0) return {};
   return wrong(

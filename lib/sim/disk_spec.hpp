@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "xenpv/base/error.hpp"
 
@@ -31,13 +32,16 @@ struct disk_spec {
   bool flush = true;
   bool barrier = true;
   bool discard = true;
+  bool volatile_cache = false;      ///< of a memory disk: a power cut loses what was not flushed
+  std::vector<std::string> faults;  ///< the backend's words, passed on as they are
 };
 
 [[nodiscard]] std::string_view to_string(disk_backend backend) noexcept;
 
 /// Options: ro, cdrom, sector=512|4096, backend=linux|qemu|tapdisk|freebsd, queues=N, order=N,
-/// indirect=N, no-persistent, no-flush, no-barrier, no-discard. The error names the word that is
-/// wrong.
+/// indirect=N, no-persistent, no-flush, no-barrier, no-discard, volatile, fault=WORD (may be
+/// repeated). The error names the word that is wrong. What a fault's word means, and what a kind of
+/// backend cannot have, is the backend's to say.
 [[nodiscard]] result<disk_spec> parse_disk_spec(std::string_view text);
 
 /// Virtual device number of a disk name (docs/man/xen-vbd-interface.7): xvdb -> 51728, xvdb1 ->

@@ -32,6 +32,12 @@ void claim_directory(const std::filesystem::path& directory) {
                   "it is not empty; give the simulated host a folder of its own");
 }
 
+void empty_directory(const std::filesystem::path& directory) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, ignored))
+    std::filesystem::remove_all(entry.path(), ignored);
+}
+
 /// The host's whole life. Says on `report` either "" (ready) or why not, and closes it.
 [[noreturn]] void live(const host_options& options, unique_fd report) {
   ::signal(SIGPIPE, SIG_IGN);
@@ -40,6 +46,8 @@ void claim_directory(const std::filesystem::path& directory) {
   try {
     host simulated(options);
     simulated.run([&] { report.reset(); });
+    // While its sockets are open: who waits for their end may use the folder again.
+    empty_directory(options.directory);
   } catch (const std::exception& problem) {
     if (report) {
       [[maybe_unused]] const auto said =
@@ -48,9 +56,7 @@ void claim_directory(const std::filesystem::path& directory) {
     log().error("simulated host: {}", problem.what());
     status = 1;
   }
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(options.directory, ignored))
-    std::filesystem::remove_all(entry.path(), ignored);
+  empty_directory(options.directory);
   ::_exit(status);
 }
 

@@ -1,6 +1,7 @@
 #include "sim/toolstack.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <array>
 #include <fstream>
@@ -32,6 +33,30 @@ std::string backend_path(domid domain, const disk_spec& disk) {
   return fmt::format("/local/domain/0/backend/{}/{}/{}", kind, domain, disk.device);
 }
 
+std::vector<std::pair<std::string, std::string>> disk_nodes(const std::string& guest,
+                                                            const disk_spec& disk) {
+  constexpr std::array stores = {"memory", "file", "null"};
+  std::vector<std::pair<std::string, std::string>> out = {
+      {"store", stores[static_cast<std::size_t>(disk.store)]},
+      {"medium", fmt::format("{}/{}", guest, disk.name)},
+      {"backend", std::string(to_string(disk.backend))},
+      {"sector-size", fmt::format("{}", disk.sector_size)},
+      {"persistent", disk.persistent ? "1" : "0"},
+      {"flush", disk.flush ? "1" : "0"},
+      {"barrier", disk.barrier ? "1" : "0"},
+      {"discard", disk.discard ? "1" : "0"},
+      {"volatile-cache", disk.volatile_cache ? "1" : "0"},
+      {"fault", fmt::format("{}", fmt::join(disk.faults, " "))}};
+  const auto add = [&](const char* node, const std::optional<std::uint32_t>& value) {
+    if (value) out.emplace_back(node, fmt::format("{}", *value));
+  };
+  if (disk.size != 0) out.emplace_back("size", fmt::format("{}", disk.size));
+  add("max-queues", disk.queues);
+  add("max-ring-page-order", disk.ring_order);
+  add("max-indirect-segments", disk.indirect);
+  return out;
+}
+
 void toolstack::write(const std::string& path, std::string_view value,
                       std::span<const store_permission> permissions) {
   store_.write(path, value);
@@ -58,11 +83,11 @@ void toolstack::build_domain(domid domain, const std::string& name,
                            "/drivers", "/feature", "/attr", "/error"})
     write(top + node, "", guests_own);
   for (const auto& disk : disks)
-    build_disk(domain, disk);
+    build_disk(domain, name, disk);
   store_.introduce(domain);
 }
 
-void toolstack::build_disk(domid domain, const disk_spec& disk) {
+void toolstack::build_disk(domid domain, const std::string& name, const disk_spec& disk) {
   const auto front = frontend_path(domain, disk);
   const auto back = backend_path(domain, disk);
   const std::array front_permissions = {store_permission{domain, false, false},
@@ -84,6 +109,8 @@ void toolstack::build_disk(domid domain, const disk_spec& disk) {
   put(back + "/mode", disk.read_only ? "r" : "w", back_permissions);
   put(back + "/device-type", disk.cdrom ? "cdrom" : "disk", back_permissions);
   put(back + "/params", disk.path, back_permissions);
+  for (const auto& [node, value] : disk_nodes(name, disk))
+    put(fmt::format("{}/xenpv/{}", back, node), value, back_permissions);
   put(back + "/state", "1", back_permissions);
 
   put(front, "", front_permissions);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "sim/disk_spec.hpp"
@@ -35,12 +36,16 @@ class toolstack {
  private:
   void write(const std::string& path, std::string_view value,
              std::span<const store_permission> permissions);
-  void build_disk(domid domain, const disk_spec& disk);
+  void build_disk(domid domain, const std::string& name, const disk_spec& disk);
   void remove_tree(domid domain, std::span<const disk_spec> disks);
 
   store_service& store_;
 };
 
+/// What the block backend has to know of a disk, beyond libxl's nodes: names below `xenpv/` in its
+/// directory and their values. `guest`: the domain's name, which outlives its number.
+[[nodiscard]] std::vector<std::pair<std::string, std::string>> disk_nodes(const std::string& guest,
+                                                                          const disk_spec& disk);
 /// Where the toolstack puts a disk: the frontend's directory and the backend's.
 [[nodiscard]] std::string frontend_path(domid domain, const disk_spec& disk);
 [[nodiscard]] std::string backend_path(domid domain, const disk_spec& disk);

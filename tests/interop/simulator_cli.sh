@@ -29,6 +29,52 @@ expect_line "a wrong disk is named" "disk|xvdb" "$("$sim" run --disk xvdb -- tru
 expect_line "a wrong fault is named with what is known" "fault 'gremlins'.*event-lost" \
   "$("$sim" run --fault gremlins -- true 2>&1 || true)"
 
+# Disks.
+expect_line "a wrong disk fault is named with what is known" "disk xvdb: disk fault 'x'.*expected error=N" \
+  "$("$sim" run --disk xvdb,null=1M,fault=x -- true 2>&1 || true)"
+expect_line "what a kind of backend does not have is refused" 'a qemu backend has at most 1' \
+  "$("$sim" run --disk xvdb,null=1M,backend=qemu,queues=2 -- true 2>&1 || true)"
+expect "disks wait for their frontends before the command runs" 2222 "$("$sim" run \
+  --disk xvdb,memory=1M --disk xvdc,null=1T,backend=qemu --disk xvdd,null=1M,backend=tapdisk \
+  --disk xvde,null=1M,backend=freebsd -- sh -c 'for disk in vbd/1/51728 qdisk/1/51744 vbd/1/51760 vbd/1/51776
+  do printf %s "$(xenstore-read "/local/domain/0/backend/$disk/state")"; done')"
+expect "a quiet end, with disks too" "" "$("$sim" run --disk xvdb,memory=1M -- true 2>&1)"
+expect_line "a file that is not there is named" '51728: open /nowhere: no such file' \
+  "$("$sim" run --disk xvdb,file=/nowhere -- true 2>&1)"
+expect "nothing else stays behind" report "$(ls "$dir")"
+
+# Started with a relative path and stopped from elsewhere: the backend follows its host.
+truncate -s 1M "$dir/image"
+(cd "$dir" && "$sim" start --dir "$host" --disk xvdb,memory=8M,volatile --disk xvdc,file=image)
+in_backend() { in_domain 0 xenstore-read "backend/vbd/1/51728/$1"; }
+expect "a relative file is found" connected "$(in_domain 0 xenstore-read backend/vbd/1/51744/hotplug-status)"
+"$sim" disk --dir "$host" resize xvdb 16M
+expect "disk resize returns when it is done" 16777216 "$(in_backend xenpv/applied-size)"
+expect "disk resize of no whole sectors" 2 "$(status_of "$sim" disk --dir "$host" resize xvdb 1000)"
+"$sim" disk --dir "$host" fault xvdb delay=5ms:1/2 error=3
+expect "disk fault returns when it is in force" 'delay=5ms:1/2 error=3' "$(in_backend xenpv/applied-fault)"
+expect "disk fault with a wrong word" 2 "$(status_of "$sim" disk --dir "$host" fault xvdb gremlins)"
+"$sim" disk --dir "$host" fault xvdb none
+"$sim" disk --dir "$host" restart xvdb
+"$sim" disk --dir "$host" power-cut xvdb --seed 7
+expect "the backend is back" 2 "$(in_backend state)"
+expect_line "a disk that is not there" 'disk 51760 of domain 1.*no such disk' \
+  "$("$sim" disk --dir "$host" restart xvdd 2>&1 || true)"
+"$sim" disk --dir "$host" unplug xvdb
+expect "disk unplug takes both directories away" 1 "$(status_of in_domain 1 xenstore-exists device/vbd/51728)"
+created=$("$sim" domain create --dir "$host")
+state="/local/domain/0/backend/vbd/$created/51728/state"
+mkfifo "$dir/events"
+in_domain 0 xenstore-watch "$state" >"$dir/events" &
+exec 3<"$dir/events"
+while read -r -t 20 _ <&3; do
+  now=$(in_domain 0 xenstore-read "$state")
+  [ "$now" = 2 ] && break
+done
+kill %1
+expect "a domain created later has its disks served" 2 "$now"
+"$sim" stop --dir "$host"
+
 "$sim" start --dir "$host"
 expect_line "a folder in use is refused" 'not empty' "$("$sim" start --dir "$host" 2>&1 || true)"
 expect "a domain's environment" 1 "$(in_domain 1 sh -c 'xenstore-read domid')"

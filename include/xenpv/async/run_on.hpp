@@ -28,6 +28,11 @@ struct returned_run {
   void operator()() { std::move(handler)(std::move(error)); }
 };
 
+// Keeps the function until its coroutine is done: a coroutine lambda's captures live in the lambda.
+inline asio::awaitable<void> run_and_keep(std::function<asio::awaitable<void>()> function) {
+  co_await function();
+}
+
 struct start_run {
   asio::any_io_executor where;
   std::function<asio::awaitable<void>()> function;
@@ -42,7 +47,7 @@ struct start_run {
     };
     asio::post(where,
                [where = where, function = std::move(function), back = std::move(back)]() mutable {
-                 asio::co_spawn(where, settle(function()), std::move(back));
+                 asio::co_spawn(where, settle(run_and_keep(std::move(function))), std::move(back));
                });
   }
 };

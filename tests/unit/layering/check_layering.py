@@ -28,12 +28,15 @@ ROOMS = {
 }
 
 # Machines that are tested without I/O: neither Asio nor Xen, and nothing of their room that is not pure.
-PURE = re.compile(r"^(ring/.*|[a-z]+/(handshake|planner)[a-z_]*|nbd/(codec|negotiation)[a-z_]*)$")
+PURE = re.compile(r"^(ring/.*|[a-z]+/(handshake|planner)[a-z_]*|nbd/(codec|negotiation)[a-z_]*|"
+                  r"blkfront/(transport|sector_guard|coalescing|poll_budget)|"
+                  r"blkback/(personality|nodes|disk_(config|fault|plan)|backend_nodes|frontend_keys))$")
 PURE_MAY = {"base", "wire"}
 
 # Private headers (lib/ROOM/x.hpp) somebody outside their room may include, and why.
 PRIVATE_GUESTS = {
     ("apps/xenpv-sim", "sim"): "the simulator's own front door",
+    ("apps/xenpv-sim", "blkback"): "runs the block backend, which is no public interface yet",
 }
 
 # Apps that use Asio themselves, and why.

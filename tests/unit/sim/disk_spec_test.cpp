@@ -83,7 +83,7 @@ TEST(parse_disk_spec, fills_in_the_habits_of_linux) {
 TEST(parse_disk_spec, takes_every_option) {
   const auto disk = parse_disk_spec(
       "51712,ro,cdrom,sector=4096,backend=qemu,queues=4,order=3,indirect=256,null=1T,no-persistent,"
-      "no-flush,no-barrier,no-discard");
+      "no-flush,no-barrier,no-discard,fault=error=3,fault=delay=5ms:1/2");
   ASSERT_TRUE(disk) << disk.error().text;
   EXPECT_EQ(disk->name, "51712");
   EXPECT_EQ(disk->device, 51712U);
@@ -100,6 +100,7 @@ TEST(parse_disk_spec, takes_every_option) {
   EXPECT_FALSE(disk->flush);
   EXPECT_FALSE(disk->barrier);
   EXPECT_FALSE(disk->discard);
+  EXPECT_EQ(disk->faults, (std::vector<std::string>{"error=3", "delay=5ms:1/2"}));
 }
 
 struct flag_case {
@@ -119,21 +120,23 @@ TEST_P(disk_flag, changes_its_own_member_only) {
   const auto flagged = parse_disk_spec("xvda,memory=1M," + std::string(GetParam().word));
   ASSERT_TRUE(plain);
   ASSERT_TRUE(flagged) << flagged.error().text;
-  for (const auto member : {&disk_spec::read_only, &disk_spec::cdrom, &disk_spec::persistent,
-                            &disk_spec::flush, &disk_spec::barrier, &disk_spec::discard}) {
+  for (const auto member :
+       {&disk_spec::read_only, &disk_spec::cdrom, &disk_spec::persistent, &disk_spec::flush,
+        &disk_spec::barrier, &disk_spec::discard, &disk_spec::volatile_cache}) {
     const bool expected = member == GetParam().member ? GetParam().value : *plain.*member;
     EXPECT_EQ(*flagged.*member, expected);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(words, disk_flag,
-                         ::testing::Values(flag_case{"ro", &disk_spec::read_only, true},
-                                           flag_case{"cdrom", &disk_spec::cdrom, true},
-                                           flag_case{"no-persistent", &disk_spec::persistent,
-                                                     false},
-                                           flag_case{"no-flush", &disk_spec::flush, false},
-                                           flag_case{"no-barrier", &disk_spec::barrier, false},
-                                           flag_case{"no-discard", &disk_spec::discard, false}));
+INSTANTIATE_TEST_SUITE_P(
+    words, disk_flag,
+    ::testing::Values(flag_case{"ro", &disk_spec::read_only, true},
+                      flag_case{"cdrom", &disk_spec::cdrom, true},
+                      flag_case{"no-persistent", &disk_spec::persistent, false},
+                      flag_case{"no-flush", &disk_spec::flush, false},
+                      flag_case{"no-barrier", &disk_spec::barrier, false},
+                      flag_case{"no-discard", &disk_spec::discard, false},
+                      flag_case{"volatile", &disk_spec::volatile_cache, true}));
 
 TEST(parse_disk_spec, takes_the_bounds_of_every_limit) {
   const auto low = parse_disk_spec("xvda,memory=512,queues=1,order=0,indirect=0");
@@ -195,7 +198,7 @@ const std::string no_name =
 const std::string no_store = "': invalid argument (expected memory=SIZE, file=PATH or null=SIZE)";
 const std::string no_option =
     "': invalid argument (expected ro, cdrom, sector=, backend=, queues=, order=, indirect=, "
-    "no-persistent, no-flush, no-barrier or no-discard)";
+    "no-persistent, no-flush, no-barrier, no-discard, volatile or fault=)";
 const std::string no_size =
     "': invalid argument (expected bytes with an optional K, M, G or T, as in 256M)";
 
@@ -233,6 +236,12 @@ INSTANTIATE_TEST_SUITE_P(
         error_case{"xvdb,null=6K,sector=4096",
                    "size of 6144 bytes: invalid argument (expected at least one sector of 4096 "
                    "bytes and no part of one)"},
+        error_case{"xvdb,null=1M,volatile",
+                   "option 'volatile': invalid argument (only a disk with memory= can have it)"},
+        error_case{"xvdb,memory=1M,fault=",
+                   "fault '': invalid argument (expected one word, as in fault=error=10)"},
+        error_case{"xvdb,memory=1M,fault=a b",
+                   "fault 'a b': invalid argument (expected one word, as in fault=error=10)"},
         error_case{"xvdb,file=", "file '': invalid argument (expected a path)"},
         error_case{"xvdb,memory=1M,sector=1024",
                    "sector '1024': invalid argument (expected 512 or 4096)"},

@@ -1,0 +1,126 @@
+#include "block_backend.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+
+#include "blkback/disk_plan.hpp"
+#include "blkback/service.hpp"
+#include "domain_process.hpp"
+#include "sim/admin_service.hpp"
+#include "sim/listen.hpp"
+#include "sim/toolstack.hpp"
+#include "xenpv/async/cpu_set.hpp"
+#include "xenpv/base/log.hpp"
+#include "xenpv/base/parse.hpp"
+#include "xenpv/base/unique_fd.hpp"
+
+namespace xenpv::sim_app {
+namespace {
+
+constexpr std::string_view silent_word = "silent";
+
+/// Replaces standard streams: what they were is the command's that runs in the guest.
+void silence(std::initializer_list<int> streams) {
+  const unique_fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  for (const int stream : streams)
+    ::dup2(null.get(), stream);
+}
+
+[[noreturn]] void become_backend(const std::filesystem::path& host_directory, manner how,
+                                 unique_fd said) {
+  try {
+    const auto domain = sim::ask_domain_directory(host_directory, domid_0);
+    const auto self = std::filesystem::read_symlink("/proc/self/exe").string();
+    // Out of the terminal's process group: ^C is for the command that runs in the guest.
+    ::setsid();
+    silence({0, 1});
+    ::fcntl(said.get(), F_SETFD, 0);
+    execute_in_domain(domain, {self, std::string(serve_disks_word), host_directory.string(),
+                               fmt::format("{}", said.get()),
+                               std::string(how == manner::silent ? silent_word : "talkative")});
+  } catch (const std::exception& problem) {
+    log().error("block backend: {}", problem.what());
+  }
+  ::_exit(1);
+}
+
+bool has_hung_up(int socket) {
+  pollfd poll{socket, POLLIN, 0};
+  return ::poll(&poll, 1, 0) > 0;
+}
+
+}  // namespace
+
+result<sim::disk_spec> parse_served_disk(std::string_view text) {
+  auto disk = sim::parse_disk_spec(text);
+  if (!disk) return disk;
+  if (!disk->path.empty()) disk->path = std::filesystem::absolute(disk->path);
+  blkback::nodes nodes = {{"params", disk->path}};
+  for (auto& [name, value] : sim::disk_nodes("", *disk))
+    nodes["xenpv/" + name] = std::move(value);
+  if (const auto plan = blkback::parse_disk_plan(nodes, "vbd", 1); !plan)
+    return error{plan.error().code, fmt::format("disk {}: {}", disk->name, plan.error().text)};
+  return disk;
+}
+
+pid_t start_block_backend(const std::filesystem::path& host_directory, manner how) {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("make a pipe");
+  const unique_fd report(ends[0]);
+  unique_fd said(ends[1]);
+  const auto child = ::fork();
+  if (child < 0) throw_errno("fork the block backend");
+  if (child == 0) become_backend(host_directory, how, std::move(said));
+  said.reset();
+  char byte = 0;
+  ssize_t got = 0;
+  while ((got = ::read(report.get(), &byte, 1)) < 0 && errno == EINTR) {
+  }
+  if (got == 1) return child;
+  end_block_backend(child);
+  throw failure(errc::lost_connection, "start the block backend");
+}
+
+void end_block_backend(pid_t process) noexcept {
+  ::kill(process, SIGKILL);
+  ::waitpid(process, nullptr, 0);
+}
+
+int serve_disks(const char* host_directory, const char* ready_descriptor, std::string_view how) {
+  set_up_log("xenpv-sim: block backend", log_level::warning);
+  unique_fd host;
+  try {
+    host = sim::connect_to(std::filesystem::path(host_directory) / "admin", SOCK_STREAM);
+    unique_fd said(
+        static_cast<int>(parse_unsigned(ready_descriptor, "descriptor", 3, 1U << 20).value()));
+    blkback::serve_options options;
+    options.cpus = async::allowed_cpus();
+    // A frontend begins at the first CPU, and the two ends of a ring run best on two.
+    std::reverse(options.cpus.begin(), options.cpus.end());
+    options.ready = [&said, how] {
+      if (how == silent_word) silence({2});
+      [[maybe_unused]] const auto written = ::write(said.get(), "r", 1);
+      said.reset();
+    };
+    options.stop_descriptor = host.get();
+    // The host's end is a power-off: there is no xenstore left to say good-bye to.
+    options.stopping = [] { ::_exit(0); };
+    blkback::serve(std::move(options));
+    return 0;
+  } catch (const std::exception& problem) {
+    if (host && has_hung_up(host.get())) ::_exit(0);
+    log().error("{}", problem.what());
+    return 1;
+  }
+}
+
+}  // namespace xenpv::sim_app

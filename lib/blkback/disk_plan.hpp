@@ -1,0 +1,51 @@
+// What a toolstack wants a disk to be, read from the backend directory: libxl's own nodes
+// (`params`, `mode`, `device-type`, `removable`) and, below `xenpv`, what libxl has no words for:
+//
+//   store = memory | file | null        size = bytes          path: libxl's `params`
+//   backend = linux | qemu | tapdisk | freebsd                 sector-size = 512 | 4096
+//   max-queues, max-ring-page-order, max-indirect-segments = N
+//   persistent, flush, barrier, discard, volatile-cache = 0 | 1
+//   medium = name of the bytes, for a disk that moves to another directory
+//   fault = words of disk_fault.hpp        size and fault may change while the disk is served; the
+//                                          service answers in applied-size and applied-fault
+//   command = restart | power-cut SEED     carried out once, then removed
+//
+// Parsing and settling only: nothing is opened.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "blkback/disk_config.hpp"
+#include "blkback/disk_fault.hpp"
+#include "blkback/nodes.hpp"
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::blkback {
+
+enum class store_kind : std::uint8_t { memory, file, null };
+
+struct disk_plan {
+  disk_config config;  ///< its size is 0 for a file whose own size counts
+  store_kind store = store_kind::file;
+  std::string path;
+  std::string medium;
+  bool volatile_cache = false;
+  disk_faults faults;
+};
+
+struct disk_command {
+  enum class verb : std::uint8_t { restart, power_cut } what = verb::restart;
+  std::uint64_t seed = 0;
+  friend bool operator==(const disk_command&, const disk_command&) = default;
+};
+
+/// `directory`: the backend directory's nodes. `kind`: what the directory's place says ("vbd",
+/// "qdisk"). `queues`: blkback's multi-queue-max-queues unless `max-queues` says otherwise.
+[[nodiscard]] result<disk_plan> parse_disk_plan(const nodes& directory, std::string_view kind,
+                                                std::uint32_t queues);
+[[nodiscard]] result<disk_command> parse_disk_command(std::string_view text);
+
+}  // namespace xenpv::blkback

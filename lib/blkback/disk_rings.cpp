@@ -1,0 +1,135 @@
+// A disk's rings: taking them over from a frontend, and letting them go.
+#include <fmt/format.h>
+
+#include <boost/asio/post.hpp>
+
+#include "blkback/backend_nodes.hpp"
+#include "blkback/disk.hpp"
+#include "xenpv/async/call_on.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/log.hpp"
+
+namespace xenpv::blkback {
+namespace {
+
+namespace asio = async::asio;
+using enum wire::xenbus_state;
+
+}  // namespace
+
+/// An error that the frontend cannot mend: it is told so by Closing.
+asio::awaitable<void> disk::fail(std::string why) {
+  co_await drop_rings();
+  co_await complain(std::move(why));
+  co_await publish({}, closing);
+}
+
+asio::awaitable<nodes> disk::read_frontend(const facts& now) {
+  nodes out;
+  const auto read_all = [](const xen::store_operations& store, const std::string& path,
+                           const std::string& prefix, nodes& into) {
+    for (const auto& name : store.list_if_exists(path).value_or(std::vector<std::string>{}))
+      if (auto value = store.read_if_exists(path + "/" + name)) into[prefix + name] = *value;
+  };
+  auto read = [&](xen::store_transaction& store) {
+    out.clear();
+    read_all(store, now.frontend, "", out);
+    for (std::uint32_t i = 0; i < plan_->config.max_queues; ++i) {
+      const auto queue = fmt::format("queue-{}", i);
+      if (out.contains(queue)) read_all(store, now.frontend + "/" + queue, queue + "/", out);
+    }
+  };
+  co_await runtime_.store().transact(read);
+  co_return out;
+}
+
+asio::awaitable<void> disk::connect(const facts& now) {
+  const auto written = co_await read_frontend(now);
+  const auto keys = parse_frontend_keys(written, now.frontend, plan_->config);
+  std::string problem;
+  if (keys) {
+    try {
+      co_await take_over(*keys, now.frontend_domain);
+    } catch (const failure& why) {
+      problem = why.what();
+    }
+  } else {
+    problem = keys.error().text;
+  }
+  if (!problem.empty()) {
+    co_await fail(std::move(problem));
+    co_return;
+  }
+  co_await publish(nodes_on_connected(plan_->config), connected);
+  auto start = [](ring_server& ring) { ring.start(); };
+  co_await for_each_ring(start);
+  log().info("{}: connected, {} queue(s) of {} page(s){}", place_.directory, keys->queues.size(),
+             keys->queues[0].refs.size(),
+             keys->persistent && plan_->config.persistent ? ", persistent grants" : "");
+}
+
+asio::awaitable<void> disk::take_over(const frontend_keys& keys, domid frontend) {
+  for (std::size_t i = 0; i < keys.queues.size(); ++i) {
+    const auto cpu = medium_->is_single_threaded() ? 0 : i % runtime_.cpus();
+    ring_options options;
+    options.frontend = frontend;
+    options.where = keys.queues[i];
+    options.engine = {plan_->config, keys.persistent && plan_->config.persistent};
+    options.faults = plan_->faults;
+    options.report = [control = runtime_.control(), self = weak_from_this(),
+                      i](const ring_status& status) {
+      asio::post(control, [self, i, status] {
+        if (const auto alive = self.lock()) alive->reported(i, status);
+      });
+    };
+    const auto executor = runtime_.executor(cpu);
+    auto make = [&] {
+      return std::make_shared<ring_server>(executor, runtime_.loop(cpu), options,
+                                           medium_->make_store(executor));
+    };
+    served_ring ring{cpu, nullptr, {}};
+    ring.server = co_await async::call_on(executor, make);
+    rings_.push_back(std::move(ring));
+  }
+}
+
+/// Lets requests that the store has end, then gives up ports and pages. Nothing is written.
+asio::awaitable<void> disk::drop_rings() {
+  for (auto& ring : rings_)
+    ring.status.idle = ring.server == nullptr;
+  auto stop = [](ring_server& ring) { ring.stop(); };
+  co_await for_each_ring(stop);
+  for (auto& ring : rings_) {
+    while (!ring.status.idle)
+      co_await changed();
+    auto drop = [&ring] { ring.server.reset(); };
+    co_await async::call_on(runtime_.executor(ring.cpu), drop);
+  }
+  rings_.clear();
+  // Whoever woke us meanwhile may have meant more than the rings.
+  dirty_ = true;
+}
+
+asio::awaitable<void> disk::for_each_ring(std::function<void(ring_server&)> use) {
+  for (auto& ring : rings_) {
+    if (!ring.server) continue;
+    auto call = [&] { use(*ring.server); };
+    co_await async::call_on(runtime_.executor(ring.cpu), call);
+  }
+}
+
+void disk::reported(std::size_t index, const ring_status& status) {
+  if (index >= rings_.size()) return;
+  auto& known = rings_[index].status;
+  if (status.halted && !known.halted)
+    log().error("{}: queue {} claims more requests than its ring holds and is not served any more",
+                place_.directory, index);
+  if (status.vanished && !vanished_) {
+    log().warn("{}: vanishes, as told", place_.directory);
+    vanished_ = true;
+  }
+  known = status;
+  wake();
+}
+
+}  // namespace xenpv::blkback

@@ -1,0 +1,69 @@
+#include "blkback/handshake.hpp"
+
+namespace xenpv::blkback {
+namespace {
+
+using enum wire::xenbus_state;
+
+step when_closed(const situation& now) {
+  if (now.own != closed) return step::finish_closing;
+  return now.online ? step::wait : step::leave;
+}
+
+step when_initialising(const personality& habits, const situation& now) {
+  if (now.own == closed && !now.online) return step::leave;
+  // An unplug before anybody drove the device: there is nobody to take leave of.
+  if (now.asked_to_close && !now.online) return step::finish_closing;
+  if (now.own == closed && habits.reconnects) return step::announce;
+  return step::wait;
+}
+
+step when_ring_is_up(const situation& now) {
+  // Only from InitWait: a frontend that skipped the reset at its start gets no ring here.
+  if (now.own != init_wait || now.frontend_is_stale || !now.medium_ready) return step::wait;
+  return step::connect;
+}
+
+}  // namespace
+
+step next_step(const personality& habits, const situation& now) noexcept {
+  if (now.own == initialising) return step::announce;
+  switch (now.frontend) {
+    case unknown:
+      return step::leave;
+    case initialising:
+      return when_initialising(habits, now);
+    case initialised:
+    case connected:
+      return when_ring_is_up(now);
+    case closing:
+      return now.own == closing || now.own == closed ? step::wait : step::begin_closing;
+    case closed:
+      return when_closed(now);
+    case init_wait:
+    case reconfiguring:
+    case reconfigured:
+      return step::wait;
+  }
+  return step::wait;
+}
+
+std::string_view to_string(step what) noexcept {
+  switch (what) {
+    case step::wait:
+      return "wait";
+    case step::announce:
+      return "announce";
+    case step::connect:
+      return "connect";
+    case step::begin_closing:
+      return "begin closing";
+    case step::finish_closing:
+      return "finish closing";
+    case step::leave:
+      return "leave";
+  }
+  return "?";
+}
+
+}  // namespace xenpv::blkback

@@ -1,0 +1,100 @@
+#include "blkback/ring_server.hpp"
+
+#include <boost/asio/post.hpp>
+#include <utility>
+
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/log.hpp"
+
+namespace xenpv::blkback {
+namespace {
+
+namespace asio = async::asio;
+
+/// Requests taken before other rings of this CPU have their turn.
+constexpr std::uint32_t turn = 512;
+
+}  // namespace
+
+ring_server::ring_server(asio::any_io_executor executor, async::event_loop& loop,
+                         const ring_options& options, std::unique_ptr<store> disk)
+    : executor_(std::move(executor)),
+      report_(options.report),
+      mapper_(xen::grant_mapper::open()),
+      ring_(mapper_.map(options.frontend, options.where.refs, xen::map_access::read_write)),
+      pages_(mapper_, options.frontend),
+      store_(std::move(disk)),
+      engine_(ring_.bytes(), pages_, *store_, options.engine),
+      port_(loop.bind_interdomain(options.frontend, options.where.event_channel)) {
+  engine_.set_faults(options.faults);
+  engine_.on_wake([this] { look_soon(); });
+}
+
+ring_server::~ring_server() = default;
+
+void ring_server::start() {
+  port_.on_event([this] { look(); });
+  look();
+}
+
+void ring_server::stop() {
+  stopping_ = true;
+  engine_.stop_taking();
+  report();
+}
+
+void ring_server::set_faults(const disk_faults& faults) {
+  engine_.set_faults(faults);
+  look();
+}
+
+void ring_server::set_size(std::uint64_t size) {
+  engine_.set_size(size);
+}
+
+void ring_server::look() {
+  const auto done = engine_.run(turn);
+  if (done.notify) notify();
+  if (done.more) look_soon();
+  schedule_held();
+  const ring_status now{engine_.in_store() == 0, engine_.halted(), engine_.vanished()};
+  if (stopping_ || now.halted != reported_.halted || now.vanished != reported_.vanished) report();
+}
+
+void ring_server::look_soon() {
+  asio::post(executor_, [self = weak_from_this()] {
+    if (const auto alive = self.lock()) alive->look();
+  });
+}
+
+/// Each response that the delay fault holds back gets its time.
+void ring_server::schedule_held() {
+  const auto fresh = engine_.held() - scheduled_;
+  if (fresh == 0) return;
+  scheduled_ += fresh;
+  timers_.emplace_back(executor_, engine_.hold_time());
+  const auto timer = std::prev(timers_.end());
+  timer->async_wait([self = weak_from_this(), timer, fresh](const auto& cancelled) {
+    const auto alive = self.lock();
+    if (!alive || cancelled) return;
+    alive->timers_.erase(timer);
+    alive->scheduled_ -= fresh;
+    if (alive->engine_.release(fresh)) alive->notify();
+  });
+}
+
+void ring_server::report() {
+  reported_ = {engine_.in_store() == 0, engine_.halted(), engine_.vanished()};
+  if (report_) report_(reported_);
+}
+
+void ring_server::notify() noexcept {
+  try {
+    port_.notify();
+  } catch (const std::exception& problem) {
+    // The frontend's end may be gone; whether it comes back is for the handshake to find out.
+    log().debug("{}", problem.what());
+  }
+}
+
+}  // namespace xenpv::blkback

@@ -1,0 +1,73 @@
+// One ring of one frontend, served on one CPU: the engine, the pages and the port it needs.
+//
+// Made, used and destroyed on the thread of its executor. Knows no xenstore; what its disk has to
+// know it reports. Handlers that outlive it find out by themselves.
+#pragma once
+
+#include <boost/asio/steady_timer.hpp>
+#include <functional>
+#include <list>
+#include <memory>
+
+#include "blkback/engine.hpp"
+#include "blkback/frontend_keys.hpp"
+#include "blkback/mapped_memory.hpp"
+#include "xenpv/async/event_loop.hpp"
+
+namespace xenpv::blkback {
+
+struct ring_status {
+  bool idle = true;  ///< the store is done with all that was taken
+  bool halted = false;
+  bool vanished = false;
+  friend bool operator==(const ring_status&, const ring_status&) = default;
+};
+
+struct ring_options {
+  domid frontend{};
+  ring_location where;
+  engine_options engine;
+  disk_faults faults;
+  /// Called on the ring's thread when its status may be of interest.
+  std::function<void(const ring_status&)> report;
+};
+
+class ring_server : public std::enable_shared_from_this<ring_server> {
+ public:
+  /// Maps the ring and binds the port. Throws `failure`.
+  ring_server(async::asio::any_io_executor executor, async::event_loop& loop,
+              const ring_options& options, std::unique_ptr<store> disk);
+  /// Idle, as it reported after stop().
+  ~ring_server();
+  ring_server(const ring_server&) = delete;
+  ring_server& operator=(const ring_server&) = delete;
+
+  /// Looks for requests that came before the port was bound.
+  void start();
+  /// Takes no more requests; reports when it is idle.
+  void stop();
+  void set_faults(const disk_faults& faults);
+  void set_size(std::uint64_t size);
+
+ private:
+  void look();
+  void look_soon();
+  void schedule_held();
+  void report();
+  void notify() noexcept;
+
+  async::asio::any_io_executor executor_;
+  std::function<void(const ring_status&)> report_;
+  xen::grant_mapper mapper_;
+  xen::mapped_grants ring_;
+  mapped_memory pages_;
+  std::unique_ptr<store> store_;
+  engine engine_;
+  async::bound_port port_;
+  std::list<async::asio::steady_timer> timers_;  ///< of held responses
+  std::size_t scheduled_ = 0;                    ///< held responses that have a timer
+  ring_status reported_;
+  bool stopping_ = false;
+};
+
+}  // namespace xenpv::blkback

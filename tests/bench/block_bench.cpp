@@ -1,0 +1,162 @@
+// The block engine alone, no NBD: what segments, ring order, queues and persistent grants are
+// worth.
+//
+//   bench_block DEVICE...            a table for each device (tests/bench/block.sh makes the disks)
+//   bench_block --count N DEVICE     N random 4k reads at depth 32 and nothing else, for callgrind
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+
+#include "bench/block_load.hpp"
+#include "xenpv/async/run_on.hpp"
+#include "xenpv/async/runtime.hpp"
+#include "xenpv/blkfront/frontend.hpp"
+
+namespace {
+
+using namespace xenpv;
+using namespace std::chrono_literals;
+using bench::block_load;
+using bench::load_options;
+
+/// Enough for 256 segments at depth; the disks' host has to allow it (--grant-limit).
+constexpr std::size_t pages = 6000;
+
+struct shape {
+  unsigned segments;
+  unsigned order;
+  unsigned queues;
+  bool persistent;
+};
+
+struct workload {
+  const char* name;
+  load_options how;
+  bool megabytes;
+};
+
+const std::vector<workload>& workloads() {
+  static const std::vector<workload> all = {
+      {"4k qd1", {.depth = 1}, false},
+      {"4k qd32", {.depth = 32}, false},
+      {"4k qd256", {.depth = 256}, false},
+      {"1M read", {.block = 1 << 20, .depth = 4, .random = false}, true},
+      {"1M write",
+       {.op = blk::operation::write, .block = 1 << 20, .depth = 4, .random = false},
+       true}};
+  return all;
+}
+
+/// The depth is shared out among the queues; their rates add up.
+async::asio::awaitable<double> measure(blkfront::frontend& disk, load_options how) {
+  using namespace boost::asio::experimental::awaitable_operators;
+  const auto queues = std::min<std::size_t>(disk.queue_count(), how.depth);
+  how.depth = std::max(1U, how.depth / static_cast<unsigned>(queues));
+  std::vector<std::unique_ptr<block_load>> loads;
+  for (std::size_t i = 0; i < queues; ++i)
+    loads.push_back(std::make_unique<block_load>(disk.queue(i), how));
+  const auto run = [&](std::size_t i) {
+    return async::run_on(disk.queue(i).executor(), [&loads, i] { return loads[i]->run(); });
+  };
+  if (queues == 1)
+    co_await run(0);
+  else
+    co_await (run(0) && run(1));
+  double sum = 0;
+  for (const auto& each : loads) {
+    if (each->result().errors > 0) fmt::print(stderr, "{} errors\n", each->result().errors);
+    sum += each->result().per_second();
+  }
+  co_return sum;
+}
+
+blkfront::options limited_to(const shape& s) {
+  blkfront::options how;
+  how.pages = pages;
+  how.segments = s.segments;
+  how.ring_page_order = s.order;
+  how.queues = s.queues;
+  how.persistent = s.persistent;
+  return how;
+}
+
+async::asio::awaitable<void> print_row(async::runtime& on, const std::string& device,
+                                       const shape& s) {
+  const auto disk = co_await blkfront::frontend::open(on, device, limited_to(s));
+  fmt::print("{:>8} {:>5} {:>6} {:>10}", s.segments, s.order, disk->queue_count(),
+             s.persistent ? "yes" : "no");
+  for (const auto& each : workloads()) {
+    const auto rate = co_await measure(*disk, each.how);
+    fmt::print(" {:>10.0f}", each.megabytes ? rate * each.how.block / 1e6 : rate);
+  }
+  double per_event = 0;
+  double per_notify = 0;
+  std::uint64_t requests = 0;
+  for (const auto& queue : co_await disk->statistics()) {
+    requests += queue.ring_requests;
+    per_event += static_cast<double>(queue.events);
+    per_notify += static_cast<double>(queue.notifies_sent);
+  }
+  fmt::print(" {:>10.3f} {:>10.3f}\n", per_event / static_cast<double>(requests),
+             per_notify / static_cast<double>(requests));
+  std::fflush(stdout);
+  co_await disk->close();
+}
+
+async::asio::awaitable<void> print_table(async::runtime& on, std::string device) {
+  fmt::print("\n{}\n{:>8} {:>5} {:>6} {:>10}", device, "segments", "order", "queues", "persistent");
+  for (const auto& each : workloads())
+    fmt::print(" {:>10}", each.name);
+  fmt::print(" {:>10} {:>10}\n{:>32}", "events", "notifies", "");
+  for (const auto& each : workloads())
+    fmt::print(" {:>10}", each.megabytes ? "MB/s" : "IOPS");
+  fmt::print(" {:>10} {:>10}\n", "/request", "/request");
+  for (const bool persistent : {true, false})
+    for (const unsigned queues : {1U, 2U})
+      for (const unsigned order : {0U, 2U, 4U})
+        for (const unsigned segments : {11U, 32U, 256U})
+          co_await print_row(on, device, {segments, order, queues, persistent});
+}
+
+async::asio::awaitable<void> read_exactly(async::runtime& on, std::string device,
+                                          std::uint64_t count) {
+  const auto disk = co_await blkfront::frontend::open(on, device, {});
+  block_load load(disk->queue(0), {.depth = 32, .time = 1h, .count = count});
+  const auto run = [&load] { return load.run(); };
+  co_await async::run_on(disk->queue(0).executor(), run);
+  co_await disk->close();
+  fmt::print("{} reads\n", load.result().requests);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::vector<std::string> devices(argv + 1, argv + argc);
+  std::uint64_t count = 0;
+  if (devices.size() == 3 && devices[0] == "--count") {
+    count = std::strtoull(devices[1].c_str(), nullptr, 10);
+    devices.erase(devices.begin(), devices.begin() + 2);
+  }
+  if (devices.empty()) {
+    fmt::print(stderr, "usage: bench_block [--count N] DEVICE...\n");
+    return 2;
+  }
+  try {
+    async::runtime on;
+    on.run([&](async::runtime& self) -> async::asio::awaitable<void> {
+      for (const auto& device : devices) {
+        if (count > 0)
+          co_await read_exactly(self, device, count);
+        else
+          co_await print_table(self, device);
+      }
+    });
+  } catch (const std::exception& problem) {
+    fmt::print(stderr, "bench_block: {}\n", problem.what());
+    return 1;
+  }
+}

@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""Instructions a request costs, by room, from two callgrind profiles that differ in their requests only.
+
+Usage: rooms_of_callgrind.py FEW MANY REQUESTS
+REQUESTS: how many more the second run made. What both runs share (start-up, connect, close) cancels out.
+"""
+
+import re
+import sys
+from collections import Counter
+
+
+def room_of(path):
+    """The room a source file belongs to; who we call, for all others."""
+    found = re.search(r"(?:/lib|/include/xenpv)/([a-z]+)/[a-z_/]+\.[ch]pp$", path)
+    if found and "boost" not in path:
+        return found.group(1)
+    if "/tests/bench/" in path:
+        return "(the load)"
+    if "/boost/" in path:
+        return "(Asio)"
+    if "/c++/" in path:
+        return "(libstdc++)"
+    if re.search(r"mem(cpy|move|set)", path):
+        return "(memcpy)"
+    return "(libc, vdso)"
+
+
+def read_profile(name):
+    """Exclusive instructions by room, inlined code counted where it was written."""
+    files = {}
+    costs = Counter()
+    room = "(libc, vdso)"
+    skip = False
+    with open(name, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            named = re.match(r"(fl|fi|fe|cfi|cfl)=\((\d+)\)(?: (.*))?$", line.rstrip("\n"))
+            if named:
+                kind, number, path = named.groups()
+                if path is not None:
+                    files[number] = path
+                if kind in ("fl", "fi", "fe"):  # the others name a callee's file
+                    room = room_of(files[number])
+            elif line.startswith("calls="):
+                skip = True  # the next line is the callee's inclusive cost
+            elif re.match(r"[+\-*\d]", line):
+                if not skip:
+                    words = line.split()
+                    costs[room] += int(words[1]) if len(words) > 1 else 0
+                skip = False
+    return costs
+
+
+def main():
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
+    few, many, requests = read_profile(sys.argv[1]), read_profile(sys.argv[2]), int(sys.argv[3])
+    rows = [(room, (many[room] - few[room]) / requests) for room in many]
+    rows = sorted((row for row in rows if abs(row[1]) >= 0.5), key=lambda row: -row[1])
+    for room, cost in rows:
+        print(f"{room:14} {cost:8.0f}")
+    print(f"{'sum':14} {sum(cost for _, cost in rows):8.0f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,388 @@
+// A frontend on the simulator: connect, use, take over, and every way a device can end. Runs inside
+// a domain; tests/sim/CMakeLists.txt lists its disks.
+#include "xenpv/blkfront/frontend.hpp"
+
+#include <gmock/gmock.h>
+
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include "sim/block_device.hpp"
+#include "xenpv/async/deadline.hpp"
+#include "xenpv/wire/xenbus.hpp"
+#include "xenpv/xen/grant_share.hpp"
+
+namespace xenpv::blkfront {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+
+constexpr auto patience = 20s;
+constexpr const char* xvdb = "device/vbd/51728";       // linux, 512-byte sectors
+constexpr const char* xvdj = "device/vbd/51856";       // for what the toolstack does to it
+constexpr const char* cdrom = "device/vbd/51872";      // xvdk
+constexpr const char* read_only = "device/vbd/51888";  // xvdl
+
+// Out here, because g++ 12 cannot have the list of a range-for in a coroutine.
+constexpr std::array not_writable = {cdrom, read_only};
+constexpr std::array unknown_units = {"device/vbd/51808", "device/vbd/51840"};  // tapdisk, FreeBSD
+
+/// Returns when `done()` is true, asked again after each change of the device.
+asio::awaitable<void> until(frontend& disk, async::runtime& on, std::function<bool()> done) {
+  asio::steady_timer changed(on.control(), std::chrono::steady_clock::time_point::max());
+  disk.on_change([&] { changed.cancel(); });
+  const auto wait = [&]() -> asio::awaitable<void> {
+    while (!done()) {
+      boost::system::error_code ignored;
+      co_await changed.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+      changed.expires_at(std::chrono::steady_clock::time_point::max());
+    }
+  };
+  co_await async::with_deadline(wait(), patience, "wait for the device to change");
+  disk.on_change({});
+}
+
+std::vector<std::byte> pattern(std::size_t size, unsigned seed) {
+  std::vector<std::byte> out(size);
+  for (std::size_t i = 0; i < size; ++i)
+    out[i] = static_cast<std::byte>((i * 131 + seed * 17 + i / 512) % 251);
+  return out;
+}
+
+TEST(frontend, connects_by_itself_with_all_that_the_backend_offers) {
+  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(on, xvdb);
+    EXPECT_EQ(disk->state(), device_state::connected);
+    EXPECT_EQ(disk->facts().device, xvdb);
+    EXPECT_EQ(disk->facts().backend, "/local/domain/0/backend/vbd/1/51728");
+    EXPECT_EQ(disk->facts().backend_domain, domid_0);
+    EXPECT_EQ(disk->facts().queues, disk->queue_count());
+    EXPECT_EQ(disk->queue_count(), std::min<std::size_t>(on.cpus(), 4));
+    EXPECT_TRUE(disk->facts().persistent);
+    EXPECT_GT(disk->facts().segments, 11u);
+    EXPECT_LE(disk->facts().pages, 512u);
+    EXPECT_EQ(disk->shape().size, 64u << 20);
+    EXPECT_TRUE(disk->shape().can_flush);
+    EXPECT_EQ(co_await on.store().read(std::string(xvdb) + "/state"), "4");
+    EXPECT_EQ(co_await on.store().read(std::string(xvdb) + "/protocol"), "x86_64-abi");
+    co_await disk->close();
+    EXPECT_EQ(disk->state(), device_state::closed);
+    EXPECT_EQ(co_await on.store().read(std::string(xvdb) + "/state"), "6");
+  });
+}
+
+TEST(frontend, keeps_what_was_written_over_a_reconnect_by_number) {
+  const auto bytes = pattern(300'000, 3);
+  with_runtime([&](async::runtime& on) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(on, "51728");
+    co_await disk->write(12'345, bytes);
+    co_await disk->flush();
+    co_await disk->close();
+  });
+  with_runtime([&](async::runtime& on) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(on, xvdb);
+    std::vector<std::byte> back(bytes.size());
+    co_await disk->read(12'345, back);
+    EXPECT_TRUE(back == bytes);
+    co_await disk->close();
+  });
+}
+
+TEST(frontend, answers_what_comes_after_close) {
+  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(on, xvdb);
+    co_await disk->close();
+    co_await disk->close();
+    std::array<std::byte, 512> sector{};
+    const auto problem = co_await failure_of(disk->read(0, sector));
+    EXPECT_EQ(problem.code, std::errc::operation_canceled);
+    EXPECT_EQ(problem.text, "read 512 bytes at 0: operation canceled");
+    const auto statistics = co_await disk->statistics();
+    EXPECT_EQ(statistics.size(), disk->queue_count());
+  });
+}
+
+TEST(frontend, closes_what_an_exception_leaves_open) {
+  EXPECT_THROW(with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+                 const auto disk = co_await frontend::open(on, xvdb);
+                 throw std::runtime_error("somebody's bug");
+               }),
+               std::runtime_error);
+  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(on, xvdb);
+    co_await disk->close();
+  });
+}
+
+TEST(frontend, counts_what_it_does) {
+  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(on, xvdb);
+    const auto bytes = pattern(8192, 1);
+    for (unsigned i = 0; i < 10; ++i)
+      co_await disk->write(i * 8192, bytes);
+    co_await disk->flush();
+    const auto counted = co_await disk->statistics();
+    const auto& writes = counted[0].operations[static_cast<int>(blk::operation::write)];
+    EXPECT_EQ(writes.requests, 10u);
+    EXPECT_EQ(writes.bytes, 81'920u);
+    EXPECT_EQ(writes.latency_ns.count(), 10u);
+    EXPECT_EQ(counted[0].operations[static_cast<int>(blk::operation::flush)].requests, 1u);
+    EXPECT_EQ(counted[0].ring_requests, 11u);
+    EXPECT_EQ(counted[0].notifies_sent + counted[0].notifies_suppressed, 11u);
+    EXPECT_GT(counted[0].events, 0u);
+    co_await disk->close();
+  });
+}
+
+TEST(frontend, says_what_is_wrong_with_a_device_that_is_not_there) {
+  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+    error problem;
+    try {
+      (void)co_await frontend::open(on, "51999");
+    } catch (const failure& thrown) {
+      problem = {thrown.code(), thrown.what()};
+    }
+    EXPECT_EQ(problem.code, errc::not_available);
+    EXPECT_EQ(problem.text,
+              "open device/vbd/51999: not available here (there is no such device; "
+              "`xenstore-ls device/vbd` lists those attached)");
+  });
+}
+
+TEST(frontend, takes_over_from_a_process_that_was_killed) {
+  for (const bool with_custodian : {false, true}) {
+    holder before(xvdb, with_custodian);
+    before.kill();
+    with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+      const auto disk = co_await frontend::open(on, xvdb);
+      std::array<std::byte, 512> sector{};
+      co_await disk->read(0, sector);
+      co_await disk->close();
+    });
+  }
+}
+
+TEST(frontend, leaves_its_custodian_to_close_the_device_when_it_is_killed) {
+  holder before(xvdb, true);
+  before.kill();
+  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+    auto watch = co_await on.store().watch("/local/domain/0/backend/vbd/1/51728/state");
+    const auto wait = [&]() -> asio::awaitable<void> {
+      do {
+        (void)co_await watch.next();
+      } while (co_await on.store().read("/local/domain/0/backend/vbd/1/51728/state") != "6" ||
+               co_await on.store().read("device/vbd/51728/state") != "6");
+    };
+    co_await async::with_deadline(wait(), patience, "wait for both ends to be Closed");
+  });
+}
+
+using node_values = std::vector<std::pair<std::string, std::string>>;
+
+/// A device of the test's own making: the backend's directory is only nodes.
+asio::awaitable<error> open_scripted(async::runtime& on, node_values backend) {
+  const auto home = co_await on.store().domain_path(*co_await on.store().own_domid());
+  const auto back = home + "/data/backend/vbd/1/7";
+  (void)co_await on.store().remove("data/vbd");
+  (void)co_await on.store().remove("data/backend");
+  co_await on.store().write("data/vbd/7/backend", back);
+  co_await on.store().write("data/vbd/7/backend-id", "0");
+  co_await on.store().write("data/vbd/7/state", "1");
+  for (const auto& [name, value] : backend)
+    co_await on.store().write(back + "/" + name, value);
+  options how;
+  how.connect_deadline = 50ms;
+  how.close_deadline = 20ms;
+  try {
+    const auto disk = co_await frontend::open(on, "data/vbd/7", how);
+    co_await disk->close();
+  } catch (const failure& problem) {
+    co_return error{problem.code(), problem.what()};
+  }
+  co_return error{};
+}
+
+struct scripted {
+  node_values backend;
+  std::string text;
+};
+
+/// Not in the coroutine below: g++ 12 cannot have such initialisers there.
+std::vector<scripted> stalled_connects() {
+  return {
+      {{},
+       "connect data/vbd/7: the backend's directory does not exist (is the disk attached, and "
+       "its backend domain alive?): "},
+      {{{"state", "1"}},
+       "connect data/vbd/7: backend is in Initialising: nobody in the backend's domain serves "
+       "the disk (is xen-blkback loaded there?): "},
+      {{{"state", "2"}},
+       "connect data/vbd/7: backend is in InitWait and has not taken our ring; hotplug-status "
+       "missing: the toolstack's script has not run: "},
+      {{{"state", "2"}, {"hotplug-status", "error"}},
+       "connect data/vbd/7: backend is in InitWait and has not taken our ring; hotplug-status is "
+       "'error': the toolstack's script failed: "},
+      {{{"state", "6"}},
+       "connect data/vbd/7: backend is in Closed and does not prepare for a new connection: "}};
+}
+
+node_values leaving_backend() {
+  return {{"state", "5"}, {"online", "0"}};
+}
+
+node_values backend_of_many() {
+  return {{"state", "2"}, {"max-ring-page-order", "many"}};
+}
+
+asio::awaitable<void> explain_stalled_connects(async::runtime& on) {
+  for (const auto& story : stalled_connects()) {
+    const auto problem = co_await open_scripted(on, story.backend);
+    EXPECT_EQ(problem.code, errc::timed_out) << problem.text;
+    EXPECT_THAT(problem.text, ::testing::StartsWith(story.text));
+  }
+  const auto gone = co_await open_scripted(on, leaving_backend());
+  EXPECT_EQ(gone.code, errc::lost_connection);
+  EXPECT_THAT(gone.text, HasSubstr("the toolstack is taking the disk away (online=0)"));
+  const auto junk = co_await open_scripted(on, backend_of_many());
+  EXPECT_THAT(junk.text, HasSubstr("backend node max-ring-page-order"));
+}
+
+TEST(frontend, explains_a_connect_that_does_not_come_about) {
+  with_runtime(explain_stalled_connects);
+}
+
+TEST(frontend, serves_a_cdrom_and_a_read_only_disk_for_reading_only) {
+  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+    for (const auto* device : not_writable) {
+      const auto disk = co_await frontend::open(on, device);
+      EXPECT_TRUE(disk->shape().read_only);
+      EXPECT_EQ(disk->shape().cdrom, device == cdrom);
+      std::array<std::byte, 2048> block{};
+      co_await disk->read(0, block);
+      const auto problem = co_await failure_of(disk->write(0, block));
+      EXPECT_EQ(problem.code, std::errc::read_only_file_system) << problem.text;
+      co_await disk->close();
+    }
+  });
+}
+
+TEST(frontend, refuses_sectors_of_a_size_whose_unit_it_cannot_know) {
+  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+    for (const auto* device : unknown_units) {
+      std::string text;
+      try {
+        (void)co_await frontend::open(on, device);
+      } catch (const failure& problem) {
+        text = problem.what();
+      }
+      EXPECT_THAT(text, HasSubstr("backend node sector-size '4096'")) << device;
+      EXPECT_THAT(text, HasSubstr("give the disk 512-byte sectors")) << device;
+    }
+  });
+}
+
+TEST(frontend, shrinks_its_pool_when_pages_are_short_and_names_the_limit_when_there_are_none) {
+  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+    auto sharer = xen::grant_sharer::open();
+    auto hog = sharer.share(domid_0, 900, true);
+    const auto disk = co_await frontend::open(on, xvdb);
+    EXPECT_LE(disk->facts().pages, 124u);
+    std::array<std::byte, 512> sector{};
+    co_await disk->read(0, sector);
+    co_await disk->close();
+    auto rest = sharer.share(domid_0, 120, true);
+    std::string text;
+    try {
+      (void)co_await frontend::open(on, xvdb);
+    } catch (const failure& problem) {
+      text = problem.what();
+    }
+    EXPECT_THAT(text, HasSubstr("pages with domain 0"));
+    EXPECT_THAT(text, HasSubstr("1024"));
+  });
+}
+
+TEST(frontend, notices_a_resize) {
+  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(on, xvdj);
+    const auto before = disk->shape().size;
+    const auto wanted = before == (32U << 20) ? 48U : 32U;
+    toolstack(fmt::format("resize xvdj {}M", wanted));
+    co_await until(*disk, on, [&] { return disk->shape().size != before; });
+    EXPECT_EQ(disk->shape().size, wanted << 20);
+    const auto bytes = pattern(4096, 9);
+    co_await disk->write((wanted << 20) - 4096, bytes);
+    const auto problem = co_await failure_of(disk->write(wanted << 20, bytes));
+    EXPECT_EQ(problem.code, std::errc::invalid_argument);
+    co_await disk->close();
+  });
+}
+
+TEST(frontend, fails_by_name_when_the_backend_breaks_the_protocol) {
+  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(on, xvdj);
+    toolstack("fault xvdj producer-jump=1");
+    std::array<std::byte, 512> sector{};
+    const auto problem = co_await failure_of(disk->read(0, sector));
+    EXPECT_EQ(problem.code, errc::protocol_violation);
+    co_await until(*disk, on, [&] { return disk->state() == device_state::failed; });
+    EXPECT_THAT(disk->failure_reason()->text,
+                HasSubstr("backend published more responses than the"));
+    toolstack("fault xvdj none");
+    co_await disk->close();
+    const auto again = co_await frontend::open(on, xvdj);
+    co_await again->read(0, sector);
+    co_await again->close();
+  });
+}
+
+TEST(frontend, times_out_what_is_not_answered) {
+  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+    options how;
+    how.request_deadline = 100ms;
+    how.close_deadline = 200ms;
+    const auto disk = co_await frontend::open(on, xvdj, how);
+    toolstack("fault xvdj stall=0");
+    std::array<std::byte, 512> sector{};
+    const auto problem = co_await failure_of(disk->read(0, sector));
+    EXPECT_EQ(problem.code, errc::timed_out);
+    EXPECT_EQ(problem.text, "read 512 bytes at 0: timed out");
+    toolstack("fault xvdj none");
+    co_await disk->close();
+  });
+}
+
+TEST(frontend, fails_by_name_when_the_backend_restarts) {
+  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(on, xvdj);
+    toolstack("restart xvdj");
+    co_await until(*disk, on, [&] { return disk->state() != device_state::connected; });
+    EXPECT_EQ(disk->state(), device_state::failed);
+    EXPECT_EQ(disk->failure_reason()->code, errc::lost_connection);
+    std::array<std::byte, 512> sector{};
+    const auto problem = co_await failure_of(disk->read(0, sector));
+    EXPECT_EQ(problem.code, errc::lost_connection);
+    co_await disk->close();
+    const auto again = co_await frontend::open(on, xvdj);
+    co_await again->read(0, sector);
+    co_await again->close();
+  });
+}
+
+// The last one: the disk does not come back.
+TEST(frontend, zz_leaves_a_disk_that_the_toolstack_takes_away) {
+  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(on, xvdj);
+    toolstack("unplug xvdj &");  // it waits for this very process to let go
+    co_await until(*disk, on, [&] { return disk->state() != device_state::connected; });
+    EXPECT_EQ(disk->state(), device_state::unplugged);
+    EXPECT_THAT(disk->failure_reason()->text, HasSubstr("the toolstack took the disk away"));
+    co_await disk->close();
+  });
+}
+
+}  // namespace
+}  // namespace xenpv::blkfront
