@@ -138,8 +138,8 @@ bool engine::is_writing(std::uint64_t sector) const noexcept {
   const stretch whole{sector, sector + setup_.shape.sector_size};
   for (const auto& s : slots_) {
     const bool writes = s.op == wire::blkif_op::write || s.op == wire::blkif_op::discard;
-    const bool plain =
-        s.kind == slot_kind::data || s.kind == slot_kind::discard || s.kind == slot_kind::orphan;
+    const bool plain = s.kind == slot_kind::simple || s.kind == slot_kind::data ||
+                       s.kind == slot_kind::discard || s.kind == slot_kind::orphan;
     if (plain && writes && s.bytes.overlaps(whole)) return true;
   }
   // Not those that are still to be sent: they wait for the release. If it were the other way round,

@@ -16,6 +16,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "blkfront/engine.hpp"
@@ -74,6 +75,7 @@ struct asked {
   std::uint64_t id;
   std::uint8_t operation;
   std::vector<blk::page_index> pages;
+  stretch writes;  ///< bytes of the device
 };
 
 class rig final : private engine_host, private sector_guard::peer {
@@ -95,6 +97,7 @@ class rig final : private engine_host, private sector_guard::peer {
     if (indirect != 0)
       descriptors_ = std::make_shared<blk::page_pool>(memory_.subspan((rings + data) * page_size));
     shape_.sector_size = (choice & 4U) != 0 ? 4096 : 512;
+    unit_ = (choice & 64U) != 0 ? shape_.sector_size : 512U;
     shape_.size = 1U << 20;
     shape_.can_discard = shape_.can_secure_discard = true;
     shape_.discard_granularity = shape_.sector_size * (1U + other % 3);
@@ -108,7 +111,7 @@ class rig final : private engine_host, private sector_guard::peer {
                        .data = {pool_, refs(0, data)},
                        .indirect = {descriptors_, refs(data, indirect)},
                        .shape = shape_,
-                       .unit = (choice & 64U) != 0 ? shape_.sector_size : 512U,
+                       .unit = unit_,
                        .segments = indirect != 0 ? 11 + other : 11U,
                        .flush_cache = flush_cache,
                        .barrier = barrier,
@@ -168,7 +171,10 @@ class rig final : private engine_host, private sector_guard::peer {
 
   /// The backend answers all it was asked, the other queue lets go: nothing may be left.
   void repent() {
-    for (unsigned round = 0; round < 10'000; ++round) {
+    // The producer index may have been set back.
+    publish(rsp_prod_);
+    auto before = progress();
+    for (unsigned idle_rounds = 0; idle_rounds < 100; ++idle_rounds) {
       drain();
       turn();
       if (engine_->failure_reason()) return fail();
@@ -177,6 +183,8 @@ class rig final : private engine_host, private sector_guard::peer {
       if (settled && !std::exchange(wanted_, false) && requests_.empty()) break;
       while (!asked_.empty())
         answer(0, 0);
+      const auto now = progress();
+      if (std::exchange(before, now) != now) idle_rounds = 0;
     }
     expect(requests_.empty() && engine_->is_idle());
     expect(pool_->size() - pool_->free() == 2);
@@ -212,6 +220,9 @@ class rig final : private engine_host, private sector_guard::peer {
   }
 
  private:
+  [[nodiscard]] std::pair<std::uint64_t, std::size_t> progress() const {
+    return {engine_->statistics().ring_requests, requests_.size()};
+  }
   static std::vector<grant_ref> refs(std::size_t from, std::size_t count) {
     std::vector<grant_ref> out;
     for (std::size_t i = 0; i < count; ++i)
@@ -237,6 +248,10 @@ class rig final : private engine_host, private sector_guard::peer {
     if (queue == 0) engine_->release_sector(sector);
   }
   void locked(std::size_t queue, std::uint64_t sector) override {
+    // Whoever merges into it now must not undo a write that is on its way.
+    if (!engine_->failure_reason())
+      for (const auto& each : asked_)
+        expect(!each.writes.overlaps({sector, sector + shape_.sector_size}));
     if (queue == 0)
       engine_->sector_locked(sector);
     else
@@ -341,11 +356,17 @@ class rig final : private engine_host, private sector_guard::peer {
     const auto put = engine_->statistics().ring_requests;
     for (; observed_ < put; ++observed_, ++req_cons_) {
       const auto request = look<wire::blkif_request>(slot_at(req_cons_));
-      asked each{request.id, request.operation, {}};
+      asked each{request.id, request.operation, {}, {}};
+      const auto begin = request.sector_number * unit_;
+      if (request.operation == 5) {
+        const auto discard = look<wire::blkif_discard_request>(slot_at(req_cons_));
+        each.writes = {begin, begin + discard.nr_sectors * unit_};
+      }
       if (request.operation <= 1) {
         expect(request.nr_segments >= 1 && request.nr_segments <= 11);
         for (unsigned i = 0; i < request.nr_segments; ++i)
           each.pages.push_back(check(request.seg[i]));
+        if (request.operation == 1) each.writes = {begin, begin + bytes_of(request)};
       } else if (request.operation == 6) {
         const auto indirect = look<wire::blkif_indirect_request>(slot_at(req_cons_));
         expect(indirect.nr_segments > 11 && indirect.nr_segments <= 512);
@@ -363,6 +384,12 @@ class rig final : private engine_host, private sector_guard::peer {
           expect(std::find(before.pages.begin(), before.pages.end(), page) == before.pages.end());
       asked_.push_back(std::move(each));
     }
+  }
+  [[nodiscard]] std::uint64_t bytes_of(const wire::blkif_request& request) const {
+    std::uint64_t units = 0;
+    for (unsigned i = 0; i < request.nr_segments; ++i)
+      units += request.seg[i].last_sect - request.seg[i].first_sect + 1U;
+    return units * unit_;
   }
   [[nodiscard]] blk::page_index check(const wire::blkif_segment& segment) const {
     expect(segment.gref >= first_ref && segment.gref < first_ref + pool_->size());
@@ -445,6 +472,7 @@ class rig final : private engine_host, private sector_guard::peer {
   std::vector<asked> untaken_;  ///< answered, but the engine has not looked yet
   std::vector<std::uint64_t> holds_asked_;
   std::vector<std::uint64_t> other_locks_;
+  std::uint32_t unit_ = 512;
   std::uint64_t now_ = 1'000'000;
   std::uint64_t observed_ = 0;
   std::uint32_t req_cons_ = 0;

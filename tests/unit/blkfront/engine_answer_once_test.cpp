@@ -217,5 +217,27 @@ TEST(engine_answer_once, what_was_refused_stays_off_when_the_disk_is_resized) {
   EXPECT_EQ(disk.front().statistics().ring_requests, 1u);
 }
 
+TEST(engine_merge, does_not_write_back_what_it_read_before_another_queues_write) {
+  // In one page (the short way), and in more.
+  for (const std::size_t length : {512U, 4096U, 8192U}) {
+    loopback disk({.queues = 2});
+    test_request whole(operation::write, 0, length, std::byte{0x11});
+    disk.front(0).submit(whole);
+    disk.step_front(0);
+    test_request odd(operation::write, 10, 20, std::byte{0x22});
+    disk.front(1).submit(odd);
+    for (unsigned i = 0; i < 3; ++i) {
+      disk.step_front(1);
+      disk.step_back(1);
+    }
+    EXPECT_EQ(odd.answers, 0u) << "the first queue's write is on its way";
+    disk.settle();
+    EXPECT_EQ(odd.answers, 1u);
+    EXPECT_EQ(disk.medium().data()[9], std::byte{0x11});
+    EXPECT_EQ(disk.medium().data()[10], std::byte{0x22});
+    EXPECT_EQ(disk.medium().data()[30], std::byte{0x11});
+  }
+}
+
 }  // namespace
 }  // namespace xenpv::blkfront
