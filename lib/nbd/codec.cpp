@@ -165,9 +165,10 @@ nbd_error errno_to_nbd_error(int value) noexcept {
 nbd_error to_nbd_error(std::error_code code) noexcept {
   if (!code) return nbd_error::none;
   if (code.category() == category()) return own_to_nbd_error(code.value());
-  const auto condition = code.default_error_condition();
-  return condition.category() == std::generic_category() ? errno_to_nbd_error(condition.value())
-                                                         : nbd_error::eio;
+  // Not by way of default_error_condition(): <system_error> does not know EDQUOT and ESHUTDOWN.
+  const bool is_errno =
+      code.category() == std::system_category() || code.category() == std::generic_category();
+  return is_errno ? errno_to_nbd_error(code.value()) : nbd_error::eio;
 }
 
 }  // namespace xenpv::nbd

@@ -57,8 +57,8 @@ result<void> validate(const export_info& offered) {
   const auto refuse = [&](std::string_view what, std::string_view fault) {
     std::string name(std::min(offered.name.size(), longest_offered_text), '\0');
     name.resize(copy_text(std::as_writable_bytes(std::span(name)), offered.name));
-    return make_error(errc::invalid_argument, fmt::format("offer export '{}': {}{}{}", name, what,
-                                                          what.empty() ? "" : " ", fault));
+    return error{errc::invalid_argument, fmt::format("offer export '{}': {}{}{}", name, what,
+                                                     what.empty() ? "" : " ", fault)};
   };
   if (const auto fault = text_fault(offered.name); !fault.empty()) return refuse("its name", fault);
   if (const auto fault = text_fault(offered.description); !fault.empty())
