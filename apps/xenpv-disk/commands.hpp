@@ -1,0 +1,13 @@
+// The commands of xenpv-disk: each adds itself to the app.
+#pragma once
+
+#include "xenpv/cli/app.hpp"
+
+namespace xenpv::disk_app {
+
+void add_list(cli::app& app);
+void add_serve(cli::app& app);
+void add_run(cli::app& app);
+void add_status(cli::app& app);
+
+}  // namespace xenpv::disk_app

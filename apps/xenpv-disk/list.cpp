@@ -1,0 +1,99 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "commands.hpp"
+#include "xenpv/async/runtime.hpp"
+#include "xenpv/base/parse.hpp"
+#include "xenpv/blkfront/device_list.hpp"
+#include "xenpv/cli/json.hpp"
+#include "xenpv/cli/table.hpp"
+
+namespace xenpv::disk_app {
+namespace {
+
+using blkfront::listed_device;
+
+std::vector<listed_device> read_devices() {
+  std::vector<listed_device> devices;
+  async::runtime_options how;
+  how.with_custodian = false;
+  async::runtime on(std::move(how));
+  on.run([&](async::runtime& self) -> async::asio::awaitable<void> {
+    devices = co_await blkfront::list_devices(self.store());
+  });
+  return devices;
+}
+
+std::string state_of_backend(const listed_device& device) {
+  return device.backend_state ? std::string(to_string(*device.backend_state)) : "gone";
+}
+
+void print_table(std::ostream& out, const std::vector<listed_device>& devices) {
+  cli::table table({{"NAME"},
+                    {"DEVID", cli::align::right},
+                    {"SIZE", cli::align::right},
+                    {"SECTOR", cli::align::right},
+                    {"MODE"},
+                    {"TYPE"},
+                    {"HOLDER"},
+                    {"STATE"},
+                    {"BACKEND"},
+                    {"BACKEND-STATE"},
+                    {"FEATURES"}});
+  for (const auto& each : devices)
+    table.add_row({each.name, fmt::format("{}", each.number),
+                   each.size ? format_size(*each.size) : "", fmt::format("{}", each.sector_size),
+                   each.mode, each.type, std::string(to_string(each.holder)),
+                   std::string(to_string(each.state)), each.backend, state_of_backend(each),
+                   fmt::format("{}", fmt::join(each.features, ","))});
+  table.print(out);
+}
+
+cli::json to_json(const listed_device& device) {
+  cli::json out{{"name", device.name},
+                {"devid", device.number},
+                {"path", device.path},
+                {"size", nullptr},
+                {"sector_size", device.sector_size},
+                {"mode", device.mode},
+                {"type", device.type},
+                {"params", device.params},
+                {"holder", to_string(device.holder)},
+                {"state", to_string(device.state)},
+                {"backend", device.backend},
+                {"backend_kind", device.backend_kind},
+                {"backend_state", nullptr},
+                {"features", device.features}};
+  if (device.size) out["size"] = *device.size;
+  if (device.backend_state) out["backend_state"] = to_string(*device.backend_state);
+  return out;
+}
+
+cli::exit_code list(bool as_json, std::ostream& out) {
+  const auto devices = read_devices();
+  if (!as_json) {
+    print_table(out, devices);
+    return cli::exit_code::ok;
+  }
+  auto document = cli::json_document("xenpv-disk.list", 1);
+  document["disks"] = cli::json::array();
+  for (const auto& each : devices)
+    document["disks"].push_back(to_json(each));
+  cli::print_json(out, document);
+  return cli::exit_code::ok;
+}
+
+}  // namespace
+
+void add_list(cli::app& app) {
+  static bool as_json = false;
+  auto& command = app.add_command("list", "show the PV disks of this guest");
+  command
+      .describe(
+          "HOLDER says who drives the disk in this guest: the kernel, a process, or nobody. Most "
+          "backends say how large a disk is only once somebody is connected.")
+      .offers_json(as_json)
+      .action([](std::ostream& out) { return list(as_json, out); });
+}
+
+}  // namespace xenpv::disk_app

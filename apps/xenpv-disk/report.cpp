@@ -1,0 +1,159 @@
+#include "report.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <utility>
+
+namespace xenpv::disk_app {
+namespace {
+
+using blkfront::queue_statistics;
+using cli::json;
+
+json operation_report(const blkfront::operation_statistics& counted) {
+  return {{"requests", counted.requests},
+          {"bytes", counted.bytes},
+          {"errors", counted.errors},
+          {"latency_ns",
+           {{"mean", static_cast<std::uint64_t>(counted.latency_ns.mean())},
+            {"p50", counted.latency_ns.percentile(0.5)},
+            {"p99", counted.latency_ns.percentile(0.99)},
+            {"p999", counted.latency_ns.percentile(0.999)},
+            {"max", counted.latency_ns.max()}}}};
+}
+
+json operations_report(const queue_statistics& all) {
+  json out;
+  for (std::size_t i = 0; i < all.operations.size(); ++i) {
+    const auto name = std::string(to_string(static_cast<blk::operation>(i)));
+    out[name == "secure discard" ? "secure_discard" : name] = operation_report(all.operations[i]);
+  }
+  return out;
+}
+
+json queue_report(const queue_statistics& queue) {
+  return {{"ring_entries", queue.ring_entries},
+          {"in_flight", queue.in_flight},
+          {"queued", queue.queued},
+          {"pages", queue.pages},
+          {"pages_used", queue.pages_used},
+          {"pages_most", queue.pages_most},
+          {"ring_requests", queue.ring_requests},
+          {"indirect_requests", queue.indirect_requests},
+          {"segments_mean", queue.segments.mean()},
+          {"depth_mean", queue.depth.mean()},
+          {"notifies_sent", queue.notifies_sent},
+          {"notifies_suppressed", queue.notifies_suppressed},
+          {"events", queue.events},
+          {"spurious_events", queue.spurious_events},
+          {"ring_full", queue.ring_full},
+          {"pages_short", queue.pages_short},
+          {"flushes_merged", queue.flushes_merged},
+          {"read_modify_writes", queue.read_modify_writes},
+          {"timed_out", queue.timed_out},
+          {"answered_late", queue.answered_late}};
+}
+
+json client_report(const nbd::client_statistics& client) {
+  return {{"number", client.number},
+          {"peer", client.peer},
+          {"queue", client.queue},
+          {"requests", client.requests},
+          {"errors", client.errors},
+          {"bytes_read", client.bytes_read},
+          {"bytes_written", client.bytes_written},
+          {"from_heap", client.from_heap}};
+}
+
+json device_report(const served_disk& disk) {
+  const auto& facts = disk.device.facts();
+  const auto& shape = disk.device.shape();
+  json out{{"path", facts.device},
+           {"backend", facts.backend},
+           {"state", to_string(disk.device.state())},
+           {"size", shape.size},
+           {"sector_size", shape.sector_size},
+           {"read_only", shape.read_only},
+           {"flush", shape.can_flush},
+           {"discard", shape.can_discard},
+           {"persistent_grants", facts.persistent},
+           {"ring_page_order", facts.ring_page_order},
+           {"segments", facts.segments},
+           {"pages", facts.pages}};
+  if (disk.device.failure_reason()) out["failure"] = disk.device.failure_reason()->text;
+  return out;
+}
+
+}  // namespace
+
+async::asio::awaitable<json> make_report(served_disk& disk) {
+  const auto queues = co_await disk.device.statistics();
+  const auto clients = co_await disk.server.clients();
+  json out;
+  out["name"] = disk.name;
+  out["export"] = disk.export_name;
+  out["pid"] = ::getpid();
+  out["device"] = device_report(disk);
+  queue_statistics all;
+  out["queues"] = json::array();
+  for (const auto& each : queues) {
+    all.add(each);
+    out["queues"].push_back(queue_report(each));
+  }
+  out["operations"] = operations_report(all);
+  const auto counted = disk.server.statistics();
+  json server;
+  server["accepted"] = counted.accepted;
+  server["refused"] = counted.refused;
+  server["failed_handshakes"] = counted.failed_handshakes;
+  server["clients"] = json::array();
+  for (const auto& each : clients)
+    server["clients"].push_back(client_report(each));
+  out["server"] = std::move(server);
+  co_return out;
+}
+
+std::string to_prometheus(const std::vector<json>& reports) {
+  struct series {
+    const char* name;
+    const char* help;
+    const char* type;
+    const char* key;
+    double scale;
+  };
+  constexpr std::array<series, 3> counters = {
+      series{"xenpv_disk_requests_total", "Requests answered", "counter", "requests", 1},
+      series{"xenpv_disk_bytes_total", "Bytes of requests that succeeded", "counter", "bytes", 1},
+      series{"xenpv_disk_errors_total", "Requests that failed", "counter", "errors", 1}};
+  std::string out;
+  for (const auto& each : counters) {
+    out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", each.name, each.help, each.name, each.type);
+    for (const auto& report : reports)
+      for (const auto& [operation, values] : report.at("operations").items())
+        out += fmt::format("{}{{disk=\"{}\",operation=\"{}\"}} {}\n", each.name,
+                           report.at("name").get<std::string>(), operation,
+                           values.at(each.key).get<std::uint64_t>());
+  }
+  out +=
+      "# HELP xenpv_disk_latency_seconds Time from submission to answer\n"
+      "# TYPE xenpv_disk_latency_seconds summary\n";
+  constexpr std::array<std::pair<const char*, const char*>, 3> quantiles = {
+      {{"0.5", "p50"}, {"0.99", "p99"}, {"0.999", "p999"}}};
+  for (const auto& report : reports)
+    for (const auto& [operation, values] : report.at("operations").items())
+      for (const auto& [quantile, key] : quantiles)
+        out += fmt::format(
+            "xenpv_disk_latency_seconds{{disk=\"{}\",operation=\"{}\",quantile=\"{}\"}} {:.9f}\n",
+            report.at("name").get<std::string>(), operation, quantile,
+            static_cast<double>(values.at("latency_ns").at(key).get<std::uint64_t>()) / 1e9);
+  out += "# HELP xenpv_disk_clients NBD clients connected\n# TYPE xenpv_disk_clients gauge\n";
+  for (const auto& report : reports)
+    out +=
+        fmt::format("xenpv_disk_clients{{disk=\"{}\"}} {}\n", report.at("name").get<std::string>(),
+                    report.at("server").at("clients").size());
+  return out;
+}
+
+}  // namespace xenpv::disk_app

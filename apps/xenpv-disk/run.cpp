@@ -1,0 +1,119 @@
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <cstdlib>
+#include <filesystem>
+
+#include "commands.hpp"
+#include "service.hpp"
+#include "xenpv/nbd/listen.hpp"
+
+extern char** environ;
+
+namespace xenpv::disk_app {
+namespace {
+
+namespace asio = async::asio;
+
+struct run_words {
+  disk_words disk;
+  std::vector<std::string> command;
+};
+
+/// A folder of our own for the socket, gone with us.
+class private_directory {
+ public:
+  private_directory() : path_(fmt::format("{}/run-XXXXXX", runtime_directory())) {
+    if (::mkdtemp(path_.data()) == nullptr) throw_errno("make a folder like " + path_);
+  }
+  ~private_directory() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  private_directory(const private_directory&) = delete;
+  private_directory& operator=(const private_directory&) = delete;
+  [[nodiscard]] const std::string& path() const noexcept { return path_; }
+
+ private:
+  std::string path_;
+};
+
+pid_t start(const std::vector<std::string>& command) {
+  std::vector<char*> words;
+  for (const auto& word : command)
+    words.push_back(const_cast<char*>(word.c_str()));
+  words.push_back(nullptr);
+  // This program ignores SIGPIPE; the command should find it as usual.
+  posix_spawnattr_t attributes;
+  ::posix_spawnattr_init(&attributes);
+  sigset_t defaults;
+  ::sigemptyset(&defaults);
+  ::sigaddset(&defaults, SIGPIPE);
+  ::posix_spawnattr_setsigdefault(&attributes, &defaults);
+  ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
+  pid_t child = -1;
+  const int code = ::posix_spawnp(&child, words[0], nullptr, &attributes, words.data(), environ);
+  ::posix_spawnattr_destroy(&attributes);
+  if (code != 0) throw_errno(code, fmt::format("run {}", command.front()));
+  return child;
+}
+
+/// Runs the command to its end; as a shell would say it: its status, or 128 and the signal.
+asio::awaitable<void> run_command(served_disk& disk, const std::vector<std::string>& command,
+                                  int& status) {
+  const auto child = start(command);
+  asio::posix::stream_descriptor ended(disk.on.control(),
+                                       static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
+  bool cancelled = false;
+  try {
+    co_await ended.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+  } catch (const std::exception&) {
+    // We are told to stop, or the disk is gone: so is the reason for the command.
+    cancelled = true;
+  }
+  if (cancelled) ::kill(child, SIGTERM);
+  int raw_status = 0;
+  ::waitpid(child, &raw_status, 0);
+  status = WIFEXITED(raw_status) ? WEXITSTATUS(raw_status) : 128 + WTERMSIG(raw_status);
+}
+
+asio::awaitable<void> serve_while(const run_words& words, served_disk& disk, int& status) {
+  const private_directory directory;
+  const auto path = directory.path() + "/nbd.sock";
+  endpoints at;
+  at.listeners.push_back(nbd::listen_unix(path));
+  at.unix_paths.push_back(path);
+  ::setenv("unixsocket", path.c_str(), 1);
+  ::setenv("uri", fmt::format("nbd+unix:///{}?socket={}", disk.export_name, path).c_str(), 1);
+  auto task = [&] { return run_command(disk, words.command, status); };
+  co_await serve_until_stopped(disk, std::move(at), task);
+}
+
+cli::exit_code run(const run_words& words) {
+  int status = 1;
+  with_served_disk(words.disk, [&](served_disk& disk) { return serve_while(words, disk, status); });
+  return static_cast<cli::exit_code>(status);
+}
+
+}  // namespace
+
+void add_run(cli::app& app) {
+  static run_words words;
+  auto& command = app.add_command("run", "serve a disk while a command runs");
+  command
+      .describe(
+          "Serves the disk on a private socket while CMD runs, and ends with CMD's status. CMD "
+          "finds the address in its environment: uri, and unixsocket for the path alone.")
+      .example("copy a disk into an image", "xenpv-disk run xvdb -- sh -c 'nbdcopy $uri disk.img'");
+  add_disk_options(command, words.disk);
+  command.takes_command(words.command).action([](std::ostream&) { return run(words); });
+}
+
+}  // namespace xenpv::disk_app

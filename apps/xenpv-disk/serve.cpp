@@ -1,0 +1,148 @@
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <grp.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <ostream>
+
+#include "commands.hpp"
+#include "service.hpp"
+#include "xenpv/base/log.hpp"
+#include "xenpv/cli/value.hpp"
+#include "xenpv/nbd/listen.hpp"
+
+namespace xenpv::disk_app {
+namespace {
+
+namespace asio = async::asio;
+
+struct serve_words {
+  disk_words disk;
+  std::vector<std::string> unix_paths;
+  std::vector<nbd::tcp_address> tcp;
+  mode_t socket_mode = 0600;
+  std::string socket_group;
+  std::string pid_file;
+};
+
+result<mode_t> parse_mode(std::string_view text) {
+  unsigned mode = 0;
+  const bool is_octal = !text.empty() && text.size() <= 4 &&
+                        text.find_first_not_of("01234567") == std::string_view::npos;
+  if (!is_octal)
+    return make_error(errc::invalid_argument, fmt::format("mode '{}'", text),
+                      "expected an octal number as in 0660");
+  for (const char digit : text)
+    mode = mode * 8 + static_cast<unsigned>(digit - '0');
+  return static_cast<mode_t>(mode);
+}
+
+std::optional<gid_t> find_group(const std::string& name) {
+  if (name.empty()) return std::nullopt;
+  const auto* const found = ::getgrnam(name.c_str());
+  if (found == nullptr)
+    throw failure(errc::invalid_argument, fmt::format("group '{}'", name),
+                  "there is no such group");
+  return found->gr_gid;
+}
+
+std::string uri_part(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '_' || c == '.' || c == '/';
+    out += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
+  }
+  return out;
+}
+
+endpoints open_endpoints(const serve_words& words, const served_disk& disk) {
+  endpoints out;
+  const auto name = uri_part(disk.export_name);
+  const auto group = find_group(words.socket_group);
+  auto paths = words.unix_paths;
+  for (auto& inherited : nbd::inherited_listeners())
+    out.listeners.push_back(std::move(inherited));
+  if (paths.empty() && words.tcp.empty() && out.listeners.empty())
+    paths.push_back(fmt::format("{}/{}.sock", runtime_directory(), disk.name));
+  for (const auto& path : paths) {
+    out.listeners.push_back(nbd::listen_unix(path, words.socket_mode, group));
+    out.unix_paths.push_back(path);
+    out.uris.push_back(fmt::format("nbd+unix:///{}?socket={}", name, uri_part(path)));
+  }
+  for (const auto& address : words.tcp) {
+    for (auto& socket : nbd::listen_tcp(address))
+      out.listeners.push_back(std::move(socket));
+    const auto host = address.host.empty() ? std::string("localhost") : address.host;
+    const bool is_v6 = host.find(':') != std::string::npos;
+    out.uris.push_back(
+        fmt::format("nbd://{}:{}/{}", is_v6 ? "[" + host + "]" : host, address.port, name));
+  }
+  return out;
+}
+
+/// What to type in another terminal. The block size has to be the disk's, or partitions are missed.
+void print_hints(std::ostream& out, const served_disk& disk, const serve_words& words,
+                 const endpoints& at) {
+  for (const auto& uri : at.uris)
+    out << uri << '\n';
+  const auto sector = disk.device.shape().sector_size;
+  const auto common = fmt::format("-N '{}' -b {}", disk.export_name, sector);
+  for (const auto& path : at.unix_paths)
+    out << fmt::format("nbd-client -unix {} {} /dev/nbd0\n", path, common);
+  for (const auto& address : words.tcp)
+    out << fmt::format("nbd-client {} {} {} /dev/nbd0\n",
+                       address.host.empty() ? "localhost" : address.host, address.port, common);
+  out.flush();
+}
+
+void write_pid_file(const std::string& path) {
+  if (path.empty()) return;
+  std::ofstream file(path, std::ios::trunc);
+  file << ::getpid() << '\n';
+  if (!file.flush()) throw_errno("write " + path);
+}
+
+asio::awaitable<void> run_service(const serve_words& words, served_disk& disk, std::ostream& out) {
+  auto at = open_endpoints(words, disk);
+  write_pid_file(words.pid_file);
+  print_hints(out, disk, words, at);
+  co_await serve_until_stopped(disk, std::move(at), {});
+}
+
+cli::exit_code serve(const serve_words& words, std::ostream& out) {
+  with_served_disk(words.disk, [&](served_disk& disk) { return run_service(words, disk, out); });
+  if (!words.pid_file.empty()) ::unlink(words.pid_file.c_str());
+  return cli::exit_code::ok;
+}
+
+}  // namespace
+
+void add_serve(cli::app& app) {
+  static serve_words words;
+  auto& command = app.add_command("serve", "serve a disk over NBD until told to stop");
+  command
+      .describe(
+          "Connects the disk and prints where clients find it: a URI for each address, then the "
+          "nbd-client line that makes it a block device. Without an address it listens on "
+          "/run/xenpv/DISK.sock, or on the sockets that a service manager hands over "
+          "(LISTEN_FDS).")
+      .describe(
+          "SIGTERM or SIGINT stops it: no new requests, answers for those in flight (10 seconds at "
+          "most), a flush, and an orderly close with the backend. A second signal cuts clients "
+          "off. If it is killed, a small process that it left behind closes the disk.")
+      .example("serve a disk that the kernel holds", "xenpv-disk serve xvdb --take")
+      .example("over TCP, read-only", "xenpv-disk serve xvdb --tcp 127.0.0.1:10809 --read-only");
+  add_disk_options(command, words.disk);
+  command.option("--unix PATH", words.unix_paths, "listen on this Unix socket", cli::as_text)
+      .option("--tcp HOST:PORT", words.tcp, "listen on this address", nbd::parse_tcp_address)
+      .option("--socket-mode MODE", words.socket_mode, "permissions of Unix sockets", parse_mode,
+              {.by_default = "0600"})
+      .option("--socket-group GROUP", words.socket_group, "group of Unix sockets", cli::as_text)
+      .option("--pid-file FILE", words.pid_file, "write the process's number when ready",
+              cli::as_text)
+      .action([](std::ostream& out) { return serve(words, out); });
+}
+
+}  // namespace xenpv::disk_app

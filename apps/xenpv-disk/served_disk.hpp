@@ -1,0 +1,45 @@
+// A disk being served: found, claimed, connected, exported, and taken down again. What serve and
+// run have in common.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "xenpv/async/runtime.hpp"
+#include "xenpv/base/unique_fd.hpp"
+#include "xenpv/blkfront/frontend.hpp"
+#include "xenpv/cli/app.hpp"
+#include "xenpv/nbd/server.hpp"
+
+namespace xenpv::disk_app {
+
+/// The words that say which disk, and how.
+struct disk_words {
+  std::string disk;
+  bool take = false;
+  bool read_only = false;
+  std::string name;  ///< of the export; empty: the disk's
+  std::optional<unsigned> queues;
+  unsigned max_connections = 16;
+};
+void add_disk_options(cli::command& command, disk_words& words);
+
+/// Files of running servers: sockets, locks, pid files. Made if need be.
+[[nodiscard]] std::string runtime_directory();
+
+/// Everything there is while a disk is served; for the control thread.
+struct served_disk {
+  async::runtime& on;
+  std::string name;  ///< "xvdb"
+  std::string export_name;
+  blkfront::frontend& device;
+  nbd::server& server;
+};
+
+/// Connects the disk, calls `body` with it, then drains clients and closes the disk in an orderly
+/// way, also when `body` throws. Runs on the calling thread, which must be the only one.
+void with_served_disk(const disk_words& words,
+                      std::function<async::asio::awaitable<void>(served_disk&)> body);
+
+}  // namespace xenpv::disk_app

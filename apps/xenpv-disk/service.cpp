@@ -1,0 +1,95 @@
+#include "service.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/system/system_error.hpp>
+#include <csignal>
+
+#include "control_socket.hpp"
+#include "xenpv/async/nursery.hpp"
+#include "xenpv/base/log.hpp"
+#include "xenpv/cli/service_manager.hpp"
+
+namespace xenpv::disk_app {
+namespace {
+
+namespace asio = async::asio;
+
+/// What can end a service, and waiting for the first of it.
+class stop_switch {
+ public:
+  explicit stop_switch(asio::any_io_executor executor)
+      : changed_(std::move(executor), std::chrono::steady_clock::time_point::max()) {}
+
+  void stop(std::string why) {
+    if (why_.empty()) why_ = std::move(why);
+    changed_.cancel();
+  }
+  asio::awaitable<std::string> wait() {
+    while (why_.empty())
+      (void)co_await changed_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_return why_;
+  }
+
+ private:
+  asio::steady_timer changed_;
+  std::string why_;
+};
+
+/// The first signal stops the service, the second cuts clients off.
+asio::awaitable<void> heed_signals(served_disk& disk, stop_switch& stop) {
+  asio::signal_set signals(disk.on.control(), SIGTERM, SIGINT);
+  const auto first = co_await signals.async_wait(asio::use_awaitable);
+  stop.stop(fmt::format("signal {}", first));
+  co_await signals.async_wait(asio::use_awaitable);
+  disk.server.hang_up();
+}
+
+asio::awaitable<void> stop_after(std::function<asio::awaitable<void>()> task, stop_switch& stop) {
+  co_await task();
+  stop.stop("done");
+}
+
+void follow_device(served_disk& disk, stop_switch& stop) {
+  disk.device.on_change([&disk, &stop] {
+    if (disk.device.state() == blkfront::device_state::connected)
+      disk.server.reshape(disk.device.shape());
+    else
+      stop.stop(disk.device.failure_reason() ? disk.device.failure_reason()->text
+                                             : std::string("the disk is gone"));
+  });
+}
+
+}  // namespace
+
+asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints at,
+                                          std::function<asio::awaitable<void>()> task) {
+  stop_switch stop(disk.on.control());
+  async::nursery tasks(disk.on.control());
+  follow_device(disk, stop);
+  for (auto& listener : at.listeners)
+    disk.server.listen(std::move(listener));
+  tasks.spawn(heed_signals(disk, stop));
+  tasks.spawn(answer_status(disk));
+  if (task) tasks.spawn(stop_after(std::move(task), stop));
+  cli::notify_service_manager(fmt::format("READY=1\nSTATUS=serving {}", disk.name));
+  const auto why = co_await stop.wait();
+  log().info("{}: stopping: {}", disk.name, why);
+  cli::notify_service_manager("STOPPING=1\nSTATUS=waiting for clients");
+  for (const auto& path : at.unix_paths)
+    ::unlink(path.c_str());
+  // Still with ears for the second signal.
+  co_await disk.server.stop();
+  tasks.cancel();
+  co_await tasks.join();
+  const auto state = disk.device.state();
+  if (state != blkfront::device_state::connected)
+    throw failure(disk.device.failure_reason().value_or(error{}));
+}
+
+}  // namespace xenpv::disk_app

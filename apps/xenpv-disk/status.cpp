@@ -1,0 +1,78 @@
+#include <fmt/format.h>
+
+#include <ostream>
+
+#include "commands.hpp"
+#include "control_socket.hpp"
+#include "report.hpp"
+#include "xenpv/base/parse.hpp"
+#include "xenpv/cli/table.hpp"
+#include "xenpv/cli/value.hpp"
+
+namespace xenpv::disk_app {
+namespace {
+
+struct status_words {
+  std::string disk;
+  bool json = false;
+  bool prometheus = false;
+};
+
+std::string time_of(const cli::json& values, const char* key) {
+  const auto value = values.at("latency_ns").at(key).get<std::uint64_t>();
+  return format_duration(std::chrono::nanoseconds(value));
+}
+
+void print_table(std::ostream& out, const cli::json& report) {
+  const auto& device = report.at("device");
+  out << fmt::format("{}: {}, {}, {} queues, segments {}, {} clients\n",
+                     report.at("name").get<std::string>(), device.at("state").get<std::string>(),
+                     format_size(device.at("size").get<std::uint64_t>()),
+                     report.at("queues").size(), device.at("segments").get<unsigned>(),
+                     report.at("server").at("clients").size());
+  cli::table table({{"OPERATION"},
+                    {"REQUESTS", cli::align::right},
+                    {"BYTES", cli::align::right},
+                    {"ERRORS", cli::align::right},
+                    {"P50", cli::align::right},
+                    {"P99", cli::align::right},
+                    {"MAX", cli::align::right}});
+  for (const auto& [name, values] : report.at("operations").items())
+    table.add_row({name, fmt::format("{}", values.at("requests").get<std::uint64_t>()),
+                   fmt::format("{}", values.at("bytes").get<std::uint64_t>()),
+                   fmt::format("{}", values.at("errors").get<std::uint64_t>()),
+                   time_of(values, "p50"), time_of(values, "p99"), time_of(values, "max")});
+  table.print(out);
+}
+
+cli::exit_code status(const status_words& words, std::ostream& out) {
+  const auto reports = ask_servers(words.disk);
+  if (words.prometheus) {
+    out << to_prometheus(reports);
+  } else if (words.json) {
+    auto document = cli::json_document("xenpv-disk.status", 1);
+    document["disks"] = reports;
+    cli::print_json(out, document);
+  } else {
+    for (const auto& report : reports)
+      print_table(out, report);
+  }
+  return cli::exit_code::ok;
+}
+
+}  // namespace
+
+void add_status(cli::app& app) {
+  static status_words words;
+  auto& command = app.add_command("status", "show the numbers of running servers");
+  command
+      .describe(
+          "Asks the servers of this guest: what each disk's engine and each client did. Without "
+          "DISK, all of them.")
+      .argument("[DISK]", words.disk, "the disk's name, as in list", cli::as_text)
+      .offers_json(words.json)
+      .flag("--prometheus", words.prometheus, "in the text format of Prometheus")
+      .action([](std::ostream& out) { return status(words, out); });
+}
+
+}  // namespace xenpv::disk_app

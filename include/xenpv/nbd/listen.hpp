@@ -1,0 +1,36 @@
+// Listening sockets for an NBD server: Unix, TCP, or handed over by a service manager.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/unique_fd.hpp"
+
+namespace xenpv::nbd {
+
+/// A Unix socket at `path`, with `mode` and, if given, that group from the moment others can see
+/// it. A socket that nobody listens on any more is replaced; one that somebody does is an error.
+/// Throws `failure`.
+[[nodiscard]] unique_fd listen_unix(const std::string& path, mode_t mode = 0600,
+                                    std::optional<gid_t> group = {});
+
+struct tcp_address {
+  std::string host;  ///< a name or a numeric address; empty: all of this machine's
+  std::string port;
+  friend bool operator==(const tcp_address&, const tcp_address&) = default;
+};
+/// "HOST:PORT", "[2001:db8::1]:10809", ":10809", "HOST" (port 10809).
+[[nodiscard]] result<tcp_address> parse_tcp_address(std::string_view text);
+/// One socket for each address that the name has. Throws `failure`.
+[[nodiscard]] std::vector<unique_fd> listen_tcp(const tcp_address& address);
+
+/// The sockets of sd_listen_fds(3), which must listen already; none without LISTEN_FDS for this
+/// process. The variables are unset, so that no child takes them for its own.
+[[nodiscard]] std::vector<unique_fd> inherited_listeners();
+
+}  // namespace xenpv::nbd

@@ -1,0 +1,141 @@
+#include "xenpv/nbd/listen.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
+#include "xenpv/base/parse.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+constexpr int backlog = 64;
+constexpr int first_inherited = 3;  ///< SD_LISTEN_FDS_START
+
+unique_fd make_socket(int family) {
+  unique_fd out(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!out) throw_errno("make a socket");
+  return out;
+}
+
+sockaddr_un unix_address(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.empty() || path.size() >= sizeof address.sun_path)
+    throw failure(errc::invalid_argument, fmt::format("socket {}", path),
+                  fmt::format("expected a path of 1 to {} bytes", sizeof address.sun_path - 1));
+  std::memcpy(address.sun_path, path.data(), path.size());
+  return address;
+}
+
+bool somebody_listens(const sockaddr_un& address) {
+  const auto probe = make_socket(AF_UNIX);
+  return ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+}
+
+}  // namespace
+
+unique_fd listen_unix(const std::string& path, mode_t mode, std::optional<gid_t> group) {
+  const auto address = unix_address(path);
+  const auto what = fmt::format("listen on {}", path);
+  struct stat found {};
+  if (::lstat(path.c_str(), &found) == 0) {
+    if (!S_ISSOCK(found.st_mode))
+      throw failure(std::make_error_code(std::errc::file_exists), what, "it is no socket");
+    if (somebody_listens(address))
+      throw failure(std::make_error_code(std::errc::address_in_use), what,
+                    "another server listens there");
+    ::unlink(path.c_str());
+  }
+  auto out = make_socket(AF_UNIX);
+  // Closed to all until mode and group are as wanted.
+  const auto before = ::umask(0177);
+  const int bound = ::bind(out.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  ::umask(before);
+  if (bound != 0) throw_errno(what);
+  if (group && ::chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0)
+    throw_errno(fmt::format("give {} to group {}", path, *group));
+  if (::chmod(path.c_str(), mode) != 0) throw_errno(fmt::format("set the mode of {}", path));
+  if (::listen(out.get(), backlog) != 0) throw_errno(what);
+  return out;
+}
+
+result<tcp_address> parse_tcp_address(std::string_view text) {
+  const auto refuse = [&] {
+    return make_error(errc::invalid_argument, fmt::format("address '{}'", text),
+                      "expected HOST:PORT, [ADDRESS]:PORT or :PORT");
+  };
+  tcp_address out{"", "10809"};
+  auto rest = text;
+  if (rest.starts_with('[')) {
+    const auto end = rest.find(']');
+    if (end == std::string_view::npos) return refuse();
+    out.host = rest.substr(1, end - 1);
+    rest.remove_prefix(end + 1);
+    if (out.host.empty() || (!rest.empty() && !rest.starts_with(':'))) return refuse();
+  } else {
+    const auto colon = rest.find(':');
+    out.host = rest.substr(0, colon);
+    rest = colon == std::string_view::npos ? std::string_view{} : rest.substr(colon);
+    if (out.host.empty() && rest.empty()) return refuse();
+  }
+  if (rest.empty()) return out;
+  const auto port = parse_unsigned(rest.substr(1), "port", 0, 65535);
+  if (!port) return refuse();
+  out.port = fmt::format("{}", *port);
+  return out;
+}
+
+std::vector<unique_fd> listen_tcp(const tcp_address& address) {
+  const auto what = fmt::format("listen on {}:{}", address.host, address.port);
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* list = nullptr;
+  const int code = ::getaddrinfo(address.host.empty() ? nullptr : address.host.c_str(),
+                                 address.port.c_str(), &hints, &list);
+  if (code != 0) throw failure(make_error_code(errc::invalid_argument), what, ::gai_strerror(code));
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(list, ::freeaddrinfo);
+  std::vector<unique_fd> out;
+  for (const auto* each = list; each != nullptr; each = each->ai_next) {
+    auto socket = make_socket(each->ai_family);
+    const int on = 1;
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    // Each family has its own socket, whatever the system's default is.
+    if (each->ai_family == AF_INET6)
+      ::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (::bind(socket.get(), each->ai_addr, each->ai_addrlen) != 0 ||
+        ::listen(socket.get(), backlog) != 0)
+      throw_errno(what);
+    out.push_back(std::move(socket));
+  }
+  return out;
+}
+
+std::vector<unique_fd> inherited_listeners() {
+  const char* const pid = std::getenv("LISTEN_PID");
+  const char* const count = std::getenv("LISTEN_FDS");
+  std::vector<unique_fd> out;
+  if (pid == nullptr || count == nullptr) return out;
+  const auto ours = parse_unsigned(pid, "LISTEN_PID");
+  const auto number = parse_unsigned(count, "LISTEN_FDS", 0, 64);
+  if (!ours || !number || *ours != static_cast<std::uint64_t>(::getpid())) return out;
+  for (int fd = first_inherited; fd < first_inherited + static_cast<int>(*number); ++fd) {
+    ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+    out.emplace_back(fd);
+  }
+  for (const auto* name : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"})
+    ::unsetenv(name);
+  return out;
+}
+
+}  // namespace xenpv::nbd
