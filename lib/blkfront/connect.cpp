@@ -100,9 +100,11 @@ asio::awaitable<void> frontend::connection::connect() {
     view.waited_long = false;
     if (machine_.refusals() != refused) {
       co_await close_queues();
-      if (machine_.refusals() > refusals_max)
-        co_await give_up(how_.connect_deadline - (until - clock::now()));
-      asio::steady_timer back_off(on_.control(), first_back_off * (1 << refused));
+      const auto left = until - clock::now();
+      if (machine_.refusals() > refusals_max || left <= 0s)
+        co_await give_up(how_.connect_deadline - left);
+      const auto pause = std::min<clock::duration>(first_back_off * (1 << refused), left);
+      asio::steady_timer back_off(on_.control(), pause);
       co_await back_off.async_wait(asio::use_awaitable);
     }
     switch (step) {
@@ -134,7 +136,8 @@ asio::awaitable<void> frontend::connection::connect() {
                       "the toolstack is taking the disk away (online=0)");
       case handshake_step::lost:
         throw failure(errc::lost_connection, fmt::format("connect {}", device_),
-                      "the backend's directory vanished meanwhile");
+                      view.backend ? "the device's directory was built anew meanwhile"
+                                   : "the backend's directory vanished meanwhile");
       case handshake_step::look_again:
       case handshake_step::close:
       case handshake_step::closed:

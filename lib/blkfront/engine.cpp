@@ -12,20 +12,6 @@ constexpr std::size_t merges_at_once = 2;
 
 }  // namespace
 
-void engine::request_list::push(blk::request& r) noexcept {
-  r.device.next = nullptr;
-  (last == nullptr ? first : last->device.next) = &r;
-  last = &r;
-}
-
-blk::request* engine::request_list::pop() noexcept {
-  auto* const r = first;
-  if (r == nullptr) return nullptr;
-  first = std::exchange(r->device.next, nullptr);
-  if (first == nullptr) last = nullptr;
-  return r;
-}
-
 void engine::request_list::prepend(request_list other) noexcept {
   if (other.empty()) return;
   other.last->device.next = first;
@@ -37,7 +23,8 @@ engine::engine(engine_setup setup, engine_host& host)
     : setup_(std::move(setup)),
       host_(host),
       sector_mask_(setup_.shape.sector_size - 1),
-      slots_(ring_.size()) {
+      slots_(ring_.size()),
+      published_(ring_.requests_put()) {
   free_slots_.reserve(slots_.size());
   for (auto i = slots_.size(); i-- > 0;)
     free_slots_.push_back(static_cast<std::uint16_t>(i));
@@ -53,7 +40,11 @@ engine::~engine() {
 }
 
 void engine::reshape(const blk::geometry& shape) noexcept {
-  setup_.shape = shape;
+  // Whoever asks may not know yet what the backend has refused here meanwhile.
+  const auto before = std::exchange(setup_.shape, shape);
+  setup_.shape.can_flush = shape.can_flush && before.can_flush;
+  setup_.shape.can_discard = shape.can_discard && before.can_discard;
+  setup_.shape.can_secure_discard = shape.can_secure_discard && before.can_secure_discard;
   sector_mask_ = shape.sector_size - 1;
 }
 
@@ -62,12 +53,10 @@ bool engine::start(std::uint64_t now) noexcept {
   accept_fresh(now);
   // What waits for nobody else goes first: then a full ring or an empty pool delays only what
   // takes much of it.
-  if (start_flush() && start_merges() && start_again()) {
-    while (!pending_.empty()) {
-      if (!start_request(*pending_.first)) break;
-      auto* const done = pending_.pop();
-      if (done->device.outstanding == 0) conclude(*done);
-    }
+  if (start_flush() && start_merges()) {
+    start_pending(start_again());
+    // An empty FUA write has nothing to wait for but its flush.
+    (void)start_flush();
   }
   // Their callers may have submitted more from within `done`.
   while (auto* const r = refused_.pop())

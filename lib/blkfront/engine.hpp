@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "blkfront/planner.hpp"
@@ -76,11 +77,16 @@ class engine {
   engine& operator=(const engine&) = delete;
 
   [[nodiscard]] const blk::geometry& shape() const noexcept { return setup_.shape; }
-  /// The disk was resized, or its medium changed.
+  /// The disk was resized, or its medium changed. Brings no feature back that is off.
   void reshape(const blk::geometry& shape) noexcept;
 
   /// Takes `r`; it is answered from within start(), drain(), check_deadlines() or fail().
-  void submit(blk::request& r) noexcept;
+  void submit(blk::request& r) noexcept {
+    ++unfinished_;
+    r.status = no_error_;
+    r.device = {};
+    fresh_.push(r);
+  }
 
   /// Hands to the ring what fits and publishes it. True: an event is due to the backend. `now`: ns
   /// of a steady clock.
@@ -116,8 +122,10 @@ class engine {
   [[nodiscard]] queue_statistics& counters() noexcept { return statistics_; }
 
  private:
+  /// `simple`: data of one request, whole, in one segment; see engine_simple.cpp.
   enum class slot_kind : std::uint8_t {
     free,
+    simple,
     data,
     flush,
     discard,
@@ -148,8 +156,18 @@ class engine {
     blk::request* first = nullptr;
     blk::request* last = nullptr;
     [[nodiscard]] bool empty() const noexcept { return first == nullptr; }
-    void push(blk::request& r) noexcept;
-    blk::request* pop() noexcept;
+    void push(blk::request& r) noexcept {
+      r.device.next = nullptr;
+      (last == nullptr ? first : last->device.next) = &r;
+      last = &r;
+    }
+    blk::request* pop() noexcept {
+      auto* const r = first;
+      if (r == nullptr) return nullptr;
+      first = std::exchange(r->device.next, nullptr);
+      if (first == nullptr) last = nullptr;
+      return r;
+    }
     void prepend(request_list other) noexcept;
   };
   /// A piece of a request that has to be sent again, in direct requests.
@@ -170,13 +188,18 @@ class engine {
   [[nodiscard]] bool prepare(blk::request& r) noexcept;
   void accept_fresh(std::uint64_t now) noexcept;
   void begin(blk::request& r) noexcept;
-  [[nodiscard]] bool is_held(const blk::request& r) const noexcept;
+  [[nodiscard]] bool is_held(const blk::request& r, const stretch& bytes) const noexcept;
   void add_merge(blk::request& r, const stretch& bytes);
+
+  // engine_simple.cpp
+  [[nodiscard]] bool start_simple(blk::request& r) noexcept;
+  void answer_simple(slot& s) noexcept;
 
   // engine_start.cpp
   [[nodiscard]] bool start_flush() noexcept;
   [[nodiscard]] bool start_merges() noexcept;
   [[nodiscard]] bool start_again() noexcept;
+  void start_pending(bool enough_pages) noexcept;
   [[nodiscard]] bool start_request(blk::request& r) noexcept;
   [[nodiscard]] bool start_discard(blk::request& r) noexcept;
   [[nodiscard]] std::uint64_t start_piece(blk::request& r, const stretch& rest,
@@ -192,6 +215,7 @@ class engine {
   // engine_answer.cpp
   void handle(const wire::blkif_response& response) noexcept;
   [[nodiscard]] slot* find_slot(const wire::blkif_response& response) noexcept;
+  void refuse(const wire::blkif_response& response) noexcept;
   void release(slot& s) noexcept;
   void answer_data(slot& s, outcome result) noexcept;
   void answer_flush(slot& s, outcome result) noexcept;
@@ -225,7 +249,7 @@ class engine {
 
   request_list fresh_;     ///< submitted since the last start()
   request_list refused_;   ///< to be answered with the status they have
-  request_list pending_;   ///< wait for ring entries or pages; only the first may be partly sent
+  request_list pending_;   ///< wait for ring entries or pages; the first ones may be partly sent
   request_list parked_;    ///< writes to held sectors
   request_list flushing_;  ///< wait for the next flush
   bool flush_in_flight_ = false;
@@ -238,7 +262,9 @@ class engine {
   pages_waiter waiter_;
   std::size_t unfinished_ = 0;
   std::optional<error> failure_;
-  std::uint32_t published_ = 0;  ///< requests put when the ring was last published
+  /// Copied where a status is reset: making one anew is a call of the library each time.
+  std::error_code no_error_;
+  std::uint32_t published_;  ///< requests put when the ring was last published
   queue_statistics statistics_;
 };
 

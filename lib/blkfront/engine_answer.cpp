@@ -34,34 +34,37 @@ bool engine::drain(std::uint64_t now) noexcept {
   return any;
 }
 
+/// The request in flight that `response` answers; null if there is none like that.
 engine::slot* engine::find_slot(const wire::blkif_response& response) noexcept {
   const auto number = response.id & 0xFFFF;
-  const auto what = [&] {
-    return fmt::format("backend answered {} with id {:#x}",
-                       to_string(wire::blkif_op{response.operation}), response.id);
-  };
-  if (number >= slots_.size()) {
-    fail(violation(what() + ", which no request can have"));
-    return nullptr;
-  }
+  if (number >= slots_.size()) return nullptr;
   auto& s = slots_[number];
-  if (s.kind == slot_kind::free || s.id != response.id) {
-    fail(violation(what() + ", which is not in flight (answered twice?)"));
-    return nullptr;
-  }
-  if (response.operation != static_cast<std::uint8_t>(s.op)) {
-    fail(violation(what() + fmt::format(", which is a {}", to_string(s.op))));
-    return nullptr;
-  }
-  return &s;
+  const bool fits = s.id == response.id && s.kind != slot_kind::free &&
+                    response.operation == static_cast<std::uint8_t>(s.op);
+  return fits ? &s : nullptr;
+}
+
+void engine::refuse(const wire::blkif_response& response) noexcept {
+  const auto number = response.id & 0xFFFF;
+  const auto what = fmt::format("backend answered {} with id {:#x}",
+                                to_string(wire::blkif_op{response.operation}), response.id);
+  if (number >= slots_.size()) return fail(violation(what + ", which no request can have"));
+  const auto& s = slots_[number];
+  if (s.kind == slot_kind::free || s.id != response.id)
+    return fail(violation(what + ", which is not in flight (answered twice?)"));
+  fail(violation(what + fmt::format(", which is a {}", to_string(s.op))));
 }
 
 void engine::handle(const wire::blkif_response& response) noexcept {
   auto* const found = find_slot(response);
-  if (found == nullptr) return;
+  if (found == nullptr) return refuse(response);
   const auto result = response.status == 0    ? outcome::okay
                       : response.status == -2 ? outcome::unsupported
                                               : outcome::failed;
+  if (found->kind == slot_kind::simple) {
+    if (result == outcome::okay) return answer_simple(*found);
+    found->kind = slot_kind::data;
+  }
   // The answers below may start new requests in the slot, so it is let go of first.
   auto s = *found;
   if (s.kind == slot_kind::data && result == outcome::okay && s.op == wire::blkif_op::read)
@@ -79,6 +82,7 @@ void engine::handle(const wire::blkif_response& response) noexcept {
       return answer_merge(s, result);
     case slot_kind::orphan:
       return answer_orphan(s);
+    case slot_kind::simple:
     case slot_kind::free:
       return;
   }
@@ -186,8 +190,7 @@ void engine::piece_done(blk::request& r, std::error_code status) noexcept {
 
 /// All data is where it belongs, or some of it failed.
 void engine::conclude(blk::request& r) noexcept {
-  if (!r.fua || r.status || phase_of(r) == phase::flush || r.op != blk::operation::write)
-    return finish(r);
+  if (!is_fua(r) || r.status || phase_of(r) == phase::flush) return finish(r);
   set_phase(r, phase::flush);
   flushing_.push(r);
 }

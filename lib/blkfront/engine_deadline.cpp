@@ -10,11 +10,12 @@ namespace xenpv::blkfront {
 void engine::orphan_slots(blk::request& r) noexcept {
   orphan_pages* kept = nullptr;
   for (auto& s : slots_) {
-    if (s.kind != slot_kind::data && s.kind != slot_kind::discard) continue;
-    if (s.r != &r) continue;
+    const bool is_piece =
+        s.kind == slot_kind::simple || s.kind == slot_kind::data || s.kind == slot_kind::discard;
+    if (!is_piece || s.r != &r) continue;
     s.kind = slot_kind::orphan;
     s.r = nullptr;
-    if (s.pages.count != 0 || r.pages == nullptr) continue;
+    if (s.pages.count != 0 || !carries_data(r.op)) continue;
     if (kept == nullptr) kept = &orphans_.emplace_back(orphan_pages{r.pages->pages()});
     ++kept->slots;
     s.kept = kept;
@@ -55,7 +56,6 @@ void engine::time_out(blk::request& r) noexcept {
   forget_queued(r);
   r.status = make_error_code(errc::timed_out);
   ++statistics_.timed_out;
-  finish(r);
 }
 
 std::vector<blk::request*> engine::unfinished_requests(std::uint64_t submitted_before) const {
@@ -77,6 +77,8 @@ std::vector<blk::request*> engine::unfinished_requests(std::uint64_t submitted_b
     add_chain(list.first);
   for (const auto& m : merges_)
     add(m.r);
+  for (const auto& each : again_)
+    add(each.r);
   // A request may be in several places at once.
   std::sort(out.begin(), out.end());
   out.erase(std::unique(out.begin(), out.end()), out.end());
@@ -91,8 +93,11 @@ overdue engine::check_deadlines(std::uint64_t now, std::uint64_t limit) noexcept
     if (s.kind != slot_kind::free && s.started_ns + limit <= now) ++out.unanswered;
   const auto late = unfinished_requests(now - limit);
   out.requests = late.size();
+  // All of them first: from within `done`, their callers may start and drain.
   for (auto* const r : late)
     time_out(*r);
+  for (auto* const r : late)
+    finish(*r);
   if (!late.empty() && !holds_.empty()) check_holds();
   return out;
 }

@@ -79,21 +79,52 @@ bool engine::start_merges() noexcept {
   return true;
 }
 
+/// False: pages are short.
 bool engine::start_again() noexcept {
-  while (!again_.empty()) {
-    auto& piece = again_.front();
+  bool enough_pages = true;
+  for (auto piece = again_.begin(); piece != again_.end() && !free_slots_.empty();) {
+    const bool lacks_pages = !enough_pages && !uses_lease(*piece->r);
+    if (lacks_pages || is_held(*piece->r, piece->bytes)) {
+      ++piece;
+      continue;
+    }
     // Its page is looked up from the lease's start; the request's own progress is another place.
-    const auto cursor = piece.r->device.cursor;
-    const auto started = start_piece(*piece.r, piece.bytes, true);
-    piece.r->device.cursor = cursor;
-    if (started == 0) return false;
-    piece.bytes.begin += started;
+    const auto cursor = piece->r->device.cursor;
+    const auto started = start_piece(*piece->r, piece->bytes, true);
+    piece->r->device.cursor = cursor;
+    if (started == 0) enough_pages = false;
+    piece->bytes.begin += started;
     // The entry itself counts as one: its last ring request takes that over.
-    if (!piece.bytes.empty()) continue;
-    --piece.r->device.outstanding;
-    again_.pop_front();
+    if (!piece->bytes.empty()) continue;
+    --piece->r->device.outstanding;
+    piece = again_.erase(piece);
   }
-  return true;
+  return enough_pages;
+}
+
+void engine::start_pending(bool enough_pages) noexcept {
+  request_list waiting;
+  request_list sent;
+  while (auto* const r = pending_.pop()) {
+    // What brings its pages along, or carries no data, does not wait for pages: those may be the
+    // very ones it has.
+    const bool takes_pages = carries_data(r->op) && !uses_lease(*r);
+    const bool lacks_pages = takes_pages && !enough_pages;
+    if (lacks_pages || is_held(*r, {r->device.planned, r->device.end})) {
+      waiting.push(*r);
+      continue;
+    }
+    if (start_request(*r)) {
+      sent.push(*r);
+      continue;
+    }
+    waiting.push(*r);
+    if (free_slots_.empty()) break;
+    enough_pages = false;
+  }
+  pending_.prepend(waiting);
+  while (auto* const r = sent.pop())
+    if (r->device.outstanding == 0) conclude(*r);
 }
 
 /// True when all of the request is in the ring.
@@ -131,7 +162,7 @@ bool engine::start_discard(blk::request& r) noexcept {
 }
 
 bool engine::uses_lease(const blk::request& r) const noexcept {
-  return r.memory == nullptr && r.pages->pool() == setup_.data.pages.get() &&
+  return r.memory == nullptr && r.pages != nullptr && r.pages->pool() == setup_.data.pages.get() &&
          r.pages->lead() == (r.offset & sector_mask_);
 }
 

@@ -1,14 +1,9 @@
 // From the caller to the list of what can be sent.
+#include <algorithm>
+
 #include "blkfront/engine_state.hpp"
 
 namespace xenpv::blkfront {
-
-void engine::submit(blk::request& r) noexcept {
-  ++unfinished_;
-  r.status = {};
-  r.device = {};
-  fresh_.push(r);
-}
 
 std::error_code engine::check(const blk::request& r) const noexcept {
   const auto& shape = setup_.shape;
@@ -26,7 +21,7 @@ std::error_code engine::check(const blk::request& r) const noexcept {
     if (((r.offset | r.length) & sector_mask_) != 0)
       return std::make_error_code(std::errc::invalid_argument);
   }
-  if (r.fua && !shape.can_flush) return not_supported();
+  if (is_fua(r) && !shape.can_flush) return not_supported();
   if (carries_data(r.op) && r.length != 0) {
     if (r.memory == nullptr && (r.pages == nullptr || r.pages->length() < r.length))
       return std::make_error_code(std::errc::invalid_argument);
@@ -62,33 +57,35 @@ bool engine::prepare(blk::request& r) noexcept {
   r.device.planned = sent.begin;
   r.device.end = sent.end;
   // With FUA even an empty write is a promise about those before it.
-  return r.length != 0 || r.fua;
+  return r.length != 0 || is_fua(r);
 }
 
 void engine::accept_fresh(std::uint64_t now) noexcept {
   for (auto list = std::exchange(fresh_, {}); auto* const r = list.pop();) {
     r->device.submitted_ns = now;
+    if (start_simple(*r)) continue;
     if (!prepare(*r))
       refused_.push(*r);
     else if (phase_of(*r) == phase::flush)
       flushing_.push(*r);
-    else if (!holds_.empty() && is_held(*r))
+    else if (is_held(*r, {r->offset, r->offset + r->length}))
       parked_.push(*r);
     else
       begin(*r);
   }
 }
 
-bool engine::is_held(const blk::request& r) const noexcept {
+/// Whether the request would write to a held sector with these bytes of it.
+bool engine::is_held(const blk::request& r, const stretch& bytes) const noexcept {
   if (r.op == blk::operation::read) return false;
-  const stretch bytes{r.offset, r.offset + r.length};
   for (const auto& held : holds_)
     if (bytes.overlaps({held.sector, held.sector + setup_.shape.sector_size})) return true;
   return false;
 }
 
 void engine::begin(blk::request& r) noexcept {
-  if (r.op == blk::operation::write && ((r.offset | r.length) & sector_mask_) != 0) {
+  const bool is_odd = ((r.offset | r.length) & sector_mask_) != 0;
+  if (r.op == blk::operation::write && r.length != 0 && is_odd) {
     const auto plan = plan_write({r.offset, r.offset + r.length}, setup_.shape.sector_size);
     // Counted before the first lock is asked for: the answer may come at once.
     r.device.outstanding = (plan.head ? 1U : 0U) + (plan.tail ? 1U : 0U);
@@ -127,10 +124,9 @@ void engine::hold_sector(std::uint64_t sector) {
 
 void engine::release_sector(std::uint64_t sector) noexcept {
   std::erase_if(holds_, [&](const held_sector& held) { return held.sector == sector; });
-  if (parked_.empty()) return;
   // Asked anew: another of the sectors it touches may still be held.
   for (auto list = std::exchange(parked_, {}); auto* const r = list.pop();) {
-    if (is_held(*r))
+    if (is_held(*r, {r->offset, r->offset + r->length}))
       parked_.push(*r);
     else
       begin(*r);
@@ -142,24 +138,25 @@ bool engine::is_writing(std::uint64_t sector) const noexcept {
   const stretch whole{sector, sector + setup_.shape.sector_size};
   for (const auto& s : slots_) {
     const bool writes = s.op == wire::blkif_op::write || s.op == wire::blkif_op::discard;
-    const bool plain =
-        s.kind == slot_kind::data || s.kind == slot_kind::discard || s.kind == slot_kind::orphan;
+    const bool plain = s.kind == slot_kind::simple || s.kind == slot_kind::data ||
+                       s.kind == slot_kind::discard || s.kind == slot_kind::orphan;
     if (plain && writes && s.bytes.overlaps(whole)) return true;
   }
-  for (const auto& each : again_)
-    if (each.r->op != blk::operation::read && each.bytes.overlaps(whole)) return true;
-  for (const auto* r = pending_.first; r != nullptr; r = r->device.next)
-    if (r->op != blk::operation::read && whole.overlaps({r->device.planned, r->device.end}))
-      return true;
+  // Not those that are still to be sent: they wait for the release. If it were the other way round,
+  // a merge could wait for a write that waits for the pages of the merge's own request.
   return false;
 }
 
 void engine::check_holds() noexcept {
-  // By index: whoever is told may add a hold.
-  for (std::size_t i = 0; i < holds_.size(); ++i) {
-    if (holds_[i].reported || is_writing(holds_[i].sector)) continue;
-    holds_[i].reported = true;
-    host_.sector_held(holds_[i].sector);
+  const auto is_due = [&](const held_sector& held) {
+    return !held.reported && !is_writing(held.sector);
+  };
+  // From the start each time: from within the call, holds may come and go.
+  for (;;) {
+    const auto due = std::find_if(holds_.begin(), holds_.end(), is_due);
+    if (due == holds_.end()) return;
+    due->reported = true;
+    host_.sector_held(due->sector);
   }
 }
 

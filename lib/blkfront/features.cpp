@@ -45,11 +45,19 @@ std::optional<std::string_view> value_of(const node_map& nodes, std::string_view
   return found->second;
 }
 
+template <class Value>
+error refuse(std::string_view node, Value value, std::string_view why) {
+  return make_error(errc::protocol_violation, fmt::format("backend node {} '{}'", node, value),
+                    why);
+}
+
 /// The node's number; `absent` where there is no such node.
 result<std::uint64_t> number(const node_map& nodes, std::string_view name, std::uint64_t absent) {
   const auto text = value_of(nodes, name);
   if (!text) return absent;
-  return parse_unsigned(*text, fmt::format("backend node {}", name), 0, any_number);
+  const auto value = parse_unsigned(*text, name, 0, any_number);
+  if (!value) return refuse(name, *text, "expected a whole number, 0 or more");
+  return *value;
 }
 
 /// Collects numbers and keeps the first error, so that a list of nodes reads like one.
@@ -77,11 +85,6 @@ unsigned bounded(std::uint64_t value, std::uint64_t low, std::uint64_t high) {
 /// The order of the largest ring of at most `pages` pages.
 std::uint64_t order_of(std::uint64_t pages) {
   return pages == 0 ? 0 : static_cast<std::uint64_t>(std::bit_width(pages) - 1);
-}
-
-error refuse(std::string_view node, std::uint64_t value, std::string_view why) {
-  return make_error(errc::protocol_violation, fmt::format("backend node {} '{}'", node, value),
-                    why);
 }
 
 /// What `sectors` and the ring count in. blkif.h says 512 since 2024, but QEMU counts in its block
@@ -114,6 +117,12 @@ void read_discard(number_reader& read, blk::geometry& shape) {
       std::max<std::uint64_t>(read("discard-granularity", shape.sector_size), shape.sector_size);
   // An alignment beyond the granularity only moves the same grid.
   shape.discard_alignment = read("discard-alignment") % shape.discard_granularity;
+  // A grid off the sectors would cut them: what is sent would not be what was asked for.
+  if (shape.discard_granularity % shape.sector_size != 0 ||
+      shape.discard_alignment % shape.sector_size != 0) {
+    shape.discard_granularity = shape.sector_size;
+    shape.discard_alignment = 0;
+  }
 }
 
 }  // namespace
@@ -140,8 +149,8 @@ result<backend_offer> parse_offer(const node_map& nodes) {
 result<backend_properties> parse_properties(const node_map& nodes, std::string_view kind,
                                             std::string_view device_type, unsigned queues) {
   if (!nodes.contains("sectors"))
-    return make_error(errc::protocol_violation, "backend node sectors: absent",
-                      "a connected backend must say how large the disk is");
+    return make_error(errc::protocol_violation, "backend node sectors",
+                      "absent; a connected backend must say how large the disk is");
   number_reader read(nodes);
   backend_properties out;
   auto& shape = out.shape;
@@ -164,8 +173,9 @@ result<backend_properties> parse_properties(const node_map& nodes, std::string_v
   shape.cdrom = (info & wire::vdisk_cdrom) != 0 || device_type == "cdrom";
   shape.removable = (info & wire::vdisk_removable) != 0 || read("removable") != 0;
   const auto mode = value_of(nodes, "mode");
-  shape.read_only =
-      (info & wire::vdisk_readonly) != 0 || shape.cdrom || (mode && mode->starts_with('r'));
+  // As the backends read it: "r" or "w", or anything with a w in it.
+  const bool may_write = !mode || mode->find('w') != std::string_view::npos;
+  shape.read_only = (info & wire::vdisk_readonly) != 0 || shape.cdrom || !may_write;
   read_discard(read, shape);
   out.flush_cache = read("feature-flush-cache") != 0;
   out.barrier = read("feature-barrier") != 0;

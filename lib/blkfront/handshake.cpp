@@ -108,7 +108,9 @@ handshake_step handshake::reset_from_initialising(const handshake_view& view) no
 }
 
 handshake_step handshake::await_connected(const handshake_view& view) noexcept {
-  if (!view.backend) return handshake_step::lost;
+  // Published, our state is Initialised. If not, the directory was built anew after a migration,
+  // and what we published went with it.
+  if (!view.backend || view.own != xenbus_state::initialised) return handshake_step::lost;
   switch (*view.backend) {
     case xenbus_state::connected:
       phase_ = phase::connected;
@@ -168,6 +170,8 @@ handshake_step next_close_step(const handshake_view& view) noexcept {
       // Never published, or the toolstack built the directory anew: nothing of ours to close.
       return handshake_step::closed;
     case xenbus_state::unknown:
+      // Both ends gone: the toolstack removed the device. Writing would bring our end back.
+      return gone ? handshake_step::closed : handshake_step::set_closing;
     case xenbus_state::init_wait:
     case xenbus_state::initialised:
     case xenbus_state::connected:

@@ -33,7 +33,8 @@ enum class handshake_step : std::uint8_t {
   finish,            ///< read what the backend published and write Connected
   look_again,        ///< connected, and the backend said so once more: read its properties
   close,             ///< the backend leaves: stop using the ring and close
-  lost,              ///< the backend vanished or restarted under us: the ring is dead
+  lost,              ///< the backend vanished or restarted under us, or our own directory was built
+                     ///< anew: the ring is dead
   unplugged,         ///< the toolstack takes the disk away: nothing to connect to
   closed,            ///< the close is complete
 };

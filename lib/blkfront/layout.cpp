@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "xenpv/blk/page_pool.hpp"
 #include "xenpv/ring/blkif_ring.hpp"
 #include "xenpv/wire/blkif.hpp"
 
@@ -18,6 +19,9 @@ constexpr std::size_t large_requests = 4;
 
 /// A queue with fewer pages than this is worse than sharing one.
 constexpr std::size_t pages_worth_a_queue = 64;
+
+/// A page_pool numbers its pages with 16 bits. More of them than this are left ungranted.
+constexpr std::size_t most_pages_of_a_queue = 65'000;
 
 unsigned choose_queues(const backend_offer& offer, const layout_limits& limits, std::size_t budget,
                        unsigned cpus) {
@@ -59,6 +63,8 @@ std::size_t choose_indirect_pages(unsigned segments, std::size_t pages, unsigned
   return requests * each;
 }
 
+static_assert(most_pages_of_a_queue < blk::no_page);
+
 }  // namespace
 
 result<layout> choose_layout(const backend_offer& offer, const layout_limits& limits,
@@ -70,7 +76,7 @@ result<layout> choose_layout(const backend_offer& offer, const layout_limits& li
                                   least_pages));
   layout out;
   out.queues = choose_queues(offer, limits, budget, std::max(1U, cpus));
-  const auto pages = budget / out.queues;
+  const auto pages = std::min(budget / out.queues, most_pages_of_a_queue);
   out.ring_page_order = choose_order(offer, limits, pages);
   out.segments = choose_segments(offer, limits, pages - out.ring_pages());
   out.indirect_pages =

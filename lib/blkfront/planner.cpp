@@ -27,7 +27,10 @@ stretch plan_discard(const stretch& bytes, std::uint64_t granularity,
   const auto round_up = [&](std::uint64_t at) {
     if (at <= alignment) return alignment;
     const auto rest = (at - alignment) % granularity;
-    return rest == 0 ? at : at - rest + granularity;
+    if (rest == 0) return at;
+    // The next granule may begin beyond what 64 bits count.
+    const auto step = granularity - rest;
+    return step > ~std::uint64_t{0} - at ? ~std::uint64_t{0} : at + step;
   };
   const auto round_down = [&](std::uint64_t at) {
     return at <= alignment ? alignment : at - (at - alignment) % granularity;

@@ -30,6 +30,10 @@ inline void copy_to_request(const blk::request& r, std::uint64_t at,
 [[nodiscard]] constexpr bool carries_data(blk::operation op) noexcept {
   return op == blk::operation::read || op == blk::operation::write;
 }
+/// Of anything but a write the flag means nothing.
+[[nodiscard]] inline bool is_fua(const blk::request& r) noexcept {
+  return r.fua && r.op == blk::operation::write;
+}
 [[nodiscard]] constexpr bool is_discard(blk::operation op) noexcept {
   return op == blk::operation::discard || op == blk::operation::secure_discard;
 }

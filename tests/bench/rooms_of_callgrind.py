@@ -34,12 +34,13 @@ def read_profile(name):
     skip = False
     with open(name, encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            if re.match(r"(fl|fi|fe)=", line):
-                found = re.match(r"f[lie]=\((\d+)\)(?: (.*))?$", line.rstrip("\n"))
-                number, path = found.groups()
+            named = re.match(r"(fl|fi|fe|cfi|cfl)=\((\d+)\)(?: (.*))?$", line.rstrip("\n"))
+            if named:
+                kind, number, path = named.groups()
                 if path is not None:
                     files[number] = path
-                room = room_of(files[number])
+                if kind in ("fl", "fi", "fe"):  # the others name a callee's file
+                    room = room_of(files[number])
             elif line.startswith("calls="):
                 skip = True  # the next line is the callee's inclusive cost
             elif re.match(r"[+\-*\d]", line):

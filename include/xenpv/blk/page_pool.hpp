@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "xenpv/base/types.hpp"
@@ -54,6 +55,19 @@ class page_pool {
   [[nodiscard]] std::optional<page_chain> take(std::size_t count) noexcept;
   /// Returns pages; wakes those who wait, in the order they came.
   void give_back(page_chain pages) noexcept;
+  /// The same for one page, the common case: no_page if none is free.
+  [[nodiscard]] page_index take_one() noexcept {
+    const auto page = head_;
+    if (page == no_page) return no_page;
+    head_ = std::exchange(next_[page], no_page);
+    if (--free_ < least_free_) least_free_ = free_;
+    return page;
+  }
+  void give_back_one(page_index page) noexcept {
+    if (scrub_ || waiters_ != nullptr || waking_) return give_back({page, page, 1});
+    next_[page] = std::exchange(head_, page);
+    ++free_;
+  }
 
   [[nodiscard]] std::byte* data(page_index page) const noexcept {
     return memory_.data() + std::size_t{page} * page_size;

@@ -1,0 +1,563 @@
+// A hostile block backend: whatever it writes into the shared pages and whatever its nodes say, the
+// frontend neither crashes nor hangs nor loses a request.
+//
+// The first byte picks what is fed: a list of steps for an engine and the two ends of its ring, or
+// the nodes of a backend's directory. A list of steps ends either with a backend that repents, and
+// then everything must get done, or with a failure of the device.
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <set>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "blkfront/engine.hpp"
+#include "blkfront/features.hpp"
+#include "blkfront/layout.hpp"
+#include "blkfront/sector_guard.hpp"
+
+namespace {
+
+using namespace xenpv;
+using namespace xenpv::blkfront;
+
+constexpr std::uint32_t first_ref = 8;
+
+void expect(bool promise, unsigned line = __builtin_LINE()) {
+  if (promise) return;
+  std::fprintf(stderr, "line %u: a promise is broken\n", line);
+  std::abort();
+}
+
+class input {
+ public:
+  explicit input(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
+
+  [[nodiscard]] bool is_empty() const { return bytes_.empty(); }
+  std::uint8_t byte() {
+    if (bytes_.empty()) return 0;
+    const auto value = bytes_.front();
+    bytes_ = bytes_.subspan(1);
+    return value;
+  }
+  std::uint32_t word() { return byte() | byte() << 8U; }
+  std::string_view text(std::size_t size) {
+    const auto part = bytes_.first(std::min(size, bytes_.size()));
+    bytes_ = bytes_.subspan(part.size());
+    return {reinterpret_cast<const char*>(part.data()), part.size()};
+  }
+
+ private:
+  std::span<const std::uint8_t> bytes_;
+};
+
+class rig;
+
+/// Destroyed as soon as it is answered, so that the engine cannot touch it unnoticed.
+struct tracked_request : blk::request {
+  rig* owner = nullptr;
+  std::vector<std::byte> bytes;
+  std::optional<blk::lease> lease;
+  std::vector<blk::page_index> lease_pages;
+  bool submits_another = false;
+};
+
+/// What the backend was asked for and has not answered: seen from its side of the ring.
+struct asked {
+  std::uint64_t id;
+  std::uint8_t operation;
+  std::vector<blk::page_index> pages;
+  stretch writes;  ///< bytes of the device
+};
+
+class rig final : private engine_host, private sector_guard::peer {
+ public:
+  explicit rig(input& from) : guard_(2, *this) {
+    const auto choice = from.byte();
+    const auto other = from.byte();
+    const auto rings = std::size_t{1} << (choice & 1U);
+    const std::size_t data = 14 + other % 32;
+    const std::size_t indirect = (choice & 2U) != 0 ? 1 + other % 3 : 0;
+    const auto total = rings + data + indirect;
+    storage_.resize((total + 1) * page_size);
+    void* start = storage_.data();
+    auto space = storage_.size();
+    std::align(page_size, total * page_size, start, space);
+    memory_ = {static_cast<std::byte*>(start), total * page_size};
+    ring_memory_ = memory_.first(rings * page_size);
+    pool_ = std::make_shared<blk::page_pool>(memory_.subspan(rings * page_size, data * page_size));
+    if (indirect != 0)
+      descriptors_ = std::make_shared<blk::page_pool>(memory_.subspan((rings + data) * page_size));
+    shape_.sector_size = (choice & 4U) != 0 ? 4096 : 512;
+    unit_ = (choice & 64U) != 0 ? shape_.sector_size : 512U;
+    shape_.size = 1U << 20;
+    shape_.can_discard = shape_.can_secure_discard = true;
+    shape_.discard_granularity = shape_.sector_size * (1U + other % 3);
+    const bool flush_cache = (choice & 8U) != 0;
+    const bool barrier = (choice & 16U) != 0;
+    shape_.can_flush = flush_cache || barrier;
+    // Some begin where the indices wrap.
+    const std::uint32_t first = (choice & 32U) != 0 ? 0xFFFFFFF0U : 0;
+    req_cons_ = rsp_prod_ = first;
+    engine_setup setup{.ring = ring::blkif_front_ring(ring_memory_, first),
+                       .data = {pool_, refs(0, data)},
+                       .indirect = {descriptors_, refs(data, indirect)},
+                       .shape = shape_,
+                       .unit = unit_,
+                       .segments = indirect != 0 ? 11 + other : 11U,
+                       .flush_cache = flush_cache,
+                       .barrier = barrier,
+                       .only_queue = true,
+                       .handle = 51728};
+    engine_host& host = *this;
+    engine_ = std::make_unique<engine>(std::move(setup), host);
+    (void)engine_->arm(1);
+  }
+
+  void step(input& from) {
+    switch (from.byte() % 14) {
+      case 0:
+      case 1:
+      case 2:
+        submit(from);
+        break;
+      case 3:
+        turn();
+        break;
+      case 4:
+        drain();
+        break;
+      case 5:
+      case 6:
+        answer(from.byte(), from.byte() % 4);
+        break;
+      case 7:
+        answer_nonsense(from);
+        break;
+      case 8:
+        scribble(from);
+        break;
+      case 9:
+        now_ += std::uint64_t{from.byte()} * 1000;
+        (void)engine_->check_deadlines(now_, 200'000);
+        audit();
+        break;
+      case 10:
+        (void)engine_->arm(from.byte());
+        (void)engine_->has_answers();
+        (void)engine_->statistics();
+        break;
+      case 11:
+        other_queue(from.byte());
+        break;
+      case 12:
+        shape_.size = std::uint64_t{from.byte()} << 13;
+        shape_.read_only = (from.byte() & 7U) == 0;
+        engine_->reshape(shape_);
+        break;
+      case 13:
+        if (from.byte() == 13) fail();
+        break;
+    }
+  }
+
+  /// The backend answers all it was asked, the other queue lets go: nothing may be left.
+  void repent() {
+    // The producer index may have been set back.
+    publish(rsp_prod_);
+    auto before = progress();
+    for (unsigned idle_rounds = 0; idle_rounds < 100; ++idle_rounds) {
+      drain();
+      turn();
+      if (engine_->failure_reason()) return fail();
+      release_other_queue();
+      const bool settled = asked_.empty() && holds_asked_.empty() && other_locks_.empty();
+      if (settled && !std::exchange(wanted_, false) && requests_.empty()) break;
+      while (!asked_.empty())
+        answer(0, 0);
+      const auto now = progress();
+      if (std::exchange(before, now) != now) idle_rounds = 0;
+    }
+    expect(requests_.empty() && engine_->is_idle());
+    expect(pool_->size() - pool_->free() == 2);
+    expect(!descriptors_ || descriptors_->free() == descriptors_->size());
+    expect(guard_.is_idle());
+    fail();
+  }
+
+  void fail() {
+    engine_->fail(make_error(errc::lost_connection, "use the disk"));
+    // What was submitted and not yet looked at is answered in the next turn.
+    turn();
+    turn();
+    expect(engine_->unfinished() == 0 && requests_.empty());
+    std::set<blk::page_index> theirs;
+    asked_.insert(asked_.end(), untaken_.begin(), untaken_.end());
+    for (const auto& each : asked_)
+      theirs.insert(each.pages.begin(), each.pages.end());
+    for (const auto& pages : abandoned_) {
+      const auto is_theirs = [&](auto page) { return theirs.contains(page); };
+      if (std::any_of(pages.begin(), pages.end(), is_theirs))
+        theirs.insert(pages.begin(), pages.end());
+    }
+    expect(pool_->size() - pool_->free() <= 2 + theirs.size());
+  }
+
+  void answered(tracked_request& r) {
+    expect(requests_.erase(&r) == 1);
+    if (r.lease && !*r.lease) abandoned_.push_back(r.lease_pages);
+    const bool another = r.submits_another;
+    delete &r;
+    if (another) submit_read(0, 100);
+  }
+
+ private:
+  [[nodiscard]] std::pair<std::uint64_t, std::size_t> progress() const {
+    return {engine_->statistics().ring_requests, requests_.size()};
+  }
+  static std::vector<grant_ref> refs(std::size_t from, std::size_t count) {
+    std::vector<grant_ref> out;
+    for (std::size_t i = 0; i < count; ++i)
+      out.push_back(grant_ref(static_cast<std::uint32_t>(first_ref + from + i)));
+    return out;
+  }
+
+  // engine_host
+  void wanted() override { wanted_ = true; }
+  void lock_sector(std::uint64_t sector) override { guard_.lock(0, sector); }
+  void unlock_sector(std::uint64_t sector) override { guard_.unlock(sector); }
+  void sector_held(std::uint64_t sector) override { guard_.held(sector); }
+  void shape_changed() override { shape_ = engine_->shape(); }
+
+  // sector_guard::peer: queue 0 is the engine, queue 1 is moved by other_queue().
+  void hold(std::size_t queue, std::uint64_t sector) override {
+    if (queue == 0)
+      engine_->hold_sector(sector);
+    else
+      holds_asked_.push_back(sector);
+  }
+  void release(std::size_t queue, std::uint64_t sector) override {
+    if (queue == 0) engine_->release_sector(sector);
+  }
+  void locked(std::size_t queue, std::uint64_t sector) override {
+    // Whoever merges into it now must not undo a write that is on its way.
+    if (!engine_->failure_reason())
+      for (const auto& each : asked_)
+        expect(!each.writes.overlaps({sector, sector + shape_.sector_size}));
+    if (queue == 0)
+      engine_->sector_locked(sector);
+    else
+      other_locks_.push_back(sector);
+  }
+  void other_queue(std::uint8_t choice) {
+    if (choice % 4 == 0) return guard_.lock(1, (choice / 4U) * std::uint64_t{shape_.sector_size});
+    if (choice % 4 == 1) return release_other_queue();
+    if (choice % 4 == 2 && !holds_asked_.empty()) {
+      const auto sector = holds_asked_.back();
+      holds_asked_.pop_back();
+      guard_.held(sector);
+    }
+  }
+  void release_other_queue() {
+    for (const auto sector : std::exchange(holds_asked_, {}))
+      guard_.held(sector);
+    for (const auto sector : std::exchange(other_locks_, {}))
+      guard_.unlock(sector);
+  }
+
+  void submit(input& from) {
+    auto fresh = std::make_unique<tracked_request>();
+    auto& r = *fresh;
+    const auto kind = from.byte();
+    r.op = static_cast<blk::operation>(kind % blk::operation_count);
+    r.fua = (kind & 0x40U) != 0;
+    r.submits_another = (kind & 0x80U) != 0;
+    const auto where = from.word();
+    const auto length = from.word();
+    // Whole sectors as often as odd bytes.
+    r.offset = (where & 1U) != 0 ? where * std::uint64_t{17} : (where >> 1U) * std::uint64_t{512};
+    r.length = (length & 1U) != 0 ? length * std::uint64_t{3} : (length >> 1U) % 256 * 512;
+    if (length == 0xFFFF) r.length = ~std::uint64_t{0} - from.byte();
+    if (r.op == blk::operation::flush) r.length = 0;
+    if (r.op == blk::operation::read || r.op == blk::operation::write) {
+      if ((kind & 0x20U) != 0)
+        r.lease = blk::lease::try_take(pool_, r.offset, r.length, shape_.sector_size);
+      if (r.lease) {
+        r.pages = &*r.lease;
+        auto page = r.lease->pages().first;
+        for (unsigned i = 0; i < r.lease->pages().count; ++i, page = pool_->next(page))
+          r.lease_pages.push_back(page);
+      } else if (r.length < (1U << 20)) {
+        r.bytes.resize(r.length);
+        r.memory = r.bytes.data();
+      }
+    }
+    submit(*fresh.release());
+  }
+  void submit_read(std::uint64_t offset, std::size_t length) {
+    auto& r = *new tracked_request;
+    r.offset = offset;
+    r.length = length;
+    r.bytes.resize(length);
+    r.memory = r.bytes.data();
+    submit(r);
+  }
+  void submit(tracked_request& r) {
+    r.owner = this;
+    r.done = [](blk::request& done) {
+      auto& mine = static_cast<tracked_request&>(done);
+      mine.owner->answered(mine);
+    };
+    requests_.insert(&r);
+    engine_->submit(r);
+  }
+
+  void turn() {
+    (void)engine_->start(now_);
+    now_ += 100;
+    observe();
+  }
+
+  void drain() {
+    (void)engine_->drain(now_);
+    // Unless the producer index has been set back, and they are still to come.
+    if (!engine_->failure_reason() && engine_->in_flight() == asked_.size()) untaken_.clear();
+  }
+  void forget(std::vector<asked>::iterator which) {
+    untaken_.push_back(std::move(*which));
+    asked_.erase(which);
+  }
+
+  template <class T>
+  [[nodiscard]] T look(std::size_t at) const {
+    T out;
+    std::memcpy(&out, memory_.data() + at, sizeof out);
+    return out;
+  }
+  [[nodiscard]] std::size_t slot_at(std::uint32_t index) const {
+    return 64 + std::size_t{index & (entries() - 1)} * 112;
+  }
+  [[nodiscard]] std::uint32_t entries() const {
+    return ring_memory_.size() == page_size ? 32U : 64U;
+  }
+
+  /// Reads what the engine has just published, before anybody scribbles over it.
+  void observe() {
+    if (engine_->failure_reason()) return;
+    // The producer index itself may be scribbled: what the engine counts is what it published.
+    const auto put = engine_->statistics().ring_requests;
+    for (; observed_ < put; ++observed_, ++req_cons_) {
+      const auto request = look<wire::blkif_request>(slot_at(req_cons_));
+      asked each{request.id, request.operation, {}, {}};
+      const auto begin = request.sector_number * unit_;
+      if (request.operation == 5) {
+        const auto discard = look<wire::blkif_discard_request>(slot_at(req_cons_));
+        each.writes = {begin, begin + discard.nr_sectors * unit_};
+      }
+      if (request.operation <= 1) {
+        expect(request.nr_segments >= 1 && request.nr_segments <= 11);
+        for (unsigned i = 0; i < request.nr_segments; ++i)
+          each.pages.push_back(check(request.seg[i]));
+        if (request.operation == 1) each.writes = {begin, begin + bytes_of(request)};
+      } else if (request.operation == 6) {
+        const auto indirect = look<wire::blkif_indirect_request>(slot_at(req_cons_));
+        expect(indirect.nr_segments > 11 && indirect.nr_segments <= 512);
+        each.operation = indirect.indirect_op;
+        const auto table = indirect.indirect_grefs[0] - first_ref + ring_memory_.size() / page_size;
+        expect((table + 1) * page_size <= memory_.size());
+        for (unsigned i = 0; i < indirect.nr_segments; ++i)
+          each.pages.push_back(check(
+              look<wire::blkif_segment>(table * page_size + i * sizeof(wire::blkif_segment))));
+      } else {
+        expect(request.nr_segments == 0 || request.operation == 5);
+      }
+      for (const auto& before : asked_)
+        for (const auto page : each.pages)
+          expect(std::find(before.pages.begin(), before.pages.end(), page) == before.pages.end());
+      asked_.push_back(std::move(each));
+    }
+  }
+  [[nodiscard]] std::uint64_t bytes_of(const wire::blkif_request& request) const {
+    std::uint64_t units = 0;
+    for (unsigned i = 0; i < request.nr_segments; ++i)
+      units += request.seg[i].last_sect - request.seg[i].first_sect + 1U;
+    return units * unit_;
+  }
+  [[nodiscard]] blk::page_index check(const wire::blkif_segment& segment) const {
+    expect(segment.gref >= first_ref && segment.gref < first_ref + pool_->size());
+    expect(segment.first_sect <= segment.last_sect && segment.last_sect < 8);
+    return static_cast<blk::page_index>(segment.gref - first_ref);
+  }
+
+  void respond(const wire::blkif_response& response) {
+    std::memcpy(memory_.data() + slot_at(rsp_prod_++), &response, sizeof response);
+    publish(rsp_prod_);
+  }
+  void publish(std::uint32_t producer) {
+    std::memcpy(memory_.data() + 8, &producer, sizeof producer);
+  }
+  void answer(std::size_t which, unsigned kind) {
+    if (asked_.empty()) return;
+    const auto at = asked_.begin() + static_cast<std::ptrdiff_t>(which % asked_.size());
+    constexpr std::array<std::int16_t, 4> statuses = {0, 0, -1, -2};
+    wire::blkif_response response{};
+    response.id = at->id;
+    response.operation = at->operation;
+    response.status = statuses[kind];
+    forget(at);
+    respond(response);
+  }
+  /// One thing wrong, or everything.
+  void answer_nonsense(input& from) {
+    const auto choice = from.byte();
+    wire::blkif_response response{};
+    if (!asked_.empty()) {
+      response.id = asked_.front().id;
+      response.operation = asked_.front().operation;
+    }
+    if (choice % 5 == 0) response.id += from.byte();
+    if (choice % 5 == 1) response.operation = from.byte();
+    if (choice % 5 == 2) return publish(rsp_prod_ + from.byte() - 128U);
+    if (choice % 5 == 3) response.id = from.word() | std::uint64_t{from.word()} << 48U;
+    if (choice % 5 == 4) response.status = static_cast<std::int16_t>(from.word());
+    const bool well_formed = !asked_.empty() && response.id == asked_.front().id &&
+                             response.operation == asked_.front().operation;
+    if (well_formed) forget(asked_.begin());
+    respond(response);
+  }
+  /// Anywhere but at the producer index, which would only be a failure: answer_nonsense() does it.
+  void scribble(input& from) {
+    const auto at = (from.word() << 4U | from.byte()) % memory_.size();
+    const auto value = static_cast<std::byte>(from.byte());
+    if (at >= 8 && at < 12) return;
+    const auto count = std::min<std::size_t>(1 + from.byte() % 64, memory_.size() - at);
+    if (at < 8 && at + count > 8) return;
+    std::fill_n(memory_.begin() + static_cast<std::ptrdiff_t>(at), count, value);
+  }
+
+  /// No page that the backend may touch is free for others.
+  void audit() {
+    if (engine_->failure_reason() || pool_->free() == 0) return;
+    const auto chain = *pool_->take(pool_->free());
+    std::set<blk::page_index> free;
+    auto page = chain.first;
+    for (unsigned i = 0; i < chain.count; ++i, page = pool_->next(page))
+      free.insert(page);
+    expect(free.size() == chain.count);
+    for (const auto& each : asked_)
+      for (const auto owned : each.pages)
+        expect(!free.contains(owned));
+    pool_->give_back(chain);
+  }
+
+  std::vector<std::byte> storage_;
+  std::span<std::byte> memory_;
+  std::span<std::byte> ring_memory_;
+  std::shared_ptr<blk::page_pool> pool_;
+  std::shared_ptr<blk::page_pool> descriptors_;
+  blk::geometry shape_;
+  sector_guard guard_;
+  std::unique_ptr<engine> engine_;
+  std::set<tracked_request*> requests_;
+  std::vector<std::vector<blk::page_index>> abandoned_;
+  std::vector<asked> asked_;
+  std::vector<asked> untaken_;  ///< answered, but the engine has not looked yet
+  std::vector<std::uint64_t> holds_asked_;
+  std::vector<std::uint64_t> other_locks_;
+  std::uint32_t unit_ = 512;
+  std::uint64_t now_ = 1'000'000;
+  std::uint64_t observed_ = 0;
+  std::uint32_t req_cons_ = 0;
+  std::uint32_t rsp_prod_ = 0;
+  bool wanted_ = false;
+};
+
+void drive_engine(input& from) {
+  const bool repents = (from.byte() & 1U) != 0;
+  rig both(from);
+  while (!from.is_empty())
+    both.step(from);
+  if (repents)
+    both.repent();
+  else
+    both.fail();
+}
+
+void check_layout(const backend_offer& offer, input& from) {
+  expect(offer.max_ring_page_order <= 4 && offer.max_queues >= 1 && offer.max_queues <= 64);
+  expect(offer.max_indirect_segments <= 4096);
+  layout_limits limits;
+  const auto given = from.byte();
+  if ((given & 1U) != 0) limits.queues = from.byte();
+  if ((given & 2U) != 0) limits.ring_page_order = from.byte();
+  if ((given & 4U) != 0) limits.segments = from.word();
+  const std::size_t budget = std::size_t{from.word()} << (from.byte() % 6);
+  const auto plan = choose_layout(offer, limits, budget, from.byte());
+  expect(plan.has_value() == (budget >= least_pages));
+  if (!plan) return;
+  expect(plan->pages() <= budget && plan->queues >= 1 && plan->queues <= offer.max_queues);
+  expect(plan->ring_page_order <= offer.max_ring_page_order);
+  expect(plan->segments == 11 ||
+         (plan->segments > 11 && plan->segments <= offer.max_indirect_segments));
+  expect((plan->segments > 11) == (plan->indirect_pages > 0));
+  // The engine keeps two pages, and needs those of one direct request.
+  expect(plan->data_pages >= 13 && plan->data_pages < 65535 && plan->indirect_pages < 65535);
+}
+
+void check_properties(const backend_properties& disk, input& from) {
+  const auto& shape = disk.shape;
+  const auto sector = shape.sector_size;
+  expect(sector == 512 || sector == 1024 || sector == 2048 || sector == 4096);
+  expect(disk.unit == 512 || disk.unit == sector);
+  expect(shape.size % sector == 0 && shape.size <= (std::uint64_t{1} << 63U) - 1);
+  if (!shape.can_discard) return;
+  expect(shape.discard_granularity >= sector && shape.discard_granularity % sector == 0);
+  expect(shape.discard_alignment < shape.discard_granularity &&
+         shape.discard_alignment % sector == 0);
+  if (shape.size == 0) return;
+  const auto number = [&] { return std::uint64_t{from.word()} << (from.byte() % 48); };
+  const auto begin = number() % shape.size;
+  const stretch bytes{begin, begin + number() % (shape.size - begin + 1)};
+  const auto sent = plan_discard(bytes, shape.discard_granularity, shape.discard_alignment);
+  if (sent.empty()) return;
+  expect(sent.begin >= bytes.begin && sent.end <= bytes.end);
+  expect(sent.begin % sector == 0 && sent.end % sector == 0);
+}
+
+void read_nodes(input& from) {
+  node_map nodes;
+  for (auto count = from.byte() % 24U; count > 0; --count) {
+    const auto name = backend_nodes()[from.byte() % backend_nodes().size()];
+    nodes[std::string(name)] = from.text(from.byte() % 24U);
+  }
+  if (const auto offer = parse_offer(nodes))
+    check_layout(*offer, from);
+  else
+    expect(offer.error().text.starts_with("backend node "));
+  constexpr std::array<std::string_view, 3> kinds = {"vbd", "qdisk", ""};
+  const auto kind = kinds[from.byte() % kinds.size()];
+  const auto* const type = (from.byte() & 1U) != 0 ? "disk" : "cdrom";
+  if (const auto disk = parse_properties(nodes, kind, type, 1 + from.byte() % 2U))
+    check_properties(*disk, from);
+  else
+    expect(disk.error().text.starts_with("backend node "));
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  input from({data, size});
+  if (from.byte() % 4 == 3)
+    read_nodes(from);
+  else
+    drive_engine(from);
+  return 0;
+}

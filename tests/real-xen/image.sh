@@ -1,0 +1,198 @@
+#!/usr/bin/env bash
+# Builds what a run boots: hypervisor, kernel, initramfs and root image. See usage below.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+usage: tests/real-xen/image.sh [--rebuild]
+
+Prints the directory that holds xen.elf, vmlinuz, initrd.cpio, root.img and root.files. Builds them
+first if they are not there: from Debian packages alone, without mounts or loop devices, as root or
+with sudo. They do not hold this project's programs; each run brings those on a disk of its own.
+
+The directory is ${XENPV_CACHE:-${XDG_CACHE_HOME:-~/.cache}}/xenpv/real-xen/HASH. The hash is that of
+the inputs: this script, image-packages.txt and inside/initramfs-init. Debian's own updates do not
+change it: --rebuild fetches them.
+
+XENPV_DEBIAN_MIRROR names the mirror to use instead of deb.debian.org.
+TEXT
+}
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+PATH=$PATH:/usr/sbin:/sbin
+release=bookworm
+root_size=900M
+keep_days=14
+
+# Loaded by the initramfs, in domain 0 and in guests: whatever the root disk can be.
+boot_modules=(virtio_pci virtio_blk xen-blkfront ext4 overlay)
+# All others that domain 0, a guest or a scenario loads. What neither list needs is not in the image.
+more_modules=(
+  xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-blkback xen-netfront xen-netback
+  virtio_console virtio_net brd loop null_blk nbd isofs sr_mod sd_mod xfs btrfs vfat nls_ascii
+)
+
+fail() {
+  echo "image.sh: $*" >&2
+  exit 1
+}
+
+# files_hash FILE...: of their contents alone, so that a clone elsewhere finds the same cache.
+files_hash() {
+  cat "$@" | sha256sum | cut -c 1-16
+}
+
+image_packages() {
+  grep -v '^#' "$here/image-packages.txt" | paste -s -d ,
+}
+
+# assemble DIRECTORY: everything, into an empty directory. Needs root, because it makes files of other
+# owners and runs the packages' scripts in a chroot.
+assemble() {
+  local out=$1 work=$1/work
+  mkdir -p "$work/debs"
+  local mirror=("${XENPV_DEBIAN_MIRROR:-}")
+  [[ -n ${mirror[0]} ]] || mirror=()
+  mmdebstrap --mode=root --variant=essential --skip=chroot/mount,check/canmount \
+    --include="$(image_packages)" \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
+    --customize-hook="'$here/image.sh' fetch-for-hook '$work/debs'" \
+    "$release" "$work/root" "${mirror[@]}"
+  local deb
+  for deb in "$work"/debs/*.deb; do
+    # Unpacked only: a kernel's maintainer scripts would change the machine this runs on.
+    dpkg -x "$deb" "$work/unpacked"
+  done
+  take_kernel "$work" "$out"
+  make_initramfs "$work" "$out"
+  prune "$work/root"
+  find "$work/root" -printf '/%P\n' | sort >"$out/root.files"
+  # For the guests, which domain 0 boots from its own root.
+  mkdir -p "$work/root/boot"
+  cp "$out/vmlinuz" "$out/initrd.cpio" "$work/root/boot/"
+  mke2fs -q -t ext4 -L xenpv-root -m 0 -d "$work/root" "$out/root.img" "$root_size"
+  rm -rf "$work"
+}
+
+# Runs inside mmdebstrap, whose apt knows the image's package lists: the machine's own apt may know
+# another release, or nothing yet.
+fetch_for_hook() {
+  local debs=$1
+  export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
+  local kernel
+  kernel=$(apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p' | head -n 1)
+  cd "$debs"
+  apt-get download -q -o APT::Sandbox::User=root "$kernel" xen-hypervisor-4.17-amd64 busybox-static
+}
+
+take_kernel() {
+  local work=$1 out=$2 hypervisor kernel
+  hypervisor=$(find "$work/unpacked/boot" -name 'xen-*.gz' | sort | head -n 1)
+  kernel=$(find "$work/unpacked/boot" -name 'vmlinuz-*' | sort | head -n 1)
+  [[ -n $hypervisor && -n $kernel ]] || fail "the packages hold no hypervisor or no kernel"
+  # QEMU's multiboot loader takes the plain ELF only.
+  gunzip -c "$hypervisor" >"$out/xen.elf"
+  cp "$kernel" "$out/vmlinuz"
+  local version=${kernel##*/vmlinuz-}
+  mkdir -p "$work/root/lib/modules"
+  cp -a "$work/unpacked/lib/modules/$version" "$work/root/lib/modules/"
+  chroot "$work/root" depmod "$version"
+  echo "$version" >"$work/kernel-version"
+}
+
+# module_files ROOT VERSION NAME...: the modules and what they depend on, in the order of loading.
+# A module that is built in shows as "builtin".
+module_files() {
+  local root=$1 version=$2 name
+  shift 2
+  for name in "$@"; do
+    chroot "$root" modprobe -S "$version" --show-depends "$name" | sed -n 's/^insmod \([^ ]*\).*/\1/p'
+  done | awk '!seen[$0]++'
+}
+
+make_initramfs() {
+  local work=$1 out=$2 tree=$1/initramfs version file
+  version=$(<"$work/kernel-version")
+  mkdir -p "$tree"/{bin,dev,proc,sys,lower,upper,newroot,modules}
+  cp "$work/unpacked/bin/busybox" "$tree/bin/busybox"
+  cp "$here/inside/initramfs-init" "$tree/init"
+  chmod 755 "$tree/init"
+  for file in $(module_files "$work/root" "$version" "${boot_modules[@]}"); do
+    cp "$work/root$file" "$tree/modules/"
+    echo "${file##*/}" >>"$tree/modules/order"
+  done
+  (cd "$tree" && find . -print0 | sort -z | cpio --quiet --null -o -H newc) >"$out/initrd.cpio"
+}
+
+prune() {
+  local root=$1 version file
+  version=$(ls "$root/lib/modules")
+  module_files "$root" "$version" "${boot_modules[@]}" "${more_modules[@]}" | sort >"$root/keep"
+  (cd "$root" && find "lib/modules/$version/kernel" -name '*.ko' -printf '/%p\n') | sort |
+    comm -23 - "$root/keep" | while read -r file; do rm -f "$root$file"; done
+  rm "$root/keep"
+  chroot "$root" depmod "$version"
+  rm -rf "$root"/usr/share/{doc,man,locale,info,lintian,perl/*/unicore} "$root"/var/lib/apt/lists/* \
+    "$root"/var/cache/* "$root"/usr/share/qemu/*.{dtb,lid} "$root"/usr/share/qemu/edk2-*
+  # Where a run's disk with programs is mounted; the name of the host is in every prompt and log.
+  mkdir -p "$root/mnt/run"
+  echo real-xen >"$root/etc/hostname"
+}
+
+as_root() {
+  if [[ $(id -u) -eq 0 ]]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo --preserve-env=XENPV_DEBIAN_MIRROR,http_proxy,https_proxy "$@"
+  else
+    fail "building the images needs root or sudo: run it once as root"
+  fi
+}
+
+remove_old() {
+  local cache=$1
+  find "$cache" -mindepth 1 -maxdepth 1 ! -name lock -mtime "+$keep_days" -exec rm -rf {} +
+}
+
+# build_into CACHE NAME: leaves CACHE/NAME complete or not at all.
+build_into() {
+  local cache=$1 name=$2 log=$1/$2.log
+  local new=$cache/$name.new
+  echo "real-xen: building the images (a minute or two; log: $log)" >&2
+  as_root rm -rf "$new"
+  mkdir -p "$new"
+  if ! as_root "$here/image.sh" assemble "$new" >"$log" 2>&1; then
+    tail -n 30 "$log" >&2
+    fail "building the images failed: see $log"
+  fi
+  as_root chown -R "$(id -u):$(id -g)" "$new"
+  rm -rf "${cache:?}/$name"
+  mv "$new" "$cache/$name"
+  remove_old "$cache"
+}
+
+main() {
+  local rebuild=no
+  case ${1:-} in
+    '') ;;
+    --rebuild) rebuild=yes ;;
+    -h | --help) usage && return 0 ;;
+    *) usage >&2 && return 2 ;;
+  esac
+  local cache name
+  cache=${XENPV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}}/xenpv/real-xen
+  name=$(files_hash "$here/image.sh" "$here/image-packages.txt" "$here/inside/initramfs-init")
+  mkdir -p "$cache"
+  exec {lock}>"$cache/lock"
+  flock "$lock"
+  if [[ $rebuild == yes || ! -e $cache/$name/root.img ]]; then build_into "$cache" "$name"; fi
+  touch "$cache/$name"
+  echo "$cache/$name"
+}
+
+case ${1:-} in
+  assemble) assemble "$2" ;;
+  fetch-for-hook) fetch_for_hook "$2" ;;
+  *) main "$@" ;;
+esac

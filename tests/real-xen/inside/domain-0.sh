@@ -1,0 +1,207 @@
+#!/bin/bash
+# What domain 0 does: Xen's daemons, then one guest after the other, then all results as a tar onto the
+# third disk. What cannot wait for that goes line by line to a virtio port:
+#   begin PLACE | note PLACE TEXT | case PLACE VERDICT NAME TEXT | end PLACE SECONDS | over
+set -u
+source "$XENPV_INSIDE/lib.sh"
+source "$XENPV_SCENARIO"
+source "$XENPV_INSIDE/run-main.sh"
+
+limit=${limit:-120}
+all_results=/results
+port=
+# What a guest may need to boot and to end besides its limit, on a machine that is busy with other things.
+boot_seconds=150
+tries=3
+
+open_port() {
+  local name
+  modprobe virtio_console
+  for name in /sys/class/virtio-ports/*/name; do
+    if [[ $(<"$name") == xenpv.results ]]; then
+      name=${name%/name}
+      port=/dev/${name##*/}
+    fi
+  done
+  [[ -n $port ]] || echo "domain 0: no port to report to"
+}
+
+send() {
+  printf '%s\n' "$*" >"$port"
+}
+
+start_xen() {
+  mkdir -p /run/xen /run/xenstored /run/lock /var/lib/xen /var/lib/xenstored /var/log/xen/console
+  modprobe xen-blkback
+  xenstored
+  /usr/lib/xen-4.17/bin/xen-init-dom0
+  xenconsoled --log=guest
+}
+
+# Empties the ram disks: what an earlier guest left there must not pass for the next one's, and the
+# module gives memory back only when it goes. A size is in KiB, and taken only once written to.
+renew_ram_disks() {
+  local end=$((SECONDS + 30))
+  while lsmod | grep -q '^brd ' && ! modprobe -r brd 2>/dev/null; do
+    if [[ $SECONDS -ge $end ]]; then
+      echo "domain 0: the ram disks are still in use"
+      return
+    fi
+    sleep 0.5
+  done
+  modprobe brd rd_nr=8 rd_size=262144
+}
+
+# disk VDEV TARGET r|w [phy|qdisk [OPTION...]]: one more disk for the next guest; for dom0_before().
+# ram1 to ram7 are ram disks to give away.
+disk() {
+  local backend=${4:-phy} line
+  line="format=raw,vdev=$1,access=$3,backendtype=$backend"
+  if [[ $backend == phy ]]; then line+=",script=$XENPV_INSIDE/block"; fi
+  if [[ $# -gt 4 ]]; then line+=$(printf ',%s' "${@:5}"); fi
+  # The target comes last: it takes all of the rest of the line.
+  disks+=("$line,target=$2")
+}
+
+write_config() {
+  local file=$1 root_access=r entry
+  # QEMU, which gives an HVM guest the same disk as IDE, knows no read-only IDE disks. The guest mounts
+  # it read-only like everyone.
+  if [[ $place == hvm ]]; then root_access=w; fi
+  disk xvda /dev/vda "$root_access"
+  disk xvdy /dev/vdb r
+  disk xvdz /dev/ram0 w
+  {
+    echo "name='$place'"
+    echo "type='$place'"
+    echo "memory=${memory:-512}"
+    echo "vcpus=${vcpus:-2}"
+    echo "kernel='/boot/vmlinuz'"
+    echo "ramdisk='/boot/initrd.cpio'"
+    echo "cmdline='console=hvc0 loglevel=4 panic=1 xenpv.root=xvda xenpv.run=xvdy xenpv.place=$place ${kernel_parameters:-}'"
+    echo "on_poweroff='destroy'"
+    echo "on_reboot='destroy'"
+    echo "on_crash='destroy'"
+    if [[ $place == hvm ]]; then
+      echo "vga='none'"
+      echo "serial='file:/var/log/xen/console/hvm-serial.log'"
+    fi
+    echo "disk=["
+    for entry in "${disks[@]}"; do echo "  '$entry',"; done
+    echo "]"
+  } >"$file"
+}
+
+has() {
+  declare -F "$1" >/dev/null
+}
+
+# Waits until the guest is gone and dom0_during has ended. A guest may be away for a while: a saved one
+# comes back under another number.
+await_guest() {
+  local during=$1 end=$((SECONDS + limit + boot_seconds)) gone_since=
+  while [[ $SECONDS -lt $end ]]; do
+    sleep 2
+    if xl domid "$place" >/dev/null 2>&1; then
+      gone_since=
+      continue
+    fi
+    if [[ -z $during ]] || ! kill -0 "$during" 2>/dev/null; then return 0; fi
+    gone_since=${gone_since:-$SECONDS}
+    if [[ $SECONDS -ge $((gone_since + 30)) ]]; then
+      fail dom0_during "still ran 30 s after the guest had ended"
+      kill "$during"
+      return 0
+    fi
+  done
+  fail guest "did not end within $((limit + boot_seconds)) s"
+  xl list
+  xl destroy "$place"
+  if [[ -n $during ]]; then kill "$during" 2>/dev/null; fi
+}
+
+fetch_guest_results() {
+  mkdir -p "$results/guest"
+  if ! tar -xf /dev/ram0 -C "$results/guest" 2>/dev/null || [[ ! -e $results/guest/status ]]; then
+    fail guest "ended without bringing back results; its console is in console.log"
+    return
+  fi
+  if [[ -e $results/guest/cases ]]; then cat "$results/guest/cases" >>"$results/cases"; fi
+  rm -f "$results/guest/cases"
+}
+
+# Starts dom0_during beside the guest and waits for both.
+accompany_guest() {
+  local during= status=0
+  guest=$(xl domid "$place")
+  export guest
+  if has dom0_during; then
+    timeout "$((limit + boot_seconds))" bash "$XENPV_INSIDE/call.sh" dom0_during \
+      >"$results/dom0-during.log" 2>&1 &
+    during=$!
+  fi
+  await_guest "$during"
+  if [[ -n $during ]]; then
+    wait "$during" || status=$?
+    [[ $status -eq 0 ]] || fail dom0_during "exit status $status: $(tail -n 1 "$results/dom0-during.log")"
+  fi
+  fetch_guest_results
+}
+
+run_guest() {
+  local log=/var/log/xen/console/guest-$place.log tail_pid
+  disks=()
+  renew_ram_disks
+  if has dom0_before; then dom0_before || fail dom0_before "exit status $?"; fi
+  write_config "$results/xl.cfg"
+  : >"$log"
+  tail -q -n +1 -f "$log" &
+  tail_pid=$!
+  if xl create -q "$results/xl.cfg"; then
+    accompany_guest
+    if has dom0_after; then dom0_after || fail dom0_after "exit status $?"; fi
+  else
+    fail guest "xl create failed"
+  fi
+  kill "$tail_pid"
+  cp "$log" "$results/console.log"
+  cp /var/log/xen/*"$place"* /var/log/xen/console/hvm-serial.log "$results/" 2>/dev/null
+}
+
+triple_faults() {
+  xl dmesg | grep -c 'Triple fault'
+}
+
+run_place() {
+  local start=$SECONDS line try faults
+  export XENPV_PLACE=$place
+  results=$all_results/$place
+  export XENPV_RESULTS=$results
+  send "begin $place"
+  for ((try = 1; try <= tries; try++)); do
+    mkdir -p "$results"
+    : >"$results/cases"
+    faults=$(triple_faults)
+    if [[ $place == dom0 ]]; then
+      run_main "$limit"
+    else
+      run_guest
+    fi
+    # About one guest in ten that needs SVM dies so in QEMU's emulation of it, at any point of its life.
+    # No program in the guest can bring that about, and one that did would do it again.
+    [[ $(triple_faults) -gt $faults && $try -lt $tries ]] || break
+    send "note $place the guest died of a triple fault, which the emulated SVM has now and then: once more"
+    mv "$results" "$results-died-$try"
+  done
+  while read -r line; do send "case $place $line"; done <"$results/cases"
+  send "end $place $((SECONDS - start))"
+}
+
+open_port
+start_xen
+for place in ${places:-pv pvh}; do run_place; done
+dmesg >"$all_results/dom0-dmesg.log"
+xl dmesg >"$all_results/xen-dmesg.log"
+tar -cf /dev/vdc -C "$all_results" .
+sync
+send over

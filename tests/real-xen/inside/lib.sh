@@ -1,0 +1,69 @@
+# Words for scenarios; sourced before scenario.sh wherever one of its functions runs.
+# A report is one line "VERDICT NAME TEXT"; names hold no blanks.
+
+results=$XENPV_RESULTS
+place=$XENPV_PLACE
+
+report() {
+  local verdict=$1 name=$2
+  shift 2
+  printf '%s %s %s\n' "$verdict" "${name// /_}" "$*" >>"$results/cases"
+  printf '%s: %s %s %s\n' "$place" "$verdict" "$name" "$*"
+}
+
+pass() { report pass "$@"; }              # pass NAME [TEXT]
+skip() { report skip "$@"; }              # skip NAME REASON
+fail() { report fail "$@"; }              # fail NAME REASON
+value() { report value "$@"; }            # value NAME TEXT: the table says what it has to be
+
+# check NAME COMMAND...: passes if the command does; its output is in NAME.log.
+check() {
+  local name=$1 status=0
+  shift
+  "$@" >"$results/$name.log" 2>&1 || status=$?
+  if [[ $status -eq 0 ]]; then
+    pass "$name"
+  else
+    fail "$name" "exit status $status: $(tail -n 1 "$results/$name.log")"
+    return 1
+  fi
+}
+
+# gtest PROGRAM [ARGUMENT...]: reports each case of a GoogleTest program, also of one that dies half-way,
+# and as the value PROGRAM.cases how many there were.
+gtest() {
+  local log=$results/${1##*/}.log status=0
+  "$@" >"$log" 2>&1 || status=$?
+  # A failure's text stands between the lines RUN and FAILED; the first line of it has to do here.
+  awk '
+    /^\[ RUN      \] / { name = $4; text = ""; next }
+    /^\[       OK \] / && name { print "pass", $4; name = ""; next }
+    /^\[  SKIPPED \] / && name { print "skip", name, text; name = ""; next }
+    /^\[  FAILED  \] / && name { print "fail", name, text; name = ""; next }
+    name && NF && !/Skipped$/ && length(text) < 300 { sub(/^.*\/tests\//, ""); text = text (text ? " " : "") $0 }
+    END { if (name) print "fail", name, "the program ended here " text }
+  ' "$log" | while read -r verdict name text; do report "$verdict" "$name" "$text"; done
+  value "${1##*/}.cases" "$(grep -c '^\[ RUN ' "$log")"
+  # The failed cases say exit status 1 themselves.
+  [[ $status -eq 0 ]] || { [[ $status -eq 1 ]] && grep -q '^\[  FAILED  \]' "$log"; } ||
+    fail "${1##*/}" "exit status $status: $(tail -n 1 "$log")"
+}
+
+# tell KEY VALUE and hear KEY: between a guest and its dom0_during, through the guest's data/ in
+# xenstore. hear waits until it is told; the scenario's limit ends that. In domain 0, `guest` has to hold
+# the guest's number.
+message_path() {
+  if [[ $place == dom0 || -z ${guest:-} ]]; then
+    echo "data/real-xen/$1"
+  else
+    echo "/local/domain/$guest/data/real-xen/$1"
+  fi
+}
+
+tell() { xenstore-write "$(message_path "$1")" "$2"; }
+
+hear() {
+  local path
+  path=$(message_path "$1")
+  until xenstore-read "$path" 2>/dev/null; do sleep 0.2; done
+}

@@ -1,0 +1,15 @@
+# run_main SECONDS: main() of the scenario, wherever this is, its output to the console and to output.log.
+run_main() {
+  local seconds=$1 pid status=0
+  # To a file and not through a pipe: a pipe would stay open for as long as a left-over process lives.
+  timeout --kill-after=5 "$seconds" bash "$XENPV_INSIDE/call.sh" main >"$results/output.log" 2>&1 &
+  pid=$!
+  tail -q -n +1 -f --pid="$pid" "$results/output.log" &
+  wait "$pid" || status=$?
+  case $status in
+    0) ;;
+    124 | 137) fail main "took longer than $seconds s" ;;
+    *) fail main "exit status $status" ;;
+  esac
+  echo "$status" >"$results/status"
+}

@@ -1,0 +1,296 @@
+#!/usr/bin/env bash
+# Runs this project's programs on real Xen: in domain 0 and in PV, PVH and HVM guests. See usage below.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+usage: tests/real-xen/run.sh [--build DIR] [--out DIR] [--places "PLACE..."] [--list] [SCENARIO...]
+
+Boots a Xen host in QEMU, which needs no KVM, once for each scenario, and judges what is reported
+against the scenario's table of expectations. Installs missing packages and builds the images, which
+are kept for later runs (as root or with sudo; image.sh --help says where).
+
+  --build DIR    use the programs of this build instead of building them in build/check
+  --out DIR      where logs go instead of build/logs/real-xen; SCENARIO/console.log is domain 0's console
+  --places LIST  of dom0 pv pvh hvm, only these
+  --list         print the scenarios' names
+
+The last line is "N passed, N failed, N skipped". Exit status: 0 if nothing failed, 1 if something did,
+2 for a wrong command line, 77 if there is no QEMU and it cannot be installed.
+TEXT
+}
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+top=$(cd "$here/../.." && pwd)
+PATH=$PATH:/usr/sbin:/sbin
+# A host that does nothing is up in 10 to 20 s on a quiet machine; a guest takes as long again.
+boot_seconds=120 guest_seconds=180
+
+build=
+out=$top/build/logs/real-xen
+only_places=
+scenarios=()
+passed=0 failed=0 skipped=0
+
+die() {
+  echo "real-xen: $*" >&2
+  exit 1
+}
+
+scenario_names() {
+  local file
+  for file in "$here"/scenarios/*/scenario.sh; do
+    file=${file%/scenario.sh}
+    echo "${file##*/}"
+  done
+}
+
+parse_words() {
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      --build | --out | --places)
+        [[ $# -ge 2 ]] || { usage >&2 && exit 2; }
+        case $1 in
+          --build) build=$(realpath "$2") ;;
+          --out) out=$(realpath -m "$2") ;;
+          --places) only_places=$2 ;;
+        esac
+        shift
+        ;;
+      --list) scenario_names && exit 0 ;;
+      -h | --help) usage && exit 0 ;;
+      -*) usage >&2 && exit 2 ;;
+      *) scenarios+=("$1") ;;
+    esac
+    shift
+  done
+  local name
+  for name in "${scenarios[@]}"; do
+    if [[ ! -e $here/scenarios/$name/scenario.sh ]]; then
+      echo "real-xen: no scenario '$name'; there are: $(scenario_names | paste -s -d ' ')" >&2
+      exit 2
+    fi
+  done
+  if [[ ${#scenarios[@]} -eq 0 ]]; then mapfile -t scenarios < <(scenario_names); fi
+}
+
+have_tools() {
+  local tool
+  for tool in qemu-system-x86_64 mmdebstrap mke2fs cpio flock; do
+    command -v "$tool" >/dev/null || return 1
+  done
+  qemu-system-x86_64 --version >/dev/null 2>&1
+}
+
+need_tools() {
+  have_tools && return
+  "$top/packaging/debian/install-packages.sh" real-xen >&2 || true
+  have_tools && return
+  echo "real-xen: no QEMU here, and it cannot be installed: skipped" >&2
+  exit 77
+}
+
+# wanted SCENARIO VARIABLE: what the scenario sets, read in a shell of its own.
+wanted() {
+  (
+    set +u
+    source "$here/scenarios/$1/scenario.sh"
+    declare -n variable=$2
+    echo "${variable[*]}"
+  )
+}
+
+build_programs() {
+  local name programs=()
+  [[ -z $build ]] || return 0
+  build=$top/build/check
+  for name in "${scenarios[@]}"; do
+    read -r -a more <<<"$(wanted "$name" programs)"
+    programs+=("${more[@]}")
+  done
+  mkdir -p "$out"
+  echo "== building ${programs[*]}"
+  if ! { cmake -S "$top" -B "$build" -G Ninja -DXENPV_WERROR=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo &&
+    cmake --build "$build" --target "${programs[@]}"; } >"$out/build.log" 2>&1; then
+    tail -n 40 "$out/build.log" >&2
+    die "the build failed; see $out/build.log"
+  fi
+}
+
+# missing_libraries IMAGES PROGRAM...: the shared libraries they need that the root image has not.
+missing_libraries() {
+  local images=$1 name path
+  shift
+  ldd "$@" | awk '$2 == "=>" { print $1, $3 }' | sort -u | while read -r name path; do
+    [[ $path == /* ]] || die "no library $name for $*"
+    grep -q "/$name\$" "$images/root.files" || echo "$path"
+  done
+}
+
+# make_run_disk SCENARIO IMAGES FILE: a disk with all that may change from run to run.
+make_run_disk() {
+  local name=$1 images=$2 file=$3 tree program programs=() paths=() libraries size
+  tree=$(mktemp -d "${TMPDIR:-/tmp}/real-xen-XXXXXX")
+  mkdir -p "$tree/bin" "$tree/lib"
+  cp -r "$here/inside" "$tree/inside"
+  cp -r "$here/scenarios/$name" "$tree/scenario"
+  read -r -a programs <<<"$(wanted "$name" programs)"
+  for program in "${programs[@]}"; do
+    [[ -x $build/bin/$program ]] || die "no $build/bin/$program; build it first, or leave out --build"
+    paths+=("$build/bin/$program")
+  done
+  if [[ ${#paths[@]} -gt 0 ]]; then
+    cp -t "$tree/bin" "${paths[@]}"
+    libraries=$(missing_libraries "$images" "${paths[@]}")
+    # shellcheck disable=SC2086  # one word each
+    [[ -z $libraries ]] || cp -L -t "$tree/lib" $libraries
+  fi
+  if [[ -n $only_places ]]; then echo "places='$only_places'" >>"$tree/scenario/scenario.sh"; fi
+  size=$(($(du -sk "$tree" | cut -f 1) * 5 / 4 + 8192))
+  rm -f "$file"
+  mke2fs -q -t ext4 -m 0 -O ^has_journal -d "$tree" "$file" "${size}K" >/dev/null
+  rm -rf "$tree"
+}
+
+# in_list WORD LIST: LIST is "*" or words with commas between.
+in_list() {
+  [[ $2 == '*' || ,$2, == *,$1,* ]]
+}
+
+# load_table FILE: the lines "PLACES CASE EXPECTATION", in order; the first that fits a case counts.
+load_table() {
+  local line
+  table=() used=()
+  while read -r line; do
+    [[ -z $line || $line == \#* ]] || table+=("$line")
+  done <"$1"
+}
+
+# expectation PLACE CASE: sets `expected` and marks the line as used.
+expectation() {
+  local index places pattern
+  expected=
+  for index in "${!table[@]}"; do
+    read -r places pattern expected <<<"${table[index]}"
+    # shellcheck disable=SC2053  # a pattern on purpose
+    if in_list "$1" "$places" && [[ $2 == $pattern ]]; then
+      used[index]+=" $1"
+      return
+    fi
+  done
+  expected=
+}
+
+# compare TEXT RELATION-AND-NUMBER
+compare() {
+  awk -v value="$1" -v relation="${2:0:2}" -v limit="${2:2}" 'BEGIN {
+    exit !(value ~ /^[-+.0-9e]+$/ && (relation == ">=" ? value + 0 >= limit + 0 : value + 0 <= limit + 0))
+  }'
+}
+
+# judge PLACE VERDICT CASE TEXT: counts and prints one case.
+judge() {
+  local place=$1 verdict=$2 name=$3 text=$4 result=FAILED why=$4
+  expectation "$place" "$name"
+  case $verdict/$expected in
+    fail/*) ;;
+    */) why="not in the table of expectations; reported: $verdict $text" ;;
+    pass/pass) result=ok ;;
+    skip/skip) result=skipped ;;
+    skip/*) why="skipped, but expected $expected: $text" ;;
+    pass/skip) why="passes, but the table expects it to be skipped: mend the table" ;;
+    value/=*)
+      # shellcheck disable=SC2053
+      if [[ $text == ${expected:1} ]]; then result=ok; else why="is '$text', expected '${expected:1}'"; fi
+      ;;
+    value/[\>\<]=*) if compare "$text" "$expected"; then result=ok; else why="is '$text', expected $expected"; fi ;;
+    *) why="reported: $verdict $text; expected $expected" ;;
+  esac
+  count "$result" "$place $name" "$why"
+}
+
+count() {
+  case $1 in
+    ok) passed=$((passed + 1)) ;;
+    skipped) skipped=$((skipped + 1)) ;;
+    *) failed=$((failed + 1)) ;;
+  esac
+  printf '%-8s%s %s%s\n' "$1" "$scenario" "$2" "${3:+  ($3)}"
+}
+
+# What the table promises for a place that ran and nobody reported.
+judge_missing() {
+  local place=$1 index places pattern
+  for index in "${!table[@]}"; do
+    read -r places pattern _ <<<"${table[index]}"
+    if in_list "$place" "$places" && [[ " ${used[index]:-} " != *" $place "* ]]; then
+      count FAILED "$place $pattern" "in the table of expectations, but not reported"
+    fi
+  done
+}
+
+# judge_lines: what domain 0 sends, as it comes.
+judge_lines() {
+  local kind place verdict name text
+  while read -r kind place verdict name text; do
+    case $kind in
+      begin) begun+=" $place" ;;
+      note) echo "note    $scenario $place $verdict $name $text" ;;
+      case) judge "$place" "$verdict" "$name" "$text" ;;
+      end)
+        ended+=" $place"
+        judge_missing "$place"
+        echo "== $scenario $place: $verdict s"
+        ;;
+      over) over=yes ;;
+    esac
+  done
+}
+
+run_scenario() {
+  scenario=$1
+  local images=$2 where=$out/$1 start=$SECONDS places seconds status=0 place host
+  local begun= ended= over=no
+  local -a table used
+  places=${only_places:-$(wanted "$scenario" places)}
+  places=${places:-pv pvh}
+  local limit
+  limit=$(wanted "$scenario" limit)
+  seconds=$((boot_seconds + $(wc -w <<<"$places") * (${limit:-120} + guest_seconds)))
+  echo "== $scenario in $places"
+  rm -rf "$where"
+  mkdir -p "$where"
+  make_run_disk "$scenario" "$images" "$where/run.img"
+  load_table "$here/scenarios/$scenario/expect"
+  : >"$where/results.txt"
+  "$here/host.sh" "$images" "$where/run.img" "$where" "$seconds" 2>"$where/qemu.log" &
+  host=$!
+  trap 'kill "$host" 2>/dev/null || true' EXIT
+  judge_lines < <(tail -q -n +1 -f --pid="$host" "$where/results.txt")
+  wait "$host" || status=$?
+  trap - EXIT
+  tar -xf "$where/results.tar" -C "$where" 2>/dev/null || true
+  rm -f "$where/results.tar" "$where/run.img"
+  for place in $places; do
+    [[ " $ended " == *" $place "* ]] || count FAILED "$place" "the host ended or was stopped before this place had"
+  done
+  case $status in
+    0) [[ $over == yes ]] || count FAILED host "switched off before the end" ;;
+    124 | 137) count FAILED host "was stopped after $seconds s" ;;
+    *) count FAILED host "QEMU ended with status $status: $(tail -n 1 "$where/qemu.log")" ;;
+  esac
+  if [[ $over == no ]]; then
+    echo "-- the end of $where/console.log:" >&2
+    tail -n 40 "$where/console.log" >&2 || true
+  fi
+  echo "== $scenario took $((SECONDS - start)) s; logs: $where"
+}
+
+parse_words "$@"
+need_tools
+images=$("$here/image.sh")
+build_programs
+for scenario in "${scenarios[@]}"; do run_scenario "$scenario" "$images"; done
+echo
+echo "$passed passed, $failed failed, $skipped skipped"
+[[ $failed -eq 0 ]]

@@ -1,0 +1,216 @@
+#include "blkfront/sector_guard.hpp"
+
+#include <gmock/gmock.h>
+
+#include <deque>
+#include <random>
+#include <set>
+
+namespace xenpv::blkfront {
+namespace {
+
+using ::testing::ElementsAre;
+
+/// Writes down what the guard says, and answers when told to.
+class recorder final : public sector_guard::peer {
+ public:
+  void hold(std::size_t queue, std::uint64_t sector) override {
+    say("hold", queue, sector);
+    if (answers_at_once) guard->held(sector);
+  }
+  void release(std::size_t queue, std::uint64_t sector) override { say("release", queue, sector); }
+  void locked(std::size_t queue, std::uint64_t sector) override {
+    say("locked", queue, sector);
+    if (unlocks_at_once) guard->unlock(sector);
+  }
+  std::vector<std::string> take() { return std::exchange(said_, {}); }
+
+  sector_guard* guard = nullptr;
+  bool answers_at_once = false;
+  bool unlocks_at_once = false;
+
+ private:
+  void say(std::string_view what, std::size_t queue, std::uint64_t sector) {
+    said_.push_back(fmt::format("{} {} {}", what, queue, sector));
+  }
+  std::vector<std::string> said_;
+};
+
+struct guarded {
+  explicit guarded(std::size_t queues) : guard(queues, peer) { peer.guard = &guard; }
+  recorder peer;
+  sector_guard guard;
+};
+
+TEST(sector_guard, grants_a_lock_when_every_queue_holds_the_sector) {
+  guarded g(3);
+  g.guard.lock(1, 512);
+  EXPECT_THAT(g.peer.take(), ElementsAre("hold 0 512", "hold 1 512", "hold 2 512"));
+  g.guard.held(512);
+  g.guard.held(512);
+  EXPECT_THAT(g.peer.take(), ElementsAre());
+  g.guard.held(512);
+  EXPECT_THAT(g.peer.take(), ElementsAre("locked 1 512"));
+  g.guard.unlock(512);
+  EXPECT_THAT(g.peer.take(), ElementsAre("release 0 512", "release 1 512", "release 2 512"));
+  EXPECT_TRUE(g.guard.is_idle());
+}
+
+TEST(sector_guard, hands_over_in_the_order_of_asking_without_letting_go) {
+  guarded g(2);
+  g.guard.lock(1, 0);
+  g.guard.lock(0, 0);
+  g.guard.held(0);
+  g.guard.lock(1, 0);
+  g.guard.held(0);
+  EXPECT_THAT(g.peer.take(), ElementsAre("hold 0 0", "hold 1 0", "locked 1 0"));
+  g.guard.unlock(0);
+  EXPECT_THAT(g.peer.take(), ElementsAre("locked 0 0"));
+  g.guard.unlock(0);
+  EXPECT_THAT(g.peer.take(), ElementsAre("locked 1 0"));
+  EXPECT_FALSE(g.guard.is_idle());
+  g.guard.unlock(0);
+  EXPECT_THAT(g.peer.take(), ElementsAre("release 0 0", "release 1 0"));
+  EXPECT_TRUE(g.guard.is_idle());
+}
+
+TEST(sector_guard, keeps_two_sectors_apart) {
+  guarded g(2);
+  g.guard.lock(0, 0);
+  g.guard.lock(1, 512);
+  (void)g.peer.take();
+  g.guard.held(512);
+  g.guard.held(0);
+  EXPECT_THAT(g.peer.take(), ElementsAre());
+  g.guard.held(512);
+  EXPECT_THAT(g.peer.take(), ElementsAre("locked 1 512"));
+  g.guard.unlock(512);
+  EXPECT_THAT(g.peer.take(), ElementsAre("release 0 512", "release 1 512"));
+  g.guard.held(0);
+  EXPECT_THAT(g.peer.take(), ElementsAre("locked 0 0"));
+}
+
+TEST(sector_guard, takes_answers_from_within_its_own_calls) {
+  guarded g(2);
+  g.peer.answers_at_once = true;
+  g.guard.lock(0, 0);
+  EXPECT_THAT(g.peer.take(), ElementsAre("hold 0 0", "hold 1 0", "locked 0 0"));
+  g.guard.unlock(0);
+  (void)g.peer.take();
+  g.peer.unlocks_at_once = true;
+  g.guard.lock(1, 0);
+  EXPECT_THAT(g.peer.take(),
+              ElementsAre("hold 0 0", "hold 1 0", "locked 1 0", "release 0 0", "release 1 0"));
+  EXPECT_TRUE(g.guard.is_idle());
+}
+
+TEST(sector_guard, asks_anew_for_a_sector_that_was_let_go) {
+  guarded g(1);
+  g.peer.answers_at_once = g.peer.unlocks_at_once = true;
+  g.guard.lock(0, 0);
+  (void)g.peer.take();
+  g.guard.lock(0, 0);
+  EXPECT_THAT(g.peer.take(), ElementsAre("hold 0 0", "locked 0 0", "release 0 0"));
+}
+
+TEST(sector_guard, ignores_words_about_sectors_nobody_locked) {
+  guarded g(2);
+  g.guard.held(0);
+  g.guard.unlock(0);
+  EXPECT_THAT(g.peer.take(), ElementsAre());
+  g.guard.lock(0, 0);
+  g.guard.held(0);
+  g.guard.held(0);
+  g.guard.held(0);
+  EXPECT_THAT(g.peer.take(), ElementsAre("hold 0 0", "hold 1 0", "locked 0 0"));
+}
+
+/// Queues that answer late: each has its messages in order, those of different queues in any.
+class slow_queues final : public sector_guard::peer {
+ public:
+  slow_queues(std::size_t queues, std::uint32_t seed) : guard_(queues, *this), random_(seed) {
+    held_.resize(queues);
+    messages_.resize(queues);
+  }
+
+  void hold(std::size_t queue, std::uint64_t sector) override {
+    messages_[queue].push_back([this, queue, sector] {
+      EXPECT_TRUE(held_[queue].insert(sector).second) << "held twice";
+      answers_.push_back(sector);
+    });
+  }
+  void release(std::size_t queue, std::uint64_t sector) override {
+    messages_[queue].push_back(
+        [this, queue, sector] { EXPECT_EQ(held_[queue].erase(sector), 1u); });
+  }
+  void locked(std::size_t queue, std::uint64_t sector) override {
+    messages_[queue].push_back([this, queue, sector] {
+      for (const auto& each : held_)
+        EXPECT_TRUE(each.contains(sector)) << "locked, but not held everywhere";
+      EXPECT_TRUE(owned_.insert(sector).second) << "two owners";
+      ++granted;
+      owners_.push_back(sector);
+      (void)queue;
+    });
+  }
+
+  /// One move of the many that are possible now. False: none is.
+  bool move() {
+    std::vector<std::function<void()>> moves;
+    for (auto& queue : messages_)
+      if (!queue.empty())
+        moves.emplace_back([&queue] {
+          const auto message = queue.front();
+          queue.pop_front();
+          message();
+        });
+    if (!answers_.empty()) moves.emplace_back([this] { guard_.held(take(answers_)); });
+    if (!owners_.empty())
+      moves.emplace_back([this] {
+        const auto sector = take(owners_);
+        owned_.erase(sector);
+        guard_.unlock(sector);
+      });
+    if (wanted > 0)
+      moves.emplace_back([this] {
+        --wanted;
+        guard_.lock(random_() % held_.size(), random_() % 3 * 512);
+      });
+    if (moves.empty()) return false;
+    moves[random_() % moves.size()]();
+    return true;
+  }
+  [[nodiscard]] bool is_idle() const { return guard_.is_idle(); }
+
+  unsigned wanted = 40;
+  unsigned granted = 0;
+
+ private:
+  std::uint64_t take(std::vector<std::uint64_t>& from) {
+    const auto at = from.begin() + static_cast<std::ptrdiff_t>(random_() % from.size());
+    const auto sector = *at;
+    from.erase(at);
+    return sector;
+  }
+
+  sector_guard guard_;
+  std::mt19937 random_;
+  std::vector<std::set<std::uint64_t>> held_;
+  std::vector<std::deque<std::function<void()>>> messages_;
+  std::vector<std::uint64_t> answers_;
+  std::vector<std::uint64_t> owners_;
+  std::set<std::uint64_t> owned_;
+};
+
+TEST(sector_guard, has_one_owner_for_each_sector_whatever_comes_late) {
+  for (std::uint32_t seed = 0; seed < 500; ++seed) {
+    slow_queues queues(1 + seed % 4, seed);
+    while (queues.move()) {
+    }
+    ASSERT_EQ(queues.granted, 40u) << "seed " << seed;
+    ASSERT_TRUE(queues.is_idle());
+  }
+}
+
+}  // namespace
+}  // namespace xenpv::blkfront
