@@ -182,9 +182,15 @@ asio::awaitable<void> disk::obey(const facts& now) {
       co_await complain(faults.error().text);
     }
   }
-  const auto size = find(now.directory, "xenpv/size");
-  if (const auto wanted = parse_unsigned(size.value_or("0"), "size"); wanted && *wanted != 0)
-    co_await follow_size(*wanted);
+  const std::string size(find(now.directory, "xenpv/size").value_or(""));
+  if (size != size_word_) {
+    size_word_ = size;
+    const auto wanted = parse_unsigned(size, "node xenpv/size", 1, std::uint64_t{1} << 60);
+    if (wanted)
+      co_await follow_size(*wanted);
+    else
+      co_await complain(wanted.error().text);
+  }
   const auto text = find(now.directory, "xenpv/command");
   if (!text) co_return;
   const auto command = parse_disk_command(*text);
@@ -212,7 +218,8 @@ asio::awaitable<void> disk::restart(const facts& now) {
 
 asio::awaitable<void> disk::follow_size(std::uint64_t wanted) {
   auto& config = plan_->config;
-  if (!medium_ || wanted == config.size || wanted == refused_size_) co_return;
+  if (!medium_) co_return;
+  const bool changes = wanted != config.size;
   std::string problem;
   try {
     if (wanted % config.sector_size != 0)
@@ -228,14 +235,12 @@ asio::awaitable<void> disk::follow_size(std::uint64_t wanted) {
     problem = why.what();
   }
   if (!problem.empty()) {
-    refused_size_ = wanted;
     co_await complain(problem);
     co_return;
   }
-  refused_size_ = 0;
   co_await runtime_.store().write(node("xenpv/applied-size"), fmt::format("{}", wanted));
   const bool one_by_one = config.habits().resize == resize_signal::sectors_then_state;
-  if (own_ != connected) co_return;
+  if (own_ != connected || !changes) co_return;
   if (one_by_one)
     co_await write_one_by_one(nodes_on_resize(config));
   else

@@ -106,7 +106,7 @@ class disk : public std::enable_shared_from_this<disk> {
   bool vanished_ = false;  ///< by fault: does nothing until it is restarted
   bool settled_ = false;   ///< has been announced, or cannot be
   std::string fault_words_;
-  std::uint64_t refused_size_ = 0;  ///< complained of already
+  std::string size_word_;  ///< followed already, or refused
 
   bool dirty_ = true;
   async::asio::steady_timer change_;  ///< never expires; cancelled by wake()

@@ -89,6 +89,9 @@ asio::awaitable<void> disk::open_medium() {
   if (plan) {
     plan_ = std::move(*plan);
     fault_words_ = find(now->directory, "xenpv/fault").value_or("");
+    // What it said at first: a disk found again by its name may have been resized since it was
+    // made.
+    size_word_ = find(now->directory, "xenpv/size").value_or("");
     try {
       medium_ = media_(*plan_);
       plan_->config.size = medium_->size();

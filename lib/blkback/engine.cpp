@@ -72,10 +72,13 @@ void engine::set_faults(const disk_faults& faults) {
   fault_emitted_ = 0;
 }
 
-bool engine::is_blocked() noexcept {
-  if (faults_.vanish_after && fault_requests_ >= *faults_.vanish_after) vanished_ = true;
-  const bool stalled = faults_.stall_after && fault_requests_ >= *faults_.stall_after;
-  return vanished_ || halted_ || stopped_ || stalled || draining_ != nullptr || free_ == nullptr;
+bool engine::is_spent(const std::optional<std::uint32_t>& allowance) const noexcept {
+  return allowance && fault_requests_ >= *allowance;
+}
+
+bool engine::is_blocked() const noexcept {
+  return vanished_ || halted_ || stopped_ || draining_ != nullptr || free_ == nullptr ||
+         is_spent(faults_.stall_after) || is_spent(faults_.vanish_after);
 }
 
 std::uint32_t engine::take_batch(std::uint32_t limit) {
@@ -101,6 +104,7 @@ engine::outcome engine::run(std::uint32_t budget) {
     const auto taken = take_batch(budget);
     budget -= taken;
     out.notify |= publish();
+    vanished_ |= is_spent(faults_.vanish_after);
     // Whoever removes the block calls run() again.
     if (is_blocked()) break;
     out.more = budget == 0;

@@ -123,7 +123,8 @@ class engine {
   };
 
   // engine.cpp: the ring, answers and their faults
-  [[nodiscard]] bool is_blocked() noexcept;
+  [[nodiscard]] bool is_spent(const std::optional<std::uint32_t>& allowance) const noexcept;
+  [[nodiscard]] bool is_blocked() const noexcept;
   std::uint32_t take_batch(std::uint32_t limit);
   void start(slot& s) noexcept;
   static void done(store_request& request, int error) noexcept;

@@ -48,7 +48,8 @@ class service {
 };
 
 std::shared_ptr<medium> service::find_medium(const disk_plan& plan) {
-  if (plan.medium.empty()) return medium::open(plan);
+  // What lies in a file is found again by its path.
+  if (plan.medium.empty() || plan.store != store_kind::memory) return medium::open(plan);
   auto& known = media_[plan.medium];
   if (!known) known = medium::open(plan);
   return known;
