@@ -152,7 +152,7 @@ result<std::string> parse_fault_word(std::string_view text) {
 
 cli::command& with_disk(cli::command& command) {
   return command.argument("VDEV", words().device, "the disk: xvdb, or its number",
-                          sim::parse_virtual_device);
+                          wire::parse_virtual_device);
 }
 
 }  // namespace

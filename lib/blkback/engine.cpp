@@ -1,6 +1,7 @@
 #include "blkback/engine.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cassert>
 #include <cerrno>
 #include <utility>
@@ -30,6 +31,7 @@ engine::engine(std::span<std::byte> ring, foreign_memory& memory, store& disk,
                const engine_options& options)
     : options_(options),
       habits_(options.disk.habits()),
+      unit_shift_(std::countr_zero(options.disk.ring_unit())),
       ring_(ring, habits_.attaches_at_published ? ring::blkif_back_ring::start::at_published
                                                 : ring::blkif_back_ring::start::at_zero),
       memory_(memory),

@@ -157,6 +157,7 @@ class engine {
 
   engine_options options_;
   const personality& habits_;
+  const int unit_shift_;  ///< of the ring's sector fields, to bytes
   ring::blkif_back_ring ring_;
   foreign_memory& memory_;
   store& store_;

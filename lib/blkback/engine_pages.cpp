@@ -32,11 +32,10 @@ bool engine::reach(slot& s, const transfer& request) {
   for (const auto& segment : request.segments)
     refs_.push_back(segment.gref);
   if (!map(refs_, request.op == blkif_op::read, s.pages)) return false;
-  const auto unit = options_.disk.ring_unit();
   for (std::size_t i = 0; i < request.segments.size(); ++i) {
     const auto& segment = request.segments[i];
-    auto* const at = pages_[i] + std::size_t{segment.first_sect} * unit;
-    const auto length = std::size_t{unit} * (segment.last_sect - segment.first_sect + 1U);
+    auto* const at = pages_[i] + (std::size_t{segment.first_sect} << unit_shift_);
+    const auto length = (segment.last_sect - segment.first_sect + std::size_t{1}) << unit_shift_;
     auto* const last = s.vectors.empty() ? nullptr : &s.vectors.back();
     if (last != nullptr && static_cast<std::byte*>(last->iov_base) + last->iov_len == at)
       last->iov_len += length;

@@ -99,8 +99,7 @@ blkif_status engine::refusal(blkif_op op) const noexcept {
 
 bool engine::is_inside(std::uint64_t sector, std::uint64_t bytes) const noexcept {
   const auto size = options_.disk.size;
-  return sector <= size / options_.disk.ring_unit() &&
-         bytes <= size - sector * options_.disk.ring_unit();
+  return sector <= size >> unit_shift_ && bytes <= size - (sector << unit_shift_);
 }
 
 /// OKAY and the length in `bytes`, or the answer.
@@ -114,22 +113,22 @@ blkif_status engine::check(const transfer& request, std::uint64_t& bytes) const 
     // QEMU does not look further at an empty flush.
     if (orders && habits_.allows_empty) return blkif_status::okay;
   }
-  const auto unit = options_.disk.ring_unit();
-  const auto last_unit = page_size / unit - 1;
-  const auto aligned_to = options_.disk.sector_size;
+  const auto last_unit = (page_size >> unit_shift_) - 1;
   bytes = 0;
-  std::uint64_t misaligned = request.sector_number * unit;
+  std::uint64_t misaligned = request.sector_number << unit_shift_;
   for (const auto& segment : request.segments) {
     if (segment.last_sect > last_unit || segment.first_sect > segment.last_sect)
       return blkif_status::error;
-    const auto length = std::uint64_t{unit} * (segment.last_sect - segment.first_sect + 1U);
+    const auto length = (segment.last_sect - segment.first_sect + std::uint64_t{1}) << unit_shift_;
     misaligned |= length;
     bytes += length;
   }
   if (request.op != blkif_op::read && options_.disk.read_only) return blkif_status::error;
-  if (bytes != 0 && !is_inside(request.sector_number, bytes)) return blkif_status::error;
-  return request.segments.empty() || misaligned % aligned_to == 0 ? blkif_status::okay
-                                                                  : blkif_status::error;
+  const bool has_place = bytes != 0 || !orders;
+  if (has_place && !is_inside(request.sector_number, bytes)) return blkif_status::error;
+  return request.segments.empty() || (misaligned & (options_.disk.sector_size - 1)) == 0
+             ? blkif_status::okay
+             : blkif_status::error;
 }
 
 void engine::dispatch_transfer(const transfer& request) {
@@ -141,7 +140,7 @@ void engine::dispatch_transfer(const transfer& request) {
   auto& s = take_slot();
   s.id = request.id;
   s.operation = request.op;
-  s.offset = request.sector_number * options_.disk.ring_unit();
+  s.offset = bytes == 0 ? 0 : request.sector_number << unit_shift_;
   s.length = bytes;
   s.vectors.clear();
   s.copies.clear();
@@ -173,15 +172,14 @@ void engine::dispatch_transfer(const transfer& request) {
 
 void engine::dispatch_discard(const wire::blkif_discard_request& request) {
   const auto op = blkif_op::discard;
-  const auto unit = options_.disk.ring_unit();
   const bool secure = (request.flag & wire::blkif_discard_secure) != 0;
   auto status = refusal(op);
   if (status == blkif_status::okay && secure && !options_.disk.secure_discard)
     status = blkif_status::eopnotsupp;
-  const bool fits = request.nr_sectors <= options_.disk.size / unit &&
-                    is_inside(request.sector_number, request.nr_sectors * unit);
-  const bool aligned =
-      ((request.sector_number | request.nr_sectors) * unit) % options_.disk.sector_size == 0;
+  const bool fits = request.nr_sectors <= options_.disk.size >> unit_shift_ &&
+                    is_inside(request.sector_number, request.nr_sectors << unit_shift_);
+  const bool aligned = (((request.sector_number | request.nr_sectors) << unit_shift_) &
+                        (options_.disk.sector_size - 1)) == 0;
   if (status == blkif_status::okay &&
       (fails_by_fault() || options_.disk.read_only || !fits || !aligned))
     status = blkif_status::error;
@@ -193,8 +191,8 @@ void engine::dispatch_discard(const wire::blkif_discard_request& request) {
   s.id = request.id;
   s.operation = op;
   s.op = secure ? store_op::secure_discard : store_op::discard;
-  s.offset = request.sector_number * unit;
-  s.length = request.nr_sectors * unit;
+  s.offset = request.sector_number << unit_shift_;
+  s.length = request.nr_sectors << unit_shift_;
   s.vectors.clear();
   s.copies.clear();
   s.pieces = {};

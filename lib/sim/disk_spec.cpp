@@ -145,39 +145,6 @@ result<void> check_size(const disk_spec& disk) {
       fmt::format("expected at least one sector of {} bytes and no part of one", disk.sector_size));
 }
 
-/// Letters of a disk name as a number: a = 0, z = 25, aa = 26.
-std::optional<std::uint32_t> disk_index(std::string_view letters) {
-  std::uint64_t number = 0;
-  for (const char letter : letters) {
-    if (letter < 'a' || letter > 'z' || number > std::numeric_limits<std::uint32_t>::max() / 26)
-      return std::nullopt;
-    number = number * 26 + static_cast<std::uint64_t>(letter - 'a') + 1;
-  }
-  if (number == 0) return std::nullopt;
-  return static_cast<std::uint32_t>(number - 1);
-}
-
-/// 0 for the whole disk. Partitions count from 1 and have no leading zeros.
-std::optional<std::uint32_t> partition_number(std::string_view digits) {
-  if (digits.empty()) return 0;
-  const auto number = parse_unsigned(digits, "partition", 1, 255);
-  if (!number || digits.front() == '0') return std::nullopt;
-  return static_cast<std::uint32_t>(*number);
-}
-
-/// xen-vbd-interface(7). nullopt: the scheme has no number for this disk or partition.
-std::optional<std::uint32_t> device_number(std::string_view kind, std::uint32_t disk,
-                                           std::uint32_t partition) {
-  if (kind == "xvd") {
-    if (disk < 16 && partition < 16) return 202U << 8 | disk << 4 | partition;
-    if (disk < 1U << 20) return 1U << 28 | disk << 8 | partition;
-  }
-  if (kind == "hd" && disk < 4 && partition < 64)
-    return (disk < 2 ? 3U : 22U) << 8 | (disk & 1U) << 6 | partition;
-  if (kind == "sd" && disk < 16 && partition < 16) return 8U << 8 | disk << 4 | partition;
-  return std::nullopt;
-}
-
 }  // namespace
 
 std::string_view to_string(disk_backend backend) noexcept {
@@ -194,31 +161,11 @@ std::string_view to_string(disk_backend backend) noexcept {
   return "unknown";
 }
 
-result<std::uint32_t> parse_virtual_device(std::string_view name) {
-  constexpr std::string_view form = "expected a disk name as in xvda, hda or sda, or its number";
-  const auto refuse = [&] { return wrong(fmt::format("disk '{}'", name), form); };
-  if (const auto number =
-          parse_unsigned(name, "disk", 0, std::numeric_limits<std::uint32_t>::max()))
-    return static_cast<std::uint32_t>(*number);
-  for (const std::string_view kind : {"xvd", "hd", "sd"}) {
-    if (!name.starts_with(kind)) continue;
-    const auto rest = name.substr(kind.size());
-    const auto digits = std::min(rest.find_first_of("0123456789"), rest.size());
-    const auto disk = disk_index(rest.substr(0, digits));
-    const auto partition = partition_number(rest.substr(digits));
-    if (!disk || !partition) return refuse();
-    const auto device = device_number(kind, *disk, *partition);
-    if (!device) return refuse();
-    return *device;
-  }
-  return refuse();
-}
-
 result<disk_spec> parse_disk_spec(std::string_view text) {
   const auto words = split(text, ',');
   disk_spec disk;
   disk.name = words.front();
-  const auto device = parse_virtual_device(disk.name);
+  const auto device = wire::parse_virtual_device(disk.name);
   if (!device) return device.error();
   disk.device = *device;
   bool has_store = false;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "xenpv/base/error.hpp"
+#include "xenpv/wire/virtual_device.hpp"
 
 namespace xenpv::sim {
 
@@ -43,10 +44,5 @@ struct disk_spec {
 /// repeated). The error names the word that is wrong. What a fault's word means, and what a kind of
 /// backend cannot have, is the backend's to say.
 [[nodiscard]] result<disk_spec> parse_disk_spec(std::string_view text);
-
-/// Virtual device number of a disk name (docs/man/xen-vbd-interface.7): xvdb -> 51728, xvdb1 ->
-/// 51729, xvdaa -> extended numbering 1<<28 | disk<<8, hdX and sdX by their majors; plain decimal
-/// is taken as it is.
-[[nodiscard]] result<std::uint32_t> parse_virtual_device(std::string_view name);
 
 }  // namespace xenpv::sim

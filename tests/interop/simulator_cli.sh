@@ -65,13 +65,14 @@ expect "disk unplug takes both directories away" 1 "$(status_of in_domain 1 xens
 created=$("$sim" domain create --dir "$host")
 state="/local/domain/0/backend/vbd/$created/51728/state"
 mkfifo "$dir/events"
-in_domain 0 xenstore-watch "$state" >"$dir/events" &
+# Not by in_domain: that would be a shell to kill, and the watch would outlive it.
+"$sim" exec --dir "$host" --domain 0 -- xenstore-watch "$state" >"$dir/events" &
 exec 3<"$dir/events"
 while read -r -t 20 _ <&3; do
   now=$(in_domain 0 xenstore-read "$state")
   [ "$now" = 2 ] && break
 done
-kill %1
+kill $!
 expect "a domain created later has its disks served" 2 "$now"
 "$sim" stop --dir "$host"
 

@@ -55,8 +55,8 @@ class frontend final : public blk::block_device {
                                                                               std::string device,
                                                                               options how = {});
 
-  /// close() should have run. Otherwise it is begun here and the control thread carries it out, with
-  /// a warning: what an exception unwinds is still closed in an orderly way.
+  /// close() should have run. Otherwise it is begun here and the control thread carries it out,
+  /// with a warning: what an exception unwinds is still closed in an orderly way.
   ~frontend() override;
 
   [[nodiscard]] std::size_t queue_count() const noexcept override;

@@ -19,7 +19,7 @@ void PrintTo(const device_case& each, std::ostream* out) {
 class virtual_device : public ::testing::TestWithParam<device_case> {};
 
 TEST_P(virtual_device, has_the_number_of_xen_vbd_interface) {
-  const auto number = parse_virtual_device(GetParam().name);
+  const auto number = wire::parse_virtual_device(GetParam().name);
   ASSERT_TRUE(number) << number.error().text;
   EXPECT_EQ(*number, GetParam().number);
 }
@@ -45,7 +45,7 @@ INSTANTIATE_TEST_SUITE_P(
 class no_virtual_device : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(no_virtual_device, is_refused_by_name) {
-  const auto number = parse_virtual_device(GetParam());
+  const auto number = wire::parse_virtual_device(GetParam());
   ASSERT_FALSE(number);
   EXPECT_EQ(number.error().text,
             "disk '" + GetParam() +

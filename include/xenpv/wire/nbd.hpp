@@ -1,0 +1,135 @@
+// The numbers of the NBD protocol (doc/proto.md of the NBD project; comments name its sections). No
+// behaviour; the messages are in wire/nbd_message.hpp. Extended headers and resize are left out but
+// for their names: nothing here speaks them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace xenpv::wire {
+
+inline constexpr std::uint64_t nbd_init_magic = 0x4e42444d41474943;    ///< "NBDMAGIC"
+inline constexpr std::uint64_t nbd_option_magic = 0x49484156454f5054;  ///< "IHAVEOPT"
+inline constexpr std::uint64_t nbd_option_reply_magic =
+    0x0003e889045565a9;  ///< section "Fixed newstyle negotiation"
+inline constexpr std::uint32_t nbd_request_magic = 0x25609513;
+inline constexpr std::uint32_t nbd_simple_reply_magic = 0x67446698;
+inline constexpr std::uint32_t nbd_structured_reply_magic = 0x668e33ef;
+
+// Section "Handshake flags", and those the client answers with.
+inline constexpr std::uint16_t nbd_flag_fixed_newstyle = 1U << 0U;
+inline constexpr std::uint16_t nbd_flag_no_zeroes = 1U << 1U;
+inline constexpr std::uint32_t nbd_flag_c_fixed_newstyle = 1U << 0U;
+inline constexpr std::uint32_t nbd_flag_c_no_zeroes = 1U << 1U;
+
+// Section "Transmission flags".
+inline constexpr std::uint16_t nbd_flag_has_flags = 1U << 0U;
+inline constexpr std::uint16_t nbd_flag_read_only = 1U << 1U;
+inline constexpr std::uint16_t nbd_flag_send_flush = 1U << 2U;
+inline constexpr std::uint16_t nbd_flag_send_fua = 1U << 3U;
+inline constexpr std::uint16_t nbd_flag_rotational = 1U << 4U;
+inline constexpr std::uint16_t nbd_flag_send_trim = 1U << 5U;
+inline constexpr std::uint16_t nbd_flag_send_write_zeroes = 1U << 6U;
+inline constexpr std::uint16_t nbd_flag_send_df = 1U << 7U;
+inline constexpr std::uint16_t nbd_flag_can_multi_conn = 1U << 8U;
+inline constexpr std::uint16_t nbd_flag_send_resize = 1U << 9U;
+inline constexpr std::uint16_t nbd_flag_send_cache = 1U << 10U;
+inline constexpr std::uint16_t nbd_flag_send_fast_zero = 1U << 11U;
+
+/// NBD_OPT_*
+enum class nbd_option : std::uint32_t {
+  export_name = 1,
+  abort = 2,
+  list = 3,
+  peek_export = 4,  ///< withdrawn
+  starttls = 5,
+  info = 6,
+  go = 7,
+  structured_reply = 8,
+  list_meta_context = 9,
+  set_meta_context = 10,
+  extended_headers = 11,
+};
+/// The document's own word: "NBD_OPT_GO"; "unknown option" for a number it does not define.
+[[nodiscard]] std::string_view to_string(nbd_option option) noexcept;
+
+/// NBD_REP_*; errors have bit 31 set.
+enum class nbd_reply : std::uint32_t {
+  ack = 1,
+  server = 2,
+  info = 3,
+  meta_context = 4,
+  err_unsup = 0x80000001,
+  err_policy = 0x80000002,
+  err_invalid = 0x80000003,
+  err_platform = 0x80000004,
+  err_tls_reqd = 0x80000005,
+  err_unknown = 0x80000006,
+  err_shutdown = 0x80000007,
+  err_block_size_reqd = 0x80000008,
+  err_too_big = 0x80000009,
+  err_ext_header_reqd = 0x8000000a,
+};
+/// "NBD_REP_ACK"; "unknown reply".
+[[nodiscard]] std::string_view to_string(nbd_reply type) noexcept;
+
+/// NBD_INFO_*
+enum class nbd_info : std::uint16_t { export_ = 0, name = 1, description = 2, block_size = 3 };
+
+/// NBD_CMD_*
+enum class nbd_command : std::uint16_t {
+  read = 0,
+  write = 1,
+  disc = 2,
+  flush = 3,
+  trim = 4,
+  cache = 5,
+  write_zeroes = 6,
+  block_status = 7,
+};
+/// "NBD_CMD_READ"; "unknown command".
+[[nodiscard]] std::string_view to_string(nbd_command command) noexcept;
+
+// Section "Command flags".
+inline constexpr std::uint16_t nbd_cmd_flag_fua = 1U << 0U;
+inline constexpr std::uint16_t nbd_cmd_flag_no_hole = 1U << 1U;
+inline constexpr std::uint16_t nbd_cmd_flag_df = 1U << 2U;
+inline constexpr std::uint16_t nbd_cmd_flag_req_one = 1U << 3U;
+inline constexpr std::uint16_t nbd_cmd_flag_fast_zero = 1U << 4U;
+
+/// NBD_REPLY_TYPE_*; errors have bit 15 set.
+enum class nbd_chunk : std::uint16_t {
+  none = 0,
+  offset_data = 1,
+  offset_hole = 2,
+  block_status = 5,
+  error = 0x8001,
+  error_offset = 0x8002,
+};
+inline constexpr std::uint16_t nbd_reply_flag_done = 1U << 0U;
+
+/// Section "Error values": Linux' numbers, whatever the host calls them. No others go on the wire.
+enum class nbd_error : std::uint32_t {
+  none = 0,
+  eperm = 1,
+  eio = 5,
+  enomem = 12,
+  einval = 22,
+  enospc = 28,
+  eoverflow = 75,
+  enotsup = 95,
+  eshutdown = 108,
+};
+/// "NBD_EINVAL"; "success" for none; "unknown error".
+[[nodiscard]] std::string_view to_string(nbd_error error) noexcept;
+
+/// The context every client knows, and its status flags (section "Metadata contexts").
+inline constexpr std::string_view nbd_base_allocation = "base:allocation";
+inline constexpr std::uint32_t nbd_state_hole = 1U << 0U;
+inline constexpr std::uint32_t nbd_state_zero = 1U << 1U;
+
+inline constexpr std::size_t nbd_string_max = 4096;         ///< section "Conventions"
+inline constexpr std::size_t nbd_export_name_zeroes = 124;  ///< after EXPORT_NAME's answer
+
+}  // namespace xenpv::wire

@@ -1,0 +1,20 @@
+// Names and numbers of virtual block devices (xen-vbd-interface(7)): "xvdb" is 51728, and so on.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::wire {
+
+/// The number of a disk or partition name: xvdb -> 51728, xvdb1 -> 51729, xvdaa -> extended
+/// numbering 1<<28 | disk<<8, hdX and sdX by their majors; plain decimal is taken as it is.
+[[nodiscard]] result<std::uint32_t> parse_virtual_device(std::string_view name);
+
+/// The name a guest gives to the number: 51728 -> xvdb. The number itself where the scheme has no
+/// name for it.
+[[nodiscard]] std::string virtual_device_name(std::uint32_t number);
+
+}  // namespace xenpv::wire

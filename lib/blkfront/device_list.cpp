@@ -1,0 +1,169 @@
+#include "xenpv/blkfront/device_list.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+
+#include "blkfront/features.hpp"
+#include "xenpv/base/parse.hpp"
+#include "xenpv/wire/virtual_device.hpp"
+
+namespace xenpv::blkfront {
+
+namespace asio = async::asio;
+
+namespace {
+
+using values = std::map<std::string, std::string, std::less<>>;
+
+std::string value_or(const values& in, std::string_view name, std::string_view absent = {}) {
+  const auto found = in.find(name);
+  return std::string(found == in.end() ? absent : std::string_view(found->second));
+}
+
+wire::xenbus_state state_in(const values& in) {
+  return wire::parse_xenbus_state(value_or(in, "state")).value_or(wire::xenbus_state::unknown);
+}
+
+/// The nodes of a directory by name, for those we may read.
+values read_values(xen::store_transaction& t, const std::string& directory,
+                   std::span<const std::string_view> names) {
+  values out;
+  for (const auto name : names) {
+    try {
+      if (auto value = t.read_if_exists(fmt::format("{}/{}", directory, name)))
+        out.emplace(name, std::move(*value));
+    } catch (const failure& problem) {
+      // A backend's directory that is gone looks like one that is not ours.
+      if (problem.code() != std::errc::permission_denied) throw;
+    }
+  }
+  return out;
+}
+
+constexpr std::array<std::string_view, 4> frontend_names = {"backend", "state", "device-type",
+                                                            "virtual-device"};
+
+std::vector<std::string> features_in(const values& backend) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 5> named = {
+      {{"feature-flush-cache", "flush"},
+       {"feature-barrier", "barrier"},
+       {"feature-discard", "discard"},
+       {"discard-secure", "secure-discard"},
+       {"feature-persistent", "persistent"}}};
+  std::vector<std::string> out;
+  for (const auto& [node, word] : named)
+    if (const auto value = value_or(backend, node, "0"); !value.empty() && value != "0")
+      out.emplace_back(word);
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 3> counted = {
+      {{"feature-max-indirect-segments", "indirect"},
+       {"multi-queue-max-queues", "queues"},
+       {"max-ring-page-order", "ring-order"}}};
+  for (const auto& [node, word] : counted)
+    if (const auto value = value_or(backend, node); !value.empty())
+      out.push_back(fmt::format("{}={}", word, value));
+  return out;
+}
+
+std::optional<std::uint64_t> size_in(const values& backend, std::string_view kind,
+                                     std::string_view type) {
+  const node_map nodes(backend.begin(), backend.end());
+  const auto properties = parse_properties(nodes, kind, type, 1);
+  if (!properties) return std::nullopt;
+  return properties->shape.size;
+}
+
+void take_backend(listed_device& device, const values& backend) {
+  device.backend_kind = backend_kind(device.backend);
+  device.params = value_or(backend, "params");
+  device.mode = value_or(backend, "mode", "w");
+  if (backend.contains("state")) device.backend_state = state_in(backend);
+  device.features = features_in(backend);
+  const auto sector = parse_unsigned(value_or(backend, "sector-size", "512"), "sector-size", 1);
+  device.sector_size = sector ? static_cast<std::uint32_t>(*sector) : 512;
+  device.size = size_in(backend, device.backend_kind, device.type);
+}
+
+listed_device describe(xen::store_transaction& t, const std::string& number,
+                       const system_root& root) {
+  listed_device device;
+  device.path = "device/vbd/" + number;
+  const auto own = read_values(t, device.path, frontend_names);
+  device.number =
+      static_cast<std::uint32_t>(parse_unsigned(number, device.path, 0, 0xFFFFFFFF).value());
+  device.name = wire::virtual_device_name(device.number);
+  device.backend = value_or(own, "backend");
+  device.type = value_or(own, "device-type", "disk");
+  device.state = state_in(own);
+  auto names = std::vector<std::string_view>(backend_nodes().begin(), backend_nodes().end());
+  names.insert(names.end(), {"state", "dev"});
+  take_backend(device, read_values(t, device.backend, names));
+  if (root.exists(fmt::format("/sys/bus/xen/devices/vbd-{}/driver", number)))
+    device.holder = device_holder::kernel;
+  else if (device.state == wire::xenbus_state::connected ||
+           device.state == wire::xenbus_state::initialised)
+    device.holder = device_holder::process;
+  return device;
+}
+
+}  // namespace
+
+std::string_view to_string(device_holder holder) noexcept {
+  switch (holder) {
+    case device_holder::nobody:
+      return "nobody";
+    case device_holder::kernel:
+      return "kernel";
+    case device_holder::process:
+      return "process";
+  }
+  return "invalid";
+}
+
+asio::awaitable<std::vector<listed_device>> list_devices(async::store_client& store,
+                                                         system_root root) {
+  std::vector<listed_device> out;
+  auto read = [&](xen::store_transaction& t) {
+    out.clear();
+    for (const auto& number : t.list_if_exists("device/vbd").value_or(std::vector<std::string>{}))
+      if (parse_unsigned(number, "virtual device", 0, 0xFFFFFFFF))
+        out.push_back(describe(t, number, root));
+  };
+  co_await store.transact(read);
+  std::sort(out.begin(), out.end(),
+            [](const listed_device& a, const listed_device& b) { return a.number < b.number; });
+  co_return out;
+}
+
+result<listed_device> find_device(std::span<const listed_device> devices, std::string_view word) {
+  std::vector<const listed_device*> found;
+  auto name = word;
+  if (name.starts_with("/dev/")) name.remove_prefix(5);
+  if (name.starts_with("device/vbd/")) name.remove_prefix(11);
+  const auto number = wire::parse_virtual_device(name);
+  for (const auto& each : devices)
+    if (number && each.number == *number) found.push_back(&each);
+  // "/dev/vg/guest" may be what the backend has: only a whole match counts.
+  if (found.empty())
+    for (const auto& each : devices) {
+      const auto colon = each.params.find(':');
+      const auto path = colon == std::string::npos ? each.params : each.params.substr(colon + 1);
+      if (!each.params.empty() && (each.params == word || path == word)) found.push_back(&each);
+    }
+  if (found.size() == 1) return *found.front();
+  std::vector<std::string> names;
+  for (const auto& each : devices)
+    names.push_back(each.name);
+  const auto have = names.empty() ? std::string("this guest has no PV disk")
+                                  : fmt::format("there are {}", fmt::join(names, ", "));
+  if (found.empty()) return make_error(errc::not_available, fmt::format("disk '{}'", word), have);
+  std::vector<std::string> fitting;
+  for (const auto* each : found)
+    fitting.push_back(each->name);
+  return make_error(errc::invalid_argument, fmt::format("disk '{}'", word),
+                    fmt::format("{} all have it; say which", fmt::join(fitting, ", ")));
+}
+
+}  // namespace xenpv::blkfront

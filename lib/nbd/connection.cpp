@@ -1,0 +1,142 @@
+#include "nbd/connection.hpp"
+
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <boost/asio/ip/tcp.hpp>
+
+#include "xenpv/async/deadline.hpp"
+#include "xenpv/base/log.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+/// The protocol of a socket, as Asio wants to know it.
+asio::generic::stream_protocol protocol_of(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0)
+    throw_errno("take a client's socket");
+  return {address.ss_family, 0};
+}
+
+std::string describe_peer(client_socket& socket) {
+  boost::system::error_code ignored;
+  const auto end = socket.remote_endpoint(ignored);
+  if (ignored || end.protocol().family() == AF_UNIX) return "unix";
+  asio::ip::tcp::endpoint address;
+  address.resize(end.size());
+  std::memcpy(address.data(), end.data(), end.size());
+  return fmt::format("{}:{}", address.address().to_string(), address.port());
+}
+
+}  // namespace
+
+connection::connection(std::uint64_t number, unique_fd socket, blk::block_queue& queue,
+                       std::size_t queue_index, negotiation_options options,
+                       std::chrono::nanoseconds handshake_limit)
+    : number_(number),
+      queue_(queue),
+      queue_index_(queue_index),
+      socket_(queue.executor()),
+      machine_(std::move(options)),
+      handshake_limit_(handshake_limit) {
+  const auto protocol = protocol_of(socket.get());
+  socket_.assign(protocol, socket.release());
+  if (protocol.family() == AF_UNIX) {
+    // A batch of 1 MiB replies should not need several turns: the default holds 200 KiB.
+    boost::system::error_code ignored;
+    socket_.set_option(asio::socket_base::send_buffer_size(1 << 20), ignored);
+  } else {
+    // Replies are gathered as it is; waiting for more would only delay them.
+    const int on = 1;
+    ::setsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  }
+  peer_ = describe_peer(socket_);
+}
+
+asio::awaitable<bool> connection::run() {
+  bool agreed = false;
+  try {
+    auto limited = async::with_deadline(haggle(), handshake_limit_, "agree on an export");
+    agreed = co_await std::move(limited);
+    if (agreed) co_await serve();
+  } catch (const std::exception& problem) {
+    log().info("client {} ({}): {}", number_, peer_, problem.what());
+  }
+  hang_up();
+  co_return agreed;
+}
+
+asio::awaitable<bool> connection::haggle() {
+  std::array<std::byte, 4096> bytes;
+  for (;;) {
+    const auto step = machine_.next();
+    switch (step.what) {
+      case negotiation_step::action::send:
+        co_await asio::async_write(socket_, asio::buffer(step.bytes), asio::use_awaitable);
+        break;
+      case negotiation_step::action::read_more: {
+        const auto count =
+            co_await socket_.async_read_some(asio::buffer(bytes), asio::use_awaitable);
+        machine_.feed(std::span(bytes).first(count));
+        break;
+      }
+      case negotiation_step::action::transmit:
+        co_return true;
+      case negotiation_step::action::start_tls:
+      case negotiation_step::action::close:
+        if (!step.reason.empty()) log().info("client {} ({}): {}", number_, peer_, step.reason);
+        co_return false;
+    }
+  }
+}
+
+asio::awaitable<void> connection::serve() {
+  auto shut = [this] { hang_up(); };
+  session_ = std::make_unique<session<client_socket>>(socket_, queue_, machine_.agreed_export(),
+                                                      machine_.agreed().terms(), shut);
+  if (reshaped_) session_->reshape(*reshaped_);
+  if (draining_) session_->drain();
+  log().debug("client {} ({}): uses export '{}' on queue {}", number_, peer_,
+              machine_.agreed_export().name, queue_index_);
+  const auto why = co_await session_->run(machine_.rest());
+  log().debug("client {} ({}): {}", number_, peer_, why);
+}
+
+void connection::drain() {
+  draining_ = true;
+  machine_.shut_down();
+  if (session_) session_->drain();
+}
+
+void connection::hang_up() noexcept {
+  boost::system::error_code ignored;
+  socket_.shutdown(asio::socket_base::shutdown_both, ignored);
+  socket_.close(ignored);
+}
+
+void connection::reshape(const export_info& now) {
+  reshaped_ = now;
+  if (session_) session_->reshape(now);
+}
+
+client_statistics connection::statistics() const {
+  client_statistics out;
+  out.number = number_;
+  out.peer = peer_;
+  out.queue = queue_index_;
+  if (!session_) return out;
+  const auto& counted = session_->statistics();
+  out.requests = counted.requests;
+  out.errors = counted.errors;
+  out.bytes_read = counted.bytes_read;
+  out.bytes_written = counted.bytes_written;
+  out.from_heap = counted.from_heap;
+  return out;
+}
+
+}  // namespace xenpv::nbd

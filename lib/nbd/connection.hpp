@@ -1,0 +1,53 @@
+// One client of the server, from accept to hang-up: option haggling with its time limit, then a
+// session. On the thread of its queue.
+#pragma once
+
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "nbd/negotiation.hpp"
+#include "nbd/session.hpp"
+#include "xenpv/blk/block_device.hpp"
+#include "xenpv/nbd/server.hpp"
+
+namespace xenpv::nbd {
+
+using client_socket = asio::generic::stream_protocol::socket;
+
+class connection final : public std::enable_shared_from_this<connection> {
+ public:
+  connection(std::uint64_t number, unique_fd socket, blk::block_queue& queue,
+             std::size_t queue_index, negotiation_options options,
+             std::chrono::nanoseconds handshake_limit);
+
+  /// Serves until the client is gone. Never throws. Returns whether an export was agreed on.
+  [[nodiscard]] asio::awaitable<bool> run();
+  /// For the connection's thread, like all that follows.
+  void drain();
+  void hang_up() noexcept;
+  void reshape(const export_info& now);
+  [[nodiscard]] client_statistics statistics() const;
+
+  [[nodiscard]] asio::any_io_executor executor() const { return queue_.executor(); }
+  [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
+  [[nodiscard]] std::size_t queue_index() const noexcept { return queue_index_; }
+
+ private:
+  [[nodiscard]] asio::awaitable<bool> haggle();
+  [[nodiscard]] asio::awaitable<void> serve();
+
+  std::uint64_t number_;
+  blk::block_queue& queue_;
+  std::size_t queue_index_;
+  std::string peer_;
+  client_socket socket_;
+  negotiation machine_;
+  std::chrono::nanoseconds handshake_limit_;
+  bool draining_ = false;
+  std::unique_ptr<session<client_socket>> session_;
+  std::optional<export_info> reshaped_;
+};
+
+}  // namespace xenpv::nbd

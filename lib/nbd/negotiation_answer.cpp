@@ -1,0 +1,161 @@
+// What each option does. Every option but NBD_OPT_EXPORT_NAME gets one final reply, whatever is
+// wrong with it: the stream stays in step.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "nbd/negotiation.hpp"
+
+namespace xenpv::nbd {
+
+using wire::nbd_option;
+using wire::nbd_reply;
+
+struct negotiation::obstacle {
+  nbd_reply type;
+  std::string_view text;
+};
+
+void negotiation::answer(const option_message& option) {
+  if (option.option == nbd_option::abort) {
+    // Whatever data it has: the client wants to go.
+    ack(option);
+    return close("the client left", false);
+  }
+  if (const auto* const why = obstacle_to(option.option)) {
+    if (option.option == nbd_option::export_name)
+      return close(fmt::format("NBD_OPT_EXPORT_NAME: {}", why->text), false);
+    return refuse(option, why->type, why->text);
+  }
+  switch (option.option) {
+    case nbd_option::export_name:
+      return answer_export_name(option.data);
+    case nbd_option::list:
+      return answer_list(option);
+    case nbd_option::starttls:
+      return answer_starttls(option);
+    case nbd_option::info:
+    case nbd_option::go:
+      return answer_info(option);
+    case nbd_option::structured_reply:
+      return answer_structured_reply(option);
+    case nbd_option::list_meta_context:
+    case nbd_option::set_meta_context:
+      return answer_meta_context(option);
+    case nbd_option::abort:
+    case nbd_option::peek_export:
+    case nbd_option::extended_headers:
+      break;
+  }
+  refuse(option, nbd_reply::err_unsup, "this server does not know that option");
+}
+
+const negotiation::obstacle* negotiation::obstacle_to(nbd_option option) const noexcept {
+  static constexpr obstacle shutdown{nbd_reply::err_shutdown, "the server is shutting down"};
+  static constexpr obstacle plain{nbd_reply::err_tls_reqd, "the server insists on TLS"};
+  if (shutting_down_) return &shutdown;
+  const bool needs_tls = options_.tls == tls_mode::require && !in_tls_;
+  return needs_tls && option != nbd_option::starttls ? &plain : nullptr;
+}
+
+void negotiation::answer_export_name(std::string_view name) {
+  const auto* const chosen = find(name);
+  if (chosen == nullptr) return close("NBD_OPT_EXPORT_NAME: no such export", false);
+  replies_.push_back(export_name_reply(*chosen, agreed_.structured, no_zeroes_));
+  enter_transmission(*chosen, name);
+}
+
+void negotiation::answer_list(const option_message& option) {
+  if (!option.data.empty())
+    return refuse(option, nbd_reply::err_invalid, "NBD_OPT_LIST takes no data");
+  for (const auto& each : options_.exports)
+    replies_.push_back(server_reply(each));
+  ack(option);
+  // It may now want to ask about each of them.
+  if (!std::exchange(has_listed_, true)) options_left_ += most_options * options_.exports.size();
+}
+
+void negotiation::answer_info(const option_message& option) {
+  const auto request = parse_info_request(option.data);
+  if (!request)
+    return refuse(option, nbd_reply::err_invalid,
+                  "the lengths do not fit, or the name is no string");
+  const auto* const chosen = find(request->name);
+  if (chosen == nullptr) return refuse_name(option, request->name);
+  for (auto& each : info_replies(option.option, *chosen, *request, agreed_.structured))
+    replies_.push_back(std::move(each));
+  ack(option);
+  if (option.option == nbd_option::go) enter_transmission(*chosen, request->name);
+}
+
+void negotiation::answer_starttls(const option_message& option) {
+  if (!option.data.empty())
+    return refuse(option, nbd_reply::err_invalid, "NBD_OPT_STARTTLS takes no data");
+  if (in_tls_) return refuse(option, nbd_reply::err_invalid, "TLS is in use already");
+  if (options_.tls == tls_mode::off)
+    return refuse(option, nbd_reply::err_policy, "this server is not set up for TLS");
+  // Nobody may slip plaintext in front of what comes through TLS (CVE-2021-3716).
+  if (!input().empty()) return close("data behind NBD_OPT_STARTTLS, before TLS", true);
+  ack(option);
+  phase_ = phase::tls;
+}
+
+void negotiation::answer_structured_reply(const option_message& option) {
+  if (!options_.structured_replies)
+    return refuse(option, nbd_reply::err_unsup, "structured replies are switched off");
+  if (!option.data.empty())
+    return refuse(option, nbd_reply::err_invalid, "NBD_OPT_STRUCTURED_REPLY takes no data");
+  agreed_.structured = true;
+  ack(option);
+}
+
+void negotiation::answer_meta_context(const option_message& option) {
+  const bool to_set = option.option == nbd_option::set_meta_context;
+  // It replaces what was selected, also when it fails.
+  if (to_set) agreed_.contexts.clear();
+  if (!agreed_.structured)
+    return refuse(option, nbd_reply::err_invalid, "structured replies come first");
+  const auto request = parse_meta_context_request(option.data);
+  if (!request)
+    return refuse(option, nbd_reply::err_invalid,
+                  "the lengths do not fit, or a query has no namespace");
+  const auto* const chosen = find(request->name);
+  if (chosen == nullptr) return refuse_name(option, request->name);
+  auto found = match_contexts(chosen->contexts, *request, to_set);
+  for (const auto& each : found)
+    replies_.push_back(meta_context_reply(option.option, each));
+  ack(option);
+  if (!to_set) return;
+  agreed_.contexts = std::move(found);
+  context_export_ = request->name;
+}
+
+const export_info* negotiation::find(std::string_view name) const noexcept {
+  const auto named = [&](std::string_view wanted) {
+    const auto at = std::ranges::find(options_.exports, wanted, &export_info::name);
+    return at == options_.exports.end() ? nullptr : &*at;
+  };
+  const auto* const found = named(name);
+  return found == nullptr && name.empty() ? named(options_.default_export) : found;
+}
+
+void negotiation::ack(const option_message& option) {
+  replies_.push_back(option_reply(option.option, nbd_reply::ack));
+}
+
+void negotiation::refuse(const option_message& option, nbd_reply type, std::string_view text) {
+  replies_.push_back(error_reply(option.option, type, text));
+}
+
+void negotiation::refuse_name(const option_message& option, std::string_view name) {
+  refuse(option, nbd_reply::err_unknown, fmt::format("no export is called '{}'", name));
+}
+
+void negotiation::enter_transmission(const export_info& chosen, std::string_view asked_name) {
+  agreed_.export_index = static_cast<std::size_t>(&chosen - options_.exports.data());
+  if (asked_name != context_export_) agreed_.contexts.clear();
+  phase_ = phase::transmission;
+}
+
+}  // namespace xenpv::nbd

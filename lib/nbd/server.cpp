@@ -1,0 +1,223 @@
+#include "xenpv/nbd/server.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/basic_socket_acceptor.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <list>
+
+#include <sys/socket.h>
+
+#include "nbd/connection.hpp"
+#include "xenpv/async/call_on.hpp"
+#include "xenpv/async/nursery.hpp"
+#include "xenpv/async/run_on.hpp"
+#include "xenpv/base/log.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+using connection_ptr = std::shared_ptr<connection>;
+
+export_info describe(const blk::geometry& shape, const server_options& options) {
+  export_info out;
+  out.name = options.export_name;
+  out.description = options.description;
+  out.size = shape.size;
+  out.preferred_block = std::max<std::uint32_t>(4096, shape.physical_sector_size);
+  out.read_only = options.read_only || shape.read_only;
+  out.can_flush = out.can_fua = shape.can_flush;
+  out.can_trim = shape.can_discard;
+  out.can_write_zeroes = true;
+  // Asking for it is allowed, so that clients learn at once that zeros have to be written.
+  out.can_fast_zero = true;
+  out.zeroes_are_fast = false;
+  out.can_cache = true;
+  out.can_multi_conn = options.multi_conn;
+  return out;
+}
+
+}  // namespace
+
+class server::state : public std::enable_shared_from_this<server::state> {
+ public:
+  state(asio::any_io_executor control, blk::block_device& device, server_options options)
+      : control_(control), device_(device), options_(std::move(options)), tasks_(control) {
+    shape_ = device_.queue(0).shape();
+  }
+
+  void listen(unique_fd listener) {
+    // Non-blocking, because who was waiting may be gone when accept is called.
+    ::fcntl(listener.get(), F_SETFL, O_NONBLOCK);
+    tasks_.spawn(accept_all(std::move(listener)));
+  }
+
+  void serve(unique_fd socket) {
+    if (stopping_) return;
+    if (connections_.size() >= options_.max_connections) {
+      ++statistics_.refused;
+      log().warn("a client was turned away: {} are connected, the most there may be",
+                 connections_.size());
+      return;
+    }
+    ++statistics_.accepted;
+    tasks_.spawn(serve_one(std::move(socket)));
+  }
+
+  void reshape(const blk::geometry& shape) {
+    shape_ = shape;
+    const auto now = describe(shape, options_);
+    for (const auto& each : connections_)
+      asio::post(each->executor(), [each, now] { each->reshape(now); });
+  }
+
+  asio::awaitable<void> stop() {
+    stopping_ = true;
+    for (auto* const listener : listeners_)
+      listener->cancel();
+    for (const auto& each : connections_)
+      asio::post(each->executor(), [each] { each->drain(); });
+    asio::steady_timer patience(control_, options_.drain_limit);
+    patience.async_wait([self = shared_from_this()](boost::system::error_code code) {
+      if (!code) self->hang_up();
+    });
+    co_await tasks_.join();
+    patience.cancel();
+  }
+
+  void hang_up() {
+    if (!connections_.empty())
+      log().warn("{} clients are cut off with requests in flight", connections_.size());
+    for (const auto& each : connections_)
+      asio::post(each->executor(), [each] { each->hang_up(); });
+  }
+
+  [[nodiscard]] server_statistics statistics() const {
+    auto out = statistics_;
+    out.connections = connections_.size();
+    return out;
+  }
+
+  asio::awaitable<std::vector<client_statistics>> clients() {
+    std::vector<client_statistics> out;
+    const auto now = connections_;
+    for (const auto& each : now) {
+      auto take = [each] { return each->statistics(); };
+      out.push_back(co_await async::call_on(each->executor(), take));
+    }
+    co_return out;
+  }
+
+ private:
+  asio::awaitable<void> accept_all(unique_fd listener) {
+    asio::posix::stream_descriptor ready(control_, listener.release());
+    const auto at = listeners_.insert(listeners_.end(), &ready);
+    while (!stopping_) {
+      const auto [code] = co_await ready.async_wait(asio::posix::stream_descriptor::wait_read,
+                                                    asio::as_tuple(asio::use_awaitable));
+      if (code) break;
+      unique_fd socket(::accept4(ready.native_handle(), nullptr, nullptr, SOCK_CLOEXEC));
+      if (socket)
+        serve(std::move(socket));
+      else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
+        co_await pause();
+    }
+    listeners_.erase(at);
+  }
+
+  /// Out of descriptors: the listener stays readable, and asking again at once would only spin.
+  asio::awaitable<void> pause() {
+    log().error("accept a client: {}", describe_errno(errno));
+    asio::steady_timer timer(control_, std::chrono::milliseconds(100));
+    (void)co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
+  }
+
+  /// The queue with the fewest clients.
+  [[nodiscard]] std::size_t choose_queue() const {
+    std::vector<std::size_t> load(device_.queue_count());
+    for (const auto& each : connections_)
+      ++load[each->queue_index()];
+    return static_cast<std::size_t>(std::min_element(load.begin(), load.end()) - load.begin());
+  }
+
+  asio::awaitable<void> serve_one(unique_fd socket) {
+    const auto index = choose_queue();
+    auto& queue = device_.queue(index);
+    negotiation_options how;
+    how.exports.push_back(describe(shape_, options_));
+    how.default_export = options_.export_name;
+    const auto number = ++numbers_;
+    connection_ptr client;
+    bool agreed = false;
+    try {
+      auto make = [&] {
+        client = std::make_shared<connection>(number, std::move(socket), queue, index,
+                                              std::move(how), options_.handshake_limit);
+      };
+      co_await async::call_on(queue.executor(), make);
+    } catch (const failure& problem) {
+      log().info("client {}: {}", number, problem.what());
+    }
+    if (!client) co_return;
+    connections_.push_back(client);
+    if (stopping_) asio::post(client->executor(), [client] { client->drain(); });
+    auto run = [&]() -> asio::awaitable<void> { agreed = co_await client->run(); };
+    co_await async::run_on(queue.executor(), run);
+    if (!agreed) ++statistics_.failed_handshakes;
+    std::erase(connections_, client);
+    // Its socket and timers belong to that thread.
+    auto drop = [gone = std::move(client)]() mutable { gone.reset(); };
+    co_await async::call_on(queue.executor(), std::move(drop));
+  }
+
+  asio::any_io_executor control_;
+  blk::block_device& device_;
+  server_options options_;
+  blk::geometry shape_;
+  async::nursery tasks_;
+  std::list<asio::posix::stream_descriptor*> listeners_;
+  std::vector<connection_ptr> connections_;
+  server_statistics statistics_;
+  std::uint64_t numbers_ = 0;
+  bool stopping_ = false;
+};
+
+server::server(async::asio::any_io_executor control, blk::block_device& device,
+               server_options options)
+    : state_(std::make_shared<state>(std::move(control), device, std::move(options))) {}
+
+server::~server() = default;
+
+void server::listen(unique_fd listener) {
+  state_->listen(std::move(listener));
+}
+
+void server::serve(unique_fd socket) {
+  state_->serve(std::move(socket));
+}
+
+void server::reshape(const blk::geometry& shape) {
+  state_->reshape(shape);
+}
+
+async::asio::awaitable<void> server::stop() {
+  return state_->stop();
+}
+
+void server::hang_up() {
+  state_->hang_up();
+}
+
+server_statistics server::statistics() const noexcept {
+  return state_->statistics();
+}
+
+async::asio::awaitable<std::vector<client_statistics>> server::clients() {
+  return state_->clients();
+}
+
+}  // namespace xenpv::nbd

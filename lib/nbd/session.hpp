@@ -1,0 +1,270 @@
+// One connection in its transmission phase: requests from a stream into a dispatcher, its replies
+// back. All complete requests of a buffer are begun before the device is told; replies that are
+// ready leave in one gathered write; large payloads go straight into the device's pages.
+//
+// On the thread of its queue. `Stream` is a socket or a TLS stream over one. Knows neither
+// listening nor option haggling (server.hpp).
+#pragma once
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <cstring>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "nbd/dispatcher.hpp"
+
+namespace xenpv::nbd {
+
+namespace asio = boost::asio;
+
+/// Bytes of requests and small payloads read at once.
+inline constexpr std::size_t receive_buffer_size = std::size_t{128} << 10;
+
+template <class Stream>
+class session final : private reply_sink {
+ public:
+  /// `shut` ends the connection at once, both ways: the client has broken the protocol or stays
+  /// mute.
+  session(Stream& stream, blk::block_queue& queue, const export_info& on, session_terms terms,
+          std::function<void()> shut, dispatcher_limits limits = {})
+      : stream_(stream),
+        export_(on),
+        terms_(terms),
+        shut_(std::move(shut)),
+        dispatcher_(queue, on, terms, *this, limits),
+        executor_(queue.executor()),
+        changed_(executor_, std::chrono::steady_clock::time_point::max()) {
+    buffer_.resize(receive_buffer_size);
+  }
+
+  /// Serves until the client leaves or breaks the protocol, or until drain(); then answers what is
+  /// in flight. `first`: bytes that were read already. Returns why it ended.
+  asio::awaitable<std::string> run(std::span<const std::byte> first) {
+    buffer_.resize(std::max(buffer_.size(), first.size()));
+    std::memcpy(buffer_.data(), first.data(), first.size());
+    end_ = first.size();
+    while (reason_.empty()) {
+      co_await take_requests();
+      if (!reason_.empty()) break;
+      co_await receive();
+    }
+    while (dispatcher_.in_flight() > 0 || writing_)
+      co_await changed();
+    co_return reason_;
+  }
+
+  /// Takes no more requests; those taken are answered.
+  void drain() {
+    if (reason_.empty()) reason_ = "the server stops";
+    changed_.cancel();
+    between_requests_.emit(asio::cancellation_type::total);
+  }
+
+  /// The export as requests are judged by: a resize changes it.
+  void reshape(const export_info& now) { export_ = now; }
+
+  [[nodiscard]] const connection_statistics& statistics() const { return dispatcher_.statistics(); }
+
+ private:
+  asio::awaitable<void> changed() {
+    changed_.expires_at(std::chrono::steady_clock::time_point::max());
+    (void)co_await changed_.async_wait(asio::as_tuple(asio::use_awaitable));
+  }
+
+  [[nodiscard]] std::size_t buffered() const { return end_ - begin_; }
+
+  void end(std::string why) {
+    if (reason_.empty()) reason_ = std::move(why);
+  }
+
+  /// Begins every request that is complete in the buffer; waits while too many are in flight.
+  asio::awaitable<void> take_requests() {
+    while (reason_.empty() && buffered() >= request_size) {
+      if (dispatcher_.is_full()) {
+        dispatcher_.commit();
+        while (dispatcher_.is_full() && reason_.empty())
+          co_await changed();
+        continue;
+      }
+      const auto at =
+          std::span<const std::byte>(buffer_).subspan(begin_).template first<request_size>();
+      const auto header = decode_request(at);
+      if (!header) {
+        hang_up("the client's request has a wrong magic");
+        break;
+      }
+      begin_ += request_size;
+      if (header->type == wire::nbd_command::disc) {
+        end("the client disconnected");
+        break;
+      }
+      const auto judged = check_request(*header, export_, terms_);
+      if (judged.disconnect) {
+        hang_up("the client announced a payload that nobody can want");
+        break;
+      }
+      auto* const writing = dispatcher_.begin(*header, judged);
+      if (writing != nullptr)
+        co_await receive_payload(*writing);
+      else if (judged.payload > 0)
+        co_await skip(judged.payload);
+    }
+    dispatcher_.commit();
+  }
+
+  asio::awaitable<void> receive() {
+    // What is left is the start of a request: shorter than any header.
+    std::memmove(buffer_.data(), buffer_.data() + begin_, buffered());
+    end_ -= std::exchange(begin_, 0);
+    auto space = asio::buffer(buffer_.data() + end_, buffer_.size() - end_);
+    const auto [code, count] = co_await stream_.async_read_some(
+        space, asio::bind_cancellation_slot(between_requests_.slot(),
+                                            asio::as_tuple(asio::use_awaitable)));
+    if (code) end("the client hung up");
+    end_ += count;
+  }
+
+  /// The bytes of a WRITE: those in the buffer are copied, the others are received in place.
+  asio::awaitable<void> receive_payload(operation& op) {
+    bool more = true;
+    while (more) {
+      space_.clear();
+      dispatcher_.payload_space(op, space_);
+      std::size_t copied = 0;
+      for (auto& stretch : space_) {
+        const auto count = std::min(stretch.size(), buffered());
+        std::memcpy(stretch.data(), buffer_.data() + begin_, count);
+        begin_ += count;
+        copied += count;
+        stretch = stretch.subspan(count);
+        if (!stretch.empty()) break;
+      }
+      if (copied > 0) {
+        more = dispatcher_.payload_received(op, copied);
+        continue;
+      }
+      // While this client's bytes come in, those of its requests that are begun can be worked on.
+      dispatcher_.commit();
+      vectors_.clear();
+      for (const auto& stretch : space_)
+        vectors_.emplace_back(stretch.data(), stretch.size());
+      const auto [code, count] =
+          co_await stream_.async_read_some(vectors_, asio::as_tuple(asio::use_awaitable));
+      if (count > 0) more = dispatcher_.payload_received(op, count);
+      if (code && more) {
+        end("the client hung up in the middle of a write");
+        dispatcher_.abandon_payload(op);
+        co_return;
+      }
+    }
+  }
+
+  /// The payload of a refused WRITE: not a request, and not kept.
+  asio::awaitable<void> skip(std::uint64_t left) {
+    for (;;) {
+      const auto count = std::min<std::uint64_t>(left, buffered());
+      begin_ += static_cast<std::size_t>(count);
+      left -= count;
+      if (left == 0 || !reason_.empty()) co_return;
+      co_await receive();
+    }
+  }
+
+  void hang_up(std::string why) {
+    end(std::move(why));
+    shut_();
+  }
+
+  // reply_sink
+  void reply_ready(operation& done) override {
+    done.next = nullptr;
+    (last_ == nullptr ? ready_ : last_->next) = &done;
+    last_ = &done;
+    if (writing_) return;
+    writing_ = true;
+    // Not here: the device answers several at a time, and all of them go in one write.
+    asio::post(executor_, [this] { write(); });
+  }
+
+  void write() {
+    gathered_.clear();
+    sending_ = nullptr;
+    auto** tail = &sending_;
+    while (ready_ != nullptr && gathered_.size() < most_vectors) {
+      auto* const op = ready_;
+      ready_ = op->next;
+      if (ready_ == nullptr) last_ = nullptr;
+      op->next = nullptr;
+      *tail = op;
+      tail = &op->next;
+      gathered_.emplace_back(op->reply.data(), op->reply_size);
+      if (op->has_data)
+        dispatcher::for_each_data(*op, [this](std::span<std::byte> stretch) { add_data(stretch); });
+    }
+    if (broken_) return written(asio::error::broken_pipe);
+    asio::async_write(stream_, gathered_,
+                      [this](boost::system::error_code code, std::size_t) { written(code); });
+  }
+
+  void add_data(std::span<std::byte> stretch) {
+    auto& last = gathered_.back();
+    const auto* const end = static_cast<const std::byte*>(last.data()) + last.size();
+    if (end == stretch.data())
+      last = asio::const_buffer(last.data(), last.size() + stretch.size());
+    else
+      gathered_.emplace_back(stretch.data(), stretch.size());
+  }
+
+  void written(boost::system::error_code code) {
+    while (sending_ != nullptr)
+      dispatcher_.recycle(*std::exchange(sending_, sending_->next));
+    if (code && !broken_) {
+      broken_ = true;
+      end("the client takes no more replies");
+      shut_();
+    }
+    if (ready_ != nullptr) {
+      // Through the queue, so that a long row of replies that nobody takes is no recursion.
+      asio::post(executor_, [this] { write(); });
+    } else {
+      writing_ = false;
+    }
+    changed_.cancel();
+  }
+
+  static constexpr std::size_t most_vectors = 512;
+
+  Stream& stream_;
+  export_info export_;
+  session_terms terms_;
+  std::function<void()> shut_;
+  dispatcher dispatcher_;
+  asio::any_io_executor executor_;
+  asio::cancellation_signal between_requests_;
+  asio::steady_timer changed_;  ///< never expires; cancelled when somebody should look again
+  std::string reason_;
+
+  std::vector<std::byte> buffer_;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+  std::vector<std::span<std::byte>> space_;
+  std::vector<asio::mutable_buffer> vectors_;
+
+  operation* ready_ = nullptr;
+  operation* last_ = nullptr;
+  operation* sending_ = nullptr;
+  std::vector<asio::const_buffer> gathered_;
+  bool writing_ = false;
+  bool broken_ = false;
+};
+
+}  // namespace xenpv::nbd

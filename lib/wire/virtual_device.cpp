@@ -1,0 +1,101 @@
+#include "xenpv/wire/virtual_device.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+
+#include "xenpv/base/parse.hpp"
+
+namespace xenpv::wire {
+namespace {
+
+/// Letters of a disk name as a number: a = 0, z = 25, aa = 26.
+std::optional<std::uint32_t> disk_index(std::string_view letters) {
+  std::uint64_t number = 0;
+  for (const char letter : letters) {
+    if (letter < 'a' || letter > 'z' || number > std::numeric_limits<std::uint32_t>::max() / 26)
+      return std::nullopt;
+    number = number * 26 + static_cast<std::uint64_t>(letter - 'a') + 1;
+  }
+  if (number == 0) return std::nullopt;
+  return static_cast<std::uint32_t>(number - 1);
+}
+
+/// 0 for the whole disk. Partitions count from 1 and have no leading zeros.
+std::optional<std::uint32_t> partition_number(std::string_view digits) {
+  if (digits.empty()) return 0;
+  const auto number = parse_unsigned(digits, "partition", 1, 255);
+  if (!number || digits.front() == '0') return std::nullopt;
+  return static_cast<std::uint32_t>(*number);
+}
+
+/// xen-vbd-interface(7). nullopt: the scheme has no number for this disk or partition.
+std::optional<std::uint32_t> device_number(std::string_view kind, std::uint32_t disk,
+                                           std::uint32_t partition) {
+  if (kind == "xvd") {
+    if (disk < 16 && partition < 16) return 202U << 8 | disk << 4 | partition;
+    if (disk < 1U << 20) return 1U << 28 | disk << 8 | partition;
+  }
+  if (kind == "hd" && disk < 4 && partition < 64)
+    return (disk < 2 ? 3U : 22U) << 8 | (disk & 1U) << 6 | partition;
+  if (kind == "sd" && disk < 16 && partition < 16) return 8U << 8 | disk << 4 | partition;
+  return std::nullopt;
+}
+
+/// a, b, ..., z, aa, ab, ...
+std::string disk_letters(std::uint32_t index) {
+  std::string out;
+  for (std::uint64_t left = std::uint64_t{index} + 1; left > 0; left = (left - 1) / 26)
+    out.insert(out.begin(), static_cast<char>('a' + (left - 1) % 26));
+  return out;
+}
+
+std::string disk_name(std::string_view kind, std::uint32_t disk, std::uint32_t partition) {
+  const auto whole = fmt::format("{}{}", kind, disk_letters(disk));
+  return partition == 0 ? whole : fmt::format("{}{}", whole, partition);
+}
+
+}  // namespace
+
+result<std::uint32_t> parse_virtual_device(std::string_view name) {
+  constexpr std::string_view form = "expected a disk name as in xvda, hda or sda, or its number";
+  const auto refuse = [&] {
+    return make_error(errc::invalid_argument, fmt::format("disk '{}'", name), form);
+  };
+  if (const auto number =
+          parse_unsigned(name, "disk", 0, std::numeric_limits<std::uint32_t>::max()))
+    return static_cast<std::uint32_t>(*number);
+  for (const std::string_view kind : {"xvd", "hd", "sd"}) {
+    if (!name.starts_with(kind)) continue;
+    const auto rest = name.substr(kind.size());
+    const auto digits = std::min(rest.find_first_of("0123456789"), rest.size());
+    const auto disk = disk_index(rest.substr(0, digits));
+    const auto partition = partition_number(rest.substr(digits));
+    if (!disk || !partition) return refuse();
+    const auto device = device_number(kind, *disk, *partition);
+    if (!device) return refuse();
+    return *device;
+  }
+  return refuse();
+}
+
+std::string virtual_device_name(std::uint32_t number) {
+  if ((number >> 28) == 1) return disk_name("xvd", (number & 0x0FFFFFFF) >> 8, number & 0xFF);
+  const auto minor = number & 0xFF;
+  switch (number >> 8) {
+    case 202:
+      return disk_name("xvd", minor >> 4, minor & 15);
+    case 8:
+      return disk_name("sd", minor >> 4, minor & 15);
+    case 3:
+      return disk_name("hd", minor >> 6, minor & 63);
+    case 22:
+      return disk_name("hd", 2 + (minor >> 6), minor & 63);
+    default:
+      return fmt::format("{}", number);
+  }
+}
+
+}  // namespace xenpv::wire

@@ -1,0 +1,147 @@
+// A hostile NBD client while options are haggled: the server's half neither crashes nor hangs, says
+// no more than a bounded amount for what it is sent, gives each reply whole, stays in step, and
+// does the same however the bytes are cut into pieces.
+//
+// The first byte picks the set-up, the second how the rest, the client's bytes, is cut. Every
+// '\x01' of the third is a place where NBD_OPT_STARTTLS is let succeed.
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nbd/negotiation.hpp"
+#include "xenpv/wire/nbd_message.hpp"
+
+namespace {
+
+using namespace xenpv::nbd;
+using namespace xenpv::wire;
+using action = negotiation_step::action;
+
+void expect(bool promise, unsigned line = __builtin_LINE()) {
+  if (promise) return;
+  std::fprintf(stderr, "line %u: a promise is broken\n", line);
+  std::abort();
+}
+
+negotiation_options set_up(unsigned choice) {
+  negotiation_options out;
+  out.exports.resize(choice % 3);
+  for (auto& each : out.exports) {
+    each.size = 1U << 20U;
+    each.contexts = {"base:allocation", "x-a:b"};
+  }
+  if (!out.exports.empty()) out.exports[0].name = "a";
+  out.default_export = (choice & 4U) != 0 ? "a" : "";
+  out.tls = static_cast<tls_mode>(choice / 8 % 3);
+  out.structured_replies = (choice & 0x80U) == 0;
+  return out;
+}
+
+struct outcome {
+  std::vector<std::string> sent;
+  action end = action::read_more;
+  std::size_t rest = 0;
+  bool is_violation = false;
+  friend bool operator==(const outcome&, const outcome&) = default;
+};
+
+/// Each reply is one whole reply: but for the greeting and the answer to EXPORT_NAME.
+void check_reply(const std::string& bytes) {
+  if (bytes.size() == sizeof(nbd_greeting) || bytes.size() == sizeof(nbd_export_name_reply) ||
+      bytes.size() == sizeof(nbd_export_name_reply) + nbd_export_name_zeroes)
+    return;
+  expect(bytes.size() >= sizeof(nbd_option_reply_header));
+  nbd_option_reply_header header;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  expect(header.magic.value() == nbd_option_reply_magic);
+  expect(header.length.value() == bytes.size() - sizeof header);
+  expect(header.length.value() < 4096);
+  if ((header.type.value() & 0x80000000U) != 0) expect(header.length.value() < 1024);
+}
+
+/// Until it wants to read, or does nothing else any more. With `tls`, TLS succeeds.
+void run(negotiation& machine, outcome& out, bool tls) {
+  for (;;) {
+    auto step = machine.next();
+    out.end = step.what;
+    if (step.what == action::start_tls && tls) {
+      machine.tls_started();
+      continue;
+    }
+    if (step.what == action::close) {
+      expect(!step.reason.empty());
+      out.is_violation = step.is_violation;
+    }
+    if (step.what != action::send) return;
+    check_reply(step.bytes);
+    out.sent.push_back(std::move(step.bytes));
+  }
+}
+
+/// Small pieces never lie behind STARTTLS before TLS is on, so only `all at once` is comparable
+/// without TLS.
+outcome talk(const negotiation_options& options, std::string_view bytes, std::size_t at_once,
+             bool tls) {
+  negotiation machine(options);
+  outcome out;
+  run(machine, out, tls);
+  while (out.end == action::read_more && !bytes.empty()) {
+    const auto part = bytes.substr(0, at_once);
+    bytes.remove_prefix(part.size());
+    machine.feed(std::as_bytes(std::span(part)));
+    run(machine, out, tls);
+  }
+  if (out.end == action::transmit) {
+    expect(machine.agreed().export_index < options.exports.size());
+    out.rest = machine.rest().size() + bytes.size();
+    expect(machine.agreed().structured || machine.agreed().contexts.empty());
+  }
+  return out;
+}
+
+/// Bounded by what was sent: an option has 16 bytes at least, and its answer lists the exports at
+/// most, or says what it has to say about one.
+void check_amount(const outcome& out, std::size_t sent) {
+  std::size_t answered = 0;
+  for (const auto& each : out.sent)
+    answered += each.size();
+  expect(answered <= 18 + 134 + (sent / 16 + 1) * 1200);
+  expect(out.sent.size() <= 1 + (sent / 16 + 1) * 5);
+}
+
+/// An unknown option of any data is answered, and so is what follows.
+void check_in_step(const negotiation_options& options, std::string_view junk) {
+  junk = junk.substr(0, largest_option);
+  std::string bytes("\0\0\0\3", 4);
+  for (const auto& [number, data] : {std::pair{77U, junk}, std::pair{2U, std::string_view()}}) {
+    const nbd_option_header header{be64(nbd_option_magic), be32(number),
+                                   be32(static_cast<std::uint32_t>(data.size()))};
+    bytes.append(reinterpret_cast<const char*>(&header), sizeof header);
+    bytes += data;
+  }
+  const auto out = talk(options, bytes, bytes.size(), false);
+  expect(out.sent.size() == 3 && out.end == action::close && !out.is_violation);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size < 2) return 0;
+  const auto options = set_up(data[0]);
+  const std::string_view bytes(reinterpret_cast<const char*>(data) + 2, size - 2);
+  const bool tls = (data[1] & 0x80U) != 0;
+  const auto at_once = talk(options, bytes, std::max<std::size_t>(bytes.size(), 1), tls);
+  check_amount(at_once, bytes.size());
+  const auto in_parts = talk(options, bytes, 1U + (data[1] & 0x7FU), tls);
+  check_amount(in_parts, bytes.size());
+  // What lies behind STARTTLS is plaintext when it comes at once, and TLS' own when it comes later.
+  if (options.tls == tls_mode::off) expect(at_once == in_parts);
+  check_in_step(options, bytes);
+  return 0;
+}
