@@ -159,6 +159,41 @@ TEST(engine_answer_once, an_odd_write_behind_a_merge_that_nobody_waits_for_any_m
   EXPECT_EQ(disk.medium().data()[513], std::byte{5});
 }
 
+/// When it is answered, leases all pages that are free, and writes from them.
+struct greedy_request : test_request {
+  explicit greedy_request(loopback& on) : test_request(operation::read, 0, 512), disk(on) {
+    done = [](blk::request& r) {
+      auto& mine = static_cast<greedy_request&>(r);
+      ++mine.answers;
+      const auto all = mine.disk.pool()->free() * 4096;
+      mine.taken = blk::lease::try_take(mine.disk.pool(), 0, all, 512);
+      mine.next.op = operation::write;
+      mine.next.length = all;
+      mine.next.pages = &*mine.taken;
+      mine.disk.front().submit(mine.next);
+    };
+  }
+  loopback& disk;
+  std::optional<blk::lease> taken;
+  test_request next;
+};
+
+TEST(engine_answer_once, a_request_with_pages_behind_a_refused_piece_that_waits_for_them) {
+  loopback disk({.segments = 64, .data_pages = 40});
+  disk.set_faults(faults("refuse-indirect"));
+  test_request refused(operation::read, 500'000, 20 * 4096);
+  greedy_request greedy(disk);
+  disk.front().submit(refused);
+  disk.front().submit(greedy);
+  disk.settle();
+  EXPECT_EQ(greedy.next.answers, 1u);
+  EXPECT_EQ(refused.answers, 0u) << "its pages are the caller's";
+  greedy.taken.reset();
+  disk.settle();
+  EXPECT_EQ(refused.answers, 1u);
+  EXPECT_EQ(refused.status, std::error_code());
+}
+
 /// Drives both ends from within its completion, as block_queue::commit() may.
 struct driving_request : test_request {
   driving_request(loopback& on, std::uint64_t at)
