@@ -41,6 +41,7 @@ PRIVATE_GUESTS = {
 
 # Apps that use Asio themselves, and why.
 ASIO_APPS = {
+    "apps/xenpv-disk/": "a coroutine for each thing that can end a server: signals, a child, the status socket",
     "apps/xenpv-sim/ping": "one coroutine over xenpv::async, spawned by hand: a whole example in a page",
 }
 
@@ -52,6 +53,7 @@ SHARED_STATE_MAY = {
     "include/xenpv/ring/": "indices in memory shared with another domain",
     "lib/ring/": "indices in memory shared with another domain",
     "lib/sim/": "the memory its processes share stands for the hypervisor",
+    "apps/xenpv-disk/": "a coroutine for each thing that can end a server: signals, a child, the status socket",
     "apps/xenpv-sim/ping": "a page shared with another domain",
     "lib/base/log": "one log for all threads",
     "lib/xen/custodian": "one custodian for all threads",
