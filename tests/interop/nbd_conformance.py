@@ -975,7 +975,7 @@ def drops_within(t, trickle):
     limit = t.options.deadline + 3
     with t.connect(flags=None, patience=0.5) as c:
         begin = time.monotonic()
-        rest = struct.pack(">I", 3) + b"IHAVEOPT" * 100
+        rest = struct.pack(">I8sII", 3, OPTION_MAGIC, 99, 60000) + bytes(60000)
         while time.monotonic() - begin < limit:
             try:
                 if trickle:
