@@ -139,7 +139,7 @@ std::vector<std::string> info_replies(wire::nbd_option to, const export_info& of
   };
   std::string fixed;
   append(fixed, wire::nbd_info_export{
-                    wire::be16(static_cast<std::uint16_t>(wire::nbd_info::export_)),
+                    wire::be16(static_cast<std::uint16_t>(wire::nbd_info::export_data)),
                     wire::be64(of.size), wire::be16(transmission_flags(of, structured))});
   add(fixed);
   if (request.wants_name) add(info_text(wire::nbd_info::name, of.name));

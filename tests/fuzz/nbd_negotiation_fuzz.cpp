@@ -2,8 +2,8 @@
 // no more than a bounded amount for what it is sent, gives each reply whole, stays in step, and
 // does the same however the bytes are cut into pieces.
 //
-// The first byte picks the set-up, the second how the rest, the client's bytes, is cut. Every
-// '\x01' of the third is a place where NBD_OPT_STARTTLS is let succeed.
+// The first byte picks the set-up; of the second, the top bit lets TLS succeed and the others say
+// how the rest, the client's bytes, is cut.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -84,8 +84,6 @@ void run(negotiation& machine, outcome& out, bool tls) {
   }
 }
 
-/// Small pieces never lie behind STARTTLS before TLS is on, so only `all at once` is comparable
-/// without TLS.
 outcome talk(const negotiation_options& options, std::string_view bytes, std::size_t at_once,
              bool tls) {
   negotiation machine(options);

@@ -74,8 +74,8 @@ enum class nbd_reply : std::uint32_t {
 /// "NBD_REP_ACK"; "unknown reply".
 [[nodiscard]] std::string_view to_string(nbd_reply type) noexcept;
 
-/// NBD_INFO_*
-enum class nbd_info : std::uint16_t { export_ = 0, name = 1, description = 2, block_size = 3 };
+/// NBD_INFO_*; export_data is NBD_INFO_EXPORT.
+enum class nbd_info : std::uint16_t { export_data = 0, name = 1, description = 2, block_size = 3 };
 
 /// NBD_CMD_*
 enum class nbd_command : std::uint16_t {

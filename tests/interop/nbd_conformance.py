@@ -1,0 +1,1037 @@
+#!/usr/bin/env python3
+"""Asks an NBD server what the protocol document leaves no choice about, and what it warns of.
+
+Usage: nbd_conformance.py (unix:PATH | tcp:HOST:PORT) EXPORT [--read-only] [--no-flush]
+                          [--deadline SECONDS] [--only PART]
+
+EXPORT IS OVERWRITTEN unless it is read-only; it has 64 MiB or more. --read-only and --no-flush say
+what the export is meant to be. --deadline checks that a client that does not get on with its
+handshake is dropped after so many seconds. Prints "ok NAME: detail" or "FAIL NAME: detail" for each
+check, then how many; exit status 1 if one failed. Needs nothing but Python.
+"""
+
+import argparse
+import collections
+import os
+import socket
+import struct
+import sys
+import time
+
+MIB = 1 << 20
+OPTION_MAGIC, REPLY_MAGIC = b"IHAVEOPT", 0x0003E889045565A9
+REQUEST, SIMPLE, STRUCTURED = 0x25609513, 0x67446698, 0x668E33EF
+EXPORT_NAME, ABORT, LIST, STARTTLS, INFO, GO, STRUCTURED_REPLY = 1, 2, 3, 5, 6, 7, 8
+LIST_CONTEXTS, SET_CONTEXTS = 9, 10
+ACK, SERVER, REP_INFO, REP_CONTEXT = 1, 2, 3, 4
+UNSUP, POLICY, INVALID, TLS_REQD, UNKNOWN = (0x80000000 + n for n in (1, 2, 3, 5, 6))
+READ, WRITE, DISC, FLUSH, TRIM, CACHE, ZEROES, STATUS = range(8)
+FUA, NO_HOLE, DF, REQ_ONE, FAST_ZERO = 1, 2, 4, 8, 16
+F_READ_ONLY, F_FLUSH, F_FUA, F_TRIM, F_ZEROES, F_DF, F_CACHE, F_FAST = 2, 4, 8, 32, 64, 128, 1024, 2048
+EPERM, EINVAL, ENOSPC, EOVERFLOW, ENOTSUP = 1, 22, 28, 75, 95
+ERRORS = {0: "success", 1: "EPERM", 5: "EIO", 12: "ENOMEM", 22: "EINVAL", 28: "ENOSPC",
+          75: "EOVERFLOW", 95: "ENOTSUP", 108: "ESHUTDOWN"}
+REPLIES = {ACK: "ACK", SERVER: "SERVER", REP_INFO: "INFO", REP_CONTEXT: "META_CONTEXT",
+           UNSUP: "ERR_UNSUP", POLICY: "ERR_POLICY", INVALID: "ERR_INVALID",
+           TLS_REQD: "ERR_TLS_REQD", UNKNOWN: "ERR_UNKNOWN"}
+
+
+class Wrong(Exception):
+    """The server did something else than it should."""
+
+
+def require(condition, text):
+    if not condition:
+        raise Wrong(text)
+
+
+def error_name(value):
+    return ERRORS.get(value, f"error {value}, which is none of the protocol")
+
+
+def require_error(got, *allowed):
+    require(got in allowed, f"{error_name(got)} instead of "
+            + " or ".join(error_name(each) for each in allowed))
+    return error_name(got)
+
+
+def info_data(name, types=()):
+    return struct.pack(f">I{len(name)}sH{len(types)}H", len(name), name, len(types), *types)
+
+
+def context_data(name, queries=()):
+    return struct.pack(f">I{len(name)}sI", len(name), name, len(queries)) + b"".join(
+        struct.pack(">I", len(query)) + query for query in queries)
+
+
+def request(command, offset=0, length=0, flags=0, cookie=1, data=b""):
+    return struct.pack(">IHHQQI", REQUEST, flags, command, cookie, offset, length) + data
+
+
+class Connection:
+    """One connection, taken step by step. Every wait is bounded."""
+
+    def __init__(self, address, flags=3, patience=10):
+        if address.startswith("unix:"):
+            self.socket = socket.socket(socket.AF_UNIX)
+            where = address[5:]
+        else:
+            host, port = address.split(":", 1)[1].rsplit(":", 1)
+            where = (host.strip("[]"), int(port))
+            self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket.settimeout(patience)
+        self.socket.connect(where)
+        self.structured = False
+        self.greeting = self.receive(18)
+        if flags is not None:
+            self.send(struct.pack(">I", flags))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def receive(self, size):
+        parts = []
+        while size:
+            part = self.socket.recv(min(size, MIB))
+            require(part, f"the server hung up with {size} bytes to come")
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
+
+    def require_end(self, why):
+        """The server hangs up, and says nothing before."""
+        try:
+            got = self.socket.recv(4096)
+        except ConnectionResetError:
+            return
+        except socket.timeout:
+            raise Wrong(f"still connected {why}") from None
+        require(not got, f"{len(got)} bytes {why}: {got[:32].hex()}")
+
+    def reset(self):
+        """Vanishes as a crashed client does."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    # Options.
+
+    def send_option(self, option, data=b""):
+        self.send(OPTION_MAGIC + struct.pack(">II", option, len(data)) + data)
+
+    def receive_reply(self, option):
+        magic, to, kind, length = struct.unpack(">QIII", self.receive(20))
+        require(magic == REPLY_MAGIC, f"reply magic {magic:#x}: out of step")
+        require(to == option, f"a reply to option {to} instead of {option}")
+        require(length < 4096, f"a reply of {length} bytes, which nbd-client cannot read")
+        data = self.receive(length)
+        if kind & 0x80000000:
+            require(length < 1024, f"an error text of {length} bytes")
+            data.decode("utf-8")
+        return kind, data
+
+    def option(self, option, data=b""):
+        """The kind of the final reply, and the data of those before it as (kind, data)."""
+        self.send_option(option, data)
+        before = []
+        while True:
+            kind, data = self.receive_reply(option)
+            if kind == ACK or kind & 0x80000000:
+                return kind, before
+            before.append((kind, data))
+
+    def require_reply(self, option, data, *allowed):
+        kind, before = self.option(option, data)
+        require(kind in allowed, f"{REPLIES.get(kind, hex(kind))} instead of "
+                + " or ".join(REPLIES[each] for each in allowed))
+        return before, REPLIES[kind]
+
+    def require_in_step(self):
+        kind, _ = self.option(ABORT)
+        require(kind == ACK, "the option that follows is not understood")
+
+    def go(self, name, structured=False):
+        if structured:
+            self.require_reply(STRUCTURED_REPLY, b"", ACK)
+            self.structured = True
+        before, _ = self.require_reply(GO, info_data(name, (3,)), ACK)
+        return self.take_infos(before)
+
+    def take_infos(self, before):
+        self.size, self.flags, self.block = None, 0, (1, 4096, 32 * MIB)
+        for kind, data in before:
+            require(kind == REP_INFO, f"a reply of type {kind} among the INFOs")
+            what, = struct.unpack(">H", data[:2])
+            if what == 0:
+                self.size, self.flags = struct.unpack(">QH", data[2:])
+            elif what == 3:
+                self.block = struct.unpack(">III", data[2:])
+        require(self.size is not None, "no NBD_INFO_EXPORT")
+        return self
+
+    # Requests.
+
+    def receive_answer(self, reading=0):
+        """(error, cookie, data) of the next reply; `reading` bytes come if it succeeds."""
+        magic, = struct.unpack(">I", self.receive(4))
+        if magic == SIMPLE:
+            require(not (self.structured and reading), "a simple reply to a structured READ")
+            error, cookie = struct.unpack(">IQ", self.receive(12))
+            return error, cookie, self.receive(reading) if not error else b""
+        require(magic == STRUCTURED and self.structured, f"reply magic {magic:#x}: out of step")
+        return self.receive_chunks(reading)
+
+    def receive_chunks(self, reading):
+        error, data, self.chunks = 0, {}, 0
+        while True:
+            flags, kind, cookie, length = struct.unpack(">HHQI", self.receive(16))
+            body = self.receive(length)
+            if kind == 1:
+                self.chunks += 1
+                data[struct.unpack(">Q", body[:8])[0]] = body[8:]
+            elif kind == 2:
+                self.chunks += 1
+                offset, hole = struct.unpack(">QI", body)
+                data[offset] = bytes(hole)
+            elif kind & 0x8000:
+                error, size = struct.unpack(">IH", body[:6])
+                require(error and 6 + size <= length <= 4096 + 14, "a malformed error chunk")
+                body[6:6 + size].decode("utf-8")
+            else:
+                require(kind in (0, 5), f"a chunk of type {kind}")
+            if flags & 1:
+                break
+            magic, = struct.unpack(">I", self.receive(4))
+            require(magic == STRUCTURED, "a chunk without its magic")
+        whole = b"".join(data[offset] for offset in sorted(data))
+        require(error or len(whole) == reading, f"{len(whole)} bytes instead of {reading}")
+        return error, cookie, whole
+
+    def ask(self, command, offset=0, length=0, flags=0, data=b"", cookie=0x0123456789ABCDEF):
+        self.send(request(command, offset, length, flags, cookie, data))
+        error, echoed, got = self.receive_answer(length if command == READ else 0)
+        require(echoed == cookie, f"cookie {echoed:#x} instead of {cookie:#x}")
+        require(error in ERRORS, error_name(error))
+        return error, got
+
+    def error_of(self, command, offset=0, length=0, flags=0, data=b""):
+        return self.ask(command, offset, length, flags, data)[0]
+
+    def read(self, offset, length):
+        error, data = self.ask(READ, offset, length)
+        require(not error, f"reading {length} bytes at {offset}: {error_name(error)}")
+        return data
+
+    def write(self, offset, data, flags=0):
+        error = self.error_of(WRITE, offset, len(data), flags, data)
+        require(not error, f"writing {len(data)} bytes at {offset}: {error_name(error)}")
+
+    def require_alive(self):
+        self.read(0, 4096)
+
+
+CHECKS = collections.OrderedDict()
+
+
+def check(function):
+    CHECKS[function.__name__] = function
+    return function
+
+
+class Target:
+    def __init__(self, options):
+        self.address = options.address
+        self.name = options.export.encode()
+        self.options = options
+
+    def connect(self, **how):
+        return Connection(self.address, **how)
+
+    def open(self, structured=False):
+        return self.connect().go(self.name, structured)
+
+    def writable(self):
+        return not self.options.read_only
+
+    def require_alive(self):
+        with self.open() as c:
+            c.require_alive()
+
+
+# Handshake.
+
+@check
+def greeting(t):
+    with t.connect() as c:
+        magic, option, flags = struct.unpack(">8s8sH", c.greeting)
+        require((magic, option) == (b"NBDMAGIC", OPTION_MAGIC), "wrong magic")
+        require(flags == 3, f"handshake flags {flags:#x}")
+
+
+@check
+def unknown_client_flag_is_dropped(t):
+    for flags in (7, 0x80000003):
+        with t.connect(flags=flags) as c:
+            try:
+                c.send_option(LIST)
+            except (BrokenPipeError, ConnectionResetError):
+                continue
+            c.require_end(f"with client flags {flags:#x}")
+
+
+@check
+def no_fixed_newstyle_then_list(t):
+    with t.connect(flags=0) as c:
+        c.send_option(LIST)
+        try:
+            kind, _ = c.receive_reply(LIST)
+            return REPLIES.get(kind, hex(kind))
+        except (Wrong, ConnectionResetError):
+            return "dropped"
+
+
+def read_export_name(t, flags, zeroes):
+    with t.connect(flags=flags) as c:
+        c.send_option(EXPORT_NAME, t.name)
+        size, eflags = struct.unpack(">QH", c.receive(10))
+        require(c.receive(zeroes) == bytes(zeroes), "something else than zeroes")
+        c.require_alive()
+        return size, eflags
+
+
+@check
+def export_name_with_124_zeroes(t):
+    size, flags = read_export_name(t, 1, 124)
+    return f"size {size}, flags {flags:#x}"
+
+
+@check
+def export_name_without_zeroes(t):
+    require(read_export_name(t, 3, 0) == read_export_name(t, 1, 124), "not the same as with zeroes")
+
+
+@check
+def export_name_unknown_is_closed(t):
+    with t.connect() as c:
+        c.send_option(EXPORT_NAME, b"no such export \xe2\x82\xac")
+        c.require_end("after the name of no export")
+
+
+@check
+def abort_is_acknowledged(t):
+    for data in (b"", b"data to ignore"):
+        with t.connect() as c:
+            c.require_reply(ABORT, data, ACK)
+            c.require_end("after NBD_OPT_ABORT")
+
+
+@check
+def abort_and_gone_hurts_nobody(t):
+    for _ in range(20):
+        c = t.connect()
+        c.send_option(ABORT)
+        c.reset()
+    t.require_alive()
+
+
+@check
+def list_names_the_export(t):
+    with t.connect() as c:
+        before, kind = c.require_reply(LIST, b"", ACK, POLICY)
+        names = []
+        for each, data in before:
+            length, = struct.unpack(">I", data[:4])
+            require(each == SERVER and 4 + length <= len(data), "a malformed NBD_REP_SERVER")
+            require(length < 1024 and len(data) - 4 - length < 1024, "too long for nbd-client")
+            names.append(data[4:4 + length])
+        require(kind != "ACK" or t.name in names, f"{names}")
+        c.require_in_step()
+        return f"{kind}, {len(names)} exports"
+
+
+@check
+def replies_come_in_one_piece(t):
+    # nbd-client -l reads the header once and the data once, however little it gets.
+    with t.connect() as c:
+        c.send_option(LIST)
+        first = c.socket.recv(4096)
+        require(len(first) >= 20, f"{len(first)} bytes of a header")
+        length, = struct.unpack(">I", first[16:20])
+        require(len(first) >= 20 + length, f"a header, and {len(first) - 20} bytes of {length}")
+
+
+@check
+def data_where_none_is_taken(t):
+    for option in (LIST, STARTTLS, STRUCTURED_REPLY):
+        with t.connect() as c:
+            allowed = (INVALID,) if option != STARTTLS else (INVALID, POLICY, UNSUP)
+            if option == STRUCTURED_REPLY:
+                allowed = (INVALID, UNSUP)
+            c.require_reply(option, b"x" * 13, *allowed)
+            c.require_in_step()
+
+
+@check
+def unknown_option(t):
+    for data in (b"", b"x", OPTION_MAGIC * 512):
+        with t.connect() as c:
+            for option in (4, 0x7FFFFFFF, 0xFFFFFFFF):
+                c.require_reply(option, data, UNSUP)
+            c.require_in_step()
+
+
+@check
+def info_and_go_malformed(t):
+    good = info_data(t.name, (3,))
+    broken = {"no data": b"", "3 bytes": b"abc", "5 bytes": bytes(5), "one byte over": good + b"x",
+              "one byte short": good[:-1], "name length lies": struct.pack(">I", 1 << 31) + good[4:],
+              "too many types": good[:-4] + struct.pack(">HH", 2, 3),
+              "name of 4097 bytes": info_data(b"x" * 4097)}
+    for option in (INFO, GO):
+        for what, data in broken.items():
+            with t.connect(patience=5) as c:
+                try:
+                    c.require_reply(option, data, INVALID)
+                    c.require_in_step()
+                except (Wrong, socket.timeout) as e:
+                    raise Wrong(f"option {option}, {what}: {e or 'no answer'}") from None
+
+
+@check
+def go_unknown_then_known(t):
+    with t.connect() as c:
+        for name in (b"no such export", b"x" * 4096):
+            for option in (INFO, GO):
+                c.require_reply(option, info_data(name), UNKNOWN)
+        c.go(t.name)
+        c.require_alive()
+
+
+@check
+def info_is_what_go_gives(t):
+    size, flags = read_export_name(t, 3, 0)
+    with t.connect() as c:
+        data = info_data(t.name, (1, 2, 3))
+        told, _ = c.require_reply(INFO, data, ACK)
+        again, _ = c.require_reply(GO, data, ACK)
+        require(told == again, "INFO and GO differ")
+        c.take_infos(again)
+        require((c.size, c.flags) == (size, flags), f"size {c.size}, flags {c.flags:#x} instead of "
+                f"EXPORT_NAME's {size}, {flags:#x}")
+        return f"size {c.size}, flags {c.flags:#x}, blocks {c.block}"
+
+
+@check
+def info_types_unknown_or_none(t):
+    with t.connect() as c:
+        for types in ((), (0,), (4, 999, 65535), (3, 3, 3)):
+            before, _ = c.require_reply(INFO, info_data(t.name, types), ACK)
+            c.take_infos(before)
+        before, _ = c.require_reply(GO, info_data(t.name), ACK)
+        c.take_infos(before).require_alive()
+
+
+@check
+def go_is_not_padded(t):
+    with t.connect(flags=1) as c:
+        c.go(t.name)
+        c.require_alive()
+
+
+@check
+def block_sizes_are_sane(t):
+    with t.open() as c:
+        least, preferred, most = c.block
+        require(least & (least - 1) == 0 and 1 <= least <= 65536, f"minimum {least}")
+        require(preferred & (preferred - 1) == 0 and preferred >= max(least, 512),
+                f"preferred {preferred}")
+        require(most >= preferred and (most % least == 0 or most == 0xFFFFFFFF), f"maximum {most}")
+        require(c.size % least == 0, f"size {c.size} is no multiple of {least}")
+
+
+@check
+def option_of_4_gib_is_dropped(t):
+    with t.connect(patience=5) as c:
+        c.send(OPTION_MAGIC + struct.pack(">II", GO, 0xFFFFFFFF))
+        c.require_end("after an option of 4 GiB was announced")
+
+
+@check
+def option_without_magic_is_dropped(t):
+    with t.connect(patience=5) as c:
+        c.send(b"IHAVEOPS" + struct.pack(">II", LIST, 0))
+        c.require_end("after a wrong option magic")
+
+
+@check
+def options_are_bounded(t):
+    with t.connect() as c:
+        for count in range(20000):
+            try:
+                kind, _ = c.option(99)
+            except (Wrong, ConnectionResetError, BrokenPipeError):
+                require(count >= 32, f"dropped after {count} options")
+                return f"{count} taken"
+            require(kind == UNSUP, hex(kind))
+        raise Wrong("20000 options were taken")
+
+
+@check
+def starttls(t):
+    with t.connect() as c:
+        _, kind = c.require_reply(STARTTLS, b"", ACK, POLICY, UNSUP)
+        if kind != "ACK":
+            c.require_in_step()
+        return kind
+
+
+@check
+def structured_reply_twice(t):
+    with t.connect() as c:
+        _, kind = c.require_reply(STRUCTURED_REPLY, b"", ACK)
+        _, kind = c.require_reply(STRUCTURED_REPLY, b"", ACK, INVALID)
+        c.require_in_step()
+        return kind
+
+
+@check
+def contexts_need_structured_replies(t):
+    with t.connect() as c:
+        c.require_reply(LIST_CONTEXTS, context_data(t.name), INVALID, ACK)
+        c.require_reply(SET_CONTEXTS, context_data(t.name), INVALID)
+        c.require_in_step()
+
+
+@check
+def contexts(t):
+    with t.connect() as c:
+        c.require_reply(STRUCTURED_REPLY, b"", ACK)
+        for option in (LIST_CONTEXTS, SET_CONTEXTS):
+            c.require_reply(option, context_data(b"no such export", (b"base:",)), UNKNOWN)
+            for data in (b"", b"abc", context_data(t.name, (b"base:",))[:-1],
+                         context_data(t.name) + b"x", struct.pack(">I", 1 << 31) + t.name):
+                c.require_reply(option, data, INVALID)
+        before, _ = c.require_reply(LIST_CONTEXTS, context_data(t.name), ACK)
+        names = [data[4:].decode() for _, data in before]
+        for data in (context_data(t.name), context_data(t.name, (b"base:",)),
+                     context_data(t.name, (b"x-nobody:knows", b"base:unheard-of"))):
+            before, _ = c.require_reply(SET_CONTEXTS, data, ACK)
+            require(not before, "it selects what was not asked for")
+        c.require_in_step()
+        return ", ".join(names) or "none"
+
+
+@check
+def handshake_byte_by_byte(t):
+    with t.connect(flags=None) as c:
+        data = info_data(t.name, (3,))
+        for byte in struct.pack(">I", 3) + OPTION_MAGIC + struct.pack(">II", GO, len(data)) + data:
+            c.send(bytes((byte,)))
+        while c.receive_reply(GO)[0] != ACK:
+            pass
+        for byte in request(READ, 0, 512):
+            c.send(bytes((byte,)))
+        require(c.receive_answer(512)[0] == 0, "the first READ failed")
+
+
+@check
+def request_right_behind_go(t):
+    with t.connect() as c:
+        data = info_data(t.name)
+        c.send(OPTION_MAGIC + struct.pack(">II", GO, len(data)) + data + request(READ, 0, 512))
+        while c.receive_reply(GO)[0] != ACK:
+            pass
+        require(c.receive_answer(512)[0] == 0, "the READ failed")
+
+
+@check
+def silent_clients_stop_nobody(t):
+    idle = [t.connect(flags=None) for _ in range(3)]
+    t.require_alive()
+    for c in idle:
+        c.reset()
+
+
+# Transmission: which error.
+
+def outside(size):
+    return ((size, 512), (size - 512, 1024), (2 ** 64 - 512, 512), (2 ** 64 - 512, 1024),
+            (2 ** 63, 512))
+
+
+def check_outside(t, command, flag, *expected):
+    with t.open() as c:
+        if flag and not c.flags & flag:
+            return "not offered"
+        for offset, length in outside(c.size):
+            data = bytes(length) if command == WRITE else b""
+            got = c.error_of(command, offset, length, 0, data)
+            require_error(got, *expected)
+        c.require_alive()
+        return error_name(expected[0])
+
+
+@check
+def read_outside(t):
+    return check_outside(t, READ, 0, EINVAL)
+
+
+@check
+def write_outside(t):
+    return check_outside(t, WRITE, 0, ENOSPC if t.writable() else EPERM)
+
+
+@check
+def write_zeroes_outside(t):
+    return check_outside(t, ZEROES, F_ZEROES, ENOSPC if t.writable() else EPERM)
+
+
+@check
+def trim_outside(t):
+    return check_outside(t, TRIM, F_TRIM, EINVAL if t.writable() else EPERM)
+
+
+@check
+def cache_outside(t):
+    return check_outside(t, CACHE, F_CACHE, EINVAL)
+
+
+@check
+def zero_length_keeps_the_connection(t):
+    said = []
+    with t.open() as c:
+        for command in (READ, WRITE, TRIM, ZEROES, STATUS):
+            said.append(error_name(c.error_of(command)))
+        c.require_alive()
+    return "READ, WRITE, TRIM, WRITE_ZEROES, BLOCK_STATUS: " + ", ".join(said)
+
+
+@check
+def unknown_flags(t):
+    with t.open() as c:
+        for flags in (0x20, 0x8000):
+            for command, data in ((READ, b""), (WRITE, bytes(512)), (FLUSH, b"")):
+                got = c.error_of(command, 0, 512 if command != FLUSH else 0, flags, data)
+                allowed = (EINVAL,) if command != WRITE or t.writable() else (EINVAL, EPERM)
+                require_error(got, *allowed)
+        c.require_alive()
+
+
+@check
+def flags_of_other_commands(t):
+    with t.open() as c:
+        for flags in (NO_HOLE, DF, REQ_ONE, FAST_ZERO):
+            require_error(c.error_of(READ, 0, 512, flags), EINVAL)
+        c.require_alive()
+
+
+@check
+def unknown_commands(t):
+    with t.open() as c:
+        for command in (8, 100, 65535):
+            require_error(c.error_of(command, 0, 512), EINVAL)
+        c.require_alive()
+
+
+@check
+def block_status_without_contexts(t):
+    for structured in (False, True):
+        with t.open(structured) as c:
+            require_error(c.error_of(STATUS, 0, 512), EINVAL)
+            c.require_alive()
+
+
+@check
+def block_status_of_4_gib(t):
+    with t.connect() as c:
+        c.require_reply(STRUCTURED_REPLY, b"", ACK)
+        c.structured = True
+        before, _ = c.require_reply(SET_CONTEXTS, context_data(t.name, (b"base:allocation",)), ACK)
+        if not before:
+            return "base:allocation is not offered"
+        c.take_infos(c.require_reply(GO, info_data(t.name), ACK)[0])
+        require_error(c.error_of(STATUS, c.size - 512, 0xFFFFFFFF), EINVAL, 0)
+        require_error(c.error_of(STATUS, 0, min(c.size, 0xFFFFFE00)), 0)
+        require_error(c.error_of(STATUS, 0, 512, REQ_ONE), 0)
+        c.require_alive()
+
+
+@check
+def fua_is_taken_with_everything(t):
+    with t.open() as c:
+        if not c.flags & F_FUA:
+            require_error(c.error_of(READ, 0, 512, FUA), EINVAL)
+            return "not offered"
+        require(c.flags & F_FLUSH, "FUA without FLUSH")
+        require_error(c.error_of(READ, 0, 512, FUA), 0)
+        require_error(c.error_of(FLUSH, 0, 0, FUA), 0)
+        if t.writable():
+            for command, flag in ((WRITE, 0), (TRIM, F_TRIM), (ZEROES, F_ZEROES)):
+                if not flag or c.flags & flag:
+                    data = bytes(512) if command == WRITE else b""
+                    require_error(c.error_of(command, 0, 512, FUA, data), 0)
+        c.require_alive()
+
+
+@check
+def flush(t):
+    with t.open() as c:
+        require(bool(c.flags & F_FLUSH) != t.options.no_flush, f"flags {c.flags:#x}")
+        require_error(c.error_of(FLUSH), EINVAL if t.options.no_flush else 0)
+        got = c.error_of(FLUSH, 512, 512)
+        c.require_alive()
+        return f"with an offset: {error_name(got)}"
+
+
+@check
+def fast_zero(t):
+    with t.open() as c:
+        if not t.writable():
+            require_error(c.error_of(ZEROES, 0, 4096, FAST_ZERO), EPERM)
+            return "read-only"
+        allowed = (0, ENOTSUP) if c.flags & F_FAST else (EINVAL,)
+        return require_error(c.error_of(ZEROES, 0, 4096, FAST_ZERO), *allowed)
+
+
+@check
+def read_only(t):
+    with t.open() as c:
+        require(bool(c.flags & F_READ_ONLY) == t.options.read_only, f"flags {c.flags:#x}")
+        if not t.writable():
+            before = c.read(0, 4096)
+            require_error(c.error_of(WRITE, 0, 4096, 0, b"\xa5" * 4096), EPERM)
+            require_error(c.error_of(TRIM, 0, 4096), EPERM, EINVAL)
+            require_error(c.error_of(ZEROES, 0, 4096), EPERM, EINVAL)
+            require(c.read(0, 4096) == before, "it was written to")
+
+
+@check
+def bad_magic_is_dropped(t):
+    with t.open() as c:
+        c.socket.settimeout(5)
+        c.send(b"\x25\x60\x95\x14" + request(READ, 0, 512)[4:])
+        c.require_end("after a wrong request magic")
+
+
+# Transmission: sizes.
+
+@check
+def read_unaligned_and_large(t):
+    with t.open() as c:
+        whole = c.read(0, 2 * MIB + 512)
+        if c.block[0] > 1:
+            require_error(c.error_of(READ, 1, 14), EINVAL)
+            return f"minimum {c.block[0]}"
+        for length in (1, MIB + 14, 2 * MIB + 14):
+            require(c.read(1, length) == whole[1:1 + length], f"other bytes in {length} at 1")
+
+
+@check
+def read_32_mib(t):
+    with t.open() as c:
+        c.read(0, 32 * MIB)
+
+
+@check
+def read_more_than_32_mib(t):
+    with t.open() as c:
+        said = [require_error(c.error_of(READ, 0, length), 0, EINVAL, EOVERFLOW)
+                for length in (33 * MIB, 48 * MIB - MIB // 2)]
+        c.require_alive()
+        return ", ".join(said)
+
+
+@check
+def read_4_gib(t):
+    with t.open() as c:
+        got = require_error(c.error_of(READ, 0, 0xFFFFFFFF), EINVAL, EOVERFLOW)
+        c.require_alive()
+        return got
+
+
+@check
+def write_32_mib(t):
+    with t.open() as c:
+        data = os.urandom(MIB) * 32
+        if not t.writable():
+            require_error(c.error_of(WRITE, 0, len(data), 0, data), EPERM)
+            return "EPERM"
+        c.write(0, data)
+        require(c.read(0, len(data)) == data, "something else comes back")
+
+
+@check
+def write_more_than_32_mib(t):
+    with t.open() as c:
+        data = bytes(32 * MIB + 4096)
+        try:
+            got = c.error_of(WRITE, 0, len(data), 0, data)
+        except (Wrong, ConnectionResetError, BrokenPipeError):
+            return "dropped"
+        require_error(got, 0 if t.writable() else EPERM, EINVAL)
+        c.require_alive()
+        return error_name(got)
+
+
+@check
+def write_claiming_4_gib(t):
+    with t.open() as c:
+        c.socket.settimeout(5)
+        c.send(request(WRITE, 0, 0xFFFFFFFF))
+        try:
+            error, _, _ = c.receive_answer()
+            return require_error(error, EINVAL, ENOSPC, EPERM, EOVERFLOW)
+        except socket.timeout:
+            raise Wrong("it waits for 4 GiB") from None
+        except (Wrong, ConnectionResetError):
+            return "dropped"
+
+
+@check
+def trim_and_zeroes_of_any_length(t):
+    if not t.writable():
+        return "read-only"
+    with t.open() as c:
+        length = min(c.size, 0xFFFFFE00)
+        for command, flag in ((TRIM, F_TRIM), (ZEROES, F_ZEROES)):
+            if c.flags & flag:
+                require_error(c.error_of(command, 0, length), 0)
+        c.require_alive()
+
+
+# Transmission: the bytes.
+
+@check
+def what_is_written_comes_back(t):
+    if not t.writable():
+        return "read-only"
+    with t.open() as c, t.open() as other:
+        expected = bytearray(os.urandom(MIB))
+        c.write(0, bytes(expected))
+        step = c.block[0]
+        for offset, length in ((1, 1), (511, 2), (513, 510), (4095, 8194), (70001, 200003)):
+            offset, length = offset // step * step, -(-length // step) * step
+            piece = os.urandom(length)
+            c.write(offset, piece)
+            expected[offset:offset + length] = piece
+        if c.flags & F_ZEROES:
+            for flags in (0, NO_HOLE):
+                require_error(c.error_of(ZEROES, 300 * step, 5000 * step, flags), 0)
+            expected[300 * step:5300 * step] = bytes(5000 * step)
+        if not t.options.no_flush:
+            require_error(c.error_of(FLUSH), 0)
+        require(c.read(0, MIB) == expected, "something else comes back")
+        require(other.read(0, MIB) == expected, "something else on another connection")
+
+
+@check
+def payload_of_refused_writes_is_no_request(t):
+    # A server that does not consume it would carry these out, or answer them.
+    trap = b"".join(request(READ, 0, 1, cookie=666) for _ in range(200))
+    with t.open() as c:
+        said = []
+        for offset, flags in ((c.size, 0), (2 ** 64 - 512, 0), (0, 0x8000)):
+            said.append(error_name(c.error_of(WRITE, offset, len(trap), flags, trap)))
+            require(said[-1] != "success", "it was carried out")
+            c.require_alive()
+        return ", ".join(said)
+
+
+# Structured replies.
+
+@check
+def structured_reads(t):
+    with t.open() as plain, t.open(True) as c:
+        require(c.flags & F_DF, f"flags {c.flags:#x}")
+        require(not plain.flags & F_DF, "DF without structured replies")
+        require(c.read(512, 70000) == plain.read(512, 70000), "other bytes than by simple reply")
+        error, _ = c.ask(READ, 0, 65536, DF)
+        require(not error and c.chunks == 1, f"{error_name(error)}, {c.chunks} chunks with DF")
+        c.error_of(READ, 0, 0)
+        c.require_alive()
+
+
+@check
+def structured_errors(t):
+    with t.open(True) as c:
+        for offset, length in outside(c.size):
+            require_error(c.error_of(READ, offset, length), EINVAL)
+        require_error(c.error_of(READ, 0, 512, 0x8000), EINVAL)
+        require_error(c.error_of(100), EINVAL)
+        wrong = c.error_of(WRITE, c.size, 512, 0, bytes(512))
+        require_error(wrong, ENOSPC if t.writable() else EPERM)
+        c.require_alive()
+
+
+# Many at once, and the end.
+
+def answers(c, count, length=4096):
+    seen = collections.Counter()
+    for _ in range(count):
+        error, cookie, _ = c.receive_answer(length)
+        require(not error, error_name(error))
+        seen[cookie] += 1
+    return seen
+
+
+@check
+def reads_in_flight(t):
+    with t.open() as c:
+        c.send(b"".join(request(READ, n * 4096, 4096, cookie=n) for n in range(64)))
+        seen = answers(c, 64)
+        require(sorted(seen.elements()) == list(range(64)), "not each was answered once")
+
+
+@check
+def one_cookie_for_all(t):
+    with t.open() as c:
+        c.send(b"".join(request(READ, n * 4096, 4096, cookie=7) for n in range(8)))
+        require(answers(c, 8) == {7: 8}, "not each was answered")
+        c.require_alive()
+
+
+def read_and_leave(t, leave):
+    with t.open() as c:
+        c.send(b"".join(request(READ, n * 4096, 4096, cookie=n) for n in range(32)))
+        leave(c)
+        require(len(answers(c, 32)) == 32, "not each was answered")
+        c.require_end("after the last answer")
+
+
+@check
+def disc_answers_what_is_in_flight(t):
+    read_and_leave(t, lambda c: c.send(request(DISC, 2 ** 64 - 1, 0xFFFFFFFF)))
+
+
+@check
+def half_close_answers_what_is_in_flight(t):
+    read_and_leave(t, lambda c: c.socket.shutdown(socket.SHUT_WR))
+
+
+@check
+def cut_off_request_hurts_nobody(t):
+    for size in (1, 27, 28, 100):
+        c = t.open()
+        c.send(request(WRITE, 0, 65536, data=bytes(100))[:size])
+        c.socket.close()
+    t.require_alive()
+
+
+def flood(c, most=100000):
+    """How many READs are taken from a client that never reads."""
+    c.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+    c.socket.settimeout(1)
+    piece = request(READ, 0, 65536)
+    count = 0
+    try:
+        while count < most:
+            c.send(piece * (1 if c.socket.family == socket.AF_UNIX else 100))
+            count += 1 if c.socket.family == socket.AF_UNIX else 100
+    except socket.timeout:
+        return count
+    raise Wrong(f"{count} requests were taken without an answer being read")
+
+
+@check
+def never_reading_client_is_held_back(t):
+    with t.open() as c:
+        return f"{flood(c)} requests sent, those in the socket's buffers included"
+
+
+@check
+def never_reading_clients_disappear(t):
+    clients = [t.open() for _ in range(4)]
+    for c in clients:
+        flood(c)
+    t.require_alive()
+    for c in clients:
+        c.reset()
+    time.sleep(0.5)
+    t.require_alive()
+
+
+@check
+def writers_disappear(t):
+    if not t.writable():
+        return "read-only"
+    for size in (28, 28 + 4096, 28 + 65536):
+        clients = [t.open() for _ in range(4)]
+        for c in clients:
+            c.send(request(WRITE, 0, 65536, data=bytes(65536))[:size])
+        for c in clients:
+            c.reset()
+    t.require_alive()
+
+
+def drops_within(t, trickle):
+    if t.options.deadline is None:
+        return "not asked for (--deadline)"
+    limit = t.options.deadline + 3
+    with t.connect(flags=None, patience=0.5) as c:
+        begin = time.monotonic()
+        rest = struct.pack(">I8sII", 3, OPTION_MAGIC, 99, 60000) + bytes(60000)
+        while time.monotonic() - begin < limit:
+            try:
+                if trickle:
+                    c.send(rest[:1])
+                    rest = rest[1:]
+                if not c.socket.recv(1):
+                    return f"after {time.monotonic() - begin:.1f} s"
+            except socket.timeout:
+                continue
+            except (ConnectionResetError, BrokenPipeError):
+                return f"after {time.monotonic() - begin:.1f} s"
+        raise Wrong(f"still connected after {limit} s")
+
+
+@check
+def idle_handshake_is_dropped(t):
+    return drops_within(t, False)
+
+
+@check
+def trickling_handshake_is_dropped(t):
+    return drops_within(t, True)
+
+
+def run(name, function, target):
+    try:
+        detail = function(target)
+        print(f"ok {name}: {detail}" if detail else f"ok {name}", flush=True)
+        return True
+    except (socket.timeout, TimeoutError):
+        reason = "no answer in time"
+    except (Wrong, OSError, struct.error, UnicodeDecodeError) as e:
+        reason = str(e) or type(e).__name__
+    print(f"FAIL {name}: {reason}", flush=True)
+    return False
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("address", metavar="unix:PATH|tcp:HOST:PORT")
+    parser.add_argument("export", metavar="EXPORT")
+    parser.add_argument("--read-only", action="store_true")
+    parser.add_argument("--no-flush", action="store_true")
+    parser.add_argument("--deadline", type=float, metavar="SECONDS")
+    parser.add_argument("--only", metavar="PART", default="", help="checks with this in their name")
+    options = parser.parse_args()
+    if not options.address.startswith(("unix:", "tcp:")):
+        parser.error("the address is unix:PATH or tcp:HOST:PORT")
+    target = Target(options)
+    results = [run(name, function, target) for name, function in CHECKS.items()
+               if options.only in name]
+    failed = results.count(False)
+    print(f"{len(results) - failed} ok, {failed} failed")
+    sys.exit(1 if failed or not results else 0)
+
+
+if __name__ == "__main__":
+    main()
