@@ -1,63 +1,31 @@
-// A hostile block backend: whatever it writes into the shared pages and whatever its nodes say, the
-// frontend neither crashes nor hangs nor loses a request.
+// A hostile block backend: whatever it writes into the shared pages, the frontend's engine neither
+// crashes nor hangs nor loses a request.
 //
-// The first byte picks what is fed: a list of steps for an engine and the two ends of its ring, or
-// the nodes of a backend's directory. A list of steps ends either with a backend that repents, and
-// then everything must get done, or with a failure of the device.
+// The input is a list of steps for an engine and the two ends of its ring. It ends either with a
+// backend that repents, and then everything must get done, or with a failure of the device.
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <optional>
 #include <set>
 #include <span>
-#include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "blkfront/engine.hpp"
-#include "blkfront/features.hpp"
-#include "blkfront/layout.hpp"
 #include "blkfront/sector_guard.hpp"
+#include "fuzz/steps.hpp"
 
 namespace {
 
 using namespace xenpv;
 using namespace xenpv::blkfront;
+using fuzz::expect;
+using fuzz::input;
 
 constexpr std::uint32_t first_ref = 8;
-
-void expect(bool promise, unsigned line = __builtin_LINE()) {
-  if (promise) return;
-  std::fprintf(stderr, "line %u: a promise is broken\n", line);
-  std::abort();
-}
-
-class input {
- public:
-  explicit input(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
-
-  [[nodiscard]] bool is_empty() const { return bytes_.empty(); }
-  std::uint8_t byte() {
-    if (bytes_.empty()) return 0;
-    const auto value = bytes_.front();
-    bytes_ = bytes_.subspan(1);
-    return value;
-  }
-  std::uint32_t word() { return byte() | byte() << 8U; }
-  std::string_view text(std::size_t size) {
-    const auto part = bytes_.first(std::min(size, bytes_.size()));
-    bytes_ = bytes_.subspan(part.size());
-    return {reinterpret_cast<const char*>(part.data()), part.size()};
-  }
-
- private:
-  std::span<const std::uint8_t> bytes_;
-};
 
 class rig;
 
@@ -491,73 +459,10 @@ void drive_engine(input& from) {
     both.fail();
 }
 
-void check_layout(const backend_offer& offer, input& from) {
-  expect(offer.max_ring_page_order <= 4 && offer.max_queues >= 1 && offer.max_queues <= 64);
-  expect(offer.max_indirect_segments <= 4096);
-  layout_limits limits;
-  const auto given = from.byte();
-  if ((given & 1U) != 0) limits.queues = from.byte();
-  if ((given & 2U) != 0) limits.ring_page_order = from.byte();
-  if ((given & 4U) != 0) limits.segments = from.word();
-  const std::size_t budget = std::size_t{from.word()} << (from.byte() % 6);
-  const auto plan = choose_layout(offer, limits, budget, from.byte());
-  expect(plan.has_value() == (budget >= least_pages));
-  if (!plan) return;
-  expect(plan->pages() <= budget && plan->queues >= 1 && plan->queues <= offer.max_queues);
-  expect(plan->ring_page_order <= offer.max_ring_page_order);
-  expect(plan->segments == 11 ||
-         (plan->segments > 11 && plan->segments <= offer.max_indirect_segments));
-  expect((plan->segments > 11) == (plan->indirect_pages > 0));
-  // The engine keeps two pages, and needs those of one direct request.
-  expect(plan->data_pages >= 13 && plan->data_pages < 65535 && plan->indirect_pages < 65535);
-}
-
-void check_properties(const backend_properties& disk, input& from) {
-  const auto& shape = disk.shape;
-  const auto sector = shape.sector_size;
-  expect(sector == 512 || sector == 1024 || sector == 2048 || sector == 4096);
-  expect(disk.unit == 512 || disk.unit == sector);
-  expect(shape.size % sector == 0 && shape.size <= (std::uint64_t{1} << 63U) - 1);
-  if (!shape.can_discard) return;
-  expect(shape.discard_granularity >= sector && shape.discard_granularity % sector == 0);
-  expect(shape.discard_alignment < shape.discard_granularity &&
-         shape.discard_alignment % sector == 0);
-  if (shape.size == 0) return;
-  const auto number = [&] { return std::uint64_t{from.word()} << (from.byte() % 48); };
-  const auto begin = number() % shape.size;
-  const stretch bytes{begin, begin + number() % (shape.size - begin + 1)};
-  const auto sent = plan_discard(bytes, shape.discard_granularity, shape.discard_alignment);
-  if (sent.empty()) return;
-  expect(sent.begin >= bytes.begin && sent.end <= bytes.end);
-  expect(sent.begin % sector == 0 && sent.end % sector == 0);
-}
-
-void read_nodes(input& from) {
-  node_map nodes;
-  for (auto count = from.byte() % 24U; count > 0; --count) {
-    const auto name = backend_nodes()[from.byte() % backend_nodes().size()];
-    nodes[std::string(name)] = from.text(from.byte() % 24U);
-  }
-  if (const auto offer = parse_offer(nodes))
-    check_layout(*offer, from);
-  else
-    expect(offer.error().text.starts_with("backend node "));
-  constexpr std::array<std::string_view, 3> kinds = {"vbd", "qdisk", ""};
-  const auto kind = kinds[from.byte() % kinds.size()];
-  const auto* const type = (from.byte() & 1U) != 0 ? "disk" : "cdrom";
-  if (const auto disk = parse_properties(nodes, kind, type, 1 + from.byte() % 2U))
-    check_properties(*disk, from);
-  else
-    expect(disk.error().text.starts_with("backend node "));
-}
-
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   input from({data, size});
-  if (from.byte() % 4 == 3)
-    read_nodes(from);
-  else
-    drive_engine(from);
+  drive_engine(from);
   return 0;
 }
