@@ -1,31 +1,29 @@
-// A hostile block backend's ring: whatever it writes into the shared pages, the frontend neither
+// A hostile block backend: whatever it writes into the shared pages, the frontend's engine neither
 // crashes nor hangs nor loses a request.
 //
-// The bytes are steps for an engine and the two ends of its ring. They end either with a backend
-// that repents, and then everything must get done, or with a failure of the device.
+// The input is a list of steps for an engine and the two ends of its ring. It ends either with a
+// backend that repents, and then everything must get done, or with a failure of the device.
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <optional>
 #include <set>
 #include <span>
-#include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "blkfront/engine.hpp"
 #include "blkfront/sector_guard.hpp"
-#include "fuzz/blkfront_input.hpp"
+#include "fuzz/steps.hpp"
 
 namespace {
 
 using namespace xenpv;
 using namespace xenpv::blkfront;
+using fuzz::expect;
+using fuzz::input;
 
 constexpr std::uint32_t first_ref = 8;
 

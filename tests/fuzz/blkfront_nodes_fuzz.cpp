@@ -1,5 +1,5 @@
-// What a hostile backend may write into its xenstore directory: the frontend says which node is
-// wrong, or what it makes of them is within the protocol's bounds.
+// A block backend's nodes, of anybody's making: what the frontend makes of them stays within
+// bounds, and what it refuses it refuses by name.
 #include <array>
 #include <cstdint>
 #include <string>
@@ -8,12 +8,14 @@
 #include "blkfront/features.hpp"
 #include "blkfront/layout.hpp"
 #include "blkfront/planner.hpp"
-#include "fuzz/blkfront_input.hpp"
+#include "fuzz/steps.hpp"
 
 namespace {
 
 using namespace xenpv;
 using namespace xenpv::blkfront;
+using fuzz::expect;
+using fuzz::input;
 
 void check_layout(const backend_offer& offer, input& from) {
   expect(offer.max_ring_page_order <= 4 && offer.max_queues >= 1 && offer.max_queues <= 64);

@@ -182,11 +182,17 @@ TEST(engine_answer_once, a_request_with_pages_behind_a_refused_piece_that_waits_
   loopback disk({.segments = 64, .data_pages = 40});
   disk.set_faults(faults("refuse-indirect"));
   test_request refused(operation::read, 500'000, 20 * 4096);
+  auto lease = blk::lease::try_take(disk.pool(), 0, 13 * 4096, 512);
+  test_request leased;
+  leased.length = 13 * 4096;
+  leased.pages = &*lease;
   greedy_request greedy(disk);
   disk.front().submit(refused);
+  disk.front().submit(leased);
   disk.front().submit(greedy);
   disk.settle();
   EXPECT_EQ(greedy.next.answers, 1u);
+  EXPECT_EQ(leased.answers, 1u) << "refused too, and sent again from its own pages";
   EXPECT_EQ(refused.answers, 0u) << "its pages are the caller's";
   greedy.taken.reset();
   disk.settle();

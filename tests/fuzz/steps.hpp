@@ -1,22 +1,24 @@
-// What the block frontend's fuzz targets share: reading choices out of a fuzzer's bytes, and saying
-// that a promise is broken.
+// What the targets that act out a list of steps share.
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <span>
 #include <string_view>
 
-namespace xenpv::blkfront {
+namespace xenpv::fuzz {
 
+/// A promise that is broken is a crash, which is what a fuzzer looks for.
 inline void expect(bool promise, unsigned line = __builtin_LINE()) {
   if (promise) return;
   std::fprintf(stderr, "line %u: a promise is broken\n", line);
   std::abort();
 }
 
+/// The input, byte by byte; zeros after its end.
 class input {
  public:
   explicit input(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
@@ -39,4 +41,4 @@ class input {
   std::span<const std::uint8_t> bytes_;
 };
 
-}  // namespace xenpv::blkfront
+}  // namespace xenpv::fuzz
