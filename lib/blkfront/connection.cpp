@@ -142,16 +142,20 @@ async::asio::awaitable<std::vector<queue_statistics>> frontend::connection::stat
 /// Closing, Closed, each with the backend's answer, or without it when it does not come.
 async::asio::awaitable<void> frontend::connection::shake_hands_goodbye() {
   auto view = co_await look();
+  // For each of the backend's answers; what else it does to its nodes meanwhile buys it no time.
+  auto until = clock::now() + how_.close_deadline;
   for (;;) {
     const auto step = next_close_step(view);
     if (step == handshake_step::closed) break;
     if (step == handshake_step::wait) {
-      const bool changed = co_await wait_for_change(how_.close_deadline);
+      const auto left = until - clock::now();
+      const bool changed = left.count() > 0 && co_await wait_for_change(left);
       view = co_await look();
       view.waited_long = !changed;
       if (!changed) log().warn("{}: close: {}", device_, explain_wait(view, std::nullopt));
       continue;
     }
+    until = clock::now() + how_.close_deadline;
     co_await set_state(step == handshake_step::set_closing ? wire::xenbus_state::closing
                                                            : wire::xenbus_state::closed);
     view = co_await look();

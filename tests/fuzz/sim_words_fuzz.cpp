@@ -21,7 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(disk->store == disk_store::file || disk->size > 0);
     require(disk->store != disk_store::file || !disk->path.empty());
     require(!disk->ring_order || *disk->ring_order <= 4);
-    require(disk->device == wire::parse_virtual_device(disk->name).value());
+    require(disk->device == xenpv::wire::parse_virtual_device(disk->name).value());
   }
   fault_switches faults;
   if (parse_fault(text, faults)) {

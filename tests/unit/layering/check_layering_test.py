@@ -84,7 +84,7 @@ class includes(unittest.TestCase):
             violations("apps/xenpv-sim/main.cpp", "#include <xenstore.h>"),
             ["an app may not include xenstore.h; it builds on include/xenpv"])
         self.assertEqual(
-            violations("apps/xenpv-disk/main.cpp", "#include <boost/asio/post.hpp>"),
+            violations("apps/xenpv-evtchn/main.cpp", "#include <boost/asio/post.hpp>"),
             ["an app may not include boost/asio/post.hpp; it builds on include/xenpv"])
 
     def test_an_unknown_room_is_named(self):
