@@ -23,8 +23,8 @@ namespace asio = async::asio;
 /// What can end a service, and waiting for the first of it.
 class stop_switch {
  public:
-  explicit stop_switch(asio::any_io_executor executor)
-      : changed_(std::move(executor), std::chrono::steady_clock::time_point::max()) {}
+  explicit stop_switch(const asio::any_io_executor& executor)
+      : changed_(executor, std::chrono::steady_clock::time_point::max()) {}
 
   void stop(std::string why) {
     if (why_.empty()) why_ = std::move(why);

@@ -29,7 +29,8 @@ asio::awaitable<nodes> disk::read_frontend(const facts& now) {
   const auto read_all = [](const xen::store_operations& store, const std::string& path,
                            const std::string& prefix, nodes& into) {
     for (const auto& name : store.list_if_exists(path).value_or(std::vector<std::string>{}))
-      if (auto value = store.read_if_exists(path + "/" + name)) into[prefix + name] = *value;
+      if (auto value = store.read_if_exists(fmt::format("{}/{}", path, name)))
+        into[prefix + name] = *value;
   };
   auto read = [&](xen::store_transaction& store) {
     out.clear();

@@ -160,6 +160,7 @@ result<listed_device> find_device(std::span<const listed_device> devices, std::s
                                   : fmt::format("there are {}", fmt::join(names, ", "));
   if (found.empty()) return make_error(errc::not_available, fmt::format("disk '{}'", word), have);
   std::vector<std::string> fitting;
+  fitting.reserve(found.size());
   for (const auto* each : found)
     fitting.push_back(each->name);
   return make_error(errc::invalid_argument, fmt::format("disk '{}'", word),

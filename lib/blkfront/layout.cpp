@@ -37,7 +37,7 @@ unsigned choose_order(const backend_offer& offer, const layout_limits& limits, s
   const auto most = std::min({offer.max_ring_page_order, ring::blkif_max_ring_page_order,
                               limits.ring_page_order.value_or(ring::blkif_max_ring_page_order)});
   unsigned order = 0;
-  while (order < most && 2 * ring::blkif_ring_entries(order + 1) <= pages)
+  while (order < most && std::size_t{2} * ring::blkif_ring_entries(order + 1) <= pages)
     ++order;
   return order;
 }

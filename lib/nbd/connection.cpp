@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/system/system_error.hpp>
 
 #include "xenpv/async/deadline.hpp"
 #include "xenpv/base/log.hpp"
@@ -64,6 +65,9 @@ asio::awaitable<bool> connection::run() {
     auto limited = async::with_deadline(haggle(), handshake_limit_, "agree on an export");
     agreed = co_await std::move(limited);
     if (agreed) co_await serve();
+  } catch (const boost::system::system_error& problem) {
+    // Its what() names a line of Asio's, which helps nobody.
+    log().info("client {} ({}): {}", number_, peer_, problem.code().message());
   } catch (const std::exception& problem) {
     log().info("client {} ({}): {}", number_, peer_, problem.what());
   }

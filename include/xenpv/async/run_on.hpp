@@ -42,8 +42,7 @@ struct start_run {
     auto home = keep_running(asio::get_associated_executor(handler));
     auto back = [home = std::move(home),
                  handler = std::forward<Handler>(handler)](std::exception_ptr error) mutable {
-      auto target = home;
-      asio::post(target, returned_run<std::decay_t<Handler>>{std::move(handler), std::move(error)});
+      asio::post(home, returned_run<std::decay_t<Handler>>{std::move(handler), std::move(error)});
     };
     asio::post(where,
                [where = where, function = std::move(function), back = std::move(back)]() mutable {
