@@ -47,8 +47,7 @@ void throw_failed(const request& r) {
 async::asio::awaitable<void> run_own(block_queue& queue, awaited_request& r) {
   // Named, because g++ 12 destroys an aggregate twice that is a temporary of a co_await expression.
   start_request start{&queue, &r};
-  co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(std::move(start),
-                                                                       asio::use_awaitable);
+  co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(start, asio::use_awaitable);
 }
 
 awaited_request make_request(operation op, std::uint64_t offset, std::uint64_t length,

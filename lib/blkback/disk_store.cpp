@@ -19,7 +19,8 @@ void add_nodes(const xen::store_operations& store, const std::string& path,
   const auto names = store.list_if_exists(path);
   if (!names) return;
   for (const auto& name : *names)
-    if (auto value = store.read_if_exists(path + "/" + name)) into[prefix + name] = *value;
+    if (auto value = store.read_if_exists(fmt::format("{}/{}", path, name)))
+      into[prefix + name] = *value;
 }
 
 xenbus_state state_in(std::optional<std::string_view> text) {

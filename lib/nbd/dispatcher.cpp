@@ -12,7 +12,7 @@ using wire::nbd_error;
 
 /// A piece of a large WRITE: large enough for one indirect request of the usual size, small enough
 /// that receiving the next one overlaps with it.
-constexpr std::uint64_t piece_size = 256 * 1024;
+constexpr std::uint64_t piece_size = std::uint64_t{256} * 1024;
 
 /// Pieces of zeros, or of a CACHE, that an operation has with the device at once.
 constexpr unsigned streams = 4;

@@ -45,7 +45,7 @@ export_info describe(const blk::geometry& shape, const server_options& options) 
 
 class server::state : public std::enable_shared_from_this<server::state> {
  public:
-  state(asio::any_io_executor control, blk::block_device& device, server_options options)
+  state(const asio::any_io_executor& control, blk::block_device& device, server_options options)
       : control_(control), device_(device), options_(std::move(options)), tasks_(control) {
     shape_ = device_.queue(0).shape();
   }
