@@ -6,7 +6,7 @@ set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$top/build/try
 
-"$top/packaging/debian/install-packages.sh" build
+"$top/packaging/debian/install-packages.sh" build try
 
 options=(-DCMAKE_BUILD_TYPE=Release -DXENPV_BUILD_TESTS=OFF -DXENPV_BUILD_BENCH=OFF)
 if command -v ccache >/dev/null; then
@@ -19,9 +19,28 @@ echo
 echo "== xenpv-sim demo: two domains, an event channel and a shared page =="
 "$build/bin/xenpv-sim" demo
 
+echo
+echo "== the main job: a PV disk of a simulated guest, served over NBD, filled and read back =="
+files=$(mktemp -d)
+trap 'rm -rf "$files"' EXIT
+head -c 64M /dev/urandom >"$files/image"
+# The command runs in the guest, with the disk's address in $uri.
+# shellcheck disable=SC2016
+"$build/bin/xenpv-sim" run --disk xvdb,memory=64M -- "$build/bin/xenpv-disk" run xvdb -- sh -eu -c '
+  nbdinfo "$uri"
+  nbdcopy "$1/image" "$uri"
+  nbdcopy "$uri" "$1/back"
+  cmp "$1/image" "$1/back"
+  echo "64 MiB written through the PV disk and read back: the same"' sh "$files"
+
 cat <<END
 
 Next, for example:
+  $build/bin/xenpv-sim run --disk xvdb,memory=1G -- sh    a guest with a disk; in it:
+      $build/bin/xenpv-disk list
+      $build/bin/xenpv-disk serve xvdb --unix /tmp/xvdb.sock &
+      nbdinfo 'nbd+unix:///xvdb?socket=/tmp/xvdb.sock'; $build/bin/xenpv-disk status
+  on a Xen guest, as root: xenpv-disk serve xvdb --take    prints the nbd-client line that mounts it
   $build/bin/xenpv-sim run -- xenstore-ls -f    what a guest sees of xenstore (package xenstore-utils)
   $build/bin/xenpv-sim --help                   all commands; man $build/packaging/xenpv-sim.1 tells more
   $top/tests/run.sh --quick                     build everything and run the tests

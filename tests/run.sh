@@ -163,7 +163,7 @@ export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 export TSAN_OPTIONS=second_deadlock_stack=1:halt_on_error=1
 [[ ! -f tests/tsan.supp ]] || TSAN_OPTIONS+=:suppressions=$top/tests/tsan.supp
 
-stage packages packaging/debian/install-packages.sh build test || finish
+stage packages packaging/debian/install-packages.sh build try test || finish
 stage format check_format || true
 stage build build build/check -DCMAKE_BUILD_TYPE=RelWithDebInfo || finish
 cases tests build/check -LE 'install|bench'
