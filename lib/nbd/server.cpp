@@ -186,9 +186,9 @@ class server::state : public std::enable_shared_from_this<server::state> {
   bool stopping_ = false;
 };
 
-server::server(async::asio::any_io_executor control, blk::block_device& device,
+server::server(const async::asio::any_io_executor& control, blk::block_device& device,
                server_options options)
-    : state_(std::make_shared<state>(std::move(control), device, std::move(options))) {}
+    : state_(std::make_shared<state>(control, device, std::move(options))) {}
 
 server::~server() = default;
 

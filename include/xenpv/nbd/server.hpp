@@ -54,7 +54,8 @@ struct client_statistics {
 class server {
  public:
   /// `device` outlives the server.
-  server(async::asio::any_io_executor control, blk::block_device& device, server_options options);
+  server(const async::asio::any_io_executor& control, blk::block_device& device,
+         server_options options);
   ~server();
   server(const server&) = delete;
   server& operator=(const server&) = delete;
