@@ -3,6 +3,9 @@
 //
 //   bench_block DEVICE...            a table for each device (tests/bench/block.sh makes the disks)
 //   bench_block --count N DEVICE     N random 4k reads at depth 32 and nothing else, for callgrind
+//   bench_block --speed MS DEVICE    default options, so many milliseconds for each load: one line
+//   for
+//                                    each, for scripts that compare (real-xen/scenarios/speed)
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -122,6 +125,50 @@ async::asio::awaitable<void> print_table(async::runtime& on, std::string device)
           co_await print_row(on, device, {segments, order, queues, persistent});
 }
 
+const std::vector<workload>& common_workloads() {
+  using blk::operation;
+  constexpr std::uint32_t large = 1 << 20;
+  static const std::vector<workload> all = {
+      {"randread-4k-1", {.depth = 1}, false},
+      {"randwrite-4k-1", {.op = operation::write, .depth = 1}, false},
+      {"randread-4k-32", {.depth = 32}, false},
+      {"randwrite-4k-32", {.op = operation::write, .depth = 32}, false},
+      {"read-1M-4", {.block = large, .depth = 4, .random = false}, true},
+      {"write-1M-4", {.op = operation::write, .block = large, .depth = 4, .random = false}, true}};
+  return all;
+}
+
+async::asio::awaitable<blkfront::queue_statistics> sum_of(blkfront::frontend& disk) {
+  blkfront::queue_statistics sum;
+  for (const auto& queue : co_await disk.statistics())
+    sum.add(queue);
+  co_return sum;
+}
+
+async::asio::awaitable<void> print_speed(async::runtime& on, std::string device,
+                                         std::chrono::milliseconds time) {
+  const auto disk = co_await blkfront::frontend::open(on, device, {});
+  const auto& facts = disk->facts();
+  fmt::print("# {} queues, ring order {}, {} segments, {} pages, grants {}\n", facts.queues,
+             facts.ring_page_order, facts.segments, facts.pages,
+             facts.persistent ? "kept" : "mapped for each request");
+  fmt::print("# load                   rate unit events/request notifies/request\n");
+  for (auto each : common_workloads()) {
+    each.how.time = time;
+    const auto before = co_await sum_of(*disk);
+    const auto rate = co_await measure(*disk, each.how);
+    const auto after = co_await sum_of(*disk);
+    const auto requests = static_cast<double>(after.ring_requests - before.ring_requests);
+    fmt::print("{:<18} {:>10.0f} {} {:>14.3f} {:>16.3f}\n", each.name,
+               each.megabytes ? rate * each.how.block / 1e6 : rate,
+               each.megabytes ? "MB/s" : "IOPS",
+               static_cast<double>(after.events - before.events) / requests,
+               static_cast<double>(after.notifies_sent - before.notifies_sent) / requests);
+    std::fflush(stdout);
+  }
+  co_await disk->close();
+}
+
 async::asio::awaitable<void> read_exactly(async::runtime& on, std::string device,
                                           std::uint64_t count) {
   const auto disk = co_await blkfront::frontend::open(on, device, {});
@@ -137,12 +184,17 @@ async::asio::awaitable<void> read_exactly(async::runtime& on, std::string device
 int main(int argc, char** argv) {
   std::vector<std::string> devices(argv + 1, argv + argc);
   std::uint64_t count = 0;
-  if (devices.size() == 3 && devices[0] == "--count") {
-    count = std::strtoull(devices[1].c_str(), nullptr, 10);
+  std::chrono::milliseconds time{};
+  if (devices.size() == 3 && (devices[0] == "--count" || devices[0] == "--speed")) {
+    const auto number = std::strtoull(devices[1].c_str(), nullptr, 10);
+    if (devices[0] == "--count")
+      count = number;
+    else
+      time = std::chrono::milliseconds(number);
     devices.erase(devices.begin(), devices.begin() + 2);
   }
   if (devices.empty()) {
-    fmt::print(stderr, "usage: bench_block [--count N] DEVICE...\n");
+    fmt::print(stderr, "usage: bench_block [--count N|--speed MS] DEVICE...\n");
     return 2;
   }
   try {
@@ -151,6 +203,8 @@ int main(int argc, char** argv) {
       for (const auto& device : devices) {
         if (count > 0)
           co_await read_exactly(self, device, count);
+        else if (time.count() > 0)
+          co_await print_speed(self, device, time);
         else
           co_await print_table(self, device);
       }

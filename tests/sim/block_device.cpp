@@ -7,16 +7,25 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <span>
+#include <sstream>
+#include <string_view>
+
+#include "xenpv/async/nursery.hpp"
 
 extern char** environ;
 
 namespace xenpv::blkfront {
 namespace {
+
+constexpr std::size_t piece_size = 1 << 20;
 
 std::string own_path() {
   return std::filesystem::read_symlink("/proc/self/exe").string();
@@ -24,7 +33,7 @@ std::string own_path() {
 
 }  // namespace
 
-holder::holder(const std::string& device, bool with_custodian) {
+holder::holder(const std::string& device, bool with_custodian, bool busy) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("make a pipe");
   posix_spawn_file_actions_t actions;
@@ -33,8 +42,9 @@ holder::holder(const std::string& device, bool with_custodian) {
   const auto program = own_path();
   auto mode = std::string(with_custodian ? "--hold-guarded" : "--hold");
   auto name = device;
-  std::array<char*, 4> words = {const_cast<char*>(program.c_str()), mode.data(), name.data(),
-                                nullptr};
+  auto load = std::string(busy ? "busy" : "idle");
+  std::array<char*, 5> words = {const_cast<char*>(program.c_str()), mode.data(), name.data(),
+                                load.data(), nullptr};
   const int failed =
       ::posix_spawn(&process_, program.c_str(), &actions, nullptr, words.data(), environ);
   ::posix_spawn_file_actions_destroy(&actions);
@@ -56,13 +66,29 @@ void holder::kill() {
   process_ = -1;
 }
 
-int hold(const std::string& device, bool with_custodian) {
+namespace {
+
+/// Never returns: one write after the other.
+asio::awaitable<void> write_for_ever(frontend& disk, std::uint64_t at) {
+  const std::vector<std::byte> bytes(64 * 1024, std::byte{0x5A});
+  for (;;)
+    co_await disk.write(at, bytes);
+}
+
+}  // namespace
+
+int hold(const std::string& device, bool with_custodian, bool busy) {
   async::runtime_options how;
   how.with_custodian = with_custodian;
   async::runtime on(std::move(how));
   on.run([&](async::runtime& self) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(self, device);
     std::array<std::byte, 512> sector{};
+    co_await disk->write(0, sector);
+    async::nursery load(self.control());
+    for (std::uint64_t i = 0; busy && i < 16; ++i)
+      load.spawn(write_for_ever(*disk, i << 16));
+    // The first of the load's writes are on their way before this is.
     co_await disk->write(0, sector);
     [[maybe_unused]] const auto said = ::write(STDOUT_FILENO, "x", 1);
     asio::steady_timer for_ever(self.control(), std::chrono::hours(1));
@@ -71,7 +97,67 @@ int hold(const std::string& device, bool with_custodian) {
   return 0;
 }
 
+int write_disk(const std::string& device, const std::string& file) {
+  with_runtime([&](async::runtime& on) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(on, device);
+    std::ifstream from(file, std::ios::binary);
+    std::vector<char> piece(piece_size);
+    for (std::uint64_t at = 0; from.read(piece.data(), piece_size), from.gcount() > 0;) {
+      const auto count = static_cast<std::size_t>(from.gcount());
+      co_await disk->write(at, std::as_bytes(std::span(piece).first(count)));
+      at += count;
+    }
+    if (disk->shape().can_flush) co_await disk->flush();
+    co_await disk->close();
+  });
+  return 0;
+}
+
+int read_disk(const std::string& device, const std::string& file, std::uint64_t bytes) {
+  with_runtime([&](async::runtime& on) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(on, device);
+    std::ofstream to(file, std::ios::binary);
+    std::vector<char> piece(piece_size);
+    for (std::uint64_t at = 0; at < bytes;) {
+      const auto count = std::min<std::uint64_t>(bytes - at, piece_size);
+      const auto here = std::span(piece).first(static_cast<std::size_t>(count));
+      co_await disk->read(at, std::as_writable_bytes(here));
+      to.write(here.data(), static_cast<std::streamsize>(count));
+      at += count;
+    }
+    co_await disk->close();
+    if (!to.flush()) throw_errno("write " + file);
+  });
+  return 0;
+}
+
+bool is_simulated() {
+  return std::getenv("XENPV_TEST_DISKS") == nullptr;
+}
+
+std::vector<disk_under_test> disks_under_test() {
+  if (is_simulated())
+    return {{"linux_512", "device/vbd/51728"},
+            {"linux_4096", "device/vbd/51744"},
+            {"qemu_512", "device/vbd/51760"},
+            {"qemu_4096", "device/vbd/51776"},
+            {"tapdisk_512", "device/vbd/51792"}};
+  std::vector<disk_under_test> out;
+  std::istringstream words(std::getenv("XENPV_TEST_DISKS"));
+  for (std::string word; std::getline(words, word, ',');) {
+    const auto middle = word.find('=');
+    out.push_back({word.substr(0, middle), word.substr(middle + 1)});
+  }
+  return out;
+}
+
 void toolstack(const std::string& words) {
+  if (const char* const program = std::getenv("XENPV_TEST_TOOLSTACK")) {
+    const auto command = fmt::format("'{}' {}", program, words);
+    if (std::system(command.c_str()) != 0)
+      throw failure(errc::not_available, fmt::format("run `{}`", command));
+    return;
+  }
   const auto simulator = std::filesystem::path(own_path()).parent_path() / "xenpv-sim";
   const auto host = std::filesystem::path(std::getenv("XENPV_SIM_DIR")).parent_path();
   // The program is not one of the domain's: it talks to the host's admin socket.
@@ -84,9 +170,13 @@ void toolstack(const std::string& words) {
 }  // namespace xenpv::blkfront
 
 int main(int argc, char** argv) {
+  using namespace xenpv::blkfront;
   const std::string mode = argc > 2 ? argv[1] : "";
-  if (mode == "--hold" || mode == "--hold-guarded")
-    return xenpv::blkfront::hold(argv[2], mode == "--hold-guarded");
+  if ((mode == "--hold" || mode == "--hold-guarded") && argc == 4)
+    return hold(argv[2], mode == "--hold-guarded", argv[3] == std::string_view("busy"));
+  if (mode == "--write" && argc == 4) return write_disk(argv[2], argv[3]);
+  if (mode == "--read" && argc == 5)
+    return read_disk(argv[2], argv[3], std::strtoull(argv[4], nullptr, 10));
   ::testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }

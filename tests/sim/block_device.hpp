@@ -1,13 +1,16 @@
-// What the tests of a frontend on the simulator share: a runtime for one coroutine, other processes
-// of the domain, and the toolstack's side of a disk.
+// What the tests of a frontend share: a runtime for one coroutine, other processes of the domain,
+// and the toolstack's side of a disk. The same program runs on the simulator and, with fewer of its
+// cases, in a guest of real Xen (tests/real-xen/scenarios/block).
 #pragma once
 
 #include <gtest/gtest.h>
 #include <sys/types.h>
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "xenpv/async/runtime.hpp"
 #include "xenpv/blkfront/frontend.hpp"
@@ -34,10 +37,11 @@ inline asio::awaitable<error> failure_of(asio::awaitable<void> operation) {
   co_return error{};
 }
 
-/// This program as another process of the domain: opens `device`, says so and waits to be killed.
+/// This program as another process of the domain: opens `device`, says so and waits to be killed;
+/// `busy`: under a load of writes.
 class holder {
  public:
-  holder(const std::string& device, bool with_custodian);
+  holder(const std::string& device, bool with_custodian, bool busy = false);
   ~holder();
   holder(const holder&) = delete;
   holder& operator=(const holder&) = delete;
@@ -47,9 +51,25 @@ class holder {
   pid_t process_ = -1;
 };
 /// The program's side of it; see main().
-int hold(const std::string& device, bool with_custodian);
+int hold(const std::string& device, bool with_custodian, bool busy);
 
-/// `xenpv-sim disk --dir <this domain's host> WORDS...`
+/// The program's words for scripts: copies a file to a disk and flushes, or the disk's first bytes
+/// to a file.
+int write_disk(const std::string& device, const std::string& file);
+int read_disk(const std::string& device, const std::string& file, std::uint64_t bytes);
+
+/// `xenpv-sim disk --dir <this domain's host> WORDS...`, or whatever program the environment
+/// variable XENPV_TEST_TOOLSTACK names instead, with the same words.
 void toolstack(const std::string& words);
+
+struct disk_under_test {
+  std::string name;
+  std::string device;
+};
+/// From the environment variable XENPV_TEST_DISKS, as in
+/// "brd=device/vbd/51728,file=device/vbd/51744"; without it the simulated disks of
+/// tests/sim/CMakeLists.txt.
+[[nodiscard]] std::vector<disk_under_test> disks_under_test();
+[[nodiscard]] bool is_simulated();
 
 }  // namespace xenpv::blkfront

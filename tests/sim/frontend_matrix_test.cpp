@@ -14,11 +14,6 @@
 namespace xenpv::blkfront {
 namespace {
 
-struct disk_under_test {
-  const char* name;
-  const char* device;
-};
-
 constexpr std::uint64_t area = 96 * 1024 + 77;  // odd, so that neighbours share sectors
 constexpr unsigned workers_per_queue = 5;
 constexpr unsigned operations = 40;
@@ -106,20 +101,19 @@ TEST_P(frontend_matrix, gives_back_what_was_written) {
   if (!many_queues) how.queues = 1;
   if (!indirect) how.segments = 11;
   how.persistent = persistent;
-  with_runtime(
-      [&, device = std::string(disk_name.device)](async::runtime& on) -> asio::awaitable<void> {
-        const auto disk = co_await frontend::open(on, device, how);
-        async::nursery queues(on.control());
-        for (std::size_t i = 0; i < disk->queue_count(); ++i) {
-          auto& queue = disk->queue(i);
-          const auto count = disk->queue_count();
-          queues.spawn(async::run_on(queue.executor(),
-                                     [&queue, i, count] { return work(queue, i, count); }));
-        }
-        co_await queues.join();
-        EXPECT_EQ(disk->state(), device_state::connected);
-        co_await disk->close();
-      });
+  with_runtime([&, device = disk_name.device](async::runtime& on) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(on, device, how);
+    async::nursery queues(on.control());
+    for (std::size_t i = 0; i < disk->queue_count(); ++i) {
+      auto& queue = disk->queue(i);
+      const auto count = disk->queue_count();
+      queues.spawn(
+          async::run_on(queue.executor(), [&queue, i, count] { return work(queue, i, count); }));
+    }
+    co_await queues.join();
+    EXPECT_EQ(disk->state(), device_state::connected);
+    co_await disk->close();
+  });
 }
 
 std::string name_of(const ::testing::TestParamInfo<shape>& info) {
@@ -129,15 +123,11 @@ std::string name_of(const ::testing::TestParamInfo<shape>& info) {
                      persistent ? "persistent" : "mapped");
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    all, frontend_matrix,
-    ::testing::Combine(::testing::Values(disk_under_test{"linux_512", "device/vbd/51728"},
-                                         disk_under_test{"linux_4096", "device/vbd/51744"},
-                                         disk_under_test{"qemu_512", "device/vbd/51760"},
-                                         disk_under_test{"qemu_4096", "device/vbd/51776"},
-                                         disk_under_test{"tapdisk_512", "device/vbd/51792"}),
-                       ::testing::Bool(), ::testing::Bool(), ::testing::Bool(), ::testing::Bool()),
-    name_of);
+INSTANTIATE_TEST_SUITE_P(all, frontend_matrix,
+                         ::testing::Combine(::testing::ValuesIn(disks_under_test()),
+                                            ::testing::Bool(), ::testing::Bool(), ::testing::Bool(),
+                                            ::testing::Bool()),
+                         name_of);
 
 // FreeBSD's backend serves one connection, so each shape has a disk of its own. It knows neither
 // several queues nor indirect requests.

@@ -148,6 +148,18 @@ accompany_guest() {
   fetch_guest_results
 }
 
+# What xl waits for, hotplug scripts and QEMU, has limits of 10 to 40 s that nobody can change: on a machine
+# that is busy with other things they are not always kept.
+create_guest() {
+  local try
+  for ((try = 1; try <= tries; try++)); do
+    if xl create -q "$results/xl.cfg"; then return 0; fi
+    [[ $try -eq $tries ]] || send "note $place xl create failed: once more"
+    xl destroy "$place" 2>/dev/null
+  done
+  return 1
+}
+
 run_guest() {
   local log=/var/log/xen/console/guest-$place.log tail_pid
   disks=()
@@ -157,7 +169,7 @@ run_guest() {
   : >"$log"
   tail -q -n +1 -f "$log" &
   tail_pid=$!
-  if xl create -q "$results/xl.cfg"; then
+  if create_guest; then
     accompany_guest
     if has dom0_after; then dom0_after || fail dom0_after "exit status $?"; fi
   else

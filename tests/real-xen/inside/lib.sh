@@ -29,20 +29,22 @@ check() {
   fi
 }
 
-# gtest PROGRAM [ARGUMENT...]: reports each case of a GoogleTest program, also of one that dies half-way,
-# and as the value PROGRAM.cases how many there were.
+# gtest PROGRAM [ARGUMENT...]: reports each case of a GoogleTest program as it ends, also of one that dies
+# half-way, and as the value PROGRAM.cases how many there were.
 gtest() {
-  local log=$results/${1##*/}.log status=0
-  "$@" >"$log" 2>&1 || status=$?
+  local log=$results/${1##*/}.log pid status=0
+  "$@" >"$log" 2>&1 &
+  pid=$!
   # A failure's text stands between the lines RUN and FAILED; the first line of it has to do here.
-  awk '
+  tail -q -n +1 -f --pid="$pid" "$log" | awk '
     /^\[ RUN      \] / { name = $4; text = ""; next }
-    /^\[       OK \] / && name { print "pass", $4; name = ""; next }
+    /^\[       OK \] / && name { print "pass", $4; name = ""; fflush(); next }
     /^\[  SKIPPED \] / && name { print "skip", name, text; name = ""; next }
-    /^\[  FAILED  \] / && name { print "fail", name, text; name = ""; next }
+    /^\[  FAILED  \] / && name { print "fail", name, text; name = ""; fflush(); next }
     name && NF && !/Skipped$/ && length(text) < 300 { sub(/^.*\/tests\//, ""); text = text (text ? " " : "") $0 }
     END { if (name) print "fail", name, "the program ended here " text }
-  ' "$log" | while read -r verdict name text; do report "$verdict" "$name" "$text"; done
+  ' | while read -r verdict name text; do report "$verdict" "$name" "$text"; done
+  wait "$pid" || status=$?
   value "${1##*/}.cases" "$(grep -c '^\[ RUN ' "$log")"
   # The failed cases say exit status 1 themselves.
   [[ $status -eq 0 ]] || { [[ $status -eq 1 ]] && grep -q '^\[  FAILED  \]' "$log"; } ||
@@ -66,4 +68,43 @@ hear() {
   local path
   path=$(message_path "$1")
   until xenstore-read "$path" 2>/dev/null; do sleep 0.2; done
+}
+
+# ask WORDS...: has `answer FUNCTION` in dom0_during call FUNCTION WORDS..., prints what it printed and
+# returns its exit status. "ask over" ends answer.
+ask() {
+  local number reply
+  number=$(($(cat /tmp/asked 2>/dev/null || echo 0) + 1))
+  echo "$number" >/tmp/asked
+  tell "ask-$number" "$*"
+  [[ $1 != over ]] || return 0
+  reply=$(hear "answer-$number")
+  printf '%s\n' "${reply#* }"
+  return "${reply%% *}"
+}
+
+answer() {
+  local number words reply status
+  for ((number = 1; ; number++)); do
+    words=$(hear "ask-$number")
+    [[ $words != over ]] || return 0
+    echo "+ $words"
+    status=0
+    # shellcheck disable=SC2086  # one word each
+    reply=$("$1" $words) || status=$?
+    echo "$reply"
+    tell "answer-$number" "$status $reply"
+  done
+}
+
+# take_disk VDEV: takes a disk from the kernel's driver and prints its path in xenstore. The kernel leaves
+# it Closed, with all its nodes in place.
+take_disk() {
+  local letter number
+  printf -v letter '%d' "'${1:3:1}"
+  number=$((51712 + (letter - 97) * 16))
+  if [[ -e /sys/bus/xen/drivers/vbd/vbd-$number ]]; then
+    echo "vbd-$number" >/sys/bus/xen/drivers/vbd/unbind
+  fi
+  echo "device/vbd/$number"
 }

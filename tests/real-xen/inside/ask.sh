@@ -1,0 +1,4 @@
+#!/bin/bash
+# The word `ask` of lib.sh, for programs.
+source "$XENPV_INSIDE/lib.sh"
+ask "$@"

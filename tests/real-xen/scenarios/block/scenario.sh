@@ -1,0 +1,150 @@
+# The block frontend beside every backend that serves a disk here: Linux' blkback on ram disks, on a file
+# with a write cache and on 4096-byte sectors, with its parameters varied, and QEMU's xen-block.
+programs=(sim_frontend_tests)
+limit=900
+memory=768
+
+# Device, name in the tests, which shapes of the matrix: only some differ for a backend that cannot do all.
+all_disks=(
+  'xvdb brd _*'
+  'xvdc file _largest_ring_all_queues_*_persistent'
+  'xvdd qdisk _*_all_queues_direct_persistent'
+  'xvde mapped _largest_ring_all_queues_indirect_persistent'
+  'xvdf one_queue _largest_ring_all_queues_indirect_persistent'
+  'xvdg sector_4096 _largest_ring_all_queues_*_persistent'
+)
+other_disks=(xvdj xvdk xvdl xvdm)
+
+# Cases of frontend_test.cpp that need the simulator: faults, a restart, disks of other backends.
+only_simulated=(
+  refuses_sectors_of_a_size_whose_unit_it_cannot_know
+  fails_by_name_when_the_backend_breaks_the_protocol
+  times_out_what_is_not_answered
+  fails_by_name_when_the_backend_restarts
+)
+
+file_disk() { # DEVICE FILE SIZE
+  truncate -s "$3" "$2"
+  losetup "$1" "$2"
+}
+
+sectors_of_4096() {
+  modprobe null_blk nr_devices=0
+  mount -t configfs configfs /sys/kernel/config 2>/dev/null
+  local made=/sys/kernel/config/nullb/nullb0
+  [[ ! -e $made ]] || return 0
+  mkdir "$made"
+  echo 4096 >"$made/blocksize"
+  echo 256 >"$made/size"
+  echo 1 >"$made/memory_backed"
+  echo 1 >"$made/discard"
+  echo 64 >"$made/cache_size"
+  echo 1 >"$made/power"
+}
+
+dom0_before() {
+  modprobe loop
+  losetup -D
+  rm -f /tmp/*.img
+  file_disk /dev/loop0 /tmp/xvdc.img 256M
+  file_disk /dev/loop1 /tmp/xvdj.img 32M
+  truncate -s 256M /tmp/xvdd.img
+  truncate -s 8M /tmp/xvdm.img
+  sectors_of_4096
+  disk xvdb /dev/ram1 w
+  disk xvdc /dev/loop0 w
+  disk xvdd /tmp/xvdd.img w qdisk
+  disk xvdg /dev/nullb0 w
+  disk xvdj /dev/loop1 w
+  disk xvdk /dev/ram2 r phy devtype=cdrom
+  disk xvdl /dev/ram3 r
+  disk xvdm /tmp/xvdm.img r qdisk devtype=cdrom
+}
+
+blkback_parameter() {
+  echo "$2" >"/sys/module/xen_blkback/parameters/$1"
+}
+
+# attach VDEV TARGET: as in dom0_before, but into the running guest. blkback takes its parameters then.
+attach() {
+  xl block-attach "$guest" "format=raw,vdev=$1,access=w,backendtype=phy,script=$XENPV_INSIDE/block,target=$2"
+}
+
+# What the guest asks of its toolstack.
+toolstack() {
+  local uncached=
+  # Not for a file of a file system in memory.
+  if [[ -b ${2:-} ]]; then uncached=oflag=direct; fi
+  case $1 in
+    attach) attach "$2" "$3" ;;
+    attach-varied)
+      blkback_parameter feature_persistent N
+      attach xvde /dev/ram4
+      blkback_parameter feature_persistent Y
+      blkback_parameter max_queues 1
+      attach xvdf /dev/ram5
+      blkback_parameter max_queues 2
+      ;;
+    unplug) xl block-detach "$guest" "$2" ;;
+    resize) truncate -s "$3" "/tmp/$2.img" && losetup -c /dev/loop1 ;;
+    sum) dd if="$2" bs=1M count="$3" ${uncached/o/i} status=none | sha256sum ;;
+    # shellcheck disable=SC2086  # a word or none
+    fill) dd if=/dev/urandom of="$2" bs=1M count="$3" $uncached conv=notrunc status=none ;;
+    *) return 2 ;;
+  esac
+}
+
+dom0_during() { answer toolstack; }
+
+run_cases() {
+  local entry name device words filter='frontend.*' disks=()
+  for entry in "${all_disks[@]}"; do
+    read -r device name words <<<"$entry"
+    disks+=("$name=$(take_disk "$device")")
+    filter+=":*/frontend_matrix.*/$name$words"
+  done
+  for device in "${other_disks[@]}"; do take_disk "$device"; done
+  XENPV_TEST_DISKS=$(IFS=,; echo "${disks[*]}")
+  export XENPV_TEST_DISKS XENPV_TEST_TOOLSTACK=$XENPV_INSIDE/ask.sh
+  filter+=-$(printf ':frontend.%s' "${only_simulated[@]}")
+  gtest sim_frontend_tests "--gtest_filter=$filter:freebsd/*"
+}
+
+same() { # NAME ONE OTHER
+  if [[ $2 == "$3" && -n $2 ]]; then pass "$1"; else fail "$1" "$2 and $3"; fi
+}
+
+# What one end wrote is what the other end reads, past all caches.
+compare_with_dom0() { # NAME PATH TARGET
+  local bytes=$((32 << 20)) file=/tmp/data
+  dd if=/dev/urandom of="$file" bs=1M count=32 status=none
+  check "$1.write" sim_frontend_tests --write "$2" "$file"
+  same "$1.written" "$(sha256sum <"$file")" "$(ask sum "$3" 32)"
+  ask fill "$3" 32
+  check "$1.read" sim_frontend_tests --read "$2" "$file" "$bytes"
+  same "$1.is_read" "$(sha256sum <"$file")" "$(ask sum "$3" 32)"
+}
+
+# Detached and attached by the toolstack, a disk is the kernel's again.
+hand_back() {
+  local seconds
+  check hand_back.detach ask unplug xvdb
+  check hand_back.attach ask attach xvdb /dev/ram1
+  for ((seconds = 0; seconds < 30; seconds++)); do
+    [[ ! -b /dev/xvdb ]] || break
+    sleep 1
+  done
+  same hand_back.data "$(dd if=/dev/xvdb bs=1M count=32 iflag=direct status=none | sha256sum)" "$(ask sum /dev/ram1 32)"
+}
+
+main() {
+  ask attach-varied
+  sleep 1
+  run_cases
+  compare_with_dom0 brd device/vbd/51728 /dev/ram1
+  compare_with_dom0 file device/vbd/51744 /dev/loop0
+  compare_with_dom0 qdisk device/vbd/51760 /tmp/xvdd.img
+  compare_with_dom0 sector_4096 device/vbd/51808 /dev/nullb0
+  hand_back
+  ask over
+}
