@@ -69,6 +69,8 @@ class disk : public std::enable_shared_from_this<disk> {
   [[nodiscard]] async::asio::awaitable<void> follow_size(std::uint64_t wanted);
 
   // disk_store.cpp: xenstore
+  static void add_nodes(const xen::store_operations& store, const std::string& path,
+                        const std::string& prefix, nodes& into);
   [[nodiscard]] async::asio::awaitable<std::optional<facts>> read_facts();
   [[nodiscard]] async::asio::awaitable<void> publish(node_list what, wire::xenbus_state state);
   [[nodiscard]] async::asio::awaitable<void> write_one_by_one(node_list what);

@@ -26,18 +26,13 @@ asio::awaitable<void> disk::fail(std::string why) {
 
 asio::awaitable<nodes> disk::read_frontend(const facts& now) {
   nodes out;
-  const auto read_all = [](const xen::store_operations& store, const std::string& path,
-                           const std::string& prefix, nodes& into) {
-    for (const auto& name : store.list_if_exists(path).value_or(std::vector<std::string>{}))
-      if (auto value = store.read_if_exists(fmt::format("{}/{}", path, name)))
-        into[prefix + name] = *value;
-  };
   auto read = [&](xen::store_transaction& store) {
     out.clear();
-    read_all(store, now.frontend, "", out);
+    add_nodes(store, now.frontend, "", out);
     for (std::uint32_t i = 0; i < plan_->config.max_queues; ++i) {
       const auto queue = fmt::format("queue-{}", i);
-      if (out.contains(queue)) read_all(store, now.frontend + "/" + queue, queue + "/", out);
+      if (out.contains(queue))
+        add_nodes(store, fmt::format("{}/{}", now.frontend, queue), queue + "/", out);
     }
   };
   co_await runtime_.store().transact(read);

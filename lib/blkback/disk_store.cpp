@@ -13,22 +13,22 @@ namespace {
 namespace asio = async::asio;
 using wire::xenbus_state;
 
-/// Adds the nodes directly below `path`, named relative to the directory that is read.
-void add_nodes(const xen::store_operations& store, const std::string& path,
-               const std::string& prefix, nodes& into) {
-  const auto names = store.list_if_exists(path);
-  if (!names) return;
-  for (const auto& name : *names)
-    if (auto value = store.read_if_exists(fmt::format("{}/{}", path, name)))
-      into[prefix + name] = *value;
-}
-
 xenbus_state state_in(std::optional<std::string_view> text) {
   if (!text) return xenbus_state::unknown;
   return wire::parse_xenbus_state(*text).value_or(xenbus_state::unknown);
 }
 
 }  // namespace
+
+/// Adds the nodes directly below `path`, named relative to the directory that is read.
+void disk::add_nodes(const xen::store_operations& store, const std::string& path,
+                     const std::string& prefix, nodes& into) {
+  const auto names = store.list_if_exists(path);
+  if (!names) return;
+  for (const auto& name : *names)
+    if (auto value = store.read_if_exists(fmt::format("{}/{}", path, name)))
+      into[prefix + name] = *value;
+}
 
 std::string disk::node(std::string_view name) const {
   return fmt::format("{}/{}", place_.directory, name);

@@ -83,7 +83,7 @@ asio::awaitable<void> service::find_disks() {
     const auto domains = co_await store.list_if_exists(top);
     if (!domains) continue;
     for (const auto& domain : *domains) {
-      const auto devices = co_await store.list_if_exists(top + "/" + domain);
+      const auto devices = co_await store.list_if_exists(fmt::format("{}/{}", top, domain));
       if (!devices) continue;
       for (const auto& device : *devices) {
         auto directory = fmt::format("{}/{}/{}", top, domain, device);
