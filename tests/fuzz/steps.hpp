@@ -30,7 +30,11 @@ class input {
     bytes_ = bytes_.subspan(1);
     return value;
   }
-  std::uint32_t word() { return byte() | byte() << 8U; }
+  std::uint32_t word() {
+    const std::uint32_t low = byte();
+    const std::uint32_t high = byte();
+    return low | high << 8U;
+  }
   std::string_view text(std::size_t size) {
     const auto part = bytes_.first(std::min(size, bytes_.size()));
     bytes_ = bytes_.subspan(part.size());
