@@ -8,23 +8,19 @@
 //                                    each, for scripts that compare (real-xen/scenarios/speed)
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 
-#include "bench/block_load.hpp"
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/async/runtime.hpp"
+#include "xenpv/blk/workload.hpp"
 #include "xenpv/blkfront/frontend.hpp"
 
 namespace {
 
 using namespace xenpv;
 using namespace std::chrono_literals;
-using bench::block_load;
-using bench::load_options;
 
 /// Enough for 256 segments at depth; the disks' host has to allow it (--grant-limit).
 constexpr std::size_t pages = 6000;
@@ -36,14 +32,14 @@ struct shape {
   bool persistent;
 };
 
-struct workload {
+struct named_load {
   const char* name;
-  load_options how;
+  blk::workload how;
   bool megabytes;
 };
 
-const std::vector<workload>& workloads() {
-  static const std::vector<workload> all = {
+const std::vector<named_load>& loads() {
+  static const std::vector<named_load> all = {
       {"4k qd1", {.depth = 1}, false},
       {"4k qd32", {.depth = 32}, false},
       {"4k qd256", {.depth = 256}, false},
@@ -54,27 +50,10 @@ const std::vector<workload>& workloads() {
   return all;
 }
 
-/// The depth is shared out among the queues; their rates add up.
-async::asio::awaitable<double> measure(blkfront::frontend& disk, load_options how) {
-  using namespace boost::asio::experimental::awaitable_operators;
-  const auto queues = std::min<std::size_t>(disk.queue_count(), how.depth);
-  how.depth = std::max(1U, how.depth / static_cast<unsigned>(queues));
-  std::vector<std::unique_ptr<block_load>> loads;
-  for (std::size_t i = 0; i < queues; ++i)
-    loads.push_back(std::make_unique<block_load>(disk.queue(i), how));
-  const auto run = [&](std::size_t i) {
-    return async::run_on(disk.queue(i).executor(), [&loads, i] { return loads[i]->run(); });
-  };
-  if (queues == 1)
-    co_await run(0);
-  else
-    co_await (run(0) && run(1));
-  double sum = 0;
-  for (const auto& each : loads) {
-    if (each->result().errors > 0) fmt::print(stderr, "{} errors\n", each->result().errors);
-    sum += each->result().per_second();
-  }
-  co_return sum;
+async::asio::awaitable<double> measure(blkfront::frontend& disk, blk::workload how) {
+  const auto found = co_await blk::run(disk, how);
+  if (found.errors > 0) fmt::print(stderr, "{} errors\n", found.errors);
+  co_return found.per_second();
 }
 
 blkfront::options limited_to(const shape& s) {
@@ -92,7 +71,8 @@ async::asio::awaitable<void> print_row(async::runtime& on, const std::string& de
   const auto disk = co_await blkfront::frontend::open(on, device, limited_to(s));
   fmt::print("{:>8} {:>5} {:>6} {:>10}", s.segments, s.order, disk->queue_count(),
              s.persistent ? "yes" : "no");
-  for (const auto& each : workloads()) {
+  for (auto each : loads()) {
+    each.how.time = 200ms;
     const auto rate = co_await measure(*disk, each.how);
     fmt::print(" {:>10.0f}", each.megabytes ? rate * each.how.block / 1e6 : rate);
   }
@@ -112,10 +92,10 @@ async::asio::awaitable<void> print_row(async::runtime& on, const std::string& de
 
 async::asio::awaitable<void> print_table(async::runtime& on, std::string device) {
   fmt::print("\n{}\n{:>8} {:>5} {:>6} {:>10}", device, "segments", "order", "queues", "persistent");
-  for (const auto& each : workloads())
+  for (const auto& each : loads())
     fmt::print(" {:>10}", each.name);
   fmt::print(" {:>10} {:>10}\n{:>32}", "events", "notifies", "");
-  for (const auto& each : workloads())
+  for (const auto& each : loads())
     fmt::print(" {:>10}", each.megabytes ? "MB/s" : "IOPS");
   fmt::print(" {:>10} {:>10}\n", "/request", "/request");
   for (const bool persistent : {true, false})
@@ -125,10 +105,10 @@ async::asio::awaitable<void> print_table(async::runtime& on, std::string device)
           co_await print_row(on, device, {segments, order, queues, persistent});
 }
 
-const std::vector<workload>& common_workloads() {
+const std::vector<named_load>& common_loads() {
   using blk::operation;
   constexpr std::uint32_t large = 1 << 20;
-  static const std::vector<workload> all = {
+  static const std::vector<named_load> all = {
       {"randread-4k-1", {.depth = 1}, false},
       {"randwrite-4k-1", {.op = operation::write, .depth = 1}, false},
       {"randread-4k-32", {.depth = 32}, false},
@@ -153,7 +133,7 @@ async::asio::awaitable<void> print_speed(async::runtime& on, std::string device,
              facts.ring_page_order, facts.segments, facts.pages,
              facts.persistent ? "kept" : "mapped for each request");
   fmt::print("# load                   rate unit events/request notifies/request\n");
-  for (auto each : common_workloads()) {
+  for (auto each : common_loads()) {
     each.how.time = time;
     const auto before = co_await sum_of(*disk);
     const auto rate = co_await measure(*disk, each.how);
@@ -172,11 +152,18 @@ async::asio::awaitable<void> print_speed(async::runtime& on, std::string device,
 async::asio::awaitable<void> read_exactly(async::runtime& on, std::string device,
                                           std::uint64_t count) {
   const auto disk = co_await blkfront::frontend::open(on, device, {});
-  block_load load(disk->queue(0), {.depth = 32, .time = 1h, .count = count});
-  const auto run = [&load] { return load.run(); };
-  co_await async::run_on(disk->queue(0).executor(), run);
+  blk::workload load;
+  load.depth = 32;
+  load.time = 1h;
+  load.count = count;
+  blk::workload_result found;
+  auto& queue = disk->queue(0);
+  const auto run = [&]() -> async::asio::awaitable<void> {
+    found = co_await blk::run(queue, load);
+  };
+  co_await async::run_on(queue.executor(), run);
   co_await disk->close();
-  fmt::print("{} reads\n", load.result().requests);
+  fmt::print("{} reads\n", found.requests);
 }
 
 }  // namespace

@@ -1,0 +1,255 @@
+#include "xenpv/blk/uring_device.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <liburing.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+
+#include <cerrno>
+#include <utility>
+
+#include "xenpv/async/call_on.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/unique_fd.hpp"
+
+namespace xenpv::blk {
+namespace {
+
+namespace asio = async::asio;
+
+template <class T>
+T ask(int fd, unsigned long what, const std::string& path) {
+  T value{};
+  if (::ioctl(fd, what, &value) != 0) throw_errno(fmt::format("ask for the shape of {}", path));
+  return value;
+}
+
+geometry shape_of(int fd, const std::string& path, bool read_only) {
+  struct stat found {};
+  if (::fstat(fd, &found) != 0) throw_errno(fmt::format("look at {}", path));
+  geometry shape;
+  shape.can_flush = true;
+  shape.can_discard = true;
+  shape.read_only = read_only;
+  shape.preferred_transfer = std::uint64_t{128} << 10U;
+  if (!S_ISBLK(found.st_mode)) {
+    shape.size = static_cast<std::uint64_t>(found.st_size);
+    return shape;
+  }
+  shape.size = ask<std::uint64_t>(fd, BLKGETSIZE64, path);
+  shape.sector_size = static_cast<std::uint32_t>(ask<int>(fd, BLKSSZGET, path));
+  shape.physical_sector_size = ask<std::uint32_t>(fd, BLKPBSZGET, path);
+  return shape;
+}
+
+std::string cure_for(int problem, const uring_device::options& how) {
+  if (problem == EINVAL && how.direct) return "its file system may know no O_DIRECT";
+  if (problem == EBUSY) return "somebody uses it: see mount, swapon --show, lsblk";
+  return {};
+}
+
+}  // namespace
+
+class uring_device::uring_queue final : public block_queue {
+ public:
+  uring_queue(asio::any_io_executor executor, const geometry& shape, unique_fd file, unsigned depth)
+      : shape_(shape), file_(std::move(file)), event_(executor), depth_(depth) {
+    const int code = ::io_uring_queue_init(depth, &ring_, 0);
+    if (code < 0)
+      throw_errno(-code, "set up io_uring",
+                  code == -EPERM || code == -ENOSYS
+                      ? "this kernel or container does not offer it; see io_uring_disabled in "
+                        "/proc/sys/kernel"
+                      : "");
+    const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0 || ::io_uring_register_eventfd(&ring_, fd) != 0) {
+      const int problem = errno;
+      ::io_uring_queue_exit(&ring_);
+      if (fd >= 0) ::close(fd);
+      throw_errno(problem, "set up io_uring's events");
+    }
+    event_.assign(fd);
+  }
+
+  ~uring_queue() override { ::io_uring_queue_exit(&ring_); }
+
+  [[nodiscard]] const geometry& shape() const noexcept override { return shape_; }
+  [[nodiscard]] asio::any_io_executor executor() const override {
+    return const_cast<asio::posix::stream_descriptor&>(event_).get_executor();
+  }
+  [[nodiscard]] const std::shared_ptr<page_pool>& pages() const noexcept override { return pages_; }
+
+  void submit(request& r) override {
+    r.status = {};
+    r.device.planned = 0;
+    append(r);
+    if (in_turn_ || scheduled_) return;
+    scheduled_ = true;
+    asio::post(executor(), [this] {
+      scheduled_ = false;
+      commit();
+    });
+  }
+
+  void commit() override {
+    if (in_turn_) return;
+    while (first_ != nullptr && in_flight_ < depth_ && enter(*first_))
+      first_ = std::exchange(first_->device.next, nullptr);
+    if (first_ == nullptr) last_ = nullptr;
+    ::io_uring_submit(&ring_);
+    listen();
+  }
+
+  void close() {
+    boost::system::error_code ignored;
+    event_.close(ignored);
+  }
+
+ private:
+  void append(request& r) {
+    r.device.next = nullptr;
+    (last_ == nullptr ? first_ : last_->device.next) = &r;
+    last_ = &r;
+  }
+
+  /// False: the submission ring is full.
+  bool enter(request& r) {
+    auto* const entry = ::io_uring_get_sqe(&ring_);
+    if (entry == nullptr) return false;
+    const auto done = r.device.planned;
+    const auto offset = r.offset + done;
+    const auto length = r.length - done;
+    switch (r.op) {
+      case operation::read:
+        ::io_uring_prep_read(entry, file_.get(), r.memory + done, static_cast<unsigned>(length),
+                             offset);
+        break;
+      case operation::write:
+        ::io_uring_prep_write(entry, file_.get(), r.memory + done, static_cast<unsigned>(length),
+                              offset);
+        if (r.fua) entry->rw_flags = RWF_DSYNC;
+        break;
+      case operation::flush:
+        ::io_uring_prep_fsync(entry, file_.get(), IORING_FSYNC_DATASYNC);
+        break;
+      case operation::discard:
+      case operation::secure_discard:
+        ::io_uring_prep_fallocate(entry, file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                  static_cast<off_t>(offset), static_cast<off_t>(length));
+        break;
+    }
+    ::io_uring_sqe_set_data(entry, &r);
+    ++in_flight_;
+    return true;
+  }
+
+  void listen() {
+    if (listening_ || in_flight_ == 0) return;
+    listening_ = true;
+    event_.async_wait(asio::posix::stream_descriptor::wait_read,
+                      [this](boost::system::error_code code) {
+                        listening_ = false;
+                        if (!code) drain();
+                      });
+  }
+
+  void drain() {
+    std::uint64_t ignored = 0;
+    [[maybe_unused]] const auto got = ::read(event_.native_handle(), &ignored, sizeof ignored);
+    in_turn_ = true;
+    io_uring_cqe* entry = nullptr;
+    while (::io_uring_peek_cqe(&ring_, &entry) == 0) {
+      auto& r = *static_cast<request*>(::io_uring_cqe_get_data(entry));
+      const int result = entry->res;
+      ::io_uring_cqe_seen(&ring_, entry);
+      --in_flight_;
+      answer(r, result);
+    }
+    in_turn_ = false;
+    commit();
+  }
+
+  void answer(request& r, int result) {
+    const bool moves_data = r.op == operation::read || r.op == operation::write;
+    if (result < 0) {
+      r.status = {-result, std::generic_category()};
+    } else if (moves_data) {
+      r.device.planned += static_cast<std::uint64_t>(result);
+      if (r.device.planned < r.length) {
+        // Short: the rest goes round again; nothing at all is the end of the device.
+        if (result > 0) return append(r);
+        r.status = std::make_error_code(std::errc::invalid_argument);
+      }
+    }
+    r.done(r);
+  }
+
+  geometry shape_;
+  unique_fd file_;
+  /// Nobody gets leases here: the kernel takes any memory.
+  std::shared_ptr<page_pool> pages_ = std::make_shared<page_pool>(std::span<std::byte>());
+  asio::posix::stream_descriptor event_;
+  unsigned depth_;
+  io_uring ring_{};
+  request* first_ = nullptr;  ///< not entered yet
+  request* last_ = nullptr;
+  unsigned in_flight_ = 0;
+  bool scheduled_ = false;
+  bool listening_ = false;
+  bool in_turn_ = false;
+};
+
+uring_device::uring_device() = default;
+uring_device::~uring_device() = default;
+
+std::unique_ptr<uring_device> uring_device::open(const std::string& path,
+                                                 std::vector<asio::any_io_executor> executors,
+                                                 options how) {
+  if (executors.empty())
+    throw failure(errc::invalid_argument, fmt::format("open {}", path), "no executor for a queue");
+  // Only a block device has exclusive opens without O_CREAT.
+  struct stat found {};
+  const bool is_block = ::stat(path.c_str(), &found) == 0 && S_ISBLK(found.st_mode);
+  const int flags = (how.read_only ? O_RDONLY : O_RDWR | (is_block ? O_EXCL : 0)) |
+                    (how.direct ? O_DIRECT : 0) | O_CLOEXEC;
+  unique_fd file(::open(path.c_str(), flags));
+  if (!file) throw_errno(fmt::format("open {}", path), cure_for(errno, how));
+  std::unique_ptr<uring_device> out(new uring_device);
+  out->shape_ = shape_of(file.get(), path, how.read_only);
+  for (auto& each : executors) {
+    unique_fd own(::fcntl(file.get(), F_DUPFD_CLOEXEC, 0));
+    if (!own) throw_errno(fmt::format("open {} once more", path));
+    out->queues_.push_back(
+        std::make_unique<uring_queue>(std::move(each), out->shape_, std::move(own), how.depth));
+  }
+  return out;
+}
+
+std::size_t uring_device::queue_count() const noexcept {
+  return queues_.size();
+}
+
+block_queue& uring_device::queue(std::size_t index) noexcept {
+  return *queues_[index];
+}
+
+const geometry& uring_device::shape() const noexcept {
+  return shape_;
+}
+
+asio::awaitable<void> uring_device::close() {
+  for (const auto& each : queues_) {
+    auto close_one = [&each] { each->close(); };
+    co_await async::call_on(each->executor(), close_one);
+  }
+}
+
+}  // namespace xenpv::blk

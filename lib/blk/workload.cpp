@@ -1,0 +1,198 @@
+#include "xenpv/blk/workload.hpp"
+
+#include <fmt/format.h>
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "xenpv/async/nursery.hpp"
+#include "xenpv/async/run_on.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/types.hpp"
+
+namespace xenpv::blk {
+namespace {
+
+namespace asio = async::asio;
+using clock = std::chrono::steady_clock;
+
+/// Pseudo-random numbers, a few instructions each (xorshift64).
+class random_numbers {
+ public:
+  explicit random_numbers(std::uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15ULL | 1U) {}
+  std::uint64_t next() noexcept {
+    state_ ^= state_ << 13U;
+    state_ ^= state_ >> 7U;
+    state_ ^= state_ << 17U;
+    return state_;
+  }
+
+ private:
+  std::uint64_t state_;
+};
+
+struct freed {
+  void operator()(std::byte* memory) const noexcept { std::free(memory); }
+};
+using block_memory = std::unique_ptr<std::byte, freed>;
+
+/// Aligned to pages: the kernel takes nothing else for I/O past its cache.
+block_memory allocate_block(std::uint32_t size, std::uint64_t seed) {
+  const auto whole = (std::size_t{size} + page_size - 1) / page_size * page_size;
+  block_memory memory(static_cast<std::byte*>(std::aligned_alloc(page_size, whole)));
+  if (!memory) throw failure(std::make_error_code(std::errc::not_enough_memory), "make a load");
+  random_numbers numbers(seed);
+  for (std::size_t at = 0; at < whole; at += sizeof(std::uint64_t)) {
+    const auto number = numbers.next();
+    std::memcpy(memory.get() + at, &number, sizeof number);
+  }
+  return memory;
+}
+
+class queue_load;
+
+struct job : request {
+  job(queue_load& to, const workload& load, std::uint64_t number)
+      : owner(to), numbers(number + 1), block(allocate_block(load.block, number + 1)) {
+    op = load.op;
+    length = load.block;
+    memory = block.get();
+  }
+  queue_load& owner;
+  random_numbers numbers;
+  block_memory block;
+  clock::time_point submitted;
+};
+
+/// The part of a load that one queue carries: `first` of `share` equal stretches of the device.
+class queue_load {
+ public:
+  queue_load(block_queue& queue, const workload& load, std::uint64_t part, std::uint64_t parts)
+      : queue_(queue),
+        load_(load),
+        blocks_(queue.shape().size / load.block),
+        next_(blocks_ / parts * part),
+        ended_(queue.executor(), clock::time_point::max()) {
+    for (unsigned i = 0; i < load.depth; ++i) {
+      jobs_.push_back(std::make_unique<job>(*this, load, part * load.depth + i));
+      jobs_.back()->done = [](request& r) {
+        auto& self = static_cast<job&>(r);
+        self.owner.answered(self);
+      };
+    }
+  }
+
+  asio::awaitable<workload_result> run() {
+    asio::steady_timer limit(queue_.executor(), load_.time);
+    limit.async_wait([this](auto) { stopping_ = true; });
+    const auto start = clock::now();
+    for (const auto& each : jobs_)
+      if (submitted_ < load_.count) submit(*each);
+    queue_.commit();
+    while (active_ > 0)
+      (void)co_await ended_.async_wait(asio::as_tuple(asio::use_awaitable));
+    result_.time = clock::now() - start;
+    limit.cancel();
+    // Its handler refers to this object and is in the context's queue by now.
+    co_await asio::post(queue_.executor(), asio::use_awaitable);
+    co_return result_;
+  }
+
+ private:
+  void submit(job& j) {
+    const auto block = load_.random ? j.numbers.next() % blocks_ : next_++ % blocks_;
+    j.offset = block * load_.block;
+    ++active_;
+    ++submitted_;
+    j.submitted = clock::now();
+    queue_.submit(j);
+  }
+
+  void answered(job& j) {
+    --active_;
+    ++result_.requests;
+    result_.latency_ns.add(static_cast<std::uint64_t>((clock::now() - j.submitted).count()));
+    if (j.status && result_.errors++ == 0) result_.first_error = j.status;
+    if (!stopping_ && submitted_ < load_.count) return submit(j);
+    if (active_ == 0) ended_.cancel();
+  }
+
+  block_queue& queue_;
+  workload load_;
+  std::uint64_t blocks_;
+  std::uint64_t next_;
+  asio::steady_timer ended_;
+  std::vector<std::unique_ptr<job>> jobs_;
+  workload_result result_;
+  std::uint64_t submitted_ = 0;
+  unsigned active_ = 0;
+  bool stopping_ = false;
+};
+
+void check(const workload& load, const geometry& shape) {
+  const auto refuse = [](std::string why) {
+    throw failure(make_error_code(errc::invalid_argument), "load on a block device", why);
+  };
+  if (load.op != operation::read && load.op != operation::write)
+    refuse(fmt::format("{} is no load; read and write are", to_string(load.op)));
+  if (load.depth == 0) refuse("a depth of 0 requests");
+  if (load.block == 0 || load.block % shape.sector_size != 0)
+    refuse(fmt::format("blocks of {} bytes, expected whole sectors of {}", load.block,
+                       shape.sector_size));
+  if (load.block > shape.size)
+    refuse(fmt::format("blocks of {} bytes on a device of {}", load.block, shape.size));
+  if (load.op == operation::write && shape.read_only) refuse("writes to a read-only device");
+}
+
+asio::awaitable<workload_result> run_part(block_queue& queue, workload load, std::uint64_t part,
+                                          std::uint64_t parts) {
+  check(load, queue.shape());
+  queue_load own(queue, load, part, parts);
+  co_return co_await own.run();
+}
+
+void add(workload_result& sum, const workload_result& part) {
+  sum.requests += part.requests;
+  sum.errors += part.errors;
+  if (!sum.first_error) sum.first_error = part.first_error;
+  sum.time = std::max(sum.time, part.time);
+  sum.latency_ns.add(part.latency_ns);
+}
+
+}  // namespace
+
+asio::awaitable<workload_result> run(block_queue& queue, workload load) {
+  return run_part(queue, load, 0, 1);
+}
+
+asio::awaitable<workload_result> run(block_device& device, workload load) {
+  const auto parts = std::clamp<std::size_t>(device.queue_count(), 1, std::max(1U, load.depth));
+  std::vector<workload_result> results(parts);
+  // The nursery wants children of the caller's executor; each hops to its queue by itself.
+  async::nursery loads(co_await asio::this_coro::executor);
+  for (std::size_t i = 0; i < parts; ++i) {
+    auto own = load;
+    own.depth = load.depth / static_cast<unsigned>(parts) + (i < load.depth % parts ? 1 : 0);
+    auto& queue = device.queue(i);
+    auto& result = results[i];
+    auto carry = [&queue, &result, own, i, parts]() -> asio::awaitable<void> {
+      result = co_await run_part(queue, own, i, parts);
+    };
+    loads.spawn(async::run_on(queue.executor(), carry));
+  }
+  co_await loads.join();
+  workload_result sum;
+  for (const auto& each : results)
+    add(sum, each);
+  co_return sum;
+}
+
+}  // namespace xenpv::blk

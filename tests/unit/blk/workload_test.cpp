@@ -1,0 +1,228 @@
+// Loads on a device whose answers are counted, and the figures they come with.
+#include "xenpv/blk/workload.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <boost/asio/post.hpp>
+#include <deque>
+#include <set>
+
+#include "unit/async/run_coroutine.hpp"
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::blk {
+namespace {
+
+namespace asio = async::asio;
+using async::test::run;
+using namespace std::chrono_literals;
+using ::testing::AllOf;
+using ::testing::Each;
+using ::testing::Ge;
+using ::testing::HasSubstr;
+using ::testing::Lt;
+
+constexpr std::uint64_t device_size = 64 * 4096;
+
+/// Writes down what it is given; answers the newest first, one a turn.
+class counting_queue : public block_queue {
+ public:
+  explicit counting_queue(asio::io_context& context) : context_(context) {}
+
+  const geometry& shape() const noexcept override { return shape_; }
+  asio::any_io_executor executor() const override { return context_.get_executor(); }
+  void submit(request& r) override {
+    offsets.push_back(r.offset);
+    memories.insert(r.memory);
+    EXPECT_EQ(r.length, block);
+    waiting_.push_back(&r);
+    most_in_flight = std::max(most_in_flight, waiting_.size());
+    asio::post(context_, [this] {
+      auto& newest = *waiting_.back();
+      waiting_.pop_back();
+      newest.status = offsets.size() >= fail_from ? answer : std::error_code();
+      newest.done(newest);
+    });
+  }
+  void commit() override {}
+  const std::shared_ptr<page_pool>& pages() const noexcept override { return no_pages_; }
+
+  std::uint64_t block = 4096;
+  std::error_code answer;
+  std::size_t fail_from = 0;
+  std::vector<std::uint64_t> offsets;
+  std::set<std::byte*> memories;
+  std::size_t most_in_flight = 0;
+  geometry shape_{.size = device_size, .sector_size = 512};
+
+ private:
+  asio::io_context& context_;
+  std::deque<request*> waiting_;
+  std::shared_ptr<page_pool> no_pages_;
+};
+
+class counting_device : public block_device {
+ public:
+  explicit counting_device(asio::io_context& context)
+      : queues_{counting_queue(context), counting_queue(context)} {}
+  std::size_t queue_count() const noexcept override { return queues_.size(); }
+  counting_queue& queue(std::size_t index) noexcept override { return queues_[index]; }
+
+ private:
+  std::array<counting_queue, 2> queues_;
+};
+
+class workload_test : public ::testing::Test {
+ protected:
+  workload_result result_of(block_queue& on, workload load) {
+    workload_result found;
+    auto body = [&]() -> asio::awaitable<void> { found = co_await blk::run(on, load); };
+    run(context, body());
+    return found;
+  }
+  workload_result result_of(block_device& on, workload load) {
+    workload_result found;
+    auto body = [&]() -> asio::awaitable<void> { found = co_await blk::run(on, load); };
+    run(context, body());
+    return found;
+  }
+  std::string refusal_of(workload load) {
+    try {
+      result_of(queue, load);
+    } catch (const failure& problem) {
+      EXPECT_EQ(problem.code(), errc::invalid_argument);
+      return problem.what();
+    }
+    return "no failure";
+  }
+  static workload reads(std::uint64_t count) {
+    workload load;
+    load.count = count;
+    load.time = 1h;
+    return load;
+  }
+
+  asio::io_context context{1};
+  counting_queue queue{context};
+};
+
+TEST_F(workload_test, count_is_kept_to_the_request) {
+  auto load = reads(100);
+  load.depth = 8;
+  const auto found = result_of(queue, load);
+  EXPECT_EQ(found.requests, 100u);
+  EXPECT_EQ(found.errors, 0u);
+  EXPECT_EQ(found.latency_ns.count(), 100u);
+  EXPECT_EQ(queue.offsets.size(), 100u);
+  EXPECT_EQ(queue.most_in_flight, 8u);
+  EXPECT_EQ(queue.memories.size(), 8u) << "each request in flight has memory of its own";
+  EXPECT_GT(found.per_second(), 0);
+}
+
+TEST_F(workload_test, fewer_requests_than_depth_are_no_more_than_asked_for) {
+  auto load = reads(3);
+  load.depth = 8;
+  EXPECT_EQ(result_of(queue, load).requests, 3u);
+}
+
+TEST_F(workload_test, time_ends_a_load_without_count) {
+  workload load;
+  load.time = 1ms;
+  EXPECT_GE(result_of(queue, load).requests, 1u);
+}
+
+TEST_F(workload_test, random_blocks_are_whole_and_within_the_device) {
+  result_of(queue, reads(1000));
+  EXPECT_THAT(queue.offsets, Each(Lt(device_size)));
+  const std::set<std::uint64_t> different(queue.offsets.begin(), queue.offsets.end());
+  EXPECT_EQ(different.size(), device_size / 4096) << "every block has its turn";
+  for (const auto offset : queue.offsets)
+    EXPECT_EQ(offset % 4096, 0u);
+}
+
+TEST_F(workload_test, blocks_in_order_begin_anew_at_the_end) {
+  auto load = reads(66);
+  load.random = false;
+  result_of(queue, load);
+  EXPECT_EQ(queue.offsets[0], 0u);
+  EXPECT_EQ(queue.offsets[63], 63u * 4096);
+  EXPECT_EQ(queue.offsets[64], 0u);
+  EXPECT_EQ(queue.offsets[65], 4096u);
+}
+
+TEST_F(workload_test, memory_is_aligned_to_pages) {
+  queue.block = 512;
+  auto load = reads(4);
+  load.block = 512;
+  load.depth = 4;
+  result_of(queue, load);
+  for (auto* const memory : queue.memories)
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory) % page_size, 0u);
+}
+
+TEST_F(workload_test, errors_are_counted_and_the_first_is_kept) {
+  queue.answer = std::make_error_code(std::errc::io_error);
+  queue.fail_from = 8;
+  const auto found = result_of(queue, reads(10));
+  EXPECT_EQ(found.requests, 10u);
+  EXPECT_EQ(found.errors, 3u);
+  EXPECT_EQ(found.first_error, queue.answer);
+}
+
+TEST_F(workload_test, loads_that_make_no_sense_are_refused_by_name) {
+  auto load = reads(1);
+  load.op = operation::flush;
+  EXPECT_THAT(refusal_of(load), HasSubstr("flush is no load; read and write are"));
+  load = reads(1);
+  load.depth = 0;
+  EXPECT_THAT(refusal_of(load), HasSubstr("a depth of 0 requests"));
+  load = reads(1);
+  load.block = 1000;
+  EXPECT_THAT(refusal_of(load), HasSubstr("blocks of 1000 bytes, expected whole sectors of 512"));
+  load.block = 0;
+  EXPECT_THAT(refusal_of(load), HasSubstr("blocks of 0 bytes"));
+  load.block = device_size + 512;
+  EXPECT_THAT(refusal_of(load), HasSubstr("on a device of 262144"));
+  load = reads(1);
+  load.op = operation::write;
+  queue.shape_.read_only = true;
+  EXPECT_THAT(refusal_of(load), HasSubstr("writes to a read-only device"));
+  EXPECT_TRUE(queue.offsets.empty());
+}
+
+TEST_F(workload_test, a_device_shares_the_depth_out_among_its_queues) {
+  counting_device device(context);
+  auto load = reads(50);
+  load.depth = 5;
+  const auto found = result_of(device, load);
+  EXPECT_EQ(found.requests, 100u);
+  EXPECT_EQ(device.queue(0).most_in_flight, 3u);
+  EXPECT_EQ(device.queue(1).most_in_flight, 2u);
+}
+
+TEST_F(workload_test, queues_read_different_stretches_in_order) {
+  counting_device device(context);
+  auto load = reads(32);
+  load.depth = 2;
+  load.random = false;
+  result_of(device, load);
+  EXPECT_THAT(device.queue(0).offsets, Each(Lt(device_size / 2)));
+  EXPECT_THAT(device.queue(1).offsets, Each(AllOf(Ge(device_size / 2), Lt(device_size))));
+}
+
+TEST_F(workload_test, depth_1_leaves_all_but_one_queue_idle) {
+  counting_device device(context);
+  EXPECT_EQ(result_of(device, reads(10)).requests, 10u);
+  EXPECT_TRUE(device.queue(1).offsets.empty());
+}
+
+TEST_F(workload_test, a_failure_on_a_queue_comes_out) {
+  counting_device device(context);
+  auto load = reads(1);
+  load.block = 100;
+  EXPECT_THROW(result_of(device, load), failure);
+}
+
+}  // namespace
+}  // namespace xenpv::blk
