@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# xenpv-disk beside other NBD servers, as one table: tests/bench/nbd.sh [BUILD_DIR] [ROUNDS]
+# Each server, with the simulator and its backend for ours, on CPU 0; fio on CPU 1; Unix sockets; 1 GiB in memory.
+# Rounds are interleaved, each figure is the median of them. Only ratios within a run mean something.
+# Peers that are not installed are left out: packaging/debian/install-packages.sh test bench.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+build=${1:-build/try} rounds=${2:-3} seconds=${SECONDS_EACH:-2}
+[ -x "$build/bin/xenpv-disk" ] || {
+  echo "tests/bench/nbd.sh: no xenpv-disk in $build: build it first, or name the build directory" >&2
+  exit 2
+}
+for tool in fio python3 taskset; do
+  command -v "$tool" >/dev/null || {
+    echo "tests/bench/nbd.sh: $tool is missing: packaging/debian/install-packages.sh test bench" >&2
+    exit 77
+  }
+done
+[ "$(nproc)" -ge 2 ] || {
+  echo "tests/bench/nbd.sh: needs two CPUs, for the servers and for fio" >&2
+  exit 77
+}
+
+dir=$(mktemp -d /dev/shm/xenpv-bench-XXXXXX)
+servers=() names=()
+end() {
+  # Ours drains by itself; a captive simulator ends with its command.
+  for pid in "${servers[@]}"; do kill "$pid" 2>/dev/null || true; done
+  for pid in "${servers[@]}"; do wait "$pid" 2>/dev/null || true; done
+  rm -rf "$dir"
+}
+trap end EXIT
+
+# serve NAME PROGRAM COMMAND...: starts a peer whose socket is $dir/NAME.
+serve() {
+  local name=$1 program=$2
+  shift 2
+  command -v "$program" >/dev/null || {
+    echo "# $program is not installed: left out"
+    return 0
+  }
+  taskset -c 0 "$@" >"$dir/$name.log" 2>&1 &
+  servers+=($!)
+  names+=("$name")
+  for _ in $(seq 100); do
+    [ -S "$dir/$name" ] && return 0
+    sleep 0.1
+  done
+  echo "tests/bench/nbd.sh: $name does not come up:" >&2
+  cat "$dir/$name.log" >&2
+  exit 1
+}
+
+truncate -s 1G "$dir/disk" "$dir/disk2" "$dir/disk3"
+# Written once: what is measured is not the kernel handing out zeroed pages.
+for file in disk disk2 disk3; do dd if=/dev/urandom of="$dir/$file" bs=1M count=1024 conv=notrunc status=none; done
+printf '[generic]\nunixsock = %s\nallowlist = true\n[disk]\nexportname = %s\nflush = true\nfua = true\n' \
+  "$dir/nbd-server" "$dir/disk3" >"$dir/nbd-server.conf"
+serve xenpv "$build/bin/xenpv-disk" "$build/bin/xenpv-sim" run --disk xvdb,memory=1G -- \
+  "$build/bin/xenpv-disk" serve xvdb --unix "$dir/xenpv"
+serve nbdkit-memory nbdkit nbdkit -f -U "$dir/nbdkit-memory" memory 1G
+serve nbdkit-file nbdkit nbdkit -f -U "$dir/nbdkit-file" file "$dir/disk"
+serve qemu-nbd qemu-nbd qemu-nbd -t -f raw -k "$dir/qemu-nbd" --shared=8 "$dir/disk2"
+serve nbd-server nbd-server nbd-server -d -C "$dir/nbd-server.conf"
+
+uri_of() {
+  case $1 in
+    xenpv) echo "nbd+unix:///xvdb?socket=$dir/xenpv" ;;
+    nbd-server) echo "nbd+unix:///disk?socket=$dir/nbd-server" ;;
+    *) echo "nbd+unix:///?socket=$dir/$1" ;;
+  esac
+}
+
+# measure LOAD SERVER RW BLOCK DEPTH: a line of figures.
+measure() {
+  local load=$1 server=$2
+  shift 2
+  taskset -c 1 fio --name=x --ioengine=nbd --uri="$(uri_of "$server")" --rw="$1" --bs="$2" --iodepth="$3" \
+    --size=1g --time_based --runtime="$seconds" --ramp_time=0.3 --norandommap --randrepeat=0 --thread \
+    --output-format=json >"$dir/fio.json" 2>"$dir/fio.err" || {
+    cat "$dir/fio.err" "$dir/fio.json" >&2
+    exit 1
+  }
+  python3 tests/bench/fio_figures.py "$load" "$server" <"$dir/fio.json" >>"$dir/figures"
+}
+
+loads=("randread-4k-1 randread 4k 1" "randwrite-4k-1 randwrite 4k 1" "randread-4k-32 randread 4k 32"
+  "randwrite-4k-32 randwrite 4k 32" "read-128k-8 read 128k 8" "write-128k-8 write 128k 8" "read-1M-4 read 1m 4"
+  "write-1M-4 write 1m 4")
+# The memory servers' pages are written once, too.
+for server in "${names[@]}"; do measure warm-up "$server" write 1m 4; done
+for ((round = 0; round < rounds; ++round)); do
+  for load in "${loads[@]}"; do
+    read -r name rw block depth <<<"$load"
+    for server in "${names[@]}"; do measure "$name" "$server" "$rw" "$block" "$depth"; done
+  done
+done
+python3 tests/bench/fio_figures.py --table <"$dir/figures"
