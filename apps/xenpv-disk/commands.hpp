@@ -9,5 +9,6 @@ void add_list(cli::app& app);
 void add_serve(cli::app& app);
 void add_run(cli::app& app);
 void add_status(cli::app& app);
+void add_bench(cli::app& app);
 
 }  // namespace xenpv::disk_app

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "claim.hpp"
 #include "report.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/nbd/listen.hpp"

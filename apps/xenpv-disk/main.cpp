@@ -18,5 +18,6 @@ int main(int argc, char** argv) {
   xenpv::disk_app::add_serve(app);
   xenpv::disk_app::add_run(app);
   xenpv::disk_app::add_status(app);
+  xenpv::disk_app::add_bench(app);
   return app.run(argc, argv);
 }

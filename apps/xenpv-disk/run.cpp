@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "claim.hpp"
 #include "commands.hpp"
 #include "service.hpp"
 #include "xenpv/nbd/listen.hpp"

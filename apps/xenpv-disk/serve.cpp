@@ -6,6 +6,7 @@
 #include <fstream>
 #include <ostream>
 
+#include "claim.hpp"
 #include "commands.hpp"
 #include "service.hpp"
 #include "xenpv/base/log.hpp"

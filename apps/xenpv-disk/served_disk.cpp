@@ -1,55 +1,17 @@
 #include "served_disk.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
 
-#include <filesystem>
-
+#include "claim.hpp"
+#include "memory_lock.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/base/system_root.hpp"
-#include "xenpv/blkfront/device_list.hpp"
-#include "xenpv/blkfront/kernel_driver.hpp"
 #include "xenpv/cli/value.hpp"
 
 namespace xenpv::disk_app {
 namespace {
 
 namespace asio = async::asio;
-using blkfront::device_holder;
 using blkfront::listed_device;
-
-/// Held as long as the disk is served: two servers of one disk would take it from each other.
-unique_fd lock_disk(const listed_device& disk) {
-  const auto path = fmt::format("{}/{}.lock", runtime_directory(), disk.name);
-  unique_fd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!lock) throw_errno(fmt::format("open {}", path));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    char owner[32] = {};
-    [[maybe_unused]] const auto got = ::pread(lock.get(), owner, sizeof owner - 1, 0);
-    throw failure(std::make_error_code(std::errc::device_or_resource_busy),
-                  fmt::format("serve {}", disk.name),
-                  fmt::format("process {} serves it already; see xenpv-disk status", owner));
-  }
-  const auto own = fmt::format("{}", ::getpid());
-  if (::ftruncate(lock.get(), 0) != 0 ||
-      ::pwrite(lock.get(), own.data(), own.size(), 0) != static_cast<ssize_t>(own.size()))
-    throw_errno(fmt::format("write {}", path));
-  return lock;
-}
-
-void take_if_held(const listed_device& disk, bool take) {
-  if (disk.holder != device_holder::kernel) return;
-  if (!take)
-    throw failure(std::make_error_code(std::errc::device_or_resource_busy),
-                  fmt::format("serve {}", disk.name),
-                  fmt::format("the kernel's driver holds it; --take asks for it, or as root: "
-                              "echo vbd-{} > /sys/bus/xen/drivers/vbd/unbind",
-                              disk.number));
-  blkfront::take_from_kernel(disk);
-  log().info("{}: taken from the kernel's driver", disk.name);
-}
 
 nbd::server_options server_options_for(const disk_words& words, const listed_device& disk,
                                        const blkfront::frontend& device) {
@@ -72,9 +34,8 @@ void warn_about(const blkfront::frontend& device, const std::string& name) {
 
 asio::awaitable<void> serve(async::runtime& on, disk_words words,
                             std::function<asio::awaitable<void>(served_disk&)> body) {
-  const auto devices = co_await blkfront::list_devices(on.store());
-  const auto disk = blkfront::find_device(devices, words.disk).value();
-  const auto lock = lock_disk(disk);
+  const auto held = co_await lock_disk(on, words.disk);
+  const auto& disk = held.disk;
   take_if_held(disk, words.take);
   blkfront::options how;
   how.queues = words.queues;
@@ -117,20 +78,15 @@ void add_disk_options(cli::command& command, disk_words& words) {
       .option("--queues N", words.queues, "use at most N queues, each on a CPU of its own",
               cli::whole_number<unsigned>(1, 64))
       .option("--max-connections N", words.max_connections, "clients at a time",
-              cli::whole_number<unsigned>(1, 1024), {.by_default = "16"});
-}
-
-std::string runtime_directory() {
-  const auto path = system_root::from_environment().path("/run/xenpv");
-  std::error_code ignored;
-  std::filesystem::create_directories(path, ignored);
-  if (::access(path.c_str(), W_OK) != 0)
-    throw_errno(fmt::format("use {}", path.string()), "are you root?");
-  return path.string();
+              cli::whole_number<unsigned>(1, 1024), {.by_default = "16"})
+      .flag("--swap", words.swap,
+            "keep the server in memory, so that its clients may swap to the disk");
 }
 
 void with_served_disk(const disk_words& words,
                       std::function<asio::awaitable<void>(served_disk&)> body) {
+  // Before there are threads, which inherit it.
+  if (words.swap) prepare_for_swap();
   async::runtime_options how;
   how.thread_name = "xenpv-disk";
   async::runtime on(std::move(how));

@@ -22,11 +22,9 @@ struct disk_words {
   std::string name;  ///< of the export; empty: the disk's
   std::optional<unsigned> queues;
   unsigned max_connections = 16;
+  bool swap = false;
 };
 void add_disk_options(cli::command& command, disk_words& words);
-
-/// Files of running servers: sockets, locks, pid files. Made if need be.
-[[nodiscard]] std::string runtime_directory();
 
 /// Everything there is while a disk is served; for the control thread.
 struct served_disk {

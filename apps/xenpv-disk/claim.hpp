@@ -1,0 +1,29 @@
+// A disk that is ours to drive: found, locked against other servers, asked for from the kernel's
+// driver. What serve, run, attach and bench do first.
+#pragma once
+
+#include <string>
+
+#include "xenpv/async/runtime.hpp"
+#include "xenpv/base/unique_fd.hpp"
+#include "xenpv/blkfront/device_list.hpp"
+
+namespace xenpv::disk_app {
+
+/// Files of running servers: sockets, locks, pid files. Made if need be.
+[[nodiscard]] std::string runtime_directory();
+
+struct locked_disk {
+  blkfront::listed_device disk;
+  unique_fd
+      lock;  ///< held as long as the disk is in use: two servers would take it from each other
+};
+
+/// The disk that `word` means. Throws `failure` when there is none, or when it is served already.
+[[nodiscard]] async::asio::awaitable<locked_disk> lock_disk(async::runtime& on, std::string word);
+
+/// Unbinds the kernel's driver if it holds the disk; without `take` that is an error which says
+/// what to do.
+void take_if_held(const blkfront::listed_device& disk, bool take);
+
+}  // namespace xenpv::disk_app

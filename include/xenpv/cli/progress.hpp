@@ -1,0 +1,26 @@
+// One line that says how far a long work is, rewritten in place; on terminals only, so that logs
+// and scripts never see it.
+#pragma once
+
+#include <string_view>
+
+namespace xenpv::cli {
+
+class progress_line {
+ public:
+  /// Draws to standard error if that is a terminal.
+  progress_line();
+  /// Removes the line.
+  ~progress_line();
+  progress_line(const progress_line&) = delete;
+  progress_line& operator=(const progress_line&) = delete;
+
+  void show(std::string_view text);
+  void clear();
+
+ private:
+  bool is_terminal_;
+  bool shown_ = false;
+};
+
+}  // namespace xenpv::cli
