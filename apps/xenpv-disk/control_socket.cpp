@@ -15,13 +15,18 @@
 
 #include "claim.hpp"
 #include "report.hpp"
+#include "xenpv/async/deadline.hpp"
 #include "xenpv/base/error.hpp"
+#include "xenpv/base/log.hpp"
 #include "xenpv/nbd/listen.hpp"
 
 namespace xenpv::disk_app {
 namespace {
 
 namespace asio = async::asio;
+
+/// For a client that asks and does not read.
+constexpr std::chrono::seconds patience(2);
 
 std::string control_path(const std::string& name) {
   return fmt::format("{}/{}.control", runtime_directory(), name);
@@ -38,6 +43,10 @@ class socket_file {
  private:
   std::string path_;
 };
+
+asio::awaitable<void> send(asio::posix::stream_descriptor& to, const std::string& text) {
+  (void)co_await asio::async_write(to, asio::buffer(text), asio::as_tuple(asio::use_awaitable));
+}
 
 /// nullopt: nobody answers there any more.
 std::optional<cli::json> ask(const std::string& path) {
@@ -75,7 +84,13 @@ asio::awaitable<void> answer_status(served_disk& disk) {
     const auto report = co_await make_report(disk);
     const auto text = report.dump() + "\n";
     asio::posix::stream_descriptor out(disk.on.control(), client.release());
-    (void)co_await asio::async_write(out, asio::buffer(text), asio::as_tuple(asio::use_awaitable));
+    try {
+      // Somebody who does not read must not keep others from their answers.
+      auto written = send(out, text);
+      co_await async::with_deadline(std::move(written), patience, "answer a status request");
+    } catch (const failure& problem) {
+      log().debug("status: {}", problem.what());
+    }
   }
 }
 

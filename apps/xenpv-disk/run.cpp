@@ -14,6 +14,8 @@
 #include "claim.hpp"
 #include "commands.hpp"
 #include "service.hpp"
+#include "xenpv/async/deadline.hpp"
+#include "xenpv/base/log.hpp"
 #include "xenpv/nbd/listen.hpp"
 
 extern char** environ;
@@ -22,6 +24,9 @@ namespace xenpv::disk_app {
 namespace {
 
 namespace asio = async::asio;
+
+/// What the command gets to end by itself when the disk cannot be served any more.
+constexpr std::chrono::seconds grace(5);
 
 struct run_words {
   disk_words disk;
@@ -67,6 +72,18 @@ pid_t start(const std::vector<std::string>& command) {
   return child;
 }
 
+/// Waits for the end of a process until `limit` has passed. False: it still runs.
+asio::awaitable<bool> wait_for_end(asio::posix::stream_descriptor& process,
+                                   std::chrono::nanoseconds limit) {
+  try {
+    auto ended = process.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+    co_await async::with_deadline(std::move(ended), limit, "wait for the command");
+  } catch (const failure&) {
+    co_return false;
+  }
+  co_return true;
+}
+
 /// Runs the command to its end; as a shell would say it: its status, or 128 and the signal.
 asio::awaitable<void> run_command(served_disk& disk, const std::vector<std::string>& command,
                                   int& status) {
@@ -80,7 +97,16 @@ asio::awaitable<void> run_command(served_disk& disk, const std::vector<std::stri
     // We are told to stop, or the disk is gone: so is the reason for the command.
     cancelled = true;
   }
-  if (cancelled) ::kill(child, SIGTERM);
+  if (cancelled) {
+    ::kill(child, SIGTERM);
+    // The coroutine's own cancellation is used up, so this waits; not for ever.
+    co_await asio::this_coro::reset_cancellation_state();
+    const bool has_ended = co_await wait_for_end(ended, grace);
+    if (!has_ended) {
+      log().warn("{} does not heed SIGTERM: killed", command.front());
+      ::kill(child, SIGKILL);
+    }
+  }
   int raw_status = 0;
   ::waitpid(child, &raw_status, 0);
   status = WIFEXITED(raw_status) ? WEXITSTATUS(raw_status) : 128 + WTERMSIG(raw_status);
@@ -93,7 +119,9 @@ asio::awaitable<void> serve_while(const run_words& words, served_disk& disk, int
   at.listeners.push_back(nbd::listen_unix(path));
   at.unix_paths.push_back(path);
   ::setenv("unixsocket", path.c_str(), 1);
-  ::setenv("uri", fmt::format("nbd+unix:///{}?socket={}", disk.export_name, path).c_str(), 1);
+  const auto uri =
+      fmt::format("nbd+unix:///{}?socket={}", uri_part(disk.export_name), uri_part(path));
+  ::setenv("uri", uri.c_str(), 1);
   auto task = [&] { return run_command(disk, words.command, status); };
   co_await serve_until_stopped(disk, std::move(at), task);
 }

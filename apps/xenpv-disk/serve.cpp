@@ -48,16 +48,6 @@ std::optional<gid_t> find_group(const std::string& name) {
   return found->gr_gid;
 }
 
-std::string uri_part(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '-' || c == '_' || c == '.' || c == '/';
-    out += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
-  }
-  return out;
-}
-
 endpoints open_endpoints(const serve_words& words, const served_disk& disk) {
   endpoints out;
   const auto name = uri_part(disk.export_name);
@@ -98,23 +88,34 @@ void print_hints(std::ostream& out, const served_disk& disk, const serve_words& 
   out.flush();
 }
 
-void write_pid_file(const std::string& path) {
-  if (path.empty()) return;
-  std::ofstream file(path, std::ios::trunc);
-  file << ::getpid() << '\n';
-  if (!file.flush()) throw_errno("write " + path);
-}
+/// There from when clients can connect until the server has ended.
+class pid_file {
+ public:
+  explicit pid_file(std::string path) : path_(std::move(path)) {
+    if (path_.empty()) return;
+    std::ofstream file(path_, std::ios::trunc);
+    file << ::getpid() << '\n';
+    if (!file.flush()) throw_errno("write " + path_);
+  }
+  ~pid_file() {
+    if (!path_.empty()) ::unlink(path_.c_str());
+  }
+  pid_file(const pid_file&) = delete;
+  pid_file& operator=(const pid_file&) = delete;
+
+ private:
+  std::string path_;
+};
 
 asio::awaitable<void> run_service(const serve_words& words, served_disk& disk, std::ostream& out) {
   auto at = open_endpoints(words, disk);
-  write_pid_file(words.pid_file);
+  const pid_file file(words.pid_file);
   print_hints(out, disk, words, at);
   co_await serve_until_stopped(disk, std::move(at), {});
 }
 
 cli::exit_code serve(const serve_words& words, std::ostream& out) {
   with_served_disk(words.disk, [&](served_disk& disk) { return run_service(words, disk, out); });
-  if (!words.pid_file.empty()) ::unlink(words.pid_file.c_str());
   return cli::exit_code::ok;
 }
 

@@ -11,6 +11,7 @@
 #include <csignal>
 
 #include "control_socket.hpp"
+#include "xenpv/async/call_on.hpp"
 #include "xenpv/async/nursery.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/cli/service_manager.hpp"
@@ -50,6 +51,20 @@ asio::awaitable<void> heed_signals(served_disk& disk, stop_switch& stop) {
   disk.server.hang_up();
 }
 
+/// Tells the service manager that this server is alive for as long as each of its threads answers.
+asio::awaitable<void> feed_watchdog(served_disk& disk, std::chrono::microseconds interval) {
+  asio::steady_timer timer(disk.on.control());
+  for (;;) {
+    for (std::size_t i = 0; i < disk.device.queue_count(); ++i) {
+      auto nothing = [] {};
+      co_await async::call_on(disk.device.queue(i).executor(), nothing);
+    }
+    cli::notify_service_manager("WATCHDOG=1");
+    timer.expires_after(interval);
+    co_await timer.async_wait(asio::use_awaitable);
+  }
+}
+
 asio::awaitable<void> stop_after(std::function<asio::awaitable<void>()> task, stop_switch& stop) {
   co_await task();
   stop.stop("done");
@@ -67,6 +82,16 @@ void follow_device(served_disk& disk, stop_switch& stop) {
 
 }  // namespace
 
+std::string uri_part(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '_' || c == '.' || c == '/';
+    out += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
+  }
+  return out;
+}
+
 asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints at,
                                           std::function<asio::awaitable<void>()> task) {
   stop_switch stop(disk.on.control());
@@ -76,6 +101,7 @@ asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints at,
     disk.server.listen(std::move(listener));
   tasks.spawn(heed_signals(disk, stop));
   tasks.spawn(answer_status(disk));
+  if (const auto interval = cli::watchdog_interval()) tasks.spawn(feed_watchdog(disk, *interval));
   if (task) tasks.spawn(stop_after(std::move(task), stop));
   cli::notify_service_manager(fmt::format("READY=1\nSTATUS=serving {}", disk.name));
   const auto why = co_await stop.wait();

@@ -5,10 +5,18 @@
 #include <unistd.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
+#include "xenpv/base/parse.hpp"
+
 namespace xenpv::cli {
+namespace {
+
+constexpr std::uint64_t longest_watchdog = 1'000'000'000'000;  ///< microseconds: eleven days
+
+}  // namespace
 
 void notify_service_manager(std::string_view assignments) noexcept {
   const char* const path = std::getenv("NOTIFY_SOCKET");
@@ -27,6 +35,18 @@ void notify_service_manager(std::string_view assignments) noexcept {
       ::sendto(socket, assignments.data(), assignments.size(), MSG_NOSIGNAL,
                reinterpret_cast<const sockaddr*>(&address), size);
   ::close(socket);
+}
+
+std::optional<std::chrono::microseconds> watchdog_interval() {
+  const char* const limit = std::getenv("WATCHDOG_USEC");
+  if (limit == nullptr) return std::nullopt;
+  const auto parsed = parse_unsigned(limit, "WATCHDOG_USEC", 2, longest_watchdog);
+  if (!parsed) return std::nullopt;
+  if (const char* const pid = std::getenv("WATCHDOG_PID")) {
+    const auto meant = parse_unsigned(pid, "WATCHDOG_PID");
+    if (!meant || *meant != static_cast<std::uint64_t>(::getpid())) return std::nullopt;
+  }
+  return std::chrono::microseconds(*parsed / 2);
 }
 
 }  // namespace xenpv::cli
