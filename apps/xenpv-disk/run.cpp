@@ -1,13 +1,12 @@
 #include <fmt/format.h>
-#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/signal_set.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <boost/system/system_error.hpp>
 #include <cstdlib>
 #include <filesystem>
 
@@ -72,44 +71,55 @@ pid_t start(const std::vector<std::string>& command) {
   return child;
 }
 
-/// Waits for the end of a process until `limit` has passed. False: it still runs.
-asio::awaitable<bool> wait_for_end(asio::posix::stream_descriptor& process,
-                                   std::chrono::nanoseconds limit) {
-  try {
-    auto ended = process.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
-    co_await async::with_deadline(std::move(ended), limit, "wait for the command");
-  } catch (const failure&) {
-    co_return false;
+/// A child of this process, as something to wait for. By SIGCHLD: pidfd_open(2) is younger than
+/// some guests.
+class child_process {
+ public:
+  child_process(const asio::any_io_executor& executor, const std::vector<std::string>& command)
+      : ended_(executor, SIGCHLD), pid_(start(command)) {}
+
+  /// Its end, as waitpid(2) tells it.
+  asio::awaitable<int> wait() {
+    int status = 0;
+    while (::waitpid(pid_, &status, WNOHANG) == 0)
+      co_await ended_.async_wait(asio::use_awaitable);
+    co_return status;
   }
-  co_return true;
+  void kill(int signal) const { ::kill(pid_, signal); }
+
+ private:
+  asio::signal_set ended_;  ///< before the process, whose end it must not miss
+  pid_t pid_;
+};
+
+/// Ends a command that has lost its disk: first politely.
+asio::awaitable<int> stop_command(child_process& child, std::string_view name) {
+  child.kill(SIGTERM);
+  try {
+    co_return co_await async::with_deadline(child.wait(), grace, "wait for the command");
+  } catch (const failure& problem) {
+    if (problem.code() != errc::timed_out) throw;
+  }
+  log().warn("{} does not heed SIGTERM: killed", name);
+  child.kill(SIGKILL);
+  co_return co_await child.wait();
 }
 
 /// Runs the command to its end; as a shell would say it: its status, or 128 and the signal.
 asio::awaitable<void> run_command(served_disk& disk, const std::vector<std::string>& command,
                                   int& status) {
-  const auto child = start(command);
-  asio::posix::stream_descriptor ended(disk.on.control(),
-                                       static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
-  bool cancelled = false;
+  child_process child(disk.on.control(), command);
+  std::optional<int> raw_status;
   try {
-    co_await ended.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
-  } catch (const std::exception&) {
-    // We are told to stop, or the disk is gone: so is the reason for the command.
-    cancelled = true;
+    raw_status = co_await child.wait();
+  } catch (const boost::system::system_error&) {
+    // Cancelled: we are told to stop, or the disk is gone, and with it the command's reason.
   }
-  if (cancelled) {
-    ::kill(child, SIGTERM);
-    // The coroutine's own cancellation is used up, so this waits; not for ever.
+  if (!raw_status) {
     co_await asio::this_coro::reset_cancellation_state();
-    const bool has_ended = co_await wait_for_end(ended, grace);
-    if (!has_ended) {
-      log().warn("{} does not heed SIGTERM: killed", command.front());
-      ::kill(child, SIGKILL);
-    }
+    raw_status = co_await stop_command(child, command.front());
   }
-  int raw_status = 0;
-  ::waitpid(child, &raw_status, 0);
-  status = WIFEXITED(raw_status) ? WEXITSTATUS(raw_status) : 128 + WTERMSIG(raw_status);
+  status = WIFEXITED(*raw_status) ? WEXITSTATUS(*raw_status) : 128 + WTERMSIG(*raw_status);
 }
 
 asio::awaitable<void> serve_while(const run_words& words, served_disk& disk, int& status) {

@@ -1,25 +1,57 @@
 #!/usr/bin/env bash
 # User instructions of one 4k random read at depth 32 in the frontend's process, by room:
-#   tests/bench/instructions.sh [BUILD_DIR]
-# Needs valgrind. Unlike times, the figures are the same on every machine with the same compiler.
+#   tests/bench/instructions.sh [BUILD_DIR]          of the engine alone
+#   tests/bench/instructions.sh [BUILD_DIR] nbd      of xenpv-disk, with fio as its client; peers beside it
+# Needs valgrind, the second also fio and nbdkit. Unlike times, the figures are the same on every machine with the same compiler.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-build=${1:-build/try}
+build=${1:-build/try} subject=${2:-engine}
 few=2000 many=22000
-command -v valgrind >/dev/null || {
-  echo "tests/bench/instructions.sh: valgrind is missing: apt-get install valgrind" >&2
-  exit 77
-}
+for tool in valgrind fio nbdkit; do
+  command -v "$tool" >/dev/null || {
+    echo "tests/bench/instructions.sh: $tool is missing: apt-get install $tool" >&2
+    exit 77
+  }
+done
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
+# under_callgrind NAME COMMAND...: the profiles are $out/NAME.PID.
+under_callgrind() {
+  local name=$1
+  shift
+  valgrind --tool=callgrind --quiet --callgrind-out-file="$out/$name.%p" "$@"
+}
+export -f under_callgrind
+export out
+
+# reads READS: what fio asks an NBD server for.
+reads() {
+  echo "fio --name=x --ioengine=nbd --uri=\"\$uri\" --rw=randread --bs=4k --iodepth=32 --size=64m" \
+    "--number_ios=$1 --io_size=1t --norandommap --thread --output=$out/fio.log"
+}
+
 # profile NAME READS: the custodian makes a profile of its own; the frontend's is the larger one.
 profile() {
-  "$build/bin/xenpv-sim" run --disk xvdb,memory=64M -- valgrind --tool=callgrind --quiet \
-    --callgrind-out-file="$out/$1.%p" "$build/bin/bench_block" --count "$2" device/vbd/51728 \
-    >/dev/null
+  local disk=(--disk xvdb,memory=64M)
+  case $subject in
+    engine) "$build/bin/xenpv-sim" run "${disk[@]}" -- bash -c 'under_callgrind "$@"' - "$1" "$build/bin/bench_block" \
+      --count "$2" device/vbd/51728 ;;
+    nbd) "$build/bin/xenpv-sim" run "${disk[@]}" -- bash -c 'under_callgrind "$@"' - "$1" "$build/bin/xenpv-disk" run xvdb \
+      -- sh -c "$(reads "$2")" ;;
+    nbdkit) under_callgrind "$1" nbdkit -f -U - memory 64M --run "$(reads "$2")" ;;
+  esac >/dev/null
   find "$out" -name "$1.*" -printf '%s %p\n' | sort -n | tail -n 1 | cut -d' ' -f2
 }
 
-python3 tests/bench/rooms_of_callgrind.py "$(profile few $few)" "$(profile many $many)" \
-  $((many - few))
+compare() {
+  python3 tests/bench/rooms_of_callgrind.py "$(profile few $few)" "$(profile many $many)" $((many - few))
+  rm -f "$out"/few.* "$out"/many.*
+}
+
+compare
+if [[ $subject == nbd ]]; then
+  echo "nbdkit memory:"
+  subject=nbdkit
+  compare
+fi
