@@ -11,7 +11,9 @@ import sys
 
 
 def print_figures(load, server):
-    job = json.load(sys.stdin)["jobs"][0]
+    # The engine says a few words of its own first.
+    text = sys.stdin.read()
+    job = json.loads(text[text.index("{"):])["jobs"][0]
     side = max(job["read"], job["write"], key=lambda each: each["total_ios"])
     p50 = side["clat_ns"].get("percentile", {}).get("50.000000", 0)
     print(load, server, side["iops"], side["bw_bytes"], p50)

@@ -10,7 +10,7 @@ build=${1:-build/try} rounds=${2:-3} seconds=${SECONDS_EACH:-2}
   echo "tests/bench/nbd.sh: no xenpv-disk in $build: build it first, or name the build directory" >&2
   exit 2
 }
-for tool in fio python3 taskset; do
+for tool in fio nbdinfo python3 taskset; do
   command -v "$tool" >/dev/null || {
     echo "tests/bench/nbd.sh: $tool is missing: packaging/debian/install-packages.sh test bench" >&2
     exit 77
@@ -25,11 +25,20 @@ dir=$(mktemp -d /dev/shm/xenpv-bench-XXXXXX)
 servers=() names=()
 end() {
   # Ours drains by itself; a captive simulator ends with its command.
+  [ ! -f "$dir/nbd-server.pid" ] || kill "$(cat "$dir/nbd-server.pid")" 2>/dev/null || true
   for pid in "${servers[@]}"; do kill "$pid" 2>/dev/null || true; done
   for pid in "${servers[@]}"; do wait "$pid" 2>/dev/null || true; done
   rm -rf "$dir"
 }
 trap end EXIT
+
+uri_of() {
+  case $1 in
+    xenpv) echo "nbd+unix:///xvdb?socket=$dir/xenpv" ;;
+    nbd-server) echo "nbd+unix:///disk?socket=$dir/nbd-server" ;;
+    *) echo "nbd+unix:///?socket=$dir/$1" ;;
+  esac
+}
 
 # serve NAME PROGRAM COMMAND...: starts a peer whose socket is $dir/NAME.
 serve() {
@@ -43,7 +52,7 @@ serve() {
   servers+=($!)
   names+=("$name")
   for _ in $(seq 100); do
-    [ -S "$dir/$name" ] && return 0
+    nbdinfo --size "$(uri_of "$name")" >/dev/null 2>&1 && return 0
     sleep 0.1
   done
   echo "tests/bench/nbd.sh: $name does not come up:" >&2
@@ -61,15 +70,8 @@ serve xenpv "$build/bin/xenpv-disk" "$build/bin/xenpv-sim" run --disk xvdb,memor
 serve nbdkit-memory nbdkit nbdkit -f -U "$dir/nbdkit-memory" memory 1G
 serve nbdkit-file nbdkit nbdkit -f -U "$dir/nbdkit-file" file "$dir/disk"
 serve qemu-nbd qemu-nbd qemu-nbd -t -f raw -k "$dir/qemu-nbd" --shared=8 "$dir/disk2"
-serve nbd-server nbd-server nbd-server -d -C "$dir/nbd-server.conf"
-
-uri_of() {
-  case $1 in
-    xenpv) echo "nbd+unix:///xvdb?socket=$dir/xenpv" ;;
-    nbd-server) echo "nbd+unix:///disk?socket=$dir/nbd-server" ;;
-    *) echo "nbd+unix:///?socket=$dir/$1" ;;
-  esac
-}
+# It serves one client only unless it goes into the background.
+serve nbd-server nbd-server nbd-server -C "$dir/nbd-server.conf" -p "$dir/nbd-server.pid"
 
 # measure LOAD SERVER RW BLOCK DEPTH: a line of figures.
 measure() {
@@ -77,10 +79,12 @@ measure() {
   shift 2
   taskset -c 1 fio --name=x --ioengine=nbd --uri="$(uri_of "$server")" --rw="$1" --bs="$2" --iodepth="$3" \
     --size=1g --time_based --runtime="$seconds" --ramp_time=0.3 --norandommap --randrepeat=0 --thread \
-    --output-format=json >"$dir/fio.json" 2>"$dir/fio.err" || {
-    cat "$dir/fio.err" "$dir/fio.json" >&2
+    --output-format=json --output="$dir/fio.json" >"$dir/fio.err" 2>&1 || {
+    cat "$dir/fio.err" >&2
+    grep '^fio' "$dir/fio.json" >&2 || true
     exit 1
   }
+  [ -s "$dir/fio.json" ] || { cat "$dir/fio.err" "$dir/$server.log" >&2; exit 1; }
   python3 tests/bench/fio_figures.py "$load" "$server" <"$dir/fio.json" >>"$dir/figures"
 }
 
