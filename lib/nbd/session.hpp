@@ -13,7 +13,6 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 #include <cstring>
 #include <functional>
 #include <span>
@@ -211,8 +210,26 @@ class session final : private reply_sink {
         dispatcher::for_each_data(*op, [this](std::span<std::byte> stretch) { add_data(stretch); });
     }
     if (broken_) return written(asio::error::broken_pipe);
-    asio::async_write(stream_, gathered_,
-                      [this](boost::system::error_code code, std::size_t) { written(code); });
+    unsent_ = gathered_;
+    write_some();
+  }
+
+  /// Not asio::async_write, which takes 16 vectors and 64 KiB at a time: as many turns, and as many
+  /// calls of the kernel, for what one of each does.
+  void write_some() {
+    stream_.async_write_some(unsent_, [this](boost::system::error_code code, std::size_t count) {
+      skip_sent(count);
+      if (code || unsent_.empty()) return written(code);
+      write_some();
+    });
+  }
+
+  void skip_sent(std::size_t count) {
+    while (!unsent_.empty() && count >= unsent_.front().size()) {
+      count -= unsent_.front().size();
+      unsent_ = unsent_.subspan(1);
+    }
+    if (count > 0) unsent_.front() += count;
   }
 
   void add_data(std::span<std::byte> stretch) {
@@ -263,6 +280,7 @@ class session final : private reply_sink {
   operation* last_ = nullptr;
   operation* sending_ = nullptr;
   std::vector<asio::const_buffer> gathered_;
+  std::span<asio::const_buffer> unsent_;  ///< of gathered_
   bool writing_ = false;
   bool broken_ = false;
 };

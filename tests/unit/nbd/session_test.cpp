@@ -25,6 +25,27 @@ TEST(session, begins_all_requests_of_a_buffer_before_one_commit) {
   EXPECT_EQ(rig.queue.batches, std::vector<std::size_t>{22});
 }
 
+TEST(session, gathers_the_replies_that_are_ready_into_one_write) {
+  session_rig rig(held());
+  std::string all;
+  for (std::uint64_t i = 0; i < 20; ++i) {
+    rig.expect_data(i, 512);
+    all += read_request(i, i * 512, 512);
+  }
+  rig.send(all);
+  rig.queue.answer_all();
+  EXPECT_EQ(rig.replies().size(), 20U);
+  EXPECT_EQ(rig.stream.writes, 1U);
+}
+
+TEST(session, sends_large_data_without_cutting_it_up) {
+  session_rig rig(held());
+  rig.send_read(1, 0, 128 * kib);
+  rig.queue.answer_all();
+  EXPECT_EQ(rig.replies(), lines{"1 data 131072"});
+  EXPECT_EQ(rig.stream.writes, 1U);
+}
+
 TEST(session, replies_to_each_request_as_soon_as_it_is_answered) {
   session_rig rig(held());
   rig.send_read(1, 0, 512);
