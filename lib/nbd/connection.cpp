@@ -119,6 +119,7 @@ void connection::drain() {
 }
 
 void connection::hang_up() noexcept {
+  if (session_) session_->abandon();
   boost::system::error_code ignored;
   socket_.shutdown(asio::socket_base::shutdown_both, ignored);
   socket_.close(ignored);

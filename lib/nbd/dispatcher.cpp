@@ -233,8 +233,10 @@ void dispatcher::answered(piece& p) {
       p.op == blk::operation::discard && p.status == std::errc::operation_not_supported;
   if (p.status && !is_advice && op.error == nbd_error::none) op.error = to_nbd_error(p.status);
   if (op.header.type == nbd_command::write) drop_memory(p);
-  const bool streams_on =
+  const bool has_rest =
       op.left > 0 && op.error == nbd_error::none && op.header.type != nbd_command::write;
+  const bool streams_on = has_rest && !abandoned_;
+  if (has_rest && abandoned_) op.error = nbd_error::eshutdown;
   --op.outstanding;
   if (streams_on) return stream(op, p);
   if (op.outstanding == 0 && op.receiving == nullptr) conclude(op);

@@ -67,6 +67,10 @@ class dispatcher {
   /// The rest of the payload will not come: the connection broke.
   void abandon_payload(operation& op);
 
+  /// Nobody waits for answers any more: what the device has is answered, but requests of many
+  /// gigabytes do not go on.
+  void abandon() noexcept { abandoned_ = true; }
+
   /// Ends the batch: what was begun reaches the device.
   void commit() { queue_.commit(); }
 
@@ -107,6 +111,7 @@ class dispatcher {
   dispatcher_limits limits_;
   unsigned in_flight_ = 0;
   std::size_t heap_used_ = 0;
+  bool abandoned_ = false;
   std::vector<std::unique_ptr<operation>> operations_;
   std::vector<std::unique_ptr<piece>> pieces_;
   operation* free_operations_ = nullptr;

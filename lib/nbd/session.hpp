@@ -68,6 +68,9 @@ class session final : private reply_sink {
     between_requests_.emit(asio::cancellation_type::total);
   }
 
+  /// The connection was cut: requests that take long end early.
+  void abandon() noexcept { dispatcher_.abandon(); }
+
   /// The export as requests are judged by: a resize changes it.
   void reshape(const export_info& now) { export_ = now; }
 

@@ -136,6 +136,20 @@ TEST(dispatcher_errors, ends_a_write_whose_payload_breaks_off_once_its_pieces_ar
   EXPECT_EQ(rig.queue.submitted, 1U);
 }
 
+TEST(dispatcher_errors, ends_long_requests_early_when_nobody_waits_for_them) {
+  for (const auto command : {nbd_command::write_zeroes, nbd_command::cache}) {
+    dispatcher_rig rig({.size = 8192 * kib});
+    (void)rig.begin({command, 1, 0, 8192 * kib, fua});
+    rig.queue.answer();
+    rig.dispatch().commit();
+    EXPECT_EQ(rig.queue.submitted, 5U);
+    rig.dispatch().abandon();
+    rig.queue.answer_all();
+    EXPECT_EQ(rig.queue.submitted, 5U);
+    EXPECT_EQ(rig.replies(), lines{"1 ESHUTDOWN"}) << "it was not carried out";
+  }
+}
+
 TEST(dispatcher_errors, tells_a_structured_client_why) {
   dispatcher_rig rig({}, {.structured = true});
   rig.queue.fails = [](const blk::request& r) {

@@ -202,6 +202,18 @@ TEST(session_end, ends_with_a_client_that_breaks_off_in_a_payload_nobody_wants) 
   EXPECT_EQ(rig.ended, "the client hung up");
 }
 
+TEST(session_end, does_not_go_on_with_zeroes_of_a_client_that_was_cut_off) {
+  session_rig rig(held({.size = 8192 * kib}));
+  rig.send(request({nbd_command::write_zeroes, 1, 0, 8192 * kib}));
+  EXPECT_EQ(rig.queue.submitted, 4U);
+  rig.served->abandon();
+  rig.stream.close();
+  rig.queue.answer_all();
+  rig.settle();
+  EXPECT_EQ(rig.queue.submitted, 4U);
+  EXPECT_TRUE(rig.ended);
+}
+
 TEST(session_end, hangs_up_on_a_request_with_a_wrong_magic) {
   session_rig rig(held());
   send_reads(rig, 2);
