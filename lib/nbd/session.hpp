@@ -137,8 +137,8 @@ class session final : private reply_sink {
 
   /// The bytes of a WRITE: those in the buffer are copied, the others are received in place.
   asio::awaitable<void> receive_payload(operation& op) {
-    bool more = true;
-    while (more) {
+    payload_state state{.wants_more = true};
+    while (state.wants_more) {
       space_.clear();
       dispatcher_.payload_space(op, space_);
       std::size_t copied = 0;
@@ -151,7 +151,7 @@ class session final : private reply_sink {
         if (!stretch.empty()) break;
       }
       if (copied > 0) {
-        more = dispatcher_.payload_received(op, copied);
+        state = dispatcher_.payload_received(op, copied);
         continue;
       }
       // While this client's bytes come in, those of its requests that are begun can be worked on.
@@ -161,13 +161,14 @@ class session final : private reply_sink {
         vectors_.emplace_back(stretch.data(), stretch.size());
       const auto [code, count] =
           co_await stream_.async_read_some(vectors_, asio::as_tuple(asio::use_awaitable));
-      if (count > 0) more = dispatcher_.payload_received(op, count);
-      if (code && more) {
+      if (count > 0) state = dispatcher_.payload_received(op, count);
+      if (code && state.wants_more) {
         end("the client hung up in the middle of a write");
         dispatcher_.abandon_payload(op);
         co_return;
       }
     }
+    if (state.unwanted > 0) co_await skip(state.unwanted);
   }
 
   /// The payload of a refused WRITE: not a request, and not kept.

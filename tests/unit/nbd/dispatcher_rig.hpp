@@ -65,7 +65,7 @@ class dispatcher_rig {
         payload.remove_prefix(count);
         put += count;
       }
-      more = dispatch_.payload_received(op, put);
+      more = dispatch_.payload_received(op, put).wants_more;
     }
     return more;
   }
