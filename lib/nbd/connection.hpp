@@ -36,6 +36,7 @@ class connection final : public std::enable_shared_from_this<connection> {
  private:
   [[nodiscard]] asio::awaitable<bool> haggle();
   [[nodiscard]] asio::awaitable<void> serve();
+  [[nodiscard]] asio::awaitable<void> linger();
 
   std::uint64_t number_;
   blk::block_queue& queue_;
