@@ -33,7 +33,9 @@ std::string describe_peer(client_socket& socket) {
   asio::ip::tcp::endpoint address;
   address.resize(end.size());
   std::memcpy(address.data(), end.data(), end.size());
-  return fmt::format("{}:{}", address.address().to_string(), address.port());
+  const auto host = address.address().to_string();
+  return address.address().is_v6() ? fmt::format("[{}]:{}", host, address.port())
+                                   : fmt::format("{}:{}", host, address.port());
 }
 
 /// How long replies may take to reach a client that goes on sending.
@@ -47,11 +49,11 @@ bool has_unsent(client_socket& socket) {
   return ::ioctl(socket.native_handle(), TIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 
-/// Throws away what came.
+/// Throws away what came; not for ever, whatever a client sends.
 void discard_input(client_socket& socket) {
-  std::array<std::byte, 4096> bytes;
-  while (::recv(socket.native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT) > 0) {
-  }
+  std::array<std::byte, 16384> bytes;
+  for (int i = 0; i < 64; ++i)
+    if (::recv(socket.native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT) <= 0) return;
 }
 
 }  // namespace
@@ -66,7 +68,8 @@ connection::connection(std::uint64_t number, unique_fd socket, blk::block_queue&
       machine_(std::move(options)),
       handshake_limit_(handshake_limit) {
   const auto protocol = protocol_of(socket.get());
-  socket_.assign(protocol, socket.release());
+  socket_.assign(protocol, socket.get());
+  (void)socket.release();
   if (protocol.family() == AF_UNIX) {
     // A batch of 1 MiB replies should not need several turns: the default holds 200 KiB.
     boost::system::error_code ignored;

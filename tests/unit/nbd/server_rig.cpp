@@ -5,6 +5,7 @@
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <chrono>
 #include <cstring>
 #include <stdexcept>
@@ -52,6 +53,27 @@ std::unique_ptr<test_client> test_client::connect(const asio::any_io_executor& e
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
     throw_errno("connect to " + path);
   return std::make_unique<test_client>(executor, std::move(socket));
+}
+
+std::unique_ptr<test_client> test_client::connect(const asio::any_io_executor& executor,
+                                                  const unique_fd& listener, int receive_buffer) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size);
+  unique_fd socket(::socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (receive_buffer > 0)
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
+  if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), size) != 0)
+    throw_errno("connect to a listener");
+  return std::make_unique<test_client>(executor, std::move(socket));
+}
+
+unsigned test_client::own_port() {
+  const auto end = socket_.local_endpoint();
+  asio::ip::tcp::endpoint address;
+  address.resize(end.size());
+  std::memcpy(address.data(), end.data(), end.size());
+  return address.port();
 }
 
 asio::awaitable<void> test_client::send(std::string bytes) {

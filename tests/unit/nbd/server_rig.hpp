@@ -34,6 +34,10 @@ class test_client {
   /// Connects to a Unix socket. Throws system_error.
   [[nodiscard]] static std::unique_ptr<test_client> connect(const asio::any_io_executor& executor,
                                                             const std::string& path);
+  /// To where `listener` listens.
+  [[nodiscard]] static std::unique_ptr<test_client> connect(const asio::any_io_executor& executor,
+                                                            const unique_fd& listener,
+                                                            int receive_buffer = 0);
 
   [[nodiscard]] asio::awaitable<void> send(std::string bytes);
   /// Exactly so many. Throws when the server hangs up before.
@@ -47,7 +51,7 @@ class test_client {
   [[nodiscard]] asio::awaitable<std::string> reply();
 
   void half_close();
-  [[nodiscard]] int descriptor() { return socket_.native_handle(); }
+  [[nodiscard]] unsigned own_port();
 
   reply_reader reader;
 

@@ -1,6 +1,5 @@
 // A server that stops: clients are let finish what they began, and no longer than agreed.
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
 #include "negotiation_client.hpp"
 #include "server_rig.hpp"
@@ -211,31 +210,24 @@ TEST(server_stop, takes_nobody_in_any_more) {
 TEST(server_stop, loses_no_reply_of_a_client_that_goes_on_sending) {
   server_rig(patient(), held).run([](server_rig& rig) -> awaitable<void> {
     auto listeners = listen_tcp({"127.0.0.1", "0"});
-    sockaddr_storage address{};
-    socklen_t size = sizeof address;
-    ::getsockname(listeners.front().get(), reinterpret_cast<sockaddr*>(&address), &size);
-    rig.server->listen(std::move(listeners.front()));
-    unique_fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     // A small window, so that replies are still on their way when the server is done.
-    const int small = 4096;
-    ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
-    test_client client(rig.control(), std::move(socket));
-    (void)co_await client.go();
+    auto client = test_client::connect(rig.control(), listeners.front(), 4096);
+    rig.server->listen(std::move(listeners.front()));
+    (void)co_await client->go();
     for (std::uint64_t i = 0; i < 8; ++i) {
-      client.reader.reads[i] = 65536;
-      co_await client.send(read_request(i, 0, 65536));
+      client->reader.reads[i] = 65536;
+      co_await client->send(read_request(i, 0, 65536));
     }
     co_await rig.until_waiting(0, 8);
     stopping stop(rig);
     EXPECT_EQ(co_await rig.new_client()->rest(), "");
     // Bytes that are never read would have the kernel reset the connection, replies and all.
-    co_await client.send(read_request(99, 0, 512));
+    co_await client->send(read_request(99, 0, 512));
     co_await rig.answer_all(0);
     for (std::uint64_t i = 0; i < 8; ++i)
-      EXPECT_EQ(co_await client.reply(), fmt::format("{} data 65536", i));
-    EXPECT_EQ(co_await client.rest(), "");
-    client.half_close();
+      EXPECT_EQ(co_await client->reply(), fmt::format("{} data 65536", i));
+    EXPECT_EQ(co_await client->rest(), "");
+    client->half_close();
     co_await stop.wait();
   });
 }

@@ -205,6 +205,26 @@ TEST(server, tells_new_clients_of_a_resize_and_judges_those_of_before_by_it) {
   });
 }
 
+TEST(server, names_clients_by_the_address_they_come_from) {
+  for (const std::string host : {"127.0.0.1", "::1"}) {
+    server_rig().run([host](server_rig& rig) -> awaitable<void> {
+      std::vector<unique_fd> listeners;
+      try {
+        listeners = listen_tcp({host, "0"});
+      } catch (const failure&) {
+        // No such protocol on this machine.
+        co_return;
+      }
+      auto client = test_client::connect(rig.control(), listeners.front());
+      rig.server->listen(std::move(listeners.front()));
+      (void)co_await client->go();
+      const auto peers = co_await rig.server->clients();
+      const auto shown = host == "::1" ? "[::1]" : host;
+      EXPECT_EQ(peers.front().peer, shown + ":" + std::to_string(client->own_port()));
+    });
+  }
+}
+
 TEST(server, offers_what_the_device_can) {
   server_options options;
   options.read_only = true;
