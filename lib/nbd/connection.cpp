@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/system/system_error.hpp>
 
 #include "xenpv/async/deadline.hpp"
@@ -30,7 +33,27 @@ std::string describe_peer(client_socket& socket) {
   asio::ip::tcp::endpoint address;
   address.resize(end.size());
   std::memcpy(address.data(), end.data(), end.size());
-  return fmt::format("{}:{}", address.address().to_string(), address.port());
+  const auto host = address.address().to_string();
+  return address.address().is_v6() ? fmt::format("[{}]:{}", host, address.port())
+                                   : fmt::format("{}:{}", host, address.port());
+}
+
+/// How long replies may take to reach a client that goes on sending.
+constexpr std::chrono::seconds linger_limit{2};
+constexpr std::chrono::milliseconds linger_step{5};
+
+/// Whether the peer has yet to be sent, or to confirm, some of what was written. Not on a closed
+/// socket.
+bool has_unsent(client_socket& socket) {
+  int bytes = 0;
+  return ::ioctl(socket.native_handle(), TIOCOUTQ, &bytes) == 0 && bytes > 0;
+}
+
+/// Throws away what came; not for ever, whatever a client sends.
+void discard_input(client_socket& socket) {
+  std::array<std::byte, 16384> bytes;
+  for (int i = 0; i < 64; ++i)
+    if (::recv(socket.native_handle(), bytes.data(), bytes.size(), MSG_DONTWAIT) <= 0) return;
 }
 
 }  // namespace
@@ -45,7 +68,8 @@ connection::connection(std::uint64_t number, unique_fd socket, blk::block_queue&
       machine_(std::move(options)),
       handshake_limit_(handshake_limit) {
   const auto protocol = protocol_of(socket.get());
-  socket_.assign(protocol, socket.release());
+  socket_.assign(protocol, socket.get());
+  (void)socket.release();
   if (protocol.family() == AF_UNIX) {
     // A batch of 1 MiB replies should not need several turns: the default holds 200 KiB.
     boost::system::error_code ignored;
@@ -109,6 +133,23 @@ asio::awaitable<void> connection::serve() {
               machine_.agreed_export().name, queue_index_);
   const auto why = co_await session_->run(machine_.rest());
   log().debug("client {} ({}): {}", number_, peer_, why);
+  co_await linger();
+}
+
+/// Requests that come when nobody reads them any more have TCP reset the connection, and the
+/// replies that are still on their way are lost with it.
+asio::awaitable<void> connection::linger() {
+  boost::system::error_code failed;
+  socket_.shutdown(asio::socket_base::shutdown_send, failed);
+  if (failed || socket_.local_endpoint(failed).protocol().family() == AF_UNIX) co_return;
+  asio::steady_timer timer(co_await asio::this_coro::executor);
+  const auto limit = std::chrono::steady_clock::now() + linger_limit;
+  for (;;) {
+    discard_input(socket_);
+    if (!has_unsent(socket_) || std::chrono::steady_clock::now() > limit) co_return;
+    timer.expires_after(linger_step);
+    co_await timer.async_wait(asio::use_awaitable);
+  }
 }
 
 void connection::drain() {
@@ -118,6 +159,7 @@ void connection::drain() {
 }
 
 void connection::hang_up() noexcept {
+  if (session_) session_->abandon();
   boost::system::error_code ignored;
   socket_.shutdown(asio::socket_base::shutdown_both, ignored);
   socket_.close(ignored);

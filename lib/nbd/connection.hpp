@@ -32,11 +32,11 @@ class connection final : public std::enable_shared_from_this<connection> {
 
   [[nodiscard]] asio::any_io_executor executor() const { return queue_.executor(); }
   [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
-  [[nodiscard]] std::size_t queue_index() const noexcept { return queue_index_; }
 
  private:
   [[nodiscard]] asio::awaitable<bool> haggle();
   [[nodiscard]] asio::awaitable<void> serve();
+  [[nodiscard]] asio::awaitable<void> linger();
 
   std::uint64_t number_;
   blk::block_queue& queue_;

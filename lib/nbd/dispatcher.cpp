@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <new>
 #include <utility>
 
 namespace xenpv::nbd {
@@ -88,20 +89,27 @@ void dispatcher::drop_memory(piece& p) noexcept {
   p.heap.reset();
 }
 
-/// Pages of the queue while there are plenty: then no byte is copied. Else the heap.
-void dispatcher::give_memory(piece& p) {
+/// Pages of the queue while there are plenty: then no byte is copied. Else the heap. False: there
+/// is no memory, which the request's error says from then on.
+bool dispatcher::give_memory(piece& p) {
   if (may_lease(*queue_.pages(), p.length)) {
     p.leased = queue_.try_lease(p.offset, p.length);
     if (p.leased) {
       p.pages = &*p.leased;
-      return;
+      return true;
     }
   }
   ++statistics_.from_heap;
+  // Not by an exception: the requests in flight have to be answered all the same.
+  p.heap.reset(new (std::nothrow) std::byte[static_cast<std::size_t>(p.length)]);
+  if (p.heap == nullptr) {
+    p.of->error = nbd_error::enomem;
+    return false;
+  }
   p.heap_size = static_cast<std::size_t>(p.length);
   heap_used_ += p.heap_size;
-  p.heap = std::make_unique_for_overwrite<std::byte[]>(p.heap_size);
   p.memory = p.heap.get();
+  return true;
 }
 
 void dispatcher::submit(piece& p) {
@@ -120,11 +128,12 @@ operation* dispatcher::begin(const request_header& header, const verdict& judged
     case nbd_command::write:
       if (header.length == 0) break;
       open_write_piece(op);
-      return &op;
+      if (op.receiving != nullptr) return &op;
+      break;
     case nbd_command::read:
-      if (header.length == 0) break;
-      give_memory(take_piece(op, blk::operation::read, header.offset, header.length));
       op.left = 0;
+      if (header.length == 0) break;
+      if (!give_memory(take_piece(op, blk::operation::read, header.offset, header.length))) break;
       submit(*op.first);
       return nullptr;
     case nbd_command::flush:
@@ -140,7 +149,7 @@ operation* dispatcher::begin(const request_header& header, const verdict& judged
     case nbd_command::cache:
       // Held until all of them are on their way: an answer may come before the last one is.
       ++op.outstanding;
-      for (unsigned i = 0; i < streams && op.left > 0; ++i)
+      for (unsigned i = 0; i < streams && op.left > 0 && op.error == nbd_error::none; ++i)
         stream(op, take_piece(op, blk::operation::write, 0, 0));
       if (--op.outstanding > 0) return nullptr;
       break;
@@ -164,7 +173,7 @@ void dispatcher::stream(operation& op, piece& idle) {
     idle.memory = zeros();
   } else {
     drop_memory(idle);
-    give_memory(idle);
+    if (!give_memory(idle)) return;
   }
   submit(idle);
 }
@@ -178,8 +187,7 @@ void dispatcher::open_write_piece(operation& op) {
   op.at += p.length;
   op.left -= p.length;
   op.received = 0;
-  op.receiving = &p;
-  give_memory(p);
+  op.receiving = give_memory(p) ? &p : nullptr;
 }
 
 void dispatcher::payload_space(const operation& op, std::vector<std::span<std::byte>>& out) const {
@@ -197,21 +205,19 @@ void dispatcher::payload_space(const operation& op, std::vector<std::span<std::b
     add({p.heap.get() + op.received, static_cast<std::size_t>(p.length) - op.received});
 }
 
-bool dispatcher::payload_received(operation& op, std::size_t count) {
+payload_state dispatcher::payload_received(operation& op, std::size_t count) {
   auto& p = *op.receiving;
   op.received += static_cast<std::uint32_t>(count);
-  if (op.received < p.length) return true;
+  if (op.received < p.length) return {.wants_more = true};
   op.receiving = nullptr;
-  if (op.left > 0) {
-    // The next piece first, so that an answer to this one does not end the operation.
-    ++op.outstanding;
-    submit(p);
-    open_write_piece(op);
-    --op.outstanding;
-    return true;
-  }
   submit(p);
-  return false;
+  const auto left = op.left;
+  if (left == 0) return {};
+  // An answer never comes from within submit(), so the next piece is in time to keep it going.
+  open_write_piece(op);
+  if (op.receiving != nullptr) return {.wants_more = true};
+  op.left = 0;
+  return {.unwanted = left};
 }
 
 void dispatcher::abandon_payload(operation& op) {
@@ -233,10 +239,12 @@ void dispatcher::answered(piece& p) {
       p.op == blk::operation::discard && p.status == std::errc::operation_not_supported;
   if (p.status && !is_advice && op.error == nbd_error::none) op.error = to_nbd_error(p.status);
   if (op.header.type == nbd_command::write) drop_memory(p);
-  const bool streams_on =
+  const bool has_rest =
       op.left > 0 && op.error == nbd_error::none && op.header.type != nbd_command::write;
+  const bool streams_on = has_rest && !abandoned_;
+  if (has_rest && abandoned_) op.error = nbd_error::eshutdown;
   --op.outstanding;
-  if (streams_on) return stream(op, p);
+  if (streams_on) stream(op, p);
   if (op.outstanding == 0 && op.receiving == nullptr) conclude(op);
 }
 

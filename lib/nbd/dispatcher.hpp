@@ -41,6 +41,12 @@ struct connection_statistics {
   std::uint64_t from_heap = 0;  ///< requests that found too few granted pages free
 };
 
+/// What the stream holds after some of a payload.
+struct payload_state {
+  bool wants_more = false;     ///< more of it, for payload_space()
+  std::uint64_t unwanted = 0;  ///< bytes of it to be thrown away: there is no memory for them
+};
+
 class dispatcher {
  public:
   dispatcher(blk::block_queue& queue, const export_info& on, session_terms terms, reply_sink& sink,
@@ -61,11 +67,15 @@ class dispatcher {
   [[nodiscard]] operation* begin(const request_header& header, const verdict& judged);
   /// Where the next bytes of the payload belong, in order; not more than this is wanted now.
   void payload_space(const operation& op, std::vector<std::span<std::byte>>& out) const;
-  /// That many bytes are there now. False: the payload is complete; what follows in the stream is
-  /// the next request.
-  [[nodiscard]] bool payload_received(operation& op, std::size_t count);
+  /// That many bytes are there now. Unless more are wanted, the operation goes its own way, and the
+  /// next request follows in the stream.
+  [[nodiscard]] payload_state payload_received(operation& op, std::size_t count);
   /// The rest of the payload will not come: the connection broke.
   void abandon_payload(operation& op);
+
+  /// Nobody waits for answers any more: what the device has is answered, but requests of many
+  /// gigabytes do not go on.
+  void abandon() noexcept { abandoned_ = true; }
 
   /// Ends the batch: what was begun reaches the device.
   void commit() { queue_.commit(); }
@@ -89,7 +99,7 @@ class dispatcher {
   [[nodiscard]] piece& take_piece(operation& op, blk::operation what, std::uint64_t offset,
                                   std::uint64_t length);
   void drop_memory(piece& p) noexcept;
-  void give_memory(piece& p);
+  [[nodiscard]] bool give_memory(piece& p);
   void submit(piece& p);
   static void piece_done(blk::request& r);
   void answered(piece& p);
@@ -107,6 +117,7 @@ class dispatcher {
   dispatcher_limits limits_;
   unsigned in_flight_ = 0;
   std::size_t heap_used_ = 0;
+  bool abandoned_ = false;
   std::vector<std::unique_ptr<operation>> operations_;
   std::vector<std::unique_ptr<piece>> pieces_;
   operation* free_operations_ = nullptr;

@@ -37,9 +37,37 @@ sockaddr_un unix_address(const std::string& path) {
   return address;
 }
 
-bool somebody_listens(const sockaddr_un& address) {
+/// Anything but a plain refusal means that somebody has it: a server whose queue of clients is
+/// full, one that we may not talk to, a socket of another kind.
+bool is_stale(const sockaddr_un& address) {
   const auto probe = make_socket(AF_UNIX);
-  return ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  ::fcntl(probe.get(), F_SETFL, O_NONBLOCK);
+  const int answer =
+      ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  return answer != 0 && errno == ECONNREFUSED;
+}
+
+/// What was bound there is nobody's if the rest fails.
+class unfinished_file {
+ public:
+  explicit unfinished_file(const std::string& path) : path_(&path) {}
+  ~unfinished_file() {
+    if (path_ != nullptr) ::unlink(path_->c_str());
+  }
+  unfinished_file(const unfinished_file&) = delete;
+  unfinished_file& operator=(const unfinished_file&) = delete;
+  void finished() { path_ = nullptr; }
+
+ private:
+  const std::string* path_;
+};
+
+bool is_listening_stream(int fd) {
+  int type = 0;
+  int listening = 0;
+  socklen_t size = sizeof type;
+  return ::getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM &&
+         ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening == 1;
 }
 
 }  // namespace
@@ -51,7 +79,7 @@ unique_fd listen_unix(const std::string& path, mode_t mode, std::optional<gid_t>
   if (::lstat(path.c_str(), &found) == 0) {
     if (!S_ISSOCK(found.st_mode))
       throw failure(std::make_error_code(std::errc::file_exists), what, "it is no socket");
-    if (somebody_listens(address))
+    if (!is_stale(address))
       throw failure(std::make_error_code(std::errc::address_in_use), what,
                     "another server listens there");
     ::unlink(path.c_str());
@@ -62,10 +90,12 @@ unique_fd listen_unix(const std::string& path, mode_t mode, std::optional<gid_t>
   const int bound = ::bind(out.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
   ::umask(before);
   if (bound != 0) throw_errno(what);
+  unfinished_file ours(path);
   if (group && ::chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0)
     throw_errno(fmt::format("give {} to group {}", path, *group));
   if (::chmod(path.c_str(), mode) != 0) throw_errno(fmt::format("set the mode of {}", path));
   if (::listen(out.get(), backlog) != 0) throw_errno(what);
+  ours.finished();
   return out;
 }
 
@@ -95,6 +125,27 @@ result<tcp_address> parse_tcp_address(std::string_view text) {
   return out;
 }
 
+namespace {
+
+/// None, and errno, if that does not work.
+unique_fd listen_at(const addrinfo& where) {
+  unique_fd out(::socket(where.ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!out) return out;
+  const int on = 1;
+  ::setsockopt(out.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  // Each family has its own socket, whatever the system's default is.
+  if (where.ai_family == AF_INET6)
+    ::setsockopt(out.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  if (::bind(out.get(), where.ai_addr, where.ai_addrlen) == 0 && ::listen(out.get(), backlog) == 0)
+    return out;
+  const int problem = errno;
+  out.reset();
+  errno = problem;
+  return out;
+}
+
+}  // namespace
+
 std::vector<unique_fd> listen_tcp(const tcp_address& address) {
   const auto what = fmt::format("listen on {}:{}", address.host, address.port);
   addrinfo hints{};
@@ -106,18 +157,17 @@ std::vector<unique_fd> listen_tcp(const tcp_address& address) {
   if (code != 0) throw failure(make_error_code(errc::invalid_argument), what, ::gai_strerror(code));
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(list, ::freeaddrinfo);
   std::vector<unique_fd> out;
+  int absent = 0;
   for (const auto* each = list; each != nullptr; each = each->ai_next) {
-    auto socket = make_socket(each->ai_family);
-    const int on = 1;
-    ::setsockopt(socket.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    // Each family has its own socket, whatever the system's default is.
-    if (each->ai_family == AF_INET6)
-      ::setsockopt(socket.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-    if (::bind(socket.get(), each->ai_addr, each->ai_addrlen) != 0 ||
-        ::listen(socket.get(), backlog) != 0)
+    auto socket = listen_at(*each);
+    if (socket)
+      out.push_back(std::move(socket));
+    else if (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL)
+      absent = errno;  // names have IPv6 addresses also where the machine has no IPv6
+    else
       throw_errno(what);
-    out.push_back(std::move(socket));
   }
+  if (out.empty()) throw_errno(absent, what);
   return out;
 }
 
@@ -130,6 +180,9 @@ std::vector<unique_fd> inherited_listeners() {
   const auto number = parse_unsigned(count, "LISTEN_FDS", 0, 64);
   if (!ours || !number || *ours != static_cast<std::uint64_t>(::getpid())) return out;
   for (int fd = first_inherited; fd < first_inherited + static_cast<int>(*number); ++fd) {
+    if (!is_listening_stream(fd))
+      throw failure(errc::invalid_argument, fmt::format("take descriptor {} of LISTEN_FDS", fd),
+                    "it is no stream socket that listens");
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
     out.emplace_back(fd);
   }

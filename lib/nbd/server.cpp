@@ -23,6 +23,14 @@ namespace {
 
 using connection_ptr = std::shared_ptr<connection>;
 
+/// A client's place, from the moment it is accepted.
+struct seat {
+  std::size_t queue = 0;
+  connection_ptr client{};  ///< once its thread has made it
+  /// To be done to it then.
+  std::vector<std::function<void(connection&)>> untold{};
+};
+
 export_info describe(const blk::geometry& shape, const server_options& options) {
   export_info out;
   out.name = options.export_name;
@@ -48,6 +56,7 @@ class server::state : public std::enable_shared_from_this<server::state> {
   state(const asio::any_io_executor& control, blk::block_device& device, server_options options)
       : control_(control), device_(device), options_(std::move(options)), tasks_(control) {
     shape_ = device_.queue(0).shape();
+    validate(describe(shape_, options_)).value();
   }
 
   void listen(unique_fd listener) {
@@ -58,29 +67,27 @@ class server::state : public std::enable_shared_from_this<server::state> {
 
   void serve(unique_fd socket) {
     if (stopping_) return;
-    if (connections_.size() >= options_.max_connections) {
+    if (seats_.size() >= options_.max_connections) {
       ++statistics_.refused;
       log().warn("a client was turned away: {} are connected, the most there may be",
-                 connections_.size());
+                 seats_.size());
       return;
     }
     ++statistics_.accepted;
-    tasks_.spawn(serve_one(std::move(socket)));
+    const auto at = seats_.insert(seats_.end(), seat{choose_queue()});
+    tasks_.spawn(serve_one(std::move(socket), at));
   }
 
   void reshape(const blk::geometry& shape) {
     shape_ = shape;
-    const auto now = describe(shape, options_);
-    for (const auto& each : connections_)
-      asio::post(each->executor(), [each, now] { each->reshape(now); });
+    tell_all([now = describe(shape, options_)](connection& each) { each.reshape(now); });
   }
 
   asio::awaitable<void> stop() {
     stopping_ = true;
     for (auto* const listener : listeners_)
       listener->cancel();
-    for (const auto& each : connections_)
-      asio::post(each->executor(), [each] { each->drain(); });
+    tell_all([](connection& each) { each.drain(); });
     asio::steady_timer patience(control_, options_.drain_limit);
     patience.async_wait([self = shared_from_this()](boost::system::error_code code) {
       if (!code) self->hang_up();
@@ -90,21 +97,22 @@ class server::state : public std::enable_shared_from_this<server::state> {
   }
 
   void hang_up() {
-    if (!connections_.empty())
-      log().warn("{} clients are cut off with requests in flight", connections_.size());
-    for (const auto& each : connections_)
-      asio::post(each->executor(), [each] { each->hang_up(); });
+    if (!seats_.empty())
+      log().warn("{} clients are cut off with requests in flight", seats_.size());
+    tell_all([](connection& each) { each.hang_up(); });
   }
 
   [[nodiscard]] server_statistics statistics() const {
     auto out = statistics_;
-    out.connections = connections_.size();
+    out.connections = seats_.size();
     return out;
   }
 
   asio::awaitable<std::vector<client_statistics>> clients() {
     std::vector<client_statistics> out;
-    const auto now = connections_;
+    std::vector<connection_ptr> now;
+    for (const auto& each : seats_)
+      if (each.client) now.push_back(each.client);
     for (const auto& each : now) {
       auto take = [each] { return each->statistics(); };
       out.push_back(co_await async::call_on(each->executor(), take));
@@ -113,6 +121,19 @@ class server::state : public std::enable_shared_from_this<server::state> {
   }
 
  private:
+  static void tell(const connection_ptr& client, std::function<void(connection&)> what) {
+    asio::post(client->executor(), [client, what = std::move(what)] { what(*client); });
+  }
+
+  void tell_all(const std::function<void(connection&)>& what) {
+    for (auto& each : seats_) {
+      if (each.client)
+        tell(each.client, what);
+      else
+        each.untold.push_back(what);
+    }
+  }
+
   asio::awaitable<void> accept_all(unique_fd listener) {
     asio::posix::stream_descriptor ready(control_, listener.release());
     const auto at = listeners_.insert(listeners_.end(), &ready);
@@ -139,39 +160,47 @@ class server::state : public std::enable_shared_from_this<server::state> {
   /// The queue with the fewest clients.
   [[nodiscard]] std::size_t choose_queue() const {
     std::vector<std::size_t> load(device_.queue_count());
-    for (const auto& each : connections_)
-      ++load[each->queue_index()];
+    for (const auto& each : seats_)
+      ++load[each.queue];
     return static_cast<std::size_t>(std::min_element(load.begin(), load.end()) - load.begin());
   }
 
-  asio::awaitable<void> serve_one(unique_fd socket) {
-    const auto index = choose_queue();
-    auto& queue = device_.queue(index);
+  asio::awaitable<void> serve_one(unique_fd socket, std::list<seat>::iterator at) {
+    auto& queue = device_.queue(at->queue);
+    auto client = co_await make_connection(std::move(socket), at->queue);
+    bool agreed = false;
+    if (client) {
+      at->client = client;
+      for (auto& each : at->untold)
+        tell(client, std::move(each));
+      auto run = [&]() -> asio::awaitable<void> { agreed = co_await client->run(); };
+      co_await async::run_on(queue.executor(), run);
+    }
+    if (!agreed) ++statistics_.failed_handshakes;
+    seats_.erase(at);
+    // Its socket and timers belong to that thread.
+    auto drop = [gone = std::move(client)]() mutable { gone.reset(); };
+    co_await async::call_on(queue.executor(), std::move(drop));
+  }
+
+  /// Null, and the log says why, if its socket is none.
+  asio::awaitable<connection_ptr> make_connection(unique_fd socket, std::size_t queue_index) {
+    auto& queue = device_.queue(queue_index);
     negotiation_options how;
     how.exports.push_back(describe(shape_, options_));
     how.default_export = options_.export_name;
     const auto number = ++numbers_;
     connection_ptr client;
-    bool agreed = false;
     try {
       auto make = [&] {
-        client = std::make_shared<connection>(number, std::move(socket), queue, index,
+        client = std::make_shared<connection>(number, std::move(socket), queue, queue_index,
                                               std::move(how), options_.handshake_limit);
       };
       co_await async::call_on(queue.executor(), make);
-    } catch (const failure& problem) {
+    } catch (const std::exception& problem) {
       log().info("client {}: {}", number, problem.what());
     }
-    if (!client) co_return;
-    connections_.push_back(client);
-    if (stopping_) asio::post(client->executor(), [client] { client->drain(); });
-    auto run = [&]() -> asio::awaitable<void> { agreed = co_await client->run(); };
-    co_await async::run_on(queue.executor(), run);
-    if (!agreed) ++statistics_.failed_handshakes;
-    std::erase(connections_, client);
-    // Its socket and timers belong to that thread.
-    auto drop = [gone = std::move(client)]() mutable { gone.reset(); };
-    co_await async::call_on(queue.executor(), std::move(drop));
+    co_return client;
   }
 
   asio::any_io_executor control_;
@@ -180,7 +209,7 @@ class server::state : public std::enable_shared_from_this<server::state> {
   blk::geometry shape_;
   async::nursery tasks_;
   std::list<asio::posix::stream_descriptor*> listeners_;
-  std::vector<connection_ptr> connections_;
+  std::list<seat> seats_;
   server_statistics statistics_;
   std::uint64_t numbers_ = 0;
   bool stopping_ = false;

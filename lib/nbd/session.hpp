@@ -13,7 +13,6 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <boost/asio/write.hpp>
 #include <cstring>
 #include <functional>
 #include <span>
@@ -68,6 +67,9 @@ class session final : private reply_sink {
     changed_.cancel();
     between_requests_.emit(asio::cancellation_type::total);
   }
+
+  /// The connection was cut: requests that take long end early.
+  void abandon() noexcept { dispatcher_.abandon(); }
 
   /// The export as requests are judged by: a resize changes it.
   void reshape(const export_info& now) { export_ = now; }
@@ -135,8 +137,8 @@ class session final : private reply_sink {
 
   /// The bytes of a WRITE: those in the buffer are copied, the others are received in place.
   asio::awaitable<void> receive_payload(operation& op) {
-    bool more = true;
-    while (more) {
+    payload_state state{.wants_more = true};
+    while (state.wants_more) {
       space_.clear();
       dispatcher_.payload_space(op, space_);
       std::size_t copied = 0;
@@ -149,7 +151,7 @@ class session final : private reply_sink {
         if (!stretch.empty()) break;
       }
       if (copied > 0) {
-        more = dispatcher_.payload_received(op, copied);
+        state = dispatcher_.payload_received(op, copied);
         continue;
       }
       // While this client's bytes come in, those of its requests that are begun can be worked on.
@@ -159,13 +161,14 @@ class session final : private reply_sink {
         vectors_.emplace_back(stretch.data(), stretch.size());
       const auto [code, count] =
           co_await stream_.async_read_some(vectors_, asio::as_tuple(asio::use_awaitable));
-      if (count > 0) more = dispatcher_.payload_received(op, count);
-      if (code && more) {
+      if (count > 0) state = dispatcher_.payload_received(op, count);
+      if (code && state.wants_more) {
         end("the client hung up in the middle of a write");
         dispatcher_.abandon_payload(op);
         co_return;
       }
     }
+    if (state.unwanted > 0) co_await skip(state.unwanted);
   }
 
   /// The payload of a refused WRITE: not a request, and not kept.
@@ -211,8 +214,26 @@ class session final : private reply_sink {
         dispatcher::for_each_data(*op, [this](std::span<std::byte> stretch) { add_data(stretch); });
     }
     if (broken_) return written(asio::error::broken_pipe);
-    asio::async_write(stream_, gathered_,
-                      [this](boost::system::error_code code, std::size_t) { written(code); });
+    unsent_ = gathered_;
+    write_some();
+  }
+
+  /// Not asio::async_write, which takes 16 vectors and 64 KiB at a time: as many turns, and as many
+  /// calls of the kernel, for what one of each does.
+  void write_some() {
+    stream_.async_write_some(unsent_, [this](boost::system::error_code code, std::size_t count) {
+      skip_sent(count);
+      if (code || unsent_.empty()) return written(code);
+      write_some();
+    });
+  }
+
+  void skip_sent(std::size_t count) {
+    while (!unsent_.empty() && count >= unsent_.front().size()) {
+      count -= unsent_.front().size();
+      unsent_ = unsent_.subspan(1);
+    }
+    if (count > 0) unsent_.front() += count;
   }
 
   void add_data(std::span<std::byte> stretch) {
@@ -263,6 +284,7 @@ class session final : private reply_sink {
   operation* last_ = nullptr;
   operation* sending_ = nullptr;
   std::vector<asio::const_buffer> gathered_;
+  std::span<asio::const_buffer> unsent_;  ///< of gathered_
   bool writing_ = false;
   bool broken_ = false;
 };

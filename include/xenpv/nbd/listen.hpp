@@ -26,11 +26,12 @@ struct tcp_address {
 };
 /// "HOST:PORT", "[2001:db8::1]:10809", ":10809", "HOST" (port 10809).
 [[nodiscard]] result<tcp_address> parse_tcp_address(std::string_view text);
-/// One socket for each address that the name has. Throws `failure`.
+/// One socket for each address that the name has and this machine knows. Throws `failure`.
 [[nodiscard]] std::vector<unique_fd> listen_tcp(const tcp_address& address);
 
 /// The sockets of sd_listen_fds(3), which must listen already; none without LISTEN_FDS for this
-/// process. The variables are unset, so that no child takes them for its own.
+/// process. The variables are unset, so that no child takes them for its own. Throws `failure` for
+/// a descriptor that is something else.
 [[nodiscard]] std::vector<unique_fd> inherited_listeners();
 
 }  // namespace xenpv::nbd

@@ -1,0 +1,128 @@
+// A dispatcher on a fake device whose answers the test gives, and what it replies.
+#pragma once
+
+#include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "fake_device.hpp"
+#include "nbd/dispatcher.hpp"
+#include "replies.hpp"
+
+namespace xenpv::nbd::test {
+
+inline export_info whole_export(std::uint64_t size) {
+  export_info out;
+  out.name = "disk";
+  out.size = size;
+  out.can_flush = out.can_fua = out.can_trim = out.can_write_zeroes = true;
+  out.can_fast_zero = out.can_cache = out.can_multi_conn = true;
+  return out;
+}
+
+class dispatcher_rig {
+ public:
+  explicit dispatcher_rig(fake_options options = {}, session_terms terms = {},
+                          dispatcher_limits limits = {})
+      : device(std::vector<asio::any_io_executor>{context_.get_executor()}, held(options)),
+        queue(device.queue(0)),
+        export_(whole_export(options.size)),
+        terms_(terms),
+        dispatch_(queue, export_, terms, sink_, limits) {}
+  ~dispatcher_rig() { recycle(); }
+  dispatcher_rig(const dispatcher_rig&) = delete;
+  dispatcher_rig& operator=(const dispatcher_rig&) = delete;
+
+  /// Begins it as a session does; not null: a WRITE that wants its payload.
+  operation* begin(const sent_request& r) {
+    const request_header header{static_cast<std::uint16_t>(r.flags), r.command, r.cookie, r.offset,
+                                static_cast<std::uint32_t>(r.length)};
+    if (r.command == nbd_command::read) reader_.reads[r.cookie] = r.length;
+    auto* const op = dispatch_.begin(header, check_request(header, export_, terms_));
+    dispatch_.commit();
+    return op;
+  }
+  /// A WRITE whose payload comes in pieces of at most `at_once` bytes.
+  void write(const sent_request& r, std::string_view payload, std::size_t at_once = 1 << 20) {
+    auto* const op = begin(r);
+    ASSERT_NE(op, nullptr);
+    receive(*op, payload, at_once);
+    dispatch_.commit();
+  }
+  /// Whether the payload is not complete after that.
+  bool receive(operation& op, std::string_view payload, std::size_t at_once = 1 << 20) {
+    bool more = true;
+    while (!payload.empty()) {
+      EXPECT_TRUE(more) << payload.size() << " bytes of the payload are left over";
+      std::vector<std::span<std::byte>> space;
+      dispatch_.payload_space(op, space);
+      std::size_t put = 0;
+      for (const auto stretch : space) {
+        const auto count = std::min({stretch.size(), payload.size(), at_once - put});
+        std::memcpy(stretch.data(), payload.data(), count);
+        payload.remove_prefix(count);
+        put += count;
+      }
+      more = dispatch_.payload_received(op, put).wants_more;
+    }
+    return more;
+  }
+
+  /// What was replied since the last call, in order; the replies are kept until recycle().
+  std::vector<std::string> replies() {
+    for (; shown_ < sink_.done.size(); ++shown_) {
+      auto& op = *sink_.done[shown_];
+      reader_.feed({reinterpret_cast<const char*>(op.reply.data()), op.reply_size});
+      if (op.has_data)
+        dispatcher::for_each_data(
+            op, [&](std::span<std::byte> stretch) { reader_.feed(as_text(stretch)); });
+    }
+    auto out = reader_.take();
+    EXPECT_EQ(reader_.left(), 0U) << "part of a reply";
+    return out;
+  }
+  /// They were sent.
+  void recycle() {
+    (void)replies();
+    for (auto* const op : sink_.done)
+      dispatch_.recycle(*op);
+    sink_.done.clear();
+    shown_ = 0;
+  }
+  [[nodiscard]] dispatcher& dispatch() { return dispatch_; }
+  [[nodiscard]] const std::string& data() const { return reader_.data; }
+  [[nodiscard]] std::uint64_t data_offset() const { return reader_.offset; }
+  [[nodiscard]] std::string stored(std::uint64_t offset, std::size_t length) const {
+    return as_text(std::span(device.bytes).subspan(offset, length));
+  }
+
+ private:
+  struct recording_sink final : reply_sink {
+    std::vector<operation*> done;
+    void reply_ready(operation& op) override { done.push_back(&op); }
+  };
+  static fake_options held(fake_options options) {
+    options.answers = false;
+    return options;
+  }
+
+  asio::io_context context_;
+
+ public:
+  fake_device device;
+  fake_queue& queue;
+
+ private:
+  export_info export_;
+  session_terms terms_;
+  recording_sink sink_;
+  dispatcher dispatch_;
+  reply_reader reader_;
+  std::size_t shown_ = 0;
+};
+
+using lines = std::vector<std::string>;
+
+}  // namespace xenpv::nbd::test

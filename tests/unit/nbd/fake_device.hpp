@@ -1,0 +1,89 @@
+// A block device in memory that answers when and how a test wants: at the end of a batch, later, in
+// any order, with errors. Counts batches, and writes down every request.
+//
+// A queue and its pages belong to the thread of its executor; the bytes are the device's, for
+// queues that keep out of each other's way.
+#pragma once
+
+#include <boost/asio/io_context.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "xenpv/blk/block_device.hpp"
+
+namespace xenpv::nbd::test {
+
+namespace asio = boost::asio;
+
+struct fake_options {
+  std::uint64_t size = std::uint64_t{1} << 20U;
+  std::size_t pages = 64;  ///< of each queue
+  bool can_flush = true;
+  bool can_discard = true;
+  /// Answers come at the end of each batch; else when answer() is called.
+  bool answers = true;
+};
+
+class fake_queue final : public blk::block_queue {
+ public:
+  fake_queue(asio::any_io_executor executor, const fake_options& options,
+             std::vector<std::byte>& bytes);
+  ~fake_queue() override;
+
+  // block_queue
+  [[nodiscard]] const blk::geometry& shape() const noexcept override { return shape_; }
+  [[nodiscard]] asio::any_io_executor executor() const override { return executor_; }
+  void submit(blk::request& r) override;
+  void commit() override;
+  [[nodiscard]] const std::shared_ptr<blk::page_pool>& pages() const noexcept override {
+    return pages_;
+  }
+
+  /// Carries out and answers the request at `position` of those that wait.
+  void answer(std::size_t position = 0);
+  /// The oldest first, also those that answers give rise to.
+  void answer_all();
+
+  bool answers = true;
+  /// Asked for each request; unset codes mean success.
+  std::function<std::error_code(const blk::request&)> fails;
+
+  /// Requests that the test has not answered, oldest first.
+  std::vector<blk::request*> waiting;
+  /// Requests in each batch: submissions that one commit(), or the end of a turn, made visible.
+  std::vector<std::size_t> batches;
+  /// "read 512+4096 pages", "write 0+512 fua memory", "flush", "discard 0+4096".
+  std::vector<std::string> log;
+  std::size_t submitted = 0;
+  std::size_t most_waiting = 0;
+
+ private:
+  void end_batch();
+  void carry_out(blk::request& r);
+
+  asio::any_io_executor executor_;
+  blk::geometry shape_;
+  std::vector<std::byte>& bytes_;
+  std::shared_ptr<blk::page_pool> pages_;
+  std::vector<blk::request*> batch_;
+  bool turn_ends_ = false;
+};
+
+class fake_device final : public blk::block_device {
+ public:
+  /// One queue for each executor.
+  explicit fake_device(const std::vector<asio::any_io_executor>& executors,
+                       const fake_options& options = {});
+
+  [[nodiscard]] std::size_t queue_count() const noexcept override { return queues_.size(); }
+  [[nodiscard]] fake_queue& queue(std::size_t index) noexcept override { return *queues_[index]; }
+
+  std::vector<std::byte> bytes;
+
+ private:
+  std::vector<std::unique_ptr<fake_queue>> queues_;
+};
+
+}  // namespace xenpv::nbd::test

@@ -1,0 +1,346 @@
+// Listening sockets: what is replaced, what is left alone, and what is handed over.
+#include <fcntl.h>
+#include <grp.h>
+#include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "xenpv/nbd/listen.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string failure_text(const std::function<void()>& act) {
+  try {
+    act();
+  } catch (const failure& problem) {
+    return problem.what();
+  }
+  return "no failure";
+}
+
+/// Runs in a process of its own, which may do to itself what it likes. Returns what `act` does.
+template <class Function>
+int in_child(Function act) {
+  const auto child = ::fork();
+  if (child == 0) {
+    int status = 99;
+    try {
+      status = act();
+    } catch (const std::exception& problem) {
+      std::fprintf(stderr, "%s\n", problem.what());
+      status = 98;
+    }
+    ::_exit(status);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 97;
+}
+
+class listening : public testing::Test {
+ protected:
+  listening() {
+    std::string name = testing::TempDir() + "xenpv-listen-XXXXXX";
+    directory = ::mkdtemp(name.data());
+    path = directory / "nbd.sock";
+  }
+  ~listening() override { fs::remove_all(directory); }
+
+  /// Non-negative: connected.
+  [[nodiscard]] static unique_fd connect(const std::string& to, int flags = 0) {
+    unique_fd out(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
+    const auto address = address_of(to);
+    if (::connect(out.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+      out.reset();
+    return out;
+  }
+  static sockaddr_un address_of(const std::string& at) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path, at.data(), at.size());
+    return address;
+  }
+  static unique_fd bind(int type, const std::string& at) {
+    unique_fd out(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
+    const auto address = address_of(at);
+    EXPECT_EQ(::bind(out.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    return out;
+  }
+  /// Of a child: no root any more, but at home in our directory.
+  void become_nobody() const {
+    fs::permissions(directory, fs::perms::all);
+    if (::getuid() != 0) return;
+    constexpr uid_t nobody = 65534;
+    if (::setgroups(0, nullptr) != 0 || ::setresgid(nobody, nobody, nobody) != 0 ||
+        ::setresuid(nobody, nobody, nobody) != 0)
+      throw_errno("become nobody");
+  }
+  [[nodiscard]] struct stat status() const {
+    struct stat out {};
+    EXPECT_EQ(::lstat(path.c_str(), &out), 0);
+    return out;
+  }
+
+  fs::path directory;
+  std::string path;
+};
+
+TEST_F(listening, listens_where_nothing_is) {
+  const auto listener = listen_unix(path);
+  EXPECT_TRUE(connect(path));
+  EXPECT_NE(::fcntl(listener.get(), F_GETFD) & FD_CLOEXEC, 0);
+}
+
+TEST_F(listening, replaces_a_socket_that_nobody_listens_on_any_more) {
+  (void)listen_unix(path);
+  ASSERT_TRUE(fs::exists(path));
+  ASSERT_FALSE(connect(path));
+  const auto listener = listen_unix(path);
+  EXPECT_TRUE(connect(path));
+}
+
+TEST_F(listening, refuses_to_take_a_socket_from_another_server) {
+  const auto other = listen_unix(path);
+  EXPECT_EQ(failure_text([&] { (void)listen_unix(path); }),
+            "listen on " + path + ": address already in use (another server listens there)");
+  EXPECT_TRUE(connect(path)) << "it goes on";
+}
+
+TEST_F(listening, does_not_wait_for_a_server_that_accepts_nobody) {
+  const auto busy = bind(SOCK_STREAM, path);
+  ASSERT_EQ(::listen(busy.get(), 0), 0);
+  std::vector<unique_fd> waiting;
+  for (;;) {
+    auto next = connect(path, SOCK_NONBLOCK);
+    if (!next) break;
+    waiting.push_back(std::move(next));
+  }
+  EXPECT_EQ(failure_text([&] { (void)listen_unix(path); }),
+            "listen on " + path + ": address already in use (another server listens there)");
+}
+
+TEST_F(listening, leaves_other_kinds_of_sockets_alone) {
+  const auto other = bind(SOCK_DGRAM, path);
+  EXPECT_EQ(failure_text([&] { (void)listen_unix(path); }),
+            "listen on " + path + ": address already in use (another server listens there)");
+  EXPECT_TRUE(fs::exists(path));
+}
+
+TEST_F(listening, leaves_files_alone) {
+  std::ofstream(path) << "precious";
+  EXPECT_EQ(failure_text([&] { (void)listen_unix(path); }),
+            "listen on " + path + ": file exists (it is no socket)");
+  fs::remove(path);
+  fs::create_symlink(directory / "elsewhere", path);
+  EXPECT_EQ(failure_text([&] { (void)listen_unix(path); }),
+            "listen on " + path + ": file exists (it is no socket)");
+}
+
+TEST_F(listening, gives_the_socket_mode_and_group) {
+  const auto before = ::umask(0);
+  (void)listen_unix(path);
+  EXPECT_EQ(status().st_mode & 07777U, 0600U) << "closed to others unless told otherwise";
+  (void)listen_unix(path, 0666);
+  EXPECT_EQ(status().st_mode & 07777U, 0666U);
+  ::umask(0077);
+  (void)listen_unix(path, 0660, ::getgid());
+  EXPECT_EQ(status().st_mode & 07777U, 0660U) << "whatever the umask is";
+  EXPECT_EQ(status().st_gid, ::getgid());
+  EXPECT_EQ(::umask(before), 0077U) << "and it leaves that as it was";
+  if (::getuid() != 0) return;
+  (void)listen_unix(path, 0660, 12345);
+  EXPECT_EQ(status().st_gid, 12345U);
+}
+
+TEST_F(listening, takes_its_socket_away_when_the_group_is_refused) {
+  EXPECT_EQ(in_child([&] {
+              become_nobody();
+              const auto said = failure_text([&] { (void)listen_unix(path, 0660, 12345); });
+              return said == "give " + path + " to group 12345: operation not permitted" &&
+                             !fs::exists(path)
+                         ? 0
+                         : 1;
+            }),
+            0);
+}
+
+TEST_F(listening, leaves_a_socket_alone_that_it_may_not_connect_to) {
+  const auto other = listen_unix(path, 0);
+  EXPECT_EQ(in_child([&] {
+              become_nobody();
+              return failure_text([&] { (void)listen_unix(path); }) == "no failure" ? 1 : 0;
+            }),
+            0);
+  EXPECT_TRUE(fs::exists(path));
+}
+
+TEST_F(listening, says_how_long_a_path_may_be) {
+  const auto longest =
+      directory.string() + "/" + std::string(107 - directory.string().size() - 1, 'x');
+  const auto listener = listen_unix(longest);
+  EXPECT_TRUE(connect(longest));
+  const auto refused = [](const std::string& name) {
+    return failure_text([&] { (void)listen_unix(name); });
+  };
+  EXPECT_EQ(refused(longest + "x"),
+            "socket " + longest + "x: invalid argument (expected a path of 1 to 107 bytes)");
+  EXPECT_EQ(refused(""), "socket : invalid argument (expected a path of 1 to 107 bytes)");
+}
+
+TEST_F(listening, names_a_directory_that_is_not_there) {
+  const auto nowhere = (directory / "no" / "nbd.sock").string();
+  EXPECT_EQ(failure_text([&] { (void)listen_unix(nowhere); }),
+            "listen on " + nowhere + ": no such file or directory");
+}
+
+TEST(listen_tcp, listens_on_each_address_of_a_name) {
+  for (const auto& each : listen_tcp({"", "0"})) {
+    int is_listening = 0;
+    socklen_t size = sizeof is_listening;
+    ASSERT_EQ(::getsockopt(each.get(), SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &size), 0);
+    EXPECT_EQ(is_listening, 1);
+  }
+  EXPECT_EQ(listen_tcp({"127.0.0.1", "0"}).size(), 1U);
+}
+
+/// Of a child: from now on its kernel knows no IPv6.
+void forget_ipv6() {
+  const auto fail = static_cast<unsigned>(SECCOMP_RET_ERRNO) | EAFNOSUPPORT;
+  std::array<sock_filter, 6> filter = {{
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_socket, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[0])),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, fail),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  }};
+  const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+      ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+    throw_errno("forget IPv6");
+}
+
+TEST(listen_tcp, does_without_a_protocol_that_the_machine_does_not_have) {
+  EXPECT_EQ(in_child([] {
+              forget_ipv6();
+              if (listen_tcp({"", "0"}).size() != 1) return 1;
+              const auto said = failure_text([] { (void)listen_tcp({"::1", "0"}); });
+              return said == "listen on ::1:0: address family not supported by protocol" ? 0 : 2;
+            }),
+            0);
+}
+
+TEST(listen_tcp, says_what_is_wrong_with_an_address) {
+  const auto refused = [](tcp_address address) {
+    return failure_text([&] { (void)listen_tcp(address); });
+  };
+  EXPECT_EQ(refused({"192.0.2.1", "10809"}),
+            "listen on 192.0.2.1:10809: cannot assign requested address");
+  const auto taken = listen_tcp({"127.0.0.1", "0"});
+  sockaddr_in address{};
+  socklen_t size = sizeof address;
+  ::getsockname(taken.front().get(), reinterpret_cast<sockaddr*>(&address), &size);
+  const auto port = std::to_string(ntohs(address.sin_port));
+  EXPECT_EQ(refused({"127.0.0.1", port}),
+            "listen on 127.0.0.1:" + port + ": address already in use");
+}
+
+void announce(pid_t process, const char* count) {
+  ::setenv("LISTEN_PID", std::to_string(process).c_str(), 1);
+  ::setenv("LISTEN_FDS", count, 1);
+  ::setenv("LISTEN_FDNAMES", "nbd", 1);
+}
+
+class inherited : public listening {
+ protected:
+  /// Two listeners where a service manager puts them, in the child only.
+  void put_listeners() const {
+    auto first = listen_unix(path);
+    auto second = listen_tcp({"127.0.0.1", "0"}).front().release();
+    const auto moved = ::fcntl(second, F_DUPFD, 20);
+    ::dup2(::fcntl(first.get(), F_DUPFD, 20), 3);
+    ::dup2(moved, 4);
+    if (first.get() == 3 || first.get() == 4) (void)first.release();
+  }
+};
+
+TEST_F(inherited, takes_the_sockets_that_are_meant_for_this_process) {
+  EXPECT_EQ(in_child([&] {
+              put_listeners();
+              announce(::getpid(), "2");
+              const auto listeners = inherited_listeners();
+              if (listeners.size() != 2) return 1;
+              if (listeners[0].get() != 3 || listeners[1].get() != 4) return 2;
+              if ((::fcntl(3, F_GETFD) & FD_CLOEXEC) == 0) return 3;
+              for (const auto* name : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"})
+                if (std::getenv(name) != nullptr) return 4;
+              if (!inherited_listeners().empty()) return 5;
+              return connect(path) ? 0 : 6;
+            }),
+            0);
+}
+
+TEST_F(inherited, leaves_the_sockets_of_another_process_alone) {
+  EXPECT_EQ(in_child([&] {
+              put_listeners();
+              announce(::getppid(), "2");
+              return inherited_listeners().empty() && ::fcntl(3, F_GETFD) == 0 ? 0 : 1;
+            }),
+            0);
+}
+
+TEST_F(inherited, takes_none_without_a_number_that_makes_sense) {
+  for (const char* const count : {"", "x", "-1", "65", "2x"}) {
+    EXPECT_EQ(in_child([&] {
+                announce(::getpid(), count);
+                return inherited_listeners().empty() ? 0 : 1;
+              }),
+              0)
+        << count;
+  }
+}
+
+TEST_F(inherited, refuses_what_is_no_listening_socket) {
+  const auto refused = [&](std::function<void()> prepare) {
+    return in_child([&] {
+      prepare();
+      announce(::getpid(), "1");
+      const auto text = failure_text([] { (void)inherited_listeners(); });
+      std::ofstream(directory / "text") << text;
+      return 0;
+    });
+  };
+  const auto said = [&] {
+    std::ifstream in(directory / "text");
+    std::string line;
+    std::getline(in, line);
+    return line;
+  };
+  const std::string expected =
+      "take descriptor 3 of LISTEN_FDS: invalid argument (it is no stream socket that listens)";
+  EXPECT_EQ(refused([] { ::close(3); }), 0);
+  EXPECT_EQ(said(), expected);
+  EXPECT_EQ(refused([] { ::dup2(::open("/dev/null", O_RDONLY), 3); }), 0);
+  EXPECT_EQ(said(), expected);
+  EXPECT_EQ(refused([] { ::dup2(::socket(AF_UNIX, SOCK_STREAM, 0), 3); }), 0);
+  EXPECT_EQ(said(), expected);
+}
+
+}  // namespace
+}  // namespace xenpv::nbd

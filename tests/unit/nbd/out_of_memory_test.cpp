@@ -1,0 +1,76 @@
+// No memory for what a client asks: it is told so, and everything else goes on.
+#include <gtest/gtest.h>
+
+#include <new>
+
+#include "session_rig.hpp"
+
+namespace {
+/// Allocations to be let through before one is refused, and all that follow; negative: never.
+int allowed_allocations = -1;
+}  // namespace
+
+// Of the whole program: whoever asks in this way can do without.
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+  if (allowed_allocations == 0) return nullptr;
+  if (allowed_allocations > 0) --allowed_allocations;
+  try {
+    return ::operator new[](size);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
+
+namespace xenpv::nbd {
+namespace {
+
+using namespace test;
+constexpr std::uint64_t kib = 1024;
+
+class out_of_memory : public testing::Test {
+ protected:
+  ~out_of_memory() override { allowed_allocations = -1; }
+  static session_options held() { return {.device = {.size = 4096 * kib, .answers = false}}; }
+};
+
+TEST_F(out_of_memory, fails_reads_and_leaves_small_ones_alone) {
+  session_rig rig;
+  allowed_allocations = 0;
+  rig.expect_data(2, 4096);
+  rig.send(read_request(1, 0, 512 * kib) + read_request(2, 0, 4096));
+  EXPECT_EQ(rig.replies(), (lines{"1 ENOMEM", "2 data 4096"}));
+}
+
+TEST_F(out_of_memory, fails_a_write_and_throws_its_payload_away) {
+  session_rig rig;
+  allowed_allocations = 0;
+  rig.send(write_request(1, 0, pattern(512 * kib)) + request({nbd_command::flush, 2}));
+  EXPECT_EQ(rig.replies(), (lines{"1 ENOMEM", "2 ok"}));
+  EXPECT_EQ(rig.queue.submitted, 1U);
+}
+
+TEST_F(out_of_memory, fails_a_write_that_has_pieces_with_the_device_already) {
+  session_rig rig(held());
+  allowed_allocations = 2;
+  rig.send(write_request(1, 0, pattern(1024 * kib)) + request({nbd_command::flush, 2}));
+  EXPECT_EQ(rig.queue.log, (lines{"write 0+262144 memory", "write 262144+262144 memory", "flush"}));
+  rig.queue.answer(2);
+  EXPECT_EQ(rig.replies(), lines{"2 ok"});
+  rig.queue.answer_all();
+  EXPECT_EQ(rig.replies(), lines{"1 ENOMEM"});
+}
+
+TEST_F(out_of_memory, fails_a_cache_that_runs_out_on_its_way) {
+  session_rig rig(held());
+  allowed_allocations = 5;
+  rig.send(request({nbd_command::cache, 1, 0, 4096 * kib}));
+  rig.queue.answer_all();
+  EXPECT_EQ(rig.replies(), lines{"1 ENOMEM"});
+  EXPECT_EQ(rig.queue.submitted, 5U);
+  allowed_allocations = 0;
+  rig.send(request({nbd_command::cache, 2, 0, 4096 * kib}));
+  EXPECT_EQ(rig.replies(), lines{"2 ENOMEM"});
+}
+
+}  // namespace
+}  // namespace xenpv::nbd

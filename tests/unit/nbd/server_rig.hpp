@@ -1,0 +1,111 @@
+// A server on a fake device whose queues have a thread each, and clients that are coroutines on the
+// control thread.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <array>
+#include <boost/asio/generic/stream_protocol.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fake_device.hpp"
+#include "replies.hpp"
+#include "xenpv/async/call_on.hpp"
+#include "xenpv/async/cpu_pool.hpp"
+#include "xenpv/async/run_on.hpp"
+#include "xenpv/nbd/server.hpp"
+
+namespace xenpv::nbd::test {
+
+/// One connection's client.
+class test_client {
+ public:
+  test_client(const asio::any_io_executor& executor, unique_fd socket);
+
+  /// Connects to a Unix socket. Throws system_error.
+  [[nodiscard]] static std::unique_ptr<test_client> connect(const asio::any_io_executor& executor,
+                                                            const std::string& path);
+  /// To where `listener` listens.
+  [[nodiscard]] static std::unique_ptr<test_client> connect(const asio::any_io_executor& executor,
+                                                            const unique_fd& listener,
+                                                            int receive_buffer = 0);
+
+  [[nodiscard]] asio::awaitable<void> send(std::string bytes);
+  /// Exactly so many. Throws when the server hangs up before.
+  [[nodiscard]] asio::awaitable<std::string> receive(std::size_t size);
+  /// All that comes until the server hangs up.
+  [[nodiscard]] asio::awaitable<std::string> rest();
+  /// Greeting and NBD_OPT_GO. Returns the export's size.
+  [[nodiscard]] asio::awaitable<std::uint64_t> go(std::string name = "disk");
+  /// Its reply, as reply_reader writes it.
+  [[nodiscard]] asio::awaitable<std::string> ask(sent_request r, std::string payload = {});
+  [[nodiscard]] asio::awaitable<std::string> reply();
+
+  void half_close();
+  [[nodiscard]] unsigned own_port();
+
+  reply_reader reader;
+
+ private:
+  asio::generic::stream_protocol::socket socket_;
+  std::vector<std::string> replies_;
+};
+
+class server_rig {
+ public:
+  explicit server_rig(server_options options = {}, fake_options device = {});
+  ~server_rig();
+  server_rig(const server_rig&) = delete;
+  server_rig& operator=(const server_rig&) = delete;
+
+  /// Runs `body` on the control thread, then stops the server.
+  void run(std::function<asio::awaitable<void>(server_rig&)> body);
+
+  /// A client the server serves from now on; its socket is one of a pair.
+  [[nodiscard]] std::unique_ptr<test_client> new_client();
+  /// For a queue's thread.
+  template <class Function>
+  [[nodiscard]] auto on_queue(std::size_t index, Function function) {
+    return async::call_on(pool_->executor(index), std::move(function));
+  }
+  [[nodiscard]] asio::awaitable<void> until_waiting(std::size_t queue, std::size_t requests);
+  /// Looks again and again; throws when it does not come true.
+  [[nodiscard]] asio::awaitable<void> until(std::function<bool()> condition);
+  [[nodiscard]] asio::awaitable<void> answer_all(std::size_t queue);
+  [[nodiscard]] asio::any_io_executor control() { return control_.get_executor(); }
+
+ private:
+  asio::awaitable<void> live(std::function<asio::awaitable<void>(server_rig&)> body);
+
+  asio::io_context control_{1};
+  std::unique_ptr<async::cpu_pool> pool_;
+
+ public:
+  std::unique_ptr<fake_device> device;
+  std::unique_ptr<nbd::server> server;
+};
+
+/// A stop() that goes on by itself; wait for it before the rig ends.
+class stopping {
+ public:
+  explicit stopping(server_rig& rig);
+  [[nodiscard]] bool is_over() const { return *over_; }
+  [[nodiscard]] asio::awaitable<void> wait();
+
+ private:
+  server_rig& rig_;
+  std::shared_ptr<bool> over_ = std::make_shared<bool>(false);
+};
+
+using lines = std::vector<std::string>;
+
+}  // namespace xenpv::nbd::test

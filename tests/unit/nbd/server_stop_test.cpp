@@ -1,0 +1,236 @@
+// A server that stops: clients are let finish what they began, and no longer than agreed.
+#include <gtest/gtest.h>
+
+#include "negotiation_client.hpp"
+#include "server_rig.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/nbd/listen.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+using namespace test;
+using namespace std::chrono_literals;
+using asio::awaitable;
+
+const fake_options held{.answers = false};
+server_options limits(std::chrono::nanoseconds drain, std::chrono::nanoseconds handshake) {
+  server_options out;
+  out.drain_limit = drain;
+  out.handshake_limit = handshake;
+  return out;
+}
+/// Waits far longer than a test: only what the test does ends it.
+server_options patient() {
+  return limits(std::chrono::hours(1), std::chrono::hours(1));
+}
+/// Lets clients finish for so long only.
+server_options hurried() {
+  return limits(30ms, std::chrono::hours(1));
+}
+
+std::string socket_path() {
+  return testing::TempDir() + fmt::format("xenpv-nbd-stop-{}.sock", ::getpid());
+}
+
+/// Reads of 64 KiB that nobody takes the replies of, until the server holds the client back.
+awaitable<void> flood(server_rig& rig, test_client& client) {
+  (void)co_await client.go();
+  std::string all;
+  for (unsigned i = 0; i < 200; ++i)
+    all += read_request(i, 0, 65536);
+  co_await client.send(all);
+  // Its replies fill the socket.
+  auto count = [&] { return rig.device->queue(0).submitted; };
+  while (co_await rig.on_queue(0, count) < 4) {
+  }
+}
+
+TEST(server_stop, answers_what_is_in_flight) {
+  server_rig(patient(), held).run([](server_rig& rig) -> awaitable<void> {
+    auto client = rig.new_client();
+    (void)co_await client->go();
+    for (std::uint64_t i = 0; i < 3; ++i) {
+      client->reader.reads[i] = 512;
+      co_await client->send(read_request(i, 0, 512));
+    }
+    co_await rig.until_waiting(0, 3);
+    stopping stop(rig);
+    // Idle ones leave at once; this one shows that the stop has begun.
+    EXPECT_EQ(co_await rig.new_client()->rest(), "");
+    EXPECT_FALSE(stop.is_over());
+    co_await rig.answer_all(0);
+    for (int i = 0; i < 3; ++i)
+      EXPECT_EQ(co_await client->reply(), fmt::format("{} data 512", i));
+    EXPECT_EQ(co_await client->rest(), "");
+    co_await stop.wait();
+    EXPECT_EQ(rig.server->statistics().connections, 0U);
+  });
+}
+
+TEST(server_stop, hangs_up_on_idle_clients_at_once) {
+  server_rig(patient()).run([](server_rig& rig) -> awaitable<void> {
+    auto client = rig.new_client();
+    (void)co_await client->go();
+    co_await rig.server->stop();
+    EXPECT_EQ(co_await client->rest(), "");
+  });
+}
+
+TEST(server_stop, answers_options_by_saying_that_it_shuts_down) {
+  server_rig(patient()).run([](server_rig& rig) -> awaitable<void> {
+    auto client = rig.new_client();
+    (void)co_await client->receive(18);
+    // So it is at the options when the stop comes.
+    co_await client->send(flags() + option(wire::nbd_option::list));
+    const auto listed = co_await client->receive(20 + 4 + 4 + 20);
+    EXPECT_EQ(shown_reply(listed.substr(28)), "NBD_OPT_LIST: NBD_REP_ACK");
+    stopping stop(rig);
+    co_await client->send(option(wire::nbd_option::go, info("disk")));
+    const std::string said = "the server is shutting down";
+    EXPECT_EQ(shown_reply(co_await client->receive(20 + said.size())),
+              "NBD_OPT_GO: NBD_REP_ERR_SHUTDOWN " + said);
+    EXPECT_FALSE(stop.is_over());
+    co_await client->send(option(wire::nbd_option::abort));
+    EXPECT_EQ(shown_reply(co_await client->rest()), "NBD_OPT_ABORT: NBD_REP_ACK");
+    co_await stop.wait();
+  });
+}
+
+TEST(server_stop, waits_no_longer_than_agreed_for_a_client_that_never_reads) {
+  server_rig(hurried()).run([](server_rig& rig) -> awaitable<void> {
+    auto client = rig.new_client();
+    co_await flood(rig, *client);
+    co_await rig.server->stop();
+    EXPECT_EQ(rig.server->statistics().connections, 0U);
+    auto free = [&] { return rig.device->queue(0).pages()->free(); };
+    EXPECT_EQ(co_await rig.on_queue(0, free), 64U);
+  });
+}
+
+TEST(server_stop, waits_no_longer_than_agreed_for_a_handshake) {
+  server_rig(hurried()).run([](server_rig& rig) -> awaitable<void> {
+    auto mute = rig.new_client();
+    (void)co_await mute->receive(18);
+    co_await rig.server->stop();
+    EXPECT_EQ(co_await mute->rest(), "");
+  });
+}
+
+TEST(server_stop, waits_no_longer_than_agreed_for_zeroes_of_gigabytes) {
+  const fake_options device{.size = std::uint64_t{64} << 20U, .answers = false};
+  server_rig(hurried(), device).run([](server_rig& rig) -> awaitable<void> {
+    auto client = rig.new_client();
+    (void)co_await client->go();
+    co_await client->send(request({nbd_command::write_zeroes, 1, 0, std::uint64_t{64} << 20U}));
+    co_await rig.until_waiting(0, 4);
+    stopping stop(rig);
+    // It has been cut off when nothing of it goes on.
+    EXPECT_EQ(co_await client->rest(), "");
+    co_await rig.answer_all(0);
+    co_await stop.wait();
+    auto count = [&] { return rig.device->queue(0).submitted; };
+    EXPECT_EQ(co_await rig.on_queue(0, count), 4U);
+  });
+}
+
+TEST(server_stop, is_cut_short_by_hang_up) {
+  server_rig(patient()).run([](server_rig& rig) -> awaitable<void> {
+    auto client = rig.new_client();
+    co_await flood(rig, *client);
+    auto mute = rig.new_client();
+    (void)co_await mute->receive(18);
+    stopping stop(rig);
+    EXPECT_EQ(co_await rig.new_client()->rest(), "");
+    EXPECT_FALSE(stop.is_over());
+    rig.server->hang_up();
+    co_await stop.wait();
+    EXPECT_EQ(co_await mute->rest(), "");
+  });
+}
+
+TEST(server_stop, cuts_off_also_those_that_came_a_moment_before) {
+  server_rig(patient()).run([](server_rig& rig) -> awaitable<void> {
+    // No turn of the control thread in between: it is not made yet.
+    auto mute = rig.new_client();
+    rig.server->hang_up();
+    EXPECT_LE((co_await mute->rest()).size(), 18U);
+    auto another = rig.new_client();
+    stopping stop(rig);
+    rig.server->hang_up();
+    co_await stop.wait();
+    EXPECT_LE((co_await another->rest()).size(), 18U);
+  });
+}
+
+TEST(server_stop, may_be_asked_for_again_and_meanwhile) {
+  server_rig(patient(), held).run([](server_rig& rig) -> awaitable<void> {
+    auto client = rig.new_client();
+    (void)co_await client->go();
+    co_await client->send(read_request(1, 0, 512));
+    co_await rig.until_waiting(0, 1);
+    stopping first(rig);
+    stopping second(rig);
+    EXPECT_EQ(co_await rig.new_client()->rest(), "");
+    EXPECT_FALSE(first.is_over() || second.is_over());
+    co_await rig.answer_all(0);
+    co_await first.wait();
+    co_await second.wait();
+    co_await rig.server->stop();
+  });
+}
+
+TEST(server_stop, takes_nobody_in_any_more) {
+  server_rig(patient(), held).run([](server_rig& rig) -> awaitable<void> {
+    const auto path = socket_path();
+    rig.server->listen(listen_unix(path));
+    auto client = test_client::connect(rig.control(), path);
+    (void)co_await client->go();
+    co_await client->send(read_request(1, 0, 512));
+    co_await rig.until_waiting(0, 1);
+    // Connected, but not accepted when the stop comes: the control thread had no turn since.
+    auto late = test_client::connect(rig.control(), path);
+    stopping stop(rig);
+    EXPECT_EQ(co_await late->rest(), "");
+    bool refused = false;
+    try {
+      (void)test_client::connect(rig.control(), path);
+    } catch (const failure& problem) {
+      refused = problem.code() == std::errc::connection_refused;
+    }
+    EXPECT_TRUE(refused) << "nobody listens any more";
+    EXPECT_FALSE(stop.is_over());
+    co_await rig.answer_all(0);
+    co_await stop.wait();
+    EXPECT_EQ(rig.server->statistics().accepted, 1U);
+    ::unlink(path.c_str());
+  });
+}
+
+TEST(server_stop, loses_no_reply_of_a_client_that_goes_on_sending) {
+  server_rig(patient(), held).run([](server_rig& rig) -> awaitable<void> {
+    auto listeners = listen_tcp({"127.0.0.1", "0"});
+    // A small window, so that replies are still on their way when the server is done.
+    auto client = test_client::connect(rig.control(), listeners.front(), 4096);
+    rig.server->listen(std::move(listeners.front()));
+    (void)co_await client->go();
+    for (std::uint64_t i = 0; i < 8; ++i) {
+      client->reader.reads[i] = 65536;
+      co_await client->send(read_request(i, 0, 65536));
+    }
+    co_await rig.until_waiting(0, 8);
+    stopping stop(rig);
+    EXPECT_EQ(co_await rig.new_client()->rest(), "");
+    // Bytes that are never read would have the kernel reset the connection, replies and all.
+    co_await client->send(read_request(99, 0, 512));
+    co_await rig.answer_all(0);
+    for (std::uint64_t i = 0; i < 8; ++i)
+      EXPECT_EQ(co_await client->reply(), fmt::format("{} data 65536", i));
+    EXPECT_EQ(co_await client->rest(), "");
+    client->half_close();
+    co_await stop.wait();
+  });
+}
+
+}  // namespace
+}  // namespace xenpv::nbd

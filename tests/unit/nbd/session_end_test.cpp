@@ -1,0 +1,242 @@
+// How sessions end: by the client, by the server, and by clients that misbehave.
+#include <gtest/gtest.h>
+
+#include "session_rig.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+using namespace test;
+constexpr std::uint64_t kib = 1024;
+
+session_options held(fake_options options = {}) {
+  options.answers = false;
+  return {.device = options};
+}
+
+/// Reads of 4 KiB with cookies from 0 on.
+void send_reads(session_rig& rig, std::uint64_t count) {
+  std::string all;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    rig.expect_data(i, 4096);
+    all += read_request(i, i * 4096, 4096);
+  }
+  rig.send(all);
+}
+
+/// Sends reads of `length` bytes for as long as they are taken. Returns how many were.
+std::size_t flood(session_rig& rig, std::uint64_t length) {
+  const auto one = read_request(1, 0, length);
+  std::size_t count = 0;
+  rig.expect_data(1, length);
+  for (; count < 100'000; ++count) {
+    if (rig.offer(one) == 0) return count;
+    rig.settle();
+  }
+  ADD_FAILURE() << "a client that reads nothing is never held back";
+  return count;
+}
+
+TEST(session_end, answers_what_is_in_flight_after_disc) {
+  session_rig rig(held());
+  send_reads(rig, 32);
+  rig.send(request({nbd_command::disc, 0, ~0ULL, 0xFFFFFFFF}) + read_request(99, 0, 512));
+  EXPECT_EQ(rig.queue.submitted, 32U) << "nothing behind it is a request";
+  EXPECT_FALSE(rig.ended);
+  rig.queue.answer_all();
+  EXPECT_EQ(rig.replies().size(), 32U);
+  EXPECT_EQ(rig.ended, "the client disconnected");
+  EXPECT_FALSE(rig.is_shut);
+}
+
+TEST(session_end, answers_what_is_in_flight_after_a_half_close) {
+  session_rig rig(held());
+  send_reads(rig, 32);
+  rig.half_close();
+  EXPECT_FALSE(rig.ended);
+  rig.queue.answer_all();
+  EXPECT_EQ(rig.replies().size(), 32U);
+  EXPECT_EQ(rig.ended, "the client hung up");
+}
+
+TEST(session_end, answers_what_came_before_a_drain_and_takes_no_more) {
+  session_rig rig(held());
+  send_reads(rig, 3);
+  rig.served->drain();
+  rig.settle();
+  (void)rig.offer(read_request(99, 0, 512));
+  rig.settle();
+  EXPECT_EQ(rig.queue.submitted, 3U);
+  EXPECT_FALSE(rig.ended);
+  rig.queue.answer_all();
+  EXPECT_EQ(rig.replies().size(), 3U);
+  EXPECT_EQ(rig.ended, "the server stops");
+}
+
+TEST(session_end, ends_at_once_when_an_idle_session_is_drained) {
+  session_rig rig;
+  rig.settle();
+  rig.served->drain();
+  rig.settle();
+  EXPECT_EQ(rig.ended, "the server stops");
+}
+
+TEST(session_end, takes_a_write_to_its_end_that_a_drain_finds_half_received) {
+  session_rig rig(held());
+  const auto whole = write_request(1, 0, pattern(8000));
+  rig.send(whole.substr(0, 5000));
+  rig.served->drain();
+  rig.settle();
+  EXPECT_FALSE(rig.ended);
+  rig.send(whole.substr(5000));
+  rig.queue.answer_all();
+  EXPECT_EQ(rig.replies(), lines{"1 ok"});
+  EXPECT_EQ(rig.ended, "the server stops");
+  EXPECT_EQ(rig.stored(0, 8000), pattern(8000));
+}
+
+TEST(session_end, ends_in_the_middle_of_a_payload_that_nobody_wants_when_it_is_drained) {
+  session_rig rig;
+  rig.send(write_request(1, 1024 * kib, pattern(8000)).substr(0, 5000));
+  rig.served->drain();
+  EXPECT_EQ(rig.replies(), lines{"1 ENOSPC"});
+  EXPECT_EQ(rig.ended, "the server stops");
+}
+
+TEST(session_end, is_drained_while_it_holds_a_client_back) {
+  auto options = held();
+  options.limits.requests = 4;
+  session_rig rig(std::move(options));
+  send_reads(rig, 20);
+  EXPECT_EQ(rig.queue.submitted, 4U);
+  rig.served->drain();
+  rig.settle();
+  rig.queue.answer_all();
+  EXPECT_EQ(rig.replies().size(), 4U);
+  EXPECT_EQ(rig.queue.submitted, 4U);
+  EXPECT_EQ(rig.ended, "the server stops");
+}
+
+TEST(session_end, serves_all_of_a_burst_that_is_larger_than_what_may_be_in_flight) {
+  session_rig rig({.limits = {.requests = 4}});
+  send_reads(rig, 200);
+  EXPECT_EQ(rig.replies().size(), 200U);
+  EXPECT_LE(rig.queue.most_waiting, 4U);
+}
+
+TEST(session_end, holds_back_a_client_that_never_reads_and_releases_all_when_it_vanishes) {
+  session_rig rig({.device = {.pages = 256}, .limits = {.requests = 16}});
+  const auto taken = flood(rig, 64 * kib);
+  EXPECT_GT(taken, 16U);
+  // Those whose replies fill the socket's buffer, and no more than may be in flight.
+  EXPECT_LT(rig.queue.submitted, 16U + 64U);
+  EXPECT_GE(rig.queue.pages()->least_free(), 128U);
+  EXPECT_FALSE(rig.ended);
+  rig.vanish();
+  EXPECT_TRUE(rig.ended);
+  EXPECT_EQ(rig.queue.pages()->free(), 256U);
+}
+
+TEST(session_end, bounds_the_memory_of_a_client_that_never_reads) {
+  session_rig rig(
+      {.device = {.size = 8192 * kib}, .limits = {.requests = 128, .heap = 4096 * kib}});
+  (void)flood(rig, 1024 * kib);
+  // Each takes the heap; the one that goes over the limit is the last.
+  EXPECT_LE(rig.queue.submitted, 4U + 2U);
+  rig.vanish();
+  EXPECT_TRUE(rig.ended);
+}
+
+TEST(session_end, goes_on_when_a_client_that_did_not_read_reads_again) {
+  session_rig rig({.limits = {.requests = 16}});
+  const auto taken = flood(rig, 64 * kib);
+  std::size_t replies = 0;
+  for (auto some = rig.replies(); !some.empty(); some = rig.replies())
+    replies += some.size();
+  EXPECT_EQ(replies, taken);
+  rig.send_read(2, 0, 512);
+  EXPECT_EQ(rig.replies(), lines{"2 data 512"});
+}
+
+TEST(session_end, waits_for_the_device_when_a_client_vanishes_with_requests_there) {
+  session_rig rig(held());
+  send_reads(rig, 8);
+  rig.send(write_request(8, 0, pattern(512)));
+  rig.vanish();
+  EXPECT_FALSE(rig.ended) << "the device still uses its memory";
+  rig.queue.answer();
+  rig.settle();
+  EXPECT_FALSE(rig.ended);
+  rig.queue.answer_all();
+  rig.settle();
+  EXPECT_TRUE(rig.ended);
+  EXPECT_EQ(rig.queue.pages()->free(), rig.queue.pages()->size());
+}
+
+TEST(session_end, writes_nothing_of_a_piece_whose_payload_breaks_off) {
+  session_rig rig(held());
+  rig.send(write_request(1, 0, pattern(300 * kib)).substr(0, 290 * kib));
+  rig.vanish();
+  EXPECT_FALSE(rig.ended);
+  rig.queue.answer_all();
+  rig.settle();
+  EXPECT_EQ(rig.ended, "the client hung up in the middle of a write");
+  EXPECT_EQ(rig.queue.log, lines{"write 0+262144 memory"});
+}
+
+TEST(session_end, ends_with_a_client_that_breaks_off_anywhere_in_a_request) {
+  const auto whole = write_request(1, 0, pattern(100));
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    session_rig rig;
+    rig.send(whole.substr(0, size));
+    rig.vanish();
+    EXPECT_TRUE(rig.ended) << size;
+    EXPECT_EQ(rig.queue.submitted, 0U) << size;
+  }
+}
+
+TEST(session_end, ends_with_a_client_that_breaks_off_in_a_payload_nobody_wants) {
+  session_rig rig;
+  rig.send(write_request(1, 1024 * kib, pattern(200 * kib)).substr(0, 190 * kib));
+  rig.vanish();
+  EXPECT_EQ(rig.ended, "the client hung up");
+}
+
+TEST(session_end, does_not_go_on_with_zeroes_of_a_client_that_was_cut_off) {
+  session_rig rig(held({.size = 8192 * kib}));
+  rig.send(request({nbd_command::write_zeroes, 1, 0, 8192 * kib}));
+  EXPECT_EQ(rig.queue.submitted, 4U);
+  rig.served->abandon();
+  rig.stream.close();
+  rig.queue.answer_all();
+  rig.settle();
+  EXPECT_EQ(rig.queue.submitted, 4U);
+  EXPECT_TRUE(rig.ended);
+}
+
+TEST(session_end, hangs_up_on_a_request_with_a_wrong_magic) {
+  session_rig rig(held());
+  send_reads(rig, 2);
+  auto wrong = read_request(3, 0, 512);
+  wrong[3] = '\x14';
+  rig.send(wrong + read_request(4, 0, 512));
+  EXPECT_TRUE(rig.is_shut);
+  EXPECT_FALSE(rig.ended) << "the device still has requests";
+  EXPECT_EQ(rig.queue.submitted, 2U);
+  rig.queue.answer_all();
+  EXPECT_EQ(rig.replies(), lines{});
+  EXPECT_TRUE(rig.saw_end);
+  EXPECT_EQ(rig.ended, "the client's request has a wrong magic");
+}
+
+TEST(session_end, hangs_up_on_a_payload_of_4_gib) {
+  session_rig rig;
+  rig.send(request({nbd_command::write, 1, 0, 0xFFFFFFFF}));
+  EXPECT_EQ(rig.replies(), lines{});
+  EXPECT_TRUE(rig.saw_end);
+  EXPECT_TRUE(rig.is_shut);
+  EXPECT_EQ(rig.ended, "the client announced a payload that nobody can want");
+}
+
+}  // namespace
+}  // namespace xenpv::nbd

@@ -1,0 +1,170 @@
+// A session over a socketpair on a fake device, taken turn by turn: nothing runs but in settle().
+#pragma once
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dispatcher_rig.hpp"
+#include "nbd/session.hpp"
+#include "xenpv/base/unique_fd.hpp"
+
+namespace xenpv::nbd::test {
+
+/// A socket that counts how often it is written to.
+class counted_socket {
+ public:
+  using executor_type = asio::local::stream_protocol::socket::executor_type;
+  counted_socket(asio::io_context& context, int fd)
+      : socket_(context, asio::local::stream_protocol(), fd) {}
+
+  [[nodiscard]] executor_type get_executor() { return socket_.get_executor(); }
+  template <class Buffers, class Token>
+  auto async_read_some(const Buffers& buffers, Token&& token) {
+    return socket_.async_read_some(buffers, std::forward<Token>(token));
+  }
+  template <class Buffers, class Token>
+  auto async_write_some(const Buffers& buffers, Token&& token) {
+    ++writes;
+    return socket_.async_write_some(buffers, std::forward<Token>(token));
+  }
+  void close() { socket_.close(); }
+
+  unsigned writes = 0;
+
+ private:
+  asio::local::stream_protocol::socket socket_;
+};
+
+struct session_options {
+  fake_options device{};
+  session_terms terms{};
+  dispatcher_limits limits{};
+  std::string first{};  ///< bytes that came behind the handshake
+};
+
+class session_rig {
+ public:
+  explicit session_rig(session_options options = {})
+      : ends_(make_pair()),
+        first_(std::move(options.first)),
+        stream(context, ends_[0].release()),
+        device(std::vector<asio::any_io_executor>{context.get_executor()}, options.device),
+        queue(device.queue(0)),
+        exported(whole_export(options.device.size)),
+        served(std::make_unique<session<counted_socket>>(
+            stream, queue, exported, options.terms, [this] { shut(); }, options.limits)) {
+    asio::co_spawn(context, served->run(as_bytes(first_)),
+                   [this](const std::exception_ptr& problem, std::string why) {
+                     ended = problem ? "an exception" : std::move(why);
+                   });
+  }
+  ~session_rig() {
+    if (ended) return;
+    vanish();
+    queue.answers = true;
+    queue.answer_all();
+    settle();
+    EXPECT_TRUE(ended) << "the session does not end";
+  }
+  session_rig(const session_rig&) = delete;
+  session_rig& operator=(const session_rig&) = delete;
+
+  /// Until nobody has anything to do.
+  void settle() {
+    do {
+      context.restart();
+    } while (context.poll() > 0);
+  }
+  /// As much as the socket takes; returns that.
+  std::size_t offer(std::string_view bytes) {
+    std::size_t sent = 0;
+    while (sent < bytes.size()) {
+      const auto count = ::send(client_fd(), bytes.data() + sent, bytes.size() - sent,
+                                MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (count <= 0) break;
+      sent += static_cast<std::size_t>(count);
+    }
+    return sent;
+  }
+  /// All of it, and lets the session do what follows from it.
+  void send(std::string_view bytes) {
+    while (!bytes.empty()) {
+      const auto sent = offer(bytes);
+      settle();
+      ASSERT_GT(sent, 0U) << "the session takes no more";
+      bytes.remove_prefix(sent);
+    }
+  }
+  /// In parts of `at_once` bytes, each on its own.
+  void trickle(std::string_view bytes, std::size_t at_once = 1) {
+    for (; !bytes.empty(); bytes.remove_prefix(std::min(at_once, bytes.size())))
+      send(bytes.substr(0, at_once));
+  }
+  void send_read(std::uint64_t cookie, std::uint64_t offset, std::uint64_t length) {
+    expect_data(cookie, length);
+    send(read_request(cookie, offset, length));
+  }
+  void expect_data(std::uint64_t cookie, std::uint64_t length) { reader.reads[cookie] = length; }
+
+  /// The replies that have come, in order.
+  lines replies() {
+    std::array<char, 65536> bytes;
+    for (;;) {
+      settle();
+      const auto count = ::recv(client_fd(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+      if (count == 0) saw_end = true;
+      if (count <= 0) return reader.take();
+      reader.feed({bytes.data(), static_cast<std::size_t>(count)});
+    }
+  }
+  void half_close() {
+    ::shutdown(client_fd(), SHUT_WR);
+    settle();
+  }
+  void vanish() {
+    ends_[1].reset();
+    settle();
+  }
+  [[nodiscard]] std::string stored(std::uint64_t offset, std::size_t length) const {
+    return as_text(std::span(device.bytes).subspan(offset, length));
+  }
+  [[nodiscard]] int client_fd() const { return ends_[1].get(); }
+
+ private:
+  static std::array<unique_fd, 2> make_pair() {
+    std::array<int, 2> fds{};
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()), 0);
+    return {unique_fd(fds[0]), unique_fd(fds[1])};
+  }
+  void shut() {
+    is_shut = true;
+    stream.close();
+  }
+
+  std::array<unique_fd, 2> ends_;
+  std::string first_;
+
+ public:
+  asio::io_context context;
+  counted_socket stream;
+  fake_device device;
+  fake_queue& queue;
+  export_info exported;
+  std::unique_ptr<session<counted_socket>> served;
+  reply_reader reader;
+  std::optional<std::string> ended;
+  bool is_shut = false;  ///< the session hung up itself
+  bool saw_end = false;  ///< the client did
+};
+
+}  // namespace xenpv::nbd::test
