@@ -47,6 +47,9 @@ class server::state : public std::enable_shared_from_this<server::state> {
  public:
   state(const asio::any_io_executor& control, blk::block_device& device, server_options options)
       : control_(control), device_(device), options_(std::move(options)), tasks_(control) {
+    if (options_.tls != tls_mode::off && !options_.credentials)
+      throw failure(make_error_code(errc::invalid_argument), "serve over TLS",
+                    "it needs certificates or pre-shared keys");
     shape_ = device_.queue(0).shape();
   }
 
@@ -147,16 +150,19 @@ class server::state : public std::enable_shared_from_this<server::state> {
   asio::awaitable<void> serve_one(unique_fd socket) {
     const auto index = choose_queue();
     auto& queue = device_.queue(index);
-    negotiation_options how;
-    how.exports.push_back(describe(shape_, options_));
-    how.default_export = options_.export_name;
+    connection_options how;
+    how.haggling.exports.push_back(describe(shape_, options_));
+    how.haggling.default_export = options_.export_name;
+    how.haggling.tls = options_.tls;
+    how.credentials = options_.credentials;
+    how.handshake_limit = options_.handshake_limit;
     const auto number = ++numbers_;
     connection_ptr client;
     bool agreed = false;
     try {
       auto make = [&] {
-        client = std::make_shared<connection>(number, std::move(socket), queue, index,
-                                              std::move(how), options_.handshake_limit);
+        client =
+            std::make_shared<connection>(number, std::move(socket), queue, index, std::move(how));
       };
       co_await async::call_on(queue.executor(), make);
     } catch (const failure& problem) {
