@@ -59,6 +59,8 @@ json queue_report(const queue_statistics& queue) {
 json client_report(const nbd::client_statistics& client) {
   return {{"number", client.number},
           {"peer", client.peer},
+          {"tls", client.tls},
+          {"user", client.user},
           {"queue", client.queue},
           {"requests", client.requests},
           {"errors", client.errors},

@@ -138,7 +138,8 @@ asio::awaitable<void> serve_while(const run_words& words, served_disk& disk, int
 
 cli::exit_code run(const run_words& words) {
   int status = 1;
-  with_served_disk(words.disk, [&](served_disk& disk) { return serve_while(words, disk, status); });
+  with_served_disk(words.disk, {},
+                   [&](served_disk& disk) { return serve_while(words, disk, status); });
   return static_cast<cli::exit_code>(status);
 }
 

@@ -1,8 +1,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <grp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <ostream>
 
@@ -25,6 +28,7 @@ struct serve_words {
   mode_t socket_mode = 0600;
   std::string socket_group;
   std::string pid_file;
+  tls_words tls;
 };
 
 result<mode_t> parse_mode(std::string_view text) {
@@ -48,7 +52,30 @@ std::optional<gid_t> find_group(const std::string& name) {
   return found->gr_gid;
 }
 
-endpoints open_endpoints(const serve_words& words, const served_disk& disk) {
+/// Whether others than this machine can connect.
+bool is_exposed(const unique_fd& listener) {
+  sockaddr_storage bound{};
+  socklen_t size = sizeof bound;
+  if (::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&bound), &size) != 0) return false;
+  if (bound.ss_family == AF_INET) {
+    const auto& address = reinterpret_cast<const sockaddr_in&>(bound);
+    return (ntohl(address.sin_addr.s_addr) >> 24U) != IN_LOOPBACKNET;
+  }
+  if (bound.ss_family != AF_INET6) return false;
+  return !IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6&>(bound).sin6_addr);
+}
+
+void warn_if_exposed(const endpoints& at, const tls_settings& tls) {
+  if (tls.mode != nbd::tls_mode::off) return;
+  if (std::ranges::none_of(at.listeners, is_exposed)) return;
+  log().warn(
+      "TLS is off, and other machines can connect: whoever reaches the TCP port can read and write "
+      "the disk, and whoever is on the way can read along; --tls-psk FILE lets in who has a key, "
+      "--tcp localhost:PORT only this machine");
+}
+
+endpoints open_endpoints(const serve_words& words, const served_disk& disk,
+                         const tls_uri_parts& tls) {
   endpoints out;
   const auto name = uri_part(disk.export_name);
   const auto group = find_group(words.socket_group);
@@ -60,26 +87,31 @@ endpoints open_endpoints(const serve_words& words, const served_disk& disk) {
   for (const auto& path : paths) {
     out.listeners.push_back(nbd::listen_unix(path, words.socket_mode, group));
     out.unix_paths.push_back(path);
-    out.uris.push_back(fmt::format("nbd+unix:///{}?socket={}", name, uri_part(path)));
+    out.uris.push_back(fmt::format("nbd{}+unix://{}/{}?socket={}{}{}", tls.scheme_suffix, tls.user,
+                                   name, uri_part(path), tls.query.empty() ? "" : "&", tls.query));
   }
   for (const auto& address : words.tcp) {
     for (auto& socket : nbd::listen_tcp(address))
       out.listeners.push_back(std::move(socket));
     const auto host = address.host.empty() ? std::string("localhost") : address.host;
     const bool is_v6 = host.find(':') != std::string::npos;
-    out.uris.push_back(
-        fmt::format("nbd://{}:{}/{}", is_v6 ? "[" + host + "]" : host, address.port, name));
+    out.uris.push_back(fmt::format("nbd{}://{}{}:{}/{}{}{}", tls.scheme_suffix, tls.user,
+                                   is_v6 ? "[" + host + "]" : host, address.port, name,
+                                   tls.query.empty() ? "" : "?", tls.query));
   }
   return out;
 }
 
 /// What to type in another terminal. The block size has to be the disk's, or partitions are missed.
 void print_hints(std::ostream& out, const served_disk& disk, const serve_words& words,
-                 const endpoints& at) {
+                 const tls_settings& tls, const endpoints& at) {
   for (const auto& uri : at.uris)
     out << uri << '\n';
+  out.flush();
+  const auto tls_words = nbd_client_words(words.tls, tls);
+  if (!tls_words) return;
   const auto sector = disk.device.shape().sector_size;
-  const auto common = fmt::format("-N '{}' -b {}", disk.export_name, sector);
+  const auto common = fmt::format("-N '{}' -b {}{}", disk.export_name, sector, *tls_words);
   for (const auto& path : at.unix_paths)
     out << fmt::format("nbd-client -unix {} {} /dev/nbd0\n", path, common);
   for (const auto& address : words.tcp)
@@ -107,15 +139,20 @@ class pid_file {
   std::string path_;
 };
 
-asio::awaitable<void> run_service(const serve_words& words, served_disk& disk, std::ostream& out) {
-  auto at = open_endpoints(words, disk);
+asio::awaitable<void> run_service(const serve_words& words, const tls_settings& tls,
+                                  served_disk& disk, std::ostream& out) {
+  auto at = open_endpoints(words, disk, make_uri_parts(words.tls, tls));
+  warn_if_exposed(at, tls);
   const pid_file file(words.pid_file);
-  print_hints(out, disk, words, at);
+  print_hints(out, disk, words, tls, at);
   co_await serve_until_stopped(disk, std::move(at), {});
 }
 
 cli::exit_code serve(const serve_words& words, std::ostream& out) {
-  with_served_disk(words.disk, [&](served_disk& disk) { return run_service(words, disk, out); });
+  // Before anything is touched: a wrong file is to be told at once.
+  const auto tls = read_tls_settings(words.tls);
+  with_served_disk(words.disk, tls,
+                   [&](served_disk& disk) { return run_service(words, tls, disk, out); });
   return cli::exit_code::ok;
 }
 
@@ -135,7 +172,9 @@ void add_serve(cli::app& app) {
           "most), a flush, and an orderly close with the backend. A second signal cuts clients "
           "off. If it is killed, a small process that it left behind closes the disk.")
       .example("serve a disk that the kernel holds", "xenpv-disk serve xvdb --take")
-      .example("over TCP, read-only", "xenpv-disk serve xvdb --tcp 127.0.0.1:10809 --read-only");
+      .example("over TCP, read-only", "xenpv-disk serve xvdb --tcp 127.0.0.1:10809 --read-only")
+      .example("to other machines, for those who have a key",
+               "xenpv-disk serve xvdb --tcp :10809 --tls-psk /etc/xenpv/keys.psk");
   add_disk_options(command, words.disk);
   command.option("--unix PATH", words.unix_paths, "listen on this Unix socket", cli::as_text)
       .option("--tcp HOST:PORT", words.tcp, "listen on this address", nbd::parse_tcp_address)
@@ -143,8 +182,9 @@ void add_serve(cli::app& app) {
               {.by_default = "0600"})
       .option("--socket-group GROUP", words.socket_group, "group of Unix sockets", cli::as_text)
       .option("--pid-file FILE", words.pid_file, "write the process's number when ready",
-              cli::as_text)
-      .action([](std::ostream& out) { return serve(words, out); });
+              cli::as_text);
+  add_tls_options(command, words.tls);
+  command.action([](std::ostream& out) { return serve(words, out); });
 }
 
 }  // namespace xenpv::disk_app

@@ -13,7 +13,8 @@ namespace {
 namespace asio = async::asio;
 using blkfront::listed_device;
 
-nbd::server_options server_options_for(const disk_words& words, const listed_device& disk,
+nbd::server_options server_options_for(const disk_words& words, const tls_settings& tls,
+                                       const listed_device& disk,
                                        const blkfront::frontend& device) {
   nbd::server_options out;
   out.export_name = words.name.empty() ? disk.name : words.name;
@@ -21,6 +22,8 @@ nbd::server_options server_options_for(const disk_words& words, const listed_dev
                                 device.facts().backend_domain);
   out.read_only = words.read_only;
   out.max_connections = words.max_connections;
+  out.tls = tls.mode;
+  out.credentials = tls.credentials;
   return out;
 }
 
@@ -32,7 +35,7 @@ void warn_about(const blkfront::frontend& device, const std::string& name) {
         name);
 }
 
-asio::awaitable<void> serve(async::runtime& on, disk_words words,
+asio::awaitable<void> serve(async::runtime& on, disk_words words, tls_settings tls,
                             std::function<asio::awaitable<void>(served_disk&)> body) {
   const auto held = co_await lock_disk(on, words.disk);
   const auto& disk = held.disk;
@@ -41,7 +44,7 @@ asio::awaitable<void> serve(async::runtime& on, disk_words words,
   how.queues = words.queues;
   const auto device = co_await blkfront::frontend::open(on, disk.path, how);
   warn_about(*device, disk.name);
-  auto exported = server_options_for(words, disk, *device);
+  auto exported = server_options_for(words, tls, disk, *device);
   const auto export_name = exported.export_name;
   nbd::server server(on.control(), *device, std::move(exported));
   served_disk served{on, disk.name, export_name, *device, server};
@@ -83,14 +86,14 @@ void add_disk_options(cli::command& command, disk_words& words) {
             "keep the server in memory, so that its clients may swap to the disk");
 }
 
-void with_served_disk(const disk_words& words,
+void with_served_disk(const disk_words& words, const tls_settings& tls,
                       std::function<asio::awaitable<void>(served_disk&)> body) {
   // Before there are threads, which inherit it.
   if (words.swap) prepare_for_swap();
   async::runtime_options how;
   how.thread_name = "xenpv-disk";
   async::runtime on(std::move(how));
-  on.run([&](async::runtime& self) { return serve(self, words, std::move(body)); });
+  on.run([&](async::runtime& self) { return serve(self, words, tls, std::move(body)); });
 }
 
 }  // namespace xenpv::disk_app

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "tls_words.hpp"
 #include "xenpv/async/runtime.hpp"
 #include "xenpv/base/unique_fd.hpp"
 #include "xenpv/blkfront/frontend.hpp"
@@ -37,7 +38,7 @@ struct served_disk {
 
 /// Connects the disk, calls `body` with it, then drains clients and closes the disk in an orderly
 /// way, also when `body` throws. Runs on the calling thread, which must be the only one.
-void with_served_disk(const disk_words& words,
+void with_served_disk(const disk_words& words, const tls_settings& tls,
                       std::function<async::asio::awaitable<void>(served_disk&)> body);
 
 }  // namespace xenpv::disk_app

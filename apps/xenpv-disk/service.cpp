@@ -82,16 +82,6 @@ void follow_device(served_disk& disk, stop_switch& stop) {
 
 }  // namespace
 
-std::string uri_part(std::string_view text) {
-  std::string out;
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '-' || c == '_' || c == '.' || c == '/';
-    out += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
-  }
-  return out;
-}
-
 asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints at,
                                           std::function<asio::awaitable<void>()> task) {
   stop_switch stop(disk.on.control());

@@ -3,7 +3,6 @@
 
 #include <functional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "served_disk.hpp"
@@ -16,9 +15,6 @@ struct endpoints {
   std::vector<std::string> unix_paths;  ///< removed when the service ends
   std::vector<std::string> uris;        ///< in the order of what the user asked for
 };
-
-/// `text` as a part of a URI: all but plain characters escaped.
-[[nodiscard]] std::string uri_part(std::string_view text);
 
 /// Listens on `at`, tells the service manager, and serves until SIGTERM or SIGINT, until the disk
 /// has come to its end, or until `task` (may be empty) is done. A second signal while clients drain

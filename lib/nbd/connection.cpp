@@ -59,14 +59,14 @@ void discard_input(client_socket& socket) {
 }  // namespace
 
 connection::connection(std::uint64_t number, unique_fd socket, blk::block_queue& queue,
-                       std::size_t queue_index, negotiation_options options,
-                       std::chrono::nanoseconds handshake_limit)
+                       std::size_t queue_index, connection_options options)
     : number_(number),
       queue_(queue),
       queue_index_(queue_index),
       socket_(queue.executor()),
-      machine_(std::move(options)),
-      handshake_limit_(handshake_limit) {
+      machine_(std::move(options.haggling)),
+      credentials_(std::move(options.credentials)),
+      handshake_limit_(options.handshake_limit) {
   const auto protocol = protocol_of(socket.get());
   socket_.assign(protocol, socket.get());
   (void)socket.release();
@@ -91,31 +91,36 @@ asio::awaitable<bool> connection::run() {
     if (agreed) co_await serve();
   } catch (const boost::system::system_error& problem) {
     // Its what() names a line of Asio's, which helps nobody.
-    log().info("client {} ({}): {}", number_, peer_, problem.code().message());
+    report(problem.code().message());
   } catch (const std::exception& problem) {
-    log().info("client {} ({}): {}", number_, peer_, problem.what());
+    report(problem.what());
   }
   hang_up();
   co_return agreed;
 }
 
+void connection::report(std::string_view problem) const {
+  const bool unsaid = tls_ && !tls_->engine().is_established() &&
+                      problem.find("TLS handshake") == std::string_view::npos;
+  log().info("client {} ({}): {}{}", number_, peer_, problem,
+             unsaid ? ", in the TLS handshake" : "");
+}
+
 asio::awaitable<bool> connection::haggle() {
-  std::array<std::byte, 4096> bytes;
   for (;;) {
     const auto step = machine_.next();
     switch (step.what) {
       case negotiation_step::action::send:
-        co_await asio::async_write(socket_, asio::buffer(step.bytes), asio::use_awaitable);
+        co_await send(step.bytes);
         break;
-      case negotiation_step::action::read_more: {
-        const auto count =
-            co_await socket_.async_read_some(asio::buffer(bytes), asio::use_awaitable);
-        machine_.feed(std::span(bytes).first(count));
+      case negotiation_step::action::read_more:
+        co_await receive();
         break;
-      }
+      case negotiation_step::action::start_tls:
+        co_await start_tls();
+        break;
       case negotiation_step::action::transmit:
         co_return true;
-      case negotiation_step::action::start_tls:
       case negotiation_step::action::close:
         if (!step.reason.empty()) log().info("client {} ({}): {}", number_, peer_, step.reason);
         co_return false;
@@ -123,16 +128,52 @@ asio::awaitable<bool> connection::haggle() {
   }
 }
 
-asio::awaitable<void> connection::serve() {
+asio::awaitable<void> connection::send(std::string_view bytes) {
+  const auto buffer = asio::buffer(bytes);
+  if (tls_)
+    co_await asio::async_write(*tls_, buffer, asio::use_awaitable);
+  else
+    co_await asio::async_write(socket_, buffer, asio::use_awaitable);
+}
+
+asio::awaitable<void> connection::receive() {
+  std::array<std::byte, 4096> bytes;
+  const auto buffer = asio::buffer(bytes);
+  std::size_t count = 0;
+  if (tls_)
+    count = co_await tls_->async_read_some(buffer, asio::use_awaitable);
+  else
+    count = co_await socket_.async_read_some(buffer, asio::use_awaitable);
+  machine_.feed(std::span(bytes).first(count));
+}
+
+asio::awaitable<void> connection::start_tls() {
+  tls_ = std::make_unique<tls_stream>(socket_, credentials_);
+  co_await tls_->shake_hands();
+  machine_.tls_started();
+  const auto user = tls_->engine().user();
+  log().debug("client {} ({}): {}{}{}", number_, peer_, tls_->engine().protocol(),
+              user.empty() ? "" : ", ", user);
+}
+
+std::unique_ptr<transmission> connection::make_session() {
   auto shut = [this] { hang_up(); };
-  session_ = std::make_unique<session<client_socket>>(socket_, queue_, machine_.agreed_export(),
-                                                      machine_.agreed().terms(), shut);
+  const auto& on = machine_.agreed_export();
+  const auto terms = machine_.agreed().terms();
+  if (tls_) return std::make_unique<session<tls_stream>>(*tls_, queue_, on, terms, shut);
+  return std::make_unique<session<client_socket>>(socket_, queue_, on, terms, shut);
+}
+
+asio::awaitable<void> connection::serve() {
+  session_ = make_session();
   if (reshaped_) session_->reshape(*reshaped_);
   if (draining_) session_->drain();
   log().debug("client {} ({}): uses export '{}' on queue {}", number_, peer_,
               machine_.agreed_export().name, queue_index_);
   const auto why = co_await session_->run(machine_.rest());
+  if (tls_ && !tls_->engine().problem().empty()) report(tls_->engine().problem());
   log().debug("client {} ({}): {}", number_, peer_, why);
+  if (tls_) tls_->say_goodbye();
   co_await linger();
 }
 
@@ -160,6 +201,9 @@ void connection::drain() {
 
 void connection::hang_up() noexcept {
   if (session_) session_->abandon();
+  // "The party initiating the transaction SHOULD shutdown TLS first" (section "Terminating the
+  // session"); what the other side has to say to that is not waited for.
+  if (tls_) tls_->say_goodbye();
   boost::system::error_code ignored;
   socket_.shutdown(asio::socket_base::shutdown_both, ignored);
   socket_.close(ignored);
@@ -175,6 +219,10 @@ client_statistics connection::statistics() const {
   out.number = number_;
   out.peer = peer_;
   out.queue = queue_index_;
+  if (tls_) {
+    out.tls = tls_->engine().protocol();
+    out.user = tls_->engine().user();
+  }
   if (!session_) return out;
   const auto& counted = session_->statistics();
   out.requests = counted.requests;

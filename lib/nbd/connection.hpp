@@ -1,5 +1,5 @@
-// One client of the server, from accept to hang-up: option haggling with its time limit, then a
-// session. On the thread of its queue.
+// One client of the server, from accept to hang-up: option haggling, and TLS if it comes to that,
+// with their time limit, then a session. On the thread of its queue.
 #pragma once
 
 #include <boost/asio/generic/stream_protocol.hpp>
@@ -9,6 +9,7 @@
 
 #include "nbd/negotiation.hpp"
 #include "nbd/session.hpp"
+#include "nbd/tls_stream.hpp"
 #include "xenpv/blk/block_device.hpp"
 #include "xenpv/nbd/server.hpp"
 
@@ -16,11 +17,16 @@ namespace xenpv::nbd {
 
 using client_socket = asio::generic::stream_protocol::socket;
 
+struct connection_options {
+  negotiation_options haggling;
+  std::shared_ptr<const tls_credentials> credentials;  ///< needed unless `haggling.tls` is off
+  std::chrono::nanoseconds handshake_limit{};
+};
+
 class connection final : public std::enable_shared_from_this<connection> {
  public:
   connection(std::uint64_t number, unique_fd socket, blk::block_queue& queue,
-             std::size_t queue_index, negotiation_options options,
-             std::chrono::nanoseconds handshake_limit);
+             std::size_t queue_index, connection_options options);
 
   /// Serves until the client is gone. Never throws. Returns whether an export was agreed on.
   [[nodiscard]] asio::awaitable<bool> run();
@@ -35,18 +41,25 @@ class connection final : public std::enable_shared_from_this<connection> {
 
  private:
   [[nodiscard]] asio::awaitable<bool> haggle();
+  [[nodiscard]] asio::awaitable<void> start_tls();
+  [[nodiscard]] asio::awaitable<void> send(std::string_view bytes);
+  [[nodiscard]] asio::awaitable<void> receive();
   [[nodiscard]] asio::awaitable<void> serve();
   [[nodiscard]] asio::awaitable<void> linger();
+  [[nodiscard]] std::unique_ptr<transmission> make_session();
+  void report(std::string_view problem) const;
 
   std::uint64_t number_;
   blk::block_queue& queue_;
   std::size_t queue_index_;
   std::string peer_;
   client_socket socket_;
+  std::unique_ptr<tls_stream> tls_;  ///< over socket_, from NBD_OPT_STARTTLS on
   negotiation machine_;
+  std::shared_ptr<const tls_credentials> credentials_;
   std::chrono::nanoseconds handshake_limit_;
   bool draining_ = false;
-  std::unique_ptr<session<client_socket>> session_;
+  std::unique_ptr<transmission> session_;
   std::optional<export_info> reshaped_;
 };
 

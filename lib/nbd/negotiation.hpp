@@ -18,11 +18,9 @@
 
 #include "nbd/codec.hpp"
 #include "nbd/negotiation_option.hpp"
+#include "xenpv/nbd/tls_mode.hpp"
 
 namespace xenpv::nbd {
-
-/// NOTLS, SELECTIVETLS without exports that insist on it, FORCEDTLS.
-enum class tls_mode : std::uint8_t { off, on, require };
 
 struct negotiation_options {
   /// As this connection will see them, whatever happens meanwhile. Each passed validate().

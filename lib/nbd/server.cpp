@@ -55,6 +55,9 @@ class server::state : public std::enable_shared_from_this<server::state> {
  public:
   state(const asio::any_io_executor& control, blk::block_device& device, server_options options)
       : control_(control), device_(device), options_(std::move(options)), tasks_(control) {
+    if (options_.tls != tls_mode::off && !options_.credentials)
+      throw failure(make_error_code(errc::invalid_argument), "serve over TLS",
+                    "it needs certificates or pre-shared keys");
     shape_ = device_.queue(0).shape();
     validate(describe(shape_, options_)).value();
   }
@@ -186,15 +189,18 @@ class server::state : public std::enable_shared_from_this<server::state> {
   /// Null, and the log says why, if its socket is none.
   asio::awaitable<connection_ptr> make_connection(unique_fd socket, std::size_t queue_index) {
     auto& queue = device_.queue(queue_index);
-    negotiation_options how;
-    how.exports.push_back(describe(shape_, options_));
-    how.default_export = options_.export_name;
+    connection_options how;
+    how.haggling.exports.push_back(describe(shape_, options_));
+    how.haggling.default_export = options_.export_name;
+    how.haggling.tls = options_.tls;
+    how.credentials = options_.credentials;
+    how.handshake_limit = options_.handshake_limit;
     const auto number = ++numbers_;
     connection_ptr client;
     try {
       auto make = [&] {
         client = std::make_shared<connection>(number, std::move(socket), queue, queue_index,
-                                              std::move(how), options_.handshake_limit);
+                                              std::move(how));
       };
       co_await async::call_on(queue.executor(), make);
     } catch (const std::exception& problem) {

@@ -28,8 +28,24 @@ namespace asio = boost::asio;
 /// Bytes of requests and small payloads read at once.
 inline constexpr std::size_t receive_buffer_size = std::size_t{128} << 10;
 
+/// A session as its connection sees it, whatever the stream.
+class transmission {
+ public:
+  virtual ~transmission() = default;
+  /// Serves until the client leaves or breaks the protocol, or until drain(); then answers what is
+  /// in flight. `first`: bytes that were read already. Returns why it ended.
+  [[nodiscard]] virtual asio::awaitable<std::string> run(std::span<const std::byte> first) = 0;
+  /// Takes no more requests; those taken are answered.
+  virtual void drain() = 0;
+  /// The export as requests are judged by: a resize changes it.
+  virtual void reshape(const export_info& now) = 0;
+  /// The connection was cut: requests that take long end early.
+  virtual void abandon() noexcept = 0;
+  [[nodiscard]] virtual const connection_statistics& statistics() const = 0;
+};
+
 template <class Stream>
-class session final : private reply_sink {
+class session final : public transmission, private reply_sink {
  public:
   /// `shut` ends the connection at once, both ways: the client has broken the protocol or stays
   /// mute.
@@ -45,9 +61,7 @@ class session final : private reply_sink {
     buffer_.resize(receive_buffer_size);
   }
 
-  /// Serves until the client leaves or breaks the protocol, or until drain(); then answers what is
-  /// in flight. `first`: bytes that were read already. Returns why it ended.
-  asio::awaitable<std::string> run(std::span<const std::byte> first) {
+  asio::awaitable<std::string> run(std::span<const std::byte> first) override {
     buffer_.resize(std::max(buffer_.size(), first.size()));
     std::memcpy(buffer_.data(), first.data(), first.size());
     end_ = first.size();
@@ -61,20 +75,18 @@ class session final : private reply_sink {
     co_return reason_;
   }
 
-  /// Takes no more requests; those taken are answered.
-  void drain() {
+  void drain() override {
     if (reason_.empty()) reason_ = "the server stops";
     changed_.cancel();
     between_requests_.emit(asio::cancellation_type::total);
   }
 
-  /// The connection was cut: requests that take long end early.
-  void abandon() noexcept { dispatcher_.abandon(); }
+  void abandon() noexcept override { dispatcher_.abandon(); }
+  void reshape(const export_info& now) override { export_ = now; }
 
-  /// The export as requests are judged by: a resize changes it.
-  void reshape(const export_info& now) { export_ = now; }
-
-  [[nodiscard]] const connection_statistics& statistics() const { return dispatcher_.statistics(); }
+  [[nodiscard]] const connection_statistics& statistics() const override {
+    return dispatcher_.statistics();
+  }
 
  private:
   asio::awaitable<void> changed() {

@@ -16,6 +16,8 @@
 
 #include "xenpv/base/unique_fd.hpp"
 #include "xenpv/blk/block_device.hpp"
+#include "xenpv/nbd/tls_credentials.hpp"
+#include "xenpv/nbd/tls_mode.hpp"
 
 namespace xenpv::nbd {
 
@@ -25,10 +27,13 @@ struct server_options {
   bool read_only = false;
   bool multi_conn = true;  ///< a flush on one connection covers what was answered on all
   unsigned max_connections = 16;
-  /// From accept to the first request; the document asks for some bound.
+  /// From accept to the first request, a TLS handshake included; the document asks for some bound.
   std::chrono::nanoseconds handshake_limit = std::chrono::seconds(10);
   /// How long stop() lets clients finish.
   std::chrono::nanoseconds drain_limit = std::chrono::seconds(10);
+  tls_mode tls = tls_mode::off;
+  /// Needed unless `tls` is off.
+  std::shared_ptr<const tls_credentials> credentials;
 };
 
 struct server_statistics {
@@ -48,12 +53,14 @@ struct client_statistics {
   std::uint64_t bytes_read = 0;
   std::uint64_t bytes_written = 0;
   std::uint64_t from_heap = 0;
+  std::string tls;   ///< "TLSv1.3 TLS_AES_128_GCM_SHA256"; empty: plaintext
+  std::string user;  ///< whose key, or the subject of the certificate; empty: anybody
 };
 
 /// What the export looks like now, of a device's queue.
 class server {
  public:
-  /// `device` outlives the server.
+  /// `device` outlives the server. Throws `failure` when TLS is asked for without credentials.
   server(const async::asio::any_io_executor& control, blk::block_device& device,
          server_options options);
   ~server();

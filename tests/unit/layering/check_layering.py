@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 # What a room may include besides its own files. "asio" stands for <boost/asio...>, "xen" for the room,
-# "xen.h" for Xen's own headers, "cli11" for <CLI/...>.
+# "xen.h" for Xen's own headers, "cli11" for <CLI/...>, "openssl" for <openssl/...>, which no public header has.
 ROOMS = {
     "base": set(),
     "wire": {"base"},
@@ -21,14 +21,14 @@ ROOMS = {
     "blk": {"base", "wire", "async", "asio"},
     "blkfront": {"base", "wire", "ring", "blk", "async", "xen", "asio"},
     "blkback": {"base", "wire", "ring", "blk", "async", "xen", "asio"},
-    "nbd": {"base", "wire", "blk", "async", "asio"},
+    "nbd": {"base", "wire", "blk", "async", "asio", "openssl"},
     "diag": {"base", "wire", "async", "xen", "asio"},
     "sim": {"base", "wire", "xen.h"},
     "cli": {"base", "cli11"},
 }
 
 # Machines that are tested without I/O: neither Asio nor Xen, and nothing of their room that is not pure.
-PURE = re.compile(r"^(ring/.*|[a-z]+/(handshake|planner)[a-z_]*|nbd/(codec|negotiation)[a-z_]*|"
+PURE = re.compile(r"^(ring/.*|[a-z]+/(handshake|planner)[a-z_]*|nbd/(codec|negotiation)[a-z_]*|nbd/(tls_mode|psk_file)|"
                   r"blkfront/(transport|sector_guard|coalescing|poll_budget)|"
                   r"blkback/(personality|nodes|disk_(config|fault|plan)|backend_nodes|frontend_keys))$")
 PURE_MAY = {"base", "wire"}
@@ -92,7 +92,7 @@ def unit_of(path):
 
 
 def kind_of(header):
-    """What an #include brings in: a key of ROOMS, "asio", "xen.h", "cli11", or None for all else."""
+    """What an #include brings in: a key of ROOMS, "asio", "xen.h", "cli11", "openssl", or None for all else."""
     if header.startswith("xenpv/"):
         return header.split("/")[1]
     if re.match(r"boost/asio(/|\.hpp)", header):
@@ -101,6 +101,8 @@ def kind_of(header):
         return "xen.h"
     if header.startswith("CLI/"):
         return "cli11"
+    if header.startswith("openssl/"):
+        return "openssl"
     first = header.split("/")[0]
     return first if "/" in header and first in ROOMS else None
 
@@ -124,6 +126,8 @@ def check_room(path, room, includes):
         elif kind not in (PURE_MAY if pure else ROOMS[room]):
             who = "a pure machine" if pure else f"room '{room}'"
             yield f"{who} may not include {header}"
+        elif kind == "openssl" and path.startswith("include/"):
+            yield f"a public header may not include {header}"
         elif is_private(quote, header):
             yield f"{header} is private to room '{kind}'"
 
@@ -134,7 +138,7 @@ def check_app(path, includes):
         kind = kind_of(header)
         if kind == "asio" and listed(path, ASIO_APPS):
             continue
-        if kind in ("asio", "xen.h", "cli11"):
+        if kind in ("asio", "xen.h", "cli11", "openssl"):
             yield f"an app may not include {header}; it builds on include/xenpv"
         elif is_private(quote, header) and (app, kind) not in PRIVATE_GUESTS:
             yield f"{header} is private to room '{kind}'; an app builds on include/xenpv"

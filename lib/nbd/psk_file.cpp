@@ -1,0 +1,91 @@
+#include "nbd/psk_file.hpp"
+
+#include <fmt/format.h>
+
+#include <optional>
+#include <unordered_map>
+
+#include "xenpv/base/parse.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+std::optional<unsigned> digit_of(char c) noexcept {
+  if (c >= '0' && c <= '9') return static_cast<unsigned>(c - '0');
+  if (c >= 'a' && c <= 'f') return static_cast<unsigned>(c - 'a' + 10);
+  if (c >= 'A' && c <= 'F') return static_cast<unsigned>(c - 'A' + 10);
+  return std::nullopt;
+}
+
+std::optional<std::vector<std::byte>> decode_hexadecimal(std::string_view text) {
+  if (text.size() % 2 != 0) return std::nullopt;
+  std::vector<std::byte> out;
+  out.reserve(text.size() / 2);
+  for (std::size_t i = 0; i < text.size(); i += 2) {
+    const auto high = digit_of(text[i]);
+    const auto low = digit_of(text[i + 1]);
+    if (!high || !low) return std::nullopt;
+    out.push_back(static_cast<std::byte>(*high << 4U | *low));
+  }
+  return out;
+}
+
+std::optional<std::string> decode_name(std::string_view text) {
+  if (!text.starts_with('#')) return std::string(text);
+  const auto bytes = decode_hexadecimal(text.substr(1));
+  if (!bytes) return std::nullopt;
+  return std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size());
+}
+
+bool is_left_out(std::string_view line) noexcept {
+  return line.empty() || line == "#" || line.starts_with("# ");
+}
+
+// As the messages have it.
+static_assert(longest_psk_name == 256 && shortest_psk == 16 && longest_psk == 512);
+
+/// nullptr: the line is a user. Else what is wrong with it.
+const char* parse_line(std::string_view line, psk_user& user) {
+  const auto colon = line.find(':');
+  if (colon == std::string_view::npos) return "expected USER:KEY, as psktool writes it";
+  auto name = decode_name(line.substr(0, colon));
+  if (!name) return "the name begins with # but is not in hexadecimal";
+  if (name->empty()) return "there is no name before the colon";
+  // OpenSSL takes names as strings that end with a NUL.
+  if (name->find('\0') != std::string::npos) return "the name has a NUL in it";
+  if (name->size() > longest_psk_name) return "the name is longer than 256 bytes";
+  auto key = decode_hexadecimal(line.substr(colon + 1));
+  if (!key) return "the key is not in hexadecimal, two digits a byte";
+  if (key->size() < shortest_psk) return "the key is too short: 16 bytes or more, 32 digits";
+  if (key->size() > longest_psk) return "the key is longer than 512 bytes";
+  user = {std::move(*name), std::move(*key)};
+  return nullptr;
+}
+
+}  // namespace
+
+result<std::vector<psk_user>> parse_psk_file(std::string_view text, std::string_view path) {
+  std::vector<psk_user> out;
+  std::unordered_map<std::string, std::size_t> line_of;
+  std::size_t number = 0;
+  for (auto line : split(text, '\n')) {
+    ++number;
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (is_left_out(line)) continue;
+    const auto where = fmt::format("{}:{}", path, number);
+    psk_user user;
+    if (const auto* const wrong = parse_line(line, user))
+      return make_error(errc::invalid_argument, where, wrong);
+    const auto [before, is_new] = line_of.emplace(user.name, number);
+    if (!is_new)
+      return make_error(errc::invalid_argument, where,
+                        fmt::format("the same name is in line {}", before->second));
+    out.push_back(std::move(user));
+  }
+  if (out.empty())
+    return make_error(errc::invalid_argument, path,
+                      fmt::format("nobody is in it; psktool -u USER -p {} adds a user", path));
+  return out;
+}
+
+}  // namespace xenpv::nbd

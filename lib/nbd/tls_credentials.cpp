@@ -1,0 +1,200 @@
+#include "xenpv/nbd/tls_credentials.hpp"
+
+#include <fmt/format.h>
+#include <openssl/err.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+
+#include "nbd/psk_file.hpp"
+#include "nbd/tls_context.hpp"
+#include "nbd/tls_engine.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/log.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+static_assert(longest_psk_name <= PSK_MAX_IDENTITY_LEN && longest_psk <= PSK_MAX_PSK_LEN);
+
+// Of TLS 1.2; those of 1.3 are all good. Each has forward secrecy and, but for what old clients
+// with keys need, authenticated encryption.
+constexpr const char* ciphers_for_certificates =
+    "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20";
+constexpr const char* ciphers_for_keys =
+    "kECDHEPSK+CHACHA20:kDHEPSK+AESGCM:kDHEPSK+CHACHA20:kECDHEPSK+AES";
+/// Of TLS 1.3, with keys: a pre-shared key goes with SHA-256 (RFC 8446, section 4.2.11).
+constexpr const char* suites_for_keys = "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256";
+
+/// What OpenSSL says of its latest failure on this thread, which is forgotten with it.
+std::string openssl_reason() {
+  const auto code = ERR_peek_error();
+  ERR_clear_error();
+  if (code == 0) return "no reason given";
+  if (ERR_SYSTEM_ERROR(code)) return describe_errno(ERR_GET_REASON(code));
+  const char* const reason = ERR_reason_error_string(code);
+  return reason == nullptr ? fmt::format("OpenSSL error {:#x}", code) : std::string(reason);
+}
+
+[[noreturn]] void refuse(const std::string& path, std::string_view why) {
+  throw failure(error{make_error_code(errc::invalid_argument), fmt::format("{}: {}", path, why)});
+}
+
+void require(bool done, const char* what) {
+  if (done) return;
+  throw failure(make_error_code(errc::not_available), what, openssl_reason());
+}
+
+bool exists(const std::string& path) {
+  return ::access(path.c_str(), F_OK) == 0;
+}
+
+void require_readable(const std::string& path, std::string_view cure) {
+  if (::access(path.c_str(), R_OK) != 0) throw_errno("read " + path, cure);
+}
+
+void warn_if_others_can_read(const std::string& path) {
+  struct stat found {};
+  if (::stat(path.c_str(), &found) == 0 && (found.st_mode & (S_IRGRP | S_IROTH)) != 0)
+    log().warn("{}: others can read this key; chmod 600 keeps it secret", path);
+}
+
+ssl_ctx_ptr make_context(const char* ciphers) {
+  ssl_ctx_ptr out(SSL_CTX_new(TLS_server_method()));
+  require(out != nullptr, "set up TLS");
+  auto* const ctx = out.get();
+  // The system's own settings may ask for more.
+  if (SSL_CTX_get_min_proto_version(ctx) < TLS1_2_VERSION)
+    require(SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1, "ask for TLS 1.2");
+  require(SSL_CTX_set_cipher_list(ctx, ciphers) == 1, "choose ciphers");
+  require(SSL_CTX_set_dh_auto(ctx, 1) == 1, "choose parameters for Diffie-Hellman");
+  // Connections are few and long: nothing is worth resuming, or keeping secrets around for.
+  SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
+  require(SSL_CTX_set_num_tickets(ctx, 0) == 1, "do without tickets");
+  return out;
+}
+
+void load_certificate(SSL_CTX* ctx, const std::string& path) {
+  require_readable(path, "the folder needs server-cert.pem and server-key.pem");
+  if (SSL_CTX_use_certificate_chain_file(ctx, path.c_str()) != 1)
+    refuse(path, fmt::format("no certificate in PEM form: {}", openssl_reason()));
+}
+
+/// Nobody is there to type a passphrase. `asked` points to a bool.
+int give_no_passphrase(char*, int, int, void* asked) {
+  *static_cast<bool*>(asked) = true;
+  return -1;
+}
+
+void load_key(SSL_CTX* ctx, const std::string& path) {
+  require_readable(path, "the folder needs server-cert.pem and server-key.pem");
+  warn_if_others_can_read(path);
+  bool is_locked = false;
+  SSL_CTX_set_default_passwd_cb(ctx, give_no_passphrase);
+  SSL_CTX_set_default_passwd_cb_userdata(ctx, &is_locked);
+  const bool loaded = SSL_CTX_use_PrivateKey_file(ctx, path.c_str(), SSL_FILETYPE_PEM) == 1;
+  SSL_CTX_set_default_passwd_cb_userdata(ctx, nullptr);
+  if (is_locked)
+    refuse(path, "it has a passphrase; openssl pkey -in FILE -out server-key.pem takes it off");
+  // Loading compares keys of a kind with the certificate; those of another kind are just kept.
+  const bool is_other = ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_X509;
+  if (is_other || (loaded && SSL_CTX_check_private_key(ctx) != 1))
+    refuse(path, "it is not the key of server-cert.pem");
+  if (!loaded) refuse(path, fmt::format("no private key in PEM form: {}", openssl_reason()));
+}
+
+void demand_client_certificates(SSL_CTX* ctx, const std::string& directory) {
+  const auto authority = directory + "/ca-cert.pem";
+  require_readable(authority, "clients' certificates are verified with it");
+  if (SSL_CTX_load_verify_file(ctx, authority.c_str()) != 1)
+    refuse(authority, fmt::format("no certificate in PEM form: {}", openssl_reason()));
+  // Tells clients that have several certificates which one is asked for.
+  SSL_CTX_set_client_CA_list(ctx, SSL_load_client_CA_file(authority.c_str()));
+  SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+
+  const auto revoked = directory + "/ca-crl.pem";
+  if (!exists(revoked)) return;
+  require_readable(revoked, "it says which certificates are revoked");
+  auto* const store = SSL_CTX_get_cert_store(ctx);
+  auto* const lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
+  if (lookup == nullptr || X509_load_crl_file(lookup, revoked.c_str(), X509_FILETYPE_PEM) < 1)
+    refuse(revoked, fmt::format("no revocation list in PEM form: {}", openssl_reason()));
+  require(X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) == 1, "heed revoked certificates");
+}
+
+/// Clients are going to refuse the certificate; better to hear of it now, and from us.
+void warn_of_refusal(SSL_CTX* ctx, const std::string& directory) {
+  const auto authority = directory + "/ca-cert.pem";
+  if (!exists(authority)) return;
+  const x509_store_ptr trusted(X509_STORE_new());
+  const x509_store_ctx_ptr check(X509_STORE_CTX_new());
+  if (!trusted || !check) return;
+  STACK_OF(X509)* chain = nullptr;
+  SSL_CTX_get0_chain_certs(ctx, &chain);
+  auto* const own = SSL_CTX_get0_certificate(ctx);
+  if (X509_STORE_load_file(trusted.get(), authority.c_str()) == 1 &&
+      X509_STORE_CTX_init(check.get(), trusted.get(), own, chain) == 1 &&
+      X509_STORE_CTX_set_default(check.get(), "ssl_server") == 1 &&
+      X509_verify_cert(check.get()) != 1)
+    log().warn("{}/server-cert.pem: clients with this ca-cert.pem are going to refuse it: {}",
+               directory, X509_verify_cert_error_string(X509_STORE_CTX_get_error(check.get())));
+  ERR_clear_error();
+}
+
+std::string read_file(const std::string& path) {
+  std::ifstream file(path);
+  std::string text;
+  char bytes[4096];
+  while (file.read(bytes, sizeof bytes) || file.gcount() > 0)
+    text.append(bytes, static_cast<std::size_t>(file.gcount()));
+  if (file.bad() || !file.is_open()) throw_errno("read " + path);
+  return text;
+}
+
+}  // namespace
+
+std::shared_ptr<const tls_credentials> tls_credentials::from_certificates(
+    const std::string& directory, bool verify_peer) {
+  ERR_clear_error();
+  auto made = std::make_unique<context>();
+  made->openssl = make_context(ciphers_for_certificates);
+  made->source = directory;
+  auto* const ctx = made->openssl.get();
+  load_certificate(ctx, directory + "/server-cert.pem");
+  load_key(ctx, directory + "/server-key.pem");
+  if (verify_peer) demand_client_certificates(ctx, directory);
+  warn_of_refusal(ctx, directory);
+  return std::shared_ptr<const tls_credentials>(new tls_credentials(std::move(made)));
+}
+
+std::shared_ptr<const tls_credentials> tls_credentials::from_psk_file(const std::string& path) {
+  ERR_clear_error();
+  require_readable(path, fmt::format("psktool -u USER -p {} makes it", path));
+  auto made = std::make_unique<context>();
+  made->openssl = make_context(ciphers_for_keys);
+  made->has_keys = true;
+  made->source = path;
+  for (auto& user : parse_psk_file(read_file(path), path).value()) {
+    made->users.push_back(user.name);
+    made->keys.emplace(std::move(user.name), std::move(user.key));
+  }
+  warn_if_others_can_read(path);
+  auto* const ctx = made->openssl.get();
+  require(SSL_CTX_set_ciphersuites(ctx, suites_for_keys) == 1, "choose cipher suites");
+  // ChaCha20 first only for a client that puts it first: it has no AES in hardware.
+  SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
+  SSL_CTX_set_psk_server_callback(ctx, tls_engine::give_key);
+  return std::shared_ptr<const tls_credentials>(new tls_credentials(std::move(made)));
+}
+
+tls_credentials::tls_credentials(std::unique_ptr<const context> made) : context_(std::move(made)) {}
+
+tls_credentials::~tls_credentials() = default;
+
+const std::vector<std::string>& tls_credentials::users() const noexcept {
+  return context_->users;
+}
+
+}  // namespace xenpv::nbd

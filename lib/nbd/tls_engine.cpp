@@ -1,0 +1,217 @@
+#include "nbd/tls_engine.hpp"
+
+#include <fmt/format.h>
+#include <openssl/err.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "nbd/tls_context.hpp"
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+constexpr std::size_t largest_record = SSL3_RT_MAX_PLAIN_LENGTH;
+/// A few records: a client's batch of requests comes with one read.
+constexpr std::size_t input_size = std::size_t{64} << 10;
+/// TLS itself has answers, to KeyUpdate for one, that go out with the next write. A client that
+/// asks for them again and again and takes none is done with here.
+constexpr std::size_t most_unsent = std::size_t{64} << 10;
+
+tls_engine& engine_of(BIO* bio) {
+  return *static_cast<tls_engine*>(BIO_get_data(bio));
+}
+
+}  // namespace
+
+tls_engine::tls_engine(std::shared_ptr<const tls_credentials> how)
+    : credentials_(std::move(how)),
+      transport_(make_transport()),
+      ssl_(SSL_new(credentials_->in_openssl().openssl.get())),
+      input_(input_size) {
+  bio_ptr bio(transport_ ? BIO_new(transport_.get()) : nullptr);
+  if (!bio || !ssl_) throw failure(make_error_code(errc::not_available), "set up a TLS connection");
+  BIO_set_data(bio.get(), this);
+  BIO_set_init(bio.get(), 1);
+  auto* const owned = bio.release();
+  SSL_set_bio(ssl_.get(), owned, owned);
+  SSL_set_app_data(ssl_.get(), this);
+  SSL_set_accept_state(ssl_.get());
+  record_.reserve(largest_record);
+}
+
+tls_engine::status tls_engine::shake_hands() {
+  ERR_clear_error();
+  const auto out = judge(SSL_do_handshake(ssl_.get()));
+  established_ = out == status::done;
+  return out;
+}
+
+tls_engine::read_result tls_engine::read(std::span<std::byte> into) {
+  read_result out;
+  if (output_.size() > most_unsent) {
+    problem_ = "TLS: the client asks for new keys again and again, and takes no answer";
+    out.then = status::failed;
+    return out;
+  }
+  while (out.count < into.size()) {
+    ERR_clear_error();
+    std::size_t got = 0;
+    const int returned =
+        SSL_read_ex(ssl_.get(), into.data() + out.count, into.size() - out.count, &got);
+    out.count += got;
+    if (returned == 1) continue;
+    out.then = judge(returned);
+    break;
+  }
+  return out;
+}
+
+bool tls_engine::write(std::span<const std::byte> from) {
+  while (!from.empty()) {
+    if (record_.empty() && from.size() >= largest_record) {
+      const auto whole = from.first(from.size() / largest_record * largest_record);
+      if (!encrypt(whole)) return false;
+      from = from.subspan(whole.size());
+      continue;
+    }
+    const auto part = from.first(std::min(from.size(), largest_record - record_.size()));
+    record_.insert(record_.end(), part.begin(), part.end());
+    from = from.subspan(part.size());
+    if (record_.size() == largest_record && !end_write()) return false;
+  }
+  return true;
+}
+
+bool tls_engine::end_write() {
+  if (record_.empty()) return true;
+  const bool done = encrypt(record_);
+  record_.clear();
+  return done;
+}
+
+bool tls_engine::encrypt(std::span<const std::byte> from) {
+  ERR_clear_error();
+  std::size_t written = 0;
+  if (SSL_write_ex(ssl_.get(), from.data(), from.size(), &written) == 1) return true;
+  // It is broken: the transport never asks to wait.
+  fail();
+  return false;
+}
+
+void tls_engine::say_goodbye() {
+  if (!established_ || said_goodbye_ || !problem_.empty()) return;
+  said_goodbye_ = true;
+  ERR_clear_error();
+  (void)SSL_shutdown(ssl_.get());
+}
+
+std::span<std::byte> tls_engine::input_space() {
+  if (input_begin_ > 0) {
+    std::memmove(input_.data(), input_.data() + input_begin_, input_end_ - input_begin_);
+    input_end_ -= std::exchange(input_begin_, 0);
+  }
+  // OpenSSL takes all there is before it asks for more.
+  return std::span(input_).subspan(input_end_);
+}
+
+tls_engine::status tls_engine::judge(int returned) {
+  switch (SSL_get_error(ssl_.get(), returned)) {
+    case SSL_ERROR_NONE:
+      return status::done;
+    case SSL_ERROR_WANT_READ:
+      return status::needs_input;
+    case SSL_ERROR_ZERO_RETURN:
+      return status::ended;
+    default:
+      fail();
+      return status::failed;
+  }
+}
+
+void tls_engine::fail() {
+  if (!problem_.empty()) return;
+  tls_problem_facts facts;
+  // The last is what it means for TLS; those before are how it came about.
+  facts.code = ERR_peek_last_error();
+  facts.source = credentials_->in_openssl().source;
+  facts.has_keys = credentials_->in_openssl().has_keys;
+  facts.in_handshake = !established_;
+  facts.asked_user = asked_user_;
+  facts.user_known = user_known_;
+  facts.verify_result = SSL_get_verify_result(ssl_.get());
+  problem_ = describe_tls_problem(facts);
+  ERR_clear_error();
+}
+
+std::string tls_engine::explain_hang_up() const {
+  const auto& how = credentials_->in_openssl();
+  // After the certificate was sent: the client has seen it.
+  if (how.has_keys || SSL_get_state(ssl_.get()) == TLS_ST_BEFORE)
+    return "the client hung up in the TLS handshake";
+  return fmt::format(
+      "the client hung up in the TLS handshake (does it have the ca-cert.pem that signed "
+      "{}/server-cert.pem, and does it call this server by a name that is in there?)",
+      how.source);
+}
+
+std::string tls_engine::protocol() const {
+  if (!established_) return {};
+  return fmt::format("{} {}", SSL_get_version(ssl_.get()), SSL_get_cipher_name(ssl_.get()));
+}
+
+std::string tls_engine::user() const {
+  if (!established_) return {};
+  if (!asked_user_.empty()) return printable_name(asked_user_);
+  const auto* const certificate = SSL_get0_peer_certificate(ssl_.get());
+  return certificate == nullptr ? std::string() : subject_of(*certificate);
+}
+
+unsigned tls_engine::give_key(SSL* ssl, const char* name, unsigned char* into, unsigned size) {
+  auto& self = *static_cast<tls_engine*>(SSL_get_app_data(ssl));
+  const auto& keys = self.credentials_->in_openssl().keys;
+  self.asked_user_ = name;
+  const auto found = keys.find(self.asked_user_);
+  self.user_known_ = found != keys.end() && found->second.size() <= size;
+  if (!self.user_known_) return 0;
+  std::memcpy(into, found->second.data(), found->second.size());
+  return static_cast<unsigned>(found->second.size());
+}
+
+bio_method_ptr tls_engine::make_transport() {
+  bio_method_ptr out(BIO_meth_new(BIO_TYPE_SOURCE_SINK, "xenpv buffers"));
+  if (!out) return out;
+  BIO_meth_set_read_ex(out.get(), take_input);
+  BIO_meth_set_write_ex(out.get(), add_output);
+  BIO_meth_set_ctrl(out.get(), control);
+  return out;
+}
+
+int tls_engine::take_input(BIO* bio, char* into, std::size_t size, std::size_t* taken) {
+  auto& self = engine_of(bio);
+  BIO_clear_retry_flags(bio);
+  *taken = std::min(size, self.input_end_ - self.input_begin_);
+  if (*taken == 0) {
+    BIO_set_retry_read(bio);
+    return 0;
+  }
+  std::memcpy(into, self.input_.data() + self.input_begin_, *taken);
+  self.input_begin_ += *taken;
+  return 1;
+}
+
+int tls_engine::add_output(BIO* bio, const char* from, std::size_t size, std::size_t* added) {
+  auto& self = engine_of(bio);
+  BIO_clear_retry_flags(bio);
+  const auto bytes = std::as_bytes(std::span(from, size));
+  self.output_.insert(self.output_.end(), bytes.begin(), bytes.end());
+  *added = size;
+  return 1;
+}
+
+long tls_engine::control(BIO*, int command, long, void*) {
+  return command == BIO_CTRL_FLUSH ? 1 : 0;
+}
+
+}  // namespace xenpv::nbd

@@ -1,0 +1,175 @@
+// Keys and certificates are read at start: what is wrong with them is told then, with the file.
+#include "xenpv/nbd/tls_credentials.hpp"
+
+#include <gmock/gmock.h>
+#include <openssl/pem.h>
+
+#include <filesystem>
+
+#include "tls_pki.hpp"
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+using test::tls_pki;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+/// What it throws, and with the folder's name cut out.
+template <class Function>
+std::string refusal(const tls_pki& pki, Function function) {
+  try {
+    (void)function();
+  } catch (const failure& problem) {
+    std::string text = problem.what();
+    for (auto at = text.find(pki.directory()); at != std::string::npos;
+         at = text.find(pki.directory()))
+      text.replace(at, pki.directory().size(), "DIR");
+    return text;
+  }
+  return "nothing";
+}
+
+std::string refusal_of_certificates(const tls_pki& pki, bool verify_peer = false) {
+  return refusal(pki,
+                 [&] { return tls_credentials::from_certificates(pki.directory(), verify_peer); });
+}
+std::string refusal_of_keys(const tls_pki& pki) {
+  return refusal(pki, [&] { return tls_credentials::from_psk_file(pki.path("keys.psk")); });
+}
+
+std::string warnings_of_certificates(const tls_pki& pki) {
+  testing::internal::CaptureStderr();
+  (void)tls_credentials::from_certificates(pki.directory(), false);
+  return testing::internal::GetCapturedStderr();
+}
+
+TEST(tls_credentials, takes_good_certificates_without_a_word) {
+  const tls_pki pki;
+  EXPECT_EQ(warnings_of_certificates(pki), "");
+  EXPECT_EQ(refusal_of_certificates(pki, true), "nothing");
+}
+
+TEST(tls_credentials, names_the_file_that_is_missing) {
+  for (const std::string name : {"server-cert.pem", "server-key.pem"}) {
+    const tls_pki pki;
+    std::filesystem::remove(pki.path(name));
+    EXPECT_EQ(refusal_of_certificates(pki),
+              "read DIR/" + name +
+                  ": no such file or directory (the folder needs server-cert.pem and "
+                  "server-key.pem)");
+  }
+}
+
+TEST(tls_credentials, needs_the_authority_only_to_verify_clients) {
+  const tls_pki pki;
+  std::filesystem::remove(pki.path("ca-cert.pem"));
+  EXPECT_EQ(refusal_of_certificates(pki), "nothing");
+  EXPECT_EQ(refusal_of_certificates(pki, true),
+            "read DIR/ca-cert.pem: no such file or directory (clients' certificates are verified "
+            "with it)");
+}
+
+TEST(tls_credentials, names_the_file_that_is_no_pem) {
+  const tls_pki pki;
+  for (const std::string name :
+       {"ca-crl.pem", "ca-cert.pem", "server-key.pem", "server-cert.pem"}) {
+    pki.write(name, "-----BEGIN NOTHING-----\n");
+    EXPECT_THAT(refusal_of_certificates(pki, true), StartsWith("DIR/" + name + ": no ")) << name;
+  }
+}
+
+TEST(tls_credentials, refuses_a_key_of_another_certificate) {
+  tls_pki pki;
+  std::filesystem::copy_file(pki.path("client-key.pem"), pki.path("server-key.pem"),
+                             std::filesystem::copy_options::overwrite_existing);
+  EXPECT_EQ(refusal_of_certificates(pki),
+            "DIR/server-key.pem: it is not the key of server-cert.pem");
+}
+
+TEST(tls_credentials, refuses_a_key_of_another_kind) {
+  const tls_pki pki;
+  const test::key_ptr key(EVP_RSA_gen(2048));
+  const bio_ptr file(BIO_new_file(pki.path("server-key.pem").c_str(), "w"));
+  PEM_write_bio_PrivateKey(file.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr);
+  BIO_flush(file.get());
+  EXPECT_EQ(refusal_of_certificates(pki),
+            "DIR/server-key.pem: it is not the key of server-cert.pem");
+}
+
+TEST(tls_credentials, asks_nobody_for_a_passphrase) {
+  const tls_pki pki;
+  pki.lock_key("server");
+  EXPECT_EQ(refusal_of_certificates(pki),
+            "DIR/server-key.pem: it has a passphrase; openssl pkey -in FILE -out server-key.pem "
+            "takes it off");
+}
+
+TEST(tls_credentials, warns_of_a_key_that_others_can_read) {
+  const tls_pki pki;
+  const auto name = pki.path("server-key.pem");
+  for (const auto mode : {0640, 0604}) {
+    std::filesystem::permissions(name, static_cast<std::filesystem::perms>(mode));
+    EXPECT_EQ(
+        warnings_of_certificates(pki),
+        "xenpv: warning: " + name + ": others can read this key; chmod 600 keeps it secret\n");
+  }
+}
+
+TEST(tls_credentials, warns_of_certificates_that_clients_will_refuse) {
+  tls_pki pki;
+  const auto begin = "xenpv: warning: " + pki.directory() +
+                     "/server-cert.pem: clients with this ca-cert.pem are going to refuse it: ";
+  pki.issue("server", {"localhost", "serverAuth", -10, -1});
+  EXPECT_EQ(warnings_of_certificates(pki), begin + "certificate has expired\n");
+  pki.issue("server", {"localhost", "serverAuth", 1, 30});
+  EXPECT_EQ(warnings_of_certificates(pki), begin + "certificate is not yet valid\n");
+  pki.issue("server", {"localhost", "clientAuth"});
+  EXPECT_THAT(warnings_of_certificates(pki), HasSubstr(begin));
+  const tls_pki other;
+  pki.issue("server", {});
+  std::filesystem::copy_file(other.path("ca-cert.pem"), pki.path("ca-cert.pem"),
+                             std::filesystem::copy_options::overwrite_existing);
+  EXPECT_THAT(warnings_of_certificates(pki), HasSubstr(begin));
+}
+
+TEST(tls_credentials, knows_the_users_of_a_file_of_keys) {
+  const tls_pki pki;
+  pki.write("keys.psk",
+            "bob:" + test::hexadecimal_key('1') + "\nalice:" + test::hexadecimal_key('2') + "\n");
+  const auto made = tls_credentials::from_psk_file(pki.path("keys.psk"));
+  EXPECT_THAT(made->users(), ElementsAre("bob", "alice"));
+  EXPECT_TRUE(tls_credentials::from_certificates(pki.directory(), false)->users().empty());
+}
+
+TEST(tls_credentials, names_file_and_line_of_a_bad_key) {
+  const tls_pki pki;
+  EXPECT_EQ(refusal_of_keys(pki),
+            "read DIR/keys.psk: no such file or directory (psktool -u USER -p DIR/keys.psk makes "
+            "it)");
+  pki.write("keys.psk", "");
+  EXPECT_EQ(refusal_of_keys(pki),
+            "DIR/keys.psk: invalid argument (nobody is in it; psktool -u USER -p DIR/keys.psk adds "
+            "a user)");
+  pki.write("keys.psk", "bob:12");
+  EXPECT_EQ(refusal_of_keys(pki),
+            "DIR/keys.psk:1: invalid argument (the key is too short: 16 bytes or more, 32 digits)");
+  EXPECT_THAT(refusal(pki, [&] { return tls_credentials::from_psk_file(pki.directory()); }),
+              StartsWith("read DIR: is a directory"));
+}
+
+TEST(tls_credentials, warns_of_a_file_of_keys_that_others_can_read) {
+  const tls_pki pki;
+  pki.write("keys.psk", "bob:" + test::hexadecimal_key('1'));
+  std::filesystem::permissions(pki.path("keys.psk"), std::filesystem::perms(0644));
+  testing::internal::CaptureStderr();
+  (void)tls_credentials::from_psk_file(pki.path("keys.psk"));
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "xenpv: warning: " + pki.path("keys.psk") +
+                ": others can read this key; chmod 600 keeps it secret\n");
+}
+
+}  // namespace
+}  // namespace xenpv::nbd

@@ -1,0 +1,379 @@
+// The server's side of TLS against OpenSSL's client, byte buffers in between.
+#include "nbd/tls_engine.hpp"
+
+#include <gmock/gmock.h>
+
+#include <cstring>
+
+#include "bytes.hpp"
+#include "tls_client.hpp"
+#include "tls_pki.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+using namespace test;
+using status = tls_engine::status;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+constexpr int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
+
+struct tls_server {
+  tls_pki pki;
+  std::shared_ptr<const tls_credentials> credentials;
+
+  tls_server& with_certificates(bool verify_peer = false) {
+    credentials = tls_credentials::from_certificates(pki.directory(), verify_peer);
+    return *this;
+  }
+  tls_server& with_keys() {
+    pki.write("keys.psk", "alice:" + hexadecimal_key('1') + "\nbob:" + hexadecimal_key('2', 64));
+    credentials = tls_credentials::from_psk_file(pki.path("keys.psk"));
+    return *this;
+  }
+  /// What is logged about a client that does not get in, the folder's name cut out; "" if it does.
+  [[nodiscard]] std::string problem_with(client_wishes wishes) const {
+    tls_engine engine(credentials);
+    tls_client client(std::move(wishes));
+    client.shake_hands(engine);
+    auto text = engine.problem();
+    for (auto at = text.find(pki.directory()); at != std::string::npos;
+         at = text.find(pki.directory()))
+      text.replace(at, pki.directory().size(), "DIR");
+    return text;
+  }
+};
+
+client_wishes with_key(std::string user, char fill, int version = TLS1_3_VERSION,
+                       std::size_t size = 32) {
+  client_wishes out;
+  out.version = version;
+  out.user = std::move(user);
+  out.key = unhex(hexadecimal_key(fill, size));
+  return out;
+}
+
+void expect_talk(tls_engine& engine, tls_client& client) {
+  client.write("from the client");
+  client.exchange(engine);
+  EXPECT_EQ(read_all(engine), "from the client");
+  EXPECT_TRUE(write_all(engine, "from the server"));
+  client.exchange(engine);
+  EXPECT_EQ(client.read(), "from the server");
+}
+
+TEST(tls_engine, talks_to_clients_that_trust_its_certificate) {
+  tls_server with;
+  with.with_certificates();
+  for (const int version : versions) {
+    tls_engine engine(with.credentials);
+    tls_client client({.version = version, .trusts = &with.pki});
+    EXPECT_EQ(engine.protocol(), "");
+    ASSERT_TRUE(client.shake_hands(engine)) << engine.problem();
+    EXPECT_THAT(engine.protocol(),
+                StartsWith(version == TLS1_2_VERSION ? "TLSv1.2 ECDHE-" : "TLSv1.3 TLS_"));
+    EXPECT_EQ(engine.user(), "") << "it did not say who it is";
+    expect_talk(engine, client);
+  }
+}
+
+TEST(tls_engine, talks_to_clients_that_have_a_key) {
+  tls_server with;
+  with.with_keys();
+  for (const int version : versions) {
+    for (const auto& wishes :
+         {with_key("alice", '1', version), with_key("bob", '2', version, 64)}) {
+      tls_engine engine(with.credentials);
+      tls_client client(wishes);
+      ASSERT_TRUE(client.shake_hands(engine)) << engine.problem();
+      EXPECT_EQ(engine.user(), wishes.user);
+      expect_talk(engine, client);
+    }
+  }
+}
+
+TEST(tls_engine, has_forward_secrecy_with_keys_too) {
+  tls_server with;
+  with.with_keys();
+  tls_engine engine(with.credentials);
+  tls_client client(with_key("alice", '1', TLS1_2_VERSION));
+  SSL_set_cipher_list(client.ssl(), "kPSK");
+  EXPECT_FALSE(client.shake_hands(engine));
+  EXPECT_THAT(engine.problem(), StartsWith("TLS handshake: no shared cipher"));
+}
+
+TEST(tls_engine, refuses_what_is_older_than_tls_1_2) {
+  tls_server with;
+  for (auto* const each : {&with.with_certificates(), &with.with_keys()})
+    for (const int version : {TLS1_VERSION, TLS1_1_VERSION})
+      EXPECT_EQ(each->problem_with({.version = version}),
+                "TLS handshake: unsupported protocol (TLS 1.2 or newer is needed)");
+}
+
+TEST(tls_engine, says_which_user_has_no_key) {
+  tls_server with;
+  with.with_keys();
+  for (const int version : versions)
+    EXPECT_THAT(with.problem_with(with_key("mallory", '1', version)),
+                HasSubstr(" (there is no user 'mallory' in DIR/keys.psk; psktool -u mallory -p "
+                          "DIR/keys.psk adds one, for the next start)"));
+}
+
+TEST(tls_engine, shows_a_user_name_in_one_clean_line) {
+  tls_server with;
+  with.with_keys();
+  const auto said = with.problem_with(with_key("a\nxenpv: error: \x1b[2J\xff", '1'));
+  EXPECT_THAT(said, HasSubstr("no user 'a?xenpv: error: ?[2J?' in"));
+}
+
+TEST(tls_engine, says_whose_key_is_another_one) {
+  tls_server with;
+  with.with_keys();
+  for (const int version : versions)
+    EXPECT_THAT(with.problem_with(with_key("alice", '3', version)),
+                HasSubstr(" (the client's key for user 'alice' is not the one in DIR/keys.psk)"));
+}
+
+TEST(tls_engine, says_that_a_client_has_no_key_or_only_a_key) {
+  tls_server keys;
+  tls_server certificates;
+  keys.with_keys();
+  certificates.with_certificates();
+  for (const int version : versions) {
+    EXPECT_THAT(keys.problem_with({.version = version}),
+                HasSubstr("(the client offers no key; it needs a user of DIR/keys.psk)"));
+    // A client of TLS 1.3 that has a key would take a certificate, too: it says so in this version.
+    if (version == TLS1_3_VERSION) continue;
+    tls_engine engine(certificates.credentials);
+    tls_client client(with_key("alice", '1', version));
+    SSL_set_cipher_list(client.ssl(), "kECDHEPSK");
+    EXPECT_FALSE(client.shake_hands(engine));
+    EXPECT_THAT(engine.problem(), HasSubstr("is it set up for pre-shared keys?"));
+  }
+}
+
+TEST(tls_engine, knows_a_client_by_its_certificate) {
+  tls_server with;
+  with.with_certificates(true);
+  with.pki.revoke({});
+  with.with_certificates(true);
+  for (const int version : versions) {
+    tls_engine engine(with.credentials);
+    tls_client client({.version = version, .trusts = &with.pki, .shows = &with.pki});
+    ASSERT_TRUE(client.shake_hands(engine)) << engine.problem();
+    EXPECT_EQ(engine.user(), "CN=client.example");
+    expect_talk(engine, client);
+  }
+}
+
+TEST(tls_engine, says_what_is_wrong_with_a_clients_certificate) {
+  tls_server with;
+  with.with_certificates(true);
+  const tls_pki other("another CA");
+  const tls_pki namesake;
+  for (const int version : versions) {
+    const auto problem = [&](const tls_pki* shows) {
+      return with.problem_with({.version = version, .shows = shows});
+    };
+    const std::string failed = "TLS handshake: certificate verify failed (";
+    EXPECT_EQ(problem(nullptr),
+              "TLS handshake: peer did not return a certificate (clients need a certificate signed "
+              "by DIR/ca-cert.pem)");
+    EXPECT_EQ(problem(&other), failed +
+                                   "the client's certificate: unable to get local issuer "
+                                   "certificate; it has to be signed by DIR/ca-cert.pem)");
+    EXPECT_EQ(problem(&namesake), failed +
+                                      "the client's certificate: certificate signature failure; "
+                                      "it has to be signed by DIR/ca-cert.pem)");
+    with.pki.issue("client", {"client", "clientAuth", -10, -1});
+    EXPECT_EQ(problem(&with.pki), failed +
+                                      "the client's certificate: certificate has expired; issue a "
+                                      "new one, or set the clock)");
+    with.pki.issue("client", {"client", "serverAuth"});
+    EXPECT_EQ(problem(&with.pki), failed +
+                                      "the client's certificate was not issued for a TLS client "
+                                      "(tls_www_client))");
+  }
+}
+
+TEST(tls_engine, lets_nobody_in_whose_certificate_is_revoked) {
+  tls_server with;
+  with.pki.revoke({"client"});
+  with.with_certificates(true);
+  const client_wishes wishes{.shows = &with.pki};
+  EXPECT_EQ(with.problem_with(wishes),
+            "TLS handshake: certificate verify failed (the client's certificate: revoked by "
+            "DIR/ca-crl.pem)");
+  with.pki.revoke({}, -1);
+  with.with_certificates(true);
+  EXPECT_EQ(with.problem_with(wishes),
+            "TLS handshake: certificate verify failed (DIR/ca-crl.pem: CRL has expired; let the CA "
+            "issue a new one)");
+}
+
+TEST(tls_engine, says_that_a_client_refuses_its_certificate) {
+  tls_server with;
+  const tls_pki other("another CA");
+  const tls_pki namesake;
+  for (const int version : versions) {
+    with.with_certificates();
+    EXPECT_THAT(with.problem_with({.version = version, .trusts = &other}),
+                StartsWith("TLS handshake: tlsv1 alert unknown ca (the client does not know who "
+                           "signed DIR/server-cert.pem"));
+    EXPECT_THAT(with.problem_with({.version = version, .trusts = &namesake}),
+                StartsWith("TLS handshake: tlsv1 alert decrypt error (the client refuses "
+                           "DIR/server-cert.pem"));
+  }
+  with.pki.issue("server", {"localhost", "serverAuth", -10, -1});
+  testing::internal::CaptureStderr();  // the warning at start
+  with.with_certificates();
+  (void)testing::internal::GetCapturedStderr();
+  EXPECT_EQ(with.problem_with({.trusts = &with.pki}),
+            "TLS handshake: sslv3 alert certificate expired (the client says that "
+            "DIR/server-cert.pem expired; issue a new one)");
+}
+
+TEST(tls_engine, says_that_what_came_is_not_tls) {
+  tls_server with;
+  with.with_certificates();
+  const auto option = "IHAVEOPT" + be32(6) + be32(0);
+  for (const auto& bytes : {option, std::string("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+                            std::string(4096, '\0'), std::string(4096, '\xff')}) {
+    tls_engine engine(with.credentials);
+    const auto space = engine.input_space();
+    std::memcpy(space.data(), bytes.data(), bytes.size());
+    engine.input_received(bytes.size());
+    EXPECT_EQ(engine.shake_hands(), status::failed);
+    EXPECT_THAT(engine.problem(), HasSubstr("(what the client sent is not TLS)")) << hex(bytes);
+    EXPECT_EQ(engine.shake_hands(), status::failed) << "and stays so";
+  }
+}
+
+TEST(tls_engine, explains_a_hang_up_by_how_far_it_got) {
+  tls_server with;
+  with.with_certificates();
+  tls_engine engine(with.credentials);
+  EXPECT_EQ(engine.explain_hang_up(), "the client hung up in the TLS handshake");
+  tls_client client({});
+  (void)SSL_do_handshake(client.ssl());
+  client.exchange(engine);
+  EXPECT_EQ(engine.shake_hands(), status::needs_input);
+  EXPECT_THAT(engine.explain_hang_up(), HasSubstr("does it have the ca-cert.pem"));
+}
+
+class established_tls : public ::testing::TestWithParam<int> {
+ protected:
+  established_tls() { EXPECT_TRUE(client_.shake_hands(engine_)) << engine_.problem(); }
+
+  tls_server server_;
+  tls_engine engine_{server_.with_keys().credentials};
+  tls_client client_{with_key("alice", '1', GetParam())};
+};
+INSTANTIATE_TEST_SUITE_P(versions, established_tls, ::testing::ValuesIn(versions));
+
+TEST_P(established_tls, reads_many_records_at_once) {
+  std::string all;
+  for (int i = 0; i < 200; ++i) {
+    client_.write("request " + std::to_string(i));
+    all += "request " + std::to_string(i);
+  }
+  client_.exchange(engine_);
+  std::string got(4096, '\0');
+  const auto read = engine_.read(std::as_writable_bytes(std::span(got)));
+  EXPECT_EQ(read.then, status::needs_input);
+  EXPECT_EQ(got.substr(0, read.count), all);
+}
+
+TEST_P(established_tls, reads_a_record_that_comes_byte_by_byte) {
+  client_.write("slowly");
+  const auto bytes = client_.take_output();
+  for (const char byte : bytes) {
+    EXPECT_EQ(read_all(engine_), "");
+    engine_.input_space()[0] = static_cast<std::byte>(byte);
+    engine_.input_received(1);
+  }
+  EXPECT_EQ(read_all(engine_), "slowly");
+}
+
+TEST_P(established_tls, fills_its_records) {
+  const std::string large(100'000, 'x');
+  EXPECT_TRUE(engine_.write(as_bytes("header")));
+  EXPECT_TRUE(engine_.write(as_bytes(large)));
+  EXPECT_TRUE(engine_.write(as_bytes("header")));
+  EXPECT_TRUE(engine_.end_write());
+  client_.exchange(engine_);
+  std::vector<std::size_t> sizes;  // OpenSSL's client reads one record at a time
+  std::string got(200'000, '\0');
+  for (int size = 0; (size = SSL_read(client_.ssl(), got.data(), 200'000)) > 0;)
+    sizes.push_back(static_cast<std::size_t>(size));
+  EXPECT_THAT(sizes, ::testing::ElementsAre(16384, 16384, 16384, 16384, 16384, 16384, 1708));
+}
+
+TEST_P(established_tls, gives_no_ticket_to_resume_with) {
+  EXPECT_EQ(client_.read(), "");
+  EXPECT_FALSE(SSL_SESSION_is_resumable(SSL_get_session(client_.ssl())));
+}
+
+TEST_P(established_tls, says_goodbye_and_hears_it) {
+  client_.say_goodbye();
+  client_.exchange(engine_);
+  std::byte byte{};
+  EXPECT_EQ(engine_.read({&byte, 1}).then, status::ended);
+  EXPECT_EQ(engine_.read({&byte, 1}).then, status::ended);
+  EXPECT_TRUE(write_all(engine_, "the last answer"));
+  engine_.say_goodbye();
+  engine_.say_goodbye();
+  client_.exchange(engine_);
+  EXPECT_EQ(client_.read(), "the last answer");
+  EXPECT_TRUE(client_.heard_goodbye());
+}
+
+TEST_P(established_tls, notices_a_byte_that_was_changed) {
+  client_.write("pay 1 to alice");
+  auto bytes = client_.take_output();
+  bytes[bytes.size() - 1] = static_cast<char>(bytes[bytes.size() - 1] ^ 1);
+  std::memcpy(engine_.input_space().data(), bytes.data(), bytes.size());
+  engine_.input_received(bytes.size());
+  std::byte byte{};
+  EXPECT_EQ(engine_.read({&byte, 1}).then, status::failed);
+  EXPECT_EQ(engine_.problem(), "TLS: decryption failed or bad record mac");
+  EXPECT_FALSE(write_all(engine_, "x"));
+  EXPECT_EQ(engine_.problem(), "TLS: decryption failed or bad record mac") << "the first counts";
+}
+
+TEST(established_tls_1_3, takes_new_keys_when_the_client_wants_them) {
+  tls_server server;
+  server.with_keys();
+  tls_engine engine(server.credentials);
+  tls_client client(with_key("alice", '1'));
+  ASSERT_TRUE(client.shake_hands(engine));
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(SSL_key_update(client.ssl(), SSL_KEY_UPDATE_REQUESTED), 1);
+    expect_talk(engine, client);
+  }
+}
+
+TEST(established_tls_1_3, is_done_with_a_client_that_only_ever_wants_new_keys) {
+  tls_server server;
+  server.with_keys();
+  tls_engine engine(server.credentials);
+  tls_client client(with_key("alice", '1'));
+  ASSERT_TRUE(client.shake_hands(engine));
+  std::byte byte{};
+  auto then = status::needs_input;
+  for (int i = 0; i < 100'000 && then == status::needs_input; ++i) {
+    (void)SSL_key_update(client.ssl(), SSL_KEY_UPDATE_REQUESTED);
+    (void)SSL_do_handshake(client.ssl());
+    const auto bytes = client.take_output();
+    std::memcpy(engine.input_space().data(), bytes.data(), bytes.size());
+    engine.input_received(bytes.size());
+    then = engine.read({&byte, 1}).then;
+  }
+  EXPECT_EQ(then, status::failed);
+  EXPECT_EQ(engine.problem(),
+            "TLS: the client asks for new keys again and again, and takes no answer");
+}
+
+}  // namespace
+}  // namespace xenpv::nbd

@@ -1,0 +1,57 @@
+// A certificate authority of a test's own, in a folder that goes with it: keys and certificates
+// under the names that NBD servers look for, as good or as bad as a test wants them.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nbd/openssl.hpp"
+
+namespace xenpv::nbd::test {
+
+using key_ptr = std::unique_ptr<EVP_PKEY, openssl_deleter<EVP_PKEY_free>>;
+using x509_ptr = std::unique_ptr<X509, openssl_deleter<X509_free>>;
+
+struct certificate_wishes {
+  std::string name = "localhost";      ///< CN
+  std::string purpose = "serverAuth";  ///< extended key usage; "CA" for an authority
+  long first_day = -1, last_day = 30;  ///< from today
+};
+
+class tls_pki {
+ public:
+  /// Makes ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem and client-key.pem.
+  explicit tls_pki(const std::string& name = "test CA");
+  ~tls_pki();
+  tls_pki(const tls_pki&) = delete;
+  tls_pki& operator=(const tls_pki&) = delete;
+
+  [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
+  [[nodiscard]] std::string path(std::string_view name) const;
+
+  /// Replaces WHO-cert.pem and WHO-key.pem.
+  void issue(const std::string& who, const certificate_wishes& wishes);
+  /// Makes ca-crl.pem with the serial numbers of these, valid until `last_day`.
+  void revoke(const std::vector<std::string>& who, long last_day = 30);
+  /// Writes a file of the folder.
+  void write(std::string_view name, std::string_view text) const;
+  /// WHO-key.pem with a passphrase.
+  void lock_key(const std::string& who) const;
+
+ private:
+  [[nodiscard]] x509_ptr make(const certificate_wishes& wishes, EVP_PKEY& key, X509* issuer,
+                              EVP_PKEY& issuer_key);
+
+  std::string directory_;
+  key_ptr authority_key_;
+  x509_ptr authority_;
+  std::vector<std::pair<std::string, long>> serials_;
+  long next_serial_ = 1;
+};
+
+/// A key of `size` bytes as a file of keys has it.
+[[nodiscard]] std::string hexadecimal_key(char fill, std::size_t size = 32);
+
+}  // namespace xenpv::nbd::test
