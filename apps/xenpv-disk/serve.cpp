@@ -48,7 +48,8 @@ std::optional<gid_t> find_group(const std::string& name) {
   return found->gr_gid;
 }
 
-endpoints open_endpoints(const serve_words& words, const served_disk& disk) {
+/// `words.tcp`: port 0 becomes the one that was free.
+endpoints open_endpoints(serve_words& words, const served_disk& disk) {
   endpoints out;
   const auto name = uri_part(disk.export_name);
   const auto group = find_group(words.socket_group);
@@ -62,9 +63,10 @@ endpoints open_endpoints(const serve_words& words, const served_disk& disk) {
     out.unix_paths.push_back(path);
     out.uris.push_back(fmt::format("nbd+unix:///{}?socket={}", name, uri_part(path)));
   }
-  for (const auto& address : words.tcp) {
+  for (auto& address : words.tcp) {
     for (auto& socket : nbd::listen_tcp(address))
       out.listeners.push_back(std::move(socket));
+    address.port = nbd::port_of(out.listeners.back());
     const auto host = address.host.empty() ? std::string("localhost") : address.host;
     const bool is_v6 = host.find(':') != std::string::npos;
     out.uris.push_back(
@@ -107,7 +109,7 @@ class pid_file {
   std::string path_;
 };
 
-asio::awaitable<void> run_service(const serve_words& words, served_disk& disk, std::ostream& out) {
+asio::awaitable<void> run_service(serve_words words, served_disk& disk, std::ostream& out) {
   auto at = open_endpoints(words, disk);
   const pid_file file(words.pid_file);
   print_hints(out, disk, words, at);
