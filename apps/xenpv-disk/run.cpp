@@ -9,6 +9,7 @@
 #include <boost/system/system_error.hpp>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 
 #include "claim.hpp"
 #include "commands.hpp"
@@ -105,19 +106,27 @@ asio::awaitable<int> stop_command(child_process& child, std::string_view name) {
   co_return co_await child.wait();
 }
 
-/// Runs the command to its end; as a shell would say it: its status, or 128 and the signal.
+/// Runs the command to its end; as a shell would say it: its status, 128 and the signal, or 126 and
+/// 127 for one that cannot be run.
 asio::awaitable<void> run_command(served_disk& disk, const std::vector<std::string>& command,
                                   int& status) {
-  child_process child(disk.on.control(), command);
+  std::optional<child_process> child;
+  try {
+    child.emplace(disk.on.control(), command);
+  } catch (const failure& problem) {
+    log().error("{}", problem.what());
+    status = problem.code() == std::errc::no_such_file_or_directory ? 127 : 126;
+    co_return;
+  }
   std::optional<int> raw_status;
   try {
-    raw_status = co_await child.wait();
+    raw_status = co_await child->wait();
   } catch (const boost::system::system_error&) {
     // Cancelled: we are told to stop, or the disk is gone, and with it the command's reason.
   }
   if (!raw_status) {
     co_await asio::this_coro::reset_cancellation_state();
-    raw_status = co_await stop_command(child, command.front());
+    raw_status = co_await stop_command(*child, command.front());
   }
   status = WIFEXITED(*raw_status) ? WEXITSTATUS(*raw_status) : 128 + WTERMSIG(*raw_status);
 }

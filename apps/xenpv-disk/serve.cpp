@@ -74,8 +74,8 @@ void warn_if_exposed(const endpoints& at, const tls_settings& tls) {
       "--tcp localhost:PORT only this machine");
 }
 
-endpoints open_endpoints(const serve_words& words, const served_disk& disk,
-                         const tls_uri_parts& tls) {
+/// `words.tcp`: port 0 becomes the one that was free.
+endpoints open_endpoints(serve_words& words, const served_disk& disk, const tls_uri_parts& tls) {
   endpoints out;
   const auto name = uri_part(disk.export_name);
   const auto group = find_group(words.socket_group);
@@ -90,9 +90,10 @@ endpoints open_endpoints(const serve_words& words, const served_disk& disk,
     out.uris.push_back(fmt::format("nbd{}+unix://{}/{}?socket={}{}{}", tls.scheme_suffix, tls.user,
                                    name, uri_part(path), tls.query.empty() ? "" : "&", tls.query));
   }
-  for (const auto& address : words.tcp) {
+  for (auto& address : words.tcp) {
     for (auto& socket : nbd::listen_tcp(address))
       out.listeners.push_back(std::move(socket));
+    address.port = nbd::port_of(out.listeners.back());
     const auto host = address.host.empty() ? std::string("localhost") : address.host;
     const bool is_v6 = host.find(':') != std::string::npos;
     out.uris.push_back(fmt::format("nbd{}://{}{}:{}/{}{}{}", tls.scheme_suffix, tls.user,
@@ -139,8 +140,8 @@ class pid_file {
   std::string path_;
 };
 
-asio::awaitable<void> run_service(const serve_words& words, const tls_settings& tls,
-                                  served_disk& disk, std::ostream& out) {
+asio::awaitable<void> run_service(serve_words words, const tls_settings& tls, served_disk& disk,
+                                  std::ostream& out) {
   auto at = open_endpoints(words, disk, make_uri_parts(words.tls, tls));
   warn_if_exposed(at, tls);
   const pid_file file(words.pid_file);

@@ -31,6 +31,13 @@ class stop_switch {
     if (why_.empty()) why_ = std::move(why);
     changed_.cancel();
   }
+  /// The same, and the error is to come out of the service.
+  void fail(std::exception_ptr problem) {
+    error_ = std::move(problem);
+    stop("it failed");
+  }
+  [[nodiscard]] bool is_stopped() const noexcept { return !why_.empty(); }
+  [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
   asio::awaitable<std::string> wait() {
     while (why_.empty())
       (void)co_await changed_.async_wait(asio::as_tuple(asio::use_awaitable));
@@ -40,7 +47,19 @@ class stop_switch {
  private:
   asio::steady_timer changed_;
   std::string why_;
+  std::exception_ptr error_;
 };
+
+/// A part of the service: without it, there is none. The others go on meanwhile, so that clients
+/// can drain and signals are heard.
+asio::awaitable<void> run_part(asio::awaitable<void> part, stop_switch& stop) {
+  try {
+    co_await std::move(part);
+  } catch (...) {
+    if (stop.is_stopped()) throw;
+    stop.fail(std::current_exception());
+  }
+}
 
 /// The first signal stops the service, the second cuts clients off.
 asio::awaitable<void> heed_signals(served_disk& disk, stop_switch& stop) {
@@ -82,6 +101,12 @@ void follow_device(served_disk& disk, stop_switch& stop) {
 
 }  // namespace
 
+void endpoints::remove_sockets() noexcept {
+  for (const auto& path : unix_paths)
+    ::unlink(path.c_str());
+  unix_paths.clear();
+}
+
 asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints at,
                                           std::function<asio::awaitable<void>()> task) {
   stop_switch stop(disk.on.control());
@@ -89,20 +114,21 @@ asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints at,
   follow_device(disk, stop);
   for (auto& listener : at.listeners)
     disk.server.listen(std::move(listener));
-  tasks.spawn(heed_signals(disk, stop));
-  tasks.spawn(answer_status(disk));
-  if (const auto interval = cli::watchdog_interval()) tasks.spawn(feed_watchdog(disk, *interval));
-  if (task) tasks.spawn(stop_after(std::move(task), stop));
+  tasks.spawn(run_part(heed_signals(disk, stop), stop));
+  tasks.spawn(run_part(answer_status(disk), stop));
+  if (const auto interval = cli::watchdog_interval())
+    tasks.spawn(run_part(feed_watchdog(disk, *interval), stop));
+  if (task) tasks.spawn(run_part(stop_after(std::move(task), stop), stop));
   cli::notify_service_manager(fmt::format("READY=1\nSTATUS=serving {}", disk.name));
   const auto why = co_await stop.wait();
   log().info("{}: stopping: {}", disk.name, why);
   cli::notify_service_manager("STOPPING=1\nSTATUS=waiting for clients");
-  for (const auto& path : at.unix_paths)
-    ::unlink(path.c_str());
+  at.remove_sockets();
   // Still with ears for the second signal.
   co_await disk.server.stop();
   tasks.cancel();
   co_await tasks.join();
+  if (stop.error()) std::rethrow_exception(stop.error());
   const auto state = disk.device.state();
   if (state != blkfront::device_state::connected)
     throw failure(disk.device.failure_reason().value_or(error{}));

@@ -9,6 +9,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -144,7 +146,25 @@ unique_fd listen_at(const addrinfo& where) {
   return out;
 }
 
+std::uint16_t port_number(const unique_fd& socket) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
+    throw_errno("ask for a socket's port");
+  // In one place in the addresses of both families.
+  return ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
+}
+
+void set_port(sockaddr& address, std::uint16_t port) {
+  reinterpret_cast<sockaddr_in&>(address).sin_port = htons(port);
+}
+static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
+
 }  // namespace
+
+std::string port_of(const unique_fd& socket) {
+  return fmt::format("{}", port_number(socket));
+}
 
 std::vector<unique_fd> listen_tcp(const tcp_address& address) {
   const auto what = fmt::format("listen on {}:{}", address.host, address.port);
@@ -159,6 +179,7 @@ std::vector<unique_fd> listen_tcp(const tcp_address& address) {
   std::vector<unique_fd> out;
   int absent = 0;
   for (const auto* each = list; each != nullptr; each = each->ai_next) {
+    if (!out.empty()) set_port(*each->ai_addr, port_number(out.front()));
     auto socket = listen_at(*each);
     if (socket)
       out.push_back(std::move(socket));

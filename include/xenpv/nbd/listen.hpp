@@ -26,8 +26,12 @@ struct tcp_address {
 };
 /// "HOST:PORT", "[2001:db8::1]:10809", ":10809", "HOST" (port 10809).
 [[nodiscard]] result<tcp_address> parse_tcp_address(std::string_view text);
-/// One socket for each address that the name has and this machine knows. Throws `failure`.
+/// One socket for each address that the name has and this machine knows. Port "0" is any that is
+/// free, the same for all of them. Throws `failure`.
 [[nodiscard]] std::vector<unique_fd> listen_tcp(const tcp_address& address);
+
+/// Of a TCP socket: "10809".
+[[nodiscard]] std::string port_of(const unique_fd& socket);
 
 /// The sockets of sd_listen_fds(3), which must listen already; none without LISTEN_FDS for this
 /// process. The variables are unset, so that no child takes them for its own. Throws `failure` for
