@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <new>
 #include <utility>
 
@@ -11,16 +12,32 @@ namespace {
 using wire::nbd_command;
 using wire::nbd_error;
 
-/// A piece of a large WRITE: large enough for one indirect request of the usual size, small enough
-/// that receiving the next one overlaps with it.
-constexpr std::uint64_t piece_size = std::uint64_t{256} * 1024;
+/// A piece of a large request: large enough for one indirect request of the usual size, small
+/// enough that moving the next one over the socket overlaps with it.
+constexpr std::uint64_t largest_piece = std::uint64_t{256} * 1024;
+constexpr std::uint64_t smallest_piece = std::uint64_t{32} * 1024;
 
-/// Pieces of zeros, or of a CACHE, that an operation has with the device at once.
+/// Pieces that an operation has on their way at once: of zeros, of a CACHE, of a READ in chunks.
 constexpr unsigned streams = 4;
+
+/// Pieces whose memory is kept for the next.
+constexpr std::size_t most_spare = 16;
+
+/// The share of the pool, as 1/n, that one lease may take.
+constexpr std::size_t lease_share = 8;
+
+/// A piece has to fit a lease, with a page for its crooked start. Where the pool is too small for
+/// that, pieces live on the heap anyway.
+std::uint64_t piece_size_for(const blk::page_pool& pool) {
+  const auto pages = pool.size() / lease_share;
+  const auto bytes = pages > 2 ? (pages - 2) * page_size : 0;
+  if (bytes < smallest_piece) return largest_piece;
+  return std::min(std::bit_floor(bytes), largest_piece);
+}
 
 /// The one page, so to speak, that all WRITE_ZEROES send; never written to.
 std::byte* zeros() {
-  static std::array<std::byte, piece_size> shared{};
+  static std::array<std::byte, largest_piece> shared{};
   return shared.data();
 }
 
@@ -28,14 +45,21 @@ std::byte* zeros() {
 /// others send.
 bool may_lease(const blk::page_pool& pool, std::uint64_t bytes) {
   const auto pages = bytes / page_size + 2;
-  return pages <= pool.size() / 8 && pool.free() >= pool.size() / 2 + pages;
+  return pages <= pool.size() / lease_share && pool.free() >= pool.size() / 4 + pages;
 }
 
 }  // namespace
 
 dispatcher::dispatcher(blk::block_queue& queue, const export_info& on, session_terms terms,
                        reply_sink& sink, dispatcher_limits limits)
-    : queue_(queue), export_(on), terms_(terms), sink_(sink), limits_(limits) {}
+    : queue_(queue),
+      export_(on),
+      terms_(terms),
+      sink_(sink),
+      limits_(limits),
+      piece_size_(piece_size_for(*queue.pages())) {
+  spare_.reserve(most_spare);
+}
 
 dispatcher::~dispatcher() = default;
 
@@ -54,8 +78,11 @@ operation& dispatcher::take_operation(const request_header& header) {
   op.receiving = nullptr;
   op.received = 0;
   op.flushing = false;
-  op.reply_size = 0;
-  op.has_data = false;
+  op.in_chunks = false;
+  op.unsent = 0;
+  op.ends_with_chunk = false;
+  op.last = {};
+  op.last.of = &op;
   op.next = nullptr;
   ++in_flight_;
   ++statistics_.requests;
@@ -83,9 +110,13 @@ piece& dispatcher::take_piece(operation& op, blk::operation what, std::uint64_t 
 }
 
 void dispatcher::drop_memory(piece& p) noexcept {
+  p.memory = nullptr;
+  p.pages = nullptr;
   p.leased.reset();
   if (p.heap == nullptr) return;
-  heap_used_ -= std::exchange(p.heap_size, 0);
+  const auto size = std::exchange(p.heap_size, 0);
+  heap_used_ -= size;
+  if (size == piece_size_ && spare_.size() < most_spare) spare_.push_back(std::move(p.heap));
   p.heap.reset();
 }
 
@@ -100,14 +131,22 @@ bool dispatcher::give_memory(piece& p) {
     }
   }
   ++statistics_.from_heap;
-  // Not by an exception: the requests in flight have to be answered all the same.
-  p.heap.reset(new (std::nothrow) std::byte[static_cast<std::size_t>(p.length)]);
+  // Small ones are cheap to get; the others can share what was got.
+  const bool is_usual = p.length <= piece_size_ && p.length > smallest_piece / 2;
+  const auto size = static_cast<std::size_t>(is_usual ? piece_size_ : p.length);
+  if (is_usual && !spare_.empty()) {
+    p.heap = std::move(spare_.back());
+    spare_.pop_back();
+  } else {
+    // Not by an exception: the requests in flight have to be answered all the same.
+    p.heap.reset(new (std::nothrow) std::byte[size]);
+  }
   if (p.heap == nullptr) {
     p.of->error = nbd_error::enomem;
     return false;
   }
-  p.heap_size = static_cast<std::size_t>(p.length);
-  heap_used_ += p.heap_size;
+  p.heap_size = size;
+  heap_used_ += size;
   p.memory = p.heap.get();
   return true;
 }
@@ -131,8 +170,16 @@ operation* dispatcher::begin(const request_header& header, const verdict& judged
       if (op.receiving != nullptr) return &op;
       break;
     case nbd_command::read:
-      op.left = 0;
       if (header.length == 0) break;
+      // "the server MUST NOT split it" with DF; without chunks there is only one reply to a read.
+      op.in_chunks = terms_.structured && header.length > piece_size_ &&
+                     !header.has_flag(wire::nbd_cmd_flag_df);
+      if (op.in_chunks) {
+        begin_streams(op);
+        if (op.outstanding > 0) return nullptr;
+        break;
+      }
+      op.left = 0;
       if (!give_memory(take_piece(op, blk::operation::read, header.offset, header.length))) break;
       submit(*op.first);
       return nullptr;
@@ -147,11 +194,8 @@ operation* dispatcher::begin(const request_header& header, const verdict& judged
       return nullptr;
     case nbd_command::write_zeroes:
     case nbd_command::cache:
-      // Held until all of them are on their way: an answer may come before the last one is.
-      ++op.outstanding;
-      for (unsigned i = 0; i < streams && op.left > 0 && op.error == nbd_error::none; ++i)
-        stream(op, take_piece(op, blk::operation::write, 0, 0));
-      if (--op.outstanding > 0) return nullptr;
+      begin_streams(op);
+      if (op.outstanding > 0) return nullptr;
       break;
     case nbd_command::disc:
     case nbd_command::block_status:
@@ -161,12 +205,21 @@ operation* dispatcher::begin(const request_header& header, const verdict& judged
   return nullptr;
 }
 
-/// Sends the next stretch of a WRITE_ZEROES or CACHE with `idle`.
+void dispatcher::begin_streams(operation& op) {
+  // Held until all of them are on their way: an answer may come before the last one is.
+  ++op.outstanding;
+  for (unsigned i = 0; i < streams && op.left > 0 && op.error == nbd_error::none; ++i)
+    stream(op, take_piece(op, blk::operation::write, 0, 0));
+  --op.outstanding;
+}
+
+/// Sends the next stretch of a WRITE_ZEROES, of a CACHE or of a READ in chunks with `idle`.
 void dispatcher::stream(operation& op, piece& idle) {
   const bool writes = op.header.type == nbd_command::write_zeroes;
   idle.op = writes ? blk::operation::write : blk::operation::read;
   idle.offset = op.at;
-  idle.length = std::min(op.left, piece_size);
+  // Zeros need no memory of their own.
+  idle.length = std::min(op.left, writes ? largest_piece : piece_size_);
   op.at += idle.length;
   op.left -= idle.length;
   if (writes) {
@@ -180,8 +233,8 @@ void dispatcher::stream(operation& op, piece& idle) {
 
 void dispatcher::open_write_piece(operation& op) {
   // A request that pages can carry as a whole is one piece, and keeps FUA by itself.
-  const bool whole = op.at == op.header.offset && op.left <= piece_size;
-  auto& p = take_piece(op, blk::operation::write, op.at, std::min(op.left, piece_size));
+  const bool whole = op.at == op.header.offset && op.left <= piece_size_;
+  auto& p = take_piece(op, blk::operation::write, op.at, std::min(op.left, piece_size_));
   p.fua = whole && op.header.has_flag(wire::nbd_cmd_flag_fua);
   op.flushing = p.fua;
   op.at += p.length;
@@ -234,6 +287,7 @@ void dispatcher::piece_done(blk::request& r) {
 
 void dispatcher::answered(piece& p) {
   auto& op = *p.of;
+  if (op.in_chunks) return answered_chunk(p);
   // A discard is advice: a device that has lost the feature has taken it as well as it can.
   const bool is_advice =
       p.op == blk::operation::discard && p.status == std::errc::operation_not_supported;
@@ -246,6 +300,48 @@ void dispatcher::answered(piece& p) {
   --op.outstanding;
   if (streams_on) stream(op, p);
   if (op.outstanding == 0 && op.receiving == nullptr) conclude(op);
+}
+
+/// A chunk of a READ goes out as soon as it is there, whatever the order.
+void dispatcher::answered_chunk(piece& p) {
+  auto& op = *p.of;
+  --op.outstanding;
+  if (p.status && op.error == nbd_error::none) op.error = to_nbd_error(p.status);
+  if (op.error != nbd_error::none) {
+    drop_memory(p);
+    if (op.outstanding == 0 && op.unsent == 0) conclude(op);
+    return;
+  }
+  // "MUST NOT set the flag DONE on a content chunk if an error is still possible": none is when
+  // all the others are here.
+  op.ends_with_chunk = op.left == 0 && op.outstanding == 0;
+  if (op.ends_with_chunk) statistics_.bytes_read += op.header.length;
+  encode_offset_data(p.chunk_header, op.header.cookie, p.offset,
+                     static_cast<std::uint32_t>(p.length), op.ends_with_chunk);
+  p.chunk = {&op, &p, p.chunk_header, nullptr};
+  ++op.unsent;
+  sink_.reply_ready(p.chunk);
+}
+
+/// Its memory carries the next stretch.
+void dispatcher::chunk_sent(piece& p) noexcept {
+  auto& op = *p.of;
+  --op.unsent;
+  drop_memory(p);
+  if (op.ends_with_chunk) {
+    if (op.unsent == 0) recycle(op);
+    return;
+  }
+  if (op.left > 0 && abandoned_ && op.error == nbd_error::none) op.error = nbd_error::eshutdown;
+  if (op.left > 0 && op.error == nbd_error::none) stream(op, p);
+  if (op.outstanding == 0 && op.unsent == 0) conclude(op);
+}
+
+void dispatcher::sent(reply_part& part) noexcept {
+  if (&part == &part.of->last)
+    recycle(*part.of);
+  else
+    chunk_sent(*part.data);
 }
 
 /// All pieces are answered: keeps FUA, then replies.
@@ -271,39 +367,41 @@ void dispatcher::refuse(operation& op, nbd_error error, std::string_view why) {
   why_ = {};
 }
 
-/// Writes the reply and hands it over.
+/// Writes the reply, or its last chunk, and hands it over.
 void dispatcher::finish(operation& op) {
   const bool reads = op.header.type == nbd_command::read;
   const auto cookie = op.header.cookie;
+  const auto whole = std::span(op.last_header);
   if (op.error != nbd_error::none) {
     ++statistics_.errors;
     if (terms_.structured)
-      op.reply_size = encode_error(op.reply, cookie, op.error, why_);
+      op.last.header = whole.first(encode_error(whole, cookie, op.error, why_));
     else
-      op.reply_size = simple(op, op.error);
+      simple(op, op.error);
   } else if (reads && op.header.length > 0) {
     statistics_.bytes_read += op.header.length;
-    op.has_data = true;
+    op.last.data = op.first;
     if (terms_.structured) {
-      encode_offset_data(std::span(op.reply).first<data_chunk_size>(), cookie, op.header.offset,
+      encode_offset_data(whole.first<data_chunk_size>(), cookie, op.header.offset,
                          op.header.length);
-      op.reply_size = data_chunk_size;
+      op.last.header = whole.first<data_chunk_size>();
     } else {
-      op.reply_size = simple(op, nbd_error::none);
+      simple(op, nbd_error::none);
     }
   } else if (reads && terms_.structured) {
-    encode_done(std::span(op.reply).first<done_chunk_size>(), cookie);
-    op.reply_size = done_chunk_size;
+    encode_done(whole.first<done_chunk_size>(), cookie);
+    op.last.header = whole.first<done_chunk_size>();
   } else {
     if (op.header.type == nbd_command::write) statistics_.bytes_written += op.header.length;
-    op.reply_size = simple(op, nbd_error::none);
+    simple(op, nbd_error::none);
   }
-  sink_.reply_ready(op);
+  sink_.reply_ready(op.last);
 }
 
-std::size_t dispatcher::simple(operation& op, nbd_error error) {
-  encode_simple_reply(std::span(op.reply).first<simple_reply_size>(), op.header.cookie, error);
-  return simple_reply_size;
+void dispatcher::simple(operation& op, nbd_error error) {
+  const auto header = std::span(op.last_header).first<simple_reply_size>();
+  encode_simple_reply(header, op.header.cookie, error);
+  op.last.header = header;
 }
 
 void dispatcher::recycle(operation& op) noexcept {

@@ -21,7 +21,7 @@ namespace xenpv::nbd {
 /// device.
 class reply_sink {
  public:
-  virtual void reply_ready(operation& done) = 0;
+  virtual void reply_ready(reply_part& part) = 0;
 
  protected:
   ~reply_sink() = default;
@@ -80,17 +80,18 @@ class dispatcher {
   /// Ends the batch: what was begun reaches the device.
   void commit() { queue_.commit(); }
 
-  /// Calls `use` for each stretch of the reply's data, in order.
+  /// Calls `use` for each stretch of the data behind the part's header, in order.
   template <class Function>
-  static void for_each_data(const operation& op, Function use) {
-    const auto& carrier = *op.first;
+  static void for_each_data(const reply_part& part, Function use) {
+    if (part.data == nullptr) return;
+    const auto& carrier = *part.data;
     if (carrier.leased)
       carrier.leased->for_each_span(0, carrier.length, use);
     else
       use(std::span<std::byte>(carrier.heap.get(), static_cast<std::size_t>(carrier.length)));
   }
-  /// The reply was sent, or nobody wants it any more.
-  void recycle(operation& op) noexcept;
+  /// The part was sent, or nobody wants it any more. In the order of reply_ready().
+  void sent(reply_part& part) noexcept;
 
   [[nodiscard]] const connection_statistics& statistics() const noexcept { return statistics_; }
 
@@ -103,12 +104,16 @@ class dispatcher {
   void submit(piece& p);
   static void piece_done(blk::request& r);
   void answered(piece& p);
+  void answered_chunk(piece& p);
+  void chunk_sent(piece& p) noexcept;
+  void begin_streams(operation& op);
   void stream(operation& op, piece& idle);
   void open_write_piece(operation& op);
   void conclude(operation& op);
   void finish(operation& op);
   void refuse(operation& op, wire::nbd_error error, std::string_view why);
-  [[nodiscard]] static std::size_t simple(operation& op, wire::nbd_error error);
+  static void simple(operation& op, wire::nbd_error error);
+  void recycle(operation& op) noexcept;
 
   blk::block_queue& queue_;
   export_info export_;
@@ -117,6 +122,10 @@ class dispatcher {
   dispatcher_limits limits_;
   unsigned in_flight_ = 0;
   std::size_t heap_used_ = 0;
+  /// Bytes that a large request moves with one request to the device.
+  std::uint64_t piece_size_;
+  /// Memory of pieces for the next ones: new one would be mapped and zeroed page by page.
+  std::vector<std::unique_ptr<std::byte[]>> spare_;
   bool abandoned_ = false;
   std::vector<std::unique_ptr<operation>> operations_;
   std::vector<std::unique_ptr<piece>> pieces_;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <system_error>
 
 #include "nbd/codec.hpp"
@@ -19,6 +20,17 @@ namespace xenpv::nbd {
 class dispatcher;
 struct operation;
 
+struct piece;
+
+/// What goes over the socket in one go: a header, and the data behind it. The sink's until it is
+/// sent.
+struct reply_part {
+  operation* of = nullptr;
+  piece* data = nullptr;  ///< whose memory follows the header; null: nothing does
+  std::span<const std::byte> header;
+  reply_part* next = nullptr;
+};
+
 /// A request to the device with the memory it needs: pages of the queue, or the heap when those are
 /// short.
 struct piece : blk::request {
@@ -28,6 +40,9 @@ struct piece : blk::request {
   std::optional<blk::lease> leased;
   std::unique_ptr<std::byte[]> heap;
   std::size_t heap_size = 0;
+  /// Of a READ that is answered in several chunks: this one.
+  reply_part chunk;
+  std::array<std::byte, data_chunk_size> chunk_header{};
 };
 
 struct operation {
@@ -40,13 +55,14 @@ struct operation {
   piece* receiving = nullptr;     ///< of a WRITE: where its payload goes now
   std::uint32_t received = 0;     ///< bytes in it
   bool flushing = false;          ///< FUA is being kept, by its one piece or by a flush of its own
+  bool in_chunks = false;         ///< a READ whose pieces are sent as they come
+  std::uint32_t unsent = 0;       ///< chunks with the sink
+  bool ends_with_chunk = false;   ///< the last of them says that it is the last
 
-  /// The reply in front of the data, as it goes over the socket.
-  std::array<std::byte, 192> reply{};
-  std::size_t reply_size = 0;
-  bool has_data = false;  ///< the data of `first` follows
+  reply_part last;  ///< the reply, or what ends it
+  std::array<std::byte, 192> last_header{};
 
-  operation* next = nullptr;  ///< of a list of replies, or of the free list
+  operation* next = nullptr;  ///< of the free list
 };
 
 }  // namespace xenpv::nbd

@@ -27,6 +27,20 @@ namespace asio = boost::asio;
 
 /// Bytes of requests and small payloads read at once.
 inline constexpr std::size_t receive_buffer_size = std::size_t{128} << 10;
+/// The same while payloads are large: what is read with the header is copied, what comes after it
+/// is received in place.
+inline constexpr std::size_t short_receive_size = std::size_t{4} << 10;
+inline constexpr std::size_t large_payload = std::size_t{32} << 10;
+/// Bytes that requests of one batch ask to be moved, more or less: when that many are begun, the
+/// device is told, even if more requests are waiting in the socket.
+inline constexpr std::uint64_t batch_bytes = std::uint64_t{256} << 10;
+
+/// A stream that can be read without waiting: a socket, but not what is encrypted.
+template <class Stream>
+concept readable_at_once = requires(Stream& s, boost::system::error_code& code) {
+  s.non_blocking(true, code);
+  s.read_some(asio::mutable_buffer(), code);
+};
 
 /// A session as its connection sees it, whatever the stream.
 class transmission {
@@ -59,6 +73,10 @@ class session final : public transmission, private reply_sink {
         executor_(queue.executor()),
         changed_(executor_, std::chrono::steady_clock::time_point::max()) {
     buffer_.resize(receive_buffer_size);
+    if constexpr (readable_at_once<Stream>) {
+      boost::system::error_code ignored;
+      stream_.non_blocking(true, ignored);
+    }
   }
 
   asio::awaitable<std::string> run(std::span<const std::byte> first) override {
@@ -68,8 +86,9 @@ class session final : public transmission, private reply_sink {
     while (reason_.empty()) {
       co_await take_requests();
       if (!reason_.empty()) break;
-      co_await receive();
+      if (!receive_at_once()) co_await receive();
     }
+    commit();
     while (dispatcher_.in_flight() > 0 || writing_)
       co_await changed();
     co_return reason_;
@@ -104,7 +123,7 @@ class session final : public transmission, private reply_sink {
   asio::awaitable<void> take_requests() {
     while (reason_.empty() && buffered() >= request_size) {
       if (dispatcher_.is_full()) {
-        dispatcher_.commit();
+        commit();
         while (dispatcher_.is_full() && reason_.empty())
           co_await changed();
         continue;
@@ -126,20 +145,52 @@ class session final : public transmission, private reply_sink {
         hang_up("the client announced a payload that nobody can want");
         break;
       }
+      const bool is_large = judged.payload >= large_payload;
+      window_ = is_large ? short_receive_size : receive_buffer_size;
+      uncommitted_ += header->length;
       auto* const writing = dispatcher_.begin(*header, judged);
       if (writing != nullptr)
         co_await receive_payload(*writing);
       else if (judged.payload > 0)
         co_await skip(judged.payload);
     }
+  }
+
+  void commit() {
+    uncommitted_ = 0;
     dispatcher_.commit();
   }
 
-  asio::awaitable<void> receive() {
+  /// Where the next bytes go.
+  asio::mutable_buffer receive_space() {
     // What is left is the start of a request: shorter than any header.
     std::memmove(buffer_.data(), buffer_.data() + begin_, buffered());
     end_ -= std::exchange(begin_, 0);
-    auto space = asio::buffer(buffer_.data() + end_, buffer_.size() - end_);
+    return {buffer_.data() + end_, std::min(window_, buffer_.size()) - end_};
+  }
+
+  /// Without waiting, and without a turn in which others would see half a batch. 0: there is
+  /// nothing now, or the batch is large enough; an end of the stream shows in the next receive().
+  template <class Buffers>
+  std::size_t read_at_once([[maybe_unused]] const Buffers& into) {
+    if constexpr (readable_at_once<Stream>) {
+      if (uncommitted_ >= batch_bytes) return 0;
+      boost::system::error_code nothing;
+      return stream_.read_some(into, nothing);
+    } else {
+      return 0;
+    }
+  }
+
+  bool receive_at_once() {
+    const auto count = read_at_once(receive_space());
+    end_ += count;
+    return count > 0;
+  }
+
+  asio::awaitable<void> receive() {
+    commit();
+    const auto space = receive_space();
     const auto [code, count] = co_await stream_.async_read_some(
         space, asio::bind_cancellation_slot(between_requests_.slot(),
                                             asio::as_tuple(asio::use_awaitable)));
@@ -166,11 +217,15 @@ class session final : public transmission, private reply_sink {
         state = dispatcher_.payload_received(op, copied);
         continue;
       }
-      // While this client's bytes come in, those of its requests that are begun can be worked on.
-      dispatcher_.commit();
       vectors_.clear();
       for (const auto& stretch : space_)
         vectors_.emplace_back(stretch.data(), stretch.size());
+      if (const auto at_once = read_at_once(vectors_); at_once > 0) {
+        state = dispatcher_.payload_received(op, at_once);
+        continue;
+      }
+      // While this client's bytes come in, those of its requests that are begun can be worked on.
+      commit();
       const auto [code, count] =
           co_await stream_.async_read_some(vectors_, asio::as_tuple(asio::use_awaitable));
       if (count > 0) state = dispatcher_.payload_received(op, count);
@@ -185,6 +240,7 @@ class session final : public transmission, private reply_sink {
 
   /// The payload of a refused WRITE: not a request, and not kept.
   asio::awaitable<void> skip(std::uint64_t left) {
+    window_ = receive_buffer_size;
     for (;;) {
       const auto count = std::min<std::uint64_t>(left, buffered());
       begin_ += static_cast<std::size_t>(count);
@@ -200,10 +256,10 @@ class session final : public transmission, private reply_sink {
   }
 
   // reply_sink
-  void reply_ready(operation& done) override {
-    done.next = nullptr;
-    (last_ == nullptr ? ready_ : last_->next) = &done;
-    last_ = &done;
+  void reply_ready(reply_part& part) override {
+    part.next = nullptr;
+    (last_ == nullptr ? ready_ : last_->next) = &part;
+    last_ = &part;
     if (writing_) return;
     writing_ = true;
     // Not here: the device answers several at a time, and all of them go in one write.
@@ -215,15 +271,14 @@ class session final : public transmission, private reply_sink {
     sending_ = nullptr;
     auto** tail = &sending_;
     while (ready_ != nullptr && gathered_.size() < most_vectors) {
-      auto* const op = ready_;
-      ready_ = op->next;
+      auto* const part = ready_;
+      ready_ = part->next;
       if (ready_ == nullptr) last_ = nullptr;
-      op->next = nullptr;
-      *tail = op;
-      tail = &op->next;
-      gathered_.emplace_back(op->reply.data(), op->reply_size);
-      if (op->has_data)
-        dispatcher::for_each_data(*op, [this](std::span<std::byte> stretch) { add_data(stretch); });
+      part->next = nullptr;
+      *tail = part;
+      tail = &part->next;
+      gathered_.emplace_back(part->header.data(), part->header.size());
+      dispatcher::for_each_data(*part, [this](std::span<std::byte> stretch) { add_data(stretch); });
     }
     if (broken_) return written(asio::error::broken_pipe);
     unsent_ = gathered_;
@@ -258,8 +313,9 @@ class session final : public transmission, private reply_sink {
   }
 
   void written(boost::system::error_code code) {
+    if (code) dispatcher_.abandon();
     while (sending_ != nullptr)
-      dispatcher_.recycle(*std::exchange(sending_, sending_->next));
+      dispatcher_.sent(*std::exchange(sending_, sending_->next));
     if (code && !broken_) {
       broken_ = true;
       end("the client takes no more replies");
@@ -274,7 +330,9 @@ class session final : public transmission, private reply_sink {
     changed_.cancel();
   }
 
-  static constexpr std::size_t most_vectors = 512;
+  /// As many as Asio hands to the kernel in one call; what is behind them can wait until the memory
+  /// of these is free again.
+  static constexpr std::size_t most_vectors = 64;
 
   Stream& stream_;
   export_info export_;
@@ -289,12 +347,14 @@ class session final : public transmission, private reply_sink {
   std::vector<std::byte> buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
+  std::size_t window_ = receive_buffer_size;  ///< of buffer_, to receive into
+  std::uint64_t uncommitted_ = 0;             ///< bytes of requests begun since the last commit
   std::vector<std::span<std::byte>> space_;
   std::vector<asio::mutable_buffer> vectors_;
 
-  operation* ready_ = nullptr;
-  operation* last_ = nullptr;
-  operation* sending_ = nullptr;
+  reply_part* ready_ = nullptr;
+  reply_part* last_ = nullptr;
+  reply_part* sending_ = nullptr;
   std::vector<asio::const_buffer> gathered_;
   std::span<asio::const_buffer> unsent_;  ///< of gathered_
   bool writing_ = false;

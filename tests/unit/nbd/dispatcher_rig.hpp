@@ -73,11 +73,10 @@ class dispatcher_rig {
   /// What was replied since the last call, in order; the replies are kept until recycle().
   std::vector<std::string> replies() {
     for (; shown_ < sink_.done.size(); ++shown_) {
-      auto& op = *sink_.done[shown_];
-      reader_.feed({reinterpret_cast<const char*>(op.reply.data()), op.reply_size});
-      if (op.has_data)
-        dispatcher::for_each_data(
-            op, [&](std::span<std::byte> stretch) { reader_.feed(as_text(stretch)); });
+      auto& part = *sink_.done[shown_];
+      reader_.feed({reinterpret_cast<const char*>(part.header.data()), part.header.size()});
+      dispatcher::for_each_data(
+          part, [&](std::span<std::byte> stretch) { reader_.feed(as_text(stretch)); });
     }
     auto out = reader_.take();
     EXPECT_EQ(reader_.left(), 0U) << "part of a reply";
@@ -86,9 +85,8 @@ class dispatcher_rig {
   /// They were sent.
   void recycle() {
     (void)replies();
-    for (auto* const op : sink_.done)
-      dispatch_.recycle(*op);
-    sink_.done.clear();
+    for (auto* const part : std::exchange(sink_.done, {}))
+      dispatch_.sent(*part);
     shown_ = 0;
   }
   [[nodiscard]] dispatcher& dispatch() { return dispatch_; }
@@ -100,8 +98,8 @@ class dispatcher_rig {
 
  private:
   struct recording_sink final : reply_sink {
-    std::vector<operation*> done;
-    void reply_ready(operation& op) override { done.push_back(&op); }
+    std::vector<reply_part*> done;
+    void reply_ready(reply_part& part) override { done.push_back(&part); }
   };
   static fake_options held(fake_options options) {
     options.answers = false;

@@ -37,13 +37,13 @@ TEST(dispatcher, takes_the_heap_for_what_would_take_too_many_pages_and_counts_it
   EXPECT_EQ(rig.data(), bytes);
 }
 
-TEST(dispatcher, leaves_half_of_the_pages_to_others_while_replies_wait) {
+TEST(dispatcher, leaves_a_quarter_of_the_pages_to_others_while_replies_wait) {
   dispatcher_rig rig({.pages = 64});
   for (std::uint64_t i = 0; i < 100; ++i)
     (void)rig.begin({nbd_command::read, i, i * 4096, 4096});
   rig.queue.answer_all();
   EXPECT_EQ(rig.replies().size(), 100U);
-  EXPECT_GE(rig.queue.pages()->least_free(), 32U);
+  EXPECT_GE(rig.queue.pages()->least_free(), 16U);
   EXPECT_EQ(rig.dispatch().statistics().from_heap, 100 - (64 - rig.queue.pages()->least_free()));
   rig.recycle();
   EXPECT_EQ(rig.queue.pages()->free(), 64U);

@@ -37,6 +37,11 @@ class counted_socket {
     ++writes;
     return socket_.async_write_some(buffers, std::forward<Token>(token));
   }
+  void non_blocking(bool on, boost::system::error_code& code) { socket_.non_blocking(on, code); }
+  template <class Buffers>
+  std::size_t read_some(const Buffers& buffers, boost::system::error_code& code) {
+    return socket_.read_some(buffers, code);
+  }
   void close() { socket_.close(); }
 
   unsigned writes = 0;
