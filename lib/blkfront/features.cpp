@@ -180,7 +180,8 @@ result<backend_properties> parse_properties(const node_map& nodes, std::string_v
   out.flush_cache = read("feature-flush-cache") != 0;
   out.barrier = read("feature-barrier") != 0;
   out.persistent = read("feature-persistent") != 0;
-  shape.can_flush = can_flush(out.flush_cache, out.barrier, queues);
+  // Linux' backend takes a flush for a write: of a read-only disk it fails.
+  shape.can_flush = !shape.read_only && can_flush(out.flush_cache, out.barrier, queues);
   if (read.problem()) return *read.problem();
   return out;
 }

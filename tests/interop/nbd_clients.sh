@@ -38,6 +38,14 @@ for name in xvdb xvdc; do
   checked=$(on_disk $name -- 'python3 "$1/nbd_conformance.py" "unix:$unixsocket" '$name || true)
   expect_line "$name: every rule of the document that a client can see" ' 0 failed' "$checked"
 done
+checked=$(on_disk xvdd -- 'python3 "$1/nbd_conformance.py" "unix:$unixsocket" xvdd --read-only --no-flush' || true)
+expect_line "the same of a read-only disk" ' 0 failed' "$checked"
+checked=$(on_disk xvde -- 'python3 "$1/nbd_conformance.py" "unix:$unixsocket" xvde --no-flush' || true)
+expect_line "and of one that cannot flush" ' 0 failed' "$checked"
+checked=$(on_disk xvdb -- 'python3 "$1/nbd_conformance.py" "unix:$unixsocket" xvdb --deadline 10 \
+  --only handshake_is_dropped' || true)
+expect_line "a handshake takes ten seconds at most" '^ok idle_handshake_is_dropped: after (9|10|11)' "$checked"
+expect_line "also one that gets on byte by byte" '^ok trickling_handshake_is_dropped: after (9|10|11)' "$checked"
 expect "a read-only disk says so" 0 "$(status_of on_disk xvdd -- 'nbdinfo --is read-only "$uri"')"
 expect "a disk without flush offers none" 2 "$(status_of on_disk xvde -- 'nbdinfo --can flush "$uri"')"
 expect "--read-only goes for clients" 2 "$(status_of on_disk xvdb --read-only -- 'nbdinfo --can write "$uri"')"
@@ -55,13 +63,17 @@ server=$!
 exec 3<"$dir/ready"
 read -r uri <&3
 expect "serve prints the URI first" "nbd+unix:///xvdb?socket=$dir/nbd.sock" "$uri"
-read -r _ <&3
+read -r over_tcp <&3
 read -r line <&3
 expect "and the nbd-client line" "nbd-client -unix $dir/nbd.sock -N 'xvdb' -b 512 /dev/nbd0" "$line"
 expect "a second server of the disk is refused" 1 "$(status_of in_guest "$disk" serve xvdb)"
+port=${over_tcp##*:}
+checked=$(python3 "$here/nbd_conformance.py" "tcp:127.0.0.1:${port%/*}" xvdb || true)
+expect_line "every rule over TCP" ' 0 failed' "$checked"
+before=$(in_guest "$disk" status --prometheus | sed -n 's/^xenpv_disk_bytes_total{disk="xvdb",operation="write"} //p')
 nbdcopy "$dir/pattern.img" "$uri"
 expect_line "status in JSON" '"accepted": [1-9]' "$(in_guest "$disk" status xvdb --json)"
-expect_line "status for Prometheus" 'xenpv_disk_bytes_total\{disk="xvdb",operation="write"\} 67108864' \
+expect_line "status for Prometheus" 'xenpv_disk_bytes_total\{disk="xvdb",operation="write"\} '$((before + 67108864)) \
   "$(in_guest "$disk" status --prometheus)"
 expect "list says that a process has it" process \
   "$(in_guest "$disk" list --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["disks"][0]["holder"])')"

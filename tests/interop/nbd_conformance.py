@@ -266,6 +266,7 @@ class Target:
 
 # Handshake.
 
+# "Newstyle negotiation": both magic numbers, and the flags that are known.
 @check
 def greeting(t):
     with t.connect() as c:
@@ -274,6 +275,7 @@ def greeting(t):
         require(flags == 3, f"handshake flags {flags:#x}")
 
 
+# "Client flags": MUST drop the connection if the client sets an unknown one.
 @check
 def unknown_client_flag_is_dropped(t):
     for flags in (7, 0x80000003):
@@ -285,6 +287,8 @@ def unknown_client_flag_is_dropped(t):
             c.require_end(f"with client flags {flags:#x}")
 
 
+# "Client flags": a client without C_FIXED_NEWSTYLE is due nothing but EXPORT_NAME;
+# to serve it all the same is allowed.
 @check
 def no_fixed_newstyle_then_list(t):
     with t.connect(flags=0) as c:
@@ -305,17 +309,20 @@ def read_export_name(t, flags, zeroes):
         return size, eflags
 
 
+# "NBD_OPT_EXPORT_NAME": 124 zeroes unless NO_ZEROES was agreed.
 @check
 def export_name_with_124_zeroes(t):
     size, flags = read_export_name(t, 1, 124)
     return f"size {size}, flags {flags:#x}"
 
 
+# "NBD_OPT_EXPORT_NAME": none if it was.
 @check
 def export_name_without_zeroes(t):
     require(read_export_name(t, 3, 0) == read_export_name(t, 1, 124), "not the same as with zeroes")
 
 
+# "NBD_OPT_EXPORT_NAME": no reply can say that there is no such export, so MUST close.
 @check
 def export_name_unknown_is_closed(t):
     with t.connect() as c:
@@ -323,6 +330,7 @@ def export_name_unknown_is_closed(t):
         c.require_end("after the name of no export")
 
 
+# "NBD_OPT_ABORT": ACK whatever its data, then the end.
 @check
 def abort_is_acknowledged(t):
     for data in (b"", b"data to ignore"):
@@ -331,6 +339,7 @@ def abort_is_acknowledged(t):
             c.require_end("after NBD_OPT_ABORT")
 
 
+# "NBD_OPT_ABORT": the client may be gone before the ACK.
 @check
 def abort_and_gone_hurts_nobody(t):
     for _ in range(20):
@@ -340,6 +349,7 @@ def abort_and_gone_hurts_nobody(t):
     t.require_alive()
 
 
+# "NBD_OPT_LIST": a SERVER reply for each export, or a refusal by policy.
 @check
 def list_names_the_export(t):
     with t.connect() as c:
@@ -355,6 +365,7 @@ def list_names_the_export(t):
         return f"{kind}, {len(names)} exports"
 
 
+# Not in the document, but clients rely on it.
 @check
 def replies_come_in_one_piece(t):
     # nbd-client -l reads the header once and the data once, however little it gets.
@@ -366,6 +377,7 @@ def replies_come_in_one_piece(t):
         require(len(first) >= 20 + length, f"a header, and {len(first) - 20} bytes of {length}")
 
 
+# "NBD_OPT_LIST", "NBD_OPT_STARTTLS", "NBD_OPT_STRUCTURED_REPLY": ERR_INVALID with data.
 @check
 def data_where_none_is_taken(t):
     for option in (LIST, STARTTLS, STRUCTURED_REPLY):
@@ -377,6 +389,7 @@ def data_where_none_is_taken(t):
             c.require_in_step()
 
 
+# "Baseline": consume it and reply ERR_UNSUP; MUST NOT fail to parse what follows.
 @check
 def unknown_option(t):
     for data in (b"", b"x", OPTION_MAGIC * 512):
@@ -386,6 +399,8 @@ def unknown_option(t):
             c.require_in_step()
 
 
+# "NBD_OPT_INFO", "NBD_OPT_GO": lengths that contradict each other are ERR_INVALID;
+# "Conventions": so is a string of more than 4096 bytes.
 @check
 def info_and_go_malformed(t):
     good = info_data(t.name, (3,))
@@ -403,6 +418,30 @@ def info_and_go_malformed(t):
                     raise Wrong(f"option {option}, {what}: {e or 'no answer'}") from None
 
 
+# "Conventions": strings are UTF-8 without NUL; whatever is made of others, the stream stays in step.
+@check
+def names_that_are_no_strings(t):
+    with t.connect() as c:
+        for name in (b"\xff\xfe", t.name + b"\0", b"\0", b"\xed\xa0\x80", b"\xc0\xaf"):
+            for option in (INFO, GO):
+                c.require_reply(option, info_data(name), INVALID, UNKNOWN)
+        c.require_in_step()
+
+
+# "Conventions": what the server says is UTF-8, too; NBD_INFO_NAME is the export's own.
+@check
+def texts_are_utf8(t):
+    with t.connect() as c:
+        before, _ = c.require_reply(INFO, info_data(t.name, (1, 2)), ACK)
+        said = {struct.unpack(">H", data[:2])[0]: data[2:].decode("utf-8") for _, data in before
+                if struct.unpack(">H", data[:2])[0] in (1, 2)}
+        require(all("\0" not in text for text in said.values()), f"{said}")
+        require(1 not in said or said[1].encode() == t.name, f"{said}")
+        c.require_in_step()
+        return "; ".join(said.values())
+
+
+# "NBD_OPT_GO": ERR_UNKNOWN leaves the connection as it was.
 @check
 def go_unknown_then_known(t):
     with t.connect() as c:
@@ -413,6 +452,7 @@ def go_unknown_then_known(t):
         c.require_alive()
 
 
+# "NBD_OPT_INFO": the same parameters to GO give the same data.
 @check
 def info_is_what_go_gives(t):
     size, flags = read_export_name(t, 3, 0)
@@ -427,6 +467,8 @@ def info_is_what_go_gives(t):
         return f"size {c.size}, flags {c.flags:#x}, blocks {c.block}"
 
 
+# "NBD_OPT_GO": INFO_EXPORT comes without being asked for, unknown types are ignored, and
+# nobody may insist on INFO_BLOCK_SIZE: nbd-client asks for nothing.
 @check
 def info_types_unknown_or_none(t):
     with t.connect() as c:
@@ -437,6 +479,7 @@ def info_types_unknown_or_none(t):
         c.take_infos(before).require_alive()
 
 
+# "NBD_OPT_GO": no zeroes after its ACK, whatever the flags.
 @check
 def go_is_not_padded(t):
     with t.connect(flags=1) as c:
@@ -444,6 +487,7 @@ def go_is_not_padded(t):
         c.require_alive()
 
 
+# "Size constraints": powers of two within their bounds, the size a multiple.
 @check
 def block_sizes_are_sane(t):
     with t.open() as c:
@@ -455,6 +499,7 @@ def block_sizes_are_sane(t):
         require(c.size % least == 0, f"size {c.size} is no multiple of {least}")
 
 
+# "Termination of the session during option haggling": a denial of service may be cut off.
 @check
 def option_of_4_gib_is_dropped(t):
     with t.connect(patience=5) as c:
@@ -462,6 +507,7 @@ def option_of_4_gib_is_dropped(t):
         c.require_end("after an option of 4 GiB was announced")
 
 
+# "Termination of the session during option haggling": so may a violation.
 @check
 def option_without_magic_is_dropped(t):
     with t.connect(patience=5) as c:
@@ -469,6 +515,7 @@ def option_without_magic_is_dropped(t):
         c.require_end("after a wrong option magic")
 
 
+# The same; but an ordinary client's options have to pass.
 @check
 def options_are_bounded(t):
     with t.connect() as c:
@@ -482,6 +529,7 @@ def options_are_bounded(t):
         raise Wrong("20000 options were taken")
 
 
+# "NBD_OPT_STARTTLS": ERR_POLICY or ERR_UNSUP without TLS, and the session goes on.
 @check
 def starttls(t):
     with t.connect() as c:
@@ -491,6 +539,7 @@ def starttls(t):
         return kind
 
 
+# "NBD_OPT_STRUCTURED_REPLY": to negotiate it again is harmless or ERR_INVALID.
 @check
 def structured_reply_twice(t):
     with t.connect() as c:
@@ -500,6 +549,7 @@ def structured_reply_twice(t):
         return kind
 
 
+# "NBD_OPT_SET_META_CONTEXT": ERR_INVALID before structured replies.
 @check
 def contexts_need_structured_replies(t):
     with t.connect() as c:
@@ -508,6 +558,8 @@ def contexts_need_structured_replies(t):
         c.require_in_step()
 
 
+# "NBD_OPT_LIST_META_CONTEXT", "NBD_OPT_SET_META_CONTEXT": unknown namespaces are ignored,
+# a namespace alone lists its contexts and selects none.
 @check
 def contexts(t):
     with t.connect() as c:
@@ -527,6 +579,40 @@ def contexts(t):
         return ", ".join(names) or "none"
 
 
+def status_error(t, selections, name):
+    """The error of BLOCK_STATUS after these SET_META_CONTEXT and a GO; None: nothing was selected."""
+    with t.connect() as c:
+        c.require_reply(STRUCTURED_REPLY, b"", ACK)
+        c.structured = True
+        found = False
+        for data, *allowed in selections:
+            before, _ = c.require_reply(SET_CONTEXTS, data, *allowed)
+            found = found or bool(before)
+        if not found:
+            return None
+        before, _ = c.require_reply(GO, info_data(name), ACK, UNKNOWN)
+        if not before:
+            return EINVAL
+        c.take_infos(before)
+        return c.error_of(STATUS, 0, 4096)
+
+
+# "NBD_OPT_SET_META_CONTEXT": each replaces what was selected, also one that fails; what is selected
+# counts for an export of that very name.
+@check
+def contexts_are_replaced(t):
+    selected = (context_data(t.name, (b"base:allocation",)), ACK)
+    if status_error(t, (selected,), t.name) is None:
+        return "base:allocation is not offered"
+    require_error(status_error(t, (selected,), t.name), 0)
+    for after in ((context_data(t.name), ACK), (b"abc", INVALID),
+                  (context_data(t.name, (b"x-nobody:knows",)), ACK),
+                  (context_data(b"no such export", (b"base:allocation",)), UNKNOWN, ACK)):
+        require_error(status_error(t, (selected, after), t.name), EINVAL)
+    require_error(status_error(t, (selected,), b"" if t.name else b"no such export"), EINVAL)
+
+
+# A stream has no message boundaries.
 @check
 def handshake_byte_by_byte(t):
     with t.connect(flags=None) as c:
@@ -540,6 +626,7 @@ def handshake_byte_by_byte(t):
         require(c.receive_answer(512)[0] == 0, "the first READ failed")
 
 
+# The same: nothing that is read with an option may get lost.
 @check
 def request_right_behind_go(t):
     with t.connect() as c:
@@ -550,6 +637,7 @@ def request_right_behind_go(t):
         require(c.receive_answer(512)[0] == 0, "the READ failed")
 
 
+# A client that does not get on must not keep others out.
 @check
 def silent_clients_stop_nobody(t):
     idle = [t.connect(flags=None) for _ in range(3)]
@@ -577,31 +665,37 @@ def check_outside(t, command, flag, *expected):
         return error_name(expected[0])
 
 
+# "Error values": EINVAL beyond the end, also where offset and length overflow.
 @check
 def read_outside(t):
     return check_outside(t, READ, 0, EINVAL)
 
 
+# "Error values": ENOSPC for what would make the export grow; EPERM on a read-only one.
 @check
 def write_outside(t):
     return check_outside(t, WRITE, 0, ENOSPC if t.writable() else EPERM)
 
 
+# "Error values": the same.
 @check
 def write_zeroes_outside(t):
     return check_outside(t, ZEROES, F_ZEROES, ENOSPC if t.writable() else EPERM)
 
 
+# "Error values": EINVAL, for a trim makes nothing grow.
 @check
 def trim_outside(t):
     return check_outside(t, TRIM, F_TRIM, EINVAL if t.writable() else EPERM)
 
 
+# "Error values": EINVAL.
 @check
 def cache_outside(t):
     return check_outside(t, CACHE, F_CACHE, EINVAL)
 
 
+# "Request types": length 0 is unspecified, but SHOULD NOT end the connection.
 @check
 def zero_length_keeps_the_connection(t):
     said = []
@@ -612,6 +706,7 @@ def zero_length_keeps_the_connection(t):
     return "READ, WRITE, TRIM, WRITE_ZEROES, BLOCK_STATUS: " + ", ".join(said)
 
 
+# "Command flags": EINVAL for a flag that is unknown.
 @check
 def unknown_flags(t):
     with t.open() as c:
@@ -623,6 +718,8 @@ def unknown_flags(t):
         c.require_alive()
 
 
+# "Command flags": EINVAL for one that is not valid for the command; DF needs structured
+# replies.
 @check
 def flags_of_other_commands(t):
     with t.open() as c:
@@ -631,6 +728,7 @@ def flags_of_other_commands(t):
         c.require_alive()
 
 
+# "Request types": EINVAL.
 @check
 def unknown_commands(t):
     with t.open() as c:
@@ -639,6 +737,7 @@ def unknown_commands(t):
         c.require_alive()
 
 
+# "NBD_CMD_BLOCK_STATUS": EINVAL unless a context was selected.
 @check
 def block_status_without_contexts(t):
     for structured in (False, True):
@@ -647,6 +746,7 @@ def block_status_without_contexts(t):
             c.require_alive()
 
 
+# "NBD_CMD_BLOCK_STATUS": it may be longer than any payload (CVE-2025-47711, -47712).
 @check
 def block_status_of_4_gib(t):
     with t.connect() as c:
@@ -662,6 +762,7 @@ def block_status_of_4_gib(t):
         c.require_alive()
 
 
+# "Command flags": FUA is valid with every command once SEND_FUA is offered.
 @check
 def fua_is_taken_with_everything(t):
     with t.open() as c:
@@ -671,6 +772,8 @@ def fua_is_taken_with_everything(t):
         require(c.flags & F_FLUSH, "FUA without FLUSH")
         require_error(c.error_of(READ, 0, 512, FUA), 0)
         require_error(c.error_of(FLUSH, 0, 0, FUA), 0)
+        if c.flags & F_CACHE:
+            require_error(c.error_of(CACHE, 0, 512, FUA), 0)
         if t.writable():
             for command, flag in ((WRITE, 0), (TRIM, F_TRIM), (ZEROES, F_ZEROES)):
                 if not flag or c.flags & flag:
@@ -679,6 +782,8 @@ def fua_is_taken_with_everything(t):
         c.require_alive()
 
 
+# "Transmission flags": no FLUSH, no FUA unless they are kept; "NBD_CMD_FLUSH": its offset and
+# length are to be 0, which servers take or refuse.
 @check
 def flush(t):
     with t.open() as c:
@@ -689,6 +794,7 @@ def flush(t):
         return f"with an offset: {error_name(got)}"
 
 
+# "NBD_CMD_WRITE_ZEROES": ENOTSUP if that is not fast, at once; EINVAL if not offered.
 @check
 def fast_zero(t):
     with t.open() as c:
@@ -699,6 +805,7 @@ def fast_zero(t):
         return require_error(c.error_of(ZEROES, 0, 4096, FAST_ZERO), *allowed)
 
 
+# "Transmission flags", "Error values": EPERM for what writes, and nothing is written.
 @check
 def read_only(t):
     with t.open() as c:
@@ -711,6 +818,7 @@ def read_only(t):
             require(c.read(0, 4096) == before, "it was written to")
 
 
+# "Terminating the transmission phase": the stream is out of step.
 @check
 def bad_magic_is_dropped(t):
     with t.open() as c:
@@ -721,6 +829,7 @@ def bad_magic_is_dropped(t):
 
 # Transmission: sizes.
 
+# "Size constraints": EINVAL if not aligned to the minimum; with a minimum of 1, success.
 @check
 def read_unaligned_and_large(t):
     with t.open() as c:
@@ -732,12 +841,33 @@ def read_unaligned_and_large(t):
             require(c.read(1, length) == whole[1:1 + length], f"other bytes in {length} at 1")
 
 
+# "Size constraints": a client that was told of no minimum gets an error, or what it wants; nothing
+# around it may change.
+@check
+def unaligned_by_a_client_that_knows_no_minimum(t):
+    with t.connect() as c:
+        c.send_option(EXPORT_NAME, t.name)
+        c.receive(10)
+        before = c.read(0, 4096)
+        error, data = c.ask(READ, 1, 510)
+        require(error == EINVAL or data == before[1:511], error_name(error))
+        if not t.writable():
+            return error_name(error)
+        got = c.error_of(WRITE, 511, 2, 0, b"\xc3\x3c")
+        require_error(got, 0, EINVAL)
+        now = before if got else before[:511] + b"\xc3\x3c" + before[513:]
+        require(c.read(0, 4096) == now, "other bytes have changed")
+        return f"READ {error_name(error)}, WRITE {error_name(got)}"
+
+
+# "Size constraints": a client that did not ask may send 32 MiB.
 @check
 def read_32_mib(t):
     with t.open() as c:
         c.read(0, 32 * MIB)
 
 
+# "Size constraints": more may be refused, but not by hanging up.
 @check
 def read_more_than_32_mib(t):
     with t.open() as c:
@@ -747,6 +877,7 @@ def read_more_than_32_mib(t):
         return ", ".join(said)
 
 
+# "Error values": EOVERFLOW is for what has no payload to skip.
 @check
 def read_4_gib(t):
     with t.open() as c:
@@ -755,6 +886,7 @@ def read_4_gib(t):
         return got
 
 
+# "Size constraints": as for READ.
 @check
 def write_32_mib(t):
     with t.open() as c:
@@ -766,6 +898,7 @@ def write_32_mib(t):
         require(c.read(0, len(data)) == data, "something else comes back")
 
 
+# "Size constraints": more may be refused; the payload is consumed, or the connection ends.
 @check
 def write_more_than_32_mib(t):
     with t.open() as c:
@@ -779,6 +912,7 @@ def write_more_than_32_mib(t):
         return error_name(got)
 
 
+# The same; but nobody may wait for it, or allocate it.
 @check
 def write_claiming_4_gib(t):
     with t.open() as c:
@@ -793,6 +927,7 @@ def write_claiming_4_gib(t):
             return "dropped"
 
 
+# "Size constraints": no bound for commands without payload.
 @check
 def trim_and_zeroes_of_any_length(t):
     if not t.writable():
@@ -802,11 +937,14 @@ def trim_and_zeroes_of_any_length(t):
         for command, flag in ((TRIM, F_TRIM), (ZEROES, F_ZEROES)):
             if c.flags & flag:
                 require_error(c.error_of(command, 0, length), 0)
+        if c.flags & F_CACHE:
+            require_error(c.error_of(CACHE, 0, length), 0, EINVAL, EOVERFLOW)
         c.require_alive()
 
 
 # Transmission: the bytes.
 
+# "Ordering of messages and writes": what was answered is seen by every connection.
 @check
 def what_is_written_comes_back(t):
     if not t.writable():
@@ -830,6 +968,7 @@ def what_is_written_comes_back(t):
         require(other.read(0, MIB) == expected, "something else on another connection")
 
 
+# "NBD_CMD_WRITE": the payload of a refused one is still on its way.
 @check
 def payload_of_refused_writes_is_no_request(t):
     # A server that does not consume it would carry these out, or answer them.
@@ -840,11 +979,16 @@ def payload_of_refused_writes_is_no_request(t):
             said.append(error_name(c.error_of(WRITE, offset, len(trap), flags, trap)))
             require(said[-1] != "success", "it was carried out")
             c.require_alive()
+        # Larger than what anybody reads at once.
+        large = trap * 200
+        require(c.error_of(WRITE, c.size - 512, len(large), 0, large), "it was carried out")
+        c.require_alive()
         return ", ".join(said)
 
 
 # Structured replies.
 
+# "Structured replies": each READ gets one; "NBD_CMD_FLAG_DF" is kept up to 64 KiB.
 @check
 def structured_reads(t):
     with t.open() as plain, t.open(True) as c:
@@ -857,6 +1001,7 @@ def structured_reads(t):
         c.require_alive()
 
 
+# "Structured replies": also for an error that is known at once.
 @check
 def structured_errors(t):
     with t.open(True) as c:
@@ -880,6 +1025,7 @@ def answers(c, count, length=4096):
     return seen
 
 
+# "Ordering of messages and writes": answers in any order, each once.
 @check
 def reads_in_flight(t):
     with t.open() as c:
@@ -888,6 +1034,7 @@ def reads_in_flight(t):
         require(sorted(seen.elements()) == list(range(64)), "not each was answered once")
 
 
+# "Request message": the cookie is opaque, and need not be unique.
 @check
 def one_cookie_for_all(t):
     with t.open() as c:
@@ -904,16 +1051,19 @@ def read_and_leave(t, leave):
         c.require_end("after the last answer")
 
 
+# "NBD_CMD_DISC": no reply, but those to all that came before; other fields are ignored.
 @check
 def disc_answers_what_is_in_flight(t):
     read_and_leave(t, lambda c: c.send(request(DISC, 2 ** 64 - 1, 0xFFFFFFFF)))
 
 
+# "Terminating the transmission phase": a client that only stops sending is the same.
 @check
 def half_close_answers_what_is_in_flight(t):
     read_and_leave(t, lambda c: c.socket.shutdown(socket.SHUT_WR))
 
 
+# "Terminating the transmission phase": it may end anywhere.
 @check
 def cut_off_request_hurts_nobody(t):
     for size in (1, 27, 28, 100):
@@ -938,12 +1088,14 @@ def flood(c, most=100000):
     raise Wrong(f"{count} requests were taken without an answer being read")
 
 
+# A client's unread answers take bounded memory.
 @check
 def never_reading_client_is_held_back(t):
     with t.open() as c:
         return f"{flood(c)} requests sent, those in the socket's buffers included"
 
 
+# Answers that nobody will take are given up without harm to others.
 @check
 def never_reading_clients_disappear(t):
     clients = [t.open() for _ in range(4)]
@@ -956,6 +1108,7 @@ def never_reading_clients_disappear(t):
     t.require_alive()
 
 
+# So are payloads that will not come.
 @check
 def writers_disappear(t):
     if not t.writable():
@@ -990,11 +1143,14 @@ def drops_within(t, trickle):
         raise Wrong(f"still connected after {limit} s")
 
 
+# "Termination of the session during option haggling", CVE-2024-7409: the handshake has a
+# limit of time,
 @check
 def idle_handshake_is_dropped(t):
     return drops_within(t, False)
 
 
+# which is not one for each byte.
 @check
 def trickling_handshake_is_dropped(t):
     return drops_within(t, True)

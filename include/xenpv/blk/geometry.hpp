@@ -12,7 +12,8 @@ struct geometry {
   bool read_only = false;
   bool removable = false;
   bool cdrom = false;
-  bool can_flush = false;  ///< flush and FUA; without it nothing says when a write is durable
+  /// Flush and FUA; without it nothing says when a write is durable. Never with read_only.
+  bool can_flush = false;
   bool can_discard = false;
   bool can_secure_discard = false;
   std::uint64_t discard_granularity = 0;  ///< bytes; whole multiples of it are worth discarding

@@ -29,6 +29,7 @@ class fake_store {
  public:
   std::mutex lock;
   std::map<std::string, std::string> nodes;
+  std::set<std::string> forbidden;                        ///< nodes that may not be read
   std::set<std::pair<std::string, std::string>> watches;  ///< path, token
   std::deque<std::pair<std::string, std::string>> events;
   xs_handle* handle = nullptr;
@@ -110,6 +111,7 @@ extern "C" {
   delete handle;
   store.handle = nullptr;
   store.nodes.clear();
+  store.forbidden.clear();
   store.watches.clear();
   store.events.clear();
   store.lost = false;
@@ -119,6 +121,10 @@ extern "C" {
   auto& store = xenpv::async::test::xenstore;
   const std::lock_guard guard(store.lock);
   if (!store.enter()) return nullptr;
+  if (store.forbidden.contains(path)) {
+    errno = EACCES;
+    return nullptr;
+  }
   const auto found = store.nodes.find(path);
   if (found == store.nodes.end()) {
     errno = ENOENT;
@@ -126,6 +132,35 @@ extern "C" {
   }
   *length = static_cast<unsigned>(found->second.size());
   return xenpv::async::test::copy_of(found->second);
+}
+[[gnu::used]] inline char** xs_directory(xs_handle*, std::uint32_t, const char* path,
+                                         unsigned* count) {
+  auto& store = xenpv::async::test::xenstore;
+  const std::lock_guard guard(store.lock);
+  if (!store.enter()) return nullptr;
+  std::set<std::string> names;
+  std::size_t size = 0;
+  const auto prefix = std::string(path) + "/";
+  for (const auto& [node, value] : store.nodes) {
+    if (!node.starts_with(prefix)) continue;
+    const auto name = node.substr(prefix.size());
+    names.insert(name.substr(0, name.find('/')));
+  }
+  for (const auto& name : names)
+    size += sizeof(char*) + name.size() + 1;
+  if (names.empty() && !store.nodes.contains(path)) {
+    errno = ENOENT;
+    return nullptr;
+  }
+  // One block: the pointers, then the texts.
+  auto* const block = static_cast<char**>(std::malloc(size + 1));
+  auto* text = reinterpret_cast<char*>(block + names.size());
+  *count = 0;
+  for (const auto& name : names) {
+    block[(*count)++] = std::strcpy(text, name.c_str());
+    text += name.size() + 1;
+  }
+  return block;
 }
 [[gnu::used]] inline bool xs_write(xs_handle*, std::uint32_t, const char* path, const void* data,
                                    unsigned length) {

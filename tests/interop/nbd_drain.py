@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""A client that goes on writing while its server is told to stop, and remembers what was answered.
+
+Usage: nbd_drain.py write (unix:PATH | tcp:HOST:PORT) EXPORT RECORD PID
+       nbd_drain.py check (unix:PATH | tcp:HOST:PORT) EXPORT RECORD
+
+`write` keeps 16 writes in flight. Once some were answered, it sends SIGTERM to PID and goes on until the server
+hangs up. Every answer has to be a success and whole. Prints how many came after the signal. `check` looks
+whether what was answered is on the disk.
+"""
+
+import json
+import os
+import select
+import signal
+import struct
+import sys
+
+from nbd_conformance import SIMPLE, WRITE, Connection, request
+
+BLOCK, DEPTH, BEFORE = 16384, 16, 200
+
+
+def content(number):
+    return struct.pack(">Q", number) * (BLOCK // 8)
+
+
+class Load:
+    def __init__(self, connection):
+        self.connection, self.received, self.unsent = connection, b"", b""
+        self.sent, self.answered, self.blocks = 0, [], connection.size // BLOCK
+
+    def is_over(self):
+        """Sends and receives what goes; says whether the server has hung up."""
+        wire = self.connection.socket
+        while self.sent - len(self.answered) < DEPTH and len(self.unsent) < BLOCK:
+            number = self.sent % self.blocks
+            self.unsent += request(WRITE, number * BLOCK, BLOCK, 0, self.sent, content(self.sent))
+            self.sent += 1
+        readable, writable, _ = select.select([wire], [wire] if self.unsent else [], [], 30)
+        if not readable and not writable:
+            sys.exit("neither answers nor an end for 30 s")
+        try:
+            if writable:
+                self.unsent = self.unsent[wire.send(self.unsent):]
+        except (BrokenPipeError, ConnectionResetError):
+            self.unsent = b""
+        if not readable:
+            return False
+        try:
+            got = wire.recv(65536)
+        except ConnectionResetError:
+            got = b""
+        self.received += got
+        self.take_answers()
+        return not got
+
+    def take_answers(self):
+        while len(self.received) >= 16:
+            magic, error, cookie = struct.unpack(">IIQ", self.received[:16])
+            if magic != SIMPLE or error:
+                sys.exit(f"magic {magic:#x}, error {error} after {len(self.answered)} answers")
+            self.answered.append(cookie)
+            self.received = self.received[16:]
+
+
+def write(address, export, record, pid):
+    connection = Connection(address).go(export)
+    connection.socket.setblocking(False)
+    load, before = Load(connection), None
+    while not load.is_over():
+        if before is None and len(load.answered) >= BEFORE:
+            os.kill(pid, signal.SIGTERM)
+            before = len(load.answered)
+    if load.received:
+        sys.exit(f"{len(load.received)} bytes of an answer")
+    if before is None:
+        sys.exit(f"it hung up after {len(load.answered)} answers")
+    last = {}
+    for number in load.answered:
+        last[number % load.blocks] = max(number, last.get(number % load.blocks, 0))
+    with open(record, "w") as file:
+        json.dump({"last": last, "sent": load.sent}, file)
+    print(f"{before} answers before the signal, {len(load.answered) - before} after it")
+
+
+def check(address, export, record):
+    with open(record) as file:
+        known = json.load(file)
+    with Connection(address).go(export) as c:
+        for block, number in known["last"].items():
+            data = c.read(int(block) * BLOCK, BLOCK)
+            found, = struct.unpack(">Q", data[:8])
+            # A write that was sent later and not answered may have come as well.
+            if data != content(found) or found < number or found % (c.size // BLOCK) != int(block):
+                sys.exit(f"block {block} has {found} instead of {number}")
+    print(f"{len(known['last'])} blocks are there")
+
+
+def main():
+    _, verb, address, export, record, *rest = sys.argv
+    if verb == "write":
+        write(address, export.encode(), record, int(rest[0]))
+    else:
+        check(address, export.encode(), record)
+
+
+if __name__ == "__main__":
+    main()

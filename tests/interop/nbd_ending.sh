@@ -1,0 +1,120 @@
+#!/usr/bin/env bash
+# How xenpv-disk ends: by signals, with busy clients, without its disk, with its command:
+# nbd_ending.sh XENPV_SIM XENPV_DISK
+source "$(dirname "$0")/check.sh"
+disk=$2
+here=$(dirname "$0")
+requires fio nbdinfo python3
+"$sim" start --dir "$host" --disk xvdb,memory=64M,queues=2 --disk xvdc,memory=8M
+source "$here/serve.sh"
+socket="$dir/nbd.sock"
+uri="nbd+unix:///xvdb?socket=$socket"
+accepted() {
+  in_guest "$disk" status xvdb --json | python3 -c '
+import json, sys
+disk = json.load(sys.stdin)["disks"][0]
+print(sum(each["requests"] for each in disk["server"]["clients"]))'
+}
+is_busy() { [ "$(accepted)" -gt 0 ]; }
+busy_client() {
+  # Asks for more than its socket holds and reads nothing of it, until it is killed.
+  python3 -c '
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from nbd_conformance import *
+c = Connection("unix:" + sys.argv[2]).go(b"xvdb")
+flood(c)
+open(sys.argv[3], "w").close()
+time.sleep(1000)' "$here" "$socket" "$dir/flooded" &
+  client=$!
+}
+
+# SIGTERM while a client writes: what is answered is done, and on the disk.
+for over in unix tcp; do
+  serve xvdb --unix "$socket" --tcp 127.0.0.1:0
+  read -r _ _ port _ < <(tail -1 "$dir/out")
+  address="unix:$socket"
+  [ "$over" = tcp ] && address="tcp:127.0.0.1:$port"
+  said=$(python3 "$here/nbd_drain.py" write "$address" xvdb "$dir/record" "$server" 2>&1) ||
+    { echo "FAILED: a client over $over that writes meanwhile: $said"; exit 1; }
+  expect_line "$over: requests in flight are answered" '^2[0-9]* answers before the signal, [0-9]+ after it$' "$said"
+  expect_end "$over: SIGTERM with a busy client ends it well" 0
+  expect "$over: the disk is closed" 6 "$(state_of 51728)"
+  serve xvdb --unix "$socket"
+  expect_line "$over: what was answered is on the disk" '^[0-9]+ blocks are there$' \
+    "$(python3 "$here/nbd_drain.py" check "unix:$socket" xvdb "$dir/record" 2>&1)"
+  kill -INT "$server"
+  expect_end "$over: SIGINT ends it well, too" 0
+done
+
+# A public client sees its connection end, and nothing else.
+serve xvdb --unix "$socket"
+fio --name=w --ioengine=nbd --uri="$uri" --rw=randwrite --bs=4k --iodepth=16 --size=32m --time_based \
+  --runtime=60 --output="$dir/fio" >/dev/null 2>"$dir/fio.err" &
+client=$!
+wait_for "fio writes" is_busy
+kill -TERM "$server"
+expect_end "SIGTERM while fio runs" 0
+status=0
+wait "$client" || status=$?
+expect "fio notices" 1 "$status"
+expect_line "its connection has ended" 'state DEAD|Transport endpoint is not connected' "$(cat "$dir/fio.err")"
+expect "no request failed for another reason" "" \
+  "$(grep 'io_u error' "$dir/fio" "$dir/fio.err" | grep -v 'Transport endpoint is not connected' || true)"
+
+# A second signal does not wait for a client that never reads, and still says good-bye to the backend.
+serve xvdb --unix "$socket"
+busy_client
+wait_for "the client is held back" test -e "$dir/flooded"
+kill -TERM "$server"
+wait_for "it waits for clients" grep -q 'stopping: signal 15' "$dir/log"
+expect "its socket is gone at once" 1 "$(status_of test -e "$socket")"
+expect "it still waits" 0 "$(status_of kill -0 "$server")"
+began=$SECONDS
+kill -TERM "$server"
+expect_end "a second SIGTERM ends it" 0
+[ $((SECONDS - began)) -lt 5 ] || { echo "FAILED: that took $((SECONDS - began)) s"; exit 1; }
+expect_line "it says whom it cut off" 'warning: 1 clients are cut off with requests in flight' "$(cat "$dir/log")"
+expect "the disk is closed by a handshake" "6 6" \
+  "$(state_of 51728) $(in_domain 0 xenstore-read backend/vbd/1/51728/state)"
+kill "$client"
+
+# Killed: the custodian closes the disk, and the next server takes the socket over.
+serve xvdb --unix "$socket"
+kill -KILL "$server"
+expect_end "a killed server" 137
+is_closed() { [ "$(state_of 51728)" = 6 ]; }
+wait_for "its custodian closes the disk" is_closed
+serve xvdb --unix "$socket"
+expect "its socket is replaced" 67108864 "$(nbdinfo --size "$uri")"
+
+# A resize.
+"$sim" disk --dir "$host" resize xvdb 96M
+has_new_size() { [ "$(nbdinfo --size "$uri")" = 100663296 ]; }
+wait_for "new clients see the new size" has_new_size
+
+# The toolstack takes the disk away.
+"$sim" disk --dir "$host" unplug xvdb
+expect_end "a server whose disk was taken away" 1
+expect_line "says so" '^xenpv-disk: .*51728' "$(cat "$dir/log")"
+expect "and leaves no socket" 1 "$(status_of test -e "$socket")"
+
+# run: the command's end is ours, and ours is the command's.
+run() { in_guest timeout 30 "$disk" run xvdc "$@"; }
+expect "the command has both variables" same "$(run -- sh -c '
+  [ "$uri" = "nbd+unix:///xvdc?socket=$unixsocket" ] && [ -S "$unixsocket" ] && echo same' 2>/dev/null)"
+expect "they are for any client" 8388608 "$(run --name 'a b?&#%' -- sh -c 'nbdinfo --size "$uri"' 2>/dev/null)"
+expect "its status" 3 "$(status_of run -- sh -c 'exit 3')"
+expect "its death by a signal" 137 "$(status_of run -- sh -c 'kill -9 $$')"
+expect "a command that is not there" 127 "$(status_of run -- no-such-command)"
+expect "a command that is none" 126 "$(status_of run -- /)"
+expect_line "is named" 'run no-such-command: no such file or directory' "$(run -- no-such-command 2>&1 || true)"
+expect "no folder of a command is left" "" "$(ls "$root/run/xenpv" | grep run- || true)"
+"$sim" exec --dir "$host" --domain 1 -- "$disk" run xvdc -- sh -c '
+  trap "echo told >\"$0/told\"; exit 5" TERM; touch "$0/began"; while :; do sleep 0.1; done' "$dir" 2>"$dir/log" &
+server=$!
+wait_for "the command runs" test -e "$dir/began"
+kill -TERM "$server"
+expect_end "SIGTERM goes to the command, whose status is ours" 5
+expect "it was told" told "$(cat "$dir/told")"
+passed

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""Writes over several connections until the power fails, and says what must have survived.
+
+Usage: nbd_multi_conn.py write SOCKET EXPORT RECORD WRITES CUT...   CUT... is the command that cuts the power
+       nbd_multi_conn.py check SOCKET EXPORT RECORD
+
+`write` has each connection write versions of its own blocks, and flush now and then. Whatever was answered on
+any connection before a flush was sent on any other has to survive once that flush is answered: section
+"Transmission flags", NBD_FLAG_CAN_MULTI_CONN. `check` looks, and prints how many blocks came back older than
+the last answered write: those that nobody flushed, and that show that the power was really cut.
+"""
+
+import json
+import random
+import struct
+import subprocess
+import sys
+import threading
+
+from nbd_conformance import FLUSH, FUA, WRITE, Connection, Wrong
+
+CONNECTIONS, BLOCKS, BLOCK, SECTOR = 4, 64, 4096, 512
+
+
+def sector(block, version):
+    return struct.pack(">QQ", block, version) * (SECTOR // 16)
+
+
+class Writer(threading.Thread):
+    """One connection with its own blocks. `answered` and `durable` are everybody's."""
+
+    def __init__(self, shared, number, connection, writes):
+        super().__init__()
+        self.shared, self.number, self.connection, self.writes = shared, number, connection, writes
+        self.random = random.Random(number)
+
+    def run(self):
+        try:
+            for _ in range(self.writes):
+                if self.random.random() < 0.05:
+                    self.flush()
+                else:
+                    self.write()
+        except (Wrong, OSError) as e:
+            # The power is gone: what was not answered may or may not have happened.
+            self.shared.ended.append(str(e))
+
+    def write(self):
+        shared, block = self.shared, self.number * BLOCKS + self.random.randrange(BLOCKS)
+        version = shared.sent[block] + 1
+        shared.sent[block] = version
+        fua = self.random.random() < 0.05
+        data = sector(block, version) * (BLOCK // SECTOR)
+        self.ask(WRITE, block * BLOCK, BLOCK, FUA if fua else 0, data)
+        shared.answered[block] = version
+        if fua:
+            shared.durable[block] = max(shared.durable[block], version)
+        shared.count()
+
+    def flush(self):
+        before = list(self.shared.answered)
+        self.ask(FLUSH, 0, 0, 0, b"")
+        with self.shared.lock:
+            self.shared.durable = [max(pair) for pair in zip(self.shared.durable, before)]
+
+    def ask(self, command, offset, length, flags, data):
+        error, _ = self.connection.ask(command, offset, length, flags, data)
+        if error:
+            raise Wrong(f"error {error}")
+
+
+class Shared:
+    def __init__(self, until):
+        total = CONNECTIONS * BLOCKS
+        self.sent, self.answered, self.durable = [0] * total, [0] * total, [0] * total
+        self.lock, self.ended, self.left, self.due = threading.Lock(), [], until, threading.Event()
+
+    def count(self):
+        with self.lock:
+            self.left -= 1
+            if not self.left:
+                self.due.set()
+
+
+def write(address, export, record, writes, cut):
+    shared = Shared(writes)
+    connections = [Connection(address).go(export) for _ in range(CONNECTIONS)]
+    writers = [Writer(shared, n, each, 100 * writes) for n, each in enumerate(connections)]
+    for each in writers:
+        each.start()
+    if not shared.due.wait(60):
+        sys.exit(f"{writes} writes were not answered in time: {shared.ended}")
+    subprocess.run(cut, check=True, stdout=subprocess.DEVNULL)
+    for each in writers:
+        each.join()
+    with open(record, "w") as file:
+        json.dump({"sent": shared.sent, "answered": shared.answered, "durable": shared.durable}, file)
+
+
+def check(address, export, record):
+    with open(record) as file:
+        known = json.load(file)
+    lost = 0
+    with Connection(address).go(export) as c:
+        for block, durable in enumerate(known["durable"]):
+            data, oldest = c.read(block * BLOCK, BLOCK), None
+            for at in range(0, BLOCK, SECTOR):
+                its, version = struct.unpack(">QQ", data[at:at + 16])
+                where = f"block {block}, byte {at}"
+                if version and (its != block or data[at:at + SECTOR] != sector(block, version)):
+                    sys.exit(f"{where}: something that was never written there")
+                if not durable <= version <= known["sent"][block]:
+                    sys.exit(f"{where}: version {version}, but {durable} was flushed and "
+                             f"{known['sent'][block]} is the last")
+                oldest = version if oldest is None else min(oldest, version)
+            lost += oldest < known["answered"][block]
+    print(f"durable {sum(1 for each in known['durable'] if each)} lost {lost}")
+
+
+def main():
+    _, verb, address, export, record, *rest = sys.argv
+    if verb == "write":
+        write(address, export.encode(), record, int(rest[0]), rest[1:])
+    else:
+        check(address, export.encode(), record)
+
+
+if __name__ == "__main__":
+    main()

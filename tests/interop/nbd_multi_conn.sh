@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# NBD_FLAG_CAN_MULTI_CONN holds: a flush on one connection covers what was answered on all of them, through
+# every queue, whatever a power cut at the backend loses: nbd_multi_conn.sh XENPV_SIM XENPV_DISK
+source "$(dirname "$0")/check.sh"
+disk=$2
+here=$(dirname "$0")
+requires python3
+"$sim" start --dir "$host" --disk xvdb,memory=16M,queues=4,volatile
+source "$here/serve.sh"
+multi_conn() { python3 "$here/nbd_multi_conn.py" "$1" "unix:$dir/nbd.sock" xvdb "$dir/record" "${@:2}"; }
+
+lost=0
+for seed in 1 2 3 4 5; do
+  serve xvdb --unix "$dir/nbd.sock"
+  multi_conn write $((seed * 400)) "$sim" disk --dir "$host" power-cut xvdb --seed "$seed"
+  expect_end "round $seed: a server whose disk lost its backend ends with an error" 1
+  expect_line "round $seed: and says so" '^xenpv-disk: .*the backend gave the connection up or restarted' "$(cat "$dir/log")"
+  serve xvdb --unix "$dir/nbd.sock"
+  if [ "$seed" = 1 ]; then
+    queues=$(in_guest "$disk" status xvdb --json | python3 -c 'import json, sys
+print(len(json.load(sys.stdin)["disks"][0]["queues"]))')
+  fi
+  said=$(multi_conn check 2>&1) || { echo "FAILED: round $seed: $said"; exit 1; }
+  expect_line "round $seed: what was flushed is there" '^durable [1-9][0-9]* lost [0-9]+$' "$said"
+  lost=$((lost + ${said##* }))
+  # The next round begins with an empty disk: versions count from 1 again.
+  python3 -c 'import sys; sys.path.insert(0, sys.argv[1])
+from nbd_conformance import *
+with Connection("unix:" + sys.argv[2]).go(b"xvdb") as c:
+    c.error_of(ZEROES, 0, 4 * MIB)
+    c.error_of(FLUSH)' "$here" "$dir/nbd.sock"
+  kill -TERM "$server"
+  expect_end "round $seed: an orderly end" 0
+done
+[ "$lost" -gt 0 ] || { echo "FAILED: nothing was lost, so nothing is proven"; exit 1; }
+[ "$queues" -gt 1 ] || echo "note: this machine has one CPU, so there was one queue"
+passed

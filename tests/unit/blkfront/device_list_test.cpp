@@ -1,0 +1,249 @@
+#include "xenpv/blkfront/device_list.hpp"
+
+#include <gmock/gmock.h>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <thread>
+
+#include "unit/async/fake_xenstore.hpp"
+#include "unit/async/run_coroutine.hpp"
+#include "unit/xen/fake_root.hpp"
+
+namespace xenpv::blkfront {
+namespace {
+
+namespace asio = async::asio;
+using async::test::xenstore;
+using enum wire::xenbus_state;
+using ::testing::ElementsAre;
+using xen::test::fake_root;
+
+class device_list : public testing::Test {
+ protected:
+  device_list() : control_thread_([this] { control_.run(); }) {}
+  ~device_list() override {
+    async::test::run(context_, client_.close());
+    work_.reset();
+    control_thread_.join();
+  }
+
+  /// A disk whose ends have these nodes beside what every disk has.
+  void add_disk(const std::string& number, const std::string& backend,
+                const std::map<std::string, std::string>& front,
+                const std::map<std::string, std::string>& back) {
+    const std::lock_guard guard(xenstore.lock);
+    auto& nodes = xenstore.nodes;
+    const auto own = "device/vbd/" + number + "/";
+    nodes[own + "backend"] = backend;
+    nodes[own + "state"] = "1";
+    nodes[backend + "/state"] = "2";
+    for (const auto& [name, value] : front)
+      nodes[own + name] = value;
+    for (const auto& [name, value] : back)
+      nodes[backend + "/" + name] = value;
+  }
+  std::vector<listed_device> list() {
+    std::vector<listed_device> out;
+    auto body = [&]() -> asio::awaitable<void> {
+      out = co_await list_devices(client_, tree.root());
+    };
+    async::test::run(context_, body());
+    return out;
+  }
+  listed_device list_one() {
+    auto all = list();
+    if (all.size() == 1) return all.front();
+    ADD_FAILURE() << all.size() << " disks";
+    return {};
+  }
+
+  static void set(const std::string& node, const std::string& value) {
+    const std::lock_guard guard(xenstore.lock);
+    xenstore.nodes[node] = value;
+  }
+  static void clear() {
+    const std::lock_guard guard(xenstore.lock);
+    xenstore.nodes.clear();
+  }
+
+  fake_root tree;
+
+ private:
+  asio::io_context context_{1};
+  asio::io_context control_{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work_{control_.get_executor()};
+  std::thread control_thread_;
+  async::store_client client_{control_.get_executor(), xen::store::open()};
+};
+
+constexpr const char* linux_end = "/local/domain/0/backend/vbd/1/51728";
+constexpr const char* qemu_end = "/local/domain/0/backend/qdisk/1/51728";
+
+TEST_F(device_list, is_empty_in_a_guest_without_disks) {
+  EXPECT_TRUE(list().empty());
+  set("device/vbd", "");
+  EXPECT_TRUE(list().empty());
+}
+
+TEST_F(device_list, shows_what_xenstore_says_of_a_disk) {
+  add_disk("51728", linux_end, {{"virtual-device", "51728"}, {"device-type", "disk"}},
+           {{"params", "/dev/vg/guest"},
+            {"mode", "w"},
+            {"dev", "xvdb"},
+            {"feature-flush-cache", "1"},
+            {"feature-barrier", "0"},
+            {"feature-discard", "1"},
+            {"feature-persistent", "1"},
+            {"feature-max-indirect-segments", "256"},
+            {"multi-queue-max-queues", "4"},
+            {"max-ring-page-order", "4"}});
+  const auto disk = list_one();
+  EXPECT_EQ(disk.number, 51728U);
+  EXPECT_EQ(disk.name, "xvdb");
+  EXPECT_EQ(disk.path, "device/vbd/51728");
+  EXPECT_EQ(disk.backend, linux_end);
+  EXPECT_EQ(disk.backend_kind, "vbd");
+  EXPECT_EQ(disk.params, "/dev/vg/guest");
+  EXPECT_EQ(disk.mode, "w");
+  EXPECT_EQ(disk.type, "disk");
+  EXPECT_EQ(disk.state, initialising);
+  EXPECT_EQ(disk.backend_state, init_wait);
+  EXPECT_EQ(disk.holder, device_holder::nobody);
+  EXPECT_EQ(disk.size, std::nullopt) << "Linux' backend says it once connected";
+  EXPECT_EQ(disk.sector_size, 512U);
+  EXPECT_THAT(disk.features, ElementsAre("flush", "discard", "persistent", "indirect=256",
+                                         "queues=4", "ring-order=4"));
+}
+
+TEST_F(device_list, reads_sizes_in_the_units_of_each_backend) {
+  add_disk("51728", linux_end, {}, {{"sectors", "16384"}, {"sector-size", "512"}, {"info", "0"}});
+  EXPECT_EQ(list_one().size, 8U << 20U);
+  clear();
+  // Linux counts in 512 bytes, QEMU in its own sectors.
+  add_disk("51728", linux_end, {}, {{"sectors", "16384"}, {"sector-size", "4096"}});
+  EXPECT_EQ(list_one().size, std::nullopt) << "such a one may count in either";
+  set(std::string(linux_end) + "/physical-sector-size", "4096");
+  EXPECT_EQ(list_one().size, 8U << 20U);
+  EXPECT_EQ(list_one().sector_size, 4096U);
+  clear();
+  add_disk("51728", qemu_end, {}, {{"sectors", "2048"}, {"sector-size", "4096"}, {"info", "0"}});
+  EXPECT_EQ(list_one().size, 8U << 20U);
+  EXPECT_EQ(list_one().backend_kind, "qdisk");
+}
+
+TEST_F(device_list, shows_read_only_disks_and_cdroms_as_such) {
+  add_disk("51760", linux_end, {{"device-type", "cdrom"}}, {{"mode", "r"}});
+  EXPECT_EQ(list_one().mode, "r");
+  EXPECT_EQ(list_one().type, "cdrom");
+}
+
+TEST_F(device_list, says_who_drives_a_disk) {
+  add_disk("51728", linux_end, {}, {});
+  EXPECT_EQ(list_one().holder, device_holder::nobody);
+  for (const auto* const state : {"3", "4"}) {
+    set("device/vbd/51728/state", state);
+    EXPECT_EQ(list_one().holder, device_holder::process) << state;
+  }
+  for (const auto* const state : {"1", "5", "6"}) {
+    set("device/vbd/51728/state", state);
+    EXPECT_EQ(list_one().holder, device_holder::nobody) << state;
+  }
+  tree.with("/sys/bus/xen/devices/vbd-51728/nodename");
+  EXPECT_EQ(list_one().holder, device_holder::nobody) << "its driver was unbound";
+  tree.with("/sys/bus/xen/devices/vbd-51728/driver/module");
+  EXPECT_EQ(list_one().holder, device_holder::kernel);
+}
+
+TEST_F(device_list, is_in_the_order_of_numbers_and_skips_what_is_none) {
+  add_disk("51728", "/a", {}, {});
+  add_disk("768", "/b", {}, {});
+  add_disk("268439552", "/c", {}, {});
+  add_disk("not-a-number", "/d", {}, {});
+  std::vector<std::string> names;
+  for (const auto& each : list())
+    names.push_back(each.name);
+  EXPECT_THAT(names, ElementsAre("hda", "xvdb", "xvdq"));
+}
+
+TEST_F(device_list, shows_a_disk_whose_backend_is_gone_or_not_ours_to_read) {
+  set("device/vbd/51728/backend", linux_end);
+  set("device/vbd/51728/state", "6");
+  EXPECT_EQ(list_one().backend_state, std::nullopt);
+  EXPECT_EQ(list_one().state, closed);
+  add_disk("51728", linux_end, {}, {{"params", "/secret"}});
+  xenstore.forbidden.insert(std::string(linux_end) + "/params");
+  EXPECT_EQ(list_one().params, "");
+  EXPECT_EQ(list_one().backend_state, init_wait);
+}
+
+TEST_F(device_list, survives_nodes_that_make_no_sense) {
+  add_disk("51728", linux_end, {{"state", "connected"}, {"device-type", ""}},
+           {{"state", "99"},
+            {"sectors", "-1"},
+            {"sector-size", "0"},
+            {"feature-flush-cache", ""},
+            {"feature-max-indirect-segments", "many"}});
+  const auto disk = list_one();
+  EXPECT_EQ(disk.state, unknown);
+  EXPECT_EQ(disk.backend_state, unknown);
+  EXPECT_EQ(disk.size, std::nullopt);
+  EXPECT_EQ(disk.sector_size, 512U);
+  EXPECT_THAT(disk.features, ElementsAre("indirect=many"));
+}
+
+std::vector<listed_device> some_disks() {
+  std::vector<listed_device> out(3);
+  out[0].number = 51728;
+  out[0].name = "xvdb";
+  out[0].params = "/dev/vg/guest";
+  out[1].number = 51744;
+  out[1].name = "xvdc";
+  out[1].params = "aio:/srv/images/disk.img";
+  out[2].number = 51760;
+  out[2].name = "xvdd";
+  out[2].params = "/dev/vg/guest";
+  return out;
+}
+
+TEST(find_device, knows_a_disk_by_each_of_its_names) {
+  const auto disks = some_disks();
+  const std::vector<std::pair<std::string, unsigned>> table = {
+      {"xvdb", 51728},
+      {"/dev/xvdb", 51728},
+      {"51728", 51728},
+      {"device/vbd/51728", 51728},
+      {"xvdc", 51744},
+      {"/srv/images/disk.img", 51744},
+      {"aio:/srv/images/disk.img", 51744},
+  };
+  for (const auto& [word, number] : table) {
+    const auto found = find_device(disks, word);
+    ASSERT_TRUE(found) << word << ": " << found.error().text;
+    EXPECT_EQ(found->number, number) << word;
+  }
+}
+
+TEST(find_device, refuses_what_is_ambiguous_and_says_between_which) {
+  const auto found = find_device(some_disks(), "/dev/vg/guest");
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().code, errc::invalid_argument);
+  EXPECT_EQ(found.error().text,
+            "disk '/dev/vg/guest': invalid argument (xvdb, xvdd all have it; say which)");
+}
+
+TEST(find_device, says_which_disks_there_are_when_none_fits) {
+  for (const auto* const word : {"xvde", "xvdb1", "/dev/vg", "guest", "", "/dev/",
+                                 "images/disk.img", "device/vbd/", "51728x"}) {
+    const auto found = find_device(some_disks(), word);
+    ASSERT_FALSE(found) << word;
+    EXPECT_EQ(found.error().code, errc::not_available);
+    EXPECT_EQ(found.error().text,
+              "disk '" + std::string(word) + "': not available here (there are xvdb, xvdc, xvdd)");
+  }
+  EXPECT_EQ(find_device({}, "xvdb").error().text,
+            "disk 'xvdb': not available here (this guest has no PV disk)");
+}
+
+}  // namespace
+}  // namespace xenpv::blkfront
