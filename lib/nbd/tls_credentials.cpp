@@ -110,8 +110,8 @@ void demand_client_certificates(SSL_CTX* ctx, const std::string& directory) {
   require_readable(authority, "clients' certificates are verified with it");
   if (SSL_CTX_load_verify_file(ctx, authority.c_str()) != 1)
     refuse(authority, fmt::format("no certificate in PEM form: {}", openssl_reason()));
-  // Tells clients that have several certificates which one is asked for.
-  SSL_CTX_set_client_CA_list(ctx, SSL_load_client_CA_file(authority.c_str()));
+  // The authority's name is not sent: GnuTLS' clients, which have one certificate, would keep it to
+  // themselves when another has signed it, and the log could not tell that from having none.
   SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
 
   const auto revoked = directory + "/ca-crl.pem";
