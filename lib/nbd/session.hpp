@@ -19,7 +19,7 @@
 #include <string>
 #include <vector>
 
-#include "nbd/dispatcher.hpp"
+#include "nbd/transmission.hpp"
 
 namespace xenpv::nbd {
 
@@ -27,22 +27,6 @@ namespace asio = boost::asio;
 
 /// Bytes of requests and small payloads read at once.
 inline constexpr std::size_t receive_buffer_size = std::size_t{128} << 10;
-
-/// A session as its connection sees it, whatever the stream.
-class transmission {
- public:
-  virtual ~transmission() = default;
-  /// Serves until the client leaves or breaks the protocol, or until drain(); then answers what is
-  /// in flight. `first`: bytes that were read already. Returns why it ended.
-  [[nodiscard]] virtual asio::awaitable<std::string> run(std::span<const std::byte> first) = 0;
-  /// Takes no more requests; those taken are answered.
-  virtual void drain() = 0;
-  /// The export as requests are judged by: a resize changes it.
-  virtual void reshape(const export_info& now) = 0;
-  /// The connection was cut: requests that take long end early.
-  virtual void abandon() noexcept = 0;
-  [[nodiscard]] virtual const connection_statistics& statistics() const = 0;
-};
 
 template <class Stream>
 class session final : public transmission, private reply_sink {
