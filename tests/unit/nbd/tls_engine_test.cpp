@@ -167,6 +167,16 @@ TEST(tls_engine, knows_a_client_by_its_certificate) {
   }
 }
 
+TEST(tls_engine, trusts_an_authority_that_another_has_signed) {
+  const tls_pki pki("intermediate CA", true);
+  testing::internal::CaptureStderr();
+  const auto credentials = tls_credentials::from_certificates(pki.directory(), true);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  tls_engine engine(credentials);
+  tls_client client({.shows = &pki});
+  EXPECT_TRUE(client.shake_hands(engine)) << engine.problem();
+}
+
 TEST(tls_engine, says_what_is_wrong_with_a_clients_certificate) {
   tls_server with;
   with.with_certificates(true);
