@@ -139,11 +139,18 @@ asio::awaitable<void> connection::send(std::string_view bytes) {
 asio::awaitable<void> connection::receive() {
   std::array<std::byte, 4096> bytes;
   const auto buffer = asio::buffer(bytes);
-  std::size_t count = 0;
-  if (tls_)
-    count = co_await tls_->async_read_some(buffer, asio::use_awaitable);
-  else
-    count = co_await socket_.async_read_some(buffer, asio::use_awaitable);
+  if (!tls_) {
+    const auto count = co_await socket_.async_read_some(buffer, asio::use_awaitable);
+    machine_.feed(std::span(bytes).first(count));
+    co_return;
+  }
+  const auto [code, count] =
+      co_await tls_->async_read_some(buffer, asio::as_tuple(asio::use_awaitable));
+  // Some clients look at the certificate only now, and leave without an alert.
+  if (code == asio::error::eof && !heard_through_tls_)
+    throw failure(error{make_error_code(errc::lost_connection), tls_->engine().explain_hang_up()});
+  if (code) throw boost::system::system_error(code);
+  heard_through_tls_ = true;
   machine_.feed(std::span(bytes).first(count));
 }
 

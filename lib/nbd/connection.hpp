@@ -55,6 +55,7 @@ class connection final : public std::enable_shared_from_this<connection> {
   std::string peer_;
   client_socket socket_;
   std::unique_ptr<tls_stream> tls_;  ///< over socket_, from NBD_OPT_STARTTLS on
+  bool heard_through_tls_ = false;
   negotiation machine_;
   std::shared_ptr<const tls_credentials> credentials_;
   std::chrono::nanoseconds handshake_limit_;

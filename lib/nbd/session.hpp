@@ -19,7 +19,7 @@
 #include <string>
 #include <vector>
 
-#include "nbd/dispatcher.hpp"
+#include "nbd/transmission.hpp"
 
 namespace xenpv::nbd {
 
@@ -40,22 +40,6 @@ template <class Stream>
 concept readable_at_once = requires(Stream& s, boost::system::error_code& code) {
   s.non_blocking(true, code);
   s.read_some(asio::mutable_buffer(), code);
-};
-
-/// A session as its connection sees it, whatever the stream.
-class transmission {
- public:
-  virtual ~transmission() = default;
-  /// Serves until the client leaves or breaks the protocol, or until drain(); then answers what is
-  /// in flight. `first`: bytes that were read already. Returns why it ended.
-  [[nodiscard]] virtual asio::awaitable<std::string> run(std::span<const std::byte> first) = 0;
-  /// Takes no more requests; those taken are answered.
-  virtual void drain() = 0;
-  /// The export as requests are judged by: a resize changes it.
-  virtual void reshape(const export_info& now) = 0;
-  /// The connection was cut: requests that take long end early.
-  virtual void abandon() noexcept = 0;
-  [[nodiscard]] virtual const connection_statistics& statistics() const = 0;
 };
 
 template <class Stream>

@@ -110,14 +110,16 @@ void demand_client_certificates(SSL_CTX* ctx, const std::string& directory) {
   require_readable(authority, "clients' certificates are verified with it");
   if (SSL_CTX_load_verify_file(ctx, authority.c_str()) != 1)
     refuse(authority, fmt::format("no certificate in PEM form: {}", openssl_reason()));
-  // Tells clients that have several certificates which one is asked for.
-  SSL_CTX_set_client_CA_list(ctx, SSL_load_client_CA_file(authority.c_str()));
+  // The authority's name is not sent: GnuTLS' clients, which have one certificate, would keep it to
+  // themselves when another has signed it, and the log could not tell that from having none.
   SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
 
+  auto* const store = SSL_CTX_get_cert_store(ctx);
+  // As GnuTLS has it: what is in ca-cert.pem is trusted, signed by somebody else or not.
+  require(X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN) == 1, "trust the authority");
   const auto revoked = directory + "/ca-crl.pem";
   if (!exists(revoked)) return;
   require_readable(revoked, "it says which certificates are revoked");
-  auto* const store = SSL_CTX_get_cert_store(ctx);
   auto* const lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
   if (lookup == nullptr || X509_load_crl_file(lookup, revoked.c_str(), X509_FILETYPE_PEM) < 1)
     refuse(revoked, fmt::format("no revocation list in PEM form: {}", openssl_reason()));
@@ -135,6 +137,7 @@ void warn_of_refusal(SSL_CTX* ctx, const std::string& directory) {
   SSL_CTX_get0_chain_certs(ctx, &chain);
   auto* const own = SSL_CTX_get0_certificate(ctx);
   if (X509_STORE_load_file(trusted.get(), authority.c_str()) == 1 &&
+      X509_STORE_set_flags(trusted.get(), X509_V_FLAG_PARTIAL_CHAIN) == 1 &&
       X509_STORE_CTX_init(check.get(), trusted.get(), own, chain) == 1 &&
       X509_STORE_CTX_set_default(check.get(), "ssl_server") == 1 &&
       X509_verify_cert(check.get()) != 1)

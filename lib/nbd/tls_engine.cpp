@@ -147,13 +147,17 @@ void tls_engine::fail() {
 
 std::string tls_engine::explain_hang_up() const {
   const auto& how = credentials_->in_openssl();
-  // After the certificate was sent: the client has seen it.
-  if (how.has_keys || SSL_get_state(ssl_.get()) == TLS_ST_BEFORE)
-    return "the client hung up in the TLS handshake";
+  const auto* const what = established_ ? "the client hung up right after the TLS handshake"
+                                        : "the client hung up in the TLS handshake";
+  // It has seen our certificate when it had its first answer.
+  if (how.has_keys || SSL_get_state(ssl_.get()) == TLS_ST_BEFORE) return what;
+  const auto* const own = SSL_get_certificate(ssl_.get());
+  if (own != nullptr && X509_cmp_current_time(X509_get0_notAfter(own)) < 0)
+    return fmt::format("{} ({}/server-cert.pem has expired; issue a new one)", what, how.source);
   return fmt::format(
-      "the client hung up in the TLS handshake (does it have the ca-cert.pem that signed "
-      "{}/server-cert.pem, and does it call this server by a name that is in there?)",
-      how.source);
+      "{} (does it have the ca-cert.pem that signed {}/server-cert.pem, and does it call this "
+      "server by a name that is in there?)",
+      what, how.source);
 }
 
 std::string tls_engine::protocol() const {

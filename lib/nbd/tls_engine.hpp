@@ -58,7 +58,7 @@ class tls_engine {
   [[nodiscard]] bool is_established() const noexcept { return established_; }
   /// What went wrong and what to do about it, for the log.
   [[nodiscard]] const std::string& problem() const noexcept { return problem_; }
-  /// Why it may be that the client hung up in the handshake.
+  /// Why it may be that the client hung up in the handshake, or before it said anything.
   [[nodiscard]] std::string explain_hang_up() const;
   /// "TLSv1.3 TLS_AES_128_GCM_SHA256"; empty before the handshake is done.
   [[nodiscard]] std::string protocol() const;

@@ -26,6 +26,10 @@ namespace asio = boost::asio;
 
 class tls_stream {
  public:
+  /// What is encrypted before it is sent: bounds the memory for it, and for how long a thread does
+  /// nothing else.
+  static constexpr std::size_t most_at_once = std::size_t{256} << 10;
+
   using next_layer_type = asio::generic::stream_protocol::socket;
   using executor_type = next_layer_type::executor_type;
 
@@ -53,7 +57,8 @@ class tls_stream {
         read_operation<Buffers>{*this, into}, token, socket_);
   }
 
-  /// Takes all of `from`. Cancellation: terminal, after which only hanging up is left.
+  /// Takes most_at_once bytes of `from` at most. Cancellation: terminal, after which only hanging
+  /// up is left.
   template <class Buffers, class Token>
   auto async_write_some(const Buffers& from, Token&& token) {
     return asio::async_compose<Token, void(boost::system::error_code, std::size_t)>(
@@ -99,9 +104,10 @@ std::pair<boost::system::error_code, std::size_t> tls_stream::encrypt(const Buff
   std::size_t count = 0;
   bool is_good = true;
   for (auto at = asio::buffer_sequence_begin(from); at != asio::buffer_sequence_end(from); ++at) {
-    const asio::const_buffer bytes(*at);
+    const auto bytes = asio::buffer(asio::const_buffer(*at), most_at_once - count);
     is_good = is_good && engine_.write({static_cast<const std::byte*>(bytes.data()), bytes.size()});
     count += bytes.size();
+    if (count == most_at_once) break;
   }
   if (!is_good || !engine_.end_write())
     return {make_error_code(boost::system::errc::protocol_error), 0};

@@ -3,20 +3,27 @@
 
 Usage: nbd_conformance.py (unix:PATH | tcp:HOST:PORT) EXPORT [--read-only] [--no-flush]
                           [--deadline SECONDS] [--only PART]
+                          [--tls MODE] [--tls-certificates DIR]
 
 EXPORT IS OVERWRITTEN unless it is read-only; it has 64 MiB or more. --read-only and --no-flush say
 what the export is meant to be. --deadline checks that a client that does not get on with its
-handshake is dropped after so many seconds. Prints "ok NAME: detail" or "FAIL NAME: detail" for each
-check, then how many; exit status 1 if one failed. Needs nothing but Python.
+handshake is dropped after so many seconds. With --tls-certificates, which names a folder with
+ca-cert.pem and, if the server wants one, a client's certificate, everything goes through TLS. --tls
+says what the server is meant to do (off, on or require) and adds the checks about that. Prints
+"ok NAME: detail" or "FAIL NAME: detail" for each check, then how many; exit status 1 if one failed.
+Needs nothing but Python.
 """
 
 import argparse
 import collections
 import os
 import socket
+import ssl
 import struct
 import sys
 import time
+
+from tls_socket import TlsSocket, make_context
 
 MIB = 1 << 20
 OPTION_MAGIC, REPLY_MAGIC = b"IHAVEOPT", 0x0003E889045565A9
@@ -92,6 +99,12 @@ class Connection:
 
     def __exit__(self, *_):
         self.socket.close()
+
+    def start_tls(self, context):
+        kind, _ = self.option(STARTTLS)
+        require(kind == ACK, f"{REPLIES.get(kind, hex(kind))} to NBD_OPT_STARTTLS")
+        self.socket = TlsSocket(self.socket, context).shake_hands()
+        return self
 
     def send(self, data):
         self.socket.sendall(data)
@@ -249,9 +262,14 @@ class Target:
         self.address = options.address
         self.name = options.export.encode()
         self.options = options
+        self.tls = make_context(options.tls_certificates) if options.tls_certificates else None
 
-    def connect(self, **how):
-        return Connection(self.address, **how)
+    def connect(self, flags=3, patience=10, plain=False):
+        """Through TLS, if that is asked for; but not with flags that the server has to refuse."""
+        c = Connection(self.address, flags, patience)
+        if self.tls and not plain and flags in (1, 3):
+            c.start_tls(self.tls)
+        return c
 
     def open(self, structured=False):
         return self.connect().go(self.name, structured)
@@ -523,7 +541,8 @@ def options_are_bounded(t):
             try:
                 kind, _ = c.option(99)
             except (Wrong, ConnectionResetError, BrokenPipeError):
-                require(count >= 32, f"dropped after {count} options")
+                least = 31 if t.tls else 32  # NBD_OPT_STARTTLS was one
+                require(count >= least, f"dropped after {count} options")
                 return f"{count} taken"
             require(kind == UNSUP, hex(kind))
         raise Wrong("20000 options were taken")
@@ -533,7 +552,8 @@ def options_are_bounded(t):
 @check
 def starttls(t):
     with t.connect() as c:
-        _, kind = c.require_reply(STARTTLS, b"", ACK, POLICY, UNSUP)
+        allowed = (INVALID,) if t.tls else (ACK, POLICY, UNSUP)
+        _, kind = c.require_reply(STARTTLS, b"", *allowed)
         if kind != "ACK":
             c.require_in_step()
         return kind
@@ -615,9 +635,10 @@ def contexts_are_replaced(t):
 # A stream has no message boundaries.
 @check
 def handshake_byte_by_byte(t):
-    with t.connect(flags=None) as c:
+    with t.connect(flags=3 if t.tls else None) as c:
         data = info_data(t.name, (3,))
-        for byte in struct.pack(">I", 3) + OPTION_MAGIC + struct.pack(">II", GO, len(data)) + data:
+        flags = b"" if t.tls else struct.pack(">I", 3)
+        for byte in flags + OPTION_MAGIC + struct.pack(">II", GO, len(data)) + data:
             c.send(bytes((byte,)))
         while c.receive_reply(GO)[0] != ACK:
             pass
@@ -1122,11 +1143,12 @@ def writers_disappear(t):
     t.require_alive()
 
 
-def drops_within(t, trickle):
+def drops_within(t, trickle, begun=None):
     if t.options.deadline is None:
         return "not asked for (--deadline)"
     limit = t.options.deadline + 3
-    with t.connect(flags=None, patience=0.5) as c:
+    with begun or t.connect(flags=None) as c:
+        c.socket.settimeout(0.5)
         begin = time.monotonic()
         rest = struct.pack(">I8sII", 3, OPTION_MAGIC, 99, 60000) + bytes(60000)
         while time.monotonic() - begin < limit:
@@ -1156,6 +1178,190 @@ def trickling_handshake_is_dropped(t):
     return drops_within(t, True)
 
 
+# TLS. Those that need it take plaintext connections and start it themselves.
+
+def tls_check(*modes):
+    """A check for servers that are meant to be in one of these modes."""
+    def add(function):
+        def asked(t):
+            if t.options.tls not in modes:
+                return "not asked for (--tls " + " or ".join(modes) + ")"
+            if modes != ("off",) and not t.tls:
+                return "not asked for (--tls-certificates)"
+            return function(t)
+        CHECKS[function.__name__] = asked
+        return function
+    return add
+
+
+def require_no_reply(c, what):
+    """The server hangs up; an alert of TLS is fine, a reply of NBD is not."""
+    got = b""
+    try:
+        while True:
+            part = c.socket.recv(4096)
+            if not part:
+                break
+            got += part
+    except ConnectionResetError:
+        pass
+    except socket.timeout:
+        raise Wrong(f"still connected after {what}") from None
+    require(struct.pack(">Q", REPLY_MAGIC) not in got, f"a reply to {what}")
+
+
+@tls_check("off")
+def tls_is_refused(t):
+    with t.connect() as c:
+        _, kind = c.require_reply(STARTTLS, b"", POLICY, UNSUP)
+        c.go(t.name).require_alive()
+        return kind
+
+
+@tls_check("require")
+def plaintext_is_refused(t):
+    with t.connect(plain=True) as c:
+        for option, data in ((LIST, b""), (INFO, info_data(t.name)), (GO, info_data(t.name)),
+                             (STRUCTURED_REPLY, b""), (LIST_CONTEXTS, context_data(t.name)),
+                             (SET_CONTEXTS, context_data(t.name))):
+            c.require_reply(option, data, TLS_REQD)
+        c.start_tls(t.tls).go(t.name).require_alive()
+    with t.connect(plain=True) as c:
+        c.require_in_step()
+    with t.connect(plain=True) as c:
+        c.send_option(EXPORT_NAME, t.name)
+        c.require_end("after NBD_OPT_EXPORT_NAME in plaintext")
+
+
+@tls_check("on")
+def plaintext_is_served(t):
+    with t.connect(plain=True) as c:
+        c.go(t.name).require_alive()
+
+
+@tls_check("on", "require")
+def tls_versions(t):
+    said = []
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        with t.connect(plain=True) as c:
+            c.start_tls(make_context(t.options.tls_certificates, version)).go(t.name)
+            c.require_alive()
+            said.append(" ".join(c.socket.tls.cipher()[1::-1]))
+    return ", ".join(said)
+
+
+@tls_check("on", "require")
+def starttls_forgets_what_was_agreed_before(t):
+    contexts = context_data(t.name, (b"base:allocation",))
+    with t.connect(plain=True) as c:
+        allowed = (ACK,) if t.options.tls == "on" else (TLS_REQD,)
+        c.require_reply(STRUCTURED_REPLY, b"", *allowed)
+        c.require_reply(SET_CONTEXTS, contexts, *allowed)
+        c.start_tls(t.tls)
+        c.require_reply(SET_CONTEXTS, contexts, INVALID)
+        c.go(t.name)
+        require(not c.flags & F_DF, "structured replies outlive NBD_OPT_STARTTLS")
+        c.require_alive()  # with a simple reply
+
+
+@tls_check("on", "require")
+def plaintext_behind_starttls_is_not_taken(t):
+    inject = OPTION_MAGIC + struct.pack(">II", STRUCTURED_REPLY, 0)
+    starttls = OPTION_MAGIC + struct.pack(">II", STARTTLS, 0)
+    # At once, and when the server waits for TLS.
+    with t.connect(plain=True) as c:
+        c.send(starttls + inject)
+        try:
+            require(c.receive_reply(STARTTLS)[0] == ACK, "neither ACK nor end")
+        except (Wrong, ConnectionResetError):
+            pass
+        require_no_reply(c, "an option in plaintext behind NBD_OPT_STARTTLS")
+    with t.connect(plain=True) as c:
+        require(c.option(STARTTLS)[0] == ACK, "no ACK")
+        c.send(inject)
+        require_no_reply(c, "an option in plaintext instead of TLS")
+    # Slipped in by somebody on the way, while the client knows nothing of it.
+    with t.connect(plain=True) as c:
+        c.send(starttls + inject)
+        try:
+            require(c.receive_reply(STARTTLS)[0] == ACK, "neither ACK nor end")
+            c.socket = TlsSocket(c.socket, t.tls).shake_hands()
+        except (Wrong, ConnectionResetError, ssl.SSLError):
+            return "dropped"
+        c.require_reply(SET_CONTEXTS, context_data(t.name, (b"base:allocation",)), INVALID)
+        return "left out"
+
+
+@tls_check("on", "require")
+def client_hello_before_the_acknowledgement(t):
+    # No client may send it there, for it cannot know yet that TLS comes; it must not do harm.
+    with t.connect(plain=True) as c:
+        tls = TlsSocket(c.socket, t.tls)
+        c.send(OPTION_MAGIC + struct.pack(">II", STARTTLS, 0) + tls.first_flight())
+        try:
+            require(c.receive_reply(STARTTLS)[0] == ACK, "no ACK")
+        except (Wrong, ConnectionResetError):
+            return "dropped"
+        c.socket = tls.shake_hands()
+        c.go(t.name).require_alive()
+        return "taken"
+
+
+@tls_check("on", "require")
+def garbage_instead_of_tls_is_dropped(t):
+    for garbage in (bytes(64), b"\xff" * 4096, b"GET / HTTP/1.0\r\n\r\n", request(READ, 0, 512),
+                    b"\x16\x03\x01\xff\xff" + bytes(70000)):
+        with t.connect(plain=True) as c:
+            require(c.option(STARTTLS)[0] == ACK, "no ACK")
+            try:
+                c.send(garbage)
+            except (BrokenPipeError, ConnectionResetError):
+                continue
+            require_no_reply(c, f"{garbage[:8].hex()} instead of TLS")
+    t.require_alive()
+
+
+@tls_check("on", "require")
+def vanishing_in_the_tls_handshake_hurts_nobody(t):
+    with t.open() as other:
+        for size in (0, 1, 5, 100, 1000):
+            for leave in (Connection.reset, lambda c: c.socket.close()):
+                c = t.connect(plain=True)
+                require(c.option(STARTTLS)[0] == ACK, "no ACK")
+                c.send(TlsSocket(c.socket, t.tls).first_flight()[:size])
+                leave(c)
+        other.require_alive()
+    t.require_alive()
+
+
+@tls_check("on", "require")
+def idle_tls_handshake_is_dropped(t):
+    if t.options.deadline is None:
+        return "not asked for (--deadline)"
+    c = t.connect(plain=True)
+    require(c.option(STARTTLS)[0] == ACK, "no ACK")
+    c.send(TlsSocket(c.socket, t.tls).first_flight()[:100])
+    return drops_within(t, False, c)
+
+
+@tls_check("on", "require")
+def tls_is_shut_down_first(t):
+    # "The party initiating the transaction SHOULD shutdown TLS first if it is running."
+    def heard(c, what):
+        c.require_end(what)
+        require(c.socket.heard_goodbye, f"no close_notify {what}")
+    with t.connect() as c:
+        c.require_in_step()
+        heard(c, "after NBD_OPT_ABORT")
+    with t.open() as c:
+        c.send(request(READ, 0, 65536) + request(DISC))
+        c.receive_answer(65536)
+        heard(c, "after NBD_CMD_DISC")
+    with t.open() as c:
+        c.socket.shutdown(socket.SHUT_WR)
+        heard(c, "after the client's own")
+
+
 def run(name, function, target):
     try:
         detail = function(target)
@@ -1163,7 +1369,7 @@ def run(name, function, target):
         return True
     except (socket.timeout, TimeoutError):
         reason = "no answer in time"
-    except (Wrong, OSError, struct.error, UnicodeDecodeError) as e:
+    except (Wrong, OSError, struct.error, UnicodeDecodeError) as e:  # TLS errors are OSErrors
         reason = str(e) or type(e).__name__
     print(f"FAIL {name}: {reason}", flush=True)
     return False
@@ -1177,6 +1383,8 @@ def main():
     parser.add_argument("--read-only", action="store_true")
     parser.add_argument("--no-flush", action="store_true")
     parser.add_argument("--deadline", type=float, metavar="SECONDS")
+    parser.add_argument("--tls", choices=("off", "on", "require"), help="what it is meant to do")
+    parser.add_argument("--tls-certificates", metavar="DIR", help="go through TLS")
     parser.add_argument("--only", metavar="PART", default="", help="checks with this in their name")
     options = parser.parse_args()
     if not options.address.startswith(("unix:", "tcp:")):

@@ -18,6 +18,7 @@
 #include "xenpv/base/types.hpp"
 #include "xenpv/blk/page_pool.hpp"
 #include "xenpv/blkfront/frontend.hpp"
+#include "xenpv/nbd/server.hpp"
 #include "xenpv/ring/blkif_ring.hpp"
 #include "xenpv/wire/xenbus.hpp"
 #include "xenpv/xen/event_channel.hpp"
@@ -34,11 +35,17 @@ boost::asio::awaitable<xenpv::port> answer() {
   const xenpv::async::event_loop loop(context);
 }
 
-/// Nor this; it needs all that a PV disk needs.
+/// Nor this; it needs all that a PV disk and an NBD server need.
 boost::asio::awaitable<void> open_disk(xenpv::async::runtime& runtime) {
   const auto disk = co_await xenpv::blkfront::frontend::open(runtime, "device/vbd/51728");
   std::byte first{};
   co_await disk->queue(0).read(0, {&first, 1});
+  xenpv::nbd::server_options how;
+  how.export_name = "disk";
+  how.tls = xenpv::nbd::tls_mode::require;
+  how.credentials = xenpv::nbd::tls_credentials::from_psk_file("keys.psk");
+  xenpv::nbd::server server(runtime.control(), *disk, how);
+  co_await server.stop();
   co_await disk->close();
 }
 

@@ -86,14 +86,19 @@ asio::awaitable<std::string> test_client::receive(std::size_t size) {
   co_return out;
 }
 
+asio::awaitable<std::string> test_client::some() {
+  std::array<char, 4096> bytes;
+  const auto [code, count] =
+      co_await socket_.async_read_some(asio::buffer(bytes), asio::as_tuple(asio::use_awaitable));
+  co_return std::string(bytes.data(), code ? 0 : count);
+}
+
 asio::awaitable<std::string> test_client::rest() {
   std::string out;
-  std::array<char, 4096> bytes;
   for (;;) {
-    const auto [code, count] =
-        co_await socket_.async_read_some(asio::buffer(bytes), asio::as_tuple(asio::use_awaitable));
-    if (code) co_return out;
-    out.append(bytes.data(), count);
+    const auto part = co_await some();
+    if (part.empty()) co_return out;
+    out += part;
   }
 }
 

@@ -42,6 +42,8 @@ class test_client {
   [[nodiscard]] asio::awaitable<void> send(std::string bytes);
   /// Exactly so many. Throws when the server hangs up before.
   [[nodiscard]] asio::awaitable<std::string> receive(std::size_t size);
+  /// What is there, or comes next; "" when the server has hung up.
+  [[nodiscard]] asio::awaitable<std::string> some();
   /// All that comes until the server hangs up.
   [[nodiscard]] asio::awaitable<std::string> rest();
   /// Greeting and NBD_OPT_GO. Returns the export's size.

@@ -167,6 +167,16 @@ TEST(tls_engine, knows_a_client_by_its_certificate) {
   }
 }
 
+TEST(tls_engine, trusts_an_authority_that_another_has_signed) {
+  const tls_pki pki("intermediate CA", true);
+  testing::internal::CaptureStderr();
+  const auto credentials = tls_credentials::from_certificates(pki.directory(), true);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  tls_engine engine(credentials);
+  tls_client client({.shows = &pki});
+  EXPECT_TRUE(client.shake_hands(engine)) << engine.problem();
+}
+
 TEST(tls_engine, says_what_is_wrong_with_a_clients_certificate) {
   tls_server with;
   with.with_certificates(true);
@@ -229,6 +239,11 @@ TEST(tls_engine, says_that_a_client_refuses_its_certificate) {
   testing::internal::CaptureStderr();  // the warning at start
   with.with_certificates();
   (void)testing::internal::GetCapturedStderr();
+  tls_engine engine(with.credentials);
+  tls_client client({});
+  ASSERT_TRUE(client.shake_hands(engine));
+  EXPECT_THAT(engine.explain_hang_up(),
+              HasSubstr("/server-cert.pem has expired; issue a new one)"));
   EXPECT_EQ(with.problem_with({.trusts = &with.pki}),
             "TLS handshake: sslv3 alert certificate expired (the client says that "
             "DIR/server-cert.pem expired; issue a new one)");
@@ -259,7 +274,12 @@ TEST(tls_engine, explains_a_hang_up_by_how_far_it_got) {
   (void)SSL_do_handshake(client.ssl());
   client.exchange(engine);
   EXPECT_EQ(engine.shake_hands(), status::needs_input);
-  EXPECT_THAT(engine.explain_hang_up(), HasSubstr("does it have the ca-cert.pem"));
+  EXPECT_THAT(engine.explain_hang_up(),
+              StartsWith("the client hung up in the TLS handshake (does it have the ca-cert.pem"));
+  client.exchange(engine);
+  ASSERT_TRUE(client.shake_hands(engine));
+  EXPECT_THAT(engine.explain_hang_up(),
+              StartsWith("the client hung up right after the TLS handshake (does it have the "));
 }
 
 class established_tls : public ::testing::TestWithParam<int> {

@@ -34,11 +34,17 @@ void add_extension(X509& to, X509* issuer, int what, const char* value) {
 
 }  // namespace
 
-tls_pki::tls_pki(const std::string& name)
+tls_pki::tls_pki(const std::string& name, bool is_intermediate)
     : directory_((std::filesystem::temp_directory_path() / "xenpv-pki-XXXXXX").string()),
       authority_key_(EVP_EC_gen("P-256")) {
   require(::mkdtemp(directory_.data()) != nullptr, "mkdtemp");
-  authority_ = make({name, "CA"}, *authority_key_, nullptr, *authority_key_);
+  if (is_intermediate) {
+    const key_ptr root_key(EVP_EC_gen("P-256"));
+    const auto root = make({"root", "CA"}, *root_key, nullptr, *root_key);
+    authority_ = make({name, "CA"}, *authority_key_, root.get(), *root_key);
+  } else {
+    authority_ = make({name, "CA"}, *authority_key_, nullptr, *authority_key_);
+  }
   PEM_write_bio_X509(open_file(path("ca-cert.pem")).get(), authority_.get());
   issue("server", {});
   issue("client", {"client.example", "clientAuth"});

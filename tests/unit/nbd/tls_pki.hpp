@@ -23,7 +23,8 @@ struct certificate_wishes {
 class tls_pki {
  public:
   /// Makes ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem and client-key.pem.
-  explicit tls_pki(const std::string& name = "test CA");
+  /// With `is_intermediate` another authority has signed this one, and is in no file.
+  explicit tls_pki(const std::string& name = "test CA", bool is_intermediate = false);
   ~tls_pki();
   tls_pki(const tls_pki&) = delete;
   tls_pki& operator=(const tls_pki&) = delete;

@@ -203,6 +203,22 @@ TEST_F(tls_stream_test, writes_all_of_its_buffers) {
   EXPECT_EQ(client_->read(), header + data + header);
 }
 
+TEST_F(tls_stream_test, takes_a_part_of_what_is_large) {
+  ASSERT_EQ(shake_hands(), "");
+  std::string header = "header";
+  const std::string data(1 << 20, 'x');
+  const std::array<asio::const_buffer, 2> from = {asio::buffer(header), asio::buffer(data)};
+  outcome written;
+  stream_->async_write_some(from, written.taker());
+  while (!written.ended) {
+    run_dry();
+    receive();
+  }
+  EXPECT_FALSE(written.code);
+  EXPECT_EQ(written.count, 256U << 10U);
+  EXPECT_EQ(client_->read(), header + data.substr(0, (256U << 10U) - header.size()));
+}
+
 TEST_F(tls_stream_test, ends_reading_when_the_client_said_goodbye_and_still_writes) {
   ASSERT_EQ(shake_hands(), "");
   client_->write("last words");

@@ -1,0 +1,56 @@
+# Sourced by the interop tests of TLS: credentials as an administrator would make them.
+# make_credentials FOLDER makes in it
+#   x509/       ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem, client-key.pem
+#   stranger/   ca-cert.pem and a client certificate of another authority
+#   anonymous/  ca-cert.pem alone
+#   expired/    as x509/, with a server certificate that has expired
+#   revoked/    as x509/, with a ca-crl.pem that revokes the client's certificate
+#   psk/keys.psk   of alice and of "b:b";  wrong/keys.psk  another key for alice, and one for mallory
+
+# key FILE
+key() { certtool --generate-privkey --key-type ecdsa --curve secp256r1 --outfile "$1" 2>/dev/null; }
+
+# authority FOLDER NAME
+authority() {
+  mkdir -p "$1"
+  key "$1/ca-key.pem"
+  printf '%s\n' "cn = $2" ca cert_signing_key crl_signing_key expiration_days=30 >"$1/template"
+  certtool --generate-self-signed --load-privkey "$1/ca-key.pem" --template "$1/template" \
+    --outfile "$1/ca-cert.pem" 2>/dev/null
+}
+
+# issue FOLDER WHO LINE-OF-TEMPLATE...: WHO-cert.pem and WHO-key.pem
+issue() {
+  local folder=$1 who=$2
+  shift 2
+  key "$folder/$who-key.pem"
+  printf '%s\n' "$@" signing_key >"$folder/template"
+  certtool --generate-certificate --load-ca-certificate "$folder/ca-cert.pem" \
+    --load-ca-privkey "$folder/ca-key.pem" --load-privkey "$folder/$who-key.pem" \
+    --template "$folder/template" --outfile "$folder/$who-cert.pem" 2>/dev/null
+}
+
+make_credentials() {
+  local to=$1
+  local server=(cn=localhost dns_name=localhost ip_address=127.0.0.1 tls_www_server)
+  local client=(cn=client.example tls_www_client expiration_days=30)
+  authority "$to/x509" 'an authority'
+  issue "$to/x509" server "${server[@]}" expiration_days=30
+  issue "$to/x509" client "${client[@]}"
+  authority "$to/stranger" 'another authority'
+  issue "$to/stranger" client "${client[@]}"
+  mkdir "$to/anonymous"
+  cp "$to/x509/ca-cert.pem" "$to/anonymous/"
+  cp -r "$to/x509" "$to/expired"
+  issue "$to/expired" server "${server[@]}" 'activation_date="2020-01-01 00:00:00 UTC"' \
+    'expiration_date="2021-01-01 00:00:00 UTC"'
+  cp -r "$to/x509" "$to/revoked"
+  printf '%s\n' expiration_days=30 crl_next_update=30 crl_number=1 >"$to/revoked/template"
+  certtool --generate-crl --load-ca-privkey "$to/revoked/ca-key.pem" \
+    --load-ca-certificate "$to/revoked/ca-cert.pem" --template "$to/revoked/template" \
+    --load-certificate "$to/revoked/client-cert.pem" --outfile "$to/revoked/ca-crl.pem" 2>/dev/null
+  mkdir "$to/psk" "$to/wrong"
+  local user
+  for user in alice b:b; do psktool -u "$user" -p "$to/psk/keys.psk" >/dev/null; done
+  for user in alice mallory; do psktool -u "$user" -p "$to/wrong/keys.psk" >/dev/null; done
+}

@@ -1,0 +1,261 @@
+// A server with TLS, from NBD_OPT_STARTTLS to the goodbye.
+#include <gmock/gmock.h>
+
+#include "negotiation_client.hpp"
+#include "server_rig.hpp"
+#include "tls_client.hpp"
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+using namespace test;
+using asio::awaitable;
+using wire::nbd_option;
+
+server_options with_tls(const tls_pki& pki, tls_mode mode = tls_mode::require) {
+  pki.write("keys.psk", "alice:" + hexadecimal_key('1'));
+  server_options out;
+  out.tls = mode;
+  out.credentials = tls_credentials::from_psk_file(pki.path("keys.psk"));
+  out.drain_limit = out.handshake_limit = std::chrono::hours(1);
+  return out;
+}
+
+/// A client that goes through TLS.
+class secure_client {
+ public:
+  explicit secure_client(std::unique_ptr<test_client> plain)
+      : plain_(std::move(plain)), tls_(alice()) {}
+
+  [[nodiscard]] test_client& plain() { return *plain_; }
+
+  /// From the greeting to the end of the handshake.
+  awaitable<void> start() {
+    (void)co_await plain_->receive(18);
+    co_await plain_->send(flags() + option(nbd_option::starttls));
+    EXPECT_EQ(shown_reply(co_await plain_->receive(20)), "NBD_OPT_STARTTLS: NBD_REP_ACK");
+    co_await shake_hands();
+  }
+  awaitable<void> shake_hands() {
+    for (;;) {
+      const bool done = SSL_do_handshake(tls_.ssl()) == 1;
+      co_await plain_->send(tls_.take_output());
+      if (done) co_return;
+      tls_.give_input(co_await plain_->some());
+    }
+  }
+  awaitable<void> send(std::string bytes) {
+    tls_.write(bytes);
+    co_await plain_->send(tls_.take_output());
+  }
+  awaitable<std::string> receive(std::size_t size) {
+    for (;;) {
+      got_ += tls_.read();
+      if (got_.size() >= size) break;
+      const auto more = co_await plain_->some();
+      if (more.empty()) throw std::runtime_error("the server hung up");
+      tls_.give_input(more);
+    }
+    auto out = got_.substr(0, size);
+    got_.erase(0, size);
+    co_return out;
+  }
+  /// One reply of option haggling, as shown_reply() shows it.
+  awaitable<std::string> reply() {
+    const auto header = co_await receive(20);
+    const auto data = co_await receive(number_in(header, 16, 4));
+    co_return shown_reply(header + data);
+  }
+  awaitable<void> go() {
+    co_await send(option(nbd_option::go, info("disk")));
+    EXPECT_THAT(co_await reply(), ::testing::StartsWith("NBD_OPT_GO: NBD_REP_INFO"));
+    EXPECT_EQ(co_await reply(), "NBD_OPT_GO: NBD_REP_ACK");
+  }
+  /// All until the server hangs up; whether it said goodbye before.
+  awaitable<std::pair<std::string, bool>> rest() {
+    tls_.give_input(co_await plain_->rest());
+    got_ += tls_.read();
+    co_return std::pair(std::exchange(got_, {}), tls_.heard_goodbye());
+  }
+  [[nodiscard]] tls_client& tls() { return tls_; }
+
+ private:
+  static client_wishes alice() {
+    client_wishes out;
+    out.user = "alice";
+    out.key = unhex(hexadecimal_key('1'));
+    return out;
+  }
+
+  std::unique_ptr<test_client> plain_;
+  tls_client tls_;
+  std::string got_;
+};
+
+TEST(tls_server, needs_credentials) {
+  asio::io_context context(1);
+  fake_device device({context.get_executor()});
+  for (const auto mode : {tls_mode::on, tls_mode::require}) {
+    server_options how;
+    how.export_name = "disk";
+    how.tls = mode;
+    try {
+      const server refused(context.get_executor(), device, how);
+      FAIL() << "it was made";
+    } catch (const failure& problem) {
+      EXPECT_STREQ(problem.what(),
+                   "serve over TLS: invalid argument (it needs certificates or pre-shared keys)");
+    }
+  }
+}
+
+TEST(tls_server, serves_through_tls_and_tells_whom) {
+  const tls_pki pki;
+  server_rig(with_tls(pki)).run([](server_rig& rig) -> awaitable<void> {
+    const auto bytes = pattern(1U << 20U);
+    std::memcpy(rig.device->bytes.data(), bytes.data(), bytes.size());
+    secure_client client(rig.new_client());
+    co_await client.start();
+    co_await client.go();
+    const std::size_t size = 700'000;  // more than is encrypted at once
+    co_await client.send(read_request(7, 1000, size));
+    const auto reply = co_await client.receive(16 + size);
+    EXPECT_EQ(hex(reply.substr(0, 16)),
+              "67446698"
+              "00000000"
+              "0000000000000007");
+    EXPECT_TRUE(reply.substr(16) == bytes.substr(1000, size));
+    const auto all = co_await rig.server->clients();
+    EXPECT_EQ(all.at(0).tls, "TLSv1.3 TLS_AES_128_GCM_SHA256");
+    EXPECT_EQ(all.at(0).user, "alice");
+    co_await client.send(request({nbd_command::disc}));
+    const auto [more, goodbye] = co_await client.rest();
+    EXPECT_EQ(more, "");
+    EXPECT_TRUE(goodbye);
+  });
+}
+
+TEST(tls_server, tells_the_device_once_of_requests_in_as_many_records) {
+  const tls_pki pki;
+  server_rig(with_tls(pki)).run([](server_rig& rig) -> awaitable<void> {
+    secure_client client(rig.new_client());
+    co_await client.start();
+    co_await client.go();
+    std::string all;
+    for (unsigned i = 0; i < 16; ++i) {
+      client.tls().write(read_request(i, i * 4096, 4096));
+      all += client.tls().take_output();
+    }
+    co_await client.plain().send(all);
+    (void)co_await client.receive(16 * (16 + 4096));
+    auto batches = [&] { return rig.device->queue(0).batches; };
+    EXPECT_THAT(co_await rig.on_queue(0, batches), ::testing::ElementsAre(16));
+  });
+}
+
+TEST(tls_server, forgets_what_was_agreed_in_plaintext) {
+  const tls_pki pki;
+  server_rig(with_tls(pki, tls_mode::on)).run([](server_rig& rig) -> awaitable<void> {
+    secure_client client(rig.new_client());
+    auto& plain = client.plain();
+    (void)co_await plain.receive(18);
+    co_await plain.send(flags() + option(nbd_option::structured_reply));
+    EXPECT_EQ(shown_reply(co_await plain.receive(20)), "NBD_OPT_STRUCTURED_REPLY: NBD_REP_ACK");
+    co_await plain.send(option(nbd_option::starttls));
+    (void)co_await plain.receive(20);
+    co_await client.shake_hands();
+    co_await client.send(option(nbd_option::set_meta_context, contexts("disk")));
+    EXPECT_EQ(co_await client.reply(),
+              "NBD_OPT_SET_META_CONTEXT: NBD_REP_ERR_INVALID structured replies come first");
+    co_await client.go();
+    co_await client.send(read_request(7, 0, 512));
+    EXPECT_EQ(hex((co_await client.receive(16 + 512)).substr(0, 4)), "67446698") << "not simple";
+  });
+}
+
+TEST(tls_server, takes_no_plaintext_behind_starttls) {
+  const tls_pki pki;
+  server_rig(with_tls(pki)).run([](server_rig& rig) -> awaitable<void> {
+    const auto starttls = option(nbd_option::starttls);
+    const auto injected = option(nbd_option::structured_reply);
+    auto at_once = rig.new_client();
+    (void)co_await at_once->receive(18);
+    co_await at_once->send(flags() + starttls + injected);
+    EXPECT_EQ(co_await at_once->rest(), "");
+
+    auto later = rig.new_client();
+    (void)co_await later->receive(18);
+    co_await later->send(flags() + starttls);
+    (void)co_await later->receive(20);
+    co_await later->send(injected);
+    EXPECT_EQ(co_await later->rest(), "");
+  });
+}
+
+TEST(tls_server, bounds_the_tls_handshake_by_time) {
+  const tls_pki pki;
+  auto how = with_tls(pki);
+  how.handshake_limit = std::chrono::milliseconds(50);
+  server_rig(how).run([](server_rig& rig) -> awaitable<void> {
+    secure_client client(rig.new_client());
+    (void)co_await client.plain().receive(18);
+    co_await client.plain().send(flags() + option(nbd_option::starttls));
+    (void)co_await client.plain().receive(20);
+    (void)SSL_do_handshake(client.tls().ssl());
+    co_await client.plain().send(client.tls().take_output().substr(0, 100));
+    EXPECT_EQ(co_await client.plain().rest(), "");
+    auto gone = [&] { return rig.server->statistics().connections == 0; };
+    co_await rig.until(gone);
+    EXPECT_EQ(rig.server->statistics().failed_handshakes, 1U);
+  });
+}
+
+TEST(tls_server, answers_what_is_in_flight_and_says_goodbye_when_it_stops) {
+  const tls_pki pki;
+  server_rig(with_tls(pki), {.answers = false}).run([](server_rig& rig) -> awaitable<void> {
+    secure_client busy(rig.new_client());
+    co_await busy.start();
+    co_await busy.go();
+    secure_client idle(rig.new_client());
+    co_await idle.start();
+    co_await idle.go();
+    for (unsigned i = 0; i < 3; ++i)
+      co_await busy.send(read_request(i, 0, 512));
+    co_await rig.until_waiting(0, 3);
+    stopping stop(rig);
+    const auto [nothing, told] = co_await idle.rest();
+    EXPECT_EQ(nothing, "");
+    EXPECT_TRUE(told);
+    EXPECT_FALSE(stop.is_over());
+    co_await rig.answer_all(0);
+    const auto [replies, goodbye] = co_await busy.rest();
+    EXPECT_EQ(replies.size(), 3 * (16 + 512U));
+    EXPECT_TRUE(goodbye);
+    co_await stop.wait();
+  });
+}
+
+TEST(tls_server, survives_clients_that_vanish_in_the_tls_handshake) {
+  const tls_pki pki;
+  server_rig(with_tls(pki)).run([](server_rig& rig) -> awaitable<void> {
+    const std::array<std::size_t, 4> sizes = {0, 1, 5, 100};
+    for (const auto size : sizes) {
+      secure_client client(rig.new_client());
+      (void)co_await client.plain().receive(18);
+      co_await client.plain().send(flags() + option(nbd_option::starttls));
+      (void)co_await client.plain().receive(20);
+      (void)SSL_do_handshake(client.tls().ssl());
+      co_await client.plain().send(client.tls().take_output().substr(0, size));
+    }
+    auto gone = [&] { return rig.server->statistics().connections == 0; };
+    co_await rig.until(gone);
+    EXPECT_EQ(rig.server->statistics().failed_handshakes, 4U);
+    secure_client other(rig.new_client());
+    co_await other.start();
+    co_await other.go();
+  });
+}
+
+}  // namespace
+}  // namespace xenpv::nbd
