@@ -3,13 +3,12 @@
 #include <fmt/format.h>
 
 #include <cerrno>
-#include <limits>
 
 #include "nbd/codec_driver.hpp"
 #include "nbd/netlink_socket.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/base/parse.hpp"
+#include "xenpv/nbd/kernel_device.hpp"
 
 namespace xenpv::nbd {
 namespace {
@@ -79,26 +78,6 @@ driver_request request_for(const kernel_device_config& config) {
 }
 
 }  // namespace
-
-std::string kernel_device_path(std::uint32_t index) {
-  return fmt::format("/dev/nbd{}", index);
-}
-
-std::optional<std::uint32_t> kernel_device_index(std::string_view word) {
-  if (word.starts_with("/dev/")) word.remove_prefix(5);
-  if (!word.starts_with("nbd")) return std::nullopt;
-  constexpr std::uint32_t largest = (1U << 20U) - 1;  // bits of a minor number
-  const auto index = parse_unsigned(word.substr(3), "index", 0, largest);
-  if (!index) return std::nullopt;
-  return static_cast<std::uint32_t>(*index);
-}
-
-std::optional<pid_t> kernel_device_owner(std::uint32_t index, const system_root& root) {
-  const auto text = root.read(fmt::format("/sys/block/nbd{}/pid", index));
-  if (!text) return std::nullopt;
-  const auto number = parse_unsigned(*text, "pid", 0, std::numeric_limits<pid_t>::max());
-  return number ? static_cast<pid_t>(*number) : 0;
-}
 
 struct kernel_driver::state {
   state(unique_fd first, unique_fd second)

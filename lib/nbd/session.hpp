@@ -41,6 +41,8 @@ class transmission {
   virtual void reshape(const export_info& now) = 0;
   /// The connection was cut: requests that take long end early.
   virtual void abandon() noexcept = 0;
+  /// Whether it was the client that ended it, in the proper way (NBD_CMD_DISC).
+  [[nodiscard]] virtual bool said_goodbye() const noexcept = 0;
   [[nodiscard]] virtual const connection_statistics& statistics() const = 0;
 };
 
@@ -84,6 +86,7 @@ class session final : public transmission, private reply_sink {
   void abandon() noexcept override { dispatcher_.abandon(); }
   void reshape(const export_info& now) override { export_ = now; }
 
+  [[nodiscard]] bool said_goodbye() const noexcept override { return said_goodbye_; }
   [[nodiscard]] const connection_statistics& statistics() const override {
     return dispatcher_.statistics();
   }
@@ -119,6 +122,7 @@ class session final : public transmission, private reply_sink {
       begin_ += request_size;
       if (header->type == wire::nbd_command::disc) {
         end("the client disconnected");
+        said_goodbye_ = true;
         break;
       }
       const auto judged = check_request(*header, export_, terms_);
@@ -285,6 +289,7 @@ class session final : public transmission, private reply_sink {
   asio::cancellation_signal between_requests_;
   asio::steady_timer changed_;  ///< never expires; cancelled when somebody should look again
   std::string reason_;
+  bool said_goodbye_ = false;
 
   std::vector<std::byte> buffer_;
   std::size_t begin_ = 0;

@@ -6,17 +6,13 @@
 // time. Needs CAP_SYS_ADMIN.
 #pragma once
 
-#include <sys/types.h>
-
 #include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "xenpv/base/system_root.hpp"
 #include "xenpv/base/unique_fd.hpp"
 
 namespace xenpv::nbd {
@@ -37,14 +33,6 @@ struct kernel_device_config {
   /// What /sys/block/nbdN/backend shows, on kernels that have it; empty: nothing.
   std::string identifier;
 };
-
-/// "/dev/nbd3"
-[[nodiscard]] std::string kernel_device_path(std::uint32_t index);
-/// From "/dev/nbd3" or "nbd3"; nullopt for anything else.
-[[nodiscard]] std::optional<std::uint32_t> kernel_device_index(std::string_view word);
-/// The process that connected the device; nullopt while nobody has.
-[[nodiscard]] std::optional<pid_t> kernel_device_owner(
-    std::uint32_t index, const system_root& root = system_root::from_environment());
 
 class kernel_driver {
  public:

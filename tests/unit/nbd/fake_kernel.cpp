@@ -139,6 +139,15 @@ void fake_kernel::answer_with(std::string bytes) {
   next_answer_ = std::move(bytes);
 }
 
+void fake_kernel::wait_for_hang_up() {
+  const std::lock_guard lock(mutex_);
+  waits_for_hang_up_ = true;
+}
+
+void fake_kernel::disconnect(std::uint32_t index) {
+  with(index, [this](device& on) { let_go(on); });
+}
+
 void fake_kernel::die() {
   const std::lock_guard lock(mutex_);
   dying_ = true;
@@ -210,7 +219,7 @@ std::string fake_kernel::carry_out(nbd_driver_command command, const netlink_mes
     case nbd_driver_command::reconfigure:
       return outcome(in.sequence, reconfigure(attributes, devices_[index]), {});
     case nbd_driver_command::disconnect:
-      disconnect(devices_[index]);
+      let_go(devices_[index]);
       return outcome(in.sequence, 0, {});
     case nbd_driver_command::status: {
       std::string items;
@@ -273,9 +282,12 @@ int fake_kernel::reconfigure(std::span<const netlink_attribute> attributes, devi
   return 0;
 }
 
-void fake_kernel::disconnect(device& on) {
+void fake_kernel::let_go(device& on) const {
   const auto goodbye = be32(wire::nbd_request_magic) + be16(0) + be16(2) + std::string(20, '\0');
   for (auto& socket : on.sockets) {
+    char byte = 0;
+    while (waits_for_hang_up_ && ::recv(socket.get(), &byte, 1, 0) > 0) {
+    }
     (void)::send(socket.get(), goodbye.data(), goodbye.size(), MSG_NOSIGNAL);
     ::shutdown(socket.get(), SHUT_RDWR);
   }

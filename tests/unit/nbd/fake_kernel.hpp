@@ -49,6 +49,8 @@ class fake_kernel {
   void know_no_identifier();
   /// The next answer is these bytes.
   void answer_with(std::string bytes);
+  /// It lets go of a device only when the other ends of its sockets are closed.
+  void wait_for_hang_up();
   /// Answers nothing any more and hangs up at the next request.
   void die();
 
@@ -64,6 +66,8 @@ class fake_kernel {
   /// group if `tell`.
   void kill_link(std::uint32_t index, std::size_t number, bool tell = true);
   void tell_dead_link(std::uint32_t index);
+  /// As on the request of another process.
+  void disconnect(std::uint32_t index);
 
  private:
   void live();
@@ -71,7 +75,7 @@ class fake_kernel {
   [[nodiscard]] std::string carry_out(wire::nbd_driver_command command, const netlink_message& in);
   [[nodiscard]] int connect(std::span<const netlink_attribute> attributes, std::uint32_t& index);
   [[nodiscard]] int reconfigure(std::span<const netlink_attribute> attributes, device& on);
-  static void disconnect(device& on);
+  void let_go(device& on) const;
 
   std::mutex mutex_;
   unique_fd commands_;
@@ -81,6 +85,7 @@ class fake_kernel {
   bool loaded_ = true;
   bool knows_identifier_ = true;
   bool dying_ = false;
+  bool waits_for_hang_up_ = false;
   std::map<wire::nbd_driver_command, std::pair<int, std::string>> refusals_;
   std::optional<std::string> next_answer_;
   std::vector<std::string> heard_;

@@ -6,7 +6,6 @@
 
 #include "bytes.hpp"
 #include "fake_kernel.hpp"
-#include "unit/xen/fake_root.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/wire/nbd.hpp"
 
@@ -236,24 +235,6 @@ TEST_F(kernel_driver_test, fails_by_name_when_the_other_side_is_gone) {
   EXPECT_EQ(failure_of([&] { driver.disconnect(0); }),
             "disconnect /dev/nbd0: connection reset by peer");
   EXPECT_EQ(failure_of([&] { driver.disconnect(0); }), "disconnect /dev/nbd0: broken pipe");
-}
-
-TEST(kernel_device, has_a_path_and_an_index) {
-  EXPECT_EQ(kernel_device_path(12), "/dev/nbd12");
-  EXPECT_EQ(kernel_device_index("/dev/nbd12"), 12u);
-  EXPECT_EQ(kernel_device_index("nbd0"), 0u);
-  for (const auto* word : {"", "nbd", "/dev/nbd", "/dev/nbd0p1", "nbd-1", "sda", "/dev/nbd1048576",
-                           "/dev/xvdb", "dev/nbd0"})
-    EXPECT_EQ(kernel_device_index(word), std::nullopt) << word;
-}
-
-TEST(kernel_device, is_owned_by_the_process_that_connected_it) {
-  xen::test::fake_root tree;
-  tree.with("/sys/block/nbd0/size", "0\n");
-  tree.with("/sys/block/nbd1/pid", "4711\n");
-  EXPECT_EQ(kernel_device_owner(0, tree.root()), std::nullopt);
-  EXPECT_EQ(kernel_device_owner(1, tree.root()), 4711);
-  EXPECT_EQ(kernel_device_owner(2, tree.root()), std::nullopt);
 }
 
 }  // namespace
