@@ -100,11 +100,22 @@ void add_processes(std::vector<std::string>& out, const system_root& root, std::
 
 }  // namespace
 
-std::vector<std::string> block_device_users(std::string_view name, const system_root& root) {
+std::vector<std::string> block_device_holders(std::string_view name, const system_root& root) {
   std::vector<std::string> out;
   add_table(out, root, "/proc/mounts", name, false);
   add_table(out, root, "/proc/swaps", name, true);
   add_holders(out, root, std::string(name));
+  return out;
+}
+
+std::vector<std::string> block_device_openers(std::string_view name, const system_root& root) {
+  std::vector<std::string> out;
+  add_processes(out, root, name);
+  return out;
+}
+
+std::vector<std::string> block_device_users(std::string_view name, const system_root& root) {
+  auto out = block_device_holders(name, root);
   add_processes(out, root, name);
   return out;
 }

@@ -67,6 +67,10 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
 
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] std::uint32_t index() const noexcept { return index_; }
+  [[nodiscard]] bool is_connected() const noexcept {
+    // One that the kernel let go of may be somebody else's by now.
+    return !path_.empty() && !stopping_ && !released_ && !links_->said_goodbye();
+  }
 
   asio::awaitable<void> connect() {
     auto theirs = links_->renew();
@@ -119,10 +123,8 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
   }
 
   asio::awaitable<void> disconnect(bool write_back) {
-    if (stopping_ || path_.empty()) co_return;
+    if (!is_connected()) co_return;
     stopping_ = true;
-    // Not ours any more: by now it may be somebody else's.
-    if (released_ || links_->said_goodbye()) co_return;
     if (write_back && !told_.read_only) co_await flush_page_cache();
     asio::steady_timer patience(control_, options_.drain_limit);
     patience.async_wait([self = shared_from_this()](boost::system::error_code code) {
@@ -342,6 +344,10 @@ const std::string& kernel_attachment::path() const noexcept {
 
 std::uint32_t kernel_attachment::index() const noexcept {
   return state_->index();
+}
+
+bool kernel_attachment::is_connected() const noexcept {
+  return state_->is_connected();
 }
 
 asio::awaitable<void> kernel_attachment::run() {

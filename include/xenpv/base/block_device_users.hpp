@@ -12,8 +12,14 @@
 
 namespace xenpv {
 
-/// Of the device "xvdb" or "nbd0" and its partitions: "mounted on /srv (/dev/xvdb1)", "used as swap
-/// (/dev/xvdb2)", "part of dm-0", "open in process 812 (postgres)". Empty: nobody.
+/// What has the device "xvdb" or "nbd0", or a partition of it, for good: "mounted on /srv
+/// (/dev/xvdb1)", "used as swap (/dev/xvdb2)", "part of dm-0".
+[[nodiscard]] std::vector<std::string> block_device_holders(std::string_view name,
+                                                            const system_root& root);
+/// Who has it open, perhaps only to look at it: "open in process 812 (postgres)".
+[[nodiscard]] std::vector<std::string> block_device_openers(std::string_view name,
+                                                            const system_root& root);
+/// Both. Empty: nobody uses it.
 [[nodiscard]] std::vector<std::string> block_device_users(std::string_view name,
                                                           const system_root& root);
 

@@ -50,6 +50,8 @@ class kernel_attachment {
   /// "/dev/nbd0"; after connect().
   [[nodiscard]] const std::string& path() const noexcept;
   [[nodiscard]] std::uint32_t index() const noexcept;
+  /// The device is made, and neither given up nor taken.
+  [[nodiscard]] bool is_connected() const noexcept;
 
   /// Looks after the device until the kernel lets go of it, whoever asked for that. Throws
   /// `failure` when it cannot be kept. Cancellation: the device stays as it is.

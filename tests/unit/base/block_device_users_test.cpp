@@ -64,8 +64,13 @@ TEST(block_device_users, are_processes_that_have_it_open) {
   add_process(tree, "812", "postgres", "/dev/xvdb1");
   add_process(tree, "813", "sh", "/dev/xvdc");
   tree.with("/proc/meminfo", "");
-  EXPECT_THAT(block_device_users("xvdb", tree.root()),
+  tree.with("/proc/mounts", "/dev/xvdb2 /srv ext4 rw 0 0\n");
+  EXPECT_THAT(block_device_openers("xvdb", tree.root()),
               ElementsAre("open in process 812 (postgres)"));
+  EXPECT_THAT(block_device_holders("xvdb", tree.root()),
+              ElementsAre("mounted on /srv (/dev/xvdb2)"));
+  EXPECT_THAT(block_device_users("xvdb", tree.root()),
+              ElementsAre("mounted on /srv (/dev/xvdb2)", "open in process 812 (postgres)"));
 }
 
 TEST(block_device_users, know_a_partition_of_a_name_that_ends_in_a_digit) {

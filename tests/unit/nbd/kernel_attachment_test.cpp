@@ -364,9 +364,12 @@ TEST(kernel_attachment, is_given_up_once) {
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->disconnect();
     EXPECT_THAT(rig.kernel.heard(), ElementsAre()) << "nothing to give up yet";
+    EXPECT_FALSE(rig.attachment->is_connected());
     co_await rig.attachment->connect();
+    EXPECT_TRUE(rig.attachment->is_connected());
     background running(rig, rig.attachment->run());
     co_await rig.attachment->disconnect();
+    EXPECT_FALSE(rig.attachment->is_connected());
     co_await rig.attachment->disconnect();
     co_await running.wait();
   });
