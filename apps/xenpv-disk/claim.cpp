@@ -54,6 +54,12 @@ async::asio::awaitable<locked_disk> lock_disk(async::runtime& on, std::string wo
   co_return out;
 }
 
+bool is_locked(const std::string& name) {
+  const auto path = fmt::format("{}/{}.lock", runtime_directory(), name);
+  const unique_fd lock(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  return lock && ::flock(lock.get(), LOCK_SH | LOCK_NB) != 0;
+}
+
 void take_if_held(const listed_device& disk, bool take) {
   if (disk.holder != device_holder::kernel) return;
   if (!take)

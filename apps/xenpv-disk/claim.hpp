@@ -22,6 +22,9 @@ struct locked_disk {
 /// The disk that `word` means. Throws `failure` when there is none, or when it is served already.
 [[nodiscard]] async::asio::awaitable<locked_disk> lock_disk(async::runtime& on, std::string word);
 
+/// Whether some process has the disk of that name.
+[[nodiscard]] bool is_locked(const std::string& name);
+
 /// Unbinds the kernel's driver if it holds the disk; without `take` that is an error which says
 /// what to do.
 void take_if_held(const blkfront::listed_device& disk, bool take);

@@ -8,6 +8,8 @@ namespace xenpv::disk_app {
 void add_list(cli::app& app);
 void add_serve(cli::app& app);
 void add_run(cli::app& app);
+void add_attach(cli::app& app);
+void add_detach(cli::app& app);
 void add_status(cli::app& app);
 void add_bench(cli::app& app);
 

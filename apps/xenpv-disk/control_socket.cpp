@@ -27,6 +27,8 @@ namespace asio = async::asio;
 
 /// For a client that asks and does not read.
 constexpr std::chrono::seconds patience(2);
+/// For a server that does not answer.
+constexpr std::chrono::seconds answer_limit(10);
 
 std::string control_path(const std::string& name) {
   return fmt::format("{}/{}.control", runtime_directory(), name);
@@ -57,6 +59,8 @@ std::optional<cli::json> ask(const std::string& path) {
   std::memcpy(address.sun_path, path.data(), path.size());
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
     return std::nullopt;
+  const timeval limit{answer_limit.count(), 0};
+  ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
   std::string text;
   char bytes[4096];
   for (;;) {

@@ -98,6 +98,8 @@ async::asio::awaitable<json> make_report(served_disk& disk) {
   out["export"] = disk.export_name;
   out["pid"] = ::getpid();
   out["device"] = device_report(disk);
+  out["kernel_device"] = nullptr;
+  if (!disk.kernel_device.empty()) out["kernel_device"] = disk.kernel_device;
   queue_statistics all;
   out["queues"] = json::array();
   for (const auto& each : queues) {

@@ -141,8 +141,9 @@ asio::awaitable<void> serve_while(const run_words& words, served_disk& disk, int
   const auto uri =
       fmt::format("nbd+unix:///{}?socket={}", uri_part(disk.export_name), uri_part(path));
   ::setenv("uri", uri.c_str(), 1);
-  auto task = [&] { return run_command(disk, words.command, status); };
-  co_await serve_until_stopped(disk, std::move(at), task);
+  service_work work;
+  work.task = [&] { return run_command(disk, words.command, status); };
+  co_await serve_until_stopped(disk, std::move(at), std::move(work));
 }
 
 cli::exit_code run(const run_words& words) {
@@ -163,6 +164,7 @@ void add_run(cli::app& app) {
           "finds the address in its environment: uri, and unixsocket for the path alone.")
       .example("copy a disk into an image", "xenpv-disk run xvdb -- sh -c 'nbdcopy $uri disk.img'");
   add_disk_options(command, words.disk);
+  add_client_options(command, words.disk);
   command.takes_command(words.command).action([](std::ostream&) { return run(words); });
 }
 

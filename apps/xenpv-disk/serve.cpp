@@ -177,6 +177,7 @@ void add_serve(cli::app& app) {
       .example("to other machines, for those who have a key",
                "xenpv-disk serve xvdb --tcp :10809 --tls-psk /etc/xenpv/keys.psk");
   add_disk_options(command, words.disk);
+  add_client_options(command, words.disk);
   command.option("--unix PATH", words.unix_paths, "listen on this Unix socket", cli::as_text)
       .option("--tcp HOST:PORT", words.tcp, "listen on this address", nbd::parse_tcp_address)
       .option("--socket-mode MODE", words.socket_mode, "permissions of Unix sockets", parse_mode,

@@ -76,14 +76,18 @@ void add_disk_options(cli::command& command, disk_words& words) {
                 cli::as_text)
       .flag("--take", words.take, "ask the kernel's driver to let go of it first")
       .flag("--read-only", words.read_only, "let clients read only")
-      .option("--name EXPORT", words.name, "what clients call it (default: the disk's name)",
-              cli::as_text)
       .option("--queues N", words.queues, "use at most N queues, each on a CPU of its own",
               cli::whole_number<unsigned>(1, 64))
-      .option("--max-connections N", words.max_connections, "clients at a time",
-              cli::whole_number<unsigned>(1, 1024), {.by_default = "16"})
       .flag("--swap", words.swap,
             "keep the server in memory, so that its clients may swap to the disk");
+}
+
+void add_client_options(cli::command& command, disk_words& words) {
+  command
+      .option("--name EXPORT", words.name, "what clients call it (default: the disk's name)",
+              cli::as_text)
+      .option("--max-connections N", words.max_connections, "clients at a time",
+              cli::whole_number<unsigned>(1, 1024), {.by_default = "16"});
 }
 
 void with_served_disk(const disk_words& words, const tls_settings& tls,

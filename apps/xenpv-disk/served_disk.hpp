@@ -25,7 +25,10 @@ struct disk_words {
   unsigned max_connections = 16;
   bool swap = false;
 };
+/// DISK and how to drive it.
 void add_disk_options(cli::command& command, disk_words& words);
+/// What NBD clients that connect by themselves are offered.
+void add_client_options(cli::command& command, disk_words& words);
 
 /// Everything there is while a disk is served; for the control thread.
 struct served_disk {
@@ -34,6 +37,7 @@ struct served_disk {
   std::string export_name;
   blkfront::frontend& device;
   nbd::server& server;
+  std::string kernel_device = {};  ///< "/dev/nbd0"; empty: none
 };
 
 /// Connects the disk, calls `body` with it, then drains clients and closes the disk in an orderly

@@ -89,13 +89,15 @@ asio::awaitable<void> stop_after(std::function<asio::awaitable<void>()> task, st
   stop.stop("done");
 }
 
-void follow_device(served_disk& disk, stop_switch& stop) {
-  disk.device.on_change([&disk, &stop] {
-    if (disk.device.state() == blkfront::device_state::connected)
+void follow_device(served_disk& disk, std::function<void()> reshaped, stop_switch& stop) {
+  disk.device.on_change([&disk, &stop, reshaped = std::move(reshaped)] {
+    if (disk.device.state() == blkfront::device_state::connected) {
       disk.server.reshape(disk.device.shape());
-    else
-      stop.stop(disk.device.failure_reason() ? disk.device.failure_reason()->text
-                                             : std::string("the disk is gone"));
+      if (reshaped) reshaped();
+      return;
+    }
+    stop.stop(disk.device.failure_reason() ? disk.device.failure_reason()->text
+                                           : std::string("the disk is gone"));
   });
 }
 
@@ -107,24 +109,25 @@ void endpoints::remove_sockets() noexcept {
   unix_paths.clear();
 }
 
-asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints at,
-                                          std::function<asio::awaitable<void>()> task) {
+asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints at, service_work work) {
   stop_switch stop(disk.on.control());
   async::nursery tasks(disk.on.control());
-  follow_device(disk, stop);
+  follow_device(disk, std::move(work.reshaped), stop);
   for (auto& listener : at.listeners)
     disk.server.listen(std::move(listener));
   tasks.spawn(run_part(heed_signals(disk, stop), stop));
   tasks.spawn(run_part(answer_status(disk), stop));
   if (const auto interval = cli::watchdog_interval())
     tasks.spawn(run_part(feed_watchdog(disk, *interval), stop));
-  if (task) tasks.spawn(run_part(stop_after(std::move(task), stop), stop));
-  cli::notify_service_manager(fmt::format("READY=1\nSTATUS=serving {}", disk.name));
+  if (work.task) tasks.spawn(run_part(stop_after(std::move(work.task), stop), stop));
+  if (!work.task_says_ready)
+    cli::notify_service_manager(fmt::format("READY=1\nSTATUS=serving {}", disk.name));
   const auto why = co_await stop.wait();
   log().info("{}: stopping: {}", disk.name, why);
   cli::notify_service_manager("STOPPING=1\nSTATUS=waiting for clients");
   at.remove_sockets();
   // Still with ears for the second signal.
+  if (work.take_leave) co_await work.take_leave();
   co_await disk.server.stop();
   tasks.cancel();
   co_await tasks.join();

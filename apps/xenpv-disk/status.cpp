@@ -25,11 +25,13 @@ std::string time_of(const cli::json& values, const char* key) {
 
 void print_table(std::ostream& out, const cli::json& report) {
   const auto& device = report.at("device");
-  out << fmt::format("{}: {}, {}, {} queues, segments {}, {} clients\n",
+  const auto& kernel_device = report.at("kernel_device");
+  out << fmt::format("{}: {}, {}, {} queues, segments {}, {} clients{}\n",
                      report.at("name").get<std::string>(), device.at("state").get<std::string>(),
                      format_size(device.at("size").get<std::uint64_t>()),
                      report.at("queues").size(), device.at("segments").get<unsigned>(),
-                     report.at("server").at("clients").size());
+                     report.at("server").at("clients").size(),
+                     kernel_device.is_null() ? "" : ", " + kernel_device.get<std::string>());
   cli::table table({{"OPERATION"},
                     {"REQUESTS", cli::align::right},
                     {"BYTES", cli::align::right},

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/sinks/syslog_sink.h>
 
 #include <memory>
 #include <string>
@@ -85,6 +86,13 @@ void set_up_log(std::string_view program, log_level level, log_format format) {
   logger->set_level(to_spdlog(level));
   logger->flush_on(spdlog::level::debug);
   current() = std::move(logger);
+}
+
+void log_to_syslog_too(std::string_view program) {
+  // It has a place of its own for time, program and level.
+  constexpr bool with_pattern = false;
+  current()->sinks().push_back(std::make_shared<spdlog::sinks::syslog_sink_mt>(
+      std::string(program), LOG_PID, LOG_DAEMON, with_pattern));
 }
 
 spdlog::logger& log() {

@@ -63,6 +63,7 @@ connection::connection(std::uint64_t number, unique_fd socket, blk::block_queue&
     : number_(number),
       queue_(queue),
       queue_index_(queue_index),
+      peer_(options.haggling.agreed_beforehand ? "kernel" : ""),
       socket_(queue.executor()),
       machine_(std::move(options.haggling)),
       credentials_(std::move(options.credentials)),
@@ -80,7 +81,7 @@ connection::connection(std::uint64_t number, unique_fd socket, blk::block_queue&
     ::setsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
   }
-  peer_ = describe_peer(socket_);
+  if (peer_.empty()) peer_ = describe_peer(socket_);
 }
 
 asio::awaitable<bool> connection::run() {

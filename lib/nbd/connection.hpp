@@ -35,6 +35,8 @@ class connection final : public std::enable_shared_from_this<connection> {
   void hang_up() noexcept;
   void reshape(const export_info& now);
   [[nodiscard]] client_statistics statistics() const;
+  /// After run(): the client took its leave.
+  [[nodiscard]] bool said_goodbye() const noexcept { return session_ && session_->said_goodbye(); }
 
   [[nodiscard]] asio::any_io_executor executor() const { return queue_.executor(); }
   [[nodiscard]] std::uint64_t number() const noexcept { return number_; }

@@ -28,7 +28,9 @@ std::string greeting() {
 
 }  // namespace
 
-negotiation::negotiation(negotiation_options options) : options_(std::move(options)) {}
+negotiation::negotiation(negotiation_options options) : options_(std::move(options)) {
+  if (options_.agreed_beforehand) phase_ = phase::transmission;
+}
 
 void negotiation::feed(std::span<const std::byte> bytes) {
   input_.erase(0, std::exchange(consumed_, 0));

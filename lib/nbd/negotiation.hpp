@@ -30,6 +30,9 @@ struct negotiation_options {
   std::string default_export;
   tls_mode tls = tls_mode::off;
   bool structured_replies = true;
+  /// There is nothing to agree on: the client knows the first export from elsewhere, and its first
+  /// byte is that of a request. Simple replies.
+  bool agreed_beforehand = false;
 };
 
 /// Longest option data that is read. Needs to hold an export name and some metadata queries.

@@ -29,6 +29,8 @@ struct seat {
   connection_ptr client{};  ///< once its thread has made it
   /// To be done to it then.
   std::vector<std::function<void(connection&)>> untold{};
+  /// Of one without a handshake, for which max_connections does not count: see serve_agreed().
+  std::function<void(bool)> ended{};
 };
 
 export_info describe(const blk::geometry& shape, const server_options& options) {
@@ -70,15 +72,28 @@ class server::state : public std::enable_shared_from_this<server::state> {
 
   void serve(unique_fd socket) {
     if (stopping_) return;
-    if (seats_.size() >= options_.max_connections) {
+    const auto connected = static_cast<unsigned>(
+        std::count_if(seats_.begin(), seats_.end(), [](const seat& each) { return !each.ended; }));
+    if (connected >= options_.max_connections) {
       ++statistics_.refused;
-      log().warn("a client was turned away: {} are connected, the most there may be",
-                 seats_.size());
+      log().warn("a client was turned away: {} are connected, the most there may be", connected);
       return;
     }
     ++statistics_.accepted;
     const auto at = seats_.insert(seats_.end(), seat{choose_queue()});
     tasks_.spawn(serve_one(std::move(socket), at));
+  }
+
+  void serve_agreed(unique_fd socket, std::size_t queue, std::function<void(bool)> ended) {
+    if (stopping_) return ended(false);
+    ++statistics_.accepted;
+    const auto at = seats_.insert(seats_.end(), seat{queue});
+    at->ended = std::move(ended);
+    tasks_.spawn(serve_one(std::move(socket), at));
+  }
+
+  [[nodiscard]] std::uint16_t flags() const {
+    return nbd::transmission_flags(describe(shape_, options_), false);
   }
 
   void reshape(const blk::geometry& shape) {
@@ -170,28 +185,36 @@ class server::state : public std::enable_shared_from_this<server::state> {
 
   asio::awaitable<void> serve_one(unique_fd socket, std::list<seat>::iterator at) {
     auto& queue = device_.queue(at->queue);
-    auto client = co_await make_connection(std::move(socket), at->queue);
+    auto client = co_await make_connection(std::move(socket), *at);
     bool agreed = false;
+    bool said_goodbye = false;
     if (client) {
       at->client = client;
       for (auto& each : at->untold)
         tell(client, std::move(each));
-      auto run = [&]() -> asio::awaitable<void> { agreed = co_await client->run(); };
+      auto run = [&]() -> asio::awaitable<void> {
+        agreed = co_await client->run();
+        said_goodbye = client->said_goodbye();
+      };
       co_await async::run_on(queue.executor(), run);
     }
     if (!agreed) ++statistics_.failed_handshakes;
+    const auto ended = std::move(at->ended);
     seats_.erase(at);
     // Its socket and timers belong to that thread.
     auto drop = [gone = std::move(client)]() mutable { gone.reset(); };
     co_await async::call_on(queue.executor(), std::move(drop));
+    if (ended) ended(said_goodbye);
   }
 
   /// Null, and the log says why, if its socket is none.
-  asio::awaitable<connection_ptr> make_connection(unique_fd socket, std::size_t queue_index) {
+  asio::awaitable<connection_ptr> make_connection(unique_fd socket, const seat& at) {
+    const auto queue_index = at.queue;
     auto& queue = device_.queue(queue_index);
     connection_options how;
     how.haggling.exports.push_back(describe(shape_, options_));
     how.haggling.default_export = options_.export_name;
+    how.haggling.agreed_beforehand = static_cast<bool>(at.ended);
     how.haggling.tls = options_.tls;
     how.credentials = options_.credentials;
     how.handshake_limit = options_.handshake_limit;
@@ -233,6 +256,14 @@ void server::listen(unique_fd listener) {
 
 void server::serve(unique_fd socket) {
   state_->serve(std::move(socket));
+}
+
+void server::serve_agreed(unique_fd socket, std::size_t queue, std::function<void(bool)> ended) {
+  state_->serve_agreed(std::move(socket), queue, std::move(ended));
+}
+
+std::uint16_t server::transmission_flags() const {
+  return state_->flags();
 }
 
 void server::reshape(const blk::geometry& shape) {

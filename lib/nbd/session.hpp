@@ -87,6 +87,7 @@ class session final : public transmission, private reply_sink {
   void abandon() noexcept override { dispatcher_.abandon(); }
   void reshape(const export_info& now) override { export_ = now; }
 
+  [[nodiscard]] bool said_goodbye() const noexcept override { return said_goodbye_; }
   [[nodiscard]] const connection_statistics& statistics() const override {
     return dispatcher_.statistics();
   }
@@ -122,6 +123,7 @@ class session final : public transmission, private reply_sink {
       begin_ += request_size;
       if (header->type == wire::nbd_command::disc) {
         end("the client disconnected");
+        said_goodbye_ = true;
         break;
       }
       const auto judged = check_request(*header, export_, terms_);
@@ -327,6 +329,7 @@ class session final : public transmission, private reply_sink {
   asio::cancellation_signal between_requests_;
   asio::steady_timer changed_;  ///< never expires; cancelled when somebody should look again
   std::string reason_;
+  bool said_goodbye_ = false;
 
   std::vector<std::byte> buffer_;
   std::size_t begin_ = 0;

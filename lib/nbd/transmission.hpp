@@ -26,6 +26,8 @@ class transmission {
   virtual void reshape(const export_info& now) = 0;
   /// The connection was cut: requests that take long end early.
   virtual void abandon() noexcept = 0;
+  /// Whether it was the client that ended it, in the proper way (NBD_CMD_DISC).
+  [[nodiscard]] virtual bool said_goodbye() const noexcept = 0;
   [[nodiscard]] virtual const connection_statistics& statistics() const = 0;
 };
 

@@ -16,6 +16,10 @@ enum class log_level { error, warning, info, debug };
 void set_up_log(std::string_view program, log_level level = log_level::info,
                 log_format format = log_format::text);
 
+/// From now on the log goes to syslog(3), too: for a process that leaves its terminal. As with
+/// set_up_log, before any thread starts.
+void log_to_syslog_too(std::string_view program);
+
 /// The process-wide logger; a silent-below-warning default until set_up_log ran. Thread-safe.
 [[nodiscard]] spdlog::logger& log();
 

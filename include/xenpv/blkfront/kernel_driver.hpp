@@ -4,18 +4,10 @@
 // binds its driver again only to a device that the toolstack attached anew.
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include "xenpv/base/system_root.hpp"
 #include "xenpv/blkfront/device_list.hpp"
 
 namespace xenpv::blkfront {
-
-/// Who uses the kernel's block device of a disk, in words: "mounted on /srv (/dev/xvdb1)", "used as
-/// swap (/dev/xvdb2)", "part of dm-0", "open in process 812 (postgres)". Empty: nobody.
-[[nodiscard]] std::vector<std::string> users_of(const listed_device& device,
-                                                const system_root& root);
 
 /// Unbinds the kernel's driver from the disk. Throws `failure` naming the users when there are any.
 void take_from_kernel(const listed_device& device,

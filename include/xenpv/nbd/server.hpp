@@ -71,6 +71,13 @@ class server {
   void listen(unique_fd listener);
   /// Serves a connected stream socket, from its greeting on.
   void serve(unique_fd socket);
+  /// Serves a connected stream socket whose client needs no handshake, because it was told size and
+  /// transmission_flags() in another way: the kernel's NBD driver. On queue `queue`, and besides
+  /// max_connections. `ended` is called on the control thread when that is over, maybe from within
+  /// this call, with whether the client took its leave (NBD_CMD_DISC).
+  void serve_agreed(unique_fd socket, std::size_t queue, std::function<void(bool)> ended);
+  /// As such a client has to know them.
+  [[nodiscard]] std::uint16_t transmission_flags() const;
   /// The device's shape has changed: connections judge requests by the new one, and new clients are
   /// told of it. NBD cannot tell those that are connected.
   void reshape(const blk::geometry& shape);

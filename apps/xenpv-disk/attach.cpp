@@ -1,0 +1,185 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <ostream>
+
+#include "background.hpp"
+#include "commands.hpp"
+#include "service.hpp"
+#include "xenpv/base/block_device_users.hpp"
+#include "xenpv/base/log.hpp"
+#include "xenpv/cli/service_manager.hpp"
+#include "xenpv/cli/value.hpp"
+#include "xenpv/nbd/kernel_attachment.hpp"
+#include "xenpv/nbd/kernel_device.hpp"
+
+namespace xenpv::disk_app {
+namespace {
+
+namespace asio = async::asio;
+
+struct attach_words {
+  disk_words disk;
+  std::optional<std::uint32_t> device;
+  std::optional<std::size_t> connections;
+  std::chrono::seconds timeout{0};
+  std::chrono::seconds dead_timeout{0};
+  bool background = false;
+};
+
+result<std::uint32_t> parse_device(std::string_view text) {
+  if (const auto index = nbd::kernel_device_index(text)) return *index;
+  return make_error(errc::invalid_argument, fmt::format("device '{}'", text),
+                    "expected one of the kernel's NBD driver, as in /dev/nbd0");
+}
+
+/// The driver counts in seconds.
+result<std::chrono::seconds> parse_seconds(std::string_view text, std::string_view what) {
+  const auto value = parse_duration(text, what);
+  if (!value) return value.error();
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(*value);
+  if (seconds == *value) return seconds;
+  return make_error(errc::invalid_argument, fmt::format("{} '{}'", what, text),
+                    "expected whole seconds");
+}
+
+/// Before the disk is touched: its present holder should not lose it for nothing.
+void check_device(const std::optional<std::uint32_t>& index) {
+  if (!index) return;
+  if (const auto owner = nbd::kernel_device_owner(*index))
+    throw failure(
+        std::make_error_code(std::errc::device_or_resource_busy),
+        fmt::format("attach to {}", nbd::kernel_device_path(*index)),
+        fmt::format("process {} connected it; without a device the kernel finds a free one",
+                    *owner));
+}
+
+nbd::attachment_options options_for(const attach_words& words, served_disk& disk) {
+  nbd::attachment_options how;
+  how.index = words.device;
+  how.queues = disk.device.queue_count();
+  how.connections = words.connections.value_or(how.queues);
+  how.timeout = words.timeout;
+  how.dead_timeout = words.dead_timeout;
+  how.identifier = fmt::format("xenpv-disk {}", disk.name);
+  return how;
+}
+
+/// One attachment from its making to its end.
+class attached_disk {
+ public:
+  attached_disk(const attach_words& words, served_disk& disk, nbd::kernel_driver driver,
+                background_start& start, std::ostream& out)
+      : words_(words),
+        disk_(disk),
+        device_(disk.on.control(), disk.server, std::move(driver), disk.device.shape(),
+                options_for(words, disk)),
+        start_(start),
+        out_(out) {}
+
+  asio::awaitable<void> serve() {
+    service_work work;
+    work.task = [this] { return keep(); };
+    work.task_says_ready = true;
+    work.reshaped = [this] { device_.reshape(disk_.device.shape()); };
+    work.take_leave = [this] { return leave(); };
+    endpoints nowhere;
+    co_await serve_until_stopped(disk_, std::move(nowhere), std::move(work));
+  }
+
+ private:
+  asio::awaitable<void> keep() {
+    co_await device_.connect();
+    disk_.kernel_device = device_.path();
+    tell();
+    co_await device_.run();
+    log().info("{}: {} was disconnected", disk_.name, device_.path());
+  }
+
+  void tell() {
+    log().info("{}: attached as {}", disk_.name, device_.path());
+    cli::notify_service_manager(
+        fmt::format("READY=1\nSTATUS=serving {} as {}", disk_.name, device_.path()));
+    if (start_.ready)
+      announce(start_, device_.path());
+    else
+      (out_ << device_.path() << '\n').flush();
+  }
+
+  asio::awaitable<void> leave() {
+    if (device_.is_connected()) {
+      const auto name = device_.path().substr(device_.path().rfind('/') + 1);
+      const auto users = block_device_users(name, system_root::from_environment());
+      if (!users.empty())
+        log().warn("{}: taken away although it is {}", device_.path(), fmt::join(users, "; "));
+    }
+    co_await device_.disconnect();
+  }
+
+  const attach_words& words_;
+  served_disk& disk_;
+  nbd::kernel_attachment device_;
+  background_start& start_;
+  std::ostream& out_;
+};
+
+asio::awaitable<void> serve_attached(const attach_words& words, nbd::kernel_driver& driver,
+                                     background_start& start, served_disk& disk,
+                                     std::ostream& out) {
+  attached_disk attached(words, disk, std::move(driver), start, out);
+  co_await attached.serve();
+}
+
+cli::exit_code attach(const attach_words& words, std::ostream& out) {
+  background_start start;
+  if (words.background) start = start_in_background(out);
+  if (start.outcome) return *start.outcome;
+  auto driver = nbd::kernel_driver::open();
+  check_device(words.device);
+  with_served_disk(words.disk, {}, [&](served_disk& disk) {
+    return serve_attached(words, driver, start, disk, out);
+  });
+  return cli::exit_code::ok;
+}
+
+}  // namespace
+
+void add_attach(cli::app& app) {
+  static attach_words words;
+  auto& command =
+      app.add_command("attach", "make a block device of a disk, by the kernel's NBD driver");
+  command
+      .describe(
+          "Serves the disk to the kernel of this guest, without nbd-client and without a socket "
+          "that others could connect to, and prints the device, /dev/nbd0 for instance, when it "
+          "and its partitions are there. Needs the kernel's module nbd (modprobe nbd) and "
+          "CAP_SYS_ADMIN.")
+      .describe(
+          "It stays until xenpv-disk detach, nbd-client -d, SIGTERM or SIGINT. When the disk is "
+          "resized, so is the device. Unmount first: what is mounted when it ends loses what was "
+          "not written yet.")
+      .describe(
+          "If it is killed, the device's requests wait for --dead-timeout and then fail. With "
+          "--timeout a request that takes longer is sent again over a new connection.")
+      .example("a disk that the kernel holds, from its driver to this one",
+               "xenpv-disk attach xvdb --take --background")
+      .example("mount it", "mount $(xenpv-disk attach xvdb --background) /mnt");
+  add_disk_options(command, words.disk);
+  command
+      .argument("[DEVICE]", words.device, "/dev/nbdN; without it the kernel chooses a free one",
+                parse_device)
+      .option("--connections N", words.connections,
+              "connections between the kernel and this process (default: as many as queues)",
+              cli::whole_number<std::size_t>(1, 64))
+      .option("--timeout DURATION", words.timeout,
+              "what a request may take, in whole seconds; 0: any time", parse_seconds,
+              {.by_default = "0"})
+      .option("--dead-timeout DURATION", words.dead_timeout,
+              "how long requests wait when nobody answers any more", parse_seconds,
+              {.by_default = "30s"})
+      .flag("--background", words.background,
+            "return when the device is there; the log goes to syslog")
+      .action([](std::ostream& out) { return attach(words, out); });
+}
+
+}  // namespace xenpv::disk_app

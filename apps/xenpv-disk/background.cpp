@@ -1,0 +1,116 @@
+#include "background.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <ostream>
+#include <string>
+
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/log.hpp"
+
+namespace xenpv::disk_app {
+namespace {
+
+struct pipe_ends {
+  unique_fd reader;
+  unique_fd writer;
+};
+
+pipe_ends make_pipe() {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("make a pipe");
+  return {unique_fd(ends[0]), unique_fd(ends[1])};
+}
+
+void lead_nowhere(int descriptor, int flags) {
+  const unique_fd null(::open("/dev/null", flags | O_CLOEXEC));
+  if (null) ::dup2(null.get(), descriptor);
+}
+
+void write_all(int descriptor, std::string_view text) {
+  while (!text.empty()) {
+    const auto count = ::write(descriptor, text.data(), text.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return;
+    text.remove_prefix(static_cast<std::size_t>(count));
+  }
+}
+
+/// What is there now; empty at the end.
+std::string read_some(int descriptor) {
+  std::array<char, 4096> bytes;
+  for (;;) {
+    const auto count = ::read(descriptor, bytes.data(), bytes.size());
+    if (count < 0 && errno == EINTR) continue;
+    return {bytes.data(), count > 0 ? static_cast<std::size_t>(count) : 0};
+  }
+}
+
+/// Passes `words` on until something was announced over `ready`, and returns that; or until the end
+/// of both: the error that ends a command is written when all else of it is gone.
+std::string listen_to(int ready, int words) {
+  std::string announced;
+  std::array<pollfd, 2> ends = {pollfd{ready, POLLIN, 0}, pollfd{words, POLLIN, 0}};
+  while (ends[0].fd >= 0 || (announced.empty() && ends[1].fd >= 0)) {
+    if (::poll(ends.data(), ends.size(), -1) < 0) {
+      if (errno == EINTR) continue;
+      throw_errno("wait for the process in the background");
+    }
+    if (ends[1].revents != 0) {
+      const auto text = read_some(words);
+      write_all(STDERR_FILENO, text);
+      if (text.empty()) ends[1].fd = -1;
+    } else if (ends[0].revents != 0) {
+      const auto text = read_some(ready);
+      announced += text;
+      if (text.empty()) ends[0].fd = -1;
+    }
+  }
+  return announced;
+}
+
+cli::exit_code wait_for(pid_t child) {
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) ? cli::exit_code{WEXITSTATUS(status)} : cli::exit_code::failed;
+}
+
+}  // namespace
+
+background_start start_in_background(std::ostream& out) {
+  auto ready = make_pipe();
+  auto words = make_pipe();
+  out.flush();
+  const auto child = ::fork();
+  if (child < 0) throw_errno("start a process in the background");
+  background_start start;
+  if (child > 0) {
+    ready.writer.reset();
+    words.writer.reset();
+    const auto announced = listen_to(ready.reader.get(), words.reader.get());
+    out << announced;
+    start.outcome = announced.empty() ? wait_for(child) : cli::exit_code::ok;
+    return start;
+  }
+  ::setsid();
+  static_cast<void>(::chdir("/"));
+  lead_nowhere(STDIN_FILENO, O_RDONLY);
+  lead_nowhere(STDOUT_FILENO, O_WRONLY);
+  ::dup2(words.writer.get(), STDERR_FILENO);
+  log_to_syslog_too("xenpv-disk");
+  start.ready = std::move(ready.writer);
+  return start;
+}
+
+void announce(background_start& start, std::string_view line) {
+  write_all(start.ready.get(), std::string(line) + "\n");
+  lead_nowhere(STDERR_FILENO, O_WRONLY);
+  start.ready.reset();
+}
+
+}  // namespace xenpv::disk_app

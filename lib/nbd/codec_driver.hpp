@@ -1,0 +1,55 @@
+// The messages of the kernel's NBD driver: its generic netlink family "nbd" (linux/nbd-netlink.h,
+// drivers/block/nbd.c). No I/O; nbd/kernel_driver.hpp sends them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nbd/codec_netlink.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/wire/netlink.hpp"
+
+namespace xenpv::nbd {
+
+/// Which number the kernel gave to the family of that name, and to a multicast group of it.
+struct netlink_family {
+  std::uint16_t id = 0;
+  std::optional<std::uint32_t> group;  ///< nullopt: it has none of that name
+};
+[[nodiscard]] netlink_request encode_family_request(std::uint32_t sequence, std::string_view name);
+[[nodiscard]] result<netlink_family> decode_family(std::span<const std::byte> attributes,
+                                                   std::string_view group);
+
+/// Attributes of a request; what is unset or empty is left out.
+struct driver_request {
+  std::optional<std::uint32_t> index;
+  std::optional<std::uint64_t> size;  ///< bytes
+  std::optional<std::uint64_t> block_size;
+  std::optional<std::uint64_t> timeout;       ///< seconds; 0: none
+  std::optional<std::uint64_t> dead_timeout;  ///< seconds
+  std::optional<std::uint64_t> server_flags;
+  std::vector<int> sockets;
+  std::string identifier;
+};
+[[nodiscard]] netlink_request encode_driver_request(std::uint16_t family,
+                                                    wire::nbd_driver_command command,
+                                                    std::uint32_t sequence,
+                                                    const driver_request& what);
+
+/// Which device an answer to CONNECT or a LINK_DEAD is about.
+[[nodiscard]] result<std::uint32_t> decode_index(std::span<const std::byte> attributes);
+
+struct device_status {
+  std::uint32_t index = 0;
+  bool connected = false;  ///< configured, or open by somebody
+  friend bool operator==(const device_status&, const device_status&) = default;
+};
+/// The answer to STATUS: one entry for each device asked about that exists.
+[[nodiscard]] result<std::vector<device_status>> decode_status(
+    std::span<const std::byte> attributes);
+
+}  // namespace xenpv::nbd

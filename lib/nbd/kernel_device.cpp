@@ -1,0 +1,103 @@
+#include "xenpv/nbd/kernel_device.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <limits>
+
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/parse.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+constexpr std::uint64_t sysfs_sector = 512;  // whatever the device's own is
+
+/// Everything but the one descriptor, which becomes number 0. After fork() in a process with
+/// threads: system calls only.
+void keep_only(int descriptor) {
+  constexpr int many = 65536;
+  ::dup2(descriptor, 0);
+  if (::syscall(SYS_close_range, 1U, ~0U, 0U) == 0) return;
+  // Kernels before 5.9.
+  for (int each = 1; each < many; ++each)
+    ::close(each);
+}
+
+int try_open(const char* path, device_opening::purpose what) {
+  const int flags = what == device_opening::purpose::claim ? O_RDONLY | O_EXCL : O_RDONLY;
+  const int device = ::open(path, flags | O_CLOEXEC);
+  if (device < 0) return errno;
+  if (what == device_opening::purpose::write_back && ::fsync(device) != 0) return errno;
+  return 0;
+}
+
+[[noreturn]] void live_as_child(const char* path, device_opening::purpose what, int report) {
+  // The parent's handlers would write to descriptors that are closed now.
+  for (const int number : {SIGTERM, SIGINT, SIGHUP})
+    ::signal(number, SIG_DFL);
+  keep_only(report);
+  const int outcome = try_open(path, what);
+  [[maybe_unused]] const auto written = ::write(0, &outcome, sizeof outcome);
+  ::_exit(0);
+}
+
+}  // namespace
+
+std::string kernel_device_path(std::uint32_t index) {
+  return fmt::format("/dev/nbd{}", index);
+}
+
+std::optional<std::uint32_t> kernel_device_index(std::string_view word) {
+  if (word.starts_with("/dev/")) word.remove_prefix(5);
+  if (!word.starts_with("nbd")) return std::nullopt;
+  constexpr std::uint32_t largest = (1U << 20U) - 1;  // bits of a minor number
+  const auto index = parse_unsigned(word.substr(3), "index", 0, largest);
+  if (!index) return std::nullopt;
+  return static_cast<std::uint32_t>(*index);
+}
+
+std::optional<pid_t> kernel_device_owner(std::uint32_t index, const system_root& root) {
+  const auto text = root.read(fmt::format("/sys/block/nbd{}/pid", index));
+  if (!text) return std::nullopt;
+  const auto number = parse_unsigned(*text, "pid", 0, std::numeric_limits<pid_t>::max());
+  return number ? static_cast<pid_t>(*number) : 0;
+}
+
+std::optional<std::uint64_t> kernel_device_size(std::uint32_t index, const system_root& root) {
+  const auto text = root.read(fmt::format("/sys/block/nbd{}/size", index));
+  if (!text) return std::nullopt;
+  const auto sectors = parse_unsigned(*text, "size", 0, ~std::uint64_t{0} / sysfs_sector);
+  if (!sectors) return std::nullopt;
+  return *sectors * sysfs_sector;
+}
+
+device_opening::device_opening(const std::string& path, purpose what) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw_errno(fmt::format("open {}", path));
+  outcome_.reset(ends[0]);
+  const unique_fd report(ends[1]);
+  child_ = ::fork();
+  if (child_ < 0) throw_errno(fmt::format("open {} in a child process", path));
+  if (child_ == 0) live_as_child(path.c_str(), what, report.get());
+}
+
+device_opening::~device_opening() {
+  if (child_ > 0) ::waitpid(child_, nullptr, WNOHANG);
+}
+
+int device_opening::outcome() {
+  int out = EIO;
+  while (::read(outcome_.get(), &out, sizeof out) < 0 && errno == EINTR) {
+  }
+  if (child_ > 0) ::waitpid(child_, nullptr, 0);
+  child_ = -1;
+  return out;
+}
+
+}  // namespace xenpv::nbd

@@ -1,0 +1,198 @@
+#include "xenpv/nbd/kernel_driver.hpp"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+
+#include "nbd/codec_driver.hpp"
+#include "nbd/netlink_socket.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/log.hpp"
+#include "xenpv/nbd/kernel_device.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+using wire::nbd_driver_command;
+
+constexpr auto find_driver = "find the kernel's NBD driver";
+
+/// What can be done about a refusal.
+std::string cure_of(const netlink_refusal& refusal, std::optional<std::uint32_t> index) {
+  switch (refusal.error) {
+    case EPERM:
+      return "CAP_SYS_ADMIN is needed; are you root?";
+    case EBUSY:
+      if (index) return fmt::format("it is in use: /sys/block/nbd{}/pid says by whom", *index);
+      break;
+    case ENOSPC:
+    case ENOMEM:
+    case EEXIST:
+      return "the kernel could not make one more device; nbds_max=N of its module nbd makes more "
+             "when it is loaded";
+    case EINVAL:
+      if (refusal.why.empty() && index)
+        return fmt::format(
+            "no such device, or not connected; ls /sys/block/nbd{} tells, and "
+            "nbds_max=N of the module nbd makes more",
+            *index);
+      break;
+    default:
+      break;
+  }
+  return refusal.why;
+}
+
+[[noreturn]] void throw_refused(const netlink_refusal& refusal, std::string_view what,
+                                std::optional<std::uint32_t> index) {
+  throw_errno(refusal.error, what, cure_of(refusal, index));
+}
+
+netlink_family find_family(netlink_socket& socket) {
+  std::vector<netlink_answer> answers;
+  const auto request = encode_family_request(socket.next_sequence(), wire::nbd_family);
+  const auto refusal = socket.ask(request, find_driver, answers);
+  if (refusal && refusal->error == ENOENT)
+    throw failure(make_error_code(errc::not_available), find_driver,
+                  "its module is not loaded; as root: modprobe nbd");
+  if (refusal) throw_refused(*refusal, find_driver, std::nullopt);
+  if (answers.empty())
+    throw failure(make_error_code(errc::protocol_violation), find_driver,
+                  "no family in the answer");
+  return decode_family(answers.front().attributes, wire::nbd_family_group).value();
+}
+
+driver_request request_for(const kernel_device_config& config) {
+  driver_request out;
+  out.index = config.index;
+  out.size = config.size;
+  out.block_size = config.block_size;
+  out.server_flags = config.flags;
+  // Left out, not 0: Linux before 5.9 takes an explicit 0 for a limit of no time.
+  if (config.timeout.count() > 0) out.timeout = static_cast<std::uint64_t>(config.timeout.count());
+  if (config.dead_timeout.count() > 0)
+    out.dead_timeout = static_cast<std::uint64_t>(config.dead_timeout.count());
+  out.sockets = config.sockets;
+  out.identifier = config.identifier;
+  return out;
+}
+
+}  // namespace
+
+struct kernel_driver::state {
+  state(unique_fd first, unique_fd second)
+      : commands(std::move(first)), notices(std::move(second)), family(find_family(commands)) {
+    if (notices.get() >= 0 && family.group && !notices.join(*family.group))
+      log().debug("no notices of the kernel's NBD driver: {}", describe_errno(errno));
+  }
+
+  /// Throws for a refusal; `what` names the operation and the device.
+  std::vector<netlink_answer> ask(nbd_driver_command command, const driver_request& request,
+                                  std::string_view what) {
+    std::vector<netlink_answer> answers;
+    if (const auto refusal = try_ask(command, request, what, answers))
+      throw_refused(*refusal, what, request.index);
+    return answers;
+  }
+  std::optional<netlink_refusal> try_ask(nbd_driver_command command, const driver_request& request,
+                                         std::string_view what,
+                                         std::vector<netlink_answer>& answers) {
+    const auto message =
+        encode_driver_request(family.id, command, commands.next_sequence(), request);
+    return commands.ask(message, what, answers);
+  }
+
+  netlink_socket commands;
+  netlink_socket notices;
+  netlink_family family;
+  std::string identifier;  ///< of the device connected here; the kernel asks for it on changes
+};
+
+kernel_driver kernel_driver::open() {
+  // Two, so that a notice never stands between a request and its answer.
+  auto commands = open_generic_netlink();
+  return {std::move(commands), open_generic_netlink()};
+}
+
+kernel_driver::kernel_driver(unique_fd commands, unique_fd notices)
+    : state_(std::make_unique<state>(std::move(commands), std::move(notices))) {}
+
+kernel_driver::kernel_driver(kernel_driver&&) noexcept = default;
+kernel_driver& kernel_driver::operator=(kernel_driver&&) noexcept = default;
+kernel_driver::~kernel_driver() = default;
+
+std::uint32_t kernel_driver::connect(const kernel_device_config& config) {
+  const auto what = config.index ? fmt::format("connect {}", kernel_device_path(*config.index))
+                                 : std::string("connect a device of the kernel's NBD driver");
+  auto request = request_for(config);
+  std::vector<netlink_answer> answers;
+  auto refusal = state_->try_ask(nbd_driver_command::connect, request, what, answers);
+  if (refusal && refusal->error == EINVAL && !request.identifier.empty()) {
+    // Strict kernels before 5.14 refuse the attribute that they do not know.
+    request.identifier.clear();
+    answers.clear();
+    refusal = state_->try_ask(nbd_driver_command::connect, request, what, answers);
+  }
+  if (refusal) throw_refused(*refusal, what, config.index);
+  if (answers.empty() && !config.index)
+    throw failure(make_error_code(errc::protocol_violation), what, "the kernel named no device");
+  state_->identifier = request.identifier;
+  return answers.empty() ? *config.index : decode_index(answers.front().attributes).value();
+}
+
+void kernel_driver::resize(std::uint32_t index, std::uint64_t size, std::uint32_t block_size) {
+  driver_request request;
+  request.index = index;
+  request.size = size;
+  request.block_size = block_size;
+  request.identifier = state_->identifier;
+  const auto what = fmt::format("resize {} to {} bytes", kernel_device_path(index), size);
+  (void)state_->ask(nbd_driver_command::reconfigure, request, what);
+}
+
+void kernel_driver::replace_sockets(std::uint32_t index, const std::vector<int>& sockets) {
+  driver_request request;
+  request.index = index;
+  request.sockets = sockets;
+  request.identifier = state_->identifier;
+  const auto what = fmt::format("give {} new sockets", kernel_device_path(index));
+  (void)state_->ask(nbd_driver_command::reconfigure, request, what);
+}
+
+void kernel_driver::disconnect(std::uint32_t index) {
+  driver_request request;
+  request.index = index;
+  const auto what = fmt::format("disconnect {}", kernel_device_path(index));
+  (void)state_->ask(nbd_driver_command::disconnect, request, what);
+}
+
+std::optional<bool> kernel_driver::is_connected(std::uint32_t index) {
+  driver_request request;
+  request.index = index;
+  const auto what = fmt::format("ask the kernel about {}", kernel_device_path(index));
+  const auto answers = state_->ask(nbd_driver_command::status, request, what);
+  if (answers.empty())
+    throw failure(make_error_code(errc::protocol_violation), what, "the kernel told nothing");
+  const auto list = decode_status(answers.front().attributes).value();
+  for (const auto& each : list)
+    if (each.index == index) return each.connected;
+  return std::nullopt;
+}
+
+int kernel_driver::notices() const noexcept {
+  return state_->notices.get();
+}
+
+bool kernel_driver::take_dead_links(std::vector<std::uint32_t>& devices) {
+  const auto all = state_->notices.take_notices();
+  if (!all) return false;
+  for (const auto& each : *all) {
+    if (each.type != state_->family.id ||
+        each.command != static_cast<std::uint8_t>(nbd_driver_command::link_dead))
+      continue;
+    if (const auto index = decode_index(each.attributes)) devices.push_back(*index);
+  }
+  return true;
+}
+
+}  // namespace xenpv::nbd

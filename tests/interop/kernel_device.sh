@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# What xenpv-disk attach and detach say where the kernel has no NBD driver loaded, on the simulator:
+# kernel_device.sh XENPV_SIM XENPV_DISK. With the driver, tests/real-xen has a scenario.
+source "$(dirname "$0")/check.sh"
+disk=$2
+[ ! -e /sys/module/nbd ] || { echo "skipped: the kernel's NBD driver is loaded here"; exit 77; }
+
+in_guest() {
+  "$sim" run --disk xvdb,memory=8M -- "$@" 2>&1 || true
+}
+status_in_guest() {
+  status_of "$sim" run --disk xvdb,memory=8M -- "$@"
+}
+
+no_driver="xenpv-disk: find the kernel's NBD driver: not available here (its module is not loaded; as root: modprobe nbd)"
+for option in '' --background; do
+  # shellcheck disable=SC2086  # a word or none
+  expect "attach $option names the module" "$no_driver" "$(in_guest "$disk" attach xvdb $option)"
+  # shellcheck disable=SC2086
+  expect "attach $option is not possible" 77 "$(status_in_guest "$disk" attach xvdb $option)"
+done
+expect "the disk is left alone" 1 "$(in_guest sh -c "'$disk' attach xvdb 2>/dev/null; '$disk' list" |
+  grep -Ec '^xvdb .* nobody +Initialising ')"
+expect "a wrong device" 2 "$(status_in_guest "$disk" attach xvdb /dev/sda)"
+expect "half a second" 2 "$(status_in_guest "$disk" attach xvdb --timeout 500ms)"
+expect_line "half a second, in words" "--timeout '500ms': invalid argument \(expected whole seconds\)" \
+  "$(in_guest "$disk" attach xvdb --timeout 500ms)"
+
+expect "nothing to detach" 77 "$(status_in_guest "$disk" detach xvdb)"
+expect_line "nothing to detach, in words" 'detach xvdb: .*no process has it attached' \
+  "$(in_guest "$disk" detach xvdb)"
+expect_line "a device that nobody connected" 'detach /dev/nbd0: .*it is not connected' \
+  "$(in_guest "$disk" detach /dev/nbd0)"
+# shellcheck disable=SC2016
+expect_line "a disk that is served, but not to the kernel" \
+  'detach xvdb: .*serves it over NBD; it is no device of the kernel' \
+  "$(in_guest "$disk" run xvdb -- sh -c '"$0" detach xvdb' "$disk")"
+passed

@@ -1,0 +1,239 @@
+# The main job: a disk of the kernel's taken, served, and made a block device again, with nbd-client and
+# with the kernel's NBD driver alone; what is written through it is what domain 0 reads at the other end.
+programs=(xenpv-disk)
+limit=600
+memory=768
+
+mib=$((1 << 20))
+
+file_disk() { # DEVICE FILE SIZE
+  truncate -s "$3" "$2"
+  losetup "$1" "$2"
+}
+
+random() { # TARGET MIB
+  dd if=/dev/urandom of="$1" bs=1M count="$2" oflag=direct status=none
+}
+
+dom0_before() {
+  modprobe loop
+  losetup -D
+  rm -f /tmp/*.img
+  file_disk /dev/loop0 /tmp/xvdb.img 512M
+  file_disk /dev/loop1 /tmp/xvdc.img 128M
+  random /dev/ram2 32
+  random /dev/ram3 32
+  disk xvdb /dev/loop0 w
+  disk xvdc /dev/loop1 w
+  disk xvdd /dev/ram1 w
+  disk xvde /dev/ram2 r
+  disk xvdf /dev/ram3 r phy devtype=cdrom
+}
+
+# What the guest asks of its toolstack.
+toolstack() {
+  case $1 in
+    sum) dd if="$2" bs=1M count="$3" iflag=direct status=none | sha256sum ;;
+    resize) truncate -s "$2" /tmp/xvdc.img && losetup -c /dev/loop1 ;;
+    *) return 2 ;;
+  esac
+}
+
+dom0_during() { answer toolstack; }
+
+same() { # NAME ONE OTHER
+  if [[ $2 == "$3" && -n $2 ]]; then pass "$1"; else fail "$1" "$2 and $3"; fi
+}
+
+sum() { # DEVICE MIB
+  dd if="$1" bs=1M count="$2" iflag=direct status=none | sha256sum
+}
+
+# awaits SECONDS COMMAND...: until it succeeds.
+awaits() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [[ $SECONDS -lt $end ]] || return 1
+    sleep 0.2
+  done
+}
+
+# status_of COMMAND...: its exit status; its output is in status.log.
+status_of() {
+  local status=0
+  "$@" >"$results/status.log" 2>&1 || status=$?
+  cat "$results/status.log" >&2
+  echo "$status"
+}
+
+# says NAME PATTERN: the last status_of said so.
+says() {
+  check "$1" grep -Eq -- "$2" "$results/status.log"
+}
+
+# fill NAME DEVICE DIRECTORY: a file system with a copy of DIRECTORY, sound when it is unmounted.
+fill() {
+  mkdir -p /mnt/disk
+  check "$1.mkfs" mkfs.ext4 -q -F "$2"
+  check "$1.mount" mount "$2" /mnt/disk
+  check "$1.copy" cp -a "$3" /mnt/disk/
+  sync
+  check "$1.umount" umount /mnt/disk
+  check "$1.fsck" e2fsck -fn "$2"
+}
+
+# compare NAME DEVICE DIRECTORY: the copy is what was copied.
+compare() {
+  check "$1.mount" mount -o ro "$2" /mnt/disk
+  check "$1.compare" diff -r --no-dereference "$3" "/mnt/disk/${3##*/}"
+  check "$1.umount" umount /mnt/disk
+}
+
+served_by_nbd_client() {
+  check list.shows_disks grep -Eq '^xvdb .* kernel ' <(xenpv-disk list)
+  value serve.no_take "$(status_of xenpv-disk serve xvdb)"
+  says serve.no_take_words 'the kernel.s driver holds it; --take'
+  xenpv-disk serve xvdb --take >"$results/serve.out" 2>"$results/serve.log" &
+  local server=$!
+  check serve.ready awaits 30 grep -q nbd-client "$results/serve.out"
+  # The line as it is printed.
+  check serve.connect bash -c "$(grep nbd-client "$results/serve.out")"
+  check serve.device awaits 10 test -e /sys/block/nbd0/pid
+  fill serve /dev/nbd0 /usr/lib
+  local seen
+  seen=$(sum /dev/nbd0 512)
+  check serve.disconnect nbd-client -d /dev/nbd0
+  kill -TERM "$server"
+  check serve.end wait "$server"
+  same serve.sum "$seen" "$(ask sum /dev/loop0 512)"
+}
+
+# attach NAME DISK [OPTION...]: sets `device`.
+attach() {
+  local name=$1
+  shift
+  if ! device=$(xenpv-disk attach --background "$@" 2>"$results/$name.attach.log"); then
+    fail "$name.attach" "$(tail -n 1 "$results/$name.attach.log")"
+    return 1
+  fi
+  pass "$name.attach" "$device"
+}
+
+attached_again() {
+  attach flush xvdb || return
+  value attach.device "$device"
+  value flush.write_cache "$(tr ' ' '?' <"/sys/block/${device##*/}/queue/write_cache")"
+  check flush.status grep -q "xvdb: connected.*, $device" <(xenpv-disk status)
+  compare flush "$device" /usr/lib
+  local seen
+  seen=$(sum "$device" 512)
+  check flush.detach xenpv-disk detach xvdb
+  value detach.nothing "$(status_of xenpv-disk detach xvdb)"
+  same flush.sum "$seen" "$(ask sum /dev/loop0 512)"
+}
+
+has_size() { [[ $(blockdev --getsize64 "$1") -eq $2 ]]; }
+
+resized() {
+  attach resize xvdc --take || return
+  check resize.mkfs mkfs.ext4 -q -F "$device"
+  mount "$device" /mnt/disk
+  value detach.mounted "$(status_of xenpv-disk detach "$device")"
+  says detach.mounted_words "it is mounted on /mnt/disk \($device\); --force"
+  check resize.dom0 ask resize 192M
+  awaits 20 has_size "$device" $((192 * mib))
+  value resize.size "$(blockdev --getsize64 "$device")"
+  check resize.grow resize2fs "$device"
+  value resize.file_system "$(df -k --output=size /mnt/disk | tail -n 1 | tr -d ' ')"
+  dd if=/dev/urandom of=/mnt/disk/large bs=1M count=150 status=none
+  sync
+  check resize.umount umount /mnt/disk
+  check resize.fsck e2fsck -fn "$device"
+  local seen
+  seen=$(sum "$device" 192)
+  check resize.detach xenpv-disk detach "$device"
+  same resize.sum "$seen" "$(ask sum /dev/loop1 192)"
+}
+
+# One primary partition from the first to the last of 16 MiB behind the first MiB.
+partition() {
+  printf '\0\0\0\0\x83\0\0\0\0\x08\0\0\0\x80\0\0' | dd of="$1" bs=1 seek=446 conv=notrunc status=none
+  printf '\x55\xaa' | dd of="$1" bs=1 seek=510 conv=notrunc status=none
+}
+
+without_flush() {
+  attach plain xvdd --take --connections 1 || return
+  value plain.write_cache "$(tr ' ' '?' <"/sys/block/${device##*/}/queue/write_cache")"
+  fill plain "$device" /usr/lib/xen-4.17
+  partition "$device"
+  local seen
+  seen=$(sum "$device" 256)
+  check plain.detach xenpv-disk detach xvdd
+  same plain.sum "$seen" "$(ask sum /dev/ram1 256)"
+  # In the foreground; ends when somebody else has the kernel let go.
+  xenpv-disk attach xvdd >"$results/foreground.out" 2>"$results/foreground.log" &
+  local server=$!
+  check foreground.ready awaits 30 grep -q /dev/nbd "$results/foreground.out"
+  device=$(<"$results/foreground.out")
+  value partition.size "$(blockdev --getsize64 "${device}p1")"
+  check foreground.disconnect nbd-client -d "$device"
+  check foreground.end wait "$server"
+}
+
+read_only() { # NAME DISK TARGET
+  attach "$1" "$2" --take || return
+  value "$1.read_only" "$(blockdev --getro "$device")"
+  same "$1.sum" "$(sum "$device" 32)" "$(ask sum "$3" 32)"
+  check "$1.detach" xenpv-disk detach "$2"
+}
+
+# A server that stands still for longer than the device's time limit gets its requests again.
+reconnected() {
+  xenpv-disk attach xvdd --timeout 2s --connections 1 >"$results/stop.out" 2>"$results/stop.log" &
+  local server=$!
+  check stop.ready awaits 30 grep -q /dev/nbd "$results/stop.out"
+  device=$(<"$results/stop.out")
+  kill -STOP "$server"
+  sum "$device" 8 >"$results/stop.sum" &
+  local reader=$!
+  sleep 6
+  kill -CONT "$server"
+  check stop.read wait "$reader"
+  check stop.replaced grep -q 'connections died; the kernel gets new ones' "$results/stop.log"
+  same stop.sum "$(<"$results/stop.sum")" "$(ask sum /dev/ram1 8)"
+  kill -TERM "$server"
+  check stop.end wait "$server"
+}
+
+killed() {
+  xenpv-disk attach xvdd --dead-timeout 2s >"$results/kill.out" 2>"$results/kill.log" &
+  local server=$!
+  check kill.ready awaits 30 grep -q /dev/nbd "$results/kill.out"
+  device=$(<"$results/kill.out")
+  kill -KILL "$server"
+  wait "$server"
+  if timeout 30 dd if="$device" of=/dev/null bs=1M count=1 iflag=direct status=none; then
+    fail kill.fails "a device without a server can be read"
+  else
+    pass kill.fails
+  fi
+  # Nobody's now, so the kernel's own word is what frees it.
+  check kill.detach xenpv-disk detach "$device"
+  attach again xvdd || return
+  same again.sum "$(sum "$device" 8)" "$(ask sum /dev/ram1 8)"
+  check again.detach xenpv-disk detach "$device"
+}
+
+main() {
+  modprobe nbd
+  served_by_nbd_client
+  attached_again
+  resized
+  without_flush
+  read_only reader xvde /dev/ram2
+  read_only cdrom xvdf /dev/ram3
+  reconnected
+  killed
+  ask over
+}

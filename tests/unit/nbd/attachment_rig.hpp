@@ -1,0 +1,101 @@
+// A server on a disk in memory whose two queues have a thread each, a kernel that is played, and
+// what ties them together: the attachment under test.
+#pragma once
+
+#include <boost/asio/thread_pool.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "fake_kernel.hpp"
+#include "unit/xen/fake_root.hpp"
+#include "xenpv/async/asio.hpp"
+#include "xenpv/async/call_on.hpp"
+#include "xenpv/async/cpu_pool.hpp"
+#include "xenpv/blk/block_device.hpp"
+#include "xenpv/nbd/kernel_attachment.hpp"
+#include "xenpv/nbd/server.hpp"
+
+namespace xenpv::nbd::test {
+
+namespace asio = async::asio;
+
+/// 1 MiB of memory behind two queues. While it stalls, requests stay with it.
+class memory_disk final : public blk::block_device {
+ public:
+  explicit memory_disk(const std::vector<asio::any_io_executor>& executors);
+  ~memory_disk() override;
+
+  [[nodiscard]] std::size_t queue_count() const noexcept override { return queues_.size(); }
+  [[nodiscard]] blk::block_queue& queue(std::size_t index) noexcept override;
+  /// For the queue's thread: its requests wait from now on, or are answered.
+  void stall(std::size_t index, bool on);
+  [[nodiscard]] std::size_t waiting(std::size_t index) const;
+
+ private:
+  class memory_queue;
+  std::vector<std::byte> bytes_;
+  std::vector<std::unique_ptr<memory_queue>> queues_;
+};
+
+class attachment_rig {
+ public:
+  explicit attachment_rig(attachment_options options = {});
+  ~attachment_rig();
+  attachment_rig(const attachment_rig&) = delete;
+  attachment_rig& operator=(const attachment_rig&) = delete;
+
+  /// Runs `body` on the control thread, then stops the server.
+  void run(std::function<asio::awaitable<void>()> body);
+
+  /// The kernel's I/O on socket `link` of the device, on a thread of its own. Throws when the other
+  /// end hangs up.
+  [[nodiscard]] asio::awaitable<std::string> read(std::size_t link, std::uint64_t offset,
+                                                  std::uint32_t length);
+  [[nodiscard]] asio::awaitable<void> write(std::size_t link, std::uint64_t offset,
+                                            std::string bytes);
+  /// Sends a read and does not wait.
+  void send_read(std::size_t link);
+
+  /// Looks again and again; throws when it does not come true.
+  [[nodiscard]] asio::awaitable<void> until(std::function<bool()> condition);
+  [[nodiscard]] asio::awaitable<void> until_heard(std::string request);
+  template <class Function>
+  [[nodiscard]] auto on_queue(std::size_t index, Function function) {
+    return async::call_on(pool_->executor(index), std::move(function));
+  }
+  [[nodiscard]] asio::any_io_executor control() { return control_.get_executor(); }
+
+ private:
+  asio::awaitable<void> live(std::function<asio::awaitable<void>()> body);
+
+  asio::io_context control_{1};
+  std::unique_ptr<async::cpu_pool> pool_;
+  asio::thread_pool kernel_thread_{1};
+
+ public:
+  xen::test::fake_root tree;  ///< where /dev/nbd0 is
+  fake_kernel kernel;
+  std::unique_ptr<memory_disk> disk;
+  std::unique_ptr<nbd::server> server;
+  std::unique_ptr<kernel_attachment> attachment;
+};
+
+/// A coroutine that goes on by itself on the rig's control thread.
+class background {
+ public:
+  background(attachment_rig& rig, asio::awaitable<void> body);
+  /// Terminal cancellation.
+  void cancel();
+  [[nodiscard]] bool is_over() const;
+  /// Rethrows what it threw.
+  [[nodiscard]] asio::awaitable<void> wait();
+
+ private:
+  struct outcome;
+  attachment_rig& rig_;
+  std::shared_ptr<outcome> outcome_;
+};
+
+}  // namespace xenpv::nbd::test

@@ -1,0 +1,166 @@
+// Messages of the kernel's NBD driver, byte by byte (little-endian).
+#include "nbd/codec_driver.hpp"
+
+#include <gmock/gmock.h>
+
+#include "bytes.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+using namespace test;
+using ::testing::ElementsAre;
+using wire::nbd_driver_command;
+
+std::string digits(std::string_view grouped) {
+  return hex(unhex(grouped));
+}
+
+std::string request(nbd_driver_command command, const driver_request& what) {
+  return hex(as_text(encode_driver_request(0x1c, command, 7, what).bytes()));
+}
+
+TEST(encode_family_request, asks_for_a_name) {
+  EXPECT_EQ(hex(as_text(encode_family_request(3, "nbd").bytes())),
+            digits("1c000000 1000 0500 03000000 00000000  03 02 0000  0800 0200 6e626400"));
+}
+
+TEST(encode_driver_request, leaves_out_what_is_not_set) {
+  EXPECT_EQ(request(nbd_driver_command::status, {}),
+            digits("14000000 1c00 0500 07000000 00000000  05 01 0000"));
+  driver_request one;
+  one.index = 0;
+  EXPECT_EQ(request(nbd_driver_command::disconnect, one),
+            digits("1c000000 1c00 0500 07000000 00000000  02 01 0000  0800 0100 00000000"));
+}
+
+TEST(encode_driver_request, connects_with_everything) {
+  driver_request what;
+  what.index = 2;
+  what.size = 0x1000000;
+  what.block_size = 4096;
+  what.timeout = 30;
+  what.dead_timeout = 60;
+  what.server_flags = 0x10d;
+  what.sockets = {10, 11};
+  what.identifier = "xvdb";
+  EXPECT_EQ(request(nbd_driver_command::connect, what),
+            digits("80000000 1c00 0500 07000000 00000000  01 01 0000"
+                   "0800 0100 02000000"
+                   "0c00 0200 0000000100000000"
+                   "0c00 0300 0010000000000000"
+                   "0c00 0400 1e00000000000000"
+                   "0c00 0800 3c00000000000000"
+                   "0c00 0500 0d01000000000000"
+                   "0900 0a00 7876646200 000000"
+                   "1c00 0780"
+                   "  0c00 0180  0800 0100 0a000000"
+                   "  0c00 0180  0800 0100 0b000000"));
+}
+
+TEST(encode_driver_request, reconfigures_one_thing) {
+  driver_request what;
+  what.index = 1;
+  what.size = 4096;
+  EXPECT_EQ(request(nbd_driver_command::reconfigure, what),
+            digits("28000000 1c00 0500 07000000 00000000  03 01 0000"
+                   "0800 0100 01000000  0c00 0200 0010000000000000"));
+}
+
+// ---- answers
+
+/// As Linux 6.1 answers: name, id, version, header size, attributes, operations, groups.
+const std::string family_answer = unhex(
+    "0800 0200 6e626400  0600 0100 1c00 0000  0800 0300 01000000"
+    "0800 0400 00000000  0800 0500 0a000000"
+    "1800 0600  1400 0100  0800 0100 01000000  0800 0200 0a000000"
+    "2400 0700"
+    "  2000 0100  0800 0200 05000000  1100 0100 6e62645f6d635f67726f757000 000000");
+
+TEST(decode_family, finds_its_number_and_the_groups) {
+  const auto found = decode_family(as_bytes(family_answer), "nbd_mc_group");
+  ASSERT_TRUE(found.has_value()) << found.error().text;
+  EXPECT_EQ(found->id, 0x1c);
+  EXPECT_EQ(found->group, 5u);
+  EXPECT_EQ(decode_family(as_bytes(family_answer), "nbd_mc")->group, std::nullopt);
+}
+
+TEST(decode_family, does_without_groups) {
+  const auto answer = unhex("0600 0100 1c00 0000");
+  const auto found = decode_family(as_bytes(answer), "nbd_mc_group");
+  ASSERT_TRUE(found.has_value()) << found.error().text;
+  EXPECT_EQ(found->group, std::nullopt);
+}
+
+std::string fault_of_family(std::string_view grouped) {
+  const auto bytes = unhex(grouped);
+  const auto found = decode_family(as_bytes(bytes), "nbd_mc_group");
+  return found.has_value() ? "no fault" : found.error().text;
+}
+
+TEST(decode_family, refuses_what_makes_no_sense) {
+  const std::string start = "read an answer of the NBD driver: protocol violation ";
+  EXPECT_EQ(fault_of_family(""), start + "(a family without a right number)");
+  EXPECT_EQ(fault_of_family("0800 0100 1c000000"), start + "(a family without a right number)");
+  EXPECT_EQ(fault_of_family("0600 0100 0300 0000"), start + "(a family without a right number)");
+  EXPECT_EQ(fault_of_family("0600 0100 1c00 0000  2100 0700  1d00 0100"
+                            "  0500 0200 05 000000  1100 0100 6e62645f6d635f67726f757000"),
+            start + "(a multicast group whose number has the wrong size)");
+  for (const auto* broken : {"0300", "0600 0100 1c00 0000 0800 0700 05000000",
+                             "0600 0100 1c00 0000 0c00 0700 0800 0100 05000000"})
+    EXPECT_THAT(fault_of_family(broken), ::testing::HasSubstr("protocol violation")) << broken;
+}
+
+TEST(decode_index, says_which_device) {
+  const auto bytes = unhex("0800 0100 0f000000");
+  EXPECT_EQ(decode_index(as_bytes(bytes)).value(), 15u);
+}
+
+TEST(decode_index, refuses_an_answer_without_one) {
+  for (const auto* grouped : {"", "0c00 0100 0f00000000000000", "0800 0200 0f000000"}) {
+    const auto bytes = unhex(grouped);
+    const auto index = decode_index(as_bytes(bytes));
+    ASSERT_FALSE(index.has_value());
+    EXPECT_EQ(index.error().text,
+              "read an answer of the NBD driver: protocol violation (it names no device)");
+  }
+  const auto broken = unhex("0900 0100 0f000000");
+  EXPECT_FALSE(decode_index(as_bytes(broken)).has_value());
+}
+
+TEST(decode_status, lists_devices) {
+  const auto bytes = unhex(
+      "2c00 0900"
+      "  1400 0100  0800 0100 00000000  0500 0200 01 000000"
+      "  1400 0100  0800 0100 03000000  0500 0200 00 000000");
+  const auto list = decode_status(as_bytes(bytes));
+  ASSERT_TRUE(list.has_value()) << list.error().text;
+  EXPECT_THAT(*list, ElementsAre(device_status{0, true}, device_status{3, false}));
+}
+
+TEST(decode_status, lists_none_for_a_device_that_is_not_there) {
+  const auto bytes = unhex("0400 0980");
+  const auto list = decode_status(as_bytes(bytes));
+  ASSERT_TRUE(list.has_value()) << list.error().text;
+  EXPECT_TRUE(list->empty());
+}
+
+TEST(decode_status, refuses_what_makes_no_sense) {
+  const auto fault = [](std::string_view grouped) {
+    const auto bytes = unhex(grouped);
+    const auto list = decode_status(as_bytes(bytes));
+    return list.has_value() ? std::string("no fault") : list.error().text;
+  };
+  const std::string start = "read an answer of the NBD driver: protocol violation ";
+  EXPECT_EQ(fault(""), start + "(a status without a list of devices)");
+  EXPECT_EQ(fault("1000 0900  0c00 0100  0800 0100 00000000"),
+            start + "(a device without a number or a state)");
+  EXPECT_EQ(fault("1000 0900  0c00 0100  0500 0200 01 000000"),
+            start + "(a device without a number or a state)");
+  for (const auto* broken :
+       {"0300", "0800 0900 0500 0100", "0c00 0900  0800 0100 0500 0100", "0900 0900 00000000"})
+    EXPECT_THAT(fault(broken), ::testing::HasSubstr("protocol violation")) << broken;
+}
+
+}  // namespace
+}  // namespace xenpv::nbd

@@ -1,0 +1,299 @@
+#include "fake_kernel.hpp"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "bytes.hpp"
+#include "xenpv/wire/nbd.hpp"
+
+namespace xenpv::nbd::test {
+namespace {
+
+using wire::nbd_attribute;
+using wire::nbd_driver_command;
+
+constexpr std::uint16_t family = 0x1c;
+constexpr std::uint32_t group = 5;
+
+template <class Value>
+std::string raw(Value value) {
+  return {reinterpret_cast<const char*>(&value), sizeof value};
+}
+
+std::string attribute(std::uint16_t type, const std::string& payload) {
+  auto out = raw(static_cast<std::uint16_t>(payload.size() + 4)) + raw(type) + payload;
+  out.resize((out.size() + 3) / 4 * 4);
+  return out;
+}
+
+std::string message(std::uint16_t type, std::uint16_t flags, std::uint32_t sequence,
+                    const std::string& body) {
+  return raw(static_cast<std::uint32_t>(16 + body.size())) + raw(type) + raw(flags) +
+         raw(sequence) + raw(std::uint32_t{0x99}) + body;
+}
+
+std::string data(std::uint32_t sequence, std::uint8_t command, const std::string& attributes) {
+  const std::string head{static_cast<char>(command), 1, 0, 0};
+  return message(family, 0, sequence, head + attributes);
+}
+
+std::string outcome(std::uint32_t sequence, int error, const std::string& why) {
+  const auto request = std::string(16, '\0');
+  if (why.empty())
+    return message(wire::netlink_error, wire::netlink_flag_capped, sequence, raw(-error) + request);
+  return message(wire::netlink_error, wire::netlink_flag_capped | wire::netlink_flag_ack_tlvs,
+                 sequence,
+                 raw(-error) + request +
+                     attribute(wire::netlink_error_attribute_message, why + std::string(1, '\0')));
+}
+
+std::string family_attributes() {
+  const auto entry = attribute(wire::controller_group_id, raw(group)) +
+                     attribute(wire::controller_group_name, std::string("nbd_mc_group\0", 13));
+  return attribute(wire::controller_attribute_family_name, std::string("nbd\0", 4)) +
+         attribute(wire::controller_attribute_family_id, raw(family)) +
+         attribute(wire::controller_attribute_groups, attribute(1, entry));
+}
+
+const netlink_attribute* find(std::span<const netlink_attribute> in, nbd_attribute type) {
+  return find_attribute(in, static_cast<std::uint16_t>(type));
+}
+
+std::optional<std::uint64_t> value_of(std::span<const netlink_attribute> in, nbd_attribute type) {
+  const auto* const found = find(in, type);
+  if (found == nullptr) return std::nullopt;
+  return found->number<std::uint64_t>();
+}
+
+std::vector<int> sockets_of(std::span<const netlink_attribute> in) {
+  std::vector<int> out;
+  const auto* const sockets = find(in, nbd_attribute::sockets);
+  if (sockets == nullptr) return out;
+  const auto items = decode_attributes(sockets->payload).value();
+  for (const auto& item : items) {
+    const auto inner = decode_attributes(item.payload).value();
+    out.push_back(static_cast<int>(
+        find_attribute(inner, wire::nbd_socket_fd)->number<std::uint32_t>().value()));
+  }
+  return out;
+}
+
+std::string describe(nbd_driver_command command, std::span<const netlink_attribute> in) {
+  auto out = std::string(to_string(command));
+  if (const auto* index = find(in, nbd_attribute::index))
+    out += fmt::format(" nbd{}", index->number<std::uint32_t>().value());
+  if (const auto size = value_of(in, nbd_attribute::size_bytes))
+    out += fmt::format(" size={}", *size);
+  if (const auto* id = find(in, nbd_attribute::backend_identifier))
+    out += fmt::format(" id={}", id->text());
+  if (const auto sockets = sockets_of(in); !sockets.empty())
+    out += fmt::format(" sockets={}", sockets.size());
+  return out;
+}
+
+void make_pair(unique_fd& one, unique_fd& other) {
+  int pair[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+  one.reset(pair[0]);
+  other.reset(pair[1]);
+}
+
+}  // namespace
+
+fake_kernel::fake_kernel() {
+  make_pair(commands_, their_commands_);
+  make_pair(notices_, their_notices_);
+  thread_ = std::thread([this] { live(); });
+}
+
+fake_kernel::~fake_kernel() {
+  ::shutdown(commands_.get(), SHUT_RDWR);
+  thread_.join();
+}
+
+kernel_driver fake_kernel::driver() {
+  return {std::move(their_commands_), std::move(their_notices_)};
+}
+
+void fake_kernel::unload() {
+  const std::lock_guard lock(mutex_);
+  loaded_ = false;
+}
+
+void fake_kernel::refuse(nbd_driver_command command, int error, std::string why) {
+  const std::lock_guard lock(mutex_);
+  refusals_[command] = {error, std::move(why)};
+}
+
+void fake_kernel::know_no_identifier() {
+  const std::lock_guard lock(mutex_);
+  knows_identifier_ = false;
+}
+
+void fake_kernel::answer_with(std::string bytes) {
+  const std::lock_guard lock(mutex_);
+  next_answer_ = std::move(bytes);
+}
+
+void fake_kernel::wait_for_hang_up() {
+  const std::lock_guard lock(mutex_);
+  waits_for_hang_up_ = true;
+}
+
+void fake_kernel::disconnect(std::uint32_t index) {
+  with(index, [this](device& on) { let_go(on); });
+}
+
+void fake_kernel::die() {
+  const std::lock_guard lock(mutex_);
+  dying_ = true;
+}
+
+std::vector<std::string> fake_kernel::heard() {
+  const std::lock_guard lock(mutex_);
+  return heard_;
+}
+
+void fake_kernel::kill_link(std::uint32_t index, std::size_t number, bool tell) {
+  with(index, [number](device& on) {
+    on.dead.at(number) = true;
+    ::shutdown(on.sockets.at(number).get(), SHUT_RDWR);
+  });
+  if (tell) tell_dead_link(index);
+}
+
+void fake_kernel::tell_dead_link(std::uint32_t index) {
+  const auto bytes = data(0, static_cast<std::uint8_t>(nbd_driver_command::link_dead),
+                          attribute(static_cast<std::uint16_t>(nbd_attribute::index), raw(index)));
+  EXPECT_EQ(::send(notices_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
+            static_cast<ssize_t>(bytes.size()));
+}
+
+void fake_kernel::live() {
+  std::vector<std::byte> datagram(65536);
+  for (;;) {
+    const auto count = ::recv(commands_.get(), datagram.data(), datagram.size(), 0);
+    if (count <= 0) return;
+    const auto bytes = answer(std::span(datagram).first(static_cast<std::size_t>(count)));
+    if (bytes.empty()) {
+      ::shutdown(commands_.get(), SHUT_RDWR);
+      return;
+    }
+    (void)::send(commands_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  }
+}
+
+std::string fake_kernel::answer(std::span<const std::byte> datagram) {
+  const std::lock_guard lock(mutex_);
+  if (dying_) return {};
+  if (next_answer_) return *std::exchange(next_answer_, std::nullopt);
+  const auto in = decode_messages(datagram).value().at(0);
+  if (in.type == wire::controller_family) {
+    if (!loaded_) return outcome(in.sequence, ENOENT, {});
+    return data(in.sequence, wire::controller_new_family, family_attributes()) +
+           outcome(in.sequence, 0, {});
+  }
+  return carry_out(nbd_driver_command{in.command}, in);
+}
+
+std::string fake_kernel::carry_out(nbd_driver_command command, const netlink_message& in) {
+  const auto attributes = decode_attributes(in.attributes).value();
+  heard_.push_back(describe(command, attributes));
+  if (const auto refusal = refusals_.extract(command))
+    return outcome(in.sequence, refusal.mapped().first, refusal.mapped().second);
+  const auto* const named = find(attributes, nbd_attribute::index);
+  auto index = named == nullptr ? 0 : named->number<std::uint32_t>().value();
+  const auto index_attribute = [&] {
+    return attribute(static_cast<std::uint16_t>(nbd_attribute::index), raw(index));
+  };
+  switch (command) {
+    case nbd_driver_command::connect: {
+      const int error = connect(attributes, index);
+      if (error != 0) return outcome(in.sequence, error, {});
+      return data(in.sequence, in.command, index_attribute()) + outcome(in.sequence, 0, {});
+    }
+    case nbd_driver_command::reconfigure:
+      return outcome(in.sequence, reconfigure(attributes, devices_[index]), {});
+    case nbd_driver_command::disconnect:
+      let_go(devices_[index]);
+      return outcome(in.sequence, 0, {});
+    case nbd_driver_command::status: {
+      std::string items;
+      if (const auto found = devices_.find(index); found != devices_.end()) {
+        const bool is_busy = found->second.is_configured || found->second.is_open;
+        items = attribute(wire::nbd_device_item,
+                          attribute(wire::nbd_device_index, raw(index)) +
+                              attribute(wire::nbd_device_connected, raw(std::uint8_t{is_busy})));
+      }
+      return data(in.sequence, in.command,
+                  attribute(static_cast<std::uint16_t>(nbd_attribute::device_list), items)) +
+             outcome(in.sequence, 0, {});
+    }
+    case nbd_driver_command::link_dead:
+      break;
+  }
+  return outcome(in.sequence, EOPNOTSUPP, {});
+}
+
+int fake_kernel::connect(std::span<const netlink_attribute> attributes, std::uint32_t& index) {
+  const auto* const id = find(attributes, nbd_attribute::backend_identifier);
+  if (id != nullptr && !knows_identifier_) return EINVAL;
+  if (find(attributes, nbd_attribute::index) == nullptr)
+    while (devices_[index].is_configured || devices_[index].is_open)
+      ++index;
+  auto& fresh = devices_[index];
+  if (fresh.is_configured || fresh.is_open) return EBUSY;
+  const auto sockets = sockets_of(attributes);
+  const auto size = value_of(attributes, nbd_attribute::size_bytes);
+  fresh.flags = value_of(attributes, nbd_attribute::server_flags).value_or(0);
+  if (sockets.empty() || !size) return EINVAL;
+  if (sockets.size() > 1 && (fresh.flags & wire::nbd_flag_can_multi_conn) == 0) return EINVAL;
+  fresh.size = *size;
+  fresh.block_size = value_of(attributes, nbd_attribute::block_size_bytes).value_or(0);
+  fresh.timeout = value_of(attributes, nbd_attribute::timeout);
+  fresh.dead_timeout = value_of(attributes, nbd_attribute::dead_conn_timeout);
+  fresh.identifier = id == nullptr ? "" : std::string(id->text());
+  fresh.sockets.clear();
+  for (const int fd : sockets)
+    fresh.sockets.push_back(unique_fd::duplicate(fd));
+  fresh.dead.assign(sockets.size(), false);
+  fresh.is_configured = true;
+  return 0;
+}
+
+int fake_kernel::reconfigure(std::span<const netlink_attribute> attributes, device& on) {
+  if (!on.is_configured) return EINVAL;
+  const auto* const id = find(attributes, nbd_attribute::backend_identifier);
+  if (!on.identifier.empty() && (id == nullptr || id->text() != on.identifier)) return EINVAL;
+  if (const auto size = value_of(attributes, nbd_attribute::size_bytes)) on.size = *size;
+  for (const int fd : sockets_of(attributes)) {
+    std::size_t i = 0;
+    while (i < on.dead.size() && !on.dead[i])
+      ++i;
+    // The kernel says nothing when it has no use for a socket.
+    if (i == on.dead.size()) return 0;
+    on.sockets[i] = unique_fd::duplicate(fd);
+    on.dead[i] = false;
+  }
+  return 0;
+}
+
+void fake_kernel::let_go(device& on) const {
+  const auto goodbye = be32(wire::nbd_request_magic) + be16(0) + be16(2) + std::string(20, '\0');
+  for (auto& socket : on.sockets) {
+    char byte = 0;
+    while (waits_for_hang_up_ && ::recv(socket.get(), &byte, 1, 0) > 0) {
+    }
+    (void)::send(socket.get(), goodbye.data(), goodbye.size(), MSG_NOSIGNAL);
+    ::shutdown(socket.get(), SHUT_RDWR);
+  }
+  on.sockets.clear();
+  on.dead.clear();
+  on.is_configured = false;
+}
+
+}  // namespace xenpv::nbd::test

@@ -1,0 +1,407 @@
+#include "xenpv/nbd/kernel_attachment.hpp"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <filesystem>
+
+#include "attachment_rig.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/wire/nbd.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
+using namespace test;
+using wire::nbd_driver_command;
+
+/// What `body` throws; "" if it does not.
+asio::awaitable<std::string> failure_of(asio::awaitable<void> body) {
+  std::string out;
+  try {
+    co_await std::move(body);
+  } catch (const std::exception& e) {
+    out = e.what();
+  }
+  co_return out;
+}
+
+attachment_options with_two_connections() {
+  attachment_options out;
+  out.connections = 2;
+  out.identifier = "xvdb";
+  return out;
+}
+
+TEST(kernel_attachment, makes_a_device_that_the_server_serves) {
+  attachment_rig rig(with_two_connections());
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    EXPECT_EQ(rig.attachment->path(), "/dev/nbd0");
+    EXPECT_EQ(rig.attachment->index(), 0u);
+    rig.kernel.with(0, [&](fake_kernel::device& on) {
+      EXPECT_EQ(on.size, 1u << 20);
+      EXPECT_EQ(on.block_size, 512u);
+      EXPECT_EQ(on.flags, rig.server->transmission_flags());
+      EXPECT_EQ(on.flags & (wire::nbd_flag_send_flush | wire::nbd_flag_can_multi_conn),
+                wire::nbd_flag_send_flush | wire::nbd_flag_can_multi_conn);
+      EXPECT_EQ(on.flags & (wire::nbd_flag_read_only | wire::nbd_flag_send_df), 0u);
+      EXPECT_EQ(on.identifier, "xvdb");
+      EXPECT_THAT(on.sockets, SizeIs(2));
+    });
+    // Both sockets reach the same disk, each through a queue of its own.
+    co_await rig.write(0, 4096, std::string(8192, 'a'));
+    const auto back = co_await rig.read(1, 4096, 8192);
+    EXPECT_EQ(back, std::string(8192, 'a'));
+    const auto clients = co_await rig.server->clients();
+    std::vector<std::size_t> queues;
+    for (const auto& each : clients) {
+      EXPECT_EQ(each.peer, "kernel");
+      queues.push_back(each.queue);
+    }
+    EXPECT_THAT(queues, UnorderedElementsAre(0, 1));
+    co_await rig.attachment->disconnect();
+  });
+}
+
+TEST(kernel_attachment, takes_more_than_the_server_lets_others_have) {
+  auto options = with_two_connections();
+  options.connections = 20;
+  attachment_rig rig(options);
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    const auto byte = co_await rig.read(19, 0, 1);
+    EXPECT_EQ(byte, std::string(1, '\0'));
+    co_await rig.attachment->disconnect();
+  });
+}
+
+TEST(kernel_attachment, says_why_the_kernel_makes_none) {
+  attachment_rig rig(with_two_connections());
+  rig.kernel.refuse(nbd_driver_command::connect, EPERM);
+  rig.run([&]() -> asio::awaitable<void> {
+    auto connecting = rig.attachment->connect();
+    const auto problem = co_await failure_of(std::move(connecting));
+    EXPECT_EQ(problem,
+              "connect a device of the kernel's NBD driver: operation not permitted "
+              "(CAP_SYS_ADMIN is needed; are you root?)");
+    // Nobody has the other ends now.
+    co_await rig.until([&] { return rig.server->statistics().connections == 0; });
+    co_await rig.attachment->disconnect();
+  });
+  EXPECT_THAT(rig.kernel.heard(), SizeIs(1)) << "nothing was there to disconnect";
+}
+
+TEST(kernel_attachment, waits_for_a_device_that_somebody_only_looks_at) {
+  auto options = with_two_connections();
+  options.index = 0;
+  attachment_rig rig(options);
+  rig.kernel.with(0, [](fake_kernel::device& on) { on.is_open = true; });
+  rig.run([&]() -> asio::awaitable<void> {
+    background connecting(rig, rig.attachment->connect());
+    co_await rig.until_heard("NBD_CMD_CONNECT nbd0 size=1048576 id=xvdb sockets=2");
+    rig.kernel.with(0, [](fake_kernel::device& on) { on.is_open = false; });
+    co_await connecting.wait();
+    co_await rig.attachment->disconnect();
+  });
+}
+
+TEST(kernel_attachment, does_not_wait_for_a_device_that_somebody_connected) {
+  auto options = with_two_connections();
+  options.index = 0;
+  attachment_rig rig(options);
+  rig.tree.with("/sys/block/nbd0/pid", "4711\n");
+  rig.kernel.with(0, [](fake_kernel::device& on) { on.is_configured = true; });
+  rig.run([&]() -> asio::awaitable<void> {
+    auto connecting = rig.attachment->connect();
+    const auto problem = co_await failure_of(std::move(connecting));
+    EXPECT_EQ(problem,
+              "connect /dev/nbd0: device or resource busy (it is in use: "
+              "/sys/block/nbd0/pid says by whom)");
+  });
+  EXPECT_THAT(rig.kernel.heard(), SizeIs(1));
+}
+
+TEST(kernel_attachment, unmakes_a_device_that_nobody_can_open) {
+  attachment_rig rig(with_two_connections());
+  std::filesystem::remove(rig.tree.root().path("/dev/nbd0"));
+  rig.run([&]() -> asio::awaitable<void> {
+    auto connecting = rig.attachment->connect();
+    const auto problem = co_await failure_of(std::move(connecting));
+    EXPECT_EQ(problem,
+              "open /dev/nbd0: no such file or directory (the kernel made it, but this "
+              "system has no file for it)");
+  });
+  EXPECT_EQ(rig.kernel.heard().back(), "NBD_CMD_DISCONNECT nbd0");
+}
+
+/// Opening the device hangs, as it does when nobody answers the kernel's reads; until the end.
+class hanging_device {
+ public:
+  explicit hanging_device(attachment_rig& rig) : path_(rig.tree.root().path("/dev/nbd0")) {
+    std::filesystem::remove(path_);
+    EXPECT_EQ(::mkfifo(path_.c_str(), 0600), 0);
+  }
+  ~hanging_device() { unique_fd(::open(path_.c_str(), O_WRONLY | O_NONBLOCK)); }
+  hanging_device(const hanging_device&) = delete;
+  hanging_device& operator=(const hanging_device&) = delete;
+
+ private:
+  std::filesystem::path path_;
+};
+
+TEST(kernel_attachment, unmakes_a_device_that_does_not_answer) {
+  auto options = with_two_connections();
+  options.open_limit = std::chrono::milliseconds(20);
+  attachment_rig rig(options);
+  const hanging_device device(rig);
+  rig.run([&]() -> asio::awaitable<void> {
+    auto connecting = rig.attachment->connect();
+    const auto problem = co_await failure_of(std::move(connecting));
+    EXPECT_THAT(problem, HasSubstr("open /dev/nbd0: timed out"));
+  });
+  EXPECT_EQ(rig.kernel.heard().back(), "NBD_CMD_DISCONNECT nbd0");
+}
+
+TEST(kernel_attachment, unmakes_a_device_when_cancelled_while_it_is_opened) {
+  attachment_rig rig(with_two_connections());
+  const hanging_device device(rig);
+  rig.run([&]() -> asio::awaitable<void> {
+    background connecting(rig, rig.attachment->connect());
+    co_await rig.until([&] { return !rig.attachment->path().empty(); });
+    connecting.cancel();
+    auto ending = connecting.wait();
+    const auto problem = co_await failure_of(std::move(ending));
+    EXPECT_NE(problem, "");
+  });
+  EXPECT_EQ(rig.kernel.heard().back(), "NBD_CMD_DISCONNECT nbd0");
+}
+
+TEST(kernel_attachment, ends_when_somebody_else_has_the_kernel_let_go) {
+  attachment_rig rig(with_two_connections());
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    background running(rig, rig.attachment->run());
+    rig.kernel.disconnect(0);
+    co_await running.wait();
+    co_await rig.attachment->disconnect();
+  });
+  EXPECT_THAT(rig.kernel.heard(), SizeIs(1)) << "by now it may be somebody else's";
+}
+
+TEST(kernel_attachment, ends_when_the_kernel_has_let_go_without_a_word) {
+  attachment_rig rig(with_two_connections());
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    background running(rig, rig.attachment->run());
+    rig.kernel.with(0, [](fake_kernel::device& on) {
+      on.is_configured = false;
+      on.sockets.clear();
+    });
+    co_await running.wait();
+  });
+  EXPECT_EQ(rig.kernel.heard().back(), "NBD_CMD_STATUS nbd0");
+}
+
+TEST(kernel_attachment, ends_when_a_device_that_the_kernel_let_go_is_only_held_open) {
+  attachment_rig rig(with_two_connections());
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    background running(rig, rig.attachment->run());
+    rig.kernel.with(0, [](fake_kernel::device& on) {
+      on.is_configured = false;
+      on.is_open = true;
+      on.sockets.clear();
+    });
+    co_await running.wait();
+  });
+}
+
+TEST(kernel_attachment, gives_the_kernel_a_new_socket_for_a_dead_one) {
+  attachment_rig rig(with_two_connections());
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    background running(rig, rig.attachment->run());
+    rig.kernel.kill_link(0, 1);
+    co_await rig.until_heard("NBD_CMD_RECONFIGURE nbd0 id=xvdb sockets=1");
+    co_await rig.until([&] { return rig.kernel.with(0, [](auto& on) { return !on.dead[1]; }); });
+    co_await rig.write(1, 0, "over the new one");
+    const auto back = co_await rig.read(0, 0, 16);
+    EXPECT_EQ(back, "over the new one");
+    EXPECT_FALSE(running.is_over());
+    co_await rig.attachment->disconnect();
+    co_await running.wait();
+  });
+}
+
+TEST(kernel_attachment, tries_again_until_the_kernel_counts_the_socket_as_dead) {
+  attachment_rig rig(with_two_connections());
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    background running(rig, rig.attachment->run());
+    rig.kernel.with(0, [](fake_kernel::device& on) { ::shutdown(on.sockets[0].get(), SHUT_RDWR); });
+    // The kernel drops what it is given.
+    co_await rig.until([&] { return rig.kernel.heard().size() >= 5; });
+    rig.kernel.with(0, [](fake_kernel::device& on) { on.dead[0] = true; });
+    co_await rig.until([&] { return rig.kernel.with(0, [](auto& on) { return !on.dead[0]; }); });
+    const auto byte = co_await rig.read(0, 0, 1);
+    EXPECT_EQ(byte, std::string(1, '\0'));
+    co_await rig.attachment->disconnect();
+    co_await running.wait();
+  });
+}
+
+TEST(kernel_attachment, gives_up_when_the_kernel_wants_no_socket) {
+  attachment_rig rig(with_two_connections());
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    background running(rig, rig.attachment->run());
+    rig.kernel.with(0, [](fake_kernel::device& on) { ::shutdown(on.sockets[0].get(), SHUT_RDWR); });
+    // A notice cuts each pause short.
+    co_await rig.until([&] {
+      if (!running.is_over()) rig.kernel.tell_dead_link(0);
+      return running.is_over();
+    });
+    auto ending = running.wait();
+    const auto problem = co_await failure_of(std::move(ending));
+    EXPECT_EQ(problem,
+              "keep /dev/nbd0: connection lost (its sockets die as fast as the kernel "
+              "gets new ones)");
+    co_await rig.attachment->disconnect();
+  });
+  EXPECT_EQ(rig.kernel.heard().back(), "NBD_CMD_DISCONNECT nbd0");
+}
+
+TEST(kernel_attachment, replaces_a_socket_only_when_its_requests_are_answered) {
+  attachment_rig rig(with_two_connections());
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    background running(rig, rig.attachment->run());
+    auto stall = [&] { rig.disk->stall(0, true); };
+    co_await rig.on_queue(0, stall);
+    rig.send_read(0);
+    for (std::size_t waiting = 0; waiting == 0;) {
+      auto look = [&] { return rig.disk->waiting(0); };
+      waiting = co_await rig.on_queue(0, look);
+    }
+    rig.kernel.kill_link(0, 0);
+    // The other one is replaced at once, so there was time enough for this one.
+    rig.kernel.kill_link(0, 1);
+    co_await rig.until([&] { return rig.kernel.with(0, [](auto& on) { return !on.dead[0]; }); });
+    EXPECT_TRUE(rig.kernel.with(0, [](auto& on) { return on.dead[1]; }))
+        << "the kernel puts the first new socket into the first free place";
+    EXPECT_EQ(rig.kernel.heard().back(), "NBD_CMD_RECONFIGURE nbd0 id=xvdb sockets=1");
+    auto go_on = [&] { rig.disk->stall(0, false); };
+    co_await rig.on_queue(0, go_on);
+    co_await rig.until([&] { return rig.kernel.with(0, [](auto& on) { return !on.dead[1]; }); });
+    co_await rig.attachment->disconnect();
+    co_await running.wait();
+  });
+}
+
+TEST(kernel_attachment, tells_the_kernel_of_a_new_size) {
+  attachment_rig rig(with_two_connections());
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    background running(rig, rig.attachment->run());
+    auto shape = rig.disk->queue(0).shape();
+    shape.size = 2 << 20;
+    rig.server->reshape(shape);
+    rig.attachment->reshape(shape);
+    co_await rig.until_heard("NBD_CMD_RECONFIGURE nbd0 size=2097152 id=xvdb");
+    const auto beyond = co_await rig.read(0, 3 << 19, 4);
+    EXPECT_EQ(beyond, std::string(4, '\0'));
+    co_await rig.attachment->disconnect();
+    co_await running.wait();
+  });
+}
+
+TEST(kernel_attachment, says_when_the_kernel_keeps_the_old_size) {
+  attachment_rig rig(with_two_connections());
+  rig.tree.with("/sys/block/nbd0/size", "2048\n");
+  ::testing::internal::CaptureStderr();
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    background running(rig, rig.attachment->run());
+    auto shape = rig.disk->queue(0).shape();
+    shape.size = 2 << 20;
+    rig.attachment->reshape(shape);
+    co_await rig.until_heard("NBD_CMD_RECONFIGURE nbd0 size=2097152 id=xvdb");
+    // Behind the look at the size.
+    rig.kernel.kill_link(0, 0);
+    co_await rig.until_heard("NBD_CMD_RECONFIGURE nbd0 id=xvdb sockets=1");
+    co_await rig.attachment->disconnect();
+    co_await running.wait();
+  });
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              HasSubstr("/dev/nbd0: the kernel keeps to 1048576 bytes, the disk has 2097152 now; "
+                        "detach and attach it again"));
+}
+
+TEST(kernel_attachment, is_left_as_it_is_when_cancelled) {
+  attachment_rig rig(with_two_connections());
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    background running(rig, rig.attachment->run());
+    running.cancel();
+    auto ending = running.wait();
+    const auto problem = co_await failure_of(std::move(ending));
+    EXPECT_THAT(problem, HasSubstr("cancel"));
+    const auto byte = co_await rig.read(0, 0, 1);
+    EXPECT_EQ(byte, std::string(1, '\0'));
+    co_await rig.attachment->disconnect();
+  });
+}
+
+TEST(kernel_attachment, is_given_up_once) {
+  attachment_rig rig(with_two_connections());
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->disconnect();
+    EXPECT_THAT(rig.kernel.heard(), ElementsAre()) << "nothing to give up yet";
+    EXPECT_FALSE(rig.attachment->is_connected());
+    co_await rig.attachment->connect();
+    EXPECT_TRUE(rig.attachment->is_connected());
+    background running(rig, rig.attachment->run());
+    co_await rig.attachment->disconnect();
+    EXPECT_FALSE(rig.attachment->is_connected());
+    co_await rig.attachment->disconnect();
+    co_await running.wait();
+  });
+  EXPECT_THAT(rig.kernel.heard(), ElementsAre("NBD_CMD_CONNECT size=1048576 id=xvdb sockets=2",
+                                              "NBD_CMD_DISCONNECT nbd0"));
+}
+
+TEST(kernel_attachment, hangs_up_on_a_kernel_that_does_not_come_to_an_end) {
+  auto options = with_two_connections();
+  options.drain_limit = std::chrono::milliseconds(20);
+  attachment_rig rig(options);
+  rig.kernel.wait_for_hang_up();
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    background running(rig, rig.attachment->run());
+    co_await rig.attachment->disconnect();
+    co_await running.wait();
+  });
+}
+
+TEST(kernel_attachment, says_when_the_kernel_does_not_let_go) {
+  attachment_rig rig(with_two_connections());
+  ::testing::internal::CaptureStderr();
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    rig.kernel.refuse(nbd_driver_command::disconnect, EPERM);
+    co_await rig.attachment->disconnect();
+  });
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              HasSubstr("disconnect /dev/nbd0: operation not permitted (CAP_SYS_ADMIN is needed; "
+                        "are you root?)"));
+}
+
+}  // namespace
+}  // namespace xenpv::nbd

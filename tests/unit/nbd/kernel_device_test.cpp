@@ -1,0 +1,97 @@
+#include "xenpv/nbd/kernel_device.hpp"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <poll.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <filesystem>
+
+#include "unit/xen/fake_root.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+TEST(kernel_device, has_a_path_and_an_index) {
+  EXPECT_EQ(kernel_device_path(12), "/dev/nbd12");
+  EXPECT_EQ(kernel_device_index("/dev/nbd12"), 12u);
+  EXPECT_EQ(kernel_device_index("nbd0"), 0u);
+  for (const auto* word : {"", "nbd", "/dev/nbd", "/dev/nbd0p1", "nbd-1", "sda", "/dev/nbd1048576",
+                           "/dev/xvdb", "dev/nbd0"})
+    EXPECT_EQ(kernel_device_index(word), std::nullopt) << word;
+}
+
+TEST(kernel_device, is_owned_by_the_process_that_connected_it) {
+  xen::test::fake_root tree;
+  tree.with("/sys/block/nbd0/size", "0\n");
+  tree.with("/sys/block/nbd1/pid", "4711\n");
+  EXPECT_EQ(kernel_device_owner(0, tree.root()), std::nullopt);
+  EXPECT_EQ(kernel_device_owner(1, tree.root()), 4711);
+  EXPECT_EQ(kernel_device_owner(2, tree.root()), std::nullopt);
+}
+
+TEST(kernel_device, has_a_size_in_sectors_of_512) {
+  xen::test::fake_root tree;
+  tree.with("/sys/block/nbd0/size", "2048\n");
+  tree.with("/sys/block/nbd1/size", "many\n");
+  EXPECT_EQ(kernel_device_size(0, tree.root()), 1u << 20);
+  EXPECT_EQ(kernel_device_size(1, tree.root()), std::nullopt);
+  EXPECT_EQ(kernel_device_size(2, tree.root()), std::nullopt);
+}
+
+using purpose = device_opening::purpose;
+
+TEST(device_opening, tells_how_it_went) {
+  xen::test::fake_root tree;
+  tree.with("/dev/nbd0", "data");
+  const auto there = tree.root().path("/dev/nbd0").string();
+  for (const auto what : {purpose::scan, purpose::write_back, purpose::claim}) {
+    device_opening opening(there, what);
+    EXPECT_EQ(opening.outcome(), 0);
+  }
+  device_opening missing(tree.root().path("/dev/nbd1").string(), purpose::scan);
+  pollfd ready{missing.readable(), POLLIN, 0};
+  EXPECT_EQ(::poll(&ready, 1, 10000), 1);
+  EXPECT_EQ(missing.outcome(), ENOENT);
+}
+
+TEST(device_opening, does_not_hang_with_a_child_that_does) {
+  xen::test::fake_root tree;
+  tree.with("/dev/x");
+  const auto path = tree.root().path("/dev/nbd0").string();
+  // Opening it waits until somebody writes.
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  {
+    device_opening opening(path, purpose::scan);
+    pollfd ready{opening.readable(), POLLIN, 0};
+    EXPECT_EQ(::poll(&ready, 1, 50), 0);
+  }
+  // Lets the child go.
+  const int writer = ::open(path.c_str(), O_WRONLY);
+  EXPECT_GE(writer, 0);
+  ::close(writer);
+}
+
+TEST(device_opening, holds_nothing_of_its_parents) {
+  xen::test::fake_root tree;
+  tree.with("/dev/x");
+  const auto path = tree.root().path("/dev/nbd0").string();
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  {
+    device_opening opening(path, purpose::scan);
+    ::close(ends[1]);
+    // Readable at its end: the child, which hangs, does not hold the other one.
+    pollfd ended{ends[0], POLLIN, 0};
+    EXPECT_EQ(::poll(&ended, 1, 10000), 1);
+    EXPECT_EQ(ended.revents, POLLHUP);
+  }
+  const int writer = ::open(path.c_str(), O_WRONLY);
+  ::close(writer);
+  ::close(ends[0]);
+}
+
+}  // namespace
+}  // namespace xenpv::nbd
