@@ -61,6 +61,22 @@ asio::awaitable<void> run_part(asio::awaitable<void> part, stop_switch& stop) {
   }
 }
 
+/// What a backend gets to answer requests of clients that were cut off.
+constexpr std::chrono::seconds grace(2);
+
+/// Closes the disk under clients whose requests are not answered, so that a backend that stalls
+/// does not hold up the end. Cancelled when they all are.
+asio::awaitable<void> give_up_backend(served_disk& disk, std::chrono::nanoseconds patience) {
+  asio::steady_timer timer(disk.on.control(), patience);
+  co_await timer.async_wait(asio::use_awaitable);
+  if (disk.device.state() != blkfront::device_state::connected) co_return;
+  log().warn("{}: the backend does not answer; the disk is closed with requests in flight",
+             disk.name);
+  // Half a close is none.
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  co_await disk.device.close();
+}
+
 /// The first signal stops the service, the second cuts clients off.
 asio::awaitable<void> heed_signals(served_disk& disk, stop_switch& stop) {
   asio::signal_set signals(disk.on.control(), SIGTERM, SIGINT);
@@ -68,6 +84,7 @@ asio::awaitable<void> heed_signals(served_disk& disk, stop_switch& stop) {
   stop.stop(fmt::format("signal {}", first));
   co_await signals.async_wait(asio::use_awaitable);
   disk.server.hang_up();
+  co_await give_up_backend(disk, grace);
 }
 
 /// Tells the service manager that this server is alive for as long as each of its threads answers.
@@ -126,6 +143,7 @@ asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints at, servi
   log().info("{}: stopping: {}", disk.name, why);
   cli::notify_service_manager("STOPPING=1\nSTATUS=waiting for clients");
   at.remove_sockets();
+  tasks.spawn(run_part(give_up_backend(disk, nbd::server_options{}.drain_limit + grace), stop));
   // Still with ears for the second signal.
   if (work.take_leave) co_await work.take_leave();
   co_await disk.server.stop();
@@ -133,7 +151,8 @@ asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints at, servi
   co_await tasks.join();
   if (stop.error()) std::rethrow_exception(stop.error());
   const auto state = disk.device.state();
-  if (state != blkfront::device_state::connected)
+  const bool was_closed_here = state == blkfront::device_state::closed;
+  if (state != blkfront::device_state::connected && !was_closed_here)
     throw failure(disk.device.failure_reason().value_or(error{}));
 }
 

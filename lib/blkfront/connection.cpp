@@ -112,9 +112,11 @@ async::asio::awaitable<void> frontend::connection::fail_queues(error why) {
 
 async::asio::awaitable<bool> frontend::connection::drain_queues() {
   bool drained = true;
+  // One limit for all of them.
+  const auto until = clock::now() + how_.close_deadline;
   for (const auto& each : queues_) {
     auto drain = [&]() -> async::asio::awaitable<void> {
-      drained = co_await each->drain(how_.close_deadline) && drained;
+      drained = co_await each->drain(until - clock::now()) && drained;
     };
     co_await async::run_on(each->executor(), drain);
   }

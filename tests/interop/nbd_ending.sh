@@ -79,6 +79,36 @@ expect "the disk is closed by a handshake" "6 6" \
   "$(state_of 51728) $(in_domain 0 xenstore-read backend/vbd/1/51728/state)"
 kill "$client"
 
+# A backend that answers nothing does not hold up the second signal for long, whatever waits for it on both queues.
+serve xvdb --unix "$socket"
+"$sim" disk --dir "$host" fault xvdb stall
+python3 -c '
+import sys
+sys.path.insert(0, sys.argv[1])
+from nbd_conformance import *
+clients = [Connection("unix:" + sys.argv[2]).go(b"xvdb") for _ in range(4)]
+for c in clients:
+    c.send(request(READ, 0, 4096))
+for c in clients:
+    c.socket.settimeout(60)
+    c.require_end("after the server was told twice to stop")
+print("hung up")' "$here" "$socket" >"$dir/client" 2>&1 &
+client=$!
+all_wait() { [ "$(accepted)" = 4 ]; }
+wait_for "four requests wait for the backend" all_wait
+kill -TERM "$server"
+wait_for "it waits for clients" grep -q 'stopping: signal 15' "$dir/log"
+began=$SECONDS
+kill -TERM "$server"
+expect_end "a second SIGTERM while the backend stalls" 0
+[ $((SECONDS - began)) -lt 18 ] || { echo "FAILED: that took $((SECONDS - began)) s"; exit 1; }
+expect_line "it says why" 'warning: xvdb: the backend does not answer; the disk is closed with requests in flight' \
+  "$(cat "$dir/log")"
+expect "the disk is closed all the same" 6 "$(state_of 51728)"
+wait "$client" || true
+expect "clients saw the end, and no answer" "hung up" "$(cat "$dir/client")"
+"$sim" disk --dir "$host" fault xvdb none
+
 # Killed: the custodian closes the disk, and the next server takes the socket over.
 serve xvdb --unix "$socket"
 kill -KILL "$server"
