@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <cstring>
@@ -84,9 +85,14 @@ asio::awaitable<void> answer_status(served_disk& disk) {
   for (;;) {
     co_await ready.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
     unique_fd client(::accept4(ready.native_handle(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (!client) continue;
+    if (!client) {
+      // Out of descriptors, perhaps: the socket stays readable, and asking again would only spin.
+      asio::steady_timer timer(disk.on.control(), std::chrono::milliseconds(100));
+      co_await timer.async_wait(asio::use_awaitable);
+      continue;
+    }
     const auto report = co_await make_report(disk);
-    const auto text = report.dump() + "\n";
+    const auto text = report.dump(-1, ' ', false, cli::json::error_handler_t::replace) + "\n";
     asio::posix::stream_descriptor out(disk.on.control(), client.release());
     try {
       // Somebody who does not read must not keep others from their answers.
