@@ -1,10 +1,15 @@
 #include "xenpv/base/block_device_users.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <sstream>
+
+#include "xenpv/base/unique_fd.hpp"
 
 namespace xenpv {
 namespace {
@@ -44,20 +49,6 @@ std::string unescaped(std::string_view text) {
   return out;
 }
 
-void add_table(std::vector<std::string>& out, const system_root& root, const char* table,
-               std::string_view name, bool is_swap) {
-  std::istringstream lines(root.read(table).value_or(""));
-  for (std::string line; std::getline(lines, line);) {
-    std::istringstream words(line);
-    std::string node;
-    std::string place;
-    words >> node >> place;
-    if (!belongs_to(node, name)) continue;
-    out.push_back(is_swap ? fmt::format("used as swap ({})", node)
-                          : fmt::format("mounted on {} ({})", unescaped(place), node));
-  }
-}
-
 /// What is gone while one looks was not there: a process may end at any time.
 template <class Function>
 void for_each_entry(const fs::path& directory, Function use) {
@@ -67,15 +58,62 @@ void for_each_entry(const fs::path& directory, Function use) {
     use(each->path());
 }
 
+/// Directories of sysfs: the disk's and those of its partitions.
+std::vector<std::string> places_of(const system_root& root, const std::string& name) {
+  const auto disk = "/sys/block/" + name;
+  std::vector<std::string> out = {disk};
+  for_each_entry(root.path(disk), [&](const fs::path& entry) {
+    const auto part = entry.filename().string();
+    if (part.starts_with(name)) out.push_back(fmt::format("{}/{}", disk, part));
+  });
+  return out;
+}
+
+/// By its number, too: the source may be /dev/root or a link of udev's, and on btrfs the number is
+/// none of the disk's.
+void add_mounts(std::vector<std::string>& out, const system_root& root, const std::string& name) {
+  std::vector<std::string> numbers;
+  for (const auto& place : places_of(root, name))
+    if (const auto number = root.read(place + "/dev")) numbers.push_back(*number);
+  std::istringstream lines(root.read("/proc/self/mountinfo").value_or(""));
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    std::string ignored;
+    std::string number;
+    std::string place;
+    std::string source;
+    words >> ignored >> ignored >> number >> ignored >> place;
+    // Behind a varying number of fields: "- TYPE SOURCE".
+    while (words >> ignored && ignored != "-") {
+    }
+    words >> ignored >> source;
+    if (std::ranges::count(numbers, number) > 0 || belongs_to(source, name))
+      out.push_back(fmt::format("mounted on {} ({})", unescaped(place), source));
+  }
+}
+
+void add_swaps(std::vector<std::string>& out, const system_root& root, std::string_view name) {
+  std::istringstream lines(root.read("/proc/swaps").value_or(""));
+  for (std::string line; std::getline(lines, line);) {
+    const auto node = line.substr(0, line.find_first_of(" \t"));
+    if (belongs_to(node, name)) out.push_back(fmt::format("used as swap ({})", node));
+  }
+}
+
+/// What the kernel knows and shows nobody here: a mount in another namespace, a driver of its own.
+void add_claim(std::vector<std::string>& out, const system_root& root, std::string_view name) {
+  const auto node = root.path(fmt::format("/dev/{}", name));
+  struct stat found {};
+  if (::stat(node.c_str(), &found) != 0 || !S_ISBLK(found.st_mode)) return;
+  const unique_fd free(::open(node.c_str(), O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC));
+  if (!free && errno == EBUSY)
+    out.push_back(fmt::format("claimed ({}), perhaps mounted in another namespace", node.string()));
+}
+
 /// dm, md and the like show themselves as holders of the disk or of a partition.
 void add_holders(std::vector<std::string>& out, const system_root& root, const std::string& name) {
-  const auto disk = root.path("/sys/block/" + name);
-  std::vector<fs::path> places = {disk};
-  for_each_entry(disk, [&](const fs::path& entry) {
-    if (entry.filename().string().starts_with(name)) places.push_back(entry);
-  });
-  for (const auto& place : places)
-    for_each_entry(place / "holders", [&](const fs::path& holder) {
+  for (const auto& place : places_of(root, name))
+    for_each_entry(root.path(place + "/holders"), [&](const fs::path& holder) {
       out.push_back(fmt::format("part of {}", holder.filename().string()));
     });
 }
@@ -102,9 +140,10 @@ void add_processes(std::vector<std::string>& out, const system_root& root, std::
 
 std::vector<std::string> block_device_holders(std::string_view name, const system_root& root) {
   std::vector<std::string> out;
-  add_table(out, root, "/proc/mounts", name, false);
-  add_table(out, root, "/proc/swaps", name, true);
+  add_mounts(out, root, std::string(name));
+  add_swaps(out, root, name);
   add_holders(out, root, std::string(name));
+  if (out.empty()) add_claim(out, root, name);
   return out;
 }
 

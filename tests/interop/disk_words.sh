@@ -61,14 +61,15 @@ expect "list says that the kernel has it" kernel "$(ask_json 'disks[0]["holder"]
 expect_line "it is not taken without being asked to" \
   '^xenpv-disk: serve xvdb: device or resource busy \(the kernel.s driver holds it; --take asks for it, or as root: echo vbd-51728 > /sys/bus/xen/drivers/vbd/unbind\)$' \
   "$(refused serve xvdb)"
-echo '/dev/xvdb1 /srv\040x ext4 rw 0 0' >"$root/proc/mounts"
+mkdir -p "$root/proc/self"
+echo '23 1 202:17 / /srv\040x rw - ext4 /dev/xvdb1 rw' >"$root/proc/self/mountinfo"
 ln -s /dev/xvdb "$root/proc/812/fd/3"
 echo postgres >"$root/proc/812/comm"
 expect_line "nor while it is used, by whom is said" \
   '^xenpv-disk: take xvdb from the kernel: device or resource busy \(it is mounted on /srv x \(/dev/xvdb1\); part of dm-0; open in process 812 \(postgres\)\)$' \
   "$(refused serve xvdb --take)"
 expect "and nothing was done to it" "6 0" "$(state_of 51728) $(stat -c %s "$root/sys/bus/xen/drivers/vbd/unbind")"
-rm -r "$root/proc/mounts" "$root/proc/812" "$root/sys/block"
+rm -r "$root/proc/self" "$root/proc/812" "$root/sys/block"
 serve xvdb --take --unix "$dir/nbd.sock"
 expect "when nobody uses it, the driver lets go" vbd-51728 "$(cat "$root/sys/bus/xen/drivers/vbd/unbind")"
 rm -r "$root/sys/bus/xen/devices/vbd-51728"

@@ -30,15 +30,32 @@ TEST(block_device_users, are_none_on_a_machine_that_says_nothing) {
 
 TEST(block_device_users, mount_it_or_a_partition) {
   fake_root tree;
-  tree.with("/proc/mounts",
-            "/dev/xvda1 / ext4 rw 0 0\n"
-            "/dev/xvdb /srv ext4 rw 0 0\n"
-            "/dev/xvdb2 /srv/with\\040blanks xfs rw 0 0\n"
-            "/dev/xvdbc /other ext4 rw 0 0\n"
-            "proc /proc proc rw 0 0\n");
+  tree.with("/proc/self/mountinfo",
+            "36 35 0:99 / / rw shared:1 - ext4 /dev/xvda1 rw\n"
+            "36 35 0:99 / /srv rw shared:1 - ext4 /dev/xvdb rw\n"
+            "36 35 0:99 / /srv/with\\040blanks rw shared:1 - xfs /dev/xvdb2 rw\n"
+            "36 35 0:99 / /other rw shared:1 - ext4 /dev/xvdbc rw\n"
+            "36 35 0:99 / /proc rw shared:1 - proc proc rw\n");
   EXPECT_THAT(
       block_device_users("xvdb", tree.root()),
       ElementsAre("mounted on /srv (/dev/xvdb)", "mounted on /srv/with blanks (/dev/xvdb2)"));
+}
+
+TEST(block_device_users, mount_it_by_whatever_name) {
+  fake_root tree;
+  tree.with("/sys/block/xvdb/dev", "202:16\n")
+      .with("/sys/block/xvdb/xvdb1/dev", "202:17\n")
+      .with("/sys/block/xvdb/queue/dev", "")
+      .with(
+          "/proc/self/mountinfo",
+          "22 1 202:17 / / rw - ext4 /dev/root rw\n"
+          "23 1 202:16 /home /home rw,noatime shared:1 master:2 - xfs /dev/disk/by-label/home rw\n"
+          "24 1 202:1 / /other rw - ext4 /dev/root rw\n"
+          "25 1 0:45 /sub /data rw - btrfs /dev/xvdb1 rw\n"
+          "26 1 202:18\n");
+  EXPECT_THAT(block_device_users("xvdb", tree.root()),
+              ElementsAre("mounted on / (/dev/root)", "mounted on /home (/dev/disk/by-label/home)",
+                          "mounted on /data (/dev/xvdb1)"));
 }
 
 TEST(block_device_users, swap_to_it) {
@@ -64,7 +81,7 @@ TEST(block_device_users, are_processes_that_have_it_open) {
   add_process(tree, "812", "postgres", "/dev/xvdb1");
   add_process(tree, "813", "sh", "/dev/xvdc");
   tree.with("/proc/meminfo", "");
-  tree.with("/proc/mounts", "/dev/xvdb2 /srv ext4 rw 0 0\n");
+  tree.with("/proc/self/mountinfo", "36 35 0:99 / /srv rw shared:1 - ext4 /dev/xvdb2 rw\n");
   EXPECT_THAT(block_device_openers("xvdb", tree.root()),
               ElementsAre("open in process 812 (postgres)"));
   EXPECT_THAT(block_device_holders("xvdb", tree.root()),
@@ -75,12 +92,12 @@ TEST(block_device_users, are_processes_that_have_it_open) {
 
 TEST(block_device_users, know_a_partition_of_a_name_that_ends_in_a_digit) {
   fake_root tree;
-  tree.with("/proc/mounts",
-            "/dev/nbd1p2 /part ext4 rw 0 0\n"
-            "/dev/nbd10 /other ext4 rw 0 0\n"
-            "/dev/nbd12p1 /more ext4 rw 0 0\n"
-            "/dev/nbd1p /odd ext4 rw 0 0\n"
-            "/dev/nbd1 /whole ext4 rw 0 0\n");
+  tree.with("/proc/self/mountinfo",
+            "36 35 0:99 / /part rw shared:1 - ext4 /dev/nbd1p2 rw\n"
+            "36 35 0:99 / /other rw shared:1 - ext4 /dev/nbd10 rw\n"
+            "36 35 0:99 / /more rw shared:1 - ext4 /dev/nbd12p1 rw\n"
+            "36 35 0:99 / /odd rw shared:1 - ext4 /dev/nbd1p rw\n"
+            "36 35 0:99 / /whole rw shared:1 - ext4 /dev/nbd1 rw\n");
   EXPECT_THAT(block_device_users("nbd1", tree.root()),
               ElementsAre("mounted on /part (/dev/nbd1p2)", "mounted on /whole (/dev/nbd1)"));
 }

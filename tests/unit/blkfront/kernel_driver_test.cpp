@@ -29,7 +29,7 @@ std::string failure_text(const fake_root& tree) {
 
 TEST(take_from_kernel, unbinds_the_driver_from_a_disk_that_nobody_uses) {
   fake_root tree;
-  tree.with(unbind).with("/proc/mounts", "/dev/xvda1 / ext4 rw 0 0\n");
+  tree.with(unbind).with("/proc/self/mountinfo", "22 1 202:1 / / rw - ext4 /dev/xvda1 rw\n");
   EXPECT_EQ(failure_text(tree), "no failure");
   EXPECT_EQ(tree.root().read(unbind), "vbd-51728");
 }
@@ -37,7 +37,7 @@ TEST(take_from_kernel, unbinds_the_driver_from_a_disk_that_nobody_uses) {
 TEST(take_from_kernel, refuses_a_disk_in_use_and_names_every_user) {
   fake_root tree;
   tree.with(unbind)
-      .with("/proc/mounts", "/dev/xvdb1 /srv ext4 rw 0 0\n")
+      .with("/proc/self/mountinfo", "23 1 202:17 / /srv rw - ext4 /dev/xvdb1 rw\n")
       .with("/proc/swaps", "Filename Type\n/dev/xvdb2 partition 8 0 -2\n");
   EXPECT_EQ(failure_text(tree),
             "take xvdb from the kernel: device or resource busy (it is mounted on /srv "
