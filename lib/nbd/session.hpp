@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "nbd/reply_writer.hpp"
 #include "nbd/transmission.hpp"
 
 namespace xenpv::nbd {
@@ -43,7 +44,7 @@ concept readable_at_once = requires(Stream& s, boost::system::error_code& code) 
 };
 
 template <class Stream>
-class session final : public transmission, private reply_sink {
+class session final : public transmission {
  public:
   /// `shut` ends the connection at once, both ways: the client has broken the protocol or stays
   /// mute.
@@ -53,9 +54,9 @@ class session final : public transmission, private reply_sink {
         export_(on),
         terms_(terms),
         shut_(std::move(shut)),
-        dispatcher_(queue, on, terms, *this, limits),
-        executor_(queue.executor()),
-        changed_(executor_, std::chrono::steady_clock::time_point::max()) {
+        replies_(stream, queue.executor(), dispatcher_, [this](bool broken) { replied(broken); }),
+        dispatcher_(queue, on, terms, replies_, limits),
+        changed_(queue.executor(), std::chrono::steady_clock::time_point::max()) {
     buffer_.resize(receive_buffer_size);
     if constexpr (readable_at_once<Stream>) {
       boost::system::error_code ignored;
@@ -73,7 +74,7 @@ class session final : public transmission, private reply_sink {
       if (!receive_at_once()) co_await receive();
     }
     commit();
-    while (dispatcher_.in_flight() > 0 || writing_)
+    while (dispatcher_.in_flight() > 0 || !replies_.is_idle())
       co_await changed();
     co_return reason_;
   }
@@ -241,91 +242,18 @@ class session final : public transmission, private reply_sink {
     shut_();
   }
 
-  // reply_sink
-  void reply_ready(reply_part& part) override {
-    part.next = nullptr;
-    (last_ == nullptr ? ready_ : last_->next) = &part;
-    last_ = &part;
-    if (writing_) return;
-    writing_ = true;
-    // Not here: the device answers several at a time, and all of them go in one write.
-    asio::post(executor_, [this] { write(); });
-  }
-
-  void write() {
-    gathered_.clear();
-    sending_ = nullptr;
-    auto** tail = &sending_;
-    while (ready_ != nullptr && gathered_.size() < most_vectors) {
-      auto* const part = ready_;
-      ready_ = part->next;
-      if (ready_ == nullptr) last_ = nullptr;
-      part->next = nullptr;
-      *tail = part;
-      tail = &part->next;
-      gathered_.emplace_back(part->header.data(), part->header.size());
-      dispatcher::for_each_data(*part, [this](std::span<std::byte> stretch) { add_data(stretch); });
-    }
-    if (broken_) return written(asio::error::broken_pipe);
-    unsent_ = gathered_;
-    write_some();
-  }
-
-  /// Not asio::async_write, which takes 16 vectors and 64 KiB at a time: as many turns, and as many
-  /// calls of the kernel, for what one of each does.
-  void write_some() {
-    stream_.async_write_some(unsent_, [this](boost::system::error_code code, std::size_t count) {
-      skip_sent(count);
-      if (code || unsent_.empty()) return written(code);
-      write_some();
-    });
-  }
-
-  void skip_sent(std::size_t count) {
-    while (!unsent_.empty() && count >= unsent_.front().size()) {
-      count -= unsent_.front().size();
-      unsent_ = unsent_.subspan(1);
-    }
-    if (count > 0) unsent_.front() += count;
-  }
-
-  void add_data(std::span<std::byte> stretch) {
-    auto& last = gathered_.back();
-    const auto* const end = static_cast<const std::byte*>(last.data()) + last.size();
-    if (end == stretch.data())
-      last = asio::const_buffer(last.data(), last.size() + stretch.size());
-    else
-      gathered_.emplace_back(stretch.data(), stretch.size());
-  }
-
-  void written(boost::system::error_code code) {
-    if (code) dispatcher_.abandon();
-    while (sending_ != nullptr)
-      dispatcher_.sent(*std::exchange(sending_, sending_->next));
-    if (code && !broken_) {
-      broken_ = true;
-      end("the client takes no more replies");
-      shut_();
-    }
-    if (ready_ != nullptr) {
-      // Through the queue, so that a long row of replies that nobody takes is no recursion.
-      asio::post(executor_, [this] { write(); });
-    } else {
-      writing_ = false;
-    }
+  /// Replies are out, or nobody takes them.
+  void replied(bool broken) {
+    if (broken) hang_up("the client takes no more replies");
     changed_.cancel();
   }
-
-  /// As many as Asio hands to the kernel in one call; what is behind them can wait until the memory
-  /// of these is free again.
-  static constexpr std::size_t most_vectors = 64;
 
   Stream& stream_;
   export_info export_;
   session_terms terms_;
   std::function<void()> shut_;
+  reply_writer<Stream> replies_;
   dispatcher dispatcher_;
-  asio::any_io_executor executor_;
   asio::cancellation_signal between_requests_;
   asio::steady_timer changed_;  ///< never expires; cancelled when somebody should look again
   std::string reason_;
@@ -338,14 +266,6 @@ class session final : public transmission, private reply_sink {
   std::uint64_t uncommitted_ = 0;             ///< bytes of requests begun since the last commit
   std::vector<std::span<std::byte>> space_;
   std::vector<asio::mutable_buffer> vectors_;
-
-  reply_part* ready_ = nullptr;
-  reply_part* last_ = nullptr;
-  reply_part* sending_ = nullptr;
-  std::vector<asio::const_buffer> gathered_;
-  std::span<asio::const_buffer> unsent_;  ///< of gathered_
-  bool writing_ = false;
-  bool broken_ = false;
 };
 
 }  // namespace xenpv::nbd

@@ -1,0 +1,123 @@
+// The replies of one connection on their way to its client: those that are ready leave in one
+// gathered write, headers and data from where they lie.
+//
+// Part of a session, on its thread. Decides nothing: what is in a reply is the dispatcher's, and
+// what follows from a client that takes none is the session's.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/asio/post.hpp>
+#include <functional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "nbd/dispatcher.hpp"
+
+namespace xenpv::nbd {
+
+namespace asio = boost::asio;
+
+template <class Stream>
+class reply_writer final : public reply_sink {
+ public:
+  /// `from` need not live yet. `changed` is called after each write; with true once, when the
+  /// client takes no more: replies are still taken then, and thrown away.
+  reply_writer(Stream& stream, asio::any_io_executor executor, dispatcher& from,
+               std::function<void(bool broken)> changed)
+      : stream_(stream),
+        executor_(std::move(executor)),
+        dispatcher_(from),
+        changed_(std::move(changed)) {}
+
+  [[nodiscard]] bool is_idle() const noexcept { return !writing_; }
+
+  void reply_ready(reply_part& part) override {
+    part.next = nullptr;
+    (last_ == nullptr ? ready_ : last_->next) = &part;
+    last_ = &part;
+    if (writing_) return;
+    writing_ = true;
+    // Not here: the device answers several at a time, and all of them go in one write.
+    asio::post(executor_, [this] { write(); });
+  }
+
+ private:
+  void write() {
+    gathered_.clear();
+    sending_ = nullptr;
+    auto** tail = &sending_;
+    while (ready_ != nullptr && gathered_.size() < most_vectors) {
+      auto* const part = ready_;
+      ready_ = part->next;
+      if (ready_ == nullptr) last_ = nullptr;
+      part->next = nullptr;
+      *tail = part;
+      tail = &part->next;
+      gathered_.emplace_back(part->header.data(), part->header.size());
+      dispatcher::for_each_data(*part, [this](std::span<std::byte> stretch) { add_data(stretch); });
+    }
+    if (broken_) return written(asio::error::broken_pipe);
+    unsent_ = gathered_;
+    write_some();
+  }
+
+  /// Not asio::async_write, which takes 16 vectors and 64 KiB at a time: as many turns, and as many
+  /// calls of the kernel, for what one of each does.
+  void write_some() {
+    stream_.async_write_some(unsent_, [this](boost::system::error_code code, std::size_t count) {
+      skip_sent(count);
+      if (code || unsent_.empty()) return written(code);
+      write_some();
+    });
+  }
+
+  void skip_sent(std::size_t count) {
+    while (!unsent_.empty() && count >= unsent_.front().size()) {
+      count -= unsent_.front().size();
+      unsent_ = unsent_.subspan(1);
+    }
+    if (count > 0) unsent_.front() += count;
+  }
+
+  void add_data(std::span<std::byte> stretch) {
+    auto& last = gathered_.back();
+    const auto* const end = static_cast<const std::byte*>(last.data()) + last.size();
+    if (end == stretch.data())
+      last = asio::const_buffer(last.data(), last.size() + stretch.size());
+    else
+      gathered_.emplace_back(stretch.data(), stretch.size());
+  }
+
+  void written(boost::system::error_code code) {
+    if (code) dispatcher_.abandon();
+    while (sending_ != nullptr)
+      dispatcher_.sent(*std::exchange(sending_, sending_->next));
+    const bool breaks = code && !broken_;
+    broken_ = broken_ || breaks;
+    // Through the queue, so that a long row of replies that nobody takes is no recursion.
+    writing_ = ready_ != nullptr;
+    if (writing_) asio::post(executor_, [this] { write(); });
+    changed_(breaks);
+  }
+
+  /// As many as Asio hands to the kernel in one call; what is behind them can wait until the memory
+  /// of these is free again.
+  static constexpr std::size_t most_vectors = 64;
+
+  Stream& stream_;
+  asio::any_io_executor executor_;
+  dispatcher& dispatcher_;
+  std::function<void(bool)> changed_;
+  reply_part* ready_ = nullptr;
+  reply_part* last_ = nullptr;
+  reply_part* sending_ = nullptr;
+  std::vector<asio::const_buffer> gathered_;
+  std::span<asio::const_buffer> unsent_;  ///< of gathered_
+  bool writing_ = false;
+  bool broken_ = false;
+};
+
+}  // namespace xenpv::nbd
