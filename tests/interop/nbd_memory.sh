@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# What an xenpv-disk server takes of memory: little while idle, and no more after a million requests.
+#   nbd_memory.sh XENPV_SIM XENPV_DISK
+set -euo pipefail
+sim=$1 disk=$2
+most_idle_kib=$((20 * 1024)) most_growth_kib=1024 requests=${REQUESTS:-1000000}
+
+command -v fio >/dev/null || {
+  echo "nbd_memory.sh: fio is missing" >&2
+  exit 77
+}
+# A sanitizer keeps what was freed.
+if ldd "$disk" | grep -qE 'lib(asan|tsan)'; then
+  echo "nbd_memory.sh: says nothing about a build with a sanitizer" >&2
+  exit 77
+fi
+
+# shellcheck disable=SC2016 # the words are for the shell in the guest
+"$sim" run --disk xvdb,memory=64M -- "$disk" run xvdb -- bash -euo pipefail -c '
+  server=$PPID most_idle=$1 most_growth=$2 requests=$3
+  # Granted pages are shared memory here; they are the disk and not the program.
+  resident() {
+    awk "/^RssAnon|^RssFile/ { sum += \$2 } END { print sum }" "/proc/$server/status"
+  }
+  reads() {
+    fio --name=x --ioengine=nbd --uri="$uri" --rw=randrw --bsrange=4k-256k --bssplit=4k/90:64k/8:256k/2 \
+      --iodepth=32 --size=64m --number_ios="$1" --io_size=1t --norandommap --thread --output=/dev/null
+  }
+  idle=$(resident)
+  # Buffers and lists grow to what this load needs, once.
+  reads $((requests / 20))
+  before=$(resident)
+  reads "$requests"
+  after=$(resident)
+  echo "idle $idle KiB, after $((requests / 20)) requests $before KiB, after $requests more $after KiB"
+  [ "$idle" -le "$most_idle" ] || { echo "more than $most_idle KiB while idle" >&2; exit 1; }
+  [ "$((after - before))" -le "$most_growth" ] || { echo "grows by more than $most_growth KiB" >&2; exit 1; }
+' sh "$most_idle_kib" "$most_growth_kib" "$requests"
