@@ -216,7 +216,9 @@ stopping::stopping(server_rig& rig) : rig_(rig) {
 }
 
 asio::awaitable<void> stopping::wait() {
-  co_await rig_.until([over = over_] { return *over; });
+  // Named, because g++ 12 destroys a capture twice that is a temporary of a co_await expression.
+  const auto is_over = [over = over_] { return *over; };
+  co_await rig_.until(is_over);
 }
 
 }  // namespace xenpv::nbd::test
