@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs the packages of packages.txt that are missing: install-packages.sh build|test|real-xen...
+# Installs the packages of packages.txt that are missing: install-packages.sh build|try|test|bench|real-xen...
 # Needs root or sudo, and only when something is missing. Works with Debian 12.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [[ $# -eq 0 ]]; then
-  echo "usage: install-packages.sh build|test|real-xen..." >&2
+  echo "usage: install-packages.sh build|try|test|bench|real-xen..." >&2
   exit 2
 fi
 if ! command -v dpkg-query >/dev/null; then
