@@ -90,4 +90,9 @@ rm "$socket"
 manage --abstract --watchdog 200000 -- "${guest_command[@]}" --unix "$socket"
 wait_for "the watchdog is fed" grep -q '^WATCHDOG=1$' "$dir/heard"
 stop_serving "with a watchdog"
+
+# In memory, whatever happens to that of others; not everybody may ask for it.
+locked=$(in_guest "$disk" run xvdb --swap -- sh -c 'awk "/^VmLck/ { print (\$2 > 0) }" /proc/$PPID/status' 2>&1 || true)
+expect_line "--swap locks the server's memory, or says what is missing" \
+  "^1$|--swap.*(run as root, or raise the limit: ulimit -l|it needs CAP_SYS_RESOURCE)" "$locked"
 passed
