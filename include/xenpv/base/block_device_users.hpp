@@ -13,8 +13,8 @@
 namespace xenpv {
 
 /// What has the device "xvdb" or "nbd0", or a partition of it, for good: "mounted on /srv
-/// (/dev/xvdb1)", "used as swap (/dev/xvdb2)", "part of dm-0", "claimed (/dev/xvdb), perhaps mounted
-/// in another namespace" for what has it without showing itself here.
+/// (/dev/xvdb1)", "used as swap (/dev/xvdb2)", "part of dm-0", "claimed (/dev/xvdb), perhaps
+/// mounted in another namespace" for what has it without showing itself here.
 [[nodiscard]] std::vector<std::string> block_device_holders(std::string_view name,
                                                             const system_root& root);
 /// Who has it open, perhaps only to look at it: "open in process 812 (postgres)".
