@@ -36,7 +36,7 @@ inline constexpr std::size_t large_payload = std::size_t{32} << 10;
 /// device is told, even if more requests are waiting in the socket.
 inline constexpr std::uint64_t batch_bytes = std::uint64_t{256} << 10;
 
-/// A stream that can be read without waiting: a socket, but not what is encrypted.
+/// A stream that can be read without waiting.
 template <class Stream>
 concept readable_at_once = requires(Stream& s, boost::system::error_code& code) {
   s.non_blocking(true, code);

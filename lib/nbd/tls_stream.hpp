@@ -57,6 +57,14 @@ class tls_stream {
         read_operation<Buffers>{*this, into}, token, socket_);
   }
 
+  /// What is there without waiting, in the socket or in here; else asio::error::would_block. For a
+  /// socket that does not block.
+  template <class Buffers>
+  std::size_t read_some(const Buffers& into, boost::system::error_code& code);
+  void non_blocking(bool mode, boost::system::error_code& code) {
+    socket_.non_blocking(mode, code);
+  }
+
   /// Takes most_at_once bytes of `from` at most. Cancellation: terminal, after which only hanging
   /// up is left.
   template <class Buffers, class Token>
@@ -97,6 +105,20 @@ std::pair<boost::system::error_code, std::size_t> tls_stream::take(const Buffers
     return {make_error_code(boost::system::errc::protocol_error), 0};
   }
   return {{}, count};
+}
+
+template <class Buffers>
+std::size_t tls_stream::read_some(const Buffers& into, boost::system::error_code& code) {
+  std::size_t count = 0;
+  std::tie(code, count) = take(into);
+  while (!code && count == 0 && asio::buffer_size(into) > 0) {
+    const auto space = engine_.input_space();
+    const auto size = socket_.read_some(asio::buffer(space.data(), space.size()), code);
+    if (code) break;
+    engine_.input_received(size);
+    std::tie(code, count) = take(into);
+  }
+  return count;
 }
 
 template <class Buffers>

@@ -187,6 +187,36 @@ TEST_F(tls_stream_test, loses_nothing_when_a_read_is_cancelled) {
   EXPECT_EQ(bytes.substr(0, read.count), "the whole of it");
 }
 
+TEST_F(tls_stream_test, reads_at_once_what_is_there_and_waits_for_nothing) {
+  ASSERT_EQ(shake_hands(), "");
+  error_code code;
+  stream_->non_blocking(true, code);
+  std::string bytes(100, '\0');
+  EXPECT_EQ(stream_->read_some(asio::buffer(bytes), code), 0U);
+  EXPECT_EQ(code, asio::error::would_block);
+
+  client_->write("first, ");
+  client_->write("second");
+  const auto records = client_->take_output();
+  ASSERT_EQ(::send(peer_.get(), records.data(), records.size() - 1, 0),
+            static_cast<ssize_t>(records.size() - 1));
+  auto count = stream_->read_some(asio::buffer(bytes), code);
+  EXPECT_EQ(bytes.substr(0, count), "first, ");
+  EXPECT_EQ(stream_->read_some(asio::buffer(bytes), code), 0U);
+  EXPECT_EQ(code, asio::error::would_block) << "a part of a record is nothing yet";
+  ASSERT_EQ(::send(peer_.get(), &records.back(), 1, 0), 1);
+  count = stream_->read_some(asio::buffer(bytes), code);
+  EXPECT_FALSE(code);
+  EXPECT_EQ(bytes.substr(0, count), "second");
+
+  client_->say_goodbye();
+  send();
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(stream_->read_some(asio::buffer(bytes), code), 0U);
+    EXPECT_EQ(code, asio::error::eof);
+  }
+}
+
 TEST_F(tls_stream_test, writes_all_of_its_buffers) {
   ASSERT_EQ(shake_hands(), "");
   std::string header = "header";
