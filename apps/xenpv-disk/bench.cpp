@@ -62,6 +62,7 @@ std::vector<named_load> loads_for(const bench_words& words) {
     }
   }
   std::vector<named_load> out;
+  out.reserve(all.size());
   for (const auto& each : all)
     out.push_back(name_load(each));
   return out;
@@ -74,10 +75,10 @@ asio::awaitable<void> measure(blk::block_device& device, bench_engine engine,
   for (std::size_t i = 0; i < loads.size(); ++i) {
     progress.show(
         fmt::format("{}: {} ({} of {})", to_string(engine), loads[i].name, i + 1, loads.size()));
-    auto result = co_await blk::run(device, loads[i].how);
+    const auto result = co_await blk::run(device, loads[i].how);
     if (result.errors == result.requests && result.errors > 0)
       throw failure(result.first_error, fmt::format("{}: {}", to_string(engine), loads[i].name));
-    rows.push_back({loads[i], engine, std::move(result)});
+    rows.push_back({loads[i], engine, result});
   }
 }
 
@@ -89,7 +90,7 @@ asio::awaitable<void> measure_kernel(async::runtime& on, const blkfront::listed_
     executors.push_back(on.executor(i));
   blk::uring_device::options how;
   how.read_only = !words.overwrite;
-  const auto device = blk::uring_device::open(path, std::move(executors), how);
+  const auto device = blk::uring_device::open(path, executors, how);
   std::exception_ptr error;
   try {
     co_await measure(*device, bench_engine::kernel, loads_for(words), rows);
@@ -196,7 +197,7 @@ void add_bench(cli::app& app) {
                                     {"randwrite", {operation::write, true}}}))
       .option("--block SIZE", words.block, "bytes of each request of that load",
               [](std::string_view text, std::string_view what) -> result<std::uint64_t> {
-                const auto size = parse_size(text, what);
+                auto size = parse_size(text, what);
                 if (!size || (*size > 0 && *size <= (64U << 20U))) return size;
                 return make_error(errc::invalid_argument, fmt::format("{} '{}'", what, text),
                                   "expected at most 64M");

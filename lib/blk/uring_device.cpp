@@ -60,7 +60,8 @@ std::string cure_for(int problem, const uring_device::options& how) {
 
 class uring_device::uring_queue final : public block_queue {
  public:
-  uring_queue(asio::any_io_executor executor, const geometry& shape, unique_fd file, unsigned depth)
+  uring_queue(const asio::any_io_executor& executor, const geometry& shape, unique_fd file,
+              unsigned depth)
       : shape_(shape), file_(std::move(file)), event_(executor), depth_(depth) {
     const int code = ::io_uring_queue_init(depth, &ring_, 0);
     if (code < 0)
@@ -210,9 +211,8 @@ class uring_device::uring_queue final : public block_queue {
 uring_device::uring_device() = default;
 uring_device::~uring_device() = default;
 
-std::unique_ptr<uring_device> uring_device::open(const std::string& path,
-                                                 std::vector<asio::any_io_executor> executors,
-                                                 options how) {
+std::unique_ptr<uring_device> uring_device::open(
+    const std::string& path, const std::vector<asio::any_io_executor>& executors, options how) {
   if (executors.empty())
     throw failure(errc::invalid_argument, fmt::format("open {}", path), "no executor for a queue");
   // Only a block device has exclusive opens without O_CREAT.
@@ -224,11 +224,11 @@ std::unique_ptr<uring_device> uring_device::open(const std::string& path,
   if (!file) throw_errno(fmt::format("open {}", path), cure_for(errno, how));
   std::unique_ptr<uring_device> out(new uring_device);
   out->shape_ = shape_of(file.get(), path, how.read_only);
-  for (auto& each : executors) {
+  for (const auto& each : executors) {
     unique_fd own(::fcntl(file.get(), F_DUPFD_CLOEXEC, 0));
     if (!own) throw_errno(fmt::format("open {} once more", path));
     out->queues_.push_back(
-        std::make_unique<uring_queue>(std::move(each), out->shape_, std::move(own), how.depth));
+        std::make_unique<uring_queue>(each, out->shape_, std::move(own), how.depth));
   }
   return out;
 }

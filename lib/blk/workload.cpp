@@ -138,7 +138,7 @@ class queue_load {
 };
 
 void check(const workload& load, const geometry& shape) {
-  const auto refuse = [](std::string why) {
+  const auto refuse = [](std::string_view why) {
     throw failure(make_error_code(errc::invalid_argument), "load on a block device", why);
   };
   if (load.op != operation::read && load.op != operation::write)

@@ -15,7 +15,7 @@ constexpr std::size_t padded(std::size_t size) noexcept {
   return (size + wire::netlink_alignment - 1) / wire::netlink_alignment * wire::netlink_alignment;
 }
 
-error malformed(std::string why) {
+error malformed(std::string_view why) {
   return make_error(errc::protocol_violation, "read a netlink message", why);
 }
 

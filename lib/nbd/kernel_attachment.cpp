@@ -178,11 +178,9 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     for (;;) {
       const bool ends = stopping_ || links_->said_goodbye();
       if (ends && links_->alive() == 0) co_return;
-      if (ends) {
-        co_await changed();
-      } else if (has_news()) {
+      if (!ends && has_news()) {
         co_await tell_shape();
-      } else if (links_->alive() < links_->count()) {
+      } else if (!ends && links_->alive() < links_->count()) {
         co_await replace_links();
         if (released_) co_return;
       } else {
@@ -228,6 +226,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     log().log(level, "{}: {} of {} connections died; the kernel gets new ones", path_,
               theirs.size(), links_->count());
     std::vector<int> numbers;
+    numbers.reserve(theirs.size());
     for (const auto& each : theirs)
       numbers.push_back(each.get());
     try {

@@ -26,7 +26,8 @@ class uring_device final : public block_device {
   /// included (O_EXCL). Throws `failure`; what() says so when the kernel has no io_uring or forbids
   /// it.
   [[nodiscard]] static std::unique_ptr<uring_device> open(
-      const std::string& path, std::vector<async::asio::any_io_executor> executors, options how);
+      const std::string& path, const std::vector<async::asio::any_io_executor>& executors,
+      options how);
   /// close() should have run; without it nothing may be in flight, and the executors' threads must
   /// not be running any more.
   ~uring_device() override;

@@ -56,7 +56,7 @@ class uring_device_test : public ::testing::Test {
     how.direct = false;
     how.depth = depth;
     std::vector<asio::any_io_executor> executors(2, asio::any_io_executor(context.get_executor()));
-    return uring_device::open(path, std::move(executors), how);
+    return uring_device::open(path, executors, how);
   }
   std::string failure_of(asio::awaitable<void> body) {
     try {
