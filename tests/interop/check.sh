@@ -4,7 +4,9 @@ sim=$1
 dir=$(mktemp -d "${TMPDIR:-/tmp}/xenpv-interop-XXXXXX")
 host="$dir/host"
 checks=0
-trap 'status=$?; "$sim" stop --dir "$host" 2>/dev/null || true; rm -rf "$dir"; exit $status' EXIT
+# A check that fails leaves nobody behind: neither the host nor what was started in the background.
+trap 'status=$?; jobs -p | xargs -r kill -9 2>/dev/null || true; "$sim" stop --dir "$host" 2>/dev/null || true
+  rm -rf "$dir"; exit $status' EXIT
 
 requires() {
   local program
