@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <ostream>
 
@@ -66,8 +67,12 @@ void print_bench_table(std::ostream& out, const std::vector<bench_row>& rows) {
 
 void print_bench_histogram(std::ostream& out, const bench_row& row) {
   std::vector<std::uint64_t> octaves(64);
-  for (std::size_t i = 0; i < histogram::buckets; ++i)
-    octaves[std::bit_width(histogram::upper_bound(i)) - 1U] += row.result.latency_ns.count_in(i);
+  for (std::size_t i = 0; i < histogram::buckets; ++i) {
+    // The first bucket is that of 0, which has no bits.
+    const auto largest = std::max<std::uint64_t>(histogram::upper_bound(i), 1);
+    octaves[static_cast<std::size_t>(std::bit_width(largest)) - 1] +=
+        row.result.latency_ns.count_in(i);
+  }
   std::uint64_t most = 1;
   for (const auto count : octaves)
     most = std::max(most, count);

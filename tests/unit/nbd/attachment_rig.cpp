@@ -10,6 +10,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <cstring>
+#include <mutex>
 #include <stdexcept>
 #include <utility>
 
@@ -61,6 +62,15 @@ void expect_success(int socket) {
 
 }  // namespace
 
+namespace {
+
+std::mutex& disk_mutex() {
+  static std::mutex one_for_all;
+  return one_for_all;
+}
+
+}  // namespace
+
 class memory_disk::memory_queue final : public blk::block_queue {
  public:
   memory_queue(asio::any_io_executor executor, std::vector<std::byte>& bytes)
@@ -93,6 +103,9 @@ class memory_disk::memory_queue final : public blk::block_queue {
     }
   }
   void move_bytes(blk::request& r) {
+    // Queues on several threads share the disk, and ThreadSanitizer does not see that a client has
+    // heard the answer to one before it sends the other.
+    const std::lock_guard bytes_in_use(disk_mutex());
     auto* at = bytes_.data() + r.offset;
     const auto copy = [&](std::span<std::byte> part) {
       if (r.op == blk::operation::read) std::memcpy(part.data(), at, part.size());
