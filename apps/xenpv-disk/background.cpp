@@ -11,20 +11,10 @@
 
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
+#include "xenpv/base/pipe.hpp"
 
 namespace xenpv::disk_app {
 namespace {
-
-struct pipe_ends {
-  unique_fd reader;
-  unique_fd writer;
-};
-
-pipe_ends make_pipe() {
-  std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("make a pipe");
-  return {unique_fd(ends[0]), unique_fd(ends[1])};
-}
 
 void lead_nowhere(int descriptor, int flags) {
   const unique_fd null(::open("/dev/null", flags | O_CLOEXEC));

@@ -12,6 +12,7 @@
 #include "control_socket.hpp"
 #include "xenpv/base/block_device_users.hpp"
 #include "xenpv/base/log.hpp"
+#include "xenpv/base/pipe.hpp"
 #include "xenpv/base/system_root.hpp"
 #include "xenpv/cli/value.hpp"
 #include "xenpv/nbd/kernel_device.hpp"
@@ -40,7 +41,7 @@ struct target {
   std::string disk;  ///< "xvdb"; empty: somebody else's device
 
   [[nodiscard]] std::string path() const { return nbd::kernel_device_path(index); }
-  [[nodiscard]] std::string name() const { return path().substr(5); }
+  [[nodiscard]] std::string name() const { return nbd::kernel_device_name(index); }
 };
 
 [[noreturn]] void throw_busy(const target& of, std::string_view why) {
@@ -117,10 +118,7 @@ void refuse_if_used(const target& of) {
 /// The kernel may wait for a server that does not answer, and nothing interrupts it: so a child
 /// asks.
 void disconnect(const target& of) {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) throw_errno("make a pipe");
-  const unique_fd reader(ends[0]);
-  unique_fd writer(ends[1]);
+  auto [reader, writer] = make_pipe();
   const auto child = ::fork();
   if (child < 0) throw_errno("start a process");
   if (child == 0) {

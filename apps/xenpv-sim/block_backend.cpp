@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <csignal>
 
@@ -21,6 +20,7 @@
 #include "xenpv/async/cpu_set.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/base/parse.hpp"
+#include "xenpv/base/pipe.hpp"
 #include "xenpv/base/unique_fd.hpp"
 
 namespace xenpv::sim_app {
@@ -73,10 +73,7 @@ result<sim::disk_spec> parse_served_disk(std::string_view text) {
 }
 
 pid_t start_block_backend(const std::filesystem::path& host_directory, manner how) {
-  std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("make a pipe");
-  const unique_fd report(ends[0]);
-  unique_fd said(ends[1]);
+  auto [report, said] = make_pipe();
   const auto child = ::fork();
   if (child < 0) throw_errno("fork the block backend");
   if (child == 0) become_backend(host_directory, how, std::move(said));

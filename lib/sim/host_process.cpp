@@ -13,6 +13,7 @@
 
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
+#include "xenpv/base/pipe.hpp"
 
 namespace xenpv::sim {
 namespace {
@@ -71,12 +72,6 @@ void await_report(unique_fd report) {
     said.append(bytes, static_cast<std::size_t>(got));
   }
   if (!said.empty()) throw failure(error{make_error_code(errc::invalid_argument), said});
-}
-
-std::pair<unique_fd, unique_fd> make_pipe() {
-  int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0) throw_errno("make a pipe");
-  return {unique_fd(ends[0]), unique_fd(ends[1])};
 }
 
 }  // namespace
