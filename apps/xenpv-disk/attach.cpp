@@ -108,8 +108,8 @@ class attached_disk {
 
   asio::awaitable<void> leave() {
     if (device_.is_connected()) {
-      const auto name = device_.path().substr(device_.path().rfind('/') + 1);
-      const auto users = block_device_users(name, system_root::from_environment());
+      const auto users = block_device_users(nbd::kernel_device_name(device_.index()),
+                                            system_root::from_environment());
       if (!users.empty())
         log().warn("{}: taken away although it is {}", device_.path(), fmt::join(users, "; "));
     }

@@ -49,8 +49,12 @@ int try_open(const char* path, device_opening::purpose what) {
 
 }  // namespace
 
+std::string kernel_device_name(std::uint32_t index) {
+  return fmt::format("nbd{}", index);
+}
+
 std::string kernel_device_path(std::uint32_t index) {
-  return fmt::format("/dev/nbd{}", index);
+  return "/dev/" + kernel_device_name(index);
 }
 
 std::optional<std::uint32_t> kernel_device_index(std::string_view word) {
@@ -63,14 +67,14 @@ std::optional<std::uint32_t> kernel_device_index(std::string_view word) {
 }
 
 std::optional<pid_t> kernel_device_owner(std::uint32_t index, const system_root& root) {
-  const auto text = root.read(fmt::format("/sys/block/nbd{}/pid", index));
+  const auto text = root.read(fmt::format("/sys/block/{}/pid", kernel_device_name(index)));
   if (!text) return std::nullopt;
   const auto number = parse_unsigned(*text, "pid", 0, std::numeric_limits<pid_t>::max());
   return number ? static_cast<pid_t>(*number) : 0;
 }
 
 std::optional<std::uint64_t> kernel_device_size(std::uint32_t index, const system_root& root) {
-  const auto text = root.read(fmt::format("/sys/block/nbd{}/size", index));
+  const auto text = root.read(fmt::format("/sys/block/{}/size", kernel_device_name(index)));
   if (!text) return std::nullopt;
   const auto sectors = parse_unsigned(*text, "size", 0, ~std::uint64_t{0} / sysfs_sector);
   if (!sectors) return std::nullopt;

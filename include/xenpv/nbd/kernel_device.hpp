@@ -16,6 +16,8 @@
 
 namespace xenpv::nbd {
 
+/// "nbd3", as /sys/block has it.
+[[nodiscard]] std::string kernel_device_name(std::uint32_t index);
 /// "/dev/nbd3"
 [[nodiscard]] std::string kernel_device_path(std::uint32_t index);
 /// From "/dev/nbd3" or "nbd3"; nullopt for anything else.
