@@ -70,14 +70,13 @@ class uring_device::uring_queue final : public block_queue {
                       ? "this kernel or container does not offer it; see io_uring_disabled in "
                         "/proc/sys/kernel"
                       : "");
-    const int fd = ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (fd < 0 || ::io_uring_register_eventfd(&ring_, fd) != 0) {
-      const int problem = errno;
+    unique_fd events(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    const int failed = events ? ::io_uring_register_eventfd(&ring_, events.get()) : -errno;
+    if (failed != 0) {
       ::io_uring_queue_exit(&ring_);
-      if (fd >= 0) ::close(fd);
-      throw_errno(problem, "set up io_uring's events");
+      throw_errno(-failed, "set up io_uring's events");
     }
-    event_.assign(fd);
+    event_.assign(events.release());
   }
 
   ~uring_queue() override { ::io_uring_queue_exit(&ring_); }
@@ -224,12 +223,9 @@ std::unique_ptr<uring_device> uring_device::open(
   if (!file) throw_errno(fmt::format("open {}", path), cure_for(errno, how));
   std::unique_ptr<uring_device> out(new uring_device);
   out->shape_ = shape_of(file.get(), path, how.read_only);
-  for (const auto& each : executors) {
-    unique_fd own(::fcntl(file.get(), F_DUPFD_CLOEXEC, 0));
-    if (!own) throw_errno(fmt::format("open {} once more", path));
-    out->queues_.push_back(
-        std::make_unique<uring_queue>(each, out->shape_, std::move(own), how.depth));
-  }
+  for (const auto& each : executors)
+    out->queues_.push_back(std::make_unique<uring_queue>(
+        each, out->shape_, unique_fd::duplicate(file.get()), how.depth));
   return out;
 }
 

@@ -72,7 +72,8 @@ struct job : request {
   clock::time_point submitted;
 };
 
-/// The part of a load that one queue carries: `first` of `share` equal stretches of the device.
+/// The part of a load that one queue carries; in order, it begins at that of `parts` stretches of
+/// the device.
 class queue_load {
  public:
   queue_load(block_queue& queue, const workload& load, std::uint64_t part, std::uint64_t parts)
