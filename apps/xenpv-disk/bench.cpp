@@ -41,7 +41,7 @@ struct bench_words {
 constexpr std::uint32_t large_block = 1U << 20U;
 
 std::vector<named_load> loads_for(const bench_words& words) {
-  std::vector<blk::workload> all;
+  std::vector<named_load> out;
   const auto add = [&](pattern what, std::uint32_t block, unsigned depth) {
     if (what.op == blk::operation::write && !words.overwrite) return;
     blk::workload load;
@@ -50,7 +50,7 @@ std::vector<named_load> loads_for(const bench_words& words) {
     load.block = block;
     load.depth = depth;
     load.time = words.time;
-    all.push_back(load);
+    out.push_back(name_load(load));
   };
   if (words.load) {
     add(*words.load, static_cast<std::uint32_t>(words.block), words.depth);
@@ -61,16 +61,13 @@ std::vector<named_load> loads_for(const bench_words& words) {
       add({op, false}, large_block, 4);
     }
   }
-  std::vector<named_load> out;
-  out.reserve(all.size());
-  for (const auto& each : all)
-    out.push_back(name_load(each));
   return out;
 }
 
 /// Runs every load on one device; one that fails altogether ends the bench.
-asio::awaitable<void> measure(blk::block_device& device, bench_engine engine,
-                              const std::vector<named_load>& loads, std::vector<bench_row>& rows) {
+asio::awaitable<void> run_loads(blk::block_device& device, bench_engine engine,
+                                const std::vector<named_load>& loads,
+                                std::vector<bench_row>& rows) {
   cli::progress_line progress;
   for (std::size_t i = 0; i < loads.size(); ++i) {
     progress.show(
@@ -82,6 +79,20 @@ asio::awaitable<void> measure(blk::block_device& device, bench_engine engine,
   }
 }
 
+/// The same, and closes the device, which either kind does in its own way.
+template <class Device>
+asio::awaitable<void> measure(Device& device, bench_engine engine, const bench_words& words,
+                              std::vector<bench_row>& rows) {
+  std::exception_ptr error;
+  try {
+    co_await run_loads(device, engine, loads_for(words), rows);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  co_await device.close();
+  if (error) std::rethrow_exception(error);
+}
+
 asio::awaitable<void> measure_kernel(async::runtime& on, const blkfront::listed_device& disk,
                                      const bench_words& words, std::vector<bench_row>& rows) {
   const auto path = system_root::from_environment().path("/dev/" + disk.name).string();
@@ -91,14 +102,7 @@ asio::awaitable<void> measure_kernel(async::runtime& on, const blkfront::listed_
   blk::uring_device::options how;
   how.read_only = !words.overwrite;
   const auto device = blk::uring_device::open(path, executors, how);
-  std::exception_ptr error;
-  try {
-    co_await measure(*device, bench_engine::kernel, loads_for(words), rows);
-  } catch (...) {
-    error = std::current_exception();
-  }
-  co_await device->close();
-  if (error) std::rethrow_exception(error);
+  co_await measure(*device, bench_engine::kernel, words, rows);
 }
 
 asio::awaitable<void> measure_xenpv(async::runtime& on, const blkfront::listed_device& disk,
@@ -106,14 +110,7 @@ asio::awaitable<void> measure_xenpv(async::runtime& on, const blkfront::listed_d
   blkfront::options how;
   how.queues = words.queues;
   const auto device = co_await blkfront::frontend::open(on, disk.path, how);
-  std::exception_ptr error;
-  try {
-    co_await measure(*device, bench_engine::xenpv, loads_for(words), rows);
-  } catch (...) {
-    error = std::current_exception();
-  }
-  co_await device->close();
-  if (error) std::rethrow_exception(error);
+  co_await measure(*device, bench_engine::xenpv, words, rows);
 }
 
 /// The kernel's engine first: once its driver has let go of a disk, it does not come back by
@@ -127,9 +124,8 @@ asio::awaitable<void> bench(async::runtime& on, bench_words words, std::vector<b
                   "the kernel's driver does not hold it; attach it anew, or use --engine xenpv");
   if (in_kernel && words.engine != bench_engine::xenpv)
     co_await measure_kernel(on, held.disk, words, rows);
-  const bool only_kernel = !words.engine && in_kernel && !words.take;
   if (words.engine == bench_engine::kernel) co_return;
-  if (only_kernel) {
+  if (!words.engine && in_kernel && !words.take) {
     log().info("{}: the kernel's driver holds it; with --take ours is measured, too",
                held.disk.name);
     co_return;

@@ -15,8 +15,8 @@ namespace xenpv::disk_app {
 
 struct locked_disk {
   blkfront::listed_device disk;
-  unique_fd
-      lock;  ///< held as long as the disk is in use: two servers would take it from each other
+  /// Held as long as the disk is in use: two servers would take it from each other.
+  unique_fd lock;
 };
 
 /// The disk that `word` means. Throws `failure` when there is none, or when it is served already.
