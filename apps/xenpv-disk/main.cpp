@@ -14,7 +14,7 @@ int main(int argc, char** argv) {
       .example("which disks there are, and who has them", "xenpv-disk list")
       .example("serve one that the kernel holds", "xenpv-disk serve xvdb --take")
       .example("the same disk as a block device again", "xenpv-disk attach xvdb --take")
-      .example("copy a disk and be done", "xenpv-disk run xvdb -- nbdcopy '$uri' disk.img");
+      .example("copy a disk and be done", "xenpv-disk run xvdb -- sh -c 'nbdcopy $uri disk.img'");
   xenpv::disk_app::add_list(app);
   xenpv::disk_app::add_serve(app);
   xenpv::disk_app::add_run(app);
