@@ -44,6 +44,7 @@ class memory_store final : public store {
   void submit(store_request& request) noexcept override;
 
  private:
+  void move_bytes(const store_request& request) noexcept;
   std::shared_ptr<memory_medium> medium_;
 };
 
