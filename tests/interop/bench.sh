@@ -4,8 +4,7 @@ source "$(dirname "$0")/check.sh"
 disk=$2
 requires python3
 "$sim" start --dir "$host" --disk xvdb,memory=16M,queues=2 --disk xvdc,memory=16M,ro --disk xvdd,memory=16M
-# What domain 1 takes for /.
-root="$host/dom1/root"
+source "$(dirname "$0")/serve.sh"
 bench() { in_domain 1 timeout 60 "$disk" bench "$@" --time 50ms 2>"$dir/log"; }
 refused() { in_domain 1 timeout 60 "$disk" bench "$@" --time 50ms 2>&1 || true; }
 # A query about the JSON of `xenpv-disk bench WORDS...`: `rows` is its list.
@@ -44,12 +43,10 @@ expect_line "blocks are whole sectors" 'blocks of 1000 bytes, expected whole sec
 expect_line "the kernel's engine needs the kernel's driver" \
   "^xenpv-disk: measure the kernel's engine on xvdb: not available here \(the kernel's driver does not hold it" \
   "$(refused xvdb --engine kernel)"
-: >"$dir/out"
-in_domain 1 "$disk" serve xvdd >"$dir/out" 2>&1 &
-for _ in $(seq 600); do grep -q '^nbd+unix' "$dir/out" && break || sleep 0.05; done
+serve xvdd
 expect_line "a disk that is served is not measured" 'process [0-9]+ serves it already' "$(refused xvdd)"
-kill $!
-wait $! || true
+kill "$server"
+expect_end "the server" 0
 
 # As if the kernel's driver held xvdb, with a file for its device.
 mkdir -p "$root/sys/bus/xen/devices/vbd-51728/driver" "$root/sys/bus/xen/drivers/vbd" "$root/dev"
