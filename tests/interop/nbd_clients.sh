@@ -21,7 +21,7 @@ for name in xvdb xvdc; do
     expect "$name: nbdinfo --can $can" 0 "$(status_of on_disk $name -- "nbdinfo --can $can \"\$uri\"")"
   done
   expect "$name: nbdcopy there and back, four connections" same "$(on_disk $name -- '
-    nbdkit pattern 64M --run "nbdcopy \"\$uri\" $2/pattern.img"
+    nbdkit -U - pattern 64M --run "nbdcopy \"\$uri\" $2/pattern.img"
     nbdcopy --connections=4 "$2/pattern.img" "$uri"
     nbdcopy --connections=4 "$uri" "$2/back.img"
     cmp "$2/pattern.img" "$2/back.img" && echo same')"
@@ -33,7 +33,7 @@ for name in xvdb xvdc; do
       -c "read -P 0 512k 256k" -c "write -f -P 9 64k 4k" -c "read -P 9 64k 4k" \
       -c "write -P 7 1000001 999" -c "read -P 7 1000001 999" -c "discard 4M 1M" -c flush "$uri"')"
   expect "$name: nbdkit as a client, with a filter" 0 "$(status_of on_disk $name -- '
-    nbdkit nbd socket="$unixsocket" export="'$name'" --filter=blocksize maxlen=4096 \
+    nbdkit -U - nbd socket="$unixsocket" export="'$name'" --filter=blocksize maxlen=4096 \
       --run "qemu-io -f raw -c \"write -P 3 0 2M\" -c \"read -P 3 0 2M\" \$uri"')"
   checked=$(on_disk $name -- 'python3 "$1/nbd_conformance.py" "unix:$unixsocket" '$name || true)
   expect_line "$name: every rule of the document that a client can see" ' 0 failed' "$checked"

@@ -72,7 +72,7 @@ END
 
 conformance() { python3 -B "$here/nbd_conformance.py" "$@" || true; }
 
-nbdkit pattern 64M --run "nbdcopy \"\$uri\" pattern.img"
+nbdkit -U - pattern 64M --run "nbdcopy \"\$uri\" pattern.img"
 there_and_back() {
   nbdcopy --connections=4 pattern.img "$1"
   rm -f back.img
@@ -184,7 +184,7 @@ for where in "$at_tcp" "$at_unix"; do
     "$(qemu_read "$creds=alice,dir=$dir/psk" "$where")"
 done
 expect_line "nbdkit as a client" 'read 1048576/1048576 bytes' "$(
-  nbdkit nbd socket="$dir/nbd.sock" export=xvdb tls=require tls-psk="$dir/psk/keys.psk" \
+  nbdkit -U - nbd socket="$dir/nbd.sock" export=xvdb tls=require tls-psk="$dir/psk/keys.psk" \
     tls-username=alice --run 'qemu-io -f raw -c "write -P 3 0 1M" -c "read -P 3 0 1M" $uri')"
 refuses "another key" "the client's key for user 'alice' is not the one in psk/keys.psk" \
   nbdinfo --size "nbds://alice@127.0.0.1:$port/xvdb?tls-psk-file=$dir/wrong/keys.psk"

@@ -16,7 +16,7 @@ serve xvdb --unix "$dir/nbd.sock" --tcp 127.0.0.1:0
 { read -r over_unix; read -r over_tcp; read -r _; read -r _ _ port _; } <"$dir/out"
 expect "the URI of the Unix socket" "nbd+unix:///xvdb?socket=$dir/nbd.sock" "$over_unix"
 expect "the URI of the TCP port that was free" "nbd://127.0.0.1:$port/xvdb" "$over_tcp"
-nbdkit pattern 64M --run "nbdcopy \"\$uri\" $dir/pattern.img"
+nbdkit -U - pattern 64M --run "nbdcopy \"\$uri\" $dir/pattern.img"
 
 lists=$(nbd-client -l -unix "$dir/nbd.sock" 2>&1)
 expect_line "nbd-client -l over Unix" '^xvdb: PV disk xvdb \(.*/backend/vbd/1/51728\) of domain 0$' "$lists"
@@ -100,7 +100,7 @@ print(*said)')"
       "delay rdelay=1ms" "readahead" "stats statsfile=$dir/stats"; do
     # checkwrite compares: what is written has to be there already.
     nbdcopy "$dir/pattern.img" "$uri"
-    expect "$over: nbdkit's nbd plugin with the filter ${filter%% *}" 0 "$(status_of nbdkit nbd uri="$uri" \
+    expect "$over: nbdkit's nbd plugin with the filter ${filter%% *}" 0 "$(status_of nbdkit -U - nbd uri="$uri" \
       --filter=${filter} --run "qemu-img convert -n -f raw -O raw $dir/pattern.img \$uri &&
         qemu-img compare -f raw -F raw $dir/pattern.img \$uri")"
   done
