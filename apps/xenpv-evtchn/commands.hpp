@@ -1,0 +1,10 @@
+// The commands of xenpv-evtchn: each adds itself to the app.
+#pragma once
+
+#include "xenpv/cli/app.hpp"
+
+namespace xenpv::evtchn_app {
+
+void add_list(cli::app& app);
+
+}  // namespace xenpv::evtchn_app
