@@ -6,5 +6,7 @@
 namespace xenpv::evtchn_app {
 
 void add_list(cli::app& app);
+void add_ping(cli::app& app);
+void add_watch(cli::app& app);
 
 }  // namespace xenpv::evtchn_app

@@ -13,7 +13,11 @@ int main(int argc, char** argv) {
           "ports of its processes. This program joins what the kernel, xenstore and, where it "
           "answers, the hypervisor say of them, and says of each fact where it comes from.")
       .example("all channels, with their ports and counts", "xenpv-evtchn list")
+      .example("rates, live", "xenpv-evtchn watch")
+      .example("how long events take from CPU to CPU", "xenpv-evtchn ping")
       .example("the same of somebody else's guest", "xenpv-evtchn list --root unpacked-capture");
   xenpv::evtchn_app::add_list(app);
+  xenpv::evtchn_app::add_watch(app);
+  xenpv::evtchn_app::add_ping(app);
   return app.run(argc, argv);
 }
