@@ -19,5 +19,8 @@ int main(int argc, char** argv) {
   xenpv::evtchn_app::add_list(app);
   xenpv::evtchn_app::add_watch(app);
   xenpv::evtchn_app::add_ping(app);
+  xenpv::evtchn_app::add_balance(app);
+  xenpv::evtchn_app::add_affinity(app);
+  xenpv::evtchn_app::add_capture(app);
   return app.run(argc, argv);
 }
