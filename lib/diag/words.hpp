@@ -8,7 +8,8 @@
 
 namespace xenpv::diag {
 
-inline constexpr std::string_view blanks = " \t\r";
+// Some files of sysfs end in two newlines.
+inline constexpr std::string_view blanks = " \t\r\n";
 
 [[nodiscard]] constexpr std::string_view trim(std::string_view text) noexcept {
   const auto first = text.find_first_not_of(blanks);
