@@ -8,8 +8,7 @@
 
 namespace xenpv::diag {
 
-// Some files of sysfs end in two newlines.
-inline constexpr std::string_view blanks = " \t\r\n";
+inline constexpr std::string_view blanks = " \t\r";
 
 [[nodiscard]] constexpr std::string_view trim(std::string_view text) noexcept {
   const auto first = text.find_first_not_of(blanks);
