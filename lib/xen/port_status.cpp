@@ -1,3 +1,8 @@
+// Before anything includes xen.h, which would give the event channel operations the number they had
+// before Xen 3.2.
+// NOLINTNEXTLINE(bugprone-reserved-identifier): Xen's name
+#define __XEN_INTERFACE_VERSION__ __XEN_LATEST_INTERFACE_VERSION__
+
 #include "xenpv/xen/port_status.hpp"
 
 #include <fcntl.h>
@@ -14,6 +19,8 @@ extern "C" {
 #include <xen/event_channel.h>
 #include <xencall.h>
 }
+
+static_assert(__HYPERVISOR_event_channel_op == 32, "the number since Xen 3.2");
 
 namespace xenpv::xen {
 namespace {
