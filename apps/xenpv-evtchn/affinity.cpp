@@ -31,6 +31,7 @@ const diag::channel& find_channel(const diag::inventory& all, const std::string&
     throw failure(errc::invalid_argument, fmt::format("event channel '{}'", word),
                   "xenpv-evtchn list shows interrupts and names");
   std::vector<unsigned> irqs;
+  irqs.reserve(found.size());
   for (const auto* each : found)
     irqs.push_back(*each->irq);
   throw failure(errc::invalid_argument, fmt::format("event channel '{}'", word),

@@ -31,7 +31,7 @@ std::string p99_text(const histogram& of) {
 /// A median with a mark when nothing proves that it is this pair's.
 std::string median_text(const pair_result& pair) {
   if (pair.round_trips.count() == 0) return "failed";
-  const auto text = time_text(pair.round_trips.percentile(0.5));
+  auto text = time_text(pair.round_trips.percentile(0.5));
   if (pair.verdict == pair_verdict::verified) return text;
   return text + (pair.verdict == pair_verdict::refuted ? " !" : " ?");
 }

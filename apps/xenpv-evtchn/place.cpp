@@ -17,7 +17,7 @@ void offer_root(cli::command& command, std::string& target) {
 
 diag::reading_place place_at(const std::string& root) {
   if (root.empty()) return {};
-  const diag::reading_place place{.root = system_root(root), .is_capture = true};
+  diag::reading_place place{.root = system_root(root), .is_capture = true};
   if (!place.root.exists("/proc/interrupts"))
     throw failure(errc::invalid_argument, fmt::format("look into {}", root),
                   "it has no proc/interrupts; unpack what xenpv-evtchn capture wrote");

@@ -129,6 +129,7 @@ std::vector<std::vector<unsigned>> groups_of(const balance_input& input, bool by
     if (const auto node = input.nodes.find(cpu); node != input.nodes.end())
       nodes[node->second].push_back(cpu);
   std::vector<std::vector<unsigned>> out;
+  out.reserve(nodes.size());
   for (auto& [node, cpus] : nodes)
     out.push_back(std::move(cpus));
   return out;
@@ -251,6 +252,7 @@ std::vector<std::uint64_t> events_after(const balance_input& input,
     out[target == targets.end() ? each.cpu : target->second] += each.events;
   }
   std::vector<std::uint64_t> in_order;
+  in_order.reserve(input.cpus.size());
   for (const auto cpu : input.cpus)
     in_order.push_back(out[cpu]);
   return in_order;

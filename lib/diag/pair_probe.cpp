@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "diag/pair_run.hpp"
+#include "diag/resume_watch.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/diag/irq_move.hpp"
 #include "xenpv/diag/rates.hpp"
@@ -88,9 +89,19 @@ std::string_view to_string(pair_verdict verdict) noexcept {
 }
 
 pair_probe::pair_probe(xen::custodian& custodian, pair_probe_options options)
-    : custodian_(custodian), options_(std::move(options)) {}
+    : custodian_(custodian),
+      options_(std::move(options)),
+      resumes_(std::make_unique<resume_watch>()) {}
 
 pair_probe::~pair_probe() {
+  if (resumes_->has_resumed()) {
+    try {
+      abandon();
+    } catch (const failure&) {
+      // Without a custodian nobody can help these handles.
+    }
+    return;
+  }
   for (auto& [key, each] : ends_) {
     const auto kept = each->kept;
     each.reset();
@@ -163,28 +174,37 @@ void pair_probe::run(end& here, end& there, pair_result& out) const {
     doubt(out, before.problem);
 }
 
+void pair_probe::abandon() {
+  custodian_.resumed();
+  for (auto& [key, each] : ends_)
+    each->handle.leak();
+  ends_.clear();
+}
+
+void pair_probe::let_go(end& at) {
+  if (at.local == port{}) return;
+  if (resumes_->has_resumed()) {
+    abandon();
+    throw failure(errc::resumed, "measure event channels",
+                  "the guest was saved and restored meanwhile; start again");
+  }
+  at.handle.unbind(std::exchange(at.local, port{}));
+}
+
 pair_result pair_probe::measure(unsigned from, unsigned to) {
   pair_result out{.from = from, .to = to, .round_trips = {}};
   auto& here = end_for('s', from);
   auto& there = end_for('r', to);
   try {
     here.local = here.handle.bind_unbound(domid_self);
-    try {
-      there.local = there.handle.bind_interdomain(domid_self, here.local);
-      try {
-        run(here, there, out);
-      } catch (const failure& problem) {
-        out.verdict = pair_verdict::failed;
-        out.reason = problem.what();
-      }
-      there.handle.unbind(there.local);
-    } catch (const failure& problem) {
-      doubt(out, problem.what());
-    }
-    here.handle.unbind(here.local);
+    there.local = there.handle.bind_interdomain(domid_self, here.local);
+    run(here, there, out);
   } catch (const failure& problem) {
-    doubt(out, problem.what());
+    out.verdict = pair_verdict::failed;
+    out.reason = problem.what();
   }
+  let_go(there);
+  let_go(here);
   return out;
 }
 

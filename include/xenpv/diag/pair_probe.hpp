@@ -27,6 +27,8 @@
 
 namespace xenpv::diag {
 
+class resume_watch;
+
 enum class pair_verdict {
   verified,    ///< each event was counted on the CPU meant, and none elsewhere
   unverified,  ///< nothing to compare with (see reason)
@@ -65,8 +67,9 @@ class pair_probe {
   pair_probe& operator=(const pair_probe&) = delete;
 
   /// Round trips between two CPUs, or of one with itself: then a single thread sends and takes, and
-  /// nobody is woken. Throws `failure` only for what no pair can do without (the device); what goes
-  /// wrong with this pair is in the result.
+  /// nobody is woken. Throws `failure` only for what no pair can do without: the device, or
+  /// errc::resumed when the guest was saved and restored, after which the probe is of no use. What
+  /// goes wrong with this pair alone is in the result.
   [[nodiscard]] pair_result measure(unsigned from, unsigned to);
 
  private:
@@ -76,9 +79,12 @@ class pair_probe {
   void check(const end& here, const end& there, const interrupt_table& before,
              pair_result& out) const;
   void run(end& here, end& there, pair_result& out) const;
+  void let_go(end& at);
+  void abandon();
 
   xen::custodian& custodian_;
   pair_probe_options options_;
+  std::unique_ptr<resume_watch> resumes_;
   std::map<std::pair<char, unsigned>, std::unique_ptr<end>> ends_;
 };
 
