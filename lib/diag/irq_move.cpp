@@ -26,7 +26,7 @@ int write_irq_affinity(const system_root& root, unsigned irq, const std::vector<
 }
 
 std::string describe_refusal(int error, unsigned irq) {
-  const auto why = describe_errno(error);
+  auto why = describe_errno(error);
   if (error == EIO) return why + " (a channel of one CPU cannot move)";
   if (error == EPERM)
     return why + " (without the callback vector all events of an HVM guest go to vCPU 0)";

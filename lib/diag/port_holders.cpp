@@ -17,7 +17,8 @@ bool has_device_open(const system_root& root, const std::string& process) {
   const auto folder = process + "/fd";
   for (const auto& fd : names_in(root, folder)) {
     std::error_code ignored;
-    const auto target = std::filesystem::read_symlink(root.path(folder + "/" + fd), ignored);
+    const auto target =
+        std::filesystem::read_symlink(root.path(fmt::format("{}/{}", folder, fd)), ignored);
     if (target == "/dev/xen/evtchn") return true;
   }
   return false;

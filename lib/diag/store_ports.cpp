@@ -77,7 +77,7 @@ void read_below(const xen::store& store, const std::string& path, int depth, sto
     const auto names = store.list_if_exists(path);
     if (!names) return;
     for (const auto& name : *names) {
-      if (depth > 0) read_below(store, path + "/" + name, depth - 1, out);
+      if (depth > 0) read_below(store, fmt::format("{}/{}", path, name), depth - 1, out);
     }
     if (names->empty())
       if (auto value = store.read_if_exists(path)) out.emplace(path, std::move(*value));

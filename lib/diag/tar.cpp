@@ -48,10 +48,10 @@ static_assert(offsetof(ustar_header, uname) == 265);
 static_assert(offsetof(ustar_header, prefix) == 345);
 
 /// Octal digits that fill the field but for its last byte.
-template <std::size_t size>
-void put_number(char (&field)[size], std::uint64_t value) {
-  const auto text = fmt::format("{:0{}o}", value, size - 1);
-  std::memcpy(field, text.data(), std::min(text.size(), size - 1));
+template <std::size_t Size>
+void put_number(char (&field)[Size], std::uint64_t value) {
+  const auto text = fmt::format("{:0{}o}", value, Size - 1);
+  std::memcpy(field, text.data(), std::min(text.size(), Size - 1));
 }
 
 void put_path(ustar_header& header, const std::string& path) {
@@ -60,7 +60,8 @@ void put_path(ustar_header& header, const std::string& path) {
     return;
   }
   const auto cut = path.find('/', path.size() - sizeof header.name - 1);
-  if (cut == std::string::npos || cut > sizeof header.prefix)
+  // Also when there is none.
+  if (cut > sizeof header.prefix)
     throw failure(errc::limit_reached, fmt::format("put {} into an archive", path),
                   "the path is too long for tar");
   std::memcpy(header.prefix, path.data(), cut);

@@ -30,7 +30,7 @@ void read_bus(const system_root& root, std::string_view bus, bool is_backend,
               std::vector<xenbus_device>& out) {
   const auto folder = fmt::format("/sys/bus/{}/devices", bus);
   for (const auto& name : names_in(root, folder)) {
-    const auto path = folder + "/" + name;
+    const auto path = fmt::format("{}/{}", folder, name);
     const auto word = [&](std::string_view file) {
       return std::string(trim(root.read(fmt::format("{}/{}", path, file)).value_or("")));
     };
