@@ -53,6 +53,28 @@ expect "nothing is moved in a capture" 2 "$(status_of on pv balance --apply)"
 expect "no nodes" 77 "$(status_of on pv balance --policy numa)"
 expect "no policy" 2 "$(status_of on pv balance --policy best)"
 
+# affinity and balance --apply, on a tree that takes what is written but is no kernel
+in_tree() { XENPV_ROOT=$dir/$1 "$evtchn" "${@:2}" 2>"$dir/said"; }
+expect_line "one channel is sent elsewhere" '^blkif \(interrupt 14\) to CPU 0: set, no event came to prove it$' \
+  "$(in_tree pv affinity 14 0 --interval 10ms)"
+expect "that was written" 0 "$(cat "$dir/pv/proc/irq/14/smp_affinity_list")"
+expect "a name that several have" 2 "$(status_of in_tree pv affinity blkif 0)"
+expect_line "has to be more precise" "event channel 'blkif': invalid argument \(interrupts 14, 15, 16, 17, 18, 19 have this name; say which\)" \
+  "$(cat "$dir/said")"
+expect "one that nobody has" 2 "$(status_of in_tree pv affinity vif0 0)"
+python3 "$here/evtchn_tree.py" grow "$dir/pv" 8 &
+in_tree pv affinity 15 1 --interval 1s --json >"$dir/affinity.json" || true
+expect "events that still come to the old CPU are no success" '"verdict": "elsewhere",' \
+  "$(grep -o '"verdict": .*' "$dir/affinity.json")"
+status=0
+in_tree pv balance --apply --interval 1s --policy 'pin:xenbus=0' --json >"$dir/applied.json" || status=$?
+expect "nor are they for balance" 1 "$status"
+expect_line "it says what came of it" '"reason": "[0-9]+ of [0-9]+ events came elsewhere"' "$(cat "$dir/applied.json")"
+wait
+python3 "$here/evtchn_tree.py" make "$dir/wide" 300 128
+expect "128 CPUs and 300 channels" "301 128" \
+  "$(on wide list --csv | wc -l) $(on wide list --csv | head -n 1 | grep -o 'cpu[0-9]' | wc -l)"
+
 # watch, where there is no terminal
 python3 "$here/evtchn_tree.py" grow "$dir/dom0" 4 &
 watched=$(on dom0 watch --interval 1s --iterations 2)
@@ -110,9 +132,9 @@ if python3 -c 'import jsonschema' 2>/dev/null; then
   on cpus-64 balance --json --policy 'pin:blkif=1-3' >"$dir/balance.json"
   "$sim" run -- "$evtchn" ping --count 200 --json >"$dir/ping.json" 2>/dev/null
   expect "all documents are valid" \
-    "xenpv-evtchn.list xenpv-evtchn.list xenpv-evtchn.list xenpv-evtchn.list xenpv-evtchn.balance xenpv-evtchn.ping xenpv-evtchn.watch xenpv-evtchn.watch" \
+    "xenpv-evtchn.list xenpv-evtchn.list xenpv-evtchn.list xenpv-evtchn.list xenpv-evtchn.balance xenpv-evtchn.balance xenpv-evtchn.affinity xenpv-evtchn.ping xenpv-evtchn.watch xenpv-evtchn.watch" \
     "$(python3 "$here/evtchn_tree.py" validate "$schema" "$dir"/list-{pv,dom0,pvh,cpus-64}.json \
-      "$dir/balance.json" "$dir/ping.json" "$dir/watch.json" | xargs)"
+      "$dir/balance.json" "$dir/applied.json" "$dir/affinity.json" "$dir/ping.json" "$dir/watch.json" | xargs)"
   sed 's/"kind": "timer"/"kind": "clock"/' "$dir/list-pv.json" >"$dir/wrong.json"
   expect "and a wrong one is not" 1 "$(status_of python3 "$here/evtchn_tree.py" validate "$schema" "$dir/wrong.json")"
 else
