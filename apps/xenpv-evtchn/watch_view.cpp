@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "xenpv/base/utf8.hpp"
 #include "xenpv/cli/table.hpp"
 
 namespace xenpv::evtchn_app {
@@ -42,11 +43,8 @@ std::string where(const channel_rate& channel, const rate_report& report) {
 
 std::string short_name(const std::string& name) {
   auto out = cli::printable(name);
-  if (out.size() > name_width) {
-    out.resize(name_width);
-    out.back() = '+';
-  }
-  return out;
+  if (utf8_characters(out) <= name_width) return out;
+  return fmt::format("{}+", utf8_prefix(out, name_width - 1));
 }
 
 std::string fixed_cells(const channel_rate& channel, const rate_report& report) {
@@ -120,7 +118,7 @@ std::vector<std::string> watch_lines(const rate_report& report, watch_order orde
   out.push_back(
       fmt::format("{} channels; sort by r rate, i IRQ, n name; q quits", report.channels.size()));
   for (auto& line : out)
-    if (line.size() > columns) line.resize(columns);
+    line = std::string(utf8_prefix(line, columns));
   return out;
 }
 

@@ -33,17 +33,6 @@ void write_all(std::string_view text) {
   }
 }
 
-std::string_view cut(std::string_view line, unsigned columns) {
-  // Bytes first: no character has less than one.
-  auto out = line.substr(0, std::min<std::size_t>(line.size(), columns * 4UL));
-  while (utf8_length(out) > columns) {
-    out.remove_suffix(1);
-    while (!out.empty() && (static_cast<unsigned char>(out.back()) & 0xC0U) == 0xC0U)
-      out.remove_suffix(1);
-  }
-  return out;
-}
-
 }  // namespace
 
 bool screen::is_possible() noexcept {
@@ -85,7 +74,7 @@ void screen::draw(const std::vector<std::string>& lines) {
   std::string picture(home);
   const auto count = std::min<std::size_t>(lines.size(), window.rows);
   for (std::size_t i = 0; i < count; ++i) {
-    picture += cut(lines[i], window.columns);
+    picture += utf8_prefix(lines[i], window.columns);
     picture += clear_to_line_end;
     // A newline on the last line would scroll.
     if (i + 1 < window.rows) picture += "\r\n";

@@ -110,7 +110,7 @@ std::string to_svg(const heat_map& map) {
     throw std::invalid_argument("a heat map needs a cell for each row and column");
   std::size_t longest = 4;
   for (const auto& cell : map.cells)
-    longest = std::max(longest, utf8_length(cell.label));
+    longest = std::max(longest, utf8_characters(cell.label));
   const auto width = static_cast<double>(longest) * 8 + 8;
   const double height = 28;
   const auto right = margin + width * static_cast<double>(map.columns.size());

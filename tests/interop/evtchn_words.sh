@@ -88,6 +88,10 @@ mkdir -p "$dir/vanishing/proc"
 printf '  CPU0\n 1: 5 xen-dyn -event a\n' >"$dir/vanishing/proc/interrupts"
 (sleep 0.5; printf '  CPU0\n 2: 5 xen-dyn -event b\n' >"$dir/vanishing/proc/new"; mv "$dir/vanishing/proc/new" "$dir/vanishing/proc/interrupts") &
 vanished=$(on vanishing watch --interval 1s --iterations 1)
+mkdir -p "$dir/foreign/proc"
+printf '  CPU0\n 1: 5 xen-dyn -event evtchn:größer-als-zweiundzwanzig\n' >"$dir/foreign/proc/interrupts"
+(sleep 0.3; sed 's/ 5 / 9 /' "$dir/foreign/proc/interrupts" >"$dir/foreign/proc/new"; mv "$dir/foreign/proc/new" "$dir/foreign/proc/interrupts") &
+expect_line "a long name is cut between characters" '^ +1 user +evtchn:größer-als-zwe\+ +' "$(on foreign watch --interval 1s --iterations 1)"
 expect_line "a channel that came" '^new: b$' "$vanished"
 expect_line "and one that went" '^gone: a$' "$vanished"
 wait
