@@ -175,9 +175,17 @@ void tell_doubts(const ping_report& report) {
   for (const auto& pair : report.pairs)
     if (pair.verdict != pair_verdict::verified)
       ++reasons[fmt::format("{}: {}", to_string(pair.verdict), pair.reason)];
-  for (const auto& [reason, pairs] : reasons)
+  // Counts differ from pair to pair: --json has all of them.
+  constexpr std::size_t most = 10;
+  std::size_t told = 0;
+  for (const auto& [reason, pairs] : reasons) {
+    if (++told > most) {
+      std::cerr << fmt::format("and {} more reasons; --json has them\n", reasons.size() - most);
+      break;
+    }
     std::cerr << fmt::format("{} of {} pairs {}\n", pairs, report.pairs.size(),
                              cli::printable(reason));
+  }
   if (report.steal_ticks > 0)
     std::cerr << fmt::format("the hypervisor took {} ms of CPU time meanwhile\n",
                              report.steal_ticks * 10);

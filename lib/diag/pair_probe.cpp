@@ -142,7 +142,8 @@ void pair_probe::place(end& at, pair_result& out) const {
 void pair_probe::check(const end& here, const end& there, const interrupt_table& before,
                        pair_result& out) const {
   const auto after = read_interrupts(options_.root);
-  if (!after.value || !here.irq || !there.irq) return;
+  if (!after.value) return doubt(out, after.problem);
+  if (!here.irq || !there.irq) return;
   out.counted_there = grown_on(before, *after.value, *there.irq, there.cpu, out.counted_elsewhere);
   out.counted_back = grown_on(before, *after.value, *here.irq, here.cpu, out.counted_elsewhere);
   judge_pair(out);
