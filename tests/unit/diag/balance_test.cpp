@@ -1,6 +1,9 @@
 #include "xenpv/diag/balance.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
+
+#include <map>
 
 #include "unit/diag/captured_tree.hpp"
 #include "xenpv/diag/rates.hpp"

@@ -1,4 +1,5 @@
 // The smaller parsers: /proc/irq, /proc/stat, clocks, devices, xenstore ports, processes.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "unit/diag/captured_tree.hpp"

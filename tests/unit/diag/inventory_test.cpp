@@ -1,6 +1,9 @@
 #include "xenpv/diag/inventory.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
+
+#include <algorithm>
 
 #include "unit/diag/captured_tree.hpp"
 

@@ -1,5 +1,6 @@
 #include "xenpv/diag/irq_move.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 #include <unistd.h>

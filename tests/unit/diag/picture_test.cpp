@@ -1,6 +1,7 @@
 // Pictures, archives, and the verdict on a measured pair.
 #include <gmock/gmock.h>
 
+#include <map>
 #include <sstream>
 
 #include "unit/diag/captured_tree.hpp"
