@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# watch on a terminal: what it shows at 80x24 and 200x50, that it follows the window, puts the terminal back,
+# and costs little. evtchn_screen.sh XENPV_SIM XENPV_EVTCHN
+source "$(dirname "$0")/check.sh"
+evtchn=$2
+here=$(dirname "$0")
+requires tmux python3
+tree() { python3 "$here/evtchn_tree.py" "$@"; }
+tree unpack "$here/../unit/diag/captures/dom0.txt" "$dir/dom0"
+tree unpack "$here/../unit/diag/captures/cpus-64.txt" "$dir/cpus-64"
+
+server=xenpv-$$
+terminal() { tmux -L "$server" -f /dev/null "$@"; }
+trap 'terminal kill-server 2>/dev/null || true; jobs -p | xargs -r kill 2>/dev/null || true; rm -rf "$dir"' EXIT
+
+# shows WHAT REGEX: until some line of the terminal matches; sets `shown`
+shows() {
+  local end=$((SECONDS + 20))
+  while [[ $SECONDS -lt $end ]]; do
+    shown=$(terminal capture-pane -p)
+    grep -Eq -- "$2" <<<"$shown" && break
+    sleep 0.2
+  done
+  expect_line "$1" "$2" "$shown"
+}
+widest() { awk '{ if (length > most) most = length } END { print most }' <<<"$shown"; }
+
+tree grow "$dir/dom0" 60 &
+growing=$!
+terminal new-session -d -x 80 -y 24 "echo before; PS1='$ ' sh"
+shows "a shell" '\$'
+terminal send-keys "$evtchn watch --root $dir/dom0 --interval 500ms" Enter
+shows "a summary at 80x24" '^[0-9]+ events/s, [0-9]+ % on CPU 0; balance [01]\.[0-9]+, of what can move [01]\.[0-9]+ \(1 is even\)$'
+shows "the CPUs' columns, as there are only two" '^ +IRQ KIND +NAME +EVENTS/S ON +CPU0 +CPU1$'
+expect_line "the sum of each CPU" '^all +[0-9]+ +[0-9]+$' "$shown"
+expect_line "channels" '^ +[0-9]+ device +blkif-backend +[0-9.]+ CPU [01]( [0-9]+%)? +[0-9.]+ +[0-9.]+$' "$shown"
+expect_line "the keys in the last line" '^41 channels; sort by r rate, i IRQ, n name; q quits$' "$(tail -n 1 <<<"$shown")"
+expect "all of the window's lines" 24 "$(wc -l <<<"$shown")"
+expect "and no more than its columns" yes "$([[ $(widest) -le 80 ]] && echo yes)"
+rates() { awk '$2 ~ /^(timer|ipi|device|user|pirq|xenbus|console|virq|spinlock)$/ { print $4 }' <<<"$shown"; }
+expect "the busiest first" "$(rates | sort -rn)" "$(rates)"
+terminal send-keys i
+shows "sorted by interrupt" '^ +1 pirq +i8042'
+expect_line "the first channel is the first interrupt" '^ +1 pirq' "$(sed -n 4p <<<"$shown")"
+terminal resize-window -x 200 -y 50
+shows "the last channels fit at 200x50" '^ +60 device'
+expect "all of the larger window's lines" 50 "$(wc -l <<<"$shown")"
+terminal resize-window -x 40 -y 10
+shows "a small window shows its part" '^ +IRQ KIND'
+expect "and stays within it" yes "$([[ $(widest) -le 40 && $(wc -l <<<"$shown") -eq 10 ]] && echo yes)"
+terminal send-keys q
+shows "the terminal is as it was" 'interval 500ms'
+terminal send-keys "$evtchn watch --root $dir/dom0 --interval 500ms" Enter
+shows "once more" 'events/s'
+terminal send-keys C-c
+shows "so it is after Ctrl-C" 'interval 500ms'
+terminal send-keys "stty -a | grep -c -- ' -echo '; $evtchn watch --root $dir/cpus-64 --iterations 2 --interval 400ms; echo ended" Enter
+shows "it ends by itself" '^ended$'
+expect_line "with the echo on again" '^0$' "$shown"
+
+# 64 CPUs have no room for columns
+tree grow "$dir/cpus-64" 20 &
+terminal resize-window -x 80 -y 24
+terminal send-keys "$evtchn watch --root $dir/cpus-64 --interval 500ms" Enter
+shows "some CPUs, by name" '^CPU 0: [0-9.]+ +CPU 1: [0-9.]+ '
+expect_line "and that there are more" '^... and more CPUs; --json has them all$' "$shown"
+expect_line "no columns for each" '^ +IRQ KIND +NAME +EVENTS/S ON$' "$shown"
+terminal kill-server
+kill $growing
+
+# What it costs on 500 channels, 8 and 64 CPUs, at 1 s: less than 2 % of a CPU.
+for cpus in 8 64; do
+  tree make "$dir/large-$cpus" 500 "$cpus"
+  share=$(tree cpu_share "$dir/large-$cpus" 10 "$evtchn" watch --root "$dir/large-$cpus")
+  echo "500 channels on $cpus CPUs: $share % of a CPU"
+  expect "watch costs less than 2 % of a CPU ($share)" yes "$(awk -v share="$share" 'BEGIN { if (share < 2) print "yes" }')"
+done
+passed
