@@ -68,7 +68,9 @@ expect_line "no columns for each" '^ +IRQ KIND +NAME +EVENTS/S ON$' "$shown"
 terminal kill-server
 kill $growing
 
-# What it costs on 500 channels, 8 and 64 CPUs, at 1 s: less than 2 % of a CPU.
+# What it costs on 500 channels, 8 and 64 CPUs, at 1 s: less than 2 % of a CPU. With a sanitizer it is
+# something else.
+case $(ldd "$evtchn") in *libasan* | *libtsan*) passed && exit ;; esac
 for cpus in 8 64; do
   tree make "$dir/large-$cpus" 500 "$cpus"
   share=$(tree cpu_share "$dir/large-$cpus" 10 "$evtchn" watch --root "$dir/large-$cpus")
