@@ -110,10 +110,6 @@ run_cases() {
   gtest sim_frontend_tests "--gtest_filter=$filter:freebsd/*"
 }
 
-same() { # NAME ONE OTHER
-  if [[ $2 == "$3" && -n $2 ]]; then pass "$1"; else fail "$1" "$2 and $3"; fi
-}
-
 # What one end wrote is what the other end reads, past all caches.
 compare_with_dom0() { # NAME PATH TARGET
   local bytes=$((32 << 20)) file=/tmp/data
