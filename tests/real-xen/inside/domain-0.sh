@@ -64,7 +64,7 @@ disk() {
 }
 
 write_config() {
-  local file=$1 root_access=r entry
+  local file=$1 root_access=r entry vcpu
   # QEMU, which gives an HVM guest the same disk as IDE, knows no read-only IDE disks. The guest mounts
   # it read-only like everyone.
   if [[ $place == hvm ]]; then root_access=w; fi
@@ -76,6 +76,8 @@ write_config() {
     echo "type='$place'"
     echo "memory=${memory:-512}"
     echo "vcpus=${vcpus:-2}"
+    # Each stays on one CPU: all guests that the emulated SVM lost, it lost on another than their own.
+    echo "cpus=[$(for ((vcpu = 0; vcpu < ${vcpus:-2}; vcpu++)); do printf "'%d'," $((vcpu % 2)); done)]"
     echo "kernel='/boot/vmlinuz'"
     echo "ramdisk='/boot/initrd.cpio'"
     echo "cmdline='console=hvc0 loglevel=4 panic=1 xenpv.root=xvda xenpv.run=xvdy xenpv.place=$place ${kernel_parameters:-}'"
