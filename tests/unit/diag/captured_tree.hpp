@@ -15,7 +15,7 @@ namespace xenpv::diag::test {
 
 /// The file of captures/ with this name.
 [[nodiscard]] inline std::string capture_text(const std::string& name) {
-  const auto folder = std::filesystem::path(__FILE__).parent_path() / "captures";
+  const std::filesystem::path folder(XENPV_TEST_CAPTURES);
   std::ifstream file(folder / (name + ".txt"), std::ios::binary);
   if (!file) throw std::runtime_error("no capture " + name);
   std::ostringstream text;
