@@ -23,13 +23,39 @@ shows() {
   done
   expect_line "$1" "$2" "$shown"
 }
+# The same for the line of the first channel: what it is tells the order.
+shows_first() {
+  local end=$((SECONDS + 20)) line
+  while [[ $SECONDS -lt $end ]]; do
+    shown=$(terminal capture-pane -p)
+    line=$(sed -n 4p <<<"$shown")
+    grep -Eq -- "$2" <<<"$line" && break
+    sleep 0.2
+  done
+  expect_line "$1" "$2" "$line"
+}
+# Until the shell waits for the next command.
+shows_prompt() {
+  local end=$((SECONDS + 20))
+  while [[ $SECONDS -lt $end ]]; do
+    shown=$(terminal capture-pane -p)
+    [[ $(grep . <<<"$shown" | tail -n 1) != '$' ]] || break
+    sleep 0.2
+  done
+  expect "$1" '$' "$(grep . <<<"$shown" | tail -n 1)"
+}
 widest() { awk '{ if (length > most) most = length } END { print most }' <<<"$shown"; }
 
 tree grow "$dir/dom0" 60 &
 growing=$!
-terminal new-session -d -x 80 -y 24 "echo before; PS1='$ ' sh"
-shows "a shell" '\$'
-terminal send-keys "$evtchn watch --root $dir/dom0 --interval 500ms" Enter
+# A short word to type: how a longer one is wrapped would depend on where this stands.
+printf '#!/bin/sh\nexec "%s" watch --root "$1" --interval 500ms\n' "$evtchn" >"$dir/w"
+printf '#!/bin/sh\nstty -a | grep -c -- " -echo "\n"%s" watch --root cpus-64 --iterations 2 --interval 400ms\necho ended\n' \
+  "$evtchn" >"$dir/twice"
+chmod +x "$dir/w" "$dir/twice"
+terminal new-session -d -x 80 -y 24 "cd $dir; echo before; PS1='$ ' sh"
+shows_prompt "a shell"
+terminal send-keys "./w dom0" Enter
 shows "a summary at 80x24" '^[0-9]+ events/s, [0-9]+ % on CPU 0; balance [01]\.[0-9]+, of what can move [01]\.[0-9]+ \(1 is even\)$'
 shows "the CPUs' columns, as there are only two" '^ +IRQ KIND +NAME +EVENTS/S ON +CPU0 +CPU1$'
 expect_line "the sum of each CPU" '^all +[0-9]+ +[0-9]+$' "$shown"
@@ -40,8 +66,7 @@ expect "and no more than its columns" yes "$([[ $(widest) -le 80 ]] && echo yes)
 rates() { awk '$2 ~ /^(timer|ipi|device|user|pirq|xenbus|console|virq|spinlock)$/ { print $4 }' <<<"$shown"; }
 expect "the busiest first" "$(rates | sort -rn)" "$(rates)"
 terminal send-keys i
-shows "sorted by interrupt" '^ +1 pirq +i8042'
-expect_line "the first channel is the first interrupt" '^ +1 pirq' "$(sed -n 4p <<<"$shown")"
+shows_first "sorted by interrupt" '^ +1 pirq +i8042'
 terminal resize-window -x 200 -y 50
 shows "the last channels fit at 200x50" '^ +60 device'
 expect "all of the larger window's lines" 50 "$(wc -l <<<"$shown")"
@@ -49,19 +74,22 @@ terminal resize-window -x 40 -y 10
 shows "a small window shows its part" '^ +IRQ KIND'
 expect "and stays within it" yes "$([[ $(widest) -le 40 && $(wc -l <<<"$shown") -eq 10 ]] && echo yes)"
 terminal send-keys q
-shows "the terminal is as it was" 'interval 500ms'
-terminal send-keys "$evtchn watch --root $dir/dom0 --interval 500ms" Enter
+shows_prompt "q ends it"
+expect_line "the terminal is as it was" '^\$ \./w dom0$' "$shown"
+terminal send-keys "./w dom0" Enter
 shows "once more" 'events/s'
 terminal send-keys C-c
-shows "so it is after Ctrl-C" 'interval 500ms'
-terminal send-keys "stty -a | grep -c -- ' -echo '; $evtchn watch --root $dir/cpus-64 --iterations 2 --interval 400ms; echo ended" Enter
+shows_prompt "Ctrl-C ends it"
+expect "the terminal is as it was, too" 2 "$(grep -cE '^\$ \./w dom0$' <<<"$shown")"
+terminal send-keys ./twice Enter
 shows "it ends by itself" '^ended$'
 expect_line "with the echo on again" '^0$' "$shown"
+shows_prompt "and the shell goes on"
 
 # 64 CPUs have no room for columns
 tree grow "$dir/cpus-64" 20 &
 terminal resize-window -x 80 -y 24
-terminal send-keys "$evtchn watch --root $dir/cpus-64 --interval 500ms" Enter
+terminal send-keys "./w cpus-64" Enter
 shows "some CPUs, by name" '^CPU 0: [0-9.]+ +CPU 1: [0-9.]+ '
 expect_line "and that there are more" '^... and more CPUs; --json has them all$' "$shown"
 expect_line "no columns for each" '^ +IRQ KIND +NAME +EVENTS/S ON$' "$shown"
