@@ -1,5 +1,7 @@
 # Sourced by the interop tests: `sim` is the simulator, `dir` a folder of ours, every check says what it saw.
 set -euo pipefail
+# Nothing into the sources.
+export PYTHONDONTWRITEBYTECODE=1
 sim=$1
 dir=$(mktemp -d "${TMPDIR:-/tmp}/xenpv-interop-XXXXXX")
 host="$dir/host"
