@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "xenpv/base/terminal.hpp"
 #include "xenpv/base/utf8.hpp"
 
 namespace xenpv {
@@ -45,8 +46,8 @@ class json_message_flag final : public spdlog::custom_flag_formatter {
 };
 
 /// On a terminal a line of progress may stand where this one is to go.
-const char* text_pattern() {
-  return ::isatty(STDERR_FILENO) == 1 ? "\r\x1b[K%n: %l: %v" : "%n: %l: %v";
+std::string text_pattern() {
+  return std::string(can_redraw(STDERR_FILENO) ? wipe_line : "") + "%n: %l: %v";
 }
 
 std::shared_ptr<spdlog::logger> make_logger(std::string_view program) {

@@ -6,11 +6,10 @@
 
 #include <string>
 
+#include "xenpv/base/terminal.hpp"
+
 namespace xenpv::cli {
 namespace {
-
-/// Back to the line's start, and everything behind it away.
-constexpr std::string_view wipe = "\r\x1b[K";
 
 void draw(std::string_view text) {
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text.data(), text.size());
@@ -26,7 +25,7 @@ bool is_ours() {
 
 }  // namespace
 
-progress_line::progress_line() : is_terminal_(::isatty(STDERR_FILENO) == 1) {}
+progress_line::progress_line() : is_terminal_(can_redraw(STDERR_FILENO)) {}
 
 progress_line::~progress_line() {
   clear();
@@ -35,13 +34,13 @@ progress_line::~progress_line() {
 void progress_line::show(std::string_view text) {
   if (!is_terminal_ || !is_ours()) return;
   shown_ = true;
-  draw(fmt::format("{}{}", wipe, text));
+  draw(fmt::format("{}{}", wipe_line, text));
 }
 
 void progress_line::clear() {
   if (!shown_) return;
   shown_ = false;
-  if (is_ours()) draw(wipe);
+  if (is_ours()) draw(wipe_line);
 }
 
 }  // namespace xenpv::cli

@@ -7,10 +7,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <string_view>
 
 #include "xenpv/base/error.hpp"
+#include "xenpv/base/terminal.hpp"
 #include "xenpv/base/utf8.hpp"
 
 namespace xenpv::cli {
@@ -36,9 +36,7 @@ void write_all(std::string_view text) {
 }  // namespace
 
 bool screen::is_possible() noexcept {
-  const char* term = std::getenv("TERM");
-  return ::isatty(STDIN_FILENO) != 0 && ::isatty(STDOUT_FILENO) != 0 && term != nullptr &&
-         *term != '\0' && std::string_view(term) != "dumb";
+  return ::isatty(STDIN_FILENO) == 1 && can_redraw(STDOUT_FILENO);
 }
 
 screen::screen() {

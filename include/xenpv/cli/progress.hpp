@@ -8,7 +8,7 @@ namespace xenpv::cli {
 
 class progress_line {
  public:
-  /// Draws to standard error if that is a terminal.
+  /// Draws to standard error if that is a terminal (base/terminal.hpp).
   progress_line();
   /// Removes the line.
   ~progress_line();
