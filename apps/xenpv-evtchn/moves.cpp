@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <iostream>
 #include <thread>
 
@@ -70,10 +69,7 @@ bool all_good(const std::vector<diag::irq_move>& moves) noexcept {
 }
 
 void warn_of_irqbalance(const system_root& root) {
-  std::error_code code;
-  std::filesystem::directory_iterator entry(root.path("/proc"), code);
-  for (; !code && entry != std::filesystem::directory_iterator(); entry.increment(code)) {
-    const auto name = entry->path().filename().string();
+  for (const auto& name : root.names("/proc")) {
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     if (root.read(fmt::format("/proc/{}/comm", name)) != "irqbalance") continue;
     std::cerr << fmt::format(

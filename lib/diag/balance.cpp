@@ -8,7 +8,6 @@
 #include <optional>
 #include <set>
 
-#include "diag/folder.hpp"
 #include "diag/words.hpp"
 #include "xenpv/async/cpu_set.hpp"
 #include "xenpv/base/parse.hpp"
@@ -209,9 +208,10 @@ std::map<unsigned, unsigned> read_numa_nodes(const system_root& root) {
   constexpr std::string_view folder = "/sys/devices/system/node";
   std::map<unsigned, unsigned> out;
   std::set<unsigned> nodes;
-  for (const auto& name : names_in(root, folder)) {
-    const auto node =
-        name.starts_with("node") ? whole<unsigned>(std::string_view(name).substr(4)) : std::nullopt;
+  for (const auto& name : root.names(folder)) {
+    const auto node = name.starts_with("node")
+                          ? parse_whole<unsigned>(std::string_view(name).substr(4))
+                          : std::nullopt;
     const auto text = node ? root.read(fmt::format("{}/{}/cpulist", folder, name)) : std::nullopt;
     const auto cpus = text ? parse_cpu_set(*text) : std::nullopt;
     if (!cpus) continue;

@@ -6,7 +6,6 @@
 #include <chrono>
 
 #include "diag/captured.hpp"
-#include "diag/folder.hpp"
 #include "xenpv/diag/channel_kind.hpp"
 
 namespace xenpv::diag {
@@ -21,7 +20,7 @@ class collector {
   }
   /// `names` in each sub-folder of `folder`.
   void take_from_each(const std::string& folder, const std::vector<std::string>& names) {
-    for (const auto& entry : names_in(root_, folder))
+    for (const auto& entry : root_.names(folder))
       for (const auto& name : names)
         take(fmt::format("{}/{}/{}", folder, entry, name));
   }

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 
-#include "diag/folder.hpp"
 #include "diag/words.hpp"
 
 namespace xenpv::diag {
@@ -17,13 +16,13 @@ constexpr std::string_view clockevents = "/sys/devices/system/clockevents";
 std::optional<cpu_time> parse_cpu_line(std::string_view line) {
   const auto label = next_word(line);
   if (!label || !label->starts_with("cpu")) return std::nullopt;
-  const auto cpu = whole<unsigned>(label->substr(3));
+  const auto cpu = parse_whole<unsigned>(label->substr(3));
   if (!cpu) return std::nullopt;
   // user nice system idle iowait irq softirq steal; steal since Linux 2.6.11.
   std::array<std::uint64_t, 8> fields{};
   for (auto& field : fields) {
     const auto word = next_word(line);
-    const auto value = word ? whole<std::uint64_t>(*word) : std::nullopt;
+    const auto value = word ? parse_whole<std::uint64_t>(*word) : std::nullopt;
     if (!value) return std::nullopt;
     field = *value;
   }
@@ -46,7 +45,7 @@ void take_timer_line(std::string_view line, std::vector<timer_device>& out) {
   if (const auto name = value_after(line, "Clock Event Device")) {
     out.back().name = std::string(*name);
   } else if (const auto delta = value_after(line, "min_delta_ns")) {
-    out.back().min_delta_ns = whole<std::uint64_t>(*delta);
+    out.back().min_delta_ns = parse_whole<std::uint64_t>(*delta);
   } else if (const auto next = value_after(line, "set_next_event")) {
     out.back().set_next_event = std::string(*next);
   } else if (const auto handler = value_after(line, "event_handler")) {
@@ -84,7 +83,7 @@ std::vector<timer_device> parse_timer_list(std::string_view text) {
       in_device = true;
     } else if (in_device) {
       if (const auto cpu = value_after(line, "Per CPU device"))
-        out.back().cpu = whole<unsigned>(*cpu);
+        out.back().cpu = parse_whole<unsigned>(*cpu);
       take_timer_line(line, out);
     }
   }
@@ -99,9 +98,9 @@ clock_facts read_clock_facts(const system_root& root) {
     while (const auto word = next_word(rest))
       out.available_clocksources.emplace_back(*word);
   }
-  for (const auto& name : names_in(root, clockevents)) {
+  for (const auto& name : root.names(clockevents)) {
     const auto number = name.starts_with("clockevent")
-                            ? whole<unsigned>(std::string_view(name).substr(10))
+                            ? parse_whole<unsigned>(std::string_view(name).substr(10))
                             : std::nullopt;
     const auto device = root.read(fmt::format("{}/{}/current_device", clockevents, name));
     if (number && device) out.events.push_back({*number, std::string(trim(*device))});

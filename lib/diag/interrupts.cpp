@@ -26,7 +26,8 @@ bool is_xen_chip(std::string_view chip) {
 std::vector<unsigned> header_cpus(std::string_view line) {
   std::vector<unsigned> cpus;
   while (const auto word = next_word(line)) {
-    const auto cpu = word->starts_with("CPU") ? whole<unsigned>(word->substr(3)) : std::nullopt;
+    const auto cpu =
+        word->starts_with("CPU") ? parse_whole<unsigned>(word->substr(3)) : std::nullopt;
     if (!cpu) return {};
     cpus.push_back(*cpu);
   }
@@ -58,7 +59,7 @@ void split_glued_handler(interrupt_row& row) {
 /// "26", "65536-edge": the hardware IRQ and, on x86 without a blank between, the handler.
 bool take_hwirq(std::string_view word, interrupt_row& row) {
   const auto dash = word.find('-');
-  const auto number = whole<std::uint64_t>(word.substr(0, dash));
+  const auto number = parse_whole<std::uint64_t>(word.substr(0, dash));
   if (!number) return false;
   row.hwirq = *number;
   if (dash != std::string_view::npos) row.handler = std::string(word.substr(dash + 1));
@@ -105,12 +106,12 @@ std::string take_row(std::string_view line, std::size_t cpus, interrupt_row& row
   if (colon == std::string_view::npos) return "no label";
   row.label = std::string(trim(line.substr(0, colon)));
   if (row.label.empty()) return "no label";
-  row.irq = whole<unsigned>(row.label);
+  row.irq = parse_whole<unsigned>(row.label);
   auto rest = line.substr(colon + 1);
   while (row.counts.size() < cpus) {
     auto after = rest;
     const auto word = next_word(after);
-    const auto count = word ? whole<std::uint64_t>(*word) : std::nullopt;
+    const auto count = word ? parse_whole<std::uint64_t>(*word) : std::nullopt;
     if (!count) break;
     row.counts.push_back(*count);
     rest = after;

@@ -30,7 +30,7 @@ std::optional<spurious_count> parse_spurious(std::string_view text) {
     const auto name = next_word(line);
     const auto word = next_word(line);
     if (!name) continue;
-    const auto value = word ? whole<std::uint64_t>(*word) : std::nullopt;
+    const auto value = word ? parse_whole<std::uint64_t>(*word) : std::nullopt;
     if (!value) return std::nullopt;
     if (*name == "count") out.count = *value;
     if (*name == "unhandled") out.unhandled = *value;

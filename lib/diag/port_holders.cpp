@@ -3,38 +3,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "diag/captured.hpp"
-#include "diag/folder.hpp"
 #include "diag/words.hpp"
+#include "xenpv/base/open_files.hpp"
 #include "xenpv/base/parse.hpp"
 
 namespace xenpv::diag {
-namespace {
-
-bool has_device_open(const system_root& root, const std::string& process) {
-  const auto folder = process + "/fd";
-  for (const auto& fd : names_in(root, folder)) {
-    std::error_code ignored;
-    const auto target =
-        std::filesystem::read_symlink(root.path(fmt::format("{}/{}", folder, fd)), ignored);
-    if (target == "/dev/xen/evtchn") return true;
-  }
-  return false;
-}
-
-}  // namespace
-
 std::vector<port_holder> read_port_holders(const system_root& root) {
   if (const auto noted = root.read(captured_holders)) return parse_port_holders(*noted);
   std::vector<port_holder> out;
-  for (const auto& name : names_in(root, "/proc")) {
-    const auto pid = whole<unsigned>(name);
-    const auto process = "/proc/" + name;
-    if (!pid || !has_device_open(root, process)) continue;
-    port_holder holder{.pid = *pid, .command = root.read(process + "/comm").value_or("")};
-    for (const auto& task : names_in(root, process + "/task"))
+  for (const auto pid : processes_with_open(
+           root, [](const std::string& path) { return path == "/dev/xen/evtchn"; })) {
+    const auto process = fmt::format("/proc/{}", pid);
+    port_holder holder{.pid = pid, .command = root.read(process + "/comm").value_or("")};
+    for (const auto& task : root.names(process + "/task"))
       if (auto thread = root.read(fmt::format("{}/task/{}/comm", process, task)))
         holder.threads.push_back(std::move(*thread));
     std::sort(holder.threads.begin(), holder.threads.end());
@@ -42,8 +25,6 @@ std::vector<port_holder> read_port_holders(const system_root& root) {
                          holder.threads.end());
     out.push_back(std::move(holder));
   }
-  std::sort(out.begin(), out.end(),
-            [](const port_holder& a, const port_holder& b) { return a.pid < b.pid; });
   return out;
 }
 
@@ -51,7 +32,7 @@ std::vector<port_holder> parse_port_holders(std::string_view text) {
   std::vector<port_holder> out;
   while (!text.empty()) {
     const auto fields = split(next_line(text), '\t');
-    const auto pid = whole<unsigned>(fields.front());
+    const auto pid = parse_whole<unsigned>(fields.front());
     if (!pid || fields.size() < 2) continue;
     port_holder holder{.pid = *pid, .command = std::string(fields[1])};
     for (std::size_t i = 2; i < fields.size(); ++i)

@@ -54,7 +54,7 @@ readings read_all(const reading_place& place) {
   out.ports = read_ports(place);
   out.store = read_store(place, out.guest.is_control_domain);
   if (const auto text = place.root.read("/proc/xen/xsd_port"))
-    if (const auto number = whole<std::uint32_t>(trim(*text))) out.xenstored_port = port{*number};
+    if (const auto number = parse_whole<std::uint32_t>(trim(*text))) out.xenstored_port = port{*number};
   out.holders = read_port_holders(place.root);
   out.devices = read_xenbus_devices(place.root);
   out.clock = read_clock_facts(place.root);

@@ -17,7 +17,7 @@ constexpr std::string_view event_channel = "event-channel";
 constexpr int deepest = 5;
 
 std::optional<domid> parse_domain(std::string_view text) {
-  const auto number = whole<std::uint16_t>(text);
+  const auto number = parse_whole<std::uint16_t>(text);
   return number ? std::optional(domid{*number}) : std::nullopt;
 }
 
@@ -55,14 +55,14 @@ bool take_device(const std::vector<std::string_view>& parts, store_port& out) {
   if (!role.empty()) out.role = role.substr(1);
   if (parts.size() == 4) return true;
   if (!parts[3].starts_with("queue-")) return false;
-  out.queue = whole<unsigned>(parts[3].substr(6));
+  out.queue = parse_whole<unsigned>(parts[3].substr(6));
   return out.queue.has_value();
 }
 
 std::optional<store_port> store_port_at(const std::string& path, const std::string& value) {
   store_port out;
   out.node = path;
-  const auto number = whole<std::uint32_t>(value);
+  const auto number = parse_whole<std::uint32_t>(value);
   if (!number || *number == 0) return std::nullopt;
   out.number_of_port = port{*number};
   auto parts = split(path, '/');

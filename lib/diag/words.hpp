@@ -2,9 +2,10 @@
 // takes from the front of what it is given. Used by the parsers of this room.
 #pragma once
 
-#include <charconv>
 #include <optional>
 #include <string_view>
+
+#include "xenpv/base/parse.hpp"
 
 namespace xenpv::diag {
 
@@ -34,19 +35,10 @@ inline constexpr std::string_view blanks = " \t\r";
   return word;
 }
 
-/// The whole text as a number in decimal (or the given base); nullopt for anything else.
-template <class Number>
-[[nodiscard]] std::optional<Number> whole(std::string_view text, int base = 10) noexcept {
-  Number value{};
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (code != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
 /// "vif0-q12" -> 12; nullopt when the text does not end in a number.
 [[nodiscard]] inline std::optional<unsigned> trailing_number(std::string_view text) noexcept {
   const auto last = text.find_last_not_of("0123456789");
-  return whole<unsigned>(text.substr(last == std::string_view::npos ? 0 : last + 1));
+  return parse_whole<unsigned>(text.substr(last == std::string_view::npos ? 0 : last + 1));
 }
 
 }  // namespace xenpv::diag

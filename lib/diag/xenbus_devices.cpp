@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "diag/folder.hpp"
 #include "diag/words.hpp"
 
 namespace xenpv::diag {
@@ -10,7 +9,7 @@ namespace {
 
 std::optional<std::uint64_t> read_number(const system_root& root, const std::string& path) {
   const auto text = root.read(path);
-  return text ? whole<std::uint64_t>(trim(*text)) : std::nullopt;
+  return text ? parse_whole<std::uint64_t>(trim(*text)) : std::nullopt;
 }
 
 std::optional<storm_counters> read_counters(const system_root& root, const std::string& device) {
@@ -29,7 +28,7 @@ std::optional<storm_counters> read_counters(const system_root& root, const std::
 void read_bus(const system_root& root, std::string_view bus, bool is_backend,
               std::vector<xenbus_device>& out) {
   const auto folder = fmt::format("/sys/bus/{}/devices", bus);
-  for (const auto& name : names_in(root, folder)) {
+  for (const auto& name : root.names(folder)) {
     const auto path = fmt::format("{}/{}", folder, name);
     const auto word = [&](std::string_view file) {
       return std::string(trim(root.read(fmt::format("{}/{}", path, file)).value_or("")));
