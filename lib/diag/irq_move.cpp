@@ -1,29 +1,15 @@
 #include "xenpv/diag/irq_move.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 
-#include "xenpv/async/cpu_set.hpp"
+#include "xenpv/async/irq_affinity.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/base/unique_fd.hpp"
 #include "xenpv/diag/irq_files.hpp"
 #include "xenpv/diag/rates.hpp"
 
 namespace xenpv::diag {
-
-int write_irq_affinity(const system_root& root, unsigned irq, const std::vector<unsigned>& cpus) {
-  const auto path = root.path(fmt::format("/proc/irq/{}/smp_affinity_list", irq));
-  const auto text = async::format_cpu_list(cpus) + "\n";
-  const unique_fd file(::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC));
-  if (!file) return errno;
-  const auto written = ::write(file.get(), text.data(), text.size());
-  if (written < 0) return errno;
-  return static_cast<std::size_t>(written) == text.size() ? 0 : EIO;
-}
 
 std::string describe_refusal(int error, unsigned irq) {
   auto why = describe_errno(error);
@@ -52,7 +38,7 @@ std::string_view to_string(move_verdict verdict) noexcept {
 
 irq_move move_irq(const system_root& root, unsigned irq, const std::vector<unsigned>& cpus) {
   irq_move out{.irq = irq, .cpus = cpus};
-  out.error = write_irq_affinity(root, irq, cpus);
+  out.error = async::write_irq_affinity(root, irq, cpus);
   const auto now = read_irq_affinity(root, irq);
   out.allowed = now.allowed;
   out.effective = now.effective;
@@ -61,16 +47,11 @@ irq_move move_irq(const system_root& root, unsigned irq, const std::vector<unsig
 }
 
 void judge_move(irq_move& move, const interrupt_table& before, const interrupt_table& after) {
-  const auto* then = before.find(move.irq);
-  const auto* now = after.find(move.irq);
-  if (move.verdict == move_verdict::refused || then == nullptr || now == nullptr) return;
-  move.grown_there = move.grown_elsewhere = 0;
-  for (std::size_t column = 0; column < after.cpus.size(); ++column) {
-    const auto cpu = after.cpus[column];
-    const auto grown = growth(count_on(before, *then, cpu), now->counts[column]);
-    const bool wanted = std::find(move.cpus.begin(), move.cpus.end(), cpu) != move.cpus.end();
-    (wanted ? move.grown_there : move.grown_elsewhere) += grown;
-  }
+  if (move.verdict == move_verdict::refused) return;
+  const auto grown = growth_of(before, after, move.irq, move.cpus);
+  if (!grown) return;
+  move.grown_there = grown->there;
+  move.grown_elsewhere = grown->elsewhere;
   if (move.grown_elsewhere > 0)
     move.verdict = move_verdict::elsewhere;
   else if (move.grown_there > 0)

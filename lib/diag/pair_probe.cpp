@@ -42,19 +42,6 @@ const interrupt_row* row_named(const interrupt_table& table, const std::string& 
   return at == table.rows.end() ? nullptr : &*at;
 }
 
-std::uint64_t grown_on(const interrupt_table& before, const interrupt_table& after, unsigned irq,
-                       unsigned cpu, std::uint64_t& elsewhere) {
-  const auto* then = before.find(irq);
-  const auto* now = after.find(irq);
-  std::uint64_t there = 0;
-  if (then == nullptr || now == nullptr) return 0;
-  for (const auto each : after.cpus) {
-    const auto grown = growth(count_on(before, *then, each), count_on(after, *now, each));
-    (each == cpu ? there : elsewhere) += grown;
-  }
-  return there;
-}
-
 void doubt(pair_result& out, const std::string& reason) {
   if (out.reason.empty()) out.reason = reason;
 }
@@ -126,11 +113,9 @@ pair_probe::end& pair_probe::end_for(char role, unsigned cpu) {
   return *ends_.emplace(std::pair(role, cpu), std::move(fresh)).first->second;
 }
 
-void pair_probe::place(end& at, pair_result& out) const {
+void pair_probe::place(end& at, const interrupt_table& interrupts, pair_result& out) const {
   at.irq.reset();
-  const auto interrupts = read_interrupts(options_.root);
-  if (!interrupts.value) return doubt(out, interrupts.problem);
-  const auto* row = row_named(*interrupts.value, at.action);
+  const auto* row = row_named(interrupts, at.action);
   if (row == nullptr) return doubt(out, fmt::format("no interrupt is called {}", at.action));
   at.irq = row->irq;
   const auto moved = move_irq(options_.root, *row->irq, {at.cpu});
@@ -143,9 +128,14 @@ void pair_probe::check(const end& here, const end& there, const interrupt_table&
                        pair_result& out) const {
   const auto after = read_interrupts(options_.root);
   if (!after.value) return doubt(out, after.problem);
-  if (!here.irq || !there.irq) return;
-  out.counted_there = grown_on(before, *after.value, *there.irq, there.cpu, out.counted_elsewhere);
-  out.counted_back = grown_on(before, *after.value, *here.irq, here.cpu, out.counted_elsewhere);
+  const auto counted = [&](const end& at) {
+    const std::array cpus{at.cpu};
+    const auto grown = growth_of(before, *after.value, *at.irq, cpus).value_or(irq_growth{});
+    out.counted_elsewhere += grown.elsewhere;
+    return grown.there;
+  };
+  out.counted_there = counted(there);
+  out.counted_back = counted(here);
   judge_pair(out);
 }
 
@@ -163,16 +153,18 @@ void pair_probe::run(end& here, end& there, pair_result& out) const {
                      .patience = options_.patience};
   // Xen makes a fresh interdomain port pending once: that event is nobody's.
   take_event(there.handle, there.local, options_.patience, false);
-  place(here, out);
-  place(there, out);
+  // From here on every event is a round trip's.
   const auto before = read_interrupts(options_.root);
+  if (before.value) {
+    place(here, *before.value, out);
+    place(there, *before.value, out);
+  } else {
+    doubt(out, before.problem);
+  }
   out.expected = std::uint64_t{options_.count} + options_.warm_up;
   run_round_trips(how, out.round_trips);
   out.verdict = pair_verdict::unverified;
-  if (before.value && here.irq && there.irq)
-    check(here, there, *before.value, out);
-  else
-    doubt(out, before.problem);
+  if (before.value && here.irq && there.irq) check(here, there, *before.value, out);
 }
 
 void pair_probe::abandon() {

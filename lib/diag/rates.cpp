@@ -63,11 +63,19 @@ void add_to(std::vector<std::uint64_t>& sums, const std::vector<std::uint64_t>& 
 
 }  // namespace
 
-std::uint64_t count_on(const interrupt_table& table, const interrupt_row& row,
-                       unsigned cpu) noexcept {
-  const auto at = std::find(table.cpus.begin(), table.cpus.end(), cpu);
-  const auto column = static_cast<std::size_t>(at - table.cpus.begin());
-  return column < row.counts.size() ? row.counts[column] : 0;
+std::optional<irq_growth> growth_of(const interrupt_table& before, const interrupt_table& after,
+                                    unsigned irq, std::span<const unsigned> cpus) {
+  const auto* then = before.find(irq);
+  const auto* now = after.find(irq);
+  if (then == nullptr || now == nullptr) return std::nullopt;
+  irq_growth out;
+  const auto columns = columns_before(before, after);
+  for (std::size_t column = 0; column < columns.size(); ++column) {
+    const auto was = columns[column] == std::string::npos ? 0 : then->counts[columns[column]];
+    const bool wanted = std::find(cpus.begin(), cpus.end(), after.cpus[column]) != cpus.end();
+    (wanted ? out.there : out.elsewhere) += growth(was, now->counts[column]);
+  }
+  return out;
 }
 
 std::uint64_t rate_report::events() const noexcept {

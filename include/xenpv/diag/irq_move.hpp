@@ -14,12 +14,7 @@
 
 namespace xenpv::diag {
 
-/// Writes /proc/irq/N/smp_affinity_list. The errno of the refusal, 0 when it was taken: EIO for a
-/// per-CPU channel, EPERM in an HVM guest without the callback vector, ENOENT for one that is gone.
-[[nodiscard]] int write_irq_affinity(const system_root& root, unsigned irq,
-                                     const std::vector<unsigned>& cpus);
-
-/// Why the kernel refuses with this errno, for people.
+/// Why the kernel refuses to move an interrupt (async::write_irq_affinity), for people.
 [[nodiscard]] std::string describe_refusal(int error, unsigned irq);
 
 enum class move_verdict {

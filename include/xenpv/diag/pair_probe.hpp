@@ -75,7 +75,7 @@ class pair_probe {
  private:
   struct end;
   end& end_for(char role, unsigned cpu);
-  void place(end& at, pair_result& out) const;
+  void place(end& at, const interrupt_table& interrupts, pair_result& out) const;
   void check(const end& here, const end& there, const interrupt_table& before,
              pair_result& out) const;
   void run(end& here, end& there, pair_result& out) const;

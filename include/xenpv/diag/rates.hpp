@@ -4,6 +4,8 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,9 +23,15 @@ namespace xenpv::diag {
   return before >= half && before < whole && after < half ? after + whole - before : after;
 }
 
-/// The count of `row` on `cpu`; 0 for a CPU that is not in the table.
-[[nodiscard]] std::uint64_t count_on(const interrupt_table& table, const interrupt_row& row,
-                                     unsigned cpu) noexcept;
+/// Events of one interrupt, on some CPUs and on all others.
+struct irq_growth {
+  std::uint64_t there = 0;
+  std::uint64_t elsewhere = 0;
+};
+/// Of `irq` between two readings, on `cpus` and elsewhere; nullopt when it is not in both.
+[[nodiscard]] std::optional<irq_growth> growth_of(const interrupt_table& before,
+                                                  const interrupt_table& after, unsigned irq,
+                                                  std::span<const unsigned> cpus);
 
 struct channel_rate {
   unsigned irq = 0;
