@@ -77,16 +77,16 @@ std::vector<captured_file> collect_capture(const reading_place& place) {
   out.take_from_each("/sys/kernel/irq", {"actions", "chip_name", "name", "type"});
   take_machine(out);
   take_devices(out);
-  const auto from = read_all(place);
-  if (from.ports.value) {
+  if (const auto ports = read_ports(place); ports.value) {
     std::string lines;
-    for (const auto& each : *from.ports.value)
+    for (const auto& each : *ports.value)
       lines += xen::format_lsevtchn(each) + "\n";
     out.add(captured_ports, std::move(lines));
   }
-  if (from.store.value)
-    out.add(captured_store, format_store_listing(ports_only(*from.store.value)));
-  out.add(captured_holders, format_port_holders(from.holders));
+  const bool of_all_domains = xen::read_guest_facts(place.root).is_control_domain;
+  if (const auto store = read_store(place, of_all_domains); store.value)
+    out.add(captured_store, format_store_listing(ports_only(*store.value)));
+  out.add(captured_holders, format_port_holders(read_port_holders(place.root)));
   const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
   out.add(captured_about, fmt::format("time {:%FT%TZ}\n", fmt::gmtime(now)));
   return out.finish();

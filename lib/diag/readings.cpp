@@ -50,15 +50,13 @@ readings read_all(const reading_place& place) {
   if (out.interrupts.value)
     for (const auto& row : out.interrupts.value->rows)
       if (row.irq && purpose_of(row))
-        out.irqs.emplace(*row.irq, read_irq_facts(place.root, *row.irq));
+        out.irqs.emplace(*row.irq, read_irq_affinity(place.root, *row.irq));
   out.ports = read_ports(place);
   out.store = read_store(place, out.guest.is_control_domain);
   if (const auto text = place.root.read("/proc/xen/xsd_port"))
-    if (const auto number = parse_whole<std::uint32_t>(trim(*text))) out.xenstored_port = port{*number};
+    if (const auto number = parse_whole<std::uint32_t>(trim(*text)))
+      out.xenstored_port = port{*number};
   out.holders = read_port_holders(place.root);
-  out.devices = read_xenbus_devices(place.root);
-  out.clock = read_clock_facts(place.root);
-  if (const auto stat = place.root.read("/proc/stat")) out.cpu_times = parse_cpu_times(*stat);
   return out;
 }
 

@@ -9,12 +9,10 @@
 #include <vector>
 
 #include "xenpv/base/system_root.hpp"
-#include "xenpv/diag/clock_facts.hpp"
 #include "xenpv/diag/interrupts.hpp"
 #include "xenpv/diag/irq_files.hpp"
 #include "xenpv/diag/port_holders.hpp"
 #include "xenpv/diag/store_ports.hpp"
-#include "xenpv/diag/xenbus_devices.hpp"
 #include "xenpv/xen/guest.hpp"
 #include "xenpv/xen/port_status.hpp"
 
@@ -30,15 +28,12 @@ struct reading {
 struct readings {
   xen::guest_facts guest = {};
   reading<interrupt_table> interrupts = {};
-  std::map<unsigned, irq_facts> irqs = {};  ///< of the rows that are event channels
+  std::map<unsigned, irq_facts> irqs = {};  ///< affinities of the rows that are event channels
   reading<std::vector<xen::port_status>> ports = {};
   reading<store_nodes> store = {};
   /// /proc/xen/xsd_port: the kernel's own port to xenstored, in the control domain only.
   std::optional<port> xenstored_port = {};
   std::vector<port_holder> holders = {};
-  std::vector<xenbus_device> devices = {};
-  clock_facts clock = {};
-  std::vector<cpu_time> cpu_times = {};
 };
 
 /// Where to look.

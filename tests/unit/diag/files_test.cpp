@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 
 #include "unit/diag/captured_tree.hpp"
+#include "xenpv/diag/clock_facts.hpp"
+#include "xenpv/diag/xenbus_devices.hpp"
 
 namespace xenpv::diag {
 namespace {
