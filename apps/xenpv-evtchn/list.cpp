@@ -116,15 +116,14 @@ void print_json(std::ostream& out, const diag::inventory& all,
   cli::print_json(out, document);
 }
 
-diag::reading<std::vector<xen::port_status>> ports_of(const list_words& words) {
+std::vector<xen::port_status> ports_of(const list_words& words) {
   auto ports = diag::read_ports(place_at(words.root), words.domain.value_or(domid_self));
   if (!ports.value) throw failure(errc::not_available, ports.problem);
-  return ports;
+  return std::move(*ports.value);
 }
 
 cli::exit_code list_as_lsevtchn(const list_words& words, std::ostream& out) {
-  const auto ports = ports_of(words);
-  for (const auto& each : *ports.value)
+  for (const auto& each : ports_of(words))
     out << xen::format_lsevtchn(each) << '\n';
   return cli::exit_code::ok;
 }
@@ -133,7 +132,7 @@ cli::exit_code list(const list_words& words, std::ostream& out) {
   if (words.json + words.csv + words.lsevtchn > 1)
     throw failure(errc::invalid_argument, "--json, --csv and --lsevtchn", "one of them, please");
   if (words.lsevtchn) return list_as_lsevtchn(words, out);
-  const auto all = words.domain ? diag::make_port_inventory(*ports_of(words).value)
+  const auto all = words.domain ? diag::make_port_inventory(ports_of(words))
                                 : take_inventory(place_at(words.root));
   const auto channels = selected(all, words);
   if (words.json) {

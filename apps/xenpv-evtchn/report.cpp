@@ -10,10 +10,8 @@ namespace {
 using cli::json;
 using diag::fact;
 
-json plain(const std::string& value) {
-  return value;
-}
-json plain(unsigned value) {
+template <class T>
+json plain(const T& value) {
   return value;
 }
 json plain(port value) {
@@ -25,9 +23,6 @@ json plain(domid value) {
 json plain(xen::port_type value) {
   return to_string(value);
 }
-json plain(const std::vector<unsigned>& value) {
-  return value;
-}
 
 template <class T>
 json fact_json(const fact<T>& of) {
@@ -35,16 +30,17 @@ json fact_json(const fact<T>& of) {
   return {{"value", plain(of->value)}, {"source", to_string(of->from)}};
 }
 
-std::string cell(const std::string& value) {
-  return value;
+/// A cell of CSV, in quotes where it needs them.
+std::string csv_cell(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  std::string out = "\"";
+  for (const char each : text)
+    out += each == '"' ? std::string("\"\"") : std::string(1, each);
+  return out + "\"";
 }
-std::string cell(unsigned value) {
-  return fmt::format("{}", value);
-}
-std::string cell(port value) {
-  return fmt::format("{}", value);
-}
-std::string cell(domid value) {
+
+template <class T>
+std::string cell(const T& value) {
   return fmt::format("{}", value);
 }
 std::string cell(xen::port_type value) {
@@ -107,14 +103,6 @@ json guest_json(const diag::inventory& all) {
           {"control_domain", all.is_control_domain},
           {"upcall", to_string(all.delivery)},
           {"event_abi", all.abi ? json(to_string(*all.abi)) : json()}};
-}
-
-std::string csv_cell(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string out = "\"";
-  for (const char each : text)
-    out += each == '"' ? std::string("\"\"") : std::string(1, each);
-  return out + "\"";
 }
 
 std::string to_csv(const std::vector<unsigned>& cpus,

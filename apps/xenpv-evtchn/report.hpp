@@ -18,7 +18,5 @@ namespace xenpv::evtchn_app {
 /// A header and a line for each channel, as RFC 4180 has it; sources are columns of their own.
 [[nodiscard]] std::string to_csv(const std::vector<unsigned>& cpus,
                                  const std::vector<const diag::channel*>& channels);
-/// A cell of CSV, in quotes where it needs them.
-[[nodiscard]] std::string csv_cell(const std::string& text);
 
 }  // namespace xenpv::evtchn_app

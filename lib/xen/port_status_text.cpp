@@ -11,7 +11,7 @@ namespace xenpv::xen {
 namespace {
 
 // VIRQ_* of xen.h.
-constexpr std::array<std::pair<std::uint32_t, std::string_view>, 13> virq_names = {{
+constexpr std::array<std::pair<std::uint32_t, std::string_view>, 14> virq_names = {{
     {0, "TIMER"},
     {1, "DEBUG"},
     {2, "CONSOLE"},
@@ -25,6 +25,7 @@ constexpr std::array<std::pair<std::uint32_t, std::string_view>, 13> virq_names 
     {11, "ARGO"},
     {12, "ENOMEM"},
     {13, "XENPMU"},
+    {16, "MCA"},  // the first of the architecture's eight
 }};
 
 /// Takes `prefix` from the front of `text`; false when it is not there.
@@ -48,6 +49,12 @@ std::optional<domid> take_domain(std::string_view& text) {
   return domid{static_cast<std::uint16_t>(*number)};
 }
 
+bool take_irq(std::string_view& text, port_type type, port_status& out) {
+  out.type = type;
+  out.number_of_irq = take_number(text);
+  return out.number_of_irq.has_value();
+}
+
 bool take_state(std::string_view& rest, port_status& out) {
   if (take(rest, "Interdomain (Waiting connection) - Remote Domain ")) {
     out.type = port_type::unbound;
@@ -62,16 +69,8 @@ bool take_state(std::string_view& rest, port_status& out) {
     if (remote) out.remote_port = port{*remote};
     return remote.has_value();
   }
-  if (take(rest, "Physical IRQ ")) {
-    out.type = port_type::pirq;
-    out.number_of_irq = take_number(rest);
-    return out.number_of_irq.has_value();
-  }
-  if (take(rest, "Virtual IRQ ")) {
-    out.type = port_type::virq;
-    out.number_of_irq = take_number(rest);
-    return out.number_of_irq.has_value();
-  }
+  if (take(rest, "Physical IRQ ")) return take_irq(rest, port_type::pirq, out);
+  if (take(rest, "Virtual IRQ ")) return take_irq(rest, port_type::virq, out);
   out.type = port_type::ipi;
   return take(rest, "IPI");
 }
@@ -110,8 +109,6 @@ std::string_view to_string(port_type type) noexcept {
 std::string virq_name(std::uint32_t virq) {
   for (const auto& [number, name] : virq_names)
     if (number == virq) return std::string(name);
-  // Eight of the architecture's: on x86, VIRQ_MCA is the first.
-  if (virq == 16) return "MCA";
   return fmt::format("VIRQ {}", virq);
 }
 
