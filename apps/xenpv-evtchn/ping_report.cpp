@@ -162,8 +162,9 @@ std::string to_svg(const ping_report& report) {
     const auto& times = pair.round_trips;
     cell.doubtful = pair.verdict != pair_verdict::verified;
     cell.label = times.count() == 0 ? "failed" : time_text(times.percentile(0.5));
-    cell.tip = fmt::format("CPU {} to CPU {}: min {}, p99 {}, max {}; {}", pair.from, pair.to,
-                           time_text(times.min()), time_text(times.percentile(0.99)),
+    const auto p99 = p99_text(times);
+    cell.tip = fmt::format("CPU {} to CPU {}: min {}, {}max {}; {}", pair.from, pair.to,
+                           time_text(times.min()), p99.empty() ? "" : "p99 " + p99 + ", ",
                            time_text(times.max()), pair.reason);
     if (times.count() > 0) cell.value = static_cast<double>(times.percentile(0.5));
   }

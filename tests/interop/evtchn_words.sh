@@ -110,6 +110,9 @@ expect "a captured guest can be looked at" "$(on dom0 list --csv | cut -d, -f 1,
 expect_line "a matrix" '^0 +[0-9.]+ (ns|us|ms) \?$' "$(cat "$dir/ping")"
 expect_line "each pair" '^ +0 +0 +200 +[0-9.]+ (ns|us|ms) .* unverified$' "$(cat "$dir/ping")"
 expect_line "why not" '^1 of 1 pairs unverified: .*/proc/interrupts cannot be read$' "$(cat "$dir/said")"
+"$sim" run -- "$evtchn" ping --count 99 --from 0 --to 0 --svg "$dir/few.svg" >/dev/null 2>"$dir/said"
+expect "a percentile needs enough samples, also in the picture" "1 0" \
+  "$(grep -c 'p99' "$dir/ping.svg") $(grep -c 'p99' "$dir/few.svg" || true)"
 expect "a picture" 'svg' "$(python3 -c "import sys, xml.dom.minidom; print(xml.dom.minidom.parse(sys.argv[1]).documentElement.tagName)" "$dir/ping.svg")"
 expect "a CPU that is not ours" 2 "$(status_of "$sim" run -- "$evtchn" ping --from 8000)"
 
