@@ -2,7 +2,7 @@
 // answered one replaced at once, from the answer's own callback.
 //
 // The same for every kind of device, so that two of them can be compared. Nothing of it is on the
-// hot path but two looks at the clock. Prints nothing.
+// hot path but a look at the clock for each request. Prints nothing.
 #pragma once
 
 #include <chrono>
