@@ -40,6 +40,14 @@ status_of() {
   echo "$status"
 }
 
+# is_sanitized PROGRAM: what it costs of time or memory means nothing then
+is_sanitized() {
+  case $(ldd "$1") in
+    *libasan* | *libtsan*) return 0 ;;
+    *) return 1 ;;
+  esac
+}
+
 in_domain() {
   local domain=$1
   shift
