@@ -38,6 +38,19 @@ start_xen() {
   xenconsoled --log=guest
 }
 
+# What an earlier guest left in files must not pass for the next one's either.
+renew_file_disks() {
+  modprobe loop
+  losetup -D
+  rm -f /tmp/*.img
+}
+
+# file_disk DEVICE FILE SIZE: a loop device with a write cache; FILE is /tmp/NAME.img. For dom0_before().
+file_disk() {
+  truncate -s "$3" "$2"
+  losetup "$1" "$2"
+}
+
 # Empties the ram disks: what an earlier guest left there must not pass for the next one's, and the
 # module gives memory back only when it goes. A size is in KiB, and taken only once written to.
 renew_ram_disks() {
@@ -170,6 +183,7 @@ run_guest() {
   local log=/var/log/xen/console/guest-$place.log tail_pid
   disks=()
   renew_ram_disks
+  renew_file_disks
   if has dom0_before; then dom0_before || fail dom0_before "exit status $?"; fi
   write_config "$results/xl.cfg"
   : >"$log"

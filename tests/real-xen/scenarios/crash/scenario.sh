@@ -8,17 +8,12 @@ mib=$((1 << 20)) block=$((64 << 10)) most_blocks=512
 kills=3
 
 dom0_before() {
-  modprobe loop
-  losetup -D
-  rm -f /tmp/*.img
-  truncate -s 256M /tmp/xvdb.img
-  losetup /dev/loop0 /tmp/xvdb.img
+  file_disk /dev/loop0 /tmp/xvdb.img 256M
   disk xvdb /dev/loop0 w
 }
 
 toolstack() {
   case $1 in
-    # What the guest has written since, the backend may have only just answered.
     sum) dd if=/dev/loop0 bs="$block" count="$2" iflag=direct status=none | sha256sum ;;
     *) return 2 ;;
   esac

@@ -6,19 +6,11 @@ memory=768
 
 mib=$((1 << 20))
 
-file_disk() { # DEVICE FILE SIZE
-  truncate -s "$3" "$2"
-  losetup "$1" "$2"
-}
-
 random() { # TARGET MIB
   dd if=/dev/urandom of="$1" bs=1M count="$2" oflag=direct status=none
 }
 
 dom0_before() {
-  modprobe loop
-  losetup -D
-  rm -f /tmp/*.img
   file_disk /dev/loop0 /tmp/xvdb.img 512M
   file_disk /dev/loop1 /tmp/xvdc.img 128M
   random /dev/ram2 32
