@@ -1,12 +1,14 @@
 # The block frontend beside every backend that serves a disk here: Linux' blkback on ram disks, on a file
 # with a write cache and on 4096-byte sectors, with its parameters varied, and QEMU's xen-block.
 programs=(sim_frontend_tests)
+short_places='pv'
 limit=900
 memory=768
 
-# Device, name in the tests, which shapes of the matrix: only some differ for a backend that cannot do all.
+# Device, name in the tests, which shapes of the matrix: the simulator runs all of them, here each of the
+# four choices is made both ways.
 all_disks=(
-  'xvdb brd _*'
+  'xvdb brd _one_page_one_queue_*_persistent _largest_ring_all_queues_*_mapped'
   'xvdc file _largest_ring_all_queues_*_persistent'
   'xvdd qdisk _*_all_queues_direct_persistent'
   'xvde mapped _largest_ring_all_queues_indirect_persistent'
@@ -89,11 +91,11 @@ toolstack() {
 dom0_during() { answer toolstack; }
 
 run_cases() {
-  local entry name device words filter='frontend.*' disks=()
+  local entry name device words shape filter='frontend.*' disks=()
   for entry in "${all_disks[@]}"; do
     read -r device name words <<<"$entry"
     disks+=("$name=$(take_disk "$device")")
-    filter+=":*/frontend_matrix.*/$name$words"
+    for shape in $words; do filter+=":*/frontend_matrix.*/$name$shape"; done
   done
   for device in "${other_disks[@]}"; do take_disk "$device"; done
   XENPV_TEST_DISKS=$(IFS=,; echo "${disks[*]}")

@@ -45,9 +45,10 @@ fio_rates() {
     awk -F ';' 'NF > 49 { printf "%s %.0f\n", $3, $3 ~ /1M/ ? ($7 + $48) * 1024 / 1e6 : $8 + $49 }'
 }
 
-# bench_rates: the same of our bench, whose lines are "randread 4k depth 1 xenpv IOPS MB/S ...".
+# bench_rates: the same of our bench, whose lines are "randread 4k depth 1 xenpv IOPS MB/S ...". On one
+# queue, because fio's one thread puts all it does on one, too.
 bench_rates() {
-  xenpv-disk bench xvdd --take --engine xenpv --overwrite --time "${seconds}s" 2>>"$results/bench.log" |
+  xenpv-disk bench xvdd --take --engine xenpv --queues 1 --overwrite --time "${seconds}s" 2>>"$results/bench.log" |
     awk '$5 == "xenpv" { sub(/^1024k$/, "1M", $2); print $1 "-" $2 "-" $4, $2 == "1M" ? $7 : $6 }'
 }
 
