@@ -15,19 +15,36 @@ namespace xenpv::blkfront {
 namespace asio = boost::asio;
 using async::call_on;
 
+namespace {
+
+/// Between a look at xenstore that failed and the next.
+constexpr std::chrono::milliseconds second_look(20);
+
+}  // namespace
+
 asio::awaitable<void> frontend::connection::monitor() {
+  std::string known_problem;
   for (;;) {
-    std::exception_ptr error;
+    std::string problem;
     bool goes_on = true;
     try {
       (void)co_await wait_for_change(std::chrono::nanoseconds::max());
       goes_on = co_await follow(std::exchange(worth_reading_, false));
-    } catch (const failure& problem) {
-      // The ring works without xenstore; only resize, unplug and recovery do not.
-      log().error("{}: {}", device_, problem.what());
-      if (problem.code() == errc::lost_connection && store_lost_) goes_on = false;
+    } catch (const failure& thrown) {
+      problem = thrown.what();
+    }
+    // The ring works without xenstore; only resize, unplug and recovery do not.
+    if (store_lost_) {
+      log().error("{}: {}", device_, problem);
+      co_return;
     }
     if (!goes_on) co_return;
+    if (problem.empty()) continue;
+    // Something changed while it was being read, most likely: then another look shows what.
+    if (std::exchange(known_problem, problem) != problem) log().warn("{}: {}", device_, problem);
+    co_await back_off(second_look);
+    worth_reading_ = true;
+    wake();
   }
 }
 

@@ -46,8 +46,11 @@ pid_t peer_process(int socket) {
 
 constexpr std::chrono::milliseconds closer_grace{50};
 
-/// What backends get to end what a guest that is being saved asked them for.
-constexpr std::chrono::milliseconds last_requests{10};
+/// What backends get to end what a guest that is being saved asked them for: at most so long until
+/// they have heard of it all, and then a little for the rest of it.
+constexpr std::chrono::milliseconds quiet_limit{1000};
+constexpr std::chrono::milliseconds quiet_step{1};
+constexpr std::chrono::milliseconds last_requests{5};
 
 void set_ratio(shared_event_fault& fault, ratio value) {
   fault.whole.store(value.whole);
@@ -162,6 +165,22 @@ void host::resume_as(std::uint8_t slot, domid before, domid after) {
   store_sockets_.flush();
 }
 
+void host::resume_when_quiet(sleeping_domain sleeper, std::chrono::milliseconds limit) {
+  if (limit.count() > 0 && domains_[sleeper.slot] && !events_.is_quiet(sleeper.slot)) {
+    reactor_.after(quiet_step, [this, sleeper = std::move(sleeper), limit] {
+      resume_when_quiet(sleeper, limit - quiet_step);
+    });
+    return;
+  }
+  reactor_.after(last_requests, [this, sleeper = std::move(sleeper)] {
+    resume_as(sleeper.slot, sleeper.before, sleeper.after);
+    reactor_.after(sleeper.sleep, [stopped = sleeper.processes] {
+      for (const auto process : stopped)
+        ::kill(process, SIGCONT);
+    });
+  });
+}
+
 domid host::save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen) {
   const auto slot = slot_of(domain);
   if (domain == domid_0)
@@ -181,12 +200,9 @@ domid host::save_restore(domid domain, bool keep_number, std::chrono::millisecon
   }
   // What the guest asked its backends for before it stopped, they still do: a saved guest's memory
   // is its own only when they are done with it.
-  const auto asked = std::min<std::chrono::milliseconds>(frozen, last_requests);
-  reactor_.after(asked, [this, slot, domain, after] { resume_as(slot, domain, after); });
-  reactor_.after(frozen, [stopped] {
-    for (const auto process : stopped)
-      ::kill(process, SIGCONT);
-  });
+  resume_when_quiet(
+      {slot, domain, after, std::max(frozen - last_requests, last_requests), std::move(stopped)},
+      quiet_limit);
   return after;
 }
 

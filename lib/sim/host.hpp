@@ -76,6 +76,14 @@ class host final : private control_host {
     unique_fd control_listener;
     std::vector<std::unique_ptr<control_service>> processes;
   };
+  struct sleeping_domain {
+    std::uint8_t slot;
+    domid before;
+    domid after;
+    std::chrono::milliseconds sleep;  ///< after the restore
+    std::vector<pid_t> processes;
+  };
+  void resume_when_quiet(sleeping_domain sleeper, std::chrono::milliseconds limit);
   void resume_as(std::uint8_t slot, domid before, domid after);
 
   struct admin_service;

@@ -119,6 +119,8 @@ void simulated_toolstack::rebuild_backend(unsigned disk) {
   const std::vector<xen::store_permission> permissions = {{domid_0, false, false},
                                                           {guest, true, false}};
   store_.transact([&](xen::store_transaction& t) {
+    // As libxl does: a backend that had not noticed may have written to what was gone.
+    (void)t.remove(top);
     t.write(top, "");
     t.set_permissions(top, permissions);
     for (const auto& [name, value] : saved_)
