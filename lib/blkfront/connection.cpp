@@ -168,10 +168,10 @@ async::asio::awaitable<void> frontend::connection::fail_queues(error why) {
   }
 }
 
-async::asio::awaitable<bool> frontend::connection::drain_queues() {
+async::asio::awaitable<bool> frontend::connection::drain_queues(std::chrono::nanoseconds limit) {
   bool drained = true;
   // One limit for all of them.
-  const auto until = clock::now() + how_.close_deadline;
+  const auto until = clock::now() + limit;
   for (const auto& each : queues_) {
     auto drain = [&]() -> async::asio::awaitable<void> {
       drained = co_await each->drain(until - clock::now()) && drained;
@@ -237,7 +237,7 @@ async::asio::awaitable<void> frontend::connection::close() {
   background_.cancel();
   co_await background_.join();
   co_await settle_resume();
-  if (state_ == device_state::connected && !co_await drain_queues())
+  if (state_ == device_state::connected && !co_await drain_queues(how_.close_deadline))
     log().warn("{}: closed with requests that the backend has not answered", device_);
   const auto why = make_error(std::make_error_code(std::errc::operation_canceled),
                               fmt::format("use {}", device_), "it was closed");

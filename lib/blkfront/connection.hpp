@@ -77,7 +77,7 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   [[nodiscard]] async::asio::awaitable<void> close_queues();
   [[nodiscard]] async::asio::awaitable<void> shut_queues(error why);
   [[nodiscard]] async::asio::awaitable<void> fail_queues(error why);
-  [[nodiscard]] async::asio::awaitable<bool> drain_queues();
+  [[nodiscard]] async::asio::awaitable<bool> drain_queues(std::chrono::nanoseconds limit);
   [[nodiscard]] async::asio::awaitable<void> shake_hands_goodbye();
   [[nodiscard]] queue_events events_of_queue();
   void queue_failed(const error& why);

@@ -46,7 +46,8 @@ struct frontend_queue::forwarded_request : blk::request {
   std::vector<std::byte> bytes;
 };
 
-/// Gives up the ring, its pages and, unless told otherwise, its port. `data_` stays, for those who look at it.
+/// Gives up the ring, its pages and, unless told otherwise, its port. `data_` stays, for those who
+/// look at it.
 void frontend_queue::drop_transport(bool keep_port) noexcept {
   tick_.cancel();
   if (!keep_port || !port_.is_live())

@@ -1,6 +1,7 @@
 // What happens to a connected device: resize, unplug, a backend that goes away.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -19,6 +20,10 @@ namespace {
 
 /// Between a look at xenstore that failed and the next.
 constexpr std::chrono::milliseconds second_look(20);
+
+/// What requests in flight get to end when the toolstack takes the disk away: it waits, too, and
+/// not for long.
+constexpr std::chrono::nanoseconds unplug_limit = std::chrono::seconds(3);
 
 }  // namespace
 
@@ -80,7 +85,9 @@ asio::awaitable<void> frontend::connection::unplug(std::string_view how) {
   const std::error_code shut_down(ESHUTDOWN, std::generic_category());
   const auto why = make_error(shut_down, fmt::format("use {}", device_), how);
   co_await shut_queues(why);
-  (void)co_await drain_queues();
+  // Without its directory the backend answers nobody.
+  const auto view = co_await look();
+  if (view.backend) (void)co_await drain_queues(std::min(how_.close_deadline, unplug_limit));
   co_await end(device_state::unplugged, why);
 }
 

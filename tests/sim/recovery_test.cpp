@@ -127,7 +127,7 @@ class misfortune {
         nap(8000);
         return toolstack_.rebuild_backend(disk);
       case 5:
-        return toolstack_.write(disk, "state", "5");
+        return toolstack_.begin_closing(disk);
       case 6:
         if (resizes) return grow(disk);
         toolstack_.restart(disk);

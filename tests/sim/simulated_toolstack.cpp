@@ -79,6 +79,13 @@ void simulated_toolstack::restart(unsigned disk) {
   await(disk, "xenpv/command", std::nullopt);
 }
 
+void simulated_toolstack::begin_closing(unsigned disk) {
+  const auto node = backend(disk) + "/state";
+  store_.transact([&](xen::store_transaction& t) {
+    if (t.read_if_exists(node) == "4") t.write(node, "5");
+  });
+}
+
 void simulated_toolstack::set_faults(unsigned disk, const std::string& words) {
   // A backend that is only beginning takes them for what it was made with, and says nothing.
   const auto until = std::chrono::steady_clock::now() + patience;
@@ -113,7 +120,10 @@ void simulated_toolstack::remove_backend(unsigned disk) {
   (void)store_.remove(backend(disk));
 }
 
-void simulated_toolstack::rebuild_backend(unsigned disk) {
+void simulated_toolstack::rebuild_backend(unsigned disk,
+                                          const std::map<std::string, std::string>& changed) {
+  for (const auto& [name, value] : changed)
+    saved_[name] = value;
   const auto top = backend(disk);
   const auto guest = domid(static_cast<std::uint16_t>(domain_));
   const std::vector<xen::store_permission> permissions = {{domid_0, false, false},

@@ -27,9 +27,11 @@ class simulated_toolstack {
   void restart(unsigned disk);
   void set_faults(unsigned disk, const std::string& words);
   void resize(unsigned disk, std::uint64_t bytes);
+  /// Puts the state of a backend that is Connected to Closing, as one does that has had enough.
+  void begin_closing(unsigned disk);
   /// The directory goes, and comes back as a toolstack would make it.
   void remove_backend(unsigned disk);
-  void rebuild_backend(unsigned disk);
+  void rebuild_backend(unsigned disk, const std::map<std::string, std::string>& changed = {});
   /// Both ends at once, as `xl block-detach --force`.
   void remove_device(unsigned disk);
 
