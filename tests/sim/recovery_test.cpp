@@ -152,11 +152,17 @@ class misfortune {
 
   /// Only of a disk that is connected: one that comes back larger is refused.
   void grow(unsigned disk) {
-    for (unsigned i = 0; i < 5000 && toolstack_.read(disk, "state") != "4"; ++i)
+    const auto is_connected = [&] {
+      return toolstack_.frontend_state(disk) == "4" && toolstack_.read(disk, "state") == "4";
+    };
+    // Twice: the first may be of before a loss that it has not noticed yet.
+    for (unsigned i = 0; i < 5000 && !is_connected(); ++i)
       std::this_thread::sleep_for(1ms);
-    std::this_thread::sleep_for(50ms);
+    std::this_thread::sleep_for(100ms);
+    for (unsigned i = 0; i < 5000 && !is_connected(); ++i)
+      std::this_thread::sleep_for(1ms);
     toolstack_.resize(disk, usual_size + (1U << 20));
-    std::this_thread::sleep_for(200ms);
+    std::this_thread::sleep_for(300ms);
     resized_.push_back(disk);
   }
 

@@ -58,6 +58,10 @@ std::optional<std::string> simulated_toolstack::read(unsigned disk, const std::s
   return store_.read_if_exists(backend(disk) + "/" + node);
 }
 
+std::optional<std::string> simulated_toolstack::frontend_state(unsigned disk) {
+  return store_.read_if_exists(fmt::format("/local/domain/{}/device/vbd/{}/state", domain_, disk));
+}
+
 void simulated_toolstack::write(unsigned disk, const std::string& node, const std::string& value) {
   store_.write(backend(disk) + "/" + node, value);
 }

@@ -23,6 +23,7 @@ class simulated_toolstack {
   /// A node of the backend's directory of a disk, by its virtual device number.
   [[nodiscard]] std::optional<std::string> read(unsigned disk, const std::string& node);
   void write(unsigned disk, const std::string& node, const std::string& value);
+  [[nodiscard]] std::optional<std::string> frontend_state(unsigned disk);
   /// Each waits until the backend has obeyed.
   void restart(unsigned disk);
   void set_faults(unsigned disk, const std::string& words);
