@@ -81,10 +81,13 @@ std::size_t frontend_queue::hold(bool keep_port) {
   if (engine_ && engine_->failure_reason()) return 0;
   std::size_t unanswered = 0;
   if (engine_) {
-    // What was answered before the loss is answered; what that makes callers submit, waits.
-    in_turn_ = true;
-    (void)engine_->drain(now_ns());
-    in_turn_ = false;
+    // What was answered before the loss is answered; what that makes callers submit, waits. But
+    // after a resume the ring is left alone: whatever is in there belongs to another time.
+    if (port_.is_live()) {
+      in_turn_ = true;
+      (void)engine_->drain(now_ns());
+      in_turn_ = false;
+    }
     if (engine_->failure_reason()) {
       report_failure();
       return 0;

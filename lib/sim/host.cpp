@@ -50,7 +50,7 @@ constexpr std::chrono::milliseconds closer_grace{50};
 /// they have heard of it all, and then a little for the rest of it.
 constexpr std::chrono::milliseconds quiet_limit{1000};
 constexpr std::chrono::milliseconds quiet_step{1};
-constexpr std::chrono::milliseconds last_requests{5};
+constexpr std::chrono::milliseconds last_requests{15};
 
 void set_ratio(shared_event_fault& fault, ratio value) {
   fault.whole.store(value.whole);

@@ -274,7 +274,7 @@ asio::awaitable<unsigned> expect_all_given_back(async::runtime& on,
     const auto ports_before = before["user_event_channels"].get<unsigned>();
     abandoned = ports - std::min(ports, ports_before);
     return now["shared_pages"] == before["shared_pages"] && now["watches"] == before["watches"] &&
-           (abandoned == 0 || (was_resumed && abandoned <= 2));
+           (abandoned == 0 || (was_resumed && abandoned <= 4));
   };
   std::string problem;
   try {
