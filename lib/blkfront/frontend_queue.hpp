@@ -57,8 +57,8 @@ class frontend_queue final : public blk::block_queue,
 
   /// The backend is lost: unbinds and ungrants, and keeps requests until the next connect(). Also
   /// for a transport that came to nothing. Returns how many were with the lost backend. With
-  /// `keep_port` the port stays, for the same backend's next connection: Xen makes it bindable again
-  /// when the other end lets go of it, and what is not unbound cannot be unbound at the wrong
+  /// `keep_port` the port stays, for the same backend's next connection: Xen makes it bindable
+  /// again when the other end lets go of it, and what is not unbound cannot be unbound at the wrong
   /// moment (xen/custodian.hpp).
   std::size_t hold(bool keep_port);
   /// From now on what would be kept is answered with `why`, until the next connect().
