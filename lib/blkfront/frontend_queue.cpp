@@ -166,8 +166,9 @@ void frontend_queue::notify() noexcept {
   try {
     port_.notify();
   } catch (const failure& problem) {
-    // After a resume the backend is another one, and soon this queue will be told.
-    if (problem.code() == errc::resumed) return;
+    // After a resume the backend is another one, and soon this queue will be told. If not, there is
+    // the deadline.
+    if (problem.code() == errc::resumed || problem.code() == std::errc::not_connected) return;
     engine_->fail(error{problem.code(), problem.what()});
   }
 }
