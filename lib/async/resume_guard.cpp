@@ -15,7 +15,7 @@
 
 namespace xenpv::async {
 
-resume_guard::resume_guard(asio::any_io_executor control, store_client& store,
+resume_guard::resume_guard(const asio::any_io_executor& control, store_client& store,
                            std::function<asio::awaitable<void>()> handles)
     : store_(store),
       handles_(std::move(handles)),

@@ -26,7 +26,7 @@ using resume_callbacks = std::list<std::function<void()>>;
 class resume_guard {
  public:
   /// `handles`: gives up what a resume killed; its end is waited for before anybody is told.
-  resume_guard(asio::any_io_executor control, store_client& store,
+  resume_guard(const asio::any_io_executor& control, store_client& store,
                std::function<asio::awaitable<void>()> handles);
   resume_guard(const resume_guard&) = delete;
   resume_guard& operator=(const resume_guard&) = delete;

@@ -72,7 +72,7 @@ class frontend_queue final : public blk::block_queue,
                std::shared_ptr<sector_locks> members);
   void reshape(const blk::geometry& shape);
   /// Answers everything with `why`, from now on.
-  void fail(error why);
+  void fail(const error& why);
   /// Returns when no request is left and the backend has answered everything, or at the limit.
   [[nodiscard]] async::asio::awaitable<bool> drain(std::chrono::nanoseconds limit);
 

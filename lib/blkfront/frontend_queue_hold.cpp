@@ -125,7 +125,7 @@ void frontend_queue::shut(error why) {
   if (!engine_) journal_.answer_all(refusal_->code);
 }
 
-void frontend_queue::fail(error why) {
+void frontend_queue::fail(const error& why) {
   if (engine_) {
     if (!engine_->failure_reason()) engine_->fail(why);
     direct_ = engine_.get();

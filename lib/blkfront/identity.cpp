@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <string_view>
+
 #include "xenpv/base/parse.hpp"
 
 namespace xenpv::blkfront {
@@ -12,7 +14,7 @@ std::string value_or_nothing(const node_map& nodes, std::string_view name) {
   return found == nodes.end() ? std::string() : found->second;
 }
 
-error refuse(std::string what) {
+error refuse(std::string_view what) {
   return make_error(errc::wrong_disk, what,
                     "nothing was written to it; what waits for the disk has failed. Attach the "
                     "right one, or open this one anew");
