@@ -82,9 +82,12 @@ asio::awaitable<bool> frontend::connection::recover(std::string reason) {
   to_replay_ = 0;
   may_have_moved_ = false;
   recovery_.last_reason = std::move(reason);
+  recovery_.timed_out = false;
+  co_await hold_queues(true);
+  // A backend that lied, found out by the last look at its ring.
+  if (state_ == device_state::failed) co_return false;
   become(device_state::recovering, std::nullopt);
   start_patience();
-  co_await hold_queues(true);
   auto pause = first_pause;
   attempt_limit_ = first_attempt;
   for (;;) {
