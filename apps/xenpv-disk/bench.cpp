@@ -34,6 +34,7 @@ struct bench_words {
   std::optional<unsigned> queues;
   bool take = false;
   bool overwrite = false;
+  bool copy = false;
   bool histogram = false;
   bool json = false;
 };
@@ -50,6 +51,7 @@ std::vector<named_load> loads_for(const bench_words& words) {
     load.block = block;
     load.depth = depth;
     load.time = words.time;
+    load.in_place = !words.copy;
     out.push_back(name_load(load));
   };
   if (words.load) {
@@ -176,7 +178,9 @@ void add_bench(cli::app& app) {
           "if nobody holds it. Both in one run, so that the figures can be compared.")
       .describe(
           "Without --load: random reads of 4k at depth 1 and 32, reads in order of 1M at depth 4, "
-          "and with --overwrite the same as writes. Depth is that of all queues together.")
+          "and with --overwrite the same as writes. Depth is that of all queues together. Bytes go "
+          "straight into and out of granted pages, as those of NBD clients do; --copy adds what a "
+          "program pays that wants them in memory of its own.")
       .example("both engines, reading", "xenpv-disk bench xvdb --take")
       .example("one load, with its histogram",
                "xenpv-disk bench xvdb --load randread --block 16K --depth 8 --histogram")
@@ -206,6 +210,8 @@ void add_bench(cli::app& app) {
               cli::whole_number<unsigned>(1, 64))
       .flag("--take", words.take, "ask the kernel's driver to let go of it, and measure ours, too")
       .flag("--overwrite", words.overwrite, "also write: destroys what is on the disk")
+      .flag("--copy", words.copy,
+            "copy each block between granted pages and memory of the bench; the kernel never does")
       .flag("--histogram", words.histogram, "show how the answers' times are spread")
       .offers_json(words.json)
       .action([](std::ostream& out) { return run_bench(words, out); });

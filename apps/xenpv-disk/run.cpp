@@ -13,8 +13,10 @@
 
 #include "claim.hpp"
 #include "commands.hpp"
+#include "copy_progress.hpp"
 #include "service.hpp"
 #include "xenpv/async/deadline.hpp"
+#include "xenpv/async/nursery.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/nbd/listen.hpp"
 
@@ -131,6 +133,21 @@ asio::awaitable<void> run_command(served_disk& disk, const std::vector<std::stri
   status = WIFEXITED(*raw_status) ? WEXITSTATUS(*raw_status) : 128 + WTERMSIG(*raw_status);
 }
 
+asio::awaitable<void> run_with_progress(served_disk& disk, const std::vector<std::string>& command,
+                                        int& status) {
+  async::nursery beside(disk.on.control());
+  beside.spawn(show_copy_progress(disk));
+  std::exception_ptr error;
+  try {
+    co_await run_command(disk, command, status);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  beside.cancel();
+  co_await beside.join();
+  if (error) std::rethrow_exception(error);
+}
+
 asio::awaitable<void> serve_while(const run_words& words, served_disk& disk, int& status) {
   const private_directory directory;
   const auto path = directory.path() + "/nbd.sock";
@@ -142,7 +159,7 @@ asio::awaitable<void> serve_while(const run_words& words, served_disk& disk, int
       fmt::format("nbd+unix:///{}?socket={}", uri_part(disk.export_name), uri_part(path));
   ::setenv("uri", uri.c_str(), 1);
   service_work work;
-  work.task = [&] { return run_command(disk, words.command, status); };
+  work.task = [&] { return run_with_progress(disk, words.command, status); };
   co_await serve_until_stopped(disk, std::move(at), std::move(work));
 }
 

@@ -31,9 +31,7 @@ std::vector<pid_t> children() {
   std::vector<pid_t> out;
   const auto self = std::to_string(::getpid());
   const system_root root("/");
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
-    const auto name = entry.path().filename().string();
+  for (const auto& name : root.names("/proc")) {
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     // "pid (comm) state ppid": comm may hold anything, so count from its closing parenthesis.
     const auto stat = root.read("/proc/" + name + "/stat").value_or("");

@@ -6,11 +6,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
-#include <charconv>
-#include <filesystem>
 #include <iterator>
 
+#include "xenpv/async/cpu_set.hpp"
 #include "xenpv/base/parse.hpp"
 #include "xenpv/base/unique_fd.hpp"
 
@@ -25,31 +25,14 @@ std::vector<std::string_view> words(std::string_view line) {
   return found;
 }
 
-template <class Number>
-std::optional<Number> number(std::string_view text) {
-  Number value{};
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
 /// "           CPU0       CPU2" -> {0, 2}
 std::vector<unsigned> header_cpus(std::string_view line) {
   std::vector<unsigned> cpus;
   for (const auto word : words(line)) {
     if (!word.starts_with("CPU")) continue;
-    if (const auto cpu = number<unsigned>(word.substr(3))) cpus.push_back(*cpu);
+    if (const auto cpu = parse_whole<unsigned>(word.substr(3))) cpus.push_back(*cpu);
   }
   return cpus;
-}
-
-/// The errno of writing `text` to an existing file in one go; 0 when it was taken.
-int write_file(const std::filesystem::path& path, std::string_view text) {
-  const unique_fd file(::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC));
-  if (!file) return errno;
-  const auto written = ::write(file.get(), text.data(), text.size());
-  if (written < 0) return errno;
-  return static_cast<std::size_t>(written) == text.size() ? 0 : EIO;
 }
 
 std::optional<std::vector<cpu_count>> read_counts(const system_root& root, unsigned irq) {
@@ -68,11 +51,10 @@ std::uint64_t count_of(std::span<const cpu_count> counts, unsigned cpu) {
 
 irq_placement move_irq(const system_root& root, irq_placement placement) {
   const auto folder = fmt::format("/proc/irq/{}", *placement.irq);
-  const auto list = folder + "/smp_affinity_list";
-  if (const int error = write_file(root.path(list), fmt::format("{}\n", placement.cpu));
-      error != 0) {
-    placement.reason =
-        fmt::format("write {} to {}: {}", placement.cpu, list, describe_errno(error));
+  const std::array cpus{placement.cpu};
+  if (const int error = write_irq_affinity(root, *placement.irq, cpus); error != 0) {
+    placement.reason = fmt::format("write {} to {}/smp_affinity_list: {}", placement.cpu, folder,
+                                   describe_errno(error));
     return placement;
   }
   placement.status = irq_placement_status::set;
@@ -107,7 +89,7 @@ result<std::vector<cpu_count>> parse_irq_counts(std::string_view interrupts, uns
     if (row.empty() || row.front() != label) continue;
     std::vector<cpu_count> counts;
     for (std::size_t column = 0; column < cpus.size(); ++column) {
-      const auto count = column + 1 < row.size() ? number<std::uint64_t>(row[column + 1])
+      const auto count = column + 1 < row.size() ? parse_whole<std::uint64_t>(row[column + 1])
                                                  : std::optional<std::uint64_t>();
       if (!count)
         return make_error(errc::protocol_violation, fmt::format("read the row of IRQ {}", irq),
@@ -121,16 +103,23 @@ result<std::vector<cpu_count>> parse_irq_counts(std::string_view interrupts, uns
 
 std::vector<unsigned> find_irqs(const system_root& root, std::string_view action) {
   std::vector<unsigned> irqs;
-  std::error_code code;
-  std::filesystem::directory_iterator entry(root.path("/sys/kernel/irq"), code);
-  for (; !code && entry != std::filesystem::directory_iterator(); entry.increment(code)) {
-    const auto name = entry->path().filename().string();
-    const auto irq = number<unsigned>(name);
+  for (const auto& name : root.names("/sys/kernel/irq")) {
+    const auto irq = parse_whole<unsigned>(name);
     if (irq && root.read(fmt::format("/sys/kernel/irq/{}/actions", name)) == action)
       irqs.push_back(*irq);
   }
   std::sort(irqs.begin(), irqs.end());
   return irqs;
+}
+
+int write_irq_affinity(const system_root& root, unsigned irq, std::span<const unsigned> cpus) {
+  const auto path = root.path(fmt::format("/proc/irq/{}/smp_affinity_list", irq));
+  const auto text = format_cpu_list(cpus) + "\n";
+  const unique_fd file(::open(path.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC));
+  if (!file) return errno;
+  const auto written = ::write(file.get(), text.data(), text.size());
+  if (written < 0) return errno;
+  return static_cast<std::size_t>(written) == text.size() ? 0 : EIO;
 }
 
 irq_placement place_new_irq(const system_root& root, std::span<const unsigned> before,

@@ -6,15 +6,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
 #include <sstream>
 
+#include "xenpv/base/open_files.hpp"
 #include "xenpv/base/unique_fd.hpp"
 
 namespace xenpv {
 namespace {
-
-namespace fs = std::filesystem;
 
 bool is_digit(char c) {
   return c >= '0' && c <= '9';
@@ -49,23 +47,12 @@ std::string unescaped(std::string_view text) {
   return out;
 }
 
-/// What is gone while one looks was not there: a process may end at any time.
-template <class Function>
-void for_each_entry(const fs::path& directory, Function use) {
-  std::error_code gone;
-  for (fs::directory_iterator each(directory, gone), end; !gone && each != end;
-       each.increment(gone))
-    use(each->path());
-}
-
 /// Directories of sysfs: the disk's and those of its partitions.
 std::vector<std::string> places_of(const system_root& root, const std::string& name) {
   const auto disk = "/sys/block/" + name;
   std::vector<std::string> out = {disk};
-  for_each_entry(root.path(disk), [&](const fs::path& entry) {
-    const auto part = entry.filename().string();
+  for (const auto& part : root.names(disk))
     if (part.starts_with(name)) out.push_back(fmt::format("{}/{}", disk, part));
-  });
   return out;
 }
 
@@ -113,27 +100,16 @@ void add_claim(std::vector<std::string>& out, const system_root& root, std::stri
 /// dm, md and the like show themselves as holders of the disk or of a partition.
 void add_holders(std::vector<std::string>& out, const system_root& root, const std::string& name) {
   for (const auto& place : places_of(root, name))
-    for_each_entry(root.path(place + "/holders"), [&](const fs::path& holder) {
-      out.push_back(fmt::format("part of {}", holder.filename().string()));
-    });
-}
-
-bool has_open(const fs::path& process, std::string_view name) {
-  bool found = false;
-  for_each_entry(process / "fd", [&](const fs::path& open) {
-    std::error_code ignored;
-    found = found || belongs_to(fs::read_symlink(open, ignored).string(), name);
-  });
-  return found;
+    for (const auto& holder : root.names(place + "/holders"))
+      out.push_back(fmt::format("part of {}", holder));
 }
 
 void add_processes(std::vector<std::string>& out, const system_root& root, std::string_view name) {
-  for_each_entry(root.path("/proc"), [&](const fs::path& process) {
-    const auto pid = process.filename().string();
-    if (!std::all_of(pid.begin(), pid.end(), is_digit) || !has_open(process, name)) return;
-    const auto program = root.read(fmt::format("/proc/{}/comm", pid)).value_or("?");
-    out.push_back(fmt::format("open in process {} ({})", pid, program));
-  });
+  const auto is_ours = [name](const std::string& path) { return belongs_to(path, name); };
+  for (const auto process : processes_with_open(root, is_ours)) {
+    const auto program = root.read(fmt::format("/proc/{}/comm", process)).value_or("?");
+    out.push_back(fmt::format("open in process {} ({})", process, program));
+  }
 }
 
 }  // namespace

@@ -4,11 +4,13 @@
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/sinks/syslog_sink.h>
+#include <unistd.h>
 
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include "xenpv/base/terminal.hpp"
 #include "xenpv/base/utf8.hpp"
 
 namespace xenpv {
@@ -42,6 +44,11 @@ class json_message_flag final : public spdlog::custom_flag_formatter {
     return std::make_unique<json_message_flag>();
   }
 };
+
+/// On a terminal a line of progress may stand where this one is to go.
+std::string text_pattern() {
+  return std::string(can_redraw(STDERR_FILENO) ? wipe_line : "") + "%n: %l: %v";
+}
 
 std::shared_ptr<spdlog::logger> make_logger(std::string_view program) {
   return std::make_shared<spdlog::logger>(std::string(program),
@@ -81,7 +88,7 @@ void set_up_log(std::string_view program, log_level level, log_format format) {
   formatter->set_pattern(
       format == log_format::json
           ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","program":"%n","message":"%J"})"
-          : "%n: %l: %v");
+          : text_pattern());
   logger->set_formatter(std::move(formatter));
   logger->set_level(to_spdlog(level));
   logger->flush_on(spdlog::level::debug);

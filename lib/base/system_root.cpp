@@ -1,5 +1,6 @@
 #include "xenpv/base/system_root.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <fstream>
@@ -31,6 +32,16 @@ std::optional<std::string> system_root::read(std::string_view absolute) const {
   if (file.bad()) return std::nullopt;
   if (text.ends_with('\n')) text.pop_back();
   return text;
+}
+
+std::vector<std::string> system_root::names(std::string_view absolute) const {
+  std::vector<std::string> out;
+  std::error_code gone;
+  std::filesystem::directory_iterator entry(path(absolute), gone);
+  for (; !gone && entry != std::filesystem::directory_iterator(); entry.increment(gone))
+    out.push_back(entry->path().filename().string());
+  std::sort(out.begin(), out.end());
+  return out;
 }
 
 }  // namespace xenpv

@@ -1,5 +1,6 @@
 #include "xenpv/base/utf8.hpp"
 
+#include <algorithm>
 #include <cstdint>
 
 namespace xenpv {
@@ -33,6 +34,25 @@ std::size_t utf8_length(std::string_view text) noexcept {
   }
   const bool surrogate = point >= 0xD800 && point <= 0xDFFF;
   return point < least || point > 0x10FFFF || surrogate ? 0 : length;
+}
+
+namespace {
+
+bool starts_character(char byte) noexcept {
+  return (static_cast<unsigned char>(byte) & 0xC0U) != 0x80U;
+}
+
+}  // namespace
+
+std::size_t utf8_characters(std::string_view text) noexcept {
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), starts_character));
+}
+
+std::string_view utf8_prefix(std::string_view text, std::size_t count) noexcept {
+  std::size_t at = 0;
+  for (; at < text.size(); ++at)
+    if (starts_character(text[at]) && count-- == 0) break;
+  return text.substr(0, at);
 }
 
 }  // namespace xenpv

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -64,13 +65,40 @@ struct job : request {
       : owner(to), numbers(number + 1), block(allocate_block(load.block, number + 1)) {
     op = load.op;
     length = load.block;
-    memory = block.get();
   }
+  /// Device's pages, or without them memory of its own.
+  void move_in(lease place) {
+    in_place = std::move(place);
+    pages = in_place ? &in_place : nullptr;
+    memory = in_place ? nullptr : block.get();
+    has_place = true;
+  }
+  [[nodiscard]] lease move_out() {
+    has_place = false;
+    return std::move(in_place);
+  }
+
   queue_load& owner;
   random_numbers numbers;
   block_memory block;
+  lease in_place;
+  bool has_place = false;
   clock::time_point submitted;
 };
+
+/// Where the requests of a load have their bytes: in pages of the device, as many as it has, or
+/// nowhere but in their own memory.
+std::vector<lease> take_places(block_queue& queue, const workload& load) {
+  std::vector<lease> out;
+  // Pages are laid out for one stretch; only of whole pages is each laid out like the next.
+  if (!load.in_place || queue.pages() == nullptr || load.block % page_size != 0) return out;
+  while (out.size() < load.depth) {
+    auto place = queue.try_lease(0, load.block);
+    if (!place) break;
+    out.push_back(std::move(*place));
+  }
+  return out;
+}
 
 /// The part of a load that one queue carries; in order, it begins at that of `parts` stretches of
 /// the device.
@@ -82,12 +110,21 @@ class queue_load {
         blocks_(queue.shape().size / load.block),
         next_(blocks_ / parts * part),
         ended_(queue.executor(), clock::time_point::max()) {
+    auto places = take_places(queue, load);
+    const auto places_in_pages = !places.empty();
     for (unsigned i = 0; i < load.depth; ++i) {
       jobs_.push_back(std::make_unique<job>(*this, load, part * load.depth + i));
       jobs_.back()->done = [](request& r) {
         auto& self = static_cast<job&>(r);
         self.owner.answered(self);
       };
+      if (!places_in_pages) {
+        jobs_.back()->move_in({});
+      } else if (!places.empty()) {
+        places.back().copy_from(0, {jobs_.back()->block.get(), load.block});
+        jobs_.back()->move_in(std::move(places.back()));
+        places.pop_back();
+      }
     }
   }
 
@@ -96,7 +133,7 @@ class queue_load {
     limit.async_wait([this](auto) { stopping_ = true; });
     const auto start = clock::now();
     for (const auto& each : jobs_)
-      if (submitted_ < load_.count) submit(*each);
+      if (submitted_ < load_.count) submit(*each, clock::now());
     queue_.commit();
     while (active_ > 0)
       (void)co_await ended_.async_wait(asio::as_tuple(asio::use_awaitable));
@@ -108,21 +145,36 @@ class queue_load {
   }
 
  private:
-  void submit(job& j) {
+  void submit(job& j, clock::time_point now) {
     const auto block = load_.random ? j.numbers.next() % blocks_ : next_++ % blocks_;
     j.offset = block * load_.block;
     ++active_;
     ++submitted_;
-    j.submitted = clock::now();
+    j.submitted = now;
+    if (!j.has_place) return waiting_.push_back(&j);
     queue_.submit(j);
   }
 
+  /// Those that wait for pages have them in the order they came.
+  void pass_on(job& j) {
+    if (waiting_.empty()) return;
+    auto& next = *waiting_.front();
+    waiting_.pop_front();
+    next.move_in(j.move_out());
+    queue_.submit(next);
+  }
+
   void answered(job& j) {
+    // The next one begins now, too: where the counter is emulated, a look at the clock costs much.
+    const auto now = clock::now();
     --active_;
     ++result_.requests;
-    result_.latency_ns.add(static_cast<std::uint64_t>((clock::now() - j.submitted).count()));
+    result_.latency_ns.add(static_cast<std::uint64_t>((now - j.submitted).count()));
     if (j.status && result_.errors++ == 0) result_.first_error = j.status;
-    if (!stopping_ && submitted_ < load_.count) return submit(j);
+    // The device keeps the pages of a request that it gave up.
+    if (j.pages != nullptr && !j.in_place) j.move_in({});
+    pass_on(j);
+    if (!stopping_ && submitted_ < load_.count) return submit(j, now);
     if (active_ == 0) ended_.cancel();
   }
 
@@ -132,6 +184,7 @@ class queue_load {
   std::uint64_t next_;
   asio::steady_timer ended_;
   std::vector<std::unique_ptr<job>> jobs_;
+  std::deque<job*> waiting_;  ///< begun, for pages
   workload_result result_;
   std::uint64_t submitted_ = 0;
   unsigned active_ = 0;

@@ -1,38 +1,46 @@
 #include "xenpv/cli/progress.hpp"
 
 #include <fmt/format.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <string>
 
+#include "xenpv/base/terminal.hpp"
+
 namespace xenpv::cli {
 namespace {
-
-/// Back to the line's start, and everything behind it away.
-constexpr std::string_view wipe = "\r\x1b[K";
 
 void draw(std::string_view text) {
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text.data(), text.size());
 }
 
+/// A terminal that is not the one that controls us has no foreground to ask for.
+bool is_ours() {
+  const auto foreground = ::tcgetpgrp(STDERR_FILENO);
+  if (foreground >= 0 && foreground != ::getpgrp()) return false;
+  termios mode{};
+  return ::tcgetattr(STDERR_FILENO, &mode) != 0 || (mode.c_lflag & ICANON) != 0;
+}
+
 }  // namespace
 
-progress_line::progress_line() : is_terminal_(::isatty(STDERR_FILENO) == 1) {}
+progress_line::progress_line() : is_terminal_(can_redraw(STDERR_FILENO)) {}
 
 progress_line::~progress_line() {
   clear();
 }
 
 void progress_line::show(std::string_view text) {
-  if (!is_terminal_) return;
+  if (!is_terminal_ || !is_ours()) return;
   shown_ = true;
-  draw(fmt::format("{}{}", wipe, text));
+  draw(fmt::format("{}{}", wipe_line, text));
 }
 
 void progress_line::clear() {
   if (!shown_) return;
   shown_ = false;
-  draw(wipe);
+  if (is_ours()) draw(wipe_line);
 }
 
 }  // namespace xenpv::cli

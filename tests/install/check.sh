@@ -45,6 +45,9 @@ case $way in
       grep -q "complete .* $name\( \|$\)" "$stage/share/bash-completion/completions/$name" ||
         fail "the completion does not know $name"
     done
+    for schema in "$stage"/share/xenpv/schema/*.schema.json; do
+      python3 -m json.tool "$schema" >/dev/null || fail "$schema is no JSON"
+    done
     if [[ -e $stage/bin/xenpv-sim ]]; then
       [[ -s $stage/$libdir/xenpv/libxensim.so ]] || fail "libxensim.so is not in $libdir/xenpv"
     fi

@@ -1,5 +1,7 @@
 # Sourced by the interop tests: `sim` is the simulator, `dir` a folder of ours, every check says what it saw.
 set -euo pipefail
+# Nothing into the sources.
+export PYTHONDONTWRITEBYTECODE=1
 sim=$1
 dir=$(mktemp -d "${TMPDIR:-/tmp}/xenpv-interop-XXXXXX")
 host="$dir/host"
@@ -36,6 +38,14 @@ status_of() {
   local status=0
   "$@" >/dev/null 2>&1 || status=$?
   echo "$status"
+}
+
+# is_sanitized PROGRAM: what it costs of time or memory means nothing then
+is_sanitized() {
+  case $(ldd "$1") in
+    *libasan* | *libtsan*) return 0 ;;
+    *) return 1 ;;
+  esac
 }
 
 in_domain() {

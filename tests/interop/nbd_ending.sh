@@ -140,6 +140,18 @@ expect "a command that is not there" 127 "$(status_of run -- no-such-command)"
 expect "a command that is none" 126 "$(status_of run -- /)"
 expect_line "is named" 'run no-such-command: no such file or directory' "$(run -- no-such-command 2>&1 || true)"
 expect "no folder of a command is left" "" "$(ls "$root/run/xenpv" | grep run- || true)"
+# A terminal, on which a copy goes on until its progress has been seen: on that of a pipe it never is.
+requires script
+on_terminal() { TERM=${term:-xterm} timeout 60 script -qefc "'$sim' exec --dir '$host' --domain 1 -- '$disk' run xvdc -- $1" "$dir/terminal"; }
+on_terminal "sh -c 'until grep -q \"xvdc, read .* MiB\" \"$dir/terminal\"; do nbdcopy \$uri \"$dir/copy\"; done'" \
+  >/dev/null </dev/null
+expect_line "a copy's progress on a terminal" 'xvdc, read [0-9]+ MiB \([0-9]+ % of its size\): [0-9]+ MiB/s' \
+  "$(cat "$dir/terminal")"
+on_terminal "sh -c 'stty raw; for i in 1 2 3; do nbdcopy \$uri \"$dir/copy\"; sleep 0.5; done; stty sane'" \
+  >/dev/null </dev/null
+expect "nothing on one that a program has for itself" 0 "$(grep -c MiB/s "$dir/terminal" || true)"
+term=dumb on_terminal "sh -c 'for i in 1 2 3; do nbdcopy \$uri \"$dir/copy\"; sleep 0.5; done'" >/dev/null </dev/null
+expect "nothing but lines on one that takes no more" 0 "$(grep -c $'\x1b' "$dir/terminal" || true)"
 "$sim" exec --dir "$host" --domain 1 -- "$disk" run xvdc -- sh -c '
   trap "echo told >\"$0/told\"; exit 5" TERM; touch "$0/began"; while :; do sleep 0.1; done' "$dir" 2>"$dir/log" &
 server=$!

@@ -1,17 +1,14 @@
 #!/usr/bin/env bash
 # What an xenpv-disk server takes of memory: little while idle, and no more after a million requests.
 #   nbd_memory.sh XENPV_SIM XENPV_DISK
-set -euo pipefail
-sim=$1 disk=$2
+source "$(dirname "$0")/check.sh"
+disk=$2
+requires fio
 most_idle_kib=$((20 * 1024)) most_growth_kib=1024 requests=${REQUESTS:-1000000}
 
-command -v fio >/dev/null || {
-  echo "nbd_memory.sh: fio is missing" >&2
-  exit 77
-}
 # A sanitizer keeps what was freed.
-if ldd "$disk" | grep -qE 'lib(asan|tsan)'; then
-  echo "nbd_memory.sh: says nothing about a build with a sanitizer" >&2
+if is_sanitized "$disk"; then
+  echo "skipped: says nothing about a build with a sanitizer"
   exit 77
 fi
 

@@ -15,6 +15,8 @@ memory=4096 memory_dom0=2048
 # Of the CPU models that TCG offers, only this one boots PV and PVH guests both: "max" has SMAP, which
 # domain 0 dies from, and newer AMD models hang. SVM with nested paging is for PVH and HVM guests.
 cpu=qemu64,+svm,+npt
+# Guests run on the last two (inside/domain-0.sh says why), domain 0 on the first two.
+cpus=3
 
 xen_words="dom0_mem=${memory_dom0}M dom0_max_vcpus=2 dom0_vcpus_pin console=com1 com1=115200,8n1 loglvl=warning"
 kernel_words="console=hvc0 loglevel=4 panic=1 xenpv.root=vda xenpv.run=vdb xenpv.place=dom0"
@@ -30,7 +32,7 @@ truncate -s 512M "$out/results.tar"
 cd "$images"
 # exec: whoever ends this process ends QEMU with it.
 exec timeout --kill-after=10 "$seconds" qemu-system-x86_64 \
-  -accel tcg,thread=multi -machine q35 -cpu "$cpu" -smp 2 -m "$memory" \
+  -accel tcg,thread=multi -machine q35 -cpu "$cpu" -smp "$cpus" -m "$memory" \
   -nodefaults -no-user-config -display none -no-reboot -serial "file:$out/console.log" \
   -kernel xen.elf -append "$xen_words" -initrd "vmlinuz $kernel_words,initrd.cpio" \
   -drive "$(virtio_disk "$images/root.img" snapshot=on)" \

@@ -49,6 +49,11 @@ struct irq_placement {
 /// kernel has no such files.
 [[nodiscard]] std::vector<unsigned> find_irqs(const system_root& root, std::string_view action);
 
+/// Writes /proc/irq/N/smp_affinity_list. The errno of the refusal, 0 when it was taken: EIO for a
+/// per-CPU channel, EPERM in an HVM guest without the callback vector, ENOENT for one that is gone.
+[[nodiscard]] int write_irq_affinity(const system_root& root, unsigned irq,
+                                     std::span<const unsigned> cpus);
+
 /// Picks the one IRQ that is in `after` and not in `before`, and moves it to `cpu`. Never throws
 /// for what the machine lacks: the placement says so. Needs root on a real system.
 [[nodiscard]] irq_placement place_new_irq(const system_root& root, std::span<const unsigned> before,

@@ -22,6 +22,7 @@ class histogram {
     ++counts_[bucket_of(value)];
     ++count_;
     sum_ += value;
+    min_ = std::min(min_, value);
     max_ = std::max(max_, value);
   }
 
@@ -30,11 +31,14 @@ class histogram {
       counts_[i] += other.counts_[i];
     count_ += other.count_;
     sum_ += other.sum_;
+    min_ = std::min(min_, other.min_);
     max_ = std::max(max_, other.max_);
   }
 
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
   [[nodiscard]] std::uint64_t sum() const noexcept { return sum_; }
+  /// 0 while there are no samples, as max().
+  [[nodiscard]] std::uint64_t min() const noexcept { return count_ == 0 ? 0 : min_; }
   [[nodiscard]] std::uint64_t max() const noexcept { return max_; }
   [[nodiscard]] double mean() const noexcept {
     return count_ == 0 ? 0 : static_cast<double>(sum_) / static_cast<double>(count_);
@@ -75,6 +79,7 @@ class histogram {
   std::array<std::uint64_t, buckets> counts_{};
   std::uint64_t count_ = 0;
   std::uint64_t sum_ = 0;
+  std::uint64_t min_ = ~std::uint64_t{0};
   std::uint64_t max_ = 0;
 };
 

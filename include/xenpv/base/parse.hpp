@@ -3,9 +3,11 @@
 // expected.
 #pragma once
 
+#include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +20,15 @@ namespace xenpv {
 [[nodiscard]] result<std::uint64_t> parse_unsigned(
     std::string_view text, std::string_view what, std::uint64_t low = 0,
     std::uint64_t high = std::numeric_limits<std::uint64_t>::max());
+
+/// The whole text as a decimal number, for texts that need not be one; nullopt for anything else.
+template <class Number>
+[[nodiscard]] std::optional<Number> parse_whole(std::string_view text) noexcept {
+  Number value{};
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
 
 /// Bytes: "4096", "512K", "256M", "10G", "1T"; suffixes are powers of 1024, "KiB" forms accepted.
 [[nodiscard]] result<std::uint64_t> parse_size(std::string_view text, std::string_view what);

@@ -6,6 +6,8 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace xenpv {
 
@@ -20,6 +22,9 @@ class system_root {
   [[nodiscard]] bool exists(std::string_view absolute) const;
   /// The whole file without its trailing newline; nullopt when it does not exist or cannot be read.
   [[nodiscard]] std::optional<std::string> read(std::string_view absolute) const;
+  /// Names of what a folder holds, sorted; empty for one that cannot be read. What goes away while
+  /// one looks was not there.
+  [[nodiscard]] std::vector<std::string> names(std::string_view absolute) const;
   [[nodiscard]] bool is_real() const noexcept { return top_ == "/"; }
 
  private:

@@ -11,4 +11,9 @@ namespace xenpv {
 /// cut off, overlong, a surrogate, above U+10FFFF).
 [[nodiscard]] std::size_t utf8_length(std::string_view text) noexcept;
 
+/// How many characters valid UTF-8 has.
+[[nodiscard]] std::size_t utf8_characters(std::string_view text) noexcept;
+/// The first `count` characters of valid UTF-8, or all.
+[[nodiscard]] std::string_view utf8_prefix(std::string_view text, std::size_t count) noexcept;
+
 }  // namespace xenpv

@@ -29,6 +29,21 @@ check() {
   fi
 }
 
+# same NAME ONE OTHER: passes if they are equal and not empty.
+same() {
+  if [[ $2 == "$3" && -n $2 ]]; then pass "$1"; else fail "$1" "$2 and $3"; fi
+}
+
+# awaits SECONDS COMMAND...: until it succeeds.
+awaits() {
+  local end=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    [[ $SECONDS -lt $end ]] || return 1
+    sleep 0.2
+  done
+}
+
 # gtest PROGRAM [ARGUMENT...]: reports each case of a GoogleTest program as it ends, also of one that dies
 # half-way, and as the value PROGRAM.cases how many there were.
 gtest() {

@@ -158,5 +158,19 @@ TEST(histogram, merging_an_empty_one_changes_nothing) {
   EXPECT_EQ(fresh.percentile(1), 7u);
 }
 
+TEST(histogram, knows_the_smallest_value_exactly) {
+  histogram one;
+  EXPECT_EQ(one.min(), 0U);
+  one.add(1'000'003);
+  one.add(5'000'000);
+  EXPECT_EQ(one.min(), 1'000'003U);
+  histogram other;
+  one.add(other);
+  EXPECT_EQ(one.min(), 1'000'003U);
+  other.add(17);
+  one.add(other);
+  EXPECT_EQ(one.min(), 17U);
+}
+
 }  // namespace
 }  // namespace xenpv

@@ -159,5 +159,15 @@ TEST(format_duration, rounds_up_into_the_next_form) {
   EXPECT_EQ(format_duration(999'999'999ns), "1.00 s");
 }
 
+TEST(parse_whole, takes_the_whole_text_or_nothing) {
+  EXPECT_EQ(parse_whole<unsigned>("0"), 0U);
+  EXPECT_EQ(parse_whole<std::uint64_t>("18446744073709551615"), ~std::uint64_t{0});
+  EXPECT_FALSE(parse_whole<unsigned>(""));
+  EXPECT_FALSE(parse_whole<unsigned>(" 1"));
+  EXPECT_FALSE(parse_whole<unsigned>("1a"));
+  EXPECT_FALSE(parse_whole<unsigned>("-1"));
+  EXPECT_FALSE(parse_whole<std::uint16_t>("65536"));
+}
+
 }  // namespace
 }  // namespace xenpv

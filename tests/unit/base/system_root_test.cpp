@@ -62,5 +62,15 @@ TEST_F(system_root_tree, has_nothing_to_read_where_there_is_no_file) {
   EXPECT_EQ(root.read("/sys/hypervisor"), std::nullopt) << "a directory";
 }
 
+TEST_F(system_root_tree, names_what_a_folder_holds_in_order) {
+  write("sys/b", "");
+  write("sys/a", "");
+  const system_root root(top_);
+  EXPECT_EQ(root.names("/sys"), (std::vector<std::string>{"a", "b", "hypervisor"}));
+  EXPECT_TRUE(root.names("/sys/hypervisor").empty());
+  EXPECT_TRUE(root.names("/sys/a").empty()) << "a file is no folder";
+  EXPECT_TRUE(root.names("/nothing").empty());
+}
+
 }  // namespace
 }  // namespace xenpv

@@ -18,5 +18,15 @@ TEST(utf8_length, knows_valid_characters) {
   EXPECT_EQ(utf8_length("\x80"), 0U) << "continuation alone";
 }
 
+TEST(utf8, counts_and_cuts_characters_not_bytes) {
+  EXPECT_EQ(utf8_characters(""), 0U);
+  EXPECT_EQ(utf8_characters("größer"), 6U);
+  EXPECT_EQ(utf8_prefix("größer", 3), "grö");
+  EXPECT_EQ(utf8_prefix("größer", 6), "größer");
+  EXPECT_EQ(utf8_prefix("größer", 99), "größer");
+  EXPECT_EQ(utf8_prefix("größer", 0), "");
+  EXPECT_EQ(utf8_prefix("\xF0\x9F\x90\xA7!", 1), "\xF0\x9F\x90\xA7");
+}
+
 }  // namespace
 }  // namespace xenpv

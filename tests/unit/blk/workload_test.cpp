@@ -9,6 +9,7 @@
 #include <set>
 
 #include "unit/async/run_coroutine.hpp"
+#include "unit/blk/pool_memory.hpp"
 #include "xenpv/base/error.hpp"
 
 namespace xenpv::blk {
@@ -35,7 +36,10 @@ class counting_queue : public block_queue {
   void submit(request& r) override {
     offsets.push_back(r.offset);
     memories.insert(r.memory);
+    places.insert(r.pages);
+    if (r.pages != nullptr) first_bytes.insert(first_byte(*r.pages));
     EXPECT_EQ(r.length, block);
+    if (abandons && r.pages != nullptr) r.pages->abandon();
     waiting_.push_back(&r);
     most_in_flight = std::max(most_in_flight, waiting_.size());
     asio::post(context_, [this] {
@@ -46,20 +50,29 @@ class counting_queue : public block_queue {
     });
   }
   void commit() override {}
-  const std::shared_ptr<page_pool>& pages() const noexcept override { return no_pages_; }
+  const std::shared_ptr<page_pool>& pages() const noexcept override { return pool; }
 
+  static std::byte* first_byte(const lease& from) {
+    std::byte* out = nullptr;
+    from.for_each_span(0, 1, [&](std::span<std::byte> bytes) { out = bytes.data(); });
+    return out;
+  }
+
+  std::shared_ptr<page_pool> pool;
+  bool abandons = false;  ///< keeps the pages it was given
   std::uint64_t block = 4096;
   std::error_code answer;
   std::size_t fail_from = 0;
   std::vector<std::uint64_t> offsets;
   std::set<std::byte*> memories;
+  std::set<lease*> places;
+  std::set<std::byte*> first_bytes;  ///< of places
   std::size_t most_in_flight = 0;
   geometry shape_{.size = device_size, .sector_size = 512};
 
  private:
   asio::io_context& context_;
   std::deque<request*> waiting_;
-  std::shared_ptr<page_pool> no_pages_;
 };
 
 class counting_device : public block_device {
@@ -159,6 +172,68 @@ TEST_F(workload_test, memory_is_aligned_to_pages) {
   result_of(queue, load);
   for (auto* const memory : queue.memories)
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory) % page_size, 0u);
+}
+
+TEST_F(workload_test, bytes_lie_in_pages_of_the_device_that_has_some) {
+  queue.pool = test::make_pool(16);
+  auto load = reads(100);
+  load.depth = 4;
+  EXPECT_EQ(result_of(queue, load).requests, 100u);
+  EXPECT_EQ(queue.memories, std::set<std::byte*>{nullptr});
+  EXPECT_EQ(queue.first_bytes.size(), 4u) << "each request in flight has pages of its own";
+  EXPECT_EQ(queue.pool->free(), 16u);
+}
+
+TEST_F(workload_test, writes_from_pages_of_the_device_are_pseudo_random_too) {
+  queue.pool = test::make_pool(16);
+  auto load = reads(1);
+  load.op = operation::write;
+  result_of(queue, load);
+  ASSERT_EQ(queue.first_bytes.size(), 1u);
+  std::uint64_t number = 0;
+  std::memcpy(&number, *queue.first_bytes.begin(), sizeof number);
+  EXPECT_NE(number, 0u);
+}
+
+TEST_F(workload_test, requests_wait_for_each_others_pages_when_there_are_too_few) {
+  queue.pool = test::make_pool(5);
+  queue.block = 8192;
+  auto load = reads(100);
+  load.block = 8192;
+  load.depth = 8;
+  EXPECT_EQ(result_of(queue, load).requests, 100u);
+  EXPECT_EQ(queue.most_in_flight, 2u);
+  EXPECT_EQ(queue.first_bytes.size(), 2u);
+  EXPECT_EQ(queue.offsets.size(), 100u);
+  EXPECT_EQ(queue.pool->free(), 5u);
+}
+
+TEST_F(workload_test, bytes_lie_in_memory_when_pages_are_not_wanted_too_few_or_no_fit) {
+  const std::set<lease*> none{nullptr};
+  queue.pool = test::make_pool(16);
+  auto load = reads(10);
+  load.in_place = false;
+  result_of(queue, load);
+  EXPECT_EQ(queue.places, none);
+  load.in_place = true;
+  queue.block = load.block = 512;
+  result_of(queue, load);
+  EXPECT_EQ(queue.places, none);
+  queue.block = load.block = 17 * 4096;
+  result_of(queue, load);
+  EXPECT_EQ(queue.places, none);
+}
+
+TEST_F(workload_test, goes_on_in_memory_when_the_device_keeps_pages) {
+  queue.pool = test::make_pool(2);
+  queue.abandons = true;
+  auto load = reads(20);
+  load.depth = 4;
+  EXPECT_EQ(result_of(queue, load).requests, 20u);
+  EXPECT_EQ(queue.first_bytes.size(), 2u);
+  EXPECT_GT(queue.memories.size(), 1u) << "not only none, where pages were used";
+  EXPECT_EQ(queue.most_in_flight, 2u);
+  EXPECT_EQ(queue.pool->free(), 0u);
 }
 
 TEST_F(workload_test, errors_are_counted_and_the_first_is_kept) {

@@ -88,6 +88,10 @@ struct wrong_line {
   std::string err;
 };
 
+void PrintTo(const wrong_line& line, std::ostream* out) {
+  *out << line.name;
+}
+
 class cli_usage : public testing::TestWithParam<wrong_line> {};
 
 TEST_P(cli_usage, is_refused_with_the_place_of_help) {

@@ -23,11 +23,6 @@ only_simulated=(
   goes_on_when_the_backend_restarts
 )
 
-file_disk() { # DEVICE FILE SIZE
-  truncate -s "$3" "$2"
-  losetup "$1" "$2"
-}
-
 sectors_of_4096() {
   modprobe null_blk nr_devices=0
   mount -t configfs configfs /sys/kernel/config 2>/dev/null
@@ -43,9 +38,6 @@ sectors_of_4096() {
 }
 
 dom0_before() {
-  modprobe loop
-  losetup -D
-  rm -f /tmp/*.img
   file_disk /dev/loop0 /tmp/xvdc.img 256M
   file_disk /dev/loop1 /tmp/xvdj.img 32M
   truncate -s 256M /tmp/xvdd.img
@@ -110,10 +102,6 @@ run_cases() {
   gtest sim_frontend_tests "--gtest_filter=$filter:freebsd/*"
 }
 
-same() { # NAME ONE OTHER
-  if [[ $2 == "$3" && -n $2 ]]; then pass "$1"; else fail "$1" "$2 and $3"; fi
-}
-
 # What one end wrote is what the other end reads, past all caches.
 compare_with_dom0() { # NAME PATH TARGET
   local bytes=$((32 << 20)) file=/tmp/data
@@ -127,13 +115,9 @@ compare_with_dom0() { # NAME PATH TARGET
 
 # Detached and attached by the toolstack, a disk is the kernel's again.
 hand_back() {
-  local seconds
   check hand_back.detach ask unplug xvdb
   check hand_back.attach ask attach xvdb /dev/ram1
-  for ((seconds = 0; seconds < 30; seconds++)); do
-    [[ ! -b /dev/xvdb ]] || break
-    sleep 1
-  done
+  awaits 30 test -b /dev/xvdb
   same hand_back.data "$(dd if=/dev/xvdb bs=1M count=32 iflag=direct status=none | sha256sum)" "$(ask sum /dev/ram1 32)"
 }
 

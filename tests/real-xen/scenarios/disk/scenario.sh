@@ -6,19 +6,11 @@ memory=768
 
 mib=$((1 << 20))
 
-file_disk() { # DEVICE FILE SIZE
-  truncate -s "$3" "$2"
-  losetup "$1" "$2"
-}
-
 random() { # TARGET MIB
   dd if=/dev/urandom of="$1" bs=1M count="$2" oflag=direct status=none
 }
 
 dom0_before() {
-  modprobe loop
-  losetup -D
-  rm -f /tmp/*.img
   file_disk /dev/loop0 /tmp/xvdb.img 512M
   file_disk /dev/loop1 /tmp/xvdc.img 128M
   random /dev/ram2 32
@@ -41,22 +33,8 @@ toolstack() {
 
 dom0_during() { answer toolstack; }
 
-same() { # NAME ONE OTHER
-  if [[ $2 == "$3" && -n $2 ]]; then pass "$1"; else fail "$1" "$2 and $3"; fi
-}
-
 sum() { # DEVICE MIB
   dd if="$1" bs=1M count="$2" iflag=direct status=none | sha256sum
-}
-
-# awaits SECONDS COMMAND...: until it succeeds.
-awaits() {
-  local end=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    [[ $SECONDS -lt $end ]] || return 1
-    sleep 0.2
-  done
 }
 
 # status_of COMMAND...: its exit status; its output is in status.log.

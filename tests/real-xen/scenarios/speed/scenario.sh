@@ -1,15 +1,38 @@
-# The block engine beside the kernel's frontend: the same ram disk behind blkback, one after the other.
-# The reported ratios are ours to the better of fio's two engines.
-programs=(bench_block)
-limit=600
+# The block engine and its NBD endpoint beside today's parts, on ram disks behind the same blkback. In each
+# round every load runs once in every way: what else the machine does changes the figures within seconds, so
+# only ratios inside a round are compared. Reported are the medians of the rounds' ratios:
+#   bench.LOAD       xenpv-disk bench to the better of fio's two engines on the kernel's block device
+#   socket.LOAD      fio's NBD client on our socket to the same
+#   nbd_client.LOAD  the kernel's NBD client on our server to the better of the same on nbdkit and qemu-nbd
+programs=(xenpv-disk)
+limit=900
 memory=768
 
-seconds=4
+rounds=3 seconds=1
 loads=(randread-4k-1 randwrite-4k-1 randread-4k-32 randwrite-4k-32 read-1M-4 write-1M-4)
+ways=(libaio io_uring nbdkit qemu_nbd nbd_client socket bench)
 
-dom0_before() { disk xvdb /dev/ram1 w; }
+dom0_before() {
+  disk xvdb /dev/ram1 w
+  disk xvdc /dev/ram2 w
+  disk xvdd /dev/ram3 w
+}
 
-# fio_rates ENGINE: "LOAD RATE" lines; requests a second, or with blocks of 1M megabytes a second.
+# The kernel's disk by the peers past the page cache, as ours is: else they would measure memory.
+start_servers() {
+  nbdkit --unix /run/nbdkit.sock file /dev/xvdb cache=none
+  qemu-nbd --fork --persistent --shared=4 --socket=/run/qemu-nbd.sock --format=raw --cache=none --aio=native \
+    --discard=unmap /dev/xvdb
+  xenpv-disk serve xvdc --take --unix /run/xenpv.sock >"$results/serve.out" 2>"$results/serve.log" &
+  server=$!
+  check serve awaits 60 grep -q nbd-client "$results/serve.out"
+  modprobe nbd
+  check connect.nbdkit nbd-client -unix /run/nbdkit.sock /dev/nbd0
+  check connect.qemu_nbd nbd-client -unix /run/qemu-nbd.sock /dev/nbd1
+  check connect.xenpv nbd-client -unix /run/xenpv.sock -N xvdc /dev/nbd2
+}
+
+# fio_rates FIO-OPTION...: "LOAD RATE" lines; requests a second, or with blocks of 1M megabytes a second.
 fio_rates() {
   local load kind block depth jobs=()
   for load in "${loads[@]}"; do
@@ -17,32 +40,76 @@ fio_rates() {
     jobs+=(--name="$load" --stonewall --rw="$kind" --bs="$block" --iodepth="$depth")
   done
   # Of the terse output, reading has its KiB/s and IOPS in fields 7 and 8, writing in 48 and 49.
-  fio --minimal --filename=/dev/xvdb --direct=1 --ioengine="$1" --thread --time_based \
-    --runtime="$seconds" "${jobs[@]}" 2>>"$results/fio.log" |
+  fio --minimal --direct=1 --thread --time_based --runtime="$seconds" --size=256M "$@" "${jobs[@]}" \
+    2>>"$results/fio.log" |
     awk -F ';' 'NF > 49 { printf "%s %.0f\n", $3, $3 ~ /1M/ ? ($7 + $48) * 1024 / 1e6 : $8 + $49 }'
 }
 
-main() {
-  local load ours kernel libaio io_uring rate events notifies
-  # Pages that were never written cost the ram disk nothing to read.
-  dd if=/dev/zero of=/dev/xvdb bs=1M count=256 oflag=direct status=none
-  fio_rates libaio >"$results/libaio.txt"
-  fio_rates io_uring >"$results/io_uring.txt"
-  bench_block --speed "${seconds}000" "$(take_disk xvdb)" >"$results/ours.txt" || fail bench_block "exit status $?"
-  head -n 1 "$results/ours.txt"
-  printf '%-16s %8s %8s %8s %8s %8s %8s\n' load libaio io_uring ours ratio events notifies
+# bench_rates: the same of our bench, whose lines are "randread 4k depth 1 xenpv IOPS MB/S ...".
+bench_rates() {
+  xenpv-disk bench xvdd --take --engine xenpv --overwrite --time "${seconds}s" 2>>"$results/bench.log" |
+    awk '$5 == "xenpv" { sub(/^1024k$/, "1M", $2); print $1 "-" $2 "-" $4, $2 == "1M" ? $7 : $6 }'
+}
+
+rates() { # WAY
+  case $1 in
+    libaio | io_uring) fio_rates --ioengine="$1" --filename=/dev/xvdb ;;
+    nbdkit) fio_rates --ioengine=libaio --filename=/dev/nbd0 ;;
+    qemu_nbd) fio_rates --ioengine=libaio --filename=/dev/nbd1 ;;
+    nbd_client) fio_rates --ioengine=libaio --filename=/dev/nbd2 ;;
+    socket) fio_rates --ioengine=nbd --uri='nbd+unix:///xvdc?socket=/run/xenpv.sock' ;;
+    bench) bench_rates ;;
+  esac
+}
+
+# rounds.txt gets "ROUND WAY LOAD RATE".
+run_round() {
+  local way
+  for way in "${ways[@]}"; do rates "$way" | sed "s/^/$1 $way /"; done >>"$results/rounds.txt"
+}
+
+# median LOAD WAY [BASE...]: of the rounds' rates of WAY, or of their ratios to the best BASE.
+median() {
+  awk -v load="$1" -v way="$2" -v bases="${*:3}" '
+    $3 == load { rate[$1, $2] = $4; if ($1 > last) last = $1 }
+    END {
+      count = split(bases, base, " ")
+      for (round = 1; round <= last; round++) {
+        best = count ? 0 : 1
+        for (i = 1; i <= count; i++) if (rate[round, base[i]] > best) best = rate[round, base[i]]
+        print best ? rate[round, way] / best : 0
+      }
+    }' "$results/rounds.txt" | sort -g | awk '{ line[NR] = $1 } END { printf "%.2f\n", line[int((NR + 1) / 2)] }'
+}
+
+print_table() {
+  local load way
+  printf '%-16s' load "${ways[@]}" bench/kernel socket/kernel client/peers
+  echo
   for load in "${loads[@]}"; do
-    libaio=$(rate_of "$load" libaio)
-    io_uring=$(rate_of "$load" io_uring)
-    read -r _ ours _ events notifies <<<"$(grep "^$load " "$results/ours.txt")"
-    kernel=$((libaio > io_uring ? libaio : io_uring))
-    rate=$(awk -v a="${ours:-0}" -v b="$kernel" 'BEGIN { printf "%.2f", b ? a / b : 0 }')
-    printf '%-16s %8s %8s %8s %8s %8s %8s\n' "$load" "$libaio" "$io_uring" "$ours" "$rate" "$events" "$notifies"
-    value "$load" "$rate"
+    printf '%-16s' "$load"
+    for way in "${ways[@]}"; do printf '%-16.0f' "$(median "$load" "$way")"; done
+    printf '%-16s' "$(median "$load" bench libaio io_uring)" "$(median "$load" socket libaio io_uring)" \
+      "$(median "$load" nbd_client nbdkit qemu_nbd)"
+    echo
   done
 }
 
-# rate_of LOAD ENGINE: 0 if it did not come about.
-rate_of() {
-  awk -v load="$1" '$1 == load { rate = $2 } END { print rate + 0 }' "$results/$2.txt"
+main() {
+  local load round
+  # Pages that were never written cost the ram disk nothing to read.
+  dd if=/dev/zero of=/dev/xvdb bs=1M count=256 oflag=direct status=none
+  start_servers
+  dd if=/dev/zero of=/dev/nbd2 bs=1M count=256 oflag=direct status=none
+  xenpv-disk bench xvdd --take --engine xenpv --overwrite --load write --block 1M --depth 4 --time 2s
+  for ((round = 1; round <= rounds; round++)); do run_round "$round"; done
+  print_table | tee "$results/table.txt"
+  for load in "${loads[@]}"; do
+    value "bench.$load" "$(median "$load" bench libaio io_uring)"
+    value "socket.$load" "$(median "$load" socket libaio io_uring)"
+    value "nbd_client.$load" "$(median "$load" nbd_client nbdkit qemu_nbd)"
+  done
+  nbd-client -d /dev/nbd2
+  kill -TERM "$server"
+  check end wait "$server"
 }

@@ -1,0 +1,123 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <ostream>
+
+#include "commands.hpp"
+#include "cpus.hpp"
+#include "ping_report.hpp"
+#include "xenpv/cli/progress.hpp"
+#include "xenpv/cli/value.hpp"
+#include "xenpv/diag/clock_facts.hpp"
+
+namespace xenpv::evtchn_app {
+namespace {
+
+struct ping_words {
+  std::optional<cpu_list> from;
+  std::optional<cpu_list> to;
+  std::uint32_t count = 1000;
+  bool spin = false;
+  bool block = false;
+  std::optional<int> fifo;
+  bool json = false;
+  std::string svg;
+};
+
+/// What was asked for, if this process may run there; all it may without a wish.
+std::vector<unsigned> cpus_of(const std::optional<cpu_list>& wish,
+                              const std::vector<unsigned>& allowed) {
+  if (!wish) return allowed;
+  for (const auto cpu : wish->cpus)
+    if (std::find(allowed.begin(), allowed.end(), cpu) == allowed.end())
+      throw failure(errc::invalid_argument, fmt::format("run on CPU {}", cpu),
+                    fmt::format("this process may use {}", async::format_cpu_list(allowed)));
+  return wish->cpus;
+}
+
+std::vector<diag::cpu_time> cpu_times(const system_root& root) {
+  const auto text = root.read("/proc/stat");
+  return text ? diag::parse_cpu_times(*text) : std::vector<diag::cpu_time>();
+}
+
+ping_report measure(const ping_words& words) {
+  const auto allowed = async::allowed_cpus();
+  ping_report out;
+  out.from = cpus_of(words.from, allowed);
+  out.to = cpus_of(words.to, allowed);
+  out.how.count = words.count;
+  out.how.spin = words.spin;
+  out.how.fifo_priority = words.fifo;
+  auto custodian = xen::custodian::start();
+  const auto before = cpu_times(out.how.root);
+  {
+    diag::pair_probe probe(custodian, out.how);
+    cli::progress_line progress;
+    for (const auto from : out.from)
+      for (const auto to : out.to) {
+        progress.show(fmt::format("CPU {} to CPU {}: {} of {} pairs", from, to,
+                                  out.pairs.size() + 1, out.from.size() * out.to.size()));
+        out.pairs.push_back(probe.measure(from, to));
+      }
+  }
+  out.steal_ticks = diag::steal_between(before, cpu_times(out.how.root));
+  return out;
+}
+
+void write_picture(const ping_report& report, const std::string& path) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file << to_svg(report);
+  file.flush();
+  if (!file) throw_errno(fmt::format("write {}", path));
+}
+
+cli::exit_code ping(const ping_words& words, std::ostream& out) {
+  if (words.spin && words.block)
+    throw failure(errc::invalid_argument, "--spin and --block", "one of them, please");
+  const auto report = measure(words);
+  if (!words.svg.empty()) write_picture(report, words.svg);
+  if (words.json)
+    cli::print_json(out, to_json(report));
+  else
+    print_tables(out, report);
+  out.flush();
+  tell_doubts(report);
+  const bool good =
+      !report.any(diag::pair_verdict::failed) && !report.any(diag::pair_verdict::refuted);
+  return good ? cli::exit_code::ok : cli::exit_code::failed;
+}
+
+}  // namespace
+
+void add_ping(cli::app& app) {
+  static ping_words words;
+  auto& command = app.add_command("ping", "measure event channels between all pairs of CPUs");
+  command
+      .describe(
+          "Binds a loopback channel between two vCPUs of this guest, has each end delivered to "
+          "its CPU, and sends events back and forth: the path that PV devices take. Times are "
+          "round trips, read on the sender's clock. On the diagonal one thread sends to itself "
+          "and nobody is woken: what the rest is to be compared with.")
+      .describe(
+          "A time is a pair's only if the events really came to its CPUs. So the counts of "
+          "/proc/interrupts are compared after each pair; ? marks a pair that cannot be verified, "
+          "! one that the counts refute. The exit status is 1 if a pair failed or was refuted.")
+      .example("what the wake-up costs: the difference of the two",
+               "xenpv-evtchn ping --spin; xenpv-evtchn ping --block")
+      .example("from CPU 0 to all, as a picture too", "xenpv-evtchn ping --from 0 --svg ping.svg")
+      .option("--from CPUS", words.from, "senders, as in 0-3,8 (default: all this process may use)",
+              as_cpu_list)
+      .option("--to CPUS", words.to, "who answers (default: all this process may use)", as_cpu_list)
+      .option("--count N", words.count, "round trips of each pair",
+              cli::whole_number<std::uint32_t>(1, 100'000'000), {.by_default = "1000"})
+      .flag("--spin", words.spin, "look for events without sleeping: leaves out waking up")
+      .flag("--block", words.block, "sleep until an event comes (the default)")
+      .option("--fifo PRIORITY", words.fifo, "measure with SCHED_FIFO, 1 to 99",
+              cli::whole_number<int>(1, 99))
+      .offers_json(words.json)
+      .option("--svg FILE", words.svg, "also write a heat map of the medians to FILE", cli::as_text)
+      .action([](std::ostream& out) { return ping(words, out); });
+}
+
+}  // namespace xenpv::evtchn_app

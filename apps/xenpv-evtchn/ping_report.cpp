@@ -1,0 +1,195 @@
+#include "ping_report.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iostream>
+#include <map>
+#include <ostream>
+
+#include "xenpv/base/parse.hpp"
+#include "xenpv/cli/table.hpp"
+#include "xenpv/diag/heat_map.hpp"
+
+namespace xenpv::evtchn_app {
+namespace {
+
+using diag::pair_result;
+using diag::pair_verdict;
+
+/// With fewer samples a p99 is the maximum under another name.
+constexpr std::uint64_t samples_for_p99 = 100;
+
+std::string time_text(std::uint64_t nanoseconds) {
+  return format_duration(std::chrono::nanoseconds(nanoseconds));
+}
+
+std::string p99_text(const histogram& of) {
+  return of.count() < samples_for_p99 ? std::string() : time_text(of.percentile(0.99));
+}
+
+/// A median with a mark when nothing proves that it is this pair's.
+std::string median_text(const pair_result& pair) {
+  if (pair.round_trips.count() == 0) return "failed";
+  auto text = time_text(pair.round_trips.percentile(0.5));
+  if (pair.verdict == pair_verdict::verified) return text;
+  return text + (pair.verdict == pair_verdict::refuted ? " !" : " ?");
+}
+
+void print_matrix(std::ostream& out, const ping_report& report) {
+  std::vector<cli::column> columns = {{"FROM"}};
+  for (const auto cpu : report.to)
+    columns.push_back({fmt::format("TO-{}", cpu), cli::align::right});
+  cli::table table(std::move(columns));
+  for (std::size_t row = 0; row < report.from.size(); ++row) {
+    std::vector<std::string> cells = {fmt::format("{}", report.from[row])};
+    for (std::size_t column = 0; column < report.to.size(); ++column)
+      cells.push_back(median_text(report.pairs[row * report.to.size() + column]));
+    table.add_row(std::move(cells));
+  }
+  table.print(out);
+}
+
+void print_pairs(std::ostream& out, const ping_report& report) {
+  cli::table table({{"FROM", cli::align::right},
+                    {"TO", cli::align::right},
+                    {"COUNT", cli::align::right},
+                    {"MIN", cli::align::right},
+                    {"P50", cli::align::right},
+                    {"P99", cli::align::right},
+                    {"MAX", cli::align::right},
+                    {"VERDICT"}});
+  for (const auto& pair : report.pairs) {
+    const auto& times = pair.round_trips;
+    const bool has_times = times.count() > 0;
+    table.add_row({fmt::format("{}", pair.from), fmt::format("{}", pair.to),
+                   fmt::format("{}", times.count()), has_times ? time_text(times.min()) : "",
+                   has_times ? time_text(times.percentile(0.5)) : "",
+                   has_times ? p99_text(times) : "", has_times ? time_text(times.max()) : "",
+                   std::string(to_string(pair.verdict))});
+  }
+  table.print(out);
+}
+
+cli::json histogram_json(const histogram& of) {
+  cli::json out = cli::json::array();
+  for (std::size_t bucket = 0; bucket < histogram::buckets; ++bucket)
+    if (of.count_in(bucket) > 0)
+      out.push_back({std::min(histogram::upper_bound(bucket), of.max()), of.count_in(bucket)});
+  return out;
+}
+
+cli::json pair_json(const pair_result& pair) {
+  const auto& times = pair.round_trips;
+  cli::json round_trip = nullptr;
+  if (times.count() > 0) {
+    round_trip = {{"count", times.count()},
+                  {"min", times.min()},
+                  {"mean", static_cast<std::uint64_t>(times.mean())},
+                  {"p50", times.percentile(0.5)},
+                  {"p99", nullptr},
+                  {"max", times.max()},
+                  {"histogram", histogram_json(times)}};
+    if (times.count() >= samples_for_p99) round_trip["p99"] = times.percentile(0.99);
+  }
+  return {{"from", pair.from},
+          {"to", pair.to},
+          {"verdict", to_string(pair.verdict)},
+          {"reason", pair.reason},
+          {"events_expected", pair.expected},
+          {"events_counted",
+           {{"to", pair.counted_there},
+            {"from", pair.counted_back},
+            {"elsewhere", pair.counted_elsewhere}}},
+          {"round_trip_ns", std::move(round_trip)}};
+}
+
+std::string mode_text(const ping_report& report) {
+  return report.how.spin ? "spinning" : "blocking";
+}
+
+std::string scheduling_text(const ping_report& report) {
+  return report.how.fifo_priority ? fmt::format("SCHED_FIFO {}", *report.how.fifo_priority)
+                                  : std::string("SCHED_OTHER");
+}
+
+}  // namespace
+
+bool ping_report::any(pair_verdict verdict) const noexcept {
+  return std::any_of(pairs.begin(), pairs.end(),
+                     [verdict](const pair_result& pair) { return pair.verdict == verdict; });
+}
+
+void print_tables(std::ostream& out, const ping_report& report) {
+  out << fmt::format("round trips over an event channel and back, {}, {}: medians\n",
+                     mode_text(report), scheduling_text(report));
+  print_matrix(out, report);
+  out << '\n';
+  print_pairs(out, report);
+}
+
+cli::json to_json(const ping_report& report) {
+  auto document = cli::json_document("xenpv-evtchn.ping", 1);
+  document["measured"] = "round trip";
+  document["mode"] = report.how.spin ? "spin" : "block";
+  document["scheduling"] = scheduling_text(report);
+  document["count"] = report.how.count;
+  document["warm_up"] = report.how.warm_up;
+  document["steal_ticks"] = report.steal_ticks;
+  document["from"] = report.from;
+  document["to"] = report.to;
+  document["pairs"] = cli::json::array();
+  for (const auto& pair : report.pairs)
+    document["pairs"].push_back(pair_json(pair));
+  return document;
+}
+
+std::string to_svg(const ping_report& report) {
+  diag::heat_map map;
+  map.title = fmt::format("Event channel round trips, median of {}, {}", report.how.count,
+                          mode_text(report));
+  map.note = report.any(pair_verdict::verified)
+                 ? "Hatched: not verified by the counts of /proc/interrupts."
+                 : "Nothing here is verified by the counts of /proc/interrupts.";
+  map.row_title = "from CPU";
+  map.column_title = "to CPU";
+  for (const auto cpu : report.from)
+    map.rows.push_back(fmt::format("{}", cpu));
+  for (const auto cpu : report.to)
+    map.columns.push_back(fmt::format("{}", cpu));
+  for (const auto& pair : report.pairs) {
+    auto& cell = map.cells.emplace_back();
+    const auto& times = pair.round_trips;
+    cell.doubtful = pair.verdict != pair_verdict::verified;
+    cell.label = times.count() == 0 ? "failed" : time_text(times.percentile(0.5));
+    const auto p99 = p99_text(times);
+    cell.tip = fmt::format("CPU {} to CPU {}: min {}, {}max {}; {}", pair.from, pair.to,
+                           time_text(times.min()), p99.empty() ? "" : "p99 " + p99 + ", ",
+                           time_text(times.max()), pair.reason);
+    if (times.count() > 0) cell.value = static_cast<double>(times.percentile(0.5));
+  }
+  return diag::to_svg(map);
+}
+
+void tell_doubts(const ping_report& report) {
+  std::map<std::string, unsigned> reasons;
+  for (const auto& pair : report.pairs)
+    if (pair.verdict != pair_verdict::verified)
+      ++reasons[fmt::format("{}: {}", to_string(pair.verdict), pair.reason)];
+  // Counts differ from pair to pair: --json has all of them.
+  constexpr std::size_t most = 10;
+  std::size_t told = 0;
+  for (const auto& [reason, pairs] : reasons) {
+    if (++told > most) {
+      std::cerr << fmt::format("and {} more reasons; --json has them\n", reasons.size() - most);
+      break;
+    }
+    std::cerr << fmt::format("{} of {} pairs {}\n", pairs, report.pairs.size(),
+                             cli::printable(reason));
+  }
+  if (report.steal_ticks > 0)
+    std::cerr << fmt::format("the hypervisor took {} ms of CPU time meanwhile\n",
+                             report.steal_ticks * 10);
+}
+
+}  // namespace xenpv::evtchn_app

@@ -1,0 +1,53 @@
+// How the guest keeps time, and how much of it the hypervisor took: /proc/stat, clocksource,
+// clockevents, /proc/timer_list. Parsers are pure; readers leave out what cannot be read.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "xenpv/base/system_root.hpp"
+
+namespace xenpv::diag {
+
+/// One "cpuN" line of /proc/stat, in ticks of USER_HZ (10 ms).
+struct cpu_time {
+  unsigned cpu = 0;
+  std::uint64_t busy = 0;  ///< user, nice, system, irq, softirq
+  std::uint64_t idle = 0;  ///< idle and iowait
+  std::uint64_t steal = 0;
+  friend bool operator==(const cpu_time&, const cpu_time&) = default;
+};
+/// CPUs that are online, ascending. Lines that do not parse are left out.
+[[nodiscard]] std::vector<cpu_time> parse_cpu_times(std::string_view stat);
+/// Ticks stolen from all CPUs between two readings; a counter that went back (live migration does
+/// that) counts as nothing.
+[[nodiscard]] std::uint64_t steal_between(const std::vector<cpu_time>& before,
+                                          const std::vector<cpu_time>& after);
+
+/// The clock event device of a CPU in /proc/timer_list.
+struct timer_device {
+  std::optional<unsigned> cpu = {};  ///< unset: the broadcast device
+  std::string name = {};             ///< "xen", "lapic-deadline"
+  std::optional<std::uint64_t> min_delta_ns = {};
+  std::string set_next_event = {};
+  std::string event_handler = {};
+};
+[[nodiscard]] std::vector<timer_device> parse_timer_list(std::string_view text);
+
+struct clock_event {
+  unsigned number = 0;      ///< of clockeventN: the CPU
+  std::string device = {};  ///< "xen" is the PV timer
+};
+
+struct clock_facts {
+  std::optional<std::string> clocksource = {};
+  std::vector<std::string> available_clocksources = {};
+  std::vector<clock_event> events = {};          ///< per CPU
+  std::vector<timer_device> timer_devices = {};  ///< empty unless root
+};
+[[nodiscard]] clock_facts read_clock_facts(const system_root& root);
+
+}  // namespace xenpv::diag

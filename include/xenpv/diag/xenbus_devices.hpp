@@ -1,0 +1,37 @@
+// The PV devices the kernel drives in this domain: /sys/bus/xen and /sys/bus/xen-backend, with the
+// event-storm counters of Documentation/ABI/testing/sysfs-devices-xenbus. Opens no xenstore.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "xenpv/base/system_root.hpp"
+
+namespace xenpv::diag {
+
+/// Counts of channels bound for a device; the kernel keeps them for back ends, those of front ends
+/// stay 0. A spurious count that rises is a first sign of a rogue other end.
+struct storm_counters {
+  std::uint64_t event_channels = 0;
+  std::uint64_t events = 0;
+  std::uint64_t spurious_events = 0;
+  std::uint64_t jiffies_eoi_delayed = 0;
+  std::uint64_t spurious_threshold = 0;
+};
+
+struct xenbus_device {
+  bool is_backend = false;
+  std::string name = {};      ///< "vbd-51712", "vif-3-0"
+  std::string nodename = {};  ///< "device/vbd/51712"
+  std::string type = {};      ///< "vbd"
+  std::string state = {};     ///< "Connected"; empty before Linux 5.x
+  bool has_driver = false;
+  std::optional<storm_counters> counters = {};
+};
+
+/// Front ends, then back ends, each by name.
+[[nodiscard]] std::vector<xenbus_device> read_xenbus_devices(const system_root& root);
+
+}  // namespace xenpv::diag

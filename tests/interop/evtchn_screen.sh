@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# watch on a terminal: what it shows at 80x24 and 200x50, that it follows the window, puts the terminal back,
+# and costs little. evtchn_screen.sh XENPV_SIM XENPV_EVTCHN
+source "$(dirname "$0")/check.sh"
+evtchn=$2
+here=$(dirname "$0")
+requires tmux python3
+tree() { python3 "$here/evtchn_tree.py" "$@"; }
+tree unpack "$here/../unit/diag/captures/dom0.txt" "$dir/dom0"
+tree unpack "$here/../unit/diag/captures/cpus-64.txt" "$dir/cpus-64"
+
+server=xenpv-$$
+terminal() { tmux -L "$server" -f /dev/null "$@"; }
+trap 'terminal kill-server 2>/dev/null || true; jobs -p | xargs -r kill 2>/dev/null || true; rm -rf "$dir"' EXIT
+
+# looks_until TEST...: sets `shown` to what the terminal shows, until TEST succeeds on it or 20 s have passed
+looks_until() {
+  local end=$((SECONDS + 20))
+  while [[ $SECONDS -lt $end ]]; do
+    shown=$(terminal capture-pane -p)
+    "$@" && return
+    sleep 0.2
+  done
+}
+has_line() { grep -Eq -- "$1" <<<"$shown"; }
+# The line of the first channel: what it is tells the order.
+first_channel() { sed -n 4p <<<"$shown"; }
+first_is() { first_channel | grep -E -- "$1" >/dev/null; }
+# The last line is the shell's: it waits for the next command.
+last_line() { grep . <<<"$shown" | tail -n 1; }
+is_prompt() { [[ $(last_line) == '$' ]]; }
+
+shows() { # WHAT REGEX: some line
+  looks_until has_line "$2"
+  expect_line "$1" "$2" "$shown"
+}
+shows_first() { # WHAT REGEX
+  looks_until first_is "$2"
+  expect_line "$1" "$2" "$(first_channel)"
+}
+shows_prompt() { # WHAT
+  looks_until is_prompt
+  expect "$1" '$' "$(last_line)"
+}
+widest() { awk '{ if (length > most) most = length } END { print most }' <<<"$shown"; }
+
+tree grow "$dir/dom0" 60 &
+growing=$!
+# A short word to type: how a longer one is wrapped would depend on where this stands.
+printf '#!/bin/sh\nexec "%s" watch --root "$1" --interval 500ms\n' "$evtchn" >"$dir/w"
+printf '#!/bin/sh\nstty -a | grep -c -- " -echo "\n"%s" watch --root cpus-64 --iterations 2 --interval 400ms\necho ended\n' \
+  "$evtchn" >"$dir/twice"
+chmod +x "$dir/w" "$dir/twice"
+terminal new-session -d -x 80 -y 24 "cd $dir; echo before; PS1='$ ' sh"
+shows_prompt "a shell"
+terminal send-keys "./w dom0" Enter
+shows "a summary at 80x24" '^[0-9]+ events/s, [0-9]+ % on CPU 0; balance [01]\.[0-9]+, of what can move [01]\.[0-9]+ \(1 is even\)$'
+shows "the CPUs' columns, as there are only two" '^ +IRQ KIND +NAME +EVENTS/S ON +CPU0 +CPU1$'
+expect_line "the sum of each CPU" '^all +[0-9]+ +[0-9]+$' "$shown"
+expect_line "channels" '^ +[0-9]+ device +blkif-backend +[0-9.]+ CPU [01]( [0-9]+%)? +[0-9.]+ +[0-9.]+$' "$shown"
+expect_line "the keys in the last line" '^41 channels; sort by r rate, i IRQ, n name; q quits$' "$(tail -n 1 <<<"$shown")"
+expect "all of the window's lines" 24 "$(wc -l <<<"$shown")"
+expect "and no more than its columns" yes "$([[ $(widest) -le 80 ]] && echo yes)"
+rates() { awk '$2 ~ /^(timer|ipi|device|user|pirq|xenbus|console|virq|spinlock)$/ { print $4 }' <<<"$shown"; }
+expect "the busiest first" "$(rates | sort -rn)" "$(rates)"
+terminal send-keys i
+shows_first "sorted by interrupt" '^ +1 pirq +i8042'
+terminal resize-window -x 200 -y 50
+shows "the last channels fit at 200x50" '^ +60 device'
+expect "all of the larger window's lines" 50 "$(wc -l <<<"$shown")"
+terminal resize-window -x 40 -y 10
+shows "a small window shows its part" '^ +IRQ KIND'
+expect "and stays within it" yes "$([[ $(widest) -le 40 && $(wc -l <<<"$shown") -eq 10 ]] && echo yes)"
+terminal send-keys q
+shows_prompt "q ends it"
+expect_line "the terminal is as it was" '^\$ \./w dom0$' "$shown"
+terminal send-keys "./w dom0" Enter
+shows "once more" 'events/s'
+terminal send-keys C-c
+shows_prompt "Ctrl-C ends it"
+expect "the terminal is as it was, too" 2 "$(grep -cE '^\$ \./w dom0$' <<<"$shown")"
+terminal send-keys ./twice Enter
+shows "it ends by itself" '^ended$'
+expect_line "with the echo on again" '^0$' "$shown"
+shows_prompt "and the shell goes on"
+
+# 64 CPUs have no room for columns
+tree grow "$dir/cpus-64" 20 &
+terminal resize-window -x 80 -y 24
+terminal send-keys "./w cpus-64" Enter
+shows "some CPUs, by name" '^CPU 0: [0-9.]+ +CPU 1: [0-9.]+ '
+expect_line "and that there are more" '^... and more CPUs; --json has them all$' "$shown"
+expect_line "no columns for each" '^ +IRQ KIND +NAME +EVENTS/S ON$' "$shown"
+terminal kill-server
+kill $growing
+
+# What it costs on 500 channels, 8 and 64 CPUs, at 1 s: less than 2 % of a CPU.
+if is_sanitized "$evtchn"; then passed && exit; fi
+for cpus in 8 64; do
+  tree make "$dir/large-$cpus" 500 "$cpus"
+  share=$(tree cpu_share "$dir/large-$cpus" 10 "$evtchn" watch --root "$dir/large-$cpus")
+  echo "500 channels on $cpus CPUs: $share % of a CPU"
+  expect "watch costs less than 2 % of a CPU ($share)" yes "$(awk -v share="$share" 'BEGIN { if (share < 2) print "yes" }')"
+done
+passed
