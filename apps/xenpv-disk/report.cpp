@@ -88,6 +88,17 @@ json device_report(const served_disk& disk) {
   return out;
 }
 
+json recovery_report(const blkfront::recovery_statistics& counted) {
+  json out{{"reconnects", counted.reconnects},
+           {"replayed_requests", counted.replayed},
+           {"longest_pause_ns", counted.longest_pause.count()},
+           {"last_pause_ns", counted.last_pause.count()},
+           {"last_reason", nullptr},
+           {"timed_out", counted.timed_out}};
+  if (!counted.last_reason.empty()) out["last_reason"] = counted.last_reason;
+  return out;
+}
+
 }  // namespace
 
 async::asio::awaitable<json> make_report(served_disk& disk) {
@@ -98,6 +109,7 @@ async::asio::awaitable<json> make_report(served_disk& disk) {
   out["export"] = disk.export_name;
   out["pid"] = ::getpid();
   out["device"] = device_report(disk);
+  out["recovery"] = recovery_report(disk.device.recovery());
   out["kernel_device"] = nullptr;
   if (!disk.kernel_device.empty()) out["kernel_device"] = disk.kernel_device;
   queue_statistics all;
@@ -118,6 +130,35 @@ async::asio::awaitable<json> make_report(served_disk& disk) {
   out["server"] = std::move(server);
   co_return out;
 }
+
+namespace {
+
+void add_recovery(std::string& out, const std::vector<json>& reports) {
+  const auto add = [&](std::string_view name, std::string_view help, std::string_view type,
+                       auto value_of) {
+    out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+    for (const auto& report : reports)
+      out += fmt::format("{}{{disk=\"{}\"}} {}\n", name, report.at("name").get<std::string>(),
+                         value_of(report));
+  };
+  const auto counter = [](const char* key) {
+    return [key](const json& report) { return report.at("recovery").at(key).get<std::uint64_t>(); };
+  };
+  add("xenpv_disk_connected", "Whether the backend is there", "gauge", [](const json& report) {
+    return report.at("device").at("state").get<std::string>() == "connected" ? 1 : 0;
+  });
+  add("xenpv_disk_reconnects_total", "Lost backends that came back", "counter",
+      counter("reconnects"));
+  add("xenpv_disk_replayed_requests_total", "Requests sent again after a lost backend", "counter",
+      counter("replayed_requests"));
+  add("xenpv_disk_longest_pause_seconds", "Longest time without a backend", "gauge",
+      [](const json& report) {
+        const auto pause = report.at("recovery").at("longest_pause_ns").get<std::uint64_t>();
+        return fmt::format("{:.9f}", static_cast<double>(pause) / 1e9);
+      });
+}
+
+}  // namespace
 
 std::string to_prometheus(const std::vector<json>& reports) {
   struct series {
@@ -152,6 +193,7 @@ std::string to_prometheus(const std::vector<json>& reports) {
             "xenpv_disk_latency_seconds{{disk=\"{}\",operation=\"{}\",quantile=\"{}\"}} {:.9f}\n",
             report.at("name").get<std::string>(), operation, quantile,
             static_cast<double>(values.at("latency_ns").at(key).get<std::uint64_t>()) / 1e9);
+  add_recovery(out, reports);
   out += "# HELP xenpv_disk_clients NBD clients connected\n# TYPE xenpv_disk_clients gauge\n";
   for (const auto& report : reports)
     out +=

@@ -5,6 +5,7 @@
 #include "claim.hpp"
 #include "memory_lock.hpp"
 #include "xenpv/base/log.hpp"
+#include "xenpv/base/parse.hpp"
 #include "xenpv/cli/value.hpp"
 
 namespace xenpv::disk_app {
@@ -35,6 +36,10 @@ void warn_about(const blkfront::frontend& device, const std::string& name) {
         name);
 }
 
+result<std::chrono::nanoseconds> parse_recovery_timeout(std::string_view text) {
+  return parse_duration(text, "recovery timeout");
+}
+
 asio::awaitable<void> serve(async::runtime& on, disk_words words, tls_settings tls,
                             std::function<asio::awaitable<void>(served_disk&)> body) {
   const auto held = co_await lock_disk(on, words.disk);
@@ -42,6 +47,7 @@ asio::awaitable<void> serve(async::runtime& on, disk_words words, tls_settings t
   take_if_held(disk, words.take);
   blkfront::options how;
   how.queues = words.queues;
+  how.recovery_timeout = words.recovery_timeout;
   const auto device = co_await blkfront::frontend::open(on, disk.path, how);
   warn_about(*device, disk.name);
   auto exported = server_options_for(words, tls, disk, *device);
@@ -78,6 +84,10 @@ void add_disk_options(cli::command& command, disk_words& words) {
       .flag("--read-only", words.read_only, "let clients read only")
       .option("--queues N", words.queues, "use at most N queues, each on a CPU of its own",
               cli::whole_number<unsigned>(1, 64))
+      .option("--recovery-timeout DURATION", words.recovery_timeout,
+              "how long requests wait for a backend that was lost (restart, save and restore, "
+              "migration) before they fail; it may still come back then. 0: for ever",
+              parse_recovery_timeout, {.by_default = "5min"})
       .flag("--swap", words.swap,
             "keep the server in memory, so that its clients may swap to the disk");
 }

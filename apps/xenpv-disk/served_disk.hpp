@@ -2,6 +2,7 @@
 // run have in common.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ struct disk_words {
   std::optional<unsigned> queues;
   unsigned max_connections = 16;
   bool swap = false;
+  std::chrono::nanoseconds recovery_timeout = blkfront::options{}.recovery_timeout;
 };
 /// DISK and how to drive it.
 void add_disk_options(cli::command& command, disk_words& words);

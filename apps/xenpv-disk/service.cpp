@@ -61,6 +61,11 @@ asio::awaitable<void> run_part(asio::awaitable<void> part, stop_switch& stop) {
   }
 }
 
+/// It may be lost at the moment, but not for good.
+bool is_alive(blkfront::device_state state) {
+  return state == blkfront::device_state::connected || state == blkfront::device_state::recovering;
+}
+
 /// What a backend gets to answer requests of clients that were cut off.
 constexpr std::chrono::seconds grace(2);
 
@@ -69,7 +74,7 @@ constexpr std::chrono::seconds grace(2);
 asio::awaitable<void> give_up_backend(served_disk& disk, std::chrono::nanoseconds patience) {
   asio::steady_timer timer(disk.on.control(), patience);
   co_await timer.async_wait(asio::use_awaitable);
-  if (disk.device.state() != blkfront::device_state::connected) co_return;
+  if (!is_alive(disk.device.state())) co_return;
   log().warn("{}: the backend does not answer; the disk is closed with requests in flight",
              disk.name);
   // Half a close is none.
@@ -108,7 +113,14 @@ asio::awaitable<void> stop_after(std::function<asio::awaitable<void>()> task, st
 
 void follow_device(served_disk& disk, std::function<void()> reshaped, stop_switch& stop) {
   disk.device.on_change([&disk, &stop, reshaped = std::move(reshaped)] {
+    if (disk.device.state() == blkfront::device_state::recovering) {
+      cli::notify_service_manager(
+          fmt::format("STATUS=waiting for {}: {}", disk.name, disk.device.recovery().last_reason));
+      return;
+    }
     if (disk.device.state() == blkfront::device_state::connected) {
+      if (disk.device.recovery().reconnects > 0)
+        cli::notify_service_manager(fmt::format("STATUS=serving {}", disk.name));
       disk.server.reshape(disk.device.shape());
       if (reshaped) reshaped();
       return;
@@ -152,7 +164,7 @@ asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints at, servi
   if (stop.error()) std::rethrow_exception(stop.error());
   const auto state = disk.device.state();
   const bool was_closed_here = state == blkfront::device_state::closed;
-  if (state != blkfront::device_state::connected && !was_closed_here)
+  if (!is_alive(state) && !was_closed_here)
     throw failure(disk.device.failure_reason().value_or(error{}));
 }
 

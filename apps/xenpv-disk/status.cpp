@@ -32,6 +32,16 @@ void print_table(std::ostream& out, const cli::json& report) {
                      report.at("queues").size(), device.at("segments").get<unsigned>(),
                      report.at("server").at("clients").size(),
                      kernel_device.is_null() ? "" : ", " + kernel_device.get<std::string>());
+  const auto& recovery = report.at("recovery");
+  if (!recovery.at("last_reason").is_null())
+    out << fmt::format(
+        "{} reconnects, {} requests replayed, longest pause {}; the last time: {}{}\n",
+        recovery.at("reconnects").get<std::uint64_t>(),
+        recovery.at("replayed_requests").get<std::uint64_t>(),
+        format_duration(
+            std::chrono::nanoseconds(recovery.at("longest_pause_ns").get<std::uint64_t>())),
+        recovery.at("last_reason").get<std::string>(),
+        recovery.at("timed_out").get<bool>() ? "; requests fail until it is back" : "");
   cli::table table({{"OPERATION"},
                     {"REQUESTS", cli::align::right},
                     {"BYTES", cli::align::right},

@@ -110,7 +110,8 @@ std::shared_ptr<port_entry> event_loop_state::bind(
   entry->born = batch_;
   entry->loop = weak_from_this();
   if (!table_.insert(number, *entry)) {
-    device.unbind(number);
+    // Not unbound: a number that is taken means a resume that nobody has noticed yet, and then that
+    // would be the kernel's BUG.
     throw failure(errc::protocol_violation, fmt::format("bind port {}", number),
                   "the number is out of range or taken");
   }

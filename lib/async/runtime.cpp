@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "async/resume_guard.hpp"
 #include "xenpv/async/call_on.hpp"
 #include "xenpv/async/cpu_pool.hpp"
 #include "xenpv/async/cpu_set.hpp"
@@ -55,10 +56,12 @@ struct runtime::state {
       : guardian(start_custodian(options.with_custodian)),
         store(control.get_executor(), xen::store::open()),
         pool(chosen_cpus(std::move(options.cpus)), named(std::move(options.thread_name))),
-        loops(pool.size()) {}
+        loops(pool.size()),
+        resumes(control.get_executor(), store, [this] { return give_up_handles(); }) {}
 
   asio::awaitable<void> open_loops();
   asio::awaitable<void> close_loops();
+  asio::awaitable<void> give_up_handles();
   asio::awaitable<void> live(runtime& self, std::function<asio::awaitable<void>(runtime&)> main);
   /// Until it is dry. As on the CPU threads, what leaves a handler does not end the thread: what
   /// lives on it can still be taken down. Returns the first of them.
@@ -70,7 +73,26 @@ struct runtime::state {
   store_client store;
   cpu_pool pool;
   std::vector<std::unique_ptr<event_loop>> loops;
+  resume_guard resumes;
 };
+
+struct resume_hook::entry {
+  std::weak_ptr<resume_callbacks> list;
+  resume_callbacks::iterator at;
+};
+
+resume_hook::resume_hook() noexcept = default;
+resume_hook::resume_hook(std::unique_ptr<entry> made) noexcept : entry_(std::move(made)) {}
+resume_hook::resume_hook(resume_hook&&) noexcept = default;
+resume_hook& resume_hook::operator=(resume_hook&& other) noexcept {
+  resume_hook before(std::move(*this));
+  entry_ = std::move(other.entry_);
+  return *this;
+}
+resume_hook::~resume_hook() {
+  if (!entry_) return;
+  if (const auto list = entry_->list.lock()) list->erase(entry_->at);
+}
 
 asio::awaitable<void> runtime::state::open_loops() {
   for (std::size_t i = 0; i < pool.size(); ++i) {
@@ -92,15 +114,35 @@ asio::awaitable<void> runtime::state::close_loops() {
   }
 }
 
+asio::awaitable<void> runtime::state::give_up_handles() {
+  // Before the loops: from then on whatever they do with the old handles is harmless.
+  if (guardian) guardian->resumed();
+  std::exception_ptr error;
+  for (std::size_t i = 0; i < pool.size(); ++i) {
+    auto give_up = [this, i] { loops[i]->resumed(); };
+    try {
+      co_await call_on(pool.executor(i), std::move(give_up));
+    } catch (...) {
+      if (!error) error = std::current_exception();
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
+
 asio::awaitable<void> runtime::state::live(runtime& self,
                                            std::function<asio::awaitable<void>(runtime&)> main) {
   std::exception_ptr error;
   try {
     co_await open_loops();
+    co_await resumes.start();
+    if (guardian && !resumes.marker().empty())
+      guardian->set_cleanup("xenpv resume marker", {xen::cleanup_remove{resumes.marker()}});
     co_await main(self);
   } catch (...) {
     error = std::current_exception();
   }
+  // Closing a handle from before a resume is the kernel's BUG, so a last look.
+  co_await resumes.stop();
   co_await close_loops();
   co_await store.close();
   if (error) std::rethrow_exception(error);
@@ -151,6 +193,20 @@ void runtime::run(std::function<asio::awaitable<void>(runtime&)> main) {
   report("on the control thread", on_control);
   report("on a CPU thread", on_cpu);
   if (error) std::rethrow_exception(error);
+}
+
+resume_hook runtime::on_resume(std::function<void()> callback) {
+  const auto& list = state_->resumes.callbacks();
+  const auto at = list->insert(list->end(), std::move(callback));
+  return resume_hook(std::make_unique<resume_hook::entry>(resume_hook::entry{list, at}));
+}
+
+asio::awaitable<bool> runtime::check_resume() {
+  return state_->resumes.check();
+}
+
+std::uint64_t runtime::resumes() const noexcept {
+  return state_->resumes.resumes();
 }
 
 asio::any_io_executor runtime::control() {

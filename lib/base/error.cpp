@@ -26,6 +26,8 @@ class xenpv_category final : public std::error_category {
         return "the guest was saved and restored";
       case errc::timed_out:
         return "timed out";
+      case errc::wrong_disk:
+        return "not the same disk";
     }
     return fmt::format("unknown error {}", value);
   }

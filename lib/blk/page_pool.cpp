@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <utility>
 
 namespace xenpv::blk {
@@ -56,6 +57,15 @@ void page_pool::give_back(page_chain pages) noexcept {
   // Whoever still finds too few waits again, behind the others, and is not asked a second time for
   // these pages.
   *end_of(to_wake_) = std::exchange(waiters_, nullptr);
+  wake_collected();
+}
+
+void page_pool::wake_all() noexcept {
+  *end_of(to_wake_) = std::exchange(waiters_, nullptr);
+  wake_collected();
+}
+
+void page_pool::wake_collected() noexcept {
   // Called from within a wake(): the loop that is under way goes on to those.
   if (waking_) return;
   waking_ = true;
@@ -159,6 +169,28 @@ void lease::copy_to(std::uint64_t at, std::span<std::byte> to) const {
 
 void lease::abandon() noexcept {
   pages_ = {};
+}
+
+bool lease::move_out() noexcept {
+  try {
+    const auto bytes = std::size_t{pages_.count} * page_size;
+    const std::shared_ptr<std::byte[]> memory(new std::byte[bytes]);
+    auto fresh = std::make_shared<page_pool>(std::span(memory.get(), bytes), memory);
+    const auto taken = fresh->take(pages_.count);
+    if (!taken) return false;
+    auto from = pages_.first;
+    auto to = taken->first;
+    for (unsigned i = 0; i < taken->count; ++i) {
+      std::memcpy(fresh->data(to), pool_->data(from), page_size);
+      from = pool_->next(from);
+      to = fresh->next(to);
+    }
+    pool_->give_back(std::exchange(pages_, *taken));
+    pool_ = std::move(fresh);
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  return true;
 }
 
 }  // namespace xenpv::blk

@@ -74,6 +74,8 @@ asio::awaitable<void> service::serve_disk(std::string directory, std::shared_ptr
   }
   if (!problem.empty()) log().error("{}: {}", directory, problem);
   disks_.erase(directory);
+  // The toolstack may have made the directory anew while this one took its leave.
+  if (problem.empty()) co_await notice(directory);
 }
 
 asio::awaitable<void> service::find_disks() {

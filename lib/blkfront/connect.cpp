@@ -67,20 +67,41 @@ asio::awaitable<void> frontend::connection::read_facts() {
 }
 
 asio::awaitable<void> frontend::connection::open() {
+  hook_ = on_.on_resume([self = weak_from_this()] {
+    const auto live = self.lock();
+    if (!live) return;
+    live->resumed_ = true;
+    live->wake();
+  });
   std::exception_ptr error;
-  try {
-    co_await read_facts();
-    watch_ = co_await on_.store().watch(facts_.backend);
-    co_await connect();
-  } catch (...) {
-    error = std::current_exception();
-  }
+  do {
+    error = nullptr;
+    resumed_ = false;
+    try {
+      co_await attempt();
+    } catch (...) {
+      error = std::current_exception();
+    }
+    if (error) {
+      co_await close_queues();
+      queues_.clear();
+    }
+    // The guest was saved and restored meanwhile: no fault of the disk's.
+  } while (error && resumed_);
   if (error) {
     co_await close();
     std::rethrow_exception(error);
   }
+  opened_ = true;
   become(device_state::connected, std::nullopt);
   background_.spawn(monitor());
+}
+
+asio::awaitable<void> frontend::connection::attempt() {
+  machine_ = {};
+  co_await read_facts();
+  co_await follow_nodes();
+  co_await connect();
 }
 
 asio::awaitable<void> frontend::connection::give_up(std::chrono::nanoseconds waited) {
@@ -91,27 +112,49 @@ asio::awaitable<void> frontend::connection::give_up(std::chrono::nanoseconds wai
                 fmt::format("waited {}", format_duration(waited)));
 }
 
+asio::awaitable<void> frontend::connection::back_off(std::chrono::nanoseconds pause) {
+  asio::steady_timer timer(on_.control(), pause);
+  co_await timer.async_wait(asio::use_awaitable);
+}
+
+/// Whether it is still this device, and this backend, that is worth waiting for.
+asio::awaitable<void> frontend::connection::check_ground() {
+  const auto operation = fmt::format("connect {}", device_);
+  if (resumed_) throw failure(errc::resumed, operation);
+  const auto backend = co_await on_.store().read_if_exists(device_ + "/backend");
+  if (!backend) throw failure(errc::lost_connection, operation, "the toolstack removed the device");
+  if (*backend != facts_.backend)
+    throw failure(errc::lost_connection, operation, "the toolstack gave it another backend");
+}
+
 asio::awaitable<void> frontend::connection::connect() {
-  const auto until = clock::now() + how_.connect_deadline;
+  // Waiting is what counts, slice by slice: for a guest that does not run, no time passes.
+  const auto limit = std::min(how_.connect_deadline, attempt_limit_);
+  auto left = limit;
   auto view = co_await look();
   for (;;) {
     const auto refused = machine_.refusals();
     const auto step = machine_.next(view);
     view.waited_long = false;
     if (machine_.refusals() != refused) {
-      co_await close_queues();
-      const auto left = until - clock::now();
-      if (machine_.refusals() > refusals_max || left <= 0s)
-        co_await give_up(how_.connect_deadline - left);
-      const auto pause = std::min<clock::duration>(first_back_off * (1 << refused), left);
-      asio::steady_timer back_off(on_.control(), pause);
-      co_await back_off.async_wait(asio::use_awaitable);
+      // It may be the port that it cannot bind.
+      if (opened_)
+        co_await hold_queues(false);
+      else
+        co_await close_queues();
+      if (machine_.refusals() > refusals_max || left <= 0s) co_await give_up(limit - left);
+      const auto pause = std::min<std::chrono::nanoseconds>(first_back_off * (1 << refused), left);
+      co_await back_off(pause);
+      left -= pause;
     }
     switch (step) {
       case handshake_step::wait: {
-        const auto left = until - clock::now();
-        if (left <= 0s) co_await give_up(how_.connect_deadline);
-        const bool changed = co_await wait_for_change(std::min<clock::duration>(left, patience));
+        if (left <= 0s) co_await give_up(limit);
+        const auto slice = std::min<std::chrono::nanoseconds>(left, patience);
+        const auto began = clock::now();
+        const bool changed = co_await wait_for_change(slice);
+        left -= std::min<std::chrono::nanoseconds>(slice, clock::now() - began);
+        co_await check_ground();
         view = co_await look();
         view.waited_long = !changed;
         continue;
@@ -150,7 +193,9 @@ asio::awaitable<void> frontend::connection::connect() {
 asio::awaitable<void> frontend::connection::publish() {
   const auto nodes = co_await read_backend();
   const auto offer = parse_offer(nodes).value();
-  const layout_limits limits{how_.ring_page_order, how_.queues, how_.segments};
+  layout_limits limits{how_.ring_page_order, how_.queues, how_.segments};
+  // Callers know the queues there are: more of them would be nobody's.
+  if (opened_) limits.queues = static_cast<unsigned>(queues_.size());
   const auto cpus = static_cast<unsigned>(on_.cpus());
   auto budget = page_budget(how_);
   std::vector<queue_transport> transports;
@@ -172,24 +217,32 @@ asio::awaitable<void> frontend::connection::publish() {
   co_await write_transport(std::move(transports), large_sectors);
 }
 
+void frontend::connection::make_queues(unsigned count) {
+  queues_.clear();
+  for (unsigned i = 0; i < count; ++i) {
+    queue_options queue_how{.name = fmt::format("{} queue {}", device_, i),
+                            .request_deadline = how_.request_deadline,
+                            .poll_limit = how_.poll_limit};
+    queues_.push_back(std::make_shared<frontend_queue>(on_.context(i), on_.loop(i), i,
+                                                       std::move(queue_how), events_of_queue()));
+  }
+}
+
 /// False: that many pages are not free, but fewer may be.
 asio::awaitable<bool> frontend::connection::open_queues(const layout& plan,
                                                         std::vector<queue_transport>& out) {
-  queues_.clear();
+  if (!opened_) make_queues(plan.queues);
+  // A port bound to a handle from before a resume would stay bound for as long as the guest lives.
+  co_await settle_resume();
+  if (resumed_) throw failure(errc::resumed, fmt::format("connect {}", device_));
   out.clear();
   members_ = std::make_shared<sector_locks>(plan.queues);
   std::exception_ptr error;
   bool short_of_pages = false;
   for (unsigned i = 0; i < plan.queues; ++i) {
-    queue_options queue_how{.name = fmt::format("{} queue {}", device_, i),
-                            .request_deadline = how_.request_deadline,
-                            .poll_limit = how_.poll_limit,
-                            .scrub = !facts_.trusted};
-    auto fresh = std::make_shared<frontend_queue>(on_.context(i), on_.loop(i), i,
-                                                  std::move(queue_how), events_of_queue());
-    queues_.push_back(fresh);
-    members_->add(fresh);
-    auto open = [&] { return fresh->open_transport(facts_.backend_domain, plan); };
+    const auto queue = queues_[i];
+    members_->add(queue);
+    auto open = [&] { return queue->open_transport(facts_.backend_domain, plan, !facts_.trusted); };
     try {
       out.push_back(co_await call_on(on_.executor(i), open));
     } catch (const failure& problem) {
@@ -199,7 +252,10 @@ asio::awaitable<bool> frontend::connection::open_queues(const layout& plan,
     }
   }
   if (!error) co_return true;
-  co_await close_queues();
+  if (opened_)
+    co_await hold_queues(true);
+  else
+    co_await close_queues();
   if (short_of_pages) co_return false;
   std::rethrow_exception(error);
 }
@@ -221,17 +277,33 @@ asio::awaitable<void> frontend::connection::write_transport(std::vector<queue_tr
 
 asio::awaitable<void> frontend::connection::finish() {
   const auto nodes = co_await read_backend();
-  const auto properties =
+  auto properties =
       parse_properties(nodes, backend_kind(facts_.backend), device_type_, plan_.queues).value();
-  shape_ = properties.shape;
-  shape_.preferred_transfer = std::uint64_t{plan_.segments} * page_size;
-  facts_.persistent = how_.persistent && properties.persistent;
-  auto shaped = properties;
-  shaped.shape = shape_;
-  for (const auto& each : queues_) {
-    auto connect = [&] { each->connect(shaped, plan_, handle_, members_); };
-    co_await call_on(each->executor(), connect);
+  auto& shape = properties.shape;
+  shape.preferred_transfer = std::uint64_t{plan_.segments} * page_size;
+  const known_disk now{shape, parse_identity(nodes)};
+  if (known_) {
+    const auto same = check_same_disk(*known_, now, may_have_moved_);
+    if (!same) throw failure(error{same.error().code, device_ + ": " + same.error().text});
+    // Nobody was told that it could be written to, so nobody has to be told when it cannot again.
+    shape.read_only = shape.read_only || known_->shape.read_only;
+    shape.can_flush = shape.can_flush && !shape.read_only;
+    if (known_->shape.can_flush && !shape.can_flush)
+      log().error("{}: the backend offers no flush any more; what asks for one fails", device_);
   }
+  facts_.persistent = how_.persistent && properties.persistent;
+  for (unsigned i = 0; i < plan_.queues; ++i) {
+    const auto queue = queues_[i];
+    auto connect = [&] { queue->connect(properties, plan_, handle_, members_); };
+    co_await call_on(queue->executor(), connect);
+  }
+  for (std::size_t i = plan_.queues; i < queues_.size(); ++i) {
+    auto forward = [&] { queues_[i]->forward_to(queues_[i % plan_.queues], shape); };
+    co_await call_on(queues_[i]->executor(), forward);
+  }
+  shape_ = shape;
+  known_ = now;
+  known_->shape = shape;
   co_await set_state(wire::xenbus_state::connected);
 }
 

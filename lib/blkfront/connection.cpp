@@ -2,11 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
+#include <utility>
 
 #include "xenpv/async/call_on.hpp"
-#include "xenpv/async/deadline.hpp"
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/xen/custodian.hpp"
@@ -17,7 +20,13 @@ namespace asio = boost::asio;
 using async::call_on;
 
 frontend::connection::connection(async::runtime& on, std::string device, options how)
-    : on_(on), device_(std::move(device)), how_(how), background_(on.control()) {
+    : on_(on),
+      device_(std::move(device)),
+      how_(how),
+      watchers_(on.control()),
+      change_(on.control(), clock::time_point::max()),
+      background_(on.control()),
+      patience_(on.control()) {
   facts_.device = device_;
 }
 
@@ -61,14 +70,62 @@ async::asio::awaitable<void> frontend::connection::set_state(wire::xenbus_state 
   co_await on_.store().write(device_ + "/state", fmt::format("{}", raw(state)));
 }
 
-async::asio::awaitable<bool> frontend::connection::wait_for_change(std::chrono::nanoseconds limit) {
-  try {
-    (void)co_await async::with_deadline(watch_->next(), limit, "wait for " + facts_.backend);
-  } catch (const failure& problem) {
-    if (problem.code() == errc::timed_out) co_return false;
-    throw;
+void frontend::connection::wake() {
+  dirty_ = true;
+  change_.cancel();
+}
+
+async::asio::awaitable<void> frontend::connection::follow_watch(async::watch_stream watch) {
+  for (;;) {
+    try {
+      const auto event = co_await watch.next();
+      worth_reading_ = worth_reading_ || event.overflowed || event.path.ends_with("/sectors") ||
+                       event.path.ends_with("/state") || event.path == facts_.backend;
+    } catch (const failure& problem) {
+      log().error("{}: {}", device_, problem.what());
+      store_lost_ = true;
+    }
+    wake();
+    if (store_lost_) co_return;
   }
-  co_return true;
+}
+
+async::asio::awaitable<void> frontend::connection::follow_nodes() {
+  if (followed_ == facts_.backend) co_return;
+  watchers_.cancel();
+  co_await watchers_.join();
+  auto backend = co_await on_.store().watch(facts_.backend);
+  auto own = co_await on_.store().watch(device_ + "/backend");
+  followed_ = facts_.backend;
+  watchers_.spawn(follow_watch(std::move(backend)));
+  watchers_.spawn(follow_watch(std::move(own)));
+}
+
+async::asio::awaitable<bool> frontend::connection::wait_for_change(std::chrono::nanoseconds limit) {
+  const auto now = clock::now();
+  // Beyond that the clock has no words for it.
+  const auto until =
+      limit < clock::time_point::max() - now ? now + limit : clock::time_point::max();
+  while (!dirty_ && clock::now() < until) {
+    change_.expires_at(until);
+    (void)co_await change_.async_wait(asio::as_tuple(asio::use_awaitable));
+    const auto state = co_await asio::this_coro::cancellation_state;
+    if (state.cancelled() != asio::cancellation_type::none)
+      throw boost::system::system_error(asio::error::operation_aborted);
+  }
+  if (store_lost_)
+    throw failure(errc::lost_connection, fmt::format("follow {}", device_), "xenstored is gone");
+  co_return std::exchange(dirty_, false);
+}
+
+/// To unbind a port from before a resume is the kernel's BUG (xen/custodian.hpp). A resume that
+/// comes later than this look cannot be known.
+async::asio::awaitable<void> frontend::connection::settle_resume() {
+  try {
+    (void)co_await on_.check_resume();
+  } catch (const failure& problem) {
+    log().debug("{}: {}", device_, problem.what());
+  }
 }
 
 queue_events frontend::connection::events_of_queue() {
@@ -90,7 +147,8 @@ queue_events frontend::connection::events_of_queue() {
 }
 
 void frontend::connection::queue_failed(const error& why) {
-  if (state_ != device_state::connected || closing_) return;
+  const bool is_used = state_ == device_state::connected || state_ == device_state::recovering;
+  if (!is_used || closing_) return;
   log().error("{}: {}", device_, why.text);
   become(device_state::failed, why);
   // What one queue cannot trust, the others cannot either: it is the same backend.
@@ -110,10 +168,10 @@ async::asio::awaitable<void> frontend::connection::fail_queues(error why) {
   }
 }
 
-async::asio::awaitable<bool> frontend::connection::drain_queues() {
+async::asio::awaitable<bool> frontend::connection::drain_queues(std::chrono::nanoseconds limit) {
   bool drained = true;
   // One limit for all of them.
-  const auto until = clock::now() + how_.close_deadline;
+  const auto until = clock::now() + limit;
   for (const auto& each : queues_) {
     auto drain = [&]() -> async::asio::awaitable<void> {
       drained = co_await each->drain(until - clock::now()) && drained;
@@ -123,7 +181,15 @@ async::asio::awaitable<bool> frontend::connection::drain_queues() {
   co_return drained;
 }
 
+async::asio::awaitable<void> frontend::connection::shut_queues(error why) {
+  for (const auto& each : queues_) {
+    auto shut = [each, why] { each->shut(why); };
+    co_await call_on(each->executor(), shut);
+  }
+}
+
 async::asio::awaitable<void> frontend::connection::close_queues() {
+  co_await settle_resume();
   last_statistics_ = co_await statistics();
   for (const auto& each : queues_) {
     auto close = [each] { each->close_transport(); };
@@ -166,9 +232,12 @@ async::asio::awaitable<void> frontend::connection::shake_hands_goodbye() {
 
 async::asio::awaitable<void> frontend::connection::close() {
   if (std::exchange(closing_, true)) co_return;
+  hook_ = {};
+  patience_.cancel();
   background_.cancel();
   co_await background_.join();
-  if (state_ == device_state::connected && !co_await drain_queues())
+  co_await settle_resume();
+  if (state_ == device_state::connected && !co_await drain_queues(how_.close_deadline))
     log().warn("{}: closed with requests that the backend has not answered", device_);
   const auto why = make_error(std::make_error_code(std::errc::operation_canceled),
                               fmt::format("use {}", device_), "it was closed");
@@ -183,9 +252,12 @@ async::asio::awaitable<void> frontend::connection::close() {
   }
   co_await close_queues();
   published_ = false;
-  watch_.reset();
+  watchers_.cancel();
+  co_await watchers_.join();
+  followed_.clear();
   if (auto* const custodian = on_.custodian()) custodian->clear_cleanup(device_);
-  if (state_ == device_state::connected) state_ = device_state::closed;
+  if (state_ == device_state::connected || state_ == device_state::recovering)
+    state_ = device_state::closed;
 }
 
 }  // namespace xenpv::blkfront

@@ -58,6 +58,8 @@ class engine_host {
   virtual void sector_held(std::uint64_t sector) = 0;
   /// The backend took a feature back: shape() has changed.
   virtual void shape_changed() = 0;
+  /// A request whose request::device_part::flags are set is about to be answered.
+  virtual void marked_answered(blk::request& r) { (void)r; }
 
  protected:
   ~engine_host() = default;
@@ -85,6 +87,7 @@ class engine {
     ++unfinished_;
     r.status = no_error_;
     r.device = {};
+    r.device.order = ++order_;
     fresh_.push(r);
   }
 
@@ -104,6 +107,12 @@ class engine {
   /// Answers everything with `why`, now and from now on. The first reason stays.
   void fail(error why) noexcept;
   [[nodiscard]] const std::optional<error>& failure_reason() const noexcept { return failure_; }
+  /// Gives up the ring, whose backend is lost, and hands all unanswered requests back, in the order
+  /// they were submitted, not answered. They can be submitted anew, to another engine, as they are.
+  /// This one fails from then on.
+  [[nodiscard]] std::vector<blk::request*> surrender();
+  /// The clock went on for that long while nobody here could: no deadline is nearer for it.
+  void forgive(std::uint64_t frozen_ns) noexcept;
 
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return ring_.in_flight(); }
   /// Nothing is with the engine: no request, and no page that the backend may touch.
@@ -234,6 +243,7 @@ class engine {
   [[nodiscard]] std::vector<blk::request*> unfinished_requests(
       std::uint64_t submitted_before) const;
   void time_out(blk::request& r) noexcept;
+  void forget_all() noexcept;
   void orphan_slots(blk::request& r) noexcept;
   void forget_queued(blk::request& r) noexcept;
   void finish_all(request_list list, std::error_code status) noexcept;
@@ -261,6 +271,7 @@ class engine {
   std::list<orphan_pages> orphans_;
   pages_waiter waiter_;
   std::size_t unfinished_ = 0;
+  std::uint64_t order_ = 0;
   std::optional<error> failure_;
   /// Copied where a status is reset: making one anew is a call of the library each time.
   std::error_code no_error_;

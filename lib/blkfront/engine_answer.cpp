@@ -203,6 +203,7 @@ void engine::finish_all(request_list list, std::error_code status) noexcept {
 }
 
 void engine::finish(blk::request& r) noexcept {
+  if (r.device.flags != 0) host_.marked_answered(r);
   auto& counted = statistics_.operations[static_cast<std::size_t>(r.op)];
   ++counted.requests;
   if (r.status)

@@ -1,4 +1,4 @@
-// Giving up: on requests whose time is up, and on the backend altogether.
+// Giving up: on requests whose time is up, on the backend altogether, and on the ring only.
 #include <algorithm>
 
 #include "blkfront/engine_state.hpp"
@@ -102,16 +102,28 @@ overdue engine::check_deadlines(std::uint64_t now, std::uint64_t limit) noexcept
   return out;
 }
 
-void engine::fail(error why) noexcept {
-  if (failure_) return;
-  failure_ = std::move(why);
-  const auto code = failure_->code;
-  const auto all = unfinished_requests(~std::uint64_t{0});
+void engine::forgive(std::uint64_t frozen_ns) noexcept {
+  for (auto* const r : unfinished_requests(~std::uint64_t{0}))
+    r->device.submitted_ns += frozen_ns;
+  for (auto& s : slots_)
+    s.started_ns += frozen_ns;
+}
+
+/// Nothing is with the backend any more, and nothing waits.
+void engine::forget_all() noexcept {
   for (auto& s : slots_)
     s = {};
   pending_ = parked_ = flushing_ = {};
   again_.clear();
   ready_merges_.clear();
+}
+
+void engine::fail(error why) noexcept {
+  if (failure_) return;
+  failure_ = std::move(why);
+  const auto code = failure_->code;
+  const auto all = unfinished_requests(~std::uint64_t{0});
+  forget_all();
   // The other queues need not wait for what will not be written any more. A lock that is only asked
   // for is given back when it comes.
   for (auto merges = std::exchange(merges_, {}); const auto& m : merges)
@@ -121,6 +133,26 @@ void engine::fail(error why) noexcept {
     finish(*r);
   }
   check_holds();
+}
+
+std::vector<blk::request*> engine::surrender() {
+  if (failure_) return {};
+  auto all = unfinished_requests(~std::uint64_t{0});
+  for (const auto& list : {fresh_, refused_})
+    for (auto* r = list.first; r != nullptr; r = r->device.next)
+      all.push_back(r);
+  failure_ = make_error(errc::lost_connection, "use the ring", "its backend is lost");
+  fresh_ = refused_ = {};
+  forget_all();
+  // The locks of all queues are given up together, with the guard that knows them.
+  merges_.clear();
+  holds_.clear();
+  unfinished_ = 0;
+  const auto is_earlier = [](const blk::request* a, const blk::request* b) {
+    return a->device.order < b->device.order;
+  };
+  std::sort(all.begin(), all.end(), is_earlier);
+  return all;
 }
 
 }  // namespace xenpv::blkfront

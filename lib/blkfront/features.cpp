@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::uint64_t any_number = std::numeric_limits<std::uint64_t>::max();
 
-constexpr std::array<std::string_view, 20> names = {
+constexpr std::array<std::string_view, 22> names = {
     "max-ring-page-order",
     "max-ring-pages",
     "multi-queue-max-queues",
@@ -37,6 +37,8 @@ constexpr std::array<std::string_view, 20> names = {
     "hotplug-status",
     "params",
     "removable",
+    "sm-data/vdi-uuid",
+    "sm-data/scsi/0x12/0x83",
 };
 
 std::optional<std::string_view> value_of(const node_map& nodes, std::string_view name) {

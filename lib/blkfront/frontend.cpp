@@ -17,6 +17,8 @@ std::string_view to_string(device_state state) noexcept {
   switch (state) {
     case device_state::connected:
       return "connected";
+    case device_state::recovering:
+      return "recovering";
     case device_state::unplugged:
       return "unplugged";
     case device_state::failed:
@@ -102,6 +104,10 @@ asio::awaitable<void> frontend::discard(std::uint64_t offset, std::uint64_t leng
 
 asio::awaitable<std::vector<queue_statistics>> frontend::statistics() {
   return connection_->statistics();
+}
+
+const recovery_statistics& frontend::recovery() const noexcept {
+  return connection_->recovery();
 }
 
 asio::awaitable<void> frontend::close() {

@@ -54,7 +54,7 @@ frontend_queue::frontend_queue(asio::io_context& context, async::event_loop& loo
       poll_(static_cast<std::uint64_t>(options_.poll_limit.count())),
       tick_(context),
       idle_(context, clock::time_point::max()) {
-  closed_ = make_error(std::make_error_code(std::errc::operation_canceled), options_.name);
+  refusal_ = make_error(std::make_error_code(std::errc::operation_canceled), options_.name);
 }
 
 frontend_queue::~frontend_queue() = default;
@@ -63,7 +63,7 @@ asio::any_io_executor frontend_queue::executor() const {
   return context_.get_executor();
 }
 
-queue_transport frontend_queue::open_transport(domid backend, const layout& plan) {
+queue_transport frontend_queue::open_transport(domid backend, const layout& plan, bool scrub) {
   const auto rings = plan.ring_pages();
   auto granted = xen::grant_sharer::open().share(backend, plan.pages_per_queue(), true);
   granted_ = std::make_shared<xen::granted_pages>(std::move(granted));
@@ -71,32 +71,23 @@ queue_transport frontend_queue::open_transport(domid backend, const layout& plan
   ring_.emplace(bytes.first(rings * page_size));
   const auto pool = [&](std::size_t from, std::size_t count) {
     return std::make_shared<blk::page_pool>(bytes.subspan(from * page_size, count * page_size),
-                                            granted_, options_.scrub);
+                                            granted_, scrub);
   };
-  data_ = pool(rings, plan.data_pages);
+  // Nobody's but the engine's to be, which takes its own pages first.
+  fresh_data_ = pool(rings, plan.data_pages);
   indirect_ =
       plan.indirect_pages == 0 ? nullptr : pool(rings + plan.data_pages, plan.indirect_pages);
-  port_ = loop_.bind_unbound(backend);
+  if (!port_.is_live() || port_for_ != backend) {
+    port_ = loop_.bind_unbound(backend);
+    port_for_ = backend;
+  }
   return {part(granted_->refs(), 0, rings), port_.number()};
-}
-
-void frontend_queue::close_transport() noexcept {
-  tick_.cancel();
-  idle_.cancel();
-  port_ = {};
-  last_statistics_ = statistics();
-  if (engine_ && engine_->failure_reason()) closed_ = *engine_->failure_reason();
-  engine_.reset();
-  ring_.reset();
-  // Leases that are still out keep the pages themselves.
-  indirect_.reset();
-  data_.reset();
-  granted_.reset();
 }
 
 void frontend_queue::connect(const backend_properties& properties, const layout& plan,
                              std::uint16_t handle, std::shared_ptr<sector_locks> members) {
   const auto refs = granted_->refs();
+  const auto before = std::exchange(data_, std::move(fresh_data_));
   engine_setup setup{.ring = *ring_,
                      .data = {data_, part(refs, plan.ring_pages(), plan.data_pages)},
                      .indirect = {},
@@ -114,12 +105,17 @@ void frontend_queue::connect(const backend_properties& properties, const layout&
   shape_ = properties.shape;
   engine_host& host = *this;
   engine_ = std::make_unique<engine>(std::move(setup), host);
-  last_event_ns_ = last_answer_ns_ = now_ns();
+  holding_ = false;
+  refusal_.reset();
+  last_event_ns_ = last_answer_ns_ = last_tick_ns_ = now_ns();
   // The port outlives the queue's owner by a turn at most: nothing of the queue may dangle there.
   port_.on_event([self = weak_from_this()] {
     if (const auto live = self.lock()) live->turn(true);
   });
   start_tick();
+  follow_journal();
+  // They looked at a pool that had no page to give.
+  if (before) before->wake_all();
 }
 
 void frontend_queue::reshape(const blk::geometry& shape) {
@@ -127,20 +123,10 @@ void frontend_queue::reshape(const blk::geometry& shape) {
   if (engine_) engine_->reshape(shape);
 }
 
-void frontend_queue::fail(error why) {
-  if (!engine_ || engine_->failure_reason()) return;
-  engine_->fail(std::move(why));
-  settle_idle();
-}
-
 void frontend_queue::submit(blk::request& r) {
-  if (engine_) {
-    engine_->submit(r);
-    schedule_turn();
-    return;
-  }
-  r.status = closed_.code;
-  asio::post(context_, [&r] { r.done(r); });
+  if (direct_ == nullptr) return keep(r);
+  direct_->submit(r);
+  schedule_turn();
 }
 
 void frontend_queue::commit() {
@@ -171,6 +157,7 @@ bool frontend_queue::exchange(std::uint64_t now) noexcept {
   }
   // What was submitted from within the answers goes out right now.
   look_again_ = false;
+  if (!journal_.empty()) release_journal();
   if (engine_->start(now)) notify();
   return any;
 }
@@ -179,12 +166,16 @@ void frontend_queue::notify() noexcept {
   try {
     port_.notify();
   } catch (const failure& problem) {
+    // After a resume the backend is another one, and soon this queue will be told. If not, there is
+    // the deadline.
+    if (problem.code() == errc::resumed || problem.code() == std::errc::not_connected) return;
     engine_->fail(error{problem.code(), problem.what()});
   }
 }
 
 void frontend_queue::turn(bool event) noexcept {
-  if (!engine_ || in_turn_) return;
+  if (in_turn_) return;
+  if (!engine_) return forward_ready();
   in_turn_ = true;
   auto now = now_ns();
   if (event) {
@@ -236,9 +227,12 @@ void frontend_queue::start_tick() {
 void frontend_queue::tick() noexcept {
   if (engine_->failure_reason()) return;
   const auto now = now_ns();
+  const auto due = static_cast<std::uint64_t>(tick_for(options_.request_deadline).count());
+  const auto late_ns = now - std::exchange(last_tick_ns_, now);
+  // Saved, paused, stopped by a debugger: not the backend's fault.
+  if (late_ns > 2 * due) engine_->forgive(late_ns - due);
   const auto quiet_ns = now - std::max(last_answer_ns_, last_event_ns_);
-  if (engine_->in_flight() > 0 &&
-      quiet_ns >= static_cast<std::uint64_t>(tick_for(options_.request_deadline).count())) {
+  if (engine_->in_flight() > 0 && quiet_ns >= due) {
     // An event may have been lost, in either direction: look, and kick the backend.
     turn(false);
     if (!engine_ || engine_->failure_reason()) return;
@@ -266,7 +260,7 @@ void frontend_queue::settle_idle() noexcept {
 
 asio::awaitable<bool> frontend_queue::drain(std::chrono::nanoseconds limit) {
   const auto until = clock::now() + limit;
-  while (engine_ && !engine_->is_idle()) {
+  while (engine_ && !(engine_->is_idle() && journal_.empty())) {
     // Its end is the cancellation by settle_idle(); expiring means that the time is up.
     idle_.expires_at(until);
     const auto [code] = co_await idle_.async_wait(asio::as_tuple(asio::use_awaitable));
@@ -276,7 +270,10 @@ asio::awaitable<bool> frontend_queue::drain(std::chrono::nanoseconds limit) {
 }
 
 queue_statistics frontend_queue::statistics() const {
-  return engine_ ? engine_->statistics() : last_statistics_;
+  auto out = past_;
+  if (engine_) out.add(engine_->statistics());
+  out.queued += journal_.size();
+  return out;
 }
 
 void frontend_queue::shape_changed() {

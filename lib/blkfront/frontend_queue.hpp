@@ -3,7 +3,10 @@
 //
 // Life: open_transport() grants pages and binds a port; once the backend is connected, connect()
 // starts the engine; close_transport() gives all of it back. A queue that failed keeps answering
-// requests, with its failure.
+// requests, with its failure. When the backend is lost, hold() takes the place of
+// close_transport(): unanswered and new requests wait in the journal, and after the next connect()
+// they are sent again. A backend with fewer queues than before leaves this one without a ring: its
+// requests then go through another, forward_to().
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -15,6 +18,7 @@
 
 #include "blkfront/coalescing.hpp"
 #include "blkfront/engine.hpp"
+#include "blkfront/journal.hpp"
 #include "blkfront/layout.hpp"
 #include "blkfront/poll_budget.hpp"
 #include "blkfront/sector_locks.hpp"
@@ -29,7 +33,6 @@ struct queue_options {
   std::string name;  ///< "device/vbd/51728 queue 0", for messages
   std::chrono::nanoseconds request_deadline{};
   std::chrono::nanoseconds poll_limit{};
-  bool scrub = false;  ///< the backend is not trusted: pages are zeroed after use
 };
 
 /// What a queue tells its frontend; called on the queue's thread.
@@ -47,15 +50,29 @@ class frontend_queue final : public blk::block_queue,
   ~frontend_queue() override;
 
   /// Grants this queue's pages of `plan` to `backend` and binds a port for it. Throws `failure`.
-  [[nodiscard]] queue_transport open_transport(domid backend, const layout& plan);
+  /// `scrub`: the backend is not trusted: pages are zeroed after use.
+  [[nodiscard]] queue_transport open_transport(domid backend, const layout& plan, bool scrub);
   /// Unbinds and ungrants. Requests, if any, must have been answered.
   void close_transport() noexcept;
+
+  /// The backend is lost: unbinds and ungrants, and keeps requests until the next connect(). Also
+  /// for a transport that came to nothing. Returns how many were with the lost backend. With
+  /// `keep_port` the port stays, for the same backend's next connection: Xen makes it bindable
+  /// again when the other end lets go of it, and what is not unbound cannot be unbound at the wrong
+  /// moment (xen/custodian.hpp).
+  std::size_t hold(bool keep_port);
+  /// From now on what would be kept is answered with `why`, until the next connect().
+  void stop_holding(const error& why);
+  /// In place of connect(), for a queue that gets no ring of its own.
+  void forward_to(const std::shared_ptr<frontend_queue>& target, const blk::geometry& shape);
+  /// New requests are answered with `why`; those that the backend has may end.
+  void shut(error why);
   /// The backend has the ring: requests may flow.
   void connect(const backend_properties& properties, const layout& plan, std::uint16_t handle,
                std::shared_ptr<sector_locks> members);
   void reshape(const blk::geometry& shape);
   /// Answers everything with `why`, from now on.
-  void fail(error why);
+  void fail(const error& why);
   /// Returns when no request is left and the backend has answered everything, or at the limit.
   [[nodiscard]] async::asio::awaitable<bool> drain(std::chrono::nanoseconds limit);
 
@@ -75,11 +92,23 @@ class frontend_queue final : public blk::block_queue,
   }
 
  private:
+  struct forwarded_request;
+
   void wanted() override;
   void lock_sector(std::uint64_t sector) override;
   void unlock_sector(std::uint64_t sector) override;
   void sector_held(std::uint64_t sector) override;
   void shape_changed() override;
+  void marked_answered(blk::request& r) override;
+
+  void keep(blk::request& r);
+  void answer_later(blk::request& r, std::error_code status);
+  void release_journal() noexcept;
+  void forward_ready() noexcept;
+  void forward(blk::request& r, replay_order::ticket ticket);
+  void take_forwarded(const forwarded_request& answer);
+  void follow_journal() noexcept;
+  void drop_transport(bool keep_port) noexcept;
 
   void schedule_turn();
   void turn(bool event) noexcept;
@@ -100,12 +129,20 @@ class frontend_queue final : public blk::block_queue,
   std::shared_ptr<xen::granted_pages> granted_;
   std::optional<ring::blkif_front_ring> ring_;
   std::shared_ptr<blk::page_pool> data_;
+  std::shared_ptr<blk::page_pool> fresh_data_;  ///< of a transport that is not connected yet
   std::shared_ptr<blk::page_pool> indirect_;
   async::bound_port port_;
+  domid port_for_{};  ///< may bind it
   std::unique_ptr<engine> engine_;
+  /// Where requests go straight to: the engine, unless any wait in the journal.
+  engine* direct_ = nullptr;
+  journal journal_;
+  std::weak_ptr<frontend_queue> target_;  ///< has the ring, if this queue has none
   std::shared_ptr<sector_locks> members_;
-  error closed_;  ///< what requests get once there is no engine
-  queue_statistics last_statistics_;
+  /// What requests get while there is no engine; nullopt: they wait in the journal.
+  std::optional<error> refusal_;
+  bool holding_ = false;
+  queue_statistics past_;  ///< of the engines before
   blk::geometry shape_;
 
   bool turn_scheduled_ = false;
@@ -115,6 +152,7 @@ class frontend_queue final : public blk::block_queue,
   std::uint64_t answer_interval_ns_ = ~std::uint64_t{0};
   std::uint64_t last_answer_ns_ = 0;
   std::uint64_t last_event_ns_ = 0;
+  std::uint64_t last_tick_ns_ = 0;
   poll_budget poll_;
   async::asio::steady_timer tick_;
   async::asio::steady_timer idle_;  ///< never expires; cancelled when the queue is idle

@@ -120,8 +120,10 @@ handshake_step handshake::await_connected(const handshake_view& view) noexcept {
       phase_ = phase::resetting;
       ++refusals_;
       return reset(view);
-    case xenbus_state::unknown:
     case xenbus_state::initialising:
+      // It was in InitWait when we published: it has begun anew, and may not know of the ring.
+      return handshake_step::lost;
+    case xenbus_state::unknown:
     case xenbus_state::init_wait:
     case xenbus_state::initialised:
     case xenbus_state::reconfiguring:

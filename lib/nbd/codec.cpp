@@ -102,6 +102,7 @@ nbd_error own_to_nbd_error(int value) noexcept {
     case errc::lost_connection:
     case errc::resumed:
     case errc::timed_out:
+    case errc::wrong_disk:
       break;
   }
   return nbd_error::eio;

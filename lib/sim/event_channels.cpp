@@ -217,6 +217,17 @@ bool event_channels::is_user_port(std::uint8_t slot, std::uint32_t port) const {
          port_delivery::unpack(state_.domains[slot].ports[port].delivery.load()).generation != 0;
 }
 
+bool event_channels::is_quiet(std::uint8_t slot) const {
+  for (std::uint32_t port = 1; port < max_ports; ++port) {
+    const auto link = link_of(slot, port);
+    if (link.kind != port_kind::interdomain || link.remote_slot == slot) continue;
+    const auto& peer = state_.domains[link.remote_slot].ports[link.remote_port];
+    const auto delivery = port_delivery::unpack(peer.delivery.load());
+    if (delivery.masked || delivery.pending) return false;
+  }
+  return true;
+}
+
 std::size_t event_channels::port_count(std::uint8_t slot) const {
   std::size_t count = 0;
   for (std::uint32_t port = 1; port < max_ports; ++port)

@@ -103,6 +103,8 @@ class event_channels final : public port_ring_writer {
   [[nodiscard]] const std::vector<kernel_bug>& bugs() const noexcept { return bugs_; }
   /// Ports in use, the kernel's included.
   [[nodiscard]] std::size_t port_count(std::uint8_t slot) const;
+  /// No peer of the domain has work to do for an event that the domain sent it.
+  [[nodiscard]] bool is_quiet(std::uint8_t slot) const;
   [[nodiscard]] std::size_t user_port_count(std::uint8_t slot) const;
 
  private:

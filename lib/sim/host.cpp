@@ -46,6 +46,12 @@ pid_t peer_process(int socket) {
 
 constexpr std::chrono::milliseconds closer_grace{50};
 
+/// What backends get to end what a guest that is being saved asked them for: at most so long until
+/// they have heard of it all, and then a little for the rest of it.
+constexpr std::chrono::milliseconds quiet_limit{1000};
+constexpr std::chrono::milliseconds quiet_step{1};
+constexpr std::chrono::milliseconds last_requests{15};
+
 void set_ratio(shared_event_fault& fault, ratio value) {
   fault.whole.store(value.whole);
   fault.seen.store(0);
@@ -146,6 +152,35 @@ void host::destroy_domain(domid domain) {
   store_sockets_.flush();
 }
 
+void host::resume_as(std::uint8_t slot, domid before, domid after) {
+  // It may have been destroyed in its sleep.
+  if (!domains_[slot]) return;
+  auto& record = *domains_[slot];
+  events_.resume_domain(slot, after, options_.cpus);
+  grants_.resume_domain(slot);
+  store_sockets_.rename(slot, after);
+  toolstack_.rebuild_domain(before, after, record.name, options_.disks);
+  // As xenbus_dev does on resume: the new toolstack's tree is there when the watches fire.
+  store_.resume(before, after);
+  store_sockets_.flush();
+}
+
+void host::resume_when_quiet(sleeping_domain sleeper, std::chrono::milliseconds limit) {
+  if (limit.count() > 0 && domains_[sleeper.slot] && !events_.is_quiet(sleeper.slot)) {
+    reactor_.after(quiet_step, [this, sleeper = std::move(sleeper), limit] {
+      resume_when_quiet(sleeper, limit - quiet_step);
+    });
+    return;
+  }
+  reactor_.after(last_requests, [this, sleeper = std::move(sleeper)] {
+    resume_as(sleeper.slot, sleeper.before, sleeper.after);
+    reactor_.after(sleeper.sleep, [stopped = sleeper.processes] {
+      for (const auto process : stopped)
+        ::kill(process, SIGCONT);
+    });
+  });
+}
+
 domid host::save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen) {
   const auto slot = slot_of(domain);
   if (domain == domid_0)
@@ -158,19 +193,16 @@ domid host::save_restore(domid domain, bool keep_number, std::chrono::millisecon
 
   while (events_.find_domain(domid{next_domain_}))
     ++next_domain_;
-  const auto after = keep_number ? domain : domid{next_domain_};
-  events_.resume_domain(slot, after, options_.cpus);
-  grants_.resume_domain(slot);
-  store_sockets_.rename(slot, after);
-  toolstack_.rebuild_domain(domain, after, record.name, options_.disks);
-  // As xenbus_dev does on resume: the new toolstack's tree is there when the watches fire.
-  store_.resume(domain, after);
-  store_sockets_.flush();
-  if (!stopped.empty())
-    reactor_.after(frozen, [stopped] {
-      for (const auto process : stopped)
-        ::kill(process, SIGCONT);
-    });
+  const auto after = keep_number ? domain : domid{next_domain_++};
+  if (stopped.empty()) {
+    resume_as(slot, domain, after);
+    return after;
+  }
+  // What the guest asked its backends for before it stopped, they still do: a saved guest's memory
+  // is its own only when they are done with it.
+  resume_when_quiet(
+      {slot, domain, after, std::max(frozen - last_requests, last_requests), std::move(stopped)},
+      quiet_limit);
   return after;
 }
 

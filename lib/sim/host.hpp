@@ -57,7 +57,8 @@ class host final : private control_host {
   /// Kills the domain's processes; what peers map stays mapped.
   void destroy_domain(domid domain);
   /// Saves and restores at once; returns the new number. With a `frozen` time the domain's
-  /// processes are stopped that long, as the save would.
+  /// processes are stopped that long, as the save would, and the restore is a moment later, when
+  /// backends have done what they had been asked for.
   domid save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen);
   void raise_virq(domid domain, std::uint32_t virq);
   void set_faults(const fault_switches& faults);
@@ -75,6 +76,16 @@ class host final : private control_host {
     unique_fd control_listener;
     std::vector<std::unique_ptr<control_service>> processes;
   };
+  struct sleeping_domain {
+    std::uint8_t slot;
+    domid before;
+    domid after;
+    std::chrono::milliseconds sleep;  ///< after the restore
+    std::vector<pid_t> processes;
+  };
+  void resume_when_quiet(sleeping_domain sleeper, std::chrono::milliseconds limit);
+  void resume_as(std::uint8_t slot, domid before, domid after);
+
   struct admin_service;
 
   // control_host

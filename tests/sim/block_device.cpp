@@ -12,8 +12,10 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <span>
 #include <sstream>
 #include <string_view>
@@ -97,6 +99,70 @@ int hold(const std::string& device, bool with_custodian, bool busy) {
   return 0;
 }
 
+flushing_writer::flushing_writer(const std::string& device, unsigned seed) {
+  std::array<int, 2> ends{};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("make a pipe");
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+  const auto program = own_path();
+  std::string mode = "--write-and-flush";
+  auto name = device;
+  auto number = fmt::format("{}", seed);
+  std::array<char*, 5> words = {const_cast<char*>(program.c_str()), mode.data(), name.data(),
+                                number.data(), nullptr};
+  const int failed =
+      ::posix_spawn(&process_, program.c_str(), &actions, nullptr, words.data(), environ);
+  ::posix_spawn_file_actions_destroy(&actions);
+  ::close(ends[1]);
+  reports_ = ends[0];
+  if (failed != 0) throw_errno(failed, "start a writer to " + device);
+}
+
+flushing_writer::~flushing_writer() {
+  kill();
+  ::close(reports_);
+}
+
+void flushing_writer::kill() {
+  if (process_ <= 1) return;
+  ::kill(process_, SIGKILL);
+  ::waitpid(process_, nullptr, 0);
+  process_ = -1;
+}
+
+std::array<std::uint32_t, flushing_writer::blocks> flushing_writer::flushed() {
+  std::array<std::uint32_t, blocks> out{};
+  std::array<std::uint32_t, 2> report{};
+  while (::read(reports_, report.data(), sizeof report) == sizeof report)
+    out[report[0]] = report[1];
+  return out;
+}
+
+int write_and_flush(const std::string& device, unsigned seed) {
+  async::runtime on;
+  on.run([&](async::runtime& self) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(self, device);
+    std::mt19937 random(seed);
+    std::array<std::uint32_t, flushing_writer::blocks> versions{};
+    std::vector<std::byte> bytes(4096);
+    for (;;) {
+      std::array<std::array<std::uint32_t, 2>, 4> reports;
+      for (auto& report : reports) {
+        const auto block = static_cast<std::uint32_t>(random() % versions.size());
+        const auto word = ++versions[block] << 8 | (seed & 0xFF);
+        for (std::size_t at = 0; at < bytes.size(); at += sizeof word)
+          std::memcpy(bytes.data() + at, &word, sizeof word);
+        co_await disk->write(std::uint64_t{block} * 4096, bytes);
+        report = {block, versions[block]};
+      }
+      co_await disk->flush();
+      [[maybe_unused]] const auto said = ::write(STDOUT_FILENO, reports.data(), sizeof reports);
+    }
+  });
+  return 0;
+}
+
 int write_disk(const std::string& device, const std::string& file) {
   with_runtime([&](async::runtime& on) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(on, device);
@@ -174,6 +240,8 @@ int main(int argc, char** argv) {
   const std::string mode = argc > 2 ? argv[1] : "";
   if ((mode == "--hold" || mode == "--hold-guarded") && argc == 4)
     return hold(argv[2], mode == "--hold-guarded", argv[3] == std::string_view("busy"));
+  if (mode == "--write-and-flush" && argc == 4)
+    return write_and_flush(argv[2], static_cast<unsigned>(std::strtoul(argv[3], nullptr, 10)));
   if (mode == "--write" && argc == 4) return write_disk(argv[2], argv[3]);
   if (mode == "--read" && argc == 5)
     return read_disk(argv[2], argv[3], std::strtoull(argv[4], nullptr, 10));

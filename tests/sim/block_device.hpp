@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <sys/types.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -52,6 +53,25 @@ class holder {
 };
 /// The program's side of it; see main().
 int hold(const std::string& device, bool with_custodian, bool busy);
+
+/// This program as another process of the domain, until it is killed: writes to the first 64 blocks
+/// of 4 KiB, each time (version << 8 | seed), flushes, and tells which versions were flushed.
+class flushing_writer {
+ public:
+  static constexpr std::size_t blocks = 64;
+  flushing_writer(const std::string& device, unsigned seed);
+  ~flushing_writer();
+  flushing_writer(const flushing_writer&) = delete;
+  flushing_writer& operator=(const flushing_writer&) = delete;
+  void kill();
+  /// By block; 0: none. After kill().
+  [[nodiscard]] std::array<std::uint32_t, blocks> flushed();
+
+ private:
+  pid_t process_ = -1;
+  int reports_ = -1;
+};
+int write_and_flush(const std::string& device, unsigned seed);
 
 /// The program's words for scripts: copies a file to a disk and flushes, or the disk's first bytes
 /// to a file.

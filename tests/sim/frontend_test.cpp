@@ -8,6 +8,7 @@
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
 
 #include "sim/block_device.hpp"
 #include "xenpv/async/deadline.hpp"
@@ -383,20 +384,22 @@ TEST(frontend, times_out_what_is_not_answered) {
   });
 }
 
-TEST(frontend, fails_by_name_when_the_backend_restarts) {
+TEST(frontend, goes_on_when_the_backend_restarts) {
   with_runtime([](async::runtime& on) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(on, xvdj);
+    const auto bytes = pattern(4096, 5);
+    co_await disk->write(0, bytes);
     toolstack("restart xvdj");
-    co_await until(*disk, on, [&] { return disk->state() != device_state::connected; });
-    EXPECT_EQ(disk->state(), device_state::failed);
-    EXPECT_EQ(disk->failure_reason()->code, errc::lost_connection);
-    std::array<std::byte, 512> sector{};
-    const auto problem = co_await failure_of(disk->read(0, sector));
-    EXPECT_EQ(problem.code, errc::lost_connection);
+    co_await until(*disk, on, [&] { return disk->recovery().reconnects == 1; });
+    EXPECT_EQ(disk->state(), device_state::connected);
+    EXPECT_FALSE(disk->failure_reason());
+    EXPECT_EQ(disk->recovery().last_reason, "the backend gave the connection up or restarted");
+    EXPECT_GT(disk->recovery().longest_pause, 0ns);
+    std::vector<std::byte> back(bytes.size());
+    co_await disk->read(0, back);
+    EXPECT_TRUE(back == bytes);
     co_await disk->close();
-    const auto again = co_await frontend::open(on, xvdj);
-    co_await again->read(0, sector);
-    co_await again->close();
+    EXPECT_EQ(disk->state(), device_state::closed);
   });
 }
 
@@ -407,7 +410,11 @@ TEST(frontend, zz_leaves_a_disk_that_the_toolstack_takes_away) {
     toolstack("unplug xvdj &");  // it waits for this very process to let go
     co_await until(*disk, on, [&] { return disk->state() != device_state::connected; });
     EXPECT_EQ(disk->state(), device_state::unplugged);
+    EXPECT_EQ(disk->failure_reason()->code.value(), ESHUTDOWN);
     EXPECT_THAT(disk->failure_reason()->text, HasSubstr("the toolstack took the disk away"));
+    std::array<std::byte, 512> sector{};
+    const auto problem = co_await failure_of(disk->read(0, sector));
+    EXPECT_EQ(problem.code.value(), ESHUTDOWN) << problem.text;
     co_await disk->close();
   });
 }

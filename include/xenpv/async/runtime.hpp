@@ -2,9 +2,11 @@
 // CPU threads with an event loop each, and the custodian that outlives them. Made once, in main,
 // before any other thread; takes itself down in the right order.
 //
-// Knows no devices. It is a convenience: everything in it can be set up by hand.
+// Knows no devices. It survives the guest's save and restore, and tells whoever asks (on_resume).
+// It is a convenience: everything in it can be set up by hand.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -27,6 +29,22 @@ struct runtime_options {
   bool with_custodian = true;
 };
 
+/// Somebody's wish to be told of resumes; ends with this object. Move-only; may outlive the
+/// runtime.
+class resume_hook {
+ public:
+  resume_hook() noexcept;
+  resume_hook(resume_hook&&) noexcept;
+  resume_hook& operator=(resume_hook&&) noexcept;
+  ~resume_hook();
+
+ private:
+  friend class runtime;
+  struct entry;
+  explicit resume_hook(std::unique_ptr<entry> made) noexcept;
+  std::unique_ptr<entry> entry_;
+};
+
 class runtime {
  public:
   /// Starts the custodian and the CPU threads, connects to xenstore. Throws `failure`.
@@ -40,6 +58,19 @@ class runtime {
   /// Rethrows what `main` throws, or else the first exception that left a handler on the control
   /// thread or on a CPU thread. Once only.
   void run(std::function<asio::awaitable<void>(runtime&)> main);
+
+  /// `callback` is called on the control thread each time the guest was saved and restored. By
+  /// then the custodian has the old event-channel handles for ever, and every event loop has a new
+  /// one: ports bound before are dead (errc::resumed), grants made before are worth nothing, and
+  /// what was written to xenstore is gone. Bind, grant and write anew; drop the old objects as
+  /// usual. A suspend that was cancelled changes nothing and calls nobody. Must not throw.
+  [[nodiscard]] resume_hook on_resume(std::function<void()> callback);
+  /// For the control thread: looks whether the guest was resumed since the last look, and if so
+  /// does and tells all of the above before it returns true. For whoever finds his nodes gone, and
+  /// before unbinding a port after such a finding: the watch that tells of a resume may be slower.
+  [[nodiscard]] asio::awaitable<bool> check_resume();
+  /// Resumes since the runtime was started.
+  [[nodiscard]] std::uint64_t resumes() const noexcept;
 
   [[nodiscard]] asio::any_io_executor control();
   [[nodiscard]] store_client& store() noexcept;

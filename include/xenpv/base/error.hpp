@@ -21,6 +21,7 @@ enum class errc {
   lost_connection,       ///< the other side went away
   resumed,               ///< the guest was saved and restored; the object is dead
   timed_out,             ///< a deadline passed
+  wrong_disk,            ///< what came back after a lost connection is not what was there before
 };
 
 [[nodiscard]] const std::error_category& category() noexcept;

@@ -83,9 +83,12 @@ class page_pool {
   void wait(page_waiter& waiter) noexcept;
   /// It is not woken any more; also from within another's wake(), for one that was to be next.
   void stop_waiting(page_waiter& waiter) noexcept;
+  /// Wakes all who wait: this pool has been replaced, and they should look at the new one.
+  void wake_all() noexcept;
 
  private:
   void scrub(const page_chain& pages) noexcept;
+  void wake_collected() noexcept;
 
   std::span<std::byte> memory_;
   std::shared_ptr<const void> owner_;
@@ -145,6 +148,11 @@ class lease {
   /// The device cannot let go of the pages yet (a request timed out and the other side may still
   /// write to them): they are its to give back from now on.
   void abandon() noexcept;
+
+  /// Moves the bytes into memory of the lease's own and gives the pages back: the device is about
+  /// to give up the pool, while this lease's request waits. For the device, while the request is
+  /// with it. False: no memory; nothing was done.
+  [[nodiscard]] bool move_out() noexcept;
 
  private:
   std::shared_ptr<page_pool> pool_;

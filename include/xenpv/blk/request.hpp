@@ -37,7 +37,7 @@ struct request {
   /// Unset on success. EIO: the backend failed it; operation_not_supported: it cannot do that (any
   /// more); invalid_argument: outside the device; read_only_file_system; ENOMEDIUM; EFAULT never.
   /// errc::timed_out: no answer in time; errc::lost_connection, errc::protocol_violation: the
-  /// device failed; operation_canceled: the device was closed.
+  /// device failed; ESHUTDOWN: it was unplugged; operation_canceled: it was closed.
   std::error_code status;
   /// When the device saw the answer, steady clock: the same for all it saw at once, for which it
   /// looks at the clock once. Set before `done`; 0 from a device that keeps no time.
@@ -47,6 +47,7 @@ struct request {
   struct device_part {
     request* next = nullptr;
     std::uint64_t submitted_ns = 0;
+    std::uint64_t order = 0;        ///< among those submitted to the same queue
     std::uint64_t planned = 0;      ///< bytes handed to the ring so far
     std::uint64_t end = 0;          ///< bytes to hand to it
     std::uint32_t outstanding = 0;  ///< ring requests without an answer

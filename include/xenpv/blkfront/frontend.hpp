@@ -2,8 +2,13 @@
 // attached to the guest. Opens, serves and closes one device over a runtime's CPUs.
 //
 // The frontend lives on the runtime's control thread; its queues live on the CPU threads, one each.
-// It does not take the device from the kernel's driver, and does not reconnect: a device whose
-// backend goes away fails its requests by name.
+// It does not take the device from the kernel's driver.
+//
+// A backend that closes the connection, restarts or vanishes, and the guest's own save, restore and
+// migration, are a pause: unanswered and new requests wait (options::recovery_timeout) and are sent
+// to the backend that comes, in an order that applies no write after a later one to the same bytes.
+// What waits is the callers' requests in the callers' memory: who wants a bound keeps to a number
+// in flight. What was answered but not flushed is the old backend's to keep, as always.
 #pragma once
 
 #include <functional>
@@ -24,9 +29,10 @@ namespace xenpv::blkfront {
 
 enum class device_state {
   connected,
-  unplugged,  ///< the toolstack took the disk away
-  failed,     ///< see frontend::failure_reason()
-  closed,     ///< by close()
+  recovering,  ///< its backend was lost; requests wait for the next one
+  unplugged,   ///< the toolstack took the disk away
+  failed,      ///< see frontend::failure_reason()
+  closed,      ///< by close()
 };
 [[nodiscard]] std::string_view to_string(device_state state) noexcept;
 
@@ -66,7 +72,7 @@ class frontend final : public blk::block_device {
   /// As of the last change that reached the control thread; a queue knows better.
   [[nodiscard]] const blk::geometry& shape() const noexcept;
   [[nodiscard]] device_state state() const noexcept;
-  /// Set once the state is not `connected` any more.
+  /// Set once the device has come to its end: unplugged or failed.
   [[nodiscard]] const std::optional<error>& failure_reason() const noexcept;
   /// Called on the control thread after shape() or state() has changed.
   void on_change(std::function<void()> callback);
@@ -81,6 +87,8 @@ class frontend final : public blk::block_device {
 
   /// One snapshot for each queue.
   [[nodiscard]] async::asio::awaitable<std::vector<queue_statistics>> statistics();
+  /// For the control thread.
+  [[nodiscard]] const recovery_statistics& recovery() const noexcept;
 
   /// Waits for requests in flight (bounded), then goes through Closing and Closed with the backend
   /// and gives pages and ports back. Requests that are left are answered with operation_canceled,

@@ -13,6 +13,10 @@ struct options {
   std::chrono::nanoseconds connect_deadline = std::chrono::seconds(30);
   /// A request not answered after this long fails with errc::timed_out; 0: waits for ever.
   std::chrono::nanoseconds request_deadline = std::chrono::seconds(30);
+  /// How long requests wait for a backend that was lost to come back; then they fail with
+  /// errc::timed_out, and new ones at once, until it does come back. 0: they wait for ever. Time
+  /// for which the guest did not run does not count.
+  std::chrono::nanoseconds recovery_timeout = std::chrono::minutes(5);
   /// How long close() waits for requests in flight, and for each answer of the backend.
   std::chrono::nanoseconds close_deadline = std::chrono::seconds(10);
   /// Look at the ring that long before sleeping. Helps one request at a time on a host with idle

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "xenpv/base/histogram.hpp"
 #include "xenpv/blk/request.hpp"
@@ -47,6 +49,17 @@ struct queue_statistics {
   std::size_t ring_entries = 0;
 
   void add(const queue_statistics& other) noexcept;
+};
+
+/// What became of lost backends since the device was opened.
+struct recovery_statistics {
+  std::uint64_t reconnects = 0;
+  std::uint64_t replayed = 0;  ///< requests that a lost backend had and the next one got
+  /// From the loss to the moment from which requests were sent again.
+  std::chrono::nanoseconds longest_pause{};
+  std::chrono::nanoseconds last_pause{};
+  std::string last_reason;  ///< "the backend closed the connection"; empty: none was lost
+  bool timed_out = false;   ///< now: the backend stays away, and requests fail
 };
 
 }  // namespace xenpv::blkfront

@@ -180,7 +180,7 @@ TEST(handshake_table, waits_for_connected_once_the_ring_is_published) {
       " X X X X X X X X X X",  // Unknown
       " X X X X X X X X X X",  // Initialising
       " X X X X X X X X X X",  // InitWait
-      " X . . . . 4 6 6 . .",  // Initialised
+      " X . X . . 4 6 6 . .",  // Initialised
       " X X X X X X X X X X",  // Connected
       " X X X X X X X X X X",  // Closing
       " X X X X X X X X X X",  // Closed
@@ -196,7 +196,7 @@ TEST(handshake_table, waits_for_connected_however_long_it_takes) {
       " X X X X X X X X X X",  // Unknown
       " X X X X X X X X X X",  // Initialising
       " X X X X X X X X X X",  // InitWait
-      " X . . . . 4 6 6 . .",  // Initialised
+      " X . X . . 4 6 6 . .",  // Initialised
       " X X X X X X X X X X",  // Connected
       " X X X X X X X X X X",  // Closing
       " X X X X X X X X X X",  // Closed
@@ -212,7 +212,7 @@ TEST(handshake_table, says_unplugged_while_waiting_for_connected) {
       " X X X X X X X X X X",  // Unknown
       " X X X X X X X X X X",  // Initialising
       " X X X X X X X X X X",  // InitWait
-      " X . . . . 4 U U . .",  // Initialised
+      " X . X . . 4 U U . .",  // Initialised
       " X X X X X X X X X X",  // Connected
       " X X X X X X X X X X",  // Closing
       " X X X X X X X X X X",  // Closed

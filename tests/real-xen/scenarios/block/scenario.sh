@@ -22,7 +22,7 @@ only_simulated=(
   refuses_sectors_of_a_size_whose_unit_it_cannot_know
   fails_by_name_when_the_backend_breaks_the_protocol
   times_out_what_is_not_answered
-  fails_by_name_when_the_backend_restarts
+  goes_on_when_the_backend_restarts
 )
 
 sectors_of_4096() {

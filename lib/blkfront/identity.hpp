@@ -1,0 +1,35 @@
+// Whether the disk behind a new connection is the one that was there before, as far as its backend
+// tells: a request kept over a lost connection must not be written to another disk. Pure.
+#pragma once
+
+#include <string>
+
+#include "blkfront/features.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/blk/geometry.hpp"
+
+namespace xenpv::blkfront {
+
+/// Nodes of the backend's that name a disk; empty: it has no such node.
+struct disk_identity {
+  std::string vdi;     ///< sm-data/vdi-uuid, of XAPI's storage manager
+  std::string page83;  ///< sm-data/scsi/0x12/0x83: the device's own, for SCSI's inquiry
+  std::string params;  ///< what the toolstack had it made from; may differ from host to host
+  friend bool operator==(const disk_identity&, const disk_identity&) = default;
+};
+
+struct known_disk {
+  blk::geometry shape;
+  disk_identity identity;
+};
+
+[[nodiscard]] disk_identity parse_identity(const node_map& nodes);
+
+/// Refuses (errc::wrong_disk) another size, another sector size, another identity, and a disk that
+/// was writable and is not. A drive with removable media may come back with another one.
+/// `may_have_moved`: the guest may be on another host now, where the same disk may have another
+/// path.
+[[nodiscard]] result<void> check_same_disk(const known_disk& before, const known_disk& now,
+                                           bool may_have_moved);
+
+}  // namespace xenpv::blkfront

@@ -1,0 +1,292 @@
+// One loss of a backend at a time, and what the disk's user sees of it. Runs in the same program as
+// recovery_test.cpp, which does all of it at random.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
+#include <cstring>
+#include <random>
+#include <thread>
+
+#include "sim/block_device.hpp"
+#include "sim/simulated_toolstack.hpp"
+#include "xenpv/async/nursery.hpp"
+#include "xenpv/async/run_on.hpp"
+
+namespace xenpv::blkfront {
+namespace {
+
+using namespace std::chrono_literals;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr unsigned xvde = 51776;  // two queues
+constexpr auto patience = 20s;
+
+std::string path_of(unsigned disk) {
+  return fmt::format("device/vbd/{}", disk);
+}
+
+asio::awaitable<void> sleep(async::runtime& on, std::chrono::nanoseconds time) {
+  asio::steady_timer timer(on.control(), time);
+  co_await timer.async_wait(asio::use_awaitable);
+}
+
+asio::awaitable<void> poll_until(async::runtime& on, std::function<bool()> done) {
+  const auto limit = std::chrono::steady_clock::now() + patience;
+  while (!done()) {
+    if (std::chrono::steady_clock::now() > limit)
+      throw failure(errc::timed_out, "wait for what the test expects");
+    co_await sleep(on, 1ms);
+  }
+}
+
+/// One read at the queue, whose outcome can be looked at while it is under way.
+struct pending_read {
+  bool done = false;
+  error problem;
+};
+
+asio::awaitable<void> read_sector(frontend& disk, std::size_t queue, pending_read& out) {
+  std::array<std::byte, 512> sector{};
+  auto body = [&] { return disk.queue(queue).read(0, sector); };
+  out.problem = co_await failure_of(async::run_on(disk.queue(queue).executor(), body));
+  out.done = true;
+}
+
+std::vector<std::byte> filled(std::size_t size, int value) {
+  return std::vector<std::byte>(size, static_cast<std::byte>(value));
+}
+
+class recovery_story : public ::testing::Test {
+ protected:
+  /// A disk that is opened, put through `body`, and closed.
+  void with_disk(options how,
+                 std::function<asio::awaitable<void>(async::runtime&, frontend&)> body) {
+    async::runtime on;
+    on.run([&](async::runtime& self) -> asio::awaitable<void> {
+      const auto disk = co_await frontend::open(self, path_of(xvde), how);
+      co_await body(self, *disk);
+      co_await disk->close();
+    });
+    const auto status = toolstack_.status();
+    EXPECT_THAT(status["kernel_bugs"], IsEmpty());
+  }
+  sim::simulated_toolstack toolstack_;
+};
+
+TEST_F(recovery_story, requests_wait_for_a_backend_that_vanished_and_is_made_anew) {
+  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    co_await disk.write(0, filled(512, 7));
+    toolstack_.remove_backend(xvde);
+    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    pending_read waiting;
+    async::nursery reads(on.control());
+    reads.spawn(read_sector(disk, 0, waiting));
+    co_await sleep(on, 50ms);
+    EXPECT_FALSE(waiting.done);
+    toolstack_.rebuild_backend(xvde);
+    co_await reads.join();
+    EXPECT_EQ(waiting.problem.text, "");
+    EXPECT_EQ(disk.recovery().reconnects, 1U);
+    EXPECT_EQ(disk.recovery().last_reason, "the backend's directory vanished");
+    EXPECT_GE(disk.recovery().longest_pause, 50ms);
+    EXPECT_EQ(disk.recovery().replayed, 0U) << "it came after the loss";
+  });
+}
+
+TEST_F(recovery_story, requests_fail_after_the_recovery_timeout_and_the_disk_still_comes_back) {
+  options how;
+  how.recovery_timeout = 100ms;
+  with_disk(how, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    toolstack_.remove_backend(xvde);
+    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    pending_read late;
+    co_await read_sector(disk, 0, late);
+    EXPECT_EQ(late.problem.code, errc::timed_out);
+    EXPECT_TRUE(disk.recovery().timed_out);
+    EXPECT_EQ(disk.state(), device_state::recovering);
+    pending_read at_once;
+    co_await read_sector(disk, 1, at_once);
+    EXPECT_EQ(at_once.problem.code, errc::timed_out);
+    toolstack_.rebuild_backend(xvde);
+    co_await poll_until(on, [&] { return disk.state() == device_state::connected; });
+    pending_read after;
+    co_await read_sector(disk, 0, after);
+    EXPECT_EQ(after.problem.text, "");
+    EXPECT_FALSE(disk.recovery().timed_out);
+  });
+}
+
+TEST_F(recovery_story, a_disk_of_another_size_is_refused_and_not_written_to) {
+  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    co_await disk.write(0, filled(512, 1));
+    toolstack_.remove_backend(xvde);
+    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    async::nursery reads(on.control());
+    pending_read waiting;
+    reads.spawn(read_sector(disk, 0, waiting));
+    toolstack_.rebuild_backend(xvde, {{"xenpv/size", "8388608"}, {"xenpv/medium", "another"}});
+    co_await poll_until(on, [&] { return disk.state() == device_state::failed; });
+    co_await reads.join();
+    EXPECT_EQ(waiting.problem.code, errc::wrong_disk);
+    EXPECT_EQ(disk.failure_reason()->code, errc::wrong_disk);
+    EXPECT_THAT(disk.failure_reason()->text,
+                HasSubstr("device/vbd/51776: the disk came back with 8 MiB (8388608 bytes) in "
+                          "place of 16 MiB (16777216 bytes)"));
+  });
+  toolstack_.remove_backend(xvde);
+  toolstack_.rebuild_backend(xvde, {{"xenpv/size", "16777216"}, {"xenpv/medium", "guest-1/xvde"}});
+}
+
+TEST_F(recovery_story, a_disk_that_became_read_only_is_refused) {
+  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    toolstack_.remove_backend(xvde);
+    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    toolstack_.rebuild_backend(xvde, {{"mode", "r"}});
+    co_await poll_until(on, [&] { return disk.state() == device_state::failed; });
+    EXPECT_THAT(disk.failure_reason()->text, HasSubstr("the disk came back read-only"));
+  });
+  toolstack_.remove_backend(xvde);
+  toolstack_.rebuild_backend(xvde, {{"mode", "w"}});
+}
+
+TEST_F(recovery_story, a_queue_that_gets_no_ring_any_more_goes_through_another) {
+  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    if (disk.queue_count() < 2) co_return;  // on one CPU
+    auto& second = disk.queue(1);
+    const auto before = filled(100'000, 3);
+    auto write = [&] { return second.write(4096, before); };
+    co_await async::run_on(second.executor(), write);
+    toolstack_.remove_backend(xvde);
+    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    toolstack_.rebuild_backend(xvde, {{"xenpv/max-queues", "1"}});
+    co_await poll_until(on, [&] { return disk.state() == device_state::connected; });
+    EXPECT_EQ(disk.facts().queues, 1U);
+    EXPECT_EQ(disk.queue_count(), 2U) << "callers hold on to them";
+    std::vector<std::byte> back(before.size());
+    auto use = [&]() -> asio::awaitable<void> {
+      co_await second.read(4096, back);
+      co_await second.write(8192, filled(5000, 9));
+      co_await second.flush();
+      auto pages = second.try_lease(0, 4096);
+      EXPECT_TRUE(pages) << "of its own";
+    };
+    co_await async::run_on(second.executor(), use);
+    EXPECT_TRUE(back == before);
+    co_await disk.read(8192, std::span(back).first(5000));
+    EXPECT_TRUE(std::equal(back.begin(), back.begin() + 5000, filled(5000, 9).begin()));
+    // And back to a ring of its own.
+    toolstack_.remove_backend(xvde);
+    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    toolstack_.rebuild_backend(xvde, {{"xenpv/max-queues", "2"}});
+    co_await poll_until(on, [&] { return disk.state() == device_state::connected; });
+    EXPECT_EQ(disk.facts().queues, 2U);
+    auto read = [&] { return second.read(4096, back); };
+    co_await async::run_on(second.executor(), read);
+  });
+}
+
+TEST_F(recovery_story, deadlines_do_not_run_while_the_guest_is_frozen) {
+  options how;
+  how.request_deadline = 400ms;
+  with_disk(how, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    toolstack_.set_faults(xvde, "stall=0");
+    pending_read waiting;
+    async::nursery reads(on.control());
+    reads.spawn(read_sector(disk, 0, waiting));
+    co_await sleep(on, 20ms);
+    toolstack_.save_restore(true, 1500ms);
+    co_await reads.join();
+    EXPECT_EQ(waiting.problem.text, "");
+    EXPECT_EQ(disk.recovery().reconnects, 1U);
+    EXPECT_EQ(disk.recovery().replayed, 1U);
+    EXPECT_EQ(disk.recovery().last_reason, "the guest was saved and restored");
+    EXPECT_EQ(on.resumes(), 1U);
+  });
+}
+
+TEST_F(recovery_story, those_who_asked_are_told_of_a_resume_once) {
+  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    unsigned told = 0;
+    unsigned told_after_its_end = 0;
+    const auto hook = on.on_resume([&] { ++told; });
+    {
+      const auto gone = on.on_resume([&] { ++told_after_its_end; });
+    }
+    toolstack_.save_restore(false, 20ms);
+    co_await poll_until(on, [&] { return disk.recovery().reconnects == 1; });
+    EXPECT_EQ(told, 1U);
+    EXPECT_EQ(told_after_its_end, 0U);
+    const bool again = co_await on.check_resume();
+    EXPECT_FALSE(again);
+  });
+}
+
+TEST_F(recovery_story, closing_while_the_backend_is_away_answers_what_waits) {
+  pending_read waiting;
+  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    toolstack_.remove_backend(xvde);
+    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    async::nursery reads(on.control());
+    reads.spawn(read_sector(disk, 0, waiting));
+    co_await sleep(on, 10ms);
+    co_await disk.close();
+    co_await reads.join();
+    EXPECT_EQ(disk.state(), device_state::closed);
+  });
+  EXPECT_EQ(waiting.problem.code, std::errc::operation_canceled);
+  toolstack_.rebuild_backend(xvde);
+}
+
+TEST_F(recovery_story, a_killed_server_loses_nothing_that_was_flushed_and_a_new_one_takes_over) {
+  for (unsigned seed = 0; seed < 8; ++seed) {
+    SCOPED_TRACE(fmt::format("seed {}", seed));
+    std::mt19937 random(seed);
+    std::array<std::uint32_t, flushing_writer::blocks> flushed{};
+    {
+      flushing_writer writer(path_of(xvde), seed);
+      std::this_thread::sleep_for(std::chrono::microseconds(20'000 + random() % 60'000));
+      writer.kill();
+      flushed = writer.flushed();
+    }
+    with_disk({}, [&](async::runtime&, frontend& disk) -> asio::awaitable<void> {
+      for (std::size_t block = 0; block < flushing_writer::blocks; ++block) {
+        std::array<std::byte, 4096> bytes{};
+        co_await disk.read(block * 4096, bytes);
+        std::uint32_t version = 0;
+        std::memcpy(&version, bytes.data(), sizeof version);
+        EXPECT_GE(version >> 8, flushed[block]) << "block " << block;
+        const bool is_its_own = (version & 0xFF) == (seed & 0xFF);
+        EXPECT_TRUE(is_its_own || flushed[block] == 0) << "block " << block;
+      }
+    });
+  }
+}
+
+// The last one: the disk does not come back.
+TEST_F(recovery_story, zz_a_disk_taken_away_by_force_is_shut_down) {
+  pending_read waiting;
+  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    toolstack_.set_faults(xvde, "stall=0");
+    async::nursery reads(on.control());
+    reads.spawn(read_sector(disk, 0, waiting));
+    co_await sleep(on, 10ms);
+    toolstack_.remove_device(xvde);
+    co_await poll_until(on, [&] { return disk.state() == device_state::unplugged; });
+    co_await reads.join();
+    EXPECT_THAT(disk.failure_reason()->text,
+                HasSubstr("the toolstack took the disk away by force"));
+    pending_read late;
+    co_await read_sector(disk, 0, late);
+    EXPECT_EQ(late.problem.code.value(), ESHUTDOWN);
+  });
+  EXPECT_EQ(waiting.problem.code.value(), ESHUTDOWN) << waiting.problem.text;
+}
+
+}  // namespace
+}  // namespace xenpv::blkfront

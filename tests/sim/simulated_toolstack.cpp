@@ -1,0 +1,195 @@
+#include "sim/simulated_toolstack.hpp"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <stdexcept>
+#include <string_view>
+
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/unique_fd.hpp"
+
+namespace xenpv::sim {
+namespace {
+
+constexpr std::chrono::seconds patience(10);
+
+std::string host_directory() {
+  return std::filesystem::path(std::getenv("XENPV_SIM_DIR")).parent_path().string();
+}
+
+xen::store open_store_of_domain_0() {
+  const std::string own = std::getenv("XENSTORED_PATH");
+  ::setenv("XENSTORED_PATH", (host_directory() + "/dom0/xenstored").c_str(), 1);
+  auto store = xen::store::open();
+  ::setenv("XENSTORED_PATH", own.c_str(), 1);
+  return store;
+}
+
+/// What a backend writes by itself, as opposed to what a toolstack does.
+bool is_published(std::string_view name) {
+  constexpr std::array<std::string_view, 8> own = {
+      "state", "sectors", "info", "sector-size", "max-", "multi-queue-", "discard-", "physical-"};
+  for (const auto prefix : own)
+    if (name.starts_with(prefix)) return true;
+  return name.starts_with("feature-") || name == "xenpv/command" ||
+         name.starts_with("xenpv/applied-") || name.starts_with("hotplug");
+}
+
+}  // namespace
+
+simulated_toolstack::simulated_toolstack()
+    : host_(host_directory()), store_(open_store_of_domain_0()) {
+  domain_ = static_cast<unsigned>(std::stoul(xen::store::open().read("domid")));
+}
+
+std::string simulated_toolstack::backend(unsigned disk) const {
+  return fmt::format("/local/domain/0/backend/vbd/{}/{}", domain_, disk);
+}
+
+std::optional<std::string> simulated_toolstack::read(unsigned disk, const std::string& node) {
+  return store_.read_if_exists(backend(disk) + "/" + node);
+}
+
+std::optional<std::string> simulated_toolstack::frontend_state(unsigned disk) {
+  return store_.read_if_exists(fmt::format("/local/domain/{}/device/vbd/{}/state", domain_, disk));
+}
+
+void simulated_toolstack::write(unsigned disk, const std::string& node, const std::string& value) {
+  store_.write(backend(disk) + "/" + node, value);
+}
+
+void simulated_toolstack::await(unsigned disk, const std::string& node,
+                                const std::optional<std::string>& value) {
+  const auto until = std::chrono::steady_clock::now() + patience;
+  while (read(disk, node) != value) {
+    if (std::chrono::steady_clock::now() > until)
+      throw std::runtime_error(fmt::format("disk {}: {} is {}, not {}", disk, node,
+                                           read(disk, node).value_or("absent"),
+                                           value.value_or("absent")));
+    ::poll(nullptr, 0, 1);
+  }
+}
+
+void simulated_toolstack::restart(unsigned disk) {
+  write(disk, "xenpv/command", "restart");
+  await(disk, "xenpv/command", std::nullopt);
+}
+
+void simulated_toolstack::begin_closing(unsigned disk) {
+  const auto node = backend(disk) + "/state";
+  store_.transact([&](xen::store_transaction& t) {
+    if (t.read_if_exists(node) == "4") t.write(node, "5");
+  });
+}
+
+void simulated_toolstack::set_faults(unsigned disk, const std::string& words) {
+  // A backend that is only beginning takes them for what it was made with, and says nothing.
+  const auto until = std::chrono::steady_clock::now() + patience;
+  for (auto state = read(disk, "state"); state != "2" && state != "4";
+       state = read(disk, "state")) {
+    if (std::chrono::steady_clock::now() > until)
+      throw std::runtime_error(fmt::format("disk {}: its backend does not get ready", disk));
+    ::poll(nullptr, 0, 1);
+  }
+  write(disk, "xenpv/fault", words);
+  await(disk, "xenpv/applied-fault", words);
+}
+
+void simulated_toolstack::resize(unsigned disk, std::uint64_t bytes) {
+  const auto text = fmt::format("{}", bytes);
+  write(disk, "xenpv/size", text);
+  await(disk, "xenpv/applied-size", text);
+}
+
+void simulated_toolstack::save_nodes(const std::string& path, const std::string& prefix) {
+  for (const auto& name : store_.list(path)) {
+    if (is_published(prefix + name)) continue;
+    const auto child = path + "/" + name;
+    saved_[prefix + name] = store_.read(child);
+    if (name == "xenpv") save_nodes(child, "xenpv/");
+  }
+}
+
+void simulated_toolstack::remove_backend(unsigned disk) {
+  saved_.clear();
+  save_nodes(backend(disk), "");
+  (void)store_.remove(backend(disk));
+}
+
+void simulated_toolstack::rebuild_backend(unsigned disk,
+                                          const std::map<std::string, std::string>& changed) {
+  for (const auto& [name, value] : changed)
+    saved_[name] = value;
+  const auto top = backend(disk);
+  const auto guest = domid(static_cast<std::uint16_t>(domain_));
+  const std::vector<xen::store_permission> permissions = {{domid_0, false, false},
+                                                          {guest, true, false}};
+  store_.transact([&](xen::store_transaction& t) {
+    // As libxl does: a backend that had not noticed may have written to what was gone.
+    (void)t.remove(top);
+    t.write(top, "");
+    t.set_permissions(top, permissions);
+    for (const auto& [name, value] : saved_)
+      t.write(top + "/" + name, value);
+    t.write(top + "/state", "1");
+  });
+}
+
+void simulated_toolstack::remove_device(unsigned disk) {
+  store_.transact([&](xen::store_transaction& t) {
+    (void)t.remove(fmt::format("/local/domain/{}/device/vbd/{}", domain_, disk));
+    (void)t.remove(backend(disk));
+  });
+}
+
+nlohmann::json simulated_toolstack::ask(const nlohmann::json& request) const {
+  const unique_fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const auto path = host_ + "/admin";
+  std::memcpy(address.sun_path, path.data(), path.size());
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    throw_errno("connect to " + path);
+  const auto line = request.dump() + "\n";
+  if (::send(socket.get(), line.data(), line.size(), MSG_NOSIGNAL) < 0) throw_errno("ask the host");
+  std::string text;
+  std::array<char, 4096> bytes{};
+  while (!text.ends_with('\n')) {
+    const auto got = ::read(socket.get(), bytes.data(), bytes.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) throw std::runtime_error("the host hung up");
+    text.append(bytes.data(), static_cast<std::size_t>(got));
+  }
+  auto answer = nlohmann::json::parse(text);
+  if (!answer.at("ok").get<bool>()) throw std::runtime_error(answer.at("error").get<std::string>());
+  return answer;
+}
+
+void simulated_toolstack::save_restore(bool same_number, std::chrono::milliseconds frozen) {
+  const auto answer = ask({{"command", "save-restore"},
+                           {"domid", domain_},
+                           {"keep", same_number},
+                           {"frozen_ms", frozen.count()}});
+  domain_ = answer.at("domid").get<unsigned>();
+}
+
+nlohmann::json simulated_toolstack::status() {
+  return ask({{"command", "status"}});
+}
+
+nlohmann::json simulated_toolstack::own_status() {
+  const auto all = status();
+  for (const auto& each : all.at("domains"))
+    if (each.at("domid") == domain_) return each;
+  return nullptr;
+}
+
+}  // namespace xenpv::sim
