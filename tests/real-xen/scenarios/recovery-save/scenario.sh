@@ -1,6 +1,7 @@
 # The guest is saved and restored, ten times in one life, checkpointed, and migrated to the same host, under
 # verified load on a mounted file system: clients see pauses, and nothing else.
 programs=(xenpv-disk)
+short_places='pv'
 limit=400
 memory=320
 
