@@ -18,12 +18,17 @@ namespace {
 
 namespace asio = async::asio;
 
+/// How long requests wait when nobody answers any more. A device that is kept waits for its next
+/// server, which a person may have to start.
+constexpr std::chrono::seconds usual_dead_timeout(30);
+constexpr std::chrono::minutes kept_dead_timeout(10);
+
 struct attach_words {
   disk_words disk;
   std::optional<std::uint32_t> device;
   std::optional<std::size_t> connections;
   std::chrono::seconds timeout{0};
-  std::chrono::seconds dead_timeout{0};
+  std::optional<std::chrono::seconds> dead_timeout;
   bool background = false;
 };
 
@@ -45,7 +50,7 @@ result<std::chrono::seconds> parse_seconds(std::string_view text, std::string_vi
 
 /// Before the disk is touched: its present holder should not lose it for nothing.
 void check_device(const std::optional<std::uint32_t>& index) {
-  if (!index) return;
+  if (!index || !disk_of_kept_device(*index).empty()) return;
   if (const auto owner = nbd::kernel_device_owner(*index))
     throw failure(
         std::make_error_code(std::errc::device_or_resource_busy),
@@ -58,11 +63,27 @@ nbd::attachment_options options_for(const attach_words& words, served_disk& disk
   nbd::attachment_options how;
   how.index = words.device;
   how.queues = disk.device.queue_count();
-  how.connections = words.connections.value_or(how.queues);
+  how.keep = words.disk.keep;
+  // More of them, and the kernel gives a request up that is merely slow.
+  how.connections = words.connections.value_or(how.keep ? 1 : how.queues);
   how.timeout = words.timeout;
-  how.dead_timeout = words.dead_timeout;
-  how.identifier = fmt::format("xenpv-disk {}", disk.name);
+  how.dead_timeout = words.dead_timeout.value_or(how.keep ? std::chrono::seconds(kept_dead_timeout)
+                                                          : usual_dead_timeout);
+  how.identifier = device_identifier(disk.name);
+  if (disk.kept) {
+    how.adopted = disk.kept->index;
+    how.connections = disk.kept->connections;
+  }
   return how;
+}
+
+/// A kept device has its number already.
+void check_choice(const attach_words& words, const served_disk& disk) {
+  if (!words.device || !disk.kept || *words.device == disk.kept->index) return;
+  throw failure(make_error_code(errc::invalid_argument),
+                fmt::format("attach {} to {}", disk.name, nbd::kernel_device_path(*words.device)),
+                fmt::format("{} was left behind for it and may be in use",
+                            nbd::kernel_device_path(disk.kept->index)));
 }
 
 /// One attachment from its making to its end.
@@ -89,15 +110,30 @@ class attached_disk {
 
  private:
   asio::awaitable<void> keep() {
+    check_choice(words_, disk_);
     co_await device_.connect();
     disk_.kernel_device = device_.path();
+    if (words_.disk.keep) co_await remember();
     tell();
     co_await device_.run();
+    if (left_behind_) co_return;
+    forget_device(disk_.name);
     log().info("{}: {} was disconnected", disk_.name, device_.path());
   }
 
+  /// For who serves it next, also if that is after a crash.
+  asio::awaitable<void> remember() {
+    kept_device kept;
+    kept.index = device_.index();
+    kept.connected_by = nbd::kernel_device_owner(kept.index).value_or(0);
+    kept.connections = options_for(words_, disk_).connections;
+    kept.identity = co_await disk_.device.identity();
+    remember_device(disk_.name, kept);
+  }
+
   void tell() {
-    log().info("{}: attached as {}", disk_.name, device_.path());
+    log().info("{}: {} as {}", disk_.name, disk_.kept ? "attached again" : "attached",
+               device_.path());
     cli::notify_service_manager(
         fmt::format("READY=1\nSTATUS=serving {} as {}", disk_.name, device_.path()));
     if (start_.ready)
@@ -106,7 +142,22 @@ class attached_disk {
       (out_ << device_.path() << '\n').flush();
   }
 
+  /// Also of a disk whose backend is away for the moment: the next server waits for it as well.
+  [[nodiscard]] bool is_to_be_left() const {
+    const auto state = disk_.device.state();
+    return words_.disk.keep && device_.is_connected() &&
+           (state == blkfront::device_state::connected ||
+            state == blkfront::device_state::recovering);
+  }
+
   asio::awaitable<void> leave() {
+    if (is_to_be_left()) {
+      log().info("{}: {} is left to the next server; its requests wait for one", disk_.name,
+                 device_.path());
+      left_behind_ = true;
+      device_.leave_behind();
+      co_return;
+    }
     if (device_.is_connected()) {
       const auto users = block_device_users(nbd::kernel_device_name(device_.index()),
                                             system_root::from_environment());
@@ -121,6 +172,7 @@ class attached_disk {
   nbd::kernel_attachment device_;
   background_start& start_;
   std::ostream& out_;
+  bool left_behind_ = false;
 };
 
 asio::awaitable<void> serve_attached(const attach_words& words, nbd::kernel_driver& driver,
@@ -161,6 +213,12 @@ void add_attach(cli::app& app) {
       .describe(
           "If it is killed, the device's requests wait for --dead-timeout and then fail. With "
           "--timeout a request that takes longer is sent again over a new connection.")
+      .describe(
+          "With --keep the device outlives this process, killed or stopped, so that it may stay "
+          "mounted over a crash or an upgrade: the next xenpv-disk attach --keep of the same disk "
+          "takes it over, and its requests go on. xenpv-disk detach ends it. Requests that a "
+          "killed process had not answered are sent again some 2 seconds after that. See "
+          "xenpv-recovery(7).")
       .example("a disk that the kernel holds, from its driver to this one",
                "xenpv-disk attach xvdb --take --background")
       .example("mount it", "mount $(xenpv-disk attach xvdb --background) /mnt");
@@ -175,8 +233,11 @@ void add_attach(cli::app& app) {
               "what a request may take, in whole seconds; 0: any time", parse_seconds,
               {.by_default = "0"})
       .option("--dead-timeout DURATION", words.dead_timeout,
-              "how long requests wait when nobody answers any more", parse_seconds,
-              {.by_default = "30s"})
+              "how long requests wait when nobody answers any more (default: 30s, with --keep "
+              "10min)",
+              parse_seconds)
+      .flag("--keep", words.disk.keep,
+            "leave the device in place when this process ends, for the next one")
       .flag("--background", words.background,
             "return when the device is there; the log goes to syslog")
       .action([](std::ostream& out) { return attach(words, out); });

@@ -5,34 +5,94 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <chrono>
 #include <filesystem>
+#include <fstream>
+#include <limits>
+#include <utility>
 
 #include "xenpv/base/log.hpp"
+#include "xenpv/base/parse.hpp"
 #include "xenpv/base/system_root.hpp"
 #include "xenpv/blkfront/kernel_driver.hpp"
+#include "xenpv/nbd/kernel_device.hpp"
+#include "xenpv/xen/custodian.hpp"
 
 namespace xenpv::disk_app {
 namespace {
 
+namespace asio = async::asio;
 using blkfront::device_holder;
 using blkfront::listed_device;
 
-unique_fd open_lock(const listed_device& disk) {
+/// What a custodian has for its handshakes, and some more.
+constexpr std::chrono::seconds custodian_limit(70);
+constexpr std::chrono::milliseconds between_looks(50);
+
+/// False for one that has ended and that nobody has waited for yet.
+bool is_running(pid_t process) {
+  std::ifstream status(fmt::format("/proc/{}/status", process));
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("State:")) return line.find('Z') == std::string::npos;
+  return false;
+}
+
+/// Who wrote its number into the lock's file; 0: nobody yet.
+pid_t owner_of(const unique_fd& lock) {
+  char text[32] = {};
+  const auto size = ::pread(lock.get(), text, sizeof text - 1, 0);
+  const auto number = parse_unsigned(std::string_view(text, size > 0 ? std::size_t(size) : 0),
+                                     "process", 0, std::numeric_limits<pid_t>::max());
+  return number ? static_cast<pid_t>(*number) : 0;
+}
+
+asio::awaitable<void> take_lock(async::runtime& on, const unique_fd& lock,
+                                const std::string& disk) {
+  const auto until = std::chrono::steady_clock::now() + custodian_limit;
+  asio::steady_timer timer(on.control());
+  bool told = false;
+  while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    const auto owner = owner_of(lock);
+    const auto what = fmt::format("serve {}", disk);
+    if (owner == 0 || is_running(owner))
+      throw failure(std::make_error_code(std::errc::device_or_resource_busy), what,
+                    fmt::format("process {} serves it already; see xenpv-disk status", owner));
+    if (std::chrono::steady_clock::now() >= until)
+      throw failure(make_error_code(errc::timed_out), what,
+                    fmt::format("process {} has died, and its custodian is not done with the disk; "
+                                "look for a process called xenpv-custodian",
+                                owner));
+    if (!std::exchange(told, true))
+      log().info("{}: process {} has died; its custodian closes the disk", disk, owner);
+    timer.expires_after(between_looks);
+    co_await timer.async_wait(asio::use_awaitable);
+  }
+}
+
+asio::awaitable<unique_fd> open_lock(async::runtime& on, const listed_device& disk) {
   const auto path = fmt::format("{}/{}.lock", runtime_directory(), disk.name);
   unique_fd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock) throw_errno(fmt::format("open {}", path));
-  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    char owner[32] = {};
-    [[maybe_unused]] const auto got = ::pread(lock.get(), owner, sizeof owner - 1, 0);
-    throw failure(std::make_error_code(std::errc::device_or_resource_busy),
-                  fmt::format("serve {}", disk.name),
-                  fmt::format("process {} serves it already; see xenpv-disk status", owner));
-  }
+  co_await take_lock(on, lock, disk.name);
   const auto own = fmt::format("{}", ::getpid());
   if (::ftruncate(lock.get(), 0) != 0 ||
       ::pwrite(lock.get(), own.data(), own.size(), 0) != static_cast<ssize_t>(own.size()))
     throw_errno(fmt::format("write {}", path));
-  return lock;
+  co_return lock;
+}
+
+/// Who serves the disk to somebody else meanwhile would write under what the device's users cache.
+std::optional<kept_device> find_left_behind(const std::string& disk, bool keep) {
+  auto kept = find_kept_device(disk);
+  if (!kept || keep) return kept;
+  const auto path = nbd::kernel_device_path(kept->index);
+  throw failure(std::make_error_code(std::errc::device_or_resource_busy),
+                fmt::format("serve {}", disk),
+                fmt::format("{} was left behind for it; xenpv-disk attach --keep {} serves that "
+                            "again, xenpv-disk detach {} ends it",
+                            path, disk, path));
 }
 
 }  // namespace
@@ -46,11 +106,14 @@ std::string runtime_directory() {
   return path.string();
 }
 
-async::asio::awaitable<locked_disk> lock_disk(async::runtime& on, std::string word) {
+async::asio::awaitable<locked_disk> lock_disk(async::runtime& on, std::string word, bool keep) {
   const auto devices = co_await blkfront::list_devices(on.store());
   locked_disk out;
   out.disk = blkfront::find_device(devices, word).value();
-  out.lock = open_lock(out.disk);
+  out.lock = co_await open_lock(on, out.disk);
+  // A successor may begin when the custodian is done, not before.
+  if (on.custodian() != nullptr) on.custodian()->hold(out.lock.get());
+  out.kept = find_left_behind(out.disk.name, keep);
   co_return out;
 }
 

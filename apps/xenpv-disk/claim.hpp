@@ -2,8 +2,10 @@
 // driver. What serve, run, attach and bench do first.
 #pragma once
 
+#include <optional>
 #include <string>
 
+#include "kept_device.hpp"
 #include "xenpv/async/runtime.hpp"
 #include "xenpv/base/unique_fd.hpp"
 #include "xenpv/blkfront/device_list.hpp"
@@ -17,10 +19,15 @@ struct locked_disk {
   blkfront::listed_device disk;
   /// Held as long as the disk is in use: two servers would take it from each other.
   unique_fd lock;
+  std::optional<kept_device> kept;  ///< left behind for it
 };
 
 /// The disk that `word` means. Throws `failure` when there is none, or when it is served already.
-[[nodiscard]] async::asio::awaitable<locked_disk> lock_disk(async::runtime& on, std::string word);
+/// Waits for the custodian of a server that died: it closes the disk, and a new connection must not
+/// begin before.
+/// Refuses a disk that a kernel device was left behind for, unless `keep`.
+[[nodiscard]] async::asio::awaitable<locked_disk> lock_disk(async::runtime& on, std::string word,
+                                                            bool keep = false);
 
 /// Whether some process has the disk of that name.
 [[nodiscard]] bool is_locked(const std::string& name);

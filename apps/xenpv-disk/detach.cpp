@@ -10,6 +10,7 @@
 #include "claim.hpp"
 #include "commands.hpp"
 #include "control_socket.hpp"
+#include "kept_device.hpp"
 #include "xenpv/base/block_device_users.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/base/pipe.hpp"
@@ -38,7 +39,7 @@ struct detach_words {
 /// A device of the kernel's, and the disk behind it if one of our servers serves it.
 struct target {
   std::uint32_t index = 0;
-  std::string disk;  ///< "xvdb"; empty: somebody else's device
+  std::string disk;  ///< "xvdb", of a server of ours or a device left behind; else empty
 
   [[nodiscard]] std::string path() const { return nbd::kernel_device_path(index); }
   [[nodiscard]] std::string name() const { return nbd::kernel_device_name(index); }
@@ -80,12 +81,14 @@ target find_target(const std::string& word) {
                   fmt::format("process {} serves it over NBD; it is no device of the kernel's",
                               report.at("pid").get<int>()));
   }
+  const auto disk = word.substr(word.rfind('/') + 1);
+  if (const auto kept = asked ? std::nullopt : find_kept_device(disk)) return {kept->index, disk};
   if (!asked)
     throw failure(make_error_code(errc::not_available), what,
                   "no process has it attached; xenpv-disk status shows what is served");
   if (!nbd::kernel_device_owner(*asked))
     throw failure(make_error_code(errc::not_available), what, "it is not connected");
-  return {*asked, {}};
+  return {*asked, disk_of_kept_device(*asked)};
 }
 
 /// A mount in another namespace shows nowhere, but the kernel knows it.
@@ -168,6 +171,7 @@ cli::exit_code detach(const detach_words& words) {
   if (!words.force) refuse_if_used(of);
   disconnect(of);
   wait_until_free(of);
+  if (!of.disk.empty()) forget_device(of.disk);
   log().info("{}: detached{}{}", of.path(), of.disk.empty() ? "" : " from ", of.disk);
   return cli::exit_code::ok;
 }
@@ -180,7 +184,8 @@ void add_detach(cli::app& app) {
   command
       .describe(
           "Has the kernel let go of the device that xenpv-disk attach made, and waits until the "
-          "process that served it has closed the disk. Refuses while the device or a partition of "
+          "process that served it has closed the disk; also of one that attach --keep left behind. "
+          "Refuses while the device or a partition of "
           "it is mounted, used as swap, part of another device, or open.")
       .argument("DISK", words.what, "xvdb, or its device as in /dev/nbd0", cli::as_text)
       .flag("--force", words.force, "also while it is in use: its users get I/O errors")

@@ -42,18 +42,19 @@ result<std::chrono::nanoseconds> parse_recovery_timeout(std::string_view text) {
 
 asio::awaitable<void> serve(async::runtime& on, disk_words words, tls_settings tls,
                             std::function<asio::awaitable<void>(served_disk&)> body) {
-  const auto held = co_await lock_disk(on, words.disk);
+  const auto held = co_await lock_disk(on, words.disk, words.keep);
   const auto& disk = held.disk;
   take_if_held(disk, words.take);
   blkfront::options how;
   how.queues = words.queues;
   how.recovery_timeout = words.recovery_timeout;
+  if (held.kept) how.same_disk_as = held.kept->identity;
   const auto device = co_await blkfront::frontend::open(on, disk.path, how);
   warn_about(*device, disk.name);
   auto exported = server_options_for(words, tls, disk, *device);
   const auto export_name = exported.export_name;
   nbd::server server(on.control(), *device, std::move(exported));
-  served_disk served{on, disk.name, export_name, *device, server};
+  served_disk served{on, disk.name, export_name, *device, server, held.kept};
   std::exception_ptr error;
   try {
     co_await body(served);

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kept_device.hpp"
 #include "tls_words.hpp"
 #include "xenpv/async/runtime.hpp"
 #include "xenpv/base/unique_fd.hpp"
@@ -25,6 +26,7 @@ struct disk_words {
   std::optional<unsigned> queues;
   unsigned max_connections = 16;
   bool swap = false;
+  bool keep = false;  ///< a kernel device that a predecessor left behind is welcome
   std::chrono::nanoseconds recovery_timeout = blkfront::options{}.recovery_timeout;
 };
 /// DISK and how to drive it.
@@ -39,7 +41,8 @@ struct served_disk {
   std::string export_name;
   blkfront::frontend& device;
   nbd::server& server;
-  std::string kernel_device = {};  ///< "/dev/nbd0"; empty: none
+  std::optional<kept_device> kept = {};  ///< left behind by a predecessor
+  std::string kernel_device = {};        ///< "/dev/nbd0"; empty: none
 };
 
 /// Connects the disk, calls `body` with it, then drains clients and closes the disk in an orderly

@@ -25,6 +25,7 @@ struct host_command_words {
   std::optional<domid> number;
   bool keep = false;
   std::chrono::nanoseconds frozen{};
+  std::chrono::nanoseconds suspended{};
   std::uint32_t virq = 0;
   std::vector<std::string> specs;
   std::vector<std::string> command;
@@ -124,6 +125,18 @@ void add_domain(cli::app& app) {
                     {"frozen_ms", frozen}})
                    .at("domid")
             << '\n';
+        return cli::exit_code::ok;
+      });
+  auto& checkpoint =
+      command.add_command("checkpoint", "suspend a domain and cancel that, as xl save -c does");
+  checkpoint.describe("Its processes stop for a while. Nothing else changes.");
+  with_domain(checkpoint)
+      .option("--frozen TIME", words().suspended, "that long", parse_duration,
+              {.by_default = "100ms"})
+      .action([](std::ostream&) {
+        const auto frozen = std::chrono::ceil<std::chrono::milliseconds>(words().suspended).count();
+        (void)ask(
+            {{"command", "checkpoint"}, {"domid", raw(words().domain)}, {"frozen_ms", frozen}});
         return cli::exit_code::ok;
       });
 }

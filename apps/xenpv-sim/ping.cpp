@@ -5,17 +5,19 @@
 
 #include <algorithm>
 #include <atomic>
-#include <boost/asio/co_spawn.hpp>
 #include <chrono>
+#include <functional>
 #include <ostream>
 #include <string>
 #include <vector>
 
 #include "commands.hpp"
+#include "xenpv/async/cpu_set.hpp"
 #include "xenpv/async/deadline.hpp"
 #include "xenpv/async/event_loop.hpp"
+#include "xenpv/async/run_on.hpp"
+#include "xenpv/async/runtime.hpp"
 #include "xenpv/cli/value.hpp"
-#include "xenpv/xen/custodian.hpp"
 #include "xenpv/xen/grant_map.hpp"
 #include "xenpv/xen/grant_share.hpp"
 #include "xenpv/xen/store.hpp"
@@ -31,6 +33,7 @@ constexpr auto slowest_ping = 10ms;  // a round trip on an emulated machine take
 constexpr std::uint32_t pings_max = 100'000'000;
 constexpr std::uint32_t goodbye = ~std::uint32_t{0};
 constexpr const char* folder = "data/xenpv-ping";
+constexpr const char* what_is_done = "exchange events with the peer";
 
 struct ping_words {
   bool serve = false;
@@ -95,26 +98,6 @@ async::asio::awaitable<void> answer_pings(async::bound_port& port, std::span<std
   }
 }
 
-/// Runs one coroutine on a fresh context until it is done, and lets its exception through.
-void run_to_end(async::asio::io_context& context, async::asio::awaitable<void> work,
-                async::event_loop& loop, clock::duration limit) {
-  std::exception_ptr problem;
-  async::asio::co_spawn(
-      context, async::with_deadline(std::move(work), limit, "exchange events with the peer"),
-      [&](std::exception_ptr thrown) {
-        problem = std::move(thrown);
-        loop.close();
-      });
-  context.run();
-  if (problem) std::rethrow_exception(problem);
-}
-
-async::event_loop_options kept_by(xen::custodian& custodian) {
-  async::event_loop_options options;
-  options.custodian = &custodian;
-  return options;
-}
-
 void print_summary(std::ostream& out, domid self, domid peer,
                    std::vector<std::chrono::nanoseconds> times) {
   std::sort(times.begin(), times.end());
@@ -127,11 +110,10 @@ void print_summary(std::ostream& out, domid self, domid peer,
       self, peer, times.size(), at(0), at(0.5), at(0.99), at(1));
 }
 
-cli::exit_code ping(const ping_words& words, std::ostream& out) {
-  auto custodian = xen::custodian::start();
-  async::asio::io_context context(1);
+/// Blocks the CPU thread while it sets things up, which nobody else wants for anything.
+async::asio::awaitable<void> offer(async::event_loop& loop, const ping_words& words,
+                                   std::vector<std::chrono::nanoseconds>& times) {
   auto store = xen::store::open();
-  async::event_loop loop(context, kept_by(custodian));
   auto page = xen::grant_sharer::open().share(words.peer, 1, true);
   auto port = loop.bind_unbound(words.peer);
   const std::string home = folder;
@@ -140,17 +122,13 @@ cli::exit_code ping(const ping_words& words, std::ostream& out) {
     t.write(home + "/ref", fmt::format("{}", page.refs()[0]));
     t.write(home + "/port", fmt::format("{}", port.number()));
   });
-  std::vector<std::chrono::nanoseconds> times;
-  run_to_end(context, send_pings(port, page.bytes(), words.count, times), loop,
-             patience + words.count * slowest_ping);
+  auto pings = send_pings(port, page.bytes(), words.count, times);
+  co_await async::with_deadline(std::move(pings), patience + words.count * slowest_ping,
+                                what_is_done);
   (void)store.remove(home);
-  print_summary(out, store.own_domid().value_or(domid_self), words.peer, std::move(times));
-  return cli::exit_code::ok;
 }
 
-cli::exit_code serve(const ping_words& words) {
-  auto custodian = xen::custodian::start();
-  async::asio::io_context context(1);
+async::asio::awaitable<void> answer(async::event_loop& loop, const ping_words& words) {
   auto store = xen::store::open();
   const auto home = store.domain_path(words.peer) + "/" + folder;
   const auto number = [&](const std::string& node) {
@@ -159,11 +137,36 @@ cli::exit_code serve(const ping_words& words) {
   };
   const auto remote = port{number("/port")};
   const grant_ref ref{number("/ref")};
-  async::event_loop loop(context, kept_by(custodian));
   const auto page =
       xen::grant_mapper::open().map(words.peer, std::span(&ref, 1), xen::map_access::read_write);
   auto local = loop.bind_interdomain(words.peer, remote);
-  run_to_end(context, answer_pings(local, page.bytes()), loop, patience + pings_max * slowest_ping);
+  auto answers = answer_pings(local, page.bytes());
+  co_await async::with_deadline(std::move(answers), patience + pings_max * slowest_ping,
+                                what_is_done);
+}
+
+/// On the one CPU thread of a runtime, which notices when the guest is saved and restored: its
+/// ports are dead then, and waiting for one throws errc::resumed.
+void run_with_loop(std::function<async::asio::awaitable<void>(async::event_loop&)> work) {
+  async::runtime_options how;
+  how.cpus = {async::allowed_cpus().front()};
+  async::runtime on(std::move(how));
+  on.run([&](async::runtime& self) -> async::asio::awaitable<void> {
+    auto body = [&] { return work(self.loop(0)); };
+    co_await async::run_on(self.executor(0), body);
+  });
+}
+
+cli::exit_code ping(const ping_words& words, std::ostream& out) {
+  std::vector<std::chrono::nanoseconds> times;
+  run_with_loop([&](async::event_loop& loop) { return offer(loop, words, times); });
+  print_summary(out, xen::store::open().own_domid().value_or(domid_self), words.peer,
+                std::move(times));
+  return cli::exit_code::ok;
+}
+
+cli::exit_code serve(const ping_words& words) {
+  run_with_loop([&](async::event_loop& loop) { return answer(loop, words); });
   return cli::exit_code::ok;
 }
 

@@ -11,6 +11,7 @@
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/base/unique_fd.hpp"
+#include "xenpv/xen/suspend_clock.hpp"
 
 namespace xenpv::async {
 namespace {
@@ -68,25 +69,40 @@ void event_loop_state::resumed() {
         "{}: no custodian holds the handle from before the resume: the kernel will report a "
         "BUG when this process ends",
         action_name_);
-  static_cast<void>(kill_ports(make_error_code(errc::resumed)));
+  for (const auto* entry : kill_ports(make_error_code(errc::resumed)))
+    if (is_of_after(*entry)) unbind_number(entry->number);
+  give_up_handle();
+  open();
+}
+
+bool event_loop_state::is_of_after(const port_entry& entry) const noexcept {
+  // Only where the clock tells of the resume at all.
+  return is_doubtful() && !options_.suspends->has_moved_since(entry.suspended);
+}
+
+void event_loop_state::give_up_handle() {
   boost::system::error_code ignored;
   stream_.close(ignored);
   handle_->leak();
   handle_.reset();
   kept_.reset();
-  open();
+}
+
+bool event_loop_state::is_doubtful() const noexcept {
+  return options_.suspends != nullptr && options_.suspends->has_moved();
 }
 
 void event_loop_state::close() {
   if (!handle_) return;
   ++generation_;
-  for (const auto* entry : kill_ports(std::make_error_code(std::errc::operation_canceled))) {
-    try {
-      handle_->unbind(entry->number);
-    } catch (const failure& e) {
-      log().warn("{}", e.what());
-    }
+  const auto bound = kill_ports(std::make_error_code(std::errc::operation_canceled));
+  if (is_doubtful()) {
+    log().warn("{}: the guest was suspended just now: its handle is not closed", action_name_);
+    if (options_.custodian != nullptr) options_.custodian->resumed();
+    return give_up_handle();
   }
+  for (const auto* entry : bound)
+    unbind_number(entry->number);
   boost::system::error_code ignored;
   stream_.close(ignored);
   handle_.reset();
@@ -105,8 +121,11 @@ std::shared_ptr<port_entry> event_loop_state::bind(
   auto& device = handle();
   std::vector<unsigned> irqs_before;
   if (options_.irq_cpu) irqs_before = find_irqs(options_.root, action_name_);
+  const auto suspended =
+      options_.suspends == nullptr ? std::chrono::nanoseconds() : options_.suspends->reading();
   const auto number = kernel_bind(device);
   auto entry = std::make_shared<port_entry>(number, swallow_first);
+  entry->suspended = suspended;
   entry->born = batch_;
   entry->loop = weak_from_this();
   if (!table_.insert(number, *entry)) {
@@ -127,14 +146,32 @@ void event_loop_state::unbind(const std::shared_ptr<port_entry>& entry) noexcept
   if (!entry->death) {
     table_.erase(entry->number);
     entry->death = std::make_error_code(std::errc::operation_canceled);
-    try {
-      handle_->unbind(entry->number);
-    } catch (const failure& e) {
-      log().warn("{}", e.what());
-    }
+    if (is_doubtful() && !is_of_after(*entry))
+      leave(entry->number);
+    else
+      unbind_number(entry->number);
     complete_wait(*entry, asio::error::operation_aborted, completion::posted);
   }
   retire(entry);
+}
+
+void event_loop_state::unbind_number(port number) noexcept {
+  try {
+    handle_->unbind(number);
+  } catch (const failure& e) {
+    log().warn("{}", e.what());
+  }
+}
+
+void event_loop_state::leave(port number) noexcept {
+  ++statistics_.left;
+  log().debug("{}: port {} is left, the guest was suspended just now", action_name_, number);
+  if (!options_.doubted) return;
+  try {
+    options_.doubted();
+  } catch (const std::exception& e) {
+    log().warn("{}", e.what());
+  }
 }
 
 void event_loop_state::notify(const port_entry& entry) {

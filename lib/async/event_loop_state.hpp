@@ -7,6 +7,7 @@
 #include <array>
 #include <boost/asio/any_completion_handler.hpp>
 #include <boost/asio/posix/basic_stream_descriptor.hpp>
+#include <chrono>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -33,8 +34,9 @@ struct port_entry {
 
   port number;
   port_state state;
-  std::error_code death;   ///< why it is dead; unset while it is live
-  std::uint64_t born = 0;  ///< the batch during which it was bound
+  std::error_code death;                 ///< why it is dead; unset while it is live
+  std::uint64_t born = 0;                ///< the batch during which it was bound
+  std::chrono::nanoseconds suspended{};  ///< suspend_clock's reading just before it was bound
   std::shared_ptr<const std::function<void()>> callback;
   std::optional<wait_handler> waiter;  ///< emplace and reset only: Boost 1.81 cannot assign one
   asio::any_io_executor home;          ///< the waiter's
@@ -71,6 +73,15 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   enum class completion { now, posted };
 
   [[nodiscard]] xen::event_channel_handle& handle();
+  /// A suspend, perhaps a resume, that nobody has settled.
+  [[nodiscard]] bool is_doubtful() const noexcept;
+  /// Bound to a handle from before a resume, but after it: its number is still its own.
+  [[nodiscard]] bool is_of_after(const port_entry& entry) const noexcept;
+  /// The handle is the custodian's alone from now on, for ever.
+  void give_up_handle();
+  void unbind_number(port number) noexcept;
+  /// Bound, until the handle is closed or never.
+  void leave(port number) noexcept;
   void start_read();
   void on_read(std::uint64_t generation, boost::system::error_code code, std::size_t bytes);
   void dispatch(std::span<const std::uint32_t> ports);

@@ -16,8 +16,10 @@
 namespace xenpv::async {
 
 resume_guard::resume_guard(const asio::any_io_executor& control, store_client& store,
+                           xen::suspend_clock& suspends,
                            std::function<asio::awaitable<void>()> handles)
     : store_(store),
+      suspends_(suspends),
       handles_(std::move(handles)),
       background_(control),
       idle_(control, asio::steady_timer::time_point::max()) {}
@@ -58,15 +60,23 @@ asio::awaitable<void> resume_guard::follow(watch_stream watch) {
       co_return;
     }
     noticed_ = true;
-    // Half of it would leave handles that nobody gave up.
-    co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-    try {
-      (void)co_await check();
-    } catch (const failure& problem) {
-      log().error("after a resume: {}", problem.what());
-    }
+    co_await look();
     co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
   }
+}
+
+asio::awaitable<void> resume_guard::look() {
+  // Half of it would leave handles that nobody gave up.
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  try {
+    (void)co_await check();
+  } catch (const failure& problem) {
+    log().error("after a resume: {}", problem.what());
+  }
+}
+
+void resume_guard::doubt() {
+  if (started_) background_.spawn(look());
 }
 
 asio::awaitable<bool> resume_guard::has_resumed() {
@@ -90,8 +100,10 @@ asio::awaitable<bool> resume_guard::check() {
   busy_ = true;
   std::exception_ptr error;
   try {
+    const auto reading = suspends_.reading();
     const bool resumed = co_await has_resumed();
     if (resumed) co_await carry_out();
+    suspends_.settle(reading);
   } catch (...) {
     error = std::current_exception();
   }

@@ -4,7 +4,8 @@
 // How: Linux re-registers every watch on resume, and each fires once (xs_resume), so a watch on
 // `domid`, which nobody writes, fires then only. Whether it was a resume is asked of a node of our
 // own: the restored guest's tree is built anew, so the node is gone. A cancelled suspend leaves
-// both as they are. Owned by the runtime; lives on the control thread.
+// both as they are; only the clocks tell of it (xen/suspend_clock.hpp). Owned by the runtime; lives
+// on the control thread.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -18,6 +19,7 @@
 #include "xenpv/async/asio.hpp"
 #include "xenpv/async/nursery.hpp"
 #include "xenpv/async/store_client.hpp"
+#include "xenpv/xen/suspend_clock.hpp"
 
 namespace xenpv::async {
 
@@ -25,9 +27,10 @@ using resume_callbacks = std::list<std::function<void()>>;
 
 class resume_guard {
  public:
-  /// `handles`: gives up what a resume killed; its end is waited for before anybody is told.
+  /// `suspends` is settled by every look. `handles`: gives up what a resume killed; its end is
+  /// waited for before anybody is told.
   resume_guard(const asio::any_io_executor& control, store_client& store,
-               std::function<asio::awaitable<void>()> handles);
+               xen::suspend_clock& suspends, std::function<asio::awaitable<void>()> handles);
   resume_guard(const resume_guard&) = delete;
   resume_guard& operator=(const resume_guard&) = delete;
 
@@ -37,6 +40,9 @@ class resume_guard {
   /// True when the guest was resumed since the last look; all of it is done then.
   [[nodiscard]] asio::awaitable<bool> check();
 
+  /// Has it looked for, because the guest was suspended. For the control thread.
+  void doubt();
+
   [[nodiscard]] const std::shared_ptr<resume_callbacks>& callbacks() const noexcept {
     return callbacks_;
   }
@@ -45,11 +51,13 @@ class resume_guard {
 
  private:
   [[nodiscard]] asio::awaitable<void> follow(watch_stream watch);
+  [[nodiscard]] asio::awaitable<void> look();
   [[nodiscard]] asio::awaitable<void> put_marker();
   [[nodiscard]] asio::awaitable<bool> has_resumed();
   [[nodiscard]] asio::awaitable<void> carry_out();
 
   store_client& store_;
+  xen::suspend_clock& suspends_;
   std::function<asio::awaitable<void>()> handles_;
   std::shared_ptr<resume_callbacks> callbacks_ = std::make_shared<resume_callbacks>();
   nursery background_;

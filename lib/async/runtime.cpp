@@ -1,6 +1,7 @@
 #include "xenpv/async/runtime.hpp"
 
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
 
 #include <exception>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "xenpv/async/settle.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/xen/custodian.hpp"
+#include "xenpv/xen/suspend_clock.hpp"
 
 namespace xenpv::async {
 namespace {
@@ -57,7 +59,7 @@ struct runtime::state {
         store(control.get_executor(), xen::store::open()),
         pool(chosen_cpus(std::move(options.cpus)), named(std::move(options.thread_name))),
         loops(pool.size()),
-        resumes(control.get_executor(), store, [this] { return give_up_handles(); }) {}
+        resumes(control.get_executor(), store, suspends, [this] { return give_up_handles(); }) {}
 
   asio::awaitable<void> open_loops();
   asio::awaitable<void> close_loops();
@@ -69,6 +71,7 @@ struct runtime::state {
   std::exception_ptr join_pool();
 
   asio::io_context control{1};
+  xen::suspend_clock suspends;  ///< the loops ask it, on their threads
   std::optional<xen::custodian> guardian;
   store_client store;
   cpu_pool pool;
@@ -99,6 +102,8 @@ asio::awaitable<void> runtime::state::open_loops() {
     auto open = [this, i] {
       event_loop_options options;
       options.custodian = guardian ? &*guardian : nullptr;
+      options.suspends = &suspends;
+      options.doubted = [this] { asio::post(control, [this] { resumes.doubt(); }); };
       // One CPU needs no steering, and a simulated guest has no IRQs to steer.
       if (pool.size() > 1) options.irq_cpu = pool.cpu(i);
       loops[i] = std::make_unique<event_loop>(pool.context(i), std::move(options));

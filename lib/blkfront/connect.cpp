@@ -66,7 +66,21 @@ asio::awaitable<void> frontend::connection::read_facts() {
   handle_ = static_cast<std::uint16_t>(number ? *number : 0);
 }
 
+asio::awaitable<void> frontend::connection::recall_disk() {
+  if (how_.same_disk_as.empty()) co_return;
+  const auto remembered = parse_remembered(how_.same_disk_as).value();
+  const auto own = co_await on_.store().own_domid();
+  known_ = remembered.disk;
+  may_have_moved_ = !own || raw(*own) != remembered.domain;
+}
+
+asio::awaitable<std::string> frontend::connection::identity() {
+  const auto own = co_await on_.store().own_domid();
+  co_return known_ ? to_text({*known_, own ? raw(*own) : 0U}) : std::string();
+}
+
 asio::awaitable<void> frontend::connection::open() {
+  co_await recall_disk();
   hook_ = on_.on_resume([self = weak_from_this()] {
     const auto live = self.lock();
     if (!live) return;

@@ -26,6 +26,7 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   /// Everything up to Connected. On failure nothing is left open.
   [[nodiscard]] async::asio::awaitable<void> open();
   [[nodiscard]] async::asio::awaitable<void> close();
+  [[nodiscard]] async::asio::awaitable<std::string> identity();
   [[nodiscard]] async::asio::awaitable<std::vector<queue_statistics>> statistics();
 
   /// close() has been called.
@@ -44,6 +45,8 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
 
   // connect.cpp
   [[nodiscard]] async::asio::awaitable<void> read_facts();
+  /// What the caller says the disk has to be.
+  [[nodiscard]] async::asio::awaitable<void> recall_disk();
   /// From facts to Connected, once.
   [[nodiscard]] async::asio::awaitable<void> attempt();
   [[nodiscard]] async::asio::awaitable<void> connect();

@@ -102,6 +102,10 @@ asio::awaitable<void> frontend::discard(std::uint64_t offset, std::uint64_t leng
   co_await async::run_on(first.executor(), body);
 }
 
+asio::awaitable<std::string> frontend::identity() {
+  return connection_->identity();
+}
+
 asio::awaitable<std::vector<queue_statistics>> frontend::statistics() {
   return connection_->statistics();
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "blkfront/features.hpp"
 #include "xenpv/base/error.hpp"
@@ -24,6 +25,17 @@ struct known_disk {
 };
 
 [[nodiscard]] disk_identity parse_identity(const node_map& nodes);
+
+/// A disk as somebody else knew it, in a domain of this number.
+struct remembered_disk {
+  known_disk disk;
+  unsigned domain = 0;
+};
+
+/// One line of printable ASCII, for parse_remembered(). Of the shape, only what check_same_disk()
+/// compares.
+[[nodiscard]] std::string to_text(const remembered_disk& disk);
+[[nodiscard]] result<remembered_disk> parse_remembered(std::string_view text);
 
 /// Refuses (errc::wrong_disk) another size, another sector size, another identity, and a disk that
 /// was writable and is not. A drive with removable media may come back with another one.

@@ -10,11 +10,11 @@
 #include <vector>
 
 #include "diag/pair_run.hpp"
-#include "diag/resume_watch.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/diag/irq_move.hpp"
 #include "xenpv/diag/rates.hpp"
 #include "xenpv/diag/readings.hpp"
+#include "xenpv/xen/resume_watch.hpp"
 
 namespace xenpv::diag {
 namespace {
@@ -78,7 +78,7 @@ std::string_view to_string(pair_verdict verdict) noexcept {
 pair_probe::pair_probe(xen::custodian& custodian, pair_probe_options options)
     : custodian_(custodian),
       options_(std::move(options)),
-      resumes_(std::make_unique<resume_watch>()) {}
+      resumes_(std::make_unique<xen::resume_watch>()) {}
 
 pair_probe::~pair_probe() {
   if (resumes_->has_resumed()) {

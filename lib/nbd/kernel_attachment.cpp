@@ -12,6 +12,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
 #include <csignal>
+#include <fstream>
 #include <vector>
 
 #include "nbd/kernel_links.hpp"
@@ -73,6 +74,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
   }
 
   asio::awaitable<void> connect() {
+    if (options_.adopted) co_return co_await adopt(*options_.adopted);
     auto theirs = links_->renew();
     kernel_device_config config;
     config.index = options_.index;
@@ -94,11 +96,19 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     } catch (...) {
       error = std::current_exception();
     }
-    if (!error) co_return;
+    if (!error) {
+      if (options_.keep) hasten_resending();
+      co_return;
+    }
     // Also when it was cancelled: what was made is unmade.
     co_await asio::this_coro::throw_if_cancelled(false);
     co_await disconnect(false);
     std::rethrow_exception(error);
+  }
+
+  void leave_behind() noexcept {
+    stopping_ = true;
+    changed_.cancel();
   }
 
   asio::awaitable<void> run() {
@@ -164,6 +174,31 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     }
   }
 
+  asio::awaitable<void> adopt(std::uint32_t index) {
+    index_ = index;
+    path_ = kernel_device_path(index);
+    driver_.adopt(kernel_device_identifier(index, options_.root).value_or(std::string()));
+    // What it has; run() tells it of another size.
+    told_.size = kernel_device_size(index, options_.root).value_or(told_.size);
+    co_await give_sockets();
+    if (released_)
+      throw failure(errc::not_available, fmt::format("take over {}", path_),
+                    "the kernel has let go of it");
+    log().debug("{}: taken over, {} connections", path_, links_->count());
+  }
+
+  /// How often the kernel looks at a request that was sent: one that went to a connection which has
+  /// been replaced since is sent again then. With several connections it would give one up that is
+  /// merely slow, so then it is left alone.
+  void hasten_resending() {
+    if (links_->count() != 1 || options_.timeout.count() > 0) return;
+    const auto path = fmt::format("/sys/block/{}/queue/io_timeout", kernel_device_name(index_));
+    std::ofstream file(options_.root.path(path));
+    if (!(file << options_.resend_after.count()).flush())
+      log().info("{}: cannot write {}: requests of a dead server are sent again after 30 s", path_,
+                 path);
+  }
+
   /// What the kernel asks of this process; `ask` may wait for what we serve.
   template <class Function>
   asio::awaitable<std::invoke_result_t<Function&>> on_worker(Function ask) {
@@ -220,11 +255,17 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
       released_ = true;
       co_return;
     }
-    const auto theirs = links_->renew();
     const auto level =
         std::exchange(told_of_deaths_, true) ? spdlog::level::debug : spdlog::level::warn;
     log().log(level, "{}: {} of {} connections died; the kernel gets new ones", path_,
-              theirs.size(), links_->count());
+              links_->count() - links_->alive(), links_->count());
+    co_await give_sockets();
+    if (released_) log().info("{}: the kernel has let go of it, but somebody has it open", path_);
+  }
+
+  /// In place of each that is dead.
+  asio::awaitable<void> give_sockets() {
+    const auto theirs = links_->renew();
     std::vector<int> numbers;
     numbers.reserve(theirs.size());
     for (const auto& each : theirs)
@@ -236,7 +277,6 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
       if (refused.code() != std::errc::invalid_argument) throw;
       released_ = true;
     }
-    if (released_) log().info("{}: the kernel has let go of it, but somebody has it open", path_);
   }
 
   asio::awaitable<void> listen_for_dead_links() {
@@ -359,6 +399,10 @@ void kernel_attachment::reshape(const blk::geometry& shape) {
 
 asio::awaitable<void> kernel_attachment::disconnect() {
   return state_->disconnect(true);
+}
+
+void kernel_attachment::leave_behind() noexcept {
+  state_->leave_behind();
 }
 
 }  // namespace xenpv::nbd

@@ -73,6 +73,10 @@ std::optional<pid_t> kernel_device_owner(std::uint32_t index, const system_root&
   return number ? static_cast<pid_t>(*number) : 0;
 }
 
+std::optional<std::string> kernel_device_identifier(std::uint32_t index, const system_root& root) {
+  return root.read(fmt::format("/sys/block/{}/backend", kernel_device_name(index)));
+}
+
 std::optional<std::uint64_t> kernel_device_size(std::uint32_t index, const system_root& root) {
   const auto text = root.read(fmt::format("/sys/block/{}/size", kernel_device_name(index)));
   if (!text) return std::nullopt;

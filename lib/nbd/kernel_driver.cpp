@@ -105,7 +105,7 @@ struct kernel_driver::state {
   netlink_socket commands;
   netlink_socket notices;
   netlink_family family;
-  std::string identifier;  ///< of the device connected here; the kernel asks for it on changes
+  std::string identifier;  ///< of the device in use here; the kernel asks for it on changes
 };
 
 kernel_driver kernel_driver::open() {
@@ -138,6 +138,10 @@ std::uint32_t kernel_driver::connect(const kernel_device_config& config) {
     throw failure(make_error_code(errc::protocol_violation), what, "the kernel named no device");
   state_->identifier = request.identifier;
   return answers.empty() ? *config.index : decode_index(answers.front().attributes).value();
+}
+
+void kernel_driver::adopt(std::string identifier) {
+  state_->identifier = std::move(identifier);
 }
 
 void kernel_driver::resize(std::uint32_t index, std::uint64_t size, std::uint32_t block_size) {

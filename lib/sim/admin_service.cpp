@@ -51,6 +51,10 @@ json execute(host& on, const json& request) {
     return {
         {"domid", raw(on.save_restore(domain_of(request), request.value("keep", false), frozen))}};
   }
+  if (command == "checkpoint") {
+    on.checkpoint(domain_of(request), std::chrono::milliseconds(request.value("frozen_ms", 0)));
+    return json::object();
+  }
   if (command == "directory") return {{"directory", on.domain_directory(domain_of(request))}};
   if (command == "virq") {
     on.raise_virq(domain_of(request), request.at("virq").get<std::uint32_t>());

@@ -174,22 +174,37 @@ void host::resume_when_quiet(sleeping_domain sleeper, std::chrono::milliseconds 
   }
   reactor_.after(last_requests, [this, sleeper = std::move(sleeper)] {
     resume_as(sleeper.slot, sleeper.before, sleeper.after);
-    reactor_.after(sleeper.sleep, [stopped = sleeper.processes] {
-      for (const auto process : stopped)
-        ::kill(process, SIGCONT);
-    });
+    let_run_after(sleeper.sleep, sleeper.processes);
   });
+}
+
+std::vector<pid_t> host::stop_processes(const domain_record& domain) const {
+  std::vector<pid_t> stopped;
+  for (const auto& process : domain.processes)
+    if (::kill(process->process(), SIGSTOP) == 0) stopped.push_back(process->process());
+  return stopped;
+}
+
+void host::let_run_after(std::chrono::milliseconds time, std::vector<pid_t> processes) {
+  reactor_.after(time, [stopped = std::move(processes)] {
+    for (const auto process : stopped)
+      ::kill(process, SIGCONT);
+  });
+}
+
+void host::checkpoint(domid domain, std::chrono::milliseconds frozen) {
+  const auto slot = slot_of(domain);
+  if (domain == domid_0)
+    throw failure(errc::invalid_argument, "suspend domain 0", "only guests can be suspended");
+  if (frozen.count() > 0) let_run_after(frozen, stop_processes(*domains_[slot]));
 }
 
 domid host::save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen) {
   const auto slot = slot_of(domain);
   if (domain == domid_0)
     throw failure(errc::invalid_argument, "save domain 0", "only guests can be saved");
-  auto& record = *domains_[slot];
   std::vector<pid_t> stopped;
-  if (frozen.count() > 0)
-    for (const auto& process : record.processes)
-      if (::kill(process->process(), SIGSTOP) == 0) stopped.push_back(process->process());
+  if (frozen.count() > 0) stopped = stop_processes(*domains_[slot]);
 
   while (events_.find_domain(domid{next_domain_}))
     ++next_domain_;

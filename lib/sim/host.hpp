@@ -60,6 +60,9 @@ class host final : private control_host {
   /// processes are stopped that long, as the save would, and the restore is a moment later, when
   /// backends have done what they had been asked for.
   domid save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen);
+  /// A suspend that is cancelled, as after `xl save -c`: its processes stop that long, and nothing
+  /// else happens.
+  void checkpoint(domid domain, std::chrono::milliseconds frozen);
   void raise_virq(domid domain, std::uint32_t virq);
   void set_faults(const fault_switches& faults);
   [[nodiscard]] const fault_switches& faults() const noexcept { return faults_; }
@@ -83,6 +86,9 @@ class host final : private control_host {
     std::chrono::milliseconds sleep;  ///< after the restore
     std::vector<pid_t> processes;
   };
+  /// Stops its processes; returns those that were there.
+  [[nodiscard]] std::vector<pid_t> stop_processes(const domain_record& domain) const;
+  void let_run_after(std::chrono::milliseconds time, std::vector<pid_t> processes);
   void resume_when_quiet(sleeping_domain sleeper, std::chrono::milliseconds limit);
   void resume_as(std::uint8_t slot, domid before, domid after);
 

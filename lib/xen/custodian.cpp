@@ -134,6 +134,12 @@ custodian::kept_id custodian::keep(int descriptor) {
   return kept_id(connection_->call(keep_request{}, operation, descriptor));
 }
 
+void custodian::hold(int descriptor) {
+  const auto operation = fmt::format("hold descriptor {}", descriptor);
+  if (::fcntl(descriptor, F_GETFD) < 0) throw_errno(operation);
+  connection_->call(hold_request{}, operation, descriptor);
+}
+
 void custodian::release(kept_id id) {
   connection_->call(release_request{static_cast<std::uint64_t>(id)}, "release a kept descriptor");
 }

@@ -11,6 +11,11 @@ custodian_reply refuse(errc code, std::string reason) {
   return {.refusal = static_cast<int>(code), .reason = std::move(reason)};
 }
 
+/// SCM_RIGHTS loses a descriptor that the receiver has no room for.
+custodian_reply refuse_none() {
+  return refuse(errc::limit_reached, "its descriptor table is full: raise ulimit -n");
+}
+
 }  // namespace
 
 struct custodian_duty::visitor {
@@ -18,11 +23,16 @@ struct custodian_duty::visitor {
   unique_fd& descriptor;
 
   custodian_reply operator()(const keep_request&) const {
-    if (!descriptor)
-      return refuse(errc::limit_reached, "its descriptor table is full: raise ulimit -n");
+    if (!descriptor) return refuse_none();
     const auto id = duty.next_id_++;
     duty.releasable_.emplace(id, std::move(descriptor));
     return {.value = id};
+  }
+
+  custodian_reply operator()(const hold_request&) const {
+    if (!descriptor) return refuse_none();
+    duty.held_.push_back(std::move(descriptor));
+    return {};
   }
 
   custodian_reply operator()(const release_request& request) const {
@@ -32,6 +42,7 @@ struct custodian_duty::visitor {
   }
 
   custodian_reply operator()(const resumed_request&) const {
+    ++duty.resumes_;
     duty.kept_for_ever_.merge(duty.releasable_);
     return {};
   }
@@ -52,6 +63,7 @@ struct custodian_duty::visitor {
 
   custodian_reply operator()(const stop_request&) const {
     duty.stopped_ = true;
+    duty.close_held();
     duty.close_releasable();
     return {.value = duty.must_stay() ? 1U : 0U};
   }
@@ -59,6 +71,10 @@ struct custodian_duty::visitor {
 
 custodian_reply custodian_duty::handle(const custodian_request& request, unique_fd descriptor) {
   return std::visit(visitor{*this, descriptor}, request);
+}
+
+void custodian_duty::close_held() noexcept {
+  held_.clear();
 }
 
 void custodian_duty::close_releasable() noexcept {

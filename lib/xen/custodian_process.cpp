@@ -15,6 +15,7 @@
 
 #include "xen/packet_socket.hpp"
 #include "xenpv/base/log.hpp"
+#include "xenpv/xen/suspend_clock.hpp"
 
 namespace xenpv::xen {
 namespace {
@@ -98,12 +99,15 @@ custodian_reply answer(custodian_duty& duty, packet received) {
 }
 
 /// Until a clean stop, or until nobody holds the other end.
-void serve(int socket, custodian_duty& duty) {
+void serve(int socket, custodian_duty& duty, suspend_clock& suspends) {
   if (!send_packet(socket, encode(custodian_reply{}))) return;
   while (!duty.stopped()) {
     auto received = receive_packet(socket);
     if (!received) return;
+    const auto reading = suspends.reading();
+    const auto resumes = duty.resumes();
     if (!send_packet(socket, encode(answer(duty, *std::move(received))))) return;
+    if (duty.resumes() != resumes) suspends.settle(reading);
   }
 }
 
@@ -115,6 +119,13 @@ void clean_up(const custodian_duty& duty) {
   } catch (const std::exception& e) {
     log().warn("custodian: no cleanup: {}", e.what());
   }
+}
+
+/// The main process may have died before it noticed a resume. Was the suspend only a checkpoint,
+/// this process stays for nothing.
+void keep_all(custodian_duty& duty) {
+  static_cast<void>(duty.handle(resumed_request{}, {}));
+  if (duty.must_stay()) ask_to_be_spared();
 }
 
 /// For ever: only SIGKILL or power-off ends it. Holds no pipe that somebody may wait for the end
@@ -131,10 +142,15 @@ void clean_up(const custodian_duty& duty) {
 void live_as_custodian(unique_fd inherited) noexcept {
   unique_fd socket;
   custodian_duty duty;
+  suspend_clock suspends;
   try {
     socket = leave_parent(std::move(inherited));
-    serve(socket.get(), duty);
-    if (!duty.stopped()) clean_up(duty);
+    serve(socket.get(), duty, suspends);
+    if (!duty.stopped()) {
+      if (suspends.has_moved()) keep_all(duty);
+      clean_up(duty);
+    }
+    duty.close_held();
     duty.close_releasable();
     if (!duty.must_stay()) ::_exit(0);
   } catch (const std::exception& e) {

@@ -18,10 +18,14 @@ class custodian_duty {
   /// Carries out one request. `descriptor` is what came with it.
   [[nodiscard]] custodian_reply handle(const custodian_request& request, unique_fd descriptor);
 
+  /// Closes what was only to outlast the cleanups.
+  void close_held() noexcept;
   /// Closes what no resume touched.
   void close_releasable() noexcept;
   /// A resume forbids closing something, now or ever.
   [[nodiscard]] bool must_stay() const noexcept;
+  /// How many it was told of.
+  [[nodiscard]] unsigned resumes() const noexcept { return resumes_; }
   /// The main process stopped cleanly.
   [[nodiscard]] bool stopped() const noexcept { return stopped_; }
   /// In the order of their registration; replacing one keeps its place.
@@ -32,8 +36,10 @@ class custodian_duty {
 
   std::map<std::uint64_t, unique_fd> releasable_;
   std::map<std::uint64_t, unique_fd> kept_for_ever_;
+  std::vector<unique_fd> held_;
   std::vector<named_cleanup> cleanups_;
   std::uint64_t next_id_ = 1;
+  unsigned resumes_ = 0;
   bool stopped_ = false;
 };
 

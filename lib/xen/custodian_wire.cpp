@@ -125,6 +125,8 @@ std::optional<custodian_request> decode_body(reader& in) {
   switch (in.number<std::uint8_t>()) {
     case request_kind<keep_request>:
       return keep_request{};
+    case request_kind<hold_request>:
+      return hold_request{};
     case request_kind<release_request>:
       return release_request{in.number<std::uint64_t>()};
     case request_kind<resumed_request>:
@@ -143,6 +145,7 @@ std::optional<custodian_request> decode_body(reader& in) {
 struct request_encoder {
   writer& out;
   void operator()(const keep_request&) const {}
+  void operator()(const hold_request&) const {}
   void operator()(const release_request& request) const { out.number(request.id); }
   void operator()(const resumed_request&) const {}
   void operator()(const set_cleanup_request& request) const {

@@ -1,6 +1,7 @@
 // What the main process and its custodian say to each other, and its bytes.
 // Both ends are the same program image, so the form is private and in host byte order; decoding is
-// strict all the same. Pure: no sockets, no descriptors (one travels beside a keep_request).
+// strict all the same. Pure: no sockets, no descriptors (one travels beside a keep_request
+// and a hold_request).
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@
 namespace xenpv::xen {
 
 struct keep_request {};
+struct hold_request {};
 struct release_request {
   std::uint64_t id = 0;
 };
@@ -27,7 +29,7 @@ struct clear_cleanup_request {
   std::string name;
 };
 struct stop_request {};
-using custodian_request = std::variant<keep_request, release_request, resumed_request,
+using custodian_request = std::variant<keep_request, hold_request, release_request, resumed_request,
                                        set_cleanup_request, clear_cleanup_request, stop_request>;
 
 /// Answer to every request.

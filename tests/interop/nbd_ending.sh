@@ -118,6 +118,18 @@ wait_for "its custodian closes the disk" is_closed
 serve xvdb --unix "$socket"
 expect "its socket is replaced" 67108864 "$(nbdinfo --size "$uri")"
 
+# A server that is started right after a death waits for that custodian: two at once would close each other's
+# connection.
+for _ in 1 2 3; do
+  killed=$server
+  kill -KILL "$killed"
+  serve xvdb --unix "$socket"
+  wait "$killed" || true
+  expect "it is connected" 4 "$(state_of 51728)"
+done
+expect "and stays so" 4 "$(state_of 51728)"
+expect "clients find it" 67108864 "$(nbdinfo --size "$uri")"
+
 # A resize.
 "$sim" disk --dir "$host" resize xvdb 96M
 has_new_size() { [ "$(nbdinfo --size "$uri")" = 100663296 ]; }

@@ -99,6 +99,30 @@ TEST_F(recovery_story, requests_wait_for_a_backend_that_vanished_and_is_made_ane
   });
 }
 
+TEST_F(recovery_story, a_suspend_that_is_cancelled_changes_nothing) {
+  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    co_await disk.write(0, filled(512, 7));
+    const auto before = toolstack_.own_status();
+    // With a request that the backend has and does not answer before the guest runs again.
+    toolstack_.set_faults(xvde, "stall=0");
+    pending_read waiting;
+    async::nursery reads(on.control());
+    reads.spawn(read_sector(disk, 0, waiting));
+    for (int i = 0; i < 3; ++i)
+      toolstack_.checkpoint(30ms);
+    EXPECT_FALSE(waiting.done);
+    toolstack_.set_faults(xvde, "none");
+    co_await reads.join();
+    EXPECT_EQ(waiting.problem.text, "");
+    const bool resumed = co_await on.check_resume();
+    EXPECT_FALSE(resumed);
+    EXPECT_EQ(on.resumes(), 0U);
+    EXPECT_EQ(disk.state(), device_state::connected);
+    EXPECT_EQ(disk.recovery().reconnects, 0U);
+    EXPECT_EQ(toolstack_.own_status()["user_event_channels"], before["user_event_channels"]);
+  });
+}
+
 TEST_F(recovery_story, requests_fail_after_the_recovery_timeout_and_the_disk_still_comes_back) {
   options how;
   how.recovery_timeout = 100ms;

@@ -181,6 +181,10 @@ void simulated_toolstack::save_restore(bool same_number, std::chrono::millisecon
   domain_ = answer.at("domid").get<unsigned>();
 }
 
+void simulated_toolstack::checkpoint(std::chrono::milliseconds frozen) {
+  (void)ask({{"command", "checkpoint"}, {"domid", domain_}, {"frozen_ms", frozen.count()}});
+}
+
 nlohmann::json simulated_toolstack::status() {
   return ask({{"command", "status"}});
 }

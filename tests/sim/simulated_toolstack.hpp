@@ -37,6 +37,8 @@ class simulated_toolstack {
   void remove_device(unsigned disk);
 
   void save_restore(bool same_number, std::chrono::milliseconds frozen);
+  /// A suspend that is cancelled.
+  void checkpoint(std::chrono::milliseconds frozen);
   [[nodiscard]] nlohmann::json status();
   /// The entry of this guest.
   [[nodiscard]] nlohmann::json own_status();

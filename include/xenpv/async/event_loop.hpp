@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -17,7 +18,8 @@
 
 namespace xenpv::xen {
 class custodian;
-}
+class suspend_clock;
+}  // namespace xenpv::xen
 
 namespace xenpv::async {
 
@@ -31,12 +33,19 @@ struct event_loop_statistics {
   std::uint64_t unmasks = 0;
   std::uint64_t notifies = 0;  ///< events sent
   std::uint64_t resumes = 0;
+  std::uint64_t left = 0;  ///< ports not unbound, because the guest had just been suspended
 };
 
 struct event_loop_options {
   /// Gets a duplicate of the handle before the first bind; outlives the loop. Without one, a guest
   /// that is saved and restored meets a kernel BUG when this process ends (xen/custodian.hpp).
   xen::custodian* custodian = nullptr;
+  /// Asked before each unbind and before the handle is closed; outlives the loop. After a suspend
+  /// that nobody has settled yet, a port is left to its handle and a handle to the custodian:
+  /// either would be the kernel's BUG if it was a resume. Unset: the caller sees to that.
+  const xen::suspend_clock* suspends = nullptr;
+  /// Called then, on the loop's thread: somebody has to find out.
+  std::function<void()> doubted = {};
   /// Move each port's IRQ to this CPU at bind; see bound_port::irq(). Unset: leave it to the
   /// kernel.
   std::optional<unsigned> irq_cpu;

@@ -85,6 +85,9 @@ class frontend final : public blk::block_device {
   [[nodiscard]] async::asio::awaitable<void> flush();
   [[nodiscard]] async::asio::awaitable<void> discard(std::uint64_t offset, std::uint64_t length);
 
+  /// A line that options::same_disk_as recognises this disk by. For the control thread.
+  [[nodiscard]] async::asio::awaitable<std::string> identity();
+
   /// One snapshot for each queue.
   [[nodiscard]] async::asio::awaitable<std::vector<queue_statistics>> statistics();
   /// For the control thread.

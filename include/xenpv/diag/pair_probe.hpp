@@ -25,9 +25,11 @@
 #include "xenpv/xen/custodian.hpp"
 #include "xenpv/xen/event_channel.hpp"
 
-namespace xenpv::diag {
-
+namespace xenpv::xen {
 class resume_watch;
+}
+
+namespace xenpv::diag {
 
 enum class pair_verdict {
   verified,    ///< each event was counted on the CPU meant, and none elsewhere
@@ -84,7 +86,7 @@ class pair_probe {
 
   xen::custodian& custodian_;
   pair_probe_options options_;
-  std::unique_ptr<resume_watch> resumes_;
+  std::unique_ptr<xen::resume_watch> resumes_;
   std::map<std::pair<char, unsigned>, std::unique_ptr<end>> ends_;
 };
 

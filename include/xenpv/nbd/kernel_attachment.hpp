@@ -28,6 +28,15 @@ struct attachment_options {
   std::chrono::seconds timeout{0};     ///< see kernel_device_config
   std::chrono::seconds dead_timeout{0};
   std::string identifier;
+  /// One that a predecessor left behind: it gets new sockets in place of the dead ones, and whoever
+  /// uses it goes on. It has as many connections as ours, and the same sector size. In place of
+  /// `index`.
+  std::optional<std::uint32_t> adopted;
+  /// The device is to outlive this process, see leave_behind(). Requests that a dead server had not
+  /// answered are sent again `resend_after` later at most, if there is one connection and no
+  /// timeout; else when the kernel's time limit for requests ends (30 s without a timeout).
+  bool keep = false;
+  std::chrono::milliseconds resend_after = std::chrono::seconds(2);
   /// How long the new device may take to be opened for the first time.
   std::chrono::nanoseconds open_limit = std::chrono::seconds(30);
   /// What is in flight when the device is given up has so long to come to its end.
@@ -44,7 +53,8 @@ class kernel_attachment {
   kernel_attachment(const kernel_attachment&) = delete;
   kernel_attachment& operator=(const kernel_attachment&) = delete;
 
-  /// Makes the device and opens it once, so that its partitions are there, too, when this returns.
+  /// Makes the device and opens it once, so that its partitions are there, too, when this returns;
+  /// or gives an adopted one its sockets.
   /// Throws `failure`; nothing is left then. Once only.
   [[nodiscard]] async::asio::awaitable<void> connect();
   /// "/dev/nbd0"; after connect().
@@ -64,6 +74,9 @@ class kernel_attachment {
   /// server hangs up on the kernel. Never throws for what the kernel says; logs it. Again is
   /// harmless.
   [[nodiscard]] async::asio::awaitable<void> disconnect();
+  /// Ends run() once the server has hung up, and leaves the device to a successor: meanwhile its
+  /// requests wait, for dead_timeout at most. In place of disconnect().
+  void leave_behind() noexcept;
 
  private:
   class state;

@@ -25,6 +25,10 @@ namespace xenpv::nbd {
 /// The process that connected the device; nullopt while nobody has.
 [[nodiscard]] std::optional<pid_t> kernel_device_owner(
     std::uint32_t index, const system_root& root = system_root::from_environment());
+/// What its user called it when it was connected; nullopt: nobody has connected it, or this kernel
+/// (before 5.14) does not tell.
+[[nodiscard]] std::optional<std::string> kernel_device_identifier(
+    std::uint32_t index, const system_root& root = system_root::from_environment());
 /// Bytes; nullopt: there is no such device.
 [[nodiscard]] std::optional<std::uint64_t> kernel_device_size(
     std::uint32_t index, const system_root& root = system_root::from_environment());

@@ -49,6 +49,9 @@ class kernel_driver {
   /// Makes a device and returns its number. Throws `failure` that says what to do: no right to,
   /// device in use, no more devices. Kernels that know no identifier are asked without it.
   [[nodiscard]] std::uint32_t connect(const kernel_device_config& config);
+  /// For a device that another process connected: the kernel asks for its identifier on changes.
+  /// Empty: it has none, or this kernel does not know of any.
+  void adopt(std::string identifier);
   /// The device's size is another one now.
   void resize(std::uint32_t index, std::uint64_t size, std::uint32_t block_size);
   /// Gives the device sockets in place of those that have died; the kernel drops what it has no use

@@ -9,8 +9,8 @@
 //  - clean stop, no resume: closes its duplicates together with the main process and exits;
 //  - after resumed(): keeps every duplicate it had for ever (until power-off), even when the main
 //    process is gone; descriptors given later are treated normally again;
-//  - main process dies (SIGKILL included): runs the cleanups registered, then closes what no resume
-//    touched; stays alive only if it must keep something.
+//  - main process dies (SIGKILL included): runs the cleanups registered, closes what it only held
+//    for them, then what no resume touched; stays alive only if it must keep something.
 // It ignores SIGTERM, SIGINT, SIGHUP and SIGQUIT. Thread: any; calls are serialised. It opens no
 // event channel itself and its xenstore connection lives only while a cleanup runs.
 //
@@ -18,7 +18,9 @@
 //  - The main process counts as alive while anybody holds its end of the socket. That is
 //    close-on-exec, so programs it starts are no concern; a child that forks without exec must
 //    close it or exit by itself.
-//  - A resume that the main process did not live to report is not noticed.
+//  - A resume that the main process did not live to report is told from a checkpoint by nothing:
+//    after either it keeps all handles, for nothing after a checkpoint. A suspend of less than a
+//    millisecond is not noticed.
 //  - Nothing helps against SIGKILL: a service manager must end the main process only
 //    (systemd: KillMode=process; OpenRC: a pid file, not the name of the program).
 #pragma once
@@ -76,6 +78,10 @@ class custodian {
   /// duplicate. Returns when that is done, so that the ports are free. Ignored for descriptors kept
   /// across a resume; throws errc::invalid_argument for an id released before.
   void release(kept_id id);
+  /// Hands over a duplicate of what has to outlast this process only until its cleanups have run: a
+  /// lock, which tells a successor when it may begin. Closed then, or at a clean stop, resume or
+  /// not. Not for event channels.
+  void hold(int descriptor);
   /// The guest was resumed: everything kept so far is kept for ever. Returns when that is recorded.
   /// Cleanups stay registered, and their relative paths now mean the new domain's nodes: register
   /// them anew once reconnected, when absolute paths have changed.

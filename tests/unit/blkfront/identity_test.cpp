@@ -23,6 +23,30 @@ std::string refusal(const known_disk& now, bool may_have_moved = false,
   return same.error().text;
 }
 
+TEST(identity, is_a_line_that_can_be_read_back) {
+  auto disk = usual();
+  disk.shape.read_only = true;
+  disk.identity.params = "a b=c\n%2f/\xff";
+  const auto text = to_text({disk, 7});
+  EXPECT_EQ(text,
+            "disk-1 domain=7 size=67108864 sector-size=512 read-only=1 flush=0 cdrom=0 vdi=a1 "
+            "page83=naa.5 params=a%20b%3dc%0a%252f/%ff");
+  const auto read = parse_remembered(text);
+  ASSERT_TRUE(read) << read.error().text;
+  EXPECT_EQ(read->domain, 7U);
+  EXPECT_EQ(read->disk.identity, disk.identity);
+  EXPECT_EQ(refusal(disk, false, read->disk), "");
+}
+
+TEST(identity, refuses_a_line_that_nobody_has_written) {
+  for (const auto* const text :
+       {"", "disk-2 domain=7", "disk-1 domain=7 size=64M", "disk-1 size=1 sector-size=512"}) {
+    const auto read = parse_remembered(text);
+    ASSERT_FALSE(read) << text;
+    EXPECT_THAT(read.error().text, HasSubstr("this version of the program has not written it"));
+  }
+}
+
 TEST(identity, takes_the_same_disk_back) {
   EXPECT_EQ(refusal(usual()), "");
   auto other_features = usual();

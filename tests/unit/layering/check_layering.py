@@ -43,7 +43,6 @@ PRIVATE_GUESTS = {
 # Apps that use Asio themselves, and why.
 ASIO_APPS = {
     "apps/xenpv-disk/": "a coroutine for each thing that can end a server: signals, a child, the status socket",
-    "apps/xenpv-sim/ping": "one coroutine over xenpv::async, spawned by hand: a whole example in a page",
 }
 
 # Where threads meet. Everywhere else an object has one owner and needs no lock.
@@ -58,6 +57,7 @@ SHARED_STATE_MAY = {
     "apps/xenpv-sim/ping": "a page shared with another domain",
     "lib/base/log": "one log for all threads",
     "lib/xen/custodian": "one custodian for all threads",
+    "include/xenpv/xen/suspend_clock": "asked by the threads of all loops, settled by one",
 }
 
 # A coroutine nobody waits for loses its errors.

@@ -97,6 +97,26 @@ TEST_F(custodian_of_a_killed_main, closes_and_exits_when_no_resume_came_in_betwe
   EXPECT_EQ(wait_status(process), 0);
 }
 
+TEST_F(custodian_of_a_killed_main, lets_go_of_a_lock_although_it_stays) {
+  auto lock = make_pipe();
+  auto handle = make_pipe();
+  const auto process = run_main([&](custodian& c) {
+    c.hold(lock.write.get());
+    static_cast<void>(c.keep(handle.write.get()));
+    c.resumed();
+    lock.write.reset();
+    handle.write.reset();
+  });
+  lock.write.reset();
+  handle.write.reset();
+  EXPECT_FALSE(is_hung_up(lock.read));
+  kill_main();
+  EXPECT_TRUE(is_hung_up(lock.read, hang_limit_ms));
+  EXPECT_FALSE(is_hung_up(handle.read));
+  ASSERT_TRUE(send_signal(process, SIGKILL));
+  wait_status(process);
+}
+
 TEST_F(custodian_of_a_killed_main, keeps_what_a_resume_touched) {
   auto before = make_pipe();
   auto after = make_pipe();

@@ -62,6 +62,34 @@ TEST(custodian_duty, never_closes_what_a_resume_touched) {
   EXPECT_TRUE(is_hung_up(after.read));
 }
 
+TEST(custodian_duty, closes_what_it_holds_at_a_stop_resume_or_not) {
+  custodian_duty duty;
+  auto lock = make_pipe();
+  auto handle = make_pipe();
+  EXPECT_EQ(duty.handle(hold_request{}, std::move(lock.write)), custodian_reply{});
+  keep(duty, std::move(handle.write));
+  EXPECT_EQ(duty.handle(resumed_request{}, {}), custodian_reply{});
+  EXPECT_FALSE(is_hung_up(lock.read));
+  EXPECT_EQ(duty.handle(stop_request{}, {}).value, 1U);
+  EXPECT_TRUE(is_hung_up(lock.read));
+  EXPECT_FALSE(is_hung_up(handle.read));
+}
+
+TEST(custodian_duty, refuses_to_hold_when_no_descriptor_came) {
+  custodian_duty duty;
+  EXPECT_EQ(duty.handle(hold_request{}, unique_fd()).refusal,
+            static_cast<int>(errc::limit_reached));
+}
+
+TEST(custodian_duty, stays_for_nothing_that_it_only_holds) {
+  custodian_duty duty;
+  auto lock = make_pipe();
+  EXPECT_EQ(duty.handle(hold_request{}, std::move(lock.write)).refusal, 0);
+  EXPECT_EQ(duty.handle(resumed_request{}, {}).refusal, 0);
+  EXPECT_EQ(duty.resumes(), 1U);
+  EXPECT_FALSE(duty.must_stay());
+}
+
 TEST(custodian_duty, may_leave_when_nothing_was_kept_at_a_resume) {
   custodian_duty duty;
   EXPECT_EQ(duty.handle(resumed_request{}, {}).refusal, 0);

@@ -1,0 +1,102 @@
+#include "kept_device.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "claim.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/system_root.hpp"
+#include "xenpv/cli/json.hpp"
+#include "xenpv/nbd/kernel_device.hpp"
+
+namespace xenpv::disk_app {
+namespace {
+
+constexpr std::string_view suffix = ".kept";
+
+std::string path_for(const std::string& disk) {
+  return fmt::format("{}/{}{}", runtime_directory(), disk, suffix);
+}
+
+std::optional<std::string> read_file(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return std::nullopt;
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+kept_device parse(const std::string& text, const std::string& path) {
+  try {
+    const auto all = cli::json::parse(text);
+    kept_device out;
+    out.index = all.at("index").get<std::uint32_t>();
+    out.connected_by = all.at("connected_by").get<pid_t>();
+    out.connections = all.at("connections").get<std::size_t>();
+    out.identity = all.at("identity").get<std::string>();
+    return out;
+  } catch (const nlohmann::json::exception& problem) {
+    throw failure(make_error_code(errc::invalid_argument), fmt::format("read {}", path),
+                  fmt::format("{}; detach the device and remove the file", problem.what()));
+  }
+}
+
+/// The kernel knows the device as the one that was written down.
+bool is_still_there(const std::string& disk, const kept_device& device) {
+  if (nbd::kernel_device_owner(device.index) != device.connected_by) return false;
+  const auto called = nbd::kernel_device_identifier(device.index);
+  return !called || *called == device_identifier(disk);
+}
+
+}  // namespace
+
+std::string device_identifier(const std::string& disk) {
+  return fmt::format("xenpv-disk {}", disk);
+}
+
+void remember_device(const std::string& disk, const kept_device& device) {
+  const cli::json all{{"index", device.index},
+                      {"connected_by", device.connected_by},
+                      {"connections", device.connections},
+                      {"identity", device.identity}};
+  const auto path = path_for(disk);
+  const auto fresh = path + ".new";
+  {
+    std::ofstream file(fresh, std::ios::trunc);
+    file << all.dump() << '\n';
+    if (!file.flush()) throw_errno("write " + fresh);
+  }
+  if (::rename(fresh.c_str(), path.c_str()) != 0) throw_errno("write " + path);
+}
+
+void forget_device(const std::string& disk) noexcept {
+  ::unlink(path_for(disk).c_str());
+}
+
+std::optional<kept_device> find_kept_device(const std::string& disk) {
+  const auto path = path_for(disk);
+  const auto text = read_file(path);
+  if (!text) return std::nullopt;
+  auto found = parse(*text, path);
+  if (!is_still_there(disk, found)) return std::nullopt;
+  return found;
+}
+
+std::string disk_of_kept_device(std::uint32_t index) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(runtime_directory(), ignored)) {
+    auto name = entry.path().filename().string();
+    if (!name.ends_with(suffix)) continue;
+    name.resize(name.size() - suffix.size());
+    const auto found = find_kept_device(name);
+    if (found && found->index == index) return name;
+  }
+  return {};
+}
+
+}  // namespace xenpv::disk_app

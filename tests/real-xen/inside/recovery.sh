@@ -1,0 +1,113 @@
+# What the scenarios about lost backends share: a disk served and mounted, verified load on it, and what must
+# hold when it is over. They source this where they run; their variables are read without it.
+
+mount_point=/mnt/disk
+
+# serve_and_mount: xvdb by way of nbd-client; sets `server`.
+serve_and_mount() {
+  modprobe nbd
+  xenpv-disk serve xvdb --take >"$results/serve.out" 2>"$results/serve.log" &
+  server=$!
+  check serve.ready awaits 30 grep -q nbd-client "$results/serve.out"
+  check serve.connect bash -c "$(grep nbd-client "$results/serve.out")"
+  check mkfs mkfs.ext4 -q -F /dev/nbd0
+  mount_disk /dev/nbd0
+}
+
+# mount_disk DEVICE: with a copy of files to compare later.
+mount_disk() {
+  mkdir -p $mount_point
+  check mount mount "$1" $mount_point
+  cp -a /usr/lib/xen-4.17 $mount_point/
+  sync
+}
+
+# start_load: writes a file anew and anew, and reads back what it wrote each time; sets `load`. How often is
+# in the file `rounds`.
+start_load() {
+  echo 0 >"$results/rounds"
+  keep_loading &
+  load=$!
+}
+
+keep_loading() {
+  local round
+  for ((round = 1; ; round++)); do
+    fio --name=load --directory=$mount_point --size=32M --bs=16k --rw=randwrite --direct=1 --ioengine=libaio \
+      --iodepth=16 --verify=crc32c --verify_fatal=1 --verify_state_save=0 --randseed="$round" --thread \
+      --output="$results/fio.log" || return 1
+    echo "$round" >"$results/rounds"
+    [[ ! -e $results/enough ]] || return 0
+  done
+}
+
+# ask_again: Linux freezes every process before a save, and gives up when one, or a thread of its own, waits for
+# a disk whose server is frozen already. Then nobody tells the toolstack, which waits for a minute; so the guest
+# asks itself once more. Sets `asking`; how often is in the file `failed-freezes`.
+ask_again() {
+  echo 1000 >/sys/power/pm_freeze_timeout
+  : >"$results/failed-freezes"
+  dmesg --follow-new | grep --line-buffered 'do_suspend: freeze' | while read -r line; do
+    echo "$line" >>"$results/failed-freezes"
+    sleep 0.3
+    xenstore-write control/shutdown suspend
+  done &
+  asking=$!
+}
+
+end_load() {
+  touch "$results/enough"
+  check load.verified wait "$load"
+  value load.rounds "$(<"$results/rounds")"
+}
+
+# recovery_figure NAME: a number of the status' recovery.
+recovery_figure() { xenpv-disk status --json | grep -o "\"$1\": *[0-9]*" | head -n 1 | grep -o '[0-9]*$'; }
+
+has_recovered() { # TIMES
+  [[ $(recovery_figure reconnects) -ge $1 ]]
+}
+
+written() { awk '{ print $7 }' /sys/block/nbd0/stat; }
+
+has_written_more() { # SECTORS
+  [[ $(written) -gt $(($1 + 2048)) ]]
+}
+
+# goes_on NAME TIMES: the disk has come back so often now, and clients write; notes how long it was away.
+goes_on() {
+  local before
+  check "$1.back" awaits 90 has_recovered "$2"
+  before=$(written)
+  check "$1.goes_on" awaits 60 has_written_more "$before"
+  echo "$1 $(($(recovery_figure last_pause_ns) / 1000000))" >>"$results/pauses"
+}
+
+# tell_pauses: the values pause.median and pause.longest, in milliseconds.
+tell_pauses() {
+  local sorted
+  mapfile -t sorted < <(awk '{ print $2 }' "$results/pauses" | sort -n)
+  value pause.median "${sorted[$((${#sorted[@]} / 2))]}"
+  value pause.longest "${sorted[-1]}"
+}
+
+# files_are_whole DEVICE: what was copied is there, also without the page cache, and the file system is sound.
+files_are_whole() {
+  sync
+  echo 3 >/proc/sys/vm/drop_caches
+  check files.compare diff -r --no-dereference /usr/lib/xen-4.17 $mount_point/xen-4.17
+  check files.umount umount $mount_point
+  check files.fsck e2fsck -fn "$1"
+}
+
+sum() { dd if="$1" bs=1M count="$2" iflag=direct status=none | sha256sum; }
+
+stop_server() {
+  check nbd.disconnect nbd-client -d /dev/nbd0
+  kill -TERM "$server"
+  check serve.end wait "$server"
+}
+
+tell_complaints() {
+  value kernel_complaints "$(dmesg | grep -Ec 'BUG|WARNING|Oops|I/O error|EXT4-fs (error|warning)')"
+}

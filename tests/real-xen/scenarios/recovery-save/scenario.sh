@@ -1,0 +1,112 @@
+# The guest is saved and restored, ten times in one life, checkpointed, and migrated to the same host, under
+# verified load on a mounted file system: clients see pauses, and nothing else.
+programs=(xenpv-disk)
+short_places='pv'
+limit=400
+memory=320
+
+saves=10
+[[ -z ${XENPV_INSIDE:-} ]] || source "$XENPV_INSIDE/recovery.sh"
+
+dom0_before() {
+  file_disk /dev/loop0 /tmp/xvdb.img 128M
+  disk xvdb /dev/loop0 w
+  disk xvdc /dev/ram1 w
+}
+
+save_and_restore() { # NUMBER
+  local start=$SECONDS
+  xl save "$place" /tmp/saved || return 1
+  echo "saved in $((SECONDS - start)) s"
+  start=$SECONDS
+  xl restore /tmp/saved || return 1
+  echo "restored in $((SECONDS - start)) s"
+  rm -f /tmp/saved
+  guest=$(xl domid "$place")
+}
+
+migrate() {
+  local start=$SECONDS
+  # Without a word in place of ssh, "host" is the command that gets the guest.
+  xl migrate -s '' "$place" 'xl migrate-receive' || return 1
+  echo "migrated in $((SECONDS - start)) s"
+  guest=$(xl domid "$place")
+}
+
+dom0_during() {
+  local number
+  hear ready
+  for ((number = 1; number <= saves; number++)); do
+    save_and_restore "$number" || fail "save-$number" "xl's words are in dom0-during.log"
+    hear "went-on-$number"
+  done
+  check checkpoint xl save -c "$place" /tmp/saved
+  rm -f /tmp/saved
+  tell checkpointed yes
+  hear went-on
+  check migrate migrate
+  hear migrated
+  same sum "$(hear sum)" "$(sum /dev/loop0 128)"
+  tell sum-seen yes
+  hear stopped
+  save_and_restore unnoticed || fail unnoticed "xl's words are in dom0-during.log"
+  tell restored yes
+}
+
+# A suspend that is cancelled is no resume: nothing is done anew.
+cancelled() {
+  local before
+  hear checkpointed >/dev/null
+  before=$(written)
+  check checkpoint.goes_on awaits 60 has_written_more "$before"
+  value checkpoint.reconnects "$(recovery_figure reconnects)"
+}
+
+# A server that did not live to notice a resume: its custodian must not close what it keeps, which would be the
+# kernel's BUG. A stopped process stays stopped over a save.
+unnoticed() {
+  local other
+  xenpv-disk serve xvdc --take >"$results/unnoticed.out" 2>"$results/unnoticed.log" &
+  other=$!
+  check unnoticed.ready awaits 30 grep -q nbd-client "$results/unnoticed.out"
+  kill -STOP "$other"
+  tell stopped yes
+  hear restored >/dev/null
+  kill -KILL "$other"
+  wait "$other"
+  # What it does first is what the next one waits for.
+  xenpv-disk serve xvdc --take >"$results/next.out" 2>"$results/next.log" &
+  other=$!
+  check unnoticed.next awaits 60 grep -q nbd-client "$results/next.out"
+  kill -TERM "$other"
+  check unnoticed.end wait "$other"
+  value custodians "$(pgrep -c xenpv-custodian)"
+}
+
+main() {
+  local number seen
+  serve_and_mount
+  ask_again
+  start_load
+  tell ready yes
+  for ((number = 1; number <= saves; number++)); do
+    goes_on "save-$number" "$number"
+    tell "went-on-$number" yes
+  done
+  cancelled
+  tell went-on yes
+  goes_on migrate $((saves + 1))
+  tell migrated yes
+  end_load
+  kill "$asking"
+  value failed_freezes "$(wc -l <"$results/failed-freezes")"
+  tell_pauses
+  value replayed "$(recovery_figure replayed_requests)"
+  files_are_whole /dev/nbd0
+  seen=$(sum /dev/nbd0 128)
+  stop_server
+  tell sum "$seen"
+  hear sum-seen >/dev/null
+  unnoticed
+  tell_complaints
+}

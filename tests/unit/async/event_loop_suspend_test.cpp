@@ -1,0 +1,81 @@
+// What a loop does with ports and handles after a suspend that may have been a resume.
+#include <gmock/gmock.h>
+
+#include "unit/async/fake_evtchn.hpp"
+#include "unit/async/run_coroutine.hpp"
+#include "xenpv/async/event_loop.hpp"
+#include "xenpv/xen/suspend_clock.hpp"
+
+namespace xenpv::async {
+namespace {
+
+using test::device;
+using test::run_until_dry;
+using ::testing::ElementsAre;
+
+class suspended_event_loop : public ::testing::Test {
+ protected:
+  ~suspended_event_loop() override { device.clear(); }
+
+  asio::io_context context{1};
+};
+
+/// The guest was suspended for an hour, as far as the clocks tell.
+void suspend(xen::suspend_clock& clock) {
+  clock.advance(std::chrono::hours(1));
+}
+
+TEST_F(suspended_event_loop, leaves_a_port_of_before_a_suspend_that_nobody_has_settled) {
+  xen::suspend_clock suspends;
+  int doubts = 0;
+  event_loop_options options;
+  options.suspends = &suspends;
+  options.doubted = [&] { ++doubts; };
+  event_loop loop(context, options);
+  auto first = loop.bind_unbound(domid_0);
+  auto second = loop.bind_unbound(domid_0);
+  first = bound_port();
+  EXPECT_EQ(device.unbinds, 1) << "no suspend yet";
+  suspend(suspends);
+  second = bound_port();
+  EXPECT_EQ(device.unbinds, 1);
+  EXPECT_EQ(loop.statistics().left, 1U);
+  EXPECT_EQ(doubts, 1);
+  // It was only a checkpoint.
+  suspends.settle(suspends.reading());
+  auto third = loop.bind_unbound(domid_0);
+  third = bound_port();
+  EXPECT_EQ(device.unbinds, 2);
+}
+
+TEST_F(suspended_event_loop, gives_back_a_port_bound_between_a_resume_and_its_discovery) {
+  xen::suspend_clock suspends;
+  event_loop_options options;
+  options.suspends = &suspends;
+  event_loop loop(context, options);
+  auto before = loop.bind_unbound(domid_0);
+  suspend(suspends);
+  auto after = loop.bind_unbound(domid_0);
+  const auto number = raw(after.number());
+  loop.resumed();
+  EXPECT_EQ(device.unbinds, 1);
+  EXPECT_FALSE(device.ports.contains(number));
+  EXPECT_TRUE(device.ports.contains(raw(before.number())));
+}
+
+TEST_F(suspended_event_loop, closes_no_handle_after_a_suspend_that_nobody_has_settled) {
+  xen::suspend_clock suspends;
+  event_loop_options options;
+  options.suspends = &suspends;
+  event_loop loop(context, options);
+  auto* const handle = *device.handles.begin();
+  auto port = loop.bind_unbound(domid_0);
+  suspend(suspends);
+  loop.close();
+  run_until_dry(context);
+  EXPECT_EQ(device.unbinds, 0);
+  EXPECT_THAT(device.handles, ElementsAre(handle));
+}
+
+}  // namespace
+}  // namespace xenpv::async

@@ -1,0 +1,137 @@
+// A device that outlives its server: left behind by one, taken over by the next.
+#include <gmock/gmock.h>
+#include <sys/socket.h>
+
+#include "attachment_rig.hpp"
+#include "xenpv/base/error.hpp"
+#include "xenpv/nbd/kernel_attachment.hpp"
+
+namespace xenpv::nbd {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using namespace test;
+
+attachment_options keeping() {
+  attachment_options out;
+  out.identifier = "xenpv-disk xvdb";
+  out.keep = true;
+  return out;
+}
+
+/// The kernel's side of a device whose server has died: a socket nobody answers on, known to be
+/// dead.
+void leave_device(fake_kernel& kernel, std::uint64_t size = 1U << 20) {
+  kernel.with(3, [&](fake_kernel::device& on) {
+    int ends[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    unique_fd(ends[0]).reset();
+    on.sockets.clear();
+    on.sockets.emplace_back(ends[1]);
+    on.dead = {true};
+    on.is_configured = true;
+    on.identifier = "xenpv-disk xvdb";
+    on.size = size;
+  });
+}
+
+asio::awaitable<std::string> read_from(attachment_rig& rig, std::uint32_t index) {
+  // The rig's words are about device 0.
+  auto socket = rig.kernel.with(index, [](auto& on) { return on.sockets.at(0).get(); });
+  rig.kernel.with(0, [&](fake_kernel::device& on) {
+    on.sockets.clear();
+    on.sockets.push_back(unique_fd::duplicate(socket));
+  });
+  auto out = co_await rig.read(0, 0, 4);
+  co_return out;
+}
+
+TEST(kept_device, is_left_to_the_next_server_without_a_word_to_the_kernel) {
+  attachment_rig rig(keeping());
+  rig.tree.with("/sys/block/nbd0/queue/io_timeout", "30000\n");
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    background running(rig, rig.attachment->run());
+    const auto byte = co_await rig.read(0, 0, 1);
+    EXPECT_EQ(byte, std::string(1, '\0'));
+    rig.attachment->leave_behind();
+    EXPECT_FALSE(rig.attachment->is_connected());
+    co_await rig.server->stop();
+    co_await running.wait();
+    co_await rig.attachment->disconnect();
+  });
+  EXPECT_THAT(rig.kernel.heard(),
+              ElementsAre("NBD_CMD_CONNECT size=1048576 id=xenpv-disk xvdb sockets=1"));
+}
+
+TEST(kept_device, has_its_requests_looked_at_often_if_it_has_one_connection) {
+  for (const std::size_t connections : {1U, 2U}) {
+    auto options = keeping();
+    options.connections = connections;
+    attachment_rig rig(options);
+    rig.tree.with("/sys/block/nbd0/queue/io_timeout", "30000\n");
+    rig.run([&]() -> asio::awaitable<void> {
+      co_await rig.attachment->connect();
+      co_await rig.attachment->disconnect();
+    });
+    EXPECT_EQ(rig.tree.root().read("/sys/block/nbd0/queue/io_timeout"),
+              connections == 1 ? "2000" : "30000");
+  }
+}
+
+TEST(kept_device, gets_sockets_of_a_new_server_and_is_not_made_anew) {
+  auto options = keeping();
+  options.adopted = 3;
+  attachment_rig rig(options);
+  rig.tree.with("/sys/block/nbd3/backend", "xenpv-disk xvdb\n");
+  rig.tree.with("/sys/block/nbd3/size", "2048\n");
+  leave_device(rig.kernel);
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    EXPECT_EQ(rig.attachment->path(), "/dev/nbd3");
+    EXPECT_TRUE(rig.attachment->is_connected());
+    const auto bytes = co_await read_from(rig, 3);
+    EXPECT_EQ(bytes, std::string(4, '\0'));
+    rig.attachment->leave_behind();
+  });
+  EXPECT_THAT(rig.kernel.heard(),
+              ElementsAre("NBD_CMD_RECONFIGURE nbd3 id=xenpv-disk xvdb sockets=1"));
+}
+
+TEST(kept_device, is_told_when_the_disk_has_another_size_than_it) {
+  auto options = keeping();
+  options.adopted = 3;
+  attachment_rig rig(options);
+  rig.tree.with("/sys/block/nbd3/backend", "xenpv-disk xvdb\n");
+  rig.tree.with("/sys/block/nbd3/size", "1024\n");
+  rig.tree.with("/dev/nbd3", "");
+  leave_device(rig.kernel, 1U << 19);
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    background running(rig, rig.attachment->run());
+    co_await rig.until_heard("NBD_CMD_RECONFIGURE nbd3 size=1048576 id=xenpv-disk xvdb");
+    rig.attachment->leave_behind();
+    co_await rig.server->stop();
+    co_await running.wait();
+  });
+}
+
+TEST(kept_device, is_not_there_to_take_over_when_the_kernel_has_let_go) {
+  auto options = keeping();
+  options.adopted = 3;
+  attachment_rig rig(options);
+  rig.run([&]() -> asio::awaitable<void> {
+    std::string problem;
+    try {
+      co_await rig.attachment->connect();
+    } catch (const failure& e) {
+      problem = e.what();
+    }
+    EXPECT_THAT(problem,
+                HasSubstr("take over /dev/nbd3: not available (the kernel has let go of it)"));
+  });
+}
+
+}  // namespace
+}  // namespace xenpv::nbd
