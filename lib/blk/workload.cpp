@@ -194,8 +194,11 @@ class queue_load {
   void answered(job& j) {
     // The next one begins now, too, and the device has looked at the clock for all of this turn:
     // where the hypervisor emulates the counter, a look costs as much as a request.
-    const auto now = j.answered_ns != 0 ? clock::time_point(std::chrono::nanoseconds(j.answered_ns))
-                                        : clock::now();
+    const auto seen = j.answered_ns != 0
+                          ? clock::time_point(std::chrono::nanoseconds(j.answered_ns))
+                          : clock::now();
+    // A device that fails answers with the time of its last turn, which may have been before.
+    const auto now = std::max(seen, j.submitted);
     --active_;
     ++result_.requests;
     result_.latency_ns.add(static_cast<std::uint64_t>((now - j.submitted).count()));

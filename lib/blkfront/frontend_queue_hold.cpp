@@ -150,6 +150,7 @@ void frontend_queue::keep(blk::request& r) {
 
 void frontend_queue::answer_later(blk::request& r, std::error_code status) {
   r.status = status;
+  r.answered_ns = 0;
   asio::post(context_, [&r] { r.done(r); });
 }
 
@@ -224,6 +225,7 @@ void frontend_queue::take_forwarded(const forwarded_request& answer) {
   if (r.op == blk::operation::read && !answer.bytes.empty() && !answer.status)
     copy_to_request(r, 0, answer.bytes);
   r.status = answer.status;
+  r.answered_ns = answer.answered_ns;
   journal_.answered(r);
   r.done(r);
   follow_journal();

@@ -10,6 +10,7 @@
 namespace xenpv::blkfront {
 
 void journal::hold(blk::request& r, std::uint64_t since) {
+  r.answered_ns = 0;
   const bool flushes = r.op == blk::operation::flush;
   replay_item item{.flushes = flushes};
   if (!flushes) {

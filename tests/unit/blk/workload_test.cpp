@@ -148,6 +148,12 @@ TEST_F(workload_test, takes_the_time_of_an_answer_from_a_device_that_keeps_time)
   EXPECT_EQ(found.latency_ns.percentile(0.9), 0u);
 }
 
+TEST_F(workload_test, takes_an_answer_from_before_its_request_for_one_at_once) {
+  queue.keeps_time = true;
+  queue.answered_ns = 1;
+  EXPECT_EQ(result_of(queue, reads(3)).latency_ns.max(), 0u);
+}
+
 TEST_F(workload_test, fewer_requests_than_depth_are_no_more_than_asked_for) {
   auto load = reads(3);
   load.depth = 8;
