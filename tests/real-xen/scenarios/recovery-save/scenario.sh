@@ -1,5 +1,5 @@
-# The guest is saved and restored, ten times in one life, checkpointed, and migrated to the same host, under
-# verified load on a mounted file system: clients see pauses, and nothing else.
+# The guest is saved and restored, ten times in one life, checkpointed, and, if it can be, migrated to the same host,
+# under verified load on a mounted file system: clients see pauses, and nothing else.
 programs=(xenpv-disk)
 short_places='pv'
 limit=400
@@ -44,7 +44,11 @@ dom0_during() {
   rm -f /tmp/saved
   tell checkpointed yes
   hear went-on
-  check migrate migrate
+  if [[ $place == pv ]]; then
+    skip migrate "Debian's hypervisor has no shadow page tables, and a PV guest migrates by them"
+  else
+    check migrate migrate
+  fi
   hear migrated
   same sum "$(hear sum)" "$(sum /dev/loop0 128)"
   tell sum-seen yes
@@ -95,7 +99,7 @@ main() {
   done
   cancelled
   tell went-on yes
-  goes_on migrate $((saves + 1))
+  if [[ $place != pv ]]; then goes_on migrate $((saves + 1)); fi
   tell migrated yes
   end_load
   kill "$asking"
