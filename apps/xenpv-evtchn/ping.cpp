@@ -84,7 +84,7 @@ cli::exit_code ping(const ping_words& words, std::ostream& out) {
   out.flush();
   tell_doubts(report);
   const bool good =
-      !report.any(diag::pair_verdict::failed) && !report.any(diag::pair_verdict::refuted);
+      !report.any(diag::probe_verdict::failed) && !report.any(diag::probe_verdict::refuted);
   return good ? cli::exit_code::ok : cli::exit_code::failed;
 }
 

@@ -15,7 +15,7 @@ namespace xenpv::evtchn_app {
 namespace {
 
 using diag::pair_result;
-using diag::pair_verdict;
+using diag::probe_verdict;
 
 /// With fewer samples a p99 is the maximum under another name.
 constexpr std::uint64_t samples_for_p99 = 100;
@@ -32,8 +32,8 @@ std::string p99_text(const histogram& of) {
 std::string median_text(const pair_result& pair) {
   if (pair.round_trips.count() == 0) return "failed";
   auto text = time_text(pair.round_trips.percentile(0.5));
-  if (pair.verdict == pair_verdict::verified) return text;
-  return text + (pair.verdict == pair_verdict::refuted ? " !" : " ?");
+  if (pair.verdict == probe_verdict::verified) return text;
+  return text + (pair.verdict == probe_verdict::refuted ? " !" : " ?");
 }
 
 void print_matrix(std::ostream& out, const ping_report& report) {
@@ -115,7 +115,7 @@ std::string scheduling_text(const ping_report& report) {
 
 }  // namespace
 
-bool ping_report::any(pair_verdict verdict) const noexcept {
+bool ping_report::any(probe_verdict verdict) const noexcept {
   return std::any_of(pairs.begin(), pairs.end(),
                      [verdict](const pair_result& pair) { return pair.verdict == verdict; });
 }
@@ -148,7 +148,7 @@ std::string to_svg(const ping_report& report) {
   diag::heat_map map;
   map.title = fmt::format("Event channel round trips, median of {}, {}", report.how.count,
                           mode_text(report));
-  map.note = report.any(pair_verdict::verified)
+  map.note = report.any(probe_verdict::verified)
                  ? "Hatched: not verified by the counts of /proc/interrupts."
                  : "Nothing here is verified by the counts of /proc/interrupts.";
   map.row_title = "from CPU";
@@ -160,7 +160,7 @@ std::string to_svg(const ping_report& report) {
   for (const auto& pair : report.pairs) {
     auto& cell = map.cells.emplace_back();
     const auto& times = pair.round_trips;
-    cell.doubtful = pair.verdict != pair_verdict::verified;
+    cell.doubtful = pair.verdict != probe_verdict::verified;
     cell.label = times.count() == 0 ? "failed" : time_text(times.percentile(0.5));
     const auto p99 = p99_text(times);
     cell.tip = fmt::format("CPU {} to CPU {}: min {}, {}max {}; {}", pair.from, pair.to,
@@ -174,7 +174,7 @@ std::string to_svg(const ping_report& report) {
 void tell_doubts(const ping_report& report) {
   std::map<std::string, unsigned> reasons;
   for (const auto& pair : report.pairs)
-    if (pair.verdict != pair_verdict::verified)
+    if (pair.verdict != probe_verdict::verified)
       ++reasons[fmt::format("{}: {}", to_string(pair.verdict), pair.reason)];
   // Counts differ from pair to pair: --json has all of them.
   constexpr std::size_t most = 10;

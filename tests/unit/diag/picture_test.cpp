@@ -65,16 +65,16 @@ pair_result counted(std::uint64_t there, std::uint64_t back, std::uint64_t elsew
 }
 
 TEST(pair_probe, believes_a_pair_whose_every_event_was_counted) {
-  EXPECT_EQ(counted(1016, 1016, 0).verdict, pair_verdict::verified);
+  EXPECT_EQ(counted(1016, 1016, 0).verdict, probe_verdict::verified);
 }
 
 TEST(pair_probe, refutes_a_pair_whose_events_came_elsewhere_or_not_at_all) {
   const auto lost = counted(431, 1016, 0);
-  EXPECT_EQ(lost.verdict, pair_verdict::refuted);
+  EXPECT_EQ(lost.verdict, probe_verdict::refuted);
   EXPECT_EQ(lost.reason,
             "of 1016 events each way, CPU 1 counted 431, CPU 0 counted 1016, others 0");
-  EXPECT_EQ(counted(1016, 1016, 1).verdict, pair_verdict::refuted);
-  EXPECT_EQ(counted(0, 0, 2032).verdict, pair_verdict::refuted);
+  EXPECT_EQ(counted(1016, 1016, 1).verdict, probe_verdict::refuted);
+  EXPECT_EQ(counted(0, 0, 2032).verdict, probe_verdict::refuted);
 }
 
 TEST(capture, has_what_list_reads_and_no_more_of_xenstore_than_ports) {
