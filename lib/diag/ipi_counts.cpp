@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "xenpv/diag/channel_kind.hpp"
 #include "xenpv/diag/rates.hpp"
 
@@ -11,26 +9,6 @@ namespace xenpv::diag {
 namespace {
 
 using count = std::optional<std::uint64_t>;
-
-/// What a row grew by in the column of `cpu`.
-count growth_in(const interrupt_table& before, const interrupt_row& then,
-                const interrupt_table& after, const interrupt_row& now, unsigned cpu) {
-  const auto at = [cpu](const interrupt_table& table, const interrupt_row& row) -> count {
-    const auto column = std::find(table.cpus.begin(), table.cpus.end(), cpu);
-    const auto index = static_cast<std::size_t>(column - table.cpus.begin());
-    return index < row.counts.size() ? count(row.counts[index]) : std::nullopt;
-  };
-  const auto was = at(before, then);
-  const auto is = at(after, now);
-  return was && is ? count(growth(*was, *is)) : std::nullopt;
-}
-
-count label_growth(const interrupt_table& before, const interrupt_table& after,
-                   std::string_view label, unsigned cpu) {
-  const auto* then = before.find(label);
-  const auto* now = after.find(label);
-  return then && now ? growth_in(before, *then, after, *now, cpu) : std::nullopt;
-}
 
 /// Of the event channel of `cpu` for this kind of IPI.
 count channel_growth(const interrupt_table& before, const interrupt_table& after,
@@ -40,8 +18,7 @@ count channel_growth(const interrupt_table& before, const interrupt_table& after
     if (!purpose || purpose->kind != channel_kind::ipi || purpose->cpu != cpu ||
         purpose->detail != detail)
       continue;
-    const auto* then = before.find(*row.irq);
-    return then ? growth_in(before, *then, after, row, cpu) : std::nullopt;
+    return growth_on(before, after, row.label, cpu);
   }
   return std::nullopt;
 }
@@ -73,8 +50,8 @@ ipi_counts ipis_between(const interrupt_table& before, const interrupt_table& af
   return {.resched = channel_growth(before, after, "resched", cpu),
           .callfunc = channel_growth(before, after, "callfunc", cpu),
           .callfuncsingle = channel_growth(before, after, "callfuncsingle", cpu),
-          .res = label_growth(before, after, "RES", cpu),
-          .cal = label_growth(before, after, "CAL", cpu)};
+          .res = growth_on(before, after, "RES", cpu),
+          .cal = growth_on(before, after, "CAL", cpu)};
 }
 
 std::string doubt_calls(std::uint64_t calls, const ipi_counts& there, unsigned cpu) {

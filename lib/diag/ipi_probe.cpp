@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -16,6 +17,8 @@ namespace xenpv::diag {
 namespace {
 
 using clock = std::chrono::steady_clock;
+
+constexpr std::chrono::nanoseconds longest_rest = std::chrono::milliseconds(20);
 
 /// One batch of calls: its times, or why they do not count.
 struct batch {
@@ -122,17 +125,6 @@ std::string doubt_baseline(std::uint64_t calls, const ipi_counts& here, unsigned
   return fmt::format("CPU {} counted {} IPIs where none was to be sent", cpu, here.wakes());
 }
 
-void demand_cpus(unsigned from, const std::vector<unsigned>& to) {
-  const auto allowed = async::allowed_cpus();
-  const auto demand = [&](unsigned cpu) {
-    if (std::find(allowed.begin(), allowed.end(), cpu) == allowed.end())
-      throw failure(errc::invalid_argument, fmt::format("run on CPU {}", cpu),
-                    fmt::format("this process may use {}", async::format_cpu_list(allowed)));
-  };
-  demand(from);
-  std::for_each(to.begin(), to.end(), demand);
-}
-
 /// Spinning on all CPUs but the caller's, for as long as a batch takes.
 class spinners {
  public:
@@ -205,20 +197,23 @@ series calls_to(const ipi_probe_options& how, spinners& others, unsigned from, u
               }};
 }
 
-series wakes_of(const ipi_probe_options& how, wake_line& there, wake_line& back, unsigned from,
-                unsigned to) {
+/// `rest` grows as long as the other CPU is not asleep in time: on a slow machine that takes long.
+series wakes_of(const ipi_probe_options& how, std::chrono::nanoseconds& rest, wake_line& there,
+                wake_line& back, unsigned from, unsigned to) {
   return {.watched = {to, from},
           .count = how.count,
           .calls = how.batch,
           .call =
-              [how, &there, &back](fine_histogram& times) {
-                wake_and_wait(there, back, how.batch, how.rest, how.patience, times);
+              [how, &rest, &there, &back](fine_histogram& times) {
+                wake_and_wait(there, back, how.batch, rest, how.patience, times);
               },
           .doubt =
-              [calls = how.batch, from, to](const std::vector<ipi_counts>& counts) {
+              [calls = how.batch, &rest, from, to](const std::vector<ipi_counts>& counts) {
                 if (from == to) return doubt_baseline(calls, counts[0], to);
                 auto doubt = doubt_wakes(calls, counts[0], to);
-                return doubt.empty() ? doubt_wakes(calls, counts[1], from) : doubt;
+                if (doubt.empty()) doubt = doubt_wakes(calls, counts[1], from);
+                if (!doubt.empty()) rest = std::min(rest * 2, longest_rest);
+                return doubt;
               }};
 }
 
@@ -234,7 +229,8 @@ series_result measure_wakes(const ipi_probe_options& how, ipi_method method, uns
   const auto there = make_line(method);
   const auto back = make_line(method);
   const answerer other(to, how, *there, *back);
-  return run_series(wakes_of(how, *there, *back, from, to), how.root);
+  auto rest = how.rest;
+  return run_series(wakes_of(how, rest, *there, *back, from, to), how.root);
 }
 
 /// Runs `work` on a thread of its own on `cpu`. What goes wrong with one measurement is its
@@ -278,7 +274,7 @@ ipi_probe::ipi_probe(ipi_probe_options options) : options_(std::move(options)) {
 }
 
 ipi_pair ipi_probe::measure(ipi_method method, unsigned from, unsigned to) const {
-  demand_cpus(from, {to});
+  async::demand_allowed(std::array{from, to});
   ipi_pair out{.method = method, .from = from, .to = to};
   run_on(from, options_.schedule, out, [&] {
     auto of = method == ipi_method::membarrier ? measure_calls(options_, from, to)
@@ -291,7 +287,8 @@ ipi_pair ipi_probe::measure(ipi_method method, unsigned from, unsigned to) const
 }
 
 ipi_broadcast ipi_probe::broadcast(unsigned from, const std::vector<unsigned>& to) const {
-  demand_cpus(from, to);
+  async::demand_allowed(std::array{from});
+  async::demand_allowed(to);
   ipi_broadcast out{.from = from, .to = to};
   run_on(from, options_.schedule, out, [&] {
     spinners others(to, options_);

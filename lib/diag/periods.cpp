@@ -14,17 +14,21 @@ void periods::woke(time now) {
 }
 
 void periods::woke(time now, std::uint64_t over) {
-  auto late = now - due_;
-  if (warmed_up_ >= warm_up_) {
+  // A clock that is coarser than the timer may say "early"; that is on time.
+  const auto late = [now](time due) {
+    return static_cast<std::uint64_t>(std::max(now - due, time{}).count());
+  };
+  const bool counts = warmed_up_ >= warm_up_;
+  if (counts) {
     ++wake_ups_;
     lost_ += over - 1;
+    wake_lateness_.add(late(due_));
     if (kept_.size() < keep_) kept_.push_back({due_, now});
+  } else {
+    ++warmed_up_;
   }
-  for (std::uint64_t i = 0; i < over; ++i, late -= interval_, due_ += interval_)
-    // A clock that is coarser than the timer may say "early"; that is on time.
-    if (warmed_up_ >= warm_up_)
-      lateness_.add(static_cast<std::uint64_t>(std::max(late, time{}).count()));
-  if (warmed_up_ < warm_up_) ++warmed_up_;
+  for (std::uint64_t i = 0; i < over; ++i, due_ += interval_)
+    if (counts) lateness_.add(late(due_));
 }
 
 }  // namespace xenpv::diag

@@ -31,7 +31,10 @@ class periods {
   /// The same where somebody else counts the periods that are over: at least one.
   void woke(time now, std::uint64_t over);
 
+  /// Of all periods.
   [[nodiscard]] const fine_histogram& lateness() const noexcept { return lateness_; }
+  /// Of the wake-ups alone: what one sees who forgets the periods that were lost.
+  [[nodiscard]] const fine_histogram& wake_lateness() const noexcept { return wake_lateness_; }
   [[nodiscard]] std::uint64_t wake_ups() const noexcept { return wake_ups_; }
   [[nodiscard]] std::uint64_t lost() const noexcept { return lost_; }
   [[nodiscard]] std::uint64_t warmed_up() const noexcept { return warmed_up_; }
@@ -46,6 +49,7 @@ class periods {
   std::uint64_t wake_ups_ = 0;
   std::uint64_t lost_ = 0;
   fine_histogram lateness_;
+  fine_histogram wake_lateness_;
   std::vector<wake> kept_;
 };
 

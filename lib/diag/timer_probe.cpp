@@ -3,17 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
+#include <map>
 #include <memory>
 #include <thread>
 
+#include "diag/timer_evidence.hpp"
 #include "diag/timer_run.hpp"
+#include "diag/timer_trace.hpp"
+#include "diag/trace_split.hpp"
 #include "diag/words.hpp"
 #include "xenpv/async/cpu_set.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/diag/channel_kind.hpp"
 #include "xenpv/diag/clock_facts.hpp"
-#include "xenpv/diag/rates.hpp"
 #include "xenpv/diag/readings.hpp"
 #include "xenpv/xen/cpuid.hpp"
 
@@ -28,6 +29,7 @@ constexpr std::uint64_t warm_up = 8;
 /// What one CPU's thread is told, and what it leaves.
 struct timer_thread {
   timer_result result = {};
+  std::vector<periods::wake> wakes = {};  ///< for the split
   std::exception_ptr thrown = {};
 };
 
@@ -66,8 +68,15 @@ void run_periods(const timer_probe_options& how, periods& schedule, nanoseconds 
   }
 }
 
+/// How many wake-ups there may be, as far as they are kept for the split.
+std::size_t wakes_to_keep(const timer_probe_options& how) {
+  constexpr std::int64_t most = 100'000;
+  return how.split ? static_cast<std::size_t>(std::min(how.duration / how.interval + 1, most)) : 0;
+}
+
 void measure_here(const timer_probe_options& how, nanoseconds first, const stop_flag& stop,
-                  timer_result& out) {
+                  timer_thread& thread) {
+  auto& out = thread.result;
   const auto waited_before = time_waited();
   const auto start = monotonic_now();
   if (how.method == timer_method::spin) {
@@ -75,27 +84,25 @@ void measure_here(const timer_probe_options& how, nanoseconds first, const stop_
     run_spin(out.times, *out.gaps, how.gap, start + how.duration, stop);
     out.took = monotonic_now() - start;
   } else {
-    periods schedule(first, how.interval, warm_up);
+    periods schedule(first, how.interval, warm_up, wakes_to_keep(how));
     const auto lead = how.interval * static_cast<std::int64_t>(warm_up);
     run_periods(how, schedule, first + lead + how.duration, stop);
     // The first period that counts began an interval before it was due.
     out.took = monotonic_now() - (first + lead - how.interval);
     out.times = schedule.lateness();
+    out.wake_times = schedule.wake_lateness();
     out.wake_ups = schedule.wake_ups();
     out.lost = schedule.lost();
     out.warm_up = schedule.warmed_up();
+    thread.wakes = schedule.kept();
   }
   const auto waited = time_waited();
   if (waited && waited_before) out.waited = *waited - *waited_before;
 }
 
 std::vector<unsigned> cpus_of(const timer_probe_options& options) {
-  const auto allowed = async::allowed_cpus();
-  if (options.cpus.empty()) return allowed;
-  for (const auto cpu : options.cpus)
-    if (std::find(allowed.begin(), allowed.end(), cpu) == allowed.end())
-      throw failure(errc::invalid_argument, fmt::format("run on CPU {}", cpu),
-                    fmt::format("this process may use {}", async::format_cpu_list(allowed)));
+  if (options.cpus.empty()) return async::allowed_cpus();
+  async::demand_allowed(options.cpus);
   return options.cpus;
 }
 
@@ -104,54 +111,37 @@ struct moment {
   reading<interrupt_table> interrupts = {};
   std::vector<cpu_time> times = {};
   std::optional<std::uint32_t> incarnation = {};
+  std::map<unsigned, xen::vcpu_runstate> runstates = {};  ///< empty where they may not be asked for
 };
 
-moment look(const system_root& root, xen::guest_type guest) {
-  moment out;
-  out.interrupts = read_interrupts(root);
-  if (const auto text = root.read("/proc/stat")) out.times = parse_cpu_times(*text);
-  if (const auto facts = xen::read_cpuid(guest, root)) out.incarnation = facts->incarnation;
+std::map<unsigned, xen::vcpu_runstate> read_runstates(const std::vector<unsigned>& cpus,
+                                                      const system_root& root) {
+  std::map<unsigned, xen::vcpu_runstate> out;
+  try {
+    for (const auto cpu : cpus)
+      out.emplace(cpu, xen::read_runstate(cpu, root));
+  } catch (const failure&) {
+    // Ordinary guests may not make hypercalls from user space; steal has to do.
+    out.clear();
+  }
   return out;
 }
 
-const interrupt_row* timer_row(const interrupt_table& table, unsigned cpu) {
-  for (const auto& row : table.rows) {
-    const auto purpose = purpose_of(row);
-    if (purpose && purpose->kind == channel_kind::timer && purpose->cpu == cpu) return &row;
-  }
-  return nullptr;
-}
-
-/// What the row LOC grew by on one CPU.
-std::optional<std::uint64_t> local_growth(const interrupt_table& before,
-                                          const interrupt_table& after, unsigned cpu) {
-  const auto at = [cpu](const interrupt_table& table) -> std::optional<std::uint64_t> {
-    const auto* row = table.find("LOC");
-    const auto column = std::find(table.cpus.begin(), table.cpus.end(), cpu);
-    const auto index = static_cast<std::size_t>(column - table.cpus.begin());
-    if (row == nullptr || index >= row->counts.size()) return std::nullopt;
-    return row->counts[index];
-  };
-  const auto then = at(before);
-  const auto now = at(after);
-  return then && now ? std::optional(growth(*then, *now)) : std::nullopt;
+moment look(const timer_report& report) {
+  const auto& root = report.how.root;
+  moment out;
+  out.interrupts = read_interrupts(root);
+  out.times = read_cpu_times(root);
+  if (const auto facts = xen::read_cpuid(report.guest, root)) out.incarnation = facts->incarnation;
+  if (report.guest != xen::guest_type::none) out.runstates = read_runstates(report.how.cpus, root);
+  return out;
 }
 
 void count(const moment& before, const moment& after, timer_result& out) {
-  if (before.interrupts.value && after.interrupts.value) {
-    const auto& then = *before.interrupts.value;
-    const auto& now = *after.interrupts.value;
-    if (const auto* row = timer_row(now, out.cpu)) {
-      const std::array here{out.cpu};
-      if (const auto grown = growth_of(then, now, *row->irq, here)) {
-        out.evidence.timer_events = grown->there;
-        out.evidence.timer_elsewhere = grown->elsewhere;
-      }
-    }
-    out.evidence.local_interrupts = local_growth(then, now, out.cpu);
-  } else {
-    out.reasons.push_back(before.interrupts.problem + after.interrupts.problem);
-  }
+  if (before.interrupts.value && after.interrupts.value)
+    count_timers(*before.interrupts.value, *after.interrupts.value, out);
+  else
+    out.reasons.push_back(before.interrupts.problem);
   const auto of_this_cpu = [&](const std::vector<cpu_time>& all) {
     std::vector<cpu_time> one;
     std::copy_if(all.begin(), all.end(), std::back_inserter(one),
@@ -159,6 +149,10 @@ void count(const moment& before, const moment& after, timer_result& out) {
     return one;
   };
   out.steal_ticks = steal_between(of_this_cpu(before.times), of_this_cpu(after.times));
+  const auto then = before.runstates.find(out.cpu);
+  const auto now = after.runstates.find(out.cpu);
+  if (then != before.runstates.end() && now != after.runstates.end())
+    out.runstate = now->second - then->second;
 }
 
 void name_device(const clock_facts& facts, timer_result& out) {
@@ -191,7 +185,7 @@ bool run_all(const timer_probe_options& how, std::vector<timer_thread>& threads)
       auto& out = threads[i].result;
       async::pin_this_thread(out.cpu);
       out.thread = take_scheduling(how.schedule);
-      measure_here(how, first_due(base, how.interval, i, threads.size()), stop, out);
+      measure_here(how, first_due(base, how.interval, i, threads.size()), stop, threads[i]);
     }));
   const auto lead = how.interval * static_cast<std::int64_t>(warm_up + 2);
   const bool whole = wait_for(how, base + lead + how.duration);
@@ -199,6 +193,40 @@ bool run_all(const timer_probe_options& how, std::vector<timer_thread>& threads)
   for (std::size_t i = 0; i < threads.size(); ++i)
     threads[i].thrown = workers[i]->finish();
   return whole;
+}
+
+/// The kernel function that these timers run, as the trace names it.
+std::string_view timer_function(timer_method method) {
+  return method == timer_method::clock_nanosleep ? "hrtimer_wakeup" : "timerfd_tmrproc";
+}
+
+void split(timer_trace& trace, timer_method method, std::vector<timer_thread>& threads) {
+  const auto interrupts = trace.finish(timer_function(method));
+  for (auto& thread : threads) {
+    const auto found = interrupts.find(thread.result.cpu);
+    auto parts = split_wakes(
+        thread.wakes, found == interrupts.end() ? std::vector<nanoseconds>() : found->second);
+    thread.result.split =
+        timer_split{.hypervisor = parts.before, .guest = parts.after, .unmatched = parts.unmatched};
+  }
+}
+
+/// Tracing, if it is wished for and possible; `why_not` says why it is not.
+std::unique_ptr<timer_trace> start_trace(const timer_probe_options& how, std::string& why_not) {
+  if (!how.split) return nullptr;
+  if (how.method == timer_method::spin) {
+    why_not = "no timer is used";
+    return nullptr;
+  }
+  // As many again are the kernel's own.
+  const auto events = 2 * wakes_to_keep(how) +
+                      static_cast<std::uint64_t>(1000 * how.duration / std::chrono::seconds(1));
+  try {
+    return std::make_unique<timer_trace>(how.root, events);
+  } catch (const failure& problem) {
+    why_not = problem.what();
+    return nullptr;
+  }
 }
 
 }  // namespace
@@ -232,9 +260,11 @@ timer_report measure_timers(const timer_probe_options& options) {
   std::vector<timer_thread> threads(out.how.cpus.size());
   for (std::size_t i = 0; i < threads.size(); ++i)
     threads[i].result.cpu = out.how.cpus[i];
-  const auto before = look(options.root, out.guest);
+  const auto trace = start_trace(out.how, out.no_split);
+  const auto before = look(out);
   out.ended_early = !run_all(out.how, threads);
-  const auto after = look(options.root, out.guest);
+  const auto after = look(out);
+  if (trace) split(*trace, options.method, threads);
   out.incarnation_before = before.incarnation;
   out.incarnation_after = after.incarnation;
   for (auto& thread : threads) {

@@ -12,7 +12,7 @@ are kept for later runs (as root or with sudo; image.sh --help says where).
 
   --build DIR    use the programs of this build instead of building them in build/check
   --out DIR      where logs go instead of build/logs/real-xen; SCENARIO/console.log is domain 0's console
-  --places LIST  of dom0 pv pvh hvm, only these
+  --places LIST  of dom0 pv pvh hvm, only these; pv4 is pv with four vCPUs
   --list         print the scenarios' names
 
 The last line is "N passed, N failed, N skipped". Exit status: 0 if nothing failed, 1 if something did,

@@ -29,8 +29,8 @@ struct scheduling {
 /// "SCHED_FIFO 80", "SCHED_OTHER".
 [[nodiscard]] std::string to_string(const scheduling& how);
 
-/// Sets the calling thread and says what came of it. Throws `failure` (errc::not_available) when policy_wish::fifo is
-/// refused.
+/// Sets the calling thread and says what came of it. Throws `failure` (errc::not_available) when
+/// policy_wish::fifo is refused.
 scheduling take_scheduling(const scheduling_wish& wish);
 
 }  // namespace xenpv::diag

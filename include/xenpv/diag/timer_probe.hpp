@@ -23,6 +23,7 @@
 #include "xenpv/diag/probe_verdict.hpp"
 #include "xenpv/diag/scheduling.hpp"
 #include "xenpv/xen/guest.hpp"
+#include "xenpv/xen/runstate.hpp"
 
 namespace xenpv::diag {
 
@@ -80,6 +81,8 @@ struct timer_result {
   /// Nanoseconds late, of all periods: wake-ups and lost ones. Of `spin`: between two looks at the
   /// clock.
   fine_histogram times = {};
+  /// Of the wake-ups alone, as cyclictest counts: it forgets the periods that were lost.
+  fine_histogram wake_times = {};
   std::uint64_t wake_ups = 0;
   std::uint64_t lost = 0;     ///< periods that were over before the one before them was dealt with
   std::uint64_t warm_up = 0;  ///< wake-ups before the first that counts
@@ -87,6 +90,8 @@ struct timer_result {
   scheduling thread = {};
   timer_evidence evidence = {};
   std::uint64_t steal_ticks = 0;  ///< of 10 ms, stolen from this CPU meanwhile
+  /// What the hypervisor says this vCPU did meanwhile; unset where it may not be asked.
+  std::optional<xen::vcpu_runstate> runstate = {};
   /// Time this thread was ready to run and another ran on its CPU, in the guest (schedstat).
   std::optional<std::chrono::nanoseconds> waited = {};
   std::optional<timer_split> split = {};
@@ -117,8 +122,5 @@ struct timer_report {
 /// Throws `failure` for what no CPU can do without: one that may not be used, a policy that was
 /// insisted on and refused. What goes wrong on one CPU alone is in its result.
 [[nodiscard]] timer_report measure_timers(const timer_probe_options& options);
-
-/// Compares what was counted with what was to happen (pure): sets the verdict and its reasons.
-void judge_timer(timer_result& result, timer_method method, bool on_xen);
 
 }  // namespace xenpv::diag

@@ -1,8 +1,8 @@
-#include "xenpv/diag/latency_summary.hpp"
+#include "xenpv/base/latency_summary.hpp"
 
 #include <cmath>
 
-namespace xenpv::diag {
+namespace xenpv {
 
 bool has_percentile(std::uint64_t samples, double share) noexcept {
   // 0.001 of 10000 is a little less than 10 in binary fractions.
@@ -25,4 +25,4 @@ latency_summary summary_of(const fine_histogram& times) noexcept {
           .max = times.max()};
 }
 
-}  // namespace xenpv::diag
+}  // namespace xenpv

@@ -7,7 +7,7 @@
 
 #include "xenpv/base/histogram.hpp"
 
-namespace xenpv::diag {
+namespace xenpv {
 
 /// How many samples have to lie beyond a percentile: then ten more or fewer late ones do not move
 /// it to the maximum. p50 needs 20 samples, p90 100, p99 1000, p99.9 10000.
@@ -29,4 +29,4 @@ struct latency_summary {
 };
 [[nodiscard]] latency_summary summary_of(const fine_histogram& times) noexcept;
 
-}  // namespace xenpv::diag
+}  // namespace xenpv

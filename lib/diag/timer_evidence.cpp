@@ -1,7 +1,11 @@
-// Whether it was the timer one thinks it was (pure).
+#include "diag/timer_evidence.hpp"
+
 #include <fmt/format.h>
 
-#include "xenpv/diag/timer_probe.hpp"
+#include <array>
+
+#include "xenpv/diag/channel_kind.hpp"
+#include "xenpv/diag/rates.hpp"
 
 namespace xenpv::diag {
 namespace {
@@ -39,7 +43,27 @@ void judge_pv(timer_result& out) {
                             *evidence.local_interrupts));
 }
 
+const interrupt_row* timer_row(const interrupt_table& table, unsigned cpu) {
+  for (const auto& row : table.rows) {
+    const auto purpose = purpose_of(row);
+    if (purpose && purpose->kind == channel_kind::timer && purpose->cpu == cpu) return &row;
+  }
+  return nullptr;
+}
+
 }  // namespace
+
+void count_timers(const interrupt_table& before, const interrupt_table& after, timer_result& out) {
+  auto& evidence = out.evidence;
+  evidence.local_interrupts = growth_on(before, after, "LOC", out.cpu);
+  const auto* row = timer_row(after, out.cpu);
+  if (row == nullptr) return;
+  const std::array here{out.cpu};
+  if (const auto grown = growth_of(before, after, *row->irq, here)) {
+    evidence.timer_events = grown->there;
+    evidence.timer_elsewhere = grown->elsewhere;
+  }
+}
 
 void judge_timer(timer_result& out, timer_method method, bool on_xen) {
   out.verdict = probe_verdict::verified;
