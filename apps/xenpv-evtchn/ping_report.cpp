@@ -133,18 +133,12 @@ cli::json to_json(const ping_report& report) {
 }
 
 std::string to_svg(const ping_report& report) {
-  diag::heat_map map;
+  auto map = diag::cpu_pairs_map(report.from, report.to);
   map.title = fmt::format("Event channel round trips, median of {}, {}", report.how.count,
                           mode_text(report));
   map.note = report.any(probe_verdict::verified)
                  ? "Hatched: not verified by the counts of /proc/interrupts."
                  : "Nothing here is verified by the counts of /proc/interrupts.";
-  map.row_title = "from CPU";
-  map.column_title = "to CPU";
-  for (const auto cpu : report.from)
-    map.rows.push_back(fmt::format("{}", cpu));
-  for (const auto cpu : report.to)
-    map.columns.push_back(fmt::format("{}", cpu));
   for (const auto& pair : report.pairs) {
     auto& cell = map.cells.emplace_back();
     const auto& times = pair.round_trips;

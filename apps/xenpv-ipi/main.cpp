@@ -153,7 +153,7 @@ void offer_options(cli::command& command, words& into) {
   using diag::policy_wish;
   command
       .option("--method METHOD", into.methods,
-              "membarrier, futex, eventfd or broadcast; may be given several times (default: all)",
+              "membarrier, futex, eventfd or broadcast (default: all)",
               cli::one_of<method>({{"membarrier", method::membarrier},
                                    {"futex", method::futex},
                                    {"eventfd", method::eventfd},

@@ -53,15 +53,9 @@ std::string tip_of(const ipi_pair& pair) {
 }
 
 diag::heat_map map_of(const ipi_report& report, const ipi_matrix& matrix) {
-  diag::heat_map map;
+  auto map = diag::cpu_pairs_map(report.from, report.to);
   map.title = fmt::format("To {}: medians", title_of(matrix.method));
   map.note = "On the diagonal no IPI is sent: the baseline. Hatched: not verified by the counts.";
-  map.row_title = "from CPU";
-  map.column_title = "to CPU";
-  for (const auto cpu : report.from)
-    map.rows.push_back(fmt::format("{}", cpu));
-  for (const auto cpu : report.to)
-    map.columns.push_back(fmt::format("{}", cpu));
   for (const auto& pair : matrix.pairs) {
     auto& cell = map.cells.emplace_back();
     cell.doubtful = pair.verdict != probe_verdict::verified;

@@ -82,6 +82,11 @@ void describe(cli::command& command) {
           "p99.9 "
           "10000. SCHED_FIFO is used where it is permitted; where it is not, times are also of the "
           "guest's other work, and the program says so.")
+      .describe(
+          "cyclictest shows the wake-ups alone and forgets the periods that were lost, so on a CPU "
+          "that is taken away for long its figures are lower. With --json, 'wake_up_late_ns' is "
+          "what "
+          "it would show, and 'late_ns' is of all periods.")
       .example("a thousand wake-ups a second on each CPU, for 5 seconds", "xenpv-timer")
       .example("with p99.9, and how the times are spread", "xenpv-timer --duration 20s --histogram")
       .example("which part is the hypervisor's (needs root)", "xenpv-timer --split")

@@ -68,6 +68,15 @@ std::string cell_svg(const heat_cell& cell, double x, double y, double width, do
 
 }  // namespace
 
+heat_map cpu_pairs_map(const std::vector<unsigned>& from, const std::vector<unsigned>& to) {
+  heat_map map{.row_title = "from CPU", .column_title = "to CPU"};
+  for (const auto cpu : from)
+    map.rows.push_back(fmt::format("{}", cpu));
+  for (const auto cpu : to)
+    map.columns.push_back(fmt::format("{}", cpu));
+  return map;
+}
+
 std::string to_svg(const heat_map& map) {
   demand_cells(map);
   std::size_t longest = 4;

@@ -16,14 +16,18 @@ struct heat_cell {
 };
 
 struct heat_map {
-  std::string title;
-  std::string note;          ///< below the picture
-  std::string row_title;     ///< "from CPU"
-  std::string column_title;  ///< "to CPU"
-  std::vector<std::string> rows;
-  std::vector<std::string> columns;
-  std::vector<heat_cell> cells;  ///< row by row: rows.size() * columns.size()
+  std::string title = {};
+  std::string note = {};          ///< below the picture
+  std::string row_title = {};     ///< "from CPU"
+  std::string column_title = {};  ///< "to CPU"
+  std::vector<std::string> rows = {};
+  std::vector<std::string> columns = {};
+  std::vector<heat_cell> cells = {};  ///< row by row: rows.size() * columns.size()
 };
+
+/// A map with a row for each CPU of `from` and a column for each of `to`, and no cells yet.
+[[nodiscard]] heat_map cpu_pairs_map(const std::vector<unsigned>& from,
+                                     const std::vector<unsigned>& to);
 
 /// A whole SVG document. Throws std::invalid_argument when the number of cells is wrong, as
 /// to_text.
