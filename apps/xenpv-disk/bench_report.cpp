@@ -1,17 +1,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <ostream>
 
 #include "bench.hpp"
 #include "xenpv/base/parse.hpp"
+#include "xenpv/cli/latency.hpp"
 #include "xenpv/cli/table.hpp"
 
 namespace xenpv::disk_app {
 namespace {
-
-constexpr unsigned bar_length = 50;
 
 double bytes_per_second(const bench_row& row) {
   return row.result.per_second() * row.load.how.block;
@@ -66,25 +64,9 @@ void print_bench_table(std::ostream& out, const std::vector<bench_row>& rows) {
 }
 
 void print_bench_histogram(std::ostream& out, const bench_row& row) {
-  std::vector<std::uint64_t> octaves(64);
-  for (std::size_t i = 0; i < histogram::buckets; ++i) {
-    // The first bucket is that of 0, which has no bits.
-    const auto largest = std::max<std::uint64_t>(histogram::upper_bound(i), 1);
-    octaves[static_cast<std::size_t>(std::bit_width(largest)) - 1] +=
-        row.result.latency_ns.count_in(i);
-  }
-  std::uint64_t most = 1;
-  for (const auto count : octaves)
-    most = std::max(most, count);
   out << fmt::format("\n{}, {}: {} answers\n", row.load.name, to_string(row.engine),
                      row.result.requests);
-  for (std::size_t i = 0; i < octaves.size(); ++i) {
-    if (octaves[i] == 0) continue;
-    const auto length = octaves[i] * bar_length / most;
-    out << fmt::format("{:>10} {:>10} {}\n",
-                       "< " + format_duration(std::chrono::nanoseconds(std::int64_t{2} << i)),
-                       octaves[i], std::string(std::max<std::uint64_t>(length, 1), '#'));
-  }
+  cli::print_lines(out, cli::histogram_lines(row.result.latency_ns, 1));
 }
 
 cli::json to_json(const bench_row& row) {

@@ -4,9 +4,9 @@
 #include <ostream>
 
 #include "commands.hpp"
-#include "cpus.hpp"
 #include "moves.hpp"
 #include "place.hpp"
+#include "xenpv/async/cpu_set.hpp"
 #include "xenpv/cli/table.hpp"
 #include "xenpv/cli/value.hpp"
 
@@ -15,7 +15,7 @@ namespace {
 
 struct affinity_words {
   std::string which;
-  cpu_list cpus;
+  async::cpu_list cpus;
   std::chrono::nanoseconds interval{};
   bool json = false;
 };
@@ -74,7 +74,7 @@ void add_affinity(cli::app& app) {
           "status is 1 if the kernel refused, or if events came elsewhere.")
       .example("the first disk's second queue", "xenpv-evtchn affinity 15 1")
       .argument("CHANNEL", words.which, "an interrupt, by number or name, as in list", cli::as_text)
-      .argument("CPUS", words.cpus, "as in 0-3,8", as_cpu_list)
+      .argument("CPUS", words.cpus, "as in 0-3,8", async::as_cpu_list)
       .option("--interval TIME", words.interval, "how long to watch for proof; 0 does not",
               parse_duration, {.by_default = "1s"})
       .offers_json(words.json)

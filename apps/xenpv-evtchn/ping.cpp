@@ -1,12 +1,11 @@
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <fstream>
 #include <ostream>
 
 #include "commands.hpp"
-#include "cpus.hpp"
 #include "ping_report.hpp"
+#include "xenpv/async/cpu_set.hpp"
 #include "xenpv/cli/progress.hpp"
 #include "xenpv/cli/value.hpp"
 #include "xenpv/diag/clock_facts.hpp"
@@ -15,8 +14,8 @@ namespace xenpv::evtchn_app {
 namespace {
 
 struct ping_words {
-  std::optional<cpu_list> from;
-  std::optional<cpu_list> to;
+  std::optional<async::cpu_list> from;
+  std::optional<async::cpu_list> to;
   std::uint32_t count = 1000;
   bool spin = false;
   bool block = false;
@@ -25,32 +24,15 @@ struct ping_words {
   std::string svg;
 };
 
-/// What was asked for, if this process may run there; all it may without a wish.
-std::vector<unsigned> cpus_of(const std::optional<cpu_list>& wish,
-                              const std::vector<unsigned>& allowed) {
-  if (!wish) return allowed;
-  for (const auto cpu : wish->cpus)
-    if (std::find(allowed.begin(), allowed.end(), cpu) == allowed.end())
-      throw failure(errc::invalid_argument, fmt::format("run on CPU {}", cpu),
-                    fmt::format("this process may use {}", async::format_cpu_list(allowed)));
-  return wish->cpus;
-}
-
-std::vector<diag::cpu_time> cpu_times(const system_root& root) {
-  const auto text = root.read("/proc/stat");
-  return text ? diag::parse_cpu_times(*text) : std::vector<diag::cpu_time>();
-}
-
 ping_report measure(const ping_words& words) {
-  const auto allowed = async::allowed_cpus();
   ping_report out;
-  out.from = cpus_of(words.from, allowed);
-  out.to = cpus_of(words.to, allowed);
+  out.from = async::wished_cpus(words.from);
+  out.to = async::wished_cpus(words.to);
   out.how.count = words.count;
   out.how.spin = words.spin;
   out.how.fifo_priority = words.fifo;
   auto custodian = xen::custodian::start();
-  const auto before = cpu_times(out.how.root);
+  const auto before = diag::read_cpu_times(out.how.root);
   {
     diag::pair_probe probe(custodian, out.how);
     cli::progress_line progress;
@@ -61,7 +43,7 @@ ping_report measure(const ping_words& words) {
         out.pairs.push_back(probe.measure(from, to));
       }
   }
-  out.steal_ticks = diag::steal_between(before, cpu_times(out.how.root));
+  out.steal_ticks = diag::steal_between(before, diag::read_cpu_times(out.how.root));
   return out;
 }
 
@@ -84,7 +66,7 @@ cli::exit_code ping(const ping_words& words, std::ostream& out) {
   out.flush();
   tell_doubts(report);
   const bool good =
-      !report.any(diag::pair_verdict::failed) && !report.any(diag::pair_verdict::refuted);
+      !report.any(diag::probe_verdict::failed) && !report.any(diag::probe_verdict::refuted);
   return good ? cli::exit_code::ok : cli::exit_code::failed;
 }
 
@@ -107,8 +89,9 @@ void add_ping(cli::app& app) {
                "xenpv-evtchn ping --spin; xenpv-evtchn ping --block")
       .example("from CPU 0 to all, as a picture too", "xenpv-evtchn ping --from 0 --svg ping.svg")
       .option("--from CPUS", words.from, "senders, as in 0-3,8 (default: all this process may use)",
-              as_cpu_list)
-      .option("--to CPUS", words.to, "who answers (default: all this process may use)", as_cpu_list)
+              async::as_cpu_list)
+      .option("--to CPUS", words.to, "who answers (default: all this process may use)",
+              async::as_cpu_list)
       .option("--count N", words.count, "round trips of each pair",
               cli::whole_number<std::uint32_t>(1, 100'000'000), {.by_default = "1000"})
       .flag("--spin", words.spin, "look for events without sleeping: leaves out waking up")

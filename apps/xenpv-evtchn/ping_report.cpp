@@ -7,7 +7,7 @@
 #include <map>
 #include <ostream>
 
-#include "xenpv/base/parse.hpp"
+#include "xenpv/cli/latency.hpp"
 #include "xenpv/cli/table.hpp"
 #include "xenpv/diag/heat_map.hpp"
 
@@ -15,25 +15,21 @@ namespace xenpv::evtchn_app {
 namespace {
 
 using diag::pair_result;
-using diag::pair_verdict;
+using diag::probe_verdict;
 
 /// With fewer samples a p99 is the maximum under another name.
 constexpr std::uint64_t samples_for_p99 = 100;
 
-std::string time_text(std::uint64_t nanoseconds) {
-  return format_duration(std::chrono::nanoseconds(nanoseconds));
-}
-
 std::string p99_text(const histogram& of) {
-  return of.count() < samples_for_p99 ? std::string() : time_text(of.percentile(0.99));
+  return of.count() < samples_for_p99 ? std::string() : cli::time_text(of.percentile(0.99));
 }
 
 /// A median with a mark when nothing proves that it is this pair's.
 std::string median_text(const pair_result& pair) {
   if (pair.round_trips.count() == 0) return "failed";
-  auto text = time_text(pair.round_trips.percentile(0.5));
-  if (pair.verdict == pair_verdict::verified) return text;
-  return text + (pair.verdict == pair_verdict::refuted ? " !" : " ?");
+  auto text = cli::time_text(pair.round_trips.percentile(0.5));
+  if (pair.verdict == probe_verdict::verified) return text;
+  return text + (pair.verdict == probe_verdict::refuted ? " !" : " ?");
 }
 
 void print_matrix(std::ostream& out, const ping_report& report) {
@@ -63,20 +59,12 @@ void print_pairs(std::ostream& out, const ping_report& report) {
     const auto& times = pair.round_trips;
     const bool has_times = times.count() > 0;
     table.add_row({fmt::format("{}", pair.from), fmt::format("{}", pair.to),
-                   fmt::format("{}", times.count()), has_times ? time_text(times.min()) : "",
-                   has_times ? time_text(times.percentile(0.5)) : "",
-                   has_times ? p99_text(times) : "", has_times ? time_text(times.max()) : "",
+                   fmt::format("{}", times.count()), has_times ? cli::time_text(times.min()) : "",
+                   has_times ? cli::time_text(times.percentile(0.5)) : "",
+                   has_times ? p99_text(times) : "", has_times ? cli::time_text(times.max()) : "",
                    std::string(to_string(pair.verdict))});
   }
   table.print(out);
-}
-
-cli::json histogram_json(const histogram& of) {
-  cli::json out = cli::json::array();
-  for (std::size_t bucket = 0; bucket < histogram::buckets; ++bucket)
-    if (of.count_in(bucket) > 0)
-      out.push_back({std::min(histogram::upper_bound(bucket), of.max()), of.count_in(bucket)});
-  return out;
 }
 
 cli::json pair_json(const pair_result& pair) {
@@ -89,7 +77,7 @@ cli::json pair_json(const pair_result& pair) {
                   {"p50", times.percentile(0.5)},
                   {"p99", nullptr},
                   {"max", times.max()},
-                  {"histogram", histogram_json(times)}};
+                  {"histogram", cli::histogram_json(times)}};
     if (times.count() >= samples_for_p99) round_trip["p99"] = times.percentile(0.99);
   }
   return {{"from", pair.from},
@@ -115,7 +103,7 @@ std::string scheduling_text(const ping_report& report) {
 
 }  // namespace
 
-bool ping_report::any(pair_verdict verdict) const noexcept {
+bool ping_report::any(probe_verdict verdict) const noexcept {
   return std::any_of(pairs.begin(), pairs.end(),
                      [verdict](const pair_result& pair) { return pair.verdict == verdict; });
 }
@@ -145,27 +133,21 @@ cli::json to_json(const ping_report& report) {
 }
 
 std::string to_svg(const ping_report& report) {
-  diag::heat_map map;
+  auto map = diag::cpu_pairs_map(report.from, report.to);
   map.title = fmt::format("Event channel round trips, median of {}, {}", report.how.count,
                           mode_text(report));
-  map.note = report.any(pair_verdict::verified)
+  map.note = report.any(probe_verdict::verified)
                  ? "Hatched: not verified by the counts of /proc/interrupts."
                  : "Nothing here is verified by the counts of /proc/interrupts.";
-  map.row_title = "from CPU";
-  map.column_title = "to CPU";
-  for (const auto cpu : report.from)
-    map.rows.push_back(fmt::format("{}", cpu));
-  for (const auto cpu : report.to)
-    map.columns.push_back(fmt::format("{}", cpu));
   for (const auto& pair : report.pairs) {
     auto& cell = map.cells.emplace_back();
     const auto& times = pair.round_trips;
-    cell.doubtful = pair.verdict != pair_verdict::verified;
-    cell.label = times.count() == 0 ? "failed" : time_text(times.percentile(0.5));
+    cell.doubtful = pair.verdict != probe_verdict::verified;
+    cell.label = times.count() == 0 ? "failed" : cli::time_text(times.percentile(0.5));
     const auto p99 = p99_text(times);
     cell.tip = fmt::format("CPU {} to CPU {}: min {}, {}max {}; {}", pair.from, pair.to,
-                           time_text(times.min()), p99.empty() ? "" : "p99 " + p99 + ", ",
-                           time_text(times.max()), pair.reason);
+                           cli::time_text(times.min()), p99.empty() ? "" : "p99 " + p99 + ", ",
+                           cli::time_text(times.max()), pair.reason);
     if (times.count() > 0) cell.value = static_cast<double>(times.percentile(0.5));
   }
   return diag::to_svg(map);
@@ -174,7 +156,7 @@ std::string to_svg(const ping_report& report) {
 void tell_doubts(const ping_report& report) {
   std::map<std::string, unsigned> reasons;
   for (const auto& pair : report.pairs)
-    if (pair.verdict != pair_verdict::verified)
+    if (pair.verdict != probe_verdict::verified)
       ++reasons[fmt::format("{}: {}", to_string(pair.verdict), pair.reason)];
   // Counts differ from pair to pair: --json has all of them.
   constexpr std::size_t most = 10;

@@ -17,7 +17,7 @@ struct ping_report {
   diag::pair_probe_options how;
   std::uint64_t steal_ticks = 0;  ///< of 10 ms, stolen from all CPUs meanwhile
 
-  [[nodiscard]] bool any(diag::pair_verdict verdict) const noexcept;
+  [[nodiscard]] bool any(diag::probe_verdict verdict) const noexcept;
 };
 
 void print_tables(std::ostream& out, const ping_report& report);

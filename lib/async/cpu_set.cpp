@@ -65,6 +65,14 @@ std::vector<unsigned> allowed_cpus() {
   return cpus;
 }
 
+void demand_allowed(std::span<const unsigned> cpus) {
+  const auto allowed = allowed_cpus();
+  for (const auto cpu : cpus)
+    if (!std::binary_search(allowed.begin(), allowed.end(), cpu))
+      throw failure(errc::invalid_argument, fmt::format("run on CPU {}", cpu),
+                    fmt::format("this process may use {}", format_cpu_list(allowed)));
+}
+
 void pin_this_thread(unsigned cpu) {
   int error = EINVAL;
   if (cpu < cpu_limit) {
@@ -88,6 +96,18 @@ result<std::vector<unsigned>> parse_cpu_list(std::string_view text) {
   std::sort(cpus.begin(), cpus.end());
   cpus.erase(std::unique(cpus.begin(), cpus.end()), cpus.end());
   return cpus;
+}
+
+result<cpu_list> as_cpu_list(std::string_view text) {
+  auto cpus = parse_cpu_list(text);
+  if (!cpus) return cpus.error();
+  return cpu_list{std::move(*cpus)};
+}
+
+std::vector<unsigned> wished_cpus(const std::optional<cpu_list>& wish) {
+  if (!wish) return allowed_cpus();
+  demand_allowed(wish->cpus);
+  return wish->cpus;
 }
 
 std::string format_cpu_list(std::span<const unsigned> cpus) {

@@ -62,6 +62,11 @@ std::vector<cpu_time> parse_cpu_times(std::string_view stat) {
   return out;
 }
 
+std::vector<cpu_time> read_cpu_times(const system_root& root) {
+  const auto text = root.read("/proc/stat");
+  return text ? parse_cpu_times(*text) : std::vector<cpu_time>();
+}
+
 std::uint64_t steal_between(const std::vector<cpu_time>& before,
                             const std::vector<cpu_time>& after) {
   std::uint64_t ticks = 0;

@@ -3,10 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <stdexcept>
 
+#include "diag/heat_scale.hpp"
 #include "xenpv/base/utf8.hpp"
 
 namespace xenpv::diag {
@@ -14,15 +12,6 @@ namespace {
 
 constexpr unsigned margin = 64;
 constexpr unsigned line_height = 20;
-
-struct colour {
-  double red;
-  double green;
-  double blue;
-};
-/// From quick to slow; readable in print and for the colour-blind (after matplotlib's viridis).
-constexpr std::array<colour, 5> scale = {
-    {{253, 231, 37}, {94, 201, 98}, {33, 145, 140}, {59, 82, 139}, {68, 1, 84}}};
 
 std::string escaped(const std::string& text) {
   std::string out;
@@ -48,32 +37,8 @@ std::string escaped(const std::string& text) {
   return out;
 }
 
-/// `at` from 0 to 1.
-colour colour_at(double at) {
-  const auto place = std::clamp(at, 0.0, 1.0) * static_cast<double>(scale.size() - 1);
-  const auto lower = std::min(static_cast<std::size_t>(place), scale.size() - 2);
-  const auto part = place - static_cast<double>(lower);
-  const auto& a = scale[lower];
-  const auto& b = scale[lower + 1];
-  return {a.red + (b.red - a.red) * part, a.green + (b.green - a.green) * part,
-          a.blue + (b.blue - a.blue) * part};
-}
-
 std::string hex(const colour& of) {
-  const auto byte = [](double value) { return static_cast<unsigned>(std::lround(value)); };
-  return fmt::format("#{:02x}{:02x}{:02x}", byte(of.red), byte(of.green), byte(of.blue));
-}
-
-/// The smallest and the largest value above 0.
-std::pair<double, double> range_of(const std::vector<heat_cell>& cells) {
-  double low = 0;
-  double high = 0;
-  for (const auto& each : cells) {
-    if (!each.value || *each.value <= 0) continue;
-    low = low == 0 ? *each.value : std::min(low, *each.value);
-    high = std::max(high, *each.value);
-  }
-  return {low, high};
+  return fmt::format("#{:02x}{:02x}{:02x}", of.red, of.green, of.blue);
 }
 
 std::string text_at(double x, double y, const std::string& text, std::string_view more = {}) {
@@ -81,14 +46,12 @@ std::string text_at(double x, double y, const std::string& text, std::string_vie
 }
 
 std::string cell_svg(const heat_cell& cell, double x, double y, double width, double height,
-                     std::pair<double, double> range) {
+                     const heat_scale& scale) {
   std::string fill = "#dddddd";
   std::string ink = "#000000";
-  if (cell.value && *cell.value > 0) {
-    const auto span = std::log(range.second / range.first);
-    const auto at = span > 0 ? std::log(*cell.value / range.first) / span : 0;
-    fill = hex(colour_at(at));
-    if (at > 0.55) ink = "#ffffff";
+  if (const auto place = scale.place_of(cell)) {
+    fill = hex(heat_scale::colour_at(*place));
+    if (heat_scale::is_dark(*place)) ink = "#ffffff";
   }
   auto out = fmt::format(
       "<g><title>{}</title><rect x=\"{:.0f}\" y=\"{:.0f}\" width=\"{:.0f}\" height=\"{:.0f}\" "
@@ -105,9 +68,17 @@ std::string cell_svg(const heat_cell& cell, double x, double y, double width, do
 
 }  // namespace
 
+heat_map cpu_pairs_map(const std::vector<unsigned>& from, const std::vector<unsigned>& to) {
+  heat_map map{.row_title = "from CPU", .column_title = "to CPU"};
+  for (const auto cpu : from)
+    map.rows.push_back(fmt::format("{}", cpu));
+  for (const auto cpu : to)
+    map.columns.push_back(fmt::format("{}", cpu));
+  return map;
+}
+
 std::string to_svg(const heat_map& map) {
-  if (map.cells.size() != map.rows.size() * map.columns.size())
-    throw std::invalid_argument("a heat map needs a cell for each row and column");
+  demand_cells(map);
   std::size_t longest = 4;
   for (const auto& cell : map.cells)
     longest = std::max(longest, utf8_characters(cell.label));
@@ -116,7 +87,7 @@ std::string to_svg(const heat_map& map) {
   const auto right = margin + width * static_cast<double>(map.columns.size());
   const double top = margin + line_height;
   const auto bottom = top + height * static_cast<double>(map.rows.size());
-  const auto range = range_of(map.cells);
+  const heat_scale scale(map.cells);
   std::string out = fmt::format(
       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0:.0f}\" height=\"{1:.0f}\" "
@@ -137,7 +108,7 @@ std::string to_svg(const heat_map& map) {
     out += text_at(margin - 8, y + height / 2 + 4, map.rows[row], " text-anchor=\"end\"");
     for (std::size_t column = 0; column < map.columns.size(); ++column)
       out += cell_svg(map.cells[row * map.columns.size() + column],
-                      margin + width * static_cast<double>(column), y, width, height, range);
+                      margin + width * static_cast<double>(column), y, width, height, scale);
   }
   out += text_at(8, bottom + line_height + 8, map.note);
   return out + "</svg>\n";

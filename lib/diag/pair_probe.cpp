@@ -61,20 +61,6 @@ struct pair_probe::end {
   std::optional<unsigned> irq = {};
 };
 
-std::string_view to_string(pair_verdict verdict) noexcept {
-  switch (verdict) {
-    case pair_verdict::verified:
-      return "verified";
-    case pair_verdict::unverified:
-      return "unverified";
-    case pair_verdict::refuted:
-      return "refuted";
-    case pair_verdict::failed:
-      return "failed";
-  }
-  return "invalid";
-}
-
 pair_probe::pair_probe(xen::custodian& custodian, pair_probe_options options)
     : custodian_(custodian),
       options_(std::move(options)),
@@ -163,7 +149,7 @@ void pair_probe::run(end& here, end& there, pair_result& out) const {
   }
   out.expected = std::uint64_t{options_.count} + options_.warm_up;
   run_round_trips(how, out.round_trips);
-  out.verdict = pair_verdict::unverified;
+  out.verdict = probe_verdict::unverified;
   if (before.value && here.irq && there.irq) check(here, there, *before.value, out);
 }
 
@@ -193,7 +179,7 @@ pair_result pair_probe::measure(unsigned from, unsigned to) {
     there.local = there.handle.bind_interdomain(domid_self, here.local);
     run(here, there, out);
   } catch (const failure& problem) {
-    out.verdict = pair_verdict::failed;
+    out.verdict = probe_verdict::failed;
     out.reason = problem.what();
   }
   let_go(there);
@@ -204,12 +190,12 @@ pair_result pair_probe::measure(unsigned from, unsigned to) {
 void judge_pair(pair_result& out) {
   if (out.counted_there == out.expected && out.counted_back == out.expected &&
       out.counted_elsewhere == 0) {
-    out.verdict = pair_verdict::verified;
+    out.verdict = probe_verdict::verified;
     out.reason =
         fmt::format("{} events each way, all counted where they were meant to be", out.expected);
     return;
   }
-  out.verdict = pair_verdict::refuted;
+  out.verdict = probe_verdict::refuted;
   const auto counts = fmt::format(
       "of {} events each way, CPU {} counted {}, CPU {} counted {}, others {}", out.expected,
       out.to, out.counted_there, out.from, out.counted_back, out.counted_elsewhere);

@@ -2,16 +2,14 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <pthread.h>
-#include <sched.h>
 
 #include <array>
 #include <exception>
-#include <functional>
-#include <thread>
 
+#include "diag/measuring_thread.hpp"
 #include "xenpv/async/cpu_set.hpp"
 #include "xenpv/base/error.hpp"
+#include "xenpv/diag/scheduling.hpp"
 
 namespace xenpv::diag {
 namespace {
@@ -60,12 +58,7 @@ void sleep_for_event(xen::event_channel_handle& handle, port wanted,
 
 void prepare_thread(unsigned cpu, const std::optional<int>& fifo_priority) {
   async::pin_this_thread(cpu);
-  if (!fifo_priority) return;
-  sched_param how{};
-  how.sched_priority = *fifo_priority;
-  if (const int error = ::pthread_setschedparam(::pthread_self(), SCHED_FIFO, &how); error != 0)
-    throw_errno(error, fmt::format("give a thread SCHED_FIFO priority {}", *fifo_priority),
-                "CAP_SYS_NICE or RLIMIT_RTPRIO is needed");
+  if (fifo_priority) take_scheduling({.policy = policy_wish::fifo, .priority = *fifo_priority});
 }
 
 void send_round_trips(const pair_run& how, histogram& round_trips) {
@@ -91,33 +84,6 @@ void echo_round_trips(const pair_run& how) {
     how.echo.notify(how.echo_port);
   }
 }
-
-/// A thread that keeps what its work threw.
-class worker {
- public:
-  explicit worker(std::function<void()> work)
-      : thread_([this, work = std::move(work)] {
-          try {
-            work();
-          } catch (...) {
-            thrown_ = std::current_exception();
-          }
-        }) {}
-  worker(const worker&) = delete;
-  worker& operator=(const worker&) = delete;
-  ~worker() {
-    if (thread_.joinable()) thread_.join();
-  }
-  /// Waits for the end.
-  std::exception_ptr finish() {
-    thread_.join();
-    return thrown_;
-  }
-
- private:
-  std::exception_ptr thrown_;
-  std::thread thread_;
-};
 
 }  // namespace
 

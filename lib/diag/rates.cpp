@@ -78,6 +78,20 @@ std::optional<irq_growth> growth_of(const interrupt_table& before, const interru
   return out;
 }
 
+std::optional<std::uint64_t> growth_on(const interrupt_table& before, const interrupt_table& after,
+                                       std::string_view label, unsigned cpu) {
+  const auto at = [&](const interrupt_table& table) -> std::optional<std::uint64_t> {
+    const auto* row = table.find(label);
+    const auto column = std::find(table.cpus.begin(), table.cpus.end(), cpu);
+    const auto index = static_cast<std::size_t>(column - table.cpus.begin());
+    if (row == nullptr || index >= row->counts.size()) return std::nullopt;
+    return row->counts[index];
+  };
+  const auto then = at(before);
+  const auto now = at(after);
+  return then && now ? std::optional(growth(*then, *now)) : std::nullopt;
+}
+
 std::uint64_t rate_report::events() const noexcept {
   return sum(per_cpu);
 }

@@ -5,19 +5,15 @@
 
 #include "xenpv/xen/port_status.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cerrno>
-#include <memory>
 
-#include "xen/gnttab_library.hpp"
+#include "xen/hypercalls.hpp"
 
 // Xen's headers do not care for C++ themselves.
 extern "C" {
 #include <xen/event_channel.h>
-#include <xencall.h>
 }
 
 static_assert(__HYPERVISOR_event_channel_op == 32, "the number since Xen 3.2");
@@ -27,45 +23,12 @@ namespace {
 
 /// The end of the FIFO ABI's port space: no domain has a port beyond it.
 constexpr std::uint32_t port_limit = EVTCHN_FIFO_NR_CHANNELS;
-constexpr const char* device = "/dev/xen/privcmd";
-
-struct call_closer {
-  void operator()(xencall_handle* handle) const noexcept { xencall_close(handle); }
-};
-using call_handle = std::unique_ptr<xencall_handle, call_closer>;
-
-struct buffer_freer {
-  xencall_handle* handle;
-  void operator()(evtchn_status_t* buffer) const noexcept { xencall_free_buffer(handle, buffer); }
-};
-using status_buffer = std::unique_ptr<evtchn_status_t, buffer_freer>;
-
-[[noreturn]] void throw_unavailable(std::string_view cure) {
-  throw failure(errc::not_available, "ask the hypervisor for event channels", cure);
-}
-
-call_handle open_calls(const system_root& root) {
-  // Another tree's hypervisor is not the one below this process.
-  if (!root.is_real()) throw_unavailable("a captured or simulated guest has no hypervisor to ask");
-  // Asked first: libxencall would say the same, but on standard error.
-  if (::access(device, F_OK) != 0) throw_unavailable("modprobe xen-privcmd");
-  if (::faccessat(AT_FDCWD, device, R_OK | W_OK, AT_EACCESS) != 0)
-    throw_unavailable(fmt::format("{} needs root", device));
-  call_handle handle(xencall_open(gnttab_logger(), 0));
-  if (!handle) throw_unavailable(fmt::format("{}: {}", device, describe_errno(errno)));
-  return handle;
-}
+constexpr std::string_view operation = "ask the hypervisor for event channels";
 
 [[noreturn]] void throw_refused(int error, domid domain) {
-  // privcmd_open() of a kernel with the fix of XSA-482.
-  if (error == EPERM)
-    throw_unavailable(
-        "the kernel shuts hypercalls in this guest: boot with xen_privcmd.unrestricted=1, without "
-        "lockdown");
-  throw_errno(error,
-              domain == domid_self
-                  ? std::string("ask the hypervisor for the event channels")
-                  : fmt::format("ask the hypervisor for the event channels of domain {}", domain));
+  throw_call_refused(error, domain == domid_self
+                                ? std::string(operation)
+                                : fmt::format("{} of domain {}", operation, domain));
 }
 
 std::optional<port_status> port_status_of(const evtchn_status_t& answer) {
@@ -99,11 +62,8 @@ std::optional<port_status> port_status_of(const evtchn_status_t& answer) {
 }  // namespace
 
 std::vector<port_status> read_port_status(domid domain, const system_root& root) {
-  const auto calls = open_calls(root);
-  const status_buffer buffer(
-      static_cast<evtchn_status_t*>(xencall_alloc_buffer(calls.get(), sizeof(evtchn_status_t))),
-      {calls.get()});
-  if (!buffer) throw_errno("allocate a buffer for hypercalls");
+  const auto calls = open_calls(root, operation);
+  const auto buffer = make_call_buffer<evtchn_status_t>(calls);
   std::vector<port_status> out;
   bool answered = false;
   for (std::uint32_t number = 0; number < port_limit; ++number) {

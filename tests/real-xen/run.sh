@@ -13,7 +13,7 @@ are kept for later runs (as root or with sudo; image.sh --help says where).
 
   --build DIR    use the programs of this build instead of building them in build/check
   --out DIR      where logs go instead of build/logs/real-xen; SCENARIO/console.log is domain 0's console
-  --places LIST  of dom0 pv pvh hvm, only these
+  --places LIST  of dom0 pv pvh hvm, only these; pv4 is pv with four vCPUs
   --short        each scenario only in the places without which it would be no test; speed not at all
   --again        a scenario that failed has a second try, and that one counts: where other work shares the
                  machine, an emulated one may miss any limit

@@ -2,6 +2,7 @@
 // Says nothing about whether a CPU is idle or worth using.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,11 +15,25 @@ namespace xenpv::async {
 /// The CPUs the calling thread may run on (sched_getaffinity), ascending. Throws `failure`.
 [[nodiscard]] std::vector<unsigned> allowed_cpus();
 
+/// Throws `failure` (errc::invalid_argument) naming the first of `cpus` that the calling thread may
+/// not run on.
+void demand_allowed(std::span<const unsigned> cpus);
+
 /// Restricts the calling thread to `cpu`. Throws `failure` naming the CPU and the allowed ones.
 void pin_this_thread(unsigned cpu);
 
 /// "0-3,8" -> {0, 1, 2, 3, 8}: ascending, each CPU once, at least one.
 [[nodiscard]] result<std::vector<unsigned>> parse_cpu_list(std::string_view text);
+
+/// A whole list as one value, for options: the command line's own lists are of values given several
+/// times.
+struct cpu_list {
+  std::vector<unsigned> cpus;
+};
+[[nodiscard]] result<cpu_list> as_cpu_list(std::string_view text);
+/// The CPUs of `wish`, if the calling thread may run there (demand_allowed); all it may without
+/// one.
+[[nodiscard]] std::vector<unsigned> wished_cpus(const std::optional<cpu_list>& wish);
 
 /// {0, 1, 2, 3, 8} -> "0-3,8". `cpus` is ascending.
 [[nodiscard]] std::string format_cpu_list(std::span<const unsigned> cpus);

@@ -1,5 +1,6 @@
-// A histogram of durations or sizes with about 6 % resolution: counts in 16 steps per power of two.
-// Fixed size, no allocation, a few instructions per sample; one owner, no locks. Draws nothing.
+// A histogram of durations or sizes: counts in equal steps per power of two, 16 of them (about 6 %
+// resolution) or 128 (under 1 %, 34 KiB). Fixed size, no allocation, a few instructions per sample;
+// one owner, no locks. Draws nothing.
 #pragma once
 
 #include <algorithm>
@@ -11,12 +12,17 @@
 
 namespace xenpv {
 
-class histogram {
+/// `Steps` is a power of two.
+template <unsigned Steps>
+class basic_histogram {
+  static_assert(std::has_single_bit(Steps));
+  static constexpr unsigned step_bits = std::bit_width(Steps) - 1;
+
  public:
   /// Values from 2^40 on (18 minutes in nanoseconds) share the last step.
   static constexpr unsigned octaves = 40;
-  static constexpr unsigned steps = 16;
-  static constexpr std::size_t buckets = std::size_t{octaves - 3} * steps;
+  static constexpr unsigned steps = Steps;
+  static constexpr std::size_t buckets = std::size_t{octaves - step_bits + 1} * steps;
 
   void add(std::uint64_t value) noexcept {
     ++counts_[bucket_of(value)];
@@ -26,7 +32,7 @@ class histogram {
     max_ = std::max(max_, value);
   }
 
-  void add(const histogram& other) noexcept {
+  void add(const basic_histogram& other) noexcept {
     for (std::size_t i = 0; i < buckets; ++i)
       counts_[i] += other.counts_[i];
     count_ += other.count_;
@@ -70,7 +76,7 @@ class histogram {
   }
   [[nodiscard]] static constexpr std::size_t bucket_of(std::uint64_t value) noexcept {
     if (value < steps) return static_cast<std::size_t>(value);
-    const auto octave = static_cast<unsigned>(std::bit_width(value)) - 5;
+    const auto octave = static_cast<unsigned>(std::bit_width(value)) - 1 - step_bits;
     const auto bucket = std::size_t{octave + 1} * steps + ((value >> octave) - steps);
     return std::min(bucket, buckets - 1);
   }
@@ -82,5 +88,8 @@ class histogram {
   std::uint64_t min_ = ~std::uint64_t{0};
   std::uint64_t max_ = 0;
 };
+
+using histogram = basic_histogram<16>;
+using fine_histogram = basic_histogram<128>;
 
 }  // namespace xenpv

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -32,6 +33,20 @@ template <class Number>
     const auto value = parse_unsigned(text, what, low, high);
     if (!value) return value.error();
     return static_cast<Number>(*value);
+  };
+}
+
+/// parse_duration within [low, high].
+[[nodiscard]] inline auto time_within(std::chrono::nanoseconds low, std::chrono::nanoseconds high) {
+  return [low, high](std::string_view text,
+                     std::string_view what) -> result<std::chrono::nanoseconds> {
+    const auto time = parse_duration(text, what);
+    if (!time) return time.error();
+    if (*time < low || *time > high)
+      return make_error(
+          errc::invalid_argument, fmt::format("{} '{}'", what, text),
+          fmt::format("expected {} to {}", format_duration(low), format_duration(high)));
+    return *time;
   };
 }
 

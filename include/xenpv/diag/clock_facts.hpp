@@ -22,6 +22,8 @@ struct cpu_time {
 };
 /// CPUs that are online, ascending. Lines that do not parse are left out.
 [[nodiscard]] std::vector<cpu_time> parse_cpu_times(std::string_view stat);
+/// Of /proc/stat; empty when it cannot be read.
+[[nodiscard]] std::vector<cpu_time> read_cpu_times(const system_root& root);
 /// Ticks stolen from all CPUs between two readings; a counter that went back (live migration does
 /// that) counts as nothing.
 [[nodiscard]] std::uint64_t steal_between(const std::vector<cpu_time>& before,

@@ -17,11 +17,11 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <string_view>
 
 #include "xenpv/base/histogram.hpp"
 #include "xenpv/base/system_root.hpp"
 #include "xenpv/diag/interrupts.hpp"
+#include "xenpv/diag/probe_verdict.hpp"
 #include "xenpv/xen/custodian.hpp"
 #include "xenpv/xen/event_channel.hpp"
 
@@ -31,19 +31,11 @@ class resume_watch;
 
 namespace xenpv::diag {
 
-enum class pair_verdict {
-  verified,    ///< each event was counted on the CPU meant, and none elsewhere
-  unverified,  ///< nothing to compare with (see reason)
-  refuted,     ///< counts say otherwise: the times are not of this pair
-  failed,      ///< no result
-};
-[[nodiscard]] std::string_view to_string(pair_verdict verdict) noexcept;
-
 struct pair_result {
   unsigned from = 0;
   unsigned to = 0;
   histogram round_trips;  ///< nanoseconds; warm-up left out
-  pair_verdict verdict = pair_verdict::failed;
+  probe_verdict verdict = probe_verdict::failed;
   std::string reason = {};
   std::uint64_t expected = 0;       ///< events each way, warm-up included
   std::uint64_t counted_there = 0;  ///< on `to`, of the port there

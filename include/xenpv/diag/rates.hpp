@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "xenpv/diag/channel_kind.hpp"
@@ -32,6 +33,11 @@ struct irq_growth {
 [[nodiscard]] std::optional<irq_growth> growth_of(const interrupt_table& before,
                                                   const interrupt_table& after, unsigned irq,
                                                   std::span<const unsigned> cpus);
+
+/// What the row `label` grew by in the column of `cpu`; nullopt when it is not in both.
+[[nodiscard]] std::optional<std::uint64_t> growth_on(const interrupt_table& before,
+                                                     const interrupt_table& after,
+                                                     std::string_view label, unsigned cpu);
 
 struct channel_rate {
   unsigned irq = 0;

@@ -18,6 +18,7 @@
 #include "xenpv/base/types.hpp"
 #include "xenpv/blk/page_pool.hpp"
 #include "xenpv/blkfront/frontend.hpp"
+#include "xenpv/diag/timer_probe.hpp"
 #include "xenpv/nbd/server.hpp"
 #include "xenpv/ring/blkif_ring.hpp"
 #include "xenpv/wire/xenbus.hpp"
@@ -71,6 +72,9 @@ int main(int argc, char**) {
     const auto facts = xenpv::xen::read_guest_facts();
     if (facts.devices.empty()) return 3;
     if (!fill_a_ring()) return 4;
+    using namespace std::chrono_literals;
+    const auto timers = xenpv::diag::measure_timers({.duration = 10ms});
+    if (timers.cpus.front().times.count() == 0) return 5;
     if (argc > 99) xenpv::async::runtime().run(open_disk);
     const unsigned cpus[] = {xenpv::async::allowed_cpus().front()};
     xenpv::async::cpu_pool pool(cpus);

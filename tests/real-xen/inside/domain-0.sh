@@ -76,19 +76,21 @@ disk() {
   disks+=("$line,target=$2")
 }
 
+# A place may end in a number of vCPUs: pv4 is a PV guest with four.
 write_config() {
-  local file=$1 root_access=r entry
+  local file=$1 root_access=r entry kind=${place%%[0-9]*} cpus
+  cpus=${place#"$kind"}
   # QEMU, which gives an HVM guest the same disk as IDE, knows no read-only IDE disks. The guest mounts
   # it read-only like everyone.
-  if [[ $place == hvm ]]; then root_access=w; fi
+  if [[ $kind == hvm ]]; then root_access=w; fi
   disk xvda /dev/vda "$root_access"
   disk xvdy /dev/vdb r
   disk xvdz /dev/ram0 w
   {
     echo "name='$place'"
-    echo "type='$place'"
+    echo "type='$kind'"
     echo "memory=${memory:-512}"
-    echo "vcpus=${vcpus:-2}"
+    echo "vcpus=${cpus:-${vcpus:-2}}"
     # Not on CPU 0: all guests that the emulated SVM was seen to lose, it lost there.
     echo "cpus='1-2'"
     echo "kernel='/boot/vmlinuz'"
@@ -97,7 +99,7 @@ write_config() {
     echo "on_poweroff='destroy'"
     echo "on_reboot='destroy'"
     echo "on_crash='destroy'"
-    if [[ $place == hvm ]]; then
+    if [[ $kind == hvm ]]; then
       echo "vga='none'"
       echo "serial='file:/var/log/xen/console/hvm-serial.log'"
     fi

@@ -59,5 +59,25 @@ TEST(pin_this_thread, names_the_cpu_that_cannot_be_had) {
   }
 }
 
+TEST(cpu_set, is_one_value_as_an_option) {
+  EXPECT_EQ(as_cpu_list("2,0-1").value().cpus, (std::vector<unsigned>{0, 1, 2}));
+  EXPECT_FALSE(as_cpu_list("all"));
+}
+
+TEST(cpu_set, that_is_wished_for_has_to_be_ours) {
+  EXPECT_EQ(wished_cpus({}), allowed_cpus());
+  const auto first = allowed_cpus().front();
+  EXPECT_EQ(wished_cpus(cpu_list{{first}}), std::vector<unsigned>{first});
+  try {
+    (void)wished_cpus(cpu_list{{first, 8000}});
+    FAIL() << "CPU 8000 is ours";
+  } catch (const failure& problem) {
+    EXPECT_EQ(problem.code(), errc::invalid_argument);
+    EXPECT_EQ(std::string(problem.what()),
+              "run on CPU 8000: invalid argument (this process may use " +
+                  format_cpu_list(allowed_cpus()) + ")");
+  }
+}
+
 }  // namespace
 }  // namespace xenpv::async

@@ -62,6 +62,19 @@ TEST(histogram, values_from_two_to_the_fortieth_share_the_last_bucket) {
   EXPECT_EQ(histogram::bucket_of(largest), 591u);
 }
 
+TEST(histogram, of_the_fine_kind_is_within_a_hundredth) {
+  for (const std::uint64_t value : {127ULL, 128ULL, 1000ULL, 123'456ULL, 999'999'999ULL}) {
+    const auto bucket = fine_histogram::bucket_of(value);
+    EXPECT_GE(fine_histogram::upper_bound(bucket), value);
+    EXPECT_LT(fine_histogram::upper_bound(bucket), value + value / 100 + 1);
+    EXPECT_LT(fine_histogram::upper_bound(bucket - 1), value);
+  }
+  EXPECT_EQ(fine_histogram::bucket_of(255), 255U);
+  EXPECT_EQ(fine_histogram::bucket_of(256), 256U);
+  EXPECT_EQ(fine_histogram::bucket_of(257), 256U);
+  EXPECT_EQ(fine_histogram::bucket_of(1ULL << 40), fine_histogram::buckets - 1);
+}
+
 TEST(histogram, empty_one_answers_zero) {
   const histogram empty;
   EXPECT_EQ(empty.count(), 0u);

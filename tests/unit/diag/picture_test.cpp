@@ -41,6 +41,21 @@ TEST(heat_map, colours_from_quick_to_slow_and_escapes_text) {
   EXPECT_THAT(svg, testing::EndsWith("</svg>\n"));
 }
 
+TEST(heat_map, is_a_matrix_of_its_labels_as_text) {
+  EXPECT_EQ(to_text(two_by_two(), false),
+            "      to\n"
+            "from      0       1\n"
+            "   0   1 us  100 us\n"
+            "   1  10 us  failed\n");
+}
+
+TEST(heat_map, has_its_colours_on_a_terminal_that_knows_them) {
+  const auto text = to_text(two_by_two(), true);
+  EXPECT_THAT(text, HasSubstr("\x1b[38;2;0;0;0;48;2;253;231;37m   1 us \x1b[0m"));     // the least
+  EXPECT_THAT(text, HasSubstr("\x1b[38;2;255;255;255;48;2;68;1;84m 100 us \x1b[0m"));  // the most
+  EXPECT_THAT(text, HasSubstr(" failed\n"));
+}
+
 TEST(heat_map, of_equal_values_divides_by_nothing) {
   auto map = two_by_two();
   for (auto& cell : map.cells)
@@ -65,16 +80,16 @@ pair_result counted(std::uint64_t there, std::uint64_t back, std::uint64_t elsew
 }
 
 TEST(pair_probe, believes_a_pair_whose_every_event_was_counted) {
-  EXPECT_EQ(counted(1016, 1016, 0).verdict, pair_verdict::verified);
+  EXPECT_EQ(counted(1016, 1016, 0).verdict, probe_verdict::verified);
 }
 
 TEST(pair_probe, refutes_a_pair_whose_events_came_elsewhere_or_not_at_all) {
   const auto lost = counted(431, 1016, 0);
-  EXPECT_EQ(lost.verdict, pair_verdict::refuted);
+  EXPECT_EQ(lost.verdict, probe_verdict::refuted);
   EXPECT_EQ(lost.reason,
             "of 1016 events each way, CPU 1 counted 431, CPU 0 counted 1016, others 0");
-  EXPECT_EQ(counted(1016, 1016, 1).verdict, pair_verdict::refuted);
-  EXPECT_EQ(counted(0, 0, 2032).verdict, pair_verdict::refuted);
+  EXPECT_EQ(counted(1016, 1016, 1).verdict, probe_verdict::refuted);
+  EXPECT_EQ(counted(0, 0, 2032).verdict, probe_verdict::refuted);
 }
 
 TEST(capture, has_what_list_reads_and_no_more_of_xenstore_than_ports) {

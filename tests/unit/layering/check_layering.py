@@ -31,7 +31,7 @@ ROOMS = {
 PURE = re.compile(r"^(ring/.*|[a-z]+/(handshake|planner)[a-z_]*|nbd/(codec|negotiation)[a-z_]*|nbd/(tls_mode|psk_file)|"
                   r"blkfront/(transport|sector_guard|coalescing|poll_budget|replay_order)|"
                   r"blkback/(personality|nodes|disk_(config|fault|plan)|backend_nodes|frontend_keys)|"
-                  r"diag/(interrupts|channel_kind|rates|heat_map|words))$")
+                  r"diag/(interrupts|channel_kind|rates|heat_map|heat_scale|heat_text|words|ipi_counts|periods|probe_verdict|trace_split))$")
 PURE_MAY = {"base", "wire"}
 
 # Private headers (lib/ROOM/x.hpp) somebody outside their room may include, and why.
@@ -52,6 +52,8 @@ SHARED_STATE_MAY = {
     "lib/async/": "hands work between the threads of the pool",
     "include/xenpv/ring/": "indices in memory shared with another domain",
     "lib/ring/": "indices in memory shared with another domain",
+    "lib/diag/measuring_thread": "tells threads that measure to end",
+    "lib/diag/ipi_run": "two threads that wake each other are what is measured",
     "lib/sim/": "the memory its processes share stands for the hypervisor",
     "apps/xenpv-disk/": "a coroutine for each thing that can end a server: signals, a child, the status socket",
     "apps/xenpv-sim/ping": "a page shared with another domain",

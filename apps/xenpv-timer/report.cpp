@@ -1,0 +1,312 @@
+#include "report.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iostream>
+#include <ostream>
+
+#include "xenpv/base/latency_summary.hpp"
+#include "xenpv/base/parse.hpp"
+#include "xenpv/cli/latency.hpp"
+#include "xenpv/cli/table.hpp"
+
+namespace xenpv::timer_app {
+namespace {
+
+using cli::json;
+using cli::time_text;
+using diag::probe_verdict;
+using diag::timer_method;
+using diag::timer_report;
+using diag::timer_result;
+
+std::uint64_t steal_ns(const timer_result& cpu) {
+  return cpu.steal_ticks * 10'000'000;
+}
+
+std::string number_text(const std::optional<std::uint64_t>& value) {
+  return value ? fmt::format("{}", *value) : std::string();
+}
+
+std::string time_text_of(std::chrono::nanoseconds time) {
+  return format_duration(time);
+}
+
+std::string time_text_of(const std::optional<std::chrono::nanoseconds>& time) {
+  return time ? format_duration(*time) : std::string();
+}
+
+/// How the threads ran; on some CPUs they may have been refused what others got.
+std::string scheduling_text(const timer_report& report) {
+  std::vector<std::string> texts;
+  for (const auto& cpu : report.cpus) {
+    auto text = to_string(cpu.thread);
+    if (!cpu.thread.is_fifo)
+      text += fmt::format(" with a timer slack of {}", time_text_of(cpu.thread.slack));
+    if (std::find(texts.begin(), texts.end(), text) == texts.end())
+      texts.push_back(std::move(text));
+  }
+  return fmt::format("{}", fmt::join(texts, " and "));
+}
+
+std::vector<std::string> figures(const fine_histogram& times) {
+  const auto of = summary_of(times);
+  if (of.samples == 0) return std::vector<std::string>(7);
+  return {time_text(of.min), time_text(static_cast<std::uint64_t>(of.mean)),
+          time_text(of.p50), time_text(of.p90),
+          time_text(of.p99), time_text(of.p99_9),
+          time_text(of.max)};
+}
+
+std::vector<cli::column> with_figures(std::vector<cli::column> before,
+                                      const std::vector<cli::column>& after = {}) {
+  for (const auto* title : {"MIN", "MEAN", "P50", "P90", "P99", "P99.9", "MAX"})
+    before.push_back({title, cli::align::right});
+  before.insert(before.end(), after.begin(), after.end());
+  return before;
+}
+
+std::vector<std::string> joined(std::vector<std::string> first,
+                                const std::vector<std::string>& second,
+                                const std::vector<std::string>& third = {}) {
+  first.insert(first.end(), second.begin(), second.end());
+  first.insert(first.end(), third.begin(), third.end());
+  return first;
+}
+
+void print_lateness(std::ostream& out, const timer_report& report) {
+  out << fmt::format("late after {} every {}, {}:\n", to_string(report.how.method),
+                     time_text_of(report.how.interval), scheduling_text(report));
+  cli::table table(with_figures(
+      {{"CPU", cli::align::right}, {"PERIODS", cli::align::right}, {"LOST", cli::align::right}},
+      {{"RATE", cli::align::right}, {"VERDICT"}}));
+  for (const auto& cpu : report.cpus)
+    table.add_row(
+        joined({fmt::format("{}", cpu.cpu), fmt::format("{}", cpu.times.count()),
+                fmt::format("{}", cpu.lost)},
+               figures(cpu.times),
+               {fmt::format("{:.1f}/s", cpu.rate()), std::string(to_string(cpu.verdict))}));
+  table.print(out);
+}
+
+void print_gaps(std::ostream& out, const timer_report& report) {
+  out << fmt::format("gaps of {} or more while looking at the clock, {}:\n",
+                     time_text_of(report.how.gap), scheduling_text(report));
+  cli::table table({{"CPU", cli::align::right},
+                    {"LOOKED", cli::align::right},
+                    {"GAPS", cli::align::right},
+                    {"TAKEN", cli::align::right},
+                    {"SHARE", cli::align::right},
+                    {"LONGEST", cli::align::right},
+                    {"STEAL", cli::align::right}});
+  for (const auto& cpu : report.cpus) {
+    const auto gaps = cpu.gaps.value_or(diag::gap_facts{});
+    const auto share = gaps.looked.count() == 0 ? 0.0
+                                                : 100 * static_cast<double>(gaps.total.count()) /
+                                                      static_cast<double>(gaps.looked.count());
+    table.add_row({fmt::format("{}", cpu.cpu), time_text_of(gaps.looked),
+                   fmt::format("{}", gaps.count), time_text_of(gaps.total),
+                   fmt::format("{:.3f}%", share), time_text(cpu.times.max()),
+                   time_text(steal_ns(cpu))});
+  }
+  table.print(out);
+}
+
+void print_evidence(std::ostream& out, const timer_report& report) {
+  out << "\nwhat fired:\n";
+  cli::table table({{"CPU", cli::align::right},
+                    {"TIMER"},
+                    {"MIN-DELTA", cli::align::right},
+                    {"NEEDED", cli::align::right},
+                    {"PV-EVENTS", cli::align::right},
+                    {"LOC", cli::align::right},
+                    {"STEAL", cli::align::right},
+                    {"RUNNABLE", cli::align::right},
+                    {"WAITED", cli::align::right}});
+  for (const auto& cpu : report.cpus) {
+    const auto& evidence = cpu.evidence;
+    table.add_row({fmt::format("{}", cpu.cpu), evidence.device, time_text(evidence.min_delta_ns),
+                   fmt::format("{}", cpu.wake_ups + cpu.warm_up),
+                   number_text(evidence.timer_events), number_text(evidence.local_interrupts),
+                   time_text(steal_ns(cpu)),
+                   cpu.runstate ? time_text_of(cpu.runstate->runnable) : std::string(),
+                   time_text_of(cpu.waited)});
+  }
+  table.print(out);
+}
+
+void print_split(std::ostream& out, const timer_report& report) {
+  cli::table table(
+      with_figures({{"CPU", cli::align::right}, {"PART"}, {"WAKE-UPS", cli::align::right}}));
+  for (const auto& cpu : report.cpus) {
+    if (!cpu.split) continue;
+    const auto row = [&](const char* part, const fine_histogram& of) {
+      table.add_row(
+          joined({fmt::format("{}", cpu.cpu), part, fmt::format("{}", of.count())}, figures(of)));
+    };
+    row("hypervisor", cpu.split->hypervisor);
+    row("guest", cpu.split->guest);
+  }
+  if (table.empty()) return;
+  out << "\nuntil the kernel's timer interrupt (hypervisor), and from there to the thread "
+         "(guest):\n";
+  table.print(out);
+}
+
+json or_null(const std::string& text) {
+  return text.empty() ? json() : json(text);
+}
+
+template <class T>
+json or_null(const std::optional<T>& value) {
+  return value ? json(*value) : json();
+}
+
+json evidence_json(const diag::timer_evidence& of) {
+  return {{"device", or_null(of.device)},
+          {"is_pv_timer", of.is_pv_timer()},
+          {"min_delta_ns", or_null(of.min_delta_ns)},
+          {"set_next_event", or_null(of.set_next_event)},
+          {"timer_events", or_null(of.timer_events)},
+          {"timer_events_elsewhere", or_null(of.timer_elsewhere)},
+          {"local_interrupts", or_null(of.local_interrupts)}};
+}
+
+json split_json(const std::optional<diag::timer_split>& of) {
+  if (!of) return nullptr;
+  return {{"hypervisor_ns", cli::latency_json(of->hypervisor)},
+          {"guest_ns", cli::latency_json(of->guest)},
+          {"unmatched", of->unmatched}};
+}
+
+json gaps_json(const std::optional<diag::gap_facts>& of) {
+  if (!of) return nullptr;
+  return {{"count", of->count}, {"total_ns", of->total.count()}, {"looked_ns", of->looked.count()}};
+}
+
+json runstate_json(const std::optional<xen::vcpu_runstate>& of) {
+  if (!of) return nullptr;
+  return {{"running", of->running.count()},
+          {"runnable", of->runnable.count()},
+          {"blocked", of->blocked.count()},
+          {"offline", of->offline.count()}};
+}
+
+json cpu_json(const timer_result& cpu) {
+  return {{"cpu", cpu.cpu},
+          {"verdict", to_string(cpu.verdict)},
+          {"reasons", cpu.reasons},
+          {"scheduling",
+           {{"policy", cpu.thread.is_fifo ? "SCHED_FIFO" : "SCHED_OTHER"},
+            {"priority", cpu.thread.priority},
+            {"slack_ns", cpu.thread.slack.count()},
+            {"refused", or_null(cpu.thread.refused)}}},
+          {"periods", cpu.gaps ? 0 : cpu.times.count()},
+          {"wake_ups", cpu.wake_ups},
+          {"lost", cpu.lost},
+          {"warm_up", cpu.warm_up},
+          {"took_ns", cpu.took.count()},
+          {"wake_ups_per_second", cpu.rate()},
+          {"late_ns", cpu.gaps ? json() : cli::latency_json(cpu.times)},
+          {"wake_up_late_ns", cli::latency_json(cpu.wake_times)},
+          {"between_looks_ns", cpu.gaps ? cli::latency_json(cpu.times) : json()},
+          {"evidence", evidence_json(cpu.evidence)},
+          {"steal_ns", steal_ns(cpu)},
+          {"runstate_ns", runstate_json(cpu.runstate)},
+          {"waited_ns", cpu.waited ? json(cpu.waited->count()) : json()},
+          {"split", split_json(cpu.split)},
+          {"gaps", gaps_json(cpu.gaps)}};
+}
+
+void tell_clock(const timer_report& report) {
+  using namespace std::chrono_literals;
+  if (report.clock.read >= 500ns)
+    std::cerr << fmt::format("a look at the clock ('{}') takes {}{}; it is in every figure\n",
+                             report.clocksource, time_text_of(report.clock.read),
+                             report.clock.is_vdso() ? "" : ", a system call");
+  const auto quickest = std::min_element(
+      report.cpus.begin(), report.cpus.end(),
+      [](const timer_result& a, const timer_result& b) { return a.times.min() < b.times.min(); });
+  if (static_cast<std::int64_t>(quickest->times.min()) < report.clock.read.count() / 2)
+    std::cerr << fmt::format(
+        "the least, {}, is less than a look at the clock takes: the clock stood still now and "
+        "then\n",
+        time_text(quickest->times.min()));
+  const auto shortest = std::max_element(
+      report.cpus.begin(), report.cpus.end(), [](const timer_result& a, const timer_result& b) {
+        return a.evidence.min_delta_ns.value_or(0) < b.evidence.min_delta_ns.value_or(0);
+      });
+  const auto delta = shortest->evidence.min_delta_ns.value_or(0);
+  if (report.how.method != timer_method::spin &&
+      delta > static_cast<std::uint64_t>(report.how.interval.count()))
+    std::cerr << fmt::format(
+        "the timer cannot be set to less than {} (TIMER_SLOP): an interval of {} measures that\n",
+        time_text(delta), time_text_of(report.how.interval));
+}
+
+}  // namespace
+
+bool is_good(const timer_report& report) {
+  return std::none_of(report.cpus.begin(), report.cpus.end(), [](const timer_result& cpu) {
+    return cpu.verdict == probe_verdict::failed || cpu.verdict == probe_verdict::refuted;
+  });
+}
+
+void print_tables(std::ostream& out, const timer_report& report) {
+  if (report.how.method == timer_method::spin) return print_gaps(out, report);
+  print_lateness(out, report);
+  print_evidence(out, report);
+  print_split(out, report);
+}
+
+void print_histograms(std::ostream& out, const timer_report& report) {
+  for (const auto& cpu : report.cpus) {
+    out << fmt::format("\nCPU {}: {} times\n", cpu.cpu, cpu.times.count());
+    cli::print_lines(out, cli::histogram_lines(cpu.times, 4));
+  }
+}
+
+json to_json(const timer_report& report) {
+  auto document = cli::json_document("xenpv-timer", 1);
+  document["guest"] = to_string(report.guest);
+  document["method"] = to_string(report.how.method);
+  document["interval_ns"] = report.how.interval.count();
+  document["duration_ns"] = report.how.duration.count();
+  document["shortest_gap_ns"] = report.how.gap.count();
+  document["ended_early"] = report.ended_early;
+  document["clock"] = {{"source", or_null(report.clocksource)},
+                       {"read_ns", report.clock.read.count()},
+                       {"system_call_ns", report.clock.system_call.count()},
+                       {"is_vdso", report.clock.is_vdso()}};
+  document["incarnation"] = {{"before", or_null(report.incarnation_before)},
+                             {"after", or_null(report.incarnation_after)}};
+  document["no_split"] = or_null(report.no_split);
+  document["cpus"] = json::array();
+  for (const auto& cpu : report.cpus)
+    document["cpus"].push_back(cpu_json(cpu));
+  return document;
+}
+
+void tell_doubts(const timer_report& report) {
+  if (report.guest == xen::guest_type::none)
+    std::cerr << "not a Xen guest: the times and the evidence are of this machine's own timers\n";
+  const auto& first = report.cpus.front().thread;
+  if (!first.refused.empty())
+    std::cerr << fmt::format("{}; times are also of the guest's other work\n", first.refused);
+  for (const auto& cpu : report.cpus)
+    if (cpu.verdict != probe_verdict::verified)
+      std::cerr << fmt::format("CPU {} is {}: {}\n", cpu.cpu, to_string(cpu.verdict),
+                               cli::printable(fmt::format("{}", fmt::join(cpu.reasons, "; "))));
+  tell_clock(report);
+  for (const auto& cpu : report.cpus)
+    if (cpu.steal_ticks > 0)
+      std::cerr << fmt::format("the hypervisor took {} from CPU {} meanwhile\n",
+                               time_text(steal_ns(cpu)), cpu.cpu);
+  if (report.was_migrated())
+    std::cerr << "the guest was migrated or restored meanwhile: the times are of two hosts\n";
+  if (!report.no_split.empty()) std::cerr << fmt::format("no split: {}\n", report.no_split);
+  if (report.ended_early) std::cerr << "ended early\n";
+}
+
+}  // namespace xenpv::timer_app

@@ -1,0 +1,54 @@
+#include "xenpv/cli/latency.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ostream>
+
+#include "xenpv/base/latency_summary.hpp"
+#include "xenpv/base/parse.hpp"
+
+namespace xenpv::cli {
+namespace {
+
+constexpr std::uint64_t bar_length = 50;
+
+json or_null(const std::optional<std::uint64_t>& value) {
+  return value ? json(*value) : json();
+}
+
+}  // namespace
+
+std::string time_text(std::optional<std::uint64_t> nanoseconds) {
+  if (!nanoseconds) return {};
+  return format_duration(std::chrono::nanoseconds(*nanoseconds));
+}
+
+json latency_json(const fine_histogram& of) {
+  if (of.count() == 0) return nullptr;
+  const auto summary = summary_of(of);
+  return {{"samples", summary.samples},
+          {"min", summary.min},
+          {"mean", static_cast<std::uint64_t>(summary.mean)},
+          {"p50", or_null(summary.p50)},
+          {"p90", or_null(summary.p90)},
+          {"p99", or_null(summary.p99)},
+          {"p99.9", or_null(summary.p99_9)},
+          {"max", summary.max},
+          {"histogram", histogram_json(of)}};
+}
+
+void print_lines(std::ostream& out, const std::vector<histogram_line>& lines) {
+  std::uint64_t most = 1;
+  for (const auto& line : lines)
+    most = std::max(most, line.count);
+  for (const auto& line : lines) {
+    if (line.count == 0) continue;
+    const auto length = std::max<std::uint64_t>(line.count * bar_length / most, 1);
+    out << fmt::format("{:>10} {:>10} {}\n", "< " + time_text(line.limit), line.count,
+                       std::string(length, '#'));
+  }
+}
+
+}  // namespace xenpv::cli
