@@ -48,8 +48,9 @@ asio::awaitable<void> serve(async::runtime& on, disk_words words, tls_settings t
   blkfront::options how;
   how.queues = words.queues;
   how.recovery_timeout = words.recovery_timeout;
-  if (held.kept) how.same_disk_as = held.kept->identity;
-  const auto device = co_await blkfront::frontend::open(on, disk.path, how);
+  auto identity = held.kept ? held.kept->identity : std::string();
+  const auto device =
+      co_await blkfront::frontend::open_again(on, disk.path, how, std::move(identity));
   warn_about(*device, disk.name);
   auto exported = server_options_for(words, tls, disk, *device);
   const auto export_name = exported.export_name;

@@ -67,8 +67,8 @@ asio::awaitable<void> frontend::connection::read_facts() {
 }
 
 asio::awaitable<void> frontend::connection::recall_disk() {
-  if (how_.same_disk_as.empty()) co_return;
-  const auto remembered = parse_remembered(how_.same_disk_as).value();
+  if (recalled_.empty()) co_return;
+  const auto remembered = parse_remembered(recalled_).value();
   const auto own = co_await on_.store().own_domid();
   known_ = remembered.disk;
   may_have_moved_ = !own || raw(*own) != remembered.domain;

@@ -19,10 +19,12 @@ namespace xenpv::blkfront {
 namespace asio = boost::asio;
 using async::call_on;
 
-frontend::connection::connection(async::runtime& on, std::string device, options how)
+frontend::connection::connection(async::runtime& on, std::string device, options how,
+                                 std::string identity)
     : on_(on),
       device_(std::move(device)),
       how_(how),
+      recalled_(std::move(identity)),
       watchers_(on.control()),
       change_(on.control(), clock::time_point::max()),
       background_(on.control()),

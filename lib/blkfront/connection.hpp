@@ -21,7 +21,8 @@ namespace xenpv::blkfront {
 
 class frontend::connection : public std::enable_shared_from_this<frontend::connection> {
  public:
-  connection(async::runtime& on, std::string device, options how);
+  /// `identity`: of the disk that it has to be; empty: any.
+  connection(async::runtime& on, std::string device, options how, std::string identity);
 
   /// Everything up to Connected. On failure nothing is left open.
   [[nodiscard]] async::asio::awaitable<void> open();
@@ -108,6 +109,7 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   async::runtime& on_;
   std::string device_;
   options how_;
+  std::string recalled_;
   connection_facts facts_;
   std::string device_type_ = "disk";
   std::uint16_t handle_ = 0;

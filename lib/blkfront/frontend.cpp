@@ -3,6 +3,7 @@
 #include <boost/asio/co_spawn.hpp>
 
 #include <algorithm>
+#include <type_traits>
 
 #include "blkfront/connection.hpp"
 #include "xenpv/async/run_on.hpp"
@@ -29,13 +30,22 @@ std::string_view to_string(device_state state) noexcept {
   return "invalid";
 }
 
+// Callers are coroutines, whose temporaries g++ 12 may destroy twice, default arguments included.
+static_assert(std::is_trivially_copyable_v<options>);
+
 asio::awaitable<std::unique_ptr<frontend>> frontend::open(async::runtime& on, std::string device,
                                                           options how) {
+  return open_again(on, std::move(device), how, {});
+}
+
+asio::awaitable<std::unique_ptr<frontend>> frontend::open_again(async::runtime& on,
+                                                                std::string device, options how,
+                                                                std::string identity) {
   const bool is_number = !device.empty() && std::all_of(device.begin(), device.end(), [](char c) {
     return c >= '0' && c <= '9';
   });
   if (is_number) device = "device/vbd/" + device;
-  auto opened = std::make_shared<connection>(on, std::move(device), how);
+  auto opened = std::make_shared<connection>(on, std::move(device), how, std::move(identity));
   co_await opened->open();
   co_return std::unique_ptr<frontend>(new frontend(std::move(opened)));
 }

@@ -167,6 +167,37 @@ TEST_F(recovery_story, a_disk_of_another_size_is_refused_and_not_written_to) {
   toolstack_.rebuild_backend(xvde, {{"xenpv/size", "16777216"}, {"xenpv/medium", "guest-1/xvde"}});
 }
 
+asio::awaitable<error> failure_to_open_again(async::runtime& on, std::string identity) {
+  const options how;
+  error out;
+  try {
+    const auto disk = co_await frontend::open_again(on, path_of(xvde), how, std::move(identity));
+    co_await disk->close();
+  } catch (const failure& e) {
+    out = {e.code(), e.what()};
+  }
+  co_return out;
+}
+
+TEST_F(recovery_story, a_disk_is_recognised_by_who_opens_it_again) {
+  std::string identity;
+  with_disk({}, [&](async::runtime&, frontend& disk) -> asio::awaitable<void> {
+    identity = co_await disk.identity();
+  });
+  EXPECT_THAT(identity, HasSubstr("size=16777216"));
+  async::runtime on;
+  on.run([&](async::runtime& self) -> asio::awaitable<void> {
+    const auto same = co_await failure_to_open_again(self, identity);
+    EXPECT_EQ(same.text, "");
+    auto other = identity;
+    other.replace(other.find("size=16777216"), 13, "size=8388608");
+    const auto refused = co_await failure_to_open_again(self, other);
+    EXPECT_EQ(refused.code, errc::wrong_disk);
+    EXPECT_THAT(refused.text,
+                HasSubstr("the disk came back with 16 MiB (16777216 bytes) in place of 8 MiB"));
+  });
+}
+
 TEST_F(recovery_story, a_disk_that_became_read_only_is_refused) {
   with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
     toolstack_.remove_backend(xvde);

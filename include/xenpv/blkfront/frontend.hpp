@@ -61,6 +61,12 @@ class frontend final : public blk::block_device {
                                                                               std::string device,
                                                                               options how = {});
 
+  /// The same for a disk that was connected before, perhaps by another process: `identity` is what
+  /// identity() said then. Another disk, as far as its size, its access and its backend tell, is
+  /// refused with errc::wrong_disk.
+  [[nodiscard]] static async::asio::awaitable<std::unique_ptr<frontend>> open_again(
+      async::runtime& on, std::string device, options how, std::string identity);
+
   /// close() should have run. Otherwise it is begun here and the control thread carries it out,
   /// with a warning: what an exception unwinds is still closed in an orderly way.
   ~frontend() override;
@@ -85,7 +91,7 @@ class frontend final : public blk::block_device {
   [[nodiscard]] async::asio::awaitable<void> flush();
   [[nodiscard]] async::asio::awaitable<void> discard(std::uint64_t offset, std::uint64_t length);
 
-  /// A line that options::same_disk_as recognises this disk by. For the control thread.
+  /// A line by which open_again() recognises this disk. For the control thread.
   [[nodiscard]] async::asio::awaitable<std::string> identity();
 
   /// One snapshot for each queue.

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <cstddef>
 #include <optional>
-#include <string>
 
 namespace xenpv::blkfront {
 
@@ -23,11 +22,6 @@ struct options {
   /// Look at the ring that long before sleeping. Helps one request at a time on a host with idle
   /// CPUs, and hurts where the backend shares this one.
   std::chrono::nanoseconds poll_limit{};
-
-  /// What frontend::identity() said before, perhaps in another process: a disk that is another one,
-  /// as far as size, access and its backend tell, is refused with errc::wrong_disk. Empty: any
-  /// disk.
-  std::string same_disk_as;
 
   /// Pages to grant, for rings and data. Unset: half of xen-gntalloc's limit, less if that many are
   /// not free.

@@ -32,11 +32,11 @@ start_server() {
   check "$name.ready" awaits 60 grep -q '^/dev/nbd0$' "$results/$name.out"
 }
 
-# still_writes NAME SINCE: notes how long nothing was written.
-still_writes() {
+# goes_on_working NAME SINCE: notes how long nothing was read or written.
+goes_on_working() {
   local before
-  before=$(written)
-  check "$1.goes_on" awaits 60 has_written_more "$before"
+  before=$(moved)
+  check "$1.goes_on" awaits 60 has_moved_more "$before"
   echo "$1 $(($(now) - $2))" >>"$results/pauses"
 }
 
@@ -50,7 +50,7 @@ replaced() {
   value "$1.status" "$status"
   sleep "$3"
   start_server "$1"
-  still_writes "$1" "$since"
+  goes_on_working "$1" "$since"
 }
 
 # Nobody else may write under a file system that is mounted.

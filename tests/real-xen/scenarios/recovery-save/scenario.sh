@@ -61,8 +61,8 @@ dom0_during() {
 cancelled() {
   local before
   hear checkpointed >/dev/null
-  before=$(written)
-  check checkpoint.goes_on awaits 60 has_written_more "$before"
+  before=$(moved)
+  check checkpoint.goes_on awaits 60 has_moved_more "$before"
   value checkpoint.reconnects "$(recovery_figure reconnects)"
 }
 
