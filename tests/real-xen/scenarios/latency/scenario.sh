@@ -149,7 +149,7 @@ percentiles() {
 # below is not the same from one second to the next, and all rounds count together.
 compared() {
   local round ours theirs
-  for ((round = 1; round <= 20; round++)); do
+  for ((round = 1; round <= 12; round++)); do
     cyclictest -q -m -t 1 -a 1 -p 80 -i 5000 -d 0 -D 1 -h 500000 >"$results/cyclictest.$round.txt" 2>&1
     xenpv-timer --cpus 1 --interval 5ms --duration 1s --json >"$results/compared.$round.json" 2>/dev/null
   done
