@@ -19,7 +19,7 @@ std::string padded(const std::string& text, std::size_t width) {
 
 std::string cell_text(const heat_cell& cell, const heat_scale& scale, std::size_t width,
                       bool in_colour) {
-  const auto text = " " + padded(cell.label, width) + " ";
+  auto text = " " + padded(cell.label, width) + " ";
   const auto place = scale.place_of(cell);
   if (!in_colour || !place) return text;
   const auto fill = heat_scale::colour_at(*place);

@@ -110,13 +110,13 @@ probe_verdict verdict_of(const series_result& of) {
 
 /// What both kinds of result have of a series.
 template <class Result>
-void take(series_result of, std::uint32_t batch_calls, Result& out) {
+void take(const series_result& of, std::uint32_t batch_calls, Result& out) {
   out.times = of.times;
   out.kept = of.kept;
   out.thrown_away = of.thrown_away;
   out.calls = std::uint64_t{of.kept} * batch_calls;
   out.verdict = verdict_of(of);
-  out.reason = std::move(of.reason);
+  out.reason = of.reason;
 }
 
 /// Where none is to be sent, a few of somebody else's do no harm.
@@ -212,7 +212,8 @@ series wakes_of(const ipi_probe_options& how, std::chrono::nanoseconds& rest, wa
                 if (from == to) return doubt_baseline(calls, counts[0], to);
                 auto doubt = doubt_wakes(calls, counts[0], to);
                 if (doubt.empty()) doubt = doubt_wakes(calls, counts[1], from);
-                if (!doubt.empty()) rest = std::min(rest * 2, longest_rest);
+                const bool too_soon = counts[0].wakes() < calls || counts[1].wakes() < calls;
+                if (too_soon) rest = std::min(rest * 2, longest_rest);
                 return doubt;
               }};
 }
@@ -277,11 +278,11 @@ ipi_pair ipi_probe::measure(ipi_method method, unsigned from, unsigned to) const
   async::demand_allowed(std::array{from, to});
   ipi_pair out{.method = method, .from = from, .to = to};
   run_on(from, options_.schedule, out, [&] {
-    auto of = method == ipi_method::membarrier ? measure_calls(options_, from, to)
-                                               : measure_wakes(options_, method, from, to);
+    const auto of = method == ipi_method::membarrier ? measure_calls(options_, from, to)
+                                                     : measure_wakes(options_, method, from, to);
     if (!of.counts.empty()) out.there = of.counts.front();
     if (of.counts.size() > 1) out.back = of.counts.back();
-    take(std::move(of), options_.batch, out);
+    take(of, options_.batch, out);
   });
   return out;
 }
@@ -298,16 +299,17 @@ ipi_broadcast ipi_probe::broadcast(unsigned from, const std::vector<unsigned>& t
         text = doubt_calls(options_.batch, counts[i], to[i]);
       return text;
     };
-    auto of = run_series({.watched = to,
-                          .count = options_.count,
-                          .calls = options_.batch,
-                          .start = [&] { others.start(); },
-                          .stop = [&] { others.stop(); },
-                          .call = [&](fine_histogram& times) { call_all(options_.batch, times); },
-                          .doubt = doubt},
-                         options_.root);
+    const auto of =
+        run_series({.watched = to,
+                    .count = options_.count,
+                    .calls = options_.batch,
+                    .start = [&] { others.start(); },
+                    .stop = [&] { others.stop(); },
+                    .call = [&](fine_histogram& times) { call_all(options_.batch, times); },
+                    .doubt = doubt},
+                   options_.root);
     out.there = of.counts;
-    take(std::move(of), options_.batch, out);
+    take(of, options_.batch, out);
   });
   return out;
 }

@@ -164,9 +164,12 @@ bool eventfd_line::sleep(std::chrono::milliseconds patience) {
 void wake_and_wait(wake_line& there, wake_line& back, std::uint32_t wakes,
                    std::chrono::nanoseconds rest, std::chrono::milliseconds patience,
                    fine_histogram& times) {
+  const timespec pause{.tv_sec = rest.count() / 1'000'000'000,
+                       .tv_nsec = rest.count() % 1'000'000'000};
   for (std::uint32_t i = 0; i < wakes; ++i) {
-    for (const auto until = clock::now() + rest; clock::now() < until;) {
-    }
+    // Asleep, not looking at the clock: a busy CPU has the scheduler interrupt idle ones to share
+    // its load with them (kick_ilb()), and these IPIs would be counted too.
+    ::nanosleep(&pause, nullptr);
     const auto start = clock::now();
     there.wake();
     if (!back.sleep(patience))

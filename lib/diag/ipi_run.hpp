@@ -78,7 +78,7 @@ class eventfd_line final : public wake_line {
 };
 
 /// Wakes who sleeps on `there` and sleeps on `back`, `wakes` times, each round trip's time into
-/// `times`. Looks on for `rest` before each, so that the other is asleep. Throws errc::timed_out.
+/// `times`. Sleeps for `rest` before each, so that the other sleeps too. Throws errc::timed_out.
 void wake_and_wait(wake_line& there, wake_line& back, std::uint32_t wakes,
                    std::chrono::nanoseconds rest, std::chrono::milliseconds patience,
                    fine_histogram& times);

@@ -81,4 +81,9 @@ void judge_timer(timer_result& out, timer_method method, bool on_xen) {
   judge_counts(out, out.evidence.local_interrupts, "LOC");
 }
 
+void doubt_migrated(timer_result& out) {
+  if (out.verdict == probe_verdict::verified) out.verdict = probe_verdict::unverified;
+  out.reasons.emplace_back("the guest was migrated or restored meanwhile");
+}
+
 }  // namespace xenpv::diag

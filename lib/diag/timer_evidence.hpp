@@ -12,4 +12,7 @@ void count_timers(const interrupt_table& before, const interrupt_table& after, t
 /// Compares what was counted with what was to happen: sets the verdict and adds its reasons.
 void judge_timer(timer_result& out, timer_method method, bool on_xen);
 
+/// The guest was migrated or restored meanwhile: what was counted is of two hosts.
+void doubt_migrated(timer_result& out);
+
 }  // namespace xenpv::diag

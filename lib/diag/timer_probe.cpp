@@ -165,10 +165,11 @@ void name_device(const clock_facts& facts, timer_result& out) {
     }
 }
 
-/// Returns false when it was ended early.
-bool wait_for(const timer_probe_options& options, nanoseconds end) {
+/// Returns false when it was ended early: by whoever was asked, or by a thread that `failed`.
+bool wait_for(const timer_probe_options& options, nanoseconds end, const stop_flag& failed) {
   constexpr nanoseconds step = std::chrono::milliseconds(100);
   for (auto now = monotonic_now(); now < end; now = monotonic_now()) {
+    if (failed.is_set()) return false;
     if (options.go_on && !options.go_on(end - now)) return false;
     std::this_thread::sleep_for(std::min(step, end - now));
   }
@@ -178,17 +179,23 @@ bool wait_for(const timer_probe_options& options, nanoseconds end) {
 /// Runs all CPUs at once. True when it went on until the end.
 bool run_all(const timer_probe_options& how, std::vector<timer_thread>& threads) {
   stop_flag stop;
+  stop_flag failed;
   const auto base = monotonic_now();
   std::vector<std::unique_ptr<worker>> workers;
   for (std::size_t i = 0; i < threads.size(); ++i)
     workers.push_back(std::make_unique<worker>([&, i] {
-      auto& out = threads[i].result;
-      async::pin_this_thread(out.cpu);
-      out.thread = take_scheduling(how.schedule);
-      measure_here(how, first_due(base, how.interval, i, threads.size()), stop, threads[i]);
+      try {
+        auto& out = threads[i].result;
+        async::pin_this_thread(out.cpu);
+        out.thread = take_scheduling(how.schedule);
+        measure_here(how, first_due(base, how.interval, i, threads.size()), stop, threads[i]);
+      } catch (...) {
+        failed.set();
+        throw;
+      }
     }));
   const auto lead = how.interval * static_cast<std::int64_t>(warm_up + 2);
-  const bool whole = wait_for(how, base + lead + how.duration);
+  const bool whole = wait_for(how, base + lead + how.duration, failed);
   if (!whole) stop.set();
   for (std::size_t i = 0; i < threads.size(); ++i)
     threads[i].thrown = workers[i]->finish();
@@ -272,6 +279,7 @@ timer_report measure_timers(const timer_probe_options& options) {
     name_device(facts, thread.result);
     count(before, after, thread.result);
     judge_timer(thread.result, options.method, out.guest != xen::guest_type::none);
+    if (out.was_migrated()) doubt_migrated(thread.result);
     out.cpus.push_back(std::move(thread.result));
   }
   return out;

@@ -38,7 +38,7 @@ struct ipi_probe_options {
   std::uint32_t batch = 100;
   scheduling_wish schedule = {};
   /// How long after its answer a vCPU is left alone before it is woken again, so that it is idle.
-  /// Doubled, up to 20 ms, whenever a batch does not add up.
+  /// Doubled, up to 20 ms, whenever there were fewer IPIs than wake-ups.
   std::chrono::nanoseconds rest{std::chrono::microseconds{200}};
   std::chrono::milliseconds patience{5000};  ///< for a single answer
   system_root root = system_root::from_environment();

@@ -169,6 +169,15 @@ TEST(timer_evidence, of_no_wake_up_at_all_is_a_failure) {
   EXPECT_EQ(out.verdict, probe_verdict::failed);
 }
 
+TEST(timer_evidence, of_a_guest_that_was_migrated_meanwhile_proves_nothing) {
+  auto out = woken(1000);
+  out.evidence = pv_evidence(1008);
+  judge_timer(out, timer_method::clock_nanosleep, true);
+  doubt_migrated(out);
+  EXPECT_EQ(out.verdict, probe_verdict::unverified);
+  EXPECT_EQ(out.reasons.back(), "the guest was migrated or restored meanwhile");
+}
+
 TEST(trace_split, reads_the_kernels_lines) {
   const auto read = parse_timer_expiry(
       "          <idle>-0       [001] d.h1.  1234.567890: hrtimer_expire_entry: "
@@ -245,6 +254,14 @@ TEST(timer_probe, ends_early_when_it_is_told_to) {
   EXPECT_TRUE(report.ended_early);
   EXPECT_EQ(asked, 3);
   EXPECT_GT(report.cpus.front().wake_ups, 0U);
+}
+
+TEST(timer_probe, does_not_wait_for_the_end_when_a_thread_cannot_begin) {
+  // No kernel has this priority; nobody wants to wait an hour to hear that.
+  EXPECT_THROW((void)measure_timers({.cpus = {async::allowed_cpus().front()},
+                                     .duration = 1h,
+                                     .schedule = {.policy = policy_wish::fifo, .priority = 1000}}),
+               failure);
 }
 
 TEST(timer_probe, refuses_a_cpu_that_is_not_ours) {
