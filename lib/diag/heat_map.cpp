@@ -7,6 +7,7 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "diag/markup.hpp"
 #include "xenpv/base/utf8.hpp"
 
 namespace xenpv::diag {
@@ -24,30 +25,6 @@ struct colour {
 constexpr std::array<colour, 5> scale = {
     {{253, 231, 37}, {94, 201, 98}, {33, 145, 140}, {59, 82, 139}, {68, 1, 84}}};
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char each : text) {
-    switch (each) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        // XML has no way to write the others.
-        if (static_cast<unsigned char>(each) >= 0x20) out += each;
-    }
-  }
-  return out;
-}
-
 /// `at` from 0 to 1.
 colour colour_at(double at) {
   const auto place = std::clamp(at, 0.0, 1.0) * static_cast<double>(scale.size() - 1);
@@ -64,32 +41,13 @@ std::string hex(const colour& of) {
   return fmt::format("#{:02x}{:02x}{:02x}", byte(of.red), byte(of.green), byte(of.blue));
 }
 
-/// The smallest and the largest value above 0.
-std::pair<double, double> range_of(const std::vector<heat_cell>& cells) {
-  double low = 0;
-  double high = 0;
-  for (const auto& each : cells) {
-    if (!each.value || *each.value <= 0) continue;
-    low = low == 0 ? *each.value : std::min(low, *each.value);
-    high = std::max(high, *each.value);
-  }
-  return {low, high};
-}
-
 std::string text_at(double x, double y, const std::string& text, std::string_view more = {}) {
   return fmt::format("<text x=\"{:.0f}\" y=\"{:.0f}\"{}>{}</text>\n", x, y, more, escaped(text));
 }
 
 std::string cell_svg(const heat_cell& cell, double x, double y, double width, double height,
-                     std::pair<double, double> range) {
-  std::string fill = "#dddddd";
-  std::string ink = "#000000";
-  if (cell.value && *cell.value > 0) {
-    const auto span = std::log(range.second / range.first);
-    const auto at = span > 0 ? std::log(*cell.value / range.first) / span : 0;
-    fill = hex(colour_at(at));
-    if (at > 0.55) ink = "#ffffff";
-  }
+                     const heat_range& range) {
+  const auto [fill, ink] = paint_of(cell, range);
   auto out = fmt::format(
       "<g><title>{}</title><rect x=\"{:.0f}\" y=\"{:.0f}\" width=\"{:.0f}\" height=\"{:.0f}\" "
       "fill=\"{}\"/>",
@@ -104,6 +62,24 @@ std::string cell_svg(const heat_cell& cell, double x, double y, double width, do
 }
 
 }  // namespace
+
+heat_range range_of(const std::vector<heat_cell>& cells) {
+  heat_range out;
+  for (const auto& each : cells) {
+    if (!each.value || *each.value <= 0) continue;
+    out.low = out.low == 0 ? *each.value : std::min(out.low, *each.value);
+    out.high = std::max(out.high, *each.value);
+  }
+  return out;
+}
+
+heat_paint paint_of(const heat_cell& cell, const heat_range& range) {
+  if (!cell.value || *cell.value <= 0) return {};
+  // Values that are nearly the same are not to look like the ends of the world.
+  const auto span = std::max(std::log(range.high / range.low), std::log(4.0));
+  const auto at = std::log(*cell.value / range.low) / span;
+  return {.fill = hex(colour_at(at)), .ink = at > 0.55 ? "#ffffff" : "#000000"};
+}
 
 std::string to_svg(const heat_map& map) {
   if (map.cells.size() != map.rows.size() * map.columns.size())

@@ -25,6 +25,20 @@ struct heat_map {
   std::vector<heat_cell> cells;  ///< row by row: rows.size() * columns.size()
 };
 
+/// The smallest and the largest value above 0; 0 without any.
+struct heat_range {
+  double low = 0;
+  double high = 0;
+};
+[[nodiscard]] heat_range range_of(const std::vector<heat_cell>& cells);
+
+/// Colours as "#rrggbb": of a cell, and of what is written into it. Grey without a value.
+struct heat_paint {
+  std::string fill = "#dddddd";
+  std::string ink = "#000000";
+};
+[[nodiscard]] heat_paint paint_of(const heat_cell& cell, const heat_range& range);
+
 /// A whole SVG document. Throws std::invalid_argument when the number of cells is wrong.
 [[nodiscard]] std::string to_svg(const heat_map& map);
 

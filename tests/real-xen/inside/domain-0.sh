@@ -77,16 +77,17 @@ disk() {
 }
 
 write_config() {
-  local file=$1 root_access=r entry
+  # hvm-intx is an HVM guest, too: what a scenario adds after the dash is for its own distinction.
+  local file=$1 type=${place%%-*} root_access=r entry
   # QEMU, which gives an HVM guest the same disk as IDE, knows no read-only IDE disks. The guest mounts
   # it read-only like everyone.
-  if [[ $place == hvm ]]; then root_access=w; fi
+  if [[ $type == hvm ]]; then root_access=w; fi
   disk xvda /dev/vda "$root_access"
   disk xvdy /dev/vdb r
   disk xvdz /dev/ram0 w
   {
     echo "name='$place'"
-    echo "type='$place'"
+    echo "type='$type'"
     echo "memory=${memory:-512}"
     echo "vcpus=${vcpus:-2}"
     # Not on CPU 0: all guests that the emulated SVM was seen to lose, it lost there.
@@ -97,7 +98,7 @@ write_config() {
     echo "on_poweroff='destroy'"
     echo "on_reboot='destroy'"
     echo "on_crash='destroy'"
-    if [[ $place == hvm ]]; then
+    if [[ $type == hvm ]]; then
       echo "vga='none'"
       echo "serial='file:/var/log/xen/console/hvm-serial.log'"
     fi
