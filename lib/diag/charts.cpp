@@ -16,7 +16,7 @@ namespace {
 constexpr double width = 360;
 constexpr double left = 42;
 constexpr double right = 12;
-constexpr double top = 10;
+constexpr double top = 16;
 constexpr double bottom = 28;
 constexpr std::size_t curve_colours = 8;
 
@@ -55,12 +55,12 @@ std::string decade_text(std::uint64_t nanoseconds) {
 
 std::string time_axis(const frame& in) {
   std::string out = line("axis", left, in.y(0), width - right, in.y(0));
-  for (auto at = in.scale.low; at <= in.scale.high; at *= 10) {
+  for (std::uint64_t at = 1; at <= in.scale.high; at *= 10) {
+    if (at < in.scale.low) continue;
     const auto x = in.x(static_cast<double>(at));
     out += line("grid", x, in.y(1), x, in.y(0));
-    // Text at the ends stays inside.
-    const auto* anchor = at == in.scale.high ? "end" : at == in.scale.low ? "start" : "middle";
-    out += text(at == in.scale.low ? x - 4 : x, in.height - 8, anchor, decade_text(at));
+    // Text at the end stays inside.
+    out += text(x, in.height - 8, x > width - 3 * right ? "end" : "middle", decade_text(at));
   }
   return out;
 }
@@ -94,12 +94,15 @@ std::string opening(double height, std::string_view label) {
                      height, escaped(label));
 }
 
-std::string mark(const frame& in, const std::optional<std::uint64_t>& value, const char* name) {
+/// The words stand above the bars, on the side where there is room.
+std::string mark(const frame& in, const std::optional<std::uint64_t>& value, const char* name,
+                 bool to_the_left) {
   if (!value) return {};
   const auto x = in.x(static_cast<double>(*value));
-  const bool at_the_right = x > width - 60;
-  return line("mark", x, in.y(1), x, in.y(0)) +
-         text(at_the_right ? x - 3 : x + 3, in.y(1) + 8, at_the_right ? "end" : "start", name);
+  if (x < left + 30) to_the_left = false;
+  if (x > width - 40) to_the_left = true;
+  return line("mark", x, in.y(1) - 4, x, in.y(0)) +
+         text(to_the_left ? x - 3 : x + 3, in.y(1) - 1, to_the_left ? "end" : "start", name);
 }
 
 }  // namespace
@@ -114,12 +117,14 @@ time_scale scale_of(const std::vector<named_figures>& all) {
     most = std::max(most, summary.max);
   }
   constexpr std::uint64_t longest = 10'000'000'000'000;
-  time_scale out;
-  while (out.low * 10 <= std::min(least, longest))
-    out.low *= 10;
-  out.high = out.low * 10;
-  while (out.high < std::min(most, longest))
-    out.high *= 10;
+  time_scale out{.low = 1, .high = 1};
+  for (std::uint64_t decade = 1; decade < longest; decade *= 10)
+    for (const std::uint64_t step : {1ULL, 2ULL, 5ULL}) {
+      if (decade * step <= least) out.low = decade * step;
+      if (out.high < most) out.high = decade * step;
+    }
+  // Room for at least one decade, so that there is something to read it by.
+  out.high = std::max(out.high, out.low * 10);
   return out;
 }
 
@@ -153,7 +158,8 @@ std::string histogram_svg(const named_figures& of, std::uint64_t low, std::uint6
         "<rect class=\"bar\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\"/>",
         left + static_cast<double>(i) * bar_width, y, bar_width - 0.4, in.y(0) - y);
   }
-  out += mark(in, of.figures->summary.p50, "p50") + mark(in, of.figures->summary.p99, "p99");
+  out += mark(in, of.figures->summary.p50, "p50", true);
+  out += mark(in, of.figures->summary.p99, "p99", false);
   return out + "</svg>\n";
 }
 

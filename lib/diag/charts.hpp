@@ -22,7 +22,7 @@ struct named_figures {
 [[nodiscard]] std::string histogram_svg(const named_figures& of, std::uint64_t low,
                                         std::uint64_t high);
 
-/// The ends of a scale that has all of them: powers of ten.
+/// The ends of a scale that has all of them: 1, 2 or 5 times a power of ten.
 struct time_scale {
   std::uint64_t low = 1;
   std::uint64_t high = 10;

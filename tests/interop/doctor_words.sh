@@ -9,6 +9,9 @@ schema=$here/../../packaging/schema/xenpv-doctor.schema.json
 requires python3
 for name in pv pvh hvm-vector hvm-intx dom0; do python3 "$here/evtchn_tree.py" unpack "$captures/$name.txt" "$dir/$name"; done
 
+# How much an emulated host stole is not the point here.
+sed -i 's/^\(cpu[0-9 ].*\) [0-9]* 0 0$/\1 0 0 0/' "$dir"/*/proc/stat
+
 # on NAME OPTION...: that capture; its status does not end this script
 on() {
   local name=$1
@@ -28,7 +31,6 @@ expect_line "a summary" '^[0-9]+ PASS, [0-9]+ WARN, [0-9]+ FAIL, [0-9]+ UNKNOWN$
 
 # the exit status is that of the worst row
 expect "FAIL" 2 "$(status_of "$doctor" --root "$dir/hvm-intx")"
-sed -i 's/^\(cpu[0-9 ].*\) [0-9]* 0 0$/\1 0 0 0/' "$dir/pv/proc/stat"
 expect "UNKNOWN is no alarm" "0 0 1" \
   "$(on pv | grep -Ec '^(WARN|FAIL)' || true) $(status_of "$doctor" --root "$dir/pv") $(on pv | grep -c '^UNKNOWN' | sed 's/[1-9][0-9]*/1/')"
 expect "unless asked to be" 1 "$(status_of "$doctor" --root "$dir/pv" --strict)"

@@ -178,6 +178,11 @@ TEST(health_page, holds_rows_pictures_and_nothing_from_elsewhere) {
     EXPECT_THAT(page, Not(HasSubstr(word)));
 }
 
+TEST(health_page, heat_of_values_that_are_nearly_the_same_looks_so) {
+  const auto page = to_html(report_of("pv", measured_at(30'000, 5'000)));
+  EXPECT_THAT(page, Not(HasSubstr("background-color:#440154")));
+}
+
 TEST(health_page, escapes_what_others_may_have_named) {
   auto report = report_of("pv");
   report.findings.front().summary = "<script>alert(1)</script> & \"x\"";
