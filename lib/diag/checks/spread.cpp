@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "diag/checks.hpp"
+#include "xenpv/diag/balance.hpp"
 #include "xenpv/diag/rates.hpp"
 
 namespace xenpv::diag {
@@ -11,6 +12,8 @@ namespace {
 /// With fewer events where they went is chance.
 constexpr std::uint64_t enough_events = 1000;
 constexpr double uneven = 0.9;
+/// Of the busiest CPU's events; where one channel has nearly all, moving others changes little.
+constexpr double worth_moving = 0.2;
 
 struct movable {
   unsigned channels = 0;
@@ -46,6 +49,24 @@ std::uint64_t sum_of(const std::vector<std::uint64_t>& events) {
   return sum;
 }
 
+/// Which part of the busiest CPU's events the balancer could take from it, 0 to 1.
+double gain_of_moving(const inventory& all) {
+  std::map<unsigned, std::uint64_t> events;
+  for (const auto& each : all.channels)
+    if (each.irq) events.emplace(*each.irq, each.total());
+  auto input = make_balance_input(all, events);
+  std::erase_if(input.channels, [](const balance_channel& each) { return !each.can_move; });
+  const auto plan = plan_balance(input, {});
+  if (!plan) return 0;
+  const auto busiest = [&](const std::vector<planned_move>& moves) {
+    const auto counts = events_after(input, moves);
+    return counts.empty() ? 0.0
+                          : static_cast<double>(*std::max_element(counts.begin(), counts.end()));
+  };
+  const auto before = busiest({});
+  return before == 0 ? 0.0 : 1 - busiest(*plan) / before;
+}
+
 void judge_movable(const examination& of, const movable& what, finding& found) {
   const auto total = sum_of(what.events);
   const auto busiest = std::max_element(what.events.begin(), what.events.end());
@@ -66,16 +87,21 @@ void judge_movable(const examination& of, const movable& what, finding& found) {
         "{} event channels could move; {} events are too few to judge where "
         "they go",
         what.channels, total);
-  } else if (share > uneven) {
+  } else if (const auto gain = gain_of_moving(of.channels); share > uneven && gain > worth_moving) {
+    cite(found, "xenpv-evtchn balance", fmt::format("would take {} from it", share_text(gain)));
     found.verdict = health::warn;
     found.summary =
         fmt::format("{} of the events of {} event channels that could move went to CPU {}",
                     share_text(share), what.channels, busiest_cpu);
     found.cure = "xenpv-evtchn balance shows which to move, and --apply moves them";
+  } else if (share > uneven) {
+    found.summary = fmt::format(
+        "{} of the events that could go elsewhere went to CPU {}, nearly all "
+        "of one channel: as even as it can be",
+        share_text(share), busiest_cpu);
   } else {
     found.summary = fmt::format(
-        "events of {} channels that could move are spread: {} of them on the "
-        "busiest CPU, {}",
+        "events of {} channels that could move are spread: {} of them on the busiest CPU, {}",
         what.channels, share_text(share), busiest_cpu);
   }
 }

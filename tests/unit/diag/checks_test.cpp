@@ -214,6 +214,15 @@ TEST(spread_check, warns_when_nearly_all_events_went_to_one_cpu) {
   EXPECT_EQ(row(examined("hvm-intx"), "spread").verdict, health::fail);
 }
 
+TEST(spread_check, does_not_ask_to_spread_a_single_busy_channel) {
+  auto of = examined("pv");
+  for (auto& each : of.channels.channels)
+    if (each.can_move()) each.counts = {each.name == "xenbus" ? 9000U : 5U, 1};
+  const auto found = row(of, "spread");
+  EXPECT_EQ(found.verdict, health::pass);
+  EXPECT_THAT(found.summary, HasSubstr("nearly all of one channel"));
+}
+
 TEST(channel_check, tells_the_abi_from_the_log_and_else_from_the_rows) {
   auto of = examined("pv");
   EXPECT_EQ(row(of, "event-abi").verdict, health::pass);

@@ -13,23 +13,38 @@ dom0_before() {
 # verdict FILE ROW: of a report
 verdict() { awk -F '"' -v row="$2" '/"id":/ { id = $4 } /"verdict":/ && id == row { print $4; exit }' "$1"; }
 
-# examine NAME [OPTION...]: makes NAME.json and reports the exit status
+# What the exit status has to be: that of the worst row.
+worst() { awk -F '"' '/"verdict":/ { seen[$4] = 1 } END { print "FAIL" in seen ? 2 : "WARN" in seen ? 1 : 0 }' "$1"; }
+
+# examine NAME [OPTION...]: makes NAME.json and looks at the exit status
 examine() {
   local name=$1 status=0
   shift
   xenpv-doctor --json "$@" >"$results/$name.json" 2>"$results/$name.err" || status=$?
-  value "$name.status" "$status"
+  same "$name.status" "$status" "$(worst "$results/$name.json")"
+}
+
+# same_verdicts ONE OTHER [WORD]: of all rows, but for how much was stolen meanwhile; in OTHER any row may
+# have the verdict WORD instead
+same_verdicts() {
+  awk -F '"' -v also="${3:-}" '/"id":/ { id = $4 }
+    /"verdict":/ && id != "steal" {
+      if (FNR == NR) { one[id] = $4; next }
+      rows++
+      if ($4 != one[id] && $4 != also) { print id, one[id], $4; bad = 1 }
+    }
+    END { print rows, "rows"; exit bad || rows < 10 }' "$1" "$2"
 }
 
 healthy() {
   local row
   examine healthy
   xenpv-doctor -v >"$results/healthy.txt" 2>/dev/null
-  for row in domain upcall upcall-vcpu timer timer-slop clocksource clock-read ipi spread event-abi event-channels \
-    disk-xvda disk-xvdb back-ends gntalloc gntdev steal migration devices hypercalls; do
+  for row in domain upcall timer clocksource clock-read ipi spread event-abi event-channels gntalloc gntdev \
+    migration devices hypercalls upcall-vcpu timer-slop disk-xvda disk-xvdb back-ends; do
     value "row.$row" "$(verdict "$results/healthy.json" "$row")"
   done
-  check quotes.timer grep -q "timer0 [0-9]*, timer1 [0-9]*" "$results/healthy.txt"
+  [[ $place == hvm-intx ]] || check quotes.timer grep -q "timer0 [0-9]*, timer1 [0-9]*" "$results/healthy.txt"
   check quotes.steal grep -Eq "/proc/stat steal, in ticks of 10 ms: cpu0 [0-9]+, cpu1 [0-9]+" "$results/healthy.txt"
 }
 
@@ -85,9 +100,9 @@ clocksource_switched() {
 measured() {
   xenpv-doctor --measure 10s --html "$results/page.html" --prometheus "$results/doctor.prom" --json \
     >"$results/measured.json" 2>"$results/measured.err"
-  value measured.timer "$(verdict "$results/measured.json" timer-latency)"
-  value measured.ipi "$(verdict "$results/measured.json" ipi-latency)"
-  value measured.pairs "$(grep -c '"round_trip_ns"' "$results/measured.json")"
+  # Under emulation periods are lost, which is a warning; that the times are what they claim to be is not.
+  check measured.timers grep -q '"value": "verified on all 2 CPUs"' "$results/measured.json"
+  check measured.pairs grep -q '"value": "verified on all 4 pairs"' "$results/measured.json"
   check measured.page grep -q '</html>' "$results/page.html"
   check measured.metrics grep -q '^xen_timer_latency_seconds_count{cpu="1"}' "$results/doctor.prom"
 }
@@ -95,10 +110,8 @@ measured() {
 # Without root nothing is guessed: no verdict is better or worse than root's, but it may be UNKNOWN.
 unprivileged() {
   setpriv --reuid 65534 --regid 65534 --clear-groups xenpv-doctor --json >"$results/nobody.json" 2>/dev/null
-  check unprivileged awk -F '"' '/"id":/ { id = $4 }
-    /"verdict":/ { if (FNR == NR) root[id] = $4; else if ($4 != root[id] && $4 != "UNKNOWN") { print id, root[id], $4; bad = 1 } }
-    END { exit bad }' "$results/healthy.json" "$results/nobody.json"
-  value unprivileged.abi "$(verdict "$results/nobody.json" event-abi)"
+  check unprivileged same_verdicts "$results/healthy.json" "$results/nobody.json" UNKNOWN
+  value unprivileged.gntalloc "$(verdict "$results/nobody.json" gntalloc)"
 }
 
 captured() {
@@ -106,9 +119,8 @@ captured() {
   xenpv-evtchn capture - 2>/dev/null | tar -x -C /tmp/captured
   xenpv-evtchn capture "$results/capture.tar" 2>/dev/null
   xenpv-doctor --json --root /tmp/captured/xenpv-capture >"$results/captured.json" 2>/dev/null
-  check captured awk -F '"' '/"id":/ { id = $4 }
-    /"verdict":/ { if (FNR == NR) live[id] = $4; else if ($4 != live[id]) { print id, live[id], $4; bad = 1 } }
-    END { exit bad }' "$results/healthy.json" "$results/captured.json"
+  # No device nodes in an archive.
+  check captured same_verdicts "$results/captured.json" "$results/healthy.json"
 }
 
 main() {
