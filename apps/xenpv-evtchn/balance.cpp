@@ -132,7 +132,7 @@ void tell_summary(const balance_report& report) {
 cli::exit_code balance(const balance_words& words, std::ostream& out) {
   if (words.plan && words.apply)
     throw failure(errc::invalid_argument, "--plan and --apply", "one of them, please");
-  const auto place = place_at(words.root);
+  const auto place = diag::place_at(words.root);
   if (words.apply && place.is_capture)
     throw failure(errc::invalid_argument, "--apply to a capture", "leave out --root, or --apply");
   auto report = make_plan(words, place);

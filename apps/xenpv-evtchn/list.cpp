@@ -117,7 +117,7 @@ void print_json(std::ostream& out, const diag::inventory& all,
 }
 
 std::vector<xen::port_status> ports_of(const list_words& words) {
-  auto ports = diag::read_ports(place_at(words.root), words.domain.value_or(domid_self));
+  auto ports = diag::read_ports(diag::place_at(words.root), words.domain.value_or(domid_self));
   if (!ports.value) throw failure(errc::not_available, ports.problem);
   return std::move(*ports.value);
 }
@@ -133,7 +133,7 @@ cli::exit_code list(const list_words& words, std::ostream& out) {
     throw failure(errc::invalid_argument, "--json, --csv and --lsevtchn", "one of them, please");
   if (words.lsevtchn) return list_as_lsevtchn(words, out);
   const auto all = words.domain ? diag::make_port_inventory(ports_of(words))
-                                : take_inventory(place_at(words.root));
+                                : take_inventory(diag::place_at(words.root));
   const auto channels = selected(all, words);
   if (words.json) {
     print_json(out, all, channels);

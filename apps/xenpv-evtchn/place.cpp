@@ -15,15 +15,6 @@ void offer_root(cli::command& command, std::string& target) {
                  cli::as_text);
 }
 
-diag::reading_place place_at(const std::string& root) {
-  if (root.empty()) return {};
-  diag::reading_place place{.root = system_root(root), .is_capture = true};
-  if (!place.root.exists("/proc/interrupts"))
-    throw failure(errc::invalid_argument, fmt::format("look into {}", root),
-                  "it has no proc/interrupts; unpack what xenpv-evtchn capture wrote");
-  return place;
-}
-
 diag::inventory take_inventory(const diag::reading_place& place) {
   const auto from = diag::read_all(place);
   auto all = diag::make_inventory(from);

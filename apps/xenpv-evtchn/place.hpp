@@ -13,9 +13,6 @@ namespace xenpv::evtchn_app {
 /// The standard --root: a captured tree instead of this guest.
 void offer_root(cli::command& command, std::string& target);
 
-/// This guest, or with a `root` that is not empty the tree there. Throws `failure` when it is none.
-[[nodiscard]] diag::reading_place place_at(const std::string& root);
-
 /// Reads and joins. Throws errc::not_available where there is neither Xen nor a channel.
 [[nodiscard]] diag::inventory take_inventory(const diag::reading_place& place);
 

@@ -111,7 +111,7 @@ void watch_in_lines(const watch_words& words, rate_source& source, std::ostream&
 }
 
 cli::exit_code watch(const watch_words& words, std::ostream& out) {
-  rate_source source(place_at(words.root).root);
+  rate_source source(diag::place_at(words.root).root);
   if (!words.json && cli::screen::is_possible())
     watch_on_screen(words, source);
   else

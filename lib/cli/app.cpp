@@ -14,8 +14,8 @@ namespace {
 
 /// Tells completion scripts and the build what they ask for. They ask with the option in last place
 /// and nothing but sub-commands before it, so no other option's value can be mistaken for one.
-bool answer_unlisted(const command_spec& root, std::span<const std::string> arguments,
-                     std::ostream& out) {
+bool answer_unlisted(const command_spec& root, const exit_statuses& statuses,
+                     std::span<const std::string> arguments, std::ostream& out) {
   if (arguments.empty()) return false;
   const auto words = arguments.first(arguments.size() - 1);
   const auto path = find_path(root, words);
@@ -30,7 +30,7 @@ bool answer_unlisted(const command_spec& root, std::span<const std::string> argu
     return true;
   }
   if (arguments.back() != "--help-man") return false;
-  out << manual_page(root, XENPV_VERSION);
+  out << manual_page(root, statuses, XENPV_VERSION);
   return true;
 }
 
@@ -61,6 +61,10 @@ app::app(std::string name, std::string summary)
 
 app::~app() = default;
 
+void app::set_exit_statuses(exit_statuses statuses) {
+  statuses_ = std::move(statuses);
+}
+
 command& app::add_command(std::string name, std::string summary) {
   return root_.add_command(std::move(name), std::move(summary));
 }
@@ -73,6 +77,8 @@ int app::run(int argc, const char* const* argv) {
 
 exit_code app::run(std::span<const std::string> arguments, std::ostream& out, std::ostream& err) {
   const auto& program = root_.spec().name;
+  const auto failed = static_cast<exit_code>(statuses_.failed);
+  const auto usage = static_cast<exit_code>(statuses_.usage);
   const auto hint = [&] {
     const auto mark = std::find(arguments.begin(), arguments.end(), "--");
     const auto path = find_path(
@@ -84,25 +90,27 @@ exit_code app::run(std::span<const std::string> arguments, std::ostream& out, st
     out.flush();
     if (out) return status;
     err << fmt::format("{}: cannot write to standard output\n", program);
-    return exit_code::failed;
+    return failed;
   } catch (const usage_error& e) {
     err << fmt::format("{}: {}\n", program, e.what());
     hint();
-    return exit_code::usage;
+    return usage;
   } catch (const failure& e) {
     err << fmt::format("{}: {}\n", program, e.what());
     const auto status = to_exit_code(e.code());
-    if (status == exit_code::usage) hint();
-    return status;
+    if (status == exit_code::not_possible) return status;
+    if (status != exit_code::usage) return failed;
+    hint();
+    return usage;
   } catch (const std::exception& e) {
     err << fmt::format("{}: {}\n", program, e.what());
-    return exit_code::failed;
+    return failed;
   }
 }
 
 exit_code app::execute(std::span<const std::string> arguments, std::ostream& out) {
   const auto& root = root_.spec();
-  if (answer_unlisted(root, arguments, out)) return exit_code::ok;
+  if (answer_unlisted(root, statuses_, arguments, out)) return exit_code::ok;
   const auto line = parse_line(root, arguments);
   if (line.has("--help")) {
     out << help_page(line.path);

@@ -56,7 +56,7 @@ std::string usage_line(const command_spec& spec) {
   }
   for (const auto& argument : spec.arguments)
     line += ' ' + argument_words(argument);
-  if (!spec.commands.empty()) line += " COMMAND";
+  if (!spec.commands.empty()) line += spec.action ? " [COMMAND]" : " COMMAND";
   if (spec.rest) {
     const bool optional = spec.rest->need == command::rest::optional;
     line += optional ? " [-- COMMAND [ARGUMENT...]]" : " -- COMMAND [ARGUMENT...]";

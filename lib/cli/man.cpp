@@ -88,19 +88,25 @@ void add_synopsis(std::string& page, const command_spec& spec) {
     add_synopsis(page, child->spec());
 }
 
-constexpr struct {
-  exit_code code;
-  std::string_view meaning;
-} exit_meanings[] = {
-    {exit_code::ok, "Success."},
-    {exit_code::failed, "It was tried and failed; standard error says why."},
-    {exit_code::usage, "The command line is wrong; nothing was tried."},
-    {exit_code::not_possible, "This machine lacks what is needed; standard error says what."},
-};
+void add_status(std::string& page, int status, std::string_view meaning) {
+  page += fmt::format(".TP\n.B {}\n{}\n", status, literal(meaning));
+}
+
+void add_statuses(std::string& page, const exit_statuses& statuses) {
+  page += ".SH EXIT STATUS\n";
+  if (statuses.results.empty()) add_status(page, static_cast<int>(exit_code::ok), "Success.");
+  for (const auto& each : statuses.results)
+    add_status(page, each.status, each.text);
+  add_status(page, statuses.failed, "It was tried and failed; standard error says why.");
+  add_status(page, statuses.usage, "The command line is wrong; nothing was tried.");
+  add_status(page, static_cast<int>(exit_code::not_possible),
+             "This machine lacks what is needed; standard error says what.");
+}
 
 }  // namespace
 
-std::string manual_page(const command_spec& root, std::string_view version) {
+std::string manual_page(const command_spec& root, const exit_statuses& statuses,
+                        std::string_view version) {
   std::string title;
   for (const char c : root.name)
     title += c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
@@ -120,9 +126,7 @@ std::string manual_page(const command_spec& root, std::string_view version) {
   add_options(page, root);
   if (has_examples(root)) page += ".SH EXAMPLES\n";
   add_examples(page, root);
-  page += ".SH EXIT STATUS\n";
-  for (const auto& [code, meaning] : exit_meanings)
-    page += fmt::format(".TP\n.B {}\n{}\n", static_cast<int>(code), literal(meaning));
+  add_statuses(page, statuses);
   return page;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cli/command_spec.hpp"
+#include "xenpv/cli/app.hpp"
 
 namespace xenpv::cli {
 
@@ -13,7 +14,8 @@ namespace xenpv::cli {
 
 /// A manual page of section 1 in roff (man macros) for the whole program. Carries no date, so that
 /// the same source gives the same page.
-[[nodiscard]] std::string manual_page(const command_spec& root, std::string_view version);
+[[nodiscard]] std::string manual_page(const command_spec& root, const exit_statuses& statuses,
+                                      std::string_view version);
 
 enum class word_list { long_options, short_options, commands };
 /// One word a line: what may follow the last command of `path`.

@@ -6,7 +6,10 @@
 #include <chrono>
 
 #include "diag/captured.hpp"
+#include "diag/notes.hpp"
+#include "diag/words.hpp"
 #include "xenpv/diag/channel_kind.hpp"
+#include "xenpv/diag/examination.hpp"
 
 namespace xenpv::diag {
 namespace {
@@ -34,16 +37,63 @@ class collector {
   std::vector<captured_file> files_;
 };
 
-/// Ports and where they lead; nothing else a toolstack may have put there.
-store_nodes ports_only(const store_nodes& nodes) {
+/// Ports, where they lead, and what the ends of a disk offer; nothing else a toolstack may have put
+/// there.
+store_nodes own_words_only(const store_nodes& nodes) {
   store_nodes out;
   for (const auto& [path, value] : nodes) {
     const auto leaf = path.substr(path.rfind('/') + 1);
-    if (leaf == "port" || leaf == "backend-id" || leaf == "state" ||
-        leaf.starts_with("event-channel"))
+    if (leaf == "port" || leaf == "backend" || leaf == "backend-id" || leaf == "state" ||
+        leaf.ends_with("ring-page-order") || leaf.starts_with("event-channel") ||
+        leaf.starts_with("feature-") || leaf.starts_with("multi-queue-"))
       out.emplace(path, value);
   }
   return out;
+}
+
+/// Words of the kernel's command line that findings quote; what else stands there is not ours.
+std::string own_boot_words(std::string_view line) {
+  std::string out;
+  while (const auto word = next_word(line))
+    if (word->starts_with("xen") || word->starts_with("clocksource=") || word->starts_with("tsc="))
+      out += fmt::format("{}{}", out.empty() ? "" : " ", *word);
+  return out + "\n";
+}
+
+void take_disks(collector& out, const system_root& root) {
+  for (const auto& disk : root.names("/sys/block")) {
+    if (!disk.starts_with("xvd")) continue;
+    for (const auto* name : {"max_segments", "discard_max_bytes", "write_cache"})
+      out.take(fmt::format("/sys/block/{}/queue/{}", disk, name));
+    out.take_from_each(fmt::format("/sys/block/{}/mq", disk), {"cpu_list"});
+  }
+  for (const auto* name :
+       {"max_queues", "max_ring_page_order", "max_indirect_segments", "feature_persistent"})
+    out.take(fmt::format("/sys/module/xen_blkfront/parameters/{}", name));
+  // Which disks the kernel drives: a link in the guest, a file in the archive.
+  for (const auto& device : root.names("/sys/bus/xen/devices"))
+    if (const auto path = fmt::format("/sys/bus/xen/devices/{}/driver", device); root.exists(path))
+      out.add(path, "\n");
+}
+
+/// What was asked and tried instead of read.
+void add_answers(collector& out, const reading_place& place, const examination& of) {
+  if (of.from.ports.value) {
+    std::string lines;
+    for (const auto& each : *of.from.ports.value)
+      lines += xen::format_lsevtchn(each) + "\n";
+    out.add(captured_ports, std::move(lines));
+  }
+  if (of.from.store.value) {
+    auto nodes = *of.from.store.value;
+    nodes.merge(read_disk_backends(place, nodes));
+    out.add(captured_store, format_store_listing(own_words_only(nodes)));
+  }
+  out.add(captured_holders, format_port_holders(of.from.holders));
+  if (of.log.problem.empty())
+    out.add(captured_log, format_kernel_log(without_foreign_lines(of.log)));
+  out.add(captured_grants, format_grant_use(of.grants));
+  out.add(captured_trials, format_notes(of));
 }
 
 void take_devices(collector& out) {
@@ -61,7 +111,8 @@ void take_machine(collector& out) {
         "/proc/irq/default_smp_affinity", "/sys/devices/system/cpu/online",
         "/sys/devices/system/clocksource/clocksource0/current_clocksource",
         "/sys/devices/system/clocksource/clocksource0/available_clocksource",
-        "/sys/module/xen_gntalloc/parameters/limit"})
+        "/sys/devices/system/cpu/hotplug/states", "/sys/module/xen_gntalloc/parameters/limit",
+        "/sys/module/xen_gntdev/parameters/limit"})
     out.take(path);
   out.take_from_each("/sys/devices/system/clockevents", {"current_device"});
   out.take_from_each("/sys/devices/system/node", {"cpulist"});
@@ -77,16 +128,10 @@ std::vector<captured_file> collect_capture(const reading_place& place) {
   out.take_from_each("/sys/kernel/irq", {"actions", "chip_name", "name", "type"});
   take_machine(out);
   take_devices(out);
-  if (const auto ports = read_ports(place); ports.value) {
-    std::string lines;
-    for (const auto& each : *ports.value)
-      lines += xen::format_lsevtchn(each) + "\n";
-    out.add(captured_ports, std::move(lines));
-  }
-  const bool of_all_domains = xen::read_guest_facts(place.root).is_control_domain;
-  if (const auto store = read_store(place, of_all_domains); store.value)
-    out.add(captured_store, format_store_listing(ports_only(*store.value)));
-  out.add(captured_holders, format_port_holders(read_port_holders(place.root)));
+  take_disks(out, place.root);
+  if (const auto line = place.root.read("/proc/cmdline"))
+    out.add("/proc/cmdline", own_boot_words(*line));
+  add_answers(out, place, examine(place));
   const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
   out.add(captured_about, fmt::format("time {:%FT%TZ}\n", fmt::gmtime(now)));
   return out.finish();

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "diag/heat_scale.hpp"
+#include "diag/markup.hpp"
 #include "xenpv/base/utf8.hpp"
 
 namespace xenpv::diag {
@@ -13,46 +14,13 @@ namespace {
 constexpr unsigned margin = 64;
 constexpr unsigned line_height = 20;
 
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char each : text) {
-    switch (each) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        // XML has no way to write the others.
-        if (static_cast<unsigned char>(each) >= 0x20) out += each;
-    }
-  }
-  return out;
-}
-
-std::string hex(const colour& of) {
-  return fmt::format("#{:02x}{:02x}{:02x}", of.red, of.green, of.blue);
-}
-
 std::string text_at(double x, double y, const std::string& text, std::string_view more = {}) {
   return fmt::format("<text x=\"{:.0f}\" y=\"{:.0f}\"{}>{}</text>\n", x, y, more, escaped(text));
 }
 
 std::string cell_svg(const heat_cell& cell, double x, double y, double width, double height,
                      const heat_scale& scale) {
-  std::string fill = "#dddddd";
-  std::string ink = "#000000";
-  if (const auto place = scale.place_of(cell)) {
-    fill = hex(heat_scale::colour_at(*place));
-    if (heat_scale::is_dark(*place)) ink = "#ffffff";
-  }
+  const auto [fill, ink] = scale.paint_of(cell);
   auto out = fmt::format(
       "<g><title>{}</title><rect x=\"{:.0f}\" y=\"{:.0f}\" width=\"{:.0f}\" height=\"{:.0f}\" "
       "fill=\"{}\"/>",

@@ -1,5 +1,7 @@
 #include "diag/heat_scale.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -30,8 +32,17 @@ heat_scale::heat_scale(const std::vector<heat_cell>& cells) {
 
 std::optional<double> heat_scale::place_of(const heat_cell& cell) const {
   if (!cell.value || *cell.value <= 0) return std::nullopt;
-  const auto span = std::log(high_ / low_);
-  return span > 0 ? std::log(*cell.value / low_) / span : 0;
+  // Values that are nearly the same are not to look like the ends of the world.
+  const auto span = std::max(std::log(high_ / low_), std::log(4.0));
+  return std::log(*cell.value / low_) / span;
+}
+
+heat_paint heat_scale::paint_of(const heat_cell& cell) const {
+  const auto place = place_of(cell);
+  if (!place) return {};
+  const auto fill = colour_at(*place);
+  return {.fill = fmt::format("#{:02x}{:02x}{:02x}", fill.red, fill.green, fill.blue),
+          .ink = is_dark(*place) ? "#ffffff" : "#000000"};
 }
 
 colour heat_scale::colour_at(double place) {

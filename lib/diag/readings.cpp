@@ -1,11 +1,22 @@
 #include "xenpv/diag/readings.hpp"
 
+#include <fmt/format.h>
+
 #include "diag/captured.hpp"
 #include "diag/words.hpp"
 #include "xenpv/diag/channel_kind.hpp"
 #include "xenpv/xen/store.hpp"
 
 namespace xenpv::diag {
+
+reading_place place_at(const std::string& root) {
+  if (root.empty()) return {};
+  reading_place place{.root = system_root(root), .is_capture = true};
+  if (!place.root.exists("/proc/interrupts"))
+    throw failure(errc::invalid_argument, fmt::format("look into {}", root),
+                  "it has no proc/interrupts; unpack what xenpv-evtchn capture wrote");
+  return place;
+}
 
 reading<interrupt_table> read_interrupts(const system_root& root) {
   const auto text = root.read("/proc/interrupts");

@@ -6,10 +6,23 @@
 #include <iosfwd>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "xenpv/cli/command.hpp"
 
 namespace xenpv::cli {
+
+/// Statuses of a program whose 0, 1 and 2 are results, as in diff(1) or a monitoring check: failing
+/// and being called wrongly then need others, and the manual page says so.
+struct exit_statuses {
+  struct meaning {
+    int status = 0;
+    std::string text = {};  ///< a sentence for the manual page
+  };
+  std::vector<meaning> results = {};
+  int failed = 1;
+  int usage = 2;
+};
 
 /// Every app understands, before or after its sub-command: -h/--help, --version, --log,
 /// --log-level; and, unlisted, as its only option: --help-man (manual page in roff), and
@@ -25,6 +38,8 @@ class app {
   /// Options and arguments given here belong to all commands; an app without sub-commands has only
   /// this.
   [[nodiscard]] command& root() noexcept { return root_; }
+  /// In place of those of exit_code.hpp. errc::not_available stays exit_code::not_possible.
+  void set_exit_statuses(exit_statuses statuses);
   /// Shorthand for root().add_command().
   command& add_command(std::string name, std::string summary);
 
@@ -41,6 +56,7 @@ class app {
   exit_code execute(std::span<const std::string> arguments, std::ostream& out);
 
   command root_;
+  exit_statuses statuses_;
   struct common_options;
   std::unique_ptr<common_options> common_;
 };

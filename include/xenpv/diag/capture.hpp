@@ -15,8 +15,10 @@ struct captured_file {
   std::string content;
 };
 
-/// What can be read of /proc/interrupts, /proc/irq, /sys/kernel/irq, clocks, devices and nodes. Of
-/// xenstore only the ports of devices and whom they lead to; no names, addresses or command lines.
+/// What can be read of /proc/interrupts, /proc/irq, /sys/kernel/irq, clocks, devices and nodes, and
+/// what the doctor tries out. Of xenstore only the ports of devices, whom they lead to and what
+/// disks offer; of the kernel's log and command line only what is about Xen and clocks. No
+/// addresses, and no processes' command lines.
 [[nodiscard]] std::vector<captured_file> collect_capture(const reading_place& place);
 
 /// As a tar archive (POSIX ustar) below the folder `top`. Throws `failure` when a path is too long

@@ -43,6 +43,10 @@ struct reading_place {
   bool is_capture = false;
 };
 
+/// This guest, or with a `root` that is not empty the unpacked capture there. Throws `failure` when
+/// it is none.
+[[nodiscard]] reading_place place_at(const std::string& root);
+
 /// Reads all. Throws nothing for what a guest lacks. Needs root for most of the ladder, and blocks
 /// on xenstore.
 [[nodiscard]] readings read_all(const reading_place& place);

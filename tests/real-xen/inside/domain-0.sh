@@ -78,8 +78,10 @@ disk() {
 
 # A place may end in a number of vCPUs: pv4 is a PV guest with four.
 write_config() {
-  local file=$1 root_access=r entry kind=${place%%[0-9]*} cpus
-  cpus=${place#"$kind"}
+  # hvm-intx is an HVM guest, too: what a scenario adds after the dash is for its own distinction.
+  local file=$1 root_access=r entry type=${place%%-*} cpus kind
+  kind=${type%%[0-9]*}
+  cpus=${type#"$kind"}
   # QEMU, which gives an HVM guest the same disk as IDE, knows no read-only IDE disks. The guest mounts
   # it read-only like everyone.
   if [[ $kind == hvm ]]; then root_access=w; fi

@@ -66,6 +66,25 @@ TEST(cli_app, fails_when_output_cannot_be_written) {
   EXPECT_EQ(err.str(), "p: cannot write to standard output\n");
 }
 
+TEST(cli_app, of_which_1_and_2_are_results_fails_and_complains_with_others) {
+  vault v;
+  v.be_a_check();
+  EXPECT_EQ(static_cast<int>(v.run({"fail", "--nonsense"}).status), 64);
+  v.fail = [] { throw failure(errc::invalid_argument, "open the vault"); };
+  EXPECT_EQ(static_cast<int>(v.run({"fail"}).status), 64);
+  v.fail = [] { throw failure(errc::lost_connection, "open the vault"); };
+  EXPECT_EQ(static_cast<int>(v.run({"fail"}).status), 70);
+  v.fail = [] { throw std::runtime_error("rust"); };
+  EXPECT_EQ(static_cast<int>(v.run({"fail"}).status), 70);
+  v.fail = [] { throw failure(errc::not_available, "open the vault"); };
+  EXPECT_EQ(v.run({"fail"}).status, exit_code::not_possible);
+  const auto page = v.run({"--help-man"}).out;
+  EXPECT_THAT(page,
+              testing::HasSubstr(".SH EXIT STATUS\n.TP\n.B 0\nAll is well.\n.TP\n.B 2\nThieves.\n"
+                                 ".TP\n.B 70\n"));
+  EXPECT_THAT(page, testing::HasSubstr(".B 64\nThe command line is wrong; nothing was tried.\n"));
+}
+
 TEST(cli_app, runs_from_main_without_any_arguments) {
   app program("p", "print");
   bool ran = false;

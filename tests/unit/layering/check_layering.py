@@ -31,7 +31,8 @@ ROOMS = {
 PURE = re.compile(r"^(ring/.*|[a-z]+/(handshake|planner)[a-z_]*|nbd/(codec|negotiation)[a-z_]*|nbd/(tls_mode|psk_file)|"
                   r"blkfront/(transport|sector_guard|coalescing|poll_budget|replay_order)|"
                   r"blkback/(personality|nodes|disk_(config|fault|plan)|backend_nodes|frontend_keys)|"
-                  r"diag/(interrupts|channel_kind|rates|heat_map|heat_scale|heat_text|words|ipi_counts|periods|probe_verdict|trace_split))$")
+                  r"diag/(interrupts|channel_kind|rates|heat_map|heat_scale|heat_text|words|ipi_counts|periods|probe_verdict|trace_split|"
+                  r"latency_figures|charts|markup|finding))$")
 PURE_MAY = {"base", "wire"}
 
 # Private headers (lib/ROOM/x.hpp) somebody outside their room may include, and why.

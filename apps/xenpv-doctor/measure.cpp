@@ -1,0 +1,131 @@
+#include "measure.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "xenpv/async/cpu_set.hpp"
+#include "xenpv/cli/progress.hpp"
+#include "xenpv/diag/ipi_probe.hpp"
+#include "xenpv/diag/timer_probe.hpp"
+
+namespace xenpv::doctor_app {
+namespace {
+
+using diag::probe_verdict;
+using std::chrono::nanoseconds;
+
+constexpr unsigned rounds = 5;
+/// Pairs grow with the square of the CPUs; xenpv-ipi measures all.
+constexpr std::size_t most_ipi_cpus = 8;
+constexpr std::uint32_t fewest_calls = 100;
+constexpr std::uint32_t most_calls = 2000;
+
+/// The worse of two, in the order of probe_verdict.
+probe_verdict worse(probe_verdict a, probe_verdict b) {
+  return std::max(a, b);
+}
+
+struct timer_sum {
+  std::vector<fine_histogram> rounds = {};
+  probe_verdict verdict = probe_verdict::verified;
+  std::string reason = {};
+  std::uint64_t lost = 0;
+  std::uint64_t steal_ticks = 0;
+};
+
+void add_round(const diag::timer_report& report, std::map<unsigned, timer_sum>& sums) {
+  for (const auto& cpu : report.cpus) {
+    auto& sum = sums[cpu.cpu];
+    sum.rounds.push_back(cpu.times);
+    sum.verdict = worse(sum.verdict, cpu.verdict);
+    if (cpu.verdict != probe_verdict::verified && !cpu.reasons.empty())
+      sum.reason = cpu.reasons.front();
+    sum.lost += cpu.lost;
+    sum.steal_ticks += cpu.steal_ticks;
+  }
+}
+
+void measure_timers(nanoseconds duration, cli::progress_line& progress, diag::measurement& out) {
+  diag::timer_probe_options how;
+  how.duration = duration / rounds;
+  out.interval_ns = static_cast<std::uint64_t>(how.interval.count());
+  std::map<unsigned, timer_sum> sums;
+  for (unsigned round = 1; round <= rounds; ++round) {
+    progress.show(fmt::format("timers: round {} of {}", round, rounds));
+    const auto report = diag::measure_timers(how);
+    if (!report.cpus.empty()) out.scheduling = to_string(report.cpus.front().thread);
+    add_round(report, sums);
+  }
+  for (auto& [cpu, sum] : sums)
+    out.timers.push_back({.cpu = cpu,
+                          .verdict = std::string(to_string(sum.verdict)),
+                          .reason = sum.reason,
+                          .lost = sum.lost,
+                          .steal_ticks = sum.steal_ticks,
+                          .late = diag::figures_of(sum.rounds)});
+}
+
+diag::measured_ipi measure_pair(const diag::ipi_probe& probe, unsigned from, unsigned to) {
+  std::vector<fine_histogram> times;
+  auto verdict = probe_verdict::verified;
+  std::string reason;
+  for (unsigned round = 0; round < rounds; ++round) {
+    const auto pair = probe.measure(diag::ipi_method::membarrier, from, to);
+    times.push_back(pair.times);
+    verdict = worse(verdict, pair.verdict);
+    if (pair.verdict != probe_verdict::verified) reason = pair.reason;
+  }
+  return {.from = from,
+          .to = to,
+          .verdict = std::string(to_string(verdict)),
+          .reason = std::move(reason),
+          .round_trips = diag::figures_of(times)};
+}
+
+/// How many calls a round of a pair may make, from what a few take.
+std::uint32_t calls_within(nanoseconds budget, const std::vector<unsigned>& cpus) {
+  const auto start = std::chrono::steady_clock::now();
+  (void)diag::ipi_probe({.count = fewest_calls})
+      .measure(diag::ipi_method::membarrier, cpus.front(), cpus.back());
+  const auto each = (std::chrono::steady_clock::now() - start) / fewest_calls;
+  const auto pairs = static_cast<std::int64_t>(cpus.size() * cpus.size());
+  const auto calls = budget / (pairs * rounds) / std::max<nanoseconds>(each, nanoseconds{1});
+  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(calls, fewest_calls, most_calls));
+}
+
+void measure_ipis(nanoseconds duration, cli::progress_line& progress, diag::measurement& out) {
+  auto cpus = async::allowed_cpus();
+  if (cpus.size() < 2) {
+    out.no_ipis = "this process may use one CPU only";
+    return;
+  }
+  if (cpus.size() > most_ipi_cpus) {
+    out.no_ipis =
+        fmt::format("CPUs {} and above: xenpv-ipi measures all pairs", cpus[most_ipi_cpus]);
+    cpus.resize(most_ipi_cpus);
+  }
+  try {
+    const diag::ipi_probe probe({.count = calls_within(duration, cpus)});
+    for (const auto from : cpus)
+      for (const auto to : cpus) {
+        progress.show(fmt::format("IPIs: CPU {} to CPU {}", from, to));
+        out.ipis.push_back(measure_pair(probe, from, to));
+      }
+  } catch (const failure& problem) {
+    out.no_ipis = problem.what();
+  }
+}
+
+}  // namespace
+
+diag::measurement measure(nanoseconds duration) {
+  diag::measurement out;
+  cli::progress_line progress;
+  measure_timers(duration * 3 / 5, progress, out);
+  measure_ipis(duration * 2 / 5, progress, out);
+  return out;
+}
+
+}  // namespace xenpv::doctor_app

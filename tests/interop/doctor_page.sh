@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# xenpv-doctor's page in headless Chromium: doctor_page.sh XENPV_SIM XENPV_DOCTOR [FOLDER]
+# FOLDER keeps the page and the screenshots, to be looked at.
+source "$(dirname "$0")/check.sh"
+doctor=$2
+here=$(dirname "$0")
+kept=${3:-$dir}
+mkdir -p "$kept"
+requires python3
+chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
+[[ -n $chromium ]] || { echo "skipped: chromium is not installed"; exit 77; }
+
+# A guest with all verdicts and pictures: a captured one, with what this machine measures.
+python3 "$here/evtchn_tree.py" unpack "$here/../unit/diag/captures/hvm-intx.txt" "$dir/guest"
+"$doctor" --root "$dir/guest" --html "$kept/captured.html" >/dev/null 2>&1 || true
+"$doctor" --measure 2s --html "$kept/measured.html" >/dev/null 2>&1 || true
+for page in captured measured; do
+  mkdir -p "$kept/$page"
+  # dbus and the like are not there, and the browser's words about them are not the page's.
+  status=0
+  python3 "$here/page_check.py" "$chromium" "$kept/$page.html" "$kept/$page" >"$dir/said" 2>&1 || status=$?
+  cat "$dir/said"
+  expect "$page: as it should be in all views" 0 "$status"
+  expect "$page: five views" 5 "$(find "$kept/$page" -name '*.png' -size +4k | wc -l)"
+done
+passed
