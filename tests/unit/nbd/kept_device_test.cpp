@@ -129,7 +129,7 @@ TEST(kept_device, is_not_there_to_take_over_when_the_kernel_has_let_go) {
       problem = e.what();
     }
     EXPECT_THAT(problem,
-                HasSubstr("take over /dev/nbd3: not available (the kernel has let go of it)"));
+                HasSubstr("take over /dev/nbd3: not available here (the kernel has let go of it)"));
   });
 }
 

@@ -67,11 +67,15 @@ start_client() { # NAME
   client=$!
 }
 
+# Nobody else is served meanwhile.
+has_client() { xenpv-disk status --json | grep -q '"peer"'; }
+
 # taken_away NAME [OPTION]: xl block-detach under load.
 taken_away() {
   local time status=0
   start_client "$1"
-  sleep 2
+  check "$1.connected" awaits 60 has_client
+  sleep 1
   time=$(ask detach ${2:+"$2"})
   value "$1.detach" "$time"
   wait "$client" || status=$?
