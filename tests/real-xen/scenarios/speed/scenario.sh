@@ -6,6 +6,7 @@
 #   nbd_client.LOAD  the kernel's NBD client on our server to the better of the same on nbdkit and qemu-nbd
 #   no_disk.LOAD     the same of nbdkit without any disk: what a server that costs nothing but NBD would reach
 programs=(xenpv-disk)
+short_places=none
 limit=900
 memory=768
 
