@@ -18,11 +18,12 @@ wait_for() { # WHAT CMD...
   exit 1
 }
 
-channels() { "$sim" status --dir "$host" --json | grep -o '"user_event_channels": *[0-9]*' | grep -o '[0-9]*$' | paste -s -d +; }
+status_line() { "$sim" status --dir "$host" | tr -d '\n '; }
+channels() { status_line | grep -o '"user_event_channels":[0-9]*' | grep -o '[0-9]*$' | paste -s -d +; }
 has_channels() { [ "$(($(channels)))" -ge "$1" ]; }
 save_and_restore() { domain=$("$sim" domain save-restore --dir "$host" "$domain" --frozen 50ms); }
 expect_no_bug() {
-  expect "no BUG: $1" '"kernel_bugs": []' "$("$sim" status --dir "$host" --json | tr -d '\n' | grep -Eo '"kernel_bugs": *\[[^]]*\]' | head -n 1)"
+  expect "no BUG: $1" '"kernel_bugs":[]' "$(status_line | grep -Eo '"kernel_bugs":\[[^]]*\]')"
 }
 
 # A measurement is void.
