@@ -321,7 +321,7 @@ asio::awaitable<void> run_seeds(async::runtime& on, sim::simulated_toolstack& to
       "ms, {} ports abandoned\n",
       count, all.operations, all.reconnects, all.replayed, on.resumes(),
       std::chrono::duration_cast<std::chrono::milliseconds>(all.longest).count(), abandoned);
-  EXPECT_LE(abandoned, 2 + on.resumes() / 10);
+  EXPECT_LE(abandoned, 2 + on.resumes() / 4);
   EXPECT_GT(all.reconnects, count / 2);
   EXPECT_GT(all.replayed, all.reconnects) << "or nothing was in flight when the backends were lost";
 }
