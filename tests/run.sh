@@ -4,15 +4,18 @@ set -euo pipefail
 
 usage() {
   cat <<'END'
-usage: tests/run.sh [--quick] [--no-sanitize] [--no-tidy]
+usage: tests/run.sh [--quick] [--no-sanitize] [--no-tidy] [--no-real-xen | --need-real-xen]
 
 Installs missing packages (as root or with sudo), builds with warnings as errors and runs all checks:
 format, self-contained headers, tests, an installed-package consumer, fuzzing, and, unless told
-otherwise, clang-tidy and the tests under ASan+UBSan and under TSan. Builds and logs are in build/.
+otherwise, clang-tidy, the tests under ASan+UBSan and under TSan, and programs on real Xen in QEMU. Builds
+and logs are in build/.
 
-  --quick        without clang-tidy and sanitizers; fuzz for one second a target instead of ten
-  --no-sanitize  without the two sanitizer builds
-  --no-tidy      without clang-tidy
+  --quick           without clang-tidy, sanitizers and real Xen; fuzz for one second a target instead of ten
+  --no-sanitize     without the two sanitizer builds
+  --no-tidy         without clang-tidy
+  --no-real-xen     without real Xen; speed is never measured here (tests/real-xen/run.sh speed)
+  --need-real-xen   fail where real Xen cannot be had, instead of skipping it
 
 The last line is "N passed, N failed, N skipped": test cases, and one for each other check.
 Exit status: 0 if nothing failed, 1 if something did, 2 for a wrong command line.
@@ -21,12 +24,15 @@ END
 
 sanitize=yes
 tidy=yes
+real_xen=yes
 fuzz_seconds=10
 for word in "$@"; do
   case $word in
-    --quick) sanitize=no tidy=no fuzz_seconds=1 ;;
+    --quick) sanitize=no tidy=no real_xen=no fuzz_seconds=1 ;;
     --no-sanitize) sanitize=no ;;
     --no-tidy) tidy=no ;;
+    --no-real-xen) real_xen=no ;;
+    --need-real-xen) real_xen=needed ;;
     -h | --help) usage && exit 0 ;;
     *) usage >&2 && exit 2 ;;
   esac
@@ -78,6 +84,28 @@ cases() {
   passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
   note "$name" "$verdict" "$start" "$p passed, $f failed, $s skipped"
   [[ $verdict == ok ]] || grep -v ' Passed ' "$logs/$name.log" | tail -n 120 >&2
+}
+
+# run_real_xen: the scenarios on real Xen, with their cases.
+run_real_xen() {
+  local start=$SECONDS verdict=ok status=0 p f s again
+  echo "== real-xen"
+  tests/real-xen/run.sh --build build/check --short --again >"$logs/real-xen.log" 2>&1 || status=$?
+  if [[ $status -eq 77 && $real_xen != needed ]]; then
+    skipped=$((skipped + 1))
+    note real-xen skipped "$start" "$(tail -n 1 "$logs/real-xen.log")"
+    return
+  fi
+  read -r p _ f _ s _ < <(tail -n 1 "$logs/real-xen.log" | grep -E '^[0-9]+ passed, [0-9]+ failed') || true
+  p=${p:-0} f=${f:-0} s=${s:-0}
+  if [[ $status -ne 0 ]]; then
+    verdict=FAILED
+    if [[ $f -eq 0 ]]; then f=1; fi
+  fi
+  passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+  again=$(grep -c '^note .* second try' "$logs/real-xen.log") || true
+  note real-xen "$verdict" "$start" "$p passed, $f failed, $s skipped; $again scenarios were tried twice"
+  [[ $verdict == ok ]] || grep -vE '^(ok|skipped) ' "$logs/real-xen.log" | tail -n 120 >&2
 }
 
 count_cases() {
@@ -175,4 +203,5 @@ if [[ $sanitize == yes ]]; then
   sanitized asan address,undefined
   sanitized tsan thread
 fi
+[[ $real_xen == no ]] || run_real_xen
 finish

@@ -42,11 +42,17 @@ result<std::uint64_t> parse_with_unit(std::string_view text, std::string_view wh
   return expected(what, text, form);
 }
 
-constexpr std::array size_units = {unit{"", 1},           unit{"B", 1},
-                                   unit{"K", 1ULL << 10}, unit{"KiB", 1ULL << 10},
-                                   unit{"M", 1ULL << 20}, unit{"MiB", 1ULL << 20},
-                                   unit{"G", 1ULL << 30}, unit{"GiB", 1ULL << 30},
-                                   unit{"T", 1ULL << 40}, unit{"TiB", 1ULL << 40}};
+constexpr std::array size_units = {unit{"", 1},
+                                   unit{"B", 1},
+                                   unit{"K", 1ULL << 10},
+                                   unit{"KiB", 1ULL << 10},
+                                   unit{"k", 1ULL << 10},
+                                   unit{"M", 1ULL << 20},
+                                   unit{"MiB", 1ULL << 20},
+                                   unit{"G", 1ULL << 30},
+                                   unit{"GiB", 1ULL << 30},
+                                   unit{"T", 1ULL << 40},
+                                   unit{"TiB", 1ULL << 40}};
 
 constexpr std::array duration_units = {unit{"ns", 1}, unit{"us", 1'000}, unit{"ms", 1'000'000},
                                        unit{"s", 1'000'000'000}, unit{"min", 60'000'000'000}};

@@ -14,6 +14,7 @@
 #include <boost/asio/post.hpp>
 
 #include <cerrno>
+#include <chrono>
 #include <utility>
 
 #include "xenpv/async/call_on.hpp"
@@ -165,6 +166,8 @@ class uring_device::uring_queue final : public block_queue {
     std::uint64_t ignored = 0;
     [[maybe_unused]] const auto got = ::read(event_.native_handle(), &ignored, sizeof ignored);
     in_turn_ = true;
+    now_ns_ = static_cast<std::uint64_t>(
+        std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
     io_uring_cqe* entry = nullptr;
     while (::io_uring_peek_cqe(&ring_, &entry) == 0) {
       auto& r = *static_cast<request*>(::io_uring_cqe_get_data(entry));
@@ -189,6 +192,7 @@ class uring_device::uring_queue final : public block_queue {
         r.status = std::make_error_code(std::errc::invalid_argument);
       }
     }
+    r.answered_ns = now_ns_;
     r.done(r);
   }
 
@@ -202,6 +206,7 @@ class uring_device::uring_queue final : public block_queue {
   request* first_ = nullptr;  ///< not entered yet
   request* last_ = nullptr;
   unsigned in_flight_ = 0;
+  std::uint64_t now_ns_ = 0;  ///< when these answers were seen
   bool scheduled_ = false;
   bool listening_ = false;
   bool in_turn_ = false;

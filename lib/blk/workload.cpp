@@ -64,7 +64,6 @@ struct job : request {
   job(queue_load& to, const workload& load, std::uint64_t number)
       : owner(to), numbers(number + 1), block(allocate_block(load.block, number + 1)) {
     op = load.op;
-    length = load.block;
   }
   /// Device's pages, or without them memory of its own.
   void move_in(lease place) {
@@ -83,17 +82,34 @@ struct job : request {
   block_memory block;
   lease in_place;
   bool has_place = false;
+  std::uint64_t left = 0;  ///< bytes of the block behind this piece of it
   clock::time_point submitted;
 };
 
+/// Pages are laid out for one stretch; only of whole pages is each laid out like the next.
+bool lies_in_pages(const block_queue& queue, const workload& load) {
+  return load.in_place && queue.pages() != nullptr && load.block % page_size == 0;
+}
+
+/// Bytes of a block that are on their way at once: all of it, or where the device has not the pages
+/// for `depth` whole ones, an even part.
+std::uint32_t piece_of(const block_queue& queue, const workload& load) {
+  if (!lies_in_pages(queue, load)) return load.block;
+  const auto pages = load.block / page_size;
+  const auto share = std::max<std::size_t>(1, queue.pages()->free() / load.depth);
+  auto parts = (pages + share - 1) / share;
+  while (pages % parts != 0)
+    ++parts;
+  return static_cast<std::uint32_t>(load.block / parts);
+}
+
 /// Where the requests of a load have their bytes: in pages of the device, as many as it has, or
 /// nowhere but in their own memory.
-std::vector<lease> take_places(block_queue& queue, const workload& load) {
+std::vector<lease> take_places(block_queue& queue, const workload& load, std::uint32_t piece) {
   std::vector<lease> out;
-  // Pages are laid out for one stretch; only of whole pages is each laid out like the next.
-  if (!load.in_place || queue.pages() == nullptr || load.block % page_size != 0) return out;
+  if (!lies_in_pages(queue, load)) return out;
   while (out.size() < load.depth) {
-    auto place = queue.try_lease(0, load.block);
+    auto place = queue.try_lease(0, piece);
     if (!place) break;
     out.push_back(std::move(*place));
   }
@@ -108,20 +124,22 @@ class queue_load {
       : queue_(queue),
         load_(load),
         blocks_(queue.shape().size / load.block),
+        piece_(piece_of(queue, load)),
         next_(blocks_ / parts * part),
         ended_(queue.executor(), clock::time_point::max()) {
-    auto places = take_places(queue, load);
+    auto places = take_places(queue, load, piece_);
     const auto places_in_pages = !places.empty();
+    if (!places_in_pages) piece_ = load.block;
     for (unsigned i = 0; i < load.depth; ++i) {
       jobs_.push_back(std::make_unique<job>(*this, load, part * load.depth + i));
       jobs_.back()->done = [](request& r) {
         auto& self = static_cast<job&>(r);
-        self.owner.answered(self);
+        self.owner.piece_answered(self);
       };
       if (!places_in_pages) {
         jobs_.back()->move_in({});
       } else if (!places.empty()) {
-        places.back().copy_from(0, {jobs_.back()->block.get(), load.block});
+        places.back().copy_from(0, {jobs_.back()->block.get(), piece_});
         jobs_.back()->move_in(std::move(places.back()));
         places.pop_back();
       }
@@ -148,6 +166,8 @@ class queue_load {
   void submit(job& j, clock::time_point now) {
     const auto block = load_.random ? j.numbers.next() % blocks_ : next_++ % blocks_;
     j.offset = block * load_.block;
+    j.length = piece_;
+    j.left = load_.block - piece_;
     ++active_;
     ++submitted_;
     j.submitted = now;
@@ -164,9 +184,18 @@ class queue_load {
     queue_.submit(next);
   }
 
+  void piece_answered(job& j) {
+    if (j.left == 0 || j.status) return answered(j);
+    j.offset += piece_;
+    j.left -= piece_;
+    queue_.submit(j);
+  }
+
   void answered(job& j) {
-    // The next one begins now, too: where the counter is emulated, a look at the clock costs much.
-    const auto now = clock::now();
+    // The next one begins now, too, and the device has looked at the clock for all of this turn:
+    // where the hypervisor emulates the counter, a look costs as much as a request.
+    const auto now = j.answered_ns != 0 ? clock::time_point(std::chrono::nanoseconds(j.answered_ns))
+                                        : clock::now();
     --active_;
     ++result_.requests;
     result_.latency_ns.add(static_cast<std::uint64_t>((now - j.submitted).count()));
@@ -181,6 +210,7 @@ class queue_load {
   block_queue& queue_;
   workload load_;
   std::uint64_t blocks_;
+  std::uint32_t piece_;
   std::uint64_t next_;
   asio::steady_timer ended_;
   std::vector<std::unique_ptr<job>> jobs_;

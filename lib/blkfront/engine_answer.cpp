@@ -211,6 +211,7 @@ void engine::finish(blk::request& r) noexcept {
     counted.bytes += r.length;
   counted.latency_ns.add(now_ - r.device.submitted_ns);
   --unfinished_;
+  r.answered_ns = now_;
   r.done(r);
 }
 

@@ -39,6 +39,9 @@ struct request {
   /// errc::timed_out: no answer in time; errc::lost_connection, errc::protocol_violation: the
   /// device failed; operation_canceled: the device was closed.
   std::error_code status;
+  /// When the device saw the answer, steady clock: the same for all it saw at once, for which it
+  /// looks at the clock once. Set before `done`; 0 from a device that keeps no time.
+  std::uint64_t answered_ns = 0;
 
   /// The device's while the request is with it; callers leave it alone.
   struct device_part {

@@ -2,7 +2,8 @@
 // answered one replaced at once, from the answer's own callback.
 //
 // The same for every kind of device, so that two of them can be compared. Nothing of it is on the
-// hot path but a look at the clock for each request. Prints nothing.
+// hot path but, for a device that keeps no time itself, a look at the clock for each request.
+// Prints nothing.
 #pragma once
 
 #include <chrono>
@@ -25,8 +26,9 @@ struct workload {
   /// Stop after so many on each queue, whatever the time.
   std::uint64_t count = std::numeric_limits<std::uint64_t>::max();
   /// The bytes lie in the device's own pages where it has some (block_queue::try_lease), else in
-  /// memory of the load. When too few are free for all of the depth, requests wait for each
-  /// other's; that counts as latency. Blocks that are no whole pages never lie there.
+  /// memory of the load. Where its pages are too few for `depth` whole blocks, a block goes through
+  /// them in equal pieces, one after the other; where they are fewer than `depth`, requests wait
+  /// for each other's, which counts as latency. Blocks that are no whole pages never lie there.
   bool in_place = true;
 };
 

@@ -48,6 +48,7 @@ TEST(parse_size, takes_powers_of_1024) {
       {"4096", 4096},
       {"7B", 7},
       {"512K", 524'288},
+      {"512k", 524'288},
       {"512KiB", 524'288},
       {"256M", 268'435'456},
       {"256MiB", 268'435'456},
@@ -63,7 +64,7 @@ TEST(parse_size, takes_powers_of_1024) {
 }
 
 TEST(parse_size, refuses_junk_and_overflow) {
-  for (const auto* text : {"", "K", "-1K", "1.5G", "1 K", "1k", "1KB", "1Ki", "1P", "1KK", "0x1K",
+  for (const auto* text : {"", "K", "-1K", "1.5G", "1 K", "1KB", "1Ki", "1P", "1KK", "0x1K",
                            "16777216T", "18446744073709551616", "18014398509481984K"}) {
     const auto parsed = parse_size(text, "memory=");
     ASSERT_FALSE(parsed) << '\'' << text << '\'';

@@ -46,6 +46,7 @@ class counting_queue : public block_queue {
       auto& newest = *waiting_.back();
       waiting_.pop_back();
       newest.status = offsets.size() >= fail_from ? answer : std::error_code();
+      if (keeps_time) newest.answered_ns = answered_ns;
       newest.done(newest);
     });
   }
@@ -61,6 +62,8 @@ class counting_queue : public block_queue {
   std::shared_ptr<page_pool> pool;
   bool abandons = false;  ///< keeps the pages it was given
   std::uint64_t block = 4096;
+  bool keeps_time = false;
+  std::uint64_t answered_ns = 0;  ///< the same for all, with keeps_time
   std::error_code answer;
   std::size_t fail_from = 0;
   std::vector<std::uint64_t> offsets;
@@ -133,6 +136,18 @@ TEST_F(workload_test, count_is_kept_to_the_request) {
   EXPECT_GT(found.per_second(), 0);
 }
 
+TEST_F(workload_test, takes_the_time_of_an_answer_from_a_device_that_keeps_time) {
+  auto load = reads(100);
+  queue.keeps_time = true;
+  queue.answered_ns = static_cast<std::uint64_t>(
+      std::chrono::nanoseconds((std::chrono::steady_clock::now() + 1h).time_since_epoch()).count());
+  const auto found = result_of(queue, load);
+  EXPECT_EQ(found.latency_ns.count(), 100u);
+  // The first began an hour before its answer, each other one with its predecessor's answer.
+  EXPECT_GT(found.latency_ns.max(), 3'500'000'000'000u);
+  EXPECT_EQ(found.latency_ns.percentile(0.9), 0u);
+}
+
 TEST_F(workload_test, fewer_requests_than_depth_are_no_more_than_asked_for) {
   auto load = reads(3);
   load.depth = 8;
@@ -197,18 +212,47 @@ TEST_F(workload_test, writes_from_pages_of_the_device_are_pseudo_random_too) {
 
 TEST_F(workload_test, requests_wait_for_each_others_pages_when_there_are_too_few) {
   queue.pool = test::make_pool(5);
-  queue.block = 8192;
   auto load = reads(100);
-  load.block = 8192;
   load.depth = 8;
   EXPECT_EQ(result_of(queue, load).requests, 100u);
-  EXPECT_EQ(queue.most_in_flight, 2u);
-  EXPECT_EQ(queue.first_bytes.size(), 2u);
+  EXPECT_EQ(queue.most_in_flight, 5u);
+  EXPECT_EQ(queue.first_bytes.size(), 5u);
   EXPECT_EQ(queue.offsets.size(), 100u);
   EXPECT_EQ(queue.pool->free(), 5u);
 }
 
-TEST_F(workload_test, bytes_lie_in_memory_when_pages_are_not_wanted_too_few_or_no_fit) {
+TEST_F(workload_test, blocks_go_through_the_pages_in_pieces_when_not_all_of_them_fit) {
+  queue.pool = test::make_pool(17);
+  auto load = reads(8);
+  load.block = 16 * 4096;
+  load.depth = 4;
+  load.random = false;
+  queue.block = 4 * 4096;
+  const auto found = result_of(queue, load);
+  EXPECT_EQ(found.requests, 8u);
+  EXPECT_EQ(found.latency_ns.count(), 8u) << "of whole blocks";
+  EXPECT_EQ(queue.most_in_flight, 4u) << "a block has one piece on its way";
+  std::multiset<std::uint64_t> twice;
+  for (std::uint64_t at = 0; at < device_size; at += queue.block)
+    twice.insert({at, at});
+  EXPECT_EQ(std::multiset<std::uint64_t>(queue.offsets.begin(), queue.offsets.end()), twice);
+  EXPECT_EQ(queue.pool->free(), 17u);
+}
+
+TEST_F(workload_test, a_block_of_which_a_piece_fails_ends_there) {
+  queue.pool = test::make_pool(4);
+  queue.block = 4 * 4096;
+  queue.answer = std::make_error_code(std::errc::io_error);
+  queue.fail_from = 2;
+  auto load = reads(1);
+  load.block = 16 * 4096;
+  const auto found = result_of(queue, load);
+  EXPECT_EQ(found.requests, 1u);
+  EXPECT_EQ(found.errors, 1u);
+  EXPECT_EQ(queue.offsets.size(), 2u);
+}
+
+TEST_F(workload_test, bytes_lie_in_memory_when_pages_are_not_wanted_none_are_free_or_no_fit) {
   const std::set<lease*> none{nullptr};
   queue.pool = test::make_pool(16);
   auto load = reads(10);
@@ -219,7 +263,8 @@ TEST_F(workload_test, bytes_lie_in_memory_when_pages_are_not_wanted_too_few_or_n
   queue.block = load.block = 512;
   result_of(queue, load);
   EXPECT_EQ(queue.places, none);
-  queue.block = load.block = 17 * 4096;
+  const auto all = lease::try_take(queue.pool, 0, 16 * 4096, 512);
+  queue.block = load.block = 4 * 4096;
   result_of(queue, load);
   EXPECT_EQ(queue.places, none);
 }

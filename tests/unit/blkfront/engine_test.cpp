@@ -45,6 +45,21 @@ TEST(engine, publishes_a_batch_with_one_notification) {
   EXPECT_EQ(counted.depth.max(), 20u);
 }
 
+TEST(engine, says_when_it_saw_an_answer_once_for_all_of_a_turn) {
+  loopback disk({});
+  test_request first(operation::read, 0, 4096);
+  test_request second(operation::read, 4096, 4096);
+  disk.front().submit(first);
+  disk.front().submit(second);
+  disk.step_front(0);
+  disk.now += 500;
+  disk.step_back(0);
+  disk.now += 500;
+  disk.step_front(0);
+  EXPECT_EQ(first.answered_ns, disk.now);
+  EXPECT_EQ(second.answered_ns, disk.now);
+}
+
 TEST(engine, answers_nothing_from_within_submit) {
   loopback disk({});
   test_request outside(operation::read, 1 << 20, 1);

@@ -1,6 +1,7 @@
 # That each kind of domain is what it is called, and that our programs work there.
 programs=(xenpv-sim)
 places='dom0 pv pvh hvm'
+short_places='dom0 hvm'
 limit=60
 
 dom0_during() {

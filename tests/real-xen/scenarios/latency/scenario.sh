@@ -2,6 +2,7 @@
 # cyclictest beside it. The PVH guests may make hypercalls, so there the hypervisor is asked too.
 programs=(xenpv-timer xenpv-ipi)
 places='pv pvh pv4 pvh4'
+short_places='pv pvh'
 limit=400
 
 dom0_before() {

@@ -4,13 +4,14 @@
 #   bench.LOAD       xenpv-disk bench to the better of fio's two engines on the kernel's block device
 #   socket.LOAD      fio's NBD client on our socket to the same
 #   nbd_client.LOAD  the kernel's NBD client on our server to the better of the same on nbdkit and qemu-nbd
+#   no_disk.LOAD     the same of nbdkit without any disk: what a server that costs nothing but NBD would reach
 programs=(xenpv-disk)
 limit=900
 memory=768
 
 rounds=3 seconds=1
 loads=(randread-4k-1 randwrite-4k-1 randread-4k-32 randwrite-4k-32 read-1M-4 write-1M-4)
-ways=(libaio io_uring nbdkit qemu_nbd nbd_client socket bench)
+ways=(libaio io_uring nbdkit qemu_nbd nbd_client no_disk socket bench)
 
 dom0_before() {
   disk xvdb /dev/ram1 w
@@ -21,6 +22,7 @@ dom0_before() {
 # The kernel's disk by the peers past the page cache, as ours is: else they would measure memory.
 start_servers() {
   nbdkit --unix /run/nbdkit.sock file /dev/xvdb cache=none
+  nbdkit --unix /run/no-disk.sock null size=256M
   qemu-nbd --fork --persistent --shared=4 --socket=/run/qemu-nbd.sock --format=raw --cache=none --aio=native \
     --discard=unmap /dev/xvdb
   xenpv-disk serve xvdc --take --unix /run/xenpv.sock >"$results/serve.out" 2>"$results/serve.log" &
@@ -30,6 +32,7 @@ start_servers() {
   check connect.nbdkit nbd-client -unix /run/nbdkit.sock /dev/nbd0
   check connect.qemu_nbd nbd-client -unix /run/qemu-nbd.sock /dev/nbd1
   check connect.xenpv nbd-client -unix /run/xenpv.sock -N xvdc /dev/nbd2
+  check connect.no_disk nbd-client -unix /run/no-disk.sock /dev/nbd3
 }
 
 # fio_rates FIO-OPTION...: "LOAD RATE" lines; requests a second, or with blocks of 1M megabytes a second.
@@ -45,9 +48,10 @@ fio_rates() {
     awk -F ';' 'NF > 49 { printf "%s %.0f\n", $3, $3 ~ /1M/ ? ($7 + $48) * 1024 / 1e6 : $8 + $49 }'
 }
 
-# bench_rates: the same of our bench, whose lines are "randread 4k depth 1 xenpv IOPS MB/S ...".
+# bench_rates: the same of our bench, whose lines are "randread 4k depth 1 xenpv IOPS MB/S ...". On one
+# queue, because fio's one thread puts all it does on one, too.
 bench_rates() {
-  xenpv-disk bench xvdd --take --engine xenpv --overwrite --time "${seconds}s" 2>>"$results/bench.log" |
+  xenpv-disk bench xvdd --take --engine xenpv --queues 1 --overwrite --time "${seconds}s" 2>>"$results/bench.log" |
     awk '$5 == "xenpv" { sub(/^1024k$/, "1M", $2); print $1 "-" $2 "-" $4, $2 == "1M" ? $7 : $6 }'
 }
 
@@ -57,6 +61,7 @@ rates() { # WAY
     nbdkit) fio_rates --ioengine=libaio --filename=/dev/nbd0 ;;
     qemu_nbd) fio_rates --ioengine=libaio --filename=/dev/nbd1 ;;
     nbd_client) fio_rates --ioengine=libaio --filename=/dev/nbd2 ;;
+    no_disk) fio_rates --ioengine=libaio --filename=/dev/nbd3 ;;
     socket) fio_rates --ioengine=nbd --uri='nbd+unix:///xvdc?socket=/run/xenpv.sock' ;;
     bench) bench_rates ;;
   esac
@@ -84,13 +89,13 @@ median() {
 
 print_table() {
   local load way
-  printf '%-16s' load "${ways[@]}" bench/kernel socket/kernel client/peers
+  printf '%-16s' load "${ways[@]}" bench/kernel socket/kernel client/peers no_disk/peers
   echo
   for load in "${loads[@]}"; do
     printf '%-16s' "$load"
     for way in "${ways[@]}"; do printf '%-16.0f' "$(median "$load" "$way")"; done
     printf '%-16s' "$(median "$load" bench libaio io_uring)" "$(median "$load" socket libaio io_uring)" \
-      "$(median "$load" nbd_client nbdkit qemu_nbd)"
+      "$(median "$load" nbd_client nbdkit qemu_nbd)" "$(median "$load" no_disk nbdkit qemu_nbd)"
     echo
   done
 }
@@ -108,6 +113,7 @@ main() {
     value "bench.$load" "$(median "$load" bench libaio io_uring)"
     value "socket.$load" "$(median "$load" socket libaio io_uring)"
     value "nbd_client.$load" "$(median "$load" nbd_client nbdkit qemu_nbd)"
+    value "no_disk.$load" "$(median "$load" no_disk nbdkit qemu_nbd)"
   done
   nbd-client -d /dev/nbd2
   kill -TERM "$server"
