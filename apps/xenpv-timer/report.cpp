@@ -228,7 +228,8 @@ void tell_clock(const timer_report& report) {
   const auto quickest = std::min_element(
       report.cpus.begin(), report.cpus.end(),
       [](const timer_result& a, const timer_result& b) { return a.times.min() < b.times.min(); });
-  if (static_cast<std::int64_t>(quickest->times.min()) < report.clock.read.count() / 2)
+  if (quickest->times.count() > 0 &&
+      static_cast<std::int64_t>(quickest->times.min()) < report.clock.read.count() / 2)
     std::cerr << fmt::format(
         "the least, {}, is less than a look at the clock takes: the clock stood still now and "
         "then\n",

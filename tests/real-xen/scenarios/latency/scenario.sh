@@ -111,7 +111,10 @@ injected() {
 }
 
 ipis() {
-  json ipi xenpv-ipi --count 100 --batch 20 --svg "$results/ipi.svg"
+  local count=100
+  # Of four vCPUs there are 60 measurements.
+  if [[ $(nproc) -gt 2 ]]; then count=40; fi
+  json ipi xenpv-ipi --count "$count" --batch 20 --svg "$results/ipi.svg"
   value ipi.cpus "$(jq '.from | length' "$results/ipi.json")"
   check ipi.pairs jq -e '(.from | length) as $n | .pairs | length == 3 * $n * $n and all(.verdict == "verified")' "$results/ipi.json"
   check ipi.broadcasts jq -e '(.from | length) as $n | .broadcasts | length == $n * ($n - 1) and all(.verdict == "verified")' "$results/ipi.json"
@@ -175,7 +178,6 @@ main() {
   ipis
   trap_is_seen
   echo "$place: $SECONDS s after the IPIs"
-  compared
-  echo "$place: $SECONDS s after the comparison"
+  if [[ $(nproc) -eq 2 ]]; then compared; fi
   ask over
 }
