@@ -96,8 +96,8 @@ void judge_movable(const examination& of, const movable& what, finding& found) {
     found.cure = "xenpv-evtchn balance shows which to move, and --apply moves them";
   } else if (share > uneven) {
     found.summary = fmt::format(
-        "{} of the events that could go elsewhere went to CPU {}, nearly all "
-        "of one channel: as even as it can be",
+        "{} of the events that could go elsewhere went to CPU {}, and moving channels would not "
+        "change much",
         share_text(share), busiest_cpu);
   } else {
     found.summary = fmt::format(
