@@ -104,7 +104,8 @@ client=$!
 wait_for "a client has asked" test -e "$dir/asked"
 expect "a client's numbers" "unix 2 1 4096 0" "$(ask_json '(lambda c: (c["peer"], c["requests"], c["errors"],
   c["bytes_read"], c["bytes_written"]))(disks[0]["server"]["clients"][0])' status | tr -d "(),'")"
-expect "the text for Prometheus" "xenpv_disk_bytes_total xenpv_disk_clients xenpv_disk_errors_total xenpv_disk_latency_seconds xenpv_disk_requests_total" \
+expect "the text for Prometheus" "xenpv_disk_bytes_total xenpv_disk_clients xenpv_disk_connected xenpv_disk_errors_total xenpv_disk_latency_seconds \
+xenpv_disk_longest_pause_seconds xenpv_disk_reconnects_total xenpv_disk_replayed_requests_total xenpv_disk_requests_total" \
   "$(in_guest "$disk" status --prometheus | python3 -c '
 import re, sys
 types, order = {}, []

@@ -2,6 +2,7 @@
 # broken on purpose. What is right is in the table, or read here without the program.
 programs=(xenpv-doctor xenpv-disk xenpv-evtchn)
 places='dom0 pv pvh hvm hvm-intx'
+short_places=hvm
 limit=240
 
 dom0_before() {

@@ -2,7 +2,7 @@
 # takes the disk away and brings it again. A mounted file system sees pauses; clients of a disk that was taken
 # away are told at once.
 programs=(xenpv-disk)
-short_places='pv'
+short_places=none
 limit=300
 memory=512
 
