@@ -89,7 +89,8 @@ if [[ $counts == yes ]]; then
   "$ipi" --method membarrier --count 100 --batch 20 --svg "$dir/ipi.svg" >"$dir/here" 2>"$dir/said" || true
   expect_line "a matrix" '^from CPU( +[0-9]+)+$' "$(cat "$dir/here")"
   expect_line "each pair" '^ +[0-9]+ +[0-9]+ +[0-9]+ .* [0-9]+/[0-9]+ +[a-z]+$' "$(cat "$dir/here")"
-  expect_line "through what they went" '^IPIs are (pv|native): event channels counted [0-9]+ IPIs, RES and CAL [0-9]+' "$(cat "$dir/here")"
+  # Where others keep the CPUs busy, all batches may be thrown away.
+  expect_line "through what they went" '^IPIs are ((pv|native): event channels counted [0-9]+ IPIs, RES and CAL [0-9]+|unknown: no IPI was counted)' "$(cat "$dir/here")"
   expect "a picture" svg "$(python3 -c "import sys, xml.dom.minidom; print(xml.dom.minidom.parse(sys.argv[1]).documentElement.tagName)" "$dir/ipi.svg")"
   expect "no control characters where there is no terminal" 0 "$(grep -c $'\x1b' "$dir/here" || true)"
 fi
