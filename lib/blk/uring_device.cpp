@@ -14,12 +14,12 @@
 #include <boost/asio/post.hpp>
 
 #include <cerrno>
-#include <chrono>
 #include <utility>
 
 #include "xenpv/async/call_on.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/unique_fd.hpp"
+#include "xenpv/blk/clock.hpp"
 
 namespace xenpv::blk {
 namespace {
@@ -166,8 +166,7 @@ class uring_device::uring_queue final : public block_queue {
     std::uint64_t ignored = 0;
     [[maybe_unused]] const auto got = ::read(event_.native_handle(), &ignored, sizeof ignored);
     in_turn_ = true;
-    now_ns_ = static_cast<std::uint64_t>(
-        std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count());
+    now_ns_ = now_ns();
     io_uring_cqe* entry = nullptr;
     while (::io_uring_peek_cqe(&ring_, &entry) == 0) {
       auto& r = *static_cast<request*>(::io_uring_cqe_get_data(entry));

@@ -11,6 +11,7 @@
 
 #include "xenpv/base/log.hpp"
 #include "xenpv/base/parse.hpp"
+#include "xenpv/blk/clock.hpp"
 
 namespace xenpv::blkfront {
 namespace {
@@ -30,12 +31,6 @@ std::chrono::nanoseconds tick_for(std::chrono::nanoseconds deadline) {
 
 /// Rounds of take-and-send within one turn, before others of this CPU get theirs.
 constexpr unsigned rounds_per_turn = 16;
-
-std::uint64_t now_ns() noexcept {
-  return static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(clock::now().time_since_epoch())
-          .count());
-}
 
 std::vector<grant_ref> part(std::span<const grant_ref> refs, std::size_t from, std::size_t count) {
   const auto piece = refs.subspan(from, count);
@@ -107,7 +102,7 @@ void frontend_queue::connect(const backend_properties& properties, const layout&
   engine_ = std::make_unique<engine>(std::move(setup), host);
   holding_ = false;
   refusal_.reset();
-  last_event_ns_ = last_answer_ns_ = last_tick_ns_ = now_ns();
+  last_event_ns_ = last_answer_ns_ = last_tick_ns_ = blk::now_ns();
   // The port outlives the queue's owner by a turn at most: nothing of the queue may dangle there.
   port_.on_event([self = weak_from_this()] {
     if (const auto live = self.lock()) live->turn(true);
@@ -177,7 +172,7 @@ void frontend_queue::turn(bool event) noexcept {
   if (in_turn_) return;
   if (!engine_) return forward_ready();
   in_turn_ = true;
-  auto now = now_ns();
+  auto now = blk::now_ns();
   if (event) {
     ++engine_->counters().events;
     last_event_ns_ = now;
@@ -185,7 +180,7 @@ void frontend_queue::turn(bool event) noexcept {
   bool any = false;
   bool more = true;
   for (unsigned round = 0; more && round < rounds_per_turn; ++round) {
-    if (round != 0) now = now_ns();
+    if (round != 0) now = blk::now_ns();
     const bool took = exchange(now);
     any = any || took;
     if (!took && engine_->in_flight() > 0 && poll_.is_on()) poll();
@@ -203,7 +198,7 @@ void frontend_queue::turn(bool event) noexcept {
 void frontend_queue::poll() noexcept {
   const auto limit = poll_.begin();
   if (limit == 0) return;
-  for (const auto until = now_ns() + limit; now_ns() < until;) {
+  for (const auto until = blk::now_ns() + limit; blk::now_ns() < until;) {
     if (!engine_->has_answers()) continue;
     poll_.hit();
     ++engine_->counters().polls_hit;
@@ -226,7 +221,7 @@ void frontend_queue::start_tick() {
 
 void frontend_queue::tick() noexcept {
   if (engine_->failure_reason()) return;
-  const auto now = now_ns();
+  const auto now = blk::now_ns();
   const auto due = static_cast<std::uint64_t>(tick_for(options_.request_deadline).count());
   const auto late_ns = now - std::exchange(last_tick_ns_, now);
   // Saved, paused, stopped by a debugger: not the backend's fault.

@@ -7,6 +7,7 @@
 
 #include "blkfront/frontend_queue.hpp"
 #include "blkfront/request_data.hpp"
+#include "xenpv/blk/clock.hpp"
 
 namespace xenpv::blkfront {
 namespace {
@@ -15,12 +16,6 @@ namespace asio = boost::asio;
 
 /// Leases of a queue that has no granted pages: enough for a few requests without a detour.
 constexpr std::size_t own_pages = 64;
-
-std::uint64_t now_ns() noexcept {
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                                        std::chrono::steady_clock::now().time_since_epoch())
-                                        .count());
-}
 
 std::shared_ptr<blk::page_pool> ungranted_pool(std::size_t pages) {
   const auto bytes = pages * page_size;
@@ -85,7 +80,7 @@ std::size_t frontend_queue::hold(bool keep_port) {
     // after a resume the ring is left alone: whatever is in there belongs to another time.
     if (port_.is_live()) {
       in_turn_ = true;
-      (void)engine_->drain(now_ns());
+      (void)engine_->drain(blk::now_ns());
       in_turn_ = false;
     }
     if (engine_->failure_reason()) {
@@ -98,7 +93,7 @@ std::size_t frontend_queue::hold(bool keep_port) {
       if (r->device.flags != 0)
         journal_.unsend(*r);
       else
-        journal_.hold(*r, r->device.submitted_ns == 0 ? now_ns() : r->device.submitted_ns);
+        journal_.hold(*r, r->device.submitted_ns == 0 ? blk::now_ns() : r->device.submitted_ns);
     }
   }
   target_.reset();
@@ -144,7 +139,7 @@ void frontend_queue::keep(blk::request& r) {
   r.status = {};
   r.device = {};
   if (refusal_) return answer_later(r, refusal_->code);
-  journal_.hold(r, now_ns());
+  journal_.hold(r, blk::now_ns());
   if (!holding_) schedule_turn();
 }
 
