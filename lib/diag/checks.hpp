@@ -42,6 +42,9 @@ inline void cite(finding& found, std::string_view source, std::string_view value
 [[nodiscard]] inline quote unreadable(std::string source) {
   return {.source = std::move(source), .value = "cannot be read"};
 }
+/// True where /proc/interrupts could not be read: then `found` says `summary` and why, and is out.
+[[nodiscard]] bool lacks_interrupts(const examination& of, std::string_view summary, finding& found,
+                                    findings& out);
 /// A line of the kernel's log, or why there is none.
 [[nodiscard]] quote log_quote(const kernel_log& log, std::string_view part);
 

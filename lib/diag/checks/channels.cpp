@@ -60,13 +60,9 @@ void check_use(const examination& of, findings& out) {
   if (!exact)
     for (const auto& each : of.channels.channels)
       if (each.irq || each.number) ++used;
-  if (!exact && !of.from.interrupts.value) {
-    found.summary = "how many event channels are in use cannot be seen";
-    found.evidence.push_back(unreadable("/proc/interrupts"));
-    found.cure = of.from.interrupts.problem;
-    out.push_back(std::move(found));
+  if (!exact &&
+      lacks_interrupts(of, "how many event channels are in use cannot be seen", found, out))
     return;
-  }
   const auto limit = abi_of(of) == event_abi::two_level ? two_level_limit : fifo_limit;
   found.evidence.push_back(
       exact ? quote{"EVTCHNOP_status", fmt::format("{} open ports", used)}

@@ -20,6 +20,16 @@ std::string share_text(double share) {
   return fmt::format("{:.1f} %", 100 * share);
 }
 
+bool lacks_interrupts(const examination& of, std::string_view summary, finding& found,
+                      findings& out) {
+  if (of.from.interrupts.value) return false;
+  found.summary = summary;
+  found.evidence.push_back(unreadable("/proc/interrupts"));
+  found.cure = of.from.interrupts.problem;
+  out.push_back(std::move(found));
+  return true;
+}
+
 quote log_quote(const kernel_log& log, std::string_view part) {
   constexpr std::string_view source = "kernel log";
   if (const auto* line = log.find_last(part)) return {std::string(source), *line};

@@ -60,13 +60,7 @@ void judge_native(const examination& of, finding& found) {
 
 void check_ipis(const examination& of, findings& out) {
   finding found{.id = "ipi"};
-  if (!of.from.interrupts.value) {
-    found.summary = "how IPIs go cannot be seen";
-    found.evidence.push_back(unreadable("/proc/interrupts"));
-    found.cure = of.from.interrupts.problem;
-    out.push_back(std::move(found));
-    return;
-  }
+  if (lacks_interrupts(of, "how IPIs go cannot be seen", found, out)) return;
   const auto& table = *of.from.interrupts.value;
   const auto pv = rows_of(of.channels);
   const auto res = total_of(table, "RES");

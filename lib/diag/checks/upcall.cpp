@@ -77,13 +77,7 @@ void check_per_vcpu(const examination& of, findings& out) {
 
 void check_upcall(const examination& of, findings& out) {
   finding found{.id = "upcall"};
-  if (!of.from.interrupts.value) {
-    found.summary = "how events come in cannot be seen";
-    found.evidence.push_back(unreadable("/proc/interrupts"));
-    found.cure = of.from.interrupts.problem;
-    out.push_back(std::move(found));
-    return;
-  }
+  if (lacks_interrupts(of, "how events come in cannot be seen", found, out)) return;
   const auto& table = *of.from.interrupts.value;
   switch (of.channels.delivery) {
     case upcall::callback:
