@@ -33,6 +33,19 @@ expect_line() {
   exit 1
 }
 
+# wait_for WHAT CMD...: until CMD succeeds; a limit that only a hang meets
+wait_for() {
+  local what=$1 i
+  shift
+  for ((i = 0; i < 600; i++)); do
+    "$@" >/dev/null 2>&1 && return
+    sleep 0.05
+  done
+  printf 'FAILED: waited 30 s: %s\n' "$what"
+  cat "$dir"/log "$dir"/*.log 2>/dev/null || true
+  exit 1
+}
+
 # status_of CMD...: its exit status, its output dropped
 status_of() {
   local status=0
