@@ -33,27 +33,35 @@ std::string own_path() {
   return std::filesystem::read_symlink("/proc/self/exe").string();
 }
 
-}  // namespace
-
-holder::holder(const std::string& device, bool with_custodian, bool busy) {
+/// This program once more, in a process of its own. Returns the read end of its output.
+int spawn_self(const std::vector<std::string>& words, pid_t& process) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("make a pipe");
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
   const auto program = own_path();
-  auto mode = std::string(with_custodian ? "--hold-guarded" : "--hold");
-  auto name = device;
-  auto load = std::string(busy ? "busy" : "idle");
-  std::array<char*, 5> words = {const_cast<char*>(program.c_str()), mode.data(), name.data(),
-                                load.data(), nullptr};
+  std::vector<char*> argv = {const_cast<char*>(program.c_str())};
+  for (const auto& word : words)
+    argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
   const int failed =
-      ::posix_spawn(&process_, program.c_str(), &actions, nullptr, words.data(), environ);
+      ::posix_spawn(&process, program.c_str(), &actions, nullptr, argv.data(), environ);
   ::posix_spawn_file_actions_destroy(&actions);
   ::close(ends[1]);
-  char ready = 0;
-  const auto got = failed == 0 ? ::read(ends[0], &ready, 1) : -1;
+  if (failed == 0) return ends[0];
   ::close(ends[0]);
+  throw_errno(failed, fmt::format("start {} once more", program));
+}
+
+}  // namespace
+
+holder::holder(const std::string& device, bool with_custodian, bool busy) {
+  const auto reports = spawn_self(
+      {with_custodian ? "--hold-guarded" : "--hold", device, busy ? "busy" : "idle"}, process_);
+  char ready = 0;
+  const auto got = ::read(reports, &ready, 1);
+  ::close(reports);
   if (got != 1) throw failure(errc::lost_connection, "start a holder of " + device);
 }
 
@@ -99,25 +107,8 @@ int hold(const std::string& device, bool with_custodian, bool busy) {
   return 0;
 }
 
-flushing_writer::flushing_writer(const std::string& device, unsigned seed) {
-  std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("make a pipe");
-  posix_spawn_file_actions_t actions;
-  ::posix_spawn_file_actions_init(&actions);
-  ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-  const auto program = own_path();
-  std::string mode = "--write-and-flush";
-  auto name = device;
-  auto number = fmt::format("{}", seed);
-  std::array<char*, 5> words = {const_cast<char*>(program.c_str()), mode.data(), name.data(),
-                                number.data(), nullptr};
-  const int failed =
-      ::posix_spawn(&process_, program.c_str(), &actions, nullptr, words.data(), environ);
-  ::posix_spawn_file_actions_destroy(&actions);
-  ::close(ends[1]);
-  reports_ = ends[0];
-  if (failed != 0) throw_errno(failed, "start a writer to " + device);
-}
+flushing_writer::flushing_writer(const std::string& device, unsigned seed)
+    : reports_(spawn_self({"--write-and-flush", device, fmt::format("{}", seed)}, process_)) {}
 
 flushing_writer::~flushing_writer() {
   kill();

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "sim/block_device.hpp"
+#include "sim/recovery_case.hpp"
 #include "sim/simulated_toolstack.hpp"
 #include "xenpv/async/nursery.hpp"
 #include "xenpv/async/run_on.hpp"
@@ -25,25 +26,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr unsigned xvde = 51776;  // two queues
-constexpr auto patience = 20s;
-
-std::string path_of(unsigned disk) {
-  return fmt::format("device/vbd/{}", disk);
-}
-
-asio::awaitable<void> sleep(async::runtime& on, std::chrono::nanoseconds time) {
-  asio::steady_timer timer(on.control(), time);
-  co_await timer.async_wait(asio::use_awaitable);
-}
-
-asio::awaitable<void> poll_until(async::runtime& on, std::function<bool()> done) {
-  const auto limit = std::chrono::steady_clock::now() + patience;
-  while (!done()) {
-    if (std::chrono::steady_clock::now() > limit)
-      throw failure(errc::timed_out, "wait for what the test expects");
-    co_await sleep(on, 1ms);
-  }
-}
 
 /// One read at the queue, whose outcome can be looked at while it is under way.
 struct pending_read {
@@ -61,14 +43,6 @@ asio::awaitable<void> read_sector(frontend& disk, std::size_t queue, pending_rea
 std::vector<std::byte> filled(std::size_t size, int value) {
   return std::vector<std::byte>(size, static_cast<std::byte>(value));
 }
-
-/// ThreadSanitizer runs a thread of its own, and the custodian refuses to fork beside any: there
-/// the cases go without, but for those that need it.
-#ifdef __SANITIZE_THREAD__
-constexpr bool has_custodian = false;
-#else
-constexpr bool has_custodian = true;
-#endif
 
 async::runtime_options runtime_of_cases() {
   async::runtime_options how;

@@ -15,6 +15,7 @@
 #include <random>
 #include <thread>
 
+#include "sim/recovery_case.hpp"
 #include "sim/recovery_load.hpp"
 #include "sim/simulated_toolstack.hpp"
 #include "xenpv/async/deadline.hpp"
@@ -40,11 +41,6 @@ constexpr unsigned xvdb = 51728;  // linux, two queues
 constexpr unsigned xvdc = 51744;  // linux, one queue, direct requests only
 constexpr unsigned xvdd = 51760;  // 4096-byte sectors
 constexpr std::uint64_t usual_size = 16U << 20;
-constexpr auto patience = 20s;
-
-std::string path_of(unsigned disk) {
-  return fmt::format("device/vbd/{}", disk);
-}
 
 unsigned number_from(const char* variable, unsigned otherwise) {
   const auto* const text = std::getenv(variable);
@@ -55,20 +51,6 @@ unsigned number_from(const char* variable, unsigned otherwise) {
 void with_guarded_runtime(std::function<asio::awaitable<void>(async::runtime&)> body) {
   async::runtime on;
   on.run(std::move(body));
-}
-
-asio::awaitable<void> sleep(async::runtime& on, std::chrono::nanoseconds time) {
-  asio::steady_timer timer(on.control(), time);
-  co_await timer.async_wait(asio::use_awaitable);
-}
-
-asio::awaitable<void> poll_until(async::runtime& on, std::function<bool()> done) {
-  const auto limit = std::chrono::steady_clock::now() + patience;
-  while (!done()) {
-    if (std::chrono::steady_clock::now() > limit)
-      throw failure(errc::timed_out, "wait for what the test expects");
-    co_await sleep(on, 1ms);
-  }
 }
 
 /// Calls `work` on a thread of its own: it blocks, and the guest must go on.
@@ -334,10 +316,7 @@ asio::awaitable<void> run_seeds(async::runtime& on, sim::simulated_toolstack& to
 }
 
 TEST(recovery, loses_nothing_whatever_happens_to_the_backend_and_the_guest) {
-#ifdef __SANITIZE_THREAD__
-  // It runs a thread of its own, and the custodian refuses to fork beside any.
-  GTEST_SKIP() << "needs a custodian";
-#endif
+  if (!has_custodian) GTEST_SKIP() << "needs a custodian";
   sim::simulated_toolstack toolstack;
   with_guarded_runtime([&](async::runtime& on) { return run_seeds(on, toolstack); });
 }
