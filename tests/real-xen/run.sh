@@ -308,7 +308,10 @@ need_tools
 images=$("$here/image.sh")
 build_programs
 for name in "${scenarios[@]}"; do
-  [[ $(places_of "$name") != none ]] || continue
+  if [[ $(places_of "$name") == none ]]; then
+    echo "note    $name is not in the short run"
+    continue
+  fi
   before=("$passed" "$failed" "$skipped")
   run_scenario "$name" "$images"
   if [[ $again == yes && $failed -gt ${before[1]} ]]; then
