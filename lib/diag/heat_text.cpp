@@ -19,7 +19,7 @@ std::string padded(const std::string& text, std::size_t width) {
 
 std::string cell_text(const heat_cell& cell, const heat_scale& scale, std::size_t width,
                       bool in_colour) {
-  auto text = " " + padded(cell.label, width) + " ";
+  auto text = fmt::format(" {} ", padded(cell.label, width));
   const auto place = scale.place_of(cell);
   if (!in_colour || !place) return text;
   const auto fill = heat_scale::colour_at(*place);
@@ -49,7 +49,7 @@ std::string to_text(const heat_map& map, bool in_colour) {
   std::string out = without_end(padded("", head) + "  " + map.column_title);
   auto line = padded(map.row_title, head);
   for (const auto& column : map.columns)
-    line += " " + padded(column, width) + " ";
+    line += fmt::format(" {} ", padded(column, width));
   out += without_end(line);
   for (std::size_t row = 0; row < map.rows.size(); ++row) {
     line = padded(map.rows[row], head);
