@@ -4,6 +4,7 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -20,6 +21,10 @@ namespace xenpv::diag {
 namespace {
 
 using clock = std::chrono::steady_clock;
+
+/// Some milliseconds: rare enough not to show in a batch, and no look at the clock is needed, which
+/// can be an exit to Xen.
+constexpr std::uint32_t turns_at_once = 1U << 20U;
 
 long membarrier(int command, unsigned flags, unsigned cpu) {
   return ::syscall(SYS_membarrier, command, flags, cpu);
@@ -99,8 +104,12 @@ void spinner::run(unsigned cpu, const scheduling_wish& wish) {
 void spinner::follow() {
   for (;;) {
     order_.wait(order::rest);
-    while (order_.load(std::memory_order_acquire) == order::spin)
+    for (std::uint32_t turn = 1; order_.load(std::memory_order_acquire) == order::spin; ++turn) {
       spinning_.store(true, std::memory_order_release);
+      // Two programs that measure at once would otherwise each keep the other's thread off a CPU
+      // for ever: SCHED_FIFO takes no turns within a priority.
+      if (turn % turns_at_once == 0) ::sched_yield();
+    }
     spinning_.store(false, std::memory_order_release);
     if (order_ == order::end) return;
   }

@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <thread>
+
 #include "diag/ipi_run.hpp"
 #include "unit/diag/captured_tree.hpp"
 #include "xenpv/async/cpu_set.hpp"
@@ -149,6 +151,21 @@ TEST_F(ipis_here, reach_several_at_once) {
   ASSERT_EQ(all.there.size(), 1U);
   EXPECT_EQ(all.times.count(), all.calls);
   EXPECT_EQ(all.there[0].calls(), all.calls);
+}
+
+/// Each one's spinner stands on the CPU of the other's caller, and SCHED_FIFO takes no turns:
+/// without giving way both would stand for ever.
+TEST_F(ipis_here, of_two_measurements_at_once_end) {
+  const ipi_probe probe({.count = 2000, .batch = 100});
+  ipi_pair there;
+  ipi_pair back;
+  {
+    const std::jthread other(
+        [&] { back = probe.measure(ipi_method::membarrier, cpus_[1], cpus_[0]); });
+    there = probe.measure(ipi_method::membarrier, cpus_[0], cpus_[1]);
+  }
+  EXPECT_NE(there.verdict, probe_verdict::failed) << there.reason;
+  EXPECT_NE(back.verdict, probe_verdict::failed) << back.reason;
 }
 
 /// The trap: nobody of ours runs on the other CPU, so the kernel sends nothing, and the calls are
