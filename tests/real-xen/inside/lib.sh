@@ -8,7 +8,7 @@ report() {
   local verdict=$1 name=$2
   shift 2
   printf '%s %s %s\n' "$verdict" "${name// /_}" "$*" >>"$results/cases"
-  printf '%s: %s %s %s\n' "$place" "$verdict" "$name" "$*"
+  printf '%s %s s: %s %s %s\n' "$place" "$SECONDS" "$verdict" "$name" "$*"
 }
 
 pass() { report pass "$@"; }              # pass NAME [TEXT]
