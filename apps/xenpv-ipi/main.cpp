@@ -164,7 +164,8 @@ void offer_options(cli::command& command, words& into) {
               async::as_cpu_list)
       .option("--count N", into.how.count, "calls of each pair that count",
               cli::whole_number<std::uint32_t>(1, 100'000'000), {.by_default = "1000"})
-      .option("--batch N", into.how.batch, "calls between two looks at the counts",
+      .option("--batch N", into.how.batch,
+              "calls between two looks at the counts; fewer where wake-ups do not add up",
               cli::whole_number<std::uint32_t>(1, 1'000'000), {.by_default = "100"})
       .option("--rest TIME", into.how.rest,
               "how long a CPU is left alone before it is woken again, so that it is idle; doubled "

@@ -19,6 +19,10 @@ namespace {
 using clock = std::chrono::steady_clock;
 
 constexpr std::chrono::nanoseconds longest_rest = std::chrono::milliseconds(20);
+/// Of wake-ups: with single ones somebody else's IPI would pass for the one that was not needed.
+constexpr std::uint32_t smallest_batch = 2;
+/// So many in a row, with none kept before: the others will be no better.
+constexpr std::uint32_t hopeless = 16;
 
 /// One batch of calls: its times, or why they do not count.
 struct batch {
@@ -32,12 +36,14 @@ struct batch {
 struct series {
   std::vector<unsigned> watched = {};  ///< CPUs whose IPIs are counted
   std::uint32_t count = 0;
-  std::uint32_t calls = 0;              ///< of one batch
+  std::uint32_t calls = 0;  ///< of one batch
+  /// Where each call may fail to send its IPI by itself, fewer at once add up more often.
+  bool shrinks = false;
   std::function<void()> start = [] {};  ///< before the first count, and
   std::function<void()> stop = [] {};   ///< after the second
-  std::function<void(fine_histogram& times)> call = {};
-  /// Empty when the counts, in the order of `watched`, are what they should be.
-  std::function<std::string(const std::vector<ipi_counts>& counts)> doubt = {};
+  std::function<void(std::uint32_t calls, fine_histogram& times)> call = {};
+  /// Empty when the counts, in the order of `watched`, are what they should be after `calls`.
+  std::function<std::string(std::uint32_t calls, const std::vector<ipi_counts>& counts)> doubt = {};
 };
 
 struct series_result {
@@ -45,15 +51,16 @@ struct series_result {
   std::vector<ipi_counts> counts = {};
   std::uint32_t kept = 0;
   std::uint32_t thrown_away = 0;
+  std::uint64_t calls = 0;  ///< in kept batches
   bool counted = true;
   std::string reason = {};
 };
 
-batch run_batch(const series& what, const system_root& root) {
+batch run_batch(const series& what, std::uint32_t calls, const system_root& root) {
   batch out;
   what.start();
   const auto before = read_interrupts(root);
-  what.call(out.times);
+  what.call(calls, out.times);
   const auto after = read_interrupts(root);
   what.stop();
   out.counted = before.value && after.value;
@@ -65,7 +72,7 @@ batch run_batch(const series& what, const system_root& root) {
     out.counts.push_back(ipis_between(*before.value, *after.value, cpu));
     out.counted = out.counted && out.counts.back().is_known();
   }
-  out.doubt = out.counted ? what.doubt(out.counts)
+  out.doubt = out.counted ? what.doubt(calls, out.counts)
                           : std::string("/proc/interrupts has no rows that count IPIs");
   return out;
 }
@@ -82,18 +89,23 @@ void keep(const batch& one, series_result& out) {
   }
 }
 
-/// Until enough batches added up, or it has to be believed that they never will.
+/// Until enough calls added up, or it has to be believed that they never will.
 series_result run_series(const series& what, const system_root& root) {
   series_result out;
-  const auto needed = (what.count + what.calls - 1) / what.calls;
-  const auto most = 3 * needed + 5;
-  while (out.kept < needed && out.kept + out.thrown_away < most) {
+  const std::uint64_t most = 3ULL * what.count + 5ULL * what.calls;
+  auto calls = what.calls;
+  std::uint64_t made = 0;
+  while (out.calls < what.count && made < most) {
+    if (out.kept == 0 && out.thrown_away == hopeless) break;
     const auto start = clock::now();
-    const auto one = run_batch(what, root);
+    made += calls;
+    const auto one = run_batch(what, calls, root);
     if (one.doubt.empty() || !one.counted) {
       keep(one, out);
+      out.calls += calls;
     } else {
       ++out.thrown_away;
+      if (what.shrinks) calls = std::max(calls / 2, std::min(smallest_batch, what.calls));
     }
     if (!one.doubt.empty()) out.reason = one.doubt;
     out.counted = out.counted && one.counted;
@@ -110,11 +122,11 @@ probe_verdict verdict_of(const series_result& of) {
 
 /// What both kinds of result have of a series.
 template <class Result>
-void take(const series_result& of, std::uint32_t batch_calls, Result& out) {
+void take(const series_result& of, Result& out) {
   out.times = of.times;
   out.kept = of.kept;
   out.thrown_away = of.thrown_away;
-  out.calls = std::uint64_t{of.kept} * batch_calls;
+  out.calls = of.calls;
   out.verdict = verdict_of(of);
   out.reason = of.reason;
 }
@@ -189,26 +201,29 @@ series calls_to(const ipi_probe_options& how, spinners& others, unsigned from, u
           .calls = how.batch,
           .start = [&others] { others.start(); },
           .stop = [&others] { others.stop(); },
-          .call = [calls = how.batch, to](fine_histogram& times) { call_cpu(to, calls, times); },
+          .call = [to](std::uint32_t calls, fine_histogram& times) { call_cpu(to, calls, times); },
           .doubt =
-              [calls = how.batch, from, to](const std::vector<ipi_counts>& counts) {
+              [from, to](std::uint32_t calls, const std::vector<ipi_counts>& counts) {
                 return from == to ? doubt_baseline(calls, counts[0], to)
                                   : doubt_calls(calls, counts[0], to);
               }};
 }
 
 /// `rest` grows as long as the other CPU is not asleep in time: on a slow machine that takes long.
+/// Nor is the caller always asleep before it is answered, where its CPU waits for a turn of its
+/// own.
 series wakes_of(const ipi_probe_options& how, std::chrono::nanoseconds& rest, wake_line& there,
                 wake_line& back, unsigned from, unsigned to) {
   return {.watched = {to, from},
           .count = how.count,
           .calls = how.batch,
+          .shrinks = true,
           .call =
-              [how, &rest, &there, &back](fine_histogram& times) {
-                wake_and_wait(there, back, how.batch, rest, how.patience, times);
+              [how, &rest, &there, &back](std::uint32_t calls, fine_histogram& times) {
+                wake_and_wait(there, back, calls, rest, how.patience, times);
               },
           .doubt =
-              [calls = how.batch, &rest, from, to](const std::vector<ipi_counts>& counts) {
+              [&rest, from, to](std::uint32_t calls, const std::vector<ipi_counts>& counts) {
                 if (from == to) return doubt_baseline(calls, counts[0], to);
                 auto doubt = doubt_wakes(calls, counts[0], to);
                 if (doubt.empty()) doubt = doubt_wakes(calls, counts[1], from);
@@ -282,7 +297,7 @@ ipi_pair ipi_probe::measure(ipi_method method, unsigned from, unsigned to) const
                                                      : measure_wakes(options_, method, from, to);
     if (!of.counts.empty()) out.there = of.counts.front();
     if (of.counts.size() > 1) out.back = of.counts.back();
-    take(of, options_.batch, out);
+    take(of, out);
   });
   return out;
 }
@@ -293,23 +308,23 @@ ipi_broadcast ipi_probe::broadcast(unsigned from, const std::vector<unsigned>& t
   ipi_broadcast out{.from = from, .to = to};
   run_on(from, options_.schedule, out, [&] {
     spinners others(to, options_);
-    const auto doubt = [&](const std::vector<ipi_counts>& counts) {
+    const auto doubt = [&](std::uint32_t calls, const std::vector<ipi_counts>& counts) {
       std::string text;
       for (std::size_t i = 0; i < to.size() && text.empty(); ++i)
-        text = doubt_calls(options_.batch, counts[i], to[i]);
+        text = doubt_calls(calls, counts[i], to[i]);
       return text;
     };
-    const auto of =
-        run_series({.watched = to,
-                    .count = options_.count,
-                    .calls = options_.batch,
-                    .start = [&] { others.start(); },
-                    .stop = [&] { others.stop(); },
-                    .call = [&](fine_histogram& times) { call_all(options_.batch, times); },
-                    .doubt = doubt},
-                   options_.root);
+    const auto of = run_series(
+        {.watched = to,
+         .count = options_.count,
+         .calls = options_.batch,
+         .start = [&] { others.start(); },
+         .stop = [&] { others.stop(); },
+         .call = [](std::uint32_t calls, fine_histogram& times) { call_all(calls, times); },
+         .doubt = doubt},
+        options_.root);
     out.there = of.counts;
-    take(of, options_.batch, out);
+    take(of, out);
   });
   return out;
 }

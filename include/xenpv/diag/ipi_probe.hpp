@@ -35,6 +35,8 @@ enum class ipi_method {
 
 struct ipi_probe_options {
   std::uint32_t count = 1000;  ///< calls of each pair, in batches that added up
+  /// Calls between two looks at the counts. Batches of wake-ups get smaller, down to 2, whenever
+  /// one did not add up.
   std::uint32_t batch = 100;
   scheduling_wish schedule = {};
   /// How long after its answer a vCPU is left alone before it is woken again, so that it is idle.

@@ -201,6 +201,21 @@ TEST(ipi_probe, shows_no_time_of_a_batch_that_does_not_add_up) {
             "10 calls, and CPU 1 counted 0 IPIs: our thread there was not always running");
 }
 
+TEST(ipi_probe, gives_up_wake_ups_that_never_add_up_in_smaller_batches_either) {
+  xen::test::fake_root tree;
+  tree.with("/proc/interrupts",
+            "  CPU0 CPU1\nRES: 1 1 Rescheduling interrupts\nCAL: 2 2 Function call interrupts\n");
+  const auto cpus = async::allowed_cpus();
+  if (cpus.size() < 2 || cpus[1] != 1) GTEST_SKIP() << "needs CPU 0 and CPU 1";
+  const ipi_probe probe({.count = 40, .batch = 8, .root = tree.root()});
+  const auto pair = probe.measure(ipi_method::futex, 0, 1);
+  EXPECT_EQ(pair.verdict, probe_verdict::refuted);
+  EXPECT_EQ(pair.thrown_away, 16U);
+  EXPECT_EQ(pair.times.count(), 0U);
+  EXPECT_THAT(pair.reason,
+              HasSubstr("2 wake-ups, and CPU 1 counted 0 IPIs: it was not always asleep"));
+}
+
 TEST(ipi_probe, keeps_times_that_nothing_can_be_compared_with_but_says_so) {
   const xen::test::fake_root tree;
   const auto cpu = async::allowed_cpus().front();
