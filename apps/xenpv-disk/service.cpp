@@ -66,6 +66,21 @@ bool is_alive(blkfront::device_state state) {
   return state == blkfront::device_state::connected || state == blkfront::device_state::recovering;
 }
 
+/// How long clients of a disk that is gone are still listened to, and how often it is asked whether
+/// there are any. The device answers with ESHUTDOWN; a client whose requests were all answered in
+/// time sends the next ones after that, and would only see its connection end.
+constexpr std::chrono::milliseconds last_words(500);
+constexpr std::chrono::milliseconds last_words_step(20);
+
+asio::awaitable<void> tell_clients(served_disk& disk) {
+  asio::steady_timer timer(disk.on.control());
+  for (auto spent = last_words_step; spent <= last_words; spent += last_words_step) {
+    if (disk.server.statistics().connections == 0) co_return;
+    timer.expires_after(last_words_step);
+    co_await timer.async_wait(asio::use_awaitable);
+  }
+}
+
 /// What a backend gets to answer requests of clients that were cut off.
 constexpr std::chrono::seconds grace(2);
 
@@ -158,6 +173,7 @@ asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints at, servi
   tasks.spawn(run_part(give_up_backend(disk, nbd::server_options{}.drain_limit + grace), stop));
   // Still with ears for the second signal.
   if (work.take_leave) co_await work.take_leave();
+  if (!is_alive(disk.device.state())) co_await tell_clients(disk);
   co_await disk.server.stop();
   tasks.cancel();
   co_await tasks.join();
