@@ -9,8 +9,8 @@
 namespace xenpv::diag {
 namespace {
 
-/// With fewer events where they went is chance.
-constexpr std::uint64_t enough_events = 1000;
+/// With fewer events since the boot it does not matter where they went.
+constexpr std::uint64_t enough_events = 10'000;
 constexpr double uneven = 0.9;
 /// Of the busiest CPU's events; where one channel has nearly all, moving others changes little.
 constexpr double worth_moving = 0.2;
