@@ -1,6 +1,6 @@
 # The guest is saved and restored, ten times in one life, checkpointed, and, if it can be, migrated to the same host,
 # under verified load on a mounted file system: clients see pauses, and nothing else.
-programs=(xenpv-disk)
+programs=(xenpv-disk xenpv-doctor)
 short_places=none
 limit=400
 memory=320
@@ -87,8 +87,15 @@ unnoticed() {
   value custodians "$(pgrep -c xenpv-custodian)"
 }
 
+# examined TIMES: what a guest's administrator is told after so many.
+examined() {
+  xenpv-doctor --json >"$results/doctor.json" 2>"$results/doctor.err"
+  check doctor.migration grep -Eq "\"migrated or restored $1 times, and [0-9]+ processes hold /dev/xen/evtchn\"" \
+    "$results/doctor.json"
+}
+
 main() {
-  local number seen
+  local number seen times=$saves
   serve_and_mount
   ask_again
   start_load
@@ -99,8 +106,9 @@ main() {
   done
   cancelled
   tell went-on yes
-  if [[ $place != pv ]]; then goes_on migrate $((saves + 1)); fi
+  if [[ $place != pv ]]; then goes_on migrate $((++times)); fi
   tell migrated yes
+  examined "$times"
   end_load
   kill "$asking"
   value failed_freezes "$(wc -l <"$results/failed-freezes")"
