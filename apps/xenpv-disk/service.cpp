@@ -69,7 +69,7 @@ bool is_alive(blkfront::device_state state) {
 /// How long clients of a disk that is gone are still listened to, and how often it is asked whether
 /// there are any. The device answers with ESHUTDOWN; a client whose requests were all answered in
 /// time sends the next ones after that, and would only see its connection end.
-constexpr std::chrono::milliseconds last_words(500);
+constexpr std::chrono::milliseconds last_words(1000);
 constexpr std::chrono::milliseconds last_words_step(20);
 
 asio::awaitable<void> tell_clients(served_disk& disk) {
