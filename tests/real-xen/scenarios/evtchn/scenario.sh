@@ -2,7 +2,7 @@
 # 0. The PVH guest may make hypercalls, so it is to see what domain 0 sees of it; the PV guest may not.
 programs=(xenpv-evtchn)
 places='dom0 pv pvh'
-short_places='dom0 pvh'
+short_places=dom0
 limit=420
 
 lsevtchn=/usr/lib/xen-4.17/bin/lsevtchn
