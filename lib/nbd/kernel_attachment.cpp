@@ -109,6 +109,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
   void leave_behind() noexcept {
     stopping_ = true;
     changed_.cancel();
+    give_up_opening();
   }
 
   asio::awaitable<void> run() {
@@ -228,8 +229,17 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     told_ = wanted_;
     auto ask = [this] { driver_.resize(index_, told_.size, told_.sector_size); };
     co_await on_worker(ask);
+    if (stopping_) co_return;
     // Partitions are looked for anew when it is opened, and so was the size in older kernels.
-    co_await open_once(device_opening::purpose::scan, options_.open_limit);
+    std::exception_ptr error;
+    try {
+      co_await open_once(device_opening::purpose::scan, options_.open_limit);
+    } catch (...) {
+      error = std::current_exception();
+    }
+    // Given up, or for nobody any more.
+    if (error && stopping_) co_return;
+    if (error) std::rethrow_exception(error);
     const auto shown = kernel_device_size(index_, options_.root);
     const auto expected = told_.size / told_.sector_size * told_.sector_size;
     if (shown && *shown != expected && !has_news())
@@ -296,8 +306,13 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
 
   void link_ended() {
     changed_.cancel();
-    // Nobody answers any more what an opening waits for.
-    if (stopping_ && links_->alive() == 0 && opening_ != nullptr) opening_->cancel();
+    give_up_opening();
+  }
+
+  /// Nobody answers any more what an opening waits for.
+  void give_up_opening() noexcept {
+    boost::system::error_code ignored;
+    if (stopping_ && links_->alive() == 0 && opening_ != nullptr) opening_->cancel(ignored);
   }
 
   // ---- opening

@@ -1,6 +1,9 @@
 #include "attachment_rig.hpp"
 
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
@@ -257,6 +260,21 @@ bool background::is_over() const {
 asio::awaitable<void> background::wait() {
   co_await rig_.until([this] { return is_over(); });
   if (outcome_->error) std::rethrow_exception(std::exchange(outcome_->error, nullptr));
+}
+
+hanging_device::hanging_device(attachment_rig& rig, const std::string& path)
+    : path_(rig.tree.root().path(path)) {
+  std::filesystem::remove(path_);
+  if (::mkfifo(path_.c_str(), 0600) != 0) throw_errno("make a FIFO");
+}
+
+hanging_device::~hanging_device() {
+  unique_fd(::open(path_.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
+}
+
+bool hanging_device::is_being_opened() const {
+  siginfo_t nobody;
+  return ::waitid(P_ALL, 0, &nobody, WEXITED | WNOHANG | WNOWAIT) == 0;
 }
 
 }  // namespace xenpv::nbd::test

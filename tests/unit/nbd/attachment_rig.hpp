@@ -3,6 +3,7 @@
 #pragma once
 
 #include <boost/asio/thread_pool.hpp>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -96,6 +97,21 @@ class background {
   struct outcome;
   attachment_rig& rig_;
   std::shared_ptr<outcome> outcome_;
+};
+
+/// Opening the device hangs, as it does when nobody answers the kernel's reads; until the end.
+class hanging_device {
+ public:
+  explicit hanging_device(attachment_rig& rig, const std::string& path = "/dev/nbd0");
+  ~hanging_device();
+  hanging_device(const hanging_device&) = delete;
+  hanging_device& operator=(const hanging_device&) = delete;
+
+  /// A child of ours is at it.
+  [[nodiscard]] bool is_being_opened() const;
+
+ private:
+  std::filesystem::path path_;
 };
 
 }  // namespace xenpv::nbd::test

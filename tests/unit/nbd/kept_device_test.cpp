@@ -117,6 +117,26 @@ TEST(kept_device, is_told_when_the_disk_has_another_size_than_it) {
   });
 }
 
+TEST(kept_device, is_left_behind_while_the_kernel_looks_at_its_new_size) {
+  auto options = keeping();
+  options.adopted = 3;
+  attachment_rig rig(options);
+  rig.tree.with("/sys/block/nbd3/backend", "xenpv-disk xvdb\n");
+  rig.tree.with("/sys/block/nbd3/size", "1024\n");
+  rig.tree.with("/dev/nbd3", "");
+  const hanging_device device(rig, "/dev/nbd3");
+  leave_device(rig.kernel, 1U << 19);
+  rig.run([&]() -> asio::awaitable<void> {
+    co_await rig.attachment->connect();
+    background running(rig, rig.attachment->run());
+    co_await rig.until_heard("NBD_CMD_RECONFIGURE nbd3 size=1048576 id=xenpv-disk xvdb");
+    co_await rig.until([&] { return device.is_being_opened(); });
+    rig.attachment->leave_behind();
+    co_await rig.server->stop();
+    co_await running.wait();
+  });
+}
+
 TEST(kept_device, is_not_there_to_take_over_when_the_kernel_has_let_go) {
   auto options = keeping();
   options.adopted = 3;

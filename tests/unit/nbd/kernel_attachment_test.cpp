@@ -141,21 +141,6 @@ TEST(kernel_attachment, unmakes_a_device_that_nobody_can_open) {
   EXPECT_EQ(rig.kernel.heard().back(), "NBD_CMD_DISCONNECT nbd0");
 }
 
-/// Opening the device hangs, as it does when nobody answers the kernel's reads; until the end.
-class hanging_device {
- public:
-  explicit hanging_device(attachment_rig& rig) : path_(rig.tree.root().path("/dev/nbd0")) {
-    std::filesystem::remove(path_);
-    EXPECT_EQ(::mkfifo(path_.c_str(), 0600), 0);
-  }
-  ~hanging_device() { unique_fd(::open(path_.c_str(), O_WRONLY | O_NONBLOCK)); }
-  hanging_device(const hanging_device&) = delete;
-  hanging_device& operator=(const hanging_device&) = delete;
-
- private:
-  std::filesystem::path path_;
-};
-
 TEST(kernel_attachment, unmakes_a_device_that_does_not_answer) {
   auto options = with_two_connections();
   options.open_limit = std::chrono::milliseconds(20);
