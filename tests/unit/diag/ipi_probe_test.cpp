@@ -183,14 +183,23 @@ TEST_F(ipis_here, that_were_never_sent_are_fast_and_do_not_add_up) {
   EXPECT_THAT(doubt_calls(2000, there, cpus_[1]), HasSubstr("not always running"));
 }
 
-TEST(ipi_probe, shows_no_time_of_a_batch_that_does_not_add_up) {
-  // A /proc/interrupts that never counts anything: what it shows when no IPI is sent.
-  xen::test::fake_root tree;
-  tree.with("/proc/interrupts",
-            "  CPU0 CPU1\nRES: 1 1 Rescheduling interrupts\nCAL: 2 2 Function call interrupts\n");
-  const auto cpus = async::allowed_cpus();
-  if (cpus.size() < 2 || cpus[1] != 1) GTEST_SKIP() << "needs CPU 0 and CPU 1";
-  const ipi_probe probe({.count = 20, .batch = 10, .root = tree.root()});
+/// CPU 0 and CPU 1 beside a /proc/interrupts that never counts anything: what it shows when no IPI
+/// is sent.
+class ipis_that_nobody_counts : public testing::Test {
+ protected:
+  void SetUp() override {
+    tree_.with(
+        "/proc/interrupts",
+        "  CPU0 CPU1\nRES: 1 1 Rescheduling interrupts\nCAL: 2 2 Function call interrupts\n");
+    const auto cpus = async::allowed_cpus();
+    if (cpus.size() < 2 || cpus[1] != 1) GTEST_SKIP() << "needs CPU 0 and CPU 1";
+  }
+
+  xen::test::fake_root tree_;
+};
+
+TEST_F(ipis_that_nobody_counts, show_no_time_of_a_batch_that_does_not_add_up) {
+  const ipi_probe probe({.count = 20, .batch = 10, .root = tree_.root()});
   const auto pair = probe.measure(ipi_method::membarrier, 0, 1);
   EXPECT_EQ(pair.verdict, probe_verdict::refuted);
   EXPECT_EQ(pair.times.count(), 0U);
@@ -201,13 +210,8 @@ TEST(ipi_probe, shows_no_time_of_a_batch_that_does_not_add_up) {
             "10 calls, and CPU 1 counted 0 IPIs: our thread there was not always running");
 }
 
-TEST(ipi_probe, gives_up_wake_ups_that_never_add_up_in_smaller_batches_either) {
-  xen::test::fake_root tree;
-  tree.with("/proc/interrupts",
-            "  CPU0 CPU1\nRES: 1 1 Rescheduling interrupts\nCAL: 2 2 Function call interrupts\n");
-  const auto cpus = async::allowed_cpus();
-  if (cpus.size() < 2 || cpus[1] != 1) GTEST_SKIP() << "needs CPU 0 and CPU 1";
-  const ipi_probe probe({.count = 40, .batch = 8, .root = tree.root()});
+TEST_F(ipis_that_nobody_counts, are_given_up_when_smaller_batches_do_not_add_up_either) {
+  const ipi_probe probe({.count = 40, .batch = 8, .root = tree_.root()});
   const auto pair = probe.measure(ipi_method::futex, 0, 1);
   EXPECT_EQ(pair.verdict, probe_verdict::refuted);
   EXPECT_EQ(pair.thrown_away, 16U);

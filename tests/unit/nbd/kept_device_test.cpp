@@ -20,6 +20,13 @@ attachment_options keeping() {
   return out;
 }
 
+/// Takes over what leave_device() left.
+attachment_options adopting() {
+  auto out = keeping();
+  out.adopted = 3;
+  return out;
+}
+
 /// The kernel's side of a device whose server has died: a socket nobody answers on, known to be
 /// dead.
 void leave_device(fake_kernel& kernel, std::uint64_t size = 1U << 20) {
@@ -34,6 +41,14 @@ void leave_device(fake_kernel& kernel, std::uint64_t size = 1U << 20) {
     on.identifier = "xenpv-disk xvdb";
     on.size = size;
   });
+}
+
+/// Of half the size that the disk has.
+void leave_smaller_device(attachment_rig& rig) {
+  rig.tree.with("/sys/block/nbd3/backend", "xenpv-disk xvdb\n");
+  rig.tree.with("/sys/block/nbd3/size", "1024\n");
+  rig.tree.with("/dev/nbd3", "");
+  leave_device(rig.kernel, 1U << 19);
 }
 
 asio::awaitable<std::string> read_from(attachment_rig& rig, std::uint32_t index) {
@@ -81,9 +96,7 @@ TEST(kept_device, has_its_requests_looked_at_often_if_it_has_one_connection) {
 }
 
 TEST(kept_device, gets_sockets_of_a_new_server_and_is_not_made_anew) {
-  auto options = keeping();
-  options.adopted = 3;
-  attachment_rig rig(options);
+  attachment_rig rig(adopting());
   rig.tree.with("/sys/block/nbd3/backend", "xenpv-disk xvdb\n");
   rig.tree.with("/sys/block/nbd3/size", "2048\n");
   leave_device(rig.kernel);
@@ -100,13 +113,8 @@ TEST(kept_device, gets_sockets_of_a_new_server_and_is_not_made_anew) {
 }
 
 TEST(kept_device, is_told_when_the_disk_has_another_size_than_it) {
-  auto options = keeping();
-  options.adopted = 3;
-  attachment_rig rig(options);
-  rig.tree.with("/sys/block/nbd3/backend", "xenpv-disk xvdb\n");
-  rig.tree.with("/sys/block/nbd3/size", "1024\n");
-  rig.tree.with("/dev/nbd3", "");
-  leave_device(rig.kernel, 1U << 19);
+  attachment_rig rig(adopting());
+  leave_smaller_device(rig);
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->connect();
     background running(rig, rig.attachment->run());
@@ -118,14 +126,9 @@ TEST(kept_device, is_told_when_the_disk_has_another_size_than_it) {
 }
 
 TEST(kept_device, is_left_behind_while_the_kernel_looks_at_its_new_size) {
-  auto options = keeping();
-  options.adopted = 3;
-  attachment_rig rig(options);
-  rig.tree.with("/sys/block/nbd3/backend", "xenpv-disk xvdb\n");
-  rig.tree.with("/sys/block/nbd3/size", "1024\n");
-  rig.tree.with("/dev/nbd3", "");
+  attachment_rig rig(adopting());
+  leave_smaller_device(rig);
   const hanging_device device(rig, "/dev/nbd3");
-  leave_device(rig.kernel, 1U << 19);
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->connect();
     background running(rig, rig.attachment->run());
@@ -138,9 +141,7 @@ TEST(kept_device, is_left_behind_while_the_kernel_looks_at_its_new_size) {
 }
 
 TEST(kept_device, is_not_there_to_take_over_when_the_kernel_has_let_go) {
-  auto options = keeping();
-  options.adopted = 3;
-  attachment_rig rig(options);
+  attachment_rig rig(adopting());
   rig.run([&]() -> asio::awaitable<void> {
     std::string problem;
     try {

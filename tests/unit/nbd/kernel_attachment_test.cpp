@@ -1,9 +1,7 @@
 #include "xenpv/nbd/kernel_attachment.hpp"
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <filesystem>
 
