@@ -235,8 +235,7 @@ void frontend::connection::make_queues(unsigned count) {
   queues_.clear();
   for (unsigned i = 0; i < count; ++i) {
     queue_options queue_how{.name = fmt::format("{} queue {}", device_, i),
-                            .request_deadline = how_.request_deadline,
-                            .poll_limit = how_.poll_limit};
+                            .request_deadline = how_.request_deadline};
     queues_.push_back(std::make_shared<frontend_queue>(on_.context(i), on_.loop(i), i,
                                                        std::move(queue_how), events_of_queue()));
   }

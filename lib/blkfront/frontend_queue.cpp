@@ -46,7 +46,6 @@ frontend_queue::frontend_queue(asio::io_context& context, async::event_loop& loo
       index_(index),
       options_(std::move(options)),
       events_(std::move(events)),
-      poll_(static_cast<std::uint64_t>(options_.poll_limit.count())),
       tick_(context),
       idle_(context, clock::time_point::max()) {
   refusal_ = make_error(std::make_error_code(std::errc::operation_canceled), options_.name);
@@ -183,7 +182,6 @@ void frontend_queue::turn(bool event) noexcept {
     if (round != 0) now = blk::now_ns();
     const bool took = exchange(now);
     any = any || took;
-    if (!took && engine_->in_flight() > 0 && poll_.is_on()) poll();
     const auto distance = event_distance(engine_->in_flight(), answer_interval_ns_);
     more = !engine_->failure_reason() && (!engine_->arm(distance) || look_again_);
   }
@@ -192,21 +190,6 @@ void frontend_queue::turn(bool event) noexcept {
   if (engine_->failure_reason()) report_failure();
   if (more) schedule_turn();
   settle_idle();
-}
-
-/// Looks at the ring for a bounded time; look_again_ says that something came.
-void frontend_queue::poll() noexcept {
-  const auto limit = poll_.begin();
-  if (limit == 0) return;
-  for (const auto until = blk::now_ns() + limit; blk::now_ns() < until;) {
-    if (!engine_->has_answers()) continue;
-    poll_.hit();
-    ++engine_->counters().polls_hit;
-    look_again_ = true;
-    return;
-  }
-  poll_.missed();
-  ++engine_->counters().polls_missed;
 }
 
 void frontend_queue::start_tick() {

@@ -20,7 +20,6 @@
 #include "blkfront/engine.hpp"
 #include "blkfront/journal.hpp"
 #include "blkfront/layout.hpp"
-#include "blkfront/poll_budget.hpp"
 #include "blkfront/sector_locks.hpp"
 #include "blkfront/transport.hpp"
 #include "xenpv/async/event_loop.hpp"
@@ -32,7 +31,15 @@ namespace xenpv::blkfront {
 struct queue_options {
   std::string name;  ///< "device/vbd/51728 queue 0", for messages
   std::chrono::nanoseconds request_deadline{};
-  std::chrono::nanoseconds poll_limit{};
+  std::chrono::nanoseconds stall_report{};
+  bool strict_flush = false;
+  bool trust_backend_cache = false;
+};
+
+/// How a connection ended: whether writes that the backend answered and did not flush are safe.
+enum class connection_loss {
+  orderly,  ///< closed by both ends, or the guest was suspended: the backend wrote its cache
+  abrupt,   ///< a crash, a kill, a directory removed: what was in its cache may be gone
 };
 
 /// What a queue tells its frontend; called on the queue's thread.
@@ -55,14 +62,14 @@ class frontend_queue final : public blk::block_queue,
   /// Unbinds and ungrants. Requests, if any, must have been answered.
   void close_transport() noexcept;
 
-  /// The backend is lost: unbinds and ungrants, and keeps requests until the next connect(). Also
-  /// for a transport that came to nothing. Returns how many were with the lost backend. With
-  /// `keep_port` the port stays, for the same backend's next connection: Xen makes it bindable
-  /// again when the other end lets go of it, and what is not unbound cannot be unbound at the wrong
-  /// moment (xen/custodian.hpp).
-  std::size_t hold(bool keep_port);
-  /// From now on what would be kept is answered with `why`, until the next connect().
-  void stop_holding(const error& why);
+  /// The backend is lost: unbinds and ungrants, and queues requests until the next connect(). Also
+  /// for a transport that never connected. Returns how many the lost backend had. With `keep_port`
+  /// the port stays bound, for the same backend's next connection: Xen makes it bindable again when
+  /// the other end closes it, and a port that is not unbound cannot be unbound at the wrong moment
+  /// (xen/custodian.hpp).
+  std::size_t suspend(bool keep_port, connection_loss loss);
+  /// Until the next connect(), queued and new requests are answered with `why`.
+  void fail_queued(const error& why);
   /// In place of connect(), for a queue that gets no ring of its own.
   void forward_to(const std::shared_ptr<frontend_queue>& target, const blk::geometry& shape);
   /// New requests are answered with `why`; those that the backend has may end.
@@ -113,7 +120,6 @@ class frontend_queue final : public blk::block_queue,
   void schedule_turn();
   void turn(bool event) noexcept;
   bool exchange(std::uint64_t now) noexcept;
-  void poll() noexcept;
   void notify() noexcept;
   void start_tick();
   void tick() noexcept;
@@ -153,7 +159,6 @@ class frontend_queue final : public blk::block_queue,
   std::uint64_t last_answer_ns_ = 0;
   std::uint64_t last_event_ns_ = 0;
   std::uint64_t last_tick_ns_ = 0;
-  poll_budget poll_;
   async::asio::steady_timer tick_;
   async::asio::steady_timer idle_;  ///< never expires; cancelled when the queue is idle
 };

@@ -71,7 +71,7 @@ void frontend_queue::close_transport() noexcept {
   if (before) before->wake_all();
 }
 
-std::size_t frontend_queue::hold(bool keep_port) {
+std::size_t frontend_queue::suspend(bool keep_port, connection_loss) {
   // A lying backend was given up for good.
   if (engine_ && engine_->failure_reason()) return 0;
   std::size_t unanswered = 0;
@@ -108,7 +108,7 @@ std::size_t frontend_queue::hold(bool keep_port) {
   return unanswered;
 }
 
-void frontend_queue::stop_holding(const error& why) {
+void frontend_queue::fail_queued(const error& why) {
   if (!holding_) return;
   refusal_ = why;
   journal_.answer_all(why.code);

@@ -59,7 +59,7 @@ asio::awaitable<bool> frontend::connection::is_unplugged() {
 asio::awaitable<void> frontend::connection::hold_queues(bool keep_ports) {
   co_await settle_resume();
   for (const auto& each : queues_) {
-    auto hold = [each, keep_ports] { return each->hold(keep_ports); };
+    auto hold = [each, keep_ports] { return each->suspend(keep_ports, connection_loss::abrupt); };
     to_replay_ += co_await call_on(each->executor(), hold);
   }
   if (recovery_.timed_out) co_await stop_holding();
@@ -70,7 +70,7 @@ asio::awaitable<void> frontend::connection::stop_holding() {
                               fmt::format("its backend did not come back within {}",
                                           format_duration(how_.recovery_timeout)));
   for (const auto& each : queues_) {
-    auto stop = [each, why] { each->stop_holding(why); };
+    auto stop = [each, why] { each->fail_queued(why); };
     co_await call_on(each->executor(), stop);
   }
 }

@@ -17,20 +17,22 @@ void queue_statistics::add(const queue_statistics& other) noexcept {
   notifies_suppressed += other.notifies_suppressed;
   events += other.events;
   spurious_events += other.spurious_events;
-  polls_hit += other.polls_hit;
-  polls_missed += other.polls_missed;
   ring_full += other.ring_full;
   pages_short += other.pages_short;
   flushes_merged += other.flushes_merged;
   read_modify_writes += other.read_modify_writes;
   timed_out += other.timed_out;
   answered_late += other.answered_late;
+  flushes_ignored += other.flushes_ignored;
+  flushes_refused += other.flushes_refused;
+  stalls += other.stalls;
   in_flight += other.in_flight;
   queued += other.queued;
   pages += other.pages;
   pages_used += other.pages_used;
   pages_most += other.pages_most;
   ring_entries += other.ring_entries;
+  stalled = stalled || other.stalled;
 }
 
 }  // namespace xenpv::blkfront

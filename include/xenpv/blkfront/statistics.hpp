@@ -30,15 +30,16 @@ struct queue_statistics {
   std::uint64_t notifies_sent = 0;
   std::uint64_t notifies_suppressed = 0;  ///< batches the backend needed no event for
   std::uint64_t events = 0;
-  std::uint64_t spurious_events = 0;  ///< events with nothing in the ring
-  std::uint64_t polls_hit = 0;        ///< answers found by looking instead of waiting
-  std::uint64_t polls_missed = 0;
+  std::uint64_t spurious_events = 0;     ///< events with nothing in the ring
   std::uint64_t ring_full = 0;           ///< turns that ended because the ring was full
   std::uint64_t pages_short = 0;         ///< turns that ended for lack of granted pages
   std::uint64_t flushes_merged = 0;      ///< flushes and FUA writes served by somebody else's flush
   std::uint64_t read_modify_writes = 0;  ///< sectors
   std::uint64_t timed_out = 0;           ///< requests
   std::uint64_t answered_late = 0;       ///< ring requests, after their request had timed out
+  std::uint64_t flushes_ignored = 0;     ///< flushes and FUA writes answered without the backend
+  std::uint64_t flushes_refused = 0;  ///< failed once, because a lost backend may have lost writes
+  std::uint64_t stalls = 0;           ///< times that requests were unanswered for too long
 
   // Now, not counted:
   std::size_t in_flight = 0;   ///< ring requests without an answer
@@ -47,6 +48,7 @@ struct queue_statistics {
   std::size_t pages_used = 0;  ///< of them, now
   std::size_t pages_most = 0;  ///< of them, ever at once
   std::size_t ring_entries = 0;
+  bool stalled = false;  ///< the backend has not answered for options::stall_report
 
   void add(const queue_statistics& other) noexcept;
 };
