@@ -169,6 +169,8 @@ void lease::copy_to(std::uint64_t at, std::span<std::byte> to) const {
 
 void lease::abandon() noexcept {
   pages_ = {};
+  lead_ = 0;
+  length_ = 0;
 }
 
 bool lease::move_out() noexcept {

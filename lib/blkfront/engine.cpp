@@ -1,37 +1,29 @@
+// Requests and their order: from the caller to the list of those that can be sent, and from their
+// last ring request back to the caller.
 #include "blkfront/engine.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "blkfront/engine_state.hpp"
 
 namespace xenpv::blkfront {
-namespace {
-
-/// Sectors that can be merged at once: merging is for the odd unaligned end, not for a workload.
-constexpr std::size_t merges_at_once = 2;
-
-}  // namespace
-
-void engine::request_list::prepend(request_list other) noexcept {
-  if (other.empty()) return;
-  other.last->device.next = first;
-  if (last == nullptr) last = other.last;
-  first = other.first;
-}
 
 engine::engine(engine_setup setup, engine_host& host)
     : setup_(std::move(setup)),
       host_(host),
       sector_mask_(setup_.shape.sector_size - 1),
       slots_(ring_.size()),
+      gate_(setup_.shape.sector_size),
+      merger_(setup_.data.pages, host),
       published_(ring_.requests_put()) {
   free_slots_.reserve(slots_.size());
   for (auto i = slots_.size(); i-- > 0;)
     free_slots_.push_back(static_cast<std::uint16_t>(i));
-  merge_pages_ = setup_.data.pages->take(merges_at_once).value_or(blk::page_chain{});
+  flush_mode_ = how_to_flush();
   waiter_.owner = this;
   waiter_.wake = [](blk::page_waiter& waiter) {
-    static_cast<pages_waiter&>(waiter).owner->host_.wanted();
+    static_cast<pages_waiter&>(waiter).owner->host_.schedule_send();
   };
 }
 
@@ -40,28 +32,124 @@ engine::~engine() {
 }
 
 void engine::reshape(const blk::geometry& shape) noexcept {
-  // Whoever asks may not know yet what the backend has refused here meanwhile.
+  // The caller may not know yet what the backend has refused here meanwhile.
   const auto before = std::exchange(setup_.shape, shape);
   setup_.shape.can_flush = shape.can_flush && before.can_flush;
   setup_.shape.can_discard = shape.can_discard && before.can_discard;
   setup_.shape.can_secure_discard = shape.can_secure_discard && before.can_secure_discard;
-  sector_mask_ = shape.sector_size - 1;
+  flush_mode_ = how_to_flush();
 }
 
-bool engine::start(std::uint64_t now) noexcept {
+engine::flush_mode engine::how_to_flush() const noexcept {
+  if (!setup_.shape.can_flush) return flush_mode::none;
+  if (setup_.flush_cache) return flush_mode::cache;
+  if (setup_.barrier && setup_.only_queue) return flush_mode::barrier;
+  return setup_.strict_flush ? flush_mode::none : flush_mode::ignored;
+}
+
+std::error_code engine::check(const blk::request& r) const noexcept {
+  const auto& shape = setup_.shape;
+  const bool can_flush = flush_mode_ != flush_mode::none;
+  if (failure_) return failure_->code;
+  if (r.op == blk::operation::flush) return can_flush ? std::error_code{} : not_supported();
+  if (shape.size == 0) return {ENOMEDIUM, std::generic_category()};
+  if (r.length > shape.size || r.offset > shape.size - r.length)
+    return std::make_error_code(std::errc::invalid_argument);
+  if (r.op != blk::operation::read && shape.read_only)
+    return std::make_error_code(std::errc::read_only_file_system);
+  if (r.op == blk::operation::discard && !shape.can_discard) return not_supported();
+  if (r.op == blk::operation::secure_discard) {
+    if (!shape.can_secure_discard) return not_supported();
+    // A promise, not advice: exactly these bytes are erased.
+    if (((r.offset | r.length) & sector_mask_) != 0)
+      return std::make_error_code(std::errc::invalid_argument);
+  }
+  if (is_fua(r) && !can_flush) return not_supported();
+  if (carries_data(r.op) && r.length != 0) {
+    if (r.memory == nullptr && (r.pages == nullptr || r.pages->length() < r.length))
+      return std::make_error_code(std::errc::invalid_argument);
+  }
+  return {};
+}
+
+/// Fills in what the request needs of the device. False: it is answered already.
+bool engine::prepare(blk::request& r) noexcept {
+  r.status = check(r);
+  if (r.status) return false;
+  set_phase(r, phase::data);
+  const stretch bytes{r.offset, r.offset + r.length};
+  stretch sent = bytes;
+  switch (r.op) {
+    case blk::operation::flush:
+      set_phase(r, phase::flush);
+      return true;
+    case blk::operation::read:
+      sent = cover(bytes, setup_.shape.sector_size);
+      break;
+    case blk::operation::write:
+      if (((r.offset | r.length) & sector_mask_) != 0)
+        sent = plan_write(bytes, setup_.shape.sector_size).middle;
+      break;
+    case blk::operation::discard:
+      sent = plan_discard(bytes, setup_.shape.discard_granularity, setup_.shape.discard_alignment);
+      if (sent.empty()) return false;
+      break;
+    case blk::operation::secure_discard:
+      break;
+  }
+  r.device.planned = sent.begin;
+  r.device.end = sent.end;
+  // With FUA even an empty write is a promise about those before it.
+  return r.length != 0 || is_fua(r);
+}
+
+void engine::accept_fresh() noexcept {
+  for (auto list = std::exchange(fresh_, {}); auto* const r = list.pop();) {
+    r->device.submitted_ns = now_;
+    if (send_simple(*r)) continue;
+    if (!prepare(*r))
+      refused_.push(*r);
+    else if (phase_of(*r) == phase::flush)
+      flushing_.push(*r);
+    else
+      begin(*r);
+  }
+}
+
+void engine::begin(blk::request& r) noexcept {
+  const auto wait_or_go = [&] {
+    const bool parked = changes_data(r.op) && gate_.park(r, {r.device.planned, r.device.end});
+    if (!parked) pending_.push(r);
+  };
+  const bool is_odd = ((r.offset | r.length) & sector_mask_) != 0;
+  if (r.op != blk::operation::write || r.length == 0 || !is_odd) return wait_or_go();
+  const auto plan = plan_write({r.offset, r.offset + r.length}, setup_.shape.sector_size);
+  // Counted before the first lock is asked for: the answer may come at once.
+  r.device.outstanding = (plan.head ? 1U : 0U) + (plan.tail ? 1U : 0U);
+  if (!plan.middle.empty()) wait_or_go();
+  if (plan.head) add_merge(r, *plan.head);
+  if (plan.tail) add_merge(r, *plan.tail);
+}
+
+void engine::add_merge(blk::request& r, const stretch& bytes) {
+  ++statistics_.read_modify_writes;
+  merger_.start(r, bytes, bytes.begin & ~sector_mask_);
+}
+
+bool engine::send(std::uint64_t now) noexcept {
   now_ = now;
-  accept_fresh(now);
+  accept_fresh();
   // What waits for nobody else goes first: then a full ring or an empty pool delays only what
   // takes much of it.
-  if (start_flush() && start_merges()) {
-    start_pending(start_again());
+  if (send_flush() && send_merges()) {
+    send_pending(send_again());
     // An empty FUA write has nothing to wait for but its flush.
-    (void)start_flush();
+    (void)send_flush();
   }
   // Their callers may have submitted more from within `done`.
   while (auto* const r = refused_.pop())
     finish(*r);
-  if (!fresh_.empty()) host_.wanted();
+  if (!fresh_.empty()) host_.schedule_send();
   if (failure_) return false;
   const auto put = ring_.requests_put() - std::exchange(published_, ring_.requests_put());
   if (put == 0) return false;
@@ -70,6 +158,197 @@ bool engine::start(std::uint64_t now) noexcept {
   statistics_.depth.add(ring_.in_flight());
   ++(due ? statistics_.notifies_sent : statistics_.notifies_suppressed);
   return due;
+}
+
+bool engine::send_flush() noexcept {
+  // One at a time: those that come meanwhile share the next one.
+  if (flushing_.empty() || flush_in_flight_) return true;
+  if (setup_.ledger && setup_.ledger->take_loss(setup_.queue)) {
+    fail_doubtful_flushes();
+    return true;
+  }
+  if (flush_mode_ == flush_mode::ignored) {
+    finish_ignored_flushes(std::exchange(flushing_, {}));
+    return true;
+  }
+  if (free_slots_.empty()) return false;
+  put_flush();
+  return true;
+}
+
+/// They may cover writes that were answered and are lost, so they must not succeed.
+void engine::fail_doubtful_flushes() noexcept {
+  host_.flush_failed_after_loss();
+  const auto list = std::exchange(flushing_, {});
+  for (const auto* r = list.first; r != nullptr; r = r->device.next)
+    ++statistics_.flushes_refused;
+  finish_all(list, io_error());
+}
+
+bool engine::send_merges() noexcept {
+  while (auto* const m = merger_.next()) {
+    if (free_slots_.empty()) return false;
+    put_merge(*m);
+    merger_.sent(*m);
+  }
+  return true;
+}
+
+/// False: pages are short.
+bool engine::send_again() noexcept {
+  bool enough_pages = true;
+  for (auto piece = again_.begin(); piece != again_.end() && !free_slots_.empty();) {
+    auto& r = *piece->r;
+    const bool lacking = !enough_pages && takes_pages(r);
+    if (lacking || (changes_data(r.op) && gate_.blocks(piece->bytes, r.device.order))) {
+      ++piece;
+      continue;
+    }
+    // Its page is looked up from the lease's start; the request's own progress is another place.
+    const auto cursor = r.device.cursor;
+    const auto sent = send_piece(r, piece->bytes, true);
+    r.device.cursor = cursor;
+    if (sent == 0) enough_pages = false;
+    piece->bytes.begin += sent;
+    // The entry itself counts as one: its last ring request takes that over.
+    if (!piece->bytes.empty()) continue;
+    --r.device.outstanding;
+    piece = again_.erase(piece);
+  }
+  return enough_pages;
+}
+
+void engine::send_pending(bool enough_pages) noexcept {
+  request_list waiting;
+  request_list sent;
+  while (auto* const r = pending_.pop()) {
+    const stretch rest{r->device.planned, r->device.end};
+    if (changes_data(r->op) && gate_.park(*r, rest)) continue;
+    // What brings its pages along, or carries no data, does not wait for pages: those may be the
+    // very ones it has.
+    const bool lacking = takes_pages(*r) && !enough_pages;
+    if (!lacking && send_request(*r)) {
+      r->device.flags &= static_cast<std::uint8_t>(~lacks_pages);
+      sent.push(*r);
+      continue;
+    }
+    waiting.push(*r);
+    if (free_slots_.empty()) break;
+    enough_pages = false;
+    if (!takes_pages(*r) || (r->device.flags & lacks_pages) != 0) continue;
+    r->device.flags |= lacks_pages;
+    check_holds({r->device.planned, r->device.end});
+  }
+  pending_.prepend(waiting);
+  while (auto* const r = sent.pop())
+    if (r->device.outstanding == 0) conclude(*r);
+}
+
+/// Writes that were parked for something that is gone: they are looked at before later ones.
+void engine::resume(request_list woken) noexcept {
+  if (woken.empty()) return;
+  pending_.prepend(woken);
+  host_.schedule_send();
+}
+
+void engine::sector_locked(std::uint64_t sector) noexcept {
+  if (merger_.locked(sector)) host_.schedule_send();
+}
+
+void engine::hold_sector(std::uint64_t sector) {
+  gate_.hold(sector, order_);
+  check_holds({sector, sector + setup_.shape.sector_size});
+}
+
+void engine::release_sector(std::uint64_t sector) noexcept {
+  resume(gate_.release(sector));
+}
+
+void engine::raise_fence(std::uint64_t id, const stretch& bytes) {
+  gate_.raise_fence(id, bytes);
+}
+
+void engine::lower_fence(std::uint64_t id) noexcept {
+  resume(gate_.lower_fence(id));
+}
+
+/// Whether a write that came before number `order` is on its way to the sector, or will be without
+/// having to wait for pages.
+bool engine::has_earlier_write(const stretch& sector, std::uint64_t order) const noexcept {
+  for (const auto& s : slots_) {
+    const bool plain = s.kind == slot_kind::simple || s.kind == slot_kind::data ||
+                       s.kind == slot_kind::discard || s.kind == slot_kind::orphan;
+    if (plain && changes_data(s.op) && s.bytes.overlaps(sector)) return true;
+  }
+  bool found = false;
+  const auto look = [&](const blk::request& r) {
+    const stretch rest{r.device.planned, r.device.end};
+    const bool counts = changes_data(r.op) && (r.device.flags & lacks_pages) == 0;
+    found = found || (counts && r.device.order <= order && rest.overlaps(sector));
+  };
+  for (const auto* r = pending_.first; r != nullptr && !found; r = r->device.next)
+    look(*r);
+  if (!found) gate_.for_each_parked(look);
+  for (const auto& each : again_)
+    found = found || (each.r->op == blk::operation::write && !takes_pages(*each.r) &&
+                      each.r->device.order <= order && each.bytes.overlaps(sector));
+  return found;
+}
+
+/// Writes to `bytes` have ended, or wait for pages: holds of sectors there may take effect.
+void engine::check_holds(const stretch& bytes) noexcept {
+  for (const auto sector : gate_.waiting_holds(bytes)) {
+    // From within the call below, holds come and go.
+    const auto* const order = gate_.waiting_hold(sector);
+    if (order == nullptr) continue;
+    if (has_earlier_write({sector, sector + setup_.shape.sector_size}, *order)) continue;
+    gate_.take_effect(sector);
+    host_.sector_held(sector);
+  }
+}
+
+void engine::piece_done(blk::request& r, std::error_code status) noexcept {
+  if (status && !r.status) r.status = status;
+  if (--r.device.outstanding == 0 && r.device.planned >= r.device.end) conclude(r);
+}
+
+/// All data is where it belongs, or some of it failed.
+void engine::conclude(blk::request& r) noexcept {
+  if (!is_fua(r) || r.status || phase_of(r) == phase::flush) return finish(r);
+  set_phase(r, phase::flush);
+  flushing_.push(r);
+}
+
+void engine::finish_all(request_list list, std::error_code status) noexcept {
+  while (auto* const r = list.pop()) {
+    r->status = status;
+    finish(*r);
+  }
+}
+
+void engine::finish_ignored_flushes(request_list list) noexcept {
+  while (auto* const r = list.pop()) {
+    ++statistics_.flushes_ignored;
+    finish(*r);
+  }
+}
+
+void engine::finish(blk::request& r) noexcept {
+  const bool is_durable = is_fua(r) && flush_mode_ != flush_mode::ignored;
+  const bool changed = r.op == blk::operation::write || r.op == blk::operation::secure_discard;
+  if (setup_.ledger && changed && !is_durable && !r.status)
+    setup_.ledger->write_answered(setup_.queue);
+  if ((r.device.flags & ~lacks_pages) != 0) host_.marked_answered(r);
+  auto& counted = statistics_.operations[static_cast<std::size_t>(r.op)];
+  ++counted.requests;
+  if (r.status)
+    ++counted.errors;
+  else
+    counted.bytes += r.length;
+  counted.latency_ns.add(now_ - r.device.submitted_ns);
+  --unfinished_;
+  r.answered_ns = now_;
+  r.done(r);
 }
 
 bool engine::is_idle() const noexcept {

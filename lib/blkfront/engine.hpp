@@ -5,6 +5,11 @@
 //
 // One thread. Trusts nothing in the ring: a response that does not fit fails the engine, with a
 // named error, and answers every request with it.
+//
+// What the backend may still touch is decided in one place, disown(): a request that is answered
+// while ring requests of it are unanswered leaves them, their pages and the bytes that they write
+// to the backend. The pages come back with the backend's answer or not at all; writes to those
+// bytes wait, on every queue, for the answer or for the end of the connection.
 #pragma once
 
 #include <cstdint>
@@ -13,10 +18,15 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "blkfront/flush_ledger.hpp"
 #include "blkfront/planner.hpp"
+#include "blkfront/request_list.hpp"
+#include "blkfront/sector_merger.hpp"
+#include "blkfront/write_gate.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/blk/geometry.hpp"
 #include "xenpv/blk/page_pool.hpp"
@@ -44,30 +54,42 @@ struct engine_setup {
   bool barrier = false;
   bool only_queue = true;  ///< a barrier orders one ring
   std::uint16_t handle = 0;
+  /// Flushes that the backend refuses fail, instead of being answered without it.
+  bool strict_flush = false;
+  std::shared_ptr<flush_ledger> ledger = {};  ///< of the device; null: losses are not tracked
+  std::size_t queue = 0;                      ///< of this engine, in the ledger
 };
 
 class engine_host {
  public:
-  /// Pages came back while requests wait for some: call start() soon, not from here.
-  virtual void wanted() = 0;
-  /// This queue wants to merge bytes into a sector: answer with engine::sector_locked(). Sectors
-  /// are named by their first byte.
+  /// There is something to send: call send() soon, not from here.
+  virtual void schedule_send() = 0;
+  /// This queue merges bytes into a sector: answer with engine::sector_locked(). Sectors are named
+  /// by their first byte.
   virtual void lock_sector(std::uint64_t sector) = 0;
   virtual void unlock_sector(std::uint64_t sector) = 0;
   /// The answer to engine::hold_sector().
   virtual void sector_held(std::uint64_t sector) = 0;
-  /// The backend took a feature back: shape() has changed.
+  /// Asks for engine::raise_fence() on every other queue, and then for fence_raised(id) here. Not
+  /// called for a device with one queue.
+  virtual void raise_fences(std::uint64_t id, const stretch& bytes) = 0;
+  virtual void lower_fences(std::uint64_t id) = 0;
+  /// The backend refused a feature: shape() has changed.
   virtual void shape_changed() = 0;
-  /// A request whose request::device_part::flags are set is about to be answered.
+  /// The backend refused flushes; from now on they are answered without it.
+  virtual void flush_ignored() = 0;
+  /// Flushes failed, because a backend that was lost may have lost answered writes.
+  virtual void flush_failed_after_loss() = 0;
+  /// A request with a mark (request::device_part::flags) is about to be answered.
   virtual void marked_answered(blk::request& r) { (void)r; }
 
  protected:
   ~engine_host() = default;
 };
 
-/// Requests whose time is up, for the log.
+/// Requests that timed out, for the log.
 struct overdue {
-  std::size_t requests = 0;    ///< answered with errc::timed_out just now
+  std::size_t requests = 0;    ///< answered with errc::timed_out just now, or soon
   std::size_t unanswered = 0;  ///< ring requests the backend has had for that long
 };
 
@@ -82,7 +104,8 @@ class engine {
   /// The disk was resized, or its medium changed. Brings no feature back that is off.
   void reshape(const blk::geometry& shape) noexcept;
 
-  /// Takes `r`; it is answered from within start(), drain(), check_deadlines() or fail().
+  /// Takes `r`; it is answered from within send(), drain(), check_deadlines(), fence_raised() or
+  /// fail().
   void submit(blk::request& r) noexcept {
     ++unfinished_;
     r.status = no_error_;
@@ -91,47 +114,58 @@ class engine {
     fresh_.push(r);
   }
 
-  /// Hands to the ring what fits and publishes it. True: an event is due to the backend. `now`: ns
+  /// Puts what fits into the ring and publishes it. True: an event is due to the backend. `now`: ns
   /// of a steady clock.
-  [[nodiscard]] bool start(std::uint64_t now) noexcept;
-  /// Takes what the backend answered. True if there was anything.
+  [[nodiscard]] bool send(std::uint64_t now) noexcept;
+  /// Takes the backend's answers. True if there was any.
   bool drain(std::uint64_t now) noexcept;
   /// Whether drain() would find something: one look at shared memory.
   [[nodiscard]] bool has_answers() noexcept { return ring_.available().value_or(1) != 0; }
   /// Asks for an event at the `distance`-th answer from here. False: look again first.
   [[nodiscard]] bool arm(std::uint32_t distance) noexcept { return ring_.arm(distance); }
 
-  /// Answers requests older than `limit` with errc::timed_out. What the backend may still write to
-  /// is kept back until it answers.
+  /// Answers requests with errc::timed_out: those in the ring without an answer for `limit`, and
+  /// those that waited as long to get there while the backend answered nothing or while a request
+  /// that timed out is in their way. See disown(): the backend keeps what it may still touch.
   [[nodiscard]] overdue check_deadlines(std::uint64_t now, std::uint64_t limit) noexcept;
-  /// Answers everything with `why`, now and from now on. The first reason stays.
+  /// How long the backend has had the oldest unanswered ring request; 0: none. ns.
+  [[nodiscard]] std::uint64_t oldest_unanswered(std::uint64_t now) const noexcept;
+  /// Answers everything with `why`, now and from now on. The first reason stays. Pages of
+  /// unanswered ring requests do not come back to their pool.
   void fail(error why) noexcept;
   [[nodiscard]] const std::optional<error>& failure_reason() const noexcept { return failure_; }
-  /// Gives up the ring, whose backend is lost, and hands all unanswered requests back, in the order
-  /// they were submitted, not answered. They can be submitted anew, to another engine, as they are.
-  /// This one fails from then on.
-  [[nodiscard]] std::vector<blk::request*> surrender();
-  /// The clock went on for that long while nobody here could: no deadline is nearer for it.
-  void forgive(std::uint64_t frozen_ns) noexcept;
+  /// Gives up the ring, whose backend is lost, and returns all unanswered requests, in the order
+  /// they were submitted. They can be submitted to another engine as they are. This one fails from
+  /// then on; pages of unanswered ring requests do not come back to their pool.
+  [[nodiscard]] std::vector<blk::request*> take_unfinished();
+  /// The clock went on for that long while nothing could run: extends all deadlines by it.
+  void extend_deadlines(std::uint64_t frozen_ns) noexcept;
 
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return ring_.in_flight(); }
-  /// Nothing is with the engine: no request, and no page that the backend may touch.
+  /// No request is unanswered, and the backend has answered all ring requests.
   [[nodiscard]] bool is_idle() const noexcept;
-  /// Whether somebody waits for an answer.
+  /// Requests that wait for an answer.
   [[nodiscard]] std::size_t unfinished() const noexcept { return unfinished_; }
 
-  /// For other queues' read-modify-write: from engine_host::sector_held() until release_sector(),
-  /// no write of this queue touches the sector.
+  /// For read-modify-write on any queue: from engine_host::sector_held() until release_sector(), no
+  /// write of this queue touches the sector.
   void hold_sector(std::uint64_t sector);
   void release_sector(std::uint64_t sector) noexcept;
   /// The answer to engine_host::lock_sector().
   void sector_locked(std::uint64_t sector) noexcept;
 
+  /// For a write of another queue that timed out and is still with the backend: no write to `bytes`
+  /// is sent until lower_fence(). `id` is unique among the device's fences.
+  void raise_fence(std::uint64_t id, const stretch& bytes);
+  void lower_fence(std::uint64_t id) noexcept;
+  /// The answer to engine_host::raise_fences().
+  void fence_raised(std::uint64_t id) noexcept;
+
   [[nodiscard]] queue_statistics statistics() const noexcept;
   [[nodiscard]] queue_statistics& counters() noexcept { return statistics_; }
 
  private:
-  /// `simple`: data of one request, whole, in one segment; see engine_simple.cpp.
+  /// `simple`: data of one request, whole, in one segment. `orphan`: its request was answered.
   enum class slot_kind : std::uint8_t {
     free,
     simple,
@@ -143,8 +177,8 @@ class engine {
     orphan
   };
   enum class outcome : std::uint8_t { okay, failed, unsupported };
-  struct merge;
-  struct orphan_pages;
+  enum class flush_mode : std::uint8_t { none, cache, barrier, ignored };
+  struct orphaned_request;
 
   /// A ring request in flight.
   struct slot {
@@ -154,30 +188,11 @@ class engine {
     stretch bytes;          ///< of the device
     blk::page_chain pages;  ///< the engine's own, for data
     blk::page_chain indirect;
-    merge* merging = nullptr;
-    orphan_pages* kept = nullptr;  ///< pages of an abandoned lease
+    sector_merger::merge* merging = nullptr;
+    orphaned_request* orphan_of = nullptr;
     slot_kind kind = slot_kind::free;
     wire::blkif_op op = wire::blkif_op::read;  ///< that the answer must name
     std::uint16_t segments = 0;
-  };
-  /// First in, first out, through request::device.next.
-  struct request_list {
-    blk::request* first = nullptr;
-    blk::request* last = nullptr;
-    [[nodiscard]] bool empty() const noexcept { return first == nullptr; }
-    void push(blk::request& r) noexcept {
-      r.device.next = nullptr;
-      (last == nullptr ? first : last->device.next) = &r;
-      last = &r;
-    }
-    blk::request* pop() noexcept {
-      auto* const r = first;
-      if (r == nullptr) return nullptr;
-      first = std::exchange(r->device.next, nullptr);
-      if (first == nullptr) last = nullptr;
-      return r;
-    }
-    void prepend(request_list other) noexcept;
   };
   /// A piece of a request that has to be sent again, in direct requests.
   struct again {
@@ -187,88 +202,87 @@ class engine {
   struct pages_waiter : blk::page_waiter {
     engine* owner = nullptr;
   };
-  struct held_sector {
-    std::uint64_t sector;
-    bool reported;
-  };
 
-  // engine_submit.cpp
+  // engine.cpp: requests and their order
   [[nodiscard]] std::error_code check(const blk::request& r) const noexcept;
   [[nodiscard]] bool prepare(blk::request& r) noexcept;
-  void accept_fresh(std::uint64_t now) noexcept;
+  void accept_fresh() noexcept;
   void begin(blk::request& r) noexcept;
-  [[nodiscard]] bool is_held(const blk::request& r, const stretch& bytes) const noexcept;
   void add_merge(blk::request& r, const stretch& bytes);
+  void resume(request_list woken) noexcept;
+  [[nodiscard]] bool send_flush() noexcept;
+  [[nodiscard]] bool send_merges() noexcept;
+  [[nodiscard]] bool send_again() noexcept;
+  void send_pending(bool enough_pages) noexcept;
+  [[nodiscard]] bool has_earlier_write(const stretch& sector, std::uint64_t order) const noexcept;
+  void check_holds(const stretch& bytes) noexcept;
+  [[nodiscard]] flush_mode how_to_flush() const noexcept;
+  void fail_doubtful_flushes() noexcept;
+  void piece_done(blk::request& r, std::error_code status) noexcept;
+  void conclude(blk::request& r) noexcept;
+  void finish(blk::request& r) noexcept;
+  void finish_all(request_list list, std::error_code status) noexcept;
+  void finish_ignored_flushes(request_list list) noexcept;
 
-  // engine_simple.cpp
-  [[nodiscard]] bool start_simple(blk::request& r) noexcept;
-  void answer_simple(slot& s) noexcept;
-
-  // engine_start.cpp
-  [[nodiscard]] bool start_flush() noexcept;
-  [[nodiscard]] bool start_merges() noexcept;
-  [[nodiscard]] bool start_again() noexcept;
-  void start_pending(bool enough_pages) noexcept;
-  [[nodiscard]] bool start_request(blk::request& r) noexcept;
-  [[nodiscard]] bool start_discard(blk::request& r) noexcept;
-  [[nodiscard]] std::uint64_t start_piece(blk::request& r, const stretch& rest,
-                                          bool direct) noexcept;
-  [[nodiscard]] std::uint32_t segments_allowed(std::uint32_t wanted, bool direct) const noexcept;
+  // engine_ring.cpp: slots, segments, answers
+  [[nodiscard]] bool send_simple(blk::request& r) noexcept;
+  [[nodiscard]] bool send_request(blk::request& r) noexcept;
+  [[nodiscard]] bool send_discard(blk::request& r) noexcept;
+  [[nodiscard]] std::uint64_t send_piece(blk::request& r, const stretch& rest,
+                                         bool direct) noexcept;
+  [[nodiscard]] std::uint32_t segments_allowed(std::uint32_t needed, bool direct) const noexcept;
   [[nodiscard]] bool uses_lease(const blk::request& r) const noexcept;
+  [[nodiscard]] bool takes_pages(const blk::request& r) const noexcept;
   slot& take_slot(slot_kind kind, wire::blkif_op op, const stretch& bytes) noexcept;
+  void put_flush() noexcept;
+  void put_merge(sector_merger::merge& m) noexcept;
   void put_data(slot& s, blk::page_index first_page, std::uint64_t position) noexcept;
   void put_direct(slot& s, blk::page_index page, std::uint64_t position) noexcept;
   void put_indirect(slot& s, blk::page_index page, std::uint64_t position) noexcept;
   void lack_pages() noexcept;
-
-  // engine_answer.cpp
   void handle(const wire::blkif_response& response) noexcept;
   [[nodiscard]] slot* find_slot(const wire::blkif_response& response) noexcept;
   void refuse(const wire::blkif_response& response) noexcept;
   void release(slot& s) noexcept;
-  void answer_data(slot& s, outcome result) noexcept;
-  void answer_flush(slot& s, outcome result) noexcept;
-  void answer_discard(slot& s, outcome result) noexcept;
-  void answer_merge(slot& s, outcome result) noexcept;
-  void answer_orphan(slot& s) noexcept;
   void copy_back(const slot& s) noexcept;
-  void piece_done(blk::request& r, std::error_code status) noexcept;
-  void conclude(blk::request& r) noexcept;
-  void finish(blk::request& r) noexcept;
-  void end_merge(merge& m, std::error_code status) noexcept;
-  void check_holds() noexcept;
-  [[nodiscard]] bool is_writing(std::uint64_t sector) const noexcept;
+  void answer_simple(slot& s) noexcept;
+  void answer_data(const slot& s, outcome result) noexcept;
+  void answer_flush(const slot& s, outcome result) noexcept;
+  void answer_discard(const slot& s, outcome result) noexcept;
+  void answer_merge(const slot& s, outcome result) noexcept;
+  void answer_orphan(const slot& s) noexcept;
 
-  // engine_deadline.cpp
-  [[nodiscard]] std::vector<blk::request*> unfinished_requests(
-      std::uint64_t submitted_before) const;
-  void time_out(blk::request& r) noexcept;
-  void forget_all() noexcept;
-  void orphan_slots(blk::request& r) noexcept;
+  // engine_end.cpp: deadlines, failure, handing requests back
+  orphaned_request* disown(blk::request& r) noexcept;
   void forget_queued(blk::request& r) noexcept;
-  void finish_all(request_list list, std::error_code status) noexcept;
+  void end_orphan(orphaned_request& orphan) noexcept;
+  void time_out(blk::request& r, request_list& done) noexcept;
+  [[nodiscard]] std::vector<blk::request*> unfinished_requests() const;
+  [[nodiscard]] std::vector<blk::request*> late_requests(std::uint64_t limit) const;
+  void forget_lists() noexcept;
 
   engine_setup setup_;
   ring::blkif_front_ring& ring_ = setup_.ring;
   engine_host& host_;
   std::uint64_t sector_mask_;
   std::uint64_t now_ = 0;
+  std::uint64_t last_answer_ns_ = 0;
   std::vector<slot> slots_;
   std::vector<std::uint16_t> free_slots_;  ///< last in, first out
   std::uint64_t serial_ = 0;
 
-  request_list fresh_;     ///< submitted since the last start()
+  request_list fresh_;     ///< submitted since the last send()
   request_list refused_;   ///< to be answered with the status they have
   request_list pending_;   ///< wait for ring entries or pages; the first ones may be partly sent
-  request_list parked_;    ///< writes to held sectors
   request_list flushing_;  ///< wait for the next flush
   bool flush_in_flight_ = false;
+  bool barrier_worked_ = false;
+  flush_mode flush_mode_ = flush_mode::none;
+  flush_ledger::snapshot flush_covers_;  ///< of the flush in flight
   std::deque<again> again_;
-  std::list<merge> merges_;
-  std::deque<merge*> ready_merges_;  ///< have their lock, need a ring entry
-  blk::page_chain merge_pages_;      ///< kept back, so that a merge never waits for leases
-  std::vector<held_sector> holds_;
-  std::list<orphan_pages> orphans_;
+  write_gate gate_;
+  sector_merger merger_;
+  std::list<orphaned_request> orphans_;
   pages_waiter waiter_;
   std::size_t unfinished_ = 0;
   std::uint64_t order_ = 0;

@@ -18,22 +18,25 @@ inline void set_phase(blk::request& r, phase p) noexcept {
   r.device.phase = static_cast<std::uint8_t>(p);
 }
 
-/// A sector of which a write changes only a part: locked, read, changed, written, unlocked.
-struct engine::merge {
-  enum class stage : std::uint8_t { locking, to_read, reading, to_write, writing };
+/// In request::device_part::flags: it waits for pages of the pool, so no hold may wait for it: its
+/// pages may be on lease to a request that waits for the hold.
+inline constexpr std::uint8_t lacks_pages = 0x80;
 
-  blk::request* r;  ///< null: it timed out, and nobody waits any more
-  stretch bytes;    ///< what changes, within the sector
-  std::uint64_t sector;
-  blk::page_chain page = {};
-  stage at = stage::locking;
+/// A request that was answered while the backend had ring requests of it: what stays the backend's.
+struct engine::orphaned_request {
+  blk::page_chain pages;          ///< of its lease
+  stretch bytes;                  ///< that it writes to; empty: none
+  std::uint64_t fence = 0;        ///< around `bytes`; 0: none
+  blk::request* waits = nullptr;  ///< is answered when every queue has raised the fence
+  unsigned slots = 0;             ///< ring requests without an answer
 };
 
-/// An abandoned lease's pages, kept until the last ring request that names them is answered.
-struct engine::orphan_pages {
-  blk::page_chain pages;
-  unsigned slots = 0;
-};
+[[nodiscard]] constexpr bool changes_data(blk::operation op) noexcept {
+  return op == blk::operation::write || is_discard(op);
+}
+[[nodiscard]] constexpr bool changes_data(wire::blkif_op op) noexcept {
+  return op == wire::blkif_op::write || op == wire::blkif_op::discard;
+}
 
 [[nodiscard]] inline std::error_code io_error() noexcept {
   return std::make_error_code(std::errc::io_error);

@@ -23,10 +23,15 @@ using clock = std::chrono::steady_clock;
 /// made up for after this long.
 constexpr std::chrono::nanoseconds usual_tick = std::chrono::seconds(1);
 
+/// While an event stands for several answers, how long an answer may lie in the ring unseen.
+constexpr std::chrono::milliseconds unseen_limit(1);
+
 /// Deadlines are kept to within a quarter.
-std::chrono::nanoseconds tick_for(std::chrono::nanoseconds deadline) {
-  if (deadline.count() == 0) return usual_tick;
-  return std::clamp(deadline / 4, std::chrono::nanoseconds(1'000'000), usual_tick);
+std::chrono::nanoseconds tick_for(const queue_options& options) {
+  auto tick = usual_tick;
+  for (const auto limit : {options.request_deadline, options.stall_report})
+    if (limit.count() != 0) tick = std::min(tick, limit / 4);
+  return std::max<std::chrono::nanoseconds>(tick, std::chrono::milliseconds(1));
 }
 
 /// Rounds of take-and-send within one turn, before others of this CPU get theirs.
@@ -35,6 +40,19 @@ constexpr unsigned rounds_per_turn = 16;
 std::vector<grant_ref> part(std::span<const grant_ref> refs, std::size_t from, std::size_t count) {
   const auto piece = refs.subspan(from, count);
   return {piece.begin(), piece.end()};
+}
+
+std::shared_ptr<blk::page_pool> ungranted_pool(std::size_t pages) {
+  const auto bytes = pages * page_size;
+  const std::shared_ptr<std::byte[]> memory(new std::byte[bytes]);
+  return std::make_shared<blk::page_pool>(std::span(memory.get(), bytes), memory);
+}
+
+/// Values of a moment do not add up.
+void forget_gauges(queue_statistics& counted) {
+  counted.in_flight = counted.queued = counted.pages = counted.pages_used = 0;
+  counted.pages_most = counted.ring_entries = 0;
+  counted.stalled = false;
 }
 
 }  // namespace
@@ -46,10 +64,11 @@ frontend_queue::frontend_queue(asio::io_context& context, async::event_loop& loo
       index_(index),
       options_(std::move(options)),
       events_(std::move(events)),
+      requests_(options_.ledger, index,
+                make_error(std::make_error_code(std::errc::operation_canceled), options_.name)),
       tick_(context),
-      idle_(context, clock::time_point::max()) {
-  refusal_ = make_error(std::make_error_code(std::errc::operation_canceled), options_.name);
-}
+      look_(context),
+      idle_(context, clock::time_point::max()) {}
 
 frontend_queue::~frontend_queue() = default;
 
@@ -67,7 +86,7 @@ queue_transport frontend_queue::open_transport(domid backend, const layout& plan
     return std::make_shared<blk::page_pool>(bytes.subspan(from * page_size, count * page_size),
                                             granted_, scrub);
   };
-  // Nobody's but the engine's to be, which takes its own pages first.
+  // Not leased before connect(): the engine takes its own pages first.
   fresh_data_ = pool(rings, plan.data_pages);
   indirect_ =
       plan.indirect_pages == 0 ? nullptr : pool(rings + plan.data_pages, plan.indirect_pages);
@@ -79,7 +98,7 @@ queue_transport frontend_queue::open_transport(domid backend, const layout& plan
 }
 
 void frontend_queue::connect(const backend_properties& properties, const layout& plan,
-                             std::uint16_t handle, std::shared_ptr<sector_locks> members) {
+                             std::uint16_t handle, std::shared_ptr<sector_locks> locks) {
   const auto refs = granted_->refs();
   const auto before = std::exchange(data_, std::move(fresh_data_));
   engine_setup setup{.ring = *ring_,
@@ -91,68 +110,142 @@ void frontend_queue::connect(const backend_properties& properties, const layout&
                      .flush_cache = properties.flush_cache,
                      .barrier = properties.barrier,
                      .only_queue = plan.queues == 1,
-                     .handle = handle};
+                     .handle = handle,
+                     .strict_flush = options_.strict_flush};
   if (indirect_)
     setup.indirect = {indirect_,
                       part(refs, plan.ring_pages() + plan.data_pages, plan.indirect_pages)};
-  members_ = std::move(members);
+  locks_ = std::move(locks);
   shape_ = properties.shape;
   engine_host& host = *this;
-  engine_ = std::make_unique<engine>(std::move(setup), host);
-  holding_ = false;
-  refusal_.reset();
+  requests_.connect(std::move(setup), host);
+  locks_->join();
   last_event_ns_ = last_answer_ns_ = last_tick_ns_ = blk::now_ns();
+  stalled_ = false;
   // The port outlives the queue's owner by a turn at most: nothing of the queue may dangle there.
   port_.on_event([self = weak_from_this()] {
     if (const auto live = self.lock()) live->turn(true);
   });
   start_tick();
-  follow_journal();
+  schedule_turn();
   // They looked at a pool that had no page to give.
   if (before) before->wake_all();
 }
 
+/// Leases come from memory of the process from now on. Those that are out keep their pages, and
+/// with them the old pool's grants.
+void frontend_queue::replace_pool(std::size_t pages) noexcept {
+  const auto before = std::exchange(data_, ungranted_pool(pages));
+  requests_.leave_pages();
+  if (before) before->wake_all();
+}
+
+/// Gives up the ring, its pages and, unless told otherwise, its port. `data_` stays, for those who
+/// look at it.
+void frontend_queue::drop_transport(bool keep_port) noexcept {
+  tick_.cancel();
+  look_.cancel();
+  if (!keep_port || !port_.is_live())
+    port_ = {};
+  else
+    port_.on_event({});
+  ring_.reset();
+  // Leases that are still out keep the pages themselves.
+  indirect_.reset();
+  fresh_data_.reset();
+  granted_.reset();
+}
+
+void frontend_queue::close_transport() noexcept {
+  if (const auto* const ring = requests_.ring()) {
+    past_.add(ring->statistics());
+    forget_gauges(past_);
+  }
+  requests_.close();
+  drop_transport(false);
+  idle_.cancel();
+  replace_pool(0);
+}
+
+std::size_t frontend_queue::suspend(bool keep_port, connection_loss loss) {
+  const bool lost_cache = loss == connection_loss::abrupt && !options_.trust_backend_cache;
+  auto counted = requests_.ring() != nullptr ? requests_.ring()->statistics() : queue_statistics{};
+  // What was answered before the loss is answered; what that makes callers submit, waits. But after
+  // a resume the ring is left alone: its contents belong to another connection.
+  turn_ = turn_state::running;
+  const auto unanswered = requests_.suspend(port_.is_live(), lost_cache, blk::now_ns());
+  turn_ = turn_state::none;
+  if (auto* const ring = requests_.ring()) {
+    if (ring->failure_reason()) report_failure();
+    return 0;
+  }
+  past_.add(counted);
+  forget_gauges(past_);
+  target_.reset();
+  drop_transport(keep_port);
+  replace_pool(0);
+  idle_.cancel();
+  return unanswered;
+}
+
+void frontend_queue::fail_queued(const error& why) {
+  requests_.expire(why);
+}
+
+void frontend_queue::shut(error why) {
+  requests_.shut(std::move(why));
+}
+
+void frontend_queue::fail(const error& why) {
+  requests_.fail(why);
+  target_.reset();
+  // What the backend still has is not in the pool any more, but what lies in a page is its to read
+  // as long as the page is granted.
+  if (data_ && granted_) replace_pool(own_pages);
+  notice_idle();
+}
+
 void frontend_queue::reshape(const blk::geometry& shape) {
   shape_ = shape;
-  if (engine_) engine_->reshape(shape);
+  if (auto* const ring = requests_.ring()) ring->reshape(shape);
 }
 
 void frontend_queue::submit(blk::request& r) {
-  if (direct_ == nullptr) return keep(r);
-  direct_->submit(r);
-  schedule_turn();
+  const auto fate = requests_.submit(r, requests_.sends_at_once() ? 0 : blk::now_ns());
+  if (fate == request_queue::fate::sent_soon) return schedule_turn();
+  if (fate == request_queue::fate::refused) asio::post(context_, [&r] { r.done(r); });
 }
 
 void frontend_queue::commit() {
-  if (!in_turn_) turn(false);
+  turn(false);
 }
 
-void frontend_queue::wanted() {
+void frontend_queue::schedule_send() {
   schedule_turn();
 }
 
 void frontend_queue::schedule_turn() {
-  if (in_turn_) look_again_ = true;
-  if (turn_scheduled_ || in_turn_) return;
-  turn_scheduled_ = true;
+  if (turn_ != turn_state::none) turn_ = turn_state::running_again;
+  if (turn_posted_ || turn_ != turn_state::none) return;
+  turn_posted_ = true;
   asio::post(context_, [self = shared_from_this()] {
-    self->turn_scheduled_ = false;
+    self->turn_posted_ = false;
     self->turn(false);
   });
 }
 
 /// Takes answers and sends requests once. True if there was an answer.
 bool frontend_queue::exchange(std::uint64_t now) noexcept {
-  const auto before = engine_->in_flight();
-  const bool any = engine_->drain(now);
+  auto& ring = *requests_.ring();
+  const auto before = ring.in_flight();
+  const bool any = ring.drain(now);
   if (any) {
-    const auto answers = std::max(1U, before - engine_->in_flight());
+    const auto answers = std::max(1U, before - ring.in_flight());
     answer_interval_ns_ = (now - std::exchange(last_answer_ns_, now)) / answers;
   }
   // What was submitted from within the answers goes out right now.
-  look_again_ = false;
-  if (!journal_.empty()) release_journal();
-  if (engine_->start(now)) notify();
+  turn_ = turn_state::running;
+  if (requests_.send(now)) notify();
   return any;
 }
 
@@ -160,86 +253,128 @@ void frontend_queue::notify() noexcept {
   try {
     port_.notify();
   } catch (const failure& problem) {
-    // After a resume the backend is another one, and soon this queue will be told. If not, there is
-    // the deadline.
+    // After a resume the backend is another one, and soon this queue will be told.
     if (problem.code() == errc::resumed || problem.code() == std::errc::not_connected) return;
-    engine_->fail(error{problem.code(), problem.what()});
+    requests_.ring()->fail(error{problem.code(), problem.what()});
   }
 }
 
 void frontend_queue::turn(bool event) noexcept {
-  if (in_turn_) return;
-  if (!engine_) return forward_ready();
-  in_turn_ = true;
+  if (turn_ != turn_state::none) return;
+  auto* const ring = requests_.ring();
+  if (ring == nullptr) return send_forwarded();
+  turn_ = turn_state::running;
   auto now = blk::now_ns();
   if (event) {
-    ++engine_->counters().events;
+    ++ring->counters().events;
     last_event_ns_ = now;
   }
   bool any = false;
   bool more = true;
   for (unsigned round = 0; more && round < rounds_per_turn; ++round) {
     if (round != 0) now = blk::now_ns();
-    const bool took = exchange(now);
-    any = any || took;
-    const auto distance = event_distance(engine_->in_flight(), answer_interval_ns_);
-    more = !engine_->failure_reason() && (!engine_->arm(distance) || look_again_);
+    any = exchange(now) || any;
+    // A pause makes the next answers slow ones, however fast the last ones came.
+    const auto interval = std::max(answer_interval_ns_, now - last_answer_ns_);
+    distance_ = event_distance(ring->in_flight(), interval);
+    more = !ring->failure_reason() && (!ring->arm(distance_) || turn_ == turn_state::running_again);
   }
-  if (event && !any) ++engine_->counters().spurious_events;
-  in_turn_ = false;
-  if (engine_->failure_reason()) report_failure();
-  if (more) schedule_turn();
-  settle_idle();
+  if (event && !any) ++ring->counters().spurious_events;
+  turn_ = turn_state::none;
+  if (ring->failure_reason()) report_failure();
+  if (more)
+    schedule_turn();
+  else if (distance_ > 1)
+    look_soon();
+  notice_idle();
+}
+
+/// An event that stands for several answers may come as late as the slowest of them.
+void frontend_queue::look_soon() {
+  if (std::exchange(looks_soon_, true)) return;
+  look_.expires_after(unseen_limit);
+  look_.async_wait([self = weak_from_this()](boost::system::error_code code) {
+    const auto live = self.lock();
+    if (!live) return;
+    live->looks_soon_ = false;
+    if (!code && live->distance_ > 1 && live->ring() != nullptr) live->turn(false);
+  });
 }
 
 void frontend_queue::start_tick() {
-  tick_.expires_after(tick_for(options_.request_deadline));
+  tick_.expires_after(tick_for(options_));
   tick_.async_wait([self = weak_from_this()](boost::system::error_code code) {
     const auto live = self.lock();
-    if (code || !live || !live->engine_) return;
+    if (code || !live || live->ring() == nullptr) return;
     live->tick();
-    live->start_tick();
+    if (live->ring() != nullptr) live->start_tick();
   });
 }
 
 void frontend_queue::tick() noexcept {
-  if (engine_->failure_reason()) return;
+  if (ring()->failure_reason()) return;
   const auto now = blk::now_ns();
-  const auto due = static_cast<std::uint64_t>(tick_for(options_.request_deadline).count());
+  const auto due = static_cast<std::uint64_t>(tick_for(options_).count());
   const auto late_ns = now - std::exchange(last_tick_ns_, now);
   // Saved, paused, stopped by a debugger: not the backend's fault.
-  if (late_ns > 2 * due) engine_->forgive(late_ns - due);
+  if (late_ns > 2 * due) ring()->extend_deadlines(late_ns - due);
+  look_for_lost_event(now);
+  if (ring() == nullptr || ring()->failure_reason()) return;
+  report_stall(now);
+  if (options_.request_deadline.count() != 0) report_timeouts(now);
+}
+
+/// An event may have been lost, in either direction: looks, and kicks the backend.
+void frontend_queue::look_for_lost_event(std::uint64_t now) noexcept {
+  const auto due = static_cast<std::uint64_t>(tick_for(options_).count());
   const auto quiet_ns = now - std::max(last_answer_ns_, last_event_ns_);
-  if (engine_->in_flight() > 0 && quiet_ns >= due) {
-    // An event may have been lost, in either direction: look, and kick the backend.
-    turn(false);
-    if (!engine_ || engine_->failure_reason()) return;
-    if (engine_->in_flight() > 0) notify();
-    if (engine_->failure_reason()) return report_failure();
-  }
-  if (options_.request_deadline.count() == 0) return;
+  if (ring()->in_flight() == 0 || quiet_ns < due) return;
+  turn(false);
+  if (ring() == nullptr || ring()->failure_reason()) return;
+  if (ring()->in_flight() > 0) notify();
+  if (ring()->failure_reason()) report_failure();
+}
+
+void frontend_queue::report_stall(std::uint64_t now) {
+  const auto limit = static_cast<std::uint64_t>(options_.stall_report.count());
+  const auto oldest = ring()->oldest_unanswered(now);
+  const bool stalls = limit != 0 && oldest >= limit;
+  if (stalls == stalled_) return;
+  stalled_ = stalls;
+  if (!stalls) return log().warn("{}: the backend answers again", options_.name);
+  ++ring()->counters().stalls;
+  log().warn("{}: the backend is connected but has not answered for {}: {} requests wait for it",
+             options_.name, format_duration(std::chrono::nanoseconds(oldest)), ring()->in_flight());
+}
+
+void frontend_queue::report_timeouts(std::uint64_t now) {
   const auto limit = static_cast<std::uint64_t>(options_.request_deadline.count());
-  const auto late = engine_->check_deadlines(now, limit);
+  const auto late = ring()->check_deadlines(now, limit);
   if (late.requests == 0) return;
-  log().error("{}: backend connected, {} requests unanswered for {}, last event {} ago",
-              options_.name, late.requests, format_duration(options_.request_deadline),
-              format_duration(std::chrono::nanoseconds(now - last_event_ns_)));
+  log().error(
+      "{}: {} requests timed out: the backend has had {} ring requests for more than {}; "
+      "last event {} ago",
+      options_.name, late.requests, late.unanswered, format_duration(options_.request_deadline),
+      format_duration(std::chrono::nanoseconds(now - last_event_ns_)));
   schedule_turn();
 }
 
 void frontend_queue::report_failure() {
   if (std::exchange(failure_reported_, true)) return;
-  if (events_.failed) events_.failed(*engine_->failure_reason());
+  if (events_.failed) events_.failed(*requests_.ring()->failure_reason());
 }
 
-void frontend_queue::settle_idle() noexcept {
-  if (engine_->is_idle()) idle_.cancel();
+void frontend_queue::notice_idle() noexcept {
+  if (requests_.is_idle()) idle_.cancel();
 }
 
 asio::awaitable<bool> frontend_queue::drain(std::chrono::nanoseconds limit) {
   const auto until = clock::now() + limit;
-  while (engine_ && !(engine_->is_idle() && journal_.empty())) {
-    // Its end is the cancellation by settle_idle(); expiring means that the time is up.
+  const auto is_lost = [this] {
+    return requests_.state() == queue_state::suspended || requests_.state() == queue_state::closed;
+  };
+  while (!requests_.is_idle() && !is_lost()) {
+    // Its end is the cancellation by notice_idle(); expiring means that the time is up.
     idle_.expires_at(until);
     const auto [code] = co_await idle_.async_wait(asio::as_tuple(asio::use_awaitable));
     if (!code) co_return false;
@@ -249,26 +384,51 @@ asio::awaitable<bool> frontend_queue::drain(std::chrono::nanoseconds limit) {
 
 queue_statistics frontend_queue::statistics() const {
   auto out = past_;
-  if (engine_) out.add(engine_->statistics());
-  out.queued += journal_.size();
+  if (const auto* const ring = requests_.ring()) out.add(ring->statistics());
+  out.queued += requests_.queued();
+  out.stalled = stalled_ && requests_.ring() != nullptr;
   return out;
 }
 
 void frontend_queue::shape_changed() {
-  shape_ = engine_->shape();
+  shape_ = requests_.ring()->shape();
   if (events_.reshaped) events_.reshaped(shape_);
 }
 
+void frontend_queue::flush_ignored() {
+  if (events_.flush_ignored) events_.flush_ignored();
+}
+
+void frontend_queue::flush_failed_after_loss() {
+  log().error(
+      "{}: a flush fails once: the backend was lost with answered writes that it may not have "
+      "written to the disk; write them again, or check the file system",
+      options_.name);
+}
+
 void frontend_queue::lock_sector(std::uint64_t sector) {
-  members_->lock(index_, sector);
+  locks_->lock(index_, sector);
 }
 
 void frontend_queue::unlock_sector(std::uint64_t sector) {
-  members_->unlock(sector);
+  locks_->unlock(sector);
 }
 
 void frontend_queue::sector_held(std::uint64_t sector) {
-  members_->held(sector);
+  locks_->held(sector);
+}
+
+void frontend_queue::raise_fences(std::uint64_t id, const stretch& bytes) {
+  locks_->raise_fences(index_, id, bytes);
+}
+
+void frontend_queue::lower_fences(std::uint64_t id) {
+  locks_->lower_fences(index_, id);
+}
+
+void frontend_queue::marked_answered(blk::request& r) {
+  requests_.answered(r);
+  schedule_turn();
 }
 
 }  // namespace xenpv::blkfront

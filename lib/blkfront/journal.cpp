@@ -1,63 +1,79 @@
 #include "blkfront/journal.hpp"
 
-#include <algorithm>
 #include <utility>
-#include <vector>
 
 #include "blkfront/request_data.hpp"
 #include "xenpv/blk/page_pool.hpp"
 
 namespace xenpv::blkfront {
 
-void journal::hold(blk::request& r, std::uint64_t since) {
-  r.answered_ns = 0;
-  const bool flushes = r.op == blk::operation::flush;
-  replay_item item{.flushes = flushes};
-  if (!flushes) {
-    item.begin = r.offset;
-    // Somebody's length may be anything: it is judged when it is sent.
-    item.end = r.length > ~r.offset ? ~std::uint64_t{0} : r.offset + r.length;
-    item.changes = r.op != blk::operation::read;
-  }
-  const auto ticket = order_.add(item);
-  requests_.emplace(ticket, held{&r, since});
-  tickets_.emplace(&r, ticket);
+bool journal::must_wait(const entry& later, const entry& earlier) noexcept {
+  if (later.flushes) return earlier.changes;
+  if (!later.changes && !earlier.changes) return false;
+  return later.bytes.overlaps(earlier.bytes);
 }
 
-void journal::unsend(const blk::request& r) {
-  const auto known = tickets_.find(&r);
-  if (known != tickets_.end()) order_.unsend(known->second);
+void journal::add(blk::request& r, std::uint64_t since) {
+  r.answered_ns = 0;
+  const bool flushes = r.op == blk::operation::flush;
+  entry fresh{.r = &r,
+              .number = ++last_,
+              .since = since,
+              .bytes = {},
+              .changes = !flushes && r.op != blk::operation::read,
+              .flushes = flushes,
+              .before = 0};
+  // A length that overflows is refused when the request is sent.
+  if (!flushes)
+    fresh.bytes = {r.offset, r.length > ~r.offset ? ~std::uint64_t{0} : r.offset + r.length};
+  for (const auto& each : entries_)
+    if (must_wait(fresh, each)) ++fresh.before;
+  const auto at = entries_.insert(entries_.end(), fresh);
+  by_ticket_.emplace(fresh.number, at);
+  by_request_.emplace(&r, at);
+}
+
+void journal::unsend(const blk::request& r) noexcept {
+  const auto found = by_request_.find(&r);
+  if (found != by_request_.end()) found->second->sent = false;
 }
 
 void journal::leave_pages() noexcept {
-  for (const auto& [ticket, each] : requests_)
+  for (const auto& each : entries_)
     // Without memory for it the lease keeps the old pool, and its grants, until it is answered.
     if (carries_data(each.r->op) && each.r->memory == nullptr && each.r->pages != nullptr)
       (void)each.r->pages->move_out();
 }
 
+std::vector<journal::ticket> journal::take_ready() {
+  std::vector<ticket> out;
+  for (auto& each : entries_) {
+    if (each.sent || each.before > 0) continue;
+    each.sent = true;
+    out.push_back(each.number);
+  }
+  return out;
+}
+
 void journal::answered(blk::request& r) noexcept {
-  const auto known = tickets_.find(&r);
-  if (known == tickets_.end()) return;
-  const auto ticket = known->second;
-  tickets_.erase(known);
-  const auto found = requests_.find(ticket);
-  r.device.submitted_ns = found->second.since;
-  requests_.erase(found);
-  order_.answered(ticket);
+  const auto known = by_request_.find(&r);
+  if (known == by_request_.end()) return;
+  const auto at = known->second;
+  r.device.submitted_ns = at->since;
+  for (auto later = std::next(at); later != entries_.end(); ++later)
+    if (must_wait(*later, *at)) --later->before;
+  by_request_.erase(known);
+  by_ticket_.erase(at->number);
+  entries_.erase(at);
 }
 
 void journal::answer_all(std::error_code status) noexcept {
-  std::vector<std::pair<replay_order::ticket, blk::request*>> all;
-  for (const auto& [ticket, each] : std::exchange(requests_, {})) {
-    all.emplace_back(ticket, each.r);
-    order_.answered(ticket);
-  }
-  tickets_.clear();
-  std::sort(all.begin(), all.end());
-  for (const auto& [ticket, r] : all) {
-    r->status = status;
-    r->done(*r);
+  by_request_.clear();
+  by_ticket_.clear();
+  // Callers may add more from within.
+  for (auto all = std::exchange(entries_, {}); const auto& each : all) {
+    each.r->status = status;
+    each.r->done(*each.r);
   }
 }
 

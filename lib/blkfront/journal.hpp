@@ -1,16 +1,28 @@
-// The requests of one queue that wait for a backend: those that the last one left unanswered, and
-// those submitted since. Keeps them where their callers have them, so what it costs is the callers'
-// memory, and what bounds it is what they are willing to have in flight.
+// The requests of one queue that wait for a backend: those that a lost one left unanswered, and
+// those submitted since, as one list in the order in which they came. Requests stay in their
+// callers' memory: the number in flight is what bounds it.
 //
-// On its queue's thread. Knows no backend: its owner says when there is one, and sends.
+// On its queue's thread. Pure; knows no backend: its owner says when there is one, and sends.
+//
+// Requests in flight have no order among each other, but the lost backend may have carried a
+// request out, and a caller may have read what it wrote. So
+//  - requests that touch the same bytes, one of which changes them, are sent in the order they came
+//    in, each when the one before is answered;
+//  - a flush is sent when every earlier change is answered;
+//  - all others are sent at once.
+// Requests added while others wait follow the same rules, so that none overtakes. There is no order
+// between the journals of two queues: writes that were in flight on both may be applied in either
+// order, as on any disk.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <list>
 #include <system_error>
 #include <unordered_map>
+#include <vector>
 
-#include "blkfront/replay_order.hpp"
+#include "blkfront/planner.hpp"
 #include "xenpv/blk/request.hpp"
 
 namespace xenpv::blkfront {
@@ -19,42 +31,53 @@ class journal {
  public:
   /// Marks requests that were sent from here (request::device_part::flags).
   static constexpr std::uint8_t mark = 1;
+  /// Names an entry, also after it is gone; never used twice.
+  using ticket = std::uint64_t;
 
   /// Takes `r`, behind all others. `since`: when it was first submitted, ns.
-  void hold(blk::request& r, std::uint64_t since);
-  /// It was sent from here, to a backend that is lost, too.
-  void unsend(const blk::request& r);
-  /// Moves held data out of the pages that the queue is about to give up.
+  void add(blk::request& r, std::uint64_t since);
+  /// The backend that it was sent to is lost: it is to be sent again.
+  void unsend(const blk::request& r) noexcept;
+  /// Moves queued data out of pages that the queue is about to give up.
   void leave_pages() noexcept;
 
   /// Calls `send(blk::request&, ticket)` for each request that may go now. It may answer at once.
   template <class Function>
   void send_ready(Function send) {
-    for (const auto ticket : order_.take_ready()) {
-      const auto found = requests_.find(ticket);
-      if (found == requests_.end()) continue;
-      send(*found->second.r, ticket);
+    for (const auto which : take_ready()) {
+      const auto found = by_ticket_.find(which);
+      if (found != by_ticket_.end()) send(*found->second->r, which);
     }
   }
-  /// One that was sent is about to be answered: its latency counts from its first submission.
+  /// A request that was sent is about to be answered: its latency counts from its first submission.
   void answered(blk::request& r) noexcept;
-  /// Answers all that it holds with `status`, those that are sent included: whoever has those must
-  /// not touch them any more.
+  /// Answers all with `status`, those that were sent included: these must not be touched any more.
   void answer_all(std::error_code status) noexcept;
 
-  /// Not answered by answer_all() meanwhile.
-  [[nodiscard]] bool holds(replay_order::ticket ticket) const { return order_.contains(ticket); }
-  [[nodiscard]] bool empty() const noexcept { return order_.empty(); }
-  [[nodiscard]] std::size_t size() const noexcept { return order_.size(); }
+  [[nodiscard]] bool contains(ticket which) const { return by_ticket_.contains(which); }
+  [[nodiscard]] bool empty() const noexcept { return entries_.empty(); }
+  [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
 
  private:
-  struct held {
+  struct entry {
     blk::request* r;
+    ticket number;
     std::uint64_t since;
+    stretch bytes;  ///< that it touches; empty for a flush
+    bool changes;   ///< what is stored: a write, a discard
+    bool flushes;
+    bool sent = false;
+    std::size_t before;  ///< earlier entries that it waits for
   };
-  replay_order order_;
-  std::unordered_map<replay_order::ticket, held> requests_;
-  std::unordered_map<const blk::request*, replay_order::ticket> tickets_;
+  using entry_list = std::list<entry>;
+
+  [[nodiscard]] static bool must_wait(const entry& later, const entry& earlier) noexcept;
+  [[nodiscard]] std::vector<ticket> take_ready();
+
+  entry_list entries_;
+  std::unordered_map<ticket, entry_list::iterator> by_ticket_;
+  std::unordered_map<const blk::request*, entry_list::iterator> by_request_;
+  ticket last_ = 0;
 };
 
 }  // namespace xenpv::blkfront

@@ -3,6 +3,7 @@
 
 #include <boost/asio/dispatch.hpp>
 
+#include <atomic>
 #include <utility>
 
 #include "blkfront/frontend_queue.hpp"
@@ -11,15 +12,33 @@ namespace xenpv::blkfront {
 
 template <class Function>
 void sector_locks::on_queue(std::size_t index, Function function) {
-  const auto target = members_[index].lock();
+  const auto target = queues_[index].lock();
   if (!target) return;
   boost::asio::dispatch(target->context(),
                         [self = shared_from_this(), target,
                          function = std::move(function)]() mutable { function(*target); });
 }
 
+/// Null once the connection has ended.
+engine* sector_locks::ring_of(frontend_queue& queue) const noexcept {
+  return queue.locks() == this ? queue.ring() : nullptr;
+}
+
+void sector_locks::join() {
+  on_queue(0, [this](auto&) {
+    if (++joined_ < queues_.size()) return;
+    for (const auto& [queue, sector] : std::exchange(waiting_, {}))
+      guard_.lock(queue, sector);
+  });
+}
+
 void sector_locks::lock(std::size_t queue, std::uint64_t sector) {
-  on_queue(0, [this, queue, sector](auto&) { guard_.lock(queue, sector); });
+  on_queue(0, [this, queue, sector](auto&) {
+    if (joined_ < queues_.size())
+      waiting_.emplace_back(queue, sector);
+    else
+      guard_.lock(queue, sector);
+  });
 }
 
 void sector_locks::unlock(std::uint64_t sector) {
@@ -33,26 +52,55 @@ void sector_locks::held(std::uint64_t sector) {
 void sector_locks::hold(std::size_t queue, std::uint64_t sector) {
   on_queue(queue, [this, sector](auto& q) {
     // A closed queue writes nothing.
-    if (q.requests() != nullptr)
-      q.requests()->hold_sector(sector);
+    if (auto* const ring = ring_of(q))
+      ring->hold_sector(sector);
     else
       held(sector);
   });
 }
 
 void sector_locks::release(std::size_t queue, std::uint64_t sector) {
-  on_queue(queue, [sector](auto& q) {
-    if (q.requests() != nullptr) q.requests()->release_sector(sector);
+  on_queue(queue, [this, sector](auto& q) {
+    if (auto* const ring = ring_of(q)) ring->release_sector(sector);
   });
 }
 
 void sector_locks::locked(std::size_t queue, std::uint64_t sector) {
   on_queue(queue, [this, sector](auto& q) {
-    if (q.requests() != nullptr)
-      q.requests()->sector_locked(sector);
+    if (auto* const ring = ring_of(q))
+      ring->sector_locked(sector);
     else
       unlock(sector);
   });
+}
+
+void sector_locks::raise_fences(std::size_t queue, std::uint64_t id, const stretch& bytes) {
+  // Counts the queues that have not raised it, with one for this call.
+  const auto left = std::make_shared<std::atomic<std::size_t>>(queues_.size());
+  const auto raised = [this, queue, id, left] {
+    if (--*left > 0) return;
+    on_queue(queue, [this, id](auto& q) {
+      if (auto* const ring = ring_of(q)) ring->fence_raised(id);
+    });
+  };
+  for (std::size_t i = 0; i < queues_.size(); ++i) {
+    if (i == queue || queues_[i].expired()) {
+      raised();
+      continue;
+    }
+    on_queue(i, [this, id, bytes, raised](auto& q) {
+      if (auto* const ring = ring_of(q)) ring->raise_fence(id, bytes);
+      raised();
+    });
+  }
+}
+
+void sector_locks::lower_fences(std::size_t queue, std::uint64_t id) {
+  for (std::size_t i = 0; i < queues_.size(); ++i)
+    if (i != queue)
+      on_queue(i, [this, id](auto& q) {
+        if (auto* const ring = ring_of(q)) ring->lower_fence(id);
+      });
 }
 
 }  // namespace xenpv::blkfront

@@ -1,15 +1,20 @@
-// Locks of sectors between the queues of one device: the sector_guard, and the messages to and from
-// each queue's thread. Shared by the queues; the guard itself is touched on queue 0's thread only.
+// What the queues of one device tell each other about sectors: the locks of the sector_guard, and
+// fences around writes that timed out. One for each connection, shared by its queues; the guard
+// itself is touched on queue 0's thread only. Messages that reach a queue after its connection has
+// ended are ignored.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
+#include "blkfront/planner.hpp"
 #include "blkfront/sector_guard.hpp"
 
 namespace xenpv::blkfront {
 
+class engine;
 class frontend_queue;
 
 class sector_locks final : private sector_guard::peer,
@@ -17,10 +22,15 @@ class sector_locks final : private sector_guard::peer,
  public:
   explicit sector_locks(std::size_t queues) : guard_(queues, *this) {}
   /// Before any request: queues in their order.
-  void add(const std::shared_ptr<frontend_queue>& member) { members_.push_back(member); }
+  void add(const std::shared_ptr<frontend_queue>& queue) { queues_.push_back(queue); }
+  /// A queue got its ring. No lock is granted before all have: one without would not heed it.
+  void join();
   void lock(std::size_t queue, std::uint64_t sector);
   void unlock(std::uint64_t sector);
   void held(std::uint64_t sector);
+  /// Raises the fence on all other queues, then tells `queue` (engine::fence_raised()).
+  void raise_fences(std::size_t queue, std::uint64_t id, const stretch& bytes);
+  void lower_fences(std::size_t queue, std::uint64_t id);
 
  private:
   void hold(std::size_t queue, std::uint64_t sector) override;
@@ -29,9 +39,12 @@ class sector_locks final : private sector_guard::peer,
 
   template <class Function>
   void on_queue(std::size_t index, Function function);
+  [[nodiscard]] engine* ring_of(frontend_queue& queue) const noexcept;
 
   sector_guard guard_;
-  std::vector<std::weak_ptr<frontend_queue>> members_;
+  std::size_t joined_ = 0;                                      ///< on queue 0's thread
+  std::vector<std::pair<std::size_t, std::uint64_t>> waiting_;  ///< locks, until all have joined
+  std::vector<std::weak_ptr<frontend_queue>> queues_;
 };
 
 }  // namespace xenpv::blkfront

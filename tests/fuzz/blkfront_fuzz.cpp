@@ -199,11 +199,15 @@ class rig final : private engine_host, private sector_guard::peer {
   }
 
   // engine_host
-  void wanted() override { wanted_ = true; }
+  void schedule_send() override { wanted_ = true; }
   void lock_sector(std::uint64_t sector) override { guard_.lock(0, sector); }
   void unlock_sector(std::uint64_t sector) override { guard_.unlock(sector); }
   void sector_held(std::uint64_t sector) override { guard_.held(sector); }
+  void raise_fences(std::uint64_t id, const stretch&) override { engine_->fence_raised(id); }
+  void lower_fences(std::uint64_t) override {}
   void shape_changed() override { shape_ = engine_->shape(); }
+  void flush_ignored() override {}
+  void flush_failed_after_loss() override {}
 
   // sector_guard::peer: queue 0 is the engine, queue 1 is moved by other_queue().
   void hold(std::size_t queue, std::uint64_t sector) override {
@@ -289,7 +293,7 @@ class rig final : private engine_host, private sector_guard::peer {
   }
 
   void turn() {
-    (void)engine_->start(now_);
+    (void)engine_->send(now_);
     now_ += 100;
     observe();
   }

@@ -145,8 +145,8 @@ class lease {
   void copy_from(std::uint64_t at, std::span<const std::byte> from) const;
   void copy_to(std::uint64_t at, std::span<std::byte> to) const;
 
-  /// The device cannot let go of the pages yet (a request timed out and the other side may still
-  /// write to them): they are its to give back from now on.
+  /// The other side may still touch the pages (a request timed out or failed without an answer):
+  /// from now on they are the device's to give back. Leaves the lease empty, of length 0.
   void abandon() noexcept;
 
   /// Moves the bytes into memory of the lease's own and gives the pages back: the device is about

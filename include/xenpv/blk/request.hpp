@@ -30,7 +30,8 @@ struct request {
   /// Read and write: `length` bytes of the caller's, copied; or null when `pages` is set.
   std::byte* memory = nullptr;
   /// Read and write: pages of the queue's own (block_queue::try_lease for this very stretch), not
-  /// copied. Stays the caller's.
+  /// copied. Stays the caller's, but for pages that the backend may still touch when the request
+  /// fails: the lease is empty then.
   lease* pages = nullptr;
   completion done = nullptr;
 

@@ -49,7 +49,9 @@ class back_ring {
   [[nodiscard]] Request take() noexcept { return ring_.template copy_out<Request>(req_cons_++); }
 
   /// Adds a response; the peer sees it after publish(). One for each request taken, in any order.
-  void put(const Response& response) noexcept { ring_.copy_in(rsp_prod_++, response); }
+  void put(const Response& response) noexcept {
+    ring_.copy_in(rsp_prod_++, response, sizeof response);
+  }
 
   /// Shows the peer what was put. True: it asked for an event.
   [[nodiscard]] bool publish() noexcept {

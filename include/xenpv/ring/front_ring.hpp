@@ -40,11 +40,12 @@ class front_ring {
   [[nodiscard]] std::uint32_t free() const noexcept { return size() - in_flight(); }
 
   /// Adds a request in any of its layouts; the peer sees it after publish(). There must be a free
-  /// entry.
+  /// entry. Only the first `bytes` bytes are copied: the peer can read all that is, so what a
+  /// request does not use must not be part of it.
   template <class Layout>
-  void put(const Layout& request) noexcept {
-    assert(free() > 0);
-    ring_.copy_in(req_prod_++, request);
+  void put(const Layout& request, std::size_t bytes = sizeof(Layout)) noexcept {
+    assert(free() > 0 && bytes <= sizeof(Layout));
+    ring_.copy_in(req_prod_++, request, bytes);
   }
 
   /// Shows the peer what was put. True: it asked for an event

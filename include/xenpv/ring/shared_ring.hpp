@@ -63,10 +63,11 @@ class shared_ring {
     std::atomic_signal_fence(std::memory_order_seq_cst);
     return entry;
   }
+  /// Copies the first `bytes` bytes of the entry in; the rest of its place keeps what it had.
   template <class Entry>
-  void copy_in(std::uint32_t index, const Entry& entry) noexcept {
+  void copy_in(std::uint32_t index, const Entry& entry, std::size_t bytes) noexcept {
     static_assert(std::is_trivially_copyable_v<Entry> && sizeof(Entry) <= Stride);
-    std::memcpy(at(index), &entry, sizeof entry);
+    std::memcpy(at(index), &entry, bytes);
   }
 
  private:

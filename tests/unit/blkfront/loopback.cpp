@@ -58,6 +58,7 @@ void loopback::add_queue(const loopback_options& options) {
     fresh.indirect =
         std::make_shared<blk::page_pool>(memory.subspan((rings + options.data_pages) * page_size));
   const auto ring_memory = memory.first(rings * page_size);
+  fresh.ring_memory = ring_memory;
   blk::geometry shape;
   shape.size = options.size;
   shape.sector_size = options.sector_size;
@@ -75,7 +76,10 @@ void loopback::add_queue(const loopback_options& options) {
                      .flush_cache = config_.flush,
                      .barrier = config_.barrier,
                      .only_queue = options.queues == 1,
-                     .handle = 51728 & 0xFFFF};
+                     .handle = 51728 & 0xFFFF,
+                     .strict_flush = options.strict_flush,
+                     .ledger = options.ledger,
+                     .queue = fresh.index};
   fresh.front = std::make_unique<engine>(std::move(setup), fresh);
   auto* store = options.store;
   if (store == nullptr) {
@@ -91,7 +95,7 @@ void loopback::step_front(std::size_t queue) {
   auto& each = *ends_[queue];
   each.wanted_again = false;
   (void)each.front->drain(now);
-  if (each.front->start(now)) ++notifications;
+  if (each.front->send(now)) ++notifications;
 }
 
 void loopback::step_back(std::size_t queue, std::uint32_t budget) {
@@ -111,6 +115,9 @@ void loopback::settle() {
               each.wanted_again;
       if (each.front->failure_reason()) moved = moved && each.wanted_again;
     }
+    // A later queue may have let an earlier one go on.
+    for (const auto& each : ends_)
+      moved = moved || (each->wanted_again && !each->front->failure_reason());
     now += 1000;
   }
 }

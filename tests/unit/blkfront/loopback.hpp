@@ -30,6 +30,8 @@ struct loopback_options {
   bool discard = true;
   bool read_only = false;
   bool scrub = false;
+  bool strict_flush = true;
+  std::shared_ptr<flush_ledger> ledger = {};
   std::uint32_t sector_size = 512;
   std::uint64_t size = 1 << 20;
   /// In place of a memory store.
@@ -48,6 +50,9 @@ class loopback final : private sector_guard::peer {
   }
   [[nodiscard]] blkback::memory_medium& medium() { return *medium_; }
   [[nodiscard]] std::size_t queues() const { return ends_.size(); }
+  [[nodiscard]] std::span<std::byte> ring_memory(std::size_t queue = 0) {
+    return ends_[queue]->ring_memory;
+  }
   [[nodiscard]] const blkback::disk_config& disk() const { return config_; }
 
   /// What one end does in a turn.
@@ -62,6 +67,8 @@ class loopback final : private sector_guard::peer {
 
   std::uint64_t now = 1'000'000;  ///< ns; the tests' clock
   std::size_t shape_changes = 0;
+  std::size_t flushes_given_up = 0;  ///< times that a backend refused them for good
+  std::size_t doubtful_flushes = 0;
   std::size_t notifications = 0;  ///< of the backend
 
  private:
@@ -69,6 +76,7 @@ class loopback final : private sector_guard::peer {
     loopback* owner = nullptr;
     std::size_t index = 0;
     std::vector<std::byte> storage;
+    std::span<std::byte> ring_memory;
     std::unique_ptr<blkback::page_array> pages;
     std::shared_ptr<blk::page_pool> data;
     std::shared_ptr<blk::page_pool> indirect;
@@ -77,11 +85,22 @@ class loopback final : private sector_guard::peer {
     std::unique_ptr<engine> front;
     bool wanted_again = false;
 
-    void wanted() override { wanted_again = true; }
+    void schedule_send() override { wanted_again = true; }
     void lock_sector(std::uint64_t sector) override { owner->guard_.lock(index, sector); }
     void unlock_sector(std::uint64_t sector) override { owner->guard_.unlock(sector); }
     void sector_held(std::uint64_t sector) override { owner->guard_.held(sector); }
+    void raise_fences(std::uint64_t id, const stretch& bytes) override {
+      for (auto& each : owner->ends_)
+        if (each.get() != this) each->front->raise_fence(id, bytes);
+      front->fence_raised(id);
+    }
+    void lower_fences(std::uint64_t id) override {
+      for (auto& each : owner->ends_)
+        if (each.get() != this) each->front->lower_fence(id);
+    }
     void shape_changed() override { ++owner->shape_changes; }
+    void flush_ignored() override { ++owner->flushes_given_up; }
+    void flush_failed_after_loss() override { ++owner->doubtful_flushes; }
   };
 
   void hold(std::size_t queue, std::uint64_t sector) override { front(queue).hold_sector(sector); }

@@ -29,11 +29,15 @@ ROOMS = {
 
 # Machines that are tested without I/O: neither Asio nor Xen, and nothing of their room that is not pure.
 PURE = re.compile(r"^(ring/.*|[a-z]+/(handshake|planner)[a-z_]*|nbd/(codec|negotiation)[a-z_]*|nbd/(tls_mode|psk_file)|"
-                  r"blkfront/(transport|sector_guard|coalescing|replay_order)|"
+                  r"blkfront/(transport|sector_guard|coalescing|flush_ledger)|"
                   r"blkback/(personality|nodes|disk_(config|fault|plan)|backend_nodes|frontend_keys)|"
                   r"diag/(interrupts|channel_kind|rates|heat_map|heat_scale|heat_text|words|ipi_counts|periods|probe_verdict|trace_split|"
                   r"latency_figures|charts|markup|finding))$")
 PURE_MAY = {"base", "wire"}
+
+# Machines that move requests: no Asio and no Xen either, but the ring and the plain types of blk.
+REQUEST_MACHINES = re.compile(r"^blkfront/(engine(_[a-z]+)?|sector_merger|write_gate|request_(list|data|queue)|journal)$")
+REQUEST_TYPES = re.compile(r"^(blk/(request|page_pool|geometry)|blkfront/statistics)$")
 
 # Private headers (lib/ROOM/x.hpp) somebody outside their room may include, and why.
 PRIVATE_GUESTS = {
@@ -51,6 +55,8 @@ SHARED_STATE = re.compile(r"\bstd::(mutex|shared_mutex|recursive_mutex|condition
 SHARED_STATE_MAY = {
     "include/xenpv/async/": "hands work between the threads of the pool",
     "lib/async/": "hands work between the threads of the pool",
+    "lib/blkfront/flush_ledger": "a flush on one queue covers the writes answered on all of them",
+    "lib/blkfront/sector_locks": "counts the queues that have raised a fence",
     "include/xenpv/ring/": "indices in memory shared with another domain",
     "lib/ring/": "indices in memory shared with another domain",
     "lib/diag/measuring_thread": "tells threads that measure to end",
@@ -120,8 +126,13 @@ def check_room(path, room, includes):
         yield f"room '{room}' is not in the table of rooms"
         return
     pure = PURE.match(unit_of(path)) is not None
+    moves_requests = REQUEST_MACHINES.match(unit_of(path)) is not None
     for quote, header in includes:
         kind = kind_of(header)
+        unit = unit_of(header)
+        if moves_requests and kind is not None and kind not in {"base", "wire", "ring"}:
+            if not any(each.match(unit) for each in (PURE, REQUEST_MACHINES, REQUEST_TYPES)):
+                yield f"a machine that moves requests may not include {header}"
         if kind is None:
             continue
         if kind == room:

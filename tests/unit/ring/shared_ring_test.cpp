@@ -55,7 +55,7 @@ TEST(shared_ring, copies_entries_to_and_from_where_xen_has_them) {
   test::ring_memory memory;
   shared_ring<112> ring(memory.bytes());
   // Index 33 is entry 1 of 32.
-  ring.copy_in(33, test::request_of(7));
+  ring.copy_in(33, test::request_of(7), sizeof(wire::blkif_request));
   EXPECT_EQ(memory.xens()->ring[1].req.id, 7u);
   memory.xens()->ring[31].rsp.id = 9;
   EXPECT_EQ(ring.copy_out<wire::blkif_response>(0xFFFFFFFF).id, 9u);
@@ -64,7 +64,7 @@ TEST(shared_ring, copies_entries_to_and_from_where_xen_has_them) {
 TEST(shared_ring, writes_no_more_of_an_entry_than_its_layout_has) {
   test::ring_memory memory;
   shared_ring<112> ring(memory.bytes());
-  ring.copy_in(0, wire::blkif_discard_request{});
+  ring.copy_in(0, wire::blkif_discard_request{}, sizeof(wire::blkif_discard_request));
   EXPECT_EQ(memory.bytes()[64 + 31], std::byte{0});
   EXPECT_EQ(memory.bytes()[64 + 32], std::byte{0xA5});
 }

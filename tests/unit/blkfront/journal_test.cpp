@@ -1,13 +1,55 @@
 // What of a lost backend's requests may be sent to the next one, and when.
-#include "blkfront/replay_order.hpp"
+#include "blkfront/journal.hpp"
 
 #include <gmock/gmock.h>
 
+#include <deque>
 #include <random>
 #include <set>
 
 namespace xenpv::blkfront {
 namespace {
+
+struct replay_item {
+  std::uint64_t begin = 0;  ///< bytes of the device
+  std::uint64_t end = 0;
+  bool changes = false;
+  bool flushes = false;
+};
+
+/// A journal by tickets: requests made from items.
+class replay_order {
+ public:
+  using ticket = journal::ticket;
+
+  ticket add(const replay_item& item) {
+    auto& r = requests_.emplace_back();
+    r.op = item.flushes   ? blk::operation::flush
+           : item.changes ? blk::operation::write
+                          : blk::operation::read;
+    r.offset = item.begin;
+    r.length = item.end - item.begin;
+    journal_.add(r, 0);
+    return requests_.size();
+  }
+  std::vector<ticket> take_ready() {
+    std::vector<ticket> out;
+    journal_.send_ready([&](blk::request& r, ticket which) {
+      EXPECT_EQ(&r, &requests_[which - 1]);
+      out.push_back(which);
+    });
+    return out;
+  }
+  void answered(ticket which) { journal_.answered(requests_[which - 1]); }
+  void unsend(ticket which) { journal_.unsend(requests_[which - 1]); }
+  [[nodiscard]] bool contains(ticket which) const { return journal_.contains(which); }
+  [[nodiscard]] bool empty() const { return journal_.empty(); }
+  [[nodiscard]] std::size_t size() const { return journal_.size(); }
+
+ private:
+  std::deque<blk::request> requests_;
+  journal journal_;
+};
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
@@ -22,7 +64,7 @@ constexpr replay_item flush() {
   return {0, 0, false, true};
 }
 
-TEST(replay_order, requests_that_do_not_touch_each_other_go_at_once_and_in_order) {
+TEST(journal, requests_that_do_not_touch_each_other_go_at_once_and_in_order) {
   replay_order order;
   const auto a = order.add(write(0, 512));
   const auto b = order.add(write(512, 1024));
@@ -31,7 +73,7 @@ TEST(replay_order, requests_that_do_not_touch_each_other_go_at_once_and_in_order
   EXPECT_THAT(order.take_ready(), IsEmpty()) << "each once";
 }
 
-TEST(replay_order, a_write_waits_for_an_earlier_one_to_the_same_bytes) {
+TEST(journal, a_write_waits_for_an_earlier_one_to_the_same_bytes) {
   replay_order order;
   const auto a = order.add(write(0, 4096));
   const auto b = order.add(write(4095, 8192));
@@ -43,7 +85,7 @@ TEST(replay_order, a_write_waits_for_an_earlier_one_to_the_same_bytes) {
   EXPECT_THAT(order.take_ready(), ElementsAre(c));
 }
 
-TEST(replay_order, a_read_waits_for_an_earlier_write_and_a_write_for_an_earlier_read) {
+TEST(journal, a_read_waits_for_an_earlier_write_and_a_write_for_an_earlier_read) {
   replay_order order;
   const auto a = order.add(write(0, 512));
   const auto b = order.add(read(0, 512));
@@ -58,7 +100,7 @@ TEST(replay_order, a_read_waits_for_an_earlier_write_and_a_write_for_an_earlier_
   EXPECT_THAT(order.take_ready(), ElementsAre(d));
 }
 
-TEST(replay_order, a_flush_waits_for_all_changes_before_it_and_nobody_waits_for_a_flush) {
+TEST(journal, a_flush_waits_for_all_changes_before_it_and_nobody_waits_for_a_flush) {
   replay_order order;
   const auto a = order.add(write(0, 512));
   const auto b = order.add(read(512, 1024));
@@ -72,7 +114,7 @@ TEST(replay_order, a_flush_waits_for_all_changes_before_it_and_nobody_waits_for_
   EXPECT_THAT(order.take_ready(), ElementsAre(e));
 }
 
-TEST(replay_order, what_comes_later_overtakes_nothing_that_waits) {
+TEST(journal, what_comes_later_overtakes_nothing_that_waits) {
   replay_order order;
   const auto a = order.add(write(0, 4096));
   EXPECT_THAT(order.take_ready(), ElementsAre(a));
@@ -82,7 +124,7 @@ TEST(replay_order, what_comes_later_overtakes_nothing_that_waits) {
   EXPECT_THAT(order.take_ready(), ElementsAre(late));
 }
 
-TEST(replay_order, what_was_sent_to_a_backend_that_is_lost_too_goes_again_in_its_old_place) {
+TEST(journal, what_was_sent_to_a_backend_that_is_lost_too_goes_again_in_its_old_place) {
   replay_order order;
   const auto a = order.add(write(0, 512));
   const auto b = order.add(write(0, 512));
@@ -95,7 +137,7 @@ TEST(replay_order, what_was_sent_to_a_backend_that_is_lost_too_goes_again_in_its
   EXPECT_THAT(order.take_ready(), ElementsAre(b));
 }
 
-TEST(replay_order, forgets_what_was_answered_without_being_sent) {
+TEST(journal, forgets_what_was_answered_without_being_sent) {
   replay_order order;
   const auto a = order.add(write(0, 512));
   const auto b = order.add(write(0, 512));
@@ -109,7 +151,7 @@ TEST(replay_order, forgets_what_was_answered_without_being_sent) {
 }
 
 /// The rules, said once more by the plainest means, over random stories.
-TEST(replay_order, never_has_two_in_flight_of_which_one_should_wait) {
+TEST(journal, never_has_two_in_flight_of_which_one_should_wait) {
   for (unsigned seed = 0; seed < 200; ++seed) {
     std::mt19937 random(seed);
     const auto pick = [&](unsigned n) { return static_cast<unsigned>(random() % n); };

@@ -12,7 +12,7 @@ using blk::operation;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-TEST(engine_surrender, hands_back_what_is_unanswered_in_the_order_it_was_submitted) {
+TEST(engine_take_unfinished, hands_back_what_is_unanswered_in_the_order_it_was_submitted) {
   loopback disk({.data_pages = 24});
   test_request in_ring(operation::write, 0, 4096, std::byte{1});
   test_request waits_for_pages(operation::write, 65536, 256 * 1024, std::byte{2});
@@ -25,16 +25,16 @@ TEST(engine_surrender, hands_back_what_is_unanswered_in_the_order_it_was_submitt
   disk.front().submit(flush);
   disk.step_front(0);
   disk.front().submit(fresh);
-  const auto all = disk.front().surrender();
+  const auto all = disk.front().take_unfinished();
   EXPECT_THAT(all, ElementsAre(&in_ring, &waits_for_pages, &odd, &flush, &fresh));
   for (const auto* r : all)
     EXPECT_EQ(static_cast<const test_request*>(r)->answers, 0U);
   EXPECT_EQ(disk.front().unfinished(), 0U);
   EXPECT_TRUE(disk.front().is_idle());
-  EXPECT_THAT(disk.front().surrender(), IsEmpty());
+  EXPECT_THAT(disk.front().take_unfinished(), IsEmpty());
 }
 
-TEST(engine_surrender, does_not_hand_back_what_was_answered_or_timed_out) {
+TEST(engine_take_unfinished, does_not_hand_back_what_was_answered_or_timed_out) {
   loopback disk({});
   test_request answered(operation::read, 0, 512);
   EXPECT_EQ(disk.run(answered), std::error_code());
@@ -44,10 +44,11 @@ TEST(engine_surrender, does_not_hand_back_what_was_answered_or_timed_out) {
   disk.now += 1'000'000;
   EXPECT_EQ(disk.front().check_deadlines(disk.now, 1000).requests, 1U);
   EXPECT_EQ(late.status, errc::timed_out);
-  EXPECT_THAT(disk.front().surrender(), IsEmpty());
+  EXPECT_THAT(disk.front().take_unfinished(), IsEmpty());
 }
 
-TEST(engine_surrender, requests_in_every_stage_can_be_submitted_to_another_engine_as_they_are) {
+TEST(engine_take_unfinished,
+     requests_in_every_stage_can_be_submitted_to_another_engine_as_they_are) {
   for (unsigned steps = 0; steps < 12; ++steps) {
     loopback before({.segments = 64, .data_pages = 40});
     std::vector<test_request> all;
@@ -68,7 +69,7 @@ TEST(engine_surrender, requests_in_every_stage_can_be_submitted_to_another_engin
     // Another backend, which has nothing of what this one did.
     loopback after({.segments = 11, .data_pages = 20, .indirect_pages = 0});
     std::vector<bool> replayed(all.size());
-    for (auto* const r : before.front().surrender()) {
+    for (auto* const r : before.front().take_unfinished()) {
       replayed[static_cast<std::size_t>(static_cast<test_request*>(r) - all.data())] = true;
       after.front().submit(*r);
     }
@@ -84,7 +85,7 @@ TEST(engine_surrender, requests_in_every_stage_can_be_submitted_to_another_engin
   }
 }
 
-TEST(engine_surrender, a_lease_of_the_lost_pool_is_sent_by_a_copy) {
+TEST(engine_take_unfinished, a_lease_of_the_lost_pool_is_sent_by_a_copy) {
   loopback before({});
   loopback after({});
   auto pages = blk::lease::try_take(before.pool(), 0, 8192, 512);
@@ -97,7 +98,7 @@ TEST(engine_surrender, a_lease_of_the_lost_pool_is_sent_by_a_copy) {
   write.pages = &*pages;
   before.front().submit(write);
   before.step_front(0);
-  ASSERT_THAT(before.front().surrender(), ElementsAre(&write));
+  ASSERT_THAT(before.front().take_unfinished(), ElementsAre(&write));
   const auto free_before = before.pool()->free();
   EXPECT_TRUE(pages->move_out());
   EXPECT_EQ(before.pool()->free(), free_before + 2) << "its pages are back";
@@ -105,13 +106,13 @@ TEST(engine_surrender, a_lease_of_the_lost_pool_is_sent_by_a_copy) {
   EXPECT_EQ(after.medium().data()[8191], std::byte{5});
 }
 
-TEST(engine_surrender, forgives_deadlines_the_time_that_nobody_could_run) {
+TEST(engine_take_unfinished, extends_deadlines_by_the_time_nothing_could_run) {
   loopback disk({});
   test_request read(operation::read, 0, 512);
   disk.front().submit(read);
   disk.step_front(0);
   disk.now += 10'000;
-  disk.front().forgive(9'500);
+  disk.front().extend_deadlines(9'500);
   EXPECT_EQ(disk.front().check_deadlines(disk.now, 1000).requests, 0U);
   disk.now += 1000;
   EXPECT_EQ(disk.front().check_deadlines(disk.now, 1000).requests, 1U);

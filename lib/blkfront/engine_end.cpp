@@ -1,0 +1,246 @@
+// The ends that are not answers: deadlines, failure, handing requests back. And the rule of what
+// the backend keeps (disown()).
+#include <algorithm>
+#include <utility>
+
+#include "blkfront/engine_state.hpp"
+
+namespace xenpv::blkfront {
+
+/// `r` is answered before the backend is done with it: its ring requests, their pages and the bytes
+/// they write to are the backend's until it answers them. Returns what is kept, null if nothing
+/// outlives the slots: pages of the engine's own come back with each slot.
+engine::orphaned_request* engine::disown(blk::request& r) noexcept {
+  orphaned_request* kept = nullptr;
+  bool leased = false;
+  for (auto& s : slots_) {
+    const bool is_piece =
+        s.kind == slot_kind::simple || s.kind == slot_kind::data || s.kind == slot_kind::discard;
+    if (!is_piece || s.r != &r) continue;
+    s.kind = slot_kind::orphan;
+    s.r = nullptr;
+    const bool of_lease = s.pages.count == 0 && carries_data(r.op);
+    leased = leased || of_lease;
+    if (!of_lease && !changes_data(s.op)) continue;
+    if (kept == nullptr) kept = &orphans_.emplace_back();
+    ++kept->slots;
+    s.orphan_of = kept;
+    if (!changes_data(s.op)) continue;
+    const bool is_first = kept->bytes.empty();
+    kept->bytes = {is_first ? s.bytes.begin : std::min(kept->bytes.begin, s.bytes.begin),
+                   is_first ? s.bytes.end : std::max(kept->bytes.end, s.bytes.end)};
+  }
+  if (leased) {
+    kept->pages = r.pages->pages();
+    r.pages->abandon();
+  }
+  return kept;
+}
+
+/// The backend has answered all that was kept for an orphan, or its fence is up everywhere: once
+/// both are true, it ends.
+void engine::end_orphan(orphaned_request& orphan) noexcept {
+  if (orphan.slots > 0 || orphan.waits != nullptr) return;
+  setup_.data.pages->give_back(std::exchange(orphan.pages, {}));
+  const auto fence = orphan.fence;
+  orphans_.remove_if([&](const orphaned_request& each) { return &each == &orphan; });
+  if (fence == 0) return;
+  lower_fence(fence);
+  if (!setup_.only_queue) host_.lower_fences(fence);
+}
+
+/// Takes the request out of every list it may wait in.
+void engine::forget_queued(blk::request& r) noexcept {
+  (void)pending_.remove(r);
+  (void)flushing_.remove(r);
+  gate_.forget(r);
+  std::erase_if(again_, [&](const again& each) { return each.r == &r; });
+  merger_.forget(r);
+  for (auto& s : slots_) {
+    if (s.kind != slot_kind::flush) continue;
+    request_list chain;
+    chain.first = s.r;
+    for (chain.last = s.r; chain.last->device.next != nullptr;)
+      chain.last = chain.last->device.next;
+    (void)chain.remove(r);
+    s.r = chain.first;
+    if (s.r != nullptr) continue;
+    // No request waits for this flush any more; the next one need not wait for its answer.
+    s.kind = slot_kind::orphan;
+    flush_in_flight_ = false;
+  }
+}
+
+void engine::time_out(blk::request& r, request_list& done) noexcept {
+  auto* const orphan = disown(r);
+  forget_queued(r);
+  r.status = make_error_code(errc::timed_out);
+  ++statistics_.timed_out;
+  if (orphan == nullptr || orphan->bytes.empty()) return done.push(r);
+  orphan->fence = ++serial_ << 16 | setup_.queue;
+  gate_.raise_fence(orphan->fence, orphan->bytes);
+  if (setup_.only_queue) return done.push(r);
+  // Its caller may write to the same bytes through another queue as soon as it has the answer.
+  orphan->waits = &r;
+}
+
+void engine::fence_raised(std::uint64_t id) noexcept {
+  for (auto& each : orphans_) {
+    if (each.fence != id || each.waits == nullptr) continue;
+    auto* const r = std::exchange(each.waits, nullptr);
+    end_orphan(each);
+    return finish(*r);
+  }
+}
+
+std::vector<blk::request*> engine::unfinished_requests() const {
+  std::vector<blk::request*> out;
+  const auto add = [&](blk::request* r) {
+    if (r != nullptr) out.push_back(r);
+  };
+  const auto add_chain = [&](blk::request* first) {
+    for (auto* r = first; r != nullptr; r = r->device.next)
+      add(r);
+  };
+  for (const auto& s : slots_) {
+    if (s.kind == slot_kind::flush)
+      add_chain(s.r);
+    else if (s.kind != slot_kind::free)
+      add(s.r);
+  }
+  add_chain(pending_.first);
+  add_chain(flushing_.first);
+  gate_.for_each_parked([&](blk::request& r) { add(&r); });
+  merger_.for_each([&](const sector_merger::merge& m) { add(m.r); });
+  for (const auto& each : again_)
+    add(each.r);
+  for (const auto& each : orphans_)
+    add(each.waits);
+  // A request may be in several places at once.
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+std::vector<blk::request*> engine::late_requests(std::uint64_t limit) const {
+  std::vector<blk::request*> in_ring;
+  std::vector<blk::request*> late;
+  for (const auto& s : slots_) {
+    if (s.kind == slot_kind::free || s.kind == slot_kind::orphan) continue;
+    auto* first = s.merging != nullptr ? s.merging->r : s.r;
+    for (auto* r = first; r != nullptr; r = s.kind == slot_kind::flush ? r->device.next : nullptr) {
+      in_ring.push_back(r);
+      if (s.started_ns + limit <= now_) late.push_back(r);
+    }
+  }
+  std::sort(in_ring.begin(), in_ring.end());
+  std::sort(late.begin(), late.end());
+  late.erase(std::unique(late.begin(), late.end()), late.end());
+  // The others wait for requests that others have in the ring. While these are answered that is no
+  // fault of the backend's.
+  if (last_answer_ns_ + limit > now_ && !gate_.has_fences()) return late;
+  for (auto* const r : unfinished_requests()) {
+    const bool waits = !std::binary_search(in_ring.begin(), in_ring.end(), r);
+    const bool expired = r->status == errc::timed_out;
+    if (waits && !expired && r->device.submitted_ns + limit <= now_) late.push_back(r);
+  }
+  return late;
+}
+
+overdue engine::check_deadlines(std::uint64_t now, std::uint64_t limit) noexcept {
+  now_ = now;
+  overdue out;
+  if (failure_ || now < limit) return out;
+  for (const auto& s : slots_)
+    if (s.kind != slot_kind::free && s.started_ns + limit <= now) ++out.unanswered;
+  const auto late = late_requests(limit);
+  out.requests = late.size();
+  // All of them first: from within `done`, their callers may send and drain.
+  request_list done;
+  std::vector<std::pair<std::uint64_t, stretch>> fences;
+  for (auto* const r : late)
+    time_out(*r, done);
+  for (const auto& each : orphans_)
+    if (each.waits != nullptr && each.waits->status == errc::timed_out)
+      fences.emplace_back(each.fence, each.bytes);
+  while (auto* const r = done.pop())
+    finish(*r);
+  for (const auto& [id, bytes] : fences)
+    host_.raise_fences(id, bytes);
+  if (late.empty() || failure_) return out;
+  // Those that holds and merges waited for may be gone.
+  check_holds({0, ~std::uint64_t{0}});
+  host_.schedule_send();
+  return out;
+}
+
+std::uint64_t engine::oldest_unanswered(std::uint64_t now) const noexcept {
+  std::uint64_t oldest = 0;
+  for (const auto& s : slots_)
+    if (s.kind != slot_kind::free && s.started_ns < now)
+      oldest = std::max(oldest, now - s.started_ns);
+  return failure_ ? 0 : oldest;
+}
+
+void engine::extend_deadlines(std::uint64_t frozen_ns) noexcept {
+  for (auto* const r : unfinished_requests())
+    r->device.submitted_ns += frozen_ns;
+  for (auto& s : slots_)
+    s.started_ns += frozen_ns;
+  last_answer_ns_ += frozen_ns;
+}
+
+void engine::forget_lists() noexcept {
+  pending_ = flushing_ = {};
+  again_.clear();
+}
+
+void engine::fail(error why) noexcept {
+  if (failure_) return;
+  failure_ = std::move(why);
+  const auto code = failure_->code;
+  const auto all = unfinished_requests();
+  for (auto* const r : all)
+    (void)disown(*r);
+  for (auto& s : slots_) {
+    if (s.kind == slot_kind::free) continue;
+    s.kind = slot_kind::orphan;
+    s.r = nullptr;
+    s.merging = nullptr;
+  }
+  for (auto& each : orphans_)
+    each.waits = nullptr;
+  forget_lists();
+  const auto held = gate_.waiting_holds({0, ~std::uint64_t{0}});
+  merger_.fail();
+  for (auto* const r : all) {
+    r->status = code;
+    finish(*r);
+  }
+  if (!held.empty()) check_holds({0, ~std::uint64_t{0}});
+}
+
+std::vector<blk::request*> engine::take_unfinished() {
+  if (failure_) return {};
+  auto all = unfinished_requests();
+  for (const auto& list : {fresh_, refused_})
+    for (auto* r = list.first; r != nullptr; r = r->device.next)
+      all.push_back(r);
+  failure_ = make_error(errc::lost_connection, "use the ring", "its backend is lost");
+  fresh_ = refused_ = {};
+  for (auto& s : slots_)
+    s = {};
+  forget_lists();
+  // The locks and fences of all queues end together, with the connection.
+  merger_.clear();
+  gate_.clear();
+  orphans_.clear();
+  unfinished_ = 0;
+  const auto is_earlier = [](const blk::request* a, const blk::request* b) {
+    return a->device.order < b->device.order;
+  };
+  std::sort(all.begin(), all.end(), is_earlier);
+  return all;
+}
+
+}  // namespace xenpv::blkfront

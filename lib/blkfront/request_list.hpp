@@ -1,0 +1,52 @@
+// A queue of requests through request::device_part::next: first in, first out. A request is in one
+// list at a time. Owns nothing, allocates nothing.
+#pragma once
+
+#include <utility>
+
+#include "xenpv/blk/request.hpp"
+
+namespace xenpv::blkfront {
+
+struct request_list {
+  blk::request* first = nullptr;
+  blk::request* last = nullptr;
+
+  [[nodiscard]] bool empty() const noexcept { return first == nullptr; }
+  void push(blk::request& r) noexcept {
+    r.device.next = nullptr;
+    (last == nullptr ? first : last->device.next) = &r;
+    last = &r;
+  }
+  blk::request* pop() noexcept {
+    auto* const r = first;
+    if (r == nullptr) return nullptr;
+    first = std::exchange(r->device.next, nullptr);
+    if (first == nullptr) last = nullptr;
+    return r;
+  }
+  void prepend(request_list other) noexcept {
+    if (other.empty()) return;
+    other.last->device.next = first;
+    if (last == nullptr) last = other.last;
+    first = other.first;
+  }
+  void append(request_list other) noexcept {
+    if (other.empty()) return;
+    (last == nullptr ? first : last->device.next) = other.first;
+    last = other.last;
+  }
+  /// False: it was not in the list.
+  bool remove(const blk::request& r) noexcept {
+    bool found = false;
+    for (auto list = std::exchange(*this, {}); auto* const each = list.pop();) {
+      if (each == &r)
+        found = true;
+      else
+        push(*each);
+    }
+    return found;
+  }
+};
+
+}  // namespace xenpv::blkfront

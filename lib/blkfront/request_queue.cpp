@@ -1,0 +1,104 @@
+#include "blkfront/request_queue.hpp"
+
+namespace xenpv::blkfront {
+
+request_queue::fate request_queue::submit(blk::request& r, std::uint64_t now) {
+  switch (state_) {
+    case queue_state::connected:
+      if (journal_.empty()) {
+        engine_->submit(r);
+        return fate::sent_soon;
+      }
+      break;
+    case queue_state::suspended:
+    case queue_state::forwarding:
+      break;
+    case queue_state::closed:
+    case queue_state::expired:
+    case queue_state::draining:
+    case queue_state::failed:
+      r.status = refusal_.code;
+      r.answered_ns = 0;
+      return fate::refused;
+  }
+  r.status = {};
+  r.device = {};
+  journal_.add(r, now);
+  return state_ == queue_state::suspended ? fate::waits : fate::sent_soon;
+}
+
+bool request_queue::send(std::uint64_t now) noexcept {
+  if (!journal_.empty() && !engine_->failure_reason())
+    journal_.send_ready([this](blk::request& r, journal::ticket) {
+      engine_->submit(r);
+      r.device.flags = journal::mark;
+    });
+  return engine_->send(now);
+}
+
+void request_queue::connect(engine_setup setup, engine_host& host) {
+  setup.ledger = ledger_;
+  setup.queue = index_;
+  engine_ = std::make_unique<engine>(std::move(setup), host);
+  state_ = queue_state::connected;
+}
+
+void request_queue::forward() noexcept {
+  state_ = queue_state::forwarding;
+}
+
+std::size_t request_queue::suspend(bool look, bool lost_cache, std::uint64_t now) {
+  // A backend that broke the protocol was given up for good.
+  if (state_ == queue_state::failed) return 0;
+  std::size_t unanswered = 0;
+  if (engine_) {
+    if (look) (void)engine_->drain(now);
+    if (engine_->failure_reason()) return 0;
+    for (auto* const r : engine_->take_unfinished()) {
+      ++unanswered;
+      // With a mark it is in the journal already: the backend before was lost, too.
+      if ((r->device.flags & journal::mark) != 0)
+        journal_.unsend(*r);
+      else
+        journal_.add(*r, r->device.submitted_ns == 0 ? now : r->device.submitted_ns);
+    }
+    if (lost_cache && ledger_) (void)ledger_->lose(index_);
+    engine_.reset();
+  }
+  if (state_ != queue_state::expired) state_ = queue_state::suspended;
+  return unanswered;
+}
+
+void request_queue::expire(error why) {
+  if (state_ != queue_state::suspended && state_ != queue_state::expired) return;
+  state_ = queue_state::expired;
+  refusal_ = std::move(why);
+  journal_.answer_all(refusal_.code);
+}
+
+void request_queue::shut(error why) {
+  refusal_ = std::move(why);
+  if (state_ == queue_state::connected || state_ == queue_state::forwarding) {
+    state_ = queue_state::draining;
+    return;
+  }
+  if (state_ == queue_state::failed) return;
+  state_ = queue_state::closed;
+  journal_.answer_all(refusal_.code);
+}
+
+void request_queue::fail(error why) {
+  if (state_ != queue_state::failed) refusal_ = std::move(why);
+  state_ = queue_state::failed;
+  if (engine_ && !engine_->failure_reason()) engine_->fail(refusal_);
+  // Those that the engine had are answered, and out of it.
+  journal_.answer_all(refusal_.code);
+}
+
+void request_queue::close() noexcept {
+  if (engine_ && engine_->failure_reason()) refusal_ = *engine_->failure_reason();
+  engine_.reset();
+  if (state_ != queue_state::failed) state_ = queue_state::closed;
+}
+
+}  // namespace xenpv::blkfront
