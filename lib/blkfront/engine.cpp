@@ -82,6 +82,7 @@ bool engine::prepare(blk::request& r) noexcept {
   switch (r.op) {
     case blk::operation::flush:
       set_phase(r, phase::flush);
+      note_doubt(r);
       return true;
     case blk::operation::read:
       sent = cover(bytes, setup_.shape.sector_size);
@@ -97,10 +98,15 @@ bool engine::prepare(blk::request& r) noexcept {
     case blk::operation::secure_discard:
       break;
   }
+  if (is_fua(r)) note_doubt(r);
   r.device.planned = sent.begin;
   r.device.end = sent.end;
   // With FUA even an empty write is a promise about those before it.
   return r.length != 0 || is_fua(r);
+}
+
+void engine::note_doubt(blk::request& r) const noexcept {
+  if (setup_.ledger && setup_.ledger->is_in_doubt(setup_.queue)) r.device.flags |= in_doubt;
 }
 
 void engine::accept_fresh() noexcept {
@@ -161,12 +167,9 @@ bool engine::send(std::uint64_t now) noexcept {
 }
 
 bool engine::send_flush() noexcept {
+  fail_doubtful_flushes();
   // One at a time: those that come meanwhile share the next one.
   if (flushing_.empty() || flush_in_flight_) return true;
-  if (setup_.ledger && setup_.ledger->take_loss(setup_.queue)) {
-    fail_doubtful_flushes();
-    return true;
-  }
   if (flush_mode_ == flush_mode::ignored) {
     finish_ignored_flushes(std::exchange(flushing_, {}));
     return true;
@@ -178,11 +181,17 @@ bool engine::send_flush() noexcept {
 
 /// They may cover writes that were answered and are lost, so they must not succeed.
 void engine::fail_doubtful_flushes() noexcept {
+  request_list doubtful;
+  request_list others;
+  while (auto* const r = flushing_.pop())
+    ((r->device.flags & in_doubt) != 0 ? doubtful : others).push(*r);
+  flushing_ = others;
+  if (doubtful.empty()) return;
+  if (setup_.ledger) setup_.ledger->report(setup_.queue);
   host_.flush_failed_after_loss();
-  const auto list = std::exchange(flushing_, {});
-  for (const auto* r = list.first; r != nullptr; r = r->device.next)
+  for (const auto* r = doubtful.first; r != nullptr; r = r->device.next)
     ++statistics_.flushes_refused;
-  finish_all(list, io_error());
+  finish_all(doubtful, io_error());
 }
 
 bool engine::send_merges() noexcept {
@@ -338,7 +347,7 @@ void engine::finish(blk::request& r) noexcept {
   const bool changed = r.op == blk::operation::write || r.op == blk::operation::secure_discard;
   if (setup_.ledger && changed && !is_durable && !r.status)
     setup_.ledger->write_answered(setup_.queue);
-  if ((r.device.flags & ~lacks_pages) != 0) host_.marked_answered(r);
+  if ((r.device.flags & caller_marks) != 0) host_.marked_answered(r);
   auto& counted = statistics_.operations[static_cast<std::size_t>(r.op)];
   ++counted.requests;
   if (r.status)

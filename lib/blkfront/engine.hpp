@@ -80,7 +80,7 @@ class engine_host {
   virtual void flush_ignored() = 0;
   /// Flushes failed, because a backend that was lost may have lost answered writes.
   virtual void flush_failed_after_loss() = 0;
-  /// A request with a mark (request::device_part::flags) is about to be answered.
+  /// A request with one of the engine::caller_marks is about to be answered.
   virtual void marked_answered(blk::request& r) { (void)r; }
 
  protected:
@@ -95,6 +95,12 @@ struct overdue {
 
 class engine {
  public:
+  /// Of request::device_part::flags: set by who submits, after submit().
+  static constexpr std::uint8_t caller_marks = 0x0F;
+  /// A flush, or a write with FUA, that was submitted while writes that it may cover are known to
+  /// be lost and no client has been told (flush_ledger): it fails.
+  static constexpr std::uint8_t in_doubt = 0x40;
+
   engine(engine_setup setup, engine_host& host);
   ~engine();
   engine(const engine&) = delete;
@@ -206,6 +212,7 @@ class engine {
   // engine.cpp: requests and their order
   [[nodiscard]] std::error_code check(const blk::request& r) const noexcept;
   [[nodiscard]] bool prepare(blk::request& r) noexcept;
+  void note_doubt(blk::request& r) const noexcept;
   void accept_fresh() noexcept;
   void begin(blk::request& r) noexcept;
   void add_merge(blk::request& r, const stretch& bytes);

@@ -127,7 +127,7 @@ std::vector<blk::request*> engine::late_requests(std::uint64_t limit) const {
   std::vector<blk::request*> late;
   for (const auto& s : slots_) {
     if (s.kind == slot_kind::free || s.kind == slot_kind::orphan) continue;
-    auto* first = s.merging != nullptr ? s.merging->r : s.r;
+    auto* const first = s.merging != nullptr ? s.merging->r : s.r;
     for (auto* r = first; r != nullptr; r = s.kind == slot_kind::flush ? r->device.next : nullptr) {
       in_ring.push_back(r);
       if (s.started_ns + limit <= now_) late.push_back(r);

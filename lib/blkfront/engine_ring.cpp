@@ -367,6 +367,8 @@ void engine::release(slot& s) noexcept {
   if (s.indirect.count != 0) setup_.indirect.pages->give_back(std::exchange(s.indirect, {}));
   const auto bytes = s.bytes;
   const bool wrote = changes_data(s.op);
+  s.merging = nullptr;
+  s.orphan_of = nullptr;
   s.kind = slot_kind::free;
   free_slots_.push_back(static_cast<std::uint16_t>(&s - slots_.data()));
   if (wrote && !gate_.is_open()) check_holds(bytes);

@@ -50,13 +50,14 @@ class flush_ledger {
     ++losses_;
     return true;
   }
-  /// True once on each queue after a loss: its next flush fails.
-  [[nodiscard]] bool take_loss(std::size_t queue) noexcept {
-    const auto losses = losses_.load();
-    auto& reported = queues_[queue].reported;
-    if (reported.load(std::memory_order_relaxed) == losses) return false;
-    reported.store(losses, std::memory_order_relaxed);
-    return true;
+  /// Writes were lost and no flush of this queue has said so: every flush submitted until one does
+  /// has to fail.
+  [[nodiscard]] bool is_in_doubt(std::size_t queue) const noexcept {
+    return queues_[queue].reported.load(std::memory_order_relaxed) != losses_.load();
+  }
+  /// A flush of this queue has failed because of the losses so far.
+  void report(std::size_t queue) noexcept {
+    queues_[queue].reported.store(losses_.load(), std::memory_order_relaxed);
   }
 
  private:

@@ -386,6 +386,7 @@ queue_statistics frontend_queue::statistics() const {
   auto out = past_;
   if (const auto* const ring = requests_.ring()) out.add(ring->statistics());
   out.queued += requests_.queued();
+  out.flushes_refused += requests_.refused_flushes();
   out.stalled = stalled_ && requests_.ring() != nullptr;
   return out;
 }

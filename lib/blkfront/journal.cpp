@@ -13,7 +13,7 @@ bool journal::must_wait(const entry& later, const entry& earlier) noexcept {
   return later.bytes.overlaps(earlier.bytes);
 }
 
-void journal::add(blk::request& r, std::uint64_t since) {
+bool journal::add(blk::request& r, std::uint64_t since) {
   r.answered_ns = 0;
   const bool flushes = r.op == blk::operation::flush;
   entry fresh{.r = &r,
@@ -31,6 +31,12 @@ void journal::add(blk::request& r, std::uint64_t since) {
   const auto at = entries_.insert(entries_.end(), fresh);
   by_ticket_.emplace(fresh.number, at);
   by_request_.emplace(&r, at);
+  return fresh.before > 0;
+}
+
+void journal::doubt_flushes() noexcept {
+  for (auto& each : entries_)
+    each.in_doubt = each.in_doubt || each.flushes || is_fua(*each.r);
 }
 
 void journal::unsend(const blk::request& r) noexcept {

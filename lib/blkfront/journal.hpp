@@ -34,19 +34,23 @@ class journal {
   /// Names an entry, also after it is gone; never used twice.
   using ticket = std::uint64_t;
 
-  /// Takes `r`, behind all others. `since`: when it was first submitted, ns.
-  void add(blk::request& r, std::uint64_t since);
+  /// Takes `r`, behind all others. `since`: when it was first submitted, ns. True: it has to wait
+  /// for others.
+  bool add(blk::request& r, std::uint64_t since);
+  /// Answered writes were lost: flushes that are queued now must fail (engine::in_doubt).
+  void doubt_flushes() noexcept;
   /// The backend that it was sent to is lost: it is to be sent again.
   void unsend(const blk::request& r) noexcept;
   /// Moves queued data out of pages that the queue is about to give up.
   void leave_pages() noexcept;
 
-  /// Calls `send(blk::request&, ticket)` for each request that may go now. It may answer at once.
+  /// Calls `send(blk::request&, ticket, bool in_doubt)` for each request that may go now. It may
+  /// answer at once.
   template <class Function>
   void send_ready(Function send) {
     for (const auto which : take_ready()) {
       const auto found = by_ticket_.find(which);
-      if (found != by_ticket_.end()) send(*found->second->r, which);
+      if (found != by_ticket_.end()) send(*found->second->r, which, found->second->in_doubt);
     }
   }
   /// A request that was sent is about to be answered: its latency counts from its first submission.
@@ -67,6 +71,7 @@ class journal {
     bool changes;   ///< what is stored: a write, a discard
     bool flushes;
     bool sent = false;
+    bool in_doubt = false;
     std::size_t before;  ///< earlier entries that it waits for
   };
   using entry_list = std::list<entry>;

@@ -23,20 +23,33 @@ request_queue::fate request_queue::submit(blk::request& r, std::uint64_t now) {
   }
   r.status = {};
   r.device = {};
-  journal_.add(r, now);
+  const bool waits = journal_.add(r, now);
+  if (ledger_ && ledger_->is_in_doubt(index_)) journal_.doubt_flushes();
+  // What it waits for may need the pages that it has on lease.
+  if (waits && state_ == queue_state::connected && r.pages != nullptr) (void)r.pages->move_out();
   return state_ == queue_state::suspended ? fate::waits : fate::sent_soon;
 }
 
 bool request_queue::send(std::uint64_t now) noexcept {
   if (!journal_.empty() && !engine_->failure_reason())
-    journal_.send_ready([this](blk::request& r, journal::ticket) {
+    journal_.send_ready([this](blk::request& r, journal::ticket, bool in_doubt) {
       engine_->submit(r);
-      r.device.flags = journal::mark;
+      r.device.flags = in_doubt ? journal::mark | engine::in_doubt : journal::mark;
     });
   return engine_->send(now);
 }
 
+void request_queue::fail_doubtful(blk::request& r) {
+  if (ledger_) ledger_->report(index_);
+  ++refused_flushes_;
+  journal_.answered(r);
+  r.status = std::make_error_code(std::errc::io_error);
+  r.answered_ns = 0;
+  r.done(r);
+}
+
 void request_queue::connect(engine_setup setup, engine_host& host) {
+  if (ledger_ && ledger_->is_in_doubt(index_)) journal_.doubt_flushes();
   setup.ledger = ledger_;
   setup.queue = index_;
   engine_ = std::make_unique<engine>(std::move(setup), host);
@@ -44,6 +57,7 @@ void request_queue::connect(engine_setup setup, engine_host& host) {
 }
 
 void request_queue::forward() noexcept {
+  if (ledger_ && ledger_->is_in_doubt(index_)) journal_.doubt_flushes();
   state_ = queue_state::forwarding;
 }
 
@@ -60,7 +74,7 @@ std::size_t request_queue::suspend(bool look, bool lost_cache, std::uint64_t now
       if ((r->device.flags & journal::mark) != 0)
         journal_.unsend(*r);
       else
-        journal_.add(*r, r->device.submitted_ns == 0 ? now : r->device.submitted_ns);
+        (void)journal_.add(*r, r->device.submitted_ns == 0 ? now : r->device.submitted_ns);
     }
     if (lost_cache && ledger_) (void)ledger_->lose(index_);
     engine_.reset();

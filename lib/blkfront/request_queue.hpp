@@ -60,8 +60,15 @@ class request_queue {
   /// queue now.
   template <class Function>
   void send_forwarded(Function send) {
-    journal_.send_ready(send);
+    journal_.send_ready([&](blk::request& r, journal::ticket which, bool in_doubt) {
+      if (in_doubt)
+        fail_doubtful(r);
+      else
+        send(r, which);
+    });
   }
+  /// Flushes that failed here, in place of being forwarded, because answered writes were lost.
+  [[nodiscard]] std::uint64_t refused_flushes() const noexcept { return refused_flushes_; }
   /// engine_host::marked_answered(), and the same for forwarded requests.
   void answered(blk::request& r) noexcept { journal_.answered(r); }
   [[nodiscard]] bool waits(journal::ticket which) const { return journal_.contains(which); }
@@ -88,12 +95,15 @@ class request_queue {
   void close() noexcept;
 
  private:
+  void fail_doubtful(blk::request& r);
+
   std::shared_ptr<flush_ledger> ledger_;
   std::size_t index_;
   queue_state state_ = queue_state::closed;
   error refusal_;
   std::unique_ptr<engine> engine_;
   journal journal_;
+  std::uint64_t refused_flushes_ = 0;
 };
 
 }  // namespace xenpv::blkfront

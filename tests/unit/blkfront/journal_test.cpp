@@ -29,12 +29,13 @@ class replay_order {
                           : blk::operation::read;
     r.offset = item.begin;
     r.length = item.end - item.begin;
-    journal_.add(r, 0);
+    (void)journal_.add(r, 0);
     return requests_.size();
   }
   std::vector<ticket> take_ready() {
     std::vector<ticket> out;
-    journal_.send_ready([&](blk::request& r, ticket which) {
+    journal_.send_ready([&](blk::request& r, ticket which, bool in_doubt) {
+      EXPECT_FALSE(in_doubt);
       EXPECT_EQ(&r, &requests_[which - 1]);
       out.push_back(which);
     });

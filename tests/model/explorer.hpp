@@ -1,0 +1,52 @@
+// Walks through every sequence of choices that a deterministic run can make: each run repeats the
+// last one up to its last open choice, and takes the next alternative there.
+//
+// Knows nothing of what is explored. One thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace xenpv::model {
+
+class explorer {
+ public:
+  /// One of `count` alternatives, 0 to count - 1. For the run under way.
+  [[nodiscard]] unsigned choose(unsigned count) {
+    if (depth_ == path_.size()) {
+      path_.push_back({0, count});
+      ++states_;
+    }
+    return path_[depth_++].taken;
+  }
+
+  /// Begins the next run. False: there is none; the first one needs no call.
+  [[nodiscard]] bool next() {
+    ++runs_;
+    depth_ = 0;
+    while (!path_.empty() && path_.back().taken + 1 == path_.back().count)
+      path_.pop_back();
+    if (path_.empty()) return false;
+    ++path_.back().taken;
+    ++states_;
+    return true;
+  }
+
+  /// States reached, each by another history: the nodes of the tree of choices.
+  [[nodiscard]] std::uint64_t states() const noexcept { return states_; }
+  /// Histories that were followed to their end.
+  [[nodiscard]] std::uint64_t runs() const noexcept { return runs_; }
+
+ private:
+  struct choice {
+    unsigned taken;
+    unsigned count;
+  };
+  std::vector<choice> path_;
+  std::size_t depth_ = 0;
+  std::uint64_t states_ = 0;
+  std::uint64_t runs_ = 0;
+};
+
+}  // namespace xenpv::model

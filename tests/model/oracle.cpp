@@ -1,0 +1,92 @@
+#include "model/oracle.hpp"
+
+#include <fmt/format.h>
+
+namespace xenpv::model {
+
+void oracle::submit(request_kind kind, cell_mask cells, bool fua) {
+  requests_.push_back({.kind = kind, .cells = cells, .fua = fua, .submitted = ++now_});
+}
+
+void oracle::answer(std::size_t number, bool failed) {
+  auto& r = requests_[number - 1];
+  r.answered = ++now_;
+  r.failed = failed;
+}
+
+bool oracle::writes(std::size_t number, std::size_t cell) const {
+  const auto& r = requests_[number - 1];
+  const bool changes = r.kind == request_kind::write || r.kind == request_kind::discard;
+  return changes && (r.cells >> cell & 1U) != 0;
+}
+
+/// Whether an answered write must be on the disk whatever happened to the backend's cache.
+bool oracle::is_promised(const record& write) const {
+  if (cut_ == 0 || write.answered > cut_) return true;
+  // A discard is advice.
+  if (write.kind == request_kind::discard) return false;
+  if (write.fua) return true;
+  for (const auto& flush : requests_) {
+    const bool flushes = flush.kind == request_kind::flush;
+    if (!flushes || flush.answered == 0 || flush.failed || flush.submitted < write.answered)
+      continue;
+    // A flush that failed in between has told the client that it cannot rely on the write.
+    bool was_told = false;
+    for (const auto& other : requests_) {
+      const bool tells = other.kind == request_kind::flush || other.fua;
+      was_told = was_told || (tells && other.answered != 0 && other.failed &&
+                              other.answered > write.answered && other.answered < flush.submitted);
+    }
+    if (!was_told) return true;
+  }
+  return false;
+}
+
+/// The request that was submitted after `writer` (0: the first contents) had been answered, and was
+/// answered itself before `moment`, so that the cell has to hold its value or a later one; 0: none.
+std::size_t oracle::superseded_by(std::size_t writer, std::size_t cell,
+                                  std::uint32_t moment) const {
+  const auto ended = writer == 0 ? 0 : requests_[writer - 1].answered;
+  // Still in flight: it may be applied at any time.
+  if (writer != 0 && ended == 0) return 0;
+  for (std::size_t number = 1; number <= requests_.size(); ++number) {
+    const auto& later = requests_[number - 1];
+    const bool done = later.answered != 0 && later.answered < moment && !later.failed;
+    if (number == writer || !writes(number, cell) || !done) continue;
+    if (ended < later.submitted && is_promised(later)) return number;
+  }
+  return 0;
+}
+
+std::optional<std::string> oracle::check(const cell_values& values, cell_mask cells,
+                                         std::uint32_t moment) const {
+  for (std::size_t cell = 0; cell < cell_count; ++cell) {
+    if ((cells >> cell & 1U) == 0) continue;
+    const std::size_t writer = values[cell];
+    if (writer > requests_.size() || (writer != 0 && !writes(writer, cell)))
+      return fmt::format("cell {} holds {}, which no request wrote there", cell, writer);
+    const auto later = superseded_by(writer, cell, moment);
+    // Zeros may be the first contents or a discard's.
+    bool is_fine = later == 0;
+    for (std::size_t number = 1; writer == 0 && number <= requests_.size(); ++number)
+      is_fine = is_fine || (requests_[number - 1].kind == request_kind::discard &&
+                            writes(number, cell) && superseded_by(number, cell, moment) == 0);
+    if (is_fine) continue;
+    return fmt::format(
+        "cell {} holds the value of request {} although request {} was submitted after that and "
+        "answered",
+        cell, writer, later);
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> oracle::check_read(std::size_t number, const cell_values& values) const {
+  const auto& read = requests_[number - 1];
+  return check(values, read.cells, read.submitted);
+}
+
+std::optional<std::string> oracle::check_disk(const cell_values& values) const {
+  return check(values, (1U << cell_count) - 1, now_ + 1);
+}
+
+}  // namespace xenpv::model

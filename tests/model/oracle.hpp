@@ -1,0 +1,60 @@
+// What a disk may contain, and what a read may return, after any history of requests: an
+// independent statement of the block contract, which knows neither rings nor engines.
+//
+// The disk is two sectors of two cells each: the bytes that an unaligned write changes, and the
+// rest. Requests are known by their numbers; a cell's value is the number of the request that wrote
+// it, 0 for what was there at first.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace xenpv::model {
+
+inline constexpr std::size_t cell_count = 4;
+/// Cell 2n: the unaligned bytes of sector n. Cell 2n + 1: the rest of it.
+using cell_values = std::array<std::uint8_t, cell_count>;
+using cell_mask = std::uint8_t;
+
+enum class request_kind : std::uint8_t { read, write, discard, flush };
+
+class oracle {
+ public:
+  struct record {
+    request_kind kind = request_kind::read;
+    cell_mask cells = 0;
+    bool fua = false;
+    std::uint32_t submitted = 0;  ///< moments: every event of the history is one
+    std::uint32_t answered = 0;   ///< 0: not yet
+    bool failed = false;
+  };
+
+  /// Requests are submitted in the order of their numbers: 1, 2, ...
+  void submit(request_kind kind, cell_mask cells, bool fua);
+  void answer(std::size_t number, bool failed);
+  /// The backend's volatile cache is lost.
+  void cut_power() { cut_ = ++now_; }
+
+  /// Why the answered read `number` may not have returned these values; nullopt: it may.
+  [[nodiscard]] std::optional<std::string> check_read(std::size_t number,
+                                                      const cell_values& values) const;
+  /// Why the disk may not contain these values now.
+  [[nodiscard]] std::optional<std::string> check_disk(const cell_values& values) const;
+
+ private:
+  [[nodiscard]] std::optional<std::string> check(const cell_values& values, cell_mask cells,
+                                                 std::uint32_t moment) const;
+  [[nodiscard]] std::size_t superseded_by(std::size_t writer, std::size_t cell,
+                                          std::uint32_t moment) const;
+  [[nodiscard]] bool is_promised(const record& write) const;
+  [[nodiscard]] bool writes(std::size_t number, std::size_t cell) const;
+
+  std::vector<record> requests_;
+  std::uint32_t now_ = 0;
+  std::uint32_t cut_ = 0;
+};
+
+}  // namespace xenpv::model

@@ -1,0 +1,131 @@
+// One device as the exploration sees it: a client with a script of requests, one or two queues
+// (request_queue: engine and journal) with the locks between them, a backend per queue that carries
+// out and answers in any order, and everything that may come in between. Each step is a choice.
+//
+// The real engine, journal and sector guard over plain memory; only threads, xenstore and the
+// events are missing. One thread.
+#pragma once
+
+#include <array>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "blkfront/request_queue.hpp"
+#include "blkfront/sector_guard.hpp"
+#include "model/explorer.hpp"
+#include "model/manual_backend.hpp"
+#include "model/oracle.hpp"
+
+namespace xenpv::model {
+
+/// What a client asks for. The letters are those of a script: "W0 O0 F".
+struct scripted_request {
+  request_kind kind = request_kind::read;
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+  cell_mask cells = 0;
+  bool fua = false;
+  bool leased = false;
+  std::uint8_t queue = 0;
+};
+/// One of R0 R1 (read a sector), W0 W1 (write it), WB (write both), O0 O1 (write some bytes of it),
+/// A0 (write both, with FUA), D0 (discard it), F (flush). In lower case: through queue 1.
+[[nodiscard]] scripted_request parse_request(const std::string& word);
+
+/// What may happen besides requests, and how often.
+struct story {
+  std::vector<std::string> script = {};
+  unsigned queues = 1;
+  /// Sending and taking answers are steps of their own, and so is each message between queues.
+  bool fine = false;
+  unsigned deadlines = 0;
+  unsigned errors = 0;  ///< answers
+  unsigned lies = 0;
+  bool may_lose_abruptly = false;
+  bool may_lose_orderly = false;
+  bool may_resume = false;
+  /// The second backend offers less: fewer pages, no flush.
+  bool worse_backend = false;
+};
+
+class world {
+ public:
+  explicit world(const story& of);
+  ~world();
+  /// Follows one history. Returns what is wrong with it.
+  [[nodiscard]] std::optional<std::string> run(explorer& choices);
+  /// The steps of the last history.
+  [[nodiscard]] const std::vector<std::string>& trail() const noexcept { return trail_; }
+
+ private:
+  class queue_end;
+  struct client_request;
+  enum class step_kind : std::uint8_t {
+    submit,
+    send,
+    drain,
+    deliver,
+    carry_out,
+    answer,
+    fail_answer,
+    lie,
+    deadline,
+    lose_abruptly,
+    lose_orderly,
+    resume,
+    reconnect,
+  };
+  struct step {
+    step_kind kind;
+    std::uint8_t queue = 0;
+    std::uint8_t which = 0;
+  };
+  struct guard_peer final : blkfront::sector_guard::peer {
+    explicit guard_peer(world& of) : owner(of) {}
+    void hold(std::size_t queue, std::uint64_t sector) override;
+    void release(std::size_t queue, std::uint64_t sector) override;
+    void locked(std::size_t queue, std::uint64_t sector) override;
+    world& owner;
+  };
+
+  void reset();
+  void connect();
+  void list_steps();
+  void carry_out(const step& next);
+  void submit();
+  void lose(bool resumed, bool loses_cache);
+  void settle();
+  void answered(client_request& r);
+  void check_backends();
+  void post(std::size_t queue, std::function<void()> message);
+  [[nodiscard]] bool is_done() const;
+  [[nodiscard]] cell_values values() const;
+
+  story story_;
+  std::vector<scripted_request> script_;
+  oracle oracle_;
+  manual_disk disk_;
+  std::shared_ptr<blkfront::flush_ledger> ledger_;
+  std::vector<std::unique_ptr<queue_end>> queues_;
+  guard_peer peer_{*this};
+  std::optional<blkfront::sector_guard> guard_;
+  std::vector<std::unique_ptr<client_request>> requests_;
+  std::size_t submitted_ = 0;
+  std::uint64_t now_ = 0;
+  bool connected_ = false;
+  bool failed_ = false;
+  unsigned connections_ = 0;
+  unsigned losses_left_ = 0;
+  unsigned deadlines_left_ = 0;
+  unsigned errors_left_ = 0;
+  unsigned lies_left_ = 0;
+  std::vector<step> steps_;
+  std::vector<std::string> trail_;
+  std::optional<std::string> violation_;
+};
+
+}  // namespace xenpv::model
