@@ -190,10 +190,11 @@ void add_disk(cli::app& app) {
   auto& wrong = disk.add_command("fault", "change what its backend does wrong");
   with_disk(wrong)
       .describe(
-          "WORDs replace those in force: error=N, delay=TIME[:P/N], stall[=N], reorder, "
-          "answer-twice=N, bad-id=N, wrong-operation=N, producer-jump=N, vanish=N, "
-          "refuse-indirect, "
-          "refuse-flush, refuse-discard, none. N counts requests or responses of each ring: every "
+          "WORDs replace those in force: error=N, delay=TIME[:P/N], late=TIME[:P/N], stall[=N], "
+          "reorder, answer-twice=N, bad-id=N, wrong-operation=N, producer-jump=N, vanish=N, "
+          "refuse-indirect, refuse-flush, refuse-discard, none. delay holds responses; late holds "
+          "writes, which are carried out that much later. N counts requests or responses of each "
+          "ring: every "
           "N-th, and for stall and vanish those that are still served.")
       .argument("WORD", words().faults, "what goes wrong", parse_fault_word)
       .action([](std::ostream&) { return fault(); });

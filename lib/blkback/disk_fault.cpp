@@ -10,9 +10,9 @@ namespace xenpv::blkback {
 namespace {
 
 constexpr std::string_view known =
-    "expected error=N, delay=TIME[:P/N], stall[=N], reorder, answer-twice=N, bad-id=N, "
-    "wrong-operation=N, producer-jump=N, vanish=N, refuse-indirect, refuse-flush, refuse-discard "
-    "or none";
+    "expected error=N, delay=TIME[:P/N], late=TIME[:P/N], stall[=N], reorder, answer-twice=N, "
+    "bad-id=N, wrong-operation=N, producer-jump=N, vanish=N, refuse-indirect, refuse-flush, "
+    "refuse-discard or none";
 
 struct flag {
   std::string_view name;
@@ -46,18 +46,20 @@ result<std::uint32_t> parse_count(std::string_view value, std::string_view name)
   return static_cast<std::uint32_t>(*count);
 }
 
-result<void> set_delay(std::string_view value, disk_faults& faults) {
+/// "TIME[:P/N]".
+result<void> set_time(std::string_view value, std::string_view name, std::chrono::nanoseconds& time,
+                      ratio& share) {
   const auto colon = value.find(':');
-  const auto delay = parse_duration(value.substr(0, colon), "delay");
-  if (!delay) return delay.error();
-  ratio share{1, 1};
+  const auto parsed_time = parse_duration(value.substr(0, colon), name);
+  if (!parsed_time) return parsed_time.error();
+  ratio parsed_share{1, 1};
   if (colon != std::string_view::npos) {
-    const auto parsed = parse_ratio(value.substr(colon + 1), "delay");
+    const auto parsed = parse_ratio(value.substr(colon + 1), name);
     if (!parsed) return parsed.error();
-    share = *parsed;
+    parsed_share = *parsed;
   }
-  faults.delay = *delay;
-  faults.delayed = share;
+  time = *parsed_time;
+  share = parsed_share;
   return {};
 }
 
@@ -76,7 +78,8 @@ result<void> parse_disk_fault(std::string_view text, disk_faults& faults) {
     faults.*flag->set = true;
     return {};
   }
-  if (has_value && name == "delay") return set_delay(value, faults);
+  if (has_value && name == "delay") return set_time(value, name, faults.delay, faults.delayed);
+  if (has_value && name == "late") return set_time(value, name, faults.late_by, faults.late);
   const auto* const period = find(periods, name);
   const bool is_stall = text == "stall" || (has_value && name == "stall");
   if (!is_stall && !(has_value && (period != nullptr || name == "vanish")))

@@ -17,6 +17,8 @@ struct disk_faults {
   std::uint32_t error_every = 0;  ///< of the requests: not carried out, answered with ERROR
   ratio delayed{0, 1};            ///< responses that are held back for `delay`
   std::chrono::nanoseconds delay{};
+  ratio late{0, 1};  ///< writes and discards that are carried out, and answered, `late_by` later
+  std::chrono::nanoseconds late_by{};
   std::optional<std::uint32_t> stall_after;   ///< after n more requests none is taken
   bool reorder = false;                       ///< responses of a batch in reverse order
   std::uint32_t answer_twice_every = 0;       ///< of the responses
@@ -32,8 +34,9 @@ struct disk_faults {
 };
 
 /// Sets what `text` names in `faults`:
-///   error=N  delay=TIME[:P/N]  stall[=N]  reorder  answer-twice=N  bad-id=N  wrong-operation=N
-///   producer-jump=N  vanish=N  refuse-indirect  refuse-flush  refuse-discard  none
+///   error=N  delay=TIME[:P/N]  late=TIME[:P/N]  stall[=N]  reorder  answer-twice=N  bad-id=N
+///   wrong-operation=N  producer-jump=N  vanish=N  refuse-indirect  refuse-flush  refuse-discard
+///   none
 /// A ratio P/N means the first P of every N. `none` switches everything off.
 [[nodiscard]] result<void> parse_disk_fault(std::string_view text, disk_faults& faults);
 /// Words with blanks between them, from nothing wrong on; none at all is nothing wrong.

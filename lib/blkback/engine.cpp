@@ -66,10 +66,12 @@ void engine::give_back(slot& s) noexcept {
 }
 
 void engine::set_faults(const disk_faults& faults) {
+  carry_out(late_.size());
   faults_ = faults;
   fault_requests_ = 0;
   fault_responses_ = 0;
   fault_emitted_ = 0;
+  fault_writes_ = 0;
 }
 
 bool engine::is_spent(const std::optional<std::uint32_t>& allowance) const noexcept {
@@ -124,7 +126,19 @@ bool engine::release(std::size_t count) {
 
 void engine::start(slot& s) noexcept {
   ++in_store_;
-  store_.submit(s);
+  const bool changes_data = s.op != store_op::read && s.op != store_op::flush;
+  if (!stopped_ && changes_data && strikes(faults_.late, ++fault_writes_))
+    late_.push_back(&s);
+  else
+    store_.submit(s);
+}
+
+void engine::carry_out(std::size_t count) noexcept {
+  for (; count > 0 && !late_.empty(); --count) {
+    auto& s = *late_.front();
+    late_.pop_front();
+    store_.submit(s);
+  }
 }
 
 void engine::done(store_request& request, int error) noexcept {

@@ -73,17 +73,27 @@ class engine {
   /// that makes one worthwhile: the store was done late.
   void on_wake(std::function<void()> wake) { wake_ = std::move(wake); }
 
-  /// From the next request on. What was stalled waits for the next run().
+  /// From the next request on. What was stalled waits for the next run(); writes that the late
+  /// fault holds are carried out now.
   void set_faults(const disk_faults& faults);
   /// Bytes; requests already with the store are not touched.
   void set_size(std::uint64_t size) noexcept { options_.disk.size = size; }
-  /// Takes no more requests; those taken are still answered.
-  void stop_taking() noexcept { stopped_ = true; }
+  /// Takes no more requests; those taken are still carried out and answered, late ones at once.
+  void stop_taking() noexcept {
+    stopped_ = true;
+    carry_out(late_.size());
+  }
 
   /// Requests that the store has not done yet, or that wait for those to be done.
   [[nodiscard]] std::uint32_t in_store() const noexcept {
     return in_store_ + (draining_ == nullptr ? 0 : 1);
   }
+  /// Writes and discards that the late fault holds, in the order they are to be carried out. They
+  /// count as in the store.
+  [[nodiscard]] std::size_t late() const noexcept { return late_.size(); }
+  [[nodiscard]] std::chrono::nanoseconds late_time() const noexcept { return faults_.late_by; }
+  /// Gives the `count` oldest of them to the store; wakes the owner for their answers.
+  void carry_out(std::size_t count) noexcept;
   /// Responses that the delay fault holds back, in the order they are to be released.
   [[nodiscard]] std::size_t held() const noexcept { return held_.size(); }
   [[nodiscard]] std::chrono::nanoseconds hold_time() const noexcept { return faults_.delay; }
@@ -173,6 +183,8 @@ class engine {
   std::uint64_t fault_requests_ = 0;  ///< since the faults were set
   std::uint64_t fault_responses_ = 0;
   std::uint64_t fault_emitted_ = 0;
+  std::uint64_t fault_writes_ = 0;
+  std::deque<slot*> late_;
   std::deque<wire::blkif_response> held_;
   std::vector<wire::blkif_response> batch_;  ///< of the reorder fault
 

@@ -39,11 +39,13 @@ void ring_server::start() {
 
 void ring_server::stop() {
   stopping_ = true;
+  forget_late();
   engine_.stop_taking();
   report();
 }
 
 void ring_server::set_faults(const disk_faults& faults) {
+  forget_late();
   engine_.set_faults(faults);
   look();
 }
@@ -57,6 +59,7 @@ void ring_server::look() {
   if (done.notify) notify();
   if (done.more) look_soon();
   schedule_held();
+  schedule_late();
   const ring_status now{engine_.in_store() == 0, engine_.halted(), engine_.vanished()};
   if (stopping_ || now.halted != reported_.halted || now.vanished != reported_.vanished) report();
 }
@@ -81,6 +84,31 @@ void ring_server::schedule_held() {
     alive->scheduled_ -= fresh;
     if (alive->engine_.release(fresh)) alive->notify();
   });
+}
+
+/// Each write that the late fault holds gets its time.
+void ring_server::schedule_late() {
+  const auto fresh = engine_.late() - late_scheduled_;
+  if (fresh == 0) return;
+  late_scheduled_ += fresh;
+  late_timers_.emplace_back(executor_, engine_.late_time());
+  const auto timer = std::prev(late_timers_.end());
+  timer->async_wait([self = weak_from_this(), timer, fresh,
+                     generation = late_generation_](const auto& cancelled) {
+    const auto alive = self.lock();
+    // One that had expired when it was forgotten is not cancelled any more.
+    if (!alive || cancelled || generation != alive->late_generation_) return;
+    alive->late_timers_.erase(timer);
+    alive->late_scheduled_ -= fresh;
+    alive->engine_.carry_out(fresh);
+  });
+}
+
+/// The engine is about to carry all of them out.
+void ring_server::forget_late() {
+  ++late_generation_;
+  late_timers_.clear();
+  late_scheduled_ = 0;
 }
 
 void ring_server::report() {

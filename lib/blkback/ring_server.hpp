@@ -53,6 +53,8 @@ class ring_server : public std::enable_shared_from_this<ring_server> {
   void look();
   void look_soon();
   void schedule_held();
+  void schedule_late();
+  void forget_late();
   void report();
   void notify() noexcept;
 
@@ -66,6 +68,9 @@ class ring_server : public std::enable_shared_from_this<ring_server> {
   async::bound_port port_;
   std::list<async::asio::steady_timer> timers_;  ///< of held responses
   std::size_t scheduled_ = 0;                    ///< held responses that have a timer
+  std::list<async::asio::steady_timer> late_timers_;
+  std::size_t late_scheduled_ = 0;     ///< late writes that have a timer
+  std::uint64_t late_generation_ = 0;  ///< of the timers: those of an earlier one mean nothing
   ring_status reported_;
   bool stopping_ = false;
 };

@@ -18,12 +18,15 @@ std::string error_of(std::string_view word) {
 
 TEST(parse_disk_fault, knows_every_word) {
   const auto all = parse(
-      "error=3 delay=5ms:1/10 stall=7 reorder answer-twice=2 bad-id=4 wrong-operation=5 "
+      "error=3 delay=5ms:1/10 late=2s:1/4 stall=7 reorder answer-twice=2 bad-id=4 "
+      "wrong-operation=5 "
       "producer-jump=6 vanish=8 refuse-indirect refuse-flush refuse-discard");
   disk_faults expected;
   expected.error_every = 3;
   expected.delay = 5ms;
   expected.delayed = {1, 10};
+  expected.late_by = 2s;
+  expected.late = {1, 4};
   expected.stall_after = 7;
   expected.reorder = true;
   expected.answer_twice_every = 2;
@@ -45,9 +48,9 @@ TEST(parse_disk_fault, has_defaults_for_what_may_be_left_out) {
 
 TEST(parse_disk_fault, names_what_is_wrong) {
   const std::string known =
-      " (expected error=N, delay=TIME[:P/N], stall[=N], reorder, answer-twice=N, bad-id=N, "
-      "wrong-operation=N, producer-jump=N, vanish=N, refuse-indirect, refuse-flush, "
-      "refuse-discard or none)";
+      " (expected error=N, delay=TIME[:P/N], late=TIME[:P/N], stall[=N], reorder, "
+      "answer-twice=N, bad-id=N, wrong-operation=N, producer-jump=N, vanish=N, refuse-indirect, "
+      "refuse-flush, refuse-discard or none)";
   EXPECT_EQ(error_of("gremlins"), "disk fault 'gremlins': invalid argument" + known);
   EXPECT_EQ(error_of("reorder=1"), "disk fault 'reorder=1': invalid argument" + known);
   EXPECT_EQ(error_of("error"), "disk fault 'error': invalid argument" + known);
@@ -56,6 +59,7 @@ TEST(parse_disk_fault, names_what_is_wrong) {
   EXPECT_NE(error_of("error=x").find("error 'x'"), std::string::npos) << error_of("error=x");
   EXPECT_NE(error_of("stall=").find("stall ''"), std::string::npos) << error_of("stall=");
   EXPECT_NE(error_of("delay=5").find("delay '5'"), std::string::npos) << error_of("delay=5");
+  EXPECT_NE(error_of("late=5").find("late '5'"), std::string::npos) << error_of("late=5");
   EXPECT_NE(error_of("delay=5ms:2").find("delay '2'"), std::string::npos);
 }
 

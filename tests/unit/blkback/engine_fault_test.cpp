@@ -56,6 +56,43 @@ TEST_F(faulty_engine, holds_delayed_responses_until_they_are_released) {
   EXPECT_THAT(ids(), ElementsAre(3));
 }
 
+TEST_F(faulty_engine, carries_out_late_writes_when_their_time_has_come) {
+  set("late=5ms:1/2");
+  const auto first_byte = [&](std::uint64_t block) {
+    return std::to_integer<int>(r.medium->data()[block * 4096]);
+  };
+  r.fill(a, 0x11);
+  for (std::uint64_t id = 1; id <= 2; ++id)
+    r.put(rig::transfer(blkif_op::write, id, id * 8, {page(a)}));
+  // Its write is not late, and neither is the read: they are answered at once.
+  put_reads(3, 3);
+  EXPECT_THAT(run(), ElementsAre(2, 3));
+  EXPECT_EQ(r.backend->late(), 1u);
+  EXPECT_EQ(r.backend->in_store(), 1u);
+  EXPECT_EQ(r.backend->late_time(), std::chrono::milliseconds(5));
+  EXPECT_EQ(first_byte(1), 0);
+  // It is the frontend's page of that later moment that is written.
+  r.fill(a, 0x22);
+  r.backend->carry_out(9);
+  EXPECT_EQ(first_byte(1), 0x22);
+  EXPECT_THAT(run(), ElementsAre(1));
+  EXPECT_EQ(r.backend->in_store(), 0u);
+}
+
+TEST_F(faulty_engine, carries_out_late_writes_at_once_when_the_faults_change_or_it_stops) {
+  r.fill(a, 0x33);
+  set("late=60min");
+  r.put(rig::transfer(blkif_op::write, 1, 8, {page(a)}));
+  EXPECT_THAT(run(), IsEmpty());
+  set("late=60min");
+  EXPECT_THAT(run(), ElementsAre(1));
+  r.put(rig::transfer(blkif_op::write, 2, 16, {page(a)}));
+  EXPECT_THAT(run(), IsEmpty());
+  r.backend->stop_taking();
+  EXPECT_EQ(r.backend->in_store(), 0u);
+  EXPECT_EQ(std::to_integer<int>(r.medium->data()[2 * 4096]), 0x33);
+}
+
 TEST_F(faulty_engine, takes_no_request_while_it_stalls) {
   set("stall=2");
   put_reads(1, 4);
