@@ -14,7 +14,7 @@ void add_host_options(cli::command& command, host_words& words) {
       .option("--disk SPEC", words.options.disks,
               "give every guest a PV disk: VDEV,memory=SIZE|file=PATH|null=SIZE[,ro][,cdrom]"
               "[,sector=4096][,backend=linux|qemu|tapdisk|freebsd][,queues=N][,order=N]"
-              "[,indirect=N][,no-persistent][,no-flush][,no-barrier][,no-discard][,volatile]"
+              "[,indirect=N][,no-persistent][,no-flush][,no-barrier][,no-discard][,volatile][,vdi]"
               "[,fault=WORD...]; for WORD see `disk fault`",
               parse_served_disk)
       .option(

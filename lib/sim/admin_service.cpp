@@ -48,8 +48,9 @@ json execute(host& on, const json& request) {
   }
   if (command == "save-restore") {
     const std::chrono::milliseconds frozen(request.value("frozen_ms", 0));
-    return {
-        {"domid", raw(on.save_restore(domain_of(request), request.value("keep", false), frozen))}};
+    const auto after = on.save_restore(domain_of(request), request.value("keep", false), frozen,
+                                       request.value("storage_moved", false));
+    return {{"domid", raw(after)}};
   }
   if (command == "checkpoint") {
     on.checkpoint(domain_of(request), std::chrono::milliseconds(request.value("frozen_ms", 0)));

@@ -19,7 +19,7 @@ constexpr std::uint64_t indirect_max = 4096;
 
 constexpr std::string_view option_list =
     "ro, cdrom, sector=, backend=, queues=, order=, indirect=, no-persistent, no-flush, "
-    "no-barrier, no-discard, volatile or fault=";
+    "no-barrier, no-discard, volatile, vdi or fault=";
 
 error wrong(std::string_view what, std::string_view cure) {
   return make_error(errc::invalid_argument, what, cure);
@@ -33,6 +33,7 @@ result<void> set_flag(disk_spec& disk, std::string_view key) {
   if (key == "no-barrier") disk.barrier = false;
   if (key == "no-discard") disk.discard = false;
   if (key == "volatile") disk.volatile_cache = true;
+  if (key == "vdi") disk.vdi = true;
   return {};
 }
 
@@ -109,8 +110,8 @@ constexpr std::array options = {
     option{"order", false, set_order},     option{"indirect", false, set_indirect},
     option{"fault", false, add_fault}};
 
-constexpr std::array<std::string_view, 7> flags = {
-    "ro", "cdrom", "no-persistent", "no-flush", "no-barrier", "no-discard", "volatile"};
+constexpr std::array<std::string_view, 8> flags = {
+    "ro", "cdrom", "no-persistent", "no-flush", "no-barrier", "no-discard", "volatile", "vdi"};
 
 /// One word after the disk's name. `seen`: the keys so far, of which only `fault` may come twice.
 result<void> take_word(disk_spec& disk, std::string_view word, std::vector<std::string_view>& seen,

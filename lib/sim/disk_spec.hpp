@@ -34,13 +34,14 @@ struct disk_spec {
   bool barrier = true;
   bool discard = true;
   bool volatile_cache = false;      ///< of a memory disk: a power cut loses what was not flushed
+  bool vdi = false;                 ///< XAPI's storage manager names it: see toolstack.hpp
   std::vector<std::string> faults;  ///< the backend's words, passed on as they are
 };
 
 [[nodiscard]] std::string_view to_string(disk_backend backend) noexcept;
 
 /// Options: ro, cdrom, sector=512|4096, backend=linux|qemu|tapdisk|freebsd, queues=N, order=N,
-/// indirect=N, no-persistent, no-flush, no-barrier, no-discard, volatile, fault=WORD (may be
+/// indirect=N, no-persistent, no-flush, no-barrier, no-discard, volatile, vdi, fault=WORD (may be
 /// repeated). The error names the word that is wrong. What a fault's word means, and what a kind of
 /// backend cannot have, is the backend's to say.
 [[nodiscard]] result<disk_spec> parse_disk_spec(std::string_view text);

@@ -152,14 +152,14 @@ void host::destroy_domain(domid domain) {
   store_sockets_.flush();
 }
 
-void host::resume_as(std::uint8_t slot, domid before, domid after) {
+void host::resume_as(std::uint8_t slot, domid before, domid after, bool storage_moved) {
   // It may have been destroyed in its sleep.
   if (!domains_[slot]) return;
   auto& record = *domains_[slot];
   events_.resume_domain(slot, after, options_.cpus);
   grants_.resume_domain(slot);
   store_sockets_.rename(slot, after);
-  toolstack_.rebuild_domain(before, after, record.name, options_.disks);
+  toolstack_.rebuild_domain(before, after, record.name, options_.disks, storage_moved);
   // As xenbus_dev does on resume: the new toolstack's tree is there when the watches fire.
   store_.resume(before, after);
   store_sockets_.flush();
@@ -173,7 +173,7 @@ void host::resume_when_quiet(sleeping_domain sleeper, std::chrono::milliseconds 
     return;
   }
   reactor_.after(last_requests, [this, sleeper = std::move(sleeper)] {
-    resume_as(sleeper.slot, sleeper.before, sleeper.after);
+    resume_as(sleeper.slot, sleeper.before, sleeper.after, sleeper.storage_moved);
     let_run_after(sleeper.sleep, sleeper.processes);
   });
 }
@@ -199,7 +199,8 @@ void host::checkpoint(domid domain, std::chrono::milliseconds frozen) {
   if (frozen.count() > 0) let_run_after(frozen, stop_processes(*domains_[slot]));
 }
 
-domid host::save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen) {
+domid host::save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen,
+                         bool storage_moved) {
   const auto slot = slot_of(domain);
   if (domain == domid_0)
     throw failure(errc::invalid_argument, "save domain 0", "only guests can be saved");
@@ -210,14 +211,14 @@ domid host::save_restore(domid domain, bool keep_number, std::chrono::millisecon
     ++next_domain_;
   const auto after = keep_number ? domain : domid{next_domain_++};
   if (stopped.empty()) {
-    resume_as(slot, domain, after);
+    resume_as(slot, domain, after, storage_moved);
     return after;
   }
   // What the guest asked its backends for before it stopped, they still do: a saved guest's memory
   // is its own only when they are done with it.
-  resume_when_quiet(
-      {slot, domain, after, std::max(frozen - last_requests, last_requests), std::move(stopped)},
-      quiet_limit);
+  resume_when_quiet({slot, domain, after, storage_moved,
+                     std::max(frozen - last_requests, last_requests), std::move(stopped)},
+                    quiet_limit);
   return after;
 }
 

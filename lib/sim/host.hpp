@@ -58,8 +58,9 @@ class host final : private control_host {
   void destroy_domain(domid domain);
   /// Saves and restores at once; returns the new number. With a `frozen` time the domain's
   /// processes are stopped that long, as the save would, and the restore is a moment later, when
-  /// backends have done what they had been asked for.
-  domid save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen);
+  /// backends have done what they had been asked for. `storage_moved`: as rebuild_domain().
+  domid save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen,
+                     bool storage_moved = false);
   /// A suspend that is cancelled, as after `xl save -c`: its processes stop that long, and nothing
   /// else happens.
   void checkpoint(domid domain, std::chrono::milliseconds frozen);
@@ -83,6 +84,7 @@ class host final : private control_host {
     std::uint8_t slot;
     domid before;
     domid after;
+    bool storage_moved;
     std::chrono::milliseconds sleep;  ///< after the restore
     std::vector<pid_t> processes;
   };
@@ -90,7 +92,7 @@ class host final : private control_host {
   [[nodiscard]] std::vector<pid_t> stop_processes(const domain_record& domain) const;
   void let_run_after(std::chrono::milliseconds time, std::vector<pid_t> processes);
   void resume_when_quiet(sleeping_domain sleeper, std::chrono::milliseconds limit);
-  void resume_as(std::uint8_t slot, domid before, domid after);
+  void resume_as(std::uint8_t slot, domid before, domid after, bool storage_moved);
 
   struct admin_service;
 

@@ -111,6 +111,9 @@ void toolstack::build_disk(domid domain, const std::string& name, const disk_spe
   put(back + "/params", disk.path, back_permissions);
   for (const auto& [node, value] : disk_nodes(name, disk))
     put(fmt::format("{}/xenpv/{}", back, node), value, back_permissions);
+  if (disk.vdi)
+    for (const auto& [node, value] : vdi_nodes(name, disk))
+      put(fmt::format("{}/sm-data/{}", back, node), value, back_permissions);
   put(back + "/state", "1", back_permissions);
 
   put(front, "", front_permissions);
@@ -120,6 +123,14 @@ void toolstack::build_disk(domid domain, const std::string& name, const disk_spe
   put(front + "/device-type", disk.cdrom ? "cdrom" : "disk", front_permissions);
   put(front + "/trusted", "1", front_permissions);
   put(front + "/state", "1", front_permissions);
+}
+
+std::vector<std::pair<std::string, std::string>> toolstack::vdi_nodes(const std::string& guest,
+                                                                      const disk_spec& disk) const {
+  const auto moved = storage_moves_.find(guest);
+  const auto uuid = fmt::format("5eed0000-0000-4000-8000-{:06x}{:06x}", disk.device,
+                                moved == storage_moves_.end() ? 0 : moved->second);
+  return {{"vdi-uuid", uuid}, {"scsi/0x12/0x83", fmt::format("0083:{}", uuid)}};
 }
 
 void toolstack::remove_tree(domid domain, std::span<const disk_spec> disks) {
@@ -134,7 +145,8 @@ void toolstack::destroy_domain(domid domain, std::span<const disk_spec> disks) {
 }
 
 void toolstack::rebuild_domain(domid before, domid after, const std::string& name,
-                               std::span<const disk_spec> disks) {
+                               std::span<const disk_spec> disks, bool storage_moved) {
+  if (storage_moved) ++storage_moves_[name];
   if (before != after) store_.release(before);
   remove_tree(before, disks);
   build_domain(after, name, disks);

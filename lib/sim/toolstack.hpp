@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <span>
 #include <string>
 #include <utility>
@@ -25,9 +26,9 @@ class toolstack {
   /// Removes all of it, and @releaseDomain.
   void destroy_domain(domid domain, std::span<const disk_spec> disks);
   /// After a restore: removes the tree of `before`, builds that of `after`. Nothing a guest wrote
-  /// survives.
+  /// survives. `storage_moved`: the disks were migrated, too; those with a `vdi` have another UUID.
   void rebuild_domain(domid before, domid after, const std::string& name,
-                      std::span<const disk_spec> disks);
+                      std::span<const disk_spec> disks, bool storage_moved);
 
   /// Writes the files below `root` that stand for this guest's machine.
   static void build_machine(const std::filesystem::path& root, domid domain,
@@ -37,9 +38,13 @@ class toolstack {
   void write(const std::string& path, std::string_view value,
              std::span<const store_permission> permissions);
   void build_disk(domid domain, const std::string& name, const disk_spec& disk);
+  /// As XAPI writes them for tapdisk, with SCSI's page 83 derived from the UUID.
+  [[nodiscard]] std::vector<std::pair<std::string, std::string>> vdi_nodes(
+      const std::string& guest, const disk_spec& disk) const;
   void remove_tree(domid domain, std::span<const disk_spec> disks);
 
   store_service& store_;
+  std::map<std::string, unsigned, std::less<>> storage_moves_;  ///< by the guest's name
 };
 
 /// What the block backend has to know of a disk, beyond libxl's nodes: names below `xenpv/` in its

@@ -245,6 +245,27 @@ TEST(domain_life, restore_rebuilds_the_devices_and_fires_every_watch_once) {
   EXPECT_TRUE(host.domain(1).is_null());
 }
 
+TEST(domain_life, a_migration_with_storage_gives_a_disk_another_uuid_and_a_restore_does_not) {
+  host_options options;
+  options.disks.push_back(parse_disk_spec("xvdb,memory=1M,vdi").value());
+  simulated_host host(std::move(options));
+  const auto guest = host.actor(1);
+  const auto node = [&](const char* name) {
+    return guest->ask(std::string("store_read /local/domain/0/backend/vbd/1/51728/sm-data/") +
+                      name);
+  };
+  const auto before = node("vdi-uuid");
+  EXPECT_EQ(before.size(), 36U) << before;
+  EXPECT_EQ(node("scsi/0x12/0x83"), "0083:" + before);
+  EXPECT_EQ(host.save_restore(1, true), 1U);
+  EXPECT_EQ(node("vdi-uuid"), before);
+  host.ask({{"command", "save-restore"}, {"domid", 1}, {"keep", true}, {"storage_moved", true}});
+  const auto after = node("vdi-uuid");
+  EXPECT_EQ(after.size(), 36U) << after;
+  EXPECT_NE(after, before);
+  EXPECT_EQ(node("scsi/0x12/0x83"), "0083:" + after);
+}
+
 TEST(domain_life, restore_may_keep_the_number) {
   simulated_host host;
   const auto guest = host.actor(1);

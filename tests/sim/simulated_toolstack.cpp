@@ -83,6 +83,11 @@ void simulated_toolstack::restart(unsigned disk) {
   await(disk, "xenpv/command", std::nullopt);
 }
 
+void simulated_toolstack::cut_power(unsigned disk, unsigned seed) {
+  write(disk, "xenpv/command", fmt::format("power-cut {}", seed));
+  await(disk, "xenpv/command", std::nullopt);
+}
+
 void simulated_toolstack::begin_closing(unsigned disk) {
   const auto node = backend(disk) + "/state";
   store_.transact([&](xen::store_transaction& t) {
@@ -114,7 +119,8 @@ void simulated_toolstack::save_nodes(const std::string& path, const std::string&
     if (is_published(prefix + name)) continue;
     const auto child = path + "/" + name;
     saved_[prefix + name] = store_.read(child);
-    if (name == "xenpv") save_nodes(child, "xenpv/");
+    const auto below = store_.list_if_exists(child);
+    if (below && !below->empty()) save_nodes(child, prefix + name + "/");
   }
 }
 
@@ -173,10 +179,12 @@ nlohmann::json simulated_toolstack::ask(const nlohmann::json& request) const {
   return answer;
 }
 
-void simulated_toolstack::save_restore(bool same_number, std::chrono::milliseconds frozen) {
+void simulated_toolstack::save_restore(bool same_number, std::chrono::milliseconds frozen,
+                                       bool storage_moved) {
   const auto answer = ask({{"command", "save-restore"},
                            {"domid", domain_},
                            {"keep", same_number},
+                           {"storage_moved", storage_moved},
                            {"frozen_ms", frozen.count()}});
   domain_ = answer.at("domid").get<unsigned>();
 }

@@ -26,6 +26,8 @@ class simulated_toolstack {
   [[nodiscard]] std::optional<std::string> frontend_state(unsigned disk);
   /// Each waits until the backend has obeyed.
   void restart(unsigned disk);
+  /// The same without what was not flushed, of which chance keeps some, as with `seed`.
+  void cut_power(unsigned disk, unsigned seed);
   void set_faults(unsigned disk, const std::string& words);
   void resize(unsigned disk, std::uint64_t bytes);
   /// Puts the state of a backend that is Connected to Closing, as one does that has had enough.
@@ -36,7 +38,8 @@ class simulated_toolstack {
   /// Both ends at once, as `xl block-detach --force`.
   void remove_device(unsigned disk);
 
-  void save_restore(bool same_number, std::chrono::milliseconds frozen);
+  /// `storage_moved`: the disks are migrated, too; those with a VDI come back with another UUID.
+  void save_restore(bool same_number, std::chrono::milliseconds frozen, bool storage_moved = false);
   /// A suspend that is cancelled.
   void checkpoint(std::chrono::milliseconds frozen);
   [[nodiscard]] nlohmann::json status();

@@ -122,21 +122,22 @@ TEST_P(disk_flag, changes_its_own_member_only) {
   ASSERT_TRUE(flagged) << flagged.error().text;
   for (const auto member :
        {&disk_spec::read_only, &disk_spec::cdrom, &disk_spec::persistent, &disk_spec::flush,
-        &disk_spec::barrier, &disk_spec::discard, &disk_spec::volatile_cache}) {
+        &disk_spec::barrier, &disk_spec::discard, &disk_spec::volatile_cache, &disk_spec::vdi}) {
     const bool expected = member == GetParam().member ? GetParam().value : *plain.*member;
     EXPECT_EQ(*flagged.*member, expected);
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    words, disk_flag,
-    ::testing::Values(flag_case{"ro", &disk_spec::read_only, true},
-                      flag_case{"cdrom", &disk_spec::cdrom, true},
-                      flag_case{"no-persistent", &disk_spec::persistent, false},
-                      flag_case{"no-flush", &disk_spec::flush, false},
-                      flag_case{"no-barrier", &disk_spec::barrier, false},
-                      flag_case{"no-discard", &disk_spec::discard, false},
-                      flag_case{"volatile", &disk_spec::volatile_cache, true}));
+INSTANTIATE_TEST_SUITE_P(words, disk_flag,
+                         ::testing::Values(flag_case{"ro", &disk_spec::read_only, true},
+                                           flag_case{"cdrom", &disk_spec::cdrom, true},
+                                           flag_case{"no-persistent", &disk_spec::persistent,
+                                                     false},
+                                           flag_case{"no-flush", &disk_spec::flush, false},
+                                           flag_case{"no-barrier", &disk_spec::barrier, false},
+                                           flag_case{"no-discard", &disk_spec::discard, false},
+                                           flag_case{"volatile", &disk_spec::volatile_cache, true},
+                                           flag_case{"vdi", &disk_spec::vdi, true}));
 
 TEST(parse_disk_spec, takes_the_bounds_of_every_limit) {
   const auto low = parse_disk_spec("xvda,memory=512,queues=1,order=0,indirect=0");
@@ -198,7 +199,7 @@ const std::string no_name =
 const std::string no_store = "': invalid argument (expected memory=SIZE, file=PATH or null=SIZE)";
 const std::string no_option =
     "': invalid argument (expected ro, cdrom, sector=, backend=, queues=, order=, indirect=, "
-    "no-persistent, no-flush, no-barrier, no-discard, volatile or fault=)";
+    "no-persistent, no-flush, no-barrier, no-discard, volatile, vdi or fault=)";
 const std::string no_size =
     "': invalid argument (expected bytes with an optional K, M, G or T, as in 256M)";
 
