@@ -27,7 +27,9 @@ void sector_guard::unlock(std::uint64_t sector) {
     return;
   }
   locks_.erase(found);
-  for (std::size_t i = 0; i < queues_; ++i)
+  // Our own queue last: from within its call the sector may be locked anew, and the others must
+  // not hear of that before they hear of this.
+  for (auto i = queues_; i-- > 0;)
     peer_.release(i, sector);
 }
 

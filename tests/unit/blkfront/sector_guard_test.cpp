@@ -18,7 +18,10 @@ class recorder final : public sector_guard::peer {
     say("hold", queue, sector);
     if (answers_at_once) guard->held(sector);
   }
-  void release(std::size_t queue, std::uint64_t sector) override { say("release", queue, sector); }
+  void release(std::size_t queue, std::uint64_t sector) override {
+    say("release", queue, sector);
+    if (queue == 0 && std::exchange(locks_on_release, false)) guard->lock(0, sector);
+  }
   void locked(std::size_t queue, std::uint64_t sector) override {
     say("locked", queue, sector);
     if (unlocks_at_once) guard->unlock(sector);
@@ -28,6 +31,7 @@ class recorder final : public sector_guard::peer {
   sector_guard* guard = nullptr;
   bool answers_at_once = false;
   bool unlocks_at_once = false;
+  bool locks_on_release = false;  ///< queue 0, once: it is called directly and may do so
 
  private:
   void say(std::string_view what, std::size_t queue, std::uint64_t sector) {
@@ -52,8 +56,21 @@ TEST(sector_guard, grants_a_lock_when_every_queue_holds_the_sector) {
   g.guard.held(512);
   EXPECT_THAT(g.peer.take(), ElementsAre("locked 1 512"));
   g.guard.unlock(512);
-  EXPECT_THAT(g.peer.take(), ElementsAre("release 0 512", "release 1 512", "release 2 512"));
+  EXPECT_THAT(g.peer.take(), ElementsAre("release 2 512", "release 1 512", "release 0 512"));
   EXPECT_TRUE(g.guard.is_idle());
+}
+
+TEST(sector_guard, tells_every_queue_of_a_release_before_the_lock_that_it_leads_to) {
+  guarded g(2);
+  g.guard.lock(0, 512);
+  g.guard.held(512);
+  g.guard.held(512);
+  g.peer.take();
+  g.peer.locks_on_release = true;
+  g.guard.unlock(512);
+  // The other way round, queue 1 would drop the hold of the lock that is about to be granted.
+  EXPECT_THAT(g.peer.take(),
+              ElementsAre("release 1 512", "release 0 512", "hold 0 512", "hold 1 512"));
 }
 
 TEST(sector_guard, hands_over_in_the_order_of_asking_without_letting_go) {
@@ -70,7 +87,7 @@ TEST(sector_guard, hands_over_in_the_order_of_asking_without_letting_go) {
   EXPECT_THAT(g.peer.take(), ElementsAre("locked 1 0"));
   EXPECT_FALSE(g.guard.is_idle());
   g.guard.unlock(0);
-  EXPECT_THAT(g.peer.take(), ElementsAre("release 0 0", "release 1 0"));
+  EXPECT_THAT(g.peer.take(), ElementsAre("release 1 0", "release 0 0"));
   EXPECT_TRUE(g.guard.is_idle());
 }
 
@@ -85,7 +102,7 @@ TEST(sector_guard, keeps_two_sectors_apart) {
   g.guard.held(512);
   EXPECT_THAT(g.peer.take(), ElementsAre("locked 1 512"));
   g.guard.unlock(512);
-  EXPECT_THAT(g.peer.take(), ElementsAre("release 0 512", "release 1 512"));
+  EXPECT_THAT(g.peer.take(), ElementsAre("release 1 512", "release 0 512"));
   g.guard.held(0);
   EXPECT_THAT(g.peer.take(), ElementsAre("locked 0 0"));
 }
@@ -100,7 +117,7 @@ TEST(sector_guard, takes_answers_from_within_its_own_calls) {
   g.peer.unlocks_at_once = true;
   g.guard.lock(1, 0);
   EXPECT_THAT(g.peer.take(),
-              ElementsAre("hold 0 0", "hold 1 0", "locked 1 0", "release 0 0", "release 1 0"));
+              ElementsAre("hold 0 0", "hold 1 0", "locked 1 0", "release 1 0", "release 0 0"));
   EXPECT_TRUE(g.guard.is_idle());
 }
 
