@@ -2,186 +2,204 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 namespace xenpv::blkfront {
 namespace {
 
-/// A request that counts its answers, and wakes whoever waits for the last of a few.
-struct counted_request : blk::request {
+constexpr std::uint32_t cell_size = recovery_oracle::cell_size;
+constexpr std::uint64_t cells_of_region = recovery_load::region_size / cell_size;
+constexpr std::uint32_t cells_of_block = recovery_load::block_size / cell_size;
+constexpr unsigned together_most = 5;
+
+}  // namespace
+
+struct recovery_load::tracked_request : blk::request {
+  recovery_load* owner = nullptr;
+  std::size_t first_cell = 0;
+  std::size_t cells = 0;
+  std::vector<std::byte> bytes;
+  std::optional<blk::lease> lease;
+  recovery_oracle::write write;
+  recovery_oracle::moment begun = 0;
   unsigned answers = 0;
   asio::steady_timer* all_answered = nullptr;
-  unsigned* left = nullptr;
+  std::size_t* left = nullptr;
 };
 
-void count_answer(blk::request& r) {
-  auto& self = static_cast<counted_request&>(r);
-  ++self.answers;
+void recovery_load::complain(std::string what) {
+  problems_.push_back(std::move(what));
+  stopped_ = true;
+}
+
+/// Of our own region or the shared one: a block or a few, now and then the whole region or cells
+/// that are no whole sectors.
+void recovery_load::choose_stretch(tracked_request& r, bool whole_blocks) {
+  const auto region = pick(3) == 0 ? shared_ : number_;
+  auto first = std::size_t{pick(blocks)} * cells_of_block;
+  std::size_t count = cells_of_block;
+  const auto kind = pick(10);
+  if (kind == 0) {
+    first = 0;
+    count = cells_of_region;
+  } else if (kind < 3) {
+    count *= 1 + pick(3);
+  } else if (kind < 6 && !whole_blocks) {
+    first += pick(cells_of_block);
+    count = 1 + pick(2 * cells_of_block);
+  }
+  r.cells = std::min<std::size_t>(count, cells_of_region - first);
+  r.first_cell = region * cells_of_region + first;
+  r.offset = r.first_cell * cell_size;
+  r.length = r.cells * cell_size;
+}
+
+std::unique_ptr<recovery_load::tracked_request> recovery_load::make_request() {
+  auto r = std::make_unique<tracked_request>();
+  const auto& shape = queue_.shape();
+  const auto kind = pick(20);
+  if (kind == 0 && shape.can_flush) {
+    r->op = blk::operation::flush;
+    return r;
+  }
+  if (kind == 1 && shape.can_discard) {
+    r->op = blk::operation::discard;
+    choose_stretch(*r, true);
+    return r;
+  }
+  r->op = kind < 12 ? blk::operation::write : blk::operation::read;
+  r->fua = r->op == blk::operation::write && shape.can_flush && pick(10) == 0;
+  const bool leased = pick(4) == 0;
+  choose_stretch(*r, leased);
+  if (leased) r->lease = queue_.try_lease(r->offset, r->length);
+  return r;
+}
+
+std::unique_ptr<recovery_load::tracked_request> recovery_load::read_of(std::uint64_t region) {
+  auto r = std::make_unique<tracked_request>();
+  r->op = blk::operation::read;
+  r->first_cell = region * cells_of_region;
+  r->cells = cells_of_region;
+  r->offset = r->first_cell * cell_size;
+  r->length = region_size;
+  return r;
+}
+
+void recovery_load::begin(tracked_request& r) {
+  if (r.op == blk::operation::flush) {
+    r.begun = oracle_.begin_flush();
+    return;
+  }
+  if (r.op == blk::operation::discard) {
+    r.write = oracle_.begin_discard(r.first_cell, r.cells);
+    return;
+  }
+  r.bytes.resize(r.length);
+  if (r.op == blk::operation::write) {
+    r.write = oracle_.begin_write(r.first_cell, r.cells);
+    recovery_oracle::fill(r.bytes, r.first_cell, r.write);
+    if (r.lease) r.lease->copy_from(0, r.bytes);
+  } else {
+    r.begun = oracle_.begin_read();
+  }
+  if (r.lease)
+    r.pages = &*r.lease;
+  else
+    r.memory = r.bytes.data();
+}
+
+/// A request's deadline, and the one flush that admits what a lost backend may have lost.
+bool recovery_load::may_fail(const tracked_request& r) {
+  if (r.status == errc::timed_out && has_deadline_) {
+    ++timed_out_;
+    return true;
+  }
+  const bool promises = r.op == blk::operation::flush || r.fua;
+  if (!promises || r.status != std::errc::io_error || !oracle_.may_fail_flush()) return false;
+  ++flushes_failed_;
+  return true;
+}
+
+void recovery_load::end(tracked_request& r) {
+  const bool failed = bool(r.status);
+  if (r.write) {
+    using outcome = recovery_oracle::outcome;
+    // Its answer says that a promise may be broken, as a flush's does.
+    if (failed && r.fua) oracle_.end_flush(oracle_.begin_flush(), false);
+    oracle_.end_write(r.write, failed ? outcome::failed : r.fua ? outcome::durable : outcome::done);
+  } else if (r.op == blk::operation::flush) {
+    oracle_.end_flush(r.begun, !failed);
+  } else {
+    if (!failed && r.lease) r.lease->copy_to(0, r.bytes);
+    const auto bytes = failed ? std::span<const std::byte>() : std::span(r.bytes).first(r.length);
+    const auto wrong = oracle_.end_read(r.begun, r.first_cell, bytes);
+    if (!wrong.empty()) complain(fmt::format("worker {}: {}", number_, wrong));
+  }
+  if (failed && !may_fail(r))
+    complain(fmt::format("worker {}: {}{} of {} bytes at {}: {}", number_, r.fua ? "FUA " : "",
+                         to_string(r.op), r.length, r.offset, r.status.message()));
+}
+
+void recovery_load::answered(blk::request& r) {
+  auto& self = static_cast<tracked_request&>(r);
+  if (++self.answers > 1)
+    return self.owner->complain(fmt::format("answered {} times", self.answers));
+  self.owner->end(self);
   if (--*self.left == 0) self.all_answered->cancel();
 }
 
-/// Submits them together and returns when all are answered.
-asio::awaitable<void> run_together(blk::block_queue& queue, std::span<counted_request> requests) {
-  asio::steady_timer answered(queue.executor(), std::chrono::steady_clock::time_point::max());
-  auto left = static_cast<unsigned>(requests.size());
-  for (auto& each : requests) {
-    each.all_answered = &answered;
-    each.left = &left;
-    each.done = count_answer;
-    queue.submit(each);
+/// Submits them in one turn and returns when all are answered.
+asio::awaitable<void> recovery_load::run_together(const batch& requests) {
+  asio::steady_timer all_answered(queue_.executor(), std::chrono::steady_clock::time_point::max());
+  auto left = requests.size();
+  for (const auto& each : requests) {
+    each->owner = this;
+    each->all_answered = &all_answered;
+    each->left = &left;
+    each->done = &recovery_load::answered;
+    begin(*each);
+    queue_.submit(*each);
+    ++operations_;
   }
   while (left > 0) {
     try {
-      co_await answered.async_wait(asio::use_awaitable);
+      co_await all_answered.async_wait(asio::use_awaitable);
     } catch (const boost::system::system_error&) {
       // The last answer's cancellation.
     }
   }
-  for (const auto& each : requests)
-    if (each.status)
-      throw failure(each.status, fmt::format("{} at {}", to_string(each.op), each.offset));
-}
-
-}  // namespace
-
-void recovery_load::fill(std::span<std::byte> bytes, std::uint32_t block,
-                         std::uint32_t version) const {
-  const auto word = stamp(block, version);
-  for (std::size_t at = 0; at + sizeof word <= bytes.size(); at += sizeof word)
-    std::memcpy(bytes.data() + at, &word, sizeof word);
-}
-
-void recovery_load::check(std::span<const std::byte> bytes, std::uint32_t block, const char* when) {
-  const auto expected = versions_[block] == 0 ? 0 : stamp(block, versions_[block]);
-  for (std::size_t at = 0; at < bytes.size(); at += sizeof expected) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, bytes.data() + at, sizeof word);
-    // The last worker of this region may have been another seed's.
-    if (word == expected || versions_[block] == 0) continue;
-    problems_.push_back(fmt::format("region {}, block {}, byte {}: {:#x} in place of {:#x} ({})",
-                                    number_, block, at, word, expected, when));
-    stopped_ = true;
-    return;
-  }
-}
-
-asio::awaitable<void> recovery_load::write_one() {
-  const auto block = pick(blocks);
-  std::array<std::byte, block_size> bytes;
-  fill(bytes, block, versions_[block] + 1);
-  co_await queue_.write(offset_of(block), bytes, queue_.shape().can_flush && pick(8) == 0);
-  ++versions_[block];
-}
-
-asio::awaitable<void> recovery_load::write_leased() {
-  const auto block = pick(blocks);
-  auto pages = queue_.try_lease(offset_of(block), block_size);
-  if (!pages) co_return;
-  std::array<std::byte, block_size> bytes;
-  fill(bytes, block, versions_[block] + 1);
-  pages->copy_from(0, bytes);
-  std::array<counted_request, 1> one;
-  one[0].op = blk::operation::write;
-  one[0].offset = offset_of(block);
-  one[0].length = block_size;
-  one[0].pages = &*pages;
-  co_await run_together(queue_, one);
-  ++versions_[block];
-  // And back the same way.
-  one[0].op = blk::operation::read;
-  co_await run_together(queue_, one);
-  pages->copy_to(0, bytes);
-  check(bytes, block, "read into a lease");
-}
-
-/// Larger than a request: in pieces.
-asio::awaitable<void> recovery_load::write_all() {
-  std::vector<std::byte> bytes(region_size);
-  for (std::uint32_t block = 0; block < blocks; ++block)
-    fill(std::span(bytes).subspan(std::size_t{block} * block_size, block_size), block,
-         versions_[block] + 1);
-  co_await queue_.write(offset_of(0), bytes);
-  for (auto& version : versions_)
-    ++version;
-}
-
-/// Two writes to the same block, in flight together: the later one must be what stays.
-asio::awaitable<void> recovery_load::write_twice() {
-  const auto block = pick(blocks);
-  std::array<std::array<std::byte, block_size>, 2> bytes;
-  std::array<counted_request, 2> both;
-  for (std::uint32_t i = 0; i < 2; ++i) {
-    fill(bytes[i], block, versions_[block] + 1 + i);
-    both[i].op = blk::operation::write;
-    both[i].offset = offset_of(block);
-    both[i].length = block_size;
-    both[i].memory = bytes[i].data();
-  }
-  co_await run_together(queue_, both);
-  versions_[block] += 2;
-  if (both[0].answers != 1 || both[1].answers != 1)
-    problems_.push_back(fmt::format("answered {} and {} times", both[0].answers, both[1].answers));
-}
-
-/// Read, modify, write: the rest of the sectors stays.
-asio::awaitable<void> recovery_load::write_odd() {
-  const auto block = pick(blocks);
-  if (versions_[block] == 0) co_return;
-  const auto begin = 8 * pick(block_size / 16);
-  const auto length = 8 * (1 + pick(block_size / 16));
-  std::vector<std::byte> bytes(length);
-  fill(bytes, block, versions_[block]);
-  co_await queue_.write(offset_of(block) + begin, bytes);
-}
-
-asio::awaitable<void> recovery_load::read_one() {
-  const auto block = pick(blocks);
-  std::array<std::byte, block_size> bytes;
-  co_await queue_.read(offset_of(block), bytes);
-  check(bytes, block, "read");
 }
 
 asio::awaitable<void> recovery_load::run() {
   while (!stopped_) {
-    ++operations_;
-    switch (pick(12)) {
-      case 0:
-        co_await write_all();
-        break;
-      case 1:
-      case 2:
-        co_await write_twice();
-        break;
-      case 3:
-      case 4:
-        co_await write_leased();
-        break;
-      case 5:
-        co_await write_odd();
-        break;
-      case 6:
-        if (queue_.shape().can_flush) co_await queue_.flush();
-        break;
-      case 7:
-      case 8:
-      case 9:
-        co_await read_one();
-        break;
-      default:
-        co_await write_one();
-        break;
-    }
+    batch requests(1 + (pick(2) == 0 ? pick(together_most) : 0));
+    std::generate(requests.begin(), requests.end(), [this] { return make_request(); });
+    co_await run_together(requests);
   }
 }
 
-asio::awaitable<void> recovery_load::verify() {
-  for (std::uint32_t block = 0; block < blocks; ++block) {
-    std::array<std::byte, block_size> bytes;
-    co_await queue_.read(offset_of(block), bytes);
-    check(bytes, block, "at the end");
+asio::awaitable<void> recovery_load::flush() {
+  if (!queue_.shape().can_flush) co_return;
+  for (int tries = 0; tries < 5; ++tries) {
+    batch one;
+    one.push_back(std::make_unique<tracked_request>());
+    one[0]->op = blk::operation::flush;
+    co_await run_together(one);
+    if (!one[0]->status) co_return;
   }
+  complain(fmt::format("worker {}: no flush succeeds any more", number_));
+}
+
+asio::awaitable<void> recovery_load::verify() {
+  batch both;
+  both.push_back(read_of(number_));
+  both.push_back(read_of(shared_));
+  co_await run_together(both);
 }
 
 }  // namespace xenpv::blkfront

@@ -1,14 +1,17 @@
-// Verified I/O on a disk that is being lost and found: each worker has a region of its own, writes
-// versions of its blocks, and knows for every read which versions it may find.
+// Verified I/O on a disk that is being lost and found: workers that write, read, flush and discard,
+// several requests at a time that overlap, each in a region of its own and in one that all of the
+// disk share. What they may read is the oracle's to say.
 #pragma once
 
-#include <array>
+#include <chrono>
 #include <cstdint>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "sim/block_device.hpp"
+#include "sim/recovery_oracle.hpp"
 #include "xenpv/blk/block_device.hpp"
 
 namespace xenpv::blkfront {
@@ -16,46 +19,60 @@ namespace xenpv::blkfront {
 class recovery_load {
  public:
   static constexpr std::uint32_t block_size = 4096;
-  static constexpr std::uint32_t blocks = 16;  ///< of a worker's region
+  static constexpr std::uint32_t blocks = 16;  ///< of a region
   static constexpr std::uint64_t region_size = std::uint64_t{block_size} * blocks;
 
-  /// For region `number` of the disk.
-  recovery_load(blk::block_queue& queue, std::uint64_t number, unsigned seed)
-      : queue_(queue), number_(number), random_(seed) {}
+  /// Worker `number`, whose region it is, at a disk whose region `shared` is everybody's.
+  /// `has_deadline`: requests may fail with errc::timed_out.
+  recovery_load(blk::block_queue& queue, recovery_oracle& oracle, std::uint64_t number,
+                std::uint64_t shared, unsigned seed, bool has_deadline)
+      : queue_(queue),
+        oracle_(oracle),
+        number_(number),
+        shared_(shared),
+        random_(seed),
+        has_deadline_(has_deadline) {}
 
-  /// On the queue's thread, until `stop()`, or until something is wrong. Throws `failure`.
+  /// On the queue's thread, until `stop()`, or until something is wrong.
   [[nodiscard]] asio::awaitable<void> run();
   void stop() noexcept { stopped_ = true; }
-  /// Reads everything; it must be the last version written.
+  /// One flush, repeated where it may fail.
+  [[nodiscard]] asio::awaitable<void> flush();
+  /// Reads our region, and the shared one.
   [[nodiscard]] asio::awaitable<void> verify();
 
   [[nodiscard]] const std::vector<std::string>& problems() const noexcept { return problems_; }
   [[nodiscard]] std::uint64_t operations() const noexcept { return operations_; }
+  /// Requests that failed as they may.
+  [[nodiscard]] std::uint64_t timed_out() const noexcept { return timed_out_; }
+  [[nodiscard]] std::uint64_t flushes_failed() const noexcept { return flushes_failed_; }
 
  private:
+  struct tracked_request;
+  using batch = std::vector<std::unique_ptr<tracked_request>>;
+
   [[nodiscard]] unsigned pick(unsigned below) { return static_cast<unsigned>(random_() % below); }
-  [[nodiscard]] std::uint64_t offset_of(std::uint32_t block) const {
-    return number_ * region_size + std::uint64_t{block} * block_size;
-  }
-  [[nodiscard]] std::uint64_t stamp(std::uint32_t block, std::uint32_t version) const {
-    return number_ << 48 | std::uint64_t{block} << 32 | version;
-  }
-  void fill(std::span<std::byte> bytes, std::uint32_t block, std::uint32_t version) const;
-  void check(std::span<const std::byte> bytes, std::uint32_t block, const char* when);
-  [[nodiscard]] asio::awaitable<void> write_one();
-  [[nodiscard]] asio::awaitable<void> write_leased();
-  [[nodiscard]] asio::awaitable<void> write_all();
-  [[nodiscard]] asio::awaitable<void> write_twice();
-  [[nodiscard]] asio::awaitable<void> write_odd();
-  [[nodiscard]] asio::awaitable<void> read_one();
+  [[nodiscard]] std::unique_ptr<tracked_request> make_request();
+  void choose_stretch(tracked_request& r, bool whole_blocks);
+  [[nodiscard]] std::unique_ptr<tracked_request> read_of(std::uint64_t region);
+  void begin(tracked_request& r);
+  void end(tracked_request& r);
+  [[nodiscard]] bool may_fail(const tracked_request& r);
+  static void answered(blk::request& r);
+  [[nodiscard]] asio::awaitable<void> run_together(const batch& requests);
+  void complain(std::string what);
 
   blk::block_queue& queue_;
+  recovery_oracle& oracle_;
   std::uint64_t number_;
+  std::uint64_t shared_;
   std::mt19937 random_;
+  bool has_deadline_;
   bool stopped_ = false;
-  std::array<std::uint32_t, blocks> versions_{};  ///< acknowledged; 0: never written
   std::vector<std::string> problems_;
   std::uint64_t operations_ = 0;
+  std::uint64_t timed_out_ = 0;
+  std::uint64_t flushes_failed_ = 0;
 };
 
 }  // namespace xenpv::blkfront

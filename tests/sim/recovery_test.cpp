@@ -2,7 +2,9 @@
 // and restored, or the server is killed, at random moments under verified I/O. Runs inside a domain
 // of the simulator (tests/sim/CMakeLists.txt).
 //
-// XENPV_RECOVERY_SEEDS: how many, XENPV_RECOVERY_FIRST: from which on.
+// XENPV_RECOVERY_SEEDS: how many, XENPV_RECOVERY_FIRST: from which on, XENPV_RECOVERY_WITHOUT:
+// which of cuts, deadlines and moves not to have, XENPV_RECOVERY_KILL_CUSTODIAN: whether custodians
+// are killed.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -11,17 +13,23 @@
 
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <csignal>
 #include <cstdlib>
+#include <map>
 #include <random>
 #include <thread>
 
 #include "sim/recovery_case.hpp"
 #include "sim/recovery_load.hpp"
+#include "sim/recovery_oracle.hpp"
 #include "sim/simulated_toolstack.hpp"
+#include "xenpv/async/call_on.hpp"
 #include "xenpv/async/deadline.hpp"
 #include "xenpv/async/nursery.hpp"
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/base/log.hpp"
+#include "xenpv/base/parse.hpp"
+#include "xenpv/xen/custodian.hpp"
 
 #ifdef __SANITIZE_ADDRESS__
 /// A handle from before a resume is never closed (xen/custodian.hpp): it stays, and is no leak.
@@ -39,8 +47,10 @@ using ::testing::IsEmpty;
 
 constexpr unsigned xvdb = 51728;  // linux, two queues
 constexpr unsigned xvdc = 51744;  // linux, one queue, direct requests only
-constexpr unsigned xvdd = 51760;  // 4096-byte sectors
+constexpr unsigned xvdd = 51760;  // 4096-byte sectors, a volatile cache
+constexpr unsigned xvdf = 51792;  // two queues, a volatile cache
 constexpr std::uint64_t usual_size = 16U << 20;
+constexpr unsigned workers = 12;  // at each disk
 
 unsigned number_from(const char* variable, unsigned otherwise) {
   const auto* const text = std::getenv(variable);
@@ -71,12 +81,35 @@ asio::awaitable<void> aside(async::runtime& on, std::function<void()> work) {
   if (!problem.empty()) ADD_FAILURE() << problem;
 }
 
-/// What happens to one disk and its guest in one seed.
+/// Kinds of events, for XENPV_RECOVERY_WITHOUT: names with commas between.
+bool is_left_out(std::string_view kind) {
+  const auto* const text = std::getenv("XENPV_RECOVERY_WITHOUT");
+  const std::string_view all = text == nullptr ? "" : text;
+  for (const auto each : split(all, ','))
+    if (each == kind) return true;
+  return false;
+}
+
+/// Whether the seeds kill the custodian; XENPV_RECOVERY_KILL_CUSTODIAN=0 or 1 says otherwise.
+constexpr unsigned kill_custodian_by_default = 0;
+
+/// What one seed does with a disk.
+struct disk_under_load {
+  unsigned number = 0;
+  bool is_volatile = false;
+};
+
+/// What happens to the disks and their guest in one seed.
 class misfortune {
  public:
-  misfortune(sim::simulated_toolstack& toolstack, unsigned seed, std::vector<unsigned> disks)
-      : toolstack_(toolstack), random_(seed), disks_(std::move(disks)) {}
+  misfortune(async::runtime& on, sim::simulated_toolstack& toolstack, unsigned seed,
+             std::vector<disk_under_load> disks)
+      : runtime_(on), toolstack_(toolstack), random_(seed), disks_(std::move(disks)) {
+    for (const auto& each : disks_)
+      oracles_[each.number] = std::make_unique<recovery_oracle>(cells);
+  }
 
+  /// On a thread of its own.
   void run() {
     const auto events = 1 + pick(3);
     const bool resizes = pick(5) == 0;
@@ -86,61 +119,144 @@ class misfortune {
     }
     nap(4000);
   }
+  /// The last event, when nobody writes any more.
+  void cut_power_at_last() {
+    for (const auto& each : disks_)
+      if (each.is_volatile) cut_power(each.number);
+  }
+  [[nodiscard]] recovery_oracle& oracle(unsigned disk) { return *oracles_.at(disk); }
   [[nodiscard]] const std::string& story() const noexcept { return story_; }
   [[nodiscard]] const std::vector<unsigned>& resized() const noexcept { return resized_; }
 
  private:
+  /// A region for each worker, and the shared one.
+  static constexpr std::size_t cells =
+      (workers + 1) * recovery_load::region_size / recovery_oracle::cell_size;
+
   unsigned pick(unsigned below) { return static_cast<unsigned>(random_() % below); }
   void nap(unsigned most_us) {
     std::this_thread::sleep_for(std::chrono::microseconds(pick(most_us)));
   }
+  void tell(unsigned disk, std::string_view what) { story_ += fmt::format(" {}:{}", disk, what); }
 
-  void strike(unsigned disk, bool resizes) {
-    const auto what = pick(resizes ? 7 : 10);
-    story_ += fmt::format(" {}:{}", disk, what);
-    switch (what) {
+  void strike(const disk_under_load& disk, bool resizes) {
+    const auto number = disk.number;
+    switch (pick(resizes ? 10 : 14)) {
       case 0:
+        return restart(number);
       case 1:
-        return toolstack_.restart(disk);
+        if (disk.is_volatile && !is_left_out("cuts")) return cut_power(number);
+        return restart(number);
       case 2:
-        toolstack_.set_faults(disk, fmt::format("vanish={}", 1 + pick(20)));
-        nap(8000);
-        toolstack_.write(disk, "xenpv/fault", "");
-        return toolstack_.restart(disk);
+        return vanish(number);
       case 3:
-        toolstack_.set_faults(disk, fmt::format("stall={}", pick(20)));
-        nap(8000);
-        return toolstack_.set_faults(disk, "none");
+        return stall(number);
       case 4:
-        toolstack_.remove_backend(disk);
-        nap(8000);
-        return toolstack_.rebuild_backend(disk);
+        return be_late(number);
       case 5:
-        return toolstack_.begin_closing(disk);
+        return be_late_and_lost(disk);
       case 6:
-        if (resizes) return grow(disk);
-        toolstack_.restart(disk);
-        nap(300);
-        return toolstack_.restart(disk);
+        return rebuild(number);
       case 7:
+        tell(number, "close");
+        return toolstack_.begin_closing(number);
       case 8:
-        return save(disk, false);
+        return kill_custodian();
+      case 9:
+        if (resizes) return grow(number);
+        restart(number);
+        nap(300);
+        return restart(number);
+      case 10:
+      case 11:
+        return save(number, false);
+      case 12:
+        return save(number, true);
       default:
-        return save(disk, true);
+        return save(number, pick(2) == 0, !is_left_out("moves"));
     }
   }
 
+  void restart(unsigned disk) {
+    tell(disk, "restart");
+    oracle(disk).note_loss();
+    toolstack_.restart(disk);
+  }
+
+  void cut_power(unsigned disk) {
+    tell(disk, "power-cut");
+    oracle(disk).begin_power_cut();
+    toolstack_.cut_power(disk, pick(1'000'000));
+    oracle(disk).end_power_cut();
+  }
+
+  void vanish(unsigned disk) {
+    tell(disk, "vanish");
+    oracle(disk).note_loss();
+    toolstack_.set_faults(disk, fmt::format("vanish={}", 1 + pick(20)));
+    nap(8000);
+    toolstack_.write(disk, "xenpv/fault", "");
+    toolstack_.restart(disk);
+  }
+
+  void stall(unsigned disk) {
+    tell(disk, "stall");
+    toolstack_.set_faults(disk, fmt::format("stall={}", pick(20)));
+    nap(8000);
+    toolstack_.set_faults(disk, "none");
+  }
+
+  /// The backend carries some writes out later than a client with a deadline waits.
+  void be_late(unsigned disk) {
+    tell(disk, "late");
+    toolstack_.set_faults(disk, fmt::format("late={}ms:1/{}", 1 + pick(60), 1 + pick(8)));
+    nap(40'000);
+    toolstack_.set_faults(disk, "none");
+  }
+
+  /// Until its loss, so that nothing but the end of the connection carries them out.
+  void be_late_and_lost(const disk_under_load& disk) {
+    tell(disk.number, "late");
+    toolstack_.set_faults(disk.number, fmt::format("late=60s:1/{}", 2 + pick(8)));
+    nap(30'000);
+    if (disk.is_volatile && !is_left_out("cuts") && pick(2) == 0)
+      cut_power(disk.number);
+    else
+      restart(disk.number);
+    toolstack_.set_faults(disk.number, "none");
+  }
+
+  void rebuild(unsigned disk) {
+    tell(disk, "rebuild");
+    oracle(disk).note_loss();
+    toolstack_.remove_backend(disk);
+    nap(8000);
+    toolstack_.rebuild_backend(disk);
+  }
+
+  void kill_custodian() {
+    auto* const custodian = runtime_.custodian();
+    if (custodian == nullptr ||
+        number_from("XENPV_RECOVERY_KILL_CUSTODIAN", kill_custodian_by_default) == 0)
+      return;
+    story_ += " kill-custodian";
+    ::kill(custodian->process(), SIGKILL);
+  }
+
   /// Often with requests that the backend has and does not answer.
-  void save(unsigned disk, bool same_number) {
+  void save(unsigned disk, bool same_number, bool storage_moved = false) {
+    story_ += storage_moved ? " move" : same_number ? " save-same-number" : " save";
     if (pick(2) == 0) {
+      tell(disk, "stall");
       toolstack_.set_faults(disk, fmt::format("stall={}", pick(10)));
       nap(3000);
     }
-    toolstack_.save_restore(same_number, std::chrono::milliseconds(12 + pick(8)));
+    toolstack_.save_restore(same_number, std::chrono::milliseconds(12 + pick(8)), storage_moved);
   }
 
   /// Only of a disk that is connected: one that comes back larger is refused.
   void grow(unsigned disk) {
+    tell(disk, "grow");
     const auto is_connected = [&] {
       return toolstack_.frontend_state(disk) == "4" && toolstack_.read(disk, "state") == "4";
     };
@@ -155,9 +271,11 @@ class misfortune {
     resized_.push_back(disk);
   }
 
+  async::runtime& runtime_;
   sim::simulated_toolstack& toolstack_;
   std::mt19937 random_;
-  std::vector<unsigned> disks_;
+  std::vector<disk_under_load> disks_;
+  std::map<unsigned, std::unique_ptr<recovery_oracle>> oracles_;
   std::vector<unsigned> resized_;
   std::string story_;
 };
@@ -166,87 +284,121 @@ class misfortune {
 struct loaded_disk {
   std::unique_ptr<frontend> device;
   std::vector<std::unique_ptr<recovery_load>> loads;
+
+  [[nodiscard]] blk::block_queue& queue_of(std::size_t worker) {
+    return device->queue(worker % device->queue_count());
+  }
 };
 
-constexpr unsigned workers = 12;
-
-asio::awaitable<void> work(loaded_disk& disk, std::size_t index,
+/// Runs `part` of a worker on its queue's thread.
+asio::awaitable<void> work(loaded_disk& disk, std::size_t worker,
+                           asio::awaitable<void> (recovery_load::*part)(),
                            std::vector<std::string>& problems) {
-  auto& load = *disk.loads[index];
-  auto& queue = disk.device->queue(index % disk.device->queue_count());
-  std::string problem;
+  auto& load = *disk.loads[worker];
+  std::string thrown;
   auto body = [&]() -> asio::awaitable<void> {
     try {
-      co_await load.run();
+      co_await (load.*part)();
     } catch (const failure& e) {
-      problem = e.what();
+      thrown = e.what();
     }
   };
-  co_await async::run_on(queue.executor(), body);
-  if (!problem.empty()) problems.push_back(problem);
-}
-
-asio::awaitable<void> verify(loaded_disk& disk, std::vector<std::string>& problems) {
-  for (std::size_t i = 0; i < disk.loads.size(); ++i) {
-    auto& load = *disk.loads[i];
-    auto& queue = disk.device->queue(i % disk.device->queue_count());
-    auto body = [&] { return load.verify(); };
-    co_await async::run_on(queue.executor(), body);
-    problems.insert(problems.end(), load.problems().begin(), load.problems().end());
-  }
+  co_await async::run_on(disk.queue_of(worker).executor(), body);
+  if (!thrown.empty()) problems.push_back(thrown);
 }
 
 struct seed_result {
   std::vector<std::string> problems;
+  std::string story;
   std::uint64_t reconnects = 0;
   std::uint64_t replayed = 0;
   std::uint64_t operations = 0;
+  std::uint64_t timed_out = 0;
+  std::uint64_t flushes_failed = 0;
   std::chrono::nanoseconds longest{};
 };
 
+std::vector<disk_under_load> disks_of(unsigned seed) {
+  const std::vector<disk_under_load> all = {
+      {xvdb}, {xvdc}, {.number = xvdd, .is_volatile = true}, {.number = xvdf, .is_volatile = true}};
+  if (seed % 4 == 0) return all;
+  return {all[seed / 4 % all.size()]};
+}
+
+/// None, or one that the late backends exceed.
+std::chrono::nanoseconds deadline_of(unsigned seed) {
+  if (is_left_out("deadlines") || seed % 3 != 1) return {};
+  return std::chrono::milliseconds(4 + seed % 5 * 6);
+}
+
+asio::awaitable<loaded_disk> open_disk(async::runtime& on, unsigned number, unsigned seed,
+                                       recovery_oracle& oracle) {
+  options how;
+  how.pages = 160;
+  how.request_deadline = deadline_of(seed);
+  if (number == xvdc) how.segments = 11;
+  loaded_disk out;
+  out.device = co_await frontend::open(on, path_of(number), how);
+  for (unsigned i = 0; i < workers; ++i)
+    out.loads.push_back(std::make_unique<recovery_load>(out.queue_of(i), oracle, i, workers,
+                                                        seed * 1000 + number + i,
+                                                        how.request_deadline.count() != 0));
+  co_return out;
+}
+
+/// Nobody writes any more: what was flushed survives a last power cut.
+asio::awaitable<void> verify(async::runtime& on, std::vector<loaded_disk>& disks, misfortune& fate,
+                             std::vector<std::string>& problems) {
+  for (auto& disk : disks)
+    co_await work(disk, 0, &recovery_load::flush, problems);
+  auto cut = [&] { fate.cut_power_at_last(); };
+  if (!is_left_out("cuts")) co_await aside(on, cut);
+  for (auto& disk : disks)
+    for (std::size_t i = 0; i < disk.loads.size(); ++i)
+      co_await work(disk, i, &recovery_load::verify, problems);
+}
+
 asio::awaitable<void> run_seed(async::runtime& on, sim::simulated_toolstack& toolstack,
                                unsigned seed, seed_result& out) {
-  std::vector<unsigned> disks = {xvdb, xvdc, xvdd};
-  if (seed % 3 != 0) disks = {disks[seed % 2 == 0 ? 0 : 1 + seed % 2]};
-  misfortune fate(toolstack, seed, disks);
+  const auto disks = disks_of(seed);
+  misfortune fate(on, toolstack, seed, disks);
   std::vector<loaded_disk> loaded;
-  for (const auto disk : disks) {
-    options how;
-    how.pages = 160;
-    if (disk == xvdc) how.segments = 11;
-    auto& fresh = loaded.emplace_back();
-    fresh.device = co_await frontend::open(on, path_of(disk), how);
-    for (unsigned i = 0; i < workers; ++i) {
-      auto& queue = fresh.device->queue(i % fresh.device->queue_count());
-      fresh.loads.push_back(std::make_unique<recovery_load>(queue, i, seed * 1000 + disk + i));
-    }
+  for (const auto& disk : disks) {
+    auto opened = co_await open_disk(on, disk.number, seed, fate.oracle(disk.number));
+    loaded.push_back(std::move(opened));
   }
   async::nursery working(on.control());
   for (auto& disk : loaded)
     for (unsigned i = 0; i < workers; ++i)
-      working.spawn(work(disk, i, out.problems));
+      working.spawn(work(disk, i, &recovery_load::run, out.problems));
   auto be_struck = [&] { fate.run(); };
   co_await aside(on, be_struck);
   for (auto& disk : loaded)
     for (unsigned i = 0; i < workers; ++i) {
       auto stop = [&] { disk.loads[i]->stop(); };
-      co_await async::call_on(disk.device->queue(i % disk.device->queue_count()).executor(), stop);
+      co_await async::call_on(disk.queue_of(i).executor(), stop);
     }
+  out.story = fate.story();
   auto joined = working.join();
   co_await async::with_deadline(std::move(joined), patience, "wait for the workers" + fate.story());
+  auto verified = verify(on, loaded, fate, out.problems);
+  co_await async::with_deadline(std::move(verified), patience, "read it all" + fate.story());
   for (auto& disk : loaded) {
-    co_await verify(disk, out.problems);
-    out.reconnects += disk.device->recovery().reconnects;
-    out.replayed += disk.device->recovery().replayed;
-    out.longest = std::max(out.longest, disk.device->recovery().longest_pause);
-    for (const auto& load : disk.loads)
+    const auto& recovery = disk.device->recovery();
+    out.reconnects += recovery.reconnects;
+    out.replayed += recovery.replayed;
+    out.longest = std::max(out.longest, recovery.longest_pause);
+    for (const auto& load : disk.loads) {
       out.operations += load->operations();
+      out.timed_out += load->timed_out();
+      out.flushes_failed += load->flushes_failed();
+      for (const auto& problem : load->problems())
+        out.problems.push_back(disk.device->facts().device + ", " + problem);
+    }
     co_await disk.device->close();
   }
   for (const auto disk : fate.resized())
     toolstack.resize(disk, usual_size);
-  for (auto& problem : out.problems)
-    problem += " [" + fate.story() + "]";
 }
 
 /// A disk that nobody has: ports, pages and watches are as they were. Returns the ports that are
@@ -294,22 +446,27 @@ asio::awaitable<void> run_seeds(async::runtime& on, sim::simulated_toolstack& to
     } catch (const std::exception& e) {
       thrown = e.what();
     }
-    EXPECT_EQ(thrown, "") << "seed " << seed;
-    EXPECT_THAT(one.problems, IsEmpty()) << "seed " << seed;
+    const auto history =
+        fmt::format("seed {}, deadline {}:{}", seed, format_duration(deadline_of(seed)), one.story);
+    EXPECT_EQ(thrown, "") << history;
+    EXPECT_THAT(one.problems, IsEmpty()) << history;
     const auto status = toolstack.status();
-    EXPECT_THAT(status["kernel_bugs"], IsEmpty()) << "seed " << seed;
+    EXPECT_THAT(status["kernel_bugs"], IsEmpty()) << history;
     abandoned += co_await expect_all_given_back(on, toolstack, before, on.resumes() - resumes);
     if (::testing::Test::HasFailure()) co_return;
     all.reconnects += one.reconnects;
     all.replayed += one.replayed;
     all.operations += one.operations;
+    all.timed_out += one.timed_out;
+    all.flushes_failed += one.flushes_failed;
     all.longest = std::max(all.longest, one.longest);
   }
   fmt::print(
-      "{} seeds: {} operations, {} reconnects, {} requests replayed, {} resumes, longest pause {} "
-      "ms, {} ports abandoned\n",
-      count, all.operations, all.reconnects, all.replayed, on.resumes(),
-      std::chrono::duration_cast<std::chrono::milliseconds>(all.longest).count(), abandoned);
+      "{} seeds: {} operations, {} reconnects, {} requests replayed, {} timed out, {} flushes "
+      "failed, {} resumes, longest pause {} ms, {} ports abandoned\n",
+      count, all.operations, all.reconnects, all.replayed, all.timed_out, all.flushes_failed,
+      on.resumes(), std::chrono::duration_cast<std::chrono::milliseconds>(all.longest).count(),
+      abandoned);
   EXPECT_LE(abandoned, 2 + on.resumes() / 4);
   EXPECT_GT(all.reconnects, count / 2);
   EXPECT_GT(all.replayed, all.reconnects) << "or nothing was in flight when the backends were lost";

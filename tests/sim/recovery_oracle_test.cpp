@@ -1,0 +1,161 @@
+// The oracle of the recovery seeds, by itself: what it allows and what it does not.
+#include <gmock/gmock.h>
+
+#include <array>
+
+#include "sim/recovery_oracle.hpp"
+
+namespace xenpv::blkfront {
+namespace {
+
+using ::testing::HasSubstr;
+using outcome = recovery_oracle::outcome;
+
+class recovery_oracle_cell : public ::testing::Test {
+ protected:
+  recovery_oracle::write begin() { return oracle.begin_write(0, 1); }
+  recovery_oracle::write done(outcome how = outcome::done) {
+    auto out = begin();
+    oracle.end_write(out, how);
+    return out;
+  }
+  void flush(bool succeeds = true) { oracle.end_flush(oracle.begin_flush(), succeeds); }
+  void cut_power() {
+    oracle.begin_power_cut();
+    oracle.end_power_cut();
+  }
+  std::string read(const recovery_oracle::write& what) {
+    return end_read(oracle.begin_read(), what);
+  }
+  std::string end_read(recovery_oracle::moment begun, const recovery_oracle::write& what) {
+    std::array<std::byte, recovery_oracle::cell_size> bytes{};
+    if (what) recovery_oracle::fill(bytes, 0, what);
+    return oracle.end_read(begun, 0, bytes);
+  }
+  recovery_oracle oracle{1};
+};
+
+TEST_F(recovery_oracle_cell, holds_anything_until_it_is_written) {
+  EXPECT_EQ(read(nullptr), "");
+  done();
+  EXPECT_THAT(read(nullptr), HasSubstr("of no write that it may hold"));
+}
+
+TEST_F(recovery_oracle_cell, holds_the_last_answered_write) {
+  const auto first = done();
+  const auto second = done();
+  EXPECT_EQ(read(second), "");
+  EXPECT_THAT(read(first), HasSubstr("although write"));
+}
+
+TEST_F(recovery_oracle_cell, holds_either_of_two_writes_in_flight_together) {
+  const auto first = begin();
+  const auto second = begin();
+  oracle.end_write(second, outcome::done);
+  oracle.end_write(first, outcome::done);
+  EXPECT_EQ(read(first), "");
+  EXPECT_EQ(read(second), "");
+}
+
+TEST_F(recovery_oracle_cell, holds_a_failed_write_until_another_is_answered) {
+  const auto before = done();
+  const auto failed = done(outcome::failed);
+  EXPECT_EQ(read(before), "");
+  EXPECT_EQ(read(failed), "");
+  const auto after = done();
+  EXPECT_EQ(read(after), "");
+  EXPECT_NE(read(failed), "");
+  EXPECT_NE(read(before), "");
+}
+
+TEST_F(recovery_oracle_cell, may_change_while_it_is_read) {
+  const auto before = done();
+  const auto reading = oracle.begin_read();
+  const auto after = done();
+  EXPECT_EQ(end_read(reading, before), "");
+  EXPECT_NE(read(before), "");
+  EXPECT_EQ(read(after), "");
+}
+
+TEST_F(recovery_oracle_cell, may_lose_to_a_power_cut_what_was_not_flushed) {
+  const auto flushed = done();
+  flush();
+  const auto lost = done();
+  cut_power();
+  EXPECT_EQ(read(flushed), "");
+  EXPECT_EQ(read(lost), "");
+  const auto after = done();
+  EXPECT_EQ(read(after), "");
+  EXPECT_NE(read(lost), "") << "no power cut since";
+}
+
+TEST_F(recovery_oracle_cell, keeps_over_a_power_cut_what_was_flushed) {
+  const auto before = done();
+  const auto flushed = done();
+  flush();
+  cut_power();
+  EXPECT_EQ(read(flushed), "");
+  EXPECT_NE(read(before), "");
+}
+
+TEST_F(recovery_oracle_cell, keeps_over_a_power_cut_what_was_written_with_fua) {
+  const auto before = done();
+  const auto durable = done(outcome::durable);
+  cut_power();
+  EXPECT_EQ(read(durable), "");
+  EXPECT_NE(read(before), "");
+}
+
+TEST_F(recovery_oracle_cell, is_promised_nothing_by_a_flush_after_one_that_failed) {
+  const auto before = done();
+  flush();
+  const auto written = done();
+  flush(false);
+  flush();
+  cut_power();
+  EXPECT_EQ(read(before), "");
+  EXPECT_EQ(read(written), "");
+}
+
+TEST_F(recovery_oracle_cell, is_not_covered_by_a_flush_that_was_in_flight_before) {
+  const auto before = done();
+  flush();
+  const auto flushing = oracle.begin_flush();
+  done();
+  oracle.end_flush(flushing, true);
+  cut_power();
+  EXPECT_EQ(read(before), "");
+}
+
+TEST_F(recovery_oracle_cell, holds_zeros_or_what_was_there_after_a_discard) {
+  const auto before = done();
+  oracle.end_write(oracle.begin_discard(0, 1), outcome::done);
+  EXPECT_EQ(read(before), "");
+  EXPECT_EQ(read(nullptr), "");
+  done();
+  EXPECT_NE(read(nullptr), "");
+}
+
+TEST_F(recovery_oracle_cell, holds_the_zeros_of_any_discard_that_may_have_left_them) {
+  const auto in_flight = oracle.begin_discard(0, 1);
+  oracle.end_write(oracle.begin_discard(0, 1), outcome::done);
+  done();
+  EXPECT_EQ(read(nullptr), "");
+  oracle.end_write(in_flight, outcome::done);
+  done();
+  EXPECT_NE(read(nullptr), "");
+}
+
+TEST_F(recovery_oracle_cell, forgets_no_write_that_it_may_still_hold) {
+  const auto flushed = done();
+  flush();
+  recovery_oracle::write last;
+  for (int i = 0; i < 50; ++i)
+    last = done();
+  cut_power();
+  EXPECT_EQ(read(flushed), "");
+  EXPECT_EQ(read(last), "");
+}
+
+}  // namespace
+}  // namespace xenpv::blkfront
