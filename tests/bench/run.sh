@@ -13,3 +13,6 @@ for bench in bench_notify bench_event_loop; do
   echo "== $bench"
   "$build/bin/xenpv-sim" run -- "$build/bin/$bench"
 done
+echo "== storm"
+# 77: nbdkit or libnbd is not installed, as it says.
+tests/bench/storm.sh "$build" || [ $? -eq 77 ]

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# A storm of unaligned, overlapping requests and a quiet neighbour, at xenpv-disk on the simulator and at nbdkit:
+#   tests/bench/storm.sh [BUILD_DIR] [ROUNDS]
+# Servers on CPU 0, the client on CPU 1, 256 MiB in memory, Unix sockets; rounds are interleaved, and each figure
+# is the median of them. To reach: 0.5 of nbdkit's rate, no request above 1000 ms, the neighbour at 0.33 of its
+# quiet rate.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+build=${1:-build/try} rounds=${2:-3} seconds=${SECONDS_EACH:-5}
+for program in nbd_storm xenpv-disk; do
+  [ -x "$build/bin/$program" ] || {
+    echo "tests/bench/storm.sh: no $program in $build: build it first (nbd_storm needs libnbd-dev)" >&2
+    exit 77
+  }
+done
+for tool in nbdinfo nbdkit python3 taskset; do
+  command -v "$tool" >/dev/null || {
+    echo "tests/bench/storm.sh: $tool is missing: packaging/debian/install-packages.sh test bench" >&2
+    exit 77
+  }
+done
+[ "$(nproc)" -ge 2 ] || {
+  echo "tests/bench/storm.sh: needs two CPUs, for the servers and for the client" >&2
+  exit 77
+}
+
+dir=$(mktemp -d /dev/shm/xenpv-bench-XXXXXX)
+servers=()
+end() {
+  for pid in "${servers[@]}"; do kill "$pid" 2>/dev/null || true; done
+  for pid in "${servers[@]}"; do wait "$pid" 2>/dev/null || true; done
+  rm -rf "$dir"
+}
+trap end EXIT
+
+uri_of() {
+  case $1 in
+    xenpv) echo "nbd+unix:///xvdb?socket=$dir/xenpv" ;;
+    *) echo "nbd+unix:///?socket=$dir/$1" ;;
+  esac
+}
+
+# serve NAME COMMAND...: a server whose socket is $dir/NAME.
+serve() {
+  local name=$1
+  shift
+  taskset -c 0 "$@" >"$dir/$name.log" 2>&1 &
+  servers+=($!)
+  for _ in $(seq 100); do
+    nbdinfo --size "$(uri_of "$name")" >/dev/null 2>&1 && return 0
+    sleep 0.1
+  done
+  echo "tests/bench/storm.sh: $name does not come up:" >&2
+  cat "$dir/$name.log" >&2
+  exit 1
+}
+serve xenpv "$build/bin/xenpv-sim" run --disk xvdb,memory=256M -- \
+  "$build/bin/xenpv-disk" serve xvdb --unix "$dir/xenpv"
+serve nbdkit nbdkit -f -U "$dir/nbdkit" memory 256M
+
+for ((round = 1; round <= rounds; ++round)); do
+  for server in xenpv nbdkit; do
+    taskset -c 1 "$build/bin/nbd_storm" "$(uri_of "$server")" --seconds "$seconds" --seed "$round" >"$dir/figures" ||
+      echo "# $server: problems in round $round" >&2
+    sed "s/^/$server /" "$dir/figures" >>"$dir/all"
+  done
+done
+python3 - "$dir/all" <<'TABLE'
+import statistics, sys
+rounds = {}
+for line in open(sys.argv[1]):
+    server, name, value = line.split()
+    rounds.setdefault((server, name), []).append(float(value))
+ours, theirs = ({name: statistics.median(values) for (server, name), values in rounds.items() if server == which}
+                for which in ("xenpv", "nbdkit"))
+kept = {which: figures["neighbour-storm-rate"] / figures["neighbour-quiet-rate"]
+        for which, figures in (("xenpv", ours), ("nbdkit", theirs))}
+print(f"{'':32}{'xenpv':>10}{'nbdkit':>10}{'ratio':>8}")
+for name, text in (("rate", "storm, requests/s"), ("worst-ms", "worst latency, ms"),
+                   ("neighbour-quiet-rate", "quiet neighbour, requests/s"),
+                   ("neighbour-storm-rate", "in the storm, requests/s"), ("neighbour-worst-ms", "its worst latency, ms"),
+                   ("problems", "problems")):
+    ratio = f"{ours[name] / theirs[name]:8.2f}" if theirs[name] else ""
+    print(f"{text:32}{ours[name]:10.0f}{theirs[name]:10.0f}{ratio}")
+print(f"{'of the quiet rate kept':32}{kept['xenpv']:10.2f}{kept['nbdkit']:10.2f}")
+TABLE
