@@ -1,0 +1,116 @@
+// Answers that share an event: how long one of them may wait for the others. Runs inside a domain
+// of the simulator.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include <array>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <chrono>
+#include <vector>
+
+#include "sim/block_device.hpp"
+#include "sim/simulated_toolstack.hpp"
+#include "xenpv/async/run_on.hpp"
+#include "xenpv/blk/clock.hpp"
+
+namespace xenpv::blkfront {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr unsigned xvdb = 51728;
+constexpr std::size_t slow_reads = 8;
+constexpr std::size_t block_size = 4096;
+/// Far above what a read takes on a busy machine, far below what the slow ones take and below the
+/// second after which a queue looks at its ring in any case.
+constexpr auto fast_enough = 300ms;
+
+struct counted_read : blk::request {
+  std::array<std::byte, block_size> bytes{};
+  std::size_t* left = nullptr;
+  asio::steady_timer* last_answered = nullptr;
+};
+
+/// Submits them in one turn, so that the backend sees them together, and awaits all.
+asio::awaitable<void> read_together(blk::block_queue& queue, std::span<counted_read> reads) {
+  asio::steady_timer last_answered(queue.executor(), asio::steady_timer::time_point::max());
+  auto left = reads.size();
+  for (std::size_t i = 0; i < reads.size(); ++i) {
+    auto& r = reads[i];
+    r.op = blk::operation::read;
+    r.offset = i * block_size;
+    r.length = block_size;
+    r.memory = r.bytes.data();
+    r.left = &left;
+    r.last_answered = &last_answered;
+    r.done = [](blk::request& answered) {
+      auto& self = static_cast<counted_read&>(answered);
+      EXPECT_FALSE(self.status) << self.status.message();
+      if (--*self.left == 0) self.last_answered->cancel();
+    };
+    queue.submit(r);
+  }
+  while (left > 0) {
+    try {
+      co_await last_answered.async_wait(asio::use_awaitable);
+    } catch (const boost::system::system_error&) {
+      // The last answer's cancellation.
+    }
+  }
+}
+
+/// Answers follow each other so fast that the queue asks for one event for several of them.
+asio::awaitable<void> make_burst(blk::block_queue& queue) {
+  for (int round = 0; round < 50; ++round) {
+    std::array<counted_read, 32> reads;
+    co_await read_together(queue, reads);
+  }
+}
+
+struct latencies {
+  std::chrono::nanoseconds fast;
+  std::chrono::nanoseconds slowest;
+};
+
+/// The backend answers all but the last one late.
+asio::awaitable<latencies> read_beside_slow_ones(blk::block_queue& queue) {
+  std::array<counted_read, slow_reads + 1> reads;
+  const auto start = blk::now_ns();
+  co_await read_together(queue, reads);
+  latencies out{};
+  out.fast = std::chrono::nanoseconds(reads.back().answered_ns - start);
+  for (const auto& each : reads)
+    out.slowest = std::max(out.slowest, std::chrono::nanoseconds(each.answered_ns - start));
+  co_return out;
+}
+
+TEST(coalescing, a_fast_read_does_not_wait_for_slow_ones_after_a_burst) {
+  sim::simulated_toolstack toolstack;
+  std::vector<latencies> rounds;
+  with_runtime([&](async::runtime& on) -> asio::awaitable<void> {
+    options how;
+    how.queues = 1;
+    const auto disk = co_await frontend::open(on, fmt::format("device/vbd/{}", xvdb), how);
+    auto& queue = disk->queue(0);
+    auto burst = [&] { return make_burst(queue); };
+    auto measure = [&]() -> asio::awaitable<void> {
+      const auto one = co_await read_beside_slow_ones(queue);
+      rounds.push_back(one);
+    };
+    for (int round = 0; round < 4; ++round) {
+      co_await async::run_on(queue.executor(), burst);
+      toolstack.set_faults(xvdb, fmt::format("delay=1500ms:{}/100000", slow_reads));
+      co_await async::run_on(queue.executor(), measure);
+      toolstack.set_faults(xvdb, "none");
+    }
+    co_await disk->close();
+  });
+  for (const auto& each : rounds) {
+    EXPECT_LT(each.fast, fast_enough);
+    EXPECT_GT(each.slowest, 1s) << "the others were not slow, so nothing is shown";
+  }
+}
+
+}  // namespace
+}  // namespace xenpv::blkfront
