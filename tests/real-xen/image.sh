@@ -29,7 +29,7 @@ boot_modules=(virtio_pci virtio_blk xen-blkfront ext4 overlay)
 # All others that domain 0, a guest or a scenario loads. What neither list needs is not in the image.
 more_modules=(
   xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-blkback xen-netfront xen-netback
-  virtio_console virtio_net brd loop null_blk nbd isofs sr_mod sd_mod xfs btrfs vfat nls_ascii
+  virtio_console virtio_net brd loop dm-mod null_blk nbd isofs sr_mod sd_mod xfs btrfs vfat nls_ascii
 )
 
 fail() {
