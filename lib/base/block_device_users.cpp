@@ -2,14 +2,18 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <sstream>
 
+#include "xenpv/base/error.hpp"
 #include "xenpv/base/open_files.hpp"
-#include "xenpv/base/unique_fd.hpp"
 
 namespace xenpv {
 namespace {
@@ -56,12 +60,18 @@ std::vector<std::string> places_of(const system_root& root, const std::string& n
   return out;
 }
 
+/// Numbers of the disk and of its partitions, "202:16".
+std::vector<std::string> numbers_of(const system_root& root, const std::string& name) {
+  std::vector<std::string> out;
+  for (const auto& place : places_of(root, name))
+    if (const auto number = root.read(place + "/dev")) out.push_back(*number);
+  return out;
+}
+
 /// By its number, too: the source may be /dev/root or a link of udev's, and on btrfs the number is
 /// none of the disk's.
 void add_mounts(std::vector<std::string>& out, const system_root& root, const std::string& name) {
-  std::vector<std::string> numbers;
-  for (const auto& place : places_of(root, name))
-    if (const auto number = root.read(place + "/dev")) numbers.push_back(*number);
+  const auto numbers = numbers_of(root, name);
   std::istringstream lines(root.read("/proc/self/mountinfo").value_or(""));
   for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line);
@@ -87,14 +97,39 @@ void add_swaps(std::vector<std::string>& out, const system_root& root, std::stri
   }
 }
 
+std::string claimed_by_others(const std::filesystem::path& node) {
+  return fmt::format("claimed ({}), perhaps mounted in another namespace", node.string());
+}
+
 /// What the kernel knows and shows nobody here: a mount in another namespace, a driver of its own.
 void add_claim(std::vector<std::string>& out, const system_root& root, std::string_view name) {
   const auto node = root.path(fmt::format("/dev/{}", name));
   struct stat found {};
   if (::stat(node.c_str(), &found) != 0 || !S_ISBLK(found.st_mode)) return;
   const unique_fd free(::open(node.c_str(), O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC));
-  if (!free && errno == EBUSY)
-    out.push_back(fmt::format("claimed ({}), perhaps mounted in another namespace", node.string()));
+  if (!free && errno == EBUSY) out.push_back(claimed_by_others(node));
+}
+
+/// A loop device opens its backing device neither exclusively nor in any process, and is no holder
+/// of it either. A file on a file system of the disk is covered by the mount.
+void add_loops(std::vector<std::string>& out, const system_root& root, const std::string& name) {
+  const auto numbers = numbers_of(root, name);
+  const auto is_disk_under_another_name = [&](const std::string& path) {
+    struct stat found {};
+    return ::stat(root.path(path).c_str(), &found) == 0 && S_ISBLK(found.st_mode) &&
+           std::ranges::count(numbers,
+                              fmt::format("{}:{}", major(found.st_rdev), minor(found.st_rdev))) > 0;
+  };
+  for (const auto& device : root.names("/sys/block")) {
+    if (!device.starts_with("loop")) continue;
+    const auto backing = root.read(fmt::format("/sys/block/{}/loop/backing_file", device));
+    if (!backing) continue;
+    auto path = *backing;
+    constexpr std::string_view unlinked = " (deleted)";
+    if (path.ends_with(unlinked)) path.resize(path.size() - unlinked.size());
+    if (belongs_to(path, name) || is_disk_under_another_name(path))
+      out.push_back(fmt::format("behind {} ({})", device, path));
+  }
 }
 
 /// dm, md and the like show themselves as holders of the disk or of a partition.
@@ -104,21 +139,37 @@ void add_holders(std::vector<std::string>& out, const system_root& root, const s
       out.push_back(fmt::format("part of {}", holder));
 }
 
-void add_processes(std::vector<std::string>& out, const system_root& root, std::string_view name) {
+/// `besides`: a process whose own descriptors do not count; 0: none.
+void add_processes(std::vector<std::string>& out, const system_root& root, std::string_view name,
+                   pid_t besides = 0) {
   const auto is_ours = [name](const std::string& path) { return belongs_to(path, name); };
   for (const auto process : processes_with_open(root, is_ours)) {
+    if (process == static_cast<unsigned>(besides)) continue;
     const auto program = root.read(fmt::format("/proc/{}/comm", process)).value_or("?");
     out.push_back(fmt::format("open in process {} ({})", process, program));
   }
 }
 
-}  // namespace
-
-std::vector<std::string> block_device_holders(std::string_view name, const system_root& root) {
+/// What shows itself below /proc and /sys.
+std::vector<std::string> visible_holders(std::string_view name, const system_root& root) {
   std::vector<std::string> out;
   add_mounts(out, root, std::string(name));
   add_swaps(out, root, name);
   add_holders(out, root, std::string(name));
+  add_loops(out, root, std::string(name));
+  return out;
+}
+
+}  // namespace
+
+std::optional<std::string> xen_block_device(std::string_view xen_device, const system_root& root) {
+  const auto names = root.names(fmt::format("/sys/bus/xen/devices/{}/block", xen_device));
+  if (names.size() != 1) return std::nullopt;
+  return names.front();
+}
+
+std::vector<std::string> block_device_holders(std::string_view name, const system_root& root) {
+  auto out = visible_holders(name, root);
   if (out.empty()) add_claim(out, root, name);
   return out;
 }
@@ -132,6 +183,34 @@ std::vector<std::string> block_device_openers(std::string_view name, const syste
 std::vector<std::string> block_device_users(std::string_view name, const system_root& root) {
   auto out = block_device_holders(name, root);
   add_processes(out, root, name);
+  return out;
+}
+
+unique_fd claim_block_device(std::string_view operation, std::string_view name,
+                             const system_root& root) {
+  const auto node = root.path(fmt::format("/dev/{}", name));
+  const auto refuse = [&](const std::vector<std::string>& users) {
+    throw failure(std::make_error_code(std::errc::device_or_resource_busy), operation,
+                  fmt::format("it is {}", fmt::join(users, "; ")));
+  };
+  unique_fd out(::open(node.c_str(), O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC));
+  const int reason = errno;
+  auto users = visible_holders(name, root);
+  add_processes(users, root, name, ::getpid());
+  if (!out && reason == EBUSY && users.empty()) users.push_back(claimed_by_others(node));
+  if (!users.empty()) refuse(users);
+  if (!out)
+    throw_errno(reason, fmt::format("{}: open {}", operation, node.string()),
+                "without that nobody can tell whether it is in use");
+  struct stat found {};
+  const auto number = root.read(fmt::format("/sys/block/{}/dev", name));
+  if (::fstat(out.get(), &found) == 0 && S_ISBLK(found.st_mode) && number) {
+    const auto opened = fmt::format("{}:{}", major(found.st_rdev), minor(found.st_rdev));
+    if (opened != *number)
+      throw failure(
+          make_error_code(errc::not_available), operation,
+          fmt::format("{} is device {}, and the disk is {}", node.string(), opened, *number));
+  }
   return out;
 }
 

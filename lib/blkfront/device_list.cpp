@@ -7,6 +7,7 @@
 #include <map>
 
 #include "blkfront/features.hpp"
+#include "xenpv/base/block_device_users.hpp"
 #include "xenpv/base/parse.hpp"
 #include "xenpv/wire/virtual_device.hpp"
 
@@ -86,6 +87,29 @@ void take_backend(listed_device& device, const values& backend) {
   device.size = size_in(backend, device.backend_kind, device.type);
 }
 
+/// What the kernel calls the disk, or would call it if its driver were bound.
+std::string guest_name(const listed_device& device) {
+  if (device.block_device) return *device.block_device;
+  return wire::linux_disk_name(device.number).value_or(device.toolstack_name);
+}
+
+/// Linux can drive only one of two disks that it would call alike (768 and 51712 are both xvda).
+/// The driven one keeps the name; the others go by the toolstack's, or by their number.
+void make_names_unique(std::vector<listed_device>& devices) {
+  const auto count = [&](const std::string& name) {
+    return std::ranges::count(devices, name, &listed_device::name);
+  };
+  const auto rename = [&](auto&& new_name) {
+    std::vector<listed_device*> alike;
+    for (auto& each : devices)
+      if (each.block_device != each.name && count(each.name) > 1) alike.push_back(&each);
+    for (auto* each : alike)
+      each->name = new_name(*each);
+  };
+  rename([](const listed_device& each) { return each.toolstack_name; });
+  rename([](const listed_device& each) { return fmt::format("{}", each.number); });
+}
+
 listed_device describe(xen::store_transaction& t, const std::string& number,
                        const system_root& root) {
   listed_device device;
@@ -93,7 +117,9 @@ listed_device describe(xen::store_transaction& t, const std::string& number,
   const auto own = read_values(t, device.path, frontend_names);
   device.number =
       static_cast<std::uint32_t>(parse_unsigned(number, device.path, 0, 0xFFFFFFFF).value());
-  device.name = wire::virtual_device_name(device.number);
+  device.toolstack_name = wire::virtual_device_name(device.number);
+  device.block_device = xen_block_device("vbd-" + number, root);
+  device.name = guest_name(device);
   device.backend = value_or(own, "backend");
   device.type = value_or(own, "device-type", "disk");
   device.state = state_in(own);
@@ -134,37 +160,75 @@ asio::awaitable<std::vector<listed_device>> list_devices(async::store_client& st
   co_await store.transact(read);
   std::sort(out.begin(), out.end(),
             [](const listed_device& a, const listed_device& b) { return a.number < b.number; });
+  make_names_unique(out);
   co_return out;
 }
 
-result<listed_device> find_device(std::span<const listed_device> devices, std::string_view word) {
-  std::vector<const listed_device*> found;
-  auto name = word;
-  if (name.starts_with("/dev/")) name.remove_prefix(5);
-  if (name.starts_with("device/vbd/")) name.remove_prefix(11);
-  const auto number = wire::parse_virtual_device(name);
+namespace {
+
+using device_pointers = std::vector<const listed_device*>;
+
+device_pointers all_that(std::span<const listed_device> devices, auto&& fits) {
+  device_pointers out;
   for (const auto& each : devices)
-    if (number && each.number == *number) found.push_back(&each);
+    if (fits(each)) out.push_back(&each);
+  return out;
+}
+
+device_pointers find_by_name(std::span<const listed_device> devices, std::string_view word) {
+  auto name = word;
+  const bool is_node = name.starts_with("/dev/");
+  if (is_node) name.remove_prefix(5);
+  if (name.starts_with("device/vbd/")) name.remove_prefix(11);
+  if (is_node)
+    if (auto shown = all_that(devices, [&](const auto& each) { return each.block_device == name; });
+        !shown.empty())
+      return shown;
+  const auto number = wire::parse_virtual_device(name);
+  return all_that(devices, [&](const listed_device& each) {
+    return (number && each.number == *number) || each.name == name || each.toolstack_name == name ||
+           guest_name(each) == name;
+  });
+}
+
+device_pointers find_by_params(std::span<const listed_device> devices, std::string_view word) {
   // "/dev/vg/guest" may be what the backend has: only a whole match counts.
-  if (found.empty())
-    for (const auto& each : devices) {
-      const auto colon = each.params.find(':');
-      const auto path = colon == std::string::npos ? each.params : each.params.substr(colon + 1);
-      if (!each.params.empty() && (each.params == word || path == word)) found.push_back(&each);
-    }
+  return all_that(devices, [&](const listed_device& each) {
+    const auto colon = each.params.find(':');
+    const auto path = colon == std::string::npos ? each.params : each.params.substr(colon + 1);
+    return !each.params.empty() && (each.params == word || path == word);
+  });
+}
+
+/// "768 (xvda in the guest, hda to the toolstack)"
+std::string all_names(const listed_device& device) {
+  const auto guest = guest_name(device);
+  if (guest == device.toolstack_name) return fmt::format("{} ({})", device.number, guest);
+  return fmt::format("{} ({} in the guest, {} to the toolstack)", device.number, guest,
+                     device.toolstack_name);
+}
+
+}  // namespace
+
+result<listed_device> find_device(std::span<const listed_device> devices, std::string_view word) {
+  const auto what = fmt::format("disk '{}'", word);
+  auto found = find_by_name(devices, word);
+  const bool by_name = !found.empty();
+  if (!by_name) found = find_by_params(devices, word);
   if (found.size() == 1) return *found.front();
   std::vector<std::string> names;
-  for (const auto& each : devices)
-    names.push_back(each.name);
-  const auto have = names.empty() ? std::string("this guest has no PV disk")
-                                  : fmt::format("there are {}", fmt::join(names, ", "));
-  if (found.empty()) return make_error(errc::not_available, fmt::format("disk '{}'", word), have);
-  std::vector<std::string> fitting;
-  fitting.reserve(found.size());
+  if (found.empty()) {
+    for (const auto& each : devices)
+      names.push_back(each.name);
+    return make_error(errc::not_available, what,
+                      names.empty() ? std::string("this guest has no PV disk")
+                                    : fmt::format("there are {}", fmt::join(names, ", ")));
+  }
   for (const auto* each : found)
-    fitting.push_back(each->name);
-  return make_error(errc::invalid_argument, fmt::format("disk '{}'", word),
-                    fmt::format("{} all have it; say which", fmt::join(fitting, ", ")));
+    names.push_back(by_name ? all_names(*each) : each->name);
+  return make_error(errc::invalid_argument, what,
+                    by_name ? fmt::format("it may be {}; use the number", fmt::join(names, " or "))
+                            : fmt::format("{} all have it; say which", fmt::join(names, ", ")));
 }
 
 }  // namespace xenpv::blkfront

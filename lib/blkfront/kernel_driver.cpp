@@ -1,25 +1,108 @@
 #include "xenpv/blkfront/kernel_driver.hpp"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <fstream>
 
+#include "blkfront/transport.hpp"
 #include "xenpv/base/block_device_users.hpp"
 #include "xenpv/base/error.hpp"
 
 namespace xenpv::blkfront {
 
+namespace asio = async::asio;
+
+namespace {
+
+constexpr std::chrono::milliseconds poll_interval(50);
+
+std::string bus_name(const listed_device& device) {
+  return fmt::format("vbd-{}", device.number);
+}
+
+std::string taking(const listed_device& device) {
+  return fmt::format("take {} from the kernel", device.name);
+}
+
+/// The claim that keeps new users away for as long as it is open.
+unique_fd claim(const listed_device& device, const system_root& root) {
+  const auto name = xen_block_device(bus_name(device), root);
+  if (!name)
+    throw failure(
+        make_error_code(errc::not_available), taking(device),
+        fmt::format(
+            "the kernel's name of the disk cannot be read in {}, so nobody can "
+            "tell who uses it",
+            root.path(fmt::format("/sys/bus/xen/devices/{}/block", bus_name(device))).string()));
+  return claim_block_device(taking(device), *name, root);
+}
+
+void write_driver_file(const listed_device& device, const system_root& root, std::string_view file,
+                       const std::string& operation) {
+  const auto path = root.path(fmt::format("/sys/bus/xen/drivers/vbd/{}", file));
+  std::ofstream out(path);
+  out << bus_name(device);
+  if (!out.flush())
+    throw_errno(fmt::format("{}: write {}", operation, path.string()), "are you root?");
+}
+
+/// Looks until `condition`, a coroutine, comes true or the limit is over; returns whether it did.
+template <class Condition>
+asio::awaitable<bool> wait_until(Condition condition, std::chrono::nanoseconds limit) {
+  asio::steady_timer timer(co_await asio::this_coro::executor);
+  const auto until = std::chrono::steady_clock::now() + limit;
+  while (!co_await condition()) {
+    if (std::chrono::steady_clock::now() >= until) co_return false;
+    timer.expires_after(poll_interval);
+    co_await timer.async_wait(asio::use_awaitable);
+  }
+  co_return true;
+}
+
+asio::awaitable<void> reset_nodes(async::store_client& store, const listed_device& device) {
+  auto reset = [&](xen::store_transaction& t) {
+    for (const auto& name : t.list_if_exists(device.path).value_or(std::vector<std::string>{}))
+      if (is_transport_node(name)) (void)t.remove(device.path + "/" + name);
+    t.write(device.path + "/state",
+            fmt::format("{}", static_cast<unsigned>(wire::xenbus_state::initialising)));
+  };
+  co_await store.transact(reset);
+}
+
+}  // namespace
+
+void check_release(const listed_device& device, const system_root& root) {
+  (void)claim(device, root);
+}
+
 void take_from_kernel(const listed_device& device, const system_root& root) {
-  const auto what = fmt::format("take {} from the kernel", device.name);
-  const auto users = block_device_users(device.name, root);
-  if (!users.empty())
-    throw failure(std::make_error_code(std::errc::device_or_resource_busy), what,
-                  fmt::format("it is {}", fmt::join(users, "; ")));
-  const auto path = root.path("/sys/bus/xen/drivers/vbd/unbind");
-  std::ofstream file(path);
-  file << fmt::format("vbd-{}", device.number);
-  if (!file.flush()) throw_errno(fmt::format("{}: write {}", what, path.string()), "are you root?");
+  const auto claimed = claim(device, root);
+  write_driver_file(device, root, "unbind", taking(device));
+}
+
+asio::awaitable<std::string> give_to_kernel(async::store_client& store, listed_device device,
+                                            system_root root, std::chrono::nanoseconds limit) {
+  const auto what = fmt::format("give {} back to the kernel", device.name);
+  co_await reset_nodes(store, device);
+  auto backend_waits = [&]() -> asio::awaitable<bool> {
+    const auto state = co_await store.read_if_exists(device.backend + "/state");
+    co_return state&& wire::parse_xenbus_state(*state) == wire::xenbus_state::init_wait;
+  };
+  const bool is_ready = co_await wait_until(backend_waits, limit);
+  write_driver_file(device, root, "bind", what);
+  std::optional<std::string> name;
+  auto has_block_device = [&]() -> asio::awaitable<bool> {
+    name = xen_block_device(bus_name(device), root);
+    co_return name.has_value();
+  };
+  if (!co_await wait_until(has_block_device, limit))
+    throw failure(make_error_code(errc::timed_out), what,
+                  fmt::format("its driver is bound but {}; detach and attach the disk in the "
+                              "toolstack, or reboot",
+                              is_ready ? "has not connected" : "the backend is not ready"));
+  co_return *name;
 }
 
 }  // namespace xenpv::blkfront

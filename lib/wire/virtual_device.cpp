@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
-#include <optional>
 
 #include "xenpv/base/parse.hpp"
 
@@ -29,6 +29,17 @@ std::optional<std::uint32_t> partition_number(std::string_view digits) {
   const auto number = parse_unsigned(digits, "partition", 1, 255);
   if (!number || digits.front() == '0') return std::nullopt;
   return static_cast<std::uint32_t>(*number);
+}
+
+/// SCSI disks have 16 minor numbers each, and these majors in order: sda to sdp, sdq to sdaf, ...
+constexpr std::array<std::uint32_t, 16> scsi_majors = {8,   65,  66,  67,  68,  69,  70,  71,
+                                                       128, 129, 130, 131, 132, 133, 134, 135};
+
+/// Which SCSI disk, counted from sda; nullopt: the major number is not one of theirs.
+std::optional<std::uint32_t> scsi_disk(std::uint32_t major, std::uint32_t minor) {
+  const auto* const found = std::ranges::find(scsi_majors, major);
+  if (found == scsi_majors.end()) return std::nullopt;
+  return static_cast<std::uint32_t>(found - scsi_majors.begin()) * 16 + (minor >> 4);
 }
 
 /// xen-vbd-interface(7). nullopt: the scheme has no number for this disk or partition.
@@ -84,17 +95,33 @@ result<std::uint32_t> parse_virtual_device(std::string_view name) {
 std::string virtual_device_name(std::uint32_t number) {
   if ((number >> 28) == 1) return disk_name("xvd", (number & 0x0FFFFFFF) >> 8, number & 0xFF);
   const auto minor = number & 0xFF;
+  if (const auto disk = scsi_disk(number >> 8, minor)) return disk_name("sd", *disk, minor & 15);
   switch (number >> 8) {
     case 202:
       return disk_name("xvd", minor >> 4, minor & 15);
-    case 8:
-      return disk_name("sd", minor >> 4, minor & 15);
     case 3:
       return disk_name("hd", minor >> 6, minor & 63);
     case 22:
       return disk_name("hd", 2 + (minor >> 6), minor & 63);
     default:
       return fmt::format("{}", number);
+  }
+}
+
+std::optional<std::string> linux_disk_name(std::uint32_t number) {
+  if ((number >> 28) == 1) return disk_name("xvd", (number & 0x0FFFFFFF) >> 8, number & 0xFF);
+  const auto minor = number & 0xFF;
+  if (const auto disk = scsi_disk(number >> 8, minor)) return disk_name("xvd", *disk, minor & 15);
+  switch (number >> 8) {
+    case 202:
+      return disk_name("xvd", minor >> 4, minor & 15);
+    // xen_translate_vdev() drops the partition of an IDE disk: hda1 appears as xvda.
+    case 3:
+      return disk_name("xvd", minor >> 6, 0);
+    case 22:
+      return disk_name("xvd", 2 + (minor >> 6), 0);
+    default:
+      return std::nullopt;
   }
 }
 

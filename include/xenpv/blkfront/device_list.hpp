@@ -25,9 +25,13 @@ enum class device_holder {
 [[nodiscard]] std::string_view to_string(device_holder holder) noexcept;
 
 struct listed_device {
-  std::uint32_t number = 0;   ///< 51728
-  std::string name;           ///< "xvdb"
-  std::string path;           ///< "device/vbd/51728"
+  std::uint32_t number = 0;    ///< 768
+  std::string name;            ///< the guest's, "xvda"; unique in a list
+  std::string toolstack_name;  ///< "hda"; mostly the same as the guest's
+  std::string path;            ///< "device/vbd/768"
+  /// The kernel's block device, "xvda", from sysfs: while the kernel's driver is bound and
+  /// connected. It is what mounts and other users are found by.
+  std::optional<std::string> block_device;
   std::string backend;        ///< its directory
   std::string backend_kind;   ///< "vbd", "qdisk"
   std::string params;         ///< what the toolstack had it made from; may be unreadable: empty
@@ -46,8 +50,10 @@ struct listed_device {
 [[nodiscard]] async::asio::awaitable<std::vector<listed_device>> list_devices(
     async::store_client& store, system_root root = system_root::from_environment());
 
-/// The one that `word` means: "xvdb", "/dev/xvdb", "51728", "device/vbd/51728", or a path that is
-/// in its backend's `params`. An error names the choices when none or several fit.
+/// The one that `word` means: the guest's name ("xvda", "/dev/xvda"), the toolstack's ("hda",
+/// "sda1"), "768", "device/vbd/768", or a path that is in its backend's `params`. An error names
+/// the choices when none or several fit: a name that is the guest's for one disk and the
+/// toolstack's for another fits both, but /dev/NAME is the disk that the kernel shows there.
 [[nodiscard]] result<listed_device> find_device(std::span<const listed_device> devices,
                                                 std::string_view word);
 

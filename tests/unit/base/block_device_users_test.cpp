@@ -2,9 +2,12 @@
 
 #include <gmock/gmock.h>
 
+#include <unistd.h>
+
 #include <filesystem>
 
 #include "unit/xen/fake_root.hpp"
+#include "xenpv/base/error.hpp"
 
 namespace xenpv {
 namespace {
@@ -100,6 +103,74 @@ TEST(block_device_users, know_a_partition_of_a_name_that_ends_in_a_digit) {
             "36 35 0:99 / /whole rw shared:1 - ext4 /dev/nbd1 rw\n");
   EXPECT_THAT(block_device_users("nbd1", tree.root()),
               ElementsAre("mounted on /part (/dev/nbd1p2)", "mounted on /whole (/dev/nbd1)"));
+}
+
+TEST(block_device_users, are_loop_devices_on_it) {
+  fake_root tree;
+  tree.with("/sys/block/loop0/loop/backing_file", "/dev/xvdb\n")
+      .with("/sys/block/loop1/loop/backing_file", "/dev/xvdb2\n")
+      .with("/sys/block/loop2/loop/backing_file", "/dev/xvdbc\n")
+      .with("/sys/block/loop3/loop/backing_file", "/srv/disk.img\n")
+      .with("/sys/block/loop4/loop/backing_file", "/dev/xvdb1 (deleted)\n")
+      .with("/sys/block/loop5/size", "0\n");
+  EXPECT_THAT(block_device_holders("xvdb", tree.root()),
+              ElementsAre("behind loop0 (/dev/xvdb)", "behind loop1 (/dev/xvdb2)",
+                          "behind loop4 (/dev/xvdb1)"));
+}
+
+TEST(xen_block_device, is_the_kernels_name_of_the_disk) {
+  fake_root tree;
+  EXPECT_EQ(xen_block_device("vbd-768", tree.root()), std::nullopt);
+  fs::create_directories(tree.root().path("/sys/bus/xen/devices/vbd-768/block"));
+  EXPECT_EQ(xen_block_device("vbd-768", tree.root()), std::nullopt) << "not connected yet";
+  tree.with("/sys/bus/xen/devices/vbd-768/block/xvda/dev", "202:0\n");
+  EXPECT_EQ(xen_block_device("vbd-768", tree.root()), "xvda");
+}
+
+std::string claim_problem(const fake_root& tree, unique_fd* claim = nullptr) {
+  try {
+    auto out = claim_block_device("take xvdb", "xvdb", tree.root());
+    EXPECT_TRUE(out);
+    if (claim != nullptr) *claim = std::move(out);
+  } catch (const failure& problem) {
+    return problem.what();
+  }
+  return "";
+}
+
+TEST(claim_block_device, opens_a_device_that_nobody_uses) {
+  fake_root tree;
+  tree.with("/dev/xvdb");
+  unique_fd claim;
+  EXPECT_EQ(claim_problem(tree, &claim), "");
+  EXPECT_TRUE(claim);
+}
+
+TEST(claim_block_device, does_not_count_descriptors_of_this_process) {
+  fake_root tree;
+  tree.with("/dev/xvdb");
+  add_process(tree, std::to_string(::getpid()), "us", "/dev/xvdb");
+  EXPECT_EQ(claim_problem(tree), "");
+  add_process(tree, "1", "them", "/dev/xvdb");
+  EXPECT_EQ(claim_problem(tree),
+            "take xvdb: device or resource busy (it is open in process 1 (them))");
+}
+
+TEST(claim_block_device, names_the_users_that_stand_in_the_way) {
+  fake_root tree;
+  tree.with("/dev/xvdb")
+      .with("/proc/swaps", "Filename Type\n/dev/xvdb2 partition 8 0 -2\n")
+      .with("/sys/block/loop0/loop/backing_file", "/dev/xvdb\n");
+  EXPECT_EQ(claim_problem(tree),
+            "take xvdb: device or resource busy (it is used as swap (/dev/xvdb2); behind loop0 "
+            "(/dev/xvdb))");
+}
+
+TEST(claim_block_device, refuses_a_device_without_a_node_since_nobody_could_tell_who_uses_it) {
+  const fake_root tree;
+  EXPECT_EQ(claim_problem(tree), "take xvdb: open " + tree.root().path("/dev/xvdb").string() +
+                                     ": no such file or directory (without that nobody can tell "
+                                     "whether it is in use)");
 }
 
 }  // namespace

@@ -163,7 +163,44 @@ TEST_F(device_list, is_in_the_order_of_numbers_and_skips_what_is_none) {
   std::vector<std::string> names;
   for (const auto& each : list())
     names.push_back(each.name);
-  EXPECT_THAT(names, ElementsAre("hda", "xvdb", "xvdq"));
+  EXPECT_THAT(names, ElementsAre("xvda", "xvdb", "xvdq"));
+}
+
+TEST_F(device_list, goes_by_the_guests_name_and_keeps_the_toolstacks) {
+  add_disk("768", "/a", {}, {});
+  add_disk("2049", "/b", {}, {});
+  const auto disks = list();
+  ASSERT_EQ(disks.size(), 2U);
+  EXPECT_EQ(disks[0].name, "xvda");
+  EXPECT_EQ(disks[0].toolstack_name, "hda");
+  EXPECT_EQ(disks[0].block_device, std::nullopt) << "no driver is bound";
+  EXPECT_EQ(disks[1].name, "xvda1");
+  EXPECT_EQ(disks[1].toolstack_name, "sda1");
+}
+
+TEST_F(device_list, believes_sysfs_more_than_the_rule) {
+  // RHEL 6 counts SCSI disks from xvde.
+  add_disk("2048", "/a", {}, {});
+  tree.with("/sys/bus/xen/devices/vbd-2048/block/xvde/dev", "202:64\n");
+  EXPECT_EQ(list_one().name, "xvde");
+  EXPECT_EQ(list_one().block_device, "xvde");
+  EXPECT_EQ(list_one().toolstack_name, "sda");
+}
+
+TEST_F(device_list, never_gives_one_name_to_two_disks) {
+  add_disk("768", "/a", {}, {});
+  add_disk("51712", "/b", {}, {});
+  add_disk("268435456", "/c", {}, {});
+  const auto names = [&] {
+    std::vector<std::string> out;
+    for (const auto& each : list())
+      out.push_back(each.name);
+    return out;
+  };
+  EXPECT_THAT(names(), ElementsAre("hda", "51712", "268435456"));
+  tree.with("/sys/bus/xen/devices/vbd-768/block/xvda/dev", "202:0\n");
+  EXPECT_THAT(names(), ElementsAre("xvda", "51712", "268435456"))
+      << "the driven one keeps its name";
 }
 
 TEST_F(device_list, shows_a_disk_whose_backend_is_gone_or_not_ours_to_read) {
@@ -222,6 +259,47 @@ TEST(find_device, knows_a_disk_by_each_of_its_names) {
     ASSERT_TRUE(found) << word << ": " << found.error().text;
     EXPECT_EQ(found->number, number) << word;
   }
+}
+
+listed_device a_disk(std::uint32_t number, const std::string& name, const std::string& toolstack) {
+  listed_device out;
+  out.number = number;
+  out.name = name;
+  out.toolstack_name = toolstack;
+  return out;
+}
+
+TEST(find_device, knows_a_disk_by_the_guests_name_and_the_toolstacks) {
+  const std::vector<listed_device> disks = {
+      a_disk(768, "xvda", "hda"), a_disk(2049, "xvda1", "sda1"), a_disk(2128, "xvdf", "sdf")};
+  const std::vector<std::pair<std::string, unsigned>> table = {
+      {"xvda", 768},           {"/dev/xvda", 768},  {"hda", 768},         {"768", 768},
+      {"device/vbd/768", 768}, {"xvda1", 2049},     {"/dev/xvda1", 2049}, {"sda1", 2049},
+      {"xvdf", 2128},          {"/dev/xvdf", 2128}, {"sdf", 2128}};
+  for (const auto& [word, number] : table) {
+    const auto found = find_device(disks, word);
+    ASSERT_TRUE(found) << word << ": " << found.error().text;
+    EXPECT_EQ(found->number, number) << word;
+  }
+}
+
+TEST(find_device, refuses_a_name_that_is_one_disks_here_and_anothers_for_the_toolstack) {
+  std::vector<listed_device> disks = {a_disk(768, "hda", "hda"), a_disk(51712, "xvda", "xvda")};
+  const auto found = find_device(disks, "xvda");
+  ASSERT_FALSE(found);
+  EXPECT_EQ(found.error().code, errc::invalid_argument);
+  EXPECT_EQ(found.error().text,
+            "disk 'xvda': invalid argument (it may be 768 (xvda in the guest, hda to the "
+            "toolstack) or 51712 (xvda); use the number)");
+  EXPECT_FALSE(find_device(disks, "/dev/xvda"));
+  EXPECT_EQ(find_device(disks, "hda")->number, 768U);
+  EXPECT_EQ(find_device(disks, "51712")->number, 51712U);
+  // What the kernel shows as /dev/xvda is that disk.
+  disks[0].name = "xvda";
+  disks[0].block_device = "xvda";
+  disks[1].name = "51712";
+  EXPECT_FALSE(find_device(disks, "xvda"));
+  EXPECT_EQ(find_device(disks, "/dev/xvda")->number, 768U);
 }
 
 TEST(find_device, refuses_what_is_ambiguous_and_says_between_which) {

@@ -1,26 +1,43 @@
 #include "xenpv/blkfront/kernel_driver.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <thread>
+
+#include "unit/async/fake_xenstore.hpp"
+#include "unit/async/run_coroutine.hpp"
 #include "unit/xen/fake_root.hpp"
 #include "xenpv/base/error.hpp"
 
 namespace xenpv::blkfront {
 namespace {
 
+using async::test::xenstore;
 using xen::test::fake_root;
 constexpr const char* unbind = "/sys/bus/xen/drivers/vbd/unbind";
 
-listed_device a_disk() {
+listed_device a_disk(std::uint32_t number = 51728, const std::string& name = "xvdb") {
   listed_device out;
-  out.number = 51728;
-  out.name = "xvdb";
+  out.number = number;
+  out.name = name;
+  out.path = fmt::format("device/vbd/{}", number);
+  out.backend = fmt::format("/local/domain/0/backend/vbd/1/{}", number);
   return out;
 }
 
-std::string failure_text(const fake_root& tree) {
+/// What the kernel shows of a disk that its driver holds.
+fake_root& add_driven(fake_root& tree, std::uint32_t number = 51728,
+                      const std::string& name = "xvdb") {
+  return tree.with(fmt::format("/sys/bus/xen/devices/vbd-{}/block/{}/dev", number, name), "202:0\n")
+      .with("/dev/" + name);
+}
+
+std::string failure_text(const fake_root& tree, const listed_device& disk = a_disk()) {
   try {
-    take_from_kernel(a_disk(), tree.root());
+    take_from_kernel(disk, tree.root());
   } catch (const failure& problem) {
     return problem.what();
   }
@@ -29,6 +46,7 @@ std::string failure_text(const fake_root& tree) {
 
 TEST(take_from_kernel, unbinds_the_driver_from_a_disk_that_nobody_uses) {
   fake_root tree;
+  add_driven(tree);
   tree.with(unbind).with("/proc/self/mountinfo", "22 1 202:1 / / rw - ext4 /dev/xvda1 rw\n");
   EXPECT_EQ(failure_text(tree), "no failure");
   EXPECT_EQ(tree.root().read(unbind), "vbd-51728");
@@ -36,6 +54,7 @@ TEST(take_from_kernel, unbinds_the_driver_from_a_disk_that_nobody_uses) {
 
 TEST(take_from_kernel, refuses_a_disk_in_use_and_names_every_user) {
   fake_root tree;
+  add_driven(tree);
   tree.with(unbind)
       .with("/proc/self/mountinfo", "23 1 202:17 / /srv rw - ext4 /dev/xvdb1 rw\n")
       .with("/proc/swaps", "Filename Type\n/dev/xvdb2 partition 8 0 -2\n");
@@ -46,10 +65,133 @@ TEST(take_from_kernel, refuses_a_disk_in_use_and_names_every_user) {
 }
 
 TEST(take_from_kernel, says_what_is_missing_without_the_driver) {
-  const fake_root tree;
+  fake_root tree;
+  add_driven(tree);
   EXPECT_EQ(failure_text(tree), "take xvdb from the kernel: write " +
                                     tree.root().path(unbind).string() +
                                     ": no such file or directory (are you root?)");
+}
+
+TEST(take_from_kernel, finds_the_users_of_a_disk_by_the_kernels_name_and_not_by_the_toolstacks) {
+  // The root disk of an XCP-ng HVM guest: hda to the toolstack.
+  fake_root tree;
+  add_driven(tree, 768, "xvda");
+  tree.with(unbind).with("/proc/self/mountinfo", "22 1 202:1 / / rw - ext4 /dev/xvda1 rw\n");
+  auto disk = a_disk(768, "hda");
+  EXPECT_EQ(failure_text(tree, disk),
+            "take hda from the kernel: device or resource busy (it is mounted on / (/dev/xvda1))");
+  EXPECT_EQ(tree.root().read(unbind), "") << "nothing was written";
+  EXPECT_THROW(check_release(disk, tree.root()), failure);
+}
+
+TEST(take_from_kernel, refuses_a_disk_whose_name_in_the_kernel_cannot_be_read) {
+  fake_root tree;
+  tree.with(unbind).with("/dev/xvdb").with("/sys/bus/xen/devices/vbd-51728/driver/module");
+  EXPECT_EQ(failure_text(tree),
+            "take xvdb from the kernel: not available here (the kernel's name of the disk cannot "
+            "be read in " +
+                tree.root().path("/sys/bus/xen/devices/vbd-51728/block").string() +
+                ", so nobody can tell who uses it)");
+  EXPECT_EQ(tree.root().read(unbind), "");
+}
+
+TEST(take_from_kernel, refuses_a_disk_under_a_loop_device) {
+  fake_root tree;
+  add_driven(tree);
+  tree.with(unbind).with("/sys/block/loop0/loop/backing_file", "/dev/xvdb\n");
+  EXPECT_EQ(failure_text(tree),
+            "take xvdb from the kernel: device or resource busy (it is behind loop0 (/dev/xvdb))");
+  EXPECT_EQ(tree.root().read(unbind), "");
+}
+
+TEST(check_release, changes_nothing) {
+  fake_root tree;
+  add_driven(tree).with(unbind);
+  check_release(a_disk(), tree.root());
+  EXPECT_EQ(tree.root().read(unbind), "");
+}
+
+constexpr const char* bind = "/sys/bus/xen/drivers/vbd/bind";
+
+class give_to_kernel_test : public testing::Test {
+ protected:
+  give_to_kernel_test() : control_thread_([this] { control_.run(); }) {
+    const std::lock_guard guard(xenstore.lock);
+    xenstore.nodes["device/vbd/51728/backend"] = "/local/domain/0/backend/vbd/1/51728";
+    xenstore.nodes["device/vbd/51728/state"] = "6";
+    xenstore.nodes["device/vbd/51728/ring-ref"] = "8";
+    xenstore.nodes["device/vbd/51728/ring-page-order"] = "1";
+    xenstore.nodes["device/vbd/51728/virtual-device"] = "51728";
+    xenstore.nodes["/local/domain/0/backend/vbd/1/51728/state"] = "2";
+  }
+  ~give_to_kernel_test() override {
+    async::test::run(context_, client_.close());
+    work_.reset();
+    control_thread_.join();
+  }
+
+  std::string give() {
+    std::string out;
+    auto body = [&]() -> async::asio::awaitable<void> {
+      try {
+        out = co_await give_to_kernel(client_, a_disk(), tree.root(), std::chrono::nanoseconds(0));
+      } catch (const failure& problem) {
+        out = problem.what();
+      }
+    };
+    async::test::run(context_, body());
+    return out;
+  }
+  static std::optional<std::string> node(const std::string& path) {
+    const std::lock_guard guard(xenstore.lock);
+    const auto found = xenstore.nodes.find(path);
+    if (found == xenstore.nodes.end()) return std::nullopt;
+    return found->second;
+  }
+
+  fake_root tree;
+
+ private:
+  async::asio::io_context context_{1};
+  async::asio::io_context control_{1};
+  async::asio::executor_work_guard<async::asio::io_context::executor_type> work_{
+      control_.get_executor()};
+  std::thread control_thread_;
+  async::store_client client_{control_.get_executor(), xen::store::open()};
+};
+
+TEST_F(give_to_kernel_test, binds_the_driver_to_a_disk_in_its_first_state) {
+  add_driven(tree).with(bind);
+  EXPECT_EQ(give(), "xvdb");
+  EXPECT_EQ(tree.root().read(bind), "vbd-51728");
+  EXPECT_EQ(node("device/vbd/51728/state"), "1");
+  EXPECT_EQ(node("device/vbd/51728/ring-ref"), std::nullopt);
+  EXPECT_EQ(node("device/vbd/51728/ring-page-order"), std::nullopt) << "Linux writes none for 0";
+  EXPECT_EQ(node("device/vbd/51728/virtual-device"), "51728");
+}
+
+TEST_F(give_to_kernel_test, says_what_is_left_to_do_when_the_driver_does_not_connect) {
+  tree.with(bind);
+  EXPECT_EQ(give(),
+            "give xvdb back to the kernel: timed out (its driver is bound but has not connected; "
+            "detach and attach the disk in the toolstack, or reboot)");
+  EXPECT_EQ(tree.root().read(bind), "vbd-51728");
+}
+
+TEST_F(give_to_kernel_test, says_that_the_backend_is_not_ready) {
+  tree.with(bind);
+  {
+    const std::lock_guard guard(xenstore.lock);
+    xenstore.nodes["/local/domain/0/backend/vbd/1/51728/state"] = "5";
+  }
+  EXPECT_EQ(give(),
+            "give xvdb back to the kernel: timed out (its driver is bound but the backend is not "
+            "ready; detach and attach the disk in the toolstack, or reboot)");
+}
+
+TEST_F(give_to_kernel_test, fails_without_the_driver) {
+  EXPECT_EQ(give(), "give xvdb back to the kernel: write " + tree.root().path(bind).string() +
+                        ": no such file or directory (are you root?)");
 }
 
 }  // namespace
