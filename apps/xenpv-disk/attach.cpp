@@ -24,7 +24,7 @@ constexpr std::chrono::seconds usual_dead_timeout(30);
 constexpr std::chrono::minutes kept_dead_timeout(10);
 
 struct attach_words {
-  disk_words disk;
+  disk_options disk;
   std::optional<std::uint32_t> device;
   std::optional<std::size_t> connections;
   std::chrono::seconds timeout{0};
@@ -78,12 +78,14 @@ nbd::attachment_options options_for(const attach_words& words, served_disk& disk
 }
 
 /// A kept device has its number already.
-void check_choice(const attach_words& words, const served_disk& disk) {
-  if (!words.device || !disk.kept || *words.device == disk.kept->index) return;
-  throw failure(make_error_code(errc::invalid_argument),
-                fmt::format("attach {} to {}", disk.name, nbd::kernel_device_path(*words.device)),
-                fmt::format("{} was left behind for it and may be in use",
-                            nbd::kernel_device_path(disk.kept->index)));
+void check_choice(const attach_words& words, const claimed_disk& claimed) {
+  const auto& kept = claimed.kept;
+  if (!words.device || !kept || *words.device == kept->index) return;
+  throw failure(
+      make_error_code(errc::invalid_argument),
+      fmt::format("attach {} to {}", claimed.disk.name, nbd::kernel_device_path(*words.device)),
+      fmt::format("{} was left behind for it and may be in use",
+                  nbd::kernel_device_path(kept->index)));
 }
 
 /// One attachment from its making to its end.
@@ -110,7 +112,6 @@ class attached_disk {
 
  private:
   asio::awaitable<void> keep() {
-    check_choice(words_, disk_);
     co_await device_.connect();
     disk_.kernel_device = device_.path();
     if (words_.disk.keep) co_await remember();
@@ -132,6 +133,7 @@ class attached_disk {
   }
 
   void tell() {
+    disk_.is_ready = true;
     log().info("{}: {} as {}", disk_.name, disk_.kept ? "attached again" : "attached",
                device_.path());
     cli::notify_service_manager(
@@ -188,8 +190,9 @@ cli::exit_code attach(const attach_words& words, std::ostream& out) {
   if (start.outcome) return *start.outcome;
   auto driver = nbd::kernel_driver::open();
   check_device(words.device);
-  with_served_disk(words.disk, {}, [&](served_disk& disk) {
-    return serve_attached(words, driver, start, disk, out);
+  with_served_disk(words.disk, {}, [&](const claimed_disk& claimed) -> disk_service {
+    check_choice(words, claimed);
+    return [&](served_disk& disk) { return serve_attached(words, driver, start, disk, out); };
   });
   return cli::exit_code::ok;
 }
@@ -219,7 +222,7 @@ void add_attach(cli::app& app) {
           "takes it over, and its requests go on. xenpv-disk detach ends it. Requests that a "
           "killed process had not answered are sent again some 2 seconds after that. See "
           "xenpv-recovery(7).")
-      .example("a disk that the kernel holds, from its driver to this one",
+      .example("take over a disk that the kernel's driver is using",
                "xenpv-disk attach xvdb --take --background")
       .example("mount it", "mount $(xenpv-disk attach xvdb --background) /mnt");
   add_disk_options(command, words.disk);
@@ -230,8 +233,8 @@ void add_attach(cli::app& app) {
               "connections between the kernel and this process (default: as many as queues)",
               cli::whole_number<std::size_t>(1, 64))
       .option("--timeout DURATION", words.timeout,
-              "what a request may take, in whole seconds; 0: any time", parse_seconds,
-              {.by_default = "0"})
+              "send a request again that takes longer than this, in whole seconds; 0: never",
+              parse_seconds, {.by_default = "0"})
       .option("--dead-timeout DURATION", words.dead_timeout,
               "how long requests wait when nobody answers any more (default: 30s, with --keep "
               "10min)",

@@ -31,8 +31,7 @@ struct bench_words {
   std::uint64_t block = 4096;
   unsigned depth = 32;
   std::chrono::nanoseconds time{};
-  std::optional<unsigned> queues;
-  bool take = false;
+  device_options device;
   bool overwrite = false;
   bool copy = false;
   bool histogram = false;
@@ -97,9 +96,12 @@ asio::awaitable<void> measure(Device& device, bench_engine engine, const bench_w
 
 asio::awaitable<void> measure_kernel(async::runtime& on, const blkfront::listed_device& disk,
                                      const bench_words& words, std::vector<bench_row>& rows) {
-  const auto path = system_root::from_environment().path("/dev/" + disk.name).string();
+  const auto path = system_root::from_environment()
+                        .path("/dev/" + disk.block_device.value_or(disk.name))
+                        .string();
   std::vector<asio::any_io_executor> executors;
-  for (std::size_t i = 0; i < std::min<std::size_t>(on.cpus(), words.queues.value_or(64)); ++i)
+  for (std::size_t i = 0; i < std::min<std::size_t>(on.cpus(), words.device.queues.value_or(64));
+       ++i)
     executors.push_back(on.executor(i));
   blk::uring_device::options how;
   how.read_only = !words.overwrite;
@@ -109,14 +111,13 @@ asio::awaitable<void> measure_kernel(async::runtime& on, const blkfront::listed_
 
 asio::awaitable<void> measure_xenpv(async::runtime& on, const blkfront::listed_device& disk,
                                     const bench_words& words, std::vector<bench_row>& rows) {
-  blkfront::options how;
-  how.queues = words.queues;
-  const auto device = co_await blkfront::frontend::open(on, disk.path, how);
-  co_await measure(*device, bench_engine::xenpv, words, rows);
+  std::string any_identity;
+  const auto connected = co_await connect_disk(on, disk, words.device, std::move(any_identity));
+  co_await measure(*connected.device, bench_engine::xenpv, words, rows);
 }
 
-/// The kernel's engine first: once its driver has let go of a disk, it does not come back by
-/// itself.
+/// The kernel's engine first: once its driver has released a disk, only the toolstack brings it
+/// back for sure.
 asio::awaitable<void> bench(async::runtime& on, bench_words words, std::vector<bench_row>& rows) {
   const auto held = co_await lock_disk(on, words.disk);
   const bool in_kernel = held.disk.holder == device_holder::kernel;
@@ -124,15 +125,16 @@ asio::awaitable<void> bench(async::runtime& on, bench_words words, std::vector<b
     throw failure(make_error_code(errc::not_available),
                   fmt::format("measure the kernel's engine on {}", held.disk.name),
                   "the kernel's driver does not hold it; attach it anew, or use --engine xenpv");
+  const bool only_kernel = !words.engine && in_kernel && !words.device.take;
+  if (words.engine != bench_engine::kernel && !only_kernel) check_claim(held.disk, words.device);
   if (in_kernel && words.engine != bench_engine::xenpv)
     co_await measure_kernel(on, held.disk, words, rows);
   if (words.engine == bench_engine::kernel) co_return;
-  if (!words.engine && in_kernel && !words.take) {
+  if (only_kernel) {
     log().info("{}: the kernel's driver holds it; with --take ours is measured, too",
                held.disk.name);
     co_return;
   }
-  take_if_held(held.disk, words.take);
   co_await measure_xenpv(on, held.disk, words, rows);
 }
 
@@ -183,10 +185,9 @@ void add_bench(cli::app& app) {
           "program pays that wants them in memory of its own.")
       .example("both engines, reading", "xenpv-disk bench xvdb --take")
       .example("one load, with its histogram",
-               "xenpv-disk bench xvdb --load randread --block 16K --depth 8 --histogram")
-      .argument("DISK", words.disk,
-                "xvdb, /dev/xvdb, 51728, device/vbd/51728, or what the backend made it from",
-                cli::as_text)
+               "xenpv-disk bench xvdb --load randread --block 16K --depth 8 --histogram");
+  add_device_options(command, words.disk, words.device);
+  command
       .option("--engine NAME", words.engine, "measure only xenpv or only kernel",
               cli::one_of<bench_engine>(
                   {{"xenpv", bench_engine::xenpv}, {"kernel", bench_engine::kernel}}))
@@ -206,9 +207,6 @@ void add_bench(cli::app& app) {
       .option("--depth N", words.depth, "requests in flight of that load",
               cli::whole_number<unsigned>(1, 4096), {.by_default = "32"})
       .option("--time DURATION", words.time, "for each load", parse_duration, {.by_default = "2s"})
-      .option("--queues N", words.queues, "use at most N queues, each on a CPU of its own",
-              cli::whole_number<unsigned>(1, 64))
-      .flag("--take", words.take, "ask the kernel's driver to let go of it, and measure ours, too")
       .flag("--overwrite", words.overwrite, "also write: destroys what is on the disk")
       .flag("--copy", words.copy,
             "copy each block between granted pages and memory of the bench; the kernel never does")

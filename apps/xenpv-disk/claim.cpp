@@ -16,9 +16,11 @@
 #include "xenpv/base/log.hpp"
 #include "xenpv/base/parse.hpp"
 #include "xenpv/base/system_root.hpp"
+#include "xenpv/blkfront/emulated_disk.hpp"
 #include "xenpv/blkfront/kernel_driver.hpp"
 #include "xenpv/nbd/kernel_device.hpp"
 #include "xenpv/xen/custodian.hpp"
+#include "xenpv/xen/grant_share.hpp"
 
 namespace xenpv::disk_app {
 namespace {
@@ -95,6 +97,15 @@ std::optional<kept_device> find_left_behind(const std::string& disk, bool keep) 
                             path, disk, path));
 }
 
+/// A guest that can grant nothing finds out before the kernel has released the disk.
+void check_grants(const listed_device& disk) {
+  constexpr std::string_view prefix = "/local/domain/";
+  if (!disk.backend.starts_with(prefix)) return;
+  const auto rest = std::string_view(disk.backend).substr(prefix.size());
+  const auto domain = parse_whole<std::uint16_t>(rest.substr(0, rest.find('/')));
+  if (domain) (void)xen::grant_sharer::open().share(domid{*domain}, 1, false);
+}
+
 }  // namespace
 
 std::string runtime_directory() {
@@ -123,16 +134,48 @@ bool is_locked(const std::string& name) {
   return lock && ::flock(lock.get(), LOCK_SH | LOCK_NB) != 0;
 }
 
-void take_if_held(const listed_device& disk, bool take) {
+void check_claim(const listed_device& disk, const device_options& options) {
+  const auto what = fmt::format("serve {}", disk.name);
+  if (!options.force) blkfront::refuse_emulated_twin(disk, what);
   if (disk.holder != device_holder::kernel) return;
-  if (!take)
-    throw failure(std::make_error_code(std::errc::device_or_resource_busy),
-                  fmt::format("serve {}", disk.name),
+  if (!options.take)
+    throw failure(std::make_error_code(std::errc::device_or_resource_busy), what,
                   fmt::format("the kernel's driver holds it; --take asks for it, or as root: "
                               "echo vbd-{} > /sys/bus/xen/drivers/vbd/unbind",
                               disk.number));
-  blkfront::take_from_kernel(disk);
-  log().info("{}: taken from the kernel's driver", disk.name);
+  blkfront::check_release(disk);
+}
+
+asio::awaitable<void> give_back(async::runtime& runtime, listed_device disk) {
+  try {
+    const auto name = co_await blkfront::give_to_kernel(runtime.store(), disk);
+    log().info("{}: given back to the kernel's driver, as /dev/{}", disk.name, name);
+  } catch (const failure& problem) {
+    log().error("{}", problem.what());
+  }
+}
+
+asio::awaitable<connected_disk> connect_disk(async::runtime& runtime, listed_device disk,
+                                             device_options options, std::string identity) {
+  check_claim(disk, options);
+  check_grants(disk);
+  connected_disk out;
+  if (disk.holder == device_holder::kernel) {
+    blkfront::take_from_kernel(disk);
+    out.taken = true;
+    log().info("{}: taken from the kernel's driver", disk.name);
+  }
+  std::exception_ptr error;
+  try {
+    auto frontend_settings = frontend_options(options);
+    out.device = co_await blkfront::frontend::open_again(runtime, disk.path, frontend_settings,
+                                                         std::move(identity));
+  } catch (...) {
+    error = std::current_exception();
+  }
+  if (error && out.taken) co_await give_back(runtime, disk);
+  if (error) std::rethrow_exception(error);
+  co_return out;
 }
 
 }  // namespace xenpv::disk_app

@@ -35,18 +35,6 @@ std::string control_path(const std::string& name) {
   return fmt::format("{}/{}.control", runtime_directory(), name);
 }
 
-/// Removes the socket's file when the server ends.
-class socket_file {
- public:
-  explicit socket_file(std::string path) : path_(std::move(path)) {}
-  ~socket_file() { ::unlink(path_.c_str()); }
-  socket_file(const socket_file&) = delete;
-  socket_file& operator=(const socket_file&) = delete;
-
- private:
-  std::string path_;
-};
-
 asio::awaitable<void> send(asio::posix::stream_descriptor& to, const std::string& text) {
   (void)co_await asio::async_write(to, asio::buffer(text), asio::as_tuple(asio::use_awaitable));
 }
@@ -77,23 +65,39 @@ std::optional<cli::json> ask(const std::string& path) {
 
 }  // namespace
 
-asio::awaitable<void> answer_status(served_disk& disk) {
-  const auto path = control_path(disk.name);
-  auto listener = nbd::listen_unix(path);
-  const socket_file file(path);
-  asio::posix::stream_descriptor ready(disk.on.control(), listener.release());
+status_socket::status_socket(const asio::any_io_executor& control, const std::string& disk)
+    : path_(control_path(disk)), listener_(control, nbd::listen_unix(path_).release()) {}
+
+void status_socket::close() noexcept {
+  if (path_.empty()) return;
+  ::unlink(path_.c_str());
+  path_.clear();
+  boost::system::error_code ignored;
+  listener_.close(ignored);
+}
+
+asio::awaitable<unique_fd> status_socket::accept() {
   for (;;) {
-    co_await ready.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
-    unique_fd client(::accept4(ready.native_handle(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (!client) {
-      // Out of descriptors, perhaps: the socket stays readable, and asking again would only spin.
-      asio::steady_timer timer(disk.on.control(), std::chrono::milliseconds(100));
-      co_await timer.async_wait(asio::use_awaitable);
-      continue;
-    }
+    co_await listener_.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+    unique_fd client(::accept4(listener_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (client) co_return client;
+    // Out of descriptors, perhaps: the socket stays readable, and asking again would only spin.
+    asio::steady_timer timer(listener_.get_executor(), std::chrono::milliseconds(100));
+    co_await timer.async_wait(asio::use_awaitable);
+  }
+}
+
+asio::awaitable<void> status_socket::refuse() {
+  for (;;)
+    (void)co_await accept();
+}
+
+asio::awaitable<void> status_socket::answer(served_disk& disk) {
+  for (;;) {
+    auto client = co_await accept();
     const auto report = co_await make_report(disk);
     const auto text = report.dump(-1, ' ', false, cli::json::error_handler_t::replace) + "\n";
-    asio::posix::stream_descriptor out(disk.on.control(), client.release());
+    asio::posix::stream_descriptor out(listener_.get_executor(), client.release());
     try {
       // Somebody who does not read must not keep others from their answers.
       auto written = send(out, text);
@@ -104,19 +108,24 @@ asio::awaitable<void> answer_status(served_disk& disk) {
   }
 }
 
+bool names_disk(const cli::json& report, std::string_view word) {
+  const auto name = report.at("name").get<std::string>();
+  const auto path = report.at("device").at("path").get<std::string>();
+  return word == name || word == "/dev/" + name || word == path ||
+         word == path.substr(path.rfind('/') + 1) || word == report.value("toolstack_name", name);
+}
+
 std::vector<cli::json> ask_servers(const std::string& disk) {
   std::vector<std::string> paths;
-  const auto directory = runtime_directory();
-  if (!disk.empty()) {
-    paths.push_back(control_path(disk));
-  } else {
-    for (const auto& entry : std::filesystem::directory_iterator(directory))
-      if (entry.path().extension() == ".control") paths.push_back(entry.path().string());
-    std::sort(paths.begin(), paths.end());
-  }
+  for (const auto& entry : std::filesystem::directory_iterator(runtime_directory()))
+    if (entry.path().extension() == ".control") paths.push_back(entry.path().string());
+  std::sort(paths.begin(), paths.end());
+  // Mostly the name is that of the socket, and no other server has to be asked.
+  if (std::ranges::count(paths, control_path(disk)) > 0) paths = {control_path(disk)};
   std::vector<cli::json> out;
   for (const auto& path : paths)
-    if (auto report = ask(path)) out.push_back(std::move(*report));
+    if (auto report = ask(path); report && (disk.empty() || names_disk(*report, disk)))
+      out.push_back(std::move(*report));
   if (out.empty() && !disk.empty())
     throw failure(make_error_code(errc::not_available), fmt::format("ask the server of {}", disk),
                   "nobody serves it; xenpv-disk serve does");

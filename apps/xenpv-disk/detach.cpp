@@ -18,6 +18,7 @@
 #include "xenpv/cli/value.hpp"
 #include "xenpv/nbd/kernel_device.hpp"
 #include "xenpv/nbd/kernel_driver.hpp"
+#include "xenpv/wire/virtual_device.hpp"
 
 namespace xenpv::disk_app {
 namespace {
@@ -61,11 +62,15 @@ bool wait_until(Condition condition, std::chrono::nanoseconds limit) {
   return true;
 }
 
-bool means(const cli::json& report, std::string_view word) {
-  const auto name = report.at("name").get<std::string>();
-  const auto path = report.at("device").at("path").get<std::string>();
-  return word == name || word == "/dev/" + name || word == path ||
-         word == path.substr(path.rfind('/') + 1);
+/// A device that was left behind goes by the name that the guest gives to the disk.
+std::optional<target> find_left_behind(const std::string& word) {
+  const auto name = word.substr(word.rfind('/') + 1);
+  std::vector<std::string> names = {name};
+  if (const auto number = wire::parse_virtual_device(name))
+    if (auto guest = wire::linux_disk_name(*number)) names.push_back(std::move(*guest));
+  for (const auto& each : names)
+    if (const auto kept = find_kept_device(each)) return target{kept->index, each};
+  return std::nullopt;
 }
 
 target find_target(const std::string& word) {
@@ -74,15 +79,14 @@ target find_target(const std::string& word) {
   for (const auto& report : ask_servers("")) {
     const auto& device = report.at("kernel_device");
     const auto index = nbd::kernel_device_index(device.is_null() ? "" : device.get<std::string>());
-    const bool is_meant = asked ? index == asked : means(report, word);
+    const bool is_meant = asked ? index == asked : names_disk(report, word);
     if (!is_meant) continue;
     if (index) return {*index, report.at("name").get<std::string>()};
     throw failure(make_error_code(errc::not_available), what,
                   fmt::format("process {} serves it over NBD; it is no device of the kernel's",
                               report.at("pid").get<int>()));
   }
-  const auto disk = word.substr(word.rfind('/') + 1);
-  if (const auto kept = asked ? std::nullopt : find_kept_device(disk)) return {kept->index, disk};
+  if (auto left = asked ? std::nullopt : find_left_behind(word)) return *left;
   if (!asked)
     throw failure(make_error_code(errc::not_available), what,
                   "no process has it attached; xenpv-disk status shows what is served");

@@ -51,6 +51,7 @@ void print_table(std::ostream& out, const std::vector<listed_device>& devices) {
 
 cli::json to_json(const listed_device& device) {
   cli::json out{{"name", device.name},
+                {"toolstack_name", device.toolstack_name},
                 {"devid", device.number},
                 {"path", device.path},
                 {"size", nullptr},
@@ -90,7 +91,10 @@ void add_list(cli::app& app) {
   auto& command = app.add_command("list", "show the PV disks of this guest");
   command
       .describe(
-          "HOLDER says who drives the disk in this guest: the kernel, a process, or nobody. Most "
+          "NAME is the guest's: Linux calls each PV disk xvdX, whatever the toolstack calls it "
+          "(768 "
+          "is xvda here and hda there); --json shows both names. HOLDER says who drives the disk "
+          "in this guest: the kernel, a process, or nobody. Most "
           "backends say how large a disk is only once somebody is connected.")
       .offers_json(as_json)
       .action([](std::ostream& out) { return list(as_json, out); });

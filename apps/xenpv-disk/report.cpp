@@ -53,7 +53,11 @@ json queue_report(const queue_statistics& queue) {
           {"flushes_merged", queue.flushes_merged},
           {"read_modify_writes", queue.read_modify_writes},
           {"timed_out", queue.timed_out},
-          {"answered_late", queue.answered_late}};
+          {"answered_late", queue.answered_late},
+          {"flushes_ignored", queue.flushes_ignored},
+          {"flushes_refused", queue.flushes_refused},
+          {"stalls", queue.stalls},
+          {"stalled", queue.stalled}};
 }
 
 json client_report(const nbd::client_statistics& client) {
@@ -106,6 +110,8 @@ async::asio::awaitable<json> make_report(served_disk& disk) {
   const auto clients = co_await disk.server.clients();
   json out;
   out["name"] = disk.name;
+  out["toolstack_name"] = disk.disk.toolstack_name;
+  out["devid"] = disk.disk.number;
   out["export"] = disk.export_name;
   out["pid"] = ::getpid();
   out["device"] = device_report(disk);
@@ -119,6 +125,9 @@ async::asio::awaitable<json> make_report(served_disk& disk) {
     out["queues"].push_back(queue_report(each));
   }
   out["operations"] = operations_report(all);
+  out["durability"] = {{"flushes_ignored", all.flushes_ignored},
+                       {"flushes_refused", all.flushes_refused}};
+  out["stalls"] = {{"count", all.stalls}, {"now", all.stalled}};
   const auto counted = disk.server.statistics();
   json server;
   server["accepted"] = counted.accepted;
@@ -158,6 +167,27 @@ void add_recovery(std::string& out, const std::vector<json>& reports) {
       });
 }
 
+void add_stalls_and_flushes(std::string& out, const std::vector<json>& reports) {
+  const auto add = [&](std::string_view name, std::string_view help, std::string_view type,
+                       const char* section, const char* key) {
+    out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+    for (const auto& report : reports) {
+      const auto& value = report.at(section).at(key);
+      out += fmt::format(
+          "{}{{disk=\"{}\"}} {}\n", name, report.at("name").get<std::string>(),
+          value.is_boolean() ? value.get<bool>() ? 1U : 0U : value.get<std::uint64_t>());
+    }
+  };
+  add("xenpv_disk_stalls_total", "Times that the backend did not answer for long", "counter",
+      "stalls", "count");
+  add("xenpv_disk_stalled", "Whether the backend does not answer now", "gauge", "stalls", "now");
+  add("xenpv_disk_flushes_ignored_total", "Flushes answered without the backend", "counter",
+      "durability", "flushes_ignored");
+  add("xenpv_disk_flushes_refused_total",
+      "Flushes failed because a lost backend may have lost writes", "counter", "durability",
+      "flushes_refused");
+}
+
 }  // namespace
 
 std::string to_prometheus(const std::vector<json>& reports) {
@@ -194,6 +224,7 @@ std::string to_prometheus(const std::vector<json>& reports) {
             report.at("name").get<std::string>(), operation, quantile,
             static_cast<double>(values.at("latency_ns").at(key).get<std::uint64_t>()) / 1e9);
   add_recovery(out, reports);
+  add_stalls_and_flushes(out, reports);
   out += "# HELP xenpv_disk_clients NBD clients connected\n# TYPE xenpv_disk_clients gauge\n";
   for (const auto& report : reports)
     out +=

@@ -9,7 +9,9 @@
 #include <boost/system/system_error.hpp>
 #include <cstdlib>
 #include <filesystem>
+#include <memory>
 #include <optional>
+#include <sstream>
 
 #include "claim.hpp"
 #include "commands.hpp"
@@ -31,7 +33,7 @@ namespace asio = async::asio;
 constexpr std::chrono::seconds grace(5);
 
 struct run_words {
-  disk_words disk;
+  disk_options disk;
   std::vector<std::string> command;
 };
 
@@ -148,25 +150,69 @@ asio::awaitable<void> run_with_progress(served_disk& disk, const std::vector<std
   if (error) std::rethrow_exception(error);
 }
 
-asio::awaitable<void> serve_while(const run_words& words, served_disk& disk, int& status) {
-  const private_directory directory;
-  const auto path = directory.path() + "/nbd.sock";
+/// 0: posix_spawnp(3) would find the program and may run it; else why it would not.
+int spawn_problem(const std::string& program) {
+  std::vector<std::string> paths;
+  if (program.find('/') != std::string::npos) {
+    paths.push_back(program);
+  } else {
+    const char* const value = ::getenv("PATH");
+    std::istringstream folders(value != nullptr ? value : "/bin:/usr/bin");
+    for (std::string folder; std::getline(folders, folder, ':');)
+      paths.push_back((folder.empty() ? "." : folder) + "/" + program);
+  }
+  int problem = ENOENT;
+  for (const auto& path : paths) {
+    std::error_code ignored;
+    if (!std::filesystem::exists(path, ignored)) continue;
+    if (!std::filesystem::is_directory(path, ignored) && ::access(path.c_str(), X_OK) == 0)
+      return 0;
+    problem = EACCES;
+  }
+  return problem;
+}
+
+/// As a shell says it.
+int status_of_problem(int problem) {
+  return problem == ENOENT ? 127 : 126;
+}
+
+/// Where the command finds the disk.
+struct private_endpoint {
+  private_directory directory;
   endpoints at;
-  at.listeners.push_back(nbd::listen_unix(path));
-  at.unix_paths.push_back(path);
+};
+
+asio::awaitable<void> serve_while(private_endpoint& ready, const std::vector<std::string>& command,
+                                  served_disk& disk, int& status) {
+  const auto& path = ready.at.unix_paths.front();
   ::setenv("unixsocket", path.c_str(), 1);
   const auto uri =
       fmt::format("nbd+unix:///{}?socket={}", uri_part(disk.export_name), uri_part(path));
   ::setenv("uri", uri.c_str(), 1);
   service_work work;
-  work.task = [&] { return run_with_progress(disk, words.command, status); };
-  co_await serve_until_stopped(disk, std::move(at), std::move(work));
+  work.task = [&] { return run_with_progress(disk, command, status); };
+  co_await serve_until_stopped(disk, std::move(ready.at), std::move(work));
+}
+
+disk_service prepare(const run_words& words, int& status) {
+  if (const int problem = spawn_problem(words.command.front()); problem != 0) {
+    log().error("run {}: {}", words.command.front(), describe_errno(problem));
+    status = status_of_problem(problem);
+    return {};
+  }
+  auto ready = std::make_shared<private_endpoint>();
+  const auto path = ready->directory.path() + "/nbd.sock";
+  ready->at.listeners.push_back(nbd::listen_unix(path));
+  ready->at.unix_paths.push_back(path);
+  return [ready = std::move(ready), &words, &status](served_disk& disk) {
+    return serve_while(*ready, words.command, disk, status);
+  };
 }
 
 cli::exit_code run(const run_words& words) {
   int status = 1;
-  with_served_disk(words.disk, {},
-                   [&](served_disk& disk) { return serve_while(words, disk, status); });
+  with_served_disk(words.disk, {}, [&](const claimed_disk&) { return prepare(words, status); });
   return static_cast<cli::exit_code>(status);
 }
 

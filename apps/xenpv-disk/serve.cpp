@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
+#include <memory>
 #include <ostream>
 
 #include "claim.hpp"
@@ -22,7 +22,7 @@ namespace {
 namespace asio = async::asio;
 
 struct serve_words {
-  disk_words disk;
+  disk_options disk;
   std::vector<std::string> unix_paths;
   std::vector<nbd::tcp_address> tcp;
   mode_t socket_mode = 0600;
@@ -75,15 +75,16 @@ void warn_if_exposed(const endpoints& at, const tls_settings& tls) {
 }
 
 /// `words.tcp`: port 0 becomes the one that was free.
-endpoints open_endpoints(serve_words& words, const served_disk& disk, const tls_uri_parts& tls) {
+endpoints open_endpoints(serve_words& words, const claimed_disk& claimed,
+                         const tls_uri_parts& tls) {
   endpoints out;
-  const auto name = uri_part(disk.export_name);
+  const auto name = uri_part(claimed.export_name);
   const auto group = find_group(words.socket_group);
   auto paths = words.unix_paths;
   for (auto& inherited : nbd::inherited_listeners())
     out.listeners.push_back(std::move(inherited));
   if (paths.empty() && words.tcp.empty() && out.listeners.empty())
-    paths.push_back(fmt::format("{}/{}.sock", runtime_directory(), disk.name));
+    paths.push_back(fmt::format("{}/{}.sock", runtime_directory(), claimed.disk.name));
   for (const auto& path : paths) {
     out.listeners.push_back(nbd::listen_unix(path, words.socket_mode, group));
     out.unix_paths.push_back(path);
@@ -121,14 +122,14 @@ void print_hints(std::ostream& out, const served_disk& disk, const serve_words& 
   out.flush();
 }
 
-/// There from when clients can connect until the server has ended.
+/// A file that can be written, and with write() holds the process's number until the server has
+/// ended.
 class pid_file {
  public:
   explicit pid_file(std::string path) : path_(std::move(path)) {
     if (path_.empty()) return;
-    std::ofstream file(path_, std::ios::trunc);
-    file << ::getpid() << '\n';
-    if (!file.flush()) throw_errno("write " + path_);
+    file_.reset(::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+    if (!file_) throw_errno("write " + path_);
   }
   ~pid_file() {
     if (!path_.empty()) ::unlink(path_.c_str());
@@ -136,24 +137,50 @@ class pid_file {
   pid_file(const pid_file&) = delete;
   pid_file& operator=(const pid_file&) = delete;
 
+  void write() {
+    if (path_.empty()) return;
+    const auto text = fmt::format("{}\n", ::getpid());
+    if (::ftruncate(file_.get(), 0) != 0 ||
+        ::write(file_.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+      throw_errno("write " + path_);
+  }
+
  private:
   std::string path_;
+  unique_fd file_;
 };
 
-asio::awaitable<void> run_service(serve_words words, const tls_settings& tls, served_disk& disk,
-                                  std::ostream& out) {
-  auto at = open_endpoints(words, disk, make_uri_parts(words.tls, tls));
+/// What a server has before it touches its disk.
+struct prepared_service {
+  serve_words words;
+  const tls_settings& tls;
+  endpoints at;
+  pid_file file;
+};
+
+asio::awaitable<void> run_service(prepared_service& ready, served_disk& disk, std::ostream& out) {
+  ready.file.write();
+  print_hints(out, disk, ready.words, ready.tls, ready.at);
+  co_await serve_until_stopped(disk, std::move(ready.at), {});
+}
+
+disk_service prepare(serve_words words, const tls_settings& tls, const claimed_disk& claimed,
+                     std::ostream& out) {
+  auto at = open_endpoints(words, claimed, make_uri_parts(words.tls, tls));
   warn_if_exposed(at, tls);
-  const pid_file file(words.pid_file);
-  print_hints(out, disk, words, tls, at);
-  co_await serve_until_stopped(disk, std::move(at), {});
+  auto file = words.pid_file;
+  auto ready = std::shared_ptr<prepared_service>(
+      new prepared_service{std::move(words), tls, std::move(at), pid_file(std::move(file))});
+  return [ready = std::move(ready), &out](served_disk& disk) {
+    return run_service(*ready, disk, out);
+  };
 }
 
 cli::exit_code serve(const serve_words& words, std::ostream& out) {
   // Before anything is touched: a wrong file is to be told at once.
   const auto tls = read_tls_settings(words.tls);
   with_served_disk(words.disk, tls,
-                   [&](served_disk& disk) { return run_service(words, tls, disk, out); });
+                   [&](const claimed_disk& claimed) { return prepare(words, tls, claimed, out); });
   return cli::exit_code::ok;
 }
 

@@ -3,9 +3,10 @@
 #include <fmt/format.h>
 
 #include "claim.hpp"
+#include "control_socket.hpp"
 #include "memory_lock.hpp"
+#include "xenpv/async/nursery.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/base/parse.hpp"
 #include "xenpv/cli/value.hpp"
 
 namespace xenpv::disk_app {
@@ -14,15 +15,15 @@ namespace {
 namespace asio = async::asio;
 using blkfront::listed_device;
 
-nbd::server_options server_options_for(const disk_words& words, const tls_settings& tls,
-                                       const listed_device& disk,
+nbd::server_options server_options_for(const disk_options& options, const tls_settings& tls,
+                                       const claimed_disk& claimed,
                                        const blkfront::frontend& device) {
   nbd::server_options out;
-  out.export_name = words.name.empty() ? disk.name : words.name;
-  out.description = fmt::format("PV disk {} ({}) of domain {}", disk.name, disk.backend,
-                                device.facts().backend_domain);
-  out.read_only = words.read_only;
-  out.max_connections = words.max_connections;
+  out.export_name = claimed.export_name;
+  out.description = fmt::format("PV disk {} ({}) of domain {}", claimed.disk.name,
+                                claimed.disk.backend, device.facts().backend_domain);
+  out.read_only = options.read_only;
+  out.max_connections = options.max_connections;
   out.tls = tls.mode;
   out.credentials = tls.credentials;
   return out;
@@ -36,80 +37,107 @@ void warn_about(const blkfront::frontend& device, const std::string& name) {
         name);
 }
 
-result<std::chrono::nanoseconds> parse_recovery_timeout(std::string_view text) {
-  return parse_duration(text, "recovery timeout");
-}
-
-asio::awaitable<void> serve(async::runtime& on, disk_words words, tls_settings tls,
-                            std::function<asio::awaitable<void>(served_disk&)> body) {
-  const auto held = co_await lock_disk(on, words.disk, words.keep);
-  const auto& disk = held.disk;
-  take_if_held(disk, words.take);
-  blkfront::options how;
-  how.queues = words.queues;
-  how.recovery_timeout = words.recovery_timeout;
-  auto identity = held.kept ? held.kept->identity : std::string();
-  const auto device =
-      co_await blkfront::frontend::open_again(on, disk.path, how, std::move(identity));
-  warn_about(*device, disk.name);
-  auto exported = server_options_for(words, tls, disk, *device);
-  const auto export_name = exported.export_name;
-  nbd::server server(on.control(), *device, std::move(exported));
-  served_disk served{on, disk.name, export_name, *device, server, held.kept};
+/// The disk's status socket hangs up on everybody until there is a status.
+asio::awaitable<connected_disk> connect(const claimed_disk& claimed, const disk_options& options,
+                                        status_socket& status) {
+  auto identity = claimed.kept ? claimed.kept->identity : std::string();
+  async::nursery beside(claimed.on.control());
+  beside.spawn(status.refuse());
   std::exception_ptr error;
+  connected_disk out;
   try {
-    co_await body(served);
+    out = co_await connect_disk(claimed.on, claimed.disk, options.device, std::move(identity));
   } catch (...) {
     error = std::current_exception();
   }
-  device->on_change({});
+  beside.cancel();
+  co_await beside.join();
+  if (error) std::rethrow_exception(error);
+  co_return out;
+}
+
+asio::awaitable<void> serve_clients(const disk_service& service, const disk_options& options,
+                                    const tls_settings& tls, const claimed_disk& claimed,
+                                    blkfront::frontend& device, status_socket& status,
+                                    bool& was_ready) {
+  auto exported = server_options_for(options, tls, claimed, device);
+  nbd::server server(claimed.on.control(), device, std::move(exported));
+  served_disk served{claimed.on, claimed.disk, claimed.disk.name, claimed.export_name, device,
+                     server,     status,       claimed.kept};
+  std::exception_ptr error;
+  try {
+    co_await service(served);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  was_ready = served.is_ready;
+  status.close();
+  device.on_change({});
   co_await server.stop();
-  if (device->shape().can_flush && device->state() == blkfront::device_state::connected) {
+  if (error) std::rethrow_exception(error);
+}
+
+asio::awaitable<void> close(blkfront::frontend& device, const std::string& name) {
+  if (device.shape().can_flush && device.state() == blkfront::device_state::connected) {
     try {
-      co_await device->flush();
+      co_await device.flush();
     } catch (const failure& problem) {
-      log().error("{}: {}", disk.name, problem.what());
+      log().error("{}: {}", name, problem.what());
     }
   }
-  co_await device->close();
+  co_await device.close();
+}
+
+asio::awaitable<void> serve(async::runtime& on, disk_options options, tls_settings tls,
+                            std::function<disk_service(const claimed_disk&)> prepare) {
+  const auto held = co_await lock_disk(on, options.disk, options.keep);
+  const auto& disk = held.disk;
+  check_claim(disk, options.device);
+  auto name = options.name.empty() ? disk.name : options.name;
+  const claimed_disk claimed{on, disk, std::move(name), held.kept};
+  nbd::check_export_name(claimed.export_name).value();
+  status_socket status(on.control(), disk.name);
+  const auto service = prepare(claimed);
+  if (!service) co_return;
+  const auto connected = co_await connect(claimed, options, status);
+  std::exception_ptr error;
+  bool was_ready = false;
+  try {
+    warn_about(*connected.device, disk.name);
+    co_await serve_clients(service, options, tls, claimed, *connected.device, status, was_ready);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  co_await close(*connected.device, disk.name);
+  if (error && connected.taken && !was_ready) co_await give_back(on, disk);
   if (error) std::rethrow_exception(error);
 }
 
 }  // namespace
 
-void add_disk_options(cli::command& command, disk_words& words) {
-  command
-      .argument("DISK", words.disk,
-                "xvdb, /dev/xvdb, 51728, device/vbd/51728, or what the backend made it from",
-                cli::as_text)
-      .flag("--take", words.take, "ask the kernel's driver to let go of it first")
-      .flag("--read-only", words.read_only, "let clients read only")
-      .option("--queues N", words.queues, "use at most N queues, each on a CPU of its own",
-              cli::whole_number<unsigned>(1, 64))
-      .option("--recovery-timeout DURATION", words.recovery_timeout,
-              "how long requests wait for a backend that was lost (restart, save and restore, "
-              "migration) before they fail; it may still come back then. 0: for ever",
-              parse_recovery_timeout, {.by_default = "5min"})
-      .flag("--swap", words.swap,
+void add_disk_options(cli::command& command, disk_options& options) {
+  add_device_options(command, options.disk, options.device);
+  command.flag("--read-only", options.read_only, "let clients read only")
+      .flag("--swap", options.swap,
             "keep the server in memory, so that its clients may swap to the disk");
 }
 
-void add_client_options(cli::command& command, disk_words& words) {
+void add_client_options(cli::command& command, disk_options& options) {
   command
-      .option("--name EXPORT", words.name, "what clients call it (default: the disk's name)",
+      .option("--name EXPORT", options.name, "what clients call it (default: the disk's name)",
               cli::as_text)
-      .option("--max-connections N", words.max_connections, "clients at a time",
+      .option("--max-connections N", options.max_connections, "clients at a time",
               cli::whole_number<unsigned>(1, 1024), {.by_default = "16"});
 }
 
-void with_served_disk(const disk_words& words, const tls_settings& tls,
-                      std::function<asio::awaitable<void>(served_disk&)> body) {
+void with_served_disk(const disk_options& options, const tls_settings& tls,
+                      std::function<disk_service(const claimed_disk&)> prepare) {
   // Before there are threads, which inherit it.
-  if (words.swap) prepare_for_swap();
+  if (options.swap) prepare_for_swap();
   async::runtime_options how;
   how.thread_name = "xenpv-disk";
   async::runtime on(std::move(how));
-  on.run([&](async::runtime& self) { return serve(self, words, tls, std::move(body)); });
+  on.run([&](async::runtime& self) { return serve(self, options, tls, std::move(prepare)); });
 }
 
 }  // namespace xenpv::disk_app

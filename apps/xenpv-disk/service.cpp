@@ -160,12 +160,14 @@ asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints at, servi
   for (auto& listener : at.listeners)
     disk.server.listen(std::move(listener));
   tasks.spawn(run_part(heed_signals(disk, stop), stop));
-  tasks.spawn(run_part(answer_status(disk), stop));
+  tasks.spawn(run_part(disk.status.answer(disk), stop));
   if (const auto interval = cli::watchdog_interval())
     tasks.spawn(run_part(feed_watchdog(disk, *interval), stop));
   if (work.task) tasks.spawn(run_part(stop_after(std::move(work.task), stop), stop));
-  if (!work.task_says_ready)
+  if (!work.task_says_ready) {
+    disk.is_ready = true;
     cli::notify_service_manager(fmt::format("READY=1\nSTATUS=serving {}", disk.name));
+  }
   const auto why = co_await stop.wait();
   log().info("{}: stopping: {}", disk.name, why);
   cli::notify_service_manager("STOPPING=1\nSTATUS=waiting for clients");

@@ -26,7 +26,8 @@ struct endpoints {
 struct service_work {
   /// Its end ends the service.
   std::function<async::asio::awaitable<void>()> task{};
-  /// The task tells the service manager that the service is ready; else it is so at once.
+  /// The task tells the service manager that the service is ready, and sets served_disk::is_ready;
+  /// else it is so at once.
   bool task_says_ready = false;
   /// The disk has another shape. On the control thread.
   std::function<void()> reshaped{};

@@ -23,6 +23,27 @@ std::string time_of(const cli::json& values, const char* key) {
   return format_duration(std::chrono::nanoseconds(value));
 }
 
+/// A line for each thing that a user of the disk should know; none when all is well.
+void print_troubles(std::ostream& out, const cli::json& report) {
+  const auto& stalls = report.at("stalls");
+  const auto count = stalls.at("count").get<std::uint64_t>();
+  if (stalls.at("now").get<bool>())
+    out << fmt::format("stalled: the backend does not answer; requests wait ({} stalls so far)\n",
+                       count);
+  else if (count > 0)
+    out << fmt::format("{} stalls: the backend did not answer for long, and then did\n", count);
+  const auto& durability = report.at("durability");
+  if (const auto ignored = durability.at("flushes_ignored").get<std::uint64_t>(); ignored > 0)
+    out << fmt::format(
+        "not durable: the backend stopped offering flush, and {} flushes were answered without it; "
+        "a crash of its host may lose answered writes (--strict-flush fails them instead)\n",
+        ignored);
+  if (const auto refused = durability.at("flushes_refused").get<std::uint64_t>(); refused > 0)
+    out << fmt::format(
+        "{} flushes failed: a backend was lost that may have lost answered writes with it\n",
+        refused);
+}
+
 void print_table(std::ostream& out, const cli::json& report) {
   const auto& device = report.at("device");
   const auto& kernel_device = report.at("kernel_device");
@@ -42,6 +63,7 @@ void print_table(std::ostream& out, const cli::json& report) {
             std::chrono::nanoseconds(recovery.at("longest_pause_ns").get<std::uint64_t>())),
         recovery.at("last_reason").get<std::string>(),
         recovery.at("timed_out").get<bool>() ? "; requests fail until it is back" : "");
+  print_troubles(out, report);
   cli::table table({{"OPERATION"},
                     {"REQUESTS", cli::align::right},
                     {"BYTES", cli::align::right},
@@ -81,7 +103,7 @@ void add_status(cli::app& app) {
       .describe(
           "Asks the servers of this guest: what each disk's engine and each client did. Without "
           "DISK, all of them.")
-      .argument("[DISK]", words.disk, "the disk's name, as in list", cli::as_text)
+      .argument("[DISK]", words.disk, "the disk, by any of its names in list", cli::as_text)
       .offers_json(words.json)
       .flag("--prometheus", words.prometheus, "in the text format of Prometheus")
       .action([](std::ostream& out) { return status(words, out); });

@@ -180,6 +180,7 @@ device_pointers find_by_name(std::span<const listed_device> devices, std::string
   const bool is_node = name.starts_with("/dev/");
   if (is_node) name.remove_prefix(5);
   if (name.starts_with("device/vbd/")) name.remove_prefix(11);
+  if (name.empty()) return {};
   if (is_node)
     if (auto shown = all_that(devices, [&](const auto& each) { return each.block_device == name; });
         !shown.empty())

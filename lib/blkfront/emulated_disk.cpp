@@ -104,11 +104,11 @@ bool is_emulated(const system_root& root, const std::string& name,
          folder.string().find("/usb") == std::string::npos;
 }
 
-/// "xen_emul_unplug=never" of the kernel's command line; empty: not there.
+/// " (xen_emul_unplug=never)" of the kernel's command line; empty: not there.
 std::string unplug_parameter(const system_root& root) {
   std::istringstream words(root.read("/proc/cmdline").value_or(""));
   for (std::string word; words >> word;)
-    if (word.starts_with("xen_emul_unplug=")) return word;
+    if (word.starts_with("xen_emul_unplug=")) return fmt::format(" ({})", word);
   return {};
 }
 
@@ -134,12 +134,11 @@ void refuse_emulated_twin(const listed_device& device, std::string_view operatio
                           const system_root& root) {
   const auto twin = emulated_twin(device, root);
   if (!twin) return;
-  const auto parameter = unplug_parameter(root);
   throw failure(std::make_error_code(std::errc::device_or_resource_busy), operation,
                 fmt::format("this guest drives the same disk as /dev/{}, emulated by QEMU: its "
                             "kernel unplugged no emulated disks at boot{}; boot it so that it "
                             "does, or --force",
-                            *twin, parameter.empty() ? "" : fmt::format(" ({})", parameter)));
+                            *twin, unplug_parameter(root)));
 }
 
 }  // namespace xenpv::blkfront

@@ -61,8 +61,13 @@ asio::awaitable<bool> wait_until(Condition condition, std::chrono::nanoseconds l
   co_return true;
 }
 
-asio::awaitable<void> reset_nodes(async::store_client& store, const listed_device& device) {
+/// Throws `failure` when the toolstack has removed the disk: writing would make a directory anew.
+asio::awaitable<void> reset_nodes(async::store_client& store, const listed_device& device,
+                                  const std::string& operation) {
   auto reset = [&](xen::store_transaction& t) {
+    if (!t.read_if_exists(device.path + "/backend"))
+      throw failure(make_error_code(errc::not_available), operation,
+                    "the toolstack has removed it");
     for (const auto& name : t.list_if_exists(device.path).value_or(std::vector<std::string>{}))
       if (is_transport_node(name)) (void)t.remove(device.path + "/" + name);
     t.write(device.path + "/state",
@@ -85,7 +90,7 @@ void take_from_kernel(const listed_device& device, const system_root& root) {
 asio::awaitable<std::string> give_to_kernel(async::store_client& store, listed_device device,
                                             system_root root, std::chrono::nanoseconds limit) {
   const auto what = fmt::format("give {} back to the kernel", device.name);
-  co_await reset_nodes(store, device);
+  co_await reset_nodes(store, device, what);
   auto backend_waits = [&]() -> asio::awaitable<bool> {
     const auto state = co_await store.read_if_exists(device.backend + "/state");
     co_return state&& wire::parse_xenbus_state(*state) == wire::xenbus_state::init_wait;

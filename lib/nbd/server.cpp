@@ -53,6 +53,12 @@ export_info describe(const blk::geometry& shape, const server_options& options) 
 
 }  // namespace
 
+result<void> check_export_name(const std::string& name) {
+  export_info offered;
+  offered.name = name;
+  return validate(offered);
+}
+
 class server::state : public std::enable_shared_from_this<server::state> {
  public:
   state(const asio::any_io_executor& control, blk::block_device& device, server_options options)

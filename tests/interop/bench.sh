@@ -49,7 +49,8 @@ kill "$server"
 expect_end "the server" 0
 
 # As if the kernel's driver held xvdb, with a file for its device.
-mkdir -p "$root/sys/bus/xen/devices/vbd-51728/driver" "$root/sys/bus/xen/drivers/vbd" "$root/dev"
+mkdir -p "$root/sys/bus/xen/devices/vbd-51728/driver" "$root/sys/bus/xen/devices/vbd-51728/block/xvdb" \
+  "$root/sys/bus/xen/drivers/vbd" "$root/dev"
 : >"$root/sys/bus/xen/drivers/vbd/unbind"
 truncate -s 16M "$root/dev/xvdb"
 expect_line "without --take nothing is taken" "the kernel.s driver holds it; --take asks for it" \

@@ -34,7 +34,7 @@ expect_line "a CD-ROM" '^xvde +51776 .* cdrom ' "$listed"
 expect "one line a disk" 5 "$(wc -l <<<"$listed")"
 expect "the same in JSON" "xenpv-disk.list 1 xvdb,xvdc,xvdd,xvde" "$(ask_json \
   'document["schema"], document["schema_version"], ",".join(each["name"] for each in disks)' list)"
-expect "all keys of a disk" "backend backend_kind backend_state devid features holder mode name params path sector_size size state type" \
+expect "all keys of a disk" "backend backend_kind backend_state devid features holder mode name params path sector_size size state toolstack_name type" \
   "$(ask_json '" ".join(sorted(disks[0]))' list)"
 expect "what is not known is null" "None 8388608 512 4096" \
   "$(ask_json 'disks[0]["size"], disks[2]["size"], disks[0]["sector_size"], disks[2]["sector_size"]' list)"
@@ -54,9 +54,10 @@ expect_line "a disk that is not there" \
 expect "which is not possible here" 77 "$(status_of in_guest "$disk" run xvdz -- true)"
 
 # A disk that the kernel's driver holds: a tree plays this guest's /sys and /proc.
-mkdir -p "$root/sys/bus/xen/devices/vbd-51728/driver" "$root/sys/bus/xen/drivers/vbd" "$root/proc/812/fd" \
+mkdir -p "$root/sys/bus/xen/devices/vbd-51728/driver" "$root/sys/bus/xen/devices/vbd-51728/block/xvdb" \
+  "$root/sys/bus/xen/drivers/vbd" "$root/dev" "$root/proc/812/fd" \
   "$root/sys/block/xvdb/xvdb2/holders/dm-0"
-touch "$root/sys/bus/xen/drivers/vbd/unbind"
+touch "$root/sys/bus/xen/drivers/vbd/unbind" "$root/dev/xvdb"
 expect "list says that the kernel has it" kernel "$(ask_json 'disks[0]["holder"]' list)"
 expect_line "it is not taken without being asked to" \
   '^xenpv-disk: serve xvdb: device or resource busy \(the kernel.s driver holds it; --take asks for it, or as root: echo vbd-51728 > /sys/bus/xen/drivers/vbd/unbind\)$' \
@@ -104,8 +105,9 @@ client=$!
 wait_for "a client has asked" test -e "$dir/asked"
 expect "a client's numbers" "unix 2 1 4096 0" "$(ask_json '(lambda c: (c["peer"], c["requests"], c["errors"],
   c["bytes_read"], c["bytes_written"]))(disks[0]["server"]["clients"][0])' status | tr -d "(),'")"
-expect "the text for Prometheus" "xenpv_disk_bytes_total xenpv_disk_clients xenpv_disk_connected xenpv_disk_errors_total xenpv_disk_latency_seconds \
-xenpv_disk_longest_pause_seconds xenpv_disk_reconnects_total xenpv_disk_replayed_requests_total xenpv_disk_requests_total" \
+expect "the text for Prometheus" "xenpv_disk_bytes_total xenpv_disk_clients xenpv_disk_connected xenpv_disk_errors_total xenpv_disk_flushes_ignored_total \
+xenpv_disk_flushes_refused_total xenpv_disk_latency_seconds xenpv_disk_longest_pause_seconds xenpv_disk_reconnects_total \
+xenpv_disk_replayed_requests_total xenpv_disk_requests_total xenpv_disk_stalled xenpv_disk_stalls_total" \
   "$(in_guest "$disk" status --prometheus | python3 -c '
 import re, sys
 types, order = {}, []

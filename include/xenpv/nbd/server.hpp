@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "xenpv/base/error.hpp"
 #include "xenpv/base/unique_fd.hpp"
 #include "xenpv/blk/block_device.hpp"
 #include "xenpv/nbd/tls_credentials.hpp"
@@ -35,6 +36,10 @@ struct server_options {
   /// Needed unless `tls` is off.
   std::shared_ptr<const tls_credentials> credentials;
 };
+
+/// What clients can be offered as a name: at most 1023 bytes of UTF-8 without a NUL. The
+/// constructor of a server refuses others, too; this tells before there is a device.
+[[nodiscard]] result<void> check_export_name(const std::string& name);
 
 struct server_statistics {
   std::uint64_t accepted = 0;

@@ -189,6 +189,18 @@ TEST_F(give_to_kernel_test, says_that_the_backend_is_not_ready) {
             "ready; detach and attach the disk in the toolstack, or reboot)");
 }
 
+TEST_F(give_to_kernel_test, leaves_a_disk_alone_that_the_toolstack_has_removed) {
+  tree.with(bind);
+  {
+    const std::lock_guard guard(xenstore.lock);
+    xenstore.nodes.clear();
+  }
+  EXPECT_EQ(give(),
+            "give xvdb back to the kernel: not available here (the toolstack has removed it)");
+  EXPECT_EQ(tree.root().read(bind), "");
+  EXPECT_EQ(node("device/vbd/51728/state"), std::nullopt);
+}
+
 TEST_F(give_to_kernel_test, fails_without_the_driver) {
   EXPECT_EQ(give(), "give xvdb back to the kernel: write " + tree.root().path(bind).string() +
                         ": no such file or directory (are you root?)");

@@ -1,0 +1,30 @@
+// How a command drives a disk, whoever its clients are: the options that serve, run, attach and
+// bench share.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <optional>
+
+#include "xenpv/blkfront/options.hpp"
+#include "xenpv/cli/command.hpp"
+
+namespace xenpv::disk_app {
+
+struct device_options {
+  bool take = false;
+  bool force = false;  ///< although the guest drives the disk's emulated twin
+  std::optional<unsigned> queues;
+  std::optional<std::size_t> pages;
+  std::chrono::nanoseconds request_deadline{};  ///< 0: none
+  std::chrono::nanoseconds recovery_timeout = blkfront::options{}.recovery_timeout;
+  bool strict_flush = false;
+  bool trust_backend_cache = false;
+};
+
+/// The DISK argument, and all of the above.
+void add_device_options(cli::command& command, std::string& disk, device_options& options);
+
+[[nodiscard]] blkfront::options frontend_options(const device_options& options);
+
+}  // namespace xenpv::disk_app
