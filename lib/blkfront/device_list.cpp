@@ -87,27 +87,8 @@ void take_backend(listed_device& device, const values& backend) {
   device.size = size_in(backend, device.backend_kind, device.type);
 }
 
-/// What the kernel calls the disk, or would call it if its driver were bound.
 std::string guest_name(const listed_device& device) {
-  if (device.block_device) return *device.block_device;
-  return wire::linux_disk_name(device.number).value_or(device.toolstack_name);
-}
-
-/// Linux can drive only one of two disks that it would call alike (768 and 51712 are both xvda).
-/// The driven one keeps the name; the others go by the toolstack's, or by their number.
-void make_names_unique(std::vector<listed_device>& devices) {
-  const auto count = [&](const std::string& name) {
-    return std::ranges::count(devices, name, &listed_device::name);
-  };
-  const auto rename = [&](auto&& new_name) {
-    std::vector<listed_device*> alike;
-    for (auto& each : devices)
-      if (each.block_device != each.name && count(each.name) > 1) alike.push_back(&each);
-    for (auto* each : alike)
-      each->name = new_name(*each);
-  };
-  rename([](const listed_device& each) { return each.toolstack_name; });
-  rename([](const listed_device& each) { return fmt::format("{}", each.number); });
+  return wire::guest_disk_name({device.number, device.block_device});
 }
 
 listed_device describe(xen::store_transaction& t, const std::string& number,
@@ -119,7 +100,6 @@ listed_device describe(xen::store_transaction& t, const std::string& number,
       static_cast<std::uint32_t>(parse_unsigned(number, device.path, 0, 0xFFFFFFFF).value());
   device.toolstack_name = wire::virtual_device_name(device.number);
   device.block_device = xen_block_device("vbd-" + number, root);
-  device.name = guest_name(device);
   device.backend = value_or(own, "backend");
   device.type = value_or(own, "device-type", "disk");
   device.state = state_in(own);
@@ -160,7 +140,12 @@ asio::awaitable<std::vector<listed_device>> list_devices(async::store_client& st
   co_await store.transact(read);
   std::sort(out.begin(), out.end(),
             [](const listed_device& a, const listed_device& b) { return a.number < b.number; });
-  make_names_unique(out);
+  std::vector<wire::guest_disk> disks;
+  for (const auto& each : out)
+    disks.push_back({each.number, each.block_device});
+  auto names = wire::guest_disk_names(disks);
+  for (std::size_t i = 0; i < out.size(); ++i)
+    out[i].name = std::move(names[i]);
   co_return out;
 }
 

@@ -102,11 +102,16 @@ asio::awaitable<std::string> give_to_kernel(async::store_client& store, listed_d
     name = xen_block_device(bus_name(device), root);
     co_return name.has_value();
   };
-  if (!co_await wait_until(has_block_device, limit))
-    throw failure(make_error_code(errc::timed_out), what,
-                  fmt::format("its driver is bound but {}; detach and attach the disk in the "
-                              "toolstack, or reboot",
-                              is_ready ? "has not connected" : "the backend is not ready"));
+  if (!co_await wait_until(has_block_device, limit)) {
+    // Bound without a disk, it would keep everybody else from it.
+    write_driver_file(device, root, "unbind", what);
+    throw failure(
+        make_error_code(errc::timed_out), what,
+        fmt::format("{}, and was unbound again; detach and attach the disk in the "
+                    "toolstack, or reboot",
+                    is_ready ? "its driver has not connected"
+                             : "its driver cannot connect while the backend is not ready"));
+  }
   co_return *name;
 }
 

@@ -8,6 +8,7 @@
 #include "diag/captured.hpp"
 #include "diag/notes.hpp"
 #include "diag/words.hpp"
+#include "xenpv/base/block_device_users.hpp"
 #include "xenpv/diag/channel_kind.hpp"
 #include "xenpv/diag/examination.hpp"
 
@@ -70,10 +71,14 @@ void take_disks(collector& out, const system_root& root) {
   for (const auto* name :
        {"max_queues", "max_ring_page_order", "max_indirect_segments", "feature_persistent"})
     out.take(fmt::format("/sys/module/xen_blkfront/parameters/{}", name));
-  // Which disks the kernel drives: a link in the guest, a file in the archive.
-  for (const auto& device : root.names("/sys/bus/xen/devices"))
+  // Which disks the kernel drives, and as what: links and folders in the guest, files in the
+  // archive.
+  for (const auto& device : root.names("/sys/bus/xen/devices")) {
     if (const auto path = fmt::format("/sys/bus/xen/devices/{}/driver", device); root.exists(path))
       out.add(path, "\n");
+    if (const auto name = xen_block_device(device, root))
+      out.add(fmt::format("/sys/bus/xen/devices/{}/block/{}", device, *name), "\n");
+  }
 }
 
 /// What was asked and tried instead of read.

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "diag/words.hpp"
+#include "xenpv/base/block_device_users.hpp"
 #include "xenpv/wire/virtual_device.hpp"
 #include "xenpv/xen/store.hpp"
 
@@ -29,18 +30,21 @@ constexpr std::array<std::string_view, 12> backend_leaves = {"state",
                                                              "sectors",
                                                              "mode"};
 
-std::set<std::uint32_t> disk_numbers(const system_root& root, const store_nodes& nodes) {
-  std::set<std::uint32_t> out;
+std::vector<wire::guest_disk> guest_disks(const system_root& root, const store_nodes& nodes) {
+  std::set<std::uint32_t> numbers;
   for (const auto& name : root.names("/sys/bus/xen/devices"))
     if (name.starts_with("vbd-"))
       if (const auto number = parse_whole<std::uint32_t>(std::string_view(name).substr(4)))
-        out.insert(*number);
+        numbers.insert(*number);
   for (const auto& [path, value] : nodes) {
     if (!path.starts_with(disks)) continue;
     const auto rest = std::string_view(path).substr(disks.size());
     if (const auto number = parse_whole<std::uint32_t>(rest.substr(0, rest.find('/'))))
-      out.insert(*number);
+      numbers.insert(*number);
   }
+  std::vector<wire::guest_disk> out;
+  for (const auto number : numbers)
+    out.push_back({number, xen_block_device(fmt::format("vbd-{}", number), root)});
   return out;
 }
 
@@ -59,7 +63,7 @@ std::optional<std::uint64_t> read_number(const system_root& root, const std::str
 }
 
 void read_block_device(const system_root& root, disk_facts& disk) {
-  const auto folder = "/sys/block/" + disk.name;
+  const auto folder = "/sys/block/" + disk.block_device.value_or(disk.name);
   disk.max_segments = read_number(root, folder + "/queue/max_segments");
   disk.discard_max_bytes = read_number(root, folder + "/queue/discard_max_bytes");
   disk.write_cache = root.read(folder + "/queue/write_cache").value_or("");
@@ -86,9 +90,13 @@ blkfront_limits read_blkfront_limits(const system_root& root) {
 
 std::vector<disk_facts> make_disk_facts(const system_root& root, const store_nodes& nodes) {
   std::vector<disk_facts> out;
-  for (const auto number : disk_numbers(root, nodes)) {
+  const auto guests = guest_disks(root, nodes);
+  auto names = wire::guest_disk_names(guests);
+  for (std::size_t i = 0; i < guests.size(); ++i) {
+    const auto number = guests[i].number;
     disk_facts disk;
-    disk.name = wire::virtual_device_name(number);
+    disk.name = std::move(names[i]);
+    disk.block_device = guests[i].block_device;
     disk.path = fmt::format("{}{}", disks, number);
     disk.kernel_drives = root.exists(fmt::format("/sys/bus/xen/devices/vbd-{}/driver", number));
     disk.front = below(nodes, disk.path);
@@ -96,7 +104,7 @@ std::vector<disk_facts> make_disk_facts(const system_root& root, const store_nod
       disk.backend = backend->second;
       disk.back = below(nodes, disk.backend);
     }
-    read_block_device(root, disk);
+    if (disk.kernel_drives || disk.block_device) read_block_device(root, disk);
     out.push_back(std::move(disk));
   }
   return out;

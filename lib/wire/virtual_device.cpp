@@ -125,4 +125,25 @@ std::optional<std::string> linux_disk_name(std::uint32_t number) {
   }
 }
 
+std::string guest_disk_name(const guest_disk& disk) {
+  if (disk.block_device) return *disk.block_device;
+  return linux_disk_name(disk.number).value_or(virtual_device_name(disk.number));
+}
+
+std::vector<std::string> guest_disk_names(std::span<const guest_disk> disks) {
+  std::vector<std::string> out;
+  out.reserve(disks.size());
+  for (const auto& disk : disks)
+    out.push_back(guest_disk_name(disk));
+  const auto rename = [&](auto&& new_name) {
+    const auto before = out;
+    for (std::size_t i = 0; i < disks.size(); ++i)
+      if (disks[i].block_device != before[i] && std::ranges::count(before, before[i]) > 1)
+        out[i] = new_name(disks[i].number);
+  };
+  rename([](std::uint32_t number) { return virtual_device_name(number); });
+  rename([](std::uint32_t number) { return fmt::format("{}", number); });
+  return out;
+}
+
 }  // namespace xenpv::wire

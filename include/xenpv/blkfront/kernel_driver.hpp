@@ -30,9 +30,11 @@ void take_from_kernel(const listed_device& device,
 /// nodes) first. Waits up to `limit` for the backend, and again for the block device; returns its
 /// name.
 ///
-/// Linux keeps the state of a device whose driver was unbound (Closed) until the toolstack attaches
-/// the disk anew, and xen-blkfront may therefore stay bound without connecting: then this throws
-/// `failure` (timed_out), and only the toolstack brings the disk back to the kernel.
+/// Linux remembers the state of a device whose driver was unbound (Closed) until the toolstack
+/// attaches the disk anew, and by its source xen-blkfront waits for another state before it
+/// connects: then the driver is unbound again, the disk is nobody's, and this throws `failure`
+/// (timed_out). Only the toolstack brings such a disk back to the kernel. Unbinding a driver that
+/// never connected is safe but in Linux 5.16 and 5.17 without their last fixes.
 [[nodiscard]] async::asio::awaitable<std::string> give_to_kernel(
     async::store_client& store, listed_device device,
     system_root root = system_root::from_environment(),

@@ -15,10 +15,11 @@
 namespace xenpv::diag {
 
 struct disk_facts {
-  std::string name = {};     ///< "xvda"
+  std::string name = {};     ///< the guest's: "xvda", also for a disk that the toolstack calls hda
   std::string path = {};     ///< "device/vbd/51712"
   std::string backend = {};  ///< its directory in xenstore; empty where xenstore was not read
   bool kernel_drives = false;
+  std::optional<std::string> block_device = {};  ///< as sysfs shows it; unset: not there
   store_nodes front = {};  ///< by leaf, "feature-persistent"; empty where xenstore was not read
   store_nodes back = {};
   // Of the kernel's block device: unset unless the kernel drives it.

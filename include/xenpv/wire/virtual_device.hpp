@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "xenpv/base/error.hpp"
 
@@ -23,5 +25,17 @@ namespace xenpv::wire {
 /// enterprise derivatives count SCSI disks from xvde: where sysfs shows a name, that is the right
 /// one. nullopt: Linux does not attach a disk of this number.
 [[nodiscard]] std::optional<std::string> linux_disk_name(std::uint32_t number);
+
+struct guest_disk {
+  std::uint32_t number = 0;
+  std::optional<std::string> block_device = {};  ///< the kernel's name, where it shows one
+};
+/// What the disk is called in the guest: the kernel's name, or else the one Linux would give it, or
+/// the toolstack's.
+[[nodiscard]] std::string guest_disk_name(const guest_disk& disk);
+/// The same for all disks of a guest, each name once. Linux can drive only one of two disks that it
+/// would call alike (768 and 51712 are both xvda): the driven one keeps the name, the others go by
+/// the toolstack's, or by their number.
+[[nodiscard]] std::vector<std::string> guest_disk_names(std::span<const guest_disk> disks);
 
 }  // namespace xenpv::wire

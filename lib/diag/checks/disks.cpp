@@ -177,11 +177,36 @@ finding judge_disk(const examination& of, const disk_facts& disk) {
   return found;
 }
 
+/// A backend that has no write cache says so with a 0. One that says nothing may have a cache, and
+/// nothing the guest can send empties it. Most backends say it once connected.
+bool lacks_flush(const disk_facts& disk) {
+  constexpr unsigned connected = 4;  // XenbusStateConnected
+  const auto mode = disk.back.find("mode");
+  return number_in(disk.front, "state") == connected && !disk.back.empty() &&
+         !disk.back.contains("feature-flush-cache") && !disk.back.contains("feature-barrier") &&
+         (mode == disk.back.end() || mode->second != "r");
+}
+
+finding judge_missing_flush(const disk_facts& disk) {
+  finding found{.id = "flush-" + disk.name, .verdict = health::warn};
+  found.summary = fmt::format(
+      "{}: the backend offers neither flush nor barrier: a file system here cannot make its "
+      "journal "
+      "durable, and a crash of the backend's host may lose answered writes",
+      disk.name);
+  cite(found, disk.backend + "/feature-flush-cache", "absent");
+  cite(found, disk.backend + "/feature-barrier", "absent");
+  found.cure = "use a backend that offers feature-flush-cache, or storage without a volatile cache";
+  return found;
+}
+
 }  // namespace
 
 void check_disks(const examination& of, findings& out) {
-  for (const auto& disk : of.disks)
+  for (const auto& disk : of.disks) {
     out.push_back(judge_disk(of, disk));
+    if (lacks_flush(disk)) out.push_back(judge_missing_flush(disk));
+  }
 }
 
 }  // namespace xenpv::diag

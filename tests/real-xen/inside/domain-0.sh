@@ -85,7 +85,7 @@ write_config() {
   # QEMU, which gives an HVM guest the same disk as IDE, knows no read-only IDE disks. The guest mounts
   # it read-only like everyone.
   if [[ $kind == hvm ]]; then root_access=w; fi
-  disk xvda /dev/vda "$root_access"
+  disk "${root_vdev:-xvda}" /dev/vda "$root_access"
   disk xvdy /dev/vdb r
   disk xvdz /dev/ram0 w
   {

@@ -171,22 +171,26 @@ TEST_F(give_to_kernel_test, binds_the_driver_to_a_disk_in_its_first_state) {
 }
 
 TEST_F(give_to_kernel_test, says_what_is_left_to_do_when_the_driver_does_not_connect) {
-  tree.with(bind);
-  EXPECT_EQ(give(),
-            "give xvdb back to the kernel: timed out (its driver is bound but has not connected; "
-            "detach and attach the disk in the toolstack, or reboot)");
+  tree.with(bind).with(unbind);
+  EXPECT_EQ(
+      give(),
+      "give xvdb back to the kernel: timed out (its driver has not connected, and was unbound "
+      "again; detach and attach the disk in the toolstack, or reboot)");
   EXPECT_EQ(tree.root().read(bind), "vbd-51728");
+  EXPECT_EQ(tree.root().read(unbind), "vbd-51728");
 }
 
 TEST_F(give_to_kernel_test, says_that_the_backend_is_not_ready) {
-  tree.with(bind);
+  tree.with(bind).with(unbind);
   {
     const std::lock_guard guard(xenstore.lock);
     xenstore.nodes["/local/domain/0/backend/vbd/1/51728/state"] = "5";
   }
-  EXPECT_EQ(give(),
-            "give xvdb back to the kernel: timed out (its driver is bound but the backend is not "
-            "ready; detach and attach the disk in the toolstack, or reboot)");
+  EXPECT_EQ(
+      give(),
+      "give xvdb back to the kernel: timed out (its driver cannot connect while the backend is "
+      "not ready, and was unbound again; detach and attach the disk in the toolstack, or "
+      "reboot)");
 }
 
 TEST_F(give_to_kernel_test, leaves_a_disk_alone_that_the_toolstack_has_removed) {

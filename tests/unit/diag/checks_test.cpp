@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "unit/diag/captured_tree.hpp"
+#include "unit/xen/fake_root.hpp"
 #include "xenpv/diag/examination.hpp"
 
 namespace xenpv::diag {
@@ -369,6 +370,57 @@ TEST(disk_check, does_not_ask_more_of_a_plain_backend) {
   const auto found = row(with_disk(disk), "disk-xvdb");
   EXPECT_EQ(found.verdict, health::pass);
   EXPECT_THAT(found.summary, HasSubstr("no flush: the backend says it has no write cache"));
+}
+
+TEST(disk_check, warns_of_a_backend_that_offers_no_way_to_make_writes_durable) {
+  auto disk = healthy_disk();
+  disk.back.erase("feature-flush-cache");
+  disk.write_cache = "write through";
+  const auto found = row(with_disk(disk), "flush-xvdb");
+  EXPECT_EQ(found.verdict, health::warn);
+  EXPECT_THAT(found.summary, HasSubstr("xvdb: the backend offers neither flush nor barrier"));
+  EXPECT_EQ(value_of(found, "/local/domain/0/backend/vbd/1/51728/feature-barrier"), "absent");
+  // Also of a disk that a process drives.
+  disk.kernel_drives = false;
+  disk.write_cache = "";
+  EXPECT_EQ(row(with_disk(disk), "flush-xvdb").verdict, health::warn);
+}
+
+TEST(disk_check, does_not_warn_of_missing_flush_where_none_is_needed_or_nothing_is_known) {
+  const auto warns = [](const disk_facts& disk) { return has_row(with_disk(disk), "flush-xvdb"); };
+  auto disk = healthy_disk();
+  EXPECT_FALSE(warns(disk));
+  disk.back["feature-flush-cache"] = "0";
+  EXPECT_FALSE(warns(disk)) << "it says that it has no write cache";
+  disk.back.erase("feature-flush-cache");
+  EXPECT_TRUE(warns(disk));
+  disk.back["mode"] = "r";
+  EXPECT_FALSE(warns(disk));
+  disk.back["mode"] = "w";
+  disk.front["state"] = "1";
+  EXPECT_FALSE(warns(disk)) << "most backends say so once connected";
+  disk.front["state"] = "4";
+  disk.back.clear();
+  EXPECT_FALSE(warns(disk));
+}
+
+TEST(disk_facts, go_by_the_guests_names) {
+  xen::test::fake_root tree;
+  tree.with("/sys/bus/xen/devices/vbd-2048/block/xvde/dev", "202:64\n")
+      .with("/sys/bus/xen/devices/vbd-2048/driver/module")
+      .with("/sys/block/xvde/queue/max_segments", "32\n")
+      .with("/sys/block/xvda/queue/max_segments", "11\n");
+  const store_nodes nodes = {{"device/vbd/768/state", "4"},
+                             {"device/vbd/2048/state", "4"},
+                             {"device/vbd/51728/state", "4"},
+                             {"device/vbd/832/state", "4"}};
+  std::vector<std::string> names;
+  const auto disks = make_disk_facts(tree.root(), nodes);
+  for (const auto& each : disks)
+    names.push_back(each.name);
+  EXPECT_THAT(names, testing::ElementsAre("xvda", "hdb", "xvde", "xvdb"));
+  EXPECT_EQ(disks[0].max_segments, std::nullopt) << "another disk's, or nobody's";
+  EXPECT_EQ(disks[2].max_segments, 32U);
 }
 
 TEST(disk_check, fails_a_disk_that_the_kernel_holds_and_that_is_not_connected) {

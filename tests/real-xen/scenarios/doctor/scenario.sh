@@ -57,7 +57,7 @@ gntalloc_used_up() {
   before=$(cat "$limit")
   xenpv-disk serve xvdb --take --unix /tmp/xvdb.sock >"$results/serve.log" 2>&1 &
   server=$!
-  check gntalloc.serves awaits 60 test -S /tmp/xvdb.sock
+  check gntalloc.serves awaits 60 grep -q nbd-client "$results/serve.log"
   examine serving
   value gntalloc.serving "$(verdict "$results/serving.json" gntalloc)"
   pages=$(shared_pages "$results/serving.json")
