@@ -214,8 +214,11 @@ void add_attach(cli::app& app) {
           "resized, so is the device. Unmount first: what is mounted when it ends loses what was "
           "not written yet.")
       .describe(
-          "If it is killed, the device's requests wait for --dead-timeout and then fail. With "
-          "--timeout a request that takes longer is sent again over a new connection.")
+          "A request waits for as long as the backend takes; with --timeout one that takes longer "
+          "is "
+          "sent again over a new connection. If this process is killed, new requests wait for "
+          "--dead-timeout and then fail; without --timeout those that it had not answered wait for "
+          "xenpv-disk detach or the next server.")
       .describe(
           "With --keep the device outlives this process, killed or stopped, so that it may stay "
           "mounted over a crash or an upgrade: the next xenpv-disk attach --keep of the same disk "

@@ -36,6 +36,8 @@ constexpr milliseconds longest_pause(1000);
 constexpr unsigned most_unwanted = 20;
 /// How long a device that is asked for may be busy only because somebody looks at it: udev does.
 constexpr milliseconds busy_limit(2000);
+/// The longest time that queue/io_timeout takes as a number with a sign: 24 days.
+constexpr milliseconds no_limit(2147483647);
 
 /// Signals are for the other threads: one here would interrupt the kernel in the middle of a
 /// request, which it then fails.
@@ -97,7 +99,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
       error = std::current_exception();
     }
     if (!error) {
-      if (options_.keep) hasten_resending();
+      set_request_limit();
       co_return;
     }
     // Also when it was cancelled: what was made is unmade.
@@ -188,16 +190,30 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     log().debug("{}: taken over, {} connections", path_, links_->count());
   }
 
-  /// How often the kernel looks at a request that was sent: one that went to a connection which has
-  /// been replaced since is sent again then. With several connections it would give one up that is
-  /// merely slow, so then it is left alone.
-  void hasten_resending() {
-    if (links_->count() != 1 || options_.timeout.count() > 0) return;
+  /// The kernel's own limit for a request, where the user asked for none. With one connection the
+  /// driver only looks at a request then, and sends it again if the connection was replaced since.
+  /// With several it takes the connection for dead, and sends the request again over another one
+  /// while the disk may still carry out the first copy; only a limit that is never reached prevents
+  /// that. In exchange, requests that a killed server had not answered wait until the device is
+  /// disconnected. A kept device needs the resending more.
+  void set_request_limit() {
+    if (options_.timeout.count() > 0) return;
+    if (links_->count() > 1 && !options_.keep)
+      write_request_limit(no_limit, "slow requests are sent again after 30 s");
+    else if (links_->count() == 1 && options_.keep)
+      write_request_limit(options_.resend_after,
+                          "requests of a dead server are sent again after 30 s");
+    else if (options_.keep)
+      log().warn(
+          "{}: kept with {} connections, so the kernel sends a request again that takes 30 s; with "
+          "one connection it waits",
+          path_, links_->count());
+  }
+  void write_request_limit(std::chrono::milliseconds limit, std::string_view otherwise) {
     const auto path = fmt::format("/sys/block/{}/queue/io_timeout", kernel_device_name(index_));
     std::ofstream file(options_.root.path(path));
-    if (!(file << options_.resend_after.count()).flush())
-      log().info("{}: cannot write {}: requests of a dead server are sent again after 30 s", path_,
-                 path);
+    if (!(file << limit.count()).flush())
+      log().warn("{}: cannot write {}: {}", path_, path, otherwise);
   }
 
   /// What the kernel asks of this process; `ask` may wait for what we serve.

@@ -68,6 +68,30 @@ TEST(kernel_attachment, makes_a_device_that_the_server_serves) {
   });
 }
 
+TEST(kernel_attachment, has_the_kernel_wait_for_slow_requests_unless_a_limit_was_asked_for) {
+  struct limit_case {
+    std::size_t connections;
+    std::chrono::seconds timeout;
+    const char* limit;
+  };
+  // With one connection the driver only looks at a request when the limit is reached.
+  for (const auto& each : {limit_case{2, std::chrono::seconds(0), "2147483647"},
+                           limit_case{1, std::chrono::seconds(0), "30000"},
+                           limit_case{2, std::chrono::seconds(5), "30000"}}) {
+    auto options = with_two_connections();
+    options.connections = each.connections;
+    options.timeout = each.timeout;
+    attachment_rig rig(options);
+    rig.tree.with("/sys/block/nbd0/queue/io_timeout", "30000\n");
+    rig.run([&]() -> asio::awaitable<void> {
+      co_await rig.attachment->connect();
+      co_await rig.attachment->disconnect();
+    });
+    EXPECT_EQ(rig.tree.root().read("/sys/block/nbd0/queue/io_timeout"), each.limit)
+        << each.connections << " " << each.timeout.count();
+  }
+}
+
 TEST(kernel_attachment, takes_more_than_the_server_lets_others_have) {
   auto options = with_two_connections();
   options.connections = 20;
