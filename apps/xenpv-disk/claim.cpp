@@ -148,7 +148,8 @@ void check_claim(const listed_device& disk, const device_options& options) {
 
 asio::awaitable<void> give_back(async::runtime& runtime, listed_device disk) {
   try {
-    const auto name = co_await blkfront::give_to_kernel(runtime.store(), disk);
+    auto root = system_root::from_environment();
+    const auto name = co_await blkfront::give_to_kernel(runtime.store(), disk, std::move(root));
     log().info("{}: given back to the kernel's driver, as /dev/{}", disk.name, name);
   } catch (const failure& problem) {
     log().error("{}", problem.what());

@@ -194,7 +194,9 @@ void add_serve(cli::app& app) {
           "Connects the disk and prints where clients find it: a URI for each address, then the "
           "nbd-client line that makes it a block device. Without an address it listens on "
           "/run/xenpv/DISK.sock, or on the sockets that a service manager hands over "
-          "(LISTEN_FDS).")
+          "(LISTEN_FDS). With --take the disk is taken last, once all of this is there, and given "
+          "back "
+          "to the kernel's driver if it cannot be connected.")
       .describe(
           "SIGTERM or SIGINT stops it: no new requests, answers for those in flight (10 seconds at "
           "most), a flush, and an orderly close with the backend. A second signal cuts clients "

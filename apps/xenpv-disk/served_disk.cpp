@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <csignal>
+
 #include "claim.hpp"
 #include "control_socket.hpp"
 #include "memory_lock.hpp"
@@ -37,12 +41,25 @@ void warn_about(const blkfront::frontend& device, const std::string& name) {
         name);
 }
 
-/// The disk's status socket hangs up on everybody until there is a status.
+/// A signal does not cut a connect short, which would leave the disk to nobody; a second one does.
+asio::awaitable<void> heed_signals(const claimed_disk& claimed, int& first) {
+  asio::signal_set signals(claimed.on.control(), SIGTERM, SIGINT);
+  first = co_await signals.async_wait(asio::use_awaitable);
+  log().info("{}: signal {}: stopping once the backend has answered; a second signal ends this now",
+             claimed.disk.name, first);
+  const auto second = co_await signals.async_wait(asio::use_awaitable);
+  signals.clear();
+  ::raise(second);
+}
+
+/// The disk's status socket hangs up on everybody until there is a status. `signal`: one that came
+/// meanwhile.
 asio::awaitable<connected_disk> connect(const claimed_disk& claimed, const disk_options& options,
-                                        status_socket& status) {
+                                        status_socket& status, int& signal) {
   auto identity = claimed.kept ? claimed.kept->identity : std::string();
   async::nursery beside(claimed.on.control());
   beside.spawn(status.refuse());
+  beside.spawn(heed_signals(claimed, signal));
   std::exception_ptr error;
   connected_disk out;
   try {
@@ -99,7 +116,13 @@ asio::awaitable<void> serve(async::runtime& on, disk_options options, tls_settin
   status_socket status(on.control(), disk.name);
   const auto service = prepare(claimed);
   if (!service) co_return;
-  const auto connected = co_await connect(claimed, options, status);
+  int signal = 0;
+  const auto connected = co_await connect(claimed, options, status, signal);
+  if (signal != 0) {
+    co_await connected.device->close();
+    if (connected.taken) co_await give_back(on, disk);
+    co_return;
+  }
   std::exception_ptr error;
   bool was_ready = false;
   try {

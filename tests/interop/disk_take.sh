@@ -191,4 +191,18 @@ for command in serve run attach bench; do
     expect_line "$command --$option" "^ +--$option( |$)" "$help"
   done
 done
+
+# Told to stop while the backend takes its time, a server gives the disk back.
+"$sim" stop --dir "$host"
+rm -rf "$host"
+"$sim" start --dir "$host" --disk hda,memory=8M --fault store-slow=100ms
+hold 768 xvda
+"$sim" exec --dir "$host" --domain 1 -- "$disk" serve hda --take --unix "$dir/nbd.sock" >"$dir/out" 2>"$dir/log" &
+server=$!
+wait_for "the disk is taken" test -s "$vbd/unbind"
+kill -TERM "$server"
+expect_end "a server that is told to stop while it connects" 0
+expect_line "says that it waits" 'xvda: signal 15: stopping once the backend has answered' "$(cat "$dir/log")"
+expect "and gives the disk back" "vbd-768 1" "$(cat "$vbd/bind") $(state_of 768)"
+expect "without having served it" "" "$(cat "$dir/out")"
 passed
