@@ -68,7 +68,13 @@ asio::awaitable<connected_disk> connect(const claimed_disk& claimed, const disk_
     error = std::current_exception();
   }
   beside.cancel();
-  co_await beside.join();
+  try {
+    co_await beside.join();
+  } catch (...) {
+    if (!error) error = std::current_exception();
+  }
+  if (error && out.device) co_await out.device->close();
+  if (error && out.device && out.taken) co_await give_back(claimed.on, claimed.disk);
   if (error) std::rethrow_exception(error);
   co_return out;
 }
