@@ -9,7 +9,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 
-#include "xenpv/async/settle.hpp"
+#include "xenpv/async/shield.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/parse.hpp"
 
@@ -35,7 +35,7 @@ asio::awaitable<void> run_with_deadline(asio::awaitable<void> operation,
   const auto executor = co_await asio::this_coro::executor;
   asio::steady_timer timer(executor, limit);
   auto group = asio::experimental::make_parallel_group(
-      asio::co_spawn(executor, settle(std::move(operation)), asio::deferred),
+      asio::co_spawn(executor, shield_completion(std::move(operation)), asio::deferred),
       timer.async_wait(asio::deferred));
   const auto [order, error, timer_code] =
       co_await group.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);

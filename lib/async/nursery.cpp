@@ -10,7 +10,7 @@
 #include <cstdio>
 #include <utility>
 
-#include "xenpv/async/settle.hpp"
+#include "xenpv/async/shield.hpp"
 
 namespace xenpv::async {
 namespace {
@@ -40,7 +40,7 @@ nursery::~nursery() {
 void nursery::spawn(asio::awaitable<void> child) {
   const auto entry = children_.emplace(children_.end());
   const auto done = [this, entry](std::exception_ptr error) { finish(entry, std::move(error)); };
-  asio::co_spawn(executor_, settle(std::move(child)),
+  asio::co_spawn(executor_, shield_completion(std::move(child)),
                  asio::bind_cancellation_slot(entry->slot(), done));
   if (cancelling_) entry->emit(asio::cancellation_type::terminal);
 }

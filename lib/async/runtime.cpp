@@ -12,7 +12,7 @@
 #include "xenpv/async/call_on.hpp"
 #include "xenpv/async/cpu_pool.hpp"
 #include "xenpv/async/cpu_set.hpp"
-#include "xenpv/async/settle.hpp"
+#include "xenpv/async/shield.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/xen/custodian.hpp"
 #include "xenpv/xen/suspend_clock.hpp"
@@ -189,7 +189,7 @@ runtime::~runtime() {
 
 void runtime::run(std::function<asio::awaitable<void>(runtime&)> main) {
   std::exception_ptr error;
-  asio::co_spawn(state_->control, settle(state_->live(*this, std::move(main))),
+  asio::co_spawn(state_->control, shield_completion(state_->live(*this, std::move(main))),
                  [&](std::exception_ptr thrown) { error = std::move(thrown); });
   auto on_control = state_->run_control();
   auto on_cpu = state_->join_pool();

@@ -7,7 +7,7 @@
 
 #include "blkfront/connection.hpp"
 #include "xenpv/async/run_on.hpp"
-#include "xenpv/async/settle.hpp"
+#include "xenpv/async/shield.hpp"
 #include "xenpv/base/log.hpp"
 
 namespace xenpv::blkfront {
@@ -55,7 +55,7 @@ frontend::~frontend() {
   if (connection_->is_closed()) return;
   log().warn("{}: abandoned without close(); closing it", facts().device);
   const auto control = connection_->control();
-  asio::co_spawn(control, async::settle(connection_->close()),
+  asio::co_spawn(control, async::shield_completion(connection_->close()),
                  [keep = connection_](const std::exception_ptr&) {});
 }
 

@@ -15,7 +15,7 @@
 
 #include "xenpv/async/asio.hpp"
 #include "xenpv/async/call_on.hpp"
-#include "xenpv/async/settle.hpp"
+#include "xenpv/async/shield.hpp"
 
 namespace xenpv::async {
 
@@ -44,10 +44,10 @@ struct start_run {
                  handler = std::forward<Handler>(handler)](std::exception_ptr error) mutable {
       asio::post(home, returned_run<std::decay_t<Handler>>{std::move(handler), std::move(error)});
     };
-    asio::post(where,
-               [where = where, function = std::move(function), back = std::move(back)]() mutable {
-                 asio::co_spawn(where, settle(run_and_keep(std::move(function))), std::move(back));
-               });
+    asio::post(where, [where = where, function = std::move(function),
+                       back = std::move(back)]() mutable {
+      asio::co_spawn(where, shield_completion(run_and_keep(std::move(function))), std::move(back));
+    });
   }
 };
 

@@ -181,7 +181,7 @@ asio::awaitable<void> child_cancels_its_nursery() {
   co_await children.join();
 }
 
-// Asio 1.26 loses the completion of such a coroutine unless it is wrapped (lib/async/settle.hpp).
+// Asio 1.26 loses the completion of such a coroutine unless it is wrapped (async/shield.hpp).
 TEST_F(nursery_test, child_that_cancels_its_own_nursery_without_suspending_is_joined) {
   run(context, child_cancels_its_nursery());
 }

@@ -20,7 +20,7 @@
 #include "bytes.hpp"
 #include "unit/blk/pool_memory.hpp"
 #include "xenpv/async/cpu_set.hpp"
-#include "xenpv/async/settle.hpp"
+#include "xenpv/async/shield.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/wire/nbd.hpp"
 
@@ -166,7 +166,7 @@ attachment_rig::~attachment_rig() = default;
 
 void attachment_rig::run(std::function<asio::awaitable<void>()> body) {
   std::exception_ptr error;
-  asio::co_spawn(control_, async::settle(live(std::move(body))),
+  asio::co_spawn(control_, async::shield_completion(live(std::move(body))),
                  [&](std::exception_ptr thrown) { error = std::move(thrown); });
   control_.run();
   pool_->stop();
@@ -245,7 +245,7 @@ background::background(attachment_rig& rig, asio::awaitable<void> body)
     to->error = std::move(error);
     to->over = true;
   };
-  asio::co_spawn(rig.control(), async::settle(std::move(body)),
+  asio::co_spawn(rig.control(), async::shield_completion(std::move(body)),
                  asio::bind_cancellation_slot(outcome_->signal.slot(), done));
 }
 

@@ -12,7 +12,7 @@
 
 #include "negotiation_client.hpp"
 #include "xenpv/async/cpu_set.hpp"
-#include "xenpv/async/settle.hpp"
+#include "xenpv/async/shield.hpp"
 
 namespace xenpv::nbd::test {
 namespace {
@@ -149,7 +149,7 @@ server_rig::~server_rig() = default;
 
 void server_rig::run(std::function<asio::awaitable<void>(server_rig&)> body) {
   std::exception_ptr error;
-  asio::co_spawn(control_, async::settle(live(std::move(body))),
+  asio::co_spawn(control_, async::shield_completion(live(std::move(body))),
                  [&](std::exception_ptr thrown) { error = std::move(thrown); });
   control_.run();
   pool_->stop();
@@ -208,7 +208,7 @@ asio::awaitable<void> server_rig::answer_all(std::size_t queue) {
 }
 
 stopping::stopping(server_rig& rig) : rig_(rig) {
-  asio::co_spawn(rig.control(), async::settle(rig.server->stop()),
+  asio::co_spawn(rig.control(), async::shield_completion(rig.server->stop()),
                  [over = over_](std::exception_ptr error) {
                    EXPECT_FALSE(error);
                    *over = true;

@@ -16,7 +16,7 @@
 
 #include "bytes.hpp"
 #include "tls_client.hpp"
-#include "xenpv/async/settle.hpp"
+#include "xenpv/async/shield.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/unique_fd.hpp"
 
@@ -105,14 +105,15 @@ class tls_stream_test : public ::testing::Test {
     return *end;
   }
   void start_handshake(std::optional<std::string>& end) {
-    asio::co_spawn(context_, async::settle(stream_->shake_hands()), [&](std::exception_ptr error) {
-      end = "";
-      try {
-        if (error) std::rethrow_exception(error);
-      } catch (const std::exception& problem) {
-        end = problem.what();
-      }
-    });
+    asio::co_spawn(context_, async::shield_completion(stream_->shake_hands()),
+                   [&](std::exception_ptr error) {
+                     end = "";
+                     try {
+                       if (error) std::rethrow_exception(error);
+                     } catch (const std::exception& problem) {
+                       end = problem.what();
+                     }
+                   });
   }
 
   tls_pki pki_;

@@ -1,0 +1,108 @@
+// Keeping cancellation away from coroutines: from the completion of a spawned one, and from the
+// whole run of one that must reach its end (a closing handshake, a clean-up). Header only; owns
+// nothing but the frames of the calls below, and puts no bound on how long a shielded body runs.
+#pragma once
+
+#include <boost/asio/async_result.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <exception>
+#include <functional>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "xenpv/async/asio.hpp"
+
+namespace xenpv::async {
+
+/// Runs `body`; from its end on, cancellation can no longer get between the outcome and its
+/// handler. Every coroutine handed to co_spawn is wrapped in this: co_spawn (Asio 1.26) posts
+/// before it calls the completion handler of a coroutine that never suspended. If that coroutine
+/// was cancelled meanwhile, the post throws, and the handler is lost with whoever waits for it.
+inline asio::awaitable<void> shield_completion(asio::awaitable<void> body) {
+  std::exception_ptr error;
+  try {
+    co_await std::move(body);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  co_await asio::this_coro::throw_if_cancelled(false);
+  if (error) std::rethrow_exception(error);
+}
+
+namespace detail {
+
+struct start_shielded {
+  asio::any_io_executor executor;
+  asio::awaitable<void> body;
+
+  template <class Handler>
+  void operator()(Handler&& handler) {
+    // The lambda hides the handler's cancellation slot: the caller's cancellation is recorded in
+    // the caller's state and goes no further.
+    asio::co_spawn(executor, shield_completion(std::move(body)),
+                   [handler = std::forward<Handler>(handler)](std::exception_ptr error) mutable {
+                     std::move(handler)(std::move(error));
+                   });
+  }
+};
+
+template <class T>
+asio::awaitable<void> store_shielded(asio::awaitable<T> body, std::optional<T>& result) {
+  result.emplace(co_await std::move(body));
+}
+
+}  // namespace detail
+
+/// Runs `body` to its end on the caller's executor, whatever becomes of the caller: cancelling the
+/// caller neither interrupts nor ends `body`. Returns what `body` returns, throws what it throws.
+/// Afterwards the caller sees the cancellation as usual: its next co_await throws
+/// operation_aborted.
+///
+/// A caller that is cancelled already does not get as far: its `co_await shielded(...)` throws
+/// before `body` begins, as every co_await does then. To clean up after a cancelled operation, use
+/// clean_up_on_failure().
+[[nodiscard]] inline asio::awaitable<void> shielded(asio::awaitable<void> body) {
+  // Two statements and a name, because g++ 12 destroys an aggregate twice that is built by a
+  // co_await expression or a temporary of one.
+  const auto executor = co_await asio::this_coro::executor;
+  detail::start_shielded start{executor, std::move(body)};
+  co_await asio::async_initiate<const asio::use_awaitable_t<>, void(std::exception_ptr)>(
+      std::move(start), asio::use_awaitable);
+}
+
+template <class T>
+[[nodiscard]] asio::awaitable<T> shielded(asio::awaitable<T> body) {
+  std::optional<T> result;
+  co_await shielded(detail::store_shielded(std::move(body), result));
+  co_return std::move(*result);
+}
+
+/// Runs `body`, which cancellation reaches as usual. If it throws, runs the coroutine of
+/// `clean_up`, shielded and even if the caller is cancelled already, and then rethrows the error of
+/// `body`. An error of `clean_up` comes out in its place, so `clean_up` catches what it can report
+/// better.
+template <class T>
+[[nodiscard]] asio::awaitable<T> clean_up_on_failure(
+    asio::awaitable<T> body, std::function<asio::awaitable<void>()> clean_up) {
+  std::exception_ptr error;
+  try {
+    if constexpr (std::is_void_v<T>) {
+      co_await std::move(body);
+      co_return;
+    } else {
+      co_return co_await std::move(body);
+    }
+  } catch (...) {
+    error = std::current_exception();
+  }
+  const bool throws = co_await asio::this_coro::throw_if_cancelled();
+  co_await asio::this_coro::throw_if_cancelled(false);
+  co_await shielded(clean_up());
+  co_await asio::this_coro::throw_if_cancelled(throws);
+  std::rethrow_exception(error);
+}
+
+}  // namespace xenpv::async
