@@ -60,6 +60,12 @@ asio::awaitable<void> store_client::write(std::string path, std::string value) {
   });
 }
 
+asio::awaitable<bool> store_client::write_if_exists(std::string path, std::string value) {
+  return on_control(state_, [path = std::move(path), value = std::move(value)](xen::store& store) {
+    return store.write_if_exists(path, value);
+  });
+}
+
 asio::awaitable<void> store_client::make_directory(std::string path) {
   return on_control(state_,
                     [path = std::move(path)](xen::store& store) { store.make_directory(path); });

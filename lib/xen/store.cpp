@@ -91,6 +91,15 @@ void store::transact(const std::function<void(store_transaction&)>& body, unsign
               fmt::format("{} attempts, and others changed the same nodes each time", attempts));
 }
 
+bool store::write_if_exists(const std::string& path, std::string_view value) {
+  bool exists = false;
+  transact([&](store_transaction& transaction) {
+    exists = transaction.read_if_exists(path).has_value();
+    if (exists) transaction.write(path, value);
+  });
+  return exists;
+}
+
 void store::watch(const std::string& path, const std::string& token) {
   if (!xs_watch(handle_, path.c_str(), token.c_str()))
     throw_request_failed(handle_, errno, fmt::format("watch {}", path));

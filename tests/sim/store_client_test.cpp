@@ -113,6 +113,19 @@ TEST_F(store_on_simulator, transaction_that_met_a_rival_runs_again) {
   run(context, conflict(client));
 }
 
+asio::awaitable<void> write_below_a_directory_that_goes(store_client& client, store_client& other) {
+  co_await client.write("data/xenpv-test/device/state", "1");
+  EXPECT_TRUE(co_await client.write_if_exists("data/xenpv-test/device/state", "4"));
+  EXPECT_EQ(co_await other.read("data/xenpv-test/device/state"), "4");
+  EXPECT_TRUE(co_await other.remove("data/xenpv-test/device"));
+  EXPECT_FALSE(co_await client.write_if_exists("data/xenpv-test/device/state", "5"));
+  EXPECT_EQ(co_await client.list_if_exists("data/xenpv-test/device"), std::nullopt);
+}
+
+TEST_F(store_on_simulator, write_if_exists_leaves_a_removed_directory_removed) {
+  run(context, write_below_a_directory_that_goes(client, other));
+}
+
 asio::awaitable<void> follow(store_client& client, store_client& other) {
   auto watch = co_await client.watch("data/xenpv-test");
   auto first = co_await with_deadline(watch.next(), 20s, "await the first event");

@@ -45,6 +45,9 @@ class store_client {
   [[nodiscard]] asio::awaitable<std::optional<std::vector<std::string>>> list_if_exists(
       std::string path);
   [[nodiscard]] asio::awaitable<void> write(std::string path, std::string value);
+  /// xen::store::write_if_exists: false, and nothing written, when there is no node at `path`. For
+  /// nodes of a device that the toolstack may remove at any time.
+  [[nodiscard]] asio::awaitable<bool> write_if_exists(std::string path, std::string value);
   [[nodiscard]] asio::awaitable<void> make_directory(std::string path);
   [[nodiscard]] asio::awaitable<bool> remove(std::string path);
   [[nodiscard]] asio::awaitable<std::vector<xen::store_permission>> permissions(std::string path);

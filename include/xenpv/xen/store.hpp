@@ -88,6 +88,11 @@ class store : public store_operations {
   /// on to the caller, except for a `failure` with EAGAIN, which counts as a conflict.
   void transact(const std::function<void(store_transaction&)>& body, unsigned attempts = 100);
 
+  /// Writes a node that exists; false, and nothing is created, when it does not. One transaction,
+  /// so that a node whose directory the toolstack removes meanwhile does not come back. Throws as
+  /// transact() does.
+  [[nodiscard]] bool write_if_exists(const std::string& path, std::string_view value);
+
   /// Starts watching a node and all below it. An event comes at once, whether the node exists or
   /// not.
   void watch(const std::string& path, const std::string& token);

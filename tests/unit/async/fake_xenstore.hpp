@@ -34,7 +34,8 @@ class fake_store {
   std::deque<std::pair<std::string, std::string>> events;
   xs_handle* handle = nullptr;
   bool lost = false;
-  int conflicts = 0;  ///< commits still to be answered with EAGAIN
+  int conflicts = 0;                        ///< commits still to be answered with EAGAIN
+  std::set<std::string> removed_by_rivals;  ///< nodes that go with each conflict
   std::thread::id last_thread;
 
   /// The connection breaks, which wakes nobody.
@@ -49,6 +50,12 @@ class fake_store {
   void meet_conflicts(int commits) {
     const std::lock_guard guard(lock);
     conflicts = commits;
+  }
+  /// The next commit conflicts with the removal of `path`.
+  void meet_removal_of(const std::string& path) {
+    const std::lock_guard guard(lock);
+    conflicts = 1;
+    removed_by_rivals = {path};
   }
   [[nodiscard]] bool was_last_called_on(std::thread::id thread) {
     const std::lock_guard guard(lock);
@@ -116,6 +123,7 @@ extern "C" {
   store.events.clear();
   store.lost = false;
   store.conflicts = 0;
+  store.removed_by_rivals.clear();
 }
 [[gnu::used]] inline void* xs_read(xs_handle*, std::uint32_t, const char* path, unsigned* length) {
   auto& store = xenpv::async::test::xenstore;
@@ -197,6 +205,8 @@ extern "C" {
   if (!store.enter()) return false;
   if (abort || store.conflicts == 0) return true;
   --store.conflicts;
+  for (const auto& path : store.removed_by_rivals)
+    store.nodes.erase(path);
   return store.refuse(EAGAIN);
 }
 [[gnu::used]] inline bool xs_watch(xs_handle*, const char* path, const char* token) {

@@ -109,6 +109,29 @@ TEST_F(store_client_test, transactions_are_retried) {
   run(context, transact_with_conflicts(client));
 }
 
+asio::awaitable<void> write_existing_and_missing(store_client& client) {
+  co_await client.write("device/vbd/51712/state", "1");
+  EXPECT_TRUE(co_await client.write_if_exists("device/vbd/51712/state", "4"));
+  EXPECT_EQ(co_await client.read("device/vbd/51712/state"), "4");
+  EXPECT_FALSE(co_await client.write_if_exists("device/vbd/51728/state", "4"));
+  EXPECT_EQ(co_await client.read_if_exists("device/vbd/51728/state"), std::nullopt);
+}
+
+TEST_F(store_client_test, writes_a_node_that_exists_and_creates_none) {
+  run(context, write_existing_and_missing(client));
+}
+
+asio::awaitable<void> write_while_the_node_is_removed(store_client& client) {
+  co_await client.write("device/vbd/51712/state", "1");
+  xenstore.meet_removal_of("device/vbd/51712/state");
+  EXPECT_FALSE(co_await client.write_if_exists("device/vbd/51712/state", "4"));
+  EXPECT_EQ(co_await client.read_if_exists("device/vbd/51712/state"), std::nullopt);
+}
+
+TEST_F(store_client_test, does_not_bring_back_a_node_that_is_removed_while_it_is_written) {
+  run(context, write_while_the_node_is_removed(client));
+}
+
 asio::awaitable<void> transact_and_fail(store_client& client) {
   const auto body = [](xen::store_transaction&) { throw std::runtime_error("from the body"); };
   co_await client.transact(body);
