@@ -122,7 +122,7 @@ std::shared_ptr<port_entry> event_loop_state::bind(
   std::vector<unsigned> irqs_before;
   if (options_.irq_cpu) irqs_before = find_irqs(options_.root, action_name_);
   const auto suspended =
-      options_.suspends == nullptr ? std::chrono::nanoseconds() : options_.suspends->reading();
+      options_.suspends == nullptr ? xen::suspend_reading{} : options_.suspends->reading();
   const auto number = kernel_bind(device);
   auto entry = std::make_shared<port_entry>(number, swallow_first);
   entry->suspended = suspended;

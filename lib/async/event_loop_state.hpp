@@ -22,6 +22,7 @@
 #include "xenpv/async/event_loop.hpp"
 #include "xenpv/xen/custodian.hpp"
 #include "xenpv/xen/event_channel.hpp"
+#include "xenpv/xen/suspend_clock.hpp"
 
 namespace xenpv::async {
 
@@ -34,9 +35,9 @@ struct port_entry {
 
   port number;
   port_state state;
-  std::error_code death;                 ///< why it is dead; unset while it is live
-  std::uint64_t born = 0;                ///< the batch during which it was bound
-  std::chrono::nanoseconds suspended{};  ///< suspend_clock's reading just before it was bound
+  std::error_code death;           ///< why it is dead; unset while it is live
+  std::uint64_t born = 0;          ///< the batch during which it was bound
+  xen::suspend_reading suspended;  ///< just before it was bound
   std::shared_ptr<const std::function<void()>> callback;
   std::optional<wait_handler> waiter;  ///< emplace and reset only: Boost 1.81 cannot assign one
   asio::any_io_executor home;          ///< the waiter's

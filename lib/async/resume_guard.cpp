@@ -79,10 +79,11 @@ void resume_guard::doubt() {
   if (started_) background_.spawn(look());
 }
 
-asio::awaitable<bool> resume_guard::has_resumed() {
+asio::awaitable<bool> resume_guard::has_resumed(const xen::suspend_reading& reading) {
   const bool noticed = std::exchange(noticed_, false);
   const auto number = co_await store_.own_domid();
   if (std::exchange(number_, number) != number) co_return true;
+  if (suspends_.is_new_incarnation(reading)) co_return true;
   // Without a node of ours, a watch that fires for no other reason has to do.
   if (marker_.empty()) co_return noticed;
   const auto marker = co_await store_.read_if_exists(marker_);
@@ -101,7 +102,7 @@ asio::awaitable<bool> resume_guard::check() {
   std::exception_ptr error;
   try {
     const auto reading = suspends_.reading();
-    const bool resumed = co_await has_resumed();
+    const bool resumed = co_await has_resumed(reading);
     if (resumed) co_await carry_out();
     suspends_.settle(reading);
   } catch (...) {

@@ -4,7 +4,8 @@
 // How: Linux re-registers every watch on resume, and each fires once (xs_resume), so a watch on
 // `domid`, which nobody writes, fires then only. Whether it was a resume is asked of a node of our
 // own: the restored guest's tree is built anew, so the node is gone. A cancelled suspend leaves
-// both as they are; only the clocks tell of it (xen/suspend_clock.hpp). Owned by the runtime; lives
+// both as they are; only the clocks tell of it (xen/suspend_clock.hpp). Another domain id, or
+// another incarnation of the guest, is a resume whatever the node says. Owned by the runtime; lives
 // on the control thread.
 #pragma once
 
@@ -53,7 +54,7 @@ class resume_guard {
   [[nodiscard]] asio::awaitable<void> follow(watch_stream watch);
   [[nodiscard]] asio::awaitable<void> look();
   [[nodiscard]] asio::awaitable<void> put_marker();
-  [[nodiscard]] asio::awaitable<bool> has_resumed();
+  [[nodiscard]] asio::awaitable<bool> has_resumed(const xen::suspend_reading& reading);
   [[nodiscard]] asio::awaitable<void> carry_out();
 
   store_client& store_;

@@ -47,29 +47,43 @@ bool is_xens(const registers& leaf) {
   return std::string_view(signature.data(), signature.size()) == "XenVMMXenVMM";
 }
 
+constexpr std::uint32_t time_leaf = 3;      ///< above the base
+constexpr std::uint32_t features_leaf = 4;  ///< above the base
+
+struct leaf_range {
+  std::uint32_t base;
+  std::uint32_t last;
+};
+
 template <class Ask>
-std::optional<cpuid_facts> read_with(Ask ask, std::uint32_t places) {
+std::optional<leaf_range> find_leaves(Ask ask, std::uint32_t places) {
   for (std::uint32_t place = 0; place < places; ++place) {
     const auto base = first_leaf + place * leaf_step;
     const auto head = ask(base);
-    if (!is_xens(head) || head.eax < base + 2) continue;
-    cpuid_facts out{.version = ask(base + 1).eax};
-    if (head.eax >= base + 3) {
-      const auto time = ask(base + 3);
-      out.tsc_is_emulated = (time.eax & 1U) != 0;
-      out.host_tsc_is_safe = (time.eax & 2U) != 0;
-      out.tsc_mode = time.ebx;
-      out.incarnation = time.edx;
-    }
-    if (head.eax >= base + 4) {
-      const auto features = ask(base + 4).eax;
-      out.apic_access_is_virtual = (features & (1U << 0)) != 0;
-      out.x2apic_is_virtual = (features & (1U << 1)) != 0;
-      out.has_upcall_vector = (features & (1U << 6)) != 0;
-    }
-    return out;
+    if (is_xens(head) && head.eax >= base + 2) return leaf_range{base, head.eax};
   }
   return std::nullopt;
+}
+
+template <class Ask>
+std::optional<cpuid_facts> read_with(Ask ask, std::uint32_t places) {
+  const auto leaves = find_leaves(ask, places);
+  if (!leaves) return std::nullopt;
+  cpuid_facts out{.version = ask(leaves->base + 1).eax};
+  if (leaves->last >= leaves->base + time_leaf) {
+    const auto time = ask(leaves->base + time_leaf);
+    out.tsc_is_emulated = (time.eax & 1U) != 0;
+    out.host_tsc_is_safe = (time.eax & 2U) != 0;
+    out.tsc_mode = time.ebx;
+    out.incarnation = time.edx;
+  }
+  if (leaves->last >= leaves->base + features_leaf) {
+    const auto features = ask(leaves->base + features_leaf).eax;
+    out.apic_access_is_virtual = (features & (1U << 0)) != 0;
+    out.x2apic_is_virtual = (features & (1U << 1)) != 0;
+    out.has_upcall_vector = (features & (1U << 6)) != 0;
+  }
+  return out;
 }
 
 }  // namespace
@@ -90,7 +104,29 @@ std::optional<cpuid_facts> read_cpuid(guest_type type, const system_root& root) 
   return std::nullopt;
 }
 
+incarnation_counter::incarnation_counter(guest_type type, const system_root& root) {
+  if (!root.is_real()) return;
+  std::optional<leaf_range> leaves;
+  is_forced_ = type == guest_type::pv;
+  if (is_forced_)
+    leaves = find_leaves(forced_cpuid, 1);
+  else if (type == guest_type::pvh || type == guest_type::hvm)
+    leaves = find_leaves(cpuid, leaf_places);
+  if (leaves && leaves->last >= leaves->base + time_leaf) leaf_ = leaves->base + time_leaf;
+}
+
+std::uint32_t incarnation_counter::read() const noexcept {
+  if (leaf_ == 0) return 0;
+  return is_forced_ ? forced_cpuid(leaf_).edx : cpuid(leaf_).edx;
+}
+
 #else
+
+incarnation_counter::incarnation_counter(guest_type, const system_root&) {}
+
+std::uint32_t incarnation_counter::read() const noexcept {
+  return 0;
+}
 
 std::optional<cpuid_facts> read_cpuid(guest_type, const system_root&) {
   return std::nullopt;

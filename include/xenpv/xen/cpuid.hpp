@@ -29,4 +29,20 @@ struct cpuid_facts {
 [[nodiscard]] std::optional<cpuid_facts> read_cpuid(
     guest_type type, const system_root& root = system_root::from_environment());
 
+/// The incarnation alone, for asking again and again: the leaf is found once.
+class incarnation_counter {
+ public:
+  /// Finds the leaf, as read_cpuid() does.
+  explicit incarnation_counter(guest_type type,
+                               const system_root& root = system_root::from_environment());
+
+  /// 0 where Xen does not tell. One CPUID, which the hypervisor answers: about a microsecond. Any
+  /// thread.
+  [[nodiscard]] std::uint32_t read() const noexcept;
+
+ private:
+  bool is_forced_ = false;  ///< a PV guest's way of asking
+  std::uint32_t leaf_ = 0;  ///< 0: none
+};
+
 }  // namespace xenpv::xen

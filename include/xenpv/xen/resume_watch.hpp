@@ -15,8 +15,8 @@ class resume_watch {
   resume_watch();
 
   /// True for ever once seen. Two signs: the domain has another number, or the guest was suspended
-  /// (suspend_clock); so also after a suspend that was cancelled. A restore on another host under
-  /// the same number, within a millisecond, would go unseen.
+  /// or is of another incarnation (suspend_clock); so also after a suspend that was cancelled. What
+  /// goes unseen: suspend_clock.hpp.
   [[nodiscard]] bool has_resumed();
 
  private:

@@ -48,6 +48,33 @@ TEST_F(suspended_event_loop, leaves_a_port_of_before_a_suspend_that_nobody_has_s
   EXPECT_EQ(device.unbinds, 2);
 }
 
+/// A guest that was migrated to a host whose clock lags, once `incarnation` grows.
+class lagging_guest final : public xen::suspend_source {
+ public:
+  std::uint32_t incarnation = 0;
+  [[nodiscard]] xen::suspend_reading read() const noexcept override {
+    return {std::chrono::hours(1), incarnation};
+  }
+};
+
+TEST_F(suspended_event_loop, leaves_a_port_of_before_a_resume_that_no_clock_shows) {
+  lagging_guest guest;
+  xen::suspend_clock suspends(guest);
+  event_loop_options options;
+  options.suspends = &suspends;
+  event_loop loop(context, options);
+  auto before = loop.bind_unbound(domid_0);
+  guest.incarnation = 1;
+  auto after = loop.bind_unbound(domid_0);
+  before = bound_port();
+  EXPECT_EQ(device.unbinds, 0);
+  EXPECT_EQ(loop.statistics().left, 1U);
+  after = bound_port();
+  EXPECT_EQ(device.unbinds, 1) << "its number is its own";
+  loop.close();
+  EXPECT_EQ(device.handles.size(), 1U) << "the handle is not closed";
+}
+
 TEST_F(suspended_event_loop, gives_back_a_port_bound_between_a_resume_and_its_discovery) {
   xen::suspend_clock suspends;
   event_loop_options options;

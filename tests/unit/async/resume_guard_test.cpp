@@ -1,0 +1,80 @@
+// What the guard of a runtime takes for a resume, on a store and with clocks that are steered.
+#include "async/resume_guard.hpp"
+
+#include <gtest/gtest.h>
+
+#include "unit/async/fake_xenstore.hpp"
+#include "unit/async/run_coroutine.hpp"
+
+namespace xenpv::async {
+namespace {
+
+using test::run;
+using test::xenstore;
+
+/// A guest whose signs are set by hand.
+class pretended_guest final : public xen::suspend_source {
+ public:
+  xen::suspend_reading now;
+  [[nodiscard]] xen::suspend_reading read() const noexcept override { return now; }
+};
+
+class resume_guard_test : public ::testing::Test {
+ protected:
+  resume_guard_test() { xenstore.change("domid", "7"); }
+
+  asio::awaitable<void> give_up() {
+    ++given_up;
+    co_return;
+  }
+  /// `body` between start and stop; once.
+  void with_guard(std::function<asio::awaitable<void>(resume_guard&)> body) {
+    resume_guard guard(context.get_executor(), client, suspends, [this] { return give_up(); });
+    const auto life = [&]() -> asio::awaitable<void> {
+      co_await guard.start();
+      co_await body(guard);
+      co_await guard.stop();
+      co_await client.close();
+    };
+    run(context, life());
+  }
+
+  asio::io_context context{1};
+  pretended_guest guest;
+  xen::suspend_clock suspends{guest};
+  store_client client{context.get_executor(), xen::store::open()};
+  int given_up = 0;
+};
+
+TEST_F(resume_guard_test, takes_another_domain_id_for_a_resume) {
+  with_guard([&](resume_guard& guard) -> asio::awaitable<void> {
+    EXPECT_FALSE(co_await guard.check());
+    xenstore.change("domid", "8");
+    EXPECT_TRUE(co_await guard.check());
+    EXPECT_FALSE(co_await guard.check());
+  });
+  EXPECT_EQ(given_up, 1);
+}
+
+TEST_F(resume_guard_test, takes_another_incarnation_for_a_resume_although_no_clock_moved) {
+  with_guard([&](resume_guard& guard) -> asio::awaitable<void> {
+    guest.now.incarnation = 1;
+    EXPECT_TRUE(suspends.has_moved());
+    EXPECT_TRUE(co_await guard.check());
+    EXPECT_FALSE(suspends.has_moved());
+    EXPECT_FALSE(co_await guard.check());
+  });
+  EXPECT_EQ(given_up, 1);
+}
+
+TEST_F(resume_guard_test, takes_a_suspend_with_nothing_else_for_a_checkpoint) {
+  with_guard([&](resume_guard& guard) -> asio::awaitable<void> {
+    guest.now.suspended = std::chrono::hours(1);
+    EXPECT_FALSE(co_await guard.check());
+    EXPECT_FALSE(suspends.has_moved()) << "it is settled";
+  });
+  EXPECT_EQ(given_up, 0);
+}
+
+}  // namespace
+}  // namespace xenpv::async
