@@ -59,6 +59,11 @@ void bound_port::on_event(std::function<void()> callback) {
   loop_->on_event(entry_, std::move(callback));
 }
 
+void bound_port::on_death(std::function<void(const error&)> callback) {
+  if (!entry_) throw_errno(ENOTCONN, "listen for the death of a port that is not bound");
+  loop_->on_death(*entry_, std::move(callback));
+}
+
 const irq_placement& bound_port::irq() const noexcept {
   static const irq_placement none{.reason = "the port is not bound"};
   return entry_ ? entry_->irq : none;

@@ -11,6 +11,7 @@
 
 #include "async/event_loop_state.hpp"
 #include "xenpv/base/error.hpp"
+#include "xenpv/base/log.hpp"
 
 namespace xenpv::async {
 namespace {
@@ -173,6 +174,31 @@ void event_loop_state::on_event(const std::shared_ptr<port_entry>& entry,
     if (self->callback_error_)
       std::rethrow_exception(std::exchange(self->callback_error_, nullptr));
   });
+}
+
+void event_loop_state::on_death(port_entry& entry, std::function<void(const error&)> callback) {
+  if (entry.death)
+    throw failure(entry.death, fmt::format("listen for the death of port {}", entry.number),
+                  "the port is dead");
+  retire(std::exchange(
+      entry.on_death,
+      callback ? std::make_shared<const std::function<void(const error&)>>(std::move(callback))
+               : nullptr));
+}
+
+void event_loop_state::tell_of_death(const std::vector<port_entry*>& dead) {
+  const dispatch_scope scope(*this);
+  std::vector<std::shared_ptr<const std::function<void(const error&)>>> told;
+  for (auto* entry : dead)
+    if (entry->on_death) told.push_back(std::move(entry->on_death));
+  const auto why = *read_error_;
+  for (const auto& callback : told) {
+    try {
+      (*callback)(why);
+    } catch (const std::exception& e) {
+      log().error("{}: {}", action_name_, e.what());
+    }
+  }
 }
 
 asio::awaitable<void> event_loop_state::wait(std::shared_ptr<event_loop_state> self,

@@ -57,6 +57,7 @@ void event_loop_state::open() {
   stream_.assign(duplicate.get());
   static_cast<void>(duplicate.release());
   handle_.emplace(std::move(fresh));
+  read_error_.reset();
   start_read();
 }
 
@@ -98,8 +99,9 @@ void event_loop_state::close() {
   const auto bound = kill_ports(std::make_error_code(std::errc::operation_canceled));
   if (is_doubtful()) {
     log().warn("{}: the guest was suspended just now: its handle is not closed", action_name_);
+    give_up_handle();
     if (options_.custodian != nullptr) options_.custodian->resumed();
-    return give_up_handle();
+    return;
   }
   for (const auto* entry : bound)
     unbind_number(entry->number);
@@ -119,6 +121,10 @@ xen::event_channel_handle& event_loop_state::handle() {
 std::shared_ptr<port_entry> event_loop_state::bind(
     bool swallow_first, const std::function<port(xen::event_channel_handle&)>& kernel_bind) {
   auto& device = handle();
+  // Nobody would ever be told of its events.
+  if (read_error_)
+    throw failure(read_error_->code, fmt::format("bind a port of {}", action_name_),
+                  read_error_->text);
   std::vector<unsigned> irqs_before;
   if (options_.irq_cpu) irqs_before = find_irqs(options_.root, action_name_);
   const auto suspended =
@@ -197,16 +203,20 @@ void event_loop_state::start_read() {
 void event_loop_state::on_read(std::uint64_t generation, boost::system::error_code code,
                                std::size_t bytes) {
   if (generation != generation_) return;
-  if (code) {
-    static_cast<void>(kill_ports(make_error_code(errc::lost_connection)));
-    throw failure(
-        code == asio::error::eof ? make_error_code(errc::lost_connection) : std::error_code(code),
-        fmt::format("read pending ports of {}", action_name_));
-  }
+  if (code) fail(code);
   dispatch(std::span(ports_).first(bytes / sizeof(std::uint32_t)));
   // One batch, then the context's other work: a flood of events starves nobody.
   if (generation == generation_) start_read();
   if (callback_error_) std::rethrow_exception(std::exchange(callback_error_, nullptr));
+}
+
+void event_loop_state::fail(boost::system::error_code code) {
+  const failure problem(
+      code == asio::error::eof ? make_error_code(errc::lost_connection) : std::error_code(code),
+      fmt::format("read pending ports of {}", action_name_));
+  read_error_ = error{problem.code(), problem.what()};
+  tell_of_death(kill_ports(make_error_code(errc::lost_connection)));
+  throw problem;
 }
 
 }  // namespace xenpv::async

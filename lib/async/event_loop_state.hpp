@@ -39,6 +39,7 @@ struct port_entry {
   std::uint64_t born = 0;          ///< the batch during which it was bound
   xen::suspend_reading suspended;  ///< just before it was bound
   std::shared_ptr<const std::function<void()>> callback;
+  std::shared_ptr<const std::function<void(const error&)>> on_death;
   std::optional<wait_handler> waiter;  ///< emplace and reset only: Boost 1.81 cannot assign one
   asio::any_io_executor home;          ///< the waiter's
   std::uint64_t waits = 0;             ///< tells a stale cancellation from one of the present wait
@@ -61,6 +62,7 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
 
   void notify(const port_entry& entry);
   void on_event(const std::shared_ptr<port_entry>& entry, std::function<void()> callback);
+  void on_death(port_entry& entry, std::function<void(const error&)> callback);
   [[nodiscard]] static asio::awaitable<void> wait(std::shared_ptr<event_loop_state> self,
                                                   std::shared_ptr<port_entry> entry);
   void cancel_wait(port_entry& entry, std::uint64_t wait);
@@ -85,6 +87,9 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   void leave(port number) noexcept;
   void start_read();
   void on_read(std::uint64_t generation, boost::system::error_code code, std::size_t bytes);
+  /// The device cannot be read: every port dies, and their owners are told.
+  [[noreturn]] void fail(boost::system::error_code code);
+  void tell_of_death(const std::vector<port_entry*>& dead);
   void dispatch(std::span<const std::uint32_t> ports);
   void dispatch_one(port number);
   void deliver(port_entry& entry);
@@ -105,6 +110,7 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   std::optional<xen::custodian::kept_id> kept_;
   // Has a duplicate: Asio closes what it is given, and the handle is the library's to close.
   asio::posix::basic_stream_descriptor<asio::io_context::executor_type> stream_;
+  std::optional<error> read_error_;  ///< nothing is heard of the present handle any more
   port_table<port_entry> table_;
   std::array<std::uint32_t, batch_size> ports_{};
   handler_memory read_memory_;

@@ -11,6 +11,7 @@
 
 #include "xenpv/async/asio.hpp"
 #include "xenpv/async/irq_affinity.hpp"
+#include "xenpv/base/error.hpp"
 #include "xenpv/base/types.hpp"
 
 namespace xenpv::async {
@@ -30,7 +31,8 @@ class bound_port {
 
   /// The local number, to be told to the other end.
   [[nodiscard]] port number() const noexcept;
-  /// False after a resume, after event_loop::close(), and for a moved-from port.
+  /// False after a resume, after event_loop::close(), when the device could not be read any more,
+  /// and for a moved-from port. Costs two loads.
   [[nodiscard]] bool is_live() const noexcept;
 
   /// Sends an event to the other end. Throws `failure`: errc::resumed on a port that a resume
@@ -53,6 +55,12 @@ class bound_port {
   /// has been handled. An event that came before is delivered soon. An empty callback ends the
   /// deliveries: events are then kept for wait(). Throws `failure` while a wait() is pending.
   void on_event(std::function<void()> callback);
+
+  /// `callback` is called once, on the loop's thread, when the loop cannot hear the port any more
+  /// because reading the device failed: the port is dead, and a bind fails with the same error
+  /// until the loop is opened anew (event_loop::resumed). Not called at a resume, a close() or an
+  /// unbind, which their causers know of. It may do what on_event()'s may. An empty one ends it.
+  void on_death(std::function<void(const error&)> callback);
 
   /// Where the port's interrupt was moved at bind; unavailable if that was not asked for.
   [[nodiscard]] const irq_placement& irq() const noexcept;

@@ -62,7 +62,8 @@ class event_loop {
   event_loop(const event_loop&) = delete;
   event_loop& operator=(const event_loop&) = delete;
 
-  /// The binds of xen::event_channel_handle. They throw `failure`.
+  /// The binds of xen::event_channel_handle. They throw `failure`; once reading the device has
+  /// failed, with the error of that (see also bound_port::on_death).
   [[nodiscard]] bound_port bind_unbound(domid remote);
   /// The port's first event, which Xen always sends, is swallowed here. The peer's own may be
   /// merged with it: look once after binding, without an event.
