@@ -7,12 +7,28 @@
 
 #include <exception>
 #include <future>
+#include <string_view>
 #include <thread>
 
 #include "xenpv/async/cpu_set.hpp"
 #include "xenpv/base/log.hpp"
 
 namespace xenpv::async {
+
+namespace {
+
+/// At once: the threads may go on for months before anybody joins them.
+void report(std::string_view thread, const std::exception_ptr& error) noexcept {
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::exception& e) {
+    log().error("{}: an exception left a handler: {}", thread, e.what());
+  } catch (...) {
+    log().error("{}: an exception of an unknown type left a handler", thread);
+  }
+}
+
+}  // namespace
 
 struct cpu_pool::worker {
   explicit worker(unsigned on) : cpu(on), work(context.get_executor()) {}
@@ -44,11 +60,8 @@ cpu_pool::cpu_pool(std::span<const unsigned> cpus, cpu_pool_options options)
 
 cpu_pool::~cpu_pool() {
   stop();
-  try {
-    join();
-  } catch (const std::exception& e) {
-    log().error("an error of a CPU thread that nobody joined for: {}", e.what());
-  }
+  // What left a handler has been logged.
+  wait_for_threads();
 }
 
 unsigned cpu_pool::cpu(std::size_t index) const {
@@ -96,6 +109,7 @@ void cpu_pool::run(worker& self) {
       self.context.run();
       return;
     } catch (...) {
+      report(name, std::current_exception());
       if (!self.error) self.error = std::current_exception();
       const bool first = !failure_reported_.test_and_set();
       if (first && options_.on_failure) options_.on_failure();

@@ -22,7 +22,8 @@ struct cpu_pool_options {
   /// "evtchn:xev-cpu3". Names are cut to 15 bytes by the kernel.
   std::string thread_name = "xev-cpu";
   /// Called on the failing thread, once per pool, when an exception leaves a handler: the owner's
-  /// chance to begin a stop. The exception itself comes out of join().
+  /// chance to begin a stop. Every such exception is logged at once with the thread's name; the
+  /// first of each thread comes out of join().
   std::function<void()> on_failure;
 };
 
@@ -31,7 +32,7 @@ class cpu_pool {
   /// Starts a thread for each of `cpus`, in that order, and returns when all of them run where they
   /// should. Throws `failure` naming the CPU that a thread could not be pinned to.
   explicit cpu_pool(std::span<const unsigned> cpus, cpu_pool_options options = {});
-  /// Does stop() and join(); an exception that nobody joined for is logged.
+  /// Does stop() and waits for the threads.
   ~cpu_pool();
   cpu_pool(const cpu_pool&) = delete;
   cpu_pool& operator=(const cpu_pool&) = delete;

@@ -104,5 +104,22 @@ TEST(cpu_pool, join_rethrows_what_left_a_handler) {
   EXPECT_TRUE(ran_after);
 }
 
+TEST(cpu_pool, logs_what_leaves_a_handler_at_once_with_the_thread_s_name) {
+  const auto cpu = allowed_cpus().front();
+  cpu_pool pool(std::array{cpu}, {.thread_name = "t", .on_failure = {}});
+  ::testing::internal::CaptureStderr();
+  asio::post(pool.executor(0), [] { throw std::runtime_error("the first"); });
+  asio::post(pool.executor(0), [] { throw std::runtime_error("the second"); });
+  std::promise<void> both_left;
+  asio::post(pool.executor(0), [&] { both_left.set_value(); });
+  both_left.get_future().wait();
+  const auto said = ::testing::internal::GetCapturedStderr();
+  const auto name = "t" + std::to_string(cpu);
+  EXPECT_THAT(said, HasSubstr(name + ": an exception left a handler: the first"));
+  EXPECT_THAT(said, HasSubstr(name + ": an exception left a handler: the second"));
+  pool.stop();
+  EXPECT_THROW(pool.join(), std::runtime_error);
+}
+
 }  // namespace
 }  // namespace xenpv::async
