@@ -2,125 +2,247 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
-#include <array>
-#include <cerrno>
-#include <filesystem>
-#include <iterator>
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <mutex>
+#include <optional>
 #include <utility>
 
+#include "xen/custodian_link.hpp"
 #include "xen/custodian_process.hpp"
-#include "xen/custodian_wire.hpp"
 #include "xen/packet_socket.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/base/unique_fd.hpp"
 
 namespace xenpv::xen {
 namespace {
 
-void require_single_thread() {
-  const std::filesystem::path tasks = "/proc/self/task";
-  std::error_code code;
-  const std::filesystem::directory_iterator first(tasks, code);
-  if (code)
-    throw failure(code, "start the custodian", "it needs /proc to count this process's threads");
-  const auto threads = std::distance(first, std::filesystem::directory_iterator());
-  if (threads != 1)
-    throw failure(errc::invalid_argument, "start the custodian",
-                  fmt::format("it must start before any thread, and {} run", threads));
+using steady_clock = std::chrono::steady_clock;
+
+/// A custodian has its own limit on the cleanups' waits; this one only meets one that hangs.
+constexpr std::chrono::milliseconds clean_up_patience = cleanup_limit + std::chrono::seconds(15);
+
+/// When the next replacement may be started: at once, but not in a circle.
+class restart_schedule {
+ public:
+  [[nodiscard]] bool is_due() const noexcept { return steady_clock::now() >= next_; }
+  void begin_attempt() noexcept {
+    const auto now = steady_clock::now();
+    // One that lived this long did not die of its start.
+    if (now - last_ > longest) delay_ = {};
+    delay_ = std::clamp(2 * delay_, shortest, longest);
+    last_ = now;
+    next_ = now + delay_;
+  }
+
+ private:
+  static constexpr steady_clock::duration shortest = std::chrono::seconds(1);
+  static constexpr steady_clock::duration longest = std::chrono::minutes(1);
+
+  steady_clock::duration delay_{};
+  steady_clock::time_point last_{};
+  steady_clock::time_point next_{};
+};
+
+void throw_refused(const custodian_reply& reply, std::string_view operation) {
+  if (reply.refusal != 0) throw failure(static_cast<errc>(reply.refusal), operation, reply.reason);
 }
 
-/// A number above the standard streams', which a process may have been started without.
-unique_fd above_standard_streams(unique_fd descriptor) {
-  if (descriptor.get() > STDERR_FILENO) return descriptor;
-  const int moved = ::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-  if (moved < 0) throw_errno("start the custodian");
-  return unique_fd(moved);
+void require_room(const custodian_request& request, std::string_view operation) {
+  const auto size = encode(request).size();
+  if (size > packet_limit)
+    throw failure(errc::limit_reached, operation,
+                  fmt::format("{} bytes, and the custodian takes {}", size, packet_limit));
 }
 
-std::pair<unique_fd, unique_fd> make_socket_pair() {
-  std::array<int, 2> ends{};
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
-    throw_errno("start the custodian");
-  unique_fd ours(ends[0]);
-  unique_fd theirs(ends[1]);
-  return {above_standard_streams(std::move(ours)), above_standard_streams(std::move(theirs))};
-}
-
-void reap(pid_t process, int options) noexcept {
-  while (::waitpid(process, nullptr, options) < 0 && errno == EINTR)
-    continue;
+void require_open(int descriptor, std::string_view operation) {
+  if (::fcntl(descriptor, F_GETFD) < 0) throw_errno(operation);
 }
 
 }  // namespace
 
 struct custodian::connection {
-  connection(unique_fd socket_end, pid_t child) noexcept
-      : socket(std::move(socket_end)), process(child) {}
+  connection() : helper(custodian_helper::find()), link(custodian_link::fork()) {
+    process = link.process();
+  }
   connection(const connection&) = delete;
   connection& operator=(const connection&) = delete;
   ~connection() { stop(); }
 
-  /// One request and its reply. `operation` is for errors.
-  std::uint64_t call(const custodian_request& request, std::string_view operation,
-                     int descriptor = -1) {
-    const auto bytes = encode(request);
-    if (bytes.size() > packet_limit)
-      throw failure(
-          errc::limit_reached, operation,
-          fmt::format("{} bytes, and the custodian takes {}", bytes.size(), packet_limit));
-    const std::lock_guard one_at_a_time(mutex);
-    if (!send_packet(socket.get(), bytes, descriptor)) throw_gone(operation);
-    return receive_reply(operation);
-  }
-
-  std::uint64_t receive_reply(std::string_view operation) {
-    const auto received = receive_packet(socket.get());
-    if (!received) throw_gone(operation);
-    auto reply = decode_reply(received->bytes).value();
-    if (reply.refusal != 0)
-      throw failure(static_cast<errc>(reply.refusal), operation, reply.reason);
-    return reply.value;
-  }
-
-  [[noreturn]] void throw_gone(std::string_view operation) const {
-    throw failure(errc::lost_connection, operation,
-                  fmt::format("the custodian, process {}, is gone", process));
-  }
-
-  void stop() noexcept {
-    try {
-      const bool stays = call(stop_request{}, "stop the custodian") != 0;
-      if (stays)
-        log().info("the custodian, process {}, keeps event channels of before the resume", process);
-      else
-        reap(process, 0);
-    } catch (const std::exception& e) {
-      log().warn("{}", e.what());
-      reap(process, WNOHANG);
-    }
-  }
+  void submit(const custodian_request& request, std::string_view operation, int descriptor = -1);
+  /// For what must not fail its caller: errors are logged.
+  void try_submit(const custodian_request& request, std::string_view operation,
+                  int descriptor = -1) noexcept;
+  void clean_up();
+  [[nodiscard]] bool revive();
+  void stop() noexcept;
 
   std::mutex mutex;
-  unique_fd socket;
-  pid_t process;
+  custodian_helper helper;
+  custodian_link link;
+  bool lost = false;
+  bool told_of_no_replacement = false;
+  custodian_duty given;  ///< what the custodian has, for a replacement
+  restart_schedule restarts;
+  std::atomic<std::uint64_t> ids = 0;  ///< of what is kept
+  std::atomic<pid_t> process{-1};
+
+ private:
+  // All below with the lock held.
+  std::optional<custodian_reply> exchange(const custodian_request& request, int descriptor);
+  void note_loss();
+  bool replace() noexcept;
+  void start_replacement();
+  /// True when it is done.
+  bool tell(const custodian_request& request, std::string_view operation,
+            std::optional<custodian_reply>& reply) noexcept;
 };
 
+std::optional<custodian_reply> custodian::connection::exchange(const custodian_request& request,
+                                                               int descriptor) {
+  if (lost) return std::nullopt;
+  auto reply = link.exchange(request, descriptor);
+  if (!reply) note_loss();
+  return reply;
+}
+
+void custodian::connection::submit(const custodian_request& request, std::string_view operation,
+                                   int descriptor) {
+  auto duplicate = descriptor < 0 ? unique_fd() : unique_fd::duplicate(descriptor);
+  const std::lock_guard one_at_a_time(mutex);
+  const auto reply = exchange(request, descriptor);
+  if (reply) throw_refused(*reply, operation);
+  throw_refused(given.handle(request, std::move(duplicate)), operation);
+  // Recorded above, so that a replacement hears of it.
+  if (!reply) static_cast<void>(replace());
+}
+
+void custodian::connection::try_submit(const custodian_request& request, std::string_view operation,
+                                       int descriptor) noexcept {
+  try {
+    submit(request, operation, descriptor);
+  } catch (const std::exception& e) {
+    log().error("{}", e.what());
+  }
+}
+
+void custodian::connection::note_loss() {
+  lost = true;
+  const auto number = link.process();
+  const auto end = link.reap(WNOHANG);
+  log().error("the custodian, process {}, is gone{}; starting another", number,
+              end.empty() ? "" : " (" + end + ")");
+}
+
+bool custodian::connection::revive() {
+  const std::lock_guard one_at_a_time(mutex);
+  if (!lost && link.is_hung_up()) note_loss();
+  return replace();
+}
+
+bool custodian::connection::replace() noexcept {
+  if (!lost) return true;
+  if (!restarts.is_due()) return false;
+  restarts.begin_attempt();
+  try {
+    start_replacement();
+    return true;
+  } catch (const std::exception& e) {
+    if (std::exchange(told_of_no_replacement, true))
+      log().debug("{}", e.what());
+    else
+      log().error(
+          "{}; until there is a custodian, a migration may end in a kernel BUG when this process "
+          "ends, and a crash leaves its devices connected",
+          e.what());
+    return false;
+  }
+}
+
+void custodian::connection::start_replacement() {
+  auto fresh = custodian_link::spawn(helper);
+  const auto give = [&](const custodian_request& request, int descriptor) {
+    const auto reply = fresh.exchange(request, descriptor);
+    if (!reply)
+      throw failure(errc::lost_connection, "start the custodian", "it ended: " + fresh.reap(0));
+    throw_refused(*reply, "start the custodian");
+  };
+  try {
+    const auto inventory = given.inventory();
+    for (const auto& [request, descriptor] : inventory)
+      give(request, descriptor);
+    log().warn("process {} is the custodian now, with {} of its predecessor's duties",
+               fresh.process(), inventory.size());
+  } catch (...) {
+    fresh.kill();
+    throw;
+  }
+  // Its socket is closed a moment before it can be waited for.
+  static_cast<void>(link.reap(WNOHANG));
+  link = std::move(fresh);
+  process = link.process();
+  lost = false;
+  told_of_no_replacement = false;
+}
+
+bool custodian::connection::tell(const custodian_request& request, std::string_view operation,
+                                 std::optional<custodian_reply>& reply) noexcept {
+  try {
+    // A second time for one that was lost just now, or long ago.
+    for (int attempt = 0; attempt < 2; ++attempt) {
+      const bool is_needed = given.must_stay() || !given.cleanups().empty();
+      if (lost && is_needed) {
+        restarts = {};
+        static_cast<void>(replace());
+      }
+      if (lost) return false;
+      reply = link.exchange(request, clean_up_patience);
+      if (reply) return true;
+      note_loss();
+    }
+  } catch (const std::exception& e) {
+    log().warn("{}: {}", operation, e.what());
+  }
+  return false;
+}
+
+void custodian::connection::clean_up() {
+  const std::lock_guard one_at_a_time(mutex);
+  if (given.cleanups().empty()) return;
+  std::optional<custodian_reply> reply;
+  if (!tell(clean_up_request{}, "have the custodian clean up", reply))
+    log().warn("nobody cleans up: the custodian is gone");
+  static_cast<void>(given.take_cleanups());
+}
+
+void custodian::connection::stop() noexcept {
+  const std::lock_guard one_at_a_time(mutex);
+  std::optional<custodian_reply> reply;
+  if (!tell(stop_request{}, "stop the custodian", reply)) {
+    if (given.must_stay())
+      log().error(
+          "stop the custodian: process {} is gone; the kernel will report a BUG when this process "
+          "ends, because handles of before a resume are closed then",
+          process.load());
+    else if (lost)
+      log().warn("stop the custodian: process {} is gone", process.load());
+    // Not closed here: that would be the BUG now.
+    given.leak_kept_for_ever();
+    static_cast<void>(link.reap(WNOHANG));
+    return;
+  }
+  if (reply->value != 0)
+    log().info("the custodian, process {}, keeps event channels of before the resume",
+               process.load());
+  else
+    static_cast<void>(link.reap(0));
+}
+
 custodian custodian::start() {
-  require_single_thread();
-  auto [ours, theirs] = make_socket_pair();
-  const pid_t child = ::fork();
-  if (child < 0) throw_errno("start the custodian");
-  if (child == 0) live_as_custodian(std::move(theirs));
-  theirs.reset();
-  auto started = std::make_unique<connection>(std::move(ours), child);
-  started->receive_reply("start the custodian");
-  return custodian(std::move(started));
+  return custodian(std::make_unique<connection>());
 }
 
 custodian::custodian(std::unique_ptr<connection> c) noexcept : connection_(std::move(c)) {}
@@ -130,30 +252,48 @@ custodian::~custodian() = default;
 
 custodian::kept_id custodian::keep(int descriptor) {
   const auto operation = fmt::format("keep descriptor {}", descriptor);
-  if (::fcntl(descriptor, F_GETFD) < 0) throw_errno(operation);
-  return kept_id(connection_->call(keep_request{}, operation, descriptor));
+  require_open(descriptor, operation);
+  const std::uint64_t id = ++connection_->ids;
+  connection_->submit(keep_request{id}, operation, descriptor);
+  return kept_id(id);
 }
 
 void custodian::hold(int descriptor) {
   const auto operation = fmt::format("hold descriptor {}", descriptor);
-  if (::fcntl(descriptor, F_GETFD) < 0) throw_errno(operation);
-  connection_->call(hold_request{}, operation, descriptor);
+  require_open(descriptor, operation);
+  connection_->try_submit(hold_request{}, operation, descriptor);
 }
 
 void custodian::release(kept_id id) {
-  connection_->call(release_request{static_cast<std::uint64_t>(id)}, "release a kept descriptor");
+  connection_->submit(release_request{static_cast<std::uint64_t>(id)}, "release a kept descriptor");
 }
 
 void custodian::resumed() {
-  connection_->call(resumed_request{}, "tell the custodian of a resume");
+  connection_->submit(resumed_request{}, "tell the custodian of a resume");
 }
 
 void custodian::set_cleanup(const std::string& name, const std::vector<cleanup_step>& steps) {
-  connection_->call(set_cleanup_request{name, steps}, fmt::format("register cleanup '{}'", name));
+  const auto operation = fmt::format("register cleanup '{}'", name);
+  const custodian_request request = set_cleanup_request{name, steps};
+  require_room(request, operation);
+  connection_->try_submit(request, operation);
 }
 
 void custodian::clear_cleanup(const std::string& name) {
-  connection_->call(clear_cleanup_request{name}, fmt::format("clear cleanup '{}'", name));
+  connection_->try_submit(clear_cleanup_request{name}, fmt::format("clear cleanup '{}'", name));
+}
+
+void custodian::clean_up() {
+  connection_->clean_up();
+}
+
+bool custodian::revive() {
+  return connection_->revive();
+}
+
+unique_fd custodian::end_descriptor() const {
+  const std::lock_guard one_at_a_time(connection_->mutex);
+  return unique_fd::duplicate(connection_->link.socket());
 }
 
 pid_t custodian::process() const noexcept {

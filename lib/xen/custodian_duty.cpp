@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "xen/custodian_process.hpp"
 
@@ -22,11 +23,12 @@ struct custodian_duty::visitor {
   custodian_duty& duty;
   unique_fd& descriptor;
 
-  custodian_reply operator()(const keep_request&) const {
+  custodian_reply operator()(const keep_request& request) const {
     if (!descriptor) return refuse_none();
-    const auto id = duty.next_id_++;
-    duty.releasable_.emplace(id, std::move(descriptor));
-    return {.value = id};
+    const bool is_new = !duty.kept_for_ever_.contains(request.id) &&
+                        duty.releasable_.emplace(request.id, std::move(descriptor)).second;
+    if (is_new) return {};
+    return refuse(errc::invalid_argument, fmt::format("something is kept as {}", request.id));
   }
 
   custodian_reply operator()(const hold_request&) const {
@@ -61,8 +63,14 @@ struct custodian_duty::visitor {
     return {};
   }
 
+  custodian_reply operator()(const clean_up_request&) const {
+    duty.cleanups_.clear();
+    return {};
+  }
+
   custodian_reply operator()(const stop_request&) const {
     duty.stopped_ = true;
+    duty.cleanups_.clear();
     duty.close_held();
     duty.close_releasable();
     return {.value = duty.must_stay() ? 1U : 0U};
@@ -71,6 +79,29 @@ struct custodian_duty::visitor {
 
 custodian_reply custodian_duty::handle(const custodian_request& request, unique_fd descriptor) {
   return std::visit(visitor{*this, descriptor}, request);
+}
+
+std::vector<std::pair<custodian_request, int>> custodian_duty::inventory() const {
+  std::vector<std::pair<custodian_request, int>> requests;
+  for (const auto& [id, descriptor] : kept_for_ever_)
+    requests.emplace_back(keep_request{id}, descriptor.get());
+  if (!kept_for_ever_.empty()) requests.emplace_back(resumed_request{}, -1);
+  for (const auto& [id, descriptor] : releasable_)
+    requests.emplace_back(keep_request{id}, descriptor.get());
+  for (const auto& descriptor : held_)
+    requests.emplace_back(hold_request{}, descriptor.get());
+  for (const auto& cleanup : cleanups_)
+    requests.emplace_back(set_cleanup_request{cleanup.name, cleanup.steps}, -1);
+  return requests;
+}
+
+std::vector<named_cleanup> custodian_duty::take_cleanups() noexcept {
+  return std::exchange(cleanups_, {});
+}
+
+void custodian_duty::leak_kept_for_ever() noexcept {
+  for (auto& [id, descriptor] : std::exchange(kept_for_ever_, {}))
+    static_cast<void>(descriptor.release());
 }
 
 void custodian_duty::close_held() noexcept {

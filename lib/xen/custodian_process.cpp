@@ -20,12 +20,6 @@
 namespace xenpv::xen {
 namespace {
 
-// Enough for the backends of several disks to close; a service manager's patience is longer.
-constexpr std::chrono::seconds cleanup_limit{60};
-
-/// Where the custodian's end of the socket pair lives: the first number after the standard streams.
-constexpr int socket_number = 3;
-
 void redirect_to_null(int number) {
   unique_fd null(::open("/dev/null", O_RDWR));
   // When the number was free, open(2) may have taken just that one.
@@ -59,6 +53,10 @@ void ignore_signals() {
     std::signal(number, SIG_IGN);
   // A handler of the parent's would act on the parent's objects.
   std::signal(SIGCHLD, SIG_DFL);
+  // An executed one was started with all of them blocked.
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
 /// Cuts every tie with the parent but the socket and stderr; returns the socket at its new number.
@@ -70,14 +68,14 @@ unique_fd leave_parent(unique_fd socket) {
   redirect_to_null(STDIN_FILENO);
   redirect_to_null(STDOUT_FILENO);
   if (::fcntl(STDERR_FILENO, F_GETFD) < 0) redirect_to_null(STDERR_FILENO);
-  if (socket.get() != socket_number) {
-    ::dup2(socket.get(), socket_number);
+  if (socket.get() != custodian_socket) {
+    ::dup2(socket.get(), custodian_socket);
     socket.reset();
   } else {
     static_cast<void>(socket.release());
   }
-  close_from(socket_number + 1);
-  return unique_fd(socket_number);
+  close_from(custodian_socket + 1);
+  return unique_fd(custodian_socket);
 }
 
 /// From a resume on, our death would close what must stay open. Root may ask two killers to pass us
@@ -89,10 +87,25 @@ void ask_to_be_spared() {
   program_invocation_name[0] = '@';
 }
 
+void clean_up(custodian_duty& duty) {
+  const auto cleanups = duty.take_cleanups();
+  if (cleanups.empty()) return;
+  try {
+    const auto store = open_cleanup_store();
+    run_cleanups(cleanups, *store, cleanup_limit);
+  } catch (const std::exception& e) {
+    log().warn("custodian: no cleanup: {}", e.what());
+  }
+}
+
 custodian_reply answer(custodian_duty& duty, packet received) {
   const auto request = decode_request(received.bytes);
   if (!request)
     return {.refusal = static_cast<int>(errc::protocol_violation), .reason = request.error().text};
+  // While locks are held and nothing is closed: a successor may begin only afterwards.
+  if (std::holds_alternative<clean_up_request>(*request) ||
+      std::holds_alternative<stop_request>(*request))
+    clean_up(duty);
   auto reply = duty.handle(*request, std::move(received.descriptor));
   if (duty.must_stay()) ask_to_be_spared();
   return reply;
@@ -108,16 +121,6 @@ void serve(int socket, custodian_duty& duty, suspend_clock& suspends) {
     const auto resumes = duty.resumes();
     if (!send_packet(socket, encode(answer(duty, *std::move(received))))) return;
     if (duty.resumes() != resumes) suspends.settle(reading);
-  }
-}
-
-void clean_up(const custodian_duty& duty) {
-  if (duty.cleanups().empty()) return;
-  try {
-    const auto store = open_cleanup_store();
-    run_cleanups(duty.cleanups(), *store, cleanup_limit);
-  } catch (const std::exception& e) {
-    log().warn("custodian: no cleanup: {}", e.what());
   }
 }
 

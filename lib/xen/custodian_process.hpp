@@ -1,9 +1,12 @@
 // The custodian's own side: what it knows (custodian_duty) and its life as a process.
-// The duty is plain data and runs without a process, which is how most of it is tested.
+// The duty is plain data and runs without a process, which is how most of it is tested. The main
+// process has one too, as a copy of what it gave away: a replacement is given the same.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "xen/cleanup.hpp"
@@ -12,12 +15,27 @@
 
 namespace xenpv::xen {
 
+/// Where the custodian's end of the socket pair lives: the first number after the standard streams.
+inline constexpr int custodian_socket = 3;
+
+/// What the waits of all cleanups together may take. Enough for the backends of several disks to
+/// close; a service manager's patience is longer.
+inline constexpr std::chrono::seconds cleanup_limit{60};
+
 /// Descriptors kept and cleanups registered. Owns the descriptors.
 class custodian_duty {
  public:
   /// Carries out one request. `descriptor` is what came with it.
   [[nodiscard]] custodian_reply handle(const custodian_request& request, unique_fd descriptor);
 
+  /// What brings an empty duty into the state of this one: requests in order, each with the
+  /// descriptor to send beside it (owned by this duty), or -1.
+  [[nodiscard]] std::vector<std::pair<custodian_request, int>> inventory() const;
+  /// The cleanups registered so far, which are forgotten.
+  [[nodiscard]] std::vector<named_cleanup> take_cleanups() noexcept;
+
+  /// Never to be closed by this process: leaves the descriptors that a resume touched to its end.
+  void leak_kept_for_ever() noexcept;
   /// Closes what was only to outlast the cleanups.
   void close_held() noexcept;
   /// Closes what no resume touched.
@@ -38,12 +56,11 @@ class custodian_duty {
   std::map<std::uint64_t, unique_fd> kept_for_ever_;
   std::vector<unique_fd> held_;
   std::vector<named_cleanup> cleanups_;
-  std::uint64_t next_id_ = 1;
   unsigned resumes_ = 0;
   bool stopped_ = false;
 };
 
-/// The life of the forked process, from the fork on; `socket` is its end of the pair. Announces
+/// The life of the process, forked or executed; `socket` is its end of the pair. Announces
 /// itself with an empty reply once it ignores signals and holds nothing of its parent's.
 [[noreturn]] void live_as_custodian(unique_fd socket) noexcept;
 

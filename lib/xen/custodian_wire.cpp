@@ -124,7 +124,7 @@ std::optional<custodian_request> decode_set_cleanup(reader& in) {
 std::optional<custodian_request> decode_body(reader& in) {
   switch (in.number<std::uint8_t>()) {
     case request_kind<keep_request>:
-      return keep_request{};
+      return keep_request{in.number<std::uint64_t>()};
     case request_kind<hold_request>:
       return hold_request{};
     case request_kind<release_request>:
@@ -135,6 +135,8 @@ std::optional<custodian_request> decode_body(reader& in) {
       return decode_set_cleanup(in);
     case request_kind<clear_cleanup_request>:
       return clear_cleanup_request{in.text()};
+    case request_kind<clean_up_request>:
+      return clean_up_request{};
     case request_kind<stop_request>:
       return stop_request{};
     default:
@@ -144,7 +146,7 @@ std::optional<custodian_request> decode_body(reader& in) {
 
 struct request_encoder {
   writer& out;
-  void operator()(const keep_request&) const {}
+  void operator()(const keep_request& request) const { out.number(request.id); }
   void operator()(const hold_request&) const {}
   void operator()(const release_request& request) const { out.number(request.id); }
   void operator()(const resumed_request&) const {}
@@ -157,6 +159,7 @@ struct request_encoder {
     }
   }
   void operator()(const clear_cleanup_request& request) const { out.text(request.name); }
+  void operator()(const clean_up_request&) const {}
   void operator()(const stop_request&) const {}
 };
 

@@ -15,7 +15,10 @@
 
 namespace xenpv::xen {
 
-struct keep_request {};
+/// The number is the main process's choice: it outlives the custodian that hears it.
+struct keep_request {
+  std::uint64_t id = 0;
+};
 struct hold_request {};
 struct release_request {
   std::uint64_t id = 0;
@@ -28,13 +31,16 @@ struct set_cleanup_request {
 struct clear_cleanup_request {
   std::string name;
 };
+/// Runs and forgets the cleanups registered so far.
+struct clean_up_request {};
 struct stop_request {};
-using custodian_request = std::variant<keep_request, hold_request, release_request, resumed_request,
-                                       set_cleanup_request, clear_cleanup_request, stop_request>;
+using custodian_request =
+    std::variant<keep_request, hold_request, release_request, resumed_request, set_cleanup_request,
+                 clear_cleanup_request, clean_up_request, stop_request>;
 
 /// Answer to every request.
 struct custodian_reply {
-  std::uint64_t value = 0;  ///< keep: the id. stop: 1 when the custodian stays, else 0
+  std::uint64_t value = 0;  ///< stop: 1 when the custodian stays, else 0
   /// Why the request was refused: an errc value and its explanation; 0 and empty when it was not.
   int refusal = 0;
   std::string reason{};

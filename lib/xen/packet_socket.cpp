@@ -1,5 +1,6 @@
 #include "xen/packet_socket.hpp"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -16,6 +17,12 @@ namespace {
 struct control_buffer {
   alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> bytes{};
 };
+
+/// Whoever watches a duplicate of the socket may have made both non-blocking.
+void wait_until_ready(int socket, short events) {
+  pollfd entry{.fd = socket, .events = events, .revents = 0};
+  static_cast<void>(::poll(&entry, 1, -1));
+}
 
 unique_fd take_descriptor(msghdr& message) {
   unique_fd taken;
@@ -51,7 +58,10 @@ bool send_packet(int socket, std::string_view bytes, int descriptor) {
   for (;;) {
     if (::sendmsg(socket, &message, MSG_NOSIGNAL) >= 0) return true;
     if (errno == EPIPE || errno == ECONNRESET) return false;
-    if (errno != EINTR) throw_errno("send a packet");
+    if (errno == EAGAIN)
+      wait_until_ready(socket, POLLOUT);
+    else if (errno != EINTR)
+      throw_errno("send a packet");
   }
 }
 
@@ -70,6 +80,10 @@ std::optional<packet> receive_packet(int socket) {
     // ECONNRESET: the other end closed with a packet of ours unread.
     if (size == 0 || (size < 0 && errno == ECONNRESET)) return std::nullopt;
     if (size < 0 && errno == EINTR) continue;
+    if (size < 0 && errno == EAGAIN) {
+      wait_until_ready(socket, POLLIN);
+      continue;
+    }
     if (size < 0) throw_errno("receive a packet");
     received.descriptor = take_descriptor(message);
     received.bytes.resize(static_cast<std::size_t>(size));

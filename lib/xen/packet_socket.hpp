@@ -1,5 +1,6 @@
 // One packet over an AF_UNIX SOCK_SEQPACKET socket, with at most one descriptor beside it.
-// Blocking; retries EINTR, never raises SIGPIPE. Knows nothing of what the bytes mean.
+// Blocking, also where the socket was made non-blocking; retries EINTR, never raises SIGPIPE. Knows
+// nothing of what the bytes mean.
 #pragma once
 
 #include <cstddef>

@@ -55,6 +55,7 @@ class event_actor {
     custodian_.emplace(xen::custodian::start());
     return " " + std::to_string(custodian_->process());
   }
+  std::string custodian_process() { return " " + std::to_string(custodian_->process()); }
   std::string set_cleanup(operands words) {
     const auto path = words.text();
     custodian_->set_cleanup("actor", {xen::cleanup_write{path, words.text()}});
@@ -178,6 +179,7 @@ store_actor store;
 
 const std::map<std::string, std::function<std::string(operands)>> commands = {
     {"custodian", [](auto) { return events.start_custodian(); }},
+    {"custodian_process", [](auto) { return events.custodian_process(); }},
     {"cleanup", [](auto w) { return events.set_cleanup(w); }},
     {"resumed", [](auto) { return events.resumed(); }},
     {"open", [](auto) { return events.open(); }},

@@ -154,6 +154,39 @@ TEST(domain_life, custodian_saves_the_process_from_the_kernel_bug) {
   ::kill(custodian, SIGKILL);
 }
 
+TEST(domain_life, killed_custodian_has_a_successor_that_saves_the_process_from_the_kernel_bug) {
+  simulated_host host;
+  const auto guest = host.actor(1);
+  const auto killed = static_cast<pid_t>(guest->ask_number("custodian"));
+  guest->ask("open");
+  guest->ask("bind_unbound 0");
+  host.save_restore(1);
+  ASSERT_EQ(::kill(killed, SIGKILL), 0);
+  // The first call that meets the dead one starts another, which gets all at once.
+  EXPECT_EQ(guest->ask("resumed"), "");
+  const auto successor = static_cast<pid_t>(guest->ask_number("custodian_process"));
+  EXPECT_NE(successor, killed);
+  EXPECT_EQ(guest->exit(), 0);
+  EXPECT_EQ(::kill(successor, 0), 0) << "it holds the handle until power-off";
+  EXPECT_EQ(host.status()["open_handles"], 1);
+  EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
+  ::kill(successor, SIGKILL);
+}
+
+TEST(domain_life, custodian_runs_the_cleanups_that_are_left_at_a_clean_stop) {
+  simulated_host host;
+  const auto guest = host.actor(1);
+  const auto backend = host.actor(0);
+  guest->ask("custodian");
+  guest->ask("open");
+  guest->ask("bind_unbound 0");
+  guest->ask("store_write data/state 4");
+  guest->ask("cleanup data/state 6");
+  EXPECT_EQ(guest->exit(), 0);
+  EXPECT_EQ(backend->ask("store_read /local/domain/1/data/state"), "6") << "before it has ended";
+  EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
+}
+
 TEST(domain_life, new_handle_works_after_a_resume_and_gets_the_old_numbers) {
   simulated_host host;
   const auto guest = host.actor(1);

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+
 #include "unit/xen/pipe.hpp"
 #include "xen/custodian_process.hpp"
 
@@ -12,9 +14,9 @@ using test::is_hung_up;
 using test::make_pipe;
 
 std::uint64_t keep(custodian_duty& duty, unique_fd descriptor) {
-  const auto reply = duty.handle(keep_request{}, std::move(descriptor));
-  EXPECT_EQ(reply.refusal, 0);
-  return reply.value;
+  static std::uint64_t id = 0;
+  EXPECT_EQ(duty.handle(keep_request{++id}, std::move(descriptor)), custodian_reply{});
+  return id;
 }
 
 TEST(custodian_duty, refuses_to_keep_when_no_descriptor_came) {
@@ -42,7 +44,64 @@ TEST(custodian_duty, refuses_to_release_twice) {
   EXPECT_EQ(duty.handle(release_request{id}, {}).refusal, 0);
   const auto reply = duty.handle(release_request{id}, {});
   EXPECT_EQ(reply.refusal, static_cast<int>(errc::invalid_argument));
-  EXPECT_EQ(reply.reason, "nothing is kept as 1");
+  EXPECT_EQ(reply.reason, "nothing is kept as " + std::to_string(id));
+}
+
+TEST(custodian_duty, refuses_to_keep_two_under_one_number) {
+  custodian_duty duty;
+  auto first = make_pipe();
+  auto second = make_pipe();
+  const auto id = keep(duty, std::move(first.write));
+  const auto reply = duty.handle(keep_request{id}, std::move(second.write));
+  EXPECT_EQ(reply.refusal, static_cast<int>(errc::invalid_argument));
+  EXPECT_FALSE(is_hung_up(first.read));
+  EXPECT_TRUE(is_hung_up(second.read));
+}
+
+/// Gives `to` what `from` has, as a main process does for a new custodian.
+void hand_over(const custodian_duty& from, custodian_duty& to) {
+  for (const auto& [request, descriptor] : from.inventory()) {
+    auto duplicate = descriptor < 0 ? unique_fd() : unique_fd::duplicate(descriptor);
+    EXPECT_EQ(to.handle(request, std::move(duplicate)), custodian_reply{});
+  }
+}
+
+TEST(custodian_duty, can_be_handed_over_whole) {
+  auto stale = make_pipe();
+  auto live = make_pipe();
+  auto lock = make_pipe();
+  custodian_duty successor;
+  std::uint64_t id = 0;
+  {
+    custodian_duty duty;
+    keep(duty, std::move(stale.write));
+    EXPECT_EQ(duty.handle(resumed_request{}, {}).refusal, 0);
+    id = keep(duty, std::move(live.write));
+    EXPECT_EQ(duty.handle(hold_request{}, std::move(lock.write)).refusal, 0);
+    for (const auto* name : {"xvdb", "xvda"})
+      EXPECT_EQ(duty.handle(set_cleanup_request{name, {cleanup_write{"state", name}}}, {}).refusal,
+                0);
+    hand_over(duty, successor);
+  }
+  EXPECT_FALSE(is_hung_up(stale.read));
+  EXPECT_FALSE(is_hung_up(live.read));
+  EXPECT_FALSE(is_hung_up(lock.read));
+  ASSERT_EQ(successor.cleanups().size(), 2U);
+  EXPECT_EQ(successor.cleanups()[0].name, "xvdb");
+  EXPECT_EQ(std::get<cleanup_write>(successor.cleanups()[1].steps.at(0)).value, "xvda");
+  EXPECT_EQ(successor.handle(release_request{id}, {}).refusal, 0);
+  EXPECT_TRUE(is_hung_up(live.read));
+  EXPECT_EQ(successor.handle(stop_request{}, {}).value, 1U);
+  EXPECT_TRUE(is_hung_up(lock.read));
+  EXPECT_FALSE(is_hung_up(stale.read));
+}
+
+TEST(custodian_duty, forgets_its_cleanups_when_they_were_run) {
+  custodian_duty duty;
+  EXPECT_EQ(duty.handle(set_cleanup_request{"xvdb", {cleanup_write{"state", "6"}}}, {}).refusal, 0);
+  EXPECT_EQ(duty.handle(clean_up_request{}, {}), custodian_reply{});
+  EXPECT_TRUE(duty.cleanups().empty());
+  EXPECT_FALSE(duty.stopped());
 }
 
 TEST(custodian_duty, never_closes_what_a_resume_touched) {

@@ -9,6 +9,8 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iterator>
@@ -17,6 +19,7 @@
 #include <thread>
 
 #include "unit/xen/child.hpp"
+#include "unit/xen/fake_root.hpp"
 #include "unit/xen/pipe.hpp"
 #include "xenpv/base/error.hpp"
 
@@ -146,20 +149,129 @@ TEST(custodian, ignores_the_signals_that_end_services) {
   }
 }
 
-TEST(custodian, is_reported_gone_to_every_later_call) {
-  auto c = custodian::start();
+/// Kills it and waits until it is dead, but leaves it to its owner to reap.
+void kill_dead(const custodian& c) {
   ASSERT_TRUE(send_signal(c.process(), SIGKILL));
   siginfo_t info{};
   ASSERT_EQ(::waitid(P_PID, static_cast<id_t>(c.process()), &info, WEXITED | WNOWAIT), 0);
-  const auto gone =
-      " connection lost (the custodian, process " + std::to_string(c.process()) + ", is gone)";
-  EXPECT_EQ(text_of([&] { static_cast<void>(c.keep(0)); }, errc::lost_connection),
-            "keep descriptor 0:" + gone);
-  EXPECT_EQ(text_of([&] { c.set_cleanup("xvdb", {}); }, errc::lost_connection),
-            "register cleanup 'xvdb':" + gone);
+}
+
+std::ptrdiff_t descriptors_of(pid_t process) {
+  const std::filesystem::directory_iterator first("/proc/" + std::to_string(process) + "/fd");
+  return std::distance(first, std::filesystem::directory_iterator());
+}
+
+TEST(custodian, is_replaced_by_one_that_has_all_it_had) {
+  auto before = make_pipe();
+  auto after = make_pipe();
+  auto lock = make_pipe();
   testing::internal::CaptureStderr();
-  { const auto end = std::move(c); }
-  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("stop the custodian:" + gone));
+  pid_t second = -1;
+  {
+    auto c = custodian::start();
+    const auto first = c.process();
+    static_cast<void>(c.keep(before.write.get()));
+    c.resumed();
+    static_cast<void>(c.keep(after.write.get()));
+    c.hold(lock.write.get());
+    kill_dead(c);
+    EXPECT_NO_THROW(c.clear_cleanup("xvdb"));
+    second = c.process();
+    EXPECT_NE(second, first);
+    EXPECT_EQ(proc_text(second, "comm"), "xenpv-custodian\n");
+    EXPECT_EQ(::getsid(second), second);
+    EXPECT_EQ(descriptors_of(second), 3 + 1 + 3) << "streams, socket, what was kept and held";
+    EXPECT_EQ(proc_text(second, "cmdline").at(0), '@');
+    before.write.reset();
+    after.write.reset();
+    lock.write.reset();
+    EXPECT_THAT(
+        testing::internal::GetCapturedStderr(),
+        testing::AllOf(HasSubstr("the custodian, process " + std::to_string(first) +
+                                 ", is gone (killed by signal 9)"),
+                       HasSubstr("process " + std::to_string(second) + " is the custodian now")));
+  }
+  EXPECT_TRUE(is_hung_up(after.read));
+  EXPECT_TRUE(is_hung_up(lock.read));
+  EXPECT_FALSE(is_hung_up(before.read));
+  ASSERT_TRUE(send_signal(second, SIGKILL));
+  wait_status(second);
+  EXPECT_TRUE(is_hung_up(before.read));
+}
+
+TEST(custodian, is_replaced_beside_threads) {
+  auto c = custodian::start();
+  const auto first = c.process();
+  std::thread other([&] {
+    kill_dead(c);
+    EXPECT_TRUE(c.revive());
+  });
+  other.join();
+  EXPECT_NE(c.process(), first);
+  EXPECT_TRUE(c.revive()) << "it is alive";
+}
+
+TEST(custodian, keeps_for_its_successor_what_it_was_not_alive_to_take) {
+  auto ends = make_pipe();
+  auto c = custodian::start();
+  kill_dead(c);
+  const auto id = c.keep(ends.write.get());
+  ends.write.reset();
+  EXPECT_EQ(descriptors_of(c.process()), 3 + 1 + 1);
+  c.release(id);
+  EXPECT_EQ(descriptors_of(c.process()), 3 + 1);
+  EXPECT_TRUE(is_hung_up(ends.read));
+}
+
+TEST(custodian, hangs_up_its_end_when_it_dies) {
+  auto c = custodian::start();
+  const auto end = c.end_descriptor();
+  EXPECT_FALSE(is_hung_up(end));
+  kill_dead(c);
+  EXPECT_TRUE(is_hung_up(end));
+}
+
+TEST(custodian, is_not_confused_by_a_watcher_that_makes_its_socket_non_blocking) {
+  auto ends = make_pipe();
+  auto c = custodian::start();
+  const auto end = c.end_descriptor();
+  ASSERT_EQ(::fcntl(end.get(), F_SETFL, O_NONBLOCK), 0);
+  for (int i = 0; i < 100; ++i)
+    EXPECT_NO_THROW(c.release(c.keep(ends.write.get())));
+}
+
+TEST(custodian, fails_no_call_where_nobody_can_replace_it) {
+  const test::scoped_variable nowhere("XENPV_CUSTODIAN", "/nonexistent/xenpv-custodian");
+  auto before = make_pipe();
+  auto after = make_pipe();
+  testing::internal::CaptureStderr();
+  {
+    auto c = custodian::start();
+    static_cast<void>(c.keep(before.write.get()));
+    before.write.reset();
+    kill_dead(c);
+    EXPECT_NO_THROW(c.set_cleanup("xvdb", {cleanup_write{"state", "6"}}));
+    EXPECT_NO_THROW(c.clear_cleanup("xvdb"));
+    EXPECT_NO_THROW(c.resumed());
+    EXPECT_NO_THROW(c.hold(after.write.get()));
+    const auto id = c.keep(after.write.get());
+    after.write.reset();
+    EXPECT_FALSE(is_hung_up(after.read));
+    EXPECT_NO_THROW(c.release(id));
+    EXPECT_FALSE(c.revive());
+  }
+  EXPECT_FALSE(is_hung_up(before.read)) << "to close it would be the kernel's BUG";
+  const auto said = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(said, HasSubstr("start the custodian: not available here (install xenpv-custodian in "
+                              "one of: /nonexistent/xenpv-custodian); until there is a custodian"));
+}
+
+TEST(custodian, refuses_to_release_what_it_does_not_keep_although_it_is_gone) {
+  const test::scoped_variable nowhere("XENPV_CUSTODIAN", "/nonexistent/xenpv-custodian");
+  auto c = custodian::start();
+  kill_dead(c);
+  EXPECT_EQ(text_of([&] { c.release(custodian::kept_id(7)); }, errc::invalid_argument),
+            "release a kept descriptor: invalid argument (nothing is kept as 7)");
 }
 
 // In a process of its own: a thread may show in /proc for a while after it was joined.
@@ -211,15 +323,58 @@ TEST(custodian, refuses_a_cleanup_that_is_too_big) {
               testing::MatchesRegex("register cleanup 'xvdb': limit reached "
                                     "\\(700[0-9][0-9] bytes, and the custodian takes 65536\\)"));
   EXPECT_NO_THROW(c.set_cleanup("xvdb", {cleanup_write{"state", std::string(60'000, 'x')}}));
+  c.clear_cleanup("xvdb");
 }
 
-TEST(custodian, runs_no_cleanup_on_a_clean_stop) {
+/// What it says when it tries to run a cleanup where no xenstored is.
+constexpr auto no_cleanup = "custodian: no cleanup: xenstore at ";
+
+class without_xenstored : public testing::Test {
+ private:
+  const test::fake_root tree_;
+  const test::scoped_variable directory_{"XENSTORED_RUNDIR", tree_.root().path("/run").string()};
+  const test::scoped_variable path_{"XENSTORED_PATH", tree_.root().path("/run/xs").string()};
+};
+using custodian_clean_up = without_xenstored;
+
+TEST_F(custodian_clean_up, is_done_at_a_clean_stop_for_what_was_not_closed_in_order) {
   testing::internal::CaptureStderr();
   {
     auto c = custodian::start();
     c.set_cleanup("xvdb", {cleanup_write{"state", "6"}});
   }
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr(no_cleanup));
+}
+
+TEST_F(custodian_clean_up, is_not_done_at_a_clean_stop_for_what_was_cleared) {
+  testing::internal::CaptureStderr();
+  {
+    auto c = custodian::start();
+    c.set_cleanup("xvdb", {cleanup_write{"state", "6"}});
+    c.clear_cleanup("xvdb");
+  }
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
+TEST_F(custodian_clean_up, is_done_once_when_it_was_asked_for) {
+  testing::internal::CaptureStderr();
+  auto c = custodian::start();
+  c.set_cleanup("xvdb", {cleanup_write{"state", "6"}});
+  c.clean_up();
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr(no_cleanup));
+  testing::internal::CaptureStderr();
+  { const auto end = std::move(c); }
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+}
+
+TEST_F(custodian_clean_up, is_done_by_another_one_when_it_was_killed) {
+  testing::internal::CaptureStderr();
+  {
+    auto c = custodian::start();
+    c.set_cleanup("xvdb", {cleanup_write{"state", "6"}});
+    kill_dead(c);
+  }
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr(no_cleanup));
 }
 
 }  // namespace

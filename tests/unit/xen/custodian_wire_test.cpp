@@ -16,9 +16,10 @@ Request decoded_as(const custodian_request& request) {
 }
 
 TEST(custodian_wire, brings_simple_requests_back) {
-  decoded_as<keep_request>(keep_request{});
+  EXPECT_EQ(decoded_as<keep_request>(keep_request{0x1122334455667788}).id, 0x1122334455667788U);
   decoded_as<hold_request>(hold_request{});
   decoded_as<resumed_request>(resumed_request{});
+  decoded_as<clean_up_request>(clean_up_request{});
   decoded_as<stop_request>(stop_request{});
   EXPECT_EQ(decoded_as<release_request>(release_request{0x1122334455667788}).id,
             0x1122334455667788U);

@@ -1,0 +1,228 @@
+#include "xen/custodian_link.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <poll.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <iterator>
+#include <utility>
+#include <vector>
+
+#include "xen/custodian_process.hpp"
+#include "xen/packet_socket.hpp"
+#include "xenpv/base/error.hpp"
+
+extern char** environ;
+
+namespace xenpv::xen {
+namespace {
+
+constexpr std::string_view starting = "start the custodian";
+constexpr auto helper_name = "xenpv-custodian";
+/// Its start takes milliseconds; only a machine that is out of memory or stopped takes longer.
+constexpr std::chrono::seconds start_limit{5};
+/// Above what a new program is given: standard streams and its socket.
+constexpr int first_free_number = custodian_socket + 1;
+
+void require_single_thread() {
+  const std::filesystem::path tasks = "/proc/self/task";
+  std::error_code code;
+  const std::filesystem::directory_iterator first(tasks, code);
+  if (code) throw failure(code, starting, "it needs /proc to count this process's threads");
+  const auto threads = std::distance(first, std::filesystem::directory_iterator());
+  if (threads != 1)
+    throw failure(errc::invalid_argument, starting,
+                  fmt::format("it must start before any thread, and {} run", threads));
+}
+
+/// A number above those that have a meaning to a program from its start.
+unique_fd out_of_the_way(unique_fd descriptor) {
+  const int moved = ::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, first_free_number);
+  if (moved < 0) throw_errno(starting);
+  return unique_fd(moved);
+}
+
+std::pair<unique_fd, unique_fd> make_socket_pair() {
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
+    throw_errno(starting);
+  unique_fd ours(ends[0]);
+  unique_fd theirs(ends[1]);
+  return {out_of_the_way(std::move(ours)), out_of_the_way(std::move(theirs))};
+}
+
+std::vector<std::filesystem::path> helper_places() {
+  if (const char* const given = ::secure_getenv("XENPV_CUSTODIAN")) return {given};
+  std::vector<std::filesystem::path> places;
+  std::error_code code;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", code);
+  if (!code) places.push_back(self.parent_path() / helper_name);
+  places.push_back(std::filesystem::path(XENPV_CUSTODIAN_DIR) / helper_name);
+  return places;
+}
+
+/// Attributes and file actions of posix_spawn(3), which need freeing.
+class spawn_plan {
+ public:
+  spawn_plan() {
+    ::posix_spawnattr_init(&attributes_);
+    ::posix_spawn_file_actions_init(&actions_);
+  }
+  spawn_plan(const spawn_plan&) = delete;
+  spawn_plan& operator=(const spawn_plan&) = delete;
+  ~spawn_plan() {
+    ::posix_spawn_file_actions_destroy(&actions_);
+    ::posix_spawnattr_destroy(&attributes_);
+  }
+
+  /// No signal before it has decided which to ignore.
+  void block_signals() {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::posix_spawnattr_setsigmask(&attributes_, &all);
+    ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK);
+  }
+  void give(int descriptor, int number) {
+    ::posix_spawn_file_actions_adddup2(&actions_, descriptor, number);
+  }
+  [[nodiscard]] pid_t start(const std::string& program) const {
+    std::string name = helper_name;
+    std::array<char*, 2> arguments{name.data(), nullptr};
+    pid_t process = -1;
+    const int error = ::posix_spawn(&process, program.c_str(), &actions_, &attributes_,
+                                    arguments.data(), environ);
+    if (error != 0) throw_errno(error, starting);
+    return process;
+  }
+
+ private:
+  posix_spawnattr_t attributes_{};
+  posix_spawn_file_actions_t actions_{};
+};
+
+std::string describe_end(int status) {
+  if (WIFSIGNALED(status)) return fmt::format("killed by signal {}", WTERMSIG(status));
+  return fmt::format("exit status {}", WEXITSTATUS(status));
+}
+
+}  // namespace
+
+custodian_helper custodian_helper::find() {
+  custodian_helper helper;
+  const auto places = helper_places();
+  for (const auto& place : places) {
+    unique_fd file(::open(place.c_str(), O_PATH | O_CLOEXEC));
+    if (!file || ::access(place.c_str(), X_OK) != 0) continue;
+    helper.file_ = out_of_the_way(std::move(file));
+    break;
+  }
+  for (const auto& place : places)
+    helper.places_ += (helper.places_.empty() ? "" : ", ") + place.string();
+  return helper;
+}
+
+custodian_link custodian_link::fork() {
+  require_single_thread();
+  auto [ours, theirs] = make_socket_pair();
+  const pid_t child = ::fork();
+  if (child < 0) throw_errno(starting);
+  if (child == 0) live_as_custodian(std::move(theirs));
+  theirs.reset();
+  custodian_link link(std::move(ours), child);
+  if (!link.receive()) throw failure(errc::lost_connection, starting, "it ended: " + link.reap(0));
+  return link;
+}
+
+custodian_link custodian_link::spawn(const custodian_helper& helper) {
+  if (!helper.is_found())
+    throw failure(errc::not_available, starting,
+                  fmt::format("install xenpv-custodian in one of: {}", helper.places()));
+  auto [ours, theirs] = make_socket_pair();
+  spawn_plan plan;
+  plan.block_signals();
+  plan.give(theirs.get(), custodian_socket);
+  custodian_link link(std::move(ours),
+                      plan.start(fmt::format("/proc/self/fd/{}", helper.descriptor())));
+  theirs.reset();
+  try {
+    link.await_packet(start_limit, starting);
+    if (!link.receive())
+      throw failure(errc::lost_connection, starting, "it ended: " + link.reap(0));
+  } catch (...) {
+    link.kill();
+    throw;
+  }
+  return link;
+}
+
+std::optional<custodian_reply> custodian_link::exchange(const custodian_request& request,
+                                                        int descriptor) {
+  if (!send_packet(socket_.get(), encode(request), descriptor)) return std::nullopt;
+  return receive();
+}
+
+std::optional<custodian_reply> custodian_link::exchange(const custodian_request& request,
+                                                        std::chrono::milliseconds limit) {
+  if (!send_packet(socket_.get(), encode(request))) return std::nullopt;
+  await_packet(limit, "wait for the custodian");
+  return receive();
+}
+
+void custodian_link::await_packet(std::chrono::milliseconds limit,
+                                  std::string_view operation) const {
+  const auto until = std::chrono::steady_clock::now() + limit;
+  for (;;) {
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+    pollfd entry{.fd = socket_.get(), .events = POLLIN, .revents = 0};
+    const int ready = left.count() > 0 ? ::poll(&entry, 1, static_cast<int>(left.count())) : 0;
+    if (ready > 0) return;
+    if (ready == 0)
+      throw failure(errc::timed_out, operation,
+                    fmt::format("process {} did not answer for {} s", process_,
+                                std::chrono::duration_cast<std::chrono::seconds>(limit).count()));
+    if (errno != EINTR) throw_errno(operation);
+  }
+}
+
+std::optional<custodian_reply> custodian_link::receive() {
+  const auto received = receive_packet(socket_.get());
+  if (!received) return std::nullopt;
+  return decode_reply(received->bytes).value();
+}
+
+bool custodian_link::is_hung_up() const noexcept {
+  pollfd entry{.fd = socket_.get(), .events = 0, .revents = 0};
+  return ::poll(&entry, 1, 0) == 1 && (entry.revents & (POLLHUP | POLLERR)) != 0;
+}
+
+void custodian_link::kill() noexcept {
+  if (process_ <= 1) return;
+  ::kill(process_, SIGKILL);
+  static_cast<void>(reap(0));
+}
+
+std::string custodian_link::reap(int options) noexcept {
+  if (process_ <= 1) return {};
+  int status = 0;
+  pid_t ended = -1;
+  do {
+    ended = ::waitpid(process_, &status, options);
+  } while (ended < 0 && errno == EINTR);
+  if (ended != process_) return {};
+  // The number may be another process's from now on.
+  process_ = -1;
+  return describe_end(status);
+}
+
+}  // namespace xenpv::xen
