@@ -1,17 +1,24 @@
 #include "xenpv/async/runtime.hpp"
 
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 
+#include <chrono>
 #include <exception>
 #include <optional>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "async/resume_guard.hpp"
 #include "xenpv/async/call_on.hpp"
 #include "xenpv/async/cpu_pool.hpp"
 #include "xenpv/async/cpu_set.hpp"
+#include "xenpv/async/nursery.hpp"
 #include "xenpv/async/shield.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/xen/custodian.hpp"
@@ -24,6 +31,9 @@ std::optional<xen::custodian> start_custodian(bool wanted) {
   if (!wanted) return std::nullopt;
   return xen::custodian::start();
 }
+
+/// What removes the resume marker of a process that died.
+const std::string marker_cleanup = "xenpv resume marker";
 
 std::vector<unsigned> chosen_cpus(std::vector<unsigned> cpus) {
   if (cpus.empty()) cpus = allowed_cpus();
@@ -59,11 +69,17 @@ struct runtime::state {
         store(control.get_executor(), xen::store::open()),
         pool(chosen_cpus(std::move(options.cpus)), named(std::move(options.thread_name))),
         loops(pool.size()),
+        background(control.get_executor()),
         resumes(control.get_executor(), store, suspends, [this] { return give_up_handles(); }) {}
 
   asio::awaitable<void> open_loops();
   asio::awaitable<void> close_loops();
   asio::awaitable<void> give_up_handles();
+  /// For ever: has a custodian that dies replaced.
+  asio::awaitable<void> follow_custodian();
+  /// Devices that were not closed in order are closed by the custodian, while the pages they share
+  /// still exist.
+  void end_cleanups();
   asio::awaitable<void> live(runtime& self, std::function<asio::awaitable<void>(runtime&)> main);
   /// Until it is dry. As on the CPU threads, what leaves a handler does not end the thread: what
   /// lives on it can still be taken down. Returns the first of them.
@@ -76,6 +92,7 @@ struct runtime::state {
   store_client store;
   cpu_pool pool;
   std::vector<std::unique_ptr<event_loop>> loops;
+  nursery background;
   resume_guard resumes;
 };
 
@@ -120,8 +137,14 @@ asio::awaitable<void> runtime::state::close_loops() {
 }
 
 asio::awaitable<void> runtime::state::give_up_handles() {
-  // Before the loops: from then on whatever they do with the old handles is harmless.
-  if (guardian) guardian->resumed();
+  // Before the loops: from then on whatever they do with the old handles is harmless. The loops'
+  // part has to follow in any case: a port they still take for live would be unbound, which is the
+  // kernel's BUG.
+  try {
+    if (guardian) guardian->resumed();
+  } catch (const std::exception& e) {
+    log().error("{}", e.what());
+  }
   std::exception_ptr error;
   for (std::size_t i = 0; i < pool.size(); ++i) {
     auto give_up = [this, i] { loops[i]->resumed(); };
@@ -134,6 +157,36 @@ asio::awaitable<void> runtime::state::give_up_handles() {
   if (error) std::rethrow_exception(error);
 }
 
+asio::awaitable<void> runtime::state::follow_custodian() {
+  constexpr auto token = asio::as_tuple(asio::use_awaitable);
+  asio::steady_timer pause(control);
+  for (;;) {
+    boost::system::error_code code;
+    bool is_alive = false;
+    try {
+      auto end = guardian->end_descriptor();
+      asio::posix::stream_descriptor watched(control, end.get());
+      static_cast<void>(end.release());
+      std::tie(code) =
+          co_await watched.async_wait(asio::posix::stream_descriptor::wait_error, token);
+      is_alive = code || guardian->revive();
+    } catch (const std::exception& e) {
+      log().error("follow the custodian: {}", e.what());
+    }
+    if (!is_alive) {
+      pause.expires_after(std::chrono::seconds(1));
+      std::tie(code) = co_await pause.async_wait(token);
+    }
+    if (code) co_return;
+  }
+}
+
+void runtime::state::end_cleanups() {
+  if (!guardian) return;
+  guardian->clear_cleanup(marker_cleanup);
+  guardian->clean_up();
+}
+
 asio::awaitable<void> runtime::state::live(runtime& self,
                                            std::function<asio::awaitable<void>(runtime&)> main) {
   std::exception_ptr error;
@@ -141,13 +194,17 @@ asio::awaitable<void> runtime::state::live(runtime& self,
     co_await open_loops();
     co_await resumes.start();
     if (guardian && !resumes.marker().empty())
-      guardian->set_cleanup("xenpv resume marker", {xen::cleanup_remove{resumes.marker()}});
+      guardian->set_cleanup(marker_cleanup, {xen::cleanup_remove{resumes.marker()}});
+    if (guardian) background.spawn(follow_custodian());
     co_await main(self);
   } catch (...) {
     error = std::current_exception();
   }
   // Closing a handle from before a resume is the kernel's BUG, so a last look.
   co_await resumes.stop();
+  end_cleanups();
+  background.cancel();
+  co_await background.join();
   co_await close_loops();
   co_await store.close();
   if (error) std::rethrow_exception(error);
@@ -162,7 +219,10 @@ std::exception_ptr runtime::state::run_control() {
       control.run();
       return first;
     } catch (...) {
-      if (!first) first = std::current_exception();
+      const auto error = std::current_exception();
+      // At once: this program may go on for months.
+      report("on the control thread", error);
+      if (!first) first = error;
     }
   }
 }
@@ -184,19 +244,17 @@ runtime::~runtime() {
     report("on the control thread", error);
   };
   asio::co_spawn(state_->control, state_->store.close(), report_here);
-  report_here(state_->run_control());
+  static_cast<void>(state_->run_control());
 }
 
 void runtime::run(std::function<asio::awaitable<void>(runtime&)> main) {
   std::exception_ptr error;
   asio::co_spawn(state_->control, shield_completion(state_->live(*this, std::move(main))),
                  [&](std::exception_ptr thrown) { error = std::move(thrown); });
-  auto on_control = state_->run_control();
-  auto on_cpu = state_->join_pool();
-  if (!error) error = std::exchange(on_control, nullptr);
-  if (!error) error = std::exchange(on_cpu, nullptr);
-  report("on the control thread", on_control);
-  report("on a CPU thread", on_cpu);
+  const auto on_control = state_->run_control();
+  const auto on_cpu = state_->join_pool();
+  if (!error) error = on_control;
+  if (!error) error = on_cpu;
   if (error) std::rethrow_exception(error);
 }
 

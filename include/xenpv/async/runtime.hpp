@@ -24,8 +24,9 @@ struct runtime_options {
   /// Start of the CPU threads' names; see cpu_pool_options.
   std::string thread_name = "xev-cpu";
   /// Without a custodian a guest that is saved and restored meets a kernel BUG when this process
-  /// ends, and a killed process leaves its devices connected. Off for short-lived tests only: it
-  /// cannot start once a thread runs.
+  /// ends, and a killed process leaves its devices connected. Off for short-lived tests only: the
+  /// first one cannot start once a thread runs. One that dies is noticed at once, logged and
+  /// replaced (xen/custodian.hpp).
   bool with_custodian = true;
 };
 
@@ -56,7 +57,11 @@ class runtime {
   /// Runs `main` on the calling thread, which is the control thread from then on. Event loops exist
   /// while it runs; when it returns, they and the xenstore client are closed and all threads end.
   /// Rethrows what `main` throws, or else the first exception that left a handler on the control
-  /// thread or on a CPU thread. Once only.
+  /// thread or on a CPU thread; each of those is logged when it happens. Once only.
+  ///
+  /// Devices that `main` left without closing them are then closed by the custodian, before the
+  /// event loops and the CPU threads end: up to ten seconds for each whose backend does not answer,
+  /// a minute for all.
   void run(std::function<asio::awaitable<void>(runtime&)> main);
 
   /// `callback` is called on the control thread each time the guest was saved and restored. By

@@ -1,0 +1,215 @@
+// Programs with disks whose custodian is killed, and programs that leave their disks connected:
+// what becomes of the disks, and of the guest's kernel. Runs inside a domain.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "sim/block_device.hpp"
+#include "sim/recovery_case.hpp"
+#include "sim/simulated_toolstack.hpp"
+#include "xenpv/async/deadline.hpp"
+#include "xenpv/base/unique_fd.hpp"
+#include "xenpv/xen/custodian.hpp"
+
+namespace xenpv::blkfront {
+namespace {
+
+using ::testing::IsEmpty;
+
+constexpr unsigned xvdb = 51728;
+
+void kill_custodian(async::runtime& on) {
+  const auto process = on.custodian()->process();
+  ASSERT_GT(process, 1);
+  ASSERT_EQ(::kill(process, SIGKILL), 0);
+}
+
+asio::awaitable<void> kill_and_await_another(async::runtime& on) {
+  const auto before = on.custodian()->process();
+  kill_custodian(on);
+  co_await poll_until(on, [&] { return on.custodian()->process() != before; });
+}
+
+asio::awaitable<void> expect_usable(frontend& disk, int value) {
+  const std::vector<std::byte> bytes(4096, static_cast<std::byte>(value));
+  co_await disk.write(0, bytes);
+  std::vector<std::byte> back(bytes.size());
+  co_await disk.read(0, back);
+  EXPECT_TRUE(back == bytes);
+}
+
+asio::awaitable<void> await_reconnect(async::runtime& on, const frontend& disk,
+                                      std::uint64_t reconnects) {
+  co_await poll_until(on, [&] {
+    return disk.recovery().reconnects >= reconnects && disk.state() == device_state::connected;
+  });
+}
+
+class killed_custodian : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!has_custodian) GTEST_SKIP() << "needs a custodian";
+  }
+  /// A disk that is opened, put through `body`, and closed; the guest's kernel survives it.
+  void with_disk(std::function<asio::awaitable<void>(async::runtime&, frontend&)> body) {
+    async::runtime on;
+    on.run([&](async::runtime& self) -> asio::awaitable<void> {
+      const auto disk = co_await frontend::open(self, path_of(xvdb));
+      co_await body(self, *disk);
+      co_await disk->close();
+    });
+    expect_no_bug();
+  }
+  void expect_no_bug() {
+    const auto status = toolstack_.status();
+    EXPECT_THAT(status["kernel_bugs"], IsEmpty()) << status.dump(2);
+  }
+  sim::simulated_toolstack toolstack_;
+};
+
+TEST_F(killed_custodian, does_not_keep_a_disk_from_reconnecting_to_its_backend) {
+  with_disk([&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    kill_custodian(on);
+    toolstack_.restart(xvdb);
+    co_await await_reconnect(on, disk, 1);
+    co_await expect_usable(disk, 1);
+  });
+}
+
+TEST_F(killed_custodian, makes_no_kernel_bug_of_a_resume_that_comes_before_another_is_there) {
+  with_disk([&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    for (std::uint64_t i = 1; i <= 3; ++i) {
+      const auto killed = on.custodian()->process();
+      // The control thread is busy with the toolstack: nobody notices the death meanwhile.
+      kill_custodian(on);
+      toolstack_.save_restore(i == 2, std::chrono::milliseconds(1));
+      co_await await_reconnect(on, disk, i);
+      co_await expect_usable(disk, static_cast<int>(i));
+      co_await poll_until(on, [&] { return on.custodian()->process() != killed; });
+    }
+  });
+}
+
+TEST_F(killed_custodian, makes_no_kernel_bug_after_a_resume_that_it_knew_of) {
+  with_disk([&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    toolstack_.save_restore(true, std::chrono::milliseconds(1));
+    co_await await_reconnect(on, disk, 1);
+    co_await kill_and_await_another(on);
+    co_await expect_usable(disk, 1);
+  });
+}
+
+/// A main process of its own, which must fork before this one has threads. Returns when it has
+/// reported that `body` is done; it then waits to be killed.
+class main_process {
+ public:
+  explicit main_process(std::function<asio::awaitable<void>(async::runtime&)> body) {
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("make a pipe");
+    const unique_fd reports(ends[0]);
+    unique_fd report(ends[1]);
+    process_ = ::fork();
+    if (process_ == 0) live(std::move(body), report.get());
+    report.reset();
+    char ready = 0;
+    if (::read(reports.get(), &ready, 1) != 1) throw std::runtime_error("the main process failed");
+  }
+  main_process(const main_process&) = delete;
+  main_process& operator=(const main_process&) = delete;
+  ~main_process() { kill(); }
+
+  void kill() {
+    if (process_ <= 1) return;
+    ::kill(process_, SIGKILL);
+    ::waitpid(process_, nullptr, 0);
+    process_ = -1;
+  }
+
+ private:
+  [[noreturn]] static void live(std::function<asio::awaitable<void>(async::runtime&)> body,
+                                int report) {
+    try {
+      async::runtime on;
+      on.run([&](async::runtime& self) -> asio::awaitable<void> {
+        co_await body(self);
+        [[maybe_unused]] const auto said = ::write(report, "x", 1);
+        co_await sleep(self, std::chrono::hours(1));
+      });
+    } catch (const std::exception& e) {
+      fmt::print(stderr, "{}\n", e.what());
+    }
+    ::_exit(1);
+  }
+
+  pid_t process_ = -1;
+};
+
+asio::awaitable<void> wait_for_both_closed(async::runtime& on,
+                                           sim::simulated_toolstack& toolstack) {
+  co_await poll_until(on, [&] {
+    return toolstack.frontend_state(xvdb) == "6" && toolstack.read(xvdb, "state") == "6";
+  });
+}
+
+TEST_F(killed_custodian, has_a_successor_that_closes_the_disk_when_the_main_process_dies_too) {
+  std::unique_ptr<frontend> disk;
+  main_process main([&](async::runtime& on) -> asio::awaitable<void> {
+    disk = co_await frontend::open(on, path_of(xvdb));
+    co_await kill_and_await_another(on);
+  });
+  EXPECT_EQ(toolstack_.frontend_state(xvdb), "4");
+  main.kill();
+  with_runtime([&](async::runtime& on) { return wait_for_both_closed(on, toolstack_); });
+  expect_no_bug();
+}
+
+TEST_F(killed_custodian, has_a_successor_that_keeps_the_handles_of_before_a_resume) {
+  std::unique_ptr<frontend> disk;
+  main_process main([&](async::runtime& on) -> asio::awaitable<void> {
+    disk = co_await frontend::open(on, path_of(xvdb));
+    toolstack_.save_restore(true, std::chrono::milliseconds(1));
+    co_await await_reconnect(on, *disk, 1);
+    co_await kill_and_await_another(on);
+  });
+  main.kill();
+  with_runtime([&](async::runtime& on) { return wait_for_both_closed(on, toolstack_); });
+  expect_no_bug();
+}
+
+class disk_left_connected : public killed_custodian {};
+
+TEST_F(disk_left_connected, is_closed_at_both_ends_when_an_exception_leaves_main) {
+  async::runtime on;
+  const auto main = [](async::runtime& self) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(self, path_of(xvdb));
+    co_await expect_usable(*disk, 1);
+    throw std::runtime_error("out of main");
+  };
+  EXPECT_THROW(on.run(main), std::runtime_error);
+  EXPECT_EQ(toolstack_.frontend_state(xvdb), "6");
+  EXPECT_EQ(toolstack_.read(xvdb, "state"), "6");
+  expect_no_bug();
+}
+
+TEST_F(disk_left_connected, is_closed_at_both_ends_although_the_custodian_was_killed) {
+  async::runtime on;
+  const auto main = [](async::runtime& self) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(self, path_of(xvdb));
+    kill_custodian(self);
+    throw std::runtime_error("out of main");
+  };
+  EXPECT_THROW(on.run(main), std::runtime_error);
+  EXPECT_EQ(toolstack_.frontend_state(xvdb), "6");
+  EXPECT_EQ(toolstack_.read(xvdb, "state"), "6");
+  expect_no_bug();
+}
+
+}  // namespace
+}  // namespace xenpv::blkfront
