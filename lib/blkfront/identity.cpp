@@ -130,26 +130,47 @@ disk_identity parse_identity(const node_map& nodes) {
           .params = value_or_nothing(nodes, "params")};
 }
 
+namespace {
+
+/// Both name it, and the same.
+bool agree(const std::string& before, const std::string& now) {
+  return !before.empty() && before == now;
+}
+
+result<void> check_names(const disk_identity& was, const disk_identity& is) {
+  if (differ(was.vdi, is.vdi))
+    return refuse(fmt::format("the disk came back as VDI {} in place of {}", is.vdi, was.vdi));
+  if (differ(was.page83, is.page83)) return refuse("the disk came back with another SCSI identity");
+  if (differ(was.params, is.params))
+    return refuse(
+        fmt::format("the disk came back made from '{}' in place of '{}'", is.params, was.params));
+  return {};
+}
+
+/// A name that the disk keeps when it is resized, and the host when the guest moves.
+bool is_known_by_name(const disk_identity& was, const disk_identity& is, bool may_have_moved) {
+  return agree(was.vdi, is.vdi) || agree(was.page83, is.page83) ||
+         (!may_have_moved && agree(was.params, is.params));
+}
+
+}  // namespace
+
 result<void> check_same_disk(const known_disk& before, const known_disk& now, bool may_have_moved) {
   if (now.shape.sector_size != before.shape.sector_size)
     return refuse(fmt::format("the disk came back with sectors of {} bytes in place of {}",
                               now.shape.sector_size, before.shape.sector_size));
   // Another medium is what such a drive is for.
   if (before.shape.cdrom && now.shape.cdrom) return {};
-  if (now.shape.size != before.shape.size)
+  const bool is_larger_same = now.shape.size > before.shape.size &&
+                              is_known_by_name(before.identity, now.identity, may_have_moved);
+  if (now.shape.size != before.shape.size && !is_larger_same)
     return refuse(fmt::format("the disk came back with {} ({} bytes) in place of {} ({} bytes)",
                               format_size(now.shape.size), now.shape.size,
                               format_size(before.shape.size), before.shape.size));
   if (now.shape.read_only && !before.shape.read_only) return refuse("the disk came back read-only");
-  const auto& was = before.identity;
-  const auto& is = now.identity;
-  if (differ(was.vdi, is.vdi))
-    return refuse(fmt::format("the disk came back as VDI {} in place of {}", is.vdi, was.vdi));
-  if (differ(was.page83, is.page83)) return refuse("the disk came back with another SCSI identity");
-  if (!may_have_moved && differ(was.params, is.params))
-    return refuse(
-        fmt::format("the disk came back made from '{}' in place of '{}'", is.params, was.params));
-  return {};
+  // Storage that migrates with the guest gets another name there.
+  if (may_have_moved) return {};
+  return check_names(before.identity, now.identity);
 }
 
 }  // namespace xenpv::blkfront

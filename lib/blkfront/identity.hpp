@@ -37,10 +37,14 @@ struct remembered_disk {
 [[nodiscard]] std::string to_text(const remembered_disk& disk);
 [[nodiscard]] result<remembered_disk> parse_remembered(std::string_view text);
 
-/// Refuses (errc::wrong_disk) another size, another sector size, another identity, and a disk that
-/// was writable and is not. A drive with removable media may come back with another one.
-/// `may_have_moved`: the guest may be on another host now, where the same disk may have another
-/// path.
+/// Refuses (errc::wrong_disk) a smaller disk, another sector size, another name (vdi, page83 or
+/// params, where both have one), and a disk that was writable and is not. A larger disk is the same
+/// one, resized, if a name says so: the same vdi or page83, or the same params on the same host. A
+/// drive with removable media may come back with another one.
+///
+/// `may_have_moved`: the guest was suspended meanwhile and may be on another host now, where the
+/// same disk may have another path, and its copy another VDI and SCSI identity: no name is
+/// compared.
 [[nodiscard]] result<void> check_same_disk(const known_disk& before, const known_disk& now,
                                            bool may_have_moved);
 
