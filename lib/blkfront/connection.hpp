@@ -1,18 +1,23 @@
-// The inside of a frontend: xenstore, the handshake and the queues, on the control thread.
+// The inside of a frontend, on the control thread: carries out what connection_machine says, with
+// device_nodes for xenstore and queue_set for the queues, and keeps the facts that a frontend
+// shows.
 //
 // Shared by the frontend and by what its queues post to it; outlives neither the runtime nor its
-// own close().
+// own close(). Decides nothing that the machine can decide.
 #pragma once
 
+#include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "blkfront/frontend_queue.hpp"
-#include "blkfront/handshake.hpp"
+#include "blkfront/connection_machine.hpp"
+#include "blkfront/device_nodes.hpp"
+#include "blkfront/device_resources.hpp"
 #include "blkfront/identity.hpp"
+#include "blkfront/queue_set.hpp"
 #include "xenpv/async/nursery.hpp"
 #include "xenpv/async/runtime.hpp"
 #include "xenpv/blkfront/frontend.hpp"
@@ -22,18 +27,21 @@ namespace xenpv::blkfront {
 class frontend::connection : public std::enable_shared_from_this<frontend::connection> {
  public:
   /// `identity`: of the disk that it has to be; empty: any.
-  connection(async::runtime& on, std::string device, options how, std::string identity);
+  connection(async::runtime& runtime, std::string device, options options, std::string identity);
 
-  /// Everything up to Connected. On failure nothing is left open.
+  /// Everything up to Connected. On failure and when cancelled, nothing is left open.
   [[nodiscard]] async::asio::awaitable<void> open();
+  /// Runs to its end whatever becomes of the caller; a second call waits for the first.
   [[nodiscard]] async::asio::awaitable<void> close();
+  /// The same, for a caller that nothing cancels.
+  [[nodiscard]] async::asio::awaitable<void> close_down();
   [[nodiscard]] async::asio::awaitable<std::string> identity();
   [[nodiscard]] async::asio::awaitable<std::vector<queue_statistics>> statistics();
 
-  /// close() has been called.
-  [[nodiscard]] bool is_closed() const noexcept { return closing_; }
-  [[nodiscard]] async::asio::any_io_executor control() const { return on_.control(); }
-  [[nodiscard]] std::vector<std::shared_ptr<frontend_queue>>& queues() noexcept { return queues_; }
+  /// close() has begun.
+  [[nodiscard]] bool is_closed() const noexcept { return close_progress_ != progress::none; }
+  [[nodiscard]] async::asio::any_io_executor control() const { return runtime_.control(); }
+  [[nodiscard]] queue_set& queues() noexcept { return queues_; }
   [[nodiscard]] const connection_facts& facts() const noexcept { return facts_; }
   [[nodiscard]] const blk::geometry& shape() const noexcept { return shape_; }
   [[nodiscard]] device_state state() const noexcept { return state_; }
@@ -43,108 +51,104 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
 
  private:
   using clock = std::chrono::steady_clock;
+  /// Of close(): the monitor is cancelled, then nothing can be cancelled any more.
+  enum class progress : std::uint8_t { none, cancelling, closing, done };
 
-  // connect.cpp
-  [[nodiscard]] async::asio::awaitable<void> read_facts();
-  /// What the caller says the disk has to be.
-  [[nodiscard]] async::asio::awaitable<void> recall_disk();
-  /// From facts to Connected, once.
-  [[nodiscard]] async::asio::awaitable<void> attempt();
+  // connection.cpp: the machine's driver
   [[nodiscard]] async::asio::awaitable<void> connect();
-  [[nodiscard]] async::asio::awaitable<void> back_off(std::chrono::nanoseconds pause);
-  [[nodiscard]] async::asio::awaitable<void> check_ground();
-  [[nodiscard]] async::asio::awaitable<void> publish();
-  [[nodiscard]] async::asio::awaitable<void> finish();
-  void make_queues(unsigned count);
-  [[nodiscard]] async::asio::awaitable<bool> open_queues(const layout& plan,
-                                                         std::vector<queue_transport>& out);
-  [[nodiscard]] async::asio::awaitable<void> write_transport(
-      std::vector<queue_transport> transports, bool large_sectors);
-  void guard_with_custodian();
-  /// Throws: timed out, with what both ends show.
-  [[nodiscard]] async::asio::awaitable<void> give_up(std::chrono::nanoseconds waited);
+  [[nodiscard]] async::asio::awaitable<void> monitor(connection_action action);
+  [[nodiscard]] connection_action step(const connection_event& event);
+  /// Throws only when cancelled.
+  [[nodiscard]] async::asio::awaitable<connection_event> perform(connection_action action);
+  [[nodiscard]] async::asio::awaitable<connection_event> carry_out(connection_action action);
+  [[nodiscard]] connection_event take_problem(connection_step step, error problem);
+  void follow_state(connection_state before);
+  void become(device_state state, const std::optional<error>& why);
+  void notify_change();
+  [[nodiscard]] bool is_opening() const noexcept;
+  [[nodiscard]] bool is_recovering() const noexcept;
 
-  // connection.cpp
-  [[nodiscard]] async::asio::awaitable<handshake_view> look();
-  [[nodiscard]] async::asio::awaitable<std::optional<std::string>> read_of_backend(
-      std::string name);
-  [[nodiscard]] async::asio::awaitable<node_map> read_backend();
+  // connect.cpp: the steps of an attempt
+  [[nodiscard]] async::asio::awaitable<void> recall_disk();
+  [[nodiscard]] async::asio::awaitable<void> read_device();
+  [[nodiscard]] async::asio::awaitable<connection_event> look();
+  [[nodiscard]] async::asio::awaitable<connection_event> wait();
+  /// Throws errc::lost_connection when the toolstack has removed the device.
   [[nodiscard]] async::asio::awaitable<void> set_state(wire::xenbus_state state);
-  /// Watches the backend's directory, and where ours says it is.
-  [[nodiscard]] async::asio::awaitable<void> follow_nodes();
-  [[nodiscard]] async::asio::awaitable<void> follow_watch(async::watch_stream watch);
-  /// Waits for a change there, or a resume. False: none came within `limit`.
-  [[nodiscard]] async::asio::awaitable<bool> wait_for_change(std::chrono::nanoseconds limit);
-  void wake();
-  /// Before a port is unbound.
+  [[nodiscard]] async::asio::awaitable<void> sleep(std::chrono::nanoseconds pause);
+  [[nodiscard]] async::asio::awaitable<void> back_off();
+  [[nodiscard]] async::asio::awaitable<void> publish();
+  [[nodiscard]] async::asio::awaitable<std::vector<queue_transport>> open_transports(
+      const backend_offer& offer);
+  [[nodiscard]] async::asio::awaitable<void> finish();
+  [[nodiscard]] error check_disk(const known_disk& now) const;
+  void keep_promises(backend_properties& properties);
+  void make_queues(unsigned count);
+  void guard_with_custodian();
+  [[nodiscard]] async::asio::awaitable<void> reread();
+
+  // recovery.cpp: losses and ends
   [[nodiscard]] async::asio::awaitable<void> settle_resume();
-  [[nodiscard]] async::asio::awaitable<void> close_queues();
-  [[nodiscard]] async::asio::awaitable<void> shut_queues(error why);
-  [[nodiscard]] async::asio::awaitable<void> fail_queues(error why);
-  [[nodiscard]] async::asio::awaitable<bool> drain_queues(std::chrono::nanoseconds limit);
-  [[nodiscard]] async::asio::awaitable<void> shake_hands_goodbye();
+  [[nodiscard]] async::asio::awaitable<void> suspend_queues(connection_action action);
+  [[nodiscard]] async::asio::awaitable<void> fail_waiting();
+  [[nodiscard]] async::asio::awaitable<void> pause();
+  [[nodiscard]] async::asio::awaitable<void> shut(connection_action action);
+  [[nodiscard]] async::asio::awaitable<void> drain();
+  [[nodiscard]] async::asio::awaitable<void> fail();
+  [[nodiscard]] async::asio::awaitable<device_view> close_handshake();
+  [[nodiscard]] async::asio::awaitable<void> release();
+  void begin_loss();
+  void recovered();
+  void start_recovery_timer();
+  void recovery_tick(clock::time_point last);
   [[nodiscard]] queue_events events_of_queue();
   void queue_failed(const error& why);
 
-  // monitor.cpp
-  [[nodiscard]] async::asio::awaitable<void> monitor();
-  [[nodiscard]] async::asio::awaitable<bool> follow(bool worth_reading);
-  [[nodiscard]] async::asio::awaitable<void> look_again();
-  [[nodiscard]] async::asio::awaitable<void> unplug(std::string_view how);
-  [[nodiscard]] async::asio::awaitable<void> end(device_state state, error why);
-
-  // recovery.cpp
-  [[nodiscard]] async::asio::awaitable<bool> follow_loss(const handshake_view& view);
-  [[nodiscard]] async::asio::awaitable<bool> recover(std::string reason);
-  [[nodiscard]] async::asio::awaitable<std::optional<error>> try_attempt();
-  [[nodiscard]] async::asio::awaitable<bool> is_unplugged();
-  [[nodiscard]] async::asio::awaitable<void> hold_queues(bool keep_ports);
-  [[nodiscard]] async::asio::awaitable<void> stop_holding();
-  void start_patience();
-  void patience_tick(clock::time_point last);
-  void recovered();
-
-  void become(device_state state, std::optional<error> why);
-
-  async::runtime& on_;
+  async::runtime& runtime_;
   std::string device_;
-  options how_;
+  options options_;
   std::string recalled_;
-  connection_facts facts_;
-  std::string device_type_ = "disk";
-  std::uint16_t handle_ = 0;
-  handshake machine_;
-  layout plan_;
-  std::optional<known_disk> known_;  ///< what the device was when it was last connected
-  async::nursery watchers_;
-  async::asio::steady_timer change_;  ///< never expires by itself; cancelled by wake()
-  std::string followed_;              ///< the backend's directory that is watched
-  bool dirty_ = false;
-  bool worth_reading_ = false;  ///< what changed may be more than a state
-  bool store_lost_ = false;
+
+  connection_machine machine_;
+  device_nodes nodes_;
+  resource_share resources_;
+  queue_set queues_;
   async::resume_hook hook_;
-  bool resumed_ = false;  ///< since the last attempt
-  std::vector<std::shared_ptr<frontend_queue>> queues_;
-  std::shared_ptr<sector_locks> members_;
-  std::vector<queue_statistics> last_statistics_;  ///< of queues that are closed
   async::nursery background_;
-  bool opened_ = false;     ///< was connected once: the queues stay as they are
-  bool published_ = false;  ///< the backend may have our ring
-  bool closing_ = false;
+
+  // What a frontend shows.
+  connection_facts facts_;
+  blk::geometry shape_;
   device_state state_ = device_state::closed;
   std::optional<error> reason_;
-  blk::geometry shape_;
+  recovery_statistics recovery_;
+  std::vector<queue_statistics> last_statistics_;  ///< of queues that are closed
   std::function<void()> changed_;
 
-  recovery_statistics recovery_;
-  clock::time_point lost_at_;
-  std::size_t to_replay_ = 0;
-  bool may_have_moved_ = false;
-  /// Of a connect, besides options::connect_deadline: a backend that restarts between our ring and
+  // Of the attempt under way.
+  layout plan_;
+  std::optional<std::size_t> budget_;  ///< pages of the first connection
+  std::chrono::nanoseconds attempt_left_{};
+  /// Of an attempt, besides options::connect_deadline: a backend that restarts between our ring and
   /// its Connected may wait for us to begin anew, and nothing tells.
   std::chrono::nanoseconds attempt_limit_ = std::chrono::nanoseconds::max();
-  std::chrono::nanoseconds patience_left_{};
-  async::asio::steady_timer patience_;
+  std::chrono::nanoseconds pause_{};
+  std::optional<known_disk> known_;  ///< what the device was when it was last connected
+
+  // Of the last failure.
+  error problem_;
+  std::exception_ptr attempt_failure_;
+  std::optional<error> end_reason_;
+  std::string logged_problem_;
+
+  // Of the loss under way.
+  clock::time_point lost_at_;
+  std::size_t to_replay_ = 0;
+  std::chrono::nanoseconds recovery_time_left_{};
+  async::asio::steady_timer recovery_timer_;
+
+  progress close_progress_ = progress::none;
+  async::asio::steady_timer closed_;  ///< never expires; cancelled when close() is done
 };
 
 }  // namespace xenpv::blkfront

@@ -14,6 +14,20 @@ namespace xenpv::blkfront {
 
 namespace asio = boost::asio;
 
+std::string_view to_string(flush_support support) noexcept {
+  switch (support) {
+    case flush_support::none:
+      return "none";
+    case flush_support::cache:
+      return "cache";
+    case flush_support::barrier:
+      return "barrier";
+    case flush_support::ignored:
+      return "ignored";
+  }
+  return "invalid";
+}
+
 std::string_view to_string(device_state state) noexcept {
   switch (state) {
     case device_state::connected:
@@ -33,29 +47,30 @@ std::string_view to_string(device_state state) noexcept {
 // Callers are coroutines, whose temporaries g++ 12 may destroy twice, default arguments included.
 static_assert(std::is_trivially_copyable_v<options>);
 
-asio::awaitable<std::unique_ptr<frontend>> frontend::open(async::runtime& on, std::string device,
-                                                          options how) {
-  return open_again(on, std::move(device), how, {});
+asio::awaitable<std::unique_ptr<frontend>> frontend::open(async::runtime& runtime,
+                                                          std::string device, options options) {
+  return open_again(runtime, std::move(device), options, {});
 }
 
-asio::awaitable<std::unique_ptr<frontend>> frontend::open_again(async::runtime& on,
-                                                                std::string device, options how,
+asio::awaitable<std::unique_ptr<frontend>> frontend::open_again(async::runtime& runtime,
+                                                                std::string device, options options,
                                                                 std::string identity) {
   const bool is_number = !device.empty() && std::all_of(device.begin(), device.end(), [](char c) {
     return c >= '0' && c <= '9';
   });
   if (is_number) device = "device/vbd/" + device;
-  auto opened = std::make_shared<connection>(on, std::move(device), how, std::move(identity));
+  auto opened =
+      std::make_shared<connection>(runtime, std::move(device), options, std::move(identity));
   co_await opened->open();
   co_return std::unique_ptr<frontend>(new frontend(std::move(opened)));
 }
 
 frontend::frontend(std::shared_ptr<connection> c) noexcept : connection_(std::move(c)) {}
 frontend::~frontend() {
+  connection_->on_change({});
   if (connection_->is_closed()) return;
   log().warn("{}: abandoned without close(); closing it", facts().device);
-  const auto control = connection_->control();
-  asio::co_spawn(control, async::shield_completion(connection_->close()),
+  asio::co_spawn(connection_->control(), async::shield_completion(connection_->close_down()),
                  [keep = connection_](const std::exception_ptr&) {});
 }
 
@@ -64,7 +79,7 @@ std::size_t frontend::queue_count() const noexcept {
 }
 
 blk::block_queue& frontend::queue(std::size_t index) noexcept {
-  return *connection_->queues()[index];
+  return connection_->queues().queue(index);
 }
 
 const connection_facts& frontend::facts() const noexcept {

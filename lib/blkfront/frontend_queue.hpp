@@ -17,6 +17,7 @@
 #include <string>
 
 #include "blkfront/coalescing.hpp"
+#include "blkfront/connection_loss.hpp"
 #include "blkfront/layout.hpp"
 #include "blkfront/request_queue.hpp"
 #include "blkfront/sector_locks.hpp"
@@ -26,12 +27,6 @@
 #include "xenpv/xen/grant_share.hpp"
 
 namespace xenpv::blkfront {
-
-/// How a connection ended: whether writes that the backend answered and did not flush are safe.
-enum class connection_loss {
-  orderly,  ///< closed by both ends, or the guest was suspended: the backend wrote its cache
-  abrupt,   ///< a crash, a kill, a directory removed: what was in its cache may be gone
-};
 
 struct queue_options {
   std::string name;  ///< "device/vbd/51728 queue 0", for messages

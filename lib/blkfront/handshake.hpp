@@ -22,6 +22,7 @@ struct handshake_view {
   bool online = true;  ///< the toolstack's node; false: the disk is being taken away
   /// Nothing changed for a while: go on as far as that is safe without the backend's word.
   bool waited_long = false;
+  friend bool operator==(const handshake_view&, const handshake_view&) = default;
 };
 
 enum class handshake_step : std::uint8_t {
@@ -49,6 +50,7 @@ class handshake {
   /// Connected), blkback with old I/O in flight being the usual reason: time to back off.
   [[nodiscard]] unsigned refusals() const noexcept { return refusals_; }
   [[nodiscard]] bool is_connected() const noexcept { return phase_ == phase::connected; }
+  friend bool operator==(const handshake&, const handshake&) = default;
 
  private:
   enum class phase : std::uint8_t { resetting, published, connected };

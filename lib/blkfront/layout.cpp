@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "xenpv/blk/page_pool.hpp"
 #include "xenpv/ring/blkif_ring.hpp"
@@ -83,6 +84,21 @@ result<layout> choose_layout(const backend_offer& offer, const layout_limits& li
       choose_indirect_pages(out.segments, pages - out.ring_pages(), out.ring_page_order);
   out.data_pages = pages - out.ring_pages() - out.indirect_pages;
   return out;
+}
+
+std::size_t first_budget(std::size_t limit, std::size_t granted) noexcept {
+  const auto taken = granted + reserved_pages(limit);
+  const auto left = limit > taken ? limit - taken : 0;
+  return std::max(least_pages, left / 2);
+}
+
+std::vector<std::size_t> choose_cpus(std::span<const std::size_t> queues, std::size_t count) {
+  std::vector<std::size_t> cpus(queues.size());
+  std::iota(cpus.begin(), cpus.end(), std::size_t{0});
+  const auto has_fewer = [&](std::size_t a, std::size_t b) { return queues[a] < queues[b]; };
+  std::stable_sort(cpus.begin(), cpus.end(), has_fewer);
+  cpus.resize(std::min(count, cpus.size()));
+  return cpus;
 }
 
 }  // namespace xenpv::blkfront

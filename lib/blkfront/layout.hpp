@@ -1,9 +1,12 @@
-// How a connection spends granted pages: queues, ring sizes, data and indirect pages. One pure
-// function of what the backend offers, what the caller allows and how many pages there are.
+// How a connection spends granted pages: queues, ring sizes, data and indirect pages, by what the
+// backend offers, what the caller allows and how many pages there are. And how several connections
+// of one process share pages and CPUs. Pure functions.
 #pragma once
 
 #include <cstddef>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "blkfront/features.hpp"
 #include "xenpv/base/error.hpp"
@@ -44,5 +47,22 @@ inline constexpr std::size_t least_pages = 16;
 /// budget; with less than least_pages an error (errc::limit_reached) that says so.
 [[nodiscard]] result<layout> choose_layout(const backend_offer& offer, const layout_limits& limits,
                                            std::size_t budget, unsigned cpus);
+
+/// Pages that no connection asks for by itself, for other users of xen-gntalloc in the guest: an
+/// eighth of `limit`.
+[[nodiscard]] constexpr std::size_t reserved_pages(std::size_t limit) noexcept {
+  return limit / 8;
+}
+
+/// Pages for one more connection where nobody but this process uses xen-gntalloc: half of what is
+/// left of `limit` beside the reserve and the `granted` pages of the process's other connections,
+/// but least_pages at least. So each connection leaves as much to those that come later as it
+/// takes.
+[[nodiscard]] std::size_t first_budget(std::size_t limit, std::size_t granted) noexcept;
+
+/// The `count` CPUs with the fewest queues; among equals, the first. `queues`: of each CPU. `count`
+/// is at most the number of CPUs.
+[[nodiscard]] std::vector<std::size_t> choose_cpus(std::span<const std::size_t> queues,
+                                                   std::size_t count);
 
 }  // namespace xenpv::blkfront

@@ -1,19 +1,20 @@
-// A device whose backend is lost: its queues keep their requests until another backend is there, or
-// it turns out that there will be none.
+// A device whose backend is lost, and every end of one: the steps and the book-keeping.
 #include <fmt/format.h>
 
+#include <boost/asio/post.hpp>
+
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "blkfront/connection.hpp"
-#include "xenpv/async/call_on.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/base/parse.hpp"
+#include "xenpv/xen/custodian.hpp"
 
 namespace xenpv::blkfront {
 
 namespace asio = boost::asio;
-using async::call_on;
 using namespace std::chrono_literals;
 
 namespace {
@@ -26,110 +27,139 @@ constexpr std::chrono::nanoseconds longest_pause = 2s;
 constexpr std::chrono::nanoseconds first_attempt = 1s;
 constexpr std::chrono::nanoseconds longest_attempt = 60s;
 
-/// How often the patience of those who wait is looked at. Longer gaps are the guest's not running.
+/// How often the time left of a recovery is counted. Longer gaps are the guest's not running.
 constexpr std::chrono::nanoseconds longest_tick = 1s;
+
+/// What requests in flight get to end when the toolstack takes the disk away: it waits, too, and
+/// not for long.
+constexpr std::chrono::nanoseconds unplug_limit = 3s;
 
 }  // namespace
 
-/// What it means that the ring is dead, though nobody said goodbye. False: the device is at its
-/// end.
-asio::awaitable<bool> frontend::connection::follow_loss(const handshake_view& view) {
-  // First: a resume looks like this, too, and must be known before any port is touched.
-  co_await settle_resume();
-  if (resumed_) co_return co_await recover("the guest was saved and restored");
-  const bool unplugged = co_await is_unplugged();
-  if (unplugged) {
-    co_await unplug("the toolstack took the disk away by force");
-    co_return false;
+/// To unbind a port from before a resume is the kernel's BUG (xen/custodian.hpp). A resume that
+/// comes later than this look cannot be known.
+asio::awaitable<void> frontend::connection::settle_resume() {
+  try {
+    (void)co_await runtime_.check_resume();
+  } catch (const failure& problem) {
+    log().debug("{}: {}", device_, problem.what());
   }
-  if (!view.backend) co_return co_await recover("the backend's directory vanished");
-  if (view.own != wire::xenbus_state::connected)
-    co_return co_await recover("the toolstack built the device anew");
-  co_return co_await recover("the backend gave the connection up or restarted");
 }
 
-/// The device's directory is the toolstack's: without it there is no disk to come back.
-asio::awaitable<bool> frontend::connection::is_unplugged() {
-  const auto backend = co_await on_.store().read_if_exists(device_ + "/backend");
-  if (!backend) co_return true;
-  const auto view = co_await look();
-  co_return !view.online;
-}
-
-asio::awaitable<void> frontend::connection::hold_queues(bool keep_ports) {
+asio::awaitable<void> frontend::connection::suspend_queues(connection_action action) {
   co_await settle_resume();
-  for (const auto& each : queues_) {
-    auto hold = [each, keep_ports] { return each->suspend(keep_ports, connection_loss::abrupt); };
-    to_replay_ += co_await call_on(each->executor(), hold);
-  }
-  if (recovery_.timed_out) co_await stop_holding();
+  const bool keep_ports = action.step != connection_step::rebind;
+  to_replay_ += co_await queues_.suspend(keep_ports, action.loss);
+  if (machine_.state() == connection_state::absent) co_await fail_waiting();
+  // Only now do requests wait.
+  if (is_recovering() && state_ != device_state::failed)
+    become(device_state::recovering, std::nullopt);
 }
 
-asio::awaitable<void> frontend::connection::stop_holding() {
+asio::awaitable<void> frontend::connection::fail_waiting() {
   const auto why = make_error(errc::timed_out, fmt::format("use {}", device_),
                               fmt::format("its backend did not come back within {}",
-                                          format_duration(how_.recovery_timeout)));
-  for (const auto& each : queues_) {
-    auto stop = [each, why] { each->fail_queued(why); };
-    co_await call_on(each->executor(), stop);
-  }
+                                          format_duration(options_.recovery_timeout)));
+  co_await queues_.fail_queued(why);
 }
 
-/// Until the device is connected again: true. False: it has come to its end.
-asio::awaitable<bool> frontend::connection::recover(std::string reason) {
-  log().warn("{}: {}; requests wait for it to come back", device_, reason);
+asio::awaitable<void> frontend::connection::pause() {
+  (void)co_await nodes_.wait_for_change(pause_);
+  pause_ = std::min(2 * pause_, longest_pause);
+  attempt_limit_ = std::min(2 * attempt_limit_, longest_attempt);
+}
+
+asio::awaitable<void> frontend::connection::shut(connection_action action) {
+  // NBD's ESHUTDOWN, and what the kernel says of a disk that is gone.
+  const std::error_code shut_down(ESHUTDOWN, std::generic_category());
+  end_reason_ = make_error(shut_down, fmt::format("use {}", device_), action.text);
+  log().error("{}: {}", device_, action.text);
+  co_await queues_.shut(*end_reason_);
+}
+
+asio::awaitable<void> frontend::connection::drain() {
+  const bool is_unplug = machine_.state() == connection_state::unplugging;
+  const auto limit =
+      is_unplug ? std::min(options_.close_deadline, unplug_limit) : options_.close_deadline;
+  const bool drained = co_await queues_.drain(limit);
+  if (!drained) log().warn("{}: closed with requests that the backend has not answered", device_);
+}
+
+asio::awaitable<void> frontend::connection::fail() {
+  if (machine_.state() == connection_state::closing) {
+    const auto why = make_error(std::make_error_code(std::errc::operation_canceled),
+                                fmt::format("use {}", device_), "it was closed");
+    co_await queues_.fail(why);
+    co_return;
+  }
+  co_await queues_.fail(end_reason_.value_or(problem_));
+}
+
+/// Closing, Closed, each with the backend's answer, or without it when it does not come.
+asio::awaitable<device_view> frontend::connection::close_handshake() {
+  auto view = co_await nodes_.look();
+  // For each of the backend's answers; what else it does to its nodes meanwhile buys it no time.
+  auto until = clock::now() + options_.close_deadline;
+  for (;;) {
+    const auto step = next_close_step(view.states);
+    if (step == handshake_step::closed) break;
+    const bool is_parting = machine_.state() == connection_state::parting;
+    if (is_parting && machine_.is_interrupted()) co_return view;
+    if (step != handshake_step::wait) {
+      until = clock::now() + options_.close_deadline;
+      const bool written = co_await nodes_.set_state(step == handshake_step::set_closing
+                                                         ? wire::xenbus_state::closing
+                                                         : wire::xenbus_state::closed);
+      // The toolstack removed the device: there is nothing left to close.
+      if (!written) break;
+    }
+    bool changed = true;
+    if (step == handshake_step::wait) {
+      const auto left = until - clock::now();
+      changed = left.count() > 0 && co_await nodes_.wait_for_change(left);
+    }
+    const bool was_rebuilt = view.rebuilt;
+    view = co_await nodes_.look();
+    view.rebuilt = view.rebuilt || was_rebuilt;
+    view.states.waited_long = !changed;
+    if (!changed) log().warn("{}: close: {}", device_, explain_wait(view.states, std::nullopt));
+  }
+  // Only now: what is left open is the custodian's to close.
+  auto* const custodian = runtime_.custodian();
+  if (custodian != nullptr && machine_.state() != connection_state::parting) {
+    try {
+      custodian->clear_cleanup(device_);
+    } catch (const failure& problem) {
+      log().debug("{}: {}", device_, problem.what());
+    }
+  }
+  co_return view;
+}
+
+asio::awaitable<void> frontend::connection::release() {
+  co_await settle_resume();
+  const bool is_retry = is_opening();
+  if (!is_retry) last_statistics_ = co_await queues_.statistics();
+  co_await queues_.close();
+  resources_.set_pages(0);
+  resources_.give_cpus_back();
+  if (is_retry) queues_.clear();
+}
+
+void frontend::connection::begin_loss() {
+  const auto reason = machine_.state() == connection_state::parting ? loss_reason::backend_closed
+                                                                    : machine_.reason();
+  recovery_.last_reason = to_string(reason);
+  log().warn("{}: {}; requests wait for it to come back", device_, recovery_.last_reason);
   lost_at_ = clock::now();
   to_replay_ = 0;
-  may_have_moved_ = false;
-  recovery_.last_reason = std::move(reason);
-  recovery_.timed_out = false;
-  co_await hold_queues(true);
-  // A backend that lied, found out by the last look at its ring.
-  if (state_ == device_state::failed) co_return false;
-  become(device_state::recovering, std::nullopt);
-  start_patience();
-  auto pause = first_pause;
+  pause_ = first_pause;
   attempt_limit_ = first_attempt;
-  for (;;) {
-    may_have_moved_ = std::exchange(resumed_, false) || may_have_moved_;
-    const auto problem = co_await try_attempt();
-    // A backend that lied as soon as it was connected.
-    if (state_ == device_state::failed) co_return false;
-    if (!problem && !resumed_) break;
-    co_await hold_queues(true);
-    if (resumed_) continue;
-    if (problem->code == errc::wrong_disk) {
-      patience_.cancel();
-      co_await end(device_state::failed, *problem);
-      co_return false;
-    }
-    const bool unplugged = co_await is_unplugged();
-    if (unplugged) {
-      patience_.cancel();
-      co_await unplug("the toolstack took the disk away");
-      co_return false;
-    }
-    log().info("{}: not back yet: {}", device_, problem->text);
-    (void)co_await wait_for_change(pause);
-    pause = std::min(2 * pause, longest_pause);
-    attempt_limit_ = std::min<std::chrono::nanoseconds>(2 * attempt_limit_, longest_attempt);
-  }
-  recovered();
-  co_return true;
-}
-
-asio::awaitable<std::optional<error>> frontend::connection::try_attempt() {
-  try {
-    co_await attempt();
-  } catch (const failure& problem) {
-    if (store_lost_) throw;
-    co_return error{problem.code(), problem.what()};
-  }
-  co_return std::nullopt;
+  start_recovery_timer();
 }
 
 void frontend::connection::recovered() {
-  patience_.cancel();
+  recovery_timer_.cancel();
   const std::chrono::nanoseconds pause = clock::now() - lost_at_;
   ++recovery_.reconnects;
   recovery_.replayed += to_replay_;
@@ -141,33 +171,62 @@ void frontend::connection::recovered() {
   become(device_state::connected, std::nullopt);
 }
 
-void frontend::connection::start_patience() {
+void frontend::connection::start_recovery_timer() {
   recovery_.timed_out = false;
-  if (how_.recovery_timeout.count() == 0) return;
-  patience_left_ = how_.recovery_timeout;
-  patience_tick(clock::now());
+  if (options_.recovery_timeout.count() == 0) return;
+  recovery_time_left_ = options_.recovery_timeout;
+  recovery_tick(clock::now());
 }
 
 /// Counts ticks, not time: a guest that does not run makes nobody wait.
-void frontend::connection::patience_tick(clock::time_point last) {
+void frontend::connection::recovery_tick(clock::time_point last) {
   const auto tick =
-      std::clamp<std::chrono::nanoseconds>(how_.recovery_timeout / 8, 1ms, longest_tick);
+      std::clamp<std::chrono::nanoseconds>(options_.recovery_timeout / 8, 1ms, longest_tick);
   const auto now = clock::now();
-  patience_left_ -= std::min<std::chrono::nanoseconds>(now - last, 2 * tick);
-  if (patience_left_ <= 0ns) {
+  recovery_time_left_ -= std::min<std::chrono::nanoseconds>(now - last, 2 * tick);
+  // A backend that takes its time to close is still there.
+  if (recovery_time_left_ <= 0ns && machine_.interrupt(interruption::out_of_time)) {
     log().error("{}: its backend did not come back within {}: requests fail until it does", device_,
-                format_duration(how_.recovery_timeout));
+                format_duration(options_.recovery_timeout));
     recovery_.timed_out = true;
-    background_.spawn(stop_holding());
-    if (changed_) changed_();
-    return;
+    background_.spawn(fail_waiting());
+    return notify_change();
   }
-  patience_.expires_after(std::min(tick, patience_left_));
-  patience_.async_wait([self = weak_from_this(), now](boost::system::error_code code) {
+  recovery_timer_.expires_after(recovery_time_left_ > 0ns ? std::min(tick, recovery_time_left_)
+                                                          : tick);
+  recovery_timer_.async_wait([self = weak_from_this(), now](boost::system::error_code code) {
     const auto live = self.lock();
-    if (code || !live || live->state_ != device_state::recovering) return;
-    live->patience_tick(now);
+    if (code || !live) return;
+    const bool is_lost =
+        live->is_recovering() || live->machine_.state() == connection_state::parting;
+    if (is_lost) live->recovery_tick(now);
   });
+}
+
+queue_events frontend::connection::events_of_queue() {
+  queue_events events;
+  events.failed = [self = weak_from_this(), control = runtime_.control()](const error& why) {
+    asio::post(control, [self, why] {
+      if (const auto live = self.lock()) live->queue_failed(why);
+    });
+  };
+  events.reshaped = [self = weak_from_this(),
+                     control = runtime_.control()](const blk::geometry& shape) {
+    asio::post(control, [self, shape] {
+      const auto live = self.lock();
+      if (!live) return;
+      live->shape_ = shape;
+      live->notify_change();
+    });
+  };
+  return events;
+}
+
+void frontend::connection::queue_failed(const error& why) {
+  if (state_ == device_state::failed || !machine_.interrupt(interruption::distrusted)) return;
+  end_reason_ = why;
+  become(device_state::failed, why);
+  nodes_.wake();
 }
 
 }  // namespace xenpv::blkfront

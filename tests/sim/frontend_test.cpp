@@ -251,9 +251,9 @@ std::vector<scripted> stalled_connects() {
       {{{"state", "2"}},
        "connect data/vbd/7: backend is in InitWait and has not taken our ring; hotplug-status "
        "missing: the toolstack's script has not run: "},
-      {{{"state", "2"}, {"hotplug-status", "error"}},
+      {{{"state", "2"}, {"hotplug-status", "busy"}},
        "connect data/vbd/7: backend is in InitWait and has not taken our ring; hotplug-status is "
-       "'error': the toolstack's script failed: "},
+       "'busy': the toolstack's script failed: "},
       {{{"state", "6"}},
        "connect data/vbd/7: backend is in Closed and does not prepare for a new connection: "}};
 }
@@ -264,6 +264,27 @@ node_values leaving_backend() {
 
 node_values backend_of_many() {
   return {{"state", "2"}, {"max-ring-page-order", "many"}};
+}
+
+node_values backend_without_its_disk() {
+  return {{"state", "2"},
+          {"hotplug-status", "error"},
+          {"hotplug-error", "losetup /srv/disk.img failed"}};
+}
+
+node_values backend_without_a_word() {
+  return {{"state", "1"}, {"hotplug-status", "error"}};
+}
+
+asio::awaitable<void> fail_with_the_toolstacks_script(async::runtime& on) {
+  const auto quoted = co_await open_scripted(on, backend_without_its_disk());
+  EXPECT_EQ(quoted.code, errc::not_available);
+  EXPECT_EQ(quoted.text,
+            "connect data/vbd/7: the toolstack's script could not prepare the disk: not available "
+            "here (hotplug-error: losetup /srv/disk.img failed)");
+  const auto silent = co_await open_scripted(on, backend_without_a_word());
+  EXPECT_EQ(silent.code, errc::not_available);
+  EXPECT_THAT(silent.text, HasSubstr("see the log of the backend's domain"));
 }
 
 asio::awaitable<void> explain_stalled_connects(async::runtime& on) {
@@ -281,6 +302,10 @@ asio::awaitable<void> explain_stalled_connects(async::runtime& on) {
 
 TEST(frontend, explains_a_connect_that_does_not_come_about) {
   with_runtime(explain_stalled_connects);
+}
+
+TEST(frontend, fails_at_once_when_the_toolstacks_script_did_and_quotes_it) {
+  with_runtime(fail_with_the_toolstacks_script);
 }
 
 TEST(frontend, serves_a_cdrom_and_a_read_only_disk_for_reading_only) {

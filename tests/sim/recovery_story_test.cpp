@@ -2,6 +2,7 @@
 // recovery_test.cpp, which does all of it at random.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include "sim/simulated_toolstack.hpp"
 #include "xenpv/async/nursery.hpp"
 #include "xenpv/async/run_on.hpp"
+#include "xenpv/xen/custodian.hpp"
 
 namespace xenpv::blkfront {
 namespace {
@@ -291,6 +293,58 @@ TEST_F(recovery_story, closing_while_the_backend_is_away_answers_what_waits) {
   toolstack_.rebuild_backend(xvde);
 }
 
+TEST_F(recovery_story, a_disk_whose_storage_migrated_with_the_guest_is_the_same_disk) {
+  if (!has_custodian) GTEST_SKIP() << "needs a custodian";
+  toolstack_.write(xvde, "sm-data/vdi-uuid", "a1");
+  toolstack_.write(xvde, "params", "/dev/vg/before");
+  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    toolstack_.save_restore(false, 20ms);
+    toolstack_.write(xvde, "sm-data/vdi-uuid", "b2");
+    toolstack_.write(xvde, "params", "/dev/vg/after");
+    co_await poll_until(on, [&] { return disk.recovery().reconnects == 1; });
+    EXPECT_EQ(disk.state(), device_state::connected);
+    EXPECT_FALSE(disk.failure_reason());
+    const auto identity = co_await disk.identity();
+    EXPECT_THAT(identity, HasSubstr("vdi=b2"));
+    co_await disk.write(0, filled(512, 7));
+  });
+}
+
+TEST_F(recovery_story, a_disk_that_grew_while_its_backend_was_away_is_resized) {
+  toolstack_.write(xvde, "params", "/dev/vg/disk");
+  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    std::uint64_t told = 0;
+    disk.on_change([&] { told = disk.shape().size; });
+    toolstack_.remove_backend(xvde);
+    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    toolstack_.rebuild_backend(xvde, {{"xenpv/size", "33554432"}, {"xenpv/medium", "larger"}});
+    co_await poll_until(on, [&] { return disk.state() != device_state::recovering; });
+    EXPECT_EQ(disk.state(), device_state::connected);
+    EXPECT_EQ(told, 33554432U);
+    co_await disk.write(33554432 - 512, filled(512, 7));
+    disk.on_change({});
+  });
+  toolstack_.remove_backend(xvde);
+  toolstack_.rebuild_backend(xvde, {{"xenpv/size", "16777216"}, {"xenpv/medium", "guest-1/xvde"}});
+}
+
+TEST_F(recovery_story, flush_stays_promised_by_a_backend_that_no_longer_offers_it) {
+  options how;
+  for (const bool strict : {false, true}) {
+    how.strict_flush = strict;
+    with_disk(how, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+      EXPECT_TRUE(disk.shape().can_flush);
+      toolstack_.remove_backend(xvde);
+      co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+      toolstack_.rebuild_backend(xvde, {{"xenpv/flush", "0"}, {"xenpv/barrier", "0"}});
+      co_await poll_until(on, [&] { return disk.state() == device_state::connected; });
+      EXPECT_EQ(disk.shape().can_flush, !strict);
+    });
+    toolstack_.remove_backend(xvde);
+    toolstack_.rebuild_backend(xvde, {{"xenpv/flush", "1"}, {"xenpv/barrier", "1"}});
+  }
+}
+
 TEST_F(recovery_story, a_killed_server_loses_nothing_that_was_flushed_and_a_new_one_takes_over) {
   if (!has_custodian) GTEST_SKIP() << "needs a custodian";
   for (unsigned seed = 0; seed < 8; ++seed) {
@@ -321,6 +375,8 @@ TEST_F(recovery_story, a_killed_server_loses_nothing_that_was_flushed_and_a_new_
 TEST_F(recovery_story, zz_a_disk_taken_away_by_force_is_shut_down) {
   pending_read waiting;
   with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    // Its death changes nothing about that.
+    if (on.custodian() != nullptr) ::kill(on.custodian()->process(), SIGKILL);
     toolstack_.set_faults(xvde, "stall=0");
     async::nursery reads(on.control());
     reads.spawn(read_sector(disk, 0, waiting));
@@ -333,6 +389,8 @@ TEST_F(recovery_story, zz_a_disk_taken_away_by_force_is_shut_down) {
     pending_read late;
     co_await read_sector(disk, 0, late);
     EXPECT_EQ(late.problem.code.value(), ESHUTDOWN);
+    const auto left = co_await on.store().read_if_exists(path_of(xvde));
+    EXPECT_EQ(left, std::nullopt) << "nothing brings the device's directory back";
   });
   EXPECT_EQ(waiting.problem.code.value(), ESHUTDOWN) << waiting.problem.text;
 }

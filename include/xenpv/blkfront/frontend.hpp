@@ -6,9 +6,12 @@
 //
 // A backend that closes the connection, restarts or vanishes, and the guest's own save, restore and
 // migration, are a pause: unanswered and new requests wait (options::recovery_timeout) and are sent
-// to the backend that comes, in an order that applies no write after a later one to the same bytes.
-// What waits is the callers' requests in the callers' memory: who wants a bound keeps to a number
-// in flight. What was answered but not flushed is the old backend's to keep, as always.
+// to the next backend. A request is sent again only after those submitted before it to the same
+// bytes were answered; overlapping writes that were in flight together may be applied in either
+// order, as block devices allow. The requests wait in the callers' memory: to bound it, limit the
+// number of requests in flight. Writes that were answered but not flushed are in the lost backend's
+// cache. After an orderly close and after a suspend of the guest they are taken to be safe; after
+// any other loss the next flush fails once (options::trust_backend_cache).
 #pragma once
 
 #include <functional>
@@ -36,7 +39,18 @@ enum class device_state {
 };
 [[nodiscard]] std::string_view to_string(device_state state) noexcept;
 
-/// What a connection turned out to be.
+/// What a flush or FUA write of a client becomes.
+enum class flush_support {
+  none,     ///< refused: the backend has never offered any, or options::strict_flush
+  cache,    ///< BLKIF_OP_FLUSH_DISKCACHE
+  barrier,  ///< an empty BLKIF_OP_WRITE_BARRIER, on a device with one queue
+  /// It succeeds without reaching the backend, which offered flush once and came back without:
+  /// nothing says when a write is durable.
+  ignored,
+};
+[[nodiscard]] std::string_view to_string(flush_support support) noexcept;
+
+/// What a connection turned out to be, as of the last connect.
 struct connection_facts {
   std::string device;   ///< "device/vbd/51728"
   std::string backend;  ///< the backend's directory
@@ -46,7 +60,10 @@ struct connection_facts {
   unsigned segments = 11;   ///< of the largest request
   bool persistent = false;  ///< both ends keep grants
   bool trusted = true;      ///< false: pages are scrubbed after use
-  std::size_t pages = 0;    ///< granted, rings included
+  /// As offered; flushes that a backend offers and then refuses are counted in
+  /// queue_statistics::flushes_ignored.
+  flush_support flush = flush_support::none;
+  std::size_t pages = 0;  ///< granted, rings included
 };
 
 class frontend final : public blk::block_device {
@@ -54,21 +71,26 @@ class frontend final : public blk::block_device {
   /// Connects to `device`: a path as in xenstore, relative or not ("device/vbd/51728"), or its
   /// virtual device number. Takes over from a predecessor that died. For the control thread.
   ///
-  /// Throws `failure`: timed_out with the state both ends are in and what that means; what xenstore
+  /// Throws `failure`: timed_out with the state both ends are in and what that means; not_available
+  /// for a device that is not there or that the toolstack's script could not prepare; what xenstore
   /// and the grant device throw, with the page limit by name; protocol_violation for a backend
   /// whose nodes make no sense.
-  [[nodiscard]] static async::asio::awaitable<std::unique_ptr<frontend>> open(async::runtime& on,
-                                                                              std::string device,
-                                                                              options how = {});
+  ///
+  /// Cancellation: terminal, partial, total. Throws operation_aborted once the device is closed
+  /// again, for which it waits as close() does.
+  [[nodiscard]] static async::asio::awaitable<std::unique_ptr<frontend>> open(
+      async::runtime& runtime, std::string device, options options = {});
 
   /// The same for a disk that was connected before, perhaps by another process: `identity` is what
   /// identity() said then. Another disk, as far as its size, its access and its backend tell, is
   /// refused with errc::wrong_disk.
   [[nodiscard]] static async::asio::awaitable<std::unique_ptr<frontend>> open_again(
-      async::runtime& on, std::string device, options how, std::string identity);
+      async::runtime& runtime, std::string device, options options, std::string identity);
 
-  /// close() should have run. Otherwise it is begun here and the control thread carries it out,
-  /// with a warning: what an exception unwinds is still closed in an orderly way.
+  /// close() should have run. Otherwise it is begun here, with a warning, and the control thread
+  /// carries it out as far as the runtime lets it: a runtime that is ending (an exception out of
+  /// main) waits for nobody's closing handshake. The custodian then closes the device; without one
+  /// the backend stays Connected until the next user of the disk resets it.
   ~frontend() override;
 
   [[nodiscard]] std::size_t queue_count() const noexcept override;
@@ -101,7 +123,12 @@ class frontend final : public blk::block_device {
 
   /// Waits for requests in flight (bounded), then goes through Closing and Closed with the backend
   /// and gives pages and ports back. Requests that are left are answered with operation_canceled,
-  /// as are later ones. Never throws for what the backend does; logs it. Again is harmless.
+  /// as are later ones. Always completes: what the backend or xenstore does is logged. A second
+  /// call returns when the first one has.
+  ///
+  /// Cancellation: does not interrupt it; the caller sees operation_aborted at its next co_await. A
+  /// caller that is cancelled already gets operation_aborted and begins nothing: call again, or
+  /// leave it to the destructor.
   [[nodiscard]] async::asio::awaitable<void> close();
 
  private:

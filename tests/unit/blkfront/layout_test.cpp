@@ -133,5 +133,35 @@ TEST(layout, grows_with_its_budget) {
   }
 }
 
+TEST(page_budget, is_half_of_what_is_free_beside_the_reserve) {
+  EXPECT_EQ(first_budget(1024, 0), 448U);
+  EXPECT_EQ(first_budget(1024, 448), 224U);
+  EXPECT_EQ(first_budget(8192, 0), 3584U);
+}
+
+TEST(page_budget, leaves_something_for_every_disk_and_the_reserve_for_others) {
+  std::size_t granted = 0;
+  for (unsigned disk = 0; disk < 8; ++disk) {
+    const auto budget = first_budget(1024, granted);
+    EXPECT_GE(budget, least_pages);
+    granted += budget;
+  }
+  EXPECT_LE(granted, 1024 - reserved_pages(1024) + 3 * least_pages);
+}
+
+TEST(page_budget, is_never_too_small_to_try) {
+  EXPECT_EQ(first_budget(1024, 1024), least_pages);
+  EXPECT_EQ(first_budget(0, 0), least_pages);
+}
+
+using cpu_list = std::vector<std::size_t>;
+
+TEST(choose_cpus, takes_those_with_the_fewest_queues) {
+  EXPECT_EQ(choose_cpus(cpu_list{0, 0, 0, 0}, 4), (cpu_list{0, 1, 2, 3}));
+  EXPECT_EQ(choose_cpus(cpu_list{1, 0}, 1), (cpu_list{1}));
+  EXPECT_EQ(choose_cpus(cpu_list{2, 1, 2, 0}, 2), (cpu_list{3, 1}));
+  EXPECT_EQ(choose_cpus(cpu_list{1, 1, 0}, 2), (cpu_list{2, 0}));
+}
+
 }  // namespace
 }  // namespace xenpv::blkfront

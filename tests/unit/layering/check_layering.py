@@ -29,7 +29,7 @@ ROOMS = {
 
 # Machines that are tested without I/O: neither Asio nor Xen, and nothing of their room that is not pure.
 PURE = re.compile(r"^(ring/.*|[a-z]+/(handshake|planner)[a-z_]*|nbd/(codec|negotiation)[a-z_]*|nbd/(tls_mode|psk_file)|"
-                  r"blkfront/(transport|sector_guard|coalescing|flush_ledger)|"
+                  r"blkfront/(connection_loss|connection_machine|transport|sector_guard|coalescing|flush_ledger)|"
                   r"blkback/(personality|nodes|disk_(config|fault|plan)|backend_nodes|frontend_keys)|"
                   r"diag/(interrupts|channel_kind|rates|heat_map|heat_scale|heat_text|words|ipi_counts|periods|probe_verdict|trace_split|"
                   r"latency_figures|charts|markup|finding))$")

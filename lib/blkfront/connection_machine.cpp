@@ -1,0 +1,457 @@
+#include "blkfront/connection_machine.hpp"
+
+namespace xenpv::blkfront {
+
+using enum connection_state;
+using kind = connection_event::kind;
+using step = connection_step;
+using wire::xenbus_state;
+
+std::string_view to_string(connection_state state) noexcept {
+  switch (state) {
+    case unopened:
+      return "unopened";
+    case connecting:
+      return "connecting";
+    case offered:
+      return "offered";
+    case connected:
+      return "connected";
+    case parting:
+      return "parting";
+    case recovering:
+      return "recovering";
+    case absent:
+      return "absent";
+    case unplugging:
+      return "unplugging";
+    case failing:
+      return "failing";
+    case closing:
+      return "closing";
+    case unplugged:
+      return "unplugged";
+    case failed:
+      return "failed";
+    case closed:
+      return "closed";
+  }
+  return "invalid";
+}
+
+std::string_view to_string(connection_step value) noexcept {
+  switch (value) {
+    case step::read_device:
+      return "read device";
+    case step::look:
+      return "look";
+    case step::confirm:
+      return "confirm";
+    case step::wait:
+      return "wait";
+    case step::set_closing:
+      return "set Closing";
+    case step::set_closed:
+      return "set Closed";
+    case step::set_initialising:
+      return "set Initialising";
+    case step::publish:
+      return "publish";
+    case step::finish:
+      return "finish";
+    case step::reread:
+      return "reread";
+    case step::back_off:
+      return "back off";
+    case step::abandon:
+      return "abandon";
+    case step::suspend:
+      return "suspend";
+    case step::withdraw:
+      return "withdraw";
+    case step::rebind:
+      return "rebind";
+    case step::pause:
+      return "pause";
+    case step::shut:
+      return "shut";
+    case step::drain:
+      return "drain";
+    case step::fail:
+      return "fail";
+    case step::part:
+      return "part";
+    case step::release:
+      return "release";
+    case step::rest:
+      return "rest";
+  }
+  return "invalid";
+}
+
+std::string_view to_string(loss_reason reason) noexcept {
+  switch (reason) {
+    case loss_reason::none:
+      return "";
+    case loss_reason::resumed:
+      return "the guest was saved and restored";
+    case loss_reason::backend_closed:
+      return "the backend closed the connection";
+    case loss_reason::directory_vanished:
+      return "the backend's directory vanished";
+    case loss_reason::device_rebuilt:
+      return "the toolstack built the device anew";
+    case loss_reason::backend_restarted:
+      return "the backend gave the connection up or restarted";
+  }
+  return "invalid";
+}
+
+namespace {
+
+/// The toolstack took the disk away, or is about to.
+bool is_gone(const device_view& view) noexcept {
+  return view.node == backend_node::removed || !view.states.online;
+}
+
+/// The backend that closed with us may not be the one that will connect: its cache may have gone
+/// with it. A backend that goes from Closed straight to InitWait had its cache all along.
+bool is_replaced(const device_view& view) noexcept {
+  const auto backend = view.states.backend.value_or(xenbus_state::unknown);
+  return view.rebuilt || view.node != backend_node::same || backend == xenbus_state::unknown ||
+         backend == xenbus_state::initialising;
+}
+
+/// Both ends went through the closing handshake, and the backend is still there.
+bool is_closed_by_both(const device_view& view) noexcept {
+  return view.states.own == xenbus_state::closed && view.states.backend == xenbus_state::closed &&
+         !is_replaced(view);
+}
+
+constexpr std::string_view taken_away = "the toolstack took the disk away";
+constexpr std::string_view taken_by_force = "the toolstack took the disk away by force";
+
+}  // namespace
+
+bool connection_machine::is_recovering() const noexcept {
+  return state_ == recovering || state_ == absent;
+}
+
+bool connection_machine::is_in_use() const noexcept {
+  return state_ == connected || state_ == parting || is_recovering();
+}
+
+bool connection_machine::interrupt(interruption what) noexcept {
+  switch (what) {
+    case interruption::resumed:
+      if (!is_in_use() && state_ != connecting && state_ != offered) return false;
+      if (news_ == news::none) news_ = news::resumed;
+      return true;
+    case interruption::distrusted:
+      if (!is_in_use()) return false;
+      news_ = news::distrusted;
+      return true;
+    case interruption::out_of_time:
+      if (state_ != recovering) return false;
+      state_ = absent;
+      return true;
+  }
+  return false;
+}
+
+connection_action connection_machine::next(const connection_event& event) noexcept {
+  const auto action = decide(event);
+  step_ = action.step;
+  return action;
+}
+
+connection_action connection_machine::decide(const connection_event& event) noexcept {
+  if (event.what == kind::close) return begin_close();
+  if (news_ == news::distrusted && is_in_use()) {
+    news_ = news::none;
+    state_ = failing;
+    return {step::fail};
+  }
+  switch (state_) {
+    case unopened:
+      if (event.what != kind::open) return {};
+      state_ = connecting;
+      return begin_attempt();
+    case connecting:
+    case offered:
+      return connect_first(event);
+    case connected:
+      return stay_connected(event);
+    case parting:
+      return part(event);
+    case recovering:
+    case absent:
+      return recover(event);
+    case unplugging:
+    case failing:
+    case closing:
+      return end(event);
+    case unplugged:
+    case failed:
+    case closed:
+      return {};
+  }
+  return {};
+}
+
+connection_action connection_machine::begin_close() noexcept {
+  news_ = news::none;
+  switch (state_) {
+    case unopened:
+      state_ = closed;
+      return {};
+    case connecting:
+      state_ = closing;
+      return {step::release};
+    case connected:
+      state_ = closing;
+      return {step::drain};
+    case offered:
+    case parting:
+    case recovering:
+    case absent:
+      state_ = closing;
+      return {step::fail};
+    case unplugging:
+    case failing:
+    case closing:
+      // Once more from where nothing is skipped; except that a device that never had our ring is
+      // not ours to close.
+      return {step_ == step::release ? step::release : step::fail};
+    case unplugged:
+    case failed:
+    case closed:
+      return {};
+  }
+  return {};
+}
+
+connection_action connection_machine::begin_attempt() noexcept {
+  handshake_ = {};
+  if (news_ == news::resumed) {
+    news_ = news::none;
+    host_ = host::maybe_other;
+    // Backends that are built anew belong to a resume.
+    if (loss_ == connection_loss::orderly) reason_ = loss_reason::resumed;
+  }
+  return {step::read_device};
+}
+
+connection_action connection_machine::go_on() noexcept {
+  if (step_ == step::finish) {
+    state_ = connected;
+    if (news_ == news::resumed) return lose(loss_reason::resumed, connection_loss::orderly);
+    host_ = host::same;
+    return {step::wait};
+  }
+  return {step::look};
+}
+
+connection_action connection_machine::follow_handshake(const device_view& view) noexcept {
+  if (view.node == backend_node::removed)
+    return {step::abandon, loss_, "the toolstack removed the device"};
+  if (view.node == backend_node::other)
+    return {step::abandon, loss_, "the toolstack gave it another backend"};
+  const auto refused_before = handshake_.refusals();
+  const auto wanted = handshake_.next(view.states);
+  // It may be the port that it cannot bind.
+  if (handshake_.refusals() != refused_before)
+    return {is_recovering() ? step::rebind : step::release, loss_};
+  switch (wanted) {
+    case handshake_step::wait:
+      return {step::wait};
+    case handshake_step::set_closing:
+      return {step::set_closing};
+    case handshake_step::set_closed:
+      return {step::set_closed};
+    case handshake_step::set_initialising:
+      return {step::set_initialising};
+    case handshake_step::publish:
+      if (state_ == connecting) state_ = offered;
+      return {step::publish};
+    case handshake_step::finish:
+      return {step::finish};
+    case handshake_step::unplugged:
+      if (is_recovering()) return begin_unplug(taken_away);
+      return {step::abandon, loss_, "the toolstack is taking the disk away (online=0)"};
+    case handshake_step::lost:
+      return {step::abandon, loss_,
+              view.states.backend ? "the device's directory was built anew meanwhile"
+                                  : "the backend's directory vanished meanwhile"};
+    case handshake_step::look_again:
+    case handshake_step::close:
+    case handshake_step::closed:
+      return {step::look};
+  }
+  return {step::look};
+}
+
+connection_action connection_machine::connect_first(const connection_event& event) noexcept {
+  // What gives up a ring is as good as done when it fails.
+  const bool released = step_ == step::release;
+  switch (event.what) {
+    case kind::failed:
+    case kind::wrong_disk:
+    case kind::changed:
+      if (released) break;
+      // The guest was resumed meanwhile: no fault of the disk's.
+      if (news_ == news::resumed) {
+        state_ = connecting;
+        return {step::release};
+      }
+      if (event.what == kind::changed) return {step::look};
+      if (state_ == offered) {
+        state_ = closing;
+        return {step::fail};
+      }
+      state_ = closing;
+      return {step::release};
+    case kind::view:
+      return follow_handshake(event.view);
+    case kind::open:
+    case kind::close:
+    case kind::done:
+      break;
+  }
+  if (released) return state_ == connecting ? begin_attempt() : connection_action{step::back_off};
+  return go_on();
+}
+
+connection_action connection_machine::lose(loss_reason reason, connection_loss loss) noexcept {
+  state_ = recovering;
+  reason_ = reason;
+  loss_ = loss;
+  host_ = host::same;
+  return {step::suspend, loss_};
+}
+
+connection_action connection_machine::begin_unplug(std::string_view text) noexcept {
+  news_ = news::none;
+  state_ = unplugging;
+  return {step::shut, loss_, text};
+}
+
+connection_action connection_machine::stay_connected(const connection_event& event) noexcept {
+  if (news_ == news::resumed) return lose(loss_reason::resumed, connection_loss::orderly);
+  switch (event.what) {
+    case kind::failed:
+    case kind::wrong_disk:
+      // Something changed while it was being read, most likely: then another look shows what.
+      return {step::back_off};
+    case kind::view:
+      return follow_use(event.view);
+    case kind::done:
+      return {step_ == step::reread ? step::wait : step::look};
+    case kind::open:
+    case kind::close:
+    case kind::changed:
+      return {step::look};
+  }
+  return {step::look};
+}
+
+connection_action connection_machine::follow_use(const device_view& view) noexcept {
+  if (step_ == step::confirm) {
+    if (is_gone(view)) return begin_unplug(taken_by_force);
+    // Without our answer to a Closing, nothing says what became of the backend.
+    if (!view.states.backend) return lose(loss_reason::directory_vanished, connection_loss::abrupt);
+    if (view.states.own != xenbus_state::connected)
+      return lose(loss_reason::device_rebuilt, connection_loss::abrupt);
+    return lose(loss_reason::backend_restarted, connection_loss::abrupt);
+  }
+  switch (handshake_.next(view.states)) {
+    case handshake_step::look_again:
+      return {step::reread};
+    case handshake_step::close:
+      if (!view.states.online) return begin_unplug(taken_away);
+      state_ = parting;
+      return {step::part};
+    case handshake_step::lost:
+      // First: a resume looks like this, too, and must be known before any port is touched.
+      return {step::confirm};
+    case handshake_step::wait:
+    case handshake_step::set_closing:
+    case handshake_step::set_closed:
+    case handshake_step::set_initialising:
+    case handshake_step::publish:
+    case handshake_step::finish:
+    case handshake_step::unplugged:
+    case handshake_step::closed:
+      return {step::wait};
+  }
+  return {step::wait};
+}
+
+connection_action connection_machine::part(const connection_event& event) noexcept {
+  if (news_ == news::resumed) return lose(loss_reason::resumed, connection_loss::orderly);
+  const bool has_view = event.what == kind::view;
+  if (step_ == step::part) {
+    if (has_view && is_closed_by_both(event.view) && event.view.states.online)
+      return lose(loss_reason::backend_closed, connection_loss::orderly);
+    return {step::confirm};
+  }
+  if (has_view && is_gone(event.view)) return begin_unplug(taken_away);
+  return lose(loss_reason::backend_closed, connection_loss::abrupt);
+}
+
+connection_action connection_machine::follow_recovery(const device_view& view) noexcept {
+  if (step_ == step::confirm) {
+    if (news_ == news::resumed) return begin_attempt();
+    if (is_gone(view)) return begin_unplug(taken_away);
+  } else if (view.node == backend_node::removed) {
+    return begin_unplug(taken_away);
+  }
+  if (reason_ == loss_reason::backend_closed && loss_ == connection_loss::orderly &&
+      is_replaced(view)) {
+    loss_ = connection_loss::abrupt;
+    return {step::suspend, loss_};
+  }
+  if (step_ == step::confirm) return {step::pause};
+  return follow_handshake(view);
+}
+
+connection_action connection_machine::recover(const connection_event& event) noexcept {
+  switch (event.what) {
+    case kind::view:
+      return follow_recovery(event.view);
+    case kind::changed:
+      return {news_ == news::resumed ? step::withdraw : step::look, loss_};
+    case kind::wrong_disk:
+      if (news_ == news::resumed) return {step::withdraw, loss_};
+      state_ = failing;
+      return {step::fail};
+    case kind::failed:
+    case kind::open:
+    case kind::close:
+    case kind::done:
+      break;
+  }
+  // What gives up a ring is as good as done when it fails.
+  if (step_ == step::suspend || step_ == step::pause) return begin_attempt();
+  if (step_ == step::rebind) return {step::back_off};
+  if (step_ == step::confirm) return {step::pause};
+  if (step_ == step::withdraw)
+    return news_ == news::resumed ? begin_attempt() : connection_action{step::confirm};
+  if (event.what == kind::failed) return {step::withdraw, loss_};
+  return go_on();
+}
+
+connection_action connection_machine::end(const connection_event& event) noexcept {
+  // Steps that fail hold nothing up: what is left of the device is closed as far as it goes.
+  if (step_ == step::shut) return {step::look};
+  // Without its directory the backend answers nobody.
+  if (step_ == step::look && event.what == kind::view && event.view.states.backend)
+    return {step::drain};
+  if (step_ == step::look || step_ == step::drain) return {step::fail};
+  if (step_ == step::fail) return {step::part};
+  if (step_ == step::part) return {step::release};
+  state_ = state_ == unplugging ? unplugged : state_ == failing ? failed : closed;
+  return {};
+}
+
+}  // namespace xenpv::blkfront

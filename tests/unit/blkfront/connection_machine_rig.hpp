@@ -1,0 +1,81 @@
+// What the tests of connection_machine share: a machine with a shell's answers to it, and ways into
+// its usual states.
+#pragma once
+
+#include <gmock/gmock.h>
+
+#include <optional>
+
+#include "blkfront/connection_machine.hpp"
+
+namespace xenpv::blkfront {
+
+using kind = connection_event::kind;
+using step = connection_step;
+using enum wire::xenbus_state;
+using wire::xenbus_state;
+
+inline device_view view_of(xenbus_state own, std::optional<xenbus_state> backend,
+                           bool online = true) {
+  device_view view;
+  view.states.own = own;
+  view.states.backend = backend;
+  view.states.online = online;
+  return view;
+}
+
+/// A machine, and the answers of a shell to it.
+struct driven {
+  connection_machine machine;
+  connection_action action;
+
+  step tell(kind what) {
+    action = machine.next({what, {}});
+    return action.step;
+  }
+  step see(const device_view& view) {
+    action = machine.next({kind::view, view});
+    return action.step;
+  }
+  step see(xenbus_state own, std::optional<xenbus_state> backend, bool online = true) {
+    return see(view_of(own, backend, online));
+  }
+  [[nodiscard]] connection_state state() const { return machine.state(); }
+};
+
+/// From `read_device` to Connected.
+inline void connect(driven& d) {
+  ASSERT_EQ(d.action.step, step::read_device);
+  EXPECT_EQ(d.tell(kind::done), step::look);
+  EXPECT_EQ(d.see(initialising, init_wait), step::publish);
+  EXPECT_EQ(d.tell(kind::done), step::look);
+  EXPECT_EQ(d.see(initialised, connected), step::finish);
+  EXPECT_EQ(d.tell(kind::done), step::wait);
+  EXPECT_EQ(d.state(), connection_state::connected);
+}
+
+inline driven connected_machine() {
+  driven d;
+  EXPECT_EQ(d.tell(kind::open), step::read_device);
+  connect(d);
+  return d;
+}
+
+inline void expect_loss(const driven& d, loss_reason reason, connection_loss loss) {
+  EXPECT_EQ(d.action.step, step::suspend);
+  EXPECT_EQ(d.action.loss, loss);
+  EXPECT_EQ(d.machine.loss(), loss);
+  EXPECT_EQ(d.machine.reason(), reason);
+  EXPECT_EQ(d.state(), connection_state::recovering);
+}
+
+/// Closed by the backend, answered by us, closed by both.
+inline driven parted_machine() {
+  auto d = connected_machine();
+  EXPECT_EQ(d.see(connected, closing), step::part);
+  EXPECT_EQ(d.state(), connection_state::parting);
+  EXPECT_EQ(d.see(closed, closed), step::suspend);
+  return d;
+}
+
+}  // namespace xenpv::blkfront

@@ -1,0 +1,214 @@
+// Every reachable state of connection_machine, with every event that a shell, a backend, a
+// toolstack or an interruption can bring in it.
+#include <array>
+#include <cstdio>
+#include <deque>
+#include <map>
+#include <tuple>
+#include <vector>
+
+#include "unit/blkfront/connection_machine_rig.hpp"
+
+namespace xenpv::blkfront {
+namespace {
+
+// Every reachable state, with every event in it.
+
+std::vector<device_view> all_views() {
+  std::vector<device_view> out;
+  for (unsigned own = 0; own < 9; ++own)
+    for (unsigned backend = 0; backend < 10; ++backend)
+      for (const bool online : {false, true})
+        for (const bool waited : {false, true})
+          for (const auto node : {backend_node::same, backend_node::other, backend_node::removed})
+            for (const bool rebuilt : {false, true}) {
+              device_view view;
+              view.states.own = static_cast<xenbus_state>(own);
+              if (backend > 0) view.states.backend = static_cast<xenbus_state>(backend - 1);
+              view.states.online = online;
+              view.states.waited_long = waited;
+              view.node = node;
+              view.rebuilt = rebuilt;
+              out.push_back(view);
+            }
+  return out;
+}
+
+bool answers_with_view(step s) {
+  return s == step::look || s == step::confirm || s == step::wait || s == step::part;
+}
+
+bool is_end(connection_state state) {
+  return state == connection_state::unplugged || state == connection_state::failed ||
+         state == connection_state::closed;
+}
+
+/// Rings that the backend may have, as a shell would count them.
+enum class ring_state : std::uint8_t { none, published, in_use };
+
+constexpr unsigned refusals_max = 3;
+
+struct node {
+  connection_machine machine;
+  step under_way = step::rest;
+  ring_state ring = ring_state::none;
+  friend bool operator==(const node&, const node&) = default;
+};
+
+ring_state ring_after(ring_state before, step s, kind outcome) {
+  switch (s) {
+    case step::publish:
+      // It may have failed half-way.
+      return ring_state::published;
+    case step::finish:
+      return outcome == kind::done ? ring_state::in_use : before;
+    case step::suspend:
+    case step::withdraw:
+    case step::rebind:
+    case step::release:
+      return ring_state::none;
+    case step::read_device:
+    case step::look:
+    case step::confirm:
+    case step::wait:
+    case step::set_closing:
+    case step::set_closed:
+    case step::set_initialising:
+    case step::reread:
+    case step::back_off:
+    case step::abandon:
+    case step::pause:
+    case step::shut:
+    case step::drain:
+    case step::fail:
+    case step::part:
+    case step::rest:
+      return before;
+  }
+  return before;
+}
+
+class exploration {
+ public:
+  void run() {
+    add({});
+    for (std::size_t at = 0; at < nodes_.size(); ++at)
+      expand(nodes_[at]);
+  }
+  [[nodiscard]] const std::deque<node>& nodes() const { return nodes_; }
+  [[nodiscard]] std::uint64_t transitions() const { return transitions_; }
+
+ private:
+  void expand(const node& from) {
+    for (const auto what :
+         {interruption::resumed, interruption::distrusted, interruption::out_of_time}) {
+      auto to = from;
+      if (to.machine.interrupt(what)) add(to);
+    }
+    take(from, {kind::close, {}});
+    if (from.under_way == step::rest) {
+      if (from.machine.state() == connection_state::unopened) take(from, {kind::open, {}});
+      return;
+    }
+    take(from, {kind::failed, {}});
+    if (from.under_way == step::finish) take(from, {kind::wrong_disk, {}});
+    if (from.under_way == step::wait && from.machine.is_interrupted())
+      take(from, {kind::changed, {}});
+    // A shell gives up after so many.
+    if (from.under_way == step::back_off && from.machine.refusals() > refusals_max) return;
+    if (!answers_with_view(from.under_way)) return take(from, {kind::done, {}});
+    for (const auto& view : views_)
+      take(from, {kind::view, view});
+  }
+
+  void take(const node& from, const connection_event& event) {
+    ++transitions_;
+    auto to = from;
+    const auto action = to.machine.next(event);
+    to.under_way = action.step;
+    if (event.what != kind::close && event.what != kind::open)
+      to.ring = ring_after(from.ring, from.under_way, event.what);
+    check(from, event, to, action);
+    add(to);
+  }
+
+  void check(const node& from, const connection_event& event, const node& to,
+             const connection_action& action) {
+    const auto state = to.machine.state();
+    // One ring at a time: the one before is given up first.
+    if (action.step == step::publish) {
+      EXPECT_EQ(to.ring, ring_state::none);
+    }
+    if (action.step == step::finish) {
+      EXPECT_EQ(to.ring, ring_state::published);
+    }
+    // A connected device has its ring; one at its end, none.
+    if (state == connection_state::connected) {
+      EXPECT_EQ(to.ring, ring_state::in_use);
+    }
+    if (is_end(state) && from.machine.state() != connection_state::unopened) {
+      EXPECT_EQ(to.ring, ring_state::none) << to_string(from.machine.state());
+    }
+    // Rest is for the ends only.
+    EXPECT_EQ(action.step == step::rest, is_end(state) || state == connection_state::unopened);
+    // Nothing leaves an end.
+    if (is_end(from.machine.state())) {
+      EXPECT_EQ(state, from.machine.state());
+    }
+    if (action.step == step::suspend && action.loss == connection_loss::orderly)
+      check_orderly(from, event);
+    if (to.machine.loss() == connection_loss::orderly &&
+        from.machine.loss() == connection_loss::abrupt) {
+      EXPECT_EQ(action.step, step::suspend) << "a loss is not mended later";
+    }
+  }
+
+  /// Only two things end a connection in order: a closing handshake to its end, and a resume.
+  static void check_orderly(const node& from, const connection_event& event) {
+    if (from.machine.is_resumed()) return;
+    EXPECT_EQ(from.machine.state(), connection_state::parting);
+    EXPECT_EQ(event.what, kind::view);
+    EXPECT_EQ(event.view.states.own, closed);
+    EXPECT_EQ(event.view.states.backend, closed);
+    EXPECT_EQ(event.view.node, backend_node::same);
+    EXPECT_FALSE(event.view.rebuilt);
+  }
+
+  void add(const node& n) {
+    auto& bucket = seen_[std::tuple(n.machine.state(), n.under_way, n.ring)];
+    for (const auto index : bucket)
+      if (nodes_[index] == n) return;
+    bucket.push_back(nodes_.size());
+    nodes_.push_back(n);
+  }
+
+  const std::vector<device_view> views_ = all_views();
+  std::deque<node> nodes_;
+  std::map<std::tuple<connection_state, step, ring_state>, std::vector<std::size_t>> seen_;
+  std::uint64_t transitions_ = 0;
+};
+
+/// Whatever the steps' outcomes: not more than this many of them.
+constexpr unsigned longest_close = 6;
+
+void expect_close_ends(node from) {
+  auto action = from.machine.next({kind::close, {}});
+  for (unsigned i = 0; i < longest_close && action.step != step::rest; ++i)
+    action = from.machine.next({i % 2 == 0 ? kind::failed : kind::done, {}});
+  EXPECT_EQ(action.step, step::rest) << to_string(from.machine.state());
+  EXPECT_TRUE(is_end(from.machine.state()));
+}
+
+TEST(connection_machine, keeps_its_rules_in_every_reachable_state) {
+  exploration all;
+  all.run();
+  RecordProperty("states", static_cast<int>(all.nodes().size()));
+  std::printf("%zu states, %llu transitions\n", all.nodes().size(),
+              static_cast<unsigned long long>(all.transitions()));
+  EXPECT_GT(all.nodes().size(), 200U);
+  for (const auto& each : all.nodes())
+    expect_close_ends(each);
+}
+
+}  // namespace
+}  // namespace xenpv::blkfront
