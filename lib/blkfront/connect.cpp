@@ -25,8 +25,9 @@ constexpr std::chrono::nanoseconds patience = 2s;
 constexpr unsigned refusals_max = 8;
 constexpr std::chrono::nanoseconds first_back_off = 50ms;
 
-/// Between a look at a connected device's nodes that failed and the next.
+/// Between a look at a connected device's nodes that failed and the next: at first and at most.
 constexpr std::chrono::nanoseconds second_look = 20ms;
+constexpr std::chrono::nanoseconds longest_look_pause = 2s;
 
 /// How long a reconnect waits for clients to return leases of the pages before, and how often it
 /// tries. Past that it goes on with fewer pages: one slow client must not stop all others.
@@ -85,6 +86,7 @@ asio::awaitable<connection_event> frontend::connection::wait() {
     changed = co_await nodes_.wait_for_change(slice);
     attempt_left_ -= std::min<std::chrono::nanoseconds>(slice, clock::now() - began);
   } else {
+    look_pause_ = {};
     (void)co_await nodes_.wait_for_change(std::chrono::nanoseconds::max());
   }
   if (machine_.is_interrupted()) co_return connection_event{kind::changed, {}};
@@ -107,7 +109,8 @@ asio::awaitable<void> frontend::connection::sleep(std::chrono::nanoseconds pause
 
 asio::awaitable<void> frontend::connection::back_off() {
   if (machine_.state() == connection_state::connected) {
-    co_await sleep(second_look);
+    look_pause_ = std::clamp(2 * look_pause_, second_look, longest_look_pause);
+    co_await sleep(look_pause_);
     nodes_.assume_properties_changed();
     co_return;
   }
@@ -181,8 +184,8 @@ asio::awaitable<std::vector<queue_transport>> frontend::connection::open_transpo
       patience_left -= lease_interval;
       continue;
     }
-    log().info("{}: {} pages are not free; trying with half of that", device_, plan_.pages());
-    budget = std::max(least_pages, plan_.pages() / 2);
+    log().info("{}: {} pages are not free; trying with a quarter less", device_, plan_.pages());
+    budget = std::max(least_pages, plan_.pages() - plan_.pages() / 4);
   }
 }
 

@@ -132,8 +132,9 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   /// Of an attempt, besides options::connect_deadline: a backend that restarts between our ring and
   /// its Connected may wait for us to begin anew, and nothing tells.
   std::chrono::nanoseconds attempt_limit_ = std::chrono::nanoseconds::max();
-  std::chrono::nanoseconds pause_{};
-  std::optional<known_disk> known_;  ///< what the device was when it was last connected
+  std::chrono::nanoseconds pause_{};       ///< between two attempts
+  std::chrono::nanoseconds look_pause_{};  ///< between two looks at a connected device that fail
+  std::optional<known_disk> known_;        ///< what the device was when it was last connected
 
   // Of the last failure.
   error problem_;

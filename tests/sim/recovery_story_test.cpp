@@ -334,11 +334,13 @@ TEST_F(recovery_story, flush_stays_promised_by_a_backend_that_no_longer_offers_i
     how.strict_flush = strict;
     with_disk(how, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
       EXPECT_TRUE(disk.shape().can_flush);
+      EXPECT_EQ(disk.facts().flush, flush_support::cache);
       toolstack_.remove_backend(xvde);
       co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
       toolstack_.rebuild_backend(xvde, {{"xenpv/flush", "0"}, {"xenpv/barrier", "0"}});
       co_await poll_until(on, [&] { return disk.state() == device_state::connected; });
       EXPECT_EQ(disk.shape().can_flush, !strict);
+      EXPECT_EQ(disk.facts().flush, strict ? flush_support::none : flush_support::ignored);
     });
     toolstack_.remove_backend(xvde);
     toolstack_.rebuild_backend(xvde, {{"xenpv/flush", "1"}, {"xenpv/barrier", "1"}});
