@@ -321,8 +321,8 @@ struct seed_result {
 std::vector<disk_under_load> disks_of(unsigned seed) {
   const std::vector<disk_under_load> all = {
       {xvdb}, {xvdc}, {.number = xvdd, .is_volatile = true}, {.number = xvdf, .is_volatile = true}};
-  if (seed % 4 == 0) return all;
-  return {all[seed / 4 % all.size()]};
+  if (seed % 5 == 0) return all;
+  return {all[seed % all.size()]};
 }
 
 /// None, or one that the late backends exceed.
