@@ -14,7 +14,8 @@ dom0_before() {
   dmsetup remove stalled 2>/dev/null
   dmsetup create stalled --noudevsync --table "0 262144 linear /dev/ram1 0" || return
   truncate -s 128M /tmp/xvdc.img
-  disk xvdb "$(readlink -f /dev/mapper/stalled)" w
+  # The hotplug script wants the name that sysfs has.
+  disk xvdb "/dev/$(dmsetup info -c --noheadings -o blkdevname stalled)" w
   disk xvdc /tmp/xvdc.img w qdisk
 }
 
