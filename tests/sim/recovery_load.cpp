@@ -33,7 +33,7 @@ struct recovery_load::tracked_request : blk::request {
 };
 
 void recovery_load::complain(std::string what) {
-  problems_.push_back(std::move(what));
+  if (problems_.size() < 3) problems_.push_back(std::move(what));
   stopped_ = true;
 }
 
@@ -185,14 +185,17 @@ asio::awaitable<void> recovery_load::run() {
 
 asio::awaitable<void> recovery_load::flush() {
   if (!queue_.shape().can_flush) co_return;
-  for (int tries = 0; tries < 5; ++tries) {
+  asio::steady_timer pause(queue_.executor());
+  for (int tries = 0; tries < 200 && problems_.empty(); ++tries) {
     batch one;
     one.push_back(std::make_unique<tracked_request>());
     one[0]->op = blk::operation::flush;
     co_await run_together(one);
     if (!one[0]->status) co_return;
+    pause.expires_after(std::chrono::milliseconds(10));
+    co_await pause.async_wait(asio::use_awaitable);
   }
-  complain(fmt::format("worker {}: no flush succeeds any more", number_));
+  if (problems_.empty()) complain(fmt::format("worker {}: no flush succeeds any more", number_));
 }
 
 asio::awaitable<void> recovery_load::verify() {

@@ -13,26 +13,26 @@ using outcome = recovery_oracle::outcome;
 
 class recovery_oracle_cell : public ::testing::Test {
  protected:
-  recovery_oracle::write begin() { return oracle.begin_write(0, 1); }
+  recovery_oracle::write begin() { return oracle_.begin_write(0, 1); }
   recovery_oracle::write done(outcome how = outcome::done) {
     auto out = begin();
-    oracle.end_write(out, how);
+    oracle_.end_write(out, how);
     return out;
   }
-  void flush(bool succeeds = true) { oracle.end_flush(oracle.begin_flush(), succeeds); }
+  void flush(bool succeeds = true) { oracle_.end_flush(oracle_.begin_flush(), succeeds); }
   void cut_power() {
-    oracle.begin_power_cut();
-    oracle.end_power_cut();
+    oracle_.begin_power_cut();
+    oracle_.end_power_cut();
   }
   std::string read(const recovery_oracle::write& what) {
-    return end_read(oracle.begin_read(), what);
+    return end_read(oracle_.begin_read(), what);
   }
   std::string end_read(recovery_oracle::moment begun, const recovery_oracle::write& what) {
     std::array<std::byte, recovery_oracle::cell_size> bytes{};
     if (what) recovery_oracle::fill(bytes, 0, what);
-    return oracle.end_read(begun, 0, bytes);
+    return oracle_.end_read(begun, 0, bytes);
   }
-  recovery_oracle oracle{1};
+  recovery_oracle oracle_{1};
 };
 
 TEST_F(recovery_oracle_cell, holds_anything_until_it_is_written) {
@@ -51,8 +51,8 @@ TEST_F(recovery_oracle_cell, holds_the_last_answered_write) {
 TEST_F(recovery_oracle_cell, holds_either_of_two_writes_in_flight_together) {
   const auto first = begin();
   const auto second = begin();
-  oracle.end_write(second, outcome::done);
-  oracle.end_write(first, outcome::done);
+  oracle_.end_write(second, outcome::done);
+  oracle_.end_write(first, outcome::done);
   EXPECT_EQ(read(first), "");
   EXPECT_EQ(read(second), "");
 }
@@ -70,7 +70,7 @@ TEST_F(recovery_oracle_cell, holds_a_failed_write_until_another_is_answered) {
 
 TEST_F(recovery_oracle_cell, may_change_while_it_is_read) {
   const auto before = done();
-  const auto reading = oracle.begin_read();
+  const auto reading = oracle_.begin_read();
   const auto after = done();
   EXPECT_EQ(end_read(reading, before), "");
   EXPECT_NE(read(before), "");
@@ -120,16 +120,16 @@ TEST_F(recovery_oracle_cell, is_promised_nothing_by_a_flush_after_one_that_faile
 TEST_F(recovery_oracle_cell, is_not_covered_by_a_flush_that_was_in_flight_before) {
   const auto before = done();
   flush();
-  const auto flushing = oracle.begin_flush();
+  const auto flushing = oracle_.begin_flush();
   done();
-  oracle.end_flush(flushing, true);
+  oracle_.end_flush(flushing, true);
   cut_power();
   EXPECT_EQ(read(before), "");
 }
 
 TEST_F(recovery_oracle_cell, holds_zeros_or_what_was_there_after_a_discard) {
   const auto before = done();
-  oracle.end_write(oracle.begin_discard(0, 1), outcome::done);
+  oracle_.end_write(oracle_.begin_discard(0, 1), outcome::done);
   EXPECT_EQ(read(before), "");
   EXPECT_EQ(read(nullptr), "");
   done();
@@ -137,11 +137,11 @@ TEST_F(recovery_oracle_cell, holds_zeros_or_what_was_there_after_a_discard) {
 }
 
 TEST_F(recovery_oracle_cell, holds_the_zeros_of_any_discard_that_may_have_left_them) {
-  const auto in_flight = oracle.begin_discard(0, 1);
-  oracle.end_write(oracle.begin_discard(0, 1), outcome::done);
+  const auto in_flight = oracle_.begin_discard(0, 1);
+  oracle_.end_write(oracle_.begin_discard(0, 1), outcome::done);
   done();
   EXPECT_EQ(read(nullptr), "");
-  oracle.end_write(in_flight, outcome::done);
+  oracle_.end_write(in_flight, outcome::done);
   done();
   EXPECT_NE(read(nullptr), "");
 }

@@ -42,7 +42,6 @@ namespace xenpv::blkfront {
 namespace {
 
 using namespace std::chrono_literals;
-using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr unsigned xvdb = 51728;  // linux, two queues
@@ -209,8 +208,8 @@ class misfortune {
   /// The backend carries some writes out later than a client with a deadline waits.
   void be_late(unsigned disk) {
     tell(disk, "late");
-    toolstack_.set_faults(disk, fmt::format("late={}ms:1/{}", 1 + pick(60), 1 + pick(8)));
-    nap(40'000);
+    toolstack_.set_faults(disk, fmt::format("late={}ms:1/{}", 1 + pick(100), 1 + pick(8)));
+    nap(100'000);
     toolstack_.set_faults(disk, "none");
   }
 
@@ -218,7 +217,7 @@ class misfortune {
   void be_late_and_lost(const disk_under_load& disk) {
     tell(disk.number, "late");
     toolstack_.set_faults(disk.number, fmt::format("late=60s:1/{}", 2 + pick(8)));
-    nap(30'000);
+    nap(60'000);
     if (disk.is_volatile && !is_left_out("cuts") && pick(2) == 0)
       cut_power(disk.number);
     else
@@ -319,7 +318,7 @@ struct seed_result {
 };
 
 std::vector<disk_under_load> disks_of(unsigned seed) {
-  const std::vector<disk_under_load> all = {
+  std::vector<disk_under_load> all = {
       {xvdb}, {xvdc}, {.number = xvdd, .is_volatile = true}, {.number = xvdf, .is_volatile = true}};
   if (seed % 5 == 0) return all;
   return {all[seed % all.size()]};
@@ -328,7 +327,7 @@ std::vector<disk_under_load> disks_of(unsigned seed) {
 /// None, or one that the late backends exceed.
 std::chrono::nanoseconds deadline_of(unsigned seed) {
   if (is_left_out("deadlines") || seed % 3 != 1) return {};
-  return std::chrono::milliseconds(4 + seed % 5 * 6);
+  return std::chrono::milliseconds(20 + seed % 4 * 20);
 }
 
 asio::awaitable<loaded_disk> open_disk(async::runtime& on, unsigned number, unsigned seed,
@@ -358,6 +357,10 @@ asio::awaitable<void> verify(async::runtime& on, std::vector<loaded_disk>& disks
       co_await work(disk, i, &recovery_load::verify, problems);
 }
 
+std::string history_of(unsigned seed, const std::string& story) {
+  return fmt::format("seed {}, deadline {}:{}", seed, format_duration(deadline_of(seed)), story);
+}
+
 asio::awaitable<void> run_seed(async::runtime& on, sim::simulated_toolstack& toolstack,
                                unsigned seed, seed_result& out) {
   const auto disks = disks_of(seed);
@@ -379,6 +382,11 @@ asio::awaitable<void> run_seed(async::runtime& on, sim::simulated_toolstack& too
       co_await async::call_on(disk.queue_of(i).executor(), stop);
     }
   out.story = fate.story();
+  // A worker that hangs cannot be cancelled: what ends the program then does not know why.
+  asio::steady_timer watchdog(on.control(), patience);
+  watchdog.async_wait([history = history_of(seed, out.story)](boost::system::error_code cancelled) {
+    if (!cancelled) log().error("requests are not answered: {}", history);
+  });
   auto joined = working.join();
   co_await async::with_deadline(std::move(joined), patience, "wait for the workers" + fate.story());
   auto verified = verify(on, loaded, fate, out.problems);
@@ -446,8 +454,7 @@ asio::awaitable<void> run_seeds(async::runtime& on, sim::simulated_toolstack& to
     } catch (const std::exception& e) {
       thrown = e.what();
     }
-    const auto history =
-        fmt::format("seed {}, deadline {}:{}", seed, format_duration(deadline_of(seed)), one.story);
+    const auto history = history_of(seed, one.story);
     EXPECT_EQ(thrown, "") << history;
     EXPECT_THAT(one.problems, IsEmpty()) << history;
     const auto status = toolstack.status();
