@@ -128,7 +128,8 @@ void frontend::connection::make_queues(unsigned count) {
                                .request_deadline = options_.request_deadline,
                                .stall_report = options_.stall_report,
                                .strict_flush = options_.strict_flush,
-                               .trust_backend_cache = options_.trust_backend_cache};
+                               .trust_backend_cache = options_.trust_backend_cache,
+                               .ledger = std::make_shared<flush_ledger>(count)};
   queues_.make(count, defaults, events_of_queue());
 }
 
@@ -204,8 +205,7 @@ void frontend::connection::keep_promises(backend_properties& properties) {
     shape.read_only = shape.read_only || known_->shape.read_only;
     shape.can_flush = shape.can_flush && !shape.read_only;
   }
-  const auto before = facts_.flush;
-  facts_.flush = offered_flush(properties);
+  const auto before = std::exchange(facts_.flush, offered_flush(properties));
   const bool is_missed = known_ && known_->shape.can_flush && !shape.can_flush && !shape.read_only;
   if (!is_missed) return;
   if (options_.strict_flush) {
@@ -214,12 +214,21 @@ void frontend::connection::keep_promises(backend_properties& properties) {
   }
   // As Linux' blkfront does: file systems that cannot flush would abort.
   shape.can_flush = true;
-  facts_.flush = flush_support::ignored;
-  if (before != flush_support::ignored)
-    log().warn(
-        "{}: the backend offers no flush any more: flushes and FUA writes succeed without reaching "
-        "it, and nothing says when a write is durable (with strict_flush they fail)",
-        device_);
+  if (before == flush_support::ignored)
+    facts_.flush = before;
+  else
+    ignore_flush();
+}
+
+/// From now on the queues answer flushes without the backend.
+void frontend::connection::ignore_flush() {
+  if (std::exchange(facts_.flush, flush_support::ignored) == flush_support::ignored) return;
+  log().warn(
+      "{}: the backend offers no flush any more: flushes and FUA writes succeed without reaching "
+      "it, "
+      "and nothing says when a write is durable (with strict_flush they fail)",
+      device_);
+  if (changed_) changed_();
 }
 
 asio::awaitable<void> frontend::connection::finish() {

@@ -83,6 +83,7 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   [[nodiscard]] async::asio::awaitable<void> finish();
   [[nodiscard]] error check_disk(const known_disk& now) const;
   void keep_promises(backend_properties& properties);
+  void ignore_flush();
   void make_queues(unsigned count);
   void guard_with_custodian();
   [[nodiscard]] async::asio::awaitable<void> reread();

@@ -93,6 +93,13 @@ queue_transport frontend_queue::open_transport(domid backend, const layout& plan
   if (!port_.is_live() || port_for_ != backend) {
     port_ = loop_.bind_unbound(backend);
     port_for_ = backend;
+    // Without events every answer would be late by a tick, and nobody would know why.
+    port_.on_death([self = weak_from_this()](const error& why) {
+      const auto live = self.lock();
+      if (!live || live->ring() == nullptr) return;
+      live->ring()->fail(why);
+      live->report_failure();
+    });
   }
   return {part(granted_->refs(), 0, rings), port_.number()};
 }

@@ -219,6 +219,11 @@ queue_events frontend::connection::events_of_queue() {
       live->notify_change();
     });
   };
+  events.flush_ignored = [self = weak_from_this(), control = runtime_.control()] {
+    asio::post(control, [self] {
+      if (const auto live = self.lock()) live->ignore_flush();
+    });
+  };
   return events;
 }
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "blkfront/engine.hpp"
+#include "blkfront/engine_host.hpp"
 #include "blkfront/request_data.hpp"
 
 namespace xenpv::blkfront {
