@@ -8,6 +8,12 @@
 #include "blkfront/engine_state.hpp"
 
 namespace xenpv::blkfront {
+namespace {
+
+/// Small requests that are sent, at most, between two pieces of a large one that waits for pages.
+constexpr unsigned overtaking_limit = 64;
+
+}  // namespace
 
 engine::engine(engine_setup setup, engine_host& host)
     : setup_(std::move(setup)),
@@ -228,29 +234,57 @@ bool engine::send_again() noexcept {
 }
 
 void engine::send_pending(bool enough_pages) noexcept {
-  request_list waiting;
   request_list sent;
-  while (auto* const r = pending_.pop()) {
-    const stretch rest{r->device.planned, r->device.end};
-    if (changes_data(r->op) && gate_.park(*r, rest)) continue;
+  if (enough_pages) {
+    const bool large_first = overtaken_ >= overtaking_limit && !large_.empty();
+    enough_pages = (!large_first || send_waiting(large_, sent)) && send_waiting(small_, sent) &&
+                   send_waiting(large_, sent);
+  }
+  while (auto* const r = free_slots_.empty() ? nullptr : pending_.pop()) {
+    if (changes_data(r->op) && gate_.park(*r, {r->device.planned, r->device.end})) continue;
     // What brings its pages along, or carries no data, does not wait for pages: those may be the
-    // very ones it has.
-    const bool lacking = takes_pages(*r) && !enough_pages;
-    if (!lacking && send_request(*r)) {
-      r->device.flags &= static_cast<std::uint8_t>(~lacks_pages);
+    // very ones it has. A small request only waits behind small ones.
+    const bool is_small = r->length <= blk::small_request;
+    const bool waits = takes_pages(*r) && (is_small ? !small_.empty() : !enough_pages);
+    if (!waits && send_request(*r)) {
       sent.push(*r);
       continue;
     }
-    waiting.push(*r);
-    if (free_slots_.empty()) break;
+    if (free_slots_.empty()) {
+      pending_.push_front(*r);
+      break;
+    }
+    wait_for_pages(*r);
     enough_pages = false;
-    if (!takes_pages(*r) || (r->device.flags & lacks_pages) != 0) continue;
-    r->device.flags |= lacks_pages;
-    check_holds({r->device.planned, r->device.end});
   }
-  pending_.prepend(waiting);
   while (auto* const r = sent.pop())
     if (r->device.outstanding == 0) conclude(*r);
+}
+
+/// Sends requests that waited for pages, in order. False: those that are left still have to wait.
+bool engine::send_waiting(request_list& from, request_list& sent) noexcept {
+  while (auto* const r = from.pop()) {
+    r->device.flags &= static_cast<std::uint8_t>(~lacks_pages);
+    if (changes_data(r->op) && gate_.park(*r, {r->device.planned, r->device.end})) continue;
+    const auto before = r->device.planned;
+    const bool complete = send_request(*r);
+    if (&from == &large_ && (complete || r->device.planned != before)) overtaken_ = 0;
+    if (complete) {
+      if (&from == &small_ && !large_.empty()) ++overtaken_;
+      sent.push(*r);
+      continue;
+    }
+    r->device.flags |= lacks_pages;
+    from.push_front(*r);
+    return false;
+  }
+  return true;
+}
+
+void engine::wait_for_pages(blk::request& r) noexcept {
+  r.device.flags |= lacks_pages;
+  (r.length <= blk::small_request ? small_ : large_).push(r);
+  if (changes_data(r.op)) check_holds({r.device.planned, r.device.end});
 }
 
 /// Writes that were parked for something that is gone: they are looked at before later ones.

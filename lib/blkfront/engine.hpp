@@ -170,6 +170,8 @@ class engine {
   [[nodiscard]] bool send_merges() noexcept;
   [[nodiscard]] bool send_again() noexcept;
   void send_pending(bool enough_pages) noexcept;
+  [[nodiscard]] bool send_waiting(request_list& from, request_list& sent) noexcept;
+  void wait_for_pages(blk::request& r) noexcept;
   [[nodiscard]] bool has_earlier_write(const stretch& sector, std::uint64_t order) const noexcept;
   void check_holds(const stretch& bytes) noexcept;
   [[nodiscard]] flush_mode how_to_flush() const noexcept;
@@ -227,10 +229,13 @@ class engine {
   std::vector<std::uint16_t> free_slots_;  ///< last in, first out
   std::uint64_t serial_ = 0;
 
-  request_list fresh_;     ///< submitted since the last send()
-  request_list refused_;   ///< to be answered with the status they have
-  request_list pending_;   ///< wait for ring entries or pages; the first ones may be partly sent
-  request_list flushing_;  ///< wait for the next flush
+  request_list fresh_;      ///< submitted since the last send()
+  request_list refused_;    ///< to be answered with the status they have
+  request_list pending_;    ///< wait for ring entries; the first ones may be partly sent
+  request_list small_;      ///< small requests that wait for pages, before...
+  request_list large_;      ///< ...large ones; the first ones may be partly sent
+  unsigned overtaken_ = 0;  ///< small requests sent while large ones wait
+  request_list flushing_;   ///< wait for the next flush
   bool flush_in_flight_ = false;
   bool barrier_worked_ = false;
   flush_mode flush_mode_ = flush_mode::none;

@@ -51,7 +51,8 @@ void engine::end_orphan(orphaned_request& orphan) noexcept {
 
 /// Takes the request out of every list it may wait in.
 void engine::forget_queued(blk::request& r) noexcept {
-  (void)pending_.remove(r);
+  for (auto* const list : {&pending_, &small_, &large_})
+    (void)list->remove(r);
   (void)flushing_.remove(r);
   gate_.forget(r);
   std::erase_if(again_, [&](const again& each) { return each.r == &r; });
@@ -108,7 +109,8 @@ std::vector<blk::request*> engine::unfinished_requests() const {
     else if (s.kind != slot_kind::free)
       add(s.r);
   }
-  add_chain(pending_.first);
+  for (const auto* const list : {&pending_, &small_, &large_})
+    add_chain(list->first);
   add_chain(flushing_.first);
   gate_.for_each_parked([&](blk::request& r) { add(&r); });
   merger_.for_each([&](const sector_merger::merge& m) { add(m.r); });
@@ -191,7 +193,7 @@ void engine::extend_deadlines(std::uint64_t frozen_ns) noexcept {
 }
 
 void engine::forget_lists() noexcept {
-  pending_ = flushing_ = {};
+  pending_ = small_ = large_ = flushing_ = {};
   again_.clear();
 }
 

@@ -67,7 +67,8 @@ bool engine::send_simple(blk::request& r) noexcept {
   // A length of 0 wraps to the largest number.
   if (r.length - 1 >= page_size || ((r.offset | r.length) & sector_mask_) != 0) return false;
   if (r.length > shape.size || r.offset > shape.size - r.length) return false;
-  if (!pending_.empty() || free_slots_.empty() || failure_) return false;
+  if (free_slots_.empty() || failure_ || !pending_.empty()) return false;
+  if (r.memory != nullptr && !small_.empty()) return false;
   const stretch bytes{r.offset, r.offset + r.length};
   if (writes && gate_.blocks(bytes, r.device.order)) return false;
 
@@ -164,8 +165,12 @@ std::uint64_t engine::send_piece(blk::request& r, const stretch& rest, bool dire
   const auto position = leased ? rest.begin - base : 0;
   auto segments = segments_allowed(pages_touched(position, rest.size()), direct);
   auto& pool = *setup_.data.pages;
-  if (!leased && pool.free() < segments) {
-    const auto available = static_cast<std::uint32_t>(pool.free());
+  // The reserve is for others, and not worth an idle backend.
+  const bool is_alone = unfinished_ == 1 || ring_.in_flight() == 0;
+  const auto reserve = is_alone || r.length <= blk::small_request ? 0 : pool.reserve();
+  const auto free = pool.free() > reserve ? pool.free() - reserve : 0;
+  if (!leased && free < segments) {
+    const auto available = static_cast<std::uint32_t>(free);
     if (available == 0 || (available < std::min(segments, crumb) && ring_.in_flight() > 0)) {
       lack_pages();
       return 0;

@@ -18,6 +18,11 @@ struct request_list {
     (last == nullptr ? first : last->device.next) = &r;
     last = &r;
   }
+  void push_front(blk::request& r) noexcept {
+    r.device.next = first;
+    first = &r;
+    if (last == nullptr) last = &r;
+  }
   blk::request* pop() noexcept {
     auto* const r = first;
     if (r == nullptr) return nullptr;
@@ -30,11 +35,6 @@ struct request_list {
     other.last->device.next = first;
     if (last == nullptr) last = other.last;
     first = other.first;
-  }
-  void append(request_list other) noexcept {
-    if (other.empty()) return;
-    (last == nullptr ? first : last->device.next) = other.first;
-    last = other.last;
   }
   /// False: it was not in the list.
   bool remove(const blk::request& r) noexcept {

@@ -19,6 +19,9 @@
 
 namespace xenpv::blk {
 
+/// Bytes up to which a request is a small one (page_pool::reserve).
+inline constexpr std::uint64_t small_request = std::uint64_t{32} << 10;
+
 using page_index = std::uint16_t;
 inline constexpr page_index no_page = 0xFFFF;
 
@@ -48,6 +51,9 @@ class page_pool {
 
   [[nodiscard]] std::size_t size() const noexcept { return next_.size(); }
   [[nodiscard]] std::size_t free() const noexcept { return free_; }
+  /// Pages that large requests leave to small ones, so that a few of them cannot make everybody
+  /// wait.
+  [[nodiscard]] std::size_t reserve() const noexcept { return size() < 64 ? 0 : size() / 8; }
   /// The fewest that were ever free: how close the pool came to its limit.
   [[nodiscard]] std::size_t least_free() const noexcept { return least_free_; }
 
@@ -115,7 +121,7 @@ class lease {
   ~lease();
 
   /// `length` bytes for the stretch that begins at `offset` of a device with such sectors. nullopt:
-  /// not that many pages are free now, or no bytes were wanted.
+  /// not that many pages are free now, beyond the reserve for small requests, or `length` is 0.
   [[nodiscard]] static std::optional<lease> try_take(const std::shared_ptr<page_pool>& pool,
                                                      std::uint64_t offset, std::uint64_t length,
                                                      std::uint32_t sector_size) noexcept;
