@@ -210,9 +210,14 @@ asio::awaitable<void> disk::restart(const facts& now) {
   co_await drop_rings();
   vanished_ = false;
   frontend_is_stale_ = is_connection(now.frontend_state);
-  for (const auto name : published_names())
-    co_await runtime_.store().remove(node(name));
-  co_await publish({}, initialising);
+  // At once: a frontend that reads a few nodes of a connected backend must not find some missing.
+  auto forget = [&](xen::store_transaction& store) {
+    for (const auto name : published_names())
+      (void)store.remove(node(name));
+    store.write(node("state"), fmt::format("{}", raw(initialising)));
+  };
+  co_await runtime_.store().transact(forget);
+  own_ = initialising;
   if (!medium_) plan_.reset();
 }
 
