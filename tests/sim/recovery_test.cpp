@@ -90,7 +90,7 @@ bool is_left_out(std::string_view kind) {
 }
 
 /// Whether the seeds kill the custodian; XENPV_RECOVERY_KILL_CUSTODIAN=0 or 1 says otherwise.
-constexpr unsigned kill_custodian_by_default = 0;
+constexpr unsigned kill_custodian_by_default = 1;
 
 /// What one seed does with a disk.
 struct disk_under_load {
