@@ -65,10 +65,16 @@ std::size_t request_queue::suspend(bool look, bool lost_cache, std::uint64_t now
   // A backend that broke the protocol was given up for good.
   if (state_ == queue_state::failed) return 0;
   std::size_t unanswered = 0;
+  std::vector<blk::request*> timed_out;
   if (engine_) {
     if (look) (void)engine_->drain(now);
     if (engine_->failure_reason()) return 0;
     for (auto* const r : engine_->take_unfinished()) {
+      // Its leased pages are gone: it only waited to be answered so.
+      if (r->status == errc::timed_out) {
+        timed_out.push_back(r);
+        continue;
+      }
       ++unanswered;
       // With a mark it is in the journal already: the backend before was lost, too.
       if ((r->device.flags & journal::mark) != 0)
@@ -76,10 +82,18 @@ std::size_t request_queue::suspend(bool look, bool lost_cache, std::uint64_t now
       else
         (void)journal_.add(*r, r->device.submitted_ns == 0 ? now : r->device.submitted_ns);
     }
-    if (lost_cache && ledger_) (void)ledger_->lose(index_);
     engine_.reset();
   }
+  // Also without a ring: that the backend may have lost its cache can turn out after the ring is
+  // given up.
+  if (lost_cache && ledger_) (void)ledger_->lose(index_);
   if (state_ != queue_state::expired) state_ = queue_state::suspended;
+  // Last: what their callers submit from within the answer waits here.
+  for (auto* const r : timed_out) {
+    if ((r->device.flags & journal::mark) != 0) journal_.answered(*r);
+    r->answered_ns = now;
+    r->done(*r);
+  }
   return unanswered;
 }
 
