@@ -224,11 +224,10 @@ void frontend::connection::keep_promises(backend_properties& properties) {
 void frontend::connection::ignore_flush() {
   if (std::exchange(facts_.flush, flush_support::ignored) == flush_support::ignored) return;
   log().warn(
-      "{}: the backend offers no flush any more: flushes and FUA writes succeed without reaching "
-      "it, "
-      "and nothing says when a write is durable (with strict_flush they fail)",
+      "{}: the backend offers no flush any more, or refuses one: flushes and FUA writes succeed "
+      "without reaching it, and nothing says when a write is durable (with strict_flush they fail)",
       device_);
-  if (changed_) changed_();
+  notify_change();
 }
 
 asio::awaitable<void> frontend::connection::finish() {

@@ -219,6 +219,11 @@ TEST_F(recovery_story, a_queue_that_gets_no_ring_any_more_goes_through_another) 
     auto use = [&]() -> asio::awaitable<void> {
       co_await second.read(4096, back);
       co_await second.write(8192, filled(5000, 9));
+      // The write of before the loss was not flushed, and may be gone: each queue says so once, and
+      // this one's flushes go through another.
+      const auto lost = co_await failure_of(second.flush());
+      EXPECT_EQ(lost.code, std::errc::io_error);
+      (void)co_await failure_of(second.flush());
       co_await second.flush();
       auto pages = second.try_lease(0, 4096);
       EXPECT_TRUE(pages) << "of its own";
@@ -328,6 +333,58 @@ TEST_F(recovery_story, a_disk_that_grew_while_its_backend_was_away_is_resized) {
   toolstack_.rebuild_backend(xvde, {{"xenpv/size", "16777216"}, {"xenpv/medium", "guest-1/xvde"}});
 }
 
+TEST_F(recovery_story, a_flush_fails_once_after_a_loss_that_may_have_cost_writes) {
+  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    co_await disk.write(0, filled(512, 7));
+    toolstack_.remove_backend(xvde);
+    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    toolstack_.rebuild_backend(xvde);
+    co_await poll_until(on, [&] { return disk.state() == device_state::connected; });
+    const auto problem = co_await failure_of(disk.flush());
+    EXPECT_EQ(problem.code, std::errc::io_error);
+    co_await disk.flush();
+    const auto counted = co_await disk.statistics();
+    EXPECT_EQ(counted[0].flushes_refused, 1U);
+  });
+}
+
+TEST_F(recovery_story, a_flush_succeeds_after_a_close_by_both_ends) {
+  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    co_await disk.write(0, filled(512, 7));
+    toolstack_.begin_closing(xvde);
+    co_await poll_until(on, [&] { return disk.recovery().reconnects == 1; });
+    EXPECT_EQ(disk.recovery().last_reason, "the backend closed the connection");
+    co_await disk.flush();
+  });
+}
+
+TEST_F(recovery_story, a_flush_succeeds_after_a_resume) {
+  if (!has_custodian) GTEST_SKIP() << "needs a custodian";
+  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    co_await disk.write(0, filled(512, 7));
+    toolstack_.save_restore(false, 20ms);
+    co_await poll_until(on, [&] { return disk.recovery().reconnects == 1; });
+    co_await disk.flush();
+  });
+}
+
+// Its backend closed in order, and then its directory went: another backend comes.
+TEST_F(recovery_story, a_flush_fails_once_when_a_backend_that_closed_is_replaced) {
+  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    co_await disk.write(0, filled(512, 7));
+    // It closes with us, and does not get ready again.
+    toolstack_.write(xvde, "hotplug-status", "error");
+    toolstack_.begin_closing(xvde);
+    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    toolstack_.remove_backend(xvde);
+    toolstack_.rebuild_backend(xvde);
+    co_await poll_until(on, [&] { return disk.state() == device_state::connected; });
+    const auto problem = co_await failure_of(disk.flush());
+    EXPECT_EQ(problem.code, std::errc::io_error);
+    co_await disk.flush();
+  });
+}
+
 TEST_F(recovery_story, flush_stays_promised_by_a_backend_that_no_longer_offers_it) {
   options how;
   for (const bool strict : {false, true}) {
@@ -341,6 +398,10 @@ TEST_F(recovery_story, flush_stays_promised_by_a_backend_that_no_longer_offers_i
       co_await poll_until(on, [&] { return disk.state() == device_state::connected; });
       EXPECT_EQ(disk.shape().can_flush, !strict);
       EXPECT_EQ(disk.facts().flush, strict ? flush_support::none : flush_support::ignored);
+      // The writes of before the loss, if any, were flushed: this one has nothing to confess.
+      const auto problem = co_await failure_of(disk.flush());
+      EXPECT_EQ(problem.code, strict ? std::make_error_code(std::errc::operation_not_supported)
+                                     : std::error_code());
     });
     toolstack_.remove_backend(xvde);
     toolstack_.rebuild_backend(xvde, {{"xenpv/flush", "1"}, {"xenpv/barrier", "1"}});

@@ -44,8 +44,8 @@ enum class flush_support {
   none,     ///< refused: the backend has never offered any, or options::strict_flush
   cache,    ///< BLKIF_OP_FLUSH_DISKCACHE
   barrier,  ///< an empty BLKIF_OP_WRITE_BARRIER, on a device with one queue
-  /// It succeeds without reaching the backend, which offered flush once and came back without:
-  /// nothing says when a write is durable.
+  /// It succeeds without reaching the backend, which offered flush once and then refused one or
+  /// came back without: nothing says when a write is durable.
   ignored,
 };
 [[nodiscard]] std::string_view to_string(flush_support support) noexcept;
@@ -60,8 +60,7 @@ struct connection_facts {
   unsigned segments = 11;   ///< of the largest request
   bool persistent = false;  ///< both ends keep grants
   bool trusted = true;      ///< false: pages are scrubbed after use
-  /// As offered; flushes that a backend offers and then refuses are counted in
-  /// queue_statistics::flushes_ignored.
+  /// Changes to `ignored` also while connected, when the backend refuses what it offers.
   flush_support flush = flush_support::none;
   std::size_t pages = 0;  ///< granted, rings included
 };
@@ -102,7 +101,8 @@ class frontend final : public blk::block_device {
   [[nodiscard]] device_state state() const noexcept;
   /// Set once the device has come to its end: unplugged or failed.
   [[nodiscard]] const std::optional<error>& failure_reason() const noexcept;
-  /// Called on the control thread after shape() or state() has changed.
+  /// Called on the control thread after shape(), state() or facts().flush has changed. What it
+  /// throws is logged.
   void on_change(std::function<void()> callback);
 
   /// From any executor; run on queue 0. Throw `failure`.
