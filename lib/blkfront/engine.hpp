@@ -79,9 +79,9 @@ class engine {
   /// Asks for an event at the `distance`-th answer from here. False: look again first.
   [[nodiscard]] bool arm(std::uint32_t distance) noexcept { return ring_.arm(distance); }
 
-  /// Answers requests with errc::timed_out: those in the ring without an answer for `limit`, and
-  /// those that waited as long to get there while the backend answered nothing or while a request
-  /// that timed out is in their way. See disown(): the backend keeps what it may still touch.
+  /// Answers requests of which the backend has had a part for `limit` with errc::timed_out. See
+  /// disown(): it keeps what it may still touch. A request that waits for its turn is no fault of
+  /// the backend's, or of its own.
   [[nodiscard]] overdue check_deadlines(std::uint64_t now, std::uint64_t limit) noexcept;
   /// How long the backend has had the oldest unanswered ring request; 0: none. ns.
   [[nodiscard]] std::uint64_t oldest_unanswered(std::uint64_t now) const noexcept;
@@ -224,7 +224,6 @@ class engine {
   engine_host& host_;
   std::uint64_t sector_mask_;
   std::uint64_t now_ = 0;
-  std::uint64_t last_answer_ns_ = 0;
   std::vector<slot> slots_;
   std::vector<std::uint16_t> free_slots_;  ///< last in, first out
   std::uint64_t serial_ = 0;

@@ -125,27 +125,16 @@ std::vector<blk::request*> engine::unfinished_requests() const {
 }
 
 std::vector<blk::request*> engine::late_requests(std::uint64_t limit) const {
-  std::vector<blk::request*> in_ring;
   std::vector<blk::request*> late;
   for (const auto& s : slots_) {
-    if (s.kind == slot_kind::free || s.kind == slot_kind::orphan) continue;
+    const bool waits = s.kind != slot_kind::free && s.kind != slot_kind::orphan;
+    if (!waits || s.started_ns + limit > now_) continue;
     auto* const first = s.merging != nullptr ? s.merging->r : s.r;
-    for (auto* r = first; r != nullptr; r = s.kind == slot_kind::flush ? r->device.next : nullptr) {
-      in_ring.push_back(r);
-      if (s.started_ns + limit <= now_) late.push_back(r);
-    }
+    for (auto* r = first; r != nullptr; r = s.kind == slot_kind::flush ? r->device.next : nullptr)
+      late.push_back(r);
   }
-  std::sort(in_ring.begin(), in_ring.end());
   std::sort(late.begin(), late.end());
   late.erase(std::unique(late.begin(), late.end()), late.end());
-  // The others wait for requests that others have in the ring. While these are answered that is no
-  // fault of the backend's.
-  if (last_answer_ns_ + limit > now_ && !gate_.has_fences()) return late;
-  for (auto* const r : unfinished_requests()) {
-    const bool waits = !std::binary_search(in_ring.begin(), in_ring.end(), r);
-    const bool expired = r->status == errc::timed_out;
-    if (waits && !expired && r->device.submitted_ns + limit <= now_) late.push_back(r);
-  }
   return late;
 }
 
@@ -189,7 +178,6 @@ void engine::extend_deadlines(std::uint64_t frozen_ns) noexcept {
     r->device.submitted_ns += frozen_ns;
   for (auto& s : slots_)
     s.started_ns += frozen_ns;
-  last_answer_ns_ += frozen_ns;
 }
 
 void engine::forget_lists() noexcept {

@@ -306,7 +306,6 @@ bool engine::drain(std::uint64_t now) noexcept {
     }
     if (*count == 0) break;
     any = true;
-    last_answer_ns_ = now;
     for (std::uint32_t i = 0; i < *count && !failure_; ++i)
       handle(ring_.take());
   }

@@ -135,11 +135,11 @@ TEST(engine_answer_once, an_odd_write_whose_sector_is_wanted_by_one_that_waits_f
   EXPECT_EQ(blocked.status, std::error_code());
 }
 
-TEST(engine_answer_once, an_odd_write_behind_a_merge_that_nobody_waits_for_any_more) {
+TEST(engine_answer_once, an_odd_write_behind_a_merge_that_waits_for_a_write_that_timed_out) {
   loopback disk({});
   disk.set_faults(faults("stall=0"));
-  // Both sectors are wanted while a write to them is in flight; then the first's request times out,
-  // so that its lock is given back from within the hold's own report.
+  // Both sectors are wanted while a write to them is in flight, which then times out: their locks
+  // are granted when the backend has answered it.
   test_request whole(operation::write, 0, 4096);
   disk.front().submit(whole);
   disk.step_front(0);
@@ -150,8 +150,8 @@ TEST(engine_answer_once, an_odd_write_behind_a_merge_that_nobody_waits_for_any_m
   test_request second(operation::write, 513, 2, std::byte{5});
   disk.front().submit(second);
   disk.step_front(0);
-  EXPECT_EQ(disk.front().check_deadlines(disk.now + 1000, 500'000).requests, 2u);
-  EXPECT_EQ(first.status, errc::timed_out);
+  EXPECT_EQ(disk.front().check_deadlines(disk.now + 1000, 500'000).requests, 1u);
+  EXPECT_EQ(whole.status, errc::timed_out);
   disk.set_faults({});
   disk.settle();
   EXPECT_EQ(second.answers, 1u);

@@ -1,6 +1,6 @@
 # The server is killed under load, again and again: the backend is free at once, the disk comes up for the
 # next server, and every write whose flush was answered is there, also as domain 0 sees it.
-programs=(xenpv-disk)
+programs=(xenpv-disk xenpv-custodian)
 short_places='pv'
 limit=300
 memory=768

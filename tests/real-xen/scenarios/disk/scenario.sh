@@ -1,6 +1,6 @@
 # The main job: a disk of the kernel's taken, served, and made a block device again, with nbd-client and
 # with the kernel's NBD driver alone; what is written through it is what domain 0 reads at the other end.
-programs=(xenpv-disk)
+programs=(xenpv-disk xenpv-custodian)
 short_places='pvh'
 limit=600
 memory=768

@@ -1,7 +1,7 @@
 # What domain 0 does to a backend under load: it closes the connection, is taken from its driver and given back,
 # takes the disk away and brings it again. A mounted file system sees pauses; clients of a disk that was taken
 # away are told at once.
-programs=(xenpv-disk)
+programs=(xenpv-disk xenpv-custodian)
 short_places=none
 limit=300
 memory=512

@@ -1,6 +1,6 @@
 # The server behind a mounted file system is killed and replaced (attach --keep): the kernel's device stays, what
 # uses it waits and goes on, and nothing that was written is lost or done twice in the wrong order.
-programs=(xenpv-disk)
+programs=(xenpv-disk xenpv-custodian)
 short_places='pv'
 limit=300
 memory=512

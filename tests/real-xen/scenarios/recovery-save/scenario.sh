@@ -1,6 +1,6 @@
 # The guest is saved and restored, ten times in one life, checkpointed, and, if it can be, migrated to the same host,
 # under verified load on a mounted file system: clients see pauses, and nothing else.
-programs=(xenpv-disk xenpv-doctor)
+programs=(xenpv-disk xenpv-custodian xenpv-doctor)
 short_places=none
 limit=400
 memory=320

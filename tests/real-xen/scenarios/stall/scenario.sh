@@ -1,6 +1,6 @@
 # A backend that stands still for a minute under a mounted ext4: its device is suspended below blkback, or QEMU is
 # stopped. Writers pause and go on, nobody sees an error, and the status tells of the stall while it lasts.
-programs=(xenpv-disk)
+programs=(xenpv-disk xenpv-custodian)
 short_places=none
 limit=600
 memory=512
@@ -59,7 +59,7 @@ keep_writing() {
 
 written() { awk '{ all += $1 } END { print all + 0 }' /tmp/rounds-*; }
 has_written() { [[ $(written) -ge $1 ]]; }
-is_stalled() { xenpv-disk status --json | grep -Eq '"stalled": *true'; }
+is_stalled() { xenpv-disk status --json | tr -d ' \n' | grep -Eq '"stalls":\{[^}]*"now":true'; }
 is_not_stalled() { ! is_stalled; }
 
 # files_are_written NAME: without the page cache's help.

@@ -1,6 +1,6 @@
 # Which disks are taken from the kernel's driver: never one in use, whatever the toolstack calls it. The guest's
 # disks are hda, hdb and sdf, as on XCP-ng, XenServer and EC2; Linux names them xvda, xvdb and xvdf.
-programs=(xenpv-disk)
+programs=(xenpv-disk xenpv-custodian)
 places='pv pvh hvm'
 short_places='pv'
 limit=300
