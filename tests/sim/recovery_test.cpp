@@ -182,7 +182,10 @@ class misfortune {
     toolstack_.restart(disk);
   }
 
+  /// Not between a resume and the reconnect: nothing tells that loss from the resume
+  /// (xenpv-recovery(7)).
   void cut_power(unsigned disk) {
+    if (std::exchange(was_saved_, false)) await_connection(disk);
     tell(disk, "power-cut");
     oracle(disk).begin_power_cut();
     toolstack_.cut_power(disk, pick(1'000'000));
@@ -251,11 +254,10 @@ class misfortune {
       nap(3000);
     }
     toolstack_.save_restore(same_number, std::chrono::milliseconds(12 + pick(8)), storage_moved);
+    was_saved_ = true;
   }
 
-  /// Only of a disk that is connected: one that comes back larger is refused.
-  void grow(unsigned disk) {
-    tell(disk, "grow");
+  void await_connection(unsigned disk) {
     const auto is_connected = [&] {
       return toolstack_.frontend_state(disk) == "4" && toolstack_.read(disk, "state") == "4";
     };
@@ -265,6 +267,12 @@ class misfortune {
     std::this_thread::sleep_for(100ms);
     for (unsigned i = 0; i < 5000 && !is_connected(); ++i)
       std::this_thread::sleep_for(1ms);
+  }
+
+  /// Only of a disk that is connected: one that comes back larger is refused.
+  void grow(unsigned disk) {
+    tell(disk, "grow");
+    await_connection(disk);
     toolstack_.resize(disk, usual_size + (1U << 20));
     std::this_thread::sleep_for(300ms);
     resized_.push_back(disk);
@@ -276,6 +284,7 @@ class misfortune {
   std::vector<disk_under_load> disks_;
   std::map<unsigned, std::unique_ptr<recovery_oracle>> oracles_;
   std::vector<unsigned> resized_;
+  bool was_saved_ = false;
   std::string story_;
 };
 
