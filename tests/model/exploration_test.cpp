@@ -116,6 +116,11 @@ TEST(exploration, a_merge_beside_a_write_of_another_queue_message_by_message) {
   std::cout << fmt::format("{} states, {} histories\n", sum.states, sum.histories);
 }
 
+TEST(exploration, a_deadline_and_an_abrupt_loss_on_two_queues_message_by_message) {
+  explore_all({"LB", "w0"}, 2,
+              {.queues = 2, .fine = true, .deadlines = 1, .may_lose_abruptly = true});
+}
+
 TEST(exploration, three_requests_on_two_queues_and_an_abrupt_loss) {
   explore_all({"W0", "w0", "O0", "F", "f"}, 3, {.queues = 2, .may_lose_abruptly = true});
 }

@@ -174,6 +174,7 @@ void world::reset() {
   lies_left_ = story_.lies;
   trail_.clear();
   violation_.reset();
+  running_ = nowhere;
   connect();
 }
 
@@ -203,9 +204,13 @@ void world::guard_peer::locked(std::size_t queue, std::uint64_t sector) {
   });
 }
 
-/// Messages to a queue arrive in order; those to different queues in any.
+/// As sector_locks does it: at once on the queue's own thread, else as a message. Messages to a
+/// queue arrive in order, those to different queues in any.
 void world::post(std::size_t queue, std::function<void()> message) {
-  queues_[queue]->messages.push_back(std::move(message));
+  if (queue == running_)
+    message();
+  else
+    queues_[queue]->messages.push_back(std::move(message));
 }
 
 std::optional<std::string> world::run(explorer& choices) {
@@ -274,6 +279,7 @@ void world::carry_out(const step& next) {
                                next.queue, next.which));
   auto& q = *queues_[next.queue];
   now_ += 10;
+  running_ = next.queue;
   switch (next.kind) {
     case step_kind::submit:
       submit();
@@ -316,18 +322,23 @@ void world::carry_out(const step& next) {
     case step_kind::deadline:
       --deadlines_left_;
       now_ += 2 * limit;
-      for (const auto& each : queues_)
-        (void)each->requests.ring()->check_deadlines(now_, limit);
+      for (running_ = 0; running_ < queues_.size(); ++running_)
+        (void)queues_[running_]->requests.ring()->check_deadlines(now_, limit);
       break;
     case step_kind::lose_abruptly:
-      return lose(false, true);
+      lose(false, true);
+      break;
     case step_kind::lose_orderly:
-      return lose(false, false);
+      lose(false, false);
+      break;
     case step_kind::resume:
-      return lose(true, false);
+      lose(true, false);
+      break;
     case step_kind::reconnect:
+      running_ = nowhere;
       return connect();
   }
+  running_ = nowhere;
   if (!story_.fine && connected_) settle();
 }
 
@@ -414,7 +425,8 @@ void world::lose(bool resumed, bool loses_cache) {
 void world::settle() {
   for (bool moved = true; moved && !failed_;) {
     moved = false;
-    for (const auto& each : queues_) {
+    for (running_ = 0; running_ < queues_.size(); ++running_) {
+      auto* const each = queues_[running_].get();
       while (!each->messages.empty()) {
         const auto message = std::move(each->messages.front());
         each->messages.pop_front();
@@ -431,6 +443,7 @@ void world::settle() {
       moved = true;
     }
   }
+  running_ = nowhere;
 }
 
 void world::check_backends() {

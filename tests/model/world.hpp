@@ -123,6 +123,8 @@ class world {
   unsigned deadlines_left_ = 0;
   unsigned errors_left_ = 0;
   unsigned lies_left_ = 0;
+  static constexpr std::size_t nowhere = ~std::size_t{0};
+  std::size_t running_ = nowhere;  ///< the queue whose thread a step stands for
   std::vector<step> steps_;
   std::vector<std::string> trail_;
   std::optional<std::string> violation_;
