@@ -117,7 +117,7 @@ TEST(exploration, a_merge_beside_a_write_of_another_queue_message_by_message) {
 }
 
 TEST(exploration, a_deadline_and_an_abrupt_loss_on_two_queues_message_by_message) {
-  explore_all({"LB", "w0"}, 2,
+  explore_all({"LB", "lB", "O0"}, 1,
               {.queues = 2, .fine = true, .deadlines = 1, .may_lose_abruptly = true});
 }
 
