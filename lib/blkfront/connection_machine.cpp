@@ -327,16 +327,7 @@ connection_action connection_machine::lose(loss_reason reason, connection_loss l
   reason_ = reason;
   loss_ = loss;
   host_ = host::same;
-  evidence_ = evidence::none;
   return {step::suspend, loss_};
-}
-
-connection_action connection_machine::lose_by_resume(const connection_event& event) noexcept {
-  // A suspended backend wrote its cache; one that was lost a moment before did not.
-  const bool is_unharmed =
-      event.what == kind::view && !event.view.touched && evidence_ == evidence::none;
-  return lose(loss_reason::resumed,
-              is_unharmed ? connection_loss::orderly : connection_loss::abrupt);
 }
 
 connection_action connection_machine::begin_unplug(std::string_view text) noexcept {
@@ -346,11 +337,7 @@ connection_action connection_machine::begin_unplug(std::string_view text) noexce
 }
 
 connection_action connection_machine::stay_connected(const connection_event& event) noexcept {
-  if (news_ == news::resumed) {
-    if (step_ == step::confirm) return lose_by_resume(event);
-    if (event.what == kind::view && event.view.touched) evidence_ = evidence::lost_before;
-    return {step::confirm};
-  }
+  if (news_ == news::resumed) return lose(loss_reason::resumed, connection_loss::orderly);
   switch (event.what) {
     case kind::failed:
     case kind::wrong_disk:
@@ -385,8 +372,6 @@ connection_action connection_machine::follow_use(const device_view& view) noexce
       state_ = parting;
       return {step::part};
     case handshake_step::lost:
-      // After a resume our own state is another, too.
-      if (view.states.own == xenbus_state::connected) evidence_ = evidence::lost_before;
       // First: a resume looks like this, too, and must be known before any port is touched.
       return {step::confirm};
     case handshake_step::wait:

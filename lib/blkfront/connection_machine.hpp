@@ -81,8 +81,6 @@ struct device_view {
   backend_node node = backend_node::same;
   /// The backend's directory was removed or made since the last look, as its watch tells.
   bool rebuilt = false;
-  /// Before that, or without it, a node in the backend's directory changed since the last look.
-  bool touched = false;
   friend bool operator==(const device_view&, const device_view&) = default;
 };
 
@@ -146,8 +144,6 @@ class connection_machine {
  private:
   enum class news : std::uint8_t { none, resumed, distrusted };
   enum class host : std::uint8_t { same, maybe_other };
-  /// What a look showed before it was known whether the guest was resumed.
-  enum class evidence : std::uint8_t { none, lost_before };
 
   [[nodiscard]] connection_action decide(const connection_event& event) noexcept;
   [[nodiscard]] connection_action begin_close() noexcept;
@@ -164,8 +160,6 @@ class connection_machine {
   [[nodiscard]] connection_action follow_recovery(const device_view& view) noexcept;
   [[nodiscard]] connection_action follow_use(const device_view& view) noexcept;
   [[nodiscard]] connection_action lose(loss_reason reason, connection_loss loss) noexcept;
-  /// The backend may have been lost before the guest was suspended.
-  [[nodiscard]] connection_action lose_by_resume(const connection_event& event) noexcept;
   [[nodiscard]] connection_action begin_unplug(std::string_view text) noexcept;
   [[nodiscard]] bool is_in_use() const noexcept;
   [[nodiscard]] bool is_recovering() const noexcept;
@@ -175,7 +169,6 @@ class connection_machine {
   handshake handshake_;
   news news_ = news::none;
   host host_ = host::same;
-  evidence evidence_ = evidence::none;
   loss_reason reason_ = loss_reason::none;
   connection_loss loss_ = connection_loss::abrupt;
 };

@@ -75,7 +75,6 @@ asio::awaitable<device_view> device_nodes::look() {
   if (own) view.states.own = parse(*own);
   if (backend) view.states.backend = parse(*backend);
   view.states.online = online.value_or("1") != "0";
-  view.touched = std::exchange(touched_, false);
   co_return view;
 }
 
@@ -140,8 +139,6 @@ void device_nodes::take(const async::watch_event& event) {
   properties_changed_ = properties_changed_ || event.overflowed ||
                         event.path.ends_with("/sectors") || event.path.ends_with("/state") ||
                         event.path == followed_;
-  const bool is_below = event.path.size() > followed_.size() && event.path.starts_with(followed_);
-  touched_ = touched_ || (is_below && !rebuilt_);
   rebuilt_ = rebuilt_ || event.path == followed_;
 }
 
@@ -168,7 +165,7 @@ asio::awaitable<void> device_nodes::follow() {
   // The first event of a watch comes at once and stands for no change.
   (void)co_await backend.next();
   followed_ = facts_.backend;
-  rebuilt_ = touched_ = false;
+  rebuilt_ = false;
   watchers_.spawn(follow_watch(std::move(backend)));
   watchers_.spawn(follow_watch(std::move(own)));
 }

@@ -88,7 +88,6 @@ class device_nodes {
   bool changed_ = false;
   bool properties_changed_ = false;
   bool rebuilt_ = false;
-  bool touched_ = false;
   bool lost_ = false;
 };
 
