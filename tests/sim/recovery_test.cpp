@@ -182,14 +182,15 @@ class misfortune {
     toolstack_.restart(disk);
   }
 
-  /// Not between a resume and the reconnect: nothing tells that loss from the resume
-  /// (xenpv-recovery(7)).
+  /// Not between a resume and the reconnect, and not unnoticed before a suspend: nothing tells that
+  /// loss from the resume (xenpv-recovery(7)).
   void cut_power(unsigned disk) {
     if (std::exchange(was_saved_, false)) await_connection(disk);
     tell(disk, "power-cut");
     oracle(disk).begin_power_cut();
     toolstack_.cut_power(disk, pick(1'000'000));
     oracle(disk).end_power_cut();
+    cut_.push_back(disk);
   }
 
   void vanish(unsigned disk) {
@@ -247,6 +248,8 @@ class misfortune {
 
   /// Often with requests that the backend has and does not answer.
   void save(unsigned disk, bool same_number, bool storage_moved = false) {
+    for (const auto each : std::exchange(cut_, {}))
+      await_connection(each);
     story_ += storage_moved ? " move" : same_number ? " save-same-number" : " save";
     if (pick(2) == 0) {
       tell(disk, "stall");
@@ -285,6 +288,7 @@ class misfortune {
   std::map<unsigned, std::unique_ptr<recovery_oracle>> oracles_;
   std::vector<unsigned> resized_;
   bool was_saved_ = false;
+  std::vector<unsigned> cut_;  ///< since the last save
   std::string story_;
 };
 
