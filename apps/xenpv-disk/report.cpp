@@ -125,7 +125,8 @@ async::asio::awaitable<json> make_report(served_disk& disk) {
     out["queues"].push_back(queue_report(each));
   }
   out["operations"] = operations_report(all);
-  out["durability"] = {{"flushes_ignored", all.flushes_ignored},
+  out["durability"] = {{"flush", to_string(disk.device.facts().flush)},
+                       {"flushes_ignored", all.flushes_ignored},
                        {"flushes_refused", all.flushes_refused}};
   out["stalls"] = {{"count", all.stalls}, {"now", all.stalled}};
   const auto counted = disk.server.statistics();

@@ -33,7 +33,8 @@ void print_troubles(std::ostream& out, const cli::json& report) {
   else if (count > 0)
     out << fmt::format("{} stalls: the backend did not answer for long, and then did\n", count);
   const auto& durability = report.at("durability");
-  if (const auto ignored = durability.at("flushes_ignored").get<std::uint64_t>(); ignored > 0)
+  const auto ignored = durability.at("flushes_ignored").get<std::uint64_t>();
+  if (durability.at("flush").get<std::string>() == "ignored" || ignored > 0)
     out << fmt::format(
         "not durable: the backend stopped offering flush, and {} flushes were answered without it; "
         "a crash of its host may lose answered writes (--strict-flush fails them instead)\n",

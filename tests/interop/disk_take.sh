@@ -143,7 +143,7 @@ rm -r "$root/sys/bus/xen/devices/vbd-768"
 for word in xvda /dev/xvda hda 768 device/vbd/768; do
   expect_line "status of $word" '^xvda: connected, 64 MiB' "$(refused status "$word")"
 done
-expect "in JSON" "xvda hda 768 xvda False 0 0 0" "$(in_guest "$disk" status --json | python3 -c '
+expect "in JSON" "xvda hda 768 xvda False 0 cache 0 0" "$(in_guest "$disk" status --json | python3 -c '
 import json, sys
 disk = json.load(sys.stdin)["disks"][0]
 print(disk["name"], disk["toolstack_name"], disk["devid"], disk["export"], disk["stalls"]["now"],
