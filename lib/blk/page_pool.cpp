@@ -149,7 +149,9 @@ std::optional<lease> lease::try_take(const std::shared_ptr<page_pool>& pool, std
   if (length == 0 || length > pool->size() * page_size) return std::nullopt;
   const auto lead = static_cast<std::uint32_t>(offset % sector_size);
   const auto count = (lead + length + page_size - 1) / page_size;
-  if (length > small_request && pool->free() < count + pool->reserve()) return std::nullopt;
+  const bool is_large = length > small_request;
+  if (is_large && (pool->has_waiters() || pool->free() < count + pool->reserve()))
+    return std::nullopt;
   const auto pages = pool->take(count);
   if (!pages) return std::nullopt;
   return lease(pool, *pages, lead, length);

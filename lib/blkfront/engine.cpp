@@ -10,6 +10,9 @@
 namespace xenpv::blkfront {
 namespace {
 
+/// Pages that are kept back from a pool of at least 64 (engine::spare_pages_).
+constexpr std::size_t spare_pages = 8;
+
 /// Small requests that are sent, at most, between two pieces of a large one that waits for pages.
 constexpr unsigned overtaking_limit = 64;
 
@@ -27,6 +30,9 @@ engine::engine(engine_setup setup, engine_host& host)
   for (auto i = slots_.size(); i-- > 0;)
     free_slots_.push_back(static_cast<std::uint16_t>(i));
   flush_mode_ = how_to_flush();
+  if (setup_.data.pages->size() >= 8 * spare_pages)
+    spare_pages_ = setup_.data.pages->take(spare_pages).value_or(blk::page_chain{});
+  has_spare_pages_ = spare_pages_.count != 0;
   waiter_.owner = this;
   waiter_.wake = [](blk::page_waiter& waiter) {
     static_cast<pages_waiter&>(waiter).owner->host_.schedule_send();
@@ -264,17 +270,18 @@ void engine::send_pending(bool enough_pages) noexcept {
 /// Sends requests that waited for pages, in order. False: those that are left still have to wait.
 bool engine::send_waiting(request_list& from, request_list& sent) noexcept {
   while (auto* const r = from.pop()) {
-    r->device.flags &= static_cast<std::uint8_t>(~lacks_pages);
+    // Parked for a hold that overtook it, it still must not be waited for (has_earlier_write()):
+    // with two queues the holds that would wait for it could wait for each other.
     if (changes_data(r->op) && gate_.park(*r, {r->device.planned, r->device.end})) continue;
     const auto before = r->device.planned;
     const bool complete = send_request(*r);
     if (&from == &large_ && (complete || r->device.planned != before)) overtaken_ = 0;
     if (complete) {
+      r->device.flags &= static_cast<std::uint8_t>(~lacks_pages);
       if (&from == &small_ && !large_.empty()) ++overtaken_;
       sent.push(*r);
       continue;
     }
-    r->device.flags |= lacks_pages;
     from.push_front(*r);
     return false;
   }
@@ -282,8 +289,9 @@ bool engine::send_waiting(request_list& from, request_list& sent) noexcept {
 }
 
 void engine::wait_for_pages(blk::request& r) noexcept {
-  r.device.flags |= lacks_pages;
   (r.length <= blk::small_request ? small_ : large_).push(r);
+  if (has_spare_pages_) return;
+  r.device.flags |= lacks_pages;
   if (changes_data(r.op)) check_holds({r.device.planned, r.device.end});
 }
 
@@ -329,12 +337,14 @@ bool engine::has_earlier_write(const stretch& sector, std::uint64_t order) const
     const bool counts = changes_data(r.op) && (r.device.flags & lacks_pages) == 0;
     found = found || (counts && r.device.order <= order && rest.overlaps(sector));
   };
-  for (const auto* r = pending_.first; r != nullptr && !found; r = r->device.next)
-    look(*r);
+  for (const auto* const list : {&pending_, &small_, &large_})
+    for (const auto* r = list->first; r != nullptr && !found; r = r->device.next)
+      look(*r);
   if (!found) gate_.for_each_parked(look);
   for (const auto& each : again_)
-    found = found || (each.r->op == blk::operation::write && !takes_pages(*each.r) &&
-                      each.r->device.order <= order && each.bytes.overlaps(sector));
+    found = found ||
+            (each.r->op == blk::operation::write && (has_spare_pages_ || !takes_pages(*each.r)) &&
+             each.r->device.order <= order && each.bytes.overlaps(sector));
   return found;
 }
 

@@ -148,6 +148,7 @@ class engine {
     slot_kind kind = slot_kind::free;
     wire::blkif_op op = wire::blkif_op::read;  ///< that the answer must name
     std::uint16_t segments = 0;
+    bool uses_spare = false;  ///< `pages` are of spare_pages_
   };
   /// A piece of a request that has to be sent again, in direct requests.
   struct again {
@@ -191,6 +192,7 @@ class engine {
   [[nodiscard]] std::uint32_t segments_allowed(std::uint32_t needed, bool direct) const noexcept;
   [[nodiscard]] bool uses_lease(const blk::request& r) const noexcept;
   [[nodiscard]] bool takes_pages(const blk::request& r) const noexcept;
+  [[nodiscard]] std::uint32_t pages_for(const blk::request& r, std::uint32_t needed) const noexcept;
   slot& take_slot(slot_kind kind, wire::blkif_op op, const stretch& bytes) noexcept;
   void put_flush() noexcept;
   void put_merge(sector_merger::merge& m) noexcept;
@@ -242,6 +244,10 @@ class engine {
   std::deque<again> again_;
   write_gate gate_;
   sector_merger merger_;
+  /// For requests that find no page in the pool: as these are never on lease, such a request gets
+  /// on whatever the leases wait for, and holds may wait for it. Empty where the pool is too small.
+  blk::page_chain spare_pages_;
+  bool has_spare_pages_ = false;
   std::list<orphaned_request> orphans_;
   pages_waiter waiter_;
   std::size_t unfinished_ = 0;

@@ -154,6 +154,18 @@ std::uint32_t engine::segments_allowed(std::uint32_t needed, bool direct) const 
   return enough ? allowed : direct_segments;
 }
 
+/// Pages of the pool that a ring request of `r` may have, up to `needed`; 0: it is better to wait.
+std::uint32_t engine::pages_for(const blk::request& r, std::uint32_t needed) const noexcept {
+  const auto& pool = *setup_.data.pages;
+  // The reserve is for others, and not worth an idle backend.
+  const bool is_alone = unfinished_ == 1 || ring_.in_flight() == 0;
+  const auto reserve = is_alone || r.length <= blk::small_request ? 0 : pool.reserve();
+  const auto free = pool.free() > reserve ? pool.free() - reserve : 0;
+  if (free >= needed) return needed;
+  const bool is_crumb = free < std::min(needed, crumb) && ring_.in_flight() > 0;
+  return is_crumb ? 0 : static_cast<std::uint32_t>(free);
+}
+
 /// Sends as much of `rest` as one ring request holds; returns its bytes, 0 when it has to wait.
 std::uint64_t engine::send_piece(blk::request& r, const stretch& rest, bool direct) noexcept {
   if (free_slots_.empty()) {
@@ -165,17 +177,16 @@ std::uint64_t engine::send_piece(blk::request& r, const stretch& rest, bool dire
   const auto position = leased ? rest.begin - base : 0;
   auto segments = segments_allowed(pages_touched(position, rest.size()), direct);
   auto& pool = *setup_.data.pages;
-  // The reserve is for others, and not worth an idle backend.
-  const bool is_alone = unfinished_ == 1 || ring_.in_flight() == 0;
-  const auto reserve = is_alone || r.length <= blk::small_request ? 0 : pool.reserve();
-  const auto free = pool.free() > reserve ? pool.free() - reserve : 0;
-  if (!leased && free < segments) {
-    const auto available = static_cast<std::uint32_t>(free);
-    if (available == 0 || (available < std::min(segments, crumb) && ring_.in_flight() > 0)) {
+  bool uses_spare = false;
+  if (!leased) {
+    auto available = pages_for(r, segments);
+    if (available == 0) {
       lack_pages();
-      return 0;
+      available = spare_pages_.count;
+      uses_spare = true;
     }
-    segments = segments_allowed(available, direct);
+    if (available == 0) return 0;
+    if (available < segments) segments = segments_allowed(available, direct);
   }
   const auto bytes = bytes_in_segments(position, rest.size(), segments);
   const auto op = r.op == blk::operation::read ? wire::blkif_op::read : wire::blkif_op::write;
@@ -192,7 +203,8 @@ std::uint64_t engine::send_piece(blk::request& r, const stretch& rest, bool dire
         page = pool.next(page);
     }
   } else {
-    s.pages = *pool.take(s.segments);
+    s.uses_spare = uses_spare;
+    s.pages = uses_spare ? pool.split(spare_pages_, s.segments) : *pool.take(s.segments);
     page = s.pages.first;
     if (op == wire::blkif_op::write) {
       auto at = rest.begin - r.offset;
@@ -367,7 +379,14 @@ void engine::handle(const wire::blkif_response& response) noexcept {
 }
 
 void engine::release(slot& s) noexcept {
-  setup_.data.pages->give_back(std::exchange(s.pages, {}));
+  auto& pool = *setup_.data.pages;
+  if (s.uses_spare) {
+    pool.clean(s.pages);
+    pool.append(spare_pages_, std::exchange(s.pages, {}));
+    s.uses_spare = false;
+  } else {
+    pool.give_back(std::exchange(s.pages, {}));
+  }
   if (s.indirect.count != 0) setup_.indirect.pages->give_back(std::exchange(s.indirect, {}));
   const auto bytes = s.bytes;
   const bool wrote = changes_data(s.op);

@@ -18,8 +18,9 @@ inline void set_phase(blk::request& r, phase p) noexcept {
   r.device.phase = static_cast<std::uint8_t>(p);
 }
 
-/// In request::device_part::flags: it waits for pages of the pool, so no hold may wait for it: its
-/// pages may be on lease to a request that waits for the hold.
+/// In request::device_part::flags: it has waited for pages of the pool. No hold may wait for it:
+/// its pages may be on lease to a request that waits for the hold, and a hold may have overtaken
+/// it.
 inline constexpr std::uint8_t lacks_pages = 0x80;
 
 /// A request that was answered while the backend had ring requests of it: what stays the backend's.

@@ -54,6 +54,8 @@ class page_pool {
   /// Pages that large requests leave to small ones, so that a few of them cannot make everybody
   /// wait.
   [[nodiscard]] std::size_t reserve() const noexcept { return size() < 64 ? 0 : size() / 8; }
+  /// Somebody waits for pages: large leases would overtake it.
+  [[nodiscard]] bool has_waiters() const noexcept { return waiters_ != nullptr; }
   /// The fewest that were ever free: how close the pool came to its limit.
   [[nodiscard]] std::size_t least_free() const noexcept { return least_free_; }
 
@@ -82,6 +84,10 @@ class page_pool {
   [[nodiscard]] page_index next(page_index page) const noexcept { return next_[page]; }
   /// Splits the first `count` pages off `chain`, which has at least that many.
   [[nodiscard]] page_chain split(page_chain& chain, std::size_t count) noexcept;
+  /// Zeroes pages that are used again without being given back, if this pool scrubs.
+  void clean(const page_chain& pages) noexcept {
+    if (scrub_) scrub(pages);
+  }
   /// Puts `tail` behind `chain`.
   void append(page_chain& chain, page_chain tail) noexcept;
 
@@ -121,7 +127,8 @@ class lease {
   ~lease();
 
   /// `length` bytes for the stretch that begins at `offset` of a device with such sectors. nullopt:
-  /// not that many pages are free now, beyond the reserve for small requests, or `length` is 0.
+  /// not that many pages are free now, for a large one beyond the reserve and with nobody waiting,
+  /// or `length` is 0.
   [[nodiscard]] static std::optional<lease> try_take(const std::shared_ptr<page_pool>& pool,
                                                      std::uint64_t offset, std::uint64_t length,
                                                      std::uint32_t sector_size) noexcept;
