@@ -9,10 +9,10 @@
 namespace xenpv::blkfront {
 namespace {
 
-/// Sectors that are merged at once: some, for clients that write at any byte, but a small part of
-/// the pool.
+/// Sectors that are merged at once: enough to keep a backend busy with clients that write at any
+/// byte, but a small part of the pool.
 std::size_t pages_for_merges(std::size_t pool) noexcept {
-  return std::clamp<std::size_t>(pool / 32, 2, 16);
+  return pool < 128 ? 2 : std::min<std::size_t>(pool / 12, 32);
 }
 
 }  // namespace

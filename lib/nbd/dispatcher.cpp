@@ -35,6 +35,13 @@ std::uint64_t piece_size_for(const blk::page_pool& pool) {
   return std::min(std::bit_floor(bytes), largest_piece);
 }
 
+/// The next piece of an operation, of at most `most` bytes. It ends at a page's end, unless it is
+/// the last: the sectors at both ends of an unaligned write have to be merged, and those between
+/// must not.
+std::uint64_t piece_length(const operation& op, std::uint64_t most) {
+  return op.left <= most ? op.left : most - op.at % page_size;
+}
+
 /// The one page, so to speak, that all WRITE_ZEROES send; never written to.
 std::byte* zeros() {
   static std::array<std::byte, largest_piece> shared{};
@@ -219,7 +226,7 @@ void dispatcher::stream(operation& op, piece& idle) {
   idle.op = writes ? blk::operation::write : blk::operation::read;
   idle.offset = op.at;
   // Zeros need no memory of their own.
-  idle.length = std::min(op.left, writes ? largest_piece : piece_size_);
+  idle.length = piece_length(op, writes ? largest_piece : piece_size_);
   op.at += idle.length;
   op.left -= idle.length;
   if (writes) {
@@ -234,7 +241,7 @@ void dispatcher::stream(operation& op, piece& idle) {
 void dispatcher::open_write_piece(operation& op) {
   // A request that pages can carry as a whole is one piece, and keeps FUA by itself.
   const bool whole = op.at == op.header.offset && op.left <= piece_size_;
-  auto& p = take_piece(op, blk::operation::write, op.at, std::min(op.left, piece_size_));
+  auto& p = take_piece(op, blk::operation::write, op.at, piece_length(op, piece_size_));
   p.fua = whole && op.header.has_flag(wire::nbd_cmd_flag_fua);
   op.flushing = p.fua;
   op.at += p.length;
