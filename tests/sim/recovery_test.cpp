@@ -158,6 +158,7 @@ class misfortune {
         return rebuild(number);
       case 7:
         tell(number, "close");
+        closed_.push_back(number);
         return toolstack_.begin_closing(number);
       case 8:
         return kill_custodian();
@@ -250,6 +251,9 @@ class misfortune {
   void save(unsigned disk, bool same_number, bool storage_moved = false) {
     for (const auto each : std::exchange(cut_, {}))
       await_connection(each);
+    // The backend that comes after the save may not be the one that closed.
+    for (const auto each : std::exchange(closed_, {}))
+      oracle(each).note_loss();
     story_ += storage_moved ? " move" : same_number ? " save-same-number" : " save";
     if (pick(2) == 0) {
       tell(disk, "stall");
@@ -288,7 +292,8 @@ class misfortune {
   std::map<unsigned, std::unique_ptr<recovery_oracle>> oracles_;
   std::vector<unsigned> resized_;
   bool was_saved_ = false;
-  std::vector<unsigned> cut_;  ///< since the last save
+  std::vector<unsigned> cut_;     ///< since the last save
+  std::vector<unsigned> closed_;  ///< the same
   std::string story_;
 };
 

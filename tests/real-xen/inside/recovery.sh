@@ -6,7 +6,7 @@ mount_point=/mnt/disk
 # serve_and_mount: xvdb by way of nbd-client; sets `server`.
 serve_and_mount() {
   modprobe nbd
-  xenpv-disk serve xvdb --take >"$results/serve.out" 2>"$results/serve.log" &
+  xenpv-disk serve xvdb --take ${serve_options:-} >"$results/serve.out" 2>"$results/serve.log" &
   server=$!
   check serve.ready awaits 30 grep -q nbd-client "$results/serve.out"
   check serve.connect bash -c "$(grep nbd-client "$results/serve.out")"
