@@ -17,8 +17,7 @@ constexpr auto direct_segments = static_cast<std::uint32_t>(wire::blkif_max_segm
 /// With requests on their way it is better to wait for their pages than to send crumbs.
 constexpr std::uint32_t crumb = 8;
 
-/// Bytes of a blkif_request with that many segments. Only these are put into the ring: what lies
-/// behind is not looked at, and would be whatever the stack held.
+/// Bytes of a blkif_request with that many segments: only these are put into the ring.
 constexpr std::size_t bytes_of_request(unsigned segments) noexcept {
   return offsetof(wire::blkif_request, seg) + segments * sizeof(wire::blkif_segment);
 }

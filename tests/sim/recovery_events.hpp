@@ -1,0 +1,258 @@
+// What happens to disks and their guest in one seed of the recovery test: restarts, losses, stalls,
+// power cuts, saves and migrations, at moments that the seed decides, told to the oracle of each
+// disk.
+//
+// Blocks: runs on a thread of its own beside the runtime. Looks at no data.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "sim/recovery_load.hpp"
+#include "sim/recovery_oracle.hpp"
+#include "sim/simulated_toolstack.hpp"
+#include "xenpv/async/runtime.hpp"
+#include "xenpv/base/parse.hpp"
+#include "xenpv/xen/custodian.hpp"
+
+namespace xenpv::blkfront {
+
+using namespace std::chrono_literals;
+
+inline constexpr std::uint64_t usual_size = 16U << 20;
+inline constexpr unsigned workers = 12;  // at each disk
+
+inline unsigned number_from(const char* variable, unsigned otherwise) {
+  const auto* const text = std::getenv(variable);
+  return text == nullptr ? otherwise : static_cast<unsigned>(std::strtoul(text, nullptr, 10));
+}
+
+/// Kinds of events, for XENPV_RECOVERY_WITHOUT: names with commas between.
+inline bool is_left_out(std::string_view kind) {
+  const auto* const text = std::getenv("XENPV_RECOVERY_WITHOUT");
+  const std::string_view all = text == nullptr ? "" : text;
+  for (const auto each : split(all, ','))
+    if (each == kind) return true;
+  return false;
+}
+
+/// Whether the seeds kill the custodian; XENPV_RECOVERY_KILL_CUSTODIAN=0 or 1 says otherwise.
+inline constexpr unsigned kill_custodian_by_default = 1;
+
+/// What one seed does with a disk.
+struct disk_under_load {
+  unsigned number = 0;
+  bool is_volatile = false;
+};
+
+/// What happens to the disks and their guest in one seed.
+class misfortune {
+ public:
+  misfortune(async::runtime& on, sim::simulated_toolstack& toolstack, unsigned seed,
+             std::vector<disk_under_load> disks)
+      : runtime_(on), toolstack_(toolstack), random_(seed), disks_(std::move(disks)) {
+    for (const auto& each : disks_)
+      oracles_[each.number] = std::make_unique<recovery_oracle>(cells);
+  }
+
+  /// On a thread of its own.
+  void run() {
+    const auto events = 1 + pick(3);
+    const bool resizes = pick(5) == 0;
+    for (unsigned i = 0; i < events; ++i) {
+      nap(12'000);
+      strike(disks_[pick(static_cast<unsigned>(disks_.size()))], resizes);
+    }
+    nap(4000);
+  }
+  /// The last event, when nobody writes any more.
+  void cut_power_at_last() {
+    for (const auto& each : disks_)
+      if (each.is_volatile) cut_power(each.number);
+  }
+  [[nodiscard]] recovery_oracle& oracle(unsigned disk) { return *oracles_.at(disk); }
+  [[nodiscard]] const std::string& story() const noexcept { return story_; }
+  [[nodiscard]] const std::vector<unsigned>& resized() const noexcept { return resized_; }
+
+ private:
+  /// A region for each worker, and the shared one.
+  static constexpr std::size_t cells =
+      (workers + 1) * recovery_load::region_size / recovery_oracle::cell_size;
+
+  unsigned pick(unsigned below) { return static_cast<unsigned>(random_() % below); }
+  void nap(unsigned most_us) {
+    std::this_thread::sleep_for(std::chrono::microseconds(pick(most_us)));
+  }
+  void tell(unsigned disk, std::string_view what) { story_ += fmt::format(" {}:{}", disk, what); }
+
+  void strike(const disk_under_load& disk, bool resizes) {
+    const auto number = disk.number;
+    switch (pick(resizes ? 10 : 14)) {
+      case 0:
+        return restart(number);
+      case 1:
+        if (disk.is_volatile && !is_left_out("cuts")) return cut_power(number);
+        return restart(number);
+      case 2:
+        return vanish(number);
+      case 3:
+        return stall(number);
+      case 4:
+        return be_late(number);
+      case 5:
+        return be_late_and_lost(disk);
+      case 6:
+        return rebuild(number);
+      case 7:
+        tell(number, "close");
+        closed_.push_back(number);
+        return toolstack_.begin_closing(number);
+      case 8:
+        return kill_custodian();
+      case 9:
+        if (resizes) return grow(number);
+        restart(number);
+        nap(300);
+        return restart(number);
+      case 10:
+      case 11:
+        return save(number, false);
+      case 12:
+        return save(number, true);
+      default:
+        return save(number, pick(2) == 0, !is_left_out("moves"));
+    }
+  }
+
+  void restart(unsigned disk) {
+    tell(disk, "restart");
+    oracle(disk).note_loss();
+    toolstack_.restart(disk);
+  }
+
+  /// Not between a resume and the reconnect, and not unnoticed before a suspend: nothing tells that
+  /// loss from the resume (xenpv-recovery(7)).
+  void cut_power(unsigned disk) {
+    if (std::exchange(was_saved_, false)) await_connection(disk);
+    tell(disk, "power-cut");
+    oracle(disk).begin_power_cut();
+    toolstack_.cut_power(disk, pick(1'000'000));
+    oracle(disk).end_power_cut();
+    cut_.push_back(disk);
+  }
+
+  void vanish(unsigned disk) {
+    tell(disk, "vanish");
+    oracle(disk).note_loss();
+    toolstack_.set_faults(disk, fmt::format("vanish={}", 1 + pick(20)));
+    nap(8000);
+    toolstack_.write(disk, "xenpv/fault", "");
+    toolstack_.restart(disk);
+  }
+
+  void stall(unsigned disk) {
+    tell(disk, "stall");
+    toolstack_.set_faults(disk, fmt::format("stall={}", pick(20)));
+    nap(8000);
+    toolstack_.set_faults(disk, "none");
+  }
+
+  /// The backend carries some writes out later than a client with a deadline waits.
+  void be_late(unsigned disk) {
+    tell(disk, "late");
+    toolstack_.set_faults(disk, fmt::format("late={}ms:1/{}", 1 + pick(100), 1 + pick(8)));
+    nap(100'000);
+    toolstack_.set_faults(disk, "none");
+  }
+
+  /// Until its loss, so that nothing but the end of the connection carries them out.
+  void be_late_and_lost(const disk_under_load& disk) {
+    tell(disk.number, "late");
+    toolstack_.set_faults(disk.number, fmt::format("late=60s:1/{}", 2 + pick(8)));
+    nap(60'000);
+    if (disk.is_volatile && !is_left_out("cuts") && pick(2) == 0)
+      cut_power(disk.number);
+    else
+      restart(disk.number);
+    toolstack_.set_faults(disk.number, "none");
+  }
+
+  void rebuild(unsigned disk) {
+    tell(disk, "rebuild");
+    oracle(disk).note_loss();
+    toolstack_.remove_backend(disk);
+    nap(8000);
+    toolstack_.rebuild_backend(disk);
+  }
+
+  void kill_custodian() {
+    auto* const custodian = runtime_.custodian();
+    if (custodian == nullptr ||
+        number_from("XENPV_RECOVERY_KILL_CUSTODIAN", kill_custodian_by_default) == 0)
+      return;
+    story_ += " kill-custodian";
+    ::kill(custodian->process(), SIGKILL);
+  }
+
+  /// Often with requests that the backend has and does not answer.
+  void save(unsigned disk, bool same_number, bool storage_moved = false) {
+    for (const auto each : std::exchange(cut_, {}))
+      await_connection(each);
+    // The backend that comes after the save may not be the one that closed.
+    for (const auto each : std::exchange(closed_, {}))
+      oracle(each).note_loss();
+    story_ += storage_moved ? " move" : same_number ? " save-same-number" : " save";
+    if (pick(2) == 0) {
+      tell(disk, "stall");
+      toolstack_.set_faults(disk, fmt::format("stall={}", pick(10)));
+      nap(3000);
+    }
+    toolstack_.save_restore(same_number, std::chrono::milliseconds(12 + pick(8)), storage_moved);
+    was_saved_ = true;
+  }
+
+  void await_connection(unsigned disk) {
+    const auto is_connected = [&] {
+      return toolstack_.frontend_state(disk) == "4" && toolstack_.read(disk, "state") == "4";
+    };
+    // Twice: the first may be of before a loss that it has not noticed yet.
+    for (unsigned i = 0; i < 5000 && !is_connected(); ++i)
+      std::this_thread::sleep_for(1ms);
+    std::this_thread::sleep_for(100ms);
+    for (unsigned i = 0; i < 5000 && !is_connected(); ++i)
+      std::this_thread::sleep_for(1ms);
+  }
+
+  /// Only of a disk that is connected: one that comes back larger is refused.
+  void grow(unsigned disk) {
+    tell(disk, "grow");
+    await_connection(disk);
+    toolstack_.resize(disk, usual_size + (1U << 20));
+    std::this_thread::sleep_for(300ms);
+    resized_.push_back(disk);
+  }
+
+  async::runtime& runtime_;
+  sim::simulated_toolstack& toolstack_;
+  std::mt19937 random_;
+  std::vector<disk_under_load> disks_;
+  std::map<unsigned, std::unique_ptr<recovery_oracle>> oracles_;
+  std::vector<unsigned> resized_;
+  bool was_saved_ = false;
+  std::vector<unsigned> cut_;     ///< since the last save
+  std::vector<unsigned> closed_;  ///< the same
+  std::string story_;
+};
+
+}  // namespace xenpv::blkfront
