@@ -1,4 +1,4 @@
-// How a command drives a disk, whoever its clients are: the options that serve, run, attach and
+// How a command drives a disk, independent of its clients: the options that serve, run, attach and
 // bench share.
 #pragma once
 

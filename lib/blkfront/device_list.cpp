@@ -141,6 +141,7 @@ asio::awaitable<std::vector<listed_device>> list_devices(async::store_client& st
   std::sort(out.begin(), out.end(),
             [](const listed_device& a, const listed_device& b) { return a.number < b.number; });
   std::vector<wire::guest_disk> disks;
+  disks.reserve(out.size());
   for (const auto& each : out)
     disks.push_back({each.number, each.block_device});
   auto names = wire::guest_disk_names(disks);

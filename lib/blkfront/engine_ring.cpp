@@ -354,7 +354,7 @@ void engine::handle(const wire::blkif_response& response) noexcept {
     if (result == outcome::okay) return answer_simple(*found);
     found->kind = slot_kind::data;
   }
-  // The answers below may start new requests in the slot, so it is let go of first.
+  // The answers below may start new requests in the slot, so it is released first.
   const auto s = *found;
   if (s.kind == slot_kind::data && result == outcome::okay && s.op == wire::blkif_op::read)
     copy_back(s);

@@ -18,7 +18,7 @@ struct control_buffer {
   alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> bytes{};
 };
 
-/// Whoever watches a duplicate of the socket may have made both non-blocking.
+/// A watcher of a duplicate may have made both descriptors non-blocking.
 void wait_until_ready(int socket, short events) {
   pollfd entry{.fd = socket, .events = events, .revents = 0};
   static_cast<void>(::poll(&entry, 1, -1));

@@ -20,7 +20,7 @@ namespace xenpv::async {
 /// Runs `body`; from its end on, cancellation can no longer get between the outcome and its
 /// handler. Every coroutine handed to co_spawn is wrapped in this: co_spawn (Asio 1.26) posts
 /// before it calls the completion handler of a coroutine that never suspended. If that coroutine
-/// was cancelled meanwhile, the post throws, and the handler is lost with whoever waits for it.
+/// was cancelled meanwhile, the post throws, and the handler is lost, with its waiter.
 inline asio::awaitable<void> shield_completion(asio::awaitable<void> body) {
   std::exception_ptr error;
   try {
