@@ -17,7 +17,6 @@ namespace xenpv::disk_app {
 namespace {
 
 namespace asio = async::asio;
-using blkfront::listed_device;
 
 nbd::server_options server_options_for(const disk_options& options, const tls_settings& tls,
                                        const claimed_disk& claimed,

@@ -43,6 +43,7 @@ std::vector<wire::guest_disk> guest_disks(const system_root& root, const store_n
       numbers.insert(*number);
   }
   std::vector<wire::guest_disk> out;
+  out.reserve(numbers.size());
   for (const auto number : numbers)
     out.push_back({number, xen_block_device(fmt::format("vbd-{}", number), root)});
   return out;

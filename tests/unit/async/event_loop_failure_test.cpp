@@ -59,7 +59,7 @@ TEST_F(failing_event_loop, tells_the_owners_of_callbacks_that_it_hears_nothing_a
   auto second = loop.bind_unbound(domid_0);
   auto third = loop.bind_unbound(domid_0);
   first.on_event([] {});
-  // It may let go of its own port and of others.
+  // It may close its own port and others.
   first.on_death([&](const error& why) {
     told.push_back("first: " + why.text);
     first = bound_port();
