@@ -48,13 +48,6 @@ std::shared_ptr<blk::page_pool> ungranted_pool(std::size_t pages) {
   return std::make_shared<blk::page_pool>(std::span(memory.get(), bytes), memory);
 }
 
-/// Values of a moment do not add up.
-void forget_gauges(queue_statistics& counted) {
-  counted.in_flight = counted.queued = counted.pages = counted.pages_used = 0;
-  counted.pages_most = counted.ring_entries = 0;
-  counted.stalled = false;
-}
-
 }  // namespace
 
 frontend_queue::frontend_queue(asio::io_context& context, async::event_loop& loop,
@@ -164,10 +157,6 @@ void frontend_queue::drop_transport(bool keep_port) noexcept {
 }
 
 void frontend_queue::close_transport() noexcept {
-  if (const auto* const ring = requests_.ring()) {
-    past_.add(ring->statistics());
-    forget_gauges(past_);
-  }
   requests_.close();
   drop_transport(false);
   idle_.cancel();
@@ -176,7 +165,6 @@ void frontend_queue::close_transport() noexcept {
 
 std::size_t frontend_queue::suspend(bool keep_port, connection_loss loss) {
   const bool lost_cache = loss == connection_loss::abrupt && !options_.trust_backend_cache;
-  auto counted = requests_.ring() != nullptr ? requests_.ring()->statistics() : queue_statistics{};
   // What was answered before the loss is answered; what that makes callers submit, waits. But after
   // a resume the ring is left alone: its contents belong to another connection.
   turn_ = turn_state::running;
@@ -186,8 +174,6 @@ std::size_t frontend_queue::suspend(bool keep_port, connection_loss loss) {
     if (ring->failure_reason()) report_failure();
     return 0;
   }
-  past_.add(counted);
-  forget_gauges(past_);
   target_.reset();
   drop_transport(keep_port);
   replace_pool(0);
@@ -390,10 +376,7 @@ asio::awaitable<bool> frontend_queue::drain(std::chrono::nanoseconds limit) {
 }
 
 queue_statistics frontend_queue::statistics() const {
-  auto out = past_;
-  if (const auto* const ring = requests_.ring()) out.add(ring->statistics());
-  out.queued += requests_.queued();
-  out.flushes_refused += requests_.refused_flushes();
+  auto out = requests_.statistics();
   out.stalled = stalled_ && requests_.ring() != nullptr;
   return out;
 }

@@ -152,7 +152,6 @@ class frontend_queue final : public blk::block_queue,
   request_queue requests_;
   std::weak_ptr<frontend_queue> target_;  ///< has the ring, if this queue has none
   std::shared_ptr<sector_locks> locks_;
-  queue_statistics past_;  ///< of the engines before
   blk::geometry shape_;
 
   turn_state turn_ = turn_state::none;

@@ -1,6 +1,16 @@
 #include "blkfront/request_queue.hpp"
 
 namespace xenpv::blkfront {
+namespace {
+
+/// Values of a moment do not add up.
+void forget_gauges(queue_statistics& counted) {
+  counted.in_flight = counted.queued = counted.pages = counted.pages_used = 0;
+  counted.pages_most = counted.ring_entries = 0;
+  counted.stalled = false;
+}
+
+}  // namespace
 
 request_queue::fate request_queue::submit(blk::request& r, std::uint64_t now) {
   switch (state_) {
@@ -82,7 +92,7 @@ std::size_t request_queue::suspend(bool look, bool lost_cache, std::uint64_t now
       else
         (void)journal_.add(*r, r->device.submitted_ns == 0 ? now : r->device.submitted_ns);
     }
-    engine_.reset();
+    end_engine();
   }
   // Also without a ring: that the backend may have lost its cache can turn out after the ring is
   // given up.
@@ -125,8 +135,23 @@ void request_queue::fail(error why) {
 
 void request_queue::close() noexcept {
   if (engine_ && engine_->failure_reason()) refusal_ = *engine_->failure_reason();
-  engine_.reset();
+  end_engine();
   if (state_ != queue_state::failed) state_ = queue_state::closed;
+}
+
+void request_queue::end_engine() noexcept {
+  if (!engine_) return;
+  past_.add(engine_->statistics());
+  forget_gauges(past_);
+  engine_.reset();
+}
+
+queue_statistics request_queue::statistics() const {
+  auto out = past_;
+  if (engine_) out.add(engine_->statistics());
+  out.queued += journal_.size();
+  out.flushes_refused += refused_flushes_;
+  return out;
 }
 
 }  // namespace xenpv::blkfront

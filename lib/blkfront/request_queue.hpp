@@ -45,7 +45,6 @@ class request_queue {
   [[nodiscard]] bool is_idle() const noexcept {
     return journal_.empty() && (!engine_ || engine_->is_idle());
   }
-  [[nodiscard]] std::size_t queued() const noexcept { return journal_.size(); }
   /// submit() does not need the time.
   [[nodiscard]] bool sends_at_once() const noexcept {
     return state_ == queue_state::connected && journal_.empty();
@@ -67,6 +66,8 @@ class request_queue {
         send(r, which);
     });
   }
+  /// Over all connections.
+  [[nodiscard]] queue_statistics statistics() const;
   /// Flushes that failed here, in place of being forwarded, because answered writes were lost.
   [[nodiscard]] std::uint64_t refused_flushes() const noexcept { return refused_flushes_; }
   /// engine_host::marked_answered(), and the same for forwarded requests.
@@ -96,6 +97,7 @@ class request_queue {
 
  private:
   void fail_doubtful(blk::request& r);
+  void end_engine() noexcept;
 
   std::shared_ptr<flush_ledger> ledger_;
   std::size_t index_;
@@ -104,6 +106,7 @@ class request_queue {
   std::unique_ptr<engine> engine_;
   journal journal_;
   std::uint64_t refused_flushes_ = 0;
+  queue_statistics past_;  ///< of the engines before
 };
 
 }  // namespace xenpv::blkfront

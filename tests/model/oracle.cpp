@@ -17,7 +17,7 @@ void oracle::answer(std::size_t number, bool failed) {
 bool oracle::writes(std::size_t number, std::size_t cell) const {
   const auto& r = requests_[number - 1];
   const bool changes = r.kind == request_kind::write || r.kind == request_kind::discard;
-  return changes && (r.cells >> cell & 1U) != 0;
+  return changes && (unsigned{r.cells} >> cell & 1U) != 0;
 }
 
 /// Whether an answered write must be on the disk whatever happened to the backend's cache.
@@ -61,7 +61,7 @@ std::size_t oracle::superseded_by(std::size_t writer, std::size_t cell,
 std::optional<std::string> oracle::check(const cell_values& values, cell_mask cells,
                                          std::uint32_t moment) const {
   for (std::size_t cell = 0; cell < cell_count; ++cell) {
-    if ((cells >> cell & 1U) == 0) continue;
+    if ((unsigned{cells} >> cell & 1U) == 0) continue;
     const std::size_t writer = values[cell];
     if (writer > requests_.size() || (writer != 0 && !writes(writer, cell)))
       return fmt::format("cell {} holds {}, which no request wrote there", cell, writer);

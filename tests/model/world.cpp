@@ -396,7 +396,7 @@ void world::answered(client_request& r) {
   if (r.asked.kind != request_kind::read || r.status) return;
   cell_values seen{};
   for (std::size_t cell = 0; cell < cell_count; ++cell)
-    if ((r.asked.cells >> cell & 1U) != 0)
+    if ((unsigned{r.asked.cells} >> cell & 1U) != 0)
       seen[cell] = static_cast<std::uint8_t>(r.bytes[cell_at[cell] - r.offset]);
   if (auto wrong = oracle_.check_read(r.number, seen))
     violation_ = fmt::format("read {}: {}", r.number, *wrong);
