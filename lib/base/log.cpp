@@ -56,12 +56,13 @@ std::shared_ptr<spdlog::logger> make_logger(std::string_view program) {
 }
 
 std::shared_ptr<spdlog::logger>& current() {
-  static auto logger = [] {
+  // Never destroyed: objects that end after main() log, too.
+  static auto& logger = *new std::shared_ptr<spdlog::logger>([] {
     auto fresh = make_logger("xenpv");
     fresh->set_pattern("%n: %l: %v");
     fresh->set_level(spdlog::level::warn);
     return fresh;
-  }();
+  }());
   return logger;
 }
 

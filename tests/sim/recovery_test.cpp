@@ -28,13 +28,6 @@
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/base/log.hpp"
 
-#ifdef __SANITIZE_ADDRESS__
-/// A handle from before a resume is never closed (xen/custodian.hpp): it stays, and is no leak.
-extern "C" const char* __lsan_default_suppressions() {  // NOLINT(bugprone-reserved-identifier)
-  return "leak:xenpv::xen::event_channel_handle::open\n";
-}
-#endif
-
 namespace xenpv::blkfront {
 namespace {
 
