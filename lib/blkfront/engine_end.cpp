@@ -182,6 +182,7 @@ void engine::extend_deadlines(std::uint64_t frozen_ns) noexcept {
 
 void engine::forget_lists() noexcept {
   pending_ = small_ = large_ = flushing_ = {};
+  gate_.forget_parked();
   again_.clear();
 }
 

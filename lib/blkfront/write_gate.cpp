@@ -85,6 +85,14 @@ const std::uint64_t* write_gate::waiting_hold(std::uint64_t sector) const noexce
   return found == holds_.end() || found->second.effective ? nullptr : &found->second.order;
 }
 
+void write_gate::forget_parked() noexcept {
+  for (auto& [sector, each] : holds_)
+    each.parked = {};
+  for (auto& each : fences_)
+    each.parked = {};
+  parked_ = 0;
+}
+
 void write_gate::clear() noexcept {
   holds_.clear();
   fences_.clear();

@@ -64,6 +64,8 @@ class write_gate {
       visit(each.parked);
   }
 
+  /// Forgets parked requests; holds and fences stay.
+  void forget_parked() noexcept;
   /// Forgets holds, fences and parked requests.
   void clear() noexcept;
 

@@ -263,6 +263,23 @@ TEST(engine_fault, failing_the_device_answers_everything_once) {
   EXPECT_EQ(disk.run(later), errc::lost_connection);
 }
 
+TEST(engine_fault, a_failed_queue_has_nothing_to_send_when_a_hold_ends) {
+  loopback disk({.queues = 2});
+  test_request odd(operation::write, 10, 20, std::byte{1});
+  disk.front(1).submit(odd);
+  disk.step_front(1);
+  // Parked behind the other queue's merge.
+  test_request parked(operation::write, 0, 8192);
+  disk.front(0).submit(parked);
+  disk.step_front(0);
+  disk.front(0).fail(make_error(errc::lost_connection, "use the disk"));
+  EXPECT_EQ(parked.answers, 1u);
+  disk.settle();
+  disk.step_front(0);
+  EXPECT_EQ(odd.answers, 1u);
+  EXPECT_EQ(parked.answers, 1u) << "answered once";
+}
+
 TEST(engine_fault, a_queue_that_fails_does_not_block_the_merges_of_another) {
   loopback disk({.queues = 2});
   test_request first(operation::write, 10, 20, std::byte{1});
