@@ -35,7 +35,7 @@ std::uint64_t piece_size_for(const blk::page_pool& pool) {
   return std::min(std::bit_floor(bytes), largest_piece);
 }
 
-/// The next piece of an operation, of at most `most` bytes. It ends at a page's end, unless it is
+/// The next piece of a write, of at most `most` bytes. It ends at a page's end, unless it is
 /// the last: the sectors at both ends of an unaligned write have to be merged, and those between
 /// must not.
 std::uint64_t piece_length(const operation& op, std::uint64_t most) {
@@ -226,7 +226,7 @@ void dispatcher::stream(operation& op, piece& idle) {
   idle.op = writes ? blk::operation::write : blk::operation::read;
   idle.offset = op.at;
   // Zeros need no memory of their own.
-  idle.length = piece_length(op, writes ? largest_piece : piece_size_);
+  idle.length = writes ? piece_length(op, largest_piece) : std::min(op.left, piece_size_);
   op.at += idle.length;
   op.left -= idle.length;
   if (writes) {
