@@ -149,11 +149,12 @@ overdue engine::check_deadlines(std::uint64_t now, std::uint64_t limit) noexcept
   // All of them first: from within `done`, their callers may send and drain.
   request_list done;
   std::vector<std::pair<std::uint64_t, stretch>> fences;
-  for (auto* const r : late)
+  for (auto* const r : late) {
     time_out(*r, done);
-  for (const auto& each : orphans_)
-    if (each.waits != nullptr && each.waits->status == errc::timed_out)
-      fences.emplace_back(each.fence, each.bytes);
+    // Those of an earlier call are being raised already: twice, and they would be lowered once.
+    if (!orphans_.empty() && orphans_.back().waits == r)
+      fences.emplace_back(orphans_.back().fence, orphans_.back().bytes);
+  }
   while (auto* const r = done.pop())
     finish(*r);
   for (const auto& [id, bytes] : fences)

@@ -25,7 +25,6 @@ class write_gate {
 
   /// Every write may pass.
   [[nodiscard]] bool is_open() const noexcept { return holds_.empty() && fences_.empty(); }
-  [[nodiscard]] bool has_fences() const noexcept { return !fences_.empty(); }
   /// Whether a write of `bytes`, which came as number `order`, has to wait.
   [[nodiscard]] bool blocks(const stretch& bytes, std::uint64_t order) noexcept {
     return !is_open() && find(bytes, order) != nullptr;
