@@ -1,11 +1,14 @@
 #include "xenpv/base/log.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/logger.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/sinks/syslog_sink.h>
 #include <unistd.h>
 
+#include <cstdio>
+#include <exception>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -103,8 +106,21 @@ void log_to_syslog_too(std::string_view program) {
       std::string(program), LOG_PID, LOG_DAEMON, with_pattern));
 }
 
-spdlog::logger& log() {
-  return *current();
+void logger::write(log_level level, fmt::string_view format, fmt::format_args values) noexcept {
+  const auto spdlog_level = to_spdlog(level);
+  if (!current()->should_log(spdlog_level)) return;
+  try {
+    const auto text = fmt::vformat(format, values);
+    current()->log(spdlog_level, spdlog::string_view_t(text.data(), text.size()));
+  } catch (const std::exception& e) {
+    // A message that cannot be formatted is no reason to end what wanted to say it.
+    std::fprintf(stderr, "cannot log: %s\n", e.what());
+  }
+}
+
+logger& log() {
+  static logger the_logger;
+  return the_logger;
 }
 
 }  // namespace xenpv

@@ -281,10 +281,10 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
       released_ = true;
       co_return;
     }
-    const auto level =
-        std::exchange(told_of_deaths_, true) ? spdlog::level::debug : spdlog::level::warn;
-    log().log(level, "{}: {} of {} connections died; the kernel gets new ones", path_,
-              links_->count() - links_->alive(), links_->count());
+    const auto level = std::exchange(told_of_deaths_, true) ? log_level::debug : log_level::warning;
+    const auto text = fmt::format("{}: {} of {} connections died; the kernel gets new ones", path_,
+                                  links_->count() - links_->alive(), links_->count());
+    log().write(level, "{}", fmt::make_format_args(text));
     co_await give_sockets();
     if (released_) log().info("{}: the kernel has let go of it, but somebody has it open", path_);
   }

@@ -224,7 +224,7 @@ asio::awaitable<unsigned> expect_all_given_back(async::runtime& on,
 asio::awaitable<void> run_seeds(async::runtime& on, sim::simulated_toolstack& toolstack) {
   const auto first = number_from("XENPV_RECOVERY_FIRST", 0);
   const auto count = number_from("XENPV_RECOVERY_SEEDS", 60);
-  if (std::getenv("XENPV_TEST_LOG") != nullptr) log().set_level(spdlog::level::debug);
+  if (std::getenv("XENPV_TEST_LOG") != nullptr) set_up_log("recovery", log_level::debug);
   auto before = toolstack.own_status();
   seed_result all;
   unsigned abandoned = 0;

@@ -1,8 +1,8 @@
-// Log set-up shared by the library and the apps: words for people on stderr, or one JSON object a
-// line. Data never goes through the log. The library logs through log() only; it never sets it up.
+// Logging shared by the library and the apps: text for people on stderr, or one JSON object per
+// line. Payload data is never logged. The library only writes to log(); main() sets it up.
 #pragma once
 
-#include <spdlog/logger.h>
+#include <fmt/core.h>
 
 #include <string_view>
 
@@ -11,16 +11,42 @@ namespace xenpv {
 enum class log_format { text, json };
 enum class log_level { error, warning, info, debug };
 
+/// Messages of one level and above, formatted and written. Formatting happens in one place,
+/// write(): a unit that logs would otherwise compile all of {fmt} once more. Thread-safe.
+class logger {
+ public:
+  template <typename... T>
+  void error(fmt::format_string<T...> format, const T&... values) {
+    write(log_level::error, format, fmt::make_format_args(values...));
+  }
+  template <typename... T>
+  void warn(fmt::format_string<T...> format, const T&... values) {
+    write(log_level::warning, format, fmt::make_format_args(values...));
+  }
+  template <typename... T>
+  void info(fmt::format_string<T...> format, const T&... values) {
+    write(log_level::info, format, fmt::make_format_args(values...));
+  }
+  template <typename... T>
+  void debug(fmt::format_string<T...> format, const T&... values) {
+    write(log_level::debug, format, fmt::make_format_args(values...));
+  }
+
+  /// Drops the message, unformatted, where its level is below the logger's. Never throws.
+  void write(log_level level, fmt::string_view format, fmt::format_args values) noexcept;
+};
+
 /// Installs the process-wide logger: "<program>: <level>: <message>" on stderr. Call once, in main,
 /// before any thread starts.
 void set_up_log(std::string_view program, log_level level = log_level::info,
                 log_format format = log_format::text);
 
-/// From now on the log goes to syslog(3), too: for a process that leaves its terminal. As with
+/// From now on the log also goes to syslog(3): for a process that leaves its terminal. As with
 /// set_up_log, before any thread starts.
 void log_to_syslog_too(std::string_view program);
 
-/// The process-wide logger; a silent-below-warning default until set_up_log ran. Thread-safe.
-[[nodiscard]] spdlog::logger& log();
+/// The process-wide logger. Until set_up_log() ran, it writes warnings and errors only.
+/// Thread-safe.
+[[nodiscard]] logger& log();
 
 }  // namespace xenpv

@@ -15,7 +15,6 @@ std::string logged(log_level level, log_format format, const std::function<void(
   testing::internal::CaptureStderr();
   set_up_log("xenpv-test", level, format);
   act();
-  log().flush();
   return testing::internal::GetCapturedStderr();
 }
 
