@@ -14,10 +14,6 @@ using blk::operation;
 
 constexpr std::uint64_t limit = 1'000'000;
 
-blkback::disk_faults faults(std::string_view words) {
-  return blkback::parse_disk_faults(words).value();
-}
-
 /// A write that the backend holds back, timed out.
 void time_out(loopback& disk, test_request& r, std::size_t queue = 0) {
   disk.set_faults(faults("stall=0"));
@@ -93,6 +89,31 @@ TEST(engine_ownership, a_write_through_another_queue_waits_for_one_that_timed_ou
   EXPECT_EQ(odd.status, std::error_code());
   EXPECT_EQ(disk.medium().data()[4096], std::byte{0xBB});
   EXPECT_EQ(disk.medium().data()[120], std::byte{0xCC});
+}
+
+TEST(engine_ownership, a_fence_on_its_way_to_the_other_queues_is_raised_only_once) {
+  loopback disk({.queues = 2});
+  disk.set_faults(faults("stall=0"));
+  disk.fences_wait = true;
+  test_request early(operation::write, 0, 4096, std::byte{0xAA});
+  disk.front(0).submit(early);
+  disk.settle();
+  disk.now += 2 * limit;
+  test_request late(operation::write, 1 << 19, 4096, std::byte{0xBB});
+  disk.front(0).submit(late);
+  disk.settle();
+  EXPECT_EQ(disk.front(0).check_deadlines(disk.now, limit).requests, 1u);
+  disk.now += 2 * limit;
+  EXPECT_EQ(disk.front(0).check_deadlines(disk.now, limit).requests, 1u);
+  EXPECT_EQ(disk.fences_on_their_way.size(), 2u) << "one for each of the two writes";
+  disk.deliver_fences();
+  EXPECT_EQ(early.status, errc::timed_out);
+  EXPECT_EQ(late.status, errc::timed_out);
+  disk.set_faults({});
+  disk.settle();
+  test_request after(operation::write, 0, 4096, std::byte{0xCC});
+  EXPECT_EQ(disk.run(after, 1), std::error_code());
+  EXPECT_EQ(after.answers, 1u);
 }
 
 TEST(engine_ownership, reads_do_not_wait_for_a_write_that_timed_out) {

@@ -7,8 +7,11 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string_view>
+#include <utility>
 #include <vector>
 
+#include "blkback/disk_fault.hpp"
 #include "blkback/engine.hpp"
 #include "blkback/memory_store.hpp"
 #include "blkback/page_array.hpp"
@@ -16,6 +19,11 @@
 #include "blkfront/sector_guard.hpp"
 
 namespace xenpv::blkfront {
+
+/// "stall=0 bad-id=2": for loopback::set_faults().
+inline blkback::disk_faults faults(std::string_view words) {
+  return blkback::parse_disk_faults(words).value();
+}
 
 struct loopback_options {
   blkback::backend_kind kind = blkback::backend_kind::linux_blkback;
@@ -62,6 +70,10 @@ class loopback final : private sector_guard::peer {
   void settle();
   void set_faults(const blkback::disk_faults& faults);
 
+  void deliver_fences() {
+    for (const auto& deliver : std::exchange(fences_on_their_way, {}))
+      deliver();
+  }
   /// Submits, settles, returns the status.
   std::error_code run(blk::request& r, std::size_t queue = 0);
 
@@ -70,6 +82,8 @@ class loopback final : private sector_guard::peer {
   std::size_t flushes_given_up = 0;  ///< times that a backend refused them for good
   std::size_t doubtful_flushes = 0;
   std::size_t notifications = 0;  ///< of the backend
+  bool fences_wait = false;       ///< for deliver_fences(), as messages between threads do
+  std::vector<std::function<void()>> fences_on_their_way;
 
  private:
   struct end final : engine_host {
@@ -90,9 +104,12 @@ class loopback final : private sector_guard::peer {
     void unlock_sector(std::uint64_t sector) override { owner->guard_.unlock(sector); }
     void sector_held(std::uint64_t sector) override { owner->guard_.held(sector); }
     void raise_fences(std::uint64_t id, const stretch& bytes) override {
-      for (auto& each : owner->ends_)
-        if (each.get() != this) each->front->raise_fence(id, bytes);
-      front->fence_raised(id);
+      owner->fences_on_their_way.push_back([this, id, bytes] {
+        for (auto& each : owner->ends_)
+          if (each.get() != this) each->front->raise_fence(id, bytes);
+        front->fence_raised(id);
+      });
+      if (!owner->fences_wait) owner->deliver_fences();
     }
     void lower_fences(std::uint64_t id) override {
       for (auto& each : owner->ends_)
