@@ -16,8 +16,7 @@ double bytes_per_second(const bench_row& row) {
 }
 
 std::string time_at(const bench_row& row, double share) {
-  const auto value = row.result.latency_ns.percentile(share);
-  return format_duration(std::chrono::nanoseconds(value));
+  return format_nanoseconds(row.result.latency_ns.percentile(share));
 }
 
 /// "1.83x" of what the kernel's driver did with the same load; empty without that.

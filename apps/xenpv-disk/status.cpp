@@ -19,8 +19,7 @@ struct status_words {
 };
 
 std::string time_of(const cli::json& values, const char* key) {
-  const auto value = values.at("latency_ns").at(key).get<std::uint64_t>();
-  return format_duration(std::chrono::nanoseconds(value));
+  return format_nanoseconds(values.at("latency_ns").at(key).get<std::uint64_t>());
 }
 
 /// A line for each thing that a user of the disk should know; none when all is well.

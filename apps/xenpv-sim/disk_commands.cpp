@@ -21,7 +21,7 @@
 namespace xenpv::sim_app {
 namespace {
 
-constexpr std::chrono::seconds patience{10};
+constexpr std::chrono::seconds toolstack_patience{10};
 
 struct disk_words {
   std::string directory;
@@ -32,7 +32,7 @@ struct disk_words {
   std::vector<std::string> faults;
 };
 
-disk_words& words() {
+disk_words& disk_arguments() {
   static disk_words instance;
   return instance;
 }
@@ -45,7 +45,7 @@ class disk_nodes {
     if (!backend)
       throw failure(
           errc::invalid_argument,
-          fmt::format("disk {} of domain {}", words().device, words().domain),
+          fmt::format("disk {} of domain {}", disk_arguments().device, disk_arguments().domain),
           "no such disk; `xenpv-sim exec --domain 1 -- xenstore-ls device/vbd` lists them");
     backend_ = *backend;
   }
@@ -78,14 +78,15 @@ class disk_nodes {
   /// Waits until `done` holds of the backend's node. Throws when it takes too long.
   void await(const std::string& node, const std::string& what,
              const std::function<bool(const std::optional<std::string>&)>& done) {
-    const auto limit = std::chrono::steady_clock::now() + patience;
+    const auto limit = std::chrono::steady_clock::now() + toolstack_patience;
     store_.watch(backend_ + "/" + node, "await");
     while (!done(read(node))) {
       const auto left =
           std::chrono::ceil<std::chrono::milliseconds>(limit - std::chrono::steady_clock::now());
       if (left.count() <= 0)
         throw failure(errc::timed_out,
-                      fmt::format("{} disk {} of domain {}", what, words().device, words().domain),
+                      fmt::format("{} disk {} of domain {}", what, disk_arguments().device,
+                                  disk_arguments().domain),
                       states());
       pollfd poll{store_.watch_descriptor(), POLLIN, 0};
       ::poll(&poll, 1, static_cast<int>(left.count()));
@@ -96,12 +97,13 @@ class disk_nodes {
 
  private:
   static xen::store open_store() {
-    const auto domain = sim::ask_domain_directory(words().directory, domid_0);
+    const auto domain = sim::ask_domain_directory(disk_arguments().directory, domid_0);
     ::setenv("XENSTORED_PATH", (domain / "xenstored").c_str(), 1);
     return xen::store::open();
   }
   static std::string path_of_frontend() {
-    return fmt::format("/local/domain/{}/device/vbd/{}", words().domain, words().device);
+    return fmt::format("/local/domain/{}/device/vbd/{}", disk_arguments().domain,
+                       disk_arguments().device);
   }
 
   xen::store store_;
@@ -111,9 +113,9 @@ class disk_nodes {
 
 cli::exit_code resize() {
   disk_nodes disk;
-  const auto size = fmt::format("{}", words().size);
+  const auto size = fmt::format("{}", disk_arguments().size);
   const auto sector = parse_unsigned(disk.read("xenpv/sector-size").value_or("512"), "sector-size");
-  if (words().size == 0 || words().size % sector.value() != 0)
+  if (disk_arguments().size == 0 || disk_arguments().size % sector.value() != 0)
     throw failure(errc::invalid_argument, fmt::format("size of {} bytes", size),
                   fmt::format("expected a multiple of {}", sector.value()));
   disk.write("xenpv/size", size);
@@ -138,7 +140,7 @@ cli::exit_code command(const std::string& text) {
 
 cli::exit_code fault() {
   disk_nodes disk;
-  const auto text = fmt::format("{}", fmt::join(words().faults, " "));
+  const auto text = fmt::format("{}", fmt::join(disk_arguments().faults, " "));
   disk.write("xenpv/fault", text);
   disk.await("xenpv/applied-fault", "fault", [&](const auto& now) { return now == text; });
   return cli::exit_code::ok;
@@ -151,7 +153,7 @@ result<std::string> parse_fault_word(std::string_view text) {
 }
 
 cli::command& with_disk(cli::command& command) {
-  return command.argument("VDEV", words().device, "the disk: xvdb, or its number",
+  return command.argument("VDEV", disk_arguments().device, "the disk: xvdb, or its number",
                           wire::parse_virtual_device);
 }
 
@@ -161,12 +163,13 @@ void add_disk(cli::app& app) {
   auto& disk = app.add_command("disk", "change a disk that a guest of a running host has");
   disk.example("the disk grows while it is used", "xenpv-sim disk --dir /tmp/host resize xvdb 512M")
       .example("every tenth request fails", "xenpv-sim disk --dir /tmp/host fault xvdb error=10")
-      .option("--dir DIR", words().directory, "the host's folder", cli::as_text, {.required = true})
-      .option("--domain N", words().domain, "the guest", cli::whole_number<domid>(1, 0x7FEF),
-              {.by_default = "1"});
+      .option("--dir DIR", disk_arguments().directory, "the host's folder", cli::as_text,
+              {.required = true})
+      .option("--domain N", disk_arguments().domain, "the guest",
+              cli::whole_number<domid>(1, 0x7FEF), {.by_default = "1"});
   auto& grow = disk.add_command("resize", "change its size and tell the guest");
   with_disk(grow)
-      .argument("SIZE", words().size, "the new size", parse_size)
+      .argument("SIZE", disk_arguments().size, "the new size", parse_size)
       .action([](std::ostream&) { return resize(); });
   auto& detach = disk.add_command("unplug", "ask the guest to let go of it, then remove it");
   with_disk(detach).action([](std::ostream&) { return unplug(); });
@@ -184,9 +187,11 @@ void add_disk(cli::app& app) {
       .describe(
           "For a disk with `volatile`: of each sector written since the last flush, chance decides "
           "which version survives, or none. Others are only restarted.")
-      .option("--seed N", words().seed, "decides what is lost",
+      .option("--seed N", disk_arguments().seed, "decides what is lost",
               cli::whole_number<std::uint64_t>(0, ~std::uint64_t{0}), {.by_default = "0"})
-      .action([](std::ostream&) { return command(fmt::format("power-cut {}", words().seed)); });
+      .action([](std::ostream&) {
+        return command(fmt::format("power-cut {}", disk_arguments().seed));
+      });
   auto& wrong = disk.add_command("fault", "change what its backend does wrong");
   with_disk(wrong)
       .describe(
@@ -196,7 +201,7 @@ void add_disk(cli::app& app) {
           "writes, which are carried out that much later. N counts requests or responses of each "
           "ring: every "
           "N-th, and for stall and vanish those that are still served.")
-      .argument("WORD", words().faults, "what goes wrong", parse_fault_word)
+      .argument("WORD", disk_arguments().faults, "what goes wrong", parse_fault_word)
       .action([](std::ostream&) { return fault(); });
 }
 

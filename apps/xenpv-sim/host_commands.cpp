@@ -31,22 +31,22 @@ struct host_command_words {
   std::vector<std::string> command;
 };
 
-host_command_words& words() {
+host_command_words& host_arguments() {
   static host_command_words instance;
   return instance;
 }
 
 ordered_json ask(const ordered_json& request) {
-  return ordered_json::parse(sim::ask_host(words().directory, request.dump()));
+  return ordered_json::parse(sim::ask_host(host_arguments().directory, request.dump()));
 }
 
 cli::command& with_directory(cli::command& command) {
-  return command.option("--dir DIR", words().directory, "the host's folder", cli::as_text,
+  return command.option("--dir DIR", host_arguments().directory, "the host's folder", cli::as_text,
                         {.required = true});
 }
 
 cli::command& with_domain(cli::command& command) {
-  return with_directory(command).argument("DOMAIN", words().domain, "the domain's number",
+  return with_directory(command).argument("DOMAIN", host_arguments().domain, "the domain's number",
                                           cli::whole_number<domid>(0, domid_max));
 }
 
@@ -59,10 +59,10 @@ void add_start(cli::app& app) {
           "because Unix sockets live in it.")
       .example("a host with two guests", "xenpv-sim start --dir /tmp/host --domains 2");
   with_directory(command);
-  add_host_options(command, words().host);
+  add_host_options(command, host_arguments().host);
   command.action([](std::ostream&) {
-    auto options = to_options(words().host);
-    options.directory = std::filesystem::absolute(words().directory);
+    auto options = to_options(host_arguments().host);
+    options.directory = std::filesystem::absolute(host_arguments().directory);
     sim::host_process::start_daemon(options);
     if (options.disks.empty()) return cli::exit_code::ok;
     try {
@@ -80,12 +80,13 @@ void add_exec(cli::app& app) {
   command.example("what the backend domain sees",
                   "xenpv-sim exec --dir /tmp/host --domain 0 -- xenstore-ls");
   with_directory(command)
-      .option("--domain N", words().domain, "the domain CMD runs in",
+      .option("--domain N", host_arguments().domain, "the domain CMD runs in",
               cli::whole_number<domid>(0, domid_max), {.by_default = "1"})
-      .takes_command(words().command)
+      .takes_command(host_arguments().command)
       .action([](std::ostream&) -> cli::exit_code {
-        execute_in_domain(sim::ask_domain_directory(words().directory, words().domain),
-                          words().command);
+        execute_in_domain(
+            sim::ask_domain_directory(host_arguments().directory, host_arguments().domain),
+            host_arguments().command);
       });
 }
 
@@ -93,17 +94,18 @@ void add_domain(cli::app& app) {
   auto& command = app.add_command("domain", "create, destroy, save and restore domains");
   auto& create = command.add_command("create", "create a domain and print its number");
   with_directory(create)
-      .option("--number N", words().number, "the number it gets (default: the next free one)",
+      .option("--number N", host_arguments().number,
+              "the number it gets (default: the next free one)",
               cli::whole_number<domid>(1, domid_max))
       .action([](std::ostream& out) {
         ordered_json request{{"command", "create"}};
-        if (words().number) request["domid"] = raw(*words().number);
+        if (host_arguments().number) request["domid"] = raw(*host_arguments().number);
         out << ask(request).at("domid") << '\n';
         return cli::exit_code::ok;
       });
   auto& destroy = command.add_command("destroy", "kill a domain and its processes");
   with_domain(destroy).action([](std::ostream&) {
-    (void)ask({{"command", "destroy"}, {"domid", raw(words().domain)}});
+    (void)ask({{"command", "destroy"}, {"domid", raw(host_arguments().domain)}});
     return cli::exit_code::ok;
   });
   auto& restore =
@@ -114,14 +116,15 @@ void add_domain(cli::app& app) {
       "directories in xenstore are built anew and every watch fires once, as after xl save and xl "
       "restore.");
   with_domain(restore)
-      .flag("--same-number", words().keep, "keep the domain's number (default: a new one)")
-      .option("--frozen TIME", words().frozen, "stop the domain's processes that long",
+      .flag("--same-number", host_arguments().keep, "keep the domain's number (default: a new one)")
+      .option("--frozen TIME", host_arguments().frozen, "stop the domain's processes that long",
               parse_duration, {.by_default = "0"})
       .action([](std::ostream& out) {
-        const auto frozen = std::chrono::ceil<std::chrono::milliseconds>(words().frozen).count();
+        const auto frozen =
+            std::chrono::ceil<std::chrono::milliseconds>(host_arguments().frozen).count();
         out << ask({{"command", "save-restore"},
-                    {"domid", raw(words().domain)},
-                    {"keep", words().keep},
+                    {"domid", raw(host_arguments().domain)},
+                    {"keep", host_arguments().keep},
                     {"frozen_ms", frozen}})
                    .at("domid")
             << '\n';
@@ -131,12 +134,14 @@ void add_domain(cli::app& app) {
       command.add_command("checkpoint", "suspend a domain and cancel that, as xl save -c does");
   checkpoint.describe("Its processes stop for a while. Nothing else changes.");
   with_domain(checkpoint)
-      .option("--frozen TIME", words().suspended, "that long", parse_duration,
+      .option("--frozen TIME", host_arguments().suspended, "that long", parse_duration,
               {.by_default = "100ms"})
       .action([](std::ostream&) {
-        const auto frozen = std::chrono::ceil<std::chrono::milliseconds>(words().suspended).count();
-        (void)ask(
-            {{"command", "checkpoint"}, {"domid", raw(words().domain)}, {"frozen_ms", frozen}});
+        const auto frozen =
+            std::chrono::ceil<std::chrono::milliseconds>(host_arguments().suspended).count();
+        (void)ask({{"command", "checkpoint"},
+                   {"domid", raw(host_arguments().domain)},
+                   {"frozen_ms", frozen}});
         return cli::exit_code::ok;
       });
 }
@@ -144,10 +149,10 @@ void add_domain(cli::app& app) {
 void add_others(cli::app& app) {
   auto& fault = app.add_command("fault", "change what goes wrong on a running host");
   with_directory(fault)
-      .argument("SPEC", words().specs, "as after --fault of start; 'none' switches all off",
-                cli::as_text)
+      .argument("SPEC", host_arguments().specs,
+                "as after --fault of start; 'none' switches all off", cli::as_text)
       .action([](std::ostream&) {
-        (void)ask({{"command", "fault"}, {"specs", words().specs}});
+        (void)ask({{"command", "fault"}, {"specs", host_arguments().specs}});
         return cli::exit_code::ok;
       });
   auto& status = app.add_command("status", "print a running host's state as JSON");
@@ -159,14 +164,17 @@ void add_others(cli::app& app) {
   });
   auto& virq = app.add_command("virq", "raise a virtual IRQ in a domain");
   with_domain(virq)
-      .argument("VIRQ", words().virq, "the VIRQ's number", cli::whole_number<std::uint32_t>(0, 23))
+      .argument("VIRQ", host_arguments().virq, "the VIRQ's number",
+                cli::whole_number<std::uint32_t>(0, 23))
       .action([](std::ostream&) {
-        (void)ask({{"command", "virq"}, {"domid", raw(words().domain)}, {"virq", words().virq}});
+        (void)ask({{"command", "virq"},
+                   {"domid", raw(host_arguments().domain)},
+                   {"virq", host_arguments().virq}});
         return cli::exit_code::ok;
       });
   auto& stop = app.add_command("stop", "stop a running host");
   with_directory(stop).action([](std::ostream&) {
-    sim::stop_host(words().directory);
+    sim::stop_host(host_arguments().directory);
     return cli::exit_code::ok;
   });
 }

@@ -28,7 +28,7 @@ namespace {
 using clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
-constexpr auto patience = 30s;
+constexpr auto peer_patience = 30s;
 constexpr auto slowest_ping = 10ms;  // a round trip on an emulated machine takes half of that
 constexpr std::uint32_t pings_max = 100'000'000;
 constexpr std::uint32_t goodbye = ~std::uint32_t{0};
@@ -56,7 +56,7 @@ std::atomic_ref<std::uint32_t> reply_of(std::span<std::byte> page) {
 
 /// Blocks until the node has a value.
 std::string await_node(xen::store& store, const std::string& path) {
-  const auto until = clock::now() + patience;
+  const auto until = clock::now() + peer_patience;
   store.watch(path, "ping");
   for (;;) {
     while (store.next_event()) {
@@ -127,7 +127,7 @@ async::asio::awaitable<void> offer(async::event_loop& loop, const ping_words& wo
     t.write(home + "/port", fmt::format("{}", port.number()));
   });
   auto pings = send_pings(port, page.bytes(), words.count, times);
-  co_await in_time(std::move(pings), patience + words.count * slowest_ping);
+  co_await in_time(std::move(pings), peer_patience + words.count * slowest_ping);
   (void)store.remove(home);
 }
 
@@ -144,7 +144,7 @@ async::asio::awaitable<void> answer(async::event_loop& loop, const ping_words& w
       xen::grant_mapper::open().map(words.peer, std::span(&ref, 1), xen::map_access::read_write);
   auto local = loop.bind_interdomain(words.peer, remote);
   auto answers = answer_pings(local, page.bytes());
-  co_await in_time(std::move(answers), patience + pings_max * slowest_ping);
+  co_await in_time(std::move(answers), peer_patience + pings_max * slowest_ping);
 }
 
 /// On the one CPU thread of a runtime, which notices when the guest is saved and restored: its

@@ -134,4 +134,8 @@ std::string format_duration(std::chrono::nanoseconds value) {
   return fmt::format("{:.{}f} {}", amount, decimals, names[step]);
 }
 
+std::string format_nanoseconds(std::uint64_t value) {
+  return format_duration(std::chrono::nanoseconds(value));
+}
+
 }  // namespace xenpv

@@ -9,7 +9,7 @@
 namespace xenpv::blkback {
 namespace {
 
-constexpr std::string_view known =
+constexpr std::string_view known_faults =
     "expected error=N, delay=TIME[:P/N], late=TIME[:P/N], stall[=N], reorder, answer-twice=N, "
     "bad-id=N, wrong-operation=N, producer-jump=N, vanish=N, refuse-indirect, refuse-flush, "
     "refuse-discard or none";
@@ -34,7 +34,7 @@ constexpr std::array periods = {period{"error", &disk_faults::error_every},
                                 period{"producer-jump", &disk_faults::producer_jump_every}};
 
 template <class Table>
-const auto* find(const Table& table, std::string_view name) {
+const auto* entry_named(const Table& table, std::string_view name) {
   const auto* const found = std::find_if(table.begin(), table.end(),
                                          [name](const auto& each) { return each.name == name; });
   return found == table.end() ? nullptr : found;
@@ -74,16 +74,16 @@ result<void> parse_disk_fault(std::string_view text, disk_faults& faults) {
     faults = {};
     return {};
   }
-  if (const auto* const flag = find(flags, text)) {
+  if (const auto* const flag = entry_named(flags, text)) {
     faults.*flag->set = true;
     return {};
   }
   if (has_value && name == "delay") return set_time(value, name, faults.delay, faults.delayed);
   if (has_value && name == "late") return set_time(value, name, faults.late_by, faults.late);
-  const auto* const period = find(periods, name);
+  const auto* const period = entry_named(periods, name);
   const bool is_stall = text == "stall" || (has_value && name == "stall");
   if (!is_stall && !(has_value && (period != nullptr || name == "vanish")))
-    return make_error(errc::invalid_argument, fmt::format("disk fault '{}'", text), known);
+    return make_error(errc::invalid_argument, fmt::format("disk fault '{}'", text), known_faults);
   const auto count = parse_count(has_value ? value : "0", name);
   if (!count) return count.error();
   if (period != nullptr) faults.*period->every = *count;

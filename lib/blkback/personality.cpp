@@ -102,18 +102,19 @@ constexpr personality freebsd = {
     .resize = resize_signal::sectors_and_state,
 };
 
-constexpr std::array all = {&linux_blkback, &qemu, &tapdisk, &freebsd};
+constexpr std::array personalities = {&linux_blkback, &qemu, &tapdisk, &freebsd};
 
 }  // namespace
 
 const personality& personality_of(backend_kind kind) noexcept {
-  return *all[static_cast<std::size_t>(kind)];
+  return *personalities[static_cast<std::size_t>(kind)];
 }
 
 std::optional<backend_kind> parse_backend_kind(std::string_view name) noexcept {
-  const auto* const found = std::find_if(
-      all.begin(), all.end(), [name](const personality* each) { return each->name == name; });
-  if (found == all.end()) return std::nullopt;
+  const auto* const found =
+      std::find_if(personalities.begin(), personalities.end(),
+                   [name](const personality* each) { return each->name == name; });
+  if (found == personalities.end()) return std::nullopt;
   return (*found)->kind;
 }
 

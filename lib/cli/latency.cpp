@@ -22,7 +22,7 @@ json or_null(const std::optional<std::uint64_t>& value) {
 
 std::string time_text(std::optional<std::uint64_t> nanoseconds) {
   if (!nanoseconds) return {};
-  return format_duration(std::chrono::nanoseconds(*nanoseconds));
+  return format_nanoseconds(*nanoseconds);
 }
 
 json latency_json(const fine_histogram& of) {

@@ -18,9 +18,9 @@ std::string_view to_string(health value) noexcept {
   return "invalid";
 }
 
-health worst_of(const std::vector<finding>& findings) noexcept {
+health worst_of(const std::vector<finding>& rows) noexcept {
   auto worst = health::pass;
-  for (const auto& each : findings)
+  for (const auto& each : rows)
     worst = std::max(worst, each.verdict);
   return worst;
 }

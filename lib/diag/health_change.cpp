@@ -56,12 +56,9 @@ void compare_rows(const health_report& before, const health_report& after, compa
       out.changes.push_back({change_sense::different, "row " + then.id, row_text(then), ""});
 }
 
-std::string time_text(std::uint64_t nanoseconds) {
-  return format_duration(std::chrono::nanoseconds(nanoseconds));
-}
-
 std::string range_text(const percentile_range& of) {
-  return fmt::format("{} ({} to {})", time_text(of.value), time_text(of.low), time_text(of.high));
+  return fmt::format("{} ({} to {})", format_nanoseconds(of.value), format_nanoseconds(of.low),
+                     format_nanoseconds(of.high));
 }
 
 /// A program that is started anew has its memory elsewhere, and its threads another past: that much
@@ -111,9 +108,10 @@ bool is_usable(const std::string& what, const std::string& before, const std::st
 
 void compare_measured(const measurement& before, const measurement& after, comparison& out) {
   if (before.interval_ns != after.interval_ns || before.scheduling != after.scheduling) {
-    out.not_compared.push_back(fmt::format(
-        "timers and IPIs: measured in different ways ({} every {}, {} every {})", before.scheduling,
-        time_text(before.interval_ns), after.scheduling, time_text(after.interval_ns)));
+    out.not_compared.push_back(
+        fmt::format("timers and IPIs: measured in different ways ({} every {}, {} every {})",
+                    before.scheduling, format_nanoseconds(before.interval_ns), after.scheduling,
+                    format_nanoseconds(after.interval_ns)));
     return;
   }
   std::map<unsigned, const measured_timer*> timers;

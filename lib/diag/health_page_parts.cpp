@@ -20,7 +20,7 @@ constexpr std::size_t most_histograms = 8;
 
 std::string time_text(const std::optional<std::uint64_t>& nanoseconds) {
   if (!nanoseconds) return "&ndash;";
-  return format_duration(std::chrono::nanoseconds(*nanoseconds));
+  return format_nanoseconds(*nanoseconds);
 }
 
 std::uint64_t sum_of(const std::vector<std::uint64_t>& counts) {

@@ -55,10 +55,6 @@ event_counts events_of(const examination& of) {
   return out;
 }
 
-std::string time_text(std::uint64_t nanoseconds) {
-  return format_duration(std::chrono::nanoseconds(nanoseconds));
-}
-
 /// "verified on all 4", or what the worst was.
 template <class Measured>
 health judge_verdicts(const std::vector<Measured>& all, std::string_view what, finding& found) {
@@ -96,13 +92,14 @@ finding judge_timers(const measurement& of) {
     if (each.cpu < 8)
       cite(found, fmt::format("timer of CPU {}", each.cpu),
            fmt::format("{} samples, p50 {}, p99 {}, max {}", summary.samples,
-                       summary.p50 ? time_text(*summary.p50) : "-",
-                       summary.p99 ? time_text(*summary.p99) : "-", time_text(summary.max)));
+                       summary.p50 ? format_nanoseconds(*summary.p50) : "-",
+                       summary.p99 ? format_nanoseconds(*summary.p99) : "-",
+                       format_nanoseconds(summary.max)));
   }
   found.verdict = judge_verdicts(of.timers, "CPUs", found);
   found.summary = fmt::format("timers are {} late in the median of the worst CPU, {} at most ({})",
-                              worst_median ? time_text(*worst_median) : "an unknown time",
-                              time_text(worst), of.scheduling);
+                              worst_median ? format_nanoseconds(*worst_median) : "an unknown time",
+                              format_nanoseconds(worst), of.scheduling);
   if (samples > 0 && lost * 100 > samples) {
     found.verdict = std::max(found.verdict, health::warn);
     found.summary += fmt::format("; {} of {} periods were lost", lost, samples);
@@ -130,7 +127,7 @@ finding judge_ipis(const measurement& of) {
   found.verdict = judge_verdicts(of.ipis, "pairs", found);
   found.summary = most == 0 ? std::string("no IPI could be measured")
                             : fmt::format("an IPI and its answer take {} to {} (medians of pairs)",
-                                          time_text(least), time_text(most));
+                                          format_nanoseconds(least), format_nanoseconds(most));
   if (!of.no_ipis.empty()) cite(found, "left out", of.no_ipis);
   if (found.verdict != health::pass) found.cure = "xenpv-ipi measures longer and says more";
   return found;

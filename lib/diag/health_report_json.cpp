@@ -7,17 +7,17 @@
 namespace xenpv::diag {
 namespace {
 
-using json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 
 constexpr const char* schema = "xenpv-doctor.report";
 constexpr int schema_version = 1;
 
-json percentile(const std::optional<std::uint64_t>& value) {
-  return value ? json(*value) : json();
+ordered_json percentile(const std::optional<std::uint64_t>& value) {
+  return value ? ordered_json(*value) : ordered_json();
 }
 
-json to_json(const finding& of) {
-  json evidence = json::array();
+ordered_json to_json(const finding& of) {
+  ordered_json evidence = ordered_json::array();
   for (const auto& each : of.evidence)
     evidence.push_back({{"source", each.source}, {"value", each.value}});
   return {{"id", of.id},
@@ -27,7 +27,7 @@ json to_json(const finding& of) {
           {"cure", of.cure}};
 }
 
-json to_json(const guest_words& of) {
+ordered_json to_json(const guest_words& of) {
   return {{"type", of.type},
           {"control_domain", of.control_domain},
           {"xen_version", of.xen_version},
@@ -38,18 +38,18 @@ json to_json(const guest_words& of) {
           {"clockevent", of.clockevent}};
 }
 
-json to_json(const event_counts& of) {
-  json kinds = json::array();
+ordered_json to_json(const event_counts& of) {
+  ordered_json kinds = ordered_json::array();
   for (const auto& each : of.kinds)
     kinds.push_back({{"kind", each.kind}, {"counts", each.counts}});
   return {{"cpus", of.cpus}, {"kinds", std::move(kinds)}, {"upcalls", of.upcalls}};
 }
 
-json to_json(const latency_figures& of) {
-  json histogram = json::array();
+ordered_json to_json(const latency_figures& of) {
+  ordered_json histogram = ordered_json::array();
   for (const auto& each : of.steps)
     histogram.push_back({each.upper, each.count});
-  json rounds = json::array();
+  ordered_json rounds = ordered_json::array();
   for (const auto& each : of.rounds)
     rounds.push_back(
         {{"samples", each.samples}, {"p50", percentile(each.p50)}, {"p99", percentile(each.p99)}});
@@ -66,8 +66,8 @@ json to_json(const latency_figures& of) {
           {"histogram", std::move(histogram)}};
 }
 
-json to_json(const measurement& of) {
-  json timers = json::array();
+ordered_json to_json(const measurement& of) {
+  ordered_json timers = ordered_json::array();
   for (const auto& each : of.timers)
     timers.push_back({{"cpu", each.cpu},
                       {"verdict", each.verdict},
@@ -75,7 +75,7 @@ json to_json(const measurement& of) {
                       {"lost", each.lost},
                       {"steal_ticks", each.steal_ticks},
                       {"late_ns", to_json(each.late)}});
-  json ipis = json::array();
+  ordered_json ipis = ordered_json::array();
   for (const auto& each : of.ipis)
     ipis.push_back({{"from", each.from},
                     {"to", each.to},
@@ -92,21 +92,21 @@ json to_json(const measurement& of) {
 }  // namespace
 
 std::string to_json_text(const health_report& report) {
-  json document = {{"schema", schema}, {"schema_version", schema_version}};
+  ordered_json document = {{"schema", schema}, {"schema_version", schema_version}};
   document["time"] = report.time;
   document["worst"] = to_string(worst_of(report.findings));
   document["guest"] = to_json(report.guest);
-  document["rows"] = json::array();
+  document["rows"] = ordered_json::array();
   for (const auto& each : report.findings)
     document["rows"].push_back(to_json(each));
   document["events"] = to_json(report.events);
-  document["steal"] = json::array();
+  document["steal"] = ordered_json::array();
   for (const auto& each : report.steal)
     document["steal"].push_back({{"cpu", each.cpu}, {"ticks", each.ticks}});
-  document["incarnation"] = report.incarnation ? json(*report.incarnation) : json();
-  document["measured"] = report.measured ? to_json(*report.measured) : json();
+  document["incarnation"] = report.incarnation ? ordered_json(*report.incarnation) : ordered_json();
+  document["measured"] = report.measured ? to_json(*report.measured) : ordered_json();
   // Names of processes and devices may hold any bytes.
-  return document.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
+  return document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace xenpv::diag

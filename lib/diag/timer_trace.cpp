@@ -13,7 +13,7 @@
 namespace xenpv::diag {
 namespace {
 
-constexpr std::string_view event = "events/timer/hrtimer_expire_entry/enable";
+constexpr std::string_view timer_event = "events/timer/hrtimer_expire_entry/enable";
 /// Of one event in the ring buffer, with its header and the pages' waste.
 constexpr std::uint64_t event_bytes = 64;
 
@@ -39,7 +39,7 @@ timer_trace::timer_trace(const system_root& root, std::uint64_t events)
   try {
     const auto kilobytes = std::clamp<std::uint64_t>(events * event_bytes / 1024, 64, 8192);
     write("buffer_size_kb", fmt::format("{}", kilobytes));
-    write(event, "1");
+    write(timer_event, "1");
   } catch (...) {
     std::filesystem::remove(instance_, code);
     throw;
@@ -60,7 +60,7 @@ void timer_trace::write(std::string_view file, std::string_view text) const {
 
 std::map<unsigned, std::vector<std::chrono::nanoseconds>> timer_trace::finish(
     std::string_view function) {
-  write(event, "0");
+  write(timer_event, "0");
   std::map<unsigned, std::vector<std::chrono::nanoseconds>> out;
   std::ifstream trace(instance_ / "trace");
   for (std::string line; std::getline(trace, line);)

@@ -8,7 +8,7 @@ namespace {
 using attribute_list = std::vector<netlink_attribute>;
 using wire::nbd_attribute;
 
-error malformed(std::string_view what) {
+error malformed_answer(std::string_view what) {
   return make_error(errc::protocol_violation, "read an answer of the NBD driver", what);
 }
 
@@ -30,7 +30,7 @@ result<std::optional<std::uint32_t>> find_group(const attribute_list& family,
     const auto* const its_id = find_attribute(*group, wire::controller_group_id);
     if (its_name == nullptr || its_name->text() != name || its_id == nullptr) continue;
     if (const auto id = its_id->number<std::uint32_t>()) return id;
-    return malformed("a multicast group whose number has the wrong size");
+    return malformed_answer("a multicast group whose number has the wrong size");
   }
   return std::optional<std::uint32_t>();
 }
@@ -51,7 +51,7 @@ result<netlink_family> decode_family(std::span<const std::byte> attributes,
   const auto* const id = find_attribute(*list, wire::controller_attribute_family_id);
   const auto value = id == nullptr ? std::nullopt : id->number<std::uint16_t>();
   if (!value || *value < wire::netlink_lowest_family)
-    return malformed("a family without a right number");
+    return malformed_answer("a family without a right number");
   const auto found = find_group(*list, group);
   if (!found) return found.error();
   return netlink_family{*value, *found};
@@ -86,7 +86,7 @@ result<std::uint32_t> decode_index(std::span<const std::byte> attributes) {
   if (!list) return list.error();
   const auto* const found = find_attribute(*list, number(nbd_attribute::index));
   const auto index = found == nullptr ? std::nullopt : found->number<std::uint32_t>();
-  if (!index) return malformed("it names no device");
+  if (!index) return malformed_answer("it names no device");
   return *index;
 }
 
@@ -95,7 +95,7 @@ result<std::vector<device_status>> decode_status(std::span<const std::byte> attr
   const auto list = decode_attributes(attributes);
   if (!list) return list.error();
   const auto* const devices = find_attribute(*list, number(nbd_attribute::device_list));
-  if (devices == nullptr) return malformed("a status without a list of devices");
+  if (devices == nullptr) return malformed_answer("a status without a list of devices");
   const auto items = decode_attributes(devices->payload);
   if (!items) return items.error();
   for (const auto& item : *items) {
@@ -105,7 +105,7 @@ result<std::vector<device_status>> decode_status(std::span<const std::byte> attr
     const auto* const connected = find_attribute(*values, wire::nbd_device_connected);
     const auto its_number = index == nullptr ? std::nullopt : index->number<std::uint32_t>();
     const auto state = connected == nullptr ? std::nullopt : connected->number<std::uint8_t>();
-    if (!its_number || !state) return malformed("a device without a number or a state");
+    if (!its_number || !state) return malformed_answer("a device without a number or a state");
     out.push_back({*its_number, *state != 0});
   }
   return out;

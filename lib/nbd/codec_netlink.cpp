@@ -15,7 +15,7 @@ constexpr std::size_t padded(std::size_t size) noexcept {
   return (size + wire::netlink_alignment - 1) / wire::netlink_alignment * wire::netlink_alignment;
 }
 
-error malformed(std::string_view why) {
+error malformed_message(std::string_view why) {
   return make_error(errc::protocol_violation, "read a netlink message", why);
 }
 
@@ -52,9 +52,10 @@ std::string reason_of(std::span<const std::byte> payload, std::uint16_t flags) {
 result<netlink_message> decode_error(netlink_message out, std::span<const std::byte> payload,
                                      std::uint16_t flags) {
   constexpr int largest_errno = 4095;
-  if (payload.size() < sizeof(std::int32_t)) return malformed("an error without a number");
+  if (payload.size() < sizeof(std::int32_t)) return malformed_message("an error without a number");
   const auto code = take<std::int32_t>(payload);
-  if (code > 0 || code < -largest_errno) return malformed(fmt::format("error number {}", code));
+  if (code > 0 || code < -largest_errno)
+    return malformed_message(fmt::format("error number {}", code));
   out.what = code == 0 ? netlink_message::kind::acknowledged : netlink_message::kind::refused;
   out.error = -code;
   if (code != 0) out.why = reason_of(payload, flags);
@@ -70,7 +71,7 @@ result<netlink_message> decode_message(const netlink_header& header,
     return decode_error(std::move(out), payload, header.flags);
   if (header.type < wire::netlink_lowest_family) return out;
   if (payload.size() < sizeof(generic_netlink_header))
-    return malformed("no room for the family's header");
+    return malformed_message("no room for the family's header");
   out.what = netlink_message::kind::data;
   out.command = take<generic_netlink_header>(payload).command;
   out.attributes = payload.subspan(sizeof(generic_netlink_header));
@@ -142,7 +143,7 @@ result<std::vector<netlink_attribute>> decode_attributes(std::span<const std::by
   while (bytes.size() >= sizeof(netlink_attribute_header)) {
     const auto header = take<netlink_attribute_header>(bytes);
     if (header.length < sizeof header || header.length > bytes.size())
-      return malformed(
+      return malformed_message(
           fmt::format("an attribute of {} bytes where {} are left", header.length, bytes.size()));
     out.push_back({static_cast<std::uint16_t>(header.type & ~flags),
                    bytes.first(header.length).subspan(sizeof header)});
@@ -164,14 +165,15 @@ result<std::vector<netlink_message>> decode_messages(std::span<const std::byte> 
   while (datagram.size() >= sizeof(netlink_header)) {
     const auto header = take<netlink_header>(datagram);
     if (header.length < sizeof header || header.length > datagram.size())
-      return malformed(
+      return malformed_message(
           fmt::format("a message of {} bytes where {} are left", header.length, datagram.size()));
     auto message = decode_message(header, datagram.first(header.length).subspan(sizeof header));
     if (!message) return message.error();
     out.push_back(std::move(*message));
     datagram = rest_after(datagram, header.length);
   }
-  if (!datagram.empty()) return malformed(fmt::format("{} bytes too many", datagram.size()));
+  if (!datagram.empty())
+    return malformed_message(fmt::format("{} bytes too many", datagram.size()));
   return out;
 }
 

@@ -12,8 +12,6 @@ namespace {
 
 using namespace std::string_literals;
 
-const std::string ok = "OK\0"s;
-
 constexpr std::uint32_t largest_domid = std::numeric_limits<std::uint16_t>::max();
 
 /// Numbers no domain can have never reach a domid, which would wrap them onto one that exists.
@@ -44,7 +42,7 @@ answer store_service::state::introduce(std::string_view payload) {
   const auto domain = as_domid(lenient_number(strings[0]));
   if (!domain) return std::errc::invalid_argument;
   introduce(*domain);
-  return ok;
+  return reply_ok;
 }
 
 answer store_service::state::release(std::string_view payload) {
@@ -54,7 +52,7 @@ answer store_service::state::release(std::string_view payload) {
   const auto domain = as_domid(number);
   if (!domain || !introduced.contains(*domain)) return std::errc::no_such_file_or_directory;
   release(*domain);
-  return ok;
+  return reply_ok;
 }
 
 answer store_service::state::resume(std::string_view payload) {
@@ -63,7 +61,7 @@ answer store_service::state::resume(std::string_view payload) {
   if (number == 0) return std::errc::invalid_argument;
   const auto domain = as_domid(number);
   if (!domain || !introduced.contains(*domain)) return std::errc::no_such_file_or_directory;
-  return ok;
+  return reply_ok;
 }
 
 answer store_service::state::set_target(std::string_view payload) {
@@ -74,7 +72,7 @@ answer store_service::state::set_target(std::string_view payload) {
   if (!domain || !target || !introduced.contains(*domain) || !introduced.contains(*target))
     return std::errc::no_such_file_or_directory;
   targets[*domain] = *target;
-  return ok;
+  return reply_ok;
 }
 
 answer store_service::state::get_domain_path(std::string_view payload) {
@@ -100,7 +98,7 @@ answer store_service::state::control(std::string_view payload) {
     if (strings.size() - 1 != command.parameter_count) return std::errc::invalid_argument;
     if (command.name == "log" && strings[1] != "on" && strings[1] != "off")
       return std::errc::invalid_argument;
-    if (command.name != "help") return ok;
+    if (command.name != "help") return reply_ok;
     std::string help;
     for (const auto& each : control_commands)
       help += fmt::format("{}\t{}\n", each.name, each.parameters);

@@ -6,14 +6,6 @@
 #include "sim/store_service_state.hpp"
 
 namespace xenpv::sim {
-namespace {
-
-using namespace std::string_literals;
-
-const std::string ok = "OK\0"s;
-
-}  // namespace
-
 using answer = store_result<std::string>;
 
 answer store_service::state::read(store_connection& from, std::string_view payload,
@@ -79,7 +71,7 @@ answer store_service::state::write(store_connection& from, std::string_view payl
   if (end == std::string_view::npos) return std::errc::invalid_argument;
   const auto path = resolve_store_path(payload.substr(0, end), from.domain);
   const auto done = view(from.domain, in).write(path, payload.substr(end + 1));
-  return done ? answer(ok) : answer(done.error());
+  return done ? answer(reply_ok) : answer(done.error());
 }
 
 answer store_service::state::mkdir(store_connection& from, std::string_view payload,
@@ -87,7 +79,7 @@ answer store_service::state::mkdir(store_connection& from, std::string_view payl
   const auto path = sole_string(payload);
   if (!path) return std::errc::invalid_argument;
   const auto done = view(from.domain, in).make_directory(resolve_store_path(*path, from.domain));
-  return done ? answer(ok) : answer(done.error());
+  return done ? answer(reply_ok) : answer(done.error());
 }
 
 answer store_service::state::rm(store_connection& from, std::string_view payload,
@@ -95,7 +87,7 @@ answer store_service::state::rm(store_connection& from, std::string_view payload
   const auto path = sole_string(payload);
   if (!path) return std::errc::invalid_argument;
   const auto done = view(from.domain, in).remove(resolve_store_path(*path, from.domain));
-  return done ? answer(ok) : answer(done.error());
+  return done ? answer(reply_ok) : answer(done.error());
 }
 
 answer store_service::state::set_perms(store_connection& from, std::string_view payload,
@@ -113,7 +105,7 @@ answer store_service::state::set_perms(store_connection& from, std::string_view 
   }
   const auto path = resolve_store_path(strings[0], from.domain);
   const auto done = view(from.domain, in).set_permissions(path, list);
-  return done ? answer(ok) : answer(done.error());
+  return done ? answer(reply_ok) : answer(done.error());
 }
 
 answer store_service::state::watch(store_connection& from, std::string_view payload) {
@@ -131,7 +123,7 @@ answer store_service::state::watch(store_connection& from, std::string_view payl
   if (from.domain != domid_0 && watch_count(from.domain) > quota.watches)
     return std::errc::argument_list_too_long;
   from.watches.push_back(fresh);
-  return ok;
+  return reply_ok;
 }
 
 answer store_service::state::unwatch(store_connection& from, std::string_view payload) {
@@ -143,7 +135,7 @@ answer store_service::state::unwatch(store_connection& from, std::string_view pa
   });
   if (found == from.watches.end()) return std::errc::no_such_file_or_directory;
   from.watches.erase(found);
-  return ok;
+  return reply_ok;
 }
 
 answer store_service::state::transaction_start(store_connection& from, store_transaction* in) {
@@ -161,14 +153,14 @@ answer store_service::state::transaction_end(store_connection& from, const store
   if (word != "T" && word != "F") return std::errc::invalid_argument;
   auto ended = from.transactions.extract(request.header.tx_id);
   if (ended.empty()) return std::errc::no_such_file_or_directory;
-  if (word == "F") return ok;
+  if (word == "F") return reply_ok;
   const bool limited = from.domain != domid_0;
   if (limited && faults.eagain_every != 0 && ++commits_since_faults % faults.eagain_every == 0)
     return std::errc::resource_unavailable_try_again;
   if (ended.mapped()->is_lost()) return std::errc::resource_unavailable_try_again;
   const auto node_quota = limited ? std::optional<std::size_t>(quota.nodes) : std::nullopt;
   const auto done = ended.mapped()->commit(node_quota, on_change);
-  return done ? answer(ok) : answer(done.error());
+  return done ? answer(reply_ok) : answer(done.error());
 }
 
 }  // namespace xenpv::sim

@@ -8,12 +8,12 @@ namespace xenpv::sim {
 namespace {
 
 constexpr std::string_view domains_directory = "/local/domain/";
-constexpr std::string_view digits = "0123456789";
+constexpr std::string_view decimal_digits = "0123456789";
 
 /// Length of a leading "/local/domain/N/", or 0. The daemon reads at most five digits.
 std::size_t own_directory_length(std::string_view path) noexcept {
   if (!path.starts_with(domains_directory)) return 0;
-  const auto end = path.find_first_not_of(digits, domains_directory.size());
+  const auto end = path.find_first_not_of(decimal_digits, domains_directory.size());
   const bool has_number = end != std::string_view::npos && end != domains_directory.size() &&
                           end - domains_directory.size() <= 5;
   return has_number && path[end] == '/' ? end + 1 : 0;

@@ -14,6 +14,9 @@
 
 namespace xenpv::sim {
 
+/// The payload of a reply that carries nothing but success; the zero is part of it.
+inline const std::string reply_ok("OK\0", 3);
+
 struct store_service::state {
   using answer = store_result<std::string>;  ///< payload of the reply
 

@@ -19,8 +19,6 @@
 namespace xenpv::xen {
 namespace {
 
-constexpr std::uint32_t no_notice = std::numeric_limits<std::uint32_t>::max();
-
 int protection(map_access access) noexcept {
   return access == map_access::read_write ? PROT_READ | PROT_WRITE : PROT_READ;
 }

@@ -15,7 +15,6 @@ namespace xenpv::xen {
 namespace {
 
 constexpr std::string_view device_path = "/dev/xen/gntalloc";
-constexpr std::uint32_t no_notice = std::numeric_limits<std::uint32_t>::max();
 
 std::vector<grant_ref> as_grant_refs(const std::vector<std::uint32_t>& numbers) {
   std::vector<grant_ref> refs;

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -19,6 +20,9 @@
 namespace xenpv::blkfront {
 
 namespace asio = boost::asio;
+
+/// A limit that only a hang meets.
+inline constexpr std::chrono::seconds patience(20);
 
 /// Runs `body` on a fresh runtime without a custodian.
 inline void with_runtime(std::function<asio::awaitable<void>(async::runtime&)> body) {

@@ -11,6 +11,7 @@
 #include <stdexcept>
 
 #include "sim/block_device.hpp"
+#include "sim/frontend_disks.hpp"
 #include "sim/recovery_case.hpp"
 #include "xenpv/async/call_on.hpp"
 #include "xenpv/async/deadline.hpp"
@@ -23,10 +24,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
-
-constexpr auto patience = 20s;
-constexpr const char* xvdb = "device/vbd/51728";  // four queues
-constexpr const char* xvdj = "device/vbd/51856";  // for what the toolstack does to it
 
 // Out here, because g++ 12 cannot have the list of a range-for in a coroutine.
 constexpr std::array<std::string_view, 3> states_while_closing = {"4", "5", "6"};

@@ -11,6 +11,7 @@
 #include <cerrno>
 
 #include "sim/block_device.hpp"
+#include "sim/frontend_disks.hpp"
 #include "xenpv/async/deadline.hpp"
 #include "xenpv/wire/xenbus.hpp"
 #include "xenpv/xen/grant_share.hpp"
@@ -22,9 +23,6 @@ using namespace std::chrono_literals;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 
-constexpr auto patience = 20s;
-constexpr const char* xvdb = "device/vbd/51728";       // linux, 512-byte sectors
-constexpr const char* xvdj = "device/vbd/51856";       // for what the toolstack does to it
 constexpr const char* cdrom = "device/vbd/51872";      // xvdk
 constexpr const char* read_only = "device/vbd/51888";  // xvdl
 

@@ -10,6 +10,7 @@
 #include <functional>
 #include <string>
 
+#include "sim/block_device.hpp"
 #include "xenpv/async/runtime.hpp"
 #include "xenpv/base/error.hpp"
 
@@ -22,9 +23,6 @@ inline constexpr bool has_custodian = false;
 #else
 inline constexpr bool has_custodian = true;
 #endif
-
-/// A limit that only a hang meets.
-inline constexpr std::chrono::seconds patience(20);
 
 inline std::string path_of(unsigned disk) {
   return fmt::format("device/vbd/{}", disk);

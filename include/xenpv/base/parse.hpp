@@ -53,5 +53,7 @@ struct ratio {
 
 /// A duration for people with three significant digits: "812 ns", "15.5 us", "1.20 s".
 [[nodiscard]] std::string format_duration(std::chrono::nanoseconds value);
+/// The same for a plain number of nanoseconds.
+[[nodiscard]] std::string format_nanoseconds(std::uint64_t value);
 
 }  // namespace xenpv

@@ -48,6 +48,7 @@ class peer_case : public testing::Test {
 
   /// Domain 0, seen from here.
   static constexpr std::uint32_t dom0 = 0;
+  static constexpr std::uint32_t long_enough = 10'000;  ///< milliseconds
   peer_client& peer() { return *peer_; }
   /// The worker dies without releasing anything, and the next one is up.
   void replace_worker();

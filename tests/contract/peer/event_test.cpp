@@ -8,7 +8,6 @@
 namespace xenpv::contract {
 namespace {
 
-constexpr std::uint32_t long_enough = 10'000;
 constexpr std::uint32_t a_moment = 50;
 
 class peer_event : public peer_case {

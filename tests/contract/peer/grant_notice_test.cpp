@@ -12,7 +12,6 @@ namespace {
 
 constexpr std::uint32_t status_offset = 64;
 constexpr unsigned char alive = 1;
-constexpr std::uint32_t long_enough = 10'000;
 
 class peer_notice : public peer_case {
  protected:

@@ -11,8 +11,6 @@ using ::testing::IsEmpty;
 using enum blkif_status;
 using rig = engine_rig;
 
-constexpr auto a = first_ref;
-
 class faulty_engine : public ::testing::Test {
  protected:
   void set(std::string_view words) { r.backend->set_faults(parse_disk_faults(words).value()); }

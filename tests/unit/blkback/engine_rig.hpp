@@ -136,4 +136,7 @@ inline wire::blkif_segment page(std::uint32_t ref) {
   return {ref, 0, 7, 0};
 }
 
+/// The first page of a frontend.
+inline constexpr auto a = first_ref;
+
 }  // namespace xenpv::blkback::test

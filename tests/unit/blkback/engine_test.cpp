@@ -12,7 +12,6 @@ using ::testing::ElementsAre;
 using enum blkif_status;
 using rig = engine_rig;
 
-constexpr auto a = first_ref;
 constexpr auto b = first_ref + 1;
 
 class every_backend : public ::testing::TestWithParam<backend_kind> {

@@ -8,10 +8,6 @@ namespace {
 
 using blk::operation;
 
-blkback::disk_faults faults(std::string_view words) {
-  return blkback::parse_disk_faults(words).value();
-}
-
 TEST(engine_answer_once, a_refused_piece_when_the_device_fails_in_the_same_turn) {
   loopback disk({.segments = 64, .data_pages = 100});
   disk.set_faults(faults("refuse-indirect bad-id=2"));

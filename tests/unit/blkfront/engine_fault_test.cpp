@@ -9,10 +9,6 @@ namespace {
 using blk::operation;
 using ::testing::HasSubstr;
 
-blkback::disk_faults faults(std::string_view words) {
-  return blkback::parse_disk_faults(words).value();
-}
-
 /// Four reads with a fault, settled.
 std::vector<test_request> read_four(loopback& disk) {
   std::vector<test_request> requests;

@@ -10,10 +10,6 @@ namespace {
 
 using blk::operation;
 
-blkback::disk_faults faults(std::string_view words) {
-  return blkback::parse_disk_faults(words).value();
-}
-
 test_request flush() {
   return {operation::flush, 0, 0};
 }

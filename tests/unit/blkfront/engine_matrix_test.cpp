@@ -143,9 +143,10 @@ class traffic {
   std::deque<std::unique_ptr<flight>> flying_;
 };
 
-using shape = std::tuple<blkback::backend_kind, unsigned, unsigned, bool, bool, std::uint32_t>;
+using matrix_point =
+    std::tuple<blkback::backend_kind, unsigned, unsigned, bool, bool, std::uint32_t>;
 
-class engine_matrix : public ::testing::TestWithParam<shape> {};
+class engine_matrix : public ::testing::TestWithParam<matrix_point> {};
 
 TEST_P(engine_matrix, gives_back_what_was_written) {
   const auto [kind, order, queues, indirect, persistent, sector] = GetParam();
@@ -162,7 +163,7 @@ TEST_P(engine_matrix, gives_back_what_was_written) {
   random.run(1500);
 }
 
-std::string name_of(const ::testing::TestParamInfo<shape>& info) {
+std::string name_of(const ::testing::TestParamInfo<matrix_point>& info) {
   const auto [kind, order, queues, indirect, persistent, sector] = info.param;
   return fmt::format("{}_order{}_queues{}_{}_{}_sector{}", blkback::personality_of(kind).name,
                      order, queues, indirect ? "indirect" : "direct",

@@ -59,4 +59,8 @@ class captured_tree {
   xen::test::fake_root tree_;
 };
 
+inline interrupt_table table_of(std::string_view text) {
+  return parse_interrupts(text).value();
+}
+
 }  // namespace xenpv::diag::test

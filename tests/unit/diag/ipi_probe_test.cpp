@@ -14,11 +14,8 @@ namespace xenpv::diag {
 namespace {
 
 using namespace std::chrono_literals;
+using test::table_of;
 using testing::HasSubstr;
-
-interrupt_table table_of(std::string_view text) {
-  return parse_interrupts(text).value();
-}
 
 ipi_counts pv_counts(std::uint64_t resched, std::uint64_t callfunc, std::uint64_t single) {
   return {.resched = resched, .callfunc = callfunc, .callfuncsingle = single};

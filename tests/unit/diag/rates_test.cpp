@@ -2,16 +2,15 @@
 
 #include <gmock/gmock.h>
 
+#include "unit/diag/captured_tree.hpp"
+
 namespace xenpv::diag {
 namespace {
 
+using test::table_of;
 using testing::ElementsAre;
 using testing::IsEmpty;
 using namespace std::chrono_literals;
-
-interrupt_table table_of(std::string_view text) {
-  return parse_interrupts(text).value();
-}
 
 TEST(rates, are_differences_of_two_readings) {
   const auto report = rates_between(

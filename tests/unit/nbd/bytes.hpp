@@ -9,6 +9,9 @@
 
 namespace xenpv::nbd::test {
 
+inline constexpr std::uint64_t kib = 1024;
+inline constexpr std::uint64_t mib = kib * kib;
+
 /// `size` bytes, the most significant first.
 inline std::string number(std::uint64_t value, unsigned size) {
   std::string out;
@@ -55,6 +58,11 @@ inline std::span<const std::byte> as_bytes(std::string_view text) {
 }
 inline std::string as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+/// The same digits without the blanks: as hex() shows them.
+inline std::string digits(std::string_view grouped) {
+  return hex(unhex(grouped));
 }
 
 }  // namespace xenpv::nbd::test

@@ -12,10 +12,6 @@ using namespace test;
 using ::testing::ElementsAre;
 using wire::nbd_driver_command;
 
-std::string digits(std::string_view grouped) {
-  return hex(unhex(grouped));
-}
-
 std::string request(nbd_driver_command command, const driver_request& what) {
   return hex(as_text(encode_driver_request(0x1c, command, 7, what).bytes()));
 }

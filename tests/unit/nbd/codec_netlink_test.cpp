@@ -16,10 +16,6 @@ using kind = netlink_message::kind;
 static_assert(std::endian::native == std::endian::little);
 
 /// As hex() shows them, but grouped for the eye.
-std::string digits(std::string_view grouped) {
-  return hex(unhex(grouped));
-}
-
 std::string bytes_of(const netlink_request& request) {
   return hex(as_text(request.bytes()));
 }

@@ -15,10 +15,6 @@ using namespace test;
 using wire::nbd_error;
 
 /// As hex() shows them, but grouped for the eye.
-std::string digits(std::string_view grouped) {
-  return hex(unhex(grouped));
-}
-
 std::string padded(std::size_t before, std::string_view tail) {
   std::string out(before, 'x');
   return out.append(tail);

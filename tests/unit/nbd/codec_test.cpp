@@ -15,7 +15,6 @@ using namespace test;
 using wire::nbd_command;
 using wire::nbd_error;
 
-constexpr std::uint64_t mib = 1U << 20U;
 constexpr std::uint16_t fua = 1, no_hole = 2, df = 4, req_one = 8, fast_zero = 16;
 
 export_info everything() {

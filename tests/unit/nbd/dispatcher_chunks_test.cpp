@@ -8,7 +8,6 @@
 namespace xenpv::nbd::test {
 namespace {
 
-constexpr std::uint64_t kib = 1024;
 constexpr session_terms structured{true, false};
 
 fake_options large() {

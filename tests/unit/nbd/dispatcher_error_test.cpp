@@ -10,8 +10,6 @@ namespace xenpv::nbd {
 namespace {
 
 using namespace test;
-constexpr std::uint64_t kib = 1024;
-constexpr auto fua = wire::nbd_cmd_flag_fua;
 
 std::error_code code_of(int value) {
   return {value, std::generic_category()};
@@ -33,7 +31,7 @@ TEST(dispatcher_errors, says_what_the_device_says_in_the_values_of_the_protocol)
   };
   for (const auto& [status, said] : table) {
     dispatcher_rig rig;
-    rig.queue.fails = [&](const blk::request&) { return status; };
+    rig.queue.fails = [status = status](const blk::request&) { return status; };
     (void)rig.begin({nbd_command::read, 1, 0, 512});
     rig.write({nbd_command::write, 2, 0, 512}, pattern(512));
     (void)rig.begin({nbd_command::write_zeroes, 3, 0, 512});

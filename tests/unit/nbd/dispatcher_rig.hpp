@@ -7,11 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "bytes.hpp"
 #include "fake_device.hpp"
 #include "nbd/dispatcher.hpp"
 #include "replies.hpp"
 
 namespace xenpv::nbd::test {
+
+inline constexpr auto fua = wire::nbd_cmd_flag_fua;
 
 inline export_info whole_export(std::uint64_t size) {
   export_info out;

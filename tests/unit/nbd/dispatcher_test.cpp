@@ -6,9 +6,6 @@ namespace xenpv::nbd {
 namespace {
 
 using namespace test;
-constexpr std::uint64_t kib = 1024;
-constexpr std::uint64_t mib = kib * kib;
-constexpr auto fua = wire::nbd_cmd_flag_fua;
 
 TEST(dispatcher, reads_into_pages_and_replies_once_the_data_is_there) {
   dispatcher_rig rig;

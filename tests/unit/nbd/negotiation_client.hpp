@@ -112,4 +112,12 @@ class client {
   bool is_reading_ = true;
 };
 
+inline const std::string client_left = "(closed: the client left)";
+
+/// A refused option as client::say() shows it.
+inline std::string refusal(wire::nbd_option to, std::string_view type, std::string_view text) {
+  std::string out(to_string(to));
+  return out.append(": NBD_REP_ERR_").append(type).append(" ").append(text);
+}
+
 }  // namespace xenpv::nbd::test

@@ -23,19 +23,12 @@ negotiation_options one_disk(tls_mode tls = tls_mode::off) {
 }
 
 const std::string abort_ack = "NBD_OPT_ABORT: NBD_REP_ACK";
-const std::string left = "(closed: the client left)";
-
-std::string refusal(nbd_option to, std::string_view type, std::string_view text) {
-  std::string out(to_string(to));
-  return out.append(": NBD_REP_ERR_").append(type).append(" ").append(text);
-}
-
 /// The option gets that one answer, and the next option is understood.
 void expect_refused(nbd_option which, const std::string& data, std::string_view type,
                     std::string_view text) {
   client c(one_disk());
   const auto said = option(which, data) + option(nbd_option::abort);
-  EXPECT_THAT(c.start().say(said), ElementsAre(refusal(which, type, text), abort_ack, left))
+  EXPECT_THAT(c.start().say(said), ElementsAre(refusal(which, type, text), abort_ack, client_left))
       << hex(data.substr(0, 64));
 }
 
@@ -125,7 +118,7 @@ TEST(negotiation, answers_everything_but_abort_with_shutdown) {
     client c(one_disk(tls_mode::require));
     c.start().machine().shut_down();
     EXPECT_THAT(c.say(option(which, info("xvda"))), ElementsAre(refusal(which, "SHUTDOWN", text)));
-    EXPECT_THAT(c.say(option(nbd_option::abort)), ElementsAre(abort_ack, left));
+    EXPECT_THAT(c.say(option(nbd_option::abort)), ElementsAre(abort_ack, client_left));
   }
   client c(one_disk());
   c.start().machine().shut_down();
@@ -145,7 +138,7 @@ TEST(negotiation, insists_on_tls_where_it_is_required) {
     client c(one_disk(tls_mode::require));
     EXPECT_THAT(c.start().say(option(which, info("xvda"))),
                 ElementsAre(refusal(which, "TLS_REQD", text)));
-    EXPECT_THAT(c.say(option(nbd_option::abort)), ElementsAre(abort_ack, left));
+    EXPECT_THAT(c.say(option(nbd_option::abort)), ElementsAre(abort_ack, client_left));
   }
   client c(one_disk(tls_mode::require));
   EXPECT_THAT(c.start().say(option(nbd_option::export_name, "xvda")),
@@ -168,12 +161,13 @@ TEST(negotiation, starts_tls_after_the_acknowledgement) {
 TEST(negotiation, forgets_at_tls_what_was_agreed_on_in_plaintext) {
   client c(one_disk(tls_mode::on));
   c.start();
-  const auto set = option(nbd_option::set_meta_context, contexts("xvda", {"base:allocation"}));
-  EXPECT_EQ(c.say(option(nbd_option::structured_reply) + set).size(), 3U);
+  const auto set_context =
+      option(nbd_option::set_meta_context, contexts("xvda", {"base:allocation"}));
+  EXPECT_EQ(c.say(option(nbd_option::structured_reply) + set_context).size(), 3U);
   EXPECT_EQ(c.say(option(nbd_option::starttls)).back(), "(TLS)");
   c.machine().tls_started();
-  EXPECT_THAT(c.say(set), ElementsAre(refusal(nbd_option::set_meta_context, "INVALID",
-                                              "structured replies come first")));
+  EXPECT_THAT(c.say(set_context), ElementsAre(refusal(nbd_option::set_meta_context, "INVALID",
+                                                      "structured replies come first")));
   EXPECT_EQ(c.say(option(nbd_option::go, info("xvda"))).back(), "(transmission xvda)");
   EXPECT_FALSE(c.machine().agreed().structured);
   EXPECT_TRUE(c.machine().agreed().contexts.empty());

@@ -25,7 +25,6 @@ namespace xenpv::nbd {
 namespace {
 
 using namespace test;
-constexpr std::uint64_t kib = 1024;
 
 class out_of_memory : public testing::Test {
  protected:

@@ -2,7 +2,10 @@
 // control thread.
 #pragma once
 
+#include <fmt/format.h>
+#include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <boost/asio/generic/stream_protocol.hpp>
@@ -109,5 +112,10 @@ class stopping {
 };
 
 using lines = std::vector<std::string>;
+
+/// Where a server of this process may listen.
+inline std::string socket_path() {
+  return testing::TempDir() + fmt::format("xenpv-nbd-{}.sock", ::getpid());
+}
 
 }  // namespace xenpv::nbd::test

@@ -13,7 +13,7 @@ using namespace test;
 using namespace std::chrono_literals;
 using asio::awaitable;
 
-const fake_options held{.answers = false};
+const fake_options held_device{.answers = false};
 server_options limits(std::chrono::nanoseconds drain, std::chrono::nanoseconds handshake) {
   server_options out;
   out.drain_limit = drain;
@@ -27,10 +27,6 @@ server_options patient() {
 /// Lets clients finish for so long only.
 server_options hurried() {
   return limits(30ms, std::chrono::hours(1));
-}
-
-std::string socket_path() {
-  return testing::TempDir() + fmt::format("xenpv-nbd-stop-{}.sock", ::getpid());
 }
 
 /// Reads of 64 KiB that nobody takes the replies of, until the server holds the client back.
@@ -49,7 +45,7 @@ awaitable<void> flood(server_rig& rig, test_client& client) {
 }
 
 TEST(server_stop, answers_what_is_in_flight) {
-  server_rig(patient(), held).run([](server_rig& rig) -> awaitable<void> {
+  server_rig(patient(), held_device).run([](server_rig& rig) -> awaitable<void> {
     auto client = rig.new_client();
     (void)co_await client->go();
     for (std::uint64_t i = 0; i < 3; ++i) {
@@ -166,7 +162,7 @@ TEST(server_stop, cuts_off_also_those_that_came_a_moment_before) {
 }
 
 TEST(server_stop, may_be_asked_for_again_and_meanwhile) {
-  server_rig(patient(), held).run([](server_rig& rig) -> awaitable<void> {
+  server_rig(patient(), held_device).run([](server_rig& rig) -> awaitable<void> {
     auto client = rig.new_client();
     (void)co_await client->go();
     co_await client->send(read_request(1, 0, 512));
@@ -183,7 +179,7 @@ TEST(server_stop, may_be_asked_for_again_and_meanwhile) {
 }
 
 TEST(server_stop, takes_nobody_in_any_more) {
-  server_rig(patient(), held).run([](server_rig& rig) -> awaitable<void> {
+  server_rig(patient(), held_device).run([](server_rig& rig) -> awaitable<void> {
     const auto path = socket_path();
     rig.server->listen(listen_unix(path));
     auto client = test_client::connect(rig.control(), path);
@@ -210,7 +206,7 @@ TEST(server_stop, takes_nobody_in_any_more) {
 }
 
 TEST(server_stop, loses_no_reply_of_a_client_that_goes_on_sending) {
-  server_rig(patient(), held).run([](server_rig& rig) -> awaitable<void> {
+  server_rig(patient(), held_device).run([](server_rig& rig) -> awaitable<void> {
     auto listeners = listen_tcp({"127.0.0.1", "0"});
     // A small window, so that replies are still on their way when the server is done.
     auto client = test_client::connect(rig.control(), listeners.front(), 4096);

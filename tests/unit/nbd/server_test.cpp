@@ -34,10 +34,6 @@ std::string failure_text(const std::function<void()>& act) {
   return "no failure";
 }
 
-std::string socket_path() {
-  return testing::TempDir() + fmt::format("xenpv-nbd-{}.sock", ::getpid());
-}
-
 TEST(server, serves_a_client_from_its_greeting_to_its_end) {
   server_rig().run([](server_rig& rig) -> awaitable<void> {
     auto client = rig.new_client();

@@ -7,12 +7,6 @@ namespace xenpv::nbd {
 namespace {
 
 using namespace test;
-constexpr std::uint64_t kib = 1024;
-
-session_options held(fake_options options = {}) {
-  options.answers = false;
-  return {.device = options};
-}
 
 /// Reads of 4 KiB with cookies from 0 on.
 void send_reads(session_rig& rig, std::uint64_t count) {

@@ -172,4 +172,10 @@ class session_rig {
   bool saw_end = false;  ///< the client did
 };
 
+/// Of a device that holds its requests until it is told to answer.
+inline session_options held(fake_options options = {}) {
+  options.answers = false;
+  return {.device = options};
+}
+
 }  // namespace xenpv::nbd::test

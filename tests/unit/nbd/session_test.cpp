@@ -7,12 +7,6 @@ namespace xenpv::nbd {
 namespace {
 
 using namespace test;
-constexpr std::uint64_t kib = 1024;
-
-session_options held(fake_options options = {}) {
-  options.answers = false;
-  return {.device = options};
-}
 
 TEST(session, begins_all_requests_of_a_buffer_before_one_commit) {
   session_rig rig(held());

@@ -39,7 +39,7 @@ struct simulated_tables {
   }
 
   [[nodiscard]] event_channels::opened_handle open(std::uint8_t slot) {
-    return std::move(events.open(slot, ::getpid()).value());
+    return events.open(slot, ::getpid()).value();
   }
 
   std::unique_ptr<shared_state> state = std::make_unique<shared_state>();

@@ -149,5 +149,7 @@ TEST(blkif, request_has_its_bytes_in_order) {
   EXPECT_EQ(bytes, golden);
 }
 
+#undef EXPECT_SAME_MEMBER
+
 }  // namespace
 }  // namespace xenpv::wire

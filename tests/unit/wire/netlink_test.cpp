@@ -112,5 +112,7 @@ TEST(netlink_wire, nbd_attributes_have_linux_numbers) {
   EXPECT_EQ(std::size(all), static_cast<std::size_t>(NBD_ATTR_MAX));
 }
 
+#undef EXPECT_SAME_MEMBER
+
 }  // namespace
 }  // namespace xenpv::wire

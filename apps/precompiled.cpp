@@ -1,0 +1,2 @@
+// Owns the precompiled header of the apps; does nothing.
+int main() {}
