@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that says whether this tree is good, from a bare Debian 12 on. See usage below.
+# Everything that says whether this tree is good, from a bare Debian 12 or 13 on. See usage below.
 set -euo pipefail
 
 usage() {
@@ -7,12 +7,12 @@ usage() {
 usage: tests/run.sh [--quick] [--no-sanitize] [--no-tidy] [--no-real-xen | --need-real-xen]
 
 Installs missing packages (as root or with sudo), builds with warnings as errors and runs all checks:
-format, self-contained headers, tests, an installed-package consumer, fuzzing, and, unless told
-otherwise, clang-tidy, the tests under ASan+UBSan and under TSan, and programs on real Xen in QEMU. Builds
-and logs are in build/.
+format, self-contained headers, tests, an installed-package consumer, and, unless told otherwise,
+clang-tidy, the tests under ASan+UBSan and under TSan, fuzzing for ten seconds a target, and programs on
+real Xen in QEMU. Builds and logs are in build/.
 
-  --quick           without clang-tidy, sanitizers and real Xen; fuzz for one second a target instead of ten
-  --no-sanitize     without the two sanitizer builds
+  --quick           without clang-tidy, sanitizers, fuzzing and real Xen; known bad inputs are replayed
+  --no-sanitize     without the two sanitizer builds, and without fuzzing, which shares one of them
   --no-tidy         without clang-tidy
   --no-real-xen     without real Xen; speed is never measured here (tests/real-xen/run.sh speed)
   --need-real-xen   fail where real Xen cannot be had, instead of skipping it
@@ -25,10 +25,9 @@ END
 sanitize=yes
 tidy=yes
 real_xen=yes
-fuzz_seconds=10
 for word in "$@"; do
   case $word in
-    --quick) sanitize=no tidy=no real_xen=no fuzz_seconds=1 ;;
+    --quick) sanitize=no tidy=no real_xen=no ;;
     --no-sanitize) sanitize=no ;;
     --no-tidy) tidy=no ;;
     --no-real-xen) real_xen=no ;;
@@ -159,30 +158,25 @@ check_headers() {
 }
 
 check_tidy() {
-  # clang cannot read GCC's precompiled headers, and a unit has to name what it uses.
-  cmake -S "$top" -B build/tidy -G Ninja -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON || return
-  local runner=run-clang-tidy
-  command -v "$runner" >/dev/null || runner=run-clang-tidy-14
+  # clang's own precompiled headers: it cannot read GCC's.
+  cmake -S "$top" -B build/tidy -G Ninja -DXENPV_BUILD_TESTS=OFF \
+    -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ || return
+  ninja -C build/tidy -t targets all | sed -n 's/^\(.*cmake_pch\.hxx\.pch\): .*/\1/p' |
+    xargs ninja -C build/tidy || return
   # Anchored: the build directory has sources below lib/, too, which only include one header each.
-  $runner -p build/tidy -j "$jobs" -quiet "^$top/(lib|apps)/.*\.cpp$"
+  run-clang-tidy -p build/tidy -j "$jobs" -quiet "^$top/(lib|apps)/.*\.cpp$"
 }
 
-build_fuzzers() {
-  cmake -S "$top" -B build/fuzz -G Ninja -DCMAKE_BUILD_TYPE=None \
-    -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
-    "-DCMAKE_CXX_FLAGS=-O1 -g1 -fsanitize=fuzzer-no-link" -DXENPV_SANITIZE=address,undefined \
-    -DXENPV_BUILD_BENCH=OFF -DXENPV_FUZZ_SECONDS="$fuzz_seconds" &&
-    cmake --build build/fuzz -j "$jobs" --target fuzzers
-}
-
-# The sanitizers of GCC 12 do not start on kernels that randomise addresses more than they expect.
-# Building runs the test programs, too: they list their cases.
+# sanitized NAME SANITIZERS OPTION...: a build of its own and the tests in it. Batches, because what is
+# looked for depends neither on them nor on an optimiser.
+# The sanitizers do not start on kernels that randomise addresses more than they expect; building runs
+# the test programs, too: they list their cases.
 sanitized() {
-  local name=$1 sanitizers=$2 level=$3 launcher=()
+  local name=$1 sanitizers=$2 launcher=()
+  shift 2
   if setarch "$(uname -m)" -R true 2>/dev/null; then launcher=(setarch "$(uname -m)" -R); fi
-  # Lighter than the other builds: what is looked for does not need an optimiser, and it takes half the time.
-  stage "build-$name" build "build/$name" -DCMAKE_BUILD_TYPE=None "-DCMAKE_CXX_FLAGS=$level -g1" \
-    -DXENPV_BUILD_BENCH=OFF -DXENPV_SANITIZE="$sanitizers" || return 0
+  stage "build-$name" build "build/$name" -DCMAKE_BUILD_TYPE=None -DXENPV_BUILD_BENCH=OFF -DXENPV_UNITY=ON \
+    -DXENPV_SANITIZE="$sanitizers" "$@" || return 0
   # Instrumented, the millions of states of the exploration would take as many minutes.
   XENPV_MODEL_STATES=50000 cases "$name" "build/$name" -LE 'install|bench'
 }
@@ -194,16 +188,16 @@ export TSAN_OPTIONS=second_deadlock_stack=1:halt_on_error=1
 
 stage packages packaging/debian/install-packages.sh build try test || finish
 stage format check_format || true
-stage build build build/check -DCMAKE_BUILD_TYPE=RelWithDebInfo || finish
+stage build build build/check -DCMAKE_BUILD_TYPE=RelWithDebInfo -DXENPV_UNITY=ON || finish
 cases tests build/check -LE 'install|bench'
 stage headers check_headers || true
 cases install build/check -L install
-stage build-fuzz build_fuzzers && cases fuzz build/fuzz -L fuzz
 [[ $tidy == no ]] || stage tidy check_tidy || true
 if [[ $sanitize == yes ]]; then
-  # UndefinedBehaviorSanitizer's checks are what an optimiser takes longest for.
-  sanitized asan address,undefined -O0
-  sanitized tsan thread -O1
+  # clang's, because its build is the one that fuzzes: ctest runs the fuzz targets with the other tests.
+  sanitized asan address,undefined -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
+    "-DCMAKE_CXX_FLAGS=-O1 -g1 -fsanitize=fuzzer-no-link" -DXENPV_FUZZ_SECONDS=10
+  sanitized tsan thread "-DCMAKE_CXX_FLAGS=-O1 -g1"
 fi
 [[ $real_xen == no ]] || run_real_xen
 finish
