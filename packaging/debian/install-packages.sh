@@ -1,25 +1,61 @@
 #!/usr/bin/env bash
-# Installs the packages of packages.txt that are missing: install-packages.sh build|try|test|bench|real-xen...
-# Needs root or sudo, and only when something is missing. Works with Debian 12.
+# Installs the packages of packages.txt that are missing: install-packages.sh KIND...
+# Needs root or sudo, and only when something is missing. For Debian 12 and 13; --list prints what it would want.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-if [[ $# -eq 0 ]]; then
-  echo "usage: install-packages.sh build|try|test|bench|real-xen..." >&2
-  exit 2
+usage() {
+  echo "usage: install-packages.sh [--list] build|try|test|bench|real-xen|real-xen-arm64|cross..."
+}
+
+list=no
+case ${1:-} in
+  '') usage >&2 && exit 2 ;;
+  -h | --help) usage && exit 0 ;;
+  --list) list=yes && shift ;;
+esac
+
+codename() {
+  local VERSION_CODENAME=
+  [[ ! -r /etc/os-release ]] || source /etc/os-release
+  echo "$VERSION_CODENAME"
+}
+
+# wanted KIND...: the packages of these kinds for this release.
+wanted() {
+  local release package kind only
+  release=$(codename)
+  while read -r package kind only; do
+    [[ -n $package && $package != \#* && " $* " == *" $kind "* ]] || continue
+    case $only in
+      '' | "$release") ;;
+      !*) [[ ${only#!} != "$release" ]] || continue ;;
+      *) continue ;;
+    esac
+    echo "$package"
+  done <"$here/packages.txt"
+}
+
+mapfile -t packages < <(wanted "$@")
+if [[ $list == yes ]]; then
+  printf '%s\n' "${packages[@]}"
+  exit 0
 fi
 if ! command -v dpkg-query >/dev/null; then
-  echo "install-packages.sh: not a Debian system; install the equivalents of these yourself:" >&2
-  grep -v '^#' "$here/packages.txt" >&2
+  {
+    echo "install-packages.sh: this is not Debian, so nothing can be installed for you."
+    echo "Install what your distribution has for these Debian packages:"
+    printf '  %s\n' "${packages[@]}"
+    echo "and then run: cmake -S . -B build -G Ninja && cmake --build build"
+  } >&2
   exit 77
 fi
 
 missing=()
-while read -r package kind; do
-  [[ -n $package && $package != \#* && " $* " == *" $kind "* ]] || continue
+for package in "${packages[@]}"; do
   status=$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null || true)
   [[ $status == ii* ]] || missing+=("$package")
-done <"$here/packages.txt"
+done
 [[ ${#missing[@]} -gt 0 ]] || exit 0
 
 as_root=()
