@@ -4,15 +4,16 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: tests/real-xen/image.sh [--rebuild]
+usage: tests/real-xen/image.sh [--rebuild] HOST
 
-Prints the directory that holds xen.elf, vmlinuz, initrd.cpio, root.img and root.files. Builds them
-first if they are not there: from Debian packages alone, without mounts or loop devices, as root or
-with sudo. They do not hold this project's programs; each run brings those on a disk of its own.
+Prints the directory that holds xen, vmlinuz, initrd.cpio, root.img and root.files of the host HOST, one
+of hosts/*.sh. Builds them first if they are not there: from Debian packages alone, without mounts or
+loop devices, as root or with sudo. They do not hold this project's programs; each run brings those on
+a disk of its own.
 
-The directory is ${XENPV_CACHE:-${XDG_CACHE_HOME:-~/.cache}}/xenpv/real-xen/HASH. The hash is that of
-the inputs: this script, image-packages.txt and inside/initramfs-init. Debian's own updates do not
-change it: --rebuild fetches them.
+The directory is ${XENPV_CACHE:-${XDG_CACHE_HOME:-~/.cache}}/xenpv/real-xen/HOST-HASH. The hash is that
+of the inputs: this script, hosts/HOST.sh, image-packages.txt and inside/initramfs-init. Debian's own
+updates do not change it: --rebuild fetches them.
 
 XENPV_DEBIAN_MIRROR names the mirror to use instead of deb.debian.org.
 TEXT
@@ -20,12 +21,11 @@ TEXT
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 PATH=$PATH:/usr/sbin:/sbin
-release=bookworm
-root_size=900M
+root_size=1000M
 keep_days=14
 
 # Loaded by the initramfs, in domain 0 and in guests: whatever the root disk can be.
-boot_modules=(virtio_pci virtio_blk xen-blkfront ext4 overlay)
+boot_modules=(virtio_pci virtio_mmio virtio_blk xen-blkfront ext4 overlay)
 # All others that domain 0, a guest or a scenario loads. What neither list needs is not in the image.
 more_modules=(
   xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-blkback xen-netfront xen-netback
@@ -43,7 +43,39 @@ files_hash() {
 }
 
 image_packages() {
-  grep -v '^#' "$here/image-packages.txt" | paste -s -d ,
+  awk -v release="$release" -v architecture="$architecture" '
+    !/^#/ && NF && (NF == 1 || $2 == release || $2 == architecture) { print $1 }' \
+    "$here/image-packages.txt" | paste -s -d ,
+}
+
+# bootstrap ROOT DEBS: Debian's essential packages and ours. Those of another architecture are only
+# unpacked, because nothing of them can run here; finish_foreign makes up for their maintainer scripts.
+bootstrap() {
+  local root=$1 debs=$2 mirror=("${XENPV_DEBIAN_MIRROR:-}") variant=essential hook=customize include
+  include=(--include="$(image_packages)")
+  [[ -n ${mirror[0]} ]] || mirror=()
+  if [[ $architecture != "$(dpkg --print-architecture)" ]]; then
+    variant=extract hook=extract
+    include+=(--include='?essential')
+  fi
+  mmdebstrap --mode=root --variant="$variant" --architectures="$architecture" \
+    --skip=chroot/mount,check/canmount,check/qemu \
+    "${include[@]}" \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
+    "--$hook-hook='$here/image.sh' fetch-for-hook '$host' '$debs'" \
+    "$release" "$root" "${mirror[@]}"
+  [[ $variant != extract ]] || finish_foreign "$root"
+}
+
+finish_foreign() {
+  local root=$1
+  [[ -e $root/bin/sh ]] || ln -s dash "$root/bin/sh"
+  [[ -e $root/usr/bin/awk ]] || ln -s mawk "$root/usr/bin/awk"
+  mkdir -p "$root"/{mnt,proc,sys,dev,run,tmp,root,results}
+  [[ -e $root/var/run ]] || ln -s /run "$root/var/run"
+  [[ -e $root/etc/passwd ]] || cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
+  [[ -e $root/etc/group ]] || cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
 }
 
 # assemble DIRECTORY: everything, into an empty directory. Needs root, because it makes files of other
@@ -51,19 +83,13 @@ image_packages() {
 assemble() {
   local out=$1 work=$1/work
   mkdir -p "$work/debs"
-  local mirror=("${XENPV_DEBIAN_MIRROR:-}")
-  [[ -n ${mirror[0]} ]] || mirror=()
-  mmdebstrap --mode=root --variant=essential --skip=chroot/mount,check/canmount \
-    --include="$(image_packages)" \
-    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-    --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
-    --customize-hook="'$here/image.sh' fetch-for-hook '$work/debs'" \
-    "$release" "$work/root" "${mirror[@]}"
+  bootstrap "$work/root" "$work/debs"
   local deb
   for deb in "$work"/debs/*.deb; do
     # Unpacked only: a kernel's maintainer scripts would change the machine this runs on.
     dpkg -x "$deb" "$work/unpacked"
   done
+  echo "$architecture" >"$out/architecture"
   take_kernel "$work" "$out"
   make_initramfs "$work" "$out"
   prune "$work/root"
@@ -78,36 +104,41 @@ assemble() {
 # Runs inside mmdebstrap, whose apt knows the image's package lists: the machine's own apt may know
 # another release, or nothing yet.
 fetch_for_hook() {
-  local debs=$1
+  local debs=$1 kernel hypervisor
   export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
-  local kernel
-  kernel=$(apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p' | head -n 1)
+  kernel=$(apt-cache depends "linux-image-$architecture" | sed -n 's/^ *Depends: \(linux-image-.*\)/\1/p' | head -n 1)
+  hypervisor=$(apt-cache depends "xen-system-$architecture" | sed -n 's/^ *Depends: \(xen-hypervisor-.*\)/\1/p' | head -n 1)
   cd "$debs"
-  apt-get download -q -o APT::Sandbox::User=root "$kernel" xen-hypervisor-4.17-amd64 busybox-static
+  apt-get download -q -o APT::Sandbox::User=root "$kernel" "$hypervisor" busybox-static
 }
 
 take_kernel() {
   local work=$1 out=$2 hypervisor kernel
-  hypervisor=$(find "$work/unpacked/boot" -name 'xen-*.gz' | sort | head -n 1)
+  hypervisor=$(find "$work/unpacked/boot" -name "xen-[0-9]*-$architecture" -o -name "xen-[0-9]*-$architecture.gz" |
+    sort | head -n 1)
   kernel=$(find "$work/unpacked/boot" -name 'vmlinuz-*' | sort | head -n 1)
   [[ -n $hypervisor && -n $kernel ]] || fail "the packages hold no hypervisor or no kernel"
   # QEMU's multiboot loader takes the plain ELF only.
-  gunzip -c "$hypervisor" >"$out/xen.elf"
+  case $hypervisor in
+    *.gz) gunzip -c "$hypervisor" >"$out/xen" ;;
+    *) cp "$hypervisor" "$out/xen" ;;
+  esac
   cp "$kernel" "$out/vmlinuz"
-  local version=${kernel##*/vmlinuz-}
+  local version=${kernel##*/vmlinuz-} modules
+  modules=$(find "$work/unpacked" -type d -path "*lib/modules/$version")
   mkdir -p "$work/root/lib/modules"
-  cp -a "$work/unpacked/lib/modules/$version" "$work/root/lib/modules/"
-  chroot "$work/root" depmod "$version"
+  cp -a "$modules" "$work/root/lib/modules/"
+  depmod -b "$work/root" "$version"
   echo "$version" >"$work/kernel-version"
 }
 
-# module_files ROOT VERSION NAME...: the modules and what they depend on, in the order of loading.
-# A module that is built in shows as "builtin".
+# module_files ROOT VERSION NAME...: the modules below ROOT and what they depend on, in the order of
+# loading. A module that is built in shows as "builtin".
 module_files() {
   local root=$1 version=$2 name
   shift 2
   for name in "$@"; do
-    chroot "$root" modprobe -S "$version" --show-depends "$name" | sed -n 's/^insmod \([^ ]*\).*/\1/p'
+    modprobe -d "$root" -S "$version" --show-depends "$name" | sed -n "s,^insmod $root\\([^ ]*\\).*,\\1,p"
   done | awk '!seen[$0]++'
 }
 
@@ -115,11 +146,14 @@ make_initramfs() {
   local work=$1 out=$2 tree=$1/initramfs version file
   version=$(<"$work/kernel-version")
   mkdir -p "$tree"/{bin,dev,proc,sys,lower,upper,newroot,modules}
-  cp "$work/unpacked/bin/busybox" "$tree/bin/busybox"
+  cp "$(find "$work/unpacked" -name busybox -path '*/bin/*')" "$tree/bin/busybox"
   cp "$here/inside/initramfs-init" "$tree/init"
   chmod 755 "$tree/init"
   for file in $(module_files "$work/root" "$version" "${boot_modules[@]}"); do
     cp "$work/root$file" "$tree/modules/"
+    # busybox loads plain modules only.
+    [[ $file != *.xz ]] || xz -d "$tree/modules/${file##*/}"
+    file=${file%.xz}
     echo "${file##*/}" >>"$tree/modules/order"
   done
   (cd "$tree" && find . -print0 | sort -z | cpio --quiet --null -o -H newc) >"$out/initrd.cpio"
@@ -129,10 +163,10 @@ prune() {
   local root=$1 version file
   version=$(ls "$root/lib/modules")
   module_files "$root" "$version" "${boot_modules[@]}" "${more_modules[@]}" | sort >"$root/keep"
-  (cd "$root" && find "lib/modules/$version/kernel" -name '*.ko' -printf '/%p\n') | sort |
+  (cd "$root" && find "lib/modules/$version/kernel" -name '*.ko*' -printf '/%p\n') | sort |
     comm -23 - "$root/keep" | while read -r file; do rm -f "$root$file"; done
   rm "$root/keep"
-  chroot "$root" depmod "$version"
+  depmod -b "$root" "$version"
   rm -rf "$root"/usr/share/{doc,man,locale,info,lintian,perl/*/unicore} "$root"/var/lib/apt/lists/* \
     "$root"/var/cache/* "$root"/usr/share/qemu/*.{dtb,lid} "$root"/usr/share/qemu/edk2-*
   # Where a run's disk with programs is mounted; the name of the host is in every prompt and log.
@@ -162,7 +196,7 @@ build_into() {
   echo "real-xen: building the images (a minute or two; log: $log)" >&2
   as_root rm -rf "$new"
   mkdir -p "$new"
-  if ! as_root "$here/image.sh" assemble "$new" >"$log" 2>&1; then
+  if ! as_root "$here/image.sh" assemble "$host" "$new" >"$log" 2>&1; then
     tail -n 30 "$log" >&2
     fail "building the images failed: see $log"
   fi
@@ -172,17 +206,27 @@ build_into() {
   remove_old "$cache"
 }
 
+# choose HOST: sets release and architecture.
+choose() {
+  host=$1
+  [[ $host =~ ^[a-z0-9-]+$ && -e $here/hosts/$host.sh ]] ||
+    fail "no host '$host'; there are: $(cd "$here/hosts" && ls | sed 's/\.sh$//' | paste -s -d ' ')"
+  # shellcheck source=/dev/null
+  source "$here/hosts/$host.sh"
+}
+
 main() {
   local rebuild=no
   case ${1:-} in
-    '') ;;
-    --rebuild) rebuild=yes ;;
+    --rebuild) rebuild=yes && shift ;;
     -h | --help) usage && return 0 ;;
-    *) usage >&2 && return 2 ;;
   esac
+  [[ $# -eq 1 && $1 != -* ]] || { usage >&2 && return 2; }
+  choose "$1"
   local cache name
   cache=${XENPV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}}/xenpv/real-xen
-  name=$(files_hash "$here/image.sh" "$here/image-packages.txt" "$here/inside/initramfs-init")
+  name=$host-$(files_hash "$here/image.sh" "$here/hosts/$host.sh" "$here/image-packages.txt" \
+    "$here/inside/initramfs-init")
   mkdir -p "$cache"
   exec {lock}>"$cache/lock"
   flock "$lock"
@@ -192,7 +236,7 @@ main() {
 }
 
 case ${1:-} in
-  assemble) assemble "$2" ;;
-  fetch-for-hook) fetch_for_hook "$2" ;;
+  assemble) choose "$2" && assemble "$3" ;;
+  fetch-for-hook) choose "$2" && fetch_for_hook "$3" ;;
   *) main "$@" ;;
 esac

@@ -4,13 +4,16 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: tests/real-xen/run.sh [--build DIR] [--out DIR] [--places "PLACE..." | --short] [--again] [--list]
-                             [SCENARIO...]
+usage: tests/real-xen/run.sh [--host HOST] [--guest HOST] [--build DIR] [--out DIR]
+                             [--places "PLACE..." | --short] [--again] [--list] [SCENARIO...]
 
 Boots a Xen host in QEMU, which needs no KVM, once for each scenario, and judges what is reported
 against the scenario's table of expectations. Installs missing packages and builds the images, which
 are kept for later runs (as root or with sudo; image.sh --help says where).
 
+  --host HOST    bookworm (Xen 4.17), trixie (Xen 4.20) or trixie-arm64; this machine's own release if it
+                 is one of them, otherwise bookworm
+  --guest HOST   guests have the kernel and the system of that one instead of the host's own
   --build DIR    use the programs of this build instead of building them in build/check
   --out DIR      where logs go instead of build/logs/real-xen; SCENARIO/console.log is domain 0's console
   --places LIST  of dom0 pv pvh hvm, only these; pv4 is pv with four vCPUs
@@ -31,8 +34,9 @@ PATH=$PATH:/usr/sbin:/sbin
 # A host that does nothing is up in 10 to 20 s on a quiet machine; a guest takes as long again.
 boot_seconds=120 guest_seconds=180
 
+host= guest=
 build=
-out=$top/build/logs/real-xen
+out=
 only_places=
 short=no again=no
 scenarios=()
@@ -54,9 +58,11 @@ scenario_names() {
 parse_words() {
   while [[ $# -gt 0 ]]; do
     case $1 in
-      --build | --out | --places)
+      --host | --guest | --build | --out | --places)
         [[ $# -ge 2 ]] || { usage >&2 && exit 2; }
         case $1 in
+          --host) host=$2 ;;
+          --guest) guest=$2 ;;
           --build) build=$(realpath "$2") ;;
           --out) out=$(realpath -m "$2") ;;
           --places) only_places=$2 ;;
@@ -82,19 +88,60 @@ parse_words() {
   if [[ ${#scenarios[@]} -eq 0 ]]; then
     mapfile -t scenarios < <(scenario_names)
   fi
+  host=${host:-$(own_host)}
+  guest=${guest:-$host}
+  for name in "$host" "$guest"; do
+    if [[ ! -e $here/hosts/$name.sh ]]; then
+      echo "real-xen: no host '$name'; there are: $(host_names | paste -s -d ' ')" >&2
+      exit 2
+    fi
+  done
+  architecture=$(of_host "$host" architecture)
+  if [[ $(of_host "$guest" architecture) != "$architecture" ]]; then
+    echo "real-xen: guests of $guest cannot run on $host, which has another architecture" >&2
+    exit 2
+  fi
+  out=${out:-$top/build/logs/real-xen/$host}
+}
+
+host_names() {
+  local file
+  for file in "$here"/hosts/*.sh; do
+    file=${file##*/}
+    echo "${file%.sh}"
+  done
+}
+
+own_host() {
+  local VERSION_CODENAME=
+  source /etc/os-release
+  if [[ -e $here/hosts/$VERSION_CODENAME.sh ]]; then echo "$VERSION_CODENAME"; else echo bookworm; fi
+}
+
+# of_host HOST VARIABLE: what hosts/HOST.sh sets.
+of_host() {
+  (
+    set +u
+    # shellcheck source=/dev/null
+    source "$here/hosts/$1.sh"
+    echo "${!2}"
+  )
 }
 
 have_tools() {
-  local tool
-  for tool in qemu-system-x86_64 mmdebstrap mke2fs cpio flock; do
+  local tool emulator=qemu-system-x86_64
+  [[ $architecture != arm64 ]] || emulator=qemu-system-aarch64
+  for tool in "$emulator" mmdebstrap mke2fs cpio flock depmod; do
     command -v "$tool" >/dev/null || return 1
   done
-  qemu-system-x86_64 --version >/dev/null 2>&1
+  "$emulator" --version >/dev/null 2>&1
 }
 
 need_tools() {
   have_tools && return
-  "$top/packaging/debian/install-packages.sh" real-xen >&2 || true
+  local kinds=(real-xen)
+  [[ $architecture != arm64 ]] || kinds+=(real-xen-arm64)
+  "$top/packaging/debian/install-packages.sh" "${kinds[@]}" >&2 || true
   have_tools && return
   echo "real-xen: no QEMU here, and it cannot be installed: skipped" >&2
   exit 77
@@ -115,39 +162,77 @@ places_of() {
   local places=$only_places
   if [[ -z $places && $short == yes ]]; then places=$(wanted "$1" short_places); fi
   if [[ -z $places ]]; then places=$(wanted "$1" places); fi
-  echo "${places:-pv pvh}"
+  places=${places:-pv pvh}
+  local here_only place
+  here_only=$(of_host "$host" host_places)
+  for place in $places; do
+    # Not every architecture has every kind of guest.
+    if [[ -z $here_only || $place == none || " $here_only " == *" $place "* ]]; then echo "$place"; fi
+  done | paste -s -d ' '
 }
 
 build_programs() {
   local name programs=()
   [[ -z $build ]] || return 0
-  build=$top/build/check
   for name in "${scenarios[@]}"; do
     read -r -a more <<<"$(wanted "$name" programs)"
     programs+=("${more[@]}")
   done
   mkdir -p "$out"
   echo "== building ${programs[*]}"
-  if ! { cmake -S "$top" -B "$build" -G Ninja -DXENPV_WERROR=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo &&
-    cmake --build "$build" --target "${programs[@]}"; } >"$out/build.log" 2>&1; then
+  if [[ $architecture == "$(dpkg --print-architecture)" ]]; then
+    build=$top/build/check
+    cmake -S "$top" -B "$build" -G Ninja -DXENPV_WERROR=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo >"$out/build.log" 2>&1 &&
+      cmake --build "$build" --target "${programs[@]}" >>"$out/build.log" 2>&1
+  else
+    build=$top/build/$architecture
+    "$top/packaging/cross-build.sh" "$architecture" "${programs[@]}" >"$out/build.log" 2>&1
+  fi || {
     tail -n 40 "$out/build.log" >&2
     die "the build failed; see $out/build.log"
-  fi
+  }
 }
 
-# missing_libraries IMAGES PROGRAM...: the shared libraries they need that the root image has not.
-missing_libraries() {
-  local images=$1 name path
-  shift
-  ldd "$@" | awk '$2 == "=>" { print $1, $3 }' | sort -u | while read -r name path; do
-    [[ $path == /* ]] || die "no library $name for $*"
-    grep -q "/$name\$" "$images/root.files" || echo "$path"
+# needed_libraries PROGRAM...: the shared libraries the programs need, one way or another, as paths.
+needed_libraries() {
+  local root=
+  if [[ $architecture == "$(dpkg --print-architecture)" ]]; then
+    ldd "$@" | awk '$2 == "=>" { print $3 == "not" ? "missing:" $1 : $3 }' | sort -u
+    return
+  fi
+  # Nothing of another architecture can be asked what it loads.
+  root=$("$top/packaging/cross-build.sh" --sysroot "$architecture")
+  local -A seen=()
+  local todo=("$@") name path
+  while [[ ${#todo[@]} -gt 0 ]]; do
+    for name in $(readelf -d "${todo[0]}" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do
+      [[ -z ${seen[$name]:-} ]] || continue
+      seen[$name]=yes
+      path=$(find "$root/lib" "$root/usr/lib" "$(dirname "$1")" -name "$name" -print -quit)
+      echo "${path:-missing:$name}"
+      [[ -z $path ]] || todo+=("$path")
+    done
+    todo=("${todo[@]:1}")
   done
 }
 
-# make_run_disk SCENARIO IMAGES FILE: a disk with all that may change from run to run.
+# missing_libraries PROGRAM...: those that a root image, the host's or the guests', has not.
+missing_libraries() {
+  local path images
+  needed_libraries "$@" | while read -r path; do
+    [[ $path != missing:* ]] || die "no library ${path#missing:} for $*"
+    for images in "$host_images" "$guest_images"; do
+      if ! grep -q "/${path##*/}\$" "$images/root.files"; then
+        echo "$path"
+        break
+      fi
+    done
+  done
+}
+
+# make_run_disk SCENARIO FILE: a disk with all that may change from run to run.
 make_run_disk() {
-  local name=$1 images=$2 file=$3 tree program programs=() paths=() libraries size
+  local name=$1 file=$2 tree program programs=() paths=() libraries size
   tree=$(mktemp -d "${TMPDIR:-/tmp}/real-xen-XXXXXX")
   mkdir -p "$tree/bin" "$tree/lib"
   cp -r "$here/inside" "$tree/inside"
@@ -159,7 +244,7 @@ make_run_disk() {
   done
   if [[ ${#paths[@]} -gt 0 ]]; then
     cp -t "$tree/bin" "${paths[@]}"
-    libraries=$(missing_libraries "$images" "${paths[@]}")
+    libraries=$(missing_libraries "${paths[@]}")
     # shellcheck disable=SC2086  # one word each
     [[ -z $libraries ]] || cp -L -t "$tree/lib" $libraries
   fi
@@ -170,9 +255,9 @@ make_run_disk() {
   rm -rf "$tree"
 }
 
-# in_list WORD LIST: LIST is "*" or words with commas between.
-in_list() {
-  [[ $2 == '*' || ,$2, == *,$1,* ]]
+# fits PLACE LIST: LIST is "*" or places with commas between; HOST/PLACE and HOST/* are of that host only.
+fits() {
+  [[ $2 == '*' || ,$2, == *,$1,* || ,$2, == *,$host/$1,* || ,$2, == *",$host/*,"* ]]
 }
 
 # load_table FILE: the lines "PLACES CASE EXPECTATION", in order; the first that fits a case counts.
@@ -191,7 +276,7 @@ expectation() {
   for index in "${!table[@]}"; do
     read -r places pattern expected <<<"${table[index]}"
     # shellcheck disable=SC2053  # a pattern on purpose
-    if in_list "$1" "$places" && [[ $2 == $pattern ]]; then
+    if fits "$1" "$places" && [[ $2 == $pattern ]]; then
       used[index]+=" $1"
       return
     fi
@@ -241,7 +326,7 @@ judge_missing() {
   local place=$1 index places pattern
   for index in "${!table[@]}"; do
     read -r places pattern _ <<<"${table[index]}"
-    if in_list "$place" "$places" && [[ " ${used[index]:-} " != *" $place "* ]]; then
+    if fits "$place" "$places" && [[ " ${used[index]:-} " != *" $place "* ]]; then
       count FAILED "$place $pattern" "in the table of expectations, but not reported"
     fi
   done
@@ -267,24 +352,24 @@ judge_lines() {
 
 run_scenario() {
   scenario=$1
-  local images=$2 where=$out/$1 start=$SECONDS places seconds status=0 place host
+  local where=$out/$1 start=$SECONDS places seconds status=0 place machine
   local begun= ended= over=no
   local -a table used
   places=$(places_of "$scenario")
   local limit
   limit=$(wanted "$scenario" limit)
   seconds=$((boot_seconds + $(wc -w <<<"$places") * (${limit:-120} + guest_seconds)))
-  echo "== $scenario in $places"
+  echo "== $scenario in $places on $host${other_guests:+, guests of $guest}"
   rm -rf "$where"
   mkdir -p "$where"
-  make_run_disk "$scenario" "$images" "$where/run.img"
+  make_run_disk "$scenario" "$where/run.img"
   load_table "$here/scenarios/$scenario/expect"
   : >"$where/results.txt"
-  "$here/host.sh" "$images" "$where/run.img" "$where" "$seconds" 2>"$where/qemu.log" &
-  host=$!
-  trap 'kill "$host" 2>/dev/null || true' EXIT
-  judge_lines < <(tail -q -n +1 -f --pid="$host" "$where/results.txt")
-  wait "$host" || status=$?
+  "$here/host.sh" "$host_images" "$guest_images" "$where/run.img" "$where" "$seconds" 2>"$where/qemu.log" &
+  machine=$!
+  trap 'kill "$machine" 2>/dev/null || true' EXIT
+  judge_lines < <(tail -q -n +1 -f --pid="$machine" "$where/results.txt")
+  wait "$machine" || status=$?
   trap - EXIT
   tar -xf "$where/results.tar" -C "$where" 2>/dev/null || true
   rm -f "$where/results.tar" "$where/run.img"
@@ -305,21 +390,30 @@ run_scenario() {
 
 parse_words "$@"
 need_tools
-images=$("$here/image.sh")
+host_images=$("$here/image.sh" "$host")
+guest_images=$("$here/image.sh" "$guest")
+other_guests=
+[[ $guest == "$host" ]] || other_guests=yes
 build_programs
 for name in "${scenarios[@]}"; do
-  if [[ $(places_of "$name") == none ]]; then
-    echo "note    $name is not in the short run"
-    continue
-  fi
+  case $(places_of "$name") in
+    none)
+      echo "note    $name is not in the short run"
+      continue
+      ;;
+    '')
+      echo "note    $name has no place on $host"
+      continue
+      ;;
+  esac
   before=("$passed" "$failed" "$skipped")
-  run_scenario "$name" "$images"
+  run_scenario "$name"
   if [[ $again == yes && $failed -gt ${before[1]} ]]; then
     echo "note    $name failed; what counts is a second try. The first one's logs: $out/$name.first"
     rm -rf "$out/$name.first"
     mv "$out/$name" "$out/$name.first"
     passed=${before[0]} failed=${before[1]} skipped=${before[2]}
-    run_scenario "$name" "$images"
+    run_scenario "$name"
   fi
 done
 echo

@@ -9,6 +9,8 @@ source "$XENPV_INSIDE/run-main.sh"
 
 limit=${limit:-120}
 all_results=/results
+# The guests' release may be another than domain 0's.
+guest_root=/mnt/guest
 port=
 # What a guest may need to boot and to end besides its limit, on a machine that is busy with other things.
 boot_seconds=150
@@ -34,7 +36,7 @@ start_xen() {
   mkdir -p /run/xen /run/xenstored /run/lock /var/lib/xen /var/lib/xenstored /var/log/xen/console
   modprobe xen-blkback
   xenstored
-  /usr/lib/xen-4.17/bin/xen-init-dom0
+  "$xen_directory/bin/xen-init-dom0"
   xenconsoled --log=guest
 }
 
@@ -85,7 +87,7 @@ write_config() {
   # QEMU, which gives an HVM guest the same disk as IDE, knows no read-only IDE disks. The guest mounts
   # it read-only like everyone.
   if [[ $kind == hvm ]]; then root_access=w; fi
-  disk "${root_vdev:-xvda}" /dev/vda "$root_access"
+  disk "${root_vdev:-xvda}" /dev/vdd "$root_access"
   disk xvdy /dev/vdb r
   disk xvdz /dev/ram0 w
   {
@@ -95,8 +97,8 @@ write_config() {
     echo "vcpus=${cpus:-${vcpus:-2}}"
     # Not on CPU 0: all guests that the emulated SVM was seen to lose, it lost there.
     echo "cpus='1-2'"
-    echo "kernel='/boot/vmlinuz'"
-    echo "ramdisk='/boot/initrd.cpio'"
+    echo "kernel='$guest_root/boot/vmlinuz'"
+    echo "ramdisk='$guest_root/boot/initrd.cpio'"
     echo "cmdline='console=hvc0 loglevel=4 panic=1 xenpv.root=xvda xenpv.run=xvdy xenpv.place=$place ${kernel_parameters:-}'"
     # Emulated, as is the default here, each look at the clock is an exit to Xen, and a PVH guest of this
     # emulated host has hardly time for more. No real host does that.
@@ -237,6 +239,8 @@ run_place() {
 }
 
 open_port
+mkdir -p "$guest_root"
+mount -t ext4 -o ro,noload /dev/vdd "$guest_root"
 start_xen
 for place in ${places:-pv pvh}; do run_place; done
 dmesg >"$all_results/dom0-dmesg.log"

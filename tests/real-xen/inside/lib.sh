@@ -3,6 +3,8 @@
 
 results=$XENPV_RESULTS
 place=$XENPV_PLACE
+# Where Debian keeps the programs and libraries of its Xen.
+xen_directory=$(echo /usr/lib/xen-[0-9]*)
 
 report() {
   local verdict=$1 name=$2

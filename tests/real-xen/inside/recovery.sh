@@ -18,7 +18,7 @@ serve_and_mount() {
 mount_disk() {
   mkdir -p $mount_point
   check mount mount "$1" $mount_point
-  cp -a /usr/lib/xen-4.17 $mount_point/
+  cp -a $xen_directory $mount_point/
   sync
 }
 
@@ -96,7 +96,7 @@ tell_pauses() {
 files_are_whole() {
   sync
   echo 3 >/proc/sys/vm/drop_caches
-  check files.compare diff -r --no-dereference /usr/lib/xen-4.17 $mount_point/xen-4.17
+  check files.compare diff -r --no-dereference $xen_directory $mount_point/${xen_directory##*/}
   check files.umount umount $mount_point
   check files.fsck e2fsck -fn "$1"
 }

@@ -145,7 +145,7 @@ partition() {
 without_flush() {
   attach plain xvdd --take --connections 1 || return
   value plain.write_cache "$(tr ' ' '?' <"/sys/block/${device##*/}/queue/write_cache")"
-  fill plain "$device" /usr/lib/xen-4.17
+  fill plain "$device" "$xen_directory"
   partition "$device"
   local seen
   seen=$(sum "$device" 256)

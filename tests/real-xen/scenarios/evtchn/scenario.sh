@@ -5,7 +5,7 @@ places='dom0 pv pvh'
 short_places=dom0
 limit=420
 
-lsevtchn=/usr/lib/xen-4.17/bin/lsevtchn
+lsevtchn=$(echo /usr/lib/xen-[0-9]*/bin/lsevtchn)
 
 dom0_before() {
   kernel_parameters=

@@ -1,0 +1,4 @@
+# Debian 13 on ARM64: Xen 4.20, Linux 6.12. Xen on ARM has one kind of guest; xl calls it pvh.
+release=trixie
+architecture=arm64
+host_places='dom0 pvh pvh4'
