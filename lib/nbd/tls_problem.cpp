@@ -124,7 +124,7 @@ std::string printable_name(std::string_view name) {
   std::string out(std::min(name.size(), longest_shown_name), '\0');
   out.resize(copy_text(std::as_writable_bytes(std::span(out)), name));
   std::ranges::replace_if(
-      out, [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; }, '?');
+      out, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, '?');
   return out;
 }
 

@@ -2,7 +2,7 @@
 # Xen's own test-xenstore: all its tests from domain 0, and its random mix.
 . "$(dirname "$0")/check.sh"
 program=$(command -v test-xenstore || ls /usr/lib/xen-*/bin/test-xenstore 2>/dev/null | head -n 1)
-[ -n "$program" ] || { echo "skipped: test-xenstore is not installed (package xen-utils-4.17)"; exit 77; }
+[ -n "$program" ] || { echo "skipped: test-xenstore is not installed (package xen-utils-4.17 or -4.20)"; exit 77; }
 
 "$sim" start --dir "$host"
 output=$(in_domain 0 "$program" -i 20)

@@ -13,6 +13,7 @@
 #include "sim/block_device.hpp"
 #include "sim/frontend_disks.hpp"
 #include "xenpv/async/deadline.hpp"
+#include "xenpv/wire/blkif.hpp"
 #include "xenpv/wire/xenbus.hpp"
 #include "xenpv/xen/grant_share.hpp"
 
@@ -72,7 +73,8 @@ TEST(frontend, connects_by_itself_with_all_that_the_backend_offers) {
     EXPECT_EQ(disk->shape().size, is_simulated() ? 64u << 20 : 256u << 20);
     EXPECT_EQ(disk->shape().can_flush, is_simulated());  // a ram disk has nothing to flush
     EXPECT_EQ(co_await on.store().read(std::string(xvdb) + "/state"), "4");
-    EXPECT_EQ(co_await on.store().read(std::string(xvdb) + "/protocol"), "x86_64-abi");
+    EXPECT_EQ(co_await on.store().read(std::string(xvdb) + "/protocol"),
+              wire::blkif_protocol_native);
     co_await disk->close();
     EXPECT_EQ(disk->state(), device_state::closed);
     EXPECT_EQ(co_await on.store().read(std::string(xvdb) + "/state"), "6");

@@ -51,6 +51,8 @@ class shared_ring {
   }
   /// ring.h's mb(): between publishing our index and reading the peer's wish for an event. Both
   /// sides write one and then read the other; without it, both could miss the other's write.
+  /// A barrier between CPUs is one between domains, too: Linux' virt_mb() is its smp_mb(), on ARM64
+  /// "dmb ish", as here.
   static void full_barrier() noexcept { std::atomic_thread_fence(std::memory_order_seq_cst); }
 
   /// Copies the entry out, once: what is looked at afterwards cannot change any more.

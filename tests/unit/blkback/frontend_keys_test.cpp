@@ -13,7 +13,9 @@ disk_config config_of(backend_kind kind) {
 const disk_config linux_disk = config_of(backend_kind::linux_blkback);
 
 nodes one_queue() {
-  return {{"ring-ref", "8"}, {"event-channel", "5"}, {"protocol", "x86_64-abi"}};
+  return {{"ring-ref", "8"},
+          {"event-channel", "5"},
+          {"protocol", std::string(wire::blkif_protocol_native)}};
 }
 
 std::string error_of(const nodes& directory, const disk_config& disk = linux_disk) {
@@ -28,11 +30,16 @@ TEST(frontend_keys, of_one_page_and_one_queue) {
 }
 
 TEST(frontend_keys, of_several_pages_and_queues) {
-  nodes all = {{"protocol", "x86_64-abi"},     {"feature-persistent", "1"},
-               {"ring-page-order", "1"},       {"multi-queue-num-queues", "2"},
-               {"queue-0/ring-ref0", "8"},     {"queue-0/ring-ref1", "9"},
-               {"queue-0/event-channel", "4"}, {"queue-1/ring-ref0", "10"},
-               {"queue-1/ring-ref1", "11"},    {"queue-1/event-channel", "5"}};
+  nodes all = {{"protocol", std::string(wire::blkif_protocol_native)},
+               {"feature-persistent", "1"},
+               {"ring-page-order", "1"},
+               {"multi-queue-num-queues", "2"},
+               {"queue-0/ring-ref0", "8"},
+               {"queue-0/ring-ref1", "9"},
+               {"queue-0/event-channel", "4"},
+               {"queue-1/ring-ref0", "10"},
+               {"queue-1/ring-ref1", "11"},
+               {"queue-1/event-channel", "5"}};
   const auto keys = parse_frontend_keys(all, path, linux_disk).value();
   EXPECT_EQ(keys.queues, (std::vector<ring_location>{{{grant_ref{8}, grant_ref{9}}, port{4}},
                                                      {{grant_ref{10}, grant_ref{11}}, port{5}}}));
