@@ -131,7 +131,7 @@ of_host() {
 have_tools() {
   local tool emulator=qemu-system-x86_64
   [[ $architecture != arm64 ]] || emulator=qemu-system-aarch64
-  for tool in "$emulator" mmdebstrap mke2fs cpio flock depmod; do
+  for tool in "$emulator" mmdebstrap mke2fs cpio flock depmod xz; do
     command -v "$tool" >/dev/null || return 1
   done
   "$emulator" --version >/dev/null 2>&1
