@@ -42,6 +42,10 @@ void event_loop::resumed() {
   state_->resumed();
 }
 
+bool event_loop::is_doubtful() const noexcept {
+  return state_->is_doubtful();
+}
+
 void event_loop::close() {
   state_->close();
 }

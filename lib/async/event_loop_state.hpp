@@ -69,6 +69,8 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
 
   [[nodiscard]] const event_loop_options& options() const noexcept { return options_; }
   [[nodiscard]] const event_loop_statistics& statistics() const noexcept { return statistics_; }
+  /// A suspend, perhaps a resume, that nobody has settled.
+  [[nodiscard]] bool is_doubtful() const noexcept;
 
  private:
   struct read_handler;
@@ -76,8 +78,6 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   enum class completion { now, posted };
 
   [[nodiscard]] xen::event_channel_handle& handle();
-  /// A suspend, perhaps a resume, that nobody has settled.
-  [[nodiscard]] bool is_doubtful() const noexcept;
   /// Bound to a handle from before a resume, but after it: its number is still its own.
   [[nodiscard]] bool is_of_after(const port_entry& entry) const noexcept;
   /// The handle is the custodian's alone from now on, for ever.

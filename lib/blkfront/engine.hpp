@@ -200,6 +200,10 @@ class engine {
   void put_direct(slot& s, blk::page_index page, std::uint64_t position) noexcept;
   void put_indirect(slot& s, blk::page_index page, std::uint64_t position) noexcept;
   void lack_pages() noexcept;
+  /// How many answers drain() takes in one go.
+  static constexpr std::size_t claimed_at_once = 32;
+  [[nodiscard]] bool claim(std::span<wire::blkif_response> answers) noexcept;
+  void claim_pages(const slot& s) noexcept;
   void handle(const wire::blkif_response& response) noexcept;
   [[nodiscard]] slot* find_slot(const wire::blkif_response& response) noexcept;
   void refuse(const wire::blkif_response& response) noexcept;

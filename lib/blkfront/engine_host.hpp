@@ -61,6 +61,9 @@ class engine_host {
   virtual void flush_ignored() = 0;
   /// Flushes failed, because a backend that was lost may have lost answered writes.
   virtual void flush_failed_after_loss() = 0;
+  /// False: the guest was suspended, perhaps moved to another host, and what the ring and its pages
+  /// hold must not be used until somebody knows.
+  [[nodiscard]] virtual bool may_take_answers() noexcept { return true; }
   /// A request with one of the engine::caller_marks is about to be answered.
   virtual void marked_answered(blk::request& r) { (void)r; }
 

@@ -22,11 +22,6 @@ constexpr std::size_t bytes_of_request(unsigned segments) noexcept {
   return offsetof(wire::blkif_request, seg) + segments * sizeof(wire::blkif_segment);
 }
 
-error violation(std::string_view what) {
-  return make_error(errc::protocol_violation, what,
-                    "the backend is broken or hostile; the disk is not used any more");
-}
-
 }  // namespace
 
 engine::slot& engine::take_slot(slot_kind kind, wire::blkif_op op, const stretch& bytes) noexcept {
@@ -303,24 +298,6 @@ void engine::put_indirect(slot& s, blk::page_index page, std::uint64_t position)
   s.r->device.cursor = page;
   ++statistics_.indirect_requests;
   ring_.put(request);
-}
-
-bool engine::drain(std::uint64_t now) noexcept {
-  now_ = now;
-  bool any = false;
-  while (!failure_) {
-    const auto count = ring_.available();
-    if (!count) {
-      fail(violation(fmt::format("backend published more responses than the {} requests in flight",
-                                 ring_.in_flight())));
-      return true;
-    }
-    if (*count == 0) break;
-    any = true;
-    for (std::uint32_t i = 0; i < *count && !failure_; ++i)
-      handle(ring_.take());
-  }
-  return any;
 }
 
 /// The request in flight that `response` answers; null if there is none like that.

@@ -45,5 +45,9 @@ struct engine::orphaned_request {
 [[nodiscard]] inline std::error_code not_supported() noexcept {
   return std::make_error_code(std::errc::operation_not_supported);
 }
+[[nodiscard]] inline error violation(std::string_view what) {
+  return make_error(errc::protocol_violation, what,
+                    "the backend is broken or hostile; the disk is not used any more");
+}
 
 }  // namespace xenpv::blkfront

@@ -242,6 +242,12 @@ bool frontend_queue::exchange(std::uint64_t now) noexcept {
   return any;
 }
 
+bool frontend_queue::may_take_answers() noexcept {
+  // A resume kills the port before it counts as settled.
+  leaves_answers_ = !port_.is_live() || loop_.is_doubtful();
+  return !leaves_answers_;
+}
+
 void frontend_queue::notify() noexcept {
   try {
     port_.notify();
@@ -264,21 +270,23 @@ void frontend_queue::turn(bool event) noexcept {
   }
   bool any = false;
   bool more = true;
+  leaves_answers_ = false;
   for (unsigned round = 0; more && round < rounds_per_turn; ++round) {
     if (round != 0) now = blk::now_ns();
     any = exchange(now) || any;
     // A pause makes the next answers slow ones, however fast the last ones came.
     const auto interval = std::max(answer_interval_ns_, now - last_answer_ns_);
     distance_ = event_distance(ring->in_flight(), interval);
+    if (leaves_answers_) break;
     more = !ring->failure_reason() && (!ring->arm(distance_) || turn_ == turn_state::running_again);
   }
   if (event && !any) ++ring->counters().spurious_events;
   turn_ = turn_state::none;
   if (ring->failure_reason()) report_failure();
-  if (more)
-    schedule_turn();
-  else if (distance_ > 1)
+  if (leaves_answers_ || (!more && distance_ > 1))
     look_soon();
+  else if (more)
+    schedule_turn();
   notice_idle();
 }
 
@@ -290,7 +298,8 @@ void frontend_queue::look_soon() {
     const auto live = self.lock();
     if (!live) return;
     live->looks_soon_ = false;
-    if (!code && live->distance_ > 1 && live->ring() != nullptr) live->turn(false);
+    const bool wanted = live->distance_ > 1 || live->leaves_answers_;
+    if (!code && wanted && live->ring() != nullptr) live->turn(false);
   });
 }
 

@@ -114,6 +114,7 @@ class frontend_queue final : public blk::block_queue,
   void shape_changed() override;
   void flush_ignored() override;
   void flush_failed_after_loss() override;
+  [[nodiscard]] bool may_take_answers() noexcept override;
   void marked_answered(blk::request& r) override;
 
   // frontend_queue_forward.cpp
@@ -159,7 +160,8 @@ class frontend_queue final : public blk::block_queue,
   bool failure_reported_ = false;
   bool stalled_ = false;
   bool looks_soon_ = false;
-  std::uint32_t distance_ = 1;  ///< of the event that was asked for last
+  bool leaves_answers_ = false;  ///< in the ring, since a suspend that nobody has settled
+  std::uint32_t distance_ = 1;   ///< of the event that was asked for last
   std::uint64_t answer_interval_ns_ = ~std::uint64_t{0};
   std::uint64_t last_answer_ns_ = 0;
   std::uint64_t last_event_ns_ = 0;

@@ -76,6 +76,10 @@ class event_loop {
   /// own.
   void resumed();
 
+  /// True since a suspend of which nobody knows yet whether the guest was resumed elsewhere. A few
+  /// looks at the clock. Any thread.
+  [[nodiscard]] bool is_doubtful() const noexcept;
+
   /// The clean stop: unbinds all ports, closes the handle, and the custodian's duplicate with it.
   /// Pending waits end with operation_aborted; the context then runs dry as far as this loop is
   /// concerned. Ports may outlive it, dead. Throws `failure`, but leaves nothing open.

@@ -70,6 +70,13 @@ class front_ring {
   /// A copy of the next response; only as many as available() said.
   [[nodiscard]] Response take() noexcept { return ring_.template copy_out<Response>(rsp_cons_++); }
 
+  /// A copy of the response `offset` behind the next one, which stays in the ring until consume().
+  [[nodiscard]] Response peek(std::uint32_t offset) const noexcept {
+    return ring_.template copy_out<Response>(rsp_cons_ + offset);
+  }
+  /// Takes `count` responses that were looked at.
+  void consume(std::uint32_t count) noexcept { rsp_cons_ += count; }
+
   /// Asks for an event when `distance` more responses have come (1: at the next). False: some came
   /// meanwhile and the event may not come: look again (RING_FINAL_CHECK_FOR_RESPONSES).
   [[nodiscard]] bool arm(std::uint32_t distance = 1) noexcept {

@@ -82,7 +82,8 @@ class loopback final : private sector_guard::peer {
   std::size_t flushes_given_up = 0;  ///< times that a backend refused them for good
   std::size_t doubtful_flushes = 0;
   std::size_t notifications = 0;  ///< of the backend
-  bool fences_wait = false;       ///< for deliver_fences(), as messages between threads do
+  bool was_suspended = false;
+  bool fences_wait = false;  ///< for deliver_fences(), as messages between threads do
   std::vector<std::function<void()>> fences_on_their_way;
 
  private:
@@ -116,6 +117,7 @@ class loopback final : private sector_guard::peer {
         if (each.get() != this) each->front->lower_fence(id);
     }
     void shape_changed() override { ++owner->shape_changes; }
+    [[nodiscard]] bool may_take_answers() noexcept override { return !owner->was_suspended; }
     void flush_ignored() override { ++owner->flushes_given_up; }
     void flush_failed_after_loss() override { ++owner->doubtful_flushes; }
   };

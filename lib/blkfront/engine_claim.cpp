@@ -1,0 +1,78 @@
+// Taking answers out of the ring, and what a live migration does to them. Its last pass copies the
+// pages that the guest has written since the pass before; what a backend writes through a grant it
+// keeps mapped is in no such record. The ring's page goes along, because we write to it, too, and
+// so the new host may see an answer without the data that came with it. So the guest writes to each
+// page of data that it was sent (which puts it on the record), and only then asks whether it still
+// runs where the answer came from. If it does, a migration from then on carries the data; if not,
+// the answers count for nothing, and the requests are sent again.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <span>
+
+#include "blkfront/engine.hpp"
+#include "blkfront/engine_state.hpp"
+
+namespace xenpv::blkfront {
+
+bool engine::drain(std::uint64_t now) noexcept {
+  now_ = now;
+  bool any = false;
+  while (!failure_) {
+    const auto count = ring_.available();
+    if (!count) {
+      fail(violation(fmt::format("backend published more responses than the {} requests in flight",
+                                 ring_.in_flight())));
+      return true;
+    }
+    if (*count == 0) break;
+    std::array<wire::blkif_response, claimed_at_once> room;
+    const auto answers = std::span(room).first(std::min<std::size_t>(*count, room.size()));
+    if (!claim(answers)) break;
+    any = true;
+    for (const auto& answer : answers)
+      if (!failure_) handle(answer);
+  }
+  return any;
+}
+
+/// Copies the next answers out and takes them from the ring. False: they must not be used.
+bool engine::claim(std::span<wire::blkif_response> answers) noexcept {
+  for (std::uint32_t i = 0; i < answers.size(); ++i) {
+    answers[i] = ring_.peek(i);
+    const auto* const s = find_slot(answers[i]);
+    if (s != nullptr && s->op == wire::blkif_op::read && answers[i].status == 0) claim_pages(*s);
+  }
+  if (!host_.may_take_answers()) return false;
+  ring_.consume(static_cast<std::uint32_t>(answers.size()));
+  return true;
+}
+
+/// Writes to each page of a read what it holds.
+void engine::claim_pages(const slot& s) noexcept {
+  auto& pool = *setup_.data.pages;
+  auto page = s.pages.first;
+  std::uint64_t position = 0;
+  if (s.kind == slot_kind::merge_read) {
+    page = s.merging->page.first;
+  } else if (s.kind != slot_kind::data && s.kind != slot_kind::simple) {
+    return;
+  } else if (s.pages.count == 0) {
+    if (s.r->pages == nullptr) return;
+    page = s.r->pages->pages().first;
+    position = s.bytes.begin - (s.r->offset & ~sector_mask_);
+    for (auto skip = position / page_size; skip > 0; --skip)
+      page = pool.next(page);
+  }
+  const auto end = position + s.bytes.size();
+  for (auto at = position; at < end; at = (at / page_size + 1) * page_size) {
+    // Within the read's own bytes: the backend may still fill others of the page.
+    volatile auto* const byte = pool.data(page) + at % page_size;
+    *byte = *byte;
+    page = pool.next(page);
+  }
+}
+
+}  // namespace xenpv::blkfront
