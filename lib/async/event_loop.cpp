@@ -46,6 +46,10 @@ bool event_loop::is_doubtful() const noexcept {
   return state_->is_doubtful();
 }
 
+void event_loop::doubt() noexcept {
+  state_->doubt();
+}
+
 void event_loop::close() {
   state_->close();
 }

@@ -172,6 +172,10 @@ void event_loop_state::unbind_number(port number) noexcept {
 void event_loop_state::leave(port number) noexcept {
   ++statistics_.left;
   log().debug("{}: port {} is left, the guest was suspended just now", action_name_, number);
+  doubt();
+}
+
+void event_loop_state::doubt() noexcept {
   if (!options_.doubted) return;
   try {
     options_.doubted();

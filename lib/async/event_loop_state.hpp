@@ -71,6 +71,7 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   [[nodiscard]] const event_loop_statistics& statistics() const noexcept { return statistics_; }
   /// A suspend, perhaps a resume, that nobody has settled.
   [[nodiscard]] bool is_doubtful() const noexcept;
+  void doubt() noexcept;
 
  private:
   struct read_handler;

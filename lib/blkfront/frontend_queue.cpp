@@ -244,8 +244,16 @@ bool frontend_queue::exchange(std::uint64_t now) noexcept {
 
 bool frontend_queue::may_take_answers() noexcept {
   // A resume kills the port before it counts as settled.
-  leaves_answers_ = !port_.is_live() || loop_.is_doubtful();
-  return !leaves_answers_;
+  const bool is_live = port_.is_live();
+  leaves_answers_ = !is_live || loop_.is_doubtful();
+  if (!leaves_answers_) return true;
+  // After a suspend that came to nothing nobody else may ask.
+  const auto now = blk::now_ns();
+  if (is_live && now - doubted_ns_ >= static_cast<std::uint64_t>(usual_tick.count())) {
+    doubted_ns_ = now;
+    loop_.doubt();
+  }
+  return false;
 }
 
 void frontend_queue::notify() noexcept {

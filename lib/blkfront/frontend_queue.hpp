@@ -160,8 +160,9 @@ class frontend_queue final : public blk::block_queue,
   bool failure_reported_ = false;
   bool stalled_ = false;
   bool looks_soon_ = false;
-  bool leaves_answers_ = false;  ///< in the ring, since a suspend that nobody has settled
-  std::uint32_t distance_ = 1;   ///< of the event that was asked for last
+  bool leaves_answers_ = false;   ///< in the ring, since a suspend that nobody has settled
+  std::uint64_t doubted_ns_ = 0;  ///< when that was last asked for
+  std::uint32_t distance_ = 1;    ///< of the event that was asked for last
   std::uint64_t answer_interval_ns_ = ~std::uint64_t{0};
   std::uint64_t last_answer_ns_ = 0;
   std::uint64_t last_event_ns_ = 0;

@@ -79,6 +79,8 @@ class event_loop {
   /// True since a suspend of which nobody knows yet whether the guest was resumed elsewhere. A few
   /// looks at the clock. Any thread.
   [[nodiscard]] bool is_doubtful() const noexcept;
+  /// Has event_loop_options::doubted called: somebody has to find out. The loop's thread.
+  void doubt() noexcept;
 
   /// The clean stop: unbinds all ports, closes the handle, and the custodian's duplicate with it.
   /// Pending waits end with operation_aborted; the context then runs dry as far as this loop is
