@@ -1,10 +1,10 @@
-// Taking answers out of the ring, and what a live migration does to them. Its last pass copies the
-// pages that the guest has written since the pass before; what a backend writes through a grant it
-// keeps mapped is in no such record. The ring's page goes along, because we write to it, too, and
-// so the new host may see an answer without the data that came with it. So the guest writes to each
-// page of data that it was sent (which puts it on the record), and only then asks whether it still
-// runs where the answer came from. If it does, a migration from then on carries the data; if not,
-// the answers count for nothing, and the requests are sent again.
+// Takes answers out of the ring so that they survive a live migration. Xen's dirty log holds the
+// pages that the guest writes, not those that a backend writes through a persistent grant. The ring
+// page is in the log, because the frontend writes to it; the data pages may not be, and the new
+// host then sees an answer without its data. Therefore each data page of an answered read is
+// written to first, which puts it into the dirty log, and the suspend clock is read after that. If
+// the guest was not suspended, a later migration carries the data; otherwise the answers are left
+// in the ring, and their requests are sent again after a resume.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -23,6 +23,8 @@ bool engine::drain(std::uint64_t now) noexcept {
   while (!failure_) {
     const auto count = ring_.available();
     if (!count) {
+      // After a migration the ring's indices need not be the backend's.
+      if (!host_.may_take_answers()) break;
       fail(violation(fmt::format("backend published more responses than the {} requests in flight",
                                  ring_.in_flight())));
       return true;

@@ -247,7 +247,7 @@ bool frontend_queue::may_take_answers() noexcept {
   const bool is_live = port_.is_live();
   leaves_answers_ = !is_live || loop_.is_doubtful();
   if (!leaves_answers_) return true;
-  // After a suspend that came to nothing nobody else may ask.
+  // A cancelled suspend leaves the port alive, so no other code has a reason to settle the doubt.
   const auto now = blk::now_ns();
   if (is_live && now - doubted_ns_ >= static_cast<std::uint64_t>(usual_tick.count())) {
     doubted_ns_ = now;

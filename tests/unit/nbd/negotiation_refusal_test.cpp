@@ -23,6 +23,7 @@ negotiation_options one_disk(tls_mode tls = tls_mode::off) {
 }
 
 const std::string abort_ack = "NBD_OPT_ABORT: NBD_REP_ACK";
+
 /// The option gets that one answer, and the next option is understood.
 void expect_refused(nbd_option which, const std::string& data, std::string_view type,
                     std::string_view text) {

@@ -35,6 +35,7 @@ negotiation_options two_disks() {
 
 const std::string go_xvda = "NBD_OPT_GO: NBD_REP_INFO 00000000000040000000016d";
 const std::string info_xvda = "NBD_OPT_INFO: NBD_REP_INFO 00000000000040000000016d";
+
 TEST(negotiation, greets_with_fixed_newstyle_and_no_zeroes) {
   negotiation machine(two_disks());
   const auto step = machine.next();
