@@ -15,7 +15,7 @@ if command -v ccache >/dev/null; then
 fi
 cmake -S "$top" -B "$build" -G Ninja "${options[@]}"
 echo
-echo "== building what the demonstration needs: about three minutes on two cores =="
+echo "== building what the demonstration needs: about two minutes on two cores =="
 cmake --build "$build" --target xenpv-disk xenpv-sim xenpv-custodian
 
 echo
