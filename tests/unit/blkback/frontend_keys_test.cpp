@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "xenpv/wire/blkif.hpp"
+
 namespace xenpv::blkback {
 namespace {
 
