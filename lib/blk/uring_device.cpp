@@ -143,8 +143,11 @@ class uring_device::uring_queue final : public block_queue {
         break;
       case operation::discard:
       case operation::secure_discard:
-        ::io_uring_prep_fallocate(entry, file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                  static_cast<off_t>(offset), static_cast<off_t>(length));
+        // liburing's range is off_t or __u64, by version; the entry's is always __u64.
+        ::io_uring_prep_fallocate(entry, file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                                  0);
+        entry->off = offset;
+        entry->addr = length;
         break;
     }
     ::io_uring_sqe_set_data(entry, &r);
