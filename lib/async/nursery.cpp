@@ -3,6 +3,7 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
@@ -37,23 +38,31 @@ nursery::~nursery() {
   std::terminate();
 }
 
-void nursery::spawn(asio::awaitable<void> child) {
-  const auto entry = children_.emplace(children_.end());
+void nursery::spawn(asio::awaitable<void> body) {
+  const auto entry = children_.insert(children_.end(), std::make_shared<child>());
   const auto done = [this, entry](std::exception_ptr error) { finish(entry, std::move(error)); };
-  asio::co_spawn(executor_, shield_completion(std::move(child)),
-                 asio::bind_cancellation_slot(entry->slot(), done));
-  if (cancelling_) entry->emit(asio::cancellation_type::terminal);
+  asio::co_spawn(executor_, shield_completion(run(*entry, std::move(body))),
+                 asio::bind_cancellation_slot((*entry)->signal.slot(), done));
+}
+
+asio::awaitable<void> nursery::run(std::shared_ptr<child> self, asio::awaitable<void> body) {
+  self->started = true;
+  // Posted, so that it reaches the body where it suspends. A signal before co_spawn has started the
+  // coroutine would do harm: from Asio 1.27 on, it makes co_spawn throw out of the context.
+  if (cancelling_)
+    asio::post(executor_, [self] { self->signal.emit(asio::cancellation_type::terminal); });
+  co_await std::move(body);
 }
 
 void nursery::cancel() {
   cancelling_ = true;
   // Children never leave the list inside emit(): a finished one is reported by a later handler.
-  for (auto& child : children_)
-    child.emit(asio::cancellation_type::terminal);
+  for (const auto& each : children_)
+    if (each->started) each->signal.emit(asio::cancellation_type::terminal);
 }
 
-void nursery::finish(child_list::iterator child, std::exception_ptr error) {
-  children_.erase(child);
+void nursery::finish(child_list::iterator entry, std::exception_ptr error) {
+  children_.erase(entry);
   if (error && !(cancelling_ && is_abortion(error))) {
     if (!first_error_) first_error_ = std::move(error);
     if (!cancelling_) cancel();

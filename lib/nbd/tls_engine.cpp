@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <openssl/err.h>
+#include <openssl/sslerr.h>
 
 #include <algorithm>
 #include <cstring>
@@ -18,6 +19,21 @@ constexpr std::size_t input_size = std::size_t{64} << 10;
 /// TLS itself has answers, to KeyUpdate for one, that go out with the next write. A client that
 /// asks for them again and again and takes none is done with here.
 constexpr std::size_t most_unsent = std::size_t{64} << 10;
+
+/// The last error in OpenSSL's queue is what it means for TLS; those before are how it came about.
+/// Newer versions put a last one on top that says no more than that a record failed.
+unsigned long take_reason() {
+  unsigned long out = 0;
+  while (const auto code = ERR_get_error()) {
+#ifdef SSL_R_RECORD_LAYER_FAILURE
+    if (out != 0 && ERR_GET_LIB(code) == ERR_LIB_SSL &&
+        ERR_GET_REASON(code) == SSL_R_RECORD_LAYER_FAILURE)
+      continue;
+#endif
+    out = code;
+  }
+  return out;
+}
 
 tls_engine& engine_of(BIO* bio) {
   return *static_cast<tls_engine*>(BIO_get_data(bio));
@@ -42,6 +58,8 @@ tls_engine::tls_engine(std::shared_ptr<const tls_credentials> how)
 }
 
 tls_engine::status tls_engine::shake_hands() {
+  // OpenSSL 3.2 and later would start to read anew.
+  if (!problem_.empty()) return status::failed;
   ERR_clear_error();
   const auto out = judge(SSL_do_handshake(ssl_.get()));
   established_ = out == status::done;
@@ -50,8 +68,9 @@ tls_engine::status tls_engine::shake_hands() {
 
 tls_engine::read_result tls_engine::read(std::span<std::byte> into) {
   read_result out;
-  if (output_.size() > most_unsent) {
+  if (problem_.empty() && output_.size() > most_unsent)
     problem_ = "TLS: the client asks for new keys again and again, and takes no answer";
+  if (!problem_.empty()) {
     out.then = status::failed;
     return out;
   }
@@ -92,6 +111,7 @@ bool tls_engine::end_write() {
 }
 
 bool tls_engine::encrypt(std::span<const std::byte> from) {
+  if (!problem_.empty()) return false;
   ERR_clear_error();
   std::size_t written = 0;
   if (SSL_write_ex(ssl_.get(), from.data(), from.size(), &written) == 1) return true;
@@ -133,8 +153,7 @@ tls_engine::status tls_engine::judge(int returned) {
 void tls_engine::fail() {
   if (!problem_.empty()) return;
   tls_problem_facts facts;
-  // The last is what it means for TLS; those before are how it came about.
-  facts.code = ERR_peek_last_error();
+  facts.code = take_reason();
   facts.source = credentials_->in_openssl().source;
   facts.has_keys = credentials_->in_openssl().has_keys;
   facts.in_handshake = !established_;
@@ -142,7 +161,6 @@ void tls_engine::fail() {
   facts.user_known = user_known_;
   facts.verify_result = SSL_get_verify_result(ssl_.get());
   problem_ = describe_tls_problem(facts);
-  ERR_clear_error();
 }
 
 std::string tls_engine::explain_hang_up() const {

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <exception>
 #include <list>
+#include <memory>
 
 #include "xenpv/async/asio.hpp"
 
@@ -23,13 +24,13 @@ class nursery {
   nursery(const nursery&) = delete;
   nursery& operator=(const nursery&) = delete;
 
-  /// Starts `child`; on the executor's thread it runs at once up to its first suspension. Allowed
-  /// while join() waits. From cancel() or a failure until join() has returned, a new child is
-  /// started and then cancelled where it first suspends.
+  /// Starts `body` as a child; on the executor's thread it runs at once up to its first suspension.
+  /// Allowed while join() waits. From cancel() or a failure until join() has returned, a new child
+  /// is started and then cancelled where it first suspends.
   ///
   /// An exception that leaves the child cancels its siblings and comes out of join(); only the
   /// first one is kept. operation_aborted is no error once the nursery is being cancelled.
-  void spawn(asio::awaitable<void> child);
+  void spawn(asio::awaitable<void> body);
 
   /// Asks all children to end (terminal cancellation). A child may ignore that; join() waits for
   /// it.
@@ -45,8 +46,14 @@ class nursery {
   [[nodiscard]] std::size_t size() const noexcept { return children_.size(); }
 
  private:
-  using child_list = std::list<asio::cancellation_signal>;
-  void finish(child_list::iterator child, std::exception_ptr error);
+  struct child {
+    asio::cancellation_signal signal;
+    bool started = false;
+  };
+  using child_list = std::list<std::shared_ptr<child>>;
+
+  asio::awaitable<void> run(std::shared_ptr<child> self, asio::awaitable<void> body);
+  void finish(child_list::iterator entry, std::exception_ptr error);
 
   asio::any_io_executor executor_;
   child_list children_;
