@@ -31,7 +31,7 @@ TEST(dispatcher_errors, says_what_the_device_says_in_the_values_of_the_protocol)
   };
   for (const auto& [status, said] : table) {
     dispatcher_rig rig;
-    rig.queue.fails = [status = status](const blk::request&) { return status; };
+    rig.queue.fails = [failure = status](const blk::request&) { return failure; };
     (void)rig.begin({nbd_command::read, 1, 0, 512});
     rig.write({nbd_command::write, 2, 0, 512}, pattern(512));
     (void)rig.begin({nbd_command::write_zeroes, 3, 0, 512});
