@@ -7,17 +7,17 @@ usage() {
 usage: packaging/cross-build.sh arm64 [TARGET...]
        packaging/cross-build.sh --sysroot arm64
 
-Builds all targets, or TARGETs, for ARM64 in build/arm64. Installs missing packages: the compiler, and
-QEMU's user-mode emulation, which writes the manual pages and can run the unit tests
+Builds all targets, or TARGETs, for ARM64 in build/arm64. Installs missing packages: the compiler,
+and QEMU's user-mode emulation, which generates the manual pages and can run the unit tests
 (ctest --test-dir build/arm64 -L unit).
 
-The headers and libraries are those of this machine's own release, unpacked into
-${XENPV_CACHE:-${XDG_CACHE_HOME:-~/.cache}}/xenpv/sysroot/RELEASE-arm64-HASH; --sysroot only prints
-this directory, and makes it first if it is not there. XENPV_DEBIAN_MIRROR names the mirror to use
-instead of deb.debian.org.
+The headers and libraries come from this machine's release and are unpacked into
+${XENPV_CACHE:-${XDG_CACHE_HOME:-~/.cache}}/xenpv/sysroot/RELEASE-arm64-HASH. --sysroot only prints
+this directory, and makes it if it is missing.
 
-Exit status: 0 if it was built, 1 if not, 2 for a wrong command line, 77 where packages are missing and
-cannot be installed.
+XENPV_DEBIAN_MIRROR: the mirror to use instead of deb.debian.org.
+Exit status: 0 if the build succeeded, 1 if not, 2 for a wrong command line, 77 if packages are
+missing and cannot be installed.
 TEXT
 }
 
@@ -42,16 +42,16 @@ as_root() {
 release() {
   local VERSION_CODENAME=
   source /etc/os-release
-  [[ -n $VERSION_CODENAME ]] || fail "/etc/os-release names no release"
+  [[ -n $VERSION_CODENAME ]] || fail "/etc/os-release has no VERSION_CODENAME"
   echo "$VERSION_CODENAME"
 }
 
-# What the target needs of packages.txt; the tools among it run here.
+# Prints the packages of packages.txt that the target needs; the tools run on this machine.
 library_packages() {
   "$top/packaging/debian/install-packages.sh" --list build test | grep -E '^lib.*-dev$|-dev$'
 }
 
-# relative_links ROOT: absolute links would lead out of it.
+# relative_links ROOT: makes absolute links relative, because they would lead out of the root.
 relative_links() {
   local root=$1 link target
   as_root find "$root/usr/lib" "$root/usr/include" -lname '/*' -printf '%p %l\n' | while read -r link target; do
@@ -59,7 +59,7 @@ relative_links() {
   done
 }
 
-# make_sysroot ARCHITECTURE: prints its directory.
+# make_sysroot ARCHITECTURE: makes the sysroot if it is missing, and prints its directory.
 make_sysroot() {
   local architecture=$1 cache name packages hash mirror=("${XENPV_DEBIAN_MIRROR:-}")
   [[ -n ${mirror[0]} ]] || mirror=()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# From a fresh clone to a running demonstration on Debian 12 or 13: installs what building needs, builds
-# the programs it shows into build/try, serves the PV disk of a simulated guest, and then builds the
-# other programs. Changes nothing outside build/ but packages.
+# Builds and runs a demonstration on Debian 12 or 13: installs the build dependencies, builds the
+# needed programs in build/try, serves the PV disk of a simulated guest, and then builds the other
+# programs. Apart from installing packages, it changes nothing outside build/.
 set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -15,7 +15,7 @@ if command -v ccache >/dev/null; then
 fi
 cmake -S "$top" -B "$build" -G Ninja "${options[@]}"
 echo
-echo "== building what the demonstration needs: about two minutes on two cores =="
+echo "== building the programs of the demonstration: about two minutes on two cores =="
 cmake --build "$build" --target xenpv-disk xenpv-sim xenpv-custodian
 
 echo
@@ -23,18 +23,18 @@ echo "== xenpv-sim demo: two domains, an event channel and a shared page =="
 "$build/bin/xenpv-sim" demo
 
 echo
-echo "== the main job: a PV disk of a simulated guest, served over NBD, filled and read back =="
+echo "== xenpv-disk: a PV disk of a simulated guest, served over NBD, written and read back =="
 files=$(mktemp -d)
 trap 'rm -rf "$files"' EXIT
 head -c 64M /dev/urandom >"$files/image"
-# The command runs in the guest, with the disk's address in $uri.
+# The command runs in the guest; $uri is the disk's NBD URI.
 # shellcheck disable=SC2016
 "$build/bin/xenpv-sim" run --disk xvdb,memory=64M -- "$build/bin/xenpv-disk" run xvdb -- sh -eu -c '
   nbdinfo "$uri"
   nbdcopy "$1/image" "$uri"
   nbdcopy "$uri" "$1/back"
   cmp "$1/image" "$1/back"
-  echo "64 MiB written through the PV disk and read back: the same"' sh "$files"
+  echo "64 MiB written through the PV disk and read back: identical"' sh "$files"
 
 echo
 echo "== building the other programs: about a minute =="
@@ -43,12 +43,13 @@ cmake --build "$build"
 cat <<END
 
 Next, for example:
-  $build/bin/xenpv-sim run --disk xvdb,memory=1G -- sh    a guest with a disk; in it:
+  $build/bin/xenpv-sim run --disk xvdb,memory=1G -- sh    a guest with a disk; then, inside:
       $build/bin/xenpv-disk list
       $build/bin/xenpv-disk serve xvdb --unix /tmp/xvdb.sock &
       nbdinfo 'nbd+unix:///xvdb?socket=/tmp/xvdb.sock'; $build/bin/xenpv-disk status
-  on a Xen guest, as root: xenpv-disk serve xvdb --take    prints the nbd-client line that mounts it
-  $build/bin/xenpv-sim run -- xenstore-ls -f    what a guest sees of xenstore (package xenstore-utils)
-  $build/bin/xenpv-sim --help                   all commands; man $build/packaging/xenpv-sim.1 tells more
+  in a Xen guest, as root: xenpv-disk serve xvdb --take    prints the nbd-client line to connect it
+  $build/bin/xenpv-sim run -- xenstore-ls -f    list a guest's nodes (package xenstore-utils)
+  $build/bin/xenpv-sim --help                   list all commands
+  man $build/packaging/xenpv-sim.1              the manual page
   $top/tests/run.sh --quick                     build everything and run the tests
 END

@@ -1,2 +1,2 @@
-// Owns the precompiled header of the test programs; does nothing.
+// The program that owns the precompiled header of the tests; does nothing.
 int main() {}

@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
-# Everything that says whether this tree is good, from a bare Debian 12 or 13 on. See usage below.
+# Builds and checks the whole tree on Debian 12 or 13. See usage below.
 set -euo pipefail
 
 usage() {
   cat <<'END'
 usage: tests/run.sh [--quick] [--no-sanitize] [--no-tidy] [--no-real-xen | --need-real-xen]
 
-Installs missing packages (as root or with sudo), builds with warnings as errors and runs all checks:
-format, self-contained headers, tests, an installed-package consumer, and, unless told otherwise,
-clang-tidy, the tests under ASan+UBSan and under TSan, fuzzing for ten seconds a target, and programs on
-real Xen in QEMU. Builds and logs are in build/.
+Installs missing packages (as root or with sudo), builds with warnings as errors and runs all
+checks: format, self-contained headers, reference documentation, tests, an external program that
+uses the installed package and, by default, clang-tidy, the tests under ASan+UBSan and under TSan,
+fuzzing for ten seconds a target, and the scenarios on real Xen in QEMU. Builds and logs are in
+build/.
 
-  --quick           without clang-tidy, sanitizers, fuzzing and real Xen; known bad inputs are replayed
-  --no-sanitize     without the two sanitizer builds, and without fuzzing, which shares one of them
-  --no-tidy         without clang-tidy
-  --no-real-xen     without real Xen; speed is never measured here (tests/real-xen/run.sh speed)
-  --need-real-xen   fail where real Xen cannot be had, instead of skipping it
+  --quick           skip clang-tidy, sanitizers, fuzzing and real Xen; replay the fuzzing corpora
+  --no-sanitize     skip the two sanitizer builds, and fuzzing, which uses one of them
+  --no-tidy         skip clang-tidy
+  --no-real-xen     skip real Xen; speed is only measured by tests/real-xen/run.sh speed
+  --need-real-xen   fail instead of skipping if real Xen is not available
 
 The last line is "N passed, N failed, N skipped": test cases, and one for each other check.
 Exit status: 0 if nothing failed, 1 if something did, 2 for a wrong command line.
@@ -25,8 +26,8 @@ END
 sanitize=yes
 tidy=yes
 real_xen=yes
-for word in "$@"; do
-  case $word in
+for option in "$@"; do
+  case $option in
     --quick) sanitize=no tidy=no real_xen=no ;;
     --no-sanitize) sanitize=no ;;
     --no-tidy) tidy=no ;;
@@ -46,7 +47,7 @@ launcher=()
 mkdir -p "$logs"
 cd "$top"
 
-# stage NAME COMMAND...: runs it with its output in a log; counts as one check.
+# stage NAME COMMAND...: runs the command with its output in a log; counts as one check.
 stage() {
   local name=$1 start=$SECONDS
   shift
@@ -62,13 +63,13 @@ stage() {
   fi
 }
 
-# note NAME VERDICT START TEXT: one line now, and once more in the summary.
+# note NAME VERDICT START TEXT: prints a line now and again in the summary.
 note() {
   summary+=("$(printf '%-12s %-7s %4d s  %s' "$1" "$2" $((SECONDS - $3)) "$4")")
   echo "${summary[-1]}"
 }
 
-# cases NAME BUILD [CTEST-ARGUMENT...]: runs ctest; counts its cases.
+# cases NAME BUILD [CTEST-ARGUMENT...]: runs ctest and counts its cases.
 cases() {
   local name=$1 build=$2 start=$SECONDS verdict=ok counts p f s
   shift 2
@@ -78,14 +79,14 @@ cases() {
     --output-junit "$logs/$name.xml" "$@" >"$logs/$name.log" 2>&1 || verdict=FAILED
   counts=$(count_cases "$logs/$name.xml") || counts="0 1 0"
   read -r p f s <<<"$counts"
-  # ctest can fail without a failed case, when there is none or a program is missing.
+  # ctest can fail without a failed case, if there are no cases or a program is missing.
   if [[ $verdict == FAILED && $f -eq 0 ]]; then f=1; fi
   passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
   note "$name" "$verdict" "$start" "$p passed, $f failed, $s skipped"
   [[ $verdict == ok ]] || grep -v ' Passed ' "$logs/$name.log" | tail -n 120 >&2
 }
 
-# run_real_xen: the scenarios on real Xen, with their cases.
+# run_real_xen: runs the scenarios on real Xen and counts their cases.
 run_real_xen() {
   local start=$SECONDS verdict=ok status=0 p f s again
   echo "== real-xen"
@@ -141,7 +142,7 @@ build() {
   local options=(-DXENPV_WERROR=ON "$@")
   if command -v ccache >/dev/null; then
     options+=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
-    # ccache takes units with a precompiled header only when told that this is understood.
+    # ccache needs this to cache units with a precompiled header.
     export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
   fi
   cmake -S "$top" -B "$directory" -G Ninja "${options[@]}" &&
@@ -158,26 +159,26 @@ check_headers() {
 }
 
 check_tidy() {
-  # Without precompiled headers: clang cannot read GCC's. In batches, because most of the time goes into
-  # what the headers hold, anew for each unit. A batch includes sources, which is what the check dropped
-  # here looks for.
+  # Without precompiled headers, because clang cannot read GCC's. In unity batches, because most of
+  # the time is spent on headers, again for each unit. A batch includes source files, so the check
+  # for such includes is disabled.
   cmake -S "$top" -B build/tidy -G Ninja -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON -DXENPV_UNITY=ON \
     -DXENPV_BUILD_TESTS=OFF || return
   run-clang-tidy -p build/tidy -j "$jobs" -quiet -checks=-bugprone-suspicious-include \
     "(/Unity/unity_[0-9]+_cxx\.cxx|^$top/(lib|apps)/.*\.cpp)$"
 }
 
-# sanitized NAME SANITIZERS OPTION...: a build of its own and the tests in it. Batches, because what is
-# looked for depends neither on them nor on an optimiser.
-# The sanitizers do not start on kernels that randomise addresses more than they expect; building runs
-# the test programs, too: they list their cases.
+# sanitized NAME SANITIZERS OPTION...: makes a separate build and runs its tests. Unity batches and
+# the optimisation level do not affect the results.
+# The sanitizers do not start on kernels with more address randomisation than they expect. The build
+# needs the launcher, too: it runs the test programs to list their cases.
 sanitized() {
   local name=$1 sanitizers=$2 launcher=()
   shift 2
   if setarch "$(uname -m)" -R true 2>/dev/null; then launcher=(setarch "$(uname -m)" -R); fi
   stage "build-$name" build "build/$name" -DCMAKE_BUILD_TYPE=None -DXENPV_BUILD_BENCH=OFF -DXENPV_UNITY=ON \
     -DXENPV_SANITIZE="$sanitizers" "$@" || return 0
-  # Instrumented, the millions of states of the exploration would take as many minutes.
+  # With instrumentation, the exploration's millions of states would take many minutes.
   XENPV_MODEL_STATES=50000 cases "$name" "build/$name" -LE 'install|bench'
 }
 
@@ -191,10 +192,11 @@ stage format check_format || true
 stage build build build/check -DCMAKE_BUILD_TYPE=RelWithDebInfo -DXENPV_UNITY=ON || finish
 cases tests build/check -LE 'install|bench'
 stage headers check_headers || true
+stage docs cmake --build build/check --target docs || true
 cases install build/check -L install
 [[ $tidy == no ]] || stage tidy check_tidy || true
 if [[ $sanitize == yes ]]; then
-  # clang's, because its build is the one that fuzzes: ctest runs the fuzz targets with the other tests.
+  # With clang, because this build also fuzzes: ctest runs the fuzz targets with the other tests.
   sanitized asan address,undefined -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
     "-DCMAKE_CXX_FLAGS=-O1 -g1 -fsanitize=fuzzer-no-link" -DXENPV_FUZZ_SECONDS=10
   sanitized tsan thread "-DCMAKE_CXX_FLAGS=-O1 -g1"

@@ -4,26 +4,26 @@
 #include <ostream>
 
 #include "background.hpp"
+#include "base/block_device_users.hpp"
+#include "cli/service_manager.hpp"
+#include "cli/value.hpp"
 #include "commands.hpp"
+#include "nbd/kernel_device.hpp"
 #include "service.hpp"
-#include "xenpv/base/block_device_users.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/cli/service_manager.hpp"
-#include "xenpv/cli/value.hpp"
 #include "xenpv/nbd/kernel_attachment.hpp"
-#include "xenpv/nbd/kernel_device.hpp"
 
 namespace xenpv::disk_app {
 namespace {
 
 namespace asio = async::asio;
 
-/// How long requests wait when nobody answers any more. A device that is kept waits for its next
-/// server, which a person may have to start.
+/// How long requests wait without a server. A kept device waits for its next server, which a person
+/// may have to start.
 constexpr std::chrono::seconds usual_dead_timeout(30);
 constexpr std::chrono::minutes kept_dead_timeout(10);
 
-struct attach_words {
+struct attach_options {
   disk_options disk;
   std::optional<std::uint32_t> device;
   std::optional<std::size_t> connections;
@@ -35,104 +35,104 @@ struct attach_words {
 result<std::uint32_t> parse_device(std::string_view text) {
   if (const auto index = nbd::kernel_device_index(text)) return *index;
   return make_error(errc::invalid_argument, fmt::format("device '{}'", text),
-                    "expected one of the kernel's NBD driver, as in /dev/nbd0");
+                    "expected a device of the kernel's NBD driver, such as /dev/nbd0");
 }
 
 /// The driver counts in seconds.
-result<std::chrono::seconds> parse_seconds(std::string_view text, std::string_view what) {
-  const auto value = parse_duration(text, what);
+result<std::chrono::seconds> parse_seconds(std::string_view text, std::string_view name) {
+  const auto value = parse_duration(text, name);
   if (!value) return value.error();
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(*value);
   if (seconds == *value) return seconds;
-  return make_error(errc::invalid_argument, fmt::format("{} '{}'", what, text),
+  return make_error(errc::invalid_argument, fmt::format("{} '{}'", name, text),
                     "expected whole seconds");
 }
 
-/// Before the disk is touched: its present holder should not lose it for nothing.
+/// Called before the disk is touched, so that its current holder does not lose it in vain.
 void check_device(const std::optional<std::uint32_t>& index) {
   if (!index || !disk_of_kept_device(*index).empty()) return;
   if (const auto owner = nbd::kernel_device_owner(*index))
     throw failure(
         std::make_error_code(std::errc::device_or_resource_busy),
         fmt::format("attach to {}", nbd::kernel_device_path(*index)),
-        fmt::format("process {} connected it; without a device the kernel finds a free one",
+        fmt::format("process {} connected it; omit the device to let the kernel choose one",
                     *owner));
 }
 
-nbd::attachment_options options_for(const attach_words& words, served_disk& disk) {
-  nbd::attachment_options how;
-  how.index = words.device;
-  how.queues = disk.device.queue_count();
-  how.keep = words.disk.keep;
-  // More of them, and the kernel gives a request up that is merely slow.
-  how.connections = words.connections.value_or(how.keep ? 1 : how.queues);
-  how.timeout = words.timeout;
-  how.dead_timeout = words.dead_timeout.value_or(how.keep ? std::chrono::seconds(kept_dead_timeout)
-                                                          : usual_dead_timeout);
-  how.identifier = device_identifier(disk.name);
+nbd::attachment_options attachment_options_for(const attach_options& options, served_disk& disk) {
+  nbd::attachment_options out;
+  out.index = options.device;
+  out.queues = disk.device.queue_count();
+  out.keep = options.disk.keep;
+  // With more connections, the kernel gives up requests that are merely slow.
+  out.connections = options.connections.value_or(out.keep ? 1 : out.queues);
+  out.timeout = options.timeout;
+  out.dead_timeout = options.dead_timeout.value_or(
+      out.keep ? std::chrono::seconds(kept_dead_timeout) : usual_dead_timeout);
+  out.identifier = device_identifier(disk.name);
   if (disk.kept) {
-    how.adopted = disk.kept->index;
-    how.connections = disk.kept->connections;
+    out.adopted = disk.kept->index;
+    out.connections = disk.kept->connections;
   }
-  return how;
+  return out;
 }
 
-/// A kept device has its number already.
-void check_choice(const attach_words& words, const claimed_disk& claimed) {
+/// A kept device already has its number.
+void check_choice(const attach_options& options, const claimed_disk& claimed) {
   const auto& kept = claimed.kept;
-  if (!words.device || !kept || *words.device == kept->index) return;
+  if (!options.device || !kept || *options.device == kept->index) return;
   throw failure(
       make_error_code(errc::invalid_argument),
-      fmt::format("attach {} to {}", claimed.disk.name, nbd::kernel_device_path(*words.device)),
+      fmt::format("attach {} to {}", claimed.disk.name, nbd::kernel_device_path(*options.device)),
       fmt::format("{} was left behind for it and may be in use",
                   nbd::kernel_device_path(kept->index)));
 }
 
-/// One attachment from its making to its end.
+/// One attachment, from its creation to its end.
 class attached_disk {
  public:
-  attached_disk(const attach_words& words, served_disk& disk, nbd::kernel_driver driver,
+  attached_disk(const attach_options& options, served_disk& disk, nbd::kernel_driver driver,
                 background_start& start, std::ostream& out)
-      : words_(words),
+      : options_(options),
         disk_(disk),
-        device_(disk.on.control(), disk.server, std::move(driver), disk.device.shape(),
-                options_for(words, disk)),
+        device_(disk.runtime.control(), disk.server, std::move(driver), disk.device.shape(),
+                attachment_options_for(options, disk)),
         start_(start),
         out_(out) {}
 
   asio::awaitable<void> serve() {
     service_work work;
-    work.task = [this] { return keep(); };
+    work.task = [this] { return run(); };
     work.task_says_ready = true;
     work.reshaped = [this] { device_.reshape(disk_.device.shape()); };
-    work.take_leave = [this] { return leave(); };
+    work.before_stop = [this] { return leave(); };
     endpoints nowhere;
     co_await serve_until_stopped(disk_, std::move(nowhere), std::move(work));
   }
 
  private:
-  asio::awaitable<void> keep() {
+  asio::awaitable<void> run() {
     co_await device_.connect();
     disk_.kernel_device = device_.path();
-    if (words_.disk.keep) co_await remember();
-    tell();
+    if (options_.disk.keep) co_await remember();
+    report_ready();
     co_await device_.run();
     if (left_behind_) co_return;
     forget_device(disk_.name);
     log().info("{}: {} was disconnected", disk_.name, device_.path());
   }
 
-  /// For who serves it next, also if that is after a crash.
+  /// For the next server, also after a crash.
   asio::awaitable<void> remember() {
     kept_device kept;
     kept.index = device_.index();
     kept.connected_by = nbd::kernel_device_owner(kept.index).value_or(0);
-    kept.connections = options_for(words_, disk_).connections;
+    kept.connections = attachment_options_for(options_, disk_).connections;
     kept.identity = co_await disk_.device.identity();
     remember_device(disk_.name, kept);
   }
 
-  void tell() {
+  void report_ready() {
     disk_.is_ready = true;
     log().info("{}: {} as {}", disk_.name, disk_.kept ? "attached again" : "attached",
                device_.path());
@@ -144,18 +144,17 @@ class attached_disk {
       (out_ << device_.path() << '\n').flush();
   }
 
-  /// Also of a disk whose backend is away for the moment: the next server waits for it as well.
-  [[nodiscard]] bool is_to_be_left() const {
+  /// Also true while the backend is away: the next server waits for it, too.
+  [[nodiscard]] bool stays_for_next_server() const {
     const auto state = disk_.device.state();
-    return words_.disk.keep && device_.is_connected() &&
+    return options_.disk.keep && device_.is_connected() &&
            (state == blkfront::device_state::connected ||
             state == blkfront::device_state::recovering);
   }
 
   asio::awaitable<void> leave() {
-    if (is_to_be_left()) {
-      log().info("{}: {} is left to the next server; its requests wait for one", disk_.name,
-                 device_.path());
+    if (stays_for_next_server()) {
+      log().info("{}: {} stays for the next server; its requests wait", disk_.name, device_.path());
       left_behind_ = true;
       device_.leave_behind();
       co_return;
@@ -164,12 +163,12 @@ class attached_disk {
       const auto users = block_device_users(nbd::kernel_device_name(device_.index()),
                                             system_root::from_environment());
       if (!users.empty())
-        log().warn("{}: taken away although it is {}", device_.path(), fmt::join(users, "; "));
+        log().warn("{}: disconnected while it is {}", device_.path(), fmt::join(users, "; "));
     }
     co_await device_.disconnect();
   }
 
-  const attach_words& words_;
+  const attach_options& options_;
   served_disk& disk_;
   nbd::kernel_attachment device_;
   background_start& start_;
@@ -177,22 +176,22 @@ class attached_disk {
   bool left_behind_ = false;
 };
 
-asio::awaitable<void> serve_attached(const attach_words& words, nbd::kernel_driver& driver,
+asio::awaitable<void> serve_attached(const attach_options& options, nbd::kernel_driver& driver,
                                      background_start& start, served_disk& disk,
                                      std::ostream& out) {
-  attached_disk attached(words, disk, std::move(driver), start, out);
+  attached_disk attached(options, disk, std::move(driver), start, out);
   co_await attached.serve();
 }
 
-cli::exit_code attach(const attach_words& words, std::ostream& out) {
+cli::exit_code attach(const attach_options& options, std::ostream& out) {
   background_start start;
-  if (words.background) start = start_in_background(out);
+  if (options.background) start = start_in_background(out);
   if (start.outcome) return *start.outcome;
   auto driver = nbd::kernel_driver::open();
-  check_device(words.device);
-  with_served_disk(words.disk, {}, [&](const claimed_disk& claimed) -> disk_service {
-    check_choice(words, claimed);
-    return [&](served_disk& disk) { return serve_attached(words, driver, start, disk, out); };
+  check_device(options.device);
+  with_served_disk(options.disk, {}, [&](const claimed_disk& claimed) -> disk_service {
+    check_choice(options, claimed);
+    return [&](served_disk& disk) { return serve_attached(options, driver, start, disk, out); };
   });
   return cli::exit_code::ok;
 }
@@ -200,53 +199,49 @@ cli::exit_code attach(const attach_words& words, std::ostream& out) {
 }  // namespace
 
 void add_attach(cli::app& app) {
-  static attach_words words;
-  auto& command =
-      app.add_command("attach", "make a block device of a disk, by the kernel's NBD driver");
+  static attach_options options;
+  auto& command = app.add_command(
+      "attach", "create a block device for a PV disk, with the kernel's NBD driver");
   command
       .describe(
-          "Serves the disk to the kernel of this guest, without nbd-client and without a socket "
-          "that others could connect to, and prints the device, /dev/nbd0 for instance, when it "
-          "and its partitions are there. Needs the kernel's module nbd (modprobe nbd) and "
-          "CAP_SYS_ADMIN.")
+          "Serves the disk to this guest's kernel, without nbd-client and without a socket that "
+          "others could connect to. Prints the device, for example /dev/nbd0, when it and its "
+          "partitions exist. Needs the kernel's module nbd (modprobe nbd) and CAP_SYS_ADMIN.")
       .describe(
-          "It stays until xenpv-disk detach, nbd-client -d, SIGTERM or SIGINT. When the disk is "
-          "resized, so is the device. Unmount first: what is mounted when it ends loses what was "
-          "not written yet.")
+          "The device stays until xenpv-disk detach, nbd-client -d, SIGTERM or SIGINT. It is "
+          "resized with the disk. Unmount it first: a file system that is still mounted when the "
+          "device ends loses data that was not written yet.")
       .describe(
-          "A request waits for as long as the backend takes; with --timeout one that takes longer "
-          "is "
-          "sent again over a new connection. If this process is killed, new requests wait for "
-          "--dead-timeout and then fail; without --timeout those that it had not answered wait for "
-          "xenpv-disk detach or the next server.")
+          "A request waits for as long as the backend takes; with --timeout, a request that takes "
+          "longer is sent again over a new connection. If this process is killed, new requests "
+          "wait for --dead-timeout and then fail; without --timeout, requests that it had not "
+          "answered wait for xenpv-disk detach or the next server.")
       .describe(
-          "With --keep the device outlives this process, killed or stopped, so that it may stay "
-          "mounted over a crash or an upgrade: the next xenpv-disk attach --keep of the same disk "
-          "takes it over, and its requests go on. xenpv-disk detach ends it. Requests that a "
-          "killed process had not answered are sent again some 2 seconds after that. See "
-          "xenpv-recovery(7).")
+          "With --keep, the device outlives this process, killed or stopped, so that it can stay "
+          "mounted across a crash or an upgrade: the next xenpv-disk attach --keep of the same "
+          "disk takes it over, and its requests continue. xenpv-disk detach ends it. Requests that "
+          "a killed process had not answered are sent again about 2 seconds after the takeover. "
+          "See xenpv-recovery(7).")
       .example("take over a disk that the kernel's driver is using",
                "xenpv-disk attach xvdb --take --background")
       .example("mount it", "mount $(xenpv-disk attach xvdb --background) /mnt");
-  add_disk_options(command, words.disk);
+  add_disk_options(command, options.disk);
   command
-      .argument("[DEVICE]", words.device, "/dev/nbdN; without it the kernel chooses a free one",
+      .argument("[DEVICE]", options.device, "/dev/nbdN (default: the kernel chooses a free one)",
                 parse_device)
-      .option("--connections N", words.connections,
+      .option("--connections N", options.connections,
               "connections between the kernel and this process (default: as many as queues)",
               cli::whole_number<std::size_t>(1, 64))
-      .option("--timeout DURATION", words.timeout,
-              "send a request again that takes longer than this, in whole seconds; 0: never",
+      .option("--timeout DURATION", options.timeout,
+              "resend requests that take longer than this, in whole seconds; 0: never",
               parse_seconds, {.by_default = "0"})
-      .option("--dead-timeout DURATION", words.dead_timeout,
-              "how long requests wait when nobody answers any more (default: 30s, with --keep "
-              "10min)",
+      .option("--dead-timeout DURATION", options.dead_timeout,
+              "how long requests wait without a server (default: 30s, with --keep 10min)",
               parse_seconds)
-      .flag("--keep", words.disk.keep,
-            "leave the device in place when this process ends, for the next one")
-      .flag("--background", words.background,
-            "return when the device is there; the log goes to syslog")
-      .action([](std::ostream& out) { return attach(words, out); });
+      .flag("--keep", options.disk.keep,
+            "leave the device in place when this process ends, for the next server")
+      .flag("--background", options.background, "return when the device exists; log to syslog")
+      .action([](std::ostream& out) { return attach(options, out); });
 }
 
 }  // namespace xenpv::disk_app

@@ -9,14 +9,14 @@
 #include <ostream>
 #include <string>
 
+#include "base/pipe.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/base/pipe.hpp"
 
 namespace xenpv::disk_app {
 namespace {
 
-void lead_nowhere(int descriptor, int flags) {
+void redirect_to_null(int descriptor, int flags) {
   const unique_fd null(::open("/dev/null", flags | O_CLOEXEC));
   if (null) ::dup2(null.get(), descriptor);
 }
@@ -30,7 +30,7 @@ void write_all(int descriptor, std::string_view text) {
   }
 }
 
-/// What is there now; empty at the end.
+/// The data available now; empty at the end of the stream.
 std::string read_some(int descriptor) {
   std::array<char, 4096> bytes;
   for (;;) {
@@ -40,18 +40,18 @@ std::string read_some(int descriptor) {
   }
 }
 
-/// Passes `words` on until something was announced over `ready`, and returns that; or until the end
-/// of both: the error that ends a command is written when all else of it is gone.
-std::string listen_to(int ready, int words) {
+/// Forwards `messages` to stderr until a line is announced over `ready`, and returns the line; or
+/// until both are closed: a command writes its final error after it has closed everything else.
+std::string forward_until_ready(int ready, int messages) {
   std::string announced;
-  std::array<pollfd, 2> ends = {pollfd{ready, POLLIN, 0}, pollfd{words, POLLIN, 0}};
+  std::array<pollfd, 2> ends = {pollfd{ready, POLLIN, 0}, pollfd{messages, POLLIN, 0}};
   while (ends[0].fd >= 0 || (announced.empty() && ends[1].fd >= 0)) {
     if (::poll(ends.data(), ends.size(), -1) < 0) {
       if (errno == EINTR) continue;
       throw_errno("wait for the process in the background");
     }
     if (ends[1].revents != 0) {
-      const auto text = read_some(words);
+      const auto text = read_some(messages);
       write_all(STDERR_FILENO, text);
       if (text.empty()) ends[1].fd = -1;
     } else if (ends[0].revents != 0) {
@@ -74,24 +74,24 @@ cli::exit_code wait_for(pid_t child) {
 
 background_start start_in_background(std::ostream& out) {
   auto ready = make_pipe();
-  auto words = make_pipe();
+  auto messages = make_pipe();
   out.flush();
   const auto child = ::fork();
   if (child < 0) throw_errno("start a process in the background");
   background_start start;
   if (child > 0) {
     ready.writer.reset();
-    words.writer.reset();
-    const auto announced = listen_to(ready.reader.get(), words.reader.get());
+    messages.writer.reset();
+    const auto announced = forward_until_ready(ready.reader.get(), messages.reader.get());
     out << announced;
     start.outcome = announced.empty() ? wait_for(child) : cli::exit_code::ok;
     return start;
   }
   ::setsid();
   static_cast<void>(::chdir("/"));
-  lead_nowhere(STDIN_FILENO, O_RDONLY);
-  lead_nowhere(STDOUT_FILENO, O_WRONLY);
-  ::dup2(words.writer.get(), STDERR_FILENO);
+  redirect_to_null(STDIN_FILENO, O_RDONLY);
+  redirect_to_null(STDOUT_FILENO, O_WRONLY);
+  ::dup2(messages.writer.get(), STDERR_FILENO);
   log_to_syslog_too("xenpv-disk");
   start.ready = std::move(ready.writer);
   return start;
@@ -99,7 +99,7 @@ background_start start_in_background(std::ostream& out) {
 
 void announce(background_start& start, std::string_view line) {
   write_all(start.ready.get(), std::string(line) + "\n");
-  lead_nowhere(STDERR_FILENO, O_WRONLY);
+  redirect_to_null(STDERR_FILENO, O_WRONLY);
   start.ready.reset();
 }
 

@@ -4,14 +4,14 @@
 
 #include <ostream>
 
+#include "blk/uring_device.hpp"
 #include "claim.hpp"
+#include "cli/progress.hpp"
+#include "cli/value.hpp"
 #include "commands.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/base/system_root.hpp"
-#include "xenpv/blk/uring_device.hpp"
 #include "xenpv/blkfront/frontend.hpp"
-#include "xenpv/cli/progress.hpp"
-#include "xenpv/cli/value.hpp"
 
 namespace xenpv::disk_app {
 namespace {
@@ -24,7 +24,7 @@ struct pattern {
   bool random;
 };
 
-struct bench_words {
+struct bench_options {
   std::string disk;
   std::optional<bench_engine> engine;
   std::optional<pattern> load;
@@ -40,21 +40,21 @@ struct bench_words {
 
 constexpr std::uint32_t large_block = 1U << 20U;
 
-std::vector<named_load> loads_for(const bench_words& words) {
+std::vector<named_load> loads_for(const bench_options& options) {
   std::vector<named_load> out;
-  const auto add = [&](pattern what, std::uint32_t block, unsigned depth) {
-    if (what.op == blk::operation::write && !words.overwrite) return;
+  const auto add = [&](pattern access, std::uint32_t block, unsigned depth) {
+    if (access.op == blk::operation::write && !options.overwrite) return;
     blk::workload load;
-    load.op = what.op;
-    load.random = what.random;
+    load.op = access.op;
+    load.random = access.random;
     load.block = block;
     load.depth = depth;
-    load.time = words.time;
-    load.in_place = !words.copy;
+    load.time = options.time;
+    load.in_place = !options.copy;
     out.push_back(name_load(load));
   };
-  if (words.load) {
-    add(*words.load, static_cast<std::uint32_t>(words.block), words.depth);
+  if (options.load) {
+    add(*options.load, static_cast<std::uint32_t>(options.block), options.depth);
   } else {
     for (const auto op : {blk::operation::read, blk::operation::write}) {
       add({op, true}, 4096, 1);
@@ -65,7 +65,7 @@ std::vector<named_load> loads_for(const bench_words& words) {
   return out;
 }
 
-/// Runs every load on one device; one that fails altogether ends the bench.
+/// Runs every load on one device; a load whose requests all fail ends the bench.
 asio::awaitable<void> run_loads(blk::block_device& device, bench_engine engine,
                                 const std::vector<named_load>& loads,
                                 std::vector<bench_row>& rows) {
@@ -73,20 +73,20 @@ asio::awaitable<void> run_loads(blk::block_device& device, bench_engine engine,
   for (std::size_t i = 0; i < loads.size(); ++i) {
     progress.show(
         fmt::format("{}: {} ({} of {})", to_string(engine), loads[i].name, i + 1, loads.size()));
-    const auto result = co_await blk::run(device, loads[i].how);
+    const auto result = co_await blk::run(device, loads[i].workload);
     if (result.errors == result.requests && result.errors > 0)
       throw failure(result.first_error, fmt::format("{}: {}", to_string(engine), loads[i].name));
     rows.push_back({loads[i], engine, result});
   }
 }
 
-/// The same, and closes the device, which either kind does in its own way.
+/// Runs the loads and closes the device; the two kinds of device have no common close().
 template <class Device>
-asio::awaitable<void> measure(Device& device, bench_engine engine, const bench_words& words,
+asio::awaitable<void> measure(Device& device, bench_engine engine, const bench_options& options,
                               std::vector<bench_row>& rows) {
   std::exception_ptr error;
   try {
-    co_await run_loads(device, engine, loads_for(words), rows);
+    co_await run_loads(device, engine, loads_for(options), rows);
   } catch (...) {
     error = std::current_exception();
   }
@@ -94,74 +94,78 @@ asio::awaitable<void> measure(Device& device, bench_engine engine, const bench_w
   if (error) std::rethrow_exception(error);
 }
 
-asio::awaitable<void> measure_kernel(async::runtime& on, const blkfront::listed_device& disk,
-                                     const bench_words& words, std::vector<bench_row>& rows) {
+asio::awaitable<void> measure_kernel(async::runtime& runtime, const blkfront::listed_device& disk,
+                                     const bench_options& options, std::vector<bench_row>& rows) {
   const auto path = system_root::from_environment()
                         .path("/dev/" + disk.block_device.value_or(disk.name))
                         .string();
   std::vector<asio::any_io_executor> executors;
-  for (std::size_t i = 0; i < std::min<std::size_t>(on.cpus(), words.device.queues.value_or(64));
-       ++i)
-    executors.push_back(on.executor(i));
-  blk::uring_device::options how;
-  how.read_only = !words.overwrite;
-  const auto device = blk::uring_device::open(path, executors, how);
-  co_await measure(*device, bench_engine::kernel, words, rows);
+  for (std::size_t i = 0;
+       i < std::min<std::size_t>(runtime.cpus(), options.device.queues.value_or(64)); ++i)
+    executors.push_back(runtime.executor(i));
+  blk::uring_device::options uring_options;
+  uring_options.read_only = !options.overwrite;
+  const auto device = blk::uring_device::open(path, executors, uring_options);
+  co_await measure(*device, bench_engine::kernel, options, rows);
 }
 
-asio::awaitable<void> measure_xenpv(async::runtime& on, const blkfront::listed_device& disk,
-                                    const bench_words& words, std::vector<bench_row>& rows) {
+asio::awaitable<void> measure_xenpv(async::runtime& runtime, const blkfront::listed_device& disk,
+                                    const bench_options& options, std::vector<bench_row>& rows) {
   std::string any_identity;
-  const auto connected = co_await connect_disk(on, disk, words.device, std::move(any_identity));
-  co_await measure(*connected.device, bench_engine::xenpv, words, rows);
+  const auto connected =
+      co_await connect_disk(runtime, disk, options.device, std::move(any_identity));
+  co_await measure(*connected.device, bench_engine::xenpv, options, rows);
 }
 
-/// The kernel's engine first: once its driver has released a disk, only the toolstack brings it
-/// back for sure.
-asio::awaitable<void> bench(async::runtime& on, bench_words words, std::vector<bench_row>& rows) {
-  const auto held = co_await lock_disk(on, words.disk);
+/// Measures the kernel's engine first: once its driver has released a disk, only the toolstack
+/// reliably brings it back.
+asio::awaitable<void> bench(async::runtime& runtime, bench_options options,
+                            std::vector<bench_row>& rows) {
+  const auto held = co_await lock_disk(runtime, options.disk);
   const bool in_kernel = held.disk.holder == device_holder::kernel;
-  if (words.engine == bench_engine::kernel && !in_kernel)
+  if (options.engine == bench_engine::kernel && !in_kernel)
     throw failure(make_error_code(errc::not_available),
                   fmt::format("measure the kernel's engine on {}", held.disk.name),
-                  "the kernel's driver does not hold it; attach it anew, or use --engine xenpv");
-  const bool only_kernel = !words.engine && in_kernel && !words.device.take;
-  if (words.engine != bench_engine::kernel && !only_kernel) check_claim(held.disk, words.device);
-  if (in_kernel && words.engine != bench_engine::xenpv)
-    co_await measure_kernel(on, held.disk, words, rows);
-  if (words.engine == bench_engine::kernel) co_return;
+                  "the kernel's driver does not hold it; attach it again, or use --engine xenpv");
+  const bool only_kernel = !options.engine && in_kernel && !options.device.take;
+  if (options.engine != bench_engine::kernel && !only_kernel)
+    check_claim(held.disk, options.device);
+  if (in_kernel && options.engine != bench_engine::xenpv)
+    co_await measure_kernel(runtime, held.disk, options, rows);
+  if (options.engine == bench_engine::kernel) co_return;
   if (only_kernel) {
-    log().info("{}: the kernel's driver holds it; with --take ours is measured, too",
+    log().info("{}: the kernel's driver holds it; use --take to measure xenpv's engine, too",
                held.disk.name);
     co_return;
   }
-  co_await measure_xenpv(on, held.disk, words, rows);
+  co_await measure_xenpv(runtime, held.disk, options, rows);
 }
 
-void print_json(std::ostream& out, const bench_words& words, const std::vector<bench_row>& rows) {
+void print_json(std::ostream& out, const bench_options& options,
+                const std::vector<bench_row>& rows) {
   auto document = cli::json_document("xenpv-disk.bench", 1);
-  document["disk"] = words.disk;
+  document["disk"] = options.disk;
   document["results"] = cli::json::array();
   for (const auto& row : rows)
     document["results"].push_back(to_json(row));
   cli::print_json(out, document);
 }
 
-cli::exit_code run_bench(const bench_words& words, std::ostream& out) {
-  if (words.load && words.load->op == blk::operation::write && !words.overwrite)
+cli::exit_code run_bench(const bench_options& options, std::ostream& out) {
+  if (options.load && options.load->op == blk::operation::write && !options.overwrite)
     throw failure(make_error_code(errc::invalid_argument), "bench with a load that writes",
-                  "it destroys what is on the disk; --overwrite says that you mean it");
+                  "it destroys the data on the disk; confirm with --overwrite");
   std::vector<bench_row> rows;
-  async::runtime_options how;
-  how.thread_name = "xenpv-disk";
-  async::runtime on(std::move(how));
-  on.run([&](async::runtime& self) { return bench(self, words, rows); });
-  if (words.json) {
-    print_json(out, words, rows);
+  async::runtime_options settings;
+  settings.thread_name = "xenpv-disk";
+  async::runtime runtime(std::move(settings));
+  runtime.run([&](async::runtime& self) { return bench(self, options, rows); });
+  if (options.json) {
+    print_json(out, options, rows);
     return cli::exit_code::ok;
   }
   print_bench_table(out, rows);
-  if (words.histogram)
+  if (options.histogram)
     for (const auto& row : rows)
       print_bench_histogram(out, row);
   return cli::exit_code::ok;
@@ -170,49 +174,50 @@ cli::exit_code run_bench(const bench_words& words, std::ostream& out) {
 }  // namespace
 
 void add_bench(cli::app& app) {
-  static bench_words words;
+  static bench_options options;
   using blk::operation;
-  auto& command = app.add_command("bench", "measure a disk through this engine and the kernel's");
+  auto& command = app.add_command("bench", "measure a disk with this engine and the kernel's");
   command
       .describe(
-          "Puts the same loads on the disk through the kernel's block device (io_uring, O_DIRECT), "
-          "if the kernel's driver holds it, and through the engine of this program, with --take or "
-          "if nobody holds it. Both in one run, so that the figures can be compared.")
+          "Runs the same loads on the disk through the kernel's block device (io_uring, O_DIRECT), "
+          "if the kernel's driver holds the disk, and through this program's engine, with --take "
+          "or if the disk is free. Both in one run, so that the figures are comparable.")
       .describe(
-          "Without --load: random reads of 4k at depth 1 and 32, reads in order of 1M at depth 4, "
-          "and with --overwrite the same as writes. Depth is that of all queues together. Bytes go "
-          "straight into and out of granted pages, as those of NBD clients do; --copy adds what a "
-          "program pays that wants them in memory of its own.")
+          "Without --load: random reads of 4k at depth 1 and 32, sequential reads of 1M at depth "
+          "4, and with --overwrite the same as writes. The depth is the total of all queues. Data "
+          "moves directly into and out of granted pages, as for NBD clients; --copy adds the cost "
+          "for a program that needs the data in its own memory.")
       .example("both engines, reading", "xenpv-disk bench xvdb --take")
       .example("one load, with its histogram",
                "xenpv-disk bench xvdb --load randread --block 16K --depth 8 --histogram");
-  add_device_options(command, words.disk, words.device);
+  add_device_options(command, options.disk, options.device);
   command
-      .option("--engine NAME", words.engine, "measure only xenpv or only kernel",
+      .option("--engine NAME", options.engine, "measure only one engine: xenpv or kernel",
               cli::one_of<bench_engine>(
                   {{"xenpv", bench_engine::xenpv}, {"kernel", bench_engine::kernel}}))
-      .option("--load NAME", words.load, "one load: read, randread, write or randwrite",
+      .option("--load NAME", options.load, "one load: read, randread, write or randwrite",
               cli::one_of<pattern>({{"read", {operation::read, false}},
                                     {"randread", {operation::read, true}},
                                     {"write", {operation::write, false}},
                                     {"randwrite", {operation::write, true}}}))
-      .option("--block SIZE", words.block, "bytes of each request of that load",
-              [](std::string_view text, std::string_view what) -> result<std::uint64_t> {
-                auto size = parse_size(text, what);
+      .option("--block SIZE", options.block, "bytes per request of that load",
+              [](std::string_view text, std::string_view name) -> result<std::uint64_t> {
+                auto size = parse_size(text, name);
                 if (!size || (*size > 0 && *size <= (64U << 20U))) return size;
-                return make_error(errc::invalid_argument, fmt::format("{} '{}'", what, text),
+                return make_error(errc::invalid_argument, fmt::format("{} '{}'", name, text),
                                   "expected at most 64M");
               },
               {.by_default = "4K"})
-      .option("--depth N", words.depth, "requests in flight of that load",
+      .option("--depth N", options.depth, "requests in flight of that load",
               cli::whole_number<unsigned>(1, 4096), {.by_default = "32"})
-      .option("--time DURATION", words.time, "for each load", parse_duration, {.by_default = "2s"})
-      .flag("--overwrite", words.overwrite, "also write: destroys what is on the disk")
-      .flag("--copy", words.copy,
-            "copy each block between granted pages and memory of the bench; the kernel never does")
-      .flag("--histogram", words.histogram, "show how the answers' times are spread")
-      .offers_json(words.json)
-      .action([](std::ostream& out) { return run_bench(words, out); });
+      .option("--time DURATION", options.time, "duration of each load", parse_duration,
+              {.by_default = "2s"})
+      .flag("--overwrite", options.overwrite, "also write: destroys the data on the disk")
+      .flag("--copy", options.copy,
+            "copy each block between granted pages and the bench's memory; the kernel never does")
+      .flag("--histogram", options.histogram, "show the distribution of the latencies")
+      .offers_json(options.json)
+      .action([](std::ostream& out) { return run_bench(options, out); });
 }
 
 }  // namespace xenpv::disk_app

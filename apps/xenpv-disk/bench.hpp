@@ -1,12 +1,12 @@
-// What `xenpv-disk bench` measured, and how it is shown.
+// The results of `xenpv-disk bench`, and their output.
 #pragma once
 
 #include <iosfwd>
 #include <string>
 #include <vector>
 
-#include "xenpv/blk/workload.hpp"
-#include "xenpv/cli/json.hpp"
+#include "blk/workload.hpp"
+#include "cli/json.hpp"
 
 namespace xenpv::disk_app {
 
@@ -15,9 +15,9 @@ enum class bench_engine { xenpv, kernel };
 
 struct named_load {
   std::string name;  ///< "randread 4k depth 32"
-  blk::workload how;
+  blk::workload workload;
 };
-[[nodiscard]] named_load name_load(const blk::workload& how);
+[[nodiscard]] named_load name_load(const blk::workload& workload);
 
 struct bench_row {
   named_load load;
@@ -25,9 +25,9 @@ struct bench_row {
   blk::workload_result result;
 };
 
-/// A line for each row, beside the kernel's where there is one for the same load.
+/// Prints a line for each row, with a comparison to the kernel's row for the same load, if any.
 void print_bench_table(std::ostream& out, const std::vector<bench_row>& rows);
-/// How the answers' times are spread, a bar for each power of two.
+/// Prints the distribution of the latencies, with a bar for each power of two.
 void print_bench_histogram(std::ostream& out, const bench_row& row);
 [[nodiscard]] cli::json to_json(const bench_row& row);
 

@@ -3,23 +3,24 @@
 #include <algorithm>
 #include <ostream>
 
+#include "base/parse.hpp"
 #include "bench.hpp"
-#include "xenpv/base/parse.hpp"
-#include "xenpv/cli/latency.hpp"
-#include "xenpv/cli/table.hpp"
+#include "cli/latency.hpp"
+#include "cli/table.hpp"
 
 namespace xenpv::disk_app {
 namespace {
 
 double bytes_per_second(const bench_row& row) {
-  return row.result.per_second() * row.load.how.block;
+  return row.result.per_second() * row.load.workload.block;
 }
 
-std::string time_at(const bench_row& row, double share) {
+std::string latency_at(const bench_row& row, double share) {
   return format_nanoseconds(row.result.latency_ns.percentile(share));
 }
 
-/// "1.83x" of what the kernel's driver did with the same load; empty without that.
+/// The speed relative to the kernel's driver with the same load, as in "1.83x"; empty without a row
+/// for the kernel.
 std::string beside_kernel(const std::vector<bench_row>& rows, const bench_row& row) {
   if (row.engine == bench_engine::kernel) return {};
   for (const auto& other : rows)
@@ -35,12 +36,12 @@ std::string_view to_string(bench_engine engine) noexcept {
   return engine == bench_engine::kernel ? "kernel" : "xenpv";
 }
 
-named_load name_load(const blk::workload& how) {
-  const auto size =
-      how.block % 1024 == 0 ? fmt::format("{}k", how.block / 1024) : fmt::format("{}", how.block);
-  return {
-      fmt::format("{}{} {} depth {}", how.random ? "rand" : "", to_string(how.op), size, how.depth),
-      how};
+named_load name_load(const blk::workload& workload) {
+  const auto size = workload.block % 1024 == 0 ? fmt::format("{}k", workload.block / 1024)
+                                               : fmt::format("{}", workload.block);
+  return {fmt::format("{}{} {} depth {}", workload.random ? "rand" : "", to_string(workload.op),
+                      size, workload.depth),
+          workload};
 }
 
 void print_bench_table(std::ostream& out, const std::vector<bench_row>& rows) {
@@ -56,14 +57,14 @@ void print_bench_table(std::ostream& out, const std::vector<bench_row>& rows) {
   for (const auto& row : rows)
     table.add_row({row.load.name, std::string(to_string(row.engine)),
                    fmt::format("{:.0f}", row.result.per_second()),
-                   fmt::format("{:.1f}", bytes_per_second(row) / 1e6), time_at(row, 0.5),
-                   time_at(row, 0.99), time_at(row, 1), fmt::format("{}", row.result.errors),
+                   fmt::format("{:.1f}", bytes_per_second(row) / 1e6), latency_at(row, 0.5),
+                   latency_at(row, 0.99), latency_at(row, 1), fmt::format("{}", row.result.errors),
                    beside_kernel(rows, row)});
   table.print(out);
 }
 
 void print_bench_histogram(std::ostream& out, const bench_row& row) {
-  out << fmt::format("\n{}, {}: {} answers\n", row.load.name, to_string(row.engine),
+  out << fmt::format("\n{}, {}: {} replies\n", row.load.name, to_string(row.engine),
                      row.result.requests);
   cli::print_lines(out, cli::histogram_lines(row.result.latency_ns, 1));
 }
@@ -76,10 +77,10 @@ cli::json to_json(const bench_row& row) {
       histogram_json.push_back({{"up_to_ns", histogram::upper_bound(i)}, {"count", count}});
   cli::json out{{"load", row.load.name},
                 {"engine", to_string(row.engine)},
-                {"operation", to_string(row.load.how.op)},
-                {"random", row.load.how.random},
-                {"block", row.load.how.block},
-                {"depth", row.load.how.depth},
+                {"operation", to_string(row.load.workload.op)},
+                {"random", row.load.workload.random},
+                {"block", row.load.workload.block},
+                {"depth", row.load.workload.depth},
                 {"requests", row.result.requests},
                 {"errors", row.result.errors},
                 {"seconds", std::chrono::duration<double>(row.result.time).count()},

@@ -13,12 +13,12 @@
 #include <limits>
 #include <utility>
 
+#include "base/parse.hpp"
+#include "blkfront/emulated_disk.hpp"
+#include "blkfront/kernel_driver.hpp"
+#include "nbd/kernel_device.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/base/parse.hpp"
 #include "xenpv/base/system_root.hpp"
-#include "xenpv/blkfront/emulated_disk.hpp"
-#include "xenpv/blkfront/kernel_driver.hpp"
-#include "xenpv/nbd/kernel_device.hpp"
 #include "xenpv/xen/custodian.hpp"
 #include "xenpv/xen/grant_share.hpp"
 
@@ -29,11 +29,11 @@ namespace asio = async::asio;
 using blkfront::device_holder;
 using blkfront::listed_device;
 
-/// What a custodian has for its handshakes, and some more.
+/// A custodian's time limit for its handshakes, plus a margin.
 constexpr std::chrono::seconds custodian_limit(70);
-constexpr std::chrono::milliseconds between_looks(50);
+constexpr std::chrono::milliseconds poll_interval(50);
 
-/// False for one that has ended and that nobody has waited for yet.
+/// False for a zombie.
 bool is_running(pid_t process) {
   std::ifstream status(fmt::format("/proc/{}/status", process));
   for (std::string line; std::getline(status, line);)
@@ -41,7 +41,7 @@ bool is_running(pid_t process) {
   return false;
 }
 
-/// Who wrote its number into the lock's file; 0: nobody yet.
+/// The process whose number is in the lock file; 0: none yet.
 pid_t owner_of(const unique_fd& lock) {
   char text[32] = {};
   const auto size = ::pread(lock.get(), text, sizeof text - 1, 0);
@@ -50,42 +50,42 @@ pid_t owner_of(const unique_fd& lock) {
   return number ? static_cast<pid_t>(*number) : 0;
 }
 
-asio::awaitable<void> take_lock(async::runtime& on, const unique_fd& lock,
+asio::awaitable<void> take_lock(async::runtime& runtime, const unique_fd& lock,
                                 const std::string& disk) {
-  const auto until = std::chrono::steady_clock::now() + custodian_limit;
-  asio::steady_timer timer(on.control());
-  bool told = false;
+  const auto deadline = std::chrono::steady_clock::now() + custodian_limit;
+  asio::steady_timer timer(runtime.control());
+  bool logged = false;
   while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     const auto owner = owner_of(lock);
-    const auto what = fmt::format("serve {}", disk);
+    const auto action = fmt::format("serve {}", disk);
     if (owner == 0 || is_running(owner))
-      throw failure(std::make_error_code(std::errc::device_or_resource_busy), what,
+      throw failure(std::make_error_code(std::errc::device_or_resource_busy), action,
                     fmt::format("process {} serves it already; see xenpv-disk status", owner));
-    if (std::chrono::steady_clock::now() >= until)
-      throw failure(make_error_code(errc::timed_out), what,
+    if (std::chrono::steady_clock::now() >= deadline)
+      throw failure(make_error_code(errc::timed_out), action,
                     fmt::format("process {} has died, and its custodian is not done with the disk; "
                                 "look for a process called xenpv-custodian",
                                 owner));
-    if (!std::exchange(told, true))
+    if (!std::exchange(logged, true))
       log().info("{}: process {} has died; its custodian closes the disk", disk, owner);
-    timer.expires_after(between_looks);
+    timer.expires_after(poll_interval);
     co_await timer.async_wait(asio::use_awaitable);
   }
 }
 
-asio::awaitable<unique_fd> open_lock(async::runtime& on, const listed_device& disk) {
+asio::awaitable<unique_fd> open_lock(async::runtime& runtime, const listed_device& disk) {
   const auto path = fmt::format("{}/{}.lock", runtime_directory(), disk.name);
   unique_fd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock) throw_errno(fmt::format("open {}", path));
-  co_await take_lock(on, lock, disk.name);
-  const auto own = fmt::format("{}", ::getpid());
+  co_await take_lock(runtime, lock, disk.name);
+  const auto pid = fmt::format("{}", ::getpid());
   if (::ftruncate(lock.get(), 0) != 0 ||
-      ::pwrite(lock.get(), own.data(), own.size(), 0) != static_cast<ssize_t>(own.size()))
+      ::pwrite(lock.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size()))
     throw_errno(fmt::format("write {}", path));
   co_return lock;
 }
 
-/// Who serves the disk to somebody else meanwhile would write under what the device's users cache.
+/// Serving the disk to other clients would write behind the caches of the kernel device's users.
 std::optional<kept_device> find_left_behind(const std::string& disk, bool keep) {
   auto kept = find_kept_device(disk);
   if (!kept || keep) return kept;
@@ -97,7 +97,7 @@ std::optional<kept_device> find_left_behind(const std::string& disk, bool keep) 
                             path, disk, path));
 }
 
-/// A guest that can grant nothing finds out before the kernel has released the disk.
+/// Fails, before the kernel releases the disk, in a guest that cannot grant pages.
 void check_grants(const listed_device& disk) {
   constexpr std::string_view prefix = "/local/domain/";
   if (!disk.backend.starts_with(prefix)) return;
@@ -117,13 +117,14 @@ std::string runtime_directory() {
   return path.string();
 }
 
-async::asio::awaitable<locked_disk> lock_disk(async::runtime& on, std::string word, bool keep) {
-  const auto devices = co_await blkfront::list_devices(on.store());
+async::asio::awaitable<locked_disk> lock_disk(async::runtime& runtime, std::string name,
+                                              bool keep) {
+  const auto devices = co_await blkfront::list_devices(runtime.store());
   locked_disk out;
-  out.disk = blkfront::find_device(devices, word).value();
-  out.lock = co_await open_lock(on, out.disk);
-  // A successor may begin when the custodian is done, not before.
-  if (on.custodian() != nullptr) on.custodian()->hold(out.lock.get());
+  out.disk = blkfront::find_device(devices, name).value();
+  out.lock = co_await open_lock(runtime, out.disk);
+  // A successor must not begin before the custodian is done.
+  if (runtime.custodian() != nullptr) runtime.custodian()->hold(out.lock.get());
   out.kept = find_left_behind(out.disk.name, keep);
   co_return out;
 }
@@ -135,11 +136,11 @@ bool is_locked(const std::string& name) {
 }
 
 void check_claim(const listed_device& disk, const device_options& options) {
-  const auto what = fmt::format("serve {}", disk.name);
-  if (!options.force) blkfront::refuse_emulated_twin(disk, what);
+  const auto action = fmt::format("serve {}", disk.name);
+  if (!options.force) blkfront::refuse_emulated_twin(disk, action);
   if (disk.holder != device_holder::kernel) return;
   if (!options.take)
-    throw failure(std::make_error_code(std::errc::device_or_resource_busy), what,
+    throw failure(std::make_error_code(std::errc::device_or_resource_busy), action,
                   fmt::format("the kernel's driver holds it; --take asks for it, or as root: "
                               "echo vbd-{} > /sys/bus/xen/drivers/vbd/unbind",
                               disk.number));

@@ -1,5 +1,6 @@
-// A disk that is ours to drive: found, locked against other servers, taken from the kernel's driver
-// last, and given back to it when it cannot be connected. What serve, run, attach and bench share.
+// Claims a disk for this process: finds it, locks it against other servers, takes it from the
+// kernel's driver last, and gives it back if it cannot be connected. Shared by serve, run, attach
+// and bench.
 #pragma once
 
 #include <memory>
@@ -15,29 +16,27 @@
 
 namespace xenpv::disk_app {
 
-/// Files of running servers: sockets, locks, pid files. Made if need be.
+/// The directory for files of running servers: sockets, locks, pid files. Created on demand.
 [[nodiscard]] std::string runtime_directory();
 
 struct locked_disk {
   blkfront::listed_device disk;
-  /// Held as long as the disk is in use: two servers would take it from each other.
+  /// Held while the disk is in use: two servers would take it from each other.
   unique_fd lock;
   std::optional<kept_device> kept;  ///< left behind for it
 };
 
-/// The disk that `word` means. Throws `failure` when there is none, or when it is served already.
-/// Waits for the custodian of a server that died: it closes the disk, and a new connection must not
-/// begin before.
-/// Refuses a disk that a kernel device was left behind for, unless `keep`.
-[[nodiscard]] async::asio::awaitable<locked_disk> lock_disk(async::runtime& on, std::string word,
-                                                            bool keep = false);
+/// Locks the disk called `name`. Throws `failure` if there is none, or if it is already served.
+/// Waits for the custodian of a dead server: it closes the disk, and a new connection must not
+/// begin before. Refuses a disk for which a kernel device was left behind, unless `keep`.
+[[nodiscard]] async::asio::awaitable<locked_disk> lock_disk(async::runtime& runtime,
+                                                            std::string name, bool keep = false);
 
-/// Whether some process has the disk of that name.
+/// Whether a process has locked the disk of that name.
 [[nodiscard]] bool is_locked(const std::string& name);
 
-/// Throws `failure` when the disk cannot be driven by this process: the guest drives its emulated
-/// twin, the kernel's driver holds it and --take was not given, or somebody uses it. Changes
-/// nothing.
+/// Throws `failure` if this process cannot drive the disk: the guest drives its emulated twin, the
+/// kernel's driver holds it and --take was not given, or it is in use. Changes nothing.
 void check_claim(const blkfront::listed_device& disk, const device_options& options);
 
 struct connected_disk {
@@ -46,14 +45,14 @@ struct connected_disk {
 };
 
 /// Checks the claim again, takes the disk from the kernel's driver if that holds it, and connects
-/// it. What else a command needs should be ready by now: a disk that cannot be connected is given
-/// back. `identity` as in blkfront::frontend::open_again(). Throws `failure`.
+/// it; gives back a disk that cannot be connected. All other preparations of a command should be
+/// complete by now. `identity` as in blkfront::frontend::open_again(). Throws `failure`.
 [[nodiscard]] async::asio::awaitable<connected_disk> connect_disk(async::runtime& runtime,
                                                                   blkfront::listed_device disk,
                                                                   device_options options,
                                                                   std::string identity);
 
-/// Gives a disk that was taken, and is closed, back to the kernel's driver; logs how that went.
+/// Gives a closed disk that was taken back to the kernel's driver; logs the result.
 [[nodiscard]] async::asio::awaitable<void> give_back(async::runtime& runtime,
                                                      blkfront::listed_device disk);
 

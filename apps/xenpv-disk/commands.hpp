@@ -1,7 +1,7 @@
 // The commands of xenpv-disk: each adds itself to the app.
 #pragma once
 
-#include "xenpv/cli/app.hpp"
+#include "cli/app.hpp"
 
 namespace xenpv::disk_app {
 

@@ -26,20 +26,20 @@ namespace {
 
 namespace asio = async::asio;
 
-/// For a client that asks and does not read.
-constexpr std::chrono::seconds patience(2);
-/// For a server that does not answer.
+/// Time limit for a client that does not read its report.
+constexpr std::chrono::seconds timeout(2);
+/// Time limit for a server that does not reply.
 constexpr std::chrono::seconds answer_limit(10);
 
 std::string control_path(const std::string& name) {
   return fmt::format("{}/{}.control", runtime_directory(), name);
 }
 
-asio::awaitable<void> send(asio::posix::stream_descriptor& to, const std::string& text) {
-  (void)co_await asio::async_write(to, asio::buffer(text), asio::as_tuple(asio::use_awaitable));
+asio::awaitable<void> send(asio::posix::stream_descriptor& out, const std::string& text) {
+  (void)co_await asio::async_write(out, asio::buffer(text), asio::as_tuple(asio::use_awaitable));
 }
 
-/// nullopt: nobody answers there any more.
+/// nullopt: no server replies.
 std::optional<cli::json> ask(const std::string& path) {
   const unique_fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_un address{};
@@ -53,10 +53,10 @@ std::optional<cli::json> ask(const std::string& path) {
   std::string text;
   char bytes[4096];
   for (;;) {
-    const auto got = ::read(socket.get(), bytes, sizeof bytes);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) break;
-    text.append(bytes, static_cast<std::size_t>(got));
+    const auto count = ::read(socket.get(), bytes, sizeof bytes);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) break;
+    text.append(bytes, static_cast<std::size_t>(count));
   }
   auto report = cli::json::parse(text, nullptr, false);
   if (report.is_discarded()) return std::nullopt;
@@ -81,7 +81,7 @@ asio::awaitable<unique_fd> status_socket::accept() {
     co_await listener_.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
     unique_fd client(::accept4(listener_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC));
     if (client) co_return client;
-    // Out of descriptors, perhaps: the socket stays readable, and asking again would only spin.
+    // Out of descriptors, perhaps: the socket stays readable, and an immediate retry would spin.
     asio::steady_timer timer(listener_.get_executor(), std::chrono::milliseconds(100));
     co_await timer.async_wait(asio::use_awaitable);
   }
@@ -99,20 +99,21 @@ asio::awaitable<void> status_socket::answer(served_disk& disk) {
     const auto text = report.dump(-1, ' ', false, cli::json::error_handler_t::replace) + "\n";
     asio::posix::stream_descriptor out(listener_.get_executor(), client.release());
     try {
-      // Somebody who does not read must not keep others from their answers.
+      // A client that does not read must not block the others.
       auto written = send(out, text);
-      co_await async::with_deadline(std::move(written), patience, "answer a status request");
+      co_await async::with_deadline(std::move(written), timeout, "answer a status request");
     } catch (const failure& problem) {
       log().debug("status: {}", problem.what());
     }
   }
 }
 
-bool names_disk(const cli::json& report, std::string_view word) {
-  const auto name = report.at("name").get<std::string>();
+bool names_disk(const cli::json& report, std::string_view name) {
+  const auto guest_name = report.at("name").get<std::string>();
   const auto path = report.at("device").at("path").get<std::string>();
-  return word == name || word == "/dev/" + name || word == path ||
-         word == path.substr(path.rfind('/') + 1) || word == report.value("toolstack_name", name);
+  return name == guest_name || name == "/dev/" + guest_name || name == path ||
+         name == path.substr(path.rfind('/') + 1) ||
+         name == report.value("toolstack_name", guest_name);
 }
 
 std::vector<cli::json> ask_servers(const std::string& disk) {
@@ -120,7 +121,7 @@ std::vector<cli::json> ask_servers(const std::string& disk) {
   for (const auto& entry : std::filesystem::directory_iterator(runtime_directory()))
     if (entry.path().extension() == ".control") paths.push_back(entry.path().string());
   std::sort(paths.begin(), paths.end());
-  // Mostly the name is that of the socket, and no other server has to be asked.
+  // Usually the socket has the disk's name, and no other server needs to be queried.
   if (std::ranges::count(paths, control_path(disk)) > 0) paths = {control_path(disk)};
   std::vector<cli::json> out;
   for (const auto& path : paths)
@@ -128,7 +129,7 @@ std::vector<cli::json> ask_servers(const std::string& disk) {
       out.push_back(std::move(*report));
   if (out.empty() && !disk.empty())
     throw failure(make_error_code(errc::not_available), fmt::format("ask the server of {}", disk),
-                  "nobody serves it; xenpv-disk serve does");
+                  "no process serves it; use xenpv-disk serve");
   return out;
 }
 

@@ -1,5 +1,5 @@
-// The socket by which `xenpv-disk status` asks a running server: it sends its report to whoever
-// connects, and hangs up.
+// The socket over which `xenpv-disk status` queries a running server: the server sends its report
+// to each client that connects, and hangs up.
 #pragma once
 
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -7,17 +7,17 @@
 #include <string_view>
 #include <vector>
 
+#include "cli/json.hpp"
 #include "served_disk.hpp"
 #include "xenpv/base/unique_fd.hpp"
-#include "xenpv/cli/json.hpp"
 
 namespace xenpv::disk_app {
 
-/// Listens from its construction on; the file goes with close() or the object. For the control
+/// Listens from construction on; close() or the destructor removes the file. For the control
 /// thread.
 class status_socket {
  public:
-  /// Throws `failure` when the socket cannot be made.
+  /// Throws `failure` if the socket cannot be created.
   status_socket(const async::asio::any_io_executor& control, const std::string& disk);
   ~status_socket() { close(); }
   status_socket(const status_socket&) = delete;
@@ -36,12 +36,12 @@ class status_socket {
   async::asio::posix::stream_descriptor listener_;
 };
 
-/// Whether `word` names the disk of a report: by the guest's name or the toolstack's, by its node,
-/// its number or its path in xenstore.
-[[nodiscard]] bool names_disk(const cli::json& report, std::string_view word);
+/// Whether `name` names the disk of a report: the guest's name or the toolstack's, its node, its
+/// number or its path in xenstore.
+[[nodiscard]] bool names_disk(const cli::json& report, std::string_view name);
 
-/// Reports of the servers that run: all of them, or the one of `disk` ("" for all), by any of its
-/// names. Throws `failure` for a disk that nobody serves.
+/// The reports of the running servers: of all, or of the server of `disk` ("" for all), by any of
+/// its names. Throws `failure` for a disk that is not served.
 [[nodiscard]] std::vector<cli::json> ask_servers(const std::string& disk);
 
 }  // namespace xenpv::disk_app

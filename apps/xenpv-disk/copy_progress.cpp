@@ -6,7 +6,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <string>
 
-#include "xenpv/cli/progress.hpp"
+#include "cli/progress.hpp"
 
 namespace xenpv::disk_app {
 namespace {
@@ -32,12 +32,12 @@ asio::awaitable<moved_bytes> count(blkfront::frontend& device) {
   co_return out;
 }
 
-/// A direction that nothing went in yet is left out.
-std::string describe(std::string_view what, std::uint64_t bytes, std::uint64_t size) {
+/// Empty for a direction without data.
+std::string describe(std::string_view direction, std::uint64_t bytes, std::uint64_t size) {
   if (bytes == 0) return {};
   const auto part =
       size == 0 ? 0.0 : 100.0 * static_cast<double>(bytes) / static_cast<double>(size);
-  return fmt::format(", {} {:.0f} MiB ({:.0f} % of its size)", what,
+  return fmt::format(", {} {:.0f} MiB ({:.0f} % of its size)", direction,
                      static_cast<double>(bytes) / mib, part);
 }
 
@@ -46,15 +46,15 @@ std::string describe(std::string_view what, std::uint64_t bytes, std::uint64_t s
 asio::awaitable<void> show_copy_progress(served_disk& disk) {
   cli::progress_line line;
   if (!line.is_wanted()) co_return;
-  asio::steady_timer timer(disk.on.control());
+  asio::steady_timer timer(disk.runtime.control());
   moved_bytes before;
-  auto asked = std::chrono::steady_clock::now();
+  auto sampled = std::chrono::steady_clock::now();
   for (;;) {
     timer.expires_after(interval);
     co_await timer.async_wait(asio::use_awaitable);
     const auto now = co_await count(disk.device);
-    const auto then = std::exchange(asked, std::chrono::steady_clock::now());
-    const auto seconds = std::chrono::duration<double>(asked - then).count();
+    const auto last_sampled = std::exchange(sampled, std::chrono::steady_clock::now());
+    const auto seconds = std::chrono::duration<double>(sampled - last_sampled).count();
     const auto size = disk.device.shape().size;
     if (now.sum() != 0)
       line.show(fmt::format("{}{}{}: {:.0f} MiB/s", disk.name, describe("read", now.read, size),

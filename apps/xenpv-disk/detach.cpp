@@ -7,131 +7,131 @@
 #include <chrono>
 #include <thread>
 
+#include "base/block_device_users.hpp"
+#include "base/pipe.hpp"
 #include "claim.hpp"
+#include "cli/value.hpp"
 #include "commands.hpp"
 #include "control_socket.hpp"
 #include "kept_device.hpp"
-#include "xenpv/base/block_device_users.hpp"
+#include "nbd/kernel_device.hpp"
+#include "wire/virtual_device.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/base/pipe.hpp"
 #include "xenpv/base/system_root.hpp"
-#include "xenpv/cli/value.hpp"
-#include "xenpv/nbd/kernel_device.hpp"
 #include "xenpv/nbd/kernel_driver.hpp"
-#include "xenpv/wire/virtual_device.hpp"
 
 namespace xenpv::disk_app {
 namespace {
 
 using std::chrono::steady_clock;
 
-/// What others get to close a device that they only look at: udev opens each new one.
-constexpr std::chrono::seconds looking_limit(2);
+/// Time limit for other processes to close a device that they only probe: udev opens each new one.
+constexpr std::chrono::seconds probe_limit(2);
 constexpr std::chrono::seconds opening_limit(5);
-/// The kernel's, and then the server's: it drains, flushes and closes the disk.
-constexpr std::chrono::seconds letting_go_limit(30);
-constexpr std::chrono::milliseconds between_looks(50);
+/// Time limit for the kernel, and then for the server, which drains, flushes and closes the disk.
+constexpr std::chrono::seconds release_limit(30);
+constexpr std::chrono::milliseconds poll_interval(50);
 
-struct detach_words {
-  std::string what;
+struct detach_options {
+  std::string disk;
   bool force = false;
 };
 
-/// A device of the kernel's, and the disk behind it if one of our servers serves it.
+/// A kernel device, and the disk behind it if one of our servers serves it.
 struct target {
   std::uint32_t index = 0;
-  std::string disk;  ///< "xvdb", of a server of ours or a device left behind; else empty
+  std::string disk;  ///< "xvdb", of one of our servers or a device left behind; or empty
 
   [[nodiscard]] std::string path() const { return nbd::kernel_device_path(index); }
   [[nodiscard]] std::string name() const { return nbd::kernel_device_name(index); }
 };
 
-[[noreturn]] void throw_busy(const target& of, std::string_view why) {
+[[noreturn]] void throw_busy(const target& device, std::string_view why) {
   throw failure(std::make_error_code(std::errc::device_or_resource_busy),
-                fmt::format("detach {}", of.path()), why);
+                fmt::format("detach {}", device.path()), why);
 }
 
-/// Looks until `condition` or the limit; returns whether it came true.
+/// Polls until `condition` is true, or the time limit; returns whether it is true.
 template <class Condition>
 bool wait_until(Condition condition, std::chrono::nanoseconds limit) {
-  const auto until = steady_clock::now() + limit;
+  const auto deadline = steady_clock::now() + limit;
   while (!condition()) {
-    if (steady_clock::now() >= until) return false;
-    std::this_thread::sleep_for(between_looks);
+    if (steady_clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(poll_interval);
   }
   return true;
 }
 
-/// A device that was left behind goes by the name that the guest gives to the disk.
-std::optional<target> find_left_behind(const std::string& word) {
-  const auto name = word.substr(word.rfind('/') + 1);
-  std::vector<std::string> names = {name};
-  if (const auto number = wire::parse_virtual_device(name))
+/// Finds a device that was left behind, by the guest's name of the disk.
+std::optional<target> find_left_behind(const std::string& name) {
+  const auto node = name.substr(name.rfind('/') + 1);
+  std::vector<std::string> names = {node};
+  if (const auto number = wire::parse_virtual_device(node))
     if (auto guest = wire::linux_disk_name(*number)) names.push_back(std::move(*guest));
-  for (const auto& each : names)
-    if (const auto kept = find_kept_device(each)) return target{kept->index, each};
+  for (const auto& candidate : names)
+    if (const auto kept = find_kept_device(candidate)) return target{kept->index, candidate};
   return std::nullopt;
 }
 
-target find_target(const std::string& word) {
-  const auto what = fmt::format("detach {}", word);
-  const auto asked = nbd::kernel_device_index(word);
+target find_target(const std::string& name) {
+  const auto action = fmt::format("detach {}", name);
+  const auto requested_index = nbd::kernel_device_index(name);
   for (const auto& report : ask_servers("")) {
     const auto& device = report.at("kernel_device");
     const auto index = nbd::kernel_device_index(device.is_null() ? "" : device.get<std::string>());
-    const bool is_meant = asked ? index == asked : names_disk(report, word);
+    const bool is_meant = requested_index ? index == requested_index : names_disk(report, name);
     if (!is_meant) continue;
     if (index) return {*index, report.at("name").get<std::string>()};
-    throw failure(make_error_code(errc::not_available), what,
-                  fmt::format("process {} serves it over NBD; it is no device of the kernel's",
+    throw failure(make_error_code(errc::not_available), action,
+                  fmt::format("process {} serves it over NBD; it has no kernel device",
                               report.at("pid").get<int>()));
   }
-  if (auto left = asked ? std::nullopt : find_left_behind(word)) return *left;
-  if (!asked)
-    throw failure(make_error_code(errc::not_available), what,
-                  "no process has it attached; xenpv-disk status shows what is served");
-  if (!nbd::kernel_device_owner(*asked))
-    throw failure(make_error_code(errc::not_available), what, "it is not connected");
-  return {*asked, disk_of_kept_device(*asked)};
+  if (auto left_behind = requested_index ? std::nullopt : find_left_behind(name))
+    return *left_behind;
+  if (!requested_index)
+    throw failure(make_error_code(errc::not_available), action,
+                  "no process has it attached; see xenpv-disk status");
+  if (!nbd::kernel_device_owner(*requested_index))
+    throw failure(make_error_code(errc::not_available), action, "it is not connected");
+  return {*requested_index, disk_of_kept_device(*requested_index)};
 }
 
-/// A mount in another namespace shows nowhere, but the kernel knows it.
-void refuse_if_claimed(const target& of) {
-  const auto path = system_root::from_environment().path(of.path()).string();
+/// A mount in another namespace is not visible here, but the kernel knows it.
+void refuse_if_claimed(const target& device) {
+  const auto path = system_root::from_environment().path(device.path()).string();
   nbd::device_opening opening(path, nbd::device_opening::purpose::claim);
   pollfd ready{opening.readable(), POLLIN, 0};
   const auto limit = std::chrono::milliseconds(opening_limit);
   if (::poll(&ready, 1, static_cast<int>(limit.count())) == 0)
-    throw failure(make_error_code(errc::timed_out), fmt::format("open {}", of.path()),
-                  "nobody answers its requests; --force detaches it all the same");
+    throw failure(make_error_code(errc::timed_out), fmt::format("open {}", device.path()),
+                  "its requests are not answered; use --force to detach it anyway");
   if (opening.outcome() == EBUSY)
-    throw_busy(of,
-               "something holds it that does not show here, a mount of a container for instance");
+    throw_busy(device, "it has a holder that is not visible here, such as a mount in a container");
 }
 
-void refuse_if_used(const target& of) {
+void refuse_if_used(const target& device) {
   const auto root = system_root::from_environment();
-  auto users = block_device_holders(of.name(), root);
-  const auto nobody = [&] {
-    users = block_device_openers(of.name(), root);
+  auto users = block_device_holders(device.name(), root);
+  const auto is_unused = [&] {
+    users = block_device_openers(device.name(), root);
     return users.empty();
   };
-  if (!users.empty() || !wait_until(nobody, looking_limit))
-    throw_busy(of,
-               fmt::format("it is {}; --force detaches it all the same", fmt::join(users, "; ")));
-  refuse_if_claimed(of);
+  if (!users.empty() || !wait_until(is_unused, probe_limit))
+    throw_busy(device,
+               fmt::format("it is {}; use --force to detach it anyway", fmt::join(users, "; ")));
+  refuse_if_claimed(device);
 }
 
-/// The kernel may wait for a server that does not answer, and nothing interrupts it: so a child
-/// asks.
-void disconnect(const target& of) {
+/// A child makes the request: the kernel may wait for a server that does not reply, and nothing
+/// interrupts it.
+void disconnect(const target& device) {
   auto [reader, writer] = make_pipe();
   const auto child = ::fork();
   if (child < 0) throw_errno("start a process");
   if (child == 0) {
     std::string problem;
     try {
-      nbd::kernel_driver::open().disconnect(of.index);
+      nbd::kernel_driver::open().disconnect(device.index);
     } catch (const std::exception& e) {
       problem = e.what();
     }
@@ -140,10 +140,10 @@ void disconnect(const target& of) {
   }
   writer.reset();
   pollfd ready{reader.get(), POLLIN, 0};
-  const auto limit = std::chrono::milliseconds(letting_go_limit);
+  const auto limit = std::chrono::milliseconds(release_limit);
   if (::poll(&ready, 1, static_cast<int>(limit.count())) == 0)
-    throw failure(make_error_code(errc::timed_out), fmt::format("detach {}", of.path()),
-                  "the kernel waits for a server that does not answer; end that process");
+    throw failure(make_error_code(errc::timed_out), fmt::format("detach {}", device.path()),
+                  "the kernel waits for a server that does not reply; end that process");
   char problem[1024];
   const auto size = ::read(reader.get(), problem, sizeof problem);
   ::waitpid(child, nullptr, 0);
@@ -152,48 +152,48 @@ void disconnect(const target& of) {
                         std::string(problem, static_cast<std::size_t>(size))});
 }
 
-/// The device may be connected anew, and the disk served anew.
-void wait_until_free(const target& of) {
+/// Waits until the device can be connected again, and the disk served again.
+void wait_until_free(const target& device) {
   auto driver = nbd::kernel_driver::open();
-  const auto is_free = [&] { return !driver.is_connected(of.index).value_or(false); };
-  if (!wait_until(is_free, letting_go_limit)) {
-    const auto users = block_device_users(of.name(), system_root::from_environment());
-    throw_busy(of, users.empty()
-                       ? std::string("it is disconnected, but somebody has it open still")
-                       : fmt::format("it is disconnected, but still {}", fmt::join(users, "; ")));
+  const auto is_free = [&] { return !driver.is_connected(device.index).value_or(false); };
+  if (!wait_until(is_free, release_limit)) {
+    const auto users = block_device_users(device.name(), system_root::from_environment());
+    throw_busy(device, users.empty() ? std::string("it is disconnected, but still open")
+                                     : fmt::format("it is disconnected, but still {}",
+                                                   fmt::join(users, "; ")));
   }
-  if (of.disk.empty()) return;
-  const auto is_gone = [&] { return !is_locked(of.disk); };
-  if (!wait_until(is_gone, letting_go_limit))
+  if (device.disk.empty()) return;
+  const auto is_gone = [&] { return !is_locked(device.disk); };
+  if (!wait_until(is_gone, release_limit))
     throw failure(
-        make_error_code(errc::timed_out), fmt::format("detach {}", of.path()),
-        fmt::format("the device is gone, but the process that served {} still runs", of.disk));
+        make_error_code(errc::timed_out), fmt::format("detach {}", device.path()),
+        fmt::format("the device is gone, but the process that served {} still runs", device.disk));
 }
 
-cli::exit_code detach(const detach_words& words) {
-  const auto of = find_target(words.what);
-  if (!words.force) refuse_if_used(of);
-  disconnect(of);
-  wait_until_free(of);
-  if (!of.disk.empty()) forget_device(of.disk);
-  log().info("{}: detached{}{}", of.path(), of.disk.empty() ? "" : " from ", of.disk);
+cli::exit_code detach(const detach_options& options) {
+  const auto device = find_target(options.disk);
+  if (!options.force) refuse_if_used(device);
+  disconnect(device);
+  wait_until_free(device);
+  if (!device.disk.empty()) forget_device(device.disk);
+  log().info("{}: detached{}{}", device.path(), device.disk.empty() ? "" : " from ", device.disk);
   return cli::exit_code::ok;
 }
 
 }  // namespace
 
 void add_detach(cli::app& app) {
-  static detach_words words;
-  auto& command = app.add_command("detach", "take a disk's block device away again");
+  static detach_options options;
+  auto& command = app.add_command("detach", "detach the block device of a disk");
   command
       .describe(
-          "Has the kernel let go of the device that xenpv-disk attach made, and waits until the "
-          "process that served it has closed the disk; also of one that attach --keep left behind. "
-          "Refuses while the device or a partition of "
-          "it is mounted, used as swap, part of another device, or open.")
-      .argument("DISK", words.what, "xvdb, or its device as in /dev/nbd0", cli::as_text)
-      .flag("--force", words.force, "also while it is in use: its users get I/O errors")
-      .action([](std::ostream&) { return detach(words); });
+          "Asks the kernel to release the device that xenpv-disk attach created, and waits until "
+          "the process that served it has closed the disk. Also detaches a device that attach "
+          "--keep left behind. Refuses while the device or a partition of it is mounted, used as "
+          "swap, part of another device, or open.")
+      .argument("DISK", options.disk, "xvdb, or its device, such as /dev/nbd0", cli::as_text)
+      .flag("--force", options.force, "detach it even while it is in use: its users get I/O errors")
+      .action([](std::ostream&) { return detach(options); });
 }
 
 }  // namespace xenpv::disk_app

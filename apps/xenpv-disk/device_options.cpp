@@ -1,7 +1,7 @@
 #include "device_options.hpp"
 
-#include "xenpv/base/parse.hpp"
-#include "xenpv/cli/value.hpp"
+#include "base/parse.hpp"
+#include "cli/value.hpp"
 
 namespace xenpv::disk_app {
 
@@ -9,15 +9,16 @@ void add_device_options(cli::command& command, std::string& disk, device_options
   command
       .argument("DISK", disk,
                 "xvda or /dev/xvda as in this guest, hda as in the toolstack, 51712, "
-                "device/vbd/51712, or what the backend made it from",
+                "device/vbd/51712, or the file or device behind the backend",
                 cli::as_text)
       .flag("--take", options.take, "take the disk over from the kernel's driver, if unused")
-      .flag("--force", options.force,
-            "open the disk although this guest drives its emulated twin: both write to one disk")
-      .option("--queues N", options.queues, "use at most N queues, each on a CPU of its own",
+      .flag(
+          "--force", options.force,
+          "open the disk even if this guest drives its emulated twin: both write to the same disk")
+      .option("--queues N", options.queues, "use at most N queues, each on its own CPU",
               cli::whole_number<unsigned>(1, 64))
       .option("--pages N", options.pages,
-              "grant N pages for rings and data (default: half of what xen-gntalloc has free, less "
+              "grant N pages for rings and data (default: half of xen-gntalloc's free pages, minus "
               "a reserve)",
               cli::whole_number<std::size_t>(1, 1U << 20U))
       .option("--request-deadline DURATION", options.request_deadline,
@@ -26,14 +27,14 @@ void add_device_options(cli::command& command, std::string& disk, device_options
               parse_duration, {.by_default = "0"})
       .option("--recovery-timeout DURATION", options.recovery_timeout,
               "how long requests wait for a lost backend (restart, save and restore, migration) "
-              "before they fail; it may still come back then. 0: for ever",
+              "before they fail; the backend may still return later. 0: forever",
               parse_duration, {.by_default = "5min"})
       .flag("--strict-flush", options.strict_flush,
             "fail flushes when the backend stops offering flush (default: warn once, then answer "
             "them without the backend, as Linux does)")
       .flag("--trust-backend-cache", options.trust_backend_cache,
-            "after the loss of a backend trust it to have kept writes that were not flushed "
-            "(default: the next flush fails once)");
+            "after losing a backend, trust it to have kept unflushed writes (default: the next "
+            "flush fails once)");
 }
 
 blkfront::options frontend_options(const device_options& options) {

@@ -1,19 +1,18 @@
-// How a command drives a disk, independent of its clients: the options that serve, run, attach and
-// bench share.
+// Options for driving a disk, independent of its clients; shared by serve, run, attach and bench.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
 #include <optional>
 
+#include "cli/command.hpp"
 #include "xenpv/blkfront/options.hpp"
-#include "xenpv/cli/command.hpp"
 
 namespace xenpv::disk_app {
 
 struct device_options {
   bool take = false;
-  bool force = false;  ///< although the guest drives the disk's emulated twin
+  bool force = false;  ///< even if the guest drives the disk's emulated twin
   std::optional<unsigned> queues;
   std::optional<std::size_t> pages;
   std::chrono::nanoseconds request_deadline{};  ///< 0: none
@@ -22,7 +21,7 @@ struct device_options {
   bool trust_backend_cache = false;
 };
 
-/// The DISK argument, and all of the above.
+/// Adds the DISK argument, and options for all of the above.
 void add_device_options(cli::command& command, std::string& disk, device_options& options);
 
 [[nodiscard]] blkfront::options frontend_options(const device_options& options);

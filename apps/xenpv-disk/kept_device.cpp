@@ -9,10 +9,10 @@
 #include <sstream>
 
 #include "claim.hpp"
+#include "cli/json.hpp"
+#include "nbd/kernel_device.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/system_root.hpp"
-#include "xenpv/cli/json.hpp"
-#include "xenpv/nbd/kernel_device.hpp"
 
 namespace xenpv::disk_app {
 namespace {
@@ -33,12 +33,12 @@ std::optional<std::string> read_file(const std::string& path) {
 
 kept_device parse(const std::string& text, const std::string& path) {
   try {
-    const auto all = cli::json::parse(text);
+    const auto record = cli::json::parse(text);
     kept_device out;
-    out.index = all.at("index").get<std::uint32_t>();
-    out.connected_by = all.at("connected_by").get<pid_t>();
-    out.connections = all.at("connections").get<std::size_t>();
-    out.identity = all.at("identity").get<std::string>();
+    out.index = record.at("index").get<std::uint32_t>();
+    out.connected_by = record.at("connected_by").get<pid_t>();
+    out.connections = record.at("connections").get<std::size_t>();
+    out.identity = record.at("identity").get<std::string>();
     return out;
   } catch (const nlohmann::json::exception& problem) {
     throw failure(make_error_code(errc::invalid_argument), fmt::format("read {}", path),
@@ -46,11 +46,11 @@ kept_device parse(const std::string& text, const std::string& path) {
   }
 }
 
-/// The kernel knows the device as the one that was written down.
+/// Whether the kernel's device is still the recorded one.
 bool is_still_there(const std::string& disk, const kept_device& device) {
   if (nbd::kernel_device_owner(device.index) != device.connected_by) return false;
-  const auto called = nbd::kernel_device_identifier(device.index);
-  return !called || *called == device_identifier(disk);
+  const auto identifier = nbd::kernel_device_identifier(device.index);
+  return !identifier || *identifier == device_identifier(disk);
 }
 
 }  // namespace
@@ -60,18 +60,18 @@ std::string device_identifier(const std::string& disk) {
 }
 
 void remember_device(const std::string& disk, const kept_device& device) {
-  const cli::json all{{"index", device.index},
-                      {"connected_by", device.connected_by},
-                      {"connections", device.connections},
-                      {"identity", device.identity}};
+  const cli::json record{{"index", device.index},
+                         {"connected_by", device.connected_by},
+                         {"connections", device.connections},
+                         {"identity", device.identity}};
   const auto path = path_for(disk);
-  const auto fresh = path + ".new";
+  const auto new_path = path + ".new";
   {
-    std::ofstream file(fresh, std::ios::trunc);
-    file << all.dump() << '\n';
-    if (!file.flush()) throw_errno("write " + fresh);
+    std::ofstream file(new_path, std::ios::trunc);
+    file << record.dump() << '\n';
+    if (!file.flush()) throw_errno("write " + new_path);
   }
-  if (::rename(fresh.c_str(), path.c_str()) != 0) throw_errno("write " + path);
+  if (::rename(new_path.c_str(), path.c_str()) != 0) throw_errno("write " + path);
 }
 
 void forget_device(const std::string& disk) noexcept {
@@ -82,9 +82,9 @@ std::optional<kept_device> find_kept_device(const std::string& disk) {
   const auto path = path_for(disk);
   const auto text = read_file(path);
   if (!text) return std::nullopt;
-  auto found = parse(*text, path);
-  if (!is_still_there(disk, found)) return std::nullopt;
-  return found;
+  auto kept = parse(*text, path);
+  if (!is_still_there(disk, kept)) return std::nullopt;
+  return kept;
 }
 
 std::string disk_of_kept_device(std::uint32_t index) {
@@ -93,8 +93,8 @@ std::string disk_of_kept_device(std::uint32_t index) {
     auto name = entry.path().filename().string();
     if (!name.ends_with(suffix)) continue;
     name.resize(name.size() - suffix.size());
-    const auto found = find_kept_device(name);
-    if (found && found->index == index) return name;
+    const auto kept = find_kept_device(name);
+    if (kept && kept->index == index) return name;
   }
   return {};
 }

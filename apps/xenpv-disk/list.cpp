@@ -1,12 +1,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/parse.hpp"
+#include "cli/json.hpp"
+#include "cli/table.hpp"
 #include "commands.hpp"
 #include "xenpv/async/runtime.hpp"
-#include "xenpv/base/parse.hpp"
 #include "xenpv/blkfront/device_list.hpp"
-#include "xenpv/cli/json.hpp"
-#include "xenpv/cli/table.hpp"
 
 namespace xenpv::disk_app {
 namespace {
@@ -15,10 +15,10 @@ using blkfront::listed_device;
 
 std::vector<listed_device> read_devices() {
   std::vector<listed_device> devices;
-  async::runtime_options how;
-  how.with_custodian = false;
-  async::runtime on(std::move(how));
-  on.run([&](async::runtime& self) -> async::asio::awaitable<void> {
+  async::runtime_options settings;
+  settings.with_custodian = false;
+  async::runtime runtime(std::move(settings));
+  runtime.run([&](async::runtime& self) -> async::asio::awaitable<void> {
     devices = co_await blkfront::list_devices(self.store());
   });
   return devices;
@@ -40,12 +40,13 @@ void print_table(std::ostream& out, const std::vector<listed_device>& devices) {
                     {"BACKEND"},
                     {"BACKEND-STATE"},
                     {"FEATURES"}});
-  for (const auto& each : devices)
-    table.add_row({each.name, fmt::format("{}", each.number),
-                   each.size ? format_size(*each.size) : "", fmt::format("{}", each.sector_size),
-                   each.mode, each.type, std::string(to_string(each.holder)),
-                   std::string(to_string(each.state)), each.backend, state_of_backend(each),
-                   fmt::format("{}", fmt::join(each.features, ","))});
+  for (const auto& device : devices)
+    table.add_row({device.name, fmt::format("{}", device.number),
+                   device.size ? format_size(*device.size) : "",
+                   fmt::format("{}", device.sector_size), device.mode, device.type,
+                   std::string(to_string(device.holder)), std::string(to_string(device.state)),
+                   device.backend, state_of_backend(device),
+                   fmt::format("{}", fmt::join(device.features, ","))});
   table.print(out);
 }
 
@@ -78,8 +79,8 @@ cli::exit_code list(bool as_json, std::ostream& out) {
   }
   auto document = cli::json_document("xenpv-disk.list", 1);
   document["disks"] = cli::json::array();
-  for (const auto& each : devices)
-    document["disks"].push_back(to_json(each));
+  for (const auto& device : devices)
+    document["disks"].push_back(to_json(device));
   cli::print_json(out, document);
   return cli::exit_code::ok;
 }
@@ -91,11 +92,10 @@ void add_list(cli::app& app) {
   auto& command = app.add_command("list", "show the PV disks of this guest");
   command
       .describe(
-          "NAME is the guest's: Linux calls each PV disk xvdX, whatever the toolstack calls it "
-          "(768 "
-          "is xvda here and hda there); --json shows both names. HOLDER says who drives the disk "
-          "in this guest: the kernel, a process, or nobody. Most "
-          "backends say how large a disk is only once somebody is connected.")
+          "NAME is the guest's name: Linux calls each PV disk xvdX, regardless of the toolstack's "
+          "name (768 is xvda here and hda there); --json shows both. HOLDER is the disk's driver "
+          "in this guest: the kernel, a process, or nobody. Most backends report the size of a "
+          "disk only to a connected frontend.")
       .offers_json(as_json)
       .action([](std::ostream& out) { return list(as_json, out); });
 }

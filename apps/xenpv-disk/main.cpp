@@ -8,13 +8,13 @@ int main(int argc, char** argv) {
   xenpv::cli::app app("xenpv-disk", "serve a PV disk of this Xen guest over NBD");
   app.root()
       .describe(
-          "Becomes the block frontend of a disk that the toolstack attached to this guest, in the "
-          "kernel's place, and offers it to NBD clients: nbd-client makes it a block device again, "
-          "qemu-img and nbdcopy use it as it is.")
-      .example("which disks there are, and who has them", "xenpv-disk list")
-      .example("serve one that the kernel holds", "xenpv-disk serve xvdb --take")
-      .example("the same disk as a block device again", "xenpv-disk attach xvdb --take")
-      .example("copy a disk and be done", "xenpv-disk run xvdb -- sh -c 'nbdcopy $uri disk.img'");
+          "Acts as the block frontend of a disk that the toolstack attached to this guest, in "
+          "place of the kernel, and exports it to NBD clients: nbd-client makes it a block device "
+          "again, qemu-img and nbdcopy use it directly.")
+      .example("list the disks and their holders", "xenpv-disk list")
+      .example("serve a disk that the kernel holds", "xenpv-disk serve xvdb --take")
+      .example("attach the disk as a block device", "xenpv-disk attach xvdb --take")
+      .example("copy a disk, then exit", "xenpv-disk run xvdb -- sh -c 'nbdcopy $uri disk.img'");
   xenpv::disk_app::add_list(app);
   xenpv::disk_app::add_serve(app);
   xenpv::disk_app::add_run(app);

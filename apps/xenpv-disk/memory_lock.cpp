@@ -23,10 +23,10 @@ constexpr std::size_t thread_stack = std::size_t{512} << 10U;
 }  // namespace
 
 void prepare_for_swap() {
-  // Memory that was paid for once stays: neither trimmed nor mapped anew for each large block.
+  // Keeps freed memory: no trimming, and no new mapping for each large block.
   ::mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
   ::mallopt(M_MMAP_MAX, 0);
-  // A locked stack is paid for whole.
+  // A locked stack occupies its full size.
   pthread_attr_t attributes;
   ::pthread_attr_init(&attributes);
   ::pthread_attr_setstacksize(&attributes, thread_stack);

@@ -1,13 +1,13 @@
-// What a process needs that serves the disk which the system swaps to: when memory is short, it
-// must go on without getting any.
+// Prepares a process to serve the disk that the system swaps to: when memory is short, it must
+// continue without new memory.
 #pragma once
 
 namespace xenpv::disk_app {
 
-/// Locks this process's memory, present and future; keeps freed memory instead of giving it back;
-/// tells the kernel that its threads serve I/O, so that no allocation of theirs waits for I/O
-/// (PR_SET_IO_FLUSHER); asks not to be killed for memory. Threads started later inherit it. Throws
-/// `failure` that names the right that is missing.
+/// Locks this process's memory, present and future; keeps freed memory instead of returning it;
+/// marks its threads as serving I/O, so that their allocations do not wait for I/O
+/// (PR_SET_IO_FLUSHER); protects the process from the OOM killer. Threads started later inherit the
+/// settings. Throws `failure` that names the missing privilege.
 void prepare_for_swap();
 
 }  // namespace xenpv::disk_app

@@ -12,16 +12,16 @@ namespace {
 using blkfront::queue_statistics;
 using cli::json;
 
-json operation_report(const blkfront::operation_statistics& counted) {
-  return {{"requests", counted.requests},
-          {"bytes", counted.bytes},
-          {"errors", counted.errors},
+json operation_report(const blkfront::operation_statistics& counters) {
+  return {{"requests", counters.requests},
+          {"bytes", counters.bytes},
+          {"errors", counters.errors},
           {"latency_ns",
-           {{"mean", static_cast<std::uint64_t>(counted.latency_ns.mean())},
-            {"p50", counted.latency_ns.percentile(0.5)},
-            {"p99", counted.latency_ns.percentile(0.99)},
-            {"p999", counted.latency_ns.percentile(0.999)},
-            {"max", counted.latency_ns.max()}}}};
+           {{"mean", static_cast<std::uint64_t>(counters.latency_ns.mean())},
+            {"p50", counters.latency_ns.percentile(0.5)},
+            {"p99", counters.latency_ns.percentile(0.99)},
+            {"p999", counters.latency_ns.percentile(0.999)},
+            {"max", counters.latency_ns.max()}}}};
 }
 
 json operations_report(const queue_statistics& all) {
@@ -92,14 +92,14 @@ json device_report(const served_disk& disk) {
   return out;
 }
 
-json recovery_report(const blkfront::recovery_statistics& counted) {
-  json out{{"reconnects", counted.reconnects},
-           {"replayed_requests", counted.replayed},
-           {"longest_pause_ns", counted.longest_pause.count()},
-           {"last_pause_ns", counted.last_pause.count()},
+json recovery_report(const blkfront::recovery_statistics& statistics) {
+  json out{{"reconnects", statistics.reconnects},
+           {"replayed_requests", statistics.replayed},
+           {"longest_pause_ns", statistics.longest_pause.count()},
+           {"last_pause_ns", statistics.last_pause.count()},
            {"last_reason", nullptr},
-           {"timed_out", counted.timed_out}};
-  if (!counted.last_reason.empty()) out["last_reason"] = counted.last_reason;
+           {"timed_out", statistics.timed_out}};
+  if (!statistics.last_reason.empty()) out["last_reason"] = statistics.last_reason;
   return out;
 }
 
@@ -120,23 +120,23 @@ async::asio::awaitable<json> make_report(served_disk& disk) {
   if (!disk.kernel_device.empty()) out["kernel_device"] = disk.kernel_device;
   queue_statistics all;
   out["queues"] = json::array();
-  for (const auto& each : queues) {
-    all.add(each);
-    out["queues"].push_back(queue_report(each));
+  for (const auto& queue : queues) {
+    all.add(queue);
+    out["queues"].push_back(queue_report(queue));
   }
   out["operations"] = operations_report(all);
   out["durability"] = {{"flush", to_string(disk.device.facts().flush)},
                        {"flushes_ignored", all.flushes_ignored},
                        {"flushes_refused", all.flushes_refused}};
   out["stalls"] = {{"count", all.stalls}, {"now", all.stalled}};
-  const auto counted = disk.server.statistics();
+  const auto statistics = disk.server.statistics();
   json server;
-  server["accepted"] = counted.accepted;
-  server["refused"] = counted.refused;
-  server["failed_handshakes"] = counted.failed_handshakes;
+  server["accepted"] = statistics.accepted;
+  server["refused"] = statistics.refused;
+  server["failed_handshakes"] = statistics.failed_handshakes;
   server["clients"] = json::array();
-  for (const auto& each : clients)
-    server["clients"].push_back(client_report(each));
+  for (const auto& client : clients)
+    server["clients"].push_back(client_report(client));
   out["server"] = std::move(server);
   co_return out;
 }
@@ -154,13 +154,13 @@ void add_recovery(std::string& out, const std::vector<json>& reports) {
   const auto counter = [](const char* key) {
     return [key](const json& report) { return report.at("recovery").at(key).get<std::uint64_t>(); };
   };
-  add("xenpv_disk_connected", "Whether the backend is there", "gauge", [](const json& report) {
+  add("xenpv_disk_connected", "Whether the backend is connected", "gauge", [](const json& report) {
     return report.at("device").at("state").get<std::string>() == "connected" ? 1 : 0;
   });
-  add("xenpv_disk_reconnects_total", "Lost backends that came back", "counter",
+  add("xenpv_disk_reconnects_total", "Reconnects after the loss of a backend", "counter",
       counter("reconnects"));
-  add("xenpv_disk_replayed_requests_total", "Requests sent again after a lost backend", "counter",
-      counter("replayed_requests"));
+  add("xenpv_disk_replayed_requests_total", "Requests sent again after the loss of a backend",
+      "counter", counter("replayed_requests"));
   add("xenpv_disk_longest_pause_seconds", "Longest time without a backend", "gauge",
       [](const json& report) {
         const auto pause = report.at("recovery").at("longest_pause_ns").get<std::uint64_t>();
@@ -179,9 +179,9 @@ void add_stalls_and_flushes(std::string& out, const std::vector<json>& reports) 
           value.is_boolean() ? value.get<bool>() ? 1U : 0U : value.get<std::uint64_t>());
     }
   };
-  add("xenpv_disk_stalls_total", "Times that the backend did not answer for long", "counter",
-      "stalls", "count");
-  add("xenpv_disk_stalled", "Whether the backend does not answer now", "gauge", "stalls", "now");
+  add("xenpv_disk_stalls_total", "Periods in which the backend did not answer", "counter", "stalls",
+      "count");
+  add("xenpv_disk_stalled", "Whether the backend is stalled now", "gauge", "stalls", "now");
   add("xenpv_disk_flushes_ignored_total", "Flushes answered without the backend", "counter",
       "durability", "flushes_ignored");
   add("xenpv_disk_flushes_refused_total",
@@ -204,16 +204,17 @@ std::string to_prometheus(const std::vector<json>& reports) {
       series{"xenpv_disk_bytes_total", "Bytes of requests that succeeded", "counter", "bytes", 1},
       series{"xenpv_disk_errors_total", "Requests that failed", "counter", "errors", 1}};
   std::string out;
-  for (const auto& each : counters) {
-    out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", each.name, each.help, each.name, each.type);
+  for (const auto& metric : counters) {
+    out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", metric.name, metric.help, metric.name,
+                       metric.type);
     for (const auto& report : reports)
       for (const auto& [operation, values] : report.at("operations").items())
-        out += fmt::format("{}{{disk=\"{}\",operation=\"{}\"}} {}\n", each.name,
+        out += fmt::format("{}{{disk=\"{}\",operation=\"{}\"}} {}\n", metric.name,
                            report.at("name").get<std::string>(), operation,
-                           values.at(each.key).get<std::uint64_t>());
+                           values.at(metric.key).get<std::uint64_t>());
   }
   out +=
-      "# HELP xenpv_disk_latency_seconds Time from submission to answer\n"
+      "# HELP xenpv_disk_latency_seconds Time from submission to completion\n"
       "# TYPE xenpv_disk_latency_seconds summary\n";
   constexpr std::array<std::pair<const char*, const char*>, 3> quantiles = {
       {{"0.5", "p50"}, {"0.99", "p99"}, {"0.999", "p999"}}};

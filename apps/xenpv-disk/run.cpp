@@ -29,19 +29,19 @@ namespace {
 
 namespace asio = async::asio;
 
-/// What the command gets to end by itself when the disk cannot be served any more.
+/// Time limit for the command to exit by itself when the disk can no longer be served.
 constexpr std::chrono::seconds grace(5);
 
-struct run_words {
+struct run_options {
   disk_options disk;
   std::vector<std::string> command;
 };
 
-/// A folder of our own for the socket, gone with us.
+/// A private directory for the socket; the destructor removes it.
 class private_directory {
  public:
   private_directory() : path_(fmt::format("{}/run-XXXXXX", runtime_directory())) {
-    if (::mkdtemp(path_.data()) == nullptr) throw_errno("make a folder like " + path_);
+    if (::mkdtemp(path_.data()) == nullptr) throw_errno("create a directory like " + path_);
   }
   ~private_directory() {
     std::error_code ignored;
@@ -56,12 +56,12 @@ class private_directory {
 };
 
 pid_t start(const std::vector<std::string>& command) {
-  std::vector<char*> words;
-  words.reserve(command.size() + 1);
-  for (const auto& word : command)
-    words.push_back(const_cast<char*>(word.c_str()));
-  words.push_back(nullptr);
-  // This program ignores SIGPIPE; the command should find it as usual.
+  std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
+  for (const auto& argument : command)
+    arguments.push_back(const_cast<char*>(argument.c_str()));
+  arguments.push_back(nullptr);
+  // This program ignores SIGPIPE; the command gets the default.
   posix_spawnattr_t attributes;
   ::posix_spawnattr_init(&attributes);
   sigset_t defaults;
@@ -70,20 +70,21 @@ pid_t start(const std::vector<std::string>& command) {
   ::posix_spawnattr_setsigdefault(&attributes, &defaults);
   ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
   pid_t child = -1;
-  const int code = ::posix_spawnp(&child, words[0], nullptr, &attributes, words.data(), environ);
+  const int code =
+      ::posix_spawnp(&child, arguments[0], nullptr, &attributes, arguments.data(), environ);
   ::posix_spawnattr_destroy(&attributes);
   if (code != 0) throw_errno(code, fmt::format("run {}", command.front()));
   return child;
 }
 
-/// A child of this process, as something to wait for. By SIGCHLD: pidfd_open(2) is younger than
-/// some guests.
+/// A child process that a coroutine can wait for. Uses SIGCHLD: some guests' kernels have no
+/// pidfd_open(2).
 class child_process {
  public:
   child_process(const asio::any_io_executor& executor, const std::vector<std::string>& command)
       : ended_(executor, SIGCHLD), pid_(start(command)) {}
 
-  /// Its end, as waitpid(2) tells it.
+  /// Waits for its end; returns the status of waitpid(2).
   asio::awaitable<int> wait() {
     int status = 0;
     while (::waitpid(pid_, &status, WNOHANG) == 0)
@@ -93,11 +94,11 @@ class child_process {
   void kill(int signal) const { ::kill(pid_, signal); }
 
  private:
-  asio::signal_set ended_;  ///< before the process, whose end it must not miss
+  asio::signal_set ended_;  ///< before the process, so that it does not miss its end
   pid_t pid_;
 };
 
-/// Ends a command that has lost its disk: first politely.
+/// Ends a command that has lost its disk, with SIGTERM first.
 asio::awaitable<int> stop_command(child_process& child, std::string_view name) {
   child.kill(SIGTERM);
   try {
@@ -105,18 +106,18 @@ asio::awaitable<int> stop_command(child_process& child, std::string_view name) {
   } catch (const failure& problem) {
     if (problem.code() != errc::timed_out) throw;
   }
-  log().warn("{} does not heed SIGTERM: killed", name);
+  log().warn("{} ignores SIGTERM: killed", name);
   child.kill(SIGKILL);
   co_return co_await child.wait();
 }
 
-/// Runs the command to its end; as a shell would say it: its status, 128 and the signal, or 126 and
-/// 127 for one that cannot be run.
+/// Runs the command to its end. `status` is that of a shell: the exit status, 128 plus the signal,
+/// or 126 or 127 for a command that cannot be run.
 asio::awaitable<void> run_command(served_disk& disk, const std::vector<std::string>& command,
                                   int& status) {
   std::optional<child_process> child;
   try {
-    child.emplace(disk.on.control(), command);
+    child.emplace(disk.runtime.control(), command);
   } catch (const failure& problem) {
     log().error("{}", problem.what());
     status = problem.code() == std::errc::no_such_file_or_directory ? 127 : 126;
@@ -126,7 +127,7 @@ asio::awaitable<void> run_command(served_disk& disk, const std::vector<std::stri
   try {
     raw_status = co_await child->wait();
   } catch (const boost::system::system_error&) {
-    // Cancelled: we are told to stop, or the disk is gone, and with it the command's reason.
+    // Cancelled: the service stops, or the disk is gone and the command has no purpose.
   }
   if (!raw_status) {
     co_await asio::this_coro::reset_cancellation_state();
@@ -137,20 +138,20 @@ asio::awaitable<void> run_command(served_disk& disk, const std::vector<std::stri
 
 asio::awaitable<void> run_with_progress(served_disk& disk, const std::vector<std::string>& command,
                                         int& status) {
-  async::nursery beside(disk.on.control());
-  beside.spawn(show_copy_progress(disk));
+  async::nursery tasks(disk.runtime.control());
+  tasks.spawn(show_copy_progress(disk));
   std::exception_ptr error;
   try {
     co_await run_command(disk, command, status);
   } catch (...) {
     error = std::current_exception();
   }
-  beside.cancel();
-  co_await beside.join();
+  tasks.cancel();
+  co_await tasks.join();
   if (error) std::rethrow_exception(error);
 }
 
-/// 0: posix_spawnp(3) would find the program and may run it; else why it would not.
+/// 0: posix_spawnp(3) would find and run the program; otherwise its error.
 int spawn_problem(const std::string& program) {
   std::vector<std::string> paths;
   if (program.find('/') != std::string::npos) {
@@ -172,63 +173,63 @@ int spawn_problem(const std::string& program) {
   return problem;
 }
 
-/// As a shell says it.
+/// The exit status of a shell for the error.
 int status_of_problem(int problem) {
   return problem == ENOENT ? 127 : 126;
 }
 
-/// Where the command finds the disk.
+/// The command's access to the disk.
 struct private_endpoint {
   private_directory directory;
-  endpoints at;
+  endpoints sockets;
 };
 
 asio::awaitable<void> serve_while(private_endpoint& ready, const std::vector<std::string>& command,
                                   served_disk& disk, int& status) {
-  const auto& path = ready.at.unix_paths.front();
+  const auto& path = ready.sockets.unix_paths.front();
   ::setenv("unixsocket", path.c_str(), 1);
   const auto uri =
       fmt::format("nbd+unix:///{}?socket={}", uri_part(disk.export_name), uri_part(path));
   ::setenv("uri", uri.c_str(), 1);
   service_work work;
   work.task = [&] { return run_with_progress(disk, command, status); };
-  co_await serve_until_stopped(disk, std::move(ready.at), std::move(work));
+  co_await serve_until_stopped(disk, std::move(ready.sockets), std::move(work));
 }
 
-disk_service prepare(const run_words& words, int& status) {
-  if (const int problem = spawn_problem(words.command.front()); problem != 0) {
-    log().error("run {}: {}", words.command.front(), describe_errno(problem));
+disk_service prepare(const run_options& options, int& status) {
+  if (const int problem = spawn_problem(options.command.front()); problem != 0) {
+    log().error("run {}: {}", options.command.front(), describe_errno(problem));
     status = status_of_problem(problem);
     return {};
   }
   auto ready = std::make_shared<private_endpoint>();
   const auto path = ready->directory.path() + "/nbd.sock";
-  ready->at.listeners.push_back(nbd::listen_unix(path));
-  ready->at.unix_paths.push_back(path);
-  return [ready = std::move(ready), &words, &status](served_disk& disk) {
-    return serve_while(*ready, words.command, disk, status);
+  ready->sockets.listeners.push_back(nbd::listen_unix(path));
+  ready->sockets.unix_paths.push_back(path);
+  return [ready = std::move(ready), &options, &status](served_disk& disk) {
+    return serve_while(*ready, options.command, disk, status);
   };
 }
 
-cli::exit_code run(const run_words& words) {
+cli::exit_code run(const run_options& options) {
   int status = 1;
-  with_served_disk(words.disk, {}, [&](const claimed_disk&) { return prepare(words, status); });
+  with_served_disk(options.disk, {}, [&](const claimed_disk&) { return prepare(options, status); });
   return static_cast<cli::exit_code>(status);
 }
 
 }  // namespace
 
 void add_run(cli::app& app) {
-  static run_words words;
+  static run_options options;
   auto& command = app.add_command("run", "serve a disk while a command runs");
   command
       .describe(
-          "Serves the disk on a private socket while CMD runs, and ends with CMD's status. CMD "
-          "finds the address in its environment: uri, and unixsocket for the path alone.")
+          "Serves the disk on a private socket while CMD runs, and exits with CMD's status. CMD's "
+          "environment has the address: uri, and unixsocket for the path alone.")
       .example("copy a disk into an image", "xenpv-disk run xvdb -- sh -c 'nbdcopy $uri disk.img'");
-  add_disk_options(command, words.disk);
-  add_client_options(command, words.disk);
-  command.takes_command(words.command).action([](std::ostream&) { return run(words); });
+  add_disk_options(command, options.disk);
+  add_client_options(command, options.disk);
+  command.takes_command(options.command).action([](std::ostream&) { return run(options); });
 }
 
 }  // namespace xenpv::disk_app

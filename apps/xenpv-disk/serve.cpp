@@ -10,10 +10,10 @@
 #include <ostream>
 
 #include "claim.hpp"
+#include "cli/value.hpp"
 #include "commands.hpp"
 #include "service.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/cli/value.hpp"
 #include "xenpv/nbd/listen.hpp"
 
 namespace xenpv::disk_app {
@@ -21,14 +21,14 @@ namespace {
 
 namespace asio = async::asio;
 
-struct serve_words {
+struct serve_options {
   disk_options disk;
   std::vector<std::string> unix_paths;
   std::vector<nbd::tcp_address> tcp;
   mode_t socket_mode = 0600;
   std::string socket_group;
   std::string pid_file;
-  tls_words tls;
+  tls_options tls;
 };
 
 result<mode_t> parse_mode(std::string_view text) {
@@ -45,14 +45,14 @@ result<mode_t> parse_mode(std::string_view text) {
 
 std::optional<gid_t> find_group(const std::string& name) {
   if (name.empty()) return std::nullopt;
-  const auto* const found = ::getgrnam(name.c_str());
-  if (found == nullptr)
+  const auto* const entry = ::getgrnam(name.c_str());
+  if (entry == nullptr)
     throw failure(errc::invalid_argument, fmt::format("group '{}'", name),
                   "there is no such group");
-  return found->gr_gid;
+  return entry->gr_gid;
 }
 
-/// Whether others than this machine can connect.
+/// Whether other machines can connect.
 bool is_exposed(const unique_fd& listener) {
   sockaddr_storage bound{};
   socklen_t size = sizeof bound;
@@ -65,33 +65,33 @@ bool is_exposed(const unique_fd& listener) {
   return !IN6_IS_ADDR_LOOPBACK(&reinterpret_cast<const sockaddr_in6&>(bound).sin6_addr);
 }
 
-void warn_if_exposed(const endpoints& at, const tls_settings& tls) {
+void warn_if_exposed(const endpoints& sockets, const tls_settings& tls) {
   if (tls.mode != nbd::tls_mode::off) return;
-  if (std::ranges::none_of(at.listeners, is_exposed)) return;
+  if (std::ranges::none_of(sockets.listeners, is_exposed)) return;
   log().warn(
-      "TLS is off, and other machines can connect: whoever reaches the TCP port can read and write "
-      "the disk, and whoever is on the way can read along; --tls-psk FILE lets in who has a key, "
-      "--tcp localhost:PORT only this machine");
+      "TLS is off, and other machines can connect: anyone who reaches the TCP port can read and "
+      "write the disk, and anyone on the path can eavesdrop; use --tls-psk FILE to require a key, "
+      "or --tcp localhost:PORT to allow only this machine");
 }
 
-/// `words.tcp`: port 0 becomes the one that was free.
-endpoints open_endpoints(serve_words& words, const claimed_disk& claimed,
+/// Replaces a port 0 in `options.tcp` by the port in use.
+endpoints open_endpoints(serve_options& options, const claimed_disk& claimed,
                          const tls_uri_parts& tls) {
   endpoints out;
   const auto name = uri_part(claimed.export_name);
-  const auto group = find_group(words.socket_group);
-  auto paths = words.unix_paths;
+  const auto group = find_group(options.socket_group);
+  auto paths = options.unix_paths;
   for (auto& inherited : nbd::inherited_listeners())
     out.listeners.push_back(std::move(inherited));
-  if (paths.empty() && words.tcp.empty() && out.listeners.empty())
+  if (paths.empty() && options.tcp.empty() && out.listeners.empty())
     paths.push_back(fmt::format("{}/{}.sock", runtime_directory(), claimed.disk.name));
   for (const auto& path : paths) {
-    out.listeners.push_back(nbd::listen_unix(path, words.socket_mode, group));
+    out.listeners.push_back(nbd::listen_unix(path, options.socket_mode, group));
     out.unix_paths.push_back(path);
     out.uris.push_back(fmt::format("nbd{}+unix://{}/{}?socket={}{}{}", tls.scheme_suffix, tls.user,
                                    name, uri_part(path), tls.query.empty() ? "" : "&", tls.query));
   }
-  for (auto& address : words.tcp) {
+  for (auto& address : options.tcp) {
     for (auto& socket : nbd::listen_tcp(address))
       out.listeners.push_back(std::move(socket));
     address.port = nbd::port_of(out.listeners.back());
@@ -104,26 +104,26 @@ endpoints open_endpoints(serve_words& words, const claimed_disk& claimed,
   return out;
 }
 
-/// What to type in another terminal. The block size has to be the disk's, or partitions are missed.
-void print_hints(std::ostream& out, const served_disk& disk, const serve_words& words,
-                 const tls_settings& tls, const endpoints& at) {
-  for (const auto& uri : at.uris)
+/// Prints commands for another terminal. The block size must be the disk's; otherwise partitions
+/// are missed.
+void print_hints(std::ostream& out, const served_disk& disk, const serve_options& options,
+                 const tls_settings& tls, const endpoints& sockets) {
+  for (const auto& uri : sockets.uris)
     out << uri << '\n';
   out.flush();
-  const auto tls_words = nbd_client_words(words.tls, tls);
-  if (!tls_words) return;
+  const auto client_options = nbd_client_options(options.tls, tls);
+  if (!client_options) return;
   const auto sector = disk.device.shape().sector_size;
-  const auto common = fmt::format("-N '{}' -b {}{}", disk.export_name, sector, *tls_words);
-  for (const auto& path : at.unix_paths)
+  const auto common = fmt::format("-N '{}' -b {}{}", disk.export_name, sector, *client_options);
+  for (const auto& path : sockets.unix_paths)
     out << fmt::format("nbd-client -unix {} {} /dev/nbd0\n", path, common);
-  for (const auto& address : words.tcp)
+  for (const auto& address : options.tcp)
     out << fmt::format("nbd-client {} {} {} /dev/nbd0\n",
                        address.host.empty() ? "localhost" : address.host, address.port, common);
   out.flush();
 }
 
-/// A file that can be written, and with write() holds the process's number until the server has
-/// ended.
+/// A writable file that holds the process's number from write() until the server has ended.
 class pid_file {
  public:
   explicit pid_file(std::string path) : path_(std::move(path)) {
@@ -150,72 +150,71 @@ class pid_file {
   unique_fd file_;
 };
 
-/// What a server has before it touches its disk.
+/// The state of a server before it touches its disk.
 struct prepared_service {
-  serve_words words;
+  serve_options options;
   const tls_settings& tls;
-  endpoints at;
+  endpoints sockets;
   pid_file file;
 };
 
 asio::awaitable<void> run_service(prepared_service& ready, served_disk& disk, std::ostream& out) {
   ready.file.write();
-  print_hints(out, disk, ready.words, ready.tls, ready.at);
-  co_await serve_until_stopped(disk, std::move(ready.at), {});
+  print_hints(out, disk, ready.options, ready.tls, ready.sockets);
+  co_await serve_until_stopped(disk, std::move(ready.sockets), {});
 }
 
-disk_service prepare(serve_words words, const tls_settings& tls, const claimed_disk& claimed,
+disk_service prepare(serve_options options, const tls_settings& tls, const claimed_disk& claimed,
                      std::ostream& out) {
-  auto at = open_endpoints(words, claimed, make_uri_parts(words.tls, tls));
-  warn_if_exposed(at, tls);
-  auto file = words.pid_file;
+  auto sockets = open_endpoints(options, claimed, make_uri_parts(options.tls, tls));
+  warn_if_exposed(sockets, tls);
+  auto file = options.pid_file;
   auto ready = std::shared_ptr<prepared_service>(
-      new prepared_service{std::move(words), tls, std::move(at), pid_file(std::move(file))});
+      new prepared_service{std::move(options), tls, std::move(sockets), pid_file(std::move(file))});
   return [ready = std::move(ready), &out](served_disk& disk) {
     return run_service(*ready, disk, out);
   };
 }
 
-cli::exit_code serve(const serve_words& words, std::ostream& out) {
-  // Before anything is touched: a wrong file is to be told at once.
-  const auto tls = read_tls_settings(words.tls);
-  with_served_disk(words.disk, tls,
-                   [&](const claimed_disk& claimed) { return prepare(words, tls, claimed, out); });
+cli::exit_code serve(const serve_options& options, std::ostream& out) {
+  // First of all, so that a wrong file is reported at once.
+  const auto tls = read_tls_settings(options.tls);
+  with_served_disk(options.disk, tls, [&](const claimed_disk& claimed) {
+    return prepare(options, tls, claimed, out);
+  });
   return cli::exit_code::ok;
 }
 
 }  // namespace
 
 void add_serve(cli::app& app) {
-  static serve_words words;
+  static serve_options options;
   auto& command = app.add_command("serve", "serve a disk over NBD until told to stop");
   command
       .describe(
-          "Connects the disk and prints where clients find it: a URI for each address, then the "
-          "nbd-client line that makes it a block device. Without an address it listens on "
-          "/run/xenpv/DISK.sock, or on the sockets that a service manager hands over "
-          "(LISTEN_FDS). With --take the disk is taken last, once all of this is there, and given "
-          "back "
-          "to the kernel's driver if it cannot be connected.")
+          "Connects the disk and prints its addresses for clients: a URI for each, then the "
+          "nbd-client line that makes it a block device. Without an address, it listens on "
+          "/run/xenpv/DISK.sock, or on the sockets passed by a service manager (LISTEN_FDS). With "
+          "--take, the disk is taken last, when everything else is ready, and given back to the "
+          "kernel's driver if it cannot be connected.")
       .describe(
-          "SIGTERM or SIGINT stops it: no new requests, answers for those in flight (10 seconds at "
-          "most), a flush, and an orderly close with the backend. A second signal cuts clients "
-          "off. If it is killed, a small process that it left behind closes the disk.")
+          "SIGTERM or SIGINT stops it: it accepts no new requests, answers those in flight (for at "
+          "most 10 seconds), flushes, and closes the disk with the backend. A second signal "
+          "disconnects clients at once. If it is killed, a helper process closes the disk.")
       .example("serve a disk that the kernel holds", "xenpv-disk serve xvdb --take")
       .example("over TCP, read-only", "xenpv-disk serve xvdb --tcp 127.0.0.1:10809 --read-only")
-      .example("to other machines, for those who have a key",
+      .example("to other machines, only for clients with a key",
                "xenpv-disk serve xvdb --tcp :10809 --tls-psk /etc/xenpv/keys.psk");
-  add_disk_options(command, words.disk);
-  add_client_options(command, words.disk);
-  command.option("--unix PATH", words.unix_paths, "listen on this Unix socket", cli::as_text)
-      .option("--tcp HOST:PORT", words.tcp, "listen on this address", nbd::parse_tcp_address)
-      .option("--socket-mode MODE", words.socket_mode, "permissions of Unix sockets", parse_mode,
+  add_disk_options(command, options.disk);
+  add_client_options(command, options.disk);
+  command.option("--unix PATH", options.unix_paths, "listen on this Unix socket", cli::as_text)
+      .option("--tcp HOST:PORT", options.tcp, "listen on this address", nbd::parse_tcp_address)
+      .option("--socket-mode MODE", options.socket_mode, "permissions of Unix sockets", parse_mode,
               {.by_default = "0600"})
-      .option("--socket-group GROUP", words.socket_group, "group of Unix sockets", cli::as_text)
-      .option("--pid-file FILE", words.pid_file, "write the process's number when ready",
-              cli::as_text);
-  add_tls_options(command, words.tls);
-  command.action([](std::ostream& out) { return serve(words, out); });
+      .option("--socket-group GROUP", options.socket_group, "group of Unix sockets", cli::as_text)
+      .option("--pid-file FILE", options.pid_file, "write the process ID when ready", cli::as_text);
+  add_tls_options(command, options.tls);
+  command.action([](std::ostream& out) { return serve(options, out); });
 }
 
 }  // namespace xenpv::disk_app

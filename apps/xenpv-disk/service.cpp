@@ -10,48 +10,48 @@
 #include <boost/system/system_error.hpp>
 #include <csignal>
 
+#include "cli/service_manager.hpp"
 #include "control_socket.hpp"
-#include "xenpv/async/call_on.hpp"
 #include "xenpv/async/nursery.hpp"
+#include "xenpv/async/run_on.hpp"
+#include "xenpv/async/signal.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/cli/service_manager.hpp"
 
 namespace xenpv::disk_app {
 namespace {
 
 namespace asio = async::asio;
 
-/// What can end a service, and waiting for the first of it.
+/// Stops a service, and lets a coroutine wait for the first reason.
 class stop_switch {
  public:
-  explicit stop_switch(const asio::any_io_executor& executor)
-      : changed_(executor, std::chrono::steady_clock::time_point::max()) {}
+  explicit stop_switch(const asio::any_io_executor& executor) : changed_(executor) {}
 
-  void stop(std::string why) {
-    if (why_.empty()) why_ = std::move(why);
-    changed_.cancel();
+  void stop(std::string reason) {
+    if (reason_.empty()) reason_ = std::move(reason);
+    changed_.notify();
   }
-  /// The same, and the error is to come out of the service.
+  /// Stops the service, which then throws the error.
   void fail(std::exception_ptr problem) {
     error_ = std::move(problem);
     stop("it failed");
   }
-  [[nodiscard]] bool is_stopped() const noexcept { return !why_.empty(); }
+  [[nodiscard]] bool is_stopped() const noexcept { return !reason_.empty(); }
   [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
   asio::awaitable<std::string> wait() {
-    while (why_.empty())
-      (void)co_await changed_.async_wait(asio::as_tuple(asio::use_awaitable));
-    co_return why_;
+    while (reason_.empty())
+      co_await changed_.wait();
+    co_return reason_;
   }
 
  private:
-  asio::steady_timer changed_;
-  std::string why_;
+  async::signal changed_;
+  std::string reason_;
   std::exception_ptr error_;
 };
 
-/// A part of the service: without it, there is none. The others go on meanwhile, so that clients
-/// can drain and signals are heard.
+/// Runs a part of the service; its failure stops the service. The other parts continue meanwhile,
+/// so that clients can drain and signals are handled.
 asio::awaitable<void> run_part(asio::awaitable<void> part, stop_switch& stop) {
   try {
     co_await std::move(part);
@@ -61,45 +61,45 @@ asio::awaitable<void> run_part(asio::awaitable<void> part, stop_switch& stop) {
   }
 }
 
-/// It may be lost at the moment, but not for good.
+/// Connected, or lost only temporarily.
 bool is_alive(blkfront::device_state state) {
   return state == blkfront::device_state::connected || state == blkfront::device_state::recovering;
 }
 
-/// How long clients of a disk that is gone are still listened to, and how often it is asked whether
-/// there are any. The device answers with ESHUTDOWN; a client whose requests were all answered in
-/// time sends the next ones after that, and would only see its connection end.
-constexpr std::chrono::milliseconds last_words(1000);
-constexpr std::chrono::milliseconds last_words_step(20);
+/// How long clients of a lost disk are still served, and how often to check whether there are any.
+/// The device answers with ESHUTDOWN; without this time, a client without requests in flight would
+/// only see its connection end, and no error.
+constexpr std::chrono::milliseconds error_period(1000);
+constexpr std::chrono::milliseconds error_poll_interval(20);
 
-asio::awaitable<void> tell_clients(served_disk& disk) {
-  asio::steady_timer timer(disk.on.control());
-  for (auto spent = last_words_step; spent <= last_words; spent += last_words_step) {
+asio::awaitable<void> report_loss(served_disk& disk) {
+  asio::steady_timer timer(disk.runtime.control());
+  for (auto spent = error_poll_interval; spent <= error_period; spent += error_poll_interval) {
     if (disk.server.statistics().connections == 0) co_return;
-    timer.expires_after(last_words_step);
+    timer.expires_after(error_poll_interval);
     co_await timer.async_wait(asio::use_awaitable);
   }
 }
 
-/// What a backend gets to answer requests of clients that were cut off.
+/// Time limit for a backend to answer requests of disconnected clients.
 constexpr std::chrono::seconds grace(2);
 
-/// Closes the disk under clients whose requests are not answered, so that a backend that stalls
-/// does not hold up the end. Cancelled when they all are.
-asio::awaitable<void> give_up_backend(served_disk& disk, std::chrono::nanoseconds patience) {
-  asio::steady_timer timer(disk.on.control(), patience);
+/// Closes the disk while clients' requests are still unanswered, so that a stalled backend does not
+/// delay the end. Cancelled when all requests are answered.
+asio::awaitable<void> give_up_backend(served_disk& disk, std::chrono::nanoseconds timeout) {
+  asio::steady_timer timer(disk.runtime.control(), timeout);
   co_await timer.async_wait(asio::use_awaitable);
   if (!is_alive(disk.device.state())) co_return;
   log().warn("{}: the backend does not answer; the disk is closed with requests in flight",
              disk.name);
-  // Half a close is none.
+  // The close must not be interrupted.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   co_await disk.device.close();
 }
 
 /// The first signal stops the service, the second cuts clients off.
-asio::awaitable<void> heed_signals(served_disk& disk, stop_switch& stop) {
-  asio::signal_set signals(disk.on.control(), SIGTERM, SIGINT);
+asio::awaitable<void> handle_signals(served_disk& disk, stop_switch& stop) {
+  asio::signal_set signals(disk.runtime.control(), SIGTERM, SIGINT);
   const auto first = co_await signals.async_wait(asio::use_awaitable);
   stop.stop(fmt::format("signal {}", first));
   co_await signals.async_wait(asio::use_awaitable);
@@ -107,9 +107,9 @@ asio::awaitable<void> heed_signals(served_disk& disk, stop_switch& stop) {
   co_await give_up_backend(disk, grace);
 }
 
-/// Tells the service manager that this server is alive for as long as each of its threads answers.
+/// Notifies the service manager that this server is alive, while each of its threads responds.
 asio::awaitable<void> feed_watchdog(served_disk& disk, std::chrono::microseconds interval) {
-  asio::steady_timer timer(disk.on.control());
+  asio::steady_timer timer(disk.runtime.control());
   for (;;) {
     for (std::size_t i = 0; i < disk.device.queue_count(); ++i) {
       auto nothing = [] {};
@@ -153,13 +153,13 @@ void endpoints::remove_sockets() noexcept {
   unix_paths.clear();
 }
 
-asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints at, service_work work) {
-  stop_switch stop(disk.on.control());
-  async::nursery tasks(disk.on.control());
+asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints sockets, service_work work) {
+  stop_switch stop(disk.runtime.control());
+  async::nursery tasks(disk.runtime.control());
   follow_device(disk, std::move(work.reshaped), stop);
-  for (auto& listener : at.listeners)
+  for (auto& listener : sockets.listeners)
     disk.server.listen(std::move(listener));
-  tasks.spawn(run_part(heed_signals(disk, stop), stop));
+  tasks.spawn(run_part(handle_signals(disk, stop), stop));
   tasks.spawn(run_part(disk.status.answer(disk), stop));
   if (const auto interval = cli::watchdog_interval())
     tasks.spawn(run_part(feed_watchdog(disk, *interval), stop));
@@ -168,14 +168,14 @@ asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints at, servi
     disk.is_ready = true;
     cli::notify_service_manager(fmt::format("READY=1\nSTATUS=serving {}", disk.name));
   }
-  const auto why = co_await stop.wait();
-  log().info("{}: stopping: {}", disk.name, why);
+  const auto reason = co_await stop.wait();
+  log().info("{}: stopping: {}", disk.name, reason);
   cli::notify_service_manager("STOPPING=1\nSTATUS=waiting for clients");
-  at.remove_sockets();
+  sockets.remove_sockets();
   tasks.spawn(run_part(give_up_backend(disk, nbd::server_options{}.drain_limit + grace), stop));
-  // Still with ears for the second signal.
-  if (work.take_leave) co_await work.take_leave();
-  if (!is_alive(disk.device.state())) co_await tell_clients(disk);
+  // The second signal is still handled.
+  if (work.before_stop) co_await work.before_stop();
+  if (!is_alive(disk.device.state())) co_await report_loss(disk);
   co_await disk.server.stop();
   tasks.cancel();
   co_await tasks.join();

@@ -1,4 +1,4 @@
-// Serving until told to stop: listeners, signals, the service manager, the status socket.
+// Serves a disk until it is stopped: listeners, signals, the service manager, the status socket.
 #pragma once
 
 #include <functional>
@@ -9,7 +9,7 @@
 
 namespace xenpv::disk_app {
 
-/// Where clients connect.
+/// Sockets to which clients connect.
 struct endpoints {
   endpoints() = default;
   endpoints(endpoints&&) noexcept = default;
@@ -18,27 +18,27 @@ struct endpoints {
   void remove_sockets() noexcept;
 
   std::vector<unique_fd> listeners;
-  std::vector<std::string> unix_paths;  ///< go with this
-  std::vector<std::string> uris;        ///< in the order of what the user asked for
+  std::vector<std::string> unix_paths;  ///< removed by the destructor
+  std::vector<std::string> uris;        ///< in the order of the user's options
 };
 
-/// What a service does besides listening; each may be empty.
+/// A service's work besides listening; each function may be empty.
 struct service_work {
-  /// Its end ends the service.
+  /// The service ends when the task ends.
   std::function<async::asio::awaitable<void>()> task{};
-  /// The task tells the service manager that the service is ready, and sets served_disk::is_ready;
-  /// else it is so at once.
+  /// The task notifies the service manager that the service is ready, and sets
+  /// served_disk::is_ready; otherwise the service is ready at once.
   bool task_says_ready = false;
-  /// The disk has another shape. On the control thread.
+  /// The disk's geometry has changed. Called on the control thread.
   std::function<void()> reshaped{};
-  /// Once the service is to end; clients are still served.
-  std::function<async::asio::awaitable<void>()> take_leave{};
+  /// Called when the service is about to end; clients are still served.
+  std::function<async::asio::awaitable<void>()> before_stop{};
 };
 
-/// Listens on `at`, tells the service manager, and serves until SIGTERM or SIGINT, until the disk
-/// has come to its end, or until the task of `work` is done. A second signal while clients drain
-/// cuts them off. Throws what ended the service before its time: what the task throws, for one.
-[[nodiscard]] async::asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints at,
+/// Listens on `sockets`, notifies the service manager, and serves until SIGTERM or SIGINT, until
+/// the disk is gone, or until the task of `work` is done. A second signal disconnects clients that
+/// still drain. Throws the error that ended the service early, for example one from the task.
+[[nodiscard]] async::asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints sockets,
                                                                service_work work);
 
 }  // namespace xenpv::disk_app

@@ -2,27 +2,27 @@
 
 #include <ostream>
 
+#include "base/parse.hpp"
+#include "cli/table.hpp"
+#include "cli/value.hpp"
 #include "commands.hpp"
 #include "control_socket.hpp"
 #include "report.hpp"
-#include "xenpv/base/parse.hpp"
-#include "xenpv/cli/table.hpp"
-#include "xenpv/cli/value.hpp"
 
 namespace xenpv::disk_app {
 namespace {
 
-struct status_words {
+struct status_options {
   std::string disk;
   bool json = false;
   bool prometheus = false;
 };
 
-std::string time_of(const cli::json& values, const char* key) {
+std::string latency_of(const cli::json& values, const char* key) {
   return format_nanoseconds(values.at("latency_ns").at(key).get<std::uint64_t>());
 }
 
-/// A line for each thing that a user of the disk should know; none when all is well.
+/// Prints a line for each problem that affects the disk's users.
 void print_troubles(std::ostream& out, const cli::json& report) {
   const auto& stalls = report.at("stalls");
   const auto count = stalls.at("count").get<std::uint64_t>();
@@ -30,18 +30,18 @@ void print_troubles(std::ostream& out, const cli::json& report) {
     out << fmt::format("stalled: the backend does not answer; requests wait ({} stalls so far)\n",
                        count);
   else if (count > 0)
-    out << fmt::format("{} stalls: the backend did not answer for long, and then did\n", count);
+    out << fmt::format("{} stalls: the backend did not answer for a long time, but recovered\n",
+                       count);
   const auto& durability = report.at("durability");
   const auto ignored = durability.at("flushes_ignored").get<std::uint64_t>();
   if (durability.at("flush").get<std::string>() == "ignored" || ignored > 0)
     out << fmt::format(
         "not durable: the backend stopped offering flush, and {} flushes were answered without it; "
-        "a crash of its host may lose answered writes (--strict-flush fails them instead)\n",
+        "a crash of its host may lose completed writes (--strict-flush fails flushes instead)\n",
         ignored);
   if (const auto refused = durability.at("flushes_refused").get<std::uint64_t>(); refused > 0)
-    out << fmt::format(
-        "{} flushes failed: a backend was lost that may have lost answered writes with it\n",
-        refused);
+    out << fmt::format("{} flushes failed: a lost backend may have lost completed writes\n",
+                       refused);
 }
 
 void print_table(std::ostream& out, const cli::json& report) {
@@ -56,7 +56,7 @@ void print_table(std::ostream& out, const cli::json& report) {
   const auto& recovery = report.at("recovery");
   if (!recovery.at("last_reason").is_null())
     out << fmt::format(
-        "{} reconnects, {} requests replayed, longest pause {}; the last time: {}{}\n",
+        "{} reconnects, {} requests replayed, longest pause {}; last reason: {}{}\n",
         recovery.at("reconnects").get<std::uint64_t>(),
         recovery.at("replayed_requests").get<std::uint64_t>(),
         format_duration(
@@ -75,15 +75,16 @@ void print_table(std::ostream& out, const cli::json& report) {
     table.add_row({name, fmt::format("{}", values.at("requests").get<std::uint64_t>()),
                    fmt::format("{}", values.at("bytes").get<std::uint64_t>()),
                    fmt::format("{}", values.at("errors").get<std::uint64_t>()),
-                   time_of(values, "p50"), time_of(values, "p99"), time_of(values, "max")});
+                   latency_of(values, "p50"), latency_of(values, "p99"),
+                   latency_of(values, "max")});
   table.print(out);
 }
 
-cli::exit_code status(const status_words& words, std::ostream& out) {
-  const auto reports = ask_servers(words.disk);
-  if (words.prometheus) {
+cli::exit_code status(const status_options& options, std::ostream& out) {
+  const auto reports = ask_servers(options.disk);
+  if (options.prometheus) {
     out << to_prometheus(reports);
-  } else if (words.json) {
+  } else if (options.json) {
     auto document = cli::json_document("xenpv-disk.status", 1);
     document["disks"] = reports;
     cli::print_json(out, document);
@@ -97,16 +98,16 @@ cli::exit_code status(const status_words& words, std::ostream& out) {
 }  // namespace
 
 void add_status(cli::app& app) {
-  static status_words words;
-  auto& command = app.add_command("status", "show the numbers of running servers");
+  static status_options options;
+  auto& command = app.add_command("status", "show server statistics");
   command
       .describe(
-          "Asks the servers of this guest: what each disk's engine and each client did. Without "
-          "DISK, all of them.")
-      .argument("[DISK]", words.disk, "the disk, by any of its names in list", cli::as_text)
-      .offers_json(words.json)
-      .flag("--prometheus", words.prometheus, "in the text format of Prometheus")
-      .action([](std::ostream& out) { return status(words, out); });
+          "Queries the servers of this guest for the statistics of each disk and each client. "
+          "Without DISK, queries all servers.")
+      .argument("[DISK]", options.disk, "any name of the disk, as shown by list", cli::as_text)
+      .offers_json(options.json)
+      .flag("--prometheus", options.prometheus, "print the text format of Prometheus")
+      .action([](std::ostream& out) { return status(options, out); });
 }
 
 }  // namespace xenpv::disk_app

@@ -1,19 +1,19 @@
-// What xenpv-doctor does: looks at one guest, or compares two reports.
+// The commands of xenpv-doctor: examine one guest, or compare two reports.
 #pragma once
 
-#include "xenpv/cli/app.hpp"
+#include "cli/app.hpp"
 
 namespace xenpv::doctor_app {
 
-/// Exit statuses, as a monitoring check has them: the worst row says which.
-inline constexpr int all_well = 0;
+/// Exit statuses as for a monitoring check: determined by the worst row.
+inline constexpr int healthy = 0;
 inline constexpr int warned = 1;
 inline constexpr int failing = 2;
-// So the usual ones are elsewhere: EX_USAGE and EX_SOFTWARE of sysexits.h.
-inline constexpr int wrong_usage = 64;
-inline constexpr int went_wrong = 70;
+// Usage errors and failures use EX_USAGE and EX_SOFTWARE of sysexits.h instead of 2 and 1.
+inline constexpr int usage_error = 64;
+inline constexpr int internal_error = 70;
 
-/// Options of the program itself. `json` is shared by both.
+/// Adds the options of the program itself. Both functions share `json`.
 void set_up_examine(cli::app& app, bool& json);
 void add_compare(cli::app& app, const bool& json);
 

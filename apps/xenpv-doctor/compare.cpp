@@ -4,17 +4,17 @@
 #include <ostream>
 #include <sstream>
 
+#include "cli/value.hpp"
 #include "commands.hpp"
 #include "print.hpp"
-#include "xenpv/cli/value.hpp"
 
 namespace xenpv::doctor_app {
 namespace {
 
-/// A report of 64 CPUs has less than a tenth of this.
+/// A report of 64 CPUs is less than a tenth of this.
 constexpr std::streamsize largest_report = 64 << 20;
 
-struct compare_words {
+struct compare_options {
   std::string before;
   std::string after;
 };
@@ -32,40 +32,40 @@ std::string read_file(const std::string& path) {
   return out;
 }
 
-diag::health_report read_report(const std::string& path) {
-  auto report = diag::parse_report(read_file(path));
+doctor::health_report read_report(const std::string& path) {
+  auto report = doctor::parse_report(read_file(path));
   if (!report) throw failure(report.error().code, fmt::format("{}: {}", path, report.error().text));
   return std::move(*report);
 }
 
-cli::exit_code compare(const compare_words& words, bool json, std::ostream& out) {
-  const auto comparison = diag::compare(read_report(words.before), read_report(words.after));
+cli::exit_code compare(const compare_options& options, bool json, std::ostream& out) {
+  const auto comparison = doctor::compare(read_report(options.before), read_report(options.after));
   if (json)
     cli::print_json(out, to_json(comparison));
   else
     print_changes(out, comparison);
   out.flush();
-  tell_summary(comparison);
-  return static_cast<cli::exit_code>(comparison.got_worse() ? warned : all_well);
+  print_summary(comparison);
+  return static_cast<cli::exit_code>(comparison.got_worse() ? warned : healthy);
 }
 
 }  // namespace
 
 void add_compare(cli::app& app, const bool& json) {
-  static compare_words words;
-  app.add_command("compare", "what changed from one report to another, beyond the noise")
+  static compare_options options;
+  app.add_command("compare", "show the changes between two reports beyond the noise")
       .describe(
-          "Takes two files that --json wrote: before and after some work, or of two guests. Rows "
-          "are compared by their verdicts. Measured times (--measure) are compared by p50 and p99: "
-          "each is a range, of what the number of samples leaves open (99 %) and of what the "
-          "rounds "
-          "of the measurement showed; it changed where the two ranges do not touch and it is more "
-          "than 5 % apart. Times that the "
-          "counts of /proc/interrupts refute are not compared.")
-      .example("as a gate", "xenpv-doctor compare good.json now.json || echo 'something got worse'")
-      .argument("BEFORE", words.before, "a report, from xenpv-doctor --json", cli::as_text)
-      .argument("AFTER", words.after, "another one", cli::as_text)
-      .action([&json](std::ostream& out) { return compare(words, json, out); });
+          "Compares two files written with --json, from before and after a change or from two "
+          "guests. Rows are compared by verdict. Measured times (--measure) are compared by p50 "
+          "and p99. Each figure has a range: its 99 % confidence interval, widened by the spread "
+          "of the measurement's rounds. A figure has changed if the two ranges do not overlap and "
+          "the figures differ by more than 5 %. Times refuted by the counts of /proc/interrupts "
+          "are not compared.")
+      .example("fail after a regression",
+               "xenpv-doctor compare good.json now.json || echo 'something got worse'")
+      .argument("BEFORE", options.before, "a report from xenpv-doctor --json", cli::as_text)
+      .argument("AFTER", options.after, "the report to compare with it", cli::as_text)
+      .action([&json](std::ostream& out) { return compare(options, json, out); });
 }
 
 }  // namespace xenpv::doctor_app

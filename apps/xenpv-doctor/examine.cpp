@@ -3,14 +3,14 @@
 
 #include <ostream>
 
+#include "cli/value.hpp"
 #include "commands.hpp"
+#include "doctor/health_page.hpp"
+#include "doctor/health_report.hpp"
+#include "doctor/prometheus.hpp"
 #include "measure.hpp"
 #include "print.hpp"
 #include "write_file.hpp"
-#include "xenpv/cli/value.hpp"
-#include "xenpv/diag/health_page.hpp"
-#include "xenpv/diag/health_report.hpp"
-#include "xenpv/diag/prometheus.hpp"
 
 namespace xenpv::doctor_app {
 namespace {
@@ -18,9 +18,9 @@ namespace {
 using std::chrono::nanoseconds;
 
 constexpr nanoseconds shortest_measurement = std::chrono::seconds(1);
-constexpr nanoseconds for_the_page = std::chrono::seconds(10);
+constexpr nanoseconds page_measurement = std::chrono::seconds(10);
 
-struct examine_words {
+struct examine_options {
   std::string root;
   std::string html;
   std::string prometheus;
@@ -35,106 +35,105 @@ std::string now_text() {
   return fmt::format("{:%FT%TZ}", fmt::gmtime(now));
 }
 
-/// The page is to have pictures; whoever only asks for rows wants them at once.
-nanoseconds time_to_measure(const examine_words& words, const diag::reading_place& place) {
-  if (place.is_capture && words.measure && words.measure->count() > 0)
-    throw failure(errc::invalid_argument, "--measure in a capture",
-                  "leave out --root, or --measure");
-  if (place.is_capture) return {};
-  return words.measure.value_or(words.html.empty() ? nanoseconds{} : for_the_page);
+/// The page shows charts of a measurement; without a page, the default is to print rows
+/// immediately.
+nanoseconds time_to_measure(const examine_options& options, const channels::fact_source& source) {
+  if (source.is_capture && options.measure && options.measure->count() > 0)
+    throw failure(errc::invalid_argument, "--measure with a capture", "omit --root or --measure");
+  if (source.is_capture) return {};
+  return options.measure.value_or(options.html.empty() ? nanoseconds{} : page_measurement);
 }
 
-diag::health_report look(const examine_words& words) {
-  const auto place = diag::place_at(words.root);
-  const auto duration = time_to_measure(words, place);
-  // First, so that what the measurement does to the counts is not in them.
-  const auto examined = diag::examine(place);
-  std::optional<diag::measurement> measured;
+doctor::health_report build_report(const examine_options& options) {
+  const auto source = channels::place_at(options.root);
+  const auto duration = time_to_measure(options, source);
+  // Before the measurement, which changes the counts.
+  const auto snapshot = doctor::take_snapshot(source);
+  std::optional<doctor::measurement> measured;
   if (duration.count() > 0) measured = measure(std::max(duration, shortest_measurement));
-  return diag::make_report(examined, now_text(), std::move(measured));
+  return doctor::make_report(snapshot, now_text(), std::move(measured));
 }
 
-int status_of(const diag::health_report& report, bool strict) {
-  switch (diag::worst_of(report.findings)) {
-    case diag::health::pass:
-      return all_well;
-    case diag::health::unknown:
-      return strict ? warned : all_well;
-    case diag::health::warn:
+int status_of(const doctor::health_report& report, bool strict) {
+  switch (doctor::worst_of(report.check_results)) {
+    case doctor::health::pass:
+      return healthy;
+    case doctor::health::unknown:
+      return strict ? warned : healthy;
+    case doctor::health::warn:
       return warned;
-    case diag::health::fail:
+    case doctor::health::fail:
       return failing;
   }
-  return went_wrong;
+  return internal_error;
 }
 
-cli::exit_code examine(const examine_words& words, std::ostream& out) {
-  const auto report = look(words);
-  if (!words.html.empty()) replace_file(words.html, diag::to_html(report));
-  if (!words.prometheus.empty()) replace_file(words.prometheus, diag::to_prometheus(report));
-  if (*words.json)
-    out << diag::to_json_text(report);
+cli::exit_code examine(const examine_options& options, std::ostream& out) {
+  const auto report = build_report(options);
+  if (!options.html.empty()) replace_file(options.html, doctor::to_html(report));
+  if (!options.prometheus.empty()) replace_file(options.prometheus, doctor::to_prometheus(report));
+  if (*options.json)
+    out << doctor::to_json_text(report);
   else
-    print_rows(out, report, words.verbose);
+    print_rows(out, report, options.verbose);
   out.flush();
-  tell_summary(report);
-  return static_cast<cli::exit_code>(status_of(report, words.strict));
+  print_summary(report);
+  return static_cast<cli::exit_code>(status_of(report, options.strict));
 }
 
-result<nanoseconds> as_measuring_time(std::string_view text, std::string_view what) {
-  auto time = parse_duration(text, what);
+result<nanoseconds> as_measuring_time(std::string_view text, std::string_view name) {
+  auto time = parse_duration(text, name);
   if (time && time->count() != 0 && *time < shortest_measurement)
-    return make_error(errc::invalid_argument, fmt::format("{} '{}'", what, text),
-                      "at least 1s, or 0 for none");
+    return make_error(errc::invalid_argument, fmt::format("{} '{}'", name, text),
+                      "expected at least 1s, or 0 to measure nothing");
   return time;
 }
 
 }  // namespace
 
 void set_up_examine(cli::app& app, bool& json) {
-  static examine_words words;
-  words.json = &json;
+  static examine_options options;
+  options.json = &json;
   app.root()
       .describe(
-          "Looks at what Xen offers this domain and what the kernel makes of it: how events come "
-          "in, timers, clock, IPIs, the spread of interrupts, event channels, PV disks, grants, "
-          "stolen time, what a migration left behind. Each row is PASS, WARN, FAIL or UNKNOWN; "
-          "below those that are not PASS stand the evidence, as it was read, and what to do. "
-          "UNKNOWN means that it could not be seen from here: often root is what it takes.")
+          "Checks the features that Xen offers this domain and how the kernel uses them: event "
+          "delivery, timers, clock, IPIs, the spread of interrupts, event channels, PV disks, "
+          "grants, stolen time, leftovers of a migration. Each row is PASS, WARN, FAIL or UNKNOWN; "
+          "rows other than PASS show their evidence and a remedy. UNKNOWN means that the facts "
+          "could not be read, often for lack of root privileges.")
       .describe(
-          "Runs anywhere: PV, PVH and HVM guests, domain 0, and elsewhere, where it says what it "
-          "runs on and looks at what any machine has. Reads only, but for one page that it shares "
-          "with domain 0 for an instant, to see whether sharing works.")
+          "Runs anywhere: in PV, PVH and HVM guests, in domain 0, and without Xen, where it "
+          "reports the platform and checks only what applies to any machine. It only reads, except "
+          "that it shares one page with domain 0 for a moment to test grants.")
       .describe(
-          "The exit status is that of the worst row, for scripts and monitoring. It differs from "
-          "the other programs' of xenpv: 2 is FAIL here, and a wrong command line is 64.")
-      .example("what is wrong here", "xenpv-doctor")
-      .example("with all evidence, and timers and IPIs measured", "xenpv-doctor -v --measure 10s")
-      .example("one page for a mail or a ticket", "xenpv-doctor --html guest.html")
-      .example("what a change did",
+          "The exit status is determined by the worst row, for scripts and monitoring. Unlike in "
+          "the other programs of xenpv, 2 means FAIL, and a wrong command line is 64.")
+      .example("check this guest", "xenpv-doctor")
+      .example("show all evidence, and measure timers and IPIs", "xenpv-doctor -v --measure 10s")
+      .example("write a page for a mail or a ticket", "xenpv-doctor --html guest.html")
+      .example("see the effect of a change",
                "xenpv-doctor --measure 30s --json > before.json; ...; "
                "xenpv-doctor --measure 30s --json > after.json; "
                "xenpv-doctor compare before.json after.json")
-      .example("for node_exporter, every minute",
+      .example("write metrics for node_exporter, every minute",
                "xenpv-doctor --prometheus /var/lib/node_exporter/textfile_collector/xenpv.prom")
-      .flag("-v, --verbose", words.verbose, "show the evidence below all rows")
+      .flag("-v, --verbose", options.verbose, "show the evidence of all rows")
       .offers_json(json)
-      .option("--html FILE", words.html,
-              "also write a page that needs no other file: rows, balance, timers, IPIs",
+      .option("--html FILE", options.html,
+              "also write a self-contained page: rows, balance, timers, IPIs", cli::as_text)
+      .option("--prometheus FILE", options.prometheus,
+              "also write metrics for the textfile collector; replaces the file atomically",
               cli::as_text)
-      .option("--prometheus FILE", words.prometheus,
-              "also write metrics for the textfile collector; the file is replaced at once",
-              cli::as_text)
-      .option("--measure TIME", words.measure,
-              "also measure timers and IPIs for about so long, 0 for not at all (default: 10s with "
-              "--html, else 0)",
+      .option("--measure TIME", options.measure,
+              "also measure timers and IPIs for about this time, 0 for no measurement (default: "
+              "10s with --html, else 0)",
               as_measuring_time)
-      .flag("--strict", words.strict, "a row that is UNKNOWN counts as WARN")
-      .option("--root DIR", words.root,
-              "look at the /proc and /sys in DIR, an unpacked capture (xenpv-evtchn capture), "
-              "instead of this guest's",
+      .flag("--strict", options.strict, "treat UNKNOWN as WARN")
+      .option("--root DIR", options.root,
+              "read /proc and /sys in DIR, an unpacked capture (xenpv-evtchn capture), instead of "
+              "this guest's",
               cli::as_text)
-      .action([](std::ostream& out) { return examine(words, out); });
+      .action([](std::ostream& out) { return examine(options, out); });
 }
 
 }  // namespace xenpv::doctor_app

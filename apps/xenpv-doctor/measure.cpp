@@ -5,22 +5,22 @@
 #include <algorithm>
 #include <map>
 
+#include "cli/progress.hpp"
+#include "probe/ipi_probe.hpp"
+#include "probe/timer_probe.hpp"
 #include "xenpv/async/cpu_set.hpp"
-#include "xenpv/cli/progress.hpp"
-#include "xenpv/diag/ipi_probe.hpp"
-#include "xenpv/diag/timer_probe.hpp"
 
 namespace xenpv::doctor_app {
 namespace {
 
-using diag::probe_verdict;
+using probe::probe_verdict;
 using std::chrono::nanoseconds;
 
 constexpr unsigned rounds = 5;
-/// Pairs grow with the square of the CPUs; xenpv-ipi measures all.
-constexpr std::size_t most_ipi_cpus = 8;
-constexpr std::uint32_t fewest_calls = 100;
-constexpr std::uint32_t most_calls = 2000;
+/// The number of pairs grows with the square of the CPUs; xenpv-ipi measures all.
+constexpr std::size_t max_ipi_cpus = 8;
+constexpr std::uint32_t min_calls = 100;
+constexpr std::uint32_t max_calls = 2000;
 
 /// The worse of two, in the order of probe_verdict.
 probe_verdict worse(probe_verdict a, probe_verdict b) {
@@ -35,7 +35,7 @@ struct timer_sum {
   std::uint64_t steal_ticks = 0;
 };
 
-void add_round(const diag::timer_report& report, std::map<unsigned, timer_sum>& sums) {
+void add_round(const probe::timer_report& report, std::map<unsigned, timer_sum>& sums) {
   for (const auto& cpu : report.cpus) {
     auto& sum = sums[cpu.cpu];
     sum.rounds.push_back(cpu.times);
@@ -47,14 +47,14 @@ void add_round(const diag::timer_report& report, std::map<unsigned, timer_sum>& 
   }
 }
 
-void measure_timers(nanoseconds duration, cli::progress_line& progress, diag::measurement& out) {
-  diag::timer_probe_options how;
-  how.duration = duration / rounds;
-  out.interval_ns = static_cast<std::uint64_t>(how.interval.count());
+void measure_timers(nanoseconds duration, cli::progress_line& progress, doctor::measurement& out) {
+  probe::timer_probe_options options;
+  options.duration = duration / rounds;
+  out.interval_ns = static_cast<std::uint64_t>(options.interval.count());
   std::map<unsigned, timer_sum> sums;
   for (unsigned round = 1; round <= rounds; ++round) {
     progress.show(fmt::format("timers: round {} of {}", round, rounds));
-    const auto report = diag::measure_timers(how);
+    const auto report = probe::measure_timers(options);
     if (!report.cpus.empty()) out.scheduling = to_string(report.cpus.front().thread);
     add_round(report, sums);
   }
@@ -64,15 +64,15 @@ void measure_timers(nanoseconds duration, cli::progress_line& progress, diag::me
                           .reason = sum.reason,
                           .lost = sum.lost,
                           .steal_ticks = sum.steal_ticks,
-                          .late = diag::figures_of(sum.rounds)});
+                          .late = probe::figures_of(sum.rounds)});
 }
 
-diag::measured_ipi measure_pair(const diag::ipi_probe& probe, unsigned from, unsigned to) {
+doctor::measured_ipi measure_pair(const probe::ipi_probe& probe, unsigned from, unsigned to) {
   std::vector<fine_histogram> times;
   auto verdict = probe_verdict::verified;
   std::string reason;
   for (unsigned round = 0; round < rounds; ++round) {
-    const auto pair = probe.measure(diag::ipi_method::membarrier, from, to);
+    const auto pair = probe.measure(probe::ipi_method::membarrier, from, to);
     times.push_back(pair.times);
     verdict = worse(verdict, pair.verdict);
     if (pair.verdict != probe_verdict::verified) reason = pair.reason;
@@ -81,33 +81,33 @@ diag::measured_ipi measure_pair(const diag::ipi_probe& probe, unsigned from, uns
           .to = to,
           .verdict = std::string(to_string(verdict)),
           .reason = std::move(reason),
-          .round_trips = diag::figures_of(times)};
+          .round_trips = probe::figures_of(times)};
 }
 
-/// How many calls a round of a pair may make, from what a few take.
+/// The calls that each round of a pair may make, estimated from the time of a few calls.
 std::uint32_t calls_within(nanoseconds budget, const std::vector<unsigned>& cpus) {
   const auto start = std::chrono::steady_clock::now();
-  (void)diag::ipi_probe({.count = fewest_calls})
-      .measure(diag::ipi_method::membarrier, cpus.front(), cpus.back());
-  const auto each = (std::chrono::steady_clock::now() - start) / fewest_calls;
+  (void)probe::ipi_probe({.count = min_calls})
+      .measure(probe::ipi_method::membarrier, cpus.front(), cpus.back());
+  const auto call_time = (std::chrono::steady_clock::now() - start) / min_calls;
   const auto pairs = static_cast<std::int64_t>(cpus.size() * cpus.size());
-  const auto calls = budget / (pairs * rounds) / std::max<nanoseconds>(each, nanoseconds{1});
-  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(calls, fewest_calls, most_calls));
+  const auto calls = budget / (pairs * rounds) / std::max<nanoseconds>(call_time, nanoseconds{1});
+  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(calls, min_calls, max_calls));
 }
 
-void measure_ipis(nanoseconds duration, cli::progress_line& progress, diag::measurement& out) {
+void measure_ipis(nanoseconds duration, cli::progress_line& progress, doctor::measurement& out) {
   auto cpus = async::allowed_cpus();
   if (cpus.size() < 2) {
-    out.no_ipis = "this process may use one CPU only";
+    out.no_ipis = "this process may use only one CPU";
     return;
   }
-  if (cpus.size() > most_ipi_cpus) {
-    out.no_ipis =
-        fmt::format("CPUs {} and above: xenpv-ipi measures all pairs", cpus[most_ipi_cpus]);
-    cpus.resize(most_ipi_cpus);
+  if (cpus.size() > max_ipi_cpus) {
+    out.no_ipis = fmt::format("CPUs {} and above are omitted; xenpv-ipi measures all pairs",
+                              cpus[max_ipi_cpus]);
+    cpus.resize(max_ipi_cpus);
   }
   try {
-    const diag::ipi_probe probe({.count = calls_within(duration, cpus)});
+    const probe::ipi_probe probe({.count = calls_within(duration, cpus)});
     for (const auto from : cpus)
       for (const auto to : cpus) {
         progress.show(fmt::format("IPIs: CPU {} to CPU {}", from, to));
@@ -120,8 +120,8 @@ void measure_ipis(nanoseconds duration, cli::progress_line& progress, diag::meas
 
 }  // namespace
 
-diag::measurement measure(nanoseconds duration) {
-  diag::measurement out;
+doctor::measurement measure(nanoseconds duration) {
+  doctor::measurement out;
   cli::progress_line progress;
   measure_timers(duration * 3 / 5, progress, out);
   measure_ipis(duration * 2 / 5, progress, out);

@@ -1,15 +1,15 @@
-// The doctor's short measurement of timers and IPIs, in rounds, so that a report knows its own
+// The doctor's short measurement of timers and IPIs, in rounds, so that a report includes its
 // noise.
 #pragma once
 
 #include <chrono>
 
-#include "xenpv/diag/health_report.hpp"
+#include "doctor/health_report.hpp"
 
 namespace xenpv::doctor_app {
 
-/// Takes about `duration` and keeps all CPUs half busy meanwhile; shows progress on a terminal.
-/// What cannot be measured is said in the result.
-[[nodiscard]] diag::measurement measure(std::chrono::nanoseconds duration);
+/// Runs for about `duration` with all CPUs half busy; shows progress on a terminal. The result
+/// names everything that could not be measured.
+[[nodiscard]] doctor::measurement measure(std::chrono::nanoseconds duration);
 
 }  // namespace xenpv::doctor_app

@@ -1,21 +1,21 @@
-// Reports and comparisons for people: a line for each row, and below those that are not PASS their
-// evidence and what to do.
+// Prints reports and comparisons as text: one line per row, followed by evidence and remedy unless
+// the row is PASS.
 #pragma once
 
 #include <iosfwd>
 
-#include "xenpv/cli/json.hpp"
-#include "xenpv/diag/health_change.hpp"
-#include "xenpv/diag/health_report.hpp"
+#include "cli/json.hpp"
+#include "doctor/health_change.hpp"
+#include "doctor/health_report.hpp"
 
 namespace xenpv::doctor_app {
 
-/// `with_all`: evidence below all rows.
-void print_rows(std::ostream& out, const diag::health_report& report, bool with_all);
-void print_changes(std::ostream& out, const diag::comparison& comparison);
-[[nodiscard]] cli::json to_json(const diag::comparison& comparison);
-/// To standard error: how many rows of which verdict; what was not compared.
-void tell_summary(const diag::health_report& report);
-void tell_summary(const diag::comparison& comparison);
+/// `show_all`: evidence of all rows.
+void print_rows(std::ostream& out, const doctor::health_report& report, bool show_all);
+void print_changes(std::ostream& out, const doctor::comparison& comparison);
+[[nodiscard]] cli::json to_json(const doctor::comparison& comparison);
+/// To stderr: the number of rows per verdict; the comparisons that were not made.
+void print_summary(const doctor::health_report& report);
+void print_summary(const doctor::comparison& comparison);
 
 }  // namespace xenpv::doctor_app

@@ -1,4 +1,4 @@
-// Files that others read at any time: whole or not at all.
+// Atomic replacement of files that other programs may read at any time.
 #pragma once
 
 #include <string>
@@ -6,8 +6,8 @@
 
 namespace xenpv::doctor_app {
 
-/// Writes beside it and renames. The reader may be another user, so the file is readable by all
-/// that the umask allows. Throws `failure` and leaves what was there.
+/// Writes a temporary file beside it and renames that. Only the umask limits who may read the file,
+/// as the reader may be another user. On an error, throws `failure` and leaves the old file.
 void replace_file(const std::string& path, std::string_view content);
 
 }  // namespace xenpv::doctor_app

@@ -1,4 +1,4 @@
-#include "xenpv/diag/balance.hpp"
+#include "channels/balance.hpp"
 
 #include <fmt/format.h>
 
@@ -6,75 +6,76 @@
 #include <ostream>
 #include <thread>
 
+#include "channels/rates.hpp"
+#include "cli/json.hpp"
+#include "cli/table.hpp"
+#include "cli/value.hpp"
 #include "commands.hpp"
 #include "moves.hpp"
 #include "place.hpp"
-#include "xenpv/cli/json.hpp"
-#include "xenpv/cli/table.hpp"
-#include "xenpv/cli/value.hpp"
-#include "xenpv/diag/rates.hpp"
 
 namespace xenpv::evtchn_app {
 namespace {
 
 using weights = std::map<unsigned, std::uint64_t>;
 
-struct balance_words {
+struct balance_options {
   std::string root;
   bool plan = false;
   bool apply = false;
-  diag::balance_wish wish;
+  channels::balance_wish policy;
   std::chrono::nanoseconds interval{};
   bool json = false;
 };
 
 struct balance_report {
-  diag::balance_input input;
-  std::vector<diag::planned_move> plan;
-  bool since_boot = false;  ///< weights are all counts, not those of an interval
-  std::vector<diag::irq_move> done;
+  channels::balance_input input;
+  std::vector<channels::planned_move> plan;
+  bool since_boot = false;  ///< weights are counts since boot, not of an interval
+  std::vector<channels::irq_move> done;
 };
 
 weights events_within(const system_root& root, std::chrono::nanoseconds interval) {
-  const auto before = diag::read_interrupts(root);
+  const auto before = channels::read_interrupts(root);
   std::this_thread::sleep_for(interval);
-  const auto after = diag::read_interrupts(root);
+  const auto after = channels::read_interrupts(root);
   weights out;
   if (!before.value || !after.value) return out;
-  for (const auto& each : diag::rates_between(*before.value, *after.value, interval).channels)
-    out.emplace(each.irq, each.events);
+  for (const auto& rate : channels::rates_between(*before.value, *after.value, interval).channels)
+    out.emplace(rate.irq, rate.events);
   return out;
 }
 
-weights events_since_boot(const diag::inventory& all) {
+weights events_since_boot(const channels::inventory& inventory) {
   weights out;
-  for (const auto& each : all.channels)
-    if (each.irq) out.emplace(*each.irq, each.total());
+  for (const auto& channel : inventory.channels)
+    if (channel.irq) out.emplace(*channel.irq, channel.total());
   return out;
 }
 
-balance_report make_plan(const balance_words& words, const diag::reading_place& place) {
+balance_report make_plan(const balance_options& options, const channels::fact_source& source) {
   balance_report out;
-  out.since_boot = place.is_capture || words.interval.count() == 0;
+  out.since_boot = source.is_capture || options.interval.count() == 0;
   weights events;
-  if (!out.since_boot) events = events_within(place.root, words.interval);
-  // Read after the interval: where things are now counts.
-  const auto all = take_inventory(place);
-  if (!all.problems.empty()) throw failure(errc::not_available, all.problems.front());
-  out.input = diag::make_balance_input(all, out.since_boot ? events_since_boot(all) : events);
-  out.input.nodes = diag::read_numa_nodes(place.root);
-  auto plan = diag::plan_balance(out.input, words.wish);
+  if (!out.since_boot) events = events_within(source.root, options.interval);
+  // Read after the interval: the plan depends on the current placement.
+  const auto inventory = take_inventory(source);
+  if (!inventory.problems.empty()) throw failure(errc::not_available, inventory.problems.front());
+  out.input = channels::make_balance_input(inventory,
+                                           out.since_boot ? events_since_boot(inventory) : events);
+  out.input.nodes = channels::read_numa_nodes(source.root);
+  auto plan = channels::plan_balance(out.input, options.policy);
   if (!plan) throw failure(plan.error());
   out.plan = std::move(*plan);
   return out;
 }
 
 double balance_before(const balance_report& report) {
-  return diag::balance_of(diag::events_after(report.input, {}));
+  return channels::balance_of(channels::events_after(report.input, {}));
 }
 
 double balance_after(const balance_report& report) {
-  return diag::balance_of(diag::events_after(report.input, report.plan));
+  return channels::balance_of(channels::events_after(report.input, report.plan));
 }
 
 void print_table(std::ostream& out, const balance_report& report) {
@@ -102,8 +103,8 @@ cli::json document_of(const balance_report& report) {
   auto document = cli::json_document("xenpv-evtchn.balance", 1);
   document["weights"] = report.since_boot ? "events since boot" : "events in the interval";
   document["cpus"] = report.input.cpus;
-  document["events_before"] = diag::events_after(report.input, {});
-  document["events_planned"] = diag::events_after(report.input, report.plan);
+  document["events_before"] = channels::events_after(report.input, {});
+  document["events_planned"] = channels::events_after(report.input, report.plan);
   document["balance_before"] = balance_before(report);
   document["balance_planned"] = balance_after(report);
   document["applied"] = !report.done.empty();
@@ -122,67 +123,67 @@ cli::json document_of(const balance_report& report) {
   return document;
 }
 
-void tell_summary(const balance_report& report) {
+void print_summary(const balance_report& report) {
   std::cerr << fmt::format(
       "balance {:.2f} now, {:.2f} with {} moves (1 is even; {})\n", balance_before(report),
       balance_after(report), report.plan.size(),
       report.since_boot ? "by the events since boot" : "by the events of the interval");
 }
 
-cli::exit_code balance(const balance_words& words, std::ostream& out) {
-  if (words.plan && words.apply)
-    throw failure(errc::invalid_argument, "--plan and --apply", "one of them, please");
-  const auto place = diag::place_at(words.root);
-  if (words.apply && place.is_capture)
-    throw failure(errc::invalid_argument, "--apply to a capture", "leave out --root, or --apply");
-  auto report = make_plan(words, place);
-  if (words.apply) {
-    std::vector<wanted_move> moves;
-    for (const auto& each : report.plan)
-      moves.push_back({.irq = each.irq, .cpus = {each.to}});
-    report.done = make_moves(place.root, moves, words.interval);
-    warn_of_irqbalance(place.root);
+cli::exit_code balance(const balance_options& options, std::ostream& out) {
+  if (options.plan && options.apply)
+    throw failure(errc::invalid_argument, "--plan and --apply", "choose one");
+  const auto source = channels::place_at(options.root);
+  if (options.apply && source.is_capture)
+    throw failure(errc::invalid_argument, "--apply with a capture", "omit --root or --apply");
+  auto report = make_plan(options, source);
+  if (options.apply) {
+    std::vector<move_request> requests;
+    for (const auto& move : report.plan)
+      requests.push_back({.irq = move.irq, .cpus = {move.to}});
+    report.done = make_moves(source.root, requests, options.interval);
+    warn_about_irqbalance(source.root);
   }
-  if (words.json)
+  if (options.json)
     cli::print_json(out, document_of(report));
   else
     print_table(out, report);
   out.flush();
-  tell_summary(report);
-  return all_good(report.done) ? cli::exit_code::ok : cli::exit_code::failed;
+  print_summary(report);
+  return all_succeeded(report.done) ? cli::exit_code::ok : cli::exit_code::failed;
 }
 
 }  // namespace
 
 void add_balance(cli::app& app) {
-  static balance_words words;
+  static balance_options options;
   auto& command = app.add_command("balance", "spread event channels over the CPUs");
   command
       .describe(
-          "Counts for an interval, then says which channels should go to which CPU, and why: from "
-          "the busiest to the idlest, as long as that makes a difference. Timers and IPIs belong "
-          "to their CPU and are only counted in. Channels without events stay where they are. "
-          "Nothing is changed without --apply.")
+          "Counts events for an interval, then plans moves of channels from the busiest CPU to the "
+          "idlest, as long as they improve the balance, and gives the reason for each. Timers and "
+          "IPIs are bound to their CPU and only count as its load. Channels without events are not "
+          "moved. Nothing is changed without --apply.")
       .describe(
-          "--apply writes the affinities, reads them again, and watches for the same interval "
-          "which CPU's count grows: proven, set (no event came), elsewhere, or refused by the "
-          "kernel. The exit status is 1 if one was refused or came elsewhere.")
+          "--apply writes the affinities, reads them back, and compares the counts of the same "
+          "interval: each move is proven, set (no event arrived), elsewhere, or refused by the "
+          "kernel. The exit status is 1 if a move was refused or its events arrived elsewhere.")
       .describe(
-          "Policies: spread over all CPUs; numa, the same within each node; pin:NAME=CPUS;... "
-          "sends "
-          "channels whose name fits a pattern to these CPUs in turn.")
-      .example("see, then do", "xenpv-evtchn balance; xenpv-evtchn balance --apply")
+          "Policies: spread distributes over all CPUs; numa does so within each node; "
+          "pin:NAME=CPUS;... sends channels whose name matches a pattern to these CPUs in turn.")
+      .example("show the plan, then apply it", "xenpv-evtchn balance; xenpv-evtchn balance --apply")
       .example("network queues on CPUs 0 to 3, disks on 4",
                "xenpv-evtchn balance --policy 'pin:vif*=0-3;blkif=4' --apply")
-      .flag("--plan", words.plan, "only say what would move (the default)")
-      .flag("--apply", words.apply, "move it; needs root")
-      .option("--policy POLICY", words.wish, "spread, numa or pin:NAME=CPUS;...",
-              diag::parse_balance_policy, {.by_default = "spread"})
-      .option("--interval TIME", words.interval, "how long to count; 0 takes all events since boot",
-              parse_duration, {.by_default = "1s"})
-      .offers_json(words.json);
-  offer_root(command, words.root);
-  command.action([](std::ostream& out) { return balance(words, out); });
+      .flag("--plan", options.plan, "only print the plan (the default)")
+      .flag("--apply", options.apply, "make the moves; needs root")
+      .option("--policy POLICY", options.policy, "spread, numa or pin:NAME=CPUS;...",
+              channels::parse_balance_policy, {.by_default = "spread"})
+      .option("--interval TIME", options.interval,
+              "how long to count; 0: use all events since boot", parse_duration,
+              {.by_default = "1s"})
+      .offers_json(options.json);
+  add_root_option(command, options.root);
+  command.action([](std::ostream& out) { return balance(options, out); });
 }
 
 }  // namespace xenpv::evtchn_app

@@ -1,7 +1,7 @@
 // The commands of xenpv-evtchn: each adds itself to the app.
 #pragma once
 
-#include "xenpv/cli/app.hpp"
+#include "cli/app.hpp"
 
 namespace xenpv::evtchn_app {
 

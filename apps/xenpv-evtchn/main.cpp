@@ -1,4 +1,4 @@
-// xenpv-evtchn: the event channels of this guest, from inside.
+// xenpv-evtchn: the event channels of this guest.
 #include <csignal>
 
 #include "commands.hpp"
@@ -6,16 +6,17 @@
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   xenpv::cli::app app("xenpv-evtchn",
-                      "see, measure and place the event channels of this Xen guest");
+                      "list, measure and move the event channels of this Xen guest");
   app.root()
       .describe(
           "Event channels are the interrupts of a Xen guest: its timers, IPIs, PV devices and the "
-          "ports of its processes. This program joins what the kernel, xenstore and, where it "
-          "answers, the hypervisor say of them, and says of each fact where it comes from.")
-      .example("all channels, with their ports and counts", "xenpv-evtchn list")
-      .example("rates, live", "xenpv-evtchn watch")
-      .example("how long events take from CPU to CPU", "xenpv-evtchn ping")
-      .example("the same of somebody else's guest", "xenpv-evtchn list --root unpacked-capture");
+          "ports of its processes. This program joins the facts from the kernel, xenstore and, if "
+          "it answers, the hypervisor, and names the source of each fact.")
+      .example("list all channels, with their ports and counts", "xenpv-evtchn list")
+      .example("show live rates", "xenpv-evtchn watch")
+      .example("measure the time of events from CPU to CPU", "xenpv-evtchn ping")
+      .example("list the channels of a captured guest",
+               "xenpv-evtchn list --root unpacked-capture");
   xenpv::evtchn_app::add_list(app);
   xenpv::evtchn_app::add_watch(app);
   xenpv::evtchn_app::add_ping(app);

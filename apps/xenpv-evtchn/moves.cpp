@@ -6,8 +6,8 @@
 #include <iostream>
 #include <thread>
 
+#include "channels/raw_facts.hpp"
 #include "xenpv/async/cpu_set.hpp"
-#include "xenpv/diag/readings.hpp"
 
 namespace xenpv::evtchn_app {
 namespace {
@@ -18,39 +18,39 @@ cli::json cpus_json(const std::optional<std::vector<unsigned>>& cpus) {
 
 }  // namespace
 
-std::vector<diag::irq_move> make_moves(const system_root& root,
-                                       const std::vector<wanted_move>& moves,
-                                       std::chrono::nanoseconds proof_time) {
-  std::vector<diag::irq_move> out;
-  out.reserve(moves.size());
-  for (const auto& each : moves)
-    out.push_back(diag::move_irq(root, each.irq, each.cpus));
+std::vector<channels::irq_move> make_moves(const system_root& root,
+                                           const std::vector<move_request>& requests,
+                                           std::chrono::nanoseconds proof_time) {
+  std::vector<channels::irq_move> out;
+  out.reserve(requests.size());
+  for (const auto& request : requests)
+    out.push_back(channels::move_irq(root, request.irq, request.cpus));
   if (proof_time.count() == 0) return out;
-  const auto before = diag::read_interrupts(root);
+  const auto before = channels::read_interrupts(root);
   std::this_thread::sleep_for(proof_time);
-  const auto after = diag::read_interrupts(root);
+  const auto after = channels::read_interrupts(root);
   if (before.value && after.value)
-    for (auto& each : out)
-      diag::judge_move(each, *before.value, *after.value);
+    for (auto& move : out)
+      channels::judge_move(move, *before.value, *after.value);
   return out;
 }
 
-std::string proof_text(const diag::irq_move& move) {
+std::string proof_text(const channels::irq_move& move) {
   switch (move.verdict) {
-    case diag::move_verdict::refused:
-      return diag::describe_refusal(move.error, move.irq);
-    case diag::move_verdict::proven:
+    case channels::move_verdict::refused:
+      return channels::describe_refusal(move.error, move.irq);
+    case channels::move_verdict::proven:
       return fmt::format("{} events came there, none elsewhere", move.grown_there);
-    case diag::move_verdict::elsewhere:
+    case channels::move_verdict::elsewhere:
       return fmt::format("{} of {} events came elsewhere", move.grown_elsewhere,
                          move.grown_there + move.grown_elsewhere);
-    case diag::move_verdict::set:
+    case channels::move_verdict::set:
       break;
   }
   return "no event came to prove it";
 }
 
-cli::json to_json(const diag::irq_move& move) {
+cli::json to_json(const channels::irq_move& move) {
   return {{"irq", move.irq},
           {"cpus", move.cpus},
           {"verdict", to_string(move.verdict)},
@@ -61,19 +61,19 @@ cli::json to_json(const diag::irq_move& move) {
           {"events_elsewhere", move.grown_elsewhere}};
 }
 
-bool all_good(const std::vector<diag::irq_move>& moves) noexcept {
-  return std::none_of(moves.begin(), moves.end(), [](const diag::irq_move& each) {
-    return each.verdict == diag::move_verdict::refused ||
-           each.verdict == diag::move_verdict::elsewhere;
+bool all_succeeded(const std::vector<channels::irq_move>& moves) noexcept {
+  return std::none_of(moves.begin(), moves.end(), [](const channels::irq_move& move) {
+    return move.verdict == channels::move_verdict::refused ||
+           move.verdict == channels::move_verdict::elsewhere;
   });
 }
 
-void warn_of_irqbalance(const system_root& root) {
+void warn_about_irqbalance(const system_root& root) {
   for (const auto& name : root.names("/proc")) {
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
     if (root.read(fmt::format("/proc/{}/comm", name)) != "irqbalance") continue;
-    std::cerr << fmt::format(
-        "irqbalance runs here (process {}) and will move interrupts as it likes\n", name);
+    std::cerr << fmt::format("irqbalance is running (process {}) and will move interrupts again\n",
+                             name);
     return;
   }
 }

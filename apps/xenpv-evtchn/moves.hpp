@@ -1,4 +1,4 @@
-// Carrying out moves of interrupts and telling what came of them; for balance and affinity.
+// Moves interrupts and reports the results; for balance and affinity.
 #pragma once
 
 #include <chrono>
@@ -6,28 +6,28 @@
 #include <string>
 #include <vector>
 
-#include "xenpv/cli/json.hpp"
-#include "xenpv/diag/irq_move.hpp"
+#include "channels/irq_move.hpp"
+#include "cli/json.hpp"
 
 namespace xenpv::evtchn_app {
 
-struct wanted_move {
+struct move_request {
   unsigned irq = 0;
   std::vector<unsigned> cpus = {};
 };
 
-/// Writes, re-reads, waits `proof_time` and looks which columns grew. With 0 nothing is proven.
-[[nodiscard]] std::vector<diag::irq_move> make_moves(const system_root& root,
-                                                     const std::vector<wanted_move>& moves,
-                                                     std::chrono::nanoseconds proof_time);
+/// Writes and re-reads the affinities, waits `proof_time` and compares the counts. 0: no proof.
+[[nodiscard]] std::vector<channels::irq_move> make_moves(const system_root& root,
+                                                         const std::vector<move_request>& requests,
+                                                         std::chrono::nanoseconds proof_time);
 
 /// "257 events on CPU 1", "Input/output error (a channel of one CPU cannot move)".
-[[nodiscard]] std::string proof_text(const diag::irq_move& move);
-[[nodiscard]] cli::json to_json(const diag::irq_move& move);
-/// None was refused, and none came elsewhere.
-[[nodiscard]] bool all_good(const std::vector<diag::irq_move>& moves) noexcept;
+[[nodiscard]] std::string proof_text(const channels::irq_move& move);
+[[nodiscard]] cli::json to_json(const channels::irq_move& move);
+/// No move was refused, and no events arrived elsewhere.
+[[nodiscard]] bool all_succeeded(const std::vector<channels::irq_move>& moves) noexcept;
 
-/// To standard error, if irqbalance runs: it will move interrupts again.
-void warn_of_irqbalance(const system_root& root);
+/// Warns on stderr if irqbalance runs: it will move interrupts again.
+void warn_about_irqbalance(const system_root& root);
 
 }  // namespace xenpv::evtchn_app

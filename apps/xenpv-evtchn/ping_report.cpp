@@ -7,24 +7,24 @@
 #include <map>
 #include <ostream>
 
-#include "xenpv/cli/latency.hpp"
-#include "xenpv/cli/table.hpp"
-#include "xenpv/diag/heat_map.hpp"
+#include "cli/latency.hpp"
+#include "cli/table.hpp"
+#include "probe/heat_map.hpp"
 
 namespace xenpv::evtchn_app {
 namespace {
 
-using diag::pair_result;
-using diag::probe_verdict;
+using probe::pair_result;
+using probe::probe_verdict;
 
-/// With fewer samples a p99 is the maximum under another name.
+/// With fewer samples, p99 is the same as the maximum.
 constexpr std::uint64_t samples_for_p99 = 100;
 
-std::string p99_text(const histogram& of) {
-  return of.count() < samples_for_p99 ? std::string() : cli::time_text(of.percentile(0.99));
+std::string p99_text(const histogram& times) {
+  return times.count() < samples_for_p99 ? std::string() : cli::time_text(times.percentile(0.99));
 }
 
-/// A median with a mark when nothing proves that it is this pair's.
+/// The median, with a mark unless the counts verify it.
 std::string median_text(const pair_result& pair) {
   if (pair.round_trips.count() == 0) return "failed";
   auto text = cli::time_text(pair.round_trips.percentile(0.5));
@@ -93,12 +93,12 @@ cli::json pair_json(const pair_result& pair) {
 }
 
 std::string mode_text(const ping_report& report) {
-  return report.how.spin ? "spinning" : "blocking";
+  return report.options.spin ? "spinning" : "blocking";
 }
 
 std::string scheduling_text(const ping_report& report) {
-  return report.how.fifo_priority ? fmt::format("SCHED_FIFO {}", *report.how.fifo_priority)
-                                  : std::string("SCHED_OTHER");
+  return report.options.fifo_priority ? fmt::format("SCHED_FIFO {}", *report.options.fifo_priority)
+                                      : std::string("SCHED_OTHER");
 }
 
 }  // namespace
@@ -119,10 +119,10 @@ void print_tables(std::ostream& out, const ping_report& report) {
 cli::json to_json(const ping_report& report) {
   auto document = cli::json_document("xenpv-evtchn.ping", 1);
   document["measured"] = "round trip";
-  document["mode"] = report.how.spin ? "spin" : "block";
+  document["mode"] = report.options.spin ? "spin" : "block";
   document["scheduling"] = scheduling_text(report);
-  document["count"] = report.how.count;
-  document["warm_up"] = report.how.warm_up;
+  document["count"] = report.options.count;
+  document["warm_up"] = report.options.warm_up;
   document["steal_ticks"] = report.steal_ticks;
   document["from"] = report.from;
   document["to"] = report.to;
@@ -133,8 +133,8 @@ cli::json to_json(const ping_report& report) {
 }
 
 std::string to_svg(const ping_report& report) {
-  auto map = diag::cpu_pairs_map(report.from, report.to);
-  map.title = fmt::format("Event channel round trips, median of {}, {}", report.how.count,
+  auto map = probe::cpu_pairs_map(report.from, report.to);
+  map.title = fmt::format("Event channel round trips, median of {}, {}", report.options.count,
                           mode_text(report));
   map.note = report.any(probe_verdict::verified)
                  ? "Hatched: not verified by the counts of /proc/interrupts."
@@ -150,27 +150,27 @@ std::string to_svg(const ping_report& report) {
                            cli::time_text(times.max()), pair.reason);
     if (times.count() > 0) cell.value = static_cast<double>(times.percentile(0.5));
   }
-  return diag::to_svg(map);
+  return probe::to_svg(map);
 }
 
-void tell_doubts(const ping_report& report) {
+void print_warnings(const ping_report& report) {
   std::map<std::string, unsigned> reasons;
   for (const auto& pair : report.pairs)
     if (pair.verdict != probe_verdict::verified)
       ++reasons[fmt::format("{}: {}", to_string(pair.verdict), pair.reason)];
-  // Counts differ from pair to pair: --json has all of them.
-  constexpr std::size_t most = 10;
-  std::size_t told = 0;
+  // The counts in the reasons differ from pair to pair: --json has all of them.
+  constexpr std::size_t max_reasons = 10;
+  std::size_t printed = 0;
   for (const auto& [reason, pairs] : reasons) {
-    if (++told > most) {
-      std::cerr << fmt::format("and {} more reasons; --json has them\n", reasons.size() - most);
+    if (++printed > max_reasons) {
+      std::cerr << fmt::format("and {} more reasons, see --json\n", reasons.size() - max_reasons);
       break;
     }
     std::cerr << fmt::format("{} of {} pairs {}\n", pairs, report.pairs.size(),
                              cli::printable(reason));
   }
   if (report.steal_ticks > 0)
-    std::cerr << fmt::format("the hypervisor took {} ms of CPU time meanwhile\n",
+    std::cerr << fmt::format("the hypervisor stole {} ms of CPU time during the measurement\n",
                              report.steal_ticks * 10);
 }
 

@@ -1,29 +1,29 @@
-// What ping prints: tables, JSON, a picture.
+// The output of ping: tables, JSON, a heat map.
 #pragma once
 
 #include <iosfwd>
 #include <string>
 #include <vector>
 
-#include "xenpv/cli/json.hpp"
-#include "xenpv/diag/pair_probe.hpp"
+#include "cli/json.hpp"
+#include "probe/pair_probe.hpp"
 
 namespace xenpv::evtchn_app {
 
 struct ping_report {
   std::vector<unsigned> from;
   std::vector<unsigned> to;
-  std::vector<diag::pair_result> pairs;  ///< row by row
-  diag::pair_probe_options how;
-  std::uint64_t steal_ticks = 0;  ///< of 10 ms, stolen from all CPUs meanwhile
+  std::vector<probe::pair_result> pairs;  ///< row by row
+  probe::pair_probe_options options;
+  std::uint64_t steal_ticks = 0;  ///< of 10 ms, stolen from all CPUs during the measurement
 
-  [[nodiscard]] bool any(diag::probe_verdict verdict) const noexcept;
+  [[nodiscard]] bool any(probe::probe_verdict verdict) const noexcept;
 };
 
 void print_tables(std::ostream& out, const ping_report& report);
 [[nodiscard]] cli::json to_json(const ping_report& report);
 [[nodiscard]] std::string to_svg(const ping_report& report);
-/// To standard error: what the reader has to know to judge the figures.
-void tell_doubts(const ping_report& report);
+/// To stderr: the caveats of the figures.
+void print_warnings(const ping_report& report);
 
 }  // namespace xenpv::evtchn_app

@@ -4,35 +4,35 @@
 
 #include <iostream>
 
-#include "xenpv/cli/table.hpp"
-#include "xenpv/cli/value.hpp"
+#include "cli/table.hpp"
+#include "cli/value.hpp"
 
 namespace xenpv::evtchn_app {
 
-void offer_root(cli::command& command, std::string& target) {
+void add_root_option(cli::command& command, std::string& target) {
   command.option("--root DIR", target,
-                 "look at the /proc and /sys in DIR, an unpacked capture, instead of this guest's",
+                 "read /proc and /sys in DIR, an unpacked capture, instead of this guest's",
                  cli::as_text);
 }
 
-diag::inventory take_inventory(const diag::reading_place& place) {
-  const auto from = diag::read_all(place);
-  auto all = diag::make_inventory(from);
-  if (!from.guest.runs_on_xen() && all.channels.empty())
+channels::inventory take_inventory(const channels::fact_source& source) {
+  const auto facts = channels::read_raw_facts(source);
+  auto inventory = channels::make_inventory(facts);
+  if (!facts.guest.runs_on_xen() && inventory.channels.empty())
     throw failure(errc::not_available, "find event channels",
-                  "this is no Xen guest; --root DIR looks at a capture of one");
-  return all;
+                  "not a Xen guest; --root DIR reads a capture of one");
+  return inventory;
 }
 
-void tell_sources(const std::vector<diag::rung>& ladder) {
+void print_sources(const std::vector<channels::source_status>& sources) {
   std::string used;
-  for (const auto& each : ladder)
-    if (each.used) used += (used.empty() ? "" : ", ") + each.name;
+  for (const auto& source : sources)
+    if (source.used) used += (used.empty() ? "" : ", ") + source.name;
   std::cerr << fmt::format("sources: {}\n", used.empty() ? "none" : used);
-  for (const auto& each : ladder)
-    if (!each.used)
-      std::cerr << fmt::format("  not {} ({}): {}\n", each.name, each.gives,
-                               cli::printable(each.needs));
+  for (const auto& source : sources)
+    if (!source.used)
+      std::cerr << fmt::format("  not {} ({}): {}\n", source.name, source.gives,
+                               cli::printable(source.needs));
 }
 
 }  // namespace xenpv::evtchn_app

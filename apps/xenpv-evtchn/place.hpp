@@ -1,22 +1,22 @@
-// --root, and the words about sources that all commands print.
+// --root, the inventory, and the list of sources that the commands print.
 #pragma once
 
 #include <iosfwd>
 #include <string>
 #include <vector>
 
-#include "xenpv/cli/command.hpp"
-#include "xenpv/diag/inventory.hpp"
+#include "channels/inventory.hpp"
+#include "cli/command.hpp"
 
 namespace xenpv::evtchn_app {
 
-/// The standard --root: a captured tree instead of this guest.
-void offer_root(cli::command& command, std::string& target);
+/// Adds the standard --root: a captured tree instead of this guest.
+void add_root_option(cli::command& command, std::string& target);
 
-/// Reads and joins. Throws errc::not_available where there is neither Xen nor a channel.
-[[nodiscard]] diag::inventory take_inventory(const diag::reading_place& place);
+/// Reads and joins the facts. Throws errc::not_available if there is neither Xen nor a channel.
+[[nodiscard]] channels::inventory take_inventory(const channels::fact_source& source);
 
-/// To standard error: which rungs of the source ladder were used, and what the others would need.
-void tell_sources(const std::vector<diag::rung>& ladder);
+/// To stderr: the sources that were used, and the requirements of the others.
+void print_sources(const std::vector<channels::source_status>& sources);
 
 }  // namespace xenpv::evtchn_app

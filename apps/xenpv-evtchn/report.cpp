@@ -7,8 +7,8 @@
 namespace xenpv::evtchn_app {
 namespace {
 
+using channels::fact;
 using cli::json;
-using diag::fact;
 
 template <class T>
 json plain(const T& value) {
@@ -25,17 +25,17 @@ json plain(xen::port_type value) {
 }
 
 template <class T>
-json fact_json(const fact<T>& of) {
-  if (!of) return nullptr;
-  return {{"value", plain(of->value)}, {"source", to_string(of->from)}};
+json fact_json(const fact<T>& entry) {
+  if (!entry) return nullptr;
+  return {{"value", plain(entry->value)}, {"source", to_string(entry->from)}};
 }
 
-/// A cell of CSV, in quotes where it needs them.
+/// A CSV cell, quoted if necessary.
 std::string csv_cell(const std::string& text) {
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
   std::string out = "\"";
-  for (const char each : text)
-    out += each == '"' ? std::string("\"\"") : std::string(1, each);
+  for (const char c : text)
+    out += c == '"' ? std::string("\"\"") : std::string(1, c);
   return out + "\"";
 }
 
@@ -51,18 +51,18 @@ std::string cell(const std::vector<unsigned>& value) {
 }
 
 template <class T>
-std::string fact_cell(const fact<T>& of) {
-  return of ? csv_cell(cell(of->value)) : std::string();
+std::string fact_cell(const fact<T>& entry) {
+  return entry ? csv_cell(cell(entry->value)) : std::string();
 }
 
 template <class T>
-std::string source_cell(const fact<T>& of) {
-  return of ? std::string(to_string(of->from)) : std::string();
+std::string source_cell(const fact<T>& entry) {
+  return entry ? std::string(to_string(entry->from)) : std::string();
 }
 
 }  // namespace
 
-json to_json(const diag::channel& channel) {
+json to_json(const channels::channel& channel) {
   json out;
   out["kind"] = to_string(channel.kind);
   out["name"] = channel.name;
@@ -88,43 +88,44 @@ json to_json(const diag::channel& channel) {
   return out;
 }
 
-json to_json(const std::vector<diag::rung>& ladder) {
+json to_json(const std::vector<channels::source_status>& sources) {
   json out = json::array();
-  for (const auto& each : ladder)
-    out.push_back({{"name", each.name},
-                   {"used", each.used},
-                   {"gives", each.gives},
-                   {"needs", each.used ? json() : json(each.needs)}});
+  for (const auto& source : sources)
+    out.push_back({{"name", source.name},
+                   {"used", source.used},
+                   {"gives", source.gives},
+                   {"needs", source.used ? json() : json(source.needs)}});
   return out;
 }
 
-json guest_json(const diag::inventory& all) {
-  return {{"type", to_string(all.guest)},
-          {"control_domain", all.is_control_domain},
-          {"upcall", to_string(all.delivery)},
-          {"event_abi", all.abi ? json(to_string(*all.abi)) : json()}};
+json guest_json(const channels::inventory& inventory) {
+  return {{"type", to_string(inventory.guest)},
+          {"control_domain", inventory.is_control_domain},
+          {"upcall", to_string(inventory.delivery)},
+          {"event_abi", inventory.abi ? json(to_string(*inventory.abi)) : json()}};
 }
 
 std::string to_csv(const std::vector<unsigned>& cpus,
-                   const std::vector<const diag::channel*>& channels) {
+                   const std::vector<const channels::channel*>& channels) {
   std::string out =
       "irq,port,port_source,kind,name,type,vcpu,remote_domain,remote_port,virq,pirq,device,"
       "device_source,queue,role,process,affinity,effective_affinity,events";
   for (const auto cpu : cpus)
     out += fmt::format(",cpu{}", cpu);
   out += "\r\n";
-  for (const auto* each : channels) {
-    out += fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
-                       each->irq ? fmt::format("{}", *each->irq) : "", fact_cell(each->number),
-                       source_cell(each->number), to_string(each->kind), csv_cell(each->name),
-                       fact_cell(each->type), fact_cell(each->vcpu), fact_cell(each->remote_domain),
-                       fact_cell(each->remote_port), fact_cell(each->virq), fact_cell(each->pirq),
-                       fact_cell(each->device), source_cell(each->device), fact_cell(each->queue),
-                       fact_cell(each->role), fact_cell(each->process), fact_cell(each->allowed),
-                       fact_cell(each->effective), each->total());
+  for (const auto* entry : channels) {
+    out +=
+        fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+                    entry->irq ? fmt::format("{}", *entry->irq) : "", fact_cell(entry->number),
+                    source_cell(entry->number), to_string(entry->kind), csv_cell(entry->name),
+                    fact_cell(entry->type), fact_cell(entry->vcpu), fact_cell(entry->remote_domain),
+                    fact_cell(entry->remote_port), fact_cell(entry->virq), fact_cell(entry->pirq),
+                    fact_cell(entry->device), source_cell(entry->device), fact_cell(entry->queue),
+                    fact_cell(entry->role), fact_cell(entry->process), fact_cell(entry->allowed),
+                    fact_cell(entry->effective), entry->total());
     for (std::size_t column = 0; column < cpus.size(); ++column)
-      out += column < each->counts.size() ? fmt::format(",{}", each->counts[column])
-                                          : std::string(",");
+      out += column < entry->counts.size() ? fmt::format(",{}", entry->counts[column])
+                                           : std::string(",");
     out += "\r\n";
   }
   return out;

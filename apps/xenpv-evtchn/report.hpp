@@ -4,19 +4,19 @@
 #include <string>
 #include <vector>
 
-#include "xenpv/cli/json.hpp"
-#include "xenpv/diag/inventory.hpp"
+#include "channels/inventory.hpp"
+#include "cli/json.hpp"
 
 namespace xenpv::evtchn_app {
 
 /// Each fact is {"value": ..., "source": "xenstore"} or null.
-[[nodiscard]] cli::json to_json(const diag::channel& channel);
-[[nodiscard]] cli::json to_json(const std::vector<diag::rung>& ladder);
+[[nodiscard]] cli::json to_json(const channels::channel& channel);
+[[nodiscard]] cli::json to_json(const std::vector<channels::source_status>& sources);
 /// Type, upcall and ABI of the guest.
-[[nodiscard]] cli::json guest_json(const diag::inventory& all);
+[[nodiscard]] cli::json guest_json(const channels::inventory& inventory);
 
-/// A header and a line for each channel, as RFC 4180 has it; sources are columns of their own.
+/// A header and one line per channel, as in RFC 4180; sources have their own columns.
 [[nodiscard]] std::string to_csv(const std::vector<unsigned>& cpus,
-                                 const std::vector<const diag::channel*>& channels);
+                                 const std::vector<const channels::channel*>& channels);
 
 }  // namespace xenpv::evtchn_app

@@ -4,18 +4,18 @@
 #include <ostream>
 #include <thread>
 
+#include "cli/screen.hpp"
+#include "cli/value.hpp"
 #include "commands.hpp"
 #include "place.hpp"
 #include "watch_view.hpp"
-#include "xenpv/cli/screen.hpp"
-#include "xenpv/cli/value.hpp"
 
 namespace xenpv::evtchn_app {
 namespace {
 
 using clock = std::chrono::steady_clock;
 
-struct watch_words {
+struct watch_options {
   std::string root;
   std::chrono::nanoseconds interval{};
   std::optional<std::uint64_t> iterations;
@@ -23,25 +23,25 @@ struct watch_words {
 };
 
 struct sample {
-  diag::interrupt_table table;
+  channels::interrupt_table table;
   clock::time_point at;
 };
 
 sample take_sample(const system_root& root) {
   const auto at = clock::now();
-  auto interrupts = diag::read_interrupts(root);
+  auto interrupts = channels::read_interrupts(root);
   if (!interrupts.value) throw failure(errc::not_available, "read the counts", interrupts.problem);
   return {std::move(*interrupts.value), at};
 }
 
-/// The readings, two of which make a rate.
+/// Takes samples, two of which give the rates.
 class rate_source {
  public:
   explicit rate_source(system_root root) : root_(std::move(root)), last_(take_sample(root_)) {}
   /// Since the last call, or since the start.
-  diag::rate_report next() {
+  channels::rate_report next() {
     auto now = take_sample(root_);
-    auto report = diag::rates_between(last_.table, now.table, now.at - last_.at);
+    auto report = channels::rates_between(last_.table, now.table, now.at - last_.at);
     last_ = std::move(now);
     return report;
   }
@@ -58,73 +58,73 @@ watch_order order_for(char key, watch_order before) {
   return before;
 }
 
-void watch_on_screen(const watch_words& words, rate_source& source) {
+void watch_on_screen(const watch_options& options, rate_source& source) {
   cli::screen screen;
   auto order = watch_order::rate;
-  std::optional<diag::rate_report> report;
-  std::uint64_t left = words.iterations.value_or(0);
-  auto next = clock::now() + words.interval;
+  std::optional<channels::rate_report> report;
+  std::uint64_t left = options.iterations.value_or(0);
+  auto next = clock::now() + options.interval;
   const auto redraw = [&] {
     const auto window = screen.size();
     if (report)
       screen.draw(watch_lines(*report, order, window.columns, window.rows));
     else
-      screen.draw({"the first rates come with the second reading"});
+      screen.draw({"waiting for the second sample"});
   };
   redraw();
   for (;;) {
-    const auto what = screen.wait(next);
-    if (what == cli::screen::event::ended) return;
-    if (what == cli::screen::event::key) {
+    const auto event = screen.wait(next);
+    if (event == cli::screen::event::ended) return;
+    if (event == cli::screen::event::key) {
       if (screen.key() == 'q') return;
       order = order_for(screen.key(), order);
     }
-    if (what == cli::screen::event::timeout && clock::now() >= next) {
+    if (event == cli::screen::event::timeout && clock::now() >= next) {
       report = source.next();
-      next += words.interval;
-      // Stopped for a while (Ctrl-Z, a paused guest): no burst of intervals afterwards.
-      if (next < clock::now()) next = clock::now() + words.interval;
+      next += options.interval;
+      // After a stop (Ctrl-Z, a paused guest), do not catch up on missed intervals.
+      if (next < clock::now()) next = clock::now() + options.interval;
       redraw();
-      if (words.iterations && --left == 0) return;
+      if (options.iterations && --left == 0) return;
       continue;
     }
     redraw();
   }
 }
 
-void watch_in_lines(const watch_words& words, rate_source& source, std::ostream& out) {
+void watch_in_lines(const watch_options& options, rate_source& source, std::ostream& out) {
   auto next = clock::now();
-  for (std::uint64_t i = 0; !words.iterations || i < *words.iterations; ++i) {
-    next += words.interval;
+  for (std::uint64_t i = 0; !options.iterations || i < *options.iterations; ++i) {
+    next += options.interval;
     std::this_thread::sleep_until(next);
     const auto report = source.next();
-    if (words.json) {
+    if (options.json) {
       out << watch_json(report).dump(-1, ' ', false, cli::json::error_handler_t::replace) << '\n';
     } else {
       for (const auto& line : watch_plain(report))
         out << line << '\n';
     }
     out.flush();
-    // The reader has gone.
+    // The reader has closed the pipe.
     if (!out) return;
   }
 }
 
-cli::exit_code watch(const watch_words& words, std::ostream& out) {
-  rate_source source(diag::place_at(words.root).root);
-  if (!words.json && cli::screen::is_possible())
-    watch_on_screen(words, source);
+cli::exit_code watch(const watch_options& options, std::ostream& out) {
+  rate_source source(channels::place_at(options.root).root);
+  if (!options.json && cli::screen::is_possible())
+    watch_on_screen(options, source);
   else
-    watch_in_lines(words, source, out);
+    watch_in_lines(options, source, out);
   return cli::exit_code::ok;
 }
 
-result<std::chrono::nanoseconds> as_interval(std::string_view text, std::string_view what) {
+result<std::chrono::nanoseconds> as_interval(std::string_view text, std::string_view name) {
   using namespace std::chrono_literals;
-  const auto interval = parse_duration(text, what);
+  const auto interval = parse_duration(text, name);
   if (!interval) return interval.error();
   if (*interval < 10ms || *interval > 1h)
-    return make_error(errc::invalid_argument, fmt::format("{} '{}'", what, text),
+    return make_error(errc::invalid_argument, fmt::format("{} '{}'", name, text),
                       "expected 10ms to 3600s");
   return *interval;
 }
@@ -132,24 +132,25 @@ result<std::chrono::nanoseconds> as_interval(std::string_view text, std::string_
 }  // namespace
 
 void add_watch(cli::app& app) {
-  static watch_words words;
-  auto& command = app.add_command("watch", "show how many events come, and where, as it goes");
+  static watch_options options;
+  auto& command = app.add_command("watch", "show live event rates per channel and CPU");
   command
       .describe(
-          "Reads the counts again and again and shows what each channel got in between, a second. "
-          "The balance is 1 when all CPUs get the same and 0 when one gets everything; timers and "
-          "IPIs are bound to their CPUs, so there is a second figure for what can move.")
+          "Reads the counts periodically and shows the events of each channel per second. The "
+          "balance is 1 if all CPUs receive the same number of events, and 0 if one CPU receives "
+          "them all. Timers and IPIs are bound to their CPUs, so a second figure covers only the "
+          "channels that can move.")
       .describe(
-          "On a terminal the picture is redrawn; r, i and n sort by rate, interrupt and name, q "
-          "ends. Elsewhere, and with --json, each interval is printed: lines, or a JSON document a "
-          "line.")
-      .option("--interval TIME", words.interval, "between readings", as_interval,
+          "On a terminal, the screen is redrawn; r, i and n sort by rate, interrupt and name, q "
+          "quits. Otherwise, and with --json, each interval is printed: as lines of text, or as "
+          "one JSON document per line.")
+      .option("--interval TIME", options.interval, "time between samples", as_interval,
               {.by_default = "1s"})
-      .option("--iterations N", words.iterations, "end after N intervals",
+      .option("--iterations N", options.iterations, "end after N intervals",
               cli::whole_number<std::uint64_t>(1, ~std::uint64_t{0}))
-      .offers_json(words.json);
-  offer_root(command, words.root);
-  command.action([](std::ostream& out) { return watch(words, out); });
+      .offers_json(options.json);
+  add_root_option(command, options.root);
+  command.action([](std::ostream& out) { return watch(options, out); });
 }
 
 }  // namespace xenpv::evtchn_app

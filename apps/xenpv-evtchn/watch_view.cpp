@@ -4,14 +4,14 @@
 
 #include <algorithm>
 
-#include "xenpv/base/utf8.hpp"
-#include "xenpv/cli/table.hpp"
+#include "base/utf8.hpp"
+#include "cli/table.hpp"
 
 namespace xenpv::evtchn_app {
 namespace {
 
-using diag::channel_rate;
-using diag::rate_report;
+using channels::channel_rate;
+using channels::rate_report;
 
 constexpr std::size_t name_width = 22;
 constexpr std::size_t cpu_width = 9;
@@ -25,15 +25,15 @@ std::string rate_text(double rate) {
 }
 
 std::string summary(const rate_report& report) {
-  return fmt::format(
-      "{} events/s, {:.0f} % on CPU 0; balance {:.2f}, of what can move {:.2f} (1 is even)",
-      rate_text(report.per_second(report.events())),
-      100 * diag::share_of_cpu0(report.cpus, report.per_cpu), diag::balance_of(report.per_cpu),
-      diag::balance_of(report.movable_per_cpu));
+  return fmt::format("{} events/s, {:.0f} % on CPU 0; balance {:.2f}, movable {:.2f} (1 is even)",
+                     rate_text(report.per_second(report.events())),
+                     100 * channels::share_of_cpu0(report.cpus, report.per_cpu),
+                     channels::balance_of(report.per_cpu),
+                     channels::balance_of(report.movable_per_cpu));
 }
 
-/// "CPU 3", or "CPU 3 71%" when others get some as well.
-std::string where(const channel_rate& channel, const rate_report& report) {
+/// "CPU 3", or "CPU 3 71%" if other CPUs receive events as well.
+std::string busiest_cpu(const channel_rate& channel, const rate_report& report) {
   if (channel.events == 0) return "";
   const auto most = std::max_element(channel.grown.begin(), channel.grown.end());
   const auto cpu = report.cpus[static_cast<std::size_t>(most - channel.grown.begin())];
@@ -50,14 +50,14 @@ std::string short_name(const std::string& name) {
 std::string fixed_cells(const channel_rate& channel, const rate_report& report) {
   return fmt::format("{:>5} {:<8} {:<{}} {:>10} {:<10}", channel.irq, to_string(channel.kind),
                      short_name(channel.name), name_width,
-                     rate_text(report.per_second(channel.events)), where(channel, report));
+                     rate_text(report.per_second(channel.events)), busiest_cpu(channel, report));
 }
 
 std::vector<const channel_rate*> ordered(const rate_report& report, watch_order order) {
   std::vector<const channel_rate*> out;
   out.reserve(report.channels.size());
-  for (const auto& each : report.channels)
-    out.push_back(&each);
+  for (const auto& channel : report.channels)
+    out.push_back(&channel);
   std::stable_sort(out.begin(), out.end(), [order](const channel_rate* a, const channel_rate* b) {
     if (order == watch_order::rate) return a->events > b->events;
     return order == watch_order::irq ? a->irq < b->irq : a->name < b->name;
@@ -67,12 +67,12 @@ std::vector<const channel_rate*> ordered(const rate_report& report, watch_order 
 
 std::string per_cpu_cells(const std::vector<std::uint64_t>& counts, const rate_report& report) {
   std::string out;
-  for (const auto each : counts)
-    out += fmt::format("{:>{}}", rate_text(report.per_second(each)), cpu_width);
+  for (const auto count : counts)
+    out += fmt::format("{:>{}}", rate_text(report.per_second(count)), cpu_width);
   return out;
 }
 
-/// The CPUs' own lines when there are no columns for them: as many to a line as fit.
+/// The rates of the CPUs if there are no columns for them: as many per line as fit.
 std::vector<std::string> cpu_lines(const rate_report& report, unsigned columns) {
   std::vector<std::string> out;
   for (std::size_t i = 0; i < report.cpus.size(); ++i) {
@@ -82,7 +82,7 @@ std::vector<std::string> cpu_lines(const rate_report& report, unsigned columns) 
     if (out.empty() || out.back().size() + cell.size() > columns) out.emplace_back();
     out.back() += cell;
   }
-  // Half a window of CPUs would leave no room for the channels.
+  // More lines would leave too little room for the channels.
   if (out.size() > 4) {
     out.resize(4);
     out.back() = fmt::format("... and more CPUs; --json has them all");
@@ -145,19 +145,19 @@ cli::json watch_json(const rate_report& report) {
   document["events"] = report.events();
   document["events_per_cpu"] = report.per_cpu;
   document["movable_events_per_cpu"] = report.movable_per_cpu;
-  document["share_of_cpu0"] = diag::share_of_cpu0(report.cpus, report.per_cpu);
-  document["balance"] = diag::balance_of(report.per_cpu);
-  document["movable_balance"] = diag::balance_of(report.movable_per_cpu);
+  document["share_of_cpu0"] = channels::share_of_cpu0(report.cpus, report.per_cpu);
+  document["balance"] = channels::balance_of(report.per_cpu);
+  document["movable_balance"] = channels::balance_of(report.movable_per_cpu);
   document["appeared"] = report.appeared;
   document["vanished"] = report.vanished;
   document["channels"] = cli::json::array();
-  for (const auto& each : report.channels)
-    document["channels"].push_back({{"irq", each.irq},
-                                    {"kind", to_string(each.kind)},
-                                    {"name", each.name},
-                                    {"events", each.events},
-                                    {"per_second", report.per_second(each.events)},
-                                    {"per_cpu", each.grown}});
+  for (const auto& channel : report.channels)
+    document["channels"].push_back({{"irq", channel.irq},
+                                    {"kind", to_string(channel.kind)},
+                                    {"name", channel.name},
+                                    {"events", channel.events},
+                                    {"per_second", report.per_second(channel.events)},
+                                    {"per_cpu", channel.grown}});
   return document;
 }
 

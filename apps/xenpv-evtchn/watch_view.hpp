@@ -1,11 +1,11 @@
-// What watch shows of one interval, as lines of text that fit a window. Pure.
+// The output of watch for one interval, as lines of text that fit a window. Pure.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "xenpv/cli/json.hpp"
-#include "xenpv/diag/rates.hpp"
+#include "channels/rates.hpp"
+#include "cli/json.hpp"
 
 namespace xenpv::evtchn_app {
 
@@ -13,12 +13,12 @@ enum class watch_order { rate, irq, name };
 
 /// At most `rows` lines of at most `columns` characters: a summary, each CPU, then the channels.
 /// Per-CPU columns appear when all CPUs fit.
-[[nodiscard]] std::vector<std::string> watch_lines(const diag::rate_report& report,
+[[nodiscard]] std::vector<std::string> watch_lines(const channels::rate_report& report,
                                                    watch_order order, unsigned columns,
                                                    unsigned rows);
 /// For files and pipes: the summary and every channel that had events.
-[[nodiscard]] std::vector<std::string> watch_plain(const diag::rate_report& report);
-/// A document that fits a line.
-[[nodiscard]] cli::json watch_json(const diag::rate_report& report);
+[[nodiscard]] std::vector<std::string> watch_plain(const channels::rate_report& report);
+/// A document for one line.
+[[nodiscard]] cli::json watch_json(const channels::rate_report& report);
 
 }  // namespace xenpv::evtchn_app

@@ -8,26 +8,26 @@
 #include <map>
 #include <ostream>
 
-#include "xenpv/base/latency_summary.hpp"
-#include "xenpv/base/parse.hpp"
-#include "xenpv/cli/latency.hpp"
-#include "xenpv/cli/table.hpp"
-#include "xenpv/diag/heat_map.hpp"
+#include "base/latency_summary.hpp"
+#include "base/parse.hpp"
+#include "cli/latency.hpp"
+#include "cli/table.hpp"
+#include "probe/heat_map.hpp"
 
 namespace xenpv::ipi_app {
 namespace {
 
 using cli::time_text;
-using diag::ipi_broadcast;
-using diag::ipi_counts;
-using diag::ipi_method;
-using diag::ipi_pair;
-using diag::probe_verdict;
+using probe::ipi_broadcast;
+using probe::ipi_counts;
+using probe::ipi_method;
+using probe::ipi_pair;
+using probe::probe_verdict;
 
 std::string_view title_of(ipi_method method) {
   switch (method) {
     case ipi_method::membarrier:
-      return "interrupt a running CPU and hear from it (membarrier)";
+      return "interrupt a running CPU and wait for its reply (membarrier)";
     case ipi_method::futex:
       return "wake an idle CPU and be woken by it (futex)";
     case ipi_method::eventfd:
@@ -36,8 +36,8 @@ std::string_view title_of(ipi_method method) {
   return "";
 }
 
-/// A median with a mark when nothing proves that it is this pair's. The matrix has it of few
-/// samples too: a pair without a figure says less.
+/// The median, with a mark unless the counts verify it. The matrix shows it for few samples, too: a
+/// pair without a figure would be less useful.
 std::string median_text(const ipi_pair& pair) {
   if (pair.times.count() == 0) return "none";
   auto text = time_text(pair.times.percentile(0.5));
@@ -45,15 +45,17 @@ std::string median_text(const ipi_pair& pair) {
 }
 
 std::string tip_of(const ipi_pair& pair) {
-  const auto of = summary_of(pair.times);
-  if (of.samples == 0) return fmt::format("CPU {} to CPU {}: {}", pair.from, pair.to, pair.reason);
-  return fmt::format("CPU {} to CPU {}: min {}, {}max {}; {} batches thrown away", pair.from,
-                     pair.to, time_text(of.min), of.p99 ? "p99 " + time_text(of.p99) + ", " : "",
-                     time_text(of.max), pair.thrown_away);
+  const auto summary = summary_of(pair.times);
+  if (summary.samples == 0)
+    return fmt::format("CPU {} to CPU {}: {}", pair.from, pair.to, pair.reason);
+  return fmt::format("CPU {} to CPU {}: min {}, {}max {}; {} batches discarded", pair.from, pair.to,
+                     time_text(summary.min),
+                     summary.p99 ? "p99 " + time_text(summary.p99) + ", " : "",
+                     time_text(summary.max), pair.thrown_away);
 }
 
-diag::heat_map map_of(const ipi_report& report, const ipi_matrix& matrix) {
-  auto map = diag::cpu_pairs_map(report.from, report.to);
+probe::heat_map map_of(const ipi_report& report, const ipi_matrix& matrix) {
+  auto map = probe::cpu_pairs_map(report.from, report.to);
   map.title = fmt::format("To {}: medians", title_of(matrix.method));
   map.note = "On the diagonal no IPI is sent: the baseline. Hatched: not verified by the counts.";
   for (const auto& pair : matrix.pairs) {
@@ -63,7 +65,7 @@ diag::heat_map map_of(const ipi_report& report, const ipi_matrix& matrix) {
     cell.tip = tip_of(pair);
     if (pair.times.count() > 0) cell.value = static_cast<double>(pair.times.percentile(0.5));
   }
-  // Ended early: what is missing.
+  // If the measurement ended early, the missing cells are empty.
   map.cells.resize(map.rows.size() * map.columns.size());
   return map;
 }
@@ -73,14 +75,14 @@ std::string counted_text(const ipi_counts& counts) {
 }
 
 std::vector<std::string> figures(const fine_histogram& times) {
-  const auto of = summary_of(times);
-  if (of.samples == 0) return std::vector<std::string>(5);
-  return {time_text(of.min), time_text(of.p50), time_text(of.p90), time_text(of.p99),
-          time_text(of.max)};
+  const auto summary = summary_of(times);
+  if (summary.samples == 0) return std::vector<std::string>(5);
+  return {time_text(summary.min), time_text(summary.p50), time_text(summary.p90),
+          time_text(summary.p99), time_text(summary.max)};
 }
 
 std::vector<cli::column> columns_of(std::vector<cli::column> first, const char* counted) {
-  for (const auto* title : {"CALLS", "MIN", "P50", "P90", "P99", "MAX", counted, "THROWN-AWAY"})
+  for (const auto* title : {"CALLS", "MIN", "P50", "P90", "P99", "MAX", counted, "DISCARDED"})
     first.push_back({title, cli::align::right});
   first.push_back({"VERDICT"});
   return first;
@@ -108,20 +110,21 @@ void print_pairs(std::ostream& out, const ipi_matrix& matrix) {
 
 void print_broadcasts(std::ostream& out, const ipi_report& report) {
   if (report.broadcasts.empty()) return;
-  out << "\ninterrupt several running CPUs at once and hear from all (membarrier):\n";
+  out << "\ninterrupt several running CPUs at once and wait for all replies (membarrier):\n";
   cli::table table(
       columns_of({{"FROM", cli::align::right}, {"TARGETS", cli::align::right}}, "IPIS"));
-  for (const auto& each : report.broadcasts) {
-    ipi_counts all;
-    for (const auto& there : each.there)
-      all += there;
-    table.add_row(cells_of({fmt::format("{}", each.from), fmt::format("{}", each.to.size())}, each,
-                           counted_text(all)));
+  for (const auto& broadcast : report.broadcasts) {
+    ipi_counts total;
+    for (const auto& counts : broadcast.there)
+      total += counts;
+    table.add_row(
+        cells_of({fmt::format("{}", broadcast.from), fmt::format("{}", broadcast.to.size())},
+                 broadcast, counted_text(total)));
   }
   table.print(out);
 }
 
-/// In words.
+/// The type of the IPIs and its evidence, as text.
 std::string type_text(const ipi_report& report) {
   const auto facts = type_of(report);
   auto text = fmt::format("IPIs are {}: {}", to_string(facts.type), facts.evidence);
@@ -138,24 +141,24 @@ cli::json count_json(const std::optional<std::uint64_t>& value) {
   return value ? cli::json(*value) : cli::json();
 }
 
-cli::json counts_json(const ipi_counts& of) {
-  return {{"resched", count_json(of.resched)},
-          {"callfunc", count_json(of.callfunc)},
-          {"callfuncsingle", count_json(of.callfuncsingle)},
-          {"RES", count_json(of.res)},
-          {"CAL", count_json(of.cal)}};
+cli::json counts_json(const ipi_counts& counts) {
+  return {{"resched", count_json(counts.resched)},
+          {"callfunc", count_json(counts.callfunc)},
+          {"callfuncsingle", count_json(counts.callfuncsingle)},
+          {"RES", count_json(counts.res)},
+          {"CAL", count_json(counts.cal)}};
 }
 
 template <class Result>
-void add_result(cli::json& to, const Result& result) {
-  to["verdict"] = to_string(result.verdict);
-  to["reason"] = result.reason;
-  to["scheduling"] = {{"policy", result.thread.is_fifo ? "SCHED_FIFO" : "SCHED_OTHER"},
-                      {"priority", result.thread.priority}};
-  to["batches_kept"] = result.kept;
-  to["batches_thrown_away"] = result.thrown_away;
-  to["calls"] = result.calls;
-  to["round_trip_ns"] = cli::latency_json(result.times);
+void add_result(cli::json& object, const Result& result) {
+  object["verdict"] = to_string(result.verdict);
+  object["reason"] = result.reason;
+  object["scheduling"] = {{"policy", result.thread.is_fifo ? "SCHED_FIFO" : "SCHED_OTHER"},
+                          {"priority", result.thread.priority}};
+  object["batches_kept"] = result.kept;
+  object["batches_thrown_away"] = result.thrown_away;
+  object["calls"] = result.calls;
+  object["round_trip_ns"] = cli::latency_json(result.times);
 }
 
 cli::json pair_json(const ipi_pair& pair) {
@@ -168,35 +171,35 @@ cli::json pair_json(const ipi_pair& pair) {
   return out;
 }
 
-cli::json broadcast_json(const ipi_broadcast& each) {
-  cli::json out = {{"from", each.from}, {"to", each.to}};
-  add_result(out, each);
+cli::json broadcast_json(const ipi_broadcast& broadcast) {
+  cli::json out = {{"from", broadcast.from}, {"to", broadcast.to}};
+  add_result(out, broadcast);
   out["counted"] = cli::json::array();
-  for (const auto& there : each.there)
-    out["counted"].push_back(counts_json(there));
+  for (const auto& counts : broadcast.there)
+    out["counted"].push_back(counts_json(counts));
   return out;
 }
 
-/// Calls `look` with each result.
-template <class Look>
-void for_each_result(const ipi_report& report, Look look) {
+/// Calls `use` with each result.
+template <class Function>
+void for_each_result(const ipi_report& report, Function use) {
   for (const auto& matrix : report.matrices)
     for (const auto& pair : matrix.pairs)
-      look(pair);
-  for (const auto& each : report.broadcasts)
-    look(each);
+      use(pair);
+  for (const auto& broadcast : report.broadcasts)
+    use(broadcast);
 }
 
 }  // namespace
 
-diag::ipi_type_facts type_of(const ipi_report& report) {
+probe::ipi_type_facts type_of(const ipi_report& report) {
   std::vector<ipi_counts> counted;
   for (const auto& matrix : report.matrices)
     for (const auto& pair : matrix.pairs)
       if (pair.from != pair.to) counted.insert(counted.end(), {pair.there, pair.back});
-  for (const auto& each : report.broadcasts)
-    counted.insert(counted.end(), each.there.begin(), each.there.end());
-  return diag::type_of(counted);
+  for (const auto& broadcast : report.broadcasts)
+    counted.insert(counted.end(), broadcast.there.begin(), broadcast.there.end());
+  return probe::type_of(counted);
 }
 
 bool is_good(const ipi_report& report) {
@@ -224,9 +227,9 @@ cli::json to_json(const ipi_report& report) {
   const auto type = type_of(report);
   auto document = cli::json_document("xenpv-ipi", 1);
   document["guest"] = to_string(report.guest);
-  document["count"] = report.how.count;
-  document["batch"] = report.how.batch;
-  document["rest_ns"] = report.how.rest.count();
+  document["count"] = report.options.count;
+  document["batch"] = report.options.batch;
+  document["rest_ns"] = report.options.rest.count();
   document["ended_early"] = report.ended_early;
   document["clock"] = {{"read_ns", report.clock.read.count()},
                        {"system_call_ns", report.clock.system_call.count()},
@@ -248,40 +251,40 @@ cli::json to_json(const ipi_report& report) {
     for (const auto& pair : matrix.pairs)
       document["pairs"].push_back(pair_json(pair));
   document["broadcasts"] = cli::json::array();
-  for (const auto& each : report.broadcasts)
-    document["broadcasts"].push_back(broadcast_json(each));
+  for (const auto& broadcast : report.broadcasts)
+    document["broadcasts"].push_back(broadcast_json(broadcast));
   return document;
 }
 
 std::string to_svg(const ipi_report& report, const ipi_matrix& matrix) {
-  return diag::to_svg(map_of(report, matrix));
+  return probe::to_svg(map_of(report, matrix));
 }
 
-void tell_doubts(const ipi_report& report) {
+void print_warnings(const ipi_report& report) {
   if (report.guest == xen::guest_type::none)
-    std::cerr << "not a Xen guest: the evidence is from the rows RES and CAL\n";
-  std::map<std::string, unsigned> doubts;
-  std::uint64_t least = std::numeric_limits<std::uint64_t>::max();
+    std::cerr << "not a Xen guest: the evidence comes from the rows RES and CAL\n";
+  std::map<std::string, unsigned> warnings;
+  std::uint64_t minimum = std::numeric_limits<std::uint64_t>::max();
   for_each_result(report, [&](const auto& result) {
-    if (result.times.count() > 0) least = std::min(least, result.times.min());
+    if (result.times.count() > 0) minimum = std::min(minimum, result.times.min());
     if (!result.thread.refused.empty())
-      ++doubts[result.thread.refused + "; calls may find nobody running"];
+      ++warnings[result.thread.refused + "; calls may find no thread running"];
     if (result.verdict != probe_verdict::verified)
-      ++doubts[fmt::format("{}: {}", to_string(result.verdict), result.reason)];
+      ++warnings[fmt::format("{}: {}", to_string(result.verdict), result.reason)];
   });
-  for (const auto& [doubt, count] : doubts)
-    std::cerr << fmt::format("{} times {}\n", count, cli::printable(doubt));
-  if (least < static_cast<std::uint64_t>(report.clock.read.count()) / 2)
+  for (const auto& [warning, count] : warnings)
+    std::cerr << fmt::format("{} times {}\n", count, cli::printable(warning));
+  if (minimum < static_cast<std::uint64_t>(report.clock.read.count()) / 2)
     std::cerr << fmt::format(
-        "the least, {}, is less than a look at the clock takes ({}): the clock stood still now and "
-        "then\n",
-        time_text(least), format_duration(report.clock.read));
+        "the minimum, {}, is less than the time of a clock read ({}): the clock stops at times\n",
+        time_text(minimum), format_duration(report.clock.read));
   if (report.steal_ticks > 0)
-    std::cerr << fmt::format("the hypervisor took {} of CPU time meanwhile\n",
+    std::cerr << fmt::format("the hypervisor stole {} of CPU time during the measurement\n",
                              time_text(report.steal_ticks * 10'000'000));
   if (report.cpuid_before && report.cpuid_after &&
       report.cpuid_before->incarnation != report.cpuid_after->incarnation)
-    std::cerr << "the guest was migrated or restored meanwhile: the times are of two hosts\n";
+    std::cerr
+        << "the guest was migrated or restored during the measurement: the times mix two hosts\n";
   if (report.ended_early) std::cerr << "ended early\n";
 }
 

@@ -11,6 +11,8 @@
 #include <cerrno>
 #include <csignal>
 
+#include "base/parse.hpp"
+#include "base/pipe.hpp"
 #include "blkback/disk_plan.hpp"
 #include "blkback/service.hpp"
 #include "domain_process.hpp"
@@ -19,34 +21,34 @@
 #include "sim/toolstack.hpp"
 #include "xenpv/async/cpu_set.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/base/parse.hpp"
-#include "xenpv/base/pipe.hpp"
 #include "xenpv/base/unique_fd.hpp"
 
 namespace xenpv::sim_app {
 namespace {
 
-constexpr std::string_view silent_word = "silent";
+constexpr std::string_view silent_argument = "silent";
+constexpr std::string_view verbose_argument = "verbose";
 
-/// Replaces standard streams: what they were is the command's that runs in the guest.
+/// Redirects standard streams to /dev/null: the originals belong to the command in the guest.
 void silence(std::initializer_list<int> streams) {
   const unique_fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   for (const int stream : streams)
     ::dup2(null.get(), stream);
 }
 
-[[noreturn]] void become_backend(const std::filesystem::path& host_directory, manner how,
-                                 unique_fd said) {
+[[noreturn]] void become_backend(const std::filesystem::path& host_directory, log_mode mode,
+                                 unique_fd ready_pipe) {
   try {
     const auto domain = sim::ask_domain_directory(host_directory, domid_0);
     const auto self = std::filesystem::read_symlink("/proc/self/exe").string();
-    // Out of the terminal's process group: ^C is for the command that runs in the guest.
+    // Leave the terminal's process group: ^C is meant for the command in the guest.
     ::setsid();
     silence({0, 1});
-    ::fcntl(said.get(), F_SETFD, 0);
-    execute_in_domain(domain, {self, std::string(serve_disks_word), host_directory.string(),
-                               fmt::format("{}", said.get()),
-                               std::string(how == manner::silent ? silent_word : "talkative")});
+    ::fcntl(ready_pipe.get(), F_SETFD, 0);
+    execute_in_domain(domain,
+                      {self, std::string(serve_disks_argument), host_directory.string(),
+                       fmt::format("{}", ready_pipe.get()),
+                       std::string(mode == log_mode::silent ? silent_argument : verbose_argument)});
   } catch (const std::exception& problem) {
     log().error("block backend: {}", problem.what());
   }
@@ -72,15 +74,15 @@ result<sim::disk_spec> parse_served_disk(std::string_view text) {
   return disk;
 }
 
-pid_t start_block_backend(const std::filesystem::path& host_directory, manner how) {
-  auto [report, said] = make_pipe();
+pid_t start_block_backend(const std::filesystem::path& host_directory, log_mode mode) {
+  auto [reader, writer] = make_pipe();
   const auto child = ::fork();
   if (child < 0) throw_errno("fork the block backend");
-  if (child == 0) become_backend(host_directory, how, std::move(said));
-  said.reset();
+  if (child == 0) become_backend(host_directory, mode, std::move(writer));
+  writer.reset();
   char byte = 0;
   ssize_t got = 0;
-  while ((got = ::read(report.get(), &byte, 1)) < 0 && errno == EINTR) {
+  while ((got = ::read(reader.get(), &byte, 1)) < 0 && errno == EINTR) {
   }
   if (got == 1) return child;
   end_block_backend(child);
@@ -92,24 +94,24 @@ void end_block_backend(pid_t process) noexcept {
   ::waitpid(process, nullptr, 0);
 }
 
-int serve_disks(const char* host_directory, const char* ready_descriptor, std::string_view how) {
+int serve_disks(const char* host_directory, const char* ready_descriptor, std::string_view mode) {
   set_up_log("xenpv-sim: block backend", log_level::warning);
   unique_fd host;
   try {
     host = sim::connect_to(std::filesystem::path(host_directory) / "admin", SOCK_STREAM);
-    unique_fd said(
+    unique_fd ready_pipe(
         static_cast<int>(parse_unsigned(ready_descriptor, "descriptor", 3, 1U << 20).value()));
     blkback::serve_options options;
     options.cpus = async::allowed_cpus();
-    // A frontend begins at the first CPU, and the two ends of a ring run best on two.
+    // A frontend starts at the first CPU; the two ends of a ring run best on different CPUs.
     std::reverse(options.cpus.begin(), options.cpus.end());
-    options.ready = [&said, how] {
-      if (how == silent_word) silence({2});
-      [[maybe_unused]] const auto written = ::write(said.get(), "r", 1);
-      said.reset();
+    options.ready = [&ready_pipe, mode] {
+      if (mode == silent_argument) silence({2});
+      [[maybe_unused]] const auto written = ::write(ready_pipe.get(), "r", 1);
+      ready_pipe.reset();
     };
     options.stop_descriptor = host.get();
-    // The host's end is a power-off: there is no xenstore left to say good-bye to.
+    // The end of the host is a power-off: no xenstore is left for an orderly teardown.
     options.stopping = [] { ::_exit(0); };
     blkback::serve(std::move(options));
     return 0;

@@ -1,5 +1,5 @@
-// The block backend of a simulated host: a process of domain 0 that serves the disks of all others,
-// with lib/blkback and nothing of the simulator's own. It ends with its host.
+// The block backend of a simulated host: a process of domain 0 that serves the disks of all other
+// domains. It uses lib/blkback and no simulator internals, and exits with its host.
 #pragma once
 
 #include <sys/types.h>
@@ -13,28 +13,28 @@
 
 namespace xenpv::sim_app {
 
-/// The word by which this program is told to be a block backend. Not a command: nobody types it.
-inline constexpr std::string_view serve_disks_word = "serve-disks";
+/// First argument that makes this program run as a block backend. Internal, not a user command.
+inline constexpr std::string_view serve_disks_argument = "serve-disks";
 
-/// sim::parse_disk_spec, and what only the backend knows: whether it has such faults, and whether
-/// that kind of backend has what is asked of it.
+/// sim::parse_disk_spec with the backend's own checks: that it knows the faults, and that this kind
+/// of backend supports the requested features.
 [[nodiscard]] result<sim::disk_spec> parse_served_disk(std::string_view text);
 
-enum class manner {
-  talkative,  ///< on this process's standard error, for good
-  silent,     ///< only until it is ready: a daemon's
+enum class log_mode {
+  verbose,  ///< logs to this process's stderr for its whole lifetime
+  silent,   ///< logs to stderr only until it is ready, as a daemon does
 };
 
-/// Starts the backend as a child and returns its process when it has announced every disk that is
-/// there. Forks: call it before any thread. Throws `failure` when it does not come that far, having
-/// said why on standard error.
-[[nodiscard]] pid_t start_block_backend(const std::filesystem::path& host_directory, manner how);
-/// Ends it at once.
+/// Starts the backend as a child and returns its pid once it has announced every existing disk.
+/// Forks: call it before any thread starts. Throws `failure` if the backend fails to start; the
+/// backend has then logged the reason to stderr.
+[[nodiscard]] pid_t start_block_backend(const std::filesystem::path& host_directory, log_mode mode);
+/// Kills the backend and reaps it.
 void end_block_backend(pid_t process) noexcept;
 
-/// What the started process does: "xenpv-sim serve-disks HOST_DIR READY_DESCRIPTOR MANNER". Returns
-/// its exit status.
+/// Runs the backend process: "xenpv-sim serve-disks HOST_DIR READY_DESCRIPTOR MODE". Returns its
+/// exit status.
 [[nodiscard]] int serve_disks(const char* host_directory, const char* ready_descriptor,
-                              std::string_view how);
+                              std::string_view mode);
 
 }  // namespace xenpv::sim_app

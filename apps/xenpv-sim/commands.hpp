@@ -1,8 +1,8 @@
-// The sub-commands of xenpv-sim, one function each that adds it to the program. Thin: the work is
+// The sub-commands of xenpv-sim: each function adds one or more of them to the program. The work is
 // in lib/sim.
 #pragma once
 
-#include "xenpv/cli/app.hpp"
+#include "cli/app.hpp"
 
 namespace xenpv::sim_app {
 

@@ -1,11 +1,11 @@
 #include <ostream>
 
+#include "cli/value.hpp"
 #include "commands.hpp"
 #include "domain_process.hpp"
 #include "sim/admin_service.hpp"
 #include "sim/host_process.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/cli/value.hpp"
 
 namespace xenpv::sim_app {
 namespace {
@@ -19,18 +19,18 @@ cli::exit_code demo(std::uint32_t count) {
                                       {self, "ping", "--serve", "--peer", "1"});
   const auto client = spawn_in_domain(sim::ask_domain_directory(host.directory(), guest),
                                       {self, "ping", "--count", std::to_string(count)});
-  const int pinged = wait_for(client);
-  const int served = wait_for(server);
+  const int client_status = wait_for(client);
+  const int server_status = wait_for(server);
   host.stop();
   end_orphans();
-  return static_cast<cli::exit_code>(pinged != 0 ? pinged : served);
+  return static_cast<cli::exit_code>(client_status != 0 ? client_status : server_status);
 }
 
 }  // namespace
 
 void add_demo(cli::app& app) {
   static std::uint32_t count = 0;
-  app.add_command("demo", "a ping between two domains of a simulated host")
+  app.add_command("demo", "run a ping between two domains of a simulated host")
       .describe(
           "Starts a host, runs `ping --serve` in domain 0 and `ping` in domain 1, and prints one "
           "line of latencies.")

@@ -1,5 +1,5 @@
-// What a toolstack does to a disk that a guest already has. A few writes to domain 0's xenstore, as
-// xl does them; the block backend acts on them.
+// Toolstack operations on an existing disk of a guest: a few writes to domain 0's xenstore, as xl
+// does. The block backend acts on them.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <poll.h>
@@ -10,20 +10,20 @@
 #include <ostream>
 
 #include "blkback/disk_fault.hpp"
+#include "cli/value.hpp"
 #include "commands.hpp"
 #include "sim/admin_service.hpp"
 #include "sim/disk_spec.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/cli/value.hpp"
 #include "xenpv/wire/xenbus.hpp"
 #include "xenpv/xen/store.hpp"
 
 namespace xenpv::sim_app {
 namespace {
 
-constexpr std::chrono::seconds toolstack_patience{10};
+constexpr std::chrono::seconds toolstack_timeout{10};
 
-struct disk_words {
+struct disk_options {
   std::string directory;
   domid domain{1};
   std::uint32_t device = 0;
@@ -32,8 +32,8 @@ struct disk_words {
   std::vector<std::string> faults;
 };
 
-disk_words& disk_arguments() {
-  static disk_words instance;
+disk_options& disk_arguments() {
+  static disk_options instance;
   return instance;
 }
 
@@ -54,9 +54,9 @@ class disk_nodes {
     store_.write(backend_ + "/" + node, value);
   }
   void write_together(const std::vector<std::pair<std::string, std::string>>& nodes) {
-    store_.transact([&](xen::store_transaction& all) {
+    store_.transact([&](xen::store_transaction& transaction) {
       for (const auto& [node, value] : nodes)
-        all.write(backend_ + "/" + node, value);
+        transaction.write(backend_ + "/" + node, value);
     });
   }
   [[nodiscard]] std::optional<std::string> read(const std::string& node) const {
@@ -75,21 +75,21 @@ class disk_nodes {
     (void)store_.remove(backend_);
   }
 
-  /// Waits until `done` holds of the backend's node. Throws when it takes too long.
-  void await(const std::string& node, const std::string& what,
+  /// Waits until `done` is true for the value of the backend's node. Throws `failure` on timeout.
+  void await(const std::string& node, const std::string& action,
              const std::function<bool(const std::optional<std::string>&)>& done) {
-    const auto limit = std::chrono::steady_clock::now() + toolstack_patience;
+    const auto limit = std::chrono::steady_clock::now() + toolstack_timeout;
     store_.watch(backend_ + "/" + node, "await");
     while (!done(read(node))) {
-      const auto left =
+      const auto remaining =
           std::chrono::ceil<std::chrono::milliseconds>(limit - std::chrono::steady_clock::now());
-      if (left.count() <= 0)
+      if (remaining.count() <= 0)
         throw failure(errc::timed_out,
-                      fmt::format("{} disk {} of domain {}", what, disk_arguments().device,
+                      fmt::format("{} disk {} of domain {}", action, disk_arguments().device,
                                   disk_arguments().domain),
                       states());
       pollfd poll{store_.watch_descriptor(), POLLIN, 0};
-      ::poll(&poll, 1, static_cast<int>(left.count()));
+      ::poll(&poll, 1, static_cast<int>(remaining.count()));
       while (store_.next_event()) {
       }
     }
@@ -119,14 +119,14 @@ cli::exit_code resize() {
     throw failure(errc::invalid_argument, fmt::format("size of {} bytes", size),
                   fmt::format("expected a multiple of {}", sector.value()));
   disk.write("xenpv/size", size);
-  disk.await("xenpv/applied-size", "resize", [&](const auto& now) { return now == size; });
+  disk.await("xenpv/applied-size", "resize", [&](const auto& value) { return value == size; });
   return cli::exit_code::ok;
 }
 
 cli::exit_code unplug() {
   disk_nodes disk;
   disk.write_together({{"online", "0"}, {"state", "5"}});
-  disk.await("state", "unplug", [](const auto& now) { return !now || now == "6"; });
+  disk.await("state", "unplug", [](const auto& value) { return !value || value == "6"; });
   disk.remove();
   return cli::exit_code::ok;
 }
@@ -134,7 +134,7 @@ cli::exit_code unplug() {
 cli::exit_code command(const std::string& text) {
   disk_nodes disk;
   disk.write("xenpv/command", text);
-  disk.await("xenpv/command", text, [](const auto& now) { return !now; });
+  disk.await("xenpv/command", text, [](const auto& value) { return !value; });
   return cli::exit_code::ok;
 }
 
@@ -142,13 +142,13 @@ cli::exit_code fault() {
   disk_nodes disk;
   const auto text = fmt::format("{}", fmt::join(disk_arguments().faults, " "));
   disk.write("xenpv/fault", text);
-  disk.await("xenpv/applied-fault", "fault", [&](const auto& now) { return now == text; });
+  disk.await("xenpv/applied-fault", "fault", [&](const auto& value) { return value == text; });
   return cli::exit_code::ok;
 }
 
-result<std::string> parse_fault_word(std::string_view text) {
+result<std::string> parse_fault_argument(std::string_view text) {
   blkback::disk_faults ignored;
-  if (const auto known = blkback::parse_disk_fault(text, ignored); !known) return known.error();
+  if (const auto parsed = blkback::parse_disk_fault(text, ignored); !parsed) return parsed.error();
   return std::string(text);
 }
 
@@ -160,48 +160,47 @@ cli::command& with_disk(cli::command& command) {
 }  // namespace
 
 void add_disk(cli::app& app) {
-  auto& disk = app.add_command("disk", "change a disk that a guest of a running host has");
-  disk.example("the disk grows while it is used", "xenpv-sim disk --dir /tmp/host resize xvdb 512M")
-      .example("every tenth request fails", "xenpv-sim disk --dir /tmp/host fault xvdb error=10")
+  auto& disk = app.add_command("disk", "change a guest's disk on a running host");
+  disk.example("grow a disk in use", "xenpv-sim disk --dir /tmp/host resize xvdb 512M")
+      .example("fail every tenth request", "xenpv-sim disk --dir /tmp/host fault xvdb error=10")
       .option("--dir DIR", disk_arguments().directory, "the host's folder", cli::as_text,
               {.required = true})
       .option("--domain N", disk_arguments().domain, "the guest",
               cli::whole_number<domid>(1, 0x7FEF), {.by_default = "1"});
-  auto& grow = disk.add_command("resize", "change its size and tell the guest");
-  with_disk(grow)
+  auto& resize_command = disk.add_command("resize", "change the disk's size and notify the guest");
+  with_disk(resize_command)
       .argument("SIZE", disk_arguments().size, "the new size", parse_size)
       .action([](std::ostream&) { return resize(); });
-  auto& detach = disk.add_command("unplug", "ask the guest to let go of it, then remove it");
-  with_disk(detach).action([](std::ostream&) { return unplug(); });
-  auto& again = disk.add_command("restart", "let its backend die and come back");
-  with_disk(again)
+  auto& unplug_command =
+      disk.add_command("unplug", "ask the guest to release the disk, then remove it");
+  with_disk(unplug_command).action([](std::ostream&) { return unplug(); });
+  auto& restart_command = disk.add_command("restart", "restart the disk's backend");
+  with_disk(restart_command)
       .describe(
-          "As if the domain of the backend had crashed: ports are closed and pages unmapped "
-          "without "
-          "a word, requests in flight are never answered. Then the backend begins anew in "
-          "InitWait. "
-          "What was written is still there.")
+          "As if the backend domain had crashed: ports are closed and pages unmapped without "
+          "notice, and requests in flight are never answered. Then the backend starts again in "
+          "InitWait. Written data is kept.")
       .action([](std::ostream&) { return command("restart"); });
-  auto& cut = disk.add_command("power-cut", "restart it without what was not flushed");
-  with_disk(cut)
+  auto& power_cut_command =
+      disk.add_command("power-cut", "restart the disk's backend and lose unflushed writes");
+  with_disk(power_cut_command)
       .describe(
-          "For a disk with `volatile`: of each sector written since the last flush, chance decides "
-          "which version survives, or none. Others are only restarted.")
-      .option("--seed N", disk_arguments().seed, "decides what is lost",
+          "For a disk with `volatile`: for each sector written since the last flush, a random "
+          "choice decides which version survives, if any. Other disks are only restarted.")
+      .option("--seed N", disk_arguments().seed, "seed of the random choice",
               cli::whole_number<std::uint64_t>(0, ~std::uint64_t{0}), {.by_default = "0"})
       .action([](std::ostream&) {
         return command(fmt::format("power-cut {}", disk_arguments().seed));
       });
-  auto& wrong = disk.add_command("fault", "change what its backend does wrong");
-  with_disk(wrong)
+  auto& fault_command = disk.add_command("fault", "inject faults into the disk's backend");
+  with_disk(fault_command)
       .describe(
-          "WORDs replace those in force: error=N, delay=TIME[:P/N], late=TIME[:P/N], stall[=N], "
-          "reorder, answer-twice=N, bad-id=N, wrong-operation=N, producer-jump=N, vanish=N, "
-          "refuse-indirect, refuse-flush, refuse-discard, none. delay holds responses; late holds "
-          "writes, which are carried out that much later. N counts requests or responses of each "
-          "ring: every "
-          "N-th, and for stall and vanish those that are still served.")
-      .argument("WORD", disk_arguments().faults, "what goes wrong", parse_fault_word)
+          "WORDs replace the faults in force: error=N, delay=TIME[:P/N], late=TIME[:P/N], "
+          "stall[=N], reorder, answer-twice=N, bad-id=N, wrong-operation=N, producer-jump=N, "
+          "vanish=N, refuse-indirect, refuse-flush, refuse-discard, none. delay holds back "
+          "responses; late carries out writes that much later. N counts requests or responses of "
+          "each ring: every N-th is affected; for stall and vanish, N are still served.")
+      .argument("WORD", disk_arguments().faults, "the fault to inject", parse_fault_argument)
       .action([](std::ostream&) { return fault(); });
 }
 

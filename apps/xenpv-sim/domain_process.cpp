@@ -33,7 +33,7 @@ std::vector<pid_t> children() {
   const system_root root("/");
   for (const auto& name : root.names("/proc")) {
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    // "pid (comm) state ppid": comm may hold anything, so count from its closing parenthesis.
+    // "pid (comm) state ppid": comm may contain anything, so count from its closing parenthesis.
     const auto stat = root.read("/proc/" + name + "/stat").value_or("");
     const auto end = stat.rfind(')');
     if (end == std::string::npos || end + 4 > stat.size()) continue;
@@ -49,12 +49,12 @@ void execute_in_domain(const std::filesystem::path& domain_directory,
   for (const auto& [name, value] : sim::domain_environment(domain_directory))
     ::setenv(name.c_str(), value.c_str(), 1);
   ::signal(SIGPIPE, SIG_DFL);
-  std::vector<char*> words;
-  words.reserve(command.size() + 1);
-  for (const auto& word : command)
-    words.push_back(const_cast<char*>(word.c_str()));
-  words.push_back(nullptr);
-  ::execvp(words[0], words.data());
+  std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
+  for (const auto& argument : command)
+    arguments.push_back(const_cast<char*>(argument.c_str()));
+  arguments.push_back(nullptr);
+  ::execvp(arguments[0], arguments.data());
   throw_errno(fmt::format("run {}", command.front()));
 }
 
@@ -93,7 +93,7 @@ void adopt_orphans() {
 }
 
 void end_orphans() {
-  // Children of those killed become ours in turn.
+  // Children of a killed process are reparented to this one.
   for (auto left = children(); !left.empty(); left = children()) {
     for (const auto child : left)
       ::kill(child, SIGKILL);

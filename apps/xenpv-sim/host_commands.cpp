@@ -3,12 +3,12 @@
 #include <ostream>
 
 #include "block_backend.hpp"
+#include "cli/value.hpp"
 #include "commands.hpp"
 #include "domain_process.hpp"
 #include "host_options.hpp"
 #include "sim/admin_service.hpp"
 #include "sim/host_process.hpp"
-#include "xenpv/cli/value.hpp"
 
 namespace xenpv::sim_app {
 namespace {
@@ -17,9 +17,9 @@ using nlohmann::ordered_json;
 
 constexpr std::uint64_t domid_max = 0x7FEF;
 
-/// What the words of these commands fill; one command runs per process.
-struct host_command_words {
-  host_words host;
+/// The option values of these commands; one command runs per process.
+struct host_command_options {
+  host_settings host;
   std::string directory;
   domid domain{1};
   std::optional<domid> number;
@@ -31,8 +31,8 @@ struct host_command_words {
   std::vector<std::string> command;
 };
 
-host_command_words& host_arguments() {
-  static host_command_words instance;
+host_command_options& host_arguments() {
+  static host_command_options instance;
   return instance;
 }
 
@@ -51,13 +51,12 @@ cli::command& with_domain(cli::command& command) {
 }
 
 void add_start(cli::app& app) {
-  auto& command = app.add_command("start", "start a host that stays");
+  auto& command = app.add_command("start", "start a host in the background");
   command
       .describe(
           "Starts a simulated host in the background. DIR must be absent or empty; its path must "
-          "be short, "
-          "because Unix sockets live in it.")
-      .example("a host with two guests", "xenpv-sim start --dir /tmp/host --domains 2");
+          "be short, because it contains Unix sockets.")
+      .example("start a host with two guests", "xenpv-sim start --dir /tmp/host --domains 2");
   with_directory(command);
   add_host_options(command, host_arguments().host);
   command.action([](std::ostream&) {
@@ -66,7 +65,7 @@ void add_start(cli::app& app) {
     sim::host_process::start_daemon(options);
     if (options.disks.empty()) return cli::exit_code::ok;
     try {
-      (void)start_block_backend(options.directory, manner::silent);
+      (void)start_block_backend(options.directory, log_mode::silent);
     } catch (...) {
       sim::stop_host(options.directory);
       throw;
@@ -77,7 +76,7 @@ void add_start(cli::app& app) {
 
 void add_exec(cli::app& app) {
   auto& command = app.add_command("exec", "run a command in a domain of a running host");
-  command.example("what the backend domain sees",
+  command.example("list xenstore as domain 0 sees it",
                   "xenpv-sim exec --dir /tmp/host --domain 0 -- xenstore-ls");
   with_directory(command)
       .option("--domain N", host_arguments().domain, "the domain CMD runs in",
@@ -95,7 +94,7 @@ void add_domain(cli::app& app) {
   auto& create = command.add_command("create", "create a domain and print its number");
   with_directory(create)
       .option("--number N", host_arguments().number,
-              "the number it gets (default: the next free one)",
+              "the domain's number (default: the next free one)",
               cli::whole_number<domid>(1, domid_max))
       .action([](std::ostream& out) {
         ordered_json request{{"command", "create"}};
@@ -109,15 +108,14 @@ void add_domain(cli::app& app) {
     return cli::exit_code::ok;
   });
   auto& restore =
-      command.add_command("save-restore", "save and restore a domain, print its number");
+      command.add_command("save-restore", "save and restore a domain and print its number");
   restore.describe(
-      "Event-channel handles that its processes hold are stale afterwards, its grants are gone, "
-      "its device "
-      "directories in xenstore are built anew and every watch fires once, as after xl save and xl "
-      "restore.");
+      "Afterwards the event-channel handles of its processes are stale, its grants are gone, its "
+      "device directories in xenstore are rebuilt and every watch has fired once, as after xl save "
+      "and xl restore.");
   with_domain(restore)
       .flag("--same-number", host_arguments().keep, "keep the domain's number (default: a new one)")
-      .option("--frozen TIME", host_arguments().frozen, "stop the domain's processes that long",
+      .option("--frozen TIME", host_arguments().frozen, "stop the domain's processes for this time",
               parse_duration, {.by_default = "0"})
       .action([](std::ostream& out) {
         const auto frozen =
@@ -130,12 +128,12 @@ void add_domain(cli::app& app) {
             << '\n';
         return cli::exit_code::ok;
       });
-  auto& checkpoint =
-      command.add_command("checkpoint", "suspend a domain and cancel that, as xl save -c does");
+  auto& checkpoint = command.add_command(
+      "checkpoint", "suspend a domain and cancel the suspend, as xl save -c does");
   checkpoint.describe("Its processes stop for a while. Nothing else changes.");
   with_domain(checkpoint)
-      .option("--frozen TIME", host_arguments().suspended, "that long", parse_duration,
-              {.by_default = "100ms"})
+      .option("--frozen TIME", host_arguments().suspended,
+              "stop the domain's processes for this time", parse_duration, {.by_default = "100ms"})
       .action([](std::ostream&) {
         const auto frozen =
             std::chrono::ceil<std::chrono::milliseconds>(host_arguments().suspended).count();
@@ -147,10 +145,10 @@ void add_domain(cli::app& app) {
 }
 
 void add_others(cli::app& app) {
-  auto& fault = app.add_command("fault", "change what goes wrong on a running host");
+  auto& fault = app.add_command("fault", "inject faults into a running host");
   with_directory(fault)
-      .argument("SPEC", host_arguments().specs,
-                "as after --fault of start; 'none' switches all off", cli::as_text)
+      .argument("SPEC", host_arguments().specs, "as for start --fault; 'none' clears all faults",
+                cli::as_text)
       .action([](std::ostream&) {
         (void)ask({{"command", "fault"}, {"specs", host_arguments().specs}});
         return cli::exit_code::ok;

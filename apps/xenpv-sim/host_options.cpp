@@ -1,38 +1,43 @@
 #include "host_options.hpp"
 
 #include "block_backend.hpp"
-#include "xenpv/cli/value.hpp"
+#include "cli/value.hpp"
 
 namespace xenpv::sim_app {
 
-void add_host_options(cli::command& command, host_words& words) {
+void add_host_options(cli::command& command, host_settings& settings) {
   command
-      .option("--domains N", words.options.guests, "guest domains to create, numbered from 1",
+      .option("--domains N", settings.options.guests, "guest domains to create, numbered from 1",
               cli::whole_number<unsigned>(0, sim::max_domains - 1), {.by_default = "1"})
-      .option("--cpus N", words.options.cpus, "vCPUs of each domain",
+      .option("--cpus N", settings.options.cpus, "vCPUs of each domain",
               cli::whole_number<unsigned>(1, 64), {.by_default = "2"})
-      .option("--disk SPEC", words.options.disks,
-              "give every guest a PV disk: VDEV,memory=SIZE|file=PATH|null=SIZE[,ro][,cdrom]"
-              "[,sector=4096][,backend=linux|qemu|tapdisk|freebsd][,queues=N][,order=N]"
+      .option(
+          "--disk SPEC", settings.options.disks,
+          "give every guest a PV disk: VDEV,memory=SIZE|file=PATH|null=SIZE[,ro][,cdrom]"
+          "[,sector=4096][,backend=" +
+              wire::join_names(wire::backend_kinds, "|", "|") +
+              "][,queues=N][,order=N]"
               "[,indirect=N][,no-persistent][,no-flush][,no-barrier][,no-discard][,volatile][,vdi]"
               "[,fault=WORD...]; for WORD see `disk fault`",
-              parse_served_disk)
-      .option(
-          "--fault SPEC", words.faults,
-          "make something go wrong: event-lost=P/N, event-doubled=P/N, event-delayed=TIME[:P/N], "
-          "grant-refused=P/N, store-slow=TIME, store-fail=N, store-eagain=N, store-vanish=N",
-          cli::as_text)
-      .option("--grant-limit PAGES", words.options.grant_limit,
+          parse_served_disk)
+      .option("--fault SPEC", settings.faults,
+              "inject a fault: event-lost=P/N, event-doubled=P/N, event-delayed=TIME[:P/N], "
+              "grant-refused=P/N, store-slow=TIME, store-fail=N, store-eagain=N, store-vanish=N",
+              cli::as_text)
+      .option("--xen VERSION", settings.options.version,
+              "follow Xen 4.17 or 4.20 where a program can tell them apart", sim::parse_xen_version,
+              {.by_default = "4.17"})
+      .option("--grant-limit PAGES", settings.options.grant_limit,
               "xen-gntalloc's limit of each domain", cli::whole_number<std::uint32_t>(0, 1U << 16),
               {.by_default = "1024"})
-      .option("--max-event-channels N", words.options.max_channels,
+      .option("--max-event-channels N", settings.options.max_channels,
               "highest event channel port of each domain, as in xl.cfg",
               cli::whole_number<std::uint32_t>(1, sim::max_ports - 1), {.by_default = "1023"});
 }
 
-sim::host_options to_options(const host_words& words) {
-  auto options = words.options;
-  for (const auto& spec : words.faults)
+sim::host_options to_options(const host_settings& settings) {
+  auto options = settings.options;
+  for (const auto& spec : settings.faults)
     sim::parse_fault(spec, options.faults).value();
   return options;
 }

@@ -4,22 +4,22 @@
 #include <string>
 #include <vector>
 
+#include "cli/command.hpp"
 #include "sim/disk_spec.hpp"
 #include "sim/fault_spec.hpp"
 #include "sim/host.hpp"
-#include "xenpv/cli/command.hpp"
 
 namespace xenpv::sim_app {
 
-struct host_words {
+struct host_settings {
   sim::host_options options;
   std::vector<std::string> faults;
 };
 
-/// Adds --domains, --cpus, --disk, --fault, --grant-limit and --max-event-channels.
-void add_host_options(cli::command& command, host_words& words);
+/// Adds --domains, --cpus, --disk, --fault, --xen, --grant-limit and --max-event-channels.
+void add_host_options(cli::command& command, host_settings& settings);
 
-/// What the words mean. Throws `failure` naming the one that is wrong.
-[[nodiscard]] sim::host_options to_options(const host_words& words);
+/// Converts the option values. Throws `failure` naming the invalid one.
+[[nodiscard]] sim::host_options to_options(const host_settings& settings);
 
 }  // namespace xenpv::sim_app

@@ -4,26 +4,26 @@
 #include <ostream>
 
 #include "block_backend.hpp"
+#include "cli/value.hpp"
 #include "commands.hpp"
 #include "domain_process.hpp"
 #include "host_options.hpp"
 #include "sim/admin_service.hpp"
 #include "sim/host_process.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/cli/value.hpp"
 
 namespace xenpv::sim_app {
 namespace {
 
-struct run_words {
-  host_words host;
+struct run_options {
+  host_settings host;
   domid domain{1};
   std::string report;
   std::vector<std::string> command;
 };
 
-/// Says what the host has to complain about, and writes the report if one was asked for.
-void report_on(const sim::host_process& host, const std::string& path) {
+/// Logs recorded kernel BUGs and writes the report if one was requested.
+void write_report(const sim::host_process& host, const std::string& path) {
   const auto text = sim::ask_host(host.directory(), R"({"command":"status"})");
   const auto status = nlohmann::ordered_json::parse(text);
   if (const auto& bugs = status.at("kernel_bugs"); !bugs.empty())
@@ -35,17 +35,18 @@ void report_on(const sim::host_process& host, const std::string& path) {
   if (!file.flush()) throw_errno("write " + path);
 }
 
-cli::exit_code run(const run_words& words) {
+cli::exit_code run(const run_options& options) {
   adopt_orphans();
-  const auto options = to_options(words.host);
-  auto host = sim::host_process::start(options);
+  const auto host_config = to_options(options.host);
+  auto host = sim::host_process::start(host_config);
   std::optional<pid_t> backend;
-  if (!options.disks.empty()) backend = start_block_backend(host.directory(), manner::talkative);
-  const auto directory = sim::ask_domain_directory(host.directory(), words.domain);
-  const int status = wait_for(spawn_in_domain(directory, words.command));
-  report_on(host, words.report);
+  if (!host_config.disks.empty())
+    backend = start_block_backend(host.directory(), log_mode::verbose);
+  const auto directory = sim::ask_domain_directory(host.directory(), options.domain);
+  const int status = wait_for(spawn_in_domain(directory, options.command));
+  write_report(host, options.report);
   if (backend) end_block_backend(*backend);
-  // The host goes before the others: what the domain's processes still hold then vanishes as at
+  // Stop the host first: resources that the domain's processes still hold then vanish as at a
   // power-off.
   host.stop();
   end_orphans();
@@ -55,25 +56,23 @@ cli::exit_code run(const run_words& words) {
 }  // namespace
 
 void add_run(cli::app& app) {
-  static run_words words;
+  static run_options options;
   auto& command = app.add_command("run", "start a host, run a command in a guest, clean up");
   command
       .describe(
-          "Starts a simulated host, runs CMD as a process of domain 1 and ends with CMD's exit "
-          "status. Everything CMD "
-          "left running in the background ends with the host.")
-      .example("xenstore as a guest sees it", "xenpv-sim run -- xenstore-ls")
-      .example("a shell in the guest", "xenpv-sim run -- sh")
-      .example("every third event gets lost",
-               "xenpv-sim run --fault event-lost=1/3 -- ./my-driver-test")
-      .option("--domain N", words.domain, "the domain CMD runs in",
+          "Starts a simulated host, runs CMD as a process of domain 1 and exits with CMD's status. "
+          "Background processes that CMD leaves behind end with the host.")
+      .example("list xenstore as a guest sees it", "xenpv-sim run -- xenstore-ls")
+      .example("start a shell in the guest", "xenpv-sim run -- sh")
+      .example("lose every third event", "xenpv-sim run --fault event-lost=1/3 -- ./my-driver-test")
+      .option("--domain N", options.domain, "the domain CMD runs in",
               cli::whole_number<domid>(0, 0x7FEF), {.by_default = "1"})
-      .option("--report FILE", words.report,
+      .option("--report FILE", options.report,
               "write the host's final status as JSON: ports and pages left, kernel BUGs recorded",
               cli::as_text)
-      .takes_command(words.command);
-  add_host_options(command, words.host);
-  command.action([](std::ostream&) { return run(words); });
+      .takes_command(options.command);
+  add_host_options(command, options.host);
+  command.action([](std::ostream&) { return run(options); });
 }
 
 }  // namespace xenpv::sim_app

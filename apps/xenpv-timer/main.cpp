@@ -1,28 +1,28 @@
-// xenpv-timer: how late this guest's PV timers are, from inside.
+// xenpv-timer: measures how late this guest's PV timers are.
 #include <fmt/format.h>
 
 #include <csignal>
 #include <ostream>
 
+#include "cli/app.hpp"
+#include "cli/interruption.hpp"
+#include "cli/progress.hpp"
+#include "cli/value.hpp"
 #include "report.hpp"
 #include "xenpv/async/cpu_set.hpp"
-#include "xenpv/cli/app.hpp"
-#include "xenpv/cli/interruption.hpp"
-#include "xenpv/cli/progress.hpp"
-#include "xenpv/cli/value.hpp"
 
 namespace xenpv::timer_app {
 namespace {
 
 using namespace std::chrono_literals;
 
-struct words {
-  diag::timer_method method = diag::timer_method::clock_nanosleep;
+struct run_options {
+  probe::timer_method method = probe::timer_method::clock_nanosleep;
   std::optional<async::cpu_list> cpus;
   std::chrono::nanoseconds interval{};
   std::chrono::nanoseconds duration{};
   std::chrono::nanoseconds gap{};
-  diag::policy_wish policy = diag::policy_wish::automatic;
+  probe::policy_wish policy = probe::policy_wish::automatic;
   int priority = 0;
   std::chrono::nanoseconds slack{};
   bool split = false;
@@ -30,103 +30,99 @@ struct words {
   bool json = false;
 };
 
-diag::timer_report measure(const words& asked) {
+probe::timer_report measure(const run_options& options) {
   cli::interruption interruption;
   cli::progress_line progress;
-  diag::timer_probe_options how{
-      .method = asked.method,
-      .cpus = async::wished_cpus(asked.cpus),
-      .interval = asked.interval,
-      .duration = asked.duration,
-      .schedule = {.policy = asked.policy, .priority = asked.priority, .slack = asked.slack},
-      .gap = asked.gap,
-      .split = asked.split};
-  how.go_on = [&](std::chrono::nanoseconds left) {
+  probe::timer_probe_options probe_options{
+      .method = options.method,
+      .cpus = async::selected_cpus(options.cpus),
+      .interval = options.interval,
+      .duration = options.duration,
+      .schedule = {.policy = options.policy, .priority = options.priority, .slack = options.slack},
+      .gap = options.gap,
+      .split = options.split};
+  probe_options.go_on = [&](std::chrono::nanoseconds left) {
     const auto seconds = std::chrono::ceil<std::chrono::seconds>(left);
-    progress.show(fmt::format("measuring, {} s left; Ctrl-C ends it early", seconds.count()));
+    progress.show(fmt::format("measuring, {} s left; Ctrl-C ends early", seconds.count()));
     return !interruption.is_asked();
   };
-  return diag::measure_timers(how);
+  return probe::measure_timers(probe_options);
 }
 
-cli::exit_code run(const words& asked, std::ostream& out) {
-  const auto report = measure(asked);
-  if (asked.json)
+cli::exit_code run(const run_options& options, std::ostream& out) {
+  const auto report = measure(options);
+  if (options.json)
     cli::print_json(out, to_json(report));
   else
     print_tables(out, report);
-  if (asked.histogram && !asked.json) print_histograms(out, report);
+  if (options.histogram && !options.json) print_histograms(out, report);
   out.flush();
-  tell_doubts(report);
+  print_warnings(report);
   return is_good(report) ? cli::exit_code::ok : cli::exit_code::failed;
 }
 
 void describe(cli::command& command) {
   command
       .describe(
-          "Has a thread on each CPU sleep until times that are fixed before it starts, and looks "
-          "at "
-          "the clock when it wakes. What it was late is the way from the hypervisor's timer "
-          "through "
-          "the event channel and the kernel to a thread that runs. A period that was over before "
-          "its turn came counts as lost, and is in the figures with the time it was late.")
+          "A thread on each CPU sleeps until times that are fixed before it starts, and reads the "
+          "clock when it wakes. Its lateness is the time from the hypervisor's timer through the "
+          "event channel and the kernel to a running thread. A period that ended before the thread "
+          "could handle it counts as lost; the figures include its lateness.")
       .describe(
-          "The figures come with evidence of what fired: the clock event device, and the counts of "
-          "/proc/interrupts before and after. On Xen it has to be the PV timer, on its own CPU, as "
-          "often as the thread woke, and the local APIC's timer must not fire: else the verdict is "
-          "'refuted' and the exit status 1. Elsewhere than on Xen it measures all the same and "
-          "says "
-          "that this is not a Xen guest.")
+          "The figures come with evidence of the timer that fired: the clock event device, and the "
+          "counts of /proc/interrupts before and after. On Xen, the PV timer must fire, on its own "
+          "CPU and as often as the thread wakes, and the local APIC's timer must not: otherwise "
+          "the verdict is 'refuted' and the exit status is 1. Without Xen, the program measures as "
+          "well and reports that this is not a Xen guest.")
       .describe(
           "A percentile is printed only if ten samples lie beyond it: p99 needs 1000 periods, "
-          "p99.9 "
-          "10000. SCHED_FIFO is used where it is permitted; where it is not, times are also of the "
-          "guest's other work, and the program says so.")
+          "p99.9 needs 10000. SCHED_FIFO is used if permitted; otherwise the times include the "
+          "guest's other work, and a warning is printed.")
       .describe(
-          "cyclictest shows the wake-ups alone and forgets the periods that were lost, so on a CPU "
-          "that is taken away for long its figures are lower. With --json, 'wake_up_late_ns' is "
-          "what "
-          "it would show, and 'late_ns' is of all periods.")
-      .example("a thousand wake-ups a second on each CPU, for 5 seconds", "xenpv-timer")
-      .example("with p99.9, and how the times are spread", "xenpv-timer --duration 20s --histogram")
-      .example("which part is the hypervisor's (needs root)", "xenpv-timer --split")
-      .example("does the hypervisor take the CPU away, timers aside", "xenpv-timer --method spin");
+          "cyclictest shows only the wake-ups and ignores lost periods, so its figures are lower "
+          "on a CPU that is preempted for a long time. With --json, 'wake_up_late_ns' is "
+          "comparable to cyclictest, and 'late_ns' covers all periods.")
+      .example("measure 1000 wake-ups per second on each CPU, for 5 seconds", "xenpv-timer")
+      .example("measure p99.9 and show the distribution", "xenpv-timer --duration 20s --histogram")
+      .example("show the hypervisor's part (needs root)", "xenpv-timer --split")
+      .example("find times when the CPU was preempted", "xenpv-timer --method spin");
 }
 
-void offer_options(cli::command& command, words& into) {
-  using diag::policy_wish;
-  using diag::timer_method;
+void add_options(cli::command& command, run_options& options) {
+  using probe::policy_wish;
+  using probe::timer_method;
   command
-      .option("--method METHOD", into.method,
-              "clock_nanosleep, timerfd, asio (the timers of xenpv's own event loop), or spin: no "
-              "timer, finds the times in which the CPU was taken away",
+      .option("--method METHOD", options.method,
+              "clock_nanosleep, timerfd, asio (the timers of xenpv's own event loop), or spin: "
+              "uses no timer, finds times when the CPU was preempted",
               cli::one_of<timer_method>({{"clock_nanosleep", timer_method::clock_nanosleep},
                                          {"timerfd", timer_method::timerfd},
                                          {"asio", timer_method::asio},
                                          {"spin", timer_method::spin}}),
               {.by_default = "clock_nanosleep"})
-      .option("--cpus CPUS", into.cpus, "as in 0-3,8 (default: all this process may use)",
+      .option("--cpus CPUS", options.cpus, "as in 0-3,8 (default: all this process may use)",
               async::as_cpu_list)
-      .option("--interval TIME", into.interval, "from one wake-up to the next",
+      .option("--interval TIME", options.interval, "from one wake-up to the next",
               cli::time_within(10us, 10s), {.by_default = "1ms"})
-      .option("--duration TIME", into.duration, "how long to measure, all CPUs at once",
+      .option("--duration TIME", options.duration, "how long to measure, all CPUs at once",
               cli::time_within(1ms, 24h), {.by_default = "5s"})
-      .option("--policy POLICY", into.policy, "fifo, other, or auto: fifo where it is permitted",
+      .option("--policy POLICY", options.policy, "fifo, other, or auto: fifo if permitted",
               cli::one_of<policy_wish>({{"auto", policy_wish::automatic},
                                         {"fifo", policy_wish::fifo},
                                         {"other", policy_wish::other}}),
               {.by_default = "auto"})
-      .option("--priority N", into.priority, "of SCHED_FIFO, 1 to 99",
+      .option("--priority N", options.priority, "of SCHED_FIFO, 1 to 99",
               cli::whole_number<int>(1, 99), {.by_default = "80"})
-      .option("--slack TIME", into.slack, "what the kernel may delay timers of SCHED_OTHER",
-              cli::time_within(1ns, 1s), {.by_default = "1ns"})
-      .option("--gap TIME", into.gap, "shortest time that spin counts as taken away",
+      .option("--slack TIME", options.slack,
+              "delay that the kernel may add to timers of SCHED_OTHER", cli::time_within(1ns, 1s),
+              {.by_default = "1ns"})
+      .option("--gap TIME", options.gap, "shortest gap that spin counts as preemption",
               cli::time_within(100ns, 10s), {.by_default = "10us"})
-      .flag("--split", into.split,
-            "trace the kernel's timers meanwhile and split lateness into the hypervisor's part and "
-            "the guest's; needs root and tracefs, and costs a little time itself")
-      .flag("--histogram", into.histogram, "show how the times of each CPU are spread")
-      .offers_json(into.json);
+      .flag("--split", options.split,
+            "trace the kernel's timers and split lateness into the hypervisor's part and the "
+            "guest's; needs root and tracefs, and takes a little time itself")
+      .flag("--histogram", options.histogram, "show the distribution of the times of each CPU")
+      .offers_json(options.json);
 }
 
 }  // namespace
@@ -135,9 +131,9 @@ void offer_options(cli::command& command, words& into) {
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);
   xenpv::cli::app app("xenpv-timer", "measure how late the timers of this Xen guest are");
-  static xenpv::timer_app::words words;
+  static xenpv::timer_app::run_options options;
   xenpv::timer_app::describe(app.root());
-  xenpv::timer_app::offer_options(app.root(), words);
-  app.root().action([](std::ostream& out) { return xenpv::timer_app::run(words, out); });
+  xenpv::timer_app::add_options(app.root(), options);
+  app.root().action([](std::ostream& out) { return xenpv::timer_app::run(options, out); });
   return app.run(argc, argv);
 }

@@ -6,20 +6,20 @@
 #include <iostream>
 #include <ostream>
 
-#include "xenpv/base/latency_summary.hpp"
-#include "xenpv/base/parse.hpp"
-#include "xenpv/cli/latency.hpp"
-#include "xenpv/cli/table.hpp"
+#include "base/latency_summary.hpp"
+#include "base/parse.hpp"
+#include "cli/latency.hpp"
+#include "cli/table.hpp"
 
 namespace xenpv::timer_app {
 namespace {
 
 using cli::json;
 using cli::time_text;
-using diag::probe_verdict;
-using diag::timer_method;
-using diag::timer_report;
-using diag::timer_result;
+using probe::probe_verdict;
+using probe::timer_method;
+using probe::timer_report;
+using probe::timer_result;
 
 std::uint64_t steal_ns(const timer_result& cpu) {
   return cpu.steal_ticks * 10'000'000;
@@ -37,7 +37,7 @@ std::string time_text_of(const std::optional<std::chrono::nanoseconds>& time) {
   return time ? format_duration(*time) : std::string();
 }
 
-/// How the threads ran; on some CPUs they may have been refused what others got.
+/// The scheduling of the threads, which may differ between CPUs.
 std::string scheduling_text(const timer_report& report) {
   std::vector<std::string> texts;
   for (const auto& cpu : report.cpus) {
@@ -51,12 +51,12 @@ std::string scheduling_text(const timer_report& report) {
 }
 
 std::vector<std::string> figures(const fine_histogram& times) {
-  const auto of = summary_of(times);
-  if (of.samples == 0) return std::vector<std::string>(7);
-  return {time_text(of.min), time_text(static_cast<std::uint64_t>(of.mean)),
-          time_text(of.p50), time_text(of.p90),
-          time_text(of.p99), time_text(of.p99_9),
-          time_text(of.max)};
+  const auto summary = summary_of(times);
+  if (summary.samples == 0) return std::vector<std::string>(7);
+  return {time_text(summary.min), time_text(static_cast<std::uint64_t>(summary.mean)),
+          time_text(summary.p50), time_text(summary.p90),
+          time_text(summary.p99), time_text(summary.p99_9),
+          time_text(summary.max)};
 }
 
 std::vector<cli::column> with_figures(std::vector<cli::column> before,
@@ -91,7 +91,7 @@ void print_lateness(std::ostream& out, const timer_report& report) {
 }
 
 void print_gaps(std::ostream& out, const timer_report& report) {
-  out << fmt::format("gaps of {} or more while looking at the clock, {}:\n",
+  out << fmt::format("gaps of {} or more while reading the clock, {}:\n",
                      time_text_of(report.how.gap), scheduling_text(report));
   cli::table table({{"CPU", cli::align::right},
                     {"LOOKED", cli::align::right},
@@ -101,7 +101,7 @@ void print_gaps(std::ostream& out, const timer_report& report) {
                     {"LONGEST", cli::align::right},
                     {"STEAL", cli::align::right}});
   for (const auto& cpu : report.cpus) {
-    const auto gaps = cpu.gaps.value_or(diag::gap_facts{});
+    const auto gaps = cpu.gaps.value_or(probe::gap_facts{});
     const auto share = gaps.looked.count() == 0 ? 0.0
                                                 : 100 * static_cast<double>(gaps.total.count()) /
                                                       static_cast<double>(gaps.looked.count());
@@ -114,7 +114,7 @@ void print_gaps(std::ostream& out, const timer_report& report) {
 }
 
 void print_evidence(std::ostream& out, const timer_report& report) {
-  out << "\nwhat fired:\n";
+  out << "\ntimer evidence:\n";
   cli::table table({{"CPU", cli::align::right},
                     {"TIMER"},
                     {"MIN-DELTA", cli::align::right},
@@ -141,9 +141,9 @@ void print_split(std::ostream& out, const timer_report& report) {
       with_figures({{"CPU", cli::align::right}, {"PART"}, {"WAKE-UPS", cli::align::right}}));
   for (const auto& cpu : report.cpus) {
     if (!cpu.split) continue;
-    const auto row = [&](const char* part, const fine_histogram& of) {
-      table.add_row(
-          joined({fmt::format("{}", cpu.cpu), part, fmt::format("{}", of.count())}, figures(of)));
+    const auto row = [&](const char* part, const fine_histogram& times) {
+      table.add_row(joined({fmt::format("{}", cpu.cpu), part, fmt::format("{}", times.count())},
+                           figures(times)));
     };
     row("hypervisor", cpu.split->hypervisor);
     row("guest", cpu.split->guest);
@@ -163,34 +163,36 @@ json or_null(const std::optional<T>& value) {
   return value ? json(*value) : json();
 }
 
-json evidence_json(const diag::timer_evidence& of) {
-  return {{"device", or_null(of.device)},
-          {"is_pv_timer", of.is_pv_timer()},
-          {"min_delta_ns", or_null(of.min_delta_ns)},
-          {"set_next_event", or_null(of.set_next_event)},
-          {"timer_events", or_null(of.timer_events)},
-          {"timer_events_elsewhere", or_null(of.timer_elsewhere)},
-          {"local_interrupts", or_null(of.local_interrupts)}};
+json evidence_json(const probe::timer_evidence& evidence) {
+  return {{"device", or_null(evidence.device)},
+          {"is_pv_timer", evidence.is_pv_timer()},
+          {"min_delta_ns", or_null(evidence.min_delta_ns)},
+          {"set_next_event", or_null(evidence.set_next_event)},
+          {"timer_events", or_null(evidence.timer_events)},
+          {"timer_events_elsewhere", or_null(evidence.timer_elsewhere)},
+          {"local_interrupts", or_null(evidence.local_interrupts)}};
 }
 
-json split_json(const std::optional<diag::timer_split>& of) {
-  if (!of) return nullptr;
-  return {{"hypervisor_ns", cli::latency_json(of->hypervisor)},
-          {"guest_ns", cli::latency_json(of->guest)},
-          {"unmatched", of->unmatched}};
+json split_json(const std::optional<probe::timer_split>& split) {
+  if (!split) return nullptr;
+  return {{"hypervisor_ns", cli::latency_json(split->hypervisor)},
+          {"guest_ns", cli::latency_json(split->guest)},
+          {"unmatched", split->unmatched}};
 }
 
-json gaps_json(const std::optional<diag::gap_facts>& of) {
-  if (!of) return nullptr;
-  return {{"count", of->count}, {"total_ns", of->total.count()}, {"looked_ns", of->looked.count()}};
+json gaps_json(const std::optional<probe::gap_facts>& gaps) {
+  if (!gaps) return nullptr;
+  return {{"count", gaps->count},
+          {"total_ns", gaps->total.count()},
+          {"looked_ns", gaps->looked.count()}};
 }
 
-json runstate_json(const std::optional<xen::vcpu_runstate>& of) {
-  if (!of) return nullptr;
-  return {{"running", of->running.count()},
-          {"runnable", of->runnable.count()},
-          {"blocked", of->blocked.count()},
-          {"offline", of->offline.count()}};
+json runstate_json(const std::optional<xen::vcpu_runstate>& runstate) {
+  if (!runstate) return nullptr;
+  return {{"running", runstate->running.count()},
+          {"runnable", runstate->runnable.count()},
+          {"blocked", runstate->blocked.count()},
+          {"offline", runstate->offline.count()}};
 }
 
 json cpu_json(const timer_result& cpu) {
@@ -219,10 +221,10 @@ json cpu_json(const timer_result& cpu) {
           {"gaps", gaps_json(cpu.gaps)}};
 }
 
-void tell_clock(const timer_report& report) {
+void print_clock_warnings(const timer_report& report) {
   using namespace std::chrono_literals;
   if (report.clock.read >= 500ns)
-    std::cerr << fmt::format("a look at the clock ('{}') takes {}{}; it is in every figure\n",
+    std::cerr << fmt::format("a read of the clock ('{}') takes {}{}, which every figure includes\n",
                              report.clocksource, time_text_of(report.clock.read),
                              report.clock.is_vdso() ? "" : ", a system call");
   const auto quickest = std::min_element(
@@ -231,8 +233,7 @@ void tell_clock(const timer_report& report) {
   if (quickest->times.count() > 0 &&
       static_cast<std::int64_t>(quickest->times.min()) < report.clock.read.count() / 2)
     std::cerr << fmt::format(
-        "the least, {}, is less than a look at the clock takes: the clock stood still now and "
-        "then\n",
+        "the minimum, {}, is less than the time of a clock read: the clock stops at times\n",
         time_text(quickest->times.min()));
   const auto shortest = std::max_element(
       report.cpus.begin(), report.cpus.end(), [](const timer_result& a, const timer_result& b) {
@@ -242,7 +243,7 @@ void tell_clock(const timer_report& report) {
   if (report.how.method != timer_method::spin &&
       delta > static_cast<std::uint64_t>(report.how.interval.count()))
     std::cerr << fmt::format(
-        "the timer cannot be set to less than {} (TIMER_SLOP): an interval of {} measures that\n",
+        "the timer cannot be set below {} (TIMER_SLOP): an interval of {} measures this limit\n",
         time_text(delta), time_text_of(report.how.interval));
 }
 
@@ -289,23 +290,24 @@ json to_json(const timer_report& report) {
   return document;
 }
 
-void tell_doubts(const timer_report& report) {
+void print_warnings(const timer_report& report) {
   if (report.guest == xen::guest_type::none)
-    std::cerr << "not a Xen guest: the times and the evidence are of this machine's own timers\n";
+    std::cerr << "not a Xen guest: times and evidence are those of this machine's own timers\n";
   const auto& first = report.cpus.front().thread;
   if (!first.refused.empty())
-    std::cerr << fmt::format("{}; times are also of the guest's other work\n", first.refused);
+    std::cerr << fmt::format("{}; the times include the guest's other work\n", first.refused);
   for (const auto& cpu : report.cpus)
     if (cpu.verdict != probe_verdict::verified)
       std::cerr << fmt::format("CPU {} is {}: {}\n", cpu.cpu, to_string(cpu.verdict),
                                cli::printable(fmt::format("{}", fmt::join(cpu.reasons, "; "))));
-  tell_clock(report);
+  print_clock_warnings(report);
   for (const auto& cpu : report.cpus)
     if (cpu.steal_ticks > 0)
-      std::cerr << fmt::format("the hypervisor took {} from CPU {} meanwhile\n",
+      std::cerr << fmt::format("the hypervisor stole {} from CPU {} during the measurement\n",
                                time_text(steal_ns(cpu)), cpu.cpu);
   if (report.was_migrated())
-    std::cerr << "the guest was migrated or restored meanwhile: the times are of two hosts\n";
+    std::cerr
+        << "the guest was migrated or restored during the measurement: the times mix two hosts\n";
   if (!report.no_split.empty()) std::cerr << fmt::format("no split: {}\n", report.no_split);
   if (report.ended_early) std::cerr << "ended early\n";
 }

@@ -1,19 +1,19 @@
-// What xenpv-timer prints: tables, bars, JSON, and what the reader has to know to judge them.
+// The output of xenpv-timer: tables, bar charts, JSON, and warnings.
 #pragma once
 
 #include <iosfwd>
 
-#include "xenpv/cli/json.hpp"
-#include "xenpv/diag/timer_probe.hpp"
+#include "cli/json.hpp"
+#include "probe/timer_probe.hpp"
 
 namespace xenpv::timer_app {
 
-void print_tables(std::ostream& out, const diag::timer_report& report);
-void print_histograms(std::ostream& out, const diag::timer_report& report);
-[[nodiscard]] cli::json to_json(const diag::timer_report& report);
-/// To standard error.
-void tell_doubts(const diag::timer_report& report);
+void print_tables(std::ostream& out, const probe::timer_report& report);
+void print_histograms(std::ostream& out, const probe::timer_report& report);
+[[nodiscard]] cli::json to_json(const probe::timer_report& report);
+/// To stderr: the caveats of the figures.
+void print_warnings(const probe::timer_report& report);
 /// No CPU failed or was refuted.
-[[nodiscard]] bool is_good(const diag::timer_report& report);
+[[nodiscard]] bool is_good(const probe::timer_report& report);
 
 }  // namespace xenpv::timer_app

@@ -17,7 +17,7 @@ namespace xenpv::async {
 
 namespace {
 
-/// At once: the threads may go on for months before anybody joins them.
+/// Called at once: the threads may run for months before they are joined.
 void report(std::string_view thread, const std::exception_ptr& error) noexcept {
   try {
     std::rethrow_exception(error);
@@ -31,7 +31,7 @@ void report(std::string_view thread, const std::exception_ptr& error) noexcept {
 }  // namespace
 
 struct cpu_pool::worker {
-  explicit worker(unsigned on) : cpu(on), work(context.get_executor()) {}
+  explicit worker(unsigned pinned_cpu) : cpu(pinned_cpu), work(context.get_executor()) {}
 
   unsigned cpu;
   asio::io_context context{1};
@@ -60,7 +60,7 @@ cpu_pool::cpu_pool(std::span<const unsigned> cpus, cpu_pool_options options)
 
 cpu_pool::~cpu_pool() {
   stop();
-  // What left a handler has been logged.
+  // Exceptions that left a handler are already logged.
   wait_for_threads();
 }
 
@@ -77,20 +77,20 @@ asio::any_io_executor cpu_pool::executor(std::size_t index) {
 }
 
 void cpu_pool::stop() {
-  for (const auto& each : workers_)
-    each->work.reset();
+  for (const auto& entry : workers_)
+    entry->work.reset();
 }
 
 void cpu_pool::join() {
   wait_for_threads();
-  for (const auto& each : workers_) {
-    if (each->error) std::rethrow_exception(std::exchange(each->error, nullptr));
+  for (const auto& entry : workers_) {
+    if (entry->error) std::rethrow_exception(std::exchange(entry->error, nullptr));
   }
 }
 
 void cpu_pool::wait_for_threads() noexcept {
-  for (const auto& each : workers_) {
-    if (each->thread.joinable()) each->thread.join();
+  for (const auto& entry : workers_) {
+    if (entry->thread.joinable()) entry->thread.join();
   }
 }
 

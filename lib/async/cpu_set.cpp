@@ -9,7 +9,7 @@
 #include <cerrno>
 #include <memory>
 
-#include "xenpv/base/parse.hpp"
+#include "base/parse.hpp"
 
 namespace xenpv::async {
 namespace {
@@ -65,7 +65,7 @@ std::vector<unsigned> allowed_cpus() {
   return cpus;
 }
 
-void demand_allowed(std::span<const unsigned> cpus) {
+void require_allowed(std::span<const unsigned> cpus) {
   const auto allowed = allowed_cpus();
   for (const auto cpu : cpus)
     if (!std::binary_search(allowed.begin(), allowed.end(), cpu))
@@ -104,21 +104,22 @@ result<cpu_list> as_cpu_list(std::string_view text) {
   return cpu_list{std::move(*cpus)};
 }
 
-std::vector<unsigned> wished_cpus(const std::optional<cpu_list>& wish) {
-  if (!wish) return allowed_cpus();
-  demand_allowed(wish->cpus);
-  return wish->cpus;
+std::vector<unsigned> selected_cpus(const std::optional<cpu_list>& selection) {
+  if (!selection) return allowed_cpus();
+  require_allowed(selection->cpus);
+  return selection->cpus;
 }
 
 std::string format_cpu_list(std::span<const unsigned> cpus) {
   std::string text;
-  for (std::size_t at = 0; at < cpus.size();) {
-    auto last = at;
+  for (std::size_t first = 0; first < cpus.size();) {
+    auto last = first;
     while (last + 1 < cpus.size() && cpus[last + 1] == cpus[last] + 1)
       ++last;
     if (!text.empty()) text += ',';
-    text += last == at ? fmt::format("{}", cpus[at]) : fmt::format("{}-{}", cpus[at], cpus[last]);
-    at = last + 1;
+    text += last == first ? fmt::format("{}", cpus[first])
+                          : fmt::format("{}-{}", cpus[first], cpus[last]);
+    first = last + 1;
   }
   return text;
 }

@@ -9,29 +9,29 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 
+#include "base/parse.hpp"
 #include "xenpv/async/shield.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/base/parse.hpp"
 
 namespace xenpv::async::detail {
 namespace {
 
-/// Throws what the operation's end means, given that its time was up.
+/// Rethrows the error of an operation whose time was up; an abort becomes errc::timed_out.
 void conclude_expired(const std::exception_ptr& error, std::chrono::steady_clock::duration limit,
-                      const std::string& what) {
+                      const std::string& description) {
   try {
     std::rethrow_exception(error);
   } catch (const boost::system::system_error& e) {
     if (e.code() != asio::error::operation_aborted) throw;
   }
-  throw failure(errc::timed_out, what, fmt::format("waited {}", format_duration(limit)));
+  throw failure(errc::timed_out, description, fmt::format("waited {}", format_duration(limit)));
 }
 
 }  // namespace
 
 asio::awaitable<void> run_with_deadline(asio::awaitable<void> operation,
                                         std::chrono::steady_clock::duration limit,
-                                        std::string what) {
+                                        std::string description) {
   const auto executor = co_await asio::this_coro::executor;
   asio::steady_timer timer(executor, limit);
   auto group = asio::experimental::make_parallel_group(
@@ -40,10 +40,10 @@ asio::awaitable<void> run_with_deadline(asio::awaitable<void> operation,
   const auto [order, error, timer_code] =
       co_await group.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
   if (!error) co_return;
-  // The timer ends without an error only by expiring: being cancelled, by us or by the caller, is
-  // one.
+  // The timer ends without an error only if it expires: a cancellation, here or by the caller, is
+  // an error.
   const bool expired = !timer_code && order[0] == 1;
-  if (expired) conclude_expired(error, limit, what);
+  if (expired) conclude_expired(error, limit, description);
   std::rethrow_exception(error);
 }
 

@@ -1,4 +1,4 @@
-// The way of an event from the batch to the one who waits for it.
+// Delivery of events: from the batch to the listener.
 #include <fmt/format.h>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/associated_executor.hpp>
@@ -18,8 +18,7 @@ namespace {
 
 failure busy(const port_entry& entry) {
   return {make_error_code(errc::invalid_argument),
-          fmt::format("listen for events on port {}", entry.number),
-          "somebody is listening already"};
+          fmt::format("listen for events on port {}", entry.number), "another listener is active"};
 }
 
 struct resume_waiter {
@@ -28,15 +27,15 @@ struct resume_waiter {
   void operator()() { std::move(handler)(code); }
 };
 
-/// Called on the loop's thread. A waiter of the loop's own context goes on right here; any other is
-/// sent to where it belongs.
+/// Called on the loop's thread. Resumes a waiter of the loop's own context directly; passes
+/// any other to its executor.
 struct finish_wait {
   asio::any_io_executor home;
   resume_waiter waiter;
   void operator()() { asio::dispatch(home, std::move(waiter)); }
 };
 
-/// Runs on cancellation of the coroutine that waits. Weak, because the coroutine owns it.
+/// Runs when the waiting coroutine is cancelled. Weak, because the coroutine owns it.
 struct withdraw_wait {
   std::weak_ptr<port_entry> entry;
   std::uint64_t wait;
@@ -54,7 +53,7 @@ struct start_wait {
   std::shared_ptr<port_entry> entry;
   template <class Handler>
   void operator()(Handler&& handler) const {
-    // Asked now: of the type-erased handler the answer would cost an allocation.
+    // Queried now: a query of the type-erased handler would allocate.
     entry->home = asio::get_associated_executor(handler);
     entry->waiter.emplace(std::forward<Handler>(handler));
     ++entry->waits;
@@ -65,7 +64,7 @@ struct start_wait {
 
 }  // namespace
 
-/// Marks that callbacks are running: what they retire stays alive until the outermost one is done.
+/// Marks that callbacks run: objects they retire stay alive until the outermost scope ends.
 class event_loop_state::dispatch_scope {
  public:
   explicit dispatch_scope(event_loop_state& loop) noexcept
@@ -75,7 +74,7 @@ class event_loop_state::dispatch_scope {
   ~dispatch_scope() {
     if (!outermost_) return;
     loop_.dispatching_ = false;
-    // The destructors may retire more: those then die on the spot.
+    // The destructors may retire more objects, which are then destroyed at once.
     auto retired = std::exchange(loop_.retired_, {});
   }
 
@@ -102,7 +101,7 @@ void event_loop_state::dispatch(std::span<const std::uint32_t> ports) {
 
 void event_loop_state::dispatch_one(port number) {
   auto* entry = table_.find(number);
-  // A port bound during this very batch cannot have an event in it: that was its predecessor's.
+  // A port bound during this batch cannot have an event in it: the event is its predecessor's.
   if (entry == nullptr || entry->born == batch_) {
     ++statistics_.spurious;
     return;
@@ -139,7 +138,7 @@ void event_loop_state::run_callback(port_entry& entry) {
   } catch (...) {
     error = std::current_exception();
   }
-  // Not after a failure either may a port that is still bound go deaf.
+  // A port that is still bound must fire again, even after a failure.
   if (!entry.death) unmask(entry);
   if (error) std::rethrow_exception(error);
 }
@@ -186,15 +185,15 @@ void event_loop_state::on_death(port_entry& entry, std::function<void(const erro
                : nullptr));
 }
 
-void event_loop_state::tell_of_death(const std::vector<port_entry*>& dead) {
+void event_loop_state::report_death(const std::vector<port_entry*>& dead) {
   const dispatch_scope scope(*this);
-  std::vector<std::shared_ptr<const std::function<void(const error&)>>> told;
+  std::vector<std::shared_ptr<const std::function<void(const error&)>>> callbacks;
   for (auto* entry : dead)
-    if (entry->on_death) told.push_back(std::move(entry->on_death));
-  const auto why = *read_error_;
-  for (const auto& callback : told) {
+    if (entry->on_death) callbacks.push_back(std::move(entry->on_death));
+  const auto reason = *read_error_;
+  for (const auto& callback : callbacks) {
     try {
-      (*callback)(why);
+      (*callback)(reason);
     } catch (const std::exception& e) {
       log().error("{}: {}", action_name_, e.what());
     }
@@ -221,7 +220,7 @@ asio::awaitable<void> event_loop_state::wait(std::shared_ptr<event_loop_state> s
       break;
   }
   constexpr auto token = asio::as_tuple(asio::use_awaitable);
-  // Named, because g++ 12 destroys an aggregate twice that is a temporary of a co_await expression.
+  // Named, because g++ 12 destroys an aggregate temporary of a co_await expression twice.
   start_wait start{entry};
   const auto [code] =
       co_await asio::async_initiate<decltype(token), void(boost::system::error_code)>(

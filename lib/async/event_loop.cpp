@@ -42,12 +42,12 @@ void event_loop::resumed() {
   state_->resumed();
 }
 
-bool event_loop::is_doubtful() const noexcept {
-  return state_->is_doubtful();
+bool event_loop::suspend_pending() const noexcept {
+  return state_->suspend_pending();
 }
 
-void event_loop::doubt() noexcept {
-  state_->doubt();
+void event_loop::report_suspend() noexcept {
+  state_->report_suspend();
 }
 
 void event_loop::close() {

@@ -25,9 +25,9 @@ std::string this_thread_name() {
 }  // namespace
 
 // Why async_read_some and not async_wait: per wake-up both cost one call more than a bare poll
-// loop, to look whether more ports came meanwhile (Asio's epoll is edge-triggered): here a read
-// that finds nothing, there an epoll_ctl(MOD), which was measured a fifth dearer. Under load that
-// same read brings the next batch and saves the poll; async_wait would pay all its calls again.
+// loop, to check for further ports (Asio's epoll is edge-triggered). Here it is a read that returns
+// nothing, there an epoll_ctl(MOD), which was measured to cost a fifth more. Under load that read
+// returns the next batch and saves the poll; async_wait would repeat all its calls.
 struct event_loop_state::read_handler {
   std::shared_ptr<event_loop_state> loop;
   std::uint64_t generation;
@@ -50,8 +50,7 @@ event_loop_state::event_loop_state(asio::io_context& context, event_loop_options
 void event_loop_state::open() {
   auto fresh = xen::event_channel_handle::open();
   fresh.set_nonblocking();
-  // Before the first bind, so that no close of ours can ever be the one that unbinds after a
-  // resume.
+  // Before the first bind, so that no close in this process can ever unbind ports after a resume.
   if (options_.custodian != nullptr) kept_ = options_.custodian->keep(fresh.descriptor());
   auto duplicate = unique_fd::duplicate(fresh.descriptor());
   stream_.assign(duplicate.get());
@@ -71,14 +70,14 @@ void event_loop_state::resumed() {
         "BUG when this process ends",
         action_name_);
   for (const auto* entry : kill_ports(make_error_code(errc::resumed)))
-    if (is_of_after(*entry)) unbind_number(entry->number);
+    if (is_bound_after_resume(*entry)) unbind_number(entry->number);
   give_up_handle();
   open();
 }
 
-bool event_loop_state::is_of_after(const port_entry& entry) const noexcept {
-  // Only where the clock tells of the resume at all.
-  return is_doubtful() && !options_.suspends->has_moved_since(entry.suspended);
+bool event_loop_state::is_bound_after_resume(const port_entry& entry) const noexcept {
+  // Known only if the clock shows the resume.
+  return suspend_pending() && !options_.suspends->has_moved_since(entry.suspended);
 }
 
 void event_loop_state::give_up_handle() {
@@ -89,7 +88,7 @@ void event_loop_state::give_up_handle() {
   kept_.reset();
 }
 
-bool event_loop_state::is_doubtful() const noexcept {
+bool event_loop_state::suspend_pending() const noexcept {
   return options_.suspends != nullptr && options_.suspends->has_moved();
 }
 
@@ -97,7 +96,7 @@ void event_loop_state::close() {
   if (!handle_) return;
   ++generation_;
   const auto bound = kill_ports(std::make_error_code(std::errc::operation_canceled));
-  if (is_doubtful()) {
+  if (suspend_pending()) {
     log().warn("{}: the guest was suspended just now: its handle is not closed", action_name_);
     give_up_handle();
     if (options_.custodian != nullptr) options_.custodian->resumed();
@@ -121,7 +120,7 @@ xen::event_channel_handle& event_loop_state::handle() {
 std::shared_ptr<port_entry> event_loop_state::bind(
     bool swallow_first, const std::function<port(xen::event_channel_handle&)>& kernel_bind) {
   auto& device = handle();
-  // Nobody would ever be told of its events.
+  // Its events would never be delivered.
   if (read_error_)
     throw failure(read_error_->code, fmt::format("bind a port of {}", action_name_),
                   read_error_->text);
@@ -135,8 +134,8 @@ std::shared_ptr<port_entry> event_loop_state::bind(
   entry->born = batch_;
   entry->loop = weak_from_this();
   if (!table_.insert(number, *entry)) {
-    // Not unbound: a number that is taken means a resume that nobody has noticed yet, and then that
-    // would be the kernel's BUG.
+    // Not unbound: a number that is taken means an undetected resume, and unbinding would then
+    // trigger the kernel's BUG.
     throw failure(errc::protocol_violation, fmt::format("bind port {}", number),
                   "the number is out of range or taken");
   }
@@ -144,7 +143,7 @@ std::shared_ptr<port_entry> event_loop_state::bind(
     entry->irq = place_new_irq(options_.root, irqs_before, find_irqs(options_.root, action_name_),
                                action_name_, *options_.irq_cpu);
   else
-    entry->irq.reason = "nobody asked to move it";
+    entry->irq.reason = "no CPU was requested";
   return entry;
 }
 
@@ -152,7 +151,7 @@ void event_loop_state::unbind(const std::shared_ptr<port_entry>& entry) noexcept
   if (!entry->death) {
     table_.erase(entry->number);
     entry->death = std::make_error_code(std::errc::operation_canceled);
-    if (is_doubtful() && !is_of_after(*entry))
+    if (suspend_pending() && !is_bound_after_resume(*entry))
       leave(entry->number);
     else
       unbind_number(entry->number);
@@ -171,14 +170,14 @@ void event_loop_state::unbind_number(port number) noexcept {
 
 void event_loop_state::leave(port number) noexcept {
   ++statistics_.left;
-  log().debug("{}: port {} is left, the guest was suspended just now", action_name_, number);
-  doubt();
+  log().debug("{}: port {} stays bound, the guest was suspended just now", action_name_, number);
+  report_suspend();
 }
 
-void event_loop_state::doubt() noexcept {
-  if (!options_.doubted) return;
+void event_loop_state::report_suspend() noexcept {
+  if (!options_.on_suspend) return;
   try {
-    options_.doubted();
+    options_.on_suspend();
   } catch (const std::exception& e) {
     log().warn("{}", e.what());
   }
@@ -209,7 +208,7 @@ void event_loop_state::on_read(std::uint64_t generation, boost::system::error_co
   if (generation != generation_) return;
   if (code) fail(code);
   dispatch(std::span(ports_).first(bytes / sizeof(std::uint32_t)));
-  // One batch, then the context's other work: a flood of events starves nobody.
+  // One batch, then the context's other work, which a flood of events must not starve.
   if (generation == generation_) start_read();
   if (callback_error_) std::rethrow_exception(std::exchange(callback_error_, nullptr));
 }
@@ -219,7 +218,7 @@ void event_loop_state::fail(boost::system::error_code code) {
       code == asio::error::eof ? make_error_code(errc::lost_connection) : std::error_code(code),
       fmt::format("read pending ports of {}", action_name_));
   read_error_ = error{problem.code(), problem.what()};
-  tell_of_death(kill_ports(make_error_code(errc::lost_connection)));
+  report_death(kill_ports(make_error_code(errc::lost_connection)));
   throw problem;
 }
 

@@ -1,7 +1,8 @@
-// The inside of an event_loop, shared with its ports and its read in flight. Single-threaded.
+// The implementation of an event_loop, shared with its ports and its read in flight.
+// Single-threaded.
 //
-// Life of an event: the reactor reads a batch of ports; dispatch() hands each to its entry; the
-// entry's port_state says what to do; the next read is started when the whole batch is done.
+// Path of an event: the reactor reads a batch of ports; dispatch() passes each to its entry; the
+// entry's port_state selects the action; the next read is started when the whole batch is done.
 #pragma once
 
 #include <array>
@@ -28,10 +29,10 @@ namespace xenpv::async {
 
 using wait_handler = asio::any_completion_handler<void(boost::system::error_code)>;
 
-/// What the loop keeps of a bound_port: owned by the port and its pending wait, listed in the
-/// loop's table until the port unbinds it or it dies.
+/// The loop's state of a bound_port: owned by the port and its pending wait, listed in the loop's
+/// table until the port unbinds it or it dies.
 struct port_entry {
-  port_entry(port at, bool swallow_first) : number(at), state(swallow_first) {}
+  port_entry(port local, bool swallow_first) : number(local), state(swallow_first) {}
 
   port number;
   port_state state;
@@ -41,8 +42,8 @@ struct port_entry {
   std::shared_ptr<const std::function<void()>> callback;
   std::shared_ptr<const std::function<void(const error&)>> on_death;
   std::optional<wait_handler> waiter;  ///< emplace and reset only: Boost 1.81 cannot assign one
-  asio::any_io_executor home;          ///< the waiter's
-  std::uint64_t waits = 0;             ///< tells a stale cancellation from one of the present wait
+  asio::any_io_executor home;          ///< the waiter's executor
+  std::uint64_t waits = 0;             ///< identifies the current wait: a cancellation may be stale
   std::weak_ptr<class event_loop_state> loop;
   irq_placement irq;
 };
@@ -69,9 +70,9 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
 
   [[nodiscard]] const event_loop_options& options() const noexcept { return options_; }
   [[nodiscard]] const event_loop_statistics& statistics() const noexcept { return statistics_; }
-  /// A suspend, perhaps a resume, that nobody has settled.
-  [[nodiscard]] bool is_doubtful() const noexcept;
-  void doubt() noexcept;
+  /// True while a suspend, perhaps a resume, is unacknowledged.
+  [[nodiscard]] bool suspend_pending() const noexcept;
+  void report_suspend() noexcept;
 
  private:
   struct read_handler;
@@ -79,18 +80,18 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   enum class completion { now, posted };
 
   [[nodiscard]] xen::event_channel_handle& handle();
-  /// Bound to a handle from before a resume, but after it: its number is still its own.
-  [[nodiscard]] bool is_of_after(const port_entry& entry) const noexcept;
-  /// The handle is the custodian's alone from now on, for ever.
+  /// True for a port bound after a resume to a handle from before it: its number is still valid.
+  [[nodiscard]] bool is_bound_after_resume(const port_entry& entry) const noexcept;
+  /// Leaves the handle to the custodian, for ever.
   void give_up_handle();
   void unbind_number(port number) noexcept;
-  /// Bound, until the handle is closed or never.
+  /// Leaves the port bound until the handle is closed, if ever.
   void leave(port number) noexcept;
   void start_read();
   void on_read(std::uint64_t generation, boost::system::error_code code, std::size_t bytes);
-  /// The device cannot be read: every port dies, and their owners are told.
+  /// For a device that cannot be read: kills every port and calls their on_death callbacks.
   [[noreturn]] void fail(boost::system::error_code code);
-  void tell_of_death(const std::vector<port_entry*>& dead);
+  void report_death(const std::vector<port_entry*>& dead);
   void dispatch(std::span<const std::uint32_t> ports);
   void dispatch_one(port number);
   void deliver(port_entry& entry);
@@ -100,8 +101,7 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   [[nodiscard]] std::vector<port_entry*> kill_ports(std::error_code death);
   void retire(std::shared_ptr<const void> object);
 
-  // 64 ports of 4 bytes: the driver's own smallest ring. More in one go would only delay the
-  // others.
+  // 64 ports of 4 bytes: the driver's smallest ring. A larger batch would only delay other work.
   static constexpr std::size_t batch_size = 64;
 
   asio::io_context& context_;
@@ -109,9 +109,9 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   std::string action_name_;  ///< of the handle's IRQs: "evtchn:xev-cpu3"
   std::optional<xen::event_channel_handle> handle_;
   std::optional<xen::custodian::kept_id> kept_;
-  // Has a duplicate: Asio closes what it is given, and the handle is the library's to close.
+  // Owns a duplicate: Asio closes its descriptor, but the library must close the handle.
   asio::posix::basic_stream_descriptor<asio::io_context::executor_type> stream_;
-  std::optional<error> read_error_;  ///< nothing is heard of the present handle any more
+  std::optional<error> read_error_;  ///< set once the current handle cannot be read
   port_table<port_entry> table_;
   std::array<std::uint32_t, batch_size> ports_{};
   handler_memory read_memory_;

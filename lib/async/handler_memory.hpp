@@ -1,5 +1,5 @@
-// Storage for the one asynchronous read that an event loop always has in flight, so that no event
-// can depend on what else of the thread uses Asio's small per-thread cache. Owned by the loop.
+// Storage for the one asynchronous read that an event loop always has in flight, so that events do
+// not depend on other users of Asio's small per-thread cache. Owned by the loop.
 #pragma once
 
 #include <cstddef>

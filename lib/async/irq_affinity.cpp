@@ -10,27 +10,27 @@
 #include <cerrno>
 #include <iterator>
 
+#include "base/parse.hpp"
 #include "xenpv/async/cpu_set.hpp"
-#include "xenpv/base/parse.hpp"
 #include "xenpv/base/unique_fd.hpp"
 
 namespace xenpv::async {
 namespace {
 
-std::vector<std::string_view> words(std::string_view line) {
-  std::vector<std::string_view> found;
+std::vector<std::string_view> split_fields(std::string_view line) {
+  std::vector<std::string_view> fields;
   for (const auto field : split(line, ' ')) {
-    if (!field.empty()) found.push_back(field);
+    if (!field.empty()) fields.push_back(field);
   }
-  return found;
+  return fields;
 }
 
 /// "           CPU0       CPU2" -> {0, 2}
 std::vector<unsigned> header_cpus(std::string_view line) {
   std::vector<unsigned> cpus;
-  for (const auto word : words(line)) {
-    if (!word.starts_with("CPU")) continue;
-    if (const auto cpu = parse_whole<unsigned>(word.substr(3))) cpus.push_back(*cpu);
+  for (const auto field : split_fields(line)) {
+    if (!field.starts_with("CPU")) continue;
+    if (const auto cpu = parse_whole<unsigned>(field.substr(3))) cpus.push_back(*cpu);
   }
   return cpus;
 }
@@ -44,9 +44,9 @@ std::optional<std::vector<cpu_count>> read_counts(const system_root& root, unsig
 }
 
 std::uint64_t count_of(std::span<const cpu_count> counts, unsigned cpu) {
-  const auto at = std::find_if(counts.begin(), counts.end(),
-                               [cpu](const cpu_count& each) { return each.cpu == cpu; });
-  return at == counts.end() ? 0 : at->count;
+  const auto column = std::find_if(counts.begin(), counts.end(),
+                                   [cpu](const cpu_count& entry) { return entry.cpu == cpu; });
+  return column == counts.end() ? 0 : column->count;
 }
 
 irq_placement move_irq(const system_root& root, irq_placement placement) {
@@ -61,7 +61,7 @@ irq_placement move_irq(const system_root& root, irq_placement placement) {
   placement.reason = "no events counted yet";
   const auto effective = root.read(folder + "/effective_affinity_list");
   if (effective && *effective != fmt::format("{}", placement.cpu))
-    placement.reason = fmt::format("the kernel says it is on CPU {}", *effective);
+    placement.reason = fmt::format("the kernel reports CPU {}", *effective);
   if (auto counts = read_counts(root, *placement.irq)) placement.baseline = *std::move(counts);
   return placement;
 }
@@ -85,7 +85,7 @@ result<std::vector<cpu_count>> parse_irq_counts(std::string_view interrupts, uns
   const auto cpus = header_cpus(lines.front());
   const auto label = fmt::format("{}:", irq);
   for (const auto line : lines) {
-    const auto row = words(line);
+    const auto row = split_fields(line);
     if (row.empty() || row.front() != label) continue;
     std::vector<cpu_count> counts;
     for (std::size_t column = 0; column < cpus.size(); ++column) {
@@ -141,7 +141,7 @@ irq_placement place_new_irq(const system_root& root, std::span<const unsigned> b
 irq_placement judge_irq_counts(irq_placement placement, std::vector<cpu_count> counts) {
   std::uint64_t here = 0;
   std::uint64_t elsewhere = 0;
-  // Nothing to compare with is no evidence: counts of unknown age could prove anything.
+  // Without a baseline there is no evidence: counts of unknown age could prove anything.
   if (placement.baseline.empty()) placement.baseline = counts;
   for (const auto& now : counts) {
     const auto grown = now.count - std::min(now.count, count_of(placement.baseline, now.cpu));
@@ -149,7 +149,7 @@ irq_placement judge_irq_counts(irq_placement placement, std::vector<cpu_count> c
   }
   if (elsewhere != 0) {
     placement.status = irq_placement_status::set;
-    placement.reason = fmt::format("{} of {} events came on another CPU than {}", elsewhere,
+    placement.reason = fmt::format("{} of {} events arrived on a CPU other than {}", elsewhere,
                                    here + elsewhere, placement.cpu);
   } else if (here != 0) {
     placement.status = irq_placement_status::verified;

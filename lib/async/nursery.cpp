@@ -16,7 +16,7 @@
 namespace xenpv::async {
 namespace {
 
-bool is_abortion(const std::exception_ptr& error) {
+bool is_abort(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
   } catch (const boost::system::system_error& e) {
@@ -29,7 +29,7 @@ bool is_abortion(const std::exception_ptr& error) {
 }  // namespace
 
 nursery::nursery(asio::any_io_executor executor)
-    : executor_(std::move(executor)), empty_(executor_, asio::steady_timer::time_point::max()) {}
+    : executor_(std::move(executor)), empty_(executor_) {}
 
 nursery::~nursery() {
   if (children_.empty()) return;
@@ -47,8 +47,8 @@ void nursery::spawn(asio::awaitable<void> body) {
 
 asio::awaitable<void> nursery::run(std::shared_ptr<child> self, asio::awaitable<void> body) {
   self->started = true;
-  // Posted, so that it reaches the body where it suspends. A signal before co_spawn has started the
-  // coroutine would do harm: from Asio 1.27 on, it makes co_spawn throw out of the context.
+  // Posted, so that it reaches the body at a suspension. A signal before co_spawn has started the
+  // coroutine would be harmful: from Asio 1.27 on, it makes co_spawn throw out of the context.
   if (cancelling_)
     asio::post(executor_, [self] { self->signal.emit(asio::cancellation_type::terminal); });
   co_await std::move(body);
@@ -57,17 +57,17 @@ asio::awaitable<void> nursery::run(std::shared_ptr<child> self, asio::awaitable<
 void nursery::cancel() {
   cancelling_ = true;
   // Children never leave the list inside emit(): a finished one is reported by a later handler.
-  for (const auto& each : children_)
-    if (each->started) each->signal.emit(asio::cancellation_type::terminal);
+  for (const auto& entry : children_)
+    if (entry->started) entry->signal.emit(asio::cancellation_type::terminal);
 }
 
 void nursery::finish(child_list::iterator entry, std::exception_ptr error) {
   children_.erase(entry);
-  if (error && !(cancelling_ && is_abortion(error))) {
+  if (error && !(cancelling_ && is_abort(error))) {
     if (!first_error_) first_error_ = std::move(error);
     if (!cancelling_) cancel();
   }
-  if (children_.empty()) empty_.cancel();
+  if (children_.empty()) empty_.notify();
 }
 
 asio::awaitable<void> nursery::join() {
@@ -80,7 +80,7 @@ asio::awaitable<void> nursery::join() {
       passed_on = true;
       cancel();
     }
-    co_await empty_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_await empty_.wait();
   }
   co_await asio::this_coro::throw_if_cancelled(throwing_before);
   cancelling_ = false;

@@ -22,7 +22,7 @@ event_action port_state::on_event() noexcept {
 
 listen_action port_state::begin_wait() noexcept {
   if (listener_ != listener::none) return listen_action::refuse;
-  const auto action = greet();
+  const auto action = begin_listening();
   if (action != listen_action::deliver) listener_ = listener::waiter;
   return action;
 }
@@ -35,12 +35,12 @@ listen_action port_state::set_callback(bool present) noexcept {
   if (listener_ == listener::waiter) return listen_action::refuse;
   const bool replaced = listener_ == listener::callback;
   listener_ = present ? listener::callback : listener::none;
-  // Between two callbacks, or inside the first, the port unmasks itself when that one returns.
+  // If the previous callback is running, the port is unmasked when it returns.
   if (!present || replaced) return listen_action::listen;
-  return greet();
+  return begin_listening();
 }
 
-listen_action port_state::greet() noexcept {
+listen_action port_state::begin_listening() noexcept {
   if (std::exchange(kept_, false)) return listen_action::deliver;
   return masked_ ? listen_action::unmask : listen_action::listen;
 }

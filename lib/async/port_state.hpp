@@ -1,25 +1,25 @@
-// What one bound port does with an event and when it may fire again: the masking rules, without
-// I/O. Owned by the event loop's entry for the port. Whoever asks carries the answer out.
+// The masking rules of one bound port, without I/O: how it handles an event and when it may fire
+// again. Owned by the event loop's entry for the port. The caller carries out the returned action.
 #pragma once
 
 #include <cstdint>
 
 namespace xenpv::async {
 
-/// What to do with an event that was read.
+/// The action for an event that was read.
 enum class event_action : std::uint8_t {
-  unmask,  ///< the first event of an interdomain port means nothing: let it fire again
+  unmask,  ///< the first event of an interdomain port has no meaning: let it fire again
   call,    ///< run the callback, then unmask
   wake,    ///< resume the waiter; the port stays masked
-  keep,    ///< nobody is there: it is remembered, the port stays masked
+  keep,    ///< no listener: the event is remembered, the port stays masked
 };
 
-/// What to do for somebody who wants to be told of events from now on.
+/// The action for a new listener.
 enum class listen_action : std::uint8_t {
-  deliver,  ///< an event is there already; the port stays masked
+  deliver,  ///< there is an event already; the port stays masked
   listen,   ///< the port can fire: nothing to do
   unmask,   ///< the work for the last event is done: let the port fire again
-  refuse,   ///< somebody is listening
+  refuse,   ///< there is another listener
 };
 
 class port_state {
@@ -27,23 +27,23 @@ class port_state {
   /// `swallow_first`: the port is interdomain, so Xen itself sends the first event.
   explicit port_state(bool swallow_first) noexcept : swallow_(swallow_first) {}
 
-  /// The device gave the port out, which masked it.
+  /// The device returned the port, which masked it.
   [[nodiscard]] event_action on_event() noexcept;
   /// The port was unmasked.
   void on_unmasked() noexcept { masked_ = false; }
 
   [[nodiscard]] listen_action begin_wait() noexcept;
-  /// The waiter left without an event.
+  /// The waiter is gone without an event.
   void cancel_wait() noexcept;
 
-  /// A callback, or with `present` false none any more. An existing callback is replaced; a waiter
-  /// refuses.
+  /// Sets a callback, or removes it if `present` is false. Replaces an existing callback; refuses
+  /// if there is a waiter.
   [[nodiscard]] listen_action set_callback(bool present) noexcept;
 
  private:
   enum class listener : std::uint8_t { none, waiter, callback };
 
-  [[nodiscard]] listen_action greet() noexcept;
+  [[nodiscard]] listen_action begin_listening() noexcept;
 
   listener listener_ = listener::none;
   bool swallow_;

@@ -1,5 +1,5 @@
-// Port number -> what is bound there, in one indexed load per event. Owns nothing.
-// The numbers are the hypervisor's, small and dense, so an array beats any hash.
+// Maps port numbers to their entries, with one indexed load per event. Does not own the entries.
+// The hypervisor's numbers are small and dense, so an array is faster than any hash table.
 #pragma once
 
 #include <cstddef>
@@ -15,18 +15,18 @@ inline constexpr std::uint32_t port_limit = 1U << 17;
 template <class Entry>
 class port_table {
  public:
-  /// nullptr when nothing is bound there, however large the number is.
+  /// nullptr if nothing is bound there; any number is allowed.
   [[nodiscard]] Entry* find(port number) const noexcept {
-    const std::size_t at = raw(number);
-    return at < entries_.size() ? entries_[at] : nullptr;
+    const std::size_t index = raw(number);
+    return index < entries_.size() ? entries_[index] : nullptr;
   }
 
-  /// False when the number is not a possible port, or is taken.
+  /// False if the number is not a possible port or is taken.
   [[nodiscard]] bool insert(port number, Entry& entry) {
-    const std::size_t at = raw(number);
-    if (at == 0 || at >= port_limit || find(number) != nullptr) return false;
-    if (at >= entries_.size()) entries_.resize(at + 1);
-    entries_[at] = &entry;
+    const std::size_t index = raw(number);
+    if (index == 0 || index >= port_limit || find(number) != nullptr) return false;
+    if (index >= entries_.size()) entries_.resize(index + 1);
+    entries_[index] = &entry;
     return true;
   }
 
@@ -34,7 +34,7 @@ class port_table {
     if (find(number) != nullptr) entries_[raw(number)] = nullptr;
   }
 
-  /// Empties the table and returns what was in it, by number.
+  /// Empties the table and returns its entries in the order of their numbers.
   [[nodiscard]] std::vector<Entry*> take_all() {
     std::vector<Entry*> all;
     for (auto* entry : entries_) {

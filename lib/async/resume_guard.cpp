@@ -17,19 +17,19 @@ namespace xenpv::async {
 
 resume_guard::resume_guard(const asio::any_io_executor& control, store_client& store,
                            xen::suspend_clock& suspends,
-                           std::function<asio::awaitable<void>()> handles)
+                           std::function<asio::awaitable<void>()> give_up_handles)
     : store_(store),
       suspends_(suspends),
-      handles_(std::move(handles)),
+      give_up_handles_(std::move(give_up_handles)),
       background_(control),
-      idle_(control, asio::steady_timer::time_point::max()) {}
+      idle_(control) {}
 
 asio::awaitable<void> resume_guard::start() {
-  // The part of a guest's own tree that every toolstack lets the guest write to. The number alone
-  // may be that of a process in another container.
+  // Every toolstack lets the guest write below `data`. The random part is needed because a process
+  // in another container may have the same id.
   marker_ = fmt::format("data/xenpv/{}-{:08x}", ::getpid(), std::random_device{}());
   co_await put_marker();
-  number_ = co_await store_.own_domid();
+  own_domid_ = co_await store_.own_domid();
   auto watch = co_await store_.watch("domid");
   started_ = true;
   background_.spawn(follow(std::move(watch)));
@@ -45,12 +45,12 @@ asio::awaitable<void> resume_guard::put_marker() {
     problem = refused.what();
   }
   if (problem.empty()) co_return;
-  log().debug("{}; a resume is told by the watches alone", problem);
+  log().debug("{}; only the watches can show a resume", problem);
   marker_.clear();
 }
 
 asio::awaitable<void> resume_guard::follow(watch_stream watch) {
-  // The first event is that of the registration.
+  // The first event comes from the registration.
   (void)co_await watch.next();
   for (;;) {
     try {
@@ -59,14 +59,14 @@ asio::awaitable<void> resume_guard::follow(watch_stream watch) {
       log().debug("{}", problem.what());
       co_return;
     }
-    noticed_ = true;
-    co_await look();
+    watch_fired_ = true;
+    co_await check_and_log();
     co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
   }
 }
 
-asio::awaitable<void> resume_guard::look() {
-  // Half of it would leave handles that nobody gave up.
+asio::awaitable<void> resume_guard::check_and_log() {
+  // An incomplete check could leave handles that are not given up.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   try {
     (void)co_await check();
@@ -75,17 +75,17 @@ asio::awaitable<void> resume_guard::look() {
   }
 }
 
-void resume_guard::doubt() {
-  if (started_) background_.spawn(look());
+void resume_guard::check_soon() {
+  if (started_) background_.spawn(check_and_log());
 }
 
 asio::awaitable<bool> resume_guard::has_resumed(const xen::suspend_reading& reading) {
-  const bool noticed = std::exchange(noticed_, false);
-  const auto number = co_await store_.own_domid();
-  if (std::exchange(number_, number) != number) co_return true;
+  const bool watch_fired = std::exchange(watch_fired_, false);
+  const auto current = co_await store_.own_domid();
+  if (std::exchange(own_domid_, current) != current) co_return true;
   if (suspends_.is_new_incarnation(reading)) co_return true;
-  // Without a node of ours, a watch that fires for no other reason has to do.
-  if (marker_.empty()) co_return noticed;
+  // Without a marker, only the watch is left; it fires for no other reason.
+  if (marker_.empty()) co_return watch_fired;
   const auto marker = co_await store_.read_if_exists(marker_);
   co_return !marker.has_value();
 }
@@ -94,8 +94,8 @@ asio::awaitable<bool> resume_guard::check() {
   if (!started_) co_return false;
   const auto before = resumes_;
   while (busy_)
-    (void)co_await idle_.async_wait(asio::as_tuple(asio::use_awaitable));
-  // By whoever was looking when we came.
+    co_await idle_.wait();
+  // Handled by the check that was running.
   if (resumes_ != before) co_return true;
   if (!started_) co_return false;
   busy_ = true;
@@ -104,24 +104,24 @@ asio::awaitable<bool> resume_guard::check() {
     const auto reading = suspends_.reading();
     const bool resumed = co_await has_resumed(reading);
     if (resumed) co_await carry_out();
-    suspends_.settle(reading);
+    suspends_.acknowledge(reading);
   } catch (...) {
     error = std::current_exception();
   }
   busy_ = false;
-  idle_.cancel();
+  idle_.notify();
   if (error) std::rethrow_exception(error);
   co_return resumes_ != before;
 }
 
 asio::awaitable<void> resume_guard::carry_out() {
-  // First of all: until then, whatever ends this process ends in the kernel's BUG.
-  co_await handles_();
+  // Must come first: until then, any end of this process triggers the kernel's BUG.
+  co_await give_up_handles_();
   ++resumes_;
-  log().info("the guest was saved and restored: event channels are opened anew");
+  log().info("the guest was saved and restored: event channels are reopened");
   co_await put_marker();
-  const auto told = *callbacks_;
-  for (const auto& callback : told)
+  const auto subscribers = *callbacks_;
+  for (const auto& callback : subscribers)
     callback();
 }
 
@@ -130,10 +130,10 @@ asio::awaitable<void> resume_guard::stop() {
   std::string problem;
   try {
     (void)co_await check();
-    // Nobody may take the missing node for a resume.
+    // From now on, the missing node must not count as a resume.
     started_ = false;
     while (busy_)
-      (void)co_await idle_.async_wait(asio::as_tuple(asio::use_awaitable));
+      co_await idle_.wait();
     if (!marker_.empty()) (void)co_await store_.remove(marker_);
   } catch (const failure& lost) {
     problem = lost.what();

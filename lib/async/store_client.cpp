@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "async/store_client_state.hpp"
-#include "xenpv/async/call_on.hpp"
+#include "xenpv/async/run_on.hpp"
 
 namespace xenpv::async {
 namespace {

@@ -13,7 +13,7 @@
 namespace xenpv::async {
 namespace {
 
-/// Answers a reader, in its own thread.
+/// Answers a reader, on its own thread.
 void answer(std::shared_ptr<next_request> request, std::exception_ptr error,
             std::optional<watch_event> event) {
   const auto home = request->home;
@@ -55,7 +55,7 @@ watch_stream store_client_state::start_watch(const std::string& path) {
     static_cast<void>(duplicate.release());
     wait_for_events();
   }
-  // Known before the first event can come.
+  // Registered before the first event can arrive.
   watches_.emplace(token, watch);
   watch_stream stream(watch);
   const auto begin = [&](xen::store& store) { store.watch(path, token); };
@@ -78,7 +78,7 @@ void store_client_state::begin_next(subscription& watch, std::shared_ptr<next_re
     answer(std::move(request),
            std::make_exception_ptr(failure(errc::invalid_argument,
                                            fmt::format("await events of {}", watch.queue.path()),
-                                           "somebody is waiting already")),
+                                           "another call is waiting")),
            std::nullopt);
     return;
   }
@@ -88,7 +88,7 @@ void store_client_state::begin_next(subscription& watch, std::shared_ptr<next_re
 
 void store_client_state::cancel_next(subscription& watch,
                                      const std::shared_ptr<next_request>& request) {
-  // Answered meanwhile: the event is on its way and counts.
+  // Already answered: the event is on its way to the reader.
   if (watch.reader != request) return;
   answer(std::exchange(watch.reader, nullptr),
          std::make_exception_ptr(boost::system::system_error(asio::error::operation_aborted)),
@@ -126,15 +126,15 @@ void store_client_state::wait_for_events() {
 void store_client_state::take_events() {
   try {
     while (auto event = store_->next_event()) {
-      const auto found = watches_.find(event->token);
-      // An event of a watch that has ended may still be under way.
-      const auto watch = found == watches_.end() ? nullptr : found->second.lock();
+      const auto entry = watches_.find(event->token);
+      // An event of an ended watch may still arrive.
+      const auto watch = entry == watches_.end() ? nullptr : entry->second.lock();
       if (watch == nullptr) continue;
       watch->queue.push(std::move(event->path));
       serve_reader(*watch);
     }
   } catch (const failure&) {
-    // All that came before the loss has been taken.
+    // All events before the loss have been taken.
     lose();
   }
 }

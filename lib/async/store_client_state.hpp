@@ -1,4 +1,4 @@
-// The inside of a store_client. Everything here happens on the control thread; others post to it.
+// The implementation of a store_client. Runs on the control thread; other threads post to it.
 #pragma once
 
 #include <boost/asio/any_completion_handler.hpp>
@@ -16,21 +16,22 @@
 
 namespace xenpv::async {
 
-/// A watch_stream::next() that waits for its event. Travels to the control thread and back.
+/// A pending watch_stream::next(). It is passed to the control thread and back.
 struct next_request {
   using handler_type =
       asio::any_completion_handler<void(std::exception_ptr, std::optional<watch_event>)>;
 
-  next_request(handler_type to, asio::any_io_executor at)
-      : handler(std::move(to)), home(std::move(at)) {}
+  next_request(handler_type reader_handler, asio::any_io_executor reader_executor)
+      : handler(std::move(reader_handler)), home(std::move(reader_executor)) {}
 
   handler_type handler;
   asio::any_io_executor home;  ///< the reader's, kept running until it is answered
 };
 
 struct watch_stream::subscription {
-  subscription(std::string path, std::string with, std::shared_ptr<store_client_state> client)
-      : queue(std::move(path)), token(std::move(with)), owner(std::move(client)) {}
+  subscription(std::string path, std::string watch_token,
+               std::shared_ptr<store_client_state> client)
+      : queue(std::move(path)), token(std::move(watch_token)), owner(std::move(client)) {}
 
   watch_queue queue;
   std::string token;
@@ -47,7 +48,7 @@ class store_client_state : public std::enable_shared_from_this<store_client_stat
   [[nodiscard]] const asio::any_io_executor& control() const noexcept { return control_; }
 
   void start();
-  /// The connection, for `function`; notices when the answer is that nobody is there.
+  /// Calls `function` with the connection; detects the loss of xenstored.
   template <class Function>
   auto with_store(Function& function) {
     auto& connection = require_store();
@@ -81,7 +82,7 @@ class store_client_state : public std::enable_shared_from_this<store_client_stat
   std::optional<xen::store> store_;
   bool lost_ = false;
   std::uint64_t watches_made_ = 0;
-  // Weak, so that a stream that went away without telling (its client first) is simply gone.
+  // Weak: a stream may be destroyed without unregistering, after its client.
   std::map<std::string, std::weak_ptr<subscription>> watches_;  ///< by token
   asio::posix::stream_descriptor readable_;  ///< a duplicate of the library's descriptor
   asio::steady_timer liveness_;

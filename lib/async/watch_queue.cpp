@@ -10,11 +10,11 @@ void watch_queue::push(std::string path) {
     events_.push_back({.path = std::move(path)});
     return;
   }
-  const bool covered = std::any_of(events_.begin(), events_.end(), [&](const watch_event& each) {
-    return each.overflowed || each.path == path;
+  const bool covered = std::any_of(events_.begin(), events_.end(), [&](const watch_event& event) {
+    return event.overflowed || event.path == path;
   });
   if (covered) return;
-  // "Read everything again" says more than all that waits here.
+  // An overflow event covers all queued events.
   events_.clear();
   events_.push_back({.path = path_, .overflowed = true});
 }

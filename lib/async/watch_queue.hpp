@@ -1,4 +1,4 @@
-// Events of a watch that nobody has read yet: bounded, and honest when the bound is reached. Pure.
+// The unread events of a watch: bounded; reports when the bound is reached. Pure.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@ namespace xenpv::async {
 
 class watch_queue {
  public:
-  /// `path` is what an overflow event names; `capacity` is at least 1.
+  /// `path` is the path of an overflow event; `capacity` is at least 1.
   explicit watch_queue(std::string path, std::size_t capacity = watch_stream_capacity)
       : path_(std::move(path)), capacity_(capacity) {}
 

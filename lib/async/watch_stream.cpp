@@ -6,14 +6,14 @@
 #include <utility>
 
 #include "async/store_client_state.hpp"
-#include "xenpv/async/call_on.hpp"
+#include "xenpv/async/run_on.hpp"
 
 namespace xenpv::async {
 namespace {
 
 using subscription_ptr = std::shared_ptr<store_client_state::subscription>;
 
-/// Runs on cancellation of the coroutine that waits, in its thread.
+/// Runs when the waiting coroutine is cancelled, on its thread.
 struct withdraw_next {
   std::weak_ptr<store_client_state::subscription> watch;
   std::weak_ptr<next_request> request;
@@ -21,10 +21,10 @@ struct withdraw_next {
     constexpr auto supported = asio::cancellation_type::terminal |
                                asio::cancellation_type::partial | asio::cancellation_type::total;
     if ((type & supported) == asio::cancellation_type::none) return;
-    const auto from = watch.lock();
-    if (from == nullptr) return;
-    asio::post(from->owner->control(), [from, pending = request] {
-      if (const auto still = pending.lock()) from->owner->cancel_next(*from, still);
+    const auto target = watch.lock();
+    if (target == nullptr) return;
+    asio::post(target->owner->control(), [target, pending = request] {
+      if (const auto still = pending.lock()) target->owner->cancel_next(*target, still);
     });
   }
 };
@@ -44,7 +44,7 @@ struct start_next {
 };
 
 asio::awaitable<watch_event> next_of(subscription_ptr watch) {
-  // Named, because g++ 12 destroys an aggregate twice that is a temporary of a co_await expression.
+  // Named, because g++ 12 destroys an aggregate temporary of a co_await expression twice.
   start_next start{std::move(watch)};
   auto event = co_await asio::async_initiate<const asio::use_awaitable_t<>,
                                              void(std::exception_ptr, std::optional<watch_event>)>(

@@ -1,4 +1,4 @@
-#include "xenpv/base/block_device_users.hpp"
+#include "base/block_device_users.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -12,8 +12,8 @@
 #include <filesystem>
 #include <sstream>
 
+#include "base/open_files.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/base/open_files.hpp"
 
 namespace xenpv {
 namespace {
@@ -22,13 +22,14 @@ bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
-/// Whether `node` is the disk's device or one of its partitions: "/dev/xvdb1", "/dev/nbd0p1".
+/// True if `node` is the device of disk `name` or of a partition: "/dev/xvdb1", "/dev/nbd0p1".
 bool belongs_to(std::string_view node, std::string_view name) {
   const auto disk = fmt::format("/dev/{}", name);
   if (!node.starts_with(disk)) return false;
   auto rest = node.substr(disk.size());
   if (rest.empty()) return true;
-  // The kernel puts a 'p' between a digit and a partition's number: /dev/nbd10 is no part of nbd1.
+  // The kernel puts a 'p' between a digit and a partition's number: /dev/nbd10 is not a
+  // partition of nbd1.
   if (!name.empty() && is_digit(name.back())) {
     if (rest.front() != 'p') return false;
     rest.remove_prefix(1);
@@ -36,7 +37,7 @@ bool belongs_to(std::string_view node, std::string_view name) {
   return !rest.empty() && std::all_of(rest.begin(), rest.end(), is_digit);
 }
 
-/// The kernel writes blanks in paths as \040.
+/// The kernel escapes blanks in paths as \040.
 std::string unescaped(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -51,41 +52,41 @@ std::string unescaped(std::string_view text) {
   return out;
 }
 
-/// Directories of sysfs: the disk's and those of its partitions.
-std::vector<std::string> places_of(const system_root& root, const std::string& name) {
+/// The sysfs directories of the disk and its partitions.
+std::vector<std::string> sysfs_directories(const system_root& root, const std::string& name) {
   const auto disk = "/sys/block/" + name;
   std::vector<std::string> out = {disk};
-  for (const auto& part : root.names(disk))
-    if (part.starts_with(name)) out.push_back(fmt::format("{}/{}", disk, part));
+  for (const auto& entry : root.names(disk))
+    if (entry.starts_with(name)) out.push_back(fmt::format("{}/{}", disk, entry));
   return out;
 }
 
-/// Numbers of the disk and of its partitions, "202:16".
-std::vector<std::string> numbers_of(const system_root& root, const std::string& name) {
+/// The device numbers of the disk and its partitions, "202:16".
+std::vector<std::string> device_numbers(const system_root& root, const std::string& name) {
   std::vector<std::string> out;
-  for (const auto& place : places_of(root, name))
-    if (const auto number = root.read(place + "/dev")) out.push_back(*number);
+  for (const auto& directory : sysfs_directories(root, name))
+    if (const auto number = root.read(directory + "/dev")) out.push_back(*number);
   return out;
 }
 
-/// By its number, too: the source may be /dev/root or a link of udev's, and on btrfs the number is
-/// none of the disk's.
+/// Compares device number and source: the source may be /dev/root or a udev link, and on btrfs the
+/// number is not one of the disk's.
 void add_mounts(std::vector<std::string>& out, const system_root& root, const std::string& name) {
-  const auto numbers = numbers_of(root, name);
+  const auto numbers = device_numbers(root, name);
   std::istringstream lines(root.read("/proc/self/mountinfo").value_or(""));
   for (std::string line; std::getline(lines, line);) {
-    std::istringstream words(line);
+    std::istringstream fields(line);
     std::string ignored;
     std::string number;
-    std::string place;
+    std::string mount_point;
     std::string source;
-    words >> ignored >> ignored >> number >> ignored >> place;
-    // Behind a varying number of fields: "- TYPE SOURCE".
-    while (words >> ignored && ignored != "-") {
+    fields >> ignored >> ignored >> number >> ignored >> mount_point;
+    // "- TYPE SOURCE" follows a varying number of fields.
+    while (fields >> ignored && ignored != "-") {
     }
-    words >> ignored >> source;
+    fields >> ignored >> source;
     if (std::ranges::count(numbers, number) > 0 || belongs_to(source, name))
-      out.push_back(fmt::format("mounted on {} ({})", unescaped(place), source));
+      out.push_back(fmt::format("mounted on {} ({})", unescaped(mount_point), source));
   }
 }
 
@@ -101,24 +102,24 @@ std::string claimed_by_others(const std::filesystem::path& node) {
   return fmt::format("claimed ({}), perhaps mounted in another namespace", node.string());
 }
 
-/// What the kernel knows and shows nobody here: a mount in another namespace, a driver of its own.
+/// Users that the kernel does not show here: a mount in another namespace, an in-kernel driver.
 void add_claim(std::vector<std::string>& out, const system_root& root, std::string_view name) {
   const auto node = root.path(fmt::format("/dev/{}", name));
-  struct stat found {};
-  if (::stat(node.c_str(), &found) != 0 || !S_ISBLK(found.st_mode)) return;
+  struct stat status {};
+  if (::stat(node.c_str(), &status) != 0 || !S_ISBLK(status.st_mode)) return;
   const unique_fd free(::open(node.c_str(), O_RDONLY | O_EXCL | O_NONBLOCK | O_CLOEXEC));
   if (!free && errno == EBUSY) out.push_back(claimed_by_others(node));
 }
 
-/// A loop device opens its backing device neither exclusively nor in any process, and is no holder
-/// of it either. A file on a file system of the disk is covered by the mount.
+/// A loop device opens its backing device neither exclusively nor in any process, and is not listed
+/// as its holder. A backing file on the disk's file system is covered by the mount.
 void add_loops(std::vector<std::string>& out, const system_root& root, const std::string& name) {
-  const auto numbers = numbers_of(root, name);
+  const auto numbers = device_numbers(root, name);
   const auto is_disk_under_another_name = [&](const std::string& path) {
-    struct stat found {};
-    return ::stat(root.path(path).c_str(), &found) == 0 && S_ISBLK(found.st_mode) &&
-           std::ranges::count(numbers,
-                              fmt::format("{}:{}", major(found.st_rdev), minor(found.st_rdev))) > 0;
+    struct stat status {};
+    return ::stat(root.path(path).c_str(), &status) == 0 && S_ISBLK(status.st_mode) &&
+           std::ranges::count(
+               numbers, fmt::format("{}:{}", major(status.st_rdev), minor(status.st_rdev))) > 0;
   };
   for (const auto& device : root.names("/sys/block")) {
     if (!device.starts_with("loop")) continue;
@@ -132,25 +133,25 @@ void add_loops(std::vector<std::string>& out, const system_root& root, const std
   }
 }
 
-/// dm, md and the like show themselves as holders of the disk or of a partition.
+/// dm, md and similar drivers appear as holders of the disk or a partition.
 void add_holders(std::vector<std::string>& out, const system_root& root, const std::string& name) {
-  for (const auto& place : places_of(root, name))
-    for (const auto& holder : root.names(place + "/holders"))
+  for (const auto& directory : sysfs_directories(root, name))
+    for (const auto& holder : root.names(directory + "/holders"))
       out.push_back(fmt::format("part of {}", holder));
 }
 
-/// `besides`: a process whose own descriptors do not count; 0: none.
+/// `ignored`: a process whose descriptors do not count; 0: none.
 void add_processes(std::vector<std::string>& out, const system_root& root, std::string_view name,
-                   pid_t besides = 0) {
-  const auto is_ours = [name](const std::string& path) { return belongs_to(path, name); };
-  for (const auto process : processes_with_open(root, is_ours)) {
-    if (process == static_cast<unsigned>(besides)) continue;
+                   pid_t ignored = 0) {
+  const auto is_device = [name](const std::string& path) { return belongs_to(path, name); };
+  for (const auto process : processes_with_open(root, is_device)) {
+    if (process == static_cast<unsigned>(ignored)) continue;
     const auto program = root.read(fmt::format("/proc/{}/comm", process)).value_or("?");
     out.push_back(fmt::format("open in process {} ({})", process, program));
   }
 }
 
-/// What shows itself below /proc and /sys.
+/// Holders that are visible below /proc and /sys.
 std::vector<std::string> visible_holders(std::string_view name, const system_root& root) {
   std::vector<std::string> out;
   add_mounts(out, root, std::string(name));
@@ -201,11 +202,11 @@ unique_fd claim_block_device(std::string_view operation, std::string_view name,
   if (!users.empty()) refuse(users);
   if (!out)
     throw_errno(reason, fmt::format("{}: open {}", operation, node.string()),
-                "without that nobody can tell whether it is in use");
-  struct stat found {};
+                "needed to check whether it is in use");
+  struct stat status {};
   const auto number = root.read(fmt::format("/sys/block/{}/dev", name));
-  if (::fstat(out.get(), &found) == 0 && S_ISBLK(found.st_mode) && number) {
-    const auto opened = fmt::format("{}:{}", major(found.st_rdev), minor(found.st_rdev));
+  if (::fstat(out.get(), &status) == 0 && S_ISBLK(status.st_mode) && number) {
+    const auto opened = fmt::format("{}:{}", major(status.st_rdev), minor(status.st_rdev));
     if (opened != *number)
       throw failure(
           make_error_code(errc::not_available), operation,

@@ -41,9 +41,9 @@ std::string lower_first(std::string text) {
 }
 
 std::string compose(const std::error_code& code, std::string_view operation,
-                    std::string_view cure) {
+                    std::string_view remedy) {
   auto text = fmt::format("{}: {}", operation, lower_first(code.message()));
-  if (!cure.empty()) text += fmt::format(" ({})", cure);
+  if (!remedy.empty()) text += fmt::format(" ({})", remedy);
   return text;
 }
 
@@ -58,8 +58,8 @@ std::error_code make_error_code(errc value) noexcept {
   return {static_cast<int>(value), category()};
 }
 
-failure::failure(std::error_code code, std::string_view operation, std::string_view cure)
-    : std::system_error(code), text_(compose(code, operation, cure)) {}
+failure::failure(std::error_code code, std::string_view operation, std::string_view remedy)
+    : std::system_error(code), text_(compose(code, operation, remedy)) {}
 
 failure::failure(const error& e) : std::system_error(e.code), text_(e.text) {}
 
@@ -67,20 +67,20 @@ std::string describe_errno(int value) {
   return lower_first(std::error_code(value, std::generic_category()).message());
 }
 
-void throw_errno(std::string_view operation, std::string_view cure) {
-  throw_errno(errno, operation, cure);
+void throw_errno(std::string_view operation, std::string_view remedy) {
+  throw_errno(errno, operation, remedy);
 }
 
-void throw_errno(int value, std::string_view operation, std::string_view cure) {
-  throw failure(std::error_code(value, std::generic_category()), operation, cure);
+void throw_errno(int value, std::string_view operation, std::string_view remedy) {
+  throw failure(std::error_code(value, std::generic_category()), operation, remedy);
 }
 
-error make_error(std::error_code code, std::string_view operation, std::string_view cure) {
-  return {code, compose(code, operation, cure)};
+error make_error(std::error_code code, std::string_view operation, std::string_view remedy) {
+  return {code, compose(code, operation, remedy)};
 }
 
-error make_error(errc code, std::string_view operation, std::string_view cure) {
-  return make_error(make_error_code(code), operation, cure);
+error make_error(errc code, std::string_view operation, std::string_view remedy) {
+  return make_error(make_error_code(code), operation, remedy);
 }
 
 void throw_exception_from_error(const error& e, const boost::source_location&) {

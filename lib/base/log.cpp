@@ -13,13 +13,13 @@
 #include <string>
 #include <string_view>
 
-#include "xenpv/base/terminal.hpp"
-#include "xenpv/base/utf8.hpp"
+#include "base/terminal.hpp"
+#include "base/utf8.hpp"
 
 namespace xenpv {
 namespace {
 
-/// %J: the message as a JSON string. spdlog has no escaping of its own.
+/// %J: the message as a JSON string. spdlog does not escape.
 class json_message_flag final : public spdlog::custom_flag_formatter {
  public:
   void format(const spdlog::details::log_msg& message, const std::tm&,
@@ -33,7 +33,7 @@ class json_message_flag final : public spdlog::custom_flag_formatter {
         text += '\\';
         text += c;
       } else if (length == 0) {
-        text += "\\ufffd";  // what JSON readers put in place of bytes that are no character
+        text += "\\ufffd";  // the replacement character, for invalid UTF-8
       } else if (static_cast<unsigned char>(c) < 0x20) {
         text += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
       } else {
@@ -48,7 +48,7 @@ class json_message_flag final : public spdlog::custom_flag_formatter {
   }
 };
 
-/// On a terminal a line of progress may stand where this one is to go.
+/// On a terminal, the message overwrites a progress line.
 std::string text_pattern() {
   return std::string(can_redraw(STDERR_FILENO) ? wipe_line : "") + "%n: %l: %v";
 }
@@ -59,7 +59,7 @@ std::shared_ptr<spdlog::logger> make_logger(std::string_view program) {
 }
 
 std::shared_ptr<spdlog::logger>& current() {
-  // Never destroyed: objects that end after main() log, too.
+  // Never destroyed: destructors that run after main() also log.
   static auto& logger = *new std::shared_ptr<spdlog::logger>([] {
     auto fresh = make_logger("xenpv");
     fresh->set_pattern("%n: %l: %v");
@@ -100,7 +100,7 @@ void set_up_log(std::string_view program, log_level level, log_format format) {
 }
 
 void log_to_syslog_too(std::string_view program) {
-  // It has a place of its own for time, program and level.
+  // syslog has its own fields for time, program and level.
   constexpr bool with_pattern = false;
   current()->sinks().push_back(std::make_shared<spdlog::sinks::syslog_sink_mt>(
       std::string(program), LOG_PID, LOG_DAEMON, with_pattern));
@@ -113,7 +113,7 @@ void logger::write(log_level level, fmt::string_view format, fmt::format_args va
     const auto text = fmt::vformat(format, values);
     current()->log(spdlog_level, spdlog::string_view_t(text.data(), text.size()));
   } catch (const std::exception& e) {
-    // A message that cannot be formatted is no reason to end what wanted to say it.
+    // A message that cannot be formatted must not end the caller.
     std::fprintf(stderr, "cannot log: %s\n", e.what());
   }
 }

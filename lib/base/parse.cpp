@@ -1,4 +1,4 @@
-#include "xenpv/base/parse.hpp"
+#include "base/parse.hpp"
 
 #include <fmt/format.h>
 
@@ -9,12 +9,12 @@
 namespace xenpv {
 namespace {
 
-error expected(std::string_view what, std::string_view text, std::string_view form) {
-  return make_error(errc::invalid_argument, fmt::format("{} '{}'", what, text),
+error expected(std::string_view name, std::string_view text, std::string_view form) {
+  return make_error(errc::invalid_argument, fmt::format("{} '{}'", name, text),
                     fmt::format("expected {}", form));
 }
 
-/// Leading digits of `text`; advances it. Empty or overflowing input gives false.
+/// Removes the leading digits from `text`. False for empty or overflowing input.
 bool take_digits(std::string_view& text, std::uint64_t& value) {
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (code != std::errc{}) return false;
@@ -27,19 +27,19 @@ struct unit {
   std::uint64_t factor;
 };
 
-result<std::uint64_t> parse_with_unit(std::string_view text, std::string_view what,
+result<std::uint64_t> parse_with_unit(std::string_view text, std::string_view name,
                                       std::string_view form, const unit* first, const unit* last) {
   auto rest = text;
   std::uint64_t value = 0;
-  if (!take_digits(rest, value)) return expected(what, text, form);
+  if (!take_digits(rest, value)) return expected(name, text, form);
   for (; first != last; ++first) {
     if (first->name != rest) continue;
     std::uint64_t scaled = 0;
-    if (__builtin_mul_overflow(value, first->factor, &scaled)) return expected(what, text, form);
+    if (__builtin_mul_overflow(value, first->factor, &scaled)) return expected(name, text, form);
     return scaled;
   }
   if (value == 0 && rest.empty()) return std::uint64_t{0};
-  return expected(what, text, form);
+  return expected(name, text, form);
 }
 
 constexpr std::array size_units = {unit{"", 1},
@@ -59,35 +59,35 @@ constexpr std::array duration_units = {unit{"ns", 1}, unit{"us", 1'000}, unit{"m
 
 }  // namespace
 
-result<std::uint64_t> parse_unsigned(std::string_view text, std::string_view what,
+result<std::uint64_t> parse_unsigned(std::string_view text, std::string_view name,
                                      std::uint64_t low, std::uint64_t high) {
   auto rest = text;
   std::uint64_t value = 0;
   if (!take_digits(rest, value) || !rest.empty() || value < low || value > high) {
     const bool bounded = high != std::numeric_limits<std::uint64_t>::max();
-    return expected(what, text,
+    return expected(name, text,
                     bounded ? fmt::format("a whole number from {} to {}", low, high)
                             : fmt::format("a whole number, {} or more", low));
   }
   return value;
 }
 
-result<std::uint64_t> parse_size(std::string_view text, std::string_view what) {
-  return parse_with_unit(text, what, "bytes with an optional K, M, G or T, as in 256M",
+result<std::uint64_t> parse_size(std::string_view text, std::string_view name) {
+  return parse_with_unit(text, name, "bytes with an optional K, M, G or T, as in 256M",
                          size_units.begin(), size_units.end());
 }
 
-result<std::chrono::nanoseconds> parse_duration(std::string_view text, std::string_view what) {
+result<std::chrono::nanoseconds> parse_duration(std::string_view text, std::string_view name) {
   constexpr std::string_view form = "a time with its unit (ns, us, ms, s, min), as in 5ms";
   const auto value =
-      parse_with_unit(text, what, form, duration_units.begin(), duration_units.end());
+      parse_with_unit(text, name, form, duration_units.begin(), duration_units.end());
   if (!value) return value.error();
   if (*value > static_cast<std::uint64_t>(std::chrono::nanoseconds::max().count()))
-    return expected(what, text, form);
+    return expected(name, text, form);
   return std::chrono::nanoseconds(static_cast<std::int64_t>(*value));
 }
 
-result<ratio> parse_ratio(std::string_view text, std::string_view what) {
+result<ratio> parse_ratio(std::string_view text, std::string_view name) {
   auto rest = text;
   std::uint64_t part = 0;
   std::uint64_t whole = 0;
@@ -95,17 +95,17 @@ result<ratio> parse_ratio(std::string_view text, std::string_view what) {
   const bool good = take_digits(rest, part) && rest.starts_with('/') &&
                     (rest.remove_prefix(1), take_digits(rest, whole)) && rest.empty() &&
                     whole >= 1 && part <= whole && whole <= limit;
-  if (!good) return expected(what, text, "a ratio of at most one, as in 1/10");
+  if (!good) return expected(name, text, "a ratio of at most one, as in 1/10");
   return ratio{static_cast<std::uint32_t>(part), static_cast<std::uint32_t>(whole)};
 }
 
 std::vector<std::string_view> split(std::string_view text, char separator) {
   std::vector<std::string_view> fields;
   for (;;) {
-    const auto at = text.find(separator);
-    fields.push_back(text.substr(0, at));
-    if (at == std::string_view::npos) return fields;
-    text.remove_prefix(at + 1);
+    const auto end = text.find(separator);
+    fields.push_back(text.substr(0, end));
+    if (end == std::string_view::npos) return fields;
+    text.remove_prefix(end + 1);
   }
 }
 
@@ -123,7 +123,7 @@ std::string format_duration(std::chrono::nanoseconds value) {
   constexpr std::array names = {"ns", "us", "ms", "s"};
   auto amount = static_cast<double>(value.count());
   std::size_t step = 0;
-  // 999.6 and 9.996 round up to the next form, so the limits lie half a last digit below it.
+  // 999.6 and 9.996 round up to the next form, so the limits are half a last digit lower.
   while (std::abs(amount) >= 999.5 && step + 1 < names.size()) {
     amount /= 1000;
     ++step;

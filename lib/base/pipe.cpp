@@ -1,4 +1,4 @@
-#include "xenpv/base/pipe.hpp"
+#include "base/pipe.hpp"
 
 #include <fcntl.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "xenpv/base/terminal.hpp"
+#include "base/terminal.hpp"
 
 #include <unistd.h>
 

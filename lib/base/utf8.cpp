@@ -1,4 +1,4 @@
-#include "xenpv/base/utf8.hpp"
+#include "base/utf8.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -49,10 +49,10 @@ std::size_t utf8_characters(std::string_view text) noexcept {
 }
 
 std::string_view utf8_prefix(std::string_view text, std::size_t count) noexcept {
-  std::size_t at = 0;
-  for (; at < text.size(); ++at)
-    if (starts_character(text[at]) && count-- == 0) break;
-  return text.substr(0, at);
+  std::size_t size = 0;
+  for (; size < text.size(); ++size)
+    if (starts_character(text[size]) && count-- == 0) break;
+  return text.substr(0, size);
 }
 
 }  // namespace xenpv

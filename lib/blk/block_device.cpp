@@ -14,14 +14,14 @@ namespace {
 
 namespace asio = boost::asio;
 
-/// A request in the frame of the coroutine that waits for it.
+/// A request in the frame of the coroutine that awaits it.
 struct awaited_request : request {
   std::optional<asio::any_completion_handler<void()>> waiter;
 };
 
 void resume(request& r) {
   auto& self = static_cast<awaited_request&>(r);
-  // Moved out first: the coroutine may destroy the request before it suspends again.
+  // Moved out first: the resumed coroutine may destroy the request.
   auto waiter = std::move(*self.waiter);
   self.waiter.reset();
   std::move(waiter)();
@@ -44,8 +44,8 @@ void throw_failed(const request& r) {
   throw failure(r.status, fmt::format("{} {} bytes at {}", to_string(r.op), r.length, r.offset));
 }
 
-async::asio::awaitable<void> run_own(block_queue& queue, awaited_request& r) {
-  // Named, because g++ 12 destroys an aggregate twice that is a temporary of a co_await expression.
+async::asio::awaitable<void> run_awaited(block_queue& queue, awaited_request& r) {
+  // Not a temporary: g++ 12 destroys temporary aggregates of a co_await expression twice.
   start_request start{&queue, &r};
   co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(start, asio::use_awaitable);
 }
@@ -63,30 +63,30 @@ awaited_request make_request(operation op, std::uint64_t offset, std::uint64_t l
 }  // namespace
 
 async::asio::awaitable<void> run(block_queue& queue, request& r) {
-  awaited_request own;
-  static_cast<request&>(own) = r;
-  co_await run_own(queue, own);
-  r.status = own.status;
+  awaited_request copy;
+  static_cast<request&>(copy) = r;
+  co_await run_awaited(queue, copy);
+  r.status = copy.status;
 }
 
-async::asio::awaitable<void> block_queue::read(std::uint64_t offset, std::span<std::byte> into) {
-  auto r = make_request(operation::read, offset, into.size(), into.data());
-  co_await run_own(*this, r);
+async::asio::awaitable<void> block_queue::read(std::uint64_t offset, std::span<std::byte> buffer) {
+  auto r = make_request(operation::read, offset, buffer.size(), buffer.data());
+  co_await run_awaited(*this, r);
   throw_failed(r);
 }
 
 async::asio::awaitable<void> block_queue::write(std::uint64_t offset,
-                                                std::span<const std::byte> from, bool fua) {
+                                                std::span<const std::byte> data, bool fua) {
   // A write only reads its memory; the request has one pointer for both directions.
-  auto r = make_request(operation::write, offset, from.size(), const_cast<std::byte*>(from.data()));
+  auto r = make_request(operation::write, offset, data.size(), const_cast<std::byte*>(data.data()));
   r.fua = fua;
-  co_await run_own(*this, r);
+  co_await run_awaited(*this, r);
   throw_failed(r);
 }
 
 async::asio::awaitable<void> block_queue::flush() {
   auto r = make_request(operation::flush, 0, 0, nullptr);
-  co_await run_own(*this, r);
+  co_await run_awaited(*this, r);
   throw_failed(r);
 }
 
@@ -94,7 +94,7 @@ async::asio::awaitable<void> block_queue::discard(std::uint64_t offset, std::uin
                                                   bool secure) {
   auto r = make_request(secure ? operation::secure_discard : operation::discard, offset, length,
                         nullptr);
-  co_await run_own(*this, r);
+  co_await run_awaited(*this, r);
   throw_failed(r);
 }
 

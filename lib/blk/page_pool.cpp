@@ -54,8 +54,8 @@ void page_pool::give_back(page_chain pages) noexcept {
   next_[pages.last] = head_;
   head_ = pages.first;
   free_ += pages.count;
-  // Whoever still finds too few waits again, behind the others, and is not asked a second time for
-  // these pages.
+  // A waiter that still finds too few pages waits again, behind the others, and is not woken a
+  // second time for these pages.
   *end_of(to_wake_) = std::exchange(waiters_, nullptr);
   wake_collected();
 }
@@ -66,7 +66,7 @@ void page_pool::wake_all() noexcept {
 }
 
 void page_pool::wake_collected() noexcept {
-  // Called from within a wake(): the loop that is under way goes on to those.
+  // Called from within a wake(): the outer loop wakes these waiters, too.
   if (waking_) return;
   waking_ = true;
   while (to_wake_ != nullptr) {
@@ -110,9 +110,9 @@ void page_pool::wait(page_waiter& waiter) noexcept {
 void page_pool::stop_waiting(page_waiter& waiter) noexcept {
   if (!waiter.waiting) return;
   for (auto** list : {&waiters_, &to_wake_}) {
-    for (auto** at = list; *at != nullptr; at = &(*at)->next) {
-      if (*at != &waiter) continue;
-      *at = waiter.next;
+    for (auto** link = list; *link != nullptr; link = &(*link)->next) {
+      if (*link != &waiter) continue;
+      *link = waiter.next;
       waiter.waiting = false;
       return;
     }
@@ -145,7 +145,7 @@ lease::~lease() {
 
 std::optional<lease> lease::try_take(const std::shared_ptr<page_pool>& pool, std::uint64_t offset,
                                      std::uint64_t length, std::uint32_t sector_size) noexcept {
-  // Before the sum below, which a length out of a peer's message could make overflow.
+  // Checked before the sum below, which an untrusted length could overflow.
   if (length == 0 || length > pool->size() * page_size) return std::nullopt;
   const auto lead = static_cast<std::uint32_t>(offset % sector_size);
   const auto count = (lead + length + page_size - 1) / page_size;
@@ -157,17 +157,17 @@ std::optional<lease> lease::try_take(const std::shared_ptr<page_pool>& pool, std
   return lease(pool, *pages, lead, length);
 }
 
-void lease::copy_from(std::uint64_t at, std::span<const std::byte> from) const {
-  for_each_span(at, from.size(), [&](std::span<std::byte> piece) {
-    std::memcpy(piece.data(), from.data(), piece.size());
-    from = from.subspan(piece.size());
+void lease::copy_from(std::uint64_t offset, std::span<const std::byte> data) const {
+  for_each_span(offset, data.size(), [&](std::span<std::byte> piece) {
+    std::memcpy(piece.data(), data.data(), piece.size());
+    data = data.subspan(piece.size());
   });
 }
 
-void lease::copy_to(std::uint64_t at, std::span<std::byte> to) const {
-  for_each_span(at, to.size(), [&](std::span<std::byte> piece) {
-    std::memcpy(to.data(), piece.data(), piece.size());
-    to = to.subspan(piece.size());
+void lease::copy_to(std::uint64_t offset, std::span<std::byte> buffer) const {
+  for_each_span(offset, buffer.size(), [&](std::span<std::byte> piece) {
+    std::memcpy(buffer.data(), piece.data(), piece.size());
+    buffer = buffer.subspan(piece.size());
   });
 }
 
@@ -184,12 +184,12 @@ bool lease::move_out() noexcept {
     auto fresh = std::make_shared<page_pool>(std::span(memory.get(), bytes), memory);
     const auto taken = fresh->take(pages_.count);
     if (!taken) return false;
-    auto from = pages_.first;
-    auto to = taken->first;
+    auto source = pages_.first;
+    auto target = taken->first;
     for (unsigned i = 0; i < taken->count; ++i) {
-      std::memcpy(fresh->data(to), pool_->data(from), page_size);
-      from = pool_->next(from);
-      to = fresh->next(to);
+      std::memcpy(fresh->data(target), pool_->data(source), page_size);
+      source = pool_->next(source);
+      target = fresh->next(target);
     }
     pool_->give_back(std::exchange(pages_, *taken));
     pool_ = std::move(fresh);

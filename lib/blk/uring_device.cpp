@@ -1,4 +1,4 @@
-#include "xenpv/blk/uring_device.hpp"
+#include "blk/uring_device.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -16,10 +16,10 @@
 #include <cerrno>
 #include <utility>
 
-#include "xenpv/async/call_on.hpp"
+#include "blk/clock.hpp"
+#include "xenpv/async/run_on.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/unique_fd.hpp"
-#include "xenpv/blk/clock.hpp"
 
 namespace xenpv::blk {
 namespace {
@@ -27,33 +27,33 @@ namespace {
 namespace asio = async::asio;
 
 template <class T>
-T ask(int fd, unsigned long what, const std::string& path) {
+T query(int fd, unsigned long code, const std::string& path) {
   T value{};
-  if (::ioctl(fd, what, &value) != 0) throw_errno(fmt::format("ask for the shape of {}", path));
+  if (::ioctl(fd, code, &value) != 0) throw_errno(fmt::format("query the geometry of {}", path));
   return value;
 }
 
-geometry shape_of(int fd, const std::string& path, bool read_only) {
-  struct stat found {};
-  if (::fstat(fd, &found) != 0) throw_errno(fmt::format("look at {}", path));
+geometry read_geometry(int fd, const std::string& path, bool read_only) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) throw_errno(fmt::format("stat {}", path));
   geometry shape;
   shape.can_flush = true;
   shape.can_discard = true;
   shape.read_only = read_only;
   shape.preferred_transfer = std::uint64_t{128} << 10U;
-  if (!S_ISBLK(found.st_mode)) {
-    shape.size = static_cast<std::uint64_t>(found.st_size);
+  if (!S_ISBLK(status.st_mode)) {
+    shape.size = static_cast<std::uint64_t>(status.st_size);
     return shape;
   }
-  shape.size = ask<std::uint64_t>(fd, BLKGETSIZE64, path);
-  shape.sector_size = static_cast<std::uint32_t>(ask<int>(fd, BLKSSZGET, path));
-  shape.physical_sector_size = ask<std::uint32_t>(fd, BLKPBSZGET, path);
+  shape.size = query<std::uint64_t>(fd, BLKGETSIZE64, path);
+  shape.sector_size = static_cast<std::uint32_t>(query<int>(fd, BLKSSZGET, path));
+  shape.physical_sector_size = query<std::uint32_t>(fd, BLKPBSZGET, path);
   return shape;
 }
 
-std::string cure_for(int problem, const uring_device::options& how) {
-  if (problem == EINVAL && how.direct) return "its file system may know no O_DIRECT";
-  if (problem == EBUSY) return "somebody uses it: see mount, swapon --show, lsblk";
+std::string remedy_for(int problem, const uring_device::options& options) {
+  if (problem == EINVAL && options.direct) return "its file system may not support O_DIRECT";
+  if (problem == EBUSY) return "it is in use: see mount, swapon --show, lsblk";
   return {};
 }
 
@@ -68,7 +68,7 @@ class uring_device::uring_queue final : public block_queue {
     if (code < 0)
       throw_errno(-code, "set up io_uring",
                   code == -EPERM || code == -ENOSYS
-                      ? "this kernel or container does not offer it; see io_uring_disabled in "
+                      ? "not available in this kernel or container; see io_uring_disabled in "
                         "/proc/sys/kernel"
                       : "");
     unique_fd events(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -143,7 +143,7 @@ class uring_device::uring_queue final : public block_queue {
         break;
       case operation::discard:
       case operation::secure_discard:
-        // liburing's range is off_t or __u64, by version; the entry's is always __u64.
+        // liburing's parameters are off_t or __u64, by version; the entry's fields are __u64.
         ::io_uring_prep_fallocate(entry, file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
                                   0);
         entry->off = offset;
@@ -189,7 +189,7 @@ class uring_device::uring_queue final : public block_queue {
     } else if (moves_data) {
       r.device.planned += static_cast<std::uint64_t>(result);
       if (r.device.planned < r.length) {
-        // Short: the rest goes round again; nothing at all is the end of the device.
+        // A short transfer: submit the rest again. 0 bytes: the end of the device.
         if (result > 0) return append(r);
         r.status = std::make_error_code(std::errc::invalid_argument);
       }
@@ -200,15 +200,15 @@ class uring_device::uring_queue final : public block_queue {
 
   geometry shape_;
   unique_fd file_;
-  /// Nobody gets leases here: the kernel takes any memory.
+  /// Empty: the kernel accepts any memory, so there are no leases.
   std::shared_ptr<page_pool> pages_ = std::make_shared<page_pool>(std::span<std::byte>());
   asio::posix::stream_descriptor event_;
   unsigned depth_;
   io_uring ring_{};
-  request* first_ = nullptr;  ///< not entered yet
+  request* first_ = nullptr;  ///< waiting for a submission entry
   request* last_ = nullptr;
   unsigned in_flight_ = 0;
-  std::uint64_t now_ns_ = 0;  ///< when these answers were seen
+  std::uint64_t now_ns_ = 0;  ///< time of the current drain()
   bool scheduled_ = false;
   bool listening_ = false;
   bool in_turn_ = false;
@@ -218,21 +218,21 @@ uring_device::uring_device() = default;
 uring_device::~uring_device() = default;
 
 std::unique_ptr<uring_device> uring_device::open(
-    const std::string& path, const std::vector<asio::any_io_executor>& executors, options how) {
+    const std::string& path, const std::vector<asio::any_io_executor>& executors, options options) {
   if (executors.empty())
     throw failure(errc::invalid_argument, fmt::format("open {}", path), "no executor for a queue");
-  // Only a block device has exclusive opens without O_CREAT.
-  struct stat found {};
-  const bool is_block = ::stat(path.c_str(), &found) == 0 && S_ISBLK(found.st_mode);
-  const int flags = (how.read_only ? O_RDONLY : O_RDWR | (is_block ? O_EXCL : 0)) |
-                    (how.direct ? O_DIRECT : 0) | O_CLOEXEC;
+  // O_EXCL without O_CREAT is only defined for block devices.
+  struct stat status {};
+  const bool is_block = ::stat(path.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
+  const int flags = (options.read_only ? O_RDONLY : O_RDWR | (is_block ? O_EXCL : 0)) |
+                    (options.direct ? O_DIRECT : 0) | O_CLOEXEC;
   unique_fd file(::open(path.c_str(), flags));
-  if (!file) throw_errno(fmt::format("open {}", path), cure_for(errno, how));
+  if (!file) throw_errno(fmt::format("open {}", path), remedy_for(errno, options));
   std::unique_ptr<uring_device> out(new uring_device);
-  out->shape_ = shape_of(file.get(), path, how.read_only);
-  for (const auto& each : executors)
+  out->shape_ = read_geometry(file.get(), path, options.read_only);
+  for (const auto& executor : executors)
     out->queues_.push_back(std::make_unique<uring_queue>(
-        each, out->shape_, unique_fd::duplicate(file.get()), how.depth));
+        executor, out->shape_, unique_fd::duplicate(file.get()), options.depth));
   return out;
 }
 
@@ -249,9 +249,9 @@ const geometry& uring_device::shape() const noexcept {
 }
 
 asio::awaitable<void> uring_device::close() {
-  for (const auto& each : queues_) {
-    auto close_one = [&each] { each->close(); };
-    co_await async::call_on(each->executor(), close_one);
+  for (const auto& device_queue : queues_) {
+    auto close_one = [&device_queue] { device_queue->close(); };
+    co_await async::call_on(device_queue->executor(), close_one);
   }
 }
 

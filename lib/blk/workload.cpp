@@ -1,4 +1,4 @@
-#include "xenpv/blk/workload.hpp"
+#include "blk/workload.hpp"
 
 #include <fmt/format.h>
 
@@ -16,6 +16,7 @@
 
 #include "xenpv/async/nursery.hpp"
 #include "xenpv/async/run_on.hpp"
+#include "xenpv/async/signal.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/types.hpp"
 
@@ -25,7 +26,7 @@ namespace {
 namespace asio = async::asio;
 using clock = std::chrono::steady_clock;
 
-/// Pseudo-random numbers, a few instructions each (xorshift64).
+/// A fast pseudo-random generator (xorshift64).
 class random_numbers {
  public:
   explicit random_numbers(std::uint64_t seed) : state_(seed * 0x9E3779B97F4A7C15ULL | 1U) {}
@@ -40,20 +41,20 @@ class random_numbers {
   std::uint64_t state_;
 };
 
-struct freed {
+struct free_deleter {
   void operator()(std::byte* memory) const noexcept { std::free(memory); }
 };
-using block_memory = std::unique_ptr<std::byte, freed>;
+using block_memory = std::unique_ptr<std::byte, free_deleter>;
 
-/// Aligned to pages: the kernel takes nothing else for I/O past its cache.
+/// Page-aligned, as O_DIRECT requires.
 block_memory allocate_block(std::uint32_t size, std::uint64_t seed) {
   const auto whole = (std::size_t{size} + page_size - 1) / page_size * page_size;
   block_memory memory(static_cast<std::byte*>(std::aligned_alloc(page_size, whole)));
-  if (!memory) throw failure(std::make_error_code(std::errc::not_enough_memory), "make a load");
+  if (!memory) throw failure(std::make_error_code(std::errc::not_enough_memory), "allocate a load");
   random_numbers numbers(seed);
-  for (std::size_t at = 0; at < whole; at += sizeof(std::uint64_t)) {
+  for (std::size_t offset = 0; offset < whole; offset += sizeof(std::uint64_t)) {
     const auto number = numbers.next();
-    std::memcpy(memory.get() + at, &number, sizeof number);
+    std::memcpy(memory.get() + offset, &number, sizeof number);
   }
   return memory;
 }
@@ -61,40 +62,40 @@ block_memory allocate_block(std::uint32_t size, std::uint64_t seed) {
 class queue_load;
 
 struct job : request {
-  job(queue_load& to, const workload& load, std::uint64_t number)
-      : owner(to), numbers(number + 1), block(allocate_block(load.block, number + 1)) {
+  job(queue_load& parent, const workload& load, std::uint64_t number)
+      : owner(parent), numbers(number + 1), block(allocate_block(load.block, number + 1)) {
     op = load.op;
   }
-  /// Device's pages, or without them memory of its own.
-  void move_in(lease place) {
-    in_place = std::move(place);
-    pages = in_place ? &in_place : nullptr;
-    memory = in_place ? nullptr : block.get();
-    has_place = true;
+  /// An empty lease selects the job's own memory.
+  void set_buffer(lease buffer) {
+    buffer_lease = std::move(buffer);
+    pages = buffer_lease ? &buffer_lease : nullptr;
+    memory = buffer_lease ? nullptr : block.get();
+    has_buffer = true;
   }
-  [[nodiscard]] lease move_out() {
-    has_place = false;
-    return std::move(in_place);
+  [[nodiscard]] lease take_buffer() {
+    has_buffer = false;
+    return std::move(buffer_lease);
   }
 
   queue_load& owner;
   random_numbers numbers;
   block_memory block;
-  lease in_place;
-  bool has_place = false;
-  std::uint64_t left = 0;  ///< bytes of the block behind this piece of it
+  lease buffer_lease;
+  bool has_buffer = false;
+  std::uint64_t left = 0;  ///< bytes of the block after the current piece
   clock::time_point submitted;
 };
 
-/// Pages are laid out for one stretch; only of whole pages is each laid out like the next.
-bool lies_in_pages(const block_queue& queue, const workload& load) {
+/// A lease is laid out for one offset and is reused for others, which works for whole pages only.
+bool uses_device_pages(const block_queue& queue, const workload& load) {
   return load.in_place && queue.pages() != nullptr && load.block % page_size == 0;
 }
 
-/// Bytes of a block that are on their way at once: all of it, or where the device has not the pages
-/// for `depth` whole ones, an even part.
-std::uint32_t piece_of(const block_queue& queue, const workload& load) {
-  if (!lies_in_pages(queue, load)) return load.block;
+/// Bytes of a block that are transferred at once: the whole block, or an equal part if the device
+/// has too few pages for `depth` whole blocks.
+std::uint32_t choose_piece(const block_queue& queue, const workload& load) {
+  if (!uses_device_pages(queue, load)) return load.block;
   const auto pages = load.block / page_size;
   const auto share = std::max<std::size_t>(1, queue.pages()->free() / load.depth);
   auto parts = (pages + share - 1) / share;
@@ -103,45 +104,45 @@ std::uint32_t piece_of(const block_queue& queue, const workload& load) {
   return static_cast<std::uint32_t>(load.block / parts);
 }
 
-/// Where the requests of a load have their bytes: in pages of the device, as many as it has, or
-/// nowhere but in their own memory.
-std::vector<lease> take_places(block_queue& queue, const workload& load, std::uint32_t piece) {
+/// Leases for the requests of a load, as many as the device has pages for. Empty: the requests use
+/// their own memory.
+std::vector<lease> lease_buffers(block_queue& queue, const workload& load, std::uint32_t piece) {
   std::vector<lease> out;
-  if (!lies_in_pages(queue, load)) return out;
+  if (!uses_device_pages(queue, load)) return out;
   while (out.size() < load.depth) {
-    auto place = queue.try_lease(0, piece);
-    if (!place) break;
-    out.push_back(std::move(*place));
+    auto buffer = queue.try_lease(0, piece);
+    if (!buffer) break;
+    out.push_back(std::move(*buffer));
   }
   return out;
 }
 
-/// The part of a load that one queue carries; in order, it begins at that of `parts` stretches of
-/// the device.
+/// The share of a load on one queue. A sequential load begins at range `part` of `parts` equal
+/// ranges of the device.
 class queue_load {
  public:
   queue_load(block_queue& queue, const workload& load, std::uint64_t part, std::uint64_t parts)
       : queue_(queue),
         load_(load),
         blocks_(queue.shape().size / load.block),
-        piece_(piece_of(queue, load)),
+        piece_(choose_piece(queue, load)),
         next_(blocks_ / parts * part),
-        ended_(queue.executor(), clock::time_point::max()) {
-    auto places = take_places(queue, load, piece_);
-    const auto places_in_pages = !places.empty();
-    if (!places_in_pages) piece_ = load.block;
+        ended_(queue.executor()) {
+    auto buffers = lease_buffers(queue, load, piece_);
+    const auto has_leases = !buffers.empty();
+    if (!has_leases) piece_ = load.block;
     for (unsigned i = 0; i < load.depth; ++i) {
       jobs_.push_back(std::make_unique<job>(*this, load, part * load.depth + i));
       jobs_.back()->done = [](request& r) {
         auto& self = static_cast<job&>(r);
         self.owner.piece_answered(self);
       };
-      if (!places_in_pages) {
-        jobs_.back()->move_in({});
-      } else if (!places.empty()) {
-        places.back().copy_from(0, {jobs_.back()->block.get(), piece_});
-        jobs_.back()->move_in(std::move(places.back()));
-        places.pop_back();
+      if (!has_leases) {
+        jobs_.back()->set_buffer({});
+      } else if (!buffers.empty()) {
+        buffers.back().copy_from(0, {jobs_.back()->block.get(), piece_});
+        jobs_.back()->set_buffer(std::move(buffers.back()));
+        buffers.pop_back();
       }
     }
   }
@@ -150,14 +151,14 @@ class queue_load {
     asio::steady_timer limit(queue_.executor(), load_.time);
     limit.async_wait([this](auto) { stopping_ = true; });
     const auto start = clock::now();
-    for (const auto& each : jobs_)
-      if (submitted_ < load_.count) submit(*each, clock::now());
+    for (const auto& j : jobs_)
+      if (submitted_ < load_.count) submit(*j, clock::now());
     queue_.commit();
     while (active_ > 0)
-      (void)co_await ended_.async_wait(asio::as_tuple(asio::use_awaitable));
+      co_await ended_.wait();
     result_.time = clock::now() - start;
     limit.cancel();
-    // Its handler refers to this object and is in the context's queue by now.
+    // The cancelled handler refers to this object and is queued in the context: let it run first.
     co_await asio::post(queue_.executor(), asio::use_awaitable);
     co_return result_;
   }
@@ -171,16 +172,16 @@ class queue_load {
     ++active_;
     ++submitted_;
     j.submitted = now;
-    if (!j.has_place) return waiting_.push_back(&j);
+    if (!j.has_buffer) return waiting_.push_back(&j);
     queue_.submit(j);
   }
 
-  /// Those that wait for pages have them in the order they came.
-  void pass_on(job& j) {
+  /// Hands the job's buffer to the oldest job that waits for one.
+  void pass_buffer(job& j) {
     if (waiting_.empty()) return;
     auto& next = *waiting_.front();
     waiting_.pop_front();
-    next.move_in(j.move_out());
+    next.set_buffer(j.take_buffer());
     queue_.submit(next);
   }
 
@@ -192,22 +193,22 @@ class queue_load {
   }
 
   void answered(job& j) {
-    // The next one begins now, too, and the device has looked at the clock for all of this turn:
-    // where the hypervisor emulates the counter, a look costs as much as a request.
-    const auto seen = j.answered_ns != 0
-                          ? clock::time_point(std::chrono::nanoseconds(j.answered_ns))
-                          : clock::now();
-    // A device that fails answers with the time of its last turn, which may have been before.
-    const auto now = std::max(seen, j.submitted);
+    // Also the start of the next request. The device has read the clock for this turn: where the
+    // hypervisor emulates the counter, another reading would cost as much as a request.
+    const auto completed = j.answered_ns != 0
+                               ? clock::time_point(std::chrono::nanoseconds(j.answered_ns))
+                               : clock::now();
+    // A failing device reports the time of its last turn, which may precede the submission.
+    const auto now = std::max(completed, j.submitted);
     --active_;
     ++result_.requests;
     result_.latency_ns.add(static_cast<std::uint64_t>((now - j.submitted).count()));
     if (j.status && result_.errors++ == 0) result_.first_error = j.status;
-    // The device keeps the pages of a request that it gave up.
-    if (j.pages != nullptr && !j.in_place) j.move_in({});
-    pass_on(j);
+    // The device has kept the pages of an abandoned request.
+    if (j.pages != nullptr && !j.buffer_lease) j.set_buffer({});
+    pass_buffer(j);
     if (!stopping_ && submitted_ < load_.count) return submit(j, now);
-    if (active_ == 0) ended_.cancel();
+    if (active_ == 0) ended_.notify();
   }
 
   block_queue& queue_;
@@ -215,9 +216,9 @@ class queue_load {
   std::uint64_t blocks_;
   std::uint32_t piece_;
   std::uint64_t next_;
-  asio::steady_timer ended_;
+  async::signal ended_;
   std::vector<std::unique_ptr<job>> jobs_;
-  std::deque<job*> waiting_;  ///< begun, for pages
+  std::deque<job*> waiting_;  ///< started, but without a buffer
   workload_result result_;
   std::uint64_t submitted_ = 0;
   unsigned active_ = 0;
@@ -225,25 +226,25 @@ class queue_load {
 };
 
 void check(const workload& load, const geometry& shape) {
-  const auto refuse = [](std::string_view why) {
-    throw failure(make_error_code(errc::invalid_argument), "load on a block device", why);
+  const auto refuse = [](std::string_view reason) {
+    throw failure(make_error_code(errc::invalid_argument), "run a load on a block device", reason);
   };
   if (load.op != operation::read && load.op != operation::write)
-    refuse(fmt::format("{} is no load; read and write are", to_string(load.op)));
-  if (load.depth == 0) refuse("a depth of 0 requests");
+    refuse(fmt::format("{} is not supported; use read or write", to_string(load.op)));
+  if (load.depth == 0) refuse("the depth is 0; expected at least 1");
   if (load.block == 0 || load.block % shape.sector_size != 0)
-    refuse(fmt::format("blocks of {} bytes, expected whole sectors of {}", load.block,
+    refuse(fmt::format("block size {} is not a multiple of the sector size {}", load.block,
                        shape.sector_size));
   if (load.block > shape.size)
-    refuse(fmt::format("blocks of {} bytes on a device of {}", load.block, shape.size));
+    refuse(fmt::format("block size {} exceeds the device size {}", load.block, shape.size));
   if (load.op == operation::write && shape.read_only) refuse("writes to a read-only device");
 }
 
 asio::awaitable<workload_result> run_part(block_queue& queue, workload load, std::uint64_t part,
                                           std::uint64_t parts) {
   check(load, queue.shape());
-  queue_load own(queue, load, part, parts);
-  co_return co_await own.run();
+  queue_load share(queue, load, part, parts);
+  co_return co_await share.run();
 }
 
 void add(workload_result& sum, const workload_result& part) {
@@ -263,22 +264,22 @@ asio::awaitable<workload_result> run(block_queue& queue, workload load) {
 asio::awaitable<workload_result> run(block_device& device, workload load) {
   const auto parts = std::clamp<std::size_t>(device.queue_count(), 1, std::max(1U, load.depth));
   std::vector<workload_result> results(parts);
-  // The nursery wants children of the caller's executor; each hops to its queue by itself.
+  // The nursery requires children on the caller's executor; each child hops to its queue.
   async::nursery loads(co_await asio::this_coro::executor);
   for (std::size_t i = 0; i < parts; ++i) {
-    auto own = load;
-    own.depth = load.depth / static_cast<unsigned>(parts) + (i < load.depth % parts ? 1 : 0);
+    auto share = load;
+    share.depth = load.depth / static_cast<unsigned>(parts) + (i < load.depth % parts ? 1 : 0);
     auto& queue = device.queue(i);
     auto& result = results[i];
-    auto carry = [&queue, &result, own, i, parts]() -> asio::awaitable<void> {
-      result = co_await run_part(queue, own, i, parts);
+    auto run_share = [&queue, &result, share, i, parts]() -> asio::awaitable<void> {
+      result = co_await run_part(queue, share, i, parts);
     };
-    loads.spawn(async::run_on(queue.executor(), carry));
+    loads.spawn(async::run_on(queue.executor(), run_share));
   }
   co_await loads.join();
   workload_result sum;
-  for (const auto& each : results)
-    add(sum, each);
+  for (const auto& part : results)
+    add(sum, part);
   co_return sum;
 }
 

@@ -1,4 +1,4 @@
-// What a backend writes into its directory, and when: per kind of backend (personality.hpp). Values
+// The nodes that each kind of backend (personality.hpp) writes into its directory, and when. Values
 // only; the service writes them.
 #pragma once
 
@@ -14,11 +14,11 @@ namespace xenpv::blkback {
 [[nodiscard]] node_list nodes_before_init_wait(const disk_config& disk);
 /// Before `state` becomes Connected.
 [[nodiscard]] node_list nodes_on_connected(const disk_config& disk);
-/// After a change of size, with a frontend connected; `state` among them where that is the signal.
-/// To be written in one transaction, unless the backend is known to write one after the other.
+/// After a resize with a connected frontend; includes `state` if that is the signal. Written in one
+/// transaction, except for backends that write the nodes one by one.
 [[nodiscard]] node_list nodes_on_resize(const disk_config& disk);
-/// All that nodes_before_init_wait() and nodes_on_connected() may ever write: what a restarted
-/// backend leaves behind for itself.
+/// All nodes that nodes_before_init_wait() and nodes_on_connected() may write: a restarted backend
+/// removes them.
 [[nodiscard]] const std::vector<std::string_view>& published_names();
 
 }  // namespace xenpv::blkback

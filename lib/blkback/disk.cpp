@@ -24,34 +24,37 @@ bool is_connection(wire::xenbus_state frontend) {
 
 }  // namespace
 
-disk::disk(async::runtime& on, disk_place place, medium_source media, bool restarted)
-    : runtime_(on),
+disk::disk(async::runtime& runtime, disk_place place, medium_source media, bool restarted)
+    : runtime_(runtime),
       place_(std::move(place)),
       media_(std::move(media)),
       restarted_(restarted),
-      change_(on.control(), asio::steady_timer::time_point::max()) {}
+      change_(runtime.control()) {}
 
 disk::~disk() = default;
 
 void disk::wake() {
   dirty_ = true;
-  change_.cancel();
+  change_.notify();
+}
+
+asio::awaitable<void> disk::wait_for_change() {
+  co_await change_.wait();
+  const auto state = co_await asio::this_coro::cancellation_state;
+  if (state.cancelled() != asio::cancellation_type::none)
+    throw boost::system::system_error(asio::error::operation_aborted);
 }
 
 asio::awaitable<void> disk::changed() {
   while (!dirty_) {
-    auto [ended] = co_await change_.async_wait(asio::as_tuple(asio::use_awaitable));
-    const auto state = co_await asio::this_coro::cancellation_state;
-    if (state.cancelled() != asio::cancellation_type::none) throw std::system_error(ended);
+    co_await wait_for_change();
   }
   dirty_ = false;
 }
 
 asio::awaitable<void> disk::announced() {
-  while (!settled_) {
-    auto [ended] = co_await change_.async_wait(asio::as_tuple(asio::use_awaitable));
-    const auto state = co_await asio::this_coro::cancellation_state;
-    if (state.cancelled() != asio::cancellation_type::none) throw std::system_error(ended);
+  while (!announce_done_) {
+    co_await wait_for_change();
   }
 }
 
@@ -71,37 +74,37 @@ asio::awaitable<void> disk::serve() {
     if (first) {
       frontend_is_stale_ = restarted_ && is_connection(first->frontend_state);
       children.spawn(follow_frontend(first->frontend + "/state"));
-      co_await look_until_gone();
+      co_await run_until_gone();
     }
   } catch (...) {
     error = std::current_exception();
   }
-  // The rings go in any case, whoever asked for the end.
+  // Release the rings in any case, even after a cancellation.
   co_await asio::this_coro::reset_cancellation_state();
-  settled_ = true;
+  announce_done_ = true;
   children.cancel();
   co_await children.join();
   co_await drop_rings();
-  change_.cancel();
+  change_.notify();
   if (error) std::rethrow_exception(error);
 }
 
-asio::awaitable<void> disk::look_until_gone() {
-  // Not `while (co_await look())`: g++ 12 mixes up the temporaries of such a condition.
+asio::awaitable<void> disk::run_until_gone() {
+  // Not `while (co_await advance())`: g++ 12 mixes up the temporaries of such a condition.
   for (;;) {
-    const bool goes_on = co_await look();
-    if (!goes_on) co_return;
+    const bool exists = co_await advance();
+    if (!exists) co_return;
     co_await changed();
   }
 }
 
-/// Does all there is to do now. False: the device is gone.
-asio::awaitable<bool> disk::look() {
+/// Carries out all steps that are possible now. False: the device is gone.
+asio::awaitable<bool> disk::advance() {
   for (;;) {
     const auto now = co_await read_facts();
     if (!now) co_return false;
     if (now->state == initialising && own_ != initialising) {
-      // The toolstack made the directory anew (a restore): nothing that was holds any more.
+      // The toolstack recreated the directory (a restore): the old state is void.
       co_await drop_rings();
       own_ = initialising;
       vanished_ = false;
@@ -109,27 +112,27 @@ asio::awaitable<bool> disk::look() {
     }
     if (!plan_) co_await open_medium();
     if (!plan_) co_return true;
-    note(*now);
-    co_await obey(*now);
+    remember(*now);
+    co_await apply_changes(*now);
     if (!plan_) continue;
     if (vanished_) {
       if (!rings_.empty()) co_await drop_rings();
       co_return true;
     }
-    const auto what = next_step(plan_->config.habits(), judge(*now));
-    if (what == step::wait) co_return true;
-    const bool goes_on = co_await carry_out(what, *now);
-    if (!goes_on) co_return false;
+    const auto next = next_step(plan_->config.personality(), make_situation(*now));
+    if (next == step::wait) co_return true;
+    const bool exists = co_await carry_out(next, *now);
+    if (!exists) co_return false;
   }
 }
 
-/// Keeps what is not in the nodes for long.
-void disk::note(const facts& now) {
+/// Remembers conditions that the nodes show only for a short time.
+void disk::remember(const facts& now) {
   if (now.state == closing && own_ != closing) asked_to_close_ = true;
   if (!is_connection(now.frontend_state)) frontend_is_stale_ = false;
 }
 
-situation disk::judge(const facts& now) const {
+situation disk::make_situation(const facts& now) const {
   situation out;
   out.own = own_;
   out.frontend = now.frontend_state;
@@ -140,17 +143,17 @@ situation disk::judge(const facts& now) const {
   return out;
 }
 
-asio::awaitable<bool> disk::carry_out(step what, const facts& now) {
+asio::awaitable<bool> disk::carry_out(step next, const facts& now) {
   log().debug("{}: frontend {}, backend {}: {}", place_.directory,
-              wire::to_string(now.frontend_state), wire::to_string(own_), to_string(what));
-  switch (what) {
+              wire::to_string(now.frontend_state), wire::to_string(own_), to_string(next));
+  switch (next) {
     case step::wait:
       break;
     case step::announce:
       asked_to_close_ = false;
       co_await publish(nodes_before_init_wait(plan_->config), init_wait);
-      settled_ = true;
-      change_.cancel();
+      announce_done_ = true;
+      change_.notify();
       break;
     case step::connect:
       co_await connect(now);
@@ -168,49 +171,49 @@ asio::awaitable<bool> disk::carry_out(step what, const facts& now) {
   co_return true;
 }
 
-/// What the toolstack may change while the disk is served: faults, size, and commands.
-asio::awaitable<void> disk::obey(const facts& now) {
-  const std::string words(find(now.directory, "xenpv/fault").value_or(""));
-  if (words != fault_words_) {
-    fault_words_ = words;
-    if (const auto faults = parse_disk_faults(words)) {
+/// Applies what the toolstack may change while the disk is served: faults, size, and commands.
+asio::awaitable<void> disk::apply_changes(const facts& now) {
+  const std::string fault_text(find(now.directory, "xenpv/fault").value_or(""));
+  if (fault_text != fault_text_) {
+    fault_text_ = fault_text;
+    if (const auto faults = parse_disk_faults(fault_text)) {
       plan_->faults = *faults;
       auto set = [faults = *faults](ring_server& ring) { ring.set_faults(faults); };
       co_await for_each_ring(set);
-      co_await runtime_.store().write(node("xenpv/applied-fault"), words);
+      co_await runtime_.store().write(node("xenpv/applied-fault"), fault_text);
     } else {
-      co_await complain(faults.error().text);
+      co_await report_error(faults.error().text);
     }
   }
-  const std::string size(find(now.directory, "xenpv/size").value_or(""));
-  if (size != size_word_) {
-    size_word_ = size;
-    const auto wanted = parse_unsigned(size, "node xenpv/size", 1, std::uint64_t{1} << 60);
-    if (wanted)
-      co_await follow_size(*wanted);
+  const std::string size_text(find(now.directory, "xenpv/size").value_or(""));
+  if (size_text != size_text_) {
+    size_text_ = size_text;
+    const auto size = parse_unsigned(size_text, "node xenpv/size", 1, std::uint64_t{1} << 60);
+    if (size)
+      co_await resize(*size);
     else
-      co_await complain(wanted.error().text);
+      co_await report_error(size.error().text);
   }
   const auto text = find(now.directory, "xenpv/command");
   if (!text) co_return;
   const auto command = parse_disk_command(*text);
   if (command) {
     co_await restart(now);
-    if (command->what == disk_command::verb::power_cut && medium_)
+    if (command->action == disk_command::verb::power_cut && medium_)
       medium_->power_cut(command->seed);
   } else {
-    co_await complain(command.error().text);
+    co_await report_error(command.error().text);
   }
-  // Whoever gave it may wait for it to be gone.
+  // The toolstack may wait for the node to disappear.
   co_await runtime_.store().remove(node("xenpv/command"));
 }
 
-/// As if the backend's domain had died and come back: nobody is told, nothing is left but the disk.
+/// Acts like a backend domain that died and came back: gives no notice, and keeps only the medium.
 asio::awaitable<void> disk::restart(const facts& now) {
   co_await drop_rings();
   vanished_ = false;
   frontend_is_stale_ = is_connection(now.frontend_state);
-  // At once: a frontend that reads a few nodes of a connected backend must not find some missing.
+  // One transaction: a frontend must not find nodes of a connected backend missing.
   auto forget = [&](xen::store_transaction& store) {
     for (const auto name : published_names())
       (void)store.remove(node(name));
@@ -221,30 +224,30 @@ asio::awaitable<void> disk::restart(const facts& now) {
   if (!medium_) plan_.reset();
 }
 
-asio::awaitable<void> disk::follow_size(std::uint64_t wanted) {
+asio::awaitable<void> disk::resize(std::uint64_t size) {
   auto& config = plan_->config;
   if (!medium_) co_return;
-  const bool changes = wanted != config.size;
+  const bool changes = size != config.size;
   std::string problem;
   try {
-    if (wanted % config.sector_size != 0)
-      throw failure(errc::invalid_argument, fmt::format("change the size to {} bytes", wanted),
+    if (size % config.sector_size != 0)
+      throw failure(errc::invalid_argument, fmt::format("change the size to {} bytes", size),
                     fmt::format("expected a multiple of {}", config.sector_size));
-    // No request may be inside a part that is cut off, or outside one that is not there yet.
-    if (wanted > config.size) medium_->resize(wanted);
-    auto set = [wanted](ring_server& ring) { ring.set_size(wanted); };
+    // The medium grows before the rings and shrinks after them: no request may exceed the medium.
+    if (size > config.size) medium_->resize(size);
+    auto set = [size](ring_server& ring) { ring.set_size(size); };
     co_await for_each_ring(set);
-    if (wanted < config.size) medium_->resize(wanted);
-    config.size = wanted;
-  } catch (const failure& why) {
-    problem = why.what();
+    if (size < config.size) medium_->resize(size);
+    config.size = size;
+  } catch (const failure& e) {
+    problem = e.what();
   }
   if (!problem.empty()) {
-    co_await complain(problem);
+    co_await report_error(problem);
     co_return;
   }
-  co_await runtime_.store().write(node("xenpv/applied-size"), fmt::format("{}", wanted));
-  const bool one_by_one = config.habits().resize == resize_signal::sectors_then_state;
+  co_await runtime_.store().write(node("xenpv/applied-size"), fmt::format("{}", size));
+  const bool one_by_one = config.personality().resize == resize_signal::sectors_then_state;
   if (own_ != connected || !changes) co_return;
   if (one_by_one)
     co_await write_one_by_one(nodes_on_resize(config));

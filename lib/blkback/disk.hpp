@@ -1,8 +1,9 @@
-// One disk of one frontend: carries the handshake out, over xenstore and the rings' threads.
+// One disk of one frontend: carries out the handshake over xenstore and controls the rings on their
+// threads.
 //
-// Lives on the control thread. Owns its rings; shares its medium with the service, which keeps the
-// bytes when the disk moves. Everything that goes wrong is the frontend's, the toolstack's or the
-// medium's, and goes to the log and to the error node; only a lost xenstored is thrown.
+// Runs on the control thread. Owns its rings; shares its medium with the service, which keeps it
+// when the disk moves. Errors of the frontend, the toolstack or the medium go to the log and the
+// error node; only a lost xenstored is thrown.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -18,6 +19,7 @@
 #include "blkback/nodes.hpp"
 #include "blkback/ring_server.hpp"
 #include "xenpv/async/runtime.hpp"
+#include "xenpv/async/signal.hpp"
 
 namespace xenpv::blkback {
 
@@ -26,20 +28,20 @@ struct disk_place {
   std::string kind;       ///< "vbd", "qdisk"
 };
 
-/// Gives the medium of a plan: opens it, or finds it again by its name. Throws `failure`.
+/// Returns the medium of a plan: opens it, or reuses the one of the same name. Throws `failure`.
 using medium_source = std::function<std::shared_ptr<medium>(const disk_plan&)>;
 
 class disk : public std::enable_shared_from_this<disk> {
  public:
-  /// `restarted`: the directory is older than this process, and the frontend may be in the middle
-  /// of something with another.
-  disk(async::runtime& on, disk_place place, medium_source media, bool restarted);
+  /// `restarted`: the directory is older than this process, so the frontend may be connected to an
+  /// earlier one.
+  disk(async::runtime& runtime, disk_place place, medium_source media, bool restarted);
   ~disk();
   disk(const disk&) = delete;
   disk& operator=(const disk&) = delete;
 
-  /// Serves until the device is gone. Cancellation: terminal; lets the rings go and leaves xenstore
-  /// as it is.
+  /// Serves until the device is gone. Cancellation: terminal; releases the rings and leaves
+  /// xenstore unchanged.
   [[nodiscard]] async::asio::awaitable<void> serve();
   /// Something below the directory changed.
   void wake();
@@ -47,35 +49,36 @@ class disk : public std::enable_shared_from_this<disk> {
   [[nodiscard]] async::asio::awaitable<void> announced();
 
  private:
-  /// The state of things in xenstore at one moment.
+  /// A snapshot of the disk's nodes in xenstore.
   struct facts {
     nodes directory;
     std::string frontend;  ///< path
     domid frontend_domain{};
     wire::xenbus_state frontend_state = wire::xenbus_state::unknown;
-    wire::xenbus_state state = wire::xenbus_state::unknown;  ///< the node, not what we wrote
+    wire::xenbus_state state = wire::xenbus_state::unknown;  ///< the node's value; compare own_
   };
 
-  // disk.cpp: what happens next
-  [[nodiscard]] async::asio::awaitable<void> look_until_gone();
-  [[nodiscard]] async::asio::awaitable<bool> look();
+  // disk.cpp: the state machine
+  [[nodiscard]] async::asio::awaitable<void> run_until_gone();
+  [[nodiscard]] async::asio::awaitable<bool> advance();
+  [[nodiscard]] async::asio::awaitable<void> wait_for_change();
   [[nodiscard]] async::asio::awaitable<void> changed();
   [[nodiscard]] async::asio::awaitable<void> follow_frontend(std::string path);
-  void note(const facts& now);
-  [[nodiscard]] situation judge(const facts& now) const;
-  [[nodiscard]] async::asio::awaitable<bool> carry_out(step what, const facts& now);
-  [[nodiscard]] async::asio::awaitable<void> obey(const facts& now);
+  void remember(const facts& now);
+  [[nodiscard]] situation make_situation(const facts& now) const;
+  [[nodiscard]] async::asio::awaitable<bool> carry_out(step next, const facts& now);
+  [[nodiscard]] async::asio::awaitable<void> apply_changes(const facts& now);
   [[nodiscard]] async::asio::awaitable<void> restart(const facts& now);
-  [[nodiscard]] async::asio::awaitable<void> follow_size(std::uint64_t wanted);
+  [[nodiscard]] async::asio::awaitable<void> resize(std::uint64_t size);
 
   // disk_store.cpp: xenstore
   static void add_nodes(const xen::store_operations& store, const std::string& path,
-                        const std::string& prefix, nodes& into);
+                        const std::string& prefix, nodes& destination);
   [[nodiscard]] async::asio::awaitable<std::optional<facts>> read_facts();
-  [[nodiscard]] async::asio::awaitable<void> publish(node_list what, wire::xenbus_state state);
-  [[nodiscard]] async::asio::awaitable<void> write_one_by_one(node_list what);
+  [[nodiscard]] async::asio::awaitable<void> publish(node_list entries, wire::xenbus_state state);
+  [[nodiscard]] async::asio::awaitable<void> write_one_by_one(node_list entries);
   [[nodiscard]] async::asio::awaitable<void> clear_error();
-  [[nodiscard]] async::asio::awaitable<void> complain(std::string what);
+  [[nodiscard]] async::asio::awaitable<void> report_error(std::string message);
   [[nodiscard]] async::asio::awaitable<void> open_medium();
   [[nodiscard]] std::string node(std::string_view name) const;
 
@@ -85,8 +88,8 @@ class disk : public std::enable_shared_from_this<disk> {
   [[nodiscard]] async::asio::awaitable<void> take_over(const frontend_keys& keys, domid frontend);
   [[nodiscard]] async::asio::awaitable<void> drop_rings();
   [[nodiscard]] async::asio::awaitable<void> for_each_ring(std::function<void(ring_server&)> use);
-  [[nodiscard]] async::asio::awaitable<void> fail(std::string why);
-  void reported(std::size_t ring, const ring_status& status);
+  [[nodiscard]] async::asio::awaitable<void> fail(std::string reason);
+  void reported(std::size_t index, const ring_status& status);
 
   struct served_ring {
     std::size_t cpu = 0;
@@ -105,13 +108,13 @@ class disk : public std::enable_shared_from_this<disk> {
   wire::xenbus_state own_ = wire::xenbus_state::initialising;
   bool asked_to_close_ = false;
   bool frontend_is_stale_ = false;
-  bool vanished_ = false;  ///< by fault: does nothing until it is restarted
-  bool settled_ = false;   ///< has been announced, or cannot be
-  std::string fault_words_;
-  std::string size_word_;  ///< followed already, or refused
+  bool vanished_ = false;       ///< injected fault: does nothing until restarted
+  bool announce_done_ = false;  ///< has been announced, or cannot be
+  std::string fault_text_;      ///< applied already, or refused
+  std::string size_text_;       ///< applied already, or refused
 
   bool dirty_ = true;
-  async::asio::steady_timer change_;  ///< never expires; cancelled by wake()
+  async::signal change_;  ///< of `dirty_` and `announce_done_`
 };
 
 }  // namespace xenpv::blkback

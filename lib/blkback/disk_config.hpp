@@ -1,5 +1,5 @@
-// One disk as a backend serves it: geometry and what is offered, settled between the personality's
-// habits and the user's wishes. Values only.
+// The configuration of a served disk: its geometry and the features it offers, from the defaults of
+// the personality and the user's settings. Values only.
 #pragma once
 
 #include <cstdint>
@@ -27,31 +27,33 @@ struct disk_config {
   bool secure_discard = false;
   std::uint32_t discard_granularity = 4096;  ///< bytes
 
-  [[nodiscard]] const personality& habits() const noexcept { return personality_of(kind); }
-  /// Bytes that one unit of a ring's sector fields stands for.
+  [[nodiscard]] const blkback::personality& personality() const noexcept {
+    return personality_of(kind);
+  }
+  /// Bytes per unit of the ring's sector fields.
   [[nodiscard]] std::uint32_t ring_unit() const noexcept {
-    return habits().ring_fields == sector_unit::sector_size ? sector_size : 512;
+    return personality().ring_fields == sector_unit::sector_size ? sector_size : 512;
   }
   /// The value of the node `sectors`.
   [[nodiscard]] std::uint64_t sectors() const noexcept {
-    return size / (habits().sectors_node == sector_unit::sector_size ? sector_size : 512);
+    return size / (personality().sectors_node == sector_unit::sector_size ? sector_size : 512);
   }
 };
 
-/// A writable disk with all that this kind of backend has to offer. `queues`: the limit of a
-/// backend with several, which blkback takes from the number of its CPUs.
-[[nodiscard]] constexpr disk_config usual_config(const personality& habits, std::uint64_t size,
+/// A writable disk with all features of this kind of backend. `queues`: the limit of a multi-queue
+/// backend; blkback uses its number of CPUs.
+[[nodiscard]] constexpr disk_config usual_config(const personality& personality, std::uint64_t size,
                                                  std::uint32_t queues = 1) noexcept {
   disk_config out;
-  out.kind = habits.kind;
+  out.kind = personality.kind;
   out.size = size;
-  out.max_queues = habits.multi_queue ? queues : 1;
-  out.max_ring_page_order = habits.max_ring_page_order;
-  out.max_indirect_segments = habits.max_indirect_segments;
-  out.persistent = habits.persistent;
-  out.flush = habits.flush;
-  out.barrier = habits.barrier;
-  out.discard = habits.discard;
+  out.max_queues = personality.multi_queue ? queues : 1;
+  out.max_ring_page_order = personality.max_ring_page_order;
+  out.max_indirect_segments = personality.max_indirect_segments;
+  out.persistent = personality.persistent;
+  out.flush = personality.flush;
+  out.barrier = personality.barrier;
+  out.discard = personality.discard;
   return out;
 }
 

@@ -35,9 +35,9 @@ constexpr std::array periods = {period{"error", &disk_faults::error_every},
 
 template <class Table>
 const auto* entry_named(const Table& table, std::string_view name) {
-  const auto* const found = std::find_if(table.begin(), table.end(),
-                                         [name](const auto& each) { return each.name == name; });
-  return found == table.end() ? nullptr : found;
+  const auto* const entry = std::find_if(table.begin(), table.end(),
+                                         [name](const auto& row) { return row.name == name; });
+  return entry == table.end() ? nullptr : entry;
 }
 
 result<std::uint32_t> parse_count(std::string_view value, std::string_view name) {
@@ -92,11 +92,11 @@ result<void> parse_disk_fault(std::string_view text, disk_faults& faults) {
   return {};
 }
 
-result<disk_faults> parse_disk_faults(std::string_view words) {
+result<disk_faults> parse_disk_faults(std::string_view text) {
   disk_faults faults;
-  for (const auto word : split(words, ' ')) {
-    if (word.empty()) continue;
-    if (const auto done = parse_disk_fault(word, faults); !done) return done.error();
+  for (const auto fault : split(text, ' ')) {
+    if (fault.empty()) continue;
+    if (const auto parsed = parse_disk_fault(fault, faults); !parsed) return parsed.error();
   }
   return faults;
 }

@@ -2,71 +2,75 @@
 
 #include <fmt/format.h>
 
-#include "xenpv/base/parse.hpp"
+#include "base/parse.hpp"
 
 namespace xenpv::blkback {
 namespace {
 
-error wrong(std::string_view name, std::string_view value, std::string_view cure) {
-  return make_error(errc::invalid_argument, fmt::format("node {} '{}'", name, value), cure);
+error wrong(std::string_view name, std::string_view value, std::string_view remedy) {
+  return make_error(errc::invalid_argument, fmt::format("node {} '{}'", name, value), remedy);
 }
 
-/// Reads single nodes; the first error sticks.
+/// Reads single nodes and keeps the first error.
 class reader {
  public:
-  explicit reader(const nodes& from) : from_(from) {}
+  explicit reader(const nodes& directory) : directory_(directory) {}
 
   [[nodiscard]] std::string_view text(std::string_view name, std::string_view by_default = "") {
-    return find(from_, name).value_or(by_default);
+    return find(directory_, name).value_or(by_default);
   }
   /// A number, or `by_default`.
   template <class Number>
-  void number(std::string_view name, Number& into, std::uint64_t low, std::uint64_t high) {
-    const auto value = find(from_, name);
+  void number(std::string_view name, Number& target, std::uint64_t low, std::uint64_t high) {
+    const auto value = find(directory_, name);
     if (!value || error_) return;
     const auto parsed = parse_unsigned(*value, fmt::format("node {}", name), low, high);
     if (parsed)
-      into = static_cast<Number>(*parsed);
+      target = static_cast<Number>(*parsed);
     else
       error_ = parsed.error();
   }
-  /// A number that this kind of backend may only have up to `most`.
+  /// A number that may not exceed `maximum` for this kind of backend.
   template <class Number>
-  void limit(std::string_view name, Number& into, std::uint64_t most, const personality& habits) {
-    const auto before = into;
-    number(name, into, 0, ~std::uint64_t{0} >> 32);
-    if (error_ || into <= most) return;
-    fail(wrong(name, text(name), fmt::format("a {} backend has at most {}", habits.name, most)));
-    into = before;
+  void limit(std::string_view name, Number& target, std::uint64_t maximum,
+             const personality& personality) {
+    const auto before = target;
+    number(name, target, 0, ~std::uint64_t{0} >> 32);
+    if (error_ || target <= maximum) return;
+    fail(wrong(name, text(name),
+               fmt::format("a {} backend has at most {}",
+                           wire::name_in(wire::backend_kinds, personality.kind), maximum)));
+    target = before;
   }
-  void flag(std::string_view name, bool& into) { number(name, into, 0, 1); }
-  void fail(error what) {
-    if (!error_) error_ = std::move(what);
+  void flag(std::string_view name, bool& target) { number(name, target, 0, 1); }
+  void fail(error problem) {
+    if (!error_) error_ = std::move(problem);
   }
   [[nodiscard]] const std::optional<error>& failed() const noexcept { return error_; }
 
  private:
-  const nodes& from_;
+  const nodes& directory_;
   std::optional<error> error_;
 };
 
-constexpr std::uint32_t queues_most = 64;
+constexpr std::uint32_t max_queue_count = 64;
 /// BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST pages full of segments.
-constexpr std::uint32_t indirect_most = 4096;
+constexpr std::uint32_t max_indirect_count = 4096;
 
-void read_limits(reader& from, disk_config& disk) {
-  const auto& habits = disk.habits();
-  from.limit("xenpv/max-queues", disk.max_queues, habits.multi_queue ? queues_most : 1, habits);
-  from.limit("xenpv/max-ring-page-order", disk.max_ring_page_order, habits.max_ring_page_order,
-             habits);
-  from.limit("xenpv/max-indirect-segments", disk.max_indirect_segments,
-             habits.max_indirect_segments == 0 ? 0 : indirect_most, habits);
+void read_limits(reader& input, disk_config& disk) {
+  const auto& personality = disk.personality();
+  input.limit("xenpv/max-queues", disk.max_queues, personality.multi_queue ? max_queue_count : 1,
+              personality);
+  input.limit("xenpv/max-ring-page-order", disk.max_ring_page_order,
+              personality.max_ring_page_order, personality);
+  input.limit("xenpv/max-indirect-segments", disk.max_indirect_segments,
+              personality.max_indirect_segments == 0 ? 0 : max_indirect_count, personality);
   if (disk.max_queues == 0) disk.max_queues = 1;
-  // What a kind does not have cannot be switched on, only off.
+  // A feature can be switched off, but not on if this kind of backend lacks it.
   const auto off = [&](std::string_view name, bool& feature) {
-    bool wanted = true;
-    from.flag(name, wanted);
-    feature = feature && wanted;
+    bool enabled = true;
+    input.flag(name, enabled);
+    feature = feature && enabled;
   };
   off("xenpv/persistent", disk.persistent);
   off("xenpv/flush", disk.flush);
@@ -74,53 +78,56 @@ void read_limits(reader& from, disk_config& disk) {
   off("xenpv/discard", disk.discard);
 }
 
-void read_geometry(reader& from, disk_plan& plan) {
+void read_geometry(reader& input, disk_plan& plan) {
   auto& disk = plan.config;
-  disk.read_only = from.text("mode", "w") == "r";
-  disk.cdrom = from.text("device-type", "disk") == "cdrom";
-  from.flag("removable", disk.removable);
-  from.number("xenpv/sector-size", disk.sector_size, 512, 4096);
+  disk.read_only = input.text("mode", "w") == "r";
+  disk.cdrom = input.text("device-type", "disk") == "cdrom";
+  input.flag("removable", disk.removable);
+  input.number("xenpv/sector-size", disk.sector_size, 512, 4096);
   if (disk.sector_size != 512 && disk.sector_size != 4096)
-    from.fail(wrong("xenpv/sector-size", from.text("xenpv/sector-size"), "expected 512 or 4096"));
+    input.fail(wrong("xenpv/sector-size", input.text("xenpv/sector-size"), "expected 512 or 4096"));
   disk.physical_sector_size = disk.sector_size;
-  from.number("xenpv/size", disk.size, 0, std::uint64_t{1} << 60);
+  input.number("xenpv/size", disk.size, 0, std::uint64_t{1} << 60);
   if (disk.size % disk.sector_size != 0)
-    from.fail(wrong("xenpv/size", from.text("xenpv/size"),
-                    fmt::format("expected a multiple of {}", disk.sector_size)));
+    input.fail(wrong("xenpv/size", input.text("xenpv/size"),
+                     fmt::format("expected a multiple of {}", disk.sector_size)));
 }
 
-void read_store(reader& from, disk_plan& plan) {
-  const auto store = from.text("xenpv/store", "file");
-  if (store == "memory") plan.store = store_kind::memory;
-  if (store == "null") plan.store = store_kind::null;
-  if (store != "memory" && store != "null" && store != "file")
-    from.fail(wrong("xenpv/store", store, "expected memory, file or null"));
-  plan.path = from.text("params");
-  plan.medium = from.text("xenpv/medium");
-  from.flag("xenpv/volatile-cache", plan.volatile_cache);
-  if (plan.volatile_cache && plan.store != store_kind::memory)
-    from.fail(wrong("xenpv/volatile-cache", "1", "only a memory disk can have one"));
-  // A memory disk's bytes are gone for good; a file's may live on in a copy of it.
-  plan.config.secure_discard = plan.config.discard && plan.store != store_kind::file;
+void read_store(reader& input, disk_plan& plan) {
+  const auto store = input.text("xenpv/store", "file");
+  const auto parsed = wire::find_in(wire::disk_stores, store);
+  if (!parsed)
+    input.fail(wrong("xenpv/store", store,
+                     fmt::format("expected {}", wire::join_names(wire::disk_stores))));
+  plan.store = parsed.value_or(disk_store::file);
+  plan.path = input.text("params");
+  plan.medium = input.text("xenpv/medium");
+  input.flag("xenpv/volatile-cache", plan.volatile_cache);
+  if (plan.volatile_cache && plan.store != disk_store::memory)
+    input.fail(wrong("xenpv/volatile-cache", "1", "only a memory disk can have one"));
+  // A discard destroys the data of a memory disk; a file's data may survive in a copy of it.
+  plan.config.secure_discard = plan.config.discard && plan.store != disk_store::file;
 }
 
 }  // namespace
 
 result<disk_plan> parse_disk_plan(const nodes& directory, std::string_view kind,
                                   std::uint32_t queues) {
-  reader from(directory);
-  const auto name = from.text("xenpv/backend", kind == "qdisk" ? "qemu" : "linux");
-  const auto backend = parse_backend_kind(name);
-  if (!backend) return wrong("xenpv/backend", name, "expected linux, qemu, tapdisk or freebsd");
+  reader input(directory);
+  const auto name = input.text("xenpv/backend", kind == "qdisk" ? "qemu" : "linux");
+  const auto backend = wire::find_in(wire::backend_kinds, name);
+  if (!backend)
+    return wrong("xenpv/backend", name,
+                 fmt::format("expected {}", wire::join_names(wire::backend_kinds)));
   disk_plan plan;
   plan.config = usual_config(personality_of(*backend), 0, queues);
-  read_geometry(from, plan);
-  read_limits(from, plan.config);
-  read_store(from, plan);
-  const auto faults = parse_disk_faults(from.text("xenpv/fault"));
+  read_geometry(input, plan);
+  read_limits(input, plan.config);
+  read_store(input, plan);
+  const auto faults = parse_disk_faults(input.text("xenpv/fault"));
   if (!faults) return faults.error();
   plan.faults = *faults;
-  if (from.failed()) return *from.failed();
+  if (input.failed()) return *input.failed();
   return plan;
 }
 

@@ -1,16 +1,16 @@
-// What a toolstack wants a disk to be, read from the backend directory: libxl's own nodes
-// (`params`, `mode`, `device-type`, `removable`) and, below `xenpv`, what libxl has no words for:
+// The toolstack's settings for a disk, read from the backend directory: libxl's own nodes
+// (`params`, `mode`, `device-type`, `removable`) and, below `xenpv`, settings that libxl lacks:
 //
 //   store = memory | file | null        size = bytes          path: libxl's `params`
 //   backend = linux | qemu | tapdisk | freebsd                 sector-size = 512 | 4096
 //   max-queues, max-ring-page-order, max-indirect-segments = N
 //   persistent, flush, barrier, discard, volatile-cache = 0 | 1
-//   medium = name of the bytes, for a disk that moves to another directory
-//   fault = words of disk_fault.hpp        size and fault may change while the disk is served; the
-//                                          service answers in applied-size and applied-fault
+//   medium = name of the medium, for a disk that moves to another directory
+//   fault = faults of disk_fault.hpp       size and fault may change while the disk is served; the
+//                                          service confirms in applied-size and applied-fault
 //   command = restart | power-cut SEED     carried out once, then removed
 //
-// Parsing and settling only: nothing is opened.
+// Parsing only: opens nothing.
 #pragma once
 
 #include <cstdint>
@@ -25,11 +25,11 @@
 
 namespace xenpv::blkback {
 
-enum class store_kind : std::uint8_t { memory, file, null };
+using wire::disk_store;
 
 struct disk_plan {
-  disk_config config;  ///< its size is 0 for a file whose own size counts
-  store_kind store = store_kind::file;
+  disk_config config;  ///< size 0: the size of the file
+  disk_store store = disk_store::file;
   std::string path;
   std::string medium;
   bool volatile_cache = false;
@@ -37,13 +37,13 @@ struct disk_plan {
 };
 
 struct disk_command {
-  enum class verb : std::uint8_t { restart, power_cut } what = verb::restart;
+  enum class verb : std::uint8_t { restart, power_cut } action = verb::restart;
   std::uint64_t seed = 0;
   friend bool operator==(const disk_command&, const disk_command&) = default;
 };
 
-/// `directory`: the backend directory's nodes. `kind`: what the directory's place says ("vbd",
-/// "qdisk"). `queues`: blkback's multi-queue-max-queues unless `max-queues` says otherwise.
+/// `directory`: the backend directory's nodes. `kind`: the device kind in its path ("vbd",
+/// "qdisk"). `queues`: multi-queue-max-queues of blkback unless `max-queues` is set.
 [[nodiscard]] result<disk_plan> parse_disk_plan(const nodes& directory, std::string_view kind,
                                                 std::uint32_t queues);
 [[nodiscard]] result<disk_command> parse_disk_command(std::string_view text);

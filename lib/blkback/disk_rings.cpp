@@ -1,11 +1,11 @@
-// A disk's rings: taking them over from a frontend, and letting them go.
+// A disk's rings: connects them to a frontend and releases them.
 #include <fmt/format.h>
 
 #include <boost/asio/post.hpp>
 
 #include "blkback/backend_nodes.hpp"
 #include "blkback/disk.hpp"
-#include "xenpv/async/call_on.hpp"
+#include "xenpv/async/run_on.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
 
@@ -17,10 +17,10 @@ using enum wire::xenbus_state;
 
 }  // namespace
 
-/// An error that the frontend cannot mend: it is told so by Closing.
-asio::awaitable<void> disk::fail(std::string why) {
+/// Ends the connection after an error that the frontend cannot correct; Closing notifies it.
+asio::awaitable<void> disk::fail(std::string reason) {
   co_await drop_rings();
-  co_await complain(std::move(why));
+  co_await report_error(std::move(reason));
   co_await publish({}, closing);
 }
 
@@ -40,14 +40,14 @@ asio::awaitable<nodes> disk::read_frontend(const facts& now) {
 }
 
 asio::awaitable<void> disk::connect(const facts& now) {
-  const auto written = co_await read_frontend(now);
-  const auto keys = parse_frontend_keys(written, now.frontend, plan_->config);
+  const auto frontend_nodes = co_await read_frontend(now);
+  const auto keys = parse_frontend_keys(frontend_nodes, now.frontend, plan_->config);
   std::string problem;
   if (keys) {
     try {
       co_await take_over(*keys, now.frontend_domain);
-    } catch (const failure& why) {
-      problem = why.what();
+    } catch (const failure& e) {
+      problem = e.what();
     }
   } else {
     problem = keys.error().text;
@@ -69,7 +69,7 @@ asio::awaitable<void> disk::take_over(const frontend_keys& keys, domid frontend)
     const auto cpu = medium_->is_single_threaded() ? 0 : i % runtime_.cpus();
     ring_options options;
     options.frontend = frontend;
-    options.where = keys.queues[i];
+    options.location = keys.queues[i];
     options.engine = {plan_->config, keys.persistent && plan_->config.persistent};
     options.faults = plan_->faults;
     options.report = [control = runtime_.control(), self = weak_from_this(),
@@ -89,7 +89,7 @@ asio::awaitable<void> disk::take_over(const frontend_keys& keys, domid frontend)
   }
 }
 
-/// Lets requests that the store has end, then gives up ports and pages. Nothing is written.
+/// Drains the store, then closes ports and unmaps pages. Writes nothing to xenstore.
 asio::awaitable<void> disk::drop_rings() {
   for (auto& ring : rings_)
     ring.status.idle = ring.server == nullptr;
@@ -102,7 +102,7 @@ asio::awaitable<void> disk::drop_rings() {
     co_await async::call_on(runtime_.executor(ring.cpu), drop);
   }
   rings_.clear();
-  // Whoever woke us meanwhile may have meant more than the rings.
+  // A wake-up in the meantime may have had other causes than the rings.
   dirty_ = true;
 }
 
@@ -118,10 +118,10 @@ void disk::reported(std::size_t index, const ring_status& status) {
   if (index >= rings_.size()) return;
   auto& known = rings_[index].status;
   if (status.halted && !known.halted)
-    log().error("{}: queue {} claims more requests than its ring holds and is not served any more",
+    log().error("{}: queue {} claims more requests than its ring holds and is no longer served",
                 place_.directory, index);
   if (status.vanished && !vanished_) {
-    log().warn("{}: vanishes, as told", place_.directory);
+    log().warn("{}: vanishes (injected fault)", place_.directory);
     vanished_ = true;
   }
   known = status;

@@ -1,4 +1,4 @@
-// A disk's side of xenstore: reading what the toolstack and the frontend want, writing what is.
+// A disk's xenstore accesses: reads the toolstack's and the frontend's nodes, publishes its own.
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -13,32 +13,32 @@ namespace {
 namespace asio = async::asio;
 using wire::xenbus_state;
 
-xenbus_state state_in(std::optional<std::string_view> text) {
+xenbus_state parse_state(std::optional<std::string_view> text) {
   if (!text) return xenbus_state::unknown;
   return wire::parse_xenbus_state(*text).value_or(xenbus_state::unknown);
 }
 
 }  // namespace
 
-/// Adds the nodes directly below `path`, named relative to the directory that is read.
+/// Adds the nodes directly below `path` to `destination`, with `prefix` before their names.
 void disk::add_nodes(const xen::store_operations& store, const std::string& path,
-                     const std::string& prefix, nodes& into) {
+                     const std::string& prefix, nodes& destination) {
   const auto names = store.list_if_exists(path);
   if (!names) return;
   for (const auto& name : *names)
     if (auto value = store.read_if_exists(fmt::format("{}/{}", path, name)))
-      into[prefix + name] = *value;
+      destination[prefix + name] = *value;
 }
 
 std::string disk::node(std::string_view name) const {
   return fmt::format("{}/{}", place_.directory, name);
 }
 
-/// nullopt: the directory is gone, or is none of a backend's.
+/// nullopt: the directory is gone, or is not a backend directory.
 asio::awaitable<std::optional<disk::facts>> disk::read_facts() {
   facts out;
   bool exists = false;
-  // One transaction, so that a directory on its way out is not seen in parts.
+  // One transaction, so that a directory that is being removed is not read in part.
   auto read = [&](xen::store_transaction& store) {
     out = {};
     add_nodes(store, place_.directory, "", out.directory);
@@ -50,37 +50,37 @@ asio::awaitable<std::optional<disk::facts>> disk::read_facts() {
     if (!exists) return;
     out.frontend = *frontend;
     out.frontend_domain = domid{static_cast<std::uint16_t>(*number)};
-    out.state = state_in(find(out.directory, "state"));
-    out.frontend_state = state_in(store.read_if_exists(out.frontend + "/state"));
+    out.state = parse_state(find(out.directory, "state"));
+    out.frontend_state = parse_state(store.read_if_exists(out.frontend + "/state"));
   };
   co_await runtime_.store().transact(read);
   if (!exists) co_return std::nullopt;
   co_return out;
 }
 
-asio::awaitable<void> disk::publish(node_list what, xenbus_state state) {
+asio::awaitable<void> disk::publish(node_list entries, xenbus_state state) {
   auto write = [&](xen::store_transaction& store) {
-    for (const auto& each : what)
-      store.write(node(each.name), each.value);
+    for (const auto& entry : entries)
+      store.write(node(entry.name), entry.value);
     store.write(node("state"), fmt::format("{}", raw(state)));
   };
   co_await runtime_.store().transact(write);
   own_ = state;
 }
 
-asio::awaitable<void> disk::write_one_by_one(node_list what) {
-  for (auto& each : what)
-    co_await runtime_.store().write(node(each.name), std::move(each.value));
+asio::awaitable<void> disk::write_one_by_one(node_list entries) {
+  for (auto& entry : entries)
+    co_await runtime_.store().write(node(entry.name), std::move(entry.value));
 }
 
-/// Where xenbus_dev_error() of a kernel writes: below the backend's own home.
-asio::awaitable<void> disk::complain(std::string what) {
-  log().error("{}: {}", place_.directory, what);
+/// Writes the error node where the kernel's xenbus_dev_error() does: below the backend's own home.
+asio::awaitable<void> disk::report_error(std::string message) {
+  log().error("{}: {}", place_.directory, message);
   co_await runtime_.store().write(fmt::format("error/{}/error", place_.directory),
-                                  fmt::format("{} {}", -EINVAL, what));
+                                  fmt::format("{} {}", -EINVAL, message));
 }
 
-/// Settles what the disk is to be, and opens what keeps its bytes.
+/// Reads the disk's plan from xenstore and opens its medium.
 asio::awaitable<void> disk::open_medium() {
   const auto now = co_await read_facts();
   if (!now) co_return;
@@ -89,20 +89,20 @@ asio::awaitable<void> disk::open_medium() {
   std::string problem;
   if (plan) {
     plan_ = std::move(*plan);
-    fault_words_ = find(now->directory, "xenpv/fault").value_or("");
-    // What it said at first: a disk found again by its name may have been resized since it was
-    // made.
-    size_word_ = find(now->directory, "xenpv/size").value_or("");
+    fault_text_ = find(now->directory, "xenpv/fault").value_or("");
+    // The initial size is not applied: a medium that is reused by its name may have been resized
+    // since its creation.
+    size_text_ = find(now->directory, "xenpv/size").value_or("");
     try {
       medium_ = media_(*plan_);
       plan_->config.size = medium_->size();
-    } catch (const failure& why) {
-      problem = why.what();
+    } catch (const failure& e) {
+      problem = e.what();
     }
   } else {
     problem = plan.error().text;
-    settled_ = true;
-    change_.cancel();
+    announce_done_ = true;
+    change_.notify();
   }
   if (problem.empty()) {
     auto write = [&](xen::store_transaction& store) {
@@ -112,13 +112,13 @@ asio::awaitable<void> disk::open_medium() {
     co_await runtime_.store().transact(write);
     co_return;
   }
-  // As a hotplug script does that fails: the device stays, and waits for its medium for ever.
+  // Like a hotplug script that fails: the device stays and waits for its medium indefinitely.
   auto write = [&](xen::store_transaction& store) {
     store.write(node("hotplug-error"), problem);
     store.write(node("hotplug-status"), "error");
   };
   co_await runtime_.store().transact(write);
-  co_await complain(problem);
+  co_await report_error(problem);
 }
 
 }  // namespace xenpv::blkback

@@ -12,11 +12,11 @@ namespace {
 using wire::blkif_op;
 using wire::blkif_status;
 
-bool strikes(std::uint32_t every, std::uint64_t count) {
+bool is_hit(std::uint32_t every, std::uint64_t count) {
   return every != 0 && count % every == 0;
 }
 
-bool strikes(const ratio& share, std::uint64_t count) {
+bool is_hit(const ratio& share, std::uint64_t count) {
   return share.part != 0 && (count - 1) % share.whole < share.part;
 }
 
@@ -30,10 +30,10 @@ blkif_status status_of(int error) {
 engine::engine(std::span<std::byte> ring, foreign_memory& memory, store& disk,
                const engine_options& options)
     : options_(options),
-      habits_(options.disk.habits()),
+      personality_(options.disk.personality()),
       unit_shift_(std::countr_zero(options.disk.ring_unit())),
-      ring_(ring, habits_.attaches_at_published ? ring::blkif_back_ring::start::at_published
-                                                : ring::blkif_back_ring::start::at_zero),
+      ring_(ring, personality_.attaches_at_published ? ring::blkif_back_ring::start::at_published
+                                                     : ring::blkif_back_ring::start::at_zero),
       memory_(memory),
       store_(disk),
       slots_(ring_.size()) {
@@ -107,7 +107,7 @@ engine::outcome engine::run(std::uint32_t budget) {
     budget -= taken;
     out.notify |= publish();
     vanished_ |= is_spent(faults_.vanish_after);
-    // Whoever removes the block calls run() again.
+    // Another run() follows when the engine is unblocked.
     if (is_blocked()) break;
     out.more = budget == 0;
     if (out.more || (taken == 0 && ring_.arm())) break;
@@ -127,7 +127,7 @@ bool engine::release(std::size_t count) {
 void engine::start(slot& s) noexcept {
   ++in_store_;
   const bool changes_data = s.op != store_op::read && s.op != store_op::flush;
-  if (!stopped_ && changes_data && strikes(faults_.late, ++fault_writes_))
+  if (!stopped_ && changes_data && is_hit(faults_.late, ++fault_writes_))
     late_.push_back(&s);
   else
     store_.submit(s);
@@ -160,7 +160,7 @@ void engine::complete(slot& s, int error) noexcept {
 void engine::answer(slot& s, int error) noexcept {
   if (error == 0 && s.op == store_op::read && !s.copies.empty() && !memory_.copy_to(s.copies))
     error = EFAULT;
-  let_go(s.pages);
+  release_pages(s.pages);
   const auto id = s.id;
   const auto operation = s.operation;
   give_back(s);
@@ -176,7 +176,7 @@ void engine::respond(std::uint64_t id, blkif_op operation, blkif_status status) 
   response.operation = static_cast<std::uint8_t>(operation);
   response.status = static_cast<std::int16_t>(status);
   ++fault_responses_;
-  if (strikes(faults_.delayed, fault_responses_))
+  if (is_hit(faults_.delayed, fault_responses_))
     held_.push_back(response);
   else
     pass_on(response);
@@ -191,14 +191,14 @@ void engine::pass_on(const wire::blkif_response& response) {
 }
 
 void engine::emit(wire::blkif_response response) {
-  constexpr std::uint64_t nobodys_id = 0xDEAD'BEEF'0BAD'1D00;
+  constexpr std::uint64_t bad_id_mask = 0xDEAD'BEEF'0BAD'1D00;
   const auto count = ++fault_emitted_;
   unpublished_ = true;
-  if (strikes(faults_.bad_id_every, count)) response.id ^= nobodys_id;
-  if (strikes(faults_.wrong_operation_every, count)) response.operation ^= 1;
+  if (is_hit(faults_.bad_id_every, count)) response.id ^= bad_id_mask;
+  if (is_hit(faults_.wrong_operation_every, count)) response.operation ^= 1;
   ring_.put(response);
-  if (strikes(faults_.answer_twice_every, count)) ring_.put(response);
-  if (strikes(faults_.producer_jump_every, count)) ring_.jump(ring_.size() + 1);
+  if (is_hit(faults_.answer_twice_every, count)) ring_.put(response);
+  if (is_hit(faults_.producer_jump_every, count)) ring_.jump(ring_.size() + 1);
 }
 
 bool engine::publish() {

@@ -1,10 +1,10 @@
-// Executes the requests of one ring as the chosen kind of backend would: takes them, checks them,
-// reaches the frontend's pages, has the store do the work, and answers.
+// Executes the requests of one ring like the chosen kind of backend: consumes and checks them, maps
+// or copies the frontend's pages, submits them to the store, and responds.
 //
-// Owned by one thread, which calls everything here and has the store call back there. No Asio, no
-// Xen, no clock, no events: the owner calls run() when an event came or on_wake() says so, and
-// sends an event when run() says one is due. Nothing is allocated per request once the largest has
-// been seen. The frontend is not trusted: requests are copied out once, then checked, then used.
+// Owned by one thread, which makes all calls and runs the store's completions. No Asio, no Xen, no
+// clock, no events: the owner calls run() on an event or when on_wake() asks for it, and sends an
+// event when run() returns that one is due. Requests allocate nothing once the largest one has been
+// seen. The frontend is not trusted: requests are copied out once, then checked, then used.
 //
 //   page_array pages(memory);  memory_store disk(medium);
 //   engine backend(ring, pages, disk, {.disk = usual_config(personality_of(kind), size),
@@ -38,26 +38,26 @@ struct engine_options {
   bool persistent = false;
 };
 
-/// Counted since the engine was made.
+/// Counters since construction.
 struct engine_statistics {
-  std::array<std::uint64_t, 7> requests{};  ///< by operation; an indirect one counts as its own
+  std::array<std::uint64_t, 7> requests{};  ///< by operation; indirect has its own entry
   std::uint64_t unknown_requests = 0;
   std::uint64_t segments = 0;
   std::uint64_t bytes_read = 0;
   std::uint64_t bytes_written = 0;
   std::uint64_t responses = 0;
   std::uint64_t failed = 0;             ///< responses that are not OKAY
-  std::uint64_t batches = 0;            ///< times that responses were published
-  std::uint64_t events_due = 0;         ///< of them with an event
-  std::uint64_t grants_used_twice = 0;  ///< by two requests, or twice by one, at a time
+  std::uint64_t batches = 0;            ///< publications of responses
+  std::uint64_t events_due = 0;         ///< batches that required an event
+  std::uint64_t grants_used_twice = 0;  ///< mapped grants that were in use already
 };
 
 class engine {
  public:
-  /// `ring`: the shared pages, contiguous here. All three outlive the engine.
+  /// `ring`: the shared pages, mapped contiguously. `ring`, `memory` and `disk` outlive the engine.
   engine(std::span<std::byte> ring, foreign_memory& memory, store& disk,
          const engine_options& options);
-  /// in_store() is 0. Unmaps what is mapped.
+  /// Requires in_store() to be 0. Unmaps persistent grants.
   ~engine();
   engine(const engine&) = delete;
   engine& operator=(const engine&) = delete;
@@ -66,43 +66,44 @@ class engine {
     bool notify = false;  ///< the frontend asked for an event
     bool more = false;    ///< the budget is used up: call again, no event will come
   };
-  /// Takes all requests there are, or `budget` of them, publishes what answers there are, and asks
-  /// for an event at the next request.
+  /// Consumes the available requests, at most `budget` of them, publishes the finished responses,
+  /// and asks for an event at the next request.
   outcome run(std::uint32_t budget = ~std::uint32_t{0});
-  /// `wake` is called, at most once until the next run(), when something happened outside run()
-  /// that makes one worthwhile: the store was done late.
+  /// `wake` is called, at most once until the next run(), when the store completes a request
+  /// outside run().
   void on_wake(std::function<void()> wake) { wake_ = std::move(wake); }
 
-  /// From the next request on. What was stalled waits for the next run(); writes that the late
-  /// fault holds are carried out now.
+  /// Takes effect with the next request. Stalled requests wait for the next run(); writes held by
+  /// the late fault are carried out now.
   void set_faults(const disk_faults& faults);
-  /// Bytes; requests already with the store are not touched.
+  /// Bytes. Requests in flight in the store are not affected.
   void set_size(std::uint64_t size) noexcept { options_.disk.size = size; }
-  /// Takes no more requests; those taken are still carried out and answered, late ones at once.
+  /// Consumes no more requests. Consumed ones are still carried out and answered, late ones at
+  /// once.
   void stop_taking() noexcept {
     stopped_ = true;
     carry_out(late_.size());
   }
 
-  /// Requests that the store has not done yet, or that wait for those to be done.
+  /// Requests in flight in the store, and a barrier that waits for them.
   [[nodiscard]] std::uint32_t in_store() const noexcept {
     return in_store_ + (draining_ == nullptr ? 0 : 1);
   }
-  /// Writes and discards that the late fault holds, in the order they are to be carried out. They
-  /// count as in the store.
+  /// Writes and discards held by the late fault, which are carried out in their order. in_store()
+  /// includes them.
   [[nodiscard]] std::size_t late() const noexcept { return late_.size(); }
   [[nodiscard]] std::chrono::nanoseconds late_time() const noexcept { return faults_.late_by; }
-  /// Gives the `count` oldest of them to the store; wakes the owner for their answers.
+  /// Submits the `count` oldest of them to the store; wakes the owner for their responses.
   void carry_out(std::size_t count) noexcept;
-  /// Responses that the delay fault holds back, in the order they are to be released.
+  /// Responses held back by the delay fault, which are released in their order.
   [[nodiscard]] std::size_t held() const noexcept { return held_.size(); }
   [[nodiscard]] std::chrono::nanoseconds hold_time() const noexcept { return faults_.delay; }
   /// Publishes the `count` oldest of them. True: the frontend asked for an event.
   [[nodiscard]] bool release(std::size_t count);
 
-  /// The frontend claimed more requests than the ring holds; the ring is left alone since.
+  /// The frontend claimed more requests than the ring holds; the ring is no longer served.
   [[nodiscard]] bool halted() const noexcept { return halted_; }
-  /// The vanish fault struck: the ring is left alone since.
+  /// The vanish fault occurred; the ring is no longer served.
   [[nodiscard]] bool vanished() const noexcept { return vanished_; }
   [[nodiscard]] const engine_statistics& statistics() const noexcept { return statistics_; }
   [[nodiscard]] std::size_t persistent_grants() const noexcept { return cache_.size(); }
@@ -117,7 +118,7 @@ class engine {
     slot* next_free = nullptr;
     std::uint64_t id = 0;
     wire::blkif_op operation{};  ///< of the response
-    bool write_next = false;     ///< `op` is the flush before the write
+    bool write_next = false;     ///< `op` is the flush that precedes the write
     held_pages pages;
     std::vector<iovec> vectors;
     std::vector<foreign_piece> copies;
@@ -132,7 +133,7 @@ class engine {
     bool has_too_many = false;
   };
 
-  // engine.cpp: the ring, answers and their faults
+  // engine.cpp: the ring, responses, faults
   [[nodiscard]] bool is_spent(const std::optional<std::uint32_t>& allowance) const noexcept;
   [[nodiscard]] bool is_blocked() const noexcept;
   std::uint32_t take_batch(std::uint32_t limit);
@@ -147,7 +148,7 @@ class engine {
   slot& take_slot() noexcept;
   void give_back(slot& s) noexcept;
 
-  // engine_requests.cpp: what a request is and whether it is allowed
+  // engine_requests.cpp: decodes and checks requests
   void dispatch(const wire::blkif_request& request);
   void dispatch_indirect(const wire::blkif_indirect_request& request);
   void dispatch_discard(const wire::blkif_discard_request& request);
@@ -158,17 +159,17 @@ class engine {
   [[nodiscard]] bool fails_by_fault() const noexcept;
   [[nodiscard]] bool is_inside(std::uint64_t sector, std::uint64_t bytes) const noexcept;
 
-  // engine_pages.cpp: the frontend's pages
+  // engine_pages.cpp: access to the frontend's pages
   [[nodiscard]] bool read_descriptors(const wire::blkif_indirect_request& request);
-  [[nodiscard]] bool reach(slot& s, const transfer& request);
+  [[nodiscard]] bool access_pages(slot& s, const transfer& request);
   [[nodiscard]] bool copy_in(slot& s, const transfer& request);
   [[nodiscard]] bool map(std::span<const std::uint32_t> refs, bool writable, held_pages& held);
   [[nodiscard]] bool map_persistently(std::span<const std::uint32_t> refs, held_pages& held);
-  void let_go(held_pages& held) noexcept;
+  void release_pages(held_pages& held) noexcept;
 
   engine_options options_;
-  const personality& habits_;
-  const int unit_shift_;  ///< of the ring's sector fields, to bytes
+  const personality& personality_;
+  const int unit_shift_;  ///< from units of the ring's sector fields to bytes
   ring::blkif_back_ring ring_;
   foreign_memory& memory_;
   store& store_;
@@ -186,7 +187,7 @@ class engine {
   std::uint64_t fault_writes_ = 0;
   std::deque<slot*> late_;
   std::deque<wire::blkif_response> held_;
-  std::vector<wire::blkif_response> batch_;  ///< of the reorder fault
+  std::vector<wire::blkif_response> batch_;  ///< held back by the reorder fault
 
   grant_cache cache_;
   std::vector<foreign_memory::mapping> persistent_mappings_;

@@ -1,4 +1,4 @@
-// How a request's pages are reached: mapped for its time, kept mapped, or copied.
+// Access to a request's pages: mapped for the request, mapped persistently, or copied.
 #include <algorithm>
 #include <cstring>
 
@@ -18,16 +18,16 @@ bool engine::read_descriptors(const wire::blkif_indirect_request& request) {
   if (!map(refs_, false, descriptor_pages_)) return false;
   descriptors_.resize(count);
   for (std::size_t i = 0; i < page_count; ++i) {
-    const auto here = std::min(per_page, count - i * per_page);
-    std::memcpy(&descriptors_[i * per_page], pages_[i], here * sizeof(wire::blkif_segment));
+    const auto segments = std::min(per_page, count - i * per_page);
+    std::memcpy(&descriptors_[i * per_page], pages_[i], segments * sizeof(wire::blkif_segment));
   }
-  let_go(descriptor_pages_);
+  release_pages(descriptor_pages_);
   return true;
 }
 
-/// Fills the slot's vectors with where the data is or goes. False: a grant is refused.
-bool engine::reach(slot& s, const transfer& request) {
-  if (habits_.copies_grants) return copy_in(s, request);
+/// Fills the slot's vectors with the addresses of the data. False: a grant is refused.
+bool engine::access_pages(slot& s, const transfer& request) {
+  if (personality_.copies_grants) return copy_in(s, request);
   refs_.clear();
   for (const auto& segment : request.segments)
     refs_.push_back(segment.gref);
@@ -60,7 +60,7 @@ bool engine::copy_in(slot& s, const transfer& request) {
   return request.op == blkif_op::read || memory_.copy_from(s.copies);
 }
 
-/// Maps `refs` and fills the first of pages_; let_go() ends it.
+/// Maps `refs` and fills the front of pages_. release_pages() undoes it.
 bool engine::map(std::span<const std::uint32_t> refs, bool writable, held_pages& held) {
   if (options_.persistent) return map_persistently(refs, held);
   held.mapping = memory_.map(refs, writable, pages_);
@@ -71,7 +71,7 @@ bool engine::map_persistently(std::span<const std::uint32_t> refs, held_pages& h
   missing_.clear();
   missing_at_.clear();
   const auto use = [&](grant_cache::entry& entry) {
-    // blkback complains and maps the page a second time; the bytes are the same.
+    // blkback logs an error and maps the page a second time; the bytes are the same.
     if (entry.users++ != 0) ++statistics_.grants_used_twice;
     held.persistent.push_back(&entry);
     return entry.page;
@@ -85,10 +85,10 @@ bool engine::map_persistently(std::span<const std::uint32_t> refs, held_pages& h
     }
   }
   if (missing_.empty()) return true;
-  // What is to stay mapped serves for reads and writes, and as an indirect page: always writable.
+  // A persistent grant serves reads, writes and indirect pages, so it is always writable.
   const auto mapping = memory_.map(missing_, true, missing_pages_);
   if (mapping == 0) {
-    let_go(held);
+    release_pages(held);
     return false;
   }
   const bool has_room = cache_.size() + missing_.size() <= grant_cache::capacity;
@@ -96,8 +96,8 @@ bool engine::map_persistently(std::span<const std::uint32_t> refs, held_pages& h
     auto*& page = pages_[missing_at_[i]];
     page = missing_pages_[i];
     if (!has_room) continue;
-    auto* const twice = cache_.find(missing_[i]);
-    page = use(twice != nullptr ? *twice : cache_.insert(missing_[i], page));
+    auto* const duplicate = cache_.find(missing_[i]);
+    page = use(duplicate != nullptr ? *duplicate : cache_.insert(missing_[i], page));
   }
   if (has_room)
     persistent_mappings_.push_back(mapping);
@@ -106,7 +106,7 @@ bool engine::map_persistently(std::span<const std::uint32_t> refs, held_pages& h
   return true;
 }
 
-void engine::let_go(held_pages& held) noexcept {
+void engine::release_pages(held_pages& held) noexcept {
   for (auto* const entry : held.persistent)
     --entry->users;
   held.persistent.clear();

@@ -1,5 +1,5 @@
-// What a request asks for and whether the backend would do it. The rules are those of blkback's
-// dispatch_rw_block_io and dispatch_discard_io, and of their like in the others.
+// Decodes requests and decides whether the backend accepts them. Follows blkback's
+// dispatch_rw_block_io and dispatch_discard_io, and their equivalents in the other backends.
 #include <algorithm>
 #include <cstring>
 
@@ -31,7 +31,7 @@ void engine::dispatch(const wire::blkif_request& request) {
     case blkif_op::write_barrier:
     case blkif_op::flush_diskcache: {
       ++statistics_.requests[request.operation];
-      // More segments than there is room for are refused before anybody looks at them.
+      // A request with too many segments is refused before its segments are checked.
       const auto count =
           std::min<std::size_t>(request.nr_segments, wire::blkif_max_segments_per_request);
       transfer direct{op, request.id, request.sector_number, {request.seg, count}};
@@ -53,7 +53,7 @@ void engine::dispatch(const wire::blkif_request& request) {
 }
 
 void engine::refuse_unknown(std::uint64_t id, blkif_op op) {
-  respond(id, op, habits_.unknown_is_error ? blkif_status::error : blkif_status::eopnotsupp);
+  respond(id, op, personality_.unknown_is_error ? blkif_status::error : blkif_status::eopnotsupp);
 }
 
 bool engine::fails_by_fault() const noexcept {
@@ -65,7 +65,7 @@ void engine::dispatch_indirect(const wire::blkif_indirect_request& request) {
     refuse_unknown(request.id, blkif_op::indirect);
     return;
   }
-  // The answer names the operation inside.
+  // The response carries the inner operation.
   const auto op = static_cast<blkif_op>(request.indirect_op);
   if (faults_.refuse_indirect) {
     respond(request.id, op, blkif_status::eopnotsupp);
@@ -81,17 +81,17 @@ void engine::dispatch_indirect(const wire::blkif_indirect_request& request) {
   dispatch_transfer({op, request.id, request.sector_number, descriptors_});
 }
 
-/// OKAY, or why an operation is not carried out whatever its operands.
+/// OKAY, or the status of an operation that is refused regardless of its operands.
 blkif_status engine::refusal(blkif_op op) const noexcept {
   const auto& disk = options_.disk;
   if (op == blkif_op::flush_diskcache)
     return disk.flush && !faults_.refuse_flush ? blkif_status::okay : blkif_status::eopnotsupp;
   if (op == blkif_op::write_barrier) {
-    if (!habits_.barrier && habits_.unknown_is_error) return blkif_status::error;
+    if (!personality_.barrier && personality_.unknown_is_error) return blkif_status::error;
     return disk.barrier && !faults_.refuse_flush ? blkif_status::okay : blkif_status::eopnotsupp;
   }
   if (op == blkif_op::discard) {
-    if (!habits_.discard && habits_.unknown_is_error) return blkif_status::error;
+    if (!personality_.discard && personality_.unknown_is_error) return blkif_status::error;
     return disk.discard && !faults_.refuse_discard ? blkif_status::okay : blkif_status::eopnotsupp;
   }
   return blkif_status::okay;
@@ -102,16 +102,16 @@ bool engine::is_inside(std::uint64_t sector, std::uint64_t bytes) const noexcept
   return sector <= size >> unit_shift_ && bytes <= size - (sector << unit_shift_);
 }
 
-/// OKAY and the length in `bytes`, or the answer.
+/// OKAY and the length in `bytes`, or the status to respond with.
 blkif_status engine::check(const transfer& request, std::uint64_t& bytes) const {
   if (const auto refused = refusal(request.op); refused != blkif_status::okay) return refused;
   if (fails_by_fault() || request.has_too_many) return blkif_status::error;
   const bool orders =
       request.op == blkif_op::flush_diskcache || request.op == blkif_op::write_barrier;
   if (request.segments.empty()) {
-    if (!orders && !habits_.allows_empty) return blkif_status::error;
-    // QEMU does not look further at an empty flush.
-    if (orders && habits_.allows_empty) return blkif_status::okay;
+    if (!orders && !personality_.allows_empty) return blkif_status::error;
+    // QEMU does not check an empty flush any further.
+    if (orders && personality_.allows_empty) return blkif_status::okay;
   }
   const auto last_unit = (page_size >> unit_shift_) - 1;
   bytes = 0;
@@ -124,8 +124,8 @@ blkif_status engine::check(const transfer& request, std::uint64_t& bytes) const 
     bytes += length;
   }
   if (request.op != blkif_op::read && options_.disk.read_only) return blkif_status::error;
-  const bool has_place = bytes != 0 || !orders;
-  if (has_place && !is_inside(request.sector_number, bytes)) return blkif_status::error;
+  const bool has_range = bytes != 0 || !orders;
+  if (has_range && !is_inside(request.sector_number, bytes)) return blkif_status::error;
   return request.segments.empty() || (misaligned & (options_.disk.sector_size - 1)) == 0
              ? blkif_status::okay
              : blkif_status::error;
@@ -144,7 +144,7 @@ void engine::dispatch_transfer(const transfer& request) {
   s.length = bytes;
   s.vectors.clear();
   s.copies.clear();
-  if (!request.segments.empty() && !reach(s, request)) {
+  if (!request.segments.empty() && !access_pages(s, request)) {
     give_back(s);
     respond(request.id, request.op, blkif_status::error);
     return;
@@ -158,7 +158,7 @@ void engine::dispatch_transfer(const transfer& request) {
     s.op = store_op::write;
     statistics_.bytes_written += bytes;
   } else {
-    // Both flush first and then write as usual: neither makes its own data durable.
+    // Both flush first and then write normally: neither makes its own data durable.
     s.op = store_op::flush;
     s.write_next = bytes != 0;
     statistics_.bytes_written += bytes;

@@ -15,8 +15,8 @@
 #include <climits>
 #include <vector>
 
+#include "base/parse.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/base/parse.hpp"
 #include "xenpv/base/types.hpp"
 
 namespace xenpv::blkback {
@@ -29,11 +29,11 @@ constexpr std::size_t thread_count = 4;
 
 struct stat status_of(int fd, const std::string& path) {
   struct stat status {};
-  if (::fstat(fd, &status) != 0) throw_errno(fmt::format("look at {}", path));
+  if (::fstat(fd, &status) != 0) throw_errno(fmt::format("stat {}", path));
   return status;
 }
 
-/// What every file system and device with O_DIRECT accepts.
+/// True for an alignment that every file system and device with O_DIRECT accepts.
 bool is_well_aligned(const store_request& request) {
   auto bits = request.offset;
   for (const auto& piece : request.pieces)
@@ -41,7 +41,7 @@ bool is_well_aligned(const store_request& request) {
   return bits % page_size == 0;
 }
 
-/// Takes `done` bytes off the front of `pieces`.
+/// Removes `done` bytes from the front of `pieces`.
 void drop_front(std::span<iovec>& pieces, std::size_t done) {
   while (!pieces.empty() && done >= pieces.front().iov_len) {
     done -= pieces.front().iov_len;
@@ -53,7 +53,7 @@ void drop_front(std::span<iovec>& pieces, std::size_t done) {
   first.iov_len -= done;
 }
 
-/// All of a read or write; an errno, or 0.
+/// Executes a whole read or write. Returns 0 or an errno.
 int transfer_all(int fd, const store_request& request) {
   std::vector<iovec> copy(request.pieces.begin(), request.pieces.end());
   std::span<iovec> left(copy);
@@ -65,7 +65,7 @@ int transfer_all(int fd, const store_request& request) {
                                                    : ::pwritev(fd, left.data(), count, offset);
     if (done < 0 && errno == EINTR) continue;
     if (done < 0) return errno;
-    // The file ends before the disk does: somebody cut it off.
+    // The file was truncated: it is shorter than the disk.
     if (done == 0) return EIO;
     offset += done;
     drop_front(left, static_cast<std::size_t>(done));
@@ -96,19 +96,19 @@ std::uint64_t file_medium::size() const {
   if (!is_block_device_) return static_cast<std::uint64_t>(status_of(cached_.get(), path_).st_size);
   std::uint64_t size = 0;
   if (::ioctl(cached_.get(), BLKGETSIZE64, &size) != 0)
-    throw_errno(fmt::format("ask for the size of {}", path_));
+    throw_errno(fmt::format("get the size of {}", path_));
   return size;
 }
 
-void file_medium::resize(std::uint64_t wanted) {
-  const auto what = fmt::format("change the size of {} to {}", path_, format_size(wanted));
+void file_medium::resize(std::uint64_t new_size) {
+  const auto action = fmt::format("change the size of {} to {}", path_, format_size(new_size));
   if (is_block_device_) {
-    if (const auto now = size(); now != wanted)
-      throw failure(errc::invalid_argument, what,
+    if (const auto now = size(); now != new_size)
+      throw failure(errc::invalid_argument, action,
                     fmt::format("it is {}; resize the device first", format_size(now)));
     return;
   }
-  if (::ftruncate(cached_.get(), static_cast<off_t>(wanted)) != 0) throw_errno(what);
+  if (::ftruncate(cached_.get(), static_cast<off_t>(new_size)) != 0) throw_errno(action);
 }
 
 std::string file_medium::device() const {
@@ -117,10 +117,10 @@ std::string file_medium::device() const {
   return fmt::format("{:x}:{:x}", major(device), minor(device));
 }
 
-void file_medium::start(store_request& request, const asio::any_io_executor& ring) {
-  auto work = [this, &request, ring] {
+void file_medium::start(store_request& request, const asio::any_io_executor& executor) {
+  auto work = [this, &request, executor] {
     const int error = execute(request);
-    asio::post(ring, [&request, error] { request.done(request, error); });
+    asio::post(executor, [&request, error] { request.done(request, error); });
   };
   if (request.op == store_op::flush)
     asio::post(flushes_, std::move(work));
@@ -146,7 +146,7 @@ int file_medium::execute(const store_request& request) {
 int file_medium::transfer(const store_request& request) const {
   if (direct_ && is_well_aligned(request)) {
     const int error = transfer_all(direct_.get(), request);
-    // Some devices want more alignment, and some pages cannot be handed to a device.
+    // Some devices need more alignment, and some pages cannot be used for direct I/O.
     if (error != EINVAL && error != EFAULT) return error;
   }
   return transfer_all(cached_.get(), request);

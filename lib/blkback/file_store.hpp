@@ -1,5 +1,5 @@
-// A disk in a file or on a block device. Blocking calls are made by a few threads of its own, so a
-// ring's thread never waits for the disk.
+// A disk in a file or on a block device. Its own threads make the blocking calls, so a ring's
+// thread never waits for the disk.
 #pragma once
 
 #include <boost/asio/strand.hpp>
@@ -17,23 +17,23 @@ namespace xenpv::blkback {
 /// The open file. Shared by the stores of a disk's rings; destroyed after their last request.
 class file_medium {
  public:
-  /// Throws `failure` naming the file. O_DIRECT is used if the file system has it, for requests
-  /// that are aligned well enough; the page cache for all others.
+  /// Throws `failure` naming the file. Requests with sufficient alignment use O_DIRECT if the file
+  /// system supports it; all others use the page cache.
   file_medium(std::string path, bool read_only);
   ~file_medium();
   file_medium(const file_medium&) = delete;
   file_medium& operator=(const file_medium&) = delete;
 
-  /// Bytes. Asks the kernel: somebody else may have changed it. Throws `failure`.
+  /// Bytes. Asks the kernel, as another program may have resized the file. Throws `failure`.
   [[nodiscard]] std::uint64_t size() const;
-  /// Cuts or extends a file. A block device only can be found to have that size. Throws `failure`.
-  void resize(std::uint64_t size);
-  /// "major:minor" in hexadecimal of the block device, or of the one the file lies on.
+  /// Truncates or extends a file. Only verifies the size of a block device. Throws `failure`.
+  void resize(std::uint64_t new_size);
+  /// "major:minor" in hexadecimal of the block device, or of the one that holds the file.
   [[nodiscard]] std::string device() const;
   [[nodiscard]] bool is_direct() const noexcept { return static_cast<bool>(direct_); }
 
-  /// Does `request` on one of the threads, then calls its `done` on `ring`.
-  void start(store_request& request, const async::asio::any_io_executor& ring);
+  /// Executes `request` on one of the threads, then calls its `done` on `executor`.
+  void start(store_request& request, const async::asio::any_io_executor& executor);
 
  private:
   [[nodiscard]] int execute(const store_request& request);
@@ -45,24 +45,24 @@ class file_medium {
   bool is_block_device_ = false;
   unique_fd cached_;
   unique_fd direct_;
-  /// Of the first flush that failed. The kernel forgets what it could not write, so a later flush
-  /// that succeeds would promise too much. Used on flushes_ only.
+  /// The error of the first failed flush, which all later flushes return: the kernel drops data
+  /// that it cannot write, so a later success would be false. Used on flushes_ only.
   int flush_error_ = 0;
-  // Last, so that its threads end before what they use.
+  // Last, so that its threads end before the members they use are destroyed.
   async::asio::thread_pool threads_;
   async::asio::strand<async::asio::thread_pool::executor_type> flushes_;
 };
 
 class file_store final : public store {
  public:
-  file_store(std::shared_ptr<file_medium> medium, async::asio::any_io_executor ring)
-      : medium_(std::move(medium)), ring_(std::move(ring)) {}
-  /// Never done when it returns.
-  void submit(store_request& request) noexcept override { medium_->start(request, ring_); }
+  file_store(std::shared_ptr<file_medium> medium, async::asio::any_io_executor executor)
+      : medium_(std::move(medium)), executor_(std::move(executor)) {}
+  /// Never completes before it returns.
+  void submit(store_request& request) noexcept override { medium_->start(request, executor_); }
 
  private:
   std::shared_ptr<file_medium> medium_;
-  async::asio::any_io_executor ring_;
+  async::asio::any_io_executor executor_;
 };
 
 }  // namespace xenpv::blkback

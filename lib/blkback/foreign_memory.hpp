@@ -1,8 +1,8 @@
-// How an engine reaches the frontend's pages: mapped, or copied by the hypervisor. The real one is
-// over xen::grant_mapper (mapped_memory.hpp); tests use pages of their own (page_array.hpp).
+// An engine's access to the frontend's pages: mapped, or copied by the hypervisor.
+// mapped_memory.hpp implements it with xen::grant_mapper; tests use pages of their own
+// (page_array.hpp).
 //
-// Called on the engine's thread. No call throws: a grant that is refused is the frontend's fault or
-// misfortune, and answered to it.
+// Called on the engine's thread. No call throws: a refused grant becomes an error response.
 #pragma once
 
 #include <cstddef>
@@ -23,11 +23,12 @@ class foreign_memory {
  public:
   virtual ~foreign_memory() = default;
 
-  /// Names what one call of map() mapped; 0 is none.
+  /// Identifies the pages mapped by one call of map(); 0 is none.
   using mapping = std::uint32_t;
 
-  /// Maps the pages of `refs`, which are not none, and fills `pages`, which is as long. 0: at least
-  /// one cannot be mapped like that, and none is. The frontend may change the bytes at any time.
+  /// Maps the pages of `refs`, which is not empty, and fills `pages`, which is at least as long. 0:
+  /// at least one page cannot be mapped, and none is. The frontend may change the bytes at any
+  /// time.
   [[nodiscard]] virtual mapping map(std::span<const std::uint32_t> refs, bool writable,
                                     std::span<std::byte*> pages) noexcept = 0;
   virtual void unmap(mapping which) noexcept = 0;

@@ -4,13 +4,13 @@
 
 #include <limits>
 
-#include "xenpv/base/parse.hpp"
+#include "base/parse.hpp"
 #include "xenpv/wire/blkif.hpp"
 
 namespace xenpv::blkback {
 namespace {
 
-constexpr std::uint64_t number_most = std::numeric_limits<std::uint32_t>::max();
+constexpr std::uint64_t max_number = std::numeric_limits<std::uint32_t>::max();
 
 class key_reader {
  public:
@@ -23,13 +23,14 @@ class key_reader {
   result<void> check_protocol() const;
   result<void> check_sector_size() const;
   result<std::uint32_t> queue_count() const;
-  /// ring-page-order; unset when the frontend has one page and says nothing.
+  /// ring-page-order; unset if the node is absent, which means one page.
   result<std::optional<unsigned>> page_order() const;
   result<ring_location> queue(const std::string& prefix, std::optional<unsigned> order) const;
   result<std::uint32_t> required(const std::string& name) const;
 
-  error wrong(std::string_view name, std::string_view why, std::string_view cure = {}) const {
-    return make_error(errc::protocol_violation, fmt::format("{}/{} {}", path_, name, why), cure);
+  error wrong(std::string_view name, std::string_view reason, std::string_view remedy = {}) const {
+    return make_error(errc::protocol_violation, fmt::format("{}/{} {}", path_, name, reason),
+                      remedy);
   }
 
   const nodes& directory_;
@@ -49,7 +50,7 @@ result<void> key_reader::check_protocol() const {
 }
 
 result<void> key_reader::check_sector_size() const {
-  if (disk_.sector_size == 512 || !disk_.habits().wants_large_sector_key) return {};
+  if (disk_.sector_size == 512 || !disk_.personality().requires_large_sector_key) return {};
   if (find(directory_, "feature-large-sector-size") == "1") return {};
   return wrong("feature-large-sector-size", "is not 1",
                fmt::format("the disk has sectors of {} bytes", disk_.sector_size));
@@ -58,7 +59,7 @@ result<void> key_reader::check_sector_size() const {
 result<std::uint32_t> key_reader::queue_count() const {
   const auto* const name = "multi-queue-num-queues";
   const auto text = find(directory_, name);
-  if (!text || !disk_.habits().multi_queue) return 1;
+  if (!text || !disk_.personality().multi_queue) return 1;
   const auto count = parse_unsigned(*text, name, 1, disk_.max_queues);
   if (!count)
     return wrong(name, fmt::format("is '{}'", *text),
@@ -80,15 +81,15 @@ result<std::optional<unsigned>> key_reader::page_order() const {
 result<std::uint32_t> key_reader::required(const std::string& name) const {
   const auto text = find(directory_, name);
   if (!text) return wrong(name, "is absent");
-  const auto value = parse_unsigned(*text, name, 0, number_most);
+  const auto value = parse_unsigned(*text, name, 0, max_number);
   if (!value) return wrong(name, fmt::format("is '{}'", *text), "expected a number");
   return static_cast<std::uint32_t>(*value);
 }
 
 result<ring_location> key_reader::queue(const std::string& prefix,
                                         std::optional<unsigned> order) const {
-  // An order of 0 that is written down: most then read ring-ref0, the others ring-ref.
-  const bool numbered = order && (*order > 0 || !disk_.habits().order_zero_reads_ring_ref);
+  // With an explicit order of 0, most backends read ring-ref0, the others ring-ref.
+  const bool numbered = order && (*order > 0 || !disk_.personality().order_zero_reads_ring_ref);
   ring_location out;
   for (unsigned i = 0; i < 1U << order.value_or(0); ++i) {
     const auto name = numbered ? fmt::format("{}ring-ref{}", prefix, i) : prefix + "ring-ref";
@@ -103,17 +104,17 @@ result<ring_location> key_reader::queue(const std::string& prefix,
 }
 
 result<frontend_keys> key_reader::read() const {
-  if (const auto fine = check_protocol(); !fine) return fine.error();
-  if (const auto fine = check_sector_size(); !fine) return fine.error();
+  if (const auto checked = check_protocol(); !checked) return checked.error();
+  if (const auto checked = check_sector_size(); !checked) return checked.error();
   const auto count = queue_count();
   if (!count) return count.error();
   const auto order = page_order();
   if (!order) return order.error();
   frontend_keys out;
   for (std::uint32_t i = 0; i < *count; ++i) {
-    auto one = queue(*count == 1 ? "" : fmt::format("queue-{}/", i), *order);
-    if (!one) return one.error();
-    out.queues.push_back(std::move(*one));
+    auto location = queue(*count == 1 ? "" : fmt::format("queue-{}/", i), *order);
+    if (!location) return location.error();
+    out.queues.push_back(std::move(*location));
   }
   out.persistent = find(directory_, "feature-persistent") == "1";
   return out;

@@ -1,5 +1,5 @@
-// What a frontend wrote into its directory, checked: where its rings are and how it speaks. Pure;
-// each kind of backend reads by its own rules (personality.hpp). The frontend is not trusted.
+// The checked contents of a frontend's directory: the location of its rings, and its features.
+// Pure; the rules depend on the kind of backend (personality.hpp). The frontend is not trusted.
 #pragma once
 
 #include <cstdint>
@@ -14,18 +14,18 @@
 namespace xenpv::blkback {
 
 struct ring_location {
-  std::vector<grant_ref> refs;  ///< one a page, in order
+  std::vector<grant_ref> refs;  ///< one per page, in order
   port event_channel{};
   friend bool operator==(const ring_location&, const ring_location&) = default;
 };
 
 struct frontend_keys {
-  std::vector<ring_location> queues;  ///< at least one; the same number of pages each
-  bool persistent = false;            ///< what the frontend says; the backend has its own say
+  std::vector<ring_location> queues;  ///< at least one, all with the same number of pages
+  bool persistent = false;            ///< the frontend agrees; the backend must agree, too
 };
 
-/// `directory`: the frontend's nodes, `path`: its name in error texts. A backend turns the error
-/// into its error node and goes to Closing.
+/// `directory`: the frontend's nodes, `path`: its path, for error messages. On an error, the
+/// backend writes its error node and changes to Closing.
 [[nodiscard]] result<frontend_keys> parse_frontend_keys(const nodes& directory,
                                                         std::string_view path,
                                                         const disk_config& disk);

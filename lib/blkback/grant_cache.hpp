@@ -1,7 +1,7 @@
-// Which of a frontend's grants a ring keeps mapped (persistent grants), by reference: a flat hash
-// table, because it is looked into for every segment of every request.
+// The grants of a frontend that a ring keeps mapped (persistent grants), by reference. A flat hash
+// table, because every segment of every request is looked up.
 //
-// Owned by an engine. Maps nothing itself.
+// Owned by an engine. Does not map or unmap pages.
 #pragma once
 
 #include <cstddef>
@@ -17,41 +17,41 @@ class grant_cache {
   static constexpr std::size_t capacity = 1056;
 
   struct entry {
-    std::byte* page = nullptr;  ///< null: the place is free
+    std::byte* page = nullptr;  ///< null: the slot is free
     std::uint32_t ref = 0;
     std::uint32_t users = 0;  ///< requests in flight that use the page
   };
 
-  grant_cache() : places_(places) {}
+  grant_cache() : slots_(slot_count) {}
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
   /// nullptr: not mapped here.
   [[nodiscard]] entry* find(std::uint32_t ref) noexcept {
-    auto& place = locate(ref);
-    return place.page == nullptr ? nullptr : &place;
+    auto& slot = locate(ref);
+    return slot.page == nullptr ? nullptr : &slot;
   }
-  /// `ref` is not in it, and there is room. The entry stays where it is as long as this lives.
+  /// Requires that `ref` is absent and the cache is not full. The entry never moves.
   entry& insert(std::uint32_t ref, std::byte* page) noexcept {
-    auto& place = locate(ref);
-    place = {page, ref, 0};
+    auto& slot = locate(ref);
+    slot = {page, ref, 0};
     ++size_;
-    return place;
+    return slot;
   }
 
  private:
-  static constexpr std::size_t places = 4096;  // a quarter full at most, so searches are short
-  static_assert(places >= 2 * capacity && (places & (places - 1)) == 0);
+  static constexpr std::size_t slot_count = 4096;  // a quarter full at most, so searches are short
+  static_assert(slot_count >= 2 * capacity && (slot_count & (slot_count - 1)) == 0);
 
   [[nodiscard]] entry& locate(std::uint32_t ref) noexcept {
-    // Fibonacci hashing: references are small numbers next to each other.
+    // Fibonacci hashing: references are small and often consecutive.
     auto at = static_cast<std::size_t>((ref * 2654435769U) >> 20);
-    while (places_[at].page != nullptr && places_[at].ref != ref)
-      at = (at + 1) & (places - 1);
-    return places_[at];
+    while (slots_[at].page != nullptr && slots_[at].ref != ref)
+      at = (at + 1) & (slot_count - 1);
+    return slots_[at];
   }
 
-  std::vector<entry> places_;
+  std::vector<entry> slots_;
   std::size_t size_ = 0;
 };
 

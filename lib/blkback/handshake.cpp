@@ -10,29 +10,29 @@ step when_closed(const situation& now) {
   return now.online ? step::wait : step::leave;
 }
 
-step when_initialising(const personality& habits, const situation& now) {
+step when_initialising(const personality& personality, const situation& now) {
   if (now.own == closed && !now.online) return step::leave;
-  // An unplug before anybody drove the device: there is nobody to take leave of.
+  // Unplugged before a frontend connected: there is no frontend to close with.
   if (now.asked_to_close && !now.online) return step::finish_closing;
-  if (now.own == closed && habits.reconnects) return step::announce;
+  if (now.own == closed && personality.reconnects) return step::announce;
   return step::wait;
 }
 
 step when_ring_is_up(const situation& now) {
-  // Only from InitWait: a frontend that skipped the reset at its start gets no ring here.
+  // Only from InitWait: a frontend that starts without a reset is not connected.
   if (now.own != init_wait || now.frontend_is_stale || !now.medium_ready) return step::wait;
   return step::connect;
 }
 
 }  // namespace
 
-step next_step(const personality& habits, const situation& now) noexcept {
+step next_step(const personality& personality, const situation& now) noexcept {
   if (now.own == initialising) return step::announce;
   switch (now.frontend) {
     case unknown:
       return step::leave;
     case initialising:
-      return when_initialising(habits, now);
+      return when_initialising(personality, now);
     case initialised:
     case connected:
       return when_ring_is_up(now);
@@ -48,8 +48,8 @@ step next_step(const personality& habits, const situation& now) noexcept {
   return step::wait;
 }
 
-std::string_view to_string(step what) noexcept {
-  switch (what) {
+std::string_view to_string(step value) noexcept {
+  switch (value) {
     case step::wait:
       return "wait";
     case step::announce:

@@ -1,4 +1,4 @@
-// A frontend's pages through /dev/xen/gntdev. Owned by a ring's server, used on its thread.
+// Access to a frontend's pages through /dev/xen/gntdev. Owned by a ring server, used on its thread.
 #pragma once
 
 #include <vector>

@@ -21,7 +21,7 @@ class memory_disk final : public medium {
   std::shared_ptr<memory_medium> bytes_;
 };
 
-/// Passes on to a store that outlives it.
+/// Forwards to a store that outlives it.
 class borrowed_store final : public store {
  public:
   explicit borrowed_store(store& owner) : owner_(owner) {}
@@ -74,8 +74,8 @@ class file_disk final : public medium {
 
   std::uint64_t size() const override { return file_->size() / sector_size_ * sector_size_; }
   void resize(std::uint64_t size) override { file_->resize(size); }
-  std::unique_ptr<store> make_store(async::asio::any_io_executor ring) override {
-    return std::make_unique<file_store>(file_, std::move(ring));
+  std::unique_ptr<store> make_store(async::asio::any_io_executor executor) override {
+    return std::make_unique<file_store>(file_, std::move(executor));
   }
   std::string physical_device() const override { return file_->device(); }
 
@@ -88,12 +88,12 @@ class file_disk final : public medium {
 
 std::shared_ptr<medium> medium::open(const disk_plan& plan) {
   switch (plan.store) {
-    case store_kind::memory:
+    case disk_store::memory:
       if (plan.volatile_cache) return std::make_shared<volatile_disk>(plan);
       return std::make_shared<memory_disk>(plan.config.size);
-    case store_kind::null:
+    case disk_store::null:
       return std::make_shared<null_disk>(plan.config.size);
-    case store_kind::file:
+    case disk_store::file:
       break;
   }
   return std::make_shared<file_disk>(plan);

@@ -1,6 +1,6 @@
-// The bytes of a disk as its service keeps them: opened once, given to each ring as a store.
+// The medium of a disk: the service opens it once; each ring accesses it through its own store.
 //
-// Owned by the control thread; the stores belong to their rings' threads.
+// Owned by the control thread; each store belongs to its ring's thread.
 #pragma once
 
 #include <cstdint>
@@ -21,13 +21,14 @@ class medium {
   [[nodiscard]] static std::shared_ptr<medium> open(const disk_plan& plan);
 
   [[nodiscard]] virtual std::uint64_t size() const = 0;
-  /// Bytes. Throws `failure`. Rings that could use what is cut off have been told.
+  /// Bytes. Throws `failure`. Before shrinking, the caller has told all rings the new size.
   virtual void resize(std::uint64_t size) = 0;
-  /// A store for a ring that lives on `ring`.
-  [[nodiscard]] virtual std::unique_ptr<store> make_store(async::asio::any_io_executor ring) = 0;
-  /// Whether all its rings must live on one thread.
+  /// A store for a ring that runs on `executor`.
+  [[nodiscard]] virtual std::unique_ptr<store> make_store(
+      async::asio::any_io_executor executor) = 0;
+  /// Whether all its rings must run on one thread.
   [[nodiscard]] virtual bool is_single_threaded() const { return false; }
-  /// Loses what was not flushed, if it can; no ring uses it.
+  /// Simulates a power cut: a medium with a volatile cache loses unflushed writes. No ring uses it.
   virtual void power_cut(std::uint64_t /*seed*/) {}
   /// "major:minor" in hexadecimal, as a hotplug script writes it.
   [[nodiscard]] virtual std::string physical_device() const { return "0:0"; }

@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/parse.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/base/parse.hpp"
 #include "xenpv/base/types.hpp"
 
 #ifdef __SANITIZE_THREAD__
@@ -20,10 +20,10 @@ extern "C" void AnnotateIgnoreWritesEnd(const char* file, int line);
 namespace xenpv::blkback {
 namespace {
 
-/// While a disk's bytes are moved. All its rings reach them: two requests in flight for one sector
-/// race, as on any disk, and get what they asked for; of those that a client keeps apart,
-/// ThreadSanitizer does not see it. Suppressing the reports would not do: it takes milliseconds to
-/// make each, and a large request has thousands.
+/// Hides accesses to a disk's bytes from ThreadSanitizer. All rings access them: two requests in
+/// flight for one sector race, as on any disk, and ThreadSanitizer cannot see that a client orders
+/// its requests. A suppression is too slow: each report takes milliseconds, and a large request
+/// causes thousands.
 struct disk_access {
 #ifdef __SANITIZE_THREAD__
   disk_access() noexcept {
@@ -41,7 +41,7 @@ struct disk_access {
   disk_access& operator=(const disk_access&) = delete;
 };
 
-constexpr std::uint64_t least_reserved = std::uint64_t{16} << 30;
+constexpr std::uint64_t min_reserved = std::uint64_t{16} << 30;
 
 std::size_t whole_pages(std::uint64_t size) {
   return static_cast<std::size_t>((size + page_size - 1) / page_size * page_size);
@@ -50,8 +50,8 @@ std::size_t whole_pages(std::uint64_t size) {
 }  // namespace
 
 memory_medium::memory_medium(std::uint64_t size)
-    : reserved_(whole_pages(std::max(2 * size, least_reserved))) {
-  // Address space only: memory comes page by page as it is written, and is not accounted for.
+    : reserved_(whole_pages(std::max(2 * size, min_reserved))) {
+  // Reserves address space only: the kernel allocates pages on write and does not account for them.
   void* const base =
       ::mmap(nullptr, reserved_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED)

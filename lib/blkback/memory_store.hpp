@@ -1,4 +1,4 @@
-// A disk in memory, for as long as this process lives, and a disk that is nothing at all.
+// A disk in the memory of this process, and a null disk.
 #pragma once
 
 #include <cstddef>
@@ -9,26 +9,25 @@
 
 namespace xenpv::blkback {
 
-/// The bytes of a memory disk: zeros, and no memory used, until written. Shared by the stores of a
-/// disk's rings, whose threads access it as they please: a frontend that has two requests in flight
-/// for one sector gets what it asked for.
+/// The bytes of a memory disk: zeros that occupy no memory until written. Shared by the stores of a
+/// disk's rings, whose threads access it without locking: two requests in flight for one sector
+/// race, as on any disk.
 class memory_medium {
  public:
-  /// Throws `failure` when there is not that much address space, or (where the kernel does not
-  /// overcommit) memory.
+  /// Throws `failure` if there is not enough address space or, without overcommit, memory.
   explicit memory_medium(std::uint64_t size);
   ~memory_medium();
   memory_medium(const memory_medium&) = delete;
   memory_medium& operator=(const memory_medium&) = delete;
 
   [[nodiscard]] std::byte* data() const noexcept { return base_; }
-  /// Bytes; for the thread that resizes.
+  /// Bytes. Only for the thread that resizes.
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
-  /// Grows or shrinks in place; what is cut off is forgotten. Throws `failure` beyond the reserved
-  /// address space: twice the first size, at least 16 GiB. One thread, while the others use no byte
-  /// that is cut off.
+  /// Grows or shrinks in place; removed bytes are lost. Throws `failure` beyond the reserved
+  /// address space: twice the first size, at least 16 GiB. Called by one thread, while the others
+  /// do not access the removed bytes.
   void resize(std::uint64_t size);
-  /// Makes whole pages zeros and gives their memory back; the rest is zeroed.
+  /// Zeroes the range, and frees the memory of its whole pages.
   void forget(std::uint64_t offset, std::uint64_t length) noexcept;
 
  private:
@@ -40,7 +39,7 @@ class memory_medium {
 class memory_store final : public store {
  public:
   explicit memory_store(std::shared_ptr<memory_medium> medium) : medium_(std::move(medium)) {}
-  /// Done when it returns.
+  /// Completes before it returns.
   void submit(store_request& request) noexcept override;
 
  private:
@@ -48,7 +47,7 @@ class memory_store final : public store {
   std::shared_ptr<memory_medium> medium_;
 };
 
-/// Reads as zeros; what is written is gone. For measuring everything but the disk.
+/// Reads return zeros, writes are discarded. For benchmarks of everything except the disk.
 class null_store final : public store {
  public:
   void submit(store_request& request) noexcept override;

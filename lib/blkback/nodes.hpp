@@ -1,4 +1,4 @@
-// A directory of xenstore as values: names relative to it ("queue-0/ring-ref"), and what they hold.
+// The contents of a xenstore directory: relative names ("queue-0/ring-ref") and their values.
 #pragma once
 
 #include <map>
@@ -11,10 +11,11 @@ namespace xenpv::blkback {
 
 using nodes = std::map<std::string, std::string, std::less<>>;
 
-[[nodiscard]] inline std::optional<std::string_view> find(const nodes& in, std::string_view name) {
-  const auto found = in.find(name);
-  if (found == in.end()) return std::nullopt;
-  return found->second;
+[[nodiscard]] inline std::optional<std::string_view> find(const nodes& directory,
+                                                          std::string_view name) {
+  const auto entry = directory.find(name);
+  if (entry == directory.end()) return std::nullopt;
+  return entry->second;
 }
 
 /// Nodes to write, in this order.

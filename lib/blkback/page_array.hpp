@@ -1,5 +1,5 @@
-// Pages of this very process in the place of a frontend's: for tests, fuzzers and benchmarks that
-// run both ends of a ring in one thread. Grant reference `first + i` is page i.
+// Pages of this process in place of a frontend's: for tests, fuzzers and benchmarks that run both
+// ends of a ring in one thread. Grant reference `first + i` is page i.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ class page_array final : public foreign_memory {
   explicit page_array(std::span<std::byte> memory, std::uint32_t first = 8)
       : memory_(memory), first_(first), read_only_(memory.size() / page_size) {}
 
-  /// A page granted read-only can be mapped read-only, and only be copied from.
+  /// A read-only page can only be mapped read-only and copied from.
   void set_read_only(std::uint32_t ref, bool read_only = true) {
     read_only_[ref - first_] = read_only;
   }
@@ -32,7 +32,7 @@ class page_array final : public foreign_memory {
   [[nodiscard]] std::byte* page(std::uint32_t ref) const noexcept {
     return memory_.data() + std::size_t{ref - first_} * page_size;
   }
-  /// Mappings that exist now, calls of map() so far, and whether the last one was writable.
+  /// Current mappings, calls of map() so far, and whether the last one was writable.
   [[nodiscard]] std::size_t mappings() const noexcept { return mappings_; }
   [[nodiscard]] std::size_t map_calls() const noexcept { return map_calls_; }
   [[nodiscard]] bool mapped_writable() const noexcept { return mapped_writable_; }

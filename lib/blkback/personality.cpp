@@ -1,6 +1,5 @@
 #include "blkback/personality.hpp"
 
-#include <algorithm>
 #include <array>
 
 namespace xenpv::blkback {
@@ -8,7 +7,6 @@ namespace {
 
 constexpr personality linux_blkback = {
     .kind = backend_kind::linux_blkback,
-    .name = "linux",
     .max_ring_page_order = 4,
     .max_indirect_segments = 256,
     .multi_queue = true,
@@ -19,7 +17,7 @@ constexpr personality linux_blkback = {
     .physical_sector_size = true,
     .copies_grants = false,
     .properties_before_init_wait = false,
-    .wants_large_sector_key = false,
+    .requires_large_sector_key = false,
     .sectors_node = sector_unit::bytes_512,
     .ring_fields = sector_unit::bytes_512,
     .order_zero_reads_ring_ref = false,
@@ -32,7 +30,6 @@ constexpr personality linux_blkback = {
 
 constexpr personality qemu = {
     .kind = backend_kind::qemu,
-    .name = "qemu",
     .max_ring_page_order = 4,
     .max_indirect_segments = 0,
     .multi_queue = false,
@@ -43,7 +40,7 @@ constexpr personality qemu = {
     .physical_sector_size = false,
     .copies_grants = true,
     .properties_before_init_wait = true,
-    .wants_large_sector_key = true,
+    .requires_large_sector_key = true,
     .sectors_node = sector_unit::sector_size,
     .ring_fields = sector_unit::sector_size,
     .order_zero_reads_ring_ref = false,
@@ -56,7 +53,6 @@ constexpr personality qemu = {
 
 constexpr personality tapdisk = {
     .kind = backend_kind::tapdisk,
-    .name = "tapdisk",
     .max_ring_page_order = 3,
     .max_indirect_segments = 0,
     .multi_queue = false,
@@ -67,7 +63,7 @@ constexpr personality tapdisk = {
     .physical_sector_size = false,
     .copies_grants = true,
     .properties_before_init_wait = false,
-    .wants_large_sector_key = false,
+    .requires_large_sector_key = false,
     .sectors_node = sector_unit::bytes_512,
     .ring_fields = sector_unit::bytes_512,
     .order_zero_reads_ring_ref = true,
@@ -80,7 +76,6 @@ constexpr personality tapdisk = {
 
 constexpr personality freebsd = {
     .kind = backend_kind::freebsd,
-    .name = "freebsd",
     .max_ring_page_order = 4,
     .max_indirect_segments = 0,
     .multi_queue = false,
@@ -91,7 +86,7 @@ constexpr personality freebsd = {
     .physical_sector_size = false,
     .copies_grants = false,
     .properties_before_init_wait = false,
-    .wants_large_sector_key = false,
+    .requires_large_sector_key = false,
     .sectors_node = sector_unit::sector_size,
     .ring_fields = sector_unit::bytes_512,
     .order_zero_reads_ring_ref = false,
@@ -108,14 +103,6 @@ constexpr std::array personalities = {&linux_blkback, &qemu, &tapdisk, &freebsd}
 
 const personality& personality_of(backend_kind kind) noexcept {
   return *personalities[static_cast<std::size_t>(kind)];
-}
-
-std::optional<backend_kind> parse_backend_kind(std::string_view name) noexcept {
-  const auto* const found =
-      std::find_if(personalities.begin(), personalities.end(),
-                   [name](const personality* each) { return each->name == name; });
-  if (found == personalities.end()) return std::nullopt;
-  return (*found)->kind;
 }
 
 }  // namespace xenpv::blkback

@@ -11,8 +11,8 @@ namespace {
 
 namespace asio = async::asio;
 
-/// Requests taken before other rings of this CPU have their turn.
-constexpr std::uint32_t turn = 512;
+/// Requests consumed before other rings of this CPU get their turn.
+constexpr std::uint32_t run_budget = 512;
 
 }  // namespace
 
@@ -21,56 +21,56 @@ ring_server::ring_server(asio::any_io_executor executor, async::event_loop& loop
     : executor_(std::move(executor)),
       report_(options.report),
       mapper_(xen::grant_mapper::open()),
-      ring_(mapper_.map(options.frontend, options.where.refs, xen::map_access::read_write)),
+      ring_(mapper_.map(options.frontend, options.location.refs, xen::map_access::read_write)),
       pages_(mapper_, options.frontend),
       store_(std::move(disk)),
       engine_(ring_.bytes(), pages_, *store_, options.engine),
-      port_(loop.bind_interdomain(options.frontend, options.where.event_channel)) {
+      port_(loop.bind_interdomain(options.frontend, options.location.event_channel)) {
   engine_.set_faults(options.faults);
-  engine_.on_wake([this] { look_soon(); });
+  engine_.on_wake([this] { process_soon(); });
 }
 
 ring_server::~ring_server() = default;
 
 void ring_server::start() {
-  port_.on_event([this] { look(); });
-  look();
+  port_.on_event([this] { process(); });
+  process();
 }
 
 void ring_server::stop() {
   stopping_ = true;
-  forget_late();
+  cancel_late_timers();
   engine_.stop_taking();
   report();
 }
 
 void ring_server::set_faults(const disk_faults& faults) {
-  forget_late();
+  cancel_late_timers();
   engine_.set_faults(faults);
-  look();
+  process();
 }
 
 void ring_server::set_size(std::uint64_t size) {
   engine_.set_size(size);
 }
 
-void ring_server::look() {
-  const auto done = engine_.run(turn);
+void ring_server::process() {
+  const auto done = engine_.run(run_budget);
   if (done.notify) notify();
-  if (done.more) look_soon();
+  if (done.more) process_soon();
   schedule_held();
   schedule_late();
   const ring_status now{engine_.in_store() == 0, engine_.halted(), engine_.vanished()};
   if (stopping_ || now.halted != reported_.halted || now.vanished != reported_.vanished) report();
 }
 
-void ring_server::look_soon() {
+void ring_server::process_soon() {
   asio::post(executor_, [self = weak_from_this()] {
-    if (const auto alive = self.lock()) alive->look();
+    if (const auto alive = self.lock()) alive->process();
   });
 }
 
-/// Each response that the delay fault holds back gets its time.
+/// Starts a timer for the responses newly held back by the delay fault.
 void ring_server::schedule_held() {
   const auto fresh = engine_.held() - scheduled_;
   if (fresh == 0) return;
@@ -86,7 +86,7 @@ void ring_server::schedule_held() {
   });
 }
 
-/// Each write that the late fault holds gets its time.
+/// Starts a timer for the writes newly held by the late fault.
 void ring_server::schedule_late() {
   const auto fresh = engine_.late() - late_scheduled_;
   if (fresh == 0) return;
@@ -96,7 +96,7 @@ void ring_server::schedule_late() {
   timer->async_wait([self = weak_from_this(), timer, fresh,
                      generation = late_generation_](const auto& cancelled) {
     const auto alive = self.lock();
-    // One that had expired when it was forgotten is not cancelled any more.
+    // A timer that had already expired is not cancelled by cancel_late_timers().
     if (!alive || cancelled || generation != alive->late_generation_) return;
     alive->late_timers_.erase(timer);
     alive->late_scheduled_ -= fresh;
@@ -104,8 +104,8 @@ void ring_server::schedule_late() {
   });
 }
 
-/// The engine is about to carry all of them out.
-void ring_server::forget_late() {
+/// For when the engine is about to carry out all late writes.
+void ring_server::cancel_late_timers() {
   ++late_generation_;
   late_timers_.clear();
   late_scheduled_ = 0;
@@ -120,7 +120,7 @@ void ring_server::notify() noexcept {
   try {
     port_.notify();
   } catch (const std::exception& problem) {
-    // The frontend's end may be gone; whether it comes back is for the handshake to find out.
+    // The frontend's end may be gone; the handshake detects whether it comes back.
     log().debug("{}", problem.what());
   }
 }

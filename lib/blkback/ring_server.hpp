@@ -1,7 +1,7 @@
-// One ring of one frontend, served on one CPU: the engine, the pages and the port it needs.
+// One ring of one frontend, served on one CPU. Owns the engine, the mapped pages and the port.
 //
-// Made, used and destroyed on the thread of its executor. Knows no xenstore; what its disk has to
-// know it reports. Handlers that outlive it find out by themselves.
+// Constructed, used and destroyed on the thread of its executor. Does not access xenstore; reports
+// its status to its disk. Pending handlers may outlive it: they hold weak pointers.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -17,7 +17,7 @@
 namespace xenpv::blkback {
 
 struct ring_status {
-  bool idle = true;  ///< the store is done with all that was taken
+  bool idle = true;  ///< no consumed request is in flight in the store
   bool halted = false;
   bool vanished = false;
   friend bool operator==(const ring_status&, const ring_status&) = default;
@@ -25,10 +25,10 @@ struct ring_status {
 
 struct ring_options {
   domid frontend{};
-  ring_location where;
+  ring_location location;
   engine_options engine;
   disk_faults faults;
-  /// Called on the ring's thread when its status may be of interest.
+  /// Called on the ring's thread when its status may have changed.
   std::function<void(const ring_status&)> report;
 };
 
@@ -37,24 +37,24 @@ class ring_server : public std::enable_shared_from_this<ring_server> {
   /// Maps the ring and binds the port. Throws `failure`.
   ring_server(async::asio::any_io_executor executor, async::event_loop& loop,
               const ring_options& options, std::unique_ptr<store> disk);
-  /// Idle, as it reported after stop().
+  /// Requires that the ring reported idle after stop().
   ~ring_server();
   ring_server(const ring_server&) = delete;
   ring_server& operator=(const ring_server&) = delete;
 
-  /// Looks for requests that came before the port was bound.
+  /// Starts serving, with the requests that arrived before the port was bound.
   void start();
-  /// Takes no more requests; reports when it is idle.
+  /// Consumes no more requests; reports when the ring is idle.
   void stop();
   void set_faults(const disk_faults& faults);
   void set_size(std::uint64_t size);
 
  private:
-  void look();
-  void look_soon();
+  void process();
+  void process_soon();
   void schedule_held();
   void schedule_late();
-  void forget_late();
+  void cancel_late_timers();
   void report();
   void notify() noexcept;
 
@@ -70,7 +70,7 @@ class ring_server : public std::enable_shared_from_this<ring_server> {
   std::size_t scheduled_ = 0;                    ///< held responses that have a timer
   std::list<async::asio::steady_timer> late_timers_;
   std::size_t late_scheduled_ = 0;     ///< late writes that have a timer
-  std::uint64_t late_generation_ = 0;  ///< of the timers: those of an earlier one mean nothing
+  std::uint64_t late_generation_ = 0;  ///< late timers of earlier ones are ignored
   ring_status reported_;
   bool stopping_ = false;
 };

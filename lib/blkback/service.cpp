@@ -8,12 +8,12 @@
 #include <map>
 #include <memory>
 
+#include "base/parse.hpp"
 #include "blkback/disk.hpp"
 #include "xenpv/async/nursery.hpp"
 #include "xenpv/async/runtime.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/base/parse.hpp"
 #include "xenpv/base/unique_fd.hpp"
 
 namespace xenpv::blkback {
@@ -23,10 +23,10 @@ namespace asio = async::asio;
 
 constexpr auto kinds = {"vbd", "qdisk"};
 
-/// All disks of this domain. Lives on the control thread.
+/// All disks of this domain. Runs on the control thread.
 class service {
  public:
-  explicit service(async::runtime& on) : runtime_(on), children_(on.control()) {}
+  explicit service(async::runtime& runtime) : runtime_(runtime), children_(runtime.control()) {}
 
   [[nodiscard]] asio::awaitable<void> run(serve_options& options);
 
@@ -34,22 +34,23 @@ class service {
   [[nodiscard]] asio::awaitable<void> start(serve_options& options);
   [[nodiscard]] asio::awaitable<void> find_disks();
   [[nodiscard]] asio::awaitable<void> follow(async::watch_stream watch);
-  [[nodiscard]] asio::awaitable<void> notice(std::string path);
+  [[nodiscard]] asio::awaitable<void> handle_change(std::string path);
   [[nodiscard]] asio::awaitable<void> await_stop(int descriptor, std::function<void()> stopping);
-  [[nodiscard]] asio::awaitable<void> serve_disk(std::string directory, std::shared_ptr<disk> one);
+  [[nodiscard]] asio::awaitable<void> serve_disk(std::string directory,
+                                                 std::shared_ptr<disk> served);
   void add(std::string directory, std::string kind, bool restarted);
   [[nodiscard]] std::shared_ptr<medium> find_medium(const disk_plan& plan);
 
   async::runtime& runtime_;
   async::nursery children_;
   std::map<std::string, std::shared_ptr<disk>, std::less<>> disks_;
-  /// By name: a disk whose directory moves (save and restore) finds its bytes again.
+  /// By name: a disk whose directory moves (save and restore) keeps its medium.
   std::map<std::string, std::shared_ptr<medium>, std::less<>> media_;
 };
 
 std::shared_ptr<medium> service::find_medium(const disk_plan& plan) {
-  // What lies in a file is found again by its path.
-  if (plan.medium.empty() || plan.store != store_kind::memory) return medium::open(plan);
+  // A file needs no sharing: its path is enough to open it again.
+  if (plan.medium.empty() || plan.store != disk_store::memory) return medium::open(plan);
   auto& known = media_[plan.medium];
   if (!known) known = medium::open(plan);
   return known;
@@ -58,24 +59,24 @@ std::shared_ptr<medium> service::find_medium(const disk_plan& plan) {
 void service::add(std::string directory, std::string kind, bool restarted) {
   auto source = [this](const disk_plan& plan) { return find_medium(plan); };
   disk_place place{directory, std::move(kind)};
-  auto one = std::make_shared<disk>(runtime_, std::move(place), source, restarted);
-  disks_[directory] = one;
-  children_.spawn(serve_disk(std::move(directory), std::move(one)));
+  auto served = std::make_shared<disk>(runtime_, std::move(place), source, restarted);
+  disks_[directory] = served;
+  children_.spawn(serve_disk(std::move(directory), std::move(served)));
 }
 
-asio::awaitable<void> service::serve_disk(std::string directory, std::shared_ptr<disk> one) {
+asio::awaitable<void> service::serve_disk(std::string directory, std::shared_ptr<disk> served) {
   std::string problem;
   try {
-    co_await one->serve();
-  } catch (const failure& why) {
-    // Without xenstored there is nothing left to serve; anything else is this disk's own.
-    if (why.code() == errc::lost_connection) throw;
-    problem = why.what();
+    co_await served->serve();
+  } catch (const failure& e) {
+    // A lost xenstored ends the service; any other error ends this disk only.
+    if (e.code() == errc::lost_connection) throw;
+    problem = e.what();
   }
   if (!problem.empty()) log().error("{}: {}", directory, problem);
   disks_.erase(directory);
-  // The toolstack may have made the directory anew while this one took its leave.
-  if (problem.empty()) co_await notice(directory);
+  // The toolstack may have recreated the directory during the disk's teardown.
+  if (problem.empty()) co_await handle_change(directory);
 }
 
 asio::awaitable<void> service::find_disks() {
@@ -95,9 +96,9 @@ asio::awaitable<void> service::find_disks() {
   }
 }
 
-/// Something changed: wakes the disk it belongs to, or starts serving one that a toolstack just
-/// made.
-asio::awaitable<void> service::notice(std::string path) {
+/// Handles a change at `path`: wakes its disk, or starts serving a disk that the toolstack just
+/// created.
+asio::awaitable<void> service::handle_change(std::string path) {
   const auto parts = split(path, '/');
   if (parts.size() < 4 || (parts[1] != "vbd" && parts[1] != "qdisk")) co_return;
   std::string kind(parts[1]);
@@ -106,7 +107,7 @@ asio::awaitable<void> service::notice(std::string path) {
     known->second->wake();
     co_return;
   }
-  // What we left in Closed is not for us to take up again; a new directory begins in Initialising.
+  // A directory left in Closed is not served again; a new one begins in Initialising.
   const auto state = co_await runtime_.store().read_if_exists(directory + "/state");
   if (state == "1" && !disks_.contains(directory))
     add(std::move(directory), std::move(kind), false);
@@ -116,7 +117,7 @@ asio::awaitable<void> service::follow(async::watch_stream watch) {
   for (;;) {
     auto event = co_await watch.next();
     if (!event.overflowed) {
-      co_await notice(std::move(event.path));
+      co_await handle_change(std::move(event.path));
       continue;
     }
     for (const auto& known : disks_)
@@ -138,8 +139,8 @@ asio::awaitable<void> service::start(serve_options& options) {
   co_await find_disks();
   children_.spawn(follow(std::move(watch)));
   const auto present = disks_;
-  for (const auto& each : present)
-    co_await each.second->announced();
+  for (const auto& entry : present)
+    co_await entry.second->announced();
   if (options.ready) options.ready();
   children_.spawn(await_stop(options.stop_descriptor, std::move(options.stopping)));
 }
@@ -156,22 +157,22 @@ asio::awaitable<void> service::run(serve_options& options) {
   if (error) std::rethrow_exception(error);
 }
 
-asio::awaitable<void> serve_on(async::runtime& on, serve_options& options) {
-  service all(on);
-  co_await all.run(options);
+asio::awaitable<void> serve_on(async::runtime& runtime, serve_options& options) {
+  service disks(runtime);
+  co_await disks.run(options);
 }
 
 }  // namespace
 
 void serve(serve_options options) {
-  async::runtime_options wanted;
-  wanted.cpus = options.cpus;
-  wanted.thread_name = "xen-blkback";
-  // A backend's domain is not saved and restored, and a frontend survives its death by itself.
-  wanted.with_custodian = false;
-  async::runtime on(std::move(wanted));
+  async::runtime_options settings;
+  settings.cpus = options.cpus;
+  settings.thread_name = "xen-blkback";
+  // A backend domain is not saved and restored, and frontends recover from its death.
+  settings.with_custodian = false;
+  async::runtime runtime(std::move(settings));
   auto main = [&](async::runtime& started) { return serve_on(started, options); };
-  on.run(main);
+  runtime.run(main);
 }
 
 }  // namespace xenpv::blkback

@@ -1,7 +1,7 @@
-// What keeps a disk's bytes, as an engine uses it. One store object for each ring, used on that
-// ring's thread; several may keep the same bytes (memory_store.hpp).
+// An engine's interface to the bytes of a disk. One store per ring, used on that ring's thread;
+// several stores may share one medium (memory_store.hpp).
 //
-// Knows no sizes and no sectors: the engine lets nothing through that is outside the disk.
+// Does not check sizes and sectors: the engine rejects requests outside the disk.
 #pragma once
 
 #include <sys/uio.h>
@@ -13,22 +13,22 @@ namespace xenpv::blkback {
 
 enum class store_op : std::uint8_t { read, write, flush, discard, secure_discard };
 
-/// One piece of work. The engine's, unmoved, until `done` is called.
+/// One operation. Owned by the engine, and must not move until `done` is called.
 struct store_request {
   store_op op = store_op::read;
   std::uint64_t offset = 0;  ///< bytes
-  std::uint64_t length = 0;  ///< bytes; of read and write: that of all `pieces` together
+  std::uint64_t length = 0;  ///< bytes; of a read or write: the sum of `pieces`
   std::span<const iovec> pieces;
-  /// Called once, on the ring's thread; from within submit() if it is done by then. `error`: 0, or
-  /// an errno (EOPNOTSUPP is passed on as such, all else as a failure).
+  /// Called once, on the ring's thread, possibly from within submit(). `error`: 0, or an errno
+  /// (EOPNOTSUPP is passed on, all others become ERROR).
   void (*done)(store_request&, int error) noexcept = nullptr;
 };
 
 class store {
  public:
   virtual ~store() = default;
-  /// Starts `request`. Any number at once, in no order between them. A flush covers the writes that
-  /// were done before it was submitted, through whatever store of the same bytes.
+  /// Starts `request`. Any number may be in flight; they complete in any order. A flush covers the
+  /// writes completed before its submission, through any store of the same medium.
   virtual void submit(store_request& request) noexcept = 0;
 };
 

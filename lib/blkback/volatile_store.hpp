@@ -1,9 +1,9 @@
-// A write cache in front of a disk that loses, on a power cut, what was not flushed: for tests of
-// crash consistency.
+// A write cache in front of a disk that loses unflushed writes on a power cut: for tests of crash
+// consistency.
 //
-// Every version of a sector written since the last flush is kept. A power cut puts one of them, or
-// the one before, onto the disk, sector by sector and by chance; what was flushed stays. One
-// thread, and one store for all rings of the disk.
+// The cache keeps every version of a sector written since the last flush. For each sector, a power
+// cut randomly writes one of these versions to the disk or keeps the flushed one. Flushed data
+// survives. Used by one thread; all rings of the disk share one store.
 #pragma once
 
 #include <cstddef>
@@ -17,13 +17,13 @@ namespace xenpv::blkback {
 
 class volatile_store final : public store {
  public:
-  /// `platter` outlives this and is done with every request when its submit() returns.
-  /// `sector_size`: bytes that are written whole or not at all.
+  /// `platter` outlives this and completes every request within submit().
+  /// `sector_size`: bytes that are written atomically.
   volatile_store(store& platter, std::uint32_t sector_size)
       : platter_(platter), sector_size_(sector_size) {}
 
   void submit(store_request& request) noexcept override;
-  /// Loses what `seed` decides; the same seed loses the same. The cache is empty afterwards.
+  /// Loses writes as determined by `seed`; the cache is empty afterwards.
   void power_cut(std::uint64_t seed);
 
   /// Sectors that a power cut may lose.

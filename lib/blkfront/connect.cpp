@@ -5,9 +5,9 @@
 
 #include <algorithm>
 
+#include "base/parse.hpp"
 #include "blkfront/connection.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/base/parse.hpp"
 #include "xenpv/xen/custodian.hpp"
 
 namespace xenpv::blkfront {
@@ -18,20 +18,20 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// Without any change for this long, the handshake goes on as far as it can alone.
-constexpr std::chrono::nanoseconds patience = 2s;
+/// After this long without a change, the handshake proceeds as far as it can without the backend.
+constexpr std::chrono::nanoseconds timeout = 2s;
 
-/// blkback refuses a ring while requests of the one before are in flight; they end by themselves.
+/// blkback refuses a ring while requests of the previous one are in flight; they end eventually.
 constexpr unsigned refusals_max = 8;
 constexpr std::chrono::nanoseconds first_back_off = 50ms;
 
-/// Between a look at a connected device's nodes that failed and the next: at first and at most.
-constexpr std::chrono::nanoseconds second_look = 20ms;
-constexpr std::chrono::nanoseconds longest_look_pause = 2s;
+/// Initial and maximum pause after a failed read of a connected device's nodes.
+constexpr std::chrono::nanoseconds first_retry_pause = 20ms;
+constexpr std::chrono::nanoseconds longest_retry_pause = 2s;
 
-/// How long a reconnect waits for clients to return leases of the pages before, and how often it
-/// tries. Past that it goes on with fewer pages: one slow client must not stop all others.
-constexpr std::chrono::nanoseconds lease_patience = 2s;
+/// How long a reconnect waits for clients to return leases of the previous pages, and the retry
+/// interval. Then it continues with fewer pages: one slow client must not block all others.
+constexpr std::chrono::nanoseconds lease_timeout = 2s;
 constexpr std::chrono::nanoseconds lease_interval = 20ms;
 
 flush_support offered_flush(const backend_properties& properties) {
@@ -41,10 +41,10 @@ flush_support offered_flush(const backend_properties& properties) {
 
 }  // namespace
 
-asio::awaitable<void> frontend::connection::recall_disk() {
-  if (recalled_.empty()) co_return;
-  const auto remembered = parse_remembered(recalled_).value();
-  const auto own = co_await runtime_.store().own_domid();
+asio::awaitable<void> frontend::connection::load_expected_disk() {
+  if (expected_identity_.empty()) co_return;
+  const auto remembered = parse_remembered(expected_identity_).value();
+  const auto own = co_await session_.store().own_domid();
   known_ = remembered.disk;
   if (!own || raw(*own) != remembered.domain) machine_.assume_moved();
 }
@@ -57,16 +57,16 @@ asio::awaitable<void> frontend::connection::read_device() {
   attempt_left_ = std::min(options_.connect_deadline, attempt_limit_);
 }
 
-asio::awaitable<connection_event> frontend::connection::look() {
+asio::awaitable<connection_event> frontend::connection::read_view() {
   connection_event event{kind::view, {}};
-  event.view = co_await nodes_.look();
+  event.view = co_await nodes_.read_view();
   const auto backend = event.view.states.backend;
-  const bool is_waited_for =
+  const bool is_preparing =
       backend == wire::xenbus_state::initialising || backend == wire::xenbus_state::init_wait;
-  if (!is_waited_for || !(is_opening() || is_recovering())) co_return event;
+  if (!is_preparing || !(is_opening() || is_recovering())) co_return event;
   const auto problem = co_await nodes_.hotplug_problem();
   if (!problem) co_return event;
-  // Nothing but the toolstack will change that.
+  // Only the toolstack can change that.
   throw failure(
       make_error_code(errc::not_available),
       fmt::format("connect {}: the toolstack's script could not prepare the disk", device_),
@@ -78,19 +78,19 @@ asio::awaitable<connection_event> frontend::connection::wait() {
   if (machine_.is_interrupted()) co_return connection_event{kind::changed, {}};
   bool changed = true;
   if (is_opening() || is_recovering()) {
-    // Waiting is what counts, slice by slice: for a guest that does not run, no time passes.
+    // Counts time in slices of waiting: time during which the guest does not run is excluded.
     const auto limit = std::min(options_.connect_deadline, attempt_limit_);
     if (attempt_left_ <= 0s) co_await nodes_.give_up(limit);
-    const auto slice = std::min(attempt_left_, patience);
+    const auto slice = std::min(attempt_left_, timeout);
     const auto began = clock::now();
     changed = co_await nodes_.wait_for_change(slice);
     attempt_left_ -= std::min<std::chrono::nanoseconds>(slice, clock::now() - began);
   } else {
-    look_pause_ = {};
+    retry_pause_ = {};
     (void)co_await nodes_.wait_for_change(std::chrono::nanoseconds::max());
   }
   if (machine_.is_interrupted()) co_return connection_event{kind::changed, {}};
-  auto event = co_await look();
+  auto event = co_await read_view();
   event.view.states.waited_long = !changed;
   co_return event;
 }
@@ -103,14 +103,14 @@ asio::awaitable<void> frontend::connection::set_state(wire::xenbus_state state) 
 }
 
 asio::awaitable<void> frontend::connection::sleep(std::chrono::nanoseconds pause) {
-  asio::steady_timer timer(runtime_.control(), pause);
+  asio::steady_timer timer(session_.control(), pause);
   co_await timer.async_wait(asio::use_awaitable);
 }
 
 asio::awaitable<void> frontend::connection::back_off() {
   if (machine_.state() == connection_state::connected) {
-    look_pause_ = std::clamp(2 * look_pause_, second_look, longest_look_pause);
-    co_await sleep(look_pause_);
+    retry_pause_ = std::clamp(2 * retry_pause_, first_retry_pause, longest_retry_pause);
+    co_await sleep(retry_pause_);
     nodes_.assume_properties_changed();
     co_return;
   }
@@ -130,7 +130,7 @@ void frontend::connection::make_queues(unsigned count) {
                                .strict_flush = options_.strict_flush,
                                .trust_backend_cache = options_.trust_backend_cache,
                                .ledger = std::make_shared<flush_ledger>(count)};
-  queues_.make(count, defaults, events_of_queue());
+  queues_.make(count, defaults, make_queue_events());
 }
 
 asio::awaitable<void> frontend::connection::publish() {
@@ -153,21 +153,21 @@ asio::awaitable<void> frontend::connection::publish() {
 asio::awaitable<std::vector<queue_transport>> frontend::connection::open_transports(
     const backend_offer& offer) {
   layout_limits limits{options_.ring_page_order, options_.queues, options_.segments};
-  // Callers know the queues there are: more of them would be nobody's.
+  // Callers only know the queues of the first connection; more queues would be unused.
   const bool is_first = is_opening();
   if (!is_first) limits.queues = static_cast<unsigned>(queues_.size());
   const auto domain = nodes_.facts().backend_domain;
   auto budget = options_.pages         ? *options_.pages
                 : is_first || !budget_ ? resources_.page_budget(domain)
                                        : *budget_;
-  // Pages of the connection before are granted for as long as clients have leases of them.
-  auto patience_left = is_first ? 0ns : lease_patience;
+  // Pages of the previous connection stay granted while clients hold leases of them.
+  auto lease_time_left = is_first ? 0ns : lease_timeout;
   for (;;) {
-    plan_ = choose_layout(offer, limits, budget, static_cast<unsigned>(runtime_.cpus())).value();
+    plan_ = choose_layout(offer, limits, budget, static_cast<unsigned>(session_.cpus())).value();
     if (is_first) make_queues(plan_.queues);
-    // A port bound to a handle from before a resume would stay bound for as long as the guest
-    // lives.
-    co_await settle_resume();
+    // A port bound through a handle from before a resume would stay bound for the lifetime of the
+    // guest.
+    co_await check_resume();
     if (machine_.is_resumed()) throw failure(errc::resumed, fmt::format("connect {}", device_));
     auto transports = co_await queues_.open(nodes_.facts(), plan_);
     if (transports) {
@@ -175,17 +175,17 @@ asio::awaitable<std::vector<queue_transport>> frontend::connection::open_transpo
       resources_.set_pages(plan_.pages());
       co_return std::move(*transports);
     }
-    co_await settle_resume();
+    co_await check_resume();
     if (is_first)
       co_await queues_.close();
     else
       (void)co_await queues_.suspend(true, machine_.loss());
-    if (patience_left > 0ns) {
+    if (lease_time_left > 0ns) {
       co_await sleep(lease_interval);
-      patience_left -= lease_interval;
+      lease_time_left -= lease_interval;
       continue;
     }
-    log().info("{}: {} pages are not free; trying with a quarter less", device_, plan_.pages());
+    log().info("{}: cannot grant {} pages; retrying with a quarter less", device_, plan_.pages());
     budget = std::max(least_pages, plan_.pages() - plan_.pages() / 4);
   }
 }
@@ -197,22 +197,22 @@ error frontend::connection::check_disk(const known_disk& now) const {
   return {same.error().code, device_ + ": " + same.error().text};
 }
 
-/// Clients go by what they were told when they connected.
-void frontend::connection::keep_promises(backend_properties& properties) {
+/// Keeps the features that were advertised to clients when they connected.
+void frontend::connection::keep_advertised_features(backend_properties& properties) {
   auto& shape = properties.shape;
   if (known_) {
-    // Nobody was told that it could be written to, so nobody has to be told when it cannot again.
+    // Clients know the disk as read-only, so it stays read-only.
     shape.read_only = shape.read_only || known_->shape.read_only;
     shape.can_flush = shape.can_flush && !shape.read_only;
   }
   const auto before = std::exchange(facts_.flush, offered_flush(properties));
-  const bool is_missed = known_ && known_->shape.can_flush && !shape.can_flush && !shape.read_only;
-  if (!is_missed) return;
+  const bool lost_flush = known_ && known_->shape.can_flush && !shape.can_flush && !shape.read_only;
+  if (!lost_flush) return;
   if (options_.strict_flush) {
-    log().error("{}: the backend offers no flush any more; flushes and FUA writes fail", device_);
+    log().error("{}: the backend no longer offers flush; flushes and FUA writes fail", device_);
     return;
   }
-  // As Linux' blkfront does: file systems that cannot flush would abort.
+  // As in Linux' blkfront: file systems abort when a flush fails.
   shape.can_flush = true;
   if (before == flush_support::ignored)
     facts_.flush = before;
@@ -220,12 +220,12 @@ void frontend::connection::keep_promises(backend_properties& properties) {
     ignore_flush();
 }
 
-/// From now on the queues answer flushes without the backend.
+/// The queues complete flushes without the backend from now on.
 void frontend::connection::ignore_flush() {
   if (std::exchange(facts_.flush, flush_support::ignored) == flush_support::ignored) return;
   log().warn(
-      "{}: the backend offers no flush any more, or refuses one: flushes and FUA writes succeed "
-      "without reaching it, and nothing says when a write is durable (with strict_flush they fail)",
+      "{}: the backend no longer offers flush or refused one: flushes and FUA writes succeed "
+      "without reaching it, and writes may not be durable (with strict_flush they fail)",
       device_);
   notify_change();
 }
@@ -240,7 +240,7 @@ asio::awaitable<void> frontend::connection::finish() {
   known_disk now{shape, parse_identity(nodes)};
   const auto problem = check_disk(now);
   if (problem.code) throw failure(problem);
-  keep_promises(properties);
+  keep_advertised_features(properties);
   facts_.persistent = options_.persistent && properties.persistent;
   co_await queues_.connect(properties, plan_, nodes_.facts().handle);
   if (known_ && known_->shape.size != shape.size)
@@ -252,10 +252,11 @@ asio::awaitable<void> frontend::connection::finish() {
   co_await set_state(wire::xenbus_state::connected);
 }
 
-/// If this process dies, the backend has to be told, or the next user finds it connected to us.
-/// Without a custodian that can see to it, the disk is still better connected than not.
+/// The custodian closes the device if this process dies. Otherwise the backend stays connected to a
+/// dead frontend until the next user resets it. Errors are logged only: the disk is usable without
+/// a custodian.
 void frontend::connection::guard_with_custodian() {
-  auto* const custodian = runtime_.custodian();
+  auto* const custodian = session_.custodian();
   if (custodian == nullptr) return;
   const auto own = device_ + "/state";
   const auto backend = facts_.backend + "/state";
@@ -265,7 +266,7 @@ void frontend::connection::guard_with_custodian() {
         device_, {xen::cleanup_write{own, "5"}, xen::cleanup_wait{backend, {"5", "6"}, at_most},
                   xen::cleanup_write{own, "6"}, xen::cleanup_wait{backend, {"6"}, at_most}});
   } catch (const failure& problem) {
-    log().warn("{}: if this process is killed, nobody closes the device: {}", device_,
+    log().warn("{}: the device will not be closed if this process is killed: {}", device_,
                problem.what());
   }
 }
@@ -286,8 +287,8 @@ asio::awaitable<void> frontend::connection::reread() {
                 device_, shape_.sector_size, shape.sector_size);
     co_return;
   }
-  // What was refused at run time stays switched off, whatever the nodes still say; and what flush
-  // was promised stays so, because the queues see to what becomes of one.
+  // Features that the backend refused at run time stay off, whatever its nodes say. An advertised
+  // flush stays on, because the queues complete it even without the backend.
   shape.can_flush = shape_.can_flush && !shape.read_only;
   shape.can_discard = shape.can_discard && shape_.can_discard;
   shape.can_secure_discard = shape.can_secure_discard && shape_.can_secure_discard;

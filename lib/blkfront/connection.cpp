@@ -15,18 +15,18 @@ namespace xenpv::blkfront {
 namespace asio = boost::asio;
 using kind = connection_event::kind;
 
-frontend::connection::connection(async::runtime& runtime, std::string device, options options,
+frontend::connection::connection(async::guest_session& session, std::string device, options options,
                                  std::string identity)
-    : runtime_(runtime),
+    : session_(session),
       device_(std::move(device)),
       options_(options),
-      recalled_(std::move(identity)),
-      nodes_(runtime, device_),
-      resources_(runtime),
-      queues_(runtime, resources_),
-      background_(runtime.control()),
-      recovery_timer_(runtime.control()),
-      closed_(runtime.control(), clock::time_point::max()) {
+      expected_identity_(std::move(identity)),
+      nodes_(session, device_),
+      resources_(session),
+      queues_(session, resources_),
+      background_(session.control()),
+      recovery_timer_(session.control()),
+      closed_(session.control()) {
   facts_.device = device_;
 }
 
@@ -46,8 +46,8 @@ asio::awaitable<void> frontend::connection::open() {
 }
 
 asio::awaitable<void> frontend::connection::connect() {
-  co_await recall_disk();
-  hook_ = runtime_.on_resume([self = weak_from_this()] {
+  co_await load_expected_disk();
+  hook_ = session_.on_resume([self = weak_from_this()] {
     const auto live = self.lock();
     if (live && live->machine_.interrupt(interruption::resumed)) live->nodes_.wake();
   });
@@ -61,8 +61,8 @@ asio::awaitable<void> frontend::connection::connect() {
   background_.spawn(monitor(action));
 }
 
-/// Until the device comes to its end, or xenstored does: the ring works without xenstore; only
-/// resize, unplug and recovery do not.
+/// Runs until the device or xenstored ends. Without xenstored the ring still works, but resize,
+/// unplug and recovery do not.
 asio::awaitable<void> frontend::connection::monitor(connection_action action) {
   while (action.step != connection_step::rest) {
     const auto event = co_await perform(action);
@@ -79,10 +79,10 @@ asio::awaitable<void> frontend::connection::close() {
 }
 
 asio::awaitable<void> frontend::connection::close_down() {
-  const auto keep = shared_from_this();
+  const auto self = shared_from_this();
   if (close_progress_ != progress::none) {
     while (close_progress_ != progress::done)
-      (void)co_await closed_.async_wait(asio::as_tuple(asio::use_awaitable));
+      co_await closed_.wait();
     co_return;
   }
   close_progress_ = progress::cancelling;
@@ -100,7 +100,7 @@ asio::awaitable<void> frontend::connection::close_down() {
     action = step(co_await perform(action));
   co_await nodes_.close();
   close_progress_ = progress::done;
-  closed_.cancel();
+  closed_.notify();
 }
 
 connection_action frontend::connection::step(const connection_event& event) {
@@ -110,7 +110,7 @@ connection_action frontend::connection::step(const connection_event& event) {
   return action;
 }
 
-/// Makes a frontend's state of the machine's.
+/// Derives the frontend's state from the machine's.
 void frontend::connection::follow_state(connection_state before) {
   switch (machine_.state()) {
     case connection_state::connected:
@@ -128,7 +128,7 @@ void frontend::connection::follow_state(connection_state before) {
     case connection_state::failing:
       recovery_timer_.cancel();
       if (!end_reason_) end_reason_ = problem_;
-      log().error("{}: given up: {}", device_, end_reason_->text);
+      log().error("{}: the disk failed: {}", device_, end_reason_->text);
       return become(device_state::failed, end_reason_);
     case connection_state::unplugged:
       return become(device_state::unplugged, end_reason_);
@@ -145,32 +145,32 @@ void frontend::connection::follow_state(connection_state before) {
   }
 }
 
-void frontend::connection::become(device_state state, const std::optional<error>& why) {
+void frontend::connection::become(device_state state, const std::optional<error>& reason) {
   if (state_ == state) return;
   state_ = state;
-  if (!reason_) reason_ = why;
+  if (!reason_) reason_ = reason;
   notify_change();
 }
 
 void frontend::connection::notify_change() {
   if (!changed_) return;
-  // It may replace itself.
+  // A copy: the callback may replace itself.
   const auto callback = changed_;
   try {
     callback();
   } catch (const std::exception& problem) {
-    log().error("{}: the callback for changes threw: {}", device_, problem.what());
+    log().error("{}: the change callback threw: {}", device_, problem.what());
   }
 }
 
-connection_event frontend::connection::take_problem(connection_step step, error problem) {
+connection_event frontend::connection::record_failure(connection_step step, error problem) {
   const bool is_wrong_disk = problem.code == errc::wrong_disk;
   problem_ = std::move(problem);
   attempt_failure_ = std::current_exception();
   if (is_recovering()) {
-    log().info("{}: not back yet: {}", device_, problem_.text);
+    log().info("{}: not reconnected yet: {}", device_, problem_.text);
   } else if (!is_opening()) {
-    // Every look at xenstore may fail for the same reason.
+    // Repeated reads of xenstore may fail for the same reason.
     const auto text = fmt::format("{}: {}", to_string(step), problem_.text);
     if (std::exchange(logged_problem_, text) != text) log().warn("{}: {}", device_, text);
   }
@@ -182,13 +182,13 @@ asio::awaitable<connection_event> frontend::connection::perform(connection_actio
   try {
     co_return co_await carry_out(action);
   } catch (const failure& problem) {
-    co_return take_problem(step, {problem.code(), problem.what()});
+    co_return record_failure(step, {problem.code(), problem.what()});
   } catch (const boost::system::system_error& problem) {
     const bool is_cancelled = problem.code() == asio::error::operation_aborted;
     if (is_cancelled && close_progress_ != progress::closing) throw;
-    co_return take_problem(step, {problem.code(), problem.what()});
+    co_return record_failure(step, {problem.code(), problem.what()});
   } catch (const std::exception& problem) {
-    co_return take_problem(step, {std::make_error_code(std::errc::io_error), problem.what()});
+    co_return record_failure(step, {std::make_error_code(std::errc::io_error), problem.what()});
   }
 }
 
@@ -199,10 +199,10 @@ asio::awaitable<connection_event> frontend::connection::carry_out(connection_act
       co_await read_device();
       break;
     case connection_step::look:
-      co_return co_await look();
+      co_return co_await read_view();
     case connection_step::confirm:
-      co_await settle_resume();
-      co_return co_await look();
+      co_await check_resume();
+      co_return co_await read_view();
     case connection_step::wait:
       co_return co_await wait();
     case connection_step::set_closing:
@@ -259,7 +259,7 @@ asio::awaitable<connection_event> frontend::connection::carry_out(connection_act
 }
 
 asio::awaitable<std::string> frontend::connection::identity() {
-  const auto own = co_await runtime_.store().own_domid();
+  const auto own = co_await session_.store().own_domid();
   co_return known_ ? to_text({*known_, own ? raw(*own) : 0U}) : std::string();
 }
 

@@ -1,15 +1,15 @@
-// How a connection to a backend ended, as far as it matters for what the backend's cache held.
-// Plain values; who decides is connection_machine, who acts on it is each queue.
+// How a connection to a backend ended, with respect to the backend's write cache. Plain values;
+// decided by connection_machine, acted on by each queue.
 #pragma once
 
 #include <cstdint>
 
 namespace xenpv::blkfront {
 
-/// Whether writes that the backend answered and did not flush are safe.
+/// Whether completed but unflushed writes are safe.
 enum class connection_loss : std::uint8_t {
   orderly,  ///< closed by both ends, or the guest was suspended: the backend kept its cache
-  abrupt,   ///< a crash, a kill, a directory removed: what was in its cache may be gone
+  abrupt,   ///< a crash, a kill or a removed directory: the backend's cache may be lost
 };
 
 }  // namespace xenpv::blkfront

@@ -109,13 +109,13 @@ std::string_view to_string(loss_reason reason) noexcept {
 
 namespace {
 
-/// The toolstack took the disk away, or is about to.
+/// The toolstack has detached the disk, or is about to.
 bool is_gone(const device_view& view) noexcept {
   return view.node == backend_node::removed || !view.states.online;
 }
 
-/// The backend that closed with us may not be the one that will connect: its cache may have gone
-/// with it. A backend that goes from Closed straight to InitWait had its cache all along.
+/// The backend that closed the connection may be replaced by another one, in which case its cache
+/// may be lost. A backend that goes from Closed directly to InitWait has kept its cache.
 bool is_replaced(const device_view& view) noexcept {
   const auto backend = view.states.backend.value_or(xenbus_state::unknown);
   return view.rebuilt || view.node != backend_node::same || backend == xenbus_state::unknown ||
@@ -128,8 +128,8 @@ bool is_closed_by_both(const device_view& view) noexcept {
          !is_replaced(view);
 }
 
-constexpr std::string_view taken_away = "the toolstack took the disk away";
-constexpr std::string_view taken_by_force = "the toolstack took the disk away by force";
+constexpr std::string_view disk_detached = "the toolstack detached the disk";
+constexpr std::string_view disk_force_detached = "the toolstack detached the disk by force";
 
 }  // namespace
 
@@ -141,15 +141,15 @@ bool connection_machine::is_in_use() const noexcept {
   return state_ == connected || state_ == parting || is_recovering();
 }
 
-bool connection_machine::interrupt(interruption what) noexcept {
-  switch (what) {
+bool connection_machine::interrupt(interruption cause) noexcept {
+  switch (cause) {
     case interruption::resumed:
       if (!is_in_use() && state_ != connecting && state_ != offered) return false;
-      if (news_ == news::none) news_ = news::resumed;
+      if (pending_ == pending::none) pending_ = pending::resumed;
       return true;
     case interruption::distrusted:
       if (!is_in_use()) return false;
-      news_ = news::distrusted;
+      pending_ = pending::distrusted;
       return true;
     case interruption::out_of_time:
       if (state_ != recovering) return false;
@@ -167,8 +167,8 @@ connection_action connection_machine::next(const connection_event& event) noexce
 
 connection_action connection_machine::decide(const connection_event& event) noexcept {
   if (event.what == kind::close) return begin_close();
-  if (news_ == news::distrusted && is_in_use()) {
-    news_ = news::none;
+  if (pending_ == pending::distrusted && is_in_use()) {
+    pending_ = pending::none;
     state_ = failing;
     return {step::fail};
   }
@@ -200,7 +200,7 @@ connection_action connection_machine::decide(const connection_event& event) noex
 }
 
 connection_action connection_machine::begin_close() noexcept {
-  news_ = news::none;
+  pending_ = pending::none;
   switch (state_) {
     case unopened:
       state_ = closed;
@@ -220,8 +220,8 @@ connection_action connection_machine::begin_close() noexcept {
     case unplugging:
     case failing:
     case closing:
-      // Once more from where nothing is skipped; except that a device that never had our ring is
-      // not ours to close.
+      // Restart at a step that skips nothing, unless the backend never had our ring: then there is
+      // nothing to close.
       return {step_ == step::release ? step::release : step::fail};
     case unplugged:
     case failed:
@@ -233,19 +233,19 @@ connection_action connection_machine::begin_close() noexcept {
 
 connection_action connection_machine::begin_attempt() noexcept {
   handshake_ = {};
-  if (news_ == news::resumed) {
-    news_ = news::none;
+  if (pending_ == pending::resumed) {
+    pending_ = pending::none;
     host_ = host::maybe_other;
-    // Backends that are built anew belong to a resume.
+    // A resume also recreates the backend's directory.
     if (loss_ == connection_loss::orderly) reason_ = loss_reason::resumed;
   }
   return {step::read_device};
 }
 
-connection_action connection_machine::go_on() noexcept {
+connection_action connection_machine::continue_attempt() noexcept {
   if (step_ == step::finish) {
     state_ = connected;
-    if (news_ == news::resumed) return lose(loss_reason::resumed, connection_loss::orderly);
+    if (pending_ == pending::resumed) return lose(loss_reason::resumed, connection_loss::orderly);
     host_ = host::same;
     return {step::wait};
   }
@@ -256,13 +256,13 @@ connection_action connection_machine::follow_handshake(const device_view& view) 
   if (view.node == backend_node::removed)
     return {step::abandon, loss_, "the toolstack removed the device"};
   if (view.node == backend_node::other)
-    return {step::abandon, loss_, "the toolstack gave it another backend"};
+    return {step::abandon, loss_, "the toolstack assigned another backend"};
   const auto refused_before = handshake_.refusals();
-  const auto wanted = handshake_.next(view.states);
-  // It may be the port that it cannot bind.
+  const auto next_step = handshake_.next(view.states);
+  // The backend may have failed to bind the port.
   if (handshake_.refusals() != refused_before)
     return {is_recovering() ? step::rebind : step::release, loss_};
-  switch (wanted) {
+  switch (next_step) {
     case handshake_step::wait:
       return {step::wait};
     case handshake_step::set_closing:
@@ -277,11 +277,11 @@ connection_action connection_machine::follow_handshake(const device_view& view) 
     case handshake_step::finish:
       return {step::finish};
     case handshake_step::unplugged:
-      if (is_recovering()) return begin_unplug(taken_away);
-      return {step::abandon, loss_, "the toolstack is taking the disk away (online=0)"};
+      if (is_recovering()) return begin_unplug(disk_detached);
+      return {step::abandon, loss_, "the toolstack is detaching the disk (online=0)"};
     case handshake_step::lost:
       return {step::abandon, loss_,
-              view.states.backend ? "the device's directory was built anew meanwhile"
+              view.states.backend ? "the device's directory was recreated meanwhile"
                                   : "the backend's directory vanished meanwhile"};
     case handshake_step::look_again:
     case handshake_step::close:
@@ -292,15 +292,15 @@ connection_action connection_machine::follow_handshake(const device_view& view) 
 }
 
 connection_action connection_machine::connect_first(const connection_event& event) noexcept {
-  // What gives up a ring is as good as done when it fails.
+  // A failed release counts as done.
   const bool released = step_ == step::release;
   switch (event.what) {
     case kind::failed:
     case kind::wrong_disk:
     case kind::changed:
       if (released) break;
-      // The guest was resumed meanwhile: no fault of the disk's.
-      if (news_ == news::resumed) {
+      // Caused by a resume of the guest, not by the disk: retry.
+      if (pending_ == pending::resumed) {
         state_ = connecting;
         return {step::release};
       }
@@ -319,7 +319,7 @@ connection_action connection_machine::connect_first(const connection_event& even
       break;
   }
   if (released) return state_ == connecting ? begin_attempt() : connection_action{step::back_off};
-  return go_on();
+  return continue_attempt();
 }
 
 connection_action connection_machine::lose(loss_reason reason, connection_loss loss) noexcept {
@@ -331,20 +331,20 @@ connection_action connection_machine::lose(loss_reason reason, connection_loss l
 }
 
 connection_action connection_machine::begin_unplug(std::string_view text) noexcept {
-  news_ = news::none;
+  pending_ = pending::none;
   state_ = unplugging;
   return {step::shut, loss_, text};
 }
 
 connection_action connection_machine::stay_connected(const connection_event& event) noexcept {
-  if (news_ == news::resumed) return lose(loss_reason::resumed, connection_loss::orderly);
+  if (pending_ == pending::resumed) return lose(loss_reason::resumed, connection_loss::orderly);
   switch (event.what) {
     case kind::failed:
     case kind::wrong_disk:
-      // Something changed while it was being read, most likely: then another look shows what.
+      // Probably a change during the read, which the next read will show.
       return {step::back_off};
     case kind::view:
-      return follow_use(event.view);
+      return follow_connected(event.view);
     case kind::done:
       return {step_ == step::reread ? step::wait : step::look};
     case kind::open:
@@ -355,10 +355,10 @@ connection_action connection_machine::stay_connected(const connection_event& eve
   return {step::look};
 }
 
-connection_action connection_machine::follow_use(const device_view& view) noexcept {
+connection_action connection_machine::follow_connected(const device_view& view) noexcept {
   if (step_ == step::confirm) {
-    if (is_gone(view)) return begin_unplug(taken_by_force);
-    // Without our answer to a Closing, nothing says what became of the backend.
+    if (is_gone(view)) return begin_unplug(disk_force_detached);
+    // There was no closing handshake, so the backend's fate is unknown.
     if (!view.states.backend) return lose(loss_reason::directory_vanished, connection_loss::abrupt);
     if (view.states.own != xenbus_state::connected)
       return lose(loss_reason::device_rebuilt, connection_loss::abrupt);
@@ -368,11 +368,11 @@ connection_action connection_machine::follow_use(const device_view& view) noexce
     case handshake_step::look_again:
       return {step::reread};
     case handshake_step::close:
-      if (!view.states.online) return begin_unplug(taken_away);
+      if (!view.states.online) return begin_unplug(disk_detached);
       state_ = parting;
       return {step::part};
     case handshake_step::lost:
-      // First: a resume looks like this, too, and must be known before any port is touched.
+      // A resume has the same symptoms, and must be detected before any port is touched.
       return {step::confirm};
     case handshake_step::wait:
     case handshake_step::set_closing:
@@ -388,23 +388,23 @@ connection_action connection_machine::follow_use(const device_view& view) noexce
 }
 
 connection_action connection_machine::part(const connection_event& event) noexcept {
-  if (news_ == news::resumed) return lose(loss_reason::resumed, connection_loss::orderly);
+  if (pending_ == pending::resumed) return lose(loss_reason::resumed, connection_loss::orderly);
   const bool has_view = event.what == kind::view;
   if (step_ == step::part) {
     if (has_view && is_closed_by_both(event.view) && event.view.states.online)
       return lose(loss_reason::backend_closed, connection_loss::orderly);
     return {step::confirm};
   }
-  if (has_view && is_gone(event.view)) return begin_unplug(taken_away);
+  if (has_view && is_gone(event.view)) return begin_unplug(disk_detached);
   return lose(loss_reason::backend_closed, connection_loss::abrupt);
 }
 
 connection_action connection_machine::follow_recovery(const device_view& view) noexcept {
   if (step_ == step::confirm) {
-    if (news_ == news::resumed) return begin_attempt();
-    if (is_gone(view)) return begin_unplug(taken_away);
+    if (pending_ == pending::resumed) return begin_attempt();
+    if (is_gone(view)) return begin_unplug(disk_detached);
   } else if (view.node == backend_node::removed) {
-    return begin_unplug(taken_away);
+    return begin_unplug(disk_detached);
   }
   if (reason_ == loss_reason::backend_closed && loss_ == connection_loss::orderly &&
       is_replaced(view)) {
@@ -420,9 +420,9 @@ connection_action connection_machine::recover(const connection_event& event) noe
     case kind::view:
       return follow_recovery(event.view);
     case kind::changed:
-      return {news_ == news::resumed ? step::withdraw : step::look, loss_};
+      return {pending_ == pending::resumed ? step::withdraw : step::look, loss_};
     case kind::wrong_disk:
-      if (news_ == news::resumed) return {step::withdraw, loss_};
+      if (pending_ == pending::resumed) return {step::withdraw, loss_};
       state_ = failing;
       return {step::fail};
     case kind::failed:
@@ -431,20 +431,20 @@ connection_action connection_machine::recover(const connection_event& event) noe
     case kind::done:
       break;
   }
-  // What gives up a ring is as good as done when it fails.
+  // The next step is the same if one of these fails.
   if (step_ == step::suspend || step_ == step::pause) return begin_attempt();
   if (step_ == step::rebind) return {step::back_off};
   if (step_ == step::confirm) return {step::pause};
   if (step_ == step::withdraw)
-    return news_ == news::resumed ? begin_attempt() : connection_action{step::confirm};
+    return pending_ == pending::resumed ? begin_attempt() : connection_action{step::confirm};
   if (event.what == kind::failed) return {step::withdraw, loss_};
-  return go_on();
+  return continue_attempt();
 }
 
 connection_action connection_machine::end(const connection_event& event) noexcept {
-  // Steps that fail hold nothing up: what is left of the device is closed as far as it goes.
+  // Failed steps do not stop the teardown: the rest of the device is closed as far as possible.
   if (step_ == step::shut) return {step::look};
-  // Without its directory the backend answers nobody.
+  // A backend without its directory does not respond: skip the drain.
   if (step_ == step::look && event.what == kind::view && event.view.states.backend)
     return {step::drain};
   if (step_ == step::look || step_ == step::drain) return {step::fail};

@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <map>
 
+#include "base/block_device_users.hpp"
+#include "base/parse.hpp"
 #include "blkfront/features.hpp"
-#include "xenpv/base/block_device_users.hpp"
-#include "xenpv/base/parse.hpp"
-#include "xenpv/wire/virtual_device.hpp"
+#include "wire/virtual_device.hpp"
 
 namespace xenpv::blkfront {
 
@@ -19,16 +19,16 @@ namespace {
 
 using values = std::map<std::string, std::string, std::less<>>;
 
-std::string value_or(const values& in, std::string_view name, std::string_view absent = {}) {
-  const auto found = in.find(name);
-  return std::string(found == in.end() ? absent : std::string_view(found->second));
+std::string value_or(const values& nodes, std::string_view name, std::string_view absent = {}) {
+  const auto node = nodes.find(name);
+  return std::string(node == nodes.end() ? absent : std::string_view(node->second));
 }
 
-wire::xenbus_state state_in(const values& in) {
-  return wire::parse_xenbus_state(value_or(in, "state")).value_or(wire::xenbus_state::unknown);
+wire::xenbus_state state_in(const values& nodes) {
+  return wire::parse_xenbus_state(value_or(nodes, "state")).value_or(wire::xenbus_state::unknown);
 }
 
-/// The nodes of a directory by name, for those we may read.
+/// The readable nodes of a directory, by name.
 values read_values(xen::store_transaction& t, const std::string& directory,
                    std::span<const std::string_view> names) {
   values out;
@@ -37,7 +37,7 @@ values read_values(xen::store_transaction& t, const std::string& directory,
       if (auto value = t.read_if_exists(fmt::format("{}/{}", directory, name)))
         out.emplace(name, std::move(*value));
     } catch (const failure& problem) {
-      // A backend's directory that is gone looks like one that is not ours.
+      // Reading a removed backend directory also fails with EACCES.
       if (problem.code() != std::errc::permission_denied) throw;
     }
   }
@@ -48,23 +48,23 @@ constexpr std::array<std::string_view, 4> frontend_names = {"backend", "state", 
                                                             "virtual-device"};
 
 std::vector<std::string> features_in(const values& backend) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 5> named = {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 5> flags = {
       {{"feature-flush-cache", "flush"},
        {"feature-barrier", "barrier"},
        {"feature-discard", "discard"},
        {"discard-secure", "secure-discard"},
        {"feature-persistent", "persistent"}}};
   std::vector<std::string> out;
-  for (const auto& [node, word] : named)
+  for (const auto& [node, feature] : flags)
     if (const auto value = value_or(backend, node, "0"); !value.empty() && value != "0")
-      out.emplace_back(word);
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 3> counted = {
+      out.emplace_back(feature);
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 3> limits = {
       {{"feature-max-indirect-segments", "indirect"},
        {"multi-queue-max-queues", "queues"},
        {"max-ring-page-order", "ring-order"}}};
-  for (const auto& [node, word] : counted)
+  for (const auto& [node, feature] : limits)
     if (const auto value = value_or(backend, node); !value.empty())
-      out.push_back(fmt::format("{}={}", word, value));
+      out.push_back(fmt::format("{}={}", feature, value));
   return out;
 }
 
@@ -76,7 +76,7 @@ std::optional<std::uint64_t> size_in(const values& backend, std::string_view kin
   return properties->shape.size;
 }
 
-void take_backend(listed_device& device, const values& backend) {
+void add_backend(listed_device& device, const values& backend) {
   device.backend_kind = backend_kind(device.backend);
   device.params = value_or(backend, "params");
   device.mode = value_or(backend, "mode", "w");
@@ -105,7 +105,7 @@ listed_device describe(xen::store_transaction& t, const std::string& number,
   device.state = state_in(own);
   auto names = std::vector<std::string_view>(backend_nodes().begin(), backend_nodes().end());
   names.insert(names.end(), {"state", "dev"});
-  take_backend(device, read_values(t, device.backend, names));
+  add_backend(device, read_values(t, device.backend, names));
   if (root.exists(fmt::format("/sys/bus/xen/devices/vbd-{}/driver", number)))
     device.holder = device_holder::kernel;
   else if (device.state == wire::xenbus_state::connected ||
@@ -142,8 +142,8 @@ asio::awaitable<std::vector<listed_device>> list_devices(async::store_client& st
             [](const listed_device& a, const listed_device& b) { return a.number < b.number; });
   std::vector<wire::guest_disk> disks;
   disks.reserve(out.size());
-  for (const auto& each : out)
-    disks.push_back({each.number, each.block_device});
+  for (const auto& device : out)
+    disks.push_back({device.number, device.block_device});
   auto names = wire::guest_disk_names(disks);
   for (std::size_t i = 0; i < out.size(); ++i)
     out[i].name = std::move(names[i]);
@@ -154,36 +154,36 @@ namespace {
 
 using device_pointers = std::vector<const listed_device*>;
 
-device_pointers all_that(std::span<const listed_device> devices, auto&& fits) {
+device_pointers select_devices(std::span<const listed_device> devices, auto&& matches) {
   device_pointers out;
-  for (const auto& each : devices)
-    if (fits(each)) out.push_back(&each);
+  for (const auto& device : devices)
+    if (matches(device)) out.push_back(&device);
   return out;
 }
 
-device_pointers find_by_name(std::span<const listed_device> devices, std::string_view word) {
-  auto name = word;
+device_pointers find_by_name(std::span<const listed_device> devices, std::string_view name) {
   const bool is_node = name.starts_with("/dev/");
   if (is_node) name.remove_prefix(5);
   if (name.starts_with("device/vbd/")) name.remove_prefix(11);
   if (name.empty()) return {};
   if (is_node)
-    if (auto shown = all_that(devices, [&](const auto& each) { return each.block_device == name; });
-        !shown.empty())
-      return shown;
+    if (auto bound = select_devices(
+            devices, [&](const auto& device) { return device.block_device == name; });
+        !bound.empty())
+      return bound;
   const auto number = wire::parse_virtual_device(name);
-  return all_that(devices, [&](const listed_device& each) {
-    return (number && each.number == *number) || each.name == name || each.toolstack_name == name ||
-           guest_name(each) == name;
+  return select_devices(devices, [&](const listed_device& device) {
+    return (number && device.number == *number) || device.name == name ||
+           device.toolstack_name == name || guest_name(device) == name;
   });
 }
 
-device_pointers find_by_params(std::span<const listed_device> devices, std::string_view word) {
-  // "/dev/vg/guest" may be what the backend has: only a whole match counts.
-  return all_that(devices, [&](const listed_device& each) {
-    const auto colon = each.params.find(':');
-    const auto path = colon == std::string::npos ? each.params : each.params.substr(colon + 1);
-    return !each.params.empty() && (each.params == word || path == word);
+device_pointers find_by_params(std::span<const listed_device> devices, std::string_view source) {
+  // Only a whole match counts: a path like "/dev/vg/guest" may exist in the backend's domain.
+  return select_devices(devices, [&](const listed_device& device) {
+    const auto colon = device.params.find(':');
+    const auto path = colon == std::string::npos ? device.params : device.params.substr(colon + 1);
+    return !device.params.empty() && (device.params == source || path == source);
   });
 }
 
@@ -197,25 +197,25 @@ std::string all_names(const listed_device& device) {
 
 }  // namespace
 
-result<listed_device> find_device(std::span<const listed_device> devices, std::string_view word) {
-  const auto what = fmt::format("disk '{}'", word);
-  auto found = find_by_name(devices, word);
-  const bool by_name = !found.empty();
-  if (!by_name) found = find_by_params(devices, word);
-  if (found.size() == 1) return *found.front();
+result<listed_device> find_device(std::span<const listed_device> devices, std::string_view name) {
+  const auto subject = fmt::format("disk '{}'", name);
+  auto matches = find_by_name(devices, name);
+  const bool by_name = !matches.empty();
+  if (!by_name) matches = find_by_params(devices, name);
+  if (matches.size() == 1) return *matches.front();
   std::vector<std::string> names;
-  if (found.empty()) {
-    for (const auto& each : devices)
-      names.push_back(each.name);
-    return make_error(errc::not_available, what,
+  if (matches.empty()) {
+    for (const auto& device : devices)
+      names.push_back(device.name);
+    return make_error(errc::not_available, subject,
                       names.empty() ? std::string("this guest has no PV disk")
-                                    : fmt::format("there are {}", fmt::join(names, ", ")));
+                                    : fmt::format("available: {}", fmt::join(names, ", ")));
   }
-  for (const auto* each : found)
-    names.push_back(by_name ? all_names(*each) : each->name);
-  return make_error(errc::invalid_argument, what,
-                    by_name ? fmt::format("it may be {}; use the number", fmt::join(names, " or "))
-                            : fmt::format("{} all have it; say which", fmt::join(names, ", ")));
+  for (const auto* device : matches)
+    names.push_back(by_name ? all_names(*device) : device->name);
+  return make_error(errc::invalid_argument, subject,
+                    by_name ? fmt::format("matches {}; use the number", fmt::join(names, " and "))
+                            : fmt::format("matches {}; specify one", fmt::join(names, ", ")));
 }
 
 }  // namespace xenpv::blkfront

@@ -7,22 +7,22 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
 
+#include "base/parse.hpp"
 #include "blkfront/transport.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/base/parse.hpp"
 
 namespace xenpv::blkfront {
 
 namespace asio = boost::asio;
 
-device_nodes::device_nodes(async::runtime& runtime, std::string device)
-    : runtime_(runtime),
+device_nodes::device_nodes(async::guest_session& session, std::string device)
+    : session_(session),
       device_(std::move(device)),
-      watchers_(runtime.control()),
-      change_(runtime.control(), clock::time_point::max()) {}
+      watchers_(session.control()),
+      change_(session.control()) {}
 
 asio::awaitable<void> device_nodes::read_device() {
-  auto& store = runtime_.store();
+  auto& store = session_.store();
   const auto backend = co_await store.read_if_exists(device_ + "/backend");
   if (!backend)
     throw failure(make_error_code(errc::not_available), fmt::format("open {}", device_),
@@ -37,37 +37,36 @@ asio::awaitable<void> device_nodes::read_device() {
   facts.type = type.value_or("disk");
   const auto trusted = co_await store.read_if_exists(device_ + "/trusted");
   facts.trusted = trusted.value_or("1") != "0";
-  // The handle in a request is the number in the path; extended numbers lose their upper half
-  // there.
+  // A request's handle is the device number in the path, truncated to 16 bits.
   const auto name = device_.substr(device_.rfind('/') + 1);
   const auto number = parse_unsigned(name, "virtual device", 0, 0xFFFFFFFF);
   facts.handle = static_cast<std::uint16_t>(number ? *number : 0);
   facts_ = std::move(facts);
-  co_await follow();
+  co_await watch_directories();
 }
 
-/// A directory that the toolstack removed reads as one we may not see: its parent is not ours.
-asio::awaitable<std::optional<std::string>> device_nodes::read_of_backend(std::string name) {
+/// Reads of a removed directory fail with EACCES, because the guest may not read its parent.
+asio::awaitable<std::optional<std::string>> device_nodes::read_backend_node(std::string name) {
   try {
-    co_return co_await runtime_.store().read_if_exists(facts_.backend + "/" + name);
+    co_return co_await session_.store().read_if_exists(facts_.backend + "/" + name);
   } catch (const failure& problem) {
     if (problem.code() != std::errc::permission_denied) throw;
   }
   co_return std::nullopt;
 }
 
-asio::awaitable<device_view> device_nodes::look() {
-  auto& store = runtime_.store();
+asio::awaitable<device_view> device_nodes::read_view() {
+  auto& store = session_.store();
   device_view view;
-  // Before the reads: what changes during them is seen by the next look.
+  // Reset before the reads, so that the next view reports changes during them.
   view.rebuilt = std::exchange(rebuilt_, false);
   const auto parse = [](const std::string& text) {
     return wire::parse_xenbus_state(text).value_or(wire::xenbus_state::unknown);
   };
   const auto node = co_await store.read_if_exists(device_ + "/backend");
   const auto own = co_await store.read_if_exists(device_ + "/state");
-  const auto backend = co_await read_of_backend("state");
-  const auto online = co_await read_of_backend("online");
+  const auto backend = co_await read_backend_node("state");
+  const auto online = co_await read_backend_node("online");
   if (!node)
     view.node = backend_node::removed;
   else if (*node != facts_.backend)
@@ -86,20 +85,20 @@ asio::awaitable<node_map> device_nodes::read_backend() {
       if (auto value = t.read_if_exists(fmt::format("{}/{}", facts_.backend, name)))
         nodes.emplace(name, std::move(*value));
   };
-  co_await runtime_.store().transact(read);
+  co_await session_.store().transact(read);
   co_return nodes;
 }
 
 asio::awaitable<std::optional<std::string>> device_nodes::hotplug_problem() {
-  const auto status = co_await read_of_backend("hotplug-status");
+  const auto status = co_await read_backend_node("hotplug-status");
   if (status != "error") co_return std::nullopt;
-  const auto text = co_await read_of_backend("hotplug-error");
+  const auto text = co_await read_backend_node("hotplug-error");
   co_return text.value_or("");
 }
 
 asio::awaitable<void> device_nodes::give_up(std::chrono::nanoseconds waited) {
-  const auto view = co_await look();
-  const auto hotplug = co_await read_of_backend("hotplug-status");
+  const auto view = co_await read_view();
+  const auto hotplug = co_await read_backend_node("hotplug-status");
   throw failure(errc::timed_out,
                 fmt::format("connect {}: {}", device_, explain_wait(view.states, hotplug)),
                 fmt::format("waited {}", format_duration(waited)));
@@ -107,24 +106,24 @@ asio::awaitable<void> device_nodes::give_up(std::chrono::nanoseconds waited) {
 
 asio::awaitable<bool> device_nodes::set_state(wire::xenbus_state state) {
   const auto path = device_ + "/state";
-  co_return co_await runtime_.store().write_if_exists(path, fmt::format("{}", raw(state)));
+  co_return co_await session_.store().write_if_exists(path, fmt::format("{}", raw(state)));
 }
 
 asio::awaitable<void> device_nodes::publish(
     const std::vector<std::pair<std::string, std::string>>& nodes) {
   bool removed = false;
   auto write = [&](xen::store_transaction& t) {
-    // Writing would bring the device's directory back.
+    // A write would recreate the device's directory.
     removed = !t.read_if_exists(device_ + "/backend");
     if (removed) return;
-    // What a predecessor left would be read as ours, so it goes in the same transaction.
+    // The backend would take a predecessor's nodes for ours, so remove them in this transaction.
     for (const auto& name : t.list(device_))
       if (is_transport_node(name)) (void)t.remove(device_ + "/" + name);
     for (const auto& [name, value] : nodes)
       t.write(device_ + "/" + name, value);
     t.write(device_ + "/state", fmt::format("{}", raw(wire::xenbus_state::initialised)));
   };
-  co_await runtime_.store().transact(write);
+  co_await session_.store().transact(write);
   if (removed)
     throw failure(errc::lost_connection, fmt::format("connect {}", device_),
                   "the toolstack removed the device");
@@ -132,20 +131,20 @@ asio::awaitable<void> device_nodes::publish(
 
 void device_nodes::wake() {
   changed_ = true;
-  change_.cancel();
+  change_.notify();
 }
 
-void device_nodes::take(const async::watch_event& event) {
+void device_nodes::note_event(const async::watch_event& event) {
   properties_changed_ = properties_changed_ || event.overflowed ||
                         event.path.ends_with("/sectors") || event.path.ends_with("/state") ||
-                        event.path == followed_;
-  rebuilt_ = rebuilt_ || event.path == followed_;
+                        event.path == watched_;
+  rebuilt_ = rebuilt_ || event.path == watched_;
 }
 
-asio::awaitable<void> device_nodes::follow_watch(async::watch_stream watch) {
+asio::awaitable<void> device_nodes::consume_watch(async::watch_stream watch) {
   for (;;) {
     try {
-      take(co_await watch.next());
+      note_event(co_await watch.next());
     } catch (const failure& problem) {
       log().error("{}: {}", device_, problem.what());
       lost_ = true;
@@ -155,35 +154,34 @@ asio::awaitable<void> device_nodes::follow_watch(async::watch_stream watch) {
   }
 }
 
-asio::awaitable<void> device_nodes::follow() {
-  if (followed_ == facts_.backend) co_return;
-  followed_.clear();
+asio::awaitable<void> device_nodes::watch_directories() {
+  if (watched_ == facts_.backend) co_return;
+  watched_.clear();
   watchers_.cancel();
   co_await watchers_.join();
-  auto backend = co_await runtime_.store().watch(facts_.backend);
-  auto own = co_await runtime_.store().watch(device_ + "/backend");
-  // The first event of a watch comes at once and stands for no change.
+  auto backend = co_await session_.store().watch(facts_.backend);
+  auto own = co_await session_.store().watch(device_ + "/backend");
+  // A watch fires once when it is set, without a change.
   (void)co_await backend.next();
-  followed_ = facts_.backend;
+  watched_ = facts_.backend;
   rebuilt_ = false;
-  watchers_.spawn(follow_watch(std::move(backend)));
-  watchers_.spawn(follow_watch(std::move(own)));
+  watchers_.spawn(consume_watch(std::move(backend)));
+  watchers_.spawn(consume_watch(std::move(own)));
 }
 
 asio::awaitable<bool> device_nodes::wait_for_change(std::chrono::nanoseconds limit) {
   const auto now = clock::now();
-  // Beyond that the clock overflows.
+  // now + limit must not overflow.
   const auto until =
       limit < clock::time_point::max() - now ? now + limit : clock::time_point::max();
   while (!changed_ && clock::now() < until) {
-    change_.expires_at(until);
-    (void)co_await change_.async_wait(asio::as_tuple(asio::use_awaitable));
+    co_await change_.wait_until(until);
     const auto state = co_await asio::this_coro::cancellation_state;
     if (state.cancelled() != asio::cancellation_type::none)
       throw boost::system::system_error(asio::error::operation_aborted);
   }
   if (lost_)
-    throw failure(errc::lost_connection, fmt::format("follow {}", device_), "xenstored is gone");
+    throw failure(errc::lost_connection, fmt::format("watch {}", device_), "xenstored is gone");
   co_return std::exchange(changed_, false);
 }
 
@@ -194,7 +192,7 @@ asio::awaitable<void> device_nodes::close() {
   } catch (const std::exception& problem) {
     log().warn("{}: watch: {}", device_, problem.what());
   }
-  followed_.clear();
+  watched_.clear();
 }
 
 }  // namespace xenpv::blkfront

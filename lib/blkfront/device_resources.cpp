@@ -20,7 +20,7 @@ struct resource_share::account {
   std::size_t pages = 0;            ///< granted by all frontends
 };
 
-/// Ties the account to the control context, so that all frontends of a runtime find the same one.
+/// Attaches the account to the control context, so that all frontends of a session share it.
 class resource_share::service : public asio::execution_context::service {
  public:
   using key_type = service;
@@ -39,10 +39,10 @@ asio::execution_context::id resource_share::service::id;
 
 namespace {
 
-/// xen-gntalloc's own default.
-constexpr std::size_t usual_page_limit = 1024;
+/// The default limit of xen-gntalloc.
+constexpr std::size_t default_page_limit = 1024;
 
-bool are_free(xen::grant_sharer& sharer, domid backend, std::size_t pages) {
+bool can_grant(xen::grant_sharer& sharer, domid backend, std::size_t pages) {
   try {
     (void)sharer.share(backend, pages, true);
     return true;
@@ -53,10 +53,10 @@ bool are_free(xen::grant_sharer& sharer, domid backend, std::size_t pages) {
 
 }  // namespace
 
-resource_share::resource_share(async::runtime& runtime) {
-  auto& context = asio::query(runtime.control(), asio::execution::context);
+resource_share::resource_share(async::guest_session& session) {
+  auto& context = asio::query(session.control(), asio::execution::context);
   account_ = asio::use_service<service>(context).shared;
-  account_->queues.resize(runtime.cpus());
+  account_->queues.resize(session.cpus());
 }
 
 resource_share::~resource_share() {
@@ -79,10 +79,10 @@ void resource_share::give_cpus_back() noexcept {
 }
 
 std::size_t resource_share::page_budget(domid backend) const {
-  const auto limit = xen::read_guest_facts().gntalloc_limit.value_or(usual_page_limit);
+  const auto limit = xen::read_guest_facts().gntalloc_limit.value_or(default_page_limit);
   auto budget = first_budget(limit, account_->pages - pages_);
   auto sharer = xen::grant_sharer::open();
-  while (budget > least_pages && !are_free(sharer, backend, 2 * budget))
+  while (budget > least_pages && !can_grant(sharer, backend, 2 * budget))
     budget = std::max(least_pages, budget - budget / 4);
   return budget;
 }

@@ -1,4 +1,4 @@
-#include "xenpv/blkfront/emulated_disk.hpp"
+#include "blkfront/emulated_disk.hpp"
 
 #include <fmt/format.h>
 
@@ -7,43 +7,43 @@
 #include <sstream>
 #include <vector>
 
+#include "base/parse.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/base/parse.hpp"
 
 namespace xenpv::blkfront {
 namespace {
 
 enum class controller { ide, scsi };
 
-/// Where QEMU has an emulated disk.
-struct disk_place {
+/// The position of an emulated disk in QEMU.
+struct disk_position {
   controller kind{};
   unsigned index = 0;  ///< from 0, over all channels of the controller
-  friend bool operator==(const disk_place&, const disk_place&) = default;
+  friend bool operator==(const disk_position&, const disk_position&) = default;
 };
 
 constexpr unsigned ide_ports = 2;
 constexpr unsigned ide_disks = 4;
 constexpr unsigned ahci_disks = 6;
 
-/// nullopt: the disk has no twin. Those of the IDE and AHCI controllers have one number space.
-std::optional<disk_place> twin_place(std::uint32_t number) {
+/// nullopt: the disk has no twin. IDE and AHCI disks share one numbering.
+std::optional<disk_position> twin_position(std::uint32_t number) {
   const auto minor = number & 0xFF;
   if ((number >> 28) == 1) {
     const auto disk = (number & 0x0FFFFFFF) >> 8;
-    if (disk < ahci_disks) return disk_place{controller::ide, disk};
+    if (disk < ahci_disks) return disk_position{controller::ide, disk};
     return std::nullopt;
   }
   switch (number >> 8) {
     case 202:
-      if ((minor >> 4) < ahci_disks) return disk_place{controller::ide, minor >> 4};
+      if ((minor >> 4) < ahci_disks) return disk_position{controller::ide, minor >> 4};
       return std::nullopt;
     case 3:
-      return disk_place{controller::ide, minor >> 6};
+      return disk_position{controller::ide, minor >> 6};
     case 22:
-      return disk_place{controller::ide, 2 + (minor >> 6)};
+      return disk_position{controller::ide, 2 + (minor >> 6)};
     case 8:
-      return disk_place{controller::scsi, minor >> 4};
+      return disk_position{controller::scsi, minor >> 4};
     default:
       return std::nullopt;
   }
@@ -70,8 +70,9 @@ std::optional<unsigned> scsi_target(std::string_view address) {
   return parts[2];
 }
 
-/// From its folder in /sys/devices: .../0000:00:01.1/ata1/host0/target0:0:0/0:0:0:0/block/sda.
-std::optional<disk_place> place_of(const std::filesystem::path& folder) {
+/// The position of a disk by its directory in /sys/devices:
+/// .../0000:00:01.1/ata1/host0/target0:0:0/0:0:0:0/block/sda.
+std::optional<disk_position> position_of(const std::filesystem::path& folder) {
   std::filesystem::path parent;
   std::optional<unsigned> port;
   std::size_t ports = 0;
@@ -79,7 +80,7 @@ std::optional<disk_place> place_of(const std::filesystem::path& folder) {
   for (const auto& part : folder) {
     const auto name = part.string();
     if (const auto number = ata_number(name)) {
-      // The kernel numbers the ports of all controllers in one row.
+      // The kernel numbers the ports of all controllers consecutively.
       std::vector<unsigned> all;
       std::error_code ignored;
       for (const auto& entry : std::filesystem::directory_iterator(parent, ignored))
@@ -92,11 +93,11 @@ std::optional<disk_place> place_of(const std::filesystem::path& folder) {
     parent /= part;
   }
   if (!target) return std::nullopt;
-  if (!port) return disk_place{controller::scsi, *target};
-  return disk_place{controller::ide, ports <= ide_ports ? *port * 2 + *target : *port};
+  if (!port) return disk_position{controller::scsi, *target};
+  return disk_position{controller::ide, ports <= ide_ports ? *port * 2 + *target : *port};
 }
 
-/// Disks of QEMU's own model that a driver of this guest drives.
+/// Whether the block device is a disk emulated by QEMU.
 bool is_emulated(const system_root& root, const std::string& name,
                  const std::filesystem::path& folder) {
   const auto model = root.read(fmt::format("/sys/block/{}/device/model", name));
@@ -104,11 +105,11 @@ bool is_emulated(const system_root& root, const std::string& name,
          folder.string().find("/usb") == std::string::npos;
 }
 
-/// " (xen_emul_unplug=never)" of the kernel's command line; empty: not there.
+/// " (xen_emul_unplug=never)" from the kernel's command line; empty if it has no such parameter.
 std::string unplug_parameter(const system_root& root) {
-  std::istringstream words(root.read("/proc/cmdline").value_or(""));
-  for (std::string word; words >> word;)
-    if (word.starts_with("xen_emul_unplug=")) return fmt::format(" ({})", word);
+  std::istringstream command_line(root.read("/proc/cmdline").value_or(""));
+  for (std::string parameter; command_line >> parameter;)
+    if (parameter.starts_with("xen_emul_unplug=")) return fmt::format(" ({})", parameter);
   return {};
 }
 
@@ -117,15 +118,16 @@ std::string unplug_parameter(const system_root& root) {
 std::optional<std::string> emulated_twin(const listed_device& device, const system_root& root) {
   const auto type = root.read("/sys/hypervisor/guest_type");
   if (type == "PV" || type == "PVH" || device.mode == "r") return std::nullopt;
-  const auto wanted = twin_place(device.number);
-  if (!wanted) return std::nullopt;
+  const auto expected = twin_position(device.number);
+  if (!expected) return std::nullopt;
   for (const auto& name : root.names("/sys/block")) {
     std::error_code unknown;
     const auto folder = std::filesystem::canonical(root.path("/sys/block/" + name), unknown);
     if (unknown || !is_emulated(root, name, folder)) continue;
-    const auto place = place_of(folder);
-    if (place == wanted) return name;
-    if (!place && (wanted->kind == controller::scsi || wanted->index < ide_disks)) return name;
+    const auto position = position_of(folder);
+    if (position == expected) return name;
+    if (!position && (expected->kind == controller::scsi || expected->index < ide_disks))
+      return name;
   }
   return std::nullopt;
 }
@@ -136,8 +138,8 @@ void refuse_emulated_twin(const listed_device& device, std::string_view operatio
   if (!twin) return;
   throw failure(std::make_error_code(std::errc::device_or_resource_busy), operation,
                 fmt::format("this guest drives the same disk as /dev/{}, emulated by QEMU: its "
-                            "kernel unplugged no emulated disks at boot{}; boot it so that it "
-                            "does, or --force",
+                            "kernel did not unplug emulated disks at boot{}; reboot with unplug "
+                            "enabled, or use --force",
                             *twin, unplug_parameter(root)));
 }
 

@@ -1,5 +1,5 @@
-// Requests and their order: from the caller to the list of those that can be sent, and from their
-// last ring request back to the caller.
+// The order of requests: from submission to the list of requests that can be sent, and from the
+// last ring request to completion.
 #include "blkfront/engine.hpp"
 
 #include <algorithm>
@@ -10,10 +10,10 @@
 namespace xenpv::blkfront {
 namespace {
 
-/// Pages that are kept back from a pool of at least 64 (engine::spare_pages_).
+/// Pages reserved in a pool of at least 64 pages (engine::spare_pages_).
 constexpr std::size_t spare_pages = 8;
 
-/// Small requests that are sent, at most, between two pieces of a large one that waits for pages.
+/// The limit of small requests that overtake a large one that waits for pages.
 constexpr unsigned overtaking_limit = 64;
 
 }  // namespace
@@ -29,7 +29,7 @@ engine::engine(engine_setup setup, engine_host& host)
   free_slots_.reserve(slots_.size());
   for (auto i = slots_.size(); i-- > 0;)
     free_slots_.push_back(static_cast<std::uint16_t>(i));
-  flush_mode_ = how_to_flush();
+  flush_mode_ = choose_flush_mode();
   if (setup_.data.pages->size() >= 8 * spare_pages)
     spare_pages_ = setup_.data.pages->take(spare_pages).value_or(blk::page_chain{});
   has_spare_pages_ = spare_pages_.count != 0;
@@ -44,15 +44,15 @@ engine::~engine() {
 }
 
 void engine::reshape(const blk::geometry& shape) noexcept {
-  // The caller may not know yet what the backend has refused here meanwhile.
+  // The caller may not know yet which features the backend has refused.
   const auto before = std::exchange(setup_.shape, shape);
   setup_.shape.can_flush = shape.can_flush && before.can_flush;
   setup_.shape.can_discard = shape.can_discard && before.can_discard;
   setup_.shape.can_secure_discard = shape.can_secure_discard && before.can_secure_discard;
-  flush_mode_ = how_to_flush();
+  flush_mode_ = choose_flush_mode();
 }
 
-engine::flush_mode engine::how_to_flush() const noexcept {
+engine::flush_mode engine::choose_flush_mode() const noexcept {
   if (!setup_.shape.can_flush) return flush_mode::none;
   if (setup_.flush_cache) return flush_mode::cache;
   if (setup_.barrier && setup_.only_queue) return flush_mode::barrier;
@@ -72,7 +72,7 @@ std::error_code engine::check(const blk::request& r) const noexcept {
   if (r.op == blk::operation::discard && !shape.can_discard) return not_supported();
   if (r.op == blk::operation::secure_discard) {
     if (!shape.can_secure_discard) return not_supported();
-    // A promise, not advice: exactly these bytes are erased.
+    // Not advisory: exactly these bytes must be erased.
     if (((r.offset | r.length) & sector_mask_) != 0)
       return std::make_error_code(std::errc::invalid_argument);
   }
@@ -84,7 +84,7 @@ std::error_code engine::check(const blk::request& r) const noexcept {
   return {};
 }
 
-/// Fills in what the request needs of the device. False: it is answered already.
+/// Initialises the request's device_part. False: the request is already complete.
 bool engine::prepare(blk::request& r) noexcept {
   r.status = check(r);
   if (r.status) return false;
@@ -113,7 +113,7 @@ bool engine::prepare(blk::request& r) noexcept {
   if (is_fua(r)) note_doubt(r);
   r.device.planned = sent.begin;
   r.device.end = sent.end;
-  // With FUA even an empty write is a promise about those before it.
+  // With FUA, even an empty write flushes earlier writes.
   return r.length != 0 || is_fua(r);
 }
 
@@ -135,16 +135,16 @@ void engine::accept_fresh() noexcept {
 }
 
 void engine::begin(blk::request& r) noexcept {
-  const auto wait_or_go = [&] {
+  const auto park_or_queue = [&] {
     const bool parked = changes_data(r.op) && gate_.park(r, {r.device.planned, r.device.end});
     if (!parked) pending_.push(r);
   };
-  const bool is_odd = ((r.offset | r.length) & sector_mask_) != 0;
-  if (r.op != blk::operation::write || r.length == 0 || !is_odd) return wait_or_go();
+  const bool is_unaligned = ((r.offset | r.length) & sector_mask_) != 0;
+  if (r.op != blk::operation::write || r.length == 0 || !is_unaligned) return park_or_queue();
   const auto plan = plan_write({r.offset, r.offset + r.length}, setup_.shape.sector_size);
-  // Counted before the first lock is asked for: the answer may come at once.
+  // Counted before the first lock request, which may be granted at once.
   r.device.outstanding = (plan.head ? 1U : 0U) + (plan.tail ? 1U : 0U);
-  if (!plan.middle.empty()) wait_or_go();
+  if (!plan.middle.empty()) park_or_queue();
   if (plan.head) add_merge(r, *plan.head);
   if (plan.tail) add_merge(r, *plan.tail);
 }
@@ -157,14 +157,14 @@ void engine::add_merge(blk::request& r, const stretch& bytes) {
 bool engine::send(std::uint64_t now) noexcept {
   now_ = now;
   accept_fresh();
-  // What waits for nobody else goes first: then a full ring or an empty pool delays only what
-  // takes much of it.
+  // Requests that do not wait for pages go first: a full ring or an empty pool then only delays
+  // requests that need many entries or pages.
   if (send_flush() && send_merges()) {
     send_pending(send_again());
-    // An empty FUA write has nothing to wait for but its flush.
+    // An empty FUA write only waits for its flush.
     (void)send_flush();
   }
-  // Their callers may have submitted more from within `done`.
+  // Callers may submit more requests from within `done`.
   while (auto* const r = refused_.pop())
     finish(*r);
   if (!fresh_.empty()) host_.schedule_send();
@@ -180,7 +180,7 @@ bool engine::send(std::uint64_t now) noexcept {
 
 bool engine::send_flush() noexcept {
   fail_doubtful_flushes();
-  // One at a time: those that come meanwhile share the next one.
+  // One flush at a time; flushes that arrive meanwhile share the next one.
   if (flushing_.empty() || flush_in_flight_) return true;
   if (flush_mode_ == flush_mode::ignored) {
     finish_ignored_flushes(std::exchange(flushing_, {}));
@@ -191,7 +191,7 @@ bool engine::send_flush() noexcept {
   return true;
 }
 
-/// They may cover writes that were answered and are lost, so they must not succeed.
+/// These flushes may cover completed writes that were lost, so they must not succeed.
 void engine::fail_doubtful_flushes() noexcept {
   request_list doubtful;
   request_list others;
@@ -225,13 +225,13 @@ bool engine::send_again() noexcept {
       ++piece;
       continue;
     }
-    // Its page is looked up from the lease's start; the request's own progress is another place.
+    // send_piece() finds the page from the start of the lease; keep the request's own cursor.
     const auto cursor = r.device.cursor;
     const auto sent = send_piece(r, piece->bytes, true);
     r.device.cursor = cursor;
     if (sent == 0) enough_pages = false;
     piece->bytes.begin += sent;
-    // The entry itself counts as one: its last ring request takes that over.
+    // The entry counts as one outstanding request, which its last ring request replaces.
     if (!piece->bytes.empty()) continue;
     --r.device.outstanding;
     piece = again_.erase(piece);
@@ -248,8 +248,8 @@ void engine::send_pending(bool enough_pages) noexcept {
   }
   while (auto* const r = free_slots_.empty() ? nullptr : pending_.pop()) {
     if (changes_data(r->op) && gate_.park(*r, {r->device.planned, r->device.end})) continue;
-    // What brings its pages along, or carries no data, does not wait for pages: those may be the
-    // very ones it has. A small request only waits behind small ones.
+    // Requests with leased pages or without data do not wait for pages: other requests may wait for
+    // the pages of that lease. A small request only waits behind small ones.
     const bool is_small = r->length <= blk::small_request;
     const bool waits = takes_pages(*r) && (is_small ? !small_.empty() : !enough_pages);
     if (!waits && send_request(*r)) {
@@ -267,22 +267,22 @@ void engine::send_pending(bool enough_pages) noexcept {
     if (r->device.outstanding == 0) conclude(*r);
 }
 
-/// Sends requests that waited for pages, in order. False: those that are left still have to wait.
-bool engine::send_waiting(request_list& from, request_list& sent) noexcept {
-  while (auto* const r = from.pop()) {
-    // Parked for a hold that overtook it, it still must not be waited for (has_earlier_write()):
-    // with two queues the holds that would wait for it could wait for each other.
+/// Sends requests that waited for pages, in order. False: the remaining ones still have to wait.
+bool engine::send_waiting(request_list& waiting, request_list& sent) noexcept {
+  while (auto* const r = waiting.pop()) {
+    // If it is parked for a hold that overtook it, it keeps `lacks_pages`, so that no hold waits
+    // for it (has_earlier_write()): with two queues, holds could wait for each other.
     if (changes_data(r->op) && gate_.park(*r, {r->device.planned, r->device.end})) continue;
     const auto before = r->device.planned;
     const bool complete = send_request(*r);
-    if (&from == &large_ && (complete || r->device.planned != before)) overtaken_ = 0;
+    if (&waiting == &large_ && (complete || r->device.planned != before)) overtaken_ = 0;
     if (complete) {
       r->device.flags &= static_cast<std::uint8_t>(~lacks_pages);
-      if (&from == &small_ && !large_.empty()) ++overtaken_;
+      if (&waiting == &small_ && !large_.empty()) ++overtaken_;
       sent.push(*r);
       continue;
     }
-    from.push_front(*r);
+    waiting.push_front(*r);
     return false;
   }
   return true;
@@ -295,7 +295,7 @@ void engine::wait_for_pages(blk::request& r) noexcept {
   if (changes_data(r.op)) check_holds({r.device.planned, r.device.end});
 }
 
-/// Writes that were parked for something that is gone: they are looked at before later ones.
+/// Requeues writes whose hold or fence has ended, ahead of later requests.
 void engine::resume(request_list woken) noexcept {
   if (woken.empty()) return;
   pending_.prepend(woken);
@@ -323,8 +323,8 @@ void engine::lower_fence(std::uint64_t id) noexcept {
   resume(gate_.lower_fence(id));
 }
 
-/// Whether a write that came before number `order` is on its way to the sector, or will be without
-/// having to wait for pages.
+/// Whether a write to the sector is in flight, or one with a number up to `order` is queued and
+/// does not wait for pages.
 bool engine::has_earlier_write(const stretch& sector, std::uint64_t order) const noexcept {
   for (const auto& s : slots_) {
     const bool plain = s.kind == slot_kind::simple || s.kind == slot_kind::data ||
@@ -332,26 +332,26 @@ bool engine::has_earlier_write(const stretch& sector, std::uint64_t order) const
     if (plain && changes_data(s.op) && s.bytes.overlaps(sector)) return true;
   }
   bool found = false;
-  const auto look = [&](const blk::request& r) {
+  const auto check_request = [&](const blk::request& r) {
     const stretch rest{r.device.planned, r.device.end};
     const bool counts = changes_data(r.op) && (r.device.flags & lacks_pages) == 0;
     found = found || (counts && r.device.order <= order && rest.overlaps(sector));
   };
   for (const auto* const list : {&pending_, &small_, &large_})
     for (const auto* r = list->first; r != nullptr && !found; r = r->device.next)
-      look(*r);
-  if (!found) gate_.for_each_parked(look);
-  for (const auto& each : again_)
+      check_request(*r);
+  if (!found) gate_.for_each_parked(check_request);
+  for (const auto& piece : again_)
     found = found ||
-            (each.r->op == blk::operation::write && (has_spare_pages_ || !takes_pages(*each.r)) &&
-             each.r->device.order <= order && each.bytes.overlaps(sector));
+            (piece.r->op == blk::operation::write && (has_spare_pages_ || !takes_pages(*piece.r)) &&
+             piece.r->device.order <= order && piece.bytes.overlaps(sector));
   return found;
 }
 
-/// Writes to `bytes` have ended, or wait for pages: holds of sectors there may take effect.
+/// Writes to `bytes` have ended or wait for pages: lets holds within `bytes` take effect.
 void engine::check_holds(const stretch& bytes) noexcept {
   for (const auto sector : gate_.waiting_holds(bytes)) {
-    // From within the call below, holds come and go.
+    // sector_held() below may add and remove holds.
     const auto* const order = gate_.waiting_hold(sector);
     if (order == nullptr) continue;
     if (has_earlier_write({sector, sector + setup_.shape.sector_size}, *order)) continue;
@@ -365,7 +365,7 @@ void engine::piece_done(blk::request& r, std::error_code status) noexcept {
   if (--r.device.outstanding == 0 && r.device.planned >= r.device.end) conclude(r);
 }
 
-/// All data is where it belongs, or some of it failed.
+/// All data has been transferred, or a part has failed.
 void engine::conclude(blk::request& r) noexcept {
   if (!is_fua(r) || r.status || phase_of(r) == phase::flush) return finish(r);
   set_phase(r, phase::flush);

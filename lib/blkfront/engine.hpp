@@ -1,15 +1,14 @@
-// One queue's requests, from submit to answer, over a shared ring and granted pages: what a
-// frontend does between two turns of the event loop. Neither Asio nor Xen: memory comes from
-// outside, time is an argument, events and everything that concerns other queues go to the
-// engine_host.
+// Carries one queue's requests from submission to completion, over a shared ring and granted pages.
+// Uses neither Asio nor Xen: memory is provided, time is an argument, and events and messages to
+// other queues go through the engine_host.
 //
-// One thread. Trusts nothing in the ring: a response that does not fit fails the engine, with a
-// named error, and answers every request with it.
+// One thread. Does not trust the ring: an invalid response fails the engine with a descriptive
+// error, and all requests with it.
 //
-// What the backend may still touch is decided in one place, disown(): a request that is answered
-// while ring requests of it are unanswered leaves them, their pages and the bytes that they write
-// to the backend. The pages come back with the backend's answer or not at all; writes to those
-// bytes wait, on every queue, for the answer or for the end of the connection.
+// disown() alone decides which resources the backend may still access. When a request completes
+// before its ring requests, the backend keeps these, their pages and the bytes that they write. The
+// pages return with the backend's response or not at all. Writes to those bytes wait, on every
+// queue, for the response or for the end of the connection.
 #pragma once
 
 #include <cstdint>
@@ -36,18 +35,18 @@
 
 namespace xenpv::blkfront {
 
-/// Requests that timed out, for the log.
+/// Timed-out requests, for the log.
 struct overdue {
-  std::size_t requests = 0;    ///< answered with errc::timed_out just now, or soon
-  std::size_t unanswered = 0;  ///< ring requests the backend has had for that long
+  std::size_t requests = 0;    ///< completed with errc::timed_out now, or soon
+  std::size_t unanswered = 0;  ///< ring requests that exceed the limit
 };
 
 class engine {
  public:
-  /// Of request::device_part::flags: set by who submits, after submit().
+  /// Bits of request::device_part::flags that the caller sets after submit().
   static constexpr std::uint8_t caller_marks = 0x0F;
-  /// A flush, or a write with FUA, that was submitted while writes that it may cover are known to
-  /// be lost and no client has been told (flush_ledger): it fails.
+  /// A flush or FUA write that must fail: it may cover writes that were lost, and no flush has
+  /// failed for them yet (flush_ledger).
   static constexpr std::uint8_t in_doubt = 0x40;
 
   engine(engine_setup setup, engine_host& host);
@@ -56,10 +55,10 @@ class engine {
   engine& operator=(const engine&) = delete;
 
   [[nodiscard]] const blk::geometry& shape() const noexcept { return setup_.shape; }
-  /// The disk was resized, or its medium changed. Brings no feature back that is off.
+  /// The disk was resized, or its medium changed. Does not enable features that are off.
   void reshape(const blk::geometry& shape) noexcept;
 
-  /// Takes `r`; it is answered from within send(), drain(), check_deadlines(), fence_raised() or
+  /// Takes `r`. It completes from within send(), drain(), check_deadlines(), fence_raised() or
   /// fail().
   void submit(blk::request& r) noexcept {
     ++unfinished_;
@@ -69,58 +68,58 @@ class engine {
     fresh_.push(r);
   }
 
-  /// Puts what fits into the ring and publishes it. True: an event is due to the backend. `now`: ns
+  /// Fills the ring with requests and publishes them. True: the backend needs an event. `now`: ns
   /// of a steady clock.
   [[nodiscard]] bool send(std::uint64_t now) noexcept;
-  /// Takes the backend's answers. True if there was any.
+  /// Takes the backend's responses. True: there were responses.
   bool drain(std::uint64_t now) noexcept;
-  /// Whether drain() would find something: one look at shared memory.
+  /// Whether drain() would find responses. Reads shared memory once.
   [[nodiscard]] bool has_answers() noexcept { return ring_.available().value_or(1) != 0; }
-  /// Asks for an event at the `distance`-th answer from here. False: look again first.
+  /// Requests an event for the response `distance` from now. False: call drain() again first.
   [[nodiscard]] bool arm(std::uint32_t distance) noexcept { return ring_.arm(distance); }
 
-  /// Answers requests of which the backend has had a part for `limit` with errc::timed_out. See
-  /// disown(): it keeps what it may still touch. A request that waits for its turn is no fault of
-  /// the backend's, or of its own.
+  /// Completes requests with errc::timed_out if the backend has had a part of them for `limit`. The
+  /// backend keeps the resources that it may still access (disown()). Requests that wait to be sent
+  /// do not time out.
   [[nodiscard]] overdue check_deadlines(std::uint64_t now, std::uint64_t limit) noexcept;
-  /// How long the backend has had the oldest unanswered ring request; 0: none. ns.
+  /// How long the backend has had the oldest unanswered ring request, ns; 0: none.
   [[nodiscard]] std::uint64_t oldest_unanswered(std::uint64_t now) const noexcept;
-  /// Answers everything with `why`, now and from now on. The first reason stays. Pages of
-  /// unanswered ring requests do not come back to their pool.
-  void fail(error why) noexcept;
+  /// Fails all current and future requests with `reason`. Keeps the first reason. Pages of
+  /// unanswered ring requests do not return to their pool.
+  void fail(error reason) noexcept;
   [[nodiscard]] const std::optional<error>& failure_reason() const noexcept { return failure_; }
-  /// Gives up the ring, whose backend is lost, and returns all unanswered requests, in the order
-  /// they were submitted. They can be submitted to another engine as they are. This one fails from
-  /// then on; pages of unanswered ring requests do not come back to their pool.
+  /// Abandons the ring of a lost backend and returns all unanswered requests, in order of
+  /// submission. They can be submitted to another engine without changes. This engine is failed
+  /// afterwards; pages of unanswered ring requests do not return to their pool.
   [[nodiscard]] std::vector<blk::request*> take_unfinished();
-  /// The clock went on for that long while nothing could run: extends all deadlines by it.
+  /// Extends all deadlines by a period during which nothing could run.
   void extend_deadlines(std::uint64_t frozen_ns) noexcept;
 
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return ring_.in_flight(); }
   /// No request is unanswered, and the backend has answered all ring requests.
   [[nodiscard]] bool is_idle() const noexcept;
-  /// Requests that wait for an answer.
+  /// Requests that have not completed.
   [[nodiscard]] std::size_t unfinished() const noexcept { return unfinished_; }
 
-  /// For read-modify-write on any queue: from engine_host::sector_held() until release_sector(), no
-  /// write of this queue touches the sector.
+  /// For read-modify-write on any queue: between engine_host::sector_held() and release_sector(),
+  /// no write of this queue touches the sector.
   void hold_sector(std::uint64_t sector);
   void release_sector(std::uint64_t sector) noexcept;
-  /// The answer to engine_host::lock_sector().
+  /// The reply to engine_host::lock_sector().
   void sector_locked(std::uint64_t sector) noexcept;
 
-  /// For a write of another queue that timed out and is still with the backend: no write to `bytes`
-  /// is sent until lower_fence(). `id` is unique among the device's fences.
+  /// For a timed-out write of another queue that the backend still has: no write to `bytes` is sent
+  /// until lower_fence(). `id` is unique among the device's fences.
   void raise_fence(std::uint64_t id, const stretch& bytes);
   void lower_fence(std::uint64_t id) noexcept;
-  /// The answer to engine_host::raise_fences().
+  /// The reply to engine_host::raise_fences().
   void fence_raised(std::uint64_t id) noexcept;
 
   [[nodiscard]] queue_statistics statistics() const noexcept;
   [[nodiscard]] queue_statistics& counters() noexcept { return statistics_; }
 
  private:
-  /// `simple`: data of one request, whole, in one segment. `orphan`: its request was answered.
+  /// `simple`: the whole data of one request, in one segment. `orphan`: the request has completed.
   enum class slot_kind : std::uint8_t {
     free,
     simple,
@@ -137,20 +136,20 @@ class engine {
 
   /// A ring request in flight.
   struct slot {
-    blk::request* r = nullptr;  ///< of a flush: the first of a chain
-    std::uint64_t id = 0;       ///< as in the ring; the serial number tells a late answer
+    blk::request* r = nullptr;  ///< for a flush: the first of a chain
+    std::uint64_t id = 0;       ///< as in the ring; a serial number detects late responses
     std::uint64_t started_ns = 0;
     stretch bytes;          ///< of the device
-    blk::page_chain pages;  ///< the engine's own, for data
+    blk::page_chain pages;  ///< owned by the engine, for data
     blk::page_chain indirect;
     sector_merger::merge* merging = nullptr;
     orphaned_request* orphan_of = nullptr;
     slot_kind kind = slot_kind::free;
-    wire::blkif_op op = wire::blkif_op::read;  ///< that the answer must name
+    wire::blkif_op op = wire::blkif_op::read;  ///< expected in the response
     std::uint16_t segments = 0;
-    bool uses_spare = false;  ///< `pages` are of spare_pages_
+    bool uses_spare = false;  ///< `pages` are from spare_pages_
   };
-  /// A piece of a request that has to be sent again, in direct requests.
+  /// A piece of a request to resend in direct requests.
   struct again {
     blk::request* r;
     stretch bytes;
@@ -171,11 +170,11 @@ class engine {
   [[nodiscard]] bool send_merges() noexcept;
   [[nodiscard]] bool send_again() noexcept;
   void send_pending(bool enough_pages) noexcept;
-  [[nodiscard]] bool send_waiting(request_list& from, request_list& sent) noexcept;
+  [[nodiscard]] bool send_waiting(request_list& waiting, request_list& sent) noexcept;
   void wait_for_pages(blk::request& r) noexcept;
   [[nodiscard]] bool has_earlier_write(const stretch& sector, std::uint64_t order) const noexcept;
   void check_holds(const stretch& bytes) noexcept;
-  [[nodiscard]] flush_mode how_to_flush() const noexcept;
+  [[nodiscard]] flush_mode choose_flush_mode() const noexcept;
   void fail_doubtful_flushes() noexcept;
   void piece_done(blk::request& r, std::error_code status) noexcept;
   void conclude(blk::request& r) noexcept;
@@ -200,7 +199,7 @@ class engine {
   void put_direct(slot& s, blk::page_index page, std::uint64_t position) noexcept;
   void put_indirect(slot& s, blk::page_index page, std::uint64_t position) noexcept;
   void lack_pages() noexcept;
-  /// How many answers drain() takes in one go.
+  /// The number of responses that drain() takes at once.
   static constexpr std::size_t claimed_at_once = 32;
   [[nodiscard]] bool claim(std::span<wire::blkif_response> answers) noexcept;
   void claim_pages(const slot& s) noexcept;
@@ -235,10 +234,10 @@ class engine {
   std::uint64_t serial_ = 0;
 
   request_list fresh_;      ///< submitted since the last send()
-  request_list refused_;    ///< to be answered with the status they have
+  request_list refused_;    ///< to be completed with their current status
   request_list pending_;    ///< wait for ring entries; the first ones may be partly sent
-  request_list small_;      ///< small requests that wait for pages, before...
-  request_list large_;      ///< ...large ones; the first ones may be partly sent
+  request_list small_;      ///< small requests that wait for pages; before large_
+  request_list large_;      ///< large requests that wait for pages; may be partly sent
   unsigned overtaken_ = 0;  ///< small requests sent while large ones wait
   request_list flushing_;   ///< wait for the next flush
   bool flush_in_flight_ = false;
@@ -248,8 +247,9 @@ class engine {
   std::deque<again> again_;
   write_gate gate_;
   sector_merger merger_;
-  /// For requests that find no page in the pool: as these are never on lease, such a request gets
-  /// on whatever the leases wait for, and holds may wait for it. Empty where the pool is too small.
+  /// For requests that find no page in the pool. Spare pages are never leased, so these requests
+  /// make progress even if all leases wait, and holds may wait for them. Empty if the pool is too
+  /// small.
   blk::page_chain spare_pages_;
   bool has_spare_pages_ = false;
   std::list<orphaned_request> orphans_;
@@ -257,7 +257,7 @@ class engine {
   std::size_t unfinished_ = 0;
   std::uint64_t order_ = 0;
   std::optional<error> failure_;
-  /// Copied where a status is reset: making one anew is a call of the library each time.
+  /// Copied to reset a status: default construction is a library call.
   std::error_code no_error_;
   std::uint32_t published_;  ///< requests put when the ring was last published
   queue_statistics statistics_;

@@ -1,10 +1,10 @@
-// Takes answers out of the ring so that they survive a live migration. Xen's dirty log holds the
-// pages that the guest writes, not those that a backend writes through a persistent grant. The ring
-// page is in the log, because the frontend writes to it; the data pages may not be, and the new
-// host then sees an answer without its data. Therefore each data page of an answered read is
-// written to first, which puts it into the dirty log, and the suspend clock is read after that. If
-// the guest was not suspended, a later migration carries the data; otherwise the answers are left
-// in the ring, and their requests are sent again after a resume.
+// Takes responses out of the ring in a way that is safe for live migration. Xen's dirty log
+// contains the pages that the guest writes, but not those that a backend writes through a
+// persistent grant. The ring page is in the log, because the frontend writes to it. The data pages
+// may not be, and the new host then has a response without its data. Therefore drain() first writes
+// to each data page of a completed read, which puts it into the dirty log, and then reads the
+// suspend clock. If the guest was not suspended, a later migration transfers the data. Otherwise
+// the responses stay in the ring, and the requests are resent after the resume.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -23,15 +23,15 @@ bool engine::drain(std::uint64_t now) noexcept {
   while (!failure_) {
     const auto count = ring_.available();
     if (!count) {
-      // After a migration the ring's indices need not be the backend's.
+      // After a migration the ring's indices may be stale.
       if (!host_.may_take_answers()) break;
       fail(violation(fmt::format("backend published more responses than the {} requests in flight",
                                  ring_.in_flight())));
       return true;
     }
     if (*count == 0) break;
-    std::array<wire::blkif_response, claimed_at_once> room;
-    const auto answers = std::span(room).first(std::min<std::size_t>(*count, room.size()));
+    std::array<wire::blkif_response, claimed_at_once> buffer;
+    const auto answers = std::span(buffer).first(std::min<std::size_t>(*count, buffer.size()));
     if (!claim(answers)) break;
     any = true;
     for (const auto& answer : answers)
@@ -40,7 +40,7 @@ bool engine::drain(std::uint64_t now) noexcept {
   return any;
 }
 
-/// Copies the next answers out and takes them from the ring. False: they must not be used.
+/// Copies the next responses and takes them from the ring. False: they must not be used.
 bool engine::claim(std::span<wire::blkif_response> answers) noexcept {
   for (std::uint32_t i = 0; i < answers.size(); ++i) {
     answers[i] = ring_.peek(i);
@@ -52,7 +52,7 @@ bool engine::claim(std::span<wire::blkif_response> answers) noexcept {
   return true;
 }
 
-/// Writes to each page of a read what it holds.
+/// Dirties each data page of a read without changing its contents.
 void engine::claim_pages(const slot& s) noexcept {
   auto& pool = *setup_.data.pages;
   auto page = s.pages.first;
@@ -69,9 +69,9 @@ void engine::claim_pages(const slot& s) noexcept {
       page = pool.next(page);
   }
   const auto end = position + s.bytes.size();
-  for (auto at = position; at < end; at = (at / page_size + 1) * page_size) {
-    // Within the read's own bytes: the backend may still fill others of the page.
-    volatile auto* const byte = pool.data(page) + at % page_size;
+  for (auto offset = position; offset < end; offset = (offset / page_size + 1) * page_size) {
+    // A byte of this read: the backend may still write to other bytes of the page.
+    volatile auto* const byte = pool.data(page) + offset % page_size;
     *byte = *byte;
     page = pool.next(page);
   }

@@ -1,5 +1,5 @@
-// The ends that are not answers: deadlines, failure, handing requests back. And the rule of what
-// the backend keeps (disown()).
+// Requests that end without a response: deadlines, failure, and the return of unanswered requests.
+// Also decides which resources the backend keeps (disown()).
 #include <algorithm>
 #include <utility>
 
@@ -7,9 +7,9 @@
 
 namespace xenpv::blkfront {
 
-/// `r` is answered before the backend is done with it: its ring requests, their pages and the bytes
-/// they write to are the backend's until it answers them. Returns what is kept, null if nothing
-/// outlives the slots: pages of the engine's own come back with each slot.
+/// `r` completes before the backend's responses: the backend owns its ring requests, their pages
+/// and the bytes that they write until it responds. Returns the record of these resources, or null
+/// if nothing outlives the slots: the engine's own pages return with each slot.
 engine::orphaned_request* engine::disown(blk::request& r) noexcept {
   orphaned_request* kept = nullptr;
   bool leased = false;
@@ -19,9 +19,9 @@ engine::orphaned_request* engine::disown(blk::request& r) noexcept {
     if (!is_piece || s.r != &r) continue;
     s.kind = slot_kind::orphan;
     s.r = nullptr;
-    const bool of_lease = s.pages.count == 0 && carries_data(r.op);
-    leased = leased || of_lease;
-    if (!of_lease && !changes_data(s.op)) continue;
+    const bool uses_lease_pages = s.pages.count == 0 && carries_data(r.op);
+    leased = leased || uses_lease_pages;
+    if (!uses_lease_pages && !changes_data(s.op)) continue;
     if (kept == nullptr) kept = &orphans_.emplace_back();
     ++kept->slots;
     s.orphan_of = kept;
@@ -37,25 +37,25 @@ engine::orphaned_request* engine::disown(blk::request& r) noexcept {
   return kept;
 }
 
-/// The backend has answered all that was kept for an orphan, or its fence is up everywhere: once
-/// both are true, it ends.
+/// Called when the backend has answered all slots of an orphan, and when all queues have raised its
+/// fence. Ends the orphan once both are true.
 void engine::end_orphan(orphaned_request& orphan) noexcept {
   if (orphan.slots > 0 || orphan.waits != nullptr) return;
   setup_.data.pages->give_back(std::exchange(orphan.pages, {}));
   const auto fence = orphan.fence;
-  orphans_.remove_if([&](const orphaned_request& each) { return &each == &orphan; });
+  orphans_.remove_if([&](const orphaned_request& other) { return &other == &orphan; });
   if (fence == 0) return;
   lower_fence(fence);
   if (!setup_.only_queue) host_.lower_fences(fence);
 }
 
-/// Takes the request out of every list it may wait in.
+/// Removes the request from all lists.
 void engine::forget_queued(blk::request& r) noexcept {
   for (auto* const list : {&pending_, &small_, &large_})
     (void)list->remove(r);
   (void)flushing_.remove(r);
   gate_.forget(r);
-  std::erase_if(again_, [&](const again& each) { return each.r == &r; });
+  std::erase_if(again_, [&](const again& piece) { return piece.r == &r; });
   merger_.forget(r);
   for (auto& s : slots_) {
     if (s.kind != slot_kind::flush) continue;
@@ -66,7 +66,7 @@ void engine::forget_queued(blk::request& r) noexcept {
     (void)chain.remove(r);
     s.r = chain.first;
     if (s.r != nullptr) continue;
-    // No request waits for this flush any more; the next one need not wait for its answer.
+    // No request waits for this flush any more, and the next flush need not wait for its response.
     s.kind = slot_kind::orphan;
     flush_in_flight_ = false;
   }
@@ -81,15 +81,15 @@ void engine::time_out(blk::request& r, request_list& done) noexcept {
   orphan->fence = ++serial_ << 16 | setup_.queue;
   gate_.raise_fence(orphan->fence, orphan->bytes);
   if (setup_.only_queue) return done.push(r);
-  // Its caller may write to the same bytes through another queue as soon as it has the answer.
+  // After completion, the caller may write to the same bytes through another queue.
   orphan->waits = &r;
 }
 
 void engine::fence_raised(std::uint64_t id) noexcept {
-  for (auto& each : orphans_) {
-    if (each.fence != id || each.waits == nullptr) continue;
-    auto* const r = std::exchange(each.waits, nullptr);
-    end_orphan(each);
+  for (auto& orphan : orphans_) {
+    if (orphan.fence != id || orphan.waits == nullptr) continue;
+    auto* const r = std::exchange(orphan.waits, nullptr);
+    end_orphan(orphan);
     return finish(*r);
   }
 }
@@ -114,10 +114,10 @@ std::vector<blk::request*> engine::unfinished_requests() const {
   add_chain(flushing_.first);
   gate_.for_each_parked([&](blk::request& r) { add(&r); });
   merger_.for_each([&](const sector_merger::merge& m) { add(m.r); });
-  for (const auto& each : again_)
-    add(each.r);
-  for (const auto& each : orphans_)
-    add(each.waits);
+  for (const auto& piece : again_)
+    add(piece.r);
+  for (const auto& orphan : orphans_)
+    add(orphan.waits);
   // A request may be in several places at once.
   std::sort(out.begin(), out.end());
   out.erase(std::unique(out.begin(), out.end()), out.end());
@@ -146,12 +146,12 @@ overdue engine::check_deadlines(std::uint64_t now, std::uint64_t limit) noexcept
     if (s.kind != slot_kind::free && s.started_ns + limit <= now) ++out.unanswered;
   const auto late = late_requests(limit);
   out.requests = late.size();
-  // All of them first: from within `done`, their callers may send and drain.
+  // Time out all of them first: callers may send and drain from within `done`.
   request_list done;
   std::vector<std::pair<std::uint64_t, stretch>> fences;
   for (auto* const r : late) {
     time_out(*r, done);
-    // Those of an earlier call are being raised already: twice, and they would be lowered once.
+    // Fences of an earlier call are already being raised. A second raise would never be lowered.
     if (!orphans_.empty() && orphans_.back().waits == r)
       fences.emplace_back(orphans_.back().fence, orphans_.back().bytes);
   }
@@ -160,7 +160,7 @@ overdue engine::check_deadlines(std::uint64_t now, std::uint64_t limit) noexcept
   for (const auto& [id, bytes] : fences)
     host_.raise_fences(id, bytes);
   if (late.empty() || failure_) return out;
-  // Those that holds and merges waited for may be gone.
+  // Holds and merges may have waited for these requests.
   check_holds({0, ~std::uint64_t{0}});
   host_.schedule_send();
   return out;
@@ -187,9 +187,9 @@ void engine::forget_lists() noexcept {
   again_.clear();
 }
 
-void engine::fail(error why) noexcept {
+void engine::fail(error reason) noexcept {
   if (failure_) return;
-  failure_ = std::move(why);
+  failure_ = std::move(reason);
   const auto code = failure_->code;
   const auto all = unfinished_requests();
   for (auto* const r : all)
@@ -200,8 +200,8 @@ void engine::fail(error why) noexcept {
     s.r = nullptr;
     s.merging = nullptr;
   }
-  for (auto& each : orphans_)
-    each.waits = nullptr;
+  for (auto& orphan : orphans_)
+    orphan.waits = nullptr;
   forget_lists();
   const auto held = gate_.waiting_holds({0, ~std::uint64_t{0}});
   merger_.fail();
@@ -223,7 +223,7 @@ std::vector<blk::request*> engine::take_unfinished() {
   for (auto& s : slots_)
     s = {};
   forget_lists();
-  // The locks and fences of all queues end together, with the connection.
+  // The locks and fences of all queues end with the connection.
   merger_.clear();
   gate_.clear();
   orphans_.clear();

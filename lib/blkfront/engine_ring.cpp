@@ -1,6 +1,6 @@
-// Slots, segments and answers: from the list of what can be sent into the ring, and from the ring
-// back. A false return of send_*() means: the ring is full or pages are short, try again when
-// something was answered.
+// Slots, segments and responses: puts requests into the ring and handles the responses. If a
+// send_*() function returns false, the ring is full or pages are short: call it again after a
+// response.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,10 +14,10 @@ namespace {
 
 constexpr auto direct_segments = static_cast<std::uint32_t>(wire::blkif_max_segments_per_request);
 
-/// With requests on their way it is better to wait for their pages than to send crumbs.
-constexpr std::uint32_t crumb = 8;
+/// While requests are in flight, it is better to wait for their pages than to send tiny requests.
+constexpr std::uint32_t tiny_request = 8;
 
-/// Bytes of a blkif_request with that many segments: only these are put into the ring.
+/// The size of a blkif_request with `segments` segments; only these bytes are put into the ring.
 constexpr std::size_t bytes_of_request(unsigned segments) noexcept {
   return offsetof(wire::blkif_request, seg) + segments * sizeof(wire::blkif_segment);
 }
@@ -51,9 +51,9 @@ bool engine::takes_pages(const blk::request& r) const noexcept {
   return carries_data(r.op) && !uses_lease(r);
 }
 
-/// The short way for the most frequent request of all: whole sectors within one page, nothing in
-/// front of it. Same checks, same answers; everything else, and every answer but OKAY, takes the
-/// long way. False: not such a request, and nothing was done.
+/// The fast path for the most frequent request: whole sectors within one page, with no request
+/// ahead. Behaves like the slow path, which handles all other requests and all responses other than
+/// OKAY. False: not such a request; nothing was done.
 bool engine::send_simple(blk::request& r) noexcept {
   const auto& shape = setup_.shape;
   const bool writes = r.op == blk::operation::write;
@@ -80,8 +80,7 @@ bool engine::send_simple(blk::request& r) noexcept {
   }
   const auto number = free_slots_.back();
   free_slots_.pop_back();
-  // Not cleared as a whole: a free slot's other members are as release() and take_slot() leave
-  // them.
+  // Sets only these members: release() and take_slot() leave the others of a free slot cleared.
   auto& s = slots_[number];
   s.r = &r;
   s.id = ++serial_ << 16 | number;
@@ -99,10 +98,10 @@ bool engine::send_simple(blk::request& r) noexcept {
   return true;
 }
 
-/// True when all of the request is in the ring.
+/// True: the whole request is in the ring.
 bool engine::send_request(blk::request& r) noexcept {
   if (is_discard(r.op)) return send_discard(r);
-  // A part has failed: the rest would not change the answer.
+  // A part has failed: the rest cannot change the status.
   if (r.status) {
     const stretch rest{std::exchange(r.device.planned, r.device.end), r.device.end};
     if (changes_data(r.op)) check_holds(rest);
@@ -137,30 +136,30 @@ bool engine::send_discard(blk::request& r) noexcept {
 }
 
 std::uint32_t engine::segments_allowed(std::uint32_t needed, bool direct) const noexcept {
-  const auto most = direct ? direct_segments : setup_.segments;
-  if (needed <= direct_segments || most <= direct_segments)
+  const auto limit = direct ? direct_segments : setup_.segments;
+  if (needed <= direct_segments || limit <= direct_segments)
     return std::min(needed, direct_segments);
-  const auto allowed = std::min(needed, most);
-  // A direct request needs no page of descriptors, so lacking one delays nothing.
+  const auto allowed = std::min(needed, limit);
+  // Without descriptor pages, fall back to a direct request instead of waiting.
   const auto descriptors = (allowed + wire::blkif_segments_per_indirect_page - 1) /
                            wire::blkif_segments_per_indirect_page;
   const bool enough = setup_.indirect.pages && setup_.indirect.pages->free() >= descriptors;
   return enough ? allowed : direct_segments;
 }
 
-/// Pages of the pool that a ring request of `r` may have, up to `needed`; 0: it is better to wait.
+/// The number of pool pages for a ring request of `r`, at most `needed`; 0: wait.
 std::uint32_t engine::pages_for(const blk::request& r, std::uint32_t needed) const noexcept {
   const auto& pool = *setup_.data.pages;
-  // The reserve is for others, and not worth an idle backend.
+  // The reserve is for other requests, but must not keep the backend idle.
   const bool is_alone = unfinished_ == 1 || ring_.in_flight() == 0;
   const auto reserve = is_alone || r.length <= blk::small_request ? 0 : pool.reserve();
   const auto free = pool.free() > reserve ? pool.free() - reserve : 0;
   if (free >= needed) return needed;
-  const bool is_crumb = free < std::min(needed, crumb) && ring_.in_flight() > 0;
-  return is_crumb ? 0 : static_cast<std::uint32_t>(free);
+  const bool is_tiny = free < std::min(needed, tiny_request) && ring_.in_flight() > 0;
+  return is_tiny ? 0 : static_cast<std::uint32_t>(free);
 }
 
-/// Sends as much of `rest` as one ring request holds; returns its bytes, 0 when it has to wait.
+/// Sends as much of `rest` as fits into one ring request. Returns its bytes; 0: it has to wait.
 std::uint64_t engine::send_piece(blk::request& r, const stretch& rest, bool direct) noexcept {
   if (free_slots_.empty()) {
     ++statistics_.ring_full;
@@ -201,12 +200,12 @@ std::uint64_t engine::send_piece(blk::request& r, const stretch& rest, bool dire
     s.pages = uses_spare ? pool.split(spare_pages_, s.segments) : *pool.take(s.segments);
     page = s.pages.first;
     if (op == wire::blkif_op::write) {
-      auto at = rest.begin - r.offset;
+      auto source = rest.begin - r.offset;
       auto left = bytes;
-      for (auto to = page; left > 0; to = pool.next(to)) {
+      for (auto target = page; left > 0; target = pool.next(target)) {
         const auto count = std::min<std::uint64_t>(left, page_size);
-        copy_from_request(r, at, {pool.data(to), static_cast<std::size_t>(count)});
-        at += count;
+        copy_from_request(r, source, {pool.data(target), static_cast<std::size_t>(count)});
+        source += count;
         left -= count;
       }
     }
@@ -233,7 +232,7 @@ void engine::put_flush() noexcept {
 }
 
 void engine::put_merge(sector_merger::merge& m) noexcept {
-  const bool reads = m.at == sector_merger::stage::to_read;
+  const bool reads = m.state == sector_merger::stage::to_read;
   auto& s = take_slot(reads ? slot_kind::merge_read : slot_kind::merge_write,
                       reads ? wire::blkif_op::read : wire::blkif_op::write,
                       {m.sector, m.sector + setup_.shape.sector_size});
@@ -300,7 +299,7 @@ void engine::put_indirect(slot& s, blk::page_index page, std::uint64_t position)
   ring_.put(request);
 }
 
-/// The request in flight that `response` answers; null if there is none like that.
+/// The request in flight that matches `response`; null if there is none.
 engine::slot* engine::find_slot(const wire::blkif_response& response) noexcept {
   const auto number = response.id & 0xFFFF;
   if (number >= slots_.size()) return nullptr;
@@ -312,30 +311,30 @@ engine::slot* engine::find_slot(const wire::blkif_response& response) noexcept {
 
 void engine::refuse(const wire::blkif_response& response) noexcept {
   const auto number = response.id & 0xFFFF;
-  const auto what = fmt::format("backend answered {} with id {:#x}",
+  const auto text = fmt::format("backend answered {} with id {:#x}",
                                 to_string(wire::blkif_op{response.operation}), response.id);
-  if (number >= slots_.size()) return fail(violation(what + ", which no request can have"));
+  if (number >= slots_.size()) return fail(violation(text + ", which no request can have"));
   const auto& s = slots_[number];
   if (s.kind == slot_kind::free || s.id != response.id)
-    return fail(violation(what + ", which is not in flight (answered twice?)"));
-  fail(violation(what + fmt::format(", which is a {}", to_string(s.op))));
+    return fail(violation(text + ", which is not in flight (answered twice?)"));
+  fail(violation(text + fmt::format(", which is a {}", to_string(s.op))));
 }
 
 void engine::handle(const wire::blkif_response& response) noexcept {
-  auto* const found = find_slot(response);
-  if (found == nullptr) return refuse(response);
+  auto* const matching = find_slot(response);
+  if (matching == nullptr) return refuse(response);
   const auto result = response.status == 0    ? outcome::okay
                       : response.status == -2 ? outcome::unsupported
                                               : outcome::failed;
-  if (found->kind == slot_kind::simple) {
-    if (result == outcome::okay) return answer_simple(*found);
-    found->kind = slot_kind::data;
+  if (matching->kind == slot_kind::simple) {
+    if (result == outcome::okay) return answer_simple(*matching);
+    matching->kind = slot_kind::data;
   }
-  // The answers below may start new requests in the slot, so it is released first.
-  const auto s = *found;
+  // Released first: the calls below may start new requests in the slot.
+  const auto s = *matching;
   if (s.kind == slot_kind::data && result == outcome::okay && s.op == wire::blkif_op::read)
     copy_back(s);
-  release(*found);
+  release(*matching);
   switch (s.kind) {
     case slot_kind::data:
       return answer_data(s, result);
@@ -373,16 +372,16 @@ void engine::release(slot& s) noexcept {
   if (wrote && !gate_.is_open()) check_holds(bytes);
 }
 
-/// Only what was asked for: a read of parts of sectors is sent as whole ones.
+/// Copies only the requested bytes: partial sectors are read as whole ones.
 void engine::copy_back(const slot& s) noexcept {
   if (s.pages.count == 0) return;
   const auto& r = *s.r;
   auto page = s.pages.first;
-  for (auto at = s.bytes.begin; at < s.bytes.end; at += page_size) {
-    const auto begin = std::max(at, r.offset);
-    const auto end = std::min({at + page_size, s.bytes.end, r.offset + r.length});
+  for (auto offset = s.bytes.begin; offset < s.bytes.end; offset += page_size) {
+    const auto begin = std::max(offset, r.offset);
+    const auto end = std::min({offset + page_size, s.bytes.end, r.offset + r.length});
     const auto* const data = setup_.data.pages->data(page);
-    if (begin < end) copy_to_request(r, begin - r.offset, {data + (begin - at), end - begin});
+    if (begin < end) copy_to_request(r, begin - r.offset, {data + (begin - offset), end - begin});
     page = setup_.data.pages->next(page);
   }
 }
@@ -406,7 +405,7 @@ void engine::answer_simple(slot& s) noexcept {
 void engine::answer_data(const slot& s, outcome result) noexcept {
   const bool was_indirect = s.segments > wire::blkif_max_segments_per_request;
   if (result == outcome::unsupported && was_indirect) {
-    // The feature, not the data, was refused: send the piece again in requests the backend knows.
+    // The backend refused the feature, not the data: resend the piece in direct requests.
     setup_.segments = wire::blkif_max_segments_per_request;
     again_.push_back({s.r, s.bytes});
     return;
@@ -424,16 +423,16 @@ void engine::answer_flush(const slot& s, outcome result) noexcept {
     list.last = list.last->device.next;
   const bool is_barrier = s.op == wire::blkif_op::write_barrier;
   if (is_barrier && result == outcome::okay) barrier_worked_ = true;
-  // Backends that cannot do an empty barrier answer ERROR (blkif.md 4); one that could before has
-  // an error.
+  // Backends without empty barriers respond with ERROR (blkif.md 4). After a successful barrier, an
+  // ERROR is a real error.
   if (is_barrier && result == outcome::failed && !barrier_worked_) result = outcome::unsupported;
   if (result != outcome::unsupported) {
     if (setup_.ledger && result == outcome::okay) setup_.ledger->flushed(flush_covers_);
     return finish_all(list, result == outcome::okay ? std::error_code{} : io_error());
   }
-  // EOPNOTSUPP at run time switches the feature off; the other one may still serve.
+  // EOPNOTSUPP at run time turns the feature off; the other flush operation may still work.
   (is_barrier ? setup_.barrier : setup_.flush_cache) = false;
-  flush_mode_ = how_to_flush();
+  flush_mode_ = choose_flush_mode();
   if (flush_mode_ == flush_mode::ignored) {
     host_.flush_ignored();
     return finish_ignored_flushes(list);

@@ -1,4 +1,4 @@
-// The parts of an engine that only its own units need to see. Private to engine*.cpp.
+// Internals of an engine, shared by its units. Private to engine*.cpp.
 #pragma once
 
 #include <cerrno>
@@ -8,7 +8,7 @@
 
 namespace xenpv::blkfront {
 
-/// What a request is waiting for (request::device_part::phase).
+/// The stage of a request (request::device_part::phase).
 enum class phase : std::uint8_t { fresh, data, flush };
 
 [[nodiscard]] inline phase phase_of(const blk::request& r) noexcept {
@@ -18,18 +18,18 @@ inline void set_phase(blk::request& r, phase p) noexcept {
   r.device.phase = static_cast<std::uint8_t>(p);
 }
 
-/// In request::device_part::flags: it has waited for pages of the pool. No hold may wait for it:
-/// its pages may be on lease to a request that waits for the hold, and a hold may have overtaken
-/// it.
+/// In request::device_part::flags: the request has waited for pages of the pool. No hold may wait
+/// for it: the pages may be on lease to a request that waits for the hold, and a hold may have
+/// overtaken it.
 inline constexpr std::uint8_t lacks_pages = 0x80;
 
-/// A request that was answered while the backend had ring requests of it: what stays the backend's.
+/// The resources that the backend keeps of a request that completed before its ring requests.
 struct engine::orphaned_request {
-  blk::page_chain pages;          ///< of its lease
-  stretch bytes;                  ///< that it writes to; empty: none
+  blk::page_chain pages;          ///< of the request's lease
+  stretch bytes;                  ///< the written range; empty: none
   std::uint64_t fence = 0;        ///< around `bytes`; 0: none
-  blk::request* waits = nullptr;  ///< is answered when every queue has raised the fence
-  unsigned slots = 0;             ///< ring requests without an answer
+  blk::request* waits = nullptr;  ///< completes when every queue has raised the fence
+  unsigned slots = 0;             ///< unanswered ring requests
 };
 
 [[nodiscard]] constexpr bool changes_data(blk::operation op) noexcept {
@@ -45,9 +45,9 @@ struct engine::orphaned_request {
 [[nodiscard]] inline std::error_code not_supported() noexcept {
   return std::make_error_code(std::errc::operation_not_supported);
 }
-[[nodiscard]] inline error violation(std::string_view what) {
-  return make_error(errc::protocol_violation, what,
-                    "the backend is broken or hostile; the disk is not used any more");
+[[nodiscard]] inline error violation(std::string_view text) {
+  return make_error(errc::protocol_violation, text,
+                    "the backend is broken or hostile; the disk is no longer used");
 }
 
 }  // namespace xenpv::blkfront

@@ -8,7 +8,7 @@
 #include <limits>
 #include <optional>
 
-#include "xenpv/base/parse.hpp"
+#include "base/parse.hpp"
 #include "xenpv/wire/blkif.hpp"
 
 namespace xenpv::blkfront {
@@ -42,18 +42,18 @@ constexpr std::array<std::string_view, 22> names = {
 };
 
 std::optional<std::string_view> value_of(const node_map& nodes, std::string_view name) {
-  const auto found = nodes.find(name);
-  if (found == nodes.end()) return std::nullopt;
-  return found->second;
+  const auto node = nodes.find(name);
+  if (node == nodes.end()) return std::nullopt;
+  return node->second;
 }
 
 template <class Value>
-error refuse(std::string_view node, Value value, std::string_view why) {
+error refuse(std::string_view node, Value value, std::string_view reason) {
   return make_error(errc::protocol_violation, fmt::format("backend node {} '{}'", node, value),
-                    why);
+                    reason);
 }
 
-/// The node's number; `absent` where there is no such node.
+/// The node's number, or `absent` if there is no such node.
 result<std::uint64_t> number(const node_map& nodes, std::string_view name, std::uint64_t absent) {
   const auto text = value_of(nodes, name);
   if (!text) return absent;
@@ -62,7 +62,7 @@ result<std::uint64_t> number(const node_map& nodes, std::string_view name, std::
   return *value;
 }
 
-/// Collects numbers and keeps the first error, so that a list of nodes reads like one.
+/// Reads numbers and keeps the first error, so that callers check only once.
 class number_reader {
  public:
   explicit number_reader(const node_map& nodes) : nodes_(nodes) {}
@@ -89,8 +89,8 @@ std::uint64_t order_of(std::uint64_t pages) {
   return pages == 0 ? 0 : static_cast<std::uint64_t>(std::bit_width(pages) - 1);
 }
 
-/// What `sectors` and the ring count in. blkif.h says 512 since 2024, but QEMU counts in its block
-/// size and FreeBSD in it for `sectors` only, so the backend has to be told by what it publishes.
+/// The unit of `sectors` and of the ring. blkif.h has required 512 since 2024, but QEMU uses its
+/// block size for both and FreeBSD for `sectors` only, so the backend is identified by its nodes.
 result<std::uint32_t> sector_unit(const node_map& nodes, std::string_view kind,
                                   std::uint32_t sector_size) {
   constexpr auto spec = static_cast<std::uint32_t>(wire::blkif_sector_size);
@@ -98,8 +98,8 @@ result<std::uint32_t> sector_unit(const node_map& nodes, std::string_view kind,
   if (kind == "qdisk") return sector_size;
   if (nodes.contains("physical-sector-size")) return spec;
   return refuse("sector-size", sector_size,
-                "this backend does not show what it counts sectors in, so any access could hit the "
-                "wrong place; give the disk 512-byte sectors or use Linux blkback or QEMU");
+                "this backend does not publish its sector unit, so any access could hit the wrong "
+                "place; give the disk 512-byte sectors or use Linux blkback or QEMU");
 }
 
 result<void> check_sector_sizes(std::uint64_t logical, std::uint64_t physical) {
@@ -117,9 +117,9 @@ void read_discard(number_reader& read, blk::geometry& shape) {
   shape.can_secure_discard = read("discard-secure") != 0;
   shape.discard_granularity =
       std::max<std::uint64_t>(read("discard-granularity", shape.sector_size), shape.sector_size);
-  // An alignment beyond the granularity only moves the same grid.
+  // Alignments that differ by the granularity are equivalent.
   shape.discard_alignment = read("discard-alignment") % shape.discard_granularity;
-  // A grid off the sectors would cut them: what is sent would not be what was asked for.
+  // Granules must consist of whole sectors.
   if (shape.discard_granularity % shape.sector_size != 0 ||
       shape.discard_alignment % shape.sector_size != 0) {
     shape.discard_granularity = shape.sector_size;
@@ -136,7 +136,7 @@ std::span<const std::string_view> backend_nodes() noexcept {
 result<backend_offer> parse_offer(const node_map& nodes) {
   number_reader read(nodes);
   backend_offer offer;
-  // FreeBSD says both, and an old backend only the second.
+  // FreeBSD publishes both nodes, old backends only the second.
   const auto order = read("max-ring-page-order", order_of(read("max-ring-pages")));
   offer.max_ring_page_order = bounded(order, 0, 4);
   offer.max_queues = bounded(read("multi-queue-max-queues", 1), 1, 64);
@@ -152,7 +152,7 @@ result<backend_properties> parse_properties(const node_map& nodes, std::string_v
                                             std::string_view device_type, unsigned queues) {
   if (!nodes.contains("sectors"))
     return make_error(errc::protocol_violation, "backend node sectors",
-                      "absent; a connected backend must say how large the disk is");
+                      "absent; a connected backend must publish the size of the disk");
   number_reader read(nodes);
   backend_properties out;
   auto& shape = out.shape;
@@ -165,24 +165,24 @@ result<backend_properties> parse_properties(const node_map& nodes, std::string_v
   if (!unit) return unit.error();
   out.unit = *unit;
   const auto sectors = read("sectors");
-  // Offsets are signed 64-bit numbers at every file-like interface above.
+  // File interfaces use signed 64-bit offsets.
   if (sectors > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) / out.unit)
     return refuse("sectors", sectors, "no disk is that large");
-  // A last piece of a sector cannot be read or written.
+  // A partial last sector cannot be read or written.
   shape.size = sectors * out.unit / shape.sector_size * shape.sector_size;
 
   const auto info = read("info");
   shape.cdrom = (info & wire::vdisk_cdrom) != 0 || device_type == "cdrom";
   shape.removable = (info & wire::vdisk_removable) != 0 || read("removable") != 0;
   const auto mode = value_of(nodes, "mode");
-  // As the backends read it: "r" or "w", or anything with a w in it.
+  // As in the backends: any value with a 'w' is writable.
   const bool may_write = !mode || mode->find('w') != std::string_view::npos;
   shape.read_only = (info & wire::vdisk_readonly) != 0 || shape.cdrom || !may_write;
   read_discard(read, shape);
   out.flush_cache = read("feature-flush-cache") != 0;
   out.barrier = read("feature-barrier") != 0;
   out.persistent = read("feature-persistent") != 0;
-  // Linux' backend takes a flush for a write: of a read-only disk it fails.
+  // blkback treats a flush as a write and fails it on a read-only disk.
   shape.can_flush = !shape.read_only && can_flush(out.flush_cache, out.barrier, queues);
   if (read.problem()) return *read.problem();
   return out;
@@ -190,9 +190,9 @@ result<backend_properties> parse_properties(const node_map& nodes, std::string_v
 
 std::string_view backend_kind(std::string_view backend_path) noexcept {
   constexpr std::string_view marker = "/backend/";
-  const auto at = backend_path.find(marker);
-  if (at == std::string_view::npos) return {};
-  const auto rest = backend_path.substr(at + marker.size());
+  const auto position = backend_path.find(marker);
+  if (position == std::string_view::npos) return {};
+  const auto rest = backend_path.substr(position + marker.size());
   return rest.substr(0, rest.find('/'));
 }
 

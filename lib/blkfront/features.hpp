@@ -1,6 +1,5 @@
-// What a backend offers, read from its xenstore directory: parsed, bounded, and turned into what
-// the frontend does about it. Pure: takes the nodes' values, reads nothing. Every value is the
-// other side's claim.
+// Parses and bounds the features in a backend's xenstore directory. Pure: takes the nodes' values
+// and reads nothing. All values are untrusted.
 #pragma once
 
 #include <cstdint>
@@ -14,14 +13,13 @@
 
 namespace xenpv::blkfront {
 
-/// Nodes of a directory that exist, by name relative to it.
+/// The existing nodes of a directory, by relative name.
 using node_map = std::map<std::string, std::string, std::less<>>;
 
-/// The nodes of the backend's directory that parse_offer() and parse_properties() look at.
+/// The backend's nodes for parse_offer(), parse_properties() and parse_identity().
 [[nodiscard]] std::span<const std::string_view> backend_nodes() noexcept;
 
-/// Published before InitWait: what the transport may look like. Bounded to what the protocol
-/// allows.
+/// Limits of the transport, published before InitWait. Bounded by the limits of the protocol.
 struct backend_offer {
   unsigned max_ring_page_order = 0;
   unsigned max_queues = 1;
@@ -30,10 +28,10 @@ struct backend_offer {
   friend bool operator==(const backend_offer&, const backend_offer&) = default;
 };
 
-/// Published on Connected: what the disk is.
+/// Properties of the disk, published on Connected.
 struct backend_properties {
   blk::geometry shape;
-  /// Bytes that sector_number, nr_sectors, first_sect and last_sect count in.
+  /// Bytes; the unit of sector_number, nr_sectors, first_sect and last_sect.
   std::uint32_t unit = 512;
   bool flush_cache = false;
   bool barrier = false;
@@ -44,20 +42,20 @@ struct backend_properties {
 /// Errors name the node and its value.
 [[nodiscard]] result<backend_offer> parse_offer(const node_map& nodes);
 
-/// `backend_kind`: the directory's type, "vbd" or "qdisk": it tells whose sector units these are.
-/// `device_type`: the frontend's node of that name. Flush is reported in `shape` as it can be used
+/// `backend_kind`: the directory's type, "vbd" or "qdisk", which determines the sector unit.
+/// `device_type`: the frontend's `device-type` node. `shape` reports flush only if it is usable
 /// with `queues` queues.
 [[nodiscard]] result<backend_properties> parse_properties(const node_map& nodes,
                                                           std::string_view backend_kind,
                                                           std::string_view device_type,
                                                           unsigned queues);
 
-/// Whether a flush can be promised: by FLUSH_DISKCACHE, or by BARRIER, which orders one ring only.
+/// Whether flush is supported, by FLUSH_DISKCACHE, or by BARRIER, which orders one ring only.
 [[nodiscard]] constexpr bool can_flush(bool flush_cache, bool barrier, unsigned queues) noexcept {
   return flush_cache || (barrier && queues == 1);
 }
 
-/// "vbd" of ".../backend/vbd/3/51728"; empty for a path that is not a backend's.
+/// "vbd" for ".../backend/vbd/3/51728"; empty if it is not a backend's path.
 [[nodiscard]] std::string_view backend_kind(std::string_view backend_path) noexcept;
 
 }  // namespace xenpv::blkfront

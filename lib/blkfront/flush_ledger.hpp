@@ -1,8 +1,8 @@
-// What a device's flushes have covered: counts the writes that were answered through each queue and
-// those that a flush has made durable, so that a backend lost with unflushed writes is noticed.
+// Tracks unflushed writes of a device: counts the completed writes of each queue and those covered
+// by a flush, to detect the loss of a backend with unflushed writes.
 //
-// Shared by the queues of one device over all its connections. Each queue counts on its own thread;
-// a flush on any queue covers the answered writes of all of them, so the counts are atomic.
+// Shared by the queues of one device across its connections. Each queue counts on its own thread; a
+// flush on any queue covers the completed writes of all queues, so the counts are atomic.
 #pragma once
 
 #include <atomic>
@@ -15,24 +15,24 @@ namespace xenpv::blkfront {
 
 class flush_ledger {
  public:
-  /// Answered writes of each queue when a flush was sent.
+  /// The completed writes of each queue at the time of a flush.
   using snapshot = std::vector<std::uint64_t>;
 
   explicit flush_ledger(std::size_t queues) : size_(queues), queues_(new counts[queues]) {}
 
-  /// A write was answered OK without having been flushed. On the queue's thread.
+  /// Counts a successful, unflushed write. On the queue's thread.
   void write_answered(std::size_t queue) noexcept {
     auto& answered = queues_[queue].answered;
     answered.store(answered.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   }
-  /// What a flush that is sent now covers.
+  /// The writes that a flush sent now covers.
   [[nodiscard]] snapshot covered() const {
     snapshot out(size_);
     for (std::size_t i = 0; i < size_; ++i)
       out[i] = queues_[i].answered.load(std::memory_order_acquire);
     return out;
   }
-  /// A flush that covers these writes was answered OK.
+  /// A flush that covers these writes succeeded.
   void flushed(const snapshot& covered) noexcept {
     for (std::size_t i = 0; i < covered.size(); ++i) {
       auto& done = queues_[i].flushed;
@@ -41,8 +41,8 @@ class flush_ledger {
       }
     }
   }
-  /// The backend may have lost its cache. True: writes of this queue went with it, and the next
-  /// flush of every queue has to say so. On the queue's thread, after its last answer.
+  /// The backend may have lost its cache. True: it contained writes of this queue, and the next
+  /// flush of every queue must fail. On the queue's thread, after its last response.
   bool lose(std::size_t queue) noexcept {
     auto& own = queues_[queue];
     const auto answered = own.answered.load();
@@ -50,22 +50,22 @@ class flush_ledger {
     ++losses_;
     return true;
   }
-  /// Writes were lost and no flush of this queue has said so: every flush submitted until one does
-  /// has to fail.
+  /// Writes were lost, and no flush of this queue has failed for it yet. Every flush submitted
+  /// until one does must fail.
   [[nodiscard]] bool is_in_doubt(std::size_t queue) const noexcept {
     return queues_[queue].reported.load(std::memory_order_relaxed) != losses_.load();
   }
-  /// A flush of this queue has failed because of the losses so far.
+  /// A flush of this queue has failed for all losses so far.
   void report(std::size_t queue) noexcept {
     queues_[queue].reported.store(losses_.load(), std::memory_order_relaxed);
   }
 
  private:
-  /// A queue's own cache line: it is written with every write.
+  /// One cache line per queue, because every write updates it.
   struct alignas(64) counts {
     std::atomic<std::uint64_t> answered{};
     std::atomic<std::uint64_t> flushed{};
-    std::atomic<std::uint64_t> reported{};  ///< losses that a flush of this queue has failed for
+    std::atomic<std::uint64_t> reported{};  ///< losses for which a flush of this queue has failed
   };
   std::size_t size_;
   std::unique_ptr<counts[]> queues_;

@@ -44,15 +44,15 @@ std::string_view to_string(device_state state) noexcept {
   return "invalid";
 }
 
-// Callers are coroutines, whose temporaries g++ 12 may destroy twice, default arguments included.
+// g++ 12 may destroy the temporaries of a calling coroutine twice, default arguments included.
 static_assert(std::is_trivially_copyable_v<options>);
 
-asio::awaitable<std::unique_ptr<frontend>> frontend::open(async::runtime& runtime,
+asio::awaitable<std::unique_ptr<frontend>> frontend::open(async::guest_session& session,
                                                           std::string device, options options) {
-  return open_again(runtime, std::move(device), options, {});
+  return open_again(session, std::move(device), options, {});
 }
 
-asio::awaitable<std::unique_ptr<frontend>> frontend::open_again(async::runtime& runtime,
+asio::awaitable<std::unique_ptr<frontend>> frontend::open_again(async::guest_session& session,
                                                                 std::string device, options options,
                                                                 std::string identity) {
   const bool is_number = !device.empty() && std::all_of(device.begin(), device.end(), [](char c) {
@@ -60,7 +60,7 @@ asio::awaitable<std::unique_ptr<frontend>> frontend::open_again(async::runtime& 
   });
   if (is_number) device = "device/vbd/" + device;
   auto opened =
-      std::make_shared<connection>(runtime, std::move(device), options, std::move(identity));
+      std::make_shared<connection>(session, std::move(device), options, std::move(identity));
   co_await opened->open();
   co_return std::unique_ptr<frontend>(new frontend(std::move(opened)));
 }
@@ -69,9 +69,9 @@ frontend::frontend(std::shared_ptr<connection> c) noexcept : connection_(std::mo
 frontend::~frontend() {
   connection_->on_change({});
   if (connection_->is_closed()) return;
-  log().warn("{}: abandoned without close(); closing it", facts().device);
+  log().warn("{}: destroyed without close(); closing it now", facts().device);
   asio::co_spawn(connection_->control(), async::shield_completion(connection_->close_down()),
-                 [keep = connection_](const std::exception_ptr&) {});
+                 [self = connection_](const std::exception_ptr&) {});
 }
 
 std::size_t frontend::queue_count() const noexcept {
@@ -102,16 +102,16 @@ void frontend::on_change(std::function<void()> callback) {
   connection_->on_change(std::move(callback));
 }
 
-asio::awaitable<void> frontend::read(std::uint64_t offset, std::span<std::byte> into) {
+asio::awaitable<void> frontend::read(std::uint64_t offset, std::span<std::byte> buffer) {
   auto& first = queue(0);
-  auto body = [&] { return first.read(offset, into); };
+  auto body = [&] { return first.read(offset, buffer); };
   co_await async::run_on(first.executor(), body);
 }
 
-asio::awaitable<void> frontend::write(std::uint64_t offset, std::span<const std::byte> from,
+asio::awaitable<void> frontend::write(std::uint64_t offset, std::span<const std::byte> data,
                                       bool fua) {
   auto& first = queue(0);
-  auto body = [&] { return first.write(offset, from, fua); };
+  auto body = [&] { return first.write(offset, data, fua); };
   co_await async::run_on(first.executor(), body);
 }
 

@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/parse.hpp"
+#include "blk/clock.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/base/parse.hpp"
-#include "xenpv/blk/clock.hpp"
 
 namespace xenpv::blkfront {
 namespace {
@@ -19,26 +19,26 @@ namespace {
 namespace asio = boost::asio;
 using clock = std::chrono::steady_clock;
 
-/// How often a queue with requests looks whether they make progress. An event that got lost is
-/// made up for after this long.
-constexpr std::chrono::nanoseconds usual_tick = std::chrono::seconds(1);
+/// How often a queue checks the progress of its requests. Also the delay after which a lost event
+/// is compensated.
+constexpr std::chrono::nanoseconds default_tick = std::chrono::seconds(1);
 
-/// While an event stands for several answers, how long an answer may lie in the ring unseen.
-constexpr std::chrono::milliseconds unseen_limit(1);
+/// How long a response may stay in the ring while several responses share an event.
+constexpr std::chrono::milliseconds poll_delay(1);
 
-/// Deadlines are kept to within a quarter.
+/// Deadlines are late by at most a quarter.
 std::chrono::nanoseconds tick_for(const queue_options& options) {
-  auto tick = usual_tick;
+  auto tick = default_tick;
   for (const auto limit : {options.request_deadline, options.stall_report})
     if (limit.count() != 0) tick = std::min(tick, limit / 4);
   return std::max<std::chrono::nanoseconds>(tick, std::chrono::milliseconds(1));
 }
 
-/// Rounds of take-and-send within one turn, before others of this CPU get theirs.
+/// Rounds of exchange() within one turn, before other handlers of this CPU run.
 constexpr unsigned rounds_per_turn = 16;
 
-std::vector<grant_ref> part(std::span<const grant_ref> refs, std::size_t from, std::size_t count) {
-  const auto piece = refs.subspan(from, count);
+std::vector<grant_ref> part(std::span<const grant_ref> refs, std::size_t first, std::size_t count) {
+  const auto piece = refs.subspan(first, count);
   return {piece.begin(), piece.end()};
 }
 
@@ -60,8 +60,8 @@ frontend_queue::frontend_queue(asio::io_context& context, async::event_loop& loo
       requests_(options_.ledger, index,
                 make_error(std::make_error_code(std::errc::operation_canceled), options_.name)),
       tick_(context),
-      look_(context),
-      idle_(context, clock::time_point::max()) {}
+      poll_(context),
+      idle_(context.get_executor()) {}
 
 frontend_queue::~frontend_queue() = default;
 
@@ -75,22 +75,22 @@ queue_transport frontend_queue::open_transport(domid backend, const layout& plan
   granted_ = std::make_shared<xen::granted_pages>(std::move(granted));
   const auto bytes = granted_->bytes();
   ring_.emplace(bytes.first(rings * page_size));
-  const auto pool = [&](std::size_t from, std::size_t count) {
-    return std::make_shared<blk::page_pool>(bytes.subspan(from * page_size, count * page_size),
+  const auto pool = [&](std::size_t first, std::size_t count) {
+    return std::make_shared<blk::page_pool>(bytes.subspan(first * page_size, count * page_size),
                                             granted_, scrub);
   };
-  // Not leased before connect(): the engine takes its own pages first.
+  // No leases before connect(): the engine reserves its own pages first.
   fresh_data_ = pool(rings, plan.data_pages);
   indirect_ =
       plan.indirect_pages == 0 ? nullptr : pool(rings + plan.data_pages, plan.indirect_pages);
   if (!port_.is_live() || port_for_ != backend) {
     port_ = loop_.bind_unbound(backend);
     port_for_ = backend;
-    // Without events every answer would be late by a tick, and nobody would know why.
-    port_.on_death([self = weak_from_this()](const error& why) {
+    // Fail, because without events every response would silently be delayed by a tick.
+    port_.on_death([self = weak_from_this()](const error& reason) {
       const auto live = self.lock();
       if (!live || live->ring() == nullptr) return;
-      live->ring()->fail(why);
+      live->ring()->fail(reason);
       live->report_failure();
     });
   }
@@ -122,35 +122,35 @@ void frontend_queue::connect(const backend_properties& properties, const layout&
   locks_->join();
   last_event_ns_ = last_answer_ns_ = last_tick_ns_ = blk::now_ns();
   stalled_ = false;
-  // The port outlives the queue's owner by a turn at most: nothing of the queue may dangle there.
+  // The port's handler may run up to one turn after the queue is destroyed, so it holds a weak_ptr.
   port_.on_event([self = weak_from_this()] {
     if (const auto live = self.lock()) live->turn(true);
   });
   start_tick();
   schedule_turn();
-  // They looked at a pool that had no page to give.
+  // These waiters wait for pages of the old, empty pool.
   if (before) before->wake_all();
 }
 
-/// Leases come from memory of the process from now on. Those that are out keep their pages, and
-/// with them the old pool's grants.
+/// Switches leases to ungranted memory. Existing leases keep their pages, and with them the grants
+/// of the old pool.
 void frontend_queue::replace_pool(std::size_t pages) noexcept {
   const auto before = std::exchange(data_, ungranted_pool(pages));
   requests_.leave_pages();
   if (before) before->wake_all();
 }
 
-/// Gives up the ring, its pages and, unless told otherwise, its port. `data_` stays, for those who
-/// look at it.
+/// Releases the ring, its pages and, unless `keep_port`, the port. Keeps `data_`, which pages()
+/// returns.
 void frontend_queue::drop_transport(bool keep_port) noexcept {
   tick_.cancel();
-  look_.cancel();
+  poll_.cancel();
   if (!keep_port || !port_.is_live())
     port_ = {};
   else
     port_.on_event({});
   ring_.reset();
-  // Leases that are still out keep the pages themselves.
+  // Existing leases keep their pages alive.
   indirect_.reset();
   fresh_data_.reset();
   granted_.reset();
@@ -159,14 +159,14 @@ void frontend_queue::drop_transport(bool keep_port) noexcept {
 void frontend_queue::close_transport() noexcept {
   requests_.close();
   drop_transport(false);
-  idle_.cancel();
+  idle_.notify();
   replace_pool(0);
 }
 
 std::size_t frontend_queue::suspend(bool keep_port, connection_loss loss) {
   const bool lost_cache = loss == connection_loss::abrupt && !options_.trust_backend_cache;
-  // What was answered before the loss is answered; what that makes callers submit, waits. But after
-  // a resume the ring is left alone: its contents belong to another connection.
+  // Take the responses that arrived before the loss; requests that callers submit meanwhile wait.
+  // After a resume, do not read the ring: its contents belong to another connection.
   turn_ = turn_state::running;
   const auto unanswered = requests_.suspend(port_.is_live(), lost_cache, blk::now_ns());
   turn_ = turn_state::none;
@@ -177,28 +177,28 @@ std::size_t frontend_queue::suspend(bool keep_port, connection_loss loss) {
   target_.reset();
   drop_transport(keep_port);
   replace_pool(0);
-  idle_.cancel();
+  idle_.notify();
   return unanswered;
 }
 
-void frontend_queue::fail_queued(const error& why) {
-  requests_.expire(why);
+void frontend_queue::fail_queued(const error& reason) {
+  requests_.expire(reason);
 }
 
-void frontend_queue::shut(error why) {
-  requests_.shut(std::move(why));
+void frontend_queue::shut(error reason) {
+  requests_.shut(std::move(reason));
 }
 
-void frontend_queue::fail(const error& why) {
-  requests_.fail(why);
+void frontend_queue::fail(const error& reason) {
+  requests_.fail(reason);
   target_.reset();
-  // What the backend still has is not in the pool any more, but what lies in a page is its to read
-  // as long as the page is granted.
+  // Pages of unanswered requests are not in the pool, but the backend can read every granted page,
+  // so new leases must not use them.
   if (data_ && granted_) replace_pool(own_pages);
   notice_idle();
 }
 
-void frontend_queue::reshape(const blk::geometry& shape) {
+void frontend_queue::set_geometry(const blk::geometry& shape) {
   shape_ = shape;
   if (auto* const ring = requests_.ring()) ring->reshape(shape);
 }
@@ -227,7 +227,7 @@ void frontend_queue::schedule_turn() {
   });
 }
 
-/// Takes answers and sends requests once. True if there was an answer.
+/// Takes responses and sends requests once. True: there were responses.
 bool frontend_queue::exchange(std::uint64_t now) noexcept {
   auto& ring = *requests_.ring();
   const auto before = ring.in_flight();
@@ -236,22 +236,22 @@ bool frontend_queue::exchange(std::uint64_t now) noexcept {
     const auto answers = std::max(1U, before - ring.in_flight());
     answer_interval_ns_ = (now - std::exchange(last_answer_ns_, now)) / answers;
   }
-  // What was submitted from within the answers goes out right now.
+  // Requests submitted by completion handlers are sent in this round.
   turn_ = turn_state::running;
   if (requests_.send(now)) notify();
   return any;
 }
 
 bool frontend_queue::may_take_answers() noexcept {
-  // A resume kills the port before it counts as settled.
+  // On a resume, the port dies before suspend_pending() becomes false.
   const bool is_live = port_.is_live();
-  leaves_answers_ = !is_live || loop_.is_doubtful();
-  if (!leaves_answers_) return true;
-  // A cancelled suspend leaves the port alive, so no other code has a reason to settle the doubt.
+  defers_answers_ = !is_live || loop_.suspend_pending();
+  if (!defers_answers_) return true;
+  // After a cancelled suspend the port stays alive, and no other code triggers the check.
   const auto now = blk::now_ns();
-  if (is_live && now - doubted_ns_ >= static_cast<std::uint64_t>(usual_tick.count())) {
-    doubted_ns_ = now;
-    loop_.doubt();
+  if (is_live && now - suspend_asked_ns_ >= static_cast<std::uint64_t>(default_tick.count())) {
+    suspend_asked_ns_ = now;
+    loop_.report_suspend();
   }
   return false;
 }
@@ -260,7 +260,7 @@ void frontend_queue::notify() noexcept {
   try {
     port_.notify();
   } catch (const failure& problem) {
-    // After a resume the backend is another one, and soon this queue will be told.
+    // After a resume the port is dead, and this queue will be suspended soon.
     if (problem.code() == errc::resumed || problem.code() == std::errc::not_connected) return;
     requests_.ring()->fail(error{problem.code(), problem.what()});
   }
@@ -278,36 +278,36 @@ void frontend_queue::turn(bool event) noexcept {
   }
   bool any = false;
   bool more = true;
-  leaves_answers_ = false;
+  defers_answers_ = false;
   for (unsigned round = 0; more && round < rounds_per_turn; ++round) {
     if (round != 0) now = blk::now_ns();
     any = exchange(now) || any;
-    // A pause makes the next answers slow ones, however fast the last ones came.
+    // A pause counts as slow responses, however fast the last ones arrived.
     const auto interval = std::max(answer_interval_ns_, now - last_answer_ns_);
     distance_ = event_distance(ring->in_flight(), interval);
-    if (leaves_answers_) break;
+    if (defers_answers_) break;
     more = !ring->failure_reason() && (!ring->arm(distance_) || turn_ == turn_state::running_again);
   }
   if (event && !any) ++ring->counters().spurious_events;
   turn_ = turn_state::none;
   if (ring->failure_reason()) report_failure();
-  if (leaves_answers_ || (!more && distance_ > 1))
-    look_soon();
+  if (defers_answers_ || (!more && distance_ > 1))
+    schedule_poll();
   else if (more)
     schedule_turn();
   notice_idle();
 }
 
-/// An event that stands for several answers may come as late as the slowest of them.
-void frontend_queue::look_soon() {
-  if (std::exchange(looks_soon_, true)) return;
-  look_.expires_after(unseen_limit);
-  look_.async_wait([self = weak_from_this()](boost::system::error_code code) {
+/// An event shared by several responses is delayed until the slowest of them, so poll meanwhile.
+void frontend_queue::schedule_poll() {
+  if (std::exchange(poll_scheduled_, true)) return;
+  poll_.expires_after(poll_delay);
+  poll_.async_wait([self = weak_from_this()](boost::system::error_code code) {
     const auto live = self.lock();
     if (!live) return;
-    live->looks_soon_ = false;
-    const bool wanted = live->distance_ > 1 || live->leaves_answers_;
-    if (!code && wanted && live->ring() != nullptr) live->turn(false);
+    live->poll_scheduled_ = false;
+    const bool is_needed = live->distance_ > 1 || live->defers_answers_;
+    if (!code && is_needed && live->ring() != nullptr) live->turn(false);
   });
 }
 
@@ -326,16 +326,16 @@ void frontend_queue::tick() noexcept {
   const auto now = blk::now_ns();
   const auto due = static_cast<std::uint64_t>(tick_for(options_).count());
   const auto late_ns = now - std::exchange(last_tick_ns_, now);
-  // Saved, paused, stopped by a debugger: not the backend's fault.
+  // The guest was saved or paused, or a debugger stopped the process: do not blame the backend.
   if (late_ns > 2 * due) ring()->extend_deadlines(late_ns - due);
-  look_for_lost_event(now);
+  check_for_lost_event(now);
   if (ring() == nullptr || ring()->failure_reason()) return;
   report_stall(now);
   if (options_.request_deadline.count() != 0) report_timeouts(now);
 }
 
-/// An event may have been lost, in either direction: looks, and kicks the backend.
-void frontend_queue::look_for_lost_event(std::uint64_t now) noexcept {
+/// An event may have been lost in either direction: polls the ring and notifies the backend.
+void frontend_queue::check_for_lost_event(std::uint64_t now) noexcept {
   const auto due = static_cast<std::uint64_t>(tick_for(options_).count());
   const auto quiet_ns = now - std::max(last_answer_ns_, last_event_ns_);
   if (ring()->in_flight() == 0 || quiet_ns < due) return;
@@ -351,7 +351,7 @@ void frontend_queue::report_stall(std::uint64_t now) {
   const bool stalls = limit != 0 && oldest >= limit;
   if (stalls == stalled_) return;
   stalled_ = stalls;
-  if (!stalls) return log().warn("{}: the backend answers again", options_.name);
+  if (!stalls) return log().warn("{}: the backend responds again", options_.name);
   ++ring()->counters().stalls;
   log().warn("{}: the backend is connected but has not answered for {}: {} requests wait for it",
              options_.name, format_duration(std::chrono::nanoseconds(oldest)), ring()->in_flight());
@@ -375,7 +375,7 @@ void frontend_queue::report_failure() {
 }
 
 void frontend_queue::notice_idle() noexcept {
-  if (requests_.is_idle()) idle_.cancel();
+  if (requests_.is_idle()) idle_.notify();
 }
 
 asio::awaitable<bool> frontend_queue::drain(std::chrono::nanoseconds limit) {
@@ -384,10 +384,8 @@ asio::awaitable<bool> frontend_queue::drain(std::chrono::nanoseconds limit) {
     return requests_.state() == queue_state::suspended || requests_.state() == queue_state::closed;
   };
   while (!requests_.is_idle() && !is_lost()) {
-    // Its end is the cancellation by notice_idle(); expiring means that the time is up.
-    idle_.expires_at(until);
-    const auto [code] = co_await idle_.async_wait(asio::as_tuple(asio::use_awaitable));
-    if (!code) co_return false;
+    if (clock::now() >= until) co_return false;
+    co_await idle_.wait_until(until);
   }
   co_return true;
 }
@@ -400,7 +398,7 @@ queue_statistics frontend_queue::statistics() const {
 
 void frontend_queue::shape_changed() {
   shape_ = requests_.ring()->shape();
-  if (events_.reshaped) events_.reshaped(shape_);
+  if (events_.geometry_changed) events_.geometry_changed(shape_);
 }
 
 void frontend_queue::flush_ignored() {

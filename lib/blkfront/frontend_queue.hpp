@@ -1,12 +1,11 @@
-// One queue of a frontend on its CPU: its granted pages, its event channel and its timers, as an
-// Asio object around a request_queue. Everything here runs on the thread of the queue's event loop.
+// One queue of a frontend on its CPU: an Asio object around a request_queue, with granted pages, an
+// event channel and timers. Everything here runs on the thread of the queue's event loop.
 //
-// Life: open_transport() grants pages and binds a port; once the backend is connected, connect()
-// starts the engine; close_transport() ends all of it. A queue that failed keeps answering
-// requests, with its failure. When the backend is lost, suspend() takes the place of
-// close_transport(): unanswered and new requests wait, and after the next connect() they are sent
-// again. A backend with fewer queues than before leaves this one without a ring: its requests then
-// go through another, forward_to().
+// Lifetime: open_transport() grants pages and binds a port; connect() starts the engine once the
+// backend is connected; close_transport() ends both. A failed queue completes all requests with its
+// failure. When the backend is lost, suspend() replaces close_transport(): unanswered and new
+// requests wait, and are sent after the next connect(). If the next backend supports fewer queues,
+// this queue may get no ring; forward_to() then sends its requests through another queue.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -23,6 +22,7 @@
 #include "blkfront/sector_locks.hpp"
 #include "blkfront/transport.hpp"
 #include "xenpv/async/event_loop.hpp"
+#include "xenpv/async/signal.hpp"
 #include "xenpv/blk/block_device.hpp"
 #include "xenpv/xen/grant_share.hpp"
 
@@ -34,14 +34,14 @@ struct queue_options {
   std::chrono::nanoseconds stall_report{};
   bool strict_flush = false;
   bool trust_backend_cache = false;
-  std::shared_ptr<flush_ledger> ledger = {};  ///< of the device, with room for `index`; or null
+  std::shared_ptr<flush_ledger> ledger = {};  ///< of the device, with an entry for `index`; or null
 };
 
-/// What a queue tells its frontend; called on the queue's thread.
+/// Callbacks to the frontend, called on the queue's thread.
 struct queue_events {
   std::function<void(const error&)> failed;
-  std::function<void(const blk::geometry&)> reshaped;
-  /// The backend refused flushes; from now on they are answered without it.
+  std::function<void(const blk::geometry&)> geometry_changed;
+  /// The backend refused a flush; flushes now succeed without it.
   std::function<void()> flush_ignored = {};
 };
 
@@ -54,31 +54,32 @@ class frontend_queue final : public blk::block_queue,
   ~frontend_queue() override;
 
   /// Grants this queue's pages of `plan` to `backend` and binds a port for it. Throws `failure`.
-  /// `scrub`: the backend is not trusted: pages are zeroed after use.
+  /// `scrub`: zero pages after use, because the backend is not trusted.
   [[nodiscard]] queue_transport open_transport(domid backend, const layout& plan, bool scrub);
-  /// Unbinds and ungrants. Requests, if any, must have been answered.
+  /// Unbinds and ungrants. All requests must have completed.
   void close_transport() noexcept;
 
   /// The backend is lost: unbinds and ungrants, and queues requests until the next connect(). Also
-  /// for a transport that never connected. Returns how many requests the lost backend had. With
-  /// `keep_port` the port stays bound, for the same backend's next connection: Xen makes it
-  /// bindable again when the other end closes it, and a port that is not unbound cannot be unbound
-  /// at the wrong moment (xen/custodian.hpp).
+  /// for a transport that never connected. Returns the number of requests that the lost backend
+  /// had. `keep_port`: leave the port bound for the next connection to the same backend. Xen makes
+  /// the port bindable again when the other end closes it, and not unbinding avoids an unbind at
+  /// the wrong moment (xen/custodian.hpp).
   std::size_t suspend(bool keep_port, connection_loss loss);
-  /// Until the next connect(), queued and new requests are answered with `why`.
-  void fail_queued(const error& why);
-  /// In place of connect(), for a queue that gets no ring of its own.
+  /// Fails queued and new requests with `reason` until the next connect().
+  void fail_queued(const error& reason);
+  /// Instead of connect(), for a queue without a ring of its own.
   void forward_to(const std::shared_ptr<frontend_queue>& target, const blk::geometry& shape);
-  /// New requests are answered with `why`; those that the backend has may end.
-  void shut(error why);
-  /// The backend has the ring: requests may flow.
+  /// Refuses new requests with `reason`; requests in flight may complete.
+  void shut(error reason);
+  /// The backend has the ring: starts sending requests.
   void connect(const backend_properties& properties, const layout& plan, std::uint16_t handle,
                std::shared_ptr<sector_locks> locks);
-  void reshape(const blk::geometry& shape);
-  /// Answers everything with `why`, from now on. Granted pages are not leased any more, and stay
-  /// granted until close_transport().
-  void fail(const error& why);
-  /// Returns when no request is left and the backend has answered everything, or at the limit.
+  void set_geometry(const blk::geometry& shape);
+  /// Fails all current and future requests with `reason`. Granted pages are no longer leased, and
+  /// stay granted until close_transport().
+  void fail(const error& reason);
+  /// Returns true when no request is left and the backend has answered all ring requests; false
+  /// when `limit` has passed.
   [[nodiscard]] async::asio::awaitable<bool> drain(std::chrono::nanoseconds limit);
 
   [[nodiscard]] queue_statistics statistics() const;
@@ -86,7 +87,7 @@ class frontend_queue final : public blk::block_queue,
   [[nodiscard]] async::asio::io_context& context() const noexcept { return context_; }
   /// nullptr before connect() and after close_transport().
   [[nodiscard]] engine* ring() noexcept { return requests_.ring(); }
-  /// Of the connection that ring() belongs to.
+  /// The locks of ring()'s connection.
   [[nodiscard]] const sector_locks* locks() const noexcept { return locks_.get(); }
 
   // block_queue
@@ -101,7 +102,7 @@ class frontend_queue final : public blk::block_queue,
  private:
   struct forwarded_request;
   enum class turn_state : std::uint8_t { none, running, running_again };
-  /// Leases of a queue that has no granted pages: enough for a few requests without a detour.
+  /// Pages for leases of a queue without granted pages: enough for a few requests.
   static constexpr std::size_t own_pages = 64;
 
   // engine_host
@@ -128,10 +129,10 @@ class frontend_queue final : public blk::block_queue,
   void turn(bool event) noexcept;
   bool exchange(std::uint64_t now) noexcept;
   void notify() noexcept;
-  void look_soon();
+  void schedule_poll();
   void start_tick();
   void tick() noexcept;
-  void look_for_lost_event(std::uint64_t now) noexcept;
+  void check_for_lost_event(std::uint64_t now) noexcept;
   void report_stall(std::uint64_t now);
   void report_timeouts(std::uint64_t now);
   void report_failure();
@@ -146,12 +147,12 @@ class frontend_queue final : public blk::block_queue,
   std::shared_ptr<xen::granted_pages> granted_;
   std::optional<ring::blkif_front_ring> ring_;
   std::shared_ptr<blk::page_pool> data_;
-  std::shared_ptr<blk::page_pool> fresh_data_;  ///< of a transport that is not connected yet
+  std::shared_ptr<blk::page_pool> fresh_data_;  ///< for a transport that is not connected yet
   std::shared_ptr<blk::page_pool> indirect_;
   async::bound_port port_;
-  domid port_for_{};  ///< may bind it
+  domid port_for_{};  ///< the domain that may bind the port
   request_queue requests_;
-  std::weak_ptr<frontend_queue> target_;  ///< has the ring, if this queue has none
+  std::weak_ptr<frontend_queue> target_;  ///< sends this queue's requests if it has no ring
   std::shared_ptr<sector_locks> locks_;
   blk::geometry shape_;
 
@@ -159,17 +160,17 @@ class frontend_queue final : public blk::block_queue,
   bool turn_posted_ = false;
   bool failure_reported_ = false;
   bool stalled_ = false;
-  bool looks_soon_ = false;
-  bool leaves_answers_ = false;   ///< in the ring, since a suspend that nobody has settled
-  std::uint64_t doubted_ns_ = 0;  ///< when that was last asked for
-  std::uint32_t distance_ = 1;    ///< of the event that was asked for last
+  bool poll_scheduled_ = false;
+  bool defers_answers_ = false;         ///< responses stay in the ring: a suspend is unresolved
+  std::uint64_t suspend_asked_ns_ = 0;  ///< time of the last check for a suspend
+  std::uint32_t distance_ = 1;          ///< of the last requested event
   std::uint64_t answer_interval_ns_ = ~std::uint64_t{0};
   std::uint64_t last_answer_ns_ = 0;
   std::uint64_t last_event_ns_ = 0;
   std::uint64_t last_tick_ns_ = 0;
   async::asio::steady_timer tick_;
-  async::asio::steady_timer look_;  ///< while an event stands for several answers
-  async::asio::steady_timer idle_;  ///< never expires; cancelled when the queue is idle
+  async::asio::steady_timer poll_;  ///< while several responses share an event
+  async::signal idle_;              ///< the last request was answered, or the ring is lost
 };
 
 }  // namespace xenpv::blkfront

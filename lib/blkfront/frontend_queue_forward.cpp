@@ -1,4 +1,4 @@
-// A queue without a ring: its requests go through another queue's.
+// Forwarding: a queue without a ring sends its requests through another queue.
 #include <boost/asio/post.hpp>
 
 #include <memory>
@@ -14,13 +14,13 @@ namespace asio = boost::asio;
 
 }  // namespace
 
-/// A request on its way through another queue's ring. Its data is in memory of its own: the
-/// caller's may be pages that only the caller's thread may touch, and may be gone when the request
-/// was answered because the disk went.
+/// A copy of a request for another queue's ring, with its own data buffer: the caller's pages may
+/// only be accessed on the caller's thread, and may be gone if the original request completed early
+/// because the disk failed.
 struct frontend_queue::forwarded_request : blk::request {
   blk::request* original = nullptr;
   journal::ticket ticket = 0;
-  std::shared_ptr<frontend_queue> from;
+  std::shared_ptr<frontend_queue> source;
   std::vector<std::byte> bytes;
 };
 
@@ -43,34 +43,34 @@ void frontend_queue::send_forwarded() noexcept {
 void frontend_queue::forward(blk::request& r, journal::ticket ticket) {
   const auto target = target_.lock();
   if (!target) return;
-  auto own = std::make_unique<forwarded_request>();
-  own->op = r.op;
-  own->fua = r.fua;
-  own->offset = r.offset;
-  own->length = r.length;
-  own->original = &r;
-  own->ticket = ticket;
-  own->from = shared_from_this();
+  auto copy = std::make_unique<forwarded_request>();
+  copy->op = r.op;
+  copy->fua = r.fua;
+  copy->offset = r.offset;
+  copy->length = r.length;
+  copy->original = &r;
+  copy->ticket = ticket;
+  copy->source = shared_from_this();
   const bool has_data =
       r.memory != nullptr || (r.pages != nullptr && r.pages->length() >= r.length);
   if (carries_data(r.op) && has_data && r.length <= shape_.size) {
-    own->bytes.resize(r.length);
-    own->memory = own->bytes.data();
-    if (r.op == blk::operation::write) copy_from_request(r, 0, own->bytes);
+    copy->bytes.resize(r.length);
+    copy->memory = copy->bytes.data();
+    if (r.op == blk::operation::write) copy_from_request(r, 0, copy->bytes);
   }
-  own->done = [](blk::request& each) {
-    auto* const done = static_cast<forwarded_request*>(&each);
-    asio::post(done->from->context_, [done] {
-      const std::unique_ptr<forwarded_request> answer(done);
-      answer->from->take_forwarded(*answer);
+  copy->done = [](blk::request& completed) {
+    auto* const forwarded = static_cast<forwarded_request*>(&completed);
+    asio::post(forwarded->source->context_, [forwarded] {
+      const std::unique_ptr<forwarded_request> answer(forwarded);
+      answer->source->take_forwarded(*answer);
     });
   };
   // Owned by the target until `done`.
-  asio::post(target->context_, [target, sent = own.release()] { target->submit(*sent); });
+  asio::post(target->context_, [target, sent = copy.release()] { target->submit(*sent); });
 }
 
 void frontend_queue::take_forwarded(const forwarded_request& answer) {
-  // It may have been answered already, because the disk went.
+  // The original may have completed already, because the disk failed or was detached.
   if (!requests_.waits(answer.ticket)) return;
   auto& r = *answer.original;
   if (r.op == blk::operation::read && !answer.bytes.empty() && !answer.status)

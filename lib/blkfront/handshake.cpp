@@ -47,7 +47,7 @@ handshake_step handshake::next(const handshake_view& view) noexcept {
 }
 
 handshake_step handshake::reset(const handshake_view& view) noexcept {
-  // A backend that is not there (yet) is waited for; the caller's deadline says how long.
+  // Wait for a missing backend; the caller's deadline limits the wait.
   if (!view.backend || *view.backend == xenbus_state::unknown) return handshake_step::wait;
   const auto backend = *view.backend;
   const bool leaving = backend == xenbus_state::closing || backend == xenbus_state::closed;
@@ -60,8 +60,8 @@ handshake_step handshake::reset(const handshake_view& view) noexcept {
     case xenbus_state::initialising:
       return reset_from_initialising(view);
     case xenbus_state::closing:
-      // Until the backend has let go of the ring of whoever was here before. One that is not
-      // connected has nothing to let go of and may say nothing.
+      // Wait until the backend has released the previous user's ring. A backend that is not
+      // connected has no ring and may not react.
       if (leaving || backend == xenbus_state::initialising) return handshake_step::set_closed;
       return view.waited_long ? handshake_step::set_closed : handshake_step::wait;
     case xenbus_state::closed:
@@ -77,7 +77,7 @@ handshake_step handshake::reset(const handshake_view& view) noexcept {
     case xenbus_state::connected:
     case xenbus_state::reconfiguring:
     case xenbus_state::reconfigured:
-      // Somebody died here. Even a backend in InitWait may be about to map the rings he published.
+      // A previous frontend died. Even a backend in InitWait may be about to map its rings.
       return leaving ? handshake_step::set_closed : handshake_step::set_closing;
   }
   return handshake_step::wait;
@@ -94,7 +94,7 @@ handshake_step handshake::reset_from_initialising(const handshake_view& view) no
     case xenbus_state::closing:
       return handshake_step::set_closed;
     case xenbus_state::closed:
-      // "Prepare for reconnect": blkback does so when it sees us *become* Initialising.
+      // blkback's "prepare for reconnect" needs a transition of our state to Initialising.
       if (awakened_ && !view.waited_long) return handshake_step::wait;
       awakened_ = true;
       return handshake_step::set_initialising;
@@ -108,8 +108,8 @@ handshake_step handshake::reset_from_initialising(const handshake_view& view) no
 }
 
 handshake_step handshake::await_connected(const handshake_view& view) noexcept {
-  // Published, our state is Initialised. If not, the directory was built anew after a migration,
-  // and what we published went with it.
+  // After publishing, our state is Initialised. Otherwise the directory was recreated after a
+  // migration, without the nodes that we published.
   if (!view.backend || view.own != xenbus_state::initialised) return handshake_step::lost;
   switch (*view.backend) {
     case xenbus_state::connected:
@@ -121,7 +121,7 @@ handshake_step handshake::await_connected(const handshake_view& view) noexcept {
       ++refusals_;
       return reset(view);
     case xenbus_state::initialising:
-      // It was in InitWait when we published: it has begun anew, and may not know of the ring.
+      // It was in InitWait when we published: it has restarted and may not have read our nodes.
       return handshake_step::lost;
     case xenbus_state::unknown:
     case xenbus_state::init_wait:
@@ -134,7 +134,7 @@ handshake_step handshake::await_connected(const handshake_view& view) noexcept {
 }
 
 handshake_step handshake::stay_connected(const handshake_view& view) noexcept {
-  // The toolstack builds the directory anew after a migration: our own state is then 1 again.
+  // The toolstack recreates the directory after a migration: our state is then 1 again.
   if (!view.backend || view.own != xenbus_state::connected) return handshake_step::lost;
   switch (*view.backend) {
     case xenbus_state::connected:
@@ -169,10 +169,10 @@ handshake_step next_close_step(const handshake_view& view) noexcept {
       if (leaving || unconnected || view.waited_long) return handshake_step::set_closed;
       return handshake_step::wait;
     case xenbus_state::initialising:
-      // Never published, or the toolstack built the directory anew: nothing of ours to close.
+      // Never published, or the toolstack recreated the directory: we have nothing to close.
       return handshake_step::closed;
     case xenbus_state::unknown:
-      // Both ends gone: the toolstack removed the device. Writing would bring our end back.
+      // Both ends are gone: the toolstack removed the device. A write would recreate our end.
       return gone ? handshake_step::closed : handshake_step::set_closing;
     case xenbus_state::init_wait:
     case xenbus_state::initialised:
@@ -211,7 +211,7 @@ std::string explain_wait(const handshake_view& view,
     case xenbus_state::unknown:
       return "backend is in Unknown: its domain is being taken down";
     case xenbus_state::initialising:
-      return "backend is in Initialising: nobody in the backend's domain serves the disk (is "
+      return "backend is in Initialising: no driver in the backend's domain serves the disk (is "
              "xen-blkback loaded there?)";
     case xenbus_state::init_wait:
       return explain_init_wait(view, hotplug_status);

@@ -1,8 +1,8 @@
-// The frontend's side of the xenbus handshake as a machine without I/O: given what both ends show
-// in xenstore, what to do next. Covers the start-up reset after whoever had the device before, the
-// connect, what happens while connected, and the close.
+// The frontend's side of the xenbus handshake as a state machine without I/O: maps the states of
+// both ends in xenstore to the next step. Covers the reset after a previous user of the device, the
+// connect, state changes while connected, and the close.
 //
-// Owned by whoever drives it, one per device. Does not wait, count time or write: it says so.
+// Owned by its driver, one per device. Does not wait, count time or write; returns steps instead.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +14,13 @@
 
 namespace xenpv::blkfront {
 
-/// What xenstore shows at one moment.
+/// A snapshot of xenstore.
 struct handshake_view {
   wire::xenbus_state own = wire::xenbus_state::unknown;
   /// nullopt: the backend's directory, or its state node, does not exist.
   std::optional<wire::xenbus_state> backend;
-  bool online = true;  ///< the toolstack's node; false: the disk is being taken away
-  /// Nothing changed for a while: go on as far as that is safe without the backend's word.
+  bool online = true;  ///< the toolstack's node; false: the disk is being detached
+  /// Nothing has changed for a while: proceed as far as is safe without the backend's reply.
   bool waited_long = false;
   friend bool operator==(const handshake_view&, const handshake_view&) = default;
 };
@@ -29,25 +29,25 @@ enum class handshake_step : std::uint8_t {
   wait,              ///< for a change of either state
   set_closing,       ///< write our state
   set_closed,        ///< write our state
-  set_initialising,  ///< write our state, even if it is that already: the watch must fire
+  set_initialising,  ///< write our state, even if unchanged: the watch must fire
   publish,           ///< clean up, publish the ring, write Initialised: all in one transaction
-  finish,            ///< read what the backend published and write Connected
-  look_again,        ///< connected, and the backend said so once more: read its properties
-  close,             ///< the backend leaves: stop using the ring and close
-  lost,              ///< the backend vanished or restarted under us, or our own directory was built
-                     ///< anew: the ring is dead
-  unplugged,         ///< the toolstack takes the disk away: nothing to connect to
+  finish,            ///< read the backend's properties and write Connected
+  look_again,        ///< the backend wrote Connected again: reread its properties
+  close,             ///< the backend is closing: stop using the ring and close
+  lost,              ///< the backend vanished or restarted, or our own directory was recreated:
+                     ///< the ring is dead
+  unplugged,         ///< the toolstack detaches the disk: nothing to connect to
   closed,            ///< the close is complete
 };
 [[nodiscard]] std::string_view to_string(handshake_step step) noexcept;
 
 class handshake {
  public:
-  /// The step that `view` calls for while a connection is wanted.
+  /// The next step towards a connection, or to keep it.
   [[nodiscard]] handshake_step next(const handshake_view& view) noexcept;
 
-  /// How often a published ring was refused (backend went to Closing or Closed instead of
-  /// Connected), blkback with old I/O in flight being the usual reason: time to back off.
+  /// How often the backend refused a published ring (went to Closing or Closed instead of
+  /// Connected), usually blkback with old I/O in flight. The caller should back off.
   [[nodiscard]] unsigned refusals() const noexcept { return refusals_; }
   [[nodiscard]] bool is_connected() const noexcept { return phase_ == phase::connected; }
   friend bool operator==(const handshake&, const handshake&) = default;
@@ -65,10 +65,10 @@ class handshake {
   unsigned refusals_ = 0;
 };
 
-/// The step towards an orderly end: Closing, Closed, each with the backend's answer.
+/// The next step of an orderly close: Closing and Closed, each acknowledged by the backend.
 [[nodiscard]] handshake_step next_close_step(const handshake_view& view) noexcept;
 
-/// Why a connect (or close) makes no progress, for people: what each end shows, and what to do.
+/// Explains to the user why a connect (or close) makes no progress, with a remedy.
 /// `hotplug_status`: the backend's node of that name.
 [[nodiscard]] std::string explain_wait(const handshake_view& view,
                                        std::optional<std::string_view> hotplug_status);

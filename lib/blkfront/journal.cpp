@@ -23,63 +23,63 @@ bool journal::add(blk::request& r, std::uint64_t since) {
               .changes = !flushes && r.op != blk::operation::read,
               .flushes = flushes,
               .before = 0};
-  // A length that overflows is refused when the request is sent.
+  // Clamped: a length that overflows is refused when the request is sent.
   if (!flushes)
     fresh.bytes = {r.offset, r.length > ~r.offset ? ~std::uint64_t{0} : r.offset + r.length};
-  for (const auto& each : entries_)
-    if (must_wait(fresh, each)) ++fresh.before;
-  const auto at = entries_.insert(entries_.end(), fresh);
-  by_ticket_.emplace(fresh.number, at);
-  by_request_.emplace(&r, at);
+  for (const auto& earlier : entries_)
+    if (must_wait(fresh, earlier)) ++fresh.before;
+  const auto it = entries_.insert(entries_.end(), fresh);
+  by_ticket_.emplace(fresh.number, it);
+  by_request_.emplace(&r, it);
   return fresh.before > 0;
 }
 
 void journal::doubt_flushes() noexcept {
-  for (auto& each : entries_)
-    each.in_doubt = each.in_doubt || each.flushes || is_fua(*each.r);
+  for (auto& queued : entries_)
+    queued.in_doubt = queued.in_doubt || queued.flushes || is_fua(*queued.r);
 }
 
 void journal::unsend(const blk::request& r) noexcept {
-  const auto found = by_request_.find(&r);
-  if (found != by_request_.end()) found->second->sent = false;
+  const auto it = by_request_.find(&r);
+  if (it != by_request_.end()) it->second->sent = false;
 }
 
 void journal::leave_pages() noexcept {
-  for (const auto& each : entries_)
-    // Without memory for it the lease keeps the old pool, and its grants, until it is answered.
-    if (carries_data(each.r->op) && each.r->memory == nullptr && each.r->pages != nullptr)
-      (void)each.r->pages->move_out();
+  for (const auto& queued : entries_)
+    // If memory is short, the lease keeps the old pool and its grants until the request completes.
+    if (carries_data(queued.r->op) && queued.r->memory == nullptr && queued.r->pages != nullptr)
+      (void)queued.r->pages->move_out();
 }
 
 std::vector<journal::ticket> journal::take_ready() {
   std::vector<ticket> out;
-  for (auto& each : entries_) {
-    if (each.sent || each.before > 0) continue;
-    each.sent = true;
-    out.push_back(each.number);
+  for (auto& queued : entries_) {
+    if (queued.sent || queued.before > 0) continue;
+    queued.sent = true;
+    out.push_back(queued.number);
   }
   return out;
 }
 
 void journal::answered(blk::request& r) noexcept {
-  const auto known = by_request_.find(&r);
-  if (known == by_request_.end()) return;
-  const auto at = known->second;
-  r.device.submitted_ns = at->since;
-  for (auto later = std::next(at); later != entries_.end(); ++later)
-    if (must_wait(*later, *at)) --later->before;
-  by_request_.erase(known);
-  by_ticket_.erase(at->number);
-  entries_.erase(at);
+  const auto it = by_request_.find(&r);
+  if (it == by_request_.end()) return;
+  const auto done = it->second;
+  r.device.submitted_ns = done->since;
+  for (auto later = std::next(done); later != entries_.end(); ++later)
+    if (must_wait(*later, *done)) --later->before;
+  by_request_.erase(it);
+  by_ticket_.erase(done->number);
+  entries_.erase(done);
 }
 
 void journal::answer_all(std::error_code status) noexcept {
   by_request_.clear();
   by_ticket_.clear();
-  // Callers may add more from within.
-  for (auto all = std::exchange(entries_, {}); const auto& each : all) {
-    each.r->status = status;
-    each.r->done(*each.r);
+  // Callers may add requests from within `done`.
+  for (auto all = std::exchange(entries_, {}); const auto& queued : all) {
+    queued.r->status = status;
+    queued.r->done(*queued.r);
   }
 }
 

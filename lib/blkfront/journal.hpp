@@ -1,18 +1,18 @@
-// The requests of one queue that wait for a backend: those that a lost one left unanswered, and
-// those submitted since, as one list in the order in which they came. Requests stay in their
-// callers' memory: the number in flight is what bounds it.
+// The requests of one queue that wait for a backend: those left unanswered by a lost backend, and
+// those submitted since, in order of submission. Requests stay in their callers' memory, which is
+// bounded by the number of requests in flight.
 //
-// On its queue's thread. Pure; knows no backend: its owner says when there is one, and sends.
+// On its queue's thread. Pure: the owner sends the requests when a backend is connected.
 //
-// Requests in flight have no order among each other, but the lost backend may have carried a
-// request out, and a caller may have read what it wrote. So
-//  - requests that touch the same bytes, one of which changes them, are sent in the order they came
-//    in, each when the one before is answered;
-//  - a flush is sent when every earlier change is answered;
+// Requests in flight have no order, but the lost backend may have carried out a request, and a
+// caller may have read the written data. Therefore
+//  - requests to overlapping bytes are sent in order of submission if one of them changes data,
+//    each after the previous one has been answered;
+//  - a flush is sent after all earlier changes have been answered;
 //  - all others are sent at once.
-// Requests added while others wait follow the same rules, so that none overtakes. There is no order
-// between the journals of two queues: writes that were in flight on both may be applied in either
-// order, as on any disk.
+// Requests added while others wait follow the same rules, so that none overtakes. The journals of
+// two queues are not ordered: writes in flight on both may be applied in either order, as on any
+// disk.
 #pragma once
 
 #include <cstddef>
@@ -31,34 +31,34 @@ class journal {
  public:
   /// Marks requests that were sent from here (request::device_part::flags).
   static constexpr std::uint8_t mark = 1;
-  /// Names an entry, also after it is gone; never used twice.
+  /// Identifies an entry, even after its removal; never reused.
   using ticket = std::uint64_t;
 
-  /// Takes `r`, behind all others. `since`: when it was first submitted, ns. True: it has to wait
-  /// for others.
+  /// Appends `r`. `since`: the time of its first submission, ns. True: it has to wait for others.
   bool add(blk::request& r, std::uint64_t since);
-  /// Answered writes were lost: flushes that are queued now must fail (engine::in_doubt).
+  /// Completed writes were lost: all queued flushes must fail (engine::in_doubt).
   void doubt_flushes() noexcept;
-  /// The backend that it was sent to is lost: it is to be sent again.
+  /// Marks `r` for resending, because its backend is lost.
   void unsend(const blk::request& r) noexcept;
   /// Moves queued data out of pages that the queue is about to give up.
   void leave_pages() noexcept;
 
-  /// Calls `send(blk::request&, ticket, bool in_doubt)` for each request that may go now. It may
-  /// answer at once.
+  /// Calls `send(blk::request&, ticket, bool in_doubt)` for each request that may be sent now. The
+  /// request may complete within the call.
   template <class Function>
   void send_ready(Function send) {
-    for (const auto which : take_ready()) {
-      const auto found = by_ticket_.find(which);
-      if (found != by_ticket_.end()) send(*found->second->r, which, found->second->in_doubt);
+    for (const auto id : take_ready()) {
+      const auto it = by_ticket_.find(id);
+      if (it != by_ticket_.end()) send(*it->second->r, id, it->second->in_doubt);
     }
   }
-  /// A request that was sent is about to be answered: its latency counts from its first submission.
+  /// Removes a sent request that is about to complete; its latency counts from its first
+  /// submission.
   void answered(blk::request& r) noexcept;
-  /// Answers all with `status`, those that were sent included: these must not be touched any more.
+  /// Completes all requests with `status`, including sent ones, which must not be used afterwards.
   void answer_all(std::error_code status) noexcept;
 
-  [[nodiscard]] bool contains(ticket which) const { return by_ticket_.contains(which); }
+  [[nodiscard]] bool contains(ticket id) const { return by_ticket_.contains(id); }
   [[nodiscard]] bool empty() const noexcept { return entries_.empty(); }
   [[nodiscard]] std::size_t size() const noexcept { return entries_.size(); }
 
@@ -67,12 +67,12 @@ class journal {
     blk::request* r;
     ticket number;
     std::uint64_t since;
-    stretch bytes;  ///< that it touches; empty for a flush
-    bool changes;   ///< what is stored: a write, a discard
+    stretch bytes;  ///< empty for a flush
+    bool changes;   ///< a write or discard
     bool flushes;
     bool sent = false;
     bool in_doubt = false;
-    std::size_t before;  ///< earlier entries that it waits for
+    std::size_t before;  ///< number of earlier entries that it waits for
   };
   using entry_list = std::list<entry>;
 

@@ -1,4 +1,4 @@
-#include "xenpv/blkfront/kernel_driver.hpp"
+#include "blkfront/kernel_driver.hpp"
 
 #include <fmt/format.h>
 
@@ -6,8 +6,8 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <fstream>
 
+#include "base/block_device_users.hpp"
 #include "blkfront/transport.hpp"
-#include "xenpv/base/block_device_users.hpp"
 #include "xenpv/base/error.hpp"
 
 namespace xenpv::blkfront {
@@ -22,21 +22,21 @@ std::string bus_name(const listed_device& device) {
   return fmt::format("vbd-{}", device.number);
 }
 
-std::string taking(const listed_device& device) {
+std::string takeover_of(const listed_device& device) {
   return fmt::format("take {} from the kernel", device.name);
 }
 
-/// The claim that keeps new users away for as long as it is open.
+/// Opens the disk exclusively, which keeps new users away while the descriptor is open.
 unique_fd claim(const listed_device& device, const system_root& root) {
   const auto name = xen_block_device(bus_name(device), root);
   if (!name)
     throw failure(
-        make_error_code(errc::not_available), taking(device),
+        make_error_code(errc::not_available), takeover_of(device),
         fmt::format(
-            "the kernel's name of the disk cannot be read in {}, so nobody can "
-            "tell who uses it",
+            "the kernel's name of the disk cannot be read in {}, so its users "
+            "are unknown",
             root.path(fmt::format("/sys/bus/xen/devices/{}/block", bus_name(device))).string()));
-  return claim_block_device(taking(device), *name, root);
+  return claim_block_device(takeover_of(device), *name, root);
 }
 
 void write_driver_file(const listed_device& device, const system_root& root, std::string_view file,
@@ -48,7 +48,7 @@ void write_driver_file(const listed_device& device, const system_root& root, std
     throw_errno(fmt::format("{}: write {}", operation, path.string()), "are you root?");
 }
 
-/// Looks until `condition`, a coroutine, comes true or the limit is over; returns whether it did.
+/// Polls `condition`, a coroutine, until it returns true or `limit` has passed. False: timed out.
 template <class Condition>
 asio::awaitable<bool> wait_until(Condition condition, std::chrono::nanoseconds limit) {
   asio::steady_timer timer(co_await asio::this_coro::executor);
@@ -61,7 +61,7 @@ asio::awaitable<bool> wait_until(Condition condition, std::chrono::nanoseconds l
   co_return true;
 }
 
-/// Throws `failure` when the toolstack has removed the disk: writing would make a directory anew.
+/// Throws `failure` if the toolstack has removed the disk: a write would recreate the directory.
 asio::awaitable<void> reset_nodes(async::store_client& store, const listed_device& device,
                                   const std::string& operation) {
   auto reset = [&](xen::store_transaction& t) {
@@ -84,29 +84,29 @@ void check_release(const listed_device& device, const system_root& root) {
 
 void take_from_kernel(const listed_device& device, const system_root& root) {
   const auto claimed = claim(device, root);
-  write_driver_file(device, root, "unbind", taking(device));
+  write_driver_file(device, root, "unbind", takeover_of(device));
 }
 
 asio::awaitable<std::string> give_to_kernel(async::store_client& store, listed_device device,
                                             system_root root, std::chrono::nanoseconds limit) {
-  const auto what = fmt::format("give {} back to the kernel", device.name);
-  co_await reset_nodes(store, device, what);
+  const auto operation = fmt::format("give {} back to the kernel", device.name);
+  co_await reset_nodes(store, device, operation);
   auto backend_waits = [&]() -> asio::awaitable<bool> {
     const auto state = co_await store.read_if_exists(device.backend + "/state");
     co_return state&& wire::parse_xenbus_state(*state) == wire::xenbus_state::init_wait;
   };
   const bool is_ready = co_await wait_until(backend_waits, limit);
-  write_driver_file(device, root, "bind", what);
+  write_driver_file(device, root, "bind", operation);
   std::optional<std::string> name;
   auto has_block_device = [&]() -> asio::awaitable<bool> {
     name = xen_block_device(bus_name(device), root);
     co_return name.has_value();
   };
   if (!co_await wait_until(has_block_device, limit)) {
-    // Bound without a disk, it would keep everybody else from it.
-    write_driver_file(device, root, "unbind", what);
+    // A bound driver without a block device would keep all other frontends from the disk.
+    write_driver_file(device, root, "unbind", operation);
     throw failure(
-        make_error_code(errc::timed_out), what,
+        make_error_code(errc::timed_out), operation,
         fmt::format("{}, and was unbound again; detach and attach the disk in the "
                     "toolstack, or reboot",
                     is_ready ? "its driver has not connected"

@@ -14,31 +14,30 @@ namespace {
 
 constexpr auto direct = static_cast<unsigned>(wire::blkif_max_segments_per_request);
 
-/// Enough for four of the largest requests to be on their way at once: fewer would leave the
-/// backend idle between two of them.
+/// The pages suffice for four of the largest requests in flight: with fewer, the backend would be
+/// idle between two of them.
 constexpr std::size_t large_requests = 4;
 
-/// A queue with fewer pages than this is worse than sharing one.
+/// With fewer pages per queue, fewer queues perform better.
 constexpr std::size_t pages_worth_a_queue = 64;
 
-/// A page_pool numbers its pages with 16 bits. More of them than this are left ungranted.
-constexpr std::size_t most_pages_of_a_queue = 65'000;
+/// A page_pool numbers its pages with 16 bits. Pages beyond this limit are not granted.
+constexpr std::size_t max_queue_pages = 65'000;
 
 unsigned choose_queues(const backend_offer& offer, const layout_limits& limits, std::size_t budget,
                        unsigned cpus) {
   const auto affordable = static_cast<unsigned>(budget / pages_worth_a_queue);
-  const auto wanted =
+  const auto queues =
       std::min({offer.max_queues, cpus, limits.queues.value_or(offer.max_queues), affordable});
-  return std::max(1U, wanted);
+  return std::max(1U, queues);
 }
 
-/// The largest ring that its pages can keep busy: with fewer than two pages for each entry, more
-/// entries only wait for pages.
+/// The largest ring with at least two pages per entry: with fewer, entries would wait for pages.
 unsigned choose_order(const backend_offer& offer, const layout_limits& limits, std::size_t pages) {
-  const auto most = std::min({offer.max_ring_page_order, ring::blkif_max_ring_page_order,
-                              limits.ring_page_order.value_or(ring::blkif_max_ring_page_order)});
+  const auto limit = std::min({offer.max_ring_page_order, ring::blkif_max_ring_page_order,
+                               limits.ring_page_order.value_or(ring::blkif_max_ring_page_order)});
   unsigned order = 0;
-  while (order < most && std::size_t{2} * ring::blkif_ring_entries(order + 1) <= pages)
+  while (order < limit && std::size_t{2} * ring::blkif_ring_entries(order + 1) <= pages)
     ++order;
   return order;
 }
@@ -47,24 +46,24 @@ unsigned choose_segments(const backend_offer& offer, const layout_limits& limits
                          std::size_t pages) {
   const auto affordable =
       static_cast<unsigned>(std::min<std::size_t>(pages, 1U << 16) / large_requests);
-  const auto most = std::min(offer.max_indirect_segments, affordable);
-  const auto wanted = std::min(most, limits.segments.value_or(most));
-  // Multiples of eight pages (32 KiB): what file systems and stripes are made of.
-  return wanted > direct ? std::max(direct + 1, wanted / 8 * 8) : direct;
+  const auto available = std::min(offer.max_indirect_segments, affordable);
+  const auto segments = std::min(available, limits.segments.value_or(available));
+  // Multiples of eight pages (32 KiB), the usual granularity of file systems and stripes.
+  return segments > direct ? std::max(direct + 1, segments / 8 * 8) : direct;
 }
 
-/// Pages for the descriptors of indirect requests: as many requests as the data pages can fill,
-/// twice over, because few are of the largest size.
+/// Pages for the descriptors of indirect requests: twice the number of maximum-size requests that
+/// fit into the data pages, because most requests are smaller.
 std::size_t choose_indirect_pages(unsigned segments, std::size_t pages, unsigned order) {
   if (segments <= direct) return 0;
   constexpr auto per_page = wire::blkif_segments_per_indirect_page;
-  const auto each = (segments + per_page - 1) / per_page;
+  const auto pages_per_request = (segments + per_page - 1) / per_page;
   const auto requests = std::clamp<std::size_t>(2 * pages / segments, large_requests,
                                                 ring::blkif_ring_entries(order));
-  return requests * each;
+  return requests * pages_per_request;
 }
 
-static_assert(most_pages_of_a_queue < blk::no_page);
+static_assert(max_queue_pages < blk::no_page);
 
 }  // namespace
 
@@ -77,7 +76,7 @@ result<layout> choose_layout(const backend_offer& offer, const layout_limits& li
                                   least_pages));
   layout out;
   out.queues = choose_queues(offer, limits, budget, std::max(1U, cpus));
-  const auto pages = std::min(budget / out.queues, most_pages_of_a_queue);
+  const auto pages = std::min(budget / out.queues, max_queue_pages);
   out.ring_page_order = choose_order(offer, limits, pages);
   out.segments = choose_segments(offer, limits, pages - out.ring_pages());
   out.indirect_pages =

@@ -1,8 +1,8 @@
-// How a stretch of bytes becomes ring requests: which whole sectors it covers, where it has to be
-// read, modified and written, how much fits into one request, and what its segments are. Pure.
+// Maps a byte range to ring requests: its whole sectors, the sectors that need read-modify-write,
+// the bytes that fit into one request, and its segments. Pure.
 //
-// Positions: a stretch's pages begin with the sector that its first byte is in, so position 0 is a
-// sector's start, and whole sectors never cross a page.
+// Positions are relative to the range's pages, which begin with the sector of the first byte:
+// position 0 is the start of a sector, and no sector crosses a page.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@
 
 namespace xenpv::blkfront {
 
-/// Bytes of a device, from `begin` up to `end`.
+/// A byte range of a device, from `begin` up to `end`.
 struct stretch {
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
@@ -31,38 +31,37 @@ struct stretch {
   return {s.begin - s.begin % sector_size, rest == 0 ? s.end : s.end - rest + sector_size};
 }
 
-/// A write that is not made of whole sectors: at most two sectors have to be merged with what is
-/// there.
+/// An unaligned write: at most two sectors need read-modify-write.
 struct write_plan {
-  std::optional<stretch> head;  ///< bytes within the first sector; that sector is merged
+  std::optional<stretch> head;  ///< bytes within the first sector, which is merged
   std::optional<stretch> tail;  ///< bytes within the last sector
   stretch middle;               ///< whole sectors; may be empty
   friend bool operator==(const write_plan&, const write_plan&) = default;
 };
 [[nodiscard]] write_plan plan_write(const stretch& bytes, std::uint32_t sector_size) noexcept;
 
-/// The part of a discard that is worth sending: whole granules, counted from `alignment`. May be
-/// empty, which is no error: a discard is advice.
+/// The part of a discard that is sent: whole granules, counted from `alignment`. May be empty,
+/// which is not an error: a discard is advisory.
 [[nodiscard]] stretch plan_discard(const stretch& bytes, std::uint64_t granularity,
                                    std::uint64_t alignment) noexcept;
 
-/// Pages that `bytes` bytes from `position` on touch.
+/// The number of pages that `bytes` bytes at `position` touch.
 [[nodiscard]] constexpr std::uint32_t pages_touched(std::uint64_t position,
                                                     std::uint64_t bytes) noexcept {
   if (bytes == 0) return 0;
   return static_cast<std::uint32_t>((position + bytes - 1) / page_size - position / page_size + 1);
 }
 
-/// Bytes from `position` on, of `left`, that `segments` segments hold: a segment is within one
+/// How many of `left` bytes at `position` fit into `segments` segments. A segment does not cross a
 /// page.
 [[nodiscard]] constexpr std::uint64_t bytes_in_segments(std::uint64_t position, std::uint64_t left,
                                                         std::uint32_t segments) noexcept {
-  const auto room = std::uint64_t{segments} * page_size - position % page_size;
-  return left < room ? left : room;
+  const auto capacity = std::uint64_t{segments} * page_size - position % page_size;
+  return left < capacity ? left : capacity;
 }
 
-/// The segment for what of [position, position + left) is in position's page. `unit`: what the
-/// backend counts sectors in.
+/// The segment for the part of [position, position + left) within the page of `position`. `unit`:
+/// the backend's sector unit in bytes.
 [[nodiscard]] constexpr wire::blkif_segment segment_at(std::uint64_t position, std::uint64_t left,
                                                        std::uint32_t unit,
                                                        grant_ref page) noexcept {

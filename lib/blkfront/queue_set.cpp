@@ -19,8 +19,8 @@ bool is_out_of_pages(const failure& problem) {
 
 }  // namespace
 
-queue_set::queue_set(async::runtime& runtime, resource_share& resources)
-    : runtime_(runtime), resources_(resources) {}
+queue_set::queue_set(async::guest_session& session, resource_share& resources)
+    : session_(session), resources_(resources) {}
 
 void queue_set::make(unsigned count, const queue_options& defaults, const queue_events& events) {
   clear();
@@ -29,7 +29,7 @@ void queue_set::make(unsigned count, const queue_options& defaults, const queue_
     auto options = defaults;
     options.name = fmt::format("{} queue {}", defaults.name, i);
     const auto cpu = cpus[i];
-    queues_.push_back(std::make_shared<frontend_queue>(runtime_.context(cpu), runtime_.loop(cpu), i,
+    queues_.push_back(std::make_shared<frontend_queue>(session_.context(cpu), session_.loop(cpu), i,
                                                        std::move(options), events));
   }
 }
@@ -78,18 +78,18 @@ asio::awaitable<std::size_t> queue_set::suspend(bool keep_ports, connection_loss
   co_return unanswered;
 }
 
-asio::awaitable<void> queue_set::fail_queued(error why) {
-  auto fail = [&](frontend_queue& queue) { queue.fail_queued(why); };
+asio::awaitable<void> queue_set::fail_queued(error reason) {
+  auto fail = [&](frontend_queue& queue) { queue.fail_queued(reason); };
   co_await for_each(fail);
 }
 
-asio::awaitable<void> queue_set::shut(error why) {
-  auto shut = [&](frontend_queue& queue) { queue.shut(why); };
+asio::awaitable<void> queue_set::shut(error reason) {
+  auto shut = [&](frontend_queue& queue) { queue.shut(reason); };
   co_await for_each(shut);
 }
 
-asio::awaitable<void> queue_set::fail(error why) {
-  auto fail = [&](frontend_queue& queue) { queue.fail(why); };
+asio::awaitable<void> queue_set::fail(error reason) {
+  auto fail = [&](frontend_queue& queue) { queue.fail(reason); };
   co_await for_each(fail);
 }
 
@@ -108,7 +108,7 @@ asio::awaitable<bool> queue_set::drain(std::chrono::nanoseconds limit) {
 }
 
 asio::awaitable<void> queue_set::set_geometry(blk::geometry shape) {
-  auto set = [&](frontend_queue& queue) { queue.reshape(shape); };
+  auto set = [&](frontend_queue& queue) { queue.set_geometry(shape); };
   co_await for_each(set);
 }
 

@@ -1,10 +1,9 @@
-// All queues of one frontend, each on its CPU: what the connection, on the control thread, has done
-// to every one of them. One call here is one hop to each CPU and back, in the queues' order.
+// All queues of one frontend, each on its CPU. A call from the control thread visits every queue on
+// its CPU, in index order.
 //
-// On the control thread, owned by one connection. The queues themselves are shared with the
-// frontend's users and may outlive it. A call goes to every queue, also after one of them threw;
-// the first error is rethrown. Calls that unbind ports leave it to the caller to settle a resume
-// first (xen/custodian.hpp).
+// On the control thread, owned by one connection. The queues are shared with the frontend's users
+// and may outlive it. A call visits every queue even if one throws, and rethrows the first error.
+// Before calls that unbind ports, the caller checks for a resume (xen/custodian.hpp).
 #pragma once
 
 #include <chrono>
@@ -17,43 +16,43 @@
 #include "blkfront/device_resources.hpp"
 #include "blkfront/frontend_queue.hpp"
 #include "blkfront/layout.hpp"
-#include "xenpv/async/call_on.hpp"
-#include "xenpv/async/runtime.hpp"
+#include "xenpv/async/guest_session.hpp"
+#include "xenpv/async/run_on.hpp"
 
 namespace xenpv::blkfront {
 
 class queue_set {
  public:
-  queue_set(async::runtime& runtime, resource_share& resources);
+  queue_set(async::guest_session& session, resource_share& resources);
 
-  /// Makes `count` queues on the CPUs with the fewest queues. `events` as in frontend_queue;
-  /// `defaults.name` is the device's.
+  /// Creates `count` queues on the CPUs with the fewest queues. `events` as in frontend_queue;
+  /// `defaults.name` is the device's name.
   void make(unsigned count, const queue_options& defaults, const queue_events& events);
-  /// Forgets them. They are closed.
+  /// Removes all queues, which must be closed.
   void clear();
   [[nodiscard]] std::size_t size() const noexcept { return queues_.size(); }
   [[nodiscard]] frontend_queue& queue(std::size_t index) noexcept { return *queues_[index]; }
 
-  /// A transport for each queue of `plan`. nullopt: so many pages are not free; then, as after an
-  /// exception, some may have theirs: suspend() or close().
+  /// Opens a transport for each queue of `plan`. nullopt: too few pages are free. Then, and after
+  /// an exception, some queues may have a transport: call suspend() or close().
   [[nodiscard]] async::asio::awaitable<std::optional<std::vector<queue_transport>>> open(
       const device_facts& device, const layout& plan);
-  /// Starts those with a transport; the others forward their requests to these.
+  /// Starts the queues with a transport; the others forward their requests to these.
   [[nodiscard]] async::asio::awaitable<void> connect(const backend_properties& properties,
                                                      const layout& plan, std::uint16_t handle);
-  /// Returns how many requests the lost backend had not answered.
+  /// Returns the number of requests that the lost backend has not answered.
   [[nodiscard]] async::asio::awaitable<std::size_t> suspend(bool keep_ports, connection_loss loss);
-  [[nodiscard]] async::asio::awaitable<void> fail_queued(error why);
-  [[nodiscard]] async::asio::awaitable<void> shut(error why);
-  [[nodiscard]] async::asio::awaitable<void> fail(error why);
-  /// False: some requests are still unanswered after `limit`, which is one for all queues.
+  [[nodiscard]] async::asio::awaitable<void> fail_queued(error reason);
+  [[nodiscard]] async::asio::awaitable<void> shut(error reason);
+  [[nodiscard]] async::asio::awaitable<void> fail(error reason);
+  /// False: requests are still unanswered after `limit`, which applies to all queues together.
   [[nodiscard]] async::asio::awaitable<bool> drain(std::chrono::nanoseconds limit);
   [[nodiscard]] async::asio::awaitable<void> set_geometry(blk::geometry shape);
   [[nodiscard]] async::asio::awaitable<void> close();
   [[nodiscard]] async::asio::awaitable<std::vector<queue_statistics>> statistics();
 
  private:
-  /// Calls `function(queue)` for each on its CPU.
+  /// Calls `function(queue)` for each queue on its CPU.
   template <class Function>
   [[nodiscard]] async::asio::awaitable<void> for_each(Function function) {
     std::exception_ptr first;
@@ -69,7 +68,7 @@ class queue_set {
     if (first) std::rethrow_exception(first);
   }
 
-  async::runtime& runtime_;
+  async::guest_session& session_;
   resource_share& resources_;
   std::vector<std::shared_ptr<frontend_queue>> queues_;
   std::shared_ptr<sector_locks> sector_locks_;

@@ -1,4 +1,4 @@
-// A device whose backend is lost, and every end of one: the steps and the book-keeping.
+// Recovery of a lost backend and the teardown of a device: the steps and the bookkeeping.
 #include <fmt/format.h>
 
 #include <boost/asio/post.hpp>
@@ -7,9 +7,9 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/parse.hpp"
 #include "blkfront/connection.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/base/parse.hpp"
 #include "xenpv/xen/custodian.hpp"
 
 namespace xenpv::blkfront {
@@ -19,48 +19,48 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// Between two attempts that failed, unless something changes before.
+/// Pause after a failed attempt, unless xenstore changes earlier.
 constexpr std::chrono::nanoseconds first_pause = 20ms;
 constexpr std::chrono::nanoseconds longest_pause = 2s;
 
-/// What an attempt may take, at first and at most (and never more than the connect deadline).
+/// Initial and maximum duration of an attempt (never more than the connect deadline).
 constexpr std::chrono::nanoseconds first_attempt = 1s;
 constexpr std::chrono::nanoseconds longest_attempt = 60s;
 
-/// How often the time left of a recovery is counted. Longer gaps are the guest's not running.
+/// The interval for counting the recovery time. A longer gap means that the guest did not run.
 constexpr std::chrono::nanoseconds longest_tick = 1s;
 
-/// What requests in flight get to end when the toolstack takes the disk away: it waits, too, and
-/// not for long.
+/// How long requests in flight may take when the toolstack detaches the disk. The toolstack's own
+/// wait is short.
 constexpr std::chrono::nanoseconds unplug_limit = 3s;
 
 }  // namespace
 
-/// To unbind a port from before a resume is the kernel's BUG (xen/custodian.hpp). A resume that
-/// comes later than this look cannot be known.
-asio::awaitable<void> frontend::connection::settle_resume() {
+/// Unbinding a port from before a resume triggers a BUG() in the kernel (xen/custodian.hpp). A
+/// resume after this check is not detected.
+asio::awaitable<void> frontend::connection::check_resume() {
   try {
-    (void)co_await runtime_.check_resume();
+    (void)co_await session_.check_resume();
   } catch (const failure& problem) {
     log().debug("{}: {}", device_, problem.what());
   }
 }
 
 asio::awaitable<void> frontend::connection::suspend_queues(connection_action action) {
-  co_await settle_resume();
+  co_await check_resume();
   const bool keep_ports = action.step != connection_step::rebind;
   to_replay_ += co_await queues_.suspend(keep_ports, action.loss);
   if (machine_.state() == connection_state::absent) co_await fail_waiting();
-  // Only now do requests wait.
+  // Requests wait from here on, so report the state only now.
   if (is_recovering() && state_ != device_state::failed)
     become(device_state::recovering, std::nullopt);
 }
 
 asio::awaitable<void> frontend::connection::fail_waiting() {
-  const auto why = make_error(errc::timed_out, fmt::format("use {}", device_),
-                              fmt::format("its backend did not come back within {}",
-                                          format_duration(options_.recovery_timeout)));
-  co_await queues_.fail_queued(why);
+  const auto reason = make_error(errc::timed_out, fmt::format("use {}", device_),
+                                 fmt::format("its backend did not come back within {}",
+                                             format_duration(options_.recovery_timeout)));
+  co_await queues_.fail_queued(reason);
 }
 
 asio::awaitable<void> frontend::connection::pause() {
@@ -70,7 +70,7 @@ asio::awaitable<void> frontend::connection::pause() {
 }
 
 asio::awaitable<void> frontend::connection::shut(connection_action action) {
-  // NBD's ESHUTDOWN, and what the kernel says of a disk that is gone.
+  // ESHUTDOWN, as in NBD and as the kernel reports for a removed disk.
   const std::error_code shut_down(ESHUTDOWN, std::generic_category());
   end_reason_ = make_error(shut_down, fmt::format("use {}", device_), action.text);
   log().error("{}: {}", device_, action.text);
@@ -82,23 +82,23 @@ asio::awaitable<void> frontend::connection::drain() {
   const auto limit =
       is_unplug ? std::min(options_.close_deadline, unplug_limit) : options_.close_deadline;
   const bool drained = co_await queues_.drain(limit);
-  if (!drained) log().warn("{}: closed with requests that the backend has not answered", device_);
+  if (!drained) log().warn("{}: closed with requests in flight", device_);
 }
 
 asio::awaitable<void> frontend::connection::fail() {
   if (machine_.state() == connection_state::closing) {
-    const auto why = make_error(std::make_error_code(std::errc::operation_canceled),
-                                fmt::format("use {}", device_), "it was closed");
-    co_await queues_.fail(why);
+    const auto reason = make_error(std::make_error_code(std::errc::operation_canceled),
+                                   fmt::format("use {}", device_), "it was closed");
+    co_await queues_.fail(reason);
     co_return;
   }
   co_await queues_.fail(end_reason_.value_or(problem_));
 }
 
-/// Closing, Closed, each with the backend's answer, or without it when it does not come.
+/// Closing and Closed, each acknowledged by the backend or timed out.
 asio::awaitable<device_view> frontend::connection::close_handshake() {
-  auto view = co_await nodes_.look();
-  // For each of the backend's answers; what else it does to its nodes meanwhile buys it no time.
+  auto view = co_await nodes_.read_view();
+  // The deadline for each state change of the backend. Other changes to its nodes do not extend it.
   auto until = clock::now() + options_.close_deadline;
   for (;;) {
     const auto step = next_close_step(view.states);
@@ -119,13 +119,13 @@ asio::awaitable<device_view> frontend::connection::close_handshake() {
       changed = left.count() > 0 && co_await nodes_.wait_for_change(left);
     }
     const bool was_rebuilt = view.rebuilt;
-    view = co_await nodes_.look();
+    view = co_await nodes_.read_view();
     view.rebuilt = view.rebuilt || was_rebuilt;
     view.states.waited_long = !changed;
     if (!changed) log().warn("{}: close: {}", device_, explain_wait(view.states, std::nullopt));
   }
-  // Only now: what is left open is the custodian's to close.
-  auto* const custodian = runtime_.custodian();
+  // Only now, because the custodian closes a device that is left open.
+  auto* const custodian = session_.custodian();
   if (custodian != nullptr && machine_.state() != connection_state::parting) {
     try {
       custodian->clear_cleanup(device_);
@@ -137,7 +137,7 @@ asio::awaitable<device_view> frontend::connection::close_handshake() {
 }
 
 asio::awaitable<void> frontend::connection::release() {
-  co_await settle_resume();
+  co_await check_resume();
   const bool is_retry = is_opening();
   if (!is_retry) last_statistics_ = co_await queues_.statistics();
   co_await queues_.close();
@@ -150,7 +150,7 @@ void frontend::connection::begin_loss() {
   const auto reason = machine_.state() == connection_state::parting ? loss_reason::backend_closed
                                                                     : machine_.reason();
   recovery_.last_reason = to_string(reason);
-  log().warn("{}: {}; requests wait for it to come back", device_, recovery_.last_reason);
+  log().warn("{}: {}; requests wait for the reconnect", device_, recovery_.last_reason);
   lost_at_ = clock::now();
   to_replay_ = 0;
   pause_ = first_pause;
@@ -166,7 +166,7 @@ void frontend::connection::recovered() {
   recovery_.last_pause = pause;
   recovery_.longest_pause = std::max(recovery_.longest_pause, pause);
   recovery_.timed_out = false;
-  log().info("{}: back after {}; {} unanswered requests were sent again", device_,
+  log().info("{}: reconnected after {}; {} unanswered requests were resent", device_,
              format_duration(pause), to_replay_);
   become(device_state::connected, std::nullopt);
 }
@@ -178,13 +178,13 @@ void frontend::connection::start_recovery_timer() {
   recovery_tick(clock::now());
 }
 
-/// Counts ticks, not time: a guest that does not run makes nobody wait.
+/// Counts ticks, not wall time, to exclude time during which the guest did not run.
 void frontend::connection::recovery_tick(clock::time_point last) {
   const auto tick =
       std::clamp<std::chrono::nanoseconds>(options_.recovery_timeout / 8, 1ms, longest_tick);
   const auto now = clock::now();
   recovery_time_left_ -= std::min<std::chrono::nanoseconds>(now - last, 2 * tick);
-  // A backend that takes its time to close is still there.
+  // interrupt() returns false while the old backend is still closing.
   if (recovery_time_left_ <= 0ns && machine_.interrupt(interruption::out_of_time)) {
     log().error("{}: its backend did not come back within {}: requests fail until it does", device_,
                 format_duration(options_.recovery_timeout));
@@ -203,15 +203,15 @@ void frontend::connection::recovery_tick(clock::time_point last) {
   });
 }
 
-queue_events frontend::connection::events_of_queue() {
+queue_events frontend::connection::make_queue_events() {
   queue_events events;
-  events.failed = [self = weak_from_this(), control = runtime_.control()](const error& why) {
-    asio::post(control, [self, why] {
-      if (const auto live = self.lock()) live->queue_failed(why);
+  events.failed = [self = weak_from_this(), control = session_.control()](const error& reason) {
+    asio::post(control, [self, reason] {
+      if (const auto live = self.lock()) live->queue_failed(reason);
     });
   };
-  events.reshaped = [self = weak_from_this(),
-                     control = runtime_.control()](const blk::geometry& shape) {
+  events.geometry_changed = [self = weak_from_this(),
+                             control = session_.control()](const blk::geometry& shape) {
     asio::post(control, [self, shape] {
       const auto live = self.lock();
       if (!live) return;
@@ -219,7 +219,7 @@ queue_events frontend::connection::events_of_queue() {
       live->notify_change();
     });
   };
-  events.flush_ignored = [self = weak_from_this(), control = runtime_.control()] {
+  events.flush_ignored = [self = weak_from_this(), control = session_.control()] {
     asio::post(control, [self] {
       if (const auto live = self.lock()) live->ignore_flush();
     });
@@ -227,10 +227,10 @@ queue_events frontend::connection::events_of_queue() {
   return events;
 }
 
-void frontend::connection::queue_failed(const error& why) {
+void frontend::connection::queue_failed(const error& reason) {
   if (state_ == device_state::failed || !machine_.interrupt(interruption::distrusted)) return;
-  end_reason_ = why;
-  become(device_state::failed, why);
+  end_reason_ = reason;
+  become(device_state::failed, reason);
   nodes_.wake();
 }
 

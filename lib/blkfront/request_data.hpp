@@ -1,4 +1,4 @@
-// A request's bytes, wherever its caller keeps them: one buffer, or pages of some pool.
+// Access to a request's data, in one buffer or in pages of a pool.
 #pragma once
 
 #include <cstddef>
@@ -11,26 +11,27 @@
 
 namespace xenpv::blkfront {
 
-/// Copies the request's bytes from `at` on to `to`.
-inline void copy_from_request(const blk::request& r, std::uint64_t at, std::span<std::byte> to) {
+/// Copies the request's data at byte `position` to `buffer`.
+inline void copy_from_request(const blk::request& r, std::uint64_t position,
+                              std::span<std::byte> buffer) {
   if (r.memory != nullptr)
-    std::memcpy(to.data(), r.memory + at, to.size());
+    std::memcpy(buffer.data(), r.memory + position, buffer.size());
   else
-    r.pages->copy_to(at, to);
+    r.pages->copy_to(position, buffer);
 }
 
-inline void copy_to_request(const blk::request& r, std::uint64_t at,
-                            std::span<const std::byte> from) {
+inline void copy_to_request(const blk::request& r, std::uint64_t position,
+                            std::span<const std::byte> data) {
   if (r.memory != nullptr)
-    std::memcpy(r.memory + at, from.data(), from.size());
+    std::memcpy(r.memory + position, data.data(), data.size());
   else
-    r.pages->copy_from(at, from);
+    r.pages->copy_from(position, data);
 }
 
 [[nodiscard]] constexpr bool carries_data(blk::operation op) noexcept {
   return op == blk::operation::read || op == blk::operation::write;
 }
-/// Of anything but a write the flag means nothing.
+/// The flag is ignored for operations other than writes.
 [[nodiscard]] inline bool is_fua(const blk::request& r) noexcept {
   return r.fua && r.op == blk::operation::write;
 }

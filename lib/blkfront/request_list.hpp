@@ -1,5 +1,5 @@
-// A queue of requests through request::device_part::next: first in, first out. A request is in one
-// list at a time. Owns nothing, allocates nothing.
+// A FIFO of requests, linked through request::device_part::next. A request is in one list at a
+// time. Owns nothing, allocates nothing.
 #pragma once
 
 #include <utility>
@@ -38,14 +38,14 @@ struct request_list {
   }
   /// False: it was not in the list.
   bool remove(const blk::request& r) noexcept {
-    bool found = false;
-    for (auto list = std::exchange(*this, {}); auto* const each = list.pop();) {
-      if (each == &r)
-        found = true;
+    bool removed = false;
+    for (auto list = std::exchange(*this, {}); auto* const queued = list.pop();) {
+      if (queued == &r)
+        removed = true;
       else
-        push(*each);
+        push(*queued);
     }
-    return found;
+    return removed;
   }
 };
 

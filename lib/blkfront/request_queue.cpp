@@ -3,7 +3,7 @@
 namespace xenpv::blkfront {
 namespace {
 
-/// Values of a moment do not add up.
+/// Current values must not be summed over engines.
 void forget_gauges(queue_statistics& counted) {
   counted.in_flight = counted.queued = counted.pages = counted.pages_used = 0;
   counted.pages_most = counted.ring_entries = 0;
@@ -35,7 +35,7 @@ request_queue::fate request_queue::submit(blk::request& r, std::uint64_t now) {
   r.device = {};
   const bool waits = journal_.add(r, now);
   if (ledger_ && ledger_->is_in_doubt(index_)) journal_.doubt_flushes();
-  // What it waits for may need the pages that it has on lease.
+  // The requests that it waits for may need the pages of its lease.
   if (waits && state_ == queue_state::connected && r.pages != nullptr) (void)r.pages->move_out();
   return state_ == queue_state::suspended ? fate::waits : fate::sent_soon;
 }
@@ -71,22 +71,22 @@ void request_queue::forward() noexcept {
   state_ = queue_state::forwarding;
 }
 
-std::size_t request_queue::suspend(bool look, bool lost_cache, std::uint64_t now) {
-  // A backend that broke the protocol was given up for good.
+std::size_t request_queue::suspend(bool take_answers, bool lost_cache, std::uint64_t now) {
+  // A failure after a protocol violation is final.
   if (state_ == queue_state::failed) return 0;
   std::size_t unanswered = 0;
   std::vector<blk::request*> timed_out;
   if (engine_) {
-    if (look) (void)engine_->drain(now);
+    if (take_answers) (void)engine_->drain(now);
     if (engine_->failure_reason()) return 0;
     for (auto* const r : engine_->take_unfinished()) {
-      // Its leased pages are gone: it only waited to be answered so.
+      // It has timed out and given up its lease, and only waited for the fences.
       if (r->status == errc::timed_out) {
         timed_out.push_back(r);
         continue;
       }
       ++unanswered;
-      // With a mark it is in the journal already: the backend before was lost, too.
+      // A marked request is still in the journal since an earlier loss.
       if ((r->device.flags & journal::mark) != 0)
         journal_.unsend(*r);
       else
@@ -94,11 +94,10 @@ std::size_t request_queue::suspend(bool look, bool lost_cache, std::uint64_t now
     }
     end_engine();
   }
-  // Also without a ring: that the backend may have lost its cache can turn out after the ring is
-  // given up.
+  // Also without a ring: the loss of the backend's cache may be detected after the ring is gone.
   if (lost_cache && ledger_) (void)ledger_->lose(index_);
   if (state_ != queue_state::expired) state_ = queue_state::suspended;
-  // Last: what their callers submit from within the answer waits here.
+  // Last: requests that the callers submit from within `done` are queued.
   for (auto* const r : timed_out) {
     if ((r->device.flags & journal::mark) != 0) journal_.answered(*r);
     r->answered_ns = now;
@@ -107,15 +106,15 @@ std::size_t request_queue::suspend(bool look, bool lost_cache, std::uint64_t now
   return unanswered;
 }
 
-void request_queue::expire(error why) {
+void request_queue::expire(error reason) {
   if (state_ != queue_state::suspended && state_ != queue_state::expired) return;
   state_ = queue_state::expired;
-  refusal_ = std::move(why);
+  refusal_ = std::move(reason);
   journal_.answer_all(refusal_.code);
 }
 
-void request_queue::shut(error why) {
-  refusal_ = std::move(why);
+void request_queue::shut(error reason) {
+  refusal_ = std::move(reason);
   if (state_ == queue_state::connected || state_ == queue_state::forwarding) {
     state_ = queue_state::draining;
     return;
@@ -125,11 +124,11 @@ void request_queue::shut(error why) {
   journal_.answer_all(refusal_.code);
 }
 
-void request_queue::fail(error why) {
-  if (state_ != queue_state::failed) refusal_ = std::move(why);
+void request_queue::fail(error reason) {
+  if (state_ != queue_state::failed) refusal_ = std::move(reason);
   state_ = queue_state::failed;
   if (engine_ && !engine_->failure_reason()) engine_->fail(refusal_);
-  // Those that the engine had are answered, and out of it.
+  // The engine's own requests are already answered and removed from the journal.
   journal_.answer_all(refusal_.code);
 }
 

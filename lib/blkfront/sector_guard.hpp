@@ -1,9 +1,9 @@
-// Who may merge bytes into which sector, over all queues of a device: without it, one queue could
-// write back what it read before another queue's write was answered. Pure; lives with queue 0 and
-// talks to all queues through its peer, in any order and at any delay.
+// Sector locks for read-modify-write over all queues of a device. Without them, one queue could
+// write back stale data that it read before another queue's write completed. Pure; lives with
+// queue 0 and exchanges messages with all queues through its peer, in any order and at any delay.
 //
-// A lock is granted once every queue holds the sector, that is, has no write to it in flight and
-// starts none. Locks of one sector are granted in the order they were asked for.
+// A lock is granted once every queue holds the sector: it has no write to the sector in flight and
+// starts none. Locks of one sector are granted in the order of the requests.
 #pragma once
 
 #include <cstddef>
@@ -25,21 +25,22 @@ class sector_guard {
     ~peer() = default;
   };
 
-  sector_guard(std::size_t queues, peer& to) noexcept : queues_(queues), peer_(to) {}
+  sector_guard(std::size_t queues, peer& queue_peer) noexcept
+      : queues_(queues), peer_(queue_peer) {}
 
-  /// `queue` wants the sector; peer::locked() is the answer.
+  /// Requests the lock for `queue`; peer::locked() grants it.
   void lock(std::size_t queue, std::uint64_t sector);
-  /// A queue's answer to peer::hold().
+  /// A queue's reply to peer::hold().
   void held(std::uint64_t sector);
-  /// The owner is done. The next one gets the sector without the queues letting go in between.
+  /// Ends the owner's lock. The next owner gets it without a release and a new hold in between.
   void unlock(std::uint64_t sector);
 
   [[nodiscard]] bool is_idle() const noexcept { return locks_.empty(); }
 
  private:
   struct lock_state {
-    std::size_t to_hold;            ///< queues that have not answered yet
-    std::deque<std::size_t> queue;  ///< the owner, or owner to be, first
+    std::size_t to_hold;            ///< queues that have not replied yet
+    std::deque<std::size_t> queue;  ///< the current or next owner first
   };
 
   std::size_t queues_;

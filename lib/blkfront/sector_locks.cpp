@@ -1,4 +1,4 @@
-// Each call is carried out on the thread of the queue it is for, at once if that is where we are.
+// Each call runs on the thread of its target queue; immediately if the caller is on that thread.
 #include "blkfront/sector_locks.hpp"
 
 #include <boost/asio/dispatch.hpp>
@@ -11,7 +11,7 @@
 namespace xenpv::blkfront {
 
 template <class Function>
-void sector_locks::on_queue(std::size_t index, Function function) {
+void sector_locks::run_on_queue(std::size_t index, Function function) {
   const auto target = queues_[index].lock();
   if (!target) return;
   boost::asio::dispatch(target->context(),
@@ -19,13 +19,13 @@ void sector_locks::on_queue(std::size_t index, Function function) {
                          function = std::move(function)]() mutable { function(*target); });
 }
 
-/// Null once the connection has ended.
-engine* sector_locks::ring_of(frontend_queue& queue) const noexcept {
+/// Null once the connection of these locks has ended.
+engine* sector_locks::ring_if_current(frontend_queue& queue) const noexcept {
   return queue.locks() == this ? queue.ring() : nullptr;
 }
 
 void sector_locks::join() {
-  on_queue(0, [this](auto&) {
+  run_on_queue(0, [this](auto&) {
     if (++joined_ < queues_.size()) return;
     for (const auto& [queue, sector] : std::exchange(waiting_, {}))
       guard_.lock(queue, sector);
@@ -33,7 +33,7 @@ void sector_locks::join() {
 }
 
 void sector_locks::lock(std::size_t queue, std::uint64_t sector) {
-  on_queue(0, [this, queue, sector](auto&) {
+  run_on_queue(0, [this, queue, sector](auto&) {
     if (joined_ < queues_.size())
       waiting_.emplace_back(queue, sector);
     else
@@ -42,17 +42,17 @@ void sector_locks::lock(std::size_t queue, std::uint64_t sector) {
 }
 
 void sector_locks::unlock(std::uint64_t sector) {
-  on_queue(0, [this, sector](auto&) { guard_.unlock(sector); });
+  run_on_queue(0, [this, sector](auto&) { guard_.unlock(sector); });
 }
 
 void sector_locks::held(std::uint64_t sector) {
-  on_queue(0, [this, sector](auto&) { guard_.held(sector); });
+  run_on_queue(0, [this, sector](auto&) { guard_.held(sector); });
 }
 
 void sector_locks::hold(std::size_t queue, std::uint64_t sector) {
-  on_queue(queue, [this, sector](auto& q) {
-    // A closed queue writes nothing.
-    if (auto* const ring = ring_of(q))
+  run_on_queue(queue, [this, sector](auto& q) {
+    // A closed queue sends no writes.
+    if (auto* const ring = ring_if_current(q))
       ring->hold_sector(sector);
     else
       held(sector);
@@ -60,14 +60,14 @@ void sector_locks::hold(std::size_t queue, std::uint64_t sector) {
 }
 
 void sector_locks::release(std::size_t queue, std::uint64_t sector) {
-  on_queue(queue, [this, sector](auto& q) {
-    if (auto* const ring = ring_of(q)) ring->release_sector(sector);
+  run_on_queue(queue, [this, sector](auto& q) {
+    if (auto* const ring = ring_if_current(q)) ring->release_sector(sector);
   });
 }
 
 void sector_locks::locked(std::size_t queue, std::uint64_t sector) {
-  on_queue(queue, [this, sector](auto& q) {
-    if (auto* const ring = ring_of(q))
+  run_on_queue(queue, [this, sector](auto& q) {
+    if (auto* const ring = ring_if_current(q))
       ring->sector_locked(sector);
     else
       unlock(sector);
@@ -75,12 +75,12 @@ void sector_locks::locked(std::size_t queue, std::uint64_t sector) {
 }
 
 void sector_locks::raise_fences(std::size_t queue, std::uint64_t id, const stretch& bytes) {
-  // Counts the queues that have not raised it, with one for this call.
+  // Counts all queues; the calling queue counts as raised at once.
   const auto left = std::make_shared<std::atomic<std::size_t>>(queues_.size());
   const auto raised = [this, queue, id, left] {
     if (--*left > 0) return;
-    on_queue(queue, [this, id](auto& q) {
-      if (auto* const ring = ring_of(q)) ring->fence_raised(id);
+    run_on_queue(queue, [this, id](auto& q) {
+      if (auto* const ring = ring_if_current(q)) ring->fence_raised(id);
     });
   };
   for (std::size_t i = 0; i < queues_.size(); ++i) {
@@ -88,8 +88,8 @@ void sector_locks::raise_fences(std::size_t queue, std::uint64_t id, const stret
       raised();
       continue;
     }
-    on_queue(i, [this, id, bytes, raised](auto& q) {
-      if (auto* const ring = ring_of(q)) ring->raise_fence(id, bytes);
+    run_on_queue(i, [this, id, bytes, raised](auto& q) {
+      if (auto* const ring = ring_if_current(q)) ring->raise_fence(id, bytes);
       raised();
     });
   }
@@ -98,8 +98,8 @@ void sector_locks::raise_fences(std::size_t queue, std::uint64_t id, const stret
 void sector_locks::lower_fences(std::size_t queue, std::uint64_t id) {
   for (std::size_t i = 0; i < queues_.size(); ++i)
     if (i != queue)
-      on_queue(i, [this, id](auto& q) {
-        if (auto* const ring = ring_of(q)) ring->lower_fence(id);
+      run_on_queue(i, [this, id](auto& q) {
+        if (auto* const ring = ring_if_current(q)) ring->lower_fence(id);
       });
 }
 

@@ -1,7 +1,6 @@
-// What the queues of one device tell each other about sectors: the locks of the sector_guard, and
-// fences around writes that timed out. One for each connection, shared by its queues; the guard
-// itself is touched on queue 0's thread only. Messages that reach a queue after its connection has
-// ended are ignored.
+// Messages between the queues of one device: the sector locks of sector_guard, and fences around
+// writes that timed out. One object per connection, shared by its queues. The guard is accessed on
+// queue 0's thread only. Messages that reach a queue after its connection has ended are ignored.
 #pragma once
 
 #include <cstdint>
@@ -21,14 +20,15 @@ class sector_locks final : private sector_guard::peer,
                            public std::enable_shared_from_this<sector_locks> {
  public:
   explicit sector_locks(std::size_t queues) : guard_(queues, *this) {}
-  /// Before any request: queues in their order.
+  /// Adds the queues by index, before any request.
   void add(const std::shared_ptr<frontend_queue>& queue) { queues_.push_back(queue); }
-  /// A queue got its ring. No lock is granted before all have: one without would not heed it.
+  /// A queue got its ring. No lock is granted before every queue has one, because a queue without a
+  /// ring would not honour the lock.
   void join();
   void lock(std::size_t queue, std::uint64_t sector);
   void unlock(std::uint64_t sector);
   void held(std::uint64_t sector);
-  /// Raises the fence on all other queues, then tells `queue` (engine::fence_raised()).
+  /// Raises the fence on all other queues, then calls engine::fence_raised() on `queue`.
   void raise_fences(std::size_t queue, std::uint64_t id, const stretch& bytes);
   void lower_fences(std::size_t queue, std::uint64_t id);
 
@@ -38,12 +38,12 @@ class sector_locks final : private sector_guard::peer,
   void locked(std::size_t queue, std::uint64_t sector) override;
 
   template <class Function>
-  void on_queue(std::size_t index, Function function);
-  [[nodiscard]] engine* ring_of(frontend_queue& queue) const noexcept;
+  void run_on_queue(std::size_t index, Function function);
+  [[nodiscard]] engine* ring_if_current(frontend_queue& queue) const noexcept;
 
   sector_guard guard_;
   std::size_t joined_ = 0;                                      ///< on queue 0's thread
-  std::vector<std::pair<std::size_t, std::uint64_t>> waiting_;  ///< locks, until all have joined
+  std::vector<std::pair<std::size_t, std::uint64_t>> waiting_;  ///< locks requested before that
   std::vector<std::weak_ptr<frontend_queue>> queues_;
 };
 

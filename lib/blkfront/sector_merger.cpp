@@ -9,8 +9,8 @@
 namespace xenpv::blkfront {
 namespace {
 
-/// Sectors that are merged at once: enough to keep a backend busy with clients that write at any
-/// byte, but a small part of the pool.
+/// Sectors that are merged at once: enough to keep a backend busy with unaligned writes, but a
+/// small part of the pool.
 std::size_t pages_for_merges(std::size_t pool) noexcept {
   return pool < 128 ? 2 : std::min<std::size_t>(pool / 12, 32);
 }
@@ -29,8 +29,8 @@ void sector_merger::start(blk::request& r, const stretch& bytes, std::uint64_t s
 
 bool sector_merger::locked(std::uint64_t sector) noexcept {
   for (auto& m : merges_) {
-    if (m.sector != sector || m.at != stage::locking) continue;
-    m.at = stage::to_read;
+    if (m.sector != sector || m.state != stage::locking) continue;
+    m.state = stage::to_read;
     if (m.r == nullptr) {
       (void)end(m);
       return false;
@@ -38,7 +38,7 @@ bool sector_merger::locked(std::uint64_t sector) noexcept {
     ready_.push_back(&m);
     return true;
   }
-  // The engine has failed since it asked.
+  // The engine has failed since its request.
   host_.unlock_sector(sector);
   return false;
 }
@@ -55,8 +55,8 @@ sector_merger::merge* sector_merger::next() noexcept {
   drop_ended();
   if (ready_.empty()) return nullptr;
   auto& m = *ready_.front();
-  if (m.at == stage::to_read && m.page.count == 0) {
-    // Those that hold a page are ahead of this one, so it gets one when they are done.
+  if (m.state == stage::to_read && m.page.count == 0) {
+    // The merges that have a page are ahead of this one; it gets a page when they end.
     if (pages_.count == 0) return nullptr;
     m.page = pool_->split(pages_, 1);
   }
@@ -65,7 +65,7 @@ sector_merger::merge* sector_merger::next() noexcept {
 
 void sector_merger::sent(merge& m) noexcept {
   ready_.pop_front();
-  m.at = m.at == stage::to_read ? stage::reading : stage::writing;
+  m.state = m.state == stage::to_read ? stage::reading : stage::writing;
 }
 
 bool sector_merger::change(merge& m) noexcept {
@@ -73,7 +73,7 @@ bool sector_merger::change(merge& m) noexcept {
   auto* const sector = pool_->data(m.page.first);
   copy_from_request(*m.r, m.bytes.begin - m.r->offset,
                     {sector + (m.bytes.begin - m.sector), m.bytes.size()});
-  m.at = stage::to_write;
+  m.state = stage::to_write;
   ready_.push_front(&m);
   return true;
 }
@@ -82,7 +82,7 @@ blk::request* sector_merger::end(merge& m) noexcept {
   auto* const r = m.r;
   const auto sector = m.sector;
   pool_->append(pages_, m.page);
-  merges_.remove_if([&](const merge& each) { return &each == &m; });
+  merges_.remove_if([&](const merge& other) { return &other == &m; });
   host_.unlock_sector(sector);
   return r;
 }
@@ -94,10 +94,10 @@ void sector_merger::forget(const blk::request& r) noexcept {
 
 void sector_merger::fail() noexcept {
   ready_.clear();
-  // A lock that was only asked for is given back when it is granted; one whose sector the backend
-  // may still write to is kept.
+  // A requested lock is given back when it is granted. The lock of a sector that the backend may
+  // still write to is kept.
   for (auto merges = std::exchange(merges_, {}); const auto& m : merges)
-    if (m.at != stage::locking && m.at != stage::writing) host_.unlock_sector(m.sector);
+    if (m.state != stage::locking && m.state != stage::writing) host_.unlock_sector(m.sector);
 }
 
 void sector_merger::clear() noexcept {

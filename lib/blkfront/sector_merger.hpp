@@ -1,8 +1,8 @@
-// Read-modify-write: the sectors of which a write changes only a part, each from asking for its
-// lock to giving it back, and the pages kept for them.
+// Read-modify-write: tracks each partially written sector from the request of its lock to the
+// unlock, and keeps pages for the merges.
 //
-// Owned by an engine, on its thread, which sends the ring requests. Pure: locks are asked for and
-// given back through the engine_host; which writes have to wait for a lock is the write_gate's.
+// Owned by an engine, on its thread; the engine sends the ring requests. Pure: requests and
+// releases locks through the engine_host. The write_gate decides which writes wait for a lock.
 #pragma once
 
 #include <cstdint>
@@ -23,42 +23,42 @@ class sector_merger {
   enum class stage : std::uint8_t { locking, to_read, reading, to_write, writing };
   /// One sector: locked, read, changed, written, unlocked.
   struct merge {
-    blk::request* r;  ///< null: the request was answered; the sector stays as it is
-    stretch bytes;    ///< what changes, within the sector
+    blk::request* r;  ///< null: the request was answered; the sector stays unchanged
+    stretch bytes;    ///< the bytes to change within the sector
     std::uint64_t sector;
     blk::page_chain page = {};
-    stage at = stage::locking;
+    stage state = stage::locking;
   };
 
-  /// Takes pages of `pool` for merges, so that none waits for pages that others have on lease.
+  /// Reserves pages of `pool` for merges, so that no merge waits for leased pages.
   sector_merger(std::shared_ptr<blk::page_pool> pool, engine_host& host);
 
-  /// Asks for the lock of the sector; it may be granted from within the call.
+  /// Requests the lock of the sector, which may be granted from within the call.
   void start(blk::request& r, const stretch& bytes, std::uint64_t sector);
-  /// The lock was granted. False: nothing to send; the lock is given back.
+  /// The lock was granted. False: nothing to send; the lock is released.
   [[nodiscard]] bool locked(std::uint64_t sector) noexcept;
 
-  /// The next merge to send: a read of its sector, or the changed sector. Null: none, or a read has
-  /// no page yet. Stays first until sent() is called.
+  /// The next merge to send: a read of its sector, or a write of the changed sector. Null: none, or
+  /// the read has no page yet. Remains next until sent() is called.
   [[nodiscard]] merge* next() noexcept;
   void sent(merge& m) noexcept;
-  /// The sector was read into the merge's page: changes it; it is the next to be sent. False: its
+  /// Changes the sector that was read into the merge's page and makes its write next. False: the
   /// request was answered meanwhile, and the merge has to end.
   [[nodiscard]] bool change(merge& m) noexcept;
-  /// Gives page and lock back. Returns the request that waits for it, if any.
+  /// Releases page and lock. Returns the request that waits for the merge, if any.
   blk::request* end(merge& m) noexcept;
 
-  /// `r` is answered before its merges are done: those that were not sent back yet change nothing.
+  /// `r` is answered before its merges are done. Merges whose write was not sent change nothing.
   void forget(const blk::request& r) noexcept;
-  /// Gives granted locks back, but for sectors that are being written; pages stay with the backend.
+  /// Releases granted locks, except those of sectors being written. Pages stay with the backend.
   void fail() noexcept;
-  /// Forgets everything, without giving locks back.
+  /// Forgets everything without releasing locks.
   void clear() noexcept;
 
   template <class Function>
   void for_each(Function function) const {
-    for (const auto& each : merges_)
-      function(each);
+    for (const auto& m : merges_)
+      function(m);
   }
 
  private:
@@ -67,7 +67,7 @@ class sector_merger {
   std::shared_ptr<blk::page_pool> pool_;
   engine_host& host_;
   std::list<merge> merges_;
-  std::deque<merge*> ready_;  ///< have their lock, need a ring entry
+  std::deque<merge*> ready_;  ///< have their lock and wait for a ring entry
   blk::page_chain pages_;
 };
 

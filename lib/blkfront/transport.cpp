@@ -29,7 +29,7 @@ node_list transport_nodes(std::span<const queue_transport> queues,
                           const transport_options& options) {
   node_list out;
   const auto pages = queues.front().ring.size();
-  // Absent, not 0: with a 0 some backends look for ring-ref0 and others for ring-ref.
+  // Absent for one page: with a 0, some backends expect ring-ref0 and others ring-ref.
   if (pages > 1) out.emplace_back("ring-page-order", fmt::format("{}", std::bit_width(pages) - 1));
   if (queues.size() == 1) {
     add_queue(out, queues.front(), "");
@@ -38,7 +38,7 @@ node_list transport_nodes(std::span<const queue_transport> queues,
     for (std::size_t i = 0; i < queues.size(); ++i)
       add_queue(out, queues[i], fmt::format("queue-{}/", i));
   }
-  // Without it x86 backends assume the 32-bit layout.
+  // Without this node, x86 backends assume the 32-bit layout.
   out.emplace_back("protocol", std::string(wire::blkif_protocol_native));
   out.emplace_back("feature-persistent", options.persistent ? "1" : "0");
   if (options.large_sectors) out.emplace_back("feature-large-sector-size", "1");

@@ -1,5 +1,5 @@
-// The nodes by which a frontend tells the backend where its rings are, and those of a predecessor
-// that have to go in the same transaction. Pure.
+// The xenstore nodes by which a frontend publishes its rings. Also identifies a predecessor's
+// nodes, which the same transaction removes. Pure.
 #pragma once
 
 #include <span>
@@ -12,24 +12,24 @@
 
 namespace xenpv::blkfront {
 
-/// Where one queue's ring is.
+/// The ring and event channel of one queue.
 struct queue_transport {
-  std::vector<grant_ref> ring;  ///< one for each page, in order
+  std::vector<grant_ref> ring;  ///< of each page, in order
   port event_channel{};
 };
 
 struct transport_options {
   bool persistent = true;
-  /// Deprecated in blkif.h, but QEMU refuses other sector sizes than 512 without it.
+  /// Deprecated in blkif.h, but without it QEMU refuses sector sizes other than 512.
   bool large_sectors = false;
 };
 
-/// Names relative to the frontend's directory, with values; `state` is not among them.
-/// `queues` is not empty, and all rings are of one size.
+/// Names, relative to the frontend's directory, and values; without `state`. `queues` is not empty,
+/// and all rings have the same size.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> transport_nodes(
     std::span<const queue_transport> queues, const transport_options& options);
 
-/// Whether a node of the frontend's directory is part of a transport: anybody's, any version's.
+/// Whether a node of the frontend's directory belongs to a transport of any frontend or version.
 [[nodiscard]] bool is_transport_node(std::string_view name) noexcept;
 
 }  // namespace xenpv::blkfront

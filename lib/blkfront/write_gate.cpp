@@ -6,11 +6,11 @@ namespace xenpv::blkfront {
 
 request_list* write_gate::find(const stretch& bytes, std::uint64_t order) noexcept {
   if (bytes.empty()) return nullptr;
-  for (auto& each : fences_)
-    if (each.bytes.overlaps(bytes)) return &each.parked;
-  for (auto at = holds_.lower_bound(bytes.begin - bytes.begin % sector_size_);
-       at != holds_.end() && at->first < bytes.end; ++at)
-    if (at->second.effective || at->second.order < order) return &at->second.parked;
+  for (auto& raised : fences_)
+    if (raised.bytes.overlaps(bytes)) return &raised.parked;
+  for (auto it = holds_.lower_bound(bytes.begin - bytes.begin % sector_size_);
+       it != holds_.end() && it->first < bytes.end; ++it)
+    if (it->second.effective || it->second.order < order) return &it->second.parked;
   return nullptr;
 }
 
@@ -25,19 +25,19 @@ bool write_gate::park(blk::request& r, const stretch& bytes) noexcept {
 
 void write_gate::forget(const blk::request& r) noexcept {
   if (parked_ == 0) return;
-  const auto remove = [&](request_list& from) {
-    if (from.remove(r)) --parked_;
+  const auto remove = [&](request_list& parked) {
+    if (parked.remove(r)) --parked_;
   };
-  for (auto& [sector, each] : holds_)
-    remove(each.parked);
-  for (auto& each : fences_)
-    remove(each.parked);
+  for (auto& [sector, held] : holds_)
+    remove(held.parked);
+  for (auto& raised : fences_)
+    remove(raised.parked);
 }
 
-request_list write_gate::unpark(request_list& from) noexcept {
-  for (const auto* r = from.first; r != nullptr; r = r->device.next)
+request_list write_gate::unpark(request_list& parked) noexcept {
+  for (const auto* r = parked.first; r != nullptr; r = r->device.next)
     --parked_;
-  return std::exchange(from, {});
+  return std::exchange(parked, {});
 }
 
 void write_gate::hold(std::uint64_t sector, std::uint64_t order) {
@@ -45,15 +45,15 @@ void write_gate::hold(std::uint64_t sector, std::uint64_t order) {
 }
 
 void write_gate::take_effect(std::uint64_t sector) noexcept {
-  const auto found = holds_.find(sector);
-  if (found != holds_.end()) found->second.effective = true;
+  const auto it = holds_.find(sector);
+  if (it != holds_.end()) it->second.effective = true;
 }
 
 request_list write_gate::release(std::uint64_t sector) noexcept {
-  const auto found = holds_.find(sector);
-  if (found == holds_.end()) return {};
-  const auto woken = unpark(found->second.parked);
-  holds_.erase(found);
+  const auto it = holds_.find(sector);
+  if (it == holds_.end()) return {};
+  const auto woken = unpark(it->second.parked);
+  holds_.erase(it);
   return woken;
 }
 
@@ -62,10 +62,10 @@ void write_gate::raise_fence(std::uint64_t id, const stretch& bytes) {
 }
 
 request_list write_gate::lower_fence(std::uint64_t id) noexcept {
-  for (auto at = fences_.begin(); at != fences_.end(); ++at) {
-    if (at->id != id) continue;
-    const auto woken = unpark(at->parked);
-    fences_.erase(at);
+  for (auto it = fences_.begin(); it != fences_.end(); ++it) {
+    if (it->id != id) continue;
+    const auto woken = unpark(it->parked);
+    fences_.erase(it);
     return woken;
   }
   return {};
@@ -74,22 +74,22 @@ request_list write_gate::lower_fence(std::uint64_t id) noexcept {
 std::vector<std::uint64_t> write_gate::waiting_holds(const stretch& bytes) const {
   std::vector<std::uint64_t> out;
   if (bytes.empty()) return out;
-  for (auto at = holds_.lower_bound(bytes.begin - bytes.begin % sector_size_);
-       at != holds_.end() && at->first < bytes.end; ++at)
-    if (!at->second.effective) out.push_back(at->first);
+  for (auto it = holds_.lower_bound(bytes.begin - bytes.begin % sector_size_);
+       it != holds_.end() && it->first < bytes.end; ++it)
+    if (!it->second.effective) out.push_back(it->first);
   return out;
 }
 
 const std::uint64_t* write_gate::waiting_hold(std::uint64_t sector) const noexcept {
-  const auto found = holds_.find(sector);
-  return found == holds_.end() || found->second.effective ? nullptr : &found->second.order;
+  const auto it = holds_.find(sector);
+  return it == holds_.end() || it->second.effective ? nullptr : &it->second.order;
 }
 
 void write_gate::forget_parked() noexcept {
-  for (auto& [sector, each] : holds_)
-    each.parked = {};
-  for (auto& each : fences_)
-    each.parked = {};
+  for (auto& [sector, held] : holds_)
+    held.parked = {};
+  for (auto& raised : fences_)
+    raised.parked = {};
   parked_ = 0;
 }
 

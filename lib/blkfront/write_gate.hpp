@@ -1,12 +1,12 @@
-// Which writes of one queue may enter the ring: a write that overlaps a held sector or a fence is
-// parked until that goes, and is then looked at again, first come first served.
+// Decides which writes of one queue may enter the ring. A write that overlaps a held sector or a
+// fence is parked until the hold or fence ends, and is then checked again, in FIFO order.
 //
-// A hold is a sector that some queue of the device merges bytes into. It takes effect when no
-// earlier write of this queue overlaps it any more; until then writes that came before the hold
-// still pass, so that a stream of merges cannot starve a wide write. A fence covers the bytes of a
-// write that timed out while the backend still has it; it takes effect at once, for all writes.
+// A hold covers a sector that a queue of the device merges bytes into. It takes effect once no
+// earlier write of this queue overlaps it. Until then, writes submitted before the hold still pass,
+// so that a stream of merges cannot starve a large write. A fence covers the bytes of a timed-out
+// write that the backend still has. It takes effect immediately, for all writes.
 //
-// Pure; owned by an engine, on its thread. Does not know what is in the ring.
+// Pure; owned by an engine, on its thread. Does not track the ring's contents.
 #pragma once
 
 #include <cstdint>
@@ -25,20 +25,20 @@ class write_gate {
 
   /// Every write may pass.
   [[nodiscard]] bool is_open() const noexcept { return holds_.empty() && fences_.empty(); }
-  /// Whether a write of `bytes`, which came as number `order`, has to wait.
+  /// Whether a write of `bytes` with number `order` has to wait.
   [[nodiscard]] bool blocks(const stretch& bytes, std::uint64_t order) noexcept {
     return !is_open() && find(bytes, order) != nullptr;
   }
-  /// Parks `r` if it has to wait with `bytes`. False: it may go.
+  /// Parks `r` if its write of `bytes` has to wait. False: it may pass.
   [[nodiscard]] bool park(blk::request& r, const stretch& bytes) noexcept;
   /// Removes `r` if it is parked.
   void forget(const blk::request& r) noexcept;
 
-  /// `sector` is asked for after the request that came as number `order`.
+  /// Begins a hold of `sector`, which was requested after request number `order`.
   void hold(std::uint64_t sector, std::uint64_t order);
   /// The hold has taken effect.
   void take_effect(std::uint64_t sector) noexcept;
-  /// Ends a hold. Returns the writes that waited for it, in order.
+  /// Ends a hold. Returns its parked writes, in order.
   [[nodiscard]] request_list release(std::uint64_t sector) noexcept;
 
   void raise_fence(std::uint64_t id, const stretch& bytes);
@@ -46,7 +46,7 @@ class write_gate {
 
   /// The sectors within `bytes` whose holds have not taken effect.
   [[nodiscard]] std::vector<std::uint64_t> waiting_holds(const stretch& bytes) const;
-  /// The number that the hold of `sector` came after, if it has not taken effect.
+  /// The `order` of the hold of `sector`; null if there is none or it has taken effect.
   [[nodiscard]] const std::uint64_t* waiting_hold(std::uint64_t sector) const noexcept;
 
   /// Calls `function(blk::request&)` for each parked request.
@@ -57,10 +57,10 @@ class write_gate {
         function(*r);
     };
     if (parked_ == 0) return;
-    for (const auto& [sector, each] : holds_)
-      visit(each.parked);
-    for (const auto& each : fences_)
-      visit(each.parked);
+    for (const auto& [sector, held] : holds_)
+      visit(held.parked);
+    for (const auto& raised : fences_)
+      visit(raised.parked);
   }
 
   /// Forgets parked requests; holds and fences stay.
@@ -80,13 +80,13 @@ class write_gate {
     request_list parked;
   };
 
-  /// Where a write has to wait; null: nowhere.
+  /// The list in which a write has to wait; null: none.
   [[nodiscard]] request_list* find(const stretch& bytes, std::uint64_t order) noexcept;
-  request_list unpark(request_list& from) noexcept;
+  request_list unpark(request_list& parked) noexcept;
 
   std::uint32_t sector_size_;
-  std::map<std::uint64_t, held_sector> holds_;  ///< by first byte; they do not overlap
-  std::list<fence> fences_;                     ///< few: each is a request that timed out
+  std::map<std::uint64_t, held_sector> holds_;  ///< by first byte; do not overlap
+  std::list<fence> fences_;                     ///< few: one for each timed-out write
   std::size_t parked_ = 0;
 };
 

@@ -1,4 +1,4 @@
-#include "xenpv/cli/app.hpp"
+#include "cli/app.hpp"
 
 #include <fmt/format.h>
 
@@ -12,14 +12,14 @@
 namespace xenpv::cli {
 namespace {
 
-/// Tells completion scripts and the build what they ask for. They ask with the option in last place
-/// and nothing but sub-commands before it, so no other option's value can be mistaken for one.
-bool answer_unlisted(const command_spec& root, const exit_statuses& statuses,
+/// Handles the unlisted options of completion scripts and the build. They come last, after
+/// sub-commands only, so another option's value cannot be mistaken for one.
+bool handle_unlisted(const command_spec& root, const exit_statuses& statuses,
                      std::span<const std::string> arguments, std::ostream& out) {
   if (arguments.empty()) return false;
-  const auto words = arguments.first(arguments.size() - 1);
-  const auto path = find_path(root, words);
-  if (path.size() != words.size() + 1) return false;
+  const auto names = arguments.first(arguments.size() - 1);
+  const auto path = find_path(root, names);
+  if (path.size() != names.size() + 1) return false;
 
   constexpr std::array lists = {std::pair{"--long-options", word_list::long_options},
                                 std::pair{"--short-options", word_list::short_options},
@@ -70,7 +70,7 @@ command& app::add_command(std::string name, std::string summary) {
 }
 
 int app::run(int argc, const char* const* argv) {
-  // A program may be started with no argv[0] at all.
+  // A program may be started without argv[0].
   const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
   return static_cast<int>(run(arguments, std::cout, std::cerr));
 }
@@ -110,7 +110,7 @@ exit_code app::run(std::span<const std::string> arguments, std::ostream& out, st
 
 exit_code app::execute(std::span<const std::string> arguments, std::ostream& out) {
   const auto& root = root_.spec();
-  if (answer_unlisted(root, statuses_, arguments, out)) return exit_code::ok;
+  if (handle_unlisted(root, statuses_, arguments, out)) return exit_code::ok;
   const auto line = parse_line(root, arguments);
   if (line.has("--help")) {
     out << help_page(line.path);

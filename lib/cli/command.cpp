@@ -1,4 +1,4 @@
-#include "xenpv/cli/command.hpp"
+#include "cli/command.hpp"
 
 #include <fmt/format.h>
 
@@ -9,10 +9,10 @@
 namespace xenpv::cli {
 namespace {
 
-/// "-d, --disk SPEC" taken apart. The words are ours, so a wrong form is a bug in the program.
-option_spec parse_words(std::string_view words) {
+/// Parses "-d, --disk SPEC". The program supplies the text, so an invalid form is a bug.
+option_spec parse_names(std::string_view names) {
   option_spec option;
-  auto rest = words;
+  auto rest = names;
   if (rest.size() > 4 && rest[0] == '-' && rest[1] != '-' && rest.substr(2, 2) == ", ") {
     option.short_name = rest.substr(0, 2);
     rest.remove_prefix(4);
@@ -21,7 +21,7 @@ option_spec parse_words(std::string_view words) {
   option.long_name = rest.substr(0, space);
   if (space != std::string_view::npos) option.value_name = rest.substr(space + 1);
   if (!option.long_name.starts_with("--") || option.long_name.size() < 3)
-    throw std::logic_error(fmt::format("option words '{}' have no --long-name", words));
+    throw std::logic_error(fmt::format("option '{}' has no --long-name", names));
   return option;
 }
 
@@ -45,20 +45,19 @@ command& command::example(std::string explanation, std::string line) {
   return *this;
 }
 
-command& command::flag(std::string_view words, bool& target, std::string_view help) {
-  auto option = parse_words(words);
+command& command::flag(std::string_view names, bool& target, std::string_view help) {
+  auto option = parse_names(names);
   option.help = help;
   option.accept = [&target](std::string_view) { target = true; };
   spec_->options.push_back(std::move(option));
   return *this;
 }
 
-command& command::add_option(std::string_view words, std::string_view help,
+command& command::add_option(std::string_view names, std::string_view help,
                              std::function<void(std::string_view)> accept, bool repeated,
                              const option_traits& traits) {
-  auto option = parse_words(words);
-  if (option.is_flag())
-    throw std::logic_error(fmt::format("option words '{}' have no VALUE", words));
+  auto option = parse_names(names);
+  if (option.is_flag()) throw std::logic_error(fmt::format("option '{}' has no VALUE", names));
   option.help = help;
   option.accept = std::move(accept);
   option.repeated = repeated;
@@ -69,14 +68,14 @@ command& command::add_option(std::string_view words, std::string_view help,
   return *this;
 }
 
-command& command::add_argument(std::string_view word, std::string_view help,
+command& command::add_argument(std::string_view name, std::string_view help,
                                std::function<void(std::string_view)> accept, bool repeated) {
   if (!spec_->arguments.empty() && spec_->arguments.back().repeated)
-    throw std::logic_error(fmt::format("argument '{}' comes after one that takes all", word));
+    throw std::logic_error(fmt::format("argument '{}' follows one that takes all", name));
   argument_spec argument;
-  argument.name = bare_word(word);
+  argument.name = bare_name(name);
   argument.help = help;
-  argument.required = !word.starts_with('[');
+  argument.required = !name.starts_with('[');
   argument.repeated = repeated;
   argument.accept = std::move(accept);
   spec_->arguments.push_back(std::move(argument));
@@ -103,15 +102,15 @@ command& command::action(std::function<exit_code(std::ostream& out)> run) {
   return *this;
 }
 
-std::string_view command::long_word(std::string_view words) {
-  const auto start = words.find("--");
-  if (start == std::string_view::npos) return words;
-  return words.substr(start, words.find(' ', start) - start);
+std::string_view command::long_name(std::string_view names) {
+  const auto start = names.find("--");
+  if (start == std::string_view::npos) return names;
+  return names.substr(start, names.find(' ', start) - start);
 }
 
-std::string_view command::bare_word(std::string_view word) {
-  if (word.starts_with('[') && word.ends_with(']')) return word.substr(1, word.size() - 2);
-  return word;
+std::string_view command::bare_name(std::string_view name) {
+  if (name.starts_with('[') && name.ends_with(']')) return name.substr(1, name.size() - 2);
+  return name;
 }
 
 }  // namespace xenpv::cli

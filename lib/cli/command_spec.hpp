@@ -1,5 +1,5 @@
-// What a command is made of: plain data that the parser and the writers of help, manual page and
-// completion read. Filled by command.cpp only.
+// The definition of a command as plain data, for the parser and the generators of help, manual page
+// and completion. Filled by command.cpp only.
 #pragma once
 
 #include <functional>
@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "xenpv/cli/command.hpp"
+#include "cli/command.hpp"
 
 namespace xenpv::cli {
 
@@ -60,11 +60,11 @@ struct command_spec {
 /// "xenpv-sim run [OPTIONS] DOMAIN -- COMMAND [ARGUMENT...]"
 [[nodiscard]] std::string usage_line(const command_spec& spec);
 /// "-d, --disk SPEC"
-[[nodiscard]] std::string option_words(const option_spec& option);
+[[nodiscard]] std::string option_label(const option_spec& option);
 /// "DOMAIN", "[DOMAIN]", "DOMAIN..."
-[[nodiscard]] std::string argument_words(const argument_spec& argument);
-/// The help sentence with what follows from the traits: "(default: 5s)", "(required)", "(may be
-/// repeated)".
+[[nodiscard]] std::string argument_label(const argument_spec& argument);
+/// The help text with additions for the traits: "(default: 5s)", "(required)", "(may be given
+/// several times)".
 [[nodiscard]] std::string option_help(const option_spec& option);
 
 }  // namespace xenpv::cli

@@ -12,7 +12,7 @@ std::string words_page(std::span<const command_spec* const> path, word_list list
       add(child->spec().word);
     return page;
   }
-  // A command takes the options of all above it, too.
+  // A command also accepts the options of its parents.
   for (auto at = path.rbegin(); at != path.rend(); ++at) {
     for (const auto& option : (*at)->options)
       add(list == word_list::long_options ? option.long_name : option.short_name);

@@ -9,23 +9,23 @@ namespace xenpv::cli {
 namespace {
 
 constexpr std::size_t page_width = 80;
-constexpr std::size_t widest_words = 26;
+constexpr std::size_t max_label_width = 26;
 
 struct entry {
-  std::string words;
+  std::string label;
   std::string help;
 };
 
 void add_section(std::string& page, std::string_view title, const std::vector<entry>& entries) {
   if (entries.empty()) return;
   std::size_t column = 0;
-  for (const auto& [words, help] : entries) {
-    if (display_width(words) <= widest_words) column = std::max(column, display_width(words));
+  for (const auto& [label, help] : entries) {
+    if (display_width(label) <= max_label_width) column = std::max(column, display_width(label));
   }
-  column += 4;  // two spaces before and two after the words
+  column += 4;  // two spaces before and two after the label
   page += fmt::format("\n{}:\n", title);
-  for (const auto& [words, help] : entries) {
-    auto line = "  " + words;
+  for (const auto& [label, help] : entries) {
+    auto line = "  " + label;
     if (display_width(line) + 2 > column) {
       page += line + '\n';
       line.clear();
@@ -42,7 +42,7 @@ std::vector<entry> option_entries(const command_spec& spec) {
   std::vector<entry> entries;
   for (const auto& option : spec.options) {
     const auto* indent = option.short_name.empty() ? "    " : "";
-    entries.push_back({indent + option_words(option), option_help(option)});
+    entries.push_back({indent + option_label(option), option_help(option)});
   }
   return entries;
 }
@@ -55,7 +55,7 @@ std::string usage_line(const command_spec& spec) {
     if (option.required) line += fmt::format(" {} {}", option.long_name, option.value_name);
   }
   for (const auto& argument : spec.arguments)
-    line += ' ' + argument_words(argument);
+    line += ' ' + argument_label(argument);
   if (!spec.commands.empty()) line += spec.action ? " [COMMAND]" : " COMMAND";
   if (spec.rest) {
     const bool optional = spec.rest->need == command::rest::optional;
@@ -64,14 +64,14 @@ std::string usage_line(const command_spec& spec) {
   return line;
 }
 
-std::string option_words(const option_spec& option) {
-  auto words =
+std::string option_label(const option_spec& option) {
+  auto label =
       option.short_name.empty() ? option.long_name : option.short_name + ", " + option.long_name;
-  if (!option.is_flag()) words += ' ' + option.value_name;
-  return words;
+  if (!option.is_flag()) label += ' ' + option.value_name;
+  return label;
 }
 
-std::string argument_words(const argument_spec& argument) {
+std::string argument_label(const argument_spec& argument) {
   const auto name = argument.repeated ? argument.name + "..." : argument.name;
   return argument.required ? name : fmt::format("[{}]", name);
 }
@@ -100,7 +100,7 @@ std::string help_page(std::span<const command_spec* const> path) {
   add_section(page, "Commands", entries);
   entries.clear();
   for (const auto& argument : spec.arguments)
-    entries.push_back({argument_words(argument), argument.help});
+    entries.push_back({argument_label(argument), argument.help});
   add_section(page, "Arguments", entries);
   for (auto at = path.rbegin(); at != path.rend(); ++at)
     add_section(page, *at == &spec ? "Options" : fmt::format("Options of {}", (*at)->name),

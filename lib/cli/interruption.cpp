@@ -1,4 +1,4 @@
-#include "xenpv/cli/interruption.hpp"
+#include "cli/interruption.hpp"
 
 #include <time.h>
 

@@ -1,4 +1,4 @@
-#include "xenpv/cli/json.hpp"
+#include "cli/json.hpp"
 
 #include <ostream>
 

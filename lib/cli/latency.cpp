@@ -1,4 +1,4 @@
-#include "xenpv/cli/latency.hpp"
+#include "cli/latency.hpp"
 
 #include <fmt/format.h>
 
@@ -6,8 +6,8 @@
 #include <chrono>
 #include <ostream>
 
-#include "xenpv/base/latency_summary.hpp"
-#include "xenpv/base/parse.hpp"
+#include "base/latency_summary.hpp"
+#include "base/parse.hpp"
 
 namespace xenpv::cli {
 namespace {
@@ -25,9 +25,9 @@ std::string time_text(std::optional<std::uint64_t> nanoseconds) {
   return format_nanoseconds(*nanoseconds);
 }
 
-json latency_json(const fine_histogram& of) {
-  if (of.count() == 0) return nullptr;
-  const auto summary = summary_of(of);
+json latency_json(const fine_histogram& times) {
+  if (times.count() == 0) return nullptr;
+  const auto summary = summary_of(times);
   return {{"samples", summary.samples},
           {"min", summary.min},
           {"mean", static_cast<std::uint64_t>(summary.mean)},
@@ -36,7 +36,7 @@ json latency_json(const fine_histogram& of) {
           {"p99", or_null(summary.p99)},
           {"p99.9", or_null(summary.p99_9)},
           {"max", summary.max},
-          {"histogram", histogram_json(of)}};
+          {"histogram", histogram_json(times)}};
 }
 
 void print_lines(std::ostream& out, const std::vector<histogram_line>& lines) {

@@ -1,13 +1,13 @@
 #include <fmt/format.h>
 
+#include "cli/exit_code.hpp"
 #include "cli/pages.hpp"
-#include "xenpv/cli/exit_code.hpp"
 
 namespace xenpv::cli {
 namespace {
 
-/// Text as roff shows it literally: a backslash or hyphen anywhere, a dot or quote at a line's
-/// start.
+/// Escapes text that roff would interpret: a backslash or hyphen anywhere, a dot or quote at the
+/// start of a line.
 std::string literal(std::string_view text) {
   std::string roff;
   if (text.starts_with('.') || text.starts_with('\'')) roff += "\\&";
@@ -24,7 +24,7 @@ std::string literal(std::string_view text) {
   return roff;
 }
 
-/// A macro's argument may hold spaces, but no double quote of its own.
+/// Quotes a macro argument. It may contain spaces, but double quotes must be escaped.
 std::string roff_quoted(std::string_view text) {
   std::string roff = "\"";
   for (const char c : literal(text)) {
@@ -43,7 +43,7 @@ void add_paragraphs(std::string& page, const std::vector<std::string>& paragraph
 
 void add_options(std::string& page, const command_spec& spec) {
   for (const auto& argument : spec.arguments)
-    page += fmt::format(".TP\n.I {}\n{}\n", roff_quoted(argument_words(argument)),
+    page += fmt::format(".TP\n.I {}\n{}\n", roff_quoted(argument_label(argument)),
                         literal(argument.help));
   for (const auto& option : spec.options) {
     const auto names =
@@ -95,12 +95,12 @@ void add_status(std::string& page, int status, std::string_view meaning) {
 void add_statuses(std::string& page, const exit_statuses& statuses) {
   page += ".SH EXIT STATUS\n";
   if (statuses.results.empty()) add_status(page, static_cast<int>(exit_code::ok), "Success.");
-  for (const auto& each : statuses.results)
-    add_status(page, each.status, each.text);
-  add_status(page, statuses.failed, "It was tried and failed; standard error says why.");
+  for (const auto& result : statuses.results)
+    add_status(page, result.status, result.text);
+  add_status(page, statuses.failed, "The operation failed; a message on stderr gives the reason.");
   add_status(page, statuses.usage, "The command line is wrong; nothing was tried.");
   add_status(page, static_cast<int>(exit_code::not_possible),
-             "This machine lacks what is needed; standard error says what.");
+             "A requirement is missing on this machine; a message on stderr names it.");
 }
 
 }  // namespace
@@ -112,7 +112,7 @@ std::string manual_page(const command_spec& root, const exit_statuses& statuses,
     title += c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
   auto page = fmt::format(".TH {} 1 \"\" {} \"User Commands\"\n", roff_quoted(title),
                           roff_quoted(fmt::format("xenpv {}", version)));
-  // Neither stretched nor hyphenated: options are to be read, and copied, as they are.
+  // No justification and no hyphenation, so that options can be copied verbatim.
   page += ".nh\n.ad l\n";
   page += fmt::format(".SH NAME\n{} \\- {}\n", literal(root.name), literal(root.summary));
   page += ".SH SYNOPSIS\n";
@@ -122,7 +122,7 @@ std::string manual_page(const command_spec& root, const exit_statuses& statuses,
   if (!root.commands.empty()) page += ".SH COMMANDS\n";
   add_commands(page, root);
   page += ".SH OPTIONS\n";
-  if (!root.commands.empty()) page += "They may stand before or after the command.\n";
+  if (!root.commands.empty()) page += "They may precede or follow the command.\n";
   add_options(page, root);
   if (has_examples(root)) page += ".SH EXAMPLES\n";
   add_examples(page, root);

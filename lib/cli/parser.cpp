@@ -9,7 +9,7 @@
 namespace xenpv::cli {
 namespace {
 
-/// Mirrors `spec` in CLI11. Nothing is marked as required or typed there: those messages are ours.
+/// Mirrors `spec` in CLI11, without types and required options: this file reports those errors.
 void define(CLI::App& app, const command_spec& spec, parsed_line& line) {
   app.set_help_flag();
   app.allow_extras();
@@ -52,7 +52,7 @@ std::vector<const command_spec*> selected_path(CLI::App& app, const command_spec
   return path;
 }
 
-/// Hands words to the arguments of the selected commands in turn; what nobody takes is unexpected.
+/// Assigns words to the arguments of the selected commands in order; the rest is unexpected.
 void assign_arguments(parsed_line& line, std::span<const std::string> words) {
   for (const auto* spec : line.path) {
     for (const auto& argument : spec->arguments) {
@@ -147,11 +147,10 @@ std::vector<const command_spec*> find_path(const command_spec& root,
 
 parsed_line parse_line(const command_spec& root, std::span<const std::string> arguments) {
   parsed_line line;
-  // What follows "--" never reaches CLI11: it would look for options and commands in it.
+  // CLI11 does not see the arguments after "--": it would find options and commands in them.
   const auto mark = std::find(arguments.begin(), arguments.end(), "--");
   std::vector<std::string> words(arguments.begin(), mark);
-  // For CLI11 "--name=" has no value and takes the next word; for everybody else it has an empty
-  // one.
+  // CLI11 takes the next word as the value of "--name="; by convention, the value is empty.
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (!words[i].starts_with("--") || words[i].find('=') != words[i].size() - 1) continue;
     words[i].pop_back();

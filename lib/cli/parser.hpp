@@ -1,6 +1,5 @@
-// From words to options: CLI11 takes the command line apart, and this checks and stores what it
-// found, so that every message is worded here. Prints nothing; --help and --version are only
-// reported.
+// Parses the command line: CLI11 splits it; this parser checks and stores the result, and produces
+// all error messages. Prints nothing; only reports --help and --version.
 #pragma once
 
 #include <span>
@@ -34,13 +33,13 @@ struct parsed_line {
   std::vector<std::string> unknown_options;
   std::vector<std::string> unexpected;  ///< words that no argument takes
   std::vector<std::string> rest;        ///< after "--", if the selected command takes a command
-  bool has_rest = false;                ///< "--" was there
+  bool has_rest = false;                ///< "--" was given
 
   [[nodiscard]] const command_spec& selected() const noexcept { return *path.back(); }
   [[nodiscard]] bool has(std::string_view long_name) const noexcept;
 };
 
-/// The commands that `words` name, root first. Words that are no command are passed over.
+/// The commands that `words` name, root first. Skips words that are not commands.
 [[nodiscard]] std::vector<const command_spec*> find_path(const command_spec& root,
                                                          std::span<const std::string> words);
 
@@ -49,8 +48,8 @@ struct parsed_line {
 [[nodiscard]] parsed_line parse_line(const command_spec& root,
                                      std::span<const std::string> arguments);
 
-/// Checks what parse_line left open and stores all values. Throws usage_error, or what a parser
-/// throws.
+/// Makes the checks that parse_line() omits, and stores all values. Throws usage_error, or the
+/// exception of a value's parser.
 void store_values(const parsed_line& line);
 
 }  // namespace xenpv::cli

@@ -1,4 +1,4 @@
-#include "xenpv/cli/progress.hpp"
+#include "cli/progress.hpp"
 
 #include <fmt/format.h>
 #include <termios.h>
@@ -6,7 +6,7 @@
 
 #include <string>
 
-#include "xenpv/base/terminal.hpp"
+#include "base/terminal.hpp"
 
 namespace xenpv::cli {
 namespace {
@@ -15,7 +15,8 @@ void draw(std::string_view text) {
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text.data(), text.size());
 }
 
-/// A terminal that is not the one that controls us has no foreground to ask for.
+/// True if no other program uses the terminal. Only the controlling terminal has a foreground
+/// group.
 bool is_ours() {
   const auto foreground = ::tcgetpgrp(STDERR_FILENO);
   if (foreground >= 0 && foreground != ::getpgrp()) return false;

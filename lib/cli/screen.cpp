@@ -1,4 +1,4 @@
-#include "xenpv/cli/screen.hpp"
+#include "cli/screen.hpp"
 
 #include <poll.h>
 #include <sys/ioctl.h>
@@ -9,14 +9,14 @@
 #include <cerrno>
 #include <string_view>
 
+#include "base/terminal.hpp"
+#include "base/utf8.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/base/terminal.hpp"
-#include "xenpv/base/utf8.hpp"
 
 namespace xenpv::cli {
 namespace {
 
-// ECMA-48 and xterm's private modes, which every terminal emulator of today knows.
+// ECMA-48 and xterm's private modes, which all current terminal emulators support.
 constexpr std::string_view enter = "\x1b[?1049h\x1b[?25l";
 constexpr std::string_view leave = "\x1b[?25h\x1b[?1049l";
 constexpr std::string_view home = "\x1b[H";
@@ -27,7 +27,7 @@ void write_all(std::string_view text) {
   while (!text.empty()) {
     const auto written = ::write(STDOUT_FILENO, text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;
-    // A terminal that is gone: SIGHUP says the rest.
+    // The terminal is gone; SIGHUP ends the program.
     if (written <= 0) return;
     text.remove_prefix(static_cast<std::size_t>(written));
   }
@@ -40,12 +40,12 @@ bool screen::is_possible() noexcept {
 }
 
 screen::screen() {
-  sigset_t wanted;
-  ::sigemptyset(&wanted);
-  for (const int each : {SIGINT, SIGTERM, SIGHUP, SIGWINCH})
-    ::sigaddset(&wanted, each);
-  ::pthread_sigmask(SIG_BLOCK, &wanted, &mask_before_);
-  signals_.reset(::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
+  sigset_t blocked;
+  ::sigemptyset(&blocked);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGWINCH})
+    ::sigaddset(&blocked, signal);
+  ::pthread_sigmask(SIG_BLOCK, &blocked, &mask_before_);
+  signals_.reset(::signalfd(-1, &blocked, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals_) throw_errno("wait for signals");
   ::tcgetattr(STDIN_FILENO, &before_);
   auto raw = before_;
@@ -82,10 +82,10 @@ void screen::draw(const std::vector<std::string>& lines) {
 }
 
 screen::event screen::take_signal() {
-  signalfd_siginfo what{};
+  signalfd_siginfo info{};
   bool resized = false;
-  while (::read(signals_.get(), &what, sizeof what) == sizeof what) {
-    if (what.ssi_signo != SIGWINCH) return event::ended;
+  while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
+    if (info.ssi_signo != SIGWINCH) return event::ended;
     resized = true;
   }
   return resized ? event::resized : event::timeout;

@@ -1,4 +1,4 @@
-#include "xenpv/cli/service_manager.hpp"
+#include "cli/service_manager.hpp"
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "xenpv/base/parse.hpp"
+#include "base/parse.hpp"
 
 namespace xenpv::cli {
 namespace {
@@ -43,8 +43,8 @@ std::optional<std::chrono::microseconds> watchdog_interval() {
   const auto parsed = parse_unsigned(limit, "WATCHDOG_USEC", 2, longest_watchdog);
   if (!parsed) return std::nullopt;
   if (const char* const pid = std::getenv("WATCHDOG_PID")) {
-    const auto meant = parse_unsigned(pid, "WATCHDOG_PID");
-    if (!meant || *meant != static_cast<std::uint64_t>(::getpid())) return std::nullopt;
+    const auto watched = parse_unsigned(pid, "WATCHDOG_PID");
+    if (!watched || *watched != static_cast<std::uint64_t>(::getpid())) return std::nullopt;
   }
   return std::chrono::microseconds(*parsed / 2);
 }

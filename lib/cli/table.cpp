@@ -1,4 +1,4 @@
-#include "xenpv/cli/table.hpp"
+#include "cli/table.hpp"
 
 #include <fmt/format.h>
 
@@ -6,8 +6,8 @@
 #include <ostream>
 #include <stdexcept>
 
+#include "base/utf8.hpp"
 #include "cli/text.hpp"
-#include "xenpv/base/utf8.hpp"
 
 namespace xenpv::cli {
 
@@ -54,7 +54,7 @@ std::string printable(std::string_view text) {
   while (!text.empty()) {
     const auto byte = static_cast<unsigned char>(text[0]);
     const auto length = utf8_length(text);
-    // U+0080..U+009F are control characters too: some terminals obey them.
+    // U+0080..U+009F are control characters too: some terminals interpret them.
     const bool c1 = length == 2 && byte == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0;
     if (length == 0 || byte < 0x20 || byte == 0x7F || c1) {
       safe += fmt::format("\\x{:02x}", byte);

@@ -1,6 +1,6 @@
 #include "cli/text.hpp"
 
-#include "xenpv/base/parse.hpp"
+#include "base/parse.hpp"
 
 namespace xenpv::cli {
 std::size_t display_width(std::string_view text) noexcept {

@@ -1,4 +1,4 @@
-// Small pieces of text that several writers need: widths and line wrapping.
+// Display width and line wrapping of text.
 #pragma once
 
 #include <cstddef>
@@ -8,11 +8,11 @@
 
 namespace xenpv::cli {
 
-/// Code points of valid UTF-8: the columns a terminal needs, wide and combining characters aside.
+/// Code points of valid UTF-8: the columns on a terminal, except for wide and combining characters.
 [[nodiscard]] std::size_t display_width(std::string_view text) noexcept;
 
-/// Lines of at most `width` columns, broken at spaces, and within a longer word between "]" and
-/// "["; what is longer still gets a line of its own.
+/// Lines of at most `width` columns, broken at spaces and, within a longer word, between "]" and
+/// "[". A part that is still longer gets its own line.
 [[nodiscard]] std::vector<std::string> wrap(std::string_view text, std::size_t width);
 
 }  // namespace xenpv::cli

@@ -11,16 +11,17 @@ namespace {
 using wire::nbd_command;
 using wire::nbd_error;
 
-/// What is special about a command, and whether this export takes it.
+/// The rules for a command, and whether the export offers it.
 struct command_rules {
   bool is_offered = false;
   bool writes = false;
   bool has_range = true;
-  std::uint16_t flags = 0;  ///< that it may bear beside FUA
+  std::uint16_t flags = 0;  ///< allowed besides FUA
   std::string_view refusal;
 };
 
-command_rules rules_of(nbd_command type, const export_info& on, session_terms terms) noexcept {
+command_rules rules_of(nbd_command type, const export_info& exported,
+                       session_terms terms) noexcept {
   constexpr auto unsupported = "the export does not offer this command";
   switch (type) {
     case nbd_command::read:
@@ -28,21 +29,19 @@ command_rules rules_of(nbd_command type, const export_info& on, session_terms te
     case nbd_command::write:
       return {true, true, true, 0, {}};
     case nbd_command::flush:
-      return {on.can_flush, false, false, 0, unsupported};
+      return {exported.can_flush, false, false, 0, unsupported};
     case nbd_command::trim:
-      return {on.can_trim, true, true, 0, unsupported};
-    case nbd_command::cache:
-      return {on.can_cache, false, true, 0, unsupported};
+      return {exported.can_trim, true, true, 0, unsupported};
     case nbd_command::write_zeroes: {
       unsigned flags = wire::nbd_cmd_flag_no_hole;
-      if (on.can_fast_zero) flags |= wire::nbd_cmd_flag_fast_zero;
-      return {on.can_write_zeroes, true, true, static_cast<std::uint16_t>(flags), unsupported};
+      if (exported.can_fast_zero) flags |= wire::nbd_cmd_flag_fast_zero;
+      return {exported.can_write_zeroes, true, true, static_cast<std::uint16_t>(flags),
+              unsupported};
     }
+    case nbd_command::cache:
+    case nbd_command::disc:  // no rules
     case nbd_command::block_status:
-      return {terms.block_status, false, true, wire::nbd_cmd_flag_req_one,
-              "no metadata context was selected"};
-    case nbd_command::disc:
-      break;  // has no rules
+      break;
   }
   return {false, false, false, 0, "unknown command"};
 }
@@ -56,39 +55,38 @@ bool is_unaligned(const request_header& request, std::uint32_t block) noexcept {
 }
 
 /// The first rule that the request breaks.
-verdict refusal(const request_header& request, const export_info& on,
+verdict refusal(const request_header& request, const export_info& exported,
                 session_terms terms) noexcept {
   const auto refuse = [](nbd_error error, std::string_view reason) {
     return verdict{error, 0, false, reason};
   };
-  const auto rules = rules_of(request.type, on, terms);
-  // On a read-only export it matters more that it would write than how.
-  if (rules.writes && on.read_only) return refuse(nbd_error::eperm, "the export is read-only");
+  const auto rules = rules_of(request.type, exported, terms);
+  // On a read-only export, EPERM takes precedence over the other errors.
+  if (rules.writes && exported.read_only)
+    return refuse(nbd_error::eperm, "the export is read-only");
   if (!rules.is_offered) return refuse(nbd_error::einval, rules.refusal);
-  const bool takes_fua = on.can_flush && on.can_fua;
+  const bool takes_fua = exported.can_flush && exported.can_fua;
   const unsigned allowed = rules.flags | (takes_fua ? wire::nbd_cmd_flag_fua : 0U);
   if ((request.flags & ~allowed) != 0)
     return refuse(nbd_error::einval, "a flag that is unknown or not valid for this command");
-  // FLUSH has none, but clients are known to fill it in.
+  // FLUSH has no range, but some clients fill it in.
   if (!rules.has_range) return {};
-  if (is_outside(request, on.size)) {
+  if (is_outside(request, exported.size)) {
     const bool adds =
         request.type == nbd_command::write || request.type == nbd_command::write_zeroes;
     return refuse(adds ? nbd_error::enospc : nbd_error::einval, "beyond the end of the export");
   }
-  if (is_unaligned(request, on.minimum_block))
+  if (is_unaligned(request, exported.minimum_block))
     return refuse(nbd_error::einval, "not aligned to the minimum block size");
-  if (request.type == nbd_command::block_status && request.length == 0)
-    return refuse(nbd_error::einval, "the status of no bytes");
   if (request.length > largest_request) {
-    // Only a request without payload may be told so by EOVERFLOW (section "Error values").
+    // EOVERFLOW is only for requests without payload (section "Error values").
     if (request.type == nbd_command::read)
       return refuse(nbd_error::eoverflow, "a read of more than 64 MiB");
     if (request.type == nbd_command::write)
       return refuse(nbd_error::einval, "a write of more than 64 MiB");
   }
-  if (request.has_flag(wire::nbd_cmd_flag_fast_zero) && !on.zeroes_are_fast)
-    return refuse(nbd_error::enotsup, "zeroes are not faster than a write here");
+  if (request.has_flag(wire::nbd_cmd_flag_fast_zero) && !exported.zeroes_are_fast)
+    return refuse(nbd_error::enotsup, "zeroing is not faster than writing");
   return {};
 }
 
@@ -119,13 +117,13 @@ std::optional<request_header> decode_request(
                         raw.cookie.value(), raw.offset.value(), raw.length.value()};
 }
 
-verdict check_request(const request_header& request, const export_info& on,
+verdict check_request(const request_header& request, const export_info& exported,
                       session_terms terms) noexcept {
   if (request.type == nbd_command::disc) return {};
   const bool has_payload = request.type == nbd_command::write;
   if (has_payload && request.length > largest_skipped_payload)
     return {nbd_error::einval, 0, true, "a write of more than 128 MiB"};
-  auto answer = refusal(request, on, terms);
+  auto answer = refusal(request, exported, terms);
   if (has_payload) answer.payload = request.length;
   return answer;
 }
@@ -144,8 +142,8 @@ nbd_error errno_to_nbd_error(int value) noexcept {
     case EDQUOT:
     case EFBIG:
       return nbd_error::enospc;
-    // A device that cannot do it (any more) makes it an unknown command: ENOTSUP means fast zeroes
-    // only, and EOVERFLOW the length of a read only.
+    // A command that the device does not support (any more) counts as unknown: ENOTSUP is only for
+    // fast zeroes, and EOVERFLOW only for the length of a read.
     case EINVAL:
     case EOPNOTSUPP:
 #if ENOTSUP != EOPNOTSUPP
@@ -166,7 +164,7 @@ nbd_error errno_to_nbd_error(int value) noexcept {
 nbd_error to_nbd_error(std::error_code code) noexcept {
   if (!code) return nbd_error::none;
   if (code.category() == category()) return own_to_nbd_error(code.value());
-  // Not by way of default_error_condition(): <system_error> does not know EDQUOT and ESHUTDOWN.
+  // Not default_error_condition(): <system_error> does not know EDQUOT and ESHUTDOWN.
   const bool is_errno =
       code.category() == std::system_category() || code.category() == std::generic_category();
   return is_errno ? errno_to_nbd_error(code.value()) : nbd_error::eio;

@@ -10,21 +10,21 @@
 #include <vector>
 
 #include "nbd/codec_netlink.hpp"
+#include "wire/netlink.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/wire/netlink.hpp"
 
 namespace xenpv::nbd {
 
-/// Which number the kernel gave to the family of that name, and to a multicast group of it.
+/// The kernel's numbers for a family and for one of its multicast groups.
 struct netlink_family {
   std::uint16_t id = 0;
-  std::optional<std::uint32_t> group;  ///< nullopt: it has none of that name
+  std::optional<std::uint32_t> group;  ///< nullopt: no such group
 };
 [[nodiscard]] netlink_request encode_family_request(std::uint32_t sequence, std::string_view name);
 [[nodiscard]] result<netlink_family> decode_family(std::span<const std::byte> attributes,
                                                    std::string_view group);
 
-/// Attributes of a request; what is unset or empty is left out.
+/// Attributes of a request; unset and empty ones are omitted.
 struct driver_request {
   std::optional<std::uint32_t> index;
   std::optional<std::uint64_t> size;  ///< bytes
@@ -38,17 +38,17 @@ struct driver_request {
 [[nodiscard]] netlink_request encode_driver_request(std::uint16_t family,
                                                     wire::nbd_driver_command command,
                                                     std::uint32_t sequence,
-                                                    const driver_request& what);
+                                                    const driver_request& request);
 
-/// Which device an answer to CONNECT or a LINK_DEAD is about.
+/// The device of a reply to CONNECT, or of a LINK_DEAD notification.
 [[nodiscard]] result<std::uint32_t> decode_index(std::span<const std::byte> attributes);
 
 struct device_status {
   std::uint32_t index = 0;
-  bool connected = false;  ///< configured, or open by somebody
+  bool connected = false;  ///< configured, or open
   friend bool operator==(const device_status&, const device_status&) = default;
 };
-/// The answer to STATUS: one entry for each device asked about that exists.
+/// The reply to STATUS: one entry for each requested device that exists.
 [[nodiscard]] result<std::vector<device_status>> decode_status(
     std::span<const std::byte> attributes);
 

@@ -19,7 +19,7 @@ error malformed_message(std::string_view why) {
   return make_error(errc::protocol_violation, "read a netlink message", why);
 }
 
-/// Of a type whose bytes may come from anywhere.
+/// `Part` must accept any bytes as a value.
 template <class Part>
 Part take(std::span<const std::byte> bytes) noexcept {
   Part out;
@@ -27,13 +27,13 @@ Part take(std::span<const std::byte> bytes) noexcept {
   return out;
 }
 
-/// Behind the header, padding included; empty beyond the end.
+/// The bytes after the first `size` and their padding; empty beyond the end.
 std::span<const std::byte> rest_after(std::span<const std::byte> bytes, std::size_t size) noexcept {
   return bytes.subspan(std::min(padded(size), bytes.size()));
 }
 
-/// The kernel's words for a refusal, if it has any: behind the refused message, or what is left of
-/// it.
+/// The kernel's explanation of a refusal, if any: it follows the refused message, or its header if
+/// the message is capped.
 std::string reason_of(std::span<const std::byte> payload, std::uint16_t flags) {
   if ((flags & wire::netlink_flag_ack_tlvs) == 0) return {};
   auto tail = payload.subspan(sizeof(std::int32_t));
@@ -43,10 +43,10 @@ std::string reason_of(std::span<const std::byte> payload, std::uint16_t flags) {
       is_capped ? sizeof(netlink_header) : std::size_t{take<netlink_header>(tail).length};
   tail = rest_after(tail, size);
   const auto attributes = decode_attributes(tail);
-  // A refusal is one whether or not its explanation can be read.
+  // An unreadable explanation does not affect the refusal.
   if (!attributes) return {};
-  const auto* const found = find_attribute(*attributes, wire::netlink_error_attribute_message);
-  return found == nullptr ? std::string() : std::string(found->text());
+  const auto* const message = find_attribute(*attributes, wire::netlink_error_attribute_message);
+  return message == nullptr ? std::string() : std::string(message->text());
 }
 
 result<netlink_message> decode_error(netlink_message out, std::span<const std::byte> payload,
@@ -86,9 +86,9 @@ netlink_request::netlink_request(std::uint16_t family, std::uint8_t command, std
   constexpr std::uint16_t flags = wire::netlink_flag_request | wire::netlink_flag_ack;
   // Port 0: the kernel fills it in.
   const netlink_header header{0, family, flags, sequence, 0};
-  const generic_netlink_header behind{command, version, 0};
+  const generic_netlink_header generic_header{command, version, 0};
   append(std::as_bytes(std::span(&header, 1)));
-  append(std::as_bytes(std::span(&behind, 1)));
+  append(std::as_bytes(std::span(&generic_header, 1)));
 }
 
 void netlink_request::append(std::span<const std::byte> more) {
@@ -99,23 +99,23 @@ void netlink_request::append(std::span<const std::byte> more) {
 }
 
 std::size_t netlink_request::open(unsigned type) {
-  const auto at = bytes_.size();
+  const auto start = bytes_.size();
   const netlink_attribute_header header{0, static_cast<std::uint16_t>(type)};
   append(std::as_bytes(std::span(&header, 1)));
-  return at;
+  return start;
 }
 
-void netlink_request::close(std::size_t at) {
-  const auto length = static_cast<std::uint16_t>(bytes_.size() - at);
-  std::memcpy(bytes_.data() + at + offsetof(netlink_attribute_header, length), &length,
+void netlink_request::close(std::size_t start) {
+  const auto length = static_cast<std::uint16_t>(bytes_.size() - start);
+  std::memcpy(bytes_.data() + start + offsetof(netlink_attribute_header, length), &length,
               sizeof length);
 }
 
 void netlink_request::put(std::uint16_t type, std::span<const std::byte> payload) {
-  const auto at = open(type);
+  const auto start = open(type);
   append(payload);
   const auto length = static_cast<std::uint16_t>(sizeof(netlink_attribute_header) + payload.size());
-  std::memcpy(bytes_.data() + at + offsetof(netlink_attribute_header, length), &length,
+  std::memcpy(bytes_.data() + start + offsetof(netlink_attribute_header, length), &length,
               sizeof length);
 }
 
@@ -154,10 +154,10 @@ result<std::vector<netlink_attribute>> decode_attributes(std::span<const std::by
 
 const netlink_attribute* find_attribute(std::span<const netlink_attribute> attributes,
                                         std::uint16_t type) noexcept {
-  const auto found =
+  const auto match =
       std::find_if(attributes.begin(), attributes.end(),
-                   [type](const netlink_attribute& each) { return each.type == type; });
-  return found == attributes.end() ? nullptr : &*found;
+                   [type](const netlink_attribute& attribute) { return attribute.type == type; });
+  return match == attributes.end() ? nullptr : &*match;
 }
 
 result<std::vector<netlink_message>> decode_messages(std::span<const std::byte> datagram) {

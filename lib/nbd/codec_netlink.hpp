@@ -1,5 +1,5 @@
-// Generic netlink messages: requests to bytes, answers from bytes. No I/O; knows no family
-// (nbd/codec_driver.hpp knows that of the NBD driver). Host byte order, as netlink's.
+// Generic netlink messages: encodes requests, decodes replies. No I/O; independent of the family
+// (nbd/codec_driver.hpp has the NBD driver's). Host byte order, as in netlink.
 #pragma once
 
 #include <cstddef>
@@ -11,12 +11,12 @@
 #include <string_view>
 #include <vector>
 
+#include "wire/netlink.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/wire/netlink.hpp"
 
 namespace xenpv::nbd {
 
-/// A request that asks for an acknowledgement, attribute by attribute.
+/// A request for which the kernel sends an acknowledgement; built attribute by attribute.
 class netlink_request {
  public:
   netlink_request(std::uint16_t family, std::uint8_t command, std::uint8_t version,
@@ -24,14 +24,14 @@ class netlink_request {
 
   void put_u32(std::uint16_t type, std::uint32_t value);
   void put_u64(std::uint16_t type, std::uint64_t value);
-  /// With the NUL that the kernel's strings end with; a NUL within ends it.
+  /// Appends the NUL that the kernel requires; cuts the text at its first NUL.
   void put_text(std::uint16_t type, std::string_view text);
-  /// What `fill` puts lies within.
+  /// A nested attribute; `fill` adds its contents.
   template <class Function>
   void nest(std::uint16_t type, Function fill) {
-    const auto at = open(type | wire::netlink_attribute_nested);
+    const auto start = open(type | wire::netlink_attribute_nested);
     fill();
-    close(at);
+    close(start);
   }
 
   /// The whole message so far.
@@ -40,7 +40,7 @@ class netlink_request {
 
  private:
   [[nodiscard]] std::size_t open(unsigned type);
-  void close(std::size_t at);
+  void close(std::size_t start);
   void append(std::span<const std::byte> more);
   void put(std::uint16_t type, std::span<const std::byte> payload);
 
@@ -52,7 +52,7 @@ struct netlink_attribute {
   std::uint16_t type = 0;  ///< without the flags
   std::span<const std::byte> payload;
 
-  /// nullopt: not of that size.
+  /// nullopt: the payload has another size.
   template <class Number>
   [[nodiscard]] std::optional<Number> number() const noexcept {
     if (payload.size() != sizeof(Number)) return std::nullopt;
@@ -64,20 +64,20 @@ struct netlink_attribute {
   [[nodiscard]] std::string_view text() const noexcept;
 };
 
-/// What lies in a message or in a nested attribute, in order. Up to three bytes at the end that can
-/// be no attribute are padding. The error says what is wrong. Refers to `bytes`.
+/// The attributes of a message or of a nested attribute, in order; they refer to `bytes`. Up to
+/// three trailing bytes are padding. The error names the problem.
 [[nodiscard]] result<std::vector<netlink_attribute>> decode_attributes(
     std::span<const std::byte> bytes);
-/// The first of that type; nullptr: there is none.
+/// The first attribute of that type; nullptr: none.
 [[nodiscard]] const netlink_attribute* find_attribute(std::span<const netlink_attribute> attributes,
                                                       std::uint16_t type) noexcept;
 
 struct netlink_message {
   enum class kind : std::uint8_t {
-    data,          ///< of a family: `command` and `attributes`
+    data,          ///< a family's message: `command` and `attributes`
     acknowledged,  ///< the request was carried out
-    refused,       ///< it was not: `error` and perhaps `why`
-    other,         ///< netlink's own: nothing, the end of a list, an overrun
+    refused,       ///< the request failed: `error` and perhaps `why`
+    other,         ///< netlink's own: no-op, end of a list, overrun
   };
   kind what = kind::other;
   std::uint16_t type = 0;
@@ -85,7 +85,7 @@ struct netlink_message {
   std::uint8_t command = 0;
   std::span<const std::byte> attributes;
   int error = 0;    ///< an errno, positive
-  std::string why;  ///< the kernel's words (NETLINK_EXT_ACK)
+  std::string why;  ///< the kernel's explanation (NETLINK_EXT_ACK)
 };
 
 /// The messages of one datagram, in order; they refer to `datagram`.

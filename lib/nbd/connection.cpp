@@ -17,39 +17,38 @@
 namespace xenpv::nbd {
 namespace {
 
-/// The protocol of a socket, as Asio wants to know it.
+/// The protocol of a socket, which Asio needs to adopt it.
 asio::generic::stream_protocol protocol_of(int fd) {
   sockaddr_storage address{};
   socklen_t size = sizeof address;
   if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0)
-    throw_errno("take a client's socket");
+    throw_errno("adopt a client's socket");
   return {address.ss_family, 0};
 }
 
 std::string describe_peer(client_socket& socket) {
   boost::system::error_code ignored;
-  const auto end = socket.remote_endpoint(ignored);
-  if (ignored || end.protocol().family() == AF_UNIX) return "unix";
+  const auto endpoint = socket.remote_endpoint(ignored);
+  if (ignored || endpoint.protocol().family() == AF_UNIX) return "unix";
   asio::ip::tcp::endpoint address;
-  address.resize(end.size());
-  std::memcpy(address.data(), end.data(), end.size());
+  address.resize(endpoint.size());
+  std::memcpy(address.data(), endpoint.data(), endpoint.size());
   const auto host = address.address().to_string();
   return address.address().is_v6() ? fmt::format("[{}]:{}", host, address.port())
                                    : fmt::format("{}:{}", host, address.port());
 }
 
-/// How long replies may take to reach a client that goes on sending.
+/// Time limit for replies to reach a client that keeps sending.
 constexpr std::chrono::seconds linger_limit{2};
 constexpr std::chrono::milliseconds linger_step{5};
 
-/// Whether the peer has yet to be sent, or to confirm, some of what was written. Not on a closed
-/// socket.
+/// Whether some written bytes are still unsent or unacknowledged. False for a closed socket.
 bool has_unsent(client_socket& socket) {
   int bytes = 0;
   return ::ioctl(socket.native_handle(), TIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 
-/// Throws away what came; not for ever, whatever a client sends.
+/// Discards received bytes; bounded, even if a client sends without end.
 void discard_input(client_socket& socket) {
   std::array<std::byte, 16384> bytes;
   for (int i = 0; i < 64; ++i)
@@ -72,14 +71,14 @@ connection::connection(std::uint64_t number, unique_fd socket, blk::block_queue&
   socket_.assign(protocol, socket.get());
   (void)socket.release();
   if (protocol.family() == AF_UNIX) {
-    // A batch of 1 MiB replies should not need several turns: the default holds 200 KiB.
+    // A 1 MiB batch of replies should not need several turns; the default buffer holds 200 KiB.
     boost::system::error_code ignored;
     socket_.set_option(asio::socket_base::send_buffer_size(1 << 20), ignored);
   } else {
-    // Replies are gathered as it is; waiting for more would only delay them.
-    const int on = 1;
-    ::setsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    // Replies are already gathered; waiting for more would only delay them.
+    const int enable = 1;
+    ::setsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_NODELAY, &enable, sizeof enable);
+    ::setsockopt(socket_.native_handle(), SOL_SOCKET, SO_KEEPALIVE, &enable, sizeof enable);
   }
   if (peer_.empty()) peer_ = describe_peer(socket_);
 }
@@ -91,7 +90,7 @@ asio::awaitable<bool> connection::run() {
     agreed = co_await std::move(limited);
     if (agreed) co_await serve();
   } catch (const boost::system::system_error& problem) {
-    // Its what() names a line of Asio's, which helps nobody.
+    // Its what() names a source line of Asio, which does not help the user.
     report(problem.code().message());
   } catch (const std::exception& problem) {
     report(problem.what());
@@ -101,10 +100,10 @@ asio::awaitable<bool> connection::run() {
 }
 
 void connection::report(std::string_view problem) const {
-  const bool unsaid = tls_ && !tls_->engine().is_established() &&
-                      problem.find("TLS handshake") == std::string_view::npos;
+  const bool add_phase = tls_ && !tls_->engine().is_established() &&
+                         problem.find("TLS handshake") == std::string_view::npos;
   log().info("client {} ({}): {}{}", number_, peer_, problem,
-             unsaid ? ", in the TLS handshake" : "");
+             add_phase ? ", in the TLS handshake" : "");
 }
 
 asio::awaitable<bool> connection::haggle() {
@@ -147,11 +146,11 @@ asio::awaitable<void> connection::receive() {
   }
   const auto [code, count] =
       co_await tls_->async_read_some(buffer, asio::as_tuple(asio::use_awaitable));
-  // Some clients look at the certificate only now, and leave without an alert.
-  if (code == asio::error::eof && !heard_through_tls_)
+  // Some clients verify the certificate only now, and close without an alert.
+  if (code == asio::error::eof && !received_through_tls_)
     throw failure(error{make_error_code(errc::lost_connection), tls_->engine().explain_hang_up()});
   if (code) throw boost::system::system_error(code);
-  heard_through_tls_ = true;
+  received_through_tls_ = true;
   machine_.feed(std::span(bytes).first(count));
 }
 
@@ -166,27 +165,27 @@ asio::awaitable<void> connection::start_tls() {
 
 std::unique_ptr<transmission> connection::make_session() {
   auto shut = [this] { hang_up(); };
-  const auto& on = machine_.agreed_export();
+  const auto& exported = machine_.agreed_export();
   const auto terms = machine_.agreed().terms();
-  if (tls_) return std::make_unique<session<tls_stream>>(*tls_, queue_, on, terms, shut);
-  return std::make_unique<session<client_socket>>(socket_, queue_, on, terms, shut);
+  if (tls_) return std::make_unique<session<tls_stream>>(*tls_, queue_, exported, terms, shut);
+  return std::make_unique<session<client_socket>>(socket_, queue_, exported, terms, shut);
 }
 
 asio::awaitable<void> connection::serve() {
   session_ = make_session();
-  if (reshaped_) session_->reshape(*reshaped_);
+  if (new_export_) session_->reshape(*new_export_);
   if (draining_) session_->drain();
   log().debug("client {} ({}): uses export '{}' on queue {}", number_, peer_,
               machine_.agreed_export().name, queue_index_);
-  const auto why = co_await session_->run(machine_.rest());
+  const auto reason = co_await session_->run(machine_.rest());
   if (tls_ && !tls_->engine().problem().empty()) report(tls_->engine().problem());
-  log().debug("client {} ({}): {}", number_, peer_, why);
+  log().debug("client {} ({}): {}", number_, peer_, reason);
   if (tls_) tls_->say_goodbye();
   co_await linger();
 }
 
-/// Requests that come when nobody reads them any more have TCP reset the connection, and the
-/// replies that are still on their way are lost with it.
+/// Closing a TCP socket with unread requests resets the connection, which loses replies that are
+/// still in flight.
 asio::awaitable<void> connection::linger() {
   boost::system::error_code failed;
   socket_.shutdown(asio::socket_base::shutdown_send, failed);
@@ -210,16 +209,16 @@ void connection::drain() {
 void connection::hang_up() noexcept {
   if (session_) session_->abandon();
   // "The party initiating the transaction SHOULD shutdown TLS first" (section "Terminating the
-  // session"); what the other side has to say to that is not waited for.
+  // session"); does not wait for the peer's close_notify.
   if (tls_) tls_->say_goodbye();
   boost::system::error_code ignored;
   socket_.shutdown(asio::socket_base::shutdown_both, ignored);
   socket_.close(ignored);
 }
 
-void connection::reshape(const export_info& now) {
-  reshaped_ = now;
-  if (session_) session_->reshape(now);
+void connection::reshape(const export_info& info) {
+  new_export_ = info;
+  if (session_) session_->reshape(info);
 }
 
 client_statistics connection::statistics() const {
@@ -232,12 +231,12 @@ client_statistics connection::statistics() const {
     out.user = tls_->engine().user();
   }
   if (!session_) return out;
-  const auto& counted = session_->statistics();
-  out.requests = counted.requests;
-  out.errors = counted.errors;
-  out.bytes_read = counted.bytes_read;
-  out.bytes_written = counted.bytes_written;
-  out.from_heap = counted.from_heap;
+  const auto& counters = session_->statistics();
+  out.requests = counters.requests;
+  out.errors = counters.errors;
+  out.bytes_read = counters.bytes_read;
+  out.bytes_written = counters.bytes_written;
+  out.from_heap = counters.from_heap;
   return out;
 }
 

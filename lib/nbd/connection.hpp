@@ -1,5 +1,5 @@
-// One client of the server, from accept to hang-up: option haggling, and TLS if it comes to that,
-// with their time limit, then a session. On the thread of its queue.
+// One client of the server, from accept to hang-up: option haggling, including TLS, under a time
+// limit, then a session. Lives on the thread of its queue.
 #pragma once
 
 #include <boost/asio/generic/stream_protocol.hpp>
@@ -19,7 +19,7 @@ using client_socket = asio::generic::stream_protocol::socket;
 
 struct connection_options {
   negotiation_options haggling;
-  std::shared_ptr<const tls_credentials> credentials;  ///< needed unless `haggling.tls` is off
+  std::shared_ptr<const tls_credentials> credentials;  ///< required unless `haggling.tls` is off
   std::chrono::nanoseconds handshake_limit{};
 };
 
@@ -28,15 +28,17 @@ class connection final : public std::enable_shared_from_this<connection> {
   connection(std::uint64_t number, unique_fd socket, blk::block_queue& queue,
              std::size_t queue_index, connection_options options);
 
-  /// Serves until the client is gone. Never throws. Returns whether an export was agreed on.
+  /// Serves until the client is gone. Never throws. Returns whether an export was negotiated.
   [[nodiscard]] asio::awaitable<bool> run();
-  /// For the connection's thread, like all that follows.
+  /// This and all following functions: only on the connection's thread.
   void drain();
   void hang_up() noexcept;
-  void reshape(const export_info& now);
+  void reshape(const export_info& info);
   [[nodiscard]] client_statistics statistics() const;
-  /// After run(): the client took its leave.
-  [[nodiscard]] bool said_goodbye() const noexcept { return session_ && session_->said_goodbye(); }
+  /// After run(): whether the client sent NBD_CMD_DISC.
+  [[nodiscard]] bool disconnect_received() const noexcept {
+    return session_ && session_->disconnect_received();
+  }
 
   [[nodiscard]] asio::any_io_executor executor() const { return queue_.executor(); }
   [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
@@ -57,13 +59,13 @@ class connection final : public std::enable_shared_from_this<connection> {
   std::string peer_;
   client_socket socket_;
   std::unique_ptr<tls_stream> tls_;  ///< over socket_, from NBD_OPT_STARTTLS on
-  bool heard_through_tls_ = false;
+  bool received_through_tls_ = false;
   negotiation machine_;
   std::shared_ptr<const tls_credentials> credentials_;
   std::chrono::nanoseconds handshake_limit_;
   bool draining_ = false;
   std::unique_ptr<transmission> session_;
-  std::optional<export_info> reshaped_;
+  std::optional<export_info> new_export_;
 };
 
 }  // namespace xenpv::nbd

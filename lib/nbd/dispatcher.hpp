@@ -1,8 +1,8 @@
-// What a client's requests mean for the device: splits them, finds memory for them, submits them
-// and makes their replies. No sockets: bytes come from and go to the session.
+// Maps a client's requests to device requests: splits them, allocates their memory, submits them
+// and creates their replies. No sockets: the session moves the bytes.
 //
-// One per connection, on the thread of its queue. Bounded: a client can have so many requests and
-// so much memory in flight, and no more is read from it until some are answered.
+// One per connection, on the thread of its queue. Bounded: limits the requests and the memory that
+// a client has in flight; the session reads no more requests until some are answered.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +11,14 @@
 #include <string_view>
 #include <vector>
 
-#include "nbd/operation.hpp"
+#include "nbd/client_request.hpp"
 #include "xenpv/base/histogram.hpp"
 #include "xenpv/blk/block_device.hpp"
 
 namespace xenpv::nbd {
 
-/// Where replies go. Called on the queue's thread; also from within begin(), for what needs no
-/// device.
+/// Receives replies. Called on the queue's thread; also from within begin(), for requests that do
+/// not need the device.
 class reply_sink {
  public:
   virtual void reply_ready(reply_part& part) = 0;
@@ -28,8 +28,8 @@ class reply_sink {
 };
 
 struct dispatcher_limits {
-  unsigned requests = 128;                   ///< in flight, replies not yet sent included
-  std::size_t heap = std::size_t{64} << 20;  ///< bytes, for what granted pages are too few for
+  unsigned requests = 128;                   ///< in flight, including replies not yet sent
+  std::size_t heap = std::size_t{64} << 20;  ///< bytes, for use when granted pages are short
 };
 
 /// Counted since the connection began.
@@ -38,49 +38,49 @@ struct connection_statistics {
   std::uint64_t errors = 0;  ///< replies that are not a success
   std::uint64_t bytes_read = 0;
   std::uint64_t bytes_written = 0;
-  std::uint64_t from_heap = 0;  ///< requests that found too few granted pages free
+  std::uint64_t from_heap = 0;  ///< requests for which granted pages were short
 };
 
-/// What the stream holds after some of a payload.
+/// The state of a payload after some of its bytes were received.
 struct payload_state {
-  bool wants_more = false;     ///< more of it, for payload_space()
-  std::uint64_t unwanted = 0;  ///< bytes of it to be thrown away: there is no memory for them
+  bool wants_more = false;       ///< more of the payload, for payload_space()
+  std::uint64_t to_discard = 0;  ///< payload bytes to discard: there is no memory for them
 };
 
 class dispatcher {
  public:
-  dispatcher(blk::block_queue& queue, const export_info& on, session_terms terms, reply_sink& sink,
+  dispatcher(blk::block_queue& queue, session_terms terms, reply_sink& sink,
              dispatcher_limits limits = {});
-  /// Nothing is with the device any more.
+  /// No requests may be with the device.
   ~dispatcher();
   dispatcher(const dispatcher&) = delete;
   dispatcher& operator=(const dispatcher&) = delete;
 
-  /// Whether the session has to stop reading requests until replies are out.
+  /// Whether the session must stop reading requests until replies are sent.
   [[nodiscard]] bool is_full() const noexcept {
     return in_flight_ >= limits_.requests || heap_used_ >= limits_.heap;
   }
   [[nodiscard]] unsigned in_flight() const noexcept { return in_flight_; }
 
-  /// Starts a request that check_request() has judged. Not null: a WRITE whose payload comes next,
-  /// to be put where payload_space() says.
-  [[nodiscard]] operation* begin(const request_header& header, const verdict& judged);
-  /// Where the next bytes of the payload belong, in order; not more than this is wanted now.
-  void payload_space(const operation& op, std::vector<std::span<std::byte>>& out) const;
-  /// That many bytes are there now. Unless more are wanted, the operation goes its own way, and the
-  /// next request follows in the stream.
-  [[nodiscard]] payload_state payload_received(operation& op, std::size_t count);
+  /// Begins a request with the result of check_request(). Not null: a WRITE whose payload comes
+  /// next, to be stored in payload_space().
+  [[nodiscard]] client_request* begin(const request_header& header, const verdict& checked);
+  /// Appends the memory for the next bytes of the payload, in order; accepts no more than that now.
+  void payload_space(const client_request& request, std::vector<std::span<std::byte>>& out) const;
+  /// Accepts `count` bytes of the payload. Unless more are wanted, the dispatcher carries out the
+  /// request, and the next one follows in the stream.
+  [[nodiscard]] payload_state payload_received(client_request& request, std::size_t count);
   /// The rest of the payload will not come: the connection broke.
-  void abandon_payload(operation& op);
+  void abandon_payload(client_request& request);
 
-  /// Nobody waits for answers any more: what the device has is answered, but requests of many
-  /// gigabytes do not go on.
+  /// The client takes no more replies: requests with the device complete, but large client requests
+  /// do not continue.
   void abandon() noexcept { abandoned_ = true; }
 
-  /// Ends the batch: what was begun reaches the device.
+  /// Ends the batch: all requests begun reach the device.
   void commit() { queue_.commit(); }
 
-  /// Calls `use` for each stretch of the data behind the part's header, in order.
+  /// Calls `use` for each range of the data after the part's header, in order.
   template <class Function>
   static void for_each_data(const reply_part& part, Function use) {
     if (part.data == nullptr) return;
@@ -90,48 +90,47 @@ class dispatcher {
     else
       use(std::span<std::byte>(carrier.heap.get(), static_cast<std::size_t>(carrier.length)));
   }
-  /// The part was sent, or nobody wants it any more. In the order of reply_ready().
+  /// The part was sent or discarded. To be called in the order of reply_ready().
   void sent(reply_part& part) noexcept;
 
   [[nodiscard]] const connection_statistics& statistics() const noexcept { return statistics_; }
 
  private:
-  [[nodiscard]] operation& take_operation(const request_header& header);
-  [[nodiscard]] piece& take_piece(operation& op, blk::operation what, std::uint64_t offset,
-                                  std::uint64_t length);
-  void drop_memory(piece& p) noexcept;
-  [[nodiscard]] bool give_memory(piece& p);
-  void submit(piece& p);
-  static void piece_done(blk::request& r);
-  void answered(piece& p);
-  void answered_chunk(piece& p);
-  void chunk_sent(piece& p) noexcept;
-  void begin_streams(operation& op);
-  void stream(operation& op, piece& idle);
-  void open_write_piece(operation& op);
-  void conclude(operation& op);
-  void finish(operation& op);
-  void refuse(operation& op, wire::nbd_error error, std::string_view why);
-  static void simple(operation& op, wire::nbd_error error);
-  void recycle(operation& op) noexcept;
+  [[nodiscard]] client_request& take_client_request(const request_header& header);
+  [[nodiscard]] device_request& take_device_request(client_request& parent, blk::operation op,
+                                                    std::uint64_t offset, std::uint64_t length);
+  void drop_memory(device_request& child) noexcept;
+  [[nodiscard]] bool give_memory(device_request& child);
+  void submit(device_request& child);
+  static void device_request_done(blk::request& completed);
+  void answered(device_request& child);
+  void answered_chunk(device_request& child);
+  void chunk_sent(device_request& child) noexcept;
+  void begin_streams(client_request& request);
+  void stream(client_request& request, device_request& idle);
+  void open_write(client_request& request);
+  void conclude(client_request& request);
+  void finish(client_request& request);
+  void refuse(client_request& request, wire::nbd_error error, std::string_view reason);
+  static void encode_simple(client_request& request, wire::nbd_error error);
+  void recycle(client_request& request) noexcept;
 
   blk::block_queue& queue_;
-  export_info export_;
   session_terms terms_;
   reply_sink& sink_;
   dispatcher_limits limits_;
   unsigned in_flight_ = 0;
   std::size_t heap_used_ = 0;
-  /// Bytes that a large request moves with one request to the device.
-  std::uint64_t piece_size_;
-  /// Memory of pieces for the next ones: new one would be mapped and zeroed page by page.
+  /// Bytes per device request of a large client request.
+  std::uint64_t device_request_size_;
+  /// Buffers for reuse: new memory would be mapped and zeroed page by page.
   std::vector<std::unique_ptr<std::byte[]>> spare_;
   bool abandoned_ = false;
-  std::vector<std::unique_ptr<operation>> operations_;
-  std::vector<std::unique_ptr<piece>> pieces_;
-  operation* free_operations_ = nullptr;
-  piece* free_pieces_ = nullptr;
-  std::string_view why_;  ///< of the refusal under way
+  std::vector<std::unique_ptr<client_request>> client_requests_;
+  std::vector<std::unique_ptr<device_request>> device_requests_;
+  client_request* free_client_requests_ = nullptr;
+  device_request* free_device_requests_ = nullptr;
+  std::string_view refusal_reason_;  ///< for the refusal in progress
   connection_statistics statistics_;
 };
 

@@ -1,4 +1,4 @@
-#include "xenpv/nbd/kernel_device.hpp"
+#include "nbd/kernel_device.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -10,39 +10,39 @@
 #include <csignal>
 #include <limits>
 
+#include "base/parse.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/base/parse.hpp"
 
 namespace xenpv::nbd {
 namespace {
 
-constexpr std::uint64_t sysfs_sector = 512;  // whatever the device's own is
+constexpr std::uint64_t sysfs_sector = 512;  // regardless of the device's own
 
-/// Everything but the one descriptor, which becomes number 0. After fork() in a process with
+/// Closes all descriptors but one, which becomes number 0. Runs after fork() in a process with
 /// threads: system calls only.
 void keep_only(int descriptor) {
-  constexpr int many = 65536;
+  constexpr int max_descriptors = 65536;
   ::dup2(descriptor, 0);
   if (::syscall(SYS_close_range, 1U, ~0U, 0U) == 0) return;
   // Kernels before 5.9.
-  for (int each = 1; each < many; ++each)
-    ::close(each);
+  for (int other = 1; other < max_descriptors; ++other)
+    ::close(other);
 }
 
-int try_open(const char* path, device_opening::purpose what) {
-  const int flags = what == device_opening::purpose::claim ? O_RDONLY | O_EXCL : O_RDONLY;
+int try_open(const char* path, device_opening::purpose intent) {
+  const int flags = intent == device_opening::purpose::claim ? O_RDONLY | O_EXCL : O_RDONLY;
   const int device = ::open(path, flags | O_CLOEXEC);
   if (device < 0) return errno;
-  if (what == device_opening::purpose::write_back && ::fsync(device) != 0) return errno;
+  if (intent == device_opening::purpose::write_back && ::fsync(device) != 0) return errno;
   return 0;
 }
 
-[[noreturn]] void live_as_child(const char* path, device_opening::purpose what, int report) {
-  // The parent's handlers would write to descriptors that are closed now.
+[[noreturn]] void run_child(const char* path, device_opening::purpose intent, int report) {
+  // The parent's handlers would write to closed descriptors.
   for (const int number : {SIGTERM, SIGINT, SIGHUP})
     ::signal(number, SIG_DFL);
   keep_only(report);
-  const int outcome = try_open(path, what);
+  const int outcome = try_open(path, intent);
   [[maybe_unused]] const auto written = ::write(0, &outcome, sizeof outcome);
   ::_exit(0);
 }
@@ -57,11 +57,11 @@ std::string kernel_device_path(std::uint32_t index) {
   return "/dev/" + kernel_device_name(index);
 }
 
-std::optional<std::uint32_t> kernel_device_index(std::string_view word) {
-  if (word.starts_with("/dev/")) word.remove_prefix(5);
-  if (!word.starts_with("nbd")) return std::nullopt;
+std::optional<std::uint32_t> kernel_device_index(std::string_view name) {
+  if (name.starts_with("/dev/")) name.remove_prefix(5);
+  if (!name.starts_with("nbd")) return std::nullopt;
   constexpr std::uint32_t largest = (1U << 20U) - 1;  // bits of a minor number
-  const auto index = parse_unsigned(word.substr(3), "index", 0, largest);
+  const auto index = parse_unsigned(name.substr(3), "index", 0, largest);
   if (!index) return std::nullopt;
   return static_cast<std::uint32_t>(*index);
 }
@@ -85,14 +85,14 @@ std::optional<std::uint64_t> kernel_device_size(std::uint32_t index, const syste
   return *sectors * sysfs_sector;
 }
 
-device_opening::device_opening(const std::string& path, purpose what) {
+device_opening::device_opening(const std::string& path, purpose intent) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) throw_errno(fmt::format("open {}", path));
   outcome_.reset(ends[0]);
   const unique_fd report(ends[1]);
   child_ = ::fork();
   if (child_ < 0) throw_errno(fmt::format("open {} in a child process", path));
-  if (child_ == 0) live_as_child(path.c_str(), what, report.get());
+  if (child_ == 0) run_child(path.c_str(), intent, report.get());
 }
 
 device_opening::~device_opening() {

@@ -5,10 +5,10 @@
 #include <cerrno>
 
 #include "nbd/codec_driver.hpp"
+#include "nbd/kernel_device.hpp"
 #include "nbd/netlink_socket.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/nbd/kernel_device.hpp"
 
 namespace xenpv::nbd {
 namespace {
@@ -17,24 +17,24 @@ using wire::nbd_driver_command;
 
 constexpr auto find_driver = "find the kernel's NBD driver";
 
-/// What can be done about a refusal.
-std::string cure_of(const netlink_refusal& refusal, std::optional<std::uint32_t> index) {
+/// The remedy for a refusal.
+std::string remedy_for(const netlink_refusal& refusal, std::optional<std::uint32_t> index) {
   switch (refusal.error) {
     case EPERM:
       return "CAP_SYS_ADMIN is needed; are you root?";
     case EBUSY:
-      if (index) return fmt::format("it is in use: /sys/block/nbd{}/pid says by whom", *index);
+      if (index) return fmt::format("it is in use; see /sys/block/nbd{}/pid", *index);
       break;
     case ENOSPC:
     case ENOMEM:
     case EEXIST:
-      return "the kernel could not make one more device; nbds_max=N of its module nbd makes more "
-             "when it is loaded";
+      return "the kernel could not create another device; load its module nbd with a larger "
+             "nbds_max";
     case EINVAL:
       if (refusal.why.empty() && index)
         return fmt::format(
-            "no such device, or not connected; ls /sys/block/nbd{} tells, and "
-            "nbds_max=N of the module nbd makes more",
+            "no such device, or not connected; see /sys/block/nbd{}, or load the module nbd with a "
+            "larger nbds_max",
             *index);
       break;
     default:
@@ -43,9 +43,9 @@ std::string cure_of(const netlink_refusal& refusal, std::optional<std::uint32_t>
   return refusal.why;
 }
 
-[[noreturn]] void throw_refused(const netlink_refusal& refusal, std::string_view what,
+[[noreturn]] void throw_refused(const netlink_refusal& refusal, std::string_view action,
                                 std::optional<std::uint32_t> index) {
-  throw_errno(refusal.error, what, cure_of(refusal, index));
+  throw_errno(refusal.error, action, remedy_for(refusal, index));
 }
 
 netlink_family find_family(netlink_socket& socket) {
@@ -68,7 +68,7 @@ driver_request request_for(const kernel_device_config& config) {
   out.size = config.size;
   out.block_size = config.block_size;
   out.server_flags = config.flags;
-  // Left out, not 0: Linux before 5.9 takes an explicit 0 for a limit of no time.
+  // Omitted, not 0: Linux before 5.9 treats an explicit 0 as an immediate timeout.
   if (config.timeout.count() > 0) out.timeout = static_cast<std::uint64_t>(config.timeout.count());
   if (config.dead_timeout.count() > 0)
     out.dead_timeout = static_cast<std::uint64_t>(config.dead_timeout.count());
@@ -83,33 +83,33 @@ struct kernel_driver::state {
   state(unique_fd first, unique_fd second)
       : commands(std::move(first)), notices(std::move(second)), family(find_family(commands)) {
     if (notices.get() >= 0 && family.group && !notices.join(*family.group))
-      log().debug("no notices of the kernel's NBD driver: {}", describe_errno(errno));
+      log().debug("no notifications from the kernel's NBD driver: {}", describe_errno(errno));
   }
 
-  /// Throws for a refusal; `what` names the operation and the device.
+  /// Throws on a refusal; `action` names the operation and the device.
   std::vector<netlink_answer> ask(nbd_driver_command command, const driver_request& request,
-                                  std::string_view what) {
+                                  std::string_view action) {
     std::vector<netlink_answer> answers;
-    if (const auto refusal = try_ask(command, request, what, answers))
-      throw_refused(*refusal, what, request.index);
+    if (const auto refusal = try_ask(command, request, action, answers))
+      throw_refused(*refusal, action, request.index);
     return answers;
   }
   std::optional<netlink_refusal> try_ask(nbd_driver_command command, const driver_request& request,
-                                         std::string_view what,
+                                         std::string_view action,
                                          std::vector<netlink_answer>& answers) {
     const auto message =
         encode_driver_request(family.id, command, commands.next_sequence(), request);
-    return commands.ask(message, what, answers);
+    return commands.ask(message, action, answers);
   }
 
   netlink_socket commands;
   netlink_socket notices;
   netlink_family family;
-  std::string identifier;  ///< of the device in use here; the kernel asks for it on changes
+  std::string identifier;  ///< of the current device; the kernel requires it for changes
 };
 
 kernel_driver kernel_driver::open() {
-  // Two, so that a notice never stands between a request and its answer.
+  // Two sockets, so that a notification never comes between a request and its reply.
   auto commands = open_generic_netlink();
   return {std::move(commands), open_generic_netlink()};
 }
@@ -122,20 +122,20 @@ kernel_driver& kernel_driver::operator=(kernel_driver&&) noexcept = default;
 kernel_driver::~kernel_driver() = default;
 
 std::uint32_t kernel_driver::connect(const kernel_device_config& config) {
-  const auto what = config.index ? fmt::format("connect {}", kernel_device_path(*config.index))
-                                 : std::string("connect a device of the kernel's NBD driver");
+  const auto action = config.index ? fmt::format("connect {}", kernel_device_path(*config.index))
+                                   : std::string("connect a device of the kernel's NBD driver");
   auto request = request_for(config);
   std::vector<netlink_answer> answers;
-  auto refusal = state_->try_ask(nbd_driver_command::connect, request, what, answers);
+  auto refusal = state_->try_ask(nbd_driver_command::connect, request, action, answers);
   if (refusal && refusal->error == EINVAL && !request.identifier.empty()) {
-    // Strict kernels before 5.14 refuse the attribute that they do not know.
+    // Strict kernels before 5.14 refuse the unknown attribute.
     request.identifier.clear();
     answers.clear();
-    refusal = state_->try_ask(nbd_driver_command::connect, request, what, answers);
+    refusal = state_->try_ask(nbd_driver_command::connect, request, action, answers);
   }
-  if (refusal) throw_refused(*refusal, what, config.index);
+  if (refusal) throw_refused(*refusal, action, config.index);
   if (answers.empty() && !config.index)
-    throw failure(make_error_code(errc::protocol_violation), what, "the kernel named no device");
+    throw failure(make_error_code(errc::protocol_violation), action, "the kernel named no device");
   state_->identifier = request.identifier;
   return answers.empty() ? *config.index : decode_index(answers.front().attributes).value();
 }
@@ -150,8 +150,8 @@ void kernel_driver::resize(std::uint32_t index, std::uint64_t size, std::uint32_
   request.size = size;
   request.block_size = block_size;
   request.identifier = state_->identifier;
-  const auto what = fmt::format("resize {} to {} bytes", kernel_device_path(index), size);
-  (void)state_->ask(nbd_driver_command::reconfigure, request, what);
+  const auto action = fmt::format("resize {} to {} bytes", kernel_device_path(index), size);
+  (void)state_->ask(nbd_driver_command::reconfigure, request, action);
 }
 
 void kernel_driver::replace_sockets(std::uint32_t index, const std::vector<int>& sockets) {
@@ -159,27 +159,27 @@ void kernel_driver::replace_sockets(std::uint32_t index, const std::vector<int>&
   request.index = index;
   request.sockets = sockets;
   request.identifier = state_->identifier;
-  const auto what = fmt::format("give {} new sockets", kernel_device_path(index));
-  (void)state_->ask(nbd_driver_command::reconfigure, request, what);
+  const auto action = fmt::format("give {} new sockets", kernel_device_path(index));
+  (void)state_->ask(nbd_driver_command::reconfigure, request, action);
 }
 
 void kernel_driver::disconnect(std::uint32_t index) {
   driver_request request;
   request.index = index;
-  const auto what = fmt::format("disconnect {}", kernel_device_path(index));
-  (void)state_->ask(nbd_driver_command::disconnect, request, what);
+  const auto action = fmt::format("disconnect {}", kernel_device_path(index));
+  (void)state_->ask(nbd_driver_command::disconnect, request, action);
 }
 
 std::optional<bool> kernel_driver::is_connected(std::uint32_t index) {
   driver_request request;
   request.index = index;
-  const auto what = fmt::format("ask the kernel about {}", kernel_device_path(index));
-  const auto answers = state_->ask(nbd_driver_command::status, request, what);
+  const auto action = fmt::format("ask the kernel about {}", kernel_device_path(index));
+  const auto answers = state_->ask(nbd_driver_command::status, request, action);
   if (answers.empty())
-    throw failure(make_error_code(errc::protocol_violation), what, "the kernel told nothing");
+    throw failure(make_error_code(errc::protocol_violation), action, "the kernel's reply is empty");
   const auto list = decode_status(answers.front().attributes).value();
-  for (const auto& each : list)
-    if (each.index == index) return each.connected;
+  for (const auto& device : list)
+    if (device.index == index) return device.connected;
   return std::nullopt;
 }
 
@@ -188,13 +188,13 @@ int kernel_driver::notices() const noexcept {
 }
 
 bool kernel_driver::take_dead_links(std::vector<std::uint32_t>& devices) {
-  const auto all = state_->notices.take_notices();
-  if (!all) return false;
-  for (const auto& each : *all) {
-    if (each.type != state_->family.id ||
-        each.command != static_cast<std::uint8_t>(nbd_driver_command::link_dead))
+  const auto received = state_->notices.take_notices();
+  if (!received) return false;
+  for (const auto& notice : *received) {
+    if (notice.type != state_->family.id ||
+        notice.command != static_cast<std::uint8_t>(nbd_driver_command::link_dead))
       continue;
-    if (const auto index = decode_index(each.attributes)) devices.push_back(*index);
+    if (const auto index = decode_index(notice.attributes)) devices.push_back(*index);
   }
   return true;
 }

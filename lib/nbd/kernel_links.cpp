@@ -9,20 +9,19 @@
 namespace xenpv::nbd {
 namespace {
 
-/// One that lived so long was taken by the kernel: timeouts are whole seconds.
-constexpr std::chrono::milliseconds full_age(500);
+/// The kernel had accepted a link that lived this long: timeouts are whole seconds.
+constexpr std::chrono::milliseconds min_lifetime(500);
 
 struct socket_pair {
-  unique_fd ours;
-  unique_fd theirs;
+  unique_fd server_end;
+  unique_fd kernel_end;
 };
 
 socket_pair make_socket_pair() {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
     throw_errno("make a socket pair for the kernel");
-  // Room for several of the kernel's requests in each direction; beyond what wmem_max lets others
-  // have.
+  // Room for several of the kernel's requests in each direction; may exceed wmem_max.
   constexpr int room = 1 << 20;
   for (const int end : ends)
     ::setsockopt(end, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);
@@ -31,9 +30,9 @@ socket_pair make_socket_pair() {
 
 }  // namespace
 
-kernel_links::kernel_links(server& on, std::size_t count, std::size_t queues,
+kernel_links::kernel_links(server& nbd_server, std::size_t count, std::size_t queues,
                            std::function<void()> changed)
-    : server_(on), queues_(queues), changed_(std::move(changed)), links_(count) {}
+    : server_(nbd_server), queues_(queues), changed_(std::move(changed)), links_(count) {}
 
 std::vector<unique_fd> kernel_links::renew() {
   std::vector<unique_fd> out;
@@ -41,32 +40,33 @@ std::vector<unique_fd> kernel_links::renew() {
     if (links_[i].alive) continue;
     auto pair = make_socket_pair();
     links_[i] = {++generations_, true, false, std::chrono::steady_clock::now()};
-    out.push_back(std::move(pair.theirs));
-    auto tell = [weak = weak_from_this(), i, generation = generations_](bool said_goodbye) {
-      if (const auto self = weak.lock()) self->ended(i, generation, said_goodbye);
+    out.push_back(std::move(pair.kernel_end));
+    auto report_end = [weak = weak_from_this(), i,
+                       generation = generations_](bool disconnect_received) {
+      if (const auto self = weak.lock()) self->ended(i, generation, disconnect_received);
     };
-    server_.serve_agreed(std::move(pair.ours), i % queues_, std::move(tell));
+    server_.serve_agreed(std::move(pair.server_end), i % queues_, std::move(report_end));
   }
   return out;
 }
 
 std::size_t kernel_links::alive() const noexcept {
   return static_cast<std::size_t>(
-      std::count_if(links_.begin(), links_.end(), [](const link& each) { return each.alive; }));
+      std::count_if(links_.begin(), links_.end(), [](const link& entry) { return entry.alive; }));
 }
 
-bool kernel_links::said_goodbye() const noexcept {
+bool kernel_links::disconnect_received() const noexcept {
   return std::any_of(links_.begin(), links_.end(),
-                     [](const link& each) { return each.said_goodbye; });
+                     [](const link& entry) { return entry.disconnect_received; });
 }
 
-void kernel_links::ended(std::size_t number, std::uint64_t generation, bool said_goodbye) {
-  auto& gone = links_[number];
-  if (gone.generation != generation) return;
-  gone.alive = false;
-  gone.said_goodbye = said_goodbye;
-  const bool was_wanted = std::chrono::steady_clock::now() - gone.since >= full_age;
-  unwanted_ = was_wanted ? 0 : unwanted_ + 1;
+void kernel_links::ended(std::size_t number, std::uint64_t generation, bool disconnect_received) {
+  auto& ended_link = links_[number];
+  if (ended_link.generation != generation) return;
+  ended_link.alive = false;
+  ended_link.disconnect_received = disconnect_received;
+  const bool was_accepted = std::chrono::steady_clock::now() - ended_link.created >= min_lifetime;
+  short_lived_ = was_accepted ? 0 : short_lived_ + 1;
   changed_();
 }
 

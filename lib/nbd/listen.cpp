@@ -15,7 +15,7 @@
 #include <cstring>
 #include <memory>
 
-#include "xenpv/base/parse.hpp"
+#include "base/parse.hpp"
 
 namespace xenpv::nbd {
 namespace {
@@ -25,7 +25,7 @@ constexpr int first_inherited = 3;  ///< SD_LISTEN_FDS_START
 
 unique_fd make_socket(int family) {
   unique_fd out(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!out) throw_errno("make a socket");
+  if (!out) throw_errno("create a socket");
   return out;
 }
 
@@ -39,8 +39,8 @@ sockaddr_un unix_address(const std::string& path) {
   return address;
 }
 
-/// Anything but a plain refusal means that somebody has it: a server whose queue of clients is
-/// full, one that we may not talk to, a socket of another kind.
+/// Any result but ECONNREFUSED means that the socket is in use: by a server with a full backlog, by
+/// one that denies us access, or by a socket of another type.
 bool is_stale(const sockaddr_un& address) {
   const auto probe = make_socket(AF_UNIX);
   ::fcntl(probe.get(), F_SETFL, O_NONBLOCK);
@@ -49,7 +49,7 @@ bool is_stale(const sockaddr_un& address) {
   return answer != 0 && errno == ECONNREFUSED;
 }
 
-/// What was bound there is nobody's if the rest fails.
+/// Removes a bound socket file if a later step fails.
 class unfinished_file {
  public:
   explicit unfinished_file(const std::string& path) : path_(&path) {}
@@ -76,28 +76,28 @@ bool is_listening_stream(int fd) {
 
 unique_fd listen_unix(const std::string& path, mode_t mode, std::optional<gid_t> group) {
   const auto address = unix_address(path);
-  const auto what = fmt::format("listen on {}", path);
-  struct stat found {};
-  if (::lstat(path.c_str(), &found) == 0) {
-    if (!S_ISSOCK(found.st_mode))
-      throw failure(std::make_error_code(std::errc::file_exists), what, "it is no socket");
+  const auto action = fmt::format("listen on {}", path);
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) == 0) {
+    if (!S_ISSOCK(status.st_mode))
+      throw failure(std::make_error_code(std::errc::file_exists), action, "it is not a socket");
     if (!is_stale(address))
-      throw failure(std::make_error_code(std::errc::address_in_use), what,
+      throw failure(std::make_error_code(std::errc::address_in_use), action,
                     "another server listens there");
     ::unlink(path.c_str());
   }
   auto out = make_socket(AF_UNIX);
-  // Closed to all until mode and group are as wanted.
+  // No access for anyone until mode and group are set.
   const auto before = ::umask(0177);
   const int bound = ::bind(out.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
   ::umask(before);
-  if (bound != 0) throw_errno(what);
-  unfinished_file ours(path);
+  if (bound != 0) throw_errno(action);
+  unfinished_file guard(path);
   if (group && ::chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0)
     throw_errno(fmt::format("give {} to group {}", path, *group));
   if (::chmod(path.c_str(), mode) != 0) throw_errno(fmt::format("set the mode of {}", path));
-  if (::listen(out.get(), backlog) != 0) throw_errno(what);
-  ours.finished();
+  if (::listen(out.get(), backlog) != 0) throw_errno(action);
+  guard.finished();
   return out;
 }
 
@@ -129,16 +129,17 @@ result<tcp_address> parse_tcp_address(std::string_view text) {
 
 namespace {
 
-/// None, and errno, if that does not work.
-unique_fd listen_at(const addrinfo& where) {
-  unique_fd out(::socket(where.ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+/// On failure, returns an empty descriptor and sets errno.
+unique_fd listen_at(const addrinfo& address) {
+  unique_fd out(::socket(address.ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!out) return out;
-  const int on = 1;
-  ::setsockopt(out.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  // Each family has its own socket, whatever the system's default is.
-  if (where.ai_family == AF_INET6)
-    ::setsockopt(out.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-  if (::bind(out.get(), where.ai_addr, where.ai_addrlen) == 0 && ::listen(out.get(), backlog) == 0)
+  const int enable = 1;
+  ::setsockopt(out.get(), SOL_SOCKET, SO_REUSEADDR, &enable, sizeof enable);
+  // Each family has its own socket, regardless of the system's default.
+  if (address.ai_family == AF_INET6)
+    ::setsockopt(out.get(), IPPROTO_IPV6, IPV6_V6ONLY, &enable, sizeof enable);
+  if (::bind(out.get(), address.ai_addr, address.ai_addrlen) == 0 &&
+      ::listen(out.get(), backlog) == 0)
     return out;
   const int problem = errno;
   out.reset();
@@ -150,8 +151,8 @@ std::uint16_t port_number(const unique_fd& socket) {
   sockaddr_storage address{};
   socklen_t size = sizeof address;
   if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
-    throw_errno("ask for a socket's port");
-  // In one place in the addresses of both families.
+    throw_errno("get a socket's port");
+  // At the same offset in the addresses of both families.
   return ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
 }
 
@@ -167,28 +168,29 @@ std::string port_of(const unique_fd& socket) {
 }
 
 std::vector<unique_fd> listen_tcp(const tcp_address& address) {
-  const auto what = fmt::format("listen on {}:{}", address.host, address.port);
+  const auto action = fmt::format("listen on {}:{}", address.host, address.port);
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* list = nullptr;
   const int code = ::getaddrinfo(address.host.empty() ? nullptr : address.host.c_str(),
                                  address.port.c_str(), &hints, &list);
-  if (code != 0) throw failure(make_error_code(errc::invalid_argument), what, ::gai_strerror(code));
+  if (code != 0)
+    throw failure(make_error_code(errc::invalid_argument), action, ::gai_strerror(code));
   const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owned(list, ::freeaddrinfo);
   std::vector<unique_fd> out;
   int absent = 0;
-  for (const auto* each = list; each != nullptr; each = each->ai_next) {
-    if (!out.empty()) set_port(*each->ai_addr, port_number(out.front()));
-    auto socket = listen_at(*each);
+  for (const auto* entry = list; entry != nullptr; entry = entry->ai_next) {
+    if (!out.empty()) set_port(*entry->ai_addr, port_number(out.front()));
+    auto socket = listen_at(*entry);
     if (socket)
       out.push_back(std::move(socket));
     else if (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL)
-      absent = errno;  // names have IPv6 addresses also where the machine has no IPv6
+      absent = errno;  // a name may have IPv6 addresses on a machine without IPv6
     else
-      throw_errno(what);
+      throw_errno(action);
   }
-  if (out.empty()) throw_errno(absent, what);
+  if (out.empty()) throw_errno(absent, action);
   return out;
 }
 
@@ -197,13 +199,14 @@ std::vector<unique_fd> inherited_listeners() {
   const char* const count = std::getenv("LISTEN_FDS");
   std::vector<unique_fd> out;
   if (pid == nullptr || count == nullptr) return out;
-  const auto ours = parse_unsigned(pid, "LISTEN_PID");
-  const auto number = parse_unsigned(count, "LISTEN_FDS", 0, 64);
-  if (!ours || !number || *ours != static_cast<std::uint64_t>(::getpid())) return out;
-  for (int fd = first_inherited; fd < first_inherited + static_cast<int>(*number); ++fd) {
+  const auto expected_pid = parse_unsigned(pid, "LISTEN_PID");
+  const auto socket_count = parse_unsigned(count, "LISTEN_FDS", 0, 64);
+  if (!expected_pid || !socket_count || *expected_pid != static_cast<std::uint64_t>(::getpid()))
+    return out;
+  for (int fd = first_inherited; fd < first_inherited + static_cast<int>(*socket_count); ++fd) {
     if (!is_listening_stream(fd))
       throw failure(errc::invalid_argument, fmt::format("take descriptor {} of LISTEN_FDS", fd),
-                    "it is no stream socket that listens");
+                    "it is not a listening stream socket");
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
     out.emplace_back(fd);
   }

@@ -1,5 +1,5 @@
-// The machine itself: taking messages apart and saying what is next. What the options do is in
-// negotiation_answer.cpp.
+// The state machine itself: parses messages and determines the next step. negotiation_answer.cpp
+// handles the options.
 #include "nbd/negotiation.hpp"
 
 #include <fmt/format.h>
@@ -7,7 +7,7 @@
 #include <cstring>
 #include <utility>
 
-#include "xenpv/wire/nbd_message.hpp"
+#include "wire/nbd_message.hpp"
 
 namespace xenpv::nbd {
 namespace {
@@ -65,10 +65,9 @@ negotiation_step negotiation::next() {
 }
 
 void negotiation::tls_started() {
-  // The flags of the start stay: they are not sent again (section "STARTTLS").
+  // Keeps the client's flags: they are not sent again (section "STARTTLS").
   in_tls_ = true;
   agreed_ = {};
-  context_export_.clear();
   input_.clear();
   consumed_ = 0;
   if (phase_ == phase::tls) phase_ = phase::options;
@@ -87,7 +86,7 @@ bool negotiation::take_flags() {
   if (bytes.size() < sizeof(wire::be32)) return false;
   const auto flags = read_part<wire::be32>(bytes).value();
   consumed_ += sizeof(wire::be32);
-  // A client that does not claim to speak fixed newstyle, but does, is served all the same.
+  // Also serves a client that uses fixed newstyle without announcing it.
   if ((flags & ~(wire::nbd_flag_c_fixed_newstyle | wire::nbd_flag_c_no_zeroes)) != 0) {
     close(fmt::format("unknown client flags {:#x}", flags), true);
     return true;

@@ -1,5 +1,5 @@
-// What each option does. Every option but NBD_OPT_EXPORT_NAME gets one final reply, whatever is
-// wrong with it: the stream stays in step.
+// Handles each option. Every option but NBD_OPT_EXPORT_NAME gets one final reply, even an invalid
+// one: the stream stays in sync.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -19,14 +19,14 @@ struct negotiation::obstacle {
 
 void negotiation::answer(const option_message& option) {
   if (option.option == nbd_option::abort) {
-    // Whatever data it has: the client wants to go.
+    // Ignores any data: the client is leaving.
     ack(option);
     return close("the client left", false);
   }
-  if (const auto* const why = obstacle_to(option.option)) {
+  if (const auto* const refusal = obstacle_to(option.option)) {
     if (option.option == nbd_option::export_name)
-      return close(fmt::format("NBD_OPT_EXPORT_NAME: {}", why->text), false);
-    return refuse(option, why->type, why->text);
+      return close(fmt::format("NBD_OPT_EXPORT_NAME: {}", refusal->text), false);
+    return refuse(option, refusal->type, refusal->text);
   }
   switch (option.option) {
     case nbd_option::export_name:
@@ -40,20 +40,19 @@ void negotiation::answer(const option_message& option) {
       return answer_info(option);
     case nbd_option::structured_reply:
       return answer_structured_reply(option);
-    case nbd_option::list_meta_context:
-    case nbd_option::set_meta_context:
-      return answer_meta_context(option);
     case nbd_option::abort:
     case nbd_option::peek_export:
+    case nbd_option::list_meta_context:
+    case nbd_option::set_meta_context:
     case nbd_option::extended_headers:
       break;
   }
-  refuse(option, nbd_reply::err_unsup, "this server does not know that option");
+  refuse(option, nbd_reply::err_unsup, "this server does not support that option");
 }
 
 const negotiation::obstacle* negotiation::obstacle_to(nbd_option option) const noexcept {
   static constexpr obstacle shutdown{nbd_reply::err_shutdown, "the server is shutting down"};
-  static constexpr obstacle plain{nbd_reply::err_tls_reqd, "the server insists on TLS"};
+  static constexpr obstacle plain{nbd_reply::err_tls_reqd, "the server requires TLS"};
   if (shutting_down_) return &shutdown;
   const bool needs_tls = options_.tls == tls_mode::require && !in_tls_;
   return needs_tls && option != nbd_option::starttls ? &plain : nullptr;
@@ -63,30 +62,29 @@ void negotiation::answer_export_name(std::string_view name) {
   const auto* const chosen = find(name);
   if (chosen == nullptr) return close("NBD_OPT_EXPORT_NAME: no such export", false);
   replies_.push_back(export_name_reply(*chosen, agreed_.structured, no_zeroes_));
-  enter_transmission(*chosen, name);
+  enter_transmission(*chosen);
 }
 
 void negotiation::answer_list(const option_message& option) {
   if (!option.data.empty())
     return refuse(option, nbd_reply::err_invalid, "NBD_OPT_LIST takes no data");
-  for (const auto& each : options_.exports)
-    replies_.push_back(server_reply(each));
+  for (const auto& entry : options_.exports)
+    replies_.push_back(server_reply(entry));
   ack(option);
-  // It may now want to ask about each of them.
+  // The client may now query each of them.
   if (!std::exchange(has_listed_, true)) options_left_ += most_options * options_.exports.size();
 }
 
 void negotiation::answer_info(const option_message& option) {
   const auto request = parse_info_request(option.data);
   if (!request)
-    return refuse(option, nbd_reply::err_invalid,
-                  "the lengths do not fit, or the name is no string");
+    return refuse(option, nbd_reply::err_invalid, "inconsistent lengths, or an invalid name");
   const auto* const chosen = find(request->name);
   if (chosen == nullptr) return refuse_name(option, request->name);
-  for (auto& each : info_replies(option.option, *chosen, *request, agreed_.structured))
-    replies_.push_back(std::move(each));
+  for (auto& reply : info_replies(option.option, *chosen, *request, agreed_.structured))
+    replies_.push_back(std::move(reply));
   ack(option);
-  if (option.option == nbd_option::go) enter_transmission(*chosen, request->name);
+  if (option.option == nbd_option::go) enter_transmission(*chosen);
 }
 
 void negotiation::answer_starttls(const option_message& option) {
@@ -95,8 +93,8 @@ void negotiation::answer_starttls(const option_message& option) {
   if (in_tls_) return refuse(option, nbd_reply::err_invalid, "TLS is in use already");
   if (options_.tls == tls_mode::off)
     return refuse(option, nbd_reply::err_policy, "this server is not set up for TLS");
-  // Nobody may slip plaintext in front of what comes through TLS (CVE-2021-3716).
-  if (!input().empty()) return close("data behind NBD_OPT_STARTTLS, before TLS", true);
+  // Prevents the injection of plaintext before the TLS data (CVE-2021-3716).
+  if (!input().empty()) return close("data after NBD_OPT_STARTTLS, before TLS", true);
   ack(option);
   phase_ = phase::tls;
 }
@@ -110,34 +108,13 @@ void negotiation::answer_structured_reply(const option_message& option) {
   ack(option);
 }
 
-void negotiation::answer_meta_context(const option_message& option) {
-  const bool to_set = option.option == nbd_option::set_meta_context;
-  // It replaces what was selected, also when it fails.
-  if (to_set) agreed_.contexts.clear();
-  if (!agreed_.structured)
-    return refuse(option, nbd_reply::err_invalid, "structured replies come first");
-  const auto request = parse_meta_context_request(option.data);
-  if (!request)
-    return refuse(option, nbd_reply::err_invalid,
-                  "the lengths do not fit, or a query has no namespace");
-  const auto* const chosen = find(request->name);
-  if (chosen == nullptr) return refuse_name(option, request->name);
-  auto found = match_contexts(chosen->contexts, *request, to_set);
-  for (const auto& each : found)
-    replies_.push_back(meta_context_reply(option.option, each));
-  ack(option);
-  if (!to_set) return;
-  agreed_.contexts = std::move(found);
-  context_export_ = request->name;
-}
-
 const export_info* negotiation::find(std::string_view name) const noexcept {
-  const auto named = [&](std::string_view wanted) {
-    const auto at = std::ranges::find(options_.exports, wanted, &export_info::name);
-    return at == options_.exports.end() ? nullptr : &*at;
+  const auto find_named = [&](std::string_view export_name) {
+    const auto match = std::ranges::find(options_.exports, export_name, &export_info::name);
+    return match == options_.exports.end() ? nullptr : &*match;
   };
-  const auto* const found = named(name);
-  return found == nullptr && name.empty() ? named(options_.default_export) : found;
+  const auto* const exported = find_named(name);
+  return exported == nullptr && name.empty() ? find_named(options_.default_export) : exported;
 }
 
 void negotiation::ack(const option_message& option) {
@@ -152,9 +129,8 @@ void negotiation::refuse_name(const option_message& option, std::string_view nam
   refuse(option, nbd_reply::err_unknown, fmt::format("no export is called '{}'", name));
 }
 
-void negotiation::enter_transmission(const export_info& chosen, std::string_view asked_name) {
+void negotiation::enter_transmission(const export_info& chosen) {
   agreed_.export_index = static_cast<std::size_t>(&chosen - options_.exports.data());
-  if (asked_name != context_export_) agreed_.contexts.clear();
   phase_ = phase::transmission;
 }
 

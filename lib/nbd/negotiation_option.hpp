@@ -1,10 +1,7 @@
-// What is inside the options of option haggling: parsed, and replies built. No state.
+// The contents of option haggling messages: parses options, builds replies. No state.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,7 +11,7 @@
 
 namespace xenpv::nbd {
 
-/// One option, whole.
+/// One complete option.
 struct option_message {
   wire::nbd_option option{};  ///< any number a client may send
   std::string_view data;
@@ -27,41 +24,23 @@ struct info_request {
   bool wants_description = false;
   bool wants_block_size = false;
 };
-/// nullopt: lengths that do not add up, or a name that is no string of the protocol.
+/// nullopt: inconsistent lengths, or a name that is not a valid string of the protocol.
 [[nodiscard]] std::optional<info_request> parse_info_request(std::string_view data) noexcept;
 
-/// NBD_OPT_LIST_META_CONTEXT and NBD_OPT_SET_META_CONTEXT.
-struct meta_context_request {
-  std::string_view name;
-  std::vector<std::string_view> queries;
-};
-[[nodiscard]] std::optional<meta_context_request> parse_meta_context_request(std::string_view data);
-
-struct selected_context {
-  std::uint32_t id = 0;
-  std::string name;
-  friend bool operator==(const selected_context&, const selected_context&) = default;
-};
-/// Those of `offered` that a list of queries names, in order, each once. To list, "base:" means all
-/// of that namespace and no query at all means all there are; to set, neither means any.
-[[nodiscard]] std::vector<selected_context> match_contexts(std::span<const std::string> offered,
-                                                           const meta_context_request& request,
-                                                           bool to_set);
-
-/// A reply in one piece, header and data.
-[[nodiscard]] std::string option_reply(wire::nbd_option to, wire::nbd_reply type,
+/// A complete reply, header and data.
+[[nodiscard]] std::string option_reply(wire::nbd_option option, wire::nbd_reply type,
                                        std::string_view data = {});
 /// NBD_REP_SERVER
-[[nodiscard]] std::string server_reply(const export_info& of);
+[[nodiscard]] std::string server_reply(const export_info& exported);
 /// The NBD_REP_INFO replies for a request, without the final acknowledgement.
-[[nodiscard]] std::vector<std::string> info_replies(wire::nbd_option to, const export_info& of,
+[[nodiscard]] std::vector<std::string> info_replies(wire::nbd_option option,
+                                                    const export_info& exported,
                                                     const info_request& request, bool structured);
-/// NBD_REP_META_CONTEXT
-[[nodiscard]] std::string meta_context_reply(wire::nbd_option to, const selected_context& context);
-/// An error reply. The text is cut below 1024 bytes, which is what nbd-client can read.
-[[nodiscard]] std::string error_reply(wire::nbd_option to, wire::nbd_reply type,
+/// An error reply. The text is cut below 1024 bytes, the most that nbd-client can read.
+[[nodiscard]] std::string error_reply(wire::nbd_option option, wire::nbd_reply type,
                                       std::string_view text);
-/// Answer to NBD_OPT_EXPORT_NAME.
-[[nodiscard]] std::string export_name_reply(const export_info& of, bool structured, bool no_zeroes);
+/// The reply to NBD_OPT_EXPORT_NAME.
+[[nodiscard]] std::string export_name_reply(const export_info& exported, bool structured,
+                                            bool no_zeroes);
 
 }  // namespace xenpv::nbd

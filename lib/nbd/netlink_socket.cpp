@@ -10,39 +10,39 @@
 namespace xenpv::nbd {
 namespace {
 
-/// More than any answer of the families we ask; what is longer is no answer.
+/// Larger than any reply of the families in use.
 constexpr std::size_t longest_datagram = std::size_t{32} << 10;
 
 netlink_answer copied(const netlink_message& message) {
   return {message.type, message.command, {message.attributes.begin(), message.attributes.end()}};
 }
 
-void await_readable(int fd, std::string_view what) {
+void await_readable(int fd, std::string_view action) {
   pollfd ready{fd, POLLIN, 0};
-  const auto limit = std::chrono::milliseconds(netlink_socket::patience).count();
+  const auto limit = std::chrono::milliseconds(netlink_socket::timeout).count();
   for (;;) {
     const int count = ::poll(&ready, 1, static_cast<int>(limit));
     if (count > 0) return;
     if (count == 0)
       throw failure(
-          make_error_code(errc::timed_out), what,
-          fmt::format("no answer over netlink for {} s", netlink_socket::patience.count()));
-    if (errno != EINTR) throw_errno(what);
+          make_error_code(errc::timed_out), action,
+          fmt::format("no answer over netlink for {} s", netlink_socket::timeout.count()));
+    if (errno != EINTR) throw_errno(action);
   }
 }
 
 }  // namespace
 
 unique_fd open_generic_netlink() {
-  constexpr auto what = "make a generic netlink socket";
+  constexpr auto action = "create a generic netlink socket";
   unique_fd out(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC));
   if (!out && (errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT))
-    throw failure(make_error_code(errc::not_available), what, "this kernel has none");
-  if (!out) throw_errno(what);
-  // Words with refusals, and without a copy of the request. Kernels before 4.12 have neither.
-  const int on = 1;
-  ::setsockopt(out.get(), SOL_NETLINK, NETLINK_EXT_ACK, &on, sizeof on);
-  ::setsockopt(out.get(), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
+    throw failure(make_error_code(errc::not_available), action, "this kernel does not support it");
+  if (!out) throw_errno(action);
+  // Explanations of refusals, and no copies of requests. Kernels before 4.12 have neither.
+  const int enable = 1;
+  ::setsockopt(out.get(), SOL_NETLINK, NETLINK_EXT_ACK, &enable, sizeof enable);
+  ::setsockopt(out.get(), SOL_NETLINK, NETLINK_CAP_ACK, &enable, sizeof enable);
   return out;
 }
 
@@ -52,18 +52,18 @@ bool netlink_socket::join(std::uint32_t group) noexcept {
          0;
 }
 
-/// One datagram of the kernel's into received_. false: there is none, with `errno`.
+/// Receives one datagram from the kernel into received_. False: none; `errno` has the reason.
 bool netlink_socket::receive(int flags) {
   for (;;) {
     received_.resize(longest_datagram);
-    sockaddr_nl from{};
-    socklen_t size = sizeof from;
+    sockaddr_nl sender{};
+    socklen_t size = sizeof sender;
     const auto count = ::recvfrom(socket_.get(), received_.data(), received_.size(),
-                                  flags | MSG_TRUNC, reinterpret_cast<sockaddr*>(&from), &size);
+                                  flags | MSG_TRUNC, reinterpret_cast<sockaddr*>(&sender), &size);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return false;
-    // Any process may send to a netlink socket; the kernel is number 0.
-    if (size >= sizeof from && from.nl_family == AF_NETLINK && from.nl_pid != 0) continue;
+    // Any process may send to a netlink socket; the kernel has port 0.
+    if (size >= sizeof sender && sender.nl_family == AF_NETLINK && sender.nl_pid != 0) continue;
     if (static_cast<std::size_t>(count) > received_.size()) {
       errno = EMSGSIZE;
       return false;
@@ -75,23 +75,24 @@ bool netlink_socket::receive(int flags) {
 }
 
 std::optional<netlink_refusal> netlink_socket::ask(const netlink_request& request,
-                                                   std::string_view what,
+                                                   std::string_view action,
                                                    std::vector<netlink_answer>& answers) {
   const auto bytes = request.bytes();
   while (::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) < 0)
-    if (errno != EINTR) throw_errno(what);
+    if (errno != EINTR) throw_errno(action);
   for (;;) {
-    await_readable(socket_.get(), what);
-    if (!receive(0)) throw_errno(what);
+    await_readable(socket_.get(), action);
+    if (!receive(0)) throw_errno(action);
     const auto messages = decode_messages(received_);
     if (!messages)
       throw failure(
-          error{messages.error().code, fmt::format("{}: {}", what, messages.error().text)});
-    for (const auto& each : *messages) {
-      if (each.sequence != request.sequence()) continue;
-      if (each.what == netlink_message::kind::acknowledged) return std::nullopt;
-      if (each.what == netlink_message::kind::refused) return netlink_refusal{each.error, each.why};
-      if (each.what == netlink_message::kind::data) answers.push_back(copied(each));
+          error{messages.error().code, fmt::format("{}: {}", action, messages.error().text)});
+    for (const auto& message : *messages) {
+      if (message.sequence != request.sequence()) continue;
+      if (message.what == netlink_message::kind::acknowledged) return std::nullopt;
+      if (message.what == netlink_message::kind::refused)
+        return netlink_refusal{message.error, message.why};
+      if (message.what == netlink_message::kind::data) answers.push_back(copied(message));
     }
   }
 }
@@ -101,10 +102,10 @@ std::optional<std::vector<netlink_answer>> netlink_socket::take_notices() {
   while (receive(MSG_DONTWAIT)) {
     const auto messages = decode_messages(received_);
     if (!messages) continue;
-    for (const auto& each : *messages)
-      if (each.what == netlink_message::kind::data) out.push_back(copied(each));
+    for (const auto& message : *messages)
+      if (message.what == netlink_message::kind::data) out.push_back(copied(message));
   }
-  // ENOBUFS: some were lost. Whoever waits for them has other ways to know (see kernel_attachment).
+  // ENOBUFS: some were lost. kernel_attachment does not depend on them.
   const bool is_over = errno != EAGAIN && errno != ENOBUFS && errno != EMSGSIZE;
   if (is_over && out.empty()) return std::nullopt;
   return out;

@@ -1,5 +1,5 @@
-// A netlink socket, or one on which somebody speaks the kernel's side: a request goes out, what
-// answers it comes back. Owns the descriptor. One thread at a time.
+// A netlink socket, or a socket whose peer acts as the kernel: sends requests and receives their
+// replies. Owns the descriptor. One thread at a time.
 #pragma once
 
 #include <chrono>
@@ -24,10 +24,10 @@ struct netlink_answer {
   std::vector<std::byte> attributes;
 };
 
-/// Why a request was not carried out.
+/// The reason why a request failed.
 struct netlink_refusal {
   int error = 0;    ///< an errno
-  std::string why;  ///< the kernel's words; often none
+  std::string why;  ///< the kernel's explanation; often empty
 };
 
 /// A socket to the kernel's generic netlink. Throws `failure`.
@@ -37,22 +37,22 @@ class netlink_socket {
  public:
   explicit netlink_socket(unique_fd socket) : socket_(std::move(socket)) {}
 
-  /// Sends `request` and waits until it is acknowledged or refused; `answers` gets what came
-  /// before. Throws `failure` that begins with `what`: for the socket's errors, and when nothing
-  /// has come for `patience`.
+  /// Sends `request` and waits until it is acknowledged or refused; appends earlier replies to
+  /// `answers`. Throws `failure` that begins with `action`: for socket errors, and when nothing
+  /// arrives for `timeout`.
   [[nodiscard]] std::optional<netlink_refusal> ask(const netlink_request& request,
-                                                   std::string_view what,
+                                                   std::string_view action,
                                                    std::vector<netlink_answer>& answers);
-  /// Notifications of that group arrive from now on. false: not on this socket.
+  /// Subscribes to the notifications of a group. False: not possible on this socket.
   [[nodiscard]] bool join(std::uint32_t group) noexcept;
-  /// What has arrived by itself. Does not block. nullopt: nothing more can come.
+  /// The notifications received so far. Does not block. nullopt: no more can arrive.
   [[nodiscard]] std::optional<std::vector<netlink_answer>> take_notices();
 
   [[nodiscard]] std::uint32_t next_sequence() noexcept { return ++sequence_; }
   [[nodiscard]] int get() const noexcept { return socket_.get(); }
 
-  /// The kernel has answered before send() returns; this is for others who play it.
-  static constexpr std::chrono::seconds patience{10};
+  /// The kernel replies before send() returns; this limits a peer that acts as the kernel.
+  static constexpr std::chrono::seconds timeout{10};
 
  private:
   [[nodiscard]] bool receive(int flags);

@@ -1,4 +1,5 @@
-// OpenSSL's objects with owners. Only lib/nbd includes its headers, and no public header does.
+// Owning pointers to OpenSSL's objects. Only lib/nbd includes OpenSSL's headers; public headers do
+// not.
 #pragma once
 
 #include <openssl/bio.h>

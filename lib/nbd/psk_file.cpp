@@ -5,7 +5,7 @@
 #include <optional>
 #include <unordered_map>
 
-#include "xenpv/base/parse.hpp"
+#include "base/parse.hpp"
 
 namespace xenpv::nbd {
 namespace {
@@ -37,14 +37,14 @@ std::optional<std::string> decode_name(std::string_view text) {
   return std::string(reinterpret_cast<const char*>(bytes->data()), bytes->size());
 }
 
-bool is_left_out(std::string_view line) noexcept {
+bool is_ignored(std::string_view line) noexcept {
   return line.empty() || line == "#" || line.starts_with("# ");
 }
 
-// As the messages have it.
+// The messages below name these limits.
 static_assert(longest_psk_name == 256 && shortest_psk == 16 && longest_psk == 512);
 
-/// nullptr: the line is a user. Else what is wrong with it.
+/// nullptr: the line is a user. Otherwise the problem.
 const char* parse_line(std::string_view line, psk_user& user) {
   const auto colon = line.find(':');
   if (colon == std::string_view::npos) return "expected USER:KEY, as psktool writes it";
@@ -71,20 +71,20 @@ result<std::vector<psk_user>> parse_psk_file(std::string_view text, std::string_
   for (auto line : split(text, '\n')) {
     ++number;
     if (line.ends_with('\r')) line.remove_suffix(1);
-    if (is_left_out(line)) continue;
-    const auto where = fmt::format("{}:{}", path, number);
+    if (is_ignored(line)) continue;
+    const auto position = fmt::format("{}:{}", path, number);
     psk_user user;
-    if (const auto* const wrong = parse_line(line, user))
-      return make_error(errc::invalid_argument, where, wrong);
+    if (const auto* const problem = parse_line(line, user))
+      return make_error(errc::invalid_argument, position, problem);
     const auto [before, is_new] = line_of.emplace(user.name, number);
     if (!is_new)
-      return make_error(errc::invalid_argument, where,
+      return make_error(errc::invalid_argument, position,
                         fmt::format("the same name is in line {}", before->second));
     out.push_back(std::move(user));
   }
   if (out.empty())
     return make_error(errc::invalid_argument, path,
-                      fmt::format("nobody is in it; psktool -u USER -p {} adds a user", path));
+                      fmt::format("it has no users; psktool -u USER -p {} adds one", path));
   return out;
 }
 

@@ -1,4 +1,4 @@
-// The file of pre-shared keys that psktool(1) writes: USER:KEY, a line each. Parsed, not read.
+// Parser for psktool(1)'s file of pre-shared keys: lines USER:KEY. Does no I/O.
 #pragma once
 
 #include <cstddef>
@@ -17,13 +17,13 @@ struct psk_user {
 };
 
 inline constexpr std::size_t longest_psk_name = 256;
-/// Bytes. What is shorter than 128 bits can be guessed (RFC 9257, section 6).
+/// Bytes. A key shorter than 128 bits can be guessed (RFC 9257, section 6).
 inline constexpr std::size_t shortest_psk = 16;
 inline constexpr std::size_t longest_psk = 512;
 
-/// In the order of the lines; at least one. A name that begins with '#' is in hexadecimal (GnuTLS
-/// writes those so that a colon or a line break may be in it). Empty lines and lines that begin
-/// with "# " are left out. Errors say "PATH:LINE" and what is wrong; never what the key is.
+/// The users in the order of the lines; at least one. A name that begins with '#' is in hexadecimal
+/// (GnuTLS encodes names with a colon or a line break this way). Ignores empty lines and lines that
+/// begin with "# ". Errors name "PATH:LINE" and the problem, but never the key.
 [[nodiscard]] result<std::vector<psk_user>> parse_psk_file(std::string_view text,
                                                            std::string_view path);
 

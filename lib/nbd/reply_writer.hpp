@@ -1,8 +1,8 @@
-// The replies of one connection on their way to its client: those that are ready leave in one
-// gathered write, headers and data from where they lie.
+// Sends the replies of one connection to its client: all that are ready in one gathered write,
+// headers and data directly from their memory.
 //
-// Part of a session, on its thread. Decides nothing: what is in a reply is the dispatcher's, and
-// what follows from a client that takes none is the session's.
+// Part of a session, on its thread. Makes no decisions: the dispatcher fills in the replies, and
+// the session reacts to a client that takes none.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -23,13 +23,13 @@ namespace asio = boost::asio;
 template <class Stream>
 class reply_writer final : public reply_sink {
  public:
-  /// `from` need not live yet. `changed` is called after each write; with true once, when the
-  /// client takes no more: replies are still taken then, and thrown away.
-  reply_writer(Stream& stream, asio::any_io_executor executor, dispatcher& from,
+  /// `source` may be constructed later. `changed` is called after each write, and once with true
+  /// when the client takes no more replies: from then on replies are accepted and discarded.
+  reply_writer(Stream& stream, asio::any_io_executor executor, dispatcher& source,
                std::function<void(bool broken)> changed)
       : stream_(stream),
         executor_(std::move(executor)),
-        dispatcher_(from),
+        dispatcher_(source),
         changed_(std::move(changed)) {}
 
   [[nodiscard]] bool is_idle() const noexcept { return !writing_; }
@@ -40,7 +40,7 @@ class reply_writer final : public reply_sink {
     last_ = &part;
     if (writing_) return;
     writing_ = true;
-    // Not here: the device answers several at a time, and all of them go in one write.
+    // Deferred: the device completes several requests at a time; one write sends all replies.
     asio::post(executor_, [this] { write(); });
   }
 
@@ -64,8 +64,8 @@ class reply_writer final : public reply_sink {
     write_some();
   }
 
-  /// Not asio::async_write, which takes 16 vectors and 64 KiB at a time: as many turns, and as many
-  /// calls of the kernel, for what one of each does.
+  /// Not asio::async_write, which writes at most 16 vectors and 64 KiB at a time: that would take
+  /// several turns and system calls instead of one each.
   void write_some() {
     stream_.async_write_some(unsent_, [this](boost::system::error_code code, std::size_t count) {
       skip_sent(count);
@@ -97,14 +97,14 @@ class reply_writer final : public reply_sink {
       dispatcher_.sent(*std::exchange(sending_, sending_->next));
     const bool breaks = code && !broken_;
     broken_ = broken_ || breaks;
-    // Through the queue, so that a long row of replies that nobody takes is no recursion.
+    // Posted, so that a long series of discarded replies does not recurse.
     writing_ = ready_ != nullptr;
     if (writing_) asio::post(executor_, [this] { write(); });
     changed_(breaks);
   }
 
-  /// As many as Asio hands to the kernel in one call; what is behind them can wait until the memory
-  /// of these is free again.
+  /// As many as Asio passes to the kernel in one call; later replies wait until these are sent and
+  /// their memory is free again.
   static constexpr std::size_t most_vectors = 64;
 
   Stream& stream_;

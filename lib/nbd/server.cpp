@@ -13,7 +13,6 @@
 #include <sys/socket.h>
 
 #include "nbd/connection.hpp"
-#include "xenpv/async/call_on.hpp"
 #include "xenpv/async/nursery.hpp"
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/base/log.hpp"
@@ -23,30 +22,29 @@ namespace {
 
 using connection_ptr = std::shared_ptr<connection>;
 
-/// A client's place, from the moment it is accepted.
-struct seat {
+/// An accepted client.
+struct client_slot {
   std::size_t queue = 0;
-  connection_ptr client{};  ///< once its thread has made it
-  /// To be done to it then.
-  std::vector<std::function<void(connection&)>> untold{};
-  /// Of one without a handshake, for which max_connections does not count: see serve_agreed().
+  connection_ptr client{};  ///< null until its thread has created it
+  /// Actions for `client`, to be posted once it exists.
+  std::vector<std::function<void(connection&)>> pending{};
+  /// Set for a client without a handshake, which max_connections does not count: serve_agreed().
   std::function<void(bool)> ended{};
 };
 
-export_info describe(const blk::geometry& shape, const server_options& options) {
+export_info describe(const blk::geometry& geometry, const server_options& options) {
   export_info out;
   out.name = options.export_name;
   out.description = options.description;
-  out.size = shape.size;
-  out.preferred_block = std::max<std::uint32_t>(4096, shape.physical_sector_size);
-  out.read_only = options.read_only || shape.read_only;
-  out.can_flush = out.can_fua = shape.can_flush;
-  out.can_trim = shape.can_discard;
+  out.size = geometry.size;
+  out.preferred_block = std::max<std::uint32_t>(4096, geometry.physical_sector_size);
+  out.read_only = options.read_only || geometry.read_only;
+  out.can_flush = out.can_fua = geometry.can_flush;
+  out.can_trim = geometry.can_discard;
   out.can_write_zeroes = true;
-  // Asking for it is allowed, so that clients learn at once that zeros have to be written.
+  // Accepts fast-zero requests and fails them at once, so that clients know to write the zeros.
   out.can_fast_zero = true;
   out.zeroes_are_fast = false;
-  out.can_cache = true;
   out.can_multi_conn = options.multi_conn;
   return out;
 }
@@ -54,9 +52,9 @@ export_info describe(const blk::geometry& shape, const server_options& options) 
 }  // namespace
 
 result<void> check_export_name(const std::string& name) {
-  export_info offered;
-  offered.name = name;
-  return validate(offered);
+  export_info info;
+  info.name = name;
+  return validate(info);
 }
 
 class server::state : public std::enable_shared_from_this<server::state> {
@@ -66,101 +64,101 @@ class server::state : public std::enable_shared_from_this<server::state> {
     if (options_.tls != tls_mode::off && !options_.credentials)
       throw failure(make_error_code(errc::invalid_argument), "serve over TLS",
                     "it needs certificates or pre-shared keys");
-    shape_ = device_.queue(0).shape();
-    validate(describe(shape_, options_)).value();
+    geometry_ = device_.queue(0).shape();
+    validate(describe(geometry_, options_)).value();
   }
 
   void listen(unique_fd listener) {
-    // Non-blocking, because who was waiting may be gone when accept is called.
+    // Non-blocking: a client that was waiting may be gone when accept is called.
     ::fcntl(listener.get(), F_SETFL, O_NONBLOCK);
     tasks_.spawn(accept_all(std::move(listener)));
   }
 
   void serve(unique_fd socket) {
     if (stopping_) return;
-    const auto connected = static_cast<unsigned>(
-        std::count_if(seats_.begin(), seats_.end(), [](const seat& each) { return !each.ended; }));
+    const auto connected = static_cast<unsigned>(std::count_if(
+        slots_.begin(), slots_.end(), [](const client_slot& slot) { return !slot.ended; }));
     if (connected >= options_.max_connections) {
       ++statistics_.refused;
-      log().warn("a client was turned away: {} are connected, the most there may be", connected);
+      log().warn("client refused: connection limit ({}) reached", connected);
       return;
     }
     ++statistics_.accepted;
-    const auto at = seats_.insert(seats_.end(), seat{choose_queue()});
-    tasks_.spawn(serve_one(std::move(socket), at));
+    const auto slot = slots_.insert(slots_.end(), client_slot{choose_queue()});
+    tasks_.spawn(serve_one(std::move(socket), slot));
   }
 
   void serve_agreed(unique_fd socket, std::size_t queue, std::function<void(bool)> ended) {
     if (stopping_) return ended(false);
     ++statistics_.accepted;
-    const auto at = seats_.insert(seats_.end(), seat{queue});
-    at->ended = std::move(ended);
-    tasks_.spawn(serve_one(std::move(socket), at));
+    const auto slot = slots_.insert(slots_.end(), client_slot{queue});
+    slot->ended = std::move(ended);
+    tasks_.spawn(serve_one(std::move(socket), slot));
   }
 
   [[nodiscard]] std::uint16_t flags() const {
-    return nbd::transmission_flags(describe(shape_, options_), false);
+    return nbd::transmission_flags(describe(geometry_, options_), false);
   }
 
-  void reshape(const blk::geometry& shape) {
-    shape_ = shape;
-    tell_all([now = describe(shape, options_)](connection& each) { each.reshape(now); });
+  void reshape(const blk::geometry& geometry) {
+    geometry_ = geometry;
+    post_all([info = describe(geometry, options_)](connection& client) { client.reshape(info); });
   }
 
   asio::awaitable<void> stop() {
     stopping_ = true;
     for (auto* const listener : listeners_)
       listener->cancel();
-    tell_all([](connection& each) { each.drain(); });
-    asio::steady_timer patience(control_, options_.drain_limit);
-    patience.async_wait([self = shared_from_this()](boost::system::error_code code) {
+    post_all([](connection& client) { client.drain(); });
+    asio::steady_timer timeout(control_, options_.drain_limit);
+    timeout.async_wait([self = shared_from_this()](boost::system::error_code code) {
       if (!code) self->hang_up();
     });
     co_await tasks_.join();
-    patience.cancel();
+    timeout.cancel();
   }
 
   void hang_up() {
-    if (!seats_.empty())
-      log().warn("{} clients are cut off with requests in flight", seats_.size());
-    tell_all([](connection& each) { each.hang_up(); });
+    if (!slots_.empty())
+      log().warn("{} clients are cut off with requests in flight", slots_.size());
+    post_all([](connection& client) { client.hang_up(); });
   }
 
   [[nodiscard]] server_statistics statistics() const {
     auto out = statistics_;
-    out.connections = seats_.size();
+    out.connections = slots_.size();
     return out;
   }
 
   asio::awaitable<std::vector<client_statistics>> clients() {
     std::vector<client_statistics> out;
-    std::vector<connection_ptr> now;
-    for (const auto& each : seats_)
-      if (each.client) now.push_back(each.client);
-    for (const auto& each : now) {
-      auto take = [each] { return each->statistics(); };
-      out.push_back(co_await async::call_on(each->executor(), take));
+    std::vector<connection_ptr> connections;
+    for (const auto& slot : slots_)
+      if (slot.client) connections.push_back(slot.client);
+    for (const auto& client : connections) {
+      auto take = [client] { return client->statistics(); };
+      out.push_back(co_await async::call_on(client->executor(), take));
     }
     co_return out;
   }
 
  private:
-  static void tell(const connection_ptr& client, std::function<void(connection&)> what) {
-    asio::post(client->executor(), [client, what = std::move(what)] { what(*client); });
+  static void post_to(const connection_ptr& client, std::function<void(connection&)> action) {
+    asio::post(client->executor(), [client, action = std::move(action)] { action(*client); });
   }
 
-  void tell_all(const std::function<void(connection&)>& what) {
-    for (auto& each : seats_) {
-      if (each.client)
-        tell(each.client, what);
+  void post_all(const std::function<void(connection&)>& action) {
+    for (auto& slot : slots_) {
+      if (slot.client)
+        post_to(slot.client, action);
       else
-        each.untold.push_back(what);
+        slot.pending.push_back(action);
     }
   }
 
   asio::awaitable<void> accept_all(unique_fd listener) {
     asio::posix::stream_descriptor ready(control_, listener.release());
-    const auto at = listeners_.insert(listeners_.end(), &ready);
+    const auto position = listeners_.insert(listeners_.end(), &ready);
     while (!stopping_) {
       const auto [code] = co_await ready.async_wait(asio::posix::stream_descriptor::wait_read,
                                                     asio::as_tuple(asio::use_awaitable));
@@ -171,12 +169,12 @@ class server::state : public std::enable_shared_from_this<server::state> {
       else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM)
         co_await pause();
     }
-    listeners_.erase(at);
+    listeners_.erase(position);
   }
 
-  /// Out of descriptors: the listener stays readable, and asking again at once would only spin.
+  /// Out of descriptors: the listener stays readable, and an immediate retry would spin.
   asio::awaitable<void> pause() {
-    log().error("accept a client: {}", describe_errno(errno));
+    log().error("cannot accept a client: {}", describe_errno(errno));
     asio::steady_timer timer(control_, std::chrono::milliseconds(100));
     (void)co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
   }
@@ -184,52 +182,52 @@ class server::state : public std::enable_shared_from_this<server::state> {
   /// The queue with the fewest clients.
   [[nodiscard]] std::size_t choose_queue() const {
     std::vector<std::size_t> load(device_.queue_count());
-    for (const auto& each : seats_)
-      ++load[each.queue];
+    for (const auto& slot : slots_)
+      ++load[slot.queue];
     return static_cast<std::size_t>(std::min_element(load.begin(), load.end()) - load.begin());
   }
 
-  asio::awaitable<void> serve_one(unique_fd socket, std::list<seat>::iterator at) {
-    auto& queue = device_.queue(at->queue);
-    auto client = co_await make_connection(std::move(socket), *at);
+  asio::awaitable<void> serve_one(unique_fd socket, std::list<client_slot>::iterator slot) {
+    auto& queue = device_.queue(slot->queue);
+    auto client = co_await make_connection(std::move(socket), *slot);
     bool agreed = false;
-    bool said_goodbye = false;
+    bool disconnect_received = false;
     if (client) {
-      at->client = client;
-      for (auto& each : at->untold)
-        tell(client, std::move(each));
+      slot->client = client;
+      for (auto& action : slot->pending)
+        post_to(client, std::move(action));
       auto run = [&]() -> asio::awaitable<void> {
         agreed = co_await client->run();
-        said_goodbye = client->said_goodbye();
+        disconnect_received = client->disconnect_received();
       };
       co_await async::run_on(queue.executor(), run);
     }
     if (!agreed) ++statistics_.failed_handshakes;
-    const auto ended = std::move(at->ended);
-    seats_.erase(at);
-    // Its socket and timers belong to that thread.
+    const auto ended = std::move(slot->ended);
+    slots_.erase(slot);
+    // The connection's socket and timers belong to the queue's thread.
     auto drop = [gone = std::move(client)]() mutable { gone.reset(); };
     co_await async::call_on(queue.executor(), std::move(drop));
-    if (ended) ended(said_goodbye);
+    if (ended) ended(disconnect_received);
   }
 
-  /// Null, and the log says why, if its socket is none.
-  asio::awaitable<connection_ptr> make_connection(unique_fd socket, const seat& at) {
-    const auto queue_index = at.queue;
+  /// Null, after logging the reason, if `socket` is not a socket.
+  asio::awaitable<connection_ptr> make_connection(unique_fd socket, const client_slot& slot) {
+    const auto queue_index = slot.queue;
     auto& queue = device_.queue(queue_index);
-    connection_options how;
-    how.haggling.exports.push_back(describe(shape_, options_));
-    how.haggling.default_export = options_.export_name;
-    how.haggling.agreed_beforehand = static_cast<bool>(at.ended);
-    how.haggling.tls = options_.tls;
-    how.credentials = options_.credentials;
-    how.handshake_limit = options_.handshake_limit;
+    connection_options options;
+    options.haggling.exports.push_back(describe(geometry_, options_));
+    options.haggling.default_export = options_.export_name;
+    options.haggling.agreed_beforehand = static_cast<bool>(slot.ended);
+    options.haggling.tls = options_.tls;
+    options.credentials = options_.credentials;
+    options.handshake_limit = options_.handshake_limit;
     const auto number = ++numbers_;
     connection_ptr client;
     try {
       auto make = [&] {
         client = std::make_shared<connection>(number, std::move(socket), queue, queue_index,
-                                              std::move(how));
+                                              std::move(options));
       };
       co_await async::call_on(queue.executor(), make);
     } catch (const std::exception& problem) {
@@ -241,10 +239,10 @@ class server::state : public std::enable_shared_from_this<server::state> {
   asio::any_io_executor control_;
   blk::block_device& device_;
   server_options options_;
-  blk::geometry shape_;
+  blk::geometry geometry_;
   async::nursery tasks_;
   std::list<asio::posix::stream_descriptor*> listeners_;
-  std::list<seat> seats_;
+  std::list<client_slot> slots_;
   server_statistics statistics_;
   std::uint64_t numbers_ = 0;
   bool stopping_ = false;
@@ -272,8 +270,8 @@ std::uint16_t server::transmission_flags() const {
   return state_->flags();
 }
 
-void server::reshape(const blk::geometry& shape) {
-  state_->reshape(shape);
+void server::reshape(const blk::geometry& geometry) {
+  state_->reshape(geometry);
 }
 
 async::asio::awaitable<void> server::stop() {

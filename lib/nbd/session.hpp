@@ -1,8 +1,9 @@
-// One connection in its transmission phase: requests from a stream into a dispatcher, its replies
-// back. All complete requests of a buffer are begun before the device is told; replies that are
-// ready leave in one gathered write; large payloads go straight into the device's pages.
+// One connection in its transmission phase: passes requests from a stream to a dispatcher, and its
+// replies back. Begins all complete requests of a buffer before it commits the batch to the device;
+// sends ready replies in one gathered write; receives large payloads directly into the device's
+// pages.
 //
-// On the thread of its queue. `Stream` is a socket or a TLS stream over one. Knows neither
+// Lives on the thread of its queue. `Stream` is a socket or a TLS stream over one. Handles neither
 // listening nor option haggling (server.hpp).
 #pragma once
 
@@ -21,6 +22,7 @@
 
 #include "nbd/reply_writer.hpp"
 #include "nbd/transmission.hpp"
+#include "xenpv/async/signal.hpp"
 
 namespace xenpv::nbd {
 
@@ -28,12 +30,12 @@ namespace asio = boost::asio;
 
 /// Bytes of requests and small payloads read at once.
 inline constexpr std::size_t receive_buffer_size = std::size_t{128} << 10;
-/// The same while payloads are large: what is read with the header is copied, what comes after it
-/// is received in place.
+/// The same while payloads are large: payload bytes that are read with the header are copied, the
+/// rest is received in place.
 inline constexpr std::size_t short_receive_size = std::size_t{4} << 10;
 inline constexpr std::size_t large_payload = std::size_t{32} << 10;
-/// Bytes that requests of one batch ask to be moved, more or less: when that many are begun, the
-/// device is told, even if more requests are waiting in the socket.
+/// Approximate limit for the bytes that one batch of requests moves: once it is reached, the batch
+/// is committed, even if more requests are waiting in the socket.
 inline constexpr std::uint64_t batch_bytes = std::uint64_t{256} << 10;
 
 /// A stream that can be read without waiting.
@@ -46,17 +48,17 @@ concept readable_at_once = requires(Stream& s, boost::system::error_code& code) 
 template <class Stream>
 class session final : public transmission {
  public:
-  /// `shut` ends the connection at once, both ways: the client has broken the protocol or stays
-  /// mute.
-  session(Stream& stream, blk::block_queue& queue, const export_info& on, session_terms terms,
+  /// `shut` closes the connection at once, in both directions: the client broke the protocol, or
+  /// takes no more replies.
+  session(Stream& stream, blk::block_queue& queue, const export_info& exported, session_terms terms,
           std::function<void()> shut, dispatcher_limits limits = {})
       : stream_(stream),
-        export_(on),
+        export_(exported),
         terms_(terms),
         shut_(std::move(shut)),
         replies_(stream, queue.executor(), dispatcher_, [this](bool broken) { replied(broken); }),
-        dispatcher_(queue, on, terms, replies_, limits),
-        changed_(queue.executor(), std::chrono::steady_clock::time_point::max()) {
+        dispatcher_(queue, terms, replies_, limits),
+        changed_(queue.executor()) {
     buffer_.resize(receive_buffer_size);
     if constexpr (readable_at_once<Stream>) {
       boost::system::error_code ignored;
@@ -75,48 +77,43 @@ class session final : public transmission {
     }
     commit();
     while (dispatcher_.in_flight() > 0 || !replies_.is_idle())
-      co_await changed();
+      co_await changed_.wait();
     co_return reason_;
   }
 
   void drain() override {
     if (reason_.empty()) reason_ = "the server stops";
-    changed_.cancel();
+    changed_.notify();
     between_requests_.emit(asio::cancellation_type::total);
   }
 
   void abandon() noexcept override { dispatcher_.abandon(); }
-  void reshape(const export_info& now) override { export_ = now; }
+  void reshape(const export_info& info) override { export_ = info; }
 
-  [[nodiscard]] bool said_goodbye() const noexcept override { return said_goodbye_; }
+  [[nodiscard]] bool disconnect_received() const noexcept override { return disconnect_received_; }
   [[nodiscard]] const connection_statistics& statistics() const override {
     return dispatcher_.statistics();
   }
 
  private:
-  asio::awaitable<void> changed() {
-    changed_.expires_at(std::chrono::steady_clock::time_point::max());
-    (void)co_await changed_.async_wait(asio::as_tuple(asio::use_awaitable));
-  }
-
   [[nodiscard]] std::size_t buffered() const { return end_ - begin_; }
 
-  void end(std::string why) {
-    if (reason_.empty()) reason_ = std::move(why);
+  void end(std::string reason) {
+    if (reason_.empty()) reason_ = std::move(reason);
   }
 
-  /// Begins every request that is complete in the buffer; waits while too many are in flight.
+  /// Begins every complete request in the buffer; waits while too many are in flight.
   asio::awaitable<void> take_requests() {
     while (reason_.empty() && buffered() >= request_size) {
       if (dispatcher_.is_full()) {
         commit();
         while (dispatcher_.is_full() && reason_.empty())
-          co_await changed();
+          co_await changed_.wait();
         continue;
       }
-      const auto at =
+      const auto bytes =
           std::span<const std::byte>(buffer_).subspan(begin_).template first<request_size>();
-      const auto header = decode_request(at);
+      const auto header = decode_request(bytes);
       if (!header) {
         hang_up("the client's request has a wrong magic");
         break;
@@ -124,22 +121,22 @@ class session final : public transmission {
       begin_ += request_size;
       if (header->type == wire::nbd_command::disc) {
         end("the client disconnected");
-        said_goodbye_ = true;
+        disconnect_received_ = true;
         break;
       }
-      const auto judged = check_request(*header, export_, terms_);
-      if (judged.disconnect) {
-        hang_up("the client announced a payload that nobody can want");
+      const auto checked = check_request(*header, export_, terms_);
+      if (checked.disconnect) {
+        hang_up("the client announced an oversized payload");
         break;
       }
-      const bool is_large = judged.payload >= large_payload;
+      const bool is_large = checked.payload >= large_payload;
       window_ = is_large ? short_receive_size : receive_buffer_size;
       uncommitted_ += header->length;
-      auto* const writing = dispatcher_.begin(*header, judged);
-      if (writing != nullptr)
-        co_await receive_payload(*writing);
-      else if (judged.payload > 0)
-        co_await skip(judged.payload);
+      auto* const write_request = dispatcher_.begin(*header, checked);
+      if (write_request != nullptr)
+        co_await receive_payload(*write_request);
+      else if (checked.payload > 0)
+        co_await skip(checked.payload);
     }
   }
 
@@ -148,22 +145,22 @@ class session final : public transmission {
     dispatcher_.commit();
   }
 
-  /// Where the next bytes go.
+  /// The space for the next bytes.
   asio::mutable_buffer receive_space() {
-    // What is left is the start of a request: shorter than any header.
+    // The remaining bytes are the start of a request, shorter than its header.
     std::memmove(buffer_.data(), buffer_.data() + begin_, buffered());
     end_ -= std::exchange(begin_, 0);
     return {buffer_.data() + end_, std::min(window_, buffer_.size()) - end_};
   }
 
-  /// Without waiting, and without a turn in which others would see half a batch. 0: there is
-  /// nothing now, or the batch is large enough; an end of the stream shows in the next receive().
+  /// Reads without waiting, so that no other handler runs in the middle of a batch. 0: no data yet,
+  /// or the batch is large enough. The next receive() reports the end of the stream.
   template <class Buffers>
-  std::size_t read_at_once([[maybe_unused]] const Buffers& into) {
+  std::size_t read_at_once([[maybe_unused]] const Buffers& buffers) {
     if constexpr (readable_at_once<Stream>) {
       if (uncommitted_ >= batch_bytes) return 0;
-      boost::system::error_code nothing;
-      return stream_.read_some(into, nothing);
+      boost::system::error_code ignored;
+      return stream_.read_some(buffers, ignored);
     } else {
       return 0;
     }
@@ -185,12 +182,12 @@ class session final : public transmission {
     end_ += count;
   }
 
-  /// The bytes of a WRITE: those in the buffer are copied, the others are received in place.
-  asio::awaitable<void> receive_payload(operation& op) {
+  /// Receives the payload of a WRITE: copies the bytes in the buffer, receives the rest in place.
+  asio::awaitable<void> receive_payload(client_request& request) {
     payload_state state{.wants_more = true};
     while (state.wants_more) {
       space_.clear();
-      dispatcher_.payload_space(op, space_);
+      dispatcher_.payload_space(request, space_);
       std::size_t copied = 0;
       for (auto& stretch : space_) {
         const auto count = std::min(stretch.size(), buffered());
@@ -201,31 +198,31 @@ class session final : public transmission {
         if (!stretch.empty()) break;
       }
       if (copied > 0) {
-        state = dispatcher_.payload_received(op, copied);
+        state = dispatcher_.payload_received(request, copied);
         continue;
       }
       vectors_.clear();
       for (const auto& stretch : space_)
         vectors_.emplace_back(stretch.data(), stretch.size());
       if (const auto at_once = read_at_once(vectors_); at_once > 0) {
-        state = dispatcher_.payload_received(op, at_once);
+        state = dispatcher_.payload_received(request, at_once);
         continue;
       }
-      // While this client's bytes come in, those of its requests that are begun can be worked on.
+      // The device can work on the requests already begun while more bytes arrive.
       commit();
       const auto [code, count] =
           co_await stream_.async_read_some(vectors_, asio::as_tuple(asio::use_awaitable));
-      if (count > 0) state = dispatcher_.payload_received(op, count);
+      if (count > 0) state = dispatcher_.payload_received(request, count);
       if (code && state.wants_more) {
         end("the client hung up in the middle of a write");
-        dispatcher_.abandon_payload(op);
+        dispatcher_.abandon_payload(request);
         co_return;
       }
     }
-    if (state.unwanted > 0) co_await skip(state.unwanted);
+    if (state.to_discard > 0) co_await skip(state.to_discard);
   }
 
-  /// The payload of a refused WRITE: not a request, and not kept.
+  /// Discards the payload of a refused WRITE.
   asio::awaitable<void> skip(std::uint64_t left) {
     window_ = receive_buffer_size;
     for (;;) {
@@ -237,15 +234,15 @@ class session final : public transmission {
     }
   }
 
-  void hang_up(std::string why) {
-    end(std::move(why));
+  void hang_up(std::string reason) {
+    end(std::move(reason));
     shut_();
   }
 
-  /// Replies are out, or nobody takes them.
+  /// Replies were sent, or, if `broken`, the client takes no more.
   void replied(bool broken) {
     if (broken) hang_up("the client takes no more replies");
-    changed_.cancel();
+    changed_.notify();
   }
 
   Stream& stream_;
@@ -255,14 +252,14 @@ class session final : public transmission {
   reply_writer<Stream> replies_;
   dispatcher dispatcher_;
   asio::cancellation_signal between_requests_;
-  asio::steady_timer changed_;  ///< never expires; cancelled when somebody should look again
+  async::signal changed_;  ///< replies were sent, or the session ends
   std::string reason_;
-  bool said_goodbye_ = false;
+  bool disconnect_received_ = false;
 
   std::vector<std::byte> buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
-  std::size_t window_ = receive_buffer_size;  ///< of buffer_, to receive into
+  std::size_t window_ = receive_buffer_size;  ///< bytes of buffer_ to receive into
   std::uint64_t uncommitted_ = 0;             ///< bytes of requests begun since the last commit
   std::vector<std::span<std::byte>> space_;
   std::vector<asio::mutable_buffer> vectors_;

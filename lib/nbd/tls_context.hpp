@@ -1,5 +1,5 @@
-// Credentials as OpenSSL wants them: one SSL_CTX for all connections of a server. Made by
-// tls_credentials.cpp; constant, for any thread.
+// The OpenSSL representation of credentials: one SSL_CTX for all connections of a server. Created
+// by tls_credentials.cpp; constant, usable from any thread.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ namespace xenpv::nbd {
 
 struct tls_credentials::context {
   ssl_ctx_ptr openssl;
-  bool has_keys = false;  ///< pre-shared; else certificates
+  bool has_keys = false;  ///< pre-shared keys; otherwise certificates
   std::string source;     ///< the file or the directory, for messages
   std::vector<std::string> users;
   std::map<std::string, std::vector<std::byte>, std::less<>> keys;

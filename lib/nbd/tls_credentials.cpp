@@ -18,16 +18,16 @@ namespace {
 
 static_assert(longest_psk_name <= PSK_MAX_IDENTITY_LEN && longest_psk <= PSK_MAX_PSK_LEN);
 
-// Of TLS 1.2; those of 1.3 are all good. Each has forward secrecy and, but for what old clients
-// with keys need, authenticated encryption.
+// For TLS 1.2; all of TLS 1.3 are acceptable. Each has forward secrecy and, except for those that
+// old clients with keys need, authenticated encryption.
 constexpr const char* ciphers_for_certificates =
     "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20";
 constexpr const char* ciphers_for_keys =
     "kECDHEPSK+CHACHA20:kDHEPSK+AESGCM:kDHEPSK+CHACHA20:kECDHEPSK+AES";
-/// Of TLS 1.3, with keys: a pre-shared key goes with SHA-256 (RFC 8446, section 4.2.11).
+/// For TLS 1.3 with keys: a pre-shared key implies SHA-256 (RFC 8446, section 4.2.11).
 constexpr const char* suites_for_keys = "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256";
 
-/// What OpenSSL says of its latest failure on this thread, which is forgotten with it.
+/// OpenSSL's reason for the latest failure on this thread; clears its error queue.
 std::string openssl_reason() {
   const auto code = ERR_peek_error();
   ERR_clear_error();
@@ -41,22 +41,22 @@ std::string openssl_reason() {
   throw failure(error{make_error_code(errc::invalid_argument), fmt::format("{}: {}", path, why)});
 }
 
-void require(bool done, const char* what) {
+void require(bool done, const char* action) {
   if (done) return;
-  throw failure(make_error_code(errc::not_available), what, openssl_reason());
+  throw failure(make_error_code(errc::not_available), action, openssl_reason());
 }
 
 bool exists(const std::string& path) {
   return ::access(path.c_str(), F_OK) == 0;
 }
 
-void require_readable(const std::string& path, std::string_view cure) {
-  if (::access(path.c_str(), R_OK) != 0) throw_errno("read " + path, cure);
+void require_readable(const std::string& path, std::string_view remedy) {
+  if (::access(path.c_str(), R_OK) != 0) throw_errno("read " + path, remedy);
 }
 
 void warn_if_others_can_read(const std::string& path) {
-  struct stat found {};
-  if (::stat(path.c_str(), &found) == 0 && (found.st_mode & (S_IRGRP | S_IROTH)) != 0)
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0 && (status.st_mode & (S_IRGRP | S_IROTH)) != 0)
     log().warn("{}: others can read this key; chmod 600 keeps it secret", path);
 }
 
@@ -64,15 +64,15 @@ ssl_ctx_ptr make_context(const char* ciphers) {
   ssl_ctx_ptr out(SSL_CTX_new(TLS_server_method()));
   require(out != nullptr, "set up TLS");
   auto* const ctx = out.get();
-  // The system's own settings may ask for more.
+  // The system's own settings may require a newer version.
   if (SSL_CTX_get_min_proto_version(ctx) < TLS1_2_VERSION)
-    require(SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1, "ask for TLS 1.2");
+    require(SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1, "require TLS 1.2");
   require(SSL_CTX_set_cipher_list(ctx, ciphers) == 1, "choose ciphers");
   require(SSL_CTX_set_dh_auto(ctx, 1) == 1, "choose parameters for Diffie-Hellman");
-  // Connections are few and long: nothing is worth resuming, or keeping secrets around for.
+  // Connections are few and long-lived: resumption is not worth keeping secrets in memory.
   SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
-  require(SSL_CTX_set_num_tickets(ctx, 0) == 1, "do without tickets");
+  require(SSL_CTX_set_num_tickets(ctx, 0) == 1, "disable session tickets");
   return out;
 }
 
@@ -82,7 +82,7 @@ void load_certificate(SSL_CTX* ctx, const std::string& path) {
     refuse(path, fmt::format("no certificate in PEM form: {}", openssl_reason()));
 }
 
-/// Nobody is there to type a passphrase. `asked` points to a bool.
+/// Refuses to supply a passphrase. `asked` points to a bool.
 int give_no_passphrase(char*, int, int, void* asked) {
   *static_cast<bool*>(asked) = true;
   return -1;
@@ -97,8 +97,8 @@ void load_key(SSL_CTX* ctx, const std::string& path) {
   const bool loaded = SSL_CTX_use_PrivateKey_file(ctx, path.c_str(), SSL_FILETYPE_PEM) == 1;
   SSL_CTX_set_default_passwd_cb_userdata(ctx, nullptr);
   if (is_locked)
-    refuse(path, "it has a passphrase; openssl pkey -in FILE -out server-key.pem takes it off");
-  // Loading compares keys of a kind with the certificate; those of another kind are just kept.
+    refuse(path, "it has a passphrase; openssl pkey -in FILE -out server-key.pem removes it");
+  // Loading compares the key with a certificate of the same type, but accepts one of another type.
   const bool is_other = ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_X509;
   if (is_other || (loaded && SSL_CTX_check_private_key(ctx) != 1))
     refuse(path, "it is not the key of server-cert.pem");
@@ -110,23 +110,24 @@ void demand_client_certificates(SSL_CTX* ctx, const std::string& directory) {
   require_readable(authority, "clients' certificates are verified with it");
   if (SSL_CTX_load_verify_file(ctx, authority.c_str()) != 1)
     refuse(authority, fmt::format("no certificate in PEM form: {}", openssl_reason()));
-  // The authority's name is not sent: GnuTLS' clients, which have one certificate, would keep it to
-  // themselves when another has signed it, and the log could not tell that from having none.
+  // Does not send the authority's name: a GnuTLS client whose certificate has another issuer would
+  // then send none, and the log could not distinguish that from a client without a certificate.
   SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
 
   auto* const store = SSL_CTX_get_cert_store(ctx);
-  // As GnuTLS has it: what is in ca-cert.pem is trusted, signed by somebody else or not.
+  // Like GnuTLS, trusts every certificate in ca-cert.pem, even one that is not self-signed.
   require(X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN) == 1, "trust the authority");
   const auto revoked = directory + "/ca-crl.pem";
   if (!exists(revoked)) return;
-  require_readable(revoked, "it says which certificates are revoked");
+  require_readable(revoked, "it lists the revoked certificates");
   auto* const lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
   if (lookup == nullptr || X509_load_crl_file(lookup, revoked.c_str(), X509_FILETYPE_PEM) < 1)
     refuse(revoked, fmt::format("no revocation list in PEM form: {}", openssl_reason()));
-  require(X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) == 1, "heed revoked certificates");
+  require(X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) == 1,
+          "check for revoked certificates");
 }
 
-/// Clients are going to refuse the certificate; better to hear of it now, and from us.
+/// Warns in advance of a certificate that clients will refuse.
 void warn_of_refusal(SSL_CTX* ctx, const std::string& directory) {
   const auto authority = directory + "/ca-cert.pem";
   if (!exists(authority)) return;
@@ -174,7 +175,7 @@ std::shared_ptr<const tls_credentials> tls_credentials::from_certificates(
 
 std::shared_ptr<const tls_credentials> tls_credentials::from_psk_file(const std::string& path) {
   ERR_clear_error();
-  require_readable(path, fmt::format("psktool -u USER -p {} makes it", path));
+  require_readable(path, fmt::format("psktool -u USER -p {} creates it", path));
   auto made = std::make_unique<context>();
   made->openssl = make_context(ciphers_for_keys);
   made->has_keys = true;
@@ -186,7 +187,7 @@ std::shared_ptr<const tls_credentials> tls_credentials::from_psk_file(const std:
   warn_if_others_can_read(path);
   auto* const ctx = made->openssl.get();
   require(SSL_CTX_set_ciphersuites(ctx, suites_for_keys) == 1, "choose cipher suites");
-  // ChaCha20 first only for a client that puts it first: it has no AES in hardware.
+  // Prefers ChaCha20 only if the client does: such a client has no AES in hardware.
   SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
   SSL_CTX_set_psk_server_callback(ctx, tls_engine::give_key);
   return std::shared_ptr<const tls_credentials>(new tls_credentials(std::move(made)));

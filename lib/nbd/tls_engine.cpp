@@ -14,14 +14,14 @@ namespace xenpv::nbd {
 namespace {
 
 constexpr std::size_t largest_record = SSL3_RT_MAX_PLAIN_LENGTH;
-/// A few records: a client's batch of requests comes with one read.
+/// A few records: one read receives a client's batch of requests.
 constexpr std::size_t input_size = std::size_t{64} << 10;
-/// TLS itself has answers, to KeyUpdate for one, that go out with the next write. A client that
-/// asks for them again and again and takes none is done with here.
+/// TLS itself generates replies, to KeyUpdate for example, that are sent with the next write. This
+/// limit stops a client that keeps requesting them and reads none.
 constexpr std::size_t most_unsent = std::size_t{64} << 10;
 
-/// The last error in OpenSSL's queue is what it means for TLS; those before are how it came about.
-/// Newer versions put a last one on top that says no more than that a record failed.
+/// The last error in OpenSSL's queue is the result for TLS; the earlier ones are its causes. Newer
+/// versions append a last one that only states that a record failed.
 unsigned long take_reason() {
   unsigned long out = 0;
   while (const auto code = ERR_get_error()) {
@@ -41,8 +41,8 @@ tls_engine& engine_of(BIO* bio) {
 
 }  // namespace
 
-tls_engine::tls_engine(std::shared_ptr<const tls_credentials> how)
-    : credentials_(std::move(how)),
+tls_engine::tls_engine(std::shared_ptr<const tls_credentials> credentials)
+    : credentials_(std::move(credentials)),
       transport_(make_transport()),
       ssl_(SSL_new(credentials_->in_openssl().openssl.get())),
       input_(input_size) {
@@ -58,46 +58,46 @@ tls_engine::tls_engine(std::shared_ptr<const tls_credentials> how)
 }
 
 tls_engine::status tls_engine::shake_hands() {
-  // OpenSSL 3.2 and later would start to read anew.
+  // OpenSSL 3.2 and later would start to read again.
   if (!problem_.empty()) return status::failed;
   ERR_clear_error();
-  const auto out = judge(SSL_do_handshake(ssl_.get()));
+  const auto out = status_of(SSL_do_handshake(ssl_.get()));
   established_ = out == status::done;
   return out;
 }
 
-tls_engine::read_result tls_engine::read(std::span<std::byte> into) {
+tls_engine::read_result tls_engine::read(std::span<std::byte> buffer) {
   read_result out;
   if (problem_.empty() && output_.size() > most_unsent)
-    problem_ = "TLS: the client asks for new keys again and again, and takes no answer";
+    problem_ = "TLS: the client keeps requesting new keys, but reads no replies";
   if (!problem_.empty()) {
     out.then = status::failed;
     return out;
   }
-  while (out.count < into.size()) {
+  while (out.count < buffer.size()) {
     ERR_clear_error();
-    std::size_t got = 0;
+    std::size_t count = 0;
     const int returned =
-        SSL_read_ex(ssl_.get(), into.data() + out.count, into.size() - out.count, &got);
-    out.count += got;
+        SSL_read_ex(ssl_.get(), buffer.data() + out.count, buffer.size() - out.count, &count);
+    out.count += count;
     if (returned == 1) continue;
-    out.then = judge(returned);
+    out.then = status_of(returned);
     break;
   }
   return out;
 }
 
-bool tls_engine::write(std::span<const std::byte> from) {
-  while (!from.empty()) {
-    if (record_.empty() && from.size() >= largest_record) {
-      const auto whole = from.first(from.size() / largest_record * largest_record);
+bool tls_engine::write(std::span<const std::byte> plaintext) {
+  while (!plaintext.empty()) {
+    if (record_.empty() && plaintext.size() >= largest_record) {
+      const auto whole = plaintext.first(plaintext.size() / largest_record * largest_record);
       if (!encrypt(whole)) return false;
-      from = from.subspan(whole.size());
+      plaintext = plaintext.subspan(whole.size());
       continue;
     }
-    const auto part = from.first(std::min(from.size(), largest_record - record_.size()));
+    const auto part = plaintext.first(std::min(plaintext.size(), largest_record - record_.size()));
     record_.insert(record_.end(), part.begin(), part.end());
-    from = from.subspan(part.size());
+    plaintext = plaintext.subspan(part.size());
     if (record_.size() == largest_record && !end_write()) return false;
   }
   return true;
@@ -110,19 +110,19 @@ bool tls_engine::end_write() {
   return done;
 }
 
-bool tls_engine::encrypt(std::span<const std::byte> from) {
+bool tls_engine::encrypt(std::span<const std::byte> plaintext) {
   if (!problem_.empty()) return false;
   ERR_clear_error();
   std::size_t written = 0;
-  if (SSL_write_ex(ssl_.get(), from.data(), from.size(), &written) == 1) return true;
-  // It is broken: the transport never asks to wait.
+  if (SSL_write_ex(ssl_.get(), plaintext.data(), plaintext.size(), &written) == 1) return true;
+  // A real failure: the transport never asks to retry.
   fail();
   return false;
 }
 
 void tls_engine::say_goodbye() {
-  if (!established_ || said_goodbye_ || !problem_.empty()) return;
-  said_goodbye_ = true;
+  if (!established_ || close_notify_sent_ || !problem_.empty()) return;
+  close_notify_sent_ = true;
   ERR_clear_error();
   (void)SSL_shutdown(ssl_.get());
 }
@@ -132,11 +132,11 @@ std::span<std::byte> tls_engine::input_space() {
     std::memmove(input_.data(), input_.data() + input_begin_, input_end_ - input_begin_);
     input_end_ -= std::exchange(input_begin_, 0);
   }
-  // OpenSSL takes all there is before it asks for more.
+  // OpenSSL consumes all input before it asks for more.
   return std::span(input_).subspan(input_end_);
 }
 
-tls_engine::status tls_engine::judge(int returned) {
+tls_engine::status tls_engine::status_of(int returned) {
   switch (SSL_get_error(ssl_.get(), returned)) {
     case SSL_ERROR_NONE:
       return status::done;
@@ -164,18 +164,19 @@ void tls_engine::fail() {
 }
 
 std::string tls_engine::explain_hang_up() const {
-  const auto& how = credentials_->in_openssl();
-  const auto* const what = established_ ? "the client hung up right after the TLS handshake"
-                                        : "the client hung up in the TLS handshake";
-  // It has seen our certificate when it had its first answer.
-  if (how.has_keys || SSL_get_state(ssl_.get()) == TLS_ST_BEFORE) return what;
+  const auto& context = credentials_->in_openssl();
+  const auto* const summary = established_ ? "the client hung up right after the TLS handshake"
+                                           : "the client hung up in the TLS handshake";
+  // After our first reply the client has seen our certificate.
+  if (context.has_keys || SSL_get_state(ssl_.get()) == TLS_ST_BEFORE) return summary;
   const auto* const own = SSL_get_certificate(ssl_.get());
   if (own != nullptr && X509_cmp_current_time(X509_get0_notAfter(own)) < 0)
-    return fmt::format("{} ({}/server-cert.pem has expired; issue a new one)", what, how.source);
+    return fmt::format("{} ({}/server-cert.pem has expired; issue a new one)", summary,
+                       context.source);
   return fmt::format(
-      "{} (does it have the ca-cert.pem that signed {}/server-cert.pem, and does it call this "
-      "server by a name that is in there?)",
-      what, how.source);
+      "{} (does it have the ca-cert.pem that signed {}/server-cert.pem, and does it use a server "
+      "name that is in that certificate?)",
+      summary, context.source);
 }
 
 std::string tls_engine::protocol() const {
@@ -190,15 +191,15 @@ std::string tls_engine::user() const {
   return certificate == nullptr ? std::string() : subject_of(*certificate);
 }
 
-unsigned tls_engine::give_key(SSL* ssl, const char* name, unsigned char* into, unsigned size) {
+unsigned tls_engine::give_key(SSL* ssl, const char* name, unsigned char* buffer, unsigned size) {
   auto& self = *static_cast<tls_engine*>(SSL_get_app_data(ssl));
   const auto& keys = self.credentials_->in_openssl().keys;
   self.asked_user_ = name;
-  const auto found = keys.find(self.asked_user_);
-  self.user_known_ = found != keys.end() && found->second.size() <= size;
+  const auto match = keys.find(self.asked_user_);
+  self.user_known_ = match != keys.end() && match->second.size() <= size;
   if (!self.user_known_) return 0;
-  std::memcpy(into, found->second.data(), found->second.size());
-  return static_cast<unsigned>(found->second.size());
+  std::memcpy(buffer, match->second.data(), match->second.size());
+  return static_cast<unsigned>(match->second.size());
 }
 
 bio_method_ptr tls_engine::make_transport() {
@@ -210,7 +211,7 @@ bio_method_ptr tls_engine::make_transport() {
   return out;
 }
 
-int tls_engine::take_input(BIO* bio, char* into, std::size_t size, std::size_t* taken) {
+int tls_engine::take_input(BIO* bio, char* buffer, std::size_t size, std::size_t* taken) {
   auto& self = engine_of(bio);
   BIO_clear_retry_flags(bio);
   *taken = std::min(size, self.input_end_ - self.input_begin_);
@@ -218,15 +219,15 @@ int tls_engine::take_input(BIO* bio, char* into, std::size_t size, std::size_t* 
     BIO_set_retry_read(bio);
     return 0;
   }
-  std::memcpy(into, self.input_.data() + self.input_begin_, *taken);
+  std::memcpy(buffer, self.input_.data() + self.input_begin_, *taken);
   self.input_begin_ += *taken;
   return 1;
 }
 
-int tls_engine::add_output(BIO* bio, const char* from, std::size_t size, std::size_t* added) {
+int tls_engine::add_output(BIO* bio, const char* data, std::size_t size, std::size_t* added) {
   auto& self = engine_of(bio);
   BIO_clear_retry_flags(bio);
-  const auto bytes = std::as_bytes(std::span(from, size));
+  const auto bytes = std::as_bytes(std::span(data, size));
   self.output_.insert(self.output_.end(), bytes.begin(), bytes.end());
   *added = size;
   return 1;

@@ -1,8 +1,7 @@
-// One TLS connection, the server's side, without I/O: OpenSSL between two buffers. What came from
-// the socket is put in, what has to go there is taken out; plaintext goes in and out at the other
-// end.
+// The server's side of one TLS connection, without I/O: OpenSSL between two buffers. The owner
+// moves ciphertext between these buffers and the socket, and reads and writes plaintext.
 //
-// Owned by its tls_stream, on the connection's thread. Knows neither sockets nor NBD.
+// Owned by its tls_stream, on the connection's thread. Independent of sockets and NBD.
 #pragma once
 
 #include <cstddef>
@@ -22,62 +21,61 @@ class tls_engine {
   enum class status {
     done,
     needs_input,  ///< put more into input_space()
-    ended,        ///< the client said that nothing more comes
-    failed,       ///< for good: see problem()
+    ended,        ///< the client sent close_notify
+    failed,       ///< final: see problem()
   };
 
-  explicit tls_engine(std::shared_ptr<const tls_credentials> how);
+  explicit tls_engine(std::shared_ptr<const tls_credentials> credentials);
   tls_engine(const tls_engine&) = delete;
   tls_engine& operator=(const tls_engine&) = delete;
 
-  /// Gets on with the handshake. There may be output() whatever it returns.
+  /// Advances the handshake. There may be output() regardless of the result.
   [[nodiscard]] status shake_hands();
 
   struct read_result {
     std::size_t count = 0;
-    status then = status::done;  ///< done: `into` is full
+    status then = status::done;  ///< done: `buffer` is full
   };
-  /// As much plaintext as there is, of as many records as it takes.
-  [[nodiscard]] read_result read(std::span<std::byte> into);
+  /// Reads all available plaintext, from any number of records.
+  [[nodiscard]] read_result read(std::span<std::byte> buffer);
 
-  /// Adds plaintext to what goes out, in records as full as can be; end_write() ends the last one.
-  /// False: it failed.
-  [[nodiscard]] bool write(std::span<const std::byte> from);
+  /// Adds plaintext to the output, in records as full as possible; end_write() ends the last
+  /// record. False on failure.
+  [[nodiscard]] bool write(std::span<const std::byte> plaintext);
   [[nodiscard]] bool end_write();
 
-  /// Tells the client that nothing more comes (close_notify). Once; not before the handshake is
-  /// done, nor after a failure.
+  /// Sends close_notify, once; not before the handshake is done, nor after a failure.
   void say_goodbye();
 
-  /// Where ciphertext from the socket goes; never empty.
+  /// The buffer for ciphertext from the socket; never empty.
   [[nodiscard]] std::span<std::byte> input_space();
   void input_received(std::size_t count) noexcept { input_end_ += count; }
-  /// Ciphertext for the socket, whose owner takes it all.
+  /// Ciphertext for the socket; the socket's owner takes all of it.
   [[nodiscard]] std::vector<std::byte>& output() noexcept { return output_; }
 
   [[nodiscard]] bool is_established() const noexcept { return established_; }
-  /// What went wrong and what to do about it, for the log.
+  /// The failure and its remedy, for the log.
   [[nodiscard]] const std::string& problem() const noexcept { return problem_; }
-  /// Why it may be that the client hung up in the handshake, or before it said anything.
+  /// Possible reasons why the client hung up in the handshake, or before it sent anything.
   [[nodiscard]] std::string explain_hang_up() const;
   /// "TLSv1.3 TLS_AES_128_GCM_SHA256"; empty before the handshake is done.
   [[nodiscard]] std::string protocol() const;
-  /// Who the client has proved to be: the user of its key, the subject of its certificate; empty
-  /// for anybody. Safe to show.
+  /// The client's authenticated identity: the user of its key, or the subject of its certificate;
+  /// empty: anonymous. Safe to display.
   [[nodiscard]] std::string user() const;
 
-  /// OpenSSL asks for the key of a user (SSL_psk_server_cb_func).
-  static unsigned give_key(SSL* ssl, const char* name, unsigned char* into, unsigned size);
+  /// Looks up the key of a user for OpenSSL (SSL_psk_server_cb_func).
+  static unsigned give_key(SSL* ssl, const char* name, unsigned char* buffer, unsigned size);
   /// A transport whose data pointer is an engine.
   [[nodiscard]] static bio_method_ptr make_transport();
 
  private:
-  static int take_input(BIO* bio, char* into, std::size_t size, std::size_t* taken);
-  static int add_output(BIO* bio, const char* from, std::size_t size, std::size_t* added);
+  static int take_input(BIO* bio, char* buffer, std::size_t size, std::size_t* taken);
+  static int add_output(BIO* bio, const char* data, std::size_t size, std::size_t* added);
   static long control(BIO* bio, int command, long number, void* pointer);
 
-  [[nodiscard]] bool encrypt(std::span<const std::byte> from);
-  [[nodiscard]] status judge(int returned);
+  [[nodiscard]] bool encrypt(std::span<const std::byte> plaintext);
+  [[nodiscard]] status status_of(int returned);
   void fail();
 
   std::shared_ptr<const tls_credentials> credentials_;
@@ -87,11 +85,11 @@ class tls_engine {
   std::size_t input_begin_ = 0;
   std::size_t input_end_ = 0;
   std::vector<std::byte> output_;
-  std::vector<std::byte> record_;  ///< plaintext that waits for more of its record
+  std::vector<std::byte> record_;  ///< plaintext of an incomplete record
   std::string asked_user_;
   bool user_known_ = false;
   bool established_ = false;
-  bool said_goodbye_ = false;
+  bool close_notify_sent_ = false;
   std::string problem_;
 };
 

@@ -15,65 +15,65 @@ namespace {
 constexpr std::size_t longest_shown_name = 64;
 
 std::string reason_of(unsigned long code) {
-  if (code == 0) return "it broke off";
+  if (code == 0) return "the connection broke";
   const char* const reason = ERR_reason_error_string(code);
   return reason == nullptr ? fmt::format("OpenSSL error {:#x}", code) : std::string(reason);
 }
 
-/// The client named a user; the key is what can be wrong.
-std::string key_cure(const tls_problem_facts& facts) {
+/// The client named a user: the user or the key is wrong.
+std::string key_remedy(const tls_problem_facts& facts) {
   const auto user = printable_name(facts.asked_user);
   if (!facts.user_known)
     return fmt::format(
-        "there is no user '{}' in {}; psktool -u {} -p {} adds one, for the next start", user,
+        "there is no user '{}' in {}; psktool -u {} -p {} adds one; restart the server", user,
         facts.source, user, facts.source);
   return fmt::format("the client's key for user '{}' is not the one in {}", user, facts.source);
 }
 
-/// `facts.verify_result`, of the client's certificate.
-std::string certificate_cure(const tls_problem_facts& facts) {
-  const auto* const why = X509_verify_cert_error_string(facts.verify_result);
+/// For `facts.verify_result`, the result for the client's certificate.
+std::string certificate_remedy(const tls_problem_facts& facts) {
+  const auto* const reason = X509_verify_cert_error_string(facts.verify_result);
   switch (facts.verify_result) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
     case X509_V_ERR_CERT_NOT_YET_VALID:
-      return fmt::format("the client's certificate: {}; issue a new one, or set the clock", why);
+      return fmt::format("the client's certificate: {}; issue a new one, or set the clock", reason);
     case X509_V_ERR_CERT_REVOKED:
       return fmt::format("the client's certificate: revoked by {}/ca-crl.pem", facts.source);
     case X509_V_ERR_CRL_HAS_EXPIRED:
     case X509_V_ERR_CRL_NOT_YET_VALID:
     case X509_V_ERR_UNABLE_TO_GET_CRL:
-      return fmt::format("{}/ca-crl.pem: {}; let the CA issue a new one", facts.source, why);
+      return fmt::format("{}/ca-crl.pem: {}; let the CA issue a new one", facts.source, reason);
     case X509_V_ERR_INVALID_PURPOSE:
       return "the client's certificate was not issued for a TLS client (tls_www_client)";
     default:
-      return fmt::format("the client's certificate: {}; it has to be signed by {}/ca-cert.pem", why,
-                         facts.source);
+      return fmt::format("the client's certificate: {}; it has to be signed by {}/ca-cert.pem",
+                         reason, facts.source);
   }
 }
 
-/// What the client has against our certificate, as its alert says.
-std::string refusal_cure(int reason, std::string_view source) {
+/// For an alert with which the client refuses our certificate.
+std::string refusal_remedy(int reason, std::string_view source) {
   switch (reason) {
     case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
       return fmt::format(
-          "the client does not know who signed {}/server-cert.pem; give it that ca-cert.pem",
+          "the client does not trust the CA of {}/server-cert.pem; give it that ca-cert.pem",
           source);
     case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
-      return fmt::format("the client says that {}/server-cert.pem expired; issue a new one",
+      return fmt::format("the client reports that {}/server-cert.pem expired; issue a new one",
                          source);
     case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
-      return fmt::format("the client says that {}/server-cert.pem is revoked", source);
+      return fmt::format("the client reports that {}/server-cert.pem is revoked", source);
     default:
       return fmt::format(
-          "the client refuses {}/server-cert.pem; does it call this server by a name that is in "
-          "there, and does it have the ca-cert.pem that signed it?",
+          "the client refuses {}/server-cert.pem; does it use a server name that is in that "
+          "certificate, and does it have the ca-cert.pem that signed it?",
           source);
   }
 }
 
-std::string cure_for(const tls_problem_facts& facts) {
+std::string remedy_for(const tls_problem_facts& facts) {
   const int reason = ERR_GET_REASON(facts.code);
-  if (facts.has_keys && !facts.asked_user.empty()) return key_cure(facts);
+  if (facts.has_keys && !facts.asked_user.empty()) return key_remedy(facts);
   switch (reason) {
     case SSL_R_WRONG_VERSION_NUMBER:
     case SSL_R_HTTP_REQUEST:
@@ -82,7 +82,7 @@ std::string cure_for(const tls_problem_facts& facts) {
     case SSL_R_BAD_RECORD_TYPE:
     case SSL_R_PACKET_LENGTH_TOO_LONG:
     case SSL_R_RECORD_LENGTH_MISMATCH:
-      return "what the client sent is not TLS";
+      return "the client did not send TLS";
     case SSL_R_UNSUPPORTED_PROTOCOL:
     case SSL_R_VERSION_TOO_LOW:
     case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION:
@@ -90,20 +90,20 @@ std::string cure_for(const tls_problem_facts& facts) {
     case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
       return fmt::format("clients need a certificate signed by {}/ca-cert.pem", facts.source);
     case SSL_R_CERTIFICATE_VERIFY_FAILED:
-      return certificate_cure(facts);
+      return certificate_remedy(facts);
     case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
     case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
     case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
     case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
     case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
-    case SSL_R_TLSV1_ALERT_DECRYPT_ERROR:  // what an authority of the same name leads to
-      return refusal_cure(reason, facts.source);
+    case SSL_R_TLSV1_ALERT_DECRYPT_ERROR:  // the result of another authority with the same name
+      return refusal_remedy(reason, facts.source);
     case SSL_R_NO_SHARED_CIPHER:
     case SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:
     case SSL_R_NO_SUITABLE_KEY_SHARE:
       return facts.has_keys
                  ? fmt::format("the client offers no key; it needs a user of {}", facts.source)
-                 : "the client takes no certificate of this kind; is it set up for "
+                 : "the client does not accept this kind of certificate; is it set up for "
                    "pre-shared keys?";
     default:
       return {};
@@ -115,8 +115,8 @@ std::string cure_for(const tls_problem_facts& facts) {
 std::string describe_tls_problem(const tls_problem_facts& facts) {
   auto out =
       fmt::format("{}: {}", facts.in_handshake ? "TLS handshake" : "TLS", reason_of(facts.code));
-  const auto cure = facts.in_handshake ? cure_for(facts) : std::string();
-  if (!cure.empty()) out += fmt::format(" ({})", cure);
+  const auto remedy = facts.in_handshake ? remedy_for(facts) : std::string();
+  if (!remedy.empty()) out += fmt::format(" ({})", remedy);
   return out;
 }
 
@@ -131,7 +131,7 @@ std::string printable_name(std::string_view name) {
 std::string subject_of(const X509& certificate) {
   const bio_ptr text(BIO_new(BIO_s_mem()));
   if (!text) return {};
-  // Which escapes what is not ASCII, and control characters.
+  // This escapes control characters and characters beyond ASCII.
   X509_NAME_print_ex(text.get(), X509_get_subject_name(&certificate), 0, XN_FLAG_RFC2253);
   const char* bytes = nullptr;
   const auto size = BIO_get_mem_data(text.get(), &bytes);

@@ -20,7 +20,7 @@ namespace {
 asio::awaitable<void> tls_stream::shake_hands() {
   for (;;) {
     const auto status = engine_.shake_hands();
-    // An alert may be left to send: say_goodbye() does.
+    // An alert may be pending: say_goodbye() sends it.
     if (status == tls_engine::status::failed) fail(errc::protocol_violation, engine_.problem());
     if (status == tls_engine::status::ended) fail(errc::lost_connection, engine_.explain_hang_up());
     if (!engine_.output().empty()) {
@@ -32,9 +32,9 @@ asio::awaitable<void> tls_stream::shake_hands() {
     }
     if (status == tls_engine::status::done) co_return;
     const auto space = engine_.input_space();
-    const auto into = asio::buffer(space.data(), space.size());
+    const auto buffer = asio::buffer(space.data(), space.size());
     const auto [code, count] =
-        co_await socket_.async_read_some(into, asio::as_tuple(asio::use_awaitable));
+        co_await socket_.async_read_some(buffer, asio::as_tuple(asio::use_awaitable));
     if (code == asio::error::eof || code == asio::error::connection_reset)
       fail(errc::lost_connection, engine_.explain_hang_up());
     if (code) throw boost::system::system_error(code);
@@ -43,7 +43,7 @@ asio::awaitable<void> tls_stream::shake_hands() {
 }
 
 void tls_stream::say_goodbye() noexcept {
-  // In the middle of other bytes it would only be noise.
+  // An alert in the middle of a record would only be noise.
   if (is_sending_ || !socket_.is_open()) return;
   engine_.say_goodbye();
   const auto& rest = engine_.output();

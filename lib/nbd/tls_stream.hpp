@@ -1,7 +1,6 @@
-// A socket that speaks TLS, as Asio's read and write operations want one. What a record holds is
-// none of their business: a read gives all the plaintext that has come, a write sends all its
-// records at once. (Asio's own ssl::stream moves one record a call, which would make a batch of
-// each request.)
+// A TLS stream over a socket, for Asio's read and write operations. Hides record boundaries: a read
+// returns all plaintext received so far, a write sends all its records at once. (Asio's own
+// ssl::stream moves one record per call, which would make each request a batch of its own.)
 //
 // Owned by its connection, on its thread; refers to the connection's socket. At most one read and
 // one write at a time.
@@ -26,51 +25,50 @@ namespace asio = boost::asio;
 
 class tls_stream {
  public:
-  /// What is encrypted before it is sent: bounds the memory for it, and for how long a thread does
-  /// nothing else.
+  /// Most bytes to encrypt before sending: bounds the memory for them, and how long encryption
+  /// occupies the thread.
   static constexpr std::size_t most_at_once = std::size_t{256} << 10;
 
   using next_layer_type = asio::generic::stream_protocol::socket;
   using executor_type = next_layer_type::executor_type;
 
-  /// `socket` is connected, and outlives this.
-  tls_stream(next_layer_type& socket, std::shared_ptr<const tls_credentials> how)
-      : socket_(socket), engine_(std::move(how)) {}
+  /// `socket` is connected and outlives this stream.
+  tls_stream(next_layer_type& socket, std::shared_ptr<const tls_credentials> credentials)
+      : socket_(socket), engine_(std::move(credentials)) {}
 
-  /// As the server. Throws `failure` with what the client or we have against it. Cancellation:
-  /// terminal, after which only hanging up is left.
+  /// Performs the handshake as the server. Throws `failure` with the reason, the client's or our
+  /// own. Cancellation: terminal; afterwards the connection can only be closed.
   [[nodiscard]] asio::awaitable<void> shake_hands();
 
-  /// Tells the client, without waiting for anything, that nothing more comes, or why it failed; if
-  /// the socket has no room for that, it is not told. To be called before the socket is closed.
+  /// Sends close_notify, or the alert of a failure, without waiting; sends nothing if the socket
+  /// has no room. To be called before the socket is closed.
   void say_goodbye() noexcept;
 
   [[nodiscard]] const tls_engine& engine() const noexcept { return engine_; }
   [[nodiscard]] executor_type get_executor() { return socket_.get_executor(); }
 
-  /// Ends with asio::error::eof when the client has said that nothing more comes; one that is gone
-  /// without a word looks the same, as NBD knows itself where a request ends. Cancellation: total;
-  /// nothing is lost.
+  /// Ends with asio::error::eof after close_notify, and also if the client closes without one: NBD
+  /// itself marks where a request ends. Cancellation: total; loses no data.
   template <class Buffers, class Token>
-  auto async_read_some(const Buffers& into, Token&& token) {
+  auto async_read_some(const Buffers& buffers, Token&& token) {
     return asio::async_compose<Token, void(boost::system::error_code, std::size_t)>(
-        read_operation<Buffers>{*this, into}, token, socket_);
+        read_operation<Buffers>{*this, buffers}, token, socket_);
   }
 
-  /// What is there without waiting, in the socket or in here; else asio::error::would_block. For a
-  /// socket that does not block.
+  /// Reads the data available in the socket or in this stream, without waiting; if there is none,
+  /// asio::error::would_block. For a non-blocking socket.
   template <class Buffers>
-  std::size_t read_some(const Buffers& into, boost::system::error_code& code);
+  std::size_t read_some(const Buffers& buffers, boost::system::error_code& code);
   void non_blocking(bool mode, boost::system::error_code& code) {
     socket_.non_blocking(mode, code);
   }
 
-  /// Takes most_at_once bytes of `from` at most. Cancellation: terminal, after which only hanging
-  /// up is left.
+  /// Takes at most most_at_once bytes of `buffers`. Cancellation: terminal; afterwards the
+  /// connection can only be closed.
   template <class Buffers, class Token>
-  auto async_write_some(const Buffers& from, Token&& token) {
+  auto async_write_some(const Buffers& buffers, Token&& token) {
     return asio::async_compose<Token, void(boost::system::error_code, std::size_t)>(
-        write_operation<Buffers>{*this, from}, token, socket_);
+        write_operation<Buffers>{*this, buffers}, token, socket_);
   }
 
  private:
@@ -79,54 +77,57 @@ class tls_stream {
   template <class Buffers>
   struct write_operation;
 
-  /// What there is, without waiting. Count and error are both unset when there is nothing yet.
+  /// Takes the available plaintext, without waiting. Neither count nor error is set if there is
+  /// none yet.
   template <class Buffers>
-  std::pair<boost::system::error_code, std::size_t> take(const Buffers& into);
+  std::pair<boost::system::error_code, std::size_t> take(const Buffers& buffers);
   template <class Buffers>
-  std::pair<boost::system::error_code, std::size_t> encrypt(const Buffers& from);
+  std::pair<boost::system::error_code, std::size_t> encrypt(const Buffers& buffers);
 
   next_layer_type& socket_;
   tls_engine engine_;
   std::vector<std::byte> sending_;
-  bool is_sending_ = false;  ///< or has failed to
+  bool is_sending_ = false;  ///< or a send has failed
 };
 
 template <class Buffers>
-std::pair<boost::system::error_code, std::size_t> tls_stream::take(const Buffers& into) {
+std::pair<boost::system::error_code, std::size_t> tls_stream::take(const Buffers& buffers) {
   std::size_t count = 0;
-  for (auto at = asio::buffer_sequence_begin(into); at != asio::buffer_sequence_end(into); ++at) {
-    const asio::mutable_buffer space(*at);
-    const auto got = engine_.read({static_cast<std::byte*>(space.data()), space.size()});
-    count += got.count;
-    if (got.then == tls_engine::status::done) continue;
-    // What came before the end is given first; the end is found again.
-    if (count > 0 || got.then == tls_engine::status::needs_input) break;
-    if (got.then == tls_engine::status::ended) return {asio::error::eof, 0};
+  for (auto iterator = asio::buffer_sequence_begin(buffers);
+       iterator != asio::buffer_sequence_end(buffers); ++iterator) {
+    const asio::mutable_buffer space(*iterator);
+    const auto result = engine_.read({static_cast<std::byte*>(space.data()), space.size()});
+    count += result.count;
+    if (result.then == tls_engine::status::done) continue;
+    // Returns the data before the end first; the next read finds the end again.
+    if (count > 0 || result.then == tls_engine::status::needs_input) break;
+    if (result.then == tls_engine::status::ended) return {asio::error::eof, 0};
     return {make_error_code(boost::system::errc::protocol_error), 0};
   }
   return {{}, count};
 }
 
 template <class Buffers>
-std::size_t tls_stream::read_some(const Buffers& into, boost::system::error_code& code) {
+std::size_t tls_stream::read_some(const Buffers& buffers, boost::system::error_code& code) {
   std::size_t count = 0;
-  std::tie(code, count) = take(into);
-  while (!code && count == 0 && asio::buffer_size(into) > 0) {
+  std::tie(code, count) = take(buffers);
+  while (!code && count == 0 && asio::buffer_size(buffers) > 0) {
     const auto space = engine_.input_space();
     const auto size = socket_.read_some(asio::buffer(space.data(), space.size()), code);
     if (code) break;
     engine_.input_received(size);
-    std::tie(code, count) = take(into);
+    std::tie(code, count) = take(buffers);
   }
   return count;
 }
 
 template <class Buffers>
-std::pair<boost::system::error_code, std::size_t> tls_stream::encrypt(const Buffers& from) {
+std::pair<boost::system::error_code, std::size_t> tls_stream::encrypt(const Buffers& buffers) {
   std::size_t count = 0;
   bool is_good = true;
-  for (auto at = asio::buffer_sequence_begin(from); at != asio::buffer_sequence_end(from); ++at) {
-    const auto bytes = asio::buffer(asio::const_buffer(*at), most_at_once - count);
+  for (auto iterator = asio::buffer_sequence_begin(buffers);
+       iterator != asio::buffer_sequence_end(buffers); ++iterator) {
+    const auto bytes = asio::buffer(asio::const_buffer(*iterator), most_at_once - count);
     is_good = is_good && engine_.write({static_cast<const std::byte*>(bytes.data()), bytes.size()});
     count += bytes.size();
     if (count == most_at_once) break;
@@ -139,27 +140,27 @@ std::pair<boost::system::error_code, std::size_t> tls_stream::encrypt(const Buff
 template <class Buffers>
 struct tls_stream::read_operation {
   tls_stream& stream;
-  Buffers into;
-  enum class phase { begin, receiving, ended } at = phase::begin;
+  Buffers buffers;
+  enum class phase { begin, receiving, ended } progress = phase::begin;
   boost::system::error_code code{};
   std::size_t count = 0;
 
   template <class Self>
   void operator()(Self& self, boost::system::error_code received = {}, std::size_t size = 0) {
-    switch (std::exchange(at, phase::receiving)) {
+    switch (std::exchange(progress, phase::receiving)) {
       case phase::begin:
         self.reset_cancellation_state(asio::enable_total_cancellation());
-        std::tie(code, count) = stream.take(into);
-        if (!code && count == 0 && asio::buffer_size(into) > 0) return receive(self);
-        // Never from within the call that begins the operation.
-        at = phase::ended;
+        std::tie(code, count) = stream.take(buffers);
+        if (!code && count == 0 && asio::buffer_size(buffers) > 0) return receive(self);
+        // Never completes from within the call that starts the operation.
+        progress = phase::ended;
         return asio::post(stream.get_executor(), std::move(self));
       case phase::receiving:
         if (received) return self.complete(received, 0);
         stream.engine_.input_received(size);
-        std::tie(code, count) = stream.take(into);
+        std::tie(code, count) = stream.take(buffers);
         if (code || count > 0) break;
-        // Cancelled when the start of a record had come already: it waits for the next read.
+        // Cancelled after the start of a record: that stays buffered for the next read.
         if (self.cancelled() == asio::cancellation_type::none) return receive(self);
         code = asio::error::operation_aborted;
         break;
@@ -180,17 +181,17 @@ struct tls_stream::read_operation {
 template <class Buffers>
 struct tls_stream::write_operation {
   tls_stream& stream;
-  Buffers from;
-  enum class phase { begin, sending, failed } at = phase::begin;
+  Buffers buffers;
+  enum class phase { begin, sending, failed } progress = phase::begin;
   boost::system::error_code code{};
   std::size_t count = 0;
 
   template <class Self>
   void operator()(Self& self, boost::system::error_code sent = {}, std::size_t = 0) {
-    switch (at) {
+    switch (progress) {
       case phase::begin: {
-        std::tie(code, count) = stream.encrypt(from);
-        at = code ? phase::failed : phase::sending;
+        std::tie(code, count) = stream.encrypt(buffers);
+        progress = code ? phase::failed : phase::sending;
         auto& s = stream;
         if (code) return asio::post(s.get_executor(), std::move(self));
         s.sending_.clear();

@@ -1,4 +1,4 @@
-// The transmission phase as its connection sees it, whatever the stream (session.hpp).
+// The transmission phase as its connection uses it, independent of the stream type (session.hpp).
 //
 // Owned by the connection, on the thread of its queue.
 #pragma once
@@ -17,17 +17,17 @@ namespace asio = boost::asio;
 class transmission {
  public:
   virtual ~transmission() = default;
-  /// Serves until the client leaves or breaks the protocol, or until drain(); then answers what is
-  /// in flight. `first`: bytes that were read already. Returns why it ended.
+  /// Serves until the client leaves or breaks the protocol, or until drain(); then answers the
+  /// requests in flight. `first`: bytes already read. Returns the reason for the end.
   [[nodiscard]] virtual asio::awaitable<std::string> run(std::span<const std::byte> first) = 0;
-  /// Takes no more requests; those taken are answered.
+  /// Accepts no more requests; answers those in flight.
   virtual void drain() = 0;
-  /// The export as requests are judged by: a resize changes it.
-  virtual void reshape(const export_info& now) = 0;
-  /// The connection was cut: requests that take long end early.
+  /// The device was resized: checks requests against the new export.
+  virtual void reshape(const export_info& info) = 0;
+  /// The connection was cut: large requests end early.
   virtual void abandon() noexcept = 0;
-  /// Whether it was the client that ended it, in the proper way (NBD_CMD_DISC).
-  [[nodiscard]] virtual bool said_goodbye() const noexcept = 0;
+  /// Whether the client sent NBD_CMD_DISC.
+  [[nodiscard]] virtual bool disconnect_received() const noexcept = 0;
   [[nodiscard]] virtual const connection_statistics& statistics() const = 0;
 };
 

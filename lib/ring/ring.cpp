@@ -1,4 +1,4 @@
-// The ring is all templates; this unit makes the room a library and compiles them once.
+// The ring consists of templates; this unit makes it a library and instantiates them once.
 #include "xenpv/ring/blkif_ring.hpp"
 
 namespace xenpv::ring {

@@ -21,7 +21,7 @@ constexpr std::size_t line_max = std::size_t{64} * 1024;
 
 void send_line(int fd, std::string text) {
   text += '\n';
-  // Answers fit the socket's buffer; a client that does not read its answer loses it, not us.
+  // Replies fit the socket's buffer. Never blocks: a client that does not read loses its reply.
   [[maybe_unused]] const auto sent =
       ::send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
@@ -30,42 +30,45 @@ domid domain_of(const json& request) {
   return domid{request.at("domid").get<std::uint16_t>()};
 }
 
-json execute(host& on, const json& request) {
+json execute(host& simulated_host, const json& request) {
   const auto command = request.at("command").get<std::string>();
-  if (command == "status") return json::parse(on.status());
+  if (command == "status") return json::parse(simulated_host.status());
   if (command == "stop") {
-    on.stop();
+    simulated_host.stop();
     return json::object();
   }
   if (command == "create") {
-    std::optional<domid> wanted;
-    if (request.contains("domid")) wanted = domain_of(request);
-    return {{"domid", raw(on.create_domain(wanted))}};
+    std::optional<domid> number;
+    if (request.contains("domid")) number = domain_of(request);
+    return {{"domid", raw(simulated_host.create_domain(number))}};
   }
   if (command == "destroy") {
-    on.destroy_domain(domain_of(request));
+    simulated_host.destroy_domain(domain_of(request));
     return json::object();
   }
   if (command == "save-restore") {
     const std::chrono::milliseconds frozen(request.value("frozen_ms", 0));
-    const auto after = on.save_restore(domain_of(request), request.value("keep", false), frozen,
-                                       request.value("storage_moved", false));
-    return {{"domid", raw(after)}};
+    const auto new_number =
+        simulated_host.save_restore(domain_of(request), request.value("keep", false), frozen,
+                                    request.value("storage_moved", false));
+    return {{"domid", raw(new_number)}};
   }
   if (command == "checkpoint") {
-    on.checkpoint(domain_of(request), std::chrono::milliseconds(request.value("frozen_ms", 0)));
+    simulated_host.checkpoint(domain_of(request),
+                              std::chrono::milliseconds(request.value("frozen_ms", 0)));
     return json::object();
   }
-  if (command == "directory") return {{"directory", on.domain_directory(domain_of(request))}};
+  if (command == "directory")
+    return {{"directory", simulated_host.domain_directory(domain_of(request))}};
   if (command == "virq") {
-    on.raise_virq(domain_of(request), request.at("virq").get<std::uint32_t>());
+    simulated_host.raise_virq(domain_of(request), request.at("virq").get<std::uint32_t>());
     return json::object();
   }
   if (command == "fault") {
-    auto switches = on.faults();
+    auto switches = simulated_host.faults();
     for (const auto& spec : request.at("specs"))
       parse_fault(spec.get<std::string>(), switches).value();
-    on.set_faults(switches);
+    simulated_host.set_faults(switches);
     return json::object();
   }
   throw failure(errc::invalid_argument, fmt::format("command '{}'", command));
@@ -113,7 +116,7 @@ std::string host::admin_service::answer(const std::string& line) {
     out["ok"] = true;
     return out.dump();
   } catch (const std::exception& problem) {
-    // Whatever a command runs into is the caller's to hear; the host goes on.
+    // A failed command is reported to its caller; the host continues.
     return json{{"ok", false}, {"error", problem.what()}}.dump();
   }
 }
@@ -129,12 +132,12 @@ unique_fd connect_to_host(const std::filesystem::path& directory) {
   }
 }
 
-/// Reads until `enough` says so, or the host hangs up.
+/// Reads until `is_complete` returns true or the host closes the connection.
 template <class Predicate>
-std::string read_until(int fd, Predicate enough) {
+std::string read_until(int fd, Predicate is_complete) {
   std::string text;
   std::array<char, 4096> bytes{};
-  while (!enough(text)) {
+  while (!is_complete(text)) {
     const auto got = ::read(fd, bytes.data(), bytes.size());
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) break;

@@ -1,6 +1,6 @@
-// The host's admin socket: one JSON object a line in ({"command": ...}), one a line out ({"ok":
-// true, ...} or
-// {"ok": false, "error": "..."}). Local to the host's folder; owned by the host's thread.
+// The host's admin socket. Requests and replies are JSON objects, one per line: {"command": ...};
+// {"ok": true, ...} or {"ok": false, "error": "..."}. Lives in the host's directory; owned by the
+// host's thread.
 #pragma once
 
 #include <filesystem>
@@ -36,16 +36,16 @@ struct host::admin_service {
   std::map<int, client> clients_;
 };
 
-/// One command to a running host: sends `request` (a JSON object) to DIR/admin and returns the
-/// answer's JSON object. Throws `failure` with the host's own words when it says no, or when no
+/// Sends `request` (a JSON object) to DIR/admin of a running host and returns the reply's JSON
+/// object. Throws `failure` with the host's message when the host rejects the request, and when no
 /// host runs there.
 [[nodiscard]] std::string ask_host(const std::filesystem::path& directory,
                                    const std::string& request);
-/// Folder of a domain of the host in `directory`: what launch.hpp needs. Throws `failure` as
-/// ask_host.
+/// Directory of a domain of the host in `directory`, for launch.hpp. Throws `failure` as ask_host
+/// does.
 [[nodiscard]] std::filesystem::path ask_domain_directory(const std::filesystem::path& directory,
                                                          domid domain);
-/// Asks the host to stop and returns when its process has gone.
+/// Asks the host to stop and returns when its process has exited.
 void stop_host(const std::filesystem::path& directory);
 
 }  // namespace xenpv::sim

@@ -46,10 +46,10 @@ bool control_service::serve() {
   std::vector<std::uint32_t> words(control_words_max);
   for (;;) {
     control_request request{};
-    unique_fd unwanted;
+    unique_fd ignored_fd;
     const auto bytes =
         receive_message(socket_.get(), &request, sizeof request, words.data(),
-                        words.size() * sizeof(std::uint32_t), unwanted, MSG_DONTWAIT);
+                        words.size() * sizeof(std::uint32_t), ignored_fd, MSG_DONTWAIT);
     if (bytes < 0) return errno == EAGAIN;
     if (static_cast<std::size_t>(bytes) != request.count * sizeof(std::uint32_t)) return false;
     auto result = execute(request, {words.data(), request.count});
@@ -88,7 +88,7 @@ control_service::answer control_service::execute(const control_request& request,
       host_.check_handle(handle_of(request), process_);
       return out;
     case control_op::evtchn_waker:
-      // Any domain may ask: the other end of a channel is somebody else's handle.
+      // Any domain may ask: the remote end of a channel is another domain's handle.
       out.fd = host_.events().waker(handle_of(request));
       out.reply.error = out.fd < 0 ? EBADF : 0;
       return out;
@@ -143,18 +143,20 @@ control_service::answer control_service::bind(const control_request& request) {
     return out;
   }
   const auto number = static_cast<std::uint32_t>(request.b);
-  ioctl_result done = std::errc::inappropriate_io_control_operation;
-  if (request.op == control_op::bind_unbound) done = events.bind_unbound(id, to_domid(request.b));
+  ioctl_result result = std::errc::inappropriate_io_control_operation;
+  if (request.op == control_op::bind_unbound) result = events.bind_unbound(id, to_domid(request.b));
   if (request.op == control_op::bind_interdomain)
-    done = events.bind_interdomain(id, to_domid(request.b), static_cast<std::uint32_t>(request.c));
-  if (request.op == control_op::bind_virq) done = events.bind_virq(id, number);
-  if (request.op == control_op::unbind) done = events.unbind(id, number, process_);
-  if (request.op == control_op::restrict_domid) done = events.restrict_to(id, to_domid(request.b));
-  if (done) {
-    out.reply.a = *done;
+    result =
+        events.bind_interdomain(id, to_domid(request.b), static_cast<std::uint32_t>(request.c));
+  if (request.op == control_op::bind_virq) result = events.bind_virq(id, number);
+  if (request.op == control_op::unbind) result = events.unbind(id, number, process_);
+  if (request.op == control_op::restrict_domid)
+    result = events.restrict_to(id, to_domid(request.b));
+  if (result) {
+    out.reply.a = *result;
   } else {
-    out.reply.error = errno_of(done.error());
-    if (done.error() == std::errc::owner_dead) host_.kill_process(process_);
+    out.reply.error = errno_of(result.error());
+    if (result.error() == std::errc::owner_dead) host_.kill_process(process_);
   }
   return out;
 }
@@ -218,9 +220,9 @@ control_service::answer control_service::set_notice(const control_request& reque
   const auto id = static_cast<std::uint32_t>(request.a);
   const bool sharing = request.op == control_op::share_notice;
   const grant_notice notice{notice_value(request.b), notice_value(request.c)};
-  const bool known = sharing ? shares_.contains(id) : maps_.contains(id);
-  const bool within = !notice.clear_offset || *notice.clear_offset < page_size;
-  if (!known || !within)
+  const bool id_known = sharing ? shares_.contains(id) : maps_.contains(id);
+  const bool offset_valid = !notice.clear_offset || *notice.clear_offset < page_size;
+  if (!id_known || !offset_valid)
     out.reply.error = EINVAL;
   else
     out.reply.error = errno_of(sharing ? host_.grants().set_share_notice(id, notice)

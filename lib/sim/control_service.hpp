@@ -1,5 +1,5 @@
-// The host's end of one process of a domain: takes its control messages and answers them. What the
-// process shared and mapped ends with it. Owned by the host's thread.
+// The host's end of the connection to one process of a domain: serves its control messages. When
+// the process exits, releases the pages it shared and mapped. Owned by the host's thread.
 #pragma once
 
 #include <sys/types.h>
@@ -18,7 +18,7 @@
 
 namespace xenpv::sim {
 
-/// What a process connection needs of its host.
+/// The host as a process connection uses it.
 class control_host {
  public:
   [[nodiscard]] virtual event_channels& events() = 0;
@@ -26,9 +26,9 @@ class control_host {
   [[nodiscard]] virtual int shared_memory() const = 0;
   /// gntalloc's limit of the domain, in pages.
   [[nodiscard]] virtual std::uint32_t grant_limit(std::uint8_t slot) const = 0;
-  /// Starts to watch a new handle for its last reference.
+  /// Starts to watch a new handle for the close of its last reference.
   virtual void watch_handle(const event_channels::opened_handle& handle) = 0;
-  /// A reference was closed: releases the handle now if it was the last one.
+  /// A reference was closed: releases the handle if it was the last one.
   virtual void check_handle(event_channels::handle_id id, pid_t closer) = 0;
   virtual void delay_event(std::uint8_t slot, std::uint32_t port) = 0;
   virtual void kill_process(pid_t process) = 0;
@@ -40,12 +40,12 @@ class control_host {
 class control_service {
  public:
   control_service(control_host& host, unique_fd socket, std::uint8_t slot, pid_t process);
-  /// Releases what the process had shared and mapped.
+  /// Releases the pages that the process had shared and mapped.
   ~control_service();
   control_service(const control_service&) = delete;
   control_service& operator=(const control_service&) = delete;
 
-  /// Answers the requests that wait. False when the process is gone.
+  /// Serves the pending requests. Returns false when the process is gone.
   [[nodiscard]] bool serve();
 
   [[nodiscard]] int descriptor() const noexcept { return socket_.get(); }
@@ -56,7 +56,7 @@ class control_service {
   struct answer {
     control_reply reply{};
     std::vector<std::uint32_t> words;
-    int fd = -1;        ///< lent
+    int fd = -1;        ///< borrowed
     unique_fd owned{};  ///< closed after sending
   };
   [[nodiscard]] answer execute(const control_request& request,

@@ -1,6 +1,7 @@
-// What a process of a simulated domain says to the host: the slow path (open, bind, share, map), as
-// one SEQPACKET message each way. Stands for ioctl(2) and mmap(2) on /dev/xen/*. No behaviour. Both
-// ends are built from the same source; the magic in hello catches a mismatch.
+// The messages between a process of a simulated domain and the host: the slow path (open, bind,
+// share, map), as one SEQPACKET message each way. They stand for ioctl(2) and mmap(2) on
+// /dev/xen/*. No behaviour. Both ends are built from the same source; the magic in hello catches a
+// mismatch.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +22,7 @@ enum class control_op : std::uint32_t {
   bind_virq,         ///< a = handle, b = virq        -> a = port
   unbind,            ///< a = handle, b = port
   restrict_domid,    ///< a = handle, b = domain
-  delayed_event,     ///< a = port: the event fault chose this one
+  delayed_event,     ///< a = port: the delay fault hit this event
   share,  ///< a = domain, b = writable, count 0, c = pages -> a = share id, words = page, ref, ...
   unshare,       ///< a = share id
   share_notice,  ///< a = share id, b = offset or -1, c = port or -1
@@ -33,7 +34,7 @@ enum class control_op : std::uint32_t {
 
 inline constexpr std::uint64_t no_notice = ~std::uint64_t{0};
 
-/// Words that may follow a message: bounds share and map at half as many pages.
+/// Limit of the words that follow a message; it limits share and map to half as many pages.
 inline constexpr std::size_t control_words_max = 16384;
 
 struct control_request {

@@ -1,5 +1,5 @@
-// The handle half of event_channels: open file descriptions of /dev/xen/evtchn, from open to the
-// last close.
+// The handle half of event_channels: open file descriptions of /dev/xen/evtchn, from open to last
+// close.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -33,7 +33,7 @@ const event_channels::handle_record* event_channels::find(handle_id id) const {
 }
 
 boost::system::result<event_channels::opened_handle, std::errc> event_channels::open(
-    std::uint8_t slot, pid_t by) {
+    std::uint8_t slot, pid_t opener) {
   const auto free = std::find_if(handles_.begin(), handles_.end(),
                                  [](const handle_record& h) { return !h.waker; });
   if (free == handles_.end()) return std::errc::too_many_files_open;
@@ -41,7 +41,7 @@ boost::system::result<event_channels::opened_handle, std::errc> event_channels::
   if (::pipe2(ends, O_CLOEXEC) != 0) return static_cast<std::errc>(errno);
   unique_fd reader(ends[0]);
   unique_fd waker(ends[1]);
-  // Only the writing side: whether a read blocks is the reader's choice, as on the device.
+  // Only the write end: whether a read blocks is the reader's choice, as on the device.
   ::fcntl(waker.get(), F_SETFL, O_NONBLOCK);
 
   const auto index = static_cast<std::uint16_t>(free - handles_.begin());
@@ -51,7 +51,8 @@ boost::system::result<event_channels::opened_handle, std::errc> event_channels::
   shared.slot.store(slot);
   const handle_id id{index, next_generation_++};
   shared.generation.store(id.generation);
-  *free = handle_record{std::move(waker), inode_of(reader.get()), slot, by, false, std::nullopt};
+  *free =
+      handle_record{std::move(waker), inode_of(reader.get()), slot, opener, false, std::nullopt};
   return opened_handle{id, std::move(reader), free->waker.get()};
 }
 
@@ -125,8 +126,8 @@ void event_channels::write_port(std::uint16_t handle, std::uint32_t generation,
                                 std::uint32_t port) {
   const auto* record = find({handle, generation});
   if (record == nullptr) return;
-  // A full pipe cannot happen: it holds 16384 ports, and a port is in it once at a time. The result
-  // is nothing to act on; a reader that is gone is noticed by its hang-up.
+  // The pipe is never full: it holds 16384 ports, and each port is in it at most once. A write
+  // error needs no action: the hang-up reports a closed reader.
   [[maybe_unused]] const auto written = ::write(record->waker.get(), &port, sizeof port);
 }
 

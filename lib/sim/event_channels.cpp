@@ -55,7 +55,7 @@ void event_channels::start_domain(std::uint8_t slot, domid domain, unsigned cpus
 }
 
 void event_channels::stop_domain(std::uint8_t slot) {
-  std::erase_if(held_, [&](const auto& entry) { return entry.first.first == slot; });
+  std::erase_if(pinned_, [&](const auto& entry) { return entry.first.first == slot; });
   for (std::uint32_t port = 0; port < max_ports; ++port)
     close_port(slot, port);
 }
@@ -81,25 +81,25 @@ ioctl_result event_channels::allocate(std::uint8_t slot, port_link link) {
   return std::errc::no_space_on_device;
 }
 
-void event_channels::hold(std::uint8_t slot, std::uint32_t port) {
-  ++held_[{slot, port}].holders;
+void event_channels::pin(std::uint8_t slot, std::uint32_t port) {
+  ++pinned_[{slot, port}].pins;
 }
 
-void event_channels::let_go(std::uint8_t slot, std::uint32_t port) {
-  const auto found = held_.find({slot, port});
-  if (found == held_.end() || --found->second.holders != 0) return;
-  const bool unbound = found->second.unbound;
-  held_.erase(found);
+void event_channels::unpin(std::uint8_t slot, std::uint32_t port) {
+  const auto entry = pinned_.find({slot, port});
+  if (entry == pinned_.end() || --entry->second.pins != 0) return;
+  const bool unbound = entry->second.unbound;
+  pinned_.erase(entry);
   if (unbound) close_port(slot, port);
 }
 
 void event_channels::unbind_port(std::uint8_t slot, std::uint32_t port) {
-  const auto found = held_.find({slot, port});
-  if (found == held_.end()) {
+  const auto entry = pinned_.find({slot, port});
+  if (entry == pinned_.end()) {
     close_port(slot, port);
     return;
   }
-  found->second.unbound = true;
+  entry->second.unbound = true;
   at(slot, port).delivery.store(0);
 }
 
@@ -108,14 +108,14 @@ void event_channels::close_port(std::uint8_t slot, std::uint32_t port) {
   at(slot, port).delivery.store(0);
   at(slot, port).link.store(0);
   if (link.kind != port_kind::interdomain) return;
-  // Xen leaves the other end waiting for us to bind again.
+  // Xen leaves the remote end unbound, for this domain to bind again.
   const auto self = state_.domains[slot].domain.load();
   at(link.remote_slot, link.remote_port).link.store(port_link{port_kind::unbound, 0, self}.pack());
 }
 
 bool event_channels::close_stale(std::uint8_t slot, std::uint32_t port) {
-  // irq_from_evtchn() of a port number that nobody has now is -1: BUG_ON. If the kernel gave the
-  // number to somebody else in the meantime, that one is unbound instead.
+  // irq_from_evtchn() of a closed port is -1: BUG_ON. If the kernel has reused the port number
+  // since, it unbinds the new port instead.
   if (link_of(slot, port).kind == port_kind::closed) return false;
   close_port(slot, port);
   return true;
@@ -141,8 +141,8 @@ ioctl_result event_channels::bind_interdomain(handle_id id, domid remote,
   if (!other) return std::errc::no_such_process;
   const auto self = state_.domains[slot].domain.load();
   if (remote_port == 0 || remote_port >= max_ports) return std::errc::invalid_argument;
-  const auto theirs = link_of(*other, remote_port);
-  if (theirs.kind != port_kind::unbound || theirs.remote_port != self)
+  const auto remote_link = link_of(*other, remote_port);
+  if (remote_link.kind != port_kind::unbound || remote_link.remote_port != self)
     return std::errc::invalid_argument;
   const auto port = allocate(slot, {port_kind::interdomain, *other, remote_port});
   if (!port) return port;
@@ -189,12 +189,12 @@ ioctl_result event_channels::unbind(handle_id id, std::uint32_t port, pid_t call
   return std::uint32_t{0};
 }
 
-ioctl_result event_channels::restrict_to(handle_id id, domid only) {
+ioctl_result event_channels::restrict_to(handle_id id, domid domain) {
   auto* handle = find(id);
   if (handle == nullptr) return std::errc::bad_file_descriptor;
   if (handle->restricted) return std::errc::permission_denied;
-  if (raw(only) == 0 || raw(only) >= first_reserved_domid) return std::errc::invalid_argument;
-  handle->restricted = only;
+  if (raw(domain) == 0 || raw(domain) >= first_reserved_domid) return std::errc::invalid_argument;
+  handle->restricted = domain;
   return std::uint32_t{0};
 }
 

@@ -1,6 +1,5 @@
-// The slow half of event channels, as Xen and Linux's evtchn driver do it: handles, binding,
-// closing, and what a resume does to both. Owned by the host's thread; the fast half is
-// delivery.hpp.
+// The slow half of event channels, as in Xen and Linux's evtchn driver: handles, binding, closing,
+// and the effect of a resume on both. Owned by the host's thread; the fast half is delivery.hpp.
 #pragma once
 
 #include <sys/types.h>
@@ -22,13 +21,13 @@
 
 namespace xenpv::sim {
 
-/// What an ioctl returns: a number or an errno.
+/// Result of an ioctl: a number or an errno.
 using ioctl_result = boost::system::result<std::uint32_t, std::errc>;
 
 /// A modelled "kernel BUG at drivers/xen/evtchn.c:422".
 struct kernel_bug {
   domid domain;
-  pid_t process = 0;  ///< who was killed; 0 = nobody could be named
+  pid_t process = 0;  ///< killed process; 0 = unknown
   std::uint32_t port = 0;
   std::string what;
 };
@@ -48,62 +47,63 @@ class event_channels final : public port_ring_writer {
   /// `max_channels` as in xl.cfg: the highest usable port number of each domain.
   event_channels(shared_state& state, std::uint32_t max_channels);
 
-  // --- domains
-  // ------------------------------------------------------------------------------------
+  // Domains.
+
   /// Clears the slot's ports and binds the kernel's own.
   void start_domain(std::uint8_t slot, domid domain, unsigned cpus);
-  /// All ports close; handles stay open but dead.
+  /// Closes all ports; handles stay open but dead.
   void stop_domain(std::uint8_t slot);
-  /// Save and restore: ports as in start_domain; the drivers' port sets stay as they were and are
+  /// Save and restore: ports as in start_domain; the driver's port sets stay unchanged and are
   /// stale.
   void resume_domain(std::uint8_t slot, domid domain, unsigned cpus);
   [[nodiscard]] std::optional<std::uint8_t> find_domain(domid domain) const;
 
-  // --- handles
-  // ------------------------------------------------------------------------------------
-  [[nodiscard]] boost::system::result<opened_handle, std::errc> open(std::uint8_t slot, pid_t by);
+  // Handles.
+
+  [[nodiscard]] boost::system::result<opened_handle, std::errc> open(std::uint8_t slot,
+                                                                     pid_t opener);
   /// The handle whose descriptor has this inode (xenevtchn_fdopen).
   [[nodiscard]] std::optional<handle_id> adopt(std::uint8_t slot, std::uint64_t inode) const;
   /// Write end of the handle's ring, for senders; -1 when it is gone.
   [[nodiscard]] int waker(handle_id id) const;
   [[nodiscard]] std::optional<std::uint8_t> slot_of(handle_id id) const;
-  /// Who opened it, if the handle is stale and still has ports.
+  /// The process that opened the handle, if the handle is stale and still has ports.
   [[nodiscard]] std::optional<pid_t> stale_opener(handle_id id) const;
   [[nodiscard]] bool is_last_reference_closed(handle_id id) const;
-  /// The driver's release(): unbinds all ports. On a stale handle that is the kernel BUG: it is
-  /// recorded and `closer` is returned as the process to kill. Does nothing for a handle already
-  /// released.
+  /// The driver's release(): unbinds all ports. On a stale handle, records the kernel BUG and
+  /// returns `closer` as the process to kill. Does nothing for a released handle.
   std::optional<pid_t> release(handle_id id, std::optional<pid_t> closer);
   [[nodiscard]] std::vector<handle_id> open_handles() const;
 
-  // --- ioctls
-  // -------------------------------------------------------------------------------------
-  [[nodiscard]] ioctl_result bind_unbound(handle_id id, domid remote);
-  [[nodiscard]] ioctl_result bind_interdomain(handle_id id, domid remote, std::uint32_t port);
-  [[nodiscard]] ioctl_result bind_virq(handle_id id, std::uint32_t virq);
-  /// A stale port is the BUG as in release(); then the error is `owner_dead` and `caller` must be
-  /// killed.
-  [[nodiscard]] ioctl_result unbind(handle_id id, std::uint32_t port, pid_t caller);
-  [[nodiscard]] ioctl_result restrict_to(handle_id id, domid only);
+  // Ioctls.
 
-  // --- events raised by the host itself
-  // ---------------------------------------------------------------
+  [[nodiscard]] ioctl_result bind_unbound(handle_id id, domid remote);
+  [[nodiscard]] ioctl_result bind_interdomain(handle_id id, domid remote,
+                                              std::uint32_t remote_port);
+  [[nodiscard]] ioctl_result bind_virq(handle_id id, std::uint32_t virq);
+  /// On a stale port, records the BUG as release() does; the error is then `owner_dead`, and
+  /// `caller` must be killed.
+  [[nodiscard]] ioctl_result unbind(handle_id id, std::uint32_t port, pid_t caller);
+  [[nodiscard]] ioctl_result restrict_to(handle_id id, domid domain);
+
+  // Events raised by the host.
+
   void raise_virq(std::uint8_t slot, std::uint32_t virq);
-  /// An event through `port` of the domain, past the fault switches.
+  /// Sends an event through `port` of the domain, bypassing the fault switches.
   void send_now(std::uint8_t slot, std::uint32_t port);
-  /// True when some handle of the domain holds `port`.
+  /// True when a handle of the domain owns `port`.
   [[nodiscard]] bool is_user_port(std::uint8_t slot, std::uint32_t port) const;
-  /// A release notice will use the port: it stays connected until let_go, even when its handle
+  /// A release notice will use the port: keeps it connected until unpin, even when its handle
   /// unbinds it (the kernel's evtchn_get and evtchn_put).
-  void hold(std::uint8_t slot, std::uint32_t port);
-  void let_go(std::uint8_t slot, std::uint32_t port);
+  void pin(std::uint8_t slot, std::uint32_t port);
+  void unpin(std::uint8_t slot, std::uint32_t port);
 
   void write_port(std::uint16_t handle, std::uint32_t generation, std::uint32_t port) override;
 
   [[nodiscard]] const std::vector<kernel_bug>& bugs() const noexcept { return bugs_; }
   /// Ports in use, the kernel's included.
   [[nodiscard]] std::size_t port_count(std::uint8_t slot) const;
-  /// No peer of the domain has work to do for an event that the domain sent it.
+  /// True when no peer of the domain still has an event from the domain to handle.
   [[nodiscard]] bool is_quiet(std::uint8_t slot) const;
   [[nodiscard]] std::size_t user_port_count(std::uint8_t slot) const;
 
@@ -120,11 +120,11 @@ class event_channels final : public port_ring_writer {
   [[nodiscard]] const handle_record* find(handle_id id) const;
   [[nodiscard]] ioctl_result allocate(std::uint8_t slot, port_link link);
   void attach(handle_id id, std::uint8_t slot, std::uint32_t port);
-  /// The driver's unbind: no more events for the handle, and the port closes unless it is held.
+  /// The driver's unbind: stops events for the handle, and closes the port unless it is pinned.
   void unbind_port(std::uint8_t slot, std::uint32_t port);
   void close_port(std::uint8_t slot, std::uint32_t port);
   void bind_kernel_ports(std::uint8_t slot, unsigned cpus);
-  /// Closes what a stale handle's port number means today; false = the BUG.
+  /// Closes the port that now has the number of a stale handle's port; false = the BUG.
   bool close_stale(std::uint8_t slot, std::uint32_t port);
   [[nodiscard]] shared_port& at(std::uint8_t slot, std::uint32_t port);
   [[nodiscard]] port_link link_of(std::uint8_t slot, std::uint32_t port) const;
@@ -133,11 +133,11 @@ class event_channels final : public port_ring_writer {
   shared_state& state_;
   std::uint32_t max_channels_;
   std::array<handle_record, max_handles> handles_;
-  struct held_port {
-    unsigned holders = 0;
+  struct pinned_port {
+    unsigned pins = 0;
     bool unbound = false;
   };
-  std::map<std::pair<std::uint8_t, std::uint32_t>, held_port> held_;
+  std::map<std::pair<std::uint8_t, std::uint32_t>, pinned_port> pinned_;
   std::uint32_t next_generation_ = 1;
   std::vector<kernel_bug> bugs_;
 };

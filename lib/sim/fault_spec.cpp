@@ -7,7 +7,7 @@
 namespace xenpv::sim {
 namespace {
 
-/// Stores a parsed value, or passes its error on.
+/// Stores a parsed value or returns its error.
 template <class T, class Field>
 result<void> assign(const result<T>& value, Field& field) {
   if (!value) return value.error();

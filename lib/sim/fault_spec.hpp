@@ -1,32 +1,32 @@
-// The words after --fault: NAME=VALUE. Parsing only; host.hpp applies them.
+// The argument of --fault: NAME=VALUE. Parsing only; host.hpp applies the faults.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <string_view>
 
+#include "base/parse.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/base/parse.hpp"
 
 namespace xenpv::sim {
 
-/// Everything that can be made to go wrong on a simulated host. Default: nothing does.
+/// The faults that can be injected into a simulated host. Default: none.
 struct fault_switches {
   ratio event_lost{0, 1};     ///< events that never arrive
   ratio event_doubled{0, 1};  ///< events that arrive a second time
   ratio event_delayed{0, 1};  ///< events that arrive late, by event_delay
   std::chrono::nanoseconds event_delay{};
   ratio grant_refused{0, 1};               ///< share and map requests refused
-  std::chrono::nanoseconds store_delay{};  ///< before each xenstore request of a guest is looked at
+  std::chrono::nanoseconds store_delay{};  ///< delay of each xenstore request of a guest
   std::uint32_t store_fail_every = 0;    ///< every n-th xenstore request of a guest fails with EIO
   std::uint32_t store_eagain_every = 0;  ///< every n-th commit of a guest fails with EAGAIN
   std::uint32_t store_vanish_after = 0;  ///< xenstored disappears after n more requests of guests
 };
 
-/// Sets what `text` names in `switches`:
+/// Sets the fault that `text` names in `switches`:
 ///   event-lost=1/10  event-doubled=1/10  event-delayed=5ms[:1/10]  grant-refused=1/3
 ///   store-slow=20ms  store-fail=10  store-eagain=2  store-vanish=100  none
-/// A ratio P/N means the first P of every N. `none` switches everything off.
+/// A ratio P/N means the first P of every N. `none` clears all faults.
 [[nodiscard]] result<void> parse_fault(std::string_view text, fault_switches& switches);
 
 }  // namespace xenpv::sim

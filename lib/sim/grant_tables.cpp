@@ -34,17 +34,18 @@ void grant_tables::start_domain(std::uint8_t slot) {
   std::iota(memory.free_pages.rbegin(), memory.free_pages.rend(), 0U);
   memory.free_refs.resize(max_grants - first_ref);
   std::iota(memory.free_refs.begin(), memory.free_refs.end(), first_ref);
-  // References of a guest that has run for a while come in no order; a fixed seed keeps runs alike.
+  // In a guest that has run for a while, references are unordered; a fixed seed keeps runs
+  // reproducible.
   std::shuffle(memory.free_refs.begin(), memory.free_refs.end(), std::mt19937(slot + 1U));
   for (auto& entry : state_.domains[slot].grants)
     entry.store(0);
 }
 
 void grant_tables::stop_domain(std::uint8_t slot) {
-  std::vector<share_id> ended;
+  std::vector<share_id> ids;
   for (const auto& [id, share] : shares_)
-    if (share.slot == slot) ended.push_back(id);
-  for (const auto id : ended)
+    if (share.slot == slot) ids.push_back(id);
+  for (const auto id : ids)
     (void)unshare(id);
   for (auto& entry : state_.domains[slot].grants)
     entry.store(0);
@@ -65,7 +66,7 @@ bool grant_tables::refuses() {
 }
 
 boost::system::result<grant_tables::share_id, std::errc> grant_tables::share(
-    std::uint8_t slot, domid with, std::uint32_t pages, bool writable, std::uint32_t limit) {
+    std::uint8_t slot, domid peer, std::uint32_t pages, bool writable, std::uint32_t limit) {
   auto& memory = memories_[slot];
   if (pages == 0) return std::errc::invalid_argument;
   if (shared_page_count(slot) + pages > limit || pages > memory.free_pages.size() ||
@@ -79,7 +80,7 @@ boost::system::result<grant_tables::share_id, std::errc> grant_tables::share(
     memory.free_refs.pop_back();
     memory.use[page] = {0, ref, true};
     const grant_table_entry entry{
-        static_cast<std::uint8_t>(grant_in_use | (writable ? 0 : grant_read_only)), raw(with),
+        static_cast<std::uint8_t>(grant_in_use | (writable ? 0 : grant_read_only)), raw(peer),
         page};
     state_.domains[slot].grants[ref].store(entry.pack(), std::memory_order_release);
     record.pages.push_back({page, ref});
@@ -102,7 +103,7 @@ void grant_tables::free_page(domain_memory& memory, std::uint8_t slot, std::uint
   memory.use[page] = {};
 }
 
-void grant_tables::carry_out(const grant_notice& notice, std::uint8_t by, int file,
+void grant_tables::carry_out(const grant_notice& notice, std::uint8_t slot, int file,
                              std::uint32_t page) {
   if (notice.clear_offset) {
     const char zero = 0;
@@ -110,39 +111,39 @@ void grant_tables::carry_out(const grant_notice& notice, std::uint8_t by, int fi
         ::pwrite(file, &zero, 1, off_t{page} * off_t{page_size} + off_t{*notice.clear_offset});
   }
   if (!notice.port) return;
-  events_.send_now(by, *notice.port);
-  events_.let_go(by, *notice.port);
+  events_.send_now(slot, *notice.port);
+  events_.unpin(slot, *notice.port);
 }
 
 std::errc grant_tables::replace_notice(std::uint8_t slot, grant_notice& old,
                                        const grant_notice& notice) {
   if (notice.port && !events_.is_user_port(slot, *notice.port)) return std::errc::invalid_argument;
-  if (notice.port) events_.hold(slot, *notice.port);
-  if (old.port) events_.let_go(slot, *old.port);
+  if (notice.port) events_.pin(slot, *notice.port);
+  if (old.port) events_.unpin(slot, *old.port);
   old = notice;
   return {};
 }
 
 std::errc grant_tables::unshare(share_id id) {
-  const auto found = shares_.find(id);
-  if (found == shares_.end()) return std::errc::invalid_argument;
-  const auto share = std::move(found->second);
-  shares_.erase(found);
+  const auto entry = shares_.find(id);
+  if (entry == shares_.end()) return std::errc::invalid_argument;
+  const auto share = std::move(entry->second);
+  shares_.erase(entry);
   auto& memory = memories_[share.slot];
   if (memory.generation != share.generation) return {};
   carry_out(share.notice, share.slot, memory.file.get(), share.pages.front().page);
   for (const auto& [page, ref] : share.pages) {
     memory.use[page].shared = false;
-    // The grant-table's deferred list: a grant in use is ended when its mapper lets go.
+    // The grant table's deferred list: a grant in use ends when its last mapping is removed.
     if (memory.use[page].mapped == 0) free_page(memory, share.slot, page);
   }
   return {};
 }
 
 std::errc grant_tables::set_share_notice(share_id id, const grant_notice& notice) {
-  const auto found = shares_.find(id);
-  if (found == shares_.end()) return std::errc::invalid_argument;
-  return replace_notice(found->second.slot, found->second.notice, notice);
+  const auto entry = shares_.find(id);
+  if (entry == shares_.end()) return std::errc::invalid_argument;
+  return replace_notice(entry->second.slot, entry->second.notice, notice);
 }
 
 boost::system::result<grant_tables::map_id, std::errc> grant_tables::map(
@@ -157,7 +158,7 @@ boost::system::result<grant_tables::map_id, std::errc> grant_tables::map(
     // gntdev turns every hypervisor status but "try again" into EINVAL.
     if (!owner || grant.ref >= max_grants) return std::errc::invalid_argument;
     const auto entry = grant_table_entry::unpack(state_.domains[*owner].grants[grant.ref].load());
-    const bool usable = (entry.flags & grant_in_use) != 0 && entry.to == self &&
+    const bool usable = (entry.flags & grant_in_use) != 0 && entry.grantee == self &&
                         !(writable && (entry.flags & grant_read_only) != 0);
     if (!usable) return std::errc::invalid_argument;
     record.pages.push_back({*owner, entry.page});
@@ -174,16 +175,16 @@ std::span<const grant_tables::mapped_page> grant_tables::mapping(map_id id) cons
 }
 
 std::errc grant_tables::unmap(map_id id) {
-  const auto found = maps_.find(id);
-  if (found == maps_.end()) return std::errc::invalid_argument;
-  const auto map = std::move(found->second);
-  maps_.erase(found);
+  const auto entry = maps_.find(id);
+  if (entry == maps_.end()) return std::errc::invalid_argument;
+  const auto map = std::move(entry->second);
+  maps_.erase(entry);
   for (std::size_t i = 0; i < map.pages.size(); ++i) {
     auto& memory = memories_[map.pages[i].slot];
     const auto page = map.pages[i].page;
     const bool alive = memory.generation == map.generations[i];
     if (i == 0) carry_out(map.notice, map.slot, alive ? memory.file.get() : -1, page);
-    // The granting domain is gone and its slot may be somebody else's: nothing left to count.
+    // The granting domain is gone and its slot may have been reused: nothing is left to count.
     if (!alive) continue;
     if (--memory.use[page].mapped == 0 && !memory.use[page].shared)
       free_page(memory, map.pages[i].slot, page);
@@ -192,9 +193,9 @@ std::errc grant_tables::unmap(map_id id) {
 }
 
 std::errc grant_tables::set_map_notice(map_id id, const grant_notice& notice) {
-  const auto found = maps_.find(id);
-  if (found == maps_.end()) return std::errc::invalid_argument;
-  return replace_notice(found->second.slot, found->second.notice, notice);
+  const auto entry = maps_.find(id);
+  if (entry == maps_.end()) return std::errc::invalid_argument;
+  return replace_notice(entry->second.slot, entry->second.notice, notice);
 }
 
 std::size_t grant_tables::shared_page_count(std::uint8_t slot) const {

@@ -1,9 +1,9 @@
-// Grants of all simulated domains: pages shared by the gntalloc driver, mapped by the gntdev
-// driver, and the table the hypervisor would hold. Owned by the host's thread; the table itself is
-// in the shared state so that grant copy needs no host.
+// Grants of all simulated domains: pages shared by the gntalloc driver, pages mapped by the gntdev
+// driver, and the hypervisor's grant table. Owned by the host's thread; the table itself is in the
+// shared state so that grant copy does not need the host.
 //
-// Each domain's pages live in one memory file that its peers map. A page that is still mapped when
-// its owner lets go stays as it is and is freed by the last unmap.
+// Each domain's pages are in one memory file that its peers map. A page that is still mapped when
+// its owner unshares it stays unchanged and is freed by the last unmap.
 #pragma once
 
 #include <array>
@@ -13,15 +13,15 @@
 #include <span>
 #include <vector>
 
+#include "base/parse.hpp"
 #include "sim/event_channels.hpp"
 #include "sim/shared_state.hpp"
-#include "xenpv/base/parse.hpp"
 #include "xenpv/base/types.hpp"
 #include "xenpv/base/unique_fd.hpp"
 
 namespace xenpv::sim {
 
-/// A notice to carry out when a page is released: the driver's UNMAP_NOTIFY.
+/// The notice carried out when a page is released: the driver's UNMAP_NOTIFY.
 struct grant_notice {
   std::optional<std::uint32_t> clear_offset;
   std::optional<std::uint32_t> port;
@@ -47,16 +47,16 @@ class grant_tables {
   grant_tables(shared_state& state, event_channels& events);
 
   void start_domain(std::uint8_t slot);
-  /// Shares of the domain end; pages its peers map stay.
+  /// Ends the domain's shares; pages that its peers map stay.
   void stop_domain(std::uint8_t slot);
-  /// Save and restore: the table is empty again; the driver still counts the pages until they are
+  /// Save and restore: empties the table; the driver still counts the pages until they are
   /// unshared.
   void resume_domain(std::uint8_t slot);
 
-  /// Memory file of the slot's present domain.
+  /// Memory file of the slot's current domain.
   [[nodiscard]] int memory(std::uint8_t slot) const;
 
-  [[nodiscard]] boost::system::result<share_id, std::errc> share(std::uint8_t slot, domid with,
+  [[nodiscard]] boost::system::result<share_id, std::errc> share(std::uint8_t slot, domid peer,
                                                                  std::uint32_t pages, bool writable,
                                                                  std::uint32_t limit);
   [[nodiscard]] std::span<const shared_page> pages(share_id id) const;
@@ -70,7 +70,7 @@ class grant_tables {
   [[nodiscard]] std::errc unmap(map_id id);
   [[nodiscard]] std::errc set_map_notice(map_id id, const grant_notice& notice);
 
-  /// Refuse this share of the requests to share or map pages.
+  /// Refuses this proportion of the requests to share or map pages.
   void set_refusal(ratio refuse) { refuse_ = refuse; }
 
   [[nodiscard]] std::size_t shared_page_count(std::uint8_t slot) const;
@@ -103,8 +103,8 @@ class grant_tables {
   };
 
   void free_page(domain_memory& memory, std::uint8_t slot, std::uint32_t page);
-  void carry_out(const grant_notice& notice, std::uint8_t by, int file, std::uint32_t page);
-  /// The new notice holds its port; the old one lets go.
+  void carry_out(const grant_notice& notice, std::uint8_t slot, int file, std::uint32_t page);
+  /// Pins the port of the new notice and unpins the port of the old one.
   [[nodiscard]] std::errc replace_notice(std::uint8_t slot, grant_notice& old,
                                          const grant_notice& notice);
   [[nodiscard]] bool refuses();

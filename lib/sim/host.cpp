@@ -9,11 +9,11 @@
 
 #include <algorithm>
 
+#include "base/parse.hpp"
 #include "sim/admin_service.hpp"
 #include "sim/listen.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/base/parse.hpp"
 #include "xenpv/base/system_root.hpp"
 
 namespace xenpv::sim {
@@ -46,11 +46,11 @@ pid_t peer_process(int socket) {
 
 constexpr std::chrono::milliseconds closer_grace{50};
 
-/// What backends get to end what a guest that is being saved asked them for: at most so long until
-/// they have heard of it all, and then a little for the rest of it.
-constexpr std::chrono::milliseconds quiet_limit{1000};
-constexpr std::chrono::milliseconds quiet_step{1};
-constexpr std::chrono::milliseconds last_requests{15};
+/// The drain of a guest that is being saved: at most drain_timeout until its backends have handled
+/// all events, then drain_grace for the requests in flight.
+constexpr std::chrono::milliseconds drain_timeout{1000};
+constexpr std::chrono::milliseconds drain_poll_interval{1};
+constexpr std::chrono::milliseconds drain_grace{15};
 
 void set_ratio(shared_event_fault& fault, ratio value) {
   fault.whole.store(value.whole);
@@ -66,6 +66,7 @@ host::host(host_options options)
       state_(&map_shared_memory(memory_.get())),
       events_(*state_, options_.max_channels),
       grants_(*state_, events_),
+      store_(quota_of(options_.version)),
       store_sockets_(reactor_, store_),
       toolstack_(store_) {
   (void)create_domain(domid_0);
@@ -94,24 +95,25 @@ void host::stop() {
   reactor_.stop();
 }
 
-domid host::create_domain(std::optional<domid> wanted) {
+domid host::create_domain(std::optional<domid> number) {
   const auto free = std::find(domains_.begin(), domains_.end(), nullptr);
   if (free == domains_.end())
     throw failure(errc::limit_reached, "create a domain",
-                  fmt::format("a simulated host holds {} domains", max_domains));
-  if (wanted && events_.find_domain(*wanted))
-    throw failure(errc::invalid_argument, fmt::format("create domain {}", *wanted),
-                  "that number is taken");
-  while (!wanted && events_.find_domain(domid{next_domain_}))
+                  fmt::format("a simulated host has at most {} domains", max_domains));
+  if (number && events_.find_domain(*number))
+    throw failure(errc::invalid_argument, fmt::format("create domain {}", *number),
+                  "the number is in use");
+  while (!number && events_.find_domain(domid{next_domain_}))
     ++next_domain_;
-  const auto domain = wanted.value_or(domid{next_domain_});
+  const auto domain = number.value_or(domid{next_domain_});
   const auto slot = static_cast<std::uint8_t>(free - domains_.begin());
 
   auto record = std::make_unique<domain_record>();
   record->name = domain == domid_0 ? "Domain-0" : fmt::format("guest-{}", domain);
   record->directory = options_.directory / fmt::format("dom{}", domain);
   std::filesystem::create_directories(record->directory);
-  toolstack::build_machine(record->directory / "root", domain, options_.grant_limit);
+  toolstack::build_machine(record->directory / "root", domain, options_.grant_limit,
+                           options_.version);
 
   state_->domains[slot].generation.store(next_slot_generation_++);
   events_.start_domain(slot, domain, options_.cpus);
@@ -152,29 +154,29 @@ void host::destroy_domain(domid domain) {
   store_sockets_.flush();
 }
 
-void host::resume_as(std::uint8_t slot, domid before, domid after, bool storage_moved) {
-  // It may have been destroyed in its sleep.
+void host::resume_as(std::uint8_t slot, domid old_domain, domid new_domain, bool storage_moved) {
+  // The domain may have been destroyed while it was suspended.
   if (!domains_[slot]) return;
   auto& record = *domains_[slot];
-  events_.resume_domain(slot, after, options_.cpus);
+  events_.resume_domain(slot, new_domain, options_.cpus);
   grants_.resume_domain(slot);
-  store_sockets_.rename(slot, after);
-  toolstack_.rebuild_domain(before, after, record.name, options_.disks, storage_moved);
-  // As xenbus_dev does on resume: the new toolstack's tree is there when the watches fire.
-  store_.resume(before, after);
+  store_sockets_.rename(slot, new_domain);
+  toolstack_.rebuild_domain(old_domain, new_domain, record.name, options_.disks, storage_moved);
+  // As xenbus_dev does on resume: the new toolstack's tree exists before the watches fire.
+  store_.resume(old_domain, new_domain);
   store_sockets_.flush();
 }
 
-void host::resume_when_quiet(sleeping_domain sleeper, std::chrono::milliseconds limit) {
-  if (limit.count() > 0 && domains_[sleeper.slot] && !events_.is_quiet(sleeper.slot)) {
-    reactor_.after(quiet_step, [this, sleeper = std::move(sleeper), limit] {
-      resume_when_quiet(sleeper, limit - quiet_step);
+void host::resume_when_drained(suspended_domain suspended, std::chrono::milliseconds timeout) {
+  if (timeout.count() > 0 && domains_[suspended.slot] && !events_.is_quiet(suspended.slot)) {
+    reactor_.after(drain_poll_interval, [this, suspended = std::move(suspended), timeout] {
+      resume_when_drained(suspended, timeout - drain_poll_interval);
     });
     return;
   }
-  reactor_.after(last_requests, [this, sleeper = std::move(sleeper)] {
-    resume_as(sleeper.slot, sleeper.before, sleeper.after, sleeper.storage_moved);
-    let_run_after(sleeper.sleep, sleeper.processes);
+  reactor_.after(drain_grace, [this, suspended = std::move(suspended)] {
+    resume_as(suspended.slot, suspended.old_domain, suspended.new_domain, suspended.storage_moved);
+    continue_after(suspended.frozen, suspended.processes);
   });
 }
 
@@ -185,8 +187,8 @@ std::vector<pid_t> host::stop_processes(const domain_record& domain) const {
   return stopped;
 }
 
-void host::let_run_after(std::chrono::milliseconds time, std::vector<pid_t> processes) {
-  reactor_.after(time, [stopped = std::move(processes)] {
+void host::continue_after(std::chrono::milliseconds delay, std::vector<pid_t> processes) {
+  reactor_.after(delay, [stopped = std::move(processes)] {
     for (const auto process : stopped)
       ::kill(process, SIGCONT);
   });
@@ -196,7 +198,7 @@ void host::checkpoint(domid domain, std::chrono::milliseconds frozen) {
   const auto slot = slot_of(domain);
   if (domain == domid_0)
     throw failure(errc::invalid_argument, "suspend domain 0", "only guests can be suspended");
-  if (frozen.count() > 0) let_run_after(frozen, stop_processes(*domains_[slot]));
+  if (frozen.count() > 0) continue_after(frozen, stop_processes(*domains_[slot]));
 }
 
 domid host::save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen,
@@ -209,17 +211,17 @@ domid host::save_restore(domid domain, bool keep_number, std::chrono::millisecon
 
   while (events_.find_domain(domid{next_domain_}))
     ++next_domain_;
-  const auto after = keep_number ? domain : domid{next_domain_++};
+  const auto new_domain = keep_number ? domain : domid{next_domain_++};
   if (stopped.empty()) {
-    resume_as(slot, domain, after, storage_moved);
-    return after;
+    resume_as(slot, domain, new_domain, storage_moved);
+    return new_domain;
   }
-  // What the guest asked its backends for before it stopped, they still do: a saved guest's memory
-  // is its own only when they are done with it.
-  resume_when_quiet({slot, domain, after, storage_moved,
-                     std::max(frozen - last_requests, last_requests), std::move(stopped)},
-                    quiet_limit);
-  return after;
+  // Backends still complete the requests in flight: they may access the saved guest's memory until
+  // the drain is complete.
+  resume_when_drained({slot, domain, new_domain, storage_moved,
+                       std::max(frozen - drain_grace, drain_grace), std::move(stopped)},
+                      drain_timeout);
+  return new_domain;
 }
 
 void host::raise_virq(domid domain, std::uint32_t virq) {
@@ -256,7 +258,7 @@ std::uint32_t host::generation_of(std::uint8_t slot) const {
 }
 
 std::uint32_t host::grant_limit(std::uint8_t slot) const {
-  // A module parameter that root may write at run time: looked up each time, like the kernel does.
+  // Root may write the module parameter at run time: read it each time, as the kernel does.
   const system_root root(domains_[slot]->directory / "root");
   const auto text = root.read("/sys/module/xen_gntalloc/parameters/limit");
   const auto value = parse_unsigned(text.value_or(""), "limit", 0, 1U << 24);
@@ -285,8 +287,8 @@ void host::drop_process(control_service& process) {
   auto& list = domains_[process.slot()]->processes;
   list.erase(std::find_if(list.begin(), list.end(),
                           [&](const auto& entry) { return entry.get() == &process; }));
-  // Its exit closed its handles: name it, if the kernel BUG strikes, before the hang-ups come
-  // without a name.
+  // The exit closed the process's handles. Release them here, where a kernel BUG can be attributed
+  // to the process; the hang-ups that follow do not name it.
   for (const auto id : events_.open_handles())
     if (events_.is_last_reference_closed(id)) release_handle(id, dead);
 }
@@ -301,9 +303,9 @@ void host::lose_handle(event_channels::handle_id id) {
     release_handle(id, std::nullopt);
     return;
   }
-  // Somebody closed the last reference of a stale handle. Whoever it was will say so
-  // (xenevtchn_close) or be missed (exit) in a moment; only a bare close(2) goes unsaid, and is put
-  // down to who opened the handle.
+  // The last reference of a stale handle was closed. xenevtchn_close reports the closing process,
+  // and an exit is noticed, both within closer_grace. Only a bare close(2) is not reported; it is
+  // attributed to the process that opened the handle.
   reactor_.remove(events_.waker(id));
   reactor_.after(closer_grace, [this, id, opener] {
     const bool alive = ::kill(*opener, 0) == 0;
@@ -317,9 +319,9 @@ void host::check_handle(event_channels::handle_id id, pid_t closer) {
 
 void host::release_handle(event_channels::handle_id id, std::optional<pid_t> closer) {
   reactor_.remove(events_.waker(id));
-  const auto recorded = events_.bugs().size();
+  const auto bug_count = events_.bugs().size();
   if (const auto victim = events_.release(id, closer)) kill_process(*victim);
-  if (events_.bugs().size() != recorded)
+  if (events_.bugs().size() != bug_count)
     log().error("domain {}: {}", events_.bugs().back().domain, events_.bugs().back().what);
 }
 

@@ -1,12 +1,12 @@
 // A simulated Xen host: hypervisor, guest kernels, xenstored and toolstack in one single-threaded
-// process. Domains' processes reach it through sockets in its folder; events and granted pages do
-// not pass through it.
+// process. The domains' processes connect to it through sockets in its directory; events and
+// granted pages do not pass through it.
 //
 //   DIR/admin              commands of xenpv-sim (one JSON object a line)
 //   DIR/domN/control       a domain's /dev/xen: see control_wire.hpp
 //   DIR/domN/xenstored     a domain's connection to xenstored
-//   DIR/domN/root          what its programs see of /sys, /proc and /dev/xen (XENPV_ROOT)
-// N is the domain's number when it was created; a restore may change the number, never the folder.
+//   DIR/domN/root          its programs' view of /sys, /proc and /dev/xen (XENPV_ROOT)
+// N is the domain's number at creation; a restore may change the number but not the directory.
 #pragma once
 
 #include <array>
@@ -29,19 +29,21 @@
 #include "sim/store_service.hpp"
 #include "sim/store_sockets.hpp"
 #include "sim/toolstack.hpp"
+#include "sim/xen_version.hpp"
 #include "xenpv/base/types.hpp"
 #include "xenpv/base/unique_fd.hpp"
 
 namespace xenpv::sim {
 
 struct host_options {
-  std::filesystem::path directory;  ///< exists and is ours
+  std::filesystem::path directory;  ///< exists; owned by the host
   unsigned guests = 1;              ///< domains created at start, numbered from 1
   unsigned cpus = 2;  ///< vCPUs of each domain: decides how many ports the kernel takes
   std::uint32_t max_channels = 1023;  ///< xl.cfg max_event_channels
   std::uint32_t grant_limit = 1024;   ///< xen-gntalloc's limit
   std::vector<disk_spec> disks;       ///< of every domain created
   fault_switches faults;
+  xen_version version = xen_version::xen_4_17;  ///< where a program can tell
 };
 
 class host final : private control_host {
@@ -53,21 +55,21 @@ class host final : private control_host {
   void run(const std::function<void()>& ready);
   void stop();
 
-  [[nodiscard]] domid create_domain(std::optional<domid> wanted);
-  /// Kills the domain's processes; what peers map stays mapped.
+  [[nodiscard]] domid create_domain(std::optional<domid> number);
+  /// Kills the domain's processes; pages that peers map stay mapped.
   void destroy_domain(domid domain);
-  /// Saves and restores at once; returns the new number. With a `frozen` time the domain's
-  /// processes are stopped that long, as the save would, and the restore is a moment later, when
-  /// backends have done what they had been asked for. `storage_moved`: as rebuild_domain().
+  /// Saves and restores at once; returns the new number. With a `frozen` time, stops the domain's
+  /// processes for that time, as a save would, and restores a moment later, when the backends have
+  /// completed the requests in flight. `storage_moved`: as for rebuild_domain().
   domid save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen,
                      bool storage_moved = false);
-  /// A suspend that is cancelled, as after `xl save -c`: its processes stop that long, and nothing
-  /// else happens.
+  /// A cancelled suspend, as after `xl save -c`: stops the domain's processes for the `frozen` time
+  /// and does nothing else.
   void checkpoint(domid domain, std::chrono::milliseconds frozen);
   void raise_virq(domid domain, std::uint32_t virq);
   void set_faults(const fault_switches& faults);
   [[nodiscard]] const fault_switches& faults() const noexcept { return faults_; }
-  /// Folder of a domain; throws when there is no such domain.
+  /// Directory of a domain; throws when there is no such domain.
   [[nodiscard]] std::filesystem::path domain_directory(domid domain) const;
 
   /// Everything `xenpv-sim status` prints, as JSON text.
@@ -80,19 +82,19 @@ class host final : private control_host {
     unique_fd control_listener;
     std::vector<std::unique_ptr<control_service>> processes;
   };
-  struct sleeping_domain {
+  struct suspended_domain {
     std::uint8_t slot;
-    domid before;
-    domid after;
+    domid old_domain;
+    domid new_domain;
     bool storage_moved;
-    std::chrono::milliseconds sleep;  ///< after the restore
+    std::chrono::milliseconds frozen;  ///< after the restore
     std::vector<pid_t> processes;
   };
-  /// Stops its processes; returns those that were there.
+  /// Stops the domain's processes and returns them.
   [[nodiscard]] std::vector<pid_t> stop_processes(const domain_record& domain) const;
-  void let_run_after(std::chrono::milliseconds time, std::vector<pid_t> processes);
-  void resume_when_quiet(sleeping_domain sleeper, std::chrono::milliseconds limit);
-  void resume_as(std::uint8_t slot, domid before, domid after, bool storage_moved);
+  void continue_after(std::chrono::milliseconds delay, std::vector<pid_t> processes);
+  void resume_when_drained(suspended_domain suspended, std::chrono::milliseconds timeout);
+  void resume_as(std::uint8_t slot, domid old_domain, domid new_domain, bool storage_moved);
 
   struct admin_service;
 

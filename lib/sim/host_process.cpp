@@ -11,9 +11,9 @@
 #include <cstring>
 #include <utility>
 
+#include "base/pipe.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
-#include "xenpv/base/pipe.hpp"
 
 namespace xenpv::sim {
 namespace {
@@ -30,7 +30,7 @@ void claim_directory(const std::filesystem::path& directory) {
   std::filesystem::create_directories(directory);
   if (!std::filesystem::is_empty(directory))
     throw failure(errc::invalid_argument, fmt::format("folder {}", directory.string()),
-                  "it is not empty; give the simulated host a folder of its own");
+                  "it is not empty; give the simulated host a separate folder");
 }
 
 void empty_directory(const std::filesystem::path& directory) {
@@ -39,19 +39,21 @@ void empty_directory(const std::filesystem::path& directory) {
     std::filesystem::remove_all(entry.path(), ignored);
 }
 
-/// The host's whole life. Says on `report` either "" (ready) or why not, and closes it.
-[[noreturn]] void live(const host_options& options, unique_fd report) {
+/// Runs the host until it stops. Closes `report` once the host is ready, or writes the reason of a
+/// failed start to it.
+[[noreturn]] void run_host(const host_options& options, unique_fd report) {
   ::signal(SIGPIPE, SIG_IGN);
   ::prctl(PR_SET_NAME, "xenpv-sim-host");
   int status = 0;
   try {
     host simulated(options);
     simulated.run([&] { report.reset(); });
-    // While its sockets are open: who waits for their end may use the folder again.
+    // Empty it while the sockets are open: a client that waits for them to close may then reuse the
+    // directory.
     empty_directory(options.directory);
   } catch (const std::exception& problem) {
     if (report) {
-      [[maybe_unused]] const auto said =
+      [[maybe_unused]] const auto written =
           ::write(report.get(), problem.what(), std::strlen(problem.what()));
     }
     log().error("simulated host: {}", problem.what());
@@ -61,23 +63,24 @@ void empty_directory(const std::filesystem::path& directory) {
   ::_exit(status);
 }
 
-/// Waits for the host's report; throws what it said.
+/// Waits for the host's report; throws `failure` with its message unless it is empty.
 void await_report(unique_fd report) {
-  std::string said;
+  std::string message;
   char bytes[512];
   for (;;) {
     const auto got = ::read(report.get(), bytes, sizeof bytes);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) break;
-    said.append(bytes, static_cast<std::size_t>(got));
+    message.append(bytes, static_cast<std::size_t>(got));
   }
-  if (!said.empty()) throw failure(error{make_error_code(errc::invalid_argument), said});
+  if (!message.empty()) throw failure(error{make_error_code(errc::invalid_argument), message});
 }
 
 }  // namespace
 
-host_process::host_process(std::filesystem::path directory, pid_t process, bool ours) noexcept
-    : directory_(std::move(directory)), process_(process), made_directory_(ours) {}
+host_process::host_process(std::filesystem::path directory, pid_t process,
+                           bool made_directory) noexcept
+    : directory_(std::move(directory)), process_(process), made_directory_(made_directory) {}
 
 host_process::host_process(host_process&& other) noexcept
     : directory_(std::move(other.directory_)),
@@ -85,46 +88,46 @@ host_process::host_process(host_process&& other) noexcept
       made_directory_(std::exchange(other.made_directory_, false)) {}
 
 host_process host_process::start(host_options options) {
-  const bool ours = options.directory.empty();
-  if (ours)
+  const bool needs_directory = options.directory.empty();
+  if (needs_directory)
     options.directory = make_directory();
   else
     claim_directory(options.directory);
-  auto [report, said] = make_pipe();
+  auto [reader, writer] = make_pipe();
   const auto parent = ::getpid();
   const auto child = ::fork();
   if (child < 0) throw_errno("fork the simulated host");
   if (child == 0) {
-    report.reset();
-    // Out of the terminal's process group: ^C is for the command that runs in the domain.
+    reader.reset();
+    // Leave the terminal's process group: ^C is meant for the command in the domain.
     ::setsid();
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) ::_exit(1);
-    live(options, std::move(said));
+    run_host(options, std::move(writer));
   }
-  said.reset();
-  host_process started(options.directory, child, ours);
-  await_report(std::move(report));
+  writer.reset();
+  host_process started(options.directory, child, needs_directory);
+  await_report(std::move(reader));
   return started;
 }
 
 void host_process::start_daemon(const host_options& options) {
   claim_directory(options.directory);
-  auto [report, said] = make_pipe();
+  auto [reader, writer] = make_pipe();
   const auto child = ::fork();
   if (child < 0) throw_errno("fork the simulated host");
   if (child == 0) {
-    report.reset();
+    reader.reset();
     ::setsid();
     if (::fork() != 0) ::_exit(0);
     const unique_fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
     for (const int standard : {0, 1, 2})
       ::dup2(null.get(), standard);
-    live(options, std::move(said));
+    run_host(options, std::move(writer));
   }
-  said.reset();
+  writer.reset();
   ::waitpid(child, nullptr, 0);
-  await_report(std::move(report));
+  await_report(std::move(reader));
 }
 
 void host_process::stop() noexcept {

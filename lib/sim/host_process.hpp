@@ -1,5 +1,4 @@
-// A simulated host in a process of its own, and the folder it lives in. Forks: start it before any
-// thread.
+// A simulated host in a separate process, with its directory. Forks: start it before any thread.
 #pragma once
 
 #include <sys/types.h>
@@ -12,9 +11,9 @@ namespace xenpv::sim {
 
 class host_process {
  public:
-  /// Starts a host that dies with this process. An empty options.directory makes a fresh folder
-  /// below TMPDIR, removed by stop(). Returns when the host's sockets listen; throws `failure` with
-  /// the host's own words when it cannot.
+  /// Starts a host that dies with this process. With an empty options.directory, creates a
+  /// directory below TMPDIR, which stop() removes. Returns when the host's sockets listen; throws
+  /// `failure` with the host's message when the start fails.
   [[nodiscard]] static host_process start(host_options options);
   /// Starts a host that outlives this process, for `xenpv-sim start`.
   static void start_daemon(const host_options& options);
@@ -25,11 +24,11 @@ class host_process {
 
   [[nodiscard]] const std::filesystem::path& directory() const noexcept { return directory_; }
   [[nodiscard]] pid_t process() const noexcept { return process_; }
-  /// Ends the host at once and removes the folder if start() made it. Harmless when called again.
+  /// Kills the host and removes the directory if start() created it. Idempotent.
   void stop() noexcept;
 
  private:
-  host_process(std::filesystem::path directory, pid_t process, bool ours) noexcept;
+  host_process(std::filesystem::path directory, pid_t process, bool made_directory) noexcept;
   std::filesystem::path directory_;
   pid_t process_;
   bool made_directory_;

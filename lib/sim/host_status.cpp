@@ -1,4 +1,4 @@
-// What `xenpv-sim status` prints. The keys are read by scripts: add, never rename.
+// The output of `xenpv-sim status`. Scripts read the keys: add keys, never rename them.
 #include <nlohmann/json.hpp>
 
 #include "sim/admin_service.hpp"

@@ -19,24 +19,25 @@ std::string variable(const char* name) {
 
 std::filesystem::path find_simulator_library() {
   constexpr auto name = "libxensim.so";
-  if (const auto named = variable("XENPV_SIM_LIBRARY"); !named.empty()) return named;
+  if (const auto path = variable("XENPV_SIM_LIBRARY"); !path.empty()) return path;
   std::error_code ignored;
-  const auto here = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
-  const std::vector<std::filesystem::path> places = {
-      here / name, XENPV_INSTALLED_SIMULATOR,
-      here / ".." / XENPV_LIBRARY_DIRECTORY / "xenpv" / name};
-  for (const auto& place : places)
-    if (std::filesystem::exists(place, ignored)) return std::filesystem::canonical(place);
+  const auto program_directory =
+      std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
+  const std::vector<std::filesystem::path> candidates = {
+      program_directory / name, XENPV_INSTALLED_SIMULATOR,
+      program_directory / ".." / XENPV_LIBRARY_DIRECTORY / "xenpv" / name};
+  for (const auto& candidate : candidates)
+    if (std::filesystem::exists(candidate, ignored)) return std::filesystem::canonical(candidate);
   throw failure(errc::not_available,
-                fmt::format("find {} in {}, {} and {}", name, places[0].string(),
-                            places[1].string(), places[2].string()),
+                fmt::format("find {} in {}, {} and {}", name, candidates[0].string(),
+                            candidates[1].string(), candidates[2].string()),
                 "set XENPV_SIM_LIBRARY to its path");
 }
 
 std::map<std::string, std::string> domain_environment(
     const std::filesystem::path& domain_directory) {
   auto preload = find_simulator_library().string();
-  if (const auto before = variable("LD_PRELOAD"); !before.empty()) preload += ":" + before;
+  if (const auto existing = variable("LD_PRELOAD"); !existing.empty()) preload += ":" + existing;
   std::map<std::string, std::string> out = {
       {"LD_PRELOAD", preload},
       {"XENSTORED_PATH", domain_directory / "xenstored"},
@@ -44,8 +45,8 @@ std::map<std::string, std::string> domain_environment(
       {"XENPV_ROOT", domain_directory / "root"},
   };
 #if defined(__SANITIZE_ADDRESS__)
-  // A program built like this one wants its runtime first in the list, where libxensim.so now is.
-  // It interposes nothing of the runtime's, so the order does not matter.
+  // A sanitized program requires its runtime first in the list, where libxensim.so is now. The
+  // library interposes no function of the runtime, so the order does not matter.
   out["ASAN_OPTIONS"] = variable("ASAN_OPTIONS") + ":verify_asan_link_order=0";
 #endif
   return out;

@@ -1,4 +1,4 @@
-// A listening Unix socket at a path.
+// Unix sockets at a path: listen and connect.
 #pragma once
 
 #include <filesystem>
@@ -7,8 +7,8 @@
 
 namespace xenpv::sim {
 
-/// Replaces a file of that name. `type` as in socket(2); close-on-exec is added. Throws `failure`;
-/// a path too long for a Unix socket is named as such.
+/// Listens at `path`, replacing an existing file. `type` as in socket(2); close-on-exec is added.
+/// Throws `failure`, with a separate message for a path too long for a Unix socket.
 [[nodiscard]] unique_fd listen_at(const std::filesystem::path& path, int type);
 
 /// Connects to a socket made by listen_at. Throws `failure`.

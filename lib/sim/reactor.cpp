@@ -73,8 +73,8 @@ void reactor::run() {
     std::stable_partition(events.begin(), end, [](const epoll_event& e) {
       return (e.events & hang_up) != 0 && (e.events & EPOLLIN) == 0;
     });
-    // The watch is looked up again for each event: an earlier callback may have removed it, and its
-    // number may by now be somebody else's.
+    // Look the watch up again for each event: an earlier callback may have removed it, and its
+    // descriptor number may have been reused.
     struct occurrence {
       int fd;
       std::uint32_t events;
@@ -82,11 +82,12 @@ void reactor::run() {
     };
     std::vector<occurrence> round;
     for (auto it = events.begin(); it != end; ++it)
-      if (const auto found = watches_.find(it->data.fd); found != watches_.end())
-        round.push_back({it->data.fd, it->events, found->second});
-    for (const auto& now : round) {
-      const auto found = watches_.find(now.fd);
-      if (found != watches_.end() && found->second == now.entry) now.entry->callback(now.events);
+      if (const auto known = watches_.find(it->data.fd); known != watches_.end())
+        round.push_back({it->data.fd, it->events, known->second});
+    for (const auto& event : round) {
+      const auto known = watches_.find(event.fd);
+      if (known != watches_.end() && known->second == event.entry)
+        event.entry->callback(event.events);
     }
     run_timers();
   }

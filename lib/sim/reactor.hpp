@@ -1,6 +1,6 @@
-// The host's event loop: descriptors and timers on one thread. epoll and nothing more, because the
-// simulator must not depend on the loop it is there to test. Callbacks may add and remove anything,
-// themselves included.
+// The host's event loop: descriptors and timers on one thread. It uses epoll only, because the
+// simulator must not depend on the loop that it tests. Callbacks may add and remove anything,
+// including themselves.
 #pragma once
 
 #include <chrono>
@@ -24,16 +24,16 @@ class reactor {
   reactor& operator=(const reactor&) = delete;
   ~reactor() = default;
 
-  /// Watches `fd` (not owned) for EPOLL* `events`; EPOLLERR and EPOLLHUP always count.
+  /// Watches `fd` (not owned) for EPOLL* `events`; EPOLLERR and EPOLLHUP are always included.
   void add(int fd, std::uint32_t events, ready_callback callback);
   void modify(int fd, std::uint32_t events);
-  /// Call before closing `fd`. Events of it that were already collected are dropped.
+  /// Call before closing `fd`. Drops the events of `fd` that were already collected.
   void remove(int fd);
 
   void after(clock::duration delay, std::function<void()> callback);
 
-  /// Runs until stop(). Hang-ups of one round are handled before requests of the same round, so
-  /// that what a process closed before it asked is seen as closed.
+  /// Runs until stop(). Handles the hang-ups of one round before its requests: a descriptor that a
+  /// process closed before its request is seen as closed.
   void run();
   void stop() noexcept { stopping_ = true; }
 

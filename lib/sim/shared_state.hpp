@@ -1,10 +1,10 @@
 // The memory that the simulated host shares with every process of its domains: event-channel
 // tables, the drivers' port sets, grant tables and the fault switches.
 //
-// The host alone changes what is bound to what (it plays hypervisor and kernel); processes read the
-// tables and flip the two delivery bits, so that notify, delivery and unmask need no process in
-// between. Everything here is a lock-free atomic; no process can leave a lock behind when it is
-// killed. Mapped by host and processes built from the same source; never stored.
+// Only the host, as hypervisor and kernel, changes the bindings. Processes read the tables and flip
+// the two delivery bits, so that notify, delivery and unmask need no other process. Everything here
+// is a lock-free atomic: a killed process leaves no lock behind. Mapped by host and processes built
+// from the same source; never stored.
 #pragma once
 
 #include <array>
@@ -24,7 +24,7 @@ inline constexpr std::size_t max_grants = 32768;  ///< per domain: 64 frames of 
 /// EVTCHNSTAT_*, with the kernel's own ports as one kind.
 enum class port_kind : std::uint8_t { closed, unbound, interdomain, virq, kernel };
 
-/// What the hypervisor knows of a port, in one word so that a sender sees it whole.
+/// The hypervisor's state of a port, in one word so that a sender reads it atomically.
 struct port_link {
   port_kind kind = port_kind::closed;
   std::uint8_t remote_slot = 0;
@@ -40,12 +40,12 @@ struct port_link {
   }
 };
 
-/// Which handle the guest kernel gives a port's events to, and the port's delivery bits.
+/// The handle to which the guest kernel delivers a port's events, and the port's delivery bits.
 /// generation 0 = no handle: events are dropped.
 struct port_delivery {
   std::uint32_t generation = 0;
   std::uint16_t handle = 0;
-  bool masked = false;   ///< given to the reader, who has not unmasked yet
+  bool masked = false;   ///< delivered to the reader, which has not unmasked yet
   bool pending = false;  ///< notified again while masked
 
   [[nodiscard]] constexpr std::uint64_t pack() const noexcept {
@@ -68,11 +68,11 @@ enum grant_flag : std::uint8_t { grant_in_use = 1, grant_read_only = 2 };
 /// A grant-table entry in one word.
 struct grant_table_entry {
   std::uint8_t flags = 0;
-  std::uint16_t to = 0;    ///< domain number it is granted to
-  std::uint32_t page = 0;  ///< page index in the granting domain's memory
+  std::uint16_t grantee = 0;  ///< domain number it is granted to
+  std::uint32_t page = 0;     ///< page index in the granting domain's memory
 
   [[nodiscard]] constexpr std::uint64_t pack() const noexcept {
-    return std::uint64_t{flags} << 56 | std::uint64_t{to} << 32 | page;
+    return std::uint64_t{flags} << 56 | std::uint64_t{grantee} << 32 | page;
   }
   [[nodiscard]] static constexpr grant_table_entry unpack(std::uint64_t word) noexcept {
     return {static_cast<std::uint8_t>(word >> 56), static_cast<std::uint16_t>(word >> 32),
@@ -91,7 +91,7 @@ struct shared_domain {
 struct shared_handle {
   std::atomic<std::uint32_t> generation;  ///< 0 = free
   std::atomic<std::uint32_t> slot;        ///< domain slot
-  /// The driver's port tree. A resume does not clear it: that is the kernel's bug.
+  /// The driver's port tree. A resume does not clear it, which is the kernel's bug.
   std::array<std::atomic<std::uint64_t>, max_ports / 64> ports;
 
   [[nodiscard]] bool has_port(std::uint32_t port) const noexcept {
@@ -100,19 +100,19 @@ struct shared_handle {
   }
 };
 
-/// `part` of every `whole` events suffer; part 0 = off. Counted over all domains of the host.
+/// Hits `part` of every `whole` events; part 0 = off. Counted over all domains of the host.
 struct shared_event_fault {
   std::atomic<std::uint32_t> part;
   std::atomic<std::uint32_t> whole;
   std::atomic<std::uint64_t> seen;
   std::atomic<std::uint64_t> hit;
 
-  /// Counts one event and tells whether it is one of those that suffer.
+  /// Counts one event and returns true if the fault hits it.
   [[nodiscard]] bool strikes() noexcept {
-    const auto bad = part.load(std::memory_order_relaxed);
-    if (bad == 0) return false;
+    const auto hits = part.load(std::memory_order_relaxed);
+    if (hits == 0) return false;
     const auto n = seen.fetch_add(1, std::memory_order_relaxed);
-    if (n % whole.load(std::memory_order_relaxed) >= bad) return false;
+    if (n % whole.load(std::memory_order_relaxed) >= hits) return false;
     hit.fetch_add(1, std::memory_order_relaxed);
     return true;
   }

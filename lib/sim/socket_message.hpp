@@ -1,4 +1,4 @@
-// One SEQPACKET message with an optional descriptor: sent and received whole. Used by the host and
+// One SEQPACKET message with an optional descriptor, sent and received whole. Used by the host and
 // by libxensim, so it depends on the C library only.
 #pragma once
 
@@ -13,8 +13,8 @@
 
 namespace xenpv::sim {
 
-/// Sends header and body as one message, with `fd` attached unless it is -1. False + errno on
-/// failure.
+/// Sends header and body as one message, with `fd` attached unless it is -1. Returns false with
+/// errno on failure.
 inline bool send_message(int socket, const void* header, std::size_t header_size, const void* body,
                          std::size_t body_size, int fd = -1) noexcept {
   iovec parts[2] = {{const_cast<void*>(header), header_size}, {const_cast<void*>(body), body_size}};
@@ -37,8 +37,9 @@ inline bool send_message(int socket, const void* header, std::size_t header_size
   }
 }
 
-/// Receives one message into header and body; `fd` gets an attached descriptor. Returns the body's
-/// bytes, or -1 with errno (0 = the other side closed, EPROTO = shorter than its header or cut).
+/// Receives one message into header and body; `fd` gets an attached descriptor. Returns the size of
+/// the body, or -1 with errno (0 = the peer closed, EPROTO = shorter than its header, or
+/// truncated).
 inline std::ptrdiff_t receive_message(int socket, void* header, std::size_t header_size, void* body,
                                       std::size_t body_size, unique_fd& fd,
                                       int flags = 0) noexcept {

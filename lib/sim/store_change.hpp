@@ -1,4 +1,4 @@
-// What a change of the store tells the watches, and the result type of the store's operations.
+// A change of the store as reported to the watches, and the result type of the store's operations.
 #pragma once
 
 #include <boost/system/result.hpp>
@@ -10,17 +10,17 @@
 
 namespace xenpv::sim {
 
-/// Errors are what the wire carries: errno values, told to the client by name.
+/// Errors are errno values, which the wire protocol sends to the client by name.
 template <class T>
 using store_result = boost::system::result<T, std::errc>;
 
-/// Views, good for the duration of one call.
+/// Views, valid for the duration of one call.
 struct store_change {
   std::string_view path;
-  const store_node* node = nullptr;  ///< the node as changed, or as last seen; null: look it up
-  const store_node* before =
-      nullptr;         ///< older state; who could read it then may hear of the change
-  bool exact = false;  ///< only for watches of this very path
+  const store_node* node = nullptr;  ///< the changed or last known node; null: look it up
+  /// The previous state; a client that could read it may be notified of the change.
+  const store_node* before = nullptr;
+  bool exact = false;  ///< only for watches of exactly this path
 };
 
 using store_change_handler = std::function<void(const store_change&)>;

@@ -45,13 +45,13 @@ std::vector<std::byte> store_connection::take_output() {
 }
 
 store_transaction* store_connection::transaction(std::uint32_t id) const {
-  const auto found = transactions.find(id);
-  return found == transactions.end() ? nullptr : found->second.get();
+  const auto entry = transactions.find(id);
+  return entry == transactions.end() ? nullptr : entry->second.get();
 }
 
 std::uint32_t store_connection::start_transaction(store_tree& tree,
                                                   std::optional<std::size_t> node_limit) {
-  // 0 means "no transaction" on the wire, and after a wrap old ones may still be open.
+  // 0 means "no transaction" on the wire; after a wrap-around, old transactions may still be open.
   while (next_transaction_ == 0 || transactions.contains(next_transaction_))
     ++next_transaction_;
   transactions.emplace(next_transaction_, std::make_unique<store_transaction>(tree, node_limit));

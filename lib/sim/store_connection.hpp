@@ -1,6 +1,6 @@
-// One client of the store: its half-read requests, its unread output, its watches and transactions.
+// One client of the store: its partial requests, unread output, watches and transactions.
 //
-// Owned by the service. Knows the wire's framing, but not what requests mean.
+// Owned by the service. Handles the framing of the wire protocol, but does not interpret requests.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +18,8 @@
 
 namespace xenpv::sim {
 
-/// Bytes of watch events a connection may leave unread; further events are dropped, as xenstored
-/// drops them for a domain that has used up its memory quota (of this size).
+/// Limit of a connection's unread watch events, in bytes. Further events are dropped, as xenstored
+/// does for a domain that has exhausted its memory quota (of this size).
 inline constexpr std::size_t store_unread_events_max = 2'621'440;
 
 class store_connection {
@@ -27,18 +27,18 @@ class store_connection {
   explicit store_connection(domid owner) : domain(owner) {}
 
   void reply(const wire::xs_message_header& request, wire::xs_type type, std::string_view payload);
-  /// Drops the event when an equal one is still unread (special events excepted), when it does not
-  /// fit into a message, or when too much is unread.
+  /// Drops the event when an equal one is still unread (except special events), when it does not
+  /// fit into a message, or when store_unread_events_max is reached.
   void send_event(std::string_view path, std::string_view token);
 
   [[nodiscard]] bool has_output() const noexcept { return !output_.empty(); }
   [[nodiscard]] std::vector<std::byte> take_output();
 
-  /// Null when there is none of this number.
+  /// Null when no transaction has this number.
   [[nodiscard]] store_transaction* transaction(std::uint32_t id) const;
   [[nodiscard]] std::uint32_t start_transaction(store_tree& tree,
                                                 std::optional<std::size_t> node_limit);
-  /// Forgets watches and transactions.
+  /// Removes all watches and transactions.
   void reset();
 
   domid domain;

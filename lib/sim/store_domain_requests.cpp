@@ -5,7 +5,7 @@
 
 #include "sim/store_path.hpp"
 #include "sim/store_service_state.hpp"
-#include "xenpv/wire/xs.hpp"
+#include "wire/xs.hpp"
 
 namespace xenpv::sim {
 namespace {
@@ -14,7 +14,8 @@ using namespace std::string_literals;
 
 constexpr std::uint32_t largest_domid = std::numeric_limits<std::uint16_t>::max();
 
-/// Numbers no domain can have never reach a domid, which would wrap them onto one that exists.
+/// Returns nullopt for an out-of-range number: a cast would wrap it to the number of another
+/// domain.
 std::optional<domid> as_domid(std::uint32_t number) {
   if (number > largest_domid) return std::nullopt;
   return domid{static_cast<std::uint16_t>(number)};
@@ -36,7 +37,7 @@ using answer = store_result<std::string>;
 
 answer store_service::state::introduce(std::string_view payload) {
   const auto strings = terminated_strings(payload);
-  // The middle one, the ring's frame number, is ignored by the daemon too.
+  // The daemon ignores the second string, the ring's frame number, too.
   if (strings.size() < 3 || static_cast<std::int32_t>(lenient_number(strings[2])) <= 0)
     return std::errc::invalid_argument;
   const auto domain = as_domid(lenient_number(strings[0]));
@@ -78,7 +79,7 @@ answer store_service::state::set_target(std::string_view payload) {
 answer store_service::state::get_domain_path(std::string_view payload) {
   const auto text = sole_string(payload);
   if (!text) return std::errc::invalid_argument;
-  // Not domain_path: the daemon answers for any number, domain or not.
+  // Not domain_path: the daemon replies for any number, whether or not the domain exists.
   return fmt::format("/local/domain/{}", lenient_number(*text)) + '\0';
 }
 
@@ -100,8 +101,8 @@ answer store_service::state::control(std::string_view payload) {
       return std::errc::invalid_argument;
     if (command.name != "help") return reply_ok;
     std::string help;
-    for (const auto& each : control_commands)
-      help += fmt::format("{}\t{}\n", each.name, each.parameters);
+    for (const auto& known : control_commands)
+      help += fmt::format("{}\t{}\n", known.name, known.parameters);
     return help + '\0';
   }
   return std::errc::invalid_argument;

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "xenpv/wire/xs.hpp"
+#include "wire/xs.hpp"
 
 namespace xenpv::sim {
 namespace {
@@ -44,8 +44,11 @@ bool is_valid_store_path(std::string_view path) noexcept {
   if (!path.starts_with('/')) return false;
   if (path.size() > 1 && path.ends_with('/')) return false;
   if (path.find("//") != std::string_view::npos) return false;
-  if (path.size() > own_directory_length(path) + wire::xs_rel_path_max) return false;
   return path.find_first_not_of(allowed) == std::string_view::npos;
+}
+
+bool is_too_long_store_path(std::string_view path) noexcept {
+  return path.size() > own_directory_length(path) + wire::xs_rel_path_max;
 }
 
 std::string_view parent_store_path(std::string_view path) noexcept {

@@ -1,5 +1,5 @@
-// Paths of the store: which are valid, what a relative one means, who lies below whom.
-// Pure text; nothing here knows which nodes exist.
+// Paths of the store: validity, resolution of relative paths, parents and children.
+// Pure text functions; they do not check whether nodes exist.
 #pragma once
 
 #include <string>
@@ -9,10 +9,10 @@
 
 namespace xenpv::sim {
 
-/// "/local/domain/N": what relative paths of domain N start from.
+/// "/local/domain/N": the base of domain N's relative paths.
 [[nodiscard]] std::string domain_path(domid domain);
 
-/// `path` as it is when it starts with '/' or '@', else below the domain's own directory. The
+/// `path` unchanged if it starts with '/' or '@', otherwise below the domain's own directory. The
 /// result need not be valid.
 [[nodiscard]] std::string resolve_store_path(std::string_view path, domid domain);
 [[nodiscard]] bool is_relative_store_path(std::string_view path) noexcept;
@@ -20,9 +20,10 @@ namespace xenpv::sim {
 /// '@' names events ("@releaseDomain"), not nodes.
 [[nodiscard]] bool is_special_store_path(std::string_view path) noexcept;
 
-/// Whether `path` can name a node: absolute, [A-Za-z0-9-/_@] only, no "//", no '/' at the end, and
-/// no longer than 2048 bytes, a leading "/local/domain/N/" not counted.
+/// Whether `path` can name a node: absolute, [A-Za-z0-9-/_@] only, no "//", no '/' at the end.
 [[nodiscard]] bool is_valid_store_path(std::string_view path) noexcept;
+/// Whether `path` is longer than 2048 bytes, a leading "/local/domain/N/" not counted.
+[[nodiscard]] bool is_too_long_store_path(std::string_view path) noexcept;
 
 /// Directory of a valid path; "/" is its own parent.
 [[nodiscard]] std::string_view parent_store_path(std::string_view path) noexcept;

@@ -7,12 +7,12 @@
 
 namespace xenpv::sim {
 
-bool store_rights::cover(const store_rights& wanted) const noexcept {
-  return (read || !wanted.read) && (write || !wanted.write) && (own || !wanted.own);
+bool store_rights::cover(const store_rights& required) const noexcept {
+  return (read || !required.read) && (write || !required.write) && (own || !required.own);
 }
 
-bool store_rights::touch(const store_rights& wanted) const noexcept {
-  return (read && wanted.read) || (write && wanted.write) || (own && wanted.own);
+bool store_rights::touch(const store_rights& required) const noexcept {
+  return (read && required.read) || (write && required.write) || (own && required.own);
 }
 
 std::string format_permission(const store_permission& permission) {
@@ -20,10 +20,10 @@ std::string format_permission(const store_permission& permission) {
   return fmt::format("{}{}", kind, permission.domain);
 }
 
-std::optional<store_permission> parse_permission(std::string_view word) {
-  if (word.size() < 2) return std::nullopt;
+std::optional<store_permission> parse_permission(std::string_view text) {
+  if (text.size() < 2) return std::nullopt;
   store_permission permission{};
-  switch (word.front()) {
+  switch (text.front()) {
     case 'r':
       permission.read = true;
       break;
@@ -38,7 +38,7 @@ std::optional<store_permission> parse_permission(std::string_view word) {
     default:
       return std::nullopt;
   }
-  const std::string digits(word.substr(1));
+  const std::string digits(text.substr(1));
   char* end = nullptr;
   const long number = std::strtol(digits.c_str(), &end, 10);
   if (end != digits.c_str() + digits.size() || number < 0 ||

@@ -1,13 +1,14 @@
-// Limits that the store sets to unprivileged domains.
+// The store's limits for unprivileged domains.
 #pragma once
 
 #include <cstdint>
 
 namespace xenpv::sim {
 
-/// Quotas of an unprivileged domain; domain 0 has none. Defaults are xenstored's own, and so is the
-/// counting: one watch and one transaction more than the number are granted, a node's size must
-/// stay below it, and a commit that creates nodes must leave the domain below its number of nodes.
+/// Quotas of an unprivileged domain; domain 0 has none, except where stated. Defaults and counting
+/// follow xenstored: one watch and one transaction more than the limit are allowed, a node's size
+/// must stay below its limit, and a commit that creates nodes must leave the domain below its node
+/// limit.
 struct store_quota {
   std::uint32_t nodes = 1000;
   std::uint32_t watches = 128;
@@ -15,6 +16,8 @@ struct store_quota {
   std::uint32_t transaction_nodes = 1024;
   std::uint32_t node_size = 2048;  ///< bytes of value, permissions, child names and a header of 24
   std::uint32_t permissions = 5;
+  /// Before Xen 4.18, the limit of a path's length applied to domain 0 as well.
+  bool limits_paths_of_domain_0 = true;
 };
 
 }  // namespace xenpv::sim

@@ -26,17 +26,17 @@ std::uint32_t lenient_number(std::string_view text) {
 
 void store_request_reader::append(std::span<const std::byte> bytes) {
   if (broken_) return;
-  // What has been taken is dropped late, so that many small requests in one buffer cost one move.
-  bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(taken_));
-  taken_ = 0;
+  // Drop consumed bytes only here, so that many small requests in one buffer cost one move.
+  bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(consumed_));
+  consumed_ = 0;
   bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());
 }
 
 std::optional<store_request> store_request_reader::next() {
   store_request request{};
-  const auto available = bytes_.size() - taken_;
+  const auto available = bytes_.size() - consumed_;
   if (broken_ || available < sizeof request.header) return std::nullopt;
-  const auto* const at = bytes_.data() + taken_;
+  const auto* const at = bytes_.data() + consumed_;
   std::memcpy(&request.header, at, sizeof request.header);
   if (request.header.len > wire::xs_payload_max) {
     broken_ = true;
@@ -45,7 +45,7 @@ std::optional<store_request> store_request_reader::next() {
   if (available - sizeof request.header < request.header.len) return std::nullopt;
   request.payload.resize(request.header.len);
   std::memcpy(request.payload.data(), at + sizeof request.header, request.header.len);
-  taken_ += sizeof request.header + request.header.len;
+  consumed_ += sizeof request.header + request.header.len;
   return request;
 }
 

@@ -1,5 +1,5 @@
-// Requests as they come over the wire: the message, and how the daemon reads its payload.
-// Pure; nothing here knows what a request means.
+// Requests on the wire: the message, and the daemon's parsing of its payload.
+// Pure; does not interpret requests.
 #pragma once
 
 #include <cstddef>
@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "xenpv/wire/xs.hpp"
+#include "wire/xs.hpp"
 
 namespace xenpv::sim {
 
@@ -22,23 +22,23 @@ struct store_request {
 /// The payload without its NUL, if that NUL is the only one and the last byte.
 [[nodiscard]] std::optional<std::string_view> sole_string(std::string_view payload);
 
-/// All strings that end in a NUL; bytes behind the last NUL are ignored.
+/// All NUL-terminated strings; bytes after the last NUL are ignored.
 [[nodiscard]] std::vector<std::string_view> terminated_strings(std::string_view payload);
 
-/// A number as atoi(3) reads it: 0 when there is none, wrapped when negative.
+/// A number as parsed by atoi(3): 0 when there is none, wrapped when negative.
 [[nodiscard]] std::uint32_t lenient_number(std::string_view text);
 
-/// Cuts a byte stream into requests, however it is chopped up.
+/// Splits a byte stream into requests, for any fragmentation of the stream.
 class store_request_reader {
  public:
   void append(std::span<const std::byte> bytes);
-  /// The next complete request. A header that announces too long a payload makes the stream broken.
+  /// The next complete request. A header with too large a payload length breaks the stream.
   [[nodiscard]] std::optional<store_request> next();
   [[nodiscard]] bool is_broken() const noexcept { return broken_; }
 
  private:
   std::vector<std::byte> bytes_;
-  std::size_t taken_ = 0;
+  std::size_t consumed_ = 0;
   bool broken_ = false;
 };
 

@@ -7,8 +7,8 @@
 
 #include "sim/store_path.hpp"
 #include "sim/store_service_state.hpp"
+#include "wire/xs.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/wire/xs.hpp"
 
 namespace xenpv::sim {
 namespace {
@@ -29,14 +29,14 @@ void throw_on_error(const store_result<void>& done, std::string_view verb,
 }  // namespace
 
 store_connection* store_service::state::connection(connection_id id) const {
-  const auto found = connections.find(id);
-  return found == connections.end() ? nullptr : found->second.get();
+  const auto entry = connections.find(id);
+  return entry == connections.end() ? nullptr : entry->second.get();
 }
 
 store_caller store_service::state::caller(domid domain) const {
-  const auto served = targets.find(domain);
+  const auto target = targets.find(domain);
   return {.domain = domain,
-          .target = served == targets.end() ? std::nullopt : std::optional(served->second)};
+          .target = target == targets.end() ? std::nullopt : std::optional(target->second)};
 }
 
 store_view store_service::state::view(domid domain, store_transaction* transaction) {
@@ -45,15 +45,15 @@ store_view store_service::state::view(domid domain, store_transaction* transacti
 
 std::size_t store_service::state::watch_count(domid domain) const {
   std::size_t count = 0;
-  for (const auto& [id, each] : connections)
-    if (each->domain == domain) count += each->watches.size();
+  for (const auto& [id, client] : connections)
+    if (client->domain == domain) count += client->watches.size();
   return count;
 }
 
 std::size_t store_service::state::transaction_count(domid domain) const {
   std::size_t count = 0;
-  for (const auto& [id, each] : connections)
-    if (each->domain == domain) count += each->transactions.size();
+  for (const auto& [id, client] : connections)
+    if (client->domain == domain) count += client->transactions.size();
   return count;
 }
 
@@ -62,13 +62,13 @@ void store_service::state::mark_ready(connection_id id) {
 }
 
 void store_service::state::fire(const store_change& change) {
-  for (const auto& [id, each] : connections) {
+  for (const auto& [id, client] : connections) {
     std::optional<bool> permitted;
-    for (const auto& watch : each->watches) {
+    for (const auto& watch : client->watches) {
       if (!watch.matches(change)) continue;
-      if (!permitted) permitted = may_hear_of(change, caller(each->domain), tree);
+      if (!permitted) permitted = may_observe(change, caller(client->domain), tree);
       if (!*permitted) break;
-      each->send_event(watch.reported(change.path), watch.token);
+      client->send_event(watch.reported(change.path), watch.token);
       mark_ready(id);
     }
   }
@@ -92,52 +92,52 @@ void store_service::state::release(domid domain) {
   fire_special("@releaseDomain");
 }
 
-void store_service::state::serve(connection_id id, store_connection& from,
+void store_service::state::serve(connection_id id, store_connection& client,
                                  const store_request& request) {
-  const auto done = execute(from, request);
+  const auto done = execute(client, request);
   if (!done) {
-    from.reply(request.header, wire::xs_type::error,
-               std::string(wire::xs_error_name(static_cast<int>(done.error()))) + '\0');
+    client.reply(request.header, wire::xs_type::error,
+                 std::string(wire::xs_error_name(static_cast<int>(done.error()))) + '\0');
   } else if (done->size() > wire::xs_payload_max) {
-    from.reply(request.header, wire::xs_type::error, std::string_view("E2BIG\0", 6));
+    client.reply(request.header, wire::xs_type::error, std::string_view("E2BIG\0", 6));
   } else {
-    from.reply(request.header, request.header.type, *done);
-    // A new watch fires at once, whether its path exists or may be read or not.
+    client.reply(request.header, request.header.type, *done);
+    // A new watch fires at once, even if its path does not exist or is not readable.
     if (request.header.type == wire::xs_type::watch) {
-      const auto& watch = from.watches.back();
-      from.send_event(watch.reported(watch.path), watch.token);
+      const auto& watch = client.watches.back();
+      client.send_event(watch.reported(watch.path), watch.token);
     }
   }
   mark_ready(id);
 }
 
-bool store_service::state::is_sabotaged(store_connection& from, const store_request& request) {
-  if (from.domain == domid_0) return false;
+bool store_service::state::is_sabotaged(store_connection& client, const store_request& request) {
+  if (client.domain == domid_0) return false;
   ++guest_requests;
   if (faults.fail_every == 0 || ++requests_since_faults % faults.fail_every != 0) return false;
   if (request.header.type == wire::xs_type::transaction_end)
-    from.transactions.erase(request.header.tx_id);
+    client.transactions.erase(request.header.tx_id);
   return true;
 }
 
-store_service::state::answer store_service::state::execute(store_connection& from,
+store_service::state::answer store_service::state::execute(store_connection& client,
                                                            const store_request& request) {
   const auto type = request.header.type;
-  if (is_sabotaged(from, request)) return static_cast<std::errc>(faults.fail_errno);
+  if (is_sabotaged(client, request)) return static_cast<std::errc>(faults.fail_errno);
   if (wire::to_string(type) == "unknown" || type == wire::xs_type::watch_event ||
       type == wire::xs_type::error)
     return std::errc::function_not_supported;
-  if (is_for_privileged(type) && from.domain != domid_0) return std::errc::permission_denied;
-  // Watches live outside of transactions: their requests may carry any number.
+  if (is_for_privileged(type) && client.domain != domid_0) return std::errc::permission_denied;
+  // Watches are independent of transactions: their requests may carry any transaction number.
   if (type == wire::xs_type::watch || type == wire::xs_type::unwatch || request.header.tx_id == 0)
-    return dispatch(from, request, nullptr);
-  auto* const transaction = from.transaction(request.header.tx_id);
+    return dispatch(client, request, nullptr);
+  auto* const transaction = client.transaction(request.header.tx_id);
   if (!transaction || (transaction->is_lost() && type != wire::xs_type::transaction_end))
     return std::errc::no_such_file_or_directory;
-  return dispatch(from, request, transaction);
+  return dispatch(client, request, transaction);
 }
 
-store_service::state::answer store_service::state::dispatch(store_connection& from,
+store_service::state::answer store_service::state::dispatch(store_connection& client,
                                                             const store_request& request,
                                                             store_transaction* transaction) {
   const std::string_view payload = request.payload;
@@ -145,19 +145,19 @@ store_service::state::answer store_service::state::dispatch(store_connection& fr
     case wire::xs_type::control:
       return control(payload);
     case wire::xs_type::directory:
-      return directory(from, payload, transaction);
+      return directory(client, payload, transaction);
     case wire::xs_type::read:
-      return read(from, payload, transaction);
+      return read(client, payload, transaction);
     case wire::xs_type::get_perms:
-      return get_perms(from, payload, transaction);
+      return get_perms(client, payload, transaction);
     case wire::xs_type::watch:
-      return watch(from, payload);
+      return watch(client, payload);
     case wire::xs_type::unwatch:
-      return unwatch(from, payload);
+      return unwatch(client, payload);
     case wire::xs_type::transaction_start:
-      return transaction_start(from, transaction);
+      return transaction_start(client, transaction);
     case wire::xs_type::transaction_end:
-      return transaction_end(from, request);
+      return transaction_end(client, request);
     case wire::xs_type::introduce:
       return introduce(payload);
     case wire::xs_type::release:
@@ -165,13 +165,13 @@ store_service::state::answer store_service::state::dispatch(store_connection& fr
     case wire::xs_type::get_domain_path:
       return get_domain_path(payload);
     case wire::xs_type::write:
-      return write(from, payload, transaction);
+      return write(client, payload, transaction);
     case wire::xs_type::mkdir:
-      return mkdir(from, payload, transaction);
+      return mkdir(client, payload, transaction);
     case wire::xs_type::rm:
-      return rm(from, payload, transaction);
+      return rm(client, payload, transaction);
     case wire::xs_type::set_perms:
-      return set_perms(from, payload, transaction);
+      return set_perms(client, payload, transaction);
     case wire::xs_type::is_domain_introduced:
       return is_domain_introduced(payload);
     case wire::xs_type::resume:
@@ -179,10 +179,10 @@ store_service::state::answer store_service::state::dispatch(store_connection& fr
     case wire::xs_type::set_target:
       return set_target(payload);
     case wire::xs_type::reset_watches:
-      from.reset();
+      client.reset();
       return std::string("OK\0", 3);
     case wire::xs_type::directory_part:
-      return directory_part(from, payload, transaction);
+      return directory_part(client, payload, transaction);
     case wire::xs_type::watch_event:
     case wire::xs_type::error:
       break;
@@ -205,21 +205,21 @@ void store_service::detach(connection_id id) {
 }
 
 bool store_service::receive(connection_id id, std::span<const std::byte> bytes) {
-  auto* const from = state_->connection(id);
-  if (!from) return false;
-  from->reader.append(bytes);
-  while (const auto request = from->reader.next())
-    state_->serve(id, *from, *request);
-  if (!from->reader.is_broken()) return true;
-  from->reset();
+  auto* const client = state_->connection(id);
+  if (!client) return false;
+  client->reader.append(bytes);
+  while (const auto request = client->reader.next())
+    state_->serve(id, *client, *request);
+  if (!client->reader.is_broken()) return true;
+  client->reset();
   return false;
 }
 
 std::vector<std::byte> store_service::take_output(connection_id id) {
-  auto* const from = state_->connection(id);
-  if (!from) return {};
+  auto* const client = state_->connection(id);
+  if (!client) return {};
   std::erase(state_->ready, id);
-  return from->take_output();
+  return client->take_output();
 }
 
 std::vector<store_service::connection_id> store_service::take_ready() {
@@ -236,17 +236,17 @@ bool store_service::is_introduced(domid domain) const {
   return state_->introduced.contains(domain);
 }
 
-void store_service::resume(domid before, domid after) {
-  for (const auto& [id, each] : state_->connections) {
-    if (each->domain != before) continue;
-    each->domain = after;
-    for (const auto& [number, transaction] : each->transactions)
+void store_service::resume(domid old_domain, domid new_domain) {
+  for (const auto& [id, client] : state_->connections) {
+    if (client->domain != old_domain) continue;
+    client->domain = new_domain;
+    for (const auto& [number, transaction] : client->transactions)
       transaction->lose();
-    for (auto& watch : each->watches) {
-      watch.move_to(after);
-      each->send_event(watch.given, watch.token);
+    for (auto& watch : client->watches) {
+      watch.move_to(new_domain);
+      client->send_event(watch.given, watch.token);
     }
-    if (each->has_output()) state_->mark_ready(id);
+    if (client->has_output()) state_->mark_ready(id);
   }
 }
 

@@ -1,5 +1,5 @@
-// What a store_service is made of. Private to store_service.cpp and the files that answer its
-// requests (store_node_requests.cpp, store_domain_requests.cpp).
+// The state of a store_service. Private to store_service.cpp and the files that handle its requests
+// (store_node_requests.cpp, store_domain_requests.cpp).
 #pragma once
 
 #include <map>
@@ -14,7 +14,7 @@
 
 namespace xenpv::sim {
 
-/// The payload of a reply that carries nothing but success; the zero is part of it.
+/// The payload of a reply that reports success only, with its NUL.
 inline const std::string reply_ok("OK\0", 3);
 
 struct store_service::state {
@@ -31,7 +31,7 @@ struct store_service::state {
   std::uint64_t last_connection = 0;
   std::vector<connection_id> ready;
   std::set<domid> introduced{domid_0};
-  std::map<domid, domid> targets;  ///< SET_TARGET: who serves whom
+  std::map<domid, domid> targets;  ///< SET_TARGET: serving domain -> target
   store_change_handler on_change = [this](const store_change& change) { fire(change); };
 
   explicit state(store_quota limits) : quota(limits) {}
@@ -42,7 +42,7 @@ struct store_service::state {
   [[nodiscard]] std::size_t watch_count(domid domain) const;
   [[nodiscard]] std::size_t transaction_count(domid domain) const;
 
-  /// Sends the change to every watch that matches and may hear of it.
+  /// Sends the change to every matching watch whose client may be notified.
   void fire(const store_change& change);
   void fire_special(std::string_view event);
   void mark_ready(connection_id id);
@@ -50,33 +50,34 @@ struct store_service::state {
   void introduce(domid domain);
   void release(domid domain);
 
-  void serve(connection_id id, store_connection& from, const store_request& request);
-  [[nodiscard]] answer execute(store_connection& from, const store_request& request);
-  [[nodiscard]] answer dispatch(store_connection& from, const store_request& request,
+  void serve(connection_id id, store_connection& client, const store_request& request);
+  [[nodiscard]] answer execute(store_connection& client, const store_request& request);
+  [[nodiscard]] answer dispatch(store_connection& client, const store_request& request,
                                 store_transaction* transaction);
-  /// True when a fault is due; a transaction that the request would have ended is dropped.
-  [[nodiscard]] bool is_sabotaged(store_connection& from, const store_request& request);
+  /// Returns true when a fault is due, and drops a transaction that the request would have ended.
+  [[nodiscard]] bool is_sabotaged(store_connection& client, const store_request& request);
 
   // Nodes, watches and transactions: store_node_requests.cpp.
-  [[nodiscard]] answer read(store_connection& from, std::string_view payload,
-                            store_transaction* in);
-  [[nodiscard]] answer directory(store_connection& from, std::string_view payload,
-                                 store_transaction* in);
-  [[nodiscard]] answer directory_part(store_connection& from, std::string_view payload,
-                                      store_transaction* in);
-  [[nodiscard]] answer get_perms(store_connection& from, std::string_view payload,
-                                 store_transaction* in);
-  [[nodiscard]] answer write(store_connection& from, std::string_view payload,
-                             store_transaction* in);
-  [[nodiscard]] answer mkdir(store_connection& from, std::string_view payload,
-                             store_transaction* in);
-  [[nodiscard]] answer rm(store_connection& from, std::string_view payload, store_transaction* in);
-  [[nodiscard]] answer set_perms(store_connection& from, std::string_view payload,
-                                 store_transaction* in);
-  [[nodiscard]] answer watch(store_connection& from, std::string_view payload);
-  [[nodiscard]] answer unwatch(store_connection& from, std::string_view payload);
-  [[nodiscard]] answer transaction_start(store_connection& from, store_transaction* in);
-  [[nodiscard]] answer transaction_end(store_connection& from, const store_request& request);
+  [[nodiscard]] answer read(store_connection& client, std::string_view payload,
+                            store_transaction* transaction);
+  [[nodiscard]] answer directory(store_connection& client, std::string_view payload,
+                                 store_transaction* transaction);
+  [[nodiscard]] answer directory_part(store_connection& client, std::string_view payload,
+                                      store_transaction* transaction);
+  [[nodiscard]] answer get_perms(store_connection& client, std::string_view payload,
+                                 store_transaction* transaction);
+  [[nodiscard]] answer write(store_connection& client, std::string_view payload,
+                             store_transaction* transaction);
+  [[nodiscard]] answer mkdir(store_connection& client, std::string_view payload,
+                             store_transaction* transaction);
+  [[nodiscard]] answer rm(store_connection& client, std::string_view payload,
+                          store_transaction* transaction);
+  [[nodiscard]] answer set_perms(store_connection& client, std::string_view payload,
+                                 store_transaction* transaction);
+  [[nodiscard]] answer watch(store_connection& client, std::string_view payload);
+  [[nodiscard]] answer unwatch(store_connection& client, std::string_view payload);
+  [[nodiscard]] answer transaction_start(store_connection& client, store_transaction* transaction);
+  [[nodiscard]] answer transaction_end(store_connection& client, const store_request& request);
 
   // Domains: store_domain_requests.cpp.
   [[nodiscard]] answer introduce(std::string_view payload);

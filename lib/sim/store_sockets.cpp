@@ -8,7 +8,7 @@
 #include <cerrno>
 
 #include "sim/listen.hpp"
-#include "xenpv/wire/xs.hpp"
+#include "wire/xs.hpp"
 
 namespace xenpv::sim {
 
@@ -18,39 +18,39 @@ struct store_sockets::connection {
   store_service::connection_id id{};
   bool privileged = false;
   std::vector<std::byte> unsent;
-  std::size_t delayed = 0;  ///< chunks whose time has not come
+  std::size_t delayed = 0;  ///< chunks that are still delayed
   bool closed = false;
 };
 
 store_sockets::~store_sockets() {
-  for (auto& [slot, on] : listeners_)
-    if (on.socket) reactor_.remove(on.socket.get());
+  for (auto& [slot, endpoint] : listeners_)
+    if (endpoint.socket) reactor_.remove(endpoint.socket.get());
   for (auto& [id, peer] : connections_)
     reactor_.remove(peer->socket.get());
 }
 
-void store_sockets::listen(std::uint8_t slot, listener& on) {
-  on.socket = listen_at(on.path, SOCK_STREAM | SOCK_NONBLOCK);
-  reactor_.add(on.socket.get(), EPOLLIN, [this, slot](std::uint32_t) { accept(slot); });
+void store_sockets::listen(std::uint8_t slot, listener& endpoint) {
+  endpoint.socket = listen_at(endpoint.path, SOCK_STREAM | SOCK_NONBLOCK);
+  reactor_.add(endpoint.socket.get(), EPOLLIN, [this, slot](std::uint32_t) { accept(slot); });
 }
 
 void store_sockets::open(std::uint8_t slot, domid domain, std::filesystem::path path) {
-  auto& on = listeners_[slot];
-  on.domain = domain;
-  on.path = std::move(path);
-  if (!vanished_) listen(slot, on);
+  auto& endpoint = listeners_[slot];
+  endpoint.domain = domain;
+  endpoint.path = std::move(path);
+  if (!vanished_) listen(slot, endpoint);
 }
 
 void store_sockets::close(std::uint8_t slot) {
-  if (const auto found = listeners_.find(slot); found != listeners_.end()) {
-    if (found->second.socket) reactor_.remove(found->second.socket.get());
-    ::unlink(found->second.path.c_str());
-    listeners_.erase(found);
+  if (const auto entry = listeners_.find(slot); entry != listeners_.end()) {
+    if (entry->second.socket) reactor_.remove(entry->second.socket.get());
+    ::unlink(entry->second.path.c_str());
+    listeners_.erase(entry);
   }
-  std::vector<std::shared_ptr<connection>> gone;
+  std::vector<std::shared_ptr<connection>> peers;
   for (const auto& [id, peer] : connections_)
-    if (peer->slot == slot) gone.push_back(peer);
-  for (const auto& peer : gone)
+    if (peer->slot == slot) peers.push_back(peer);
+  for (const auto& peer : peers)
     drop(peer);
 }
 
@@ -59,14 +59,15 @@ void store_sockets::rename(std::uint8_t slot, domid domain) {
 }
 
 void store_sockets::accept(std::uint8_t slot) {
-  auto& on = listeners_.at(slot);
-  unique_fd socket(::accept4(on.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  auto& endpoint = listeners_.at(slot);
+  unique_fd socket(
+      ::accept4(endpoint.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!socket) return;
   auto peer = std::make_shared<connection>();
   peer->socket = std::move(socket);
   peer->slot = slot;
-  peer->privileged = on.domain == domid_0;
-  peer->id = store_.attach(on.domain);
+  peer->privileged = endpoint.domain == domid_0;
+  peer->id = store_.attach(endpoint.domain);
   connections_[peer->id] = peer;
   reactor_.add(peer->socket.get(), EPOLLIN, [this, peer](std::uint32_t events) {
     if ((events & EPOLLOUT) != 0) send(*peer);
@@ -87,7 +88,7 @@ void store_sockets::readable(const std::shared_ptr<connection>& peer) {
     feed(peer, bytes);
     return;
   }
-  // Chunks keep their order: timers of equal length fire in the order they were set.
+  // Chunks keep their order: timers with the same delay fire in the order in which they were set.
   ++peer->delayed;
   reactor_.after(delay_, [this, peer, bytes = std::move(bytes)] {
     --peer->delayed;
@@ -97,11 +98,11 @@ void store_sockets::readable(const std::shared_ptr<connection>& peer) {
 
 void store_sockets::feed(const std::shared_ptr<connection>& peer,
                          const std::vector<std::byte>& bytes) {
-  const auto before = store_.guest_request_count();
-  const bool sound = store_.receive(peer->id, bytes);
-  const auto requests = store_.guest_request_count() - before;
+  const auto old_count = store_.guest_request_count();
+  const bool valid = store_.receive(peer->id, bytes);
+  const auto requests = store_.guest_request_count() - old_count;
   flush();
-  if (!sound) drop(peer);
+  if (!valid) drop(peer);
   if (vanish_after_ == 0) return;
   if (requests >= vanish_after_)
     vanish();
@@ -111,21 +112,21 @@ void store_sockets::feed(const std::shared_ptr<connection>& peer,
 
 void store_sockets::flush() {
   for (const auto id : store_.take_ready())
-    if (const auto found = connections_.find(id); found != connections_.end()) send(*found->second);
+    if (const auto entry = connections_.find(id); entry != connections_.end()) send(*entry->second);
 }
 
 void store_sockets::send(connection& peer) {
   for (;;) {
-    // What does not fit the socket stays with the service, whose bound on unread events then holds.
+    // Output that does not fit the socket stays in the service, which limits unread events.
     if (peer.unsent.empty()) peer.unsent = store_.take_output(peer.id);
     if (peer.unsent.empty()) break;
     const auto sent =
         ::send(peer.socket.get(), peer.unsent.data(), peer.unsent.size(), MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
-    if (sent < 0) break;  // full: EPOLLOUT will tell; broken: the read side will
+    if (sent < 0) break;  // full: wait for EPOLLOUT; broken: the read side drops the peer
     peer.unsent.erase(peer.unsent.begin(), peer.unsent.begin() + sent);
   }
-  // A peer that does not read its answers is not listened to either.
+  // Do not read requests from a peer that does not read its replies.
   reactor_.modify(peer.socket.get(), peer.unsent.empty() ? EPOLLIN : EPOLLOUT);
 }
 
@@ -141,13 +142,13 @@ void store_sockets::drop(const std::shared_ptr<connection>& peer) {
 void store_sockets::vanish() {
   vanished_ = true;
   vanish_after_ = 0;
-  for (auto& [slot, on] : listeners_) {
-    reactor_.remove(on.socket.get());
-    on.socket.reset();
-    ::unlink(on.path.c_str());
+  for (auto& [slot, endpoint] : listeners_) {
+    reactor_.remove(endpoint.socket.get());
+    endpoint.socket.reset();
+    ::unlink(endpoint.path.c_str());
   }
-  const auto all = connections_;
-  for (const auto& [id, peer] : all)
+  const auto peers = connections_;
+  for (const auto& [id, peer] : peers)
     drop(peer);
 }
 
@@ -156,8 +157,8 @@ void store_sockets::set_faults(const fault_switches& faults) {
   vanish_after_ = faults.store_vanish_after;
   if (!vanished_ || vanish_after_ != 0) return;
   vanished_ = false;
-  for (auto& [slot, on] : listeners_)
-    listen(slot, on);
+  for (auto& [slot, endpoint] : listeners_)
+    listen(slot, endpoint);
 }
 
 }  // namespace xenpv::sim

@@ -1,6 +1,6 @@
 // The sockets of the simulated xenstored: one listener per domain, any number of connections. Moves
-// bytes between them and store_service, and plays the faults of a slow or vanished daemon. Owned by
-// the host's thread.
+// bytes between them and store_service, and injects the faults of a slow or vanished daemon. Owned
+// by the host's thread.
 #pragma once
 
 #include <chrono>
@@ -31,7 +31,7 @@ class store_sockets {
   void rename(std::uint8_t slot, domid domain);
 
   void set_faults(const fault_switches& faults);
-  /// Sends what the service has queued for connections, whoever caused it. Call after touching the
+  /// Sends the output that the service has queued for all connections. Call after each use of the
   /// service.
   void flush();
 
@@ -48,7 +48,7 @@ class store_sockets {
   void send(connection& peer);
   void drop(const std::shared_ptr<connection>& peer);
   void vanish();
-  void listen(std::uint8_t slot, listener& on);
+  void listen(std::uint8_t slot, listener& endpoint);
 
   reactor& reactor_;
   store_service& store_;

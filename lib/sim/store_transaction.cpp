@@ -74,17 +74,17 @@ void store_transaction::note_change(std::string_view path, bool exact) {
 
 bool store_transaction::has_conflict() const {
   return std::any_of(touched_.begin(), touched_.end(), [this](const touched_node& entry) {
-    const auto now = tree_.find(entry.path);
-    // Whether it is still the same node is told by the generation: unique and never reused.
-    return (now ? now->generation : 0) != (entry.seen ? entry.seen->generation : 0);
+    const auto current = tree_.find(entry.path);
+    // The generation identifies the node: it is unique and never reused.
+    return (current ? current->generation : 0) != (entry.seen ? entry.seen->generation : 0);
   });
 }
 
 bool store_transaction::exceeds(std::size_t node_quota) const {
   return std::any_of(ownership_.begin(), ownership_.end(), [&](const auto& entry) {
     const auto& [owner, change] = entry;
-    const auto after = static_cast<std::ptrdiff_t>(tree_.node_count(owner)) + change;
-    return owner != domid_0 && after >= static_cast<std::ptrdiff_t>(node_quota);
+    const auto total = static_cast<std::ptrdiff_t>(tree_.node_count(owner)) + change;
+    return owner != domid_0 && total >= static_cast<std::ptrdiff_t>(node_quota);
   });
 }
 

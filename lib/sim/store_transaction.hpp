@@ -1,8 +1,8 @@
-// One open transaction: the nodes it has touched, and what becomes of them.
+// One open transaction: the nodes that it has accessed, and their changes.
 //
-// Owned by the connection that started it. As in C xenstored, a node is fixed when the transaction
-// first looks at it, not when the transaction starts, and the commit fails when any such node has
-// changed since. Checks no permissions: that is store_view's work.
+// Owned by the connection that started it. As in C xenstored, the snapshot of a node is taken when
+// the transaction first accesses it, not when the transaction starts, and the commit fails when any
+// such node has changed since. Checks no permissions: store_view does.
 #pragma once
 
 #include <cstddef>
@@ -21,36 +21,37 @@ namespace xenpv::sim {
 
 class store_transaction {
  public:
-  /// `tree` must outlive the transaction. `node_limit`: nodes it may touch.
+  /// `tree` must outlive the transaction. `node_limit`: nodes it may access.
   explicit store_transaction(store_tree& tree, std::optional<std::size_t> node_limit = {});
 
-  // The operations of store_tree, on the transaction's own state. no_space_on_device from find: the
-  // limit is reached and the transaction can only be aborted. The others need paths that find has
-  // seen.
+  // The operations of store_tree, on the transaction's own state. find returns no_space_on_device
+  // when the limit is reached; the transaction can then only be aborted. The others require that
+  // find was called for the path.
   [[nodiscard]] store_result<store_node_ref> find(std::string_view path);
   [[nodiscard]] store_node& edit(std::string_view path);
   void create(const std::string& path, store_node node);
   void set_permissions(std::string_view path, std::vector<store_permission> list);
   void erase(std::string_view path);
 
-  /// Watches hear of `path` when the transaction is committed. Wide wins over exact.
+  /// Reports `path` to the watches when the transaction is committed. A non-exact change overrides
+  /// an exact one.
   void note_change(std::string_view path, bool exact);
-  /// The commit will fail with not_enough_memory: the daemon's answer after an operation went wrong
-  /// half-way.
+  /// Makes the commit fail with not_enough_memory, as the daemon does after a partially failed
+  /// operation.
   void fail() noexcept { failed_ = true; }
-  /// The domain was restored elsewhere: only the end of the transaction is still answered.
+  /// The domain was restored: only the end of the transaction still gets a valid reply.
   void lose() noexcept { lost_ = true; }
   [[nodiscard]] bool is_lost() const noexcept { return lost_; }
 
-  /// Makes the changes visible and reports them, or changes nothing: resource_unavailable_try_again
-  /// after a conflict, no_space_on_device when a domain would own `node_quota` nodes or more.
+  /// Applies the changes and reports them, or changes nothing: resource_unavailable_try_again after
+  /// a conflict, no_space_on_device when a domain would own `node_quota` nodes or more.
   [[nodiscard]] store_result<void> commit(std::optional<std::size_t> node_quota,
                                           const store_change_handler& on_change);
 
  private:
   struct touched_node {
     std::string path;
-    store_node_ref seen;              ///< as the transaction found it; null: absent
+    store_node_ref seen;              ///< at the first access; null: absent
     std::shared_ptr<store_node> own;  ///< as changed by the transaction
     bool erased = false;
     bool notify = false;
@@ -67,8 +68,8 @@ class store_transaction {
   store_tree& tree_;
   std::optional<std::size_t> node_limit_;
   std::deque<touched_node> touched_;
-  std::unordered_map<std::string_view, std::size_t> index_;  ///< keys lie in touched_
-  std::unordered_map<domid, std::ptrdiff_t> ownership_;      ///< nodes won or lost by each domain
+  std::unordered_map<std::string_view, std::size_t> index_;  ///< keys point into touched_
+  std::unordered_map<domid, std::ptrdiff_t> ownership_;      ///< change of each domain's node count
   bool created_ = false;
   bool failed_ = false;
   bool lost_ = false;

@@ -21,15 +21,15 @@ store_tree::store_tree() {
 }
 
 store_node_ref store_tree::find(std::string_view path) const {
-  const auto found = nodes_.find(path);
-  return found == nodes_.end() ? nullptr : found->second;
+  const auto entry = nodes_.find(path);
+  return entry == nodes_.end() ? nullptr : entry->second;
 }
 
 store_node& store_tree::edit(std::string_view path) {
-  auto& held = nodes_.find(path)->second;
-  if (held.use_count() > 1) held = std::make_shared<store_node>(*held);
-  held->generation = next_generation();
-  return *held;
+  auto& node = nodes_.find(path)->second;
+  if (node.use_count() > 1) node = std::make_shared<store_node>(*node);
+  node->generation = next_generation();
+  return *node;
 }
 
 void store_tree::create(const std::string& path, store_node node) {
@@ -66,8 +66,8 @@ void store_tree::adopt(const std::string& path, std::shared_ptr<store_node> node
 }
 
 std::size_t store_tree::node_count(domid owner) const {
-  const auto found = owned_.find(owner);
-  return found == owned_.end() ? 0 : found->second;
+  const auto entry = owned_.find(owner);
+  return entry == owned_.end() ? 0 : entry->second;
 }
 
 void store_tree::forget(domid domain) {
@@ -75,11 +75,11 @@ void store_tree::forget(domid domain) {
 }
 
 store_rights store_tree::rights(const store_caller& caller, const store_node& node) const {
-  if (caller.is_privileged() || caller.speaks_for(node.owner()))
+  if (caller.is_privileged() || caller.acts_for(node.owner()))
     return {.read = true, .write = true, .own = true};
   const auto& list = node.permissions;
   for (std::size_t i = 1; i < list.size(); ++i) {
-    if (!caller.speaks_for(list[i].domain)) continue;
+    if (!caller.acts_for(list[i].domain)) continue;
     const auto death = forgotten_.find(list[i].domain);
     if (death != forgotten_.end() && death->second > node.permissions_generation) continue;
     return {.read = list[i].read, .write = list[i].write};

@@ -1,8 +1,8 @@
-// All nodes of the store, and how many each domain owns.
+// All nodes of the store, and the number of nodes that each domain owns.
 //
-// Owned by the store service. Knows no callers and no quotas: those are store_view's. Nodes are
-// shared with readers and open transactions and copied only when one of them still holds the old
-// state.
+// Owned by the store service. Does not check permissions or quotas: store_view does. Nodes are
+// shared with readers and open transactions, and copied only when one of them still refers to the
+// old state.
 #pragma once
 
 #include <cstddef>
@@ -20,27 +20,28 @@ namespace xenpv::sim {
 
 class store_tree {
  public:
-  /// What the daemon starts with, owned by domain 0 and closed to others: "/", "/tool",
-  /// "/tool/xenstored", and outside of the tree "@introduceDomain" and "@releaseDomain".
+  /// Creates the daemon's initial nodes, owned by domain 0 and not accessible to others: "/",
+  /// "/tool", "/tool/xenstored", and outside of the tree "@introduceDomain" and "@releaseDomain".
   store_tree();
 
   [[nodiscard]] store_node_ref find(std::string_view path) const;
-  /// The node to be changed, with a new generation. The path must exist.
+  /// The node, for a change, with a new generation. The path must exist.
   [[nodiscard]] store_node& edit(std::string_view path);
-  /// The parent must exist and gets its new child's name.
+  /// Adds the node and its name in the parent, which must exist.
   void create(const std::string& path, store_node node);
-  /// Of an existing node.
+  /// The node must exist.
   void set_permissions(std::string_view path, std::vector<store_permission> list);
-  /// Removes one node. Its parent's entry and its children are the caller's care.
+  /// Removes one node. The caller removes the parent's entry and the children.
   void erase(std::string_view path);
 
-  /// Puts a transaction's node in place, or removes it when null; otherwise like erase.
+  /// Installs a transaction's node, or removes the node when null; the caller's duties are those of
+  /// erase.
   void adopt(const std::string& path, std::shared_ptr<store_node> node);
 
   [[nodiscard]] std::uint64_t next_generation() noexcept { return ++generation_; }
   [[nodiscard]] std::size_t node_count(domid owner) const;
 
-  /// From now on a domain of this number is another one: permissions given to the old one are void.
+  /// The domain is gone: its permissions are void for a later domain with the same number.
   void forget(domid domain);
   [[nodiscard]] store_rights rights(const store_caller& caller, const store_node& node) const;
 

@@ -32,29 +32,37 @@ void store_view::report(const store_change& change) {
   }
 }
 
-store_result<void> store_view::fail(std::errc why) {
-  if (transaction_) transaction_->fail();
-  return why;
+bool exceeds_path_limit(const store_quota& quota, const store_caller& caller,
+                        std::string_view path) noexcept {
+  const bool is_limited = !caller.is_privileged() || quota.limits_paths_of_domain_0;
+  return is_limited && is_too_long_store_path(path);
 }
 
-std::errc store_view::hide(std::errc why, const std::string& path, const store_rights& wanted) {
-  std::string_view above = path;
+store_result<void> store_view::fail(std::errc code) {
+  if (transaction_) transaction_->fail();
+  return code;
+}
+
+std::errc store_view::hide(std::errc code, const std::string& path, const store_rights& required) {
+  std::string_view ancestor = path;
   do {
-    above = parent_store_path(above);
-    const auto node = find(above);
+    ancestor = parent_store_path(ancestor);
+    const auto node = find(ancestor);
     if (node && *node)
-      return tree_.rights(caller_, **node).touch(wanted) ? why : std::errc::permission_denied;
-  } while (above != "/");
+      return tree_.rights(caller_, **node).touch(required) ? code : std::errc::permission_denied;
+  } while (ancestor != "/");
   return std::errc::permission_denied;
 }
 
-store_result<store_node_ref> store_view::get(const std::string& path, const store_rights& wanted) {
-  if (!is_valid_store_path(path)) return std::errc::invalid_argument;
+store_result<store_node_ref> store_view::get(const std::string& path,
+                                             const store_rights& required) {
+  if (!is_valid_store_path(path) || exceeds_path_limit(quota_, caller_, path))
+    return std::errc::invalid_argument;
   const auto node = find(path);
-  if (!node) return hide(node.error(), path, wanted);
-  if (!*node) return hide(std::errc::no_such_file_or_directory, path, wanted);
-  if (!tree_.rights(caller_, **node).cover(wanted))
-    return hide(std::errc::permission_denied, path, wanted);
+  if (!node) return hide(node.error(), path, required);
+  if (!*node) return hide(std::errc::no_such_file_or_directory, path, required);
+  if (!tree_.rights(caller_, **node).cover(required))
+    return hide(std::errc::permission_denied, path, required);
   return *node;
 }
 
@@ -102,11 +110,11 @@ bool store_view::has_room_for(const std::vector<std::string>& missing, const sto
 store_result<void> store_view::create(const std::string& path, std::string_view value) {
   std::vector<std::string> missing;
   store_node_ref parent;
-  for (std::string_view up = path; !parent; up = parent_store_path(up)) {
-    missing.emplace_back(up);
-    const auto found = find(parent_store_path(up));
-    if (!found) return found.error();
-    parent = *found;
+  for (std::string_view current = path; !parent; current = parent_store_path(current)) {
+    missing.emplace_back(current);
+    const auto directory = find(parent_store_path(current));
+    if (!directory) return directory.error();
+    parent = *directory;
   }
   if (!caller_.is_privileged()) {
     // A transaction's own new nodes are counted when it is committed.
@@ -129,9 +137,9 @@ store_result<void> store_view::create(const std::string& path, std::string_view 
       tree_.create(level, node);
     }
   });
-  // Only the node that was asked for is news, as in xenstored: not the directories made on the way.
-  const auto made = find(path);
-  report({.path = path, .node = made->get()});
+  // Report only the requested node, as xenstored does, not the directories created for it.
+  const auto created = find(path);
+  report({.path = path, .node = created->get()});
   return {};
 }
 
@@ -147,7 +155,7 @@ store_result<void> store_view::list_below(const std::string& top, std::vector<st
   for (;;) {
     const auto node = find(path);
     if (!node) return node.error();
-    // A transaction fixes each node when it first looks at it, so a listed child may be gone.
+    // A transaction takes each node's snapshot at the first access, so a listed child may be gone.
     if (!*node) return std::errc::io_error;
     open.push_back({.path = std::move(path), .names = (*node)->child_names()});
     while (open.back().next == open.back().names.size()) {
@@ -155,8 +163,8 @@ store_result<void> store_view::list_below(const std::string& top, std::vector<st
       open.pop_back();
       if (open.empty()) return {};
     }
-    auto& above = open.back();
-    path = child_store_path(above.path, above.names[above.next++]);
+    auto& parent = open.back();
+    path = child_store_path(parent.path, parent.names[parent.next++]);
   }
 }
 
@@ -164,25 +172,25 @@ store_result<void> store_view::remove(const std::string& path) {
   const std::string directory(parent_store_path(path));
   if (const auto node = get(path, right_to_write); !node) {
     if (node.error() != std::errc::no_such_file_or_directory) return node.error();
-    const auto above = find(directory);
-    if (above && *above) return {};
+    const auto parent = find(directory);
+    if (parent && *parent) return {};
     return node.error();
   }
   if (path == "/") return std::errc::invalid_argument;
-  const auto above = find(directory);
-  if (!above) return above.error();
-  if (!*above) return std::errc::invalid_argument;
+  const auto parent = find(directory);
+  if (!parent) return parent.error();
+  if (!*parent) return std::errc::invalid_argument;
 
-  std::vector<std::string> doomed;
-  const auto complete = list_below(path, doomed);
-  // Told while everything is still there: who may hear of it depends on the permissions.
-  for (const auto& each : doomed)
-    report({.path = each, .node = find(each)->get(), .exact = each != path});
-  for (const auto& each : doomed) {
+  std::vector<std::string> removed;
+  const auto complete = list_below(path, removed);
+  // Report before erasing: the permissions decide which clients are notified.
+  for (const auto& entry : removed)
+    report({.path = entry, .node = find(entry)->get(), .exact = entry != path});
+  for (const auto& entry : removed) {
     if (transaction_) {
-      transaction_->erase(each);
+      transaction_->erase(entry);
     } else {
-      tree_.erase(each);
+      tree_.erase(entry);
     }
   }
   if (!complete) return complete.error();
@@ -202,8 +210,8 @@ store_result<void> store_view::set_permissions(const std::string& path,
   const auto before = **node;
   if (!caller_.is_privileged() && list.front().domain != before.owner())
     return std::errc::operation_not_permitted;
-  const auto permission_bytes = [](const store_node& of) {
-    return of.accounted_size() - of.value.size() - of.children.size();
+  const auto permission_bytes = [](const store_node& entry) {
+    return entry.accounted_size() - entry.value.size() - entry.children.size();
   };
   store_node fresh;
   fresh.permissions = list;
@@ -227,7 +235,7 @@ void store_view::remove_owned_by(domid owner) {
     const auto node = tree_.find(path);
     if (!node) continue;
     if (node->owner() == owner && path != "/") {
-      // The root cannot be removed and everything else here can: there is no error to hand on.
+      // Only the root cannot be removed, and it is excluded: there is no error to return.
       static_cast<void>(remove(path));
       continue;
     }

@@ -1,7 +1,7 @@
-// The store as one caller sees it, inside a transaction or not: permissions, hiding, quotas.
+// The store as one caller sees it, with or without a transaction: permissions, hiding, quotas.
 //
-// Made for one request and thrown away. Paths are absolute (store_path.hpp). Follows C
-// xenstored 4.17, in what it refuses and with which errno too.
+// Created for one request and then destroyed. Paths are absolute (store_path.hpp). Follows C
+// xenstored 4.17, including the requests it rejects and their errno values.
 #pragma once
 
 #include <string>
@@ -15,42 +15,47 @@
 
 namespace xenpv::sim {
 
+/// Whether xenstored refuses `path` for its length.
+[[nodiscard]] bool exceeds_path_limit(const store_quota& quota, const store_caller& caller,
+                                      std::string_view path) noexcept;
+
 class store_view {
  public:
-  /// All of them must outlive the view. Without a transaction, changes take effect and are reported
-  /// to `on_change` at once; with one, both wait for its commit.
+  /// All arguments must outlive the view. Without a transaction, changes take effect and are
+  /// reported to `on_change` at once; with one, on its commit.
   store_view(store_tree& tree, const store_quota& quota, const store_caller& caller,
              store_transaction* transaction, const store_change_handler& on_change);
 
-  /// The node, if it exists and the caller has the wanted rights. Otherwise the caller learns the
-  /// reason only if it has one of the rights on the nearest existing parent; if not it is told
+  /// The node, if it exists and the caller has the required rights. Otherwise returns the actual
+  /// error only if the caller has one of the rights on the nearest existing ancestor, else
   /// permission_denied.
   [[nodiscard]] store_result<store_node_ref> get(const std::string& path,
-                                                 const store_rights& wanted);
+                                                 const store_rights& required);
   /// Creates missing parents with empty values.
   [[nodiscard]] store_result<void> write(const std::string& path, std::string_view value);
   [[nodiscard]] store_result<void> make_directory(const std::string& path);
-  /// With everything below; the children's own permissions do not matter. Removing what is absent
+  /// Removes the node and its subtree; ignores the children's permissions. Removing an absent node
   /// succeeds if its directory exists.
   [[nodiscard]] store_result<void> remove(const std::string& path);
   [[nodiscard]] store_result<void> set_permissions(const std::string& path,
                                                    const std::vector<store_permission>& list);
-  /// Removes every node of `owner` with everything below it, whoever owns that.
+  /// Removes every node of `owner` with its subtree, regardless of the subtree's owners.
   void remove_owned_by(domid owner);
 
  private:
   [[nodiscard]] store_result<store_node_ref> find(std::string_view path);
   [[nodiscard]] store_node& edit(std::string_view path);
-  [[nodiscard]] std::errc hide(std::errc why, const std::string& path, const store_rights& wanted);
+  [[nodiscard]] std::errc hide(std::errc code, const std::string& path,
+                               const store_rights& required);
   [[nodiscard]] store_result<void> create(const std::string& path, std::string_view value);
   [[nodiscard]] bool has_room_for(const std::vector<std::string>& missing, const store_node& parent,
                                   std::string_view value) const;
   [[nodiscard]] bool is_too_large(std::size_t accounted_size) const;
-  /// Appends the paths below `top` and `top` itself, children before their directories; up to the
-  /// first that cannot be looked up.
+  /// Appends the paths below `top` and `top` itself, children before their directories. Stops at
+  /// the first path whose lookup fails.
   [[nodiscard]] store_result<void> list_below(const std::string& top,
                                               std::vector<std::string>& order);
-  [[nodiscard]] store_result<void> fail(std::errc why);
+  [[nodiscard]] store_result<void> fail(std::errc code);
   void report(const store_change& change);
 
   store_tree& tree_;

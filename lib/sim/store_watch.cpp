@@ -22,10 +22,10 @@ std::string_view store_watch::reported(std::string_view changed) const {
   return changed.substr(prefix);
 }
 
-bool may_hear_of(const store_change& change, const store_caller& caller, const store_tree& tree) {
+bool may_observe(const store_change& change, const store_caller& caller, const store_tree& tree) {
   if (change.before && tree.rights(caller, *change.before).read) return true;
-  const auto found = change.node ? nullptr : tree.find(change.path);
-  const auto* const node = change.node ? change.node : found.get();
+  const auto current = change.node ? nullptr : tree.find(change.path);
+  const auto* const node = change.node ? change.node : current.get();
   if (!node) return false;
   if (tree.rights(caller, *node).read) return true;
   if (is_special_store_path(change.path)) return false;

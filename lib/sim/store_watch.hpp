@@ -1,5 +1,5 @@
-// One watch: which changes it matches and under which path it reports them.
-// Whether its owner may hear of a change is decided by may_hear_of.
+// One watch: the changes that it matches and the path under which it reports them.
+// Does not check permissions: may_observe does.
 #pragma once
 
 #include <string>
@@ -13,22 +13,21 @@ namespace xenpv::sim {
 struct store_watch {
   std::string given;  ///< as registered, relative or not
   std::string token;
-  std::string path;    ///< what `given` means for the domain
+  std::string path;    ///< `given`, resolved for the domain
   std::size_t prefix;  ///< bytes of `path` that a relative watch does not report
 
   store_watch(std::string_view given_path, std::string_view given_token, domid domain);
 
-  /// Reads a relative path again, for the number the domain has now.
+  /// Resolves a relative path again, for the domain's new number.
   void move_to(domid domain);
   [[nodiscard]] bool matches(const store_change& change) const;
-  /// `changed` as this watch's owner wants to see it.
+  /// The path reported for `changed`: relative for a relative watch.
   [[nodiscard]] std::string_view reported(std::string_view changed) const;
 };
 
-/// xenstored tells a connection of a change when it can read the node, could read it before, or can
-/// read the node's directory. Of special events it needs the right to read the event's own
-/// permissions.
-[[nodiscard]] bool may_hear_of(const store_change& change, const store_caller& caller,
+/// xenstored reports a change to a connection that can read the node, could read it before, or can
+/// read the node's directory. A special event requires read permission on the event itself.
+[[nodiscard]] bool may_observe(const store_change& change, const store_caller& caller,
                                const store_tree& tree);
 
 }  // namespace xenpv::sim

@@ -29,17 +29,16 @@ std::string frontend_path(domid domain, const disk_spec& disk) {
 }
 
 std::string backend_path(domid domain, const disk_spec& disk) {
-  const auto* kind = disk.backend == disk_backend::qemu ? "qdisk" : "vbd";
+  const auto* kind = disk.backend == backend_kind::qemu ? "qdisk" : "vbd";
   return fmt::format("/local/domain/0/backend/{}/{}/{}", kind, domain, disk.device);
 }
 
 std::vector<std::pair<std::string, std::string>> disk_nodes(const std::string& guest,
                                                             const disk_spec& disk) {
-  constexpr std::array stores = {"memory", "file", "null"};
   std::vector<std::pair<std::string, std::string>> out = {
-      {"store", stores[static_cast<std::size_t>(disk.store)]},
+      {"store", std::string(wire::name_in(wire::disk_stores, disk.store))},
       {"medium", fmt::format("{}/{}", guest, disk.name)},
-      {"backend", std::string(to_string(disk.backend))},
+      {"backend", std::string(wire::name_in(wire::backend_kinds, disk.backend))},
       {"sector-size", fmt::format("{}", disk.sector_size)},
       {"persistent", disk.persistent ? "1" : "0"},
       {"flush", disk.flush ? "1" : "0"},
@@ -65,7 +64,7 @@ void toolstack::write(const std::string& path, std::string_view value,
 
 void toolstack::build_domain(domid domain, const std::string& name,
                              std::span<const disk_spec> disks) {
-  // libxl's words: nobody's business but ours, read-only for the guest, the guest's own.
+  // libxl's permissions: read-only for the guest, and owned by the guest.
   const std::array read_only = {store_permission{domid_0, false, false},
                                 store_permission{domain, true, false}};
   const std::array guests_own = {store_permission{domain, false, false}};
@@ -105,7 +104,7 @@ void toolstack::build_disk(domid domain, const std::string& name, const disk_spe
   put(back + "/removable", disk.cdrom ? "1" : "0", back_permissions);
   put(back + "/bootable", "1", back_permissions);
   put(back + "/dev", disk.name, back_permissions);
-  put(back + "/type", disk.backend == disk_backend::qemu ? "qdisk" : "phy", back_permissions);
+  put(back + "/type", disk.backend == backend_kind::qemu ? "qdisk" : "phy", back_permissions);
   put(back + "/mode", disk.read_only ? "r" : "w", back_permissions);
   put(back + "/device-type", disk.cdrom ? "cdrom" : "disk", back_permissions);
   put(back + "/params", disk.path, back_permissions);
@@ -127,9 +126,9 @@ void toolstack::build_disk(domid domain, const std::string& name, const disk_spe
 
 std::vector<std::pair<std::string, std::string>> toolstack::vdi_nodes(const std::string& guest,
                                                                       const disk_spec& disk) const {
-  const auto moved = storage_moves_.find(guest);
+  const auto moves = storage_moves_.find(guest);
   const auto uuid = fmt::format("5eed0000-0000-4000-8000-{:06x}{:06x}", disk.device,
-                                moved == storage_moves_.end() ? 0 : moved->second);
+                                moves == storage_moves_.end() ? 0 : moves->second);
   return {{"vdi-uuid", uuid}, {"scsi/0x12/0x83", fmt::format("0083:{}", uuid)}};
 }
 
@@ -144,21 +143,22 @@ void toolstack::destroy_domain(domid domain, std::span<const disk_spec> disks) {
   remove_tree(domain, disks);
 }
 
-void toolstack::rebuild_domain(domid before, domid after, const std::string& name,
+void toolstack::rebuild_domain(domid old_domain, domid new_domain, const std::string& name,
                                std::span<const disk_spec> disks, bool storage_moved) {
   if (storage_moved) ++storage_moves_[name];
-  if (before != after) store_.release(before);
-  remove_tree(before, disks);
-  build_domain(after, name, disks);
+  if (old_domain != new_domain) store_.release(old_domain);
+  remove_tree(old_domain, disks);
+  build_domain(new_domain, name, disks);
 }
 
 void toolstack::build_machine(const std::filesystem::path& root, domid domain,
-                              std::uint32_t grant_limit) {
+                              std::uint32_t grant_limit, xen_version version) {
   write_file(root / "sys/hypervisor/type", "xen\n");
   write_file(root / "sys/hypervisor/guest_type", domain == domid_0 ? "PV\n" : "PVH\n");
-  write_file(root / "sys/hypervisor/version/major", "4\n");
-  write_file(root / "sys/hypervisor/version/minor", "17\n");
-  write_file(root / "sys/hypervisor/version/extra", ".7\n");
+  const auto files = files_of(version);
+  write_file(root / "sys/hypervisor/version/major", fmt::format("{}\n", files.major));
+  write_file(root / "sys/hypervisor/version/minor", fmt::format("{}\n", files.minor));
+  write_file(root / "sys/hypervisor/version/extra", fmt::format("{}\n", files.extra));
   write_file(root / "proc/xen/capabilities", domain == domid_0 ? "control_d\n" : "");
   write_file(root / "sys/module/xen_gntalloc/parameters/limit", fmt::format("{}\n", grant_limit));
   for (const auto* device : {"evtchn", "gntalloc", "gntdev", "xenbus", "privcmd"})

@@ -1,4 +1,4 @@
-#include "xenpv/wire/netlink.hpp"
+#include "wire/netlink.hpp"
 
 namespace xenpv::wire {
 

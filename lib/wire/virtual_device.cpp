@@ -1,4 +1,4 @@
-#include "xenpv/wire/virtual_device.hpp"
+#include "wire/virtual_device.hpp"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 #include <array>
 #include <limits>
 
-#include "xenpv/base/parse.hpp"
+#include "base/parse.hpp"
 
 namespace xenpv::wire {
 namespace {
@@ -35,11 +35,11 @@ std::optional<std::uint32_t> partition_number(std::string_view digits) {
 constexpr std::array<std::uint32_t, 16> scsi_majors = {8,   65,  66,  67,  68,  69,  70,  71,
                                                        128, 129, 130, 131, 132, 133, 134, 135};
 
-/// Which SCSI disk, counted from sda; nullopt: the major number is not one of theirs.
+/// The SCSI disk's number, counted from sda; nullopt: not a SCSI major.
 std::optional<std::uint32_t> scsi_disk(std::uint32_t major, std::uint32_t minor) {
-  const auto* const found = std::ranges::find(scsi_majors, major);
-  if (found == scsi_majors.end()) return std::nullopt;
-  return static_cast<std::uint32_t>(found - scsi_majors.begin()) * 16 + (minor >> 4);
+  const auto* const match = std::ranges::find(scsi_majors, major);
+  if (match == scsi_majors.end()) return std::nullopt;
+  return static_cast<std::uint32_t>(match - scsi_majors.begin()) * 16 + (minor >> 4);
 }
 
 /// xen-vbd-interface(7). nullopt: the scheme has no number for this disk or partition.

@@ -1,4 +1,4 @@
-#include "xenpv/wire/xs.hpp"
+#include "wire/xs.hpp"
 
 #include <cerrno>
 

@@ -29,7 +29,7 @@ class xenstore_cleanup final : public cleanup_store {
     pollfd entry{.fd = store_.watch_descriptor(), .events = POLLIN, .revents = 0};
     const auto timeout =
         std::min<milliseconds::rep>(at_most.count(), std::numeric_limits<int>::max());
-    // Woken early (EINTR included) is fine: the caller looks at the node and at the clock.
+    // Early returns (EINTR included) are harmless: the caller checks the node and the clock.
     ::poll(&entry, 1, static_cast<int>(timeout));
     while (store_.next_event())
       continue;
@@ -40,7 +40,7 @@ class xenstore_cleanup final : public cleanup_store {
   store store_ = store::open();
 };
 
-/// A watch for the time of one wait.
+/// A watch for the duration of one wait.
 class watched_path {
  public:
   watched_path(cleanup_store& store, const std::string& path) : store_(store), path_(path) {
@@ -73,7 +73,7 @@ struct step_runner {
     const watched_path watched(store, step.path);
     const auto start = store.now();
     const auto time_left = std::max(end_of_all_waits - start, time_point::duration::zero());
-    // Compared as milliseconds, for a step may ask for more than the clock can count to.
+    // Compared as milliseconds, because a step's limit may exceed the clock's range.
     const auto allowed =
         std::min(step.at_most, std::chrono::duration_cast<milliseconds>(time_left));
     for (;;) {

@@ -1,4 +1,4 @@
-#include "xenpv/xen/cpuid.hpp"
+#include "xen/cpuid.hpp"
 
 #include <array>
 #include <cstring>
@@ -16,10 +16,10 @@ struct registers {
   std::uint32_t edx = 0;
 };
 
-/// XEN_CPUID_FIRST_LEAF, and where Xen may have moved it (viridian guests).
+/// XEN_CPUID_FIRST_LEAF, and the positions that Xen may move it to (viridian guests).
 constexpr std::uint32_t first_leaf = 0x40000000;
 constexpr std::uint32_t leaf_step = 0x100;
-constexpr std::uint32_t leaf_places = 256;
+constexpr std::uint32_t leaf_positions = 256;
 
 registers cpuid(std::uint32_t leaf) {
   registers out;
@@ -29,8 +29,8 @@ registers cpuid(std::uint32_t leaf) {
   return out;
 }
 
-/// XEN_EMULATE_PREFIX, "ud2a; .ascii "xen"", has the hypervisor answer in a PV guest, whose own
-/// cpuid reaches the processor. Off Xen it is an illegal instruction.
+/// XEN_EMULATE_PREFIX, "ud2a; .ascii "xen"", makes the hypervisor emulate cpuid in a PV guest,
+/// where a plain cpuid reaches the processor. Off Xen it is an illegal instruction.
 registers forced_cpuid(std::uint32_t leaf) {
   registers out;
   asm volatile(".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e; cpuid"
@@ -39,7 +39,7 @@ registers forced_cpuid(std::uint32_t leaf) {
   return out;
 }
 
-bool is_xens(const registers& leaf) {
+bool has_xen_signature(const registers& leaf) {
   std::array<char, 12> signature{};
   std::memcpy(signature.data(), &leaf.ebx, 4);
   std::memcpy(signature.data() + 4, &leaf.ecx, 4);
@@ -47,38 +47,38 @@ bool is_xens(const registers& leaf) {
   return std::string_view(signature.data(), signature.size()) == "XenVMMXenVMM";
 }
 
-constexpr std::uint32_t time_leaf = 3;      ///< above the base
-constexpr std::uint32_t features_leaf = 4;  ///< above the base
+constexpr std::uint32_t time_leaf = 3;      ///< relative to the base
+constexpr std::uint32_t features_leaf = 4;  ///< relative to the base
 
 struct leaf_range {
   std::uint32_t base;
   std::uint32_t last;
 };
 
-template <class Ask>
-std::optional<leaf_range> find_leaves(Ask ask, std::uint32_t places) {
-  for (std::uint32_t place = 0; place < places; ++place) {
-    const auto base = first_leaf + place * leaf_step;
-    const auto head = ask(base);
-    if (is_xens(head) && head.eax >= base + 2) return leaf_range{base, head.eax};
+template <class Query>
+std::optional<leaf_range> find_leaves(Query query, std::uint32_t positions) {
+  for (std::uint32_t position = 0; position < positions; ++position) {
+    const auto base = first_leaf + position * leaf_step;
+    const auto head = query(base);
+    if (has_xen_signature(head) && head.eax >= base + 2) return leaf_range{base, head.eax};
   }
   return std::nullopt;
 }
 
-template <class Ask>
-std::optional<cpuid_facts> read_with(Ask ask, std::uint32_t places) {
-  const auto leaves = find_leaves(ask, places);
+template <class Query>
+std::optional<cpuid_facts> read_with(Query query, std::uint32_t positions) {
+  const auto leaves = find_leaves(query, positions);
   if (!leaves) return std::nullopt;
-  cpuid_facts out{.version = ask(leaves->base + 1).eax};
+  cpuid_facts out{.version = query(leaves->base + 1).eax};
   if (leaves->last >= leaves->base + time_leaf) {
-    const auto time = ask(leaves->base + time_leaf);
+    const auto time = query(leaves->base + time_leaf);
     out.tsc_is_emulated = (time.eax & 1U) != 0;
     out.host_tsc_is_safe = (time.eax & 2U) != 0;
     out.tsc_mode = time.ebx;
     out.incarnation = time.edx;
   }
   if (leaves->last >= leaves->base + features_leaf) {
-    const auto features = ask(leaves->base + features_leaf).eax;
+    const auto features = query(leaves->base + features_leaf).eax;
     out.apic_access_is_virtual = (features & (1U << 0)) != 0;
     out.x2apic_is_virtual = (features & (1U << 1)) != 0;
     out.has_upcall_vector = (features & (1U << 6)) != 0;
@@ -95,7 +95,7 @@ std::optional<cpuid_facts> read_cpuid(guest_type type, const system_root& root) 
       return read_with(forced_cpuid, 1);
     case guest_type::pvh:
     case guest_type::hvm:
-      return read_with(cpuid, leaf_places);
+      return read_with(cpuid, leaf_positions);
     case guest_type::none:
     case guest_type::xen_arm:
     case guest_type::unknown:
@@ -111,7 +111,7 @@ incarnation_counter::incarnation_counter(guest_type type, const system_root& roo
   if (is_forced_)
     leaves = find_leaves(forced_cpuid, 1);
   else if (type == guest_type::pvh || type == guest_type::hvm)
-    leaves = find_leaves(cpuid, leaf_places);
+    leaves = find_leaves(cpuid, leaf_positions);
   if (leaves && leaves->last >= leaves->base + time_leaf) leaf_ = leaves->base + time_leaf;
 }
 

@@ -16,19 +16,19 @@ bool runs_on_xen(const system_root& root) {
   return root.read("/sys/hypervisor/type") == "xen";
 }
 
-std::string missing_device_cure(std::string_view path, const system_root& root) {
+std::string missing_device_remedy(std::string_view path, const system_root& root) {
   const auto* device = find_known_device(path);
   const auto load = device != nullptr ? device->load : std::string_view("load its module");
   if (runs_on_xen(root)) return std::string(load);
-  return fmt::format("{} in a Xen guest; this machine is none, xenpv-sim simulates one", load);
+  return fmt::format("{} in a Xen guest; this machine is not one; xenpv-sim simulates one", load);
 }
 
-std::string open_cure(int error_number, std::string_view path, const system_root& root) {
+std::string open_remedy(int error_number, std::string_view path, const system_root& root) {
   switch (error_number) {
     case ENOENT:
     case ENODEV:
     case ENXIO:
-      return missing_device_cure(path, root);
+      return missing_device_remedy(path, root);
     case EACCES:
     case EPERM:
       return fmt::format("run as root or give this user access to {} with a udev rule", path);
@@ -41,9 +41,9 @@ std::string open_cure(int error_number, std::string_view path, const system_root
   }
 }
 
-std::string store_open_cure(int error_number, std::string_view xenstored_path,
-                            const system_root& root) {
-  if (xenstored_path.empty()) return open_cure(error_number, "/dev/xen/xenbus", root);
+std::string store_open_remedy(int error_number, std::string_view xenstored_path,
+                              const system_root& root) {
+  if (xenstored_path.empty()) return open_remedy(error_number, "/dev/xen/xenbus", root);
   switch (error_number) {
     case ENOENT:
     case ECONNREFUSED:
@@ -56,8 +56,8 @@ std::string store_open_cure(int error_number, std::string_view xenstored_path,
   }
 }
 
-// Xen's answers to EVTCHNOP_bind_*, as far as they mean the same for each of them.
-std::string bind_cure(int error_number) {
+// Errors of EVTCHNOP_bind_* with the same meaning for all of them.
+std::string bind_remedy(int error_number) {
   switch (error_number) {
     case ENOSPC:
       return "the domain's max_event_channels is used up, raise it in the domain's xl "
@@ -73,7 +73,7 @@ std::string bind_cure(int error_number) {
   }
 }
 
-std::string bind_virq_cure(int error_number) {
+std::string bind_virq_remedy(int error_number) {
   switch (error_number) {
     case EEXIST:
       return "the kernel or another process has bound it already";
@@ -82,11 +82,11 @@ std::string bind_virq_cure(int error_number) {
     case EINVAL:
       return "there is no such virtual IRQ";
     default:
-      return bind_cure(error_number);
+      return bind_remedy(error_number);
   }
 }
 
-std::string restrict_cure(int error_number) {
+std::string restrict_remedy(int error_number) {
   switch (error_number) {
     case EINVAL:
       return "Linux does not restrict a handle to domain 0";
@@ -99,22 +99,22 @@ std::string restrict_cure(int error_number) {
   }
 }
 
-std::string share_cure(int error_number, const system_root& root) {
+std::string share_remedy(int error_number, const system_root& root) {
   if (error_number != ENOSPC) return {};
   const auto limit = root.read(gntalloc_limit);
   return limit ? fmt::format("limit {} in {}", *limit, gntalloc_limit)
                : fmt::format("the limit in {} is used up", gntalloc_limit);
 }
 
-std::string store_request_cure(int error_number) {
+std::string store_request_remedy(int error_number) {
   switch (error_number) {
     case EACCES:
     case EPERM:
-      return "the node's permissions keep this domain out, the toolstack sets them";
+      return "the node's permissions, which the toolstack sets, exclude this domain";
     case ENOSPC:
       return "this domain's xenstored quota is used up: nodes, watches or transactions";
     case E2BIG:
-      return "xenstored takes requests of up to 4096 bytes";
+      return "xenstored accepts requests of up to 4096 bytes";
     case EINVAL:
       return "is the path well formed?";
     default:
@@ -124,41 +124,41 @@ std::string store_request_cure(int error_number) {
 
 }  // namespace
 
-std::string cure_for(attempt what, int error_number, std::string_view object,
+std::string cure_for(attempt kind, int error_number, std::string_view object,
                      const system_root& root) {
-  switch (what) {
+  switch (kind) {
     case attempt::open_device:
-      return open_cure(error_number, object, root);
+      return open_remedy(error_number, object, root);
     case attempt::open_store:
-      return store_open_cure(error_number, object, root);
+      return store_open_remedy(error_number, object, root);
     case attempt::bind_unbound:
-      return bind_cure(error_number);
+      return bind_remedy(error_number);
     case attempt::bind_interdomain:
-      return error_number == EINVAL ? "that port does not wait for this domain"
-                                    : bind_cure(error_number);
+      return error_number == EINVAL ? "that port is not waiting for this domain"
+                                    : bind_remedy(error_number);
     case attempt::bind_virq:
-      return bind_virq_cure(error_number);
+      return bind_virq_remedy(error_number);
     case attempt::use_port:
       return error_number == ENOTCONN ? "the port is not bound through this handle" : "";
     case attempt::drain_ports:
       return error_number == EFBIG ? "the handle's ring of pending ports overflowed, open a new one"
                                    : "";
     case attempt::restrict_handle:
-      return restrict_cure(error_number);
+      return restrict_remedy(error_number);
     case attempt::share_pages:
-      return share_cure(error_number, root);
+      return share_remedy(error_number, root);
     case attempt::map_grants:
       return error_number == EINVAL ? "not granted to this domain, or granted for reading only"
                                     : "";
     case attempt::store_request:
-      return store_request_cure(error_number);
+      return store_request_remedy(error_number);
   }
   return {};
 }
 
-void throw_failed(attempt what, int error_number, std::string_view operation) {
+void throw_failed(attempt kind, int error_number, std::string_view operation) {
   throw_errno(error_number, operation,
-              cure_for(what, error_number, {}, system_root::from_environment()));
+              cure_for(kind, error_number, {}, system_root::from_environment()));
 }
 
 void throw_open_failed(std::string_view path, int error_number) {

@@ -1,5 +1,5 @@
-// What the user can do about a failed call of Xen's libraries: the only place that knows.
-// Depends on what was tried, the errno and the files of a system_root; opens no device.
+// Remedies for failed calls of Xen's libraries, all in one place.
+// A remedy depends on the operation, the errno and the files of a system_root. Opens no device.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace xenpv::xen {
 
-/// What was tried, as far as the cure depends on it.
+/// The operation that failed, as far as the remedy depends on it.
 enum class attempt {
   open_device,  ///< object: the device's path
   open_store,   ///< object: the value of XENSTORED_PATH, or empty when it is not set
@@ -24,16 +24,16 @@ enum class attempt {
   store_request,
 };
 
-/// Text for the parentheses of a `failure`; empty when there is nothing useful to say.
-/// `object` only where `attempt` says so.
-[[nodiscard]] std::string cure_for(attempt what, int error_number, std::string_view object,
+/// Text for the parentheses of a `failure`; empty if there is no useful advice.
+/// `object` counts only where `attempt` documents it.
+[[nodiscard]] std::string cure_for(attempt kind, int error_number, std::string_view object,
                                    const system_root& root);
 
-/// Throws the `failure` of an attempt, with its cure looked up below XENPV_ROOT.
-[[noreturn]] void throw_failed(attempt what, int error_number, std::string_view operation);
+/// Throws the `failure` of an attempt, with the remedy that fits the files below XENPV_ROOT.
+[[noreturn]] void throw_failed(attempt kind, int error_number, std::string_view operation);
 
-/// Throws "<path>: no such device (modprobe ...)" and the like. A missing node is ENODEV, the
-/// user's word for it, rather than open(2)'s ENOENT.
+/// Throws "<path>: no such device (modprobe ...)" and the like. Reports a missing node as
+/// ENODEV, which is clearer to the user than open(2)'s ENOENT.
 [[noreturn]] void throw_open_failed(std::string_view path, int error_number);
 
 /// The same for xs_open(). `xenstored_path` is the value of XENSTORED_PATH, nullptr when not set.

@@ -22,16 +22,16 @@ namespace {
 
 using steady_clock = std::chrono::steady_clock;
 
-/// A custodian has its own limit on the cleanups' waits; this one only meets one that hangs.
-constexpr std::chrono::milliseconds clean_up_patience = cleanup_limit + std::chrono::seconds(15);
+/// The custodian itself limits the cleanups' waits; this limit only catches one that hangs.
+constexpr std::chrono::milliseconds clean_up_timeout = cleanup_limit + std::chrono::seconds(15);
 
-/// When the next replacement may be started: at once, but not in a circle.
+/// Decides when the next replacement may start: at once, but not in a tight loop.
 class restart_schedule {
  public:
   [[nodiscard]] bool is_due() const noexcept { return steady_clock::now() >= next_; }
   void begin_attempt() noexcept {
     const auto now = steady_clock::now();
-    // One that lived this long did not die of its start.
+    // A custodian that lived this long did not die at its start.
     if (now - last_ > longest) delay_ = {};
     delay_ = std::clamp(2 * delay_, shortest, longest);
     last_ = now;
@@ -55,7 +55,7 @@ void require_room(const custodian_request& request, std::string_view operation) 
   const auto size = encode(request).size();
   if (size > packet_limit)
     throw failure(errc::limit_reached, operation,
-                  fmt::format("{} bytes, and the custodian takes {}", size, packet_limit));
+                  fmt::format("{} bytes, but the custodian accepts {}", size, packet_limit));
 }
 
 void require_open(int descriptor, std::string_view operation) {
@@ -73,7 +73,7 @@ struct custodian::connection {
   ~connection() { stop(); }
 
   void submit(const custodian_request& request, std::string_view operation, int descriptor = -1);
-  /// For what must not fail its caller: errors are logged.
+  /// As submit(), but logs errors instead of throwing them.
   void try_submit(const custodian_request& request, std::string_view operation,
                   int descriptor = -1) noexcept;
   void clean_up();
@@ -84,21 +84,21 @@ struct custodian::connection {
   custodian_helper helper;
   custodian_link link;
   bool lost = false;
-  bool told_of_no_replacement = false;
-  custodian_duty given;  ///< what the custodian has, for a replacement
+  bool replacement_failure_logged = false;
+  custodian_duty duty;  ///< a copy of the custodian's state, for a replacement
   restart_schedule restarts;
-  std::atomic<std::uint64_t> ids = 0;  ///< of what is kept
+  std::atomic<std::uint64_t> last_id = 0;  ///< of the kept descriptors
   std::atomic<pid_t> process{-1};
 
  private:
-  // All below with the lock held.
+  // The members below need the lock.
   std::optional<custodian_reply> exchange(const custodian_request& request, int descriptor);
   void note_loss();
   bool replace() noexcept;
   void start_replacement();
-  /// True when it is done.
-  bool tell(const custodian_request& request, std::string_view operation,
-            std::optional<custodian_reply>& reply) noexcept;
+  /// Sends `request`, again if the custodian is lost meanwhile. True if `reply` is received.
+  bool exchange_with_retry(const custodian_request& request, std::string_view operation,
+                           std::optional<custodian_reply>& reply) noexcept;
 };
 
 std::optional<custodian_reply> custodian::connection::exchange(const custodian_request& request,
@@ -112,11 +112,11 @@ std::optional<custodian_reply> custodian::connection::exchange(const custodian_r
 void custodian::connection::submit(const custodian_request& request, std::string_view operation,
                                    int descriptor) {
   auto duplicate = descriptor < 0 ? unique_fd() : unique_fd::duplicate(descriptor);
-  const std::lock_guard one_at_a_time(mutex);
+  const std::lock_guard lock(mutex);
   const auto reply = exchange(request, descriptor);
   if (reply) throw_refused(*reply, operation);
-  throw_refused(given.handle(request, std::move(duplicate)), operation);
-  // Recorded above, so that a replacement hears of it.
+  throw_refused(duty.handle(request, std::move(duplicate)), operation);
+  // Recorded above, so that a replacement receives it.
   if (!reply) static_cast<void>(replace());
 }
 
@@ -138,7 +138,7 @@ void custodian::connection::note_loss() {
 }
 
 bool custodian::connection::revive() {
-  const std::lock_guard one_at_a_time(mutex);
+  const std::lock_guard lock(mutex);
   if (!lost && link.is_hung_up()) note_loss();
   return replace();
 }
@@ -151,55 +151,57 @@ bool custodian::connection::replace() noexcept {
     start_replacement();
     return true;
   } catch (const std::exception& e) {
-    if (std::exchange(told_of_no_replacement, true))
+    if (std::exchange(replacement_failure_logged, true))
       log().debug("{}", e.what());
     else
       log().error(
-          "{}; until there is a custodian, a migration may end in a kernel BUG when this process "
-          "ends, and a crash leaves its devices connected",
+          "{}; without a custodian, a migration may lead to a kernel BUG when this process ends, "
+          "and a crash leaves its devices connected",
           e.what());
     return false;
   }
 }
 
 void custodian::connection::start_replacement() {
-  auto fresh = custodian_link::spawn(helper);
-  const auto give = [&](const custodian_request& request, int descriptor) {
-    const auto reply = fresh.exchange(request, descriptor);
+  auto replacement = custodian_link::spawn(helper);
+  const auto pass_on = [&](const custodian_request& request, int descriptor) {
+    const auto reply = replacement.exchange(request, descriptor);
     if (!reply)
-      throw failure(errc::lost_connection, "start the custodian", "it ended: " + fresh.reap(0));
+      throw failure(errc::lost_connection, "start the custodian",
+                    "it ended: " + replacement.reap(0));
     throw_refused(*reply, "start the custodian");
   };
   try {
-    const auto inventory = given.inventory();
+    const auto inventory = duty.inventory();
     for (const auto& [request, descriptor] : inventory)
-      give(request, descriptor);
-    log().warn("process {} is the custodian now, with {} of its predecessor's duties",
-               fresh.process(), inventory.size());
+      pass_on(request, descriptor);
+    log().warn("process {} is the new custodian and took over {} registrations",
+               replacement.process(), inventory.size());
   } catch (...) {
-    fresh.kill();
+    replacement.kill();
     throw;
   }
-  // Its socket is closed a moment before it can be waited for.
+  // The old custodian closes its socket shortly before it can be reaped.
   static_cast<void>(link.reap(WNOHANG));
-  link = std::move(fresh);
+  link = std::move(replacement);
   process = link.process();
   lost = false;
-  told_of_no_replacement = false;
+  replacement_failure_logged = false;
 }
 
-bool custodian::connection::tell(const custodian_request& request, std::string_view operation,
-                                 std::optional<custodian_reply>& reply) noexcept {
+bool custodian::connection::exchange_with_retry(const custodian_request& request,
+                                                std::string_view operation,
+                                                std::optional<custodian_reply>& reply) noexcept {
   try {
-    // A second time for one that was lost just now, or long ago.
+    // Twice, in case the custodian was lost just now or long ago.
     for (int attempt = 0; attempt < 2; ++attempt) {
-      const bool is_needed = given.must_stay() || !given.cleanups().empty();
+      const bool is_needed = duty.must_stay() || !duty.cleanups().empty();
       if (lost && is_needed) {
         restarts = {};
         static_cast<void>(replace());
       }
       if (lost) return false;
-      reply = link.exchange(request, clean_up_patience);
+      reply = link.exchange(request, clean_up_timeout);
       if (reply) return true;
       note_loss();
     }
@@ -210,32 +212,32 @@ bool custodian::connection::tell(const custodian_request& request, std::string_v
 }
 
 void custodian::connection::clean_up() {
-  const std::lock_guard one_at_a_time(mutex);
-  if (given.cleanups().empty()) return;
+  const std::lock_guard lock(mutex);
+  if (duty.cleanups().empty()) return;
   std::optional<custodian_reply> reply;
-  if (!tell(clean_up_request{}, "have the custodian clean up", reply))
-    log().warn("nobody cleans up: the custodian is gone");
-  static_cast<void>(given.take_cleanups());
+  if (!exchange_with_retry(clean_up_request{}, "make the custodian clean up", reply))
+    log().warn("cleanups do not run: the custodian is gone");
+  static_cast<void>(duty.take_cleanups());
 }
 
 void custodian::connection::stop() noexcept {
-  const std::lock_guard one_at_a_time(mutex);
+  const std::lock_guard lock(mutex);
   std::optional<custodian_reply> reply;
-  if (!tell(stop_request{}, "stop the custodian", reply)) {
-    if (given.must_stay())
+  if (!exchange_with_retry(stop_request{}, "stop the custodian", reply)) {
+    if (duty.must_stay())
       log().error(
           "stop the custodian: process {} is gone; the kernel will report a BUG when this process "
-          "ends, because handles of before a resume are closed then",
+          "ends, because handles from before a resume are closed then",
           process.load());
     else if (lost)
       log().warn("stop the custodian: process {} is gone", process.load());
-    // Not closed here: that would be the BUG now.
-    given.leak_kept_for_ever();
+    // Not closed here: that would trigger the BUG now.
+    duty.leak_kept_for_ever();
     static_cast<void>(link.reap(WNOHANG));
     return;
   }
   if (reply->value != 0)
-    log().info("the custodian, process {}, keeps event channels of before the resume",
+    log().info("the custodian, process {}, keeps event channels from before the resume",
                process.load());
   else
     static_cast<void>(link.reap(0));
@@ -253,7 +255,7 @@ custodian::~custodian() = default;
 custodian::kept_id custodian::keep(int descriptor) {
   const auto operation = fmt::format("keep descriptor {}", descriptor);
   require_open(descriptor, operation);
-  const std::uint64_t id = ++connection_->ids;
+  const std::uint64_t id = ++connection_->last_id;
   connection_->submit(keep_request{id}, operation, descriptor);
   return kept_id(id);
 }
@@ -269,7 +271,7 @@ void custodian::release(kept_id id) {
 }
 
 void custodian::resumed() {
-  connection_->submit(resumed_request{}, "tell the custodian of a resume");
+  connection_->submit(resumed_request{}, "report a resume to the custodian");
 }
 
 void custodian::set_cleanup(const std::string& name, const std::vector<cleanup_step>& steps) {
@@ -292,7 +294,7 @@ bool custodian::revive() {
 }
 
 unique_fd custodian::end_descriptor() const {
-  const std::lock_guard one_at_a_time(connection_->mutex);
+  const std::lock_guard lock(connection_->mutex);
   return unique_fd::duplicate(connection_->link.socket());
 }
 

@@ -12,8 +12,8 @@ custodian_reply refuse(errc code, std::string reason) {
   return {.refusal = static_cast<int>(code), .reason = std::move(reason)};
 }
 
-/// SCM_RIGHTS loses a descriptor that the receiver has no room for.
-custodian_reply refuse_none() {
+/// SCM_RIGHTS drops a descriptor if the receiver's table is full.
+custodian_reply refuse_lost_descriptor() {
   return refuse(errc::limit_reached, "its descriptor table is full: raise ulimit -n");
 }
 
@@ -24,15 +24,15 @@ struct custodian_duty::visitor {
   unique_fd& descriptor;
 
   custodian_reply operator()(const keep_request& request) const {
-    if (!descriptor) return refuse_none();
+    if (!descriptor) return refuse_lost_descriptor();
     const bool is_new = !duty.kept_for_ever_.contains(request.id) &&
                         duty.releasable_.emplace(request.id, std::move(descriptor)).second;
     if (is_new) return {};
-    return refuse(errc::invalid_argument, fmt::format("something is kept as {}", request.id));
+    return refuse(errc::invalid_argument, fmt::format("id {} is in use", request.id));
   }
 
   custodian_reply operator()(const hold_request&) const {
-    if (!descriptor) return refuse_none();
+    if (!descriptor) return refuse_lost_descriptor();
     duty.held_.push_back(std::move(descriptor));
     return {};
   }
@@ -40,7 +40,7 @@ struct custodian_duty::visitor {
   custodian_reply operator()(const release_request& request) const {
     if (duty.releasable_.erase(request.id) > 0 || duty.kept_for_ever_.contains(request.id))
       return {};
-    return refuse(errc::invalid_argument, fmt::format("nothing is kept as {}", request.id));
+    return refuse(errc::invalid_argument, fmt::format("no descriptor has id {}", request.id));
   }
 
   custodian_reply operator()(const resumed_request&) const {

@@ -29,9 +29,9 @@ namespace {
 
 constexpr std::string_view starting = "start the custodian";
 constexpr auto helper_name = "xenpv-custodian";
-/// Its start takes milliseconds; only a machine that is out of memory or stopped takes longer.
+/// A start takes milliseconds, and longer only if the machine is out of memory or stopped.
 constexpr std::chrono::seconds start_limit{5};
-/// Above what a new program is given: standard streams and its socket.
+/// The first number after the descriptors of a new program: standard streams and socket.
 constexpr int first_free_number = custodian_socket + 1;
 
 void require_single_thread() {
@@ -42,11 +42,11 @@ void require_single_thread() {
   const auto threads = std::distance(first, std::filesystem::directory_iterator());
   if (threads != 1)
     throw failure(errc::invalid_argument, starting,
-                  fmt::format("it must start before any thread, and {} run", threads));
+                  fmt::format("it must start before any thread, but {} are running", threads));
 }
 
-/// A number above those that have a meaning to a program from its start.
-unique_fd out_of_the_way(unique_fd descriptor) {
+/// Moves `descriptor` above the numbers that a new program uses.
+unique_fd move_above_used(unique_fd descriptor) {
   const int moved = ::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, first_free_number);
   if (moved < 0) throw_errno(starting);
   return unique_fd(moved);
@@ -56,22 +56,22 @@ std::pair<unique_fd, unique_fd> make_socket_pair() {
   std::array<int, 2> ends{};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
     throw_errno(starting);
-  unique_fd ours(ends[0]);
-  unique_fd theirs(ends[1]);
-  return {out_of_the_way(std::move(ours)), out_of_the_way(std::move(theirs))};
+  unique_fd main_end(ends[0]);
+  unique_fd custodian_end(ends[1]);
+  return {move_above_used(std::move(main_end)), move_above_used(std::move(custodian_end))};
 }
 
-std::vector<std::filesystem::path> helper_places() {
-  if (const char* const given = ::secure_getenv("XENPV_CUSTODIAN")) return {given};
-  std::vector<std::filesystem::path> places;
+std::vector<std::filesystem::path> helper_paths() {
+  if (const char* const configured = ::secure_getenv("XENPV_CUSTODIAN")) return {configured};
+  std::vector<std::filesystem::path> paths;
   std::error_code code;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", code);
-  if (!code) places.push_back(self.parent_path() / helper_name);
-  places.push_back(std::filesystem::path(XENPV_CUSTODIAN_DIR) / helper_name);
-  return places;
+  if (!code) paths.push_back(self.parent_path() / helper_name);
+  paths.push_back(std::filesystem::path(XENPV_CUSTODIAN_DIR) / helper_name);
+  return paths;
 }
 
-/// Attributes and file actions of posix_spawn(3), which need freeing.
+/// Owns the attributes and file actions of posix_spawn(3).
 class spawn_plan {
  public:
   spawn_plan() {
@@ -85,14 +85,14 @@ class spawn_plan {
     ::posix_spawnattr_destroy(&attributes_);
   }
 
-  /// No signal before it has decided which to ignore.
+  /// Blocks all signals until the custodian has decided which to ignore.
   void block_signals() {
     sigset_t all;
     ::sigfillset(&all);
     ::posix_spawnattr_setsigmask(&attributes_, &all);
     ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK);
   }
-  void give(int descriptor, int number) {
+  void pass_descriptor(int descriptor, int number) {
     ::posix_spawn_file_actions_adddup2(&actions_, descriptor, number);
   }
   [[nodiscard]] pid_t start(const std::string& program) const {
@@ -119,26 +119,26 @@ std::string describe_end(int status) {
 
 custodian_helper custodian_helper::find() {
   custodian_helper helper;
-  const auto places = helper_places();
-  for (const auto& place : places) {
-    unique_fd file(::open(place.c_str(), O_PATH | O_CLOEXEC));
-    if (!file || ::access(place.c_str(), X_OK) != 0) continue;
-    helper.file_ = out_of_the_way(std::move(file));
+  const auto paths = helper_paths();
+  for (const auto& path : paths) {
+    unique_fd file(::open(path.c_str(), O_PATH | O_CLOEXEC));
+    if (!file || ::access(path.c_str(), X_OK) != 0) continue;
+    helper.file_ = move_above_used(std::move(file));
     break;
   }
-  for (const auto& place : places)
-    helper.places_ += (helper.places_.empty() ? "" : ", ") + place.string();
+  for (const auto& path : paths)
+    helper.searched_paths_ += (helper.searched_paths_.empty() ? "" : ", ") + path.string();
   return helper;
 }
 
 custodian_link custodian_link::fork() {
   require_single_thread();
-  auto [ours, theirs] = make_socket_pair();
+  auto [main_end, custodian_end] = make_socket_pair();
   const pid_t child = ::fork();
   if (child < 0) throw_errno(starting);
-  if (child == 0) live_as_custodian(std::move(theirs));
-  theirs.reset();
-  custodian_link link(std::move(ours), child);
+  if (child == 0) run_as_custodian(std::move(custodian_end));
+  custodian_end.reset();
+  custodian_link link(std::move(main_end), child);
   if (!link.receive()) throw failure(errc::lost_connection, starting, "it ended: " + link.reap(0));
   return link;
 }
@@ -146,14 +146,14 @@ custodian_link custodian_link::fork() {
 custodian_link custodian_link::spawn(const custodian_helper& helper) {
   if (!helper.is_found())
     throw failure(errc::not_available, starting,
-                  fmt::format("install xenpv-custodian in one of: {}", helper.places()));
-  auto [ours, theirs] = make_socket_pair();
+                  fmt::format("install xenpv-custodian in one of: {}", helper.searched_paths()));
+  auto [main_end, custodian_end] = make_socket_pair();
   spawn_plan plan;
   plan.block_signals();
-  plan.give(theirs.get(), custodian_socket);
-  custodian_link link(std::move(ours),
+  plan.pass_descriptor(custodian_end.get(), custodian_socket);
+  custodian_link link(std::move(main_end),
                       plan.start(fmt::format("/proc/self/fd/{}", helper.descriptor())));
-  theirs.reset();
+  custodian_end.reset();
   try {
     link.await_packet(start_limit, starting);
     if (!link.receive())
@@ -220,7 +220,7 @@ std::string custodian_link::reap(int options) noexcept {
     ended = ::waitpid(process_, &status, options);
   } while (ended < 0 && errno == EINTR);
   if (ended != process_) return {};
-  // The number may be another process's from now on.
+  // Another process may reuse the number from now on.
   process_ = -1;
   return describe_end(status);
 }

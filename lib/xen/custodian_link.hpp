@@ -1,6 +1,6 @@
-// The main process's end of one custodian: its start by fork or by exec, one request at a time, and
-// its end. Knows nothing of what the requests mean and replaces nobody (custodian.cpp does).
-// Thread: one at a time.
+// The main process's connection to one custodian: starts it by fork or exec, exchanges one request
+// at a time and reaps it. Does not interpret requests or replace a dead custodian (custodian.cpp
+// does). Thread: one at a time.
 #pragma once
 
 #include <sys/types.h>
@@ -14,30 +14,29 @@
 
 namespace xenpv::xen {
 
-/// The program that becomes a custodian where a fork is not safe: xenpv-custodian.
+/// The program xenpv-custodian, which becomes the custodian where a fork is unsafe.
 class custodian_helper {
  public:
-  /// Looks for it: $XENPV_CUSTODIAN if that is set, else beside this program and
-  /// in libexec. The file found is kept open,
-  /// so that an upgrade or a chroot does not take it away.
+  /// Searches $XENPV_CUSTODIAN if that is set, else this program's directory and libexec. Keeps the
+  /// file open, so that it survives an upgrade or a chroot.
   [[nodiscard]] static custodian_helper find();
 
   [[nodiscard]] bool is_found() const noexcept { return static_cast<bool>(file_); }
   [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
-  /// The places it was looked for in, for messages.
-  [[nodiscard]] const std::string& places() const noexcept { return places_; }
+  /// The searched paths, for messages.
+  [[nodiscard]] const std::string& searched_paths() const noexcept { return searched_paths_; }
 
  private:
   unique_fd file_;
-  std::string places_;
+  std::string searched_paths_;
 };
 
 class custodian_link {
  public:
-  /// Forks a custodian. Throws `failure` beside other threads: a fork of a threaded process may
-  /// hold locks for ever.
+  /// Forks a custodian. Throws `failure` if other threads run: the child of a threaded process may
+  /// inherit locks that are never released.
   [[nodiscard]] static custodian_link fork();
-  /// Executes `helper`, which is safe beside any number of threads. Returns once it is ready, or
+  /// Executes `helper`, which is safe with any number of threads. Returns once it is ready, or
   /// throws `failure`, within a few seconds.
   [[nodiscard]] static custodian_link spawn(const custodian_helper& helper);
 
@@ -45,23 +44,23 @@ class custodian_link {
   custodian_link& operator=(custodian_link&&) noexcept = default;
   ~custodian_link() = default;
 
-  /// One request and its reply, which may be a refusal. nullopt when nobody holds the other end any
-  /// more. Throws `failure` for everything else. Blocks for as long as the custodian takes.
+  /// Sends one request and returns its reply, which may be a refusal. nullopt if the other end is
+  /// closed. Throws `failure` for all other errors. Blocks for as long as the custodian takes.
   [[nodiscard]] std::optional<custodian_reply> exchange(const custodian_request& request,
                                                         int descriptor = -1);
-  /// As above, but throws errc::timed_out after `limit`; the link is of no use then.
+  /// As above, but throws errc::timed_out after `limit`; the link is then unusable.
   [[nodiscard]] std::optional<custodian_reply> exchange(const custodian_request& request,
                                                         std::chrono::milliseconds limit);
 
-  /// Nobody holds the other end any more.
+  /// True if the other end is closed.
   [[nodiscard]] bool is_hung_up() const noexcept;
   [[nodiscard]] int socket() const noexcept { return socket_.get(); }
   [[nodiscard]] pid_t process() const noexcept { return process_; }
 
-  /// Kills it, before it can take the end of the link for the end of this process and run cleanups.
+  /// Kills it before it can mistake the closed link for the death of this process and run cleanups.
   void kill() noexcept;
-  /// Waits for its end, or only looks with WNOHANG, and tells what became of it; nothing if it is
-  /// not known.
+  /// Waits for its exit, or only polls with WNOHANG, and describes the exit; empty if it is not
+  /// known.
   std::string reap(int options) noexcept;
 
  private:

@@ -1,5 +1,5 @@
 // xenpv-custodian: becomes the custodian of the program that starts it, in place of one that died.
-// Not for people: its socket is inherited.
+// Not for interactive use: it inherits its socket.
 #include <sys/socket.h>
 
 #include <csignal>
@@ -12,8 +12,8 @@ int main() {
   socklen_t size = sizeof type;
   if (::getsockopt(xenpv::xen::custodian_socket, SOL_SOCKET, SO_TYPE, &type, &size) != 0 ||
       type != SOCK_SEQPACKET) {
-    std::fputs("xenpv-custodian: programs of xenpv start it; it has no use by hand\n", stderr);
+    std::fputs("xenpv-custodian: only xenpv programs can start it\n", stderr);
     return 2;
   }
-  xenpv::xen::live_as_custodian(xenpv::unique_fd(xenpv::xen::custodian_socket));
+  xenpv::xen::run_as_custodian(xenpv::unique_fd(xenpv::xen::custodian_socket));
 }

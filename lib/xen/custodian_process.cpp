@@ -22,7 +22,7 @@ namespace {
 
 void redirect_to_null(int number) {
   unique_fd null(::open("/dev/null", O_RDWR));
-  // When the number was free, open(2) may have taken just that one.
+  // If the number was free, open(2) may have returned it.
   if (null.get() == number)
     static_cast<void>(null.release());
   else
@@ -51,15 +51,15 @@ void close_from(int first) {
 void ignore_signals() {
   for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGALRM, SIGUSR1, SIGUSR2})
     std::signal(number, SIG_IGN);
-  // A handler of the parent's would act on the parent's objects.
+  // The parent's handler would act on the parent's objects.
   std::signal(SIGCHLD, SIG_DFL);
-  // An executed one was started with all of them blocked.
+  // An executed custodian starts with all signals blocked.
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-/// Cuts every tie with the parent but the socket and stderr; returns the socket at its new number.
+/// Detaches from the parent except for the socket and stderr; returns the socket at its new number.
 unique_fd leave_parent(unique_fd socket) {
   ignore_signals();
   ::setsid();
@@ -78,11 +78,11 @@ unique_fd leave_parent(unique_fd socket) {
   return unique_fd(custodian_socket);
 }
 
-/// From a resume on, our death would close what must stay open. Root may ask two killers to pass us
-/// by: the kernel's, out of memory, and systemd's last SIGKILL at shutdown, which spares root's
-/// processes whose argv[0] starts with '@' (both C libraries let this variable point to argv[0]
-/// itself).
-void ask_to_be_spared() {
+/// After a resume, the death of this process would close descriptors that must stay open. Root can
+/// exempt it from two killers: the kernel's OOM killer, and systemd's last SIGKILL at shutdown,
+/// which spares root's processes whose argv[0] starts with '@' (in both C libraries this variable
+/// points to argv[0] itself).
+void avoid_killers() {
   std::ofstream("/proc/self/oom_score_adj") << "-1000";
   program_invocation_name[0] = '@';
 }
@@ -102,16 +102,16 @@ custodian_reply answer(custodian_duty& duty, packet received) {
   const auto request = decode_request(received.bytes);
   if (!request)
     return {.refusal = static_cast<int>(errc::protocol_violation), .reason = request.error().text};
-  // While locks are held and nothing is closed: a successor may begin only afterwards.
+  // While locks are held and before anything is closed: a successor may begin only afterwards.
   if (std::holds_alternative<clean_up_request>(*request) ||
       std::holds_alternative<stop_request>(*request))
     clean_up(duty);
   auto reply = duty.handle(*request, std::move(received.descriptor));
-  if (duty.must_stay()) ask_to_be_spared();
+  if (duty.must_stay()) avoid_killers();
   return reply;
 }
 
-/// Until a clean stop, or until nobody holds the other end.
+/// Runs until a clean stop or until the other end is closed.
 void serve(int socket, custodian_duty& duty, suspend_clock& suspends) {
   if (!send_packet(socket, encode(custodian_reply{}))) return;
   while (!duty.stopped()) {
@@ -120,20 +120,19 @@ void serve(int socket, custodian_duty& duty, suspend_clock& suspends) {
     const auto reading = suspends.reading();
     const auto resumes = duty.resumes();
     if (!send_packet(socket, encode(answer(duty, *std::move(received))))) return;
-    if (duty.resumes() != resumes) suspends.settle(reading);
+    if (duty.resumes() != resumes) suspends.acknowledge(reading);
   }
 }
 
-/// The main process may have died before it noticed a resume. Was the suspend only a checkpoint,
-/// this process stays for nothing.
+/// The main process may have died before it detected a resume. If the suspend was only a
+/// checkpoint, this process stays needlessly.
 void keep_all(custodian_duty& duty) {
   static_cast<void>(duty.handle(resumed_request{}, {}));
-  if (duty.must_stay()) ask_to_be_spared();
+  if (duty.must_stay()) avoid_killers();
 }
 
-/// For ever: only SIGKILL or power-off ends it. Holds no pipe that somebody may wait for the end
-/// of.
-[[noreturn]] void rest(unique_fd socket) {
+/// Sleeps until SIGKILL or power-off. Holds no pipe whose end another process may await.
+[[noreturn]] void sleep_for_ever(unique_fd socket) {
   socket.reset();
   redirect_to_null(STDERR_FILENO);
   for (;;)
@@ -142,7 +141,7 @@ void keep_all(custodian_duty& duty) {
 
 }  // namespace
 
-void live_as_custodian(unique_fd inherited) noexcept {
+void run_as_custodian(unique_fd inherited) noexcept {
   unique_fd socket;
   custodian_duty duty;
   suspend_clock suspends;
@@ -157,10 +156,10 @@ void live_as_custodian(unique_fd inherited) noexcept {
     duty.close_releasable();
     if (!duty.must_stay()) ::_exit(0);
   } catch (const std::exception& e) {
-    // Whatever this was, closing a descriptor at the wrong time is worse than never closing it.
+    // Closing a descriptor at the wrong time is worse than never closing it.
     log().error("custodian: {}; its descriptors stay open", e.what());
   }
-  rest(std::move(socket));
+  sleep_for_ever(std::move(socket));
 }
 
 }  // namespace xenpv::xen

@@ -1,6 +1,6 @@
-// The custodian's own side: what it knows (custodian_duty) and its life as a process.
-// The duty is plain data and runs without a process, which is how most of it is tested. The main
-// process has one too, as a copy of what it gave away: a replacement is given the same.
+// The custodian's side: its state (custodian_duty) and its process.
+// The state is plain data and works without a process, which is how most of it is tested. The main
+// process keeps a copy of it, from which it sets up a replacement.
 #pragma once
 
 #include <chrono>
@@ -15,38 +15,38 @@
 
 namespace xenpv::xen {
 
-/// Where the custodian's end of the socket pair lives: the first number after the standard streams.
+/// The custodian's end of the socket pair: the first number after the standard streams.
 inline constexpr int custodian_socket = 3;
 
-/// What the waits of all cleanups together may take. Enough for the backends of several disks to
-/// close; a service manager's patience is longer.
+/// Limit on the waits of all cleanups together. Enough for the backends of several disks to close,
+/// and shorter than a service manager's stop timeout.
 inline constexpr std::chrono::seconds cleanup_limit{60};
 
-/// Descriptors kept and cleanups registered. Owns the descriptors.
+/// The kept descriptors and the registered cleanups. Owns the descriptors.
 class custodian_duty {
  public:
-  /// Carries out one request. `descriptor` is what came with it.
+  /// Handles one request. `descriptor` is the one that came with it.
   [[nodiscard]] custodian_reply handle(const custodian_request& request, unique_fd descriptor);
 
-  /// What brings an empty duty into the state of this one: requests in order, each with the
-  /// descriptor to send beside it (owned by this duty), or -1.
+  /// The requests that give an empty duty the state of this one, in order, each with the descriptor
+  /// to send along (owned by this duty), or -1.
   [[nodiscard]] std::vector<std::pair<custodian_request, int>> inventory() const;
-  /// The cleanups registered so far, which are forgotten.
+  /// Returns and forgets the registered cleanups.
   [[nodiscard]] std::vector<named_cleanup> take_cleanups() noexcept;
 
-  /// Never to be closed by this process: leaves the descriptors that a resume touched to its end.
+  /// Leaves the descriptors kept across a resume open until this process ends.
   void leak_kept_for_ever() noexcept;
-  /// Closes what was only to outlast the cleanups.
+  /// Closes the descriptors held only until the cleanups have run.
   void close_held() noexcept;
-  /// Closes what no resume touched.
+  /// Closes the descriptors that no resume affected.
   void close_releasable() noexcept;
-  /// A resume forbids closing something, now or ever.
+  /// True if a resume forbids ever closing some descriptor.
   [[nodiscard]] bool must_stay() const noexcept;
-  /// How many it was told of.
+  /// The number of resumes reported to it.
   [[nodiscard]] unsigned resumes() const noexcept { return resumes_; }
-  /// The main process stopped cleanly.
+  /// True if the main process stopped cleanly.
   [[nodiscard]] bool stopped() const noexcept { return stopped_; }
-  /// In the order of their registration; replacing one keeps its place.
+  /// In the order of registration; a replaced one keeps its position.
   [[nodiscard]] const std::vector<named_cleanup>& cleanups() const noexcept { return cleanups_; }
 
  private:
@@ -60,8 +60,8 @@ class custodian_duty {
   bool stopped_ = false;
 };
 
-/// The life of the process, forked or executed; `socket` is its end of the pair. Announces
-/// itself with an empty reply once it ignores signals and holds nothing of its parent's.
-[[noreturn]] void live_as_custodian(unique_fd socket) noexcept;
+/// Runs the custodian in a forked or executed process; `inherited` is its end of the socket pair.
+/// Sends an empty reply once it ignores signals and has closed its parent's descriptors.
+[[noreturn]] void run_as_custodian(unique_fd inherited) noexcept;
 
 }  // namespace xenpv::xen

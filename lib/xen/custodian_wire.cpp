@@ -27,7 +27,7 @@ class writer {
   std::string bytes_;
 };
 
-/// Reads until something does not fit; from then on everything is zero and good() is false.
+/// Reads values until one does not fit; from then on all are zero and good() is false.
 class reader {
  public:
   explicit reader(std::string_view bytes) : rest_(bytes) {}
@@ -54,7 +54,7 @@ class reader {
     return value;
   }
   [[nodiscard]] bool good() const noexcept { return good_; }
-  [[nodiscard]] bool used_up() const noexcept { return good_ && rest_.empty(); }
+  [[nodiscard]] bool at_end() const noexcept { return good_ && rest_.empty(); }
 
  private:
   std::string_view rest_;
@@ -183,7 +183,7 @@ std::string encode(const custodian_reply& reply) {
 result<custodian_request> decode_request(std::string_view bytes) {
   reader in(bytes);
   auto request = decode_body(in);
-  if (!request || !in.used_up())
+  if (!request || !in.at_end())
     return make_error(errc::protocol_violation, "decode a request to the custodian");
   return *std::move(request);
 }
@@ -194,7 +194,7 @@ result<custodian_reply> decode_reply(std::string_view bytes) {
   reply.value = in.number<std::uint64_t>();
   reply.refusal = in.number<int>();
   reply.reason = in.text();
-  if (!in.used_up()) return make_error(errc::protocol_violation, "decode the custodian's reply");
+  if (!in.at_end()) return make_error(errc::protocol_violation, "decode the custodian's reply");
   return reply;
 }
 

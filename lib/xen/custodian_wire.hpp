@@ -1,7 +1,7 @@
-// What the main process and its custodian say to each other, and its bytes.
-// Both ends are the same program image, so the form is private and in host byte order; decoding is
-// strict all the same. Pure: no sockets, no descriptors (one travels beside a keep_request
-// and a hold_request).
+// The messages between the main process and its custodian, and their encoding.
+// Both ends are the same program image, so the encoding is private and in host byte order; decoding
+// is nevertheless strict. Pure: no sockets, no descriptors (one is sent along with a keep_request
+// or a hold_request).
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace xenpv::xen {
 
-/// The number is the main process's choice: it outlives the custodian that hears it.
+/// The main process chooses the id, which outlives the custodian that receives it.
 struct keep_request {
   std::uint64_t id = 0;
 };
@@ -38,10 +38,10 @@ using custodian_request =
     std::variant<keep_request, hold_request, release_request, resumed_request, set_cleanup_request,
                  clear_cleanup_request, clean_up_request, stop_request>;
 
-/// Answer to every request.
+/// The reply to any request.
 struct custodian_reply {
-  std::uint64_t value = 0;  ///< stop: 1 when the custodian stays, else 0
-  /// Why the request was refused: an errc value and its explanation; 0 and empty when it was not.
+  std::uint64_t value = 0;  ///< stop: 1 if the custodian stays, else 0
+  /// The reason for a refusal: an errc value and its explanation; 0 and empty if there is none.
   int refusal = 0;
   std::string reason{};
   friend bool operator==(const custodian_reply&, const custodian_reply&) = default;

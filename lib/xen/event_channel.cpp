@@ -9,7 +9,7 @@
 #include "xen/cure.hpp"
 #include "xenpv/base/error.hpp"
 
-// Xen's headers do not care for C++ themselves.
+// Xen's headers do not declare their functions extern "C".
 extern "C" {
 #include <xenevtchn.h>
 }
@@ -17,7 +17,7 @@ extern "C" {
 namespace xenpv::xen {
 namespace {
 
-port port_from(xenevtchn_port_or_error_t value) {
+port to_port(xenevtchn_port_or_error_t value) {
   return port(static_cast<std::uint32_t>(value));
 }
 
@@ -47,7 +47,7 @@ port event_channel_handle::bind_unbound(domid remote) {
   const auto local = xenevtchn_bind_unbound_port(handle_.get(), raw(remote));
   if (local < 0)
     throw_failed(attempt::bind_unbound, errno, fmt::format("bind a port for domain {}", remote));
-  return port_from(local);
+  return to_port(local);
 }
 
 port event_channel_handle::bind_interdomain(domid remote, port remote_port) {
@@ -55,13 +55,13 @@ port event_channel_handle::bind_interdomain(domid remote, port remote_port) {
   if (local < 0)
     throw_failed(attempt::bind_interdomain, errno,
                  fmt::format("bind to port {} of domain {}", remote_port, remote));
-  return port_from(local);
+  return to_port(local);
 }
 
 port event_channel_handle::bind_virq(std::uint32_t virq) {
   const auto local = xenevtchn_bind_virq(handle_.get(), virq);
   if (local < 0) throw_failed(attempt::bind_virq, errno, fmt::format("bind virtual IRQ {}", virq));
-  return port_from(local);
+  return to_port(local);
 }
 
 void event_channel_handle::unbind(port local) {
@@ -77,7 +77,7 @@ void event_channel_handle::notify(port local) {
 std::optional<port> event_channel_handle::pending() {
   for (;;) {
     const auto local = xenevtchn_pending(handle_.get());
-    if (local >= 0) return port_from(local);
+    if (local >= 0) return to_port(local);
     if (errno == EAGAIN) return std::nullopt;
     if (errno != EINTR) throw_failed(attempt::drain_ports, errno, "read pending ports");
   }
@@ -99,10 +99,10 @@ void event_channel_handle::unmask(port local) {
     throw_failed(attempt::use_port, errno, fmt::format("unmask port {}", local));
 }
 
-void event_channel_handle::restrict_to(domid only) {
-  if (xenevtchn_restrict(handle_.get(), raw(only)) < 0)
+void event_channel_handle::restrict_to(domid remote) {
+  if (xenevtchn_restrict(handle_.get(), raw(remote)) < 0)
     throw_failed(attempt::restrict_handle, errno,
-                 fmt::format("restrict /dev/xen/evtchn to domain {}", only));
+                 fmt::format("restrict /dev/xen/evtchn to domain {}", remote));
 }
 
 void event_channel_handle::leak() noexcept {

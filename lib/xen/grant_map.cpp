@@ -40,7 +40,7 @@ std::string describe(const copy_segment& segment, bool to_foreign) {
                      to_foreign ? "to" : "from", segment.offset, segment.ref, segment.foreign);
 }
 
-xengnttab_grant_copy_segment_t in_terms_of_c(const copy_segment& segment, bool to_foreign) {
+xengnttab_grant_copy_segment_t to_c_segment(const copy_segment& segment, bool to_foreign) {
   xengnttab_grant_copy_segment_t out{};
   auto& foreign = to_foreign ? out.dest : out.source;
   auto& local = to_foreign ? out.source : out.dest;
@@ -94,9 +94,9 @@ grant_mapper grant_mapper::open() {
   return grant_mapper(std::move(handle));
 }
 
-mapped_grants grant_mapper::map(domid from, std::span<const grant_ref> refs, map_access access) {
+mapped_grants grant_mapper::map(domid domain, std::span<const grant_ref> refs, map_access access) {
   const auto operation =
-      fmt::format("map {} page{} of domain {}", refs.size(), refs.size() == 1 ? "" : "s", from);
+      fmt::format("map {} page{} of domain {}", refs.size(), refs.size() == 1 ? "" : "s", domain);
   if (refs.empty() || refs.size() > std::numeric_limits<std::uint32_t>::max() / page_size)
     throw failure(errc::invalid_argument, operation);
   std::vector<std::uint32_t> numbers;
@@ -105,19 +105,19 @@ mapped_grants grant_mapper::map(domid from, std::span<const grant_ref> refs, map
     numbers.push_back(raw(ref));
   void* start =
       xengnttab_map_domain_grant_refs(handle_.get(), static_cast<std::uint32_t>(numbers.size()),
-                                      raw(from), numbers.data(), protection(access));
+                                      raw(domain), numbers.data(), protection(access));
   if (start == nullptr) throw_failed(attempt::map_grants, errno, operation);
   return {handle_, {static_cast<std::byte*>(start), refs.size() * page_size}};
 }
 
-mapped_grants grant_mapper::map_page(domid from, grant_ref ref, map_access access,
+mapped_grants grant_mapper::map_page(domid domain, grant_ref ref, map_access access,
                                      const release_notice& notice) {
-  const auto operation = fmt::format("map grant {} of domain {}", ref, from);
+  const auto operation = fmt::format("map grant {} of domain {}", ref, domain);
   if (notice.clear_offset && *notice.clear_offset >= page_size)
     throw failure(errc::invalid_argument, operation,
                   fmt::format("byte {} to clear is not in the page", *notice.clear_offset));
   void* start = xengnttab_map_grant_ref_notify(
-      handle_.get(), raw(from), raw(ref), protection(access),
+      handle_.get(), raw(domain), raw(ref), protection(access),
       notice.clear_offset.value_or(no_notice), notice.event ? raw(*notice.event) : no_notice);
   if (start == nullptr) throw_failed(attempt::map_grants, errno, operation);
   return {handle_, {static_cast<std::byte*>(start), page_size}};
@@ -138,7 +138,7 @@ void grant_mapper::copy(std::span<copy_segment> segments, bool to_foreign) {
   for (const auto& segment : segments) {
     if (segment.offset > page_size || segment.local.size() > page_size - segment.offset)
       throw failure(errc::invalid_argument, describe(segment, to_foreign), "it crosses a page");
-    operations.push_back(in_terms_of_c(segment, to_foreign));
+    operations.push_back(to_c_segment(segment, to_foreign));
   }
   if (xengnttab_grant_copy(handle_.get(), static_cast<std::uint32_t>(operations.size()),
                            operations.data()) != 0)

@@ -63,32 +63,32 @@ grant_sharer grant_sharer::open() {
     if (opened != nullptr) xengntshr_close(opened);
   });
   if (!handle) throw_open_failed(device_path, errno);
-  // Alone among the three, libxengnttab opens this device without O_CLOEXEC.
+  // Of the three devices, Xen's libraries open only this one without O_CLOEXEC.
   if (::fcntl(xengntshr_fd(handle.get()), F_SETFD, FD_CLOEXEC) < 0)
     throw_errno(fmt::format("set close-on-exec on {}", device_path));
   return grant_sharer(std::move(handle));
 }
 
-granted_pages grant_sharer::share(domid with, std::size_t count, bool writable) {
+granted_pages grant_sharer::share(domid domain, std::size_t count, bool writable) {
   const auto operation =
-      fmt::format("share {} page{} with domain {}", count, count == 1 ? "" : "s", with);
+      fmt::format("share {} page{} with domain {}", count, count == 1 ? "" : "s", domain);
   if (count == 0 || count > static_cast<std::size_t>(std::numeric_limits<int>::max()))
     throw failure(errc::invalid_argument, operation);
   std::vector<std::uint32_t> numbers(count);
-  void* start = xengntshr_share_pages(handle_.get(), raw(with), static_cast<int>(count),
+  void* start = xengntshr_share_pages(handle_.get(), raw(domain), static_cast<int>(count),
                                       numbers.data(), writable ? 1 : 0);
   if (start == nullptr) throw_failed(attempt::share_pages, errno, operation);
   return {handle_, {static_cast<std::byte*>(start), count * page_size}, as_grant_refs(numbers)};
 }
 
-granted_pages grant_sharer::share_page(domid with, bool writable, const release_notice& notice) {
-  const auto operation = fmt::format("share a page with domain {}", with);
+granted_pages grant_sharer::share_page(domid domain, bool writable, const release_notice& notice) {
+  const auto operation = fmt::format("share a page with domain {}", domain);
   if (notice.clear_offset && *notice.clear_offset >= page_size)
     throw failure(errc::invalid_argument, operation,
                   fmt::format("byte {} to clear is not in the page", *notice.clear_offset));
   std::vector<std::uint32_t> numbers(1);
   void* start = xengntshr_share_page_notify(
-      handle_.get(), raw(with), numbers.data(), writable ? 1 : 0,
+      handle_.get(), raw(domain), numbers.data(), writable ? 1 : 0,
       notice.clear_offset.value_or(no_notice), notice.event ? raw(*notice.event) : no_notice);
   if (start == nullptr) throw_failed(attempt::share_pages, errno, operation);
   return {handle_, {static_cast<std::byte*>(start), page_size}, as_grant_refs(numbers)};

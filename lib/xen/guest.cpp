@@ -4,13 +4,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "base/parse.hpp"
 #include "xen/known_devices.hpp"
-#include "xenpv/base/parse.hpp"
 
 namespace xenpv::xen {
 namespace {
 
-// What sysfs shows instead of a value that Xen's security policy keeps from this guest.
+// The text of sysfs for a value that Xen's security policy denies to this guest.
 constexpr std::string_view denied = "<denied>";
 
 guest_type read_guest_type(const system_root& root) {
@@ -31,12 +31,12 @@ std::optional<std::string> read_version(const system_root& root) {
   return fmt::format("{}.{}{}", *major, *minor, extra == denied ? "" : extra);
 }
 
-xen_device look_at(const known_device& device, const system_root& root) {
+xen_device inspect(const known_device& device, const system_root& root) {
   const auto path = root.path(device.path);
   return {.path = std::string(device.path),
           .module = std::string(device.module),
           .present = root.exists(device.path),
-          // The effective user counts, as it does for open(2).
+          // Checks the effective user, as open(2) does.
           .accessible = ::faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) == 0};
 }
 
@@ -82,19 +82,19 @@ guest_facts read_guest_facts(const system_root& root) {
   const auto capabilities = root.read("/proc/xen/capabilities");
   facts.is_control_domain = capabilities && capabilities->find("control_d") != std::string::npos;
   for (const auto& device : known_devices)
-    facts.devices.push_back(look_at(device, root));
+    facts.devices.push_back(inspect(device, root));
   facts.gntalloc_limit = read_gntalloc_limit(root);
   return facts;
 }
 
 std::vector<std::string> missing_device_cures(const guest_facts& facts) {
-  std::vector<std::string> cures;
-  if (!facts.runs_on_xen()) return cures;
+  std::vector<std::string> commands;
+  if (!facts.runs_on_xen()) return commands;
   for (const auto& device : facts.devices) {
     const auto* known = find_known_device(device.path);
-    if (!device.present && known != nullptr) cures.emplace_back(known->load);
+    if (!device.present && known != nullptr) commands.emplace_back(known->load);
   }
-  return cures;
+  return commands;
 }
 
 }  // namespace xenpv::xen

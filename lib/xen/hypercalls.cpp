@@ -16,12 +16,12 @@ constexpr const char* device = "/dev/xen/privcmd";
 }  // namespace
 
 call_handle open_calls(const system_root& root, std::string_view operation) {
-  const auto unavailable = [&](std::string_view cure) {
-    return failure(errc::not_available, operation, cure);
+  const auto unavailable = [&](std::string_view remedy) {
+    return failure(errc::not_available, operation, remedy);
   };
-  // Another tree's hypervisor is not the one below this process.
-  if (!root.is_real()) throw unavailable("a captured or simulated guest has no hypervisor to ask");
-  // Asked first: libxencall would say the same, but on standard error.
+  // The hypervisor of another tree is not the one that runs this process.
+  if (!root.is_real()) throw unavailable("a captured or simulated guest has no hypervisor");
+  // Checked first: libxencall would report it on stderr.
   if (::access(device, F_OK) != 0) throw unavailable("modprobe xen-privcmd");
   if (::faccessat(AT_FDCWD, device, R_OK | W_OK, AT_EACCESS) != 0)
     throw unavailable(fmt::format("{} needs root", device));
@@ -31,10 +31,10 @@ call_handle open_calls(const system_root& root, std::string_view operation) {
 }
 
 void throw_call_refused(int error, std::string_view operation) {
-  // privcmd_open() of a kernel with the fix of XSA-482.
+  // From privcmd_open() of a kernel with the fix of XSA-482.
   if (error == EPERM)
     throw failure(errc::not_available, operation,
-                  "the kernel shuts hypercalls in this guest: boot with "
+                  "the kernel forbids hypercalls in this guest: boot with "
                   "xen_privcmd.unrestricted=1, without lockdown");
   throw_errno(error, operation);
 }

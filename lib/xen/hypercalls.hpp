@@ -1,5 +1,6 @@
-// Hypercalls from user space (/dev/xen/privcmd through libxencall), which Linux allows in domain 0
-// and, since XSA-482, shuts in ordinary guests. Says why there are none; makes none itself.
+// Access to hypercalls from user space (/dev/xen/privcmd through libxencall), which Linux allows in
+// domain 0 and, since XSA-482, forbids in ordinary guests. Its errors say why they are not
+// available. Makes no hypercalls itself.
 #pragma once
 
 #include <memory>
@@ -23,12 +24,12 @@ struct buffer_freer {
   xencall_handle* handle;
   void operator()(void* buffer) const noexcept { xencall_free_buffer(handle, buffer); }
 };
-/// Memory the hypervisor may write to.
+/// Memory that the hypervisor may write to.
 template <class T>
 using call_buffer = std::unique_ptr<T, buffer_freer>;
 
-/// Throws `failure` with errc::not_available for `operation` where the device is not there for us.
-/// May block in open(2) until xenstore is up.
+/// Throws `failure` with errc::not_available for `operation` if the device is missing or not
+/// accessible. May block in open(2) until xenstore is up.
 [[nodiscard]] call_handle open_calls(const system_root& root, std::string_view operation);
 
 /// Throws `failure` for a call that was refused with `error`.

@@ -1,5 +1,5 @@
-// The devices below /dev/xen that xenpv knows, and what brings each of them up.
-// A table, shared by the guest's facts and the cures of errors; it looks at nothing.
+// The devices below /dev/xen that xenpv uses, and the command that creates each of them.
+// A constant table, shared by guest facts and error remedies; it inspects nothing.
 #pragma once
 
 #include <array>
@@ -10,10 +10,10 @@ namespace xenpv::xen {
 struct known_device {
   std::string_view path;
   std::string_view module;
-  std::string_view load;  ///< shell line that makes it appear in a Xen guest
+  std::string_view load;  ///< shell command that creates it in a Xen guest
 };
 
-// xenbus is built into the kernel; where its node is missing, libxenstore takes xenfs' twin of it.
+// xenbus is built into the kernel; if its node is missing, libxenstore uses the one of xenfs.
 inline constexpr std::array known_devices = {
     known_device{"/dev/xen/evtchn", "xen-evtchn", "modprobe xen-evtchn"},
     known_device{"/dev/xen/gntalloc", "xen-gntalloc", "modprobe xen-gntalloc"},

@@ -13,7 +13,7 @@
 namespace xenpv::xen {
 namespace {
 
-/// Room for the control message that carries one descriptor.
+/// Space for the control message that carries one descriptor.
 struct control_buffer {
   alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> bytes{};
 };
@@ -40,7 +40,7 @@ unique_fd take_descriptor(msghdr& message) {
 }  // namespace
 
 bool send_packet(int socket, std::string_view bytes, int descriptor) {
-  // sendmsg(2) does not write to it; its interface just has no const.
+  // sendmsg(2) does not write to the buffer, but its interface lacks const.
   iovec payload{const_cast<char*>(bytes.data()), bytes.size()};
   msghdr message{};
   message.msg_iov = &payload;
@@ -77,7 +77,7 @@ std::optional<packet> receive_packet(int socket) {
     message.msg_control = control.bytes.data();
     message.msg_controllen = control.bytes.size();
     const auto size = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-    // ECONNRESET: the other end closed with a packet of ours unread.
+    // ECONNRESET: the other end closed with one of our packets unread.
     if (size == 0 || (size < 0 && errno == ECONNRESET)) return std::nullopt;
     if (size < 0 && errno == EINTR) continue;
     if (size < 0 && errno == EAGAIN) {

@@ -1,6 +1,6 @@
-// One packet over an AF_UNIX SOCK_SEQPACKET socket, with at most one descriptor beside it.
-// Blocking, also where the socket was made non-blocking; retries EINTR, never raises SIGPIPE. Knows
-// nothing of what the bytes mean.
+// Sends and receives packets over an AF_UNIX SOCK_SEQPACKET socket, each with at most one
+// descriptor. Blocks even if the socket is non-blocking; retries EINTR, never raises SIGPIPE. Does
+// not interpret the bytes.
 #pragma once
 
 #include <cstddef>
@@ -12,19 +12,19 @@
 
 namespace xenpv::xen {
 
-/// Most bytes a packet may have.
+/// Maximum size of a packet, in bytes.
 inline constexpr std::size_t packet_limit = 65'536;
 
 struct packet {
   std::string bytes;     ///< never empty
-  unique_fd descriptor;  ///< close-on-exec; none when none came
+  unique_fd descriptor;  ///< close-on-exec; empty if none was sent
 };
 
 /// Sends `bytes` (not empty, at most packet_limit) and a duplicate of `descriptor` unless it is -1.
-/// False when nobody holds the other end any more. Throws `failure` for everything else.
+/// False if the other end is closed. Throws `failure` for all other errors.
 [[nodiscard]] bool send_packet(int socket, std::string_view bytes, int descriptor = -1);
 
-/// The next packet; nullopt when nobody holds the other end any more. Throws `failure`.
+/// The next packet; nullopt if the other end is closed. Throws `failure`.
 [[nodiscard]] std::optional<packet> receive_packet(int socket);
 
 }  // namespace xenpv::xen

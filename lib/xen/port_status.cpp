@@ -1,9 +1,9 @@
-// Before anything includes xen.h, which would give the event channel operations the number they had
-// before Xen 3.2.
+// Must precede any include of xen.h, which otherwise gives the event channel operations their
+// number from before Xen 3.2.
 // NOLINTNEXTLINE(bugprone-reserved-identifier): Xen's name
 #define __XEN_INTERFACE_VERSION__ __XEN_LATEST_INTERFACE_VERSION__
 
-#include "xenpv/xen/port_status.hpp"
+#include "xen/port_status.hpp"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,7 @@
 
 #include "xen/hypercalls.hpp"
 
-// Xen's headers do not care for C++ themselves.
+// Xen's headers do not declare their functions extern "C".
 extern "C" {
 #include <xen/event_channel.h>
 }
@@ -73,7 +73,7 @@ std::vector<port_status> read_port_status(domid domain, const system_root& root)
     if (xencall2(calls.get(), __HYPERVISOR_event_channel_op, EVTCHNOP_status,
                  reinterpret_cast<std::uintptr_t>(buffer.get())) < 0) {
       const int error = errno;
-      // XSA-344's hardening: a port of the hypervisor's own is not for the domain to look at.
+      // Since XSA-344's hardening, a domain may not query the hypervisor's ports.
       if (error == EACCES) continue;
       // Beyond the last allocated group of ports.
       if (error == EINVAL && answered) break;

@@ -1,11 +1,11 @@
-// The words for ports: names, and lsevtchn's lines in both directions.
+// Text forms of ports: names, and lines of lsevtchn, formatted and parsed.
 #include <fmt/format.h>
 
 #include <array>
 #include <utility>
 
-#include "xenpv/base/parse.hpp"
-#include "xenpv/xen/port_status.hpp"
+#include "base/parse.hpp"
+#include "xen/port_status.hpp"
 
 namespace xenpv::xen {
 namespace {
@@ -25,10 +25,10 @@ constexpr std::array<std::pair<std::uint32_t, std::string_view>, 14> virq_names 
     {11, "ARGO"},
     {12, "ENOMEM"},
     {13, "XENPMU"},
-    {16, "MCA"},  // the first of the architecture's eight
+    {16, "MCA"},  // the first of eight architecture-specific ones
 }};
 
-/// Takes `prefix` from the front of `text`; false when it is not there.
+/// Removes `prefix` from the front of `text`; false if it is not there.
 bool take(std::string_view& text, std::string_view prefix) {
   if (!text.starts_with(prefix)) return false;
   text.remove_prefix(prefix.size());
@@ -84,7 +84,7 @@ std::optional<port_status> parse_line(std::string_view line) {
   const auto vcpu = take_number(line);
   if (!vcpu || !take(line, ": ") || !take_state(line, out)) return std::nullopt;
   out.vcpu = *vcpu;
-  // Newer versions append what else they know.
+  // Newer versions append more fields.
   return line.empty() || line.front() == ' ' ? std::optional(out) : std::nullopt;
 }
 

@@ -1,4 +1,4 @@
-#include "xenpv/xen/resume_watch.hpp"
+#include "xen/resume_watch.hpp"
 
 #include "xenpv/base/error.hpp"
 
@@ -9,7 +9,7 @@ resume_watch::resume_watch() {
     store_.emplace(store::open());
     domain_ = store_->own_domid();
   } catch (const failure&) {
-    // The clocks have to do.
+    // Only the clocks are left.
     store_.reset();
   }
 }
@@ -21,7 +21,7 @@ bool resume_watch::has_resumed() {
     try {
       resumed_ = store_->own_domid() != domain_;
     } catch (const failure&) {
-      // A store that went away is no reason to believe that old handles are safe.
+      // Without xenstored, old handles cannot be assumed safe.
       resumed_ = true;
     }
   }

@@ -1,4 +1,4 @@
-#include "xenpv/xen/runstate.hpp"
+#include "xen/runstate.hpp"
 
 #include <fmt/format.h>
 
@@ -14,7 +14,7 @@ extern "C" {
 namespace xenpv::xen {
 
 vcpu_runstate read_runstate(unsigned vcpu, const system_root& root) {
-  const auto operation = fmt::format("ask the hypervisor what vCPU {} did", vcpu);
+  const auto operation = fmt::format("read the run state of vCPU {}", vcpu);
   const auto calls = open_calls(root, operation);
   const auto buffer = make_call_buffer<vcpu_runstate_info_t>(calls);
   *buffer = {};

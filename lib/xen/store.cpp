@@ -6,12 +6,12 @@
 #include <cstdlib>
 #include <utility>
 
+#include "base/parse.hpp"
 #include "xen/cure.hpp"
 #include "xen/store_call.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/base/parse.hpp"
 
-// Xen's headers do not care for C++ themselves.
+// Xen's headers do not declare their functions extern "C".
 extern "C" {
 #include <xenstore.h>
 }
@@ -19,7 +19,7 @@ extern "C" {
 namespace xenpv::xen {
 namespace {
 
-/// Aborts a transaction unless it was committed; the answer to an abort matters to nobody.
+/// Aborts a transaction unless it was committed; ignores the reply to an abort.
 class open_transaction {
  public:
   explicit open_transaction(xs_handle* handle)
@@ -34,7 +34,7 @@ class open_transaction {
 
   [[nodiscard]] xs_transaction_t id() const noexcept { return id_; }
 
-  /// False when somebody else changed what the transaction touched.
+  /// False if another client changed nodes that the transaction touched.
   [[nodiscard]] bool commit() {
     if (xs_transaction_end(handle_, std::exchange(id_, XBT_NULL), false)) return true;
     if (errno == EAGAIN) return false;
@@ -75,20 +75,20 @@ store store::open() {
 }
 
 void store::transact(const std::function<void(store_transaction&)>& body, unsigned attempts) {
-  for (unsigned made = 0; made < attempts; ++made) {
+  for (unsigned tries = 0; tries < attempts; ++tries) {
     open_transaction opened(handle_);
     store_transaction operations(handle_, opened.id());
     try {
       body(operations);
     } catch (const failure& e) {
-      // After a migration the kernel answers EAGAIN to requests inside the transaction already.
+      // After a migration the kernel answers EAGAIN even to requests inside the transaction.
       if (e.code() == std::errc::resource_unavailable_try_again) continue;
       throw;
     }
     if (opened.commit()) return;
   }
   throw_errno(EAGAIN, "commit a transaction",
-              fmt::format("{} attempts, and others changed the same nodes each time", attempts));
+              fmt::format("{} attempts, all in conflict with other clients", attempts));
 }
 
 bool store::write_if_exists(const std::string& path, std::string_view value) {
@@ -136,12 +136,12 @@ std::string store::domain_path(domid domain) const {
 }
 
 bool store::is_domain_introduced(domid domain) const {
-  // libxenstore says false for "no" and for every failure; only the latter touches errno. (An
-  // interrupted and retried write does too.)
+  // libxenstore returns false for "no" and for every failure; only a failure changes errno. (An
+  // interrupted and retried write does, too.)
   errno = 0;
   if (xs_is_domain_introduced(handle_, raw(domain))) return true;
   const auto operation = [&] { return fmt::format("ask whether domain {} is introduced", domain); };
-  if (errno == EACCES) throw_errno(operation(), "xenstored tells the control domain only");
+  if (errno == EACCES) throw_errno(operation(), "xenstored answers the control domain only");
   if (errno != 0 && errno != EINTR) throw_request_failed(handle_, errno, operation());
   return false;
 }

@@ -1,5 +1,5 @@
-// What the calls of libxenstore have in common: memory that is freed with free(3), and errors that
-// may mean "your request is bad" or "nobody is there".
+// Helpers for calls of libxenstore: results to be freed with free(3), and errors that mean either a
+// bad request or the loss of xenstored.
 #pragma once
 
 #include <cstdlib>
@@ -16,11 +16,11 @@ struct free_memory {
 template <class T>
 using malloced = std::unique_ptr<T, free_memory>;
 
-/// Asks xenstored something that it answers whatever we may do.
+/// Sends a request that xenstored answers regardless of permissions. False if xenstored is gone.
 [[nodiscard]] bool answers(xs_handle* handle) noexcept;
 
 /// Throws for a failed request: errc::lost_connection when xenstored is gone, else the errno with a
-/// cure.
+/// remedy.
 [[noreturn]] void throw_request_failed(xs_handle* handle, int error_number,
                                        std::string_view operation);
 

@@ -9,7 +9,7 @@
 #include "xenpv/base/error.hpp"
 #include "xenpv/xen/store.hpp"
 
-// Xen's headers do not care for C++ themselves.
+// Xen's headers do not declare their functions extern "C".
 extern "C" {
 #include <xenstore.h>
 }
@@ -17,12 +17,12 @@ extern "C" {
 namespace xenpv::xen {
 namespace {
 
-// libxenstore's own verdict on a stream that broke. EIO is not among them: xenstored sends it too.
+// The errors of libxenstore for a broken stream. EIO is not one of them: xenstored sends it, too.
 bool is_broken_stream(int error_number) noexcept {
   return error_number == EBADF || error_number == EPIPE || error_number == ECONNRESET;
 }
 
-xs_permissions in_terms_of_c(const store_permission& permission) noexcept {
+xs_permissions to_c_permissions(const store_permission& permission) noexcept {
   unsigned bits = XS_PERM_NONE;
   if (permission.read) bits |= XS_PERM_READ;
   if (permission.write) bits |= XS_PERM_WRITE;
@@ -34,7 +34,7 @@ xs_permissions in_terms_of_c(const store_permission& permission) noexcept {
 bool answers(xs_handle* handle) noexcept {
   if (handle == nullptr) return false;
   const malloced<char> home(xs_get_domain_path(handle, 0));
-  // With its reader thread running, libxenstore calls a lost connection EINVAL.
+  // While its reader thread runs, libxenstore reports a lost connection as EINVAL.
   return home != nullptr || (!is_broken_stream(errno) && errno != EINVAL);
 }
 
@@ -112,7 +112,7 @@ void store_operations::set_permissions(const std::string& path,
   const auto operation = [&] { return fmt::format("set permissions of {}", path); };
   if (list.empty()) throw failure(errc::invalid_argument, operation(), "a node needs an owner");
   std::vector<xs_permissions> entries(list.size());
-  std::transform(list.begin(), list.end(), entries.begin(), in_terms_of_c);
+  std::transform(list.begin(), list.end(), entries.begin(), to_c_permissions);
   if (!xs_set_permissions(handle_, transaction_, path.c_str(), entries.data(),
                           static_cast<unsigned>(entries.size())))
     throw_request_failed(handle_, errno, operation());

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "xenpv/xen/cpuid.hpp"
+#include "xen/cpuid.hpp"
 #include "xenpv/xen/guest.hpp"
 
 namespace xenpv::xen {
@@ -13,9 +13,9 @@ namespace {
 /// The clocks are read one after the other, and the thread may lose its CPU in between.
 constexpr std::chrono::nanoseconds jitter = std::chrono::milliseconds(1);
 
-std::chrono::nanoseconds read_clock(clockid_t which) noexcept {
+std::chrono::nanoseconds read_clock(clockid_t id) noexcept {
   timespec now{};
-  ::clock_gettime(which, &now);
+  ::clock_gettime(id, &now);
   return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
 }
 
@@ -43,7 +43,7 @@ const suspend_source& guest_suspend_source() {
 
 suspend_reading suspend_clock::reading() const noexcept {
   auto now = source_->read();
-  now.suspended += pretended_.load();
+  now.suspended += test_offset_.load();
   return now;
 }
 
@@ -56,7 +56,7 @@ bool suspend_clock::has_moved_since(const suspend_reading& before) const noexcep
   return now.incarnation != before.incarnation || now.suspended - before.suspended > jitter;
 }
 
-void suspend_clock::settle(const suspend_reading& reading) noexcept {
+void suspend_clock::acknowledge(const suspend_reading& reading) noexcept {
   known_suspended_.store(reading.suspended);
   known_incarnation_.store(reading.incarnation);
 }

@@ -17,7 +17,7 @@ set(ENV{PKG_CONFIG_SYSROOT_DIR} ${XENPV_SYSROOT})
 set(ENV{PKG_CONFIG_LIBDIR}
   ${XENPV_SYSROOT}/usr/lib/aarch64-linux-gnu/pkgconfig:${XENPV_SYSROOT}/usr/share/pkgconfig)
 
-# Runs the programs that write their own manual pages, and the unit tests.
+# Emulates ARM64 for the programs, which write their manual pages, and for the unit tests.
 find_program(XENPV_QEMU_AARCH64 NAMES qemu-aarch64 qemu-aarch64-static)
 if(XENPV_QEMU_AARCH64)
   set(CMAKE_CROSSCOMPILING_EMULATOR ${XENPV_QEMU_AARCH64} -L ${XENPV_SYSROOT})

@@ -1,1 +1,1 @@
-// Something to compile, so that the precompiled header of all rooms has an owner.
+// Owns the precompiled header of all rooms.

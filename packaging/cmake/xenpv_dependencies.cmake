@@ -1,4 +1,4 @@
-# Everything xenpv builds on, in one place: the installed package config repeats the public part.
+# All dependencies of xenpv. The installed package config repeats the public ones.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 find_package(Boost 1.81 REQUIRED)

@@ -9,12 +9,13 @@ add_library(xenpv::options ALIAS xenpv_options)
 set_target_properties(xenpv_options PROPERTIES EXPORT_NAME options)
 target_compile_features(xenpv_options INTERFACE cxx_std_20)
 
-# Warnings are for our own code only, so they are not part of what is exported.
+# Warnings are for our own code only, so they are not exported.
 add_library(xenpv_warnings INTERFACE)
 target_compile_options(xenpv_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor
   -Woverloaded-virtual -Wcast-align -Wformat=2 -Wimplicit-fallthrough -Wswitch-enum)
-# g++ 12 takes the frame of a coroutine, which Asio allocates and frees, for a mismatch at some levels.
+# At some optimization levels, g++ 12 reports mismatched new and delete for coroutine frames, which
+# Asio allocates and frees.
 target_compile_options(xenpv_warnings INTERFACE
   $<$<CXX_COMPILER_ID:GNU>:-Wno-mismatched-new-delete>)
 if(XENPV_WERROR)
@@ -25,9 +26,9 @@ if(XENPV_SANITIZE)
   # Global on purpose: a half-instrumented program gives false reports.
   add_compile_options(-fsanitize=${XENPV_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${XENPV_SANITIZE})
-  # clang's prologue data for it and coroutines do not go together ("difference across sections").
+  # clang's prologue data for -fsanitize=function breaks coroutines ("difference across sections").
   add_compile_options($<$<CXX_COMPILER_ID:Clang>:-fno-sanitize=function>)
-  # The sources ask as GCC has it.
+  # The sources test GCC's macros.
   if(XENPV_SANITIZE MATCHES "address")
     add_compile_definitions($<$<CXX_COMPILER_ID:Clang>:__SANITIZE_ADDRESS__>)
   endif()
@@ -38,8 +39,8 @@ if(XENPV_SANITIZE)
   endif()
 endif()
 
-# The headers that cost most to read, read once: half the build time. A unit still includes what it uses
-# (the header check and clang-tidy build without these: CMAKE_DISABLE_PRECOMPILE_HEADERS).
+# Precompiles the most expensive headers, which halves the build time. Each unit still includes the
+# headers it uses (the header check and clang-tidy build with CMAKE_DISABLE_PRECOMPILE_HEADERS).
 add_library(xenpv_precompiled OBJECT ${CMAKE_CURRENT_LIST_DIR}/precompiled.cpp)
 target_link_libraries(xenpv_precompiled PRIVATE fmt::fmt Boost::headers xenpv_warnings)
 set(xenpv_costly_headers
@@ -48,16 +49,17 @@ set(xenpv_costly_headers
   <boost/system/result.hpp> <fmt/format.h>)
 target_precompile_headers(xenpv_precompiled PRIVATE ${xenpv_costly_headers})
 
-# Several sources of a room as one unit: a whole build takes half the time, one changed file more of it.
+# Compiles several sources as one unit: halves the time of a full build, but slows down incremental
+# builds.
 option(XENPV_UNITY "Compile the sources of a library in batches" OFF)
 
-# xenpv_batches(TARGET): for a target whose sources have been seen to go together.
+# xenpv_batches(TARGET): for a target whose sources are known to compile as one unit.
 function(xenpv_batches target)
   if(NOT XENPV_UNITY)
     return()
   endif()
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
-  # g++ takes a batch for a header, in which an unnamed namespace would be a mistake.
+  # g++ treats a batch as a header, in which it warns about unnamed namespaces.
   target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
 endfunction()
 

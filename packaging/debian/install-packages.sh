@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs the packages of packages.txt that are missing: install-packages.sh KIND...
-# Needs root or sudo, and only when something is missing. For Debian 12 and 13; --list prints what it would want.
+# Installs missing packages of packages.txt: install-packages.sh [--list] KIND...
+# Needs root or sudo only if a package is missing. For Debian 12 and 13; --list only prints the
+# packages.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -21,8 +22,8 @@ codename() {
   echo "$VERSION_CODENAME"
 }
 
-# wanted KIND...: the packages of these kinds for this release.
-wanted() {
+# select_packages KIND...: prints the packages of these kinds for this release.
+select_packages() {
   local release package kind only
   release=$(codename)
   while read -r package kind only; do
@@ -36,15 +37,15 @@ wanted() {
   done <"$here/packages.txt"
 }
 
-mapfile -t packages < <(wanted "$@")
+mapfile -t packages < <(select_packages "$@")
 if [[ $list == yes ]]; then
   printf '%s\n' "${packages[@]}"
   exit 0
 fi
 if ! command -v dpkg-query >/dev/null; then
   {
-    echo "install-packages.sh: this is not Debian, so nothing can be installed for you."
-    echo "Install what your distribution has for these Debian packages:"
+    echo "install-packages.sh: cannot install packages: this system is not Debian."
+    echo "Install your distribution's equivalents of these Debian packages:"
     printf '  %s\n' "${packages[@]}"
     echo "and then run: cmake -S . -B build -G Ninja && cmake --build build"
   } >&2
@@ -61,7 +62,7 @@ done
 as_root=()
 if [[ $(id -u) -ne 0 ]]; then
   if ! command -v sudo >/dev/null; then
-    echo "install-packages.sh: neither root nor sudo; as root, type: apt-get install ${missing[*]}" >&2
+    echo "install-packages.sh: no root, no sudo; run as root: apt-get install ${missing[*]}" >&2
     exit 77
   fi
   as_root=(sudo)
@@ -71,7 +72,7 @@ apt_get() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
     -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@"
 }
-# A fresh machine has no package lists, an old one stale ones: either shows as a failed install.
+# The install fails if the package lists are missing or stale: update them and try again.
 if ! apt_get install --no-install-recommends "${missing[@]}"; then
   apt_get update
   apt_get install --no-install-recommends "${missing[@]}"

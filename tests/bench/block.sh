@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The block engine's benchmark on the simulator: tests/bench/block.sh [BUILD_DIR]
-# The frontend runs on CPU 0 (with two queues: 0 and 1), the backend where the system puts it. Trust
-# ratios within a run only.
+# Runs the block engine's benchmark on the simulator: tests/bench/block.sh [BUILD_DIR]
+# The frontend runs on CPU 0 (with two queues: 0 and 1), the backend on any CPU. Compare only
+# figures of the same run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=${1:-build/try}

@@ -1,20 +1,18 @@
-// The block engine alone, no NBD: what segments, ring order, queues and persistent grants are
-// worth.
+// The block engine without NBD: the effect of segments, ring order, queues and persistent grants.
 //
-//   bench_block DEVICE...            a table for each device (tests/bench/block.sh makes the disks)
-//   bench_block --count N DEVICE     N random 4k reads at depth 32 and nothing else, for callgrind
-//   bench_block --speed MS DEVICE    default options, so many milliseconds for each load: one line
-//   for
-//                                    each, for scripts that compare (real-xen/scenarios/speed)
+//   bench_block DEVICE...            print a table for each device (block.sh makes the disks)
+//   bench_block --count N DEVICE     make only N random 4k reads at depth 32, for callgrind
+//   bench_block --speed MS DEVICE    print one line for each load, with default options and MS
+//                                    milliseconds a load, for real-xen/scenarios/speed
 #include <fmt/format.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <string>
 
+#include "blk/workload.hpp"
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/async/runtime.hpp"
-#include "xenpv/blk/workload.hpp"
 #include "xenpv/blkfront/frontend.hpp"
 
 namespace {
@@ -22,7 +20,7 @@ namespace {
 using namespace xenpv;
 using namespace std::chrono_literals;
 
-/// Enough for 256 segments at depth; the disks' host has to allow it (--grant-limit).
+/// Enough for 256 segments at depth; the host must permit it (--grant-limit).
 constexpr std::size_t pages = 6000;
 
 struct shape {
@@ -34,7 +32,7 @@ struct shape {
 
 struct named_load {
   const char* name;
-  blk::workload how;
+  blk::workload load;
   bool megabytes;
 };
 
@@ -50,31 +48,31 @@ const std::vector<named_load>& loads() {
   return all;
 }
 
-async::asio::awaitable<double> measure(blkfront::frontend& disk, blk::workload how) {
-  const auto found = co_await blk::run(disk, how);
-  if (found.errors > 0) fmt::print(stderr, "{} errors\n", found.errors);
-  co_return found.per_second();
+async::asio::awaitable<double> measure(blkfront::frontend& disk, blk::workload load) {
+  const auto result = co_await blk::run(disk, load);
+  if (result.errors > 0) fmt::print(stderr, "{} errors\n", result.errors);
+  co_return result.per_second();
 }
 
 blkfront::options limited_to(const shape& s) {
-  blkfront::options how;
-  how.pages = pages;
-  how.segments = s.segments;
-  how.ring_page_order = s.order;
-  how.queues = s.queues;
-  how.persistent = s.persistent;
-  return how;
+  blkfront::options options;
+  options.pages = pages;
+  options.segments = s.segments;
+  options.ring_page_order = s.order;
+  options.queues = s.queues;
+  options.persistent = s.persistent;
+  return options;
 }
 
-async::asio::awaitable<void> print_row(async::runtime& on, const std::string& device,
+async::asio::awaitable<void> print_row(async::runtime& runtime, const std::string& device,
                                        const shape& s) {
-  const auto disk = co_await blkfront::frontend::open(on, device, limited_to(s));
+  const auto disk = co_await blkfront::frontend::open(runtime, device, limited_to(s));
   fmt::print("{:>8} {:>5} {:>6} {:>10}", s.segments, s.order, disk->queue_count(),
              s.persistent ? "yes" : "no");
-  for (auto each : loads()) {
-    each.how.time = 200ms;
-    const auto rate = co_await measure(*disk, each.how);
-    fmt::print(" {:>10.0f}", each.megabytes ? rate * each.how.block / 1e6 : rate);
+  for (auto column : loads()) {
+    column.load.time = 200ms;
+    const auto rate = co_await measure(*disk, column.load);
+    fmt::print(" {:>10.0f}", column.megabytes ? rate * column.load.block / 1e6 : rate);
   }
   double per_event = 0;
   double per_notify = 0;
@@ -90,19 +88,19 @@ async::asio::awaitable<void> print_row(async::runtime& on, const std::string& de
   co_await disk->close();
 }
 
-async::asio::awaitable<void> print_table(async::runtime& on, std::string device) {
+async::asio::awaitable<void> print_table(async::runtime& runtime, std::string device) {
   fmt::print("\n{}\n{:>8} {:>5} {:>6} {:>10}", device, "segments", "order", "queues", "persistent");
-  for (const auto& each : loads())
-    fmt::print(" {:>10}", each.name);
+  for (const auto& column : loads())
+    fmt::print(" {:>10}", column.name);
   fmt::print(" {:>10} {:>10}\n{:>32}", "events", "notifies", "");
-  for (const auto& each : loads())
-    fmt::print(" {:>10}", each.megabytes ? "MB/s" : "IOPS");
+  for (const auto& column : loads())
+    fmt::print(" {:>10}", column.megabytes ? "MB/s" : "IOPS");
   fmt::print(" {:>10} {:>10}\n", "/request", "/request");
   for (const bool persistent : {true, false})
     for (const unsigned queues : {1U, 2U})
       for (const unsigned order : {0U, 2U, 4U})
         for (const unsigned segments : {11U, 32U, 256U})
-          co_await print_row(on, device, {segments, order, queues, persistent});
+          co_await print_row(runtime, device, {segments, order, queues, persistent});
 }
 
 const std::vector<named_load>& common_loads() {
@@ -125,23 +123,22 @@ async::asio::awaitable<blkfront::queue_statistics> sum_of(blkfront::frontend& di
   co_return sum;
 }
 
-async::asio::awaitable<void> print_speed(async::runtime& on, std::string device,
+async::asio::awaitable<void> print_speed(async::runtime& runtime, std::string device,
                                          std::chrono::milliseconds time) {
-  const auto disk = co_await blkfront::frontend::open(on, device, {});
+  const auto disk = co_await blkfront::frontend::open(runtime, device, {});
   const auto& facts = disk->facts();
   fmt::print("# {} queues, ring order {}, {} segments, {} pages, grants {}\n", facts.queues,
              facts.ring_page_order, facts.segments, facts.pages,
              facts.persistent ? "kept" : "mapped for each request");
   fmt::print("# load                   rate unit events/request notifies/request\n");
-  for (auto each : common_loads()) {
-    each.how.time = time;
+  for (auto row : common_loads()) {
+    row.load.time = time;
     const auto before = co_await sum_of(*disk);
-    const auto rate = co_await measure(*disk, each.how);
+    const auto rate = co_await measure(*disk, row.load);
     const auto after = co_await sum_of(*disk);
     const auto requests = static_cast<double>(after.ring_requests - before.ring_requests);
-    fmt::print("{:<18} {:>10.0f} {} {:>14.3f} {:>16.3f}\n", each.name,
-               each.megabytes ? rate * each.how.block / 1e6 : rate,
-               each.megabytes ? "MB/s" : "IOPS",
+    fmt::print("{:<18} {:>10.0f} {} {:>14.3f} {:>16.3f}\n", row.name,
+               row.megabytes ? rate * row.load.block / 1e6 : rate, row.megabytes ? "MB/s" : "IOPS",
                static_cast<double>(after.events - before.events) / requests,
                static_cast<double>(after.notifies_sent - before.notifies_sent) / requests);
     std::fflush(stdout);
@@ -149,21 +146,21 @@ async::asio::awaitable<void> print_speed(async::runtime& on, std::string device,
   co_await disk->close();
 }
 
-async::asio::awaitable<void> read_exactly(async::runtime& on, std::string device,
+async::asio::awaitable<void> read_exactly(async::runtime& runtime, std::string device,
                                           std::uint64_t count) {
-  const auto disk = co_await blkfront::frontend::open(on, device, {});
+  const auto disk = co_await blkfront::frontend::open(runtime, device, {});
   blk::workload load;
   load.depth = 32;
   load.time = 1h;
   load.count = count;
-  blk::workload_result found;
+  blk::workload_result result;
   auto& queue = disk->queue(0);
   const auto run = [&]() -> async::asio::awaitable<void> {
-    found = co_await blk::run(queue, load);
+    result = co_await blk::run(queue, load);
   };
   co_await async::run_on(queue.executor(), run);
   co_await disk->close();
-  fmt::print("{} reads\n", found.requests);
+  fmt::print("{} reads\n", result.requests);
 }
 
 }  // namespace
@@ -185,8 +182,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    async::runtime on;
-    on.run([&](async::runtime& self) -> async::asio::awaitable<void> {
+    async::runtime runtime;
+    runtime.run([&](async::runtime& self) -> async::asio::awaitable<void> {
       for (const auto& device : devices) {
         if (count > 0)
           co_await read_exactly(self, device, count);

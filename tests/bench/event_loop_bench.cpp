@@ -1,8 +1,8 @@
-// The Asio event loop beside a bare poll() loop over libxenevtchn, on the same simulator in the
-// same run. A driver thread on CPU 1 (always the bare loop) plays the peer; the loop under test
+// The Asio event loop compared with a bare poll() loop over libxenevtchn, on the same simulator in
+// the same run. A driver thread on CPU 1, always the bare loop, plays the peer; the loop under test
 // runs on CPU 0.
-//   rate:  N ports circulate as fast as both sides go; events a second that the loop under test
-//   handled wake:  one port, one event at a time; time from notify to the handler's first line
+//   rate:  events on N ports at full speed; events a second handled by the loop under test
+//   wake:  one port, one event at a time; time from notify to the handler's first line
 #include <fmt/format.h>
 #include <poll.h>
 
@@ -25,7 +25,7 @@ using namespace std::chrono_literals;
 constexpr int rounds = 9;
 constexpr auto round_time = 400ms;
 
-/// What the driver and the loop under test tell each other besides events.
+/// State shared by the driver and the loop under test.
 struct shared {
   std::vector<port> offered;
   std::atomic<int> ready{0};
@@ -37,13 +37,13 @@ std::int64_t now_ns() {
   return clock::now().time_since_epoch().count();
 }
 
-/// The peer: binds what is offered, then answers every event by the next one, until told to stop.
-void drive(shared& with) {
+/// The peer: binds the offered ports, then answers every event with another one until `stop`.
+void drive(shared& state) {
   bench::pin_to_cpu(1);
   auto handle = xen::event_channel_handle::open();
   handle.set_nonblocking();
   std::vector<port> ports;
-  for (const auto remote : with.offered)
+  for (const auto remote : state.offered)
     ports.push_back(handle.bind_interdomain(domid_self, remote));
   std::array<port, 64> batch{};
   std::size_t first_events = 0;
@@ -53,18 +53,18 @@ void drive(shared& with) {
       handle.unmask(batch[i]);
     first_events += got;
   }
-  with.ready.store(1);
+  state.ready.store(1);
   for (const auto local : ports) {
-    with.sent_ns.store(now_ns(), std::memory_order_relaxed);
+    state.sent_ns.store(now_ns(), std::memory_order_relaxed);
     handle.notify(local);
   }
-  while (!with.stop.load(std::memory_order_relaxed)) {
+  while (!state.stop.load(std::memory_order_relaxed)) {
     pollfd ready{handle.descriptor(), POLLIN, 0};
     if (::poll(&ready, 1, 100) != 1) continue;
     const auto local = handle.pending();
     if (!local) continue;
     handle.unmask(*local);
-    with.sent_ns.store(now_ns(), std::memory_order_relaxed);
+    state.sent_ns.store(now_ns(), std::memory_order_relaxed);
     handle.notify(*local);
   }
 }
@@ -75,10 +75,10 @@ struct outcome {
   double p99 = 0;
 };
 
-/// Counts and times what the loop under test handles.
+/// Counts and times the events of the loop under test.
 class meter {
  public:
-  explicit meter(shared& with) : shared_(with) {}
+  explicit meter(shared& state) : shared_(state) {}
   /// True when the round is over.
   bool count() {
     const auto now = now_ns();
@@ -102,12 +102,12 @@ class meter {
 };
 
 outcome run_bare(std::size_t port_count) {
-  shared with;
+  shared state;
   auto handle = xen::event_channel_handle::open();
   for (std::size_t i = 0; i < port_count; ++i)
-    with.offered.push_back(handle.bind_unbound(domid_self));
-  std::thread driver(drive, std::ref(with));
-  meter counted(with);
+    state.offered.push_back(handle.bind_unbound(domid_self));
+  std::thread driver(drive, std::ref(state));
+  meter counted(state);
   for (bool over = false; !over;) {
     pollfd ready{handle.descriptor(), POLLIN, 0};
     if (::poll(&ready, 1, 1000) != 1) break;
@@ -116,32 +116,32 @@ outcome run_bare(std::size_t port_count) {
     handle.notify(*local);
     handle.unmask(*local);
   }
-  with.stop = true;
+  state.stop = true;
   driver.join();
   return counted.result();
 }
 
 outcome run_asio(std::size_t port_count) {
-  shared with;
+  shared state;
   async::asio::io_context context(1);
   async::event_loop loop(context);
   std::vector<async::bound_port> ports;
   for (std::size_t i = 0; i < port_count; ++i) {
     ports.push_back(loop.bind_unbound(domid_self));
-    with.offered.push_back(ports.back().number());
+    state.offered.push_back(ports.back().number());
   }
-  meter counted(with);
+  meter counted(state);
   for (auto& local : ports)
     local.on_event([&] {
-      if (with.stop.load(std::memory_order_relaxed)) return;
+      if (state.stop.load(std::memory_order_relaxed)) return;
       if (counted.count()) {
-        with.stop = true;
+        state.stop = true;
         loop.close();
         return;
       }
       local.notify();
     });
-  std::thread driver(drive, std::ref(with));
+  std::thread driver(drive, std::ref(state));
   context.run();
   driver.join();
   return counted.result();
@@ -152,14 +152,14 @@ void compare(std::size_t port_count) {
   std::array<std::vector<double>, 3> asio;
   std::array<std::vector<double>, 3> ratio;
   for (int i = 0; i < rounds; ++i) {
-    const auto one = run_bare(port_count);
-    const auto two = run_asio(port_count);
-    const std::array of_bare = {one.rate, one.p50, one.p99};
-    const std::array of_asio = {two.rate, two.p50, two.p99};
+    const auto bare_result = run_bare(port_count);
+    const auto asio_result = run_asio(port_count);
+    const std::array bare_figures = {bare_result.rate, bare_result.p50, bare_result.p99};
+    const std::array asio_figures = {asio_result.rate, asio_result.p50, asio_result.p99};
     for (std::size_t k = 0; k < 3; ++k) {
-      bare[k].push_back(of_bare[k]);
-      asio[k].push_back(of_asio[k]);
-      ratio[k].push_back(of_asio[k] / of_bare[k]);
+      bare[k].push_back(bare_figures[k]);
+      asio[k].push_back(asio_figures[k]);
+      ratio[k].push_back(asio_figures[k] / bare_figures[k]);
     }
   }
   const auto row = [&](const char* name, std::size_t k, double scale, const char* unit) {

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # User instructions of one 4k random read at depth 32 in the frontend's process, by room:
-#   tests/bench/instructions.sh [BUILD_DIR]          of the engine alone
-#   tests/bench/instructions.sh [BUILD_DIR] nbd      of xenpv-disk, with fio as its client; peers beside it
-# Needs valgrind, the second also fio and nbdkit. Unlike times, the figures are the same on every machine with the same compiler.
+#   tests/bench/instructions.sh [BUILD_DIR]          the engine alone
+#   tests/bench/instructions.sh [BUILD_DIR] nbd      xenpv-disk with fio as its client, and nbdkit
+# Needs valgrind, fio and nbdkit. Unlike times, the figures are the same on every machine with the
+# same compiler.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=${1:-build/try} subject=${2:-engine}
@@ -16,7 +17,7 @@ done
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
-# under_callgrind NAME COMMAND...: the profiles are $out/NAME.PID.
+# under_callgrind NAME COMMAND...: writes the profiles $out/NAME.PID
 under_callgrind() {
   local name=$1
   shift
@@ -25,13 +26,13 @@ under_callgrind() {
 export -f under_callgrind
 export out
 
-# reads READS: what fio asks an NBD server for.
+# reads READS: prints the fio command that makes so many reads from an NBD server
 reads() {
   echo "fio --name=x --ioengine=nbd --uri=\"\$uri\" --rw=randread --bs=4k --iodepth=32 --size=64m" \
     "--number_ios=$1 --io_size=1t --norandommap --thread --output=$out/fio.log"
 }
 
-# profile NAME READS: the custodian makes a profile of its own; the frontend's is the larger one.
+# profile NAME READS: prints the frontend's profile, the largest; the custodian writes one, too
 profile() {
   local disk=(--disk xvdb,memory=64M)
   case $subject in

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# xenpv-disk beside other NBD servers, as one table: tests/bench/nbd.sh [BUILD_DIR] [ROUNDS]
-# Each server, with the simulator and its backend for ours, on CPU 0; fio on CPU 1; Unix sockets; 1 GiB in memory.
-# Rounds are interleaved, each figure is the median of them. Only ratios within a run mean something.
-# Peers that are not installed are left out: packaging/debian/install-packages.sh test bench.
+# Compares xenpv-disk with other NBD servers in one table: tests/bench/nbd.sh [BUILD_DIR] [ROUNDS]
+# Each server runs on CPU 0, ours together with the simulator and its backend; fio runs on CPU 1;
+# Unix sockets; 1 GiB in memory. Rounds are interleaved; the figures are their medians. Compare only
+# figures of the same run. Servers that are not installed are left out; to install them:
+# packaging/debian/install-packages.sh test bench.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=${1:-build/try} rounds=${2:-3} seconds=${SECONDS_EACH:-2}
@@ -24,7 +25,7 @@ done
 dir=$(mktemp -d /dev/shm/xenpv-bench-XXXXXX)
 servers=() names=()
 end() {
-  # Ours drains by itself; a captive simulator ends with its command.
+  # Our server drains on SIGTERM, and `xenpv-sim run` ends with its command.
   [ ! -f "$dir/nbd-server.pid" ] || kill "$(cat "$dir/nbd-server.pid")" 2>/dev/null || true
   for pid in "${servers[@]}"; do kill "$pid" 2>/dev/null || true; done
   for pid in "${servers[@]}"; do wait "$pid" 2>/dev/null || true; done
@@ -40,7 +41,7 @@ uri_of() {
   esac
 }
 
-# serve NAME PROGRAM COMMAND...: starts a peer whose socket is $dir/NAME.
+# serve NAME PROGRAM COMMAND...: starts a server with the socket $dir/NAME.
 serve() {
   local name=$1 program=$2
   shift 2
@@ -61,7 +62,7 @@ serve() {
 }
 
 truncate -s 1G "$dir/disk" "$dir/disk2" "$dir/disk3"
-# Written once: what is measured is not the kernel handing out zeroed pages.
+# Written once, so that the benchmark does not measure the kernel's allocation of zeroed pages.
 for file in disk disk2 disk3; do dd if=/dev/urandom of="$dir/$file" bs=1M count=1024 conv=notrunc status=none; done
 printf '[generic]\nunixsock = %s\nallowlist = true\n[disk]\nexportname = %s\nflush = true\nfua = true\n' \
   "$dir/nbd-server" "$dir/disk3" >"$dir/nbd-server.conf"
@@ -70,10 +71,10 @@ serve xenpv "$build/bin/xenpv-disk" "$build/bin/xenpv-sim" run --disk xvdb,memor
 serve nbdkit-memory nbdkit nbdkit -f -U "$dir/nbdkit-memory" memory 1G
 serve nbdkit-file nbdkit nbdkit -f -U "$dir/nbdkit-file" file "$dir/disk"
 serve qemu-nbd qemu-nbd qemu-nbd -t -f raw -k "$dir/qemu-nbd" --shared=8 "$dir/disk2"
-# It serves one client only unless it goes into the background.
+# In the foreground it would serve only one client.
 serve nbd-server nbd-server nbd-server -C "$dir/nbd-server.conf" -p "$dir/nbd-server.pid"
 
-# measure LOAD SERVER RW BLOCK DEPTH: a line of figures.
+# measure LOAD SERVER RW BLOCK DEPTH: appends a line of figures.
 measure() {
   local load=$1 server=$2
   shift 2
@@ -91,7 +92,7 @@ measure() {
 loads=("randread-4k-1 randread 4k 1" "randwrite-4k-1 randwrite 4k 1" "randread-4k-32 randread 4k 32"
   "randwrite-4k-32 randwrite 4k 32" "read-128k-8 read 128k 8" "write-128k-8 write 128k 8" "read-1M-4 read 1m 4"
   "write-1M-4 write 1m 4")
-# The memory servers' pages are written once, too.
+# Writes the pages of the memory servers once, too.
 for server in "${names[@]}"; do measure warm-up "$server" write 1m 4; done
 for ((round = 0; round < rounds; ++round)); do
   for load in "${loads[@]}"; do

@@ -1,5 +1,5 @@
-// Notify-to-wake across two processes: a ping-pong over a pair of event channels beside one over a
-// pair of eventfds, the same loop around both (poll, read, write), rounds interleaved in one run.
+// Notify-to-wake latency between two processes: a ping-pong over a pair of event channels compared
+// with one over a pair of eventfds, with the same loop (poll, read, write) and interleaved rounds.
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -72,19 +72,19 @@ class channel_end final : public end {
   port port_{};
 };
 
-void answer(end& with, int count) {
+void answer(end& peer, int count) {
   for (int i = 0; i < count; ++i) {
-    with.receive();
-    with.send();
+    peer.receive();
+    peer.send();
   }
 }
 
-bench::samples ping(end& with) {
+bench::samples ping(end& peer) {
   bench::samples times;
   for (int i = 0; i < pings; ++i) {
     const auto start = clock::now();
-    with.send();
-    with.receive();
+    peer.send();
+    peer.receive();
     times.add(clock::now() - start);
   }
   return times;

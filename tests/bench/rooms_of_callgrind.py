@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Instructions a request costs, by room, from two callgrind profiles that differ in their requests only.
+"""Instructions per request, by room, from two callgrind profiles of different request counts.
 
 Usage: rooms_of_callgrind.py FEW MANY REQUESTS
-REQUESTS: how many more the second run made. What both runs share (start-up, connect, close) cancels out.
+REQUESTS: the difference in requests. The common part of both runs (start-up, connect, close)
+cancels out.
 """
 
 import re
@@ -11,10 +12,10 @@ from collections import Counter
 
 
 def room_of(path):
-    """The room a source file belongs to; who we call, for all others."""
-    found = re.search(r"(?:/lib|/include/xenpv)/([a-z]+)/[a-z_/]+\.[ch]pp$", path)
-    if found and "boost" not in path:
-        return found.group(1)
+    """The room of a source file, or the library that it belongs to."""
+    match = re.search(r"(?:/lib|/include/xenpv)/([a-z]+)/[a-z_/]+\.[ch]pp$", path)
+    if match and "boost" not in path:
+        return match.group(1)
     if "/tests/bench/" in path:
         return "(the load)"
     if "/boost/" in path:
@@ -27,7 +28,7 @@ def room_of(path):
 
 
 def read_profile(name):
-    """Exclusive instructions by room, inlined code counted where it was written."""
+    """Exclusive instructions by room; inlined code counts for the room of its source file."""
     files = {}
     costs = Counter()
     room = "(libc, vdso)"
@@ -39,7 +40,7 @@ def read_profile(name):
                 kind, number, path = named.groups()
                 if path is not None:
                     files[number] = path
-                if kind in ("fl", "fi", "fe"):  # the others name a callee's file
+                if kind in ("fl", "fi", "fe"):  # the other kinds name a callee's file
                     room = room_of(files[number])
             elif line.startswith("calls="):
                 skip = True  # the next line is the callee's inclusive cost

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the benchmarks of a build on the simulator: tests/bench/run.sh [BUILD_DIR]
-# They print figures and ratios; nothing passes or fails on them. Machines are noisy: trust the ratios.
+# They print figures and ratios and do not fail because of them. Machines are noisy: trust the
+# ratios.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=${1:-build/try}
@@ -14,5 +15,5 @@ for bench in bench_notify bench_event_loop; do
   "$build/bin/xenpv-sim" run -- "$build/bin/$bench"
 done
 echo "== storm"
-# 77: nbdkit or libnbd is not installed, as it says.
+# 77: nbdkit or libnbd is not installed; the script reports that.
 tests/bench/storm.sh "$build" || [ $? -eq 77 ]

@@ -1,4 +1,4 @@
-// What the benchmarks share: samples and their percentiles, medians over rounds, pinning.
+// Helpers for the benchmarks: samples and their percentiles, medians over rounds, pinning.
 #pragma once
 
 #include <sched.h>
@@ -17,7 +17,7 @@ class samples {
   void add(clock::duration value) {
     values_.push_back(std::chrono::duration_cast<std::chrono::nanoseconds>(value).count());
   }
-  /// Nanoseconds below which `share` of the samples lie.
+  /// The value in nanoseconds below which `share` of the samples lie.
   [[nodiscard]] double percentile(double share) {
     if (values_.empty()) return 0;
     const auto at = static_cast<std::ptrdiff_t>(share * static_cast<double>(values_.size() - 1));
@@ -34,7 +34,7 @@ class samples {
   return values.empty() ? 0 : values[values.size() / 2];
 }
 
-/// Best effort: on one CPU everything still runs, only the figures mean less.
+/// Best effort: with a single CPU the benchmarks still run, but the figures mean less.
 inline void pin_to_cpu(unsigned cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);

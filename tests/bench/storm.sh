@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# A storm of unaligned, overlapping requests and a quiet neighbour, at xenpv-disk on the simulator and at nbdkit:
+# A storm of unaligned, overlapping requests with a low-rate client (the neighbour) beside it, on
+# xenpv-disk on the simulator and on nbdkit:
 #   tests/bench/storm.sh [BUILD_DIR] [ROUNDS]
-# Servers on CPU 0, the client on CPU 1, 256 MiB in memory, Unix sockets; rounds are interleaved, and each figure
-# is the median of them. To reach: 0.5 of nbdkit's rate, no request above 1000 ms, the neighbour at 0.33 of its
-# quiet rate.
+# Servers on CPU 0, the client on CPU 1, 256 MiB in memory, Unix sockets; rounds are interleaved,
+# and the figures are their medians. Goals: 0.5 of nbdkit's rate, no request above 1000 ms, the
+# neighbour at 0.33 of its rate without the storm.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=${1:-build/try} rounds=${2:-3} seconds=${SECONDS_EACH:-5}
@@ -40,7 +41,7 @@ uri_of() {
   esac
 }
 
-# serve NAME COMMAND...: a server whose socket is $dir/NAME.
+# serve NAME COMMAND...: starts a server with the socket $dir/NAME.
 serve() {
   local name=$1
   shift
@@ -71,16 +72,16 @@ rounds = {}
 for line in open(sys.argv[1]):
     server, name, value = line.split()
     rounds.setdefault((server, name), []).append(float(value))
-ours, theirs = ({name: statistics.median(values) for (server, name), values in rounds.items() if server == which}
+xenpv, nbdkit = ({name: statistics.median(values) for (server, name), values in rounds.items() if server == which}
                 for which in ("xenpv", "nbdkit"))
 kept = {which: figures["neighbour-storm-rate"] / figures["neighbour-quiet-rate"]
-        for which, figures in (("xenpv", ours), ("nbdkit", theirs))}
+        for which, figures in (("xenpv", xenpv), ("nbdkit", nbdkit))}
 print(f"{'':32}{'xenpv':>10}{'nbdkit':>10}{'ratio':>8}")
 for name, text in (("rate", "storm, requests/s"), ("worst-ms", "worst latency, ms"),
                    ("neighbour-quiet-rate", "quiet neighbour, requests/s"),
                    ("neighbour-storm-rate", "in the storm, requests/s"), ("neighbour-worst-ms", "its worst latency, ms"),
                    ("problems", "problems")):
-    ratio = f"{ours[name] / theirs[name]:8.2f}" if theirs[name] else ""
-    print(f"{text:32}{ours[name]:10.0f}{theirs[name]:10.0f}{ratio}")
+    ratio = f"{xenpv[name] / nbdkit[name]:8.2f}" if nbdkit[name] else ""
+    print(f"{text:32}{xenpv[name]:10.0f}{nbdkit[name]:10.0f}{ratio}")
 print(f"{'of the quiet rate kept':32}{kept['xenpv']:10.2f}{kept['nbdkit']:10.2f}")
 TABLE

@@ -1,8 +1,7 @@
-// The three C headers under test. They have no linkage specification of their own, so C++ must give
-// it.
+// The three C headers under test. They declare no linkage, so C++ code must.
 #pragma once
 
-// What they include comes first: those headers must not be read as C.
+// Their own includes come first: those must not get C linkage.
 #include <cerrno>
 #include <climits>
 #include <cstddef>

@@ -1,5 +1,5 @@
-// A forked child that runs a function and reports one number to its parent before it ends.
-// The child never returns into the test framework: it leaves through _exit, or is killed.
+// A forked child that runs a function and reports one number to its parent before it exits.
+// The child never returns into the test framework: it ends by _exit, or is killed.
 #pragma once
 
 #include <sys/prctl.h>
@@ -19,8 +19,9 @@ namespace xenpv::contract {
 
 class child_process {
  public:
-  /// Runs `work` in the child. It returns the number to report; the child then waits for stop(),
-  /// kill() or the end of its parent, holding all it has. An exception ends it without a report.
+  /// Runs `work` in the child. It returns the number to report; the child then keeps its resources
+  /// and waits for stop(), kill() or the end of its parent. An exception ends the child without a
+  /// report.
   template <class Work>
   explicit child_process(Work&& work) {
     int report[2], order[2];
@@ -42,15 +43,15 @@ class child_process {
   child_process& operator=(const child_process&) = delete;
   ~child_process() { kill(); }
 
-  /// What the child reported; nullopt when it failed.
+  /// The number that the child reported; nullopt if it failed.
   [[nodiscard]] std::optional<std::uint32_t> report() {
     std::uint32_t value = 0;
-    if (!readable_within(report_.get(), patience)) return std::nullopt;
+    if (!readable_within(report_.get(), time_limit)) return std::nullopt;
     if (::read(report_.get(), &value, sizeof value) != sizeof value) return std::nullopt;
     return value;
   }
 
-  /// Lets the child end by _exit, without any clean-up of its own, and waits for it.
+  /// Ends the child by _exit, without any clean-up, and waits for it.
   void stop() {
     order_.reset();
     wait();

@@ -16,6 +16,7 @@
 
 #include "contract/store_session.hpp"
 #include "xenpv/base/error.hpp"
+#include "xenpv/base/system_root.hpp"
 
 namespace xenpv::contract {
 
@@ -26,7 +27,7 @@ std::array<char, 200> current_case{};
 
 void report_hang(int) {
   const auto say = [](const char* text) {
-    // Nothing can be done in a signal handler about a stderr that does not take it.
+    // A signal handler cannot do anything about a failing stderr.
     if (::write(STDERR_FILENO, text, std::strlen(text)) < 0) return;
   };
   say("contract_tests: ");
@@ -74,6 +75,12 @@ bool on_simulator() {
 std::optional<std::string> reason_not_possible() {
   if (on_simulator() || ::access("/dev/xen/evtchn", F_OK) == 0) return std::nullopt;
   return "no /dev/xen/evtchn and no simulator (start it with: xenpv-sim run -- contract_tests)";
+}
+
+unsigned xen_minor_version() {
+  const auto text = system_root::from_environment().read("/sys/hypervisor/version/minor");
+  if (!text) throw std::runtime_error("/sys/hypervisor/version/minor cannot be read");
+  return static_cast<unsigned>(std::stoul(*text));
 }
 
 std::uint32_t own_domid() {

@@ -1,5 +1,5 @@
-// What the cases know about the machine they run on, and how long they wait.
-// Nothing here opens a device except own_domid(), which asks xenstore once.
+// The machine that the cases run on, and their time limits.
+// Only own_domid() opens a device: it asks xenstore once.
 #pragma once
 
 #include <chrono>
@@ -10,29 +10,29 @@
 
 namespace xenpv::contract {
 
-/// Longest wait for something that must happen; an emulated host with two busy CPUs stays well
-/// below.
-inline constexpr std::chrono::milliseconds patience{10'000};
-/// How long a descriptor is watched when nothing must happen. Too short can only hide a failure.
+/// Limit for an event that must happen; an emulated host with two busy CPUs stays well below.
+inline constexpr std::chrono::milliseconds time_limit{10'000};
+/// How long to poll a descriptor on which nothing may happen. Too short can only hide a failure.
 inline constexpr std::chrono::milliseconds quiet{50};
 
 /// DOMID_SELF and the values around it, as the libraries take them.
 inline constexpr std::uint32_t self = 0x7FF0;
-/// Below DOMID_FIRST_RESERVED, and no toolstack gets this far.
+/// Below DOMID_FIRST_RESERVED, but higher than any number that a toolstack assigns.
 inline constexpr std::uint32_t nobody = 0x7ABC;
 
 /// True inside `xenpv-sim run` or `xenpv-sim exec`.
 [[nodiscard]] bool on_simulator();
-/// Why no case can run here (one line); nullopt when they can.
+/// Why no case can run here (one line); nullopt if they can.
 [[nodiscard]] std::optional<std::string> reason_not_possible();
 
-/// Number of the domain this process runs in. Throws std::runtime_error when xenstore does not
-/// tell.
+/// Number of this process's domain. Throws std::runtime_error if xenstore has no readable number.
 [[nodiscard]] std::uint32_t own_domid();
 [[nodiscard]] inline bool in_dom0() {
   return own_domid() == 0;
 }
-/// Some existing domain that is not ours: 0 for guests. In dom0 it need not exist: 1.
+/// The 17 of Xen 4.17, as /sys/hypervisor/version shows it. Throws std::runtime_error without it.
+[[nodiscard]] unsigned xen_minor_version();
+/// Another domain: 0 for guests. In dom0 it is 1, which need not exist.
 [[nodiscard]] inline std::uint32_t other_domid() {
   return in_dom0() ? 1 : 0;
 }
@@ -40,7 +40,7 @@ inline constexpr std::uint32_t nobody = 0x7ABC;
 /// poll(2) for reading, restarted after signals.
 [[nodiscard]] bool readable_within(int descriptor, std::chrono::milliseconds timeout);
 
-/// What a C call returned and, if that was a failure, the errno it left.
+/// The result of a C call and, after a failure, its errno.
 struct outcome {
   bool ok;
   int error;
@@ -61,11 +61,11 @@ template <class Call>
   return value < 0 ? failed(errno) : succeeded;
 }
 
-/// Repeats `condition` until it holds or `patience` is over; for what another process finishes in
-/// its own time (an exit, a deferred release) and nobody announces.
+/// Polls `condition` until it holds or `time_limit` is over; for events without a notification,
+/// such as the exit of another process or a deferred release.
 template <class Condition>
 [[nodiscard]] bool comes_true(Condition&& condition) {
-  const auto end = std::chrono::steady_clock::now() + patience;
+  const auto end = std::chrono::steady_clock::now() + time_limit;
   do {
     if (condition()) return true;
     static_cast<void>(readable_within(-1, std::chrono::milliseconds(2)));
@@ -73,8 +73,7 @@ template <class Condition>
   return false;
 }
 
-/// Kills the process when one case takes longer than any wait in it could, and says which case it
-/// was.
+/// Kills the process if a case hangs, and prints the name of the case.
 void install_watchdog();
 
 }  // namespace xenpv::contract

@@ -1,4 +1,4 @@
-// Binding and unbinding: which ports there are, who may have them, what happens to the other end.
+// Binding and unbinding: port numbers, access to ports, effects on the other end.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -99,8 +99,8 @@ TEST(event_binding, reuses_the_lowest_free_port) {
   const auto second = handle.bind_unbound();
   ASSERT_LT(first, second);
   handle.unbind(first);
-  // On a real host the guest's kernel could take the number in between: it does so only while it
-  // connects a device.
+  // On a real host the guest's kernel could take the number in between, but only while it connects
+  // a device.
   EXPECT_EQ(handle.bind_unbound(), first);
 }
 

@@ -1,4 +1,4 @@
-// Events on their way: who gets one, when, and how many notifications make one event.
+// Delivery of events: the receiver, the time, and merging of notifications.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -70,10 +70,10 @@ TEST(event_delivery, makes_one_or_two_events_of_many_when_nobody_reads) {
   loopback pair;
   for (int i = 0; i < 100; ++i)
     pair.left.notify(pair.left_port);
-  // The first is in the reader's queue and masks the port; the rest wait behind the mask. They may
-  // also all arrive before the receiving vCPU takes its first upcall.
+  // The first is in the reader's queue and masks the port; the rest are merged behind the mask.
+  // They may also all arrive before the receiving vCPU takes its first upcall.
   int events = 0;
-  while (const auto port = pair.right.take(events == 0 ? patience : quiet)) {
+  while (const auto port = pair.right.take(events == 0 ? time_limit : quiet)) {
     EXPECT_EQ(*port, pair.right_port);
     pair.right.unmask(*port);
     ++events;
@@ -123,7 +123,7 @@ TEST(event_delivery, refuses_to_notify_a_port_that_was_unbound_with_enotconn) {
 TEST(event_delivery, keeps_an_event_until_it_is_read) {
   loopback pair;
   pair.left.notify(pair.left_port);
-  ASSERT_TRUE(readable_within(pair.right.descriptor(), patience));
+  ASSERT_TRUE(readable_within(pair.right.descriptor(), time_limit));
   EXPECT_TRUE(readable_within(pair.right.descriptor(), quiet)) << "polling takes nothing";
   EXPECT_EQ(pair.right.take(), pair.right_port);
 }
@@ -177,12 +177,12 @@ TEST(event_delivery, hands_out_many_ports_in_one_read) {
   std::vector<std::uint32_t> bound;
   for (std::size_t i = 0; i < count; ++i)
     bound.push_back(right.bind_interdomain(self, left.bind_unbound()));
-  // Each fresh port is pending once. The events may still be on their way, so read on until all
-  // came; the device hands out whatever waits at the time.
+  // Each new port is pending once. A read returns the events pending at that time, so read until
+  // all have arrived.
   std::vector<std::uint32_t> seen;
   std::size_t largest = 0;
   while (seen.size() < count) {
-    ASSERT_TRUE(readable_within(right.descriptor(), patience)) << seen.size() << " ports came";
+    ASSERT_TRUE(readable_within(right.descriptor(), time_limit)) << seen.size() << " ports came";
     std::array<std::uint32_t, 1024> buffer{};
     const auto bytes = ::read(right.descriptor(), buffer.data(), sizeof buffer);
     ASSERT_GT(bytes, 0);
@@ -202,7 +202,7 @@ TEST(event_delivery, keeps_what_a_small_buffer_could_not_take) {
     bound.push_back(right.bind_interdomain(self, left.bind_unbound()));
   std::vector<std::uint32_t> seen;
   while (seen.size() < bound.size()) {
-    ASSERT_TRUE(readable_within(right.descriptor(), patience));
+    ASSERT_TRUE(readable_within(right.descriptor(), time_limit));
     std::uint32_t port = 0;
     ASSERT_EQ(::read(right.descriptor(), &port, sizeof port), 4);
     seen.push_back(port);
@@ -229,7 +229,7 @@ TEST(event_delivery, loses_nothing_in_a_thousand_round_trips_of_two_threads) {
     pair.left.unmask(pair.left_port);
   }
   EXPECT_EQ(done, rounds);
-  // A blocked echo cannot be joined: let it run out of rounds.
+  // A blocked echo thread cannot be joined: feed it until its rounds are done.
   for (int i = done; i < rounds; ++i) {
     pair.left.notify(pair.left_port);
     static_cast<void>(pair.left.take(quiet));

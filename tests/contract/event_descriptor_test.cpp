@@ -73,7 +73,7 @@ TEST(event_descriptor, wakes_a_thread_that_polls) {
   std::promise<void> started;
   auto waiting = std::async(std::launch::async, [&] {
     started.set_value();
-    return readable_within(pair.right.descriptor(), patience);
+    return readable_within(pair.right.descriptor(), time_limit);
   });
   started.get_future().wait();
   pair.left.notify(pair.left_port);
@@ -84,7 +84,7 @@ TEST(event_descriptor, is_readable_exactly_while_events_wait) {
   loopback pair;
   EXPECT_FALSE(readable_within(pair.right.descriptor(), std::chrono::milliseconds(0)));
   pair.left.notify(pair.left_port);
-  EXPECT_TRUE(readable_within(pair.right.descriptor(), patience));
+  EXPECT_TRUE(readable_within(pair.right.descriptor(), time_limit));
   ASSERT_EQ(pair.right.take(), pair.right_port);
   EXPECT_FALSE(readable_within(pair.right.descriptor(), std::chrono::milliseconds(0)))
       << "a masked port is no reason to be readable";
@@ -94,7 +94,7 @@ TEST(event_descriptor, keeps_level_triggered_epoll_firing) {
   loopback pair;
   watcher set(pair.right.descriptor(), EPOLLIN);
   pair.left.notify(pair.left_port);
-  EXPECT_TRUE(set.fires(patience));
+  EXPECT_TRUE(set.fires(time_limit));
   EXPECT_TRUE(set.fires(quiet));
   ASSERT_EQ(pair.right.take(), pair.right_port);
   EXPECT_FALSE(set.fires(quiet));
@@ -107,7 +107,7 @@ TEST(event_descriptor, fires_edge_triggered_epoll_for_each_event_after_a_drain) 
   static_cast<void>(set.fires(std::chrono::milliseconds(0)));
   for (int i = 0; i < 20; ++i) {
     pair.left.notify(pair.left_port);
-    ASSERT_TRUE(set.fires(patience)) << "event " << i;
+    ASSERT_TRUE(set.fires(time_limit)) << "event " << i;
     ASSERT_EQ(pair.right.take(), pair.right_port);
     ASSERT_EQ(pending(pair.right), failed(EAGAIN));
     pair.right.unmask(pair.right_port);
@@ -124,7 +124,7 @@ TEST(event_descriptor, fires_edge_triggered_epoll_when_unmasking_releases_an_eve
   pair.left.notify(pair.left_port);
   ASSERT_FALSE(set.fires(quiet));
   pair.right.unmask(pair.right_port);
-  EXPECT_TRUE(set.fires(patience));
+  EXPECT_TRUE(set.fires(time_limit));
 }
 
 TEST(event_descriptor, is_the_same_at_every_call) {
@@ -166,7 +166,7 @@ TEST(event_descriptor, hands_events_to_a_duplicate) {
   const auto duplicate = unique_fd::duplicate(pair.right.descriptor());
   pair.right.close();
   pair.left.notify(pair.left_port);
-  ASSERT_TRUE(readable_within(duplicate.get(), patience));
+  ASSERT_TRUE(readable_within(duplicate.get(), time_limit));
   std::uint32_t port = 0;
   ASSERT_EQ(::read(duplicate.get(), &port, sizeof port), 4);
   EXPECT_EQ(port, pair.right_port);

@@ -1,6 +1,6 @@
-// A /dev/xen/evtchn handle of the C library with an owner, and two of them connected to each other.
-// Calls that must succeed throw std::system_error, which fails the case; calls whose failure is the
-// point are made on get().
+// An owning wrapper of the C library's /dev/xen/evtchn handle, and a connected pair of them.
+// Calls that must succeed throw std::system_error, which fails the case; calls that are expected to
+// fail are made on get().
 #pragma once
 
 #include <fcntl.h>
@@ -48,8 +48,8 @@ class event_handle {
     check(flags >= 0 && ::fcntl(descriptor(), F_SETFL, flags | O_NONBLOCK) == 0, "fcntl");
   }
 
-  /// The next pending port, left masked; nullopt when none comes in time.
-  [[nodiscard]] std::optional<std::uint32_t> take(std::chrono::milliseconds timeout = patience) {
+  /// The next pending port, left masked; nullopt if none becomes pending in time.
+  [[nodiscard]] std::optional<std::uint32_t> take(std::chrono::milliseconds timeout = time_limit) {
     if (!readable_within(descriptor(), timeout)) return std::nullopt;
     const int port = xenevtchn_pending(get());
     check(port >= 0, "xenevtchn_pending");
@@ -67,11 +67,11 @@ class event_handle {
   std::unique_ptr<xenevtchn_handle, closer> handle_;
 };
 
-/// Two handles of this process joined by one event channel; the binder's first event is already
-/// swallowed.
+/// Two handles of this process connected by one event channel; the binder's first event is already
+/// consumed.
 struct loopback {
-  event_handle left;                                                   ///< waited to be bound
-  event_handle right;                                                  ///< did the binding
+  event_handle left;                                                   ///< the unbound end
+  event_handle right;                                                  ///< the binder
   std::uint32_t left_port = left.bind_unbound(self);                   ///< of left
   std::uint32_t right_port = right.bind_interdomain(self, left_port);  ///< of right
 
@@ -82,7 +82,7 @@ struct loopback {
   }
 };
 
-/// Whether `port` of this domain waits to be bound: binding it succeeds. Leaves it as it was.
+/// Is `port` of this domain unbound? Tries to bind it, and leaves it unbound.
 [[nodiscard]] inline bool waits_to_be_bound(std::uint32_t port) {
   const event_handle probe;
   return xenevtchn_bind_interdomain(probe.get(), self, port) >= 0;

@@ -1,4 +1,4 @@
-// Handles and processes: what fork shares, and what the death of a process releases.
+// Handles and processes: sharing by fork, and release at the death of a process.
 #include <gtest/gtest.h>
 
 #include "contract/child_process.hpp"

@@ -1,4 +1,4 @@
-// xenevtchn_restrict: one way, one domain, and never domain 0.
+// xenevtchn_restrict: irreversible, for one domain, and never for domain 0.
 #include <gtest/gtest.h>
 
 #include <cerrno>

@@ -1,6 +1,6 @@
 // xengnttab_grant_copy, with pages that this domain grants to itself: the hypervisor copies between
-// any granted page and our memory, and nothing gets mapped. Only the call as a whole fails for
-// requests the driver refuses; what the hypervisor refuses shows in the segment's status.
+// a granted page and our memory without a mapping. The call fails for requests that the driver
+// refuses; segments that the hypervisor refuses have an error status.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -19,22 +19,23 @@ class grant_copy : public testing::Test {
   grant_copy() : local_(3 * page_size) {}
 
   [[nodiscard]] static xengnttab_grant_copy_segment_t from_grant(std::uint32_t ref,
-                                                                 std::uint16_t offset, void* to,
+                                                                 std::uint16_t offset,
+                                                                 void* destination,
                                                                  std::uint16_t length) {
     xengnttab_grant_copy_segment_t segment{};
     segment.source.foreign.ref = ref;
     segment.source.foreign.offset = offset;
     segment.source.foreign.domid = static_cast<std::uint16_t>(own_domid());
-    segment.dest.virt = to;
+    segment.dest.virt = destination;
     segment.len = length;
     segment.flags = GNTCOPY_source_gref;
     return segment;
   }
-  [[nodiscard]] static xengnttab_grant_copy_segment_t to_grant(void* from, std::uint32_t ref,
+  [[nodiscard]] static xengnttab_grant_copy_segment_t to_grant(void* source, std::uint32_t ref,
                                                                std::uint16_t offset,
                                                                std::uint16_t length) {
     xengnttab_grant_copy_segment_t segment{};
-    segment.source.virt = from;
+    segment.source.virt = source;
     segment.dest.foreign.ref = ref;
     segment.dest.foreign.offset = offset;
     segment.dest.foreign.domid = static_cast<std::uint16_t>(own_domid());

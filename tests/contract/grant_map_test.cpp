@@ -1,5 +1,5 @@
-// gnttab without a second domain: what is refused, and how. Mapping that works is in
-// peer/grant_test.cpp: a domain that maps its own grants is asking for trouble in Linux.
+// gnttab without a second domain: refusals. Successful mappings are in peer/grant_test.cpp: Linux
+// does not handle a domain that maps its own grants well.
 #include <gtest/gtest.h>
 
 #include <array>

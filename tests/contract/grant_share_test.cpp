@@ -1,4 +1,4 @@
-// gntshr: fresh zeroed pages of ours with grant references, within the limit of the whole guest.
+// gntshr: new zeroed pages of this domain with grant references, within the guest's limit.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -15,10 +15,10 @@
 namespace xenpv::contract {
 namespace {
 
-/// GNTTAB_NR_RESERVED_ENTRIES: the toolstack's own (console, xenstore) and a few for the future.
+/// GNTTAB_NR_RESERVED_ENTRIES: for the toolstack (console, xenstore) and for future use.
 constexpr std::uint32_t reserved_refs = 8;
 
-/// Pages that all processes of the guest may share together.
+/// Number of pages that all processes of the guest together may share.
 [[nodiscard]] std::size_t page_limit() {
   std::size_t limit = 1024;
   const auto text =
@@ -205,8 +205,8 @@ TEST_F(grant_share, sends_the_notice_event_when_unshared) {
 }
 
 TEST_F(grant_share, keeps_the_port_of_its_notice_open_after_its_handle_let_go) {
-  // gntalloc holds a reference to the port: this is how the notice of a dying process gets out, in
-  // whatever order its descriptors close.
+  // gntalloc holds a reference to the port, so the notice of a dying process is sent regardless of
+  // the order in which its descriptors close.
   loopback pair;
   auto page = shared_pages::with_notice(sharer_, other_domid(), no_offset, pair.left_port);
   ASSERT_TRUE(page);

@@ -1,6 +1,6 @@
-// Owners for what libxengnttab gives: handles, shared pages, mapped pages.
-// The library logs its failures to stderr when it has no logger: such lines belong to cases that
-// expect them.
+// Owners for the resources of libxengnttab: handles, shared pages, mapped pages.
+// Without a logger, the library logs failures to stderr: cases that expect a failure print such
+// lines.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -26,10 +26,10 @@ namespace xenpv::contract {
 /// "None" for the notify arguments of the library.
 inline constexpr std::uint32_t no_offset = ~std::uint32_t{0};
 inline constexpr evtchn_port_t no_port = ~evtchn_port_t{0};
-/// In every grant table it is far beyond what a Linux guest ever fills.
+/// Far beyond the part of a grant table that a Linux guest uses.
 inline constexpr std::uint32_t unused_ref = 30'000;
 
-/// Each byte of whole pages; gmock's Each() takes a quarter of a second for a ring's worth of them.
+/// Do all bytes have this value? gmock's Each() takes a quarter of a second for a ring's pages.
 [[nodiscard]] inline testing::AssertionResult all_are(std::span<const unsigned char> bytes,
                                                       unsigned char value) {
   const auto odd =
@@ -64,7 +64,7 @@ using mapper = std::unique_ptr<xengnttab_handle, mapper_closer>;
   return handle;
 }
 
-/// Pages shared through a handle that outlives them; empty when sharing failed (errno tells).
+/// Pages shared through a handle that outlives them; empty if sharing failed, with errno set.
 class shared_pages {
  public:
   shared_pages() = default;
@@ -111,7 +111,7 @@ class shared_pages {
   std::vector<std::uint32_t> refs_;
 };
 
-/// Pages of another domain, mapped in the order of `refs`; empty when mapping failed (errno tells).
+/// Pages of another domain, mapped in the order of `refs`; empty if mapping failed, with errno set.
 class mapped_pages {
  public:
   mapped_pages(const mapper& handle, std::uint32_t domain, std::vector<std::uint32_t> refs,

@@ -20,7 +20,8 @@ constexpr int exit_usage = 2;
 constexpr int exit_not_possible = 77;
 
 constexpr const char* help_text =
-    "contract_tests: what xenpv relies on in libxenevtchn, libxengnttab and libxenstore\n"
+    "contract_tests: test the behaviour of libxenevtchn, libxengnttab and libxenstore that xenpv "
+    "relies on\n"
     "\n"
     "  contract_tests [--gtest_filter=PATTERN ...]   run the cases in this domain\n"
     "  contract_tests --peer DOMID                   in domain 0: serve the two-domain cases of "
@@ -28,15 +29,15 @@ constexpr const char* help_text =
     "\n"
     "Runs on the simulator (xenpv-sim run -- contract_tests) and, as root, in a Xen guest or "
     "dom0.\n"
-    "The cases named peer_* need XENPV_CONTRACT_PEER=1 and a peer that runs in domain 0;\n"
-    "without them they are skipped. A peer ends when the guest does, or by a signal.\n"
+    "The cases named peer_* need XENPV_CONTRACT_PEER=1 and a peer in domain 0, and are skipped\n"
+    "otherwise. A peer exits when the guest is gone, or on a signal.\n"
     "Exit status: 0 all passed or skipped, 1 failed, 2 usage, 77 neither Xen nor the simulator "
     "here.\n"
     "All options of GoogleTest work; some of them:\n\n";
 
-[[nodiscard]] bool has_argument(int argc, char** argv, std::string_view wanted) {
+[[nodiscard]] bool has_argument(int argc, char** argv, std::string_view prefix) {
   for (int i = 1; i < argc; ++i)
-    if (std::string_view(argv[i]).starts_with(wanted)) return true;
+    if (std::string_view(argv[i]).starts_with(prefix)) return true;
   return false;
 }
 
@@ -50,15 +51,15 @@ constexpr const char* help_text =
 
 }  // namespace
 
-// libxenstore 4.17 loses the body of each event that XS_UNWATCH_FILTER drops; LeakSanitizer is
-// right, but it is not ours. Nobody calls this in a build without it.
+// libxenstore 4.17 leaks the body of each event that XS_UNWATCH_FILTER drops. Not called in a build
+// without LeakSanitizer.
 extern "C" const char* __lsan_default_suppressions() {
   return "leak:libxenstore.so";
 }
 
 int main(int argc, char** argv) try {
-  // libxenstore flips the action around every request; with SIG_IGN outside as well, threads cannot
-  // see another.
+  // libxenstore sets SIG_IGN around every request and restores the previous action; with SIG_IGN
+  // throughout, threads never see another action.
   std::signal(SIGPIPE, SIG_IGN);
   const bool wants_peer = has_argument(argc, argv, "--peer");
   const auto guest = wants_peer && argc == 3 && std::string_view(argv[1]) == "--peer"

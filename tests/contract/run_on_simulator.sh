@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# The contract tests on the simulator: run_on_simulator.sh XENPV_SIM CONTRACT_TESTS guest|domain_0
-# As a guest they have a peer in domain 0, so no two-domain case is skipped.
+# Runs the contract tests on the simulator:
+#   run_on_simulator.sh XENPV_SIM CONTRACT_TESTS XEN_VERSION guest|domain_0
+# In a guest they have a peer in domain 0, so no two-domain case is skipped.
 set -euo pipefail
-sim=$1 tests=$2 place=$3
+sim=$1 tests=$2 version=$3 place=$4
 dir=$(mktemp -d "${TMPDIR:-/tmp}/xenpv-contract-XXXXXX")
 trap 'status=$?; "$sim" stop --dir "$dir/host" 2>/dev/null || true; rm -rf "$dir"; exit $status' EXIT
 
-"$sim" start --dir "$dir/host"
+"$sim" start --dir "$dir/host" --xen "$version"
 if [ "$place" = domain_0 ]; then
   "$sim" exec --dir "$dir/host" --domain 0 -- "$tests" --gtest_brief=1
   exit

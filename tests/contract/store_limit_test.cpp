@@ -1,5 +1,5 @@
-// Quotas and message sizes. xenstored holds guests to its quotas, never domain 0; defaults are
-// assumed (1000 nodes, 128 watches, 10 transactions, 2048 bytes a node, 5 permissions).
+// Quotas and message sizes. xenstored applies its quotas to guests, not to domain 0. The cases
+// assume the defaults: 1000 nodes, 128 watches, 10 transactions, 2048 bytes a node, 5 permissions.
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -73,7 +73,7 @@ TEST_F(store_limit, refuses_too_many_transactions_with_enospc) {
   for (const auto transaction : open)
     store_.abort(transaction);
   EXPECT_EQ(error, ENOSPC);
-  // C xenstored compares with > where it could with >=; a guest's kernel may have one open, too.
+  // C xenstored compares with > instead of >=; the guest's kernel may have one open, too.
   EXPECT_GE(open.size(), 8U);
   EXPECT_LE(open.size(), 11U);
   const auto again = store_.start_transaction();
@@ -95,7 +95,7 @@ TEST_F(store_limit, refuses_too_many_permissions_with_enospc) {
 
 TEST_F(store_limit, refuses_too_many_watches) {
   if (in_dom0()) GTEST_SKIP() << no_quota;
-  // Through /dev/xen/xenbus the refusal breaks the connection, hence one of its own.
+  // Uses its own connection, because through /dev/xen/xenbus the refusal breaks it.
   const store_session many;
   int count = 0;
   errno = 0;
@@ -124,7 +124,7 @@ TEST_F(store_limit, refuses_too_many_nodes_with_enospc) {
   if (in_dom0()) GTEST_SKIP() << no_quota;
   outcome last = succeeded;
   int made = 0;
-  // Spread over directories, or the names would exceed the size of one node first.
+  // Spread over directories: otherwise the names would first exceed the size limit of one node.
   while (last.ok && made < 1200) {
     last = store_.try_write(
         node("n/" + std::to_string(made / 50) + '/' + std::to_string(made % 50)), "");

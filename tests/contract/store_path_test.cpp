@@ -1,4 +1,4 @@
-// Paths: relative and absolute, homes, and what is no path at all.
+// Paths: relative, absolute, of domains, and invalid ones.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -66,7 +66,9 @@ TEST_F(store_path, is_refused_with_einval_by_rm_and_directory_too) {
 
 TEST_F(store_path, is_refused_with_einval_beyond_the_relative_maximum) {
   const std::string tail(XENSTORE_REL_PATH_MAX, 'p');
-  EXPECT_EQ(store_.try_read(node(tail)), failed(EINVAL));
+  // Since Xen 4.18 the limit is a quota, and domain 0 has none.
+  const bool is_limited = !in_dom0() || xen_minor_version() < 18;
+  EXPECT_EQ(store_.try_read(node(tail)), failed(is_limited ? EINVAL : ENOENT));
   EXPECT_EQ(store_.read(node("still-alive")), std::nullopt);
 }
 

@@ -1,4 +1,4 @@
-// Permissions: who owns a node, who may touch it, and what is the privilege of domain 0 alone.
+// Permissions: ownership of and access to nodes, and the privileges of domain 0.
 #include <gtest/gtest.h>
 
 #include <cerrno>

@@ -134,14 +134,13 @@ void store_case::SetUp() {
 }
 
 void store_case::TearDown() {
-  // A connection that a case broke on purpose cannot clean up.
+  // A new connection, because the case may have broken its own on purpose.
   const store_session fresh;
   xs_rm(fresh.get(), XBT_NULL, top_.c_str());
 }
 
 void store_case::watch_fence(const store_session& session) {
-  // Made beforehand: its creation would change the parent, which open transactions may have
-  // touched.
+  // Created in advance, because the creation changes the parent, which open transactions may use.
   store_.write(node("fence"), "");
   session.watch(node("fence"), fence_token);
 }

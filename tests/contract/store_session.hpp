@@ -1,6 +1,6 @@
-// A libxenstore connection with an owner, and a fixture that gives each case its own subtree.
-// Calls that must succeed throw std::system_error; calls whose failure is the point are made on
-// get() or through the try_ forms.
+// An owning wrapper of a libxenstore connection, and a fixture that gives each case its own
+// subtree. Calls that must succeed throw std::system_error; calls that are expected to fail are
+// made on get() or with the try_ functions.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -37,7 +37,7 @@ class store_session {
                                                 xs_transaction_t transaction = XBT_NULL) const;
   void write(const std::string& path, std::string_view value,
              xs_transaction_t transaction = XBT_NULL) const;
-  /// Children's names, sorted: xenstored promises no order.
+  /// Children's names, sorted, because xenstored guarantees no order.
   [[nodiscard]] std::vector<std::string> list(const std::string& path,
                                               xs_transaction_t transaction = XBT_NULL) const;
   void remove(const std::string& path) const;
@@ -51,10 +51,10 @@ class store_session {
   [[nodiscard]] outcome commit(xs_transaction_t transaction) const;
   void abort(xs_transaction_t transaction) const;
 
-  /// Registers and consumes the event that every registration causes.
+  /// Registers a watch and consumes its initial event.
   void watch(const std::string& path, const std::string& token) const;
   [[nodiscard]] std::optional<store_event> take_event(
-      std::chrono::milliseconds timeout = patience) const;
+      std::chrono::milliseconds timeout = time_limit) const;
 
  private:
   struct closer {
@@ -63,11 +63,11 @@ class store_session {
   std::unique_ptr<xs_handle, closer> handle_;
 };
 
-/// Whether libxenstore talks to xenstored's socket (simulator, dom0) or to the kernel's
-/// /dev/xen/xenbus, which answers some requests by itself.
+/// True if libxenstore uses xenstored's socket (simulator, dom0), false if it uses the kernel's
+/// /dev/xen/xenbus, which answers some requests itself.
 [[nodiscard]] bool store_is_a_socket();
 
-/// Gives each case data/xenpv-contract/PID, which guests may write to and which is removed
+/// Gives each case the subtree data/xenpv-contract/PID, which guests may write to, and removes it
 /// afterwards.
 class store_case : public testing::Test {
  protected:
@@ -83,8 +83,8 @@ class store_case : public testing::Test {
   }
   [[nodiscard]] const std::string& home() const { return home_; }
 
-  /// Proves that no event is under way to `session`: events keep their order, so after one of our
-  /// own has come through, whatever was caused before has come too. Needs watch_fence() first.
+  /// Checks that no event is pending for `session`: events keep their order, so all earlier ones
+  /// arrive before the fence's. Call watch_fence() first.
   void watch_fence(const store_session& session);
   [[nodiscard]] testing::AssertionResult nothing_before_fence(const store_session& session);
 

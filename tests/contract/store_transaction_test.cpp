@@ -1,4 +1,4 @@
-// Transactions: all or nothing, unseen until committed, refused when somebody else was faster.
+// Transactions: atomic, invisible until committed, refused after a conflict.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

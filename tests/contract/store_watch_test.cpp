@@ -1,4 +1,4 @@
-// Watches: when they fire, with which path, and when they stop.
+// Watches: when they fire, with which path, and when they end.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -43,7 +43,7 @@ TEST_F(store_watch, reports_relative_paths_when_registered_so) {
 TEST_F(store_watch, fires_for_what_is_below_with_that_path) {
   store_.watch(node("a"), "token");
   store_.write(node("a/b/c"), "");
-  // xenstored may report the parents it made on the way as well.
+  // xenstored may also report the parents that it created.
   auto got = store_.take_event();
   while (got && got->path != node("a/b/c"))
     got = store_.take_event();
@@ -201,7 +201,7 @@ TEST_F(store_watch, makes_the_descriptor_readable_while_events_wait) {
   store_.watch(node("a"), "token");
   EXPECT_FALSE(readable_within(descriptor, quiet));
   store_.write(node("a"), "");
-  EXPECT_TRUE(readable_within(descriptor, patience));
+  EXPECT_TRUE(readable_within(descriptor, time_limit));
   EXPECT_EQ(store_.take_event(), event("a", "token"));
   EXPECT_FALSE(readable_within(descriptor, quiet));
 }

@@ -1,8 +1,8 @@
-// Requests of anybody into the backend's ring engine: each is answered once with its own id and a
-// status that exists, nothing outside the disk is touched, and no grant stays mapped.
+// Untrusted requests to the backend's ring engine: each is answered once with its own id and a
+// valid status, no access is outside the disk, and no grant stays mapped.
 //
-// The input: how the disk is served, then steps of one opcode byte each: requests well formed or
-// not, bytes into the pages they name, the store being late, faults, an index that lies.
+// The input: the disk's configuration, then steps of one opcode byte each: well-formed or malformed
+// requests, writes to their pages, a slow store, faults, a bogus index.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -41,11 +41,11 @@ class input {
     take(&value, 1);
     return value;
   }
-  /// Zeros where the input ends.
-  void take(void* into, std::size_t size) {
+  /// Pads with zeros after the end of the input.
+  void take(void* destination, std::size_t size) {
     const auto part = bytes_.first(std::min(size, bytes_.size()));
-    std::memset(into, 0, size);
-    if (!part.empty()) std::memcpy(into, part.data(), part.size());
+    std::memset(destination, 0, size);
+    if (!part.empty()) std::memcpy(destination, part.data(), part.size());
     bytes_ = bytes_.subspan(part.size());
   }
 
@@ -53,7 +53,7 @@ class input {
   std::span<const std::uint8_t> bytes_;
 };
 
-/// Holds the engine to what store.hpp says, and is as late as the input wants.
+/// Checks that the engine keeps the contract of store.hpp; delays requests as the input says.
 class checked_store final : public store {
  public:
   checked_store(store& behind, std::uint32_t sector) : behind_(behind), sector_(sector) {}
@@ -104,34 +104,34 @@ class session {
       pages_.set_read_only(first_ref + i, (more >> (i % 8) & 1) != 0 && i % 3 == 0);
   }
 
-  void step(input& from) {
-    switch (from.byte() % 9) {
+  void step(input& source) {
+    switch (source.byte() % 9) {
       case 0:
-        put_raw(from);
+        put_raw(source);
         break;
       case 1:
-        put_transfer(from);
+        put_transfer(source);
         break;
       case 2:
-        put_indirect(from);
+        put_indirect(source);
         break;
       case 3:
-        (void)engine_->run(from.byte());
+        (void)engine_->run(source.byte());
         break;
       case 4:
-        store_.is_late = from.byte() % 2 != 0;
+        store_.is_late = source.byte() % 2 != 0;
         break;
       case 5:
-        if (!store_.waiting.empty()) store_.finish(from.byte());
+        if (!store_.waiting.empty()) store_.finish(source.byte());
         break;
       case 6:
-        from.take(pages_.page(first_ref + from.byte() % page_count), 64);
+        source.take(pages_.page(first_ref + source.byte() % page_count), 64);
         break;
       case 7:
-        set_faults(from.byte());
+        set_faults(source.byte());
         break;
       default:
-        if (from.byte() == 0xEE) lie(from.byte());
+        if (source.byte() == 0xEE) lie(source.byte());
         break;
     }
     take_responses();
@@ -140,7 +140,7 @@ class session {
   void finish() {
     engine_->set_faults({});
     store_.is_late = false;
-    // A barrier may wait in each round for the requests before it.
+    // In each round a barrier may wait for earlier requests.
     for (int round = 0; round < 100 && (round < 2 || engine_->in_store() != 0); ++round) {
       while (!store_.waiting.empty())
         store_.finish(0);
@@ -163,37 +163,37 @@ class session {
     front_.put(request);
     (void)front_.publish();
   }
-  void put_raw(input& from) {
+  void put_raw(input& source) {
     wire::blkif_request request{};
-    from.take(&request, sizeof request);
+    source.take(&request, sizeof request);
     put(request);
   }
-  wire::blkif_segment segment(input& from) {
-    const auto choice = from.byte();
+  wire::blkif_segment segment(input& source) {
+    const auto choice = source.byte();
     const auto first = static_cast<std::uint8_t>(choice % 8);
     const auto last = static_cast<std::uint8_t>(std::max(first + 0, choice / 8 % 9));
-    return {first_ref + from.byte() % (page_count + 1), first, last, 0};
+    return {first_ref + source.byte() % (page_count + 1), first, last, 0};
   }
-  void put_transfer(input& from) {
+  void put_transfer(input& source) {
     wire::blkif_request request{};
-    request.operation = from.byte() % 4;
-    request.nr_segments = from.byte() % 13;
-    request.sector_number = from.byte() * 8U;
-    for (auto& each : request.seg)
-      each = segment(from);
+    request.operation = source.byte() % 4;
+    request.nr_segments = source.byte() % 13;
+    request.sector_number = source.byte() * 8U;
+    for (auto& entry : request.seg)
+      entry = segment(source);
     put(request);
   }
-  void put_indirect(input& from) {
+  void put_indirect(input& source) {
     wire::blkif_indirect_request request{};
     request.operation = static_cast<std::uint8_t>(wire::blkif_op::indirect);
-    request.indirect_op = from.byte() % 3;
-    request.nr_segments = from.byte() % 32;
-    request.sector_number = from.byte() * 8U;
-    request.indirect_grefs[0] = first_ref + from.byte() % page_count;
+    request.indirect_op = source.byte() % 3;
+    request.nr_segments = source.byte() % 32;
+    request.sector_number = source.byte() * 8U;
+    request.indirect_grefs[0] = first_ref + source.byte() % page_count;
     auto* table = pages_.page(request.indirect_grefs[0]);
     for (std::uint16_t i = 0; i < request.nr_segments; ++i) {
-      const auto each = segment(from);
-      std::memcpy(table + i * sizeof each, &each, sizeof each);
+      const auto entry = segment(source);
+      std::memcpy(table + i * sizeof entry, &entry, sizeof entry);
     }
     put(request);
   }
@@ -213,7 +213,7 @@ class session {
   }
   void take_responses() {
     const auto count = front_.available();
-    // An index that lied has the backend answer requests that never were.
+    // After a bogus index the backend answers requests that were never put.
     require(lied_ || count.has_value());
     for (auto left = count.value_or(0); left > 0; --left) {
       const auto response = front_.take();
@@ -240,11 +240,11 @@ class session {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  input from({data, size});
-  const auto choice = from.byte();
-  session one(choice, from.byte());
-  while (!from.is_empty())
-    one.step(from);
+  input source({data, size});
+  const auto choice = source.byte();
+  session one(choice, source.byte());
+  while (!source.is_empty())
+    one.step(source);
   one.finish();
   return 0;
 }

@@ -1,8 +1,8 @@
 // A hostile block backend: whatever it writes into the shared pages, the frontend's engine neither
 // crashes nor hangs nor loses a request.
 //
-// The input is a list of steps for an engine and the two ends of its ring. It ends either with a
-// backend that repents, and then everything must get done, or with a failure of the device.
+// The input is a list of steps for an engine and the two ends of its ring. At the end, either the
+// backend behaves and all requests must complete, or the device fails.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -29,7 +29,7 @@ constexpr std::uint32_t first_ref = 8;
 
 class rig;
 
-/// Destroyed as soon as it is answered, so that the engine cannot touch it unnoticed.
+/// Destroyed when it is answered, so that a sanitizer detects any later access by the engine.
 struct tracked_request : blk::request {
   rig* owner = nullptr;
   std::vector<std::byte> bytes;
@@ -38,8 +38,8 @@ struct tracked_request : blk::request {
   bool submits_another = false;
 };
 
-/// What the backend was asked for and has not answered: seen from its side of the ring.
-struct asked {
+/// A request that the backend has not answered, read from its end of the ring.
+struct backend_request {
   std::uint64_t id;
   std::uint8_t operation;
   std::vector<blk::page_index> pages;
@@ -48,9 +48,9 @@ struct asked {
 
 class rig final : private engine_host, private sector_guard::peer {
  public:
-  explicit rig(input& from) : guard_(2, *this) {
-    const auto choice = from.byte();
-    const auto other = from.byte();
+  explicit rig(input& source) : guard_(2, *this) {
+    const auto choice = source.byte();
+    const auto other = source.byte();
     const auto rings = std::size_t{1} << (choice & 1U);
     const std::size_t data = 14 + other % 32;
     const std::size_t indirect = (choice & 2U) != 0 ? 1 + other % 3 : 0;
@@ -72,7 +72,7 @@ class rig final : private engine_host, private sector_guard::peer {
     const bool flush_cache = (choice & 8U) != 0;
     const bool barrier = (choice & 16U) != 0;
     shape_.can_flush = flush_cache || barrier;
-    // Some begin where the indices wrap.
+    // Some rings start where the indices wrap.
     const std::uint32_t first = (choice & 32U) != 0 ? 0xFFFFFFF0U : 0;
     req_cons_ = rsp_prod_ = first;
     engine_setup setup{.ring = ring::blkif_front_ring(ring_memory_, first),
@@ -90,12 +90,12 @@ class rig final : private engine_host, private sector_guard::peer {
     (void)engine_->arm(1);
   }
 
-  void step(input& from) {
-    switch (from.byte() % 14) {
+  void step(input& source) {
+    switch (source.byte() % 14) {
       case 0:
       case 1:
       case 2:
-        submit(from);
+        submit(source);
         break;
       case 3:
         turn();
@@ -105,41 +105,41 @@ class rig final : private engine_host, private sector_guard::peer {
         break;
       case 5:
       case 6:
-        answer(from.byte(), from.byte() % 4);
+        answer(source.byte(), source.byte() % 4);
         break;
       case 7:
-        answer_nonsense(from);
+        answer_nonsense(source);
         break;
       case 8:
-        scribble(from);
+        scribble(source);
         break;
       case 9:
-        now_ += std::uint64_t{from.byte()} * 1000;
+        now_ += std::uint64_t{source.byte()} * 1000;
         (void)engine_->check_deadlines(now_, 200'000);
         audit();
         break;
       case 10:
-        (void)engine_->arm(from.byte());
+        (void)engine_->arm(source.byte());
         (void)engine_->has_answers();
         (void)engine_->statistics();
         break;
       case 11:
-        other_queue(from.byte());
+        other_queue(source.byte());
         break;
       case 12:
-        shape_.size = std::uint64_t{from.byte()} << 13;
-        shape_.read_only = (from.byte() & 7U) == 0;
+        shape_.size = std::uint64_t{source.byte()} << 13;
+        shape_.read_only = (source.byte() & 7U) == 0;
         engine_->reshape(shape_);
         break;
       case 13:
-        if (from.byte() == 13) fail();
+        if (source.byte() == 13) fail();
         break;
     }
   }
 
-  /// The backend answers all it was asked, the other queue lets go: nothing may be left.
-  void repent() {
-    // The producer index may have been set back.
+  /// The backend answers all requests, the other queue releases its locks: nothing may be left.
+  void complete_all() {
+    // The producer index may be behind.
     publish(rsp_prod_);
     auto before = progress();
     for (unsigned idle_rounds = 0; idle_rounds < 100; ++idle_rounds) {
@@ -148,7 +148,7 @@ class rig final : private engine_host, private sector_guard::peer {
       if (engine_->failure_reason()) return fail();
       release_other_queue();
       const bool settled = asked_.empty() && holds_asked_.empty() && other_locks_.empty();
-      if (settled && !std::exchange(wanted_, false) && requests_.empty()) break;
+      if (settled && !std::exchange(send_scheduled_, false) && requests_.empty()) break;
       while (!asked_.empty())
         answer(0, 0);
       const auto now = progress();
@@ -163,20 +163,20 @@ class rig final : private engine_host, private sector_guard::peer {
 
   void fail() {
     engine_->fail(make_error(errc::lost_connection, "use the disk"));
-    // What was submitted and not yet looked at is answered in the next turn.
+    // Submitted requests that the engine has not seen yet are answered in the next turn.
     turn();
     turn();
     expect(engine_->unfinished() == 0 && requests_.empty());
-    std::set<blk::page_index> theirs;
+    std::set<blk::page_index> backend_pages;
     asked_.insert(asked_.end(), untaken_.begin(), untaken_.end());
-    for (const auto& each : asked_)
-      theirs.insert(each.pages.begin(), each.pages.end());
+    for (const auto& request : asked_)
+      backend_pages.insert(request.pages.begin(), request.pages.end());
     for (const auto& pages : abandoned_) {
-      const auto is_theirs = [&](auto page) { return theirs.contains(page); };
-      if (std::any_of(pages.begin(), pages.end(), is_theirs))
-        theirs.insert(pages.begin(), pages.end());
+      const auto is_shared = [&](auto page) { return backend_pages.contains(page); };
+      if (std::any_of(pages.begin(), pages.end(), is_shared))
+        backend_pages.insert(pages.begin(), pages.end());
     }
-    expect(pool_->size() - pool_->free() <= 2 + theirs.size());
+    expect(pool_->size() - pool_->free() <= 2 + backend_pages.size());
   }
 
   void answered(tracked_request& r) {
@@ -191,15 +191,15 @@ class rig final : private engine_host, private sector_guard::peer {
   [[nodiscard]] std::pair<std::uint64_t, std::size_t> progress() const {
     return {engine_->statistics().ring_requests, requests_.size()};
   }
-  static std::vector<grant_ref> refs(std::size_t from, std::size_t count) {
+  static std::vector<grant_ref> refs(std::size_t first, std::size_t count) {
     std::vector<grant_ref> out;
     for (std::size_t i = 0; i < count; ++i)
-      out.push_back(grant_ref(static_cast<std::uint32_t>(first_ref + from + i)));
+      out.push_back(grant_ref(static_cast<std::uint32_t>(first_ref + first + i)));
     return out;
   }
 
   // engine_host
-  void schedule_send() override { wanted_ = true; }
+  void schedule_send() override { send_scheduled_ = true; }
   void lock_sector(std::uint64_t sector) override { guard_.lock(0, sector); }
   void unlock_sector(std::uint64_t sector) override { guard_.unlock(sector); }
   void sector_held(std::uint64_t sector) override { guard_.held(sector); }
@@ -209,7 +209,7 @@ class rig final : private engine_host, private sector_guard::peer {
   void flush_ignored() override {}
   void flush_failed_after_loss() override {}
 
-  // sector_guard::peer: queue 0 is the engine, queue 1 is moved by other_queue().
+  // sector_guard::peer: queue 0 is the engine, other_queue() plays queue 1.
   void hold(std::size_t queue, std::uint64_t sector) override {
     if (queue == 0)
       engine_->hold_sector(sector);
@@ -220,10 +220,10 @@ class rig final : private engine_host, private sector_guard::peer {
     if (queue == 0) engine_->release_sector(sector);
   }
   void locked(std::size_t queue, std::uint64_t sector) override {
-    // Whoever merges into it now must not undo a write that is on its way.
+    // A merge into the locked sector must not undo a write in flight.
     if (!engine_->failure_reason())
-      for (const auto& each : asked_)
-        expect(!each.writes.overlaps({sector, sector + shape_.sector_size}));
+      for (const auto& request : asked_)
+        expect(!request.writes.overlaps({sector, sector + shape_.sector_size}));
     if (queue == 0)
       engine_->sector_locked(sector);
     else
@@ -245,19 +245,19 @@ class rig final : private engine_host, private sector_guard::peer {
       guard_.unlock(sector);
   }
 
-  void submit(input& from) {
-    auto fresh = std::make_unique<tracked_request>();
-    auto& r = *fresh;
-    const auto kind = from.byte();
+  void submit(input& source) {
+    auto request = std::make_unique<tracked_request>();
+    auto& r = *request;
+    const auto kind = source.byte();
     r.op = static_cast<blk::operation>(kind % blk::operation_count);
     r.fua = (kind & 0x40U) != 0;
     r.submits_another = (kind & 0x80U) != 0;
-    const auto where = from.word();
-    const auto length = from.word();
-    // Whole sectors as often as odd bytes.
-    r.offset = (where & 1U) != 0 ? where * std::uint64_t{17} : (where >> 1U) * std::uint64_t{512};
+    const auto place = source.word();
+    const auto length = source.word();
+    // Aligned to sectors as often as not.
+    r.offset = (place & 1U) != 0 ? place * std::uint64_t{17} : (place >> 1U) * std::uint64_t{512};
     r.length = (length & 1U) != 0 ? length * std::uint64_t{3} : (length >> 1U) % 256 * 512;
-    if (length == 0xFFFF) r.length = ~std::uint64_t{0} - from.byte();
+    if (length == 0xFFFF) r.length = ~std::uint64_t{0} - source.byte();
     if (r.op == blk::operation::flush) r.length = 0;
     if (r.op == blk::operation::read || r.op == blk::operation::write) {
       if ((kind & 0x20U) != 0)
@@ -272,7 +272,7 @@ class rig final : private engine_host, private sector_guard::peer {
         r.memory = r.bytes.data();
       }
     }
-    submit(*fresh.release());
+    submit(*request.release());
   }
   void submit_read(std::uint64_t offset, std::size_t length) {
     auto& r = *new tracked_request;
@@ -285,8 +285,8 @@ class rig final : private engine_host, private sector_guard::peer {
   void submit(tracked_request& r) {
     r.owner = this;
     r.done = [](blk::request& done) {
-      auto& mine = static_cast<tracked_request&>(done);
-      mine.owner->answered(mine);
+      auto& self = static_cast<tracked_request&>(done);
+      self.owner->answered(self);
     };
     requests_.insert(&r);
     engine_->submit(r);
@@ -300,16 +300,16 @@ class rig final : private engine_host, private sector_guard::peer {
 
   void drain() {
     (void)engine_->drain(now_);
-    // Unless the producer index has been set back, and they are still to come.
+    // If the producer index was set back, the engine still has to take them.
     if (!engine_->failure_reason() && engine_->in_flight() == asked_.size()) untaken_.clear();
   }
-  void forget(std::vector<asked>::iterator which) {
-    untaken_.push_back(std::move(*which));
-    asked_.erase(which);
+  void forget(std::vector<backend_request>::iterator request) {
+    untaken_.push_back(std::move(*request));
+    asked_.erase(request);
   }
 
   template <class T>
-  [[nodiscard]] T look(std::size_t at) const {
+  [[nodiscard]] T load(std::size_t at) const {
     T out;
     std::memcpy(&out, memory_.data() + at, sizeof out);
     return out;
@@ -321,40 +321,40 @@ class rig final : private engine_host, private sector_guard::peer {
     return ring_memory_.size() == page_size ? 32U : 64U;
   }
 
-  /// Reads what the engine has just published, before anybody scribbles over it.
+  /// Reads the requests that the engine has just published, before they are overwritten.
   void observe() {
     if (engine_->failure_reason()) return;
-    // The producer index itself may be scribbled: what the engine counts is what it published.
+    // The producer index may be overwritten, so use the engine's own count.
     const auto put = engine_->statistics().ring_requests;
     for (; observed_ < put; ++observed_, ++req_cons_) {
-      const auto request = look<wire::blkif_request>(slot_at(req_cons_));
-      asked each{request.id, request.operation, {}, {}};
+      const auto request = load<wire::blkif_request>(slot_at(req_cons_));
+      backend_request seen{request.id, request.operation, {}, {}};
       const auto begin = request.sector_number * unit_;
       if (request.operation == 5) {
-        const auto discard = look<wire::blkif_discard_request>(slot_at(req_cons_));
-        each.writes = {begin, begin + discard.nr_sectors * unit_};
+        const auto discard = load<wire::blkif_discard_request>(slot_at(req_cons_));
+        seen.writes = {begin, begin + discard.nr_sectors * unit_};
       }
       if (request.operation <= 1) {
         expect(request.nr_segments >= 1 && request.nr_segments <= 11);
         for (unsigned i = 0; i < request.nr_segments; ++i)
-          each.pages.push_back(check(request.seg[i]));
-        if (request.operation == 1) each.writes = {begin, begin + bytes_of(request)};
+          seen.pages.push_back(check(request.seg[i]));
+        if (request.operation == 1) seen.writes = {begin, begin + bytes_of(request)};
       } else if (request.operation == 6) {
-        const auto indirect = look<wire::blkif_indirect_request>(slot_at(req_cons_));
+        const auto indirect = load<wire::blkif_indirect_request>(slot_at(req_cons_));
         expect(indirect.nr_segments > 11 && indirect.nr_segments <= 512);
-        each.operation = indirect.indirect_op;
+        seen.operation = indirect.indirect_op;
         const auto table = indirect.indirect_grefs[0] - first_ref + ring_memory_.size() / page_size;
         expect((table + 1) * page_size <= memory_.size());
         for (unsigned i = 0; i < indirect.nr_segments; ++i)
-          each.pages.push_back(check(
-              look<wire::blkif_segment>(table * page_size + i * sizeof(wire::blkif_segment))));
+          seen.pages.push_back(check(
+              load<wire::blkif_segment>(table * page_size + i * sizeof(wire::blkif_segment))));
       } else {
         expect(request.nr_segments == 0 || request.operation == 5);
       }
       for (const auto& before : asked_)
-        for (const auto page : each.pages)
+        for (const auto page : seen.pages)
           expect(std::find(before.pages.begin(), before.pages.end(), page) == before.pages.end());
-      asked_.push_back(std::move(each));
+      asked_.push_back(std::move(seen));
     }
   }
   [[nodiscard]] std::uint64_t bytes_of(const wire::blkif_request& request) const {
@@ -387,35 +387,36 @@ class rig final : private engine_host, private sector_guard::peer {
     forget(at);
     respond(response);
   }
-  /// One thing wrong, or everything.
-  void answer_nonsense(input& from) {
-    const auto choice = from.byte();
+  /// A response with one wrong field, or a wrong producer index.
+  void answer_nonsense(input& source) {
+    const auto choice = source.byte();
     wire::blkif_response response{};
     if (!asked_.empty()) {
       response.id = asked_.front().id;
       response.operation = asked_.front().operation;
     }
-    if (choice % 5 == 0) response.id += from.byte();
-    if (choice % 5 == 1) response.operation = from.byte();
-    if (choice % 5 == 2) return publish(rsp_prod_ + from.byte() - 128U);
-    if (choice % 5 == 3) response.id = from.word() | std::uint64_t{from.word()} << 48U;
-    if (choice % 5 == 4) response.status = static_cast<std::int16_t>(from.word());
+    if (choice % 5 == 0) response.id += source.byte();
+    if (choice % 5 == 1) response.operation = source.byte();
+    if (choice % 5 == 2) return publish(rsp_prod_ + source.byte() - 128U);
+    if (choice % 5 == 3) response.id = source.word() | std::uint64_t{source.word()} << 48U;
+    if (choice % 5 == 4) response.status = static_cast<std::int16_t>(source.word());
     const bool well_formed = !asked_.empty() && response.id == asked_.front().id &&
                              response.operation == asked_.front().operation;
     if (well_formed) forget(asked_.begin());
     respond(response);
   }
-  /// Anywhere but at the producer index, which would only be a failure: answer_nonsense() does it.
-  void scribble(input& from) {
-    const auto at = (from.word() << 4U | from.byte()) % memory_.size();
-    const auto value = static_cast<std::byte>(from.byte());
+  /// Overwrites anything but the producer index, which would only fail: answer_nonsense() does
+  /// that.
+  void scribble(input& source) {
+    const auto at = (source.word() << 4U | source.byte()) % memory_.size();
+    const auto value = static_cast<std::byte>(source.byte());
     if (at >= 8 && at < 12) return;
-    const auto count = std::min<std::size_t>(1 + from.byte() % 64, memory_.size() - at);
+    const auto count = std::min<std::size_t>(1 + source.byte() % 64, memory_.size() - at);
     if (at < 8 && at + count > 8) return;
     std::fill_n(memory_.begin() + static_cast<std::ptrdiff_t>(at), count, value);
   }
 
-  /// No page that the backend may touch is free for others.
+  /// Checks that no page of a backend's request is free.
   void audit() {
     if (engine_->failure_reason() || pool_->free() == 0) return;
     const auto chain = *pool_->take(pool_->free());
@@ -424,8 +425,8 @@ class rig final : private engine_host, private sector_guard::peer {
     for (unsigned i = 0; i < chain.count; ++i, page = pool_->next(page))
       free.insert(page);
     expect(free.size() == chain.count);
-    for (const auto& each : asked_)
-      for (const auto owned : each.pages)
+    for (const auto& request : asked_)
+      for (const auto owned : request.pages)
         expect(!free.contains(owned));
     pool_->give_back(chain);
   }
@@ -440,8 +441,8 @@ class rig final : private engine_host, private sector_guard::peer {
   std::unique_ptr<engine> engine_;
   std::set<tracked_request*> requests_;
   std::vector<std::vector<blk::page_index>> abandoned_;
-  std::vector<asked> asked_;
-  std::vector<asked> untaken_;  ///< answered, but the engine has not looked yet
+  std::vector<backend_request> asked_;
+  std::vector<backend_request> untaken_;  ///< answered, but the engine has not taken the answer
   std::vector<std::uint64_t> holds_asked_;
   std::vector<std::uint64_t> other_locks_;
   std::uint32_t unit_ = 512;
@@ -449,16 +450,16 @@ class rig final : private engine_host, private sector_guard::peer {
   std::uint64_t observed_ = 0;
   std::uint32_t req_cons_ = 0;
   std::uint32_t rsp_prod_ = 0;
-  bool wanted_ = false;
+  bool send_scheduled_ = false;
 };
 
-void drive_engine(input& from) {
-  const bool repents = (from.byte() & 1U) != 0;
-  rig both(from);
-  while (!from.is_empty())
-    both.step(from);
-  if (repents)
-    both.repent();
+void drive_engine(input& source) {
+  const bool completes = (source.byte() & 1U) != 0;
+  rig both(source);
+  while (!source.is_empty())
+    both.step(source);
+  if (completes)
+    both.complete_all();
   else
     both.fail();
 }
@@ -466,7 +467,7 @@ void drive_engine(input& from) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  input from({data, size});
-  drive_engine(from);
+  input source({data, size});
+  drive_engine(source);
   return 0;
 }

@@ -1,12 +1,12 @@
-// Command lines (words end at newlines): every one ends in a documented exit status, and each that
-// is refused says so in one line that names the program.
+// Command lines, one argument a line: every one ends in a documented exit status, and a refusal is
+// one line that names the program.
 #include <cstdint>
 #include <cstdlib>
 #include <sstream>
 #include <string>
 #include <vector>
 
-#include "xenpv/cli/app.hpp"
+#include "cli/app.hpp"
 
 namespace {
 
@@ -18,9 +18,9 @@ void require(bool holds) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  std::vector<std::string> words;
-  for (const auto word : xenpv::split(text, '\n'))
-    words.emplace_back(word);
+  std::vector<std::string> arguments;
+  for (const auto argument : xenpv::split(text, '\n'))
+    arguments.emplace_back(argument);
 
   using xenpv::cli::exit_code;
   xenpv::cli::app app("p", "a program");
@@ -40,7 +40,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
   std::ostringstream out;
   std::ostringstream err;
-  const auto status = app.run(words, out, err);
+  const auto status = app.run(arguments, out, err);
   require(status == exit_code::ok || status == exit_code::usage);
   require((status == exit_code::usage) == err.str().starts_with("p: "));
   return 0;

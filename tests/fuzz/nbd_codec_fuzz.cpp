@@ -1,7 +1,7 @@
-// A hostile NBD client in the transmission phase: whatever its requests say, what is let through
-// lies within the export, and replies stay within their buffers.
+// A hostile NBD client in the transmission phase: accepted requests are within the export, and
+// replies stay within their buffers.
 //
-// The first byte is the export's features, then come requests, then a text for an error.
+// The first byte selects the export's features; then follow requests, then a text for an error.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -22,7 +22,7 @@ using namespace xenpv::wire;
 
 void expect(bool promise, unsigned line = __builtin_LINE()) {
   if (promise) return;
-  std::fprintf(stderr, "line %u: a promise is broken\n", line);
+  std::fprintf(stderr, "line %u: expectation violated\n", line);
   std::abort();
 }
 
@@ -31,33 +31,35 @@ bool is_on_the_wire(nbd_error error) {
   return std::find(all.begin(), all.end(), static_cast<std::uint32_t>(error)) != all.end();
 }
 
-void check_let_through(const request_header& request, const export_info& on, session_terms terms) {
+void check_accepted(const request_header& request, const export_info& info, session_terms terms) {
   const bool writes = request.type == nbd_command::write || request.type == nbd_command::trim ||
                       request.type == nbd_command::write_zeroes;
-  expect(!(writes && on.read_only));
-  expect((request.flags & ~31U) == 0);
+  expect(!(writes && info.read_only));
+  constexpr unsigned known =
+      nbd_cmd_flag_fua | nbd_cmd_flag_no_hole | nbd_cmd_flag_df | nbd_cmd_flag_fast_zero;
+  expect((request.flags & ~known) == 0);
+  expect(request.type != nbd_command::block_status);
   if (request.has_flag(nbd_cmd_flag_fua))
-    expect((transmission_flags(on, terms.structured) & nbd_flag_send_fua) != 0);
+    expect((transmission_flags(info, terms.structured) & nbd_flag_send_fua) != 0);
   if (request.type == nbd_command::flush) return;
-  expect(request.offset <= on.size && request.length <= on.size - request.offset);
-  expect(request.offset % on.minimum_block == 0 && request.length % on.minimum_block == 0);
+  expect(request.offset <= info.size && request.length <= info.size - request.offset);
+  expect(request.offset % info.minimum_block == 0 && request.length % info.minimum_block == 0);
   const bool carries = request.type == nbd_command::read || request.type == nbd_command::write;
   expect(!carries || request.length <= largest_request);
-  if (request.type == nbd_command::block_status) expect(terms.block_status && request.length != 0);
 }
 
-void check(std::span<const std::byte, request_size> bytes, const export_info& on,
+void check(std::span<const std::byte, request_size> bytes, const export_info& info,
            session_terms terms) {
   std::array<std::byte, request_size> raw{};
   std::copy(bytes.begin(), bytes.end(), raw.begin());
   if (!decode_request(raw)) {
-    // Its magic apart, every request is one.
+    // With the right magic, every request can be decoded.
     const be32 magic(nbd_request_magic);
     std::memcpy(raw.data(), &magic, sizeof magic);
   }
   const auto request = decode_request(raw);
   expect(request.has_value());
-  const auto answer = check_request(*request, on, terms);
+  const auto answer = check_request(*request, info, terms);
   expect(is_on_the_wire(answer.error));
   if (request->type == nbd_command::disc) return expect(answer == verdict{});
   const bool is_write = request->type == nbd_command::write;
@@ -65,7 +67,7 @@ void check(std::span<const std::byte, request_size> bytes, const export_info& on
   if (answer.disconnect) return;
   expect(answer.payload == (is_write ? request->length : 0));
   expect(answer.reason.empty() == (answer.error == nbd_error::none));
-  if (answer.error == nbd_error::none) check_let_through(*request, on, terms);
+  if (answer.error == nbd_error::none) check_accepted(*request, info, terms);
 }
 
 bool is_clean(std::span<const std::byte> text) {
@@ -73,18 +75,15 @@ bool is_clean(std::span<const std::byte> text) {
 }
 
 void check_texts(std::string_view text) {
-  // Just as large as the reply may become, so that a sanitizer sees a byte too many.
+  // A buffer of exactly the maximum size, so that a sanitizer detects an overflow.
   for (const std::size_t room : {std::size_t{0}, text.size() / 2, text.size() + 8}) {
-    std::vector<std::byte> into(error_offset_chunk_size + room);
-    const auto size = encode_error_offset(into, 1, nbd_error::eio, 2, text);
-    expect(size <= into.size() && size <= largest_error_chunk);
-    expect(is_clean(std::span(into).first(size - 8).subspan(error_chunk_size)));
-    into.resize(error_chunk_size + room);
-    const auto plain = encode_error(into, 1, nbd_error::eio, text);
-    expect(plain <= into.size());
+    std::vector<std::byte> buffer(error_chunk_size + room);
+    const auto size = encode_error(buffer, 1, nbd_error::eio, text);
+    expect(size <= buffer.size() && size <= largest_error_chunk);
+    expect(is_clean(std::span(buffer).first(size).subspan(error_chunk_size)));
     be32 length;
-    std::memcpy(&length, into.data() + 16, sizeof length);
-    expect(length.value() == plain - sizeof(nbd_chunk_header));
+    std::memcpy(&length, buffer.data() + 16, sizeof length);
+    expect(length.value() == size - sizeof(nbd_chunk_header));
   }
 }
 
@@ -92,21 +91,21 @@ void check_texts(std::string_view text) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2) return 0;
-  export_info on;
-  on.size = std::uint64_t{1} << (data[1] & 63U);
-  on.minimum_block = on.size >= 512 && (data[1] & 64U) != 0 ? 512 : 1;
+  export_info info;
+  info.size = std::uint64_t{1} << (data[1] & 63U);
+  info.minimum_block = info.size >= 512 && (data[1] & 64U) != 0 ? 512 : 1;
   const unsigned features = data[0];
-  on.read_only = (features & 1U) != 0;
-  on.can_flush = (features & 2U) != 0;
-  on.can_fua = (features & 4U) != 0;
-  on.can_trim = on.can_cache = (features & 8U) != 0;
-  on.can_write_zeroes = (features & 16U) != 0;
-  on.can_fast_zero = (features & 32U) != 0;
-  on.zeroes_are_fast = (data[1] & 128U) != 0;
-  const session_terms terms{(features & 64U) != 0, (features & 128U) != 0};
+  info.read_only = (features & 1U) != 0;
+  info.can_flush = (features & 2U) != 0;
+  info.can_fua = (features & 4U) != 0;
+  info.can_trim = (features & 8U) != 0;
+  info.can_write_zeroes = (features & 16U) != 0;
+  info.can_fast_zero = (features & 32U) != 0;
+  info.zeroes_are_fast = (data[1] & 128U) != 0;
+  const session_terms terms{(features & 64U) != 0};
   auto bytes = std::as_bytes(std::span(data, size)).subspan(2);
   for (; bytes.size() >= request_size; bytes = bytes.subspan(request_size))
-    check(bytes.first<request_size>(), on, terms);
+    check(bytes.first<request_size>(), info, terms);
   check_texts({reinterpret_cast<const char*>(data), size});
   return 0;
 }

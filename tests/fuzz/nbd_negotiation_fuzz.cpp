@@ -1,9 +1,9 @@
-// A hostile NBD client while options are haggled: the server's half neither crashes nor hangs, says
-// no more than a bounded amount for what it is sent, gives each reply whole, stays in step, and
-// does the same however the bytes are cut into pieces.
+// A hostile NBD client during option haggling: the server's machine neither crashes nor hangs,
+// sends a bounded amount per received byte and only complete replies, stays in step, and does the
+// same for any split of the bytes.
 //
-// The first byte picks the set-up; of the second, the top bit lets TLS succeed and the others say
-// how the rest, the client's bytes, is cut.
+// The first byte selects the configuration; the top bit of the second lets TLS succeed, its other
+// bits are the size of the parts of the rest, the client's bytes.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "nbd/negotiation.hpp"
-#include "xenpv/wire/nbd_message.hpp"
+#include "wire/nbd_message.hpp"
 
 namespace {
 
@@ -25,17 +25,15 @@ using action = negotiation_step::action;
 
 void expect(bool promise, unsigned line = __builtin_LINE()) {
   if (promise) return;
-  std::fprintf(stderr, "line %u: a promise is broken\n", line);
+  std::fprintf(stderr, "line %u: expectation violated\n", line);
   std::abort();
 }
 
 negotiation_options set_up(unsigned choice) {
   negotiation_options out;
   out.exports.resize(choice % 3);
-  for (auto& each : out.exports) {
-    each.size = 1U << 20U;
-    each.contexts = {"base:allocation", "x-a:b"};
-  }
+  for (auto& entry : out.exports)
+    entry.size = 1U << 20U;
   if (!out.exports.empty()) out.exports[0].name = "a";
   out.default_export = (choice & 4U) != 0 ? "a" : "";
   out.tls = static_cast<tls_mode>(choice / 8 % 3);
@@ -51,7 +49,7 @@ struct outcome {
   friend bool operator==(const outcome&, const outcome&) = default;
 };
 
-/// Each reply is one whole reply: but for the greeting and the answer to EXPORT_NAME.
+/// Checks that the bytes are one complete reply, the greeting or the answer to EXPORT_NAME.
 void check_reply(const std::string& bytes) {
   if (bytes.size() == sizeof(nbd_greeting) || bytes.size() == sizeof(nbd_export_name_reply) ||
       bytes.size() == sizeof(nbd_export_name_reply) + nbd_export_name_zeroes)
@@ -65,7 +63,7 @@ void check_reply(const std::string& bytes) {
   if ((header.type.value() & 0x80000000U) != 0) expect(header.length.value() < 1024);
 }
 
-/// Until it wants to read, or does nothing else any more. With `tls`, TLS succeeds.
+/// Runs the machine until it needs input or ends. With `tls`, TLS succeeds.
 void run(negotiation& machine, outcome& out, bool tls) {
   for (;;) {
     auto step = machine.next();
@@ -98,22 +96,21 @@ outcome talk(const negotiation_options& options, std::string_view bytes, std::si
   if (out.end == action::transmit) {
     expect(machine.agreed().export_index < options.exports.size());
     out.rest = machine.rest().size() + bytes.size();
-    expect(machine.agreed().structured || machine.agreed().contexts.empty());
   }
   return out;
 }
 
-/// Bounded by what was sent: an option has 16 bytes at least, and its answer lists the exports at
-/// most, or says what it has to say about one.
+/// The answer is bounded by the input: an option has at least 16 bytes, and its answer at most
+/// lists the exports or describes one.
 void check_amount(const outcome& out, std::size_t sent) {
   std::size_t answered = 0;
-  for (const auto& each : out.sent)
-    answered += each.size();
+  for (const auto& reply : out.sent)
+    answered += reply.size();
   expect(answered <= 18 + 134 + (sent / 16 + 1) * 1200);
   expect(out.sent.size() <= 1 + (sent / 16 + 1) * 5);
 }
 
-/// An unknown option of any data is answered, and so is what follows.
+/// An unknown option with any data is answered, and so is the next one.
 void check_in_step(const negotiation_options& options, std::string_view junk) {
   junk = junk.substr(0, largest_option);
   std::string bytes("\0\0\0\3", 4);
@@ -138,7 +135,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check_amount(at_once, bytes.size());
   const auto in_parts = talk(options, bytes, 1U + (data[1] & 0x7FU), tls);
   check_amount(in_parts, bytes.size());
-  // What lies behind STARTTLS is plaintext when it comes at once, and TLS' own when it comes later.
+  // Bytes after STARTTLS are plaintext if they arrive together with it, else they belong to TLS.
   if (options.tls == tls_mode::off) expect(at_once == in_parts);
   check_in_step(options, bytes);
   return 0;

@@ -1,5 +1,5 @@
-// Whoever speaks the kernel's side of the NBD driver's netlink socket, whatever the bytes: what is
-// decoded lies within the datagram, and what we encode is what we would decode.
+// Untrusted datagrams from the netlink socket of the kernel's NBD driver: decoded parts lie within
+// the datagram, and our own requests can be decoded again.
 #include <cstdint>
 #include <span>
 #include <string>
@@ -22,10 +22,10 @@ bool lies_within(std::span<const std::byte> part, std::span<const std::byte> who
 void check_attributes(std::span<const std::byte> bytes) {
   const auto list = decode_attributes(bytes);
   if (list)
-    for (const auto& each : *list) {
-      expect(lies_within(each.payload, bytes));
-      expect(each.text().size() <= each.payload.size());
-      expect(each.text().find('\0') == std::string_view::npos);
+    for (const auto& attribute : *list) {
+      expect(lies_within(attribute.payload, bytes));
+      expect(attribute.text().size() <= attribute.payload.size());
+      expect(attribute.text().find('\0') == std::string_view::npos);
     }
   const auto family = decode_family(bytes, wire::nbd_family_group);
   if (family) expect(list.has_value() && family->id >= wire::netlink_lowest_family);
@@ -37,28 +37,28 @@ void check_attributes(std::span<const std::byte> bytes) {
 void check_datagram(std::span<const std::byte> bytes) {
   const auto messages = decode_messages(bytes);
   if (!messages) return expect(!messages.error().text.empty());
-  for (const auto& each : *messages) {
-    expect(lies_within(each.attributes, bytes));
-    expect((each.what == netlink_message::kind::refused) == (each.error != 0));
-    expect(each.error >= 0 && each.error <= 4095);
-    expect(each.why.size() <= bytes.size());
-    if (each.what == netlink_message::kind::data) check_attributes(each.attributes);
+  for (const auto& message : *messages) {
+    expect(lies_within(message.attributes, bytes));
+    expect((message.what == netlink_message::kind::refused) == (message.error != 0));
+    expect(message.error >= 0 && message.error <= 4095);
+    expect(message.why.size() <= bytes.size());
+    if (message.what == netlink_message::kind::data) check_attributes(message.attributes);
   }
 }
 
-/// A request of ours, as the kernel takes it apart.
+/// Decodes one of our requests, as the kernel does.
 void check_request(xenpv::fuzz::input in) {
-  driver_request what;
-  what.index = in.word();
-  what.size = in.word();
+  driver_request request;
+  request.index = in.word();
+  request.size = in.word();
   const unsigned sockets = in.byte() % 8;
   for (unsigned i = 0; i < sockets; ++i)
-    what.sockets.push_back(in.byte());
-  what.identifier = std::string(in.text(64));
-  const auto request = encode_driver_request(0x1c, wire::nbd_driver_command::connect, 7, what);
-  const auto messages = decode_messages(request.bytes());
+    request.sockets.push_back(in.byte());
+  request.identifier = std::string(in.text(64));
+  const auto encoded = encode_driver_request(0x1c, wire::nbd_driver_command::connect, 7, request);
+  const auto messages = decode_messages(encoded.bytes());
   expect(messages && messages->size() == 1 && messages->front().sequence == 7);
-  expect(decode_index(messages->front().attributes).value() == *what.index);
+  expect(decode_index(messages->front().attributes).value() == *request.index);
   const auto attributes = decode_attributes(messages->front().attributes).value();
   const auto* const list =
       find_attribute(attributes, static_cast<std::uint16_t>(wire::nbd_attribute::sockets));

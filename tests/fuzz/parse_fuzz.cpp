@@ -1,10 +1,10 @@
-// The words users type: whatever they are, parsing ends, and what it accepts survives a round trip.
+// Command-line values: parsing terminates for any text, and accepted values survive a round trip.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 
-#include "xenpv/base/parse.hpp"
-#include "xenpv/base/utf8.hpp"
+#include "base/parse.hpp"
+#include "base/utf8.hpp"
 
 namespace {
 

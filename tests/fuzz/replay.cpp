@@ -1,5 +1,5 @@
-// Stands in for libFuzzer where the compiler has none: feeds every file of the directories given as
-// arguments, and a few inputs that are odd for any decoder, to the target.
+// Replaces libFuzzer for compilers without it: feeds every file of the directories given as
+// arguments, and some fixed edge cases, to the target.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>

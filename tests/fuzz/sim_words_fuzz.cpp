@@ -1,4 +1,4 @@
-// The words after --disk and --fault: parsing ends, and what is accepted is within its bounds.
+// The arguments of --disk and --fault: parsing terminates, and accepted values are within bounds.
 #include <cstdint>
 #include <cstdlib>
 

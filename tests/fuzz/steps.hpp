@@ -1,4 +1,4 @@
-// What the targets that act out a list of steps share.
+// Helpers for targets whose input is a list of steps.
 #pragma once
 
 #include <algorithm>
@@ -11,10 +11,10 @@
 
 namespace xenpv::fuzz {
 
-/// A promise that is broken is a crash, which is what a fuzzer looks for.
+/// Crashes if `promise` is false, so that the fuzzer reports it.
 inline void expect(bool promise, unsigned line = __builtin_LINE()) {
   if (promise) return;
-  std::fprintf(stderr, "line %u: a promise is broken\n", line);
+  std::fprintf(stderr, "line %u: expectation violated\n", line);
   std::abort();
 }
 

@@ -1,9 +1,8 @@
-// Bytes of anybody into the simulated store: it must answer or hang up, and keep its books
-// straight.
+// Untrusted bytes to the simulated store: it must answer or disconnect, and keep its accounting
+// right.
 //
-// The input is a list of steps, one opcode byte each: bytes as they are to one of four connections,
-// a well-formed request (so that the interesting code is reached), or an event in the life of a
-// domain.
+// The input is a list of steps, one opcode byte each: raw bytes to one of four connections, a
+// well-formed request, which reaches more code, or a change of a domain's state.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -15,7 +14,7 @@
 #include <vector>
 
 #include "sim/store_service.hpp"
-#include "xenpv/wire/xs.hpp"
+#include "wire/xs.hpp"
 
 namespace {
 
@@ -51,9 +50,9 @@ std::string pick_path(std::uint8_t choice) {
   return std::string(tops[choice % 4]) + std::string(rests[(choice / 4) % 8]);
 }
 
-std::string pick_payload(wire::xs_type type, input& from) {
-  const auto path = pick_path(from.byte()) + '\0';
-  const auto choice = from.byte();
+std::string pick_payload(wire::xs_type type, input& source) {
+  const auto path = pick_path(source.byte()) + '\0';
+  const auto choice = source.byte();
   const auto digit = static_cast<char>('0' + choice % 4);
   if (type == wire::xs_type::transaction_end) return std::string(choice % 4 ? "T" : "F") + '\0';
   if (type == wire::xs_type::watch || type == wire::xs_type::unwatch) return path + digit + '\0';
@@ -70,7 +69,7 @@ std::string pick_payload(wire::xs_type type, input& from) {
   return path;
 }
 
-/// Output must be whole messages, whatever came in.
+/// Output must consist of complete messages.
 void check(std::span<const std::byte> output) {
   while (!output.empty()) {
     wire::xs_message_header header{};
@@ -95,13 +94,13 @@ class host {
       clients_[i] = service_.attach(owner_of(i));
   }
 
-  void step(input& from) {
-    const auto opcode = from.byte();
+  void step(input& source) {
+    const auto opcode = source.byte();
     const auto which = opcode % clients_.size();
     const domid guest{static_cast<std::uint16_t>(1 + which % 2)};
     switch (opcode / 16) {
       case 0:
-        send(which, from.take(from.byte()));
+        send(which, source.take(source.byte()));
         break;
       case 1:
         service_.release(guest);
@@ -110,24 +109,24 @@ class host {
         service_.introduce(guest);
         break;
       case 3:
-        service_.resume(guest, domid{static_cast<std::uint16_t>(from.byte() % 4)});
+        service_.resume(guest, domid{static_cast<std::uint16_t>(source.byte() % 4)});
         break;
       case 4:
         reattach(which);
         break;
       case 5:
-        service_.set_faults({.fail_every = from.byte(), .eagain_every = from.byte()});
+        service_.set_faults({.fail_every = source.byte(), .eagain_every = source.byte()});
         break;
       case 6:
         check(service_.take_output(clients_[which]));
         break;
       default:
-        request(which, from);
+        request(which, source);
         break;
     }
   }
 
-  /// With everything removed or given back to domain 0, nobody else may own a node.
+  /// After all nodes are removed or returned to domain 0, no other domain may own a node.
   void finish() {
     for (const auto id : service_.take_ready())
       check(service_.take_output(id));
@@ -154,12 +153,12 @@ class host {
     if (!service_.receive(clients_[which], std::as_bytes(bytes))) reattach(which);
   }
 
-  void request(std::size_t which, input& from) {
-    wire::xs_message_header header{.type = static_cast<wire::xs_type>(from.byte() % 24),
+  void request(std::size_t which, input& source) {
+    wire::xs_message_header header{.type = static_cast<wire::xs_type>(source.byte() % 24),
                                    .req_id = 7,
-                                   .tx_id = from.byte() % 4U,
+                                   .tx_id = source.byte() % 4U,
                                    .len = 0};
-    const auto payload = pick_payload(header.type, from);
+    const auto payload = pick_payload(header.type, source);
     header.len = static_cast<std::uint32_t>(payload.size());
     std::vector<std::uint8_t> bytes(sizeof header + payload.size());
     std::memcpy(bytes.data(), &header, sizeof header);
@@ -174,10 +173,10 @@ class host {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  input from({data, size});
+  input source({data, size});
   host simulated;
-  while (!from.is_empty())
-    simulated.step(from);
+  while (!source.is_empty())
+    simulated.step(source);
   simulated.finish();
   return 0;
 }

@@ -1,5 +1,5 @@
-// A guest that sends anything to the simulated xenstored: it gets whole messages back, stays within
-// its quotas and never sees what only domain 0 may read.
+// A guest that sends arbitrary bytes to the simulated xenstored: it gets complete messages, stays
+// within its quotas and never sees a node that only domain 0 may read.
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "sim/store_service.hpp"
-#include "xenpv/wire/xs.hpp"
+#include "wire/xs.hpp"
 
 namespace {
 
@@ -50,13 +50,13 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   store.set_permissions("/local/domain/1", own);
 
   const auto id = store.attach(guest);
-  // In two parts, so that a message may be cut anywhere.
+  // In two parts, so that messages are split anywhere.
   const auto half = input.size() / 2;
   const bool good = store.receive(id, input.first(half)) && store.receive(id, input.subspan(half));
   const auto output = store.take_output(id);
   require_whole_messages(output);
-  const std::string_view said(reinterpret_cast<const char*>(output.data()), output.size());
-  require(said.find(secret) == std::string_view::npos);
+  const std::string_view sent(reinterpret_cast<const char*>(output.data()), output.size());
+  require(sent.find(secret) == std::string_view::npos);
   require(store.read("/secret") == secret);
   require(store.node_count(guest) <= quota.nodes);
   require(store.watch_count(guest) <= quota.watches);

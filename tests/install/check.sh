@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# check.sh cmake|pkg-config|files WORK LIBDIR PREFIX: tries the package that was installed into WORK/stage.
-# LIBDIR is relative to the prefix; PREFIX is the one the build was configured for.
+# check.sh cmake|pkg-config|files|examples WORK LIBDIR PREFIX: tests the package in WORK/stage.
+# LIBDIR is relative to the prefix; PREFIX is the configured prefix of the build.
 set -euo pipefail
 
 way=$1 work=$2 libdir=$3 prefix=$4
@@ -12,11 +12,31 @@ fail() {
   exit 1
 }
 
-# What the consumer prints does not depend on the machine it runs on.
+# The consumer's output does not depend on the machine.
 run_consumer() {
-  local said
-  said=$("$1") || fail "the consumer failed: $said"
-  [[ $said == "port 7 of domain 5: Connected, 256 MiB, ran dry" ]] || fail "the consumer said: $said"
+  local output
+  output=$("$1") || fail "the consumer failed: $output"
+  [[ $output == "port 7 of domain 5: Connected, ran dry" ]] || fail "the consumer printed: $output"
+}
+
+# expect TEXT COMMAND...: its output contains TEXT.
+expect() {
+  local text=$1 output
+  shift
+  output=$("$@") || fail "$*: exit status $?: $output"
+  [[ $output == *"$text"* ]] || fail "$*: no '$text' in: $output"
+}
+
+# The only example that needs no Xen: an NBD server, which a public client reads.
+serve_memory() {
+  ./serve_memory memory.sock >memory.out &
+  local server=$!
+  until grep -q ready memory.out; do sleep 0.1; done
+  if command -v nbdinfo >/dev/null; then
+    expect 16777216 nbdinfo --size "nbd+unix:///memory?socket=memory.sock"
+  fi
+  kill "$server"
+  wait "$server" || fail "serve_memory: exit status $? after SIGTERM"
 }
 
 case $way in
@@ -27,33 +47,55 @@ case $way in
     run_consumer "$work/consumer/consumer"
     ;;
   pkg-config)
-    # The file carries the configured prefix; the stage is elsewhere.
+    # The file has the configured prefix; the stage is elsewhere.
     export PKG_CONFIG_PATH=$stage/$libdir/pkgconfig
     flags=$(pkg-config --define-variable=prefix="$stage" --cflags --libs xenpv)
-    # shellcheck disable=SC2086  # flags are words
+    # shellcheck disable=SC2086  # split into flags
     "$CXX" -std=c++20 "$here/consumer/main.cpp" $flags -o "$work/consumer-pkg-config"
     run_consumer "$work/consumer-pkg-config"
     ;;
   files)
-    # The stage is not where the build was configured for: the library has to be found beside the program.
+    # The stage is not the configured prefix: the program must find the library beside itself.
     [[ $("$stage/bin/xenpv-sim" run -- echo moved) == moved ]] || fail "a moved xenpv-sim does not run"
     for app in "$stage"/bin/*; do
       name=$(basename "$app")
-      [[ $("$app" --version) == "$name "* ]] || fail "$name --version does not name it"
+      [[ $("$app" --version) == "$name "* ]] || fail "$name --version does not print the name"
       [[ -s $stage/share/man/man1/$name.1 ]] || fail "$name has no manual page"
       [[ -s $stage/share/bash-completion/completions/$name ]] || fail "$name has no completion"
       grep -q "complete .* $name\( \|$\)" "$stage/share/bash-completion/completions/$name" ||
-        fail "the completion does not know $name"
+        fail "the completion lacks $name"
     done
     for schema in "$stage"/share/xenpv/schema/*.schema.json; do
-      python3 -m json.tool "$schema" >/dev/null || fail "$schema is no JSON"
+      python3 -m json.tool "$schema" >/dev/null || fail "$schema is not JSON"
     done
     if [[ -e $stage/bin/xenpv-sim ]]; then
       [[ -s $stage/$libdir/xenpv/libxensim.so ]] || fail "libxensim.so is not in $libdir/xenpv"
     fi
     ! grep -rl "$prefix/include\|$work/\.\." "$stage/$libdir/cmake" || fail "a path of this machine leaked"
-    # Only rooms with public headers are for others.
+    # Only rooms with public headers are installed.
     [[ ! -e $stage/$libdir/libxenpv_sim.a ]] || fail "the simulator's room is private"
     ;;
-  *) fail "no such way: $way" ;;
+  examples)
+    rm -rf "$work/examples"
+    cmake -S "$here/../../apps/examples" -B "$work/examples" -G Ninja -DCMAKE_PREFIX_PATH="$stage"
+    cmake --build "$work/examples"
+    PATH=$stage/bin:$PATH
+    cd "$work/examples"
+    expect "thread 0: an event on port" xenpv-sim run -- ./wait_on_each_cpu
+    expect "copied 4096 bytes of device/vbd/51728" xenpv-sim run --disk xvdb,memory=16M -- ./copy_first_block
+    expect "sum of the first MiB: 0" xenpv-sim run --disk xvdb,memory=16M -- ./checksum_without_copy
+    # shellcheck disable=SC2016  # for the shell inside
+    expect "/local/domain/1/data/x = 1" xenpv-sim run -- sh -c '
+      ./watch_store /local/domain/1/data 2 & until [ -s started ]; do xenstore-read domid >started; done
+      for i in 1 2 3 4 5 6 7 8 9; do xenstore-write data/x 1; sleep 0.1; done & wait %1'
+    xenpv-sim start --dir host --domains 2
+    trap 'xenpv-sim stop --dir host' EXIT
+    xenpv-sim exec --dir host --domain 1 -- ./ping_domain serve 2 >serve.out &
+    until grep -q port serve.out; do sleep 0.1; done
+    expect "domain 1 answered in" xenpv-sim exec --dir host --domain 2 -- ./ping_domain ping 1
+    wait "$!" || fail "ping_domain serve failed"
+    expect ok "$here/../../apps/examples/test_foreign_driver.sh" ./foreign_driver
+    serve_memory
+    ;;
+  *) fail "unknown test: $way" ;;
 esac

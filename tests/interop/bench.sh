@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# xenpv-disk bench, what it measures and what it refuses: bench.sh XENPV_SIM XENPV_DISK
+# xenpv-disk bench: results and refusals: bench.sh XENPV_SIM XENPV_DISK
 source "$(dirname "$0")/check.sh"
 disk=$2
 requires python3
@@ -7,7 +7,8 @@ requires python3
 source "$(dirname "$0")/serve.sh"
 bench() { in_domain 1 timeout 60 "$disk" bench "$@" --time 50ms 2>"$dir/log"; }
 refused() { in_domain 1 timeout 60 "$disk" bench "$@" --time 50ms 2>&1 || true; }
-# A query about the JSON of `xenpv-disk bench WORDS...`: `rows` is its list.
+# ask_json QUERY ARGUMENT...: evaluates QUERY on the JSON of `xenpv-disk bench`; `rows` is its list
+# of results.
 ask_json() {
   local query=$1
   shift
@@ -22,33 +23,33 @@ table=$(bench xvdb)
 expect_line "the table has a head" \
   '^LOAD +ENGINE +IOPS +MB/S +P50 +P99 +MAX +ERRORS +BESIDE-KERNEL$' "$table"
 expect_line "a row" '^randread 4k depth 32 +xenpv +[0-9]+ +[0-9.]+ .* 0 +-$' "$table"
-expect "it only reads unless told otherwise" 4 "$(wc -l <<<"$table")"
-expect "no trace of its progress where there is no terminal" "" "$(cat "$dir/log")"
+expect "it only reads by default" 4 "$(wc -l <<<"$table")"
+expect "no progress without a terminal" "" "$(cat "$dir/log")"
 expect "with writes" 6 "$(ask_json 'len(rows)' xvdb --overwrite)"
-expect "what was asked for" "write False 65536 4 xenpv 0 True True" "$(ask_json \
+expect "the requested load" "write False 65536 4 xenpv 0 True True" "$(ask_json \
   '" ".join(str(rows[0][key]) for key in ("operation", "random", "block", "depth", "engine", "errors")),
    rows[0]["iops"] * 65536 == rows[0]["bytes_per_second"],
-   sum(each["count"] for each in rows[0]["latency_ns"]["histogram"]) == rows[0]["requests"]' \
+   sum(bucket["count"] for bucket in rows[0]["latency_ns"]["histogram"]) == rows[0]["requests"]' \
   xvdb --load write --block 64K --depth 4 --overwrite | tr -d "(),'")"
 expect_line "a histogram" '^ +< [0-9.]+ (us|ms) +[0-9]+ #+$' "$(bench xvdb --load randread --histogram)"
 expect "one queue of two" 0 "$(status_of bench xvdb --load randread --queues 1)"
 
-expect_line "a load that writes has to be meant" \
-  '^xenpv-disk: bench with a load that writes: invalid argument \(it destroys what is on the disk; --overwrite says that you mean it\)$' \
+expect_line "a load that writes needs --overwrite" \
+  '^xenpv-disk: bench with a load that writes: invalid argument \(it destroys the data on the disk; confirm with --overwrite\)$' \
   "$(refused xvdb --load randwrite)"
 expect_line "no writes to a read-only disk" 'writes to a read-only device' \
   "$(refused xvdc --load write --overwrite)"
-expect_line "blocks are whole sectors" 'blocks of 1000 bytes, expected whole sectors of 512' \
+expect_line "blocks are whole sectors" 'block size 1000 is not a multiple of the sector size 512' \
   "$(refused xvdb --load read --block 1000)"
 expect_line "the kernel's engine needs the kernel's driver" \
   "^xenpv-disk: measure the kernel's engine on xvdb: not available here \(the kernel's driver does not hold it" \
   "$(refused xvdb --engine kernel)"
 serve xvdd
-expect_line "a disk that is served is not measured" 'process [0-9]+ serves it already' "$(refused xvdd)"
+expect_line "a served disk is not measured" 'process [0-9]+ serves it already' "$(refused xvdd)"
 kill "$server"
 expect_end "the server" 0
 
-# As if the kernel's driver held xvdb, with a file for its device.
+# Fakes a kernel driver that uses xvdb, with a file as its device.
 mkdir -p "$root/sys/bus/xen/devices/vbd-51728/driver" "$root/sys/bus/xen/devices/vbd-51728/block/xvdb" \
   "$root/sys/bus/xen/drivers/vbd" "$root/dev"
 : >"$root/sys/bus/xen/drivers/vbd/unbind"
@@ -58,10 +59,10 @@ expect_line "without --take nothing is taken" "the kernel.s driver holds it; --t
 if kernel=$(bench xvdb --engine kernel); then
   expect_line "the kernel's engine" '^randread 4k depth 1 +kernel ' "$kernel"
   expect "both in one run" "kernel kernel kernel xenpv xenpv xenpv" \
-    "$(ask_json '" ".join(each["engine"] for each in rows)' xvdb --take)"
-  expect "the driver was asked to let go" vbd-51728 "$(cat "$root/sys/bus/xen/drivers/vbd/unbind")"
+    "$(ask_json '" ".join(row["engine"] for row in rows)' xvdb --take)"
+  expect "the driver was unbound" vbd-51728 "$(cat "$root/sys/bus/xen/drivers/vbd/unbind")"
 else
   # A container without io_uring, or a file system without O_DIRECT.
-  expect_line "why it cannot be measured" 'io_uring|O_DIRECT' "$(cat "$dir/log")"
+  expect_line "the reason why it cannot be measured" 'io_uring|O_DIRECT' "$(cat "$dir/log")"
 fi
 passed

@@ -1,12 +1,13 @@
-# Sourced by the interop tests: `sim` is the simulator, `dir` a folder of ours, every check says what it saw.
+# Sourced by the interop tests. Sets `sim`, the simulator, and `dir`, a temporary folder. A failed
+# check prints the expected and the actual text.
 set -euo pipefail
-# Nothing into the sources.
+# Keep __pycache__ out of the source tree.
 export PYTHONDONTWRITEBYTECODE=1
 sim=$1
 dir=$(mktemp -d "${TMPDIR:-/tmp}/xenpv-interop-XXXXXX")
 host="$dir/host"
 checks=0
-# A check that fails leaves nobody behind: neither the host nor what was started in the background.
+# Stops the host and all background processes, also after a failed check.
 trap 'status=$?; jobs -p | xargs -r kill -9 2>/dev/null || true; "$sim" stop --dir "$host" 2>/dev/null || true
   rm -rf "$dir"; exit $status' EXIT
 
@@ -25,7 +26,7 @@ expect() {
   exit 1
 }
 
-# expect_line WHAT EXTENDED_REGEX TEXT: some line matches
+# expect_line WHAT EXTENDED_REGEX TEXT: at least one line matches
 expect_line() {
   checks=$((checks + 1))
   grep -Eq -- "$2" <<<"$3" && return
@@ -33,7 +34,7 @@ expect_line() {
   exit 1
 }
 
-# wait_for WHAT CMD...: until CMD succeeds; a limit that only a hang meets
+# wait_for WHAT CMD...: waits until CMD succeeds; only a hang exceeds the limit
 wait_for() {
   local what=$1 i
   shift
@@ -46,16 +47,16 @@ wait_for() {
   exit 1
 }
 
-# status_of CMD...: its exit status, its output dropped
+# status_of CMD...: prints its exit status and discards its output
 status_of() {
   local status=0
   "$@" >/dev/null 2>&1 || status=$?
   echo "$status"
 }
 
-# is_sanitized PROGRAM: what it costs of time or memory means nothing then
+# is_sanitized PROGRAM: if true, its time and memory figures are meaningless
 is_sanitized() {
-  # GCC's runtime is a library, clang's a part of the program.
+  # GCC's runtime is a library, clang's is linked into the program.
   case $(ldd "$1") in
     *libasan* | *libtsan*) return 0 ;;
   esac

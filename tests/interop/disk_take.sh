@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Which disks xenpv-disk takes from the kernel's driver, when, and what becomes of one that it then cannot serve:
-# disk_take.sh XENPV_SIM XENPV_DISK
+# xenpv-disk --take: which disks it takes over from the kernel's driver, when, and how it gives back
+# a disk that it cannot serve: disk_take.sh XENPV_SIM XENPV_DISK
 source "$(dirname "$0")/check.sh"
 disk=$2
 here=$(dirname "$0")
@@ -12,7 +12,7 @@ refused() { in_guest timeout 40 "$disk" "$@" 2>&1 || true; }
 expect_untouched() {
   expect "$1: the kernel keeps the disk" "" "$(cat "$vbd/unbind")"
 }
-# hold NUMBER NAME: a tree plays a guest whose kernel drives that disk as /dev/NAME
+# hold NUMBER NAME: makes a tree of a guest whose kernel drives that disk as /dev/NAME
 hold() {
   mkdir -p "$root/sys/bus/xen/devices/vbd-$1/driver" "$root/sys/bus/xen/devices/vbd-$1/block/$2" "$vbd" \
     "$root/dev" "$root/proc/self"
@@ -21,11 +21,12 @@ hold() {
   : >"$root/dev/$2"
 }
 
-# The root disk of an XCP-ng HVM guest: hda to the toolstack, xvda here, whatever it is called on the command line.
+# The root disk of an XCP-ng HVM guest: hda to the toolstack, xvda in the guest; the command line
+# accepts both.
 hold 768 xvda
 echo '22 1 202:1 / / rw - ext4 /dev/xvda1 rw' >"$root/proc/self/mountinfo"
 expect_line "list shows the guest's name" '^xvda +768 .* kernel ' "$(in_guest "$disk" list)"
-expect "and in JSON the toolstack's, too" "xvda hda 768" "$(in_guest "$disk" list --json | python3 -c '
+expect "and in JSON also the toolstack's name" "xvda hda 768" "$(in_guest "$disk" list --json | python3 -c '
 import json, sys
 disk = json.load(sys.stdin)["disks"][0]
 print(disk["name"], disk["toolstack_name"], disk["devid"])')"
@@ -60,14 +61,14 @@ mkdir -p "$root/sys/hypervisor" "$root/sys/block/sda/device"
 echo HVM >"$root/sys/hypervisor/guest_type"
 echo 'QEMU HARDDISK' >"$root/sys/block/sda/device/model"
 echo 'root=/dev/sda1 xen_emul_unplug=never' >"$root/proc/cmdline"
-expect_line "nor one whose emulated twin is driven" \
+expect_line "nor a disk whose emulated twin is in use" \
   'serve xvda: device or resource busy \(this guest drives the same disk as /dev/sda, emulated by QEMU: .*\(xen_emul_unplug=never\)' \
   "$(refused serve hda --take)"
 expect_untouched "a twin"
-expect_line "--force is about that alone" "the kernel.s driver holds it; --take" "$(refused serve hda --force)"
+expect_line "--force only overrides that check" "the kernel.s driver holds it; --take" "$(refused serve hda --force)"
 rm -r "$root/sys/hypervisor" "$root/sys/block/sda" "$root/proc/cmdline"
 
-# All else is checked before the disk is taken.
+# Everything else is checked before the disk is taken.
 python3 -c '
 import socket, sys, time
 s = socket.create_server(("127.0.0.1", 0))
@@ -78,21 +79,21 @@ wait_for "a port is busy" test -s "$dir/port"
 echo x >"$dir/file"
 long=$(printf '%0120d' 0)
 check_early() {
-  local what=$1 says=$2
+  local what=$1 message=$2
   shift 2
-  expect_line "$what" "$says" "$(refused "$@")"
+  expect_line "$what" "$message" "$(refused "$@")"
   expect_untouched "$what"
 }
 check_early "a busy port" 'address already in use' serve hda --take --tcp "127.0.0.1:$(cat "$dir/port")"
 check_early "a missing folder" 'no such file or directory' serve hda --take --unix "$dir/nowhere/nbd.sock"
 check_early "an unknown group" 'there is no such group' serve hda --take --socket-group nobody-is-in-it
 check_early "a socket path that is too long" 'expected a path of 1 to 107 bytes' serve hda --take --unix "$dir/$long"
-check_early "a file in the way" 'it is no socket' serve hda --take --unix "$dir/file"
+check_early "a file in the way" 'it is not a socket' serve hda --take --unix "$dir/file"
 check_early "a pid file that cannot be written" 'write /nowhere/pid' serve hda --take --pid-file /nowhere/pid
 check_early "a name that no client can be offered" 'longer than 1023 bytes' serve hda --take --name "$(printf '%02000d' 1)"
 check_early "a missing key file" 'psk' serve hda --take --tls-psk "$dir/nowhere"
 check_early "a missing command" 'run no-such-command: no such file or directory' run hda --take -- no-such-command
-expect "has a shell's status" 127 "$(status_of in_guest "$disk" run hda --take -- no-such-command)"
+expect "its status is a shell's" 127 "$(status_of in_guest "$disk" run hda --take -- no-such-command)"
 expect_untouched "a missing command"
 if [ ! -e /sys/module/nbd ]; then
   check_early "no NBD driver" 'modprobe nbd' attach hda --take
@@ -105,14 +106,14 @@ rmdir "$root/run/xenpv/xvda.control"
 expect "and no socket is left" "" "$(find "$dir" -name '*.sock' -o -name '*.control')"
 expect "nor is the disk connected" 1 "$(state_of 768)"
 
-# What nobody can know before: the disk goes back.
+# An error that only shows after the take: the disk is given back.
 hold 51760 xvdd
 failed=$(refused serve xvdd --take --pages 1 --unix "$dir/nbd.sock")
 expect "a disk that cannot be connected was taken" vbd-51760 "$(cat "$vbd/unbind")"
 expect "and given back" vbd-51760 "$(cat "$vbd/bind")"
-expect_line "which is said" "xvdd: given back to the kernel's driver, as /dev/xvdd" "$failed"
+expect_line "it reports that" "xvdd: given back to the kernel's driver, as /dev/xvdd" "$failed"
 expect_line "with the reason" '^xenpv-disk: connect with 1 granted pages: ' "$failed"
-expect "its ends are where a driver begins" "1 2" \
+expect "both ends are in their initial states" "1 2" \
   "$(state_of 51760) $(in_guest xenstore-read /local/domain/0/backend/vbd/1/51760/state)"
 expect "and no socket is left" 1 "$(status_of test -e "$dir/nbd.sock")"
 hold 51760 xvdd
@@ -121,10 +122,10 @@ expect "bench gives it back as well" vbd-51760 "$(cat "$vbd/bind")"
 hold 51760 xvdd
 rmdir "$root/sys/bus/xen/devices/vbd-51760/block/xvdd"
 mkdir "$root/sys/bus/xen/devices/vbd-51760/block/"{xvdd,other}
-expect_line "one name has to be the kernel's" "the kernel's name of the disk cannot be read" "$(refused serve xvdd --take)"
+expect_line "two names are ambiguous" "the kernel's name of the disk cannot be read" "$(refused serve xvdd --take)"
 rm -r "$root/sys/bus/xen/devices/vbd-51760"
 
-# A server that fails behind that closes the disk in order, and gives it back.
+# A server that fails after the connect closes the disk in order, and gives it back.
 ln -s /dev/full "$dir/pid"
 expect_line "a server that fails once connected" "write $dir/pid" "$(refused serve xvdd --pid-file "$dir/pid")"
 expect "closes the disk" "6 6" "$(state_of 51760) $(in_guest xenstore-read /local/domain/0/backend/vbd/1/51760/state)"
@@ -135,10 +136,10 @@ expect_line "and gives it back" "xvdd: given back to the kernel's driver" \
 expect "to the driver" "vbd-51760 1" "$(cat "$vbd/bind") $(state_of 51760)"
 rm -r "$root/sys/bus/xen/devices/vbd-51760"
 
-# A disk that is served is known by all its names.
+# A served disk can be addressed by all its names.
 hold 768 xvda
 serve hda --take --unix "$dir/nbd.sock" --request-deadline 500ms --pages 300 --strict-flush --trust-backend-cache
-expect "it was taken at last" vbd-768 "$(cat "$vbd/unbind")"
+expect "it was taken" vbd-768 "$(cat "$vbd/unbind")"
 rm -r "$root/sys/bus/xen/devices/vbd-768"
 for word in xvda /dev/xvda hda 768 device/vbd/768; do
   expect_line "status of $word" '^xvda: connected, 64 MiB' "$(refused status "$word")"
@@ -148,11 +149,11 @@ import json, sys
 disk = json.load(sys.stdin)["disks"][0]
 print(disk["name"], disk["toolstack_name"], disk["devid"], disk["export"], disk["stalls"]["now"],
   disk["stalls"]["count"], *disk["durability"].values())')"
-expect "--pages bounds what is granted" True "$(in_guest "$disk" status --json | python3 -c '
+expect "--pages limits the granted pages" True "$(in_guest "$disk" status --json | python3 -c '
 import json, sys
 print(0 < json.load(sys.stdin)["disks"][0]["device"]["pages"] <= 300)')"
 "$sim" disk --dir "$host" fault hda stall
-expect "--request-deadline ends what the backend does not answer" EIO "$(python3 -c '
+expect "--request-deadline fails requests that the backend does not answer" EIO "$(python3 -c '
 import sys
 sys.path.insert(0, sys.argv[1])
 from nbd_conformance import *
@@ -162,7 +163,7 @@ print(error_name(c.error_of(READ, 0, 4096)))' "$here" "$dir/nbd.sock")"
 kill -TERM "$server"
 expect_end "an orderly end" 0
 
-# Without one, a stall freezes clients for as long as it lasts.
+# Without a deadline, clients wait for as long as a stall lasts.
 serve hda --unix "$dir/nbd.sock"
 "$sim" disk --dir "$host" fault hda stall
 python3 -c '
@@ -184,7 +185,7 @@ expect "and is answered" 16 "$(cat "$dir/client")"
 kill -TERM "$server"
 expect_end "an orderly end" 0
 
-# What every command that opens a disk takes.
+# Options of all commands that open a disk.
 for command in serve run attach bench; do
   help=$(in_guest "$disk" "$command" --help)
   for option in take force request-deadline recovery-timeout strict-flush trust-backend-cache pages queues; do
@@ -192,7 +193,7 @@ for command in serve run attach bench; do
   done
 done
 
-# Told to stop while the backend takes its time, a server gives the disk back.
+# A server that is stopped while the backend is slow to connect gives the disk back.
 "$sim" stop --dir "$host"
 rm -rf "$host"
 "$sim" start --dir "$host" --disk hda,memory=8M --fault store-slow=100ms
@@ -201,8 +202,8 @@ hold 768 xvda
 server=$!
 wait_for "the disk is taken" test -s "$vbd/unbind"
 kill -TERM "$server"
-expect_end "a server that is told to stop while it connects" 0
-expect_line "says that it waits" 'xvda: signal 15: stopping once the backend has answered' "$(cat "$dir/log")"
+expect_end "a server that is stopped while it connects" 0
+expect_line "logs that it waits" 'xvda: signal 15: stopping once the backend has answered' "$(cat "$dir/log")"
 expect "and gives the disk back" "vbd-768 1" "$(cat "$vbd/bind") $(state_of 768)"
-expect "without having served it" "" "$(cat "$dir/out")"
+expect "without serving it" "" "$(cat "$dir/out")"
 passed

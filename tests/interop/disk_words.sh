@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What xenpv-disk says about disks and servers, and which disk a word means: disk_words.sh XENPV_SIM XENPV_DISK
+# xenpv-disk list and status, and the names of disks on the command line: disk_words.sh XENPV_SIM
+# XENPV_DISK
 source "$(dirname "$0")/check.sh"
 disk=$2
 here=$(dirname "$0")
@@ -8,7 +9,8 @@ truncate -s 8M "$dir/image"
 "$sim" start --dir "$host" --disk xvdb,memory=64M,queues=2 --disk xvdc,file="$dir/image" \
   --disk xvdd,file="$dir/image",ro,backend=qemu,sector=4096 --disk xvde,memory=1M,cdrom
 source "$here/serve.sh"
-# A query about the JSON of `xenpv-disk WORDS...`: `disks` is its list.
+# ask_json QUERY ARGUMENT...: evaluates QUERY on the JSON of `xenpv-disk ARGUMENT...`; `disks` is
+# its list.
 ask_json() {
   local query=$1
   shift
@@ -24,7 +26,7 @@ refused() { in_guest timeout 20 "$disk" "$@" 2>&1 || true; }
 listed=$(in_guest "$disk" list)
 expect_line "the table has a head" \
   '^NAME +DEVID +SIZE +SECTOR +MODE +TYPE +HOLDER +STATE +BACKEND +BACKEND-STATE +FEATURES$' "$listed"
-expect_line "a disk of Linux' backend, which says its size once connected" \
+expect_line "a disk of Linux' backend, which publishes its size when it connects" \
   '^xvdb +51728 +- +512 +w +disk +nobody +Initialising +/local/domain/0/backend/vbd/1/51728 +InitWait +indirect=256,queues=2,ring-order=4$' \
   "$listed"
 expect_line "a read-only disk of QEMU's" \
@@ -33,49 +35,49 @@ expect_line "a read-only disk of QEMU's" \
 expect_line "a CD-ROM" '^xvde +51776 .* cdrom ' "$listed"
 expect "one line a disk" 5 "$(wc -l <<<"$listed")"
 expect "the same in JSON" "xenpv-disk.list 1 xvdb,xvdc,xvdd,xvde" "$(ask_json \
-  'document["schema"], document["schema_version"], ",".join(each["name"] for each in disks)' list)"
+  'document["schema"], document["schema_version"], ",".join(row["name"] for row in disks)' list)"
 expect "all keys of a disk" "backend backend_kind backend_state devid features holder mode name params path sector_size size state toolstack_name type" \
   "$(ask_json '" ".join(sorted(disks[0]))' list)"
-expect "what is not known is null" "None 8388608 512 4096" \
+expect "an unknown value is null" "None 8388608 512 4096" \
   "$(ask_json 'disks[0]["size"], disks[2]["size"], disks[0]["sector_size"], disks[2]["sector_size"]' list)"
 expect "a guest without disks" "[]" "$("$sim" run -- "$disk" list --json |
   python3 -c 'import json, sys; print(json.load(sys.stdin)["disks"])')"
 
-# Which disk a word means.
+# Names of a disk.
 for word in xvdb /dev/xvdb 51728 device/vbd/51728; do
   expect "DISK may be $word" 67108864 "$(in_guest "$disk" run "$word" -- sh -c 'nbdinfo --size "$uri"' 2>/dev/null)"
 done
-expect_line "what two backends are made of is ambiguous" \
-  "^xenpv-disk: disk '$dir/image': invalid argument \(xvdc, xvdd all have it; say which\)\$" \
+expect_line "an image that two disks use is ambiguous" \
+  "^xenpv-disk: disk '$dir/image': invalid argument \(matches xvdc, xvdd; specify one\)\$" \
   "$(refused run "$dir/image" -- true)"
 expect "which is bad usage" 2 "$(status_of in_guest "$disk" run "$dir/image" -- true)"
 expect_line "a disk that is not there" \
-  "^xenpv-disk: disk 'xvdz': not available here \(there are xvdb, xvdc, xvdd, xvde\)\$" "$(refused run xvdz -- true)"
+  "^xenpv-disk: disk 'xvdz': not available here \(available: xvdb, xvdc, xvdd, xvde\)\$" "$(refused run xvdz -- true)"
 expect "which is not possible here" 77 "$(status_of in_guest "$disk" run xvdz -- true)"
 
-# A disk that the kernel's driver holds: a tree plays this guest's /sys and /proc.
+# A disk that the kernel's driver uses, faked by a tree of the guest's /sys and /proc.
 mkdir -p "$root/sys/bus/xen/devices/vbd-51728/driver" "$root/sys/bus/xen/devices/vbd-51728/block/xvdb" \
   "$root/sys/bus/xen/drivers/vbd" "$root/dev" "$root/proc/812/fd" \
   "$root/sys/block/xvdb/xvdb2/holders/dm-0"
 touch "$root/sys/bus/xen/drivers/vbd/unbind" "$root/dev/xvdb"
-expect "list says that the kernel has it" kernel "$(ask_json 'disks[0]["holder"]' list)"
-expect_line "it is not taken without being asked to" \
+expect "list shows that the kernel uses it" kernel "$(ask_json 'disks[0]["holder"]' list)"
+expect_line "it is not taken without --take" \
   '^xenpv-disk: serve xvdb: device or resource busy \(the kernel.s driver holds it; --take asks for it, or as root: echo vbd-51728 > /sys/bus/xen/drivers/vbd/unbind\)$' \
   "$(refused serve xvdb)"
 mkdir -p "$root/proc/self"
 echo '23 1 202:17 / /srv\040x rw - ext4 /dev/xvdb1 rw' >"$root/proc/self/mountinfo"
 ln -s /dev/xvdb "$root/proc/812/fd/3"
 echo postgres >"$root/proc/812/comm"
-expect_line "nor while it is used, by whom is said" \
+expect_line "nor while it is in use; the error names the users" \
   '^xenpv-disk: take xvdb from the kernel: device or resource busy \(it is mounted on /srv x \(/dev/xvdb1\); part of dm-0; open in process 812 \(postgres\)\)$' \
   "$(refused serve xvdb --take)"
 expect "and nothing was done to it" "6 0" "$(state_of 51728) $(stat -c %s "$root/sys/bus/xen/drivers/vbd/unbind")"
 rm -r "$root/proc/self" "$root/proc/812" "$root/sys/block"
 serve xvdb --take --unix "$dir/nbd.sock"
-expect "when nobody uses it, the driver lets go" vbd-51728 "$(cat "$root/sys/bus/xen/drivers/vbd/unbind")"
+expect "the driver is unbound when the disk is not in use" vbd-51728 "$(cat "$root/sys/bus/xen/drivers/vbd/unbind")"
 rm -r "$root/sys/bus/xen/devices/vbd-51728"
 expect "and it is served" 67108864 "$(nbdinfo --size "nbd+unix:///xvdb?socket=$dir/nbd.sock")"
-expect "list says that a process has it" "process Connected 67108864" \
+expect "list shows that a process serves it" "process Connected 67108864" \
   "$(ask_json 'disks[0]["holder"], disks[0]["state"], disks[0]["size"]' list)"
 
 # status
@@ -84,12 +86,12 @@ truncate -s 64M "$dir/data"
 nbdcopy --flush "$dir/data" "nbd+unix:///xvdb?socket=$dir/nbd.sock"
 shown=$(in_guest "$disk" status)
 expect_line "status names the disk" '^xvdb: connected, 64 MiB, [1-9][0-9]* queues, segments [1-9][0-9]*, 0 clients$' "$shown"
-expect_line "and what it did" '^write +[1-9][0-9]* +[1-9][0-9]+ +0 +[0-9.]+ [mun]?s +[0-9.]+ [mun]?s +[0-9.]+ [mun]?s$' "$shown"
+expect_line "and its operations" '^write +[1-9][0-9]* +[1-9][0-9]+ +0 +[0-9.]+ [mun]?s +[0-9.]+ [mun]?s +[0-9.]+ [mun]?s$' "$shown"
 expect "in JSON" "xenpv-disk.status 1 xvdb xvdb $server connected" "$(ask_json 'document["schema"],
   document["schema_version"], disks[0]["name"], disks[0]["export"], disks[0]["pid"], disks[0]["device"]["state"]' status xvdb)"
 expect "operations add up" "67108864 True 0" "$(ask_json \
   'disks[0]["operations"]["write"]["bytes"], disks[0]["operations"]["flush"]["requests"] > 0,
-  sum(each["errors"] for each in disks[0]["operations"].values())' status)"
+  sum(operation["errors"] for operation in disks[0]["operations"].values())' status)"
 expect "latencies are in order" True "$(ask_json '(lambda t: 0 < t["p50"] <= t["p99"] <= t["p999"] <= t["max"])(
   disks[0]["operations"]["write"]["latency_ns"])' status)"
 python3 -c '
@@ -103,7 +105,7 @@ open(sys.argv[3], "w").close()
 c.receive(1)' "$here" "$dir/nbd.sock" "$dir/asked" 2>/dev/null &
 client=$!
 wait_for "a client has asked" test -e "$dir/asked"
-expect "a client's numbers" "unix 2 1 4096 0" "$(ask_json '(lambda c: (c["peer"], c["requests"], c["errors"],
+expect "a client's statistics" "unix 2 1 4096 0" "$(ask_json '(lambda c: (c["peer"], c["requests"], c["errors"],
   c["bytes_read"], c["bytes_written"]))(disks[0]["server"]["clients"][0])' status | tr -d "(),'")"
 expect "the text for Prometheus" "xenpv_disk_bytes_total xenpv_disk_clients xenpv_disk_connected xenpv_disk_errors_total xenpv_disk_flushes_ignored_total \
 xenpv_disk_flushes_refused_total xenpv_disk_latency_seconds xenpv_disk_longest_pause_seconds xenpv_disk_reconnects_total \
@@ -126,14 +128,14 @@ for line in sys.stdin.read().splitlines():
     assert not order or order[-1] == name or name not in order, f"{name} is scattered"
     order.append(name)
 print(*sorted(types))')"
-expect_line "with the client" '^xenpv_disk_clients\{disk="xvdb"\} 1$' "$(in_guest "$disk" status --prometheus)"
-expect_line "and the bytes" '^xenpv_disk_bytes_total\{disk="xvdb",operation="write"\} 67108864$' \
+expect_line "with the client count" '^xenpv_disk_clients\{disk="xvdb"\} 1$' "$(in_guest "$disk" status --prometheus)"
+expect_line "and the byte count" '^xenpv_disk_bytes_total\{disk="xvdb",operation="write"\} 67108864$' \
   "$(in_guest "$disk" status --prometheus)"
-expect_line "a disk that nobody serves" \
-  '^xenpv-disk: ask the server of xvdc: not available here \(nobody serves it; xenpv-disk serve does\)$' \
+expect_line "a disk without a server" \
+  '^xenpv-disk: ask the server of xvdc: not available here \(no process serves it; use xenpv-disk serve\)$' \
   "$(refused status xvdc)"
 kill "$client"
 kill -TERM "$server"
 expect_end "an orderly end" 0
-expect "nobody is no error" 0 "$(ask_json 'len(disks)' status)"
+expect "no server is no error" 0 "$(ask_json 'len(disks)' status)"
 passed

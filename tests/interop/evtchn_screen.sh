@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# watch on a terminal: what it shows at 80x24 and 200x50, that it follows the window, puts the terminal back,
-# and costs little. evtchn_screen.sh XENPV_SIM XENPV_EVTCHN
+# xenpv-evtchn watch on a terminal: its output at 80x24 and 200x50, resizing, restoring of the
+# terminal, and CPU usage: evtchn_screen.sh XENPV_SIM XENPV_EVTCHN
 source "$(dirname "$0")/check.sh"
 evtchn=$2
 here=$(dirname "$0")
 requires tmux python3
 tree() { python3 "$here/evtchn_tree.py" "$@"; }
-tree unpack "$here/../unit/diag/captures/dom0.txt" "$dir/dom0"
-tree unpack "$here/../unit/diag/captures/cpus-64.txt" "$dir/cpus-64"
+tree unpack "$here/../unit/channels/captures/dom0.txt" "$dir/dom0"
+tree unpack "$here/../unit/channels/captures/cpus-64.txt" "$dir/cpus-64"
 
 server=xenpv-$$
 terminal() { tmux -L "$server" -f /dev/null "$@"; }
 trap 'terminal kill-server 2>/dev/null || true; jobs -p | xargs -r kill 2>/dev/null || true; rm -rf "$dir"' EXIT
 
-# looks_until TEST...: sets `shown` to what the terminal shows, until TEST succeeds on it or 20 s have passed
+# looks_until TEST...: captures the terminal in `shown` until TEST succeeds on it, for at most 20 s
 looks_until() {
   local end=$((SECONDS + 20))
   while [[ $SECONDS -lt $end ]]; do
@@ -23,10 +23,10 @@ looks_until() {
   done
 }
 has_line() { grep -Eq -- "$1" <<<"$shown"; }
-# The line of the first channel: what it is tells the order.
+# The line of the first channel, which shows the sort order.
 first_channel() { sed -n 4p <<<"$shown"; }
 first_is() { first_channel | grep -E -- "$1" >/dev/null; }
-# The last line is the shell's: it waits for the next command.
+# The last line is the shell's prompt.
 last_line() { grep . <<<"$shown" | tail -n 1; }
 is_prompt() { [[ $(last_line) == '$' ]]; }
 
@@ -46,7 +46,7 @@ widest() { awk '{ if (length > most) most = length } END { print most }' <<<"$sh
 
 tree grow "$dir/dom0" 60 &
 growing=$!
-# A short word to type: how a longer one is wrapped would depend on where this stands.
+# Short commands: a longer one would wrap depending on the paths.
 printf '#!/bin/sh\nexec "%s" watch --root "$1" --interval 500ms\n' "$evtchn" >"$dir/w"
 printf '#!/bin/sh\nstty -a | grep -c -- " -echo "\n"%s" watch --root cpus-64 --iterations 2 --interval 400ms\necho ended\n' \
   "$evtchn" >"$dir/twice"
@@ -54,9 +54,9 @@ chmod +x "$dir/w" "$dir/twice"
 terminal new-session -d -x 80 -y 24 "cd $dir; echo before; PS1='$ ' sh"
 shows_prompt "a shell"
 terminal send-keys "./w dom0" Enter
-shows "a summary at 80x24" '^[0-9]+ events/s, [0-9]+ % on CPU 0; balance [01]\.[0-9]+, of what can move [01]\.[0-9]+ \(1 is even\)$'
+shows "a summary at 80x24" '^[0-9]+ events/s, [0-9]+ % on CPU 0; balance [01]\.[0-9]+, movable [01]\.[0-9]+ \(1 is even\)$'
 shows "the CPUs' columns, as there are only two" '^ +IRQ KIND +NAME +EVENTS/S ON +CPU0 +CPU1$'
-expect_line "the sum of each CPU" '^all +[0-9]+ +[0-9]+$' "$shown"
+expect_line "the total of each CPU" '^all +[0-9]+ +[0-9]+$' "$shown"
 expect_line "channels" '^ +[0-9]+ device +blkif-backend +[0-9.]+ CPU [01]( [0-9]+%)? +[0-9.]+ +[0-9.]+$' "$shown"
 expect_line "the keys in the last line" '^41 channels; sort by r rate, i IRQ, n name; q quits$' "$(tail -n 1 <<<"$shown")"
 expect "all of the window's lines" 24 "$(wc -l <<<"$shown")"
@@ -69,32 +69,32 @@ terminal resize-window -x 200 -y 50
 shows "the last channels fit at 200x50" '^ +60 device'
 expect "all of the larger window's lines" 50 "$(wc -l <<<"$shown")"
 terminal resize-window -x 40 -y 10
-shows "a small window shows its part" '^ +IRQ KIND'
+shows "a small window shows a part" '^ +IRQ KIND'
 expect "and stays within it" yes "$([[ $(widest) -le 40 && $(wc -l <<<"$shown") -eq 10 ]] && echo yes)"
 terminal send-keys q
-shows_prompt "q ends it"
-expect_line "the terminal is as it was" '^\$ \./w dom0$' "$shown"
+shows_prompt "q quits"
+expect_line "the terminal is restored" '^\$ \./w dom0$' "$shown"
 terminal send-keys "./w dom0" Enter
-shows "once more" 'events/s'
+shows "a second run" 'events/s'
 terminal send-keys C-c
-shows_prompt "Ctrl-C ends it"
-expect "the terminal is as it was, too" 2 "$(grep -cE '^\$ \./w dom0$' <<<"$shown")"
+shows_prompt "Ctrl-C quits"
+expect "the terminal is restored again" 2 "$(grep -cE '^\$ \./w dom0$' <<<"$shown")"
 terminal send-keys ./twice Enter
-shows "it ends by itself" '^ended$'
-expect_line "with the echo on again" '^0$' "$shown"
-shows_prompt "and the shell goes on"
+shows "it ends after its iterations" '^ended$'
+expect_line "with echo enabled again" '^0$' "$shown"
+shows_prompt "and the shell continues"
 
-# 64 CPUs have no room for columns
+# no room for the columns of 64 CPUs
 tree grow "$dir/cpus-64" 20 &
 terminal resize-window -x 80 -y 24
 terminal send-keys "./w cpus-64" Enter
 shows "some CPUs, by name" '^CPU 0: [0-9.]+ +CPU 1: [0-9.]+ '
-expect_line "and that there are more" '^... and more CPUs; --json has them all$' "$shown"
-expect_line "no columns for each" '^ +IRQ KIND +NAME +EVENTS/S ON$' "$shown"
+expect_line "and a hint that there are more" '^... and more CPUs; --json has them all$' "$shown"
+expect_line "no columns of CPUs" '^ +IRQ KIND +NAME +EVENTS/S ON$' "$shown"
 terminal kill-server
 kill $growing
 
-# What it costs on 500 channels, 8 and 64 CPUs, at 1 s: less than 2 % of a CPU.
+# Its CPU usage with 500 channels on 8 and 64 CPUs at an interval of 1 s: less than 2 %.
 if is_sanitized "$evtchn"; then passed && exit; fi
 for cpus in 8 64; do
   tree make "$dir/large-$cpus" 500 "$cpus"

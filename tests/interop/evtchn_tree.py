@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Trees for xenpv-evtchn --root, and what is measured on them.
+"""Makes and changes trees for xenpv-evtchn --root, and tests programs with them.
 
-usage: evtchn_tree.py unpack CAPTURE DIR          a capture of tests/unit/diag/captures as a tree
-       evtchn_tree.py make DIR ROWS CPUS          a guest with so many event channels
-       evtchn_tree.py grow DIR SECONDS            counts up now and then, as a busy guest does
-       evtchn_tree.py validate SCHEMA [FILE...]   JSON documents, one a file or one a line
+usage: evtchn_tree.py unpack CAPTURE DIR          unpack a capture of tests/unit/channels/captures
+       evtchn_tree.py make DIR ROWS CPUS          make a guest with ROWS event channels
+       evtchn_tree.py grow DIR SECONDS            increase the counts regularly, as in a busy guest
+       evtchn_tree.py validate SCHEMA [FILE...]   validate JSON documents, one a file or one a line
        evtchn_tree.py cpu_share DIR SECONDS COMMAND...
-                                                  of a CPU, in percent, on a terminal of 200x50
+                                                  run COMMAND on a terminal of 200x50 and print its
+                                                  CPU usage in percent
 """
 
 import fcntl
@@ -34,12 +35,12 @@ def unpack(capture, top):
 
 
 def row_text(irq, counts, tail):
-    return "%4d: %s   %s" % (irq, " ".join("%10d" % each for each in counts), tail)
+    return "%4d: %s   %s" % (irq, " ".join("%10d" % count for count in counts), tail)
 
 
 def make(top, rows, cpus):
     rows, cpus = int(rows), int(cpus)
-    lines = ["           " + " ".join("CPU%-7d" % each for each in range(cpus))]
+    lines = ["           " + " ".join("CPU%-7d" % cpu for cpu in range(cpus))]
     for number in range(rows):
         counts = [0] * cpus
         counts[number % cpus if number % 3 else 0] = 1000 + number
@@ -51,7 +52,7 @@ def make(top, rows, cpus):
 
 
 def count_up(path):
-    """One step: the CPU that had most of a row gets more. The file is replaced at once."""
+    """Increases the largest count of each row. Replaces the file atomically."""
     lines = open(path, encoding="utf-8").read().split("\n")
     cpus = len(lines[0].split())
     for at, line in enumerate(lines):
@@ -68,7 +69,7 @@ def count_up(path):
 
 def grow(top, seconds, pause=0.25):
     end = time.monotonic() + float(seconds)
-    # Whoever made the tree may take it away.
+    # The caller may remove the tree meanwhile.
     while time.monotonic() < end and os.path.exists(top + "/proc/interrupts"):
         try:
             count_up(top + "/proc/interrupts")
@@ -93,11 +94,11 @@ def validate(schema, *files):
 
 
 def cpu_share(top, seconds, *command):
-    """Starts the command on a terminal and ends it with a key; its children's time is what is counted."""
+    """Runs the command on a terminal, ends it with a key, and prints its CPU usage in percent."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "xterm"
-        time.sleep(0.2)  # until the window has its size
+        time.sleep(0.2)  # until the window size is set
         os.execv(command[0], command)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
     seen = []
@@ -124,7 +125,8 @@ def cpu_share(top, seconds, *command):
 
 
 if __name__ == "__main__":
-    words = {each.__name__: each for each in (unpack, make, grow, validate, cpu_share)}
-    if len(sys.argv) < 3 or sys.argv[1] not in words:
+    functions = (unpack, make, grow, validate, cpu_share)
+    commands = {function.__name__: function for function in functions}
+    if len(sys.argv) < 3 or sys.argv[1] not in commands:
         sys.exit(__doc__)
-    words[sys.argv[1]](*sys.argv[2:])
+    commands[sys.argv[1]](*sys.argv[2:])

@@ -1,67 +1,67 @@
 #!/usr/bin/env bash
-# What xenpv-evtchn says of captured guests and of a simulated one, in all its forms:
+# The output of xenpv-evtchn, in all formats, for captured guests and a simulated one:
 # evtchn_words.sh XENPV_SIM XENPV_EVTCHN
 source "$(dirname "$0")/check.sh"
 evtchn=$2
 here=$(dirname "$0")
-captures=$here/../unit/diag/captures
+captures=$here/../unit/channels/captures
 schema=$here/../../packaging/schema/xenpv-evtchn.schema.json
 requires python3 tar
 for name in pv pvh dom0 cpus-64; do python3 "$here/evtchn_tree.py" unpack "$captures/$name.txt" "$dir/$name"; done
 
-# on NAME COMMAND...: the command on that capture
-on() {
+# in_capture NAME COMMAND...: runs the command on that capture
+in_capture() {
   local name=$1 command=$2
   shift 2
-  "$evtchn" "$command" --root "$dir/$name" "$@" 2>"$dir/said"
+  "$evtchn" "$command" --root "$dir/$name" "$@" 2>"$dir/stderr"
 }
 
 # list
-listed=$(on pv list)
+listed=$(in_capture pv list)
 expect_line "the table has a head" '^IRQ +PORT +KIND +NAME +PEER +CPU +AFFINITY +EVENTS +BELONGS-TO$' "$listed"
 expect "a line for each channel" 22 "$(wc -l <<<"$listed")"
-expect_line "a timer, whose port nobody tells" '^ +0 +- +timer +timer0 +- +0 +0 +3229 +-$' "$listed"
+expect_line "a timer, whose port is unknown" '^ +0 +- +timer +timer0 +- +0 +0 +3229 +-$' "$listed"
 expect_line "a queue of a disk" '^ +15 +~16 +device +blkif +0:\? +0 +0-1 +97 +device/vbd/51712 queue 1$' "$listed"
 expect_line "a process" '^ +20 +- +user +evtchn:xenpv-sim .* process 310$' "$listed"
-expect_line "which sources there were" '^sources: xenstore, proc, processes$' "$(cat "$dir/said")"
-expect_line "and which not" '^  not hypervisor \(.*\): not in the capture$' "$(cat "$dir/said")"
-expect "of one kind" "8 ipi" "$(on pv list --kind ipi | awk 'NR > 1 { print $3 }' | uniq -c | xargs)"
-expect "only those of CPU 1" "14 16 18 20" "$(on pv list --kind device --kind user --cpu 1 | awk 'NR > 1 { print $1 }' | xargs)"
+expect_line "the available sources" '^sources: xenstore, proc, processes$' "$(cat "$dir/stderr")"
+expect_line "and the missing ones" '^  not hypervisor \(.*\): not in the capture$' "$(cat "$dir/stderr")"
+expect "channels of one kind" "8 ipi" "$(in_capture pv list --kind ipi | awk 'NR > 1 { print $3 }' | uniq -c | xargs)"
+expect "channels of CPU 1" "14 16 18 20" "$(in_capture pv list --kind device --kind user --cpu 1 | awk 'NR > 1 { print $1 }' | xargs)"
 expect "domain 0's ports are lsevtchn's lines" "$(sed '1,/^== .xenpv.ports/d; /^== /,$d' "$captures/dom0.txt")" \
-  "$(on dom0 list --lsevtchn)"
-expect "csv has a line for each channel too" 42 "$(on dom0 list --csv | wc -l)"
-expect "csv has a column for each CPU" "events,cpu0,cpu1" "$(on pv list --csv | head -n 1 | tr -d '\r' | grep -o 'events.*')"
+  "$(in_capture dom0 list --lsevtchn)"
+expect "csv has a line for each channel too" 42 "$(in_capture dom0 list --csv | wc -l)"
+expect "csv has a column for each CPU" "events,cpu0,cpu1" "$(in_capture pv list --csv | head -n 1 | tr -d '\r' | grep -o 'events.*')"
 
-# what cannot be
-expect "two forms at once" 2 "$(status_of on pv list --json --csv)"
-expect "a kind there is not" 2 "$(status_of on pv list --kind disk)"
+# errors
+expect "two formats at once" 2 "$(status_of in_capture pv list --json --csv)"
+expect "an unknown kind" 2 "$(status_of in_capture pv list --kind disk)"
 expect "a folder that is no capture" 2 "$(status_of "$evtchn" list --root "$dir")"
-expect_line "and what it should be" 'it has no proc/interrupts; unpack what xenpv-evtchn capture wrote' \
+expect_line "and the expected folder" 'it has no proc/interrupts; unpack an archive of xenpv-evtchn capture' \
   "$("$evtchn" list --root "$dir" 2>&1 || true)"
 if [[ $(cat /sys/hypervisor/type 2>/dev/null) != xen ]]; then
   expect "no Xen here" 77 "$(status_of "$evtchn" list)"
   expect "no device here" 77 "$(status_of "$evtchn" ping)"
 fi
-expect "a broken /proc/interrupts is told of" "not proc (" \
+expect "a broken /proc/interrupts is reported" "not proc (" \
   "$(mkdir -p "$dir/broken/proc" "$dir/broken/sys/hypervisor"; echo xen >"$dir/broken/sys/hypervisor/type"
-     echo nonsense >"$dir/broken/proc/interrupts"; on broken list >/dev/null; grep -o 'not proc (' "$dir/said")"
+     echo nonsense >"$dir/broken/proc/interrupts"; in_capture broken list >/dev/null; grep -o 'not proc (' "$dir/stderr")"
 
 # balance
-expect_line "the busiest CPU's queues go elsewhere, with the reason" \
-  '^346 +blkif +0 +[0-9]+ +1000 +pinned: blkif goes to 1-3$' "$(on cpus-64 balance --policy 'pin:blkif=1-3')"
-expect "nothing is moved in a capture" 2 "$(status_of on pv balance --apply)"
-expect "no nodes" 77 "$(status_of on pv balance --policy numa)"
-expect "no policy" 2 "$(status_of on pv balance --policy best)"
+expect_line "the busiest CPU's queues are moved, with the reason" \
+  '^346 +blkif +0 +[0-9]+ +1000 +pinned: blkif goes to 1-3$' "$(in_capture cpus-64 balance --policy 'pin:blkif=1-3')"
+expect "nothing is moved in a capture" 2 "$(status_of in_capture pv balance --apply)"
+expect "no NUMA nodes" 77 "$(status_of in_capture pv balance --policy numa)"
+expect "an unknown policy" 2 "$(status_of in_capture pv balance --policy best)"
 
-# affinity and balance --apply, on a tree that takes what is written but is no kernel
-in_tree() { XENPV_ROOT=$dir/$1 "$evtchn" "${@:2}" 2>"$dir/said"; }
-expect_line "one channel is sent elsewhere" '^blkif \(interrupt 14\) to CPU 0: set, no event came to prove it$' \
+# affinity and balance --apply, on a tree that accepts writes without a kernel behind it
+in_tree() { XENPV_ROOT=$dir/$1 "$evtchn" "${@:2}" 2>"$dir/stderr"; }
+expect_line "one channel is moved" '^blkif \(interrupt 14\) to CPU 0: set, no event came to prove it$' \
   "$(in_tree pv affinity 14 0 --interval 10ms)"
-expect "that was written" 0 "$(cat "$dir/pv/proc/irq/14/smp_affinity_list")"
-expect "a name that several have" 2 "$(status_of in_tree pv affinity blkif 0)"
+expect "its affinity was written" 0 "$(cat "$dir/pv/proc/irq/14/smp_affinity_list")"
+expect "an ambiguous name" 2 "$(status_of in_tree pv affinity blkif 0)"
 expect_line "has to be more precise" "event channel 'blkif': invalid argument \(interrupts 14, 15, 16, 17, 18, 19 have this name; say which\)" \
-  "$(cat "$dir/said")"
-expect "one that nobody has" 2 "$(status_of in_tree pv affinity vif0 0)"
+  "$(cat "$dir/stderr")"
+expect "an unknown name" 2 "$(status_of in_tree pv affinity vif0 0)"
 python3 "$here/evtchn_tree.py" grow "$dir/pv" 8 &
 in_tree pv affinity 15 1 --interval 1s --json >"$dir/affinity.json" || true
 expect "events that still come to the old CPU are no success" '"verdict": "elsewhere",' \
@@ -69,81 +69,81 @@ expect "events that still come to the old CPU are no success" '"verdict": "elsew
 status=0
 in_tree pv balance --apply --interval 1s --policy 'pin:xenbus=0' --json >"$dir/applied.json" || status=$?
 expect "nor are they for balance" 1 "$status"
-expect_line "it says what came of it" '"reason": "[0-9]+ of [0-9]+ events came elsewhere"' "$(cat "$dir/applied.json")"
+expect_line "it reports the result" '"reason": "[0-9]+ of [0-9]+ events came elsewhere"' "$(cat "$dir/applied.json")"
 wait
 python3 "$here/evtchn_tree.py" make "$dir/wide" 300 128
 expect "128 CPUs and 300 channels" "301 128" \
-  "$(on wide list --csv | wc -l) $(on wide list --csv | head -n 1 | grep -o 'cpu[0-9]' | wc -l)"
+  "$(in_capture wide list --csv | wc -l) $(in_capture wide list --csv | head -n 1 | grep -o 'cpu[0-9]' | wc -l)"
 
-# watch, where there is no terminal
+# watch without a terminal
 python3 "$here/evtchn_tree.py" grow "$dir/dom0" 4 &
-watched=$(on dom0 watch --interval 1s --iterations 2)
-expect_line "a summary" '^[0-9]+ events/s, [0-9]+ % on CPU 0; balance 0\.[0-9]+, of what can move [01]\.[0-9]+ \(1 is even\)$' "$watched"
+watched=$(in_capture dom0 watch --interval 1s --iterations 2)
+expect_line "a summary" '^[0-9]+ events/s, [0-9]+ % on CPU 0; balance 0\.[0-9]+, movable [01]\.[0-9]+ \(1 is even\)$' "$watched"
 expect_line "a channel" '^ +[0-9]+ device +blkif-backend +[0-9.]+ CPU [01]$' "$watched"
 expect "no control characters" 0 "$(grep -c $'\x1b' <<<"$watched" || true)"
-on dom0 watch --interval 500ms --iterations 2 --json >"$dir/watch.json"
+in_capture dom0 watch --interval 500ms --iterations 2 --json >"$dir/watch.json"
 expect "a document a line" 2 "$(wc -l <"$dir/watch.json")"
 wait
 mkdir -p "$dir/vanishing/proc"
 printf '  CPU0\n 1: 5 xen-dyn -event a\n' >"$dir/vanishing/proc/interrupts"
 (sleep 0.5; printf '  CPU0\n 2: 5 xen-dyn -event b\n' >"$dir/vanishing/proc/new"; mv "$dir/vanishing/proc/new" "$dir/vanishing/proc/interrupts") &
-vanished=$(on vanishing watch --interval 1s --iterations 1)
+vanished=$(in_capture vanishing watch --interval 1s --iterations 1)
 mkdir -p "$dir/foreign/proc"
 printf '  CPU0\n 1: 5 xen-dyn -event evtchn:größer-als-zweiundzwanzig\n' >"$dir/foreign/proc/interrupts"
 (sleep 0.3; sed 's/ 5 / 9 /' "$dir/foreign/proc/interrupts" >"$dir/foreign/proc/new"; mv "$dir/foreign/proc/new" "$dir/foreign/proc/interrupts") &
-expect_line "a long name is cut between characters" '^ +1 user +evtchn:größer-als-zwe\+ +' "$(on foreign watch --interval 1s --iterations 1)"
-expect_line "a channel that came" '^new: b$' "$vanished"
-expect_line "and one that went" '^gone: a$' "$vanished"
+expect_line "a long name is cut between characters" '^ +1 user +evtchn:größer-als-zwe\+ +' "$(in_capture foreign watch --interval 1s --iterations 1)"
+expect_line "a new channel" '^new: b$' "$vanished"
+expect_line "and a removed one" '^gone: a$' "$vanished"
 wait
 
-# capture: what a simulated guest has
+# capture of a simulated guest
 (cd "$dir" && "$sim" run --disk xvdb,memory=4M -- "$evtchn" capture guest.tar 2>/dev/null && tar -xf guest.tar)
-expect "what it says of itself" "PVH" "$(cat "$dir/xenpv-capture/sys/hypervisor/guest_type")"
-expect_line "and of its console" '^console/port = "2"$' "$(cat "$dir/xenpv-capture/xenpv/store")"
+expect "its guest type" "PVH" "$(cat "$dir/xenpv-capture/sys/hypervisor/guest_type")"
+expect_line "and its console" '^console/port = "2"$' "$(cat "$dir/xenpv-capture/xenpv/store")"
 rm -r "$dir/xenpv-capture"
 XENPV_ROOT=$dir/dom0 "$evtchn" capture - 2>/dev/null | tar -x -C "$dir"
-expect "a captured guest can be looked at" "$(on dom0 list --csv | cut -d, -f 1,5,19)" \
-  "$(on xenpv-capture list --csv | cut -d, -f 1,5,19)"
+expect "a captured guest can be listed" "$(in_capture dom0 list --csv | cut -d, -f 1,5,19)" \
+  "$(in_capture xenpv-capture list --csv | cut -d, -f 1,5,19)"
 
-# ping: on a simulated guest nothing counts, and it says so
-"$sim" run -- "$evtchn" ping --count 200 --from 0 --to 0 --svg "$dir/ping.svg" >"$dir/ping" 2>"$dir/said"
+# ping: a simulated guest has no counts, and ping reports that
+"$sim" run -- "$evtchn" ping --count 200 --from 0 --to 0 --svg "$dir/ping.svg" >"$dir/ping" 2>"$dir/stderr"
 expect_line "a matrix" '^0 +[0-9.]+ (ns|us|ms) \?$' "$(cat "$dir/ping")"
 expect_line "each pair" '^ +0 +0 +200 +[0-9.]+ (ns|us|ms) .* unverified$' "$(cat "$dir/ping")"
-expect_line "why not" '^1 of 1 pairs unverified: .*/proc/interrupts cannot be read$' "$(cat "$dir/said")"
-"$sim" run -- "$evtchn" ping --count 99 --from 0 --to 0 --svg "$dir/few.svg" >/dev/null 2>"$dir/said"
-expect "a percentile needs enough samples, also in the picture" "1 0" \
+expect_line "the reason" '^1 of 1 pairs unverified: .*/proc/interrupts cannot be read$' "$(cat "$dir/stderr")"
+"$sim" run -- "$evtchn" ping --count 99 --from 0 --to 0 --svg "$dir/few.svg" >/dev/null 2>"$dir/stderr"
+expect "a percentile needs enough samples, also in the chart" "1 0" \
   "$(grep -c 'p99' "$dir/ping.svg") $(grep -c 'p99' "$dir/few.svg" || true)"
-expect "a picture" 'svg' "$(python3 -c "import sys, xml.dom.minidom; print(xml.dom.minidom.parse(sys.argv[1]).documentElement.tagName)" "$dir/ping.svg")"
+expect "a chart" 'svg' "$(python3 -c "import sys, xml.dom.minidom; print(xml.dom.minidom.parse(sys.argv[1]).documentElement.tagName)" "$dir/ping.svg")"
 expect "a CPU that is not ours" 2 "$(status_of "$sim" run -- "$evtchn" ping --from 8000)"
 
-# A guest that is saved and restored meanwhile: closing handles from before would be a kernel BUG.
+# A guest that is saved and restored meanwhile: closing handles from before triggers a kernel BUG.
 "$sim" start --dir "$host"
 count=$((100000000 - $$))
-in_domain 1 "$evtchn" ping --count "$count" --from 0 --to 0 --block >/dev/null 2>"$dir/said" &
+in_domain 1 "$evtchn" ping --count "$count" --from 0 --to 0 --block >/dev/null 2>"$dir/stderr" &
 pinging=$!
 waited=0
 until "$sim" status --dir "$host" | grep -q '"user_event_channels": 2' || [[ $((waited++)) -ge 100 ]]; do sleep 0.1; done
 "$sim" domain save-restore --dir "$host" 1 >/dev/null
 status=0
 wait "$pinging" || status=$?
-expect "it ends" 1 "$status"
-expect_line "and says why" 'the guest was saved and restored meanwhile; start again' "$(cat "$dir/said")"
+expect "it exits" 1 "$status"
+expect_line "with the reason" 'the guest was saved and restored meanwhile; start again' "$(cat "$dir/stderr")"
 expect "without a kernel BUG" "[]" "$("$sim" status --dir "$host" | python3 -c 'import json, sys; print(json.load(sys.stdin).get("kernel_bugs"))')"
 "$sim" stop --dir "$host"
-# The custodian keeps such handles until power-off, which is now.
+# The custodian keeps such handles until power-off: end it by hand.
 pgrep -f -- "xenpv-evtchn ping --count $count" | xargs -r kill -9
 
-# JSON is as its schema says
+# JSON matches its schema
 if python3 -c 'import jsonschema' 2>/dev/null; then
-  for name in pv dom0 pvh cpus-64; do on "$name" list --json >"$dir/list-$name.json"; done
-  on cpus-64 balance --json --policy 'pin:blkif=1-3' >"$dir/balance.json"
+  for name in pv dom0 pvh cpus-64; do in_capture "$name" list --json >"$dir/list-$name.json"; done
+  in_capture cpus-64 balance --json --policy 'pin:blkif=1-3' >"$dir/balance.json"
   "$sim" run -- "$evtchn" ping --count 200 --json >"$dir/ping.json" 2>/dev/null
   expect "all documents are valid" \
     "xenpv-evtchn.list xenpv-evtchn.list xenpv-evtchn.list xenpv-evtchn.list xenpv-evtchn.balance xenpv-evtchn.balance xenpv-evtchn.affinity xenpv-evtchn.ping xenpv-evtchn.watch xenpv-evtchn.watch" \
     "$(python3 "$here/evtchn_tree.py" validate "$schema" "$dir"/list-{pv,dom0,pvh,cpus-64}.json \
       "$dir/balance.json" "$dir/applied.json" "$dir/affinity.json" "$dir/ping.json" "$dir/watch.json" | xargs)"
   sed 's/"kind": "timer"/"kind": "clock"/' "$dir/list-pv.json" >"$dir/wrong.json"
-  expect "and a wrong one is not" 1 "$(status_of python3 "$here/evtchn_tree.py" validate "$schema" "$dir/wrong.json")"
+  expect "an invalid one is not" 1 "$(status_of python3 "$here/evtchn_tree.py" validate "$schema" "$dir/wrong.json")"
 else
   echo "not checked: python3-jsonschema is not installed"
 fi

@@ -5,7 +5,7 @@ disk=$2
 here=$(dirname "$0")
 requires nbdinfo nbdcopy nbdkit qemu-img qemu-io python3
 
-# on_disk OPTIONS... -- CMD: CMD with $uri set, while the disk is served in domain 1
+# on_disk OPTION... -- CMD: runs CMD with $uri set, while the disk is served in domain 1
 on_disk() {
   local options=()
   while [ "$1" != -- ]; do options+=("$1"); shift; done
@@ -17,7 +17,7 @@ on_disk() {
 
 for name in xvdb xvdc; do
   expect "$name: size by nbdinfo" 67108864 "$(on_disk $name -- 'nbdinfo --size "$uri"')"
-  for can in connect read write zero fast-zero trim flush fua cache df multi-conn; do
+  for can in connect read write zero fast-zero trim flush fua df multi-conn; do
     expect "$name: nbdinfo --can $can" 0 "$(status_of on_disk $name -- "nbdinfo --can $can \"\$uri\"")"
   done
   expect "$name: nbdcopy there and back, four connections" same "$(on_disk $name -- '
@@ -36,24 +36,25 @@ for name in xvdb xvdc; do
     nbdkit -U - nbd socket="$unixsocket" export="'$name'" --filter=blocksize maxlen=4096 \
       --run "qemu-io -f raw -c \"write -P 3 0 2M\" -c \"read -P 3 0 2M\" \$uri"')"
   checked=$(on_disk $name -- 'python3 "$1/nbd_conformance.py" "unix:$unixsocket" '$name || true)
-  expect_line "$name: every rule of the document that a client can see" ' 0 failed' "$checked"
+  expect_line "$name: conformance" ' 0 failed' "$checked"
+  expect_line "$name: no metadata contexts" '^ok metadata_contexts: ERR_UNSUP$' "$checked"
 done
 checked=$(on_disk xvdd -- 'python3 "$1/nbd_conformance.py" "unix:$unixsocket" xvdd --read-only --no-flush' || true)
-expect_line "the same of a read-only disk" ' 0 failed' "$checked"
+expect_line "conformance of a read-only disk" ' 0 failed' "$checked"
 checked=$(on_disk xvde -- 'python3 "$1/nbd_conformance.py" "unix:$unixsocket" xvde --no-flush' || true)
-expect_line "and of one that cannot flush" ' 0 failed' "$checked"
+expect_line "conformance of a disk without flush" ' 0 failed' "$checked"
 checked=$(on_disk xvdb -- 'python3 "$1/nbd_conformance.py" "unix:$unixsocket" xvdb --deadline 10 \
   --only handshake_is_dropped' || true)
-expect_line "a handshake takes ten seconds at most" '^ok idle_handshake_is_dropped: after (9|10|11)' "$checked"
-expect_line "also one that gets on byte by byte" '^ok trickling_handshake_is_dropped: after (9|10|11)' "$checked"
-expect "a read-only disk says so" 0 "$(status_of on_disk xvdd -- 'nbdinfo --is read-only "$uri"')"
+expect_line "a handshake times out after ten seconds" '^ok idle_handshake_is_dropped: after (9|10|11)' "$checked"
+expect_line "also one that sends byte by byte" '^ok trickling_handshake_is_dropped: after (9|10|11)' "$checked"
+expect "a read-only disk is exported read-only" 0 "$(status_of on_disk xvdd -- 'nbdinfo --is read-only "$uri"')"
 expect "a disk without flush offers none" 2 "$(status_of on_disk xvde -- 'nbdinfo --can flush "$uri"')"
-expect "--read-only goes for clients" 2 "$(status_of on_disk xvdb --read-only -- 'nbdinfo --can write "$uri"')"
-expect_line "a disk that is not there" "there are xvdb, xvdc, xvdd, xvde" \
+expect "--read-only applies to clients" 2 "$(status_of on_disk xvdb --read-only -- 'nbdinfo --can write "$uri"')"
+expect_line "an unknown disk" "available: xvdb, xvdc, xvdd, xvde" \
   "$(on_disk xvdz -- true 2>&1 || true)"
 expect "the command's status is ours" 3 "$(status_of on_disk xvdb -- 'exit 3')"
 
-# A server that stays, over TCP and a socket of its own, with status and an orderly end.
+# A long-running server, on TCP and on a Unix socket: status and an orderly end.
 "$sim" start --dir "$host" --disk xvdb,memory=64M
 in_guest() { "$sim" exec --dir "$host" --domain 1 -- "$@"; }
 mkfifo "$dir/ready"
@@ -69,18 +70,18 @@ expect "and the nbd-client line" "nbd-client -unix $dir/nbd.sock -N 'xvdb' -b 51
 expect "a second server of the disk is refused" 1 "$(status_of in_guest "$disk" serve xvdb)"
 port=${over_tcp##*:}
 checked=$(python3 "$here/nbd_conformance.py" "tcp:127.0.0.1:${port%/*}" xvdb || true)
-expect_line "every rule over TCP" ' 0 failed' "$checked"
+expect_line "conformance over TCP" ' 0 failed' "$checked"
 before=$(in_guest "$disk" status --prometheus | sed -n 's/^xenpv_disk_bytes_total{disk="xvdb",operation="write"} //p')
 nbdcopy "$dir/pattern.img" "$uri"
 expect_line "status in JSON" '"accepted": [1-9]' "$(in_guest "$disk" status xvdb --json)"
 expect_line "status for Prometheus" 'xenpv_disk_bytes_total\{disk="xvdb",operation="write"\} '$((before + 67108864)) \
   "$(in_guest "$disk" status --prometheus)"
-expect "list says that a process has it" process \
+expect "list shows that a process serves it" process \
   "$(in_guest "$disk" list --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["disks"][0]["holder"])')"
 kill -TERM "$server"
 ended=0
 wait "$server" || ended=$?
-expect "SIGTERM ends it well" 0 "$ended"
+expect "SIGTERM ends it with status 0" 0 "$ended"
 expect "its socket is gone" 1 "$(status_of test -e "$dir/nbd.sock")"
 expect "the disk is closed" 6 "$(in_guest xenstore-read device/vbd/51728/state)"
 passed

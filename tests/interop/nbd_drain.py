@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""A client that goes on writing while its server is told to stop, and remembers what was answered.
+"""A client that keeps writing while its server is stopped, and records the answered writes.
 
 Usage: nbd_drain.py write (unix:PATH | tcp:HOST:PORT) EXPORT RECORD PID
        nbd_drain.py check (unix:PATH | tcp:HOST:PORT) EXPORT RECORD
 
-`write` keeps 16 writes in flight. Once some were answered, it sends SIGTERM to PID and goes on until the server
-hangs up. Every answer has to be a success and whole. Prints how many came after the signal. `check` looks
-whether what was answered is on the disk.
+`write` keeps 16 writes in flight. After some answers it sends SIGTERM to PID and continues until
+the server hangs up. Every answer must be complete and a success. Prints the number of answers after
+the signal. `check` verifies that the answered writes are on the disk.
 """
 
 import json
@@ -31,7 +31,7 @@ class Load:
         self.sent, self.answered, self.blocks = 0, [], connection.size // BLOCK
 
     def is_over(self):
-        """Sends and receives what goes; says whether the server has hung up."""
+        """Sends and receives without blocking; returns whether the server has hung up."""
         wire = self.connection.socket
         while self.sent - len(self.answered) < DEPTH and len(self.unsent) < BLOCK:
             number = self.sent % self.blocks
@@ -90,10 +90,10 @@ def check(address, export, record):
     with Connection(address).go(export) as c:
         for block, number in known["last"].items():
             data = c.read(int(block) * BLOCK, BLOCK)
-            found, = struct.unpack(">Q", data[:8])
-            # A write that was sent later and not answered may have come as well.
-            if data != content(found) or found < number or found % (c.size // BLOCK) != int(block):
-                sys.exit(f"block {block} has {found} instead of {number}")
+            stored, = struct.unpack(">Q", data[:8])
+            # A later, unanswered write may have been carried out as well.
+            if data != content(stored) or stored < number or stored % (c.size // BLOCK) != int(block):
+                sys.exit(f"block {block} has {stored} instead of {number}")
     print(f"{len(known['last'])} blocks are there")
 
 

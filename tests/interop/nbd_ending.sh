@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# How xenpv-disk ends: by signals, with busy clients, without its disk, with its command:
+# How xenpv-disk ends: on signals, with busy clients, after an unplug, with its command:
 # nbd_ending.sh XENPV_SIM XENPV_DISK
 source "$(dirname "$0")/check.sh"
 disk=$2
@@ -13,11 +13,11 @@ accepted() {
   in_guest "$disk" status xvdb --json | python3 -c '
 import json, sys
 disk = json.load(sys.stdin)["disks"][0]
-print(sum(each["requests"] for each in disk["server"]["clients"]))'
+print(sum(client["requests"] for client in disk["server"]["clients"]))'
 }
 is_busy() { [ "$(accepted)" -gt 0 ]; }
 busy_client() {
-  # Asks for more than its socket holds and reads nothing of it, until it is killed.
+  # Requests more data than its socket can hold and reads none of it, until it is killed.
   python3 -c '
 import sys, time
 sys.path.insert(0, sys.argv[1])
@@ -29,25 +29,25 @@ time.sleep(1000)' "$here" "$socket" "$dir/flooded" &
   client=$!
 }
 
-# SIGTERM while a client writes: what is answered is done, and on the disk.
+# SIGTERM while a client writes: all answered writes are on the disk.
 for over in unix tcp; do
   serve xvdb --unix "$socket" --tcp 127.0.0.1:0
   read -r _ _ port _ < <(tail -1 "$dir/out")
   address="unix:$socket"
   [ "$over" = tcp ] && address="tcp:127.0.0.1:$port"
-  said=$(python3 "$here/nbd_drain.py" write "$address" xvdb "$dir/record" "$server" 2>&1) ||
-    { echo "FAILED: a client over $over that writes meanwhile: $said"; exit 1; }
-  expect_line "$over: requests in flight are answered" '^2[0-9]* answers before the signal, [0-9]+ after it$' "$said"
-  expect_end "$over: SIGTERM with a busy client ends it well" 0
+  output=$(python3 "$here/nbd_drain.py" write "$address" xvdb "$dir/record" "$server" 2>&1) ||
+    { echo "FAILED: a client over $over that writes meanwhile: $output"; exit 1; }
+  expect_line "$over: requests in flight are answered" '^2[0-9]* answers before the signal, [0-9]+ after it$' "$output"
+  expect_end "$over: SIGTERM with a busy client ends it with status 0" 0
   expect "$over: the disk is closed" 6 "$(state_of 51728)"
   serve xvdb --unix "$socket"
-  expect_line "$over: what was answered is on the disk" '^[0-9]+ blocks are there$' \
+  expect_line "$over: answered writes are on the disk" '^[0-9]+ blocks are there$' \
     "$(python3 "$here/nbd_drain.py" check "unix:$socket" xvdb "$dir/record" 2>&1)"
   kill -INT "$server"
-  expect_end "$over: SIGINT ends it well, too" 0
+  expect_end "$over: SIGINT ends it with status 0, too" 0
 done
 
-# A public client sees its connection end, and nothing else.
+# A public client sees the end of its connection, but no other error.
 serve xvdb --unix "$socket"
 fio --name=w --ioengine=nbd --uri="$uri" --rw=randwrite --bs=4k --iodepth=16 --size=32m --time_based \
   --runtime=60 --output="$dir/fio" >/dev/null 2>"$dir/fio.err" &
@@ -62,10 +62,10 @@ expect_line "its connection has ended" 'state DEAD|Transport endpoint is not con
 expect "no request failed for another reason" "" \
   "$(grep 'io_u error' "$dir/fio" "$dir/fio.err" | grep -v 'Transport endpoint is not connected' || true)"
 
-# A second signal does not wait for a client that never reads, and still says good-bye to the backend.
+# A second signal does not wait for a client that never reads, and still closes the disk in order.
 serve xvdb --unix "$socket"
 busy_client
-wait_for "the client is held back" test -e "$dir/flooded"
+wait_for "the client is throttled" test -e "$dir/flooded"
 kill -TERM "$server"
 wait_for "it waits for clients" grep -q 'stopping: signal 15' "$dir/log"
 expect "its socket is gone at once" 1 "$(status_of test -e "$socket")"
@@ -74,12 +74,13 @@ began=$SECONDS
 kill -TERM "$server"
 expect_end "a second SIGTERM ends it" 0
 [ $((SECONDS - began)) -lt 5 ] || { echo "FAILED: that took $((SECONDS - began)) s"; exit 1; }
-expect_line "it says whom it cut off" 'warning: 1 clients are cut off with requests in flight' "$(cat "$dir/log")"
+expect_line "it logs the dropped clients" 'warning: 1 clients are cut off with requests in flight' "$(cat "$dir/log")"
 expect "the disk is closed by a handshake" "6 6" \
   "$(state_of 51728) $(in_domain 0 xenstore-read backend/vbd/1/51728/state)"
 kill "$client"
 
-# A backend that answers nothing does not hold up the second signal for long, whatever waits for it on both queues.
+# A stalled backend delays the end after a second signal only briefly, also with requests on both
+# queues.
 serve xvdb --unix "$socket"
 "$sim" disk --dir "$host" fault xvdb stall
 python3 -c '
@@ -91,7 +92,7 @@ for c in clients:
     c.send(request(READ, 0, 4096))
 for c in clients:
     c.socket.settimeout(60)
-    c.require_end("after the server was told twice to stop")
+    c.require_end("after the second signal to the server")
 print("hung up")' "$here" "$socket" >"$dir/client" 2>&1 &
 client=$!
 all_wait() { [ "$(accepted)" = 4 ]; }
@@ -102,14 +103,14 @@ began=$SECONDS
 kill -TERM "$server"
 expect_end "a second SIGTERM while the backend stalls" 0
 [ $((SECONDS - began)) -lt 18 ] || { echo "FAILED: that took $((SECONDS - began)) s"; exit 1; }
-expect_line "it says why" 'warning: xvdb: the backend does not answer; the disk is closed with requests in flight' \
+expect_line "it logs the reason" 'warning: xvdb: the backend does not answer; the disk is closed with requests in flight' \
   "$(cat "$dir/log")"
-expect "the disk is closed all the same" 6 "$(state_of 51728)"
+expect "the disk is closed anyway" 6 "$(state_of 51728)"
 wait "$client" || true
-expect "clients saw the end, and no answer" "hung up" "$(cat "$dir/client")"
+expect "clients see the end and no answer" "hung up" "$(cat "$dir/client")"
 "$sim" disk --dir "$host" fault xvdb none
 
-# Killed: the custodian closes the disk, and the next server takes the socket over.
+# Killed: the custodian closes the disk, and the next server takes over the socket.
 serve xvdb --unix "$socket"
 kill -KILL "$server"
 expect_end "a killed server" 137
@@ -118,8 +119,8 @@ wait_for "its custodian closes the disk" is_closed
 serve xvdb --unix "$socket"
 expect "its socket is replaced" 67108864 "$(nbdinfo --size "$uri")"
 
-# A server that is started right after a death waits for that custodian: two at once would close each other's
-# connection.
+# A server that starts right after the death of another waits for that custodian: otherwise each
+# would close the other's connection.
 for _ in 1 2 3; do
   killed=$server
   kill -KILL "$killed"
@@ -127,15 +128,15 @@ for _ in 1 2 3; do
   wait "$killed" || true
   expect "it is connected" 4 "$(state_of 51728)"
 done
-expect "and stays so" 4 "$(state_of 51728)"
-expect "clients find it" 67108864 "$(nbdinfo --size "$uri")"
+expect "and stays connected" 4 "$(state_of 51728)"
+expect "clients can connect" 67108864 "$(nbdinfo --size "$uri")"
 
 # A resize.
 "$sim" disk --dir "$host" resize xvdb 96M
 has_new_size() { [ "$(nbdinfo --size "$uri")" = 100663296 ]; }
 wait_for "new clients see the new size" has_new_size
 
-# The toolstack takes the disk away. A client that only asks after that is told, not cut off.
+# The toolstack unplugs the disk. A client's request after that gets an error; the connection stays.
 mkfifo "$dir/gone"
 python3 -c '
 import sys
@@ -148,26 +149,26 @@ print(error_name(c.error_of(READ, 0, 4096)))' "$here" "$socket" "$dir/gone" >"$d
 client=$!
 wait_for "a client is there" is_busy
 "$sim" disk --dir "$host" unplug xvdb
-wait_for "the server knows" grep -q 'xvdb: stopping: ' "$dir/log"
+wait_for "the server notices" grep -q 'xvdb: stopping: ' "$dir/log"
 echo >"$dir/gone"
 wait "$client" || true
-expect "it is told" ESHUTDOWN "$(cat "$dir/client")"
-expect_end "a server whose disk was taken away" 1
-expect_line "says so" '^xenpv-disk: .*51728' "$(cat "$dir/log")"
+expect "it gets an error" ESHUTDOWN "$(cat "$dir/client")"
+expect_end "a server whose disk was unplugged" 1
+expect_line "logs the reason" '^xenpv-disk: .*51728' "$(cat "$dir/log")"
 expect "and leaves no socket" 1 "$(status_of test -e "$socket")"
 
-# run: the command's end is ours, and ours is the command's.
+# run: xenpv-disk ends with the command's status, and forwards signals to the command.
 run() { in_guest timeout 30 "$disk" run xvdc "$@"; }
 expect "the command has both variables" same "$(run -- sh -c '
   [ "$uri" = "nbd+unix:///xvdc?socket=$unixsocket" ] && [ -S "$unixsocket" ] && echo same' 2>/dev/null)"
-expect "they are for any client" 8388608 "$(run --name 'a b?&#%' -- sh -c 'nbdinfo --size "$uri"' 2>/dev/null)"
+expect "any client accepts them" 8388608 "$(run --name 'a b?&#%' -- sh -c 'nbdinfo --size "$uri"' 2>/dev/null)"
 expect "its status" 3 "$(status_of run -- sh -c 'exit 3')"
 expect "its death by a signal" 137 "$(status_of run -- sh -c 'kill -9 $$')"
-expect "a command that is not there" 127 "$(status_of run -- no-such-command)"
-expect "a command that is none" 126 "$(status_of run -- /)"
+expect "a missing command" 127 "$(status_of run -- no-such-command)"
+expect "a command that is not executable" 126 "$(status_of run -- /)"
 expect_line "is named" 'run no-such-command: no such file or directory' "$(run -- no-such-command 2>&1 || true)"
-expect "no folder of a command is left" "" "$(ls "$root/run/xenpv" | grep run- || true)"
-# A terminal, on which a copy goes on until its progress has been seen: on that of a pipe it never is.
+expect "no temporary folder is left" "" "$(ls "$root/run/xenpv" | grep run- || true)"
+# On a terminal a copy is repeated until it shows progress; on a pipe it never shows any.
 requires script
 on_terminal() { TERM=${term:-xterm} timeout 60 script -qefc "'$sim' exec --dir '$host' --domain 1 -- '$disk' run xvdc -- $1" "$dir/terminal"; }
 on_terminal "sh -c 'until grep -q \"xvdc, read .* MiB\" \"$dir/terminal\"; do nbdcopy \$uri \"$dir/copy\"; done'" \
@@ -176,14 +177,14 @@ expect_line "a copy's progress on a terminal" 'xvdc, read [0-9]+ MiB \([0-9]+ % 
   "$(cat "$dir/terminal")"
 on_terminal "sh -c 'stty raw; for i in 1 2 3; do nbdcopy \$uri \"$dir/copy\"; sleep 0.5; done; stty sane'" \
   >/dev/null </dev/null
-expect "nothing on one that a program has for itself" 0 "$(grep -c MiB/s "$dir/terminal" || true)"
+expect "no progress on a terminal in raw mode" 0 "$(grep -c MiB/s "$dir/terminal" || true)"
 term=dumb on_terminal "sh -c 'for i in 1 2 3; do nbdcopy \$uri \"$dir/copy\"; sleep 0.5; done'" >/dev/null </dev/null
-expect "nothing but lines on one that takes no more" 0 "$(grep -c $'\x1b' "$dir/terminal" || true)"
+expect "no escape sequences on a dumb terminal" 0 "$(grep -c $'\x1b' "$dir/terminal" || true)"
 "$sim" exec --dir "$host" --domain 1 -- "$disk" run xvdc -- sh -c '
   trap "echo told >\"$0/told\"; exit 5" TERM; touch "$0/began"; while :; do sleep 0.1; done' "$dir" 2>"$dir/log" &
 server=$!
 wait_for "the command runs" test -e "$dir/began"
 kill -TERM "$server"
-expect_end "SIGTERM goes to the command, whose status is ours" 5
-expect "it was told" told "$(cat "$dir/told")"
+expect_end "SIGTERM is forwarded to the command, whose status is returned" 5
+expect "the command got it" told "$(cat "$dir/told")"
 passed

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# What an xenpv-disk server takes of memory: little while idle, and no more after a million requests.
-#   nbd_memory.sh XENPV_SIM XENPV_DISK
+# Memory usage of an xenpv-disk server: little while idle, and no growth over a million requests:
+# nbd_memory.sh XENPV_SIM XENPV_DISK
 source "$(dirname "$0")/check.sh"
 disk=$2
 requires fio
 most_idle_kib=$((20 * 1024)) most_growth_kib=1024 requests=${REQUESTS:-1000000}
 
-# A sanitizer keeps what was freed.
+# A sanitizer keeps freed memory.
 if is_sanitized "$disk"; then
-  echo "skipped: says nothing about a build with a sanitizer"
+  echo "skipped: meaningless for a build with a sanitizer"
   exit 77
 fi
 
-# shellcheck disable=SC2016 # the words are for the shell in the guest
+# shellcheck disable=SC2016 # expanded by the shell in the guest
 "$sim" run --disk xvdb,memory=64M -- "$disk" run xvdb -- bash -euo pipefail -c '
   server=$PPID most_idle=$1 most_growth=$2 requests=$3
-  # Granted pages are shared memory here; they are the disk and not the program.
+  # Granted pages are shared memory here; they belong to the disk, not to the program.
   resident() {
     awk "/^RssAnon|^RssFile/ { sum += \$2 } END { print sum }" "/proc/$server/status"
   }
@@ -24,7 +24,7 @@ fi
       --iodepth=32 --size=64m --number_ios="$1" --io_size=1t --norandommap --thread --output=/dev/null
   }
   idle=$(resident)
-  # Buffers and lists grow to what this load needs, once.
+  # Warm-up: buffers and lists grow once to the size that this load needs.
   reads $((requests / 20))
   before=$(resident)
   reads "$requests"

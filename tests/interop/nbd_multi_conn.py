@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Writes over several connections until the power fails, and says what must have survived.
+"""Writes over several connections until the power fails, and checks that flushed writes survived.
 
 Usage: nbd_multi_conn.py write SOCKET EXPORT RECORD WRITES CUT...   CUT... is the command that cuts the power
        nbd_multi_conn.py check SOCKET EXPORT RECORD
 
-`write` has each connection write versions of its own blocks, and flush now and then. Whatever was answered on
-any connection before a flush was sent on any other has to survive once that flush is answered: section
-"Transmission flags", NBD_FLAG_CAN_MULTI_CONN. `check` looks, and prints how many blocks came back older than
-the last answered write: those that nobody flushed, and that show that the power was really cut.
+`write`: each connection writes versions of its own blocks, and flushes now and then. All writes
+answered on any connection before a flush was sent on any other must survive once that flush is
+answered: section "Transmission flags", NBD_FLAG_CAN_MULTI_CONN. `check` verifies that, and prints
+the number of blocks older than the last answered write: unflushed ones, which prove that the power
+was really cut.
 """
 
 import json
@@ -27,7 +28,7 @@ def sector(block, version):
 
 
 class Writer(threading.Thread):
-    """One connection with its own blocks. `answered` and `durable` are everybody's."""
+    """One connection with its own blocks. All writers share `answered` and `durable`."""
 
     def __init__(self, shared, number, connection, writes):
         super().__init__()
@@ -42,7 +43,7 @@ class Writer(threading.Thread):
                 else:
                     self.write()
         except (Wrong, OSError) as e:
-            # The power is gone: what was not answered may or may not have happened.
+            # The power is cut: unanswered writes may have been carried out or not.
             self.shared.ended.append(str(e))
 
     def write(self):
@@ -85,14 +86,15 @@ class Shared:
 def write(address, export, record, writes, cut):
     shared = Shared(writes)
     connections = [Connection(address).go(export) for _ in range(CONNECTIONS)]
-    writers = [Writer(shared, n, each, 100 * writes) for n, each in enumerate(connections)]
-    for each in writers:
-        each.start()
+    writers = [Writer(shared, n, connection, 100 * writes)
+               for n, connection in enumerate(connections)]
+    for writer in writers:
+        writer.start()
     if not shared.due.wait(60):
         sys.exit(f"{writes} writes were not answered in time: {shared.ended}")
     subprocess.run(cut, check=True, stdout=subprocess.DEVNULL)
-    for each in writers:
-        each.join()
+    for writer in writers:
+        writer.join()
     with open(record, "w") as file:
         json.dump({"sent": shared.sent, "answered": shared.answered, "durable": shared.durable}, file)
 
@@ -105,16 +107,16 @@ def check(address, export, record):
         for block, durable in enumerate(known["durable"]):
             data, oldest = c.read(block * BLOCK, BLOCK), None
             for at in range(0, BLOCK, SECTOR):
-                its, version = struct.unpack(">QQ", data[at:at + 16])
-                where = f"block {block}, byte {at}"
-                if version and (its != block or data[at:at + SECTOR] != sector(block, version)):
-                    sys.exit(f"{where}: something that was never written there")
+                stored, version = struct.unpack(">QQ", data[at:at + 16])
+                place = f"block {block}, byte {at}"
+                if version and (stored != block or data[at:at + SECTOR] != sector(block, version)):
+                    sys.exit(f"{place}: data that was never written there")
                 if not durable <= version <= known["sent"][block]:
-                    sys.exit(f"{where}: version {version}, but {durable} was flushed and "
+                    sys.exit(f"{place}: version {version}, but {durable} was flushed and "
                              f"{known['sent'][block]} is the last")
                 oldest = version if oldest is None else min(oldest, version)
             lost += oldest < known["answered"][block]
-    print(f"durable {sum(1 for each in known['durable'] if each)} lost {lost}")
+    print(f"durable {sum(1 for version in known['durable'] if version)} lost {lost}")
 
 
 def main():

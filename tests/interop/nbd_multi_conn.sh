@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# NBD_FLAG_CAN_MULTI_CONN holds: a flush on one connection covers what was answered on all of them, through
-# every queue, whatever a power cut at the backend loses: nbd_multi_conn.sh XENPV_SIM XENPV_DISK
+# NBD_FLAG_CAN_MULTI_CONN: a flush on one connection covers the answered writes of all connections
+# and queues, also across a power cut of the backend: nbd_multi_conn.sh XENPV_SIM XENPV_DISK
 source "$(dirname "$0")/check.sh"
 disk=$2
 here=$(dirname "$0")
@@ -12,7 +12,8 @@ multi_conn() { python3 "$here/nbd_multi_conn.py" "$1" "unix:$dir/nbd.sock" xvdb 
 lost=0
 for seed in 1 2 3 4 5; do
   serve xvdb --unix "$dir/nbd.sock"
-  # Power fails for the server, too: one that lives on sends what was not answered to the next backend.
+  # Power fails for the server, too: a surviving one would replay unanswered requests to the next
+  # backend.
   multi_conn write $((seed * 400)) sh -c 'kill -KILL "$1"; shift; exec "$@"' - "$server" \
     "$sim" disk --dir "$host" power-cut xvdb --seed "$seed"
   expect_end "round $seed: a server that was killed" 137
@@ -21,9 +22,9 @@ for seed in 1 2 3 4 5; do
     queues=$(in_guest "$disk" status xvdb --json | python3 -c 'import json, sys
 print(len(json.load(sys.stdin)["disks"][0]["queues"]))')
   fi
-  said=$(multi_conn check 2>&1) || { echo "FAILED: round $seed: $said"; exit 1; }
-  expect_line "round $seed: what was flushed is there" '^durable [1-9][0-9]* lost [0-9]+$' "$said"
-  lost=$((lost + ${said##* }))
+  output=$(multi_conn check 2>&1) || { echo "FAILED: round $seed: $output"; exit 1; }
+  expect_line "round $seed: flushed writes are there" '^durable [1-9][0-9]* lost [0-9]+$' "$output"
+  lost=$((lost + ${output##* }))
   # The next round begins with an empty disk: versions count from 1 again.
   python3 -c 'import sys; sys.path.insert(0, sys.argv[1])
 from nbd_conformance import *

@@ -1,16 +1,16 @@
-// A storm of NBD requests that verifies its data, and a quiet neighbour beside it:
+// A storm of NBD requests that verifies its data, with a low-rate client (the neighbour) beside it:
 //
 //   nbd_storm URI [--connections N] [--depth N] [--seconds N] [--quiet N] [--seed N]
 //             [--worst-allowed SECONDS]
 //
 // Each connection has a thread and `depth` requests in flight: 512 bytes to 1 MiB at arbitrary byte
-// offsets, half of them writes. A connection knows every byte of its own stretch, whose ends share
-// sectors with its neighbours'; in the shared region writers overlap, and each word read has to be
-// of a write that no completed one had replaced before the read began. The neighbour reads 4 KiB at
-// depth 1, alone for `quiet` seconds and then beside the storm.
+// offsets, half of them writes. A connection tracks every byte of its own range, whose ends share
+// sectors with the adjacent ranges. In the shared region writers overlap: each word read must
+// belong to a write that no completed write had replaced before the read began. The neighbour reads
+// 4 KiB at depth 1, alone for `quiet` seconds and then beside the storm.
 //
 // Prints figures as "name value" lines to stdout and problems to stderr. Exit status: 0; 1 for an
-// error, wrong data, a request without an answer or a latency above --worst-allowed; 2 usage.
+// error, wrong data, an unanswered request or a latency above --worst-allowed; 2 usage.
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -35,17 +35,17 @@
 namespace nbd_storm {
 namespace {
 
-/// Ahead of the storm's threads, where we may: what is measured is the server's fairness and not
-/// that of our own CPU.
-void go_first() {
+/// Raises the priority above the storm's threads, if permitted: the test measures the fairness of
+/// the server, not of our own CPU.
+void raise_priority() {
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), -15);
 }
 
-/// Depth 1, until `over`.
+/// Reads at depth 1 until `over`.
 client_figures run_neighbour(const connection& server, std::uint64_t begin,
                              const std::atomic<bool>& over, problem_count& problems) {
   client_figures out;
-  go_first();
+  raise_priority();
   std::mt19937_64 random(7);
   std::array<std::byte, 4 * kib> bytes{};
   while (!over) {
@@ -91,11 +91,11 @@ int run(const storm_options& options) {
     give_up("the disk is too small: 33 MiB, and 8 MiB for each connection");
   shared_region shared(0, options.connections);
   prepare_shared(server, shared, options.connections);
-  // Odd: the owners of two stretches side by side share a sector.
-  const auto stretch = (server.size() - shared_size - neighbour_size) / options.connections - 1;
+  // Odd, so that the owners of adjacent ranges share a sector.
+  const auto range = (server.size() - shared_size - neighbour_size) / options.connections - 1;
   std::vector<std::unique_ptr<storm_client>> clients;
   for (unsigned i = 0; i < options.connections; ++i) {
-    clients.push_back(std::make_unique<storm_client>(options, i, shared_size + i * stretch, stretch,
+    clients.push_back(std::make_unique<storm_client>(options, i, shared_size + i * range, range,
                                                      shared, problems));
     clients.back()->prepare();
   }
@@ -118,23 +118,23 @@ int run(const storm_options& options) {
   });
   std::vector<std::thread> threads;
   threads.reserve(clients.size());
-  for (auto& each : clients)
-    threads.emplace_back([&] { each->run(start + options.seconds * 1'000'000'000ULL); });
+  for (auto& client : clients)
+    threads.emplace_back([&] { client->run(start + options.seconds * 1'000'000'000ULL); });
   std::this_thread::sleep_for(std::chrono::seconds(options.seconds));
   over = true;
-  for (auto& each : threads)
-    each.join();
+  for (auto& thread : threads)
+    thread.join();
   const auto took = now_ns() - start;
   neighbour.join();
   client_figures all;
-  for (const auto& each : clients) {
-    all.requests += each->figures().requests;
-    all.worst_ns = std::max(all.worst_ns, each->figures().worst_ns);
-    all.unanswered += each->figures().unanswered;
+  for (const auto& client : clients) {
+    all.requests += client->figures().requests;
+    all.worst_ns = std::max(all.worst_ns, client->figures().worst_ns);
+    all.unanswered += client->figures().unanswered;
   }
   if (all.unanswered == 0) {
-    for (auto& each : clients)
-      each->verify();
+    for (auto& client : clients)
+      client->verify();
     verify_shared(server, shared, problems);
   }
   const auto per_second = [](std::uint64_t requests, std::uint64_t ns) {
@@ -168,14 +168,14 @@ constexpr std::array known_options = {
 
 bool parse(int argc, char** argv, storm_options& out) {
   for (int i = 1; i < argc; ++i) {
-    const std::string_view word = argv[i];
+    const std::string_view argument = argv[i];
     const auto* const known =
         std::find_if(known_options.begin(), known_options.end(),
-                     [&](const named_option& each) { return each.name == word; });
+                     [&](const named_option& option) { return option.name == argument; });
     if (known != known_options.end() && i + 1 < argc)
       out.*known->value = static_cast<unsigned>(std::strtoul(argv[++i], nullptr, 10));
-    else if (out.uri.empty() && !word.starts_with("-"))
-      out.uri = word;
+    else if (out.uri.empty() && !argument.starts_with("-"))
+      out.uri = argument;
     else
       return false;
   }

@@ -1,5 +1,5 @@
-// One connection of a storm: a thread's libnbd handle, its requests in flight, and the bytes that
-// it knows. Each object is its thread's; problems are reported from any.
+// One connection of a storm: its libnbd handle, its requests in flight, and the expected contents
+// of its range. Each object belongs to one thread; any thread may report problems.
 #pragma once
 
 #include <libnbd.h>
@@ -26,20 +26,20 @@ struct storm_options {
   unsigned seconds = 5;
   unsigned quiet = 2;
   unsigned seed = 1;
-  unsigned worst_allowed = 0;  ///< seconds; 0: any
+  unsigned worst_allowed = 0;  ///< seconds; 0: no limit
 };
 
-[[noreturn]] inline void give_up(const std::string& what) {
-  std::fprintf(stderr, "nbd_storm: %s\n", what.c_str());
+[[noreturn]] inline void give_up(const std::string& reason) {
+  std::fprintf(stderr, "nbd_storm: %s\n", reason.c_str());
   std::exit(1);
 }
 
-/// Problems of all threads; the first few are printed.
+/// Counts the problems of all threads and prints the first ten.
 class problem_count {
  public:
-  void add(const std::string& what) {
+  void add(const std::string& problem) {
     const std::lock_guard lock(mutex_);
-    if (++count_ <= 10) std::fprintf(stderr, "nbd_storm: %s\n", what.c_str());
+    if (++count_ <= 10) std::fprintf(stderr, "nbd_storm: %s\n", problem.c_str());
   }
   [[nodiscard]] unsigned count() {
     const std::lock_guard lock(mutex_);
@@ -51,7 +51,7 @@ class problem_count {
   unsigned count_ = 0;
 };
 
-/// A connection; commands are its thread's.
+/// A connection; only its thread issues commands.
 class connection {
  public:
   explicit connection(const std::string& uri) : handle_(nbd_create()) {
@@ -109,14 +109,14 @@ class storm_client {
         known_(length),
         slots_(options.depth),
         random_(options.seed * 1000 + number) {
-    for (auto& each : slots_)
-      each.bytes.resize(largest);
+    for (auto& s : slots_)
+      s.bytes.resize(largest);
   }
 
-  /// Before the storm: the contents are known.
+  /// Fills the range with known bytes; call it before the storm.
   void prepare() {
-    for (auto& each : known_)
-      each = static_cast<std::byte>(random_());
+    for (auto& byte : known_)
+      byte = static_cast<std::byte>(random_());
     connection_.write(begin_, known_);
   }
 
@@ -131,7 +131,7 @@ class storm_client {
         figures_.unanswered += in_flight_;
         return;
       }
-      if (over && now_ns() > until + patience_ns) {
+      if (over && now_ns() > until + answer_limit_ns) {
         problems_.add(std::to_string(in_flight_) + " requests were never answered");
         figures_.unanswered += in_flight_;
         return;
@@ -154,10 +154,10 @@ class storm_client {
     int error = 0;
     bool is_write = false;
     bool is_shared = false;
-    std::uint64_t offset = 0;  ///< of the disk
+    std::uint64_t offset = 0;  ///< on the disk
     std::uint64_t length = 0;
     std::uint64_t submitted = 0;
-    std::uint32_t number = 0;  ///< of a shared write
+    std::uint32_t number = 0;  ///< of a write to the shared region
     std::vector<std::uint64_t> floors;
     std::vector<std::byte> bytes;
   };
@@ -171,7 +171,7 @@ class storm_client {
 
   [[nodiscard]] std::uint64_t pick(std::uint64_t below) { return random_() % below; }
 
-  /// 512 bytes, 1 MiB, and anything between, in equal parts.
+  /// 512 bytes, 1 MiB, or any length in between, with equal probability.
   [[nodiscard]] std::uint64_t pick_length() {
     const auto kind = pick(3);
     if (kind == 0) return sector;
@@ -180,7 +180,7 @@ class storm_client {
     return sector + pick(most);
   }
 
-  /// A stretch of our own that no request in flight forbids; 0 bytes: none was found.
+  /// Chooses a part of our own range that conflicts with no request in flight; false: found none.
   [[nodiscard]] bool place_own(slot& s) {
     for (int tries = 0; tries < 20; ++tries) {
       s.length = std::min(pick_length(), largest);
@@ -287,7 +287,7 @@ class storm_client {
   shared_region& shared_;
   problem_count& problems_;
   connection connection_;
-  std::vector<std::byte> known_;  ///< of our own stretch
+  std::vector<std::byte> known_;  ///< expected contents of our own range
   std::vector<slot> slots_;
   std::mt19937_64 random_;
   std::uint64_t in_flight_ = 0;

@@ -1,6 +1,6 @@
-// The region of a storm that all of its connections write to, and what may be read there.
+// The region that all connections of a storm write to, and its allowed contents.
 //
-// For all threads of the storm; does no I/O.
+// Shared by all threads of the storm. Does no I/O.
 #pragma once
 
 #include <algorithm>
@@ -22,23 +22,23 @@ inline constexpr std::uint64_t sector = 512;
 inline constexpr std::uint64_t largest = mib;
 inline constexpr std::uint64_t shared_size = 32 * mib;
 inline constexpr std::uint64_t neighbour_size = mib;
-/// Without an answer for this long, a server is not slow any more.
-inline constexpr std::uint64_t patience_ns = 120'000'000'000;
+/// A request without an answer for this long is lost, not slow.
+inline constexpr std::uint64_t answer_limit_ns = 120'000'000'000;
 
 inline std::uint64_t now_ns() {
   return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch() /
                                     std::chrono::nanoseconds(1));
 }
 
-/// What the region that all connections write to may hold. A word names its write and its place;
-/// writes cover whole words, so that every word is of exactly one write.
+/// The allowed contents of the shared region. Each word names its write and its position; writes
+/// cover whole words, so each word belongs to exactly one write.
 class shared_region {
  public:
   shared_region(std::uint64_t begin, unsigned writers)
       : begin_(begin), floors_(shared_size / sector), completed_(writers + 1) {
-    for (auto& each : completed_)
-      each = std::make_unique<std::array<std::atomic<std::uint64_t>, writes_most>>();
-    // What is there at first: written by nobody's connection, and completed at once.
+    for (auto& times : completed_)
+      times = std::make_unique<std::array<std::atomic<std::uint64_t>, writes_most>>();
+    // The initial contents: a write of no connection, completed before the storm.
     (*completed_[writers])[0] = 1;
   }
 
@@ -52,7 +52,7 @@ class shared_region {
     }
   }
 
-  /// Moments are now_ns() of before the submission and of after the answer.
+  /// Call it after the answer; `submitted`: now_ns() before the submission.
   void complete(unsigned writer, std::uint32_t number, std::uint64_t offset, std::uint64_t length,
                 std::uint64_t submitted) {
     (*completed_[writer])[number] = now_ns();
@@ -65,7 +65,7 @@ class shared_region {
     }
   }
 
-  /// For a read that is about to be submitted: writes completed before these moments are replaced.
+  /// Call it before submitting a read: writes completed before these times are replaced.
   void note_floors(std::uint64_t offset, std::uint64_t length,
                    std::vector<std::uint64_t>& out) const {
     out.clear();
@@ -74,25 +74,25 @@ class shared_region {
       out.push_back(floors_[i].load());
   }
 
-  /// Two words of each sector, or all of them. Empty: nothing is wrong.
+  /// Checks two words of each sector, or all of them. Returns the problem, or an empty string.
   [[nodiscard]] std::string check(std::span<const std::byte> bytes, std::uint64_t offset,
                                   std::span<const std::uint64_t> floors, bool all) const {
     const auto first = (offset - begin_) / sector;
     for (std::size_t at = 0; at + 8 <= bytes.size(); at += 8) {
-      const auto place = offset + at - begin_;
-      const auto in_sector = place % sector;
+      const auto position = offset + at - begin_;
+      const auto in_sector = position % sector;
       if (!all && in_sector != 0 && in_sector != sector - 8) continue;
       std::uint64_t word = 0;
       std::memcpy(&word, bytes.data() + at, sizeof word);
       const auto writer = static_cast<unsigned>(word >> 56);
       const auto number = static_cast<std::uint32_t>(word >> 32) & 0xFFFFFF;
-      const auto where = "byte " + std::to_string(offset + at) + ": ";
+      const auto prefix = "byte " + std::to_string(offset + at) + ": ";
       if (writer >= completed_.size() || number >= writes_most ||
           word != word_of(offset + at, writer, number))
-        return where + "nobody wrote " + std::to_string(word) + " there";
+        return prefix + "no write of " + std::to_string(word);
       const auto completed = (*completed_[writer])[number].load();
-      if (completed != 0 && completed < floors[place / sector - first])
-        return where + "write " + std::to_string(number) + " of connection " +
+      if (completed != 0 && completed < floors[position / sector - first])
+        return prefix + "write " + std::to_string(number) + " of connection " +
                std::to_string(writer) + " is back, although a later one had replaced it";
     }
     return {};
@@ -101,10 +101,10 @@ class shared_region {
   static constexpr std::uint32_t writes_most = 1U << 20;
 
  private:
-  [[nodiscard]] static std::uint64_t word_of(std::uint64_t place, unsigned writer,
+  [[nodiscard]] static std::uint64_t word_of(std::uint64_t offset, unsigned writer,
                                              std::uint32_t number) noexcept {
     const auto name = std::uint64_t{writer} << 56 | std::uint64_t{number} << 32;
-    const auto mixed = (place + name) * 0x9E37'79B9'7F4A'7C15;
+    const auto mixed = (offset + name) * 0x9E37'79B9'7F4A'7C15;
     return name | mixed >> 32;
   }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Public NBD clients, which are GnuTLS programs, over TLS against xenpv-disk on the simulator:
+# Public NBD clients, all based on GnuTLS, over TLS against xenpv-disk on the simulator:
 # nbd_tls.sh XENPV_SIM XENPV_DISK
 source "$(dirname "$0")/check.sh"
 source "$(dirname "$0")/tls_credentials.sh"
@@ -12,11 +12,11 @@ cd "$dir"
 "$sim" start --dir "$host" --disk xvdb,memory=64M,queues=2
 mkfifo ready
 
-# serve OPTION...: on nbd.sock and a TCP port. Sets $server, $unix and $tcp (the URIs it prints);
-# the lines behind them are for `read <&3`.
+# serve OPTION...: serves on nbd.sock and a TCP port. Sets $server, $unix and $tcp (the URIs that it
+# prints); read the following lines with `read <&3`.
 serve() {
   port=$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  exec 3<&- # with what the one before has left in it
+  exec 3<&- # drops unread output of the previous server
   "$sim" exec --dir "$host" --domain 1 -- "$disk" serve xvdb --unix "$dir/nbd.sock" \
     --tcp "127.0.0.1:$port" --log-level debug "$@" >ready 2>log &
   server=$!
@@ -24,14 +24,14 @@ serve() {
   read -r unix <&3 && read -r tcp <&3 || { cat log; exit 1; }
 }
 
-# stop: SIGTERM; sets $ended to its status
+# stop: sends SIGTERM; sets $ended to the server's status
 stop() {
   kill -TERM "$server"
   ended=0
   wait "$server" || ended=$?
 }
 
-# expect_logged WHAT EXTENDED_REGEX: the server says so, soon
+# expect_logged WHAT EXTENDED_REGEX: waits for a line in the server's log
 expect_logged() {
   for _ in {1..100}; do
     grep -Eq -- "$2" log && break
@@ -40,7 +40,7 @@ expect_logged() {
   expect_line "$1" "$2" "$(<log)"
 }
 
-# refuses WHAT LOG-LINE CMD...: CMD fails, and the server says why
+# refuses WHAT LOG-LINE CMD...: CMD fails, and the server logs the reason
 refuses() {
   local what=$1 line=$2
   shift 2
@@ -48,7 +48,7 @@ refuses() {
   expect_logged "$what: the log" "$line"
 }
 
-# qemu TOOL CREDENTIALS WHERE [ARGUMENT...]: TOOL with a TLS object, on the export at WHERE
+# qemu TOOL CREDENTIALS WHERE [ARGUMENT...]: runs TOOL with a TLS object on the export at WHERE
 qemu() {
   local tool=$1 credentials=$2 where=$3
   shift 3
@@ -59,7 +59,7 @@ before=()
 qemu_info() { before=(info); qemu qemu-img "$@"; before=(); }
 qemu_read() { qemu qemu-io "$1" "$2" -c 'write -P 0xab 1M 1M' -c 'read -P 0xab 1M 1M'; }
 
-# over_tls CONTEXT PYTHON: Python with `c`, a connection through TLS that has the export
+# over_tls CONTEXT PYTHON: runs Python with `c`, a TLS connection in the transmission phase
 over_tls() {
   PYTHONPATH=$here python3 -B - "$dir" <<END
 import socket, sys, time
@@ -89,12 +89,12 @@ read -r line <&3
 expect "the nbd-client line" \
   "nbd-client -unix $dir/nbd.sock -N 'xvdb' -b 512 -cacertfile $dir/x509/ca-cert.pem /dev/nbd0" "$line"
 for uri in "$unix" "$tcp"; do
-  expect_line "nbdinfo says that it is TLS" '"TLS": true' "$(nbdinfo --json "$uri")"
+  expect_line "nbdinfo reports TLS" '"TLS": true' "$(nbdinfo --json "$uri")"
 done
 expect "nbdcopy, there by Unix socket" same "$(there_and_back "$unix" "$tcp")"
 expect "nbdcopy, there by TCP" same "$(there_and_back "$tcp" "$unix")"
 expect "plaintext is refused" 1 "$(status_of nbdinfo "nbd+unix:///xvdb?socket=$dir/nbd.sock")"
-expect_line "qemu-img says why" 'TLS' "$(qemu-img info "nbd://127.0.0.1:$port/xvdb" 2>&1 || true)"
+expect_line "qemu-img reports the reason" 'TLS' "$(qemu-img info "nbd://127.0.0.1:$port/xvdb" 2>&1 || true)"
 x509=tls-creds-x509,verify-peer=yes,dir=$dir
 at_tcp=file.host=localhost,file.port=$port
 at_unix=file.path=$dir/nbd.sock,file.tls-hostname=localhost
@@ -114,29 +114,29 @@ fi
 refuses "a client with another authority" \
   'TLS handshake: tlsv1 alert .* \(the client|hung up .* \(does it have the ca-cert.pem that signed' \
   qemu qemu-io "$x509/stranger" "$at_tcp" -c 'read 0 512'
-refuses "a client that calls the server by another name" 'client hung up|the client refuses' \
+refuses "a client that expects another server name" 'client hung up|the client refuses' \
   qemu qemu-io "$x509/x509" "file.path=$dir/nbd.sock,file.tls-hostname=elsewhere" -c 'read 0 512'
-expect_line "every rule of the document, through TLS" ' 0 failed' \
+expect_line "conformance through TLS" ' 0 failed' \
   "$(conformance unix:nbd.sock xvdb --tls require --tls-certificates x509)"
 expect_line "and through TLS over TCP" ' 0 failed' \
   "$(conformance "tcp:127.0.0.1:$port" xvdb --tls require --tls-certificates x509 --only s_)"
-expect_line "who idles in the TLS handshake is dropped" 'ok idle_tls_handshake_is_dropped: after 10' \
+expect_line "a client that idles in the TLS handshake is dropped" 'ok idle_tls_handshake_is_dropped: after 10' \
   "$(conformance unix:nbd.sock xvdb --tls require --tls-certificates x509 --deadline 10 --only idle_tls)"
-expect_logged "and the log says so" 'agree on an export: timed out .*, in the TLS handshake'
+expect_logged "and the log tells the reason" 'agree on an export: timed out .*, in the TLS handshake'
 over_tls x509 'c.socket.recv(1)' & # until the server hangs up
 for _ in {1..100}; do
-  said=$("$sim" exec --dir "$host" --domain 1 -- "$disk" status xvdb --json)
-  grep -q '"tls": "TLSv1.3' <<<"$said" && break
+  status=$("$sim" exec --dir "$host" --domain 1 -- "$disk" status xvdb --json)
+  grep -q '"tls": "TLSv1.3' <<<"$status" && break
   sleep 0.1
 done
-expect_line "status tells what TLS it is" '"tls": "TLSv1.3 TLS_[A-Z0-9_]*"' "$said"
+expect_line "status shows the TLS version" '"tls": "TLSv1.3 TLS_[A-Z0-9_]*"' "$status"
 
-echo "== the end, with clients busy"
+echo "== shutdown with busy clients"
 for _ in 1 2 3 4; do
   (while nbdcopy "$unix" null: 2>/dev/null; do :; done) &
 done
-expect "what is in flight is answered whole, then TLS is shut down" \
-  "whole answers, then goodbye" "$(over_tls x509 '
+expect "requests in flight are answered, then TLS is shut down" \
+  "complete answers, then close_notify" "$(over_tls x509 '
 c.send(b"".join(request(READ, n * MIB, MIB, cookie=n) for n in range(16)))
 c.receive_answer(MIB)
 import os; os.kill('"$server"', 15)
@@ -149,11 +149,11 @@ while True:
     require(magic == SIMPLE and not error, "a strange answer")
     c.receive(MIB)
     count += 1
-require(c.socket.heard_goodbye, "no close_notify")
-print("whole answers, then goodbye" if count <= 16 else count)')"
+require(c.socket.got_close_notify, "no close_notify")
+print("complete answers, then close_notify" if count <= 16 else count)')"
 ended=0
 wait "$server" || ended=$?
-expect "SIGTERM ends it well" 0 "$ended"
+expect "SIGTERM ends it with status 0" 0 "$ended"
 wait
 
 echo "== keys"
@@ -164,10 +164,10 @@ expect "the URI of the TCP port" "nbds://alice@127.0.0.1:$port/xvdb?$psk" "$tcp"
 for uri in "$unix" "$tcp"; do
   expect "nbdinfo" 67108864 "$(nbdinfo --size "$uri")"
 done
-expect_logged "TLS 1.3, and who it is" 'TLSv1.3 TLS_AES_128_GCM_SHA256, alice'
+expect_logged "TLS 1.3 and the user" 'TLSv1.3 TLS_AES_128_GCM_SHA256, alice'
 expect "nbdcopy, there by Unix socket" same "$(there_and_back "$unix" "$tcp")"
 expect "nbdcopy, there by TCP" same "$(there_and_back "$tcp" "$unix")"
-sed -n 's/^#623a62:/b:b:/p' psk/keys.psk >colon.psk # psktool's way to write that name is not libnbd's
+sed -n 's/^#623a62:/b:b:/p' psk/keys.psk >colon.psk # psktool encodes the name, libnbd does not
 expect "a user with a colon" 67108864 \
   "$(nbdinfo --size "nbds://b%3Ab@127.0.0.1:$port/xvdb?tls-psk-file=$dir/colon.psk")"
 printf '[overrides]\ndisabled-version = tls1.3\n' >gnutls-1.2
@@ -190,11 +190,11 @@ refuses "another key" "the client's key for user 'alice' is not the one in psk/k
   nbdinfo --size "nbds://alice@127.0.0.1:$port/xvdb?tls-psk-file=$dir/wrong/keys.psk"
 refuses "an unknown user" "there is no user 'mallory' in psk/keys.psk" \
   nbdinfo --size "nbds://mallory@127.0.0.1:$port/xvdb?tls-psk-file=$dir/wrong/keys.psk"
-refuses "certificates in place of keys" 'the client offers no key; it needs a user of psk/keys.psk' \
+refuses "certificates instead of keys" 'the client offers no key; it needs a user of psk/keys.psk' \
   qemu qemu-io "$x509/x509" "$at_tcp" -c 'read 0 512'
-expect "and is not disturbed" 67108864 "$(nbdinfo --size "$tcp")"
+expect "and still serves others" 67108864 "$(nbdinfo --size "$tcp")"
 stop
-expect "it ends well" 0 "$ended"
+expect "it ends with status 0" 0 "$ended"
 
 echo "== modes"
 serve --tls-psk psk/keys.psk --tls on
@@ -202,60 +202,60 @@ expect "on: TLS" 67108864 "$(nbdinfo --size "$unix")"
 expect "on: plaintext" 67108864 "$(nbdinfo --size "nbd://127.0.0.1:$port/xvdb")"
 stop
 serve --tls-certificates x509 --tls on
-expect_line "on: every rule about TLS" ' 0 failed' \
+expect_line "on: conformance of TLS" ' 0 failed' \
   "$(conformance unix:nbd.sock xvdb --tls on --tls-certificates x509 --only tls)"
-expect_line "on: and in plaintext" ' 0 failed' "$(conformance unix:nbd.sock xvdb --tls on --only s_)"
+expect_line "on: conformance in plaintext" ' 0 failed' "$(conformance unix:nbd.sock xvdb --tls on --only s_)"
 stop
 serve --tls-psk psk/keys.psk --tls off
 expect "off: the URI" "nbd+unix:///xvdb?socket=$dir/nbd.sock" "$unix"
 expect "off: TLS is refused" 1 "$(status_of nbdinfo --size "nbds://alice@127.0.0.1:$port/xvdb?$psk")"
-expect_line "off: as it should be" ' 0 failed' "$(conformance unix:nbd.sock xvdb --tls off --only tls)"
+expect_line "off: conformance" ' 0 failed' "$(conformance unix:nbd.sock xvdb --tls off --only tls)"
 expect "off: plaintext" 67108864 "$(nbdinfo --size "$unix")"
-expect "this machine alone is no reason to warn" '' "$(grep 'TLS is off' log || true)"
+expect "no warning about local connections" '' "$(grep 'TLS is off' log || true)"
 stop
 serve --tcp "0.0.0.0:0"
-expect_logged "other machines are" 'warning: TLS is off, and other machines can connect: .*--tls-psk'
+expect_logged "a warning about remote connections" 'warning: TLS is off, and other machines can connect: .*--tls-psk'
 stop
 serve --tcp "0.0.0.0:0" --tls-psk psk/keys.psk
-expect "not with TLS" '' "$(grep 'TLS is off' log || true)"
+expect "no warning with TLS" '' "$(grep 'TLS is off' log || true)"
 stop
 
 echo "== clients' certificates"
 serve --tls-certificates x509 --tls-verify-peer
 at_tcp=file.host=localhost,file.port=$port
-expect "nbdinfo shows one" 67108864 "$(nbdinfo --size "$tcp")"
-expect_logged "and is known by it" 'TLSv1.3 .*, CN=client.example'
-expect_line "qemu-io shows one" 'read 1048576/1048576 bytes' "$(qemu_read "$x509/x509" "$at_tcp")"
+expect "nbdinfo with a certificate" 67108864 "$(nbdinfo --size "$tcp")"
+expect_logged "its name is logged" 'TLSv1.3 .*, CN=client.example'
+expect_line "qemu-io with a certificate" 'read 1048576/1048576 bytes' "$(qemu_read "$x509/x509" "$at_tcp")"
 refuses "no certificate" 'peer did not return a certificate \(clients need a certificate signed by' \
   nbdinfo --size "nbds://127.0.0.1:$port/xvdb?tls-certificates=$dir/anonymous"
 cp x509/ca-cert.pem stranger/
-refuses "one of another authority" 'it has to be signed by x509/ca-cert.pem' \
+refuses "a certificate of another authority" 'it has to be signed by x509/ca-cert.pem' \
   nbdinfo --size "nbds://127.0.0.1:$port/xvdb?tls-certificates=$dir/stranger"
-expect_line "the rules hold" ' 0 failed' \
+expect_line "conformance" ' 0 failed' \
   "$(conformance unix:nbd.sock xvdb --tls require --tls-certificates x509 --only tls)"
 stop
 serve --tls-certificates revoked --tls-verify-peer
-refuses "one that is revoked" 'revoked by revoked/ca-crl.pem' \
+refuses "a revoked certificate" 'revoked by revoked/ca-crl.pem' \
   nbdinfo --size "nbds://127.0.0.1:$port/xvdb?tls-certificates=$dir/revoked"
 stop
 serve --tls-certificates expired
-expect_logged "an expired certificate is told at start" \
+expect_logged "a warning about an expired certificate at start" \
   'warning: expired/server-cert.pem: clients .* going to refuse it: certificate has expired'
-refuses "and when a client refuses it" 'TLS handshake.* \(.*expired/server-cert.pem .*expired; issue a new one' \
+refuses "a client that refuses it" 'TLS handshake.* \(.*expired/server-cert.pem .*expired; issue a new one' \
   qemu qemu-io "$x509/anonymous" "file.host=localhost,file.port=$port" -c 'read 0 512'
 stop
 
-echo "== what does not go together"
+echo "== conflicting options"
 serve_fails() { timeout 60 "$disk" serve xvdb "$@" 2>&1 || echo "status $?"; }
-expect "require without anything" "$(printf '%s\n' \
+expect "require without credentials" "$(printf '%s\n' \
   "xenpv-disk: --tls require: invalid argument (it needs --tls-psk FILE or --tls-certificates DIR)" \
   "try 'xenpv-disk serve --help'" "status 2")" "$(serve_fails --tls require)"
-expect_line "both kinds" '^xenpv-disk: --tls-certificates with --tls-psk: .*name one' \
+expect_line "both kinds" '^xenpv-disk: --tls-certificates with --tls-psk: .*choose one' \
   "$(serve_fails --tls-certificates x509 --tls-psk psk/keys.psk)"
 expect_line "verify without certificates" '^xenpv-disk: --tls-verify-peer without --tls-certificates' \
   "$(serve_fails --tls-psk psk/keys.psk --tls-verify-peer)"
 expect_line "an unknown mode" "--tls 'maybe': .*expected off, on or require" "$(serve_fails --tls maybe)"
-expect_line "a folder that is not there" 'read nowhere/server-cert.pem: no such file' \
+expect_line "a missing folder" 'read nowhere/server-cert.pem: no such file' \
   "$(serve_fails --tls-certificates nowhere)"
 expect_line "a folder without a key" 'read anonymous/server-cert.pem: no such file' \
   "$(serve_fails --tls-certificates anonymous)"

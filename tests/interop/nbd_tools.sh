@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Every public NBD client of Debian 12, over a Unix socket and over TCP, and four connections at once:
-# nbd_tools.sh XENPV_SIM XENPV_DISK
+# Every public NBD client of Debian 12, over a Unix socket and over TCP, and with four connections
+# at once: nbd_tools.sh XENPV_SIM XENPV_DISK
 source "$(dirname "$0")/check.sh"
 disk=$2
 here=$(dirname "$0")
 PATH=$PATH:/usr/sbin
 requires fio nbd-client nbdcopy nbdinfo nbdkit nbdsh qemu-img qemu-io qemu-nbd
-# nbdsh is the system's Python's, whichever comes first in PATH.
+# nbdsh needs the system's Python, even if another one comes first in PATH.
 nbdsh() { PATH=/usr/bin:/bin command nbdsh "$@"; }
 size=$((64 << 20))
 
@@ -15,7 +15,7 @@ source "$here/serve.sh"
 serve xvdb --unix "$dir/nbd.sock" --tcp 127.0.0.1:0
 { read -r over_unix; read -r over_tcp; read -r _; read -r _ _ port _; } <"$dir/out"
 expect "the URI of the Unix socket" "nbd+unix:///xvdb?socket=$dir/nbd.sock" "$over_unix"
-expect "the URI of the TCP port that was free" "nbd://127.0.0.1:$port/xvdb" "$over_tcp"
+expect "the URI of the free TCP port" "nbd://127.0.0.1:$port/xvdb" "$over_tcp"
 nbdkit -U - pattern 64M --run "nbdcopy \"\$uri\" $dir/pattern.img"
 
 lists=$(nbd-client -l -unix "$dir/nbd.sock" 2>&1)
@@ -25,7 +25,7 @@ expect_line "nbd-client -l over TCP" '^xvdb: PV disk xvdb' "$lists"
 described() {
   expect_line "qemu-nbd --list over $1: the export" "export: 'xvdb'" "$2"
   expect_line "qemu-nbd --list over $1: its size" "size: +$size" "$2"
-  expect_line "qemu-nbd --list over $1: its flags" 'flags: .*\( flush fua trim zeroes df multi cache fast-zero \)' "$2"
+  expect_line "qemu-nbd --list over $1: its flags" 'flags: .*\( flush fua trim zeroes df multi fast-zero \)' "$2"
   expect_line "qemu-nbd --list over $1: its block sizes" 'max block: 33554432' "$2"
 }
 described Unix "$(qemu-nbd --list -k "$dir/nbd.sock")"
@@ -46,7 +46,7 @@ print(export["export-name"], export["export-size"])')"
   expect "$over: qemu-img info" $size "$(qemu-img info -f raw --output=json "$uri" |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["virtual-size"])')"
   expect "$over: qemu-img map" $size "$(qemu-img map -f raw --output=json "$uri" |
-    python3 -c 'import json, sys; print(sum(each["length"] for each in json.load(sys.stdin)))')"
+    python3 -c 'import json, sys; print(sum(extent["length"] for extent in json.load(sys.stdin)))')"
   expect "$over: qemu-img convert" 0 "$(status_of qemu-img convert -n -f raw -O raw "$dir/pattern.img" "$uri")"
   expect "$over: qemu-img compare" 0 "$(status_of qemu-img compare -f raw -F raw "$dir/pattern.img" "$uri")"
   expect "$over: qemu-img bench, reading" 0 \
@@ -73,32 +73,31 @@ print(export["export-name"], export["export-size"])')"
     wait "${pids[0]}" && wait "${pids[1]}" && wait "${pids[2]}" && wait "${pids[3]}"
   }
   expect "$over: four times qemu-io at once" 0 "$(status_of four_at_once)"
-  # What libnbd lets pass when it is not strict: each has its error, and the connection lives on.
+  # Invalid requests that libnbd sends in non-strict mode: each fails, and the connection survives.
   expect "$over: nbdsh with strict mode off" \
-    "EINVAL ENOSPC ENOSPC EINVAL EINVAL ENOTSUP EINVAL EINVAL ok ok alive" "$(nbdsh -u "$uri" -c '
+    "EINVAL ENOSPC ENOSPC EINVAL ENOTSUP EINVAL EINVAL ok ok alive" "$(nbdsh -u "$uri" -c '
 h.set_strict_mode(0)
-size, said = h.get_size(), []
+size, results = h.get_size(), []
 def ask(request):
     try:
         request()
-        said.append("ok")
+        results.append("ok")
     except nbd.Error as e:
-        said.append(e.errno)
+        results.append(e.errno)
 ask(lambda: h.pread(512, size))
 ask(lambda: h.pwrite(bytes(512), size - 256))
 ask(lambda: h.zero(512, size))
 ask(lambda: h.trim(512, size))
-ask(lambda: h.cache(512, size))
 ask(lambda: h.zero(4096, 0, nbd.CMD_FLAG_FAST_ZERO))
 ask(lambda: h.pwrite(bytes(512), 0, nbd.CMD_FLAG_DF))
 ask(lambda: h.pread(512, 0, nbd.CMD_FLAG_NO_HOLE))
 ask(lambda: h.pread(0, 0))
 ask(lambda: h.pread(512, 0, nbd.CMD_FLAG_FUA))
-said.append("alive" if len(h.pread(512, 0)) == 512 else "dead")
-print(*said)')"
+results.append("alive" if len(h.pread(512, 0)) == 512 else "dead")
+print(*results)')"
   for filter in "blocksize maxlen=4096" "retry" "log logfile=$dir/nbdkit.log" "checkwrite" "cow" "cache" \
       "delay rdelay=1ms" "readahead" "stats statsfile=$dir/stats"; do
-    # checkwrite compares: what is written has to be there already.
+    # checkwrite only compares, so the data must be on the disk already.
     nbdcopy "$dir/pattern.img" "$uri"
     expect "$over: nbdkit's nbd plugin with the filter ${filter%% *}" 0 "$(status_of nbdkit -U - nbd uri="$uri" \
       --filter=${filter} --run "qemu-img convert -n -f raw -O raw $dir/pattern.img \$uri &&
@@ -106,8 +105,8 @@ print(*said)')"
   done
 done
 
-expect "no client was turned away" 0 "$(in_guest "$disk" status xvdb --json |
+expect "no client was refused" 0 "$(in_guest "$disk" status xvdb --json |
   python3 -c 'import json, sys; print(json.load(sys.stdin)["disks"][0]["server"]["refused"])')"
 kill -TERM "$server"
-expect_end "SIGTERM ends it well" 0
+expect_end "SIGTERM ends it with status 0" 0
 passed

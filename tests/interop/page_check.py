@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Looks at a page in headless Chromium, over the DevTools protocol on a pipe: no port, no library.
+"""Checks a page in headless Chromium, over the DevTools protocol on a pipe: no port, no library.
 
 usage: page_check.py CHROMIUM PAGE FOLDER
 
-Renders PAGE at 400 and 1400 pixels, in light and dark, and for print. Prints a line for each view and what
-is wrong with it; exit status 1 if anything is: words on the console, requests for anything but the page,
-something wider than the window, text that does not stand out from its ground, pictures without a size.
-The screenshots are FOLDER/WIDTH-SCHEME.png.
+Renders PAGE at 400 and 1400 pixels, in light and dark, and for print. Prints a line for each view
+and its problems; exit status 1 if there are any: console messages, requests other than the page,
+elements wider than the window, text with too little contrast, charts without a size. The
+screenshots are FOLDER/WIDTH-SCHEME.png.
 """
 
 import base64
@@ -19,11 +19,12 @@ import threading
 
 LIMIT = 120  # seconds for everything, on a busy machine
 
-# What is too wide, unless it stands in a box that scrolls; what cannot be read; what is empty.
-LOOK = r"""
+# Finds elements that are too wide, except in a scrolling box; text that is hard to read; empty
+# charts.
+INSPECT = r"""
 (() => {
-  const said = [], width = document.documentElement.clientWidth;
-  if (document.documentElement.scrollWidth > width) said.push(`the page is ${document.documentElement.scrollWidth} wide`);
+  const notes = [], width = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth > width) notes.push(`the page is ${document.documentElement.scrollWidth} wide`);
   const rgb = text => { const n = text.match(/[\d.]+/g).map(Number); return { c: n.slice(0, 3), a: n.length > 3 ? n[3] : 1 }; };
   const light = c => { const [r, g, b] = c.map(v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
     return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
@@ -33,8 +34,8 @@ LOOK = r"""
   for (const e of document.body.querySelectorAll('*')) {
     const box = e.getBoundingClientRect();
     if (!e.closest('.wide') && box.width > 0 && (box.right > width + 0.5 || box.left < -0.5))
-      said.push(`<${e.tagName} class=${e.getAttribute('class')}> reaches from ${box.left} to ${box.right}`);
-    if (e.tagName === 'svg' && (box.width < 200 || box.height < 60)) said.push(`a picture of ${box.width}x${box.height}`);
+      notes.push(`<${e.tagName} class=${e.getAttribute('class')}> reaches from ${box.left} to ${box.right}`);
+    if (e.tagName === 'svg' && (box.width < 200 || box.height < 60)) notes.push(`a picture of ${box.width}x${box.height}`);
     const own = [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
     if (!own || box.width === 0) continue;
     const style = getComputedStyle(e), svg = e.ownerSVGElement;
@@ -42,11 +43,11 @@ LOOK = r"""
     const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
     ++texts;
     // WCAG asks for 4.5.
-    if (contrast < 4.5) said.push(`contrast ${contrast.toFixed(2)} of '${e.textContent.slice(0, 30)}' <${e.tagName} class=${e.getAttribute('class')}>`);
+    if (contrast < 4.5) notes.push(`contrast ${contrast.toFixed(2)} of '${e.textContent.slice(0, 30)}' <${e.tagName} class=${e.getAttribute('class')}>`);
     if (parseFloat(style.fontSize) * (svg ? box.height / Math.max(e.getBBox().height, 1) : 1) < 9)
-      said.push(`'${e.textContent.slice(0, 30)}' is smaller than 9 pixels`);
+      notes.push(`'${e.textContent.slice(0, 30)}' is smaller than 9 pixels`);
   }
-  return { said: said.slice(0, 20), texts, svgs: document.querySelectorAll('svg').length,
+  return { notes: notes.slice(0, 20), texts, svgs: document.querySelectorAll('svg').length,
     ground: light(ground(document.body)), height: document.documentElement.scrollHeight,
     open: [...document.querySelectorAll('dl')].filter(d => d.getBoundingClientRect().height > 0 && d.checkVisibility({ contentVisibilityAuto: true })).length,
     lists: document.querySelectorAll('dl').length };
@@ -62,9 +63,10 @@ class Browser:
                  "--disable-background-networking", "--disable-component-update", "--disable-sync",
                  "--hide-scrollbars", "--remote-debugging-pipe", "--user-data-dir=" + home, "about:blank"]
         if os.geteuid() == 0:
-            words.insert(1, "--no-sandbox")  # Chromium refuses to be root otherwise
+            words.insert(1, "--no-sandbox")  # Chromium refuses to run as root otherwise
 
-        # dup2 to 3 and 4, where the browser looks, must not overwrite each other.
+        # The browser uses descriptors 3 and 4; the dup2 calls must not overwrite each other's
+        # source.
         def place():
             os.dup2(to_browser, 13)
             os.dup2(from_browser, 14)
@@ -102,7 +104,7 @@ class Browser:
             self.events.append(answer)
 
     def wait_for(self, method):
-        while not any(each.get("method") == method for each in self.events):
+        while not any(event.get("method") == method for event in self.events):
             self.events.append(self.message())
 
 
@@ -122,9 +124,9 @@ def open_page(browser, url, width, scheme, media):
 
 
 def complaints(events, url):
-    for each in events:
-        parameters = each.get("params", {})
-        method = each.get("method")
+    for event in events:
+        parameters = event.get("params", {})
+        method = event.get("method")
         if method == "Runtime.consoleAPICalled":
             yield "console: %s" % parameters["args"]
         elif method == "Runtime.exceptionThrown":
@@ -132,23 +134,23 @@ def complaints(events, url):
         elif method == "Log.entryAdded":
             yield "log: %s" % parameters["entry"]["text"]
         elif method == "Network.requestWillBeSent":
-            wanted = parameters["request"]["url"]
-            if wanted != url and not wanted.startswith("data:"):
-                yield "asks for %s" % wanted
+            requested = parameters["request"]["url"]
+            if requested != url and not requested.startswith("data:"):
+                yield "requests %s" % requested
 
 
 def view(browser, url, folder, width, scheme, media="screen"):
     target, session = open_page(browser, url, width, scheme, media)
-    seen = browser.ask("Runtime.evaluate", session, expression=LOOK, returnByValue=True)
+    seen = browser.ask("Runtime.evaluate", session, expression=INSPECT, returnByValue=True)
     if "exceptionDetails" in seen:
         raise RuntimeError(seen["exceptionDetails"])
     seen = seen["result"]["value"]
-    wrong = list(complaints(browser.events, url)) + seen["said"]
+    wrong = list(complaints(browser.events, url)) + seen["notes"]
     if seen["texts"] < 10:
         wrong.append("only %d texts" % seen["texts"])
     is_dark = seen["ground"] < 0.2
     if is_dark != (scheme == "dark" and media == "screen"):
-        wrong.append("the ground has a luminance of %.2f" % seen["ground"])
+        wrong.append("the background has a luminance of %.2f" % seen["ground"])
     if media == "print" and seen["open"] != seen["lists"]:
         wrong.append("only %d of %d lists of evidence are printed" % (seen["open"], seen["lists"]))
     name = "print" if media == "print" else "%d-%s" % (width, scheme)
@@ -158,7 +160,7 @@ def view(browser, url, folder, width, scheme, media="screen"):
         file.write(base64.b64decode(shot["data"]))
     browser.ask("Target.closeTarget", targetId=target)
     print("%s: %d texts, %d pictures, %d high%s" % (name, seen["texts"], seen["svgs"], seen["height"],
-                                                    "".join("\n  " + each for each in wrong)))
+                                                    "".join("\n  " + problem for problem in wrong)))
     return not wrong
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What programs with event channels do when their guest is saved and restored: they end with words, and
-# the kernel's BUG is never met. resume.sh XENPV_SIM XENPV_EVTCHN
+# Programs with event channels when their guest is saved and restored: they exit with a message and
+# never trigger the kernel's BUG: resume.sh XENPV_SIM XENPV_EVTCHN
 source "$(dirname "$0")/check.sh"
 evtchn=$2
 "$sim" start --dir "$host"
@@ -14,23 +14,24 @@ expect_no_bug() {
   expect "no BUG: $1" '"kernel_bugs":[]' "$(status_line | grep -Eo '"kernel_bugs":\[[^]]*\]')"
 }
 
-# expect_end WHAT LOG: $pinger, once it pings, ends with its guest's resume, and says so
+# expect_end WHAT LOG: waits until $pinger pings, resumes its guest, and expects it to exit with a
+# message
 expect_end() {
   local status=0
   wait_for "$1 pings" has_channels 2
   save_and_restore
   wait "$pinger" || status=$?
   expect "$1 ends" 1 "$status"
-  expect_line "$1 says why" 'the guest was saved and restored' "$(cat "$2")"
+  expect_line "$1 reports the reason" 'the guest was saved and restored' "$(cat "$2")"
 }
 
-# A measurement is void.
+# A resume invalidates a measurement.
 in_domain "$domain" "$evtchn" ping --from 0 --to 0 --count 100000000 >"$dir/evtchn.log" 2>&1 &
 pinger=$!
 expect_end "xenpv-evtchn ping" "$dir/evtchn.log"
 expect_no_bug "xenpv-evtchn ping"
 
-# So is an exchange with a domain that never heard of the new one.
+# It also breaks an exchange with a domain that does not know the new domain.
 in_domain 0 "$sim" ping --serve --peer "$domain" >"$dir/server.log" 2>&1 &
 server=$!
 in_domain "$domain" "$sim" ping --count 100000000 >"$dir/ping.log" 2>&1 &

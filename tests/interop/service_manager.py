@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Starts a service as a service manager does, and writes down what it is told.
+"""Starts a service as a service manager does, and logs its notifications.
 
 Usage: service_manager.py LOG [--listen PATH] [--abstract] [--watchdog USEC] -- CMD...
 
-CMD finds NOTIFY_SOCKET in its environment; with --listen a socket at PATH that listens already (LISTEN_FDS).
-Each message becomes a line of LOG, with | for its newlines; those of the watchdog are written once. At "READY=1"
-a client connects to PATH, and the line says whether that worked. Ends with CMD's status; passes SIGTERM on.
+CMD gets NOTIFY_SOCKET in its environment and, with --listen, a listening socket at PATH
+(LISTEN_FDS). Each message becomes a line of LOG, with | for its newlines; watchdog messages are
+logged once. At "READY=1" a client connects to PATH, and the line records whether that succeeded.
+Exits with CMD's status; forwards SIGTERM.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def record(listener, options):
             known.add(text)
             line = text.replace("\n", "|")
             if options.listen and text.startswith("READY=1"):
-                line += "|clients connect" if connects(options.listen) else "|nobody answers"
+                line += "|clients connect" if connects(options.listen) else "|no answer"
             log.write(line + "\n")
 
 

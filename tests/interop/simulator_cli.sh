@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# xenpv-sim's own manners: statuses, clean-up, messages.
+# xenpv-sim's command line: exit statuses, clean-up, messages.
 . "$(dirname "$0")/check.sh"
 export TMPDIR=$dir
 
 expect "the command's status is ours" 7 "$(status_of "$sim" run -- sh -c 'exit 7')"
-expect "death by a signal, as a shell says it" 137 "$(status_of "$sim" run -- sh -c 'kill -9 $$')"
-expect "a command that is not there" 127 "$(status_of "$sim" run -- no-such-command)"
+expect "death by a signal, as a shell reports it" 137 "$(status_of "$sim" run -- sh -c 'kill -9 $$')"
+expect "a missing command" 127 "$(status_of "$sim" run -- no-such-command)"
 expect "standard input reaches the command" hello "$(echo hello | "$sim" run -- cat)"
 expect "nothing stays behind" "" "$(ls "$dir")"
 
@@ -25,47 +25,47 @@ expect_line "demo prints one line of latencies" \
 
 expect "bad usage" 2 "$(status_of "$sim" run --no-such-option -- true)"
 expect "a command is required" 2 "$(status_of "$sim" run)"
-expect_line "a wrong disk is named" "disk|xvdb" "$("$sim" run --disk xvdb -- true 2>&1 || true)"
-expect_line "a wrong fault is named with what is known" "fault 'gremlins'.*event-lost" \
+expect_line "an invalid disk is named" "disk|xvdb" "$("$sim" run --disk xvdb -- true 2>&1 || true)"
+expect_line "an unknown fault is named with the known ones" "fault 'gremlins'.*event-lost" \
   "$("$sim" run --fault gremlins -- true 2>&1 || true)"
 
 # Disks.
-expect_line "a wrong disk fault is named with what is known" "disk xvdb: disk fault 'x'.*expected error=N" \
+expect_line "an unknown disk fault is named with the known ones" "disk xvdb: disk fault 'x'.*expected error=N" \
   "$("$sim" run --disk xvdb,null=1M,fault=x -- true 2>&1 || true)"
-expect_line "what a kind of backend does not have is refused" 'a qemu backend has at most 1' \
+expect_line "a property that the kind of backend lacks is refused" 'a qemu backend has at most 1' \
   "$("$sim" run --disk xvdb,null=1M,backend=qemu,queues=2 -- true 2>&1 || true)"
 expect "disks wait for their frontends before the command runs" 2222 "$("$sim" run \
   --disk xvdb,memory=1M --disk xvdc,null=1T,backend=qemu --disk xvdd,null=1M,backend=tapdisk \
   --disk xvde,null=1M,backend=freebsd -- sh -c 'for disk in vbd/1/51728 qdisk/1/51744 vbd/1/51760 vbd/1/51776
   do printf %s "$(xenstore-read "/local/domain/0/backend/$disk/state")"; done')"
 expect "a quiet end, with disks too" "" "$("$sim" run --disk xvdb,memory=1M -- true 2>&1)"
-expect_line "a file that is not there is named" '51728: open /nowhere: no such file' \
+expect_line "a missing file is named" '51728: open /nowhere: no such file' \
   "$("$sim" run --disk xvdb,file=/nowhere -- true 2>&1)"
 expect "nothing else stays behind" report "$(ls "$dir")"
 
-# Started with a relative path and stopped from elsewhere: the backend follows its host.
+# Started in another directory with a relative path: the backend resolves it there.
 truncate -s 1M "$dir/image"
 (cd "$dir" && "$sim" start --dir "$host" --disk xvdb,memory=8M,volatile --disk xvdc,file=image)
 in_backend() { in_domain 0 xenstore-read "backend/vbd/1/51728/$1"; }
 expect "a relative file is found" connected "$(in_domain 0 xenstore-read backend/vbd/1/51744/hotplug-status)"
 "$sim" disk --dir "$host" resize xvdb 16M
 expect "disk resize returns when it is done" 16777216 "$(in_backend xenpv/applied-size)"
-expect "disk resize of no whole sectors" 2 "$(status_of "$sim" disk --dir "$host" resize xvdb 1000)"
+expect "disk resize to a partial sector" 2 "$(status_of "$sim" disk --dir "$host" resize xvdb 1000)"
 "$sim" disk --dir "$host" fault xvdb delay=5ms:1/2 error=3
 expect "disk fault returns when it is in force" 'delay=5ms:1/2 error=3' "$(in_backend xenpv/applied-fault)"
-expect "disk fault with a wrong word" 2 "$(status_of "$sim" disk --dir "$host" fault xvdb gremlins)"
+expect "disk fault with an unknown fault" 2 "$(status_of "$sim" disk --dir "$host" fault xvdb gremlins)"
 "$sim" disk --dir "$host" fault xvdb none
 "$sim" disk --dir "$host" restart xvdb
 "$sim" disk --dir "$host" power-cut xvdb --seed 7
 expect "the backend is back" 2 "$(in_backend state)"
-expect_line "a disk that is not there" 'disk 51760 of domain 1.*no such disk' \
+expect_line "an unknown disk" 'disk 51760 of domain 1.*no such disk' \
   "$("$sim" disk --dir "$host" restart xvdd 2>&1 || true)"
 "$sim" disk --dir "$host" unplug xvdb
-expect "disk unplug takes both directories away" 1 "$(status_of in_domain 1 xenstore-exists device/vbd/51728)"
+expect "disk unplug removes both directories" 1 "$(status_of in_domain 1 xenstore-exists device/vbd/51728)"
 created=$("$sim" domain create --dir "$host")
 state="/local/domain/0/backend/vbd/$created/51728/state"
 mkfifo "$dir/events"
-# Not by in_domain: that would be a shell to kill, and the watch would outlive it.
+# Without in_domain, because killing its subshell would leave the watch running.
 "$sim" exec --dir "$host" --domain 0 -- xenstore-watch "$state" >"$dir/events" &
 exec 3<"$dir/events"
 while read -r -t 20 _ <&3; do
@@ -87,5 +87,5 @@ expect "status is JSON with the domains left" '[0]' "$("$sim" status --dir "$hos
 import json, sys
 print([d['domid'] for d in json.load(sys.stdin)['domains']])")"
 "$sim" stop --dir "$host"
-expect_line "a host that is not there" 'is it running' "$("$sim" status --dir "$host" 2>&1 || true)"
+expect_line "a host that does not run" 'is it running' "$("$sim" status --dir "$host" 2>&1 || true)"
 passed

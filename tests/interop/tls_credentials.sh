@@ -1,11 +1,11 @@
 # Sourced by the interop tests of TLS: credentials as an administrator would make them.
-# make_credentials FOLDER makes in it
+# make_credentials FOLDER creates there:
 #   x509/       ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem, client-key.pem
 #   stranger/   ca-cert.pem and a client certificate of another authority
 #   anonymous/  ca-cert.pem alone
 #   expired/    as x509/, with a server certificate that has expired
 #   revoked/    as x509/, with a ca-crl.pem that revokes the client's certificate
-#   psk/keys.psk   of alice and of "b:b";  wrong/keys.psk  another key for alice, and one for mallory
+#   psk/keys.psk   keys of alice and of "b:b";  wrong/keys.psk  another key for alice, and one for mallory
 
 # key FILE
 key() { certtool --generate-privkey --key-type ecdsa --curve secp256r1 --outfile "$1" 2>/dev/null; }
@@ -19,7 +19,7 @@ authority() {
     --outfile "$1/ca-cert.pem" 2>/dev/null
 }
 
-# issue FOLDER WHO LINE-OF-TEMPLATE...: WHO-cert.pem and WHO-key.pem
+# issue FOLDER NAME LINE-OF-TEMPLATE...: makes NAME-cert.pem and NAME-key.pem
 issue() {
   local folder=$1 who=$2
   shift 2

@@ -1,12 +1,12 @@
-"""A socket that speaks TLS, for clients that look at TLS itself: unlike ssl.SSLSocket it can send
-its half of a goodbye and go on reading, and it tells whether the server said goodbye at all."""
+"""A TLS socket for clients that test TLS: unlike ssl.SSLSocket it can send close_notify and keep
+reading, and it records whether the server sent close_notify."""
 
 import os
 import ssl
 
 
 def make_context(directory, version=None):
-    """Verifies with ca-cert.pem of `directory`; shows client-cert.pem if that is there."""
+    """Verifies with ca-cert.pem of `directory`; presents client-cert.pem if it exists."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(os.path.join(directory, "ca-cert.pem"))
     certificate = os.path.join(directory, "client-cert.pem")
@@ -18,20 +18,20 @@ def make_context(directory, version=None):
 
 
 class TlsSocket:
-    """Over a connected socket, whose other methods it has, too."""
+    """Wraps a connected socket and forwards its other methods."""
 
     def __init__(self, raw, context):
         self.raw = raw
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
-        self.heard_goodbye = False
+        self.got_close_notify = False
 
     def __getattr__(self, name):
         return getattr(self.raw, name)
 
     def flush(self):
         data = self.outgoing.read()
-        if data:  # sending nothing to who has hung up is an error, too
+        if data:  # on a closed connection, sending nothing fails, too
             self.raw.sendall(data)
 
     def run(self, step):
@@ -48,12 +48,12 @@ class TlsSocket:
             finally:
                 self.flush()
 
-    def shake_hands(self):
+    def handshake(self):
         self.run(self.tls.do_handshake)
         return self
 
     def first_flight(self):
-        """The ClientHello, not sent yet."""
+        """Returns the ClientHello without sending it."""
         try:
             self.tls.do_handshake()
         except ssl.SSLWantReadError:
@@ -69,15 +69,15 @@ class TlsSocket:
     def recv(self, size):
         try:
             data = self.run(lambda: self.tls.read(size))
-        except ssl.SSLZeroReturnError:  # once we have said it ourselves
+        except ssl.SSLZeroReturnError:  # after our own close_notify
             data = b""
         except ssl.SSLEOFError:
             return b""
-        self.heard_goodbye = not data
+        self.got_close_notify = not data
         return data
 
     def shutdown(self, _):
-        """Says goodbye, and goes on reading."""
+        """Sends close_notify; reading continues."""
         try:
             self.tls.unwrap()
         except ssl.SSLWantReadError:

@@ -14,11 +14,11 @@ trusted = "1"
 state = "1"' "$(in_domain 1 xenstore-ls device/vbd/51728)"
 expect_line "ls -p shows owner and reader of the frontend directory" '^state = "1" [ .]* \(n1,r0\)$' \
   "$(in_domain 1 xenstore-ls -p device/vbd/51728)"
-expect_line "a guest cannot look into domain 0" 'Permission denied' \
+expect_line "a guest cannot list domain 0's nodes" 'Permission denied' \
   "$(in_domain 1 xenstore-ls /local/domain/0 2>&1 || true)"
 
 in_domain 1 xenstore-write data/a/b 'two words' data/n 7
-expect "read of what a guest wrote" 'two words' "$(in_domain 1 xenstore-read data/a/b)"
+expect "read of a guest's node" 'two words' "$(in_domain 1 xenstore-read data/a/b)"
 expect "domain 0 reads it by its absolute path" 7 "$(in_domain 0 xenstore-read /local/domain/1/data/n)"
 expect "list" $'a\nn' "$(in_domain 1 xenstore-list data | sort)"
 expect "exists" 0 "$(status_of in_domain 1 xenstore-exists data/a/b)"
@@ -28,9 +28,9 @@ expect "a guest may not write elsewhere" 1 "$(status_of in_domain 1 xenstore-wri
 
 in_domain 1 xenstore-chmod data/n n1 r0
 expect_line "chmod" '^n = "7" [ .]* \(n1,r0\)$' "$(in_domain 1 xenstore-ls -p data)"
-expect "chmod of a stranger's node is refused" 1 "$(status_of in_domain 1 xenstore-chmod /local/domain/0 n1)"
+expect "chmod of another domain's node is refused" 1 "$(status_of in_domain 1 xenstore-chmod /local/domain/0 n1)"
 
-# The watch prints at once, then for each change below it.
+# The watch prints once at registration, then for each change below it.
 mkfifo "$dir/events"
 in_domain 1 xenstore-watch -n 3 data/watched >"$dir/events" &
 exec 3<"$dir/events"
@@ -41,8 +41,8 @@ in_domain 0 xenstore-rm /local/domain/1/data/watched
 read -r -t 20 third <&3
 wait
 expect "watch fires at registration" data/watched "$first"
-expect "watch fires for a child, by the watch's own kind of path" data/watched/x "$second"
-expect "watch fires for what domain 0 does" data/watched "$third"
+expect "watch fires for a child, with a relative path" data/watched/x "$second"
+expect "watch fires for a change by domain 0" data/watched "$third"
 
 in_domain 0 xenstore-watch -n 2 @introduceDomain >"$dir/events" &
 exec 4<"$dir/events"
@@ -51,5 +51,5 @@ created=$("$sim" domain create --dir "$host")
 read -r -t 20 second <&4
 wait
 expect "the new domain's number" 2 "$created"
-expect "domain 0 sees a domain being introduced" '@introduceDomain @introduceDomain' "$first $second"
+expect "domain 0 sees the introduction of a domain" '@introduceDomain @introduceDomain' "$first $second"
 passed

@@ -1,5 +1,5 @@
-// Every interleaving of what may happen to a few requests, up to a bound, against the oracle of
-// what a disk may contain.
+// Every interleaving of events for a few requests, up to a bound, checked against the oracle of
+// allowed disk contents.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
@@ -19,21 +19,22 @@ struct totals {
   std::uint64_t stories = 0;
 };
 
-/// States to reach in all; sanitizer builds stop earlier.
+/// Maximum number of states per test; sanitizer builds set a lower one.
 std::uint64_t bound() {
   const auto* const text = std::getenv("XENPV_MODEL_STATES");
   return text == nullptr ? ~std::uint64_t{0} : std::strtoull(text, nullptr, 10);
 }
 
-/// Follows all histories of a story. False: a violation was reported.
-bool explore(const story& of, totals& sum) {
-  world disk(of);
+/// Follows all histories of a story. False: it has reported a violation.
+bool explore(const story& scenario, totals& sum) {
+  world disk(scenario);
   explorer choices;
   ++sum.stories;
   do {
     const auto wrong = disk.run(choices);
     if (wrong) {
-      ADD_FAILURE() << *wrong << "\n  script: " << fmt::format("{}", fmt::join(of.script, " "))
+      ADD_FAILURE() << *wrong
+                    << "\n  script: " << fmt::format("{}", fmt::join(scenario.script, " "))
                     << "\n  steps: " << fmt::format("{}", fmt::join(disk.trail(), ", "));
       return false;
     }
@@ -43,28 +44,29 @@ bool explore(const story& of, totals& sum) {
   return true;
 }
 
-/// Calls `function(script)` for all scripts of `length` words.
+/// Calls `function(script)` for all scripts of `length` requests.
 template <class Function>
-void for_each_script(const std::vector<std::string>& words, std::size_t length, Function function) {
+void for_each_script(const std::vector<std::string>& requests, std::size_t length,
+                     Function function) {
   std::vector<std::size_t> digits(length);
   for (;;) {
     std::vector<std::string> script;
     for (const auto digit : digits)
-      script.push_back(words[digit]);
+      script.push_back(requests[digit]);
     if (!function(script)) return;
     std::size_t at = 0;
-    while (at < length && ++digits[at] == words.size())
+    while (at < length && ++digits[at] == requests.size())
       digits[at++] = 0;
     if (at == length) return;
   }
 }
 
-void explore_all(const std::vector<std::string>& words, std::size_t length, story of) {
+void explore_all(const std::vector<std::string>& requests, std::size_t length, story scenario) {
   const auto began = std::chrono::steady_clock::now();
   totals sum;
-  for_each_script(words, length, [&](const std::vector<std::string>& script) {
-    of.script = script;
-    return explore(of, sum) && sum.states < bound();
+  for_each_script(requests, length, [&](const std::vector<std::string>& script) {
+    scenario.script = script;
+    return explore(scenario, sum) && sum.states < bound();
   });
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
   std::cout << fmt::format("{} states, {} histories of {} stories in {:.1f} s\n", sum.states,

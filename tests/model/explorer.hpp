@@ -1,7 +1,7 @@
-// Walks through every sequence of choices that a deterministic run can make: each run repeats the
-// last one up to its last open choice, and takes the next alternative there.
+// Enumerates every sequence of choices of a deterministic run: each run repeats the previous one up
+// to its last open choice, and takes the next alternative there.
 //
-// Knows nothing of what is explored. One thread.
+// Independent of the explored system. For one thread.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@ namespace xenpv::model {
 
 class explorer {
  public:
-  /// One of `count` alternatives, 0 to count - 1. For the run under way.
+  /// Chooses one of `count` alternatives, 0 to count - 1, in the current run.
   [[nodiscard]] unsigned choose(unsigned count) {
     if (depth_ == path_.size()) {
       path_.push_back({0, count});
@@ -21,7 +21,7 @@ class explorer {
     return path_[depth_++].taken;
   }
 
-  /// Begins the next run. False: there is none; the first one needs no call.
+  /// Begins the next run; false: there is none. The first run needs no call.
   [[nodiscard]] bool next() {
     ++runs_;
     depth_ = 0;
@@ -33,9 +33,9 @@ class explorer {
     return true;
   }
 
-  /// States reached, each by another history: the nodes of the tree of choices.
+  /// Number of states reached, each by a different history: the nodes of the tree of choices.
   [[nodiscard]] std::uint64_t states() const noexcept { return states_; }
-  /// Histories that were followed to their end.
+  /// Number of complete histories.
   [[nodiscard]] std::uint64_t runs() const noexcept { return runs_; }
 
  private:

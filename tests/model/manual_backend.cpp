@@ -41,8 +41,7 @@ void manual_backend::check_pages(const wire::blkif_request& request) {
     for (unsigned i = 0; i < request.nr_segments; ++i)
       for (unsigned j = 0; j < other.request.nr_segments; ++j)
         if (request.seg[i].gref == other.request.seg[j].gref)
-          violation_ = fmt::format("page {} is named by a request while another one has it",
-                                   request.seg[i].gref);
+          violation_ = fmt::format("two requests name page {} at a time", request.seg[i].gref);
   }
 }
 
@@ -51,27 +50,27 @@ void manual_backend::take() {
   for (std::uint32_t i = 0; i < count; ++i) {
     const auto request = ring_.take();
     check_pages(request);
-    pending fresh{request, {}, false};
-    if (operation_of(request) == wire::blkif_op::write) fresh.payload = payload_of(request);
-    requests_.push_back(std::move(fresh));
+    pending entry{request, {}, false};
+    if (operation_of(request) == wire::blkif_op::write) entry.payload = payload_of(request);
+    requests_.push_back(std::move(entry));
   }
 }
 
 void manual_backend::carry_out(std::size_t n) {
-  auto& each = requests_[n];
-  if (std::exchange(each.carried_out, true)) return;
-  const auto at = each.request.sector_number * 512;
-  switch (operation_of(each.request)) {
+  auto& entry = requests_[n];
+  if (std::exchange(entry.carried_out, true)) return;
+  const auto at = entry.request.sector_number * 512;
+  switch (operation_of(entry.request)) {
     case wire::blkif_op::read:
-      for (unsigned i = 0, offset = 0; i < each.request.nr_segments; ++i) {
-        const auto bytes = bytes_of(each.request.seg[i]);
+      for (unsigned i = 0, offset = 0; i < entry.request.nr_segments; ++i) {
+        const auto bytes = bytes_of(entry.request.seg[i]);
         std::memcpy(bytes.data(), disk_->cache.data() + at + offset, bytes.size());
         offset += static_cast<unsigned>(bytes.size());
       }
       return;
     case wire::blkif_op::write: {
-      const auto now = payload_of(each.request);
-      if (now != each.payload) violation_ = "a page changed while the backend had it";
+      const auto now = payload_of(entry.request);
+      if (now != entry.payload) violation_ = "a page changed during its request";
       std::memcpy(disk_->cache.data() + at, now.data(), now.size());
       return;
     }
@@ -80,7 +79,7 @@ void manual_backend::carry_out(std::size_t n) {
       return disk_->flush();
     case wire::blkif_op::discard: {
       wire::blkif_discard_request discard;
-      std::memcpy(&discard, &each.request, sizeof discard);
+      std::memcpy(&discard, &entry.request, sizeof discard);
       std::fill_n(disk_->cache.begin() + static_cast<std::ptrdiff_t>(at), discard.nr_sectors * 512,
                   std::byte{0});
       return;

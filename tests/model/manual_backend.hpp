@@ -1,8 +1,8 @@
-// A block backend that does nothing by itself: takes requests from one ring over plain memory and
-// carries them out and answers them one by one, in whatever order it is told.
+// A passive block backend: takes requests from one ring over plain memory, and carries out and
+// answers them one by one, in the order of the caller's choice.
 //
-// Checks what a backend can check: that no page of a request it has not answered is named by
-// another request, and that pages do not change while it has them.
+// Checks that no page of an unanswered request is named by another request, and that pages do not
+// change during their request.
 #pragma once
 
 #include <array>
@@ -32,25 +32,25 @@ class manual_backend {
  public:
   struct pending {
     wire::blkif_request request;
-    std::vector<std::byte> payload;  ///< of a write, as it was when the request was taken
+    std::vector<std::byte> payload;  ///< of a write, at the time when the request was taken
     bool carried_out = false;
   };
 
-  /// `pages`: memory of which page n is granted as reference n.
+  /// `pages`: granted memory; page n has the grant reference n.
   manual_backend(std::span<std::byte> ring, std::span<std::byte> pages, manual_disk& disk)
       : ring_(ring), pages_(pages), disk_(&disk) {}
 
-  /// Takes all requests that were published.
+  /// Takes all published requests.
   void take();
   [[nodiscard]] const std::vector<pending>& requests() const noexcept { return requests_; }
-  /// Of the n-th unanswered one. Again is harmless.
+  /// Carries out the n-th unanswered request; does nothing the second time.
   void carry_out(std::size_t n);
-  /// Removes it; a request that was not carried out never is. `status`: BLKIF_RSP_*.
+  /// Answers and removes the n-th request, carried out or not. `status`: BLKIF_RSP_*.
   void answer(std::size_t n, std::int16_t status);
-  /// A response for no request.
+  /// Sends a response without a request.
   void lie();
 
-  /// What the frontend did wrong; nullopt: nothing.
+  /// The frontend's protocol violation; nullopt: none.
   [[nodiscard]] const std::optional<std::string>& violation() const noexcept { return violation_; }
 
  private:

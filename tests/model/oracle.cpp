@@ -20,7 +20,7 @@ bool oracle::writes(std::size_t number, std::size_t cell) const {
   return changes && (unsigned{r.cells} >> cell & 1U) != 0;
 }
 
-/// Whether an answered write must be on the disk whatever happened to the backend's cache.
+/// Must the completed write be on the disk, even if the backend's cache was lost?
 bool oracle::is_promised(const record& write) const {
   if (cut_ == 0 || write.answered > cut_) return true;
   // A discard is advice.
@@ -30,20 +30,21 @@ bool oracle::is_promised(const record& write) const {
     const bool flushes = flush.kind == request_kind::flush;
     if (!flushes || flush.answered == 0 || flush.failed || flush.submitted < write.answered)
       continue;
-    // A flush that failed in between has told the client that it cannot rely on the write.
-    bool was_told = false;
+    // A failed flush in between has reported that the write may be lost.
+    bool loss_reported = false;
     for (const auto& other : requests_) {
-      const bool tells = other.kind == request_kind::flush || other.fua;
-      was_told = was_told || (tells && other.answered != 0 && other.failed &&
-                              other.answered > write.answered && other.answered < flush.submitted);
+      const bool reports = other.kind == request_kind::flush || other.fua;
+      loss_reported =
+          loss_reported || (reports && other.answered != 0 && other.failed &&
+                            other.answered > write.answered && other.answered < flush.submitted);
     }
-    if (!was_told) return true;
+    if (!loss_reported) return true;
   }
   return false;
 }
 
-/// The request that was submitted after `writer` (0: the first contents) had been answered, and was
-/// answered itself before `moment`, so that the cell has to hold its value or a later one; 0: none.
+/// A request that was submitted after the answer to `writer` (0: the initial contents) and answered
+/// before `moment`: the cell must hold its value or a later one. 0: there is none.
 std::size_t oracle::superseded_by(std::size_t writer, std::size_t cell,
                                   std::uint32_t moment) const {
   const auto ended = writer == 0 ? 0 : requests_[writer - 1].answered;
@@ -66,7 +67,7 @@ std::optional<std::string> oracle::check(const cell_values& values, cell_mask ce
     if (writer > requests_.size() || (writer != 0 && !writes(writer, cell)))
       return fmt::format("cell {} holds {}, which no request wrote there", cell, writer);
     const auto later = superseded_by(writer, cell, moment);
-    // Zeros may be the first contents or a discard's.
+    // Zeros may be the initial contents or come from a discard.
     bool is_fine = later == 0;
     for (std::size_t number = 1; writer == 0 && number <= requests_.size(); ++number)
       is_fine = is_fine || (requests_[number - 1].kind == request_kind::discard &&

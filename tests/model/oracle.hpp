@@ -1,9 +1,9 @@
-// What a disk may contain, and what a read may return, after any history of requests: an
-// independent statement of the block contract, which knows neither rings nor engines.
+// The allowed contents of a disk and the allowed results of reads after any history of requests: an
+// independent statement of the block contract, without rings and engines.
 //
-// The disk is two sectors of two cells each: the bytes that an unaligned write changes, and the
-// rest. Requests are known by their numbers; a cell's value is the number of the request that wrote
-// it, 0 for what was there at first.
+// The disk has two sectors of two cells each: the bytes that an unaligned write changes, and the
+// rest. Requests have numbers; a cell's value is the number of the request that wrote it, 0 for the
+// initial contents.
 #pragma once
 
 #include <array>
@@ -27,7 +27,7 @@ class oracle {
     request_kind kind = request_kind::read;
     cell_mask cells = 0;
     bool fua = false;
-    std::uint32_t submitted = 0;  ///< moments: every event of the history is one
+    std::uint32_t submitted = 0;  ///< time: the number of the event in the history
     std::uint32_t answered = 0;   ///< 0: not yet
     bool failed = false;
   };
@@ -35,13 +35,13 @@ class oracle {
   /// Requests are submitted in the order of their numbers: 1, 2, ...
   void submit(request_kind kind, cell_mask cells, bool fua);
   void answer(std::size_t number, bool failed);
-  /// The backend's volatile cache is lost.
+  /// Loses the backend's volatile cache.
   void cut_power() { cut_ = ++now_; }
 
-  /// Why the answered read `number` may not have returned these values; nullopt: it may.
+  /// Why the answered read `number` may not return these values; nullopt: it may.
   [[nodiscard]] std::optional<std::string> check_read(std::size_t number,
                                                       const cell_values& values) const;
-  /// Why the disk may not contain these values now.
+  /// Why the disk may not contain these values now; nullopt: it may.
   [[nodiscard]] std::optional<std::string> check_disk(const cell_values& values) const;
 
  private:

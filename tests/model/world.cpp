@@ -64,12 +64,12 @@ scripted_request parse_request(const std::string& word) {
   return out;
 }
 
-/// One queue's side of a connection: its memory, its backend, and what its engine tells others.
+/// One queue of a connection: its memory, its backend, and its engine's messages to others.
 class world::queue_end final : public engine_host {
  public:
-  queue_end(world& of, std::size_t index)
-      : requests(of.ledger_, index, make_error(errc::lost_connection, "use the disk")),
-        owner_(of),
+  queue_end(world& owner, std::size_t index)
+      : requests(owner.ledger_, index, make_error(errc::lost_connection, "use the disk")),
+        owner_(owner),
         index_(index),
         memory_(new (std::align_val_t{page_size}) std::byte[(data_pages + 1) * page_size]) {}
 
@@ -149,8 +149,8 @@ struct world::client_request : blk::request {
   bool is_answered = false;
 };
 
-world::world(const story& of) : story_(of) {
-  for (const auto& word : of.script)
+world::world(const story& scenario) : story_(scenario) {
+  for (const auto& word : scenario.script)
     script_.push_back(parse_request(word));
 }
 
@@ -181,8 +181,8 @@ void world::reset() {
 void world::connect() {
   guard_.emplace(story_.queues, peer_);
   const bool worse = connections_++ > 0 && story_.worse_backend;
-  for (const auto& each : queues_)
-    each->connect(worse);
+  for (const auto& queue : queues_)
+    queue->connect(worse);
   connected_ = true;
   if (!story_.fine) settle();
 }
@@ -204,8 +204,8 @@ void world::guard_peer::locked(std::size_t queue, std::uint64_t sector) {
   });
 }
 
-/// As sector_locks does it: at once on the queue's own thread, else as a message. Messages to a
-/// queue arrive in order, those to different queues in any.
+/// As sector_locks does: at once on the queue's own thread, else as a message. Messages to one
+/// queue arrive in order, those to different queues in any order.
 void world::post(std::size_t queue, std::function<void()> message) {
   if (queue == running_)
     message();
@@ -229,7 +229,7 @@ std::optional<std::string> world::run(explorer& choices) {
 bool world::is_done() const {
   return submitted_ == script_.size() &&
          std::all_of(requests_.begin(), requests_.end(),
-                     [](const auto& each) { return each->is_answered; });
+                     [](const auto& request) { return request->is_answered; });
 }
 
 void world::list_steps() {
@@ -243,19 +243,19 @@ void world::list_steps() {
   if (submitted_ < script_.size()) steps_.push_back({step_kind::submit});
   bool in_flight = false;
   for (std::uint8_t q = 0; q < queues_.size(); ++q) {
-    auto& each = *queues_[q];
-    auto* const ring = each.requests.ring();
+    auto& queue = *queues_[q];
+    auto* const ring = queue.requests.ring();
     if (story_.fine && !failed_) {
-      if (!each.messages.empty()) steps_.push_back({step_kind::deliver, q});
-      if (each.wants_send) steps_.push_back({step_kind::send, q});
+      if (!queue.messages.empty()) steps_.push_back({step_kind::deliver, q});
+      if (queue.wants_send) steps_.push_back({step_kind::send, q});
       if (ring->has_answers()) steps_.push_back({step_kind::drain, q});
     }
-    const auto& pending = each.backend->requests();
+    const auto& pending = queue.backend->requests();
     in_flight = in_flight || !pending.empty();
     for (std::uint8_t i = 0; i < pending.size(); ++i) {
       const auto op = wire::blkif_op{pending[i].request.operation};
       const bool stays = op == wire::blkif_op::write || op == wire::blkif_op::flush_diskcache;
-      // Only what may still be lost, or comes too late, differs from being answered at once.
+      // A separate step makes a difference only if the write may still be lost or come too late.
       const bool matters = losses_left_ > 0 || failed_;
       if (stays && matters && !pending[i].carried_out)
         steps_.push_back({step_kind::carry_out, q, i});
@@ -316,8 +316,8 @@ void world::carry_out(const step& next) {
       (void)q.requests.ring()->drain(now_);
       failed_ = true;
       // As the frontend does for all queues of the device.
-      for (const auto& each : queues_)
-        each->requests.fail(*q.requests.ring()->failure_reason());
+      for (const auto& queue : queues_)
+        queue->requests.fail(*q.requests.ring()->failure_reason());
       break;
     case step_kind::deadline:
       --deadlines_left_;
@@ -351,9 +351,9 @@ void world::submit() {
   r.offset = asked.offset;
   r.length = asked.length;
   r.fua = asked.fua;
-  r.done = [](blk::request& each) {
-    auto& done = static_cast<client_request&>(each);
-    done.owner->answered(done);
+  r.done = [](blk::request& done) {
+    auto& self = static_cast<client_request&>(done);
+    self.owner->answered(self);
   };
   switch (asked.kind) {
     case request_kind::read:
@@ -410,36 +410,36 @@ void world::lose(bool resumed, bool loses_cache) {
   } else {
     disk_.flush();
   }
-  for (const auto& each : queues_) {
-    (void)each->requests.suspend(!resumed, loses_cache, now_);
-    each->pages = nullptr;
-    each->requests.leave_pages();
+  for (const auto& queue : queues_) {
+    (void)queue->requests.suspend(!resumed, loses_cache, now_);
+    queue->pages = nullptr;
+    queue->requests.leave_pages();
   }
-  for (const auto& each : queues_)
-    each->messages.clear();
-  // Answers that were still in the ring are taken above: their writes were in the cache, too.
+  for (const auto& queue : queues_)
+    queue->messages.clear();
+  // After suspend() has taken the answers from the ring: their writes were in the cache, too.
   if (loses_cache) oracle_.cut_power();
 }
 
-/// All queues, until nothing moves.
+/// Runs all queues until they are idle.
 void world::settle() {
   for (bool moved = true; moved && !failed_;) {
     moved = false;
     for (running_ = 0; running_ < queues_.size(); ++running_) {
-      auto* const each = queues_[running_].get();
-      while (!each->messages.empty()) {
-        const auto message = std::move(each->messages.front());
-        each->messages.pop_front();
+      auto* const queue = queues_[running_].get();
+      while (!queue->messages.empty()) {
+        const auto message = std::move(queue->messages.front());
+        queue->messages.pop_front();
         message();
         moved = true;
       }
-      if (each->requests.ring()->has_answers()) {
-        (void)each->requests.ring()->drain(now_);
-        each->wants_send = moved = true;
+      if (queue->requests.ring()->has_answers()) {
+        (void)queue->requests.ring()->drain(now_);
+        queue->wants_send = moved = true;
       }
-      if (!std::exchange(each->wants_send, false)) continue;
-      (void)each->requests.send(now_);
-      each->backend->take();
+      if (!std::exchange(queue->wants_send, false)) continue;
+      (void)queue->requests.send(now_);
+      queue->backend->take();
       moved = true;
     }
   }
@@ -447,8 +447,8 @@ void world::settle() {
 }
 
 void world::check_backends() {
-  for (const auto& each : queues_)
-    if (each->backend->violation()) violation_ = each->backend->violation();
+  for (const auto& queue : queues_)
+    if (queue->backend->violation()) violation_ = queue->backend->violation();
 }
 
 cell_values world::values() const {

@@ -1,9 +1,9 @@
-// One device as the exploration sees it: a client with a script of requests, one or two queues
-// (request_queue: engine and journal) with the locks between them, a backend per queue that carries
-// out and answers in any order, and everything that may come in between. Each step is a choice.
+// The explored device: a client with a script of requests, one or two queues (request_queue: engine
+// and journal) with the locks between them, a backend per queue that carries out and answers
+// requests in any order, and all other events. Each step is a choice.
 //
-// The real engine, journal and sector guard over plain memory; only threads, xenstore and the
-// events are missing. One thread.
+// The real engine, journal and sector guard over plain memory, without threads, xenstore and
+// events. For one thread.
 #pragma once
 
 #include <array>
@@ -22,7 +22,7 @@
 
 namespace xenpv::model {
 
-/// What a client asks for. The letters are those of a script: "W0 O0 F".
+/// A client's request, one item of a script such as "W0 O0 F".
 struct scripted_request {
   request_kind kind = request_kind::read;
   std::uint64_t offset = 0;
@@ -32,18 +32,19 @@ struct scripted_request {
   bool leased = false;
   std::uint8_t queue = 0;
 };
-/// One of R0 R1 (read a sector), W0 W1 (write it), WB (write both), O0 O1 (write some bytes of it),
-/// A0 (write both, with FUA), D0 (discard it), F (flush). In lower case: through queue 1.
+/// R0 R1: read a sector; W0 W1: write it; WB: write both; L: a write with leased pages; O0 O1:
+/// write some bytes of a sector; A0: write it with FUA; D0: discard it; F: flush. Lower case: on
+/// queue 1.
 [[nodiscard]] scripted_request parse_request(const std::string& word);
 
-/// What may happen besides requests, and how often.
+/// The requests, and the other events with their maximum numbers.
 struct story {
   std::vector<std::string> script = {};
   unsigned queues = 1;
-  /// Sending and taking answers are steps of their own, and so is each message between queues.
+  /// Sending, taking answers, and each message between queues are separate steps.
   bool fine = false;
   unsigned deadlines = 0;
-  unsigned errors = 0;  ///< answers
+  unsigned errors = 0;  ///< failed answers
   unsigned lies = 0;
   bool may_lose_abruptly = false;
   bool may_lose_orderly = false;
@@ -54,9 +55,9 @@ struct story {
 
 class world {
  public:
-  explicit world(const story& of);
+  explicit world(const story& scenario);
   ~world();
-  /// Follows one history. Returns what is wrong with it.
+  /// Follows one history. Returns the violation, if any.
   [[nodiscard]] std::optional<std::string> run(explorer& choices);
   /// The steps of the last history.
   [[nodiscard]] const std::vector<std::string>& trail() const noexcept { return trail_; }
@@ -85,7 +86,7 @@ class world {
     std::uint8_t which = 0;
   };
   struct guard_peer final : blkfront::sector_guard::peer {
-    explicit guard_peer(world& of) : owner(of) {}
+    explicit guard_peer(world& parent) : owner(parent) {}
     void hold(std::size_t queue, std::uint64_t sector) override;
     void release(std::size_t queue, std::uint64_t sector) override;
     void locked(std::size_t queue, std::uint64_t sector) override;
@@ -124,7 +125,7 @@ class world {
   unsigned errors_left_ = 0;
   unsigned lies_left_ = 0;
   static constexpr std::size_t nowhere = ~std::size_t{0};
-  std::size_t running_ = nowhere;  ///< the queue whose thread a step stands for
+  std::size_t running_ = nowhere;  ///< the queue whose thread runs the current step
   std::vector<step> steps_;
   std::vector<std::string> trail_;
   std::optional<std::string> violation_;

@@ -1,28 +1,28 @@
 #!/usr/bin/env bash
-# Runs the README's commands on a bare machine of another Debian release. See usage below.
+# Runs the README's commands in a minimal root of another Debian release. See usage below.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 usage: tests/platforms/run.sh [--root DIR] RELEASE [STEP...]
 
-Makes a bare root of the Debian release RELEASE (bookworm or trixie) with mmdebstrap, clones the last
-commit of this tree into it and runs there, as a newcomer would:
+Makes a minimal root of the Debian release RELEASE (bookworm or trixie) with mmdebstrap, clones the
+last commit of this tree into it and runs these steps there:
 
   try     packaging/try.sh
   quick   tests/run.sh --quick
   tests   tests/run.sh
-  clang   a build of everything with clang++, warnings as errors, and the unit tests
+  clang   build everything with clang++, warnings as errors, and run the unit tests
 
-Without STEPs: try, quick and clang. Needs root, and namespaces of its own for mounts and processes.
-Everything that is installed stays in the root, which is removed at the end.
+The default steps are try, quick and clang. Needs the root user, and mount and process namespaces.
+All packages are installed into the minimal root, which is removed at the end.
 
-  --root DIR   keep the root in DIR, or use what an earlier run has left there
+  --root DIR   keep the minimal root in DIR, or use the one of an earlier run
 
-XENPV_DEBIAN_MIRROR names the mirror to use instead of deb.debian.org.
-The last line is "N passed, N failed": steps. Logs are in build/logs/platforms.
-Exit status: 0 if nothing failed, 1 if something did, 2 for a wrong command line, 77 if no root can be
-made here.
+XENPV_DEBIAN_MIRROR: the mirror to use instead of deb.debian.org.
+The last line is "N passed, N failed" and counts steps. Logs are in build/logs/platforms.
+Exit status: 0 if nothing failed, 1 if something did, 2 for a wrong command line, 77 if a minimal
+root cannot be made here.
 TEXT
 }
 
@@ -51,9 +51,9 @@ bootstrap() {
     fail "no root of $release: see $logs/$release-root.log"
 }
 
-# inside COMMAND: run by a shell of the root, with the file systems that a machine has.
+# inside COMMAND: runs COMMAND in a shell in the root, with the usual file systems mounted.
 inside() {
-  # shellcheck disable=SC2016  # for the other shell
+  # shellcheck disable=SC2016  # expanded by the inner shell
   unshare --mount --pid --fork --kill-child --uts -- bash -euc '
     root=$1
     mount -t proc proc "$root/proc"
@@ -74,8 +74,8 @@ inside() {
   ' bash "$root" "$1"
 }
 
-# What a machine has that its packages do not bring.
-settle() {
+# Network configuration, which packages do not provide, and the sources.
+set_up_root() {
   cp /etc/resolv.conf "$root/etc/resolv.conf"
   echo "127.0.0.1 localhost" >"$root/etc/hosts"
   rm -rf "$root/root/xenpv"
@@ -137,11 +137,11 @@ command -v mmdebstrap >/dev/null || skip "no mmdebstrap, and it cannot be instal
 mkdir -p "$logs"
 if [[ $keep == no ]]; then
   root=$(mktemp -d "${TMPDIR:-/var/tmp}/xenpv-$release-XXXXXX")
-  # The mounts are gone with their namespace.
+  # The mounts vanish with their namespace.
   trap 'rm -rf --one-file-system "$root"' EXIT
 fi
 [[ -e $root/etc/debian_version ]] || bootstrap
-settle
+set_up_root
 for step in "${steps[@]}"; do run_step "$step"; done
 echo "$passed passed, $failed failed"
 [[ $failed -eq 0 ]]

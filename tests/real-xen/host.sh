@@ -1,26 +1,27 @@
 #!/usr/bin/env bash
-# host.sh IMAGES GUEST_IMAGES RUN_DISK OUT SECONDS: boots one Xen host in QEMU, without KVM, and waits for
-# its end.
+# host.sh IMAGES GUEST_IMAGES RUN_DISK OUT SECONDS: boots one Xen host in QEMU, without KVM, and
+# waits until it powers off.
 #
-# IMAGES        what image.sh printed for the host; GUEST_IMAGES for the guests, often the same
-# RUN_DISK      an ext4 image with inside/, scenario/, bin/ and lib/: what domain 0 and the guests run
-# OUT           a directory: gets console.log (the hypervisor's and domain 0's), results.txt (line by line
-#               while it runs) and results.tar (at the end)
+# IMAGES        the directory that image.sh prints for the host
+# GUEST_IMAGES  the same for the guests, often the same directory
+# RUN_DISK      an ext4 image with inside/, scenario/, bin/ and lib/ for domain 0 and the guests
+# OUT           a directory for console.log (of the hypervisor and domain 0), results.txt (written
+#               line by line during the run) and results.tar (written at the end)
 #
-# Exit status: 0 when the host switched itself off, 124 or 137 when it took longer than SECONDS.
+# Exit status: 0 if the host powered off, 124 or 137 if it took longer than SECONDS.
 set -euo pipefail
 
 images=$1 guest_images=$2 run_disk=$3 out=$4 seconds=$5
 memory=4096 memory_dom0=2048
-# Guests run on the last two (inside/domain-0.sh says why), domain 0 on the first two.
+# Guests run on the last two (see inside/domain-0.sh), domain 0 on the first two.
 cpus=3
 
-xen_words="dom0_mem=${memory_dom0}M dom0_max_vcpus=2 dom0_vcpus_pin loglvl=warning"
-kernel_words="console=hvc0 loglevel=4 panic=1 xenpv.root=vda xenpv.run=vdb xenpv.place=dom0"
+xen_options="dom0_mem=${memory_dom0}M dom0_max_vcpus=2 dom0_vcpus_pin loglvl=warning"
+kernel_options="console=hvc0 loglevel=4 panic=1 xenpv.root=vda xenpv.run=vdb xenpv.place=dom0"
 qemu=()
 drives=0
 
-# virtio_disk FILE OPTIONS: the guest sees them as vda, vdb... in the order of the calls.
+# virtio_disk FILE OPTIONS: adds a disk; domain 0 names them vda, vdb... in the order of the calls.
 virtio_disk() {
   qemu+=(-drive "if=none,id=disk$drives,format=raw,file=${1//,/,,},$2" -device "virtio-blk-$bus,drive=disk$drives")
   drives=$((drives + 1))
@@ -28,21 +29,21 @@ virtio_disk() {
 
 truncate -s 512M "$out/results.tar"
 : >"$out/results.txt"
-# QEMU takes commas in file names for its own, so the images are named without a directory.
+# QEMU parses commas in file names, so the images are named without a directory.
 cd "$images"
 case $(<architecture) in
   amd64)
     bus=pci
-    # Of the CPU models that TCG offers, only this one boots PV and PVH guests both: "max" has SMAP, which
-    # domain 0 dies from, and newer AMD models hang. SVM with nested paging is for PVH and HVM guests.
+    # The only CPU model of TCG that boots both PV and PVH guests: with "max" domain 0 crashes
+    # because of SMAP, and newer AMD models hang. PVH and HVM guests need SVM with nested paging.
     qemu+=(qemu-system-x86_64 -machine q35 -cpu qemu64,+svm,+npt -kernel xen
-      -append "$xen_words console=com1 com1=115200,8n1" -initrd "vmlinuz $kernel_words,initrd.cpio")
+      -append "$xen_options console=com1 com1=115200,8n1" -initrd "vmlinuz $kernel_options,initrd.cpio")
     ;;
   arm64)
     bus=device
     qemu+=(qemu-system-aarch64 -machine "virt,virtualization=on,gic-version=3" -cpu cortex-a57 -kernel xen
-      -append "$xen_words console=dtuart dtuart=/pl011@9000000"
-      -device "guest-loader,addr=0x49000000,kernel=vmlinuz,bootargs=$kernel_words"
+      -append "$xen_options console=dtuart dtuart=/pl011@9000000"
+      -device "guest-loader,addr=0x49000000,kernel=vmlinuz,bootargs=$kernel_options"
       -device "guest-loader,addr=0x4f000000,initrd=initrd.cpio")
     ;;
 esac
@@ -54,5 +55,5 @@ virtio_disk "$out/results.tar" cache=unsafe
 virtio_disk "$guest_images/root.img" snapshot=on
 qemu+=(-device "virtio-serial-$bus" -chardev "file,id=results,path=$out/results.txt"
   -device "virtserialport,chardev=results,name=xenpv.results")
-# exec: whoever ends this process ends QEMU with it.
+# exec, so that a signal to this process ends QEMU.
 exec timeout --kill-after=10 "$seconds" "${qemu[@]}"

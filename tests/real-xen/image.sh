@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Builds what a run boots: hypervisor, kernel, initramfs and root image. See usage below.
+# Builds the hypervisor, kernel, initramfs and root image of a host. See usage below.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 usage: tests/real-xen/image.sh [--rebuild] HOST
 
-Prints the directory that holds xen, vmlinuz, initrd.cpio, root.img and root.files of the host HOST, one
-of hosts/*.sh. Builds them first if they are not there: from Debian packages alone, without mounts or
-loop devices, as root or with sudo. They do not hold this project's programs; each run brings those on
-a disk of its own.
+Prints the directory with xen, vmlinuz, initrd.cpio, root.img and root.files of HOST, one of
+hosts/*.sh. Builds them if they are missing: from Debian packages alone, without mounts or loop
+devices, as root or with sudo. They do not contain this project's programs; each run has those on a
+separate disk.
 
-The directory is ${XENPV_CACHE:-${XDG_CACHE_HOME:-~/.cache}}/xenpv/real-xen/HOST-HASH. The hash is that
-of the inputs: this script, hosts/HOST.sh, image-packages.txt and inside/initramfs-init. Debian's own
-updates do not change it: --rebuild fetches them.
+The directory is ${XENPV_CACHE:-${XDG_CACHE_HOME:-~/.cache}}/xenpv/real-xen/HOST-HASH. The hash
+covers this script, hosts/HOST.sh, image-packages.txt and inside/initramfs-init. Updates in Debian
+do not change it: --rebuild fetches them.
 
-XENPV_DEBIAN_MIRROR names the mirror to use instead of deb.debian.org.
+XENPV_DEBIAN_MIRROR: the mirror to use instead of deb.debian.org.
 TEXT
 }
 
@@ -24,9 +24,10 @@ PATH=$PATH:/usr/sbin:/sbin
 root_size=1000M
 keep_days=14
 
-# Loaded by the initramfs, in domain 0 and in guests: whatever the root disk can be.
+# Loaded by the initramfs, in domain 0 and in guests: drivers of all kinds of root disks.
 boot_modules=(virtio_pci virtio_mmio virtio_blk xen-blkfront ext4 overlay)
-# All others that domain 0, a guest or a scenario loads. What neither list needs is not in the image.
+# Modules that domain 0, guests or scenarios load later. The image has only the modules of both
+# lists and their dependencies.
 more_modules=(
   xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-blkback xen-netfront xen-netback
   virtio_console virtio_net brd loop dm-mod null_blk nbd isofs sr_mod sd_mod xfs btrfs vfat nls_ascii
@@ -37,7 +38,7 @@ fail() {
   exit 1
 }
 
-# files_hash FILE...: of their contents alone, so that a clone elsewhere finds the same cache.
+# files_hash FILE...: hashes only the contents, so that clones of this tree share the cache.
 files_hash() {
   cat "$@" | sha256sum | cut -c 1-16
 }
@@ -48,8 +49,9 @@ image_packages() {
     "$here/image-packages.txt" | paste -s -d ,
 }
 
-# bootstrap ROOT DEBS: Debian's essential packages and ours. Those of another architecture are only
-# unpacked, because nothing of them can run here; finish_foreign makes up for their maintainer scripts.
+# bootstrap ROOT DEBS: installs Debian's essential packages and ours. Packages of another
+# architecture are only unpacked, as their programs cannot run here; finish_foreign replaces their
+# maintainer scripts.
 bootstrap() {
   local root=$1 debs=$2 mirror=("${XENPV_DEBIAN_MIRROR:-}") variant=essential hook=customize include
   include=(--include="$(image_packages)")
@@ -78,15 +80,15 @@ finish_foreign() {
   [[ -e $root/etc/group ]] || cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
 }
 
-# assemble DIRECTORY: everything, into an empty directory. Needs root, because it makes files of other
-# owners and runs the packages' scripts in a chroot.
+# assemble DIRECTORY: builds everything in an empty directory. Needs root, because it makes files of
+# other owners and runs the packages' scripts in a chroot.
 assemble() {
   local out=$1 work=$1/work
   mkdir -p "$work/debs"
   bootstrap "$work/root" "$work/debs"
   local deb
   for deb in "$work"/debs/*.deb; do
-    # Unpacked only: a kernel's maintainer scripts would change the machine this runs on.
+    # Only unpacked: a kernel's maintainer scripts would change the build machine.
     dpkg -x "$deb" "$work/unpacked"
   done
   echo "$architecture" >"$out/architecture"
@@ -94,15 +96,15 @@ assemble() {
   make_initramfs "$work" "$out"
   prune "$work/root"
   find "$work/root" -printf '/%P\n' | sort >"$out/root.files"
-  # For the guests, which domain 0 boots from its own root.
+  # For the guests: domain 0 boots them with the kernel from its own root.
   mkdir -p "$work/root/boot"
   cp "$out/vmlinuz" "$out/initrd.cpio" "$work/root/boot/"
   mke2fs -q -t ext4 -L xenpv-root -m 0 -d "$work/root" "$out/root.img" "$root_size"
   rm -rf "$work"
 }
 
-# Runs inside mmdebstrap, whose apt knows the image's package lists: the machine's own apt may know
-# another release, or nothing yet.
+# Runs inside mmdebstrap, whose apt has the package lists of the image: the machine's own apt may
+# have those of another release, or none.
 fetch_for_hook() {
   local debs=$1 kernel hypervisor
   export APT_CONFIG=$MMDEBSTRAP_APT_CONFIG
@@ -117,8 +119,8 @@ take_kernel() {
   hypervisor=$(find "$work/unpacked/boot" -name "xen-[0-9]*-$architecture" -o -name "xen-[0-9]*-$architecture.gz" |
     sort | head -n 1)
   kernel=$(find "$work/unpacked/boot" -name 'vmlinuz-*' | sort | head -n 1)
-  [[ -n $hypervisor && -n $kernel ]] || fail "the packages hold no hypervisor or no kernel"
-  # QEMU's multiboot loader takes the plain ELF only.
+  [[ -n $hypervisor && -n $kernel ]] || fail "the packages contain no hypervisor or no kernel"
+  # QEMU's multiboot loader accepts only an uncompressed ELF file.
   case $hypervisor in
     *.gz) gunzip -c "$hypervisor" >"$out/xen" ;;
     *) cp "$hypervisor" "$out/xen" ;;
@@ -132,8 +134,8 @@ take_kernel() {
   echo "$version" >"$work/kernel-version"
 }
 
-# module_files ROOT VERSION NAME...: the modules below ROOT and what they depend on, in the order of
-# loading. A module that is built in shows as "builtin".
+# module_files ROOT VERSION NAME...: prints the modules below ROOT and their dependencies in loading
+# order. modprobe prints "builtin" for modules that are built in.
 module_files() {
   local root=$1 version=$2 name
   shift 2
@@ -151,7 +153,7 @@ make_initramfs() {
   chmod 755 "$tree/init"
   for file in $(module_files "$work/root" "$version" "${boot_modules[@]}"); do
     cp "$work/root$file" "$tree/modules/"
-    # busybox loads plain modules only.
+    # busybox loads only uncompressed modules.
     [[ $file != *.xz ]] || xz -d "$tree/modules/${file##*/}"
     file=${file%.xz}
     echo "${file##*/}" >>"$tree/modules/order"
@@ -169,7 +171,7 @@ prune() {
   depmod -b "$root" "$version"
   rm -rf "$root"/usr/share/{doc,man,locale,info,lintian,perl/*/unicore} "$root"/var/lib/apt/lists/* \
     "$root"/var/cache/* "$root"/usr/share/qemu/*.{dtb,lid} "$root"/usr/share/qemu/edk2-*
-  # Where a run's disk with programs is mounted; the name of the host is in every prompt and log.
+  # The mount point of a run's disk with programs; the host name for prompts and logs.
   mkdir -p "$root/mnt/run"
   echo real-xen >"$root/etc/hostname"
 }
@@ -189,7 +191,7 @@ remove_old() {
   find "$cache" -mindepth 1 -maxdepth 1 ! -name lock -mtime "+$keep_days" -exec rm -rf {} +
 }
 
-# build_into CACHE NAME: leaves CACHE/NAME complete or not at all.
+# build_into CACHE NAME: makes CACHE/NAME completely or not at all.
 build_into() {
   local cache=$1 name=$2 log=$1/$2.log
   local new=$cache/$name.new
@@ -210,7 +212,7 @@ build_into() {
 choose() {
   host=$1
   [[ $host =~ ^[a-z0-9-]+$ && -e $here/hosts/$host.sh ]] ||
-    fail "no host '$host'; there are: $(cd "$here/hosts" && ls | sed 's/\.sh$//' | paste -s -d ' ')"
+    fail "no host '$host'; available: $(cd "$here/hosts" && ls | sed 's/\.sh$//' | paste -s -d ' ')"
   # shellcheck source=/dev/null
   source "$here/hosts/$host.sh"
 }

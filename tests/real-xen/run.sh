@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs this project's programs on real Xen: in domain 0 and in PV, PVH and HVM guests. See usage below.
+# Runs xenpv's programs on real Xen: in domain 0 and in PV, PVH and HVM guests. See usage below.
 set -euo pipefail
 
 usage() {
@@ -7,31 +7,32 @@ usage() {
 usage: tests/real-xen/run.sh [--host HOST] [--guest HOST] [--build DIR] [--out DIR]
                              [--places "PLACE..." | --short] [--again] [--list] [SCENARIO...]
 
-Boots a Xen host in QEMU, which needs no KVM, once for each scenario, and judges what is reported
-against the scenario's table of expectations. Installs missing packages and builds the images, which
-are kept for later runs (as root or with sudo; image.sh --help says where).
+Boots a Xen host in QEMU, without KVM, once for each scenario, and compares the reports with the
+scenario's table of expectations. Installs missing packages and builds the images, which are kept
+for later runs (as root or with sudo; see image.sh --help).
 
-  --host HOST    bookworm (Xen 4.17), trixie (Xen 4.20) or trixie-arm64; this machine's own release if it
-                 is one of them, otherwise bookworm
-  --guest HOST   guests have the kernel and the system of that one instead of the host's own
+  --host HOST    bookworm (Xen 4.17), trixie (Xen 4.20) or trixie-arm64; the default is this
+                 machine's release if it is one of them, otherwise bookworm
+  --guest HOST   run guests with the kernel and system of HOST
   --build DIR    use the programs of this build instead of building them in build/check
-  --out DIR      where logs go instead of build/logs/real-xen; SCENARIO/console.log is domain 0's console
-  --places LIST  of dom0 pv pvh hvm, only these; pv4 is pv with four vCPUs
-  --short        each scenario only in the places without which it would be no test, and not at all those
-                 that take long or want a quiet machine
-  --again        a scenario that failed has a second try, and that one counts: where other work shares the
-                 machine, an emulated one may miss any limit
+  --out DIR      write logs to DIR instead of build/logs/real-xen; SCENARIO/console.log is the
+                 console of domain 0
+  --places LIST  run only in these places, of dom0 pv pvh hvm; pv4 is pv with four vCPUs
+  --short        run each scenario only in its essential places, and leave out scenarios that take
+                 long or need a quiet machine
+  --again        run a failed scenario a second time, and count only that run: on a busy machine an
+                 emulated host may exceed any limit
   --list         print the scenarios' names
 
-The last line is "N passed, N failed, N skipped". Exit status: 0 if nothing failed, 1 if something did,
-2 for a wrong command line, 77 if there is no QEMU and it cannot be installed.
+The last line is "N passed, N failed, N skipped". Exit status: 0 if nothing failed, 1 if something
+did, 2 for a wrong command line, 77 if QEMU is missing and cannot be installed.
 TEXT
 }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$here/../.." && pwd)
 PATH=$PATH:/usr/sbin:/sbin
-# A host that does nothing is up in 10 to 20 s on a quiet machine; a guest takes as long again.
+# On a quiet machine an idle host boots in 10 to 20 s; a guest takes as long again.
 boot_seconds=120 guest_seconds=180
 
 host= guest=
@@ -55,7 +56,7 @@ scenario_names() {
   done
 }
 
-parse_words() {
+parse_options() {
   while [[ $# -gt 0 ]]; do
     case $1 in
       --host | --guest | --build | --out | --places)
@@ -81,7 +82,7 @@ parse_words() {
   local name
   for name in "${scenarios[@]}"; do
     if [[ ! -e $here/scenarios/$name/scenario.sh ]]; then
-      echo "real-xen: no scenario '$name'; there are: $(scenario_names | paste -s -d ' ')" >&2
+      echo "real-xen: no scenario '$name'; available: $(scenario_names | paste -s -d ' ')" >&2
       exit 2
     fi
   done
@@ -92,13 +93,13 @@ parse_words() {
   guest=${guest:-$host}
   for name in "$host" "$guest"; do
     if [[ ! -e $here/hosts/$name.sh ]]; then
-      echo "real-xen: no host '$name'; there are: $(host_names | paste -s -d ' ')" >&2
+      echo "real-xen: no host '$name'; available: $(host_names | paste -s -d ' ')" >&2
       exit 2
     fi
   done
   architecture=$(of_host "$host" architecture)
   if [[ $(of_host "$guest" architecture) != "$architecture" ]]; then
-    echo "real-xen: guests of $guest cannot run on $host, which has another architecture" >&2
+    echo "real-xen: cannot run guests of $guest on $host: another architecture" >&2
     exit 2
   fi
   out=${out:-$top/build/logs/real-xen/$host}
@@ -118,7 +119,7 @@ own_host() {
   if [[ -e $here/hosts/$VERSION_CODENAME.sh ]]; then echo "$VERSION_CODENAME"; else echo bookworm; fi
 }
 
-# of_host HOST VARIABLE: what hosts/HOST.sh sets.
+# of_host HOST VARIABLE: prints a variable that hosts/HOST.sh sets.
 of_host() {
   (
     set +u
@@ -143,12 +144,12 @@ need_tools() {
   [[ $architecture != arm64 ]] || kinds+=(real-xen-arm64)
   "$top/packaging/debian/install-packages.sh" "${kinds[@]}" >&2 || true
   have_tools && return
-  echo "real-xen: no QEMU here, and it cannot be installed: skipped" >&2
+  echo "real-xen: QEMU is missing and cannot be installed: skipped" >&2
   exit 77
 }
 
-# wanted SCENARIO VARIABLE: what the scenario sets, read in a shell of its own.
-wanted() {
+# setting_of SCENARIO VARIABLE: prints a variable of the scenario, read in a subshell.
+setting_of() {
   (
     set +u
     source "$here/scenarios/$1/scenario.sh"
@@ -157,16 +158,16 @@ wanted() {
   )
 }
 
-# places_of SCENARIO: where it runs this time.
+# places_of SCENARIO: prints the places of this run.
 places_of() {
   local places=$only_places
-  if [[ -z $places && $short == yes ]]; then places=$(wanted "$1" short_places); fi
-  if [[ -z $places ]]; then places=$(wanted "$1" places); fi
+  if [[ -z $places && $short == yes ]]; then places=$(setting_of "$1" short_places); fi
+  if [[ -z $places ]]; then places=$(setting_of "$1" places); fi
   places=${places:-pv pvh}
   local here_only place
   here_only=$(of_host "$host" host_places)
   for place in $places; do
-    # Not every architecture has every kind of guest.
+    # Some architectures lack some kinds of guests.
     if [[ -z $here_only || $place == none || " $here_only " == *" $place "* ]]; then echo "$place"; fi
   done | paste -s -d ' '
 }
@@ -175,7 +176,7 @@ build_programs() {
   local name programs=()
   [[ -z $build ]] || return 0
   for name in "${scenarios[@]}"; do
-    read -r -a more <<<"$(wanted "$name" programs)"
+    read -r -a more <<<"$(setting_of "$name" programs)"
     programs+=("${more[@]}")
   done
   mkdir -p "$out"
@@ -193,14 +194,14 @@ build_programs() {
   }
 }
 
-# needed_libraries PROGRAM...: the shared libraries the programs need, one way or another, as paths.
+# needed_libraries PROGRAM...: prints the paths of all shared libraries that the programs load.
 needed_libraries() {
   local root=
   if [[ $architecture == "$(dpkg --print-architecture)" ]]; then
     ldd "$@" | awk '$2 == "=>" { print $3 == "not" ? "missing:" $1 : $3 }' | sort -u
     return
   fi
-  # Nothing of another architecture can be asked what it loads.
+  # ldd does not work for another architecture.
   root=$("$top/packaging/cross-build.sh" --sysroot "$architecture")
   local -A seen=()
   local todo=("$@") name path
@@ -216,7 +217,7 @@ needed_libraries() {
   done
 }
 
-# missing_libraries PROGRAM...: those that a root image, the host's or the guests', has not.
+# missing_libraries PROGRAM...: prints those that the host's or the guests' root image lacks.
 missing_libraries() {
   local path images
   needed_libraries "$@" | while read -r path; do
@@ -230,14 +231,14 @@ missing_libraries() {
   done
 }
 
-# make_run_disk SCENARIO FILE: a disk with all that may change from run to run.
+# make_run_disk SCENARIO FILE: makes the disk with everything that may change between runs.
 make_run_disk() {
   local name=$1 file=$2 tree program programs=() paths=() libraries size
   tree=$(mktemp -d "${TMPDIR:-/tmp}/real-xen-XXXXXX")
   mkdir -p "$tree/bin" "$tree/lib"
   cp -r "$here/inside" "$tree/inside"
   cp -r "$here/scenarios/$name" "$tree/scenario"
-  read -r -a programs <<<"$(wanted "$name" programs)"
+  read -r -a programs <<<"$(setting_of "$name" programs)"
   for program in "${programs[@]}"; do
     [[ -x $build/bin/$program ]] || die "no $build/bin/$program; build it first, or leave out --build"
     paths+=("$build/bin/$program")
@@ -245,7 +246,7 @@ make_run_disk() {
   if [[ ${#paths[@]} -gt 0 ]]; then
     cp -t "$tree/bin" "${paths[@]}"
     libraries=$(missing_libraries "${paths[@]}")
-    # shellcheck disable=SC2086  # one word each
+    # shellcheck disable=SC2086  # split into paths
     [[ -z $libraries ]] || cp -L -t "$tree/lib" $libraries
   fi
   echo "places='$(places_of "$name")'" >>"$tree/scenario/scenario.sh"
@@ -255,12 +256,14 @@ make_run_disk() {
   rm -rf "$tree"
 }
 
-# fits PLACE LIST: LIST is "*" or places with commas between; HOST/PLACE and HOST/* are of that host only.
+# fits PLACE LIST: LIST is "*" or a comma-separated list of places; HOST/PLACE and HOST/* match only
+# on that host.
 fits() {
   [[ $2 == '*' || ,$2, == *,$1,* || ,$2, == *,$host/$1,* || ,$2, == *",$host/*,"* ]]
 }
 
-# load_table FILE: the lines "PLACES CASE EXPECTATION", in order; the first that fits a case counts.
+# load_table FILE: reads the lines "PLACES CASE EXPECTATION"; the first one that matches a case
+# applies.
 load_table() {
   local line
   table=() used=()
@@ -275,7 +278,7 @@ expectation() {
   expected=
   for index in "${!table[@]}"; do
     read -r places pattern expected <<<"${table[index]}"
-    # shellcheck disable=SC2053  # a pattern on purpose
+    # shellcheck disable=SC2053  # a pattern
     if fits "$1" "$places" && [[ $2 == $pattern ]]; then
       used[index]+=" $1"
       return
@@ -291,8 +294,8 @@ compare() {
   }'
 }
 
-# judge PLACE VERDICT CASE TEXT: counts and prints one case.
-judge() {
+# evaluate PLACE VERDICT CASE TEXT: counts and prints one case.
+evaluate() {
   local place=$1 verdict=$2 name=$3 text=$4 result=FAILED why=$4
   expectation "$place" "$name"
   case $verdict/$expected in
@@ -301,7 +304,7 @@ judge() {
     pass/pass) result=ok ;;
     skip/skip) result=skipped ;;
     skip/*) why="skipped, but expected $expected: $text" ;;
-    pass/skip) why="passes, but the table expects it to be skipped: mend the table" ;;
+    pass/skip) why="passes, but the table expects it to be skipped: update the table" ;;
     value/=*)
       # shellcheck disable=SC2053
       if [[ $text == ${expected:1} ]]; then result=ok; else why="is '$text', expected '${expected:1}'"; fi
@@ -321,8 +324,8 @@ count() {
   printf '%-8s%s %s%s\n' "$1" "$scenario" "$2" "${3:+  ($3)}"
 }
 
-# What the table promises for a place that ran and nobody reported.
-judge_missing() {
+# Lines of the table for a finished place without a report.
+report_missing() {
   local place=$1 index places pattern
   for index in "${!table[@]}"; do
     read -r places pattern _ <<<"${table[index]}"
@@ -332,17 +335,17 @@ judge_missing() {
   done
 }
 
-# judge_lines: what domain 0 sends, as it comes.
-judge_lines() {
+# process_lines: handles the lines from domain 0 as they arrive.
+process_lines() {
   local kind place verdict name text
   while read -r kind place verdict name text; do
     case $kind in
       begin) begun+=" $place" ;;
       note) echo "note    $scenario $place $verdict $name $text" ;;
-      case) judge "$place" "$verdict" "$name" "$text" ;;
+      case) evaluate "$place" "$verdict" "$name" "$text" ;;
       end)
         ended+=" $place"
-        judge_missing "$place"
+        report_missing "$place"
         echo "== $scenario $place: $verdict s"
         ;;
       over) over=yes ;;
@@ -357,7 +360,7 @@ run_scenario() {
   local -a table used
   places=$(places_of "$scenario")
   local limit
-  limit=$(wanted "$scenario" limit)
+  limit=$(setting_of "$scenario" limit)
   seconds=$((boot_seconds + $(wc -w <<<"$places") * (${limit:-120} + guest_seconds)))
   echo "== $scenario in $places on $host${other_guests:+, guests of $guest}"
   rm -rf "$where"
@@ -368,16 +371,16 @@ run_scenario() {
   "$here/host.sh" "$host_images" "$guest_images" "$where/run.img" "$where" "$seconds" 2>"$where/qemu.log" &
   machine=$!
   trap 'kill "$machine" 2>/dev/null || true' EXIT
-  judge_lines < <(tail -q -n +1 -f --pid="$machine" "$where/results.txt")
+  process_lines < <(tail -q -n +1 -f --pid="$machine" "$where/results.txt")
   wait "$machine" || status=$?
   trap - EXIT
   tar -xf "$where/results.tar" -C "$where" 2>/dev/null || true
   rm -f "$where/results.tar" "$where/run.img"
   for place in $places; do
-    [[ " $ended " == *" $place "* ]] || count FAILED "$place" "the host ended or was stopped before this place had"
+    [[ " $ended " == *" $place "* ]] || count FAILED "$place" "the host ended or was stopped before this place ended"
   done
   case $status in
-    0) [[ $over == yes ]] || count FAILED host "switched off before the end" ;;
+    0) [[ $over == yes ]] || count FAILED host "powered off before the end" ;;
     124 | 137) count FAILED host "was stopped after $seconds s" ;;
     *) count FAILED host "QEMU ended with status $status: $(tail -n 1 "$where/qemu.log")" ;;
   esac
@@ -388,7 +391,7 @@ run_scenario() {
   echo "== $scenario took $((SECONDS - start)) s; logs: $where"
 }
 
-parse_words "$@"
+parse_options "$@"
 need_tools
 host_images=$("$here/image.sh" "$host")
 guest_images=$("$here/image.sh" "$guest")
@@ -409,7 +412,7 @@ for name in "${scenarios[@]}"; do
   before=("$passed" "$failed" "$skipped")
   run_scenario "$name"
   if [[ $again == yes && $failed -gt ${before[1]} ]]; then
-    echo "note    $name failed; what counts is a second try. The first one's logs: $out/$name.first"
+    echo "note    $name failed; only the second try counts. Logs of the first: $out/$name.first"
     rm -rf "$out/$name.first"
     mv "$out/$name" "$out/$name.first"
     passed=${before[0]} failed=${before[1]} skipped=${before[2]}

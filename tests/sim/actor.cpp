@@ -1,6 +1,5 @@
-// A process of a simulated domain that does what its standard input says, one command a line, and
-// answers one line: "ok ..." or "error ...". It uses the library's own classes, so what it does is
-// what an app would do.
+// A process of a simulated domain. Reads commands from stdin, one a line, and answers each with one
+// line: "ok ..." or "error ...". Uses the library's own classes, as an application would.
 #include <poll.h>
 
 #include <csignal>
@@ -24,7 +23,7 @@ namespace {
 
 using namespace xenpv;
 
-/// The words of a command line after its name.
+/// The arguments of a command.
 class operands {
  public:
   explicit operands(std::istringstream& line) : line_(line) {}
@@ -45,7 +44,7 @@ class operands {
 };
 
 template <class Number>
-std::string say(Number value) {
+std::string format_number(Number value) {
   return " " + std::to_string(raw(value));
 }
 
@@ -56,9 +55,9 @@ class event_actor {
     return " " + std::to_string(custodian_->process());
   }
   std::string custodian_process() { return " " + std::to_string(custodian_->process()); }
-  std::string set_cleanup(operands words) {
-    const auto path = words.text();
-    custodian_->set_cleanup("actor", {xen::cleanup_write{path, words.text()}});
+  std::string set_cleanup(operands args) {
+    const auto path = args.text();
+    custodian_->set_cleanup("actor", {xen::cleanup_write{path, args.text()}});
     return "";
   }
   std::string resumed() {
@@ -78,10 +77,10 @@ class event_actor {
     if (kept) custodian_->release(*kept);
     return "";
   }
-  std::string pending(operands words) {
+  std::string pending(operands args) {
     pollfd ready{handle().descriptor(), POLLIN, 0};
-    if (::poll(&ready, 1, words.number<int>()) != 1) return " none";
-    return say(*handle().pending());
+    if (::poll(&ready, 1, args.number<int>()) != 1) return " none";
+    return format_number(*handle().pending());
   }
   xen::event_channel_handle& handle() {
     if (handles_.empty()) throw failure(errc::invalid_argument, "use a handle before open");
@@ -99,27 +98,27 @@ class event_actor {
 
 class grant_actor {
  public:
-  std::string share(operands words) {
-    const auto with = words.number<domid>();
-    shared_ = xen::grant_sharer::open().share(with, words.number<std::size_t>(), true);
-    return say(shared_.refs()[0]);
+  std::string share(operands args) {
+    const auto peer = args.number<domid>();
+    shared_ = xen::grant_sharer::open().share(peer, args.number<std::size_t>(), true);
+    return format_number(shared_.refs()[0]);
   }
   std::string unshare() {
     shared_ = {};
     return "";
   }
-  std::string map(operands words) {
-    const auto from = words.number<domid>();
-    const auto ref = words.number<grant_ref>();
-    mapped_ = xen::grant_mapper::open().map(from, std::span(&ref, 1), xen::map_access::read_write);
+  std::string map(operands args) {
+    const auto peer = args.number<domid>();
+    const auto ref = args.number<grant_ref>();
+    mapped_ = xen::grant_mapper::open().map(peer, std::span(&ref, 1), xen::map_access::read_write);
     return "";
   }
   std::string unmap() {
     mapped_ = {};
     return "";
   }
-  std::string poke_shared(operands words) {
-    shared_.bytes()[0] = static_cast<std::byte>(words.number<unsigned char>());
+  std::string poke_shared(operands args) {
+    shared_.bytes()[0] = static_cast<std::byte>(args.number<unsigned char>());
     return "";
   }
   std::string peek_mapped() {
@@ -133,39 +132,39 @@ class grant_actor {
 
 class store_actor {
  public:
-  static std::string write(operands words) {
-    const auto path = words.text();
-    xen::store::open().write(path, words.text());
+  static std::string write(operands args) {
+    const auto path = args.text();
+    xen::store::open().write(path, args.text());
     return "";
   }
-  static std::string read(operands words) {
-    const auto value = xen::store::open().read_if_exists(words.text());
+  static std::string read(operands args) {
+    const auto value = xen::store::open().read_if_exists(args.text());
     return value ? " " + *value : " absent";
   }
   std::string keep() {
     store_.emplace(xen::store::open());
     return "";
   }
-  std::string watch(operands words) {
-    store_->watch(words.text(), "actor");
+  std::string watch(operands args) {
+    store_->watch(args.text(), "actor");
     return "";
   }
-  std::string event(operands words) {
+  std::string event(operands args) {
     pollfd ready{store_->watch_descriptor(), POLLIN, 0};
-    if (::poll(&ready, 1, words.number<int>()) != 1) return " none";
+    if (::poll(&ready, 1, args.number<int>()) != 1) return " none";
     const auto event = store_->next_event();
     return event ? " " + event->path : " none";
   }
   std::string connected() { return store_->is_connected() ? " yes" : " no"; }
-  /// How often the transaction's body ran.
-  std::string transact(operands words) {
+  /// Answers the number of runs of the transaction's body.
+  std::string transact(operands args) {
     int runs = 0;
     store_->transact(
         [&](xen::store_transaction& t) {
           ++runs;
           t.write("data/transacted", "1");
         },
-        words.number<unsigned>());
+        args.number<unsigned>());
     return " " + std::to_string(runs);
   }
 
@@ -186,11 +185,13 @@ const std::map<std::string, std::function<std::string(operands)>> commands = {
     {"close", [](auto) { return events.close(); }},
     {"pending", [](auto w) { return events.pending(w); }},
     {"bind_unbound",
-     [](auto w) { return say(events.handle().bind_unbound(w.template number<domid>())); }},
+     [](auto w) {
+       return format_number(events.handle().bind_unbound(w.template number<domid>()));
+     }},
     {"bind_interdomain",
      [](auto w) {
        const auto remote = w.template number<domid>();
-       return say(events.handle().bind_interdomain(remote, w.template number<port>()));
+       return format_number(events.handle().bind_interdomain(remote, w.template number<port>()));
      }},
     {"unbind",
      [](auto w) {
@@ -223,13 +224,13 @@ const std::map<std::string, std::function<std::string(operands)>> commands = {
 };
 
 std::string execute(const std::string& line) {
-  std::istringstream words(line);
+  std::istringstream args(line);
   std::string name;
-  words >> name;
-  const auto found = commands.find(name);
-  if (found == commands.end()) return "error no command " + name;
+  args >> name;
+  const auto command = commands.find(name);
+  if (command == commands.end()) return "error no command " + name;
   try {
-    return "ok" + found->second(operands(words));
+    return "ok" + command->second(operands(args));
   } catch (const std::exception& problem) {
     return std::string("error ") + problem.what();
   }

@@ -1,5 +1,5 @@
-// The block backend over xenstore, event channels and grants, from a guest's side: a raw frontend
-// in domain 1, one disk for each kind of backend. What needs neither is in tests/unit/blkback.
+// The block backend over xenstore, event channels and grants, seen by a guest: a raw frontend in
+// domain 1, one disk for each kind of backend. Tests without I/O are in tests/unit/blkback.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -14,9 +14,9 @@ using wire::blkif_op;
 
 struct served_disk {
   const char* kind;
-  unsigned device;  ///< as on the command line in CMakeLists.txt
-  std::vector<std::string> before;
-  std::vector<std::string> after;
+  unsigned device;                  ///< as on the command line in CMakeLists.txt
+  std::vector<std::string> before;  ///< nodes before the connect
+  std::vector<std::string> after;   ///< nodes after it
 };
 
 const std::vector<std::string> all_nodes = {"hotplug-status",
@@ -66,7 +66,7 @@ const std::vector<served_disk> disks = {
 
 class each_backend : public ::testing::TestWithParam<served_disk> {};
 INSTANTIATE_TEST_SUITE_P(, each_backend, ::testing::ValuesIn(disks),
-                         [](const auto& each) { return std::string(each.param.kind); });
+                         [](const auto& instance) { return std::string(instance.param.kind); });
 
 TEST_P(each_backend, publishes_its_nodes_and_moves_data) {
   raw_frontend front(GetParam().device);
@@ -99,7 +99,7 @@ TEST(linux_backend, serves_two_queues_of_four_pages_with_persistent_grants) {
   front.close();
 }
 
-TEST(linux_backend, lets_a_frontend_come_back_and_keeps_the_bytes) {
+TEST(linux_backend, accepts_a_reconnect_and_keeps_the_data) {
   raw_frontend front(51792);
   front.set_state(initialising);
   front.connect();
@@ -113,7 +113,7 @@ TEST(linux_backend, lets_a_frontend_come_back_and_keeps_the_bytes) {
   front.close();
 }
 
-TEST(linux_backend, goes_to_closing_when_it_is_not_told_the_protocol) {
+TEST(linux_backend, goes_to_closing_without_a_protocol_node) {
   raw_frontend front(51792);
   front.set_state(initialising);
   front.await({init_wait});
@@ -122,7 +122,7 @@ TEST(linux_backend, goes_to_closing_when_it_is_not_told_the_protocol) {
   front.close();
 }
 
-TEST(qemu_backend, wants_a_word_before_it_serves_large_sectors_and_counts_in_them) {
+TEST(qemu_backend, serves_large_sectors_only_on_request_and_counts_in_them) {
   raw_frontend front(51808);
   EXPECT_EQ(front.backend_nodes({"sectors", "sector-size"}),
             (std::vector<std::string>{"sectors=2048", "sector-size=4096"}));

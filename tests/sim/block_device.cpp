@@ -33,8 +33,8 @@ std::string own_path() {
   return std::filesystem::read_symlink("/proc/self/exe").string();
 }
 
-/// This program once more, in a process of its own. Returns the read end of its output.
-int spawn_self(const std::vector<std::string>& words, pid_t& process) {
+/// Starts this program again, as a child process. Returns the read end of its output.
+int spawn_self(const std::vector<std::string>& arguments, pid_t& process) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("make a pipe");
   posix_spawn_file_actions_t actions;
@@ -42,8 +42,8 @@ int spawn_self(const std::vector<std::string>& words, pid_t& process) {
   ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
   const auto program = own_path();
   std::vector<char*> argv = {const_cast<char*>(program.c_str())};
-  for (const auto& word : words)
-    argv.push_back(const_cast<char*>(word.c_str()));
+  for (const auto& argument : arguments)
+    argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   const int failed =
       ::posix_spawn(&process, program.c_str(), &actions, nullptr, argv.data(), environ);
@@ -78,7 +78,7 @@ void holder::kill() {
 
 namespace {
 
-/// Never returns: one write after the other.
+/// Never returns: submits one write after the other.
 asio::awaitable<void> write_for_ever(frontend& disk, std::uint64_t at) {
   const std::vector<std::byte> bytes(64 * 1024, std::byte{0x5A});
   for (;;)
@@ -88,19 +88,19 @@ asio::awaitable<void> write_for_ever(frontend& disk, std::uint64_t at) {
 }  // namespace
 
 int hold(const std::string& device, bool with_custodian, bool busy) {
-  async::runtime_options how;
-  how.with_custodian = with_custodian;
-  async::runtime on(std::move(how));
-  on.run([&](async::runtime& self) -> asio::awaitable<void> {
+  async::runtime_options settings;
+  settings.with_custodian = with_custodian;
+  async::runtime runtime(std::move(settings));
+  runtime.run([&](async::runtime& self) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(self, device);
     std::array<std::byte, 512> sector{};
     co_await disk->write(0, sector);
     async::nursery load(self.control());
     for (std::uint64_t i = 0; busy && i < 16; ++i)
       load.spawn(write_for_ever(*disk, i << 16));
-    // The first of the load's writes are on their way before this is.
+    // The first writes of the load are submitted before this one.
     co_await disk->write(0, sector);
-    [[maybe_unused]] const auto said = ::write(STDOUT_FILENO, "x", 1);
+    [[maybe_unused]] const auto written = ::write(STDOUT_FILENO, "x", 1);
     asio::steady_timer for_ever(self.control(), std::chrono::hours(1));
     co_await for_ever.async_wait(asio::use_awaitable);
   });
@@ -131,8 +131,8 @@ std::array<std::uint32_t, flushing_writer::blocks> flushing_writer::flushed() {
 }
 
 int write_and_flush(const std::string& device, unsigned seed) {
-  async::runtime on;
-  on.run([&](async::runtime& self) -> asio::awaitable<void> {
+  async::runtime runtime;
+  runtime.run([&](async::runtime& self) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(self, device);
     std::mt19937 random(seed);
     std::array<std::uint32_t, flushing_writer::blocks> versions{};
@@ -148,19 +148,19 @@ int write_and_flush(const std::string& device, unsigned seed) {
         report = {block, versions[block]};
       }
       co_await disk->flush();
-      [[maybe_unused]] const auto said = ::write(STDOUT_FILENO, reports.data(), sizeof reports);
+      [[maybe_unused]] const auto written = ::write(STDOUT_FILENO, reports.data(), sizeof reports);
     }
   });
   return 0;
 }
 
 int write_disk(const std::string& device, const std::string& file) {
-  with_runtime([&](async::runtime& on) -> asio::awaitable<void> {
-    const auto disk = co_await frontend::open(on, device);
-    std::ifstream from(file, std::ios::binary);
+  with_runtime([&](async::runtime& runtime) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(runtime, device);
+    std::ifstream input(file, std::ios::binary);
     std::vector<char> piece(piece_size);
-    for (std::uint64_t at = 0; from.read(piece.data(), piece_size), from.gcount() > 0;) {
-      const auto count = static_cast<std::size_t>(from.gcount());
+    for (std::uint64_t at = 0; input.read(piece.data(), piece_size), input.gcount() > 0;) {
+      const auto count = static_cast<std::size_t>(input.gcount());
       co_await disk->write(at, std::as_bytes(std::span(piece).first(count)));
       at += count;
     }
@@ -171,19 +171,19 @@ int write_disk(const std::string& device, const std::string& file) {
 }
 
 int read_disk(const std::string& device, const std::string& file, std::uint64_t bytes) {
-  with_runtime([&](async::runtime& on) -> asio::awaitable<void> {
-    const auto disk = co_await frontend::open(on, device);
-    std::ofstream to(file, std::ios::binary);
+  with_runtime([&](async::runtime& runtime) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(runtime, device);
+    std::ofstream output(file, std::ios::binary);
     std::vector<char> piece(piece_size);
     for (std::uint64_t at = 0; at < bytes;) {
       const auto count = std::min<std::uint64_t>(bytes - at, piece_size);
-      const auto here = std::span(piece).first(static_cast<std::size_t>(count));
-      co_await disk->read(at, std::as_writable_bytes(here));
-      to.write(here.data(), static_cast<std::streamsize>(count));
+      const auto buffer = std::span(piece).first(static_cast<std::size_t>(count));
+      co_await disk->read(at, std::as_writable_bytes(buffer));
+      output.write(buffer.data(), static_cast<std::streamsize>(count));
       at += count;
     }
     co_await disk->close();
-    if (!to.flush()) throw_errno("write " + file);
+    if (!output.flush()) throw_errno("write " + file);
   });
   return 0;
 }
@@ -208,18 +208,18 @@ std::vector<disk_under_test> disks_under_test() {
   return out;
 }
 
-void toolstack(const std::string& words) {
+void toolstack(const std::string& arguments) {
   if (const char* const program = std::getenv("XENPV_TEST_TOOLSTACK")) {
-    const auto command = fmt::format("'{}' {}", program, words);
+    const auto command = fmt::format("'{}' {}", program, arguments);
     if (std::system(command.c_str()) != 0)
       throw failure(errc::not_available, fmt::format("run `{}`", command));
     return;
   }
   const auto simulator = std::filesystem::path(own_path()).parent_path() / "xenpv-sim";
   const auto host = std::filesystem::path(std::getenv("XENPV_SIM_DIR")).parent_path();
-  // The program is not one of the domain's: it talks to the host's admin socket.
+  // Runs outside the domain: it talks to the host's admin socket.
   const auto command = fmt::format("env -u LD_PRELOAD -u XENSTORED_PATH '{}' disk --dir '{}' {}",
-                                   simulator.string(), host.string(), words);
+                                   simulator.string(), host.string(), arguments);
   if (std::system(command.c_str()) != 0)
     throw failure(errc::not_available, fmt::format("run `{}`", command));
 }

@@ -1,6 +1,6 @@
-// What the tests of a frontend share: a runtime for one coroutine, other processes of the domain,
-// and the toolstack's side of a disk. The same program runs on the simulator and, with fewer of its
-// cases, in a guest of real Xen (tests/real-xen/scenarios/block).
+// Helpers for the frontend tests: a runtime for one coroutine, other processes of the domain, and
+// the toolstack's side of a disk. The same program runs on the simulator and, with fewer cases, in
+// a guest of real Xen (tests/real-xen/scenarios/block).
 #pragma once
 
 #include <gtest/gtest.h>
@@ -21,18 +21,18 @@ namespace xenpv::blkfront {
 
 namespace asio = boost::asio;
 
-/// A limit that only a hang meets.
-inline constexpr std::chrono::seconds patience(20);
+/// Only a hang exceeds this limit.
+inline constexpr std::chrono::seconds time_limit(20);
 
 /// Runs `body` on a fresh runtime without a custodian.
 inline void with_runtime(std::function<asio::awaitable<void>(async::runtime&)> body) {
-  async::runtime_options how;
-  how.with_custodian = false;
-  async::runtime on(std::move(how));
-  on.run(std::move(body));
+  async::runtime_options settings;
+  settings.with_custodian = false;
+  async::runtime runtime(std::move(settings));
+  runtime.run(std::move(body));
 }
 
-/// What `operation` fails with; the text is empty if it does not.
+/// The error of `operation`; the text is empty if it succeeds.
 inline asio::awaitable<error> failure_of(asio::awaitable<void> operation) {
   try {
     co_await std::move(operation);
@@ -42,8 +42,8 @@ inline asio::awaitable<error> failure_of(asio::awaitable<void> operation) {
   co_return error{};
 }
 
-/// This program as another process of the domain: opens `device`, says so and waits to be killed;
-/// `busy`: under a load of writes.
+/// This program as another process of the domain: opens `device`, reports that, and waits to be
+/// killed; `busy`: under a load of writes.
 class holder {
  public:
   holder(const std::string& device, bool with_custodian, bool busy = false);
@@ -55,11 +55,11 @@ class holder {
  private:
   pid_t process_ = -1;
 };
-/// The program's side of it; see main().
+/// Runs in that process; see main().
 int hold(const std::string& device, bool with_custodian, bool busy);
 
-/// This program as another process of the domain, until it is killed: writes to the first 64 blocks
-/// of 4 KiB, each time (version << 8 | seed), flushes, and tells which versions were flushed.
+/// This program as another process of the domain, until it is killed: writes (version << 8 | seed)
+/// to the first 64 blocks of 4 KiB, flushes, and reports the flushed versions.
 class flushing_writer {
  public:
   static constexpr std::size_t blocks = 64;
@@ -68,7 +68,7 @@ class flushing_writer {
   flushing_writer(const flushing_writer&) = delete;
   flushing_writer& operator=(const flushing_writer&) = delete;
   void kill();
-  /// By block; 0: none. After kill().
+  /// The flushed version of each block; 0: none. Call it after kill().
   [[nodiscard]] std::array<std::uint32_t, blocks> flushed();
 
  private:
@@ -77,21 +77,21 @@ class flushing_writer {
 };
 int write_and_flush(const std::string& device, unsigned seed);
 
-/// The program's words for scripts: copies a file to a disk and flushes, or the disk's first bytes
-/// to a file.
+/// Modes of this program for scripts: copy a file to a disk and flush, or the disk's first bytes to
+/// a file.
 int write_disk(const std::string& device, const std::string& file);
 int read_disk(const std::string& device, const std::string& file, std::uint64_t bytes);
 
-/// `xenpv-sim disk --dir <this domain's host> WORDS...`, or whatever program the environment
-/// variable XENPV_TEST_TOOLSTACK names instead, with the same words.
-void toolstack(const std::string& words);
+/// Runs `xenpv-sim disk --dir <this domain's host> ARGUMENTS`, or the program that the environment
+/// variable XENPV_TEST_TOOLSTACK names, with the same arguments.
+void toolstack(const std::string& arguments);
 
 struct disk_under_test {
   std::string name;
   std::string device;
 };
-/// From the environment variable XENPV_TEST_DISKS, as in
-/// "brd=device/vbd/51728,file=device/vbd/51744"; without it the simulated disks of
+/// The disks of the environment variable XENPV_TEST_DISKS, as in
+/// "brd=device/vbd/51728,file=device/vbd/51744"; by default, the simulated disks of
 /// tests/sim/CMakeLists.txt.
 [[nodiscard]] std::vector<disk_under_test> disks_under_test();
 [[nodiscard]] bool is_simulated();

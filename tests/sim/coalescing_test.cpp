@@ -1,5 +1,5 @@
-// Answers that share an event: how long one of them may wait for the others. Runs inside a domain
-// of the simulator.
+// Replies that share an event: a fast one does not wait for slow ones. Runs inside a domain of the
+// simulator.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
@@ -9,10 +9,10 @@
 #include <chrono>
 #include <vector>
 
+#include "blk/clock.hpp"
 #include "sim/block_device.hpp"
 #include "sim/simulated_toolstack.hpp"
 #include "xenpv/async/run_on.hpp"
-#include "xenpv/blk/clock.hpp"
 
 namespace xenpv::blkfront {
 namespace {
@@ -22,8 +22,8 @@ using namespace std::chrono_literals;
 constexpr unsigned xvdb = 51728;
 constexpr std::size_t slow_reads = 8;
 constexpr std::size_t block_size = 4096;
-/// Far above what a read takes on a busy machine, far below what the slow ones take and below the
-/// second after which a queue looks at its ring in any case.
+/// Far above the latency of a read on a busy machine, far below that of the slow reads, and below
+/// the second after which a queue polls its ring in any case.
 constexpr auto fast_enough = 300ms;
 
 struct counted_read : blk::request {
@@ -32,7 +32,7 @@ struct counted_read : blk::request {
   asio::steady_timer* last_answered = nullptr;
 };
 
-/// Submits them in one turn, so that the backend sees them together, and awaits all.
+/// Submits all in one turn, so that the backend sees them together, and awaits them.
 asio::awaitable<void> read_together(blk::block_queue& queue, std::span<counted_read> reads) {
   asio::steady_timer last_answered(queue.executor(), asio::steady_timer::time_point::max());
   auto left = reads.size();
@@ -55,12 +55,12 @@ asio::awaitable<void> read_together(blk::block_queue& queue, std::span<counted_r
     try {
       co_await last_answered.async_wait(asio::use_awaitable);
     } catch (const boost::system::system_error&) {
-      // The last answer's cancellation.
+      // Cancelled by the last reply.
     }
   }
 }
 
-/// Answers follow each other so fast that the queue asks for one event for several of them.
+/// Replies follow each other so fast that the queue requests one event for several of them.
 asio::awaitable<void> make_burst(blk::block_queue& queue) {
   for (int round = 0; round < 50; ++round) {
     std::array<counted_read, 32> reads;
@@ -73,30 +73,31 @@ struct latencies {
   std::chrono::nanoseconds slowest;
 };
 
-/// The backend answers all but the last one late.
+/// The backend delays all replies but the last.
 asio::awaitable<latencies> read_beside_slow_ones(blk::block_queue& queue) {
   std::array<counted_read, slow_reads + 1> reads;
   const auto start = blk::now_ns();
   co_await read_together(queue, reads);
   latencies out{};
   out.fast = std::chrono::nanoseconds(reads.back().answered_ns - start);
-  for (const auto& each : reads)
-    out.slowest = std::max(out.slowest, std::chrono::nanoseconds(each.answered_ns - start));
+  for (const auto& read : reads)
+    out.slowest = std::max(out.slowest, std::chrono::nanoseconds(read.answered_ns - start));
   co_return out;
 }
 
 TEST(coalescing, a_fast_read_does_not_wait_for_slow_ones_after_a_burst) {
   sim::simulated_toolstack toolstack;
   std::vector<latencies> rounds;
-  with_runtime([&](async::runtime& on) -> asio::awaitable<void> {
-    options how;
-    how.queues = 1;
-    const auto disk = co_await frontend::open(on, fmt::format("device/vbd/{}", xvdb), how);
+  with_runtime([&](async::runtime& runtime) -> asio::awaitable<void> {
+    options settings;
+    settings.queues = 1;
+    const auto disk =
+        co_await frontend::open(runtime, fmt::format("device/vbd/{}", xvdb), settings);
     auto& queue = disk->queue(0);
     auto burst = [&] { return make_burst(queue); };
     auto measure = [&]() -> asio::awaitable<void> {
-      const auto one = co_await read_beside_slow_ones(queue);
-      rounds.push_back(one);
+      const auto measured = co_await read_beside_slow_ones(queue);
+      rounds.push_back(measured);
     };
     for (int round = 0; round < 4; ++round) {
       co_await async::run_on(queue.executor(), burst);
@@ -106,9 +107,9 @@ TEST(coalescing, a_fast_read_does_not_wait_for_slow_ones_after_a_burst) {
     }
     co_await disk->close();
   });
-  for (const auto& each : rounds) {
-    EXPECT_LT(each.fast, fast_enough);
-    EXPECT_GT(each.slowest, 1s) << "the others were not slow, so nothing is shown";
+  for (const auto& round : rounds) {
+    EXPECT_LT(round.fast, fast_enough);
+    EXPECT_GT(round.slowest, 1s) << "the others were not slow, so this proves nothing";
   }
 }
 

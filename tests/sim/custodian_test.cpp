@@ -1,5 +1,5 @@
-// Programs with disks whose custodian is killed, and programs that leave their disks connected:
-// what becomes of the disks, and of the guest's kernel. Runs inside a domain.
+// Programs with disks whose custodian is killed, and programs that leave their disks connected: the
+// disks end closed and the guest's kernel survives. Runs inside a domain.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <sys/wait.h>
@@ -25,16 +25,16 @@ using ::testing::IsEmpty;
 
 constexpr unsigned xvdb = 51728;
 
-void kill_custodian(async::runtime& on) {
-  const auto process = on.custodian()->process();
+void kill_custodian(async::runtime& runtime) {
+  const auto process = runtime.custodian()->process();
   ASSERT_GT(process, 1);
   ASSERT_EQ(::kill(process, SIGKILL), 0);
 }
 
-asio::awaitable<void> kill_and_await_another(async::runtime& on) {
-  const auto before = on.custodian()->process();
-  kill_custodian(on);
-  co_await poll_until(on, [&] { return on.custodian()->process() != before; });
+asio::awaitable<void> kill_and_await_another(async::runtime& runtime) {
+  const auto before = runtime.custodian()->process();
+  kill_custodian(runtime);
+  co_await poll_until(runtime, [&] { return runtime.custodian()->process() != before; });
 }
 
 asio::awaitable<void> expect_usable(frontend& disk, int value) {
@@ -45,9 +45,9 @@ asio::awaitable<void> expect_usable(frontend& disk, int value) {
   EXPECT_TRUE(back == bytes);
 }
 
-asio::awaitable<void> await_reconnect(async::runtime& on, const frontend& disk,
+asio::awaitable<void> await_reconnect(async::runtime& runtime, const frontend& disk,
                                       std::uint64_t reconnects) {
-  co_await poll_until(on, [&] {
+  co_await poll_until(runtime, [&] {
     return disk.recovery().reconnects >= reconnects && disk.state() == device_state::connected;
   });
 }
@@ -57,10 +57,10 @@ class killed_custodian : public ::testing::Test {
   void SetUp() override {
     if (!has_custodian) GTEST_SKIP() << "needs a custodian";
   }
-  /// A disk that is opened, put through `body`, and closed; the guest's kernel survives it.
+  /// Opens a disk, runs `body` and closes the disk. Checks that the guest's kernel survived.
   void with_disk(std::function<asio::awaitable<void>(async::runtime&, frontend&)> body) {
-    async::runtime on;
-    on.run([&](async::runtime& self) -> asio::awaitable<void> {
+    async::runtime runtime;
+    runtime.run([&](async::runtime& self) -> asio::awaitable<void> {
       const auto disk = co_await frontend::open(self, path_of(xvdb));
       co_await body(self, *disk);
       co_await disk->close();
@@ -74,40 +74,41 @@ class killed_custodian : public ::testing::Test {
   sim::simulated_toolstack toolstack_;
 };
 
-TEST_F(killed_custodian, does_not_keep_a_disk_from_reconnecting_to_its_backend) {
-  with_disk([&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
-    kill_custodian(on);
+TEST_F(killed_custodian, does_not_prevent_a_disk_from_reconnecting_to_its_backend) {
+  with_disk([&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
+    kill_custodian(runtime);
     toolstack_.restart(xvdb);
-    co_await await_reconnect(on, disk, 1);
+    co_await await_reconnect(runtime, disk, 1);
     co_await expect_usable(disk, 1);
   });
 }
 
-TEST_F(killed_custodian, makes_no_kernel_bug_of_a_resume_that_comes_before_another_is_there) {
-  with_disk([&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+TEST_F(killed_custodian, causes_no_kernel_bug_at_a_resume_before_its_successor_starts) {
+  with_disk([&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     for (std::uint64_t i = 1; i <= 3; ++i) {
-      const auto killed = on.custodian()->process();
-      // The control thread is busy with the toolstack: nobody notices the death meanwhile.
-      kill_custodian(on);
+      const auto killed = runtime.custodian()->process();
+      // The control thread is busy with the toolstack, so the death goes unnoticed meanwhile.
+      kill_custodian(runtime);
       toolstack_.save_restore(i == 2, std::chrono::milliseconds(1));
-      co_await await_reconnect(on, disk, i);
+      co_await await_reconnect(runtime, disk, i);
       co_await expect_usable(disk, static_cast<int>(i));
-      co_await poll_until(on, [&] { return on.custodian()->process() != killed; });
+      co_await poll_until(runtime, [&] { return runtime.custodian()->process() != killed; });
     }
   });
 }
 
-TEST_F(killed_custodian, makes_no_kernel_bug_after_a_resume_that_it_knew_of) {
-  with_disk([&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+TEST_F(killed_custodian, causes_no_kernel_bug_after_a_resume_that_it_was_told_of) {
+  with_disk([&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     toolstack_.save_restore(true, std::chrono::milliseconds(1));
-    co_await await_reconnect(on, disk, 1);
-    co_await kill_and_await_another(on);
+    co_await await_reconnect(runtime, disk, 1);
+    co_await kill_and_await_another(runtime);
     co_await expect_usable(disk, 1);
   });
 }
 
-/// A main process of its own, which must fork before this one has threads. Returns when it has
-/// reported that `body` is done; it then waits to be killed.
+/// A separate main process. Construct it before this process has threads, as it forks. The
+/// constructor returns when the child reports that `body` is done; the child then waits to be
+/// killed.
 class main_process {
  public:
   explicit main_process(std::function<asio::awaitable<void>(async::runtime&)> body) {
@@ -136,10 +137,10 @@ class main_process {
   [[noreturn]] static void live(std::function<asio::awaitable<void>(async::runtime&)> body,
                                 int report) {
     try {
-      async::runtime on;
-      on.run([&](async::runtime& self) -> asio::awaitable<void> {
+      async::runtime runtime;
+      runtime.run([&](async::runtime& self) -> asio::awaitable<void> {
         co_await body(self);
-        [[maybe_unused]] const auto said = ::write(report, "x", 1);
+        [[maybe_unused]] const auto written = ::write(report, "x", 1);
         co_await sleep(self, std::chrono::hours(1));
       });
     } catch (const std::exception& e) {
@@ -151,61 +152,61 @@ class main_process {
   pid_t process_ = -1;
 };
 
-asio::awaitable<void> wait_for_both_closed(async::runtime& on,
+asio::awaitable<void> wait_for_both_closed(async::runtime& runtime,
                                            sim::simulated_toolstack& toolstack) {
-  co_await poll_until(on, [&] {
+  co_await poll_until(runtime, [&] {
     return toolstack.frontend_state(xvdb) == "6" && toolstack.read(xvdb, "state") == "6";
   });
 }
 
 TEST_F(killed_custodian, has_a_successor_that_closes_the_disk_when_the_main_process_dies_too) {
   std::unique_ptr<frontend> disk;
-  main_process main([&](async::runtime& on) -> asio::awaitable<void> {
-    disk = co_await frontend::open(on, path_of(xvdb));
-    co_await kill_and_await_another(on);
+  main_process main([&](async::runtime& runtime) -> asio::awaitable<void> {
+    disk = co_await frontend::open(runtime, path_of(xvdb));
+    co_await kill_and_await_another(runtime);
   });
   EXPECT_EQ(toolstack_.frontend_state(xvdb), "4");
   main.kill();
-  with_runtime([&](async::runtime& on) { return wait_for_both_closed(on, toolstack_); });
+  with_runtime([&](async::runtime& runtime) { return wait_for_both_closed(runtime, toolstack_); });
   expect_no_bug();
 }
 
-TEST_F(killed_custodian, has_a_successor_that_keeps_the_handles_of_before_a_resume) {
+TEST_F(killed_custodian, has_a_successor_that_keeps_the_handles_from_before_a_resume) {
   std::unique_ptr<frontend> disk;
-  main_process main([&](async::runtime& on) -> asio::awaitable<void> {
-    disk = co_await frontend::open(on, path_of(xvdb));
+  main_process main([&](async::runtime& runtime) -> asio::awaitable<void> {
+    disk = co_await frontend::open(runtime, path_of(xvdb));
     toolstack_.save_restore(true, std::chrono::milliseconds(1));
-    co_await await_reconnect(on, *disk, 1);
-    co_await kill_and_await_another(on);
+    co_await await_reconnect(runtime, *disk, 1);
+    co_await kill_and_await_another(runtime);
   });
   main.kill();
-  with_runtime([&](async::runtime& on) { return wait_for_both_closed(on, toolstack_); });
+  with_runtime([&](async::runtime& runtime) { return wait_for_both_closed(runtime, toolstack_); });
   expect_no_bug();
 }
 
 class disk_left_connected : public killed_custodian {};
 
 TEST_F(disk_left_connected, is_closed_at_both_ends_when_an_exception_leaves_main) {
-  async::runtime on;
+  async::runtime runtime;
   const auto main = [](async::runtime& self) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(self, path_of(xvdb));
     co_await expect_usable(*disk, 1);
     throw std::runtime_error("out of main");
   };
-  EXPECT_THROW(on.run(main), std::runtime_error);
+  EXPECT_THROW(runtime.run(main), std::runtime_error);
   EXPECT_EQ(toolstack_.frontend_state(xvdb), "6");
   EXPECT_EQ(toolstack_.read(xvdb, "state"), "6");
   expect_no_bug();
 }
 
-TEST_F(disk_left_connected, is_closed_at_both_ends_although_the_custodian_was_killed) {
-  async::runtime on;
+TEST_F(disk_left_connected, is_closed_at_both_ends_even_if_the_custodian_was_killed) {
+  async::runtime runtime;
   const auto main = [](async::runtime& self) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(self, path_of(xvdb));
     kill_custodian(self);
     throw std::runtime_error("out of main");
   };
-  EXPECT_THROW(on.run(main), std::runtime_error);
+  EXPECT_THROW(runtime.run(main), std::runtime_error);
   EXPECT_EQ(toolstack_.frontend_state(xvdb), "6");
   EXPECT_EQ(toolstack_.read(xvdb, "state"), "6");
   expect_no_bug();

@@ -1,6 +1,6 @@
-// What a disk may never do to its users' data, one case at a time: undo an answered write, write
-// bytes of another request, or call lost writes flushed. Runs inside a domain of the simulator.
-// recovery_test.cpp does all of it at random.
+// Data safety, one case at a time: a disk never undoes a completed write, writes another request's
+// bytes, or reports lost writes as flushed. Runs inside a domain of the simulator.
+// recovery_test.cpp covers the same at random.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
@@ -20,14 +20,14 @@ using namespace std::chrono_literals;
 constexpr unsigned xvdb = 51728;
 constexpr unsigned xvdc = 51744;  // a volatile cache
 constexpr std::size_t sector_size = 512;
-/// Holds the first write until the faults change, and nothing else.
+/// Delays only the first write, until the faults change.
 constexpr auto first_write_late = "late=60s:1/1000000";
 
 std::vector<std::byte> filled(int value, std::size_t size = sector_size) {
   return std::vector<std::byte>(size, static_cast<std::byte>(value));
 }
 
-/// A request under way, whose end can be looked at.
+/// The outcome of a request in flight.
 struct pending {
   bool done = false;
   error problem;
@@ -40,11 +40,11 @@ asio::awaitable<void> carry_out(asio::awaitable<void> request, pending& out) {
 
 class data_safety : public ::testing::Test {
  protected:
-  void with_disk(unsigned number, options how,
+  void with_disk(unsigned number, options settings,
                  std::function<asio::awaitable<void>(async::runtime&, frontend&)> body) {
-    with_runtime([&](async::runtime& on) -> asio::awaitable<void> {
-      const auto disk = co_await frontend::open(on, path_of(number), how);
-      co_await body(on, *disk);
+    with_runtime([&](async::runtime& runtime) -> asio::awaitable<void> {
+      const auto disk = co_await frontend::open(runtime, path_of(number), settings);
+      co_await body(runtime, *disk);
       co_await disk->close();
     });
   }
@@ -53,93 +53,93 @@ class data_safety : public ::testing::Test {
     co_await disk.read(offset, bytes);
     co_return std::to_integer<int>(bytes[0]);
   }
-  /// What follows a request that timed out with the backend still holding it: `next` ends either at
-  /// once or when the backend is done with it.
-  asio::awaitable<void> follow_late_write(async::runtime& on, asio::awaitable<void> next) {
+  /// Runs `next` after a request that timed out while the backend still holds it: `next` completes
+  /// either at once or after the backend has finished the late request.
+  asio::awaitable<void> follow_late_write(async::runtime& runtime, asio::awaitable<void> next) {
     pending following;
-    async::nursery requests(on.control());
+    async::nursery requests(runtime.control());
     requests.spawn(carry_out(std::move(next), following));
-    // Time enough to overtake it, for one that does.
+    // Long enough for `next` to overtake the late request, if it can.
     for (int i = 0; i < 100 && !following.done; ++i)
-      co_await sleep(on, 1ms);
+      co_await sleep(runtime, 1ms);
     toolstack_.set_faults(xvdb, "none");
     co_await requests.join();
     EXPECT_EQ(following.problem.text, "");
   }
   static options with_deadline() {
-    options how;
-    how.request_deadline = 40ms;
-    return how;
+    options settings;
+    settings.request_deadline = 40ms;
+    return settings;
   }
   sim::simulated_toolstack toolstack_;
 };
 
-TEST_F(data_safety, a_write_that_timed_out_does_not_undo_a_later_one) {
+TEST_F(data_safety, a_timed_out_write_does_not_undo_a_later_one) {
   with_disk(xvdb, with_deadline(),
-            [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+            [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
               toolstack_.set_faults(xvdb, first_write_late);
               const auto late = co_await failure_of(disk.write(0, filled(0xA)));
               EXPECT_EQ(late.code, errc::timed_out);
               const auto newer = filled(0xB);
-              co_await follow_late_write(on, disk.write(0, newer));
+              co_await follow_late_write(runtime, disk.write(0, newer));
               co_await disk.flush();
-              const auto found = co_await first_byte(disk);
-              EXPECT_EQ(found, 0xB);
+              const auto byte = co_await first_byte(disk);
+              EXPECT_EQ(byte, 0xB);
             });
 }
 
-TEST_F(data_safety, a_write_that_timed_out_does_not_undo_a_later_one_to_a_part_of_its_sector) {
+TEST_F(data_safety, a_timed_out_write_does_not_undo_a_later_one_to_part_of_its_sector) {
   with_disk(xvdb, with_deadline(),
-            [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+            [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
               toolstack_.set_faults(xvdb, first_write_late);
               const auto late = co_await failure_of(disk.write(0, filled(0xA)));
               EXPECT_EQ(late.code, errc::timed_out);
               const auto newer = filled(0xB, 100);
-              co_await follow_late_write(on, disk.write(0, newer));
-              const auto found = co_await first_byte(disk);
-              EXPECT_EQ(found, 0xB);
+              co_await follow_late_write(runtime, disk.write(0, newer));
+              const auto byte = co_await first_byte(disk);
+              EXPECT_EQ(byte, 0xB);
             });
 }
 
-TEST_F(data_safety, a_discard_that_timed_out_does_not_undo_a_later_write) {
+TEST_F(data_safety, a_timed_out_discard_does_not_undo_a_later_write) {
   with_disk(xvdb, with_deadline(),
-            [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+            [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
               co_await disk.write(0, filled(0xA, 4096));
               toolstack_.set_faults(xvdb, first_write_late);
               const auto late = co_await failure_of(disk.discard(0, 4096));
               EXPECT_EQ(late.code, errc::timed_out);
               const auto newer = filled(0xB);
-              co_await follow_late_write(on, disk.write(0, newer));
-              const auto found = co_await first_byte(disk);
-              EXPECT_EQ(found, 0xB);
+              co_await follow_late_write(runtime, disk.write(0, newer));
+              const auto byte = co_await first_byte(disk);
+              EXPECT_EQ(byte, 0xB);
             });
 }
 
-TEST_F(data_safety, a_late_write_carries_its_own_bytes_whatever_was_written_meanwhile) {
+TEST_F(data_safety, a_late_write_carries_its_own_bytes_despite_writes_meanwhile) {
   with_disk(xvdb, with_deadline(), [&](async::runtime&, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(0x1));
     toolstack_.set_faults(xvdb, first_write_late);
     const auto late = co_await failure_of(disk.write(0, filled(0xA)));
     EXPECT_EQ(late.code, errc::timed_out);
-    // Through all of the pool's pages, if its page were among them.
+    // Cycles through all pages of the pool, so it would reuse the late write's page.
     for (std::uint64_t i = 1; i < 2000; ++i)
       co_await disk.write(i * sector_size, filled(0xC));
     toolstack_.set_faults(xvdb, "none");
-    const auto found = co_await first_byte(disk);
-    EXPECT_EQ(found, 0xA) << "what was asked for, though late";
+    const auto byte = co_await first_byte(disk);
+    EXPECT_EQ(byte, 0xA) << "the late write's own data";
   });
 }
 
-TEST_F(data_safety, a_flush_fails_once_when_a_lost_backend_may_have_lost_what_it_covers) {
-  with_disk(xvdc, {}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+TEST_F(data_safety, a_flush_fails_once_when_a_lost_backend_may_have_lost_covered_writes) {
+  with_disk(xvdc, {}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(0x1, 65536));
     co_await disk.flush();
     co_await disk.write(0, filled(0x2, 65536));
     toolstack_.set_faults(xvdc, "stall=0");
     pending flush;
-    async::nursery requests(on.control());
+    async::nursery requests(runtime.control());
     requests.spawn(carry_out(disk.flush(), flush));
-    co_await sleep(on, 10ms);
+    co_await sleep(runtime, 10ms);
     EXPECT_FALSE(flush.done);
     toolstack_.cut_power(xvdc, 7);
     toolstack_.write(xvdc, "xenpv/fault", "none");
@@ -154,36 +154,36 @@ TEST_F(data_safety, a_flush_fails_once_when_a_lost_backend_may_have_lost_what_it
   });
 }
 
-TEST_F(data_safety, a_flush_succeeds_after_a_loss_with_nothing_unflushed) {
-  with_disk(xvdc, {}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+TEST_F(data_safety, a_flush_succeeds_after_a_loss_without_unflushed_writes) {
+  with_disk(xvdc, {}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(0x1));
     co_await disk.flush();
     toolstack_.cut_power(xvdc, 9);
-    co_await poll_until(on, [&] { return disk.recovery().reconnects == 1; });
+    co_await poll_until(runtime, [&] { return disk.recovery().reconnects == 1; });
     const auto flushed = co_await failure_of(disk.flush());
     EXPECT_EQ(flushed.text, "");
   });
 }
 
-TEST_F(data_safety, a_disk_of_another_vdi_is_refused_when_only_its_backend_restarted) {
-  with_disk(xvdb, {}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+TEST_F(data_safety, a_disk_with_another_vdi_is_refused_when_only_its_backend_restarted) {
+  with_disk(xvdb, {}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     const auto uuid = toolstack_.read(xvdb, "sm-data/vdi-uuid");
     EXPECT_TRUE(uuid);
     toolstack_.remove_backend(xvdb);
-    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
     toolstack_.rebuild_backend(xvdb, {{"sm-data/vdi-uuid", "another"}});
-    co_await poll_until(on, [&] { return disk.state() == device_state::failed; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::failed; });
     EXPECT_EQ(disk.failure_reason()->code, errc::wrong_disk);
     toolstack_.remove_backend(xvdb);
     toolstack_.rebuild_backend(xvdb, {{"sm-data/vdi-uuid", uuid.value_or("")}});
   });
 }
 
-/// Alone in having a custodian, as a resume needs one.
-TEST_F(data_safety, a_disk_goes_on_after_a_live_migration_of_its_storage) {
+/// The only case with a custodian, which a resume needs.
+TEST_F(data_safety, a_disk_survives_a_live_migration_of_its_storage) {
   if (!has_custodian) GTEST_SKIP() << "needs a custodian";
-  async::runtime on;
-  on.run([&](async::runtime& self) -> asio::awaitable<void> {
+  async::runtime runtime;
+  runtime.run([&](async::runtime& self) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(self, path_of(xvdb));
     co_await disk->write(0, filled(0x5));
     const auto before = toolstack_.read(xvdb, "sm-data/vdi-uuid");

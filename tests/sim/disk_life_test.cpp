@@ -1,5 +1,5 @@
-// What happens to a disk that a guest is using: resize, unplug, restart, a power cut, faults. The
-// test plays the guest with a raw frontend, and the toolstack through domain 0's xenstore.
+// Events on a disk in use: resize, unplug, restart, power cut, faults. The test plays the guest
+// with a raw frontend, and the toolstack through domain 0's xenstore.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -15,7 +15,7 @@ namespace {
 using enum wire::xenbus_state;
 using wire::blkif_op;
 
-/// Domain 0's view of a disk of ours.
+/// Domain 0's view of one of our disks.
 class toolstack_view {
  public:
   explicit toolstack_view(const std::string& directory)
@@ -31,13 +31,13 @@ class toolstack_view {
       all.write(directory_ + "/state", "5");
     });
   }
-  /// What the backend says in its error node, sooner or later.
+  /// Waits for the backend to write its error node; returns the text.
   [[nodiscard]] std::string await_error() {
     auto path = directory_ + "/error";
     path.insert(path.find("/backend/"), "/error");
     store_.watch(path, "error");
     for (;;) {
-      if (const auto said = store_.read_if_exists(path)) return *said;
+      if (const auto text = store_.read_if_exists(path)) return *text;
       pollfd poll{store_.watch_descriptor(), POLLIN, 0};
       if (::poll(&poll, 1, 20'000) <= 0) return "";
       while (store_.next_event()) {
@@ -65,9 +65,9 @@ class disk_in_use : public ::testing::Test {
     toolstack.emplace(fmt::format("backend/{}/1/{}", kind, device));
     front->connect(1, 0, true);
   }
-  void set_faults(const std::string& words) {
-    toolstack->write("xenpv/fault", words);
-    front->await_node("xenpv/applied-fault", words);
+  void set_faults(const std::string& faults) {
+    toolstack->write("xenpv/fault", faults);
+    front->await_node("xenpv/applied-fault", faults);
   }
   int write(std::uint64_t sector, int value) {
     std::memset(front->page(0), value, page_size);
@@ -77,7 +77,7 @@ class disk_in_use : public ::testing::Test {
     EXPECT_EQ(front->transfer(blkif_op::read, sector, 1), 0);
     return std::to_integer<int>(front->page(1)[0]);
   }
-  /// The start-up reset of a frontend whose backend began anew.
+  /// The reset of a frontend whose backend restarted.
   void reconnect() {
     front->close();
     front->set_state(initialising);
@@ -88,7 +88,7 @@ class disk_in_use : public ::testing::Test {
   std::optional<toolstack_view> toolstack;
 };
 
-TEST_F(disk_in_use, grows_and_says_so) {
+TEST_F(disk_in_use, can_be_resized) {
   use(51728);
   EXPECT_EQ(write(16384, 1), -1);
   toolstack->write("xenpv/size", "16777216");
@@ -104,7 +104,7 @@ TEST_F(disk_in_use, grows_and_says_so) {
   EXPECT_EQ(front->backend_node("sectors"), "16384");
 }
 
-TEST_F(disk_in_use, is_unplugged_when_the_frontend_lets_go) {
+TEST_F(disk_in_use, is_unplugged_when_the_frontend_closes) {
   use(51744);
   toolstack->unplug();
   front->await({closing});
@@ -113,18 +113,18 @@ TEST_F(disk_in_use, is_unplugged_when_the_frontend_lets_go) {
   front->await({closed});
 }
 
-TEST_F(disk_in_use, keeps_its_bytes_over_a_restart_and_answers_no_request_of_before) {
+TEST_F(disk_in_use, keeps_its_data_across_a_restart_and_drops_the_old_ring) {
   use(51760);
   ASSERT_EQ(write(8, 0x42), 0);
   toolstack->write("xenpv/command", "restart");
   front->await({init_wait});
   EXPECT_EQ(front->backend_node("sectors"), std::nullopt);
-  // It does not take the ring of before over, though the frontend still says Connected.
+  // The backend does not map the old ring, though the frontend is still Connected.
   reconnect();
   EXPECT_EQ(byte_at(8), 0x42);
 }
 
-TEST_F(disk_in_use, vanishes_without_a_word_and_comes_back_by_a_restart) {
+TEST_F(disk_in_use, vanishes_silently_and_returns_after_a_restart) {
   use(51776);
   ASSERT_EQ(write(8, 0x42), 0);
   set_faults("vanish=1");
@@ -139,7 +139,7 @@ TEST_F(disk_in_use, vanishes_without_a_word_and_comes_back_by_a_restart) {
   EXPECT_EQ(byte_at(8), 0x42);
 }
 
-TEST_F(disk_in_use, loses_at_most_what_was_not_flushed) {
+TEST_F(disk_in_use, loses_only_unflushed_writes_in_a_power_cut) {
   use(51792);
   ASSERT_EQ(write(0, 0x11), 0);
   ASSERT_EQ(front->flush(), 0);
@@ -158,7 +158,7 @@ TEST_F(disk_in_use, loses_at_most_what_was_not_flushed) {
   EXPECT_LT(lost, 54);
 }
 
-TEST_F(disk_in_use, fails_delays_and_stalls_as_it_is_told_meanwhile) {
+TEST_F(disk_in_use, takes_new_faults_while_connected) {
   use(51808);
   set_faults("error=1");
   EXPECT_EQ(write(0, 1), -1);
@@ -176,16 +176,16 @@ TEST_F(disk_in_use, fails_delays_and_stalls_as_it_is_told_meanwhile) {
   EXPECT_EQ(toolstack->await_error().substr(0, 30), "-22 disk fault 'gremlins': inv");
 }
 
-TEST_F(disk_in_use, is_not_served_any_more_when_its_ring_overflows) {
+TEST_F(disk_in_use, is_no_longer_served_after_its_ring_overflows) {
   use(51824);
   EXPECT_EQ(write(0, 1), 0);
   front->corrupt_request_index(100);
-  // The rest of the disk goes on: the frontend can start over.
+  // Only the connection is lost: the frontend can reconnect.
   reconnect();
   EXPECT_EQ(byte_at(0), 1);
 }
 
-TEST_F(disk_in_use, lives_in_a_file) {
+TEST_F(disk_in_use, may_be_backed_by_a_file) {
   use(51840);
   EXPECT_EQ(write(16, 0x66), 0);
   EXPECT_EQ(front->flush(), 0);

@@ -1,4 +1,4 @@
-// Domains and their processes: what survives a death, a save and a restore.
+// Domains and their processes: deaths, saves and restores.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -32,7 +32,7 @@ TEST(domain_life, two_domains_exchange_events_and_bytes) {
   EXPECT_EQ(backend->ask("peek_mapped"), "42");
 }
 
-TEST(domain_life, everything_a_process_held_is_free_again_when_it_was_killed) {
+TEST(domain_life, killed_process_releases_everything_it_held) {
   simulated_host host;
   const auto before = host.domain(1);
   const auto guest = host.actor(1);
@@ -46,7 +46,7 @@ TEST(domain_life, everything_a_process_held_is_free_again_when_it_was_killed) {
   })) << host.status().dump(2);
 }
 
-TEST(domain_life, notify_of_a_reader_that_was_killed_harms_nobody) {
+TEST(domain_life, notifying_a_killed_reader_is_harmless) {
   simulated_host host;
   const auto guest = host.actor(1);
   const auto backend = host.actor(0);
@@ -60,7 +60,7 @@ TEST(domain_life, notify_of_a_reader_that_was_killed_harms_nobody) {
     ASSERT_EQ(backend->ask("notify " + bound), "");
 }
 
-TEST(domain_life, destroyed_domains_pages_stay_with_who_maps_them) {
+TEST(domain_life, pages_of_a_destroyed_domain_stay_mapped) {
   simulated_host host;
   const auto guest = host.actor(1);
   const auto backend = host.actor(0);
@@ -79,7 +79,7 @@ TEST(domain_life, destroyed_domains_pages_stay_with_who_maps_them) {
   EXPECT_EQ(backend->ask("unmap"), "");
 }
 
-TEST(domain_life, closing_a_stale_handle_is_recorded_as_the_kernel_bug_and_kills) {
+TEST(domain_life, closing_a_stale_handle_is_recorded_as_a_kernel_bug_and_kills_the_process) {
   simulated_host host;
   const auto guest = host.actor(1);
   guest->ask("open");
@@ -99,7 +99,7 @@ TEST(domain_life, closing_a_stale_handle_is_recorded_as_the_kernel_bug_and_kills
               HasSubstr("kernel BUG at drivers/xen/evtchn.c: last reference closed"));
 }
 
-TEST(domain_life, unbinding_a_stale_port_is_the_kernel_bug_too) {
+TEST(domain_life, unbinding_a_stale_port_triggers_the_kernel_bug_too) {
   simulated_host host;
   const auto guest = host.actor(1);
   guest->ask("open");
@@ -107,14 +107,14 @@ TEST(domain_life, unbinding_a_stale_port_is_the_kernel_bug_too) {
   host.save_restore(1);
   EXPECT_EQ(guest->ask("unbind " + port), "dead");
   guest->wait();
-  // As on Linux, the dying process's exit closes the handle and runs into it again.
+  // As on Linux, the exit of the dying process closes the handle and triggers the bug again.
   ASSERT_TRUE(
       host.eventually([](const auto& status) { return status["kernel_bugs"].size() == 2; }));
   EXPECT_THAT(host.status()["kernel_bugs"][0]["what"].get<std::string>(),
               HasSubstr("unbind of port " + port));
 }
 
-TEST(domain_life, exit_with_a_stale_handle_is_the_kernel_bug_too) {
+TEST(domain_life, exit_with_a_stale_handle_triggers_the_kernel_bug_too) {
   simulated_host host;
   const auto guest = host.actor(1);
   guest->ask("open");
@@ -137,7 +137,7 @@ TEST(domain_life, stale_handle_without_ports_may_be_closed) {
   EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
 }
 
-TEST(domain_life, custodian_saves_the_process_from_the_kernel_bug) {
+TEST(domain_life, custodian_protects_the_process_from_the_kernel_bug) {
   simulated_host host;
   const auto guest = host.actor(1);
   const auto custodian = static_cast<pid_t>(guest->ask_number("custodian"));
@@ -154,7 +154,7 @@ TEST(domain_life, custodian_saves_the_process_from_the_kernel_bug) {
   ::kill(custodian, SIGKILL);
 }
 
-TEST(domain_life, killed_custodian_has_a_successor_that_saves_the_process_from_the_kernel_bug) {
+TEST(domain_life, killed_custodian_has_a_successor_that_protects_the_process_from_the_kernel_bug) {
   simulated_host host;
   const auto guest = host.actor(1);
   const auto killed = static_cast<pid_t>(guest->ask_number("custodian"));
@@ -162,7 +162,7 @@ TEST(domain_life, killed_custodian_has_a_successor_that_saves_the_process_from_t
   guest->ask("bind_unbound 0");
   host.save_restore(1);
   ASSERT_EQ(::kill(killed, SIGKILL), 0);
-  // The first call that meets the dead one starts another, which gets all at once.
+  // The first call after the death starts a successor and hands it all handles.
   EXPECT_EQ(guest->ask("resumed"), "");
   const auto successor = static_cast<pid_t>(guest->ask_number("custodian_process"));
   EXPECT_NE(successor, killed);
@@ -173,7 +173,7 @@ TEST(domain_life, killed_custodian_has_a_successor_that_saves_the_process_from_t
   ::kill(successor, SIGKILL);
 }
 
-TEST(domain_life, custodian_runs_the_cleanups_that_are_left_at_a_clean_stop) {
+TEST(domain_life, custodian_runs_the_remaining_cleanups_at_a_clean_stop) {
   simulated_host host;
   const auto guest = host.actor(1);
   const auto backend = host.actor(0);
@@ -209,7 +209,7 @@ TEST(domain_life, new_handle_works_after_a_resume_and_gets_the_old_numbers) {
   ::kill(custodian, SIGKILL);
 }
 
-TEST(domain_life, custodian_leaves_with_its_process_when_nothing_was_resumed) {
+TEST(domain_life, custodian_exits_with_its_process_if_there_was_no_resume) {
   simulated_host host;
   const auto guest = host.actor(1);
   guest->ask("custodian");
@@ -240,7 +240,7 @@ TEST(domain_life, custodian_runs_the_cleanup_when_its_process_is_killed) {
   EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
 }
 
-TEST(domain_life, custodian_keeps_stale_handles_of_a_process_that_was_killed) {
+TEST(domain_life, custodian_keeps_the_stale_handles_of_a_killed_process) {
   simulated_host host;
   const auto guest = host.actor(1);
   const auto backend = host.actor(0);
@@ -253,7 +253,7 @@ TEST(domain_life, custodian_keeps_stale_handles_of_a_process_that_was_killed) {
   guest->kill(SIGKILL);
   EXPECT_TRUE(host.eventually([&](const auto&) {
     return backend->ask("store_read /local/domain/1/data/state") == "6";
-  })) << "the cleanup has run, so the custodian has dealt with the death";
+  })) << "the cleanup has run, so the custodian has handled the death";
   EXPECT_EQ(host.status()["open_handles"], 1);
   EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
   ::kill(custodian, SIGKILL);
@@ -308,7 +308,7 @@ TEST(domain_life, restore_may_keep_the_number) {
   EXPECT_EQ(guest->ask("store_read data/mark"), "absent") << "the tree is new";
 }
 
-TEST(domain_life, two_hosts_stand_side_by_side) {
+TEST(domain_life, two_hosts_run_side_by_side) {
   simulated_host one;
   simulated_host two;
   const auto here = one.actor(1);

@@ -1,5 +1,5 @@
 // The event loop on the simulator: real pipes, real threads, libxenevtchn's own calls. Runs inside
-// a domain: xenpv-sim run -- sim_event_loop_tests. What needs no second thread is in
+// a domain: xenpv-sim run -- sim_event_loop_tests. Tests with a single thread are in
 // tests/unit/async.
 #include "xenpv/async/event_loop.hpp"
 
@@ -69,7 +69,7 @@ TEST(event_loop_on_simulator, two_threads_play_ping_pong) {
   EXPECT_TRUE(pool.context(1).stopped());
 }
 
-/// Two ends in one loop; each test plays both.
+/// Both ends of a channel in one loop.
 class one_loop : public ::testing::Test {
  protected:
   asio::io_context context{1};
@@ -78,7 +78,7 @@ class one_loop : public ::testing::Test {
   bound_port far = loop.bind_interdomain(domid_self, near.number());
 };
 
-TEST_F(one_loop, notifications_are_merged_while_a_callback_works) {
+TEST_F(one_loop, notifications_are_merged_while_a_callback_runs) {
   int calls = 0;
   near.on_event([&] {
     if (++calls > 1) return;
@@ -91,7 +91,7 @@ TEST_F(one_loop, notifications_are_merged_while_a_callback_works) {
   EXPECT_EQ(loop.statistics().notifies, 6u);
 }
 
-TEST_F(one_loop, closing_lets_the_context_run_dry_and_frees_the_ports) {
+TEST_F(one_loop, close_lets_the_context_run_out_of_work_and_frees_the_ports) {
   const auto number = near.number();
   loop.close();
   test::run_until_dry(context);
@@ -106,7 +106,7 @@ TEST_F(one_loop, taken_port_cannot_be_bound_again) {
   } catch (const failure& e) {
     EXPECT_THAT(e.what(), HasSubstr("bind to port"));
   }
-  // The loop is none the worse for it.
+  // The loop still works.
   int calls = 0;
   near.on_event([&] { ++calls; });
   far.notify();
@@ -114,7 +114,7 @@ TEST_F(one_loop, taken_port_cannot_be_bound_again) {
   EXPECT_EQ(calls, 1);
 }
 
-TEST_F(one_loop, many_ports_fire_in_one_go_and_all_are_served) {
+TEST_F(one_loop, many_ports_fire_at_once_and_all_are_served) {
   std::vector<bound_port> ends;
   std::vector<bound_port> peers;
   int calls = 0;
@@ -132,9 +132,9 @@ TEST_F(one_loop, many_ports_fire_in_one_go_and_all_are_served) {
   EXPECT_EQ(loop.statistics().spurious, 0u);
 }
 
-// ThreadSanitizer runs a thread of its own, and the custodian refuses to fork beside any.
+// ThreadSanitizer runs a thread, and the custodian refuses to fork in a process with threads.
 #ifndef __SANITIZE_THREAD__
-TEST(event_loop_with_custodian, clean_stop_frees_the_ports_in_the_custodian_too) {
+TEST(event_loop_with_custodian, clean_stop_also_frees_the_ports_that_the_custodian_keeps) {
   auto keeper = xen::custodian::start();
   asio::io_context context(1);
   event_loop loop(context, {.custodian = &keeper, .irq_cpu = {}, .root = system_root("/")});
@@ -142,7 +142,7 @@ TEST(event_loop_with_custodian, clean_stop_frees_the_ports_in_the_custodian_too)
   const auto number = port.number();
   loop.close();
   test::run_until_dry(context);
-  // While anybody had the handle open, the number would still be taken.
+  // If any process still held the handle, the port number would be in use.
   event_loop again(context);
   EXPECT_EQ(again.bind_unbound(domid_self).number(), number);
 }

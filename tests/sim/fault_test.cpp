@@ -1,4 +1,4 @@
-// Every fault knob of the simulated host, seen from a program in a domain.
+// Every fault of the simulated host, seen by a program in a domain.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -20,7 +20,7 @@ class fault_test : public testing::Test {
     guest_port_ = guest_->ask("bind_unbound 0");
     backend_port_ = backend_->ask("bind_interdomain 1 " + guest_port_);
   }
-  /// Notifications sent one by one, each event answered with an unmask; how many arrived.
+  /// Sends notifications one by one, unmasking after each event; returns the number of events.
   int count_events(int sent) {
     int arrived = 0;
     for (int i = 0; i < sent; ++i) {
@@ -45,7 +45,7 @@ TEST_F(fault_test, without_faults_every_event_arrives_once) {
   EXPECT_EQ(count_events(12), 12);
 }
 
-TEST_F(fault_test, event_lost_takes_its_share) {
+TEST_F(fault_test, event_lost_drops_its_share) {
   connect();
   host_.fault("event-lost=1/3");
   EXPECT_EQ(count_events(12), 8);
@@ -71,7 +71,7 @@ TEST_F(fault_test, event_delayed_arrives_later) {
   EXPECT_EQ(host_.status()["faults"]["events_delayed"], 1);
 }
 
-TEST_F(fault_test, grant_refused_looks_like_the_limit) {
+TEST_F(fault_test, grant_refused_looks_like_an_exhausted_limit) {
   host_.fault("grant-refused=1/2");
   EXPECT_THAT(guest_->ask("share 0 1"), HasSubstr("no space left on device"));
   EXPECT_GT(guest_->ask_number("share 0 1"), 0U);
@@ -98,7 +98,7 @@ TEST_F(fault_test, store_eagain_makes_transactions_run_again) {
   EXPECT_EQ(guest_->ask("transact 10"), "2") << "the second commit failed, the third did not";
 }
 
-TEST_F(fault_test, store_eagain_storm_ends_a_transaction_after_its_attempts) {
+TEST_F(fault_test, store_eagain_storm_fails_a_transaction_after_its_attempts) {
   guest_->ask("store_keep");
   host_.fault("store-eagain=1");
   EXPECT_THAT(guest_->ask("transact 5"), HasSubstr("resource temporarily unavailable"));
@@ -109,7 +109,7 @@ TEST_F(fault_test, store_vanish_cuts_connections_until_switched_off) {
   guest_->ask("store_keep");
   EXPECT_EQ(guest_->ask("store_connected"), "yes");
   host_.fault("store-vanish=1");
-  EXPECT_EQ(guest_->ask("store_connected"), "yes") << "the one request that is still answered";
+  EXPECT_EQ(guest_->ask("store_connected"), "yes") << "one more request is answered";
   EXPECT_EQ(guest_->ask("store_connected"), "no");
   EXPECT_THAT(guest_->ask("store_read domid"), StartsWith("error"));
   host_.fault("none");

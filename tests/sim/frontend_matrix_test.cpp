@@ -1,5 +1,6 @@
-// Every kind of backend and every shape of a connection through the whole stack: workers on all
-// queues write and verify neighbouring odd stretches, with flushes and discards between them.
+// Every kind of backend and every combination of connection parameters through the whole stack:
+// workers on all queues write and verify adjacent unaligned ranges, with flushes and discards
+// between them.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,7 +19,7 @@ constexpr std::uint64_t area = 96 * 1024 + 77;  // odd, so that neighbours share
 constexpr unsigned workers_per_queue = 5;
 constexpr unsigned operations = 40;
 
-/// Owns the bytes [begin, begin + area) of the disk and knows what is in them.
+/// Owns the bytes [begin, begin + area) of the disk and tracks their contents.
 class worker {
  public:
   worker(blk::block_queue& queue, std::uint64_t begin, unsigned seed)
@@ -27,26 +28,26 @@ class worker {
   asio::awaitable<void> run() {
     co_await write(0, area);
     for (unsigned i = 0; i < operations; ++i) {
-      const auto from = pick(0, area - 1);
-      const auto count = std::min(pick(1, pick(0, 7) == 0 ? area : 9000), area - from);
+      const auto first = pick(0, area - 1);
+      const auto count = std::min(pick(1, pick(0, 7) == 0 ? area : 9000), area - first);
       switch (pick(0, 9)) {
         case 0:
           if (queue_.shape().can_flush) co_await queue_.flush();
           break;
         case 1:
           if (!queue_.shape().can_discard) break;
-          // What a discard leaves is anybody's guess; what is written over it is not.
-          co_await queue_.discard(begin_ + from, count);
-          co_await write(from, count);
+          // The contents after a discard are undefined, so overwrite them.
+          co_await queue_.discard(begin_ + first, count);
+          co_await write(first, count);
           break;
         case 2:
         case 3:
         case 4:
         case 5:
-          co_await write(from, count);
+          co_await write(first, count);
           break;
         default:
-          co_await verify(from, count);
+          co_await verify(first, count);
       }
     }
     co_await verify(0, area);
@@ -57,19 +58,19 @@ class worker {
     return std::uniform_int_distribution<std::uint64_t>(low, high)(random_);
   }
 
-  asio::awaitable<void> write(std::uint64_t from, std::uint64_t count) {
-    for (auto i = from; i < from + count; ++i)
+  asio::awaitable<void> write(std::uint64_t first, std::uint64_t count) {
+    for (auto i = first; i < first + count; ++i)
       model_[i] = static_cast<std::byte>(random_());
     const bool fua = queue_.shape().can_flush && pick(0, 5) == 0;
-    co_await queue_.write(begin_ + from, {model_.data() + from, count}, fua);
+    co_await queue_.write(begin_ + first, {model_.data() + first, count}, fua);
   }
 
-  asio::awaitable<void> verify(std::uint64_t from, std::uint64_t count) {
+  asio::awaitable<void> verify(std::uint64_t first, std::uint64_t count) {
     std::vector<std::byte> got(count);
-    co_await queue_.read(begin_ + from, got);
-    if (std::memcmp(got.data(), model_.data() + from, count) != 0)
+    co_await queue_.read(begin_ + first, got);
+    if (std::memcmp(got.data(), model_.data() + first, count) != 0)
       throw std::runtime_error(
-          fmt::format("{} bytes at {} are not what was written", count, begin_ + from));
+          fmt::format("{} bytes at {} are not what was written", count, begin_ + first));
   }
 
   blk::block_queue& queue_;
@@ -82,7 +83,7 @@ asio::awaitable<void> work(blk::block_queue& queue, std::size_t index, std::size
   async::nursery all(queue.executor());
   std::vector<std::unique_ptr<worker>> workers;
   for (unsigned i = 0; i < workers_per_queue; ++i) {
-    // Interleaved: every worker's neighbours belong to other queues.
+    // Interleaved, so that a worker's neighbours belong to other queues.
     const auto begin = (i * stride + index) * area;
     workers.push_back(std::make_unique<worker>(queue, begin, static_cast<unsigned>(begin)));
     all.spawn(workers.back()->run());
@@ -96,14 +97,14 @@ class frontend_matrix : public ::testing::TestWithParam<shape> {};
 
 TEST_P(frontend_matrix, gives_back_what_was_written) {
   const auto [disk_name, large_ring, many_queues, indirect, persistent] = GetParam();
-  options how;
-  if (!large_ring) how.ring_page_order = 0;
-  if (!many_queues) how.queues = 1;
-  if (!indirect) how.segments = 11;
-  how.persistent = persistent;
-  with_runtime([&, device = disk_name.device](async::runtime& on) -> asio::awaitable<void> {
-    const auto disk = co_await frontend::open(on, device, how);
-    async::nursery queues(on.control());
+  options settings;
+  if (!large_ring) settings.ring_page_order = 0;
+  if (!many_queues) settings.queues = 1;
+  if (!indirect) settings.segments = 11;
+  settings.persistent = persistent;
+  with_runtime([&, device = disk_name.device](async::runtime& runtime) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(runtime, device, settings);
+    async::nursery queues(runtime.control());
     for (std::size_t i = 0; i < disk->queue_count(); ++i) {
       auto& queue = disk->queue(i);
       const auto count = disk->queue_count();
@@ -129,8 +130,8 @@ INSTANTIATE_TEST_SUITE_P(all, frontend_matrix,
                                             ::testing::Bool()),
                          name_of);
 
-// FreeBSD's backend serves one connection, so each shape has a disk of its own. It knows neither
-// several queues nor indirect requests.
+// FreeBSD's backend serves one connection only, so each combination has its own disk. It supports
+// neither multiple queues nor indirect requests.
 INSTANTIATE_TEST_SUITE_P(
     freebsd, frontend_matrix,
     ::testing::Values(shape{{"freebsd_512", "device/vbd/51824"}, false, false, false, false},

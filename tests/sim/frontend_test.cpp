@@ -1,6 +1,6 @@
 // A frontend: connect, use, take over, and every way a device can end. Runs inside a domain of the
-// simulator, whose disks tests/sim/CMakeLists.txt lists, or of real Xen (real-xen/scenarios/block);
-// there without the cases that need a fault or a backend's restart.
+// simulator, whose disks tests/sim/CMakeLists.txt lists, or of real Xen (real-xen/scenarios/block),
+// there without the cases that need a fault or a backend restart.
 #include "xenpv/blkfront/frontend.hpp"
 
 #include <gmock/gmock.h>
@@ -27,13 +27,13 @@ using ::testing::HasSubstr;
 constexpr const char* cdrom = "device/vbd/51872";      // xvdk
 constexpr const char* read_only = "device/vbd/51888";  // xvdl
 
-// Out here, because g++ 12 cannot have the list of a range-for in a coroutine.
+// At namespace scope, because g++ 12 rejects an initializer list in a coroutine's range-for.
 constexpr std::array not_writable = {cdrom, read_only};
 constexpr std::array unknown_units = {"device/vbd/51808", "device/vbd/51840"};  // tapdisk, FreeBSD
 
-/// Returns when `done()` is true, asked again after each change of the device.
-asio::awaitable<void> until(frontend& disk, async::runtime& on, std::function<bool()> done) {
-  asio::steady_timer changed(on.control(), std::chrono::steady_clock::time_point::max());
+/// Returns when `done()` is true; checks it after each change of the device.
+asio::awaitable<void> until(frontend& disk, async::runtime& runtime, std::function<bool()> done) {
+  asio::steady_timer changed(runtime.control(), std::chrono::steady_clock::time_point::max());
   disk.on_change([&] { changed.cancel(); });
   const auto wait = [&]() -> asio::awaitable<void> {
     while (!done()) {
@@ -42,7 +42,7 @@ asio::awaitable<void> until(frontend& disk, async::runtime& on, std::function<bo
       changed.expires_at(std::chrono::steady_clock::time_point::max());
     }
   };
-  co_await async::with_deadline(wait(), patience, "wait for the device to change");
+  co_await async::with_deadline(wait(), time_limit, "wait for the device to change");
   disk.on_change({});
 }
 
@@ -53,44 +53,44 @@ std::vector<std::byte> pattern(std::size_t size, unsigned seed) {
   return out;
 }
 
-/// The backend's directory, as the toolstack named it.
-asio::awaitable<std::string> backend_of(async::runtime& on, std::string device) {
-  return on.store().read(device + "/backend");
+/// The backend's directory, from the toolstack's `backend` node.
+asio::awaitable<std::string> backend_of(async::runtime& runtime, std::string device) {
+  return runtime.store().read(device + "/backend");
 }
 
 TEST(frontend, connects_by_itself_with_all_that_the_backend_offers) {
-  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
-    const auto disk = co_await frontend::open(on, xvdb);
+  with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(runtime, xvdb);
     EXPECT_EQ(disk->state(), device_state::connected);
     EXPECT_EQ(disk->facts().device, xvdb);
-    EXPECT_EQ(disk->facts().backend, co_await backend_of(on, xvdb));
+    EXPECT_EQ(disk->facts().backend, co_await backend_of(runtime, xvdb));
     EXPECT_EQ(disk->facts().backend_domain, domid_0);
     EXPECT_EQ(disk->facts().queues, disk->queue_count());
-    EXPECT_EQ(disk->queue_count(), std::min<std::size_t>(on.cpus(), 4));
+    EXPECT_EQ(disk->queue_count(), std::min<std::size_t>(runtime.cpus(), 4));
     EXPECT_TRUE(disk->facts().persistent);
     EXPECT_GT(disk->facts().segments, 11u);
     EXPECT_LE(disk->facts().pages, 512u);
     EXPECT_EQ(disk->shape().size, is_simulated() ? 64u << 20 : 256u << 20);
     EXPECT_EQ(disk->shape().can_flush, is_simulated());  // a ram disk has nothing to flush
-    EXPECT_EQ(co_await on.store().read(std::string(xvdb) + "/state"), "4");
-    EXPECT_EQ(co_await on.store().read(std::string(xvdb) + "/protocol"),
+    EXPECT_EQ(co_await runtime.store().read(std::string(xvdb) + "/state"), "4");
+    EXPECT_EQ(co_await runtime.store().read(std::string(xvdb) + "/protocol"),
               wire::blkif_protocol_native);
     co_await disk->close();
     EXPECT_EQ(disk->state(), device_state::closed);
-    EXPECT_EQ(co_await on.store().read(std::string(xvdb) + "/state"), "6");
+    EXPECT_EQ(co_await runtime.store().read(std::string(xvdb) + "/state"), "6");
   });
 }
 
 TEST(frontend, keeps_what_was_written_over_a_reconnect_by_number) {
   const auto bytes = pattern(300'000, 3);
-  with_runtime([&](async::runtime& on) -> asio::awaitable<void> {
-    const auto disk = co_await frontend::open(on, "51728");
+  with_runtime([&](async::runtime& runtime) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(runtime, "51728");
     co_await disk->write(12'345, bytes);
     if (disk->shape().can_flush) co_await disk->flush();
     co_await disk->close();
   });
-  with_runtime([&](async::runtime& on) -> asio::awaitable<void> {
-    const auto disk = co_await frontend::open(on, xvdb);
+  with_runtime([&](async::runtime& runtime) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(runtime, xvdb);
     std::vector<std::byte> back(bytes.size());
     co_await disk->read(12'345, back);
     EXPECT_TRUE(back == bytes);
@@ -99,8 +99,8 @@ TEST(frontend, keeps_what_was_written_over_a_reconnect_by_number) {
 }
 
 TEST(frontend, answers_what_comes_after_close) {
-  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
-    const auto disk = co_await frontend::open(on, xvdb);
+  with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(runtime, xvdb);
     co_await disk->close();
     co_await disk->close();
     std::array<std::byte, 512> sector{};
@@ -113,20 +113,20 @@ TEST(frontend, answers_what_comes_after_close) {
 }
 
 TEST(frontend, closes_what_an_exception_leaves_open) {
-  EXPECT_THROW(with_runtime([](async::runtime& on) -> asio::awaitable<void> {
-                 const auto disk = co_await frontend::open(on, xvdb);
-                 throw std::runtime_error("somebody's bug");
+  EXPECT_THROW(with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
+                 const auto disk = co_await frontend::open(runtime, xvdb);
+                 throw std::runtime_error("a bug");
                }),
                std::runtime_error);
-  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
-    const auto disk = co_await frontend::open(on, xvdb);
+  with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(runtime, xvdb);
     co_await disk->close();
   });
 }
 
 TEST(frontend, counts_what_it_does) {
-  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
-    const auto disk = co_await frontend::open(on, xvdb);
+  with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(runtime, xvdb);
     const auto bytes = pattern(8192, 1);
     for (unsigned i = 0; i < 10; ++i)
       co_await disk->write(i * 8192, bytes);
@@ -146,10 +146,10 @@ TEST(frontend, counts_what_it_does) {
 }
 
 TEST(frontend, says_what_is_wrong_with_a_device_that_is_not_there) {
-  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+  with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     error problem;
     try {
-      (void)co_await frontend::open(on, "51999");
+      (void)co_await frontend::open(runtime, "51999");
     } catch (const failure& thrown) {
       problem = {thrown.code(), thrown.what()};
     }
@@ -164,8 +164,8 @@ TEST(frontend, takes_over_from_a_process_that_was_killed) {
   for (const bool with_custodian : {false, true}) {
     holder before(xvdb, with_custodian);
     before.kill();
-    with_runtime([](async::runtime& on) -> asio::awaitable<void> {
-      const auto disk = co_await frontend::open(on, xvdb);
+    with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
+      const auto disk = co_await frontend::open(runtime, xvdb);
       std::array<std::byte, 512> sector{};
       co_await disk->read(0, sector);
       co_await disk->close();
@@ -173,15 +173,15 @@ TEST(frontend, takes_over_from_a_process_that_was_killed) {
   }
 }
 
-// Its last writes may still be on their way to the disk: until they are through, backends refuse a
-// new ring.
+// Its last writes may still be in flight in the backend, which refuses a new ring until they have
+// completed.
 TEST(frontend, takes_over_from_a_process_that_was_killed_while_it_wrote) {
   for (const bool with_custodian : {false, true}) {
     for (unsigned i = 0; i < 3; ++i) {
       holder before(xvdb, with_custodian, true);
       before.kill();
-      with_runtime([&](async::runtime& on) -> asio::awaitable<void> {
-        const auto disk = co_await frontend::open(on, xvdb);
+      with_runtime([&](async::runtime& runtime) -> asio::awaitable<void> {
+        const auto disk = co_await frontend::open(runtime, xvdb);
         const auto bytes = pattern(1 << 20, i);
         co_await disk->write(0, bytes);
         std::vector<std::byte> back(bytes.size());
@@ -196,37 +196,37 @@ TEST(frontend, takes_over_from_a_process_that_was_killed_while_it_wrote) {
 TEST(frontend, leaves_its_custodian_to_close_the_device_when_it_is_killed) {
   holder before(xvdb, true);
   before.kill();
-  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
-    const auto backend = co_await backend_of(on, xvdb) + "/state";
-    auto watch = co_await on.store().watch(backend);
+  with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
+    const auto backend = co_await backend_of(runtime, xvdb) + "/state";
+    auto watch = co_await runtime.store().watch(backend);
     const auto wait = [&]() -> asio::awaitable<void> {
       do {
         (void)co_await watch.next();
-      } while (co_await on.store().read(backend) != "6" ||
-               co_await on.store().read("device/vbd/51728/state") != "6");
+      } while (co_await runtime.store().read(backend) != "6" ||
+               co_await runtime.store().read("device/vbd/51728/state") != "6");
     };
-    co_await async::with_deadline(wait(), patience, "wait for both ends to be Closed");
+    co_await async::with_deadline(wait(), time_limit, "wait for both ends to be Closed");
   });
 }
 
 using node_values = std::vector<std::pair<std::string, std::string>>;
 
-/// A device of the test's own making: the backend's directory is only nodes.
-asio::awaitable<error> open_scripted(async::runtime& on, node_values backend) {
-  const auto home = co_await on.store().domain_path(*co_await on.store().own_domid());
+/// Opens a fake device: its backend is only a directory of nodes.
+asio::awaitable<error> open_scripted(async::runtime& runtime, node_values backend) {
+  const auto home = co_await runtime.store().domain_path(*co_await runtime.store().own_domid());
   const auto back = home + "/data/backend/vbd/1/7";
-  (void)co_await on.store().remove("data/vbd");
-  (void)co_await on.store().remove("data/backend");
-  co_await on.store().write("data/vbd/7/backend", back);
-  co_await on.store().write("data/vbd/7/backend-id", "0");
-  co_await on.store().write("data/vbd/7/state", "1");
+  (void)co_await runtime.store().remove("data/vbd");
+  (void)co_await runtime.store().remove("data/backend");
+  co_await runtime.store().write("data/vbd/7/backend", back);
+  co_await runtime.store().write("data/vbd/7/backend-id", "0");
+  co_await runtime.store().write("data/vbd/7/state", "1");
   for (const auto& [name, value] : backend)
-    co_await on.store().write(back + "/" + name, value);
-  options how;
-  how.connect_deadline = 50ms;
-  how.close_deadline = 20ms;
+    co_await runtime.store().write(back + "/" + name, value);
+  options settings;
+  settings.connect_deadline = 50ms;
+  settings.close_deadline = 20ms;
   try {
-    const auto disk = co_await frontend::open(on, "data/vbd/7", how);
+    const auto disk = co_await frontend::open(runtime, "data/vbd/7", settings);
     co_await disk->close();
   } catch (const failure& problem) {
     co_return error{problem.code(), problem.what()};
@@ -239,14 +239,14 @@ struct scripted {
   std::string text;
 };
 
-/// Not in the coroutine below: g++ 12 cannot have such initialisers there.
+/// Not in the coroutine below, because g++ 12 rejects such initialisers there.
 std::vector<scripted> stalled_connects() {
   return {
       {{},
        "connect data/vbd/7: the backend's directory does not exist (is the disk attached, and "
        "its backend domain alive?): "},
       {{{"state", "1"}},
-       "connect data/vbd/7: backend is in Initialising: nobody in the backend's domain serves "
+       "connect data/vbd/7: backend is in Initialising: no driver in the backend's domain serves "
        "the disk (is xen-blkback loaded there?): "},
       {{{"state", "2"}},
        "connect data/vbd/7: backend is in InitWait and has not taken our ring; hotplug-status "
@@ -262,7 +262,7 @@ node_values leaving_backend() {
   return {{"state", "5"}, {"online", "0"}};
 }
 
-node_values backend_of_many() {
+node_values backend_with_junk() {
   return {{"state", "2"}, {"max-ring-page-order", "many"}};
 }
 
@@ -272,31 +272,31 @@ node_values backend_without_its_disk() {
           {"hotplug-error", "losetup /srv/disk.img failed"}};
 }
 
-node_values backend_without_a_word() {
+node_values backend_without_a_reason() {
   return {{"state", "1"}, {"hotplug-status", "error"}};
 }
 
-asio::awaitable<void> fail_with_the_toolstacks_script(async::runtime& on) {
-  const auto quoted = co_await open_scripted(on, backend_without_its_disk());
+asio::awaitable<void> fail_with_the_toolstacks_script(async::runtime& runtime) {
+  const auto quoted = co_await open_scripted(runtime, backend_without_its_disk());
   EXPECT_EQ(quoted.code, errc::not_available);
   EXPECT_EQ(quoted.text,
             "connect data/vbd/7: the toolstack's script could not prepare the disk: not available "
             "here (hotplug-error: losetup /srv/disk.img failed)");
-  const auto silent = co_await open_scripted(on, backend_without_a_word());
+  const auto silent = co_await open_scripted(runtime, backend_without_a_reason());
   EXPECT_EQ(silent.code, errc::not_available);
   EXPECT_THAT(silent.text, HasSubstr("see the log of the backend's domain"));
 }
 
-asio::awaitable<void> explain_stalled_connects(async::runtime& on) {
-  for (const auto& story : stalled_connects()) {
-    const auto problem = co_await open_scripted(on, story.backend);
+asio::awaitable<void> explain_stalled_connects(async::runtime& runtime) {
+  for (const auto& script : stalled_connects()) {
+    const auto problem = co_await open_scripted(runtime, script.backend);
     EXPECT_EQ(problem.code, errc::timed_out) << problem.text;
-    EXPECT_THAT(problem.text, ::testing::StartsWith(story.text));
+    EXPECT_THAT(problem.text, ::testing::StartsWith(script.text));
   }
-  const auto gone = co_await open_scripted(on, leaving_backend());
+  const auto gone = co_await open_scripted(runtime, leaving_backend());
   EXPECT_EQ(gone.code, errc::lost_connection);
-  EXPECT_THAT(gone.text, HasSubstr("the toolstack is taking the disk away (online=0)"));
-  const auto junk = co_await open_scripted(on, backend_of_many());
+  EXPECT_THAT(gone.text, HasSubstr("the toolstack is detaching the disk (online=0)"));
+  const auto junk = co_await open_scripted(runtime, backend_with_junk());
   EXPECT_THAT(junk.text, HasSubstr("backend node max-ring-page-order"));
 }
 
@@ -309,9 +309,9 @@ TEST(frontend, fails_at_once_when_the_toolstacks_script_did_and_quotes_it) {
 }
 
 TEST(frontend, serves_a_cdrom_and_a_read_only_disk_for_reading_only) {
-  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+  with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     for (const auto* device : not_writable) {
-      const auto disk = co_await frontend::open(on, device);
+      const auto disk = co_await frontend::open(runtime, device);
       EXPECT_TRUE(disk->shape().read_only);
       EXPECT_EQ(disk->shape().cdrom, device == cdrom);
       std::array<std::byte, 2048> block{};
@@ -324,11 +324,11 @@ TEST(frontend, serves_a_cdrom_and_a_read_only_disk_for_reading_only) {
 }
 
 TEST(frontend, refuses_sectors_of_a_size_whose_unit_it_cannot_know) {
-  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+  with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     for (const auto* device : unknown_units) {
       std::string text;
       try {
-        (void)co_await frontend::open(on, device);
+        (void)co_await frontend::open(runtime, device);
       } catch (const failure& problem) {
         text = problem.what();
       }
@@ -339,10 +339,10 @@ TEST(frontend, refuses_sectors_of_a_size_whose_unit_it_cannot_know) {
 }
 
 TEST(frontend, shrinks_its_pool_when_pages_are_short_and_names_the_limit_when_there_are_none) {
-  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
+  with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     auto sharer = xen::grant_sharer::open();
     auto hog = sharer.share(domid_0, 900, true);
-    const auto disk = co_await frontend::open(on, xvdb);
+    const auto disk = co_await frontend::open(runtime, xvdb);
     EXPECT_LE(disk->facts().pages, 124u);
     std::array<std::byte, 512> sector{};
     co_await disk->read(0, sector);
@@ -350,7 +350,7 @@ TEST(frontend, shrinks_its_pool_when_pages_are_short_and_names_the_limit_when_th
     auto rest = sharer.share(domid_0, 120, true);
     std::string text;
     try {
-      (void)co_await frontend::open(on, xvdb);
+      (void)co_await frontend::open(runtime, xvdb);
     } catch (const failure& problem) {
       text = problem.what();
     }
@@ -360,45 +360,45 @@ TEST(frontend, shrinks_its_pool_when_pages_are_short_and_names_the_limit_when_th
 }
 
 TEST(frontend, notices_a_resize) {
-  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
-    const auto disk = co_await frontend::open(on, xvdj);
+  with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(runtime, xvdj);
     const auto before = disk->shape().size;
-    const auto wanted = before == (32U << 20) ? 48U : 32U;
-    toolstack(fmt::format("resize xvdj {}M", wanted));
-    co_await until(*disk, on, [&] { return disk->shape().size != before; });
-    EXPECT_EQ(disk->shape().size, wanted << 20);
+    const auto megabytes = before == (32U << 20) ? 48U : 32U;
+    toolstack(fmt::format("resize xvdj {}M", megabytes));
+    co_await until(*disk, runtime, [&] { return disk->shape().size != before; });
+    EXPECT_EQ(disk->shape().size, megabytes << 20);
     const auto bytes = pattern(4096, 9);
-    co_await disk->write((wanted << 20) - 4096, bytes);
-    const auto problem = co_await failure_of(disk->write(wanted << 20, bytes));
+    co_await disk->write((megabytes << 20) - 4096, bytes);
+    const auto problem = co_await failure_of(disk->write(megabytes << 20, bytes));
     EXPECT_EQ(problem.code, std::errc::invalid_argument);
     co_await disk->close();
   });
 }
 
 TEST(frontend, fails_by_name_when_the_backend_breaks_the_protocol) {
-  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
-    const auto disk = co_await frontend::open(on, xvdj);
+  with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(runtime, xvdj);
     toolstack("fault xvdj producer-jump=1");
     std::array<std::byte, 512> sector{};
     const auto problem = co_await failure_of(disk->read(0, sector));
     EXPECT_EQ(problem.code, errc::protocol_violation);
-    co_await until(*disk, on, [&] { return disk->state() == device_state::failed; });
+    co_await until(*disk, runtime, [&] { return disk->state() == device_state::failed; });
     EXPECT_THAT(disk->failure_reason()->text,
                 HasSubstr("backend published more responses than the"));
     toolstack("fault xvdj none");
     co_await disk->close();
-    const auto again = co_await frontend::open(on, xvdj);
+    const auto again = co_await frontend::open(runtime, xvdj);
     co_await again->read(0, sector);
     co_await again->close();
   });
 }
 
 TEST(frontend, times_out_what_is_not_answered) {
-  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
-    options how;
-    how.request_deadline = 100ms;
-    how.close_deadline = 200ms;
-    const auto disk = co_await frontend::open(on, xvdj, how);
+  with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
+    options settings;
+    settings.request_deadline = 100ms;
+    settings.close_deadline = 200ms;
+    const auto disk = co_await frontend::open(runtime, xvdj, settings);
     toolstack("fault xvdj stall=0");
     std::array<std::byte, 512> sector{};
     const auto problem = co_await failure_of(disk->read(0, sector));
@@ -410,12 +410,12 @@ TEST(frontend, times_out_what_is_not_answered) {
 }
 
 TEST(frontend, goes_on_when_the_backend_restarts) {
-  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
-    const auto disk = co_await frontend::open(on, xvdj);
+  with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(runtime, xvdj);
     const auto bytes = pattern(4096, 5);
     co_await disk->write(0, bytes);
     toolstack("restart xvdj");
-    co_await until(*disk, on, [&] { return disk->recovery().reconnects == 1; });
+    co_await until(*disk, runtime, [&] { return disk->recovery().reconnects == 1; });
     EXPECT_EQ(disk->state(), device_state::connected);
     EXPECT_FALSE(disk->failure_reason());
     EXPECT_EQ(disk->recovery().last_reason, "the backend gave the connection up or restarted");
@@ -428,15 +428,15 @@ TEST(frontend, goes_on_when_the_backend_restarts) {
   });
 }
 
-// The last one: the disk does not come back.
+// The last case, because the disk does not come back.
 TEST(frontend, zz_leaves_a_disk_that_the_toolstack_takes_away) {
-  with_runtime([](async::runtime& on) -> asio::awaitable<void> {
-    const auto disk = co_await frontend::open(on, xvdj);
-    toolstack("unplug xvdj &");  // it waits for this very process to let go
-    co_await until(*disk, on, [&] { return disk->state() != device_state::connected; });
+  with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
+    const auto disk = co_await frontend::open(runtime, xvdj);
+    toolstack("unplug xvdj &");  // it waits for this process to close the disk
+    co_await until(*disk, runtime, [&] { return disk->state() != device_state::connected; });
     EXPECT_EQ(disk->state(), device_state::unplugged);
     EXPECT_EQ(disk->failure_reason()->code.value(), ESHUTDOWN);
-    EXPECT_THAT(disk->failure_reason()->text, HasSubstr("the toolstack took the disk away"));
+    EXPECT_THAT(disk->failure_reason()->text, HasSubstr("the toolstack detached the disk"));
     std::array<std::byte, 512> sector{};
     const auto problem = co_await failure_of(disk->read(0, sector));
     EXPECT_EQ(problem.code.value(), ESHUTDOWN) << problem.text;

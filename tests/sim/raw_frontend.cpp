@@ -10,12 +10,13 @@ namespace xenpv::sim {
 namespace {
 
 using enum wire::xenbus_state;
-constexpr int patience_ms = 20'000;
+constexpr int time_limit_ms = 20'000;
 constexpr std::size_t data_pages = 64;
 
-void wait_readable(int descriptor, const std::string& what) {
+void wait_readable(int descriptor, const std::string& event) {
   pollfd poll{descriptor, POLLIN, 0};
-  if (::poll(&poll, 1, patience_ms) <= 0) throw std::runtime_error("waited in vain for " + what);
+  if (::poll(&poll, 1, time_limit_ms) <= 0)
+    throw std::runtime_error("timed out waiting for " + event);
 }
 
 }  // namespace
@@ -77,12 +78,12 @@ void raw_frontend::offer(unsigned queues, unsigned order, bool persistent) {
   for (unsigned i = 0; i < queues; ++i) {
     queues_.push_back(std::make_unique<ring_end>(sharer_.share(domid_0, 1U << order, true),
                                                  events_.bind_unbound(domid_0)));
-    const auto& made = *queues_.back();
+    const auto& queue = *queues_.back();
     const auto prefix = queues > 1 ? fmt::format("queue-{}/", i) : "";
-    for (std::size_t page = 0; page < made.pages.refs().size(); ++page)
+    for (std::size_t page = 0; page < queue.pages.refs().size(); ++page)
       write(order > 0 ? fmt::format("{}ring-ref{}", prefix, page) : prefix + "ring-ref",
-            fmt::format("{}", made.pages.refs()[page]));
-    write(prefix + "event-channel", fmt::format("{}", made.local));
+            fmt::format("{}", queue.pages.refs()[page]));
+    write(prefix + "event-channel", fmt::format("{}", queue.local));
   }
 }
 
@@ -100,8 +101,8 @@ void raw_frontend::close() {
   await({closing, closed});
   set_state(closed);
   await({closed});
-  for (const auto& each : queues_)
-    events_.unbind(each->local);
+  for (const auto& queue : queues_)
+    events_.unbind(queue->local);
   queues_.clear();
   for (const auto* name :
        {"ring-ref", "ring-page-order", "multi-queue-num-queues", "queue-0", "queue-1",
@@ -118,18 +119,18 @@ std::uint32_t raw_frontend::ref(std::size_t index) const {
 }
 
 void raw_frontend::put(const wire::blkif_request& request, std::size_t queue) {
-  auto& on = *queues_[queue];
-  on.ring.put(request);
-  if (on.ring.publish()) events_.notify(on.local);
+  auto& end = *queues_[queue];
+  end.ring.put(request);
+  if (end.ring.publish()) events_.notify(end.local);
 }
 
 wire::blkif_response raw_frontend::await_response(std::size_t queue) {
-  auto& on = *queues_[queue];
+  auto& end = *queues_[queue];
   for (;;) {
-    const auto count = on.ring.available();
+    const auto count = end.ring.available();
     if (!count) throw std::runtime_error("the response index is beyond the ring");
-    if (*count > 0) return on.ring.take();
-    if (!on.ring.arm()) continue;
+    if (*count > 0) return end.ring.take();
+    if (!end.ring.arm()) continue;
     wait_readable(events_.descriptor(), "a response");
     while (const auto pending = events_.pending())
       events_.unmask(*pending);
@@ -146,14 +147,14 @@ int raw_frontend::transfer(wire::blkif_op op, std::uint64_t sector, std::size_t 
   request.seg[0] = {ref(index), 0, last_sect, 0};
   put(request, queue);
   const auto response = await_response(queue);
-  if (response.id != request.id) throw std::runtime_error("an answer to something else");
+  if (response.id != request.id) throw std::runtime_error("a response to another request");
   return response.status;
 }
 
 void raw_frontend::corrupt_request_index(std::uint32_t count) {
-  auto& on = *queues_[0];
-  reinterpret_cast<wire::ring_header*>(on.pages.bytes().data())->req_prod += count;
-  events_.notify(on.local);
+  auto& end = *queues_[0];
+  reinterpret_cast<wire::ring_header*>(end.pages.bytes().data())->req_prod += count;
+  events_.notify(end.local);
 }
 
 int raw_frontend::flush(wire::blkif_op op) {

@@ -1,6 +1,5 @@
-// A block frontend in its barest form, for tests of the backend: writes what it is told into
-// xenstore, puts requests by hand and waits for the answers. Throws when something takes longer
-// than a test should.
+// A minimal block frontend for tests of the backend: the test writes its xenstore nodes and its
+// requests by hand and waits for the responses. Throws when a wait times out.
 #pragma once
 
 #include <memory>
@@ -17,19 +16,19 @@ namespace xenpv::sim {
 
 class raw_frontend {
  public:
-  /// `device`: number of the disk.
+  /// `device`: virtual device number.
   explicit raw_frontend(unsigned device);
 
   [[nodiscard]] std::optional<std::string> backend_node(const std::string& name) const;
   /// The named nodes that exist, as "name=value".
   [[nodiscard]] std::vector<std::string> backend_nodes(const std::vector<std::string>& names) const;
-  /// Returns when the backend's state is one of these, and which.
+  /// Waits until the backend is in one of `states`; returns it.
   wire::xenbus_state await(std::vector<wire::xenbus_state> states);
   void await_node(const std::string& name, const std::string& value);
   void set_state(wire::xenbus_state state);
   void write(const std::string& name, const std::string& value);
 
-  /// Shares rings and writes their keys; no state.
+  /// Shares rings and writes their keys, but not the state.
   void offer(unsigned queues, unsigned order, bool persistent = false);
   /// InitWait, offer, Initialised, Connected on both sides.
   void connect(unsigned queues = 1, unsigned order = 0, bool persistent = false);
@@ -42,10 +41,10 @@ class raw_frontend {
 
   void put(const wire::blkif_request& request, std::size_t queue = 0);
   [[nodiscard]] wire::blkif_response await_response(std::size_t queue = 0);
-  /// One page at `sector`; returns the status. `unit`: what the ring counts in.
-  [[nodiscard]] int transfer(wire::blkif_op op, std::uint64_t sector, std::size_t page,
+  /// Transfers one page at `sector`; returns the status.
+  [[nodiscard]] int transfer(wire::blkif_op op, std::uint64_t sector, std::size_t index,
                              std::size_t queue = 0, std::uint8_t last_sect = 7);
-  /// Claims `count` requests that were never put, and tells the backend.
+  /// Publishes `count` requests that were never put, and notifies the backend.
   void corrupt_request_index(std::uint32_t count);
   [[nodiscard]] int flush(wire::blkif_op op = wire::blkif_op::flush_diskcache);
 

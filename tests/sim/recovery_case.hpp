@@ -1,5 +1,5 @@
-// What the tests of recovery share: their disks by number, waiting for what a device becomes, and
-// whether this build can have a custodian.
+// Helpers for the recovery tests: disks by number, waiting for a condition, and whether this build
+// can start a custodian.
 #pragma once
 
 #include <fmt/format.h>
@@ -16,8 +16,8 @@
 
 namespace xenpv::blkfront {
 
-/// ThreadSanitizer runs a thread of its own, and the custodian refuses to fork beside any: there
-/// the cases go without, but for those that need it.
+/// ThreadSanitizer runs a thread, and the custodian refuses to fork in a process with threads. So
+/// the cases run without a custodian there, and those that need one are skipped.
 #ifdef __SANITIZE_THREAD__
 inline constexpr bool has_custodian = false;
 #else
@@ -28,17 +28,18 @@ inline std::string path_of(unsigned disk) {
   return fmt::format("device/vbd/{}", disk);
 }
 
-inline boost::asio::awaitable<void> sleep(async::runtime& on, std::chrono::nanoseconds time) {
-  boost::asio::steady_timer timer(on.control(), time);
+inline boost::asio::awaitable<void> sleep(async::runtime& runtime, std::chrono::nanoseconds time) {
+  boost::asio::steady_timer timer(runtime.control(), time);
   co_await timer.async_wait(boost::asio::use_awaitable);
 }
 
-inline boost::asio::awaitable<void> poll_until(async::runtime& on, std::function<bool()> done) {
-  const auto limit = std::chrono::steady_clock::now() + patience;
+inline boost::asio::awaitable<void> poll_until(async::runtime& runtime,
+                                               std::function<bool()> done) {
+  const auto limit = std::chrono::steady_clock::now() + time_limit;
   while (!done()) {
     if (std::chrono::steady_clock::now() > limit)
       throw failure(errc::timed_out, "wait for what the test expects");
-    co_await sleep(on, std::chrono::milliseconds(1));
+    co_await sleep(runtime, std::chrono::milliseconds(1));
   }
 }
 

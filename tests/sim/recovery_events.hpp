@@ -1,8 +1,7 @@
-// What happens to disks and their guest in one seed of the recovery test: restarts, losses, stalls,
-// power cuts, saves and migrations, at moments that the seed decides, told to the oracle of each
-// disk.
+// Events of one seed of the recovery test: restarts, losses, stalls, power cuts, saves and
+// migrations, at times that the seed decides, each reported to the oracle of its disk.
 //
-// Blocks: runs on a thread of its own beside the runtime. Looks at no data.
+// Blocks: runs on its own thread beside the runtime. Checks no data.
 #pragma once
 
 #include <fmt/format.h>
@@ -19,11 +18,11 @@
 #include <utility>
 #include <vector>
 
+#include "base/parse.hpp"
 #include "sim/recovery_load.hpp"
 #include "sim/recovery_oracle.hpp"
 #include "sim/simulated_toolstack.hpp"
 #include "xenpv/async/runtime.hpp"
-#include "xenpv/base/parse.hpp"
 #include "xenpv/xen/custodian.hpp"
 
 namespace xenpv::blkfront {
@@ -38,35 +37,34 @@ inline unsigned number_from(const char* variable, unsigned otherwise) {
   return text == nullptr ? otherwise : static_cast<unsigned>(std::strtoul(text, nullptr, 10));
 }
 
-/// Kinds of events, for XENPV_RECOVERY_WITHOUT: names with commas between.
+/// Is this kind of event in XENPV_RECOVERY_WITHOUT, a comma-separated list?
 inline bool is_left_out(std::string_view kind) {
   const auto* const text = std::getenv("XENPV_RECOVERY_WITHOUT");
   const std::string_view all = text == nullptr ? "" : text;
-  for (const auto each : split(all, ','))
-    if (each == kind) return true;
+  for (const auto name : split(all, ','))
+    if (name == kind) return true;
   return false;
 }
 
-/// Whether the seeds kill the custodian; XENPV_RECOVERY_KILL_CUSTODIAN=0 or 1 says otherwise.
+/// Whether the seeds kill the custodian; XENPV_RECOVERY_KILL_CUSTODIAN=0 or 1 overrides it.
 inline constexpr unsigned kill_custodian_by_default = 1;
 
-/// What one seed does with a disk.
 struct disk_under_load {
   unsigned number = 0;
   bool is_volatile = false;
 };
 
-/// What happens to the disks and their guest in one seed.
+/// Runs the events of one seed.
 class misfortune {
  public:
-  misfortune(async::runtime& on, sim::simulated_toolstack& toolstack, unsigned seed,
+  misfortune(async::runtime& runtime, sim::simulated_toolstack& toolstack, unsigned seed,
              std::vector<disk_under_load> disks)
-      : runtime_(on), toolstack_(toolstack), random_(seed), disks_(std::move(disks)) {
-    for (const auto& each : disks_)
-      oracles_[each.number] = std::make_unique<recovery_oracle>(cells);
+      : runtime_(runtime), toolstack_(toolstack), random_(seed), disks_(std::move(disks)) {
+    for (const auto& disk : disks_)
+      oracles_[disk.number] = std::make_unique<recovery_oracle>(cells);
   }
 
-  /// On a thread of its own.
+  /// Blocks; call it on its own thread.
   void run() {
     const auto events = 1 + pick(3);
     const bool resizes = pick(5) == 0;
@@ -76,10 +74,10 @@ class misfortune {
     }
     nap(4000);
   }
-  /// The last event, when nobody writes any more.
-  void cut_power_at_last() {
-    for (const auto& each : disks_)
-      if (each.is_volatile) cut_power(each.number);
+  /// The last event, after all writers have stopped.
+  void cut_power_at_end() {
+    for (const auto& disk : disks_)
+      if (disk.is_volatile) cut_power(disk.number);
   }
   [[nodiscard]] recovery_oracle& oracle(unsigned disk) { return *oracles_.at(disk); }
   [[nodiscard]] const std::string& story() const noexcept { return story_; }
@@ -94,7 +92,9 @@ class misfortune {
   void nap(unsigned most_us) {
     std::this_thread::sleep_for(std::chrono::microseconds(pick(most_us)));
   }
-  void tell(unsigned disk, std::string_view what) { story_ += fmt::format(" {}:{}", disk, what); }
+  void record(unsigned disk, std::string_view event) {
+    story_ += fmt::format(" {}:{}", disk, event);
+  }
 
   void strike(const disk_under_load& disk, bool resizes) {
     const auto number = disk.number;
@@ -115,7 +115,7 @@ class misfortune {
       case 6:
         return rebuild(number);
       case 7:
-        tell(number, "close");
+        record(number, "close");
         closed_.push_back(number);
         return toolstack_.begin_closing(number);
       case 8:
@@ -136,16 +136,16 @@ class misfortune {
   }
 
   void restart(unsigned disk) {
-    tell(disk, "restart");
+    record(disk, "restart");
     oracle(disk).note_loss();
     toolstack_.restart(disk);
   }
 
-  /// Not between a resume and the reconnect, and not unnoticed before a suspend: nothing tells that
-  /// loss from the resume (xenpv-recovery(7)).
+  /// Not between a resume and the reconnect, and not unnoticed before a suspend: that loss cannot
+  /// be distinguished from the resume (xenpv-recovery(7)).
   void cut_power(unsigned disk) {
     if (std::exchange(was_saved_, false)) await_connection(disk);
-    tell(disk, "power-cut");
+    record(disk, "power-cut");
     oracle(disk).begin_power_cut();
     toolstack_.cut_power(disk, pick(1'000'000));
     oracle(disk).end_power_cut();
@@ -153,7 +153,7 @@ class misfortune {
   }
 
   void vanish(unsigned disk) {
-    tell(disk, "vanish");
+    record(disk, "vanish");
     oracle(disk).note_loss();
     toolstack_.set_faults(disk, fmt::format("vanish={}", 1 + pick(20)));
     nap(8000);
@@ -162,23 +162,24 @@ class misfortune {
   }
 
   void stall(unsigned disk) {
-    tell(disk, "stall");
+    record(disk, "stall");
     toolstack_.set_faults(disk, fmt::format("stall={}", pick(20)));
     nap(8000);
     toolstack_.set_faults(disk, "none");
   }
 
-  /// The backend carries some writes out later than a client with a deadline waits.
+  /// The backend carries out some writes after the client's deadline.
   void be_late(unsigned disk) {
-    tell(disk, "late");
+    record(disk, "late");
     toolstack_.set_faults(disk, fmt::format("late={}ms:1/{}", 1 + pick(100), 1 + pick(8)));
     nap(100'000);
     toolstack_.set_faults(disk, "none");
   }
 
-  /// Until its loss, so that nothing but the end of the connection carries them out.
+  /// The backend holds some writes until it is lost; only the end of the connection carries them
+  /// out.
   void be_late_and_lost(const disk_under_load& disk) {
-    tell(disk.number, "late");
+    record(disk.number, "late");
     toolstack_.set_faults(disk.number, fmt::format("late=60s:1/{}", 2 + pick(8)));
     nap(60'000);
     if (disk.is_volatile && !is_left_out("cuts") && pick(2) == 0)
@@ -189,7 +190,7 @@ class misfortune {
   }
 
   void rebuild(unsigned disk) {
-    tell(disk, "rebuild");
+    record(disk, "rebuild");
     oracle(disk).note_loss();
     toolstack_.remove_backend(disk);
     nap(8000);
@@ -205,16 +206,16 @@ class misfortune {
     ::kill(custodian->process(), SIGKILL);
   }
 
-  /// Often with requests that the backend has and does not answer.
+  /// Often with requests in flight in a stalled backend.
   void save(unsigned disk, bool same_number, bool storage_moved = false) {
-    for (const auto each : std::exchange(cut_, {}))
-      await_connection(each);
-    // The backend that comes after the save may not be the one that closed.
-    for (const auto each : std::exchange(closed_, {}))
-      oracle(each).note_loss();
+    for (const auto number : std::exchange(cut_, {}))
+      await_connection(number);
+    // The backend after the save may not be the one that closed.
+    for (const auto number : std::exchange(closed_, {}))
+      oracle(number).note_loss();
     story_ += storage_moved ? " move" : same_number ? " save-same-number" : " save";
     if (pick(2) == 0) {
-      tell(disk, "stall");
+      record(disk, "stall");
       toolstack_.set_faults(disk, fmt::format("stall={}", pick(10)));
       nap(3000);
     }
@@ -226,7 +227,7 @@ class misfortune {
     const auto is_connected = [&] {
       return toolstack_.frontend_state(disk) == "4" && toolstack_.read(disk, "state") == "4";
     };
-    // Twice: the first may be of before a loss that it has not noticed yet.
+    // Twice: the first may predate a loss that the frontend has not noticed yet.
     for (unsigned i = 0; i < 5000 && !is_connected(); ++i)
       std::this_thread::sleep_for(1ms);
     std::this_thread::sleep_for(100ms);
@@ -234,9 +235,9 @@ class misfortune {
       std::this_thread::sleep_for(1ms);
   }
 
-  /// Only of a disk that is connected: one that comes back larger is refused.
+  /// Waits for the connection first: a disk that comes back larger is refused.
   void grow(unsigned disk) {
-    tell(disk, "grow");
+    record(disk, "grow");
     await_connection(disk);
     toolstack_.resize(disk, usual_size + (1U << 20));
     std::this_thread::sleep_for(300ms);
@@ -251,7 +252,7 @@ class misfortune {
   std::vector<unsigned> resized_;
   bool was_saved_ = false;
   std::vector<unsigned> cut_;     ///< since the last save
-  std::vector<unsigned> closed_;  ///< the same
+  std::vector<unsigned> closed_;  ///< since the last save
   std::string story_;
 };
 

@@ -32,14 +32,14 @@ struct recovery_load::tracked_request : blk::request {
   std::size_t* left = nullptr;
 };
 
-void recovery_load::complain(std::string what) {
-  if (problems_.size() < 3) problems_.push_back(std::move(what));
+void recovery_load::report(std::string problem) {
+  if (problems_.size() < 3) problems_.push_back(std::move(problem));
   stopped_ = true;
 }
 
-/// Of our own region or the shared one: a block or a few, now and then the whole region or cells
-/// that are no whole sectors.
-void recovery_load::choose_stretch(tracked_request& r, bool whole_blocks) {
+/// In our own region or the shared one: one or a few blocks, now and then the whole region or a
+/// range not aligned to sectors.
+void recovery_load::choose_range(tracked_request& r, bool whole_blocks) {
   const auto region = pick(3) == 0 ? shared_ : number_;
   auto first = std::size_t{pick(blocks)} * cells_of_block;
   std::size_t count = cells_of_block;
@@ -69,13 +69,13 @@ std::unique_ptr<recovery_load::tracked_request> recovery_load::make_request() {
   }
   if (kind == 1 && shape.can_discard) {
     r->op = blk::operation::discard;
-    choose_stretch(*r, true);
+    choose_range(*r, true);
     return r;
   }
   r->op = kind < 12 ? blk::operation::write : blk::operation::read;
   r->fua = r->op == blk::operation::write && shape.can_flush && pick(10) == 0;
   const bool leased = pick(4) == 0;
-  choose_stretch(*r, leased);
+  choose_range(*r, leased);
   if (leased) r->lease = queue_.try_lease(r->offset, r->length);
   return r;
 }
@@ -113,7 +113,8 @@ void recovery_load::begin(tracked_request& r) {
     r.memory = r.bytes.data();
 }
 
-/// A request's deadline, and the one flush that admits what a lost backend may have lost.
+/// A request may exceed its deadline, and one flush fails after a loss of possibly unflushed
+/// writes.
 bool recovery_load::may_fail(const tracked_request& r) {
   if (r.status == errc::timed_out && has_deadline_) {
     ++timed_out_;
@@ -129,7 +130,7 @@ void recovery_load::end(tracked_request& r) {
   const bool failed = bool(r.status);
   if (r.write) {
     using outcome = recovery_oracle::outcome;
-    // Its answer says that a promise may be broken, as a flush's does.
+    // Like a failed flush, it reports that earlier writes may be lost.
     if (failed && r.fua) oracle_.end_flush(oracle_.begin_flush(), false);
     oracle_.end_write(r.write, failed ? outcome::failed : r.fua ? outcome::durable : outcome::done);
   } else if (r.op == blk::operation::flush) {
@@ -138,39 +139,38 @@ void recovery_load::end(tracked_request& r) {
     if (!failed && r.lease) r.lease->copy_to(0, r.bytes);
     const auto bytes = failed ? std::span<const std::byte>() : std::span(r.bytes).first(r.length);
     const auto wrong = oracle_.end_read(r.begun, r.first_cell, bytes);
-    if (!wrong.empty()) complain(fmt::format("worker {}: {}", number_, wrong));
+    if (!wrong.empty()) report(fmt::format("worker {}: {}", number_, wrong));
   }
   if (failed && !may_fail(r))
-    complain(fmt::format("worker {}: {}{} of {} bytes at {}: {}", number_, r.fua ? "FUA " : "",
-                         to_string(r.op), r.length, r.offset, r.status.message()));
+    report(fmt::format("worker {}: {}{} of {} bytes at {}: {}", number_, r.fua ? "FUA " : "",
+                       to_string(r.op), r.length, r.offset, r.status.message()));
 }
 
 void recovery_load::answered(blk::request& r) {
   auto& self = static_cast<tracked_request&>(r);
-  if (++self.answers > 1)
-    return self.owner->complain(fmt::format("answered {} times", self.answers));
+  if (++self.answers > 1) return self.owner->report(fmt::format("answered {} times", self.answers));
   self.owner->end(self);
   if (--*self.left == 0) self.all_answered->cancel();
 }
 
-/// Submits them in one turn and returns when all are answered.
+/// Submits all in one turn and returns when all are answered.
 asio::awaitable<void> recovery_load::run_together(const batch& requests) {
   asio::steady_timer all_answered(queue_.executor(), std::chrono::steady_clock::time_point::max());
   auto left = requests.size();
-  for (const auto& each : requests) {
-    each->owner = this;
-    each->all_answered = &all_answered;
-    each->left = &left;
-    each->done = &recovery_load::answered;
-    begin(*each);
-    queue_.submit(*each);
+  for (const auto& request : requests) {
+    request->owner = this;
+    request->all_answered = &all_answered;
+    request->left = &left;
+    request->done = &recovery_load::answered;
+    begin(*request);
+    queue_.submit(*request);
     ++operations_;
   }
   while (left > 0) {
     try {
       co_await all_answered.async_wait(asio::use_awaitable);
     } catch (const boost::system::system_error&) {
-      // The last answer's cancellation.
+      // Cancelled by the last reply.
     }
   }
 }
@@ -195,7 +195,7 @@ asio::awaitable<void> recovery_load::flush() {
     pause.expires_after(std::chrono::milliseconds(10));
     co_await pause.async_wait(asio::use_awaitable);
   }
-  if (problems_.empty()) complain(fmt::format("worker {}: no flush succeeds any more", number_));
+  if (problems_.empty()) report(fmt::format("worker {}: no flush succeeds any more", number_));
 }
 
 asio::awaitable<void> recovery_load::verify() {

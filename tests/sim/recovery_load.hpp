@@ -1,6 +1,6 @@
-// Verified I/O on a disk that is being lost and found: workers that write, read, flush and discard,
-// several requests at a time that overlap, each in a region of its own and in one that all of the
-// disk share. What they may read is the oracle's to say.
+// Verified I/O on a disk whose backend is lost and comes back: workers write, read, flush and
+// discard, with several overlapping requests in flight, each in its own region and in one that all
+// workers share. The oracle decides what they may read.
 #pragma once
 
 #include <chrono>
@@ -19,11 +19,11 @@ namespace xenpv::blkfront {
 class recovery_load {
  public:
   static constexpr std::uint32_t block_size = 4096;
-  static constexpr std::uint32_t blocks = 16;  ///< of a region
+  static constexpr std::uint32_t blocks = 16;  ///< per region
   static constexpr std::uint64_t region_size = std::uint64_t{block_size} * blocks;
 
-  /// Worker `number`, whose region it is, at a disk whose region `shared` is everybody's.
-  /// `has_deadline`: requests may fail with errc::timed_out.
+  /// `number`: of this worker and of its own region; `shared`: the region that all workers of the
+  /// disk use. `has_deadline`: requests may fail with errc::timed_out.
   recovery_load(blk::block_queue& queue, recovery_oracle& oracle, std::uint64_t number,
                 std::uint64_t shared, unsigned seed, bool has_deadline)
       : queue_(queue),
@@ -33,17 +33,17 @@ class recovery_load {
         random_(seed),
         has_deadline_(has_deadline) {}
 
-  /// On the queue's thread, until `stop()`, or until something is wrong.
+  /// Runs on the queue's thread until `stop()` or until a check fails.
   [[nodiscard]] asio::awaitable<void> run();
   void stop() noexcept { stopped_ = true; }
-  /// One flush, repeated where it may fail.
+  /// Flushes; repeats a flush that may fail.
   [[nodiscard]] asio::awaitable<void> flush();
   /// Reads our region, and the shared one.
   [[nodiscard]] asio::awaitable<void> verify();
 
   [[nodiscard]] const std::vector<std::string>& problems() const noexcept { return problems_; }
   [[nodiscard]] std::uint64_t operations() const noexcept { return operations_; }
-  /// Requests that failed as they may.
+  /// Requests that failed as expected.
   [[nodiscard]] std::uint64_t timed_out() const noexcept { return timed_out_; }
   [[nodiscard]] std::uint64_t flushes_failed() const noexcept { return flushes_failed_; }
 
@@ -53,14 +53,14 @@ class recovery_load {
 
   [[nodiscard]] unsigned pick(unsigned below) { return static_cast<unsigned>(random_() % below); }
   [[nodiscard]] std::unique_ptr<tracked_request> make_request();
-  void choose_stretch(tracked_request& r, bool whole_blocks);
+  void choose_range(tracked_request& r, bool whole_blocks);
   [[nodiscard]] std::unique_ptr<tracked_request> read_of(std::uint64_t region);
   void begin(tracked_request& r);
   void end(tracked_request& r);
   [[nodiscard]] bool may_fail(const tracked_request& r);
   static void answered(blk::request& r);
   [[nodiscard]] asio::awaitable<void> run_together(const batch& requests);
-  void complain(std::string what);
+  void report(std::string problem);
 
   blk::block_queue& queue_;
   recovery_oracle& oracle_;

@@ -10,11 +10,11 @@
 namespace xenpv::blkfront {
 namespace {
 
-/// Of all disks and seeds, so that a write of another is recognised as nobody's.
+/// Shared by all disks and seeds, so that data of another disk's write is recognised as wrong.
 std::atomic<std::uint32_t> last_number = 0;
 
 constexpr std::size_t word_size = sizeof(std::uint64_t);
-/// Beyond this, a cell's list is worth going through.
+/// Longer lists are pruned.
 constexpr std::size_t many_writes = 6;
 
 std::uint64_t word_of(std::size_t cell, std::uint32_t number) {
@@ -56,14 +56,14 @@ recovery_oracle::write recovery_oracle::begin_discard(std::size_t first_cell, st
   return begin(first_cell, cells, true);
 }
 
-void recovery_oracle::end_write(const write& what, outcome how) {
+void recovery_oracle::end_write(const write& record, outcome result) {
   const std::lock_guard lock(mutex_);
-  what->ended = ++now_;
-  // A discard that was carried out is only allowed to be one.
-  what->succeeded = how != outcome::failed && !what->is_discard;
-  what->is_durable = how == outcome::durable && !what->is_discard;
-  if (what->succeeded && !what->is_durable) not_durable_.push_back(what);
-  for (auto i = what->first_cell; i < what->first_cell + what->cells; ++i)
+  record->ended = ++now_;
+  // A successful discard may leave the old data, so it replaces nothing.
+  record->succeeded = result != outcome::failed && !record->is_discard;
+  record->is_durable = result == outcome::durable && !record->is_discard;
+  if (record->succeeded && !record->is_durable) not_durable_.push_back(record);
+  for (auto i = record->first_cell; i < record->first_cell + record->cells; ++i)
     if (cells_[i].writes.size() > many_writes) prune(cells_[i]);
 }
 
@@ -77,9 +77,9 @@ void recovery_oracle::end_flush(moment begun, bool succeeded) {
   ++now_;
   if (!succeeded) return not_durable_.clear();
   const auto covered = std::partition(not_durable_.begin(), not_durable_.end(),
-                                      [begun](const write& each) { return each->ended >= begun; });
-  for (auto each = covered; each != not_durable_.end(); ++each)
-    (*each)->is_durable = true;
+                                      [begun](const write& w) { return w->ended >= begun; });
+  for (auto w = covered; w != not_durable_.end(); ++w)
+    (*w)->is_durable = true;
   not_durable_.erase(covered, not_durable_.end());
 }
 
@@ -118,12 +118,12 @@ bool recovery_oracle::replaces(const write_record& later, const write_record& ea
   return later.is_durable || (!cutting_ && last_cut_end_ < later.begun);
 }
 
-/// What no read can find any more, whatever happens to the disk.
+/// Drops writes that no read can return any more, whatever happens to the disk.
 void recovery_oracle::prune(cell& c) const {
   const auto oldest_read = reads_.empty() ? now_ + 1 : *reads_.begin();
-  const auto is_replaced = [&](const write& each) {
+  const auto is_replaced = [&](const write& earlier) {
     return std::any_of(c.writes.begin(), c.writes.end(), [&](const write& later) {
-      return later->is_durable && replaces(*later, *each, oldest_read);
+      return later->is_durable && replaces(*later, *earlier, oldest_read);
     });
   };
   const auto replaced = [&] {
@@ -131,13 +131,13 @@ void recovery_oracle::prune(cell& c) const {
     std::copy_if(c.writes.begin(), c.writes.end(), std::back_inserter(out), is_replaced);
     return out;
   }();
-  std::erase_if(c.writes, [&](const write& each) {
-    return std::find(replaced.begin(), replaced.end(), each) != replaced.end();
+  std::erase_if(c.writes, [&](const write& w) {
+    return std::find(replaced.begin(), replaced.end(), w) != replaced.end();
   });
   c.is_known = c.is_known || !replaced.empty();
 }
 
-/// Of the cell and those beside it: merging works on whole sectors.
+/// Covers the cell and its neighbours, because merging works on whole sectors.
 std::string recovery_oracle::history_of(std::size_t index) const {
   constexpr std::size_t beside = 32;
   std::set<write, decltype([](const write& a, const write& b) { return a->number < b->number; })>
@@ -146,13 +146,13 @@ std::string recovery_oracle::history_of(std::size_t index) const {
        ++i)
     writes.insert(cells_[i].writes.begin(), cells_[i].writes.end());
   std::string out;
-  for (const auto& each : writes)
+  for (const auto& w : writes)
     out += fmt::format("; {} {} of cells {} to {}: from {} to {}{}{}",
-                       each->is_discard ? "discard" : "write", each->number, each->first_cell,
-                       each->first_cell + each->cells, each->begun,
-                       each->ended == 0 ? std::string("now") : fmt::format("{}", each->ended),
-                       each->ended != 0 && !each->succeeded && !each->is_discard ? ", failed" : "",
-                       each->is_durable ? ", flushed" : "");
+                       w->is_discard ? "discard" : "write", w->number, w->first_cell,
+                       w->first_cell + w->cells, w->begun,
+                       w->ended == 0 ? std::string("now") : fmt::format("{}", w->ended),
+                       w->ended != 0 && !w->succeeded && !w->is_discard ? ", failed" : "",
+                       w->is_durable ? ", flushed" : "");
   if (last_cut_end_ != 0) out += fmt::format("; power was cut until {}", last_cut_end_);
   return out;
 }
@@ -164,16 +164,16 @@ std::string recovery_oracle::check_word(std::uint64_t word, std::size_t index,
   before_all.ended = 1;
   bool is_unwritten = !c.is_known;
   std::string problem = fmt::format("holds {:#x}, of no write that it may hold", word);
-  for (const auto& each : c.writes) {
-    if (is_unwritten && replaces(*each, before_all, read_begun)) is_unwritten = false;
-    // Zeros may be of any of several discards.
-    if (word != (each->is_discard ? 0 : word_of(index, each->number))) continue;
+  for (const auto& w : c.writes) {
+    if (is_unwritten && replaces(*w, before_all, read_begun)) is_unwritten = false;
+    // Zeros may come from any of several discards.
+    if (word != (w->is_discard ? 0 : word_of(index, w->number))) continue;
     const auto later = std::find_if(c.writes.begin(), c.writes.end(), [&](const write& other) {
-      return replaces(*other, *each, read_begun);
+      return replaces(*other, *w, read_begun);
     });
     if (later == c.writes.end()) return {};
-    problem = fmt::format("holds what {} {} left, although write {} replaced it",
-                          each->is_discard ? "discard" : "write", each->number, (*later)->number);
+    problem = fmt::format("holds data of {} {}, although write {} replaced it",
+                          w->is_discard ? "discard" : "write", w->number, (*later)->number);
   }
   return is_unwritten ? std::string() : problem;
 }
@@ -198,9 +198,10 @@ std::string recovery_oracle::end_read(moment begun, std::size_t first_cell,
   return problem;
 }
 
-void recovery_oracle::fill(std::span<std::byte> bytes, std::size_t first_cell, const write& what) {
+void recovery_oracle::fill(std::span<std::byte> bytes, std::size_t first_cell,
+                           const write& record) {
   for (std::size_t at = 0; at + word_size <= bytes.size(); at += word_size) {
-    const auto word = word_of(first_cell + at / cell_size, what->number);
+    const auto word = word_of(first_cell + at / cell_size, record->number);
     std::memcpy(bytes.data() + at, &word, sizeof word);
   }
 }

@@ -1,4 +1,4 @@
-// The oracle of the recovery seeds, by itself: what it allows and what it does not.
+// The oracle of the recovery seeds: which contents it allows.
 #include <gmock/gmock.h>
 
 #include <array>
@@ -14,9 +14,9 @@ using outcome = recovery_oracle::outcome;
 class recovery_oracle_cell : public ::testing::Test {
  protected:
   recovery_oracle::write begin() { return oracle_.begin_write(0, 1); }
-  recovery_oracle::write done(outcome how = outcome::done) {
+  recovery_oracle::write done(outcome result = outcome::done) {
     auto out = begin();
-    oracle_.end_write(out, how);
+    oracle_.end_write(out, result);
     return out;
   }
   void flush(bool succeeds = true) { oracle_.end_flush(oracle_.begin_flush(), succeeds); }
@@ -24,12 +24,12 @@ class recovery_oracle_cell : public ::testing::Test {
     oracle_.begin_power_cut();
     oracle_.end_power_cut();
   }
-  std::string read(const recovery_oracle::write& what) {
-    return end_read(oracle_.begin_read(), what);
+  std::string read(const recovery_oracle::write& record) {
+    return end_read(oracle_.begin_read(), record);
   }
-  std::string end_read(recovery_oracle::moment begun, const recovery_oracle::write& what) {
+  std::string end_read(recovery_oracle::moment begun, const recovery_oracle::write& record) {
     std::array<std::byte, recovery_oracle::cell_size> bytes{};
-    if (what) recovery_oracle::fill(bytes, 0, what);
+    if (record) recovery_oracle::fill(bytes, 0, record);
     return oracle_.end_read(begun, 0, bytes);
   }
   recovery_oracle oracle_{1};
@@ -77,7 +77,7 @@ TEST_F(recovery_oracle_cell, may_change_while_it_is_read) {
   EXPECT_EQ(read(after), "");
 }
 
-TEST_F(recovery_oracle_cell, may_lose_to_a_power_cut_what_was_not_flushed) {
+TEST_F(recovery_oracle_cell, may_lose_unflushed_writes_in_a_power_cut) {
   const auto flushed = done();
   flush();
   const auto lost = done();
@@ -89,7 +89,7 @@ TEST_F(recovery_oracle_cell, may_lose_to_a_power_cut_what_was_not_flushed) {
   EXPECT_NE(read(lost), "") << "no power cut since";
 }
 
-TEST_F(recovery_oracle_cell, keeps_over_a_power_cut_what_was_flushed) {
+TEST_F(recovery_oracle_cell, keeps_flushed_writes_across_a_power_cut) {
   const auto before = done();
   const auto flushed = done();
   flush();
@@ -98,7 +98,7 @@ TEST_F(recovery_oracle_cell, keeps_over_a_power_cut_what_was_flushed) {
   EXPECT_NE(read(before), "");
 }
 
-TEST_F(recovery_oracle_cell, keeps_over_a_power_cut_what_was_written_with_fua) {
+TEST_F(recovery_oracle_cell, keeps_fua_writes_across_a_power_cut) {
   const auto before = done();
   const auto durable = done(outcome::durable);
   cut_power();
@@ -106,7 +106,7 @@ TEST_F(recovery_oracle_cell, keeps_over_a_power_cut_what_was_written_with_fua) {
   EXPECT_NE(read(before), "");
 }
 
-TEST_F(recovery_oracle_cell, is_promised_nothing_by_a_flush_after_one_that_failed) {
+TEST_F(recovery_oracle_cell, is_not_covered_by_a_flush_after_a_failed_one) {
   const auto before = done();
   flush();
   const auto written = done();
@@ -127,7 +127,7 @@ TEST_F(recovery_oracle_cell, is_not_covered_by_a_flush_that_was_in_flight_before
   EXPECT_EQ(read(before), "");
 }
 
-TEST_F(recovery_oracle_cell, holds_zeros_or_what_was_there_after_a_discard) {
+TEST_F(recovery_oracle_cell, holds_zeros_or_the_old_data_after_a_discard) {
   const auto before = done();
   oracle_.end_write(oracle_.begin_discard(0, 1), outcome::done);
   EXPECT_EQ(read(before), "");

@@ -1,5 +1,5 @@
-// One loss of a backend at a time, and what the disk's user sees of it. Runs in the same program as
-// recovery_test.cpp, which does all of it at random.
+// One loss of a backend at a time, seen by the disk's user. Runs in the same program as
+// recovery_test.cpp, which covers the same at random.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <signal.h>
@@ -29,7 +29,7 @@ using ::testing::IsEmpty;
 
 constexpr unsigned xvde = 51776;  // two queues
 
-/// One read at the queue, whose outcome can be looked at while it is under way.
+/// The outcome of a read in flight.
 struct pending_read {
   bool done = false;
   error problem;
@@ -47,19 +47,19 @@ std::vector<std::byte> filled(std::size_t size, int value) {
 }
 
 async::runtime_options runtime_of_cases() {
-  async::runtime_options how;
-  how.with_custodian = has_custodian;
-  return how;
+  async::runtime_options settings;
+  settings.with_custodian = has_custodian;
+  return settings;
 }
 
 class recovery_story : public ::testing::Test {
  protected:
-  /// A disk that is opened, put through `body`, and closed.
-  void with_disk(options how,
+  /// Opens a disk, runs `body` and closes the disk.
+  void with_disk(options settings,
                  std::function<asio::awaitable<void>(async::runtime&, frontend&)> body) {
-    async::runtime on(runtime_of_cases());
-    on.run([&](async::runtime& self) -> asio::awaitable<void> {
-      const auto disk = co_await frontend::open(self, path_of(xvde), how);
+    async::runtime runtime(runtime_of_cases());
+    runtime.run([&](async::runtime& self) -> asio::awaitable<void> {
+      const auto disk = co_await frontend::open(self, path_of(xvde), settings);
       co_await body(self, *disk);
       co_await disk->close();
     });
@@ -69,21 +69,21 @@ class recovery_story : public ::testing::Test {
   sim::simulated_toolstack toolstack_;
 };
 
-TEST_F(recovery_story, requests_wait_for_a_backend_that_vanished_and_is_made_anew) {
-  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+TEST_F(recovery_story, requests_wait_for_a_backend_that_vanished_and_is_rebuilt) {
+  with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(512, 7));
     toolstack_.remove_backend(xvde);
-    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
     pending_read waiting;
-    async::nursery reads(on.control());
+    async::nursery reads(runtime.control());
     reads.spawn(read_sector(disk, 0, waiting));
-    co_await sleep(on, 50ms);
+    co_await sleep(runtime, 50ms);
     EXPECT_FALSE(waiting.done);
     toolstack_.rebuild_backend(xvde);
     co_await reads.join();
     EXPECT_EQ(waiting.problem.text, "");
-    // What waits goes on before all is told.
-    co_await poll_until(on, [&] { return disk.state() == device_state::connected; });
+    // Waiting requests complete before the state changes.
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::connected; });
     EXPECT_EQ(disk.recovery().reconnects, 1U);
     EXPECT_EQ(disk.recovery().last_reason, "the backend's directory vanished");
     EXPECT_GE(disk.recovery().longest_pause, 50ms);
@@ -92,13 +92,13 @@ TEST_F(recovery_story, requests_wait_for_a_backend_that_vanished_and_is_made_ane
 }
 
 TEST_F(recovery_story, a_suspend_that_is_cancelled_changes_nothing) {
-  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+  with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(512, 7));
     const auto before = toolstack_.own_status();
-    // With a request that the backend has and does not answer before the guest runs again.
+    // With a request in flight, which the backend does not answer before the guest runs again.
     toolstack_.set_faults(xvde, "stall=0");
     pending_read waiting;
-    async::nursery reads(on.control());
+    async::nursery reads(runtime.control());
     reads.spawn(read_sector(disk, 0, waiting));
     for (int i = 0; i < 3; ++i)
       toolstack_.checkpoint(30ms);
@@ -106,9 +106,9 @@ TEST_F(recovery_story, a_suspend_that_is_cancelled_changes_nothing) {
     toolstack_.set_faults(xvde, "none");
     co_await reads.join();
     EXPECT_EQ(waiting.problem.text, "");
-    const bool resumed = co_await on.check_resume();
+    const bool resumed = co_await runtime.check_resume();
     EXPECT_FALSE(resumed);
-    EXPECT_EQ(on.resumes(), 0U);
+    EXPECT_EQ(runtime.resumes(), 0U);
     EXPECT_EQ(disk.state(), device_state::connected);
     EXPECT_EQ(disk.recovery().reconnects, 0U);
     EXPECT_EQ(toolstack_.own_status()["user_event_channels"], before["user_event_channels"]);
@@ -116,11 +116,11 @@ TEST_F(recovery_story, a_suspend_that_is_cancelled_changes_nothing) {
 }
 
 TEST_F(recovery_story, requests_fail_after_the_recovery_timeout_and_the_disk_still_comes_back) {
-  options how;
-  how.recovery_timeout = 100ms;
-  with_disk(how, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+  options settings;
+  settings.recovery_timeout = 100ms;
+  with_disk(settings, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     toolstack_.remove_backend(xvde);
-    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
     pending_read late;
     co_await read_sector(disk, 0, late);
     EXPECT_EQ(late.problem.code, errc::timed_out);
@@ -130,7 +130,7 @@ TEST_F(recovery_story, requests_fail_after_the_recovery_timeout_and_the_disk_sti
     co_await read_sector(disk, 1, at_once);
     EXPECT_EQ(at_once.problem.code, errc::timed_out);
     toolstack_.rebuild_backend(xvde);
-    co_await poll_until(on, [&] { return disk.state() == device_state::connected; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::connected; });
     pending_read after;
     co_await read_sector(disk, 0, after);
     EXPECT_EQ(after.problem.text, "");
@@ -139,15 +139,15 @@ TEST_F(recovery_story, requests_fail_after_the_recovery_timeout_and_the_disk_sti
 }
 
 TEST_F(recovery_story, a_disk_of_another_size_is_refused_and_not_written_to) {
-  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+  with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(512, 1));
     toolstack_.remove_backend(xvde);
-    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
-    async::nursery reads(on.control());
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
+    async::nursery reads(runtime.control());
     pending_read waiting;
     reads.spawn(read_sector(disk, 0, waiting));
     toolstack_.rebuild_backend(xvde, {{"xenpv/size", "8388608"}, {"xenpv/medium", "another"}});
-    co_await poll_until(on, [&] { return disk.state() == device_state::failed; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::failed; });
     co_await reads.join();
     EXPECT_EQ(waiting.problem.code, errc::wrong_disk);
     EXPECT_EQ(disk.failure_reason()->code, errc::wrong_disk);
@@ -159,11 +159,12 @@ TEST_F(recovery_story, a_disk_of_another_size_is_refused_and_not_written_to) {
   toolstack_.rebuild_backend(xvde, {{"xenpv/size", "16777216"}, {"xenpv/medium", "guest-1/xvde"}});
 }
 
-asio::awaitable<error> failure_to_open_again(async::runtime& on, std::string identity) {
-  const options how;
+asio::awaitable<error> failure_to_open_again(async::runtime& runtime, std::string identity) {
+  const options settings;
   error out;
   try {
-    const auto disk = co_await frontend::open_again(on, path_of(xvde), how, std::move(identity));
+    const auto disk =
+        co_await frontend::open_again(runtime, path_of(xvde), settings, std::move(identity));
     co_await disk->close();
   } catch (const failure& e) {
     out = {e.code(), e.what()};
@@ -171,14 +172,14 @@ asio::awaitable<error> failure_to_open_again(async::runtime& on, std::string ide
   co_return out;
 }
 
-TEST_F(recovery_story, a_disk_is_recognised_by_who_opens_it_again) {
+TEST_F(recovery_story, a_disk_is_recognised_when_it_is_opened_again) {
   std::string identity;
   with_disk({}, [&](async::runtime&, frontend& disk) -> asio::awaitable<void> {
     identity = co_await disk.identity();
   });
   EXPECT_THAT(identity, HasSubstr("size=16777216"));
-  async::runtime on(runtime_of_cases());
-  on.run([&](async::runtime& self) -> asio::awaitable<void> {
+  async::runtime runtime(runtime_of_cases());
+  runtime.run([&](async::runtime& self) -> asio::awaitable<void> {
     const auto same = co_await failure_to_open_again(self, identity);
     EXPECT_EQ(same.text, "");
     auto other = identity;
@@ -191,36 +192,36 @@ TEST_F(recovery_story, a_disk_is_recognised_by_who_opens_it_again) {
 }
 
 TEST_F(recovery_story, a_disk_that_became_read_only_is_refused) {
-  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+  with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     toolstack_.remove_backend(xvde);
-    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
     toolstack_.rebuild_backend(xvde, {{"mode", "r"}});
-    co_await poll_until(on, [&] { return disk.state() == device_state::failed; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::failed; });
     EXPECT_THAT(disk.failure_reason()->text, HasSubstr("the disk came back read-only"));
   });
   toolstack_.remove_backend(xvde);
   toolstack_.rebuild_backend(xvde, {{"mode", "w"}});
 }
 
-TEST_F(recovery_story, a_queue_that_gets_no_ring_any_more_goes_through_another) {
-  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+TEST_F(recovery_story, a_queue_that_loses_its_ring_forwards_to_another) {
+  with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     if (disk.queue_count() < 2) co_return;  // on one CPU
     auto& second = disk.queue(1);
     const auto before = filled(100'000, 3);
     auto write = [&] { return second.write(4096, before); };
     co_await async::run_on(second.executor(), write);
     toolstack_.remove_backend(xvde);
-    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
     toolstack_.rebuild_backend(xvde, {{"xenpv/max-queues", "1"}});
-    co_await poll_until(on, [&] { return disk.state() == device_state::connected; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::connected; });
     EXPECT_EQ(disk.facts().queues, 1U);
-    EXPECT_EQ(disk.queue_count(), 2U) << "callers hold on to them";
+    EXPECT_EQ(disk.queue_count(), 2U) << "callers keep references to them";
     std::vector<std::byte> back(before.size());
     auto use = [&]() -> asio::awaitable<void> {
       co_await second.read(4096, back);
       co_await second.write(8192, filled(5000, 9));
-      // The write of before the loss was not flushed, and may be gone: each queue says so once, and
-      // this one's flushes go through another.
+      // The write before the loss was not flushed and may be lost: each queue reports that once,
+      // and this one's flushes go through another.
       const auto lost = co_await failure_of(second.flush());
       EXPECT_EQ(lost.code, std::errc::io_error);
       (void)co_await failure_of(second.flush());
@@ -232,11 +233,11 @@ TEST_F(recovery_story, a_queue_that_gets_no_ring_any_more_goes_through_another) 
     EXPECT_TRUE(back == before);
     co_await disk.read(8192, std::span(back).first(5000));
     EXPECT_TRUE(std::equal(back.begin(), back.begin() + 5000, filled(5000, 9).begin()));
-    // And back to a ring of its own.
+    // And back to its own ring.
     toolstack_.remove_backend(xvde);
-    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
     toolstack_.rebuild_backend(xvde, {{"xenpv/max-queues", "2"}});
-    co_await poll_until(on, [&] { return disk.state() == device_state::connected; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::connected; });
     EXPECT_EQ(disk.facts().queues, 2U);
     auto read = [&] { return second.read(4096, back); };
     co_await async::run_on(second.executor(), read);
@@ -245,51 +246,51 @@ TEST_F(recovery_story, a_queue_that_gets_no_ring_any_more_goes_through_another) 
 
 TEST_F(recovery_story, deadlines_do_not_run_while_the_guest_is_frozen) {
   if (!has_custodian) GTEST_SKIP() << "needs a custodian";
-  options how;
-  how.request_deadline = 400ms;
-  with_disk(how, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+  options settings;
+  settings.request_deadline = 400ms;
+  with_disk(settings, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     toolstack_.set_faults(xvde, "stall=0");
     pending_read waiting;
-    async::nursery reads(on.control());
+    async::nursery reads(runtime.control());
     reads.spawn(read_sector(disk, 0, waiting));
-    co_await sleep(on, 20ms);
+    co_await sleep(runtime, 20ms);
     toolstack_.save_restore(true, 1500ms);
     co_await reads.join();
     EXPECT_EQ(waiting.problem.text, "");
-    co_await poll_until(on, [&] { return disk.state() == device_state::connected; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::connected; });
     EXPECT_EQ(disk.recovery().reconnects, 1U);
     EXPECT_EQ(disk.recovery().replayed, 1U);
     EXPECT_EQ(disk.recovery().last_reason, "the guest was saved and restored");
-    EXPECT_EQ(on.resumes(), 1U);
+    EXPECT_EQ(runtime.resumes(), 1U);
   });
 }
 
-TEST_F(recovery_story, those_who_asked_are_told_of_a_resume_once) {
+TEST_F(recovery_story, resume_hooks_are_called_once_per_resume) {
   if (!has_custodian) GTEST_SKIP() << "needs a custodian";
-  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
-    unsigned told = 0;
-    unsigned told_after_its_end = 0;
-    const auto hook = on.on_resume([&] { ++told; });
+  with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
+    unsigned calls = 0;
+    unsigned calls_after_its_end = 0;
+    const auto hook = runtime.on_resume([&] { ++calls; });
     {
-      const auto gone = on.on_resume([&] { ++told_after_its_end; });
+      const auto removed = runtime.on_resume([&] { ++calls_after_its_end; });
     }
     toolstack_.save_restore(false, 20ms);
-    co_await poll_until(on, [&] { return disk.recovery().reconnects == 1; });
-    EXPECT_EQ(told, 1U);
-    EXPECT_EQ(told_after_its_end, 0U);
-    const bool again = co_await on.check_resume();
+    co_await poll_until(runtime, [&] { return disk.recovery().reconnects == 1; });
+    EXPECT_EQ(calls, 1U);
+    EXPECT_EQ(calls_after_its_end, 0U);
+    const bool again = co_await runtime.check_resume();
     EXPECT_FALSE(again);
   });
 }
 
-TEST_F(recovery_story, closing_while_the_backend_is_away_answers_what_waits) {
+TEST_F(recovery_story, closing_while_the_backend_is_lost_answers_waiting_requests) {
   pending_read waiting;
-  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+  with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     toolstack_.remove_backend(xvde);
-    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
-    async::nursery reads(on.control());
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
+    async::nursery reads(runtime.control());
     reads.spawn(read_sector(disk, 0, waiting));
-    co_await sleep(on, 10ms);
+    co_await sleep(runtime, 10ms);
     co_await disk.close();
     co_await reads.join();
     EXPECT_EQ(disk.state(), device_state::closed);
@@ -302,11 +303,11 @@ TEST_F(recovery_story, a_disk_whose_storage_migrated_with_the_guest_is_the_same_
   if (!has_custodian) GTEST_SKIP() << "needs a custodian";
   toolstack_.write(xvde, "sm-data/vdi-uuid", "a1");
   toolstack_.write(xvde, "params", "/dev/vg/before");
-  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+  with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     toolstack_.save_restore(false, 20ms);
     toolstack_.write(xvde, "sm-data/vdi-uuid", "b2");
     toolstack_.write(xvde, "params", "/dev/vg/after");
-    co_await poll_until(on, [&] { return disk.recovery().reconnects == 1; });
+    co_await poll_until(runtime, [&] { return disk.recovery().reconnects == 1; });
     EXPECT_EQ(disk.state(), device_state::connected);
     EXPECT_FALSE(disk.failure_reason());
     const auto identity = co_await disk.identity();
@@ -315,17 +316,17 @@ TEST_F(recovery_story, a_disk_whose_storage_migrated_with_the_guest_is_the_same_
   });
 }
 
-TEST_F(recovery_story, a_disk_that_grew_while_its_backend_was_away_is_resized) {
+TEST_F(recovery_story, a_disk_that_grew_while_its_backend_was_lost_is_resized) {
   toolstack_.write(xvde, "params", "/dev/vg/disk");
-  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
-    std::uint64_t told = 0;
-    disk.on_change([&] { told = disk.shape().size; });
+  with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
+    std::uint64_t reported = 0;
+    disk.on_change([&] { reported = disk.shape().size; });
     toolstack_.remove_backend(xvde);
-    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
     toolstack_.rebuild_backend(xvde, {{"xenpv/size", "33554432"}, {"xenpv/medium", "larger"}});
-    co_await poll_until(on, [&] { return disk.state() != device_state::recovering; });
+    co_await poll_until(runtime, [&] { return disk.state() != device_state::recovering; });
     EXPECT_EQ(disk.state(), device_state::connected);
-    EXPECT_EQ(told, 33554432U);
+    EXPECT_EQ(reported, 33554432U);
     co_await disk.write(33554432 - 512, filled(512, 7));
     disk.on_change({});
   });
@@ -333,13 +334,13 @@ TEST_F(recovery_story, a_disk_that_grew_while_its_backend_was_away_is_resized) {
   toolstack_.rebuild_backend(xvde, {{"xenpv/size", "16777216"}, {"xenpv/medium", "guest-1/xvde"}});
 }
 
-TEST_F(recovery_story, a_flush_fails_once_after_a_loss_that_may_have_cost_writes) {
-  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+TEST_F(recovery_story, a_flush_fails_once_after_a_loss_with_unflushed_writes) {
+  with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(512, 7));
     toolstack_.remove_backend(xvde);
-    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
     toolstack_.rebuild_backend(xvde);
-    co_await poll_until(on, [&] { return disk.state() == device_state::connected; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::connected; });
     const auto problem = co_await failure_of(disk.flush());
     EXPECT_EQ(problem.code, std::errc::io_error);
     co_await disk.flush();
@@ -349,10 +350,10 @@ TEST_F(recovery_story, a_flush_fails_once_after_a_loss_that_may_have_cost_writes
 }
 
 TEST_F(recovery_story, a_flush_succeeds_after_a_close_by_both_ends) {
-  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+  with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(512, 7));
     toolstack_.begin_closing(xvde);
-    co_await poll_until(on, [&] { return disk.recovery().reconnects == 1; });
+    co_await poll_until(runtime, [&] { return disk.recovery().reconnects == 1; });
     EXPECT_EQ(disk.recovery().last_reason, "the backend closed the connection");
     co_await disk.flush();
   });
@@ -360,45 +361,45 @@ TEST_F(recovery_story, a_flush_succeeds_after_a_close_by_both_ends) {
 
 TEST_F(recovery_story, a_flush_succeeds_after_a_resume) {
   if (!has_custodian) GTEST_SKIP() << "needs a custodian";
-  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+  with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(512, 7));
     toolstack_.save_restore(false, 20ms);
-    co_await poll_until(on, [&] { return disk.recovery().reconnects == 1; });
+    co_await poll_until(runtime, [&] { return disk.recovery().reconnects == 1; });
     co_await disk.flush();
   });
 }
 
-// Its backend closed in order, and then its directory went: another backend comes.
+// Its backend closes in order, and then its directory is removed: the next one is another backend.
 TEST_F(recovery_story, a_flush_fails_once_when_a_backend_that_closed_is_replaced) {
-  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+  with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(512, 7));
-    // It closes with us, and does not get ready again.
+    // It closes in step with the frontend, and does not return to InitWait.
     toolstack_.write(xvde, "hotplug-status", "error");
     toolstack_.begin_closing(xvde);
-    co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
     toolstack_.remove_backend(xvde);
     toolstack_.rebuild_backend(xvde);
-    co_await poll_until(on, [&] { return disk.state() == device_state::connected; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::connected; });
     const auto problem = co_await failure_of(disk.flush());
     EXPECT_EQ(problem.code, std::errc::io_error);
     co_await disk.flush();
   });
 }
 
-TEST_F(recovery_story, flush_stays_promised_by_a_backend_that_no_longer_offers_it) {
-  options how;
+TEST_F(recovery_story, flush_stays_available_when_the_backend_no_longer_offers_it) {
+  options settings;
   for (const bool strict : {false, true}) {
-    how.strict_flush = strict;
-    with_disk(how, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
+    settings.strict_flush = strict;
+    with_disk(settings, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
       EXPECT_TRUE(disk.shape().can_flush);
       EXPECT_EQ(disk.facts().flush, flush_support::cache);
       toolstack_.remove_backend(xvde);
-      co_await poll_until(on, [&] { return disk.state() == device_state::recovering; });
+      co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
       toolstack_.rebuild_backend(xvde, {{"xenpv/flush", "0"}, {"xenpv/barrier", "0"}});
-      co_await poll_until(on, [&] { return disk.state() == device_state::connected; });
+      co_await poll_until(runtime, [&] { return disk.state() == device_state::connected; });
       EXPECT_EQ(disk.shape().can_flush, !strict);
       EXPECT_EQ(disk.facts().flush, strict ? flush_support::none : flush_support::ignored);
-      // The writes of before the loss, if any, were flushed: this one has nothing to confess.
+      // No unflushed writes before the loss, so this flush has nothing to report.
       const auto problem = co_await failure_of(disk.flush());
       EXPECT_EQ(problem.code, strict ? std::make_error_code(std::errc::operation_not_supported)
                                      : std::error_code());
@@ -408,7 +409,7 @@ TEST_F(recovery_story, flush_stays_promised_by_a_backend_that_no_longer_offers_i
   }
 }
 
-TEST_F(recovery_story, a_killed_server_loses_nothing_that_was_flushed_and_a_new_one_takes_over) {
+TEST_F(recovery_story, a_killed_server_loses_no_flushed_write_and_a_new_one_takes_over) {
   if (!has_custodian) GTEST_SKIP() << "needs a custodian";
   for (unsigned seed = 0; seed < 8; ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
@@ -434,26 +435,25 @@ TEST_F(recovery_story, a_killed_server_loses_nothing_that_was_flushed_and_a_new_
   }
 }
 
-// The last one: the disk does not come back.
+// The last case, because the disk does not come back.
 TEST_F(recovery_story, zz_a_disk_taken_away_by_force_is_shut_down) {
   pending_read waiting;
-  with_disk({}, [&](async::runtime& on, frontend& disk) -> asio::awaitable<void> {
-    // Its death changes nothing about that.
-    if (on.custodian() != nullptr) ::kill(on.custodian()->process(), SIGKILL);
+  with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
+    // The custodian's death makes no difference.
+    if (runtime.custodian() != nullptr) ::kill(runtime.custodian()->process(), SIGKILL);
     toolstack_.set_faults(xvde, "stall=0");
-    async::nursery reads(on.control());
+    async::nursery reads(runtime.control());
     reads.spawn(read_sector(disk, 0, waiting));
-    co_await sleep(on, 10ms);
+    co_await sleep(runtime, 10ms);
     toolstack_.remove_device(xvde);
-    co_await poll_until(on, [&] { return disk.state() == device_state::unplugged; });
+    co_await poll_until(runtime, [&] { return disk.state() == device_state::unplugged; });
     co_await reads.join();
-    EXPECT_THAT(disk.failure_reason()->text,
-                HasSubstr("the toolstack took the disk away by force"));
+    EXPECT_THAT(disk.failure_reason()->text, HasSubstr("the toolstack detached the disk by force"));
     pending_read late;
     co_await read_sector(disk, 0, late);
     EXPECT_EQ(late.problem.code.value(), ESHUTDOWN);
-    const auto left = co_await on.store().read_if_exists(path_of(xvde));
-    EXPECT_EQ(left, std::nullopt) << "nothing brings the device's directory back";
+    const auto left = co_await runtime.store().read_if_exists(path_of(xvde));
+    EXPECT_EQ(left, std::nullopt) << "nothing recreates the device's directory";
   });
   EXPECT_EQ(waiting.problem.code.value(), ESHUTDOWN) << waiting.problem.text;
 }

@@ -1,10 +1,10 @@
-// A disk that does not go away: its backend restarts, vanishes, stalls, closes; the guest is saved
-// and restored, or the server is killed, at random moments under verified I/O. Runs inside a domain
-// of the simulator (tests/sim/CMakeLists.txt).
+// Recovery under verified I/O: at random moments the backend restarts, vanishes, stalls or closes,
+// the guest is saved and restored, or the custodian is killed. Runs inside a domain of the
+// simulator (tests/sim/CMakeLists.txt).
 //
-// XENPV_RECOVERY_SEEDS: how many, XENPV_RECOVERY_FIRST: from which on, XENPV_RECOVERY_WITHOUT:
-// which of cuts, deadlines and moves not to have, XENPV_RECOVERY_KILL_CUSTODIAN: whether custodians
-// are killed.
+// Environment: XENPV_RECOVERY_SEEDS, the number of seeds; XENPV_RECOVERY_FIRST, the first seed;
+// XENPV_RECOVERY_WITHOUT, which of cuts, deadlines and moves to leave out;
+// XENPV_RECOVERY_KILL_CUSTODIAN, whether to kill custodians.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -22,7 +22,6 @@
 #include "sim/recovery_load.hpp"
 #include "sim/recovery_oracle.hpp"
 #include "sim/simulated_toolstack.hpp"
-#include "xenpv/async/call_on.hpp"
 #include "xenpv/async/deadline.hpp"
 #include "xenpv/async/nursery.hpp"
 #include "xenpv/async/run_on.hpp"
@@ -39,14 +38,14 @@ constexpr unsigned xvdc = 51744;  // linux, one queue, direct requests only
 constexpr unsigned xvdd = 51760;  // 4096-byte sectors, a volatile cache
 constexpr unsigned xvdf = 51792;  // two queues, a volatile cache
 
-/// Runs `body` with a runtime that has a custodian, in a program that has no thread yet.
+/// Runs `body` with a runtime that has a custodian. The program must not have threads yet.
 void with_guarded_runtime(std::function<asio::awaitable<void>(async::runtime&)> body) {
-  async::runtime on;
-  on.run(std::move(body));
+  async::runtime runtime;
+  runtime.run(std::move(body));
 }
 
-/// Calls `work` on a thread of its own: it blocks, and the guest must go on.
-asio::awaitable<void> aside(async::runtime& on, std::function<void()> work) {
+/// Calls `work` on its own thread, because it blocks and the runtime must go on.
+asio::awaitable<void> run_blocking(async::runtime& runtime, std::function<void()> work) {
   std::atomic<bool> done = false;
   std::string problem;
   std::thread thread([&] {
@@ -58,12 +57,12 @@ asio::awaitable<void> aside(async::runtime& on, std::function<void()> work) {
     done = true;
   });
   while (!done)
-    co_await sleep(on, 500us);
+    co_await sleep(runtime, 500us);
   thread.join();
   if (!problem.empty()) ADD_FAILURE() << problem;
 }
 
-/// A disk with a worker for every region.
+/// A disk with one worker per region.
 struct loaded_disk {
   std::unique_ptr<frontend> device;
   std::vector<std::unique_ptr<recovery_load>> loads;
@@ -108,34 +107,34 @@ std::vector<disk_under_load> disks_of(unsigned seed) {
   return {all[seed % all.size()]};
 }
 
-/// None, or one that the late backends exceed.
+/// None, or short enough for late backends to exceed it.
 std::chrono::nanoseconds deadline_of(unsigned seed) {
   if (is_left_out("deadlines") || seed % 3 != 1) return {};
   return std::chrono::milliseconds(20 + seed % 4 * 20);
 }
 
-asio::awaitable<loaded_disk> open_disk(async::runtime& on, unsigned number, unsigned seed,
+asio::awaitable<loaded_disk> open_disk(async::runtime& runtime, unsigned number, unsigned seed,
                                        recovery_oracle& oracle) {
-  options how;
-  how.pages = 160;
-  how.request_deadline = deadline_of(seed);
-  if (number == xvdc) how.segments = 11;
+  options settings;
+  settings.pages = 160;
+  settings.request_deadline = deadline_of(seed);
+  if (number == xvdc) settings.segments = 11;
   loaded_disk out;
-  out.device = co_await frontend::open(on, path_of(number), how);
+  out.device = co_await frontend::open(runtime, path_of(number), settings);
   for (unsigned i = 0; i < workers; ++i)
     out.loads.push_back(std::make_unique<recovery_load>(out.queue_of(i), oracle, i, workers,
                                                         seed * 1000 + number + i,
-                                                        how.request_deadline.count() != 0));
+                                                        settings.request_deadline.count() != 0));
   co_return out;
 }
 
-/// Nobody writes any more: what was flushed survives a last power cut.
-asio::awaitable<void> verify(async::runtime& on, std::vector<loaded_disk>& disks, misfortune& fate,
-                             std::vector<std::string>& problems) {
+/// After all writers have stopped: flushed data survives a last power cut.
+asio::awaitable<void> verify(async::runtime& runtime, std::vector<loaded_disk>& disks,
+                             misfortune& fate, std::vector<std::string>& problems) {
   for (auto& disk : disks)
     co_await work(disk, 0, &recovery_load::flush, problems);
-  auto cut = [&] { fate.cut_power_at_last(); };
-  if (!is_left_out("cuts")) co_await aside(on, cut);
+  auto cut = [&] { fate.cut_power_at_end(); };
+  if (!is_left_out("cuts")) co_await run_blocking(runtime, cut);
   for (auto& disk : disks)
     for (std::size_t i = 0; i < disk.loads.size(); ++i)
       co_await work(disk, i, &recovery_load::verify, problems);
@@ -145,36 +144,37 @@ std::string history_of(unsigned seed, const std::string& story) {
   return fmt::format("seed {}, deadline {}:{}", seed, format_duration(deadline_of(seed)), story);
 }
 
-asio::awaitable<void> run_seed(async::runtime& on, sim::simulated_toolstack& toolstack,
+asio::awaitable<void> run_seed(async::runtime& runtime, sim::simulated_toolstack& toolstack,
                                unsigned seed, seed_result& out) {
   const auto disks = disks_of(seed);
-  misfortune fate(on, toolstack, seed, disks);
+  misfortune fate(runtime, toolstack, seed, disks);
   std::vector<loaded_disk> loaded;
   for (const auto& disk : disks) {
-    auto opened = co_await open_disk(on, disk.number, seed, fate.oracle(disk.number));
+    auto opened = co_await open_disk(runtime, disk.number, seed, fate.oracle(disk.number));
     loaded.push_back(std::move(opened));
   }
-  async::nursery working(on.control());
+  async::nursery working(runtime.control());
   for (auto& disk : loaded)
     for (unsigned i = 0; i < workers; ++i)
       working.spawn(work(disk, i, &recovery_load::run, out.problems));
-  auto be_struck = [&] { fate.run(); };
-  co_await aside(on, be_struck);
+  auto run_events = [&] { fate.run(); };
+  co_await run_blocking(runtime, run_events);
   for (auto& disk : loaded)
     for (unsigned i = 0; i < workers; ++i) {
       auto stop = [&] { disk.loads[i]->stop(); };
       co_await async::call_on(disk.queue_of(i).executor(), stop);
     }
   out.story = fate.story();
-  // A worker that hangs cannot be cancelled: what ends the program then does not know why.
-  asio::steady_timer watchdog(on.control(), patience);
+  // A hanging worker cannot be cancelled. Log the history before something else ends the program.
+  asio::steady_timer watchdog(runtime.control(), time_limit);
   watchdog.async_wait([history = history_of(seed, out.story)](boost::system::error_code cancelled) {
     if (!cancelled) log().error("requests are not answered: {}", history);
   });
   auto joined = working.join();
-  co_await async::with_deadline(std::move(joined), patience, "wait for the workers" + fate.story());
-  auto verified = verify(on, loaded, fate, out.problems);
-  co_await async::with_deadline(std::move(verified), patience, "read it all" + fate.story());
+  co_await async::with_deadline(std::move(joined), time_limit,
+                                "wait for the workers" + fate.story());
+  auto verified = verify(runtime, loaded, fate, out.problems);
+  co_await async::with_deadline(std::move(verified), time_limit, "read it all" + fate.story());
   for (auto& disk : loaded) {
     const auto& recovery = disk.device->recovery();
     out.reconnects += recovery.reconnects;
@@ -193,16 +193,16 @@ asio::awaitable<void> run_seed(async::runtime& on, sim::simulated_toolstack& too
     toolstack.resize(disk, usual_size);
 }
 
-/// A disk that nobody has: ports, pages and watches are as they were. Returns the ports that are
-/// not: one that was bound between a resume and its discovery belongs to a handle that nobody may
-/// touch any more. Linux' clocks tell which those are (xen/suspend_clock.hpp), a simulated guest's
-/// do not.
-asio::awaitable<unsigned> expect_all_given_back(async::runtime& on,
-                                                sim::simulated_toolstack& toolstack,
-                                                nlohmann::json& before, std::uint64_t resumes) {
+/// After the disks are closed, ports, pages and watches are as before. Returns the number of ports
+/// that are not released: a port bound between a resume and its detection belongs to a handle that
+/// must not be used any more. Linux' clocks identify such handles (xen/suspend_clock.hpp); a
+/// simulated guest's clocks do not.
+asio::awaitable<unsigned> expect_all_released(async::runtime& runtime,
+                                              sim::simulated_toolstack& toolstack,
+                                              nlohmann::json& before, std::uint64_t resumes) {
   nlohmann::json now;
   unsigned abandoned = 0;
-  const auto given_back = [&] {
+  const auto released = [&] {
     now = toolstack.own_status();
     const auto ports = now["user_event_channels"].get<unsigned>();
     const auto ports_before = before["user_event_channels"].get<unsigned>();
@@ -212,7 +212,7 @@ asio::awaitable<unsigned> expect_all_given_back(async::runtime& on,
   };
   std::string problem;
   try {
-    co_await poll_until(on, given_back);
+    co_await poll_until(runtime, released);
   } catch (const failure& e) {
     problem = e.what();
   }
@@ -221,7 +221,7 @@ asio::awaitable<unsigned> expect_all_given_back(async::runtime& on,
   co_return abandoned;
 }
 
-asio::awaitable<void> run_seeds(async::runtime& on, sim::simulated_toolstack& toolstack) {
+asio::awaitable<void> run_seeds(async::runtime& runtime, sim::simulated_toolstack& toolstack) {
   const auto first = number_from("XENPV_RECOVERY_FIRST", 0);
   const auto count = number_from("XENPV_RECOVERY_SEEDS", 60);
   if (std::getenv("XENPV_TEST_LOG") != nullptr) set_up_log("recovery", log_level::debug);
@@ -231,10 +231,10 @@ asio::awaitable<void> run_seeds(async::runtime& on, sim::simulated_toolstack& to
   for (auto seed = first; seed < first + count; ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     seed_result one;
-    const auto resumes = on.resumes();
+    const auto resumes = runtime.resumes();
     std::string thrown;
     try {
-      co_await run_seed(on, toolstack, seed, one);
+      co_await run_seed(runtime, toolstack, seed, one);
     } catch (const std::exception& e) {
       thrown = e.what();
     }
@@ -243,7 +243,8 @@ asio::awaitable<void> run_seeds(async::runtime& on, sim::simulated_toolstack& to
     EXPECT_THAT(one.problems, IsEmpty()) << history;
     const auto status = toolstack.status();
     EXPECT_THAT(status["kernel_bugs"], IsEmpty()) << history;
-    abandoned += co_await expect_all_given_back(on, toolstack, before, on.resumes() - resumes);
+    abandoned +=
+        co_await expect_all_released(runtime, toolstack, before, runtime.resumes() - resumes);
     if (::testing::Test::HasFailure()) co_return;
     all.reconnects += one.reconnects;
     all.replayed += one.replayed;
@@ -256,17 +257,17 @@ asio::awaitable<void> run_seeds(async::runtime& on, sim::simulated_toolstack& to
       "{} seeds: {} operations, {} reconnects, {} requests replayed, {} timed out, {} flushes "
       "failed, {} resumes, longest pause {} ms, {} ports abandoned\n",
       count, all.operations, all.reconnects, all.replayed, all.timed_out, all.flushes_failed,
-      on.resumes(), std::chrono::duration_cast<std::chrono::milliseconds>(all.longest).count(),
+      runtime.resumes(), std::chrono::duration_cast<std::chrono::milliseconds>(all.longest).count(),
       abandoned);
-  EXPECT_LE(abandoned, 2 + on.resumes() / 4);
+  EXPECT_LE(abandoned, 2 + runtime.resumes() / 4);
   EXPECT_GT(all.reconnects, count / 2);
   EXPECT_GT(all.replayed, all.reconnects) << "or nothing was in flight when the backends were lost";
 }
 
-TEST(recovery, loses_nothing_whatever_happens_to_the_backend_and_the_guest) {
+TEST(recovery, loses_no_data_in_any_sequence_of_backend_and_guest_events) {
   if (!has_custodian) GTEST_SKIP() << "needs a custodian";
   sim::simulated_toolstack toolstack;
-  with_guarded_runtime([&](async::runtime& on) { return run_seeds(on, toolstack); });
+  with_guarded_runtime([&](async::runtime& runtime) { return run_seeds(runtime, toolstack); });
 }
 
 }  // namespace

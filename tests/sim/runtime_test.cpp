@@ -1,5 +1,5 @@
-// The runtime, whole, as a program has it: custodian, xenstore client, CPU threads, event loops.
-// Runs inside a domain: xenpv-sim run -- sim_runtime_tests.
+// The complete runtime, as in a program: custodian, xenstore client, CPU threads, event loops. Runs
+// inside a domain: xenpv-sim run -- sim_runtime_tests.
 #include "xenpv/async/runtime.hpp"
 
 #include <gmock/gmock.h>
@@ -14,8 +14,8 @@
 #include <stdexcept>
 #include <thread>
 
-#include "xenpv/async/call_on.hpp"
 #include "xenpv/async/cpu_set.hpp"
+#include "xenpv/async/run_on.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/xen/custodian.hpp"
 #include "xenpv/xen/event_channel.hpp"
@@ -40,17 +40,17 @@ bool have_child() {
 class runtime_on_simulator : public ::testing::TestWithParam<bool> {
  protected:
   static void SetUpTestSuite() {
-    // The libraries open some things once for the process, which are not the runtime's to close.
+    // The libraries open some descriptors once per process; the runtime does not close them.
     static_cast<void>(xen::event_channel_handle::open());
     static_cast<void>(xen::store::open());
 #ifdef __SANITIZE_THREAD__
-    // Its own thread comes with the first of ours, and stays.
+    // ThreadSanitizer's own thread starts with the first of ours, and stays.
     std::thread([] {}).join();
 #endif
   }
   void SetUp() override {
 #ifdef __SANITIZE_THREAD__
-    // ThreadSanitizer runs a thread of its own, and the custodian refuses to fork beside any.
+    // ThreadSanitizer runs a thread, and the custodian refuses to fork in a process with threads.
     if (GetParam()) GTEST_SKIP() << "needs a process without another thread";
 #endif
     descriptors_ = entries("/proc/self/fd");
@@ -67,7 +67,7 @@ class runtime_on_simulator : public ::testing::TestWithParam<bool> {
     chosen.with_custodian = GetParam();
     return chosen;
   }
-  /// What comes out of run() with this main.
+  /// The text of the exception that run() throws with this main.
   static std::string failure_of(std::function<asio::awaitable<void>(runtime&)> main) {
     runtime r(options());
     try {
@@ -83,38 +83,39 @@ class runtime_on_simulator : public ::testing::TestWithParam<bool> {
   std::size_t threads_ = 0;
 };
 
-INSTANTIATE_TEST_SUITE_P(custodian, runtime_on_simulator, ::testing::Bool(), [](const auto& each) {
-  return each.param ? std::string("with") : std::string("without");
-});
+INSTANTIATE_TEST_SUITE_P(custodian, runtime_on_simulator, ::testing::Bool(),
+                         [](const auto& instance) {
+                           return instance.param ? std::string("with") : std::string("without");
+                         });
 
 TEST_P(runtime_on_simulator, runs_main_on_the_callers_thread) {
   runtime r(options());
-  std::thread::id found;
+  std::thread::id caller;
   r.run([&](runtime& given) -> asio::awaitable<void> {
     EXPECT_EQ(&given, &r);
     co_await given.store().write("data/xenpv-runtime", "1");
     EXPECT_EQ(co_await given.store().read("data/xenpv-runtime"), "1");
     EXPECT_TRUE(co_await given.store().remove("data/xenpv-runtime"));
-    found = std::this_thread::get_id();
+    caller = std::this_thread::get_id();
   });
-  EXPECT_TRUE(found == std::this_thread::get_id());
+  EXPECT_TRUE(caller == std::this_thread::get_id());
 }
 
-TEST_P(runtime_on_simulator, has_the_custodian_that_was_asked_for) {
+TEST_P(runtime_on_simulator, starts_a_custodian_if_the_options_say_so) {
   runtime r(options());
   EXPECT_EQ(r.custodian() != nullptr, GetParam());
   EXPECT_EQ(have_child(), GetParam());
 }
 
-struct whereabouts {
+struct thread_facts {
   unsigned cpu = 0;
   std::string thread;
   bool context_runs_here = false;
   port bound{};
 };
 
-/// For the thread of that index.
-whereabouts look_around(runtime& r, std::size_t index) {
+/// Call it on the CPU thread with this index.
+thread_facts inspect_thread(runtime& r, std::size_t index) {
   std::array<char, 16> name{};
   ::pthread_getname_np(::pthread_self(), name.data(), name.size());
   const auto bound = r.loop(index).bind_unbound(domid_self);
@@ -126,41 +127,41 @@ TEST_P(runtime_on_simulator, has_an_event_loop_on_each_cpu) {
   const auto cpus = allowed_cpus();
   runtime r(options());
   ASSERT_EQ(r.cpus(), cpus.size());
-  std::vector<whereabouts> found;
+  std::vector<thread_facts> threads;
   r.run([&](runtime&) -> asio::awaitable<void> {
     for (std::size_t i = 0; i < r.cpus(); ++i) {
-      auto look = [&r, i] { return look_around(r, i); };
-      found.push_back(co_await call_on(r.executor(i), std::move(look)));
+      auto inspect = [&r, i] { return inspect_thread(r, i); };
+      threads.push_back(co_await call_on(r.executor(i), std::move(inspect)));
     }
   });
-  ASSERT_EQ(found.size(), cpus.size());
+  ASSERT_EQ(threads.size(), cpus.size());
   for (std::size_t i = 0; i < cpus.size(); ++i) {
-    EXPECT_EQ(found[i].cpu, cpus[i]);
-    EXPECT_EQ(found[i].thread, "xev-cpu" + std::to_string(cpus[i]));
-    EXPECT_TRUE(found[i].context_runs_here);
-    EXPECT_NE(raw(found[i].bound), 0u);
+    EXPECT_EQ(threads[i].cpu, cpus[i]);
+    EXPECT_EQ(threads[i].thread, "xev-cpu" + std::to_string(cpus[i]));
+    EXPECT_TRUE(threads[i].context_runs_here);
+    EXPECT_NE(raw(threads[i].bound), 0u);
   }
 }
 
-TEST_P(runtime_on_simulator, uses_the_cpus_and_names_it_was_given) {
+TEST_P(runtime_on_simulator, uses_the_given_cpus_and_thread_names) {
   auto chosen = options();
   chosen.cpus = {allowed_cpus().back()};
   chosen.thread_name = "disk";
   runtime r(std::move(chosen));
   ASSERT_EQ(r.cpus(), 1u);
-  whereabouts found;
+  thread_facts facts;
   r.run([&](runtime&) -> asio::awaitable<void> {
-    auto look = [&r] { return look_around(r, 0); };
-    found = co_await call_on(r.executor(0), std::move(look));
+    auto inspect = [&r] { return inspect_thread(r, 0); };
+    facts = co_await call_on(r.executor(0), std::move(inspect));
   });
-  EXPECT_EQ(found.cpu, allowed_cpus().back());
-  EXPECT_EQ(found.thread, "disk" + std::to_string(allowed_cpus().back()));
+  EXPECT_EQ(facts.cpu, allowed_cpus().back());
+  EXPECT_EQ(facts.thread, "disk" + std::to_string(allowed_cpus().back()));
 }
 
 asio::awaitable<void> bind_and_forget(runtime& r, std::vector<port>& numbers) {
   auto bind = [&r] { return r.loop(0).bind_unbound(domid_self); };
-  auto kept = co_await call_on(r.executor(0), std::move(bind));
-  numbers.push_back(kept.number());
+  auto bound = co_await call_on(r.executor(0), std::move(bind));
+  numbers.push_back(bound.number());
 }
 
 TEST_P(runtime_on_simulator, frees_the_ports_of_its_loops_for_the_next) {
@@ -173,7 +174,7 @@ TEST_P(runtime_on_simulator, frees_the_ports_of_its_loops_for_the_next) {
   EXPECT_EQ(numbers[0], numbers[1]);
 }
 
-TEST_P(runtime_on_simulator, threads_have_ended_when_it_was_run) {
+TEST_P(runtime_on_simulator, threads_have_ended_when_run_returns) {
   const auto threads = entries("/proc/self/task");
   runtime r(options());
   EXPECT_EQ(entries("/proc/self/task"), threads + allowed_cpus().size());
@@ -183,7 +184,7 @@ TEST_P(runtime_on_simulator, threads_have_ended_when_it_was_run) {
     EXPECT_TRUE(r.context(i).stopped());
 }
 
-TEST_P(runtime_on_simulator, what_main_throws_comes_out) {
+TEST_P(runtime_on_simulator, run_rethrows_an_exception_of_main) {
   EXPECT_EQ(failure_of([](runtime& r) -> asio::awaitable<void> {
               static_cast<void>(co_await r.store().own_domid());
               throw std::runtime_error("from main");
@@ -191,7 +192,7 @@ TEST_P(runtime_on_simulator, what_main_throws_comes_out) {
             "from main");
 }
 
-TEST_P(runtime_on_simulator, what_main_throws_before_it_waits_comes_out) {
+TEST_P(runtime_on_simulator, run_rethrows_an_exception_before_the_first_suspension) {
   EXPECT_EQ(failure_of([](runtime&) -> asio::awaitable<void> {
               throw std::runtime_error("at once");
               co_return;
@@ -199,14 +200,14 @@ TEST_P(runtime_on_simulator, what_main_throws_before_it_waits_comes_out) {
             "at once");
 }
 
-TEST_P(runtime_on_simulator, main_that_is_no_coroutine_may_throw) {
+TEST_P(runtime_on_simulator, run_rethrows_an_exception_of_a_main_that_is_no_coroutine) {
   EXPECT_EQ(failure_of([](runtime&) -> asio::awaitable<void> {
               throw std::runtime_error("no coroutine");
             }),
             "no coroutine");
 }
 
-TEST_P(runtime_on_simulator, failure_on_a_cpu_thread_comes_out_when_main_is_done) {
+TEST_P(runtime_on_simulator, run_rethrows_a_failure_on_a_cpu_thread_after_main) {
   EXPECT_EQ(failure_of([](runtime& r) -> asio::awaitable<void> {
               asio::post(r.executor(0), [] { throw std::runtime_error("from a CPU thread"); });
               co_return;
@@ -214,7 +215,7 @@ TEST_P(runtime_on_simulator, failure_on_a_cpu_thread_comes_out_when_main_is_done
             "from a CPU thread");
 }
 
-TEST_P(runtime_on_simulator, failure_on_the_control_thread_comes_out_when_main_is_done) {
+TEST_P(runtime_on_simulator, run_rethrows_a_failure_on_the_control_thread_after_main) {
   bool main_went_on = false;
   EXPECT_EQ(failure_of([&](runtime& r) -> asio::awaitable<void> {
               asio::post(r.control(), [] { throw std::runtime_error("from a handler"); });
@@ -227,7 +228,7 @@ TEST_P(runtime_on_simulator, failure_on_the_control_thread_comes_out_when_main_i
   EXPECT_TRUE(main_went_on);
 }
 
-TEST_P(runtime_on_simulator, what_main_throws_goes_before_all_else) {
+TEST_P(runtime_on_simulator, run_prefers_the_exception_of_main) {
   EXPECT_EQ(failure_of([](runtime& r) -> asio::awaitable<void> {
               asio::post(r.control(), [] { throw std::runtime_error("from a handler"); });
               asio::post(r.executor(0), [] { throw std::runtime_error("from a CPU thread"); });
@@ -237,13 +238,13 @@ TEST_P(runtime_on_simulator, what_main_throws_goes_before_all_else) {
             "from main");
 }
 
-TEST_P(runtime_on_simulator, one_that_is_never_run_goes_quietly) {
+TEST_P(runtime_on_simulator, may_be_destroyed_without_a_run) {
   const runtime r(options());
 }
 
-TEST_P(runtime_on_simulator, one_that_is_never_run_survives_what_was_left_to_it) {
+TEST_P(runtime_on_simulator, may_be_destroyed_with_posted_work_and_without_a_run) {
   runtime r(options());
-  asio::post(r.control(), [] { throw std::runtime_error("nobody will be told"); });
+  asio::post(r.control(), [] { throw std::runtime_error("not reported"); });
 }
 
 TEST_P(runtime_on_simulator, leaves_nothing_behind_when_it_cannot_start) {

@@ -82,7 +82,7 @@ int actor_process::exit() {
 }
 
 int actor_process::kill(int signal) {
-  // kill(-1) would mean every process there is.
+  // kill(-1) would signal every process.
   if (process_ <= 0) throw failure(errc::invalid_argument, "kill an actor that has ended");
   ::kill(process_, signal);
   return wait();
@@ -129,7 +129,7 @@ bool simulated_host::eventually(const std::function<bool(const nlohmann::json&)>
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   while (!done(status())) {
     if (std::chrono::steady_clock::now() > deadline) return false;
-    // Only between two looks: nothing is assumed to have happened after it.
+    // Only a polling interval: nothing is assumed to have happened after it.
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   return true;

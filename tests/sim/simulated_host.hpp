@@ -1,5 +1,4 @@
-// A simulated host with actors (actor.cpp) in its domains, for tests that stand outside and look
-// in.
+// A simulated host with actors (actor.cpp) in its domains, for tests that run outside the domains.
 #pragma once
 
 #include <sys/types.h>
@@ -16,7 +15,7 @@
 
 namespace xenpv::sim {
 
-/// A child process that is talked to in lines. Killed and reaped by the destructor.
+/// A child process with a line protocol. The destructor kills and reaps it.
 class actor_process {
  public:
   actor_process(const std::filesystem::path& domain_directory, const std::string& program);
@@ -24,8 +23,8 @@ class actor_process {
   actor_process(const actor_process&) = delete;
   actor_process& operator=(const actor_process&) = delete;
 
-  /// Sends one command and returns the answer without "ok ". An answer that starts with "error"
-  /// comes back whole; a process that died instead of answering gives "dead".
+  /// Sends one command and returns the answer without "ok ". Returns an answer that starts with
+  /// "error" unchanged, and "dead" if the process died instead of answering.
   std::string ask(const std::string& command);
   [[nodiscard]] std::uint32_t ask_number(const std::string& command);
   /// Each returns waitpid's status.
@@ -49,13 +48,13 @@ class simulated_host {
   [[nodiscard]] std::unique_ptr<actor_process> actor(unsigned domain);
   nlohmann::json ask(const nlohmann::json& request);
   [[nodiscard]] nlohmann::json status() { return ask({{"command", "status"}}); }
-  /// The entry of `status` for a domain; null when it is not there.
+  /// The entry of `status` for a domain; null if there is none.
   [[nodiscard]] nlohmann::json domain(unsigned number);
   /// Returns the domain's new number.
   unsigned save_restore(unsigned domain, bool keep = false);
   void fault(const std::string& spec);
   [[nodiscard]] std::filesystem::path directory_of(unsigned domain);
-  /// Asks until `done` holds of the status, for what follows a process's death; at most 10 s.
+  /// Polls the status until `done` returns true, at most 10 s: for effects of a process's death.
   [[nodiscard]] bool eventually(const std::function<bool(const nlohmann::json&)>& done);
 
  private:

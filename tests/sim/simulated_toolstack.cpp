@@ -19,7 +19,7 @@
 namespace xenpv::sim {
 namespace {
 
-constexpr std::chrono::seconds patience(10);
+constexpr std::chrono::seconds time_limit(10);
 
 std::string host_directory() {
   return std::filesystem::path(std::getenv("XENPV_SIM_DIR")).parent_path().string();
@@ -33,7 +33,7 @@ xen::store open_store_of_domain_0() {
   return store;
 }
 
-/// What a backend writes by itself, as opposed to what a toolstack does.
+/// Does the backend write this node, and not the toolstack?
 bool is_published(std::string_view name) {
   constexpr std::array<std::string_view, 8> own = {
       "state", "sectors", "info", "sector-size", "max-", "multi-queue-", "discard-", "physical-"};
@@ -68,7 +68,7 @@ void simulated_toolstack::write(unsigned disk, const std::string& node, const st
 
 void simulated_toolstack::await(unsigned disk, const std::string& node,
                                 const std::optional<std::string>& value) {
-  const auto until = std::chrono::steady_clock::now() + patience;
+  const auto until = std::chrono::steady_clock::now() + time_limit;
   while (read(disk, node) != value) {
     if (std::chrono::steady_clock::now() > until)
       throw std::runtime_error(fmt::format("disk {}: {} is {}, not {}", disk, node,
@@ -95,17 +95,17 @@ void simulated_toolstack::begin_closing(unsigned disk) {
   });
 }
 
-void simulated_toolstack::set_faults(unsigned disk, const std::string& words) {
-  // A backend that is only beginning takes them for what it was made with, and says nothing.
-  const auto until = std::chrono::steady_clock::now() + patience;
+void simulated_toolstack::set_faults(unsigned disk, const std::string& faults) {
+  // A backend that is starting takes them as its initial faults and does not confirm them.
+  const auto until = std::chrono::steady_clock::now() + time_limit;
   for (auto state = read(disk, "state"); state != "2" && state != "4";
        state = read(disk, "state")) {
     if (std::chrono::steady_clock::now() > until)
       throw std::runtime_error(fmt::format("disk {}: its backend does not get ready", disk));
     ::poll(nullptr, 0, 1);
   }
-  write(disk, "xenpv/fault", words);
-  await(disk, "xenpv/applied-fault", words);
+  write(disk, "xenpv/fault", faults);
+  await(disk, "xenpv/applied-fault", faults);
 }
 
 void simulated_toolstack::resize(unsigned disk, std::uint64_t bytes) {
@@ -139,7 +139,7 @@ void simulated_toolstack::rebuild_backend(unsigned disk,
   const std::vector<xen::store_permission> permissions = {{domid_0, false, false},
                                                           {guest, true, false}};
   store_.transact([&](xen::store_transaction& t) {
-    // As libxl does: a backend that had not noticed may have written to what was gone.
+    // As libxl does: a backend that missed the removal may have written below it.
     (void)t.remove(top);
     t.write(top, "");
     t.set_permissions(top, permissions);
@@ -199,8 +199,8 @@ nlohmann::json simulated_toolstack::status() {
 
 nlohmann::json simulated_toolstack::own_status() {
   const auto all = status();
-  for (const auto& each : all.at("domains"))
-    if (each.at("domid") == domain_) return each;
+  for (const auto& domain : all.at("domains"))
+    if (domain.at("domid") == domain_) return domain;
   return nullptr;
 }
 

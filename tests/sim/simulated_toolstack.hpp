@@ -1,8 +1,8 @@
-// The toolstack's and the host's side of a simulated guest, from within one of its processes: what
-// somebody does to the guest's disks and to the guest itself while the process is at work.
+// The toolstack's and the host's side of a simulated guest, driven by a process of that guest:
+// changes the guest's disks, and saves or restores the guest.
 //
-// For one thread. Talks to domain 0's xenstore and to the host's admin socket; to be made before
-// the program has threads, because it borrows an environment variable for that.
+// For one thread. Talks to domain 0's xenstore and to the host's admin socket. Construct it before
+// the program has threads, because it changes an environment variable for a moment.
 #pragma once
 
 #include <chrono>
@@ -24,21 +24,21 @@ class simulated_toolstack {
   [[nodiscard]] std::optional<std::string> read(unsigned disk, const std::string& node);
   void write(unsigned disk, const std::string& node, const std::string& value);
   [[nodiscard]] std::optional<std::string> frontend_state(unsigned disk);
-  /// Each waits until the backend has obeyed.
+  /// These wait until the backend has applied the change.
   void restart(unsigned disk);
-  /// The same without what was not flushed, of which chance keeps some, as with `seed`.
+  /// A restart that loses unflushed writes; `seed` selects which of them survive.
   void cut_power(unsigned disk, unsigned seed);
-  void set_faults(unsigned disk, const std::string& words);
+  void set_faults(unsigned disk, const std::string& faults);
   void resize(unsigned disk, std::uint64_t bytes);
-  /// Puts the state of a backend that is Connected to Closing, as one does that has had enough.
+  /// Sets the state of a Connected backend to Closing, as a backend that gives up would.
   void begin_closing(unsigned disk);
-  /// The directory goes, and comes back as a toolstack would make it.
+  /// Removes the backend's directory, and recreates it as a toolstack would.
   void remove_backend(unsigned disk);
   void rebuild_backend(unsigned disk, const std::map<std::string, std::string>& changed = {});
-  /// Both ends at once, as `xl block-detach --force`.
+  /// Removes both ends at once, as `xl block-detach --force` does.
   void remove_device(unsigned disk);
 
-  /// `storage_moved`: the disks are migrated, too; those with a VDI come back with another UUID.
+  /// `storage_moved`: the disks migrate, too; a disk with a VDI gets another UUID.
   void save_restore(bool same_number, std::chrono::milliseconds frozen, bool storage_moved = false);
   /// A suspend that is cancelled.
   void checkpoint(std::chrono::milliseconds frozen);
@@ -55,7 +55,7 @@ class simulated_toolstack {
   std::string host_;
   unsigned domain_ = 0;
   xen::store store_;
-  std::map<std::string, std::string> saved_;  ///< of the directory removed last
+  std::map<std::string, std::string> saved_;  ///< nodes of the directory removed last
 };
 
 }  // namespace xenpv::sim

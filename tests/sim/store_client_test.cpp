@@ -1,5 +1,5 @@
-// The store client against the simulated xenstored, through libxenstore itself. Runs inside a
-// domain: xenpv-sim run -- sim_store_client_tests. What needs a steerable store is in
+// The store client against the simulated xenstored, through libxenstore. Runs inside a domain:
+// xenpv-sim run -- sim_store_client_tests. Tests that need a scripted store are in
 // tests/unit/async.
 #include "xenpv/async/store_client.hpp"
 
@@ -82,13 +82,13 @@ TEST_F(store_on_simulator, permissions_come_back_as_set) {
   run(context, use_permissions(client));
 }
 
-asio::awaitable<void> read_what_is_missing(store_client& client) {
+asio::awaitable<void> read_missing_node(store_client& client) {
   static_cast<void>(co_await client.read("data/xenpv-test/nowhere"));
 }
 
 TEST_F(store_on_simulator, missing_node_is_an_error_that_names_it) {
   try {
-    run(context, read_what_is_missing(client));
+    run(context, read_missing_node(client));
     FAIL();
   } catch (const failure& e) {
     EXPECT_THAT(e.what(), HasSubstr("read data/xenpv-test/nowhere: no such file or directory"));
@@ -109,11 +109,11 @@ asio::awaitable<void> conflict(store_client& client) {
   EXPECT_EQ(co_await client.read("data/xenpv-test/b"), "1");
 }
 
-TEST_F(store_on_simulator, transaction_that_met_a_rival_runs_again) {
+TEST_F(store_on_simulator, conflicting_transaction_runs_again) {
   run(context, conflict(client));
 }
 
-asio::awaitable<void> write_below_a_directory_that_goes(store_client& client, store_client& other) {
+asio::awaitable<void> write_below_a_removed_directory(store_client& client, store_client& other) {
   co_await client.write("data/xenpv-test/device/state", "1");
   EXPECT_TRUE(co_await client.write_if_exists("data/xenpv-test/device/state", "4"));
   EXPECT_EQ(co_await other.read("data/xenpv-test/device/state"), "4");
@@ -123,7 +123,7 @@ asio::awaitable<void> write_below_a_directory_that_goes(store_client& client, st
 }
 
 TEST_F(store_on_simulator, write_if_exists_leaves_a_removed_directory_removed) {
-  run(context, write_below_a_directory_that_goes(client, other));
+  run(context, write_below_a_removed_directory(client, other));
 }
 
 asio::awaitable<void> follow(store_client& client, store_client& other) {

@@ -1,4 +1,4 @@
-// The simulated xenstored's sockets, talked to in raw bytes by a client of domain 1.
+// The simulated xenstored's sockets, used with raw bytes by a client in domain 1.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -9,7 +9,7 @@
 
 #include "sim/listen.hpp"
 #include "simulated_host.hpp"
-#include "xenpv/wire/xs.hpp"
+#include "wire/xs.hpp"
 
 namespace xenpv::sim {
 namespace {
@@ -23,14 +23,14 @@ std::string read_request(std::uint32_t id) {
   return bytes + path;
 }
 
-TEST(store_socket, client_that_reads_no_answers_is_not_listened_to_and_loses_none) {
+TEST(store_socket, client_that_does_not_read_is_throttled_and_loses_no_reply) {
   simulated_host host;
   const auto socket = connect_to(host.directory_of(1) / "xenstored", SOCK_STREAM);
   const auto request = read_request(7);
   constexpr std::size_t far_too_many = 1'000'000;
   std::size_t sent_bytes = 0;
   for (std::size_t i = 0; i < far_too_many; ++i) {
-    // A full socket for two seconds: the host has stopped reading.
+    // The socket is full for two seconds: the host has stopped reading.
     pollfd writable{socket.get(), POLLOUT, 0};
     if (::poll(&writable, 1, 2000) == 0) break;
     const auto sent =
@@ -41,7 +41,7 @@ TEST(store_socket, client_that_reads_no_answers_is_not_listened_to_and_loses_non
     sent_bytes += static_cast<std::size_t>(sent);
   }
   const auto requests = sent_bytes / request.size();
-  ASSERT_LT(requests, far_too_many) << "the host took everything and kept all answers in memory";
+  ASSERT_LT(requests, far_too_many) << "the host read everything and kept all replies in memory";
 
   const std::size_t answer_size = sizeof(wire::xs_message_header) + 1;  // "1", without a NUL
   std::string answers;

@@ -1,5 +1,5 @@
-// The names of Asio that the headers of this room need, and no more of it: units that only hold an
-// awaitable or an executor need not pay for the rest. Asio itself is compiled once, in lib/async.
+// The few names of Asio that these headers need: units that only hold an awaitable or an executor
+// need not parse the rest. Asio itself is compiled once, in lib/async.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>

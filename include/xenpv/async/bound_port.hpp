@@ -1,9 +1,9 @@
-// One bound event-channel port of an event_loop; unbinds itself. Move-only, owned by whoever bound
-// it, used on the loop's thread only. It may outlive the loop and a resume; it is then dead and
-// says so.
+// One bound event-channel port of an event_loop; unbinds itself. Move-only, owned by the code that
+// binds it, used on the loop's thread only. It may outlive the loop and a resume; it is then dead
+// (see is_live()).
 //
-// Work before unmask: an event masks its port until the work it called for is done, so a busy port
-// cannot flood its CPU, and what comes meanwhile is merged into one more event.
+// Work before unmask: an event masks its port until the work for it is done, so that a busy port
+// cannot flood its CPU. Events that arrive meanwhile are merged into one more event.
 #pragma once
 
 #include <functional>
@@ -21,7 +21,7 @@ struct port_entry;
 
 class bound_port {
  public:
-  /// Dead from the start; gets a port by assignment.
+  /// Dead until a port is assigned.
   bound_port() noexcept;
   bound_port(bound_port&& other) noexcept;
   bound_port& operator=(bound_port&& other) noexcept;
@@ -29,42 +29,41 @@ class bound_port {
   /// included.
   ~bound_port();
 
-  /// The local number, to be told to the other end.
+  /// The local number, for the peer.
   [[nodiscard]] port number() const noexcept;
-  /// False after a resume, after event_loop::close(), when the device could not be read any more,
-  /// and for a moved-from port. Costs two loads.
+  /// False after a resume, after event_loop::close(), after a failed read of the device, and for a
+  /// moved-from port. Costs two loads.
   [[nodiscard]] bool is_live() const noexcept;
 
-  /// Sends an event to the other end. Throws `failure`: errc::resumed on a port that a resume
-  /// killed.
+  /// Sends an event to the peer. Throws `failure`: errc::resumed for a port that a resume killed.
   void notify();
 
-  /// Returns when an event came since the last wait(); at once if one already did. The port stays
-  /// masked from then on until the next wait(): work first, then wait again. The one that resumes
-  /// the waiter is the loop itself, without a detour through the context's queue.
+  /// Returns when an event has arrived since the last wait(); at once if there is one already. The
+  /// port then stays masked until the next wait(): work first, then wait again. The loop resumes
+  /// the waiter directly, not through the context's queue.
   ///
   /// Executor: the loop's io_context. One waiter at a time, and none beside a callback: `failure`
-  /// (invalid_argument) otherwise. Cancellation: terminal, partial, total; an event that comes
-  /// later, or came at the same time, is kept for the next wait(). Errors: errc::resumed;
+  /// (invalid_argument) otherwise. Cancellation: terminal, partial, total; an event that arrives
+  /// later or at the same time is kept for the next wait(). Errors: errc::resumed;
   /// operation_aborted.
   [[nodiscard]] asio::awaitable<void> wait();
 
-  /// The form for the hot path: `callback` runs on the loop's thread for each event, and the port
-  /// is unmasked when it returns. Nothing is allocated per event. It may unbind any port, replace
-  /// itself, and bind others; what it throws leaves io_context::run() after the rest of the batch
-  /// has been handled. An event that came before is delivered soon. An empty callback ends the
-  /// deliveries: events are then kept for wait(). Throws `failure` while a wait() is pending.
+  /// For the hot path: `callback` runs on the loop's thread for each event, and the port is
+  /// unmasked when it returns. Does not allocate per event. The callback may unbind any port,
+  /// replace itself and bind other ports; its exceptions leave io_context::run() after the rest of
+  /// the batch is handled. An earlier event is delivered soon. An empty callback removes the
+  /// present one: events are then kept for wait(). Throws `failure` while a wait() is pending.
   void on_event(std::function<void()> callback);
 
-  /// `callback` is called once, on the loop's thread, when the loop cannot hear the port any more
-  /// because reading the device failed: the port is dead, and a bind fails with the same error
-  /// until the loop is opened anew (event_loop::resumed). Not called at a resume, a close() or an
-  /// unbind, which their causers know of. It may do what on_event()'s may. An empty one ends it.
+  /// Calls `callback` once, on the loop's thread, if reading the device fails: the port is then
+  /// dead, and a bind fails with the same error until the loop is reopened (event_loop::resumed).
+  /// Not called for a resume, a close() or an unbind, which the program starts itself. The callback
+  /// may do the same as one of on_event(). An empty callback removes the present one.
   void on_death(std::function<void(const error&)> callback);
 
-  /// Where the port's interrupt was moved at bind; unavailable if that was not asked for.
+  /// The placement of the port's interrupt at bind; unavailable if none was requested.
   [[nodiscard]] const irq_placement& irq() const noexcept;
-  /// Looks at the interrupt counts since the bind or the last check: only they can make it
+  /// Checks the interrupt counts since the bind or the last check: only they can make the placement
   /// `verified`. Reads /proc: not for the hot path.
   const irq_placement& check_irq();
 

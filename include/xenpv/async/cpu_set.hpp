@@ -1,5 +1,5 @@
-// Which CPUs a process may use, and the "0-3,8" notation that people and the kernel write them in.
-// Says nothing about whether a CPU is idle or worth using.
+// The CPUs that a process may use, and the "0-3,8" notation for them, which is also the kernel's.
+// Does not tell whether a CPU is idle.
 #pragma once
 
 #include <optional>
@@ -17,7 +17,7 @@ namespace xenpv::async {
 
 /// Throws `failure` (errc::invalid_argument) naming the first of `cpus` that the calling thread may
 /// not run on.
-void demand_allowed(std::span<const unsigned> cpus);
+void require_allowed(std::span<const unsigned> cpus);
 
 /// Restricts the calling thread to `cpu`. Throws `failure` naming the CPU and the allowed ones.
 void pin_this_thread(unsigned cpu);
@@ -25,15 +25,15 @@ void pin_this_thread(unsigned cpu);
 /// "0-3,8" -> {0, 1, 2, 3, 8}: ascending, each CPU once, at least one.
 [[nodiscard]] result<std::vector<unsigned>> parse_cpu_list(std::string_view text);
 
-/// A whole list as one value, for options: the command line's own lists are of values given several
-/// times.
+/// A whole list as one value of an option: the command line's own lists hold the values of a
+/// repeated option.
 struct cpu_list {
   std::vector<unsigned> cpus;
 };
 [[nodiscard]] result<cpu_list> as_cpu_list(std::string_view text);
-/// The CPUs of `wish`, if the calling thread may run there (demand_allowed); all it may without
-/// one.
-[[nodiscard]] std::vector<unsigned> wished_cpus(const std::optional<cpu_list>& wish);
+/// The CPUs of `selection`, checked with require_allowed(); without one, all CPUs that the calling
+/// thread may run on.
+[[nodiscard]] std::vector<unsigned> selected_cpus(const std::optional<cpu_list>& selection);
 
 /// {0, 1, 2, 3, 8} -> "0-3,8". `cpus` is ascending.
 [[nodiscard]] std::string format_cpu_list(std::span<const unsigned> cpus);

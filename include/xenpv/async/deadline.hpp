@@ -1,5 +1,5 @@
-// A time limit on any awaitable. Boost 1.81 (Asio 1.26) lacks cancel_after; from Asio 1.31 on that
-// is the simpler spelling.
+// A time limit on any awaitable. Boost 1.81 (Asio 1.26) lacks cancel_after, which is simpler and
+// available from Asio 1.31 on.
 #pragma once
 
 #include <chrono>
@@ -15,9 +15,9 @@ namespace detail {
 
 [[nodiscard]] asio::awaitable<void> run_with_deadline(asio::awaitable<void> operation,
                                                       std::chrono::steady_clock::duration limit,
-                                                      std::string what);
+                                                      std::string description);
 
-// `out` lives in the frame that awaits this one, so a result needs no default constructor.
+// `out` is in the awaiting frame, so that T needs no default constructor.
 template <class T>
 asio::awaitable<void> store_result(asio::awaitable<T> operation, std::optional<T>& out) {
   out.emplace(co_await std::move(operation));
@@ -25,28 +25,27 @@ asio::awaitable<void> store_result(asio::awaitable<T> operation, std::optional<T
 
 }  // namespace detail
 
-/// Awaits `operation` for at most `limit`. When the time is up the operation is cancelled
-/// (terminal) and awaited to its end; then `failure` with errc::timed_out is thrown, its text
-/// beginning with `what`
+/// Awaits `operation` for at most `limit`. When the time is up, cancels the operation (terminal),
+/// awaits its end and throws `failure` with errc::timed_out; the message begins with `description`
 /// ("wait for backend state Connected").
 ///
-/// Runs on the caller's executor. An operation that ends well although its time was up counts: its
-/// result is returned, not lost. An error of its own other than operation_aborted is rethrown as it
-/// is. Cancellation by the caller goes to the operation, whose own outcome (usually
-/// operation_aborted) comes out.
+/// Runs on the caller's executor. If the operation still succeeds after its time is up, its result
+/// is returned. Its errors other than operation_aborted are rethrown unchanged. Cancellation by the
+/// caller is passed to the operation, whose outcome (usually operation_aborted) is then returned or
+/// rethrown.
 [[nodiscard]] inline asio::awaitable<void> with_deadline(asio::awaitable<void> operation,
                                                          std::chrono::steady_clock::duration limit,
-                                                         std::string what) {
-  return detail::run_with_deadline(std::move(operation), limit, std::move(what));
+                                                         std::string description) {
+  return detail::run_with_deadline(std::move(operation), limit, std::move(description));
 }
 
 template <class T>
 [[nodiscard]] asio::awaitable<T> with_deadline(asio::awaitable<T> operation,
                                                std::chrono::steady_clock::duration limit,
-                                               std::string what) {
+                                               std::string description) {
   std::optional<T> value;
   co_await detail::run_with_deadline(detail::store_result(std::move(operation), value), limit,
-                                     std::move(what));
+                                     std::move(description));
   co_return std::move(*value);
 }
 

@@ -1,19 +1,18 @@
-// Child coroutines with an owner: spawn them, cancel them, join them; nothing runs on unobserved.
+// Owns child coroutines: spawns, cancels and joins them, so that none runs unobserved.
 //
-// Belongs to one executor and, like everything here, to that executor's one thread: all members are
-// called there (or before the context runs). Outlives its children by construction: destroying it
-// while one is alive ends the program with a message, because the child would go on with dead
-// references.
+// Belongs to one executor and to that executor's one thread: all members are called there (or
+// before the context runs). Must outlive its children: destroying it while one is alive terminates
+// the program with a message, because the child would continue with dangling references.
 #pragma once
 
 #include <boost/asio/cancellation_signal.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <cstddef>
 #include <exception>
 #include <list>
 #include <memory>
 
 #include "xenpv/async/asio.hpp"
+#include "xenpv/async/signal.hpp"
 
 namespace xenpv::async {
 
@@ -26,18 +25,17 @@ class nursery {
 
   /// Starts `body` as a child; on the executor's thread it runs at once up to its first suspension.
   /// Allowed while join() waits. From cancel() or a failure until join() has returned, a new child
-  /// is started and then cancelled where it first suspends.
+  /// is started and then cancelled at its first suspension.
   ///
-  /// An exception that leaves the child cancels its siblings and comes out of join(); only the
-  /// first one is kept. operation_aborted is no error once the nursery is being cancelled.
+  /// An exception that leaves the child cancels its siblings, and join() rethrows it; only the
+  /// first one is kept. operation_aborted is no error while the nursery is being cancelled.
   void spawn(asio::awaitable<void> body);
 
-  /// Asks all children to end (terminal cancellation). A child may ignore that; join() waits for
-  /// it.
+  /// Cancels all children (terminal). A child may ignore that; join() waits for it.
   void cancel();
 
-  /// Returns when no child is left, having rethrown the first error if there was one. The nursery
-  /// can then be used again.
+  /// Waits until no child is left, then rethrows the first error if there was one. The nursery can
+  /// then be used again.
   ///
   /// Cancellation: cancels the children, still waits for them, then returns as usual.
   [[nodiscard]] asio::awaitable<void> join();
@@ -59,7 +57,7 @@ class nursery {
   child_list children_;
   std::exception_ptr first_error_;
   bool cancelling_ = false;
-  asio::steady_timer empty_;  ///< never expires; cancelled when the last child ends
+  signal empty_;  ///< the last child has ended
 };
 
 }  // namespace xenpv::async

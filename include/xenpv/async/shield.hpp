@@ -1,6 +1,6 @@
-// Keeping cancellation away from coroutines: from the completion of a spawned one, and from the
-// whole run of one that must reach its end (a closing handshake, a clean-up). Header only; owns
-// nothing but the frames of the calls below, and puts no bound on how long a shielded body runs.
+// Shields coroutines from cancellation: the completion of a spawned one, or the whole run of one
+// that must reach its end (a closing handshake, a clean-up). Header only; owns only the frames of
+// the calls below, and does not limit the time of a shielded body.
 #pragma once
 
 #include <boost/asio/async_result.hpp>
@@ -17,10 +17,10 @@
 
 namespace xenpv::async {
 
-/// Runs `body`; from its end on, cancellation can no longer get between the outcome and its
-/// handler. Every coroutine handed to co_spawn is wrapped in this: co_spawn (Asio 1.26) posts
-/// before it calls the completion handler of a coroutine that never suspended. If that coroutine
-/// was cancelled meanwhile, the post throws, and the handler is lost, with its waiter.
+/// Runs `body`; after its end, cancellation can no longer keep the outcome from its handler. Every
+/// coroutine passed to co_spawn is wrapped in this: co_spawn (Asio 1.26) posts before it calls the
+/// completion handler of a coroutine that never suspended. If that coroutine was cancelled
+/// meanwhile, the post throws, and the handler and its waiter are lost.
 inline asio::awaitable<void> shield_completion(asio::awaitable<void> body) {
   std::exception_ptr error;
   try {
@@ -56,17 +56,15 @@ asio::awaitable<void> store_shielded(asio::awaitable<T> body, std::optional<T>& 
 
 }  // namespace detail
 
-/// Runs `body` to its end on the caller's executor, whatever becomes of the caller: cancelling the
-/// caller neither interrupts nor ends `body`. Returns what `body` returns, throws what it throws.
-/// Afterwards the caller sees the cancellation as usual: its next co_await throws
-/// operation_aborted.
+/// Runs `body` to its end on the caller's executor: cancelling the caller neither interrupts nor
+/// ends `body`. Returns the result of `body` or rethrows its exception. Afterwards the caller sees
+/// the cancellation as usual: its next co_await throws operation_aborted.
 ///
-/// A caller that is cancelled already does not get as far: its `co_await shielded(...)` throws
-/// before `body` begins, as every co_await does then. To clean up after a cancelled operation, use
-/// clean_up_on_failure().
+/// If the caller is already cancelled, its `co_await shielded(...)` throws before `body` begins, as
+/// any co_await does then. To clean up after a cancelled operation, use clean_up_on_failure().
 [[nodiscard]] inline asio::awaitable<void> shielded(asio::awaitable<void> body) {
-  // Two statements and a name, because g++ 12 destroys an aggregate twice that is built by a
-  // co_await expression or a temporary of one.
+  // Two statements and a name, because g++ 12 destroys an aggregate twice if it is built by a
+  // co_await expression or is a temporary of one.
   const auto executor = co_await asio::this_coro::executor;
   detail::start_shielded start{executor, std::move(body)};
   co_await asio::async_initiate<const asio::use_awaitable_t<>, void(std::exception_ptr)>(
@@ -80,10 +78,9 @@ template <class T>
   co_return std::move(*result);
 }
 
-/// Runs `body`, which cancellation reaches as usual. If it throws, runs the coroutine of
-/// `clean_up`, shielded and even if the caller is cancelled already, and then rethrows the error of
-/// `body`. An error of `clean_up` comes out in its place, so `clean_up` catches what it can report
-/// better.
+/// Runs `body`, which can be cancelled as usual. If it throws, runs the coroutine of `clean_up`,
+/// shielded and even if the caller is already cancelled, and then rethrows the error of `body`. An
+/// error of `clean_up` replaces it, so `clean_up` should catch errors that it can report better.
 template <class T>
 [[nodiscard]] asio::awaitable<T> clean_up_on_failure(
     asio::awaitable<T> body, std::function<asio::awaitable<void>()> clean_up) {

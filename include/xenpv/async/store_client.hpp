@@ -1,8 +1,8 @@
-// The awaitable face of xen::store. All of xenstore happens on one control thread, because every
-// request blocks for a round trip; whoever asks may live on any executor and is resumed there.
+// The awaitable interface of xen::store. All requests run on one control thread, because each
+// blocks for a round trip; a caller may use any executor and is resumed there.
 //
-// Owned by main(). Requests of one client run one after the other, in the order they reach the
-// control thread. Caches nothing, and retries nothing but transactions.
+// Owned by main(). Requests of one client run one after the other, in the order in which they reach
+// the control thread. Caches nothing, and retries only transactions.
 #pragma once
 
 #include <chrono>
@@ -20,21 +20,21 @@
 namespace xenpv::async {
 
 struct store_client_options {
-  /// How often to ask whether xenstored is alive. A lost xenstored does not wake anybody by itself.
+  /// Interval between checks that xenstored is alive. Its loss causes no event.
   std::chrono::milliseconds liveness_interval{5000};
 };
 
-/// Calls throw what xen::store throws; once xenstored is lost, or after close(), every call throws
-/// `failure` (errc::lost_connection, ECANCELED).
+/// Calls throw the errors of xen::store; once xenstored is lost, or after close(), every call
+/// throws `failure` (errc::lost_connection, ECANCELED).
 ///
-/// Executor: any. Cancellation: none; a request that was sent is answered, and what `transact`
-/// refers to stays valid until it returns.
+/// Executor: any. Cancellation: none; a request that was sent is answered, and references in the
+/// body of transact() stay valid until it returns.
 class store_client {
  public:
   /// `control` outlives the client, is run by one thread, and is kept from running dry until
   /// close().
   store_client(asio::any_io_executor control, xen::store store, store_client_options options = {});
-  /// Begins a close() if nobody did; the control executor carries it out.
+  /// Begins a close() if there was none; the control executor carries it out.
   ~store_client();
   store_client(const store_client&) = delete;
   store_client& operator=(const store_client&) = delete;
@@ -45,8 +45,8 @@ class store_client {
   [[nodiscard]] asio::awaitable<std::optional<std::vector<std::string>>> list_if_exists(
       std::string path);
   [[nodiscard]] asio::awaitable<void> write(std::string path, std::string value);
-  /// xen::store::write_if_exists: false, and nothing written, when there is no node at `path`. For
-  /// nodes of a device that the toolstack may remove at any time.
+  /// xen::store::write_if_exists: returns false and writes nothing if there is no node at `path`.
+  /// For nodes of a device that the toolstack may remove at any time.
   [[nodiscard]] asio::awaitable<bool> write_if_exists(std::string path, std::string value);
   [[nodiscard]] asio::awaitable<void> make_directory(std::string path);
   [[nodiscard]] asio::awaitable<bool> remove(std::string path);
@@ -57,16 +57,17 @@ class store_client {
   [[nodiscard]] asio::awaitable<bool> is_domain_introduced(domid domain);
   [[nodiscard]] asio::awaitable<std::optional<domid>> own_domid();
 
-  /// xen::store::transact: `body` runs on the control thread, again if others interfered, and must
-  /// not touch what belongs to another thread, except that the caller is suspended meanwhile.
+  /// xen::store::transact: `body` runs on the control thread, and again after a conflict. It must
+  /// not use objects of other threads, except for those of the caller, which is suspended
+  /// meanwhile.
   [[nodiscard]] asio::awaitable<void> transact(std::function<void(xen::store_transaction&)> body);
 
-  /// Watches a node and all below it. The first event comes at once, whether the node exists or
+  /// Watches a node and its subtree. The first event arrives at once, whether the node exists or
   /// not.
   [[nodiscard]] asio::awaitable<watch_stream> watch(std::string path);
 
-  /// Ends all watches (their readers get operation_aborted) and closes the connection; the control
-  /// context then runs dry as far as this client is concerned. Again is harmless.
+  /// Ends all watches (their readers get operation_aborted) and closes the connection; the client
+  /// no longer keeps the control context running. Idempotent.
   [[nodiscard]] asio::awaitable<void> close();
 
  private:

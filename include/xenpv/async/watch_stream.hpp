@@ -1,6 +1,6 @@
-// Events of one xenstore watch, to be awaited one by one. Made by store_client::watch(); move-only;
-// destroying it ends the watch. An event says that something at or below the path may have changed,
-// not what.
+// The events of one xenstore watch, awaited one at a time. Made by store_client::watch();
+// move-only; destroying it ends the watch. An event only means that a node at or below the path may
+// have changed.
 #pragma once
 
 #include <cstddef>
@@ -11,12 +11,12 @@
 
 namespace xenpv::async {
 
-/// Events kept for a reader that is behind. xenstored writes a handful per handshake; a reader this
-/// far behind has more to gain from looking at the tree again.
+/// Events kept for a slow reader. xenstored sends a handful per handshake; a reader this far behind
+/// had better read the tree again.
 inline constexpr std::size_t watch_stream_capacity = 64;
 
 struct watch_event {
-  std::string path;  ///< what changed; the watched path itself if `overflowed`
+  std::string path;  ///< the changed path; the watched path if `overflowed`
   /// Events were dropped because the reader was too far behind: read everything below the path
   /// again.
   bool overflowed = false;
@@ -31,13 +31,13 @@ class watch_stream {
 
   [[nodiscard]] const std::string& path() const noexcept;
 
-  /// The next event, in the order they came. When the stream is full, an event for a path that is
-  /// already in it is merged with that one; if that does not help, all are replaced by one marked
+  /// The next event, in order of arrival. When the stream is full, an event for a path that is
+  /// already in it is merged with that one; otherwise all events are replaced by one marked
   /// `overflowed`.
   ///
   /// Executor: any, one caller at a time (`failure`, invalid_argument). Cancellation: terminal,
-  /// partial, total; no event is lost by it. Errors: errc::lost_connection when xenstored is gone
-  /// (after the events that came before); operation_aborted when the client was closed.
+  /// partial, total; loses no event. Errors: errc::lost_connection if xenstored is gone (after all
+  /// earlier events); operation_aborted if the client was closed.
   [[nodiscard]] asio::awaitable<watch_event> next();
 
  private:

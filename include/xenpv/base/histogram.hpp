@@ -1,6 +1,6 @@
 // A histogram of durations or sizes: counts in equal steps per power of two, 16 of them (about 6 %
 // resolution) or 128 (under 1 %, 34 KiB). Fixed size, no allocation, a few instructions per sample;
-// one owner, no locks. Draws nothing.
+// one owner, no locks. Does not render itself.
 #pragma once
 
 #include <algorithm>
@@ -43,7 +43,7 @@ class basic_histogram {
 
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
   [[nodiscard]] std::uint64_t sum() const noexcept { return sum_; }
-  /// 0 while there are no samples, as max().
+  /// 0 if there are no samples; so is max().
   [[nodiscard]] std::uint64_t min() const noexcept { return count_ == 0 ? 0 : min_; }
   [[nodiscard]] std::uint64_t max() const noexcept { return max_; }
   [[nodiscard]] double mean() const noexcept {
@@ -51,16 +51,16 @@ class basic_histogram {
   }
 
   /// The smallest sample that `share` (0 to 1) of the samples do not exceed, rounded up to its
-  /// step's end, at most max(). 0 while there are no samples.
+  /// step's end, at most max(). 0 if there are no samples.
   [[nodiscard]] std::uint64_t percentile(double share) const noexcept {
     if (count_ == 0) return 0;
     const auto rank = std::ceil(share * static_cast<double>(count_));
-    const auto wanted = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(rank));
+    const auto target = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(rank));
     std::uint64_t seen = 0;
-    // The last step has no end but max().
+    // The last step is bounded only by max().
     for (std::size_t i = 0; i + 1 < buckets; ++i) {
       seen += counts_[i];
-      if (seen >= wanted) return std::min(upper_bound(i), max_);
+      if (seen >= target) return std::min(upper_bound(i), max_);
     }
     return max_;
   }

@@ -1,4 +1,4 @@
-// Logging shared by the library and the apps: text for people on stderr, or one JSON object per
+// Logging shared by the library and the apps: plain text on stderr, or one JSON object per
 // line. Payload data is never logged. The library only writes to log(); main() sets it up.
 #pragma once
 
@@ -11,8 +11,8 @@ namespace xenpv {
 enum class log_format { text, json };
 enum class log_level { error, warning, info, debug };
 
-/// Messages of one level and above, formatted and written. Formatting happens in one place,
-/// write(): a unit that logs would otherwise compile all of {fmt} once more. Thread-safe.
+/// Formats and writes messages of its level and above. Only write() formats: otherwise each unit
+/// that logs would compile all of {fmt} once more. Thread-safe.
 class logger {
  public:
   template <typename... T>
@@ -32,7 +32,7 @@ class logger {
     write(log_level::debug, format, fmt::make_format_args(values...));
   }
 
-  /// Drops the message, unformatted, where its level is below the logger's. Never throws.
+  /// Drops a message below the logger's level without formatting it. Never throws.
   void write(log_level level, fmt::string_view format, fmt::format_args values) noexcept;
 };
 
@@ -41,11 +41,11 @@ class logger {
 void set_up_log(std::string_view program, log_level level = log_level::info,
                 log_format format = log_format::text);
 
-/// From now on the log also goes to syslog(3): for a process that leaves its terminal. As with
-/// set_up_log, before any thread starts.
+/// Also sends later messages to syslog(3), for a process that detaches from its terminal. Call it,
+/// like set_up_log(), before any thread starts.
 void log_to_syslog_too(std::string_view program);
 
-/// The process-wide logger. Until set_up_log() ran, it writes warnings and errors only.
+/// The process-wide logger. Until set_up_log() is called, it writes warnings and errors only.
 /// Thread-safe.
 [[nodiscard]] logger& log();
 

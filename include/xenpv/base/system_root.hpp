@@ -1,6 +1,6 @@
-// Where /dev/xen, /proc and /sys are looked for. Normally "/"; the environment variable XENPV_ROOT
-// names another tree (a capture of somebody else's machine, or a simulated guest's).
-// Only looking is redirected: devices are always opened by Xen's own libraries.
+// The root of the tree that holds /dev/xen, /proc and /sys. Normally "/"; the environment variable
+// XENPV_ROOT names another one (a capture of another machine, or a simulated guest's tree).
+// Redirects look-ups only: Xen's own libraries always open the devices.
 #pragma once
 
 #include <filesystem>
@@ -17,13 +17,13 @@ class system_root {
   [[nodiscard]] static system_root from_environment();
   explicit system_root(std::filesystem::path top) : top_(std::move(top)) {}
 
-  /// `absolute` ("/sys/hypervisor/type") inside this tree.
+  /// The path of `absolute` ("/sys/hypervisor/type") in this tree.
   [[nodiscard]] std::filesystem::path path(std::string_view absolute) const;
   [[nodiscard]] bool exists(std::string_view absolute) const;
-  /// The whole file without its trailing newline; nullopt when it does not exist or cannot be read.
+  /// The whole file without its trailing newline; nullopt if it does not exist or cannot be read.
   [[nodiscard]] std::optional<std::string> read(std::string_view absolute) const;
-  /// Names of what a folder holds, sorted; empty for one that cannot be read. What goes away while
-  /// one looks was not there.
+  /// The sorted names of a directory's entries; empty if it cannot be read. Entries that vanish
+  /// during the scan may be missing.
   [[nodiscard]] std::vector<std::string> names(std::string_view absolute) const;
   [[nodiscard]] bool is_real() const noexcept { return top_ == "/"; }
 

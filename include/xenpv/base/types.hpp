@@ -30,7 +30,7 @@ requires std::is_enum_v<Enum>
   return static_cast<std::underlying_type_t<Enum>>(value);
 }
 
-/// Page size of the x86 and ARM ABIs, in bytes: rings and grants always count in these.
+/// Page size of the x86 and ARM ABIs, in bytes; the unit of all rings and grants.
 inline constexpr std::size_t page_size = 4096;
 
 // fmt finds these by argument-dependent look-up.

@@ -1,5 +1,5 @@
-// A file descriptor with one owner. Closes on destruction, ignores close errors (nothing sensible
-// can be done), never closes anything it was not given.
+// A file descriptor with one owner. Closes it on destruction, ignores close errors (there is no
+// sensible reaction), never closes a descriptor that it does not own.
 #pragma once
 
 #include <unistd.h>

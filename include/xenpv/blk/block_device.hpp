@@ -1,8 +1,8 @@
-// The one interface between whoever wants blocks (an NBD endpoint, a program) and what stores them.
+// The interface between users of a block device (an NBD endpoint, a program) and its storage.
 //
-// A device is one or more queues, each owned by one CPU's thread: everything of a queue is called
-// there. Order: none between requests in flight. A flush covers the writes that were answered
-// before it was submitted, through whatever queue.
+// A device has one or more queues. Each belongs to one CPU's thread; all its functions are called
+// there. Requests in flight have no order. A flush covers the writes that completed before it was
+// submitted, on any queue.
 #pragma once
 
 #include <cstddef>
@@ -21,30 +21,30 @@ class block_queue {
  public:
   virtual ~block_queue() = default;
 
-  /// As this queue sees it now: it changes with a resize, or when the other side takes a feature
-  /// back.
+  /// This queue's current view. It changes with a resize, or when the backend withdraws a feature.
   [[nodiscard]] virtual const geometry& shape() const noexcept = 0;
   [[nodiscard]] virtual async::asio::any_io_executor executor() const = 0;
 
-  /// Takes `r` until it calls r.done, never from within submit() itself. Any number at once. Those
-  /// submitted in one turn of the event loop reach the other side together, at the turn's end or at
-  /// commit().
+  /// Owns `r` until it calls r.done, which never happens within submit(). Any number of requests
+  /// may be in flight. Requests submitted in one turn of the event loop are sent together, at the
+  /// end of the turn or at commit().
   virtual void submit(request& r) = 0;
-  /// Ends the batch now.
+  /// Sends the batch now.
   virtual void commit() = 0;
 
-  /// The pages that leases come from.
+  /// The pool of try_lease().
   [[nodiscard]] virtual const std::shared_ptr<page_pool>& pages() const noexcept = 0;
   /// Pages for `length` bytes at `offset`; nullopt while too few are free (page_pool::wait).
   [[nodiscard]] std::optional<lease> try_lease(std::uint64_t offset, std::uint64_t length) const {
     return lease::try_take(pages(), offset, length, shape().sector_size);
   }
 
-  /// The coroutine forms, for the queue's own thread. Each throws `failure` that names the stretch
-  /// and the reason. Not cancellable: the memory is the device's until the answer comes.
-  [[nodiscard]] async::asio::awaitable<void> read(std::uint64_t offset, std::span<std::byte> into);
+  /// Coroutines, for the queue's own thread. They throw `failure` with the byte range and the
+  /// reason. Not cancellable: the device owns the memory until the request completes.
+  [[nodiscard]] async::asio::awaitable<void> read(std::uint64_t offset,
+                                                  std::span<std::byte> buffer);
   [[nodiscard]] async::asio::awaitable<void> write(std::uint64_t offset,
-                                                   std::span<const std::byte> from,
+                                                   std::span<const std::byte> data,
                                                    bool fua = false);
   [[nodiscard]] async::asio::awaitable<void> flush();
   [[nodiscard]] async::asio::awaitable<void> discard(std::uint64_t offset, std::uint64_t length,
@@ -56,11 +56,11 @@ class block_device {
   virtual ~block_device() = default;
   /// At least one; constant.
   [[nodiscard]] virtual std::size_t queue_count() const noexcept = 0;
-  /// Any thread may ask; the queue itself is its own thread's.
+  /// From any thread; the queue itself may only be used on its own thread.
   [[nodiscard]] virtual block_queue& queue(std::size_t index) noexcept = 0;
 };
 
-/// Submits `r` and returns when it is answered; the caller looks at r.status. For the queue's own
+/// Submits `r` and returns when it has completed; the caller checks r.status. For the queue's own
 /// thread; overwrites r.done.
 [[nodiscard]] async::asio::awaitable<void> run(block_queue& queue, request& r);
 

@@ -1,9 +1,8 @@
-// Pages of a device that data can be moved into and out of without a copy: a last-in-first-out
-// pool, so that the pages used are the warm ones (and, at a Xen backend, those it already has
-// mapped).
+// A pool of a device's pages for zero-copy I/O. Last in, first out, so that pages in use are warm
+// in the cache and, at a Xen backend, already mapped.
 //
-// Shared by the device's queue and the leases taken from it; all of them on one thread. Blocks
-// nobody: whoever finds it empty leaves a page_waiter.
+// Shared by the device's queue and its leases, all on one thread. Never blocks: when the pool is
+// empty, callers register a page_waiter.
 #pragma once
 
 #include <algorithm>
@@ -19,21 +18,21 @@
 
 namespace xenpv::blk {
 
-/// Bytes up to which a request is a small one (page_pool::reserve).
+/// Bytes; larger requests leave page_pool::reserve() to small ones.
 inline constexpr std::uint64_t small_request = std::uint64_t{32} << 10;
 
 using page_index = std::uint16_t;
 inline constexpr page_index no_page = 0xFFFF;
 
-/// Pages in the pool's own linked list; whoever holds it gives it back exactly once.
+/// Pages linked within their pool. The holder gives them back exactly once.
 struct page_chain {
   page_index first = no_page;
   page_index last = no_page;
   std::uint16_t count = 0;
 };
 
-/// Told once when pages have come back. Intrusive: belongs to the waiter, which must not die while
-/// it waits (see page_pool::stop_waiting).
+/// Woken once when pages have been given back. Intrusive: owned by the caller, which must keep it
+/// alive while it waits (see page_pool::stop_waiting).
 struct page_waiter {
   void (*wake)(page_waiter&) = nullptr;
   page_waiter* next = nullptr;
@@ -42,8 +41,8 @@ struct page_waiter {
 
 class page_pool {
  public:
-  /// `memory` is whole pages, fewer than 65535; `owner` keeps it alive. With `scrub`, pages are
-  /// zeroed when they come back, because somebody who is not trusted can read them.
+  /// `memory` is whole pages, fewer than 65535; `owner` keeps it alive. `scrub`: zero pages when
+  /// they are given back, because an untrusted backend can read them.
   explicit page_pool(std::span<std::byte> memory, std::shared_ptr<const void> owner = nullptr,
                      bool scrub = false);
   page_pool(const page_pool&) = delete;
@@ -51,19 +50,18 @@ class page_pool {
 
   [[nodiscard]] std::size_t size() const noexcept { return next_.size(); }
   [[nodiscard]] std::size_t free() const noexcept { return free_; }
-  /// Pages that large requests leave to small ones, so that a few of them cannot make everybody
-  /// wait.
+  /// Pages reserved for small requests, so that a few large ones cannot block them.
   [[nodiscard]] std::size_t reserve() const noexcept { return size() < 64 ? 0 : size() / 8; }
-  /// Somebody waits for pages: large leases would overtake it.
+  /// Callers wait for pages; a large lease would overtake them.
   [[nodiscard]] bool has_waiters() const noexcept { return waiters_ != nullptr; }
-  /// The fewest that were ever free: how close the pool came to its limit.
+  /// The low-water mark of free().
   [[nodiscard]] std::size_t least_free() const noexcept { return least_free_; }
 
   /// `count` pages, or nothing if not that many are free.
   [[nodiscard]] std::optional<page_chain> take(std::size_t count) noexcept;
-  /// Returns pages; wakes those who wait, in the order they came.
+  /// Returns pages and wakes the waiters, in order of arrival.
   void give_back(page_chain pages) noexcept;
-  /// The same for one page, the common case: no_page if none is free.
+  /// take() for one page, the common case. no_page if none is free.
   [[nodiscard]] page_index take_one() noexcept {
     const auto page = head_;
     if (page == no_page) return no_page;
@@ -84,18 +82,19 @@ class page_pool {
   [[nodiscard]] page_index next(page_index page) const noexcept { return next_[page]; }
   /// Splits the first `count` pages off `chain`, which has at least that many.
   [[nodiscard]] page_chain split(page_chain& chain, std::size_t count) noexcept;
-  /// Zeroes pages that are used again without being given back, if this pool scrubs.
+  /// Zeroes pages that are reused without being given back, if this pool scrubs.
   void clean(const page_chain& pages) noexcept {
     if (scrub_) scrub(pages);
   }
-  /// Puts `tail` behind `chain`.
+  /// Appends `tail` to `chain`.
   void append(page_chain& chain, page_chain tail) noexcept;
 
   /// `waiter` is woken once, from within give_back().
   void wait(page_waiter& waiter) noexcept;
-  /// It is not woken any more; also from within another's wake(), for one that was to be next.
+  /// Removes `waiter`; it is not woken. May be called within another waiter's wake(), even if
+  /// `waiter` would be next.
   void stop_waiting(page_waiter& waiter) noexcept;
-  /// Wakes all who wait: this pool has been replaced, and they should look at the new one.
+  /// Wakes all waiters, because this pool has been replaced: they have to use the new one.
   void wake_all() noexcept;
 
  private:
@@ -110,25 +109,25 @@ class page_pool {
   std::size_t free_ = 0;
   std::size_t least_free_ = 0;
   page_waiter* waiters_ = nullptr;
-  page_waiter* to_wake_ = nullptr;  ///< those whose turn it is in the give_back() under way
+  page_waiter* to_wake_ = nullptr;  ///< to be woken by the give_back() in progress
   bool waking_ = false;
 };
 
-/// Pages of a pool on loan, laid out for one stretch of the device: the first byte lies at the
-/// offset within its page that makes sectors of the device whole sectors of the page. Move-only.
+/// Pages of a pool on loan, laid out for one byte range of the device: the first byte is placed
+/// within its page so that no sector of the device crosses a page. Move-only.
 class lease {
  public:
   lease() noexcept = default;
-  /// Takes over `pages`, of which `length` bytes from `lead` on are used.
+  /// Takes ownership of `pages`; uses `length` bytes from byte `lead`.
   lease(std::shared_ptr<page_pool> pool, page_chain pages, std::uint32_t lead,
         std::uint64_t length) noexcept;
   lease(lease&& other) noexcept;
   lease& operator=(lease&& other) noexcept;
   ~lease();
 
-  /// `length` bytes for the stretch that begins at `offset` of a device with such sectors. nullopt:
-  /// not that many pages are free now, for a large one beyond the reserve and with nobody waiting,
-  /// or `length` is 0.
+  /// Pages for `length` bytes at `offset` of a device with this sector size. nullopt: `length` is 0
+  /// or too few pages are free; a large lease also leaves the reserve untouched and fails while
+  /// others wait.
   [[nodiscard]] static std::optional<lease> try_take(const std::shared_ptr<page_pool>& pool,
                                                      std::uint64_t offset, std::uint64_t length,
                                                      std::uint32_t sector_size) noexcept;
@@ -139,32 +138,32 @@ class lease {
   [[nodiscard]] const page_chain& pages() const noexcept { return pages_; }
   [[nodiscard]] const page_pool* pool() const noexcept { return pool_.get(); }
 
-  /// Calls `use(std::span<std::byte>)` for each contiguous stretch of bytes `from` to `from+count`
-  /// of the lease, in order.
+  /// Calls `function(std::span<std::byte>)` for each contiguous piece of the `count` bytes at
+  /// `offset` of the lease, in order.
   template <class Function>
-  void for_each_span(std::uint64_t from, std::uint64_t count, Function use) const {
-    auto skip = from + lead_;
+  void for_each_span(std::uint64_t offset, std::uint64_t count, Function function) const {
+    auto skip = offset + lead_;
     auto page = pages_.first;
     for (; skip >= page_size; skip -= page_size)
       page = pool_->next(page);
     while (count > 0) {
       const auto piece = std::min<std::uint64_t>(count, page_size - skip);
-      use(std::span<std::byte>(pool_->data(page) + skip, static_cast<std::size_t>(piece)));
+      function(std::span<std::byte>(pool_->data(page) + skip, static_cast<std::size_t>(piece)));
       count -= piece;
       skip = 0;
       if (count > 0) page = pool_->next(page);
     }
   }
-  void copy_from(std::uint64_t at, std::span<const std::byte> from) const;
-  void copy_to(std::uint64_t at, std::span<std::byte> to) const;
+  void copy_from(std::uint64_t offset, std::span<const std::byte> data) const;
+  void copy_to(std::uint64_t offset, std::span<std::byte> buffer) const;
 
-  /// The other side may still touch the pages (a request timed out or failed without an answer):
-  /// from now on they are the device's to give back. Leaves the lease empty, of length 0.
+  /// Transfers the pages to the device, because the backend may still access them: a request timed
+  /// out or failed without a response. Leaves the lease empty, with length 0.
   void abandon() noexcept;
 
-  /// Moves the bytes into memory of the lease's own and gives the pages back: the device is about
-  /// to give up the pool, while this lease's request waits. For the device, while the request is
-  /// with it. False: no memory; nothing was done.
+  /// Moves the data into private memory and gives the pages back. For the device, which calls it
+  /// before it drops the pool while the lease's request waits. False: out of memory; the lease is
+  /// unchanged.
   [[nodiscard]] bool move_out() noexcept;
 
  private:

@@ -1,5 +1,5 @@
-// The PV disks of this guest, as xenstore shows them, and which of them a user means by a word.
-// Looks only: connects to nothing, takes nothing from anybody.
+// Lists the PV disks of this guest from xenstore and resolves a disk by name. Read-only: connects
+// to no disk and changes nothing.
 #pragma once
 
 #include <cstdint>
@@ -16,45 +16,46 @@
 
 namespace xenpv::blkfront {
 
-/// Who drives a disk in this guest.
+/// The user of a disk in this guest.
 enum class device_holder {
   nobody,
-  kernel,   ///< its xen-blkfront is bound to it
-  process,  ///< some process connected it
+  kernel,   ///< the kernel's xen-blkfront is bound to the disk
+  process,  ///< a process has connected the disk
 };
 [[nodiscard]] std::string_view to_string(device_holder holder) noexcept;
 
 struct listed_device {
   std::uint32_t number = 0;    ///< 768
-  std::string name;            ///< the guest's, "xvda"; unique in a list
-  std::string toolstack_name;  ///< "hda"; mostly the same as the guest's
+  std::string name;            ///< in the guest, "xvda"; unique in a list
+  std::string toolstack_name;  ///< "hda"; usually the same as `name`
   std::string path;            ///< "device/vbd/768"
-  /// The kernel's block device, "xvda", from sysfs: while the kernel's driver is bound and
-  /// connected. It is what mounts and other users are found by.
+  /// The kernel's block device, "xvda", from sysfs. Set while the kernel's driver is bound and
+  /// connected. Mounts and other users are found by this name.
   std::optional<std::string> block_device;
-  std::string backend;        ///< its directory
+  std::string backend;        ///< the backend's directory
   std::string backend_kind;   ///< "vbd", "qdisk"
-  std::string params;         ///< what the toolstack had it made from; may be unreadable: empty
+  std::string params;         ///< the disk's source in the toolstack; empty if unreadable
   std::string mode;           ///< "r" or "w"
   std::string type = "disk";  ///< "disk" or "cdrom"
   wire::xenbus_state state = wire::xenbus_state::unknown;
   std::optional<wire::xenbus_state> backend_state;
   device_holder holder = device_holder::nobody;
-  /// As far as the backend shows it: most do so only once connected.
+  /// If the backend publishes it: most do so only once connected.
   std::optional<std::uint64_t> size;
   std::uint32_t sector_size = 512;
   std::vector<std::string> features;  ///< "flush", "barrier", "discard", "persistent", ...
 };
 
-/// All of them, by number. Throws `failure` when xenstore cannot be read.
+/// All disks, sorted by number. Throws `failure` when xenstore cannot be read.
 [[nodiscard]] async::asio::awaitable<std::vector<listed_device>> list_devices(
     async::store_client& store, system_root root = system_root::from_environment());
 
-/// The one that `word` means: the guest's name ("xvda", "/dev/xvda"), the toolstack's ("hda",
-/// "sda1"), "768", "device/vbd/768", or a path that is in its backend's `params`. An error names
-/// the choices when none or several fit: a name that is the guest's for one disk and the
-/// toolstack's for another fits both, but /dev/NAME is the disk that the kernel shows there.
+/// Finds a disk by its name in the guest ("xvda", "/dev/xvda"), its name in the toolstack ("hda",
+/// "sda1"), its number ("768"), its path ("device/vbd/768") or a path in the backend's `params`. If
+/// no disk or several disks match, the error lists the choices. A name that one disk has in the
+/// guest and another in the toolstack matches both; /dev/NAME matches only the disk whose block
+/// device has that name, if there is one.
 [[nodiscard]] result<listed_device> find_device(std::span<const listed_device> devices,
-                                                std::string_view word);
+                                                std::string_view name);
 
 }  // namespace xenpv::blkfront

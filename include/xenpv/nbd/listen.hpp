@@ -13,29 +13,28 @@
 
 namespace xenpv::nbd {
 
-/// A Unix socket at `path`, with `mode` and, if given, that group from the moment others can see
-/// it. A socket that nobody listens on any more is replaced; one that somebody does is an error.
-/// Throws `failure`.
+/// A Unix socket at `path`. `mode` and, if given, `group` are set before others can connect.
+/// Replaces a stale socket; a socket in use is an error. Throws `failure`.
 [[nodiscard]] unique_fd listen_unix(const std::string& path, mode_t mode = 0600,
                                     std::optional<gid_t> group = {});
 
 struct tcp_address {
-  std::string host;  ///< a name or a numeric address; empty: all of this machine's
+  std::string host;  ///< a name or a numeric address; empty: all local addresses
   std::string port;
   friend bool operator==(const tcp_address&, const tcp_address&) = default;
 };
 /// "HOST:PORT", "[2001:db8::1]:10809", ":10809", "HOST" (port 10809).
 [[nodiscard]] result<tcp_address> parse_tcp_address(std::string_view text);
-/// One socket for each address that the name has and this machine knows. Port "0" is any that is
-/// free, the same for all of them. Throws `failure`.
+/// One socket for each address of the host that this machine supports. Port "0": any free port, the
+/// same for all of them. Throws `failure`.
 [[nodiscard]] std::vector<unique_fd> listen_tcp(const tcp_address& address);
 
-/// Of a TCP socket: "10809".
+/// The local port of a TCP socket: "10809".
 [[nodiscard]] std::string port_of(const unique_fd& socket);
 
-/// The sockets of sd_listen_fds(3), which must listen already; none without LISTEN_FDS for this
-/// process. The variables are unset, so that no child takes them for its own. Throws `failure` for
-/// a descriptor that is something else.
+/// The sockets of sd_listen_fds(3), which must already listen; none without LISTEN_FDS for this
+/// process. Unsets the variables, so that no child process uses them. Throws `failure` for any
+/// other kind of descriptor.
 [[nodiscard]] std::vector<unique_fd> inherited_listeners();
 
 }  // namespace xenpv::nbd

@@ -1,8 +1,8 @@
-// An NBD server for one block device: listens, agrees with each client on the export, and serves it
-// on the CPU of one of the device's queues.
+// An NBD server for one block device: listens, negotiates the export with each client, and serves
+// it on the CPU of one of the device's queues.
 //
-// Owned by the control thread, which runs accept and the end of everything; a connection lives on
-// its queue's thread from its first byte to its last. Exports one device; does not own it.
+// Owned by the control thread, which accepts clients and shuts down; a connection lives on its
+// queue's thread from its first byte to its last. Exports one device; does not own it.
 #pragma once
 
 #include <boost/asio/generic/stream_protocol.hpp>
@@ -23,22 +23,22 @@
 namespace xenpv::nbd {
 
 struct server_options {
-  std::string export_name;  ///< also what the empty name means
+  std::string export_name;  ///< the empty name selects it, too
   std::string description;
   bool read_only = false;
-  bool multi_conn = true;  ///< a flush on one connection covers what was answered on all
+  bool multi_conn = true;  ///< a flush on one connection covers the writes answered on all
   unsigned max_connections = 16;
-  /// From accept to the first request, a TLS handshake included; the document asks for some bound.
+  /// From accept to the first request, including a TLS handshake; the protocol asks for a limit.
   std::chrono::nanoseconds handshake_limit = std::chrono::seconds(10);
-  /// How long stop() lets clients finish.
+  /// How long stop() waits for clients to finish.
   std::chrono::nanoseconds drain_limit = std::chrono::seconds(10);
   tls_mode tls = tls_mode::off;
-  /// Needed unless `tls` is off.
+  /// Required unless `tls` is off.
   std::shared_ptr<const tls_credentials> credentials;
 };
 
-/// What clients can be offered as a name: at most 1023 bytes of UTF-8 without a NUL. The
-/// constructor of a server refuses others, too; this tells before there is a device.
+/// Checks a name for an export: at most 1023 bytes of UTF-8 without a NUL. The server's constructor
+/// refuses other names, too; this check needs no device.
 [[nodiscard]] result<void> check_export_name(const std::string& name);
 
 struct server_statistics {
@@ -48,7 +48,7 @@ struct server_statistics {
   std::size_t connections = 0;  ///< now
 };
 
-/// Of one connection; the counters are those of its session.
+/// One connection, with the counters of its session.
 struct client_statistics {
   std::uint64_t number = 0;
   std::string peer;  ///< "unix", "192.0.2.7:41312"
@@ -59,10 +59,9 @@ struct client_statistics {
   std::uint64_t bytes_written = 0;
   std::uint64_t from_heap = 0;
   std::string tls;   ///< "TLSv1.3 TLS_AES_128_GCM_SHA256"; empty: plaintext
-  std::string user;  ///< whose key, or the subject of the certificate; empty: anybody
+  std::string user;  ///< the user of its key, or its certificate's subject; empty: anonymous
 };
 
-/// What the export looks like now, of a device's queue.
 class server {
  public:
   /// `device` outlives the server. Throws `failure` when TLS is asked for without credentials.
@@ -76,21 +75,21 @@ class server {
   void listen(unique_fd listener);
   /// Serves a connected stream socket, from its greeting on.
   void serve(unique_fd socket);
-  /// Serves a connected stream socket whose client needs no handshake, because it was told size and
-  /// transmission_flags() in another way: the kernel's NBD driver. On queue `queue`, and besides
-  /// max_connections. `ended` is called on the control thread when that is over, maybe from within
-  /// this call, with whether the client took its leave (NBD_CMD_DISC).
+  /// Serves a connected stream socket on queue `queue` without a handshake. For a client that got
+  /// the size and transmission_flags() in another way: the kernel's NBD driver. Does not count
+  /// towards max_connections. `ended` is called on the control thread when the connection is over,
+  /// possibly from within this call; its argument is whether the client sent NBD_CMD_DISC.
   void serve_agreed(unique_fd socket, std::size_t queue, std::function<void(bool)> ended);
-  /// As such a client has to know them.
+  /// The flags that such a client needs.
   [[nodiscard]] std::uint16_t transmission_flags() const;
-  /// The device's shape has changed: connections judge requests by the new one, and new clients are
-  /// told of it. NBD cannot tell those that are connected.
-  void reshape(const blk::geometry& shape);
+  /// The device's geometry has changed: connections check requests against the new one, and new
+  /// clients get it. NBD cannot notify connected clients.
+  void reshape(const blk::geometry& geometry);
 
-  /// Stops listening, lets every client's requests in flight be answered (bounded by drain_limit),
-  /// and hangs up. Returns when no connection is left. Again is harmless.
+  /// Stops listening, answers all requests in flight (bounded by drain_limit), and hangs up.
+  /// Returns when no connection is left. Idempotent.
   [[nodiscard]] async::asio::awaitable<void> stop();
-  /// Hangs up on everybody now; for the second signal of somebody in a hurry.
+  /// Closes all connections at once; for a second termination signal.
   void hang_up();
 
   [[nodiscard]] server_statistics statistics() const noexcept;

@@ -1,4 +1,4 @@
-// Whether clients may, or have to, speak TLS: the modes of the protocol document, section "TLS".
+// Whether clients may or must use TLS: the modes of the protocol document, section "TLS".
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@ namespace xenpv::nbd {
 
 enum class tls_mode : std::uint8_t {
   off,      ///< NOTLS
-  on,       ///< SELECTIVETLS without exports that insist on it: who does not ask gets plaintext
+  on,       ///< SELECTIVETLS without exports that require it: plaintext by default
   require,  ///< FORCEDTLS
 };
 

@@ -1,4 +1,4 @@
-// The rings of the block protocol, and how many requests one holds. Types only.
+// The ring types of the block protocol and their capacity. Types only.
 #pragma once
 
 #include "xenpv/base/types.hpp"

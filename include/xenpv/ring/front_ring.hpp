@@ -1,7 +1,7 @@
 // The frontend's end of a shared ring: puts requests, takes responses (xen/io/ring.h FRONT_RING_*).
 //
-// Owned by one thread. Knows indices and bytes, not what they mean, and sends no event: its owner
-// is told when one is due.
+// Owned by one thread. Handles indices and bytes only, and does not interpret entries. Sends no
+// event: publish() returns whether one is due.
 #pragma once
 
 #include <algorithm>
@@ -22,9 +22,9 @@ class front_ring {
  public:
   static constexpr std::size_t stride = std::max(sizeof(Request), sizeof(Response));
 
-  /// Initialises the ring for a new connection (SHARED_RING_INIT, FRONT_RING_INIT): the peer must
-  /// not have it yet. `first`: where the indices start. Peers expect 0, all but those that attach
-  /// at_published; others are there to see the indices wrap without 2^32 requests.
+  /// Initialises the ring for a new connection (SHARED_RING_INIT, FRONT_RING_INIT). The peer must
+  /// not have the ring yet. `first`: the initial index. Peers expect 0, except those that attach
+  /// at_published; other values are for tests of index wrap-around.
   explicit front_ring(std::span<std::byte> memory, std::uint32_t first = 0) noexcept
       : ring_(memory), req_prod_(first), published_(first), rsp_cons_(first) {
     std::memset(memory.data(), 0, memory.size());
@@ -35,20 +35,20 @@ class front_ring {
 
   /// Entries; a power of two.
   [[nodiscard]] std::uint32_t size() const noexcept { return ring_.size(); }
-  /// Requests put and not yet answered by a response that was taken.
+  /// Requests put whose responses have not been taken.
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return req_prod_ - rsp_cons_; }
   [[nodiscard]] std::uint32_t free() const noexcept { return size() - in_flight(); }
 
-  /// Adds a request in any of its layouts; the peer sees it after publish(). There must be a free
-  /// entry. Only the first `bytes` bytes are copied: the peer can read all that is, so what a
-  /// request does not use must not be part of it.
+  /// Adds a request in any of its layouts; needs a free entry. publish() makes it visible. Copies
+  /// only the first `bytes` bytes: the peer can read the whole entry, so unused bytes of a request
+  /// must not be copied.
   template <class Layout>
   void put(const Layout& request, std::size_t bytes = sizeof(Layout)) noexcept {
     assert(free() > 0 && bytes <= sizeof(Layout));
     ring_.copy_in(req_prod_++, request, bytes);
   }
 
-  /// Shows the peer what was put. True: it asked for an event
+  /// Publishes the requests added since the last call. True: the peer requested an event
   /// (RING_PUSH_REQUESTS_AND_CHECK_NOTIFY).
   [[nodiscard]] bool publish() noexcept {
     const auto before = published_;
@@ -59,26 +59,28 @@ class front_ring {
     return passes(before, req_prod_, ring_.load(ring_.header().req_event));
   }
 
-  /// Responses that can be taken now. nullopt: the peer claims more responses than there are
-  /// published requests, so nothing in the ring can be trusted any more.
+  /// Responses that can be taken now. nullopt: the peer published more responses than there are
+  /// requests, so the ring cannot be trusted any more.
   [[nodiscard]] std::optional<std::uint32_t> available() noexcept {
     const auto count = ring_.load(ring_.header().rsp_prod) - rsp_cons_;
     if (count > published_ - rsp_cons_) return std::nullopt;
     return count;
   }
 
-  /// A copy of the next response; only as many as available() said.
+  /// Takes a copy of the next response; at most available() times.
   [[nodiscard]] Response take() noexcept { return ring_.template copy_out<Response>(rsp_cons_++); }
 
-  /// A copy of the response `offset` behind the next one, which stays in the ring until consume().
+  /// A copy of the response `offset` entries after the next one. It stays in the ring until
+  /// consume().
   [[nodiscard]] Response peek(std::uint32_t offset) const noexcept {
     return ring_.template copy_out<Response>(rsp_cons_ + offset);
   }
-  /// Takes `count` responses that were looked at.
+  /// Takes `count` responses that peek() returned.
   void consume(std::uint32_t count) noexcept { rsp_cons_ += count; }
 
-  /// Asks for an event when `distance` more responses have come (1: at the next). False: some came
-  /// meanwhile and the event may not come: look again (RING_FINAL_CHECK_FOR_RESPONSES).
+  /// Requests an event for the response `distance` from now (1: the next). False: that response
+  /// has arrived meanwhile, and the event may not be sent: check again
+  /// (RING_FINAL_CHECK_FOR_RESPONSES).
   [[nodiscard]] bool arm(std::uint32_t distance = 1) noexcept {
     ring_.store(ring_.header().rsp_event, rsp_cons_ + distance);
     ring_.full_barrier();
@@ -90,7 +92,7 @@ class front_ring {
  private:
   shared_ring<stride> ring_;
   std::uint32_t req_prod_;   ///< req_prod_pvt
-  std::uint32_t published_;  ///< what the peer was shown; its copy is not read back
+  std::uint32_t published_;  ///< the request index in shared memory, which is never read back
   std::uint32_t rsp_cons_;
 };
 

@@ -1,7 +1,7 @@
-// What both ends of a shared ring (xen/io/ring.h) have in common: its size, its four indices in
-// memory that another domain may write at any time, and copying entries out of it.
+// The common part of both ends of a shared ring (xen/io/ring.h): its size, its four indices in
+// memory that another domain may write at any time, and copies of its entries.
 //
-// The only atomics on shared memory are here and in the two ends. Owned by an end; one thread.
+// Atomic accesses to shared memory are only here and in the two ends. Owned by one end; one thread.
 #pragma once
 
 #include <atomic>
@@ -17,13 +17,13 @@
 namespace xenpv::ring {
 
 /// Entries of `stride` bytes in a ring of `bytes` bytes: the largest power of two that fits
-/// (__RING_SIZE). 0 if not even one does.
+/// (__RING_SIZE). 0 if none fits.
 [[nodiscard]] constexpr std::uint32_t entries_in(std::size_t bytes, std::size_t stride) noexcept {
   if (bytes < sizeof(wire::ring_header) + stride) return 0;
   return static_cast<std::uint32_t>(std::bit_floor((bytes - sizeof(wire::ring_header)) / stride));
 }
 
-/// Whether moving an index from `before` to `after` passes `event`: ring.h's rule for "notify".
+/// Whether an index that moves from `before` to `after` passes `event`: ring.h's rule for "notify".
 /// Indices wrap, so only differences are compared.
 [[nodiscard]] constexpr bool passes(std::uint32_t before, std::uint32_t after,
                                     std::uint32_t event) noexcept {
@@ -34,7 +34,7 @@ namespace xenpv::ring {
 template <std::size_t Stride>
 class shared_ring {
  public:
-  /// `memory` is whole pages, contiguous here, and outlives the view.
+  /// `memory` consists of whole pages, virtually contiguous, and outlives the view.
   explicit shared_ring(std::span<std::byte> memory) noexcept
       : header_(reinterpret_cast<wire::ring_header*>(memory.data())),
         entries_(memory.data() + sizeof(wire::ring_header)),
@@ -49,13 +49,13 @@ class shared_ring {
   static void store(std::uint32_t& index, std::uint32_t value) noexcept {
     std::atomic_ref(index).store(value, std::memory_order_release);
   }
-  /// ring.h's mb(): between publishing our index and reading the peer's wish for an event. Both
-  /// sides write one and then read the other; without it, both could miss the other's write.
-  /// A barrier between CPUs is one between domains, too: Linux' virt_mb() is its smp_mb(), on ARM64
-  /// "dmb ish", as here.
+  /// ring.h's mb(), between the write of our index and the read of the peer's event index. Both
+  /// ends write one index and then read the other; without the barrier, each could miss the other's
+  /// write. A barrier between CPUs also works between domains: Linux' virt_mb() is its smp_mb(), on
+  /// ARM64 "dmb ish", as here.
   static void full_barrier() noexcept { std::atomic_thread_fence(std::memory_order_seq_cst); }
 
-  /// Copies the entry out, once: what is looked at afterwards cannot change any more.
+  /// Copies the entry out once, so that the peer cannot change it after a check.
   template <class Entry>
   [[nodiscard]] Entry copy_out(std::uint32_t index) const noexcept {
     static_assert(std::is_trivially_copyable_v<Entry> && sizeof(Entry) <= Stride);
@@ -65,7 +65,7 @@ class shared_ring {
     std::atomic_signal_fence(std::memory_order_seq_cst);
     return entry;
   }
-  /// Copies the first `bytes` bytes of the entry in; the rest of its place keeps what it had.
+  /// Copies the first `bytes` bytes of the entry in; the rest of the slot is unchanged.
   template <class Entry>
   void copy_in(std::uint32_t index, const Entry& entry, std::size_t bytes) noexcept {
     static_assert(std::is_trivially_copyable_v<Entry> && sizeof(Entry) <= Stride);

@@ -1,4 +1,4 @@
-// The block protocol (xen/io/blkif.h) as it lies in a ring of the x86_64 ABI (arm's is the same):
+// The block protocol (xen/io/blkif.h) as laid out in a ring of the x86_64 ABI (arm's is the same):
 // constants and structures, no behaviour. Their layout is asserted here and, in tests/unit/wire,
 // against Xen's own header.
 #pragma once
@@ -19,7 +19,7 @@ enum class blkif_op : std::uint8_t {
   discard = 5,
   indirect = 6,
 };
-/// The header's own word: "FLUSH_DISKCACHE"; "invalid" for a number it does not define.
+/// The header's name: "FLUSH_DISKCACHE"; "invalid" for a number it does not define.
 [[nodiscard]] std::string_view to_string(blkif_op op) noexcept;
 
 /// BLKIF_RSP_*
@@ -31,8 +31,9 @@ enum class blkif_status : std::int16_t {
 
 inline constexpr std::size_t blkif_max_segments_per_request = 11;
 inline constexpr std::size_t blkif_max_indirect_pages_per_request = 8;
-/// Bytes of `sector_number`, `nr_sectors`, `first_sect`, `last_sect` and the node `sectors`,
-/// whatever `sector-size` says (blkif.h, since 2024; see blkfront/features.hpp for who differs).
+/// Unit, in bytes, of `sector_number`, `nr_sectors`, `first_sect`, `last_sect` and the node
+/// `sectors`, regardless of `sector-size` (blkif.h, since 2024; blkfront/features.hpp lists the
+/// backends that differ).
 inline constexpr std::size_t blkif_sector_size = 512;
 
 inline constexpr std::uint8_t blkif_discard_secure = 1;  ///< BLKIF_DISCARD_SECURE
@@ -129,7 +130,7 @@ static_assert(offsetof(blkif_indirect_request, pad2) == 26);
 static_assert(offsetof(blkif_indirect_request, indirect_grefs) == 28);
 static_assert(offsetof(blkif_indirect_request, pad3) == 60);
 
-/// struct blkif_response. `operation` is that of the request, for an indirect one its indirect_op.
+/// struct blkif_response. `operation` is the request's; for an indirect request, its indirect_op.
 struct blkif_response {
   std::uint64_t id;
   std::uint8_t operation;

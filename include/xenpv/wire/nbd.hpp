@@ -1,6 +1,6 @@
-// The numbers of the NBD protocol (doc/proto.md of the NBD project; comments name its sections). No
-// behaviour; the messages are in wire/nbd_message.hpp. Extended headers and resize are left out but
-// for their names: nothing here speaks them.
+// Constants of the NBD protocol (doc/proto.md of the NBD project; comments name its sections). No
+// behaviour; the messages are in wire/nbd_message.hpp. Extended headers, resize, metadata contexts
+// and block status have names here but are not implemented.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@ inline constexpr std::uint32_t nbd_request_magic = 0x25609513;
 inline constexpr std::uint32_t nbd_simple_reply_magic = 0x67446698;
 inline constexpr std::uint32_t nbd_structured_reply_magic = 0x668e33ef;
 
-// Section "Handshake flags", and those the client answers with.
+// Section "Handshake flags", and the client's flags.
 inline constexpr std::uint16_t nbd_flag_fixed_newstyle = 1U << 0U;
 inline constexpr std::uint16_t nbd_flag_no_zeroes = 1U << 1U;
 inline constexpr std::uint32_t nbd_flag_c_fixed_newstyle = 1U << 0U;
@@ -51,7 +51,7 @@ enum class nbd_option : std::uint32_t {
   set_meta_context = 10,
   extended_headers = 11,
 };
-/// The document's own word: "NBD_OPT_GO"; "unknown option" for a number it does not define.
+/// The document's name: "NBD_OPT_GO"; "unknown option" for a number it does not define.
 [[nodiscard]] std::string_view to_string(nbd_option option) noexcept;
 
 /// NBD_REP_*; errors have bit 31 set.
@@ -95,7 +95,6 @@ enum class nbd_command : std::uint16_t {
 inline constexpr std::uint16_t nbd_cmd_flag_fua = 1U << 0U;
 inline constexpr std::uint16_t nbd_cmd_flag_no_hole = 1U << 1U;
 inline constexpr std::uint16_t nbd_cmd_flag_df = 1U << 2U;
-inline constexpr std::uint16_t nbd_cmd_flag_req_one = 1U << 3U;
 inline constexpr std::uint16_t nbd_cmd_flag_fast_zero = 1U << 4U;
 
 /// NBD_REPLY_TYPE_*; errors have bit 15 set.
@@ -109,7 +108,7 @@ enum class nbd_chunk : std::uint16_t {
 };
 inline constexpr std::uint16_t nbd_reply_flag_done = 1U << 0U;
 
-/// Section "Error values": Linux' numbers, whatever the host calls them. No others go on the wire.
+/// Section "Error values": Linux' numbers on every host. No others go on the wire.
 enum class nbd_error : std::uint32_t {
   none = 0,
   eperm = 1,
@@ -124,12 +123,7 @@ enum class nbd_error : std::uint32_t {
 /// "NBD_EINVAL"; "success" for none; "unknown error".
 [[nodiscard]] std::string_view to_string(nbd_error error) noexcept;
 
-/// The context every client knows, and its status flags (section "Metadata contexts").
-inline constexpr std::string_view nbd_base_allocation = "base:allocation";
-inline constexpr std::uint32_t nbd_state_hole = 1U << 0U;
-inline constexpr std::uint32_t nbd_state_zero = 1U << 1U;
-
 inline constexpr std::size_t nbd_string_max = 4096;         ///< section "Conventions"
-inline constexpr std::size_t nbd_export_name_zeroes = 124;  ///< after EXPORT_NAME's answer
+inline constexpr std::size_t nbd_export_name_zeroes = 124;  ///< after the reply to EXPORT_NAME
 
 }  // namespace xenpv::wire

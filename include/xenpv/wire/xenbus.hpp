@@ -20,7 +20,7 @@ enum class xenbus_state : std::uint8_t {
   reconfigured = 8,
 };
 
-/// The header's own word: "InitWait".
+/// The header's name: "InitWait".
 [[nodiscard]] std::string_view to_string(xenbus_state state) noexcept;
 
 /// The value of a `state` node: a decimal string. nullopt for anything else.

@@ -15,7 +15,7 @@ namespace xenpv::xen {
 
 enum class map_access { read_only, read_write };
 
-/// Mapped foreign pages, contiguous in our address space; move-only.
+/// Mapped foreign pages, contiguous in this process's address space; move-only.
 class mapped_grants {
  public:
   mapped_grants() noexcept = default;
@@ -35,7 +35,7 @@ class mapped_grants {
   std::span<std::byte> bytes_;
 };
 
-/// One piece of a grant copy; it may not cross a page on the foreign side.
+/// One segment of a grant copy; it may not cross a page boundary on the foreign side.
 struct copy_segment {
   domid foreign;
   grant_ref ref;
@@ -44,20 +44,20 @@ struct copy_segment {
   std::int16_t status = 0;     ///< out: GNTST_okay is 0, failures are negative
 };
 
-/// The open device. Mappings outlive it.
+/// The open device. Mappings may outlive it.
 class grant_mapper {
  public:
   [[nodiscard]] static grant_mapper open();
 
-  /// Maps `refs` of `from`. Blocks while a grant's page is paged out. Throws `failure`.
-  [[nodiscard]] mapped_grants map(domid from, std::span<const grant_ref> refs, map_access access);
-  /// One page with a notice for its unmapping or our death.
-  [[nodiscard]] mapped_grants map_page(domid from, grant_ref ref, map_access access,
+  /// Maps `refs` of `domain`. Blocks while a granted page is paged out. Throws `failure`.
+  [[nodiscard]] mapped_grants map(domid domain, std::span<const grant_ref> refs, map_access access);
+  /// Maps one page; the kernel carries out `notice` when it is unmapped or this process dies.
+  [[nodiscard]] mapped_grants map_page(domid domain, grant_ref ref, map_access access,
                                        const release_notice& notice);
 
-  /// Copies foreign -> local, or local -> foreign. Throws when the call itself fails, or (as
-  /// errc::protocol_violation) naming the first segment whose status is not okay; then every
-  /// segment's status is filled in.
+  /// Copies foreign -> local, or local -> foreign. Throws if the call itself fails. If segments
+  /// fail, throws errc::protocol_violation, which names the first of them, and sets every segment's
+  /// status.
   void copy_from(std::span<copy_segment> segments);
   void copy_to(std::span<copy_segment> segments);
 

@@ -1,6 +1,6 @@
-// What this guest is and what of /dev/xen it has: facts read once, without privilege and without
-// opening a device. Looks below XENPV_ROOT (base/system_root.hpp). Measures nothing and judges
-// nothing.
+// Facts about this guest and its devices below /dev/xen, read once, without privilege and without
+// opening a device. Reads below XENPV_ROOT (base/system_root.hpp). Measures and
+// assesses nothing.
 #pragma once
 
 #include <optional>
@@ -20,29 +20,29 @@ enum class guest_type { none, pv, pvh, hvm, xen_arm, unknown };
 /// One of the devices xenpv uses.
 struct xen_device {
   std::string path;         ///< "/dev/xen/evtchn"
-  std::string module;       ///< what to modprobe: "xen-evtchn"
+  std::string module;       ///< the module to load: "xen-evtchn"
   bool present = false;     ///< the node exists
   bool accessible = false;  ///< this process may open it for reading and writing
 };
 
 struct guest_facts {
   guest_type type = guest_type::none;
-  std::optional<std::string> xen_version;  ///< "4.17.7", as far as it is not denied
+  std::optional<std::string> xen_version;  ///< "4.17.7", without denied parts
   bool is_control_domain = false;          ///< /proc/xen/capabilities has control_d
   std::vector<xen_device> devices;         ///< evtchn, gntalloc, gntdev, xenbus, privcmd
   std::optional<unsigned> gntalloc_limit;  ///< pages, for the whole guest
 
   [[nodiscard]] bool runs_on_xen() const noexcept { return type != guest_type::none; }
-  /// nullptr for a path that is not one of the devices.
+  /// nullptr for a path that is none of the devices.
   [[nodiscard]] const xen_device* device(std::string_view path) const noexcept;
 };
 
 [[nodiscard]] guest_facts read_guest_facts(
     const system_root& root = system_root::from_environment());
 
-/// Shell lines that make the missing devices appear ("modprobe xen-gntalloc"); empty when all is
-/// there, and off Xen, where no module helps. What is there but not accessible needs root or a udev
-/// rule.
+/// Shell commands that create the missing devices ("modprobe xen-gntalloc"); empty if none is
+/// missing, and off Xen, where no module helps. A device that exists but is not accessible needs
+/// root or a udev rule.
 [[nodiscard]] std::vector<std::string> missing_device_cures(const guest_facts& facts);
 
 }  // namespace xenpv::xen

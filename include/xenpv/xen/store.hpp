@@ -1,9 +1,9 @@
 // A connection to xenstore (libxenstore). Every call blocks for a round trip: keep it off data-path
-// threads (async/store_client.hpp is the awaitable face). One thread at a time; libxenstore starts
-// a reader thread of its own at the first watch.
+// threads (async/store_client.hpp is the awaitable interface). One thread at a time; libxenstore
+// starts a reader thread at the first watch.
 //
-// Paths may be relative ("device/vbd/51712"): xenstored resolves them against our domain's home.
-// libxenstore flips SIGPIPE's action around every request: ignore SIGPIPE process-wide in main().
+// Paths may be relative ("device/vbd/51712"): xenstored resolves them against this domain's home.
+// libxenstore changes SIGPIPE's action around every request: ignore SIGPIPE process-wide in main().
 #pragma once
 
 #include <chrono>
@@ -22,8 +22,8 @@ struct xs_handle;
 
 namespace xenpv::xen {
 
-/// One entry of a node's permissions; the first one names the owner and the default for everybody
-/// else.
+/// One entry of a node's permissions; the first one names the owner and the default for all other
+/// domains.
 struct store_permission {
   domid domain;
   bool read = false;
@@ -37,21 +37,21 @@ struct store_event {
   friend bool operator==(const store_event&, const store_event&) = default;
 };
 
-/// The operations that make sense both alone and inside a transaction. Missing nodes: read() and
-/// list() throw ENOENT, the *_if_exists forms return nullopt for that and only that.
+/// The operations that work both alone and inside a transaction. For a missing node, read() and
+/// list() throw ENOENT; the *_if_exists forms return nullopt, and throw all other errors.
 class store_operations {
  public:
   [[nodiscard]] std::string read(const std::string& path) const;
   [[nodiscard]] std::optional<std::string> read_if_exists(const std::string& path) const;
-  /// Children's names.
+  /// The names of the children.
   [[nodiscard]] std::vector<std::string> list(const std::string& path) const;
   [[nodiscard]] std::optional<std::vector<std::string>> list_if_exists(
       const std::string& path) const;
   /// Creates the node and its missing parents.
   void write(const std::string& path, std::string_view value) const;
   void make_directory(const std::string& path) const;
-  /// Removes the node and everything below it; absent is fine. False when xenstored says that it
-  /// was not there, which it says only when the parent is absent too.
+  /// Removes the node and its subtree; a missing node is no error. False if xenstored reports it as
+  /// missing, which it does only if the parent is missing too.
   bool remove(const std::string& path) const;
   [[nodiscard]] std::vector<store_permission> permissions(const std::string& path) const;
   void set_permissions(const std::string& path, std::span<const store_permission> list) const;
@@ -65,7 +65,7 @@ class store_operations {
   std::uint32_t transaction_;
 };
 
-/// Inside transact() only; cannot be made otherwise.
+/// Only transact() makes these.
 class store_transaction : public store_operations {
  private:
   friend class store;
@@ -82,37 +82,36 @@ class store : public store_operations {
   store& operator=(store&& other) noexcept;
   ~store();
 
-  /// Runs `body` in a transaction and commits. xenstored answers EAGAIN when somebody else changed
-  /// what the transaction touched: then everything runs again, at most `attempts` times (one or
-  /// more), after which EAGAIN is thrown. An exception from `body` aborts the transaction and goes
-  /// on to the caller, except for a `failure` with EAGAIN, which counts as a conflict.
+  /// Runs `body` in a transaction and commits. xenstored answers EAGAIN if another client changed
+  /// nodes that the transaction touched: `body` then runs again, at most `attempts` times in total
+  /// (one or more); after that EAGAIN is thrown. An exception from `body` aborts the transaction
+  /// and propagates, except for a `failure` with EAGAIN, which counts as a conflict.
   void transact(const std::function<void(store_transaction&)>& body, unsigned attempts = 100);
 
-  /// Writes a node that exists; false, and nothing is created, when it does not. One transaction,
-  /// so that a node whose directory the toolstack removes meanwhile does not come back. Throws as
+  /// Writes a node if it exists; otherwise returns false and creates nothing. Uses one transaction,
+  /// so that a node whose directory the toolstack removes meanwhile is not created again. Throws as
   /// transact() does.
   [[nodiscard]] bool write_if_exists(const std::string& path, std::string_view value);
 
-  /// Starts watching a node and all below it. An event comes at once, whether the node exists or
+  /// Watches a node and its subtree. The first event arrives at once, whether the node exists or
   /// not.
   void watch(const std::string& path, const std::string& token);
-  /// Stops the watch; events already queued for it may still come out of next_event().
+  /// Stops the watch; next_event() may still return events that are already queued for it.
   void unwatch(const std::string& path, const std::string& token);
-  /// Readable while events wait. A lost xenstored does *not* make it readable: call is_connected()
-  /// from a slow timer.
+  /// Readable while events are queued. The loss of xenstored does *not* make it readable: call
+  /// is_connected() from a slow timer.
   [[nodiscard]] int watch_descriptor();
-  /// The next queued event; nullopt when none waits.
+  /// The next queued event; nullopt if there is none.
   [[nodiscard]] std::optional<store_event> next_event();
-  /// A cheap request that fails only when xenstored is gone. Other calls throw
-  /// errc::lost_connection then.
+  /// Sends a cheap request that fails only if xenstored is gone. Other calls then throw
+  /// errc::lost_connection.
   [[nodiscard]] bool is_connected() const noexcept;
 
   /// Home directory of a domain ("/local/domain/3"), whether or not it exists.
   [[nodiscard]] std::string domain_path(domid domain) const;
-  /// Whether xenstored knows the domain. Only the control domain may ask: EACCES elsewhere.
+  /// True if xenstored knows the domain. Throws EACCES outside the control domain.
   [[nodiscard]] bool is_domain_introduced(domid domain) const;
-  /// Our own domain's number, from the relative node `domid`; nullopt where the toolstack wrote
-  /// none.
+  /// The id of this domain, from the relative node `domid`; nullopt if the toolstack wrote none.
   [[nodiscard]] std::optional<domid> own_domid() const;
 
  private:

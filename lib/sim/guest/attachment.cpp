@@ -23,8 +23,8 @@ alignas(attachment) unsigned char storage[sizeof(attachment)];
 std::atomic<attachment*> instance{nullptr};
 std::mutex creation;
 
-/// Blocks SIGPIPE for this thread and swallows one that our own write raised: pipes know no
-/// MSG_NOSIGNAL.
+/// Blocks SIGPIPE for this thread and discards one that this thread's write raised: write(2) on a
+/// pipe has no MSG_NOSIGNAL.
 class sigpipe_guard {
  public:
   sigpipe_guard() noexcept {
@@ -69,14 +69,14 @@ attachment* attachment::current() noexcept {
 }
 
 void attachment::forget_after_fork() noexcept {
-  // The parent's connection tells the host when the *parent* dies: the child must not hold it open.
-  // Locks may be held by threads that do not exist here, so nothing is destroyed, only rebuilt.
+  // The host detects the *parent's* death by its connection: the child must not keep it open.
+  // Threads that do not exist here may hold locks, so nothing is destroyed, only rebuilt.
   auto* old = instance.exchange(nullptr);
   new (&creation) std::mutex;
   if (old == nullptr) return;
   ::close(old->socket_.get());
-  for (auto& kept : old->memories_)
-    if (kept.fd >= 0) ::close(kept.fd);
+  for (auto& cached : old->memories_)
+    if (cached.fd >= 0) ::close(cached.fd);
   for (auto& word : old->wakers_)
     if (const auto value = word.load(); value != 0)
       ::close(static_cast<int>(value & 0xffffffff) - 1);
@@ -84,19 +84,19 @@ void attachment::forget_after_fork() noexcept {
 }
 
 bool attachment::connect() noexcept {
-  const char* folder = std::getenv("XENPV_SIM_DIR");
-  if (folder == nullptr) {
+  const char* directory = std::getenv("XENPV_SIM_DIR");
+  if (directory == nullptr) {
     errno = ENODEV;
     return false;
   }
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   constexpr const char* name = "/control";
-  if (std::strlen(folder) + std::strlen(name) >= sizeof address.sun_path) {
+  if (std::strlen(directory) + std::strlen(name) >= sizeof address.sun_path) {
     errno = ENAMETOOLONG;
     return false;
   }
-  std::strcpy(address.sun_path, folder);
+  std::strcpy(address.sun_path, directory);
   std::strcat(address.sun_path, name);
   socket_.reset(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (!socket_ ||
@@ -113,7 +113,7 @@ bool attachment::connect() noexcept {
   state_ = static_cast<shared_state*>(memory);
   slot_ = static_cast<std::uint8_t>(hello.a);
   if (state_->magic == shared_magic && state_->size == sizeof(shared_state)) return true;
-  // Another build's host: nothing in its tables can be trusted to mean the same.
+  // The host is another build: the layout of its tables may differ.
   ::munmap(memory, sizeof(shared_state));
   errno = EPROTO;
   return false;
@@ -145,29 +145,29 @@ host_answer attachment::call(control_op op, std::uint64_t a, std::uint64_t b, st
 int attachment::memory(std::uint8_t slot) noexcept {
   const auto generation = state_->domains[slot].generation.load();
   const std::lock_guard lock(descriptors_mutex_);
-  auto& kept = memories_[slot];
-  if (kept.fd >= 0 && kept.generation == generation) return kept.fd;
+  auto& cached = memories_[slot];
+  if (cached.fd >= 0 && cached.generation == generation) return cached.fd;
   auto answer = call(control_op::memory, slot);
   if (answer.error != 0 || !answer.fd) {
     errno = answer.error != 0 ? answer.error : EPROTO;
     return -1;
   }
-  if (kept.fd >= 0) ::close(kept.fd);
-  kept = {generation, answer.fd.release()};
-  return kept.fd;
+  if (cached.fd >= 0) ::close(cached.fd);
+  cached = {generation, answer.fd.release()};
+  return cached.fd;
 }
 
 int attachment::waker(std::uint16_t handle, std::uint32_t generation) noexcept {
   const auto known = wakers_[handle].load(std::memory_order_acquire);
   if (known >> 32 == generation) return static_cast<int>(known & 0xffffffff) - 1;
   const std::lock_guard lock(descriptors_mutex_);
-  const auto before = wakers_[handle].load(std::memory_order_acquire);
-  if (before >> 32 == generation) return static_cast<int>(before & 0xffffffff) - 1;
+  const auto old = wakers_[handle].load(std::memory_order_acquire);
+  if (old >> 32 == generation) return static_cast<int>(old & 0xffffffff) - 1;
   auto answer = call(control_op::evtchn_waker, std::uint64_t{handle} << 32 | generation);
   if (answer.error != 0 || !answer.fd) return -1;
   int fd = answer.fd.get();
-  if (before != 0)
-    fd = ::dup3(fd, static_cast<int>(before & 0xffffffff) - 1, O_CLOEXEC);
+  if (old != 0)
+    fd = ::dup3(fd, static_cast<int>(old & 0xffffffff) - 1, O_CLOEXEC);
   else
     (void)answer.fd.release();
   wakers_[handle].store(std::uint64_t{generation} << 32 | static_cast<std::uint32_t>(fd + 1),
@@ -179,7 +179,7 @@ void attachment::write_port(std::uint16_t handle, std::uint32_t generation, std:
   const int fd = waker(handle, generation);
   if (fd < 0) return;
   const sigpipe_guard guard;
-  // EPIPE: the reader has just gone; the host will close its ports.
+  // EPIPE: the reader has just closed; the host will close its ports.
   [[maybe_unused]] const auto written = ::write(fd, &port, sizeof port);
 }
 

@@ -1,7 +1,7 @@
-// This process's connection to its simulated host: what libxensim.so is built on. Made at the first
-// use of /dev/xen, from XENPV_SIM_DIR (the domain's folder). Thread-safe. After fork the child
-// starts afresh, as the C libraries demand. Uses the C library only besides the shared tables: it
-// is loaded into programs nobody here wrote.
+// This process's connection to its simulated host, the base of libxensim.so. Created at the first
+// use of /dev/xen, from XENPV_SIM_DIR (the domain's directory). Thread-safe. After a fork the child
+// connects anew, as the C libraries require. Depends on the C library and the shared tables only:
+// it is loaded into third-party programs.
 #pragma once
 
 #include <array>
@@ -18,7 +18,7 @@
 
 namespace xenpv::sim::guest {
 
-/// Answer of the host; error is an errno, 0 = ok.
+/// Reply of the host; error is an errno, 0 = ok.
 struct host_answer {
   int error = 0;
   std::uint64_t a = 0;
@@ -37,7 +37,7 @@ class attachment final : public port_ring_writer {
 
   [[nodiscard]] shared_state& state() noexcept { return *state_; }
   [[nodiscard]] std::uint8_t slot() const noexcept { return slot_; }
-  /// Memory file of the domain in `slot`, kept open; -1 with errno.
+  /// Memory file of the domain in `slot`, cached; -1 with errno.
   [[nodiscard]] int memory(std::uint8_t slot) noexcept;
 
   /// Writes into a handle's ring through a descriptor fetched once from the host. Never raises
@@ -50,7 +50,7 @@ class attachment final : public port_ring_writer {
   [[nodiscard]] int waker(std::uint16_t handle, std::uint32_t generation) noexcept;
   static void forget_after_fork() noexcept;
 
-  struct kept_descriptor {
+  struct cached_descriptor {
     std::uint32_t generation = 0;
     int fd = -1;
   };
@@ -59,9 +59,9 @@ class attachment final : public port_ring_writer {
   shared_state* state_ = nullptr;
   std::uint8_t slot_ = 0;
   std::mutex descriptors_mutex_;
-  std::array<kept_descriptor, max_domains> memories_{};
-  /// generation << 32 | descriptor + 1; a descriptor number, once used here, is only ever replaced
-  /// by dup3, so a sender that has just read it never writes into a stranger's file.
+  std::array<cached_descriptor, max_domains> memories_{};
+  /// generation << 32 | descriptor + 1. A descriptor number used here is only ever replaced by
+  /// dup3, so a sender that has just read it never writes to an unrelated file.
   std::array<std::atomic<std::uint64_t>, max_handles> wakers_{};
 };
 

@@ -1,5 +1,5 @@
-// libxengnttab's gntshr half on the simulator: pages come from the domain's memory file, so that
-// peers can map them, and stay granted until they are unshared or the process ends.
+// libxengnttab's gntshr half on the simulator: pages are allocated from the domain's memory file,
+// so that peers can map them, and stay granted until they are unshared or the process ends.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -32,7 +32,7 @@ void* fail(int error) {
   return nullptr;
 }
 
-/// Shares and maps; the share's host id goes to `id`.
+/// Shares and maps pages; stores the share's host id in `id`.
 void* share(uint32_t domid, int count, uint32_t* refs, int writable, std::uint32_t& id) {
   auto* host = attachment::current();
   if (host == nullptr) return nullptr;
@@ -62,7 +62,8 @@ void* share(uint32_t domid, int count, uint32_t* refs, int writable, std::uint32
 extern "C" {
 
 xengntshr_handle* xengntshr_open(xentoollog_logger*, unsigned) {
-  // libxengnttab opens gntalloc without O_CLOEXEC, unlike gntdev; a program can tell.
+  // libxengnttab opens gntalloc without O_CLOEXEC, unlike gntdev; programs can observe the
+  // difference.
   return xenpv::sim::guest::open_grant_device(0);
 }
 

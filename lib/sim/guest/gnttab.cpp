@@ -1,6 +1,6 @@
 // libxengnttab's gnttab half on the simulator: foreign pages are mapped from the granting domain's
-// memory file; grant copy reads the shared grant table and copies through that file, with no
-// process in between.
+// memory file; grant copy reads the shared grant table and copies through that file, without
+// another process.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -34,7 +34,7 @@ void* fail(int error) {
   return nullptr;
 }
 
-/// Maps (domain, ref) pairs; the mapping's host id goes to `id`.
+/// Maps (domain, ref) pairs; stores the mapping's host id in `id`.
 void* map(const std::vector<std::uint32_t>& grants, int prot, std::uint32_t& id) {
   auto* host = attachment::current();
   if (host == nullptr) return nullptr;
@@ -76,19 +76,19 @@ struct copy_side {
   off_t offset = 0;
 };
 
-/// Looks a foreign side up in the shared grant table; returns a GNTST_* status.
+/// Looks up a foreign side in the shared grant table; returns a GNTST_* status.
 int16_t find_grant(attachment& host, uint32_t ref, uint16_t domid, uint16_t offset, bool writing,
                    copy_side& side) {
   auto& state = host.state();
   const auto self = state.domains[host.slot()].domain.load();
-  const auto wanted = domid == raw(xenpv::domid_self) ? self : domid;
+  const auto owner = domid == raw(xenpv::domid_self) ? self : domid;
   for (std::size_t slot = 0; slot < xenpv::sim::max_domains; ++slot) {
     auto& domain = state.domains[slot];
-    if (domain.generation.load() == 0 || domain.domain.load() != wanted) continue;
+    if (domain.generation.load() == 0 || domain.domain.load() != owner) continue;
     if (ref >= xenpv::sim::max_grants) return GNTST_bad_gntref;
     const auto entry =
         grant_table_entry::unpack(domain.grants[ref].load(std::memory_order_acquire));
-    const bool usable = (entry.flags & xenpv::sim::grant_in_use) != 0 && entry.to == self &&
+    const bool usable = (entry.flags & xenpv::sim::grant_in_use) != 0 && entry.grantee == self &&
                         !(writing && (entry.flags & xenpv::sim::grant_read_only) != 0);
     if (!usable) return GNTST_general_error;
     side.file = host.memory(static_cast<std::uint8_t>(slot));
@@ -98,22 +98,22 @@ int16_t find_grant(attachment& host, uint32_t ref, uint16_t domid, uint16_t offs
   return GNTST_bad_domain;
 }
 
-int16_t copy_bytes(const copy_side& from, const copy_side& to, std::size_t size) {
+int16_t copy_bytes(const copy_side& source, const copy_side& destination, std::size_t size) {
   std::vector<char> bounce(size);
-  const void* source = from.local;
-  if (from.local == nullptr) {
-    void* into = to.local != nullptr ? to.local : bounce.data();
-    if (::pread(from.file, into, size, from.offset) != static_cast<ssize_t>(size))
+  const void* bytes = source.local;
+  if (source.local == nullptr) {
+    void* buffer = destination.local != nullptr ? destination.local : bounce.data();
+    if (::pread(source.file, buffer, size, source.offset) != static_cast<ssize_t>(size))
       return GNTST_general_error;
-    if (to.local != nullptr) return GNTST_okay;
-    source = into;
+    if (destination.local != nullptr) return GNTST_okay;
+    bytes = buffer;
   }
-  return ::pwrite(to.file, source, size, to.offset) == static_cast<ssize_t>(size)
+  return ::pwrite(destination.file, bytes, size, destination.offset) == static_cast<ssize_t>(size)
              ? int16_t{GNTST_okay}
              : int16_t{GNTST_general_error};
 }
 
-/// gntdev refuses the whole call for these, before the hypervisor sees any segment.
+/// False for a segment for which gntdev rejects the whole call before any segment is copied.
 bool is_well_formed(const xengnttab_grant_copy_segment_t& segment) {
   constexpr unsigned both = GNTCOPY_source_gref | GNTCOPY_dest_gref;
   if ((segment.flags & both) == 0) return false;
@@ -125,25 +125,25 @@ bool is_well_formed(const xengnttab_grant_copy_segment_t& segment) {
 }
 
 int16_t copy_segment(attachment& host, const xengnttab_grant_copy_segment_t& segment) {
-  copy_side from;
-  copy_side to;
+  copy_side source;
+  copy_side destination;
   int16_t status = GNTST_okay;
   if ((segment.flags & GNTCOPY_source_gref) != 0)
     status = find_grant(host, segment.source.foreign.ref, segment.source.foreign.domid,
-                        segment.source.foreign.offset, false, from);
+                        segment.source.foreign.offset, false, source);
   else
-    from.local = segment.source.virt;
+    source.local = segment.source.virt;
   if (status != GNTST_okay) return status;
   if ((segment.flags & GNTCOPY_dest_gref) != 0)
     status = find_grant(host, segment.dest.foreign.ref, segment.dest.foreign.domid,
-                        segment.dest.foreign.offset, true, to);
+                        segment.dest.foreign.offset, true, destination);
   else
-    to.local = segment.dest.virt;
-  return status == GNTST_okay ? copy_bytes(from, to, segment.len) : status;
+    destination.local = segment.dest.virt;
+  return status == GNTST_okay ? copy_bytes(source, destination, segment.len) : status;
 }
 
 int without_dmabuf() {
-  errno = ENOTTY;  // a kernel without CONFIG_XEN_GNTDEV_DMABUF, as Debian's
+  errno = ENOTTY;  // as on a kernel without CONFIG_XEN_GNTDEV_DMABUF, such as Debian's
   return -1;
 }
 

@@ -1,5 +1,5 @@
-// What gntalloc's and gntdev's handles have in common on the simulator: a descriptor nobody can
-// poll for anything, and release notices.
+// The common part of gntalloc's and gntdev's handles on the simulator: a descriptor that never
+// reports an event, and release notices.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +13,11 @@ struct xengntdev_handle {
 
 namespace xenpv::sim::guest {
 
-/// nullptr with errno where the process is in no simulated domain. `flags`: O_CLOEXEC or 0.
+/// nullptr with errno when the process is not in a simulated domain. `flags`: O_CLOEXEC or 0.
 [[nodiscard]] xengntdev_handle* open_grant_device(int flags) noexcept;
 int close_grant_device(xengntdev_handle* handle) noexcept;
 
-/// Sends a notice in the C API's form (offset or port of -1: none); returns an errno.
+/// Sends a notice in the C API's format (offset or port of -1: none); returns an errno.
 [[nodiscard]] int set_notice(control_op op, std::uint32_t id, std::uint32_t offset,
                              std::uint32_t port) noexcept;
 

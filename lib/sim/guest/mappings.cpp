@@ -10,8 +10,8 @@ namespace xenpv::sim::guest {
 
 void* map_pages(std::span<const page_source> pages, int protection) noexcept {
   const auto size = pages.size() * page_size;
-  // Reserve the whole range first, so that the pieces lie side by side and no other thread's
-  // mapping slips in.
+  // Reserve the whole range first, so that the pieces are contiguous and no other thread maps
+  // memory between them.
   void* base = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED) return nullptr;
   auto* bytes = static_cast<std::byte*>(base);
@@ -40,11 +40,11 @@ void mapping_table::insert(void* address, mapping entry) {
 
 std::optional<mapping_table::mapping> mapping_table::take(void* address, std::size_t pages) {
   const std::lock_guard lock(mutex_);
-  const auto found = entries_.find(address);
-  if (found == entries_.end() || found->second.pages != pages) return std::nullopt;
-  const auto entry = found->second;
-  entries_.erase(found);
-  return entry;
+  const auto entry = entries_.find(address);
+  if (entry == entries_.end() || entry->second.pages != pages) return std::nullopt;
+  const auto taken = entry->second;
+  entries_.erase(entry);
+  return taken;
 }
 
 }  // namespace xenpv::sim::guest

@@ -1,5 +1,5 @@
-// The memory mappings of this process that stand for gntalloc's and gntdev's: address -> host id
-// and size. One table a process and kind; thread-safe.
+// The memory mappings of this process that emulate those of gntalloc and gntdev: address -> host id
+// and size. One table per process and device; thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -11,13 +11,13 @@
 
 namespace xenpv::sim::guest {
 
-/// One page of the mapping to build: where its bytes are.
+/// The location of one page to map.
 struct page_source {
   int file = -1;
   std::uint32_t page = 0;
 };
 
-/// Maps the pages one after the other in address space; nullptr with errno.
+/// Maps the pages contiguously in address space; nullptr with errno.
 [[nodiscard]] void* map_pages(std::span<const page_source> pages, int protection) noexcept;
 
 class mapping_table {
@@ -27,7 +27,7 @@ class mapping_table {
     std::size_t pages = 0;
   };
   void insert(void* address, mapping entry);
-  /// Takes the mapping out if it starts at `address` and has `pages` pages.
+  /// Removes and returns the mapping if it starts at `address` and has `pages` pages.
   [[nodiscard]] std::optional<mapping> take(void* address, std::size_t pages);
 
  private:

@@ -1,4 +1,4 @@
-// The prototypes that libxensim.so implements. Xen's headers say nothing of C++ themselves.
+// The prototypes that libxensim.so implements. Xen's headers do not declare C linkage for C++.
 #pragma once
 
 extern "C" {

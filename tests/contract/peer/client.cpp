@@ -11,10 +11,10 @@ namespace xenpv::contract {
 
 namespace {
 
-constexpr std::chrono::milliseconds reply_patience{20'000};
+constexpr std::chrono::milliseconds reply_timeout{20'000};
 
 [[nodiscard]] std::string next_id() {
-  // Process ids come back; with the start time they do not.
+  // Process IDs are reused; together with the start time they are unique.
   static const std::string prefix =
       std::to_string(::getpid()) + '-' +
       std::to_string(std::chrono::system_clock::now().time_since_epoch().count()) + '-';
@@ -32,7 +32,7 @@ peer_reply peer_client::send(std::vector<std::string> words) {
   const peer_order order{next_id(), std::move(words)};
   const auto text = to_text(order);
   store_.write(std::string(peer_order_node), text);
-  const auto end = std::chrono::steady_clock::now() + reply_patience;
+  const auto end = std::chrono::steady_clock::now() + reply_timeout;
   while (std::chrono::steady_clock::now() < end) {
     const auto reply = parse_reply(store_.read(std::string(peer_reply_node)).value_or(""));
     if (reply.id == order.id) return reply;
@@ -53,7 +53,7 @@ void peer_case::SetUp() {
   if (!announced || std::string_view(announced) != "1")
     GTEST_SKIP() << "no peer in domain 0 (start `contract_tests --peer " << own_domid()
                  << "` there and set XENPV_CONTRACT_PEER=1)";
-  if (in_dom0()) GTEST_SKIP() << "the peer is domain 0; this case belongs into a guest";
+  if (in_dom0()) GTEST_SKIP() << "the peer is domain 0; run this case in a guest";
   peer_ = std::make_unique<peer_client>();
   replace_worker();
 }

@@ -1,5 +1,5 @@
-// The guest side of the two-domain cases: orders out, replies in, and the fixture that needs a
-// peer.
+// The guest side of the two-domain cases: sends orders, receives replies; and the fixture of cases
+// that need a peer.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -18,17 +18,18 @@ class peer_client {
  public:
   peer_client();
 
-  /// Waits for the reply. Words are strings or numbers. Throws std::runtime_error when none comes.
+  /// Sends an order of strings and numbers and waits for the reply. Throws std::runtime_error if
+  /// there is none.
   template <class... Words>
   peer_reply ask(const Words&... words) {
     return send({to_word(words)...});
   }
-  /// For orders that must work; throws std::system_error with the peer's errno.
+  /// For orders that must succeed; throws std::system_error with the peer's errno.
   template <class... Words>
   peer_reply must(const Words&... words) {
     return succeed(send({to_word(words)...}));
   }
-  /// The same for a list of words.
+  /// The same for a vector of words.
   peer_reply must_all(std::vector<std::string> words) { return succeed(send(std::move(words))); }
 
  private:
@@ -41,16 +42,15 @@ class peer_client {
   store_session store_;
 };
 
-/// Skips where no peer is announced. Each case gets a worker that has nothing yet.
+/// Skips the case if no peer is announced. Each case gets a new worker without any resources.
 class peer_case : public testing::Test {
  protected:
   void SetUp() override;
 
-  /// Domain 0, seen from here.
   static constexpr std::uint32_t dom0 = 0;
   static constexpr std::uint32_t long_enough = 10'000;  ///< milliseconds
   peer_client& peer() { return *peer_; }
-  /// The worker dies without releasing anything, and the next one is up.
+  /// Lets the worker die without releasing anything, and waits for the next one.
   void replace_worker();
 
  private:

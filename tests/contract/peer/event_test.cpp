@@ -12,7 +12,7 @@ constexpr std::uint32_t a_moment = 50;
 
 class peer_event : public peer_case {
  protected:
-  /// A channel that the peer bound to `here_`, its first event already swallowed.
+  /// Makes a channel whose remote end the peer binds, and consumes its first event.
   void connect() {
     here_ = events_.bind_unbound(dom0);
     there_ = peer().must("bind", here_).number(0);

@@ -1,5 +1,4 @@
-// What one domain learns when the other lets go of a granted page: a byte cleared, an event, or
-// both.
+// Notices to one domain when the other releases a granted page: a cleared byte, an event, or both.
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -15,7 +14,7 @@ constexpr unsigned char alive = 1;
 
 class peer_notice : public peer_case {
  protected:
-  /// A channel bound by the peer.
+  /// Makes a channel whose remote end the peer binds.
   void connect() {
     here_ = events_.bind_unbound(dom0);
     there_ = peer().must("bind", here_).number(0);

@@ -100,7 +100,7 @@ TEST_F(peer_grant, stays_mapped_at_the_peer_after_unshare) {
   const auto id = peer().must("map", "rw", page.refs()[0]).words.at(0);
   ASSERT_EQ(page.unshare(), succeeded);
   EXPECT_EQ(peer_reads(id, 0, 11), "old content");
-  // The page must not come back to us while somebody else can write to it.
+  // The page must not be reused while the peer can write to it.
   const auto fresh = share(64);
   ASSERT_TRUE(fresh);
   peer().must("write", id, 0U, to_hex("written late"));
@@ -112,8 +112,7 @@ TEST_F(peer_grant, cannot_be_mapped_after_unshare) {
   auto page = share();
   const auto ref = page.refs()[0];
   ASSERT_EQ(page.unshare(), succeeded);
-  // On a real host the guest's kernel could grant the number anew; it does so only when it is doing
-  // I/O.
+  // On a real host the guest's kernel could reuse the reference, but only during I/O.
   EXPECT_EQ(peer().ask("map", "ro", ref).error, EINVAL);
 }
 
@@ -148,7 +147,7 @@ TEST_F(peer_grant, stays_mapped_when_the_handle_closes) {
   mapper.reset();
   peer().must("write", reply.words[0], 0U, to_hex("z"));
   EXPECT_EQ(bytes[0], 'z');
-  // No handle is left that knows this mapping: it ends with the process.
+  // No handle refers to this mapping any more: it lasts until the process exits.
 }
 
 TEST_F(peer_grant, is_copied_from_and_to_an_offset) {

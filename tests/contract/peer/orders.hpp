@@ -1,6 +1,6 @@
-// What the guest's cases and their peer in domain 0 write to each other, as text in two xenstore
-// nodes of the guest's home: an order "ID WORD WORD..." and a reply "ID ok WORD..." or "ID error
-// ERRNO". IDs never repeat, so either side knows whether it has seen a text already.
+// The protocol between the guest's cases and their peer in domain 0: text in two xenstore nodes of
+// the guest's home, an order "ID WORD WORD..." and a reply "ID ok WORD..." or "ID error ERRNO". IDs
+// are unique, so each side recognises a text that it has handled.
 #pragma once
 
 #include <cstdint>
@@ -21,23 +21,23 @@ struct peer_order {
 
 struct peer_reply {
   std::string id;
-  int error = 0;                   ///< errno of the call that failed, 0 = it worked
-  std::vector<std::string> words;  ///< of a call that worked
+  int error = 0;                   ///< errno of the failed call; 0: success
+  std::vector<std::string> words;  ///< results of a successful call
 
-  /// Throws std::runtime_error when the word is missing or no number.
+  /// Throws std::runtime_error if the word is missing or not a number.
   [[nodiscard]] std::uint32_t number(std::size_t index) const;
 };
 
 [[nodiscard]] std::string to_text(const peer_order& order);
 [[nodiscard]] std::string to_text(const peer_reply& reply);
-/// An id of "" for text that is none.
+/// These return an empty id for invalid text.
 [[nodiscard]] peer_order parse_order(std::string_view text);
 [[nodiscard]] peer_reply parse_reply(std::string_view text);
 
-/// Throws std::runtime_error for anything but decimal digits.
+/// Throws std::runtime_error unless `text` is a decimal number.
 [[nodiscard]] std::uint32_t parse_number(std::string_view text);
 
-/// Bytes as two hexadecimal digits each; no bytes at all as "-".
+/// Two hexadecimal digits a byte; "-" for no bytes.
 [[nodiscard]] std::string to_hex(std::string_view bytes);
 [[nodiscard]] std::string from_hex(std::string_view text);
 

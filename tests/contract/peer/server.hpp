@@ -1,13 +1,13 @@
 // The domain 0 side of the two-domain cases: a supervisor that keeps one worker process alive.
-// The cases order workers to die; the supervisor holds no handle and no connection, so a fresh
-// worker starts from nothing.
+// Cases order workers to die; the supervisor holds no handle and no connection, so a new worker
+// inherits nothing.
 #pragma once
 
 #include <cstdint>
 
 namespace xenpv::contract {
 
-/// Serves the guest `domain` until it is gone. Returns the process's exit status.
+/// Serves the guest `domain` until it is gone. Returns the exit status for the process.
 [[nodiscard]] int serve_peer(std::uint32_t domain);
 
 }  // namespace xenpv::contract

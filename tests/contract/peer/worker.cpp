@@ -45,13 +45,13 @@ void peer_worker::follow(const peer_order& order,
   }
   peer_reply reply{order.id, 0, {}};
   try {
-    const auto found = actions().find(order.words.front());
-    if (found == actions().end()) throw std::system_error(ENOSYS, std::generic_category());
-    reply.words = (this->*found->second)(order.words);
+    const auto entry = actions().find(order.words.front());
+    if (entry == actions().end()) throw std::system_error(ENOSYS, std::generic_category());
+    reply.words = (this->*entry->second)(order.words);
   } catch (const std::system_error& error) {
     reply.error = error.code().value();
   } catch (const std::out_of_range&) {
-    reply.error = ENOSYS;  // too few words, or a number that was never handed out
+    reply.error = ENOSYS;  // too few words, or an unknown ID
   }
   publish(reply);
 }
@@ -85,16 +85,16 @@ peer_worker::words peer_worker::notify(const words& order) {
   return {};
 }
 
-/// take PORT MILLISECONDS -> 1 when an event of PORT came in time (it is masked then), else 0
+/// take PORT MILLISECONDS -> 1 if an event of PORT came in time (the port is masked then), else 0
 peer_worker::words peer_worker::take(const words& order) {
-  const auto wanted = parse_number(order.at(1));
+  const auto expected = parse_number(order.at(1));
   const std::chrono::milliseconds timeout(parse_number(order.at(2)));
-  if (const auto found = set_aside_.find(wanted); found != set_aside_.end()) {
-    set_aside_.erase(found);
+  if (const auto earlier = set_aside_.find(expected); earlier != set_aside_.end()) {
+    set_aside_.erase(earlier);
     return {"1"};
   }
   while (const auto port = events_.take(timeout)) {
-    if (*port == wanted) return {"1"};
+    if (*port == expected) return {"1"};
     set_aside_.insert(*port);
   }
   return {"0"};
@@ -134,11 +134,11 @@ peer_worker::words peer_worker::map_notify(const words& order) {
 
 /// unmap ID [COUNT]
 peer_worker::words peer_worker::unmap(const words& order) {
-  const auto found = mappings_.find(parse_number(order.at(1)));
-  if (found == mappings_.end()) throw std::out_of_range("unmap");
-  const auto count = order.size() > 2 ? parse_number(order[2]) : found->second.count;
-  check(xengnttab_unmap(mapper_.get(), found->second.memory, count) == 0, "xengnttab_unmap");
-  mappings_.erase(found);
+  const auto entry = mappings_.find(parse_number(order.at(1)));
+  if (entry == mappings_.end()) throw std::out_of_range("unmap");
+  const auto count = order.size() > 2 ? parse_number(order[2]) : entry->second.count;
+  check(xengnttab_unmap(mapper_.get(), entry->second.memory, count) == 0, "xengnttab_unmap");
+  mappings_.erase(entry);
   return {};
 }
 

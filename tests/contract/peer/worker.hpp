@@ -1,6 +1,6 @@
-// One life of the peer: what it has bound, mapped and shared, and how it carries out orders.
-// Numbers that it hands out for mappings and shares are its own. It talks to nobody: the server
-// brings orders and takes replies.
+// One worker process of the peer: owns its ports, mappings and shared pages, and carries out
+// orders. Its IDs of mappings and shares mean nothing to other workers. Does no communication: the
+// server delivers orders and replies.
 #pragma once
 
 #include <functional>
@@ -15,15 +15,15 @@
 
 namespace xenpv::contract {
 
-/// Exit status of a worker whose death was ordered: start another.
+/// Exit status of a worker that was ordered to die: start another.
 inline constexpr int died_as_ordered = 3;
 
 class peer_worker {
  public:
   explicit peer_worker(std::uint32_t guest);
 
-  /// Carries out the order and hands exactly one reply to `publish`. Does not return from "die",
-  /// which leaves everything to the kernel after the reply is out.
+  /// Carries out the order and passes exactly one reply to `publish`. Does not return from "die",
+  /// which exits after the reply and leaves all releases to the kernel.
   void follow(const peer_order& order, const std::function<void(const peer_reply&)>& publish);
 
  private:
@@ -63,7 +63,7 @@ class peer_worker {
   event_handle events_;
   mapper mapper_ = open_mapper();
   sharer sharer_ = open_sharer();
-  /// Ports that came while another one was waited for.
+  /// Ports that became pending while take() waited for another one.
   std::multiset<std::uint32_t> set_aside_;
   std::map<std::uint32_t, mapping> mappings_;
   std::map<std::uint32_t, shared_pages> shares_;

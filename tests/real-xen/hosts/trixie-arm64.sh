@@ -1,4 +1,4 @@
-# Debian 13 on ARM64: Xen 4.20, Linux 6.12. Xen on ARM has one kind of guest; xl calls it pvh.
+# Debian 13 on ARM64: Xen 4.20, Linux 6.12. Xen on ARM has a single guest type, which xl calls pvh.
 release=trixie
 architecture=arm64
 host_places='dom0 pvh pvh4'

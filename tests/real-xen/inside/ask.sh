@@ -1,4 +1,4 @@
 #!/bin/bash
-# The word `ask` of lib.sh, for programs.
+# The function `ask` of lib.sh as a program.
 source "$XENPV_INSIDE/lib.sh"
 ask "$@"

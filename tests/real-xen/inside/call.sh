@@ -1,6 +1,6 @@
 #!/bin/bash
-# call.sh FUNCTION [ARGUMENT...]: a function of the scenario in a process of its own, so that it can be
-# given a limit of time.
+# call.sh FUNCTION [ARGUMENT...]: runs a function of the scenario as a process, so that `timeout`
+# can limit it.
 set -uo pipefail
 source "$XENPV_INSIDE/lib.sh"
 source "$XENPV_SCENARIO"

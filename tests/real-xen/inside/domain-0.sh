@@ -1,6 +1,6 @@
 #!/bin/bash
-# What domain 0 does: Xen's daemons, then one guest after the other, then all results as a tar onto the
-# third disk. What cannot wait for that goes line by line to a virtio port:
+# Runs in domain 0: starts Xen's daemons, runs one guest after the other, and writes all results as
+# a tar to the third disk. Progress goes line by line to a virtio port:
 #   begin PLACE | note PLACE TEXT | case PLACE VERDICT NAME TEXT | end PLACE SECONDS | over
 set -u
 source "$XENPV_INSIDE/lib.sh"
@@ -9,10 +9,10 @@ source "$XENPV_INSIDE/run-main.sh"
 
 limit=${limit:-120}
 all_results=/results
-# The guests' release may be another than domain 0's.
+# The guests' release may differ from domain 0's.
 guest_root=/mnt/guest
 port=
-# What a guest may need to boot and to end besides its limit, on a machine that is busy with other things.
+# Extra time for a guest's boot and shutdown on a busy machine.
 boot_seconds=150
 tries=5
 
@@ -40,21 +40,22 @@ start_xen() {
   xenconsoled --log=guest
 }
 
-# What an earlier guest left in files must not pass for the next one's either.
+# Removes disk files, so that a guest never sees data of an earlier one.
 renew_file_disks() {
   modprobe loop
   losetup -D
   rm -f /tmp/*.img
 }
 
-# file_disk DEVICE FILE SIZE: a loop device with a write cache; FILE is /tmp/NAME.img. For dom0_before().
+# file_disk DEVICE FILE SIZE: makes a loop device with a write cache; FILE is /tmp/NAME.img. For
+# dom0_before().
 file_disk() {
   truncate -s "$3" "$2"
   losetup "$1" "$2"
 }
 
-# Empties the ram disks: what an earlier guest left there must not pass for the next one's, and the
-# module gives memory back only when it goes. A size is in KiB, and taken only once written to.
+# Reloads the ram disks' module: a guest must not see data of an earlier one, and only unloading
+# frees the memory. Sizes are in KiB; memory is allocated on write.
 renew_ram_disks() {
   local end=$((SECONDS + 30))
   while lsmod | grep -q '^brd ' && ! modprobe -r brd 2>/dev/null; do
@@ -67,25 +68,25 @@ renew_ram_disks() {
   modprobe brd rd_nr=8 rd_size=262144
 }
 
-# disk VDEV TARGET r|w [phy|qdisk [OPTION...]]: one more disk for the next guest; for dom0_before().
-# ram1 to ram7 are ram disks to give away.
+# disk VDEV TARGET r|w [phy|qdisk [OPTION...]]: adds a disk to the next guest; for dom0_before().
+# ram1 to ram7 are free ram disks.
 disk() {
   local backend=${4:-phy} line
   line="format=raw,vdev=$1,access=$3,backendtype=$backend"
   if [[ $backend == phy ]]; then line+=",script=$XENPV_INSIDE/block"; fi
   if [[ $# -gt 4 ]]; then line+=$(printf ',%s' "${@:5}"); fi
-  # The target comes last: it takes all of the rest of the line.
+  # The target comes last, because xl takes the rest of the line as the target.
   disks+=("$line,target=$2")
 }
 
-# A place may end in a number of vCPUs: pv4 is a PV guest with four.
+# A place may end with a number of vCPUs: pv4 is a PV guest with four.
 write_config() {
-  # hvm-intx is an HVM guest, too: what a scenario adds after the dash is for its own distinction.
+  # hvm-intx is an HVM guest, too: the part after the dash has a meaning only in the scenario.
   local file=$1 root_access=r entry type=${place%%-*} cpus kind
   kind=${type%%[0-9]*}
   cpus=${type#"$kind"}
-  # QEMU, which gives an HVM guest the same disk as IDE, knows no read-only IDE disks. The guest mounts
-  # it read-only like everyone.
+  # QEMU also offers the disk to an HVM guest as IDE and does not support read-only IDE disks. The
+  # guest mounts it read-only like the others.
   if [[ $kind == hvm ]]; then root_access=w; fi
   disk "${root_vdev:-xvda}" /dev/vdd "$root_access"
   disk xvdy /dev/vdb r
@@ -95,13 +96,13 @@ write_config() {
     echo "type='$kind'"
     echo "memory=${memory:-512}"
     echo "vcpus=${cpus:-${vcpus:-2}}"
-    # Not on CPU 0: all guests that the emulated SVM was seen to lose, it lost there.
+    # Not on CPU 0: all crashes caused by the emulated SVM were seen there.
     echo "cpus='1-2'"
     echo "kernel='$guest_root/boot/vmlinuz'"
     echo "ramdisk='$guest_root/boot/initrd.cpio'"
     echo "cmdline='console=hvc0 loglevel=4 panic=1 xenpv.root=xvda xenpv.run=xvdy xenpv.place=$place ${kernel_parameters:-}'"
-    # Emulated, as is the default here, each look at the clock is an exit to Xen, and a PVH guest of this
-    # emulated host has hardly time for more. No real host does that.
+    # By default Xen emulates the TSC here: each clock read is an exit to Xen, which uses up most of
+    # a PVH guest's time on this emulated host. Real hosts do not need that.
     if [[ -n ${tsc_mode:-} ]]; then echo "tsc_mode='$tsc_mode'"; fi
     echo "on_poweroff='destroy'"
     echo "on_reboot='destroy'"
@@ -120,8 +121,8 @@ has() {
   declare -F "$1" >/dev/null
 }
 
-# Waits until the guest is gone and dom0_during has ended. A guest may be away for a while: a saved one
-# comes back under another number.
+# Waits until the guest is gone and dom0_during has ended. The guest may be absent for a while:
+# after a save it comes back with another number.
 await_guest() {
   local during=$1 end=$((SECONDS + limit + boot_seconds)) gone_since=
   while [[ $SECONDS -lt $end ]]; do
@@ -158,7 +159,7 @@ fetch_guest_results() {
   rm -f "$results/guest/cases"
 }
 
-# Starts dom0_during beside the guest and waits for both.
+# Runs dom0_during beside the guest and waits for both.
 accompany_guest() {
   local during= status=0
   guest=$(xl domid "$place")
@@ -176,13 +177,13 @@ accompany_guest() {
   fetch_guest_results
 }
 
-# What xl waits for, hotplug scripts and QEMU, has limits of 10 to 40 s that nobody can change: on a machine
-# that is busy with other things they are not always kept.
+# xl waits for hotplug scripts and QEMU with fixed timeouts of 10 to 40 s, which a busy machine may
+# exceed.
 create_guest() {
   local try
   for ((try = 1; try <= tries; try++)); do
     if xl create -q "$results/xl.cfg"; then return 0; fi
-    [[ $try -eq $tries ]] || send "note $place xl create failed: once more"
+    [[ $try -eq $tries ]] || send "note $place xl create failed: retrying"
     xl destroy "$place" 2>/dev/null
   done
   return 1
@@ -228,10 +229,10 @@ run_place() {
     else
       run_guest
     fi
-    # About one guest in ten that needs SVM dies so in QEMU's emulation of it, at any point of its life.
-    # No program in the guest can bring that about, and one that did would do it again.
+    # QEMU's emulated SVM crashes about one guest in ten that needs SVM, at any time. No program in
+    # the guest can cause that, and one that did would cause it again.
     [[ $(triple_faults) -gt $faults && $try -lt $tries ]] || break
-    send "note $place the guest died of a triple fault, which the emulated SVM has now and then: once more"
+    send "note $place the guest died of a triple fault, a known flaw of the emulated SVM: retrying"
     mv "$results" "$results-died-$try"
   done
   while read -r line; do send "case $place $line"; done <"$results/cases"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# What a guest does: the scenario's main(), then all results as a tar onto the last disk.
+# Runs in a guest: runs the scenario's main() and writes all results as a tar to the last disk.
 set -u
 source "$XENPV_INSIDE/lib.sh"
 source "$XENPV_SCENARIO"

@@ -1,9 +1,9 @@
-# Words for scenarios; sourced before scenario.sh wherever one of its functions runs.
-# A report is one line "VERDICT NAME TEXT"; names hold no blanks.
+# Functions for scenarios; sourced before scenario.sh wherever one of its functions runs.
+# A report is one line "VERDICT NAME TEXT"; names contain no blanks.
 
 results=$XENPV_RESULTS
 place=$XENPV_PLACE
-# Where Debian keeps the programs and libraries of its Xen.
+# Debian's directory of Xen's programs and libraries.
 xen_directory=$(echo /usr/lib/xen-[0-9]*)
 
 report() {
@@ -16,9 +16,9 @@ report() {
 pass() { report pass "$@"; }              # pass NAME [TEXT]
 skip() { report skip "$@"; }              # skip NAME REASON
 fail() { report fail "$@"; }              # fail NAME REASON
-value() { report value "$@"; }            # value NAME TEXT: the table says what it has to be
+value() { report value "$@"; }            # value NAME TEXT: compared with the table of expectations
 
-# check NAME COMMAND...: passes if the command does; its output is in NAME.log.
+# check NAME COMMAND...: passes if the command succeeds; its output is in NAME.log.
 check() {
   local name=$1 status=0
   shift
@@ -36,7 +36,7 @@ same() {
   if [[ $2 == "$3" && -n $2 ]]; then pass "$1"; else fail "$1" "$2 and $3"; fi
 }
 
-# awaits SECONDS COMMAND...: until it succeeds.
+# awaits SECONDS COMMAND...: waits until the command succeeds.
 awaits() {
   local end=$((SECONDS + $1))
   shift
@@ -46,13 +46,13 @@ awaits() {
   done
 }
 
-# gtest PROGRAM [ARGUMENT...]: reports each case of a GoogleTest program as it ends, also of one that dies
-# half-way, and as the value PROGRAM.cases how many there were.
+# gtest PROGRAM [ARGUMENT...]: reports each case of a GoogleTest program when it ends, also if the
+# program crashes, and the number of cases as the value PROGRAM.cases.
 gtest() {
   local log=$results/${1##*/}.log pid status=0
   "$@" >"$log" 2>&1 &
   pid=$!
-  # A failure's text stands between the lines RUN and FAILED; the first line of it has to do here.
+  # The text of a failure is between the lines RUN and FAILED; only its beginning is reported.
   tail -q -n +1 -f --pid="$pid" "$log" | awk '
     /^\[ RUN      \] / { name = $4; text = ""; next }
     /^\[       OK \] / && name { print "pass", $4; name = ""; fflush(); next }
@@ -63,14 +63,14 @@ gtest() {
   ' | while read -r verdict name text; do report "$verdict" "$name" "$text"; done
   wait "$pid" || status=$?
   value "${1##*/}.cases" "$(grep -c '^\[ RUN ' "$log")"
-  # The failed cases say exit status 1 themselves.
+  # Exit status 1 is covered by the failed cases.
   [[ $status -eq 0 ]] || { [[ $status -eq 1 ]] && grep -q '^\[  FAILED  \]' "$log"; } ||
     fail "${1##*/}" "exit status $status: $(tail -n 1 "$log")"
 }
 
-# tell KEY VALUE and hear KEY: between a guest and its dom0_during, through the guest's data/ in
-# xenstore. hear waits until it is told; the scenario's limit ends that. In domain 0, `guest` has to hold
-# the guest's number.
+# tell KEY VALUE and hear KEY: messages between a guest and its dom0_during, through the guest's
+# data/ in xenstore. hear waits for the message, up to the scenario's limit. In domain 0, `guest`
+# must be the guest's number.
 message_path() {
   if [[ $place == dom0 || -z ${guest:-} ]]; then
     echo "data/real-xen/$1"
@@ -87,7 +87,7 @@ hear() {
   until xenstore-read "$path" 2>/dev/null; do sleep 0.2; done
 }
 
-# ask WORDS...: has `answer FUNCTION` in dom0_during call FUNCTION WORDS..., prints what it printed and
+# ask WORDS...: lets `answer FUNCTION` in dom0_during call FUNCTION WORDS..., prints its output and
 # returns its exit status. "ask over" ends answer.
 ask() {
   local number reply
@@ -107,15 +107,15 @@ answer() {
     [[ $words != over ]] || return 0
     echo "+ $words"
     status=0
-    # shellcheck disable=SC2086  # one word each
+    # shellcheck disable=SC2086  # split into words
     reply=$("$1" $words) || status=$?
     echo "$reply"
     tell "answer-$number" "$status $reply"
   done
 }
 
-# take_disk VDEV: takes a disk from the kernel's driver and prints its path in xenstore. The kernel leaves
-# it Closed, with all its nodes in place.
+# take_disk VDEV: unbinds a disk from the kernel's driver and prints its path in xenstore. The
+# kernel leaves it Closed, with all its nodes in place.
 take_disk() {
   local letter number
   printf -v letter '%d' "'${1:3:1}"

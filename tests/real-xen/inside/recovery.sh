@@ -1,9 +1,10 @@
-# What the scenarios about lost backends share: a disk served and mounted, verified load on it, and what must
-# hold when it is over. They source this where they run; their variables are read without it.
+# Functions for the scenarios about lost backends: serve and mount a disk, run verified load, check
+# the results. Scenarios source it only inside the domains, as run.sh sources them to read their
+# variables.
 
 mount_point=/mnt/disk
 
-# serve_and_mount: xvdb by way of nbd-client; sets `server`.
+# serve_and_mount: serves xvdb, connects nbd-client and mounts the disk; sets `server`.
 serve_and_mount() {
   modprobe nbd
   xenpv-disk serve xvdb --take ${serve_options:-} >"$results/serve.out" 2>"$results/serve.log" &
@@ -14,7 +15,7 @@ serve_and_mount() {
   mount_disk /dev/nbd0
 }
 
-# mount_disk DEVICE: with a copy of files to compare later.
+# mount_disk DEVICE: mounts it and copies files to compare later.
 mount_disk() {
   mkdir -p $mount_point
   check mount mount "$1" $mount_point
@@ -22,8 +23,8 @@ mount_disk() {
   sync
 }
 
-# start_load: writes a file anew and anew, and reads back what it wrote each time; sets `load`. How often is
-# in the file `rounds`.
+# start_load: repeatedly writes a file and verifies it; sets `load`. The file `rounds` has the
+# number of rounds.
 start_load() {
   echo 0 >"$results/rounds"
   keep_loading &
@@ -41,9 +42,10 @@ keep_loading() {
   done
 }
 
-# ask_again: Linux freezes every process before a save, and gives up when one, or a thread of its own, waits for
-# a disk whose server is frozen already. Then nobody tells the toolstack, which waits for a minute; so the guest
-# asks itself once more. Sets `asking`; how often is in the file `failed-freezes`.
+# ask_again: Linux freezes all processes before a save, and aborts if a process or kernel thread
+# waits for a disk whose server is already frozen. The toolstack is not informed and waits for a
+# minute; so the guest requests the suspend again. Sets `asking`; the file `failed-freezes` has a
+# line for each abort.
 ask_again() {
   echo 1000 >/sys/power/pm_freeze_timeout
   : >"$results/failed-freezes"
@@ -61,21 +63,22 @@ end_load() {
   value load.rounds "$(<"$results/rounds")"
 }
 
-# recovery_figure NAME: a number of the status' recovery.
+# recovery_figure NAME: prints a number from the recovery part of the status.
 recovery_figure() { xenpv-disk status --json | grep -o "\"$1\": *[0-9]*" | head -n 1 | grep -o '[0-9]*$'; }
 
 has_recovered() { # TIMES
   [[ $(recovery_figure reconnects) -ge $1 ]]
 }
 
-# Sectors read and written: what the load does at the moment may be either.
+# Sectors read and written: the load may be doing either.
 moved() { awk '{ print $3 + $7 }' /sys/block/nbd0/stat; }
 
 has_moved_more() { # SECTORS
   [[ $(moved) -gt $(($1 + 256)) ]]
 }
 
-# goes_on NAME TIMES: the disk has come back so often now, and clients read and write; notes how long it was away.
+# goes_on NAME TIMES: checks that the disk has reconnected TIMES times and that clients read and
+# write; records the length of the pause.
 goes_on() {
   local before
   check "$1.back" awaits 90 has_recovered "$2"
@@ -84,7 +87,7 @@ goes_on() {
   echo "$1 $(($(recovery_figure last_pause_ns) / 1000000))" >>"$results/pauses"
 }
 
-# tell_pauses: the values pause.median and pause.longest, in milliseconds.
+# tell_pauses: reports the values pause.median and pause.longest, in milliseconds.
 tell_pauses() {
   local sorted
   mapfile -t sorted < <(awk '{ print $2 }' "$results/pauses" | sort -n)
@@ -92,7 +95,7 @@ tell_pauses() {
   value pause.longest "${sorted[-1]}"
 }
 
-# files_are_whole DEVICE: what was copied is there, also without the page cache, and the file system is sound.
+# files_are_whole DEVICE: checks the copied files without the page cache, and the file system.
 files_are_whole() {
   sync
   echo 3 >/proc/sys/vm/drop_caches

@@ -1,7 +1,8 @@
-# run_main SECONDS: main() of the scenario, wherever this is, its output to the console and to output.log.
+# run_main SECONDS: runs the scenario's main() in this place; its output goes to the console and
+# output.log.
 run_main() {
   local seconds=$1 pid status=0
-  # To a file and not through a pipe: a pipe would stay open for as long as a left-over process lives.
+  # To a file, because a pipe would stay open as long as a left-over process runs.
   timeout --kill-after=5 "$seconds" bash "$XENPV_INSIDE/call.sh" main >"$results/output.log" 2>&1 &
   pid=$!
   tail -q -n +1 -f --pid="$pid" "$results/output.log" &

@@ -18,14 +18,14 @@ namespace {
 
 using ::testing::HasSubstr;
 
-struct whereabouts {
+struct thread_info {
   unsigned cpu;
   std::string name;
   std::thread::id thread;
 };
 
-whereabouts ask(cpu_pool& pool, std::size_t index) {
-  std::promise<whereabouts> answer;
+thread_info ask(cpu_pool& pool, std::size_t index) {
+  std::promise<thread_info> answer;
   asio::post(pool.executor(index), [&] {
     std::array<char, 16> name{};
     ::pthread_getname_np(::pthread_self(), name.data(), name.size());
@@ -40,17 +40,17 @@ TEST(cpu_pool, runs_one_named_thread_on_each_cpu) {
   cpu_pool pool(cpus);
   ASSERT_EQ(pool.size(), cpus.size());
   for (std::size_t index = 0; index < pool.size(); ++index) {
-    const auto found = ask(pool, index);
+    const auto info = ask(pool, index);
     EXPECT_EQ(pool.cpu(index), cpus[index]);
-    EXPECT_EQ(found.cpu, cpus[index]);
-    EXPECT_EQ(found.name, "xev-cpu" + std::to_string(cpus[index]));
-    EXPECT_TRUE(ask(pool, index).thread == found.thread);
+    EXPECT_EQ(info.cpu, cpus[index]);
+    EXPECT_EQ(info.name, "xev-cpu" + std::to_string(cpus[index]));
+    EXPECT_TRUE(ask(pool, index).thread == info.thread);
   }
   pool.stop();
   pool.join();
 }
 
-TEST(cpu_pool, cuts_long_names_to_what_the_kernel_takes) {
+TEST(cpu_pool, truncates_long_names_to_the_kernel_limit) {
   const auto cpu = allowed_cpus().front();
   cpu_pool pool(std::array{cpu}, {.thread_name = "a-name-of-fifteen-and-more", .on_failure = {}});
   EXPECT_EQ(ask(pool, 0).name, "a-name-of-fifte");
@@ -66,13 +66,13 @@ TEST(cpu_pool, refuses_a_cpu_it_cannot_pin_to) {
   }
 }
 
-TEST(cpu_pool, stop_lets_work_that_was_given_before_run_dry) {
+TEST(cpu_pool, stop_still_runs_the_work_posted_before) {
   cpu_pool pool(std::array{allowed_cpus().front()});
   std::promise<void> gate;
   int done = 0;
   asio::post(pool.executor(0), [&, opened = gate.get_future().share()] {
     opened.wait();
-    // The chain goes on although stop() was called: nothing is abandoned.
+    // stop() was called meanwhile, but the chain still runs to its end.
     asio::post(pool.executor(0), [&] {
       ++done;
       asio::post(pool.executor(0), [&] { ++done; });
@@ -85,7 +85,7 @@ TEST(cpu_pool, stop_lets_work_that_was_given_before_run_dry) {
   EXPECT_TRUE(pool.context(0).stopped());
 }
 
-TEST(cpu_pool, join_rethrows_what_left_a_handler) {
+TEST(cpu_pool, join_rethrows_the_first_exception_of_a_handler) {
   std::promise<void> failed;
   cpu_pool pool(std::array{allowed_cpus().front()},
                 {.thread_name = "t", .on_failure = [&] { failed.set_value(); }});
@@ -104,7 +104,7 @@ TEST(cpu_pool, join_rethrows_what_left_a_handler) {
   EXPECT_TRUE(ran_after);
 }
 
-TEST(cpu_pool, logs_what_leaves_a_handler_at_once_with_the_thread_s_name) {
+TEST(cpu_pool, logs_exceptions_of_handlers_at_once_with_the_thread_name) {
   const auto cpu = allowed_cpus().front();
   cpu_pool pool(std::array{cpu}, {.thread_name = "t", .on_failure = {}});
   ::testing::internal::CaptureStderr();
@@ -113,10 +113,10 @@ TEST(cpu_pool, logs_what_leaves_a_handler_at_once_with_the_thread_s_name) {
   std::promise<void> both_left;
   asio::post(pool.executor(0), [&] { both_left.set_value(); });
   both_left.get_future().wait();
-  const auto said = ::testing::internal::GetCapturedStderr();
+  const auto messages = ::testing::internal::GetCapturedStderr();
   const auto name = "t" + std::to_string(cpu);
-  EXPECT_THAT(said, HasSubstr(name + ": an exception left a handler: the first"));
-  EXPECT_THAT(said, HasSubstr(name + ": an exception left a handler: the second"));
+  EXPECT_THAT(messages, HasSubstr(name + ": an exception left a handler: the first"));
+  EXPECT_THAT(messages, HasSubstr(name + ": an exception left a handler: the second"));
   pool.stop();
   EXPECT_THROW(pool.join(), std::runtime_error);
 }

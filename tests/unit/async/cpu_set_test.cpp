@@ -20,7 +20,7 @@ TEST(cpu_list, sorts_and_counts_each_cpu_once) {
   EXPECT_THAT(parse_cpu_list("5,1-3,2,5").value(), ElementsAre(1u, 2u, 3u, 5u));
 }
 
-TEST(cpu_list, rejects_what_is_no_list) {
+TEST(cpu_list, rejects_malformed_lists) {
   for (const auto* text : {"", "a", "1-", "-1", "3-1", "1-2-3", "1,,2", "9999", "1 "}) {
     const auto parsed = parse_cpu_list(text);
     ASSERT_FALSE(parsed) << text;
@@ -36,7 +36,7 @@ TEST(cpu_list, formats_runs_as_ranges) {
   EXPECT_EQ(format_cpu_list({}), "");
 }
 
-TEST(allowed_cpus, holds_the_cpu_we_run_on) {
+TEST(allowed_cpus, includes_the_current_cpu) {
   EXPECT_THAT(allowed_cpus(), ::testing::Contains(static_cast<unsigned>(::sched_getcpu())));
 }
 
@@ -50,7 +50,7 @@ TEST(pin_this_thread, leaves_only_that_cpu_allowed) {
   EXPECT_THAT(after, ElementsAre(last));
 }
 
-TEST(pin_this_thread, names_the_cpu_that_cannot_be_had) {
+TEST(pin_this_thread, failure_names_the_cpu) {
   try {
     pin_this_thread(8191);
     FAIL();
@@ -59,18 +59,18 @@ TEST(pin_this_thread, names_the_cpu_that_cannot_be_had) {
   }
 }
 
-TEST(cpu_set, is_one_value_as_an_option) {
+TEST(cpu_set, parses_as_one_option_value) {
   EXPECT_EQ(as_cpu_list("2,0-1").value().cpus, (std::vector<unsigned>{0, 1, 2}));
   EXPECT_FALSE(as_cpu_list("all"));
 }
 
-TEST(cpu_set, that_is_wished_for_has_to_be_ours) {
-  EXPECT_EQ(wished_cpus({}), allowed_cpus());
+TEST(cpu_set, selected_cpus_must_be_allowed) {
+  EXPECT_EQ(selected_cpus({}), allowed_cpus());
   const auto first = allowed_cpus().front();
-  EXPECT_EQ(wished_cpus(cpu_list{{first}}), std::vector<unsigned>{first});
+  EXPECT_EQ(selected_cpus(cpu_list{{first}}), std::vector<unsigned>{first});
   try {
-    (void)wished_cpus(cpu_list{{first, 8000}});
-    FAIL() << "CPU 8000 is ours";
+    (void)selected_cpus(cpu_list{{first, 8000}});
+    FAIL() << "CPU 8000 is allowed";
   } catch (const failure& problem) {
     EXPECT_EQ(problem.code(), errc::invalid_argument);
     EXPECT_EQ(std::string(problem.what()),

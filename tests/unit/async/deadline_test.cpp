@@ -41,7 +41,7 @@ asio::awaitable<answer> answer_too_late() {
   co_return answer(0);
 }
 
-/// Notices that it was cancelled, and has its answer nevertheless.
+/// Swallows its cancellation and returns an answer.
 asio::awaitable<answer> answer_when_cancelled() {
   try {
     co_await sleep_for_ever();

@@ -1,4 +1,4 @@
-// The hot path allocates nothing per event. In a program where operator new counts.
+// The hot path allocates nothing per event. Its own program, because it replaces operator new.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -12,7 +12,7 @@ namespace {
 thread_local std::size_t allocations = 0;
 }  // namespace
 
-// Not inlined: g++ would see half of the pair and warn of a mismatch.
+// Not inlined: g++ would see only one half of the pair and warn of a mismatch.
 [[gnu::noinline]] void* operator new(std::size_t size) {
   ++allocations;
   if (void* memory = std::malloc(size)) return memory;
@@ -34,7 +34,7 @@ class event_allocation_test : public ::testing::Test {
  protected:
   ~event_allocation_test() override { device.clear(); }
 
-  /// Allocations of `rounds` events, each handled on its own.
+  /// Counts the allocations of `rounds` events, each handled separately.
   std::size_t count(const bound_port& port, int rounds) {
     const auto number = raw(port.number());
     const auto before = allocations;
@@ -49,7 +49,7 @@ class event_allocation_test : public ::testing::Test {
   asio::io_context context{1};
 };
 
-TEST_F(event_allocation_test, callbacks_need_none) {
+TEST_F(event_allocation_test, callbacks_allocate_nothing) {
   event_loop loop(context);
   auto port = loop.bind_unbound(domid_0);
   int calls = 0;
@@ -72,7 +72,7 @@ asio::awaitable<void> wait_repeatedly(event_loop& loop, int events, std::size_t&
   loop.close();
 }
 
-TEST_F(event_allocation_test, waits_need_none_once_asio_s_caches_are_warm) {
+TEST_F(event_allocation_test, waits_allocate_nothing_once_asio_caches_are_warm) {
   event_loop loop(context);
   std::size_t made = 1;
   test::run(context, wait_repeatedly(loop, 1000, made));

@@ -1,4 +1,4 @@
-// What a loop does once it cannot read its device any more, and whom it tells.
+// An event loop whose device fails: later binds and the death callbacks of its ports.
 #include <gmock/gmock.h>
 #include <unistd.h>
 
@@ -22,18 +22,18 @@ class failing_event_loop : public ::testing::Test {
  protected:
   ~failing_event_loop() override { device.clear(); }
 
-  /// Handles all that is ready; the loop's own read stays behind.
+  /// Runs the ready handlers; the loop's own read stays pending.
   void turn() { context.poll(); }
 
   asio::io_context context{1};
 };
 
-/// The device of the only handle ends.
+/// Makes the device of the only handle report end-of-file.
 void end_device() {
   ::close(std::exchange((*device.handles.begin())->write_end, -1));
 }
 
-TEST_F(failing_event_loop, binds_nothing_that_it_would_never_hear) {
+TEST_F(failing_event_loop, refuses_to_bind_after_its_device_failed) {
   event_loop loop(context);
   auto port = loop.bind_unbound(domid_0);
   end_device();
@@ -52,43 +52,43 @@ TEST_F(failing_event_loop, binds_nothing_that_it_would_never_hear) {
   EXPECT_NO_THROW(static_cast<void>(loop.bind_unbound(domid_0))) << "the handle is a new one";
 }
 
-TEST_F(failing_event_loop, tells_the_owners_of_callbacks_that_it_hears_nothing_any_more) {
+TEST_F(failing_event_loop, runs_the_death_callbacks_when_its_device_fails) {
   event_loop loop(context);
-  std::vector<std::string> told;
+  std::vector<std::string> reported;
   auto first = loop.bind_unbound(domid_0);
   auto second = loop.bind_unbound(domid_0);
   auto third = loop.bind_unbound(domid_0);
   first.on_event([] {});
-  // It may close its own port and others.
+  // A death callback may close its own port and others.
   first.on_death([&](const error& why) {
-    told.push_back("first: " + why.text);
+    reported.push_back("first: " + why.text);
     first = bound_port();
     second = bound_port();
   });
-  second.on_death([&](const error&) { told.emplace_back("second"); });
-  third.on_death([&](const error&) { told.emplace_back("third"); });
+  second.on_death([&](const error&) { reported.emplace_back("second"); });
+  third.on_death([&](const error&) { reported.emplace_back("third"); });
   third.on_death({});
   end_device();
   EXPECT_THROW(turn(), failure);
-  ASSERT_EQ(told.size(), 2U);
-  EXPECT_THAT(told[0], HasSubstr("first: read pending ports of evtchn:"));
-  EXPECT_EQ(told[1], "second");
+  ASSERT_EQ(reported.size(), 2U);
+  EXPECT_THAT(reported[0], HasSubstr("first: read pending ports of evtchn:"));
+  EXPECT_EQ(reported[1], "second");
 }
 
-TEST_F(failing_event_loop, tells_nobody_of_a_death_that_somebody_caused) {
-  bool told = false;
+TEST_F(failing_event_loop, runs_no_death_callbacks_on_resume_or_close) {
+  bool reported = false;
   {
     event_loop loop(context);
     auto port = loop.bind_unbound(domid_0);
-    port.on_death([&](const error&) { told = true; });
+    port.on_death([&](const error&) { reported = true; });
     loop.resumed();
     EXPECT_THROW(port.on_death([](const error&) {}), failure);
     auto other = loop.bind_unbound(domid_0);
-    other.on_death([&](const error&) { told = true; });
+    other.on_death([&](const error&) { reported = true; });
     loop.close();
   }
   run_until_dry(context);
-  EXPECT_FALSE(told);
+  EXPECT_FALSE(reported);
 }
 
 }  // namespace

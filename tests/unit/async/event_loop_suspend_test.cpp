@@ -1,4 +1,4 @@
-// What a loop does with ports and handles after a suspend that may have been a resume.
+// Ports and handles of an event loop after a suspend that may have been a resume.
 #include <gmock/gmock.h>
 
 #include "unit/async/fake_evtchn.hpp"
@@ -20,17 +20,17 @@ class suspended_event_loop : public ::testing::Test {
   asio::io_context context{1};
 };
 
-/// The guest was suspended for an hour, as far as the clocks tell.
+/// Makes the clocks show that the guest was suspended for an hour.
 void suspend(xen::suspend_clock& clock) {
   clock.advance(std::chrono::hours(1));
 }
 
-TEST_F(suspended_event_loop, leaves_a_port_of_before_a_suspend_that_nobody_has_settled) {
+TEST_F(suspended_event_loop, leaves_a_port_bound_before_an_unsettled_suspend) {
   xen::suspend_clock suspends;
-  int doubts = 0;
+  int suspends_seen = 0;
   event_loop_options options;
   options.suspends = &suspends;
-  options.doubted = [&] { ++doubts; };
+  options.on_suspend = [&] { ++suspends_seen; };
   event_loop loop(context, options);
   auto first = loop.bind_unbound(domid_0);
   auto second = loop.bind_unbound(domid_0);
@@ -40,9 +40,9 @@ TEST_F(suspended_event_loop, leaves_a_port_of_before_a_suspend_that_nobody_has_s
   second = bound_port();
   EXPECT_EQ(device.unbinds, 1);
   EXPECT_EQ(loop.statistics().left, 1U);
-  EXPECT_EQ(doubts, 1);
+  EXPECT_EQ(suspends_seen, 1);
   // It was only a checkpoint.
-  suspends.settle(suspends.reading());
+  suspends.acknowledge(suspends.reading());
   auto third = loop.bind_unbound(domid_0);
   third = bound_port();
   EXPECT_EQ(device.unbinds, 2);
@@ -57,7 +57,7 @@ class lagging_guest final : public xen::suspend_source {
   }
 };
 
-TEST_F(suspended_event_loop, leaves_a_port_of_before_a_resume_that_no_clock_shows) {
+TEST_F(suspended_event_loop, leaves_a_port_bound_before_a_resume_that_no_clock_shows) {
   lagging_guest guest;
   xen::suspend_clock suspends(guest);
   event_loop_options options;
@@ -70,7 +70,7 @@ TEST_F(suspended_event_loop, leaves_a_port_of_before_a_resume_that_no_clock_show
   EXPECT_EQ(device.unbinds, 0);
   EXPECT_EQ(loop.statistics().left, 1U);
   after = bound_port();
-  EXPECT_EQ(device.unbinds, 1) << "its number is its own";
+  EXPECT_EQ(device.unbinds, 1) << "bound after the resume";
   loop.close();
   EXPECT_EQ(device.handles.size(), 1U) << "the handle is not closed";
 }
@@ -90,7 +90,7 @@ TEST_F(suspended_event_loop, gives_back_a_port_bound_between_a_resume_and_its_di
   EXPECT_TRUE(device.ports.contains(raw(before.number())));
 }
 
-TEST_F(suspended_event_loop, closes_no_handle_after_a_suspend_that_nobody_has_settled) {
+TEST_F(suspended_event_loop, closes_no_handle_after_an_unsettled_suspend) {
   xen::suspend_clock suspends;
   event_loop_options options;
   options.suspends = &suspends;

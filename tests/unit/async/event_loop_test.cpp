@@ -27,7 +27,7 @@ class event_loop_test : public ::testing::Test {
  protected:
   ~event_loop_test() override { device.clear(); }
 
-  /// Handles all that is ready; the loop's own read stays behind.
+  /// Runs the ready handlers; the loop's own read stays pending.
   void turn() { context.poll(); }
 
   asio::io_context context{1};
@@ -95,7 +95,7 @@ TEST_F(event_loop_test, events_before_the_wait_are_kept_and_merged) {
   int count = 0;
   begin(context, count_events(port, count));
   turn();
-  // One for the kept event, one for what the unmasking of the second wait() let through.
+  // One for the kept event, one for the event that the second wait() unmasks.
   EXPECT_EQ(count, 2);
   EXPECT_EQ(loop.statistics().events, 2u);
 }
@@ -145,8 +145,7 @@ TEST_F(event_loop_test, second_waiter_is_refused) {
   begin(context, wait_once(port, second));
   turn();
   EXPECT_EQ(first, "");
-  EXPECT_EQ(second,
-            "listen for events on port 1: invalid argument (somebody is listening already)");
+  EXPECT_EQ(second, "listen for events on port 1: invalid argument (another listener is active)");
   EXPECT_THROW(port.on_event([] {}), failure);
 }
 
@@ -173,7 +172,7 @@ TEST_F(event_loop_test, notifications_during_the_callback_become_one_more_event)
   device.raise(raw(port.number()));
   turn();
   EXPECT_EQ(calls, 2);
-  EXPECT_EQ(loop.statistics().events, 2u) << "six notifications, honestly counted as two events";
+  EXPECT_EQ(loop.statistics().events, 2u) << "six notifications make two events";
 }
 
 TEST_F(event_loop_test, callback_may_unbind_its_own_port) {
@@ -278,7 +277,7 @@ TEST_F(event_loop_test, failing_callback_leaves_run_after_the_rest_of_the_batch)
   device.raise(raw(good.number()));
   EXPECT_NO_THROW(turn());
   EXPECT_EQ(calls, 2);
-  EXPECT_FALSE(device.is_masked(raw(bad.number()))) << "a failure must not make a port deaf";
+  EXPECT_FALSE(device.is_masked(raw(bad.number()))) << "a failed callback must not mask its port";
 }
 
 TEST_F(event_loop_test, unknown_ports_are_counted_and_dropped) {
@@ -420,7 +419,7 @@ TEST_F(event_loop_test, callback_may_resume_the_loop) {
   device.raise(raw(second.number()));
   turn();
   EXPECT_EQ(calls, 0);
-  EXPECT_EQ(device.unmasks, 0) << "old numbers may be somebody else's now";
+  EXPECT_EQ(device.unmasks, 0) << "old port numbers may be in use again";
 }
 
 TEST_F(event_loop_test, failed_reopen_leaves_a_closed_loop) {
@@ -459,7 +458,7 @@ TEST_F(event_loop_test, interrupt_that_cannot_be_found_is_reported_not_fatal) {
   EXPECT_EQ(port.check_irq().status, irq_placement_status::unavailable);
 }
 
-TEST_F(event_loop_test, unbound_port_object_refuses_politely) {
+TEST_F(event_loop_test, default_constructed_port_throws) {
   bound_port none;
   EXPECT_FALSE(none.is_live());
   EXPECT_EQ(raw(none.number()), 0u);

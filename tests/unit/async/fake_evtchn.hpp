@@ -1,6 +1,5 @@
-// libxenevtchn's C functions in this process: ports that mask, merge and wake through a real pipe,
-// as /dev/xen/evtchn's do. A program that includes this gets them instead of the library's. One
-// thread.
+// A fake of libxenevtchn's C functions: ports mask, merge and wake through a real pipe, like those
+// of /dev/xen/evtchn. Replaces the library in each program that includes it. Single-threaded.
 #pragma once
 
 #include <fcntl.h>
@@ -55,7 +54,7 @@ class fake_device {
   }
   void close(xenevtchn_handle* handle) {
     if (handle == nullptr) return;
-    std::erase_if(ports, [&](const auto& each) { return each.second.handle == handle; });
+    std::erase_if(ports, [&](const auto& port) { return port.second.handle == handle; });
     ::close(handle->read_end);
     ::close(handle->write_end);
     handles.erase(handle);
@@ -67,7 +66,7 @@ class fake_device {
     return static_cast<int>(number);
   }
 
-  /// An event for `number`, as the interrupt handler treats it.
+  /// Raises an event on `number` as the kernel's interrupt handler does.
   void raise(std::uint32_t number) {
     auto& port = ports.at(number);
     if (port.masked) {
@@ -77,7 +76,7 @@ class fake_device {
     port.masked = true;
     put(port.handle, number);
   }
-  /// A port number in the ring, whether or not it makes sense.
+  /// Writes a port number to the ring without checking it.
   static void put(xenevtchn_handle* handle, std::uint32_t number) {
     if (::write(handle->write_end, &number, sizeof number) != sizeof number) std::abort();
   }

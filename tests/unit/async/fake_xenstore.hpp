@@ -1,6 +1,6 @@
-// libxenstore's C functions in this process: a flat tree, watches with a real pipe, transactions
-// that can be made to fail, and a connection that can be lost. A program that includes this gets
-// them instead of the library's. Callable from one thread, steered from another.
+// A fake of libxenstore's C functions: a flat tree, watches with a real pipe, transactions that
+// can be made to fail, and a connection that can be lost. Replaces the library in each program
+// that includes it. Called on one thread, controlled from another.
 #pragma once
 
 #include <fcntl.h>
@@ -35,10 +35,10 @@ class fake_store {
   xs_handle* handle = nullptr;
   bool lost = false;
   int conflicts = 0;                        ///< commits still to be answered with EAGAIN
-  std::set<std::string> removed_by_rivals;  ///< nodes that go with each conflict
+  std::set<std::string> removed_by_rivals;  ///< nodes that each conflict removes
   std::thread::id last_thread;
 
-  /// The connection breaks, which wakes nobody.
+  /// Breaks the connection without waking any reader.
   void lose() {
     const std::lock_guard guard(lock);
     lost = true;
@@ -70,7 +70,7 @@ class fake_store {
     return handle != nullptr;
   }
 
-  // Below: with the lock held.
+  // The functions below require the lock.
   void set(const std::string& path, const std::string& value) {
     nodes[path] = value;
     for (const auto& [watched, token] : watches) {

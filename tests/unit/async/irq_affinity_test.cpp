@@ -39,7 +39,7 @@ TEST(irq_counts, of_a_row_without_enough_columns_are_an_error) {
   EXPECT_FALSE(parse_irq_counts("  CPU0 CPU1\n 7: 12 xen-dyn -event evtchn:x\n", 7));
 }
 
-TEST(find_irqs, looks_for_the_exact_action) {
+TEST(find_irqs, matches_the_exact_action) {
   fake_root tree;
   tree.with("/sys/kernel/irq/43/actions", "evtchn:xev-cpu2\n");
   tree.with("/sys/kernel/irq/9/actions", "evtchn:xev-cpu2\n");
@@ -49,7 +49,7 @@ TEST(find_irqs, looks_for_the_exact_action) {
   EXPECT_THAT(find_irqs(tree.root(), "evtchn:xev-cpu2"), ElementsAre(9u, 43u));
 }
 
-TEST(find_irqs, finds_nothing_where_the_kernel_has_no_such_files) {
+TEST(find_irqs, finds_nothing_without_the_kernel_s_files) {
   EXPECT_THAT(find_irqs(fake_root().root(), "evtchn:x"), IsEmpty());
 }
 
@@ -68,14 +68,14 @@ TEST(place_new_irq, moves_the_new_interrupt_and_waits_for_proof) {
   EXPECT_THAT(placed.baseline, ElementsAre(cpu_count{0, 19}, cpu_count{2, 7}));
 }
 
-TEST(place_new_irq, tells_what_the_kernel_made_of_it) {
+TEST(place_new_irq, reports_the_effective_affinity) {
   fake_root tree;
   tree.with("/proc/irq/43/smp_affinity_list", "");
   tree.with("/proc/irq/43/effective_affinity_list", "0\n");
   const std::vector<unsigned> after{43};
   const auto placed = place_new_irq(tree.root(), {}, after, "evtchn:xev-cpu2", 2);
   EXPECT_EQ(placed.status, irq_placement_status::set);
-  EXPECT_EQ(placed.reason, "the kernel says it is on CPU 0");
+  EXPECT_EQ(placed.reason, "the kernel reports CPU 0");
 }
 
 TEST(place_new_irq, is_unavailable_without_exactly_one_candidate) {
@@ -106,27 +106,27 @@ irq_placement placed_on_cpu_2() {
   return placement;
 }
 
-TEST(judge_irq_counts, verifies_growth_on_the_wanted_cpu_alone) {
+TEST(judge_irq_counts, verifies_growth_on_the_selected_cpu_only) {
   const auto judged = judge_irq_counts(placed_on_cpu_2(), {{0, 19}, {2, 12}});
   EXPECT_EQ(judged.status, irq_placement_status::verified);
   EXPECT_EQ(judged.reason, "5 events, all on CPU 2");
   EXPECT_THAT(judged.baseline, ElementsAre(cpu_count{0, 19}, cpu_count{2, 12}));
 }
 
-TEST(judge_irq_counts, takes_the_verdict_back_when_events_come_elsewhere) {
+TEST(judge_irq_counts, withdraws_verified_when_events_arrive_on_another_cpu) {
   auto verified = judge_irq_counts(placed_on_cpu_2(), {{0, 19}, {2, 12}});
   const auto moved = judge_irq_counts(std::move(verified), {{0, 21}, {2, 13}});
   EXPECT_EQ(moved.status, irq_placement_status::set);
-  EXPECT_EQ(moved.reason, "2 of 3 events came on another CPU than 2");
+  EXPECT_EQ(moved.reason, "2 of 3 events arrived on a CPU other than 2");
 }
 
-TEST(judge_irq_counts, says_nothing_new_without_events) {
+TEST(judge_irq_counts, keeps_the_status_without_new_events) {
   const auto judged = judge_irq_counts(placed_on_cpu_2(), {{0, 19}, {2, 7}});
   EXPECT_EQ(judged.status, irq_placement_status::set);
   EXPECT_EQ(judged.reason, "no events counted yet");
 }
 
-TEST(judge_irq_counts, takes_counts_of_unknown_age_as_a_baseline_only) {
+TEST(judge_irq_counts, uses_counts_of_unknown_age_only_as_a_baseline) {
   auto placement = placed_on_cpu_2();
   placement.baseline.clear();
   const auto judged = judge_irq_counts(placement, {{0, 0}, {2, 100}});
@@ -134,13 +134,13 @@ TEST(judge_irq_counts, takes_counts_of_unknown_age_as_a_baseline_only) {
   EXPECT_THAT(judged.baseline, ElementsAre(cpu_count{0, 0}, cpu_count{2, 100}));
 }
 
-TEST(check_irq, reads_the_counts_of_today) {
+TEST(check_irq, reads_the_current_counts) {
   fake_root tree;
   tree.with("/proc/interrupts", "  CPU0 CPU2\n 43: 19 8 xen-dyn-lateeoi -event evtchn:xev-cpu2\n");
   EXPECT_EQ(check_irq(tree.root(), placed_on_cpu_2()).status, irq_placement_status::verified);
 }
 
-TEST(check_irq, withdraws_what_it_cannot_see_any_more) {
+TEST(check_irq, withdraws_verified_when_the_row_is_gone) {
   auto verified = placed_on_cpu_2();
   verified.status = irq_placement_status::verified;
   const auto checked = check_irq(fake_root().root(), verified);
@@ -148,7 +148,7 @@ TEST(check_irq, withdraws_what_it_cannot_see_any_more) {
   EXPECT_EQ(checked.reason, "no row for IRQ 43 in /proc/interrupts");
 }
 
-TEST(irq_placement, has_words_for_its_status) {
+TEST(irq_placement, formats_its_status) {
   EXPECT_EQ(to_string(irq_placement_status::verified), "verified");
   EXPECT_EQ(to_string(irq_placement_status::set), "set");
   EXPECT_EQ(to_string(irq_placement_status::unavailable), "unavailable");

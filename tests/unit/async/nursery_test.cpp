@@ -40,7 +40,7 @@ asio::awaitable<void> fail(std::string text) {
   co_return;
 }
 
-/// Takes a few turns of the context and does not care for cancellation.
+/// Takes a few turns of the context and ignores cancellation.
 asio::awaitable<void> be_stubborn(std::vector<std::string>& log) {
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   asio::steady_timer turn(co_await asio::this_coro::executor);
@@ -77,7 +77,7 @@ asio::awaitable<void> join_nothing() {
   co_await children.join();
 }
 
-TEST_F(nursery_test, join_of_nobody_returns_at_once) {
+TEST_F(nursery_test, join_without_children_returns_at_once) {
   run(context, join_nothing());
 }
 
@@ -170,8 +170,8 @@ TEST_F(nursery_test, child_spawned_after_cancel_is_cancelled_where_it_suspends) 
   EXPECT_EQ(log, (std::vector<std::string>{"new starts", "new ends: Operation canceled"}));
 }
 
-asio::awaitable<void> cancel_own_nursery(nursery& mine) {
-  mine.cancel();
+asio::awaitable<void> cancel_own_nursery(nursery& parent) {
+  parent.cancel();
   co_return;
 }
 
@@ -186,8 +186,8 @@ TEST_F(nursery_test, child_that_cancels_its_own_nursery_without_suspending_is_jo
   run(context, child_cancels_its_nursery());
 }
 
-asio::awaitable<void> fail_own_nursery(nursery& mine) {
-  mine.cancel();
+asio::awaitable<void> fail_own_nursery(nursery& parent) {
+  parent.cancel();
   throw std::runtime_error("own");
   co_return;
 }

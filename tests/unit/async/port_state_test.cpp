@@ -5,11 +5,11 @@
 namespace xenpv::async {
 namespace {
 
-TEST(port_state, keeps_an_event_nobody_waits_for_and_gives_it_to_the_next_wait) {
+TEST(port_state, keeps_an_event_without_a_waiter_for_the_next_wait) {
   port_state state(false);
   EXPECT_EQ(state.on_event(), event_action::keep);
   EXPECT_EQ(state.begin_wait(), listen_action::deliver);
-  // Its work is done when the next wait begins: that one unmasks.
+  // The event is handled once the next wait begins, so that wait unmasks.
   EXPECT_EQ(state.begin_wait(), listen_action::unmask);
 }
 
@@ -73,7 +73,7 @@ TEST(port_state, delivers_a_kept_event_to_a_new_callback) {
   EXPECT_EQ(state.on_event(), event_action::call);
 }
 
-TEST(port_state, unmasks_for_a_new_callback_what_a_waiter_left_masked) {
+TEST(port_state, unmasks_for_a_new_callback_a_port_that_a_waiter_left_masked) {
   port_state state(false);
   EXPECT_EQ(state.begin_wait(), listen_action::listen);
   EXPECT_EQ(state.on_event(), event_action::wake);

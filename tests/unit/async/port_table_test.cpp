@@ -7,7 +7,7 @@ namespace {
 
 using ::testing::ElementsAre;
 
-TEST(port_table, finds_what_was_inserted_and_nothing_else) {
+TEST(port_table, finds_only_inserted_ports) {
   port_table<int> table;
   int seven = 0;
   int big = 0;
@@ -20,7 +20,7 @@ TEST(port_table, finds_what_was_inserted_and_nothing_else) {
   EXPECT_EQ(table.find(port(0xFFFFFFFF)), nullptr);
 }
 
-TEST(port_table, refuses_numbers_that_are_no_ports_or_taken) {
+TEST(port_table, refuses_invalid_and_taken_numbers) {
   port_table<int> table;
   int a = 0;
   int b = 0;
@@ -31,7 +31,7 @@ TEST(port_table, refuses_numbers_that_are_no_ports_or_taken) {
   EXPECT_EQ(table.find(port(1)), &a);
 }
 
-TEST(port_table, forgets_what_was_erased) {
+TEST(port_table, finds_no_erased_port) {
   port_table<int> table;
   int a = 0;
   EXPECT_TRUE(table.insert(port(3), a));

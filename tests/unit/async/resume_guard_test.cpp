@@ -1,4 +1,4 @@
-// What the guard of a runtime takes for a resume, on a store and with clocks that are steered.
+// Which changes a runtime's resume guard treats as a resume. The store and the clocks are fakes.
 #include "async/resume_guard.hpp"
 
 #include <gtest/gtest.h>
@@ -12,8 +12,8 @@ namespace {
 using test::run;
 using test::xenstore;
 
-/// A guest whose signs are set by hand.
-class pretended_guest final : public xen::suspend_source {
+/// A guest whose suspend reading the test sets.
+class fake_guest final : public xen::suspend_source {
  public:
   xen::suspend_reading now;
   [[nodiscard]] xen::suspend_reading read() const noexcept override { return now; }
@@ -27,7 +27,7 @@ class resume_guard_test : public ::testing::Test {
     ++given_up;
     co_return;
   }
-  /// `body` between start and stop; once.
+  /// Runs `body` between start and stop. Call it once.
   void with_guard(std::function<asio::awaitable<void>(resume_guard&)> body) {
     resume_guard guard(context.get_executor(), client, suspends, [this] { return give_up(); });
     const auto life = [&]() -> asio::awaitable<void> {
@@ -40,13 +40,13 @@ class resume_guard_test : public ::testing::Test {
   }
 
   asio::io_context context{1};
-  pretended_guest guest;
+  fake_guest guest;
   xen::suspend_clock suspends{guest};
   store_client client{context.get_executor(), xen::store::open()};
   int given_up = 0;
 };
 
-TEST_F(resume_guard_test, takes_another_domain_id_for_a_resume) {
+TEST_F(resume_guard_test, treats_a_new_domain_id_as_a_resume) {
   with_guard([&](resume_guard& guard) -> asio::awaitable<void> {
     EXPECT_FALSE(co_await guard.check());
     xenstore.change("domid", "8");
@@ -56,7 +56,7 @@ TEST_F(resume_guard_test, takes_another_domain_id_for_a_resume) {
   EXPECT_EQ(given_up, 1);
 }
 
-TEST_F(resume_guard_test, takes_another_incarnation_for_a_resume_although_no_clock_moved) {
+TEST_F(resume_guard_test, treats_a_new_incarnation_as_a_resume_although_no_clock_moved) {
   with_guard([&](resume_guard& guard) -> asio::awaitable<void> {
     guest.now.incarnation = 1;
     EXPECT_TRUE(suspends.has_moved());
@@ -67,7 +67,7 @@ TEST_F(resume_guard_test, takes_another_incarnation_for_a_resume_although_no_clo
   EXPECT_EQ(given_up, 1);
 }
 
-TEST_F(resume_guard_test, takes_a_suspend_with_nothing_else_for_a_checkpoint) {
+TEST_F(resume_guard_test, treats_a_suspend_alone_as_a_checkpoint) {
   with_guard([&](resume_guard& guard) -> asio::awaitable<void> {
     guest.now.suspended = std::chrono::hours(1);
     EXPECT_FALSE(co_await guard.check());

@@ -1,5 +1,5 @@
-// Runs a coroutine on a context of its own until the context is dry; a context that does not run
-// dry is a failure, not a hang.
+// Runs a coroutine on a context until the context runs out of work. A context that never does is a
+// failure, not a hang.
 #pragma once
 
 #include <boost/asio/co_spawn.hpp>
@@ -13,16 +13,16 @@
 
 namespace xenpv::async::test {
 
-/// Far beyond any test's work, so only a hang meets it.
-inline constexpr std::chrono::seconds patience{30};
+/// Far longer than any test takes: only a hang reaches it.
+inline constexpr std::chrono::seconds time_limit{30};
 
 inline void run_until_dry(asio::io_context& context) {
   context.restart();
-  context.run_for(patience);
+  context.run_for(time_limit);
   if (!context.stopped()) throw std::logic_error("the context did not run dry");
 }
 
-/// Rethrows what left `body`.
+/// Rethrows the exception of `body`.
 inline void run(asio::io_context& context, asio::awaitable<void> body) {
   std::exception_ptr error = std::make_exception_ptr(std::logic_error("the coroutine never ended"));
   asio::co_spawn(context, std::move(body), [&](std::exception_ptr end) { error = std::move(end); });

@@ -19,7 +19,7 @@ namespace {
 using test::run;
 using log_lines = std::vector<std::string>;
 
-/// A few turns of the context; cancellation, if it came this far, would throw at any of them.
+/// Takes a few turns of the context. Each is a point where a cancellation would throw.
 asio::awaitable<void> take_turns() {
   asio::steady_timer turn(co_await asio::this_coro::executor);
   for (int i = 0; i < 3; ++i) {
@@ -88,7 +88,7 @@ TEST(shielded, returns_the_result_of_a_body_whose_caller_was_cancelled) {
   EXPECT_EQ(*result, 42);
 }
 
-TEST(shielded, throws_what_its_body_throws) {
+TEST(shielded, rethrows_the_exception_of_its_body) {
   asio::io_context context;
   const auto body = []() -> asio::awaitable<int> {
     co_await take_turns();
@@ -144,7 +144,7 @@ TEST(clean_up_on_failure, rethrows_the_error_of_a_body_that_failed) {
   EXPECT_EQ(log, (log_lines{"begins", "ends"}));
 }
 
-TEST(clean_up_on_failure, leaves_a_body_that_ended_well_alone) {
+TEST(clean_up_on_failure, does_not_clean_up_after_success) {
   asio::io_context context;
   log_lines log;
   int result = 0;
@@ -160,7 +160,7 @@ TEST(clean_up_on_failure, leaves_a_body_that_ended_well_alone) {
   EXPECT_TRUE(log.empty());
 }
 
-TEST(shielded, is_not_begun_by_a_caller_that_is_cancelled_already) {
+TEST(shielded, does_not_start_for_a_caller_that_is_already_cancelled) {
   asio::io_context context;
   log_lines log;
   bool cancelled = false;
@@ -174,7 +174,7 @@ TEST(shielded, is_not_begun_by_a_caller_that_is_cancelled_already) {
     co_await asio::this_coro::throw_if_cancelled(true);
     co_await shielded(body_in_turns(log));
   };
-  // A nursery that is being cancelled takes operation_aborted for an orderly end.
+  // A nursery that is being cancelled treats operation_aborted as an orderly end.
   run(context, cancel_at_once(caller()));
   EXPECT_TRUE(cancelled);
   EXPECT_TRUE(log.empty());

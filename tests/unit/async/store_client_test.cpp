@@ -24,8 +24,8 @@ using test::xenstore;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-/// A control thread, and a context of our own on this one. The client is closed, and both run dry,
-/// in every test.
+/// A control thread, and a context for the test's own thread. Every test closes the client and lets
+/// both run out of work.
 class store_client_test : public ::testing::Test {
  protected:
   store_client_test() : control_thread([this] { control.run(); }) {}
@@ -62,14 +62,14 @@ asio::awaitable<void> use_nodes(store_client& client) {
   EXPECT_FALSE(co_await client.is_domain_introduced(domid(3)));
 }
 
-TEST_F(store_client_test, requests_return_what_the_store_says) {
+TEST_F(store_client_test, requests_return_the_store_s_replies) {
   run(context, use_nodes(client));
 }
 
 asio::awaitable<void> check_threads(store_client& client, std::thread::id control) {
-  const auto mine = std::this_thread::get_id();
+  const auto test_thread = std::this_thread::get_id();
   co_await client.write("a", "1");
-  EXPECT_TRUE(std::this_thread::get_id() == mine);
+  EXPECT_TRUE(std::this_thread::get_id() == test_thread);
   EXPECT_TRUE(xenstore.was_last_called_on(control));
 }
 
@@ -77,13 +77,13 @@ TEST_F(store_client_test, requests_run_on_the_control_thread_and_resume_here) {
   run(context, check_threads(client, control_thread.get_id()));
 }
 
-asio::awaitable<void> read_what_is_missing(store_client& client) {
+asio::awaitable<void> read_missing_node(store_client& client) {
   static_cast<void>(co_await client.read("nowhere"));
 }
 
-TEST_F(store_client_test, errors_travel) {
+TEST_F(store_client_test, errors_reach_the_caller) {
   try {
-    run(context, read_what_is_missing(client));
+    run(context, read_missing_node(client));
     FAIL();
   } catch (const failure& e) {
     EXPECT_EQ(e.code(), std::errc::no_such_file_or_directory);
@@ -137,7 +137,7 @@ asio::awaitable<void> transact_and_fail(store_client& client) {
   co_await client.transact(body);
 }
 
-TEST_F(store_client_test, exceptions_of_a_transaction_body_travel) {
+TEST_F(store_client_test, exceptions_of_a_transaction_body_reach_the_caller) {
   EXPECT_THROW(run(context, transact_and_fail(client)), std::runtime_error);
 }
 
@@ -175,7 +175,7 @@ asio::awaitable<void> watch_and_leave(store_client& client) {
     auto watch = co_await client.watch("a");
     EXPECT_EQ(xenstore.watch_count(), 1u);
   }
-  // Requests are served in their order, so the unwatching is through when this one is.
+  // Requests are served in order: once this one is done, so is the unwatch.
   co_await client.write("b", "");
   EXPECT_EQ(xenstore.watch_count(), 0u);
 }
@@ -187,7 +187,7 @@ TEST_F(store_client_test, destroying_the_stream_ends_the_watch) {
 asio::awaitable<void> fall_behind(store_client& client) {
   auto watch = co_await client.watch("a");
   EXPECT_EQ(co_await next_path(watch), "a");
-  // Three times what a stream holds, all of it while the control thread is busy.
+  // Three times the capacity of a stream, all while the control thread is busy.
   const auto body = [](xen::store_transaction&) {
     for (std::size_t i = 0; i < 3 * watch_stream_capacity; ++i)
       xenstore.change("a/" + std::to_string(i), "");
@@ -195,7 +195,7 @@ asio::awaitable<void> fall_behind(store_client& client) {
   co_await client.transact(body);
   auto event = co_await watch.next();
   if (!event.overflowed) {
-    // This reader was there before the flood arrived.
+    // The reader was waiting before the flood arrived.
     EXPECT_EQ(event.path, "a/0");
     event = co_await watch.next();
   }
@@ -203,7 +203,7 @@ asio::awaitable<void> fall_behind(store_client& client) {
   EXPECT_EQ(event.path, "a");
 }
 
-TEST_F(store_client_test, reader_that_fell_behind_is_told_to_look_again) {
+TEST_F(store_client_test, reader_that_fell_behind_gets_an_overflow) {
   run(context, fall_behind(client));
 }
 
@@ -221,7 +221,7 @@ asio::awaitable<void> cancel_a_reader(store_client& client) {
   EXPECT_EQ(co_await next_path(watch), "a");
 }
 
-TEST_F(store_client_test, cancelled_reader_can_come_back) {
+TEST_F(store_client_test, cancelled_reader_can_read_again) {
   run(context, cancel_a_reader(client));
 }
 
@@ -249,7 +249,7 @@ asio::awaitable<void> two_readers(store_client& client) {
   xenstore.change("a", "");
   co_await children.join();
   EXPECT_EQ(first, "event");
-  EXPECT_EQ(second, "await events of a: invalid argument (somebody is waiting already)");
+  EXPECT_EQ(second, "await events of a: invalid argument (another call is waiting)");
 }
 
 TEST_F(store_client_test, second_reader_is_refused) {
@@ -293,7 +293,7 @@ asio::awaitable<void> lose_under_a_reader(store_client& client, std::string& end
   EXPECT_EQ(request, "use xenstore: connection lost (xenstored is gone)");
 }
 
-TEST_F(store_client_test, liveness_check_tells_readers_of_a_lost_connection) {
+TEST_F(store_client_test, liveness_check_reports_a_lost_connection_to_readers) {
   std::string end;
   run(context, lose_under_a_reader(client, end));
   EXPECT_EQ(end, "await xenstore events: connection lost (xenstored is gone)");
@@ -306,7 +306,7 @@ asio::awaitable<void> keep_events_before_loss(store_client& client) {
   xenstore.change("a/b", "");
   EXPECT_EQ(co_await next_path(watch), "a");
   xenstore.lose();
-  EXPECT_EQ(co_await next_path(watch), "a/b") << "what came before the loss still counts";
+  EXPECT_EQ(co_await next_path(watch), "a/b") << "events before the loss are still delivered";
   std::string end;
   co_await read_twice_at_once(watch, end);
   EXPECT_THAT(end, HasSubstr("connection lost"));

@@ -5,7 +5,7 @@
 namespace xenpv::async {
 namespace {
 
-TEST(watch_queue, gives_events_back_in_their_order) {
+TEST(watch_queue, returns_events_in_order) {
   watch_queue queue("device");
   queue.push("device/a");
   queue.push("device/b");
@@ -26,7 +26,7 @@ TEST(watch_queue, merges_events_of_one_path_only_when_full) {
   EXPECT_EQ(queue.pop(), std::nullopt);
 }
 
-TEST(watch_queue, says_so_when_events_had_to_go) {
+TEST(watch_queue, reports_an_overflow_when_it_drops_events) {
   watch_queue queue("device", 2);
   queue.push("device/a");
   queue.push("device/b");
@@ -35,11 +35,11 @@ TEST(watch_queue, says_so_when_events_had_to_go) {
   EXPECT_EQ(queue.pop(), std::nullopt);
 }
 
-TEST(watch_queue, goes_on_after_an_overflow) {
+TEST(watch_queue, continues_after_an_overflow) {
   watch_queue queue("device", 2);
   for (const auto* path : {"device/a", "device/b", "device/c", "device/d", "device/e"})
     queue.push(path);
-  // d found room after the marker; e came to a full queue, whose marker covers it.
+  // d fits after the marker. e meets a full queue, so the marker covers it.
   EXPECT_EQ(queue.pop(), (watch_event{.path = "device", .overflowed = true}));
   EXPECT_EQ(queue.pop(), (watch_event{.path = "device/d"}));
   EXPECT_EQ(queue.pop(), std::nullopt);

@@ -1,4 +1,4 @@
-#include "xenpv/base/block_device_users.hpp"
+#include "base/block_device_users.hpp"
 
 #include <gmock/gmock.h>
 
@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using xen::test::fake_root;
 
-/// A process that has `target` open.
+/// Adds a process that has `target` open.
 void add_process(fake_root& tree, const std::string& pid, const std::string& name,
                  const std::string& target) {
   tree.with("/proc/" + pid + "/comm", name + "\n");
@@ -26,7 +26,7 @@ void add_process(fake_root& tree, const std::string& pid, const std::string& nam
   fs::create_symlink(target, fds / "3");
 }
 
-TEST(block_device_users, are_none_on_a_machine_that_says_nothing) {
+TEST(block_device_users, are_none_without_proc_and_sys) {
   const fake_root tree;
   EXPECT_THAT(block_device_users("xvdb", tree.root()), ElementsAre());
 }
@@ -44,7 +44,7 @@ TEST(block_device_users, mount_it_or_a_partition) {
       ElementsAre("mounted on /srv (/dev/xvdb)", "mounted on /srv/with blanks (/dev/xvdb2)"));
 }
 
-TEST(block_device_users, mount_it_by_whatever_name) {
+TEST(block_device_users, mount_it_under_any_name) {
   fake_root tree;
   tree.with("/sys/block/xvdb/dev", "202:16\n")
       .with("/sys/block/xvdb/xvdb1/dev", "202:17\n")
@@ -69,7 +69,7 @@ TEST(block_device_users, swap_to_it) {
   EXPECT_THAT(block_device_users("xvdb", tree.root()), ElementsAre("used as swap (/dev/xvdb1)"));
 }
 
-TEST(block_device_users, are_other_devices_made_of_it) {
+TEST(block_device_users, are_devices_stacked_on_it) {
   fake_root tree;
   tree.with("/sys/block/xvdb/size", "8\n");
   fs::create_directories(tree.root().path("/sys/block/xvdb/holders/dm-0"));
@@ -93,7 +93,7 @@ TEST(block_device_users, are_processes_that_have_it_open) {
               ElementsAre("mounted on /srv (/dev/xvdb2)", "open in process 812 (postgres)"));
 }
 
-TEST(block_device_users, know_a_partition_of_a_name_that_ends_in_a_digit) {
+TEST(block_device_users, include_partitions_of_a_device_whose_name_ends_in_a_digit) {
   fake_root tree;
   tree.with("/proc/self/mountinfo",
             "36 35 0:99 / /part rw shared:1 - ext4 /dev/nbd1p2 rw\n"
@@ -138,7 +138,7 @@ std::string claim_problem(const fake_root& tree, unique_fd* claim = nullptr) {
   return "";
 }
 
-TEST(claim_block_device, opens_a_device_that_nobody_uses) {
+TEST(claim_block_device, opens_an_unused_device) {
   fake_root tree;
   tree.with("/dev/xvdb");
   unique_fd claim;
@@ -156,7 +156,7 @@ TEST(claim_block_device, does_not_count_descriptors_of_this_process) {
             "take xvdb: device or resource busy (it is open in process 1 (them))");
 }
 
-TEST(claim_block_device, names_the_users_that_stand_in_the_way) {
+TEST(claim_block_device, names_the_users_that_block_the_claim) {
   fake_root tree;
   tree.with("/dev/xvdb")
       .with("/proc/swaps", "Filename Type\n/dev/xvdb2 partition 8 0 -2\n")
@@ -166,11 +166,11 @@ TEST(claim_block_device, names_the_users_that_stand_in_the_way) {
             "(/dev/xvdb))");
 }
 
-TEST(claim_block_device, refuses_a_device_without_a_node_since_nobody_could_tell_who_uses_it) {
+TEST(claim_block_device, refuses_a_device_without_a_node_because_its_users_are_unknown) {
   const fake_root tree;
-  EXPECT_EQ(claim_problem(tree), "take xvdb: open " + tree.root().path("/dev/xvdb").string() +
-                                     ": no such file or directory (without that nobody can tell "
-                                     "whether it is in use)");
+  EXPECT_EQ(claim_problem(tree),
+            "take xvdb: open " + tree.root().path("/dev/xvdb").string() +
+                ": no such file or directory (needed to check whether it is in use)");
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 namespace xenpv {
 namespace {
 
-std::string what_of(const std::function<void()>& act) {
+std::string message_of(const std::function<void()>& act) {
   try {
     act();
   } catch (const failure& e) {
@@ -17,8 +17,8 @@ std::string what_of(const std::function<void()>& act) {
   return "nothing was thrown";
 }
 
-TEST(error, has_a_sentence_for_every_code) {
-  const std::pair<errc, const char*> sentences[] = {
+TEST(error, has_a_message_for_every_code) {
+  const std::pair<errc, const char*> messages[] = {
       {errc::invalid_argument, "invalid argument"},
       {errc::protocol_violation, "protocol violation"},
       {errc::not_available, "not available here"},
@@ -27,8 +27,8 @@ TEST(error, has_a_sentence_for_every_code) {
       {errc::resumed, "the guest was saved and restored"},
       {errc::timed_out, "timed out"},
   };
-  for (const auto& [code, sentence] : sentences)
-    EXPECT_EQ(make_error_code(code).message(), sentence);
+  for (const auto& [code, expected] : messages)
+    EXPECT_EQ(make_error_code(code).message(), expected);
   EXPECT_EQ(std::error_code(99, category()).message(), "unknown error 99");
   EXPECT_STREQ(category().name(), "xenpv");
 }
@@ -39,16 +39,16 @@ TEST(error, codes_are_never_success) {
   EXPECT_EQ(converted, make_error_code(errc::timed_out));
 }
 
-TEST(failure, says_operation_reason_and_cure) {
-  const failure with_cure(errc::limit_reached, "share 353 pages with domain 0",
-                          "raise the gntalloc limit");
-  EXPECT_STREQ(with_cure.what(),
+TEST(failure, formats_operation_reason_and_remedy) {
+  const failure with_remedy(errc::limit_reached, "share 353 pages with domain 0",
+                            "raise the gntalloc limit");
+  EXPECT_STREQ(with_remedy.what(),
                "share 353 pages with domain 0: limit reached (raise the gntalloc limit)");
-  EXPECT_EQ(with_cure.code(), errc::limit_reached);
+  EXPECT_EQ(with_remedy.code(), errc::limit_reached);
   EXPECT_STREQ(failure(errc::timed_out, "connect").what(), "connect: timed out");
 }
 
-TEST(failure, keeps_the_text_of_an_error_as_it_is) {
+TEST(failure, keeps_the_text_of_an_error) {
   const auto e = make_error(errc::protocol_violation, "slot 5", "the backend is broken");
   EXPECT_EQ(e.text, "slot 5: protocol violation (the backend is broken)");
   const failure thrown(e);
@@ -57,9 +57,9 @@ TEST(failure, keeps_the_text_of_an_error_as_it_is) {
 }
 
 TEST(failure, names_errno_in_lower_case) {
-  EXPECT_EQ(what_of([] { throw_errno(ENOENT, "open /dev/xen/evtchn"); }),
+  EXPECT_EQ(message_of([] { throw_errno(ENOENT, "open /dev/xen/evtchn"); }),
             "open /dev/xen/evtchn: no such file or directory");
-  EXPECT_EQ(what_of([] {
+  EXPECT_EQ(message_of([] {
               errno = EACCES;
               throw_errno("open /dev/xen/evtchn", "run as root");
             }),
@@ -67,7 +67,7 @@ TEST(failure, names_errno_in_lower_case) {
   EXPECT_EQ(describe_errno(EBUSY), "device or resource busy");
 }
 
-TEST(failure, leaves_words_in_capitals_alone) {
+TEST(failure, leaves_acronyms_in_capitals) {
   EXPECT_EQ(describe_errno(ENXIO), "no such device or address");
   EXPECT_EQ(describe_errno(EMULTIHOP), "multihop attempted");
   EXPECT_EQ(describe_errno(ELIBBAD), "accessing a corrupted shared library");
@@ -84,7 +84,8 @@ TEST(failure, leaves_words_in_capitals_alone) {
 
 TEST(result, value_of_an_error_throws_its_text) {
   const result<int> bad = make_error(errc::invalid_argument, "--n 'x'", "expected a number");
-  EXPECT_EQ(what_of([&] { (void)bad.value(); }), "--n 'x': invalid argument (expected a number)");
+  EXPECT_EQ(message_of([&] { (void)bad.value(); }),
+            "--n 'x': invalid argument (expected a number)");
 }
 
 }  // namespace

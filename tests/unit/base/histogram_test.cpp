@@ -18,12 +18,12 @@ TEST(histogram, has_a_bucket_for_each_of_the_first_values) {
 }
 
 TEST(histogram, puts_values_into_sixteen_steps_per_power_of_two) {
-  struct known {
+  struct example {
     std::uint64_t first;
     std::uint64_t last;
     std::size_t bucket;
   };
-  const known some[] = {
+  const example examples[] = {
       {32, 33, 32},
       {34, 35, 33},
       {62, 63, 47},
@@ -33,7 +33,7 @@ TEST(histogram, puts_values_into_sixteen_steps_per_power_of_two) {
       {983'040, 1'015'807, 270},
       {(1ULL << 40) - (1ULL << 35), (1ULL << 40) - 1, 591},
   };
-  for (const auto& [first, last, bucket] : some) {
+  for (const auto& [first, last, bucket] : examples) {
     EXPECT_EQ(histogram::bucket_of(last), bucket);
     EXPECT_EQ(histogram::bucket_of(first), bucket);
     EXPECT_EQ(histogram::upper_bound(bucket), last);
@@ -62,7 +62,7 @@ TEST(histogram, values_from_two_to_the_fortieth_share_the_last_bucket) {
   EXPECT_EQ(histogram::bucket_of(largest), 591u);
 }
 
-TEST(histogram, of_the_fine_kind_is_within_a_hundredth) {
+TEST(histogram, fine_histogram_is_accurate_to_one_percent) {
   for (const std::uint64_t value : {127ULL, 128ULL, 1000ULL, 123'456ULL, 999'999'999ULL}) {
     const auto bucket = fine_histogram::bucket_of(value);
     EXPECT_GE(fine_histogram::upper_bound(bucket), value);
@@ -75,7 +75,7 @@ TEST(histogram, of_the_fine_kind_is_within_a_hundredth) {
   EXPECT_EQ(fine_histogram::bucket_of(1ULL << 40), fine_histogram::buckets - 1);
 }
 
-TEST(histogram, empty_one_answers_zero) {
+TEST(histogram, empty_histogram_returns_zero) {
   const histogram empty;
   EXPECT_EQ(empty.count(), 0u);
   EXPECT_EQ(empty.sum(), 0u);
@@ -97,7 +97,7 @@ TEST(histogram, counts_sums_and_keeps_the_largest) {
   EXPECT_EQ(h.count_in(111), 1u);
 }
 
-TEST(histogram, percentile_is_the_sample_that_the_share_does_not_exceed) {
+TEST(histogram, percentile_is_the_smallest_sample_that_covers_the_share) {
   histogram h;
   for (std::uint64_t value = 1; value <= 10; ++value)
     h.add(value);
@@ -118,7 +118,7 @@ TEST(histogram, high_percentile_of_few_samples_is_the_largest) {
   EXPECT_EQ(h.percentile(0.99), 10u);
 }
 
-TEST(histogram, percentile_is_rounded_up_to_its_steps_end_but_not_beyond_the_largest) {
+TEST(histogram, percentile_is_rounded_up_to_its_bucket_end_but_not_beyond_the_largest) {
   histogram h;
   h.add(1025);
   h.add(5000);
@@ -134,7 +134,7 @@ TEST(histogram, percentile_of_huge_values_is_not_below_them) {
   EXPECT_EQ(h.percentile(1), 1ULL << 41);
 }
 
-TEST(histogram, takes_the_largest_value_there_is) {
+TEST(histogram, accepts_the_largest_value) {
   histogram h;
   h.add(largest);
   EXPECT_EQ(h.max(), largest);
@@ -143,7 +143,7 @@ TEST(histogram, takes_the_largest_value_there_is) {
   EXPECT_EQ(h.count_in(591), 1u);
 }
 
-TEST(histogram, merging_is_as_if_all_had_been_added_to_one) {
+TEST(histogram, merging_equals_adding_all_values_to_one) {
   histogram left;
   left.add(10);
   left.add(20);
@@ -157,10 +157,10 @@ TEST(histogram, merging_is_as_if_all_had_been_added_to_one) {
   EXPECT_EQ(left.count_in(10), 1u);
   EXPECT_EQ(left.count_in(20), 2u);
   EXPECT_EQ(left.percentile(0.75), 20u);
-  EXPECT_EQ(right.count(), 2u) << "the other one is only read";
+  EXPECT_EQ(right.count(), 2u) << "the source is unchanged";
 }
 
-TEST(histogram, merging_an_empty_one_changes_nothing) {
+TEST(histogram, merging_an_empty_histogram_changes_nothing) {
   histogram h;
   h.add(7);
   h.add(histogram());
@@ -171,7 +171,7 @@ TEST(histogram, merging_an_empty_one_changes_nothing) {
   EXPECT_EQ(fresh.percentile(1), 7u);
 }
 
-TEST(histogram, knows_the_smallest_value_exactly) {
+TEST(histogram, keeps_the_smallest_value_exactly) {
   histogram one;
   EXPECT_EQ(one.min(), 0U);
   one.add(1'000'003);

@@ -1,4 +1,4 @@
-#include "xenpv/base/latency_summary.hpp"
+#include "base/latency_summary.hpp"
 
 #include <gtest/gtest.h>
 
@@ -23,17 +23,17 @@ TEST(latency_summary, has_a_percentile_only_with_ten_samples_beyond_it) {
   EXPECT_TRUE(summary_of(samples(10000)).p99_9);
 }
 
-TEST(latency_summary, is_of_all_samples) {
-  const auto of = summary_of(samples(100));
-  EXPECT_EQ(of.samples, 100U);
-  EXPECT_EQ(of.min, 1U);
-  EXPECT_EQ(of.max, 100U);
-  EXPECT_DOUBLE_EQ(of.mean, 50.5);
-  EXPECT_EQ(of.p50, 50U);
-  EXPECT_EQ(of.p90, 90U);
+TEST(latency_summary, covers_all_samples) {
+  const auto summary = summary_of(samples(100));
+  EXPECT_EQ(summary.samples, 100U);
+  EXPECT_EQ(summary.min, 1U);
+  EXPECT_EQ(summary.max, 100U);
+  EXPECT_DOUBLE_EQ(summary.mean, 50.5);
+  EXPECT_EQ(summary.p50, 50U);
+  EXPECT_EQ(summary.p90, 90U);
 }
 
-TEST(latency_summary, of_nothing_has_nothing) {
+TEST(latency_summary, of_no_samples_is_empty) {
   EXPECT_EQ(summary_of({}), latency_summary{});
 }
 

@@ -10,7 +10,7 @@ namespace {
 
 using testing::MatchesRegex;
 
-/// What `act` logs, by way of the real standard error.
+/// Returns what `act` logs to the real stderr.
 std::string logged(log_level level, log_format format, const std::function<void()>& act) {
   testing::internal::CaptureStderr();
   set_up_log("xenpv-test", level, format);
@@ -18,13 +18,13 @@ std::string logged(log_level level, log_format format, const std::function<void(
   return testing::internal::GetCapturedStderr();
 }
 
-TEST(log, is_words_for_people) {
+TEST(log, writes_plain_text) {
   EXPECT_EQ(
       logged(log_level::info, log_format::text, [] { log().warn("device/vbd/{}: slow", 51712); }),
       "xenpv-test: warning: device/vbd/51712: slow\n");
 }
 
-TEST(log, drops_what_is_below_its_level) {
+TEST(log, drops_messages_below_its_level) {
   const auto everything = [] {
     log().debug("d");
     log().info("i");
@@ -41,7 +41,7 @@ TEST(log, drops_what_is_below_its_level) {
             "xenpv-test: error: e\n");
 }
 
-TEST(log, is_one_json_object_a_line) {
+TEST(log, writes_one_json_object_a_line) {
   EXPECT_THAT(
       logged(log_level::info, log_format::json, [] { log().error("lost"); }),
       MatchesRegex("\\{\"time\":\"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}"
@@ -49,7 +49,7 @@ TEST(log, is_one_json_object_a_line) {
                    "\"message\":\"lost\"\\}\n"));
 }
 
-TEST(log, escapes_what_would_break_the_json) {
+TEST(log, escapes_special_characters_in_json) {
   const auto line = logged(log_level::info, log_format::json,
                            [] { log().info("{}", "say \"hi\" C:\\ \n\t\x1B\x7F \xC3\xA4"); });
   EXPECT_THAT(line, testing::EndsWith("\"message\":\"say \\\"hi\\\" C:\\\\ \\u000a\\u0009\\u001b"

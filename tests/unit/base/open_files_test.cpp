@@ -1,4 +1,4 @@
-#include "xenpv/base/open_files.hpp"
+#include "base/open_files.hpp"
 
 #include <gtest/gtest.h>
 
@@ -13,7 +13,7 @@ bool is_evtchn(const std::string& path) {
   return path == "/dev/xen/evtchn";
 }
 
-TEST(processes_with_open, are_found_by_their_descriptors_in_the_order_of_numbers) {
+TEST(processes_with_open, are_found_by_their_descriptors_in_pid_order) {
   xen::test::fake_root tree;
   const auto link = [&](const char* fd, const char* target) {
     const auto at = tree.root().path(fd);
@@ -28,7 +28,7 @@ TEST(processes_with_open, are_found_by_their_descriptors_in_the_order_of_numbers
   EXPECT_EQ(processes_with_open(tree.root(), is_evtchn), (std::vector<unsigned>{88, 912}));
 }
 
-TEST(processes_with_open, are_none_where_nothing_can_be_read) {
+TEST(processes_with_open, are_none_without_proc) {
   EXPECT_TRUE(processes_with_open(xen::test::fake_root().root(), is_evtchn).empty());
 }
 

@@ -1,4 +1,4 @@
-#include "xenpv/base/parse.hpp"
+#include "base/parse.hpp"
 
 #include <gtest/gtest.h>
 
@@ -13,7 +13,7 @@ namespace {
 using namespace std::chrono_literals;
 constexpr auto u64_max = std::numeric_limits<std::uint64_t>::max();
 
-TEST(parse_unsigned, takes_decimal_numbers_within_the_bounds) {
+TEST(parse_unsigned, accepts_decimal_numbers_within_the_bounds) {
   EXPECT_EQ(parse_unsigned("0", "n").value(), 0U);
   EXPECT_EQ(parse_unsigned("007", "n").value(), 7U);
   EXPECT_EQ(parse_unsigned("18446744073709551615", "n").value(), u64_max);
@@ -41,7 +41,7 @@ TEST(parse_unsigned, names_the_bounds) {
             "--queues '0': invalid argument (expected a whole number, 1 or more)");
 }
 
-TEST(parse_size, takes_powers_of_1024) {
+TEST(parse_size, accepts_powers_of_1024) {
   const std::pair<const char*, std::uint64_t> sizes[] = {
       {"0", 0},
       {"0T", 0},
@@ -74,7 +74,7 @@ TEST(parse_size, refuses_junk_and_overflow) {
   }
 }
 
-TEST(parse_duration, takes_every_unit) {
+TEST(parse_duration, accepts_every_unit) {
   EXPECT_EQ(parse_duration("0", "t").value(), 0ns);
   EXPECT_EQ(parse_duration("250ns", "t").value(), 250ns);
   EXPECT_EQ(parse_duration("250us", "t").value(), 250us);
@@ -96,7 +96,7 @@ TEST(parse_duration, refuses_junk_overflow_and_a_missing_unit) {
   }
 }
 
-TEST(parse_ratio, takes_a_part_of_a_whole) {
+TEST(parse_ratio, accepts_ratios_up_to_one) {
   EXPECT_EQ(parse_ratio("1/10", "r").value(), (ratio{1, 10}));
   EXPECT_EQ(parse_ratio("0/1", "r").value(), (ratio{0, 1}));
   EXPECT_EQ(parse_ratio("3/3", "r").value(), (ratio{3, 3}));
@@ -160,7 +160,7 @@ TEST(format_duration, rounds_up_into_the_next_form) {
   EXPECT_EQ(format_duration(999'999'999ns), "1.00 s");
 }
 
-TEST(parse_whole, takes_the_whole_text_or_nothing) {
+TEST(parse_whole, accepts_only_a_number_that_is_the_whole_text) {
   EXPECT_EQ(parse_whole<unsigned>("0"), 0U);
   EXPECT_EQ(parse_whole<std::uint64_t>("18446744073709551615"), ~std::uint64_t{0});
   EXPECT_FALSE(parse_whole<unsigned>(""));

@@ -27,7 +27,7 @@ class system_root_tree : public testing::Test {
   std::filesystem::path top_;
 };
 
-TEST_F(system_root_tree, is_the_machine_itself_when_the_environment_is_silent) {
+TEST_F(system_root_tree, is_the_real_root_without_the_environment_variable) {
   ::unsetenv("XENPV_ROOT");
   EXPECT_TRUE(system_root::from_environment().is_real());
   EXPECT_EQ(system_root::from_environment().path("/dev/xen/evtchn"), "/dev/xen/evtchn");
@@ -35,7 +35,7 @@ TEST_F(system_root_tree, is_the_machine_itself_when_the_environment_is_silent) {
   EXPECT_TRUE(system_root::from_environment().is_real());
 }
 
-TEST_F(system_root_tree, is_the_tree_the_environment_names) {
+TEST_F(system_root_tree, is_the_tree_that_the_environment_names) {
   ::setenv("XENPV_ROOT", top_.c_str(), 1);
   const auto root = system_root::from_environment();
   EXPECT_FALSE(root.is_real());
@@ -56,19 +56,19 @@ TEST_F(system_root_tree, reads_a_file_without_its_last_newline) {
   EXPECT_EQ(root.read("/sys/hypervisor/empty"), "");
 }
 
-TEST_F(system_root_tree, has_nothing_to_read_where_there_is_no_file) {
+TEST_F(system_root_tree, reads_nothing_where_there_is_no_file) {
   const system_root root(top_);
   EXPECT_EQ(root.read("/sys/hypervisor/type"), std::nullopt);
   EXPECT_EQ(root.read("/sys/hypervisor"), std::nullopt) << "a directory";
 }
 
-TEST_F(system_root_tree, names_what_a_folder_holds_in_order) {
+TEST_F(system_root_tree, lists_a_directory_in_order) {
   write("sys/b", "");
   write("sys/a", "");
   const system_root root(top_);
   EXPECT_EQ(root.names("/sys"), (std::vector<std::string>{"a", "b", "hypervisor"}));
   EXPECT_TRUE(root.names("/sys/hypervisor").empty());
-  EXPECT_TRUE(root.names("/sys/a").empty()) << "a file is no folder";
+  EXPECT_TRUE(root.names("/sys/a").empty()) << "not a directory";
   EXPECT_TRUE(root.names("/nothing").empty());
 }
 

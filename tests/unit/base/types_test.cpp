@@ -13,7 +13,7 @@ TEST(types, print_as_plain_numbers) {
             "5 17 8 1099511627776");
 }
 
-TEST(types, have_the_widths_of_the_hypervisors_own) {
+TEST(types, have_the_widths_of_the_hypervisor_types) {
   static_assert(std::is_same_v<decltype(raw(domid{})), std::uint16_t>);
   static_assert(std::is_same_v<decltype(raw(port{})), std::uint32_t>);
   static_assert(std::is_same_v<decltype(raw(grant_ref{})), std::uint32_t>);

@@ -25,7 +25,7 @@ TEST(unique_fd, is_empty_by_default) {
   EXPECT_EQ(none.get(), -1);
 }
 
-TEST(unique_fd, closes_what_it_owns) {
+TEST(unique_fd, closes_its_descriptor) {
   int number = -1;
   {
     const auto fd = open_null();
@@ -36,7 +36,7 @@ TEST(unique_fd, closes_what_it_owns) {
   EXPECT_FALSE(is_open(number));
 }
 
-TEST(unique_fd, moves_ownership_and_closes_what_it_had) {
+TEST(unique_fd, moves_ownership_and_closes_its_old_descriptor) {
   auto first = open_null();
   auto second = open_null();
   const int first_number = first.get();

@@ -1,11 +1,11 @@
-#include "xenpv/base/utf8.hpp"
+#include "base/utf8.hpp"
 
 #include <gtest/gtest.h>
 
 namespace xenpv {
 namespace {
 
-TEST(utf8_length, knows_valid_characters) {
+TEST(utf8_length, accepts_only_valid_characters) {
   EXPECT_EQ(utf8_length("a"), 1U);
   EXPECT_EQ(utf8_length("\xC3\xA4"), 2U);
   EXPECT_EQ(utf8_length("\xE2\x82\xAC"), 3U);

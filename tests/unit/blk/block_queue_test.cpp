@@ -1,4 +1,4 @@
-// The coroutine forms of a queue, over a queue that only writes down what it was given.
+// The coroutine interface of a block queue, on a queue that only records its requests.
 #include <gtest/gtest.h>
 
 #include <boost/asio/post.hpp>
@@ -15,7 +15,7 @@ namespace {
 namespace asio = async::asio;
 using async::test::run;
 
-/// Answers each request in a later turn with `answer`; a read finds its bytes all 0x5A.
+/// Completes each request in a later turn with `answer`. Reads return bytes of 0x5A.
 class fake_queue : public block_queue {
  public:
   explicit fake_queue(asio::io_context& context) : context_(context) {}
@@ -48,7 +48,7 @@ class fake_queue : public block_queue {
 
 class block_queue_test : public ::testing::Test {
  protected:
-  /// What `body` throws, with the queue answering `answer`.
+  /// Runs `body` while the queue completes requests with `answer`. Returns the failure's message.
   std::string failure_of(asio::awaitable<void> body, std::error_code answer) {
     queue.answer = answer;
     try {
@@ -66,7 +66,7 @@ class block_queue_test : public ::testing::Test {
   std::vector<std::byte> bytes = std::vector<std::byte>(4096);
 };
 
-TEST_F(block_queue_test, read_brings_the_bytes) {
+TEST_F(block_queue_test, read_fills_the_buffer) {
   run(context, queue.read(8192, bytes));
   EXPECT_EQ(queue.seen.op, operation::read);
   EXPECT_EQ(queue.seen.offset, 8192u);
@@ -76,21 +76,21 @@ TEST_F(block_queue_test, read_brings_the_bytes) {
   EXPECT_EQ(bytes, std::vector<std::byte>(4096, std::byte{0x5A}));
 }
 
-TEST_F(block_queue_test, write_takes_the_bytes) {
-  const std::vector<std::byte> from(1000, std::byte{7});
-  run(context, queue.write(1, from));
+TEST_F(block_queue_test, write_passes_the_buffer) {
+  const std::vector<std::byte> source(1000, std::byte{7});
+  run(context, queue.write(1, source));
   EXPECT_EQ(queue.seen.op, operation::write);
   EXPECT_EQ(queue.seen.offset, 1u);
   EXPECT_FALSE(queue.seen.fua);
-  EXPECT_EQ(queue.written, from);
+  EXPECT_EQ(queue.written, source);
 }
 
-TEST_F(block_queue_test, write_is_durable_when_that_is_wanted) {
+TEST_F(block_queue_test, durable_write_sets_fua) {
   run(context, queue.write(0, bytes, true));
   EXPECT_TRUE(queue.seen.fua);
 }
 
-TEST_F(block_queue_test, flush_has_no_stretch) {
+TEST_F(block_queue_test, flush_has_no_range) {
   run(context, queue.flush());
   EXPECT_EQ(queue.seen.op, operation::flush);
   EXPECT_EQ(queue.seen.offset, 0u);
@@ -107,7 +107,7 @@ TEST_F(block_queue_test, discard_is_plain_or_secure) {
   EXPECT_EQ(queue.seen.op, operation::secure_discard);
 }
 
-TEST_F(block_queue_test, failure_names_the_stretch_and_the_reason) {
+TEST_F(block_queue_test, failure_names_the_range_and_the_reason) {
   const auto read_only = std::make_error_code(std::errc::read_only_file_system);
   EXPECT_EQ(failure_of(queue.read(8192, bytes), io_error),
             "read 4096 bytes at 8192: input/output error");
@@ -126,17 +126,17 @@ asio::awaitable<void> three_in_a_row(block_queue& queue, std::span<std::byte> by
   co_await queue.read(0, bytes);
 }
 
-TEST_F(block_queue_test, coroutine_goes_on_from_one_to_the_next) {
+TEST_F(block_queue_test, coroutine_can_await_requests_in_sequence) {
   run(context, three_in_a_row(queue, bytes));
   EXPECT_EQ(bytes[0], std::byte{0x5A});
 }
 
-TEST_F(block_queue_test, forms_leave_the_batch_to_the_queue) {
+TEST_F(block_queue_test, coroutines_do_not_commit_a_batch) {
   run(context, three_in_a_row(queue, bytes));
   EXPECT_EQ(queue.commits, 0);
 }
 
-TEST_F(block_queue_test, run_leaves_the_outcome_in_the_request) {
+TEST_F(block_queue_test, run_stores_the_result_in_the_request) {
   request r;
   r.op = operation::write;
   r.fua = true;
@@ -159,10 +159,10 @@ TEST_F(block_queue_test, run_leaves_the_outcome_in_the_request) {
 
   queue.answer = {};
   run(context, blk::run(queue, r));
-  EXPECT_FALSE(r.status) << "a retry is not the failure of before";
+  EXPECT_FALSE(r.status) << "a retry clears the earlier failure";
 }
 
-TEST_F(block_queue_test, leases_are_for_the_devices_sectors) {
+TEST_F(block_queue_test, leases_are_aligned_to_the_device_sectors) {
   const auto pages = queue.try_lease(4096 + 512, 4096);
   ASSERT_TRUE(pages.has_value());
   EXPECT_EQ(pages->lead(), 512u);

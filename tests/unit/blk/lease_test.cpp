@@ -14,14 +14,14 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 
-/// (page * 4096 + offset in it, bytes) of each span.
-std::vector<std::pair<std::ptrdiff_t, std::size_t>> spans(const lease& of, std::uint64_t from,
+/// Lists (page * 4096 + offset in the page, bytes) of each span.
+std::vector<std::pair<std::ptrdiff_t, std::size_t>> spans(const lease& held, std::uint64_t offset,
                                                           std::uint64_t count) {
-  std::vector<std::pair<std::ptrdiff_t, std::size_t>> found;
-  of.for_each_span(from, count, [&](std::span<std::byte> each) {
-    found.emplace_back(each.data() - of.pool()->data(0), each.size());
+  std::vector<std::pair<std::ptrdiff_t, std::size_t>> result;
+  held.for_each_span(offset, count, [&](std::span<std::byte> bytes) {
+    result.emplace_back(bytes.data() - held.pool()->data(0), bytes.size());
   });
-  return found;
+  return result;
 }
 
 std::vector<std::byte> pattern(std::size_t size, unsigned seed) {
@@ -31,22 +31,22 @@ std::vector<std::byte> pattern(std::size_t size, unsigned seed) {
   return bytes;
 }
 
-TEST(lease, of_nothing_holds_nothing) {
+TEST(lease, default_constructed_lease_is_empty) {
   const lease none;
   EXPECT_FALSE(static_cast<bool>(none));
   EXPECT_EQ(none.length(), 0u);
   EXPECT_EQ(none.pages().count, 0);
 }
 
-TEST(lease, leads_with_what_keeps_the_devices_sectors_whole) {
-  struct known {
+TEST(lease, starts_at_its_offset_within_the_device_sector) {
+  struct example {
     std::uint64_t offset;
     std::uint64_t length;
     std::uint32_t sector_size;
     std::uint32_t lead;
     int pages;
   };
-  const known some[] = {
+  const example examples[] = {
       {0, 1, 512, 0, 1},
       {0, 4096, 512, 0, 1},
       {512, 4096, 512, 0, 1},
@@ -60,7 +60,7 @@ TEST(lease, leads_with_what_keeps_the_devices_sectors_whole) {
       {(1ULL << 50) + 4095, 2, 4096, 4095, 2},
       {8192, 3 * 4096, 4096, 0, 3},
   };
-  for (const auto& [offset, length, sector_size, lead, pages] : some) {
+  for (const auto& [offset, length, sector_size, lead, pages] : examples) {
     const auto pool = test::make_pool(4);
     const auto got = lease::try_take(pool, offset, length, sector_size);
     ASSERT_TRUE(got.has_value()) << offset << '+' << length;
@@ -84,7 +84,7 @@ TEST(lease, of_no_bytes_is_not_given) {
   EXPECT_FALSE(lease::try_take(pool, 5, 0, 512).has_value());
 }
 
-TEST(lease, of_more_bytes_than_can_be_counted_is_not_given) {
+TEST(lease, whose_size_overflows_is_not_given) {
   const auto pool = test::make_pool(2);
   constexpr auto most = std::numeric_limits<std::uint64_t>::max();
   EXPECT_FALSE(lease::try_take(pool, 511, most, 512).has_value());
@@ -94,7 +94,7 @@ TEST(lease, of_more_bytes_than_can_be_counted_is_not_given) {
   EXPECT_EQ(pool->free(), 2u);
 }
 
-TEST(lease, gives_its_pages_back_at_its_end) {
+TEST(lease, returns_its_pages_on_destruction) {
   const auto pool = test::make_pool(3);
   {
     const auto held = lease::try_take(pool, 0, 8192, 512);
@@ -103,7 +103,7 @@ TEST(lease, gives_its_pages_back_at_its_end) {
   EXPECT_EQ(pool->free(), 3u);
 }
 
-TEST(lease, is_seen_as_spans_that_end_with_the_pages) {
+TEST(lease, is_split_into_spans_at_page_boundaries) {
   const auto pool = test::make_pool(4);
   const auto held = lease::try_take(pool, 100, 10'000, 512);
   EXPECT_THAT(spans(*held, 0, 10'000),
@@ -116,14 +116,14 @@ TEST(lease, is_seen_as_spans_that_end_with_the_pages) {
   EXPECT_THAT(spans(*held, 9999, 1), ElementsAre(Pair(10'099, 1)));
 }
 
-TEST(lease, no_bytes_are_no_span_even_at_its_end) {
+TEST(lease, has_no_span_for_an_empty_range) {
   const auto pool = test::make_pool(1);
   const auto held = lease::try_take(pool, 0, 4096, 512);
   EXPECT_THAT(spans(*held, 0, 0), IsEmpty());
   EXPECT_THAT(spans(*held, 4096, 0), IsEmpty());
 }
 
-TEST(lease, follows_pages_that_do_not_lie_in_a_row) {
+TEST(lease, follows_pages_that_are_not_contiguous) {
   const auto pool = test::make_pool(3);
   auto first = lease::try_take(pool, 0, 4096, 512);
   auto second = lease::try_take(pool, 0, 4096, 512);
@@ -134,7 +134,7 @@ TEST(lease, follows_pages_that_do_not_lie_in_a_row) {
               ElementsAre(Pair(4096, 4096), Pair(0, 4096), Pair(8192, 4096)));
 }
 
-TEST(lease, holds_what_was_copied_into_it) {
+TEST(lease, returns_the_bytes_copied_into_it) {
   const auto pool = test::make_pool(4);
   const auto held = lease::try_take(pool, 300, 9000, 512);
   const auto all = pattern(9000, 1);
@@ -144,15 +144,15 @@ TEST(lease, holds_what_was_copied_into_it) {
 
   auto expected = all;
   std::copy(some.begin(), some.end(), expected.begin() + 3700);
-  std::vector<std::byte> found(9000);
-  held->copy_to(0, found);
-  EXPECT_EQ(found, expected);
+  std::vector<std::byte> copied(9000);
+  held->copy_to(0, copied);
+  EXPECT_EQ(copied, expected);
   std::vector<std::byte> middle(4100);
   held->copy_to(3790, middle);
   EXPECT_TRUE(std::equal(middle.begin(), middle.end(), expected.begin() + 3790));
 }
 
-TEST(lease, copies_touch_no_byte_beside_their_own) {
+TEST(lease, copies_do_not_touch_neighbouring_bytes) {
   const auto pool = test::make_pool(2);
   std::fill_n(pool->data(0), 8192, std::byte{0xA5});
   const auto held = lease::try_take(pool, 511, 4000, 512);
@@ -165,17 +165,17 @@ TEST(lease, copies_touch_no_byte_beside_their_own) {
 
 TEST(lease, moves_with_its_pages) {
   const auto pool = test::make_pool(2);
-  auto from = *lease::try_take(pool, 5, 4096, 512);
-  const lease to(std::move(from));
+  auto source = *lease::try_take(pool, 5, 4096, 512);
+  const lease destination(std::move(source));
   EXPECT_EQ(pool->free(), 0u);
-  EXPECT_EQ(to.lead(), 5u);
-  EXPECT_EQ(to.length(), 4096u);
-  EXPECT_THAT(test::list(*pool, to.pages()), ElementsAre(0, 1));
-  EXPECT_FALSE(static_cast<bool>(from));
-  EXPECT_EQ(from.length(), 0u);
+  EXPECT_EQ(destination.lead(), 5u);
+  EXPECT_EQ(destination.length(), 4096u);
+  EXPECT_THAT(test::list(*pool, destination.pages()), ElementsAre(0, 1));
+  EXPECT_FALSE(static_cast<bool>(source));
+  EXPECT_EQ(source.length(), 0u);
 }
 
-TEST(lease, gives_back_what_it_had_when_another_is_moved_into_it) {
+TEST(lease, returns_its_pages_when_another_lease_is_moved_into_it) {
   const auto pool = test::make_pool(3);
   auto held = *lease::try_take(pool, 0, 4096, 512);
   held = *lease::try_take(pool, 3, 8000, 512);
@@ -189,7 +189,7 @@ TEST(lease, gives_back_what_it_had_when_another_is_moved_into_it) {
   EXPECT_EQ(pool->free(), 3u);
 }
 
-TEST(lease, that_was_abandoned_gives_nothing_back) {
+TEST(lease, returns_no_pages_after_abandon) {
   const auto pool = test::make_pool(2);
   page_chain pages;
   {
@@ -216,7 +216,7 @@ TEST(lease, keeps_the_pool_and_its_memory_alive) {
   EXPECT_TRUE(watched.expired());
 }
 
-TEST(lease, wakes_those_who_wait_for_its_pages) {
+TEST(lease, wakes_the_waiters_for_its_pages) {
   const auto pool = test::make_pool(1);
   auto held = lease::try_take(pool, 0, 1, 512);
   std::string woken;

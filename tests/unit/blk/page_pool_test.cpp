@@ -10,7 +10,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-TEST(page_pool, has_all_its_pages_to_begin_with) {
+TEST(page_pool, starts_with_all_pages_free) {
   std::vector<std::byte> memory(3 * page_size);
   page_pool pool(memory);
   EXPECT_EQ(pool.size(), 3u);
@@ -20,7 +20,7 @@ TEST(page_pool, has_all_its_pages_to_begin_with) {
   EXPECT_EQ(pool.data(2), memory.data() + 8192);
 }
 
-TEST(page_pool, gives_the_pages_of_the_front_first) {
+TEST(page_pool, gives_the_lowest_pages_first) {
   const auto pool = test::make_pool(4);
   const auto chain = pool->take(3);
   ASSERT_TRUE(chain.has_value());
@@ -31,7 +31,7 @@ TEST(page_pool, gives_the_pages_of_the_front_first) {
   EXPECT_EQ(pool->free(), 1u);
 }
 
-TEST(page_pool, gives_what_came_back_last_first) {
+TEST(page_pool, gives_the_most_recently_returned_pages_first) {
   const auto pool = test::make_pool(4);
   const auto first = pool->take(2);
   const auto second = pool->take(1);
@@ -52,14 +52,14 @@ TEST(page_pool, gives_all_or_nothing) {
   EXPECT_TRUE(pool->take(2).has_value());
 }
 
-TEST(page_pool, has_no_chain_of_no_pages) {
+TEST(page_pool, gives_no_empty_chain) {
   const auto pool = test::make_pool(2);
   EXPECT_FALSE(pool->take(0).has_value());
   pool->give_back({});
   EXPECT_EQ(pool->free(), 2u);
 }
 
-TEST(page_pool, remembers_the_fewest_that_were_free) {
+TEST(page_pool, remembers_the_lowest_number_of_free_pages) {
   const auto pool = test::make_pool(8);
   const auto some = pool->take(5);
   pool->give_back(*some);
@@ -99,7 +99,7 @@ TEST(page_chain, is_whole_when_nothing_was_split_off) {
   EXPECT_THAT(test::list(*pool, chain), ElementsAre(0, 1));
 }
 
-TEST(page_chain, takes_another_behind_it) {
+TEST(page_chain, appends_another_chain) {
   const auto pool = test::make_pool(4);
   const auto front = *pool->take(2);
   auto chain = *pool->take(2);
@@ -111,7 +111,7 @@ TEST(page_chain, takes_another_behind_it) {
   EXPECT_EQ(pool->free(), 4u);
 }
 
-TEST(page_chain, may_be_empty_before_and_behind) {
+TEST(page_chain, appends_to_and_from_empty_chains) {
   const auto pool = test::make_pool(1);
   page_chain chain;
   pool->append(chain, *pool->take(1));

@@ -16,7 +16,7 @@ class page_waiter_test : public ::testing::Test {
   std::string woken;
 };
 
-TEST_F(page_waiter_test, those_who_wait_are_woken_in_the_order_they_came) {
+TEST_F(page_waiter_test, waiters_are_woken_in_order) {
   recording_waiter a(woken, 'a');
   recording_waiter b(woken, 'b');
   recording_waiter c(woken, 'c');
@@ -30,15 +30,15 @@ TEST_F(page_waiter_test, those_who_wait_are_woken_in_the_order_they_came) {
   EXPECT_FALSE(a.waiting);
 }
 
-TEST_F(page_waiter_test, pages_are_there_when_it_is_woken) {
-  std::size_t found = 0;
-  recording_waiter a(woken, 'a', [&] { found = pool->free(); });
+TEST_F(page_waiter_test, pages_are_free_when_a_waiter_is_woken) {
+  std::size_t free_pages = 0;
+  recording_waiter a(woken, 'a', [&] { free_pages = pool->free(); });
   pool->wait(a);
   give_back();
-  EXPECT_EQ(found, 1u);
+  EXPECT_EQ(free_pages, 1u);
 }
 
-TEST_F(page_waiter_test, is_woken_once) {
+TEST_F(page_waiter_test, waiter_is_woken_once) {
   recording_waiter a(woken, 'a');
   pool->wait(a);
   give_back();
@@ -46,7 +46,7 @@ TEST_F(page_waiter_test, is_woken_once) {
   EXPECT_EQ(woken, "a");
 }
 
-TEST_F(page_waiter_test, waits_once_however_often_it_asks) {
+TEST_F(page_waiter_test, waiting_twice_queues_once) {
   recording_waiter a(woken, 'a');
   recording_waiter b(woken, 'b');
   pool->wait(a);
@@ -56,7 +56,7 @@ TEST_F(page_waiter_test, waits_once_however_often_it_asks) {
   EXPECT_EQ(woken, "ab");
 }
 
-TEST_F(page_waiter_test, nothing_given_back_wakes_nobody) {
+TEST_F(page_waiter_test, returning_an_empty_chain_wakes_nobody) {
   recording_waiter a(woken, 'a');
   pool->wait(a);
   pool->give_back({});
@@ -64,7 +64,7 @@ TEST_F(page_waiter_test, nothing_given_back_wakes_nobody) {
   pool->stop_waiting(a);
 }
 
-TEST_F(page_waiter_test, one_that_waits_again_is_woken_by_the_next_pages_behind_the_others) {
+TEST_F(page_waiter_test, waiter_that_waits_again_is_woken_by_the_next_pages) {
   recording_waiter a(woken, 'a', [&] {
     if (pool->free() < 2) pool->wait(a);
   });
@@ -82,12 +82,12 @@ TEST_F(page_waiter_test, one_that_waits_again_is_woken_by_the_next_pages_behind_
   EXPECT_FALSE(a.waiting);
 }
 
-TEST_F(page_waiter_test, one_that_stopped_is_not_woken) {
+TEST_F(page_waiter_test, waiter_that_stopped_is_not_woken) {
   recording_waiter a(woken, 'a');
   recording_waiter b(woken, 'b');
   recording_waiter c(woken, 'c');
-  for (auto* each : {&a, &b, &c})
-    pool->wait(*each);
+  for (auto* waiter : {&a, &b, &c})
+    pool->wait(*waiter);
   pool->stop_waiting(b);
   EXPECT_FALSE(b.waiting);
   pool->stop_waiting(b);
@@ -95,7 +95,7 @@ TEST_F(page_waiter_test, one_that_stopped_is_not_woken) {
   EXPECT_EQ(woken, "ac");
 }
 
-TEST_F(page_waiter_test, stopping_the_last_leaves_room_for_others) {
+TEST_F(page_waiter_test, stopping_the_last_waiter_keeps_the_queue_intact) {
   recording_waiter a(woken, 'a');
   recording_waiter b(woken, 'b');
   pool->wait(a);
@@ -106,7 +106,7 @@ TEST_F(page_waiter_test, stopping_the_last_leaves_room_for_others) {
   EXPECT_EQ(woken, "ab");
 }
 
-TEST_F(page_waiter_test, one_that_another_stops_while_both_are_woken_is_not_touched_any_more) {
+TEST_F(page_waiter_test, waiter_stopped_in_another_s_wake_is_not_touched) {
   auto b = std::make_unique<recording_waiter>(woken, 'b');
   recording_waiter a(woken, 'a', [&] {
     pool->stop_waiting(*b);
@@ -120,7 +120,7 @@ TEST_F(page_waiter_test, one_that_another_stops_while_both_are_woken_is_not_touc
   EXPECT_EQ(woken, "ac");
 }
 
-TEST_F(page_waiter_test, one_may_end_itself_when_it_is_woken) {
+TEST_F(page_waiter_test, waiter_may_destroy_itself_in_wake) {
   std::unique_ptr<recording_waiter> a;
   recording_waiter b(woken, 'b');
   a = std::make_unique<recording_waiter>(woken, 'a', [&] { a.reset(); });
@@ -130,7 +130,7 @@ TEST_F(page_waiter_test, one_may_end_itself_when_it_is_woken) {
   EXPECT_EQ(woken, "ab");
 }
 
-TEST_F(page_waiter_test, pages_given_back_by_one_that_was_woken_reach_those_that_wait_again) {
+TEST_F(page_waiter_test, pages_returned_in_a_wake_reach_waiters_that_wait_again) {
   recording_waiter a(woken, 'a', [&] {
     if (pool->free() < 2) pool->wait(a);
   });
@@ -140,11 +140,11 @@ TEST_F(page_waiter_test, pages_given_back_by_one_that_was_woken_reach_those_that
   pool->wait(b);
   pool->wait(c);
   give_back();
-  // In their order, and none from within another's wake().
+  // In order, and none from inside another's wake().
   EXPECT_EQ(woken, "abca");
 }
 
-TEST_F(page_waiter_test, pages_given_back_by_the_last_that_was_woken_reach_those_that_wait_again) {
+TEST_F(page_waiter_test, pages_returned_in_the_last_wake_reach_waiters_that_wait_again) {
   recording_waiter a(woken, 'a', [&] {
     if (pool->free() < 2) pool->wait(a);
   });

@@ -1,4 +1,4 @@
-// Pools for tests, and a waiter that writes down when it was woken.
+// Page pools for tests, and a waiter that records its wake-ups.
 #pragma once
 
 #include <cstddef>
@@ -25,22 +25,22 @@ inline std::vector<int> list(const page_pool& pool, const page_chain& chain) {
 }
 
 struct recording_waiter : page_waiter {
-  recording_waiter(std::string& to, char as, std::function<void()> then = {})
+  recording_waiter(std::string& output, char name, std::function<void()> on_wake = {})
       : page_waiter{.wake = &record, .next = nullptr, .waiting = false},
-        record_(to),
-        name_(as),
-        then_(std::move(then)) {}
+        record_(output),
+        name_(name),
+        on_wake_(std::move(on_wake)) {}
 
  private:
   static void record(page_waiter& waiter) {
     auto& self = static_cast<recording_waiter&>(waiter);
     self.record_ += self.name_;
-    if (self.then_) self.then_();
+    if (self.on_wake_) self.on_wake_();
   }
 
   std::string& record_;
   char name_;
-  std::function<void()> then_;
+  std::function<void()> on_wake_;
 };
 
 }  // namespace xenpv::blk::test

@@ -1,5 +1,5 @@
-// The kernel's side of a comparison, on a file.
-#include "xenpv/blk/uring_device.hpp"
+// The io_uring device, which measures the kernel's path for comparison, on a file.
+#include "blk/uring_device.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,9 +11,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "blk/workload.hpp"
 #include "unit/async/run_coroutine.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/blk/workload.hpp"
 
 namespace xenpv::blk {
 namespace {
@@ -25,7 +25,7 @@ using ::testing::HasSubstr;
 
 constexpr std::size_t file_size = std::size_t{256} * 1024;
 
-/// What O_DIRECT takes.
+/// A block aligned for O_DIRECT.
 struct alignas(4096) block {
   std::array<std::byte, 4096> bytes{};
   [[nodiscard]] std::span<std::byte> span() { return bytes; }
@@ -49,14 +49,14 @@ class uring_device_test : public ::testing::Test {
     if (device) run(context, device->close());
     std::filesystem::remove(path);
   }
-  /// Not direct: the tests' folder may be on a file system that cannot.
+  /// Not direct: the file system of the test directory may lack O_DIRECT.
   std::unique_ptr<uring_device> open(bool read_only, unsigned depth = 256) {
-    uring_device::options how;
-    how.read_only = read_only;
-    how.direct = false;
-    how.depth = depth;
+    uring_device::options settings;
+    settings.read_only = read_only;
+    settings.direct = false;
+    settings.depth = depth;
     std::vector<asio::any_io_executor> executors(2, asio::any_io_executor(context.get_executor()));
-    return uring_device::open(path, executors, how);
+    return uring_device::open(path, executors, settings);
   }
   std::string failure_of(asio::awaitable<void> body) {
     try {
@@ -74,21 +74,21 @@ class uring_device_test : public ::testing::Test {
   std::unique_ptr<uring_device> device;
 };
 
-TEST_F(uring_device_test, has_the_shape_of_the_file) {
+TEST_F(uring_device_test, has_the_geometry_of_the_file) {
   EXPECT_EQ(device->shape().size, file_size);
   EXPECT_EQ(device->shape().sector_size, 512u);
   EXPECT_FALSE(device->shape().read_only);
   EXPECT_EQ(device->queue_count(), 2u);
 }
 
-TEST_F(uring_device_test, reads_what_is_there) {
+TEST_F(uring_device_test, reads_the_content_of_the_file) {
   block got;
   run(context, device->queue(0).read(5 * 4096, got.span()));
   EXPECT_EQ(got.bytes[0], std::byte{5});
   EXPECT_EQ(got.bytes[4095], std::byte{5});
 }
 
-TEST_F(uring_device_test, what_one_queue_writes_another_reads) {
+TEST_F(uring_device_test, write_on_one_queue_is_visible_on_another) {
   block put;
   put.bytes.fill(std::byte{0xA5});
   run(context, device->queue(0).write(8192, put.span(), true));
@@ -106,13 +106,13 @@ TEST_F(uring_device_test, discarded_bytes_read_as_zeros) {
   EXPECT_EQ(got.bytes, block().bytes);
 }
 
-TEST_F(uring_device_test, reading_past_the_end_fails_by_name) {
+TEST_F(uring_device_test, read_past_the_end_fails_and_names_the_range) {
   block got;
   EXPECT_THAT(failure_of(device->queue(0).read(file_size, got.span())),
               HasSubstr("read 4096 bytes at 262144"));
 }
 
-TEST_F(uring_device_test, writing_to_one_opened_for_reading_fails) {
+TEST_F(uring_device_test, write_to_a_read_only_device_fails) {
   const auto reader = open(true);
   EXPECT_TRUE(reader->shape().read_only);
   block put;
@@ -127,11 +127,11 @@ TEST_F(uring_device_test, more_requests_than_its_ring_holds_wait_their_turn) {
   load.depth = 64;
   load.count = 1000;
   load.time = 1h;
-  workload_result found;
-  auto body = [&]() -> asio::awaitable<void> { found = co_await blk::run(small->queue(0), load); };
+  workload_result result;
+  auto body = [&]() -> asio::awaitable<void> { result = co_await blk::run(small->queue(0), load); };
   run(context, body());
-  EXPECT_EQ(found.requests, 1000u);
-  EXPECT_EQ(found.errors, 0u) << found.first_error.message();
+  EXPECT_EQ(result.requests, 1000u);
+  EXPECT_EQ(result.errors, 0u) << result.first_error.message();
   run(context, small->close());
 }
 
@@ -144,7 +144,7 @@ TEST_F(uring_device_test, a_path_without_a_file_is_named) {
   }
 }
 
-TEST_F(uring_device_test, no_executor_is_refused) {
+TEST_F(uring_device_test, empty_executor_list_is_refused) {
   EXPECT_THROW((void)uring_device::open(path, {}, {}), failure);
 }
 

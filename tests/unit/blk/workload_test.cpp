@@ -1,5 +1,5 @@
-// Loads on a device whose answers are counted, and the figures they come with.
-#include "xenpv/blk/workload.hpp"
+// Workloads on a device that counts its requests, and the statistics they return.
+#include "blk/workload.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -26,7 +26,7 @@ using ::testing::Lt;
 
 constexpr std::uint64_t device_size = 64 * 4096;
 
-/// Writes down what it is given; answers the newest first, one a turn.
+/// Records its requests. Completes the newest first, one a turn.
 class counting_queue : public block_queue {
  public:
   explicit counting_queue(asio::io_context& context) : context_(context) {}
@@ -53,14 +53,14 @@ class counting_queue : public block_queue {
   void commit() override {}
   const std::shared_ptr<page_pool>& pages() const noexcept override { return pool; }
 
-  static std::byte* first_byte(const lease& from) {
+  static std::byte* first_byte(const lease& held) {
     std::byte* out = nullptr;
-    from.for_each_span(0, 1, [&](std::span<std::byte> bytes) { out = bytes.data(); });
+    held.for_each_span(0, 1, [&](std::span<std::byte> bytes) { out = bytes.data(); });
     return out;
   }
 
   std::shared_ptr<page_pool> pool;
-  bool abandons = false;  ///< keeps the pages it was given
+  bool abandons = false;  ///< abandons the pages of its requests
   std::uint64_t block = 4096;
   bool keeps_time = false;
   std::uint64_t answered_ns = 0;  ///< the same for all, with keeps_time
@@ -69,7 +69,7 @@ class counting_queue : public block_queue {
   std::vector<std::uint64_t> offsets;
   std::set<std::byte*> memories;
   std::set<lease*> places;
-  std::set<std::byte*> first_bytes;  ///< of places
+  std::set<std::byte*> first_bytes;  ///< of the leases in `places`
   std::size_t most_in_flight = 0;
   geometry shape_{.size = device_size, .sector_size = 512};
 
@@ -91,17 +91,17 @@ class counting_device : public block_device {
 
 class workload_test : public ::testing::Test {
  protected:
-  workload_result result_of(block_queue& on, workload load) {
-    workload_result found;
-    auto body = [&]() -> asio::awaitable<void> { found = co_await blk::run(on, load); };
+  workload_result result_of(block_queue& target, workload load) {
+    workload_result result;
+    auto body = [&]() -> asio::awaitable<void> { result = co_await blk::run(target, load); };
     run(context, body());
-    return found;
+    return result;
   }
-  workload_result result_of(block_device& on, workload load) {
-    workload_result found;
-    auto body = [&]() -> asio::awaitable<void> { found = co_await blk::run(on, load); };
+  workload_result result_of(block_device& target, workload load) {
+    workload_result result;
+    auto body = [&]() -> asio::awaitable<void> { result = co_await blk::run(target, load); };
     run(context, body());
-    return found;
+    return result;
   }
   std::string refusal_of(workload load) {
     try {
@@ -123,38 +123,38 @@ class workload_test : public ::testing::Test {
   counting_queue queue{context};
 };
 
-TEST_F(workload_test, count_is_kept_to_the_request) {
+TEST_F(workload_test, count_is_exact) {
   auto load = reads(100);
   load.depth = 8;
-  const auto found = result_of(queue, load);
-  EXPECT_EQ(found.requests, 100u);
-  EXPECT_EQ(found.errors, 0u);
-  EXPECT_EQ(found.latency_ns.count(), 100u);
+  const auto result = result_of(queue, load);
+  EXPECT_EQ(result.requests, 100u);
+  EXPECT_EQ(result.errors, 0u);
+  EXPECT_EQ(result.latency_ns.count(), 100u);
   EXPECT_EQ(queue.offsets.size(), 100u);
   EXPECT_EQ(queue.most_in_flight, 8u);
   EXPECT_EQ(queue.memories.size(), 8u) << "each request in flight has memory of its own";
-  EXPECT_GT(found.per_second(), 0);
+  EXPECT_GT(result.per_second(), 0);
 }
 
-TEST_F(workload_test, takes_the_time_of_an_answer_from_a_device_that_keeps_time) {
+TEST_F(workload_test, uses_the_completion_time_of_a_device_that_keeps_time) {
   auto load = reads(100);
   queue.keeps_time = true;
   queue.answered_ns = static_cast<std::uint64_t>(
       std::chrono::nanoseconds((std::chrono::steady_clock::now() + 1h).time_since_epoch()).count());
-  const auto found = result_of(queue, load);
-  EXPECT_EQ(found.latency_ns.count(), 100u);
-  // The first began an hour before its answer, each other one with its predecessor's answer.
-  EXPECT_GT(found.latency_ns.max(), 3'500'000'000'000u);
-  EXPECT_EQ(found.latency_ns.percentile(0.9), 0u);
+  const auto result = result_of(queue, load);
+  EXPECT_EQ(result.latency_ns.count(), 100u);
+  // The first began an hour before its completion, each other one when its predecessor completed.
+  EXPECT_GT(result.latency_ns.max(), 3'500'000'000'000u);
+  EXPECT_EQ(result.latency_ns.percentile(0.9), 0u);
 }
 
-TEST_F(workload_test, takes_an_answer_from_before_its_request_for_one_at_once) {
+TEST_F(workload_test, treats_a_completion_before_its_request_as_zero_latency) {
   queue.keeps_time = true;
   queue.answered_ns = 1;
   EXPECT_EQ(result_of(queue, reads(3)).latency_ns.max(), 0u);
 }
 
-TEST_F(workload_test, fewer_requests_than_depth_are_no_more_than_asked_for) {
+TEST_F(workload_test, count_below_the_depth_is_exact) {
   auto load = reads(3);
   load.depth = 8;
   EXPECT_EQ(result_of(queue, load).requests, 3u);
@@ -170,12 +170,12 @@ TEST_F(workload_test, random_blocks_are_whole_and_within_the_device) {
   result_of(queue, reads(1000));
   EXPECT_THAT(queue.offsets, Each(Lt(device_size)));
   const std::set<std::uint64_t> different(queue.offsets.begin(), queue.offsets.end());
-  EXPECT_EQ(different.size(), device_size / 4096) << "every block has its turn";
+  EXPECT_EQ(different.size(), device_size / 4096) << "each block is read";
   for (const auto offset : queue.offsets)
     EXPECT_EQ(offset % 4096, 0u);
 }
 
-TEST_F(workload_test, blocks_in_order_begin_anew_at_the_end) {
+TEST_F(workload_test, sequential_blocks_wrap_at_the_end) {
   auto load = reads(66);
   load.random = false;
   result_of(queue, load);
@@ -195,7 +195,7 @@ TEST_F(workload_test, memory_is_aligned_to_pages) {
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory) % page_size, 0u);
 }
 
-TEST_F(workload_test, bytes_lie_in_pages_of_the_device_that_has_some) {
+TEST_F(workload_test, uses_the_pages_of_a_device_that_has_some) {
   queue.pool = test::make_pool(16);
   auto load = reads(100);
   load.depth = 4;
@@ -227,17 +227,17 @@ TEST_F(workload_test, requests_wait_for_each_others_pages_when_there_are_too_few
   EXPECT_EQ(queue.pool->free(), 5u);
 }
 
-TEST_F(workload_test, blocks_go_through_the_pages_in_pieces_when_not_all_of_them_fit) {
+TEST_F(workload_test, blocks_are_split_when_the_pages_cannot_hold_all_of_them) {
   queue.pool = test::make_pool(17);
   auto load = reads(8);
   load.block = 16 * 4096;
   load.depth = 4;
   load.random = false;
   queue.block = 4 * 4096;
-  const auto found = result_of(queue, load);
-  EXPECT_EQ(found.requests, 8u);
-  EXPECT_EQ(found.latency_ns.count(), 8u) << "of whole blocks";
-  EXPECT_EQ(queue.most_in_flight, 4u) << "a block has one piece on its way";
+  const auto result = result_of(queue, load);
+  EXPECT_EQ(result.requests, 8u);
+  EXPECT_EQ(result.latency_ns.count(), 8u) << "of whole blocks";
+  EXPECT_EQ(queue.most_in_flight, 4u) << "a block has one piece in flight";
   std::multiset<std::uint64_t> twice;
   for (std::uint64_t at = 0; at < device_size; at += queue.block)
     twice.insert({at, at});
@@ -245,20 +245,20 @@ TEST_F(workload_test, blocks_go_through_the_pages_in_pieces_when_not_all_of_them
   EXPECT_EQ(queue.pool->free(), 17u);
 }
 
-TEST_F(workload_test, a_block_of_which_a_piece_fails_ends_there) {
+TEST_F(workload_test, failed_piece_ends_its_block) {
   queue.pool = test::make_pool(4);
   queue.block = 4 * 4096;
   queue.answer = std::make_error_code(std::errc::io_error);
   queue.fail_from = 2;
   auto load = reads(1);
   load.block = 16 * 4096;
-  const auto found = result_of(queue, load);
-  EXPECT_EQ(found.requests, 1u);
-  EXPECT_EQ(found.errors, 1u);
+  const auto result = result_of(queue, load);
+  EXPECT_EQ(result.requests, 1u);
+  EXPECT_EQ(result.errors, 1u);
   EXPECT_EQ(queue.offsets.size(), 2u);
 }
 
-TEST_F(workload_test, bytes_lie_in_memory_when_pages_are_not_wanted_none_are_free_or_no_fit) {
+TEST_F(workload_test, uses_memory_when_pages_are_disabled_exhausted_or_do_not_fit) {
   const std::set<lease*> none{nullptr};
   queue.pool = test::make_pool(16);
   auto load = reads(10);
@@ -275,14 +275,14 @@ TEST_F(workload_test, bytes_lie_in_memory_when_pages_are_not_wanted_none_are_fre
   EXPECT_EQ(queue.places, none);
 }
 
-TEST_F(workload_test, goes_on_in_memory_when_the_device_keeps_pages) {
+TEST_F(workload_test, continues_in_memory_when_the_device_keeps_pages) {
   queue.pool = test::make_pool(2);
   queue.abandons = true;
   auto load = reads(20);
   load.depth = 4;
   EXPECT_EQ(result_of(queue, load).requests, 20u);
   EXPECT_EQ(queue.first_bytes.size(), 2u);
-  EXPECT_GT(queue.memories.size(), 1u) << "not only none, where pages were used";
+  EXPECT_GT(queue.memories.size(), 1u) << "nullptr stands for pages, any other for memory";
   EXPECT_EQ(queue.most_in_flight, 2u);
   EXPECT_EQ(queue.pool->free(), 0u);
 }
@@ -290,26 +290,27 @@ TEST_F(workload_test, goes_on_in_memory_when_the_device_keeps_pages) {
 TEST_F(workload_test, errors_are_counted_and_the_first_is_kept) {
   queue.answer = std::make_error_code(std::errc::io_error);
   queue.fail_from = 8;
-  const auto found = result_of(queue, reads(10));
-  EXPECT_EQ(found.requests, 10u);
-  EXPECT_EQ(found.errors, 3u);
-  EXPECT_EQ(found.first_error, queue.answer);
+  const auto result = result_of(queue, reads(10));
+  EXPECT_EQ(result.requests, 10u);
+  EXPECT_EQ(result.errors, 3u);
+  EXPECT_EQ(result.first_error, queue.answer);
 }
 
-TEST_F(workload_test, loads_that_make_no_sense_are_refused_by_name) {
+TEST_F(workload_test, invalid_workloads_are_refused) {
   auto load = reads(1);
   load.op = operation::flush;
-  EXPECT_THAT(refusal_of(load), HasSubstr("flush is no load; read and write are"));
+  EXPECT_THAT(refusal_of(load), HasSubstr("flush is not supported; use read or write"));
   load = reads(1);
   load.depth = 0;
-  EXPECT_THAT(refusal_of(load), HasSubstr("a depth of 0 requests"));
+  EXPECT_THAT(refusal_of(load), HasSubstr("the depth is 0"));
   load = reads(1);
   load.block = 1000;
-  EXPECT_THAT(refusal_of(load), HasSubstr("blocks of 1000 bytes, expected whole sectors of 512"));
+  EXPECT_THAT(refusal_of(load),
+              HasSubstr("block size 1000 is not a multiple of the sector size 512"));
   load.block = 0;
-  EXPECT_THAT(refusal_of(load), HasSubstr("blocks of 0 bytes"));
+  EXPECT_THAT(refusal_of(load), HasSubstr("block size 0"));
   load.block = device_size + 512;
-  EXPECT_THAT(refusal_of(load), HasSubstr("on a device of 262144"));
+  EXPECT_THAT(refusal_of(load), HasSubstr("exceeds the device size 262144"));
   load = reads(1);
   load.op = operation::write;
   queue.shape_.read_only = true;
@@ -317,17 +318,17 @@ TEST_F(workload_test, loads_that_make_no_sense_are_refused_by_name) {
   EXPECT_TRUE(queue.offsets.empty());
 }
 
-TEST_F(workload_test, a_device_shares_the_depth_out_among_its_queues) {
+TEST_F(workload_test, device_divides_the_depth_among_its_queues) {
   counting_device device(context);
   auto load = reads(50);
   load.depth = 5;
-  const auto found = result_of(device, load);
-  EXPECT_EQ(found.requests, 100u);
+  const auto result = result_of(device, load);
+  EXPECT_EQ(result.requests, 100u);
   EXPECT_EQ(device.queue(0).most_in_flight, 3u);
   EXPECT_EQ(device.queue(1).most_in_flight, 2u);
 }
 
-TEST_F(workload_test, queues_read_different_stretches_in_order) {
+TEST_F(workload_test, queues_read_different_ranges_sequentially) {
   counting_device device(context);
   auto load = reads(32);
   load.depth = 2;
@@ -343,7 +344,7 @@ TEST_F(workload_test, depth_1_leaves_all_but_one_queue_idle) {
   EXPECT_TRUE(device.queue(1).offsets.empty());
 }
 
-TEST_F(workload_test, a_failure_on_a_queue_comes_out) {
+TEST_F(workload_test, failure_on_a_queue_reaches_the_caller) {
   counting_device device(context);
   auto load = reads(1);
   load.block = 100;

@@ -32,7 +32,7 @@ TEST(backend_nodes, of_linux_are_split_between_init_wait_and_connected) {
                                                  {"physical-sector-size", "512"}}));
 }
 
-TEST(backend_nodes, leave_out_what_is_switched_off) {
+TEST(backend_nodes, leave_out_disabled_features) {
   auto disk = config_of(backend_kind::linux_blkback);
   disk.discard = false;
   disk.max_indirect_segments = 0;
@@ -68,7 +68,7 @@ TEST(backend_nodes, count_sectors_in_the_unit_of_the_kind) {
   EXPECT_EQ(sectors_of(backend_kind::freebsd), "256");
 }
 
-TEST(backend_nodes, tell_of_a_new_size_as_the_kind_does) {
+TEST(backend_nodes, announce_a_new_size_as_the_kind_does) {
   EXPECT_EQ(nodes_on_resize(config_of(backend_kind::linux_blkback)),
             (node_list{{"sectors", "2048"}, {"state", "4"}}));
   EXPECT_EQ(nodes_on_resize(config_of(backend_kind::qemu)),
@@ -77,15 +77,15 @@ TEST(backend_nodes, tell_of_a_new_size_as_the_kind_does) {
             (node_list{{"sectors", "2048"}, {"resize-device", "1"}}));
 }
 
-TEST(backend_nodes, that_a_restart_removes_are_all_that_were_published) {
+TEST(backend_nodes, removed_by_a_restart_include_all_published_nodes) {
   const auto& known = published_names();
   for (const auto kind : {backend_kind::linux_blkback, backend_kind::qemu, backend_kind::tapdisk,
                           backend_kind::freebsd}) {
     auto all = nodes_before_init_wait(config_of(kind));
     const auto more = nodes_on_connected(config_of(kind));
     all.insert(all.end(), more.begin(), more.end());
-    for (const auto& each : all)
-      EXPECT_EQ(std::count(known.begin(), known.end(), each.name), 1) << each.name;
+    for (const auto& entry : all)
+      EXPECT_EQ(std::count(known.begin(), known.end(), entry.name), 1) << entry.name;
   }
 }
 

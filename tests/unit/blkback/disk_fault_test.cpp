@@ -7,16 +7,16 @@ namespace {
 
 using namespace std::chrono_literals;
 
-disk_faults parse(std::string_view words) {
-  return parse_disk_faults(words).value();
+disk_faults parse(std::string_view text) {
+  return parse_disk_faults(text).value();
 }
-std::string error_of(std::string_view word) {
+std::string error_of(std::string_view text) {
   disk_faults faults;
-  const auto parsed = parse_disk_fault(word, faults);
+  const auto parsed = parse_disk_fault(text, faults);
   return parsed ? "" : parsed.error().text;
 }
 
-TEST(parse_disk_fault, knows_every_word) {
+TEST(parse_disk_fault, accepts_every_fault) {
   const auto all = parse(
       "error=3 delay=5ms:1/10 late=2s:1/4 stall=7 reorder answer-twice=2 bad-id=4 "
       "wrong-operation=5 "
@@ -38,7 +38,7 @@ TEST(parse_disk_fault, knows_every_word) {
   EXPECT_EQ(all, expected);
 }
 
-TEST(parse_disk_fault, has_defaults_for_what_may_be_left_out) {
+TEST(parse_disk_fault, has_defaults_for_optional_parts) {
   EXPECT_EQ(parse("stall").stall_after, 0u);
   EXPECT_EQ(parse("delay=1s").delayed, (ratio{1, 1}));
   EXPECT_EQ(parse("error=3 none reorder error=0").error_every, 0u);
@@ -46,7 +46,7 @@ TEST(parse_disk_fault, has_defaults_for_what_may_be_left_out) {
   EXPECT_EQ(parse("error=3  none"), disk_faults{});
 }
 
-TEST(parse_disk_fault, names_what_is_wrong) {
+TEST(parse_disk_fault, names_the_bad_fault_and_the_known_ones) {
   const std::string known =
       " (expected error=N, delay=TIME[:P/N], late=TIME[:P/N], stall[=N], reorder, "
       "answer-twice=N, bad-id=N, wrong-operation=N, producer-jump=N, vanish=N, refuse-indirect, "

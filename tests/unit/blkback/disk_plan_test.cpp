@@ -14,13 +14,13 @@ std::string error_of(const nodes& directory) {
   return plan ? "" : plan.error().text;
 }
 
-TEST(disk_plan, of_libxl_s_nodes_alone_is_a_file) {
+TEST(disk_plan, of_libxl_nodes_alone_is_a_file) {
   const auto plan =
       parse_disk_plan(
           {{"params", "/dev/vg/x"}, {"mode", "r"}, {"device-type", "cdrom"}, {"removable", "1"}},
           "vbd", 2)
           .value();
-  EXPECT_EQ(plan.store, store_kind::file);
+  EXPECT_EQ(plan.store, disk_store::file);
   EXPECT_EQ(plan.path, "/dev/vg/x");
   EXPECT_TRUE(plan.config.read_only);
   EXPECT_TRUE(plan.config.cdrom);
@@ -32,7 +32,7 @@ TEST(disk_plan, of_libxl_s_nodes_alone_is_a_file) {
   EXPECT_EQ(parse_disk_plan({}, "qdisk", 2).value().config.kind, backend_kind::qemu);
 }
 
-TEST(disk_plan, takes_every_wish) {
+TEST(disk_plan, reads_every_option) {
   auto all = memory_disk();
   all["xenpv/backend"] = "linux";
   all["xenpv/sector-size"] = "4096";
@@ -44,7 +44,7 @@ TEST(disk_plan, takes_every_wish) {
   all["xenpv/medium"] = "guest-1/xvdb";
   all["xenpv/fault"] = "error=3 reorder";
   const auto plan = parse_disk_plan(all, "vbd", 2).value();
-  EXPECT_EQ(plan.store, store_kind::memory);
+  EXPECT_EQ(plan.store, disk_store::memory);
   EXPECT_EQ(plan.medium, "guest-1/xvdb");
   EXPECT_TRUE(plan.volatile_cache);
   EXPECT_EQ(plan.faults.error_every, 3u);
@@ -60,7 +60,7 @@ TEST(disk_plan, takes_every_wish) {
                disk.secure_discard);
 }
 
-TEST(disk_plan, cannot_switch_on_what_a_kind_of_backend_does_not_have) {
+TEST(disk_plan, cannot_enable_features_that_the_backend_kind_lacks) {
   auto all = memory_disk();
   all["xenpv/backend"] = "tapdisk";
   all["xenpv/flush"] = all["xenpv/persistent"] = "1";

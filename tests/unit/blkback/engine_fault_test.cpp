@@ -1,4 +1,4 @@
-// Each fault as a frontend meets it.
+// Each injected fault as a frontend sees it.
 #include <gmock/gmock.h>
 
 #include "unit/blkback/engine_rig.hpp"
@@ -13,7 +13,7 @@ using rig = engine_rig;
 
 class faulty_engine : public ::testing::Test {
  protected:
-  void set(std::string_view words) { r.backend->set_faults(parse_disk_faults(words).value()); }
+  void set(std::string_view text) { r.backend->set_faults(parse_disk_faults(text).value()); }
   void put_reads(std::uint64_t first, std::uint64_t last) {
     for (auto id = first; id <= last; ++id)
       r.put(rig::transfer(blkif_op::read, id, 0, {page(a)}));
@@ -54,7 +54,7 @@ TEST_F(faulty_engine, holds_delayed_responses_until_they_are_released) {
   EXPECT_THAT(ids(), ElementsAre(3));
 }
 
-TEST_F(faulty_engine, carries_out_late_writes_when_their_time_has_come) {
+TEST_F(faulty_engine, carries_out_late_writes_when_they_are_due) {
   set("late=5ms:1/2");
   const auto first_byte = [&](std::uint64_t block) {
     return std::to_integer<int>(r.medium->data()[block * 4096]);
@@ -62,14 +62,14 @@ TEST_F(faulty_engine, carries_out_late_writes_when_their_time_has_come) {
   r.fill(a, 0x11);
   for (std::uint64_t id = 1; id <= 2; ++id)
     r.put(rig::transfer(blkif_op::write, id, id * 8, {page(a)}));
-  // Its write is not late, and neither is the read: they are answered at once.
+  // The second write and the read are not late: they complete at once.
   put_reads(3, 3);
   EXPECT_THAT(run(), ElementsAre(2, 3));
   EXPECT_EQ(r.backend->late(), 1u);
   EXPECT_EQ(r.backend->in_store(), 1u);
   EXPECT_EQ(r.backend->late_time(), std::chrono::milliseconds(5));
   EXPECT_EQ(first_byte(1), 0);
-  // It is the frontend's page of that later moment that is written.
+  // A late write stores the content that the page has when the write is carried out.
   r.fill(a, 0x22);
   r.backend->carry_out(9);
   EXPECT_EQ(first_byte(1), 0x22);
@@ -111,18 +111,18 @@ TEST_F(faulty_engine, answers_twice) {
   put_reads(1, 3);
   EXPECT_TRUE(r.backend->run(2).more);
   EXPECT_THAT(ids(), ElementsAre(1, 2, 2));
-  // With more responses than requests the ring is beyond repair, for the backend too.
+  // More responses than requests break the ring for the backend too.
   (void)r.backend->run();
   EXPECT_TRUE(r.backend->halted());
 }
 
-TEST_F(faulty_engine, gives_ids_that_nobody_used) {
+TEST_F(faulty_engine, answers_with_unknown_ids) {
   set("bad-id=2");
   put_reads(1, 2);
   EXPECT_THAT(run(), ElementsAre(1, 0xDEAD'BEEF'0BAD'1D00 ^ 2));
 }
 
-TEST_F(faulty_engine, names_the_wrong_operation) {
+TEST_F(faulty_engine, answers_with_the_wrong_operation) {
   set("wrong-operation=1");
   EXPECT_EQ(r.answer_to(rig::transfer(blkif_op::read, 1, 0, {page(a)})).operation, 1);
 }
@@ -132,13 +132,13 @@ TEST_F(faulty_engine, moves_the_response_index_beyond_the_ring) {
   put_reads(1, 1);
   (void)r.backend->run();
   EXPECT_EQ(r.front.available(), std::nullopt);
-  // It goes on without harm to itself.
+  // The backend itself survives.
   put_reads(2, 9);
   (void)r.backend->run();
   EXPECT_TRUE(r.backend->halted());
 }
 
-TEST_F(faulty_engine, is_dead_after_it_vanished) {
+TEST_F(faulty_engine, takes_no_request_after_it_vanished) {
   set("vanish=2");
   put_reads(1, 3);
   EXPECT_THAT(run(), ElementsAre(1, 2));
@@ -147,7 +147,7 @@ TEST_F(faulty_engine, is_dead_after_it_vanished) {
   EXPECT_THAT(run(), IsEmpty());
 }
 
-TEST_F(faulty_engine, takes_back_what_it_offered) {
+TEST_F(faulty_engine, refuses_operations_that_it_offered) {
   set("refuse-indirect refuse-flush refuse-discard");
   const auto refused = r.answer_to(r.indirect(blkif_op::write, 1, 0, {page(a)}, a + 5));
   EXPECT_EQ(refused.status, -2);

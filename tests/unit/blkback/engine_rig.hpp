@@ -1,4 +1,4 @@
-// A frontend's end played by hand, an engine at the other, both in this thread.
+// A backend engine and a hand-driven frontend on one ring, both on the test's thread.
 #pragma once
 
 #include <memory>
@@ -15,7 +15,7 @@ namespace xenpv::blkback::test {
 using wire::blkif_op;
 using wire::blkif_status;
 
-/// Grant references of the rig's pages.
+/// The first grant reference of the rig's pages.
 inline constexpr std::uint32_t first_ref = 100;
 inline constexpr std::uint64_t disk_size = 1 << 20;
 
@@ -23,7 +23,7 @@ inline disk_config usual(backend_kind kind) {
   return usual_config(personality_of(kind), disk_size);
 }
 
-/// A store that is done when told to.
+/// A store that completes its requests on demand.
 class late_store final : public store {
  public:
   explicit late_store(store& behind) : behind_(behind) {}
@@ -46,7 +46,7 @@ class late_store final : public store {
 
 /// A store that fails.
 struct failing_store final : store {
-  explicit failing_store(int why) : error(why) {}
+  explicit failing_store(int code) : error(code) {}
   void submit(store_request& request) noexcept override { request.done(request, error); }
   int error;
 };
@@ -79,7 +79,7 @@ struct engine_rig {
     out.nr_sectors = count;
     return out;
   }
-  /// Segments are put into the page `table`.
+  /// Writes the segments to the page `table`.
   wire::blkif_indirect_request indirect(blkif_op op, std::uint64_t id, std::uint64_t sector,
                                         const std::vector<wire::blkif_segment>& segments,
                                         std::uint32_t table) {
@@ -105,7 +105,7 @@ struct engine_rig {
       out.push_back(front.take());
     return out;
   }
-  /// One request, carried out; its only response.
+  /// Carries out one request and returns its only response.
   template <class Request>
   wire::blkif_response answer_to(const Request& request) {
     put(request);
@@ -131,7 +131,7 @@ struct engine_rig {
   std::unique_ptr<engine> backend;
 };
 
-/// All of a page.
+/// A segment that covers a whole page.
 inline wire::blkif_segment page(std::uint32_t ref) {
   return {ref, 0, 7, 0};
 }

@@ -1,4 +1,4 @@
-// The engine against a frontend played by hand: what is carried out, what is refused and how.
+// The backend engine against a hand-driven frontend: the requests it carries out and refuses.
 #include "blkback/engine.hpp"
 
 #include <gmock/gmock.h>
@@ -17,13 +17,13 @@ constexpr auto b = first_ref + 1;
 class every_backend : public ::testing::TestWithParam<backend_kind> {
  protected:
   disk_config config = usual(GetParam());
-  const personality& habits = config.habits();
+  const blkback::personality& personality = config.personality();
 };
 INSTANTIATE_TEST_SUITE_P(, every_backend,
                          ::testing::Values(backend_kind::linux_blkback, backend_kind::qemu,
                                            backend_kind::tapdisk, backend_kind::freebsd),
-                         [](const auto& each) {
-                           return std::string(personality_of(each.param).name);
+                         [](const auto& instance) {
+                           return std::string(wire::name_in(wire::backend_kinds, instance.param));
                          });
 
 TEST_P(every_backend, reads_back_what_was_written) {
@@ -55,7 +55,7 @@ TEST_P(every_backend, refuses_bad_segments) {
   EXPECT_EQ(r.status_of(rig::transfer(blkif_op::read, 6, 0, {page(a)})), okay);
 }
 
-TEST_P(every_backend, refuses_what_is_outside_the_disk) {
+TEST_P(every_backend, refuses_requests_outside_the_disk) {
   rig r(config);
   const auto last = disk_size / 512 - 8;
   EXPECT_EQ(r.status_of(rig::transfer(blkif_op::read, 1, last, {page(a)})), okay);
@@ -66,7 +66,7 @@ TEST_P(every_backend, refuses_what_is_outside_the_disk) {
   EXPECT_EQ(r.status_of(rig::transfer(blkif_op::read, 5, last, {page(a)})), error);
 }
 
-TEST_P(every_backend, lets_nobody_write_to_a_read_only_disk) {
+TEST_P(every_backend, refuses_writes_to_a_read_only_disk) {
   config.read_only = true;
   rig r(config);
   EXPECT_EQ(r.status_of(rig::transfer(blkif_op::write, 1, 0, {page(a)})), error);
@@ -76,7 +76,7 @@ TEST_P(every_backend, lets_nobody_write_to_a_read_only_disk) {
 TEST_P(every_backend, allows_an_empty_read_only_where_qemu_does) {
   rig r(config);
   EXPECT_EQ(r.status_of(rig::transfer(blkif_op::read, 1, 0, {})),
-            habits.allows_empty ? okay : error);
+            personality.allows_empty ? okay : error);
 }
 
 TEST_P(every_backend, answers_unknown_operations_in_its_own_way) {
@@ -86,33 +86,36 @@ TEST_P(every_backend, answers_unknown_operations_in_its_own_way) {
   const auto answer = r.answer_to(request);
   EXPECT_EQ(answer.id, 9u);
   EXPECT_EQ(answer.operation, 4);
-  EXPECT_EQ(static_cast<blkif_status>(answer.status), habits.unknown_is_error ? error : eopnotsupp);
+  EXPECT_EQ(static_cast<blkif_status>(answer.status),
+            personality.unknown_is_error ? error : eopnotsupp);
 }
 
-TEST_P(every_backend, flushes_and_orders_as_it_offers) {
+TEST_P(every_backend, supports_flushes_and_barriers_as_it_offers) {
   rig r(config);
   const auto flush = r.status_of(rig::transfer(blkif_op::flush_diskcache, 1, 0, {}));
   const auto barrier = r.status_of(rig::transfer(blkif_op::write_barrier, 2, 0, {page(a)}));
-  const auto refused = habits.unknown_is_error ? error : eopnotsupp;
-  EXPECT_EQ(flush, habits.flush ? okay : eopnotsupp);
-  EXPECT_EQ(barrier, habits.barrier ? okay : refused);
+  const auto refused = personality.unknown_is_error ? error : eopnotsupp;
+  EXPECT_EQ(flush, personality.flush ? okay : eopnotsupp);
+  EXPECT_EQ(barrier, personality.barrier ? okay : refused);
 }
 
-TEST_P(every_backend, discards_if_it_offers_that) {
+TEST_P(every_backend, discards_only_if_it_offers_discard) {
   rig r(config);
   r.fill(a, 0x11);
   EXPECT_EQ(r.status_of(rig::transfer(blkif_op::write, 1, 0, {page(a)})), okay);
   const auto discarded = r.status_of(rig::discard(2, 0, 8));
   EXPECT_EQ(r.status_of(rig::transfer(blkif_op::read, 3, 0, {page(a)})), okay);
-  EXPECT_EQ(r.byte_of(a), habits.discard ? 0 : 0x11);
-  EXPECT_EQ(discarded, habits.discard ? okay : habits.unknown_is_error ? error : eopnotsupp);
+  EXPECT_EQ(r.byte_of(a), personality.discard ? 0 : 0x11);
+  EXPECT_EQ(discarded, personality.discard            ? okay
+                       : personality.unknown_is_error ? error
+                                                      : eopnotsupp);
 }
 
 TEST_P(every_backend, moves_data_of_a_4096_byte_sector_disk_in_its_own_units) {
   config.sector_size = 4096;
   rig r(config);
   r.fill(a, 0x44);
-  const bool scaled = habits.ring_fields == sector_unit::sector_size;
+  const bool scaled = personality.ring_fields == sector_unit::sector_size;
   const wire::blkif_segment whole{a, 0, static_cast<std::uint8_t>(scaled ? 0 : 7), 0};
   const auto second = scaled ? 1u : 8u;
   EXPECT_EQ(r.status_of(rig::transfer(blkif_op::write, 1, second, {whole})), okay);
@@ -212,11 +215,11 @@ TEST(engine, writes_from_a_page_granted_read_only_unless_grants_are_persistent) 
   }
 }
 
-TEST(engine, maps_for_one_request_what_is_beyond_the_limit_of_persistent_grants) {
+TEST(engine, maps_grants_beyond_the_persistent_limit_for_one_request) {
   auto config = usual(backend_kind::linux_blkback);
   config.max_indirect_segments = 512;
   rig r(config, true);
-  // Two tables and 512 pages are within the limit; a stranger's grants go on being mapped.
+  // Two tables and 512 pages are within the limit; further grants are still mapped.
   r.page_memory.resize(0);
   std::vector<std::byte> many(1200 * page_size);
   r.pages = page_array(many, first_ref);
@@ -235,7 +238,7 @@ TEST(engine, counts_a_grant_that_is_in_flight_twice) {
   EXPECT_EQ(r.backend->statistics().grants_used_twice, 1u);
 }
 
-TEST(engine, publishes_a_batch_once_and_wants_one_event) {
+TEST(engine, publishes_a_batch_once_with_one_event) {
   rig r;
   for (std::uint64_t id = 0; id < 20; ++id)
     r.front.put(rig::transfer(blkif_op::read, id, 0, {page(a)}));
@@ -258,7 +261,7 @@ TEST(engine, publishes_a_batch_once_and_wants_one_event) {
   EXPECT_TRUE(r.backend->run().notify);
 }
 
-TEST(engine, stops_at_its_budget_and_says_so) {
+TEST(engine, stops_at_its_budget_and_reports_more) {
   rig r;
   for (std::uint64_t id = 0; id < 5; ++id)
     r.put(rig::transfer(blkif_op::read, id, 0, {page(a)}));
@@ -268,7 +271,7 @@ TEST(engine, stops_at_its_budget_and_says_so) {
   EXPECT_EQ(r.responses().size(), 2u);
 }
 
-TEST(engine, goes_round_a_ring_of_16_pages_many_times) {
+TEST(engine, wraps_a_ring_of_16_pages_many_times) {
   rig r(usual(backend_kind::linux_blkback), true, nullptr, 4);
   std::uint64_t id = 0;
   for (int round = 0; round < 10; ++round) {
@@ -303,7 +306,7 @@ TEST(engine, attaches_at_the_published_responses_only_as_blkback) {
   }
 }
 
-TEST(engine, passes_the_store_s_errors_on) {
+TEST(engine, returns_the_store_s_errors) {
   failing_store broken(EIO);
   rig r(usual(backend_kind::linux_blkback), false, &broken);
   EXPECT_EQ(r.status_of(rig::transfer(blkif_op::read, 1, 0, {page(a)})), error);
@@ -377,7 +380,7 @@ TEST(engine_with_a_late_store, flushes_before_the_data_of_a_flush_and_skips_it_a
   EXPECT_THAT(l.r.responses(), ElementsAre(::testing::Field(&wire::blkif_response::status, -1)));
 }
 
-TEST(engine_with_a_late_store, takes_nothing_more_once_told_so) {
+TEST(engine_with_a_late_store, takes_no_request_after_stop_taking) {
   late_rig l;
   l.r.put(rig::transfer(blkif_op::read, 1, 0, {page(a)}));
   (void)l.r.backend->run();

@@ -44,7 +44,7 @@ class file_disk : public ::testing::Test {
     };
     file_store store(medium, ring.get_executor());
     store.submit(request);
-    // Its completion is the only thing that can end this.
+    // Only the request's completion ends this loop.
     while (request.error == -1) {
       ring.restart();
       ring.run_for(std::chrono::milliseconds(100));
@@ -68,7 +68,7 @@ class file_disk : public ::testing::Test {
   std::shared_ptr<file_medium> medium;
 };
 
-TEST_F(file_disk, keeps_what_is_written_aligned_or_not) {
+TEST_F(file_disk, stores_aligned_and_unaligned_writes) {
   medium = std::make_shared<file_medium>(path, false);
   alignas(page_size) static std::byte pages[4 * page_size];
   std::memset(pages, 'a', sizeof pages);
@@ -86,7 +86,7 @@ TEST_F(file_disk, keeps_what_is_written_aligned_or_not) {
   EXPECT_EQ(std::to_integer<char>(pages[1]), 'b');
 }
 
-TEST_F(file_disk, punches_holes_where_it_is_discarded) {
+TEST_F(file_disk, discard_punches_holes) {
   medium = std::make_shared<file_medium>(path, false);
   std::string bytes(64 * 1024, 'x');
   ASSERT_EQ(transfer(store_op::write, 0, bytes.data(), bytes.size()), 0);
@@ -99,7 +99,7 @@ TEST_F(file_disk, punches_holes_where_it_is_discarded) {
   EXPECT_EQ(run(store_op::secure_discard, 0, {}, 4096), EOPNOTSUPP);
 }
 
-TEST_F(file_disk, fails_requests_the_file_is_too_short_for) {
+TEST_F(file_disk, fails_requests_beyond_the_end_of_the_file) {
   medium = std::make_shared<file_medium>(path, false);
   std::filesystem::resize_file(path, 1000);
   std::string bytes(4096, 'x');
@@ -113,7 +113,7 @@ TEST_F(file_disk, cannot_be_written_when_it_is_read_only) {
   EXPECT_EQ(transfer(store_op::read, 0, bytes.data(), bytes.size()), 0);
 }
 
-TEST_F(file_disk, has_the_size_of_the_file_and_changes_it) {
+TEST_F(file_disk, reports_and_changes_the_file_size) {
   medium = std::make_shared<file_medium>(path, false);
   EXPECT_EQ(medium->size(), disk_size);
   medium->resize(3 * disk_size);

@@ -46,20 +46,20 @@ TEST(frontend_keys, of_several_pages_and_queues) {
   EXPECT_EQ(keys.queues, (std::vector<ring_location>{{{grant_ref{8}, grant_ref{9}}, port{4}},
                                                      {{grant_ref{10}, grant_ref{11}}, port{5}}}));
   EXPECT_TRUE(keys.persistent);
-  // The others know nothing of queues and look where there is nothing.
+  // The other backends know no queues and read keys that are absent.
   EXPECT_EQ(error_of(all, config_of(backend_kind::qemu)),
             "device/vbd/51728/ring-ref0 is absent: protocol violation");
   all.erase("queue-1/event-channel");
   EXPECT_EQ(error_of(all), "device/vbd/51728/queue-1/event-channel is absent: protocol violation");
 }
 
-TEST(frontend_keys, of_one_queue_that_says_so_are_where_those_of_none_are) {
+TEST(frontend_keys, with_a_queue_count_of_1_need_no_queue_directory) {
   auto keys = one_queue();
   keys["multi-queue-num-queues"] = "1";
   EXPECT_EQ(error_of(keys), "");
 }
 
-TEST(frontend_keys, with_an_order_of_0_written_down_are_read_in_two_ways) {
+TEST(frontend_keys, with_an_explicit_order_of_0_are_read_in_two_ways) {
   auto keys = one_queue();
   keys["ring-page-order"] = "0";
   EXPECT_EQ(error_of(keys), "device/vbd/51728/ring-ref0 is absent: protocol violation");
@@ -73,7 +73,7 @@ TEST(frontend_keys, with_an_order_of_0_written_down_are_read_in_two_ways) {
             "device/vbd/51728/ring-ref is absent: protocol violation");
 }
 
-TEST(frontend_keys, name_a_protocol_that_is_served) {
+TEST(frontend_keys, need_a_supported_protocol) {
   auto keys = one_queue();
   keys.erase("protocol");
   EXPECT_EQ(error_of(keys),
@@ -113,7 +113,7 @@ TEST(frontend_keys, are_numbers) {
   EXPECT_EQ(error_of(keys), "device/vbd/51728/ring-ref is absent: protocol violation");
 }
 
-TEST(frontend_keys, say_that_large_sectors_are_understood_where_qemu_asks) {
+TEST(frontend_keys, need_feature_large_sector_size_for_qemu) {
   auto disk = config_of(backend_kind::qemu);
   disk.sector_size = 4096;
   auto keys = one_queue();

@@ -1,4 +1,4 @@
-// Every pair of states a backend and a frontend can be in, and what the backend does then.
+// The backend's next step for every pair of backend and frontend states.
 #include "blkback/handshake.hpp"
 
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@ namespace {
 
 using enum wire::xenbus_state;
 
-const auto& linux_habits = personality_of(backend_kind::linux_blkback);
+const auto& linux_personality = personality_of(backend_kind::linux_blkback);
 
 constexpr std::array all_states = {unknown, initialising, init_wait,     initialised, connected,
                                    closing, closed,       reconfiguring, reconfigured};
@@ -17,13 +17,13 @@ step next(situation now, backend_kind kind = backend_kind::linux_blkback) {
   return next_step(personality_of(kind), now);
 }
 
-/// One letter for each frontend state: w(ait), a(nnounce), c(onnect), b(egin closing), f(inish
-/// closing), l(eave).
+/// The step for each frontend state, one letter each: w(ait), a(nnounce), c(onnect), b(egin
+/// closing), f(inish closing), l(eave).
 std::string row(situation now) {
   std::string out;
   for (const auto frontend : all_states) {
     now.frontend = frontend;
-    out += to_string(next_step(linux_habits, now))[0];
+    out += to_string(next_step(linux_personality, now))[0];
   }
   return out;
 }
@@ -35,8 +35,8 @@ situation in(wire::xenbus_state own) {
 }
 
 TEST(handshake, has_a_step_for_every_pair_of_states) {
-  // The frontend: unknown, Initialising, InitWait, Initialised, Connected, Closing, Closed,
-  // Reconfiguring, Reconfigured.
+  // The columns are the frontend's states: unknown, Initialising, InitWait, Initialised, Connected,
+  // Closing, Closed, Reconfiguring, Reconfigured.
   EXPECT_EQ(row(in(initialising)), "aaaaaaaaa");
   EXPECT_EQ(row(in(init_wait)), "lwwccbfww");
   EXPECT_EQ(row(in(initialised)), "lwwwwbfww");
@@ -48,7 +48,7 @@ TEST(handshake, has_a_step_for_every_pair_of_states) {
   EXPECT_EQ(row(offline), "llwwwwlww");
 }
 
-TEST(handshake, waits_with_the_connection_for_the_medium) {
+TEST(handshake, waits_for_the_medium_before_it_connects) {
   auto now = in(init_wait);
   now.frontend = initialised;
   now.medium_ready = false;
@@ -57,7 +57,7 @@ TEST(handshake, waits_with_the_connection_for_the_medium) {
   EXPECT_EQ(next(now), step::connect);
 }
 
-TEST(handshake, takes_no_ring_that_was_offered_before_it_restarted) {
+TEST(handshake, ignores_a_ring_offered_before_its_restart) {
   auto now = in(init_wait);
   now.frontend = connected;
   now.frontend_is_stale = true;
@@ -81,7 +81,7 @@ TEST(handshake, follows_an_unplug_through_to_the_end) {
   EXPECT_EQ(next(now), step::leave);
 }
 
-TEST(handshake, lets_an_unplug_end_at_once_when_nobody_drives_the_device) {
+TEST(handshake, finishes_an_unplug_at_once_without_a_frontend_driver) {
   auto now = in(init_wait);
   now.frontend = initialising;
   now.online = false;
@@ -92,7 +92,7 @@ TEST(handshake, lets_an_unplug_end_at_once_when_nobody_drives_the_device) {
   EXPECT_EQ(next(now), step::leave);
 }
 
-TEST(handshake, stays_closed_as_freebsd_when_a_frontend_comes_back) {
+TEST(handshake, stays_closed_as_freebsd_when_a_frontend_reconnects) {
   auto now = in(closed);
   now.frontend = initialising;
   EXPECT_EQ(next(now, backend_kind::freebsd), step::wait);

@@ -1,4 +1,4 @@
-// The stores that are done at once, and the cache that a power cut empties.
+// The synchronous stores, and the volatile cache that a power cut empties.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -14,8 +14,8 @@ namespace {
 
 constexpr std::uint64_t disk_size = 64 * 1024;
 
-int run(store& on, store_op op, std::uint64_t offset, std::uint64_t length, void* memory = nullptr,
-        std::size_t cut = 0) {
+int run(store& target, store_op op, std::uint64_t offset, std::uint64_t length,
+        void* memory = nullptr, std::size_t cut = 0) {
   struct finished : store_request {
     int error = -1;
   } request;
@@ -28,7 +28,7 @@ int run(store& on, store_op op, std::uint64_t offset, std::uint64_t length, void
   request.done = [](store_request& r, int error) noexcept {
     static_cast<finished&>(r).error = error;
   };
-  on.submit(request);
+  target.submit(request);
   return request.error;
 }
 
@@ -36,13 +36,14 @@ std::vector<char> filled(std::size_t size, char value) {
   return std::vector<char>(size, value);
 }
 
-void write(store& to, std::uint64_t offset, std::size_t length, char value, std::size_t cut = 0) {
+void write(store& target, std::uint64_t offset, std::size_t length, char value,
+           std::size_t cut = 0) {
   auto bytes = filled(length, value);
-  ASSERT_EQ(run(to, store_op::write, offset, length, bytes.data(), cut), 0);
+  ASSERT_EQ(run(target, store_op::write, offset, length, bytes.data(), cut), 0);
 }
-char read(store& from, std::uint64_t at) {
+char read(store& source, std::uint64_t offset) {
   char value = '?';
-  EXPECT_EQ(run(from, store_op::read, at, 1, &value), 0);
+  EXPECT_EQ(run(source, store_op::read, offset, 1, &value), 0);
   return value;
 }
 
@@ -51,7 +52,7 @@ struct memory_disk {
   memory_store store{medium};
 };
 
-TEST(memory_store, keeps_what_is_written_in_pieces) {
+TEST(memory_store, stores_writes_that_consist_of_pieces) {
   memory_disk disk;
   write(disk.store, 1000, 3000, 'x', 512);
   auto bytes = filled(5000, '?');
@@ -63,7 +64,7 @@ TEST(memory_store, keeps_what_is_written_in_pieces) {
   EXPECT_EQ(run(disk.store, store_op::flush, 0, 0), 0);
 }
 
-TEST(memory_store, forgets_exactly_what_is_discarded) {
+TEST(memory_store, zeroes_exactly_the_discarded_bytes) {
   memory_disk disk;
   write(disk.store, 0, disk_size, 'x');
   EXPECT_EQ(run(disk.store, store_op::discard, 512, 3 * 4096), 0);
@@ -80,7 +81,7 @@ TEST(memory_store, forgets_exactly_what_is_discarded) {
   EXPECT_EQ(read(disk.store, 16384 + 200), 'y');
 }
 
-TEST(memory_medium, grows_in_place_and_forgets_what_is_cut_off) {
+TEST(memory_medium, grows_in_place_and_zeroes_bytes_that_were_cut_off) {
   memory_disk disk;
   write(disk.store, disk_size - 1, 1, 'x');
   disk.medium->resize(4 * disk_size);
@@ -92,7 +93,7 @@ TEST(memory_medium, grows_in_place_and_forgets_what_is_cut_off) {
   EXPECT_EQ(disk.medium->size(), 4 * disk_size);
 }
 
-TEST(memory_medium, says_how_far_it_can_grow) {
+TEST(memory_medium, failure_names_the_growth_limit) {
   memory_medium medium(disk_size);
   try {
     medium.resize(std::uint64_t{17} << 30);
@@ -131,7 +132,7 @@ TEST(volatile_store, reads_its_own_unflushed_writes) {
   EXPECT_EQ(read(disk.store, 1024), 'b');
 }
 
-TEST(volatile_store, drops_what_is_discarded) {
+TEST(volatile_store, drops_discarded_sectors) {
   cached_disk disk;
   write(disk.cache, 0, 2048, 'a');
   EXPECT_EQ(run(disk.cache, store_op::discard, 512, 1024), 0);
@@ -161,7 +162,7 @@ TEST(volatile_store, never_loses_flushed_sectors_and_tears_none_over_1000_power_
       if (sector >= 4) ++(first == 'f' ? lost : first == 'u' ? between : kept);
     }
   }
-  // By chance, but of every kind.
+  // Random, but each outcome occurs.
   EXPECT_GT(lost, 1000);
   EXPECT_GT(between, 1000);
   EXPECT_GT(kept, 1000);

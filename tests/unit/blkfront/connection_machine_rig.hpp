@@ -1,5 +1,5 @@
-// What the tests of connection_machine share: a machine with a shell's answers to it, and ways into
-// its usual states.
+// Shared by the tests of connection_machine: a driver that plays the shell, and shortcuts to the
+// usual states.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -24,13 +24,13 @@ inline device_view view_of(xenbus_state own, std::optional<xenbus_state> backend
   return view;
 }
 
-/// A machine, and the answers of a shell to it.
-struct driven {
+/// A machine that the test drives in place of a shell.
+struct driver {
   connection_machine machine;
   connection_action action;
 
-  step tell(kind what) {
-    action = machine.next({what, {}});
+  step post(kind event) {
+    action = machine.next({event, {}});
     return action.step;
   }
   step see(const device_view& view) {
@@ -44,24 +44,24 @@ struct driven {
 };
 
 /// From `read_device` to Connected.
-inline void connect(driven& d) {
+inline void connect(driver& d) {
   ASSERT_EQ(d.action.step, step::read_device);
-  EXPECT_EQ(d.tell(kind::done), step::look);
+  EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(initialising, init_wait), step::publish);
-  EXPECT_EQ(d.tell(kind::done), step::look);
+  EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(initialised, connected), step::finish);
-  EXPECT_EQ(d.tell(kind::done), step::wait);
+  EXPECT_EQ(d.post(kind::done), step::wait);
   EXPECT_EQ(d.state(), connection_state::connected);
 }
 
-inline driven connected_machine() {
-  driven d;
-  EXPECT_EQ(d.tell(kind::open), step::read_device);
+inline driver connected_machine() {
+  driver d;
+  EXPECT_EQ(d.post(kind::open), step::read_device);
   connect(d);
   return d;
 }
 
-inline void expect_loss(const driven& d, loss_reason reason, connection_loss loss) {
+inline void expect_loss(const driver& d, loss_reason reason, connection_loss loss) {
   EXPECT_EQ(d.action.step, step::suspend);
   EXPECT_EQ(d.action.loss, loss);
   EXPECT_EQ(d.machine.loss(), loss);
@@ -69,8 +69,8 @@ inline void expect_loss(const driven& d, loss_reason reason, connection_loss los
   EXPECT_EQ(d.state(), connection_state::recovering);
 }
 
-/// Closed by the backend, answered by us, closed by both.
-inline driven parted_machine() {
+/// The backend begins to close, the frontend answers, both are closed.
+inline driver parted_machine() {
   auto d = connected_machine();
   EXPECT_EQ(d.see(connected, closing), step::part);
   EXPECT_EQ(d.state(), connection_state::parting);

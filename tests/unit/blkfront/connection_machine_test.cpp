@@ -1,5 +1,5 @@
-// The life of a connection: each story step by step, and each loss by its kind. Every reachable
-// state is in connection_walk_test.cpp.
+// The life of a connection step by step, and the kind of each loss. connection_walk_test.cpp visits
+// every reachable state.
 #include <array>
 #include <utility>
 #include <vector>
@@ -9,85 +9,85 @@
 namespace xenpv::blkfront {
 namespace {
 
-TEST(connection_machine, connects_after_resetting_what_a_predecessor_left) {
-  driven d;
-  EXPECT_EQ(d.tell(kind::open), step::read_device);
+TEST(connection_machine, connects_after_resetting_a_stale_connection) {
+  driver d;
+  EXPECT_EQ(d.post(kind::open), step::read_device);
   EXPECT_EQ(d.state(), connection_state::connecting);
-  EXPECT_EQ(d.tell(kind::done), step::look);
+  EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(connected, connected), step::set_closing);
-  EXPECT_EQ(d.tell(kind::done), step::look);
+  EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(closing, connected), step::wait);
   EXPECT_EQ(d.see(closing, closing), step::set_closed);
-  EXPECT_EQ(d.tell(kind::done), step::look);
+  EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(closed, closed), step::set_initialising);
-  EXPECT_EQ(d.tell(kind::done), step::look);
+  EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(initialising, init_wait), step::publish);
   EXPECT_EQ(d.state(), connection_state::offered);
 }
 
-TEST(connection_machine, gives_ports_up_and_backs_off_when_a_ring_is_refused) {
-  driven d;
-  (void)d.tell(kind::open);
-  (void)d.tell(kind::done);
+TEST(connection_machine, releases_ports_and_backs_off_when_a_ring_is_refused) {
+  driver d;
+  (void)d.post(kind::open);
+  (void)d.post(kind::done);
   (void)d.see(initialising, init_wait);
-  (void)d.tell(kind::done);
+  (void)d.post(kind::done);
   EXPECT_EQ(d.see(initialised, closing), step::release);
   EXPECT_EQ(d.machine.refusals(), 1U);
-  EXPECT_EQ(d.tell(kind::done), step::back_off);
-  EXPECT_EQ(d.tell(kind::done), step::look);
+  EXPECT_EQ(d.post(kind::done), step::back_off);
+  EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(initialised, closing), step::set_closed);
 }
 
-TEST(connection_machine, closes_nothing_that_was_never_its_own_when_an_open_fails) {
-  driven d;
-  (void)d.tell(kind::open);
-  EXPECT_EQ(d.tell(kind::failed), step::release);
-  EXPECT_EQ(d.tell(kind::done), step::rest);
+TEST(connection_machine, closes_nothing_when_an_open_fails_before_it_published) {
+  driver d;
+  (void)d.post(kind::open);
+  EXPECT_EQ(d.post(kind::failed), step::release);
+  EXPECT_EQ(d.post(kind::done), step::rest);
   EXPECT_EQ(d.state(), connection_state::closed);
 }
 
-TEST(connection_machine, closes_what_it_offered_when_an_open_fails) {
-  driven d;
-  (void)d.tell(kind::open);
-  (void)d.tell(kind::done);
+TEST(connection_machine, closes_the_published_device_when_an_open_fails) {
+  driver d;
+  (void)d.post(kind::open);
+  (void)d.post(kind::done);
   EXPECT_EQ(d.see(initialising, init_wait), step::publish);
-  EXPECT_EQ(d.tell(kind::failed), step::fail);
-  EXPECT_EQ(d.tell(kind::done), step::part);
+  EXPECT_EQ(d.post(kind::failed), step::fail);
+  EXPECT_EQ(d.post(kind::done), step::part);
   EXPECT_EQ(d.see(closed, closed), step::release);
-  EXPECT_EQ(d.tell(kind::done), step::rest);
+  EXPECT_EQ(d.post(kind::done), step::rest);
   EXPECT_EQ(d.state(), connection_state::closed);
 }
 
-TEST(connection_machine, opens_anew_when_a_resume_made_the_open_fail) {
-  driven d;
-  (void)d.tell(kind::open);
-  (void)d.tell(kind::done);
+TEST(connection_machine, reopens_when_a_resume_made_the_open_fail) {
+  driver d;
+  (void)d.post(kind::open);
+  (void)d.post(kind::done);
   EXPECT_EQ(d.see(initialising, init_wait), step::publish);
   EXPECT_TRUE(d.machine.interrupt(interruption::resumed));
-  EXPECT_EQ(d.tell(kind::failed), step::release);
-  EXPECT_EQ(d.tell(kind::done), step::read_device);
+  EXPECT_EQ(d.post(kind::failed), step::release);
+  EXPECT_EQ(d.post(kind::done), step::read_device);
   EXPECT_EQ(d.state(), connection_state::connecting);
   connect(d);
 }
 
-TEST(connection_machine, says_why_an_attempt_cannot_succeed) {
-  const std::array<std::pair<device_view, std::string_view>, 3> stories = {
-      {{view_of(closed, closed, false), "the toolstack is taking the disk away (online=0)"},
+TEST(connection_machine, explains_why_an_attempt_cannot_succeed) {
+  const std::array<std::pair<device_view, std::string_view>, 3> cases = {
+      {{view_of(closed, closed, false), "the toolstack is detaching the disk (online=0)"},
        {{.states = {}, .node = backend_node::removed, .rebuilt = false},
         "the toolstack removed the device"},
        {{.states = {}, .node = backend_node::other, .rebuilt = false},
-        "the toolstack gave it another backend"}}};
-  for (const auto& [view, text] : stories) {
-    driven d;
-    (void)d.tell(kind::open);
-    (void)d.tell(kind::done);
+        "the toolstack assigned another backend"}}};
+  for (const auto& [view, text] : cases) {
+    driver d;
+    (void)d.post(kind::open);
+    (void)d.post(kind::done);
     EXPECT_EQ(d.see(view), step::abandon);
     EXPECT_EQ(d.action.text, text);
-    EXPECT_EQ(d.tell(kind::failed), step::release);
+    EXPECT_EQ(d.post(kind::failed), step::release);
   }
 }
 
-// Losses and what they mean for writes that were answered and not flushed.
+// Orderly and abrupt losses. An abrupt loss may cost answered writes that were not flushed.
 
 TEST(connection_loss, is_orderly_when_both_ends_closed) {
   const auto d = parted_machine();
@@ -98,17 +98,17 @@ TEST(connection_loss, is_orderly_when_the_guest_was_resumed) {
   auto d = connected_machine();
   EXPECT_TRUE(d.machine.interrupt(interruption::resumed));
   EXPECT_TRUE(d.machine.is_interrupted());
-  EXPECT_EQ(d.tell(kind::changed), step::suspend);
+  EXPECT_EQ(d.post(kind::changed), step::suspend);
   expect_loss(d, loss_reason::resumed, connection_loss::orderly);
-  EXPECT_EQ(d.tell(kind::done), step::read_device);
+  EXPECT_EQ(d.post(kind::done), step::read_device);
   EXPECT_TRUE(d.machine.may_have_moved());
-  // Built anew by the toolstack, of course: that makes it no worse.
-  EXPECT_EQ(d.tell(kind::done), step::look);
+  // The toolstack rebuilt the device. The loss stays orderly.
+  EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(initialising, initialising), step::wait);
   EXPECT_EQ(d.machine.loss(), connection_loss::orderly);
 }
 
-TEST(connection_loss, is_orderly_when_the_resume_shows_only_on_a_second_look) {
+TEST(connection_loss, is_orderly_when_the_resume_shows_only_on_confirmation) {
   for (const auto own : {initialising, connected}) {
     auto d = connected_machine();
     EXPECT_EQ(d.see(own, initialising), step::confirm);
@@ -134,14 +134,14 @@ TEST(connection_loss, is_abrupt_when_the_backend_restarted_without_closing) {
   }
 }
 
-TEST(connection_loss, is_abrupt_when_the_toolstack_built_the_device_anew) {
+TEST(connection_loss, is_abrupt_when_the_toolstack_rebuilt_the_device) {
   auto d = connected_machine();
   EXPECT_EQ(d.see(initialising, init_wait), step::confirm);
   (void)d.see(initialising, init_wait);
   expect_loss(d, loss_reason::device_rebuilt, connection_loss::abrupt);
 }
 
-TEST(connection_loss, is_abrupt_when_the_backend_does_not_end_the_closing_that_it_began) {
+TEST(connection_loss, is_abrupt_when_the_backend_does_not_finish_closing) {
   std::vector<device_view> ends = {view_of(closed, closing),   view_of(closed, std::nullopt),
                                    view_of(closed, init_wait), view_of(closed, initialising),
                                    view_of(closing, closed),   view_of(initialising, init_wait)};
@@ -163,75 +163,75 @@ TEST(connection_loss, is_abrupt_when_the_backend_does_not_end_the_closing_that_i
 TEST(connection_loss, is_abrupt_when_the_closing_handshake_fails) {
   auto d = connected_machine();
   EXPECT_EQ(d.see(connected, closing), step::part);
-  EXPECT_EQ(d.tell(kind::failed), step::confirm);
-  EXPECT_EQ(d.tell(kind::failed), step::suspend);
+  EXPECT_EQ(d.post(kind::failed), step::confirm);
+  EXPECT_EQ(d.post(kind::failed), step::suspend);
   expect_loss(d, loss_reason::backend_closed, connection_loss::abrupt);
 }
 
-// A driver domain that closes its disks and then dies: Closed says nothing about its cache.
-TEST(connection_loss, becomes_abrupt_when_another_backend_comes_after_an_orderly_close) {
+// A driver domain may close its disks and then die: Closed does not mean that its cache is flushed.
+TEST(connection_loss, becomes_abrupt_when_another_backend_replaces_an_orderly_closed_one) {
   auto rebuilt = view_of(closed, closed);
   rebuilt.rebuilt = true;
   auto other = view_of(closed, closed);
   other.node = backend_node::other;
-  for (const auto& sign : {rebuilt, other, view_of(closed, std::nullopt), view_of(closed, unknown),
+  for (const auto& view : {rebuilt, other, view_of(closed, std::nullopt), view_of(closed, unknown),
                            view_of(closed, initialising), view_of(initialising, initialising)}) {
     auto d = parted_machine();
-    EXPECT_EQ(d.tell(kind::done), step::read_device);
-    EXPECT_EQ(d.tell(kind::done), step::look);
-    EXPECT_EQ(d.see(sign), step::suspend);
+    EXPECT_EQ(d.post(kind::done), step::read_device);
+    EXPECT_EQ(d.post(kind::done), step::look);
+    EXPECT_EQ(d.see(view), step::suspend);
     expect_loss(d, loss_reason::backend_closed, connection_loss::abrupt);
-    EXPECT_EQ(d.tell(kind::done), step::read_device) << "and on with the new one";
-    EXPECT_EQ(d.tell(kind::done), step::look);
+    EXPECT_EQ(d.post(kind::done), step::read_device) << "continues with the new backend";
+    EXPECT_EQ(d.post(kind::done), step::look);
     (void)d.see(view_of(closed, initialising));
-    EXPECT_NE(d.action.step, step::suspend) << "once is enough";
+    EXPECT_NE(d.action.step, step::suspend) << "reported once";
   }
 }
 
-TEST(connection_loss, stays_orderly_when_the_same_backend_goes_straight_on) {
+TEST(connection_loss, stays_orderly_when_the_same_backend_reconnects) {
   auto d = parted_machine();
-  EXPECT_EQ(d.tell(kind::done), step::read_device);
-  EXPECT_EQ(d.tell(kind::done), step::look);
+  EXPECT_EQ(d.post(kind::done), step::read_device);
+  EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(closed, closed), step::set_initialising);
-  EXPECT_EQ(d.tell(kind::done), step::look);
+  EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(initialising, init_wait), step::publish);
-  EXPECT_EQ(d.tell(kind::done), step::look);
+  EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(initialised, connected), step::finish);
   EXPECT_EQ(d.machine.loss(), connection_loss::orderly);
-  EXPECT_EQ(d.tell(kind::done), step::wait);
+  EXPECT_EQ(d.post(kind::done), step::wait);
   EXPECT_EQ(d.state(), connection_state::connected);
 }
 
-TEST(connection_loss, that_was_abrupt_is_not_mended_by_a_resume) {
+TEST(connection_loss, stays_abrupt_after_a_resume) {
   auto d = connected_machine();
   (void)d.see(connected, std::nullopt);
   (void)d.see(connected, std::nullopt);
-  EXPECT_EQ(d.tell(kind::done), step::read_device);
+  EXPECT_EQ(d.post(kind::done), step::read_device);
   EXPECT_TRUE(d.machine.interrupt(interruption::resumed));
-  EXPECT_EQ(d.tell(kind::failed), step::withdraw);
+  EXPECT_EQ(d.post(kind::failed), step::withdraw);
   EXPECT_EQ(d.action.loss, connection_loss::abrupt);
-  EXPECT_EQ(d.tell(kind::done), step::read_device);
+  EXPECT_EQ(d.post(kind::done), step::read_device);
   EXPECT_EQ(d.machine.loss(), connection_loss::abrupt);
   EXPECT_TRUE(d.machine.may_have_moved());
 }
 
 // Recovery.
 
-TEST(connection_machine, tries_again_after_a_pause_until_a_backend_is_there) {
+TEST(connection_machine, retries_with_pauses_until_a_backend_appears) {
   auto d = connected_machine();
   (void)d.see(connected, std::nullopt);
   (void)d.see(connected, std::nullopt);
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(d.tell(kind::done), step::read_device);
-    EXPECT_EQ(d.tell(kind::failed), step::withdraw);
-    EXPECT_EQ(d.tell(kind::done), step::confirm);
+    EXPECT_EQ(d.post(kind::done), step::read_device);
+    EXPECT_EQ(d.post(kind::failed), step::withdraw);
+    EXPECT_EQ(d.post(kind::done), step::confirm);
     EXPECT_EQ(d.see(connected, std::nullopt), step::pause);
   }
-  EXPECT_EQ(d.tell(kind::done), step::read_device);
+  EXPECT_EQ(d.post(kind::done), step::read_device);
   connect(d);
 }
 
-TEST(connection_machine, fails_requests_when_they_waited_for_long_enough_and_still_recovers) {
+TEST(connection_machine, fails_requests_at_the_recovery_timeout_and_still_recovers) {
   auto d = connected_machine();
   EXPECT_FALSE(d.machine.interrupt(interruption::out_of_time));
   (void)d.see(connected, std::nullopt);
@@ -239,7 +239,7 @@ TEST(connection_machine, fails_requests_when_they_waited_for_long_enough_and_sti
   EXPECT_TRUE(d.machine.interrupt(interruption::out_of_time));
   EXPECT_EQ(d.state(), connection_state::absent);
   EXPECT_FALSE(d.machine.interrupt(interruption::out_of_time));
-  EXPECT_EQ(d.tell(kind::done), step::read_device);
+  EXPECT_EQ(d.post(kind::done), step::read_device);
   EXPECT_EQ(d.state(), connection_state::absent);
   connect(d);
 }
@@ -248,91 +248,91 @@ TEST(connection_machine, recovers_at_once_from_a_resume_during_the_last_step_of_
   auto d = connected_machine();
   (void)d.see(connected, std::nullopt);
   (void)d.see(connected, std::nullopt);
-  (void)d.tell(kind::done);
-  (void)d.tell(kind::done);
+  (void)d.post(kind::done);
+  (void)d.post(kind::done);
   (void)d.see(initialising, init_wait);
-  (void)d.tell(kind::done);
+  (void)d.post(kind::done);
   EXPECT_EQ(d.see(initialised, connected), step::finish);
   EXPECT_TRUE(d.machine.interrupt(interruption::resumed));
-  EXPECT_EQ(d.tell(kind::done), step::suspend);
+  EXPECT_EQ(d.post(kind::done), step::suspend);
   expect_loss(d, loss_reason::resumed, connection_loss::orderly);
-  EXPECT_EQ(d.tell(kind::done), step::read_device);
+  EXPECT_EQ(d.post(kind::done), step::read_device);
   EXPECT_TRUE(d.machine.may_have_moved());
   connect(d);
   EXPECT_FALSE(d.machine.may_have_moved());
 }
 
-TEST(connection_machine, fails_for_good_when_another_disk_comes_back) {
+TEST(connection_machine, fails_permanently_when_another_disk_comes_back) {
   auto d = connected_machine();
   (void)d.see(connected, std::nullopt);
   (void)d.see(connected, std::nullopt);
-  (void)d.tell(kind::done);
-  (void)d.tell(kind::done);
+  (void)d.post(kind::done);
+  (void)d.post(kind::done);
   (void)d.see(initialising, init_wait);
-  (void)d.tell(kind::done);
+  (void)d.post(kind::done);
   EXPECT_EQ(d.see(initialised, connected), step::finish);
-  EXPECT_EQ(d.tell(kind::wrong_disk), step::fail);
+  EXPECT_EQ(d.post(kind::wrong_disk), step::fail);
   EXPECT_EQ(d.state(), connection_state::failing);
-  EXPECT_EQ(d.tell(kind::done), step::part);
+  EXPECT_EQ(d.post(kind::done), step::part);
   EXPECT_EQ(d.see(closed, closed), step::release);
-  EXPECT_EQ(d.tell(kind::done), step::rest);
+  EXPECT_EQ(d.post(kind::done), step::rest);
   EXPECT_EQ(d.state(), connection_state::failed);
 }
 
-TEST(connection_machine, fails_for_good_when_a_queue_does_not_trust_its_backend) {
+TEST(connection_machine, fails_permanently_when_a_queue_distrusts_its_backend) {
   auto d = connected_machine();
   EXPECT_TRUE(d.machine.interrupt(interruption::distrusted));
   EXPECT_TRUE(d.machine.is_interrupted());
-  EXPECT_EQ(d.tell(kind::changed), step::fail);
+  EXPECT_EQ(d.post(kind::changed), step::fail);
   EXPECT_EQ(d.state(), connection_state::failing);
   EXPECT_FALSE(d.machine.interrupt(interruption::distrusted));
 }
 
-// Use.
+// The connected state.
 
-TEST(connection_machine, reads_properties_again_when_the_backend_says_connected_once_more) {
+TEST(connection_machine, rereads_properties_when_the_backend_sets_connected_again) {
   auto d = connected_machine();
   EXPECT_EQ(d.see(connected, connected), step::reread);
-  EXPECT_EQ(d.tell(kind::done), step::wait);
+  EXPECT_EQ(d.post(kind::done), step::wait);
   EXPECT_EQ(d.see(connected, reconfiguring), step::wait);
 }
 
-TEST(connection_machine, looks_again_after_a_look_that_failed) {
+TEST(connection_machine, reads_the_view_again_after_a_failure) {
   auto d = connected_machine();
-  EXPECT_EQ(d.tell(kind::failed), step::back_off);
-  EXPECT_EQ(d.tell(kind::done), step::look);
+  EXPECT_EQ(d.post(kind::failed), step::back_off);
+  EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(connected, connected), step::reread);
 }
 
-TEST(connection_machine, lets_requests_end_when_the_toolstack_takes_the_disk_away) {
+TEST(connection_machine, drains_requests_when_the_toolstack_removes_the_disk) {
   auto d = connected_machine();
   EXPECT_EQ(d.see(connected, closing, false), step::shut);
-  EXPECT_EQ(d.action.text, "the toolstack took the disk away");
-  EXPECT_EQ(d.tell(kind::done), step::look);
+  EXPECT_EQ(d.action.text, "the toolstack detached the disk");
+  EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(connected, closing, false), step::drain);
-  EXPECT_EQ(d.tell(kind::done), step::fail);
-  EXPECT_EQ(d.tell(kind::done), step::part);
+  EXPECT_EQ(d.post(kind::done), step::fail);
+  EXPECT_EQ(d.post(kind::done), step::part);
   EXPECT_EQ(d.see(closed, closed, false), step::release);
-  EXPECT_EQ(d.tell(kind::done), step::rest);
+  EXPECT_EQ(d.post(kind::done), step::rest);
   EXPECT_EQ(d.state(), connection_state::unplugged);
 }
 
-TEST(connection_machine, waits_for_nobody_when_the_disk_was_taken_away_by_force) {
+TEST(connection_machine, skips_the_drain_when_the_disk_is_removed_by_force) {
   auto d = connected_machine();
   device_view gone;
   gone.node = backend_node::removed;
   EXPECT_EQ(d.see(gone), step::confirm);
   EXPECT_EQ(d.see(gone), step::shut);
-  EXPECT_EQ(d.action.text, "the toolstack took the disk away by force");
-  EXPECT_EQ(d.tell(kind::done), step::look);
+  EXPECT_EQ(d.action.text, "the toolstack detached the disk by force");
+  EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(gone), step::fail);
 }
 
-TEST(connection_machine, goes_through_an_unplug_although_each_step_fails) {
+TEST(connection_machine, completes_an_unplug_although_each_step_fails) {
   auto d = connected_machine();
   EXPECT_EQ(d.see(connected, closing, false), step::shut);
   for (const auto next : {step::look, step::fail, step::part, step::release, step::rest})
-    EXPECT_EQ(d.tell(kind::failed), next);
+    EXPECT_EQ(d.post(kind::failed), next);
   EXPECT_EQ(d.state(), connection_state::unplugged);
 }
 

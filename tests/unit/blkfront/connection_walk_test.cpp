@@ -1,5 +1,5 @@
-// Every reachable state of connection_machine, with every event that a shell, a backend, a
-// toolstack or an interruption can bring in it.
+// Visits every reachable state of connection_machine, with every event that a shell, a backend, a
+// toolstack or an interruption can cause in it.
 #include <array>
 #include <cstdio>
 #include <deque>
@@ -43,7 +43,7 @@ bool is_end(connection_state state) {
          state == connection_state::closed;
 }
 
-/// Rings that the backend may have, as a shell would count them.
+/// The ring that the backend may hold, as a shell tracks it.
 enum class ring_state : std::uint8_t { none, published, in_use };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -62,7 +62,7 @@ struct node {
 ring_state ring_after(ring_state before, step s, kind outcome) {
   switch (s) {
     case step::publish:
-      // It may have failed half-way.
+      // A failed publish may have gone half-way.
       return ring_state::published;
     case step::finish:
       return outcome == kind::done ? ring_state::in_use : before;
@@ -103,74 +103,74 @@ class exploration {
   [[nodiscard]] std::uint64_t transitions() const { return transitions_; }
 
  private:
-  void expand(const node& from) {
-    for (const auto what :
+  void expand(const node& source) {
+    for (const auto cause :
          {interruption::resumed, interruption::distrusted, interruption::out_of_time}) {
-      auto to = from;
-      if (to.machine.interrupt(what)) add(to);
+      auto successor = source;
+      if (successor.machine.interrupt(cause)) add(successor);
     }
-    take(from, {kind::close, {}});
-    if (from.under_way == step::rest) {
-      if (from.machine.state() == connection_state::unopened) take(from, {kind::open, {}});
+    take(source, {kind::close, {}});
+    if (source.under_way == step::rest) {
+      if (source.machine.state() == connection_state::unopened) take(source, {kind::open, {}});
       return;
     }
-    take(from, {kind::failed, {}});
-    if (from.under_way == step::finish) take(from, {kind::wrong_disk, {}});
-    if (from.under_way == step::wait && from.machine.is_interrupted())
-      take(from, {kind::changed, {}});
-    // A shell gives up after so many.
-    if (from.under_way == step::back_off && from.machine.refusals() > refusals_max) return;
-    if (!answers_with_view(from.under_way)) return take(from, {kind::done, {}});
+    take(source, {kind::failed, {}});
+    if (source.under_way == step::finish) take(source, {kind::wrong_disk, {}});
+    if (source.under_way == step::wait && source.machine.is_interrupted())
+      take(source, {kind::changed, {}});
+    // A shell gives up after this many refusals.
+    if (source.under_way == step::back_off && source.machine.refusals() > refusals_max) return;
+    if (!answers_with_view(source.under_way)) return take(source, {kind::done, {}});
     for (const auto& view : views_)
-      take(from, {kind::view, view});
+      take(source, {kind::view, view});
   }
 
-  void take(const node& from, const connection_event& event) {
+  void take(const node& source, const connection_event& event) {
     ++transitions_;
-    auto to = from;
-    const auto action = to.machine.next(event);
-    to.under_way = action.step;
+    auto successor = source;
+    const auto action = successor.machine.next(event);
+    successor.under_way = action.step;
     if (event.what != kind::close && event.what != kind::open)
-      to.ring = ring_after(from.ring, from.under_way, event.what);
-    check(from, event, to, action);
-    add(to);
+      successor.ring = ring_after(source.ring, source.under_way, event.what);
+    check(source, event, successor, action);
+    add(successor);
   }
 
-  void check(const node& from, const connection_event& event, const node& to,
+  void check(const node& source, const connection_event& event, const node& successor,
              const connection_action& action) {
-    const auto state = to.machine.state();
-    // One ring at a time: the one before is given up first.
+    const auto state = successor.machine.state();
+    // One ring at a time: the previous one is released first.
     if (action.step == step::publish) {
-      EXPECT_EQ(to.ring, ring_state::none);
+      EXPECT_EQ(successor.ring, ring_state::none);
     }
     if (action.step == step::finish) {
-      EXPECT_EQ(to.ring, ring_state::published);
+      EXPECT_EQ(successor.ring, ring_state::published);
     }
-    // A connected device has its ring; one at its end, none.
+    // A connected device has a ring in use; a device in an end state has none.
     if (state == connection_state::connected) {
-      EXPECT_EQ(to.ring, ring_state::in_use);
+      EXPECT_EQ(successor.ring, ring_state::in_use);
     }
-    if (is_end(state) && from.machine.state() != connection_state::unopened) {
-      EXPECT_EQ(to.ring, ring_state::none) << to_string(from.machine.state());
+    if (is_end(state) && source.machine.state() != connection_state::unopened) {
+      EXPECT_EQ(successor.ring, ring_state::none) << to_string(source.machine.state());
     }
-    // Rest is for the ends only.
+    // The machine rests only in an end state or before it is opened.
     EXPECT_EQ(action.step == step::rest, is_end(state) || state == connection_state::unopened);
-    // Nothing leaves an end.
-    if (is_end(from.machine.state())) {
-      EXPECT_EQ(state, from.machine.state());
+    // An end state is final.
+    if (is_end(source.machine.state())) {
+      EXPECT_EQ(state, source.machine.state());
     }
     if (action.step == step::suspend && action.loss == connection_loss::orderly)
-      check_orderly(from, event);
-    if (to.machine.loss() == connection_loss::orderly &&
-        from.machine.loss() == connection_loss::abrupt) {
-      EXPECT_EQ(action.step, step::suspend) << "a loss is not mended later";
+      check_orderly(source, event);
+    if (successor.machine.loss() == connection_loss::orderly &&
+        source.machine.loss() == connection_loss::abrupt) {
+      EXPECT_EQ(action.step, step::suspend) << "an abrupt loss does not become orderly";
     }
   }
 
-  /// Only two things end a connection in order: a closing handshake to its end, and a resume.
-  static void check_orderly(const node& from, const connection_event& event) {
-    if (from.machine.is_resumed()) return;
-    EXPECT_EQ(from.machine.state(), connection_state::parting);
+  /// A loss is orderly only after a complete closing handshake or a resume.
+  static void check_orderly(const node& source, const connection_event& event) {
+    if (source.machine.is_resumed()) return;
+    EXPECT_EQ(source.machine.state(), connection_state::parting);
     EXPECT_EQ(event.what, kind::view);
     EXPECT_EQ(event.view.states.own, closed);
     EXPECT_EQ(event.view.states.backend, closed);
@@ -192,26 +192,26 @@ class exploration {
   std::uint64_t transitions_ = 0;
 };
 
-/// Whatever the steps' outcomes: not more than this many of them.
+/// The most steps that a close takes, whatever their outcomes.
 constexpr unsigned longest_close = 6;
 
-void expect_close_ends(node from) {
-  auto action = from.machine.next({kind::close, {}});
+void expect_close_ends(node source) {
+  auto action = source.machine.next({kind::close, {}});
   for (unsigned i = 0; i < longest_close && action.step != step::rest; ++i)
-    action = from.machine.next({i % 2 == 0 ? kind::failed : kind::done, {}});
-  EXPECT_EQ(action.step, step::rest) << to_string(from.machine.state());
-  EXPECT_TRUE(is_end(from.machine.state()));
+    action = source.machine.next({i % 2 == 0 ? kind::failed : kind::done, {}});
+  EXPECT_EQ(action.step, step::rest) << to_string(source.machine.state());
+  EXPECT_TRUE(is_end(source.machine.state()));
 }
 
-TEST(connection_machine, keeps_its_rules_in_every_reachable_state) {
+TEST(connection_machine, keeps_its_invariants_in_every_reachable_state) {
   exploration all;
   all.run();
   RecordProperty("states", static_cast<int>(all.nodes().size()));
   std::printf("%zu states, %llu transitions\n", all.nodes().size(),
               static_cast<unsigned long long>(all.transitions()));
   EXPECT_GT(all.nodes().size(), 200U);
-  for (const auto& each : all.nodes())
-    expect_close_ends(each);
+  for (const auto& reached : all.nodes())
+    expect_close_ends(reached);
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
-// A power cut at the backend at any moment: what was written and acknowledged before an
-// acknowledged flush (or with FUA) is on the disk, and no sector holds anything that was never
-// written to it.
+// Power cuts at the backend at any moment: a write acknowledged before an acknowledged flush (or
+// sent with FUA) is on the disk, and no sector holds data that was never written to it.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -19,7 +18,7 @@ using blk::operation;
 constexpr std::uint64_t sectors = 64;
 constexpr std::uint32_t sector_size = 512;
 
-/// What may be on the platter of one sector: any version from `durable` on.
+/// The versions of one sector. The platter may hold any version from `durable` on.
 struct sector_history {
   std::uint32_t written = 0;  ///< the last version sent
   std::uint32_t acked = 0;
@@ -30,8 +29,8 @@ struct stamped : test_request {
   std::size_t queue = 0;
   std::uint64_t first = 0;
   std::uint64_t count = 0;
-  std::vector<std::uint32_t> versions;  ///< of a write: by sector
-  std::vector<std::uint32_t> covered;   ///< of a flush: acked when it was sent
+  std::vector<std::uint32_t> versions;  ///< of a write: one for each sector
+  std::vector<std::uint32_t> covered;   ///< of a flush: the acked versions when it was sent
 };
 
 class power_cut {
@@ -77,22 +76,22 @@ class power_cut {
     r.queue = pick(0, disk_.queues() - 1);
     if (pick(0, 5) == 0) {
       r.op = operation::flush;
-      for (const auto& each : history_)
-        r.covered.push_back(each.acked);
+      for (const auto& sector : history_)
+        r.covered.push_back(sector.acked);
     } else if (!prepare_write(r)) {
       return;
     }
     disk_.front(r.queue).submit(r);
-    flying_.push_back(std::move(fresh));
+    in_flight_.push_back(std::move(fresh));
   }
 
   bool prepare_write(stamped& r) {
     r.op = operation::write;
     r.count = pick(1, 20);
     r.first = pick(0, sectors - r.count);
-    for (const auto& each : flying_)
-      if (each->op == operation::write && r.first < each->first + each->count &&
-          each->first < r.first + r.count)
+    for (const auto& other : in_flight_)
+      if (other->op == operation::write && r.first < other->first + other->count &&
+          other->first < r.first + r.count)
         return false;
     r.fua = pick(0, 7) == 0;
     r.offset = r.first * sector_size;
@@ -109,16 +108,16 @@ class power_cut {
   }
 
   void collect() {
-    std::erase_if(flying_, [&](const std::unique_ptr<stamped>& r) {
+    std::erase_if(in_flight_, [&](const std::unique_ptr<stamped>& r) {
       if (r->answers == 0) return false;
       EXPECT_EQ(r->status, std::error_code());
       if (r->op == operation::flush)
         for (std::uint64_t i = 0; i < sectors; ++i)
           history_[i].durable = std::max(history_[i].durable, r->covered[i]);
       for (std::uint64_t i = 0; i < r->versions.size(); ++i) {
-        auto& each = history_[r->first + i];
-        each.acked = r->versions[i];
-        if (r->fua) each.durable = std::max(each.durable, r->versions[i]);
+        auto& sector = history_[r->first + i];
+        sector.acked = r->versions[i];
+        if (r->fua) sector.durable = std::max(sector.durable, r->versions[i]);
       }
       return true;
     });
@@ -126,12 +125,13 @@ class power_cut {
 
   void check() {
     for (std::uint64_t i = 0; i < sectors; ++i) {
-      std::uint32_t words[sector_size / 4];
-      std::memcpy(words, platter_->data() + i * sector_size, sector_size);
-      for (const auto word : words)
-        ASSERT_EQ(word, words[0]) << "sector " << i << " is torn";
-      ASSERT_GE(words[0], history_[i].durable) << "sector " << i << " lost a flushed write";
-      ASSERT_LE(words[0], history_[i].written) << "sector " << i << " holds what was never sent";
+      std::uint32_t values[sector_size / 4];
+      std::memcpy(values, platter_->data() + i * sector_size, sector_size);
+      for (const auto value : values)
+        ASSERT_EQ(value, values[0]) << "sector " << i << " is torn";
+      ASSERT_GE(values[0], history_[i].durable) << "sector " << i << " lost a flushed write";
+      ASSERT_LE(values[0], history_[i].written)
+          << "sector " << i << " holds a version that was never sent";
     }
   }
 
@@ -141,7 +141,7 @@ class power_cut {
   blkback::volatile_store cache_;
   loopback disk_;
   std::array<sector_history, sectors> history_{};
-  std::vector<std::unique_ptr<stamped>> flying_;
+  std::vector<std::unique_ptr<stamped>> in_flight_;
 };
 
 TEST(crash_consistency, no_flushed_write_is_lost_over_a_thousand_power_cuts) {
@@ -152,7 +152,7 @@ TEST(crash_consistency, no_flushed_write_is_lost_over_a_thousand_power_cuts) {
   }
 }
 
-TEST(crash_consistency, a_flush_on_one_queue_covers_what_was_written_through_another) {
+TEST(crash_consistency, flush_on_one_queue_covers_writes_through_another) {
   for (unsigned seed = 0; seed < 500; ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     power_cut(seed, 3, false).run();
@@ -160,7 +160,7 @@ TEST(crash_consistency, a_flush_on_one_queue_covers_what_was_written_through_ano
   }
 }
 
-TEST(crash_consistency, a_barrier_is_as_good_as_a_flush) {
+TEST(crash_consistency, barrier_protects_writes_like_a_flush) {
   for (unsigned seed = 0; seed < 500; ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
     power_cut(seed, 1, true).run();

@@ -28,7 +28,7 @@ class device_list : public testing::Test {
     control_thread_.join();
   }
 
-  /// A disk whose ends have these nodes beside what every disk has.
+  /// Adds a disk with these nodes besides those that every disk has.
   void add_disk(const std::string& number, const std::string& backend,
                 const std::map<std::string, std::string>& front,
                 const std::map<std::string, std::string>& back) {
@@ -77,8 +77,8 @@ class device_list : public testing::Test {
   async::store_client client_{control_.get_executor(), xen::store::open()};
 };
 
-constexpr const char* linux_end = "/local/domain/0/backend/vbd/1/51728";
-constexpr const char* qemu_end = "/local/domain/0/backend/qdisk/1/51728";
+constexpr const char* linux_backend = "/local/domain/0/backend/vbd/1/51728";
+constexpr const char* qemu_backend = "/local/domain/0/backend/qdisk/1/51728";
 
 TEST_F(device_list, is_empty_in_a_guest_without_disks) {
   EXPECT_TRUE(list().empty());
@@ -86,8 +86,8 @@ TEST_F(device_list, is_empty_in_a_guest_without_disks) {
   EXPECT_TRUE(list().empty());
 }
 
-TEST_F(device_list, shows_what_xenstore_says_of_a_disk) {
-  add_disk("51728", linux_end, {{"virtual-device", "51728"}, {"device-type", "disk"}},
+TEST_F(device_list, shows_the_xenstore_nodes_of_a_disk) {
+  add_disk("51728", linux_backend, {{"virtual-device", "51728"}, {"device-type", "disk"}},
            {{"params", "/dev/vg/guest"},
             {"mode", "w"},
             {"dev", "xvdb"},
@@ -102,7 +102,7 @@ TEST_F(device_list, shows_what_xenstore_says_of_a_disk) {
   EXPECT_EQ(disk.number, 51728U);
   EXPECT_EQ(disk.name, "xvdb");
   EXPECT_EQ(disk.path, "device/vbd/51728");
-  EXPECT_EQ(disk.backend, linux_end);
+  EXPECT_EQ(disk.backend, linux_backend);
   EXPECT_EQ(disk.backend_kind, "vbd");
   EXPECT_EQ(disk.params, "/dev/vg/guest");
   EXPECT_EQ(disk.mode, "w");
@@ -110,36 +110,38 @@ TEST_F(device_list, shows_what_xenstore_says_of_a_disk) {
   EXPECT_EQ(disk.state, initialising);
   EXPECT_EQ(disk.backend_state, init_wait);
   EXPECT_EQ(disk.holder, device_holder::nobody);
-  EXPECT_EQ(disk.size, std::nullopt) << "Linux' backend says it once connected";
+  EXPECT_EQ(disk.size, std::nullopt) << "Linux' backend publishes it when it connects";
   EXPECT_EQ(disk.sector_size, 512U);
   EXPECT_THAT(disk.features, ElementsAre("flush", "discard", "persistent", "indirect=256",
                                          "queues=4", "ring-order=4"));
 }
 
 TEST_F(device_list, reads_sizes_in_the_units_of_each_backend) {
-  add_disk("51728", linux_end, {}, {{"sectors", "16384"}, {"sector-size", "512"}, {"info", "0"}});
+  add_disk("51728", linux_backend, {},
+           {{"sectors", "16384"}, {"sector-size", "512"}, {"info", "0"}});
   EXPECT_EQ(list_one().size, 8U << 20U);
   clear();
   // Linux counts in 512 bytes, QEMU in its own sectors.
-  add_disk("51728", linux_end, {}, {{"sectors", "16384"}, {"sector-size", "4096"}});
-  EXPECT_EQ(list_one().size, std::nullopt) << "such a one may count in either";
-  set(std::string(linux_end) + "/physical-sector-size", "4096");
+  add_disk("51728", linux_backend, {}, {{"sectors", "16384"}, {"sector-size", "4096"}});
+  EXPECT_EQ(list_one().size, std::nullopt) << "without physical-sector-size the unit is unknown";
+  set(std::string(linux_backend) + "/physical-sector-size", "4096");
   EXPECT_EQ(list_one().size, 8U << 20U);
   EXPECT_EQ(list_one().sector_size, 4096U);
   clear();
-  add_disk("51728", qemu_end, {}, {{"sectors", "2048"}, {"sector-size", "4096"}, {"info", "0"}});
+  add_disk("51728", qemu_backend, {},
+           {{"sectors", "2048"}, {"sector-size", "4096"}, {"info", "0"}});
   EXPECT_EQ(list_one().size, 8U << 20U);
   EXPECT_EQ(list_one().backend_kind, "qdisk");
 }
 
 TEST_F(device_list, shows_read_only_disks_and_cdroms_as_such) {
-  add_disk("51760", linux_end, {{"device-type", "cdrom"}}, {{"mode", "r"}});
+  add_disk("51760", linux_backend, {{"device-type", "cdrom"}}, {{"mode", "r"}});
   EXPECT_EQ(list_one().mode, "r");
   EXPECT_EQ(list_one().type, "cdrom");
 }
 
-TEST_F(device_list, says_who_drives_a_disk) {
-  add_disk("51728", linux_end, {}, {});
+TEST_F(device_list, reports_the_holder_of_a_disk) {
+  add_disk("51728", linux_backend, {}, {});
   EXPECT_EQ(list_one().holder, device_holder::nobody);
   for (const auto* const state : {"3", "4"}) {
     set("device/vbd/51728/state", state);
@@ -155,18 +157,18 @@ TEST_F(device_list, says_who_drives_a_disk) {
   EXPECT_EQ(list_one().holder, device_holder::kernel);
 }
 
-TEST_F(device_list, is_in_the_order_of_numbers_and_skips_what_is_none) {
+TEST_F(device_list, is_sorted_by_number_and_skips_other_names) {
   add_disk("51728", "/a", {}, {});
   add_disk("768", "/b", {}, {});
   add_disk("268439552", "/c", {}, {});
   add_disk("not-a-number", "/d", {}, {});
   std::vector<std::string> names;
-  for (const auto& each : list())
-    names.push_back(each.name);
+  for (const auto& disk : list())
+    names.push_back(disk.name);
   EXPECT_THAT(names, ElementsAre("xvda", "xvdb", "xvdq"));
 }
 
-TEST_F(device_list, goes_by_the_guests_name_and_keeps_the_toolstacks) {
+TEST_F(device_list, shows_the_guests_name_and_keeps_the_toolstacks) {
   add_disk("768", "/a", {}, {});
   add_disk("2049", "/b", {}, {});
   const auto disks = list();
@@ -178,7 +180,7 @@ TEST_F(device_list, goes_by_the_guests_name_and_keeps_the_toolstacks) {
   EXPECT_EQ(disks[1].toolstack_name, "sda1");
 }
 
-TEST_F(device_list, believes_sysfs_more_than_the_rule) {
+TEST_F(device_list, prefers_the_name_in_sysfs_to_the_numbering_rule) {
   // RHEL 6 counts SCSI disks from xvde.
   add_disk("2048", "/a", {}, {});
   tree.with("/sys/bus/xen/devices/vbd-2048/block/xvde/dev", "202:64\n");
@@ -193,29 +195,29 @@ TEST_F(device_list, never_gives_one_name_to_two_disks) {
   add_disk("268435456", "/c", {}, {});
   const auto names = [&] {
     std::vector<std::string> out;
-    for (const auto& each : list())
-      out.push_back(each.name);
+    for (const auto& disk : list())
+      out.push_back(disk.name);
     return out;
   };
   EXPECT_THAT(names(), ElementsAre("hda", "51712", "268435456"));
   tree.with("/sys/bus/xen/devices/vbd-768/block/xvda/dev", "202:0\n");
   EXPECT_THAT(names(), ElementsAre("xvda", "51712", "268435456"))
-      << "the driven one keeps its name";
+      << "the disk with a driver keeps its name";
 }
 
-TEST_F(device_list, shows_a_disk_whose_backend_is_gone_or_not_ours_to_read) {
-  set("device/vbd/51728/backend", linux_end);
+TEST_F(device_list, shows_a_disk_whose_backend_is_gone_or_not_readable) {
+  set("device/vbd/51728/backend", linux_backend);
   set("device/vbd/51728/state", "6");
   EXPECT_EQ(list_one().backend_state, std::nullopt);
   EXPECT_EQ(list_one().state, closed);
-  add_disk("51728", linux_end, {}, {{"params", "/secret"}});
-  xenstore.forbidden.insert(std::string(linux_end) + "/params");
+  add_disk("51728", linux_backend, {}, {{"params", "/secret"}});
+  xenstore.forbidden.insert(std::string(linux_backend) + "/params");
   EXPECT_EQ(list_one().params, "");
   EXPECT_EQ(list_one().backend_state, init_wait);
 }
 
-TEST_F(device_list, survives_nodes_that_make_no_sense) {
-  add_disk("51728", linux_end, {{"state", "connected"}, {"device-type", ""}},
+TEST_F(device_list, survives_malformed_nodes) {
+  add_disk("51728", linux_backend, {{"state", "connected"}, {"device-type", ""}},
            {{"state", "99"},
             {"sectors", "-1"},
             {"sector-size", "0"},
@@ -243,7 +245,7 @@ std::vector<listed_device> some_disks() {
   return out;
 }
 
-TEST(find_device, knows_a_disk_by_each_of_its_names) {
+TEST(find_device, finds_a_disk_by_each_of_its_names) {
   const auto disks = some_disks();
   const std::vector<std::pair<std::string, unsigned>> table = {
       {"xvdb", 51728},
@@ -254,14 +256,15 @@ TEST(find_device, knows_a_disk_by_each_of_its_names) {
       {"/srv/images/disk.img", 51744},
       {"aio:/srv/images/disk.img", 51744},
   };
-  for (const auto& [word, number] : table) {
-    const auto found = find_device(disks, word);
-    ASSERT_TRUE(found) << word << ": " << found.error().text;
-    EXPECT_EQ(found->number, number) << word;
+  for (const auto& [query, number] : table) {
+    const auto found = find_device(disks, query);
+    ASSERT_TRUE(found) << query << ": " << found.error().text;
+    EXPECT_EQ(found->number, number) << query;
   }
 }
 
-listed_device a_disk(std::uint32_t number, const std::string& name, const std::string& toolstack) {
+listed_device make_disk(std::uint32_t number, const std::string& name,
+                        const std::string& toolstack) {
   listed_device out;
   out.number = number;
   out.name = name;
@@ -269,32 +272,34 @@ listed_device a_disk(std::uint32_t number, const std::string& name, const std::s
   return out;
 }
 
-TEST(find_device, knows_a_disk_by_the_guests_name_and_the_toolstacks) {
-  const std::vector<listed_device> disks = {
-      a_disk(768, "xvda", "hda"), a_disk(2049, "xvda1", "sda1"), a_disk(2128, "xvdf", "sdf")};
+TEST(find_device, finds_a_disk_by_the_guests_name_and_the_toolstacks) {
+  const std::vector<listed_device> disks = {make_disk(768, "xvda", "hda"),
+                                            make_disk(2049, "xvda1", "sda1"),
+                                            make_disk(2128, "xvdf", "sdf")};
   const std::vector<std::pair<std::string, unsigned>> table = {
       {"xvda", 768},           {"/dev/xvda", 768},  {"hda", 768},         {"768", 768},
       {"device/vbd/768", 768}, {"xvda1", 2049},     {"/dev/xvda1", 2049}, {"sda1", 2049},
       {"xvdf", 2128},          {"/dev/xvdf", 2128}, {"sdf", 2128}};
-  for (const auto& [word, number] : table) {
-    const auto found = find_device(disks, word);
-    ASSERT_TRUE(found) << word << ": " << found.error().text;
-    EXPECT_EQ(found->number, number) << word;
+  for (const auto& [query, number] : table) {
+    const auto found = find_device(disks, query);
+    ASSERT_TRUE(found) << query << ": " << found.error().text;
+    EXPECT_EQ(found->number, number) << query;
   }
 }
 
-TEST(find_device, refuses_a_name_that_is_one_disks_here_and_anothers_for_the_toolstack) {
-  std::vector<listed_device> disks = {a_disk(768, "hda", "hda"), a_disk(51712, "xvda", "xvda")};
+TEST(find_device, refuses_a_name_that_guest_and_toolstack_give_to_different_disks) {
+  std::vector<listed_device> disks = {make_disk(768, "hda", "hda"),
+                                      make_disk(51712, "xvda", "xvda")};
   const auto found = find_device(disks, "xvda");
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().code, errc::invalid_argument);
   EXPECT_EQ(found.error().text,
-            "disk 'xvda': invalid argument (it may be 768 (xvda in the guest, hda to the "
-            "toolstack) or 51712 (xvda); use the number)");
+            "disk 'xvda': invalid argument (matches 768 (xvda in the guest, hda to the "
+            "toolstack) and 51712 (xvda); use the number)");
   EXPECT_FALSE(find_device(disks, "/dev/xvda"));
   EXPECT_EQ(find_device(disks, "hda")->number, 768U);
   EXPECT_EQ(find_device(disks, "51712")->number, 51712U);
-  // What the kernel shows as /dev/xvda is that disk.
+  // /dev/xvda is the disk that the kernel shows under this name.
   disks[0].name = "xvda";
   disks[0].block_device = "xvda";
   disks[1].name = "51712";
@@ -302,22 +307,22 @@ TEST(find_device, refuses_a_name_that_is_one_disks_here_and_anothers_for_the_too
   EXPECT_EQ(find_device(disks, "/dev/xvda")->number, 768U);
 }
 
-TEST(find_device, refuses_what_is_ambiguous_and_says_between_which) {
+TEST(find_device, refuses_an_ambiguous_name_and_lists_the_candidates) {
   const auto found = find_device(some_disks(), "/dev/vg/guest");
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().code, errc::invalid_argument);
   EXPECT_EQ(found.error().text,
-            "disk '/dev/vg/guest': invalid argument (xvdb, xvdd all have it; say which)");
+            "disk '/dev/vg/guest': invalid argument (matches xvdb, xvdd; specify one)");
 }
 
-TEST(find_device, says_which_disks_there_are_when_none_fits) {
-  for (const auto* const word : {"xvde", "xvdb1", "/dev/vg", "guest", "", "/dev/",
-                                 "images/disk.img", "device/vbd/", "51728x"}) {
-    const auto found = find_device(some_disks(), word);
-    ASSERT_FALSE(found) << word;
+TEST(find_device, lists_the_disks_when_none_matches) {
+  for (const auto* const query : {"xvde", "xvdb1", "/dev/vg", "guest", "", "/dev/",
+                                  "images/disk.img", "device/vbd/", "51728x"}) {
+    const auto found = find_device(some_disks(), query);
+    ASSERT_FALSE(found) << query;
     EXPECT_EQ(found.error().code, errc::not_available);
-    EXPECT_EQ(found.error().text,
-              "disk '" + std::string(word) + "': not available here (there are xvdb, xvdc, xvdd)");
+    EXPECT_EQ(found.error().text, "disk '" + std::string(query) +
+                                      "': not available here (available: xvdb, xvdc, xvdd)");
   }
   EXPECT_EQ(find_device({}, "xvdb").error().text,
             "disk 'xvdb': not available here (this guest has no PV disk)");

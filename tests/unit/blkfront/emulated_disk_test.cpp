@@ -1,4 +1,4 @@
-#include "xenpv/blkfront/emulated_disk.hpp"
+#include "blkfront/emulated_disk.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -14,12 +14,12 @@ namespace {
 namespace fs = std::filesystem;
 using xen::test::fake_root;
 
-/// An HVM guest whose kernel unplugged nothing.
+/// An HVM guest whose kernel unplugged no emulated disks.
 class emulated_disk : public testing::Test {
  protected:
   emulated_disk() { tree.with("/sys/hypervisor/guest_type", "HVM\n"); }
 
-  /// A disk that a driver of the guest found at `address` below the PCI bus.
+  /// Adds a disk that a guest driver found at `address` below the PCI bus.
   void add_disk(const std::string& name, const std::string& address,
                 const std::string& model = "QEMU HARDDISK   ") {
     const auto device = "/sys/devices/pci0000:00/" + address;
@@ -44,14 +44,14 @@ class emulated_disk : public testing::Test {
   fake_root tree;
 };
 
-TEST_F(emulated_disk, is_none_where_all_were_unplugged) {
+TEST_F(emulated_disk, is_absent_when_all_were_unplugged) {
   EXPECT_EQ(twin_of(768), "none");
   add_disk("sda", "0000:00:04.0/host2/target2:0:0/2:0:0:0", "PASSED THROUGH  ");
   add_disk("sdb", "0000:00:05.0/usb1/1-1/host3/target3:0:0/3:0:0:0");
   EXPECT_EQ(twin_of(768), "none");
 }
 
-TEST_F(emulated_disk, is_the_one_at_the_same_place_of_the_ide_controller) {
+TEST_F(emulated_disk, is_at_the_same_position_of_the_ide_controller) {
   add_ide_ports();
   add_disk("sda", "0000:00:01.1/ata1/host0/target0:0:0/0:0:0:0");
   add_disk("sdb", "0000:00:01.1/ata1/host0/target0:0:1/0:0:1:0");
@@ -71,7 +71,7 @@ TEST_F(emulated_disk, is_the_one_at_the_same_place_of_the_ide_controller) {
     EXPECT_EQ(twin_of(number), twin) << number;
 }
 
-TEST_F(emulated_disk, counts_ports_of_its_own_controller_alone) {
+TEST_F(emulated_disk, counts_only_ports_of_its_own_controller) {
   tree.with("/sys/devices/pci0000:00/0000:00:01.1/ata7/uevent")
       .with("/sys/devices/pci0000:00/0000:00:01.1/ata8/uevent");
   add_disk("sda", "0000:00:01.1/ata8/host9/target9:0:0/9:0:0:0");
@@ -94,20 +94,20 @@ TEST_F(emulated_disk, may_be_at_a_scsi_controller) {
   EXPECT_EQ(twin_of(51712), "none");
 }
 
-TEST_F(emulated_disk, counts_as_anybodys_twin_where_its_place_is_not_known) {
+TEST_F(emulated_disk, matches_any_disk_when_its_position_is_unknown) {
   tree.with("/sys/block/hda/device/model", "QEMU HARDDISK\n");
   EXPECT_EQ(twin_of(768), "hda");
   EXPECT_EQ(twin_of(51760), "hda");
   EXPECT_EQ(twin_of(51776), "none") << "libxl emulates four";
 }
 
-TEST_F(emulated_disk, is_nothing_to_mind_for_a_disk_that_is_only_read) {
+TEST_F(emulated_disk, is_ignored_for_a_read_only_disk) {
   add_ide_ports();
   add_disk("sda", "0000:00:01.1/ata1/host0/target0:0:0/0:0:0:0");
   EXPECT_EQ(twin_of(768, "r"), "none");
 }
 
-TEST_F(emulated_disk, is_not_looked_for_in_a_guest_without_emulated_devices) {
+TEST_F(emulated_disk, is_ignored_in_a_guest_without_emulated_devices) {
   add_ide_ports();
   add_disk("sda", "0000:00:01.1/ata1/host0/target0:0:0/0:0:0:0");
   tree.with("/sys/hypervisor/guest_type", "PVH\n");
@@ -127,8 +127,8 @@ TEST_F(emulated_disk, is_named_in_the_refusal_with_the_kernels_parameter) {
     EXPECT_EQ(problem.code(), std::errc::device_or_resource_busy);
     EXPECT_STREQ(problem.what(),
                  "serve xvda: device or resource busy (this guest drives the same disk as "
-                 "/dev/sda, emulated by QEMU: its kernel unplugged no emulated disks at boot "
-                 "(xen_emul_unplug=never); boot it so that it does, or --force)");
+                 "/dev/sda, emulated by QEMU: its kernel did not unplug emulated disks at boot "
+                 "(xen_emul_unplug=never); reboot with unplug enabled, or use --force)");
   }
 }
 

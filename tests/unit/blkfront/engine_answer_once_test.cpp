@@ -1,4 +1,4 @@
-// Every request is answered once, however oddly things coincide: each of these was once not.
+// Every request is answered exactly once. Each test is a coincidence that once broke this.
 #include <gmock/gmock.h>
 
 #include "unit/blkfront/loopback.hpp"
@@ -33,7 +33,7 @@ TEST(engine_answer_once, an_empty_write_with_fua) {
   }
 }
 
-TEST(engine_answer_once, fua_means_nothing_to_what_does_not_write) {
+TEST(engine_answer_once, fua_is_ignored_on_requests_that_do_not_write) {
   loopback disk({.flush = false, .barrier = false});
   for (const auto op : {operation::read, operation::discard}) {
     test_request empty(op, 700, 0);
@@ -49,7 +49,7 @@ TEST(engine_answer_once, fua_means_nothing_to_what_does_not_write) {
 }
 
 TEST(engine_answer_once, a_request_with_pages_behind_one_that_waits_for_them) {
-  // Two pages are the engine's; the lease has all others.
+  // The engine keeps two pages; the lease holds all others.
   loopback disk({.data_pages = 14});
   auto lease = blk::lease::try_take(disk.pool(), 0, 12 * 4096, 512);
   ASSERT_TRUE(lease);
@@ -65,7 +65,7 @@ TEST(engine_answer_once, a_request_with_pages_behind_one_that_waits_for_them) {
   disk.settle();
   EXPECT_EQ(leased.answers, 1u);
   EXPECT_EQ(discard.answers, 1u);
-  EXPECT_EQ(copied.answers, 0u) << "the pages are the caller's still";
+  EXPECT_EQ(copied.answers, 0u) << "the caller still holds the pages";
   lease.reset();
   disk.settle();
   EXPECT_EQ(copied.answers, 1u);
@@ -77,7 +77,7 @@ TEST(engine_answer_once, a_merge_of_another_queue_when_a_write_fails_half_sent) 
   test_request large(operation::write, 0, 1 << 20);
   disk.front(0).submit(large);
   disk.step_front(0);
-  // Within what the first queue has not sent yet.
+  // Inside the range that the first queue has not sent yet.
   test_request odd(operation::write, 900'001, 10, std::byte{9});
   disk.front(1).submit(odd);
   disk.step_front(1);
@@ -110,9 +110,9 @@ TEST(engine_answer_once, an_odd_write_that_fails_half_sent_while_it_waits_for_it
   EXPECT_TRUE(disk.front().is_idle());
 }
 
-TEST(engine_answer_once, an_odd_write_whose_sector_is_wanted_by_one_that_waits_for_its_pages) {
+TEST(engine_answer_once, an_odd_write_whose_sector_another_write_needs_that_waits_for_its_pages) {
   loopback disk({.data_pages = 14});
-  // All pages but the engine's are in this lease: those of an odd write that ends within a sector.
+  // The lease of an odd write that ends within a sector. It holds all pages but the engine's.
   auto lease = blk::lease::try_take(disk.pool(), 0, 11 * 4096 + 100, 512);
   ASSERT_TRUE(lease);
   test_request blocked(operation::write, 40'960, 8192, std::byte{1});
@@ -134,8 +134,8 @@ TEST(engine_answer_once, an_odd_write_whose_sector_is_wanted_by_one_that_waits_f
 TEST(engine_answer_once, an_odd_write_behind_a_merge_that_waits_for_a_write_that_timed_out) {
   loopback disk({});
   disk.set_faults(faults("stall=0"));
-  // Both sectors are wanted while a write to them is in flight, which then times out: their locks
-  // are granted when the backend has answered it.
+  // Both sectors are requested while a write to them is in flight. That write times out, and the
+  // locks are granted once the backend has answered it.
   test_request whole(operation::write, 0, 4096);
   disk.front().submit(whole);
   disk.step_front(0);
@@ -155,18 +155,18 @@ TEST(engine_answer_once, an_odd_write_behind_a_merge_that_waits_for_a_write_that
   EXPECT_EQ(disk.medium().data()[513], std::byte{5});
 }
 
-/// When it is answered, leases all pages that are free, and writes from them.
+/// On completion, leases all free pages and writes from them.
 struct greedy_request : test_request {
-  explicit greedy_request(loopback& on) : test_request(operation::read, 0, 512), disk(on) {
+  explicit greedy_request(loopback& target) : test_request(operation::read, 0, 512), disk(target) {
     done = [](blk::request& r) {
-      auto& mine = static_cast<greedy_request&>(r);
-      ++mine.answers;
-      const auto all = mine.disk.pool()->free() * 4096;
-      mine.taken = blk::lease::try_take(mine.disk.pool(), 0, all, 512);
-      mine.next.op = operation::write;
-      mine.next.length = all;
-      mine.next.pages = &*mine.taken;
-      mine.disk.front().submit(mine.next);
+      auto& self = static_cast<greedy_request&>(r);
+      ++self.answers;
+      const auto all = self.disk.pool()->free() * 4096;
+      self.taken = blk::lease::try_take(self.disk.pool(), 0, all, 512);
+      self.next.op = operation::write;
+      self.next.length = all;
+      self.next.pages = &*self.taken;
+      self.disk.front().submit(self.next);
     };
   }
   loopback& disk;
@@ -189,22 +189,22 @@ TEST(engine_answer_once, a_request_with_pages_behind_a_refused_piece_that_waits_
   disk.settle();
   EXPECT_EQ(greedy.next.answers, 1u);
   EXPECT_EQ(leased.answers, 1u) << "refused too, and sent again from its own pages";
-  EXPECT_EQ(refused.answers, 0u) << "its pages are the caller's";
+  EXPECT_EQ(refused.answers, 0u) << "the caller holds its pages";
   greedy.taken.reset();
   disk.settle();
   EXPECT_EQ(refused.answers, 1u);
   EXPECT_EQ(refused.status, std::error_code());
 }
 
-/// Drives both ends from within its completion, as block_queue::commit() may.
+/// Drives both ends from its completion handler, as block_queue::commit() may.
 struct driving_request : test_request {
-  driving_request(loopback& on, std::uint64_t at)
-      : test_request(operation::read, at, 4096), disk(on) {
+  driving_request(loopback& target, std::uint64_t position)
+      : test_request(operation::read, position, 4096), disk(target) {
     done = [](blk::request& r) {
-      auto& mine = static_cast<driving_request&>(r);
-      ++mine.answers;
-      mine.disk.step_back(0);
-      mine.disk.step_front(0);
+      auto& self = static_cast<driving_request&>(r);
+      ++self.answers;
+      self.disk.step_back(0);
+      self.disk.step_front(0);
     };
   }
   loopback& disk;
@@ -238,13 +238,13 @@ TEST(engine_answer_once, a_discard_that_times_out_leaves_its_callers_pages_alone
   EXPECT_TRUE(*lease);
 }
 
-TEST(engine_answer_once, what_was_refused_stays_off_when_the_disk_is_resized) {
+TEST(engine_answer_once, refused_features_stay_off_when_the_disk_is_resized) {
   loopback disk({.queues = 2});
   disk.set_faults(faults("refuse-flush"));
   test_request flush(operation::flush, 0, 0);
   auto shape = disk.front().shape();
   EXPECT_EQ(disk.run(flush), std::errc::operation_not_supported);
-  // As the control thread saw it before it was told.
+  // The geometry that the control thread knew before the refusal.
   shape.size /= 2;
   disk.front().reshape(shape);
   EXPECT_EQ(disk.front().shape().size, 1u << 19);
@@ -254,8 +254,8 @@ TEST(engine_answer_once, what_was_refused_stays_off_when_the_disk_is_resized) {
   EXPECT_EQ(disk.front().statistics().ring_requests, 1u);
 }
 
-TEST(engine_merge, does_not_write_back_what_it_read_before_another_queues_write) {
-  // In one page (the short way), and in more.
+TEST(engine_merge, does_not_write_back_bytes_read_before_another_queues_write) {
+  // In one page (the fast path), and in more.
   for (const std::size_t length : {512U, 4096U, 8192U}) {
     loopback disk({.queues = 2});
     test_request whole(operation::write, 0, length, std::byte{0x11});
@@ -267,7 +267,7 @@ TEST(engine_merge, does_not_write_back_what_it_read_before_another_queues_write)
       disk.step_front(1);
       disk.step_back(1);
     }
-    EXPECT_EQ(odd.answers, 0u) << "the first queue's write is on its way";
+    EXPECT_EQ(odd.answers, 0u) << "the first queue's write is in flight";
     disk.settle();
     EXPECT_EQ(odd.answers, 1u);
     EXPECT_EQ(disk.medium().data()[9], std::byte{0x11});

@@ -1,4 +1,4 @@
-// A backend that fails, lies, stalls or takes its promises back: what the caller sees of each.
+// A backend that fails, lies, stalls or withdraws features, as its caller sees it.
 #include <gmock/gmock.h>
 
 #include "unit/blkfront/loopback.hpp"
@@ -9,7 +9,7 @@ namespace {
 using blk::operation;
 using ::testing::HasSubstr;
 
-/// Four reads with a fault, settled.
+/// Submits four reads and settles the disk, which has a fault.
 std::vector<test_request> read_four(loopback& disk) {
   std::vector<test_request> requests;
   for (unsigned i = 0; i < 4; ++i)
@@ -20,7 +20,8 @@ std::vector<test_request> read_four(loopback& disk) {
   return requests;
 }
 
-/// All four are answered with a protocol violation that reads `text`, and so is what comes later.
+/// The device failed with a protocol violation that contains `text`. Each request was answered
+/// once, and later requests fail as well.
 void expect_failed(loopback& disk, std::vector<test_request>& requests, std::string_view text) {
   ASSERT_TRUE(disk.front().failure_reason());
   EXPECT_EQ(disk.front().failure_reason()->code, errc::protocol_violation);
@@ -39,7 +40,7 @@ void expect_failed(loopback& disk, std::vector<test_request>& requests, std::str
   EXPECT_TRUE(disk.front().is_idle());
 }
 
-TEST(engine_fault, error_comes_out_as_an_io_error_and_leaves_the_others_alone) {
+TEST(engine_fault, error_becomes_an_io_error_and_does_not_affect_other_requests) {
   loopback disk({});
   disk.set_faults(faults("error=3"));
   auto requests = read_four(disk);
@@ -73,7 +74,7 @@ TEST(engine_fault, error_of_the_read_fails_an_odd_write_and_frees_its_sector) {
   EXPECT_EQ(disk.run(again), std::error_code());
 }
 
-TEST(engine_fault, reordered_answers_are_none) {
+TEST(engine_fault, reordered_answers_are_no_errors) {
   loopback disk({});
   disk.set_faults(faults("reorder"));
   for (const auto& r : read_four(disk))
@@ -87,7 +88,7 @@ TEST(engine_fault, an_answer_given_twice_fails_the_device) {
   expect_failed(disk, requests, "");
 }
 
-TEST(engine_fault, an_id_nobody_used_fails_the_device) {
+TEST(engine_fault, an_unknown_id_fails_the_device) {
   loopback disk({});
   disk.set_faults(faults("bad-id=2"));
   auto requests = read_four(disk);
@@ -154,7 +155,7 @@ TEST(engine_fault, a_refused_flush_falls_back_to_the_barrier_and_then_is_gone) {
   EXPECT_EQ(disk.front().statistics().ring_requests, 2u) << "not sent any more";
 }
 
-TEST(engine_fault, a_fua_write_whose_flush_is_refused_says_so) {
+TEST(engine_fault, a_fua_write_whose_flush_is_refused_fails) {
   loopback disk({});
   disk.set_faults(faults("refuse-flush"));
   test_request write(operation::write, 0, 512, std::byte{1});
@@ -170,7 +171,7 @@ TEST(engine_fault, a_refused_discard_is_not_offered_again) {
   EXPECT_FALSE(disk.front().shape().can_discard);
 }
 
-TEST(engine_fault, a_stalled_request_times_out_and_its_pages_stay_away_until_it_is_answered) {
+TEST(engine_fault, a_stalled_request_times_out_and_its_pages_are_withheld_until_it_is_answered) {
   loopback disk({});
   const auto free = disk.pool()->free();
   disk.set_faults(faults("stall=0"));
@@ -205,7 +206,7 @@ TEST(engine_fault, a_stalled_request_times_out_and_its_pages_stay_away_until_it_
   EXPECT_EQ(read.answers, 1u);
 }
 
-TEST(engine_fault, requests_that_never_got_into_the_ring_do_not_time_out) {
+TEST(engine_fault, requests_outside_the_ring_do_not_time_out) {
   loopback disk({.data_pages = 64});
   disk.set_faults(faults("stall=0"));
   std::vector<test_request> requests;

@@ -1,4 +1,4 @@
-// What a flush promises when the backend was lost, or stops offering it.
+// The guarantee of a flush after the backend was lost or stopped supporting flushes.
 #include <gmock/gmock.h>
 
 #include <memory>
@@ -13,16 +13,16 @@ using blk::operation;
 test_request flush() {
   return {operation::flush, 0, 0};
 }
-test_request write(std::uint64_t at = 0) {
-  return {operation::write, at, 4096, std::byte{1}};
+test_request write(std::uint64_t offset = 0) {
+  return {operation::write, offset, 4096, std::byte{1}};
 }
-test_request fua_write(std::uint64_t at = 0) {
-  auto r = write(at);
+test_request fua_write(std::uint64_t offset = 0) {
+  auto r = write(offset);
   r.fua = true;
   return r;
 }
 
-/// One device over two connections: what is lost with the first one.
+/// One device over two connections. lose() loses the first one.
 struct two_connections {
   explicit two_connections(unsigned queues = 1)
       : ledger(std::make_shared<flush_ledger>(queues)),
@@ -125,7 +125,7 @@ TEST(engine_flush, a_refused_flush_is_answered_without_the_backend_from_then_on)
   EXPECT_EQ(disk.front().statistics().flushes_ignored, 2u);
 }
 
-TEST(engine_flush, an_error_of_the_first_empty_barrier_means_that_there_is_none) {
+TEST(engine_flush, an_error_of_the_first_empty_barrier_means_no_support) {
   for (const bool strict : {false, true}) {
     loopback disk({.kind = blkback::backend_kind::tapdisk, .flush = false, .strict_flush = strict});
     disk.set_faults(faults("error=1"));

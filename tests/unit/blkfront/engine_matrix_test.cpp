@@ -1,6 +1,5 @@
-// Random traffic against a model of the disk, over every kind of backend and every shape of a
-// connection: nothing may come back that was not written, and every interleaving is as good as any
-// other.
+// Random traffic against a model of the disk, for every kind of backend and of connection: reads
+// return exactly the written bytes, whatever the interleaving.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -16,8 +15,7 @@ namespace {
 
 using blk::operation;
 
-/// Bytes of the disk that requests in flight touch; two may share a sector but no byte, unless both
-/// read.
+/// A request in flight. Two of them may share a sector but no byte, unless both are reads.
 struct flight : test_request {
   std::size_t queue = 0;
   std::optional<blk::lease> leased;
@@ -37,7 +35,7 @@ class traffic {
     }
     disk_.settle();
     collect();
-    ASSERT_TRUE(flying_.empty());
+    ASSERT_TRUE(in_flight_.empty());
     ASSERT_TRUE(std::equal(model_.begin(), model_.end(), disk_.medium().data()));
     for (std::size_t i = 0; i < disk_.queues(); ++i)
       EXPECT_TRUE(disk_.front(i).is_idle());
@@ -57,14 +55,14 @@ class traffic {
   }
 
   [[nodiscard]] bool collides(operation op, std::uint64_t begin, std::uint64_t end) const {
-    for (const auto& each : flying_) {
-      if (op == operation::read && each->op == operation::read) continue;
-      if (begin < each->offset + each->length && each->offset < end) return true;
+    for (const auto& other : in_flight_) {
+      if (op == operation::read && other->op == operation::read) continue;
+      if (begin < other->offset + other->length && other->offset < end) return true;
     }
     return false;
   }
 
-  void choose_stretch(flight& r) {
+  void choose_range(flight& r) {
     const auto sector = disk_.disk().sector_size;
     const auto longest = pick(0, 9) == 0 ? std::uint64_t{300'000} : std::uint64_t{20'000};
     r.length = pick(1, longest);
@@ -86,7 +84,7 @@ class traffic {
            : kind < 10                         ? operation::read
                                                : operation::write;
     if (r.op == operation::flush && !disk_.front(r.queue).shape().can_flush) return;
-    if (r.op != operation::flush) choose_stretch(r);
+    if (r.op != operation::flush) choose_range(r);
     if (r.op == operation::discard) {
       r.offset -= r.offset % disk_.disk().sector_size;
       r.length -= r.length % disk_.disk().sector_size;
@@ -95,7 +93,7 @@ class traffic {
     if (r.op == operation::read || r.op == operation::write) give_memory(r);
     if (r.op == operation::write) r.fua = disk_.front(r.queue).shape().can_flush && pick(0, 9) == 0;
     disk_.front(r.queue).submit(r);
-    flying_.push_back(std::move(fresh));
+    in_flight_.push_back(std::move(fresh));
   }
 
   void give_memory(flight& r) {
@@ -115,32 +113,32 @@ class traffic {
   }
 
   void collect() {
-    for (auto at = flying_.begin(); at != flying_.end();) {
+    for (auto at = in_flight_.begin(); at != in_flight_.end();) {
       if ((*at)->answers == 0) {
         ++at;
         continue;
       }
       check(**at);
-      at = flying_.erase(at);
+      at = in_flight_.erase(at);
     }
   }
 
   void check(flight& r) {
     ASSERT_EQ(r.status, std::error_code()) << to_string(r.op) << ' ' << r.offset;
     ASSERT_EQ(r.answers, 1u);
-    const auto from = model_.begin() + static_cast<std::ptrdiff_t>(r.offset);
-    if (r.op == operation::write) std::copy(r.bytes.begin(), r.bytes.end(), from);
-    if (r.op == operation::discard) std::fill_n(from, r.length, std::byte{0});
+    const auto position = model_.begin() + static_cast<std::ptrdiff_t>(r.offset);
+    if (r.op == operation::write) std::copy(r.bytes.begin(), r.bytes.end(), position);
+    if (r.op == operation::discard) std::fill_n(position, r.length, std::byte{0});
     if (r.op != operation::read) return;
     if (r.leased) r.leased->copy_to(0, r.bytes);
-    ASSERT_TRUE(std::equal(r.bytes.begin(), r.bytes.end(), from))
+    ASSERT_TRUE(std::equal(r.bytes.begin(), r.bytes.end(), position))
         << "read of " << r.length << " bytes at " << r.offset;
   }
 
   loopback& disk_;
   std::mt19937 random_;
   std::vector<std::byte> model_;
-  std::deque<std::unique_ptr<flight>> flying_;
+  std::deque<std::unique_ptr<flight>> in_flight_;
 };
 
 using matrix_point =
@@ -148,12 +146,12 @@ using matrix_point =
 
 class engine_matrix : public ::testing::TestWithParam<matrix_point> {};
 
-TEST_P(engine_matrix, gives_back_what_was_written) {
+TEST_P(engine_matrix, reads_return_the_written_bytes) {
   const auto [kind, order, queues, indirect, persistent, sector] = GetParam();
-  const auto& habits = blkback::personality_of(kind);
+  const auto& personality = blkback::personality_of(kind);
   loopback disk({.kind = kind,
-                 .queues = habits.multi_queue ? queues : 1,
-                 .ring_page_order = std::min(order, habits.max_ring_page_order),
+                 .queues = personality.multi_queue ? queues : 1,
+                 .ring_page_order = std::min(order, personality.max_ring_page_order),
                  .segments = indirect ? 40U : 11U,
                  .data_pages = 90,
                  .indirect_pages = indirect ? 6U : 0U,
@@ -165,7 +163,7 @@ TEST_P(engine_matrix, gives_back_what_was_written) {
 
 std::string name_of(const ::testing::TestParamInfo<matrix_point>& info) {
   const auto [kind, order, queues, indirect, persistent, sector] = info.param;
-  return fmt::format("{}_order{}_queues{}_{}_{}_sector{}", blkback::personality_of(kind).name,
+  return fmt::format("{}_order{}_queues{}_{}_{}_sector{}", wire::name_in(wire::backend_kinds, kind),
                      order, queues, indirect ? "indirect" : "direct",
                      persistent ? "persistent" : "mapped", sector);
 }

@@ -1,5 +1,4 @@
-// Many unaligned writes at once: none waits for ever, and small requests do not wait for all large
-// ones.
+// Many unaligned writes at once: none starves, and small requests do not wait for all large ones.
 #include <gmock/gmock.h>
 
 #include <deque>
@@ -13,7 +12,7 @@ using blk::operation;
 
 TEST(engine_merge_load, a_wide_write_is_not_overtaken_by_merges_that_come_later) {
   loopback disk({.data_pages = 64});
-  // Merges within its range keep coming, each before the one before is done.
+  // Merges inside the range of the wide write keep coming, each before its predecessor is done.
   std::deque<test_request> odd;
   const auto add_odd = [&](unsigned n) {
     auto& r = odd.emplace_back(operation::write, 512 * (1 + n % 7) + 1, 10, std::byte{1});
@@ -22,7 +21,7 @@ TEST(engine_merge_load, a_wide_write_is_not_overtaken_by_merges_that_come_later)
   for (unsigned i = 0; i < 4; ++i)
     add_odd(i);
   disk.step_front(0);
-  // Of whole sectors, with its pages on lease.
+  // Whole sectors, in leased pages.
   auto lease = blk::lease::try_take(disk.pool(), 0, 8192, 512);
   ASSERT_TRUE(lease);
   test_request wide;
@@ -38,7 +37,7 @@ TEST(engine_merge_load, a_wide_write_is_not_overtaken_by_merges_that_come_later)
     disk.now += 1000;
   }
   EXPECT_EQ(wide.answers, 1u);
-  EXPECT_LT(later, 20u) << "merges that began before it had to end, and no others";
+  EXPECT_LT(later, 20u) << "only merges that began before it come first";
   disk.settle();
   for (const auto& r : odd)
     EXPECT_EQ(r.status, std::error_code());
@@ -63,14 +62,14 @@ TEST(engine_merge_load, a_small_request_does_not_wait_for_the_pages_of_all_large
     EXPECT_EQ(r.status, std::error_code());
 }
 
-/// Submits itself again for as long as it may.
+/// Submits itself again as long as `goes_on` is set.
 struct endless_request : test_request {
-  endless_request(loopback& on, std::uint64_t at)
-      : test_request(operation::read, at, 4096), disk(on) {
+  endless_request(loopback& target, std::uint64_t position)
+      : test_request(operation::read, position, 4096), disk(target) {
     done = [](blk::request& r) {
-      auto& mine = static_cast<endless_request&>(r);
-      ++mine.answers;
-      if (mine.goes_on) mine.disk.front().submit(mine);
+      auto& self = static_cast<endless_request&>(r);
+      ++self.answers;
+      if (self.goes_on) self.disk.front().submit(self);
     };
   }
   loopback& disk;

@@ -1,4 +1,4 @@
-// Answers that are taken out of the ring around a live migration.
+// Responses consumed from the ring around a live migration.
 #include <gmock/gmock.h>
 #include <sys/mman.h>
 
@@ -14,8 +14,8 @@ namespace {
 
 using blk::operation;
 
-/// Which pages of `memory` are written to while `act` runs: what a live migration has on its
-/// record. One thread.
+/// Returns which pages of `memory` are written to while `act` runs, as the dirty log of a live
+/// migration would. Single-threaded.
 std::vector<bool> written_pages(std::span<std::byte> memory, const std::function<void()>& act) {
   struct record {
     std::byte* begin = nullptr;
@@ -24,15 +24,15 @@ std::vector<bool> written_pages(std::span<std::byte> memory, const std::function
   static record now;
   now = {memory.data(), std::vector<bool>(memory.size() / page_size)};
   struct sigaction before {};
-  struct sigaction noting {};
-  noting.sa_flags = SA_SIGINFO;
-  noting.sa_sigaction = [](int, siginfo_t* info, void*) {
+  struct sigaction handler {};
+  handler.sa_flags = SA_SIGINFO;
+  handler.sa_sigaction = [](int, siginfo_t* info, void*) {
     const auto distance = static_cast<std::byte*>(info->si_addr) - now.begin;
     const auto page = static_cast<std::size_t>(distance) / page_size;
     now.pages.at(page) = true;
     ::mprotect(now.begin + page * page_size, page_size, PROT_READ | PROT_WRITE);
   };
-  ::sigaction(SIGSEGV, &noting, &before);
+  ::sigaction(SIGSEGV, &handler, &before);
   ::mprotect(memory.data(), memory.size(), PROT_READ);
   act();
   ::mprotect(memory.data(), memory.size(), PROT_READ | PROT_WRITE);
@@ -47,7 +47,7 @@ std::vector<blk::page_index> pages_of(loopback& disk, const blk::lease& lease) {
   return out;
 }
 
-TEST(engine_migration, answers_are_left_in_the_ring_while_nobody_knows_where_the_guest_runs) {
+TEST(engine_migration, answers_stay_in_the_ring_while_a_suspend_is_unresolved) {
   loopback disk({});
   test_request read(operation::read, 0, 8192);
   test_request write(operation::write, 8192, 4096, std::byte{1});
@@ -69,9 +69,9 @@ TEST(engine_migration, answers_are_left_in_the_ring_while_nobody_knows_where_the
 
 TEST(engine_migration, the_guest_has_written_to_each_page_of_an_answered_read) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "SIGSEGV is the sanitizer's";
+  GTEST_SKIP() << "the sanitizer owns SIGSEGV";
 #endif
-  // One page, several, more than a direct request holds; and from within a page.
+  // One page, several, more than a direct request holds, and a start within a page.
   for (const auto& [offset, length] : std::vector<std::pair<std::uint64_t, std::uint64_t>>{
            {0, 4096}, {4096, 16384}, {0, 128 * 1024}, {512, 8192}}) {
     for (const unsigned segments : {11u, 64u}) {

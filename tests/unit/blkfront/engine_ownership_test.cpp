@@ -1,4 +1,4 @@
-// What the backend may still touch: bytes and pages of a request that was answered before the
+// Memory that the backend may still access: bytes and pages of a request that completed before the
 // backend answered its ring requests.
 #include <gmock/gmock.h>
 
@@ -14,7 +14,7 @@ using blk::operation;
 
 constexpr std::uint64_t limit = 1'000'000;
 
-/// A write that the backend holds back, timed out.
+/// Submits a write that the backend withholds, and lets it time out.
 void time_out(loopback& disk, test_request& r, std::size_t queue = 0) {
   disk.set_faults(faults("stall=0"));
   disk.front(queue).submit(r);
@@ -26,7 +26,7 @@ void time_out(loopback& disk, test_request& r, std::size_t queue = 0) {
 }
 
 TEST(engine_ownership, a_write_that_timed_out_is_not_applied_over_a_newer_one) {
-  // In one page (the short way), in more, and at odd bytes; the newer one over part of it.
+  // In one page (the fast path), in more, and at odd bytes. The newer write covers a part.
   struct sizes {
     std::uint64_t first_at, first, second_at, second;
   };
@@ -91,7 +91,7 @@ TEST(engine_ownership, a_write_through_another_queue_waits_for_one_that_timed_ou
   EXPECT_EQ(disk.medium().data()[120], std::byte{0xCC});
 }
 
-TEST(engine_ownership, a_fence_on_its_way_to_the_other_queues_is_raised_only_once) {
+TEST(engine_ownership, a_fence_in_transit_to_the_other_queues_is_raised_only_once) {
   loopback disk({.queues = 2});
   disk.set_faults(faults("stall=0"));
   disk.fences_wait = true;
@@ -105,7 +105,7 @@ TEST(engine_ownership, a_fence_on_its_way_to_the_other_queues_is_raised_only_onc
   EXPECT_EQ(disk.front(0).check_deadlines(disk.now, limit).requests, 1u);
   disk.now += 2 * limit;
   EXPECT_EQ(disk.front(0).check_deadlines(disk.now, limit).requests, 1u);
-  EXPECT_EQ(disk.fences_on_their_way.size(), 2u) << "one for each of the two writes";
+  EXPECT_EQ(disk.fences_in_transit.size(), 2u) << "one for each of the two writes";
   disk.deliver_fences();
   EXPECT_EQ(early.status, errc::timed_out);
   EXPECT_EQ(late.status, errc::timed_out);
@@ -160,7 +160,7 @@ TEST(engine_ownership,
   EXPECT_EQ(large.status, std::error_code());
 }
 
-TEST(engine_ownership, leased_pages_of_a_failed_engine_stay_the_backends) {
+TEST(engine_ownership, leased_pages_of_a_failed_engine_are_not_reused) {
   loopback disk({.data_pages = 32});
   disk.set_faults(faults("stall=0"));
   auto lease = blk::lease::try_take(disk.pool(), 0, 8192, 512);
@@ -175,7 +175,7 @@ TEST(engine_ownership, leased_pages_of_a_failed_engine_stay_the_backends) {
   disk.front().fail(make_error(errc::lost_connection, "use the disk"));
   EXPECT_EQ(write.status, errc::lost_connection);
   lease.reset();
-  // Another request's payload, into whatever pages are free.
+  // The payload of another request, in the pages that are free.
   auto other = blk::lease::try_take(disk.pool(), 0, 28 * 4096, 512);
   if (!other) other = blk::lease::try_take(disk.pool(), 0, 27 * 4096, 512);
   ASSERT_TRUE(other);
@@ -183,12 +183,12 @@ TEST(engine_ownership, leased_pages_of_a_failed_engine_stay_the_backends) {
   other->copy_from(0, secret);
   disk.set_faults({});
   disk.step_back(0);
-  EXPECT_NE(disk.medium().data()[0], std::byte{0xEE}) << "someone else's payload at this offset";
+  EXPECT_NE(disk.medium().data()[0], std::byte{0xEE}) << "another request's payload at this offset";
   EXPECT_NE(disk.medium().data()[8191], std::byte{0xEE});
 }
 
-TEST(engine_ownership, ring_entries_show_nothing_but_the_request) {
-  // Whatever the stack held would be behind the segments in use.
+TEST(engine_ownership, ring_entries_contain_only_the_request) {
+  // The bytes behind the segments in use must not leak stack contents.
   loopback disk({});
   auto* const entry = reinterpret_cast<unsigned char*>(disk.ring_memory().data()) + 64;
   constexpr auto segments = offsetof(wire::blkif_request, seg);

@@ -1,4 +1,4 @@
-// An engine whose backend is lost: what it hands back, and what becomes of it at the next one.
+// An engine that lost its backend: the requests it hands back, and their replay on another engine.
 #include <gmock/gmock.h>
 
 #include <vector>
@@ -12,7 +12,7 @@ using blk::operation;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-TEST(engine_take_unfinished, hands_back_what_is_unanswered_in_the_order_it_was_submitted) {
+TEST(engine_take_unfinished, hands_back_unanswered_requests_in_submission_order) {
   loopback disk({.data_pages = 24});
   test_request in_ring(operation::write, 0, 4096, std::byte{1});
   test_request waits_for_pages(operation::write, 65536, 256 * 1024, std::byte{2});
@@ -34,7 +34,7 @@ TEST(engine_take_unfinished, hands_back_what_is_unanswered_in_the_order_it_was_s
   EXPECT_THAT(disk.front().take_unfinished(), IsEmpty());
 }
 
-TEST(engine_take_unfinished, does_not_hand_back_what_was_answered_or_timed_out) {
+TEST(engine_take_unfinished, does_not_hand_back_answered_or_timed_out_requests) {
   loopback disk({});
   test_request answered(operation::read, 0, 512);
   EXPECT_EQ(disk.run(answered), std::error_code());
@@ -47,8 +47,7 @@ TEST(engine_take_unfinished, does_not_hand_back_what_was_answered_or_timed_out) 
   EXPECT_THAT(disk.front().take_unfinished(), IsEmpty());
 }
 
-TEST(engine_take_unfinished,
-     requests_in_every_stage_can_be_submitted_to_another_engine_as_they_are) {
+TEST(engine_take_unfinished, requests_in_every_stage_can_be_resubmitted_to_another_engine) {
   for (unsigned steps = 0; steps < 12; ++steps) {
     loopback before({.segments = 64, .data_pages = 40});
     std::vector<test_request> all;
@@ -66,7 +65,7 @@ TEST(engine_take_unfinished,
       before.step_front(0);
       before.step_back(0, 1);
     }
-    // Another backend, which has nothing of what this one did.
+    // Another backend, whose disk is still empty.
     loopback after({.segments = 11, .data_pages = 20, .indirect_pages = 0});
     std::vector<bool> replayed(all.size());
     for (auto* const r : before.front().take_unfinished()) {
@@ -85,7 +84,7 @@ TEST(engine_take_unfinished,
   }
 }
 
-TEST(engine_take_unfinished, a_lease_of_the_lost_pool_is_sent_by_a_copy) {
+TEST(engine_take_unfinished, a_lease_of_the_lost_pool_is_copied) {
   loopback before({});
   loopback after({});
   auto pages = blk::lease::try_take(before.pool(), 0, 8192, 512);
@@ -106,7 +105,7 @@ TEST(engine_take_unfinished, a_lease_of_the_lost_pool_is_sent_by_a_copy) {
   EXPECT_EQ(after.medium().data()[8191], std::byte{5});
 }
 
-TEST(engine_take_unfinished, extends_deadlines_by_the_time_nothing_could_run) {
+TEST(engine_take_unfinished, extends_deadlines_by_the_time_without_a_backend) {
   loopback disk({});
   test_request read(operation::read, 0, 512);
   disk.front().submit(read);

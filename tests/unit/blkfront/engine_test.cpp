@@ -1,5 +1,5 @@
-// One engine, one request or a few: what the backend sees and what the caller gets. Faults are in
-// engine_fault_test.cpp, traffic in engine_matrix_test.cpp.
+// A frontend engine with one or a few requests: what it sends to the backend and returns to the
+// caller. Faults are in engine_fault_test.cpp, traffic in engine_matrix_test.cpp.
 #include "blkfront/engine.hpp"
 
 #include <gmock/gmock.h>
@@ -46,7 +46,7 @@ TEST(engine, publishes_a_batch_with_one_notification) {
   EXPECT_EQ(counted.depth.max(), 20u);
 }
 
-TEST(engine, says_when_it_saw_an_answer_once_for_all_of_a_turn) {
+TEST(engine, stamps_all_answers_of_a_turn_with_the_same_time) {
   loopback disk({});
   test_request first(operation::read, 0, 4096);
   test_request second(operation::read, 4096, 4096);
@@ -61,7 +61,7 @@ TEST(engine, says_when_it_saw_an_answer_once_for_all_of_a_turn) {
   EXPECT_EQ(second.answered_ns, disk.now);
 }
 
-TEST(engine, answers_nothing_from_within_submit) {
+TEST(engine, never_completes_a_request_inside_submit) {
   loopback disk({});
   test_request outside(operation::read, 1 << 20, 1);
   disk.front().submit(outside);
@@ -71,7 +71,7 @@ TEST(engine, answers_nothing_from_within_submit) {
   EXPECT_EQ(outside.status, std::errc::invalid_argument);
 }
 
-TEST(engine, refuses_what_is_outside_the_device) {
+TEST(engine, refuses_requests_outside_the_device) {
   loopback disk({});
   const std::uint64_t size = 1 << 20;
   struct outside {
@@ -90,7 +90,7 @@ TEST(engine, refuses_what_is_outside_the_device) {
   EXPECT_EQ(disk.run(nothing), std::error_code());
 }
 
-TEST(engine, refuses_what_the_device_cannot_do) {
+TEST(engine, refuses_operations_that_the_device_lacks) {
   loopback disk({.flush = false, .barrier = false, .discard = false, .read_only = true});
   test_request write(operation::write, 0, 512);
   EXPECT_EQ(disk.run(write), std::errc::read_only_file_system);
@@ -106,7 +106,7 @@ TEST(engine, refuses_what_the_device_cannot_do) {
   EXPECT_EQ(writable.run(secure), std::errc::operation_not_supported);
 }
 
-TEST(engine, says_that_an_empty_drive_has_no_medium) {
+TEST(engine, reports_no_medium_for_an_empty_drive) {
   loopback disk({.size = 4096});
   auto shape = disk.front().shape();
   shape.size = 0;
@@ -115,7 +115,7 @@ TEST(engine, says_that_an_empty_drive_has_no_medium) {
   EXPECT_EQ(disk.run(read), std::error_code(ENOMEDIUM, std::generic_category()));
 }
 
-TEST(engine, splits_what_one_request_cannot_hold) {
+TEST(engine, splits_transfers_larger_than_one_ring_request) {
   loopback disk({.data_pages = 300, .indirect_pages = 0});
   test_request write(operation::write, 0, 1 << 20, std::byte{1});
   EXPECT_EQ(disk.run(write), std::error_code());
@@ -133,7 +133,7 @@ TEST(engine, sends_large_requests_indirectly) {
   EXPECT_EQ(disk.medium().data()[(1 << 20) - 1], std::byte{7});
 }
 
-TEST(engine, streams_what_is_larger_than_its_pages) {
+TEST(engine, streams_transfers_larger_than_its_pages) {
   loopback disk({.ring_page_order = 0, .data_pages = 20, .size = 4 << 20});
   test_request write(operation::write, 512, (4 << 20) - 1024);
   for (std::size_t i = 0; i < write.bytes.size(); ++i)
@@ -201,7 +201,7 @@ TEST(engine, keeps_both_of_two_writes_into_one_sector_through_two_queues) {
     test_request right(operation::write, 150, 50, fill);
     disk.front(0).submit(left);
     disk.front(1).submit(right);
-    // The worst order: both have read before either writes, if nothing keeps them apart.
+    // The worst order: without locks, both would read before either writes.
     for (unsigned i = 0; i < 20; ++i) {
       disk.step_front(0);
       disk.step_front(1);
@@ -214,7 +214,7 @@ TEST(engine, keeps_both_of_two_writes_into_one_sector_through_two_queues) {
   }
 }
 
-TEST(engine, lets_no_write_into_a_sector_that_another_queue_merges) {
+TEST(engine, delays_a_write_to_a_sector_that_another_queue_merges) {
   loopback disk({.queues = 2});
   test_request merge(operation::write, 10, 20, std::byte{1});
   test_request whole(operation::write, 0, 512, std::byte{2});
@@ -230,7 +230,7 @@ TEST(engine, lets_no_write_into_a_sector_that_another_queue_merges) {
   EXPECT_EQ(disk.medium().data()[511], std::byte{2});
 }
 
-TEST(engine, one_flush_serves_all_that_wait_for_one) {
+TEST(engine, one_flush_completes_all_waiting_fua_writes) {
   loopback disk({});
   test_request first(operation::flush, 0, 0);
   std::vector<test_request> writes;
@@ -238,12 +238,12 @@ TEST(engine, one_flush_serves_all_that_wait_for_one) {
     writes.emplace_back(operation::write, i * 4096, 4096, std::byte{1});
     writes.back().fua = true;
   }
-  for (auto& each : writes)
-    disk.front().submit(each);
+  for (auto& write : writes)
+    disk.front().submit(write);
   disk.settle();
-  for (const auto& each : writes) {
-    EXPECT_EQ(each.status, std::error_code());
-    EXPECT_EQ(each.answers, 1u);
+  for (const auto& write : writes) {
+    EXPECT_EQ(write.status, std::error_code());
+    EXPECT_EQ(write.answers, 1u);
   }
   const auto counted = disk.front().statistics();
   EXPECT_EQ(counted.ring_requests, 11u);
@@ -273,7 +273,7 @@ TEST(engine, uses_a_barrier_where_there_is_no_flush) {
   EXPECT_EQ(disk.back().statistics().requests[3], 0u);
 }
 
-TEST(engine, discards_whole_granules_and_takes_less_for_done) {
+TEST(engine, discards_whole_granules_and_skips_partial_ones) {
   loopback disk({});
   auto shape = disk.front().shape();
   shape.discard_granularity = 8192;
@@ -302,10 +302,10 @@ TEST(engine, scrubs_pages_of_a_backend_that_is_not_trusted) {
       ASSERT_EQ(disk.pool()->data(page)[i], std::byte{0});
 }
 
-TEST(engine, takes_requests_that_an_answer_submits) {
+TEST(engine, accepts_requests_submitted_from_a_completion) {
   loopback disk({});
   struct chain : test_request {
-    engine* to = nullptr;
+    engine* target = nullptr;
     unsigned left = 5;
   };
   chain r;
@@ -313,10 +313,10 @@ TEST(engine, takes_requests_that_an_answer_submits) {
   r.bytes.resize(512);
   r.memory = r.bytes.data();
   r.length = 512;
-  r.to = &disk.front();
-  r.done = [](blk::request& each) {
-    auto& self = static_cast<chain&>(each);
-    if (self.left-- > 0) self.to->submit(self);
+  r.target = &disk.front();
+  r.done = [](blk::request& completed) {
+    auto& self = static_cast<chain&>(completed);
+    if (self.left-- > 0) self.target->submit(self);
   };
   disk.front().submit(r);
   disk.settle();

@@ -1,4 +1,4 @@
-// What backends publish, as the frontend understands it.
+// How the frontend parses the nodes that backends publish.
 #include "blkfront/features.hpp"
 
 #include <gmock/gmock.h>
@@ -12,7 +12,7 @@ node_map with(node_map nodes, std::initializer_list<node_map::value_type> more) 
   return nodes;
 }
 
-/// blkback on a virtio disk, as seen (reads like xenstore-ls).
+/// blkback on a virtio disk, as captured (in the order of xenstore-ls).
 const node_map blkback = {{"frontend", "/local/domain/3/device/vbd/51728"},
                           {"online", "1"},
                           {"removable", "0"},
@@ -85,7 +85,7 @@ TEST(backend_offer, of_the_four_backends) {
   EXPECT_EQ(parse_offer(freebsd).value(), (backend_offer{4, 1, 0}));
 }
 
-TEST(backend_offer, of_one_that_says_nothing) {
+TEST(backend_offer, of_a_backend_without_nodes) {
   EXPECT_EQ(parse_offer({}).value(), (backend_offer{0, 1, 0}));
 }
 
@@ -109,7 +109,7 @@ TEST(backend_offer, is_bounded_to_what_the_protocol_allows) {
   EXPECT_EQ(parse_offer({{"multi-queue-max-queues", "0"}}).value().max_queues, 1u);
 }
 
-TEST(backend_offer, names_the_node_that_makes_no_sense) {
+TEST(backend_offer, names_a_malformed_node) {
   EXPECT_EQ(offer_problem({{"max-ring-page-order", "-1"}}),
             "backend node max-ring-page-order '-1': protocol violation (expected a whole number, 0 "
             "or more)");
@@ -178,22 +178,21 @@ TEST(backend_properties, a_barrier_flushes_one_queue_only) {
 
 TEST(backend_properties, large_sectors_are_counted_as_the_backend_does) {
   const node_map large = {{"sectors", "2048"}, {"sector-size", "4096"}};
-  const auto linux_way = properties(with(large, {{"physical-sector-size", "4096"}}));
-  EXPECT_EQ(linux_way.unit, 512u);
-  EXPECT_EQ(linux_way.shape.size, 1U << 20);
-  EXPECT_EQ(linux_way.shape.sector_size, 4096u);
-  const auto qemu_way = properties(large, "qdisk");
-  EXPECT_EQ(qemu_way.unit, 4096u);
-  EXPECT_EQ(qemu_way.shape.size, 8U << 20);
-  EXPECT_EQ(qemu_way.shape.physical_sector_size, 4096u);
+  const auto linux_properties = properties(with(large, {{"physical-sector-size", "4096"}}));
+  EXPECT_EQ(linux_properties.unit, 512u);
+  EXPECT_EQ(linux_properties.shape.size, 1U << 20);
+  EXPECT_EQ(linux_properties.shape.sector_size, 4096u);
+  const auto qemu_properties = properties(large, "qdisk");
+  EXPECT_EQ(qemu_properties.unit, 4096u);
+  EXPECT_EQ(qemu_properties.shape.size, 8U << 20);
+  EXPECT_EQ(qemu_properties.shape.physical_sector_size, 4096u);
   EXPECT_EQ(problem(large),
-            "backend node sector-size '4096': protocol violation (this backend does not show what "
-            "it counts sectors "
-            "in, so any access could hit the wrong place; give the disk 512-byte sectors or use "
-            "Linux blkback or QEMU)");
+            "backend node sector-size '4096': protocol violation (this backend does not publish "
+            "its sector unit, so any access could hit the wrong place; give the disk 512-byte "
+            "sectors or use Linux blkback or QEMU)");
 }
 
-TEST(backend_properties, a_last_piece_of_a_sector_does_not_count) {
+TEST(backend_properties, a_partial_last_sector_does_not_count) {
   const auto disk =
       properties({{"sectors", "15"}, {"sector-size", "4096"}, {"physical-sector-size", "4096"}});
   EXPECT_EQ(disk.shape.size, 4096u);
@@ -218,8 +217,8 @@ TEST(backend_properties, refuses_impossible_sector_sizes) {
 
 TEST(backend_properties, refuses_impossible_sizes) {
   EXPECT_EQ(problem({}),
-            "backend node sectors: protocol violation (absent; a connected backend must say how "
-            "large the disk is)");
+            "backend node sectors: protocol violation (absent; a connected backend must publish "
+            "the size of the disk)");
   EXPECT_EQ(problem({{"sectors", "18014398509481984"}}),
             "backend node sectors '18014398509481984': protocol violation (no disk is that large)");
   EXPECT_EQ(shape({{"sectors", "18014398509481983"}}).size, 9223372036854775296u);
@@ -250,7 +249,7 @@ TEST(backend_properties, reads_the_bits_of_info) {
   EXPECT_TRUE(read_only.read_only);
   EXPECT_FALSE(read_only.cdrom);
   EXPECT_FALSE(shape(with(small, {{"info", "4"}, {"feature-flush-cache", "1"}})).can_flush)
-      << "there is nothing to flush, and Linux' backend fails it as it fails a write";
+      << "there is nothing to flush, and Linux' backend fails a flush like a write";
   const auto others = shape(with(small, {{"info", "248"}}));
   EXPECT_FALSE(others.cdrom || others.removable || others.read_only);
 }
@@ -271,34 +270,34 @@ TEST(backend_properties, may_be_written_where_mode_has_a_w) {
   EXPECT_TRUE(shape(with(small, {{"mode", ""}})).read_only);
 }
 
-TEST(backend_properties, reads_what_discards_are_like) {
-  const auto on = with(small, {{"feature-discard", "1"}});
-  EXPECT_EQ(shape(on).discard_granularity, 512u);
-  EXPECT_FALSE(shape(on).can_secure_discard);
+TEST(backend_properties, reads_the_discard_parameters) {
+  const auto enabled = with(small, {{"feature-discard", "1"}});
+  EXPECT_EQ(shape(enabled).discard_granularity, 512u);
+  EXPECT_FALSE(shape(enabled).can_secure_discard);
   const auto grid = shape(with(
-      on,
+      enabled,
       {{"discard-granularity", "4096"}, {"discard-alignment", "9728"}, {"discard-secure", "1"}}));
   EXPECT_EQ(grid.discard_granularity, 4096u);
   EXPECT_EQ(grid.discard_alignment, 1536u);
   EXPECT_TRUE(grid.can_secure_discard);
-  const auto off = shape(with(
+  const auto disabled = shape(with(
       small, {{"feature-discard", "0"}, {"discard-secure", "1"}, {"discard-granularity", "4096"}}));
-  EXPECT_FALSE(off.can_discard || off.can_secure_discard);
-  EXPECT_EQ(off.discard_granularity, 0u);
+  EXPECT_FALSE(disabled.can_discard || disabled.can_secure_discard);
+  EXPECT_EQ(disabled.discard_granularity, 0u);
 }
 
-TEST(backend_properties, a_discard_grid_off_the_sectors_is_not_used) {
-  const auto on = with(small, {{"feature-discard", "1"}});
+TEST(backend_properties, a_discard_grid_not_aligned_to_sectors_is_ignored) {
+  const auto enabled = with(small, {{"feature-discard", "1"}});
   for (const auto& [granularity, alignment] :
        {std::pair{"0", "0"}, {"1000", "0"}, {"4096", "100"}, {"18446744073709551615", "0"}}) {
-    const auto grid =
-        shape(with(on, {{"discard-granularity", granularity}, {"discard-alignment", alignment}}));
+    const auto grid = shape(
+        with(enabled, {{"discard-granularity", granularity}, {"discard-alignment", alignment}}));
     EXPECT_EQ(grid.discard_granularity, 512u) << granularity;
     EXPECT_EQ(grid.discard_alignment, 0u) << alignment;
   }
 }
 
-TEST(backend_kind, is_the_folder_below_backend) {
+TEST(backend_kind, is_the_directory_below_backend) {
   EXPECT_EQ(backend_kind("/local/domain/0/backend/vbd/3/51728"), "vbd");
   EXPECT_EQ(backend_kind("/local/domain/0/backend/qdisk/3/51728"), "qdisk");
   EXPECT_EQ(backend_kind("backend/vbd/3/51728"), "");
@@ -306,7 +305,7 @@ TEST(backend_kind, is_the_folder_below_backend) {
   EXPECT_EQ(backend_kind(""), "");
 }
 
-TEST(backend_nodes, are_all_those_that_are_read) {
+TEST(backend_nodes, include_all_nodes_that_are_read) {
   using ::testing::Contains;
   for (const auto& nodes : {blkback, qdisk, tapdisk, freebsd}) {
     for (const auto& [name, value] : nodes) {

@@ -1,4 +1,5 @@
-// Whole handshakes against a backend that keeps to the rules: stories, and walks from every pair.
+// Complete handshakes with a well-behaved backend: scenarios, and random walks from every pair of
+// states.
 #include <gmock/gmock.h>
 
 #include <random>
@@ -12,7 +13,7 @@ using enum wire::xenbus_state;
 using ::testing::ElementsAre;
 using wire::xenbus_state;
 
-/// The steps to a connection, or until nothing moves any more, of a backend that answers at once.
+/// Returns the steps to a connection, or until there is no progress. The backend answers at once.
 std::vector<std::string> connect(handshake& machine, model_backend& backend) {
   std::vector<std::string> steps;
   for (unsigned i = 0; i < 100; ++i) {
@@ -68,20 +69,20 @@ TEST(handshake_story, takes_over_from_a_process_that_was_killed) {
   EXPECT_EQ(machine.refusals(), 0u);
 }
 
-TEST(handshake_story, takes_a_disk_that_the_kernel_was_unbound_from) {
+TEST(handshake_story, takes_over_a_disk_from_which_the_kernel_was_unbound) {
   handshake machine;
   auto backend = backend_in(closed, closed);
   EXPECT_THAT(connect(machine, backend), ElementsAre("set Initialising", "publish", "finish"));
 }
 
-TEST(handshake_story, does_not_build_on_a_ring_that_a_dead_process_published) {
+TEST(handshake_story, does_not_reuse_a_ring_that_a_dead_process_published) {
   handshake machine;
   auto backend = backend_in(initialised, init_wait);
   EXPECT_THAT(connect(machine, backend),
               ElementsAre("set Closing", "set Closed", "set Initialising", "publish", "finish"));
 }
 
-TEST(handshake_story, asks_again_while_a_busy_backend_refuses) {
+TEST(handshake_story, retries_while_a_busy_backend_refuses) {
   handshake machine;
   auto backend = backend_in(connected, connected);
   backend.busy = true;
@@ -123,7 +124,7 @@ TEST(handshake_story, leaves_when_the_toolstack_unplugs) {
   EXPECT_EQ(later.next(pair.backend.view()), handshake_step::unplugged);
 }
 
-TEST(handshake_story, looks_again_at_every_connected) {
+TEST(handshake_story, looks_again_whenever_connected_is_set) {
   connected_pair pair;
   EXPECT_EQ(pair.next(), handshake_step::look_again);
   EXPECT_EQ(pair.next(), handshake_step::look_again);
@@ -137,18 +138,19 @@ TEST(handshake_story, notices_that_the_backend_restarted) {
   EXPECT_EQ(pair.next(), handshake_step::lost);
 }
 
-TEST(handshake_story, notices_that_its_own_directory_was_built_anew) {
+TEST(handshake_story, notices_that_its_own_directory_was_rebuilt) {
   connected_pair pair;
   pair.backend.front = initialising;
   EXPECT_EQ(pair.next(), handshake_step::lost);
-  EXPECT_THAT(close(pair.backend), ElementsAre("closed")) << "nothing of ours is there";
+  EXPECT_THAT(close(pair.backend), ElementsAre("closed"))
+      << "the new directory has nothing to close";
 }
 
 TEST(handshake_story, notices_a_new_directory_while_it_waits_for_connected) {
   handshake machine;
   auto backend = backend_in(initialising, init_wait);
   EXPECT_EQ(machine.next(backend.view()), handshake_step::publish);
-  // Written by the toolstack of the host that the guest was moved to.
+  // The toolstack of the destination host has written a new directory.
   EXPECT_EQ(machine.next(backend.view()), handshake_step::lost);
 }
 
@@ -161,7 +163,7 @@ TEST(handshake_story, gives_up_on_a_backend_that_vanishes_before_it_connects) {
   EXPECT_EQ(machine.next(backend.view()), handshake_step::lost);
 }
 
-TEST(handshake_story, closes_a_connection_and_leaves_it_for_the_next) {
+TEST(handshake_story, closes_a_connection_so_that_another_can_follow) {
   connected_pair pair;
   EXPECT_THAT(close(pair.backend), ElementsAre("set Closing", "set Closed", "closed"));
   handshake next;
@@ -169,16 +171,16 @@ TEST(handshake_story, closes_a_connection_and_leaves_it_for_the_next) {
   EXPECT_EQ(pair.backend.rings, 2u);
 }
 
-TEST(handshake_story, closes_after_a_device_that_was_removed_without_bringing_it_back) {
+TEST(handshake_story, does_not_recreate_a_removed_device_on_close) {
   EXPECT_EQ(next_close_step({unknown, std::nullopt}), handshake_step::closed);
 }
 
-/// Any pair of states at the start; the two ends, the clock and the watches move in any order.
+/// A random walk from any pair of states: both ends, the clock and the watches move in any order.
 class walk {
  public:
   walk(model_backend start, std::uint32_t seed) : backend_(start), random_(seed) {}
 
-  /// Steps to a connection; 0: there was none.
+  /// Returns the number of steps to a connection, or 0 if there was none.
   [[nodiscard]] unsigned run() {
     for (unsigned i = 1; i <= 400; ++i) {
       if (machine_.is_connected()) return i;
@@ -197,7 +199,7 @@ class walk {
 
  private:
   void move_backend() {
-    // Its driver comes up by itself.
+    // The backend's driver comes up on its own.
     if (!backend_.state || backend_.state == unknown || backend_.state == initialising)
       backend_.state = !backend_.state ? initialising : init_wait;
     else
@@ -212,7 +214,7 @@ class walk {
 TEST(handshake_walk, reaches_connected_from_every_pair_of_states) {
   unsigned most = 0;
   for (unsigned own = 0; own <= 8; ++own) {
-    // Reconfiguring and Reconfigured are no states of a block backend.
+    // A block backend is never in Reconfiguring or Reconfigured.
     for (unsigned state = 0; state <= 7; ++state) {
       for (std::uint32_t seed = 0; seed < 300; ++seed) {
         auto start = backend_in(static_cast<xenbus_state>(own), std::nullopt);
@@ -228,7 +230,7 @@ TEST(handshake_walk, reaches_connected_from_every_pair_of_states) {
   EXPECT_LT(most, 300u);
 }
 
-TEST(handshake_walk, reaches_connected_without_any_event_where_a_dead_process_left_off) {
+TEST(handshake_walk, reaches_connected_without_events_from_states_that_a_dead_process_left) {
   struct pair {
     xenbus_state own, backend;
   };

@@ -1,4 +1,5 @@
-// Every pair of states, as tables. Stories and walks are in handshake_story_test.cpp.
+// The handshake's step for every pair of states, as tables. Scenarios and random walks are in
+// handshake_story_test.cpp.
 #include "blkfront/handshake.hpp"
 
 #include <gmock/gmock.h>
@@ -10,7 +11,7 @@ namespace {
 
 using wire::xenbus_state;
 
-/// Rows: our state, 0 to 8. Columns: no backend, then the backend's state, 0 to 8.
+/// Rows: the frontend's state, 0 to 8. Columns: no backend, then the backend's state, 0 to 8.
 using table = std::array<std::string_view, 9>;
 
 /// One letter for each step; the numbers are the states to write.
@@ -49,7 +50,7 @@ handshake_view view_of(unsigned own, unsigned column) {
   return view;
 }
 
-/// Compares what `step` says to each pair with the table, row by row.
+/// Compares the step for each pair of states with the table, row by row.
 template <class Function>
 void expect_table(const table& expected, Function step) {
   for (unsigned own = 0; own < 9; ++own) {
@@ -58,11 +59,11 @@ void expect_table(const table& expected, Function step) {
       row += ' ';
       row += letter(step(view_of(own, column)));
     }
-    EXPECT_EQ(row, expected[own]) << "our state " << own;
+    EXPECT_EQ(row, expected[own]) << "frontend state " << own;
   }
 }
 
-/// Of a machine in the phase that `before` leads to, anew for each pair.
+/// The same for a machine that has seen the views in `before`. Each pair gets a new machine.
 void expect_next(const table& expected, const std::vector<handshake_view>& before,
                  bool online = true, bool waited_long = false) {
   expect_table(expected, [&](handshake_view view) {
@@ -94,7 +95,7 @@ TEST(handshake_table, brings_every_pair_towards_initialising_and_init_wait) {
   expect_next(expected, {});
 }
 
-TEST(handshake_table, goes_on_from_closing_without_the_backend_after_a_long_wait) {
+TEST(handshake_table, proceeds_from_closing_without_the_backend_after_a_long_wait) {
   const table expected = {{
       //- 0 1 2 3 4 5 6 7 8
       " . . 5 5 5 5 6 6 . .",  // Unknown
@@ -110,7 +111,7 @@ TEST(handshake_table, goes_on_from_closing_without_the_backend_after_a_long_wait
   expect_next(expected, {}, true, true);
 }
 
-TEST(handshake_table, says_unplugged_to_a_backend_that_leaves_offline) {
+TEST(handshake_table, reports_unplugged_when_an_offline_backend_closes) {
   const table expected = {{
       //- 0 1 2 3 4 5 6 7 8
       " . . 5 5 5 5 U U . .",  // Unknown
@@ -126,7 +127,7 @@ TEST(handshake_table, says_unplugged_to_a_backend_that_leaves_offline) {
   expect_next(expected, {}, false);
 }
 
-TEST(handshake_table, says_unplugged_after_a_long_wait_too) {
+TEST(handshake_table, reports_unplugged_after_a_long_wait) {
   const table expected = {{
       //- 0 1 2 3 4 5 6 7 8
       " . . 5 5 5 5 U U . .",  // Unknown
@@ -206,7 +207,7 @@ TEST(handshake_table, waits_for_connected_however_long_it_takes) {
   expect_next(expected, {waits_for_ring}, true, true);
 }
 
-TEST(handshake_table, says_unplugged_while_waiting_for_connected) {
+TEST(handshake_table, reports_unplugged_while_waiting_for_connected) {
   const table expected = {{
       //- 0 1 2 3 4 5 6 7 8
       " X X X X X X X X X X",  // Unknown
@@ -222,7 +223,7 @@ TEST(handshake_table, says_unplugged_while_waiting_for_connected) {
   expect_next(expected, {waits_for_ring}, false);
 }
 
-TEST(handshake_table, stays_connected_until_either_end_says_otherwise) {
+TEST(handshake_table, stays_connected_until_either_end_changes_its_state) {
   const table expected = {{
       //- 0 1 2 3 4 5 6 7 8
       " X X X X X X X X X X",  // Unknown
@@ -238,7 +239,7 @@ TEST(handshake_table, stays_connected_until_either_end_says_otherwise) {
   expect_next(expected, {waits_for_ring, took_ring});
 }
 
-TEST(handshake_table, stays_connected_whatever_online_and_time_say) {
+TEST(handshake_table, stays_connected_regardless_of_online_and_time) {
   const table expected = {{
       //- 0 1 2 3 4 5 6 7 8
       " X X X X X X X X X X",  // Unknown
@@ -289,7 +290,7 @@ TEST(handshake_table, closes_without_the_backend_after_a_long_wait) {
   });
 }
 
-TEST(handshake, is_connected_from_finish_on) {
+TEST(handshake, is_connected_after_finish) {
   handshake machine;
   EXPECT_EQ(machine.next(waits_for_ring), handshake_step::publish);
   EXPECT_FALSE(machine.is_connected());
@@ -331,8 +332,8 @@ TEST(handshake, explains_every_wait) {
       {{initialising, unknown}, {}, "backend is in Unknown: its domain is being taken down"},
       {{initialising, xenbus_state::initialising},
        {},
-       "backend is in Initialising: nobody in the backend's domain serves the disk (is xen-blkback "
-       "loaded there?)"},
+       "backend is in Initialising: no driver in the backend's domain serves the disk (is "
+       "xen-blkback loaded there?)"},
       {{closing, init_wait}, {}, "backend is in InitWait and waits for our ring"},
       {{initialised, init_wait},
        {},
@@ -363,8 +364,8 @@ TEST(handshake, explains_every_wait) {
       {{initialising, reconfigured}, {}, "backend is in Reconfigured"},
       {{initialising, xenbus_state{9}}, {}, "backend is in a state that xenbus.h does not define"},
   };
-  for (const auto& each : cases)
-    EXPECT_EQ(explain_wait(each.view, each.hotplug), each.text);
+  for (const auto& item : cases)
+    EXPECT_EQ(explain_wait(item.view, item.hotplug), item.text);
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Which disks may take the place of the one that was lost.
+// Which disks are accepted in place of one that was lost.
 #include "blkfront/identity.hpp"
 
 #include <gmock/gmock.h>
@@ -26,7 +26,7 @@ std::string refusal(const known_disk& now, bool may_have_moved = false,
   return same.error().text;
 }
 
-TEST(identity, is_a_line_that_can_be_read_back) {
+TEST(identity, survives_a_round_trip_through_its_line) {
   auto disk = usual();
   disk.shape.read_only = true;
   disk.identity.params = "a b=c\n%2f/\xff";
@@ -41,16 +41,16 @@ TEST(identity, is_a_line_that_can_be_read_back) {
   EXPECT_EQ(refusal(disk, false, read->disk), "");
 }
 
-TEST(identity, refuses_a_line_that_nobody_has_written) {
+TEST(identity, refuses_a_malformed_line) {
   for (const auto* const text :
        {"", "disk-2 domain=7", "disk-1 domain=7 size=64M", "disk-1 size=1 sector-size=512"}) {
     const auto read = parse_remembered(text);
     ASSERT_FALSE(read) << text;
-    EXPECT_THAT(read.error().text, HasSubstr("this version of the program has not written it"));
+    EXPECT_THAT(read.error().text, HasSubstr("not written by this version of the program"));
   }
 }
 
-TEST(identity, takes_the_same_disk_back) {
+TEST(identity, accepts_the_same_disk) {
   EXPECT_EQ(refusal(usual()), "");
   auto other_features = usual();
   other_features.shape.can_discard = true;
@@ -63,12 +63,12 @@ TEST(identity, refuses_a_smaller_disk_by_both_sizes) {
   now.shape.size = 32U << 20;
   EXPECT_EQ(refusal(now),
             "the disk came back with 32 MiB (33554432 bytes) in place of 64 MiB (67108864 bytes): "
-            "not the same disk (nothing was written to it; what waits for the disk has failed. "
-            "Attach the right one, or open this one anew)");
+            "not the same disk (nothing was written to it; the waiting requests have failed. "
+            "Attach the right disk, or reopen this one)");
   EXPECT_THAT(refusal(now, true), HasSubstr("came back with 32 MiB"));
 }
 
-TEST(identity, takes_a_larger_disk_for_the_same_one_only_by_its_name) {
+TEST(identity, accepts_a_larger_disk_only_with_a_matching_name) {
   auto now = usual();
   now.shape.size = 128U << 20;
   EXPECT_EQ(refusal(now), "");
@@ -81,20 +81,20 @@ TEST(identity, takes_a_larger_disk_for_the_same_one_only_by_its_name) {
   EXPECT_THAT(refusal(now), HasSubstr("came back with 128 MiB"));
 }
 
-TEST(identity, refuses_other_sectors) {
+TEST(identity, refuses_another_sector_size) {
   auto now = usual();
   now.shape.sector_size = 4096;
   EXPECT_THAT(refusal(now), HasSubstr("sectors of 4096 bytes in place of 512"));
 }
 
-TEST(identity, refuses_a_writable_disk_that_comes_back_read_only_but_not_the_other_way_round) {
+TEST(identity, refuses_a_writable_disk_that_comes_back_read_only_but_not_the_reverse) {
   auto now = usual();
   now.shape.read_only = true;
   EXPECT_THAT(refusal(now), HasSubstr("came back read-only"));
   EXPECT_EQ(refusal(usual(), false, now), "");
 }
 
-TEST(identity, refuses_another_name_where_both_have_one) {
+TEST(identity, refuses_another_name_if_both_have_one) {
   auto now = usual();
   now.identity.vdi = "b2";
   EXPECT_THAT(refusal(now), HasSubstr("came back as VDI b2 in place of a1"));
@@ -104,15 +104,15 @@ TEST(identity, refuses_another_name_where_both_have_one) {
   EXPECT_THAT(refusal(now), HasSubstr("another SCSI identity"));
 }
 
-TEST(identity, lets_the_path_change_only_with_the_host) {
+TEST(identity, accepts_another_path_only_on_another_host) {
   auto now = usual();
   now.identity.params = "/dev/drbd0";
-  EXPECT_THAT(refusal(now), HasSubstr("made from '/dev/drbd0' in place of '/dev/vg/disk'"));
+  EXPECT_THAT(refusal(now), HasSubstr("source '/dev/drbd0' in place of '/dev/vg/disk'"));
   EXPECT_EQ(refusal(now, true), "");
 }
 
-// Live storage migration copies the disk: its VDI, and what is derived from that, are new.
-TEST(identity, lets_every_name_change_with_the_host) {
+// Live storage migration copies the disk: the copy has a new VDI and new names derived from it.
+TEST(identity, accepts_other_names_on_another_host) {
   auto now = usual();
   now.identity = {.vdi = "b2", .page83 = "naa.6", .params = "/dev/drbd0"};
   EXPECT_EQ(refusal(now, true), "");
@@ -130,7 +130,7 @@ struct name_change {
 constexpr std::array<name_change, 5> name_changes = {
     {{"", ""}, {"a", ""}, {"", "a"}, {"a", "a"}, {"a", "b"}}};
 
-/// What the rules say, in the order of a table rather than of the code.
+/// The rules in the order of the documentation, independent of the code.
 bool is_expected_to_pass(const std::array<name_change, 3>& names, int growth, bool moved) {
   if (growth < 0) return false;
   const auto& [vdi, page83, params] = names;
@@ -163,7 +163,7 @@ TEST(identity, follows_its_rules_for_all_combinations) {
   EXPECT_GT(passed, 100U);
 }
 
-TEST(identity, lets_a_drive_come_back_with_another_medium) {
+TEST(identity, accepts_a_drive_with_another_medium) {
   auto before = usual();
   before.shape.cdrom = before.shape.read_only = true;
   auto now = before;

@@ -1,4 +1,4 @@
-// What of a lost backend's requests may be sent to the next one, and when.
+// Which requests of a lost backend are sent to the next one, and in which order.
 #include "blkfront/journal.hpp"
 
 #include <gmock/gmock.h>
@@ -17,7 +17,7 @@ struct replay_item {
   bool flushes = false;
 };
 
-/// A journal by tickets: requests made from items.
+/// A journal whose requests are made from items and named by tickets.
 class replay_order {
  public:
   using ticket = journal::ticket;
@@ -34,16 +34,16 @@ class replay_order {
   }
   std::vector<ticket> take_ready() {
     std::vector<ticket> out;
-    journal_.send_ready([&](blk::request& r, ticket which, bool in_doubt) {
+    journal_.send_ready([&](blk::request& r, ticket id, bool in_doubt) {
       EXPECT_FALSE(in_doubt);
-      EXPECT_EQ(&r, &requests_[which - 1]);
-      out.push_back(which);
+      EXPECT_EQ(&r, &requests_[id - 1]);
+      out.push_back(id);
     });
     return out;
   }
-  void answered(ticket which) { journal_.answered(requests_[which - 1]); }
-  void unsend(ticket which) { journal_.unsend(requests_[which - 1]); }
-  [[nodiscard]] bool contains(ticket which) const { return journal_.contains(which); }
+  void answered(ticket id) { journal_.answered(requests_[id - 1]); }
+  void unsend(ticket id) { journal_.unsend(requests_[id - 1]); }
+  [[nodiscard]] bool contains(ticket id) const { return journal_.contains(id); }
   [[nodiscard]] bool empty() const { return journal_.empty(); }
   [[nodiscard]] std::size_t size() const { return journal_.size(); }
 
@@ -65,7 +65,7 @@ constexpr replay_item flush() {
   return {0, 0, false, true};
 }
 
-TEST(journal, requests_that_do_not_touch_each_other_go_at_once_and_in_order) {
+TEST(journal, disjoint_requests_are_sent_at_once_and_in_order) {
   replay_order order;
   const auto a = order.add(write(0, 512));
   const auto b = order.add(write(512, 1024));
@@ -94,14 +94,14 @@ TEST(journal, a_read_waits_for_an_earlier_write_and_a_write_for_an_earlier_read)
   const auto d = order.add(write(0, 512));
   EXPECT_THAT(order.take_ready(), ElementsAre(a));
   order.answered(a);
-  EXPECT_THAT(order.take_ready(), ElementsAre(b, c)) << "two reads disturb nobody";
+  EXPECT_THAT(order.take_ready(), ElementsAre(b, c)) << "two reads do not conflict";
   order.answered(c);
   EXPECT_THAT(order.take_ready(), IsEmpty());
   order.answered(b);
   EXPECT_THAT(order.take_ready(), ElementsAre(d));
 }
 
-TEST(journal, a_flush_waits_for_all_changes_before_it_and_nobody_waits_for_a_flush) {
+TEST(journal, a_flush_waits_for_all_earlier_changes_and_nothing_waits_for_a_flush) {
   replay_order order;
   const auto a = order.add(write(0, 512));
   const auto b = order.add(read(512, 1024));
@@ -115,7 +115,7 @@ TEST(journal, a_flush_waits_for_all_changes_before_it_and_nobody_waits_for_a_flu
   EXPECT_THAT(order.take_ready(), ElementsAre(e));
 }
 
-TEST(journal, what_comes_later_overtakes_nothing_that_waits) {
+TEST(journal, a_later_request_does_not_overtake_a_waiting_one) {
   replay_order order;
   const auto a = order.add(write(0, 4096));
   EXPECT_THAT(order.take_ready(), ElementsAre(a));
@@ -125,7 +125,7 @@ TEST(journal, what_comes_later_overtakes_nothing_that_waits) {
   EXPECT_THAT(order.take_ready(), ElementsAre(late));
 }
 
-TEST(journal, what_was_sent_to_a_backend_that_is_lost_too_goes_again_in_its_old_place) {
+TEST(journal, requests_of_a_second_lost_backend_keep_their_place) {
   replay_order order;
   const auto a = order.add(write(0, 512));
   const auto b = order.add(write(0, 512));
@@ -138,7 +138,7 @@ TEST(journal, what_was_sent_to_a_backend_that_is_lost_too_goes_again_in_its_old_
   EXPECT_THAT(order.take_ready(), ElementsAre(b));
 }
 
-TEST(journal, forgets_what_was_answered_without_being_sent) {
+TEST(journal, forgets_requests_answered_without_being_sent) {
   replay_order order;
   const auto a = order.add(write(0, 512));
   const auto b = order.add(write(0, 512));
@@ -151,14 +151,14 @@ TEST(journal, forgets_what_was_answered_without_being_sent) {
   EXPECT_TRUE(order.empty());
 }
 
-/// The rules, said once more by the plainest means, over random stories.
-TEST(journal, never_has_two_in_flight_of_which_one_should_wait) {
+/// Checks the rules by brute force over random histories.
+TEST(journal, never_has_two_conflicting_requests_in_flight) {
   for (unsigned seed = 0; seed < 200; ++seed) {
     std::mt19937 random(seed);
     const auto pick = [&](unsigned n) { return static_cast<unsigned>(random() % n); };
     replay_order order;
     std::map<replay_order::ticket, replay_item> live;
-    std::set<replay_order::ticket> flying;
+    std::set<replay_order::ticket> in_flight;
     const auto clash = [](const replay_item& later, const replay_item& earlier) {
       if (later.flushes) return earlier.changes;
       const bool overlap = later.begin < earlier.end && earlier.begin < later.end;
@@ -172,30 +172,31 @@ TEST(journal, never_has_two_in_flight_of_which_one_should_wait) {
         live.emplace(order.add(item), item);
       }
       for (const auto ticket : order.take_ready())
-        ASSERT_TRUE(flying.insert(ticket).second) << "seed " << seed << ": sent twice";
+        ASSERT_TRUE(in_flight.insert(ticket).second) << "seed " << seed << ": sent twice";
       for (const auto& [late, later] : live)
         for (const auto& [early, earlier] : live)
-          ASSERT_FALSE(early < late && flying.contains(late) && clash(later, earlier))
+          ASSERT_FALSE(early < late && in_flight.contains(late) && clash(later, earlier))
               << "seed " << seed << ": " << late << " overtook " << early;
-      if (!flying.empty() && pick(3) != 0) {
-        const auto done = std::next(flying.begin(), pick(static_cast<unsigned>(flying.size())));
+      if (!in_flight.empty() && pick(3) != 0) {
+        const auto done =
+            std::next(in_flight.begin(), pick(static_cast<unsigned>(in_flight.size())));
         if (pick(10) == 0) {
           order.unsend(*done);
         } else {
           order.answered(*done);
           live.erase(*done);
         }
-        flying.erase(done);
+        in_flight.erase(done);
       }
     }
     while (!live.empty()) {
       for (const auto ticket : order.take_ready())
-        flying.insert(ticket);
-      ASSERT_FALSE(flying.empty()) << "seed " << seed << ": all wait for each other";
-      const auto done = *flying.begin();
+        in_flight.insert(ticket);
+      ASSERT_FALSE(in_flight.empty()) << "seed " << seed << ": all wait for each other";
+      const auto done = *in_flight.begin();
       order.answered(done);
       live.erase(done);
-      flying.erase(done);
+      in_flight.erase(done);
     }
     EXPECT_TRUE(order.empty());
   }

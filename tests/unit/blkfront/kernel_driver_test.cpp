@@ -1,4 +1,4 @@
-#include "xenpv/blkfront/kernel_driver.hpp"
+#include "blkfront/kernel_driver.hpp"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ using async::test::xenstore;
 using xen::test::fake_root;
 constexpr const char* unbind = "/sys/bus/xen/drivers/vbd/unbind";
 
-listed_device a_disk(std::uint32_t number = 51728, const std::string& name = "xvdb") {
+listed_device make_disk(std::uint32_t number = 51728, const std::string& name = "xvdb") {
   listed_device out;
   out.number = number;
   out.name = name;
@@ -28,14 +28,14 @@ listed_device a_disk(std::uint32_t number = 51728, const std::string& name = "xv
   return out;
 }
 
-/// What the kernel shows of a disk that its driver holds.
+/// Adds the files of a disk that is bound to the kernel's driver.
 fake_root& add_driven(fake_root& tree, std::uint32_t number = 51728,
                       const std::string& name = "xvdb") {
   return tree.with(fmt::format("/sys/bus/xen/devices/vbd-{}/block/{}/dev", number, name), "202:0\n")
       .with("/dev/" + name);
 }
 
-std::string failure_text(const fake_root& tree, const listed_device& disk = a_disk()) {
+std::string failure_text(const fake_root& tree, const listed_device& disk = make_disk()) {
   try {
     take_from_kernel(disk, tree.root());
   } catch (const failure& problem) {
@@ -44,7 +44,7 @@ std::string failure_text(const fake_root& tree, const listed_device& disk = a_di
   return "no failure";
 }
 
-TEST(take_from_kernel, unbinds_the_driver_from_a_disk_that_nobody_uses) {
+TEST(take_from_kernel, unbinds_the_driver_from_an_unused_disk) {
   fake_root tree;
   add_driven(tree);
   tree.with(unbind).with("/proc/self/mountinfo", "22 1 202:1 / / rw - ext4 /dev/xvda1 rw\n");
@@ -64,7 +64,7 @@ TEST(take_from_kernel, refuses_a_disk_in_use_and_names_every_user) {
   EXPECT_EQ(tree.root().read(unbind), "") << "nothing was written";
 }
 
-TEST(take_from_kernel, says_what_is_missing_without_the_driver) {
+TEST(take_from_kernel, names_the_missing_file_without_the_driver) {
   fake_root tree;
   add_driven(tree);
   EXPECT_EQ(failure_text(tree), "take xvdb from the kernel: write " +
@@ -72,12 +72,12 @@ TEST(take_from_kernel, says_what_is_missing_without_the_driver) {
                                     ": no such file or directory (are you root?)");
 }
 
-TEST(take_from_kernel, finds_the_users_of_a_disk_by_the_kernels_name_and_not_by_the_toolstacks) {
+TEST(take_from_kernel, finds_users_by_the_kernels_name_and_not_by_the_toolstacks) {
   // The root disk of an XCP-ng HVM guest: hda to the toolstack.
   fake_root tree;
   add_driven(tree, 768, "xvda");
   tree.with(unbind).with("/proc/self/mountinfo", "22 1 202:1 / / rw - ext4 /dev/xvda1 rw\n");
-  auto disk = a_disk(768, "hda");
+  auto disk = make_disk(768, "hda");
   EXPECT_EQ(failure_text(tree, disk),
             "take hda from the kernel: device or resource busy (it is mounted on / (/dev/xvda1))");
   EXPECT_EQ(tree.root().read(unbind), "") << "nothing was written";
@@ -91,7 +91,7 @@ TEST(take_from_kernel, refuses_a_disk_whose_name_in_the_kernel_cannot_be_read) {
             "take xvdb from the kernel: not available here (the kernel's name of the disk cannot "
             "be read in " +
                 tree.root().path("/sys/bus/xen/devices/vbd-51728/block").string() +
-                ", so nobody can tell who uses it)");
+                ", so its users are unknown)");
   EXPECT_EQ(tree.root().read(unbind), "");
 }
 
@@ -107,7 +107,7 @@ TEST(take_from_kernel, refuses_a_disk_under_a_loop_device) {
 TEST(check_release, changes_nothing) {
   fake_root tree;
   add_driven(tree).with(unbind);
-  check_release(a_disk(), tree.root());
+  check_release(make_disk(), tree.root());
   EXPECT_EQ(tree.root().read(unbind), "");
 }
 
@@ -134,7 +134,8 @@ class give_to_kernel_test : public testing::Test {
     std::string out;
     auto body = [&]() -> async::asio::awaitable<void> {
       try {
-        out = co_await give_to_kernel(client_, a_disk(), tree.root(), std::chrono::nanoseconds(0));
+        out =
+            co_await give_to_kernel(client_, make_disk(), tree.root(), std::chrono::nanoseconds(0));
       } catch (const failure& problem) {
         out = problem.what();
       }
@@ -170,7 +171,7 @@ TEST_F(give_to_kernel_test, binds_the_driver_to_a_disk_in_its_first_state) {
   EXPECT_EQ(node("device/vbd/51728/virtual-device"), "51728");
 }
 
-TEST_F(give_to_kernel_test, says_what_is_left_to_do_when_the_driver_does_not_connect) {
+TEST_F(give_to_kernel_test, suggests_a_remedy_when_the_driver_does_not_connect) {
   tree.with(bind).with(unbind);
   EXPECT_EQ(
       give(),
@@ -180,7 +181,7 @@ TEST_F(give_to_kernel_test, says_what_is_left_to_do_when_the_driver_does_not_con
   EXPECT_EQ(tree.root().read(unbind), "vbd-51728");
 }
 
-TEST_F(give_to_kernel_test, says_that_the_backend_is_not_ready) {
+TEST_F(give_to_kernel_test, reports_that_the_backend_is_not_ready) {
   tree.with(bind).with(unbind);
   {
     const std::lock_guard guard(xenstore.lock);

@@ -1,4 +1,4 @@
-// How pages are spent: exact layouts, and what must hold for all of them.
+// How granted pages are divided: exact layouts, and invariants of all layouts.
 #include "blkfront/layout.hpp"
 
 #include <gmock/gmock.h>
@@ -26,9 +26,9 @@ struct row {
   layout expected;  ///< queues, order, segments, data pages, indirect pages
 };
 
-TEST(layout, is_as_written_here) {
+TEST(layout, matches_the_table) {
   const row rows[] = {
-      // All of gntalloc's 1024 pages, and the half of them that is the default.
+      // All of gntalloc's 1024 pages, and half of them, which is the default.
       {blkback, {}, 1024, 2, {2, 3, 120, 496, 8}},
       {blkback, {}, 1024, 1, {1, 4, 248, 1000, 8}},
       {blkback, {}, 512, 2, {2, 2, 56, 243, 9}},
@@ -37,7 +37,7 @@ TEST(layout, is_as_written_here) {
       {qdisk, {}, 512, 2, {1, 3, 11, 504, 0}},
       {tapdisk, {}, 1024, 2, {1, 3, 11, 1016, 0}},
       {smallest, {}, 512, 2, {1, 0, 11, 511, 0}},
-      // Few.
+      // Small budgets.
       {blkback, {}, 16, 2, {1, 0, 11, 15, 0}},
       {blkback, {}, 48, 2, {1, 0, 11, 47, 0}},
       {blkback, {}, 49, 2, {1, 0, 12, 40, 8}},
@@ -45,7 +45,7 @@ TEST(layout, is_as_written_here) {
       {blkback, {}, 127, 2, {1, 0, 24, 116, 10}},
       {blkback, {}, 128, 2, {2, 0, 12, 53, 10}},
       {blkback, {}, 128, 0, {1, 1, 24, 116, 10}},
-      // Held back by the caller.
+      // Limited by the caller.
       {blkback, {0, {}, {}}, 1024, 1, {1, 0, 248, 1015, 8}},
       {blkback, {{}, 1, {}}, 1024, 2, {1, 4, 248, 1000, 8}},
       {blkback, {{}, {}, 11}, 1024, 1, {1, 4, 11, 1008, 0}},
@@ -53,15 +53,15 @@ TEST(layout, is_as_written_here) {
       {blkback, {{}, {}, 32}, 1024, 1, {1, 4, 32, 945, 63}},
       {blkback, {9, 9, 999}, 1024, 2, {2, 3, 120, 496, 8}},
       {blkback, {0, 0, 0}, 1024, 2, {1, 0, 11, 1023, 0}},
-      // Many.
+      // Large budgets.
       {blkback, {}, 4096, 2, {2, 4, 256, 2017, 15}},
       {{4, 64, 4096}, {}, 32768, 8, {8, 4, 1016, 4064, 16}},
       {{4, 1, 4096}, {}, 1'000'000, 1, {1, 4, 4096, 64736, 248}},
   };
-  for (const auto& each : rows) {
-    const auto chosen = choose_layout(each.offer, each.limits, each.budget, each.cpus).value();
-    EXPECT_EQ(describe(chosen), describe(each.expected))
-        << each.budget << " pages, " << each.cpus << " CPUs";
+  for (const auto& item : rows) {
+    const auto chosen = choose_layout(item.offer, item.limits, item.budget, item.cpus).value();
+    EXPECT_EQ(describe(chosen), describe(item.expected))
+        << item.budget << " pages, " << item.cpus << " CPUs";
   }
 }
 
@@ -72,7 +72,7 @@ TEST(layout, counts_all_pages_of_all_queues) {
   EXPECT_EQ(two.pages(), 1024u);
 }
 
-TEST(layout, says_what_it_needs_where_there_is_too_little) {
+TEST(layout, names_the_minimum_when_the_budget_is_too_small) {
   for (const auto& [budget, text] :
        {std::pair{0U, "connect with 0 granted pages"}, {15U, "connect with 15 granted pages"}}) {
     const auto refused = choose_layout(blkback, {}, budget, 2);
@@ -133,13 +133,13 @@ TEST(layout, grows_with_its_budget) {
   }
 }
 
-TEST(page_budget, is_half_of_what_is_free_beside_the_reserve) {
+TEST(page_budget, is_half_of_the_free_pages_beyond_the_reserve) {
   EXPECT_EQ(first_budget(1024, 0), 448U);
   EXPECT_EQ(first_budget(1024, 448), 224U);
   EXPECT_EQ(first_budget(8192, 0), 3584U);
 }
 
-TEST(page_budget, leaves_something_for_every_disk_and_the_reserve_for_others) {
+TEST(page_budget, leaves_pages_for_every_disk_and_keeps_the_reserve) {
   std::size_t granted = 0;
   for (unsigned disk = 0; disk < 8; ++disk) {
     const auto budget = first_budget(1024, granted);
@@ -156,7 +156,7 @@ TEST(page_budget, is_never_too_small_to_try) {
 
 using cpu_list = std::vector<std::size_t>;
 
-TEST(choose_cpus, takes_those_with_the_fewest_queues) {
+TEST(choose_cpus, prefers_the_cpus_with_the_fewest_queues) {
   EXPECT_EQ(choose_cpus(cpu_list{0, 0, 0, 0}, 4), (cpu_list{0, 1, 2, 3}));
   EXPECT_EQ(choose_cpus(cpu_list{1, 0}, 1), (cpu_list{1}));
   EXPECT_EQ(choose_cpus(cpu_list{2, 1, 2, 0}, 2), (cpu_list{3, 1}));

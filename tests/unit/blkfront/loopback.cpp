@@ -92,10 +92,10 @@ void loopback::add_queue(const loopback_options& options) {
 }
 
 void loopback::step_front(std::size_t queue) {
-  auto& each = *ends_[queue];
-  each.wanted_again = false;
-  (void)each.front->drain(now);
-  if (each.front->send(now)) ++notifications;
+  auto& ends = *ends_[queue];
+  ends.send_scheduled = false;
+  (void)ends.front->drain(now);
+  if (ends.front->send(now)) ++notifications;
 }
 
 void loopback::step_back(std::size_t queue, std::uint32_t budget) {
@@ -106,25 +106,25 @@ void loopback::settle() {
   for (bool moved = true; moved;) {
     moved = false;
     for (std::size_t i = 0; i < ends_.size(); ++i) {
-      auto& each = *ends_[i];
-      const auto before = each.front->statistics();
+      auto& ends = *ends_[i];
+      const auto before = ends.front->statistics();
       step_front(i);
       step_back(i);
-      const auto after = each.front->statistics();
-      moved = moved || after.ring_requests != before.ring_requests || each.front->has_answers() ||
-              each.wanted_again;
-      if (each.front->failure_reason()) moved = moved && each.wanted_again;
+      const auto after = ends.front->statistics();
+      moved = moved || after.ring_requests != before.ring_requests || ends.front->has_answers() ||
+              ends.send_scheduled;
+      if (ends.front->failure_reason()) moved = moved && ends.send_scheduled;
     }
-    // A later queue may have let an earlier one go on.
-    for (const auto& each : ends_)
-      moved = moved || (each->wanted_again && !each->front->failure_reason());
+    // A later queue may have unblocked an earlier one.
+    for (const auto& ends : ends_)
+      moved = moved || (ends->send_scheduled && !ends->front->failure_reason());
     now += 1000;
   }
 }
 
 void loopback::set_faults(const blkback::disk_faults& faults) {
-  for (const auto& each : ends_)
-    each->back->set_faults(faults);
+  for (const auto& ends : ends_)
+    ends->back->set_faults(faults);
 }
 
 std::error_code loopback::run(blk::request& r, std::size_t queue) {

@@ -1,6 +1,6 @@
-// Both ends of a disk in one thread: frontend engines against backend engines over plain memory,
-// with as many queues as wanted. Nothing moves but by step(), so that every interleaving can be
-// had.
+// Both ends of a disk in one thread: frontend and backend engines over plain memory, with any
+// number of queues. They progress only in step_front() and step_back(), so that a test can choose
+// the interleaving.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +20,9 @@
 
 namespace xenpv::blkfront {
 
-/// "stall=0 bad-id=2": for loopback::set_faults().
-inline blkback::disk_faults faults(std::string_view words) {
-  return blkback::parse_disk_faults(words).value();
+/// Parses faults such as "stall=0 bad-id=2" for loopback::set_faults().
+inline blkback::disk_faults faults(std::string_view text) {
+  return blkback::parse_disk_faults(text).value();
 }
 
 struct loopback_options {
@@ -42,7 +42,7 @@ struct loopback_options {
   std::shared_ptr<flush_ledger> ledger = {};
   std::uint32_t sector_size = 512;
   std::uint64_t size = 1 << 20;
-  /// In place of a memory store.
+  /// Replaces the memory store if set.
   blkback::store* store = nullptr;
 };
 
@@ -63,15 +63,15 @@ class loopback final : private sector_guard::peer {
   }
   [[nodiscard]] const blkback::disk_config& disk() const { return config_; }
 
-  /// What one end does in a turn.
+  /// Runs one turn of one end.
   void step_front(std::size_t queue);
   void step_back(std::size_t queue, std::uint32_t budget = ~std::uint32_t{0});
-  /// Both ends of all queues, until nothing moves.
+  /// Runs both ends of all queues until there is no progress.
   void settle();
   void set_faults(const blkback::disk_faults& faults);
 
   void deliver_fences() {
-    for (const auto& deliver : std::exchange(fences_on_their_way, {}))
+    for (const auto& deliver : std::exchange(fences_in_transit, {}))
       deliver();
   }
   /// Submits, settles, returns the status.
@@ -79,12 +79,12 @@ class loopback final : private sector_guard::peer {
 
   std::uint64_t now = 1'000'000;  ///< ns; the tests' clock
   std::size_t shape_changes = 0;
-  std::size_t flushes_given_up = 0;  ///< times that a backend refused them for good
+  std::size_t flushes_given_up = 0;  ///< times that a backend refused them permanently
   std::size_t doubtful_flushes = 0;
-  std::size_t notifications = 0;  ///< of the backend
+  std::size_t notifications = 0;  ///< sent to the backend
   bool was_suspended = false;
-  bool fences_wait = false;  ///< for deliver_fences(), as messages between threads do
-  std::vector<std::function<void()>> fences_on_their_way;
+  bool fences_wait = false;  ///< until deliver_fences(), like messages between threads
+  std::vector<std::function<void()>> fences_in_transit;
 
  private:
   struct end final : engine_host {
@@ -98,23 +98,23 @@ class loopback final : private sector_guard::peer {
     std::unique_ptr<blkback::store> own_store;
     std::unique_ptr<blkback::engine> back;
     std::unique_ptr<engine> front;
-    bool wanted_again = false;
+    bool send_scheduled = false;
 
-    void schedule_send() override { wanted_again = true; }
+    void schedule_send() override { send_scheduled = true; }
     void lock_sector(std::uint64_t sector) override { owner->guard_.lock(index, sector); }
     void unlock_sector(std::uint64_t sector) override { owner->guard_.unlock(sector); }
     void sector_held(std::uint64_t sector) override { owner->guard_.held(sector); }
     void raise_fences(std::uint64_t id, const stretch& bytes) override {
-      owner->fences_on_their_way.push_back([this, id, bytes] {
-        for (auto& each : owner->ends_)
-          if (each.get() != this) each->front->raise_fence(id, bytes);
+      owner->fences_in_transit.push_back([this, id, bytes] {
+        for (auto& other : owner->ends_)
+          if (other.get() != this) other->front->raise_fence(id, bytes);
         front->fence_raised(id);
       });
       if (!owner->fences_wait) owner->deliver_fences();
     }
     void lower_fences(std::uint64_t id) override {
-      for (auto& each : owner->ends_)
-        if (each.get() != this) each->front->lower_fence(id);
+      for (auto& other : owner->ends_)
+        if (other.get() != this) other->front->lower_fence(id);
     }
     void shape_changed() override { ++owner->shape_changes; }
     [[nodiscard]] bool may_take_answers() noexcept override { return !owner->was_suspended; }
@@ -137,15 +137,15 @@ class loopback final : private sector_guard::peer {
   std::vector<std::unique_ptr<end>> ends_;
 };
 
-/// A request that keeps its own bytes and remembers that it was answered.
+/// A request that owns its bytes and counts its answers.
 struct test_request : blk::request {
   test_request() {
     done = [](blk::request& r) { ++static_cast<test_request&>(r).answers; };
   }
-  test_request(blk::operation o, std::uint64_t at, std::size_t count, std::byte fill = {})
+  test_request(blk::operation o, std::uint64_t position, std::size_t count, std::byte fill = {})
       : test_request() {
     op = o;
-    offset = at;
+    offset = position;
     length = count;
     if (o == blk::operation::read || o == blk::operation::write) {
       bytes.assign(count, fill);

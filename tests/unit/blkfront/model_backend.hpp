@@ -1,5 +1,5 @@
-// A backend that keeps to the rules of Linux's, as far as a handshake can see it: what it does when
-// the frontend's state has changed, as slowly as the test wants.
+// A model of Linux' backend as far as a handshake can see it. It reacts to changes of the
+// frontend's state one step at a time.
 #pragma once
 
 #include <optional>
@@ -14,20 +14,20 @@ class model_backend {
   wire::xenbus_state front = wire::xenbus_state::initialising;              ///< the frontend's node
   std::optional<wire::xenbus_state> state = wire::xenbus_state::init_wait;  ///< its own
   bool online = true;
-  /// Requests of a session before are in flight: a ring that is offered meanwhile is refused.
+  /// Requests of an earlier session are in flight: a ring offered meanwhile is refused.
   bool busy = false;
-  unsigned rings = 0;  ///< connected
+  unsigned rings = 0;  ///< connected so far
 
   void write_front(wire::xenbus_state value) {
     front = value;
-    told_ = true;
+    notified_ = true;
   }
 
-  [[nodiscard]] bool has_to_do() const { return told_ || seen_; }
-  /// A watch has fired: takes a look at the frontend's state, or does what that look calls for.
+  [[nodiscard]] bool has_to_do() const { return notified_ || seen_; }
+  /// Handles a watch event in two steps: reads the frontend's state, then reacts to it.
   void step() {
     if (seen_) return react(*std::exchange(seen_, std::nullopt));
-    if (std::exchange(told_, false)) seen_ = front;
+    if (std::exchange(notified_, false)) seen_ = front;
   }
   void settle() {
     while (has_to_do())
@@ -49,11 +49,11 @@ class model_backend {
     }
   }
 
-  bool told_ = false;
+  bool notified_ = false;
   std::optional<wire::xenbus_state> seen_;
 };
 
-/// What the shell does with a step. True: something was written.
+/// Carries out a step as the shell does. Returns true if it wrote something.
 inline bool carry_out(handshake_step step, model_backend& backend) {
   using enum wire::xenbus_state;
   switch (step) {

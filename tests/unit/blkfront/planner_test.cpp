@@ -1,4 +1,4 @@
-// How stretches of bytes become sectors and segments: by table, and byte by byte for small sizes.
+// How ranges of bytes become sectors and segments: by table, and byte by byte for small sizes.
 #include "blkfront/planner.hpp"
 
 #include <gmock/gmock.h>
@@ -6,7 +6,7 @@
 namespace xenpv::blkfront {
 namespace {
 
-TEST(cover, is_the_whole_sectors_around) {
+TEST(cover, extends_to_whole_sectors) {
   EXPECT_EQ(cover({0, 1}, 512), (stretch{0, 512}));
   EXPECT_EQ(cover({511, 513}, 512), (stretch{0, 1024}));
   EXPECT_EQ(cover({512, 1024}, 512), (stretch{512, 1024}));
@@ -32,19 +32,19 @@ TEST(plan_write, splits_into_a_head_whole_sectors_and_a_tail) {
       {{100, 1500}, {stretch{100, 512}, stretch{1024, 1500}, {512, 1024}}},
       {{512, 1500}, {{}, stretch{1024, 1500}, {512, 1024}}},
   };
-  for (const auto& each : cases) {
-    const auto plan = plan_write(each.bytes, 512);
-    EXPECT_EQ(plan.head, each.expected.head) << each.bytes.begin << ' ' << each.bytes.end;
-    EXPECT_EQ(plan.tail, each.expected.tail) << each.bytes.begin << ' ' << each.bytes.end;
-    EXPECT_EQ(plan.middle, each.expected.middle) << each.bytes.begin << ' ' << each.bytes.end;
+  for (const auto& item : cases) {
+    const auto plan = plan_write(item.bytes, 512);
+    EXPECT_EQ(plan.head, item.expected.head) << item.bytes.begin << ' ' << item.bytes.end;
+    EXPECT_EQ(plan.tail, item.expected.tail) << item.bytes.begin << ' ' << item.bytes.end;
+    EXPECT_EQ(plan.middle, item.expected.middle) << item.bytes.begin << ' ' << item.bytes.end;
   }
 }
 
-// The rest counts in sectors of 8 bytes, so that every stretch can be tried.
+// The following tests use sectors of 8 bytes, so that every range can be tried.
 constexpr std::uint64_t all = 48;
 constexpr std::uint32_t sector = 8;
 
-/// What the plan does to each byte: h, m, t, or '.' for nothing.
+/// The part of the plan that each byte belongs to: h(ead), m(iddle), t(ail), or '.' for none.
 std::string painted(const write_plan& plan) {
   std::string out(all + sector, '.');
   const auto paint = [&](const stretch& s, char c) {
@@ -65,7 +65,7 @@ TEST(plan_write, writes_each_byte_once_and_no_other) {
       const auto plan = plan_write({begin, end}, sector);
       const auto bytes = painted(plan);
       for (std::uint64_t i = 0; i < bytes.size(); ++i) {
-        // A sector all of whose bytes are written need not be read before.
+        // A sector that is written as a whole need not be read before.
         const auto first = i - i % sector;
         const bool whole = begin <= first && first + sector <= end;
         const bool inside = begin <= i && i < end;
@@ -80,7 +80,7 @@ TEST(plan_write, writes_each_byte_once_and_no_other) {
   }
 }
 
-TEST(cover, is_the_smallest_for_every_stretch) {
+TEST(cover, is_the_smallest_for_every_range) {
   for (std::uint64_t begin = 0; begin < all; ++begin) {
     for (auto end = begin + 1; end <= all; ++end) {
       const auto around = cover({begin, end}, sector);
@@ -110,7 +110,7 @@ TEST(plan_discard, takes_every_whole_granule_and_nothing_else) {
   }
 }
 
-TEST(plan_discard, has_nothing_to_do_where_granules_are_beyond_all_disks) {
+TEST(plan_discard, is_empty_when_granules_are_larger_than_any_disk) {
   constexpr auto most = ~std::uint64_t{0};
   EXPECT_TRUE(plan_discard({10, 4096}, most, 5).empty());
   EXPECT_TRUE(plan_discard({10, 4096}, most, most - 1).empty());
@@ -128,7 +128,7 @@ TEST(pages_touched, counts_pages_not_bytes) {
   EXPECT_EQ(pages_touched(3584, 8192), 3u);
 }
 
-TEST(bytes_in_segments, are_what_the_pages_from_there_on_hold) {
+TEST(bytes_in_segments, are_limited_by_the_pages_from_the_offset_on) {
   EXPECT_EQ(bytes_in_segments(0, 100'000, 11), 45'056u);
   EXPECT_EQ(bytes_in_segments(512, 100'000, 11), 44'544u);
   EXPECT_EQ(bytes_in_segments(4096 + 3584, 100'000, 1), 512u);
@@ -143,18 +143,18 @@ struct segment_case {
   unsigned first, last;
 };
 
-TEST(segment_at, names_the_sectors_of_one_page) {
+TEST(segment_at, has_the_sectors_of_one_page) {
   const segment_case cases[] = {
       {0, 512, 512, 0, 0},      {0, 4096, 512, 0, 7},        {0, 100'000, 512, 0, 7},
       {512, 512, 512, 1, 1},    {3584, 8192, 512, 7, 7},     {8192 + 1024, 1024, 512, 2, 3},
       {4096, 1024, 512, 0, 1},  {0, 4096, 4096, 0, 0},       {4096, 8192, 4096, 0, 0},
       {1024, 2048, 1024, 1, 2}, {2048, 100'000, 2048, 1, 1},
   };
-  for (const auto& each : cases) {
-    const auto segment = segment_at(each.position, each.left, each.unit, grant_ref{77});
+  for (const auto& item : cases) {
+    const auto segment = segment_at(item.position, item.left, item.unit, grant_ref{77});
     EXPECT_EQ(segment.gref, 77u);
-    EXPECT_EQ(segment.first_sect, each.first) << each.position << '+' << each.left;
-    EXPECT_EQ(segment.last_sect, each.last) << each.position << '+' << each.left;
+    EXPECT_EQ(segment.first_sect, item.first) << item.position << '+' << item.left;
+    EXPECT_EQ(segment.last_sect, item.last) << item.position << '+' << item.left;
     EXPECT_EQ(segment.pad, 0u);
   }
 }

@@ -43,16 +43,16 @@ TEST(request_queue, a_forwarding_queue_is_idle_only_once_its_requests_are_answer
   queue.forward();
   test_request r(operation::write, 0, 512);
   EXPECT_EQ(queue.submit(r, 1), fate::sent_soon);
-  EXPECT_FALSE(queue.is_idle()) << "it waits to be sent";
+  EXPECT_FALSE(queue.is_idle()) << "a request waits to be sent";
   forwarded sent;
   sent.take(queue);
   EXPECT_THAT(sent.requests, ElementsAre(&r));
-  EXPECT_FALSE(queue.is_idle()) << "it is with the other queue";
+  EXPECT_FALSE(queue.is_idle()) << "the other queue has the request";
   queue.answered(r);
   EXPECT_TRUE(queue.is_idle());
 }
 
-TEST(request_queue, shutting_a_forwarding_queue_lets_its_requests_end_and_refuses_new_ones) {
+TEST(request_queue, shutting_a_forwarding_queue_drains_its_requests_and_refuses_new_ones) {
   request_queue queue(nullptr, 0, canceled());
   queue.forward();
   test_request before(operation::write, 0, 512);
@@ -67,7 +67,7 @@ TEST(request_queue, shutting_a_forwarding_queue_lets_its_requests_end_and_refuse
   EXPECT_EQ(before.answers, 0u);
 }
 
-TEST(request_queue, expiring_answers_what_waits_and_refuses_requests_until_the_next_connection) {
+TEST(request_queue, expiring_fails_waiting_requests_and_refuses_new_ones_until_reconnected) {
   request_queue queue(nullptr, 0, canceled());
   EXPECT_EQ(queue.suspend(false, false, 1), 0u);
   test_request waiting(operation::read, 0, 512);
@@ -82,7 +82,7 @@ TEST(request_queue, expiring_answers_what_waits_and_refuses_requests_until_the_n
   EXPECT_EQ(later.status, errc::timed_out);
 }
 
-TEST(request_queue, stays_failed_whatever_comes) {
+TEST(request_queue, stays_failed_whatever_happens) {
   request_queue queue(nullptr, 0, canceled());
   queue.fail(timed_out());
   queue.shut(canceled());

@@ -11,22 +11,22 @@ namespace {
 
 using ::testing::ElementsAre;
 
-/// Writes down what the guard says, and answers when told to.
+/// Records the guard's calls, and answers on demand.
 class recorder final : public sector_guard::peer {
  public:
   void hold(std::size_t queue, std::uint64_t sector) override {
-    say("hold", queue, sector);
+    record("hold", queue, sector);
     if (answers_at_once) guard->held(sector);
   }
   void release(std::size_t queue, std::uint64_t sector) override {
-    say("release", queue, sector);
+    record("release", queue, sector);
     if (queue == 0 && std::exchange(locks_on_release, false)) guard->lock(0, sector);
   }
   void locked(std::size_t queue, std::uint64_t sector) override {
-    say("locked", queue, sector);
+    record("locked", queue, sector);
     if (unlocks_at_once) guard->unlock(sector);
   }
-  std::vector<std::string> take() { return std::exchange(said_, {}); }
+  std::vector<std::string> take() { return std::exchange(calls_, {}); }
 
   sector_guard* guard = nullptr;
   bool answers_at_once = false;
@@ -34,10 +34,10 @@ class recorder final : public sector_guard::peer {
   bool locks_on_release = false;  ///< queue 0, once: it is called directly and may do so
 
  private:
-  void say(std::string_view what, std::size_t queue, std::uint64_t sector) {
-    said_.push_back(fmt::format("{} {} {}", what, queue, sector));
+  void record(std::string_view call, std::size_t queue, std::uint64_t sector) {
+    calls_.push_back(fmt::format("{} {} {}", call, queue, sector));
   }
-  std::vector<std::string> said_;
+  std::vector<std::string> calls_;
 };
 
 struct guarded {
@@ -60,7 +60,7 @@ TEST(sector_guard, grants_a_lock_when_every_queue_holds_the_sector) {
   EXPECT_TRUE(g.guard.is_idle());
 }
 
-TEST(sector_guard, tells_every_queue_of_a_release_before_the_lock_that_it_leads_to) {
+TEST(sector_guard, sends_every_release_before_the_lock_that_follows_it) {
   guarded g(2);
   g.guard.lock(0, 512);
   g.guard.held(512);
@@ -68,12 +68,12 @@ TEST(sector_guard, tells_every_queue_of_a_release_before_the_lock_that_it_leads_
   g.peer.take();
   g.peer.locks_on_release = true;
   g.guard.unlock(512);
-  // The other way round, queue 1 would drop the hold of the lock that is about to be granted.
+  // In the opposite order, queue 1 would drop its hold for the lock that is about to be granted.
   EXPECT_THAT(g.peer.take(),
               ElementsAre("release 1 512", "release 0 512", "hold 0 512", "hold 1 512"));
 }
 
-TEST(sector_guard, hands_over_in_the_order_of_asking_without_letting_go) {
+TEST(sector_guard, hands_over_in_order_without_releasing_the_sector) {
   guarded g(2);
   g.guard.lock(1, 0);
   g.guard.lock(0, 0);
@@ -107,7 +107,7 @@ TEST(sector_guard, keeps_two_sectors_apart) {
   EXPECT_THAT(g.peer.take(), ElementsAre("locked 0 0"));
 }
 
-TEST(sector_guard, takes_answers_from_within_its_own_calls) {
+TEST(sector_guard, accepts_answers_inside_its_own_calls) {
   guarded g(2);
   g.peer.answers_at_once = true;
   g.guard.lock(0, 0);
@@ -121,7 +121,7 @@ TEST(sector_guard, takes_answers_from_within_its_own_calls) {
   EXPECT_TRUE(g.guard.is_idle());
 }
 
-TEST(sector_guard, asks_anew_for_a_sector_that_was_let_go) {
+TEST(sector_guard, requests_a_released_sector_again) {
   guarded g(1);
   g.peer.answers_at_once = g.peer.unlocks_at_once = true;
   g.guard.lock(0, 0);
@@ -130,7 +130,7 @@ TEST(sector_guard, asks_anew_for_a_sector_that_was_let_go) {
   EXPECT_THAT(g.peer.take(), ElementsAre("hold 0 0", "locked 0 0", "release 0 0"));
 }
 
-TEST(sector_guard, ignores_words_about_sectors_nobody_locked) {
+TEST(sector_guard, ignores_messages_about_unlocked_sectors) {
   guarded g(2);
   g.guard.held(0);
   g.guard.unlock(0);
@@ -142,7 +142,7 @@ TEST(sector_guard, ignores_words_about_sectors_nobody_locked) {
   EXPECT_THAT(g.peer.take(), ElementsAre("hold 0 0", "hold 1 0", "locked 0 0"));
 }
 
-/// Queues that answer late: each has its messages in order, those of different queues in any.
+/// Queues that answer late. Each handles its messages in order; different queues are unordered.
 class slow_queues final : public sector_guard::peer {
  public:
   slow_queues(std::size_t queues, std::uint32_t seed) : guard_(queues, *this), random_(seed) {
@@ -162,8 +162,8 @@ class slow_queues final : public sector_guard::peer {
   }
   void locked(std::size_t queue, std::uint64_t sector) override {
     messages_[queue].push_back([this, queue, sector] {
-      for (const auto& each : held_)
-        EXPECT_TRUE(each.contains(sector)) << "locked, but not held everywhere";
+      for (const auto& queue_sectors : held_)
+        EXPECT_TRUE(queue_sectors.contains(sector)) << "locked, but not held everywhere";
       EXPECT_TRUE(owned_.insert(sector).second) << "two owners";
       ++granted;
       owners_.push_back(sector);
@@ -171,7 +171,7 @@ class slow_queues final : public sector_guard::peer {
     });
   }
 
-  /// One move of the many that are possible now. False: none is.
+  /// Makes one of the possible moves at random. Returns false if there is none.
   bool move() {
     std::vector<std::function<void()>> moves;
     for (auto& queue : messages_)
@@ -188,9 +188,9 @@ class slow_queues final : public sector_guard::peer {
         owned_.erase(sector);
         guard_.unlock(sector);
       });
-    if (wanted > 0)
+    if (locks_left > 0)
       moves.emplace_back([this] {
-        --wanted;
+        --locks_left;
         guard_.lock(random_() % held_.size(), random_() % 3 * 512);
       });
     if (moves.empty()) return false;
@@ -199,14 +199,14 @@ class slow_queues final : public sector_guard::peer {
   }
   [[nodiscard]] bool is_idle() const { return guard_.is_idle(); }
 
-  unsigned wanted = 40;
+  unsigned locks_left = 40;
   unsigned granted = 0;
 
  private:
-  std::uint64_t take(std::vector<std::uint64_t>& from) {
-    const auto at = from.begin() + static_cast<std::ptrdiff_t>(random_() % from.size());
-    const auto sector = *at;
-    from.erase(at);
+  std::uint64_t take(std::vector<std::uint64_t>& list) {
+    const auto chosen = list.begin() + static_cast<std::ptrdiff_t>(random_() % list.size());
+    const auto sector = *chosen;
+    list.erase(chosen);
     return sector;
   }
 
@@ -219,7 +219,7 @@ class slow_queues final : public sector_guard::peer {
   std::set<std::uint64_t> owned_;
 };
 
-TEST(sector_guard, has_one_owner_for_each_sector_whatever_comes_late) {
+TEST(sector_guard, has_one_owner_for_each_sector_in_any_order_of_messages) {
   for (std::uint32_t seed = 0; seed < 500; ++seed) {
     slow_queues queues(1 + seed % 4, seed);
     while (queues.move()) {

@@ -57,7 +57,7 @@ TEST(transport_nodes, of_two_queues_with_two_pages) {
                   Pair("protocol", wire::blkif_protocol_native), Pair("feature-persistent", "1")));
 }
 
-TEST(transport_nodes, say_that_large_sectors_are_understood_only_where_asked) {
+TEST(transport_nodes, announce_large_sectors_only_on_request) {
   const queue_transport queues[] = {queue({8}, 15)};
   EXPECT_THAT(transport_nodes(queues, {.large_sectors = true}),
               ElementsAre(Pair("ring-ref", "8"), Pair("event-channel", "15"),
@@ -65,7 +65,7 @@ TEST(transport_nodes, say_that_large_sectors_are_understood_only_where_asked) {
                           Pair("feature-persistent", "1"), Pair("feature-large-sector-size", "1")));
 }
 
-TEST(is_transport_node, knows_what_any_frontend_may_have_left) {
+TEST(is_transport_node, matches_nodes_that_any_frontend_may_have_left) {
   for (const auto* const name :
        {"ring-ref", "ring-ref0", "ring-ref15", "ring-page-order", "num-ring-pages", "event-channel",
         "multi-queue-num-queues", "queue-0", "queue-63", "protocol", "feature-persistent",
@@ -73,7 +73,7 @@ TEST(is_transport_node, knows_what_any_frontend_may_have_left) {
     EXPECT_TRUE(is_transport_node(name)) << name;
 }
 
-TEST(is_transport_node, leaves_the_toolstacks_own_alone) {
+TEST(is_transport_node, does_not_match_the_toolstacks_nodes) {
   for (const auto* const name : {"backend", "backend-id", "state", "virtual-device", "device-type",
                                  "trusted", "queue", "event-channels", "feature", ""})
     EXPECT_FALSE(is_transport_node(name)) << name;

@@ -1,4 +1,4 @@
-#include "xenpv/cli/app.hpp"
+#include "cli/app.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -16,9 +16,9 @@ using testing::EndsWith;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-outcome run_failing(std::function<void()> how) {
+outcome run_failing(std::function<void()> body) {
   vault v;
-  v.fail = std::move(how);
+  v.fail = std::move(body);
   return v.run({"fail"});
 }
 
@@ -32,14 +32,14 @@ TEST(cli_app, reports_a_failure_with_status_1) {
   EXPECT_EQ(err, "vault: open /dev/xen/evtchn: permission denied (run as root)\n");
 }
 
-TEST(cli_app, reports_what_this_machine_lacks_with_status_77) {
+TEST(cli_app, reports_missing_support_with_status_77) {
   const auto [status, out, err] =
       run_failing([] { throw failure(errc::not_available, "read /proc/xen"); });
   EXPECT_EQ(status, exit_code::not_possible);
   EXPECT_EQ(err, "vault: read /proc/xen: not available here\n");
 }
 
-TEST(cli_app, reports_a_late_invalid_argument_as_usage_with_the_place_of_help) {
+TEST(cli_app, reports_a_late_invalid_argument_as_usage_with_a_hint) {
   const auto [status, out, err] =
       run_failing([] { throw failure(errc::invalid_argument, "domain '9'", "there is no such"); });
   EXPECT_EQ(status, exit_code::usage);
@@ -66,9 +66,9 @@ TEST(cli_app, fails_when_output_cannot_be_written) {
   EXPECT_EQ(err.str(), "p: cannot write to standard output\n");
 }
 
-TEST(cli_app, of_which_1_and_2_are_results_fails_and_complains_with_others) {
+TEST(cli_app, whose_statuses_are_results_reports_failures_with_other_statuses) {
   vault v;
-  v.be_a_check();
+  v.use_check_statuses();
   EXPECT_EQ(static_cast<int>(v.run({"fail", "--nonsense"}).status), 64);
   v.fail = [] { throw failure(errc::invalid_argument, "open the vault"); };
   EXPECT_EQ(static_cast<int>(v.run({"fail"}).status), 64);
@@ -169,7 +169,7 @@ TEST(cli_app, shows_arguments_in_the_help) {
   EXPECT_THAT(out, HasSubstr("      --key DOMAIN  whose key (required)\n"));
 }
 
-TEST(cli_app, lists_words_for_the_completion) {
+TEST(cli_app, lists_candidates_for_completion) {
   vault v;
   EXPECT_EQ(v.run({"--subcommands"}).out, "run\nitem\nfail\n");
   EXPECT_EQ(v.run({"item", "--subcommands"}).out, "list\nremove\n");
@@ -181,8 +181,8 @@ TEST(cli_app, lists_words_for_the_completion) {
 
 TEST(cli_app, refuses_an_option_without_a_long_name) {
   app program("p", "print");
-  bool on = false;
-  EXPECT_THROW(program.root().flag("-x", on, "Bad."), std::logic_error);
+  bool enabled = false;
+  EXPECT_THROW(program.root().flag("-x", enabled, "Bad."), std::logic_error);
   std::string text;
   EXPECT_THROW(program.root().option("--name", text, "Bad.", as_text), std::logic_error);
 }

@@ -1,4 +1,4 @@
-#include "xenpv/cli/latency.hpp"
+#include "cli/latency.hpp"
 
 #include <gmock/gmock.h>
 
@@ -13,11 +13,11 @@ TEST(latency, of_an_unknown_time_is_an_empty_cell) {
 }
 
 TEST(latency, as_json_has_null_for_percentiles_without_enough_samples) {
-  fine_histogram of;
+  fine_histogram samples;
   for (std::uint64_t i = 1; i <= 20; ++i)
-    of.add(i);
+    samples.add(i);
   EXPECT_EQ(
-      latency_json(of).dump(),
+      latency_json(samples).dump(),
       R"({"samples":20,"min":1,"mean":10,"p50":10,"p90":null,"p99":null,"p99.9":null,"max":20,)"
       R"("histogram":[[1,1],[2,1],[3,1],[4,1],[5,1],[6,1],[7,1],[8,1],[9,1],[10,1],[11,1],)"
       R"([12,1],[13,1],[14,1],[15,1],[16,1],[17,1],[18,1],[19,1],[20,1]]})");
@@ -25,18 +25,18 @@ TEST(latency, as_json_has_null_for_percentiles_without_enough_samples) {
 }
 
 TEST(latency, as_bars_goes_from_the_first_line_with_samples_to_the_last) {
-  fine_histogram of;
+  fine_histogram samples;
   for (int i = 0; i < 100; ++i)
-    of.add(1000);
-  of.add(5000);
-  const auto lines = histogram_lines(of, 1);
+    samples.add(1000);
+  samples.add(5000);
+  const auto lines = histogram_lines(samples, 1);
   ASSERT_EQ(lines.size(), 4U);
   EXPECT_EQ(lines[0].limit, 1024U);
   EXPECT_EQ(lines[0].count, 100U);
   EXPECT_EQ(lines[1].count, 0U);
   EXPECT_EQ(lines[3].limit, 8192U);
   // Four lines for each power of two: 1000 is in the last quarter of 512 to 1024.
-  EXPECT_EQ(histogram_lines(of, 4).front().limit, 1024U);
+  EXPECT_EQ(histogram_lines(samples, 4).front().limit, 1024U);
   std::ostringstream out;
   print_lines(out, lines);
   EXPECT_EQ(out.str(),

@@ -19,7 +19,7 @@ TEST(cli_man, has_every_part_in_order) {
   const auto [status, page, err] = v.run({"--help-man"});
   ASSERT_EQ(status, exit_code::ok);
   EXPECT_THAT(page, StartsWith(".TH \"VAULT\" 1 \"\" \"xenpv "));
-  std::size_t at = 0;
+  std::size_t offset = 0;
   for (const auto* part :
        {".SH NAME\nvault \\- keep things in a vault\n",
         ".SH SYNOPSIS\n.PP\n.B \"vault run [OPTIONS] \\-\\- COMMAND [ARGUMENT...]\"\n",
@@ -33,13 +33,13 @@ TEST(cli_man, has_every_part_in_order) {
         ".SH EXAMPLES\n.PP\nList what is inside:\n.PP\n.RS 4\n.nf\n"
         "vault run \\-d small \\-\\- ls \\-l\n.fi\n.RE\n",
         ".SH EXIT STATUS\n.TP\n.B 0\n", ".TP\n.B 77\n"}) {
-    const auto found = page.find(part, at);
-    ASSERT_NE(found, std::string::npos) << "missing, or in the wrong place: " << part;
-    at = found;
+    const auto position = page.find(part, offset);
+    ASSERT_NE(position, std::string::npos) << "missing, or in the wrong place: " << part;
+    offset = position;
   }
 }
 
-TEST(cli_man, escapes_what_roff_would_take_for_itself) {
+TEST(cli_man, escapes_characters_that_roff_interprets) {
   app program("dots", "shows .dots");
   bool flag = false;
   program.root()

@@ -76,10 +76,10 @@ TEST(cli_parse, takes_a_positional_argument_named_like_a_command) {
 TEST(cli_parse, takes_common_options_before_and_after_the_command) {
   vault before;
   EXPECT_EQ(before.run({"--log", "json", "item", "list", "--json"}).out, "a thing\n");
-  EXPECT_TRUE(before.json_wanted);
+  EXPECT_TRUE(before.json_output);
   vault after;
   EXPECT_EQ(after.run({"item", "list", "--log-level=debug"}).status, exit_code::ok);
-  EXPECT_FALSE(after.json_wanted);
+  EXPECT_FALSE(after.json_output);
 }
 
 struct wrong_line {
@@ -94,7 +94,7 @@ void PrintTo(const wrong_line& line, std::ostream* out) {
 
 class cli_usage : public testing::TestWithParam<wrong_line> {};
 
-TEST_P(cli_usage, is_refused_with_the_place_of_help) {
+TEST_P(cli_usage, is_refused_with_a_hint_at_the_help) {
   vault v;
   const auto [status, out, err] = v.run(GetParam().arguments);
   EXPECT_EQ(status, exit_code::usage);
@@ -171,9 +171,9 @@ INSTANTIATE_TEST_SUITE_P(
                    {"run", "ls"},
                    "vault: unexpected argument 'ls' (the command to run goes after '--')\n"
                    "try 'vault run --help'\n"}),
-    [](const auto& at) { return std::string(at.param.name); });
+    [](const auto& instance) { return std::string(instance.param.name); });
 
-TEST(cli_parse, does_nothing_of_a_wrong_line) {
+TEST(cli_parse, applies_no_part_of_a_wrong_line) {
   vault v;
   v.run({"run", "--door", "one", "--colour", "--", "x"});
   EXPECT_THAT(v.doors, IsEmpty());

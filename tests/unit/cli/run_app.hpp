@@ -1,4 +1,4 @@
-// A small program with every kind of option, and one run of it with its output caught.
+// A small program with every kind of option. run() captures its output.
 #pragma once
 
 #include <chrono>
@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "cli/app.hpp"
 #include "xenpv/base/types.hpp"
-#include "xenpv/cli/app.hpp"
 
 namespace xenpv::cli::test {
 
@@ -38,7 +38,7 @@ class vault {
           return static_cast<exit_code>(inner_status);
         });
     auto& item = program_.add_command("item", "look after the things inside");
-    item.add_command("list", "list them").offers_json(json_wanted).action([](std::ostream& out) {
+    item.add_command("list", "list them").offers_json(json_output).action([](std::ostream& out) {
       out << "a thing\n";
       return exit_code::ok;
     });
@@ -60,8 +60,8 @@ class vault {
     return {status, out.str(), err.str()};
   }
 
-  /// Whose 0 to 2 are results, as a monitoring check's.
-  void be_a_check() {
+  /// Makes the statuses 0 to 2 results, like those of a monitoring check.
+  void use_check_statuses() {
     program_.set_exit_statuses(
         {.results = {{0, "All is well."}, {2, "Thieves."}}, .failed = 70, .usage = 64});
   }
@@ -72,7 +72,7 @@ class vault {
   bool quiet = false;
   std::vector<std::string> inner;
   int inner_status = 0;
-  bool json_wanted = false;
+  bool json_output = false;
   std::string name;
   std::vector<std::string> reasons;
   domid key{};

@@ -1,12 +1,12 @@
-#include "xenpv/cli/table.hpp"
+#include "cli/table.hpp"
 
 #include <gtest/gtest.h>
 
 #include <sstream>
 #include <stdexcept>
 
+#include "cli/json.hpp"
 #include "cli/text.hpp"
-#include "xenpv/cli/json.hpp"
 
 namespace xenpv::cli {
 namespace {
@@ -54,7 +54,7 @@ TEST(cli_table, refuses_a_row_of_another_width) {
   }
 }
 
-TEST(cli_table, disarms_what_a_terminal_would_obey) {
+TEST(cli_table, escapes_terminal_control_characters) {
   EXPECT_EQ(printable("plain \xE2\x82\xAC"), "plain \xE2\x82\xAC");
   EXPECT_EQ(printable("\x1B[2J\n\t\x7F"), "\\x1b[2J\\x0a\\x09\\x7f");
   EXPECT_EQ(printable("\xC2\x9B"

@@ -29,7 +29,7 @@ namespace {
 
 constexpr std::size_t disk_size = std::size_t{2} << 20U;
 
-/// Two, the same one twice where there is no other.
+/// Two CPUs, or the same one twice if there is only one.
 std::vector<unsigned> two_cpus() {
   auto cpus = async::allowed_cpus();
   cpus.resize(2, cpus.front());
@@ -91,9 +91,9 @@ class memory_disk::memory_queue final : public blk::block_queue {
   void commit() override {}
   const std::shared_ptr<blk::page_pool>& pages() const noexcept override { return pages_; }
 
-  void stall(bool on) {
-    stalls_ = on;
-    if (!on) answer();
+  void stall(bool enable) {
+    stalls_ = enable;
+    if (!enable) answer();
   }
   [[nodiscard]] std::size_t waiting() const { return waiting_.size(); }
 
@@ -107,7 +107,7 @@ class memory_disk::memory_queue final : public blk::block_queue {
   }
   void move_bytes(blk::request& r) {
     // Queues on several threads share the disk, and ThreadSanitizer does not see that a client has
-    // heard the answer to one before it sends the other.
+    // received the reply to one request before it sends the next.
     const std::lock_guard bytes_in_use(disk_mutex());
     auto* at = bytes_.data() + r.offset;
     const auto copy = [&](std::span<std::byte> part) {
@@ -130,8 +130,8 @@ class memory_disk::memory_queue final : public blk::block_queue {
 };
 
 memory_disk::memory_disk(const std::vector<asio::any_io_executor>& executors) : bytes_(disk_size) {
-  for (const auto& each : executors)
-    queues_.push_back(std::make_unique<memory_queue>(each, bytes_));
+  for (const auto& executor : executors)
+    queues_.push_back(std::make_unique<memory_queue>(executor, bytes_));
 }
 
 memory_disk::~memory_disk() = default;
@@ -140,8 +140,8 @@ blk::block_queue& memory_disk::queue(std::size_t index) noexcept {
   return *queues_[index];
 }
 
-void memory_disk::stall(std::size_t index, bool on) {
-  queues_[index]->stall(on);
+void memory_disk::stall(std::size_t index, bool enable) {
+  queues_[index]->stall(enable);
 }
 
 std::size_t memory_disk::waiting(std::size_t index) const {
@@ -152,9 +152,9 @@ attachment_rig::attachment_rig(attachment_options options)
     : pool_(std::make_unique<async::cpu_pool>(two_cpus())) {
   const std::vector<asio::any_io_executor> executors = {pool_->executor(0), pool_->executor(1)};
   disk = std::make_unique<memory_disk>(executors);
-  server_options how;
-  how.export_name = "xvdb";
-  server = std::make_unique<nbd::server>(control(), *disk, how);
+  server_options settings;
+  settings.export_name = "xvdb";
+  server = std::make_unique<nbd::server>(control(), *disk, settings);
   tree.with("/dev/nbd0", "a device");
   options.queues = 2;
   options.root = tree.root();
@@ -182,8 +182,8 @@ asio::awaitable<void> attachment_rig::live(std::function<asio::awaitable<void>()
     error = std::current_exception();
   }
   for (std::size_t i = 0; i < disk->queue_count(); ++i) {
-    auto go_on = [this, i] { disk->stall(i, false); };
-    co_await on_queue(i, go_on);
+    auto resume = [this, i] { disk->stall(i, false); };
+    co_await on_queue(i, resume);
   }
   co_await server->stop();
   if (error) std::rethrow_exception(error);
@@ -191,7 +191,7 @@ asio::awaitable<void> attachment_rig::live(std::function<asio::awaitable<void>()
 
 asio::awaitable<std::string> attachment_rig::read(std::size_t link, std::uint64_t offset,
                                                   std::uint32_t length) {
-  const int socket = kernel.with(0, [&](auto& on) { return on.sockets.at(link).get(); });
+  const int socket = kernel.with(0, [&](auto& target) { return target.sockets.at(link).get(); });
   auto work = [=] {
     send_all(socket, request(wire::nbd_command::read, offset, length));
     expect_success(socket);
@@ -203,7 +203,7 @@ asio::awaitable<std::string> attachment_rig::read(std::size_t link, std::uint64_
 
 asio::awaitable<void> attachment_rig::write(std::size_t link, std::uint64_t offset,
                                             std::string bytes) {
-  const int socket = kernel.with(0, [&](auto& on) { return on.sockets.at(link).get(); });
+  const int socket = kernel.with(0, [&](auto& target) { return target.sockets.at(link).get(); });
   auto work = [&] {
     send_all(socket, request(wire::nbd_command::write, offset, bytes.size()) + bytes);
     expect_success(socket);
@@ -212,7 +212,7 @@ asio::awaitable<void> attachment_rig::write(std::size_t link, std::uint64_t offs
 }
 
 void attachment_rig::send_read(std::size_t link) {
-  const int socket = kernel.with(0, [&](auto& on) { return on.sockets.at(link).get(); });
+  const int socket = kernel.with(0, [&](auto& target) { return target.sockets.at(link).get(); });
   send_all(socket, request(wire::nbd_command::read, 0, 512));
 }
 
@@ -220,15 +220,16 @@ asio::awaitable<void> attachment_rig::until(std::function<bool()> condition) {
   asio::steady_timer timer(control_);
   const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (!condition()) {
-    if (std::chrono::steady_clock::now() > limit) throw std::runtime_error("it does not come true");
+    if (std::chrono::steady_clock::now() > limit)
+      throw std::runtime_error("the condition does not become true");
     timer.expires_after(std::chrono::milliseconds(1));
     co_await timer.async_wait(asio::use_awaitable);
   }
 }
 
-asio::awaitable<void> attachment_rig::until_heard(std::string request) {
+asio::awaitable<void> attachment_rig::until_requested(std::string request) {
   co_await until([&] {
-    const auto all = kernel.heard();
+    const auto all = kernel.requests();
     return std::find(all.begin(), all.end(), request) != all.end();
   });
 }
@@ -241,9 +242,9 @@ struct background::outcome {
 
 background::background(attachment_rig& rig, asio::awaitable<void> body)
     : rig_(rig), outcome_(std::make_shared<outcome>()) {
-  const auto done = [to = outcome_](std::exception_ptr error) {
-    to->error = std::move(error);
-    to->over = true;
+  const auto done = [result = outcome_](std::exception_ptr error) {
+    result->error = std::move(error);
+    result->over = true;
   };
   asio::co_spawn(rig.control(), async::shield_completion(std::move(body)),
                  asio::bind_cancellation_slot(outcome_->signal.slot(), done));

@@ -1,5 +1,5 @@
-// A server on a disk in memory whose two queues have a thread each, a kernel that is played, and
-// what ties them together: the attachment under test.
+// A server on a disk in memory whose two queues have a thread each, a fake kernel, and the
+// attachment under test, which connects them.
 #pragma once
 
 #include <boost/asio/thread_pool.hpp>
@@ -12,8 +12,8 @@
 #include "fake_kernel.hpp"
 #include "unit/xen/fake_root.hpp"
 #include "xenpv/async/asio.hpp"
-#include "xenpv/async/call_on.hpp"
 #include "xenpv/async/cpu_pool.hpp"
+#include "xenpv/async/run_on.hpp"
 #include "xenpv/blk/block_device.hpp"
 #include "xenpv/nbd/kernel_attachment.hpp"
 #include "xenpv/nbd/server.hpp"
@@ -22,7 +22,7 @@ namespace xenpv::nbd::test {
 
 namespace asio = async::asio;
 
-/// 1 MiB of memory behind two queues. While it stalls, requests stay with it.
+/// 1 MiB of memory behind two queues. A stalled queue holds its requests.
 class memory_disk final : public blk::block_device {
  public:
   explicit memory_disk(const std::vector<asio::any_io_executor>& executors);
@@ -30,8 +30,8 @@ class memory_disk final : public blk::block_device {
 
   [[nodiscard]] std::size_t queue_count() const noexcept override { return queues_.size(); }
   [[nodiscard]] blk::block_queue& queue(std::size_t index) noexcept override;
-  /// For the queue's thread: its requests wait from now on, or are answered.
-  void stall(std::size_t index, bool on);
+  /// Starts or stops holding requests. Call it on the queue's thread.
+  void stall(std::size_t index, bool enable);
   [[nodiscard]] std::size_t waiting(std::size_t index) const;
 
  private:
@@ -50,8 +50,8 @@ class attachment_rig {
   /// Runs `body` on the control thread, then stops the server.
   void run(std::function<asio::awaitable<void>()> body);
 
-  /// The kernel's I/O on socket `link` of the device, on a thread of its own. Throws when the other
-  /// end hangs up.
+  /// The kernel's I/O on socket `link` of the device, on a separate thread. Throws if the server
+  /// hangs up.
   [[nodiscard]] asio::awaitable<std::string> read(std::size_t link, std::uint64_t offset,
                                                   std::uint32_t length);
   [[nodiscard]] asio::awaitable<void> write(std::size_t link, std::uint64_t offset,
@@ -59,9 +59,9 @@ class attachment_rig {
   /// Sends a read and does not wait.
   void send_read(std::size_t link);
 
-  /// Looks again and again; throws when it does not come true.
+  /// Polls `condition`. Throws if it does not become true in time.
   [[nodiscard]] asio::awaitable<void> until(std::function<bool()> condition);
-  [[nodiscard]] asio::awaitable<void> until_heard(std::string request);
+  [[nodiscard]] asio::awaitable<void> until_requested(std::string request);
   template <class Function>
   [[nodiscard]] auto on_queue(std::size_t index, Function function) {
     return async::call_on(pool_->executor(index), std::move(function));
@@ -83,14 +83,14 @@ class attachment_rig {
   std::unique_ptr<kernel_attachment> attachment;
 };
 
-/// A coroutine that goes on by itself on the rig's control thread.
+/// A coroutine that runs in the background on the rig's control thread.
 class background {
  public:
   background(attachment_rig& rig, asio::awaitable<void> body);
   /// Terminal cancellation.
   void cancel();
   [[nodiscard]] bool is_over() const;
-  /// Rethrows what it threw.
+  /// Waits for its end. Rethrows its exception.
   [[nodiscard]] asio::awaitable<void> wait();
 
  private:
@@ -99,7 +99,8 @@ class background {
   std::shared_ptr<outcome> outcome_;
 };
 
-/// Opening the device hangs, as it does when nobody answers the kernel's reads; until the end.
+/// Makes opening the device hang for the lifetime of this object, as if the kernel's reads had no
+/// reply.
 class hanging_device {
  public:
   explicit hanging_device(attachment_rig& rig, const std::string& path = "/dev/nbd0");
@@ -107,7 +108,7 @@ class hanging_device {
   hanging_device(const hanging_device&) = delete;
   hanging_device& operator=(const hanging_device&) = delete;
 
-  /// A child of ours is at it.
+  /// Whether a child process is opening the device.
   [[nodiscard]] bool is_being_opened() const;
 
  private:

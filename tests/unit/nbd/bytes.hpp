@@ -1,4 +1,4 @@
-// Messages written down byte by byte, and shown so that a difference can be read.
+// Helpers to write messages byte by byte and to show them in readable form.
 #pragma once
 
 #include <cstddef>
@@ -29,7 +29,7 @@ inline std::string be64(std::uint64_t value) {
   return number(value, 8);
 }
 
-/// "4e42 4441" as bytes; blanks do not count.
+/// Converts text such as "4e42 4441" to bytes. Ignores blanks.
 inline std::string unhex(std::string_view digits) {
   std::string out;
   unsigned value = 0;
@@ -60,7 +60,7 @@ inline std::string as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-/// The same digits without the blanks: as hex() shows them.
+/// Removes the blanks, for comparison with hex().
 inline std::string digits(std::string_view grouped) {
   return hex(unhex(grouped));
 }

@@ -12,16 +12,16 @@ using namespace test;
 using ::testing::ElementsAre;
 using wire::nbd_driver_command;
 
-std::string request(nbd_driver_command command, const driver_request& what) {
-  return hex(as_text(encode_driver_request(0x1c, command, 7, what).bytes()));
+std::string request(nbd_driver_command command, const driver_request& fields) {
+  return hex(as_text(encode_driver_request(0x1c, command, 7, fields).bytes()));
 }
 
-TEST(encode_family_request, asks_for_a_name) {
+TEST(encode_family_request, looks_up_a_family_by_name) {
   EXPECT_EQ(hex(as_text(encode_family_request(3, "nbd").bytes())),
             digits("1c000000 1000 0500 03000000 00000000  03 02 0000  0800 0200 6e626400"));
 }
 
-TEST(encode_driver_request, leaves_out_what_is_not_set) {
+TEST(encode_driver_request, leaves_out_unset_fields) {
   EXPECT_EQ(request(nbd_driver_command::status, {}),
             digits("14000000 1c00 0500 07000000 00000000  05 01 0000"));
   driver_request one;
@@ -30,17 +30,17 @@ TEST(encode_driver_request, leaves_out_what_is_not_set) {
             digits("1c000000 1c00 0500 07000000 00000000  02 01 0000  0800 0100 00000000"));
 }
 
-TEST(encode_driver_request, connects_with_everything) {
-  driver_request what;
-  what.index = 2;
-  what.size = 0x1000000;
-  what.block_size = 4096;
-  what.timeout = 30;
-  what.dead_timeout = 60;
-  what.server_flags = 0x10d;
-  what.sockets = {10, 11};
-  what.identifier = "xvdb";
-  EXPECT_EQ(request(nbd_driver_command::connect, what),
+TEST(encode_driver_request, connects_with_every_field) {
+  driver_request fields;
+  fields.index = 2;
+  fields.size = 0x1000000;
+  fields.block_size = 4096;
+  fields.timeout = 30;
+  fields.dead_timeout = 60;
+  fields.server_flags = 0x10d;
+  fields.sockets = {10, 11};
+  fields.identifier = "xvdb";
+  EXPECT_EQ(request(nbd_driver_command::connect, fields),
             digits("80000000 1c00 0500 07000000 00000000  01 01 0000"
                    "0800 0100 02000000"
                    "0c00 0200 0000000100000000"
@@ -54,11 +54,11 @@ TEST(encode_driver_request, connects_with_everything) {
                    "  0c00 0180  0800 0100 0b000000"));
 }
 
-TEST(encode_driver_request, reconfigures_one_thing) {
-  driver_request what;
-  what.index = 1;
-  what.size = 4096;
-  EXPECT_EQ(request(nbd_driver_command::reconfigure, what),
+TEST(encode_driver_request, reconfigures_a_single_field) {
+  driver_request fields;
+  fields.index = 1;
+  fields.size = 4096;
+  EXPECT_EQ(request(nbd_driver_command::reconfigure, fields),
             digits("28000000 1c00 0500 07000000 00000000  03 01 0000"
                    "0800 0100 01000000  0c00 0200 0010000000000000"));
 }
@@ -73,32 +73,32 @@ const std::string family_answer = unhex(
     "2400 0700"
     "  2000 0100  0800 0200 05000000  1100 0100 6e62645f6d635f67726f757000 000000");
 
-TEST(decode_family, finds_its_number_and_the_groups) {
-  const auto found = decode_family(as_bytes(family_answer), "nbd_mc_group");
-  ASSERT_TRUE(found.has_value()) << found.error().text;
-  EXPECT_EQ(found->id, 0x1c);
-  EXPECT_EQ(found->group, 5u);
+TEST(decode_family, finds_its_id_and_the_group) {
+  const auto decoded = decode_family(as_bytes(family_answer), "nbd_mc_group");
+  ASSERT_TRUE(decoded.has_value()) << decoded.error().text;
+  EXPECT_EQ(decoded->id, 0x1c);
+  EXPECT_EQ(decoded->group, 5u);
   EXPECT_EQ(decode_family(as_bytes(family_answer), "nbd_mc")->group, std::nullopt);
 }
 
-TEST(decode_family, does_without_groups) {
+TEST(decode_family, accepts_an_answer_without_groups) {
   const auto answer = unhex("0600 0100 1c00 0000");
-  const auto found = decode_family(as_bytes(answer), "nbd_mc_group");
-  ASSERT_TRUE(found.has_value()) << found.error().text;
-  EXPECT_EQ(found->group, std::nullopt);
+  const auto decoded = decode_family(as_bytes(answer), "nbd_mc_group");
+  ASSERT_TRUE(decoded.has_value()) << decoded.error().text;
+  EXPECT_EQ(decoded->group, std::nullopt);
 }
 
 std::string fault_of_family(std::string_view grouped) {
   const auto bytes = unhex(grouped);
-  const auto found = decode_family(as_bytes(bytes), "nbd_mc_group");
-  return found.has_value() ? "no fault" : found.error().text;
+  const auto decoded = decode_family(as_bytes(bytes), "nbd_mc_group");
+  return decoded.has_value() ? "no fault" : decoded.error().text;
 }
 
-TEST(decode_family, refuses_what_makes_no_sense) {
+TEST(decode_family, refuses_malformed_answers) {
   const std::string start = "read an answer of the NBD driver: protocol violation ";
-  EXPECT_EQ(fault_of_family(""), start + "(a family without a right number)");
-  EXPECT_EQ(fault_of_family("0800 0100 1c000000"), start + "(a family without a right number)");
-  EXPECT_EQ(fault_of_family("0600 0100 0300 0000"), start + "(a family without a right number)");
+  EXPECT_EQ(fault_of_family(""), start + "(a family without a valid number)");
+  EXPECT_EQ(fault_of_family("0800 0100 1c000000"), start + "(a family without a valid number)");
+  EXPECT_EQ(fault_of_family("0600 0100 0300 0000"), start + "(a family without a valid number)");
   EXPECT_EQ(fault_of_family("0600 0100 1c00 0000  2100 0700  1d00 0100"
                             "  0500 0200 05 000000  1100 0100 6e62645f6d635f67726f757000"),
             start + "(a multicast group whose number has the wrong size)");
@@ -107,12 +107,12 @@ TEST(decode_family, refuses_what_makes_no_sense) {
     EXPECT_THAT(fault_of_family(broken), ::testing::HasSubstr("protocol violation")) << broken;
 }
 
-TEST(decode_index, says_which_device) {
+TEST(decode_index, returns_the_device_number) {
   const auto bytes = unhex("0800 0100 0f000000");
   EXPECT_EQ(decode_index(as_bytes(bytes)).value(), 15u);
 }
 
-TEST(decode_index, refuses_an_answer_without_one) {
+TEST(decode_index, refuses_an_answer_without_a_device_number) {
   for (const auto* grouped : {"", "0c00 0100 0f00000000000000", "0800 0200 0f000000"}) {
     const auto bytes = unhex(grouped);
     const auto index = decode_index(as_bytes(bytes));
@@ -141,7 +141,7 @@ TEST(decode_status, lists_none_for_a_device_that_is_not_there) {
   EXPECT_TRUE(list->empty());
 }
 
-TEST(decode_status, refuses_what_makes_no_sense) {
+TEST(decode_status, refuses_malformed_answers) {
   const auto fault = [](std::string_view grouped) {
     const auto bytes = unhex(grouped);
     const auto list = decode_status(as_bytes(bytes));

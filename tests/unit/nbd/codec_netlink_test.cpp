@@ -15,12 +15,12 @@ using kind = netlink_message::kind;
 
 static_assert(std::endian::native == std::endian::little);
 
-/// As hex() shows them, but grouped for the eye.
+/// The bytes of a request as hexadecimal digits.
 std::string bytes_of(const netlink_request& request) {
   return hex(as_text(request.bytes()));
 }
 
-TEST(netlink_request, is_a_header_and_a_familys_header) {
+TEST(netlink_request, consists_of_two_headers) {
   const netlink_request request(0x1c, 5, 1, 0x11223344);
   EXPECT_EQ(bytes_of(request), digits("14000000 1c00 0500 44332211 00000000  05 01 0000"));
   EXPECT_EQ(request.sequence(), 0x11223344U);
@@ -66,7 +66,7 @@ std::vector<netlink_attribute> attributes(const std::string& bytes) {
   return out.has_value() ? *out : std::vector<netlink_attribute>();
 }
 
-TEST(decode_attributes, finds_them_in_order_without_their_flags) {
+TEST(decode_attributes, finds_attributes_in_order_without_their_flags) {
   const auto bytes = unhex("0800 0100 d4c3b2a1  0700 0280 616263 00  0500 0340 7f");
   const auto all = attributes(bytes);
   ASSERT_EQ(all.size(), 3u);
@@ -81,7 +81,7 @@ TEST(decode_attributes, finds_them_in_order_without_their_flags) {
   EXPECT_EQ(find_attribute(all, 4), nullptr);
 }
 
-TEST(decode_attributes, takes_empty_ones_and_padding) {
+TEST(decode_attributes, accepts_empty_attributes_and_padding) {
   EXPECT_TRUE(attributes("").empty());
   EXPECT_TRUE(attributes(unhex("000000")).empty());
   const auto bytes = unhex("0400 0500");
@@ -96,7 +96,7 @@ std::string fault_of_attributes(std::string_view grouped) {
   return out.has_value() ? "no fault" : out.error().text;
 }
 
-TEST(decode_attributes, refuses_lengths_that_cannot_be) {
+TEST(decode_attributes, refuses_impossible_lengths) {
   EXPECT_EQ(
       fault_of_attributes("0300 0100 00000000"),
       "read a netlink message: protocol violation (an attribute of 3 bytes where 8 are left)");
@@ -116,7 +116,7 @@ std::vector<netlink_message> messages(const std::string& bytes) {
   return out.has_value() ? *out : std::vector<netlink_message>();
 }
 
-TEST(decode_messages, takes_a_datagram_apart) {
+TEST(decode_messages, splits_a_datagram_into_messages) {
   const auto bytes = unhex(
       "1c000000 1c00 0000 07000000 99000000  01 01 0000  0800 0100 03000000"
       "24000000 0200 0001 07000000 99000000  00000000  14000000 1c00 0500 07000000 00000000");
@@ -132,8 +132,8 @@ TEST(decode_messages, takes_a_datagram_apart) {
   EXPECT_EQ(all[1].error, 0);
 }
 
-TEST(decode_messages, tells_a_refusal_and_its_errno) {
-  // EBUSY, with the whole request behind.
+TEST(decode_messages, returns_a_refusal_with_its_errno) {
+  // EBUSY, followed by the whole request.
   const auto bytes = unhex(
       "2c000000 0200 0000 08000000 99000000  f0ffffff"
       "1c000000 1c00 0500 08000000 00000000  01 01 0000  0400 0700 ");
@@ -144,7 +144,7 @@ TEST(decode_messages, tells_a_refusal_and_its_errno) {
   EXPECT_EQ(all[0].why, "");
 }
 
-TEST(decode_messages, brings_the_kernels_words_behind_the_whole_request) {
+TEST(decode_messages, returns_the_kernels_text_after_the_whole_request) {
   // EINVAL; the request is 26 bytes, so 2 of padding; an offset (u32), then the text.
   const auto bytes = unhex(
       "40000000 0200 0002 08000000 99000000  eaffffff"
@@ -157,7 +157,7 @@ TEST(decode_messages, brings_the_kernels_words_behind_the_whole_request) {
   EXPECT_EQ(all[0].why, "no!");
 }
 
-TEST(decode_messages, brings_the_kernels_words_behind_a_capped_request) {
+TEST(decode_messages, returns_the_kernels_text_after_a_capped_request) {
   const auto bytes = unhex(
       "2c000000 0200 0003 08000000 99000000  ffffffff"
       "ff000000 1c00 0500 08000000 00000000"
@@ -181,7 +181,7 @@ TEST(decode_messages, keeps_a_refusal_whose_explanation_is_broken) {
   }
 }
 
-TEST(decode_messages, passes_netlinks_own_as_other) {
+TEST(decode_messages, returns_netlinks_own_messages_as_other) {
   for (const auto* header : {"10000000 0100", "10000000 0300", "10000000 0400"}) {
     const auto all = messages(unhex(header) + unhex("0000 00000000 00000000"));
     ASSERT_EQ(all.size(), 1u);
@@ -196,7 +196,7 @@ std::string fault_of_messages(std::string_view grouped) {
   return out.has_value() ? "no fault" : out.error().text;
 }
 
-TEST(decode_messages, refuses_what_makes_no_sense) {
+TEST(decode_messages, refuses_malformed_messages) {
   const std::string start = "read a netlink message: protocol violation ";
   EXPECT_EQ(fault_of_messages("0f000000 1c00 0000 00000000 00000000"),
             start + "(a message of 15 bytes where 16 are left)");

@@ -1,4 +1,4 @@
-// Large reads of clients that negotiated structured replies: answered in chunks, as they come.
+// Large reads of clients that negotiated structured replies: answered in chunks as data arrives.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 namespace xenpv::nbd::test {
 namespace {
 
-constexpr session_terms structured{true, false};
+constexpr session_terms structured{true};
 
 fake_options large() {
   return {.size = 4096 * kib};
@@ -20,7 +20,7 @@ std::string fill(fake_device& device) {
   return bytes;
 }
 
-TEST(large_reads, are_answered_in_chunks_as_they_come) {
+TEST(large_reads, are_answered_in_chunks_as_data_arrives) {
   dispatcher_rig rig(large(), structured);
   const auto bytes = fill(rig.device);
   (void)rig.begin({nbd_command::read, 1, 512, 1024 * kib});
@@ -41,7 +41,7 @@ TEST(large_reads, are_answered_in_chunks_as_they_come) {
   EXPECT_EQ(rig.dispatch().in_flight(), 0U);
 }
 
-TEST(large_reads, have_no_more_on_their_way_than_the_client_takes) {
+TEST(large_reads, have_no_more_chunks_in_flight_than_the_client_takes) {
   dispatcher_rig rig(large(), structured);
   (void)rig.begin({nbd_command::read, 1, 0, 2048 * kib});
   EXPECT_EQ(rig.queue.submitted, 4U);
@@ -55,24 +55,23 @@ TEST(large_reads, have_no_more_on_their_way_than_the_client_takes) {
   EXPECT_EQ(rig.dispatch().in_flight(), 0U);
 }
 
-TEST(large_reads, end_with_the_error_of_a_piece_after_the_chunks_that_came) {
+TEST(large_reads, end_with_the_error_of_a_piece_after_earlier_chunks) {
   dispatcher_rig rig(large(), structured);
   rig.queue.fails = [](const blk::request& r) {
     return r.offset == 262144 ? std::make_error_code(std::errc::io_error) : std::error_code();
   };
   (void)rig.begin({nbd_command::read, 1, 0, 2048 * kib});
   rig.queue.answer_all();
-  EXPECT_EQ(rig.replies(), lines{"1 part 262144 at 0"})
-      << "what comes behind an error is of no use";
+  EXPECT_EQ(rig.replies(), lines{"1 part 262144 at 0"}) << "data after an error is of no use";
   rig.recycle();
   EXPECT_EQ(rig.replies(), lines{"1 EIO"});
-  EXPECT_EQ(rig.queue.submitted, 4U) << "the rest is not read any more";
+  EXPECT_EQ(rig.queue.submitted, 4U) << "the rest is not read";
   EXPECT_EQ(rig.dispatch().statistics().errors, 1U);
   rig.recycle();
   EXPECT_EQ(rig.dispatch().in_flight(), 0U);
 }
 
-TEST(large_reads, whose_last_piece_fails_never_said_that_they_were_done) {
+TEST(large_reads, whose_last_piece_fails_have_sent_no_final_chunk) {
   dispatcher_rig rig(large(), structured);
   rig.queue.fails = [](const blk::request& r) {
     return r.offset == 786432 ? std::make_error_code(std::errc::io_error) : std::error_code();
@@ -85,7 +84,7 @@ TEST(large_reads, whose_last_piece_fails_never_said_that_they_were_done) {
   EXPECT_EQ(rig.replies(), lines{"1 EIO"});
 }
 
-TEST(large_reads, are_whole_when_the_client_says_so) {
+TEST(large_reads, are_not_split_if_the_client_forbids_it) {
   dispatcher_rig rig(large(), structured);
   (void)rig.begin({nbd_command::read, 1, 0, 1024 * kib, wire::nbd_cmd_flag_df});
   EXPECT_EQ(rig.queue.log, lines{"read 0+1048576 memory"});
@@ -93,7 +92,7 @@ TEST(large_reads, are_whole_when_the_client_says_so) {
   EXPECT_EQ(rig.replies(), lines{"1 data 1048576"});
 }
 
-TEST(large_reads, are_whole_without_structured_replies) {
+TEST(large_reads, are_not_split_without_structured_replies) {
   dispatcher_rig rig(large());
   (void)rig.begin({nbd_command::read, 1, 0, 1024 * kib});
   rig.queue.answer_all();
@@ -129,19 +128,20 @@ TEST(large_reads, keep_their_order_through_a_session) {
   rig.send(read_request(1, 0, 2048 * kib) + read_request(2, 4096, 4096));
   lines all;
   while (all.empty() || all.back() != "1 data 262144") {
-    const auto came = rig.replies();
-    ASSERT_FALSE(came.empty());
-    all.insert(all.end(), came.begin(), came.end());
+    const auto received = rig.replies();
+    ASSERT_FALSE(received.empty());
+    all.insert(all.end(), received.begin(), received.end());
   }
   EXPECT_EQ(std::count(all.begin(), all.end(), "2 data 4096"), 1);
   EXPECT_EQ(all.size(), 9U);
 }
 
-TEST(write_zeroes_after_cache, send_zeros) {
-  dispatcher_rig rig({.size = 4096 * kib, .pages = 480});
+TEST(write_zeroes_after_reads_in_chunks, send_zeros) {
+  dispatcher_rig rig({.size = 4096 * kib, .pages = 480}, {.structured = true});
   fill(rig.device);
-  (void)rig.begin({nbd_command::cache, 1, 0, 512 * kib});
+  (void)rig.begin({nbd_command::read, 1, 0, 512 * kib});
   rig.queue.answer_all();
+  (void)rig.replies();
   rig.recycle();
   (void)rig.begin({nbd_command::write_zeroes, 2, 0, 512 * kib});
   rig.queue.answer_all();

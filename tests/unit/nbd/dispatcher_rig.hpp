@@ -1,4 +1,4 @@
-// A dispatcher on a fake device whose answers the test gives, and what it replies.
+// A dispatcher on a fake device whose requests the test completes, and the dispatcher's replies.
 #pragma once
 
 #include <algorithm>
@@ -21,7 +21,7 @@ inline export_info whole_export(std::uint64_t size) {
   out.name = "disk";
   out.size = size;
   out.can_flush = out.can_fua = out.can_trim = out.can_write_zeroes = true;
-  out.can_fast_zero = out.can_cache = out.can_multi_conn = true;
+  out.can_fast_zero = out.can_multi_conn = true;
   return out;
 }
 
@@ -33,13 +33,13 @@ class dispatcher_rig {
         queue(device.queue(0)),
         export_(whole_export(options.size)),
         terms_(terms),
-        dispatch_(queue, export_, terms, sink_, limits) {}
+        dispatch_(queue, terms, sink_, limits) {}
   ~dispatcher_rig() { recycle(); }
   dispatcher_rig(const dispatcher_rig&) = delete;
   dispatcher_rig& operator=(const dispatcher_rig&) = delete;
 
-  /// Begins it as a session does; not null: a WRITE that wants its payload.
-  operation* begin(const sent_request& r) {
+  /// Begins a request as a session does. Returns a WRITE that needs its payload, else null.
+  client_request* begin(const sent_request& r) {
     const request_header header{static_cast<std::uint16_t>(r.flags), r.command, r.cookie, r.offset,
                                 static_cast<std::uint32_t>(r.length)};
     if (r.command == nbd_command::read) reader_.reads[r.cookie] = r.length;
@@ -47,15 +47,15 @@ class dispatcher_rig {
     dispatch_.commit();
     return op;
   }
-  /// A WRITE whose payload comes in pieces of at most `at_once` bytes.
+  /// Sends a WRITE whose payload arrives in pieces of at most `at_once` bytes.
   void write(const sent_request& r, std::string_view payload, std::size_t at_once = 1 << 20) {
     auto* const op = begin(r);
     ASSERT_NE(op, nullptr);
     receive(*op, payload, at_once);
     dispatch_.commit();
   }
-  /// Whether the payload is not complete after that.
-  bool receive(operation& op, std::string_view payload, std::size_t at_once = 1 << 20) {
+  /// Returns whether the payload is still incomplete.
+  bool receive(client_request& op, std::string_view payload, std::size_t at_once = 1 << 20) {
     bool more = true;
     while (!payload.empty()) {
       EXPECT_TRUE(more) << payload.size() << " bytes of the payload are left over";
@@ -73,7 +73,7 @@ class dispatcher_rig {
     return more;
   }
 
-  /// What was replied since the last call, in order; the replies are kept until recycle().
+  /// The replies since the last call, in order. They are kept until recycle().
   std::vector<std::string> replies() {
     for (; shown_ < sink_.done.size(); ++shown_) {
       auto& part = *sink_.done[shown_];
@@ -85,7 +85,7 @@ class dispatcher_rig {
     EXPECT_EQ(reader_.left(), 0U) << "part of a reply";
     return out;
   }
-  /// They were sent.
+  /// Marks all replies as sent.
   void recycle() {
     (void)replies();
     for (auto* const part : std::exchange(sink_.done, {}))

@@ -13,14 +13,14 @@ TEST(dispatcher, reads_into_pages_and_replies_once_the_data_is_there) {
   std::memcpy(rig.device.bytes.data() + 512, bytes.data(), bytes.size());
   EXPECT_EQ(rig.begin({nbd_command::read, 7, 512, 4096}), nullptr);
   EXPECT_EQ(rig.queue.log, lines{"read 512+4096 pages"});
-  EXPECT_EQ(rig.replies(), lines{}) << "nothing may be said before the data is there";
+  EXPECT_EQ(rig.replies(), lines{}) << "no reply may precede the data";
   rig.queue.answer();
   EXPECT_EQ(rig.replies(), lines{"7 data 4096"});
   EXPECT_EQ(rig.data(), bytes);
   EXPECT_EQ(rig.dispatch().statistics().from_heap, 0U);
 }
 
-TEST(dispatcher, takes_the_heap_for_what_would_take_too_many_pages_and_counts_it) {
+TEST(dispatcher, uses_the_heap_for_requests_of_too_many_pages_and_counts_them) {
   // A lease takes an eighth of the pool at most: 8 pages here.
   dispatcher_rig rig({.pages = 64});
   const auto bytes = pattern(64 * kib);
@@ -49,7 +49,7 @@ TEST(dispatcher, leaves_a_quarter_of_the_pages_to_others_while_replies_wait) {
 TEST(dispatcher, writes_from_pages_wherever_the_payload_is_split) {
   for (const std::size_t at_once : {1U, 7U, 411U, 4096U, 5000U}) {
     dispatcher_rig rig;
-    // Pages that are no neighbours: what is received is laid out over them all the same.
+    // Pages that are not adjacent: the payload must be spread over them.
     auto held = rig.queue.try_lease(0, 8192);
     auto released = rig.queue.try_lease(0, 4096);
     held.reset();
@@ -72,7 +72,7 @@ TEST(dispatcher, sends_a_large_write_in_pieces_while_the_rest_is_received) {
   EXPECT_TRUE(rig.receive(*op, std::string_view(bytes).substr(0, 256 * kib)));
   rig.dispatch().commit();
   EXPECT_EQ(rig.queue.waiting.size(), 1U);
-  // Its answer does not end the request, whose other pieces are to come.
+  // This answer does not end the request: its other pieces are still to come.
   rig.queue.answer();
   EXPECT_EQ(rig.replies(), lines{});
   EXPECT_FALSE(rig.receive(*op, std::string_view(bytes).substr(256 * kib)));
@@ -106,7 +106,7 @@ TEST(dispatcher, keeps_fua_of_several_pieces_by_a_flush_after_the_last_answer) {
   rig.queue.answer();
   EXPECT_EQ(rig.queue.log.back(), "flush");
   rig.dispatch().commit();
-  EXPECT_EQ(rig.replies(), lines{}) << "nothing may be said before it is persistent";
+  EXPECT_EQ(rig.replies(), lines{}) << "no reply before the data is persistent";
   rig.queue.answer();
   EXPECT_EQ(rig.replies(), lines{"1 ok"});
 }
@@ -146,28 +146,13 @@ TEST(dispatcher, keeps_fua_of_zeroes_and_trim_by_a_flush) {
   }
 }
 
-TEST(dispatcher, takes_fua_with_what_changes_nothing_and_flushes_nothing_for_it) {
+TEST(dispatcher, accepts_fua_with_commands_that_change_nothing_without_a_flush) {
   dispatcher_rig rig;
   (void)rig.begin({nbd_command::read, 1, 0, 512, fua});
-  (void)rig.begin({nbd_command::cache, 2, 0, 512, fua});
   (void)rig.begin({nbd_command::flush, 3, 0, 0, fua});
   rig.queue.answer_all();
-  EXPECT_EQ(rig.replies(), (lines{"1 data 512", "2 ok", "3 ok"}));
-  EXPECT_EQ(rig.queue.log, (lines{"read 0+512 pages", "read 0+512 pages", "flush"}));
-}
-
-TEST(dispatcher, caches_by_reading_with_bounded_memory) {
-  dispatcher_rig rig({.size = 8 * mib});
-  (void)rig.begin({nbd_command::cache, 1, 0, 8 * mib});
-  std::uint64_t read = 0;
-  while (!rig.queue.waiting.empty()) {
-    EXPECT_LE(rig.queue.waiting.size(), 4U);
-    read += rig.queue.waiting.front()->length;
-    rig.queue.answer();
-    rig.dispatch().commit();
-  }
-  EXPECT_EQ(read, 8 * mib);
-  EXPECT_EQ(rig.replies(), lines{"1 ok"});
+  EXPECT_EQ(rig.replies(), (lines{"1 data 512", "3 ok"}));
+  EXPECT_EQ(rig.queue.log, (lines{"read 0+512 pages", "flush"}));
 }
 
 TEST(dispatcher, trims_in_one_request_whatever_the_length) {
@@ -178,16 +163,16 @@ TEST(dispatcher, trims_in_one_request_whatever_the_length) {
   EXPECT_EQ(rig.replies(), lines{"1 ok"});
 }
 
-TEST(dispatcher, does_nothing_for_no_bytes) {
+TEST(dispatcher, does_nothing_for_empty_requests) {
   dispatcher_rig rig;
-  for (const auto command : {nbd_command::read, nbd_command::write, nbd_command::trim,
-                             nbd_command::write_zeroes, nbd_command::cache})
+  for (const auto command :
+       {nbd_command::read, nbd_command::write, nbd_command::trim, nbd_command::write_zeroes})
     EXPECT_EQ(rig.begin({command, 1, 4096, 0}), nullptr);
   EXPECT_EQ(rig.queue.submitted, 0U);
-  EXPECT_EQ(rig.replies(), lines(5, "1 ok"));
+  EXPECT_EQ(rig.replies(), lines(4, "1 ok"));
 }
 
-TEST(dispatcher, is_full_at_so_many_requests_until_replies_are_sent) {
+TEST(dispatcher, is_full_at_the_request_limit_until_replies_are_sent) {
   dispatcher_rig rig({}, {}, {.requests = 3, .heap = mib});
   for (std::uint64_t i = 0; i < 3; ++i) {
     EXPECT_FALSE(rig.dispatch().is_full());
@@ -195,13 +180,13 @@ TEST(dispatcher, is_full_at_so_many_requests_until_replies_are_sent) {
   }
   EXPECT_TRUE(rig.dispatch().is_full());
   rig.queue.answer_all();
-  EXPECT_TRUE(rig.dispatch().is_full()) << "answers that nobody reads count";
+  EXPECT_TRUE(rig.dispatch().is_full()) << "replies that are not sent count";
   rig.recycle();
   EXPECT_FALSE(rig.dispatch().is_full());
   EXPECT_EQ(rig.dispatch().in_flight(), 0U);
 }
 
-TEST(dispatcher, is_full_at_so_many_bytes_of_the_heap) {
+TEST(dispatcher, is_full_at_the_heap_limit) {
   dispatcher_rig rig({}, {}, {.requests = 100, .heap = 300 * kib});
   (void)rig.begin({nbd_command::read, 1, 0, 200 * kib});
   EXPECT_FALSE(rig.dispatch().is_full());
@@ -212,12 +197,12 @@ TEST(dispatcher, is_full_at_so_many_bytes_of_the_heap) {
   EXPECT_FALSE(rig.dispatch().is_full());
 }
 
-TEST(dispatcher, gives_back_the_memory_of_a_write_when_it_is_answered) {
+TEST(dispatcher, releases_the_memory_of_a_write_when_it_is_answered) {
   dispatcher_rig rig({}, {}, {.requests = 100, .heap = 256 * kib});
   rig.write({nbd_command::write, 1, 0, 256 * kib}, pattern(256 * kib));
   EXPECT_TRUE(rig.dispatch().is_full());
   rig.queue.answer();
-  EXPECT_FALSE(rig.dispatch().is_full()) << "its reply needs none of it";
+  EXPECT_FALSE(rig.dispatch().is_full()) << "the reply does not need the memory";
 }
 
 TEST(dispatcher, keeps_requests_with_the_same_cookie_apart) {
@@ -234,7 +219,7 @@ TEST(dispatcher, keeps_requests_with_the_same_cookie_apart) {
   EXPECT_EQ(rig.data(), "a");
 }
 
-TEST(dispatcher, counts_what_it_did) {
+TEST(dispatcher, counts_requests_errors_and_bytes) {
   dispatcher_rig rig;
   (void)rig.begin({nbd_command::read, 1, 0, 1000});
   rig.write({nbd_command::write, 2, 0, 2000}, pattern(2000));

@@ -57,7 +57,7 @@ void fake_queue::end_batch() {
   waiting.insert(waiting.end(), batch_.begin(), batch_.end());
   batch_.clear();
   most_waiting = std::max(most_waiting, waiting.size());
-  // Never from within submit() or commit(), as a real device.
+  // Never inside submit() or commit(), like a real device.
   if (answers) asio::post(executor_, [this] { answer_all(); });
 }
 
@@ -83,7 +83,7 @@ void fake_queue::carry_out(blk::request& r) {
   auto* const at = bytes_.data() + r.offset;
   const std::span here(at, static_cast<std::size_t>(r.length));
   if (r.pages != nullptr) {
-    ASSERT_EQ(r.pages->length(), r.length) << "not the lease of this very stretch";
+    ASSERT_EQ(r.pages->length(), r.length) << "not the lease of this request";
     reads ? r.pages->copy_from(0, here) : r.pages->copy_to(0, here);
   } else {
     ASSERT_NE(r.memory, nullptr);
@@ -94,8 +94,8 @@ void fake_queue::carry_out(blk::request& r) {
 fake_device::fake_device(const std::vector<asio::any_io_executor>& executors,
                          const fake_options& options)
     : bytes(options.size) {
-  for (const auto& each : executors)
-    queues_.push_back(std::make_unique<fake_queue>(each, options, bytes));
+  for (const auto& executor : executors)
+    queues_.push_back(std::make_unique<fake_queue>(executor, options, bytes));
 }
 
 }  // namespace xenpv::nbd::test

@@ -1,8 +1,8 @@
-// A block device in memory that answers when and how a test wants: at the end of a batch, later, in
-// any order, with errors. Counts batches, and writes down every request.
+// A block device in memory that answers as a test chooses: at the end of a batch, later, in any
+// order, with errors. Counts batches and logs every request.
 //
-// A queue and its pages belong to the thread of its executor; the bytes are the device's, for
-// queues that keep out of each other's way.
+// A queue and its pages belong to the thread of its executor. All queues share the device's bytes,
+// so they must not access the same ones at the same time.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -22,7 +22,7 @@ struct fake_options {
   std::size_t pages = 64;  ///< of each queue
   bool can_flush = true;
   bool can_discard = true;
-  /// Answers come at the end of each batch; else when answer() is called.
+  /// Answers at the end of each batch. Otherwise the test calls answer().
   bool answers = true;
 };
 
@@ -41,13 +41,13 @@ class fake_queue final : public blk::block_queue {
     return pages_;
   }
 
-  /// Carries out and answers the request at `position` of those that wait.
+  /// Carries out and answers the request at `position` in `waiting`.
   void answer(std::size_t position = 0);
-  /// The oldest first, also those that answers give rise to.
+  /// Answers all requests, oldest first, including those that answers cause.
   void answer_all();
 
   bool answers = true;
-  /// Asked for each request; unset codes mean success.
+  /// Decides the status of each request. An unset code means success.
   std::function<std::error_code(const blk::request&)> fails;
 
   /// Requests that the test has not answered, oldest first.

@@ -59,19 +59,20 @@ std::string family_attributes() {
          attribute(wire::controller_attribute_groups, attribute(1, entry));
 }
 
-const netlink_attribute* find(std::span<const netlink_attribute> in, nbd_attribute type) {
-  return find_attribute(in, static_cast<std::uint16_t>(type));
+const netlink_attribute* find(std::span<const netlink_attribute> attributes, nbd_attribute type) {
+  return find_attribute(attributes, static_cast<std::uint16_t>(type));
 }
 
-std::optional<std::uint64_t> value_of(std::span<const netlink_attribute> in, nbd_attribute type) {
-  const auto* const found = find(in, type);
+std::optional<std::uint64_t> value_of(std::span<const netlink_attribute> attributes,
+                                      nbd_attribute type) {
+  const auto* const found = find(attributes, type);
   if (found == nullptr) return std::nullopt;
   return found->number<std::uint64_t>();
 }
 
-std::vector<int> sockets_of(std::span<const netlink_attribute> in) {
+std::vector<int> sockets_of(std::span<const netlink_attribute> attributes) {
   std::vector<int> out;
-  const auto* const sockets = find(in, nbd_attribute::sockets);
+  const auto* const sockets = find(attributes, nbd_attribute::sockets);
   if (sockets == nullptr) return out;
   const auto items = decode_attributes(sockets->payload).value();
   for (const auto& item : items) {
@@ -82,15 +83,15 @@ std::vector<int> sockets_of(std::span<const netlink_attribute> in) {
   return out;
 }
 
-std::string describe(nbd_driver_command command, std::span<const netlink_attribute> in) {
+std::string describe(nbd_driver_command command, std::span<const netlink_attribute> attributes) {
   auto out = std::string(to_string(command));
-  if (const auto* index = find(in, nbd_attribute::index))
+  if (const auto* index = find(attributes, nbd_attribute::index))
     out += fmt::format(" nbd{}", index->number<std::uint32_t>().value());
-  if (const auto size = value_of(in, nbd_attribute::size_bytes))
+  if (const auto size = value_of(attributes, nbd_attribute::size_bytes))
     out += fmt::format(" size={}", *size);
-  if (const auto* id = find(in, nbd_attribute::backend_identifier))
+  if (const auto* id = find(attributes, nbd_attribute::backend_identifier))
     out += fmt::format(" id={}", id->text());
-  if (const auto sockets = sockets_of(in); !sockets.empty())
+  if (const auto sockets = sockets_of(attributes); !sockets.empty())
     out += fmt::format(" sockets={}", sockets.size());
   return out;
 }
@@ -105,9 +106,9 @@ void make_pair(unique_fd& one, unique_fd& other) {
 }  // namespace
 
 fake_kernel::fake_kernel() {
-  make_pair(commands_, their_commands_);
-  make_pair(notices_, their_notices_);
-  thread_ = std::thread([this] { live(); });
+  make_pair(commands_, driver_commands_);
+  make_pair(notices_, driver_notices_);
+  thread_ = std::thread([this] { serve(); });
 }
 
 fake_kernel::~fake_kernel() {
@@ -116,7 +117,7 @@ fake_kernel::~fake_kernel() {
 }
 
 kernel_driver fake_kernel::driver() {
-  return {std::move(their_commands_), std::move(their_notices_)};
+  return {std::move(driver_commands_), std::move(driver_notices_)};
 }
 
 void fake_kernel::unload() {
@@ -129,7 +130,7 @@ void fake_kernel::refuse(nbd_driver_command command, int error, std::string why)
   refusals_[command] = {error, std::move(why)};
 }
 
-void fake_kernel::know_no_identifier() {
+void fake_kernel::reject_identifiers() {
   const std::lock_guard lock(mutex_);
   knows_identifier_ = false;
 }
@@ -145,7 +146,7 @@ void fake_kernel::wait_for_hang_up() {
 }
 
 void fake_kernel::disconnect(std::uint32_t index) {
-  with(index, [this](device& on) { let_go(on); });
+  with(index, [this](device& target) { release(target); });
 }
 
 void fake_kernel::die() {
@@ -153,27 +154,27 @@ void fake_kernel::die() {
   dying_ = true;
 }
 
-std::vector<std::string> fake_kernel::heard() {
+std::vector<std::string> fake_kernel::requests() {
   const std::lock_guard lock(mutex_);
-  return heard_;
+  return requests_;
 }
 
-void fake_kernel::kill_link(std::uint32_t index, std::size_t number, bool tell) {
-  with(index, [number](device& on) {
-    on.dead.at(number) = true;
-    ::shutdown(on.sockets.at(number).get(), SHUT_RDWR);
+void fake_kernel::kill_link(std::uint32_t index, std::size_t number, bool notify) {
+  with(index, [number](device& target) {
+    target.dead.at(number) = true;
+    ::shutdown(target.sockets.at(number).get(), SHUT_RDWR);
   });
-  if (tell) tell_dead_link(index);
+  if (notify) notify_dead_link(index);
 }
 
-void fake_kernel::tell_dead_link(std::uint32_t index) {
+void fake_kernel::notify_dead_link(std::uint32_t index) {
   const auto bytes = data(0, static_cast<std::uint8_t>(nbd_driver_command::link_dead),
                           attribute(static_cast<std::uint16_t>(nbd_attribute::index), raw(index)));
   EXPECT_EQ(::send(notices_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
             static_cast<ssize_t>(bytes.size()));
 }
 
-void fake_kernel::live() {
+void fake_kernel::serve() {
   std::vector<std::byte> datagram(65536);
   for (;;) {
     const auto count = ::recv(commands_.get(), datagram.data(), datagram.size(), 0);
@@ -191,20 +192,20 @@ std::string fake_kernel::answer(std::span<const std::byte> datagram) {
   const std::lock_guard lock(mutex_);
   if (dying_) return {};
   if (next_answer_) return *std::exchange(next_answer_, std::nullopt);
-  const auto in = decode_messages(datagram).value().at(0);
-  if (in.type == wire::controller_family) {
-    if (!loaded_) return outcome(in.sequence, ENOENT, {});
-    return data(in.sequence, wire::controller_new_family, family_attributes()) +
-           outcome(in.sequence, 0, {});
+  const auto request = decode_messages(datagram).value().at(0);
+  if (request.type == wire::controller_family) {
+    if (!loaded_) return outcome(request.sequence, ENOENT, {});
+    return data(request.sequence, wire::controller_new_family, family_attributes()) +
+           outcome(request.sequence, 0, {});
   }
-  return carry_out(nbd_driver_command{in.command}, in);
+  return carry_out(nbd_driver_command{request.command}, request);
 }
 
-std::string fake_kernel::carry_out(nbd_driver_command command, const netlink_message& in) {
-  const auto attributes = decode_attributes(in.attributes).value();
-  heard_.push_back(describe(command, attributes));
+std::string fake_kernel::carry_out(nbd_driver_command command, const netlink_message& request) {
+  const auto attributes = decode_attributes(request.attributes).value();
+  requests_.push_back(describe(command, attributes));
   if (const auto refusal = refusals_.extract(command))
-    return outcome(in.sequence, refusal.mapped().first, refusal.mapped().second);
+    return outcome(request.sequence, refusal.mapped().first, refusal.mapped().second);
   const auto* const named = find(attributes, nbd_attribute::index);
   auto index = named == nullptr ? 0 : named->number<std::uint32_t>().value();
   const auto index_attribute = [&] {
@@ -213,14 +214,15 @@ std::string fake_kernel::carry_out(nbd_driver_command command, const netlink_mes
   switch (command) {
     case nbd_driver_command::connect: {
       const int error = connect(attributes, index);
-      if (error != 0) return outcome(in.sequence, error, {});
-      return data(in.sequence, in.command, index_attribute()) + outcome(in.sequence, 0, {});
+      if (error != 0) return outcome(request.sequence, error, {});
+      return data(request.sequence, request.command, index_attribute()) +
+             outcome(request.sequence, 0, {});
     }
     case nbd_driver_command::reconfigure:
-      return outcome(in.sequence, reconfigure(attributes, devices_[index]), {});
+      return outcome(request.sequence, reconfigure(attributes, devices_[index]), {});
     case nbd_driver_command::disconnect:
-      let_go(devices_[index]);
-      return outcome(in.sequence, 0, {});
+      release(devices_[index]);
+      return outcome(request.sequence, 0, {});
     case nbd_driver_command::status: {
       std::string items;
       if (const auto found = devices_.find(index); found != devices_.end()) {
@@ -229,14 +231,14 @@ std::string fake_kernel::carry_out(nbd_driver_command command, const netlink_mes
                           attribute(wire::nbd_device_index, raw(index)) +
                               attribute(wire::nbd_device_connected, raw(std::uint8_t{is_busy})));
       }
-      return data(in.sequence, in.command,
+      return data(request.sequence, request.command,
                   attribute(static_cast<std::uint16_t>(nbd_attribute::device_list), items)) +
-             outcome(in.sequence, 0, {});
+             outcome(request.sequence, 0, {});
     }
     case nbd_driver_command::link_dead:
       break;
   }
-  return outcome(in.sequence, EOPNOTSUPP, {});
+  return outcome(request.sequence, EOPNOTSUPP, {});
 }
 
 int fake_kernel::connect(std::span<const netlink_attribute> attributes, std::uint32_t& index) {
@@ -265,35 +267,37 @@ int fake_kernel::connect(std::span<const netlink_attribute> attributes, std::uin
   return 0;
 }
 
-int fake_kernel::reconfigure(std::span<const netlink_attribute> attributes, device& on) {
-  if (!on.is_configured) return EINVAL;
+int fake_kernel::reconfigure(std::span<const netlink_attribute> attributes, device& target) {
+  if (!target.is_configured) return EINVAL;
   const auto* const id = find(attributes, nbd_attribute::backend_identifier);
-  if (!on.identifier.empty() && (id == nullptr || id->text() != on.identifier)) return EINVAL;
-  if (const auto size = value_of(attributes, nbd_attribute::size_bytes)) on.size = *size;
+  if (!target.identifier.empty() && (id == nullptr || id->text() != target.identifier))
+    return EINVAL;
+  if (const auto size = value_of(attributes, nbd_attribute::size_bytes)) target.size = *size;
   for (const int fd : sockets_of(attributes)) {
     std::size_t i = 0;
-    while (i < on.dead.size() && !on.dead[i])
+    while (i < target.dead.size() && !target.dead[i])
       ++i;
-    // The kernel says nothing when it has no use for a socket.
-    if (i == on.dead.size()) return 0;
-    on.sockets[i] = unique_fd::duplicate(fd);
-    on.dead[i] = false;
+    // The kernel reports no error when it does not need a socket.
+    if (i == target.dead.size()) return 0;
+    target.sockets[i] = unique_fd::duplicate(fd);
+    target.dead[i] = false;
   }
   return 0;
 }
 
-void fake_kernel::let_go(device& on) const {
-  const auto goodbye = be32(wire::nbd_request_magic) + be16(0) + be16(2) + std::string(20, '\0');
-  for (auto& socket : on.sockets) {
+void fake_kernel::release(device& target) const {
+  const auto disconnect_request =
+      be32(wire::nbd_request_magic) + be16(0) + be16(2) + std::string(20, '\0');
+  for (auto& socket : target.sockets) {
     char byte = 0;
     while (waits_for_hang_up_ && ::recv(socket.get(), &byte, 1, 0) > 0) {
     }
-    (void)::send(socket.get(), goodbye.data(), goodbye.size(), MSG_NOSIGNAL);
+    (void)::send(socket.get(), disconnect_request.data(), disconnect_request.size(), MSG_NOSIGNAL);
     ::shutdown(socket.get(), SHUT_RDWR);
   }
-  on.sockets.clear();
-  on.dead.clear();
-  on.is_configured = false;
+  target.sockets.clear();
+  target.dead.clear();
+  target.is_configured = false;
 }
 
 }  // namespace xenpv::nbd::test

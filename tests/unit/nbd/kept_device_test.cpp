@@ -1,4 +1,4 @@
-// A device that outlives its server: left behind by one, taken over by the next.
+// A device that outlives its server: one server leaves it behind, the next one takes it over.
 #include <gmock/gmock.h>
 #include <sys/socket.h>
 
@@ -20,30 +20,30 @@ attachment_options keeping() {
   return out;
 }
 
-/// Takes over what leave_device() left.
+/// Options to take over the device of leave_device().
 attachment_options adopting() {
   auto out = keeping();
   out.adopted = 3;
   return out;
 }
 
-/// The kernel's side of a device whose server has died: a socket nobody answers on, known to be
-/// dead.
+/// Leaves the kernel's side of a device whose server has died: its socket is dead, and the kernel
+/// knows it.
 void leave_device(fake_kernel& kernel, std::uint64_t size = 1U << 20) {
-  kernel.with(3, [&](fake_kernel::device& on) {
+  kernel.with(3, [&](fake_kernel::device& target) {
     int ends[2];
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     unique_fd(ends[0]).reset();
-    on.sockets.clear();
-    on.sockets.emplace_back(ends[1]);
-    on.dead = {true};
-    on.is_configured = true;
-    on.identifier = "xenpv-disk xvdb";
-    on.size = size;
+    target.sockets.clear();
+    target.sockets.emplace_back(ends[1]);
+    target.dead = {true};
+    target.is_configured = true;
+    target.identifier = "xenpv-disk xvdb";
+    target.size = size;
   });
 }
 
-/// Of half the size that the disk has.
+/// Leaves a device of half the size of the disk.
 void leave_smaller_device(attachment_rig& rig) {
   rig.tree.with("/sys/block/nbd3/backend", "xenpv-disk xvdb\n");
   rig.tree.with("/sys/block/nbd3/size", "1024\n");
@@ -52,17 +52,17 @@ void leave_smaller_device(attachment_rig& rig) {
 }
 
 asio::awaitable<std::string> read_from(attachment_rig& rig, std::uint32_t index) {
-  // The rig's words are about device 0.
-  auto socket = rig.kernel.with(index, [](auto& on) { return on.sockets.at(0).get(); });
-  rig.kernel.with(0, [&](fake_kernel::device& on) {
-    on.sockets.clear();
-    on.sockets.push_back(unique_fd::duplicate(socket));
+  // The rig reads from device 0, so give that device the socket.
+  auto socket = rig.kernel.with(index, [](auto& target) { return target.sockets.at(0).get(); });
+  rig.kernel.with(0, [&](fake_kernel::device& target) {
+    target.sockets.clear();
+    target.sockets.push_back(unique_fd::duplicate(socket));
   });
   auto out = co_await rig.read(0, 0, 4);
   co_return out;
 }
 
-TEST(kept_device, is_left_to_the_next_server_without_a_word_to_the_kernel) {
+TEST(kept_device, is_left_behind_without_a_request_to_the_kernel) {
   attachment_rig rig(keeping());
   rig.tree.with("/sys/block/nbd0/queue/io_timeout", "30000\n");
   rig.run([&]() -> asio::awaitable<void> {
@@ -76,11 +76,11 @@ TEST(kept_device, is_left_to_the_next_server_without_a_word_to_the_kernel) {
     co_await running.wait();
     co_await rig.attachment->disconnect();
   });
-  EXPECT_THAT(rig.kernel.heard(),
+  EXPECT_THAT(rig.kernel.requests(),
               ElementsAre("NBD_CMD_CONNECT size=1048576 id=xenpv-disk xvdb sockets=1"));
 }
 
-TEST(kept_device, has_its_requests_looked_at_often_if_it_has_one_connection) {
+TEST(kept_device, has_a_short_request_timeout_with_one_connection) {
   for (const std::size_t connections : {1U, 2U}) {
     auto options = keeping();
     options.connections = connections;
@@ -95,7 +95,7 @@ TEST(kept_device, has_its_requests_looked_at_often_if_it_has_one_connection) {
   }
 }
 
-TEST(kept_device, gets_sockets_of_a_new_server_and_is_not_made_anew) {
+TEST(kept_device, gets_sockets_of_a_new_server_without_being_recreated) {
   attachment_rig rig(adopting());
   rig.tree.with("/sys/block/nbd3/backend", "xenpv-disk xvdb\n");
   rig.tree.with("/sys/block/nbd3/size", "2048\n");
@@ -108,31 +108,31 @@ TEST(kept_device, gets_sockets_of_a_new_server_and_is_not_made_anew) {
     EXPECT_EQ(bytes, std::string(4, '\0'));
     rig.attachment->leave_behind();
   });
-  EXPECT_THAT(rig.kernel.heard(),
+  EXPECT_THAT(rig.kernel.requests(),
               ElementsAre("NBD_CMD_RECONFIGURE nbd3 id=xenpv-disk xvdb sockets=1"));
 }
 
-TEST(kept_device, is_told_when_the_disk_has_another_size_than_it) {
+TEST(kept_device, is_resized_when_the_disk_has_another_size) {
   attachment_rig rig(adopting());
   leave_smaller_device(rig);
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->connect();
     background running(rig, rig.attachment->run());
-    co_await rig.until_heard("NBD_CMD_RECONFIGURE nbd3 size=1048576 id=xenpv-disk xvdb");
+    co_await rig.until_requested("NBD_CMD_RECONFIGURE nbd3 size=1048576 id=xenpv-disk xvdb");
     rig.attachment->leave_behind();
     co_await rig.server->stop();
     co_await running.wait();
   });
 }
 
-TEST(kept_device, is_left_behind_while_the_kernel_looks_at_its_new_size) {
+TEST(kept_device, is_left_behind_while_the_kernel_reads_its_new_size) {
   attachment_rig rig(adopting());
   leave_smaller_device(rig);
   const hanging_device device(rig, "/dev/nbd3");
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->connect();
     background running(rig, rig.attachment->run());
-    co_await rig.until_heard("NBD_CMD_RECONFIGURE nbd3 size=1048576 id=xenpv-disk xvdb");
+    co_await rig.until_requested("NBD_CMD_RECONFIGURE nbd3 size=1048576 id=xenpv-disk xvdb");
     co_await rig.until([&] { return device.is_being_opened(); });
     rig.attachment->leave_behind();
     co_await rig.server->stop();
@@ -140,7 +140,7 @@ TEST(kept_device, is_left_behind_while_the_kernel_looks_at_its_new_size) {
   });
 }
 
-TEST(kept_device, is_not_there_to_take_over_when_the_kernel_has_let_go) {
+TEST(kept_device, cannot_be_taken_over_once_the_kernel_has_released_it) {
   attachment_rig rig(adopting());
   rig.run([&]() -> asio::awaitable<void> {
     std::string problem;
@@ -150,7 +150,7 @@ TEST(kept_device, is_not_there_to_take_over_when_the_kernel_has_let_go) {
       problem = e.what();
     }
     EXPECT_THAT(problem,
-                HasSubstr("take over /dev/nbd3: not available here (the kernel has let go of it)"));
+                HasSubstr("take over /dev/nbd3: not available here (the kernel has released it)"));
   });
 }
 

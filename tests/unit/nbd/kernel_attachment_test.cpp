@@ -19,7 +19,7 @@ using ::testing::UnorderedElementsAre;
 using namespace test;
 using wire::nbd_driver_command;
 
-/// What `body` throws; "" if it does not.
+/// Returns the message that `body` throws, or "" if it does not throw.
 asio::awaitable<std::string> failure_of(asio::awaitable<void> body) {
   std::string out;
   try {
@@ -37,21 +37,21 @@ attachment_options with_two_connections() {
   return out;
 }
 
-TEST(kernel_attachment, makes_a_device_that_the_server_serves) {
+TEST(kernel_attachment, creates_a_device_that_the_server_serves) {
   attachment_rig rig(with_two_connections());
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->connect();
     EXPECT_EQ(rig.attachment->path(), "/dev/nbd0");
     EXPECT_EQ(rig.attachment->index(), 0u);
-    rig.kernel.with(0, [&](fake_kernel::device& on) {
-      EXPECT_EQ(on.size, 1u << 20);
-      EXPECT_EQ(on.block_size, 512u);
-      EXPECT_EQ(on.flags, rig.server->transmission_flags());
-      EXPECT_EQ(on.flags & (wire::nbd_flag_send_flush | wire::nbd_flag_can_multi_conn),
+    rig.kernel.with(0, [&](fake_kernel::device& target) {
+      EXPECT_EQ(target.size, 1u << 20);
+      EXPECT_EQ(target.block_size, 512u);
+      EXPECT_EQ(target.flags, rig.server->transmission_flags());
+      EXPECT_EQ(target.flags & (wire::nbd_flag_send_flush | wire::nbd_flag_can_multi_conn),
                 wire::nbd_flag_send_flush | wire::nbd_flag_can_multi_conn);
-      EXPECT_EQ(on.flags & (wire::nbd_flag_read_only | wire::nbd_flag_send_df), 0u);
-      EXPECT_EQ(on.identifier, "xvdb");
-      EXPECT_THAT(on.sockets, SizeIs(2));
+      EXPECT_EQ(target.flags & (wire::nbd_flag_read_only | wire::nbd_flag_send_df), 0u);
+      EXPECT_EQ(target.identifier, "xvdb");
+      EXPECT_THAT(target.sockets, SizeIs(2));
     });
     // Both sockets reach the same disk, each through a queue of its own.
     co_await rig.write(0, 4096, std::string(8192, 'a'));
@@ -59,40 +59,40 @@ TEST(kernel_attachment, makes_a_device_that_the_server_serves) {
     EXPECT_EQ(back, std::string(8192, 'a'));
     const auto clients = co_await rig.server->clients();
     std::vector<std::size_t> queues;
-    for (const auto& each : clients) {
-      EXPECT_EQ(each.peer, "kernel");
-      queues.push_back(each.queue);
+    for (const auto& client : clients) {
+      EXPECT_EQ(client.peer, "kernel");
+      queues.push_back(client.queue);
     }
     EXPECT_THAT(queues, UnorderedElementsAre(0, 1));
     co_await rig.attachment->disconnect();
   });
 }
 
-TEST(kernel_attachment, has_the_kernel_wait_for_slow_requests_unless_a_limit_was_asked_for) {
+TEST(kernel_attachment, disables_the_kernels_request_timeout_unless_a_limit_was_requested) {
   struct limit_case {
     std::size_t connections;
     std::chrono::seconds timeout;
     const char* limit;
   };
-  // With one connection the driver only looks at a request when the limit is reached.
-  for (const auto& each : {limit_case{2, std::chrono::seconds(0), "2147483647"},
+  // With one connection the driver only checks a request when it reaches the limit.
+  for (const auto& item : {limit_case{2, std::chrono::seconds(0), "2147483647"},
                            limit_case{1, std::chrono::seconds(0), "30000"},
                            limit_case{2, std::chrono::seconds(5), "30000"}}) {
     auto options = with_two_connections();
-    options.connections = each.connections;
-    options.timeout = each.timeout;
+    options.connections = item.connections;
+    options.timeout = item.timeout;
     attachment_rig rig(options);
     rig.tree.with("/sys/block/nbd0/queue/io_timeout", "30000\n");
     rig.run([&]() -> asio::awaitable<void> {
       co_await rig.attachment->connect();
       co_await rig.attachment->disconnect();
     });
-    EXPECT_EQ(rig.tree.root().read("/sys/block/nbd0/queue/io_timeout"), each.limit)
-        << each.connections << " " << each.timeout.count();
+    EXPECT_EQ(rig.tree.root().read("/sys/block/nbd0/queue/io_timeout"), item.limit)
+        << item.connections << " " << item.timeout.count();
   }
 }
 
-TEST(kernel_attachment, takes_more_than_the_server_lets_others_have) {
+TEST(kernel_attachment, may_exceed_the_connection_limit_of_the_server) {
   auto options = with_two_connections();
   options.connections = 20;
   attachment_rig rig(options);
@@ -104,7 +104,7 @@ TEST(kernel_attachment, takes_more_than_the_server_lets_others_have) {
   });
 }
 
-TEST(kernel_attachment, says_why_the_kernel_makes_none) {
+TEST(kernel_attachment, explains_why_the_kernel_refuses_a_device) {
   attachment_rig rig(with_two_connections());
   rig.kernel.refuse(nbd_driver_command::connect, EPERM);
   rig.run([&]() -> asio::awaitable<void> {
@@ -113,57 +113,57 @@ TEST(kernel_attachment, says_why_the_kernel_makes_none) {
     EXPECT_EQ(problem,
               "connect a device of the kernel's NBD driver: operation not permitted "
               "(CAP_SYS_ADMIN is needed; are you root?)");
-    // Nobody has the other ends now.
+    // The other ends of the sockets are closed now.
     co_await rig.until([&] { return rig.server->statistics().connections == 0; });
     co_await rig.attachment->disconnect();
   });
-  EXPECT_THAT(rig.kernel.heard(), SizeIs(1)) << "nothing was there to disconnect";
+  EXPECT_THAT(rig.kernel.requests(), SizeIs(1)) << "nothing was there to disconnect";
 }
 
-TEST(kernel_attachment, waits_for_a_device_that_somebody_only_looks_at) {
+TEST(kernel_attachment, waits_for_a_device_that_is_only_open) {
   auto options = with_two_connections();
   options.index = 0;
   attachment_rig rig(options);
-  rig.kernel.with(0, [](fake_kernel::device& on) { on.is_open = true; });
+  rig.kernel.with(0, [](fake_kernel::device& target) { target.is_open = true; });
   rig.run([&]() -> asio::awaitable<void> {
     background connecting(rig, rig.attachment->connect());
-    co_await rig.until_heard("NBD_CMD_CONNECT nbd0 size=1048576 id=xvdb sockets=2");
-    rig.kernel.with(0, [](fake_kernel::device& on) { on.is_open = false; });
+    co_await rig.until_requested("NBD_CMD_CONNECT nbd0 size=1048576 id=xvdb sockets=2");
+    rig.kernel.with(0, [](fake_kernel::device& target) { target.is_open = false; });
     co_await connecting.wait();
     co_await rig.attachment->disconnect();
   });
 }
 
-TEST(kernel_attachment, does_not_wait_for_a_device_that_somebody_connected) {
+TEST(kernel_attachment, does_not_wait_for_a_device_that_is_connected) {
   auto options = with_two_connections();
   options.index = 0;
   attachment_rig rig(options);
   rig.tree.with("/sys/block/nbd0/pid", "4711\n");
-  rig.kernel.with(0, [](fake_kernel::device& on) { on.is_configured = true; });
+  rig.kernel.with(0, [](fake_kernel::device& target) { target.is_configured = true; });
   rig.run([&]() -> asio::awaitable<void> {
     auto connecting = rig.attachment->connect();
     const auto problem = co_await failure_of(std::move(connecting));
     EXPECT_EQ(problem,
-              "connect /dev/nbd0: device or resource busy (it is in use: "
-              "/sys/block/nbd0/pid says by whom)");
+              "connect /dev/nbd0: device or resource busy (it is in use; "
+              "see /sys/block/nbd0/pid)");
   });
-  EXPECT_THAT(rig.kernel.heard(), SizeIs(1));
+  EXPECT_THAT(rig.kernel.requests(), SizeIs(1));
 }
 
-TEST(kernel_attachment, unmakes_a_device_that_nobody_can_open) {
+TEST(kernel_attachment, disconnects_a_device_that_cannot_be_opened) {
   attachment_rig rig(with_two_connections());
   std::filesystem::remove(rig.tree.root().path("/dev/nbd0"));
   rig.run([&]() -> asio::awaitable<void> {
     auto connecting = rig.attachment->connect();
     const auto problem = co_await failure_of(std::move(connecting));
     EXPECT_EQ(problem,
-              "open /dev/nbd0: no such file or directory (the kernel made it, but this "
+              "open /dev/nbd0: no such file or directory (the kernel created it, but this "
               "system has no file for it)");
   });
-  EXPECT_EQ(rig.kernel.heard().back(), "NBD_CMD_DISCONNECT nbd0");
+  EXPECT_EQ(rig.kernel.requests().back(), "NBD_CMD_DISCONNECT nbd0");
 }
 
-TEST(kernel_attachment, unmakes_a_device_that_does_not_answer) {
+TEST(kernel_attachment, disconnects_a_device_that_does_not_answer) {
   auto options = with_two_connections();
   options.open_limit = std::chrono::milliseconds(20);
   attachment_rig rig(options);
@@ -173,10 +173,10 @@ TEST(kernel_attachment, unmakes_a_device_that_does_not_answer) {
     const auto problem = co_await failure_of(std::move(connecting));
     EXPECT_THAT(problem, HasSubstr("open /dev/nbd0: timed out"));
   });
-  EXPECT_EQ(rig.kernel.heard().back(), "NBD_CMD_DISCONNECT nbd0");
+  EXPECT_EQ(rig.kernel.requests().back(), "NBD_CMD_DISCONNECT nbd0");
 }
 
-TEST(kernel_attachment, unmakes_a_device_when_cancelled_while_it_is_opened) {
+TEST(kernel_attachment, disconnects_a_device_when_cancelled_while_it_is_opened) {
   attachment_rig rig(with_two_connections());
   const hanging_device device(rig);
   rig.run([&]() -> asio::awaitable<void> {
@@ -187,10 +187,10 @@ TEST(kernel_attachment, unmakes_a_device_when_cancelled_while_it_is_opened) {
     const auto problem = co_await failure_of(std::move(ending));
     EXPECT_NE(problem, "");
   });
-  EXPECT_EQ(rig.kernel.heard().back(), "NBD_CMD_DISCONNECT nbd0");
+  EXPECT_EQ(rig.kernel.requests().back(), "NBD_CMD_DISCONNECT nbd0");
 }
 
-TEST(kernel_attachment, ends_when_somebody_else_has_the_kernel_let_go) {
+TEST(kernel_attachment, ends_when_another_process_disconnects_the_device) {
   attachment_rig rig(with_two_connections());
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->connect();
@@ -199,32 +199,32 @@ TEST(kernel_attachment, ends_when_somebody_else_has_the_kernel_let_go) {
     co_await running.wait();
     co_await rig.attachment->disconnect();
   });
-  EXPECT_THAT(rig.kernel.heard(), SizeIs(1)) << "by now it may be somebody else's";
+  EXPECT_THAT(rig.kernel.requests(), SizeIs(1)) << "another process may own the device by now";
 }
 
-TEST(kernel_attachment, ends_when_the_kernel_has_let_go_without_a_word) {
+TEST(kernel_attachment, ends_when_the_kernel_has_released_the_device_without_notice) {
   attachment_rig rig(with_two_connections());
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->connect();
     background running(rig, rig.attachment->run());
-    rig.kernel.with(0, [](fake_kernel::device& on) {
-      on.is_configured = false;
-      on.sockets.clear();
+    rig.kernel.with(0, [](fake_kernel::device& target) {
+      target.is_configured = false;
+      target.sockets.clear();
     });
     co_await running.wait();
   });
-  EXPECT_EQ(rig.kernel.heard().back(), "NBD_CMD_STATUS nbd0");
+  EXPECT_EQ(rig.kernel.requests().back(), "NBD_CMD_STATUS nbd0");
 }
 
-TEST(kernel_attachment, ends_when_a_device_that_the_kernel_let_go_is_only_held_open) {
+TEST(kernel_attachment, ends_when_a_released_device_is_only_held_open) {
   attachment_rig rig(with_two_connections());
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->connect();
     background running(rig, rig.attachment->run());
-    rig.kernel.with(0, [](fake_kernel::device& on) {
-      on.is_configured = false;
-      on.is_open = true;
-      on.sockets.clear();
+    rig.kernel.with(0, [](fake_kernel::device& target) {
+      target.is_configured = false;
+      target.is_open = true;
+      target.sockets.clear();
     });
     co_await running.wait();
   });
@@ -236,8 +236,9 @@ TEST(kernel_attachment, gives_the_kernel_a_new_socket_for_a_dead_one) {
     co_await rig.attachment->connect();
     background running(rig, rig.attachment->run());
     rig.kernel.kill_link(0, 1);
-    co_await rig.until_heard("NBD_CMD_RECONFIGURE nbd0 id=xvdb sockets=1");
-    co_await rig.until([&] { return rig.kernel.with(0, [](auto& on) { return !on.dead[1]; }); });
+    co_await rig.until_requested("NBD_CMD_RECONFIGURE nbd0 id=xvdb sockets=1");
+    co_await rig.until(
+        [&] { return rig.kernel.with(0, [](auto& target) { return !target.dead[1]; }); });
     co_await rig.write(1, 0, "over the new one");
     const auto back = co_await rig.read(0, 0, 16);
     EXPECT_EQ(back, "over the new one");
@@ -247,16 +248,18 @@ TEST(kernel_attachment, gives_the_kernel_a_new_socket_for_a_dead_one) {
   });
 }
 
-TEST(kernel_attachment, tries_again_until_the_kernel_counts_the_socket_as_dead) {
+TEST(kernel_attachment, retries_until_the_kernel_treats_the_socket_as_dead) {
   attachment_rig rig(with_two_connections());
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->connect();
     background running(rig, rig.attachment->run());
-    rig.kernel.with(0, [](fake_kernel::device& on) { ::shutdown(on.sockets[0].get(), SHUT_RDWR); });
-    // The kernel drops what it is given.
-    co_await rig.until([&] { return rig.kernel.heard().size() >= 5; });
-    rig.kernel.with(0, [](fake_kernel::device& on) { on.dead[0] = true; });
-    co_await rig.until([&] { return rig.kernel.with(0, [](auto& on) { return !on.dead[0]; }); });
+    rig.kernel.with(
+        0, [](fake_kernel::device& target) { ::shutdown(target.sockets[0].get(), SHUT_RDWR); });
+    // The kernel drops the new sockets.
+    co_await rig.until([&] { return rig.kernel.requests().size() >= 5; });
+    rig.kernel.with(0, [](fake_kernel::device& target) { target.dead[0] = true; });
+    co_await rig.until(
+        [&] { return rig.kernel.with(0, [](auto& target) { return !target.dead[0]; }); });
     const auto byte = co_await rig.read(0, 0, 1);
     EXPECT_EQ(byte, std::string(1, '\0'));
     co_await rig.attachment->disconnect();
@@ -264,25 +267,26 @@ TEST(kernel_attachment, tries_again_until_the_kernel_counts_the_socket_as_dead) 
   });
 }
 
-TEST(kernel_attachment, gives_up_when_the_kernel_wants_no_socket) {
+TEST(kernel_attachment, gives_up_when_the_kernel_takes_no_socket) {
   attachment_rig rig(with_two_connections());
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->connect();
     background running(rig, rig.attachment->run());
-    rig.kernel.with(0, [](fake_kernel::device& on) { ::shutdown(on.sockets[0].get(), SHUT_RDWR); });
+    rig.kernel.with(
+        0, [](fake_kernel::device& target) { ::shutdown(target.sockets[0].get(), SHUT_RDWR); });
     // A notice cuts each pause short.
     co_await rig.until([&] {
-      if (!running.is_over()) rig.kernel.tell_dead_link(0);
+      if (!running.is_over()) rig.kernel.notify_dead_link(0);
       return running.is_over();
     });
     auto ending = running.wait();
     const auto problem = co_await failure_of(std::move(ending));
     EXPECT_EQ(problem,
-              "keep /dev/nbd0: connection lost (its sockets die as fast as the kernel "
-              "gets new ones)");
+              "keep /dev/nbd0: connection lost (its sockets die as fast as they are "
+              "replaced)");
     co_await rig.attachment->disconnect();
   });
-  EXPECT_EQ(rig.kernel.heard().back(), "NBD_CMD_DISCONNECT nbd0");
+  EXPECT_EQ(rig.kernel.requests().back(), "NBD_CMD_DISCONNECT nbd0");
 }
 
 TEST(kernel_attachment, replaces_a_socket_only_when_its_requests_are_answered) {
@@ -298,21 +302,23 @@ TEST(kernel_attachment, replaces_a_socket_only_when_its_requests_are_answered) {
       waiting = co_await rig.on_queue(0, look);
     }
     rig.kernel.kill_link(0, 0);
-    // The other one is replaced at once, so there was time enough for this one.
+    // The other socket is replaced at once, so there was time enough for this one.
     rig.kernel.kill_link(0, 1);
-    co_await rig.until([&] { return rig.kernel.with(0, [](auto& on) { return !on.dead[0]; }); });
-    EXPECT_TRUE(rig.kernel.with(0, [](auto& on) { return on.dead[1]; }))
+    co_await rig.until(
+        [&] { return rig.kernel.with(0, [](auto& target) { return !target.dead[0]; }); });
+    EXPECT_TRUE(rig.kernel.with(0, [](auto& target) { return target.dead[1]; }))
         << "the kernel puts the first new socket into the first free place";
-    EXPECT_EQ(rig.kernel.heard().back(), "NBD_CMD_RECONFIGURE nbd0 id=xvdb sockets=1");
-    auto go_on = [&] { rig.disk->stall(0, false); };
-    co_await rig.on_queue(0, go_on);
-    co_await rig.until([&] { return rig.kernel.with(0, [](auto& on) { return !on.dead[1]; }); });
+    EXPECT_EQ(rig.kernel.requests().back(), "NBD_CMD_RECONFIGURE nbd0 id=xvdb sockets=1");
+    auto resume = [&] { rig.disk->stall(0, false); };
+    co_await rig.on_queue(0, resume);
+    co_await rig.until(
+        [&] { return rig.kernel.with(0, [](auto& target) { return !target.dead[1]; }); });
     co_await rig.attachment->disconnect();
     co_await running.wait();
   });
 }
 
-TEST(kernel_attachment, tells_the_kernel_of_a_new_size) {
+TEST(kernel_attachment, resizes_the_device_of_the_kernel) {
   attachment_rig rig(with_two_connections());
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->connect();
@@ -321,7 +327,7 @@ TEST(kernel_attachment, tells_the_kernel_of_a_new_size) {
     shape.size = 2 << 20;
     rig.server->reshape(shape);
     rig.attachment->reshape(shape);
-    co_await rig.until_heard("NBD_CMD_RECONFIGURE nbd0 size=2097152 id=xvdb");
+    co_await rig.until_requested("NBD_CMD_RECONFIGURE nbd0 size=2097152 id=xvdb");
     const auto beyond = co_await rig.read(0, 3 << 19, 4);
     EXPECT_EQ(beyond, std::string(4, '\0'));
     co_await rig.attachment->disconnect();
@@ -329,7 +335,7 @@ TEST(kernel_attachment, tells_the_kernel_of_a_new_size) {
   });
 }
 
-TEST(kernel_attachment, says_when_the_kernel_keeps_the_old_size) {
+TEST(kernel_attachment, warns_when_the_kernel_keeps_the_old_size) {
   attachment_rig rig(with_two_connections());
   rig.tree.with("/sys/block/nbd0/size", "2048\n");
   ::testing::internal::CaptureStderr();
@@ -339,19 +345,19 @@ TEST(kernel_attachment, says_when_the_kernel_keeps_the_old_size) {
     auto shape = rig.disk->queue(0).shape();
     shape.size = 2 << 20;
     rig.attachment->reshape(shape);
-    co_await rig.until_heard("NBD_CMD_RECONFIGURE nbd0 size=2097152 id=xvdb");
-    // Behind the look at the size.
+    co_await rig.until_requested("NBD_CMD_RECONFIGURE nbd0 size=2097152 id=xvdb");
+    // This request follows the check of the size.
     rig.kernel.kill_link(0, 0);
-    co_await rig.until_heard("NBD_CMD_RECONFIGURE nbd0 id=xvdb sockets=1");
+    co_await rig.until_requested("NBD_CMD_RECONFIGURE nbd0 id=xvdb sockets=1");
     co_await rig.attachment->disconnect();
     co_await running.wait();
   });
   EXPECT_THAT(::testing::internal::GetCapturedStderr(),
-              HasSubstr("/dev/nbd0: the kernel keeps to 1048576 bytes, the disk has 2097152 now; "
+              HasSubstr("/dev/nbd0: the kernel still has 1048576 bytes, the disk has 2097152 now; "
                         "detach and attach it again"));
 }
 
-TEST(kernel_attachment, is_left_as_it_is_when_cancelled) {
+TEST(kernel_attachment, keeps_the_device_when_cancelled) {
   attachment_rig rig(with_two_connections());
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->connect();
@@ -366,11 +372,11 @@ TEST(kernel_attachment, is_left_as_it_is_when_cancelled) {
   });
 }
 
-TEST(kernel_attachment, is_given_up_once) {
+TEST(kernel_attachment, disconnects_only_once) {
   attachment_rig rig(with_two_connections());
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->disconnect();
-    EXPECT_THAT(rig.kernel.heard(), ElementsAre()) << "nothing to give up yet";
+    EXPECT_THAT(rig.kernel.requests(), ElementsAre()) << "nothing to disconnect yet";
     EXPECT_FALSE(rig.attachment->is_connected());
     co_await rig.attachment->connect();
     EXPECT_TRUE(rig.attachment->is_connected());
@@ -380,11 +386,11 @@ TEST(kernel_attachment, is_given_up_once) {
     co_await rig.attachment->disconnect();
     co_await running.wait();
   });
-  EXPECT_THAT(rig.kernel.heard(), ElementsAre("NBD_CMD_CONNECT size=1048576 id=xvdb sockets=2",
-                                              "NBD_CMD_DISCONNECT nbd0"));
+  EXPECT_THAT(rig.kernel.requests(), ElementsAre("NBD_CMD_CONNECT size=1048576 id=xvdb sockets=2",
+                                                 "NBD_CMD_DISCONNECT nbd0"));
 }
 
-TEST(kernel_attachment, hangs_up_on_a_kernel_that_does_not_come_to_an_end) {
+TEST(kernel_attachment, hangs_up_on_a_kernel_that_does_not_finish) {
   auto options = with_two_connections();
   options.drain_limit = std::chrono::milliseconds(20);
   attachment_rig rig(options);
@@ -397,7 +403,7 @@ TEST(kernel_attachment, hangs_up_on_a_kernel_that_does_not_come_to_an_end) {
   });
 }
 
-TEST(kernel_attachment, says_when_the_kernel_does_not_let_go) {
+TEST(kernel_attachment, warns_when_the_kernel_does_not_release_the_device) {
   attachment_rig rig(with_two_connections());
   ::testing::internal::CaptureStderr();
   rig.run([&]() -> asio::awaitable<void> {

@@ -1,4 +1,4 @@
-#include "xenpv/nbd/kernel_device.hpp"
+#include "nbd/kernel_device.hpp"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -17,9 +17,9 @@ TEST(kernel_device, has_a_path_and_an_index) {
   EXPECT_EQ(kernel_device_path(12), "/dev/nbd12");
   EXPECT_EQ(kernel_device_index("/dev/nbd12"), 12u);
   EXPECT_EQ(kernel_device_index("nbd0"), 0u);
-  for (const auto* word : {"", "nbd", "/dev/nbd", "/dev/nbd0p1", "nbd-1", "sda", "/dev/nbd1048576",
+  for (const auto* name : {"", "nbd", "/dev/nbd", "/dev/nbd0p1", "nbd-1", "sda", "/dev/nbd1048576",
                            "/dev/xvdb", "dev/nbd0"})
-    EXPECT_EQ(kernel_device_index(word), std::nullopt) << word;
+    EXPECT_EQ(kernel_device_index(name), std::nullopt) << name;
 }
 
 TEST(kernel_device, is_owned_by_the_process_that_connected_it) {
@@ -42,12 +42,12 @@ TEST(kernel_device, has_a_size_in_sectors_of_512) {
 
 using purpose = device_opening::purpose;
 
-TEST(device_opening, tells_how_it_went) {
+TEST(device_opening, returns_the_result_of_the_opening) {
   xen::test::fake_root tree;
   tree.with("/dev/nbd0", "data");
   const auto there = tree.root().path("/dev/nbd0").string();
-  for (const auto what : {purpose::scan, purpose::write_back, purpose::claim}) {
-    device_opening opening(there, what);
+  for (const auto use : {purpose::scan, purpose::write_back, purpose::claim}) {
+    device_opening opening(there, use);
     EXPECT_EQ(opening.outcome(), 0);
   }
   device_opening missing(tree.root().path("/dev/nbd1").string(), purpose::scan);
@@ -56,24 +56,24 @@ TEST(device_opening, tells_how_it_went) {
   EXPECT_EQ(missing.outcome(), ENOENT);
 }
 
-TEST(device_opening, does_not_hang_with_a_child_that_does) {
+TEST(device_opening, does_not_hang_when_its_child_hangs) {
   xen::test::fake_root tree;
   tree.with("/dev/x");
   const auto path = tree.root().path("/dev/nbd0").string();
-  // Opening it waits until somebody writes.
+  // Opening the FIFO blocks until a writer opens it.
   ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
   {
     device_opening opening(path, purpose::scan);
     pollfd ready{opening.readable(), POLLIN, 0};
     EXPECT_EQ(::poll(&ready, 1, 50), 0);
   }
-  // Lets the child go.
+  // Unblocks the child.
   const int writer = ::open(path.c_str(), O_WRONLY);
   EXPECT_GE(writer, 0);
   ::close(writer);
 }
 
-TEST(device_opening, holds_nothing_of_its_parents) {
+TEST(device_opening, inherits_no_descriptors_of_its_parent) {
   xen::test::fake_root tree;
   tree.with("/dev/x");
   const auto path = tree.root().path("/dev/nbd0").string();
@@ -83,7 +83,7 @@ TEST(device_opening, holds_nothing_of_its_parents) {
   {
     device_opening opening(path, purpose::scan);
     ::close(ends[1]);
-    // Readable at its end: the child, which hangs, does not hold the other one.
+    // End-of-file shows that the hanging child does not hold the other end.
     pollfd ended{ends[0], POLLIN, 0};
     EXPECT_EQ(::poll(&ended, 1, 10000), 1);
     EXPECT_EQ(ended.revents, POLLHUP);

@@ -17,7 +17,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using wire::nbd_driver_command;
 
-/// What `body` throws; "" if it does not.
+/// Returns the message that `body` throws, or "" if it does not throw.
 template <class Function>
 std::string failure_of(Function body, std::error_code code = {}) {
   try {
@@ -51,14 +51,14 @@ class kernel_driver_test : public ::testing::Test {
   kernel_device_config config;
 };
 
-TEST_F(kernel_driver_test, says_how_to_load_the_driver) {
+TEST_F(kernel_driver_test, explains_how_to_load_the_driver) {
   kernel.unload();
   EXPECT_EQ(failure_of([&] { (void)kernel.driver(); }, make_error_code(errc::not_available)),
             "find the kernel's NBD driver: not available here (its module is not loaded; as root: "
             "modprobe nbd)");
 }
 
-TEST(kernel_driver, finds_the_kernels_own_or_says_how_to_load_it) {
+TEST(kernel_driver, finds_the_real_driver_or_explains_how_to_load_it) {
   const auto text = failure_of([] { (void)kernel_driver::open(); });
   if (!text.empty()) {
     EXPECT_THAT(text, HasSubstr(": not available here"));
@@ -66,60 +66,61 @@ TEST(kernel_driver, finds_the_kernels_own_or_says_how_to_load_it) {
 }
 
 TEST_F(kernel_driver_test, connects_the_device_that_the_kernel_chooses) {
-  kernel.with(0, [](fake_kernel::device& on) { on.is_open = true; });
+  kernel.with(0, [](fake_kernel::device& target) { target.is_open = true; });
   auto driver = kernel.driver();
   config.timeout = std::chrono::seconds(30);
   config.dead_timeout = std::chrono::seconds(60);
   EXPECT_EQ(driver.connect(config), 1u);
-  kernel.with(1, [](fake_kernel::device& on) {
-    EXPECT_EQ(on.size, 1u << 20);
-    EXPECT_EQ(on.block_size, 4096u);
-    EXPECT_EQ(on.flags, 0x105u);
-    EXPECT_EQ(on.timeout, 30u);
-    EXPECT_EQ(on.dead_timeout, 60u);
-    EXPECT_EQ(on.identifier, "xvdb");
-    ASSERT_EQ(on.sockets.size(), 1u);
-    EXPECT_EQ(::send(on.sockets[0].get(), "x", 1, 0), 1);
+  kernel.with(1, [](fake_kernel::device& target) {
+    EXPECT_EQ(target.size, 1u << 20);
+    EXPECT_EQ(target.block_size, 4096u);
+    EXPECT_EQ(target.flags, 0x105u);
+    EXPECT_EQ(target.timeout, 30u);
+    EXPECT_EQ(target.dead_timeout, 60u);
+    EXPECT_EQ(target.identifier, "xvdb");
+    ASSERT_EQ(target.sockets.size(), 1u);
+    EXPECT_EQ(::send(target.sockets[0].get(), "x", 1, 0), 1);
   });
   char byte = 0;
-  EXPECT_EQ(::recv(other_end.get(), &byte, 1, 0), 1) << "it is the very socket";
+  EXPECT_EQ(::recv(other_end.get(), &byte, 1, 0), 1) << "it is the same socket";
 }
 
-TEST_F(kernel_driver_test, leaves_limits_out_that_are_not_set) {
+TEST_F(kernel_driver_test, leaves_out_unset_limits) {
   auto driver = kernel.driver();
   (void)driver.connect(config);
-  kernel.with(0, [](fake_kernel::device& on) {
-    EXPECT_EQ(on.timeout, std::nullopt);
-    EXPECT_EQ(on.dead_timeout, std::nullopt);
+  kernel.with(0, [](fake_kernel::device& target) {
+    EXPECT_EQ(target.timeout, std::nullopt);
+    EXPECT_EQ(target.dead_timeout, std::nullopt);
   });
 }
 
-TEST_F(kernel_driver_test, connects_the_device_that_is_asked_for) {
+TEST_F(kernel_driver_test, connects_the_requested_device) {
   auto driver = kernel.driver();
   config.index = 7;
   EXPECT_EQ(driver.connect(config), 7u);
-  EXPECT_THAT(kernel.heard(), ElementsAre("NBD_CMD_CONNECT nbd7 size=1048576 id=xvdb sockets=1"));
+  EXPECT_THAT(kernel.requests(),
+              ElementsAre("NBD_CMD_CONNECT nbd7 size=1048576 id=xvdb sockets=1"));
 }
 
-TEST_F(kernel_driver_test, does_without_identifier_where_the_kernel_knows_none) {
-  kernel.know_no_identifier();
+TEST_F(kernel_driver_test, omits_the_identifier_if_the_kernel_does_not_support_it) {
+  kernel.reject_identifiers();
   auto driver = kernel.driver();
   EXPECT_EQ(driver.connect(config), 0u);
   driver.resize(0, 8192, 512);
-  EXPECT_THAT(kernel.heard(), ElementsAre("NBD_CMD_CONNECT size=1048576 id=xvdb sockets=1",
-                                          "NBD_CMD_CONNECT size=1048576 sockets=1",
-                                          "NBD_CMD_RECONFIGURE nbd0 size=8192"));
+  EXPECT_THAT(kernel.requests(), ElementsAre("NBD_CMD_CONNECT size=1048576 id=xvdb sockets=1",
+                                             "NBD_CMD_CONNECT size=1048576 sockets=1",
+                                             "NBD_CMD_RECONFIGURE nbd0 size=8192"));
 }
 
-TEST_F(kernel_driver_test, tells_the_identifier_again_with_every_change) {
+TEST_F(kernel_driver_test, repeats_the_identifier_with_every_change) {
   auto driver = kernel.driver();
   (void)driver.connect(config);
   driver.resize(0, 8192, 512);
-  EXPECT_THAT(kernel.heard().back(), "NBD_CMD_RECONFIGURE nbd0 size=8192 id=xvdb");
-  EXPECT_EQ(kernel.with(0, [](fake_kernel::device& on) { return on.size; }), 8192u);
+  EXPECT_THAT(kernel.requests().back(), "NBD_CMD_RECONFIGURE nbd0 size=8192 id=xvdb");
+  EXPECT_EQ(kernel.with(0, [](fake_kernel::device& target) { return target.size; }), 8192u);
 }
 
-TEST_F(kernel_driver_test, says_what_to_do_when_a_device_cannot_be_had) {
+TEST_F(kernel_driver_test, suggests_a_remedy_when_a_device_cannot_be_connected) {
   auto driver = kernel.driver();
   const auto connect = [&] { (void)driver.connect(config); };
   const auto errno_code = [](int value) { return std::error_code(value, std::generic_category()); };
@@ -131,19 +132,17 @@ TEST_F(kernel_driver_test, says_what_to_do_when_a_device_cannot_be_had) {
   kernel.refuse(nbd_driver_command::connect, ENOSPC);
   EXPECT_EQ(failure_of(connect, errno_code(ENOSPC)),
             "connect a device of the kernel's NBD driver: no space left on device (the kernel "
-            "could not make one more device; nbds_max=N of its module nbd makes more when it is "
-            "loaded)");
+            "could not create another device; load its module nbd with a larger nbds_max)");
 
   config.index = 3;
   config.identifier.clear();
-  kernel.with(3, [](fake_kernel::device& on) { on.is_configured = true; });
+  kernel.with(3, [](fake_kernel::device& target) { target.is_configured = true; });
   EXPECT_EQ(failure_of(connect, errno_code(EBUSY)),
-            "connect /dev/nbd3: device or resource busy (it is in use: /sys/block/nbd3/pid says by "
-            "whom)");
+            "connect /dev/nbd3: device or resource busy (it is in use; see /sys/block/nbd3/pid)");
   kernel.refuse(nbd_driver_command::connect, EINVAL);
   EXPECT_EQ(failure_of(connect, errno_code(EINVAL)),
-            "connect /dev/nbd3: invalid argument (no such device, or not connected; ls "
-            "/sys/block/nbd3 tells, and nbds_max=N of the module nbd makes more)");
+            "connect /dev/nbd3: invalid argument (no such device, or not connected; see "
+            "/sys/block/nbd3, or load the module nbd with a larger nbds_max)");
   kernel.refuse(nbd_driver_command::connect, EINVAL, "Attribute failed policy validation");
   EXPECT_EQ(failure_of(connect, errno_code(EINVAL)),
             "connect /dev/nbd3: invalid argument (Attribute failed policy validation)");
@@ -157,17 +156,18 @@ TEST_F(kernel_driver_test, replaces_dead_sockets) {
   kernel.kill_link(0, 0, false);
   int pair[2];
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-  const unique_fd ours(pair[0]);
-  unique_fd theirs(pair[1]);
-  driver.replace_sockets(0, {theirs.get()});
-  theirs.reset();
-  kernel.with(
-      0, [](fake_kernel::device& on) { EXPECT_EQ(::send(on.sockets[0].get(), "x", 1, 0), 1); });
+  const unique_fd server_end(pair[0]);
+  unique_fd kernel_end(pair[1]);
+  driver.replace_sockets(0, {kernel_end.get()});
+  kernel_end.reset();
+  kernel.with(0, [](fake_kernel::device& target) {
+    EXPECT_EQ(::send(target.sockets[0].get(), "x", 1, 0), 1);
+  });
   char byte = 0;
-  EXPECT_EQ(::recv(ours.get(), &byte, 1, 0), 1);
+  EXPECT_EQ(::recv(server_end.get(), &byte, 1, 0), 1);
 }
 
-TEST_F(kernel_driver_test, knows_which_devices_are_connected) {
+TEST_F(kernel_driver_test, reports_which_devices_are_connected) {
   auto driver = kernel.driver();
   EXPECT_EQ(driver.is_connected(0), std::nullopt) << "there is no such device";
   (void)driver.connect(config);
@@ -176,11 +176,11 @@ TEST_F(kernel_driver_test, knows_which_devices_are_connected) {
   EXPECT_EQ(driver.is_connected(0), false);
   kernel.refuse(nbd_driver_command::disconnect, EINVAL);
   EXPECT_EQ(failure_of([&] { driver.disconnect(9); }),
-            "disconnect /dev/nbd9: invalid argument (no such device, or not connected; ls "
-            "/sys/block/nbd9 tells, and nbds_max=N of the module nbd makes more)");
+            "disconnect /dev/nbd9: invalid argument (no such device, or not connected; see "
+            "/sys/block/nbd9, or load the module nbd with a larger nbds_max)");
 }
 
-TEST_F(kernel_driver_test, says_goodbye_on_all_sockets) {
+TEST_F(kernel_driver_test, sends_a_disconnect_on_all_sockets) {
   auto driver = kernel.driver();
   (void)driver.connect(config);
   driver.disconnect(0);
@@ -190,20 +190,20 @@ TEST_F(kernel_driver_test, says_goodbye_on_all_sockets) {
   EXPECT_EQ(::recv(other_end.get(), bytes.data(), bytes.size(), 0), 0);
 }
 
-TEST_F(kernel_driver_test, hears_of_dead_links) {
+TEST_F(kernel_driver_test, reports_dead_links) {
   auto driver = kernel.driver();
   std::vector<std::uint32_t> dead;
   EXPECT_TRUE(driver.take_dead_links(dead));
   EXPECT_THAT(dead, ElementsAre());
-  kernel.tell_dead_link(3);
-  kernel.tell_dead_link(1);
+  kernel.notify_dead_link(3);
+  kernel.notify_dead_link(1);
   pollfd ready{driver.notices(), POLLIN, 0};
   ASSERT_EQ(::poll(&ready, 1, 10000), 1);
   EXPECT_TRUE(driver.take_dead_links(dead));
   EXPECT_THAT(dead, ElementsAre(3, 1));
 }
 
-TEST_F(kernel_driver_test, fails_by_name_when_the_other_side_talks_nonsense) {
+TEST_F(kernel_driver_test, fails_when_the_kernel_sends_malformed_messages) {
   auto driver = kernel.driver();
   kernel.answer_with(test::unhex("ff000000 1c00 0000 02000000 00000000"));
   EXPECT_EQ(
@@ -213,23 +213,23 @@ TEST_F(kernel_driver_test, fails_by_name_when_the_other_side_talks_nonsense) {
   // An acknowledgement and nothing else.
   kernel.answer_with(test::unhex("14000000 0200 0000 03000000 00000000 00000000"));
   EXPECT_EQ(failure_of([&] { (void)driver.is_connected(0); }),
-            "ask the kernel about /dev/nbd0: protocol violation (the kernel told nothing)");
+            "ask the kernel about /dev/nbd0: protocol violation (the kernel's reply is empty)");
   kernel.answer_with(test::unhex("14000000 0200 0000 04000000 00000000 00000000"));
   EXPECT_EQ(failure_of([&] { (void)driver.connect(config); }),
             "connect a device of the kernel's NBD driver: protocol violation (the kernel named no "
             "device)");
 }
 
-TEST_F(kernel_driver_test, passes_over_answers_to_others) {
+TEST_F(kernel_driver_test, ignores_answers_to_other_requests) {
   auto driver = kernel.driver();
-  // Another sequence is refused, then ours acknowledged.
+  // A refusal of another sequence number, then the acknowledgement of this one.
   kernel.answer_with(
       test::unhex("14000000 0200 0000 77000000 00000000 ffffffff"
                   "14000000 0200 0000 02000000 00000000 00000000"));
   driver.disconnect(0);
 }
 
-TEST_F(kernel_driver_test, fails_by_name_when_the_other_side_is_gone) {
+TEST_F(kernel_driver_test, fails_when_the_kernel_is_gone) {
   auto driver = kernel.driver();
   kernel.die();
   EXPECT_EQ(failure_of([&] { driver.disconnect(0); }),

@@ -1,4 +1,4 @@
-// Listening sockets: what is replaced, what is left alone, and what is handed over.
+// Listening sockets: stale ones are replaced, others are left alone, and some are inherited.
 #include <fcntl.h>
 #include <grp.h>
 #include <gtest/gtest.h>
@@ -34,7 +34,7 @@ std::string failure_text(const std::function<void()>& act) {
   return "no failure";
 }
 
-/// Runs in a process of its own, which may do to itself what it likes. Returns what `act` does.
+/// Runs `act` in a child process, so that it may change process-wide state. Returns its result.
 template <class Function>
 int in_child(Function act) {
   const auto child = ::fork();
@@ -62,27 +62,27 @@ class listening : public testing::Test {
   }
   ~listening() override { fs::remove_all(directory); }
 
-  /// Non-negative: connected.
-  [[nodiscard]] static unique_fd connect(const std::string& to, int flags = 0) {
+  /// Returns an empty descriptor if it cannot connect.
+  [[nodiscard]] static unique_fd connect(const std::string& name, int flags = 0) {
     unique_fd out(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
-    const auto address = address_of(to);
+    const auto address = address_of(name);
     if (::connect(out.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
       out.reset();
     return out;
   }
-  static sockaddr_un address_of(const std::string& at) {
+  static sockaddr_un address_of(const std::string& name) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    std::memcpy(address.sun_path, at.data(), at.size());
+    std::memcpy(address.sun_path, name.data(), name.size());
     return address;
   }
-  static unique_fd bind(int type, const std::string& at) {
+  static unique_fd bind(int type, const std::string& name) {
     unique_fd out(::socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
-    const auto address = address_of(at);
+    const auto address = address_of(name);
     EXPECT_EQ(::bind(out.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
     return out;
   }
-  /// Of a child: no root any more, but at home in our directory.
+  /// For a child process: drops root, but keeps access to the test's directory.
   void become_nobody() const {
     fs::permissions(directory, fs::perms::all);
     if (::getuid() != 0) return;
@@ -101,13 +101,13 @@ class listening : public testing::Test {
   std::string path;
 };
 
-TEST_F(listening, listens_where_nothing_is) {
+TEST_F(listening, listens_at_an_unused_path) {
   const auto listener = listen_unix(path);
   EXPECT_TRUE(connect(path));
   EXPECT_NE(::fcntl(listener.get(), F_GETFD) & FD_CLOEXEC, 0);
 }
 
-TEST_F(listening, replaces_a_socket_that_nobody_listens_on_any_more) {
+TEST_F(listening, replaces_a_stale_socket) {
   (void)listen_unix(path);
   ASSERT_TRUE(fs::exists(path));
   ASSERT_FALSE(connect(path));
@@ -115,14 +115,14 @@ TEST_F(listening, replaces_a_socket_that_nobody_listens_on_any_more) {
   EXPECT_TRUE(connect(path));
 }
 
-TEST_F(listening, refuses_to_take_a_socket_from_another_server) {
+TEST_F(listening, refuses_the_socket_of_another_server) {
   const auto other = listen_unix(path);
   EXPECT_EQ(failure_text([&] { (void)listen_unix(path); }),
             "listen on " + path + ": address already in use (another server listens there)");
-  EXPECT_TRUE(connect(path)) << "it goes on";
+  EXPECT_TRUE(connect(path)) << "the other server is unaffected";
 }
 
-TEST_F(listening, does_not_wait_for_a_server_that_accepts_nobody) {
+TEST_F(listening, does_not_wait_for_a_server_that_does_not_accept) {
   const auto busy = bind(SOCK_STREAM, path);
   ASSERT_EQ(::listen(busy.get(), 0), 0);
   std::vector<unique_fd> waiting;
@@ -145,34 +145,34 @@ TEST_F(listening, leaves_other_kinds_of_sockets_alone) {
 TEST_F(listening, leaves_files_alone) {
   std::ofstream(path) << "precious";
   EXPECT_EQ(failure_text([&] { (void)listen_unix(path); }),
-            "listen on " + path + ": file exists (it is no socket)");
+            "listen on " + path + ": file exists (it is not a socket)");
   fs::remove(path);
   fs::create_symlink(directory / "elsewhere", path);
   EXPECT_EQ(failure_text([&] { (void)listen_unix(path); }),
-            "listen on " + path + ": file exists (it is no socket)");
+            "listen on " + path + ": file exists (it is not a socket)");
 }
 
 TEST_F(listening, gives_the_socket_mode_and_group) {
   const auto before = ::umask(0);
   (void)listen_unix(path);
-  EXPECT_EQ(status().st_mode & 07777U, 0600U) << "closed to others unless told otherwise";
+  EXPECT_EQ(status().st_mode & 07777U, 0600U) << "private by default";
   (void)listen_unix(path, 0666);
   EXPECT_EQ(status().st_mode & 07777U, 0666U);
   ::umask(0077);
   (void)listen_unix(path, 0660, ::getgid());
   EXPECT_EQ(status().st_mode & 07777U, 0660U) << "whatever the umask is";
   EXPECT_EQ(status().st_gid, ::getgid());
-  EXPECT_EQ(::umask(before), 0077U) << "and it leaves that as it was";
+  EXPECT_EQ(::umask(before), 0077U) << "the umask is restored";
   if (::getuid() != 0) return;
   (void)listen_unix(path, 0660, 12345);
   EXPECT_EQ(status().st_gid, 12345U);
 }
 
-TEST_F(listening, takes_its_socket_away_when_the_group_is_refused) {
+TEST_F(listening, removes_its_socket_when_the_group_is_refused) {
   EXPECT_EQ(in_child([&] {
               become_nobody();
-              const auto said = failure_text([&] { (void)listen_unix(path, 0660, 12345); });
-              return said == "give " + path + " to group 12345: operation not permitted" &&
+              const auto text = failure_text([&] { (void)listen_unix(path, 0660, 12345); });
+              return text == "give " + path + " to group 12345: operation not permitted" &&
                              !fs::exists(path)
                          ? 0
                          : 1;
@@ -190,7 +190,7 @@ TEST_F(listening, leaves_a_socket_alone_that_it_may_not_connect_to) {
   EXPECT_TRUE(fs::exists(path));
 }
 
-TEST_F(listening, says_how_long_a_path_may_be) {
+TEST_F(listening, names_the_limit_of_the_path) {
   const auto longest =
       directory.string() + "/" + std::string(107 - directory.string().size() - 1, 'x');
   const auto listener = listen_unix(longest);
@@ -212,18 +212,18 @@ TEST_F(listening, names_a_directory_that_is_not_there) {
 TEST(listen_tcp, listens_on_each_address_of_a_name_at_one_port) {
   const auto all = listen_tcp({"", "0"});
   EXPECT_NE(port_of(all.front()), "0");
-  for (const auto& each : all) {
-    EXPECT_EQ(port_of(each), port_of(all.front()));
+  for (const auto& listener : all) {
+    EXPECT_EQ(port_of(listener), port_of(all.front()));
     int is_listening = 0;
     socklen_t size = sizeof is_listening;
-    ASSERT_EQ(::getsockopt(each.get(), SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &size), 0);
+    ASSERT_EQ(::getsockopt(listener.get(), SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &size), 0);
     EXPECT_EQ(is_listening, 1);
   }
   EXPECT_EQ(listen_tcp({"127.0.0.1", "0"}).size(), 1U);
 }
 
-/// Of a child: from now on its kernel knows no IPv6.
-void forget_ipv6() {
+/// For a child process: makes IPv6 sockets fail, as on a kernel without IPv6.
+void disable_ipv6() {
   const auto fail = static_cast<unsigned>(SECCOMP_RET_ERRNO) | EAFNOSUPPORT;
   std::array<sock_filter, 6> filter = {{
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
@@ -236,20 +236,20 @@ void forget_ipv6() {
   const sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
       ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
-    throw_errno("forget IPv6");
+    throw_errno("disable IPv6");
 }
 
-TEST(listen_tcp, does_without_a_protocol_that_the_machine_does_not_have) {
+TEST(listen_tcp, skips_a_protocol_that_the_machine_lacks) {
   EXPECT_EQ(in_child([] {
-              forget_ipv6();
+              disable_ipv6();
               if (listen_tcp({"", "0"}).size() != 1) return 1;
-              const auto said = failure_text([] { (void)listen_tcp({"::1", "0"}); });
-              return said == "listen on ::1:0: address family not supported by protocol" ? 0 : 2;
+              const auto text = failure_text([] { (void)listen_tcp({"::1", "0"}); });
+              return text == "listen on ::1:0: address family not supported by protocol" ? 0 : 2;
             }),
             0);
 }
 
-TEST(listen_tcp, says_what_is_wrong_with_an_address) {
+TEST(listen_tcp, explains_why_it_cannot_use_an_address) {
   const auto refused = [](tcp_address address) {
     return failure_text([&] { (void)listen_tcp(address); });
   };
@@ -269,7 +269,7 @@ void announce(pid_t process, const char* count) {
 
 class inherited : public listening {
  protected:
-  /// Two listeners where a service manager puts them, in the child only.
+  /// Puts two listeners where a service manager does, in the child only.
   void put_listeners() const {
     auto first = listen_unix(path);
     auto second = listen_tcp({"127.0.0.1", "0"}).front().release();
@@ -280,7 +280,7 @@ class inherited : public listening {
   }
 };
 
-TEST_F(inherited, takes_the_sockets_that_are_meant_for_this_process) {
+TEST_F(inherited, takes_the_sockets_passed_to_this_process) {
   EXPECT_EQ(in_child([&] {
               put_listeners();
               announce(::getpid(), "2");
@@ -305,7 +305,7 @@ TEST_F(inherited, leaves_the_sockets_of_another_process_alone) {
             0);
 }
 
-TEST_F(inherited, takes_none_without_a_number_that_makes_sense) {
+TEST_F(inherited, takes_none_without_a_valid_count) {
   for (const char* const count : {"", "x", "-1", "65", "2x"}) {
     EXPECT_EQ(in_child([&] {
                 announce(::getpid(), count);
@@ -316,7 +316,7 @@ TEST_F(inherited, takes_none_without_a_number_that_makes_sense) {
   }
 }
 
-TEST_F(inherited, refuses_what_is_no_listening_socket) {
+TEST_F(inherited, refuses_descriptors_that_are_not_listening_sockets) {
   const auto refused = [&](std::function<void()> prepare) {
     return in_child([&] {
       prepare();
@@ -326,20 +326,20 @@ TEST_F(inherited, refuses_what_is_no_listening_socket) {
       return 0;
     });
   };
-  const auto said = [&] {
+  const auto message = [&] {
     std::ifstream in(directory / "text");
     std::string line;
     std::getline(in, line);
     return line;
   };
   const std::string expected =
-      "take descriptor 3 of LISTEN_FDS: invalid argument (it is no stream socket that listens)";
+      "take descriptor 3 of LISTEN_FDS: invalid argument (it is not a listening stream socket)";
   EXPECT_EQ(refused([] { ::close(3); }), 0);
-  EXPECT_EQ(said(), expected);
+  EXPECT_EQ(message(), expected);
   EXPECT_EQ(refused([] { ::dup2(::open("/dev/null", O_RDONLY), 3); }), 0);
-  EXPECT_EQ(said(), expected);
+  EXPECT_EQ(message(), expected);
   EXPECT_EQ(refused([] { ::dup2(::socket(AF_UNIX, SOCK_STREAM, 0), 3); }), 0);
-  EXPECT_EQ(said(), expected);
+  EXPECT_EQ(message(), expected);
 }
 
 }  // namespace

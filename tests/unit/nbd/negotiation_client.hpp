@@ -1,5 +1,5 @@
-// A client of option haggling that writes its messages down itself, and shows what came back one
-// line a step: "NBD_OPT_GO: NBD_REP_ACK", "NBD_OPT_LIST: NBD_REP_SERVER 0000...".
+// A client of option haggling that encodes its own messages and describes each step of the server
+// in a line: "NBD_OPT_GO: NBD_REP_ACK", "NBD_OPT_LIST: NBD_REP_SERVER 0000...".
 #pragma once
 
 #include <gtest/gtest.h>
@@ -21,8 +21,8 @@ inline std::string flags(std::uint32_t value = 3) {
 inline std::string option(std::uint32_t number, std::string_view data = {}) {
   return "IHAVEOPT" + be32(number) + be32(data.size()) + std::string(data);
 }
-inline std::string option(wire::nbd_option which, std::string_view data = {}) {
-  return option(static_cast<std::uint32_t>(which), data);
+inline std::string option(wire::nbd_option number, std::string_view data = {}) {
+  return option(static_cast<std::uint32_t>(number), data);
 }
 /// Data of NBD_OPT_INFO and NBD_OPT_GO.
 inline std::string info(std::string_view name, const std::vector<unsigned>& types = {}) {
@@ -31,30 +31,23 @@ inline std::string info(std::string_view name, const std::vector<unsigned>& type
     out += be16(type);
   return out;
 }
-/// Data of the options for metadata contexts.
-inline std::string contexts(std::string_view name, const std::vector<std::string>& queries = {}) {
-  auto out = be32(name.size()) + std::string(name) + be32(queries.size());
-  for (const auto& query : queries)
-    out += be32(query.size()) + query;
-  return out;
-}
 
-inline std::uint64_t number_at(std::string_view bytes, std::size_t at, unsigned size) {
+inline std::uint64_t number_at(std::string_view bytes, std::size_t position, unsigned size) {
   std::uint64_t value = 0;
   for (unsigned i = 0; i < size; ++i)
-    value = value << 8U | static_cast<unsigned char>(bytes.at(at + i));
+    value = value << 8U | static_cast<unsigned char>(bytes.at(position + i));
   return value;
 }
 
-/// One reply, taken apart. Texts of errors are shown as they are, other data as hexadecimal.
+/// Describes one reply. Error texts are shown as text, other data as hexadecimal.
 inline std::string shown_reply(std::string_view bytes) {
   if (bytes.size() < 20 || hex(bytes.substr(0, 8)) != "0003e889045565a9") return hex(bytes);
   EXPECT_EQ(number_at(bytes, 16, 4), bytes.size() - 20) << "header and data are not in one piece";
-  const auto to = static_cast<wire::nbd_option>(number_at(bytes, 8, 4));
+  const auto number = static_cast<wire::nbd_option>(number_at(bytes, 8, 4));
   const auto type = static_cast<wire::nbd_reply>(number_at(bytes, 12, 4));
   const auto data = bytes.substr(20);
   const bool is_error = (static_cast<std::uint32_t>(type) & 0x80000000U) != 0;
-  auto out = std::string(to_string(to)) + ": " + std::string(to_string(type));
+  auto out = std::string(to_string(number)) + ": " + std::string(to_string(type));
   if (!data.empty()) out += ' ' + (is_error ? std::string(data) : hex(data));
   return out;
 }
@@ -63,8 +56,8 @@ class client {
  public:
   explicit client(negotiation_options options) : machine_(std::move(options)) {}
 
-  /// Sends and returns what the server does until it wants more.
-  std::vector<std::string> say(std::string_view bytes, std::size_t at_once = ~std::size_t{0}) {
+  /// Sends `bytes`. Returns the server's steps until it needs more.
+  std::vector<std::string> send(std::string_view bytes, std::size_t at_once = ~std::size_t{0}) {
     std::vector<std::string> out = run();
     while (!bytes.empty() && is_reading_) {
       const auto part = bytes.substr(0, at_once);
@@ -75,9 +68,9 @@ class client {
     }
     return out;
   }
-  /// Gets as far as the options, which needs no looking at.
-  client& start(std::uint32_t with = 3) {
-    (void)say(flags(with));
+  /// Sends the client flags, after which options follow.
+  client& start(std::uint32_t client_flags = 3) {
+    (void)send(flags(client_flags));
     return *this;
   }
   [[nodiscard]] negotiation& machine() { return machine_; }
@@ -114,9 +107,9 @@ class client {
 
 inline const std::string client_left = "(closed: the client left)";
 
-/// A refused option as client::say() shows it.
-inline std::string refusal(wire::nbd_option to, std::string_view type, std::string_view text) {
-  std::string out(to_string(to));
+/// A refused option as client::send() describes it.
+inline std::string refusal(wire::nbd_option number, std::string_view type, std::string_view text) {
+  std::string out(to_string(number));
   return out.append(": NBD_REP_ERR_").append(type).append(" ").append(text);
 }
 

@@ -1,4 +1,4 @@
-// No memory for what a client asks: it is told so, and everything else goes on.
+// Allocations for a client's request fail: the client gets an error, and everything else continues.
 #include <gtest/gtest.h>
 
 #include <new>
@@ -6,11 +6,11 @@
 #include "session_rig.hpp"
 
 namespace {
-/// Allocations to be let through before one is refused, and all that follow; negative: never.
+/// Allocations that succeed before all later ones fail. Negative: all succeed.
 int allowed_allocations = -1;
 }  // namespace
 
-// Of the whole program: whoever asks in this way can do without.
+// Replaced in the whole program: callers of the nothrow form handle failure.
 void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
   if (allowed_allocations == 0) return nullptr;
   if (allowed_allocations > 0) --allowed_allocations;
@@ -32,7 +32,7 @@ class out_of_memory : public testing::Test {
   static session_options held() { return {.device = {.size = 4096 * kib, .answers = false}}; }
 };
 
-TEST_F(out_of_memory, fails_reads_and_leaves_small_ones_alone) {
+TEST_F(out_of_memory, fails_large_reads_and_leaves_small_ones_alone) {
   session_rig rig;
   allowed_allocations = 0;
   rig.expect_data(2, 4096);
@@ -40,7 +40,7 @@ TEST_F(out_of_memory, fails_reads_and_leaves_small_ones_alone) {
   EXPECT_EQ(rig.replies(), (lines{"1 ENOMEM", "2 data 4096"}));
 }
 
-TEST_F(out_of_memory, fails_a_write_and_throws_its_payload_away) {
+TEST_F(out_of_memory, fails_a_write_and_discards_its_payload) {
   session_rig rig;
   allowed_allocations = 0;
   rig.send(write_request(1, 0, pattern(512 * kib)) + request({nbd_command::flush, 2}));
@@ -48,7 +48,7 @@ TEST_F(out_of_memory, fails_a_write_and_throws_its_payload_away) {
   EXPECT_EQ(rig.queue.submitted, 1U);
 }
 
-TEST_F(out_of_memory, fails_a_write_that_has_pieces_with_the_device_already) {
+TEST_F(out_of_memory, fails_a_write_after_submitting_some_of_its_pieces) {
   session_rig rig(held());
   allowed_allocations = 2;
   rig.send(write_request(1, 0, pattern(1024 * kib)) + request({nbd_command::flush, 2}));
@@ -57,24 +57,6 @@ TEST_F(out_of_memory, fails_a_write_that_has_pieces_with_the_device_already) {
   EXPECT_EQ(rig.replies(), lines{"2 ok"});
   rig.queue.answer_all();
   EXPECT_EQ(rig.replies(), lines{"1 ENOMEM"});
-}
-
-TEST_F(out_of_memory, fails_a_cache_whose_pieces_find_none) {
-  session_rig rig(held());
-  allowed_allocations = 2;
-  rig.send(request({nbd_command::cache, 1, 0, 4096 * kib}));
-  rig.queue.answer_all();
-  EXPECT_EQ(rig.replies(), lines{"1 ENOMEM"});
-  EXPECT_EQ(rig.queue.submitted, 2U);
-}
-
-TEST_F(out_of_memory, carries_a_long_request_on_with_the_memory_of_its_first_pieces) {
-  session_rig rig(held());
-  allowed_allocations = 4;
-  rig.send(request({nbd_command::cache, 1, 0, 4096 * kib}));
-  rig.queue.answer_all();
-  EXPECT_EQ(rig.replies(), lines{"1 ok"});
-  EXPECT_EQ(rig.queue.submitted, 16U);
 }
 
 }  // namespace

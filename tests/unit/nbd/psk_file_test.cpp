@@ -17,29 +17,29 @@ psk_user user(std::string name, std::string_view digits) {
   return {std::move(name), {span.begin(), span.end()}};
 }
 
-/// The message, "" when it parses.
+/// Returns the error message, or "" if the text parses.
 std::string refusal(std::string_view text) {
   const auto parsed = parse_psk_file(text, "keys.psk");
   return parsed.has_value() ? std::string() : parsed.error().text;
 }
 
-TEST(psk_file, gives_users_in_the_order_of_its_lines) {
+TEST(psk_file, returns_users_in_the_order_of_its_lines) {
   const auto parsed =
       parse_psk_file("bob:" + key + "\nalice:ffeeddccbbaa99887766554433221100AB\n", "keys.psk");
   EXPECT_THAT(parsed.value(),
               ElementsAre(user("bob", key), user("alice", "ffeeddccbbaa99887766554433221100ab")));
 }
 
-TEST(psk_file, reads_what_psktool_writes_for_a_name_with_a_colon) {
+TEST(psk_file, reads_a_name_with_a_colon_as_psktool_writes_it) {
   EXPECT_THAT(parse_psk_file("#623a62:" + key + "\n", "f").value(), ElementsAre(user("b:b", key)));
 }
 
-TEST(psk_file, leaves_out_empty_lines_and_comments_and_takes_any_line_ends) {
+TEST(psk_file, skips_empty_lines_and_comments_and_accepts_any_line_ends) {
   const auto text = "# our keys\r\n\r\n#\nalice:" + key + "\r\n\n\nbob:" + key;
   EXPECT_THAT(parse_psk_file(text, "f").value(), ElementsAre(user("alice", key), user("bob", key)));
 }
 
-TEST(psk_file, names_file_line_and_fault) {
+TEST(psk_file, names_file_line_and_error) {
   const auto good = "alice:" + key + "\n";
   const std::string long_name(257, 'a');
   EXPECT_EQ(refusal(good + "\nbob\n"),
@@ -64,19 +64,19 @@ TEST(psk_file, names_file_line_and_fault) {
             "keys.psk:1: invalid argument (the key is longer than 512 bytes)");
 }
 
-TEST(psk_file, refuses_a_name_that_comes_again) {
+TEST(psk_file, refuses_a_repeated_name) {
   EXPECT_EQ(refusal("alice:" + key + "\nbob:" + key + "\n#616c696365:" + key),
             "keys.psk:3: invalid argument (the same name is in line 1)");
 }
 
 TEST(psk_file, refuses_a_file_without_users) {
-  const auto said =
-      "keys.psk: invalid argument (nobody is in it; psktool -u USER -p keys.psk adds a user)";
-  EXPECT_EQ(refusal(""), said);
-  EXPECT_EQ(refusal("\n# nobody yet\n"), said);
+  const auto message =
+      "keys.psk: invalid argument (it has no users; psktool -u USER -p keys.psk adds one)";
+  EXPECT_EQ(refusal(""), message);
+  EXPECT_EQ(refusal("\n# nobody yet\n"), message);
 }
 
-TEST(psk_file, takes_names_and_keys_of_any_length_that_tls_can_carry) {
+TEST(psk_file, accepts_names_and_keys_of_any_length_that_tls_can_carry) {
   const std::string name(256, 'a');
   const std::string digits(1024, '7');
   EXPECT_THAT(parse_psk_file(name + ":" + digits, "f").value(), ElementsAre(user(name, digits)));

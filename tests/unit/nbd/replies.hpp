@@ -1,4 +1,4 @@
-// Requests as a client writes them, and the replies of the transmission phase as a line each.
+// Encodes requests of the transmission phase, and describes each reply in a line.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -37,14 +37,14 @@ inline std::string write_request(std::uint64_t cookie, std::uint64_t offset,
          std::string(payload);
 }
 
-inline std::uint64_t number_in(std::string_view bytes, std::size_t at, unsigned size) {
+inline std::uint64_t number_in(std::string_view bytes, std::size_t position, unsigned size) {
   std::uint64_t value = 0;
   for (unsigned i = 0; i < size; ++i)
-    value = value << 8U | static_cast<unsigned char>(bytes.at(at + i));
+    value = value << 8U | static_cast<unsigned char>(bytes.at(position + i));
   return value;
 }
 
-inline std::string error_word(std::uint64_t value) {
+inline std::string error_name(std::uint64_t value) {
   static const std::map<std::uint64_t, std::string> names = {
       {0, "ok"},      {1, "EPERM"},      {5, "EIO"},      {12, "ENOMEM"},    {22, "EINVAL"},
       {28, "ENOSPC"}, {75, "EOVERFLOW"}, {95, "ENOTSUP"}, {108, "ESHUTDOWN"}};
@@ -52,20 +52,20 @@ inline std::string error_word(std::uint64_t value) {
   return found == names.end() ? "error " + std::to_string(value) : found->second;
 }
 
-/// Takes replies off the front of a stream: "7 ok", "7 EIO", "7 data 4096" (simple and chunks
-/// alike), "7 done", "7 EINVAL: beyond the end of the export"; "7 part 4096 at 512" for a chunk of
-/// data that others follow.
+/// Parses replies from a stream: "7 ok", "7 EIO", "7 data 4096" (simple and chunks alike),
+/// "7 done", "7 EINVAL: beyond the end of the export"; "7 part 4096 at 512" for a chunk of data
+/// that is not the last.
 class reply_reader {
  public:
-  /// A simple reply does not say how much follows: what was asked for by each cookie does.
+  /// The length of each read by its cookie, because a simple reply does not contain it.
   std::map<std::uint64_t, std::uint64_t> reads;
-  /// Of the last reply that had data.
+  /// The data of the last reply that had any.
   std::string data;
-  /// Of the last chunk with data.
+  /// The offset of the last chunk with data.
   std::uint64_t offset = 0;
 
   void feed(std::string_view bytes) { stream_ += bytes; }
-  /// All that are complete.
+  /// Returns all complete replies.
   std::vector<std::string> take() {
     std::vector<std::string> out;
     for (auto line = next(); !line.empty(); line = next())
@@ -87,7 +87,7 @@ class reply_reader {
     if (stream_.size() < 16 + length) return {};
     auto out = std::to_string(cookie) + ' ';
     if (length == 0) {
-      out += error_word(error);
+      out += error_name(error);
     } else {
       data = stream_.substr(16, length);
       out += "data " + std::to_string(length);
@@ -97,7 +97,7 @@ class reply_reader {
   }
   std::string next_chunk() {
     if (stream_.size() < 20) return {};
-    EXPECT_EQ(number_in(stream_, 0, 4), 0x668e33efU) << "out of step";
+    EXPECT_EQ(number_in(stream_, 0, 4), 0x668e33efU) << "no magic of a chunk";
     const bool is_last = number_in(stream_, 4, 2) == 1;
     const auto length = number_in(stream_, 16, 4);
     if (stream_.size() < 20 + length) return {};
@@ -116,13 +116,13 @@ class reply_reader {
     }
     EXPECT_EQ(type, 0x8001U);
     const auto text = body.substr(6);
-    return out + error_word(number_in(body, 0, 4)) + (text.empty() ? "" : ": " + text);
+    return out + error_name(number_in(body, 0, 4)) + (text.empty() ? "" : ": " + text);
   }
 
   std::string stream_;
 };
 
-/// Bytes that say where they belong: no two pages are alike.
+/// Bytes that depend on their position, so that no two pages are equal.
 inline std::string pattern(std::size_t size, unsigned seed = 1) {
   std::string out(size, '\0');
   for (std::size_t i = 0; i < size; ++i)

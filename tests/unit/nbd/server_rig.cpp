@@ -17,7 +17,7 @@
 namespace xenpv::nbd::test {
 namespace {
 
-/// Two, the same one twice where there is no other.
+/// Two CPUs, or the same one twice if there is only one.
 std::vector<unsigned> two_cpus() {
   auto cpus = async::allowed_cpus();
   cpus.resize(2, cpus.front());
@@ -138,10 +138,10 @@ void test_client::half_close() {
   socket_.shutdown(asio::socket_base::shutdown_send);
 }
 
-server_rig::server_rig(server_options options, fake_options how)
+server_rig::server_rig(server_options options, fake_options device_options)
     : pool_(std::make_unique<async::cpu_pool>(two_cpus())) {
   const std::vector<asio::any_io_executor> executors = {pool_->executor(0), pool_->executor(1)};
-  device = std::make_unique<fake_device>(executors, how);
+  device = std::make_unique<fake_device>(executors, device_options);
   server = std::make_unique<nbd::server>(control(), *device, named(std::move(options)));
 }
 
@@ -182,7 +182,8 @@ asio::awaitable<void> server_rig::until(std::function<bool()> condition) {
   asio::steady_timer timer(control_);
   const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (!condition()) {
-    if (std::chrono::steady_clock::now() > limit) throw std::runtime_error("it does not come true");
+    if (std::chrono::steady_clock::now() > limit)
+      throw std::runtime_error("the condition does not become true");
     timer.expires_after(std::chrono::milliseconds(1));
     co_await timer.async_wait(asio::use_awaitable);
   }

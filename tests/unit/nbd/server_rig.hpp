@@ -22,7 +22,6 @@
 
 #include "fake_device.hpp"
 #include "replies.hpp"
-#include "xenpv/async/call_on.hpp"
 #include "xenpv/async/cpu_pool.hpp"
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/nbd/server.hpp"
@@ -37,21 +36,21 @@ class test_client {
   /// Connects to a Unix socket. Throws system_error.
   [[nodiscard]] static std::unique_ptr<test_client> connect(const asio::any_io_executor& executor,
                                                             const std::string& path);
-  /// To where `listener` listens.
+  /// Connects to the address of `listener`.
   [[nodiscard]] static std::unique_ptr<test_client> connect(const asio::any_io_executor& executor,
                                                             const unique_fd& listener,
                                                             int receive_buffer = 0);
 
   [[nodiscard]] asio::awaitable<void> send(std::string bytes);
-  /// Exactly so many. Throws when the server hangs up before.
+  /// Receives exactly `size` bytes. Throws if the server hangs up before.
   [[nodiscard]] asio::awaitable<std::string> receive(std::size_t size);
-  /// What is there, or comes next; "" when the server has hung up.
+  /// Receives the bytes that are available or arrive next; "" if the server has hung up.
   [[nodiscard]] asio::awaitable<std::string> some();
-  /// All that comes until the server hangs up.
+  /// Receives all bytes until the server hangs up.
   [[nodiscard]] asio::awaitable<std::string> rest();
   /// Greeting and NBD_OPT_GO. Returns the export's size.
   [[nodiscard]] asio::awaitable<std::uint64_t> go(std::string name = "disk");
-  /// Its reply, as reply_reader writes it.
+  /// Sends a request. Returns its reply as reply_reader describes it.
   [[nodiscard]] asio::awaitable<std::string> ask(sent_request r, std::string payload = {});
   [[nodiscard]] asio::awaitable<std::string> reply();
 
@@ -67,7 +66,7 @@ class test_client {
 
 class server_rig {
  public:
-  explicit server_rig(server_options options = {}, fake_options device = {});
+  explicit server_rig(server_options options = {}, fake_options device_options = {});
   ~server_rig();
   server_rig(const server_rig&) = delete;
   server_rig& operator=(const server_rig&) = delete;
@@ -75,15 +74,15 @@ class server_rig {
   /// Runs `body` on the control thread, then stops the server.
   void run(std::function<asio::awaitable<void>(server_rig&)> body);
 
-  /// A client the server serves from now on; its socket is one of a pair.
+  /// A new client, which the server serves over a socket pair.
   [[nodiscard]] std::unique_ptr<test_client> new_client();
-  /// For a queue's thread.
+  /// Runs `function` on a queue's thread.
   template <class Function>
   [[nodiscard]] auto on_queue(std::size_t index, Function function) {
     return async::call_on(pool_->executor(index), std::move(function));
   }
   [[nodiscard]] asio::awaitable<void> until_waiting(std::size_t queue, std::size_t requests);
-  /// Looks again and again; throws when it does not come true.
+  /// Polls `condition`. Throws if it does not become true in time.
   [[nodiscard]] asio::awaitable<void> until(std::function<bool()> condition);
   [[nodiscard]] asio::awaitable<void> answer_all(std::size_t queue);
   [[nodiscard]] asio::any_io_executor control() { return control_.get_executor(); }
@@ -99,7 +98,7 @@ class server_rig {
   std::unique_ptr<nbd::server> server;
 };
 
-/// A stop() that goes on by itself; wait for it before the rig ends.
+/// Runs server::stop() in the background. Wait for it before the rig ends.
 class stopping {
  public:
   explicit stopping(server_rig& rig);
@@ -113,7 +112,7 @@ class stopping {
 
 using lines = std::vector<std::string>;
 
-/// Where a server of this process may listen.
+/// A socket path that is unique to this process.
 inline std::string socket_path() {
   return testing::TempDir() + fmt::format("xenpv-nbd-{}.sock", ::getpid());
 }

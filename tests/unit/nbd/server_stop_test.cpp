@@ -1,4 +1,4 @@
-// A server that stops: clients are let finish what they began, and no longer than agreed.
+// A server that stops: it drains its clients, within the configured limits.
 #include <gtest/gtest.h>
 
 #include "negotiation_client.hpp"
@@ -20,16 +20,16 @@ server_options limits(std::chrono::nanoseconds drain, std::chrono::nanoseconds h
   out.handshake_limit = handshake;
   return out;
 }
-/// Waits far longer than a test: only what the test does ends it.
-server_options patient() {
+/// Limits far longer than a test, so that only the test ends a wait.
+server_options long_limits() {
   return limits(std::chrono::hours(1), std::chrono::hours(1));
 }
-/// Lets clients finish for so long only.
-server_options hurried() {
+/// Gives clients only a short time to drain.
+server_options short_drain() {
   return limits(30ms, std::chrono::hours(1));
 }
 
-/// Reads of 64 KiB that nobody takes the replies of, until the server holds the client back.
+/// Sends reads of 64 KiB without receiving replies, until the server holds the client back.
 awaitable<void> flood(server_rig& rig, test_client& client) {
   (void)co_await client.go();
   std::string all;
@@ -44,8 +44,8 @@ awaitable<void> flood(server_rig& rig, test_client& client) {
   }
 }
 
-TEST(server_stop, answers_what_is_in_flight) {
-  server_rig(patient(), held_device).run([](server_rig& rig) -> awaitable<void> {
+TEST(server_stop, answers_requests_in_flight) {
+  server_rig(long_limits(), held_device).run([](server_rig& rig) -> awaitable<void> {
     auto client = rig.new_client();
     (void)co_await client->go();
     for (std::uint64_t i = 0; i < 3; ++i) {
@@ -54,7 +54,7 @@ TEST(server_stop, answers_what_is_in_flight) {
     }
     co_await rig.until_waiting(0, 3);
     stopping stop(rig);
-    // Idle ones leave at once; this one shows that the stop has begun.
+    // Idle clients are dropped at once: this one shows that the stop has begun.
     EXPECT_EQ(co_await rig.new_client()->rest(), "");
     EXPECT_FALSE(stop.is_over());
     co_await rig.answer_all(0);
@@ -67,7 +67,7 @@ TEST(server_stop, answers_what_is_in_flight) {
 }
 
 TEST(server_stop, hangs_up_on_idle_clients_at_once) {
-  server_rig(patient()).run([](server_rig& rig) -> awaitable<void> {
+  server_rig(long_limits()).run([](server_rig& rig) -> awaitable<void> {
     auto client = rig.new_client();
     (void)co_await client->go();
     co_await rig.server->stop();
@@ -75,19 +75,19 @@ TEST(server_stop, hangs_up_on_idle_clients_at_once) {
   });
 }
 
-TEST(server_stop, answers_options_by_saying_that_it_shuts_down) {
-  server_rig(patient()).run([](server_rig& rig) -> awaitable<void> {
+TEST(server_stop, refuses_options_because_it_shuts_down) {
+  server_rig(long_limits()).run([](server_rig& rig) -> awaitable<void> {
     auto client = rig.new_client();
     (void)co_await client->receive(18);
-    // So it is at the options when the stop comes.
+    // The client is at the options when the stop begins.
     co_await client->send(flags() + option(wire::nbd_option::list));
     const auto listed = co_await client->receive(20 + 4 + 4 + 20);
     EXPECT_EQ(shown_reply(listed.substr(28)), "NBD_OPT_LIST: NBD_REP_ACK");
     stopping stop(rig);
     co_await client->send(option(wire::nbd_option::go, info("disk")));
-    const std::string said = "the server is shutting down";
-    EXPECT_EQ(shown_reply(co_await client->receive(20 + said.size())),
-              "NBD_OPT_GO: NBD_REP_ERR_SHUTDOWN " + said);
+    const std::string text = "the server is shutting down";
+    EXPECT_EQ(shown_reply(co_await client->receive(20 + text.size())),
+              "NBD_OPT_GO: NBD_REP_ERR_SHUTDOWN " + text);
     EXPECT_FALSE(stop.is_over());
     co_await client->send(option(wire::nbd_option::abort));
     EXPECT_EQ(shown_reply(co_await client->rest()), "NBD_OPT_ABORT: NBD_REP_ACK");
@@ -95,8 +95,8 @@ TEST(server_stop, answers_options_by_saying_that_it_shuts_down) {
   });
 }
 
-TEST(server_stop, waits_no_longer_than_agreed_for_a_client_that_never_reads) {
-  server_rig(hurried()).run([](server_rig& rig) -> awaitable<void> {
+TEST(server_stop, waits_no_longer_than_the_limit_for_a_client_that_never_reads) {
+  server_rig(short_drain()).run([](server_rig& rig) -> awaitable<void> {
     auto client = rig.new_client();
     co_await flood(rig, *client);
     co_await rig.server->stop();
@@ -106,8 +106,8 @@ TEST(server_stop, waits_no_longer_than_agreed_for_a_client_that_never_reads) {
   });
 }
 
-TEST(server_stop, waits_no_longer_than_agreed_for_a_handshake) {
-  server_rig(hurried()).run([](server_rig& rig) -> awaitable<void> {
+TEST(server_stop, waits_no_longer_than_the_limit_for_a_handshake) {
+  server_rig(short_drain()).run([](server_rig& rig) -> awaitable<void> {
     auto mute = rig.new_client();
     (void)co_await mute->receive(18);
     co_await rig.server->stop();
@@ -115,15 +115,15 @@ TEST(server_stop, waits_no_longer_than_agreed_for_a_handshake) {
   });
 }
 
-TEST(server_stop, waits_no_longer_than_agreed_for_zeroes_of_gigabytes) {
+TEST(server_stop, waits_no_longer_than_the_limit_for_a_long_write_zeroes) {
   const fake_options device{.size = std::uint64_t{64} << 20U, .answers = false};
-  server_rig(hurried(), device).run([](server_rig& rig) -> awaitable<void> {
+  server_rig(short_drain(), device).run([](server_rig& rig) -> awaitable<void> {
     auto client = rig.new_client();
     (void)co_await client->go();
     co_await client->send(request({nbd_command::write_zeroes, 1, 0, std::uint64_t{64} << 20U}));
     co_await rig.until_waiting(0, 4);
     stopping stop(rig);
-    // It has been cut off when nothing of it goes on.
+    // The end of the stream shows that the client was cut off.
     EXPECT_EQ(co_await client->rest(), "");
     co_await rig.answer_all(0);
     co_await stop.wait();
@@ -133,7 +133,7 @@ TEST(server_stop, waits_no_longer_than_agreed_for_zeroes_of_gigabytes) {
 }
 
 TEST(server_stop, is_cut_short_by_hang_up) {
-  server_rig(patient()).run([](server_rig& rig) -> awaitable<void> {
+  server_rig(long_limits()).run([](server_rig& rig) -> awaitable<void> {
     auto client = rig.new_client();
     co_await flood(rig, *client);
     auto mute = rig.new_client();
@@ -147,9 +147,9 @@ TEST(server_stop, is_cut_short_by_hang_up) {
   });
 }
 
-TEST(server_stop, cuts_off_also_those_that_came_a_moment_before) {
-  server_rig(patient()).run([](server_rig& rig) -> awaitable<void> {
-    // No turn of the control thread in between: it is not made yet.
+TEST(server_stop, hang_up_reaches_clients_that_have_just_connected) {
+  server_rig(long_limits()).run([](server_rig& rig) -> awaitable<void> {
+    // The control thread has had no turn, so the client's session does not exist yet.
     auto mute = rig.new_client();
     rig.server->hang_up();
     EXPECT_LE((co_await mute->rest()).size(), 18U);
@@ -161,8 +161,8 @@ TEST(server_stop, cuts_off_also_those_that_came_a_moment_before) {
   });
 }
 
-TEST(server_stop, may_be_asked_for_again_and_meanwhile) {
-  server_rig(patient(), held_device).run([](server_rig& rig) -> awaitable<void> {
+TEST(server_stop, may_be_called_again_and_concurrently) {
+  server_rig(long_limits(), held_device).run([](server_rig& rig) -> awaitable<void> {
     auto client = rig.new_client();
     (void)co_await client->go();
     co_await client->send(read_request(1, 0, 512));
@@ -178,15 +178,15 @@ TEST(server_stop, may_be_asked_for_again_and_meanwhile) {
   });
 }
 
-TEST(server_stop, takes_nobody_in_any_more) {
-  server_rig(patient(), held_device).run([](server_rig& rig) -> awaitable<void> {
+TEST(server_stop, accepts_no_new_clients) {
+  server_rig(long_limits(), held_device).run([](server_rig& rig) -> awaitable<void> {
     const auto path = socket_path();
     rig.server->listen(listen_unix(path));
     auto client = test_client::connect(rig.control(), path);
     (void)co_await client->go();
     co_await client->send(read_request(1, 0, 512));
     co_await rig.until_waiting(0, 1);
-    // Connected, but not accepted when the stop comes: the control thread had no turn since.
+    // Connected, but not accepted when the stop begins: the control thread has had no turn since.
     auto late = test_client::connect(rig.control(), path);
     stopping stop(rig);
     EXPECT_EQ(co_await late->rest(), "");
@@ -196,7 +196,7 @@ TEST(server_stop, takes_nobody_in_any_more) {
     } catch (const failure& problem) {
       refused = problem.code() == std::errc::connection_refused;
     }
-    EXPECT_TRUE(refused) << "nobody listens any more";
+    EXPECT_TRUE(refused) << "the listener is closed";
     EXPECT_FALSE(stop.is_over());
     co_await rig.answer_all(0);
     co_await stop.wait();
@@ -205,10 +205,10 @@ TEST(server_stop, takes_nobody_in_any_more) {
   });
 }
 
-TEST(server_stop, loses_no_reply_of_a_client_that_goes_on_sending) {
-  server_rig(patient(), held_device).run([](server_rig& rig) -> awaitable<void> {
+TEST(server_stop, loses_no_reply_of_a_client_that_keeps_sending) {
+  server_rig(long_limits(), held_device).run([](server_rig& rig) -> awaitable<void> {
     auto listeners = listen_tcp({"127.0.0.1", "0"});
-    // A small window, so that replies are still on their way when the server is done.
+    // A small window, so that replies are still in transit when the server is done.
     auto client = test_client::connect(rig.control(), listeners.front(), 4096);
     rig.server->listen(std::move(listeners.front()));
     (void)co_await client->go();
@@ -219,7 +219,8 @@ TEST(server_stop, loses_no_reply_of_a_client_that_goes_on_sending) {
     co_await rig.until_waiting(0, 8);
     stopping stop(rig);
     EXPECT_EQ(co_await rig.new_client()->rest(), "");
-    // Bytes that are never read would have the kernel reset the connection, replies and all.
+    // If the server left these bytes unread, the kernel would reset the connection and drop
+    // replies.
     co_await client->send(read_request(99, 0, 512));
     co_await rig.answer_all(0);
     for (std::uint64_t i = 0; i < 8; ++i)

@@ -1,4 +1,4 @@
-// A server while it serves: who is let in, where they go, what they are told.
+// A running server: which clients it accepts, how it spreads them over queues, what it offers them.
 #include <gtest/gtest.h>
 
 #include "negotiation_client.hpp"
@@ -12,7 +12,7 @@ namespace {
 using namespace test;
 using namespace std::chrono_literals;
 using asio::awaitable;
-using clients_of = std::vector<std::unique_ptr<test_client>>;
+using client_list = std::vector<std::unique_ptr<test_client>>;
 
 server_options handshake_within(std::chrono::nanoseconds limit) {
   server_options out;
@@ -65,26 +65,26 @@ TEST(server, accepts_on_a_listening_socket) {
   });
 }
 
-TEST(server, drops_a_client_that_does_not_get_on_with_its_handshake) {
+TEST(server, drops_a_client_that_stalls_in_its_handshake) {
   server_rig(handshake_within(30ms)).run([](server_rig& rig) -> awaitable<void> {
-    clients_of clients;
+    client_list clients;
     for (int i = 0; i < 3; ++i)
       clients.push_back(rig.new_client());
-    // One is mute, one stops after its flags, one in the middle of an option.
+    // One client is silent, one stops after its flags, one in the middle of an option.
     co_await clients[1]->send(flags());
     co_await clients[2]->send(flags() + option(wire::nbd_option::go, info("disk")).substr(0, 20));
-    for (const auto& each : clients)
-      EXPECT_EQ((co_await each->rest()).size(), 18U) << "nothing but the greeting";
+    for (const auto& client : clients)
+      EXPECT_EQ((co_await client->rest()).size(), 18U) << "nothing but the greeting";
     co_await rig.until([&] { return rig.server->statistics().failed_handshakes == 3; });
     EXPECT_EQ(rig.server->statistics().connections, 0U);
   });
 }
 
-TEST(server, gives_a_client_all_the_time_it_wants_after_its_handshake) {
+TEST(server, has_no_time_limit_after_the_handshake) {
   server_rig(handshake_within(20ms)).run([](server_rig& rig) -> awaitable<void> {
     auto idle = rig.new_client();
     (void)co_await idle->go();
-    // Longer than the limit: another that waits for it is dropped meanwhile.
+    // Waits longer than the limit: another client, which exceeds it, is dropped meanwhile.
     auto mute = rig.new_client();
     (void)co_await mute->rest();
     sent_request read{nbd_command::read, 1, 0, 512};
@@ -92,9 +92,9 @@ TEST(server, gives_a_client_all_the_time_it_wants_after_its_handshake) {
   });
 }
 
-TEST(server, turns_away_whoever_is_too_many_also_when_they_come_at_once) {
+TEST(server, refuses_clients_over_the_limit_even_if_they_connect_at_once) {
   server_rig(at_most(2)).run([](server_rig& rig) -> awaitable<void> {
-    clients_of clients;
+    client_list clients;
     for (int i = 0; i < 5; ++i)
       clients.push_back(rig.new_client());
     EXPECT_EQ(rig.server->statistics().accepted, 2U);
@@ -106,7 +106,7 @@ TEST(server, turns_away_whoever_is_too_many_also_when_they_come_at_once) {
   });
 }
 
-TEST(server, lets_the_next_one_in_when_one_has_left) {
+TEST(server, accepts_the_next_client_when_one_has_left) {
   server_rig(at_most(1)).run([](server_rig& rig) -> awaitable<void> {
     auto first = rig.new_client();
     (void)co_await first->go();
@@ -117,7 +117,7 @@ TEST(server, lets_the_next_one_in_when_one_has_left) {
   });
 }
 
-TEST(server, counts_those_that_shake_hands_among_the_connections) {
+TEST(server, counts_clients_in_the_handshake_as_connections) {
   server_rig(at_most(1)).run([](server_rig& rig) -> awaitable<void> {
     auto mute = rig.new_client();
     EXPECT_EQ(rig.server->statistics().connections, 1U);
@@ -125,23 +125,23 @@ TEST(server, counts_those_that_shake_hands_among_the_connections) {
   });
 }
 
-TEST(server, spreads_clients_over_the_queues_also_when_they_come_at_once) {
+TEST(server, spreads_clients_over_the_queues_even_if_they_connect_at_once) {
   server_rig().run([](server_rig& rig) -> awaitable<void> {
-    clients_of clients;
+    client_list clients;
     for (int i = 0; i < 4; ++i)
       clients.push_back(rig.new_client());
     std::uint64_t cookie = 0;
-    for (const auto& each : clients) {
-      (void)co_await each->go();
+    for (const auto& client : clients) {
+      (void)co_await client->go();
       sent_request read{nbd_command::read, ++cookie, 0, 512};
-      (void)co_await each->ask(read);
+      (void)co_await client->ask(read);
     }
     std::vector<std::size_t> queues;
     const auto now = co_await rig.server->clients();
-    for (const auto& each : now) {
-      EXPECT_EQ(each.requests, 1U);
-      EXPECT_EQ(each.peer, "unix");
-      queues.push_back(each.queue);
+    for (const auto& entry : now) {
+      EXPECT_EQ(entry.requests, 1U);
+      EXPECT_EQ(entry.peer, "unix");
+      queues.push_back(entry.queue);
     }
     EXPECT_THAT(queues, testing::UnorderedElementsAre(0, 0, 1, 1));
     for (std::size_t i = 0; i < 2; ++i) {
@@ -151,14 +151,14 @@ TEST(server, spreads_clients_over_the_queues_also_when_they_come_at_once) {
   });
 }
 
-TEST(server, gives_the_next_client_to_the_queue_with_the_fewest) {
+TEST(server, assigns_the_next_client_to_the_queue_with_the_fewest) {
   server_rig().run([](server_rig& rig) -> awaitable<void> {
-    clients_of clients;
+    client_list clients;
     for (int i = 0; i < 3; ++i) {
       clients.push_back(rig.new_client());
       (void)co_await clients.back()->go();
     }
-    // Of those on queues 0, 1, 0 the first and the last leave.
+    // Of the clients on queues 0, 1, 0 the first and the last leave.
     clients[0].reset();
     clients[2].reset();
     co_await rig.until([&] { return rig.server->statistics().connections == 1; });
@@ -170,7 +170,7 @@ TEST(server, gives_the_next_client_to_the_queue_with_the_fewest) {
   });
 }
 
-TEST(server, is_not_hurt_by_clients_that_vanish_anywhere_in_the_handshake) {
+TEST(server, survives_clients_that_vanish_anywhere_in_the_handshake) {
   server_rig().run([](server_rig& rig) -> awaitable<void> {
     const auto whole = flags() + option(wire::nbd_option::list) +
                        option(wire::nbd_option::go, info("disk")) + read_request(1, 0, 512);
@@ -184,7 +184,7 @@ TEST(server, is_not_hurt_by_clients_that_vanish_anywhere_in_the_handshake) {
   });
 }
 
-TEST(server, tells_new_clients_of_a_resize_and_judges_those_of_before_by_it) {
+TEST(server, applies_a_resize_to_new_clients_and_to_requests_of_earlier_ones) {
   server_rig().run([](server_rig& rig) -> awaitable<void> {
     auto before = rig.new_client();
     EXPECT_EQ(co_await before->go(), 1U << 20U);
@@ -194,7 +194,7 @@ TEST(server, tells_new_clients_of_a_resize_and_judges_those_of_before_by_it) {
     rig.server->reshape(shape);
     auto after = rig.new_client();
     EXPECT_EQ(co_await after->go(), 1U << 19U);
-    EXPECT_EQ(co_await during->go(), 1U << 20U) << "it was made with the old one";
+    EXPECT_EQ(co_await during->go(), 1U << 20U) << "its session began with the old size";
     sent_request read{nbd_command::read, 1, 1U << 19U, 512};
     EXPECT_EQ(co_await before->ask(read), "1 EINVAL");
     EXPECT_EQ(co_await during->ask(read), "1 EINVAL");
@@ -202,14 +202,14 @@ TEST(server, tells_new_clients_of_a_resize_and_judges_those_of_before_by_it) {
   });
 }
 
-TEST(server, names_clients_by_the_address_they_come_from) {
+TEST(server, names_clients_by_their_remote_address) {
   for (const std::string host : {"127.0.0.1", "::1"}) {
     server_rig().run([host](server_rig& rig) -> awaitable<void> {
       std::vector<unique_fd> listeners;
       try {
         listeners = listen_tcp({host, "0"});
       } catch (const failure&) {
-        // No such protocol on this machine.
+        // This machine lacks the protocol.
         co_return;
       }
       auto client = test_client::connect(rig.control(), listeners.front());
@@ -222,7 +222,7 @@ TEST(server, names_clients_by_the_address_they_come_from) {
   }
 }
 
-TEST(server, offers_what_the_device_can) {
+TEST(server, offers_the_features_of_the_device) {
   server_options options;
   options.read_only = true;
   server_rig(options, {.can_flush = false, .can_discard = false})
@@ -238,7 +238,7 @@ TEST(server, offers_what_the_device_can) {
       });
 }
 
-TEST(server, refuses_an_export_name_that_no_client_could_ask_for) {
+TEST(server, refuses_an_export_name_that_no_client_could_request) {
   const auto made_with = [](std::string name) {
     server_options options;
     options.export_name = std::move(name);

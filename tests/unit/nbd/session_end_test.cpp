@@ -18,7 +18,7 @@ void send_reads(session_rig& rig, std::uint64_t count) {
   rig.send(all);
 }
 
-/// Sends reads of `length` bytes for as long as they are taken. Returns how many were.
+/// Sends reads of `length` bytes as long as the session takes them. Returns their number.
 std::size_t flood(session_rig& rig, std::uint64_t length) {
   const auto one = read_request(1, 0, length);
   std::size_t count = 0;
@@ -31,11 +31,11 @@ std::size_t flood(session_rig& rig, std::uint64_t length) {
   return count;
 }
 
-TEST(session_end, answers_what_is_in_flight_after_disc) {
+TEST(session_end, answers_requests_in_flight_after_disc) {
   session_rig rig(held());
   send_reads(rig, 32);
   rig.send(request({nbd_command::disc, 0, ~0ULL, 0xFFFFFFFF}) + read_request(99, 0, 512));
-  EXPECT_EQ(rig.queue.submitted, 32U) << "nothing behind it is a request";
+  EXPECT_EQ(rig.queue.submitted, 32U) << "bytes after a disconnect are ignored";
   EXPECT_FALSE(rig.ended);
   rig.queue.answer_all();
   EXPECT_EQ(rig.replies().size(), 32U);
@@ -43,7 +43,7 @@ TEST(session_end, answers_what_is_in_flight_after_disc) {
   EXPECT_FALSE(rig.is_shut);
 }
 
-TEST(session_end, answers_what_is_in_flight_after_a_half_close) {
+TEST(session_end, answers_requests_in_flight_after_a_half_close) {
   session_rig rig(held());
   send_reads(rig, 32);
   rig.half_close();
@@ -53,7 +53,7 @@ TEST(session_end, answers_what_is_in_flight_after_a_half_close) {
   EXPECT_EQ(rig.ended, "the client hung up");
 }
 
-TEST(session_end, answers_what_came_before_a_drain_and_takes_no_more) {
+TEST(session_end, answers_requests_received_before_a_drain_and_takes_no_more) {
   session_rig rig(held());
   send_reads(rig, 3);
   rig.served->drain();
@@ -75,7 +75,7 @@ TEST(session_end, ends_at_once_when_an_idle_session_is_drained) {
   EXPECT_EQ(rig.ended, "the server stops");
 }
 
-TEST(session_end, takes_a_write_to_its_end_that_a_drain_finds_half_received) {
+TEST(session_end, completes_a_write_that_is_half_received_when_it_is_drained) {
   session_rig rig(held());
   const auto whole = write_request(1, 0, pattern(8000));
   rig.send(whole.substr(0, 5000));
@@ -89,7 +89,7 @@ TEST(session_end, takes_a_write_to_its_end_that_a_drain_finds_half_received) {
   EXPECT_EQ(rig.stored(0, 8000), pattern(8000));
 }
 
-TEST(session_end, ends_in_the_middle_of_a_payload_that_nobody_wants_when_it_is_drained) {
+TEST(session_end, ends_inside_the_payload_of_a_refused_write_when_it_is_drained) {
   session_rig rig;
   rig.send(write_request(1, 1024 * kib, pattern(8000)).substr(0, 5000));
   rig.served->drain();
@@ -111,7 +111,7 @@ TEST(session_end, is_drained_while_it_holds_a_client_back) {
   EXPECT_EQ(rig.ended, "the server stops");
 }
 
-TEST(session_end, serves_all_of_a_burst_that_is_larger_than_what_may_be_in_flight) {
+TEST(session_end, serves_a_burst_that_is_larger_than_the_request_limit) {
   session_rig rig({.limits = {.requests = 4}});
   send_reads(rig, 200);
   EXPECT_EQ(rig.replies().size(), 200U);
@@ -122,7 +122,7 @@ TEST(session_end, holds_back_a_client_that_never_reads_and_releases_all_when_it_
   session_rig rig({.device = {.pages = 256}, .limits = {.requests = 16}});
   const auto taken = flood(rig, 64 * kib);
   EXPECT_GT(taken, 16U);
-  // Those whose replies fill the socket's buffer, and no more than may be in flight.
+  // Requests whose replies fill the socket's buffer, plus at most the limit in flight.
   EXPECT_LT(rig.queue.submitted, 16U + 64U);
   EXPECT_GE(rig.queue.pages()->least_free(), 64U);
   EXPECT_FALSE(rig.ended);
@@ -135,13 +135,13 @@ TEST(session_end, bounds_the_memory_of_a_client_that_never_reads) {
   session_rig rig(
       {.device = {.size = 8192 * kib}, .limits = {.requests = 128, .heap = 4096 * kib}});
   (void)flood(rig, 1024 * kib);
-  // Each takes the heap; the one that goes over the limit is the last.
+  // Each uses the heap. The one that exceeds the limit is the last.
   EXPECT_LE(rig.queue.submitted, 4U + 2U);
   rig.vanish();
   EXPECT_TRUE(rig.ended);
 }
 
-TEST(session_end, goes_on_when_a_client_that_did_not_read_reads_again) {
+TEST(session_end, continues_when_a_client_reads_again) {
   session_rig rig({.limits = {.requests = 16}});
   const auto taken = flood(rig, 64 * kib);
   std::size_t replies = 0;
@@ -152,12 +152,12 @@ TEST(session_end, goes_on_when_a_client_that_did_not_read_reads_again) {
   EXPECT_EQ(rig.replies(), lines{"2 data 512"});
 }
 
-TEST(session_end, waits_for_the_device_when_a_client_vanishes_with_requests_there) {
+TEST(session_end, waits_for_the_device_when_a_client_vanishes_with_requests_in_flight) {
   session_rig rig(held());
   send_reads(rig, 8);
   rig.send(write_request(8, 0, pattern(512)));
   rig.vanish();
-  EXPECT_FALSE(rig.ended) << "the device still uses its memory";
+  EXPECT_FALSE(rig.ended) << "the device still uses the session's memory";
   rig.queue.answer();
   rig.settle();
   EXPECT_FALSE(rig.ended);
@@ -167,7 +167,7 @@ TEST(session_end, waits_for_the_device_when_a_client_vanishes_with_requests_ther
   EXPECT_EQ(rig.queue.pages()->free(), rig.queue.pages()->size());
 }
 
-TEST(session_end, writes_nothing_of_a_piece_whose_payload_breaks_off) {
+TEST(session_end, does_not_write_a_piece_whose_payload_breaks_off) {
   session_rig rig(held());
   rig.send(write_request(1, 0, pattern(300 * kib)).substr(0, 290 * kib));
   rig.vanish();
@@ -189,14 +189,14 @@ TEST(session_end, ends_with_a_client_that_breaks_off_anywhere_in_a_request) {
   }
 }
 
-TEST(session_end, ends_with_a_client_that_breaks_off_in_a_payload_nobody_wants) {
+TEST(session_end, ends_with_a_client_that_breaks_off_in_the_payload_of_a_refused_write) {
   session_rig rig;
   rig.send(write_request(1, 1024 * kib, pattern(200 * kib)).substr(0, 190 * kib));
   rig.vanish();
   EXPECT_EQ(rig.ended, "the client hung up");
 }
 
-TEST(session_end, does_not_go_on_with_zeroes_of_a_client_that_was_cut_off) {
+TEST(session_end, stops_the_zeroes_of_a_client_that_was_cut_off) {
   session_rig rig(held({.size = 8192 * kib}));
   rig.send(request({nbd_command::write_zeroes, 1, 0, 8192 * kib}));
   EXPECT_EQ(rig.queue.submitted, 4U);
@@ -229,7 +229,7 @@ TEST(session_end, hangs_up_on_a_payload_of_4_gib) {
   EXPECT_EQ(rig.replies(), lines{});
   EXPECT_TRUE(rig.saw_end);
   EXPECT_TRUE(rig.is_shut);
-  EXPECT_EQ(rig.ended, "the client announced a payload that nobody can want");
+  EXPECT_EQ(rig.ended, "the client announced an oversized payload");
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// A session over a socketpair on a fake device, taken turn by turn: nothing runs but in settle().
+// A session over a socketpair on a fake device, driven turn by turn: it runs only in settle().
 #pragma once
 
 #include <fcntl.h>
@@ -20,7 +20,7 @@
 
 namespace xenpv::nbd::test {
 
-/// A socket that counts how often it is written to.
+/// A socket that counts its writes.
 class counted_socket {
  public:
   using executor_type = asio::local::stream_protocol::socket::executor_type;
@@ -37,7 +37,9 @@ class counted_socket {
     ++writes;
     return socket_.async_write_some(buffers, std::forward<Token>(token));
   }
-  void non_blocking(bool on, boost::system::error_code& code) { socket_.non_blocking(on, code); }
+  void non_blocking(bool mode, boost::system::error_code& code) {
+    socket_.non_blocking(mode, code);
+  }
   template <class Buffers>
   std::size_t read_some(const Buffers& buffers, boost::system::error_code& code) {
     return socket_.read_some(buffers, code);
@@ -54,7 +56,7 @@ struct session_options {
   fake_options device{};
   session_terms terms{};
   dispatcher_limits limits{};
-  std::string first{};  ///< bytes that came behind the handshake
+  std::string first{};  ///< bytes received after the handshake
 };
 
 class session_rig {
@@ -84,13 +86,13 @@ class session_rig {
   session_rig(const session_rig&) = delete;
   session_rig& operator=(const session_rig&) = delete;
 
-  /// Until nobody has anything to do.
+  /// Runs until there is no work left.
   void settle() {
     do {
       context.restart();
     } while (context.poll() > 0);
   }
-  /// As much as the socket takes; returns that.
+  /// Sends as much as the socket takes. Returns the number of bytes.
   std::size_t offer(std::string_view bytes) {
     std::size_t sent = 0;
     while (sent < bytes.size()) {
@@ -101,7 +103,7 @@ class session_rig {
     }
     return sent;
   }
-  /// All of it, and lets the session do what follows from it.
+  /// Sends all bytes, and runs the session meanwhile.
   void send(std::string_view bytes) {
     while (!bytes.empty()) {
       const auto sent = offer(bytes);
@@ -110,7 +112,7 @@ class session_rig {
       bytes.remove_prefix(sent);
     }
   }
-  /// In parts of `at_once` bytes, each on its own.
+  /// Sends the bytes in separate parts of `at_once` bytes.
   void trickle(std::string_view bytes, std::size_t at_once = 1) {
     for (; !bytes.empty(); bytes.remove_prefix(std::min(at_once, bytes.size())))
       send(bytes.substr(0, at_once));
@@ -121,7 +123,7 @@ class session_rig {
   }
   void expect_data(std::uint64_t cookie, std::uint64_t length) { reader.reads[cookie] = length; }
 
-  /// The replies that have come, in order.
+  /// The replies received since the last call, in order.
   lines replies() {
     std::array<char, 65536> bytes;
     for (;;) {
@@ -169,10 +171,10 @@ class session_rig {
   reply_reader reader;
   std::optional<std::string> ended;
   bool is_shut = false;  ///< the session hung up itself
-  bool saw_end = false;  ///< the client did
+  bool saw_end = false;  ///< the client saw the end of the stream
 };
 
-/// Of a device that holds its requests until it is told to answer.
+/// Options for a device that holds its requests until the test answers them.
 inline session_options held(fake_options options = {}) {
   options.answers = false;
   return {.device = options};

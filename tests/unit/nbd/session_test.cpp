@@ -1,4 +1,4 @@
-// A session while its client behaves: how requests are taken and replies are sent.
+// A session with a well-behaved client: how it receives requests and sends replies.
 #include <gtest/gtest.h>
 
 #include "session_rig.hpp"
@@ -32,7 +32,7 @@ TEST(session, gathers_the_replies_that_are_ready_into_one_write) {
   EXPECT_EQ(rig.stream.writes, 1U);
 }
 
-TEST(session, sends_large_data_without_cutting_it_up) {
+TEST(session, sends_large_data_in_one_write) {
   session_rig rig(held());
   rig.send_read(1, 0, 128 * kib);
   rig.queue.answer_all();
@@ -50,15 +50,15 @@ TEST(session, replies_to_each_request_as_soon_as_it_is_answered) {
   EXPECT_EQ(rig.replies(), lines{"1 data 512"});
 }
 
-TEST(session, takes_what_came_behind_the_handshake_first) {
+TEST(session, begins_with_the_bytes_received_after_the_handshake) {
   session_rig rig({.first = write_request(1, 4096, "hello")});
   EXPECT_EQ(rig.replies(), lines{"1 ok"});
   EXPECT_EQ(rig.stored(4096, 5), "hello");
 }
 
-TEST(session, puts_a_request_together_that_was_split_anywhere) {
+TEST(session, reassembles_a_request_that_was_split_anywhere) {
   for (std::size_t split = 1; split < 28; ++split) {
-    // The handshake's last bytes may hold its first part.
+    // The first part may be among the last bytes of the handshake.
     const auto whole = read_request(7, 0, 512);
     session_rig rig({.first = whole.substr(0, split)});
     rig.expect_data(7, 512);
@@ -70,7 +70,7 @@ TEST(session, puts_a_request_together_that_was_split_anywhere) {
   }
 }
 
-TEST(session, takes_everything_byte_by_byte) {
+TEST(session, accepts_requests_byte_by_byte) {
   session_rig rig;
   rig.trickle(write_request(1, 100, pattern(300)));
   rig.expect_data(2, 300);
@@ -79,7 +79,7 @@ TEST(session, takes_everything_byte_by_byte) {
   EXPECT_EQ(rig.reader.data, pattern(300));
 }
 
-TEST(session, takes_a_payload_that_is_split_anywhere) {
+TEST(session, accepts_a_payload_that_is_split_anywhere) {
   const auto payload = pattern(9000, 4);
   const auto whole = write_request(1, 511, payload) + write_request(2, 20'000, "next");
   for (const std::size_t split : {27U, 28U, 29U, 28U + 4096U, 28U + 4097U, 28U + 8999U, 28U + 9000U,
@@ -93,7 +93,7 @@ TEST(session, takes_a_payload_that_is_split_anywhere) {
   }
 }
 
-TEST(session, takes_a_payload_that_is_larger_than_its_buffer) {
+TEST(session, accepts_a_payload_that_is_larger_than_its_buffer) {
   session_rig rig({.device = {.size = 4096 * kib}});
   const auto payload = pattern(1500 * kib + 3);
   rig.expect_data(2, payload.size());
@@ -102,14 +102,14 @@ TEST(session, takes_a_payload_that_is_larger_than_its_buffer) {
   EXPECT_EQ(rig.reader.data, payload);
 }
 
-TEST(session, has_the_first_pieces_of_a_large_write_with_the_device_while_the_rest_comes) {
+TEST(session, submits_the_first_pieces_of_a_large_write_while_the_rest_arrives) {
   session_rig rig(held());
   rig.send(write_request(1, 0, pattern(600 * kib)).substr(0, 400 * kib));
   EXPECT_EQ(rig.queue.waiting.size(), 1U);
 }
 
-TEST(session, sends_many_stretches_of_data_in_their_order) {
-  // More than one write's worth of vectors: pages that are no neighbours each take one.
+TEST(session, sends_many_ranges_of_data_in_order) {
+  // More vectors than one write takes: pages that are not adjacent need one each.
   session_rig rig(held({.pages = 2048}));
   std::vector<std::optional<blk::lease>> every_other;
   std::vector<std::optional<blk::lease>> between;
@@ -135,8 +135,8 @@ TEST(session, sends_many_stretches_of_data_in_their_order) {
   EXPECT_EQ(rig.reader.data, bytes.substr(29 * 512, 100 * kib));
 }
 
-TEST(session, reads_and_throws_away_the_payload_of_a_refused_write) {
-  // Requests in it are none: a server that took them for some would answer, or carry them out.
+TEST(session, discards_the_payload_of_a_refused_write) {
+  // The payload looks like requests. A session that parsed it would answer or execute them.
   std::string trap;
   while (trap.size() < 400 * kib)
     trap += request({nbd_command::write_zeroes, 666, 0, 4096});
@@ -151,7 +151,7 @@ TEST(session, reads_and_throws_away_the_payload_of_a_refused_write) {
   }
 }
 
-TEST(session, throws_the_payload_of_a_refused_write_away_wherever_it_is_split) {
+TEST(session, discards_the_payload_of_a_refused_write_wherever_it_is_split) {
   const auto whole = write_request(1, 1024 * kib, request({nbd_command::trim, 9})) +
                      request({nbd_command::flush, 2});
   for (std::size_t split = 1; split < whole.size(); ++split) {
@@ -162,7 +162,7 @@ TEST(session, throws_the_payload_of_a_refused_write_away_wherever_it_is_split) {
   }
 }
 
-TEST(session, answers_requests_that_bear_the_same_cookie) {
+TEST(session, answers_requests_with_the_same_cookie) {
   session_rig rig(held());
   rig.expect_data(5, 4096);
   rig.send(read_request(5, 0, 4096) + read_request(5, 4096, 4096) + read_request(5, 8192, 4096));
@@ -172,7 +172,7 @@ TEST(session, answers_requests_that_bear_the_same_cookie) {
   EXPECT_EQ(rig.replies(), lines(3, "5 data 4096"));
 }
 
-TEST(session, speaks_structured_replies_when_they_were_agreed) {
+TEST(session, sends_structured_replies_if_negotiated) {
   session_rig rig({.terms = {.structured = true}});
   rig.send(write_request(1, 4096, "abc") + read_request(2, 4096, 3) +
            read_request(3, 1024 * kib, 1));
@@ -181,7 +181,7 @@ TEST(session, speaks_structured_replies_when_they_were_agreed) {
   EXPECT_EQ(rig.reader.data, "abc");
 }
 
-TEST(session, judges_requests_by_the_new_shape_after_a_resize) {
+TEST(session, checks_requests_against_the_new_size_after_a_resize) {
   session_rig rig;
   auto now = rig.exported;
   now.size = 512 * kib;
@@ -194,7 +194,7 @@ TEST(session, judges_requests_by_the_new_shape_after_a_resize) {
   EXPECT_EQ(rig.replies(), lines{"3 data 512"});
 }
 
-TEST(session, counts_for_everybody_who_asks) {
+TEST(session, counts_requests_errors_and_bytes) {
   session_rig rig;
   rig.send_read(1, 0, 4096);
   rig.send_read(2, 1024 * kib, 1);

@@ -5,7 +5,7 @@
 namespace xenpv::nbd {
 namespace {
 
-TEST(parse_tcp_address, takes_the_forms_that_people_write) {
+TEST(parse_tcp_address, accepts_the_common_forms) {
   const std::vector<std::pair<std::string, tcp_address>> table = {
       {"127.0.0.1:10810", {"127.0.0.1", "10810"}},
       {"disks.example:1", {"disks.example", "1"}},
@@ -23,7 +23,7 @@ TEST(parse_tcp_address, takes_the_forms_that_people_write) {
   }
 }
 
-TEST(parse_tcp_address, refuses_what_could_mean_something_else) {
+TEST(parse_tcp_address, refuses_ambiguous_addresses) {
   for (const std::string text :
        {"", ":", "host:", "host:port", "host:65536", "host:-1", "host:1:2", "::1", "::1:10809",
         "2001:db8::1", "[::1", "[]:1", "[]", "[::1]10809", "[::1]:", "host: 1"}) {

@@ -8,60 +8,60 @@
 
 namespace xenpv::nbd::test {
 
-tls_client::tls_client(client_wishes wishes)
-    : wishes_(std::move(wishes)), context_(SSL_CTX_new(TLS_client_method())) {
+tls_client::tls_client(tls_client_options options)
+    : options_(std::move(options)), context_(SSL_CTX_new(TLS_client_method())) {
   auto* const ctx = context_.get();
-  // Also what is too old or too weak: it is the server that has to refuse it.
+  // Allows versions and ciphers that are too old or too weak: the server has to refuse them.
   SSL_CTX_set_security_level(ctx, 0);
-  SSL_CTX_set_min_proto_version(ctx, wishes_.version);
-  SSL_CTX_set_max_proto_version(ctx, wishes_.version);
-  if (wishes_.trusts != nullptr) {
-    SSL_CTX_load_verify_file(ctx, wishes_.trusts->path("ca-cert.pem").c_str());
+  SSL_CTX_set_min_proto_version(ctx, options_.version);
+  SSL_CTX_set_max_proto_version(ctx, options_.version);
+  if (options_.trusts != nullptr) {
+    SSL_CTX_load_verify_file(ctx, options_.trusts->path("ca-cert.pem").c_str());
     SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, nullptr);
   }
-  if (wishes_.shows != nullptr) {
-    const auto certificate = wishes_.shows->path("client-cert.pem");
-    const auto key = wishes_.shows->path("client-key.pem");
+  if (options_.shows != nullptr) {
+    const auto certificate = options_.shows->path("client-cert.pem");
+    const auto key = options_.shows->path("client-key.pem");
     if (SSL_CTX_use_certificate_chain_file(ctx, certificate.c_str()) != 1 ||
         SSL_CTX_use_PrivateKey_file(ctx, key.c_str(), SSL_FILETYPE_PEM) != 1)
       throw std::runtime_error("load " + certificate);
   }
-  if (!wishes_.user.empty()) SSL_CTX_set_psk_client_callback(ctx, give_key);
+  if (!options_.user.empty()) SSL_CTX_set_psk_client_callback(ctx, give_key);
   ssl_.reset(SSL_new(ctx));
-  SSL_set_app_data(ssl_.get(), &wishes_);
+  SSL_set_app_data(ssl_.get(), &options_);
   SSL_set_bio(ssl_.get(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
   SSL_set_connect_state(ssl_.get());
 }
 
 unsigned tls_client::give_key(SSL* ssl, const char*, char* name, unsigned name_size,
                               unsigned char* key, unsigned key_size) {
-  const auto& wishes = *static_cast<client_wishes*>(SSL_get_app_data(ssl));
-  if (wishes.user.size() >= name_size || wishes.key.size() > key_size) return 0;
-  std::memcpy(name, wishes.user.c_str(), wishes.user.size() + 1);
-  std::memcpy(key, wishes.key.data(), wishes.key.size());
-  return static_cast<unsigned>(wishes.key.size());
+  const auto& options = *static_cast<tls_client_options*>(SSL_get_app_data(ssl));
+  if (options.user.size() >= name_size || options.key.size() > key_size) return 0;
+  std::memcpy(name, options.user.c_str(), options.user.size() + 1);
+  std::memcpy(key, options.key.data(), options.key.size());
+  return static_cast<unsigned>(options.key.size());
 }
 
 bool tls_client::shake_hands(tls_engine& server) {
-  auto theirs = tls_engine::status::needs_input;
+  auto server_status = tls_engine::status::needs_input;
   // More flights than any handshake has.
   for (int flight = 0; flight < 8; ++flight) {
-    const bool mine = SSL_do_handshake(ssl_.get()) == 1;
+    const bool is_done = SSL_do_handshake(ssl_.get()) == 1;
     exchange(server);
-    if (theirs == tls_engine::status::needs_input) theirs = server.shake_hands();
+    if (server_status == tls_engine::status::needs_input) server_status = server.shake_hands();
     exchange(server);
-    if (theirs == tls_engine::status::failed) break;
-    if (mine && theirs == tls_engine::status::done) return true;
+    if (server_status == tls_engine::status::failed) break;
+    if (is_done && server_status == tls_engine::status::done) return true;
   }
-  // Its alert may be of interest.
+  // Reads the server's alert.
   (void)SSL_do_handshake(ssl_.get());
   return false;
 }
 
 void tls_client::exchange(tls_engine& server, std::size_t at_once) {
   std::string_view left;
-  const auto mine = take_output();
-  for (left = mine; !left.empty();) {
+  const auto pending = take_output();
+  for (left = pending; !left.empty();) {
     const auto space = server.input_space();
     const auto count = std::min({left.size(), space.size(), at_once});
     std::memcpy(space.data(), left.data(), count);

@@ -1,4 +1,4 @@
-// A TLS client without a socket, to talk to a tls_engine: OpenSSL again, the other side of it.
+// A TLS client without a socket, the peer of a tls_engine. It uses OpenSSL as well.
 #pragma once
 
 #include <string>
@@ -10,27 +10,27 @@
 
 namespace xenpv::nbd::test {
 
-struct client_wishes {
-  int version = TLS1_3_VERSION;     ///< this one and no other
+struct tls_client_options {
+  int version = TLS1_3_VERSION;     ///< the only version it supports
   const tls_pki* trusts = nullptr;  ///< verifies the server with its ca-cert.pem
-  const tls_pki* shows = nullptr;   ///< has its client certificate
-  std::string user{}, key{};        ///< has a pre-shared key, in bytes
+  const tls_pki* shows = nullptr;   ///< presents its client certificate
+  std::string user{}, key{};        ///< has this pre-shared key, in bytes
 };
 
 class tls_client {
  public:
-  explicit tls_client(client_wishes wishes);
+  explicit tls_client(tls_client_options options);
 
-  /// Both sides as far as they get. True: both are done.
+  /// Runs the handshake on both sides. Returns true if both complete it.
   bool shake_hands(tls_engine& server);
-  /// Moves what either has for the other; `at_once` bytes at a time towards the server.
+  /// Transfers the pending output of both sides, to the server `at_once` bytes at a time.
   void exchange(tls_engine& server, std::size_t at_once = ~std::size_t{0});
 
   void write(std::string_view text);
-  /// What is there.
+  /// The plaintext received so far.
   [[nodiscard]] std::string read();
-  void say_goodbye() { SSL_shutdown(ssl_.get()); }
-  [[nodiscard]] bool heard_goodbye() const {
+  void close_notify() { SSL_shutdown(ssl_.get()); }
+  [[nodiscard]] bool received_close_notify() const {
     return (SSL_get_shutdown(ssl_.get()) & SSL_RECEIVED_SHUTDOWN) != 0;
   }
   [[nodiscard]] SSL* ssl() const noexcept { return ssl_.get(); }
@@ -41,12 +41,12 @@ class tls_client {
  private:
   static unsigned give_key(SSL* ssl, const char* hint, char* name, unsigned name_size,
                            unsigned char* key, unsigned key_size);
-  client_wishes wishes_;
+  tls_client_options options_;
   ssl_ctx_ptr context_;
   ssl_ptr ssl_;
 };
 
-/// Everything the server can read.
+/// Reads everything that the server has received.
 [[nodiscard]] std::string read_all(tls_engine& server);
 [[nodiscard]] bool write_all(tls_engine& server, std::string_view text);
 

@@ -1,4 +1,4 @@
-// Keys and certificates are read at start: what is wrong with them is told then, with the file.
+// Keys and certificates are read at start. Errors are reported then, with the name of the file.
 #include "xenpv/nbd/tls_credentials.hpp"
 
 #include <gmock/gmock.h>
@@ -17,16 +17,16 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-/// What it throws, and with the folder's name cut out.
+/// Returns the message that `function` throws, with DIR in place of the directory's name.
 template <class Function>
 std::string refusal(const tls_pki& pki, Function function) {
   try {
     (void)function();
   } catch (const failure& problem) {
     std::string text = problem.what();
-    for (auto at = text.find(pki.directory()); at != std::string::npos;
-         at = text.find(pki.directory()))
-      text.replace(at, pki.directory().size(), "DIR");
+    for (auto position = text.find(pki.directory()); position != std::string::npos;
+         position = text.find(pki.directory()))
+      text.replace(position, pki.directory().size(), "DIR");
     return text;
   }
   return "nothing";
@@ -46,7 +46,7 @@ std::string warnings_of_certificates(const tls_pki& pki) {
   return testing::internal::GetCapturedStderr();
 }
 
-TEST(tls_credentials, takes_good_certificates_without_a_word) {
+TEST(tls_credentials, accepts_good_certificates_silently) {
   const tls_pki pki;
   EXPECT_EQ(warnings_of_certificates(pki), "");
   EXPECT_EQ(refusal_of_certificates(pki, true), "nothing");
@@ -72,7 +72,7 @@ TEST(tls_credentials, needs_the_authority_only_to_verify_clients) {
             "with it)");
 }
 
-TEST(tls_credentials, names_the_file_that_is_no_pem) {
+TEST(tls_credentials, names_the_file_that_is_not_pem) {
   const tls_pki pki;
   for (const std::string name :
        {"ca-crl.pem", "ca-cert.pem", "server-key.pem", "server-cert.pem"}) {
@@ -99,12 +99,12 @@ TEST(tls_credentials, refuses_a_key_of_another_kind) {
             "DIR/server-key.pem: it is not the key of server-cert.pem");
 }
 
-TEST(tls_credentials, asks_nobody_for_a_passphrase) {
+TEST(tls_credentials, refuses_a_key_with_a_passphrase) {
   const tls_pki pki;
   pki.lock_key("server");
   EXPECT_EQ(refusal_of_certificates(pki),
             "DIR/server-key.pem: it has a passphrase; openssl pkey -in FILE -out server-key.pem "
-            "takes it off");
+            "removes it");
 }
 
 TEST(tls_credentials, warns_of_a_key_that_others_can_read) {
@@ -135,7 +135,7 @@ TEST(tls_credentials, warns_of_certificates_that_clients_will_refuse) {
   EXPECT_THAT(warnings_of_certificates(pki), HasSubstr(begin));
 }
 
-TEST(tls_credentials, knows_the_users_of_a_file_of_keys) {
+TEST(tls_credentials, lists_the_users_of_a_key_file) {
   const tls_pki pki;
   pki.write("keys.psk",
             "bob:" + test::hexadecimal_key('1') + "\nalice:" + test::hexadecimal_key('2') + "\n");
@@ -147,12 +147,12 @@ TEST(tls_credentials, knows_the_users_of_a_file_of_keys) {
 TEST(tls_credentials, names_file_and_line_of_a_bad_key) {
   const tls_pki pki;
   EXPECT_EQ(refusal_of_keys(pki),
-            "read DIR/keys.psk: no such file or directory (psktool -u USER -p DIR/keys.psk makes "
+            "read DIR/keys.psk: no such file or directory (psktool -u USER -p DIR/keys.psk creates "
             "it)");
   pki.write("keys.psk", "");
   EXPECT_EQ(refusal_of_keys(pki),
-            "DIR/keys.psk: invalid argument (nobody is in it; psktool -u USER -p DIR/keys.psk adds "
-            "a user)");
+            "DIR/keys.psk: invalid argument (it has no users; psktool -u USER -p DIR/keys.psk adds "
+            "one)");
   pki.write("keys.psk", "bob:12");
   EXPECT_EQ(refusal_of_keys(pki),
             "DIR/keys.psk:1: invalid argument (the key is too short: 16 bytes or more, 32 digits)");
@@ -160,7 +160,7 @@ TEST(tls_credentials, names_file_and_line_of_a_bad_key) {
               StartsWith("read DIR: is a directory"));
 }
 
-TEST(tls_credentials, warns_of_a_file_of_keys_that_others_can_read) {
+TEST(tls_credentials, warns_of_a_key_file_that_others_can_read) {
   const tls_pki pki;
   pki.write("keys.psk", "bob:" + test::hexadecimal_key('1'));
   std::filesystem::permissions(pki.path("keys.psk"), std::filesystem::perms(0644));

@@ -14,23 +14,23 @@ namespace {
 
 constexpr long day = 24 * 60 * 60;
 
-void require(bool done, const char* what) {
-  if (!done) throw std::runtime_error(what);
+void require(bool done, const char* operation) {
+  if (!done) throw std::runtime_error(operation);
 }
 
 bio_ptr open_file(const std::string& path) {
   bio_ptr out(BIO_new_file(path.c_str(), "w"));
-  require(out != nullptr, "open a file of the folder");
+  require(out != nullptr, "open a file in the directory");
   return out;
 }
 
-void add_extension(X509& to, X509* issuer, int what, const char* value) {
+void add_extension(X509& certificate, X509* issuer, int type, const char* value) {
   X509V3_CTX context;
   X509V3_set_ctx_nodb(&context);
-  X509V3_set_ctx(&context, issuer, &to, nullptr, nullptr, 0);
+  X509V3_set_ctx(&context, issuer, &certificate, nullptr, nullptr, 0);
   const std::unique_ptr<X509_EXTENSION, openssl_deleter<X509_EXTENSION_free>> made(
-      X509V3_EXT_conf_nid(nullptr, &context, what, value));
-  require(made && X509_add_ext(&to, made.get(), -1) == 1, value);
+      X509V3_EXT_conf_nid(nullptr, &context, type, value));
+  require(made && X509_add_ext(&certificate, made.get(), -1) == 1, value);
 }
 
 }  // namespace
@@ -60,43 +60,43 @@ std::string tls_pki::path(std::string_view name) const {
   return directory_ + "/" + std::string(name);
 }
 
-x509_ptr tls_pki::make(const certificate_wishes& wishes, EVP_PKEY& key, X509* issuer,
+x509_ptr tls_pki::make(const certificate_options& options, EVP_PKEY& key, X509* issuer,
                        EVP_PKEY& issuer_key) {
   x509_ptr out(X509_new());
   auto& made = *out;
   X509_set_version(&made, X509_VERSION_3);
   ASN1_INTEGER_set(X509_get_serialNumber(&made), next_serial_++);
-  X509_gmtime_adj(X509_getm_notBefore(&made), wishes.first_day * day);
-  X509_gmtime_adj(X509_getm_notAfter(&made), wishes.last_day * day);
+  X509_gmtime_adj(X509_getm_notBefore(&made), options.first_day * day);
+  X509_gmtime_adj(X509_getm_notAfter(&made), options.last_day * day);
   auto* const name = X509_get_subject_name(&made);
   X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
-                             reinterpret_cast<const unsigned char*>(wishes.name.c_str()), -1, -1,
+                             reinterpret_cast<const unsigned char*>(options.name.c_str()), -1, -1,
                              0);
   X509_set_issuer_name(&made, X509_get_subject_name(issuer == nullptr ? &made : issuer));
   X509_set_pubkey(&made, &key);
   auto* const signer = issuer == nullptr ? &made : issuer;
-  if (wishes.purpose == "CA") {
+  if (options.purpose == "CA") {
     add_extension(made, signer, NID_basic_constraints, "critical,CA:TRUE");
     add_extension(made, signer, NID_key_usage, "critical,keyCertSign,cRLSign");
   } else {
-    add_extension(made, signer, NID_ext_key_usage, wishes.purpose.c_str());
-    add_extension(made, signer, NID_subject_alt_name, ("DNS:" + wishes.name).c_str());
+    add_extension(made, signer, NID_ext_key_usage, options.purpose.c_str());
+    add_extension(made, signer, NID_subject_alt_name, ("DNS:" + options.name).c_str());
   }
   require(X509_sign(&made, &issuer_key, EVP_sha256()) > 0, "sign a certificate");
   return out;
 }
 
-void tls_pki::issue(const std::string& who, const certificate_wishes& wishes) {
+void tls_pki::issue(const std::string& owner, const certificate_options& options) {
   const key_ptr key(EVP_EC_gen("P-256"));
-  serials_.emplace_back(who, next_serial_);
-  const auto made = make(wishes, *key, authority_.get(), *authority_key_);
-  PEM_write_bio_X509(open_file(path(who + "-cert.pem")).get(), made.get());
-  PEM_write_bio_PrivateKey(open_file(path(who + "-key.pem")).get(), key.get(), nullptr, nullptr, 0,
-                           nullptr, nullptr);
-  std::filesystem::permissions(path(who + "-key.pem"), std::filesystem::perms(0600));
+  serials_.emplace_back(owner, next_serial_);
+  const auto made = make(options, *key, authority_.get(), *authority_key_);
+  PEM_write_bio_X509(open_file(path(owner + "-cert.pem")).get(), made.get());
+  PEM_write_bio_PrivateKey(open_file(path(owner + "-key.pem")).get(), key.get(), nullptr, nullptr,
+                           0, nullptr, nullptr);
+  std::filesystem::permissions(path(owner + "-key.pem"), std::filesystem::perms(0600));
 }
 
-void tls_pki::revoke(const std::vector<std::string>& who, long last_day) {
+void tls_pki::revoke(const std::vector<std::string>& owners, long last_day) {
   const std::unique_ptr<X509_CRL, openssl_deleter<X509_CRL_free>> list(X509_CRL_new());
   X509_CRL_set_version(list.get(), X509_CRL_VERSION_2);
   X509_CRL_set_issuer_name(list.get(), X509_get_subject_name(authority_.get()));
@@ -104,7 +104,7 @@ void tls_pki::revoke(const std::vector<std::string>& who, long last_day) {
   X509_CRL_set1_lastUpdate(list.get(), X509_gmtime_adj(time.get(), -2 * day));
   X509_CRL_set1_nextUpdate(list.get(), X509_gmtime_adj(time.get(), last_day * day));
   for (const auto& [name, serial] : serials_) {
-    if (std::find(who.begin(), who.end(), name) == who.end()) continue;
+    if (std::find(owners.begin(), owners.end(), name) == owners.end()) continue;
     auto* const entry = X509_REVOKED_new();
     const std::unique_ptr<ASN1_INTEGER, openssl_deleter<ASN1_INTEGER_free>> number(
         ASN1_INTEGER_new());
@@ -122,8 +122,8 @@ void tls_pki::write(std::string_view name, std::string_view text) const {
   std::filesystem::permissions(path(name), std::filesystem::perms(0600));
 }
 
-void tls_pki::lock_key(const std::string& who) const {
-  const auto file = path(who + "-key.pem");
+void tls_pki::lock_key(const std::string& owner) const {
+  const auto file = path(owner + "-key.pem");
   const bio_ptr in(BIO_new_file(file.c_str(), "r"));
   const key_ptr key(PEM_read_bio_PrivateKey(in.get(), nullptr, nullptr, nullptr));
   unsigned char passphrase[] = "secret";

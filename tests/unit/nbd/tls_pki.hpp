@@ -1,5 +1,5 @@
-// A certificate authority of a test's own, in a folder that goes with it: keys and certificates
-// under the names that NBD servers look for, as good or as bad as a test wants them.
+// A certificate authority for a test, in a temporary directory that it owns: keys and certificates
+// under the names that NBD servers look for, valid or invalid as the test chooses.
 #pragma once
 
 #include <memory>
@@ -14,7 +14,7 @@ namespace xenpv::nbd::test {
 using key_ptr = std::unique_ptr<EVP_PKEY, openssl_deleter<EVP_PKEY_free>>;
 using x509_ptr = std::unique_ptr<X509, openssl_deleter<X509_free>>;
 
-struct certificate_wishes {
+struct certificate_options {
   std::string name = "localhost";      ///< CN
   std::string purpose = "serverAuth";  ///< extended key usage; "CA" for an authority
   long first_day = -1, last_day = 30;  ///< from today
@@ -23,7 +23,7 @@ struct certificate_wishes {
 class tls_pki {
  public:
   /// Makes ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem and client-key.pem.
-  /// With `is_intermediate` another authority has signed this one, and is in no file.
+  /// With `is_intermediate` the authority is signed by a root whose certificate is in no file.
   explicit tls_pki(const std::string& name = "test CA", bool is_intermediate = false);
   ~tls_pki();
   tls_pki(const tls_pki&) = delete;
@@ -32,17 +32,17 @@ class tls_pki {
   [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
   [[nodiscard]] std::string path(std::string_view name) const;
 
-  /// Replaces WHO-cert.pem and WHO-key.pem.
-  void issue(const std::string& who, const certificate_wishes& wishes);
-  /// Makes ca-crl.pem with the serial numbers of these, valid until `last_day`.
-  void revoke(const std::vector<std::string>& who, long last_day = 30);
-  /// Writes a file of the folder.
+  /// Replaces OWNER-cert.pem and OWNER-key.pem.
+  void issue(const std::string& owner, const certificate_options& options);
+  /// Writes ca-crl.pem with the serial numbers of `owners`, valid until `last_day`.
+  void revoke(const std::vector<std::string>& owners, long last_day = 30);
+  /// Writes a file in the directory.
   void write(std::string_view name, std::string_view text) const;
-  /// WHO-key.pem with a passphrase.
-  void lock_key(const std::string& who) const;
+  /// Encrypts OWNER-key.pem with a passphrase.
+  void lock_key(const std::string& owner) const;
 
  private:
-  [[nodiscard]] x509_ptr make(const certificate_wishes& wishes, EVP_PKEY& key, X509* issuer,
+  [[nodiscard]] x509_ptr make(const certificate_options& options, EVP_PKEY& key, X509* issuer,
                               EVP_PKEY& issuer_key);
 
   std::string directory_;
@@ -52,7 +52,7 @@ class tls_pki {
   long next_serial_ = 1;
 };
 
-/// A key of `size` bytes as a file of keys has it.
+/// A key of `size` bytes in the format of a key file.
 [[nodiscard]] std::string hexadecimal_key(char fill, std::size_t size = 32);
 
 }  // namespace xenpv::nbd::test

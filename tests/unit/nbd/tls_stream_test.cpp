@@ -28,16 +28,16 @@ using boost::system::error_code;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
-/// What an operation has come to.
+/// The result of an operation.
 struct outcome {
   bool ended = false;
   error_code code;
   std::size_t count = 0;
 
-  auto taker() {
-    return [this](error_code given, std::size_t size) {
+  auto handler() {
+    return [this](error_code result, std::size_t size) {
       ended = true;
-      code = given;
+      code = result;
       count = size;
     };
   }
@@ -52,13 +52,13 @@ class tls_stream_test : public ::testing::Test {
     peer_.reset(ends[1]);
     pki_.write("keys.psk", "alice:" + hexadecimal_key('1'));
     stream_.emplace(socket_, tls_credentials::from_psk_file(pki_.path("keys.psk")));
-    client_wishes wishes;
-    wishes.user = "alice";
-    wishes.key = unhex(hexadecimal_key('1'));
-    client_.emplace(wishes);
+    tls_client_options options;
+    options.user = "alice";
+    options.key = unhex(hexadecimal_key('1'));
+    client_.emplace(options);
   }
 
-  /// What the client has for the server goes there.
+  /// Sends the client's pending output to the server.
   void send() {
     const auto bytes = client_->take_output();
     if (!bytes.empty()) {
@@ -66,7 +66,7 @@ class tls_stream_test : public ::testing::Test {
                 static_cast<ssize_t>(bytes.size()));
     }
   }
-  /// And back.
+  /// Receives the server's output for the client.
   void receive() {
     std::array<char, 65536> bytes;
     for (;;) {
@@ -75,7 +75,7 @@ class tls_stream_test : public ::testing::Test {
       client_->give_input({bytes.data(), static_cast<std::size_t>(got)});
     }
   }
-  /// Lets the server's side run until `done()`, or far too long.
+  /// Runs the server's side until `done()`. Fails after a long time.
   template <class Condition>
   void run_until(Condition done) {
     const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
@@ -85,13 +85,13 @@ class tls_stream_test : public ::testing::Test {
       context_.run_one_for(std::chrono::seconds(5));
     }
   }
-  /// As far as it gets without anything new.
-  void run_dry() {
+  /// Runs the server's side until it waits for something.
+  void run_ready() {
     context_.restart();
     context_.poll();
   }
 
-  /// The handshake's end; what it threw.
+  /// Runs the handshake. Returns the message that it throws, or "".
   std::string shake_hands() {
     std::optional<std::string> end;
     start_handshake(end);
@@ -125,7 +125,7 @@ class tls_stream_test : public ::testing::Test {
   std::optional<tls_client> client_;
 };
 
-TEST_F(tls_stream_test, reads_all_that_came_in_many_records) {
+TEST_F(tls_stream_test, reads_all_bytes_of_many_records) {
   ASSERT_EQ(shake_hands(), "");
   std::string all;
   for (int i = 0; i < 100; ++i) {
@@ -135,28 +135,28 @@ TEST_F(tls_stream_test, reads_all_that_came_in_many_records) {
   send();
   std::string first(10, '\0');
   std::string second(4096, '\0');
-  const std::array<asio::mutable_buffer, 2> into = {asio::buffer(first), asio::buffer(second)};
+  const std::array<asio::mutable_buffer, 2> buffers = {asio::buffer(first), asio::buffer(second)};
   outcome read;
-  stream_->async_read_some(into, read.taker());
+  stream_->async_read_some(buffers, read.handler());
   run_until([&] { return read.ended; });
   EXPECT_FALSE(read.code);
   EXPECT_EQ(first + second.substr(0, read.count - first.size()), all);
 }
 
-TEST_F(tls_stream_test, ends_no_read_within_the_call_that_begins_it) {
+TEST_F(tls_stream_test, completes_no_read_inside_the_initiating_call) {
   ASSERT_EQ(shake_hands(), "");
   client_->write("twelve bytes");
   send();
   std::string bytes(6, '\0');
   for (int half = 0; half < 2; ++half) {
     outcome read;
-    stream_->async_read_some(asio::buffer(bytes), read.taker());
+    stream_->async_read_some(asio::buffer(bytes), read.handler());
     EXPECT_FALSE(read.ended);
     run_until([&] { return read.ended; });
     EXPECT_EQ(read.count, 6U);
   }
   outcome nothing;
-  stream_->async_read_some(asio::buffer(bytes.data(), 0), nothing.taker());
+  stream_->async_read_some(asio::buffer(bytes.data(), 0), nothing.handler());
   run_until([&] { return nothing.ended; });
   EXPECT_FALSE(nothing.code);
 }
@@ -165,15 +165,15 @@ TEST_F(tls_stream_test, loses_nothing_when_a_read_is_cancelled) {
   ASSERT_EQ(shake_hands(), "");
   client_->write("the whole of it");
   const auto record = client_->take_output();
-  // Not a single byte; a part of a record, which the socket's own read has taken already.
-  for (const std::size_t there : {std::size_t{0}, record.size() / 2}) {
-    ASSERT_EQ(::send(peer_.get(), record.data(), there, 0), static_cast<ssize_t>(there));
+  // Without a byte, and with a part of a record, which the socket's own read has taken already.
+  for (const std::size_t available : {std::size_t{0}, record.size() / 2}) {
+    ASSERT_EQ(::send(peer_.get(), record.data(), available, 0), static_cast<ssize_t>(available));
     asio::cancellation_signal signal;
     outcome read;
     std::string bytes(100, '\0');
     stream_->async_read_some(asio::buffer(bytes),
-                             asio::bind_cancellation_slot(signal.slot(), read.taker()));
-    if (there == 0) run_dry();
+                             asio::bind_cancellation_slot(signal.slot(), read.handler()));
+    if (available == 0) run_ready();
     EXPECT_FALSE(read.ended);
     signal.emit(asio::cancellation_type::total);
     run_until([&] { return read.ended; });
@@ -184,12 +184,12 @@ TEST_F(tls_stream_test, loses_nothing_when_a_read_is_cancelled) {
   ASSERT_EQ(::send(peer_.get(), rest.data(), rest.size(), 0), static_cast<ssize_t>(rest.size()));
   outcome read;
   std::string bytes(100, '\0');
-  stream_->async_read_some(asio::buffer(bytes), read.taker());
+  stream_->async_read_some(asio::buffer(bytes), read.handler());
   run_until([&] { return read.ended; });
   EXPECT_EQ(bytes.substr(0, read.count), "the whole of it");
 }
 
-TEST_F(tls_stream_test, reads_at_once_what_is_there_and_waits_for_nothing) {
+TEST_F(tls_stream_test, reads_available_data_without_waiting) {
   ASSERT_EQ(shake_hands(), "");
   error_code code;
   stream_->non_blocking(true, code);
@@ -205,13 +205,13 @@ TEST_F(tls_stream_test, reads_at_once_what_is_there_and_waits_for_nothing) {
   auto count = stream_->read_some(asio::buffer(bytes), code);
   EXPECT_EQ(bytes.substr(0, count), "first, ");
   EXPECT_EQ(stream_->read_some(asio::buffer(bytes), code), 0U);
-  EXPECT_EQ(code, asio::error::would_block) << "a part of a record is nothing yet";
+  EXPECT_EQ(code, asio::error::would_block) << "a part of a record yields no data";
   ASSERT_EQ(::send(peer_.get(), &records.back(), 1, 0), 1);
   count = stream_->read_some(asio::buffer(bytes), code);
   EXPECT_FALSE(code);
   EXPECT_EQ(bytes.substr(0, count), "second");
 
-  client_->say_goodbye();
+  client_->close_notify();
   send();
   for (int i = 0; i < 2; ++i) {
     EXPECT_EQ(stream_->read_some(asio::buffer(bytes), code), 0U);
@@ -223,10 +223,10 @@ TEST_F(tls_stream_test, writes_all_of_its_buffers) {
   ASSERT_EQ(shake_hands(), "");
   std::string header = "header";
   std::string data(40'000, 'x');
-  const std::array<asio::const_buffer, 3> from = {asio::buffer(header), asio::buffer(data),
-                                                  asio::buffer(header)};
+  const std::array<asio::const_buffer, 3> buffers = {asio::buffer(header), asio::buffer(data),
+                                                     asio::buffer(header)};
   outcome written;
-  stream_->async_write_some(from, written.taker());
+  stream_->async_write_some(buffers, written.handler());
   EXPECT_FALSE(written.ended);
   run_until([&] { return written.ended; });
   EXPECT_FALSE(written.code);
@@ -235,15 +235,15 @@ TEST_F(tls_stream_test, writes_all_of_its_buffers) {
   EXPECT_EQ(client_->read(), header + data + header);
 }
 
-TEST_F(tls_stream_test, takes_a_part_of_what_is_large) {
+TEST_F(tls_stream_test, writes_a_part_of_large_data) {
   ASSERT_EQ(shake_hands(), "");
   std::string header = "header";
   const std::string data(1 << 20, 'x');
-  const std::array<asio::const_buffer, 2> from = {asio::buffer(header), asio::buffer(data)};
+  const std::array<asio::const_buffer, 2> buffers = {asio::buffer(header), asio::buffer(data)};
   outcome written;
-  stream_->async_write_some(from, written.taker());
+  stream_->async_write_some(buffers, written.handler());
   while (!written.ended) {
-    run_dry();
+    run_ready();
     receive();
   }
   EXPECT_FALSE(written.code);
@@ -251,71 +251,70 @@ TEST_F(tls_stream_test, takes_a_part_of_what_is_large) {
   EXPECT_EQ(client_->read(), header + data.substr(0, (256U << 10U) - header.size()));
 }
 
-TEST_F(tls_stream_test, ends_reading_when_the_client_said_goodbye_and_still_writes) {
+TEST_F(tls_stream_test, ends_reading_after_close_notify_and_still_writes) {
   ASSERT_EQ(shake_hands(), "");
   client_->write("last words");
-  client_->say_goodbye();
+  client_->close_notify();
   send();
   std::string bytes(100, '\0');
-  outcome words;
-  stream_->async_read_some(asio::buffer(bytes), words.taker());
-  run_until([&] { return words.ended; });
-  EXPECT_EQ(words.count, 10U);
+  outcome text;
+  stream_->async_read_some(asio::buffer(bytes), text.handler());
+  run_until([&] { return text.ended; });
+  EXPECT_EQ(text.count, 10U);
   outcome end;
-  stream_->async_read_some(asio::buffer(bytes), end.taker());
+  stream_->async_read_some(asio::buffer(bytes), end.handler());
   run_until([&] { return end.ended; });
   EXPECT_EQ(end.code, asio::error::eof);
   outcome written;
-  stream_->async_write_some(asio::buffer("answer", 6), written.taker());
+  stream_->async_write_some(asio::buffer("answer", 6), written.handler());
   run_until([&] { return written.ended; });
   receive();
   EXPECT_EQ(client_->read(), "answer");
 }
 
-TEST_F(tls_stream_test, ends_reading_when_the_client_talks_nonsense) {
+TEST_F(tls_stream_test, fails_reading_when_the_client_sends_no_tls) {
   ASSERT_EQ(shake_hands(), "");
-  const std::string nonsense = "IHAVEOPT and more that is no record";
-  ASSERT_EQ(::send(peer_.get(), nonsense.data(), nonsense.size(), 0),
-            static_cast<ssize_t>(nonsense.size()));
+  const std::string junk = "IHAVEOPT and more that is no record";
+  ASSERT_EQ(::send(peer_.get(), junk.data(), junk.size(), 0), static_cast<ssize_t>(junk.size()));
   std::string bytes(100, '\0');
   outcome read;
-  stream_->async_read_some(asio::buffer(bytes), read.taker());
+  stream_->async_read_some(asio::buffer(bytes), read.handler());
   run_until([&] { return read.ended; });
   EXPECT_EQ(read.code, boost::system::errc::protocol_error);
-  // Which field OpenSSL looks at first depends on its version.
+  // Which field OpenSSL checks first depends on its version.
   EXPECT_THAT(stream_->engine().problem(),
               AnyOf("TLS: wrong version number", "TLS: bad record type"));
   outcome written;
-  stream_->async_write_some(asio::buffer("answer", 6), written.taker());
+  stream_->async_write_some(asio::buffer("answer", 6), written.handler());
   EXPECT_FALSE(written.ended);
   run_until([&] { return written.ended; });
   EXPECT_EQ(written.code, boost::system::errc::protocol_error);
 }
 
-TEST_F(tls_stream_test, ends_reading_when_the_client_is_gone_without_a_word) {
+TEST_F(tls_stream_test, ends_reading_when_the_client_is_gone_without_close_notify) {
   ASSERT_EQ(shake_hands(), "");
   peer_.reset();
   std::string bytes(100, '\0');
   outcome read;
-  stream_->async_read_some(asio::buffer(bytes), read.taker());
+  stream_->async_read_some(asio::buffer(bytes), read.handler());
   run_until([&] { return read.ended; });
   EXPECT_EQ(read.code, asio::error::eof);
 }
 
-TEST_F(tls_stream_test, says_goodbye_at_once) {
+TEST_F(tls_stream_test, sends_close_notify_at_once) {
   ASSERT_EQ(shake_hands(), "");
   stream_->say_goodbye();
   receive();
   EXPECT_EQ(client_->read(), "");
-  EXPECT_TRUE(client_->heard_goodbye());
+  EXPECT_TRUE(client_->received_close_notify());
 }
 
-TEST_F(tls_stream_test, waits_for_nobody_to_say_goodbye) {
+TEST_F(tls_stream_test, sends_close_notify_without_waiting_for_a_pending_write) {
   ASSERT_EQ(shake_hands(), "");
   const std::string large(1 << 20, 'x');
   outcome written;
-  stream_->async_write_some(asio::buffer(large), written.taker());
-  run_dry();
+  stream_->async_write_some(asio::buffer(large), written.handler());
+  run_ready();
   EXPECT_FALSE(written.ended) << "the client reads nothing";
   stream_->say_goodbye();
   socket_.close();
@@ -324,12 +323,12 @@ TEST_F(tls_stream_test, waits_for_nobody_to_say_goodbye) {
   stream_->say_goodbye();
 }
 
-TEST_F(tls_stream_test, tells_a_client_that_fails_in_the_handshake_why) {
-  client_wishes wishes;
-  wishes.user = "mallory";
-  wishes.key = unhex(hexadecimal_key('1'));
-  wishes.version = TLS1_2_VERSION;
-  client_.emplace(wishes);
+TEST_F(tls_stream_test, sends_an_alert_to_a_client_that_fails_in_the_handshake) {
+  tls_client_options options;
+  options.user = "mallory";
+  options.key = unhex(hexadecimal_key('1'));
+  options.version = TLS1_2_VERSION;
+  client_.emplace(options);
   EXPECT_THAT(shake_hands(), HasSubstr("there is no user 'mallory'"));
   stream_->say_goodbye();
   receive();
@@ -337,7 +336,7 @@ TEST_F(tls_stream_test, tells_a_client_that_fails_in_the_handshake_why) {
   EXPECT_EQ(ERR_GET_REASON(ERR_peek_last_error()), SSL_R_TLSV1_ALERT_UNKNOWN_PSK_IDENTITY);
 }
 
-TEST_F(tls_stream_test, says_that_a_client_hung_up_in_the_handshake) {
+TEST_F(tls_stream_test, reports_that_a_client_hung_up_in_the_handshake) {
   peer_.reset();
   std::optional<std::string> end;
   start_handshake(end);

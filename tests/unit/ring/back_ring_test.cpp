@@ -1,4 +1,4 @@
-// Our back end against Xen's front end, over the same memory.
+// The backend's end of a ring against Xen's macros for the frontend, over the same memory.
 #include "xenpv/ring/back_ring.hpp"
 
 #include <gtest/gtest.h>
@@ -39,7 +39,7 @@ TEST_F(back_ring_test, starts_empty_and_leaves_the_ring_as_it_is) {
   EXPECT_EQ(memory.xens()->rsp_event, 1u);
 }
 
-TEST_F(back_ring_test, requests_are_taken_in_the_order_they_came) {
+TEST_F(back_ring_test, requests_are_taken_in_order) {
   ask(2);
   ASSERT_EQ(back.available(), 2u);
   EXPECT_TRUE(test::is_request_of(back.take(), 0));
@@ -49,14 +49,14 @@ TEST_F(back_ring_test, requests_are_taken_in_the_order_they_came) {
   EXPECT_EQ(back.in_flight(), 2u);
 }
 
-TEST_F(back_ring_test, request_that_was_taken_does_not_change_any_more) {
+TEST_F(back_ring_test, request_does_not_change_after_it_was_taken) {
   ask(1);
   const auto request = back.take();
   memory.xens()->ring[0].req.id = 666;
   EXPECT_TRUE(test::is_request_of(request, 0));
 }
 
-TEST_F(back_ring_test, response_is_seen_when_it_is_published) {
+TEST_F(back_ring_test, response_is_visible_once_it_is_published) {
   ask(2);
   static_cast<void>(back.take());
   static_cast<void>(back.take());
@@ -82,11 +82,11 @@ TEST_F(back_ring_test, no_event_is_due_while_the_frontend_works) {
   back.put(response_of(back.take().id));
   EXPECT_TRUE(back.publish());
   back.put(response_of(back.take().id));
-  EXPECT_FALSE(back.publish()) << "it was told already and has not looked";
+  EXPECT_FALSE(back.publish()) << "it was notified already and has not looked since";
   static_cast<void>(front.take());
   static_cast<void>(front.take());
   back.put(response_of(back.take().id));
-  EXPECT_FALSE(back.publish()) << "it did not ask again";
+  EXPECT_FALSE(back.publish()) << "it has not armed again";
 }
 
 TEST_F(back_ring_test, no_event_is_due_when_nothing_was_put) {
@@ -94,7 +94,7 @@ TEST_F(back_ring_test, no_event_is_due_when_nothing_was_put) {
   EXPECT_EQ(memory.xens()->rsp_prod, 0u);
 }
 
-TEST_F(back_ring_test, one_event_is_due_for_a_batch_that_passes_the_wish_in_its_middle) {
+TEST_F(back_ring_test, one_event_is_due_for_a_batch_that_passes_the_event_index_in_its_middle) {
   ask(5);
   memory.xens()->rsp_event = 3;
   back.put(response_of(back.take().id));
@@ -104,7 +104,7 @@ TEST_F(back_ring_test, one_event_is_due_for_a_batch_that_passes_the_wish_in_its_
   EXPECT_TRUE(back.publish());
 }
 
-TEST_F(back_ring_test, what_the_peer_does_to_our_own_index_is_not_believed) {
+TEST_F(back_ring_test, changes_of_the_own_index_by_the_peer_are_ignored) {
   ask(1);
   memory.xens()->rsp_prod = 900;
   back.put(response_of(back.take().id));
@@ -122,7 +122,7 @@ TEST_F(back_ring_test, arms_for_the_next_request) {
   EXPECT_FALSE(front.publish());
 }
 
-TEST_F(back_ring_test, does_not_arm_when_a_request_came_meanwhile) {
+TEST_F(back_ring_test, does_not_arm_when_a_request_has_arrived) {
   ask(1);
   EXPECT_FALSE(back.arm());
   static_cast<void>(back.take());
@@ -144,13 +144,13 @@ TEST_F(back_ring_test, more_requests_than_the_ring_holds_are_an_overflow) {
   EXPECT_EQ(back.available(), std::nullopt);
 }
 
-TEST_F(back_ring_test, requests_into_entries_that_wait_for_their_answer_are_an_overflow) {
+TEST_F(back_ring_test, requests_in_entries_that_await_their_response_are_an_overflow) {
   ask(32);
   for (int i = 0; i < 32; ++i)
     static_cast<void>(back.take());
   memory.xens()->req_prod = 33;
   EXPECT_EQ(back.available(), std::nullopt);
-  // The answer makes the entry the frontend's.
+  // The response returns the entry to the frontend.
   back.put(response_of(0));
   EXPECT_EQ(back.available(), 1u);
 }
@@ -159,11 +159,11 @@ TEST_F(back_ring_test, requests_taken_back_are_an_overflow) {
   ask(3);
   for (int i = 0; i < 3; ++i)
     static_cast<void>(back.take());
-  // Xen's own check passes this, because it is within what the ring holds; its count is then held
-  // to the entries left. Four thousand million requests would be there without either.
+  // Xen's own check accepts this, because it is within the size of the ring; its count is then
+  // limited to the remaining entries. Without either there would be four thousand million requests.
   memory.xens()->req_prod = 2;
   EXPECT_EQ(back.available(), std::nullopt);
-  EXPECT_FALSE(back.arm()) << "nobody sleeps on a broken ring";
+  EXPECT_FALSE(back.arm()) << "an end must not sleep on a broken ring";
 }
 
 TEST_F(back_ring_test, attaches_to_a_ring_that_is_in_use) {
@@ -181,7 +181,7 @@ TEST_F(back_ring_test, attaches_to_a_ring_that_is_in_use) {
     EXPECT_TRUE(test::is_response_of(front.take(), id));
 }
 
-TEST_F(back_ring_test, takes_requests_anew_that_its_predecessor_left_unanswered) {
+TEST_F(back_ring_test, takes_requests_again_that_its_predecessor_left_unanswered) {
   ask(3);
   answer(1);
   static_cast<void>(back.take());
@@ -201,7 +201,7 @@ TEST_F(back_ring_test, attaching_to_more_than_the_ring_holds_is_an_overflow) {
   EXPECT_EQ(next.available(), std::nullopt);
 }
 
-TEST_F(back_ring_test, jump_claims_responses_that_nobody_put) {
+TEST_F(back_ring_test, jump_claims_responses_that_were_not_put) {
   ask(1);
   answer(1);
   back.jump(40);

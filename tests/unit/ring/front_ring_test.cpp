@@ -1,4 +1,4 @@
-// Our front end against Xen's back end, over the same memory.
+// The frontend's end of a ring against Xen's macros for the backend, over the same memory.
 #include "xenpv/ring/front_ring.hpp"
 
 #include <gtest/gtest.h>
@@ -38,13 +38,13 @@ TEST_F(front_ring_test, new_ring_is_as_xen_initialises_it) {
   EXPECT_EQ(memory.xens()->rsp_event, 1u);
   const auto rest = memory.bytes().subspan(16);
   EXPECT_TRUE(std::all_of(rest.begin(), rest.end(), [](std::byte b) { return b == std::byte{}; }))
-      << "the peer would see what the pages held before";
+      << "the peer must not see earlier contents of the pages";
   EXPECT_EQ(front.free(), 32u);
   EXPECT_EQ(front.in_flight(), 0u);
   EXPECT_EQ(front.available(), 0u);
 }
 
-TEST_F(front_ring_test, request_is_seen_when_it_is_published) {
+TEST_F(front_ring_test, request_is_visible_once_it_is_published) {
   front.put(request_of(5));
   front.put(request_of(6));
   EXPECT_EQ(back.available(), 0u);
@@ -56,7 +56,7 @@ TEST_F(front_ring_test, request_is_seen_when_it_is_published) {
   EXPECT_TRUE(test::is_request_of(back.take(), 6));
 }
 
-TEST_F(front_ring_test, takes_requests_of_every_layout) {
+TEST_F(front_ring_test, accepts_requests_of_every_layout) {
   wire::blkif_discard_request discard{};
   discard.id = 3;
   discard.nr_sectors = 8;
@@ -85,10 +85,10 @@ TEST_F(front_ring_test, no_event_is_due_while_the_backend_works) {
   front.put(request_of(0));
   EXPECT_TRUE(front.publish());
   front.put(request_of(1));
-  EXPECT_FALSE(front.publish()) << "it was told already and has not looked";
+  EXPECT_FALSE(front.publish()) << "it was notified already and has not looked since";
   answer(2);
   front.put(request_of(2));
-  EXPECT_FALSE(front.publish()) << "it did not ask again";
+  EXPECT_FALSE(front.publish()) << "it has not armed again";
 }
 
 TEST_F(front_ring_test, no_event_is_due_when_nothing_was_put) {
@@ -96,7 +96,7 @@ TEST_F(front_ring_test, no_event_is_due_when_nothing_was_put) {
   EXPECT_EQ(memory.xens()->req_prod, 0u);
 }
 
-TEST_F(front_ring_test, one_event_is_due_for_a_batch_that_passes_the_wish_in_its_middle) {
+TEST_F(front_ring_test, one_event_is_due_for_a_batch_that_passes_the_event_index_in_its_middle) {
   memory.xens()->req_event = 3;
   ask(2);
   for (int i = 0; i < 3; ++i)
@@ -104,7 +104,7 @@ TEST_F(front_ring_test, one_event_is_due_for_a_batch_that_passes_the_wish_in_its
   EXPECT_TRUE(front.publish());
 }
 
-TEST_F(front_ring_test, what_the_peer_does_to_our_own_index_is_not_believed) {
+TEST_F(front_ring_test, changes_of_the_own_index_by_the_peer_are_ignored) {
   ask(2);
   memory.xens()->req_prod = 900;
   front.put(request_of(2));
@@ -112,7 +112,7 @@ TEST_F(front_ring_test, what_the_peer_does_to_our_own_index_is_not_believed) {
   EXPECT_EQ(memory.xens()->req_prod, 3u);
 }
 
-TEST_F(front_ring_test, responses_are_taken_in_the_order_they_came) {
+TEST_F(front_ring_test, responses_are_taken_in_order) {
   ask(3);
   for (const auto id : {2u, 0u, 1u}) {
     static_cast<void>(back.take());
@@ -145,7 +145,7 @@ TEST_F(front_ring_test, arms_for_the_next_response) {
   EXPECT_FALSE(back.publish());
 }
 
-TEST_F(front_ring_test, does_not_arm_when_a_response_came_meanwhile) {
+TEST_F(front_ring_test, does_not_arm_when_a_response_has_arrived) {
   ask(1);
   answer(1);
   EXPECT_FALSE(front.arm());
@@ -162,13 +162,13 @@ TEST_F(front_ring_test, arms_for_the_last_of_several_responses) {
   }
 }
 
-TEST_F(front_ring_test, arms_at_a_distance_as_long_as_fewer_have_come) {
+TEST_F(front_ring_test, arms_at_a_distance_as_long_as_fewer_have_arrived) {
   ask(4);
   answer(2);
-  EXPECT_TRUE(front.arm(3)) << "the third brings the event";
+  EXPECT_TRUE(front.arm(3)) << "the third response causes the event";
   back.put(response_of(back.take().id));
   EXPECT_TRUE(back.publish());
-  EXPECT_FALSE(front.arm(3)) << "all three are here";
+  EXPECT_FALSE(front.arm(3)) << "all three have arrived";
   EXPECT_FALSE(front.arm(2));
 }
 
@@ -183,7 +183,7 @@ TEST_F(front_ring_test, more_responses_than_published_requests_are_an_overflow) 
   memory.xens()->rsp_prod = 3;
   EXPECT_EQ(front.available(), 3u);
   memory.xens()->rsp_prod = 4;
-  EXPECT_EQ(front.available(), std::nullopt) << "the fourth request was not shown yet";
+  EXPECT_EQ(front.available(), std::nullopt) << "the fourth request is not published yet";
   memory.xens()->rsp_prod = 0x80000003;
   EXPECT_EQ(front.available(), std::nullopt);
 }
@@ -195,10 +195,10 @@ TEST_F(front_ring_test, responses_taken_back_are_an_overflow) {
   static_cast<void>(front.take());
   memory.xens()->rsp_prod = 1;
   EXPECT_EQ(front.available(), std::nullopt);
-  EXPECT_FALSE(front.arm()) << "nobody sleeps on a broken ring";
+  EXPECT_FALSE(front.arm()) << "an end must not sleep on a broken ring";
 }
 
-TEST_F(front_ring_test, counts_the_requests_it_was_given) {
+TEST_F(front_ring_test, counts_the_requests_put) {
   ask(2);
   front.put(request_of(0));
   EXPECT_EQ(front.requests_put(), 3u);

@@ -1,6 +1,6 @@
-// One end publishes while the other goes to sleep, at the same moment, many times: at least one of
-// the two has to notice. Without the full barriers, both ends miss each other's write now and then,
-// and that is a lost wake-up.
+// One end publishes at the moment when the other goes to sleep, many times: at least one of them
+// has to notice. Without the full barriers, both ends sometimes miss each other's write, which is a
+// lost wake-up.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,13 +14,13 @@
 namespace xenpv::ring {
 namespace {
 
-/// Two threads wait for each other, and go on within some nanoseconds.
+/// Lets two threads wait for each other and continue within some nanoseconds.
 class meeting {
  public:
-  void arrive(unsigned who) {
-    const auto round = arrived_[who].fetch_add(1) + 1;
-    // Gives way at last, for machines with one CPU.
-    for (unsigned spins = 0; arrived_[1 - who].load() < round; ++spins)
+  void arrive(unsigned side) {
+    const auto round = arrived_[side].fetch_add(1) + 1;
+    // Yields in the end, for machines with one CPU.
+    for (unsigned spins = 0; arrived_[1 - side].load() < round; ++spins)
       if (spins > 2000) std::this_thread::yield();
   }
 
@@ -28,13 +28,13 @@ class meeting {
   std::atomic<std::uint32_t> arrived_[2] = {};
 };
 
-/// A different short while each time, so that the threads meet in every possible way.
-void dawdle(std::mt19937& random) {
+/// Spins for a short random time, so that the threads interleave in every possible way.
+void spin_randomly(std::mt19937& random) {
   for (auto turns = random() % 32; turns > 0; --turns)
     std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
-TEST(ring_ends_at_the_same_moment, never_both_miss_the_other) {
+TEST(ring_ends_at_the_same_moment, never_both_miss_each_other) {
   constexpr std::size_t rounds = 40'000;
   test::ring_memory memory;
   blkif_front_ring front(memory.bytes());
@@ -51,12 +51,12 @@ TEST(ring_ends_at_the_same_moment, never_both_miss_the_other) {
     std::mt19937 random(2);
     for (std::size_t i = 0; i < rounds; ++i) {
       together.arrive(1);
-      dawdle(random);
+      spin_randomly(random);
       requests[i].other_sleeps = back.arm();
       together.arrive(1);
       back.put(test::response_of(back.take().id));
       together.arrive(1);
-      dawdle(random);
+      spin_randomly(random);
       responses[i].publisher_rings = back.publish();
       together.arrive(1);
     }
@@ -65,18 +65,18 @@ TEST(ring_ends_at_the_same_moment, never_both_miss_the_other) {
   for (std::size_t i = 0; i < rounds; ++i) {
     front.put(test::request_of(i));
     together.arrive(0);
-    dawdle(random);
+    spin_randomly(random);
     requests[i].publisher_rings = front.publish();
     together.arrive(0);
     together.arrive(0);
-    dawdle(random);
+    spin_randomly(random);
     responses[i].other_sleeps = front.arm();
     together.arrive(0);
     static_cast<void>(front.take());
   }
   backend.join();
 
-  const auto lost = [](const outcome& each) { return each.other_sleeps && !each.publisher_rings; };
+  const auto lost = [](const outcome& o) { return o.other_sleeps && !o.publisher_rings; };
   EXPECT_EQ(std::count_if(requests.begin(), requests.end(), lost), 0);
   EXPECT_EQ(std::count_if(responses.begin(), responses.end(), lost), 0);
 }

@@ -7,19 +7,19 @@
 namespace xenpv::ring {
 namespace {
 
-TEST(ring_size, is_xens_for_every_page_order) {
-  const std::uint32_t known[] = {32, 64, 128, 256, 512};
+TEST(ring_size, matches_xen_for_every_page_order) {
+  const std::uint32_t expected[] = {32, 64, 128, 256, 512};
   for (unsigned order = 0; order <= blkif_max_ring_page_order; ++order) {
     test::ring_memory memory(order);
-    EXPECT_EQ(blkif_ring_entries(order), known[order]);
-    EXPECT_EQ(test::xens_front(memory).size(), known[order]);
-    EXPECT_EQ(test::xens_back(memory).size(), known[order]);
-    EXPECT_EQ(blkif_front_ring(memory.bytes()).size(), known[order]);
-    EXPECT_EQ(blkif_back_ring(memory.bytes()).size(), known[order]);
+    EXPECT_EQ(blkif_ring_entries(order), expected[order]);
+    EXPECT_EQ(test::xens_front(memory).size(), expected[order]);
+    EXPECT_EQ(test::xens_back(memory).size(), expected[order]);
+    EXPECT_EQ(blkif_front_ring(memory.bytes()).size(), expected[order]);
+    EXPECT_EQ(blkif_back_ring(memory.bytes()).size(), expected[order]);
   }
 }
 
-TEST(ring_size, is_the_largest_power_of_two_that_fits_behind_the_header) {
+TEST(ring_size, is_the_largest_power_of_two_that_fits_after_the_header) {
   EXPECT_EQ(entries_in(0, 112), 0u);
   EXPECT_EQ(entries_in(64, 112), 0u);
   EXPECT_EQ(entries_in(64 + 111, 112), 0u);
@@ -27,13 +27,13 @@ TEST(ring_size, is_the_largest_power_of_two_that_fits_behind_the_header) {
   EXPECT_EQ(entries_in(64 + 223, 112), 1u);
   EXPECT_EQ(entries_in(64 + 224, 112), 2u);
   EXPECT_EQ(entries_in(64 + 3 * 112, 112), 2u);
-  // Those of other protocols: a console has none, a network's requests are small.
+  // Other protocols: a console has no entries, requests of a network device are small.
   EXPECT_EQ(entries_in(4096, 12), 256u);
   EXPECT_EQ(entries_in(4096, 8), 256u);
   EXPECT_EQ(entries_in(4096, 4033), 0u);
 }
 
-TEST(ring_passes, is_whether_the_event_lies_in_what_was_added) {
+TEST(ring_passes, is_true_if_the_event_index_is_among_the_added_entries) {
   EXPECT_FALSE(passes(10, 13, 10)) << "was there before";
   EXPECT_TRUE(passes(10, 13, 11)) << "the first that was added";
   EXPECT_TRUE(passes(10, 13, 12));
@@ -51,7 +51,7 @@ TEST(ring_passes, holds_where_indices_wrap) {
   EXPECT_FALSE(passes(0xFFFFFFFE, 1, 2));
 }
 
-TEST(shared_ring, copies_entries_to_and_from_where_xen_has_them) {
+TEST(shared_ring, copies_entries_to_and_from_xens_positions) {
   test::ring_memory memory;
   shared_ring<112> ring(memory.bytes());
   // Index 33 is entry 1 of 32.
@@ -63,7 +63,7 @@ TEST(shared_ring, copies_entries_to_and_from_where_xen_has_them) {
   EXPECT_EQ(ring.copy_out<wire::blkif_response>(0xFFFFFFFF).id, 9u);
 }
 
-TEST(shared_ring, writes_no_more_of_an_entry_than_its_layout_has) {
+TEST(shared_ring, writes_only_the_bytes_of_the_entry_s_layout) {
   test::ring_memory memory;
   shared_ring<112> ring(memory.bytes());
   ring.copy_in(0, wire::blkif_discard_request{}, sizeof(wire::blkif_discard_request));

@@ -1,5 +1,5 @@
-// Both ends of a ring in a thread each, which sleep whenever arm() lets them. Whoever sleeps and is
-// not told is a lost wake-up.
+// Both ends of a ring on a thread each, which sleep whenever arm() permits. An end that sleeps and
+// is not notified is a lost wake-up.
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -16,14 +16,14 @@
 namespace xenpv::ring {
 namespace {
 
-/// An event channel: rings are merged until somebody hears them.
+/// An event channel: notifications are merged until wait() consumes them.
 class bell {
  public:
   void ring() {
     const std::uint64_t one = 1;
     ASSERT_EQ(::write(descriptor_.get(), &one, sizeof one), ssize_t{sizeof one});
   }
-  /// False: nobody rang for so long that nobody will.
+  /// Returns false if no notification came for so long that none is expected any more.
   [[nodiscard]] bool wait() {
     pollfd ready{descriptor_.get(), POLLIN, 0};
     if (::poll(&ready, 1, 30'000) != 1) return false;
@@ -40,7 +40,7 @@ struct line {
   bell to_front;
 };
 
-/// Answers `total` requests, in an order of its own.
+/// Answers `total` requests in random order.
 void serve(blkif_back_ring& back, line& bells, std::uint64_t total) {
   std::mt19937 random(2);
   std::vector<std::uint64_t> taken;
@@ -57,7 +57,7 @@ void serve(blkif_back_ring& back, line& bells, std::uint64_t total) {
       ASSERT_TRUE(!idle || bells.to_back.wait()) << "the backend was not woken";
       continue;
     }
-    // Not always all of them, so that the ring is seldom empty.
+    // Answers only some of them, so that the ring is rarely empty.
     for (auto count = 1 + random() % taken.size(); count > 0; --count) {
       std::swap(taken[random() % taken.size()], taken.back());
       back.put(test::response_of(taken.back()));
@@ -80,8 +80,8 @@ void take_all(blkif_front_ring& front, std::uint32_t available, std::vector<bool
   }
 }
 
-/// Sends `total` requests. `patient`: sleeps until half of those in flight are answered.
-void drive(blkif_front_ring& front, line& bells, std::uint64_t total, bool patient) {
+/// Sends `total` requests. With `coalesces`, sleeps until half of those in flight are answered.
+void drive(blkif_front_ring& front, line& bells, std::uint64_t total, bool coalesces) {
   std::mt19937 random(1);
   std::vector<bool> done(total, false);
   std::uint64_t sent = 0;
@@ -95,7 +95,7 @@ void drive(blkif_front_ring& front, line& bells, std::uint64_t total, bool patie
     take_all(front, *available, done, received);
     if (::testing::Test::HasFatalFailure()) return;
     if (*available > 0 || front.in_flight() == 0) continue;
-    const auto distance = patient ? std::max(1u, front.in_flight() / 2) : 1u;
+    const auto distance = coalesces ? std::max(1u, front.in_flight() / 2) : 1u;
     const bool idle = front.arm(distance);
     ASSERT_TRUE(!idle || bells.to_front.wait()) << "the frontend was not woken";
   }
@@ -105,7 +105,7 @@ struct load {
   const char* name;
   unsigned page_order;
   std::uint32_t first;
-  bool patient;
+  bool coalesces;
 };
 
 class ring_of_two_threads : public ::testing::TestWithParam<load> {};
@@ -117,7 +117,7 @@ TEST_P(ring_of_two_threads, loses_no_request_and_no_wake_up) {
   blkif_back_ring back(memory.bytes(), blkif_back_ring::start::at_published);
   line bells;
   std::thread server([&] { serve(back, bells, total); });
-  drive(front, bells, total, GetParam().patient);
+  drive(front, bells, total, GetParam().coalesces);
   server.join();
   EXPECT_EQ(front.in_flight(), 0u);
   EXPECT_EQ(back.in_flight(), 0u);
@@ -127,16 +127,16 @@ TEST_P(ring_of_two_threads, loses_no_request_and_no_wake_up) {
 INSTANTIATE_TEST_SUITE_P(loads, ring_of_two_threads,
                          ::testing::Values(load{"one_page", 0, 0, false},
                                            load{"over_the_wrap", 0, 0xFFFFF000, false},
-                                           load{"patient_front", 0, 0, true},
+                                           load{"coalescing_front", 0, 0, true},
                                            load{"sixteen_pages", 4, 0xFFFF8000, true}),
-                         [](const auto& each) { return each.param.name; });
+                         [](const auto& instance) { return instance.param.name; });
 
-/// One request at a time: each end sleeps for each.
+/// Sends one request at a time, so that each end sleeps for each request.
 void drive_in_turns(blkif_front_ring& front, line& bells, std::uint64_t total) {
   for (std::uint64_t id = 0; id < total; ++id) {
     front.put(test::request_of(id));
     if (front.publish()) bells.to_back.ring();
-    // An event may be late and say nothing.
+    // An event may be late and spurious.
     while (front.available() == 0u) {
       const bool idle = front.arm();
       ASSERT_TRUE(!idle || bells.to_front.wait()) << "not woken for request " << id;

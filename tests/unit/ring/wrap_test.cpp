@@ -1,5 +1,5 @@
-// Random traffic, with indices that wrap, over two rings at once: one with an end of ours, one with
-// Xen's ends only. All that an end says and shows has to be the same.
+// Random traffic, with indices that wrap, over two rings at once: one with an end of this library,
+// one with Xen's ends only. All results and the shared headers must be equal.
 #include <gtest/gtest.h>
 
 #include <optional>
@@ -23,7 +23,7 @@ void expect_same_header(test::ring_memory& ours, test::ring_memory& xens) {
   ASSERT_EQ(ours.xens()->rsp_prod, xens.xens()->rsp_prod);
 }
 
-/// One front, one back and their ring.
+/// A frontend, a backend and their ring.
 template <class Front, class Back>
 class pair {
  public:
@@ -36,7 +36,7 @@ class pair {
     return front_.publish();
   }
   std::uint32_t requests() { return count(back_.available()); }
-  /// Takes so many requests; they come with the ids that follow `first_id`.
+  /// Takes `count` requests, whose ids start at `first_id`.
   void take_requests(std::uint64_t first_id, std::uint32_t count) {
     for (std::uint32_t i = 0; i < count; ++i)
       ASSERT_TRUE(test::is_request_of(back_.take(), first_id + i));
@@ -134,7 +134,7 @@ class wrapping_ring : public ::testing::TestWithParam<start> {
   void compare(Ours ours, Xens xens) {
     std::mt19937 random(20260101 + GetParam().page_order);
     traffic_counts n;
-    // Over the wrap, and often to where an end finds nothing and sleeps.
+    // Long enough to wrap, and to reach often an empty ring, where an end sleeps.
     while (n.done < 3000u * entries()) {
       step(random, ours, xens, n);
       if (HasFatalFailure()) break;
@@ -153,19 +153,19 @@ class wrapping_ring : public ::testing::TestWithParam<start> {
   test::xens_back xens_back{reference, GetParam().first};
 };
 
-TEST_P(wrapping_ring, front_does_what_xens_does) {
+TEST_P(wrapping_ring, front_behaves_like_xens) {
   blkif_front_ring front(memory.bytes(), GetParam().first);
   test::xens_back back(memory, GetParam().first);
   compare(pair(front, back), pair(xens_front, xens_back));
 }
 
-TEST_P(wrapping_ring, back_does_what_xens_does) {
+TEST_P(wrapping_ring, back_behaves_like_xens) {
   test::xens_front front(memory, GetParam().first);
   blkif_back_ring back(memory.bytes(), blkif_back_ring::start::at_published);
   compare(pair(front, back), pair(xens_front, xens_back));
 }
 
-TEST_P(wrapping_ring, both_ends_do_what_xens_do) {
+TEST_P(wrapping_ring, both_ends_behave_like_xens) {
   blkif_front_ring front(memory.bytes(), GetParam().first);
   blkif_back_ring back(memory.bytes(), blkif_back_ring::start::at_published);
   compare(pair(front, back), pair(xens_front, xens_back));
@@ -175,12 +175,12 @@ INSTANTIATE_TEST_SUITE_P(starts, wrapping_ring,
                          ::testing::Values(start{0, 0}, start{0, 0xFFFFFFFF}, start{1, 0xFFFFFFE0},
                                            start{2, 0xFFFF0000}, start{3, 0xFFFFFF81},
                                            start{4, 0xFFFFF123}, start{0, 0x7FFFFF00}),
-                         [](const auto& each) {
-                           return fmt::format("order_{}_from_{:x}", each.param.page_order,
-                                              each.param.first);
+                         [](const auto& instance) {
+                           return fmt::format("order_{}_from_{:x}", instance.param.page_order,
+                                              instance.param.first);
                          });
 
-TEST(overflow_at_the_wrap, is_noticed_by_the_front) {
+TEST(overflow_at_the_wrap, is_detected_by_the_front) {
   test::ring_memory memory;
   blkif_front_ring front(memory.bytes(), 0xFFFFFFFE);
   for (std::uint64_t id = 0; id < 4; ++id)
@@ -195,7 +195,7 @@ TEST(overflow_at_the_wrap, is_noticed_by_the_front) {
   EXPECT_EQ(front.available(), std::nullopt);
 }
 
-TEST(overflow_at_the_wrap, is_noticed_by_the_back) {
+TEST(overflow_at_the_wrap, is_detected_by_the_back) {
   test::ring_memory memory;
   test::xens_front front(memory, 0xFFFFFFFE);
   blkif_back_ring back(memory.bytes(), blkif_back_ring::start::at_published);
@@ -207,7 +207,7 @@ TEST(overflow_at_the_wrap, is_noticed_by_the_back) {
   EXPECT_EQ(back.available(), std::nullopt);
 }
 
-TEST(long_traffic, goes_through_a_million_requests) {
+TEST(long_traffic, handles_a_million_requests) {
   test::ring_memory memory;
   blkif_front_ring front(memory.bytes());
   test::xens_back back(memory);

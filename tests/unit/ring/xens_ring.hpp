@@ -1,8 +1,8 @@
-// The two ends of a block ring as Xen's own header makes them (xen/io/ring.h): what ours are held
-// against. And memory for rings.
+// The two ends of a block ring made with Xen's own header (xen/io/ring.h), as a reference for those
+// of this library; and memory for rings.
 #pragma once
 
-// The first version whose users bring their own barriers.
+// The first version whose users define the barriers.
 #define __XEN_INTERFACE_VERSION__ 0x00030208
 #include <xen/xen.h>
 
@@ -22,7 +22,7 @@
 
 namespace xenpv::ring::test {
 
-/// Whole pages, as a ring lies in them, full of what somebody left behind.
+/// Whole pages for a ring, filled with stale bytes.
 class ring_memory {
  public:
   explicit ring_memory(unsigned page_order = 0) : pages_(std::size_t{1} << page_order) {
@@ -80,7 +80,7 @@ class xens_front {
     ++ring_.rsp_cons;
     return response;
   }
-  /// True: nothing to do, and the next response brings an event.
+  /// Returns true if there is nothing to do and the next response causes an event.
   [[nodiscard]] bool arm() {
     bool work_to_do = false;
     RING_FINAL_CHECK_FOR_RESPONSES(&ring_, work_to_do);
@@ -129,7 +129,7 @@ class xens_back {
 
 #pragma GCC diagnostic pop
 
-/// A request that can be told from the others by its id, wherever one looks at it.
+/// A request whose fields all depend on its id.
 inline wire::blkif_request request_of(std::uint64_t id) {
   wire::blkif_request request{};
   request.operation = static_cast<std::uint8_t>(id);
@@ -140,8 +140,8 @@ inline wire::blkif_request request_of(std::uint64_t id) {
   return request;
 }
 [[nodiscard]] inline bool is_request_of(const wire::blkif_request& request, std::uint64_t id) {
-  const auto wanted = request_of(id);
-  return std::memcmp(&request, &wanted, sizeof wanted) == 0;
+  const auto expected = request_of(id);
+  return std::memcmp(&request, &expected, sizeof expected) == 0;
 }
 inline wire::blkif_response response_of(std::uint64_t id) {
   wire::blkif_response response{};
@@ -152,8 +152,8 @@ inline wire::blkif_response response_of(std::uint64_t id) {
   return response;
 }
 [[nodiscard]] inline bool is_response_of(const wire::blkif_response& response, std::uint64_t id) {
-  const auto wanted = response_of(id);
-  return std::memcmp(&response, &wanted, sizeof wanted) == 0;
+  const auto expected = response_of(id);
+  return std::memcmp(&response, &expected, sizeof expected) == 0;
 }
 
 }  // namespace xenpv::ring::test

@@ -12,8 +12,8 @@ struct device_case {
   std::uint32_t number;
 };
 
-void PrintTo(const device_case& each, std::ostream* out) {
-  *out << each.name;
+void PrintTo(const device_case& item, std::ostream* out) {
+  *out << item.name;
 }
 
 class virtual_device : public ::testing::TestWithParam<device_case> {};
@@ -59,7 +59,7 @@ INSTANTIATE_TEST_SUITE_P(names, no_virtual_device,
                                            "hda64", "sdq", "sda16", "4294967296", "-1", "0x10",
                                            "xvdzzzzzzzzzz", "xvdbgqcw"));
 
-TEST(parse_disk_spec, fills_in_the_habits_of_linux) {
+TEST(parse_disk_spec, fills_in_the_defaults_of_linux) {
   const auto disk = parse_disk_spec("xvdb,memory=256M");
   ASSERT_TRUE(disk) << disk.error().text;
   EXPECT_EQ(disk->name, "xvdb");
@@ -70,7 +70,7 @@ TEST(parse_disk_spec, fills_in_the_habits_of_linux) {
   EXPECT_FALSE(disk->read_only);
   EXPECT_FALSE(disk->cdrom);
   EXPECT_EQ(disk->sector_size, 512U);
-  EXPECT_EQ(disk->backend, disk_backend::linux_blkback);
+  EXPECT_EQ(disk->backend, backend_kind::linux_blkback);
   EXPECT_EQ(disk->queues, std::nullopt);
   EXPECT_EQ(disk->ring_order, std::nullopt);
   EXPECT_EQ(disk->indirect, std::nullopt);
@@ -80,7 +80,7 @@ TEST(parse_disk_spec, fills_in_the_habits_of_linux) {
   EXPECT_TRUE(disk->discard);
 }
 
-TEST(parse_disk_spec, takes_every_option) {
+TEST(parse_disk_spec, parses_every_option) {
   const auto disk = parse_disk_spec(
       "51712,ro,cdrom,sector=4096,backend=qemu,queues=4,order=3,indirect=256,null=1T,no-persistent,"
       "no-flush,no-barrier,no-discard,fault=error=3,fault=delay=5ms:1/2");
@@ -92,7 +92,7 @@ TEST(parse_disk_spec, takes_every_option) {
   EXPECT_TRUE(disk->read_only);
   EXPECT_TRUE(disk->cdrom);
   EXPECT_EQ(disk->sector_size, 4096U);
-  EXPECT_EQ(disk->backend, disk_backend::qemu);
+  EXPECT_EQ(disk->backend, backend_kind::qemu);
   EXPECT_EQ(disk->queues, 4U);
   EXPECT_EQ(disk->ring_order, 3U);
   EXPECT_EQ(disk->indirect, 256U);
@@ -104,20 +104,20 @@ TEST(parse_disk_spec, takes_every_option) {
 }
 
 struct flag_case {
-  const char* word;
+  const char* keyword;
   bool disk_spec::*member;
   bool value;
 };
 
-void PrintTo(const flag_case& each, std::ostream* out) {
-  *out << each.word;
+void PrintTo(const flag_case& item, std::ostream* out) {
+  *out << item.keyword;
 }
 
 class disk_flag : public ::testing::TestWithParam<flag_case> {};
 
 TEST_P(disk_flag, changes_its_own_member_only) {
   const auto plain = parse_disk_spec("xvda,memory=1M");
-  const auto flagged = parse_disk_spec("xvda,memory=1M," + std::string(GetParam().word));
+  const auto flagged = parse_disk_spec("xvda,memory=1M," + std::string(GetParam().keyword));
   ASSERT_TRUE(plain);
   ASSERT_TRUE(flagged) << flagged.error().text;
   for (const auto member :
@@ -128,7 +128,7 @@ TEST_P(disk_flag, changes_its_own_member_only) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(words, disk_flag,
+INSTANTIATE_TEST_SUITE_P(flags, disk_flag,
                          ::testing::Values(flag_case{"ro", &disk_spec::read_only, true},
                                            flag_case{"cdrom", &disk_spec::cdrom, true},
                                            flag_case{"no-persistent", &disk_spec::persistent,
@@ -139,7 +139,7 @@ INSTANTIATE_TEST_SUITE_P(words, disk_flag,
                                            flag_case{"volatile", &disk_spec::volatile_cache, true},
                                            flag_case{"vdi", &disk_spec::vdi, true}));
 
-TEST(parse_disk_spec, takes_the_bounds_of_every_limit) {
+TEST(parse_disk_spec, accepts_the_bounds_of_every_limit) {
   const auto low = parse_disk_spec("xvda,memory=512,queues=1,order=0,indirect=0");
   ASSERT_TRUE(low) << low.error().text;
   EXPECT_EQ(low->queues, 1U);
@@ -160,19 +160,19 @@ TEST(parse_disk_spec, leaves_the_size_of_a_file_to_the_file) {
   EXPECT_EQ(disk->size, 0U);
 }
 
-TEST(parse_disk_spec, knows_each_backend_by_its_word) {
+TEST(parse_disk_spec, parses_each_backend) {
   struct {
-    const char* word;
-    disk_backend backend;
-  } constexpr backends[] = {{"linux", disk_backend::linux_blkback},
-                            {"qemu", disk_backend::qemu},
-                            {"tapdisk", disk_backend::tapdisk},
-                            {"freebsd", disk_backend::freebsd}};
-  for (const auto& [word, backend] : backends) {
-    const auto disk = parse_disk_spec("xvda,memory=1M,backend=" + std::string(word));
+    const char* keyword;
+    backend_kind backend;
+  } constexpr backends[] = {{"linux", backend_kind::linux_blkback},
+                            {"qemu", backend_kind::qemu},
+                            {"tapdisk", backend_kind::tapdisk},
+                            {"freebsd", backend_kind::freebsd}};
+  for (const auto& [keyword, backend] : backends) {
+    const auto disk = parse_disk_spec("xvda,memory=1M,backend=" + std::string(keyword));
     ASSERT_TRUE(disk) << disk.error().text;
     EXPECT_EQ(disk->backend, backend);
-    EXPECT_EQ(to_string(backend), word);
+    EXPECT_EQ(wire::name_in(wire::backend_kinds, backend), keyword);
   }
 }
 
@@ -181,13 +181,13 @@ struct error_case {
   std::string message;
 };
 
-void PrintTo(const error_case& each, std::ostream* out) {
-  *out << "'" << each.text << "'";
+void PrintTo(const error_case& item, std::ostream* out) {
+  *out << "'" << item.text << "'";
 }
 
 class bad_disk_spec : public ::testing::TestWithParam<error_case> {};
 
-TEST_P(bad_disk_spec, is_refused_with_the_word_that_is_wrong) {
+TEST_P(bad_disk_spec, is_refused_with_the_part_that_is_wrong) {
   const auto disk = parse_disk_spec(GetParam().text);
   ASSERT_FALSE(disk) << GetParam().text;
   EXPECT_EQ(disk.error().text, GetParam().message);
@@ -204,7 +204,7 @@ const std::string no_size =
     "': invalid argument (expected bytes with an optional K, M, G or T, as in 256M)";
 
 INSTANTIATE_TEST_SUITE_P(
-    words, bad_disk_spec,
+    texts, bad_disk_spec,
     ::testing::Values(
         error_case{"", "disk '" + no_name}, error_case{"foo,memory=1M", "disk 'foo" + no_name},
         error_case{"xvdb", "disk 'xvdb" + no_store},
@@ -229,16 +229,15 @@ INSTANTIATE_TEST_SUITE_P(
         error_case{"xvdb,memory=lots", "memory 'lots" + no_size},
         error_case{"xvdb,null=", "null '" + no_size},
         error_case{"xvdb,memory=0",
-                   "size of 0 bytes: invalid argument (expected at least one sector of 512 bytes "
-                   "and no part of one)"},
+                   "size of 0 bytes: invalid argument (expected a positive multiple of 512 bytes)"},
         error_case{"xvdb,memory=1000",
-                   "size of 1000 bytes: invalid argument (expected at least one sector of 512 "
-                   "bytes and no part of one)"},
+                   "size of 1000 bytes: invalid argument (expected a positive multiple of 512 "
+                   "bytes)"},
         error_case{"xvdb,null=6K,sector=4096",
-                   "size of 6144 bytes: invalid argument (expected at least one sector of 4096 "
-                   "bytes and no part of one)"},
+                   "size of 6144 bytes: invalid argument (expected a positive multiple of 4096 "
+                   "bytes)"},
         error_case{"xvdb,null=1M,volatile",
-                   "option 'volatile': invalid argument (only a disk with memory= can have it)"},
+                   "option 'volatile': invalid argument (only a memory= disk can be volatile)"},
         error_case{"xvdb,memory=1M,fault=",
                    "fault '': invalid argument (expected one word, as in fault=error=10)"},
         error_case{"xvdb,memory=1M,fault=a b",

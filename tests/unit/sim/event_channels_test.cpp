@@ -38,7 +38,7 @@ class event_channels_test : public testing::Test, protected simulated_tables {
   }
 };
 
-TEST_F(event_channels_test, ports_are_given_lowest_free_first_after_the_kernels_own) {
+TEST_F(event_channels_test, lowest_free_port_after_the_kernels_ports_is_given_first) {
   const auto handle = open(slot_1);
   const auto first = events.bind_unbound(handle.id, domid_0).value();
   const auto second = events.bind_unbound(handle.id, domid_0).value();
@@ -87,11 +87,11 @@ TEST_F(event_channels_test, unmask_of_a_port_that_is_not_masked_changes_nothing)
 
 TEST_F(event_channels_test, unmask_through_another_handle_changes_nothing) {
   const auto c = connect();
-  const auto stranger = open(slot_1);
+  const auto other = open(slot_1);
   send(slot_0, c.backend_port);
   send(slot_0, c.backend_port);
   EXPECT_THAT(read_ports(c.guest.reader), ElementsAre(c.guest_port));
-  unmask(stranger, c.guest_port);
+  unmask(other, c.guest_port);
   EXPECT_THAT(read_ports(c.guest.reader), IsEmpty());
 }
 
@@ -105,8 +105,8 @@ TEST_F(event_channels_test, event_to_an_unconnected_port_is_dropped) {
 TEST_F(event_channels_test, interdomain_bind_is_refused_where_xen_refuses_it) {
   const auto guest = open(slot_1);
   const auto backend = open(slot_0);
-  const auto for_somebody_else = events.bind_unbound(guest.id, domid{7}).value();
-  EXPECT_EQ(events.bind_interdomain(backend.id, domain_1, for_somebody_else).error(),
+  const auto for_another_domain = events.bind_unbound(guest.id, domid{7}).value();
+  EXPECT_EQ(events.bind_interdomain(backend.id, domain_1, for_another_domain).error(),
             std::errc::invalid_argument);
   EXPECT_EQ(events.bind_interdomain(backend.id, domain_1, 0).error(), std::errc::invalid_argument);
   EXPECT_EQ(events.bind_interdomain(backend.id, domain_1, max_ports).error(),
@@ -142,15 +142,15 @@ TEST_F(event_channels_test, virq_is_bound_once_and_the_timer_never) {
   EXPECT_TRUE(events.bind_virq(open(slot_0).id, 1)) << "another domain has its own";
 }
 
-TEST_F(event_channels_test, unbind_is_refused_for_ports_of_nobody_and_of_another_handle) {
-  const auto mine = open(slot_1);
+TEST_F(event_channels_test, unbind_is_refused_for_unbound_ports_and_those_of_another_handle) {
+  const auto own = open(slot_1);
   const auto other = open(slot_1);
-  const auto port = events.bind_unbound(mine.id, domid_0).value();
+  const auto port = events.bind_unbound(own.id, domid_0).value();
   EXPECT_EQ(events.unbind(other.id, port, 0).error(), std::errc::not_connected);
-  EXPECT_EQ(events.unbind(mine.id, port + 1, 0).error(), std::errc::not_connected);
-  EXPECT_EQ(events.unbind(mine.id, max_ports, 0).error(), std::errc::invalid_argument);
-  ASSERT_TRUE(events.unbind(mine.id, port, 0));
-  EXPECT_EQ(events.unbind(mine.id, port, 0).error(), std::errc::not_connected);
+  EXPECT_EQ(events.unbind(own.id, port + 1, 0).error(), std::errc::not_connected);
+  EXPECT_EQ(events.unbind(own.id, max_ports, 0).error(), std::errc::invalid_argument);
+  ASSERT_TRUE(events.unbind(own.id, port, 0));
+  EXPECT_EQ(events.unbind(own.id, port, 0).error(), std::errc::not_connected);
 }
 
 TEST_F(event_channels_test, restricted_handle_may_only_bind_interdomain_to_that_domain) {
@@ -185,20 +185,21 @@ TEST_F(event_channels_test, release_frees_ports_and_reuse_gets_a_new_generation)
   EXPECT_NE(open(slot_1).id.generation, handle.id.generation);
 }
 
-TEST_F(event_channels_test, resume_makes_old_ports_dead_and_hands_their_numbers_out_again) {
+TEST_F(event_channels_test, resume_makes_old_ports_dead_and_reuses_their_numbers) {
   const auto c = connect();
   const auto idle = open(slot_1);
   events.resume_domain(slot_1, domid{5}, 1);
   send(slot_0, c.backend_port);
   EXPECT_THAT(read_ports(c.guest.reader), IsEmpty());
-  EXPECT_TRUE(state->handles[c.guest.id.index].has_port(c.guest_port)) << "the driver forgot not";
+  EXPECT_TRUE(state->handles[c.guest.id.index].has_port(c.guest_port))
+      << "the driver still has the port";
   const auto fresh = open(slot_1);
   EXPECT_EQ(events.bind_unbound(fresh.id, domid_0).value(), c.guest_port);
   EXPECT_EQ(events.find_domain(domid{5}), slot_1);
   EXPECT_EQ(events.find_domain(domain_1), std::nullopt);
 }
 
-TEST_F(event_channels_test, releasing_a_stale_handle_is_the_kernel_bug) {
+TEST_F(event_channels_test, releasing_a_stale_handle_triggers_the_kernel_bug) {
   const auto c = connect();
   events.resume_domain(slot_1, domid{5}, 1);
   EXPECT_EQ(events.release(c.guest.id, 4321), 4321);
@@ -228,7 +229,7 @@ TEST_F(event_channels_test, late_release_of_a_stale_handle_unbinds_the_numbers_n
   EXPECT_FALSE(events.is_user_port(slot_1, victim));
 }
 
-TEST_F(event_channels_test, unbind_through_a_stale_handle_is_the_kernel_bug) {
+TEST_F(event_channels_test, unbind_through_a_stale_handle_triggers_the_kernel_bug) {
   const auto c = connect();
   events.resume_domain(slot_1, domid{5}, 1);
   EXPECT_EQ(events.unbind(c.guest.id, c.guest_port, 99).error(), std::errc::owner_dead);
@@ -240,9 +241,9 @@ TEST_F(event_channels_test, adopted_descriptor_names_its_handle_within_its_own_d
   const auto handle = open(slot_1);
   struct stat facts {};
   ASSERT_EQ(::fstat(handle.reader.get(), &facts), 0);
-  const auto found = events.adopt(slot_1, facts.st_ino);
-  ASSERT_TRUE(found);
-  EXPECT_EQ(found->index, handle.id.index);
+  const auto adopted = events.adopt(slot_1, facts.st_ino);
+  ASSERT_TRUE(adopted);
+  EXPECT_EQ(adopted->index, handle.id.index);
   EXPECT_FALSE(events.adopt(slot_0, facts.st_ino));
 }
 
@@ -270,7 +271,7 @@ TEST_F(event_channels_test, doubled_events_arrive_again_after_the_unmask) {
   EXPECT_THAT(read_ports(c.guest.reader), ElementsAre(c.guest_port));
 }
 
-TEST_F(event_channels_test, delayed_events_are_the_callers_to_send_later) {
+TEST_F(event_channels_test, delayed_events_are_sent_later_by_the_caller) {
   const auto c = connect();
   state->delay.whole = 1;
   state->delay.part = 1;

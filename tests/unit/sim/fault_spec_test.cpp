@@ -23,7 +23,7 @@ TEST(fault_spec, each_name_sets_its_own_switch) {
   EXPECT_EQ(parsed("store-vanish=100").store_vanish_after, 100U);
 }
 
-TEST(fault_spec, delay_strikes_every_event_unless_a_ratio_follows) {
+TEST(fault_spec, delay_affects_every_event_unless_a_ratio_follows) {
   EXPECT_EQ(parsed("event-delayed=5ms").event_delayed, (ratio{1, 1}));
   EXPECT_EQ(parsed("event-delayed=5ms").event_delay, 5ms);
   EXPECT_EQ(parsed("event-delayed=1s:1/4").event_delayed, (ratio{1, 4}));
@@ -39,7 +39,7 @@ TEST(fault_spec, none_switches_everything_off) {
   EXPECT_EQ(switches.store_delay, 0ns);
 }
 
-TEST(fault_spec, wrong_words_are_named_and_change_nothing) {
+TEST(fault_spec, invalid_faults_are_named_and_change_nothing) {
   struct bad {
     const char* text;
     const char* message;

@@ -20,8 +20,8 @@ class grant_tables_test : public testing::Test, protected simulated_tables {
     return grants.share(slot_1, domid_0, pages, writable, limit).value();
   }
   boost::system::result<grant_tables::map_id, std::errc> map(std::uint32_t ref, bool writable) {
-    const std::array wanted = {grant_tables::foreign_grant{domain_1, ref}};
-    return grants.map(slot_0, wanted, writable);
+    const std::array requested = {grant_tables::foreign_grant{domain_1, ref}};
+    return grants.map(slot_0, requested, writable);
   }
   char byte_of(std::uint32_t page) {
     char byte = 'x';
@@ -33,7 +33,7 @@ class grant_tables_test : public testing::Test, protected simulated_tables {
   }
 };
 
-TEST_F(grant_tables_test, references_are_distinct_above_the_reserved_ones_and_in_no_order) {
+TEST_F(grant_tables_test, references_are_distinct_unordered_and_above_the_reserved_ones) {
   std::set<std::uint32_t> refs;
   bool ascending = true;
   std::uint32_t before = 0;
@@ -47,7 +47,7 @@ TEST_F(grant_tables_test, references_are_distinct_above_the_reserved_ones_and_in
   EXPECT_FALSE(ascending);
 }
 
-TEST_F(grant_tables_test, limit_counts_all_shares_of_the_domain_and_is_given_back) {
+TEST_F(grant_tables_test, limit_counts_all_shares_of_the_domain_until_they_end) {
   const auto first = share(40);
   EXPECT_EQ(grants.share(slot_1, domid_0, 25, true, limit).error(), std::errc::no_space_on_device);
   EXPECT_EQ(grants.shared_page_count(slot_1), 40U);
@@ -78,8 +78,8 @@ TEST_F(grant_tables_test, map_follows_the_grant_table) {
   const std::array own = {grant_tables::foreign_grant{domain_1, ref}};
   EXPECT_EQ(grants.map(slot_1, own, false).error(), std::errc::invalid_argument)
       << "granted to domain 0, not to itself";
-  const std::array nobody = {grant_tables::foreign_grant{domid{9}, ref}};
-  EXPECT_EQ(grants.map(slot_0, nobody, false).error(), std::errc::invalid_argument);
+  const std::array unknown_domain = {grant_tables::foreign_grant{domid{9}, ref}};
+  EXPECT_EQ(grants.map(slot_0, unknown_domain, false).error(), std::errc::invalid_argument);
 }
 
 TEST_F(grant_tables_test, mapped_page_survives_unshare_and_is_freed_by_the_last_unmap) {
@@ -111,9 +111,9 @@ TEST_F(grant_tables_test, share_notice_clears_a_byte_and_sends_an_event) {
   const auto guest = open(slot_1);
   const auto backend = open(slot_0);
   const auto port = events.bind_unbound(guest.id, domid_0).value();
-  const auto theirs = events.bind_interdomain(backend.id, domain_1, port).value();
+  const auto remote_port = events.bind_interdomain(backend.id, domain_1, port).value();
   (void)read_ports(backend.reader);
-  unmask_port(*state, events, backend.id.index, backend.id.generation, theirs);
+  unmask_port(*state, events, backend.id.index, backend.id.generation, remote_port);
   const auto id = share(1);
   const auto [page, ref] = grants.pages(id)[0];
   const auto mapped = map(ref, true).value();
@@ -121,15 +121,15 @@ TEST_F(grant_tables_test, share_notice_clears_a_byte_and_sends_an_event) {
   write_byte(page, 'A');
   ASSERT_EQ(grants.unshare(id), std::errc{});
   EXPECT_EQ(byte_of(page), 0);
-  EXPECT_THAT(read_ports(backend.reader), testing::ElementsAre(theirs));
+  EXPECT_THAT(read_ports(backend.reader), testing::ElementsAre(remote_port));
   (void)mapped;
 }
 
-TEST_F(grant_tables_test, notice_through_a_port_of_nobody_is_refused) {
+TEST_F(grant_tables_test, notice_through_an_unbound_port_is_refused) {
   EXPECT_EQ(grants.set_share_notice(share(1), {std::nullopt, 50U}), std::errc::invalid_argument);
 }
 
-TEST_F(grant_tables_test, refusal_fault_strikes_its_share_of_requests) {
+TEST_F(grant_tables_test, refusal_fault_affects_its_ratio_of_requests) {
   grants.set_refusal({1, 3});
   int refused = 0;
   for (int i = 0; i < 9; ++i)
@@ -137,7 +137,7 @@ TEST_F(grant_tables_test, refusal_fault_strikes_its_share_of_requests) {
   EXPECT_EQ(refused, 3);
 }
 
-TEST_F(grant_tables_test, resume_empties_the_table_but_not_the_drivers_books) {
+TEST_F(grant_tables_test, resume_empties_the_table_but_not_the_drivers_records) {
   const auto id = share(4);
   const auto ref = grants.pages(id)[0].ref;
   grants.resume_domain(slot_1);
@@ -147,15 +147,15 @@ TEST_F(grant_tables_test, resume_empties_the_table_but_not_the_drivers_books) {
   EXPECT_EQ(grants.shared_page_count(slot_1), 0U);
 }
 
-TEST_F(grant_tables_test, unmap_after_the_granting_domain_died_touches_nobody_elses_pages) {
+TEST_F(grant_tables_test, unmap_after_the_granting_domain_died_leaves_other_pages_alone) {
   const auto mapped = map(grants.pages(share(1))[0].ref, true).value();
   grants.stop_domain(slot_1);
   state->domains[slot_1].generation.store(77);
   grants.start_domain(slot_1);
-  const auto theirs = share(1);
-  write_byte(grants.pages(theirs)[0].page, 'B');
+  const auto other = share(1);
+  write_byte(grants.pages(other)[0].page, 'B');
   EXPECT_EQ(grants.unmap(mapped), std::errc{});
-  EXPECT_EQ(byte_of(grants.pages(theirs)[0].page), 'B');
+  EXPECT_EQ(byte_of(grants.pages(other)[0].page), 'B');
 }
 
 }  // namespace

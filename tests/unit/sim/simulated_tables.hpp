@@ -27,7 +27,7 @@ struct simulated_tables {
     }
   }
 
-  /// All ports in the handle's ring, without waiting.
+  /// Reads all ports in the handle's ring, without waiting.
   [[nodiscard]] static std::vector<std::uint32_t> read_ports(const unique_fd& reader) {
     std::vector<std::uint32_t> ports;
     for (pollfd ready{reader.get(), POLLIN, 0}; ::poll(&ready, 1, 0) == 1;) {

@@ -1,5 +1,5 @@
-// A client of the simulated store for tests: speaks the wire protocol to a store_service, in
-// memory. Checks of every reply that it is framed well and echoes the request's numbers.
+// A client of the simulated store for tests: speaks the wire protocol to a store_service in memory.
+// Checks that every reply is well-formed and echoes the request's numbers.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "sim/store_service.hpp"
-#include "xenpv/wire/xs.hpp"
+#include "wire/xs.hpp"
 
 namespace xenpv::sim::test {
 
@@ -81,7 +81,7 @@ class store_client {
   store_client(const store_client&) = delete;
   store_client& operator=(const store_client&) = delete;
 
-  /// The whole payload of the reply; of an error its name, "ENOENT", without the NUL.
+  /// Returns the whole payload of the reply; for an error its name, "ENOENT", without the NUL.
   std::string call(xs_type type, std::string_view payload = {}, std::uint32_t tx = 0) {
     ++req_id_;
     EXPECT_TRUE(service_.receive(id_, encode(type, payload, req_id_, tx)));
@@ -113,18 +113,18 @@ class store_client {
   std::string rm(const std::string& path, std::uint32_t tx = 0) {
     return plain(call(xs_type::rm, path + '\0', tx));
   }
-  /// Names separated by spaces, or the error.
+  /// Returns the names separated by spaces, or the error.
   std::string directory(const std::string& path, std::uint32_t tx = 0) {
     return spaced(call(xs_type::directory, path + '\0', tx));
   }
   std::string permissions(const std::string& path, std::uint32_t tx = 0) {
     return spaced(call(xs_type::get_perms, path + '\0', tx));
   }
-  /// `words`: "n1 r2".
-  std::string set_permissions(const std::string& path, std::string words, std::uint32_t tx = 0) {
-    for (auto& letter : words)
+  /// `text`: "n1 r2".
+  std::string set_permissions(const std::string& path, std::string text, std::uint32_t tx = 0) {
+    for (auto& letter : text)
       if (letter == ' ') letter = '\0';
-    return plain(call(xs_type::set_perms, path + '\0' + words + '\0', tx));
+    return plain(call(xs_type::set_perms, path + '\0' + text + '\0', tx));
   }
   std::string watch(const std::string& path, const std::string& token) {
     return plain(call(xs_type::watch, path + '\0' + token + '\0'));
@@ -142,14 +142,14 @@ class store_client {
 
   /// Events since the last call, oldest first, as "path>token".
   std::vector<std::string> events() {
-    EXPECT_TRUE(collect().empty()) << "a reply nobody asked for";
+    EXPECT_TRUE(collect().empty()) << "a reply without a request";
     return std::exchange(events_, {});
   }
 
   [[nodiscard]] store_service::connection_id id() const { return id_; }
 
  private:
-  /// "OK" for the daemon's plain acknowledgement; anything else as it is.
+  /// "OK" for the daemon's plain acknowledgement; anything else unchanged.
   static std::string plain(std::string reply) { return reply == "OK\0"s ? "OK" : reply; }
 
   static std::string spaced(std::string reply) {

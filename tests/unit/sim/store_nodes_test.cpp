@@ -1,5 +1,5 @@
-// Requests on nodes: payload rules, answers, permissions and what is hidden.
-// The expected errors are those a real xenstored 4.17 gives to the same requests.
+// Requests on nodes: payload rules, replies, permissions and hidden nodes.
+// The expected errors are those of a real xenstored 4.17 for the same requests.
 #include "unit/sim/store_client.hpp"
 
 namespace xenpv::sim {
@@ -31,7 +31,7 @@ TEST_F(store_nodes, are_found_relative_and_absolute) {
   EXPECT_EQ(zero.read("/local/domain/0/zz"), "w");
 }
 
-TEST_F(store_nodes, get_missing_directories_made) {
+TEST_F(store_nodes, create_missing_directories) {
   EXPECT_EQ(one.write("a/b/c", "v"), "OK");
   EXPECT_EQ(one.read("a"), "");
   EXPECT_EQ(one.read("a/b"), "");
@@ -49,13 +49,13 @@ TEST_F(store_nodes, are_listed_in_order_of_creation) {
   EXPECT_EQ(one.call(xs_type::directory, "dir/a\0"s), "");
 }
 
-TEST_F(store_nodes, survive_a_mkdir_of_what_exists) {
+TEST_F(store_nodes, survive_a_mkdir_of_an_existing_node) {
   EXPECT_EQ(one.write("a", "v"), "OK");
   EXPECT_EQ(one.mkdir("a"), "OK");
   EXPECT_EQ(one.read("a"), "v");
 }
 
-TEST_F(store_nodes, go_with_everything_below) {
+TEST_F(store_nodes, are_removed_with_everything_below) {
   EXPECT_EQ(one.write("a/b/c", ""), "OK");
   EXPECT_EQ(one.write("ab", ""), "OK");
   EXPECT_EQ(one.rm("a"), "OK");
@@ -80,14 +80,14 @@ struct payload_case {
   std::string reply;
 };
 
-void PrintTo(const payload_case& each, std::ostream* out) {
-  *out << wire::to_string(each.type) << " " << test::readable_payload(each.payload);
+void PrintTo(const payload_case& item, std::ostream* out) {
+  *out << wire::to_string(item.type) << " " << test::readable_payload(item.payload);
 }
 
 class store_payload : public test::store_fixture,
                       public ::testing::WithParamInterface<payload_case> {};
 
-TEST_P(store_payload, is_held_to_its_form) {
+TEST_P(store_payload, must_be_well_formed) {
   ASSERT_EQ(one.write("x", "v"), "OK");
   EXPECT_EQ(one.call(GetParam().type, GetParam().payload), GetParam().reply)
       << wire::to_string(GetParam().type);
@@ -157,7 +157,7 @@ TEST_F(store_nodes, unknown_requests_are_not_implemented) {
   }
 }
 
-TEST_F(store_nodes, domain_0_alone_manages_domains) {
+TEST_F(store_nodes, only_domain_0_manages_domains) {
   for (const auto type : {xs_type::introduce, xs_type::release, xs_type::resume,
                           xs_type::set_target, xs_type::is_domain_introduced, xs_type::control}) {
     EXPECT_EQ(one.call(type,
@@ -194,7 +194,7 @@ TEST_F(store_nodes, inherit_the_directorys_permissions) {
   EXPECT_EQ(zero.permissions("/local/domain/2/shared/c"), "r2 w1 b3");
 }
 
-TEST_F(store_nodes, of_others_are_closed_and_hidden) {
+TEST_F(store_nodes, of_other_domains_are_inaccessible_and_hidden) {
   EXPECT_EQ(two.write("a", "v"), "OK");
   for (const auto* const path : {"/local/domain/2", "/local/domain/2/a", "/local/domain/2/missing",
                                  "/local", "/", "/nowhere", "/nowhere/at/all"}) {
@@ -229,7 +229,7 @@ TEST_F(store_nodes, can_be_opened_for_writing_only) {
   EXPECT_EQ(one.read("/local/domain/2/box/letter"), "hi") << "its own node";
   EXPECT_EQ(two.read("box/letter"), "EACCES") << "inherited: w1, nothing for the others";
   EXPECT_EQ(two.rm("box/letter"), "EACCES") << "removal needs write on the node itself";
-  EXPECT_EQ(two.rm("box"), "OK") << "but what is below does not matter";
+  EXPECT_EQ(two.rm("box"), "OK") << "but the nodes below do not matter";
 }
 
 TEST_F(store_nodes, can_be_opened_for_everybody) {

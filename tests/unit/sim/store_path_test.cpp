@@ -7,12 +7,12 @@
 namespace xenpv::sim {
 namespace {
 
-TEST(store_path, accepts_what_xenstored_accepts) {
+TEST(store_path, accepts_paths_that_xenstored_accepts) {
   for (const std::string path : {"/", "/a", "/a/b", "/A-z_0@9", "/local/domain/1/device/vbd/51712"})
     EXPECT_TRUE(is_valid_store_path(path)) << path;
 }
 
-TEST(store_path, refuses_what_xenstored_refuses) {
+TEST(store_path, refuses_paths_that_xenstored_refuses) {
   for (const std::string path :
        {"", "a", "//", "/a/", "/a//b", "/a b", "/a.b", "/a:b", "@event", "/\xc3\xa4", "/a\n"})
     EXPECT_FALSE(is_valid_store_path(path)) << path;
@@ -20,20 +20,20 @@ TEST(store_path, refuses_what_xenstored_refuses) {
 }
 
 TEST(store_path, limits_length_to_2048_bytes) {
-  EXPECT_TRUE(is_valid_store_path("/" + std::string(2047, 'a')));
-  EXPECT_FALSE(is_valid_store_path("/" + std::string(2048, 'a')));
+  EXPECT_FALSE(is_too_long_store_path("/" + std::string(2047, 'a')));
+  EXPECT_TRUE(is_too_long_store_path("/" + std::string(2048, 'a')));
 }
 
 TEST(store_path, does_not_count_the_domains_own_directory) {
   const std::string own = "/local/domain/12345/";
-  EXPECT_TRUE(is_valid_store_path(own + std::string(2048, 'a')));
-  EXPECT_FALSE(is_valid_store_path(own + std::string(2049, 'a')));
+  EXPECT_FALSE(is_too_long_store_path(own + std::string(2048, 'a')));
+  EXPECT_TRUE(is_too_long_store_path(own + std::string(2049, 'a')));
 }
 
-TEST(store_path, counts_a_directory_that_is_no_domains) {
+TEST(store_path, counts_a_directory_that_belongs_to_no_domain) {
   for (const std::string top : {"/local/domain/", "/local/domain/x1/", "/local/domain/123456/"}) {
-    EXPECT_TRUE(is_valid_store_path(top + std::string(2048 - top.size(), 'a'))) << top;
-    EXPECT_FALSE(is_valid_store_path(top + std::string(2049 - top.size(), 'a'))) << top;
+    EXPECT_FALSE(is_too_long_store_path(top + std::string(2048 - top.size(), 'a'))) << top;
+    EXPECT_TRUE(is_too_long_store_path(top + std::string(2049 - top.size(), 'a'))) << top;
   }
 }
 
@@ -44,7 +44,7 @@ TEST(store_path, resolves_relative_paths_below_the_domain) {
   EXPECT_EQ(resolve_store_path("@releaseDomain", domid{7}), "@releaseDomain");
 }
 
-TEST(store_path, knows_directory_and_name) {
+TEST(store_path, is_split_into_directory_and_name) {
   EXPECT_EQ(parent_store_path("/a/b/c"), "/a/b");
   EXPECT_EQ(parent_store_path("/a"), "/");
   EXPECT_EQ(parent_store_path("/"), "/");

@@ -7,14 +7,14 @@
 namespace xenpv::sim {
 namespace {
 
-TEST(store_permission, prints_the_words_of_the_wire) {
+TEST(store_permission, formats_permissions_for_the_wire) {
   EXPECT_EQ(format_permission({domid{7}, false, false}), "n7");
   EXPECT_EQ(format_permission({domid{0}, true, false}), "r0");
   EXPECT_EQ(format_permission({domid{12}, false, true}), "w12");
   EXPECT_EQ(format_permission({domid{65535}, true, true}), "b65535");
 }
 
-TEST(store_permission, reads_the_words_of_the_wire) {
+TEST(store_permission, parses_permissions_from_the_wire) {
   EXPECT_EQ(parse_permission("n7"), (store_permission{domid{7}, false, false}));
   EXPECT_EQ(parse_permission("r0"), (store_permission{domid{0}, true, false}));
   EXPECT_EQ(parse_permission("w12"), (store_permission{domid{12}, false, true}));
@@ -23,10 +23,10 @@ TEST(store_permission, reads_the_words_of_the_wire) {
   EXPECT_EQ(parse_permission("n+1"), (store_permission{domid{1}, false, false}));
 }
 
-TEST(store_permission, refuses_other_words) {
-  for (const auto* const word : {"", "r", "1", "x1", "r1x", "rx", "R1", "r-1", "r65536", "rr1",
+TEST(store_permission, refuses_other_text) {
+  for (const auto* const text : {"", "r", "1", "x1", "r1x", "rx", "R1", "r-1", "r65536", "rr1",
                                  "r99999999999999999999", "r1 "})
-    EXPECT_EQ(parse_permission(word), std::nullopt) << word;
+    EXPECT_EQ(parse_permission(text), std::nullopt) << text;
 }
 
 TEST(store_rights, cover_needs_all_and_touch_needs_one) {
@@ -52,7 +52,7 @@ class store_tree_rights : public ::testing::Test {
                         {domid{3}, false, false}};
   }
 
-  store_rights of(std::uint16_t domain) const {
+  store_rights rights_of(std::uint16_t domain) const {
     return tree.rights({.domain = domid{domain}}, node);
   }
 };
@@ -60,34 +60,34 @@ class store_tree_rights : public ::testing::Test {
 TEST_F(store_tree_rights, are_complete_for_the_owner_and_domain_0) {
   for (const int number : {0, 1}) {
     const auto domain = static_cast<std::uint16_t>(number);
-    EXPECT_TRUE(of(domain).read) << domain;
-    EXPECT_TRUE(of(domain).write) << domain;
-    EXPECT_TRUE(of(domain).own) << domain;
+    EXPECT_TRUE(rights_of(domain).read) << domain;
+    EXPECT_TRUE(rights_of(domain).write) << domain;
+    EXPECT_TRUE(rights_of(domain).own) << domain;
   }
 }
 
 TEST_F(store_tree_rights, follow_the_first_entry_of_a_domain) {
-  EXPECT_FALSE(of(2).read);
-  EXPECT_TRUE(of(2).write);
-  EXPECT_TRUE(of(3).read);
-  EXPECT_TRUE(of(3).write);
-  EXPECT_FALSE(of(3).own);
+  EXPECT_FALSE(rights_of(2).read);
+  EXPECT_TRUE(rights_of(2).write);
+  EXPECT_TRUE(rights_of(3).read);
+  EXPECT_TRUE(rights_of(3).write);
+  EXPECT_FALSE(rights_of(3).own);
 }
 
 TEST_F(store_tree_rights, follow_the_owners_entry_for_everybody_else) {
-  EXPECT_TRUE(of(9).read);
-  EXPECT_FALSE(of(9).write);
+  EXPECT_TRUE(rights_of(9).read);
+  EXPECT_FALSE(rights_of(9).write);
 }
 
-TEST_F(store_tree_rights, of_a_dead_domain_do_not_pass_to_the_next_of_its_number) {
+TEST_F(store_tree_rights, of_a_dead_domain_do_not_pass_to_the_next_with_its_number) {
   tree.forget(domid{2});
-  EXPECT_FALSE(of(2).write);
-  EXPECT_TRUE(of(2).read) << "the default is for the new domain too";
+  EXPECT_FALSE(rights_of(2).write);
+  EXPECT_TRUE(rights_of(2).read) << "the default is for the new domain too";
   node.permissions_generation = tree.next_generation();
-  EXPECT_TRUE(of(2).write) << "permitted after the death: meant for the new one";
+  EXPECT_TRUE(rights_of(2).write) << "granted after the death, so to the new domain";
 }
 
-TEST_F(store_tree_rights, include_those_of_the_domain_that_is_served) {
+TEST_F(store_tree_rights, include_those_of_the_target_domain) {
   const store_caller stubdomain{.domain = domid{9}, .target = domid{1}};
   EXPECT_TRUE(tree.rights(stubdomain, node).own);
 }

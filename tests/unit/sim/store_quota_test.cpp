@@ -1,4 +1,4 @@
-// The numbers, and which side of each number is still granted, are those of a real xenstored 4.17.
+// The quotas, and whether the number itself is still allowed, are those of a real xenstored 4.17.
 #include "sim/store_quota.hpp"
 
 #include <fmt/format.h>
@@ -72,7 +72,7 @@ TEST_F(store_quotas, count_child_names_as_size) {
   EXPECT_EQ(one.read("b"), "ENOENT") << "nothing is left of a path that did not fit";
 }
 
-TEST_F(store_quotas, allow_one_watch_more_than_the_number) {
+TEST_F(store_quotas, allow_one_watch_more_than_the_quota) {
   for (int i = 0; i < 129; ++i)
     ASSERT_EQ(one.watch(fmt::format("w{}", i), "t"), "OK") << i;
   EXPECT_EQ(one.watch("w129", "t"), "E2BIG");
@@ -80,7 +80,7 @@ TEST_F(store_quotas, allow_one_watch_more_than_the_number) {
   EXPECT_EQ(one.watch("w129", "t"), "OK");
 }
 
-TEST_F(store_quotas, allow_one_transaction_more_than_the_number) {
+TEST_F(store_quotas, allow_one_transaction_more_than_the_quota) {
   for (std::uint32_t i = 1; i <= 11; ++i)
     ASSERT_EQ(one.start(), i);
   EXPECT_EQ(one.call(xs_type::transaction_start, "\0"s), "ENOSPC");
@@ -106,7 +106,7 @@ TEST_F(store_quotas, limit_permissions) {
 TEST_F(store_small_quotas, count_nodes_exactly_outside_of_transactions) {
   for (int i = 1; i < 9; ++i)
     ASSERT_EQ(one.write(std::to_string(i), ""), "OK");
-  EXPECT_EQ(one.write("a/b", ""), "ENOSPC") << "two for one free place";
+  EXPECT_EQ(one.write("a/b", ""), "ENOSPC") << "two nodes, but only one is free";
   EXPECT_EQ(one.read("a"), "ENOENT");
   EXPECT_EQ(one.write("9", ""), "OK");
   EXPECT_EQ(service.node_count(domid{1}), 10U);
@@ -128,7 +128,7 @@ TEST_F(store_small_quotas, count_a_transactions_nodes_at_its_commit) {
   EXPECT_EQ(service.node_count(domid{1}), 8U);
   const auto one_more = one.start();
   EXPECT_EQ(one.write("a", "", one_more), "OK");
-  EXPECT_EQ(one.commit(one_more), "OK") << "below the number, not at it";
+  EXPECT_EQ(one.commit(one_more), "OK") << "below the quota, not at it";
   const auto same = one.start();
   EXPECT_EQ(one.write("a", "v", same), "OK");
   EXPECT_EQ(one.commit(same), "OK");
@@ -139,7 +139,7 @@ TEST_F(store_small_quotas, refuse_new_nodes_in_a_transaction_when_used_up) {
     ASSERT_EQ(one.write(std::to_string(i), ""), "OK");
   const auto tx = one.start();
   EXPECT_EQ(one.write("a", "", tx), "ENOSPC");
-  EXPECT_EQ(one.commit(tx), "OK") << "nothing has been half done";
+  EXPECT_EQ(one.commit(tx), "OK") << "nothing was done half-way";
 }
 
 TEST_F(store_small_quotas, fail_a_transaction_in_which_a_node_grew_too_large) {

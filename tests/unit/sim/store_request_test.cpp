@@ -11,7 +11,7 @@ using namespace std::string_literals;
 using test::encode;
 using wire::xs_type;
 
-TEST(sole_string, wants_one_nul_at_the_end) {
+TEST(sole_string, requires_one_nul_at_the_end) {
   EXPECT_EQ(sole_string("abc\0"s), "abc");
   EXPECT_EQ(sole_string("\0"s), "");
   EXPECT_EQ(sole_string(""), std::nullopt);
@@ -20,7 +20,7 @@ TEST(sole_string, wants_one_nul_at_the_end) {
   EXPECT_EQ(sole_string("abc\0\0"s), std::nullopt);
 }
 
-TEST(terminated_strings, ignores_what_has_no_nul) {
+TEST(terminated_strings, ignores_text_without_a_nul) {
   EXPECT_TRUE(terminated_strings("").empty());
   EXPECT_TRUE(terminated_strings("abc").empty());
   EXPECT_EQ(terminated_strings("a\0\0bc\0d"s), (std::vector<std::string_view>{"a", "", "bc"}));
@@ -66,7 +66,7 @@ TEST_P(store_request_reader_chunks, do_not_matter) {
 INSTANTIATE_TEST_SUITE_P(sizes, store_request_reader_chunks,
                          ::testing::Values(1, 2, 3, 7, 15, 16, 17, 19, 40, 1000));
 
-TEST(store_request_reader, takes_the_longest_payload) {
+TEST(store_request_reader, accepts_the_longest_payload) {
   store_request_reader reader;
   reader.append(encode(xs_type::write, std::string(4096, 'x'), 1, 0));
   const auto request = reader.next();
@@ -74,7 +74,7 @@ TEST(store_request_reader, takes_the_longest_payload) {
   EXPECT_EQ(request->payload.size(), 4096U);
 }
 
-TEST(store_request_reader, breaks_on_a_longer_payload_before_it_comes) {
+TEST(store_request_reader, breaks_on_a_longer_payload_before_it_arrives) {
   store_request_reader reader;
   const auto bytes = encode(xs_type::write, std::string(4097, 'x'), 1, 0);
   reader.append(std::span(bytes).first(15));

@@ -1,4 +1,4 @@
-// The service as the host uses it: connections, domains' lives, direct access, faults.
+// The service as the host uses it: connections, lifetime of domains, direct access, faults.
 #include "sim/store_service.hpp"
 
 #include <cerrno>
@@ -17,7 +17,7 @@ struct store_services : test::store_fixture {};
 
 // Connections.
 
-TEST_F(store_services, answer_bytes_however_they_are_cut) {
+TEST_F(store_services, answer_requests_however_they_are_split) {
   auto bytes = test::encode(xs_type::write, "a\0v"s, 1, 0);
   for (const auto& more :
        {test::encode(xs_type::watch, "a\0t\0"s, 2, 0), test::encode(xs_type::read, "a\0"s, 3, 0),
@@ -47,7 +47,7 @@ TEST_F(store_services, end_a_connection_that_breaks_the_protocol) {
   bytes.insert(bytes.end(), bad.begin(), bad.begin() + 16);
   EXPECT_FALSE(service.receive(one.id(), bytes)) << "known from the header alone";
   EXPECT_EQ(service.watch_count(domid{1}), 0U);
-  EXPECT_EQ(zero.read("/local/domain/1/a"), "v") << "what came before has been done";
+  EXPECT_EQ(zero.read("/local/domain/1/a"), "v") << "the request before it has been carried out";
   EXPECT_FALSE(service.receive(one.id(), test::encode(xs_type::read, "a\0"s, 3, 0)));
 }
 
@@ -199,7 +199,7 @@ TEST_F(store_services, never_release_domain_0) {
   EXPECT_EQ(zero.directory("/tool"), "xenstored");
 }
 
-TEST_F(store_services, let_a_domain_serve_another) {
+TEST_F(store_services, let_a_domain_act_for_its_target) {
   ASSERT_EQ(two.write("private", "v"), "OK");
   EXPECT_EQ(one.read("/local/domain/2/private"), "EACCES");
   EXPECT_EQ(zero.call(xs_type::set_target,
@@ -220,7 +220,7 @@ TEST_F(store_services, let_a_domain_serve_another) {
   service.introduce(domid{2});
   service.write("/local/domain/2/next", "");
   service.set_permissions("/local/domain/2/next", std::vector{store_permission{domid{2}}});
-  EXPECT_EQ(one.read("/local/domain/2/next"), "EACCES") << "that was another domain 2";
+  EXPECT_EQ(one.read("/local/domain/2/next"), "EACCES") << "the target was another domain 2";
 }
 
 struct control_case {
@@ -228,8 +228,8 @@ struct control_case {
   std::string reply;
 };
 
-void PrintTo(const control_case& each, std::ostream* out) {
-  *out << test::readable_payload(each.payload);
+void PrintTo(const control_case& item, std::ostream* out) {
+  *out << test::readable_payload(item.payload);
 }
 
 class store_control : public test::store_fixture,
@@ -290,12 +290,13 @@ TEST_F(store_services, point_relative_watches_at_the_new_directory) {
   EXPECT_EQ(one.unwatch("device", "t"), "OK");
 }
 
-TEST_F(store_services, end_transactions_of_before_a_restore) {
+TEST_F(store_services, end_transactions_begun_before_a_restore) {
   const auto committed = one.start();
   const auto aborted = one.start();
   EXPECT_EQ(one.write("a", "v", committed), "OK");
   service.resume(domid{1}, domid{1});
-  EXPECT_EQ(one.write("b", "v", committed), "ENOENT") << "the store it runs on does not know it";
+  EXPECT_EQ(one.write("b", "v", committed), "ENOENT")
+      << "the new store does not know the transaction";
   EXPECT_EQ(one.commit(committed), "EAGAIN");
   EXPECT_EQ(one.commit(committed), "ENOENT");
   EXPECT_EQ(one.abort(aborted), "OK");
@@ -336,7 +337,7 @@ std::string failure_of(Action action) {
   return "no failure";
 }
 
-TEST_F(store_services, tell_the_toolstack_what_it_did_wrong) {
+TEST_F(store_services, report_errors_to_the_toolstack) {
   EXPECT_EQ(failure_of([&] { service.write("/a//b", ""); }),
             "write /a//b in the simulated xenstore: invalid argument");
   EXPECT_EQ(failure_of([&] { service.remove("/"); }),
@@ -371,7 +372,7 @@ TEST_F(store_services, fail_every_nth_request_of_guests) {
     EXPECT_EQ(one.write("a", ""), "OK");
 }
 
-TEST_F(store_services, do_not_do_what_they_fail) {
+TEST_F(store_services, do_not_carry_out_requests_that_they_fail) {
   service.set_faults({.fail_every = 1, .fail_errno = ENOMEM});
   EXPECT_EQ(one.write("a", "v"), "ENOMEM");
   EXPECT_EQ(service.read("/local/domain/1/a"), std::nullopt);
@@ -382,7 +383,7 @@ TEST_F(store_services, do_not_do_what_they_fail) {
   EXPECT_EQ(one.commit(tx), "ENOENT") << "a transaction does not outlive its end, failed or not";
 }
 
-TEST_F(store_services, count_anew_with_new_faults) {
+TEST_F(store_services, restart_counting_with_new_faults) {
   service.set_faults({.fail_every = 2});
   EXPECT_EQ(one.write("a", ""), "OK");
   service.set_faults({.fail_every = 2});

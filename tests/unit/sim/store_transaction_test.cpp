@@ -16,7 +16,7 @@ TEST_F(store_transactions, are_numbered_from_one_for_each_connection) {
   EXPECT_EQ(one.start(), 2U);
   EXPECT_EQ(two.start(), 1U);
   EXPECT_EQ(one.abort(1), "OK");
-  EXPECT_EQ(one.start(), 3U) << "a number is not used again at once";
+  EXPECT_EQ(one.start(), 3U) << "a number is not reused at once";
 }
 
 TEST_F(store_transactions, are_unknown_to_other_connections_and_after_their_end) {
@@ -73,7 +73,7 @@ TEST_F(store_transactions, leave_nothing_when_the_connection_ends) {
   EXPECT_EQ(one.read("a"), "ENOENT");
 }
 
-TEST_F(store_transactions, can_remove_and_make_again) {
+TEST_F(store_transactions, can_remove_and_recreate_a_node) {
   ASSERT_EQ(one.write("a/old", ""), "OK");
   const auto tx = one.start();
   EXPECT_EQ(one.rm("a", tx), "OK");
@@ -86,7 +86,7 @@ TEST_F(store_transactions, can_remove_and_make_again) {
   EXPECT_EQ(service.node_count(domid{1}), 3U);
 }
 
-TEST_F(store_transactions, change_permissions_for_all_that_follows) {
+TEST_F(store_transactions, change_permissions_for_later_requests) {
   ASSERT_EQ(two.write("a", "v"), "OK");
   const auto tx = two.start();
   EXPECT_EQ(two.set_permissions("a", "n2 r1", tx), "OK");
@@ -97,7 +97,7 @@ TEST_F(store_transactions, change_permissions_for_all_that_follows) {
   EXPECT_EQ(one.read("/local/domain/2/a"), "v");
 }
 
-TEST_F(store_transactions, fix_a_node_when_they_first_look_at_it) {
+TEST_F(store_transactions, fix_a_node_when_they_first_access_it) {
   ASSERT_EQ(one.write("a", "1"), "OK");
   const auto tx = one.start();
   ASSERT_EQ(one.write("a", "2"), "OK");
@@ -116,17 +116,17 @@ struct conflict_case {
   const char* commit;
 };
 
-void PrintTo(const conflict_case& each, std::ostream* out) {
-  *out << each.inside << " against " << each.outside;
+void PrintTo(const conflict_case& item, std::ostream* out) {
+  *out << item.inside << " against " << item.outside;
 }
 
 class store_conflicts : public test::store_fixture,
                         public ::testing::WithParamInterface<conflict_case> {
  protected:
-  void step(const std::string& words, std::uint32_t tx) {
-    const auto space = words.find(' ');
-    const auto verb = words.substr(0, space);
-    const auto path = space == std::string::npos ? "" : words.substr(space + 1);
+  void step(const std::string& text, std::uint32_t tx) {
+    const auto space = text.find(' ');
+    const auto verb = text.substr(0, space);
+    const auto path = space == std::string::npos ? "" : text.substr(space + 1);
     if (verb == "read") {
       one.read(path, tx);
     } else if (verb == "list") {
@@ -140,7 +140,7 @@ class store_conflicts : public test::store_fixture,
     } else if (verb == "permit") {
       EXPECT_EQ(one.set_permissions(path, "n1", tx), "OK");
     } else {
-      EXPECT_EQ(words, "nothing");
+      EXPECT_EQ(text, "nothing");
     }
   }
 };
@@ -200,7 +200,7 @@ TEST_F(store_transactions, leave_the_store_alone_after_a_conflict) {
   EXPECT_EQ(service.node_count(domid{1}), 2U);
 }
 
-TEST_F(store_transactions, notice_what_vanished_below_a_directory_they_know) {
+TEST_F(store_transactions, notice_a_removal_below_a_directory_they_have_read) {
   ASSERT_EQ(one.write("s/a", ""), "OK");
   const auto tx = one.start();
   EXPECT_EQ(one.directory("s", tx), "a");
@@ -209,7 +209,7 @@ TEST_F(store_transactions, notice_what_vanished_below_a_directory_they_know) {
   EXPECT_EQ(one.commit(tx), "EAGAIN");
 }
 
-TEST_F(store_transactions, notice_a_directory_that_appeared_behind_their_back) {
+TEST_F(store_transactions, notice_a_directory_that_appeared_meanwhile) {
   const auto tx = one.start();
   EXPECT_EQ(one.read("s", tx), "ENOENT");
   EXPECT_EQ(one.write("s/a", ""), "OK");
@@ -228,7 +228,7 @@ TEST_F(store_transactions, notice_a_node_that_its_directory_does_not_list) {
 
 // Watches.
 
-TEST_F(store_transactions, tell_watches_only_when_committed) {
+TEST_F(store_transactions, fire_watches_only_when_committed) {
   ASSERT_EQ(zero.watch("/local/domain/1", "t"), "OK");
   zero.events();
   const auto tx = one.start();
@@ -244,7 +244,7 @@ TEST_F(store_transactions, tell_watches_only_when_committed) {
   EXPECT_EQ(zero.events(), lines{});
 }
 
-TEST_F(store_transactions, do_not_tell_of_what_came_and_went) {
+TEST_F(store_transactions, fire_no_watches_for_nodes_that_came_and_went) {
   ASSERT_EQ(zero.watch("/local/domain/1", "t"), "OK");
   zero.events();
   const auto tx = one.start();
@@ -254,7 +254,7 @@ TEST_F(store_transactions, do_not_tell_of_what_came_and_went) {
   EXPECT_EQ(zero.events(), lines{});
 }
 
-TEST_F(store_transactions, tell_of_removal_to_watches_below) {
+TEST_F(store_transactions, fire_watches_below_a_removed_node) {
   ASSERT_EQ(one.write("d/x", ""), "OK");
   ASSERT_EQ(one.write("d/y", ""), "OK");
   ASSERT_EQ(zero.watch("/local/domain/1/d/y", "y"), "OK");
@@ -266,15 +266,15 @@ TEST_F(store_transactions, tell_of_removal_to_watches_below) {
   EXPECT_EQ(zero.events(), (lines{"/local/domain/1/d>t", "/local/domain/1/d/y>y"}));
 }
 
-TEST_F(store_transactions, tell_who_could_read_before_or_can_read_now) {
+TEST_F(store_transactions, fire_watches_of_readers_before_and_after_the_change) {
   ASSERT_EQ(two.write("a", ""), "OK");
   ASSERT_EQ(one.watch("/local/domain/2/a", "t"), "OK");
   one.events();
-  for (const auto* const words : {"n2 r1", "n2"}) {
+  for (const auto* const permissions : {"n2 r1", "n2"}) {
     const auto tx = two.start();
-    EXPECT_EQ(two.set_permissions("a", words, tx), "OK");
+    EXPECT_EQ(two.set_permissions("a", permissions, tx), "OK");
     EXPECT_EQ(two.commit(tx), "OK");
-    EXPECT_EQ(one.events(), lines{"/local/domain/2/a>t"}) << words;
+    EXPECT_EQ(one.events(), lines{"/local/domain/2/a>t"}) << permissions;
   }
   const auto tx = two.start();
   EXPECT_EQ(two.write("a", "v", tx), "OK");
@@ -285,7 +285,7 @@ TEST_F(store_transactions, tell_who_could_read_before_or_can_read_now) {
 TEST_F(store_transactions, touch_few_nodes_of_a_large_store) {
   for (int i = 0; i < 20000; ++i)
     service.write("/big/" + std::to_string(i / 200) + "/" + std::to_string(i), "v");
-  // Were the tree copied for each, this would take minutes.
+  // If each transaction copied the tree, this would take minutes.
   for (int i = 0; i < 2000; ++i) {
     const auto tx = zero.start();
     ASSERT_EQ(zero.write("/big/7/1400", std::to_string(i), tx), "OK");

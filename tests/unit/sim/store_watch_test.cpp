@@ -21,7 +21,8 @@ TEST_F(store_watches, fire_once_when_they_are_set) {
   EXPECT_EQ(one.watch("device", "t"), "OK");
   EXPECT_EQ(one.events(), lines{"device>t"});
   EXPECT_EQ(one.watch("/local/domain/2/secret", "u"), "OK");
-  EXPECT_EQ(one.events(), lines{"/local/domain/2/secret>u"}) << "readable or not, there or not";
+  EXPECT_EQ(one.events(), lines{"/local/domain/2/secret>u"})
+      << "whether or not it is readable or exists";
   EXPECT_EQ(one.watch("@anything goes/", ""), "OK");
   EXPECT_EQ(one.events(), lines{"@anything goes/>"});
 }
@@ -43,13 +44,13 @@ TEST_F(store_watches, acknowledge_before_they_fire) {
   EXPECT_EQ(second[1].header.type, xs_type::write);
 }
 
-TEST_F(store_watches, tell_of_changes_below) {
+TEST_F(store_watches, fire_for_changes_below) {
   watch(zero, "/local/domain/1", "base");
   watch(zero, "/local/domain/1/d/e", "e");
   watch(zero, "/local/domain/1/d/e/f/g", "leaf");
   EXPECT_EQ(one.write("d/e/f", "v"), "OK");
   EXPECT_EQ(zero.events(), (lines{"/local/domain/1/d/e/f>base", "/local/domain/1/d/e/f>e"}))
-      << "once, although directories were made on the way";
+      << "once, although directories were created as well";
   EXPECT_EQ(one.mkdir("d/e"), "OK");
   EXPECT_EQ(zero.events(), lines{}) << "nothing has changed";
   EXPECT_EQ(one.set_permissions("d/e/f", "n1 r2"), "OK");
@@ -58,7 +59,7 @@ TEST_F(store_watches, tell_of_changes_below) {
   EXPECT_EQ(zero.events(), lines{"/local/domain/1/d2>base"});
 }
 
-TEST_F(store_watches, tell_of_removal_above) {
+TEST_F(store_watches, fire_for_a_removal_above) {
   ASSERT_EQ(one.write("d/e/f", ""), "OK");
   ASSERT_EQ(one.write("d/e/g", ""), "OK");
   watch(zero, "/local/domain/1/d/e/f", "f");
@@ -89,19 +90,19 @@ TEST_F(store_watches, of_domain_0_may_be_relative_too) {
   EXPECT_EQ(zero.events(), lines{"foo>t"});
 }
 
-TEST_F(store_watches, are_told_apart_by_path_and_token) {
+TEST_F(store_watches, are_distinguished_by_path_and_token) {
   EXPECT_EQ(one.watch("a", "t"), "OK");
   EXPECT_EQ(one.watch("a", "u"), "OK");
   EXPECT_EQ(one.watch("b", "t"), "OK");
   EXPECT_EQ(one.watch("a", "t"), "EEXIST");
-  EXPECT_EQ(one.watch("/local/domain/1/a", "t"), "EEXIST") << "the same path in other words";
+  EXPECT_EQ(one.watch("/local/domain/1/a", "t"), "EEXIST") << "the same path in absolute form";
   EXPECT_EQ(service.watch_count(domid{1}), 3U);
   one.events();
   EXPECT_EQ(one.write("a", ""), "OK");
   EXPECT_EQ(one.events(), (lines{"a>t", "a>u"}));
 }
 
-TEST_F(store_watches, can_be_taken_back) {
+TEST_F(store_watches, can_be_removed) {
   watch(one, "a", "t");
   watch(one, "a", "u");
   EXPECT_EQ(one.unwatch("a", "v"), "ENOENT");
@@ -113,7 +114,7 @@ TEST_F(store_watches, can_be_taken_back) {
   EXPECT_EQ(one.unwatch("a", "t"), "ENOENT");
 }
 
-TEST_F(store_watches, refuse_paths_that_cannot_be) {
+TEST_F(store_watches, refuse_invalid_paths) {
   const std::string too_long(2049, 'a');
   for (const auto& path : {""s, "//"s, "a/"s, "a//b"s, "a b"s, too_long, "@" + too_long})
     EXPECT_EQ(one.watch(path, "t"), "EINVAL") << path.substr(0, 20);
@@ -166,16 +167,16 @@ TEST_F(store_watches, ignore_the_transaction_number) {
   EXPECT_EQ(one.call(xs_type::reset_watches, "\0"s, 999), "ENOENT");
 }
 
-// Who may hear.
+// Permissions.
 
-TEST_F(store_watches, do_not_tell_of_what_cannot_be_read) {
+TEST_F(store_watches, do_not_fire_for_nodes_that_cannot_be_read) {
   watch(one, "/local/domain/2", "t");
   EXPECT_EQ(two.write("a", ""), "OK");
   EXPECT_EQ(two.rm("a"), "OK");
   EXPECT_EQ(one.events(), lines{});
 }
 
-TEST_F(store_watches, tell_of_gaining_and_of_losing_permission) {
+TEST_F(store_watches, fire_when_permission_is_gained_or_lost) {
   ASSERT_EQ(two.write("a", ""), "OK");
   watch(one, "/local/domain/2/a", "t");
   EXPECT_EQ(two.set_permissions("a", "n2 r1"), "OK");
@@ -186,7 +187,7 @@ TEST_F(store_watches, tell_of_gaining_and_of_losing_permission) {
   EXPECT_EQ(one.events(), lines{});
 }
 
-TEST_F(store_watches, tell_readers_of_the_directory_about_its_nodes) {
+TEST_F(store_watches, fire_for_the_nodes_of_a_readable_directory) {
   ASSERT_EQ(two.write("dir/closed", ""), "OK");
   ASSERT_EQ(two.set_permissions("dir", "n2 r1"), "OK");
   watch(one, "/local/domain/2/dir", "t");
@@ -196,7 +197,7 @@ TEST_F(store_watches, tell_readers_of_the_directory_about_its_nodes) {
   EXPECT_EQ(one.events(), lines{"/local/domain/2/dir/closed>t"});
 }
 
-TEST_F(store_watches, tell_of_the_removal_of_what_could_be_read) {
+TEST_F(store_watches, fire_for_the_removal_of_nodes_that_could_be_read) {
   ASSERT_EQ(two.write("a/b", ""), "OK");
   ASSERT_EQ(two.set_permissions("a/b", "n2 r1"), "OK");
   watch(one, "/local/domain/2/a/b", "t");
@@ -220,7 +221,7 @@ TEST_F(store_watches, of_domain_events_need_a_permission) {
   EXPECT_EQ(one.events(), lines{"@releaseDomain>out"});
 }
 
-TEST_F(store_watches, of_the_root_do_not_hear_of_domain_events) {
+TEST_F(store_watches, of_the_root_do_not_fire_for_domain_events) {
   watch(zero, "/", "t");
   service.introduce(domid{9});
   EXPECT_EQ(zero.events(), lines{});
@@ -252,7 +253,7 @@ TEST_F(store_watches, do_not_merge_domain_events) {
   EXPECT_EQ(zero.events(), (lines{"@introduceDomain>in", "@introduceDomain>in"}));
 }
 
-TEST_F(store_watches, stop_at_a_bound_and_go_on_when_read) {
+TEST_F(store_watches, stop_at_a_limit_and_resume_when_read) {
   const std::string token(1000, 't');
   watch(zero, "/", token);
   for (int i = 0; i < 4000; ++i)

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <utility>
 
-// Xen's header expects fixed-width types and memset() to be there.
+// Xen's header expects fixed-width types and memset() to be declared.
 #include <xen/io/blkif.h>
 #include <xen/io/protocols.h>
 
@@ -38,7 +38,7 @@ TEST(blkif_op, has_xens_numbers_and_names) {
   }
 }
 
-TEST(blkif_op, is_invalid_where_xen_defines_nothing_to_use) {
+TEST(blkif_op, is_invalid_for_reserved_and_undefined_numbers) {
   EXPECT_EQ(to_string(blkif_op{BLKIF_OP_RESERVED_1}), "invalid");
   EXPECT_EQ(to_string(blkif_op{7}), "invalid");
   EXPECT_EQ(to_string(blkif_op{255}), "invalid");
@@ -61,7 +61,7 @@ TEST(blkif, constants_are_xens) {
   EXPECT_EQ(blkif_protocol_x86_64, XEN_IO_PROTO_ABI_X86_64);
   EXPECT_EQ(blkif_protocol_arm, XEN_IO_PROTO_ABI_ARM);
   EXPECT_EQ(blkif_protocol_native, XEN_IO_PROTO_ABI_NATIVE);
-  // Those that the header only has in prose.
+  // The header defines these only in prose.
   EXPECT_EQ(blkif_sector_size, 512u);
   EXPECT_EQ(blkif_segments_per_indirect_page, 512u);
 }

@@ -6,19 +6,19 @@
 #include <string_view>
 #include <utility>
 
-#include "xenpv/wire/nbd_message.hpp"
+#include "wire/nbd_message.hpp"
 
 namespace xenpv::wire {
 namespace {
 
-TEST(nbd_magic, spells_what_the_document_says) {
+TEST(nbd_magic, spells_the_specified_text) {
   const be64 init(nbd_init_magic);
   const be64 option(nbd_option_magic);
   EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(&init), 8), "NBDMAGIC");
   EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(&option), 8), "IHAVEOPT");
 }
 
-TEST(nbd_option, has_the_documents_numbers_and_names) {
+TEST(nbd_option, has_the_specified_numbers_and_names) {
   const std::pair<unsigned, const char*> all[] = {{1, "NBD_OPT_EXPORT_NAME"},
                                                   {2, "NBD_OPT_ABORT"},
                                                   {3, "NBD_OPT_LIST"},
@@ -36,7 +36,7 @@ TEST(nbd_option, has_the_documents_numbers_and_names) {
     EXPECT_EQ(to_string(static_cast<nbd_option>(value)), name) << value;
 }
 
-TEST(nbd_reply, has_the_documents_numbers_and_names) {
+TEST(nbd_reply, has_the_specified_numbers_and_names) {
   const std::pair<unsigned, const char*> all[] = {{1, "NBD_REP_ACK"},
                                                   {2, "NBD_REP_SERVER"},
                                                   {3, "NBD_REP_INFO"},
@@ -57,7 +57,7 @@ TEST(nbd_reply, has_the_documents_numbers_and_names) {
     EXPECT_EQ(to_string(static_cast<nbd_reply>(value)), name) << value;
 }
 
-TEST(nbd_command, has_the_documents_numbers_and_names) {
+TEST(nbd_command, has_the_specified_numbers_and_names) {
   const std::pair<unsigned, const char*> all[] = {
       {0, "NBD_CMD_READ"},         {1, "NBD_CMD_WRITE"},        {2, "NBD_CMD_DISC"},
       {3, "NBD_CMD_FLUSH"},        {4, "NBD_CMD_TRIM"},         {5, "NBD_CMD_CACHE"},
@@ -67,7 +67,7 @@ TEST(nbd_command, has_the_documents_numbers_and_names) {
     EXPECT_EQ(to_string(static_cast<nbd_command>(value)), name) << value;
 }
 
-TEST(nbd_error, has_the_documents_numbers_and_names) {
+TEST(nbd_error, has_the_specified_numbers_and_names) {
   const std::pair<unsigned, const char*> all[] = {
       {0, "success"},         {1, "NBD_EPERM"},      {5, "NBD_EIO"},        {12, "NBD_ENOMEM"},
       {22, "NBD_EINVAL"},     {28, "NBD_ENOSPC"},    {75, "NBD_EOVERFLOW"}, {95, "NBD_ENOTSUP"},

@@ -1,4 +1,4 @@
-#include "xenpv/wire/netlink.hpp"
+#include "wire/netlink.hpp"
 
 #include <gtest/gtest.h>
 #include <linux/genetlink.h>

@@ -1,4 +1,4 @@
-#include "xenpv/wire/virtual_device.hpp"
+#include "wire/virtual_device.hpp"
 
 #include <gtest/gtest.h>
 
@@ -13,7 +13,7 @@ struct naming_case {
 
 // Linux' xen_translate_vdev() and encode_disk_name(); EC2 numbers PV disks from 2049 (sda1),
 // XenServer and XCP-ng number those of HVM guests from 768 (hda).
-TEST(linux_disk_name, is_xvd_whatever_the_toolstack_calls_the_disk) {
+TEST(linux_disk_name, is_xvd_regardless_of_the_toolstacks_name) {
   const std::vector<naming_case> table = {
       {51712, "xvda", "xvda"},
       {51713, "xvda1", "xvda1"},
@@ -43,9 +43,9 @@ TEST(linux_disk_name, is_xvd_whatever_the_toolstack_calls_the_disk) {
       {33 << 8, "8448", std::nullopt},
       {2U << 28, "536870912", std::nullopt},
   };
-  for (const auto& each : table) {
-    EXPECT_EQ(virtual_device_name(each.number), each.toolstack) << each.number;
-    EXPECT_EQ(linux_disk_name(each.number), each.guest) << each.number;
+  for (const auto& item : table) {
+    EXPECT_EQ(virtual_device_name(item.number), item.toolstack) << item.number;
+    EXPECT_EQ(linux_disk_name(item.number), item.guest) << item.number;
   }
 }
 

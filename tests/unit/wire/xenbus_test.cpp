@@ -35,7 +35,7 @@ TEST(xenbus_state, has_xens_numbers_and_names) {
   EXPECT_EQ(to_string(xenbus_state{9}), "invalid");
 }
 
-TEST(xenbus_state, is_nothing_when_the_node_holds_something_else) {
+TEST(xenbus_state, is_unset_when_the_node_has_another_value) {
   for (const auto* text : {"", "9", "-1", "44", "04", " 4", "4 ", "4\n", "x", "Connected"})
     EXPECT_EQ(parse_xenbus_state(text), std::nullopt) << '\'' << text << '\'';
   EXPECT_EQ(parse_xenbus_state(std::string_view("4\0", 2)), std::nullopt);

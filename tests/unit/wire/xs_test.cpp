@@ -1,4 +1,4 @@
-#include "xenpv/wire/xs.hpp"
+#include "wire/xs.hpp"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 #include <cstring>
 #include <string>
 
-// Xen's header says nothing of the errnos it names unless <cerrno> came first.
+// Xen's header defines its list of errnos only if <cerrno> is included first.
 #include <xen/io/xs_wire.h>
 
 namespace xenpv::wire {
@@ -75,7 +75,7 @@ TEST(xs_wire, types_have_xens_numbers_and_names) {
     EXPECT_EQ(static_cast<unsigned>(ours), static_cast<unsigned>(xens)) << name;
     EXPECT_EQ(to_string(ours), name);
   }
-  // XS_RESTRICT, number 20, is gone; with it the list has no gap.
+  // XS_RESTRICT, number 20, was removed. With it the list would have no gap.
   EXPECT_EQ(std::size(all), static_cast<std::size_t>(XS_TYPE_COUNT) - 1);
   EXPECT_EQ(to_string(xs_type{20}), "unknown");
   EXPECT_EQ(to_string(xs_type{XS_INVALID}), "unknown");
@@ -90,7 +90,7 @@ TEST(xs_wire, limits_are_xens) {
 TEST(xs_wire, errors_have_xens_names) {
   for (const auto& [number, name] : xsd_errors)
     EXPECT_EQ(xs_error_name(number), name);
-  EXPECT_EQ(xs_error_name(ENOTCONN), "EINVAL") << "xenstored has no word for it";
+  EXPECT_EQ(xs_error_name(ENOTCONN), "EINVAL") << "xenstored has no name for it";
   EXPECT_EQ(xs_error_name(0), "EINVAL");
 }
 

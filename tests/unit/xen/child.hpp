@@ -8,8 +8,8 @@
 
 namespace xenpv::xen::test {
 
-/// Never a group or everybody: kill(2) reads a number that a failed start left at -1 as "all
-/// processes".
+/// Never signals a group or all processes: kill(2) takes -1, which a failed start leaves behind, as
+/// "all processes".
 [[nodiscard]] inline bool send_signal(pid_t process, int number) {
   if (process <= 1) {
     ADD_FAILURE() << "no process to signal: " << process;

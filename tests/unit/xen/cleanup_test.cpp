@@ -15,7 +15,7 @@ namespace {
 using std::chrono::milliseconds;
 using testing::ElementsAre;
 
-/// Writes down what is asked of it. Its time passes in wait_for_change() only.
+/// Records its calls. Its time advances in wait_for_change() only.
 class scripted_store final : public cleanup_store {
  public:
   void write(const std::string& path, const std::string& value) override {
@@ -44,8 +44,8 @@ class scripted_store final : public cleanup_store {
 
   using node_map = std::map<std::string, std::string>;
   node_map nodes;
-  /// What happens in each wait_for_change(), in turn; 10 ms each. Later waits take their whole
-  /// time.
+  /// The changes in successive calls of wait_for_change(), which take 10 ms each. Later calls take
+  /// their whole time.
   std::vector<std::function<void(node_map&)>> changes;
   std::string refused;
   std::vector<std::string> calls;
@@ -65,7 +65,7 @@ TEST(cleanup, runs_all_steps_in_order) {
   EXPECT_THAT(store.calls, ElementsAre("write state=5", "remove data", "write other=6"));
 }
 
-TEST(cleanup, goes_on_when_a_step_fails) {
+TEST(cleanup, continues_when_a_step_fails) {
   scripted_store store;
   store.refused = "state";
   const std::vector<named_cleanup> cleanups = {
@@ -77,7 +77,7 @@ TEST(cleanup, goes_on_when_a_step_fails) {
   EXPECT_THAT(store.calls, ElementsAre("write state2=6"));
 }
 
-TEST(cleanup, does_not_wait_for_a_value_that_is_there) {
+TEST(cleanup, does_not_wait_for_a_value_that_is_set_already) {
   scripted_store store;
   store.nodes["b"] = "6";
   const std::vector<named_cleanup> cleanups = {
@@ -94,7 +94,7 @@ TEST(cleanup, does_not_wait_for_a_node_that_is_gone) {
   EXPECT_THAT(store.calls, ElementsAre("watch b", "unwatch b", "write state=6"));
 }
 
-TEST(cleanup, waits_through_other_changes_until_the_value_comes) {
+TEST(cleanup, waits_through_other_changes_until_the_value_is_set) {
   scripted_store store;
   store.nodes["b"] = "4";
   store.changes = {[](auto&) {}, [](auto& nodes) { nodes["b"] = "5"; },
@@ -105,7 +105,7 @@ TEST(cleanup, waits_through_other_changes_until_the_value_comes) {
   EXPECT_THAT(store.calls, ElementsAre("watch b", "wait 100", "wait 90", "wait 80", "unwatch b"));
 }
 
-TEST(cleanup, says_what_it_waited_for_in_vain_and_goes_on) {
+TEST(cleanup, reports_a_wait_that_timed_out_and_continues) {
   scripted_store store;
   store.nodes["b"] = "4";
   const std::vector<named_cleanup> cleanups = {

@@ -14,7 +14,7 @@ using test::fake_root;
 using test::scoped_variable;
 
 struct cure_case {
-  attempt what;
+  attempt action;
   int error_number;
   std::string_view object;
   std::string_view expected;
@@ -22,12 +22,12 @@ struct cure_case {
 
 class cure_in_a_guest : public testing::TestWithParam<cure_case> {};
 
-TEST_P(cure_in_a_guest, says_what_to_do) {
+TEST_P(cure_in_a_guest, suggests_a_remedy) {
   fake_root tree;
   tree.with("/sys/hypervisor/type", "xen\n");
   tree.with("/sys/module/xen_gntalloc/parameters/limit", "1024\n");
-  const auto& [what, error_number, object, expected] = GetParam();
-  EXPECT_EQ(cure_for(what, error_number, object, tree.root()), expected);
+  const auto& [action, error_number, object, expected] = GetParam();
+  EXPECT_EQ(cure_for(action, error_number, object, tree.root()), expected);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -57,7 +57,8 @@ INSTANTIATE_TEST_SUITE_P(
                   "the kernel or another process has bound it already"},
         cure_case{attempt::bind_virq, EBUSY, "",
                   "a global virtual IRQ belongs to the control domain"},
-        cure_case{attempt::bind_interdomain, EINVAL, "", "that port does not wait for this domain"},
+        cure_case{attempt::bind_interdomain, EINVAL, "",
+                  "that port is not waiting for this domain"},
         cure_case{attempt::bind_interdomain, ESRCH, "", "there is no such domain"},
         cure_case{attempt::use_port, ENOTCONN, "", "the port is not bound through this handle"},
         cure_case{attempt::use_port, EINVAL, "", ""},
@@ -71,15 +72,16 @@ INSTANTIATE_TEST_SUITE_P(
         cure_case{attempt::map_grants, EINVAL, "",
                   "not granted to this domain, or granted for reading only"},
         cure_case{attempt::store_request, EACCES, "",
-                  "the node's permissions keep this domain out, the toolstack sets them"},
+                  "the node's permissions, which the toolstack sets, exclude this domain"},
         cure_case{attempt::store_request, ENOSPC, "",
                   "this domain's xenstored quota is used up: nodes, watches or transactions"},
         cure_case{attempt::store_request, ENOENT, "", ""}));
 
-TEST(cure, points_to_the_simulator_when_this_is_no_guest) {
+TEST(cure, suggests_the_simulator_outside_a_guest) {
   const fake_root tree;
   EXPECT_EQ(cure_for(attempt::open_device, ENOENT, "/dev/xen/gntalloc", tree.root()),
-            "modprobe xen-gntalloc in a Xen guest; this machine is none, xenpv-sim simulates one");
+            "modprobe xen-gntalloc in a Xen guest; this machine is not one; "
+            "xenpv-sim simulates one");
 }
 
 TEST(cure, names_the_limit_file_when_it_cannot_be_read) {

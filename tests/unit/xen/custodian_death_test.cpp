@@ -1,4 +1,4 @@
-// What becomes of descriptors and cleanups when the custodian's main process is killed.
+// Descriptors and cleanups after the custodian's main process was killed.
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -22,18 +22,18 @@ using test::read_all;
 using test::send_signal;
 using test::wait_status;
 
-/// Only bounds a hang; nothing waits for it to pass.
+/// Only bounds a hang; no test waits for it to pass.
 constexpr int hang_limit_ms = 20'000;
 
-/// fork(2) past the C library: ThreadSanitizer gives every child it sees a thread of its own, and a
-/// custodian starts before any.
+/// fork(2) without the C library: ThreadSanitizer starts a thread in every child that it sees, and
+/// a custodian has to start before any thread.
 pid_t bare_fork() {
   return static_cast<pid_t>(::syscall(SYS_clone, static_cast<unsigned long>(SIGCHLD), nullptr,
                                       nullptr, nullptr, nullptr));
 }
 
-/// Runs `body` as a main process of its own, which then sleeps until it is killed. Its custodian
-/// becomes a child of the test when that happens. stderr of both comes through `errors_`.
+/// Runs `body` in a separate main process, which then sleeps until it is killed. Its custodian then
+/// becomes a child of the test. `errors_` receives stderr of both.
 class custodian_of_a_killed_main : public testing::Test {
  protected:
   void SetUp() override { ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0); }
@@ -84,7 +84,7 @@ class custodian_of_a_killed_main : public testing::Test {
   pid_t main_ = -1;
 };
 
-TEST_F(custodian_of_a_killed_main, closes_and_exits_when_no_resume_came_in_between) {
+TEST_F(custodian_of_a_killed_main, closes_and_exits_if_there_was_no_resume) {
   auto ends = make_pipe();
   const auto process = run_main([&](custodian& c) {
     static_cast<void>(c.keep(ends.write.get()));
@@ -97,7 +97,7 @@ TEST_F(custodian_of_a_killed_main, closes_and_exits_when_no_resume_came_in_betwe
   EXPECT_EQ(wait_status(process), 0);
 }
 
-TEST_F(custodian_of_a_killed_main, lets_go_of_a_lock_although_it_stays) {
+TEST_F(custodian_of_a_killed_main, releases_a_lock_although_it_stays) {
   auto lock = make_pipe();
   auto handle = make_pipe();
   const auto process = run_main([&](custodian& c) {
@@ -117,7 +117,7 @@ TEST_F(custodian_of_a_killed_main, lets_go_of_a_lock_although_it_stays) {
   wait_status(process);
 }
 
-TEST_F(custodian_of_a_killed_main, keeps_what_a_resume_touched) {
+TEST_F(custodian_of_a_killed_main, keeps_descriptors_from_before_a_resume) {
   auto before = make_pipe();
   auto after = make_pipe();
   const auto process = run_main([&](custodian& c) {
@@ -131,7 +131,7 @@ TEST_F(custodian_of_a_killed_main, keeps_what_a_resume_touched) {
   after.write.reset();
   kill_main();
   EXPECT_TRUE(is_hung_up(after.read, hang_limit_ms));
-  // Nobody waits for ever for the end of a dead service's messages.
+  // A reader of the dead service's messages must not wait for ever for their end.
   EXPECT_TRUE(is_hung_up(errors_, hang_limit_ms));
   EXPECT_FALSE(is_hung_up(before.read));
   ASSERT_TRUE(send_signal(process, SIGTERM));
@@ -142,7 +142,7 @@ TEST_F(custodian_of_a_killed_main, keeps_what_a_resume_touched) {
   EXPECT_TRUE(is_hung_up(before.read));
 }
 
-TEST_F(custodian_of_a_killed_main, tries_the_cleanup_and_says_why_it_could_not) {
+TEST_F(custodian_of_a_killed_main, attempts_the_cleanup_and_reports_why_it_failed) {
   const test::fake_root tree;
   const test::scoped_variable directory("XENSTORED_RUNDIR", tree.root().path("/run").string());
   const test::scoped_variable path("XENSTORED_PATH", tree.root().path("/run/xs").string());
@@ -158,7 +158,7 @@ TEST_F(custodian_of_a_killed_main, tries_the_cleanup_and_says_why_it_could_not) 
                 "there?)\n");
 }
 
-TEST_F(custodian_of_a_killed_main, has_nothing_to_say_when_no_cleanup_is_left) {
+TEST_F(custodian_of_a_killed_main, reports_nothing_when_no_cleanup_is_left) {
   const auto process = run_main([](custodian& c) {
     c.set_cleanup("xvdb", {cleanup_write{"state", "6"}});
     c.clear_cleanup("xvdb");

@@ -19,14 +19,14 @@ std::uint64_t keep(custodian_duty& duty, unique_fd descriptor) {
   return id;
 }
 
-TEST(custodian_duty, refuses_to_keep_when_no_descriptor_came) {
+TEST(custodian_duty, refuses_to_keep_without_a_descriptor) {
   custodian_duty duty;
   const auto reply = duty.handle(keep_request{}, unique_fd());
   EXPECT_EQ(reply.refusal, static_cast<int>(errc::limit_reached));
   EXPECT_EQ(reply.reason, "its descriptor table is full: raise ulimit -n");
 }
 
-TEST(custodian_duty, closes_what_is_released_and_nothing_else) {
+TEST(custodian_duty, closes_only_the_released_descriptor) {
   custodian_duty duty;
   auto first = make_pipe();
   auto second = make_pipe();
@@ -44,10 +44,10 @@ TEST(custodian_duty, refuses_to_release_twice) {
   EXPECT_EQ(duty.handle(release_request{id}, {}).refusal, 0);
   const auto reply = duty.handle(release_request{id}, {});
   EXPECT_EQ(reply.refusal, static_cast<int>(errc::invalid_argument));
-  EXPECT_EQ(reply.reason, "nothing is kept as " + std::to_string(id));
+  EXPECT_EQ(reply.reason, "no descriptor has id " + std::to_string(id));
 }
 
-TEST(custodian_duty, refuses_to_keep_two_under_one_number) {
+TEST(custodian_duty, refuses_to_keep_two_descriptors_under_one_id) {
   custodian_duty duty;
   auto first = make_pipe();
   auto second = make_pipe();
@@ -58,15 +58,15 @@ TEST(custodian_duty, refuses_to_keep_two_under_one_number) {
   EXPECT_TRUE(is_hung_up(second.read));
 }
 
-/// Gives `to` what `from` has, as a main process does for a new custodian.
-void hand_over(const custodian_duty& from, custodian_duty& to) {
-  for (const auto& [request, descriptor] : from.inventory()) {
+/// Copies the inventory of `source` to `target`, as a main process does for a new custodian.
+void hand_over(const custodian_duty& source, custodian_duty& target) {
+  for (const auto& [request, descriptor] : source.inventory()) {
     auto duplicate = descriptor < 0 ? unique_fd() : unique_fd::duplicate(descriptor);
-    EXPECT_EQ(to.handle(request, std::move(duplicate)), custodian_reply{});
+    EXPECT_EQ(target.handle(request, std::move(duplicate)), custodian_reply{});
   }
 }
 
-TEST(custodian_duty, can_be_handed_over_whole) {
+TEST(custodian_duty, can_be_handed_over_completely) {
   auto stale = make_pipe();
   auto live = make_pipe();
   auto lock = make_pipe();
@@ -96,7 +96,7 @@ TEST(custodian_duty, can_be_handed_over_whole) {
   EXPECT_FALSE(is_hung_up(stale.read));
 }
 
-TEST(custodian_duty, forgets_its_cleanups_when_they_were_run) {
+TEST(custodian_duty, forgets_its_cleanups_after_it_ran_them) {
   custodian_duty duty;
   EXPECT_EQ(duty.handle(set_cleanup_request{"xvdb", {cleanup_write{"state", "6"}}}, {}).refusal, 0);
   EXPECT_EQ(duty.handle(clean_up_request{}, {}), custodian_reply{});
@@ -104,7 +104,7 @@ TEST(custodian_duty, forgets_its_cleanups_when_they_were_run) {
   EXPECT_FALSE(duty.stopped());
 }
 
-TEST(custodian_duty, never_closes_what_a_resume_touched) {
+TEST(custodian_duty, never_closes_descriptors_from_before_a_resume) {
   custodian_duty duty;
   auto before = make_pipe();
   auto after = make_pipe();
@@ -121,7 +121,7 @@ TEST(custodian_duty, never_closes_what_a_resume_touched) {
   EXPECT_TRUE(is_hung_up(after.read));
 }
 
-TEST(custodian_duty, closes_what_it_holds_at_a_stop_resume_or_not) {
+TEST(custodian_duty, closes_held_descriptors_at_a_stop_even_after_a_resume) {
   custodian_duty duty;
   auto lock = make_pipe();
   auto handle = make_pipe();
@@ -134,13 +134,13 @@ TEST(custodian_duty, closes_what_it_holds_at_a_stop_resume_or_not) {
   EXPECT_FALSE(is_hung_up(handle.read));
 }
 
-TEST(custodian_duty, refuses_to_hold_when_no_descriptor_came) {
+TEST(custodian_duty, refuses_to_hold_without_a_descriptor) {
   custodian_duty duty;
   EXPECT_EQ(duty.handle(hold_request{}, unique_fd()).refusal,
             static_cast<int>(errc::limit_reached));
 }
 
-TEST(custodian_duty, stays_for_nothing_that_it_only_holds) {
+TEST(custodian_duty, does_not_stay_for_descriptors_that_it_only_holds) {
   custodian_duty duty;
   auto lock = make_pipe();
   EXPECT_EQ(duty.handle(hold_request{}, std::move(lock.write)).refusal, 0);
@@ -149,7 +149,7 @@ TEST(custodian_duty, stays_for_nothing_that_it_only_holds) {
   EXPECT_FALSE(duty.must_stay());
 }
 
-TEST(custodian_duty, may_leave_when_nothing_was_kept_at_a_resume) {
+TEST(custodian_duty, may_exit_if_nothing_was_kept_at_a_resume) {
   custodian_duty duty;
   EXPECT_EQ(duty.handle(resumed_request{}, {}).refusal, 0);
   EXPECT_FALSE(duty.must_stay());

@@ -1,5 +1,5 @@
-// The custodian as a process. Pipes stand in for event-channel handles: it must not matter what it
-// keeps.
+// The custodian as a process. Pipes stand in for event-channel handles: the kind of descriptor must
+// not matter.
 #include "xenpv/xen/custodian.hpp"
 
 #include <gmock/gmock.h>
@@ -75,7 +75,7 @@ TEST(custodian, has_closed_a_duplicate_when_release_returns) {
   EXPECT_TRUE(is_hung_up(first.read));
   EXPECT_FALSE(is_hung_up(second.read));
   EXPECT_EQ(text_of([&] { c.release(id); }, errc::invalid_argument),
-            "release a kept descriptor: invalid argument (nothing is kept as 1)");
+            "release a kept descriptor: invalid argument (no descriptor has id 1)");
 }
 
 TEST(custodian, outlives_a_clean_stop_when_a_resume_forbids_closing) {
@@ -100,7 +100,7 @@ TEST(custodian, outlives_a_clean_stop_when_a_resume_forbids_closing) {
   EXPECT_TRUE(is_hung_up(before.read));
 }
 
-TEST(custodian, stops_the_old_one_when_assigned_to) {
+TEST(custodian, stops_the_old_custodian_when_assigned_to) {
   auto ends = make_pipe();
   auto c = custodian::start();
   static_cast<void>(c.keep(ends.write.get()));
@@ -113,7 +113,7 @@ TEST(custodian, stops_the_old_one_when_assigned_to) {
   c.resumed();
 }
 
-TEST(custodian, holds_nothing_of_its_parent) {
+TEST(custodian, inherits_no_descriptors_of_its_parent) {
   auto ends = make_pipe(0);
   auto c = custodian::start();
   ends.write.reset();
@@ -149,7 +149,7 @@ TEST(custodian, ignores_the_signals_that_end_services) {
   }
 }
 
-/// Kills it and waits until it is dead, but leaves it to its owner to reap.
+/// Kills the custodian and waits until it is dead, but does not reap it.
 void kill_dead(const custodian& c) {
   ASSERT_TRUE(send_signal(c.process(), SIGKILL));
   siginfo_t info{};
@@ -161,7 +161,7 @@ std::ptrdiff_t descriptors_of(pid_t process) {
   return std::distance(first, std::filesystem::directory_iterator());
 }
 
-TEST(custodian, is_replaced_by_one_that_has_all_it_had) {
+TEST(custodian, is_replaced_by_one_with_all_its_descriptors) {
   auto before = make_pipe();
   auto after = make_pipe();
   auto lock = make_pipe();
@@ -180,7 +180,7 @@ TEST(custodian, is_replaced_by_one_that_has_all_it_had) {
     EXPECT_NE(second, first);
     EXPECT_EQ(proc_text(second, "comm"), "xenpv-custodian\n");
     EXPECT_EQ(::getsid(second), second);
-    EXPECT_EQ(descriptors_of(second), 3 + 1 + 3) << "streams, socket, what was kept and held";
+    EXPECT_EQ(descriptors_of(second), 3 + 1 + 3) << "streams, socket, kept and held descriptors";
     EXPECT_EQ(proc_text(second, "cmdline").at(0), '@');
     before.write.reset();
     after.write.reset();
@@ -189,7 +189,7 @@ TEST(custodian, is_replaced_by_one_that_has_all_it_had) {
         testing::internal::GetCapturedStderr(),
         testing::AllOf(HasSubstr("the custodian, process " + std::to_string(first) +
                                  ", is gone (killed by signal 9)"),
-                       HasSubstr("process " + std::to_string(second) + " is the custodian now")));
+                       HasSubstr("process " + std::to_string(second) + " is the new custodian")));
   }
   EXPECT_TRUE(is_hung_up(after.read));
   EXPECT_TRUE(is_hung_up(lock.read));
@@ -199,7 +199,7 @@ TEST(custodian, is_replaced_by_one_that_has_all_it_had) {
   EXPECT_TRUE(is_hung_up(before.read));
 }
 
-TEST(custodian, is_replaced_beside_threads) {
+TEST(custodian, is_replaced_while_threads_run) {
   auto c = custodian::start();
   const auto first = c.process();
   std::thread other([&] {
@@ -211,7 +211,7 @@ TEST(custodian, is_replaced_beside_threads) {
   EXPECT_TRUE(c.revive()) << "it is alive";
 }
 
-TEST(custodian, keeps_for_its_successor_what_it_was_not_alive_to_take) {
+TEST(custodian, passes_descriptors_kept_after_its_death_to_its_successor) {
   auto ends = make_pipe();
   auto c = custodian::start();
   kill_dead(c);
@@ -240,7 +240,7 @@ TEST(custodian, is_not_confused_by_a_watcher_that_makes_its_socket_non_blocking)
     EXPECT_NO_THROW(c.release(c.keep(ends.write.get())));
 }
 
-TEST(custodian, fails_no_call_where_nobody_can_replace_it) {
+TEST(custodian, fails_no_call_when_it_cannot_be_replaced) {
   const test::scoped_variable nowhere("XENPV_CUSTODIAN", "/nonexistent/xenpv-custodian");
   auto before = make_pipe();
   auto after = make_pipe();
@@ -260,21 +260,22 @@ TEST(custodian, fails_no_call_where_nobody_can_replace_it) {
     EXPECT_NO_THROW(c.release(id));
     EXPECT_FALSE(c.revive());
   }
-  EXPECT_FALSE(is_hung_up(before.read)) << "to close it would be the kernel's BUG";
-  const auto said = testing::internal::GetCapturedStderr();
-  EXPECT_THAT(said, HasSubstr("start the custodian: not available here (install xenpv-custodian in "
-                              "one of: /nonexistent/xenpv-custodian); until there is a custodian"));
+  EXPECT_FALSE(is_hung_up(before.read)) << "closing it would trigger the kernel's BUG";
+  const auto messages = testing::internal::GetCapturedStderr();
+  EXPECT_THAT(messages,
+              HasSubstr("start the custodian: not available here (install xenpv-custodian in "
+                        "one of: /nonexistent/xenpv-custodian); without a custodian"));
 }
 
-TEST(custodian, refuses_to_release_what_it_does_not_keep_although_it_is_gone) {
+TEST(custodian, refuses_to_release_an_unknown_descriptor_after_its_death) {
   const test::scoped_variable nowhere("XENPV_CUSTODIAN", "/nonexistent/xenpv-custodian");
   auto c = custodian::start();
   kill_dead(c);
   EXPECT_EQ(text_of([&] { c.release(custodian::kept_id(7)); }, errc::invalid_argument),
-            "release a kept descriptor: invalid argument (nothing is kept as 7)");
+            "release a kept descriptor: invalid argument (no descriptor has id 7)");
 }
 
-// In a process of its own: a thread may show in /proc for a while after it was joined.
+// In a separate process: a thread may be visible in /proc for a while after it was joined.
 TEST(custodian, refuses_to_start_beside_a_thread) {
   auto report = make_pipe();
   const pid_t process = ::fork();
@@ -289,20 +290,21 @@ TEST(custodian, refuses_to_start_beside_a_thread) {
     ::_exit(written == static_cast<ssize_t>(text.size()) ? 0 : 1);
   }
   report.write.reset();
-  EXPECT_THAT(read_all(report.read),
-              testing::MatchesRegex("start the custodian: invalid argument "
-                                    "\\(it must start before any thread, and [0-9]+ run\\)"));
+  EXPECT_THAT(
+      read_all(report.read),
+      testing::MatchesRegex("start the custodian: invalid argument "
+                            "\\(it must start before any thread, but [0-9]+ are running\\)"));
   EXPECT_EQ(wait_status(process), 0);
 }
 
-TEST(custodian, refuses_what_is_no_descriptor) {
+TEST(custodian, refuses_an_invalid_descriptor) {
   auto c = custodian::start();
   EXPECT_EQ(text_of([&] { static_cast<void>(c.keep(-1)); },
                     std::error_code(EBADF, std::generic_category())),
             "keep descriptor -1: bad file descriptor");
 }
 
-TEST(custodian, says_so_when_its_descriptor_table_is_full) {
+TEST(custodian, reports_that_its_descriptor_table_is_full) {
   auto c = custodian::start();
   auto ends = make_pipe();
   // Three standard streams, its socket and one more.
@@ -321,12 +323,12 @@ TEST(custodian, refuses_a_cleanup_that_is_too_big) {
   const cleanup_write step{"state", std::string(70'000, 'x')};
   EXPECT_THAT(text_of([&] { c.set_cleanup("xvdb", {step}); }, errc::limit_reached),
               testing::MatchesRegex("register cleanup 'xvdb': limit reached "
-                                    "\\(700[0-9][0-9] bytes, and the custodian takes 65536\\)"));
+                                    "\\(700[0-9][0-9] bytes, but the custodian accepts 65536\\)"));
   EXPECT_NO_THROW(c.set_cleanup("xvdb", {cleanup_write{"state", std::string(60'000, 'x')}}));
   c.clear_cleanup("xvdb");
 }
 
-/// What it says when it tries to run a cleanup where no xenstored is.
+/// The message when it tries to run a cleanup without xenstored.
 constexpr auto no_cleanup = "custodian: no cleanup: xenstore at ";
 
 class without_xenstored : public testing::Test {
@@ -337,7 +339,7 @@ class without_xenstored : public testing::Test {
 };
 using custodian_clean_up = without_xenstored;
 
-TEST_F(custodian_clean_up, is_done_at_a_clean_stop_for_what_was_not_closed_in_order) {
+TEST_F(custodian_clean_up, runs_at_a_clean_stop_unless_it_was_cleared) {
   testing::internal::CaptureStderr();
   {
     auto c = custodian::start();
@@ -346,7 +348,7 @@ TEST_F(custodian_clean_up, is_done_at_a_clean_stop_for_what_was_not_closed_in_or
   EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr(no_cleanup));
 }
 
-TEST_F(custodian_clean_up, is_not_done_at_a_clean_stop_for_what_was_cleared) {
+TEST_F(custodian_clean_up, does_not_run_at_a_clean_stop_after_it_was_cleared) {
   testing::internal::CaptureStderr();
   {
     auto c = custodian::start();
@@ -356,7 +358,7 @@ TEST_F(custodian_clean_up, is_not_done_at_a_clean_stop_for_what_was_cleared) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
 }
 
-TEST_F(custodian_clean_up, is_done_once_when_it_was_asked_for) {
+TEST_F(custodian_clean_up, runs_once_on_request) {
   testing::internal::CaptureStderr();
   auto c = custodian::start();
   c.set_cleanup("xvdb", {cleanup_write{"state", "6"}});
@@ -367,7 +369,7 @@ TEST_F(custodian_clean_up, is_done_once_when_it_was_asked_for) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
 }
 
-TEST_F(custodian_clean_up, is_done_by_another_one_when_it_was_killed) {
+TEST_F(custodian_clean_up, runs_in_a_successor_of_a_killed_custodian) {
   testing::internal::CaptureStderr();
   {
     auto c = custodian::start();

@@ -15,7 +15,7 @@ Request decoded_as(const custodian_request& request) {
   return std::get<Request>(decoded.value());
 }
 
-TEST(custodian_wire, brings_simple_requests_back) {
+TEST(custodian_wire, round_trips_simple_requests) {
   EXPECT_EQ(decoded_as<keep_request>(keep_request{0x1122334455667788}).id, 0x1122334455667788U);
   decoded_as<hold_request>(hold_request{});
   decoded_as<resumed_request>(resumed_request{});
@@ -26,7 +26,7 @@ TEST(custodian_wire, brings_simple_requests_back) {
   EXPECT_EQ(decoded_as<clear_cleanup_request>(clear_cleanup_request{"xvdb"}).name, "xvdb");
 }
 
-TEST(custodian_wire, brings_every_kind_of_step_back) {
+TEST(custodian_wire, round_trips_every_kind_of_step) {
   const std::string binary("a\0b", 3);
   const auto request = decoded_as<set_cleanup_request>(set_cleanup_request{
       "xvdb",
@@ -44,7 +44,7 @@ TEST(custodian_wire, brings_every_kind_of_step_back) {
   EXPECT_EQ(wait.at_most, milliseconds(2500));
 }
 
-TEST(custodian_wire, brings_replies_back) {
+TEST(custodian_wire, round_trips_replies) {
   const custodian_reply reply{.value = 42, .refusal = 3, .reason = "why"};
   EXPECT_EQ(decode_reply(encode(reply)).value(), reply);
 }
@@ -59,7 +59,7 @@ TEST(custodian_wire, refuses_every_truncation) {
     EXPECT_FALSE(decode_reply(std::string_view(reply).substr(0, size))) << size;
 }
 
-TEST(custodian_wire, refuses_what_is_left_over) {
+TEST(custodian_wire, refuses_trailing_bytes) {
   EXPECT_FALSE(decode_request(encode(keep_request{}) + "x"));
   EXPECT_FALSE(decode_reply(encode(custodian_reply{}) + "x"));
 }

@@ -1,5 +1,5 @@
-// A directory tree that plays /dev, /proc and /sys of some machine; gone with the object.
-// It may be made the process's XENPV_ROOT for the time being.
+// A temporary directory tree in place of /dev, /proc and /sys of some machine. It is removed with
+// the object. scoped_variable can make it the process's XENPV_ROOT.
 #pragma once
 
 #include <stdlib.h>
@@ -40,7 +40,7 @@ class fake_root {
   std::filesystem::path top_;
 };
 
-/// Sets a variable of the environment and puts the old state back.
+/// Sets an environment variable and restores its old state on destruction.
 class scoped_variable {
  public:
   scoped_variable(const char* name, const std::string& value) : name_(name) {

@@ -35,7 +35,7 @@ TEST(guest_facts, ignore_other_hypervisors) {
   EXPECT_EQ(read_guest_facts(tree.root()).type, guest_type::none);
 }
 
-TEST(guest_facts, tell_the_guest_types_apart) {
+TEST(guest_facts, distinguish_the_guest_types) {
   const std::pair<std::string_view, guest_type> cases[] = {{"PV\n", guest_type::pv},
                                                            {"PVH\n", guest_type::pvh},
                                                            {"HVM\n", guest_type::hvm},
@@ -48,7 +48,7 @@ TEST(guest_facts, tell_the_guest_types_apart) {
   }
 }
 
-TEST(guest_facts, call_the_type_unknown_when_the_kernel_is_too_old_to_say) {
+TEST(guest_facts, report_an_unknown_type_on_kernels_that_are_too_old) {
   fake_root tree;
   tree.with("/sys/hypervisor/type", "xen\n");
   const auto facts = read_guest_facts(tree.root());
@@ -56,7 +56,7 @@ TEST(guest_facts, call_the_type_unknown_when_the_kernel_is_too_old_to_say) {
   EXPECT_TRUE(facts.runs_on_xen());
 }
 
-TEST(guest_facts, put_the_version_together) {
+TEST(guest_facts, assemble_the_version) {
   fake_root tree;
   tree.with("/sys/hypervisor/version/major", "4\n")
       .with("/sys/hypervisor/version/minor", "17\n")
@@ -74,7 +74,7 @@ TEST(guest_facts, leave_out_the_part_of_the_version_that_is_denied) {
   EXPECT_EQ(read_guest_facts(tree.root()).xen_version, std::nullopt);
 }
 
-TEST(guest_facts, know_the_control_domain) {
+TEST(guest_facts, recognise_the_control_domain) {
   fake_root tree;
   tree.with("/proc/xen/capabilities", "");
   EXPECT_FALSE(read_guest_facts(tree.root()).is_control_domain);
@@ -107,8 +107,8 @@ TEST(guest_facts, list_the_devices_with_their_modules) {
   EXPECT_EQ(facts.device("/dev/null"), nullptr);
 }
 
-TEST(guest_facts, tell_present_from_accessible) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root to become somebody who may not";
+TEST(guest_facts, distinguish_present_from_accessible) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to drop its privileges";
   fake_root tree;
   tree.with("/dev/xen/evtchn");
   std::filesystem::permissions(tree.root().path("/dev/xen/evtchn"), std::filesystem::perms(0600));
@@ -127,7 +127,7 @@ TEST(missing_device_cures, are_shell_lines_in_a_fixed_order) {
                           "modprobe xenfs && mount -t xenfs xenfs /proc/xen"));
 }
 
-TEST(missing_device_cures, are_none_when_all_is_there) {
+TEST(missing_device_cures, are_none_when_all_devices_exist) {
   fake_root tree;
   tree.with("/sys/hypervisor/type", "xen\n");
   add_all_devices(tree);

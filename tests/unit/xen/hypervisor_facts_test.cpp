@@ -1,47 +1,48 @@
-// What only a real hypervisor answers: here, that nobody else is asked.
+// Facts that only a real hypervisor provides: tests that they are not requested elsewhere.
 #include <gmock/gmock.h>
 
 #include "unit/xen/fake_root.hpp"
+#include "xen/cpuid.hpp"
+#include "xen/runstate.hpp"
 #include "xenpv/base/error.hpp"
-#include "xenpv/xen/cpuid.hpp"
-#include "xenpv/xen/runstate.hpp"
 
 namespace xenpv::xen {
 namespace {
 
-TEST(cpuid, is_not_asked_off_xen_nor_for_another_tree) {
+TEST(cpuid, is_not_read_off_xen_or_for_another_tree) {
   EXPECT_FALSE(read_cpuid(guest_type::none, system_root("/")));
   EXPECT_FALSE(read_cpuid(guest_type::xen_arm, system_root("/")));
-  // The instruction a PV guest asks with would end this process off Xen.
+  // The CPUID instruction of a PV guest would kill this process off Xen.
   const test::fake_root tree;
   EXPECT_FALSE(read_cpuid(guest_type::pv, tree.root()));
   EXPECT_FALSE(read_cpuid(guest_type::pvh, tree.root()));
 }
 
-TEST(cpuid, of_a_processor_that_is_not_xens_has_no_leaves_of_it) {
+TEST(cpuid, off_xen_has_no_xen_leaves) {
   if (read_guest_facts(system_root("/")).runs_on_xen()) GTEST_SKIP() << "this is Xen";
   EXPECT_FALSE(read_cpuid(guest_type::hvm, system_root("/")));
 }
 
-TEST(runstate, of_a_captured_guest_cannot_be_asked_for) {
+TEST(runstate, of_a_captured_guest_cannot_be_read) {
   const test::fake_root tree;
   try {
     (void)read_runstate(1, tree.root());
-    FAIL() << "somebody answered";
+    FAIL() << "not refused";
   } catch (const failure& problem) {
     EXPECT_EQ(problem.code(), errc::not_available);
-    EXPECT_THAT(problem.what(), testing::StartsWith("ask the hypervisor what vCPU 1 did: "));
+    EXPECT_THAT(problem.what(), testing::StartsWith("read the run state of vCPU 1: "));
   }
 }
 
-TEST(runstate, of_a_while_is_the_difference) {
+TEST(runstate, over_a_period_is_the_difference) {
   using namespace std::chrono_literals;
-  const auto of = vcpu_runstate{.running = 9ns, .runnable = 8ns, .blocked = 7ns, .offline = 6ns} -
-                  vcpu_runstate{.running = 1ns, .runnable = 2ns, .blocked = 3ns, .offline = 4ns};
-  EXPECT_EQ(of.running, 8ns);
-  EXPECT_EQ(of.runnable, 6ns);
-  EXPECT_EQ(of.blocked, 4ns);
-  EXPECT_EQ(of.offline, 2ns);
+  const auto difference =
+      vcpu_runstate{.running = 9ns, .runnable = 8ns, .blocked = 7ns, .offline = 6ns} -
+      vcpu_runstate{.running = 1ns, .runnable = 2ns, .blocked = 3ns, .offline = 4ns};
+  EXPECT_EQ(difference.running, 8ns);
+  EXPECT_EQ(difference.runnable, 6ns);
+  EXPECT_EQ(difference.blocked, 4ns);
+  EXPECT_EQ(difference.offline, 2ns);
 }
 
 }  // namespace

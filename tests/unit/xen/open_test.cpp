@@ -1,4 +1,4 @@
-// What the wrappers say on a machine that has no Xen at all.
+// Errors of the wrappers on a machine without Xen.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -55,7 +55,7 @@ TEST_F(open_without_xen, grants_name_their_modules_and_print_nothing_themselves)
 
 TEST_F(open_without_xen, store_names_the_path_that_the_environment_gave) {
   const auto socket = tree_.root().path("/run/xenstored/socket").string();
-  // Keeps libxenstore from a socket of this machine's own.
+  // Keeps libxenstore away from this machine's own socket.
   const scoped_variable directory("XENSTORED_RUNDIR", tree_.root().path("/run").string());
   const scoped_variable path("XENSTORED_PATH", socket);
   EXPECT_EQ(

@@ -1,5 +1,4 @@
-// Pipes in the part of event-channel handles: that somebody still holds the write end shows at the
-// read end.
+// Pipes in place of event-channel handles: the read end shows whether the write end is still open.
 #pragma once
 
 #include <fcntl.h>
@@ -25,13 +24,13 @@ inline pipe_ends make_pipe(int flags = O_CLOEXEC) {
   return {unique_fd(ends[0]), unique_fd(ends[1])};
 }
 
-/// Nobody holds the write end any more. Waits for it up to `milliseconds`.
+/// Returns whether all duplicates of the write end are closed. Waits up to `milliseconds` for it.
 inline bool is_hung_up(const unique_fd& read_end, int milliseconds = 0) {
   pollfd entry{.fd = read_end.get(), .events = 0, .revents = 0};
   return ::poll(&entry, 1, milliseconds) == 1 && (entry.revents & POLLHUP) != 0;
 }
 
-/// Everything that comes until nobody holds the write end any more.
+/// Reads until all duplicates of the write end are closed.
 inline std::string read_all(const unique_fd& read_end) {
   std::string text;
   std::array<char, 4096> piece{};

@@ -1,4 +1,4 @@
-#include "xenpv/xen/port_status.hpp"
+#include "xen/port_status.hpp"
 
 #include <gmock/gmock.h>
 
@@ -7,7 +7,7 @@
 namespace xenpv::xen {
 namespace {
 
-TEST(port_status, lines_of_lsevtchn_go_both_ways) {
+TEST(port_status, lines_of_lsevtchn_survive_a_round_trip) {
   const std::string text =
       "   1: VCPU 0: Virtual IRQ 0\n   2: VCPU 11: IPI\n"
       "  13: VCPU 1: Interdomain (Connected) - Remote Domain 0, Port 33\n"
@@ -19,12 +19,12 @@ TEST(port_status, lines_of_lsevtchn_go_both_ways) {
   EXPECT_EQ(ports[2].remote_port, port{33});
   EXPECT_EQ(ports[4].number_of_irq, 415U);
   std::string again;
-  for (const auto& each : ports)
-    again += format_lsevtchn(each) + "\n";
+  for (const auto& entry : ports)
+    again += format_lsevtchn(entry) + "\n";
   EXPECT_EQ(again, text);
 }
 
-TEST(port_status, refuses_lines_that_are_none) {
+TEST(port_status, refuses_malformed_lines) {
   for (const auto* line :
        {"x", "1: VCPU 0: Party", "1: VCPU x: IPI", "1: VCPU 0: IPIs", "1: VCPU 0: Virtual IRQ ",
         "1: VCPU 0: Interdomain (Connected) - Remote Domain 99999, Port 1",
@@ -42,7 +42,7 @@ TEST(port_status, names_virqs) {
   EXPECT_EQ(virq_name(21), "VIRQ 21");
 }
 
-TEST(port_status, asks_no_hypervisor_on_behalf_of_another_tree) {
+TEST(port_status, does_not_ask_the_hypervisor_about_another_tree) {
   const test::fake_root tree;
   try {
     (void)read_port_status(domid_self, tree.root());

@@ -1,12 +1,12 @@
-# The block frontend beside every backend that serves a disk here: Linux' blkback on ram disks, on a file
-# with a write cache and on 4096-byte sectors, with its parameters varied, and QEMU's xen-block.
+# The block frontend on all available backends: Linux' blkback with various parameters on ram disks,
+# on a file with a write cache and on 4096-byte sectors, and QEMU's xen-block.
 programs=(sim_frontend_tests)
 short_places='pv'
 limit=900
 memory=768
 
-# Device, name in the tests, which shapes of the matrix: the simulator runs all of them, here each of the
-# four choices is made both ways.
+# Device, name in the tests, combinations of the matrix: the simulator runs all of them, here each
+# of the four parameters has both values at least once.
 all_disks=(
   'xvdb brd _one_page_one_queue_*_persistent _largest_ring_all_queues_*_mapped'
   'xvdc file _largest_ring_all_queues_*_persistent'
@@ -17,7 +17,7 @@ all_disks=(
 )
 other_disks=(xvdj xvdk xvdl xvdm)
 
-# Cases of frontend_test.cpp that need the simulator: faults, a restart, disks of other backends.
+# Cases of frontend_test.cpp that need the simulator: faults, a restart, other backends.
 only_simulated=(
   refuses_sectors_of_a_size_whose_unit_it_cannot_know
   fails_by_name_when_the_backend_breaks_the_protocol
@@ -59,15 +59,16 @@ blkback_parameter() {
   echo "$2" >"/sys/module/xen_blkback/parameters/$1"
 }
 
-# attach VDEV TARGET: as in dom0_before, but into the running guest. blkback takes its parameters then.
+# attach VDEV TARGET: as `disk`, but for the running guest. blkback reads its parameters at that
+# time.
 attach() {
   xl block-attach "$guest" "format=raw,vdev=$1,access=w,backendtype=phy,script=$XENPV_INSIDE/block,target=$2"
 }
 
-# What the guest asks of its toolstack.
+# Requests of the guest to its toolstack.
 toolstack() {
   local uncached=
-  # Not for a file of a file system in memory.
+  # Not for a file on a tmpfs.
   if [[ -b ${2:-} ]]; then uncached=oflag=direct; fi
   case $1 in
     attach) attach "$2" "$3" ;;
@@ -82,7 +83,7 @@ toolstack() {
     unplug) xl block-detach "$guest" "$2" ;;
     resize) truncate -s "$3" "/tmp/$2.img" && losetup -c /dev/loop1 ;;
     sum) dd if="$2" bs=1M count="$3" ${uncached/o/i} status=none | md5sum ;;
-    # shellcheck disable=SC2086  # a word or none
+    # shellcheck disable=SC2086  # one option or none
     fill) dd if=/dev/urandom of="$2" bs=1M count="$3" $uncached conv=notrunc status=none ;;
     *) return 2 ;;
   esac
@@ -104,7 +105,7 @@ run_cases() {
   gtest sim_frontend_tests "--gtest_filter=$filter:freebsd/*"
 }
 
-# What one end wrote is what the other end reads, past all caches.
+# Each end reads the data that the other end wrote, bypassing all caches.
 compare_with_dom0() { # NAME PATH TARGET
   local bytes=$((32 << 20)) file=/tmp/data
   dd if=/dev/urandom of="$file" bs=1M count=32 status=none
@@ -115,7 +116,7 @@ compare_with_dom0() { # NAME PATH TARGET
   same "$1.is_read" "$(md5sum <"$file")" "$(ask sum "$3" 32)"
 }
 
-# Detached and attached by the toolstack, a disk is the kernel's again.
+# After a detach and attach by the toolstack, the kernel uses the disk again.
 hand_back() {
   check hand_back.detach ask unplug xvdb
   check hand_back.attach ask attach xvdb /dev/ram1

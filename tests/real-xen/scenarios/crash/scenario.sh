@@ -1,5 +1,5 @@
-# The server is killed under load, again and again: the backend is free at once, the disk comes up for the
-# next server, and every write whose flush was answered is there, also as domain 0 sees it.
+# The server is killed under load several times: the backend is released at once, the next server
+# can connect, and all flushed writes are on the disk, also when domain 0 reads it.
 programs=(xenpv-disk xenpv-custodian)
 short_places='pv'
 limit=300
@@ -32,8 +32,8 @@ start_server() {
   check "$name.connect" bash -c "$(grep nbd-client "$results/$name.out")"
 }
 
-# write_blocks: blocks from `written` on, each flushed, until one fails; the number of the next one to write is
-# in the file `written`.
+# write_blocks: writes and flushes one block after the other until an error; the file `written` has
+# the number of the next block.
 write_blocks() {
   local number
   for ((number = $(<"$results/written"); number < most_blocks; number++)); do
@@ -49,7 +49,7 @@ is_released() { grep -Eq '^xvdb .* nobody ' <(xenpv-disk list); }
 kill_under_load() { # NAME
   local writer load before
   before=$(<"$results/written")
-  # In the other half of the disk, so that much is in flight.
+  # In the other half of the disk, so that many requests are in flight.
   fio --name=load --filename=/dev/nbd0 --direct=1 --ioengine=libaio --rw=randwrite --bsrange=4k-256k \
     --iodepth=16 --offset=128M --size=128M --time_based --runtime=120 --thread --output="$results/$1.fio" &
   load=$!

@@ -1,5 +1,5 @@
-# The main job: a disk of the kernel's taken, served, and made a block device again, with nbd-client and
-# with the kernel's NBD driver alone; what is written through it is what domain 0 reads at the other end.
+# The main use: takes a disk from the kernel's driver, serves it, and makes it a block device again,
+# with nbd-client and with `attach`; domain 0 reads the same data from the backend's disk.
 programs=(xenpv-disk xenpv-custodian)
 short_places='pvh'
 limit=600
@@ -24,7 +24,7 @@ dom0_before() {
   disk xvdf /dev/ram3 r phy devtype=cdrom
 }
 
-# What the guest asks of its toolstack.
+# Requests of the guest to its toolstack.
 toolstack() {
   case $1 in
     sum) dd if="$2" bs=1M count="$3" iflag=direct status=none | md5sum ;;
@@ -39,7 +39,7 @@ sum() { # DEVICE MIB
   dd if="$1" bs=1M count="$2" iflag=direct status=none | md5sum
 }
 
-# status_of COMMAND...: its exit status; its output is in status.log.
+# status_of COMMAND...: prints its exit status; its output is in status.log.
 status_of() {
   local status=0
   "$@" >"$results/status.log" 2>&1 || status=$?
@@ -47,12 +47,12 @@ status_of() {
   echo "$status"
 }
 
-# says NAME PATTERN: the last status_of said so.
+# says NAME PATTERN: the output of the last status_of matches.
 says() {
   check "$1" grep -Eq -- "$2" "$results/status.log"
 }
 
-# fill NAME DEVICE DIRECTORY: a file system with a copy of DIRECTORY, sound when it is unmounted.
+# fill NAME DEVICE DIRECTORY: makes a file system with a copy of DIRECTORY, unmounts and checks it.
 fill() {
   mkdir -p /mnt/disk
   check "$1.mkfs" mkfs.ext4 -q -F "$2"
@@ -63,7 +63,7 @@ fill() {
   check "$1.fsck" e2fsck -fn "$2"
 }
 
-# compare NAME DEVICE DIRECTORY PART: that part of the copy is what was copied. The sums are of all.
+# compare NAME DEVICE DIRECTORY PART: compares PART of the copy; the checksums cover the whole disk.
 compare() {
   check "$1.mount" mount -o ro "$2" /mnt/disk
   check "$1.compare" diff -r --no-dereference "$3/$4" "/mnt/disk/${3##*/}/$4"
@@ -77,7 +77,7 @@ served_by_nbd_client() {
   xenpv-disk serve xvdb --take >"$results/serve.out" 2>"$results/serve.log" &
   local server=$!
   check serve.ready awaits 30 grep -q nbd-client "$results/serve.out"
-  # The line as it is printed.
+  # Runs the printed line.
   check serve.connect bash -c "$(grep nbd-client "$results/serve.out")"
   check serve.device awaits 10 test -e /sys/block/nbd0/pid
   fill serve /dev/nbd0 /usr/lib
@@ -105,7 +105,9 @@ attached_again() {
   value attach.device "$device"
   value flush.write_cache "$(tr ' ' '?' <"/sys/block/${device##*/}/queue/write_cache")"
   check flush.status grep -q "xvdb: connected.*, $device" <(xenpv-disk status)
-  compare flush "$device" /usr/lib python3.11
+  local python
+  python=$(basename "$(find /usr/lib -maxdepth 1 -name 'python3.*' | sort | tail -n 1)")
+  compare flush "$device" /usr/lib "$python"
   local seen
   seen=$(sum "$device" 320)
   check flush.detach xenpv-disk detach xvdb
@@ -136,7 +138,7 @@ resized() {
   same resize.sum "$seen" "$(ask sum /dev/loop1 192)"
 }
 
-# One primary partition from the first to the last of 16 MiB behind the first MiB.
+# Makes one primary partition of 16 MiB, starting at 1 MiB.
 partition() {
   printf '\0\0\0\0\x83\0\0\0\0\x08\0\0\0\x80\0\0' | dd of="$1" bs=1 seek=446 conv=notrunc status=none
   printf '\x55\xaa' | dd of="$1" bs=1 seek=510 conv=notrunc status=none
@@ -151,7 +153,7 @@ without_flush() {
   seen=$(sum "$device" 256)
   check plain.detach xenpv-disk detach xvdd
   same plain.sum "$seen" "$(ask sum /dev/ram1 256)"
-  # In the foreground; ends when somebody else has the kernel let go.
+  # In the foreground; ends when another program disconnects the kernel's device.
   xenpv-disk attach xvdd >"$results/foreground.out" 2>"$results/foreground.log" &
   local server=$!
   check foreground.ready awaits 30 grep -q /dev/nbd "$results/foreground.out"
@@ -168,7 +170,7 @@ read_only() { # NAME DISK TARGET
   check "$1.detach" xenpv-disk detach "$2"
 }
 
-# A server that stands still for longer than the device's time limit gets its requests again.
+# A server that is stopped for longer than the device's timeout gets its requests again.
 reconnected() {
   xenpv-disk attach xvdd --timeout 2s --connections 1 >"$results/stop.out" 2>"$results/stop.log" &
   local server=$!
@@ -180,7 +182,7 @@ reconnected() {
   sleep 6
   kill -CONT "$server"
   check stop.read wait "$reader"
-  check stop.replaced grep -q 'connections died; the kernel gets new ones' "$results/stop.log"
+  check stop.replaced grep -q 'connections died; replacing them' "$results/stop.log"
   same stop.sum "$(<"$results/stop.sum")" "$(ask sum /dev/ram1 8)"
   kill -TERM "$server"
   check stop.end wait "$server"
@@ -198,7 +200,7 @@ killed() {
   else
     pass kill.fails
   fi
-  # Nobody's now, so the kernel's own word is what frees it.
+  # Without a server, detach asks the kernel to free it.
   check kill.detach xenpv-disk detach "$device"
   attach again xvdd || return
   same again.sum "$(sum "$device" 8)" "$(ask sum /dev/ram1 8)"

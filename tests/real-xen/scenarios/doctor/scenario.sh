@@ -1,5 +1,6 @@
-# xenpv-doctor in each kind of domain: its rows are right where all is well, and turn when something is
-# broken on purpose. What is right is in the table, or read here without the program.
+# xenpv-doctor in each kind of domain: its rows are correct in a healthy domain, and change when
+# something is broken on purpose. Expected values are in the table, or are read here without the
+# program.
 programs=(xenpv-doctor xenpv-disk xenpv-evtchn)
 places='dom0 pv pvh hvm hvm-intx'
 short_places=hvm
@@ -11,13 +12,13 @@ dom0_before() {
   disk xvdb /dev/ram1 w
 }
 
-# verdict FILE ROW: of a report
+# verdict FILE ROW: prints the verdict of a row
 verdict() { awk -F '"' -v row="$2" '/"id":/ { id = $4 } /"verdict":/ && id == row { print $4; exit }' "$1"; }
 
-# What the exit status has to be: that of the worst row.
+# worst FILE: prints the expected exit status, that of the worst row.
 worst() { awk -F '"' '/"verdict":/ { seen[$4] = 1 } END { print "FAIL" in seen ? 2 : "WARN" in seen ? 1 : 0 }' "$1"; }
 
-# examine NAME [OPTION...]: makes NAME.json and looks at the exit status
+# examine NAME [OPTION...]: makes NAME.json and checks the exit status
 examine() {
   local name=$1 status=0
   shift
@@ -25,8 +26,8 @@ examine() {
   same "$name.status" "$status" "$(worst "$results/$name.json")"
 }
 
-# same_verdicts ONE OTHER [WORD]: of all rows, but for how much was stolen meanwhile; in OTHER any row may
-# have the verdict WORD instead
+# same_verdicts ONE OTHER [VERDICT]: compares the verdicts of all rows except `steal`; in OTHER any
+# row may have VERDICT instead
 same_verdicts() {
   awk -F '"' -v also="${3:-}" '/"id":/ { id = $4 }
     /"verdict":/ && id != "steal" {
@@ -49,7 +50,7 @@ healthy() {
   check quotes.steal grep -Eq "/proc/stat steal, in ticks of 10 ms: cpu0 [0-9]+, cpu1 [0-9]+" "$results/healthy.txt"
 }
 
-# What some process shares at this moment, as the row quotes it.
+# The number of currently shared pages, from the row's text.
 shared_pages() { sed -n 's/.*"summary": "\([0-9]*\) of [0-9]* pages are shared.*/\1/p' "$1"; }
 
 gntalloc_used_up() {
@@ -92,7 +93,7 @@ clocksource_switched() {
   examine acpi_pm
   value switched.clocksource "$(verdict "$results/acpi_pm.json" clocksource)"
   value switched.clock-read "$(verdict "$results/acpi_pm.json" clock-read)"
-  # What the row says is to help.
+  # The remedy of the row.
   echo xen >"$file"
   examine xen_again
   value switched.back "$(verdict "$results/xen_again.json" clocksource)"
@@ -101,14 +102,14 @@ clocksource_switched() {
 measured() {
   xenpv-doctor --measure 10s --html "$results/page.html" --prometheus "$results/doctor.prom" --json \
     >"$results/measured.json" 2>"$results/measured.err"
-  # Under emulation periods are lost, which is a warning; that the times are what they claim to be is not.
+  # Emulation loses periods, which is a warning, but the times must be verified.
   check measured.timers grep -q '"value": "verified on all 2 CPUs"' "$results/measured.json"
   check measured.pairs grep -q '"value": "verified on all 4 pairs"' "$results/measured.json"
   check measured.page grep -q '</html>' "$results/page.html"
   check measured.metrics grep -q '^xen_timer_latency_seconds_count{cpu="1"}' "$results/doctor.prom"
 }
 
-# Without root nothing is guessed: no verdict is better or worse than root's, but it may be UNKNOWN.
+# Without root every verdict is the same as root's, or UNKNOWN.
 unprivileged() {
   setpriv --reuid 65534 --regid 65534 --clear-groups xenpv-doctor --json >"$results/nobody.json" 2>/dev/null
   check unprivileged same_verdicts "$results/healthy.json" "$results/nobody.json" UNKNOWN

@@ -1,5 +1,6 @@
-# xenpv-evtchn beside what others say of the same event channels: the kernel's rows, and lsevtchn in domain
-# 0. The PVH guest may make hypercalls, so it is to see what domain 0 sees of it; the PV guest may not.
+# xenpv-evtchn compared with other sources about the same event channels: the kernel's rows, and
+# lsevtchn in domain 0. The PVH guest may make hypercalls, so its list must equal domain 0's; the PV
+# guest may not.
 programs=(xenpv-evtchn)
 places='dom0 pv pvh'
 short_places=dom0
@@ -12,7 +13,7 @@ dom0_before() {
   if [[ $place == pvh ]]; then kernel_parameters=xen_privcmd.unrestricted=1; fi
 }
 
-# What the guest asks of domain 0.
+# Requests of the guest to domain 0.
 hypervisor() { "$lsevtchn" "$guest"; }
 
 dom0_during() {
@@ -28,7 +29,7 @@ dom0_during() {
   answer hypervisor
 }
 
-# What domain 0 sees of this guest; xenstore-read writes newlines as \n.
+# Domain 0's list for this guest; xenstore-read writes newlines as \n.
 ports_of_guest() { ask ports | sed 's/\\n/\n/g'; }
 
 # Each of blkback's channels leads to a disk of this guest.
@@ -44,10 +45,10 @@ kernel_rows() {
   awk 'NR == 1 { cpus = NF; next } $(cpus + 2) ~ /^xen-/ { sub(":", "", $1); print $1, $NF }' /proc/interrupts
 }
 
-# The same of the CSV.
+# The same from the CSV.
 listed_rows() { awk -F, 'NR > 1 && $1 != "" { print $1, $5 }' "$results/list.csv"; }
 
-# From the CSV's facts, the lines of lsevtchn.
+# The lines of lsevtchn, made from the CSV.
 as_lsevtchn() {
   tr -d '\r' <"$results/list.csv" | awk -F, 'NR > 1 && $2 != "" {
     text = "IPI"
@@ -59,7 +60,7 @@ as_lsevtchn() {
   }' | sort -n
 }
 
-# Each port that was found in xenstore is connected, and notifies the CPU that the kernel tells.
+# Each port found in xenstore is connected and notifies the CPU that the kernel reports.
 ports_agree() { # LSEVTCHN
   tr -d '\r' <"$results/list.csv" | awk -F, '
     FNR == NR { sub(":", "", $0); split($0, words, " "); vcpu[words[1]] = words[3] + 0; next }
@@ -105,7 +106,7 @@ count() { awk -v irq="$1:" -v column="$(($2 + 2))" '$1 == irq { print $column }'
 
 irq_of() { awk -v name="$1" '$NF == name { sub(":", "", $1); print $1; exit }' /proc/interrupts; }
 
-# Events of `irq` come to CPU 1, and to no other: seen without the program.
+# Checks without the program that events of IRQ arrive on CPU 1 only.
 comes_to_1() { # IRQ
   local on0 on1
   on0=$(count "$1" 0) on1=$(count "$1" 1)
@@ -116,10 +117,10 @@ comes_to_1() { # IRQ
 
 balanced() {
   local pinger talker user kernel
-  # A user's channels and the kernel's own, both busy, both on CPU 0.
+  # Busy channels of a process and of the kernel, both on CPU 0.
   xenpv-evtchn ping --from 0 --to 0 --count 100000000 >/dev/null 2>&1 &
   pinger=$!
-  # Through the kernel's ring also in domain 0, where there is a socket.
+  # Uses the kernel's ring also in domain 0, which has a socket, too.
   while :; do XENSTORED_PATH=/dev/xen/xenbus xenstore-read domid; done >/dev/null 2>&1 &
   talker=$!
   sleep 2
@@ -128,7 +129,7 @@ balanced() {
   check balance.spread xenpv-evtchn balance --apply --interval 3s --json
   value balance.moves "$(grep -c '"verdict": "proven"' "$results/balance.spread.log")"
   check balance.pin xenpv-evtchn balance --apply --interval 3s --policy 'pin:xenbus=1;evtchn:xp*=1'
-  # The cells of the second policy's table are what is left to move after the first.
+  # The second policy moves only channels that are not on CPU 1 after the first.
   user=$(awk '$NF ~ /^evtchn:xp/ { sub(":", "", $1); print $1; exit }' /proc/interrupts)
   check balance.kernel_came comes_to_1 "$kernel"
   check balance.user_came comes_to_1 "$user"

@@ -1,11 +1,11 @@
-# That each kind of domain is what it is called, and that our programs work there.
+# Each kind of domain has the expected properties, and our programs work there.
 programs=(xenpv-sim)
 places='dom0 pv pvh hvm'
 short_places='dom0 hvm'
 limit=60
 
 dom0_during() {
-  # The guest may take longer to boot than the server has patience.
+  # The guest may take longer to boot than the server waits.
   hear ready
   xenpv-sim ping --serve --peer "$guest"
 }

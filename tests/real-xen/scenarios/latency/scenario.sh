@@ -1,5 +1,6 @@
-# xenpv-timer and xenpv-ipi: every vCPU and pair with counts that add up, delays of known size, and
-# cyclictest beside it. The PVH guests may make hypercalls, so there the hypervisor is asked too.
+# xenpv-timer and xenpv-ipi: verified counts for every vCPU and pair, injected delays of known size,
+# and a comparison with cyclictest. The PVH guests may make hypercalls, so the hypervisor is asked
+# there, too.
 programs=(xenpv-timer xenpv-ipi)
 places='pv pvh pv4 pvh4'
 short_places=none
@@ -10,7 +11,8 @@ dom0_before() {
   if [[ $place == pvh* ]]; then kernel_parameters=xen_privcmd.unrestricted=1; fi
 }
 
-# Stops all vCPUs of the guest for half a second. Prints the least and the most that this took, in ms.
+# Stops all vCPUs of the guest for half a second. Prints the minimum and maximum length of the
+# pause, in ms.
 pause() {
   local before stopped going after
   before=$(date +%s%N)
@@ -25,7 +27,7 @@ pause() {
 
 dom0_during() { answer pause; }
 
-# within LOW HIGH NUMBER...: each of them is.
+# within LOW HIGH NUMBER...: all numbers are between LOW and HIGH.
 within() {
   local low=$1 high=$2
   shift 2
@@ -33,7 +35,7 @@ within() {
   printf '%s\n' "$@" | awk -v low="$low" -v high="$high" '$1 < low || $1 > high { bad++ } END { exit bad || !NR }'
 }
 
-# json NAME COMMAND...: passes if the command does; what it says is in NAME.json and NAME.err.
+# json NAME COMMAND...: passes if the command succeeds; its output is in NAME.json and NAME.err.
 json() {
   local name=$1 status=0
   shift
@@ -41,10 +43,10 @@ json() {
   if [[ $status -eq 0 ]]; then pass "$name"; else fail "$name" "exit status $status: $(tail -n 1 "$results/$name.err")"; fi
 }
 
-# read_json NAME FILTER: of what json left.
+# read_json NAME FILTER: applies a jq filter to the output of `json NAME`.
 read_json() { jq -r "$2" "$results/$1.json"; }
 
-# timer NAME OPTION...: has it measured, and every CPU verified?
+# timer NAME OPTION...: measures, and reports the number of verified CPUs.
 timer() {
   json "$1" xenpv-timer "${@:2}"
   value "$1.verified" "$(read_json "$1" '[.cpus[] | select(.verdict == "verified")] | length')"
@@ -55,7 +57,7 @@ timers() {
   for method in clock_nanosleep timerfd asio spin; do
     timer "timer.$method" --method "$method" --interval 10ms --duration 2s
   done
-  # The PV timer's events, and nothing else's.
+  # Only events of the PV timer.
   method=timer.clock_nanosleep
   value timer.device "$(read_json "$method" '[.cpus[].evidence.device] | unique | join(" ")')"
   value timer.local_interrupts "$(read_json "$method" '[.cpus[].evidence.local_interrupts] | add')"
@@ -64,7 +66,7 @@ timers() {
   value timer.runstate "$(read_json "$method" '[.cpus[].runstate_ns | select(.running > 0)] | length')"
 }
 
-# Where the kernel may be traced, both parts of the lateness are there and make up the whole.
+# If the kernel can be traced, the two parts of the lateness add up to the total.
 split() {
   mount -t tracefs tracefs /sys/kernel/tracing
   timer timer.split --split --interval 10ms --duration 3s
@@ -73,14 +75,14 @@ split() {
   same timer.split.gone "instances: " "instances: $(ls /sys/kernel/tracing/instances)"
 }
 
-# A user who may not have SCHED_FIFO is told so.
+# Without the right to use SCHED_FIFO, xenpv-timer warns.
 unprivileged() {
   setpriv --reuid=65534 --clear-groups xenpv-timer --duration 200ms >"$results/unprivileged.log" 2>&1
   check unprivileged.words grep -q '^SCHED_FIFO 80 is refused (operation not permitted)' "$results/unprivileged.log"
   check unprivileged.policy grep -q 'SCHED_OTHER with a timer slack of 1 ns' "$results/unprivileged.log"
 }
 
-# Has CPU 0 for itself for 300 ms at a higher priority, and prints how long that really was, in ms.
+# Occupies CPU 0 for 300 ms at a higher priority, and prints the actual time in ms.
 hog() {
   local start now
   chrt -R -f -p 90 "$BASHPID"
@@ -96,9 +98,9 @@ injected() {
   sleep 2
   took=$(taskset -cp 0 "$BASHPID" >/dev/null; hog)
   wait "$!"
-  # What it takes to become that, and to let go of it, comes on top.
+  # Changing the scheduling policy twice takes extra time.
   check injected.late within "$took" "$((took + 100))" "$(jq '.cpus[0].late_ns.max / 1e6' "$results/injected.json")"
-  # Nothing that was late is left out: all the periods of those 300 ms are lost ones, each with its time.
+  # No late period is left out: all periods of those 300 ms are counted as lost, each with its time.
   check injected.lost jq -e --argjson took "$took" '.cpus[0] | .lost >= $took / 10 - 2 and
     ([.late_ns.histogram[] | select(.[0] > 100e6) | .[1]] | add) >= ($took - 100) / 10 - 2' "$results/injected.json"
 
@@ -112,7 +114,7 @@ injected() {
 
 ipis() {
   local count=100
-  # Of four vCPUs there are 60 measurements.
+  # Four vCPUs need 60 measurements.
   if [[ $(nproc) -gt 2 ]]; then count=40; fi
   json ipi xenpv-ipi --count "$count" --batch 20 --svg "$results/ipi.svg"
   value ipi.cpus "$(jq '.from | length' "$results/ipi.json")"
@@ -120,12 +122,13 @@ ipis() {
   check ipi.broadcasts jq -e '(.from | length) as $n | .broadcasts | length == $n * ($n - 1) and all(.verdict == "verified")' "$results/ipi.json"
   value ipi.type "$(jq -r '.type.value' "$results/ipi.json")"
   value ipi.thrown_away "$(jq '[.pairs[], .broadcasts[] | .batches_thrown_away] | add' "$results/ipi.json")"
-  # On a running CPU each call is one callfuncsingle, and on the diagonal there is none.
+  # On a running CPU each call causes one callfuncsingle, and none on the diagonal.
   check ipi.counted jq -e '[.pairs[] | select(.method == "membarrier" and (.is_baseline | not))] |
     all(.counted.to.callfuncsingle == .calls and .counted.to.callfunc == 0)' "$results/ipi.json"
 }
 
-# IPIs that are never sent: somebody else has CPU 1, and the kernel has nobody to interrupt there.
+# IPIs that are never sent: another thread occupies CPU 1, so ours does not run there and the kernel
+# need not interrupt it.
 trap_is_seen() {
   local status=0 busy
   chrt -f 50 taskset -c 1 bash -c 'while :; do :; done' &
@@ -139,7 +142,7 @@ trap_is_seen() {
   value trap.words "$(grep -cE 'our thread there was not always running|another one with a higher priority' "$results/trap.err")"
 }
 
-# percentiles: p50 and p99 of lines "TIME COUNT".
+# percentiles: prints p50, p99 and the number of samples of lines "TIME COUNT".
 percentiles() {
   sort -g | awk '{ time[NR] = $1; count[NR] = $2; all += $2 }
     END { for (i = 1; i <= NR; i++) { seen += count[i]
@@ -147,10 +150,10 @@ percentiles() {
       if (seen >= all * 0.99) { print p50, time[i], all; exit } } }'
 }
 
-# Both count wake-ups alone here; what cyclictest does not show are the periods it lost. Its histogram is
-# in whole microseconds, rounded down, and it leaves out what is later than the last. One thread, because
-# cyclictest wakes several at the same moment and xenpv-timer does not. They take turns, for the machine
-# below is not the same from one second to the next, and all rounds count together.
+# Compares wake-ups only, because cyclictest does not report lost periods. Its histogram has whole
+# microseconds, rounded down, and omits latencies beyond its end. One thread, because cyclictest
+# wakes several threads at the same time and xenpv-timer does not. They take turns, because the load
+# of the machine changes within seconds, and all rounds count together.
 compared() {
   local round ours theirs
   for ((round = 1; round <= 12; round++)); do
@@ -162,7 +165,7 @@ compared() {
   gzip "$results"/cyclictest.*.txt
   value compared.ours "$ours"
   value compared.cyclictest "$theirs"
-  # shellcheck disable=SC2086  # three words each
+  # shellcheck disable=SC2086  # three figures each
   set -- $ours $theirs
   check compared.p50 within 0.9 1.1 "$(awk "BEGIN { print $1 / $4 }")"
   check compared.p99 within 0.75 1.25 "$(awk "BEGIN { print $2 / $5 }")"

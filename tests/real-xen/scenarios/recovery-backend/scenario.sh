@@ -1,13 +1,13 @@
-# What domain 0 does to a backend under load: it closes the connection, is taken from its driver and given back,
-# takes the disk away and brings it again. A mounted file system sees pauses; clients of a disk that was taken
-# away are told at once.
+# Actions of domain 0 on a backend under load: it closes the connection, unbinds and rebinds the
+# backend's driver, detaches and attaches the disk. A mounted file system sees pauses; clients of a
+# detached disk get errors at once.
 programs=(xenpv-disk xenpv-custodian)
 short_places=none
 limit=300
 memory=512
 
-# A backend that is taken from its driver looks like one whose domain lost power; here its host runs on, and so
-# does the cache of its file.
+# An unbound backend looks like one whose domain lost power; here its host keeps running, so the
+# cache of its file is not lost.
 serve_options=--trust-backend-cache
 
 [[ -z ${XENPV_INSIDE:-} ]] || source "$XENPV_INSIDE/recovery.sh"
@@ -57,7 +57,7 @@ closed() {
 
 has_disk() { [[ $(xenstore-read device/vbd/51744/state 2>/dev/null) == "$1" ]]; }
 
-# serve_again NAME: xvdc, with a client that reads and writes; sets `other` and `client`.
+# serve_again NAME: serves xvdc; sets `other`.
 serve_again() {
   rm -f /tmp/c.sock
   xenpv-disk serve xvdc --take --unix /tmp/c.sock >"$results/$1.out" 2>"$results/$1.log" &
@@ -71,10 +71,10 @@ start_client() { # NAME
   client=$!
 }
 
-# Nobody else is served meanwhile.
+# No other server runs at that time.
 has_client() { xenpv-disk status --json | grep -q '"peer"'; }
 
-# taken_away NAME [OPTION]: xl block-detach under load.
+# taken_away NAME [OPTION]: runs xl block-detach under load.
 taken_away() {
   local time status=0
   start_client "$1"
@@ -88,7 +88,7 @@ taken_away() {
   status=0
   wait "$other" || status=$?
   value "$1.server" "$status"
-  check "$1.reason" grep -q 'the toolstack took the disk away' "$results/$1.log"
+  check "$1.reason" grep -q 'the toolstack detached the disk' "$results/$1.log"
 }
 
 unplugged() {

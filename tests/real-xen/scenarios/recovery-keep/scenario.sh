@@ -1,5 +1,5 @@
-# The server behind a mounted file system is killed and replaced (attach --keep): the kernel's device stays, what
-# uses it waits and goes on, and nothing that was written is lost or done twice in the wrong order.
+# The server of a mounted file system is killed and replaced (attach --keep): the kernel's device
+# stays, its users wait and continue, and no write is lost or repeated in the wrong order.
 programs=(xenpv-disk xenpv-custodian)
 short_places='pv'
 limit=300
@@ -32,7 +32,7 @@ start_server() {
   check "$name.ready" awaits 60 grep -q '^/dev/nbd0$' "$results/$name.out"
 }
 
-# goes_on_working NAME SINCE: notes how long nothing was read or written.
+# goes_on_working NAME SINCE: waits for reads or writes and records the length of the pause.
 goes_on_working() {
   local before
   before=$(moved)
@@ -40,7 +40,7 @@ goes_on_working() {
   echo "$1 $(($(now) - $2))" >>"$results/pauses"
 }
 
-# replaced NAME SIGNAL PAUSE: under load; nobody serves for PAUSE seconds.
+# replaced NAME SIGNAL PAUSE: replaces the server under load, with no server for PAUSE seconds.
 replaced() {
   local since status=0
   sleep 3
@@ -53,7 +53,7 @@ replaced() {
   goes_on_working "$1" "$since"
 }
 
-# Nobody else may write under a file system that is mounted.
+# No other server may write to a disk with a mounted file system.
 guarded() {
   local status=0
   kill -KILL "$server"

@@ -1,5 +1,5 @@
-# The guest is saved and restored, ten times in one life, checkpointed, and, if it can be, migrated to the same host,
-# under verified load on a mounted file system: clients see pauses, and nothing else.
+# The guest is saved and restored ten times, checkpointed and, if possible, migrated to the same
+# host, under verified load on a mounted file system: clients only see pauses.
 programs=(xenpv-disk xenpv-custodian xenpv-doctor)
 short_places=none
 limit=400
@@ -27,7 +27,7 @@ save_and_restore() { # NUMBER
 
 migrate() {
   local start=$SECONDS
-  # Without a word in place of ssh, "host" is the command that gets the guest.
+  # With an empty ssh command, xl runs the "host" argument as the receiving command.
   xl migrate -s '' "$place" 'xl migrate-receive' || return 1
   echo "migrated in $((SECONDS - start)) s"
   guest=$(xl domid "$place")
@@ -37,7 +37,7 @@ dom0_during() {
   local number
   hear ready
   for ((number = 1; number <= saves; number++)); do
-    save_and_restore "$number" || fail "save-$number" "xl's words are in dom0-during.log"
+    save_and_restore "$number" || fail "save-$number" "see dom0-during.log for xl's messages"
     hear "went-on-$number"
   done
   check checkpoint xl save -c "$place" /tmp/saved
@@ -45,7 +45,7 @@ dom0_during() {
   tell checkpointed yes
   hear went-on
   if [[ $place == pv ]]; then
-    skip migrate "Debian's hypervisor has no shadow page tables, and a PV guest migrates by them"
+    skip migrate "Debian's hypervisor lacks shadow page tables, which migration of a PV guest needs"
   else
     check migrate migrate
   fi
@@ -53,11 +53,11 @@ dom0_during() {
   same sum "$(hear sum)" "$(sum /dev/loop0 128)"
   tell sum-seen yes
   hear stopped
-  save_and_restore unnoticed || fail unnoticed "xl's words are in dom0-during.log"
+  save_and_restore unnoticed || fail unnoticed "see dom0-during.log for xl's messages"
   tell restored yes
 }
 
-# A suspend that is cancelled is no resume: nothing is done anew.
+# A cancelled suspend is not a resume: nothing reconnects.
 cancelled() {
   local before
   hear checkpointed >/dev/null
@@ -66,8 +66,8 @@ cancelled() {
   value checkpoint.reconnects "$(recovery_figure reconnects)"
 }
 
-# A server that did not live to notice a resume: its custodian must not close what it keeps, which would be the
-# kernel's BUG. A stopped process stays stopped over a save.
+# A server that is killed before it notices a resume: its custodian must not close the handles that
+# it keeps, which would trigger the kernel's BUG. A stopped process stays stopped across a save.
 unnoticed() {
   local other
   xenpv-disk serve xvdc --take >"$results/unnoticed.out" 2>"$results/unnoticed.log" &
@@ -78,7 +78,7 @@ unnoticed() {
   hear restored >/dev/null
   kill -KILL "$other"
   wait "$other"
-  # What it does first is what the next one waits for.
+  # The next server first waits for the custodian's cleanup.
   xenpv-disk serve xvdc --take >"$results/next.out" 2>"$results/next.log" &
   other=$!
   check unnoticed.next awaits 60 grep -q nbd-client "$results/next.out"
@@ -87,7 +87,7 @@ unnoticed() {
   value custodians "$(pgrep -c xenpv-custodian)"
 }
 
-# examined TIMES: what a guest's administrator is told after so many.
+# examined TIMES: the doctor reports that number of restores.
 examined() {
   xenpv-doctor --json >"$results/doctor.json" 2>"$results/doctor.err"
   check doctor.migration grep -Eq "\"migrated or restored $1 times, and [0-9]+ processes hold /dev/xen/evtchn\"" \

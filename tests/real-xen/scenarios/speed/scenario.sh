@@ -1,10 +1,11 @@
-# The block engine and its NBD endpoint beside today's parts, on ram disks behind the same blkback. In each
-# round every load runs once in every way: what else the machine does changes the figures within seconds, so
-# only ratios inside a round are compared. Reported are the medians of the rounds' ratios:
+# The block engine and its NBD endpoint compared with existing software, on ram disks behind the
+# same blkback. In each round every load runs once in every way: other work on the machine changes
+# the figures within seconds, so only figures of the same round are compared. Reports the medians of
+# the rounds' ratios:
 #   bench.LOAD       xenpv-disk bench to the better of fio's two engines on the kernel's block device
 #   socket.LOAD      fio's NBD client on our socket to the same
 #   nbd_client.LOAD  the kernel's NBD client on our server to the better of the same on nbdkit and qemu-nbd
-#   no_disk.LOAD     the same of nbdkit without any disk: what a server that costs nothing but NBD would reach
+#   no_disk.LOAD     the same for nbdkit without a disk: the limit of a server with no cost other than NBD
 programs=(xenpv-disk)
 short_places=none
 limit=900
@@ -20,7 +21,8 @@ dom0_before() {
   disk xvdd /dev/ram3 w
 }
 
-# The kernel's disk by the peers past the page cache, as ours is: else they would measure memory.
+# The peers bypass the page cache of the kernel's disk, as ours does: otherwise they would measure
+# memory.
 start_servers() {
   nbdkit --unix /run/nbdkit.sock file /dev/xvdb cache=none
   nbdkit --unix /run/no-disk.sock null size=256M
@@ -36,21 +38,22 @@ start_servers() {
   check connect.no_disk nbd-client -unix /run/no-disk.sock /dev/nbd3
 }
 
-# fio_rates FIO-OPTION...: "LOAD RATE" lines; requests a second, or with blocks of 1M megabytes a second.
+# fio_rates FIO-OPTION...: prints "LOAD RATE" lines; requests a second, or for 1M blocks megabytes a
+# second.
 fio_rates() {
   local load kind block depth jobs=()
   for load in "${loads[@]}"; do
     IFS=- read -r kind block depth <<<"$load"
     jobs+=(--name="$load" --stonewall --rw="$kind" --bs="$block" --iodepth="$depth")
   done
-  # Of the terse output, reading has its KiB/s and IOPS in fields 7 and 8, writing in 48 and 49.
+  # The terse output has KiB/s and IOPS of reads in fields 7 and 8, of writes in 48 and 49.
   fio --minimal --direct=1 --thread --time_based --runtime="$seconds" --size=256M "$@" "${jobs[@]}" \
     2>>"$results/fio.log" |
     awk -F ';' 'NF > 49 { printf "%s %.0f\n", $3, $3 ~ /1M/ ? ($7 + $48) * 1024 / 1e6 : $8 + $49 }'
 }
 
-# bench_rates: the same of our bench, whose lines are "randread 4k depth 1 xenpv IOPS MB/S ...". On one
-# queue, because fio's one thread puts all it does on one, too.
+# bench_rates: the same from our bench, whose lines are "randread 4k depth 1 xenpv IOPS MB/S ...".
+# On one queue, because fio's single thread uses only one, too.
 bench_rates() {
   xenpv-disk bench xvdd --take --engine xenpv --queues 1 --overwrite --time "${seconds}s" 2>>"$results/bench.log" |
     awk '$5 == "xenpv" { sub(/^1024k$/, "1M", $2); print $1 "-" $2 "-" $4, $2 == "1M" ? $7 : $6 }'
@@ -68,13 +71,13 @@ rates() { # WAY
   esac
 }
 
-# rounds.txt gets "ROUND WAY LOAD RATE".
+# run_round ROUND: appends lines "ROUND WAY LOAD RATE" to rounds.txt.
 run_round() {
   local way
   for way in "${ways[@]}"; do rates "$way" | sed "s/^/$1 $way /"; done >>"$results/rounds.txt"
 }
 
-# median LOAD WAY [BASE...]: of the rounds' rates of WAY, or of their ratios to the best BASE.
+# median LOAD WAY [BASE...]: prints the median of WAY's rates, or of their ratios to the best BASE.
 median() {
   awk -v load="$1" -v way="$2" -v bases="${*:3}" '
     $3 == load { rate[$1, $2] = $4; if ($1 > last) last = $1 }
@@ -103,7 +106,7 @@ print_table() {
 
 main() {
   local load round
-  # Pages that were never written cost the ram disk nothing to read.
+  # Writes all pages first: the ram disk reads unwritten pages at no cost.
   dd if=/dev/zero of=/dev/xvdb bs=1M count=256 oflag=direct status=none
   start_servers
   dd if=/dev/zero of=/dev/nbd2 bs=1M count=256 oflag=direct status=none

@@ -1,5 +1,6 @@
-# A backend that stands still for a minute under a mounted ext4: its device is suspended below blkback, or QEMU is
-# stopped. Writers pause and go on, nobody sees an error, and the status tells of the stall while it lasts.
+# A backend that stalls for a minute under a mounted ext4: its device is suspended below blkback, or
+# QEMU is stopped. Writers pause and continue without an error, and the status shows the stall while
+# it lasts.
 programs=(xenpv-disk xenpv-custodian)
 short_places=none
 limit=600
@@ -9,7 +10,7 @@ memory=512
 
 stall_seconds=60
 
-# By the kernel's own name: nothing here makes nodes in /dev/mapper.
+# The kernel's name, because nothing makes nodes in /dev/mapper here.
 stalled_device() { echo "/dev/$(dmsetup info -c --noheadings -o blkdevname stalled)"; }
 
 dom0_before() {
@@ -21,7 +22,7 @@ dom0_before() {
   disk xvdc /tmp/xvdc.img w qdisk
 }
 
-# Else the next guest gets no fresh ram disks.
+# Frees the ram disk, which the next guest's setup reloads.
 dom0_after() {
   dmsetup resume stalled --noudevsync
   dmsetup remove stalled --noudevsync --retry
@@ -44,7 +45,7 @@ toolstack() {
 
 dom0_during() { answer toolstack; }
 
-# keep_writing NUMBER: a file after the other, each on the disk before the next; ends with the first that fails.
+# keep_writing NUMBER: writes and syncs one file after the other; returns at the first error.
 keep_writing() {
   local round file
   for ((round = 0; ; round++)); do
@@ -62,7 +63,7 @@ has_written() { [[ $(written) -ge $1 ]]; }
 is_stalled() { xenpv-disk status --json | tr -d ' \n' | grep -Eq '"stalls":\{[^}]*"now":true'; }
 is_not_stalled() { ! is_stalled; }
 
-# files_are_written NAME: without the page cache's help.
+# files_are_written NAME: verifies the files without the page cache.
 files_are_written() {
   local file
   sync
@@ -94,7 +95,7 @@ stalled() {
   done
   check "$name.writing" awaits 90 has_written 16
   check "$name.stop" ask "stop-$disk"
-  # The stall's length is what is tested; its report is due after ten seconds.
+  # The test needs the whole length of the stall; the stall is reported after ten seconds.
   sleep $((stall_seconds / 2))
   check "$name.status" is_stalled
   xenpv-disk status >"$results/$name.status" 2>&1

@@ -1,5 +1,6 @@
-# Which disks are taken from the kernel's driver: never one in use, whatever the toolstack calls it. The guest's
-# disks are hda, hdb and sdf, as on XCP-ng, XenServer and EC2; Linux names them xvda, xvdb and xvdf.
+# Which disks --take takes over from the kernel's driver: never one in use, by any of its names. The
+# guest's disks are hda, hdb and sdf, as on XCP-ng, XenServer and EC2; Linux names them xvda, xvdb
+# and xvdf.
 programs=(xenpv-disk xenpv-custodian)
 places='pv pvh hvm'
 short_places='pv'
@@ -14,7 +15,7 @@ dom0_before() {
   [[ $place == hvm* ]] || disk sdf /dev/ram1 w
 }
 
-# What the guest asks of its toolstack.
+# Requests of the guest to its toolstack.
 toolstack() {
   case $1 in
     again)
@@ -27,7 +28,7 @@ toolstack() {
 
 dom0_during() { answer toolstack; }
 
-# status_of COMMAND...: its exit status; its output is in status.log.
+# status_of COMMAND...: prints its exit status; its output is in status.log.
 status_of() {
   local status=0
   "$@" >"$results/status.log" 2>&1 || status=$?
@@ -35,7 +36,7 @@ status_of() {
   echo "$status"
 }
 
-# says NAME PATTERN: the last status_of said so.
+# says NAME PATTERN: the output of the last status_of matches.
 says() {
   check "$1" grep -Eq -- "$2" "$results/status.log"
 }
@@ -49,8 +50,8 @@ names() {
   [[ $place == hvm* ]] || check list.sdf grep -Eq '^xvdf +2128 .* kernel +Connected' "$results/list.txt"
 }
 
-# The root file system lies below an overlay that was mounted before the guest's root was changed: it is in no
-# /proc/self/mountinfo, and only the kernel's claim tells.
+# The root file system is below an overlay that was mounted before switch_root: /proc/self/mountinfo
+# does not show it, only the kernel's exclusive claim does.
 hidden_mount() {
   local word
   for word in hda xvda 768; do
@@ -85,7 +86,7 @@ other_users() {
   check other.bound is_bound 832
 }
 
-# Nothing else may be wrong when a disk is taken.
+# All other errors are reported before the disk is taken.
 checked_first() {
   value first.group "$(status_of timeout 60 xenpv-disk serve hdb --take --socket-group nobody-is-in-it)"
   value first.folder "$(status_of timeout 60 xenpv-disk serve hdb --take --unix /nowhere/nbd.sock)"
@@ -93,14 +94,14 @@ checked_first() {
   check first.alive dd if=/dev/xvdb of=/dev/null bs=1M count=1 iflag=direct
 }
 
-# What cannot be known before: with one page nothing connects. Whether Linux connects again is its own affair (see
-# give_to_kernel()); the toolstack always can.
+# An error that only shows after the take: one page is not enough to connect. Linux may or may not
+# reconnect (see give_to_kernel()); the toolstack always can.
 given_back() {
   value back.failed "$(status_of timeout 60 xenpv-disk serve hdb --take --pages 1)"
   says back.words "given back to the kernel's driver, as /dev/xvdb|its driver has not connected, and was unbound again"
   if [[ -b /dev/xvdb ]]; then value back.outcome connected; else value back.outcome unbound; fi
   if ! is_bound 832; then
-    # Not lost: it can be served, and attached again.
+    # The disk is usable: it can be served, and attached again.
     xenpv-disk serve hdb --unix /tmp/hdb.sock >"$results/back.out" 2>"$results/back.log" &
     local server=$!
     check back.serves awaits 30 grep -q nbd-client "$results/back.out"

@@ -1,0 +1,50 @@
+// copy_first_block [DEVICE]: copies the first 4 KiB of a PV disk to the next 4 KiB and flushes.
+//
+// DEVICE is a path as in xenstore ("device/vbd/51728"). The kernel's driver must not use the disk.
+// To try it without Xen:
+//   xenpv-sim run --disk xvdb,memory=64M -- ./copy_first_block
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+#include <xenpv/async/runtime.hpp>
+#include <xenpv/blkfront/frontend.hpp>
+
+namespace {
+
+namespace asio = boost::asio;
+
+asio::awaitable<void> copy_block(xenpv::blkfront::frontend& disk) {
+  std::vector<std::byte> block(4096);
+  co_await disk.read(0, block);
+  co_await disk.write(block.size(), block);
+  // Without flush support at the backend, nothing says when the write is durable.
+  if (disk.facts().flush != xenpv::blkfront::flush_support::none) co_await disk.flush();
+  std::printf("copied %zu bytes of %s\n", block.size(), disk.facts().device.c_str());
+}
+
+asio::awaitable<void> run(xenpv::async::runtime& runtime, std::string device) {
+  const auto disk = co_await xenpv::blkfront::frontend::open(runtime, std::move(device));
+  std::exception_ptr error;
+  try {
+    co_await copy_block(*disk);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  // Closes the device in order with the backend. A handler cannot await, hence the detour.
+  co_await disk->close();
+  if (error) std::rethrow_exception(error);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    xenpv::async::runtime runtime;
+    runtime.run(
+        [&](auto& services) { return run(services, argc > 1 ? argv[1] : "device/vbd/51728"); });
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "copy_first_block: %s\n", e.what());
+    return 1;
+  }
+}

@@ -1,0 +1,84 @@
+// ping_domain serve PEER | ping_domain ping PEER: one event to another domain and back.
+//
+// The server offers an unbound port and writes its number to xenstore, readable by PEER. The client
+// reads it, binds to it, notifies and waits for the answer. To try it without Xen:
+//   xenpv-sim start --dir host --domains 2
+//   xenpv-sim exec --dir host --domain 1 -- ./ping_domain serve 2 &
+//   xenpv-sim exec --dir host --domain 2 -- ./ping_domain ping 1
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <string>
+#include <vector>
+#include <xenpv/async/run_on.hpp>
+#include <xenpv/async/runtime.hpp>
+
+namespace {
+
+namespace asio = boost::asio;
+using xenpv::domid;
+
+/// Below the server's own directory, which a guest may write to.
+constexpr auto node = "data/ping-port";
+
+std::vector<xenpv::xen::store_permission> readable_by(domid owner, domid peer) {
+  return {{.domain = owner}, {.domain = peer, .read = true}};
+}
+
+asio::awaitable<void> serve(xenpv::async::runtime& runtime, domid peer) {
+  auto& store = runtime.store();
+  xenpv::async::bound_port port;
+  auto bind = [&]() -> asio::awaitable<void> {
+    port = runtime.loop(0).bind_unbound(peer);
+    co_return;
+  };
+  co_await xenpv::async::run_on(runtime.executor(0), bind);
+  co_await store.write(node, std::to_string(raw(port.number())));
+  const auto own = (co_await store.own_domid()).value();
+  co_await store.set_permissions(node, readable_by(own, peer));
+  std::printf("waiting on port %u\n", raw(port.number()));
+  std::fflush(stdout);
+  auto answer = [&]() -> asio::awaitable<void> {
+    co_await port.wait();
+    port.notify();
+    port = {};  // unbound on the thread that bound it
+  };
+  co_await xenpv::async::run_on(runtime.executor(0), answer);
+  (void)co_await store.remove(node);
+}
+
+asio::awaitable<void> ping(xenpv::async::runtime& runtime, domid peer) {
+  auto& store = runtime.store();
+  const auto path = co_await store.domain_path(peer) + "/" + node;
+  const xenpv::port remote{static_cast<std::uint32_t>(std::stoul(co_await store.read(path)))};
+  auto round_trip = [&]() -> asio::awaitable<void> {
+    auto port = runtime.loop(0).bind_interdomain(peer, remote);
+    const auto start = std::chrono::steady_clock::now();
+    port.notify();
+    co_await port.wait();
+    const std::chrono::duration<double, std::micro> took = std::chrono::steady_clock::now() - start;
+    std::printf("domain %u answered in %.1f us\n", raw(peer), took.count());
+  };
+  co_await xenpv::async::run_on(runtime.executor(0), round_trip);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string mode = argc == 3 ? argv[1] : "";
+  if (mode != "serve" && mode != "ping") {
+    std::fprintf(stderr, "usage: ping_domain serve|ping DOMAIN\n");
+    return 2;
+  }
+  try {
+    const domid peer{static_cast<std::uint16_t>(std::stoul(argv[2]))};
+    xenpv::async::runtime runtime;
+    runtime.run([&](auto& services) {
+      return mode == "serve" ? serve(services, peer) : ping(services, peer);
+    });
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "ping_domain: %s\n", e.what());
+    return 1;
+  }
+}

@@ -1,0 +1,96 @@
+// serve_memory SOCKET: an NBD server for a block device of its own, 16 MiB of memory. Needs no Xen.
+//
+//   ./serve_memory /tmp/memory.sock & nbdinfo nbd+unix:///memory?socket=/tmp/memory.sock; kill %1
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <cstdio>
+#include <cstring>
+#include <exception>
+#include <vector>
+#include <xenpv/nbd/listen.hpp>
+#include <xenpv/nbd/server.hpp>
+
+namespace {
+
+namespace asio = boost::asio;
+namespace blk = xenpv::blk;
+
+/// One queue on one thread. It answers each request in a later turn of the event loop, as submit()
+/// asks.
+class memory_device final : public blk::block_device, public blk::block_queue {
+ public:
+  memory_device(asio::io_context& context, std::size_t size) : context_(context), bytes_(size) {
+    geometry_.size = size;
+    geometry_.can_flush = true;
+  }
+
+  std::size_t queue_count() const noexcept override { return 1; }
+  blk::block_queue& queue(std::size_t) noexcept override { return *this; }
+
+  const blk::geometry& shape() const noexcept override { return geometry_; }
+  asio::any_io_executor executor() const override { return context_.get_executor(); }
+  const std::shared_ptr<blk::page_pool>& pages() const noexcept override { return pages_; }
+  void commit() override {}
+  void submit(blk::request& request) override {
+    asio::post(context_, [this, &request] {
+      if (request.op == blk::operation::read) copy(request, true);
+      if (request.op == blk::operation::write) copy(request, false);
+      request.done(request);
+    });
+  }
+
+ private:
+  void copy(blk::request& request, bool is_read) {
+    auto* const place = bytes_.data() + request.offset;
+    if (request.pages != nullptr) {
+      if (is_read)
+        request.pages->copy_from(0, {place, request.length});
+      else
+        request.pages->copy_to(0, {place, request.length});
+    } else if (is_read) {
+      std::memcpy(request.memory, place, request.length);
+    } else {
+      std::memcpy(place, request.memory, request.length);
+    }
+  }
+
+  asio::io_context& context_;
+  std::vector<std::byte> bytes_;
+  blk::geometry geometry_;
+  std::vector<std::byte> page_memory_ = std::vector<std::byte>(64 * xenpv::page_size);
+  std::shared_ptr<blk::page_pool> pages_ = std::make_shared<blk::page_pool>(page_memory_);
+};
+
+asio::awaitable<void> stop_at_signal(xenpv::nbd::server& server) {
+  asio::signal_set signals(co_await asio::this_coro::executor, SIGINT, SIGTERM);
+  (void)co_await signals.async_wait(asio::use_awaitable);
+  co_await server.stop();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: serve_memory SOCKET\n");
+    return 2;
+  }
+  try {
+    asio::io_context context(1);
+    memory_device device(context, 16 << 20);
+    xenpv::nbd::server_options options;
+    options.export_name = "memory";
+    xenpv::nbd::server server(context.get_executor(), device, options);
+    server.listen(xenpv::nbd::listen_unix(argv[1]));
+    std::printf("ready\n");
+    std::fflush(stdout);
+    asio::co_spawn(context, stop_at_signal(server), [](std::exception_ptr error) {
+      if (error) std::rethrow_exception(error);
+    });
+    context.run();
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "serve_memory: %s\n", e.what());
+    return 1;
+  }
+}

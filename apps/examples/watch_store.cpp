@@ -1,0 +1,43 @@
+// watch_store PATH COUNT: prints COUNT changes of a xenstore node and of the nodes below it.
+//
+// xenstored sends the first event at once, whether the node exists or not. To try it without Xen:
+//   xenpv-sim run -- sh -c './watch_store data 2 & sleep 1; xenstore-write data/x 1; wait'
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <string>
+#include <xenpv/async/runtime.hpp>
+
+namespace {
+
+namespace asio = boost::asio;
+
+asio::awaitable<void> print_changes(xenpv::async::runtime& runtime, std::string path, int count) {
+  auto& store = runtime.store();
+  auto watch = co_await store.watch(std::move(path));
+  for (int i = 0; i < count; ++i) {
+    const auto event = co_await watch.next();
+    // An event says that something changed, not to what: read it.
+    const auto value = co_await store.read_if_exists(event.path);
+    std::printf("%s%s%s\n", event.path.c_str(), value ? " = " : " does not exist",
+                value ? value->c_str() : "");
+    std::fflush(stdout);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 3) {
+    std::fprintf(stderr, "usage: watch_store PATH COUNT\n");
+    return 2;
+  }
+  try {
+    xenpv::async::runtime runtime;
+    runtime.run(
+        [&](auto& services) { return print_changes(services, argv[1], std::atoi(argv[2])); });
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "watch_store: %s\n", e.what());
+    return 1;
+  }
+}

@@ -1,0 +1,108 @@
+#include "tls_options.hpp"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "cli/value.hpp"
+
+namespace xenpv::disk_app {
+namespace {
+
+using nbd::tls_mode;
+
+[[noreturn]] void refuse(std::string_view options, std::string_view remedy) {
+  throw failure(make_error_code(errc::invalid_argument), options, remedy);
+}
+
+void check(const tls_options& options) {
+  const bool has_certificates = !options.certificates.empty();
+  const bool has_keys = !options.psk_file.empty();
+  if (has_certificates && has_keys)
+    refuse("--tls-certificates with --tls-psk",
+           "clients authenticate with one or the other; choose one");
+  if (options.verify_peer && !has_certificates)
+    refuse("--tls-verify-peer without --tls-certificates",
+           "it applies to clients' certificates; with --tls-psk, the key identifies the client");
+  if (!has_certificates && !has_keys && options.mode.value_or(tls_mode::off) != tls_mode::off)
+    refuse(fmt::format("--tls {}", *options.mode == tls_mode::on ? "on" : "require"),
+           "it needs --tls-psk FILE or --tls-certificates DIR");
+}
+
+std::string absolute(const std::string& path) {
+  return std::filesystem::absolute(path).lexically_normal().string();
+}
+
+}  // namespace
+
+void add_tls_options(cli::command& command, tls_options& options) {
+  command
+      .describe(
+          "TLS: with --tls-psk, clients need a key from FILE, which psktool -u USER -p FILE "
+          "creates; with --tls-certificates, any client can connect, unless --tls-verify-peer "
+          "requires a client certificate. Either makes TLS required; --tls on lets the client "
+          "choose, so that a man in the middle can strip TLS.")
+      .option("--tls MODE", options.mode,
+              "off, on or require (default: require with keys or certificates, else off)",
+              cli::one_of<tls_mode>(
+                  {{"off", tls_mode::off}, {"on", tls_mode::on}, {"require", tls_mode::require}}))
+      .option(
+          "--tls-certificates DIR", options.certificates,
+          "directory with server-cert.pem, server-key.pem, ca-cert.pem and, optionally, ca-crl.pem",
+          cli::as_text)
+      .option("--tls-psk FILE", options.psk_file,
+              "file of pre-shared keys, with a line USER:KEY for each user", cli::as_text)
+      .flag("--tls-verify-peer", options.verify_peer,
+            "require a client certificate signed by ca-cert.pem");
+}
+
+tls_settings read_tls_settings(const tls_options& options) {
+  check(options);
+  tls_settings out;
+  const bool has_any = !options.certificates.empty() || !options.psk_file.empty();
+  out.mode = options.mode.value_or(has_any ? tls_mode::require : tls_mode::off);
+  if (out.mode == tls_mode::off) return out;
+  out.credentials =
+      options.psk_file.empty()
+          ? nbd::tls_credentials::from_certificates(options.certificates, options.verify_peer)
+          : nbd::tls_credentials::from_psk_file(options.psk_file);
+  return out;
+}
+
+tls_uri_parts make_uri_parts(const tls_options& options, const tls_settings& settings) {
+  tls_uri_parts out;
+  if (settings.mode == tls_mode::off) return out;
+  // A character, not a string: at -O3 GCC 12 warns about its own copy.
+  out.scheme_suffix = 's';
+  if (options.psk_file.empty()) {
+    out.query = "tls-certificates=" + uri_part(absolute(options.certificates));
+  } else {
+    out.user = uri_part(settings.credentials->users().front()) + "@";
+    out.query = "tls-psk-file=" + uri_part(absolute(options.psk_file));
+  }
+  return out;
+}
+
+std::string uri_part(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '-' || c == '_' || c == '.' || c == '/';
+    out += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
+  }
+  return out;
+}
+
+std::optional<std::string> nbd_client_options(const tls_options& options,
+                                              const tls_settings& settings) {
+  if (settings.mode == tls_mode::off) return std::string();
+  if (!options.psk_file.empty())
+    return settings.mode == tls_mode::on ? std::optional<std::string>(std::string()) : std::nullopt;
+  const auto directory = absolute(options.certificates);
+  auto out = fmt::format(" -cacertfile {}/ca-cert.pem", directory);
+  if (options.verify_peer)
+    out += fmt::format(" -certfile {0}/client-cert.pem -keyfile {0}/client-key.pem", directory);
+  return out;
+}
+
+}  // namespace xenpv::disk_app

@@ -1,0 +1,49 @@
+// The TLS options of a command line: checks them, reads the credentials, and derives the TLS parts
+// of the URIs for clients.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "cli/command.hpp"
+#include "xenpv/nbd/tls_credentials.hpp"
+#include "xenpv/nbd/tls_mode.hpp"
+
+namespace xenpv::disk_app {
+
+struct tls_options {
+  std::optional<nbd::tls_mode> mode;
+  std::string certificates;
+  std::string psk_file;
+  bool verify_peer = false;
+};
+void add_tls_options(cli::command& command, tls_options& options);
+
+struct tls_settings {
+  nbd::tls_mode mode = nbd::tls_mode::off;
+  std::shared_ptr<const nbd::tls_credentials> credentials;
+};
+/// Reads the credentials. Throws `failure`: errc::invalid_argument for options that exclude each
+/// other.
+[[nodiscard]] tls_settings read_tls_settings(const tls_options& options);
+
+/// The TLS parts of an NBD URI for a client on this machine, in libnbd's syntax; all empty without
+/// TLS.
+struct tls_uri_parts {
+  std::string scheme_suffix;  ///< "s" in nbds:// and nbds+unix://
+  std::string user;           ///< "alice@": the first user with a key
+  std::string query;          ///< "tls-psk-file=...", without ? or &
+};
+[[nodiscard]] tls_uri_parts make_uri_parts(const tls_options& options,
+                                           const tls_settings& settings);
+
+/// Encodes bytes of a path or a name that a URI must not contain as %XX.
+[[nodiscard]] std::string uri_part(std::string_view text);
+
+/// The options for nbd-client(8), with a leading blank; nullopt: it cannot connect, because it does
+/// not support pre-shared keys.
+[[nodiscard]] std::optional<std::string> nbd_client_options(const tls_options& options,
+                                                            const tls_settings& settings);
+
+}  // namespace xenpv::disk_app

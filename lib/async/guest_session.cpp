@@ -1,0 +1,224 @@
+#include "xenpv/async/guest_session.hpp"
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <chrono>
+#include <exception>
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "async/resume_guard.hpp"
+#include "xenpv/async/nursery.hpp"
+#include "xenpv/async/run_on.hpp"
+#include "xenpv/base/log.hpp"
+#include "xenpv/xen/custodian.hpp"
+#include "xenpv/xen/suspend_clock.hpp"
+
+namespace xenpv::async {
+namespace {
+
+std::optional<xen::custodian> start_custodian(bool enabled) {
+  if (!enabled) return std::nullopt;
+  return xen::custodian::start();
+}
+
+/// The name of the cleanup that removes a dead process's resume marker.
+const std::string marker_cleanup = "xenpv resume marker";
+
+}  // namespace
+
+struct guest_session::state {
+  state(asio::any_io_executor control_executor, bool with_custodian)
+      : control(std::move(control_executor)),
+        custodian(start_custodian(with_custodian)),
+        store(control, xen::store::open()),
+        background(control),
+        resumes(control, store, suspends, [this] { return give_up_handles(); }) {}
+
+  asio::awaitable<void> open_loops();
+  asio::awaitable<void> close_loops();
+  asio::awaitable<void> give_up_handles();
+  /// Until cancelled: replaces a custodian that dies.
+  asio::awaitable<void> follow_custodian();
+  /// Makes the custodian close the devices that were not closed in order, while their shared pages
+  /// still exist.
+  void end_cleanups();
+
+  asio::any_io_executor control;
+  xen::suspend_clock suspends;  ///< the loops read it on their threads
+  std::optional<xen::custodian> custodian;
+  store_client store;
+  std::vector<session_cpu> cpus;
+  std::vector<std::unique_ptr<event_loop>> loops;
+  nursery background;
+  resume_guard resumes;
+};
+
+struct resume_hook::entry {
+  std::weak_ptr<resume_callbacks> list;
+  resume_callbacks::iterator position;
+};
+
+resume_hook::resume_hook() noexcept = default;
+resume_hook::resume_hook(std::unique_ptr<entry> new_entry) noexcept
+    : entry_(std::move(new_entry)) {}
+resume_hook::resume_hook(resume_hook&&) noexcept = default;
+resume_hook& resume_hook::operator=(resume_hook&& other) noexcept {
+  resume_hook before(std::move(*this));
+  entry_ = std::move(other.entry_);
+  return *this;
+}
+resume_hook::~resume_hook() {
+  if (!entry_) return;
+  if (const auto list = entry_->list.lock()) list->erase(entry_->position);
+}
+
+asio::awaitable<void> guest_session::state::open_loops() {
+  for (std::size_t i = 0; i < cpus.size(); ++i) {
+    auto open = [this, i] {
+      event_loop_options options;
+      options.custodian = custodian ? &*custodian : nullptr;
+      options.suspends = &suspends;
+      options.on_suspend = [this] { asio::post(control, [this] { resumes.check_soon(); }); };
+      options.irq_cpu = cpus[i].irq_cpu;
+      loops[i] = std::make_unique<event_loop>(*cpus[i].context, std::move(options));
+    };
+    co_await call_on(cpus[i].context->get_executor(), std::move(open));
+  }
+}
+
+asio::awaitable<void> guest_session::state::close_loops() {
+  for (std::size_t i = 0; i < cpus.size(); ++i) {
+    auto close = [this, i] { loops[i].reset(); };
+    co_await call_on(cpus[i].context->get_executor(), std::move(close));
+  }
+}
+
+asio::awaitable<void> guest_session::state::give_up_handles() {
+  // Before the loops, which can then do no harm with the old handles. The loops must follow in any
+  // case: a port that they consider live would be unbound, which is the kernel's BUG.
+  try {
+    if (custodian) custodian->resumed();
+  } catch (const std::exception& e) {
+    log().error("{}", e.what());
+  }
+  std::exception_ptr error;
+  for (std::size_t i = 0; i < cpus.size(); ++i) {
+    auto give_up = [this, i] { loops[i]->resumed(); };
+    try {
+      co_await call_on(cpus[i].context->get_executor(), std::move(give_up));
+    } catch (...) {
+      if (!error) error = std::current_exception();
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+asio::awaitable<void> guest_session::state::follow_custodian() {
+  constexpr auto token = asio::as_tuple(asio::use_awaitable);
+  asio::steady_timer pause(control);
+  for (;;) {
+    boost::system::error_code code;
+    bool is_alive = false;
+    try {
+      auto end = custodian->end_descriptor();
+      asio::posix::stream_descriptor watched(control, end.get());
+      static_cast<void>(end.release());
+      std::tie(code) =
+          co_await watched.async_wait(asio::posix::stream_descriptor::wait_error, token);
+      is_alive = code || custodian->revive();
+    } catch (const std::exception& e) {
+      log().error("follow the custodian: {}", e.what());
+    }
+    if (!is_alive) {
+      pause.expires_after(std::chrono::seconds(1));
+      std::tie(code) = co_await pause.async_wait(token);
+    }
+    if (code) co_return;
+  }
+}
+
+void guest_session::state::end_cleanups() {
+  if (!custodian) return;
+  custodian->clear_cleanup(marker_cleanup);
+  custodian->clean_up();
+}
+
+guest_session::guest_session(asio::any_io_executor control, bool with_custodian)
+    : state_(std::make_unique<state>(std::move(control), with_custodian)) {}
+
+guest_session::~guest_session() = default;
+
+void guest_session::set_cpus(std::vector<session_cpu> cpus) {
+  state_->loops.resize(cpus.size());
+  state_->cpus = std::move(cpus);
+}
+
+asio::awaitable<void> guest_session::open() {
+  auto& s = *state_;
+  co_await s.open_loops();
+  co_await s.resumes.start();
+  if (!s.custodian) co_return;
+  if (!s.resumes.marker().empty())
+    s.custodian->set_cleanup(marker_cleanup, {xen::cleanup_remove{s.resumes.marker()}});
+  s.background.spawn(s.follow_custodian());
+}
+
+asio::awaitable<void> guest_session::close() {
+  auto& s = *state_;
+  // Closing a handle from before a resume is the kernel's BUG, so this checks once more.
+  co_await s.resumes.stop();
+  s.end_cleanups();
+  s.background.cancel();
+  co_await s.background.join();
+  co_await s.close_loops();
+  co_await s.store.close();
+}
+
+resume_hook guest_session::on_resume(std::function<void()> callback) {
+  const auto& list = state_->resumes.callbacks();
+  const auto position = list->insert(list->end(), std::move(callback));
+  return resume_hook(std::make_unique<resume_hook::entry>(resume_hook::entry{list, position}));
+}
+
+asio::awaitable<bool> guest_session::check_resume() {
+  return state_->resumes.check();
+}
+
+std::uint64_t guest_session::resumes() const noexcept {
+  return state_->resumes.resumes();
+}
+
+asio::any_io_executor guest_session::control() const {
+  return state_->control;
+}
+
+store_client& guest_session::store() noexcept {
+  return state_->store;
+}
+
+xen::custodian* guest_session::custodian() noexcept {
+  return state_->custodian ? &*state_->custodian : nullptr;
+}
+
+std::size_t guest_session::cpus() const noexcept {
+  return state_->cpus.size();
+}
+
+asio::any_io_executor guest_session::executor(std::size_t index) {
+  return context(index).get_executor();
+}
+
+asio::io_context& guest_session::context(std::size_t index) {
+  return *state_->cpus.at(index).context;
+}
+
+event_loop& guest_session::loop(std::size_t index) {
+  return *state_->loops.at(index);
+}
+
+}  // namespace xenpv::async

@@ -1,0 +1,32 @@
+// The usual figures of a histogram of times, and the rule for when a percentile is meaningful:
+// without enough samples beyond it, it is merely the maximum. Pure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "xenpv/base/histogram.hpp"
+
+namespace xenpv {
+
+/// The number of samples required beyond a percentile: then ten late samples more or fewer do not
+/// move it to the maximum. p50 needs 20 samples, p90 100, p99 1000, p99.9 10000.
+inline constexpr std::uint64_t samples_beyond = 10;
+
+[[nodiscard]] bool has_percentile(std::uint64_t samples, double share) noexcept;
+
+/// In nanoseconds. Percentiles without enough samples are unset.
+struct latency_summary {
+  std::uint64_t samples = 0;
+  std::uint64_t min = 0;
+  double mean = 0;
+  std::optional<std::uint64_t> p50 = {};
+  std::optional<std::uint64_t> p90 = {};
+  std::optional<std::uint64_t> p99 = {};
+  std::optional<std::uint64_t> p99_9 = {};
+  std::uint64_t max = 0;
+  friend bool operator==(const latency_summary&, const latency_summary&) = default;
+};
+[[nodiscard]] latency_summary summary_of(const fine_histogram& times) noexcept;
+
+}  // namespace xenpv

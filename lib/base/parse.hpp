@@ -1,0 +1,59 @@
+// Strict parsing of user input: integers, sizes, durations, ratios.
+// The whole text must match; white space is not skipped. Errors name the text and the expected
+// form.
+#pragma once
+
+#include <charconv>
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "xenpv/base/error.hpp"
+
+namespace xenpv {
+
+/// Decimal unsigned integer within [low, high]. `name` names the value in the error text.
+[[nodiscard]] result<std::uint64_t> parse_unsigned(
+    std::string_view text, std::string_view name, std::uint64_t low = 0,
+    std::uint64_t high = std::numeric_limits<std::uint64_t>::max());
+
+/// The whole text as a decimal number; nullopt if it is not one.
+template <class Number>
+[[nodiscard]] std::optional<Number> parse_whole(std::string_view text) noexcept {
+  Number value{};
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+/// Bytes: "4096", "512K", "256M", "10G", "1T"; suffixes are powers of 1024, "KiB" forms accepted.
+[[nodiscard]] result<std::uint64_t> parse_size(std::string_view text, std::string_view name);
+
+/// Time: "250us", "5ms", "2s", "1min"; a unit is required (except for "0").
+[[nodiscard]] result<std::chrono::nanoseconds> parse_duration(std::string_view text,
+                                                              std::string_view name);
+
+/// "1/10" -> {1, 10}: `part` out of `whole`. 0 <= part <= whole, whole >= 1.
+struct ratio {
+  std::uint32_t part = 0;
+  std::uint32_t whole = 1;
+  friend bool operator==(const ratio&, const ratio&) = default;
+};
+[[nodiscard]] result<ratio> parse_ratio(std::string_view text, std::string_view name);
+
+/// Fields between separators; an empty text gives one empty field.
+[[nodiscard]] std::vector<std::string_view> split(std::string_view text, char separator);
+
+/// Bytes for display: exact multiples only ("256 MiB", "512 B", "1536 KiB").
+[[nodiscard]] std::string format_size(std::uint64_t bytes);
+
+/// A duration for display, with three significant digits: "812 ns", "15.5 us", "1.20 s".
+[[nodiscard]] std::string format_duration(std::chrono::nanoseconds value);
+/// The same for a plain number of nanoseconds.
+[[nodiscard]] std::string format_nanoseconds(std::uint64_t value);
+
+}  // namespace xenpv

@@ -1,0 +1,132 @@
+#include "channels/channel_kind.hpp"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "base/words.hpp"
+
+namespace xenpv::channels {
+namespace {
+
+constexpr std::array<std::pair<channel_kind, std::string_view>, 13> kind_names = {{
+    {channel_kind::timer, "timer"},
+    {channel_kind::ipi, "ipi"},
+    {channel_kind::spinlock, "spinlock"},
+    {channel_kind::debug, "debug"},
+    {channel_kind::pmu, "pmu"},
+    {channel_kind::xenbus, "xenbus"},
+    {channel_kind::console, "console"},
+    {channel_kind::device, "device"},
+    {channel_kind::user, "user"},
+    {channel_kind::pirq, "pirq"},
+    {channel_kind::virq, "virq"},
+    {channel_kind::unbound, "unbound"},
+    {channel_kind::other, "other"},
+}};
+
+/// Names of per-CPU interrupts, without the CPU number.
+constexpr std::array<std::pair<std::string_view, channel_kind>, 8> per_cpu_names = {{
+    {"timer", channel_kind::timer},
+    {"resched", channel_kind::ipi},
+    {"callfunc", channel_kind::ipi},
+    {"callfuncsingle", channel_kind::ipi},
+    {"irqwork", channel_kind::ipi},
+    {"spinlock", channel_kind::spinlock},
+    {"debug", channel_kind::debug},
+    {"pmu", channel_kind::pmu},
+}};
+
+channel_purpose per_cpu_purpose(const interrupt_row& row, const std::string& name) {
+  const auto cpu = trailing_number(name);
+  const auto stem = std::string_view(name).substr(0, name.find_last_not_of("0123456789") + 1);
+  for (const auto& [known_stem, kind] : per_cpu_names)
+    if (cpu && stem == known_stem)
+      return {kind, kind == channel_kind::ipi ? std::string(known_stem) : std::string(), cpu};
+  const auto kind = row.handler == "ipi" ? channel_kind::ipi : channel_kind::virq;
+  return {kind, kind == channel_kind::ipi ? name : std::string(), cpu};
+}
+
+bool is_console(std::string_view name) {
+  return name == "hvc_console" || name == "xencons" || name == "console";
+}
+
+channel_purpose event_purpose(const std::string& name) {
+  constexpr std::string_view user = "evtchn:";
+  if (name.starts_with(user)) return {channel_kind::user, name.substr(user.size())};
+  // Before Linux 3.4 the name is "evtchn" alone.
+  if (name == "evtchn") return {channel_kind::user};
+  if (name == "xenbus") return {channel_kind::xenbus};
+  if (name.empty()) return {channel_kind::other};
+  return {channel_kind::device};
+}
+
+}  // namespace
+
+std::string_view to_string(channel_kind kind) noexcept {
+  for (const auto& [known_kind, name] : kind_names)
+    if (known_kind == kind) return name;
+  return "other";
+}
+
+std::optional<channel_kind> parse_channel_kind(std::string_view text) noexcept {
+  for (const auto& [kind, name] : kind_names)
+    if (name == text) return kind;
+  return std::nullopt;
+}
+
+std::optional<channel_purpose> purpose_of(const interrupt_row& row) {
+  if (!row.chip.starts_with("xen-")) return std::nullopt;
+  const auto name = row.actions.empty() ? std::string() : row.actions.front();
+  if (row.chip == "xen-pirq") return channel_purpose{channel_kind::pirq};
+  // The console's VIRQ is on xen-percpu on ARM, and on xen-dyn in domain 0 of x86.
+  if (is_console(name)) return channel_purpose{channel_kind::console};
+  if (row.chip == "xen-percpu") return per_cpu_purpose(row, name);
+  if (row.handler == "virq" && !name.starts_with("evtchn:"))
+    return channel_purpose{channel_kind::virq};
+  return event_purpose(name);
+}
+
+std::string_view to_string(upcall method) noexcept {
+  switch (method) {
+    case upcall::vector:
+      return "vector";
+    case upcall::pci_interrupt:
+      return "pci-interrupt";
+    case upcall::callback:
+      return "callback";
+    case upcall::unknown:
+      break;
+  }
+  return "unknown";
+}
+
+upcall upcall_of(const interrupt_table& table, bool is_pv) noexcept {
+  if (is_pv) return upcall::callback;
+  const auto* vector = table.find("HYP");
+  if (vector != nullptr && vector->total() > 0) return upcall::vector;
+  for (const auto& row : table.rows) {
+    const auto is_platform = [](const std::string& action) { return action == "xen-platform-pci"; };
+    if (std::any_of(row.actions.begin(), row.actions.end(), is_platform))
+      return upcall::pci_interrupt;
+  }
+  return upcall::unknown;
+}
+
+std::string_view to_string(event_abi abi) noexcept {
+  return abi == event_abi::two_level ? "2-level" : "FIFO";
+}
+
+std::optional<event_abi> event_abi_of(const interrupt_table& table) noexcept {
+  bool has_ipis = false;
+  for (const auto& row : table.rows) {
+    const auto purpose = purpose_of(row);
+    if (!purpose) continue;
+    if (purpose->kind == channel_kind::debug) return event_abi::two_level;
+    has_ipis = has_ipis || purpose->kind == channel_kind::ipi;
+  }
+  if (!has_ipis) return std::nullopt;
+  return event_abi::fifo;
+}
+
+}  // namespace xenpv::channels

@@ -1,0 +1,54 @@
+// Parses /proc/interrupts of any kernel and architecture. Pure: reads no files and knows nothing
+// about Xen (channel_kind.hpp does).
+//
+// The text is the output of show_interrupts() in kernel/irq/proc.c: a header with the online CPUs,
+// then rows "LABEL: COUNT... TAIL". The tail of a numbered row holds the chip, the hardware IRQ if
+// it has a domain, Level or Edge on some architectures, "-" and the flow handler, and the names of
+// the actions. Older kernels write chip and handler as one word. Other rows end with a description.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::channels {
+
+/// The column that GENERIC_IRQ_SHOW_LEVEL adds (ARM, PowerPC); x86 has none.
+enum class interrupt_trigger { unsaid, level, edge };
+
+struct interrupt_row {
+  std::string label = {};            ///< "24", "HYP", "IPI0"
+  std::optional<unsigned> irq = {};  ///< set when the label is a number
+  /// In the order of the table's CPUs. Rows such as ERR and MIS have one count for all CPUs.
+  std::vector<std::uint64_t> counts = {};
+  std::string chip = {};  ///< "xen-percpu"; empty in rows without a number
+  std::optional<std::uint64_t> hwirq = {};
+  interrupt_trigger trigger = interrupt_trigger::unsaid;
+  std::string handler = {};               ///< "virq", "ipi", "event", "fasteoi"
+  std::vector<std::string> actions = {};  ///< names of the handlers: "timer0", "evtchn:xenstored"
+  std::string description = {};           ///< "Hypervisor callback interrupts"
+
+  /// Actions as the kernel writes them: "a, b".
+  [[nodiscard]] std::string name() const;
+  [[nodiscard]] std::uint64_t total() const noexcept;
+};
+
+struct interrupt_table {
+  std::vector<unsigned> cpus = {};  ///< the columns; an offline CPU has none
+  std::vector<interrupt_row> rows = {};
+  /// Lines that are not valid rows, with the error of each. The other rows are valid.
+  std::vector<std::string> problems = {};
+
+  /// nullptr when there is no such row.
+  [[nodiscard]] const interrupt_row* find(std::string_view label) const noexcept;
+  [[nodiscard]] const interrupt_row* find(unsigned irq) const noexcept;
+};
+
+/// Fails only when the header with the CPUs is missing.
+[[nodiscard]] result<interrupt_table> parse_interrupts(std::string_view text);
+
+}  // namespace xenpv::channels

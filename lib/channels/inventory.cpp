@@ -1,0 +1,124 @@
+#include "channels/inventory.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+#include <tuple>
+
+#include "channels/join.hpp"
+
+namespace xenpv::channels {
+namespace {
+
+channel channel_of(const interrupt_row& row, const channel_purpose& purpose,
+                   const raw_facts& facts) {
+  channel out;
+  out.kind = purpose.kind;
+  out.name = row.name();
+  out.detail = purpose.detail;
+  out.irq = row.irq;
+  out.chip = row.chip;
+  out.counts = row.counts;
+  if (row.chip == "xen-percpu") out.of_cpu = purpose.cpu;
+  const auto affinity = facts.irqs.find(*row.irq);
+  if (affinity != facts.irqs.end()) {
+    if (affinity->second.allowed) out.allowed = {{*affinity->second.allowed, evidence::proc}};
+    if (affinity->second.effective) out.effective = {{*affinity->second.effective, evidence::proc}};
+  }
+  if (purpose.kind == channel_kind::user) {
+    const auto holders = holders_named(facts.holders, purpose.detail);
+    if (holders.size() == 1) out.process = {{holders.front()->pid, evidence::name}};
+  }
+  return out;
+}
+
+std::vector<channel> channels_of(const raw_facts& facts) {
+  std::vector<channel> out;
+  if (!facts.interrupts.value) return out;
+  for (const auto& row : facts.interrupts.value->rows) {
+    const auto purpose = row.irq ? purpose_of(row) : std::nullopt;
+    if (purpose) out.push_back(channel_of(row, *purpose, facts));
+  }
+  return out;
+}
+
+void note_problems(const raw_facts& facts, inventory& out) {
+  if (!facts.interrupts.value) {
+    out.problems.push_back(facts.interrupts.problem);
+    return;
+  }
+  for (const auto& problem : facts.interrupts.value->problems)
+    out.problems.push_back("/proc/interrupts: " + problem);
+}
+
+void sort_channels(std::vector<channel>& channels) {
+  const auto key = [](const channel& entry) {
+    constexpr auto nowhere = ~std::uint32_t{0};
+    const auto number = entry.number ? raw(entry.number->value) : nowhere;
+    return std::tuple(entry.irq.value_or(nowhere), number);
+  };
+  std::stable_sort(channels.begin(), channels.end(),
+                   [&](const channel& a, const channel& b) { return key(a) < key(b); });
+}
+
+}  // namespace
+
+std::string_view to_string(evidence source) noexcept {
+  switch (source) {
+    case evidence::hypervisor:
+      return "hypervisor";
+    case evidence::xenstore:
+      return "xenstore";
+    case evidence::proc:
+      return "proc";
+    case evidence::sys:
+      return "sys";
+    case evidence::name:
+      return "name";
+    case evidence::order:
+      return "order";
+  }
+  return "invalid";
+}
+
+std::uint64_t channel::total() const noexcept {
+  return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
+}
+
+std::vector<std::uint64_t> inventory::events_per_cpu() const {
+  std::vector<std::uint64_t> out(cpus.size());
+  for (const auto& entry : channels)
+    for (std::size_t column = 0; column < entry.counts.size() && column < out.size(); ++column)
+      out[column] += entry.counts[column];
+  return out;
+}
+
+inventory make_inventory(const raw_facts& facts) {
+  inventory out;
+  out.guest = facts.guest.type;
+  out.is_control_domain = facts.guest.is_control_domain;
+  if (facts.interrupts.value) {
+    out.cpus = facts.interrupts.value->cpus;
+    out.delivery = upcall_of(*facts.interrupts.value, facts.guest.type == xen::guest_type::pv);
+    out.abi = event_abi_of(*facts.interrupts.value);
+  }
+  out.channels = channels_of(facts);
+  join_ports(facts, out.channels);
+  sort_channels(out.channels);
+  out.ladder = list_sources(facts);
+  note_problems(facts, out);
+  return out;
+}
+
+inventory make_port_inventory(const std::vector<xen::port_status>& ports) {
+  inventory out;
+  raw_facts facts;
+  facts.ports.value = ports;
+  join_ports(facts, out.channels);
+  sort_channels(out.channels);
+  out.ladder = {{.name = "hypervisor", .used = true, .gives = "ports, types, vCPUs, remote ends"}};
+  return out;
+}
+
+}  // namespace xenpv::channels

@@ -1,0 +1,93 @@
+// Inventory of a guest's event channels, joined from all sources: the purpose, interrupt, port and
+// remote end of each channel, its CPUs and its counts. Every fact names its source, because some
+// facts are read and others inferred. Pure: raw facts in, inventory out.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "channels/channel_kind.hpp"
+#include "channels/raw_facts.hpp"
+
+namespace xenpv::channels {
+
+/// The source of a fact, most trustworthy first.
+enum class evidence {
+  hypervisor,  ///< EVTCHNOP_status through privcmd
+  xenstore,    ///< a node that the frontend wrote
+  proc,        ///< /proc/interrupts, /proc/irq, /proc/PID
+  sys,         ///< /sys
+  name,        ///< inferred: the name matches only this channel
+  order,       ///< inferred: several of one name, matched in the order of binding; uncertain
+};
+[[nodiscard]] std::string_view to_string(evidence source) noexcept;
+
+template <class T>
+struct sourced {
+  T value{};
+  evidence from = evidence::proc;
+};
+template <class T>
+using fact = std::optional<sourced<T>>;
+
+struct channel {
+  channel_kind kind = channel_kind::other;
+  std::string name = {};                ///< of the interrupt; empty for a port without one
+  std::string detail = {};              ///< as in channel_purpose
+  std::optional<unsigned> irq = {};     ///< from /proc/interrupts; unset for a port without one
+  std::string chip = {};                ///< "xen-dyn"
+  std::optional<unsigned> of_cpu = {};  ///< set for a per-CPU channel, which cannot move
+  std::vector<std::uint64_t> counts =
+      {};  ///< in the order of inventory::cpus; empty without an interrupt
+  fact<port> number = {};
+  fact<xen::port_type> type = {};
+  fact<unsigned> vcpu = {};  ///< the vCPU that the hypervisor notifies
+  fact<domid> remote_domain = {};
+  fact<port> remote_port = {};
+  fact<std::uint32_t> virq = {};
+  fact<std::uint32_t> pirq = {};
+  fact<std::string> device = {};  ///< "device/vif/0"
+  fact<unsigned> queue = {};
+  fact<std::string> role = {};  ///< "tx"
+  fact<unsigned> process = {};
+  fact<std::vector<unsigned>> allowed = {};
+  fact<std::vector<unsigned>> effective = {};
+
+  [[nodiscard]] std::uint64_t total() const noexcept;
+  /// False for a per-CPU channel: the kernel refuses to move it (EIO).
+  [[nodiscard]] bool can_move() const noexcept { return irq.has_value() && !of_cpu; }
+};
+
+/// The status of one source of facts.
+struct source_status {
+  std::string name = {};  ///< "hypervisor"
+  bool used = false;
+  std::string gives = {};  ///< the facts that it provides
+  std::string needs = {};  ///< when not used: the reason and the remedy
+};
+
+struct inventory {
+  std::vector<unsigned> cpus = {};  ///< columns of the counts
+  std::vector<channel> channels =
+      {};  ///< with an interrupt, by its number; then the others, by port
+  std::vector<source_status> ladder = {};  ///< sources, best first
+  xen::guest_type guest = xen::guest_type::none;
+  bool is_control_domain = false;
+  upcall delivery = upcall::unknown;
+  std::optional<event_abi> abi = {};
+  std::vector<std::string> problems = {};  ///< read and parse errors
+
+  /// Events counted on each CPU, over all channels; in the order of `cpus`.
+  [[nodiscard]] std::vector<std::uint64_t> events_per_cpu() const;
+};
+
+[[nodiscard]] inventory make_inventory(const raw_facts& facts);
+
+/// Ports of another domain, whose interrupts are not visible in this one.
+[[nodiscard]] inventory make_port_inventory(const std::vector<xen::port_status>& ports);
+
+}  // namespace xenpv::channels

@@ -1,0 +1,19 @@
+// The exit statuses of all xenpv programs, and the mapping of errors to them. Prints nothing.
+#pragma once
+
+#include <system_error>
+
+namespace xenpv::cli {
+
+/// A program that runs another command returns that command's status, cast to this type.
+enum class exit_code : int {
+  ok = 0,
+  failed = 1,         ///< the operation failed
+  usage = 2,          ///< invalid command line; nothing was tried
+  not_possible = 77,  ///< a requirement is missing on this machine ("skipped" for test harnesses)
+};
+
+/// errc::not_available is not_possible, errc::invalid_argument is usage, any other error is failed.
+[[nodiscard]] exit_code to_exit_code(const std::error_code& code) noexcept;
+
+}  // namespace xenpv::cli

@@ -1,0 +1,21 @@
+// JSON output: one document per run, with keys in insertion order. The schema comes first, so that
+// scripts detect changes. The caller provides the values.
+#pragma once
+
+#include <iosfwd>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+namespace xenpv::cli {
+
+using json = nlohmann::ordered_json;
+
+/// {"schema": "xenpv-sim.status", "schema_version": 1}, to which the caller adds the data. The
+/// version increases when a key changes its meaning or is removed, not when one is added.
+[[nodiscard]] json json_document(std::string_view schema, int schema_version);
+
+/// Indented, with a newline at the end. Invalid UTF-8 becomes U+FFFD, so the output is always
+/// valid.
+void print_json(std::ostream& out, const json& document);
+
+}  // namespace xenpv::cli

@@ -1,0 +1,57 @@
+// Formats times as text, as JSON and as bar charts. Measures nothing.
+#pragma once
+
+#include <cstdint>
+#include <iosfwd>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/json.hpp"
+#include "xenpv/base/histogram.hpp"
+
+namespace xenpv::cli {
+
+/// "15.5 us"; empty for an unknown time, which a table prints as "-".
+[[nodiscard]] std::string time_text(std::optional<std::uint64_t> nanoseconds);
+
+/// Pairs of the largest value and the count of each bucket that is not empty.
+template <unsigned Steps>
+[[nodiscard]] json histogram_json(const basic_histogram<Steps>& times) {
+  json out = json::array();
+  for (std::size_t bucket = 0; bucket < times.buckets; ++bucket)
+    if (times.count_in(bucket) > 0)
+      out.push_back({std::min(times.upper_bound(bucket), times.max()), times.count_in(bucket)});
+  return out;
+}
+
+/// Samples, min, mean, percentiles (null with too few samples: base/latency_summary.hpp), max and
+/// the histogram; null without samples.
+[[nodiscard]] json latency_json(const fine_histogram& times);
+
+/// One line of a bar chart: the samples below `limit` that no earlier line counts.
+struct histogram_line {
+  std::uint64_t limit = 0;
+  std::uint64_t count = 0;
+};
+/// From the first line with samples to the last, `lines` (a power of two, at most Steps) for each
+/// power of two.
+template <unsigned Steps>
+[[nodiscard]] std::vector<histogram_line> histogram_lines(const basic_histogram<Steps>& times,
+                                                          unsigned lines) {
+  std::vector<histogram_line> out;
+  const std::size_t width = Steps / lines;
+  for (std::size_t bucket = 0; bucket < times.buckets; bucket += width) {
+    histogram_line line{times.upper_bound(bucket + width - 1) + 1, 0};
+    for (std::size_t i = bucket; i < bucket + width; ++i)
+      line.count += times.count_in(i);
+    if (line.count > 0 || !out.empty()) out.push_back(line);
+  }
+  while (!out.empty() && out.back().count == 0)
+    out.pop_back();
+  return out;
+}
+/// Prints "< 16.4 us   1234 ######" for each line that has samples.
+void print_lines(std::ostream& out, const std::vector<histogram_line>& lines);
+
+}  // namespace xenpv::cli

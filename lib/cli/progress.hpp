@@ -1,0 +1,30 @@
+// A progress line that is rewritten in place; on terminals only, so that it never appears in logs
+// and scripts.
+#pragma once
+
+#include <string_view>
+
+namespace xenpv::cli {
+
+class progress_line {
+ public:
+  /// Draws to stderr if it is a terminal (base/terminal.hpp).
+  progress_line();
+  /// Removes the line.
+  ~progress_line();
+  progress_line(const progress_line&) = delete;
+  progress_line& operator=(const progress_line&) = delete;
+
+  /// Whether there is a terminal to draw to.
+  [[nodiscard]] bool is_wanted() const noexcept { return is_terminal_; }
+  /// Draws nothing while another program uses the terminal: a foreground job, or a program in
+  /// non-canonical mode (an editor, a shell's prompt).
+  void show(std::string_view text);
+  void clear();
+
+ private:
+  bool is_terminal_;
+  bool shown_ = false;
+};
+
+}  // namespace xenpv::cli

@@ -1,0 +1,20 @@
+// Notifies the service manager (sd_notify(3)) with a datagram to the socket in NOTIFY_SOCKET. Does
+// nothing without that variable. Does not need libsystemd.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string_view>
+
+namespace xenpv::cli {
+
+/// "READY=1", "STATUS=...", "STOPPING=1", "WATCHDOG=1", or several, one per line. Ignores errors: a
+/// lost notification is no reason to fail.
+void notify_service_manager(std::string_view assignments) noexcept;
+
+/// The interval at which this process sends WATCHDOG=1: half of the manager's timeout
+/// (sd_watchdog_enabled(3)). Unset: no watchdog. Called when the process starts: a child must not
+/// act on the watchdog of its parent.
+[[nodiscard]] std::optional<std::chrono::microseconds> watchdog_interval();
+
+}  // namespace xenpv::cli

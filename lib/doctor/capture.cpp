@@ -1,0 +1,145 @@
+#include "doctor/capture.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "base/block_device_users.hpp"
+#include "base/words.hpp"
+#include "channels/captured.hpp"
+#include "channels/channel_kind.hpp"
+#include "doctor/guest_snapshot.hpp"
+#include "doctor/notes.hpp"
+
+namespace xenpv::doctor {
+namespace {
+
+class collector {
+ public:
+  explicit collector(const system_root& root) : root_(root) {}
+
+  void take(const std::string& path) {
+    if (auto content = root_.read(path)) files_.push_back({path, *std::move(content) + "\n"});
+  }
+  /// Takes `names` in each sub-folder of `folder`.
+  void take_from_each(const std::string& folder, const std::vector<std::string>& names) {
+    for (const auto& entry : root_.names(folder))
+      for (const auto& name : names)
+        take(fmt::format("{}/{}/{}", folder, entry, name));
+  }
+  void add(std::string_view path, std::string content) {
+    files_.push_back({std::string(path), std::move(content)});
+  }
+  [[nodiscard]] std::vector<captured_file> finish() { return std::move(files_); }
+
+ private:
+  const system_root& root_;
+  std::vector<captured_file> files_;
+};
+
+/// Ports, their remote ends, and the features of both ends of a disk; no other nodes.
+channels::store_nodes filter_store_nodes(const channels::store_nodes& nodes) {
+  channels::store_nodes out;
+  for (const auto& [path, value] : nodes) {
+    const auto leaf = path.substr(path.rfind('/') + 1);
+    if (leaf == "port" || leaf == "backend" || leaf == "backend-id" || leaf == "state" ||
+        leaf.ends_with("ring-page-order") || leaf.starts_with("event-channel") ||
+        leaf.starts_with("feature-") || leaf.starts_with("multi-queue-"))
+      out.emplace(path, value);
+  }
+  return out;
+}
+
+/// The words of the kernel's command line that check results quote, and no others.
+std::string filter_boot_options(std::string_view line) {
+  std::string out;
+  while (const auto word = next_word(line))
+    if (word->starts_with("xen") || word->starts_with("clocksource=") || word->starts_with("tsc="))
+      out += fmt::format("{}{}", out.empty() ? "" : " ", *word);
+  return out + "\n";
+}
+
+void take_disks(collector& out, const system_root& root) {
+  for (const auto& disk : root.names("/sys/block")) {
+    if (!disk.starts_with("xvd")) continue;
+    for (const auto* name : {"max_segments", "discard_max_bytes", "write_cache"})
+      out.take(fmt::format("/sys/block/{}/queue/{}", disk, name));
+    out.take_from_each(fmt::format("/sys/block/{}/mq", disk), {"cpu_list"});
+  }
+  for (const auto* name :
+       {"max_queues", "max_ring_page_order", "max_indirect_segments", "feature_persistent"})
+    out.take(fmt::format("/sys/module/xen_blkfront/parameters/{}", name));
+  // The disks that the kernel drives, with their names: links and folders in the guest, files in
+  // the archive.
+  for (const auto& device : root.names("/sys/bus/xen/devices")) {
+    if (const auto path = fmt::format("/sys/bus/xen/devices/{}/driver", device); root.exists(path))
+      out.add(path, "\n");
+    if (const auto name = xen_block_device(device, root))
+      out.add(fmt::format("/sys/bus/xen/devices/{}/block/{}", device, *name), "\n");
+  }
+}
+
+/// The results of queries and trials.
+void add_answers(collector& out, const channels::fact_source& source,
+                 const guest_snapshot& snapshot) {
+  if (snapshot.from.ports.value) {
+    std::string lines;
+    for (const auto& status : *snapshot.from.ports.value)
+      lines += xen::format_lsevtchn(status) + "\n";
+    out.add(channels::captured_ports, std::move(lines));
+  }
+  if (snapshot.from.store.value) {
+    auto nodes = *snapshot.from.store.value;
+    nodes.merge(read_disk_backends(source, nodes));
+    out.add(channels::captured_store, channels::format_store_listing(filter_store_nodes(nodes)));
+  }
+  out.add(channels::captured_holders, channels::format_port_holders(snapshot.from.holders));
+  if (snapshot.log.problem.empty())
+    out.add(channels::captured_log, format_kernel_log(without_foreign_lines(snapshot.log)));
+  out.add(channels::captured_grants, format_grant_use(snapshot.grants));
+  out.add(channels::captured_trials, format_notes(snapshot));
+}
+
+void take_devices(collector& out) {
+  for (const auto* bus : {"/sys/bus/xen/devices", "/sys/bus/xen-backend/devices"})
+    out.take_from_each(
+        bus, {"nodename", "devtype", "state", "xenbus/event_channels", "xenbus/events",
+              "xenbus/spurious_events", "xenbus/jiffies_eoi_delayed", "xenbus/spurious_threshold"});
+}
+
+void take_machine(collector& out) {
+  for (const auto* path :
+       {"/sys/hypervisor/type", "/sys/hypervisor/guest_type", "/sys/hypervisor/version/major",
+        "/sys/hypervisor/version/minor", "/sys/hypervisor/version/extra", "/proc/xen/capabilities",
+        "/proc/xen/xsd_port", "/proc/stat", "/proc/version", "/proc/timer_list",
+        "/proc/irq/default_smp_affinity", "/sys/devices/system/cpu/online",
+        "/sys/devices/system/clocksource/clocksource0/current_clocksource",
+        "/sys/devices/system/clocksource/clocksource0/available_clocksource",
+        "/sys/devices/system/cpu/hotplug/states", "/sys/module/xen_gntalloc/parameters/limit",
+        "/sys/module/xen_gntdev/parameters/limit"})
+    out.take(path);
+  out.take_from_each("/sys/devices/system/clockevents", {"current_device"});
+  out.take_from_each("/sys/devices/system/node", {"cpulist"});
+}
+
+}  // namespace
+
+std::vector<captured_file> collect_capture(const channels::fact_source& source) {
+  collector out(source.root);
+  // First and alone: the other files take time, and readers compare these counts.
+  out.take("/proc/interrupts");
+  out.take_from_each("/proc/irq", {"smp_affinity_list", "effective_affinity_list", "spurious"});
+  out.take_from_each("/sys/kernel/irq", {"actions", "chip_name", "name", "type"});
+  take_machine(out);
+  take_devices(out);
+  take_disks(out, source.root);
+  if (const auto line = source.root.read("/proc/cmdline"))
+    out.add("/proc/cmdline", filter_boot_options(*line));
+  add_answers(out, source, take_snapshot(source));
+  const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+  out.add(channels::captured_about, fmt::format("time {:%FT%TZ}\n", fmt::gmtime(now)));
+  return out.finish();
+}
+
+}  // namespace xenpv::doctor

@@ -1,0 +1,52 @@
+// The doctor's checks, one topic each: a snapshot in, results out. Pure. Shared helpers are at the
+// end; run_checks() in guest_snapshot.cpp calls the checks in order.
+#pragma once
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "doctor/guest_snapshot.hpp"
+
+namespace xenpv::doctor {
+
+using check_results = std::vector<check_result>;
+
+void check_domain(const guest_snapshot& snapshot, check_results& out);
+void check_upcall(const guest_snapshot& snapshot, check_results& out);
+void check_timer(const guest_snapshot& snapshot, check_results& out);
+void check_clock(const guest_snapshot& snapshot, check_results& out);
+void check_ipis(const guest_snapshot& snapshot, check_results& out);
+void check_spread(const guest_snapshot& snapshot, check_results& out);
+void check_channels(const guest_snapshot& snapshot, check_results& out);
+void check_grants(const guest_snapshot& snapshot, check_results& out);
+void check_disks(const guest_snapshot& snapshot, check_results& out);
+void check_back_ends(const guest_snapshot& snapshot, check_results& out);
+void check_steal(const guest_snapshot& snapshot, check_results& out);
+void check_migration(const guest_snapshot& snapshot, check_results& out);
+void check_devices(const guest_snapshot& snapshot, check_results& out);
+
+inline void cite(check_result& result, std::string_view source, std::string_view value) {
+  result.evidence.push_back({.source = std::string(source), .value = std::string(value)});
+}
+/// "131 0 7": the counts of a row of /proc/interrupts; only the first few of very many.
+[[nodiscard]] std::string counts_text(const std::vector<std::uint64_t>& counts);
+/// "0-2,5": a list of CPUs as the kernel writes it.
+[[nodiscard]] std::string cpus_text(const std::vector<unsigned>& cpus);
+/// "12.5 %"
+[[nodiscard]] std::string share_text(double share);
+/// The evidence for a file that could not be read.
+[[nodiscard]] inline quote unreadable(std::string source) {
+  return {.source = std::move(source), .value = "cannot be read"};
+}
+/// True if /proc/interrupts could not be read; `result` then gets `summary` and the reason, and is
+/// moved to `out`.
+[[nodiscard]] bool lacks_interrupts(const guest_snapshot& snapshot, std::string_view summary,
+                                    check_result& result, check_results& out);
+/// A line of the kernel's log, or the reason why there is none.
+[[nodiscard]] quote log_quote(const kernel_log& log, std::string_view part);
+
+}  // namespace xenpv::doctor

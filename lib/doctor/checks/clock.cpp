@@ -1,0 +1,160 @@
+// The clock: its source, the cost of a read, and whether a read is a system call. Also off Xen.
+#include <algorithm>
+
+#include "doctor/checks.hpp"
+
+namespace xenpv::doctor {
+namespace {
+
+using std::chrono::nanoseconds;
+
+/// Above this, a clock read for every request costs more than the request.
+constexpr nanoseconds expensive{1000};
+
+constexpr const char* folder = "/sys/devices/system/clocksource/clocksource0";
+
+std::string available_text(const probe::clock_facts& clock) {
+  std::string out;
+  for (const auto& name : clock.available_clocksources)
+    out += (out.empty() ? "" : " ") + name;
+  return out;
+}
+
+bool is_available(const probe::clock_facts& clock, std::string_view name) {
+  const auto& all = clock.available_clocksources;
+  return std::find(all.begin(), all.end(), name) != all.end();
+}
+
+quote tsc_quote(const xen::cpuid_facts& cpuid) {
+  return {
+      "CPUID base+3 (time)",
+      fmt::format("TSC {}, host TSC {}, tsc_mode {}", cpuid.tsc_is_emulated ? "emulated" : "native",
+                  cpuid.host_tsc_is_safe ? "safe" : "not safe", cpuid.tsc_mode)};
+}
+
+void judge_tsc(const guest_snapshot& snapshot, check_result& result) {
+  result.verdict = health::pass;
+  result.summary = "the clock is the TSC";
+  if (!snapshot.on_xen()) return;
+  if (!snapshot.cpuid) {
+    result.verdict = health::unknown;
+    result.summary += ", but whether this host keeps it synchronized cannot be determined";
+    result.remedy = "run it on x86, in the guest itself";
+  } else if (snapshot.cpuid->tsc_is_emulated) {
+    result.verdict = health::warn;
+    result.summary += ", which the hypervisor emulates: each read is a VM exit";
+    result.remedy =
+        "tsc_mode=\"native\" in the guest's configuration, if it never moves to a host with "
+        "another TSC; or clocksource=xen";
+  } else if (!snapshot.cpuid->host_tsc_is_safe) {
+    result.verdict = health::warn;
+    result.summary += ", which this host does not keep synchronized on all CPUs";
+    result.remedy = fmt::format("echo xen > {}/current_clocksource", folder);
+  } else {
+    result.summary += ", native and synchronized on this host";
+    result.remedy = "a guest that moves to a host with another TSC frequency is safer with xen";
+  }
+}
+
+void judge_source(const guest_snapshot& snapshot, check_result& result) {
+  const auto& source = *snapshot.clock.clocksource;
+  if (source == "xen") {
+    result.verdict = health::pass;
+    result.summary = "the clock is Xen's PV clock";
+  } else if (source == "tsc") {
+    judge_tsc(snapshot, result);
+  } else if (!snapshot.on_xen()) {
+    result.verdict = source == "kvm-clock" || source == "hyperv_clocksource_tsc_page" ||
+                             source == "arch_sys_counter"
+                         ? health::pass
+                         : health::warn;
+    result.summary = fmt::format("the clock is {}", source);
+    if (result.verdict == health::warn)
+      result.remedy = "an emulated or slow clock; tsc would be faster";
+  } else if (source == "arch_sys_counter") {
+    result.verdict = health::pass;
+    result.summary = "the clock is the ARM counter";
+  } else {
+    result.verdict = health::fail;
+    result.summary = fmt::format(
+        "the clock is '{}', a device that the hypervisor emulates: each read is a VM exit", source);
+    result.remedy =
+        is_available(snapshot.clock, "xen")
+            ? fmt::format(
+                  "echo xen > {}/current_clocksource, and remove clocksource= from the "
+                  "kernel's command line",
+                  folder)
+            : "the kernel does not offer 'xen': see upcall, which it needs in HVM guests";
+  }
+}
+
+void check_source(const guest_snapshot& snapshot, check_results& out) {
+  check_result result{.id = "clocksource"};
+  if (!snapshot.clock.clocksource) {
+    result.summary = "the clocksource cannot be determined";
+    result.evidence.push_back(unreadable(fmt::format("{}/current_clocksource", folder)));
+    result.remedy = "a kernel with sysfs mounted shows it";
+    out.push_back(std::move(result));
+    return;
+  }
+  judge_source(snapshot, result);
+  cite(result, fmt::format("{}/current_clocksource", folder), *snapshot.clock.clocksource);
+  cite(result, fmt::format("{}/available_clocksource", folder), available_text(snapshot.clock));
+  if (snapshot.cpuid) result.evidence.push_back(tsc_quote(*snapshot.cpuid));
+  if (const auto* line = snapshot.log.find_last("Switched to clocksource"))
+    cite(result, "kernel log", *line);
+  out.push_back(std::move(result));
+}
+
+std::string remedy_for_cost(const guest_snapshot& snapshot) {
+  const bool tsc_is_good =
+      snapshot.cpuid && !snapshot.cpuid->tsc_is_emulated && snapshot.cpuid->host_tsc_is_safe;
+  if (snapshot.on_xen() && tsc_is_good && is_available(snapshot.clock, "tsc") &&
+      snapshot.clock.clocksource != "tsc")
+    return fmt::format(
+        "this host's TSC is native and safe: echo tsc > {}/current_clocksource makes it "
+        "cheap; not for a guest that migrates between hosts with different TSCs",
+        folder);
+  if (snapshot.cpuid && snapshot.cpuid->tsc_is_emulated)
+    return "the hypervisor emulates the TSC (CPUID): a host with an invariant TSC, or "
+           "tsc_mode=\"native\" in the guest's configuration, would change that";
+  if (snapshot.on_xen())
+    return "the vDSO reads the PV clock only where the host's TSC is marked stable (Xen's option "
+           "tsc=stable:socket, clocksource=tsc)";
+  return "a clocksource that the vDSO can read (tsc) would be cheaper";
+}
+
+void check_cost(const guest_snapshot& snapshot, check_results& out) {
+  check_result result{.id = "clock-read"};
+  if (!snapshot.cost) {
+    result.summary = "the cost of a clock read was not measured";
+    cite(result, "clock_gettime(CLOCK_MONOTONIC)", "not in the capture");
+    result.remedy = "run it in the guest itself";
+    out.push_back(std::move(result));
+    return;
+  }
+  const auto read = snapshot.cost->read;
+  cite(result, "clock_gettime(CLOCK_MONOTONIC), median", fmt::format("{} ns", read.count()));
+  cite(result, "the same as a system call, median",
+       fmt::format("{} ns", snapshot.cost->system_call.count()));
+  const auto in_vdso = snapshot.clock_in_vdso;
+  cite(result, "clock_gettime() where the system call is forbidden (seccomp)",
+       !in_vdso   ? "could not be tried"
+       : *in_vdso ? "works: vDSO"
+                  : "fails: it is a system call");
+  const bool is_call = in_vdso ? !*in_vdso : !snapshot.cost->is_vdso();
+  result.verdict = is_call || read >= expensive ? health::warn : health::pass;
+  result.summary = fmt::format("a clock read takes {} ns{}", read.count(),
+                               is_call ? ", because it is a system call" : " in user space (vDSO)");
+  if (result.verdict == health::warn) result.remedy = remedy_for_cost(snapshot);
+  out.push_back(std::move(result));
+}
+
+}  // namespace
+
+void check_clock(const guest_snapshot& snapshot, check_results& out) {
+  check_source(snapshot, out);
+  check_cost(snapshot, out);
+}
+
+}  // namespace xenpv::doctor

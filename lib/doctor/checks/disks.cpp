@@ -1,0 +1,215 @@
+// PV disks: the features that frontend and backend negotiated, against those that both support. A
+// feature that both ends offer and that is off is worth a warning; improvements that need a module
+// parameter or another backend are only mentioned.
+#include <algorithm>
+
+#include "base/parse.hpp"
+#include "doctor/checks.hpp"
+
+namespace xenpv::doctor {
+namespace {
+
+// Linux' blkfront, unless its parameters say otherwise.
+constexpr unsigned default_queues = 4;
+constexpr unsigned default_ring_order = 0;
+constexpr unsigned default_indirect = 32;
+constexpr unsigned plain_segments = 11;  ///< BLKIF_MAX_SEGMENTS_PER_REQUEST
+
+/// The parts of a disk's check result: active features, problems, and possible improvements.
+struct disk_notes {
+  std::vector<std::string> active;
+  std::vector<std::string> problems;
+  std::vector<std::string> improvements;
+};
+
+unsigned number_in(const channels::store_nodes& nodes, std::string_view leaf, unsigned absent = 0) {
+  const auto it = nodes.find(leaf);
+  return it == nodes.end() ? absent : parse_whole<unsigned>(it->second).value_or(absent);
+}
+
+std::string joined(const std::vector<std::string>& items) {
+  return fmt::format("{}", fmt::join(items, ", "));
+}
+
+void note_persistent(const disk_facts& disk, disk_notes& notes) {
+  const bool front = number_in(disk.front, "feature-persistent") != 0;
+  const bool back = number_in(disk.back, "feature-persistent") != 0;
+  if (front && back)
+    notes.active.emplace_back("persistent grants");
+  else if (back)
+    notes.problems.emplace_back(
+        "persistent grants are off, though the backend offers them "
+        "(xen_blkfront.feature_persistent=1)");
+  else
+    notes.improvements.emplace_back("persistent grants, which this backend lacks");
+}
+
+void note_queues(const guest_snapshot& snapshot, const disk_facts& disk, disk_notes& notes) {
+  const auto used = number_in(disk.front, "multi-queue-num-queues", 1);
+  const auto offered = std::max(1U, number_in(disk.back, "multi-queue-max-queues", 1));
+  const auto cpus = static_cast<unsigned>(std::max<std::size_t>(1, snapshot.online.size()));
+  const auto ours = snapshot.blkfront.max_queues.value_or(std::min(default_queues, cpus));
+  notes.active.push_back(fmt::format("{} of {} queues", used, offered));
+  const auto both = std::min({offered, cpus, ours});
+  if (used < both)
+    notes.problems.push_back(fmt::format("{} queues would be possible at both ends", both));
+  else if (used < std::min(offered, cpus))
+    notes.improvements.push_back(fmt::format("{} queues (xen_blkfront.max_queues={})",
+                                             std::min(offered, cpus), std::min(offered, cpus)));
+}
+
+void note_ring(const guest_snapshot& snapshot, const disk_facts& disk, disk_notes& notes) {
+  const auto used = number_in(disk.front, "ring-page-order");
+  const auto offered = number_in(disk.back, "max-ring-page-order");
+  const auto ours = snapshot.blkfront.max_ring_page_order.value_or(default_ring_order);
+  notes.active.push_back(fmt::format("ring order {} of {}", used, offered));
+  const auto both = std::min(offered, ours);
+  if (used < both)
+    notes.problems.push_back(fmt::format("ring order {} would be possible at both ends", both));
+  else if (used < offered)
+    notes.improvements.push_back(
+        fmt::format("rings of {} pages for deep queues (xen_blkfront.max_ring_page_order={})",
+                    1U << std::min(offered, 16U), offered));
+}
+
+void note_indirect(const guest_snapshot& snapshot, const disk_facts& disk, disk_notes& notes) {
+  const auto offered = number_in(disk.back, "feature-max-indirect-segments");
+  const auto ours = snapshot.blkfront.max_indirect_segments.value_or(default_indirect);
+  if (disk.max_segments)
+    notes.active.push_back(fmt::format("{} segments a request", *disk.max_segments));
+  const auto both = std::min(offered, ours);
+  if (!disk.max_segments || both <= plain_segments) {
+    if (offered == 0)
+      notes.improvements.emplace_back("indirect requests, which this backend lacks");
+    return;
+  }
+  if (*disk.max_segments <= plain_segments)
+    notes.problems.push_back(
+        fmt::format("indirect requests are off, though both ends support {} segments", both));
+  else if (*disk.max_segments < offered)
+    notes.improvements.push_back(fmt::format(
+        "{} segments a request (xen_blkfront.max_indirect_segments={})", offered, offered));
+}
+
+void note_flush(const disk_facts& disk, disk_notes& notes) {
+  const bool offered = number_in(disk.back, "feature-flush-cache") != 0 ||
+                       number_in(disk.back, "feature-barrier") != 0;
+  if (disk.write_cache.empty()) return;
+  const bool used = disk.write_cache.starts_with("write back");
+  if (used)
+    notes.active.emplace_back("flush");
+  else if (offered)
+    notes.problems.emplace_back(
+        "the backend has a write cache, and the kernel does not flush it "
+        "(write_cache says write through)");
+  else
+    notes.active.emplace_back("no flush: the backend reports no write cache");
+}
+
+void note_discard(const disk_facts& disk, disk_notes& notes) {
+  const bool offered = number_in(disk.back, "feature-discard") != 0;
+  if (!disk.discard_max_bytes) return;
+  if (*disk.discard_max_bytes > 0)
+    notes.active.emplace_back("discard");
+  else if (offered)
+    notes.problems.emplace_back("discard is off, though the backend has it");
+}
+
+void quote_nodes(const disk_facts& disk, check_result& result) {
+  const auto all = [](const channels::store_nodes& nodes) {
+    std::string out;
+    for (const auto& [leaf, value] : nodes)
+      if (leaf.starts_with("feature-") || leaf.starts_with("multi-queue") ||
+          leaf.find("ring-page-order") != std::string::npos)
+        out += fmt::format("{}{}={}", out.empty() ? "" : " ", leaf, value);
+    return out.empty() ? std::string("no features") : out;
+  };
+  cite(result, disk.path, all(disk.front));
+  cite(result, disk.backend, all(disk.back));
+  if (disk.max_segments)
+    cite(result, fmt::format("/sys/block/{}/queue/max_segments", disk.name),
+         fmt::format("{}", *disk.max_segments));
+  if (!disk.write_cache.empty())
+    cite(result, fmt::format("/sys/block/{}/queue/write_cache", disk.name), disk.write_cache);
+}
+
+check_result judge_disk(const guest_snapshot& snapshot, const disk_facts& disk) {
+  check_result result{.id = "disk-" + disk.name};
+  if (disk.front.empty() || disk.back.empty()) {
+    result.summary = fmt::format("{}: the negotiated features cannot be determined", disk.name);
+    cite(result, disk.path,
+         disk.front.empty() ? "its nodes cannot be read" : "its backend's nodes cannot be read");
+    result.remedy = "the backend's directory is gone, or not readable";
+    if (snapshot.is_capture) result.remedy = "a capture of a newer xenpv-evtchn has these nodes";
+    if (!snapshot.from.store.problem.empty()) result.remedy = snapshot.from.store.problem;
+    return result;
+  }
+  constexpr unsigned connected = 4;  // XenbusStateConnected
+  if (const auto state = number_in(disk.front, "state"); state != connected) {
+    result.verdict = disk.kernel_drives ? health::fail : health::pass;
+    result.summary =
+        fmt::format("{} is not connected{}", disk.name, disk.kernel_drives ? "" : ": not in use");
+    cite(result, disk.path + "/state", fmt::format("{}", state));
+    if (disk.kernel_drives)
+      result.remedy = "look for blkfront in the kernel's log, and check that the backend runs";
+    return result;
+  }
+  disk_notes notes;
+  note_persistent(disk, notes);
+  note_queues(snapshot, disk, notes);
+  note_ring(snapshot, disk, notes);
+  if (disk.kernel_drives) {
+    note_indirect(snapshot, disk, notes);
+    note_flush(disk, notes);
+    note_discard(disk, notes);
+  }
+  result.verdict = notes.problems.empty() ? health::pass : health::warn;
+  result.summary = notes.problems.empty()
+                       ? fmt::format("{}: {}", disk.name, joined(notes.active))
+                       : fmt::format("{}: {}", disk.name, joined(notes.problems));
+  if (!notes.problems.empty())
+    result.remedy =
+        "set xen_blkfront's parameters on the kernel's command line; they take effect when a "
+        "disk is attached";
+  else if (!notes.improvements.empty())
+    result.remedy = "possible improvements: " + joined(notes.improvements);
+  quote_nodes(disk, result);
+  if (const auto* line = snapshot.log.find_last(fmt::format("blkfront: {}:", disk.name)))
+    cite(result, "kernel log", *line);
+  return result;
+}
+
+/// A backend without a write cache publishes a 0. One that publishes nothing may have a cache, and
+/// the guest cannot flush it. Most backends publish the node once connected.
+bool lacks_flush(const disk_facts& disk) {
+  constexpr unsigned connected = 4;  // XenbusStateConnected
+  const auto mode = disk.back.find("mode");
+  return number_in(disk.front, "state") == connected && !disk.back.empty() &&
+         !disk.back.contains("feature-flush-cache") && !disk.back.contains("feature-barrier") &&
+         (mode == disk.back.end() || mode->second != "r");
+}
+
+check_result judge_missing_flush(const disk_facts& disk) {
+  check_result result{.id = "flush-" + disk.name, .verdict = health::warn};
+  result.summary = fmt::format(
+      "{}: the backend offers neither flush nor barrier: a file system here cannot make its "
+      "journal "
+      "durable, and a crash of the backend's host may lose acknowledged writes",
+      disk.name);
+  cite(result, disk.backend + "/feature-flush-cache", "absent");
+  cite(result, disk.backend + "/feature-barrier", "absent");
+  result.remedy =
+      "use a backend that offers feature-flush-cache, or storage without a volatile cache";
+  return result;
+}
+
+}  // namespace
+
+void check_disks(const guest_snapshot& snapshot, check_results& out) {
+  for (const auto& disk : snapshot.disks) {
+    out.push_back(judge_disk(snapshot, disk));
+    if (lacks_flush(disk)) out.push_back(judge_missing_flush(disk));
+  }
+}
+
+}  // namespace xenpv::doctor

@@ -1,0 +1,111 @@
+// The grant devices for user space: their limits, their users, and whether one more page can be
+// shared.
+#include <algorithm>
+#include <cerrno>
+
+#include "doctor/checks.hpp"
+
+namespace xenpv::doctor {
+namespace {
+
+constexpr const char* limit_file = "/sys/module/xen_gntalloc/parameters/limit";
+constexpr const char* trial_source = "a page shared with domain 0 and revoked";
+
+/// "xenpv-disk (310) 512, qemu (77) 11": the largest first.
+std::string holders_text(const grant_use& use, std::uint64_t grant_holder::*pages) {
+  auto all = use.holders;
+  std::sort(all.begin(), all.end(),
+            [pages](const grant_holder& a, const grant_holder& b) { return a.*pages > b.*pages; });
+  std::string out;
+  for (std::size_t i = 0; i < all.size() && i < 4 && all[i].*pages > 0; ++i)
+    out +=
+        fmt::format("{}{} ({}) {}", i == 0 ? "" : ", ", all[i].command, all[i].pid, all[i].*pages);
+  if (out.empty()) out = "none";
+  return use.sees_all_processes ? out : out + "; other users' processes cannot be seen";
+}
+
+std::string remedy_for_limit(std::uint64_t limit) {
+  return fmt::format(
+      "echo {} > {}, and xen_gntalloc.limit={} on the kernel's command line; or end "
+      "the processes that hold them",
+      limit * 4, limit_file, limit * 4);
+}
+
+void judge_gntalloc(const grant_use& use, check_result& result) {
+  const auto limit = *use.gntalloc_limit;
+  const auto shared = use.shared();
+  const bool is_full = use.trial && !use.trial->worked && use.trial->error == ENOSPC;
+  if (is_full) {
+    result.verdict = health::fail;
+    result.summary =
+        fmt::format("the limit of {} pages is used up: no process can share another page", limit);
+    result.remedy = remedy_for_limit(limit);
+  } else if (use.trial && !use.trial->worked) {
+    result.verdict = health::fail;
+    result.summary = "sharing a page does not work";
+    result.remedy = use.trial->problem;
+  } else if (limit > 0 && shared * 10 >= limit * 8) {
+    result.verdict = health::warn;
+    result.summary = fmt::format("{} of {} pages are shared", shared, limit);
+    result.remedy = remedy_for_limit(limit);
+  } else if (!use.trial) {
+    result.summary = fmt::format(
+        "at least {} of {} pages are shared; whether another can be was not tried", shared, limit);
+    result.remedy = "start as root, in the guest itself";
+  } else {
+    result.verdict = health::pass;
+    result.summary = fmt::format("{} of {} pages are shared, and another can be", shared, limit);
+  }
+}
+
+void check_gntalloc(const guest_snapshot& snapshot, check_results& out) {
+  check_result result{.id = "gntalloc"};
+  const auto& use = snapshot.grants;
+  if (!use.gntalloc_limit) {
+    result.summary = "processes cannot share pages: the module is not loaded";
+    cite(result, limit_file, "absent");
+    result.remedy = "modprobe xen-gntalloc";
+    out.push_back(std::move(result));
+    return;
+  }
+  judge_gntalloc(use, result);
+  cite(result, limit_file, fmt::format("{}", *use.gntalloc_limit));
+  cite(result, "/proc/*/maps of /dev/xen/gntalloc, pages",
+       holders_text(use, &grant_holder::shared));
+  if (use.trial) cite(result, trial_source, use.trial->worked ? "works" : use.trial->problem);
+  out.push_back(std::move(result));
+}
+
+void check_gntdev(const guest_snapshot& snapshot, check_results& out) {
+  check_result result{.id = "gntdev"};
+  constexpr const char* file = "/sys/module/xen_gntdev/parameters/limit";
+  const auto& use = snapshot.grants;
+  if (!use.gntdev_limit) {
+    result.summary = "processes cannot map pages of other domains: the module is not loaded";
+    cite(result, file, "absent");
+    result.remedy = "modprobe xen-gntdev; only backends and device models need it";
+    out.push_back(std::move(result));
+    return;
+  }
+  cite(result, file, fmt::format("{}", *use.gntdev_limit));
+  cite(result, "/proc/*/maps of /dev/xen/gntdev, pages", holders_text(use, &grant_holder::mapped));
+  std::uint64_t most = 0;
+  for (const auto& holder : use.holders)
+    most = std::max(most, holder.mapped);
+  const auto limit = *use.gntdev_limit;
+  result.verdict = limit > 0 && most * 10 >= limit * 8 ? health::warn : health::pass;
+  result.summary =
+      fmt::format("{} pages of other domains are mapped{}; the limit is {} per mapping",
+                  use.mapped(), use.sees_all_processes ? "" : " by this user", limit);
+  if (result.verdict == health::warn) result.remedy = fmt::format("echo {} > {}", limit * 4, file);
+  out.push_back(std::move(result));
+}
+
+}  // namespace
+
+void check_grants(const guest_snapshot& snapshot, check_results& out) {
+  check_gntalloc(snapshot, out);
+  check_gntdev(snapshot, out);
+}
+
+}  // namespace xenpv::doctor

@@ -1,0 +1,60 @@
+// The effects of a migration or a restore: event-channel handles that processes opened before it
+// are dead, and closing them is a kernel BUG (xen/custodian.hpp).
+#include "doctor/checks.hpp"
+
+namespace xenpv::doctor {
+namespace {
+
+/// Xen counts how often the guest's TSC is set: 1 when the toolstack has built the guest, one more
+/// with each restore (tsc_set_info).
+constexpr std::uint32_t incarnation_when_built = 1;
+
+std::string holders_text(const std::vector<channels::port_holder>& holders) {
+  std::string out;
+  for (std::size_t i = 0; i < holders.size() && i < 6; ++i)
+    out += fmt::format("{}{} ({})", i == 0 ? "" : ", ", holders[i].command, holders[i].pid);
+  if (holders.size() > 6) out += fmt::format(", ... ({} processes)", holders.size());
+  return out.empty() ? std::string("none") : out;
+}
+
+}  // namespace
+
+void check_migration(const guest_snapshot& snapshot, check_results& out) {
+  if (snapshot.from.guest.is_control_domain) return;
+  check_result result{.id = "migration"};
+  if (!snapshot.cpuid) {
+    result.summary = "whether the guest was migrated or restored cannot be determined";
+    cite(result, "CPUID base+3 EDX (incarnation)",
+         snapshot.is_capture ? "not in the capture" : "not on this processor");
+    result.remedy =
+        snapshot.is_capture ? "run it in the guest itself" : "only x86 guests have the count";
+    out.push_back(std::move(result));
+    return;
+  }
+  const auto incarnation = snapshot.cpuid->incarnation;
+  cite(result, "CPUID base+3 EDX (incarnation)", fmt::format("{}", incarnation));
+  result.verdict = health::pass;
+  if (incarnation <= incarnation_when_built) {
+    result.summary = "never migrated or restored since it was built";
+    out.push_back(std::move(result));
+    return;
+  }
+  const auto times = incarnation - incarnation_when_built;
+  cite(result, "/proc/*/fd of /dev/xen/evtchn", holders_text(snapshot.from.holders));
+  if (snapshot.from.holders.empty()) {
+    result.summary =
+        fmt::format("migrated or restored {} times; no process holds event channels", times);
+  } else {
+    result.verdict = health::warn;
+    result.summary =
+        fmt::format("migrated or restored {} times, and {} processes hold /dev/xen/evtchn", times,
+                    snapshot.from.holders.size());
+    result.remedy =
+        "event channels that were opened before are dead, and closing them is a kernel BUG: "
+        "the custodian of xenpv's programs keeps them open; leave other programs running until "
+        "the guest is shut down";
+  }
+  out.push_back(std::move(result));
+}
+
+}  // namespace xenpv::doctor

@@ -1,0 +1,145 @@
+// The distribution of events: whether channels that can move are spread over the CPUs, or all on
+// one, as after a boot with irqbalance off and everything pinned, or under a balancer that does not
+// know Xen's rows.
+#include <algorithm>
+
+#include "channels/balance.hpp"
+#include "channels/rates.hpp"
+#include "doctor/checks.hpp"
+
+namespace xenpv::doctor {
+namespace {
+
+/// With fewer events since boot, their distribution does not matter.
+constexpr std::uint64_t enough_events = 10'000;
+constexpr double uneven = 0.9;
+/// A share of the busiest CPU's events. Where one channel has nearly all, moving others changes
+/// little.
+constexpr double worth_moving = 0.2;
+
+struct movable {
+  unsigned channels = 0;
+  std::vector<std::uint64_t> events = {};   ///< by column of the table
+  std::vector<unsigned> allowed_cpus = {};  ///< union of all affinities, if all are known
+  bool affinities_known = true;
+};
+
+movable movable_of(const channels::inventory& all) {
+  movable out;
+  out.events.resize(all.cpus.size());
+  for (const auto& channel : all.channels) {
+    if (!channel.can_move()) continue;
+    ++out.channels;
+    for (std::size_t i = 0; i < channel.counts.size() && i < out.events.size(); ++i)
+      out.events[i] += channel.counts[i];
+    // Collects the allowed CPUs, which are a user's setting; the CPU in use may be the kernel's
+    // choice.
+    const auto& allowed = channel.allowed;
+    if (!allowed)
+      out.affinities_known = false;
+    else
+      out.allowed_cpus.insert(out.allowed_cpus.end(), allowed->value.begin(), allowed->value.end());
+  }
+  std::sort(out.allowed_cpus.begin(), out.allowed_cpus.end());
+  out.allowed_cpus.erase(std::unique(out.allowed_cpus.begin(), out.allowed_cpus.end()),
+                         out.allowed_cpus.end());
+  return out;
+}
+
+std::uint64_t sum_of(const std::vector<std::uint64_t>& events) {
+  std::uint64_t sum = 0;
+  for (const auto count : events)
+    sum += count;
+  return sum;
+}
+
+/// The share of the busiest CPU's events that the balancer could move away, 0 to 1.
+double gain_of_moving(const channels::inventory& all) {
+  std::map<unsigned, std::uint64_t> events;
+  for (const auto& channel : all.channels)
+    if (channel.irq) events.emplace(*channel.irq, channel.total());
+  auto input = channels::make_balance_input(all, events);
+  std::erase_if(input.channels,
+                [](const channels::balance_channel& channel) { return !channel.can_move; });
+  const auto plan = channels::plan_balance(input, {});
+  if (!plan) return 0;
+  const auto busiest = [&](const std::vector<channels::planned_move>& moves) {
+    const auto counts = channels::events_after(input, moves);
+    return counts.empty() ? 0.0
+                          : static_cast<double>(*std::max_element(counts.begin(), counts.end()));
+  };
+  const auto before = busiest({});
+  return before == 0 ? 0.0 : 1 - busiest(*plan) / before;
+}
+
+void judge_movable(const guest_snapshot& snapshot, const movable& candidates,
+                   check_result& result) {
+  const auto total = sum_of(candidates.events);
+  const auto busiest = std::max_element(candidates.events.begin(), candidates.events.end());
+  const auto busiest_cpu =
+      snapshot.channels.cpus[static_cast<std::size_t>(busiest - candidates.events.begin())];
+  const auto share = total == 0 ? 0.0 : static_cast<double>(*busiest) / static_cast<double>(total);
+  result.verdict = health::pass;
+  if (candidates.affinities_known && candidates.allowed_cpus.size() == 1 &&
+      candidates.channels > 1) {
+    result.verdict = health::warn;
+    result.summary = fmt::format("all {} event channels that could move may only go to CPU {}",
+                                 candidates.channels, candidates.allowed_cpus.front());
+    result.remedy = fmt::format(
+        "for i in /proc/irq/*/smp_affinity_list; do echo {} > $i; done; then "
+        "xenpv-evtchn balance --apply",
+        cpus_text(snapshot.online));
+  } else if (total < enough_events) {
+    result.summary = fmt::format(
+        "{} event channels could move; {} events are too few to judge where "
+        "they go",
+        candidates.channels, total);
+  } else if (const auto gain = gain_of_moving(snapshot.channels);
+             share > uneven && gain > worth_moving) {
+    cite(result, "xenpv-evtchn balance", fmt::format("would take {} from it", share_text(gain)));
+    result.verdict = health::warn;
+    result.summary =
+        fmt::format("{} of the events of {} event channels that could move went to CPU {}",
+                    share_text(share), candidates.channels, busiest_cpu);
+    result.remedy = "xenpv-evtchn balance shows which to move, and --apply moves them";
+  } else if (share > uneven) {
+    result.summary = fmt::format(
+        "{} of the events that could go elsewhere went to CPU {}, and moving channels would not "
+        "change much",
+        share_text(share), busiest_cpu);
+  } else {
+    result.summary = fmt::format(
+        "events of {} channels that could move are spread: {} of them on the busiest CPU, {}",
+        candidates.channels, share_text(share), busiest_cpu);
+  }
+}
+
+}  // namespace
+
+void check_spread(const guest_snapshot& snapshot, check_results& out) {
+  if (!snapshot.from.interrupts.value || snapshot.channels.cpus.empty()) return;  // see upcall
+  check_result result{.id = "spread"};
+  const auto candidates = movable_of(snapshot.channels);
+  const auto all = snapshot.channels.events_per_cpu();
+  if (snapshot.online.size() < 2 || candidates.channels == 0) {
+    result.verdict = health::pass;
+    result.summary =
+        candidates.channels == 0 ? "no event channel could move" : "one CPU: nothing to spread";
+  } else if (snapshot.channels.delivery == channels::upcall::pci_interrupt) {
+    result.verdict = health::fail;
+    result.summary = "all events go to one CPU and cannot move";
+    result.remedy = "only a callback vector changes that: see upcall";
+  } else {
+    judge_movable(snapshot, candidates, result);
+  }
+  cite(result, "/proc/interrupts, channels that can move, by CPU", counts_text(candidates.events));
+  cite(result, "/proc/interrupts, all event channels, by CPU", counts_text(all));
+  cite(result, "share of CPU 0", share_text(channels::share_of_cpu0(snapshot.channels.cpus, all)));
+  if (candidates.channels > 0)
+    cite(result, "/proc/irq/*/smp_affinity_list, together",
+         candidates.affinities_known ? cpus_text(candidates.allowed_cpus)
+                                     : std::string("not all can be read"));
+  out.push_back(std::move(result));
+}
+
+}  // namespace xenpv::doctor

@@ -1,0 +1,138 @@
+// The PV timer: whether it provides each vCPU's clock events, and its minimum delay.
+#include <algorithm>
+
+#include "doctor/checks.hpp"
+
+namespace xenpv::doctor {
+namespace {
+
+constexpr const char* pv_timer = "xen";
+/// TIMER_SLOP of arch/x86/xen/time.c until Linux 6.x: timers shorter than this are late by design.
+constexpr std::uint64_t old_slop_ns = 100'000;
+
+/// Row LOC: interrupts of the (emulated) APIC's timer.
+std::uint64_t local_timer_interrupts(const guest_snapshot& snapshot) {
+  const auto* row =
+      snapshot.from.interrupts.value ? snapshot.from.interrupts.value->find("LOC") : nullptr;
+  return row == nullptr ? 0 : row->total();
+}
+
+void quote_rows(const guest_snapshot& snapshot, check_result& result) {
+  if (!snapshot.from.interrupts.value) return;
+  std::string rows;
+  unsigned count = 0;
+  for (const auto& channel : snapshot.channels.channels) {
+    if (channel.kind != channels::channel_kind::timer) continue;
+    if (++count <= 8)
+      rows += fmt::format("{}{} {}", rows.empty() ? "" : ", ", channel.name, channel.total());
+  }
+  if (count > 8) rows += fmt::format(", ... ({} rows)", count);
+  cite(result, "/proc/interrupts", rows.empty() ? "no row timerN" : rows);
+  if (const auto* row = snapshot.from.interrupts.value->find("LOC"))
+    cite(result, "/proc/interrupts LOC", counts_text(row->counts));
+}
+
+std::vector<unsigned> without_device(const guest_snapshot& snapshot, std::string& others) {
+  std::vector<unsigned> out;
+  for (const auto cpu : snapshot.online) {
+    const auto event = std::find_if(
+        snapshot.clock.events.begin(), snapshot.clock.events.end(),
+        [cpu](const probe::clock_event& candidate) { return candidate.number == cpu; });
+    if (event != snapshot.clock.events.end() && event->device == pv_timer) continue;
+    out.push_back(cpu);
+    const auto device = event == snapshot.clock.events.end() ? std::string("none") : event->device;
+    if (others.find(device) == std::string::npos) others += (others.empty() ? "" : ", ") + device;
+  }
+  return out;
+}
+
+void judge_devices(const guest_snapshot& snapshot, check_result& result) {
+  std::string others;
+  const auto without = without_device(snapshot, others);
+  constexpr const char* source = "/sys/devices/system/clockevents/clockevent*/current_device";
+  if (without.empty()) {
+    cite(result, source, fmt::format("{} on CPUs {}", pv_timer, cpus_text(snapshot.online)));
+    result.verdict = health::pass;
+    result.summary = fmt::format("the PV timer drives all {} CPUs", snapshot.online.size());
+    if (const auto local = local_timer_interrupts(snapshot); local > 0) {
+      result.verdict = health::warn;
+      result.summary +=
+          fmt::format(", but {} interrupts came from the APIC's timer since boot", local);
+      result.remedy =
+          "early in the boot these are normal; a growing count is not: watch LOC in "
+          "/proc/interrupts";
+    }
+    return;
+  }
+  result.verdict = health::fail;
+  result.summary = fmt::format(
+      "CPUs {} run on the timer '{}' instead of the PV timer: each tick is "
+      "emulated by the hypervisor",
+      cpus_text(without), others);
+  cite(result, source, fmt::format("{} on CPUs {}", others, cpus_text(without)));
+  if (const auto* line = snapshot.log.find("disable pv timer")) cite(result, "kernel log", *line);
+  result.remedy = snapshot.channels.delivery == channels::upcall::pci_interrupt
+                      ? "the PV timer needs the callback vector: see upcall"
+                      : "look for \"installing Xen timer\" in the kernel's log";
+}
+
+/// The hypercall that sets the timer; hypervisors before 3.4 need the old one.
+void quote_call(const guest_snapshot& snapshot, check_result& result) {
+  for (const auto& device : snapshot.clock.timer_devices) {
+    if (!device.cpu || device.name != pv_timer) continue;
+    cite(result, fmt::format("/proc/timer_list CPU {} set_next_event", *device.cpu),
+         device.set_next_event);
+    if (device.set_next_event.starts_with("xen_timerop") && result.verdict == health::pass) {
+      result.verdict = health::warn;
+      result.summary += ", by the old hypercall set_timer_op, which has one timer per domain";
+      result.remedy = "a hypervisor with VCPUOP_set_singleshot_timer (Xen 3.4 or newer) is needed";
+    }
+    return;
+  }
+}
+
+void check_slop(const guest_snapshot& snapshot, check_results& out) {
+  check_result result{.id = "timer-slop"};
+  for (const auto& device : snapshot.clock.timer_devices) {
+    if (!device.cpu || device.name != pv_timer || !device.min_delta_ns) continue;
+    cite(result, fmt::format("/proc/timer_list CPU {} min_delta_ns", *device.cpu),
+         fmt::format("{}", *device.min_delta_ns));
+    result.verdict = health::pass;
+    result.summary = fmt::format("the PV timer can be set {} ns ahead", *device.min_delta_ns);
+    if (*device.min_delta_ns >= old_slop_ns) {
+      result.summary = fmt::format(
+          "timers of less than {} us are late: the kernel does not set the "
+          "PV timer to less (TIMER_SLOP)",
+          *device.min_delta_ns / 1000);
+      result.remedy =
+          "only if shorter timers matter: xen_timer_slop=1000 (ns) on the kernel's command line";
+    }
+    out.push_back(std::move(result));
+    return;
+  }
+  if (!snapshot.clock.timer_devices.empty()) return;  // no PV timer: reported above
+  result.summary = "the minimum delay of the PV timer cannot be determined";
+  result.evidence.push_back(unreadable("/proc/timer_list"));
+  result.remedy = "start as root";
+  out.push_back(std::move(result));
+}
+
+}  // namespace
+
+void check_timer(const guest_snapshot& snapshot, check_results& out) {
+  check_result result{.id = "timer"};
+  if (snapshot.clock.events.empty()) {
+    result.summary = "the timer of the CPUs cannot be determined";
+    result.evidence.push_back(unreadable("/sys/devices/system/clockevents"));
+    result.remedy = "a kernel with sysfs mounted shows it";
+    out.push_back(std::move(result));
+    return;
+  }
+  judge_devices(snapshot, result);
+  quote_rows(snapshot, result);
+  quote_call(snapshot, result);
+  out.push_back(std::move(result));
+  check_slop(snapshot, out);
+}
+
+}  // namespace xenpv::doctor

@@ -1,0 +1,100 @@
+#include "doctor/guest_snapshot.hpp"
+
+#include <fmt/format.h>
+
+#include "base/words.hpp"
+#include "channels/captured.hpp"
+#include "doctor/checks.hpp"
+#include "doctor/notes.hpp"
+#include "doctor/vdso.hpp"
+
+namespace xenpv::doctor {
+namespace {
+
+/// "Linux version 6.1.0-56-amd64 (...)"
+std::string release_in(std::string_view version) {
+  (void)next_word(version);
+  (void)next_word(version);
+  return std::string(next_word(version).value_or(""));
+}
+
+std::vector<unsigned> read_online(const system_root& root, const channels::interrupt_table* table) {
+  if (const auto text = root.read("/sys/devices/system/cpu/online"))
+    if (auto cpus = channels::parse_cpu_set(*text); cpus && !cpus->empty()) return std::move(*cpus);
+  return table == nullptr ? std::vector<unsigned>() : table->cpus;
+}
+
+void read_store_of_disks(const channels::fact_source& source, guest_snapshot& out) {
+  auto nodes = out.from.store.value.value_or(channels::store_nodes());
+  nodes.merge(read_disk_backends(source, nodes));
+  out.blkfront = read_blkfront_limits(source.root);
+  out.disks = make_disk_facts(source.root, nodes);
+}
+
+/// Queries of the processor and trials, or their results in a capture.
+void try_out(const channels::fact_source& source, guest_snapshot& out) {
+  if (source.root.is_real()) {
+    out.cost = probe::measure_clock_cost();
+    out.clock_in_vdso = clock_is_read_in_vdso();
+    out.cpuid = xen::read_cpuid(out.from.guest.type, source.root);
+    if (!out.on_xen()) out.hypervisor_elsewhere = hypervisor_signature();
+  } else if (const auto captured = source.root.read(channels::captured_trials)) {
+    take_notes(*captured, out);
+  }
+}
+
+}  // namespace
+
+bool guest_snapshot::was_booted_with(std::string_view word) const {
+  std::string_view rest = command_line ? std::string_view(*command_line) : std::string_view();
+  while (const auto option = next_word(rest))
+    if (*option == word ||
+        (option->starts_with(word) && option->substr(word.size()).starts_with('=')))
+      return true;
+  return false;
+}
+
+guest_snapshot take_snapshot(const channels::fact_source& source) {
+  const auto& root = source.root;
+  guest_snapshot out;
+  out.from = channels::read_raw_facts(source);
+  out.channels = channels::make_inventory(out.from);
+  out.is_capture = source.is_capture;
+  out.kernel = release_in(root.read("/proc/version").value_or(""));
+  out.command_line = root.read("/proc/cmdline");
+  out.online = read_online(root, out.from.interrupts.value ? &*out.from.interrupts.value : nullptr);
+  out.log = read_kernel_log(root);
+  out.clock = probe::read_clock_facts(root);
+  if (const auto text = root.read("/proc/stat")) out.cpu_times = probe::parse_cpu_times(*text);
+  out.hotplug_states = root.read("/sys/devices/system/cpu/hotplug/states");
+  out.grants = read_grant_use(root);
+  out.devices = read_xenbus_devices(root);
+  read_store_of_disks(source, out);
+  try_out(source, out);
+  return out;
+}
+
+std::vector<check_result> run_checks(const guest_snapshot& snapshot) {
+  std::vector<check_result> out;
+  check_domain(snapshot, out);
+  if (!snapshot.on_xen()) {
+    check_clock(snapshot, out);
+    check_steal(snapshot, out);
+    return out;
+  }
+  check_upcall(snapshot, out);
+  check_timer(snapshot, out);
+  check_clock(snapshot, out);
+  check_ipis(snapshot, out);
+  check_spread(snapshot, out);
+  check_channels(snapshot, out);
+  check_disks(snapshot, out);
+  check_back_ends(snapshot, out);
+  check_grants(snapshot, out);
+  check_steal(snapshot, out);
+  check_migration(snapshot, out);
+  check_devices(snapshot, out);
+  return out;
+}
+
+}  // namespace xenpv::doctor

@@ -1,0 +1,15 @@
+// Renders a report as one HTML page: check results, interrupt balance, timers and IPIs. Needs no
+// other file, no script and no network; readable on a phone and on paper, in light and dark mode.
+// Pure.
+#pragma once
+
+#include <string>
+
+#include "doctor/health_report.hpp"
+
+namespace xenpv::doctor {
+
+/// A complete HTML document. Escapes all names and values of the report.
+[[nodiscard]] std::string to_html(const health_report& report);
+
+}  // namespace xenpv::doctor

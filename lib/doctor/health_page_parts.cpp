@@ -1,0 +1,223 @@
+#include "doctor/health_page_parts.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/parse.hpp"
+#include "probe/charts.hpp"
+#include "probe/heat_map.hpp"
+#include "probe/heat_scale.hpp"
+#include "probe/markup.hpp"
+
+namespace xenpv::doctor {
+namespace {
+
+constexpr std::size_t colours = 8;
+/// With more CPUs than this, only those with the latest timers have a histogram.
+constexpr std::size_t most_histograms = 8;
+
+std::string time_text(const std::optional<std::uint64_t>& nanoseconds) {
+  if (!nanoseconds) return "&ndash;";
+  return format_nanoseconds(*nanoseconds);
+}
+
+std::uint64_t sum_of(const std::vector<std::uint64_t>& counts) {
+  std::uint64_t sum = 0;
+  for (const auto count : counts)
+    sum += count;
+  return sum;
+}
+
+/// The kinds with the most events; the last entry sums up the remaining ones.
+std::vector<event_counts::kind_counts> largest_kinds(const event_counts& events) {
+  auto kinds = events.kinds;
+  std::erase_if(kinds,
+                [](const event_counts::kind_counts& kind) { return sum_of(kind.counts) == 0; });
+  std::stable_sort(kinds.begin(), kinds.end(), [](const auto& a, const auto& b) {
+    return sum_of(a.counts) > sum_of(b.counts);
+  });
+  if (kinds.size() <= colours) return kinds;
+  event_counts::kind_counts remaining{.kind = "other kinds",
+                                      .counts = std::vector<std::uint64_t>(events.cpus.size())};
+  for (std::size_t i = colours - 1; i < kinds.size(); ++i)
+    for (std::size_t cpu = 0; cpu < events.cpus.size(); ++cpu)
+      remaining.counts[cpu] += kinds[i].counts[cpu];
+  kinds.resize(colours - 1);
+  kinds.push_back(std::move(remaining));
+  return kinds;
+}
+
+std::string bar(const std::vector<event_counts::kind_counts>& kinds, std::size_t cpu,
+                std::uint64_t most) {
+  std::string out = "<div class=\"track\">";
+  for (std::size_t i = 0; i < kinds.size(); ++i) {
+    const auto count = kinds[i].counts[cpu];
+    if (count == 0) continue;
+    out += fmt::format("<i class=\"k{}\" style=\"width:{:.2f}%\" title=\"{}: {}\"></i>", i,
+                       100.0 * static_cast<double>(count) / static_cast<double>(most),
+                       probe::escaped(kinds[i].kind), count);
+  }
+  return out + "</div>";
+}
+
+std::vector<probe::named_figures> named(const measurement& measured) {
+  std::vector<probe::named_figures> out;
+  for (const auto& timer : measured.timers)
+    if (timer.late.summary.samples > 0)
+      out.push_back({.name = fmt::format("CPU {}", timer.cpu), .figures = &timer.late});
+  return out;
+}
+
+std::string curve_legend(const std::vector<probe::named_figures>& all) {
+  std::string out = "<ul class=\"legend\">";
+  for (std::size_t i = 0; i < all.size() && i < colours; ++i)
+    out += fmt::format("<li><i class=\"k{}\"></i>{}</li>", i, probe::escaped(all[i].name));
+  if (all.size() > colours)
+    out += fmt::format("<li>colours repeat from {}</li>", probe::escaped(all[colours].name));
+  return out + "</ul>";
+}
+
+/// The distribution of all CPUs, then a histogram of each.
+std::string charts(std::vector<probe::named_figures> all) {
+  const auto scale = probe::scale_of(all);
+  std::string note;
+  std::string out =
+      fmt::format("<figure><figcaption>share of timers by lateness</figcaption>{}{}</figure>",
+                  probe::distribution_svg(all), curve_legend(all));
+  if (all.size() > most_histograms) {
+    std::stable_sort(all.begin(), all.end(),
+                     [](const probe::named_figures& a, const probe::named_figures& b) {
+                       return a.figures->summary.max > b.figures->summary.max;
+                     });
+    all.resize(most_histograms);
+    note = fmt::format("<p class=\"soft\">Histograms of the {} CPUs with the latest timers.</p>",
+                       most_histograms);
+  }
+  for (const auto& entry : all)
+    out += fmt::format(
+        "<figure><figcaption>{}: {} samples, p50 {}, p99 {}, max {}</figcaption>{}</figure>",
+        probe::escaped(entry.name), entry.figures->summary.samples,
+        time_text(entry.figures->summary.p50), time_text(entry.figures->summary.p99),
+        time_text(entry.figures->summary.max), probe::histogram_svg(entry, scale.low, scale.high));
+  return note + "<div class=\"charts\">" + out + "</div>";
+}
+
+std::string timer_table(const measurement& measured) {
+  std::string out =
+      "<div class=\"card wide\"><table "
+      "class=\"figures\"><tr><th>CPU</th><th>samples</th><th>min</th>"
+      "<th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>max</th><th>lost</th>"
+      "<th class=\"left\">proof</th></tr>";
+  for (const auto& timer : measured.timers) {
+    const auto& s = timer.late.summary;
+    out += fmt::format(
+        "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</"
+        "td>"
+        "<td>{}</td><td class=\"left\" title=\"{}\">{}</td></tr>",
+        timer.cpu, s.samples, time_text(s.min), time_text(s.p50), time_text(s.p90),
+        time_text(s.p99), time_text(s.p99_9), time_text(s.max), timer.lost,
+        probe::escaped(timer.reason), probe::escaped(timer.verdict));
+  }
+  return out + "</table></div>\n";
+}
+
+probe::heat_cell cell_of(const measured_ipi& pair) {
+  probe::heat_cell out;
+  const auto median = pair.round_trips.summary.p50;
+  out.doubtful = pair.verdict != "verified";
+  out.label = median ? time_text(median) : pair.verdict;
+  out.tip =
+      fmt::format("CPU {} to CPU {}: {} samples, p99 {}, {}", pair.from, pair.to,
+                  pair.round_trips.summary.samples,
+                  pair.round_trips.summary.p99 ? time_text(pair.round_trips.summary.p99) : "-",
+                  pair.reason.empty() ? pair.verdict : pair.reason);
+  if (median && pair.from != pair.to) out.value = static_cast<double>(*median);
+  return out;
+}
+
+const measured_ipi* find_pair(const measurement& measured, unsigned from, unsigned to) {
+  const auto it =
+      std::find_if(measured.ipis.begin(), measured.ipis.end(),
+                   [&](const measured_ipi& pair) { return pair.from == from && pair.to == to; });
+  return it == measured.ipis.end() ? nullptr : &*it;
+}
+
+std::string heat_td(const measured_ipi* pair, const probe::heat_scale& scale) {
+  if (pair == nullptr) return "<td></td>";
+  const auto cell = cell_of(*pair);
+  const auto [fill, ink] = scale.paint_of(cell);
+  const bool is_self = pair->from == pair->to;
+  return fmt::format(
+      "<td class=\"{}{}\" style=\"background-color:{};color:{}\" title=\"{}\">{}</td>",
+      cell.doubtful ? "doubt " : "", is_self ? "self" : "", fill, ink, probe::escaped(cell.tip),
+      cell.label.find('&') == std::string::npos ? probe::escaped(cell.label) : cell.label);
+}
+
+std::string heat_table(const measurement& measured) {
+  std::set<unsigned> cpus;
+  std::vector<probe::heat_cell> cells;
+  for (const auto& pair : measured.ipis) {
+    cpus.insert({pair.from, pair.to});
+    cells.push_back(cell_of(pair));
+  }
+  const probe::heat_scale scale(cells);
+  std::string out = "<table class=\"heat\"><tr><th class=\"left\">from \\ to</th>";
+  for (const auto to : cpus)
+    out += fmt::format("<th>CPU {}</th>", to);
+  out += "</tr>";
+  for (const auto from : cpus) {
+    out += fmt::format("<tr><th class=\"left\">CPU {}</th>", from);
+    for (const auto to : cpus)
+      out += heat_td(find_pair(measured, from, to), scale);
+    out += "</tr>";
+  }
+  return out + "</table>";
+}
+
+}  // namespace
+
+std::string balance_section(const event_counts& events) {
+  const auto kinds = largest_kinds(events);
+  if (kinds.empty()) return {};
+  std::vector<std::uint64_t> sums(events.cpus.size());
+  for (const auto& kind : kinds)
+    for (std::size_t cpu = 0; cpu < sums.size(); ++cpu)
+      sums[cpu] += kind.counts[cpu];
+  const auto most = std::max<std::uint64_t>(1, *std::max_element(sums.begin(), sums.end()));
+  std::string out =
+      "<section><h2>Interrupt balance</h2><figure><figcaption>events since boot, by CPU and "
+      "kind</figcaption><div class=\"load\">";
+  for (std::size_t cpu = 0; cpu < sums.size(); ++cpu)
+    out += fmt::format("<span>CPU {}</span>{}<span>{}</span>", events.cpus[cpu],
+                       bar(kinds, cpu, most), sums[cpu]);
+  out += "</div><ul class=\"legend\">";
+  for (std::size_t i = 0; i < kinds.size(); ++i)
+    out += fmt::format("<li><i class=\"k{}\"></i>{} {}</li>", i, probe::escaped(kinds[i].kind),
+                       sum_of(kinds[i].counts));
+  return out + "</ul></figure></section>\n";
+}
+
+std::string timer_section(const measurement& measured) {
+  const auto all = named(measured);
+  if (all.empty()) return {};
+  return fmt::format(
+      "<section><h2>Timers</h2><p class=\"soft\">How late threads woke from a timer of {}, {}, in "
+      "{} "
+      "rounds.</p>{}{}</section>\n",
+      time_text(measured.interval_ns), probe::escaped(measured.scheduling),
+      all.front().figures->rounds.size(), charts(all), timer_table(measured));
+}
+
+std::string ipi_section(const measurement& measured) {
+  if (measured.ipis.empty()) return {};
+  return fmt::format(
+      "<section><h2>IPIs</h2><p class=\"soft\">Medians of an interrupt from one running CPU "
+      "to another and its reply (membarrier). On the diagonal, the same call without an interrupt. "
+      "Hatched: not proven by /proc/interrupts.{}</p><div class=\"card wide\">{}</div></section>\n",
+      measured.no_ipis.empty() ? "" : " Left out: " + probe::escaped(measured.no_ipis),
+      heat_table(measured));
+}
+
+}  // namespace xenpv::doctor

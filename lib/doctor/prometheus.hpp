@@ -1,0 +1,13 @@
+// Exports a report as metrics in Prometheus' text format, for a file that node_exporter's textfile
+// collector reads. Few series: by CPU and kind, not by interrupt, and none for pairs of CPUs. Pure.
+#pragma once
+
+#include <string>
+
+#include "doctor/health_report.hpp"
+
+namespace xenpv::doctor {
+
+[[nodiscard]] std::string to_prometheus(const health_report& report);
+
+}  // namespace xenpv::doctor

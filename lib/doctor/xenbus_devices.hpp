@@ -1,0 +1,38 @@
+// The PV devices that the kernel drives in this domain: /sys/bus/xen and /sys/bus/xen-backend, with
+// the event-storm counters of Documentation/ABI/testing/sysfs-devices-xenbus. Does not access
+// xenstore.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "xenpv/base/system_root.hpp"
+
+namespace xenpv::doctor {
+
+/// Counters of the event channels of a device. The kernel keeps them for backends; those of
+/// frontends stay 0. A rising spurious count is a first sign of a rogue remote end.
+struct storm_counters {
+  std::uint64_t event_channels = 0;
+  std::uint64_t events = 0;
+  std::uint64_t spurious_events = 0;
+  std::uint64_t jiffies_eoi_delayed = 0;
+  std::uint64_t spurious_threshold = 0;
+};
+
+struct xenbus_device {
+  bool is_backend = false;
+  std::string name = {};      ///< "vbd-51712", "vif-3-0"
+  std::string nodename = {};  ///< "device/vbd/51712"
+  std::string type = {};      ///< "vbd"
+  std::string state = {};     ///< "Connected"; empty before Linux 5.x
+  bool has_driver = false;
+  std::optional<storm_counters> counters = {};
+};
+
+/// Frontends, then backends, each sorted by name.
+[[nodiscard]] std::vector<xenbus_device> read_xenbus_devices(const system_root& root);
+
+}  // namespace xenpv::doctor

@@ -1,0 +1,20 @@
+// The cost of reading the clock on this machine, which every measurement includes. With the
+// clocksource "xen", or where the hypervisor emulates the time-stamp counter, a read may be a
+// system call or a VM exit.
+#pragma once
+
+#include <chrono>
+
+namespace xenpv::probe {
+
+struct clock_cost {
+  std::chrono::nanoseconds read{};         ///< clock_gettime(CLOCK_MONOTONIC), median
+  std::chrono::nanoseconds system_call{};  ///< the same as a bare system call, median
+  /// Whether the clock is read in user space (vDSO): that is much cheaper than the system call.
+  [[nodiscard]] bool is_vdso() const noexcept { return read * 3 < system_call * 2; }
+};
+
+/// Measures on the calling thread; takes a few milliseconds.
+[[nodiscard]] clock_cost measure_clock_cost();
+
+}  // namespace xenpv::probe

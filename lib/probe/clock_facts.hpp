@@ -1,0 +1,55 @@
+// Time keeping of the guest, and time stolen by the hypervisor: /proc/stat, clocksource,
+// clockevents, /proc/timer_list. Parsers are pure; readers omit unreadable values.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "xenpv/base/system_root.hpp"
+
+namespace xenpv::probe {
+
+/// One "cpuN" line of /proc/stat, in ticks of USER_HZ (10 ms).
+struct cpu_time {
+  unsigned cpu = 0;
+  std::uint64_t busy = 0;  ///< user, nice, system, irq, softirq
+  std::uint64_t idle = 0;  ///< idle and iowait
+  std::uint64_t steal = 0;
+  friend bool operator==(const cpu_time&, const cpu_time&) = default;
+};
+/// Online CPUs, ascending. Skips lines that do not parse.
+[[nodiscard]] std::vector<cpu_time> parse_cpu_times(std::string_view stat);
+/// Reads /proc/stat; empty when it cannot be read.
+[[nodiscard]] std::vector<cpu_time> read_cpu_times(const system_root& root);
+/// Ticks stolen from all CPUs between two readings; a counter that decreased (a live migration does
+/// that) counts as 0.
+[[nodiscard]] std::uint64_t steal_between(const std::vector<cpu_time>& before,
+                                          const std::vector<cpu_time>& after);
+
+/// The clock event device of a CPU in /proc/timer_list.
+struct timer_device {
+  std::optional<unsigned> cpu = {};  ///< unset: the broadcast device
+  std::string name = {};             ///< "xen", "lapic-deadline"
+  std::optional<std::uint64_t> min_delta_ns = {};
+  std::string set_next_event = {};
+  std::string event_handler = {};
+};
+[[nodiscard]] std::vector<timer_device> parse_timer_list(std::string_view text);
+
+struct clock_event {
+  unsigned number = 0;      ///< N of clockeventN: the CPU
+  std::string device = {};  ///< "xen" is the PV timer
+};
+
+struct clock_facts {
+  std::optional<std::string> clocksource = {};
+  std::vector<std::string> available_clocksources = {};
+  std::vector<clock_event> events = {};          ///< per CPU
+  std::vector<timer_device> timer_devices = {};  ///< empty unless root
+};
+[[nodiscard]] clock_facts read_clock_facts(const system_root& root);
+
+}  // namespace xenpv::probe

@@ -1,0 +1,105 @@
+#include "probe/ipi_counts.hpp"
+
+#include <fmt/format.h>
+
+#include "channels/channel_kind.hpp"
+#include "channels/rates.hpp"
+
+namespace xenpv::probe {
+namespace {
+
+using count = std::optional<std::uint64_t>;
+
+/// The increase of the event channel of `cpu` for this kind of IPI.
+count channel_growth(const channels::interrupt_table& before,
+                     const channels::interrupt_table& after, std::string_view detail,
+                     unsigned cpu) {
+  for (const auto& row : after.rows) {
+    const auto purpose = channels::purpose_of(row);
+    if (!purpose || purpose->kind != channels::channel_kind::ipi || purpose->cpu != cpu ||
+        purpose->detail != detail)
+      continue;
+    return channels::growth_on(before, after, row.label, cpu);
+  }
+  return std::nullopt;
+}
+
+void add(count& sum, const count& value) {
+  if (value) sum = sum.value_or(0) + *value;
+}
+
+}  // namespace
+
+std::uint64_t ipi_counts::calls() const noexcept {
+  return has_pv() ? *callfunc + *callfuncsingle : cal.value_or(0);
+}
+
+std::uint64_t ipi_counts::wakes() const noexcept {
+  return calls() + (has_pv() ? *resched : res.value_or(0));
+}
+
+ipi_counts& ipi_counts::operator+=(const ipi_counts& other) noexcept {
+  add(resched, other.resched);
+  add(callfunc, other.callfunc);
+  add(callfuncsingle, other.callfuncsingle);
+  add(res, other.res);
+  add(cal, other.cal);
+  return *this;
+}
+
+ipi_counts ipis_between(const channels::interrupt_table& before,
+                        const channels::interrupt_table& after, unsigned cpu) {
+  return {.resched = channel_growth(before, after, "resched", cpu),
+          .callfunc = channel_growth(before, after, "callfunc", cpu),
+          .callfuncsingle = channel_growth(before, after, "callfuncsingle", cpu),
+          .res = channels::growth_on(before, after, "RES", cpu),
+          .cal = channels::growth_on(before, after, "CAL", cpu)};
+}
+
+std::string doubt_calls(std::uint64_t calls, const ipi_counts& counts, unsigned cpu) {
+  const auto counted = counts.calls();
+  if (counted == calls) return {};
+  return fmt::format(
+      "{} calls, and CPU {} counted {} IPIs: {}", calls, cpu, counted,
+      counted < calls ? "our thread there was not always running" : "others interrupt it too");
+}
+
+std::string doubt_wakes(std::uint64_t wakes, const ipi_counts& counts, unsigned cpu) {
+  const auto counted = counts.wakes();
+  // A wake-up may take two IPIs, and a few may be unrelated: ours are still among them.
+  const auto most = wakes + wakes / 2 + 4;
+  if (counted >= wakes && counted <= most) return {};
+  return fmt::format(
+      "{} wake-ups, and CPU {} counted {} IPIs: {}", wakes, cpu, counted,
+      counted < wakes ? "it was not always asleep, or polls when it is idle (idle=poll, haltpoll)"
+                      : "others interrupt it too");
+}
+
+std::string_view to_string(ipi_type type) noexcept {
+  switch (type) {
+    case ipi_type::pv:
+      return "pv";
+    case ipi_type::native:
+      return "native";
+    case ipi_type::unknown:
+      break;
+  }
+  return "unknown";
+}
+
+ipi_type_facts type_of(const std::vector<ipi_counts>& counted) {
+  ipi_counts sum;
+  for (const auto& counts : counted)
+    sum += counts;
+  const auto channels =
+      sum.resched.value_or(0) + sum.callfunc.value_or(0) + sum.callfuncsingle.value_or(0);
+  const auto rows = sum.res.value_or(0) + sum.cal.value_or(0);
+  if (channels == 0 && rows == 0) return {.evidence = "no IPI was counted"};
+  // PV handlers also count in RES and CAL, so native IPIs show as an excess there.
+  const auto text = fmt::format("event channels counted {} IPIs, RES and CAL {}", channels, rows);
+  if (channels == 0) return {ipi_type::native, text};
+  if (rows == 0 || channels * 10 >= rows * 9) return {ipi_type::pv, text};
+  return {ipi_type::unknown, text + ": some went another way"};
+}
+
+}  // namespace xenpv::probe

@@ -1,0 +1,87 @@
+// The measured part of ipi_probe: calls on the calling thread, and the threads that must run on the
+// other CPUs meanwhile. Neither counts IPIs nor judges results.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+
+#include "probe/measuring_thread.hpp"
+#include "probe/scheduling.hpp"
+#include "xenpv/base/histogram.hpp"
+#include "xenpv/base/unique_fd.hpp"
+
+namespace xenpv::probe {
+
+/// Registers this process for both commands used here; repeated calls are harmless. Throws
+/// `failure` (errc::not_available).
+void register_membarrier();
+
+/// Calls the barrier on `cpu` `calls` times and adds each time to `times`. Throws `failure`.
+void call_cpu(unsigned cpu, std::uint32_t calls, fine_histogram& times);
+/// The same on all CPUs that run threads of this process.
+void call_all(std::uint32_t calls, fine_histogram& times);
+
+/// A thread that busy-waits on one CPU on request.
+class spinner {
+ public:
+  /// Throws `failure` if the thread cannot get that CPU or policy.
+  spinner(unsigned cpu, const scheduling_wish& request);
+  spinner(const spinner&) = delete;
+  spinner& operator=(const spinner&) = delete;
+  ~spinner();
+
+  /// Returns false when the thread does not run within `timeout`.
+  [[nodiscard]] bool spin(std::chrono::milliseconds timeout);
+  void rest();
+
+ private:
+  enum class order { rest, spin, end };
+  void run(unsigned cpu, const scheduling_wish& request);
+  void set_order(order new_order);
+  void run_orders();
+
+  std::atomic<order> order_ = order::rest;
+  std::atomic<bool> ready_ = false;
+  std::atomic<bool> spinning_ = false;
+  std::optional<worker> thread_;
+};
+
+/// Wake-ups from one thread to another, through a word of memory or an eventfd.
+class wake_line {
+ public:
+  virtual ~wake_line() = default;
+  virtual void wake() = 0;
+  /// Waits for a wake-up and consumes all pending ones. Returns false when none came in time.
+  [[nodiscard]] virtual bool sleep(std::chrono::milliseconds timeout) = 0;
+};
+
+class futex_line final : public wake_line {
+ public:
+  void wake() override;
+  bool sleep(std::chrono::milliseconds timeout) override;
+
+ private:
+  std::atomic<std::uint32_t> word_ = 0;
+};
+
+class eventfd_line final : public wake_line {
+ public:
+  eventfd_line();
+  void wake() override;
+  bool sleep(std::chrono::milliseconds timeout) override;
+
+ private:
+  unique_fd event_;
+};
+
+/// Wakes the thread that sleeps on `there` and sleeps on `back`, `wakes` times; adds the time of
+/// each round trip to `times`. Sleeps for `rest` before each, so that the other thread sleeps too.
+/// Throws errc::timed_out.
+void wake_and_wait(wake_line& there, wake_line& back, std::uint32_t wakes,
+                   std::chrono::nanoseconds rest, std::chrono::milliseconds timeout,
+                   fine_histogram& times);
+
+}  // namespace xenpv::probe

@@ -1,0 +1,13 @@
+// Escapes text for HTML and SVG.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace xenpv::probe {
+
+/// For elements and for attributes in double quotes. Omits control characters, which XML does not
+/// allow.
+[[nodiscard]] std::string escaped(std::string_view text);
+
+}  // namespace xenpv::probe

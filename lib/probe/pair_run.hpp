@@ -1,0 +1,36 @@
+// The measured part of pair_probe: two pinned threads, or one, and nothing but the events between
+// the two clock readings. Neither places nor verifies anything.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+#include "xenpv/base/histogram.hpp"
+#include "xenpv/xen/event_channel.hpp"
+
+namespace xenpv::probe {
+
+struct pair_run {
+  xen::event_channel_handle& sender;
+  port sender_port;
+  unsigned sender_cpu;
+  xen::event_channel_handle& echo;
+  port echo_port;
+  unsigned echo_cpu;
+  std::uint32_t count;
+  std::uint32_t warm_up;
+  bool spin;
+  std::optional<int> fifo_priority;
+  std::chrono::milliseconds timeout;
+};
+
+/// Waits for an event on port `expected` of the handle and unmasks it. Throws errc::timed_out after
+/// `timeout`.
+void take_event(xen::event_channel_handle& handle, port expected, std::chrono::milliseconds timeout,
+                bool spin);
+
+/// After both threads have ended, rethrows the exception of either.
+void run_round_trips(const pair_run& run, histogram& round_trips);
+
+}  // namespace xenpv::probe

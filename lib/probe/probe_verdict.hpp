@@ -1,0 +1,17 @@
+// The verdict of the counts in /proc/interrupts on a measurement: whether the times belong to the
+// intended events. Each probe judges its own counts.
+#pragma once
+
+#include <string_view>
+
+namespace xenpv::probe {
+
+enum class probe_verdict {
+  verified,    ///< the counts match the expected events
+  unverified,  ///< nothing to compare with (see the probe's reason)
+  refuted,     ///< the counts do not match: the times belong to other events
+  failed,      ///< no result
+};
+[[nodiscard]] std::string_view to_string(probe_verdict verdict) noexcept;
+
+}  // namespace xenpv::probe

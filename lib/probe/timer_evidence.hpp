@@ -1,0 +1,19 @@
+// Evidence that a measured CPU's own timer woke its thread, and the verdict on it (pure).
+#pragma once
+
+#include "channels/interrupts.hpp"
+#include "probe/timer_probe.hpp"
+
+namespace xenpv::probe {
+
+/// Adds the increase of the rows of the result's CPU to its evidence.
+void count_timers(const channels::interrupt_table& before, const channels::interrupt_table& after,
+                  timer_result& out);
+
+/// Compares the counts with the expected events: sets the verdict and adds its reasons.
+void judge_timer(timer_result& out, timer_method method, bool on_xen);
+
+/// For a guest that was migrated or restored meanwhile: its counts come from two hosts.
+void doubt_migrated(timer_result& out);
+
+}  // namespace xenpv::probe

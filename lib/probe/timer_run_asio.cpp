@@ -1,0 +1,44 @@
+// Timers of the event loop that the data path uses: the accuracy of a deadline in a service of this
+// project. Asio sets a timerfd for the earliest timer, relative and in microseconds.
+#include <boost/asio/steady_timer.hpp>
+
+#include "probe/timer_run.hpp"
+#include "xenpv/async/asio.hpp"
+
+namespace xenpv::probe {
+namespace {
+
+namespace asio = async::asio;
+
+class asio_run {
+ public:
+  asio_run(asio::io_context& context, periods& schedule, std::chrono::nanoseconds end,
+           const stop_flag& stop)
+      : timer_(context), schedule_(schedule), end_(end), stop_(stop) {}
+
+  void arm() {
+    if (schedule_.due() >= end_ || stop_.is_set()) return;
+    timer_.expires_at(asio::steady_timer::time_point(schedule_.due()));
+    timer_.async_wait([this](const boost::system::error_code&) {
+      schedule_.woke(monotonic_now());
+      arm();
+    });
+  }
+
+ private:
+  asio::steady_timer timer_;
+  periods& schedule_;
+  std::chrono::nanoseconds end_;
+  const stop_flag& stop_;
+};
+
+}  // namespace
+
+void run_asio(periods& schedule, std::chrono::nanoseconds end, const stop_flag& stop) {
+  async::asio::io_context context(1);
+  asio_run run(context, schedule, end, stop);
+  run.arm();
+  context.run();
+}
+
+}  // namespace xenpv::probe

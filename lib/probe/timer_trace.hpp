@@ -1,0 +1,36 @@
+// The kernel's trace of its timers during a measurement: a private instance of tracefs, so that
+// other users of tracing are not disturbed. Needs root.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <string_view>
+#include <vector>
+
+#include "xenpv/base/system_root.hpp"
+
+namespace xenpv::probe {
+
+class timer_trace {
+ public:
+  /// Starts tracing; keeps about the last `events` events of each CPU. Throws `failure`
+  /// (errc::not_available) where there is no tracefs or it cannot be written.
+  timer_trace(const system_root& root, std::uint64_t events);
+  /// Removes the instance.
+  ~timer_trace();
+  timer_trace(const timer_trace&) = delete;
+  timer_trace& operator=(const timer_trace&) = delete;
+
+  /// Stops tracing. Returns the times at which interrupts ran the timers whose handler is
+  /// `function`, ascending, by CPU.
+  [[nodiscard]] std::map<unsigned, std::vector<std::chrono::nanoseconds>> finish(
+      std::string_view function);
+
+ private:
+  void write(std::string_view file, std::string_view text) const;
+
+  std::filesystem::path instance_;
+};
+
+}  // namespace xenpv::probe

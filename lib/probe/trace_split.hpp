@@ -1,0 +1,33 @@
+// Splits the lateness of a wake-up by the kernel's trace of its timers: the part before the
+// kernel's timer interrupt ran, and the part after it (pure).
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "probe/periods.hpp"
+
+namespace xenpv::probe {
+
+/// A line of the event timer:hrtimer_expire_entry.
+struct timer_expiry {
+  unsigned cpu = 0;
+  std::chrono::nanoseconds now{};  ///< read at the interrupt's beginning, CLOCK_MONOTONIC
+  std::string_view function = {};  ///< the handler of the timer; points into the line
+};
+/// nullopt for any other line.
+[[nodiscard]] std::optional<timer_expiry> parse_timer_expiry(std::string_view line);
+
+struct wake_parts {
+  fine_histogram before;  ///< from the due time to the interrupt
+  fine_histogram after;   ///< from the interrupt to the thread
+  std::uint64_t unmatched = 0;
+};
+/// `interrupts` are the times of the interrupts that may have caused a wake-up, ascending. The
+/// interrupt of a wake-up is the first between its due time and the time when the thread ran.
+[[nodiscard]] wake_parts split_wakes(const std::vector<periods::wake>& wakes,
+                                     const std::vector<std::chrono::nanoseconds>& interrupts);
+
+}  // namespace xenpv::probe

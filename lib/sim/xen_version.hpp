@@ -1,0 +1,27 @@
+// The versions of Xen whose behaviour the simulator can follow. A difference between them that a
+// program can observe is a field of a plain options struct, derived here. Values only.
+#pragma once
+
+#include <string_view>
+
+#include "sim/store_quota.hpp"
+#include "xenpv/base/error.hpp"
+
+namespace xenpv::sim {
+
+enum class xen_version { xen_4_17, xen_4_20 };
+
+/// "4.17" or "4.20".
+[[nodiscard]] std::string_view to_string(xen_version version) noexcept;
+[[nodiscard]] result<xen_version> parse_xen_version(std::string_view text);
+
+/// The files of /sys/hypervisor/version, each without its newline.
+struct xen_version_files {
+  std::string_view major, minor, extra;
+};
+[[nodiscard]] xen_version_files files_of(xen_version version) noexcept;
+
+/// The limits of that version's xenstored.
+[[nodiscard]] store_quota quota_of(xen_version version) noexcept;
+
+}  // namespace xenpv::sim

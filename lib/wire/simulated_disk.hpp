@@ -1,0 +1,64 @@
+// The values that the simulator's toolstack writes for its block backend below `xenpv/` in a disk's
+// backend directory: the only list of backend personalities and of stores, for the parser, the help,
+// the errors and the backend itself. A new personality needs a line here and a row in
+// blkback/personality.cpp.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace xenpv::wire {
+
+enum class backend_kind : std::uint8_t { linux_blkback, qemu, tapdisk, freebsd };
+enum class disk_store : std::uint8_t { memory, file, null };
+
+template <class Enum>
+struct named_value {
+  Enum value;
+  std::string_view name;  ///< in options and in xenstore
+};
+
+inline constexpr std::array backend_kinds = {
+    named_value{backend_kind::linux_blkback, "linux"},
+    named_value{backend_kind::qemu, "qemu"},
+    named_value{backend_kind::tapdisk, "tapdisk"},
+    named_value{backend_kind::freebsd, "freebsd"},
+};
+inline constexpr std::array disk_stores = {
+    named_value{disk_store::memory, "memory"},
+    named_value{disk_store::file, "file"},
+    named_value{disk_store::null, "null"},
+};
+
+/// The name in `table` of a value; the table lists all values in their order.
+template <class Enum, std::size_t N>
+[[nodiscard]] constexpr std::string_view name_in(const std::array<named_value<Enum>, N>& table,
+                                                 Enum value) noexcept {
+  return table[static_cast<std::size_t>(value)].name;
+}
+
+template <class Enum, std::size_t N>
+[[nodiscard]] constexpr std::optional<Enum> find_in(const std::array<named_value<Enum>, N>& table,
+                                                    std::string_view name) noexcept {
+  for (const auto& entry : table)
+    if (entry.name == name) return entry.value;
+  return std::nullopt;
+}
+
+/// "linux, qemu, tapdisk or freebsd", or with other separators.
+template <class Enum, std::size_t N>
+[[nodiscard]] std::string join_names(const std::array<named_value<Enum>, N>& table,
+                                     std::string_view separator = ", ",
+                                     std::string_view last_separator = " or ") {
+  std::string out;
+  for (std::size_t i = 0; i < N; ++i) {
+    if (i > 0) out += i + 1 < N ? separator : last_separator;
+    out += table[i].name;
+  }
+  return out;
+}
+
+}  // namespace xenpv::wire

@@ -1,0 +1,48 @@
+// Reads the state of a domain's event channels from the hypervisor (EVTCHNOP_status); formats and
+// parses the text of lsevtchn(8). The only source of a port's notify vCPU; needs hypercalls from
+// user space, which Linux allows in domain 0 and forbids in ordinary guests since XSA-482. Binds
+// and changes nothing.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "xenpv/base/error.hpp"
+#include "xenpv/base/system_root.hpp"
+#include "xenpv/base/types.hpp"
+
+namespace xenpv::xen {
+
+/// EVTCHNSTAT_* of event_channel.h, closed ports excepted.
+enum class port_type { unbound, interdomain, pirq, virq, ipi };
+[[nodiscard]] std::string_view to_string(port_type type) noexcept;
+
+struct port_status {
+  port number{};
+  port_type type = port_type::unbound;
+  std::uint32_t vcpu = 0;                           ///< the vCPU that the hypervisor notifies
+  std::optional<domid> remote_domain = {};          ///< unbound: may bind it; interdomain: the peer
+  std::optional<port> remote_port = {};             ///< interdomain
+  std::optional<std::uint32_t> number_of_irq = {};  ///< pirq, virq: the number
+  friend bool operator==(const port_status&, const port_status&) = default;
+};
+
+/// "TIMER" for VIRQ_TIMER (xen.h); "VIRQ 21" for one without a name.
+[[nodiscard]] std::string virq_name(std::uint32_t virq);
+
+/// The open ports of `domain`, ascending, without those that Xen reserves (4.15 to 4.18 answer
+/// EACCES for them). Only the control domain may query other domains. Throws `failure` with
+/// errc::not_available where hypercalls are forbidden; the remedy says how to allow them. May block
+/// in open(2) until xenstore is up.
+[[nodiscard]] std::vector<port_status> read_port_status(
+    domid domain = domid_self, const system_root& root = system_root::from_environment());
+
+/// "   1: VCPU 0: Interdomain (Connected) - Remote Domain 0, Port 12", as lsevtchn prints it.
+[[nodiscard]] std::string format_lsevtchn(const port_status& status);
+/// Parses the output of lsevtchn; an error names the first invalid line.
+[[nodiscard]] result<std::vector<port_status>> parse_lsevtchn(std::string_view text);
+
+}  // namespace xenpv::xen

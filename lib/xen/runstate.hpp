@@ -1,0 +1,30 @@
+// Reads a vCPU's time in each run state from the hypervisor (VCPUOP_get_runstate_info), with
+// nanosecond resolution, where /proc/stat reports steal in ticks of 10 ms. Needs hypercalls from
+// user space, as port_status.hpp does. Does not touch the area that the kernel registered.
+#pragma once
+
+#include <chrono>
+
+#include "xenpv/base/system_root.hpp"
+
+namespace xenpv::xen {
+
+/// Times since the domain was created.
+struct vcpu_runstate {
+  std::chrono::nanoseconds running{};   ///< on a physical CPU
+  std::chrono::nanoseconds runnable{};  ///< waiting for one that another vCPU used
+  std::chrono::nanoseconds blocked{};   ///< idle
+  std::chrono::nanoseconds offline{};   ///< paused, or not brought up
+
+  friend vcpu_runstate operator-(const vcpu_runstate& a, const vcpu_runstate& b) noexcept {
+    return {a.running - b.running, a.runnable - b.runnable, a.blocked - b.blocked,
+            a.offline - b.offline};
+  }
+};
+
+/// The times of this domain's vCPU `vcpu`, which on x86 is Linux' CPU number. Throws `failure` with
+/// errc::not_available where hypercalls are forbidden.
+[[nodiscard]] vcpu_runstate read_runstate(
+    unsigned vcpu, const system_root& root = system_root::from_environment());
+
+}  // namespace xenpv::xen

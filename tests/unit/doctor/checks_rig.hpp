@@ -1,0 +1,43 @@
+// Shared by the tests of the doctor's checks: a snapshot of a capture, and its rows by id.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "doctor/guest_snapshot.hpp"
+#include "unit/channels/captured_tree.hpp"
+
+namespace xenpv::doctor::test {
+
+inline guest_snapshot snapshot_of(const std::string& capture) {
+  return take_snapshot(xenpv::test::captured_tree(capture).place());
+}
+
+inline check_result row(const guest_snapshot& snapshot, std::string_view id) {
+  for (const auto& entry : run_checks(snapshot))
+    if (entry.id == id) return entry;
+  ADD_FAILURE() << "no row " << id;
+  return {};
+}
+
+inline bool has_row(const guest_snapshot& snapshot, std::string_view id) {
+  return std::ranges::any_of(run_checks(snapshot), [&](const auto& row) { return row.id == id; });
+}
+
+inline std::string value_of(const check_result& row, std::string_view source) {
+  for (const auto& entry : row.evidence)
+    if (entry.source == source) return entry.value;
+  return "(no such evidence)";
+}
+
+inline channels::interrupt_row& kernel_row(guest_snapshot& snapshot, std::string_view label) {
+  for (auto& entry : snapshot.from.interrupts.value->rows)
+    if (entry.label == label) return entry;
+  throw std::runtime_error("no row " + std::string(label));
+}
+
+}  // namespace xenpv::doctor::test
