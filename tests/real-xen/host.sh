@@ -21,9 +21,15 @@ kernel_options="console=hvc0 loglevel=4 panic=1 xenpv.root=vda xenpv.run=vdb xen
 qemu=()
 drives=0
 
+# slot: the bus of the next device. The kernel numbers the disks of an ARM machine by address, and QEMU
+# would give the first disk the last address.
+slot() {
+  [[ $bus != device ]] || echo ",bus=virtio-mmio-bus.$drives"
+}
+
 # virtio_disk FILE OPTIONS: adds a disk; domain 0 names them vda, vdb... in the order of the calls.
 virtio_disk() {
-  qemu+=(-drive "if=none,id=disk$drives,format=raw,file=${1//,/,,},$2" -device "virtio-blk-$bus,drive=disk$drives")
+  qemu+=(-drive "if=none,id=disk$drives,format=raw,file=${1//,/,,},$2" -device "virtio-blk-$bus,drive=disk$drives$(slot)")
   drives=$((drives + 1))
 }
 
