@@ -75,7 +75,13 @@ finish_foreign() {
   [[ -e $root/bin/sh ]] || ln -s dash "$root/bin/sh"
   [[ -e $root/usr/bin/awk ]] || ln -s mawk "$root/usr/bin/awk"
   mkdir -p "$root"/{mnt,proc,sys,dev,run,tmp,root,results}
-  [[ -e $root/var/run ]] || ln -s /run "$root/var/run"
+  # Links, once the packages are set up; directories before.
+  local name
+  for name in run lock; do
+    [[ -L $root/var/$name ]] || rmdir "$root/var/$name" 2>/dev/null || true
+  done
+  [[ -L $root/var/run ]] || ln -s /run "$root/var/run"
+  [[ -L $root/var/lock ]] || ln -s /run/lock "$root/var/lock"
   [[ -e $root/etc/passwd ]] || cp "$root/usr/share/base-passwd/passwd.master" "$root/etc/passwd"
   [[ -e $root/etc/group ]] || cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
 }

@@ -272,19 +272,18 @@ load_table() {
   done <"$1"
 }
 
-# expectation PLACE CASE: sets `expected` and marks the line as used.
+# expectation PLACE CASE: sets `expected` and marks the line as used, and those that it overrides.
 expectation() {
-  local index places pattern
+  local index places pattern value
   expected=
   for index in "${!table[@]}"; do
-    read -r places pattern expected <<<"${table[index]}"
+    read -r places pattern value <<<"${table[index]}"
     # shellcheck disable=SC2053  # a pattern
     if fits "$1" "$places" && [[ $2 == $pattern ]]; then
       used[index]+=" $1"
-      return
+      expected=${expected:-$value}
     fi
   done
-  expected=
 }
 
 # compare TEXT RELATION-AND-NUMBER
