@@ -15,6 +15,18 @@ constexpr std::uint32_t beyond_every_abi = 0x7FFFFFFF;
 constexpr unsigned virq_timer = 0;
 constexpr unsigned virq_count = 24;
 
+#ifdef __aarch64__
+constexpr bool on_arm = true;
+#else
+constexpr bool on_arm = false;
+#endif
+
+/// Xen on ARM refuses a port for a domain that does not exist; on x86 it may be created later.
+bool lacks_another_domain() {
+  return on_arm && in_dom0();
+}
+constexpr auto needs_a_domain = "Xen on ARM refuses a port for a domain that does not exist";
+
 TEST(event_binding, gives_a_valid_port_when_remote_is_domid_self) {
   event_handle handle;
   EXPECT_GT(handle.bind_unbound(self), 0U);
@@ -26,6 +38,7 @@ TEST(event_binding, gives_a_valid_port_when_remote_is_the_own_number) {
 }
 
 TEST(event_binding, takes_a_port_that_waits_for_another_domain) {
+  if (lacks_another_domain()) GTEST_SKIP() << needs_a_domain;
   event_handle handle;
   EXPECT_GT(handle.bind_unbound(other_domid()), 0U);
 }
@@ -73,6 +86,7 @@ TEST(event_binding, fails_with_einval_when_remote_port_is_connected) {
 }
 
 TEST(event_binding, fails_with_einval_when_remote_port_waits_for_another_domain) {
+  if (lacks_another_domain()) GTEST_SKIP() << needs_a_domain;
   event_handle left, right;
   const auto port = left.bind_unbound(other_domid());
   EXPECT_EQ(attempt([&] { return xenevtchn_bind_interdomain(right.get(), self, port); }),
@@ -184,9 +198,11 @@ TEST(event_binding, gives_all_numbers_back_when_closed) {
   EXPECT_EQ(after, before);
 }
 
-TEST(event_binding, refuses_the_timer_virq_with_eexist) {
+// Linux on ARM uses the architecture's timer and leaves the VIRQ alone.
+TEST(event_binding, refuses_the_timer_virq_with_eexist_where_the_kernel_uses_it) {
   event_handle handle;
-  EXPECT_EQ(attempt([&] { return xenevtchn_bind_virq(handle.get(), virq_timer); }), failed(EEXIST));
+  EXPECT_EQ(attempt([&] { return xenevtchn_bind_virq(handle.get(), virq_timer); }),
+            on_arm ? succeeded : failed(EEXIST));
 }
 
 TEST(event_binding, refuses_an_unknown_virq_with_einval) {

@@ -95,6 +95,9 @@ TEST_F(store_limit, refuses_too_many_permissions_with_enospc) {
 
 TEST_F(store_limit, refuses_too_many_watches) {
   if (in_dom0()) GTEST_SKIP() << no_quota;
+  // Seen with Xen 4.20 and Linux 6.12, on x86 and ARM; not yet explained.
+  if (!store_is_a_socket() && xen_minor_version() >= 18)
+    GTEST_SKIP() << "through /dev/xen/xenbus, the refusal of a watch hangs the caller";
   // Uses its own connection, because through /dev/xen/xenbus the refusal breaks it.
   const store_session many;
   int count = 0;
