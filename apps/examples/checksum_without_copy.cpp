@@ -1,8 +1,8 @@
 // checksum_without_copy [DEVICE]: sums up the first MiB of a PV disk in the granted pages
 // themselves.
 //
-// A lease lends pages that the backend reads and writes: data is neither copied nor allocated.
-// Requests are submitted on the thread that owns the queue. To try it without Xen:
+// A lease lends pages that the backend reads and writes: data is not copied, and nothing is
+// allocated. Requests are submitted on the thread that owns the queue. To try it without Xen:
 //   xenpv-sim run --disk xvdb,memory=64M -- ./checksum_without_copy
 #include <cstdio>
 #include <exception>
@@ -61,7 +61,7 @@ int main(int argc, char** argv) {
   try {
     xenpv::async::runtime runtime;
     runtime.run(
-        [&](auto& services) { return run(services, argc > 1 ? argv[1] : "device/vbd/51728"); });
+        [&](auto& session) { return run(session, argc > 1 ? argv[1] : "device/vbd/51728"); });
   } catch (const std::exception& e) {
     std::fprintf(stderr, "checksum_without_copy: %s\n", e.what());
     return 1;

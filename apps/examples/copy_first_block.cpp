@@ -1,4 +1,4 @@
-// copy_first_block [DEVICE]: copies the first 4 KiB of a PV disk to the next 4 KiB and flushes.
+// copy_first_block [DEVICE]: overwrites the second 4 KiB of a PV disk with the first, and flushes.
 //
 // DEVICE is a path as in xenstore ("device/vbd/51728"). The kernel's driver must not use the disk.
 // To try it without Xen:
@@ -31,7 +31,7 @@ asio::awaitable<void> run(xenpv::async::runtime& runtime, std::string device) {
   } catch (...) {
     error = std::current_exception();
   }
-  // Closes the device in order with the backend. A handler cannot await, hence the detour.
+  // Performs the closing handshake. A handler cannot await, hence the detour.
   co_await disk->close();
   if (error) std::rethrow_exception(error);
 }
@@ -42,7 +42,7 @@ int main(int argc, char** argv) {
   try {
     xenpv::async::runtime runtime;
     runtime.run(
-        [&](auto& services) { return run(services, argc > 1 ? argv[1] : "device/vbd/51728"); });
+        [&](auto& session) { return run(session, argc > 1 ? argv[1] : "device/vbd/51728"); });
   } catch (const std::exception& e) {
     std::fprintf(stderr, "copy_first_block: %s\n", e.what());
     return 1;

@@ -26,26 +26,22 @@ std::vector<xenpv::xen::store_permission> readable_by(domid owner, domid peer) {
   return {{.domain = owner}, {.domain = peer, .read = true}};
 }
 
-asio::awaitable<void> serve(xenpv::async::runtime& runtime, domid peer) {
-  auto& store = runtime.store();
-  xenpv::async::bound_port port;
-  auto bind = [&]() -> asio::awaitable<void> {
-    port = runtime.loop(0).bind_unbound(peer);
-    co_return;
-  };
-  co_await xenpv::async::run_on(runtime.executor(0), bind);
+/// Runs on the thread of loop 0, where the port is bound, used and unbound.
+asio::awaitable<void> answer_once(xenpv::async::runtime& runtime, domid peer) {
+  auto& store = runtime.store();  // may be used from any thread
+  auto port = runtime.loop(0).bind_unbound(peer);
   co_await store.write(node, std::to_string(raw(port.number())));
   const auto own = (co_await store.own_domid()).value();
   co_await store.set_permissions(node, readable_by(own, peer));
   std::printf("waiting on port %u\n", raw(port.number()));
   std::fflush(stdout);
-  auto answer = [&]() -> asio::awaitable<void> {
-    co_await port.wait();
-    port.notify();
-    port = {};  // unbound on the thread that bound it
-  };
-  co_await xenpv::async::run_on(runtime.executor(0), answer);
+  co_await port.wait();
+  port.notify();
   (void)co_await store.remove(node);
+}
+
+asio::awaitable<void> serve(xenpv::async::runtime& runtime, domid peer) {
+  co_await xenpv::async::run_on(runtime.executor(0), [&] { return answer_once(runtime, peer); });
 }
 
 asio::awaitable<void> ping(xenpv::async::runtime& runtime, domid peer) {
@@ -74,8 +70,8 @@ int main(int argc, char** argv) {
   try {
     const domid peer{static_cast<std::uint16_t>(std::stoul(argv[2]))};
     xenpv::async::runtime runtime;
-    runtime.run([&](auto& services) {
-      return mode == "serve" ? serve(services, peer) : ping(services, peer);
+    runtime.run([&](auto& session) {
+      return mode == "serve" ? serve(session, peer) : ping(session, peer);
     });
   } catch (const std::exception& e) {
     std::fprintf(stderr, "ping_domain: %s\n", e.what());

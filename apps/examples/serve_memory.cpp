@@ -1,6 +1,7 @@
 // serve_memory SOCKET: an NBD server for a block device of its own, 16 MiB of memory. Needs no Xen.
 //
-//   ./serve_memory /tmp/memory.sock & nbdinfo nbd+unix:///memory?socket=/tmp/memory.sock; kill %1
+//   ./serve_memory /tmp/memory.sock
+//   nbdinfo nbd+unix:///memory?socket=/tmp/memory.sock    # in another terminal
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
@@ -35,8 +36,12 @@ class memory_device final : public blk::block_device, public blk::block_queue {
   void commit() override {}
   void submit(blk::request& request) override {
     asio::post(context_, [this, &request] {
-      if (request.op == blk::operation::read) copy(request, true);
-      if (request.op == blk::operation::write) copy(request, false);
+      request.status = {};
+      const bool moves = request.op == blk::operation::read || request.op == blk::operation::write;
+      if (request.offset > bytes_.size() || request.length > bytes_.size() - request.offset)
+        request.status = std::make_error_code(std::errc::invalid_argument);
+      else if (moves)
+        copy(request, request.op == blk::operation::read);
       request.done(request);
     });
   }
@@ -63,8 +68,7 @@ class memory_device final : public blk::block_device, public blk::block_queue {
   std::shared_ptr<blk::page_pool> pages_ = std::make_shared<blk::page_pool>(page_memory_);
 };
 
-asio::awaitable<void> stop_at_signal(xenpv::nbd::server& server) {
-  asio::signal_set signals(co_await asio::this_coro::executor, SIGINT, SIGTERM);
+asio::awaitable<void> stop_at_signal(xenpv::nbd::server& server, asio::signal_set& signals) {
   (void)co_await signals.async_wait(asio::use_awaitable);
   co_await server.stop();
 }
@@ -81,11 +85,12 @@ int main(int argc, char** argv) {
     memory_device device(context, 16 << 20);
     xenpv::nbd::server_options options;
     options.export_name = "memory";
+    asio::signal_set signals(context, SIGINT, SIGTERM);  // before the server says that it is ready
     xenpv::nbd::server server(context.get_executor(), device, options);
     server.listen(xenpv::nbd::listen_unix(argv[1]));
     std::printf("ready\n");
     std::fflush(stdout);
-    asio::co_spawn(context, stop_at_signal(server), [](std::exception_ptr error) {
+    asio::co_spawn(context, stop_at_signal(server, signals), [](std::exception_ptr error) {
       if (error) std::rethrow_exception(error);
     });
     context.run();

@@ -17,7 +17,7 @@ asio::awaitable<void> print_changes(xenpv::async::runtime& runtime, std::string 
   auto watch = co_await store.watch(std::move(path));
   for (int i = 0; i < count; ++i) {
     const auto event = co_await watch.next();
-    // An event says that something changed, not to what: read it.
+    // An event does not carry the new value: read it.
     const auto value = co_await store.read_if_exists(event.path);
     std::printf("%s%s%s\n", event.path.c_str(), value ? " = " : " does not exist",
                 value ? value->c_str() : "");
@@ -34,8 +34,7 @@ int main(int argc, char** argv) {
   }
   try {
     xenpv::async::runtime runtime;
-    runtime.run(
-        [&](auto& services) { return print_changes(services, argv[1], std::atoi(argv[2])); });
+    runtime.run([&](auto& session) { return print_changes(session, argv[1], std::atoi(argv[2])); });
   } catch (const std::exception& e) {
     std::fprintf(stderr, "watch_store: %s\n", e.what());
     return 1;

@@ -18,8 +18,8 @@ namespace {
 
 namespace asio = async::asio;
 
-/// How long requests wait without a server. A kept device waits for its next server, which a person
-/// may have to start.
+/// How long requests wait without a server. For a kept device the time is longer, because an
+/// administrator may have to start its next server.
 constexpr std::chrono::seconds usual_dead_timeout(30);
 constexpr std::chrono::minutes kept_dead_timeout(10);
 
@@ -38,7 +38,7 @@ result<std::uint32_t> parse_device(std::string_view text) {
                     "expected a device of the kernel's NBD driver, such as /dev/nbd0");
 }
 
-/// The driver counts in seconds.
+/// The driver's timeouts are in seconds.
 result<std::chrono::seconds> parse_seconds(std::string_view text, std::string_view name) {
   const auto value = parse_duration(text, name);
   if (!value) return value.error();
@@ -48,14 +48,15 @@ result<std::chrono::seconds> parse_seconds(std::string_view text, std::string_vi
                     "expected whole seconds");
 }
 
-/// Called before the disk is touched, so that its current holder does not lose it in vain.
+/// Called before the disk is taken over, so that its current driver does not lose it if the device
+/// is not available.
 void check_device(const std::optional<std::uint32_t>& index) {
   if (!index || !disk_of_kept_device(*index).empty()) return;
   if (const auto owner = nbd::kernel_device_owner(*index))
     throw failure(
         std::make_error_code(std::errc::device_or_resource_busy),
         fmt::format("attach to {}", nbd::kernel_device_path(*index)),
-        fmt::format("process {} connected it; omit the device to let the kernel choose one",
+        fmt::format("already connected by process {}; omit the device to let the kernel choose one",
                     *owner));
 }
 
@@ -64,7 +65,7 @@ nbd::attachment_options attachment_options_for(const attach_options& options, se
   out.index = options.device;
   out.queues = disk.device.queue_count();
   out.keep = options.disk.keep;
-  // With more connections, the kernel gives up requests that are merely slow.
+  // With several connections, the kernel drops connections whose requests are merely slow.
   out.connections = options.connections.value_or(out.keep ? 1 : out.queues);
   out.timeout = options.timeout;
   out.dead_timeout = options.dead_timeout.value_or(
@@ -77,18 +78,18 @@ nbd::attachment_options attachment_options_for(const attach_options& options, se
   return out;
 }
 
-/// A kept device already has its number.
+/// Refuses a device other than the one that was kept for the disk.
 void check_choice(const attach_options& options, const claimed_disk& claimed) {
   const auto& kept = claimed.kept;
   if (!options.device || !kept || *options.device == kept->index) return;
   throw failure(
       make_error_code(errc::invalid_argument),
       fmt::format("attach {} to {}", claimed.disk.name, nbd::kernel_device_path(*options.device)),
-      fmt::format("{} was left behind for it and may be in use",
+      fmt::format("a previous server left {} behind for this disk, and it may be in use",
                   nbd::kernel_device_path(kept->index)));
 }
 
-/// One attachment, from its creation to its end.
+/// One attachment, from the creation of the device to its removal.
 class attached_disk {
  public:
   attached_disk(const attach_options& options, served_disk& disk, nbd::kernel_driver driver,
@@ -122,7 +123,7 @@ class attached_disk {
     log().info("{}: {} was disconnected", disk_.name, device_.path());
   }
 
-  /// For the next server, also after a crash.
+  /// Records the device for the next server, which may start after a crash of this one.
   asio::awaitable<void> remember() {
     kept_device kept;
     kept.index = device_.index();
@@ -144,7 +145,7 @@ class attached_disk {
       (out_ << device_.path() << '\n').flush();
   }
 
-  /// Also true while the backend is away: the next server waits for it, too.
+  /// Also true while the backend is lost: the next server waits for it as well.
   [[nodiscard]] bool stays_for_next_server() const {
     const auto state = disk_.device.state();
     return options_.disk.keep && device_.is_connected() &&
@@ -154,7 +155,8 @@ class attached_disk {
 
   asio::awaitable<void> leave() {
     if (stays_for_next_server()) {
-      log().info("{}: {} stays for the next server; its requests wait", disk_.name, device_.path());
+      log().info("{}: leaving {} in place for the next server; its requests wait until then",
+                 disk_.name, device_.path());
       left_behind_ = true;
       device_.leave_behind();
       co_return;
@@ -163,7 +165,7 @@ class attached_disk {
       const auto users = block_device_users(nbd::kernel_device_name(device_.index()),
                                             system_root::from_environment());
       if (!users.empty())
-        log().warn("{}: disconnected while it is {}", device_.path(), fmt::join(users, "; "));
+        log().warn("{}: disconnected while still {}", device_.path(), fmt::join(users, "; "));
     }
     co_await device_.disconnect();
   }
@@ -209,28 +211,28 @@ void add_attach(cli::app& app) {
           "partitions exist. Needs the kernel's module nbd (modprobe nbd) and CAP_SYS_ADMIN.")
       .describe(
           "The device stays until xenpv-disk detach, nbd-client -d, SIGTERM or SIGINT. It is "
-          "resized with the disk. Unmount it first: a file system that is still mounted when the "
-          "device ends loses data that was not written yet.")
+          "resized when the disk is resized. Unmount it before you detach it: a file system that "
+          "is still mounted then loses data that was not written yet.")
       .describe(
-          "A request waits for as long as the backend takes; with --timeout, a request that takes "
-          "longer is sent again over a new connection. If this process is killed, new requests "
-          "wait for --dead-timeout and then fail; without --timeout, requests that it had not "
-          "answered wait for xenpv-disk detach or the next server.")
+          "By default, requests wait for the backend without a time limit; with --timeout, the "
+          "kernel resends a request that takes longer over a new connection. If this process is "
+          "killed, new requests wait for --dead-timeout and then fail; without --timeout, requests "
+          "that the process had not answered wait for the next server or for xenpv-disk detach.")
       .describe(
-          "With --keep, the device outlives this process, killed or stopped, so that it can stay "
-          "mounted across a crash or an upgrade: the next xenpv-disk attach --keep of the same "
-          "disk takes it over, and its requests continue. xenpv-disk detach ends it. Requests that "
-          "a killed process had not answered are sent again about 2 seconds after the takeover. "
-          "See xenpv-recovery(7).")
+          "With --keep, the device remains when this process is stopped or killed, so that it can "
+          "stay mounted across a crash or an upgrade: the next xenpv-disk attach --keep of the "
+          "same disk takes the device over, and its requests continue. xenpv-disk detach removes "
+          "the device. The kernel resends requests that a killed process had not answered about 2 "
+          "seconds after the takeover. See xenpv-recovery(7).")
       .example("take over a disk that the kernel's driver is using",
                "xenpv-disk attach xvdb --take --background")
-      .example("mount it", "mount $(xenpv-disk attach xvdb --background) /mnt");
+      .example("attach and mount the disk", "mount $(xenpv-disk attach xvdb --background) /mnt");
   add_disk_options(command, options.disk);
   command
       .argument("[DEVICE]", options.device, "/dev/nbdN (default: the kernel chooses a free one)",
                 parse_device)
       .option("--connections N", options.connections,
-              "connections between the kernel and this process (default: as many as queues)",
+              "connections between the kernel and this process (default: one per queue)",
               cli::whole_number<std::size_t>(1, 64))
       .option("--timeout DURATION", options.timeout,
               "resend requests that take longer than this, in whole seconds; 0: never",
@@ -239,8 +241,8 @@ void add_attach(cli::app& app) {
               "how long requests wait without a server (default: 30s, with --keep 10min)",
               parse_seconds)
       .flag("--keep", options.disk.keep,
-            "leave the device in place when this process ends, for the next server")
-      .flag("--background", options.background, "return when the device exists; log to syslog")
+            "leave the device in place for the next server when this process exits")
+      .flag("--background", options.background, "return once the device exists, and log to syslog")
       .action([](std::ostream& out) { return attach(options, out); });
 }
 

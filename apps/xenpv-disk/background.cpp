@@ -30,7 +30,7 @@ void write_all(int descriptor, std::string_view text) {
   }
 }
 
-/// The data available now; empty at the end of the stream.
+/// Reads the next available data; returns an empty string at the end of the stream.
 std::string read_some(int descriptor) {
   std::array<char, 4096> bytes;
   for (;;) {
@@ -40,15 +40,16 @@ std::string read_some(int descriptor) {
   }
 }
 
-/// Forwards `messages` to stderr until a line is announced over `ready`, and returns the line; or
-/// until both are closed: a command writes its final error after it has closed everything else.
+/// Forwards `messages` to stderr until a line arrives on `ready`, and returns the line. Without a
+/// line, continues until both pipes are closed, because a command writes its final error after it
+/// has closed everything else.
 std::string forward_until_ready(int ready, int messages) {
   std::string announced;
   std::array<pollfd, 2> ends = {pollfd{ready, POLLIN, 0}, pollfd{messages, POLLIN, 0}};
   while (ends[0].fd >= 0 || (announced.empty() && ends[1].fd >= 0)) {
     if (::poll(ends.data(), ends.size(), -1) < 0) {
       if (errno == EINTR) continue;
-      throw_errno("wait for the process in the background");
+      throw_errno("wait for the background process");
     }
     if (ends[1].revents != 0) {
       const auto text = read_some(messages);
@@ -77,7 +78,7 @@ background_start start_in_background(std::ostream& out) {
   auto messages = make_pipe();
   out.flush();
   const auto child = ::fork();
-  if (child < 0) throw_errno("start a process in the background");
+  if (child < 0) throw_errno("start a background process");
   background_start start;
   if (child > 0) {
     ready.writer.reset();

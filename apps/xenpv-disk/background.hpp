@@ -1,5 +1,5 @@
-// Continues a command in the background once it has a result: the shell gets its prompt back, with
-// the result, or with the error and its exit status.
+// Moves a command to the background once it has a result. The foreground process then prints the
+// result, or the error, and exits with the status.
 #pragma once
 
 #include <iosfwd>
@@ -18,12 +18,12 @@ struct background_start {
   unique_fd ready;
 };
 
-/// Forks; to be called at the start of a command, before there are threads. The first process
-/// waits: it forwards the second's stderr, and prints the line that the second announces to `out`.
-/// The second process has a session of its own, and also logs to syslog. Throws `failure`.
+/// Forks. Call at the start of a command, before any threads exist. The first process waits: it
+/// forwards the second process's stderr, and prints to `out` the line that the second process
+/// announces. The second process has its own session, and also logs to syslog. Throws `failure`.
 [[nodiscard]] background_start start_in_background(std::ostream& out);
 
-/// Makes the first process print `line` and end. Discards stderr from now on.
+/// Makes the first process print `line` and exit. Discards stderr from now on.
 void announce(background_start& start, std::string_view line);
 
 }  // namespace xenpv::disk_app

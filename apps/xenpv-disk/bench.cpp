@@ -65,7 +65,7 @@ std::vector<named_load> loads_for(const bench_options& options) {
   return out;
 }
 
-/// Runs every load on one device; a load whose requests all fail ends the bench.
+/// Runs every load on one device. Stops the benchmark if all requests of a load fail.
 asio::awaitable<void> run_loads(blk::block_device& device, bench_engine engine,
                                 const std::vector<named_load>& loads,
                                 std::vector<bench_row>& rows) {
@@ -80,7 +80,8 @@ asio::awaitable<void> run_loads(blk::block_device& device, bench_engine engine,
   }
 }
 
-/// Runs the loads and closes the device; the two kinds of device have no common close().
+/// Runs the loads and closes the device. A template, because the two device classes share no
+/// close().
 template <class Device>
 asio::awaitable<void> measure(Device& device, bench_engine engine, const bench_options& options,
                               std::vector<bench_row>& rows) {
@@ -117,16 +118,17 @@ asio::awaitable<void> measure_xenpv(async::runtime& runtime, const blkfront::lis
   co_await measure(*connected.device, bench_engine::xenpv, options, rows);
 }
 
-/// Measures the kernel's engine first: once its driver has released a disk, only the toolstack
-/// reliably brings it back.
+/// Measures the kernel's engine first: once the kernel's driver has released a disk, only the
+/// toolstack can reliably return the disk to that driver.
 asio::awaitable<void> bench(async::runtime& runtime, bench_options options,
                             std::vector<bench_row>& rows) {
   const auto held = co_await lock_disk(runtime, options.disk);
   const bool in_kernel = held.disk.holder == device_holder::kernel;
   if (options.engine == bench_engine::kernel && !in_kernel)
-    throw failure(make_error_code(errc::not_available),
-                  fmt::format("measure the kernel's engine on {}", held.disk.name),
-                  "the kernel's driver does not hold it; attach it again, or use --engine xenpv");
+    throw failure(
+        make_error_code(errc::not_available),
+        fmt::format("measure the kernel's engine on {}", held.disk.name),
+        "the kernel's driver is not using it; attach the disk again, or use --engine xenpv");
   const bool only_kernel = !options.engine && in_kernel && !options.device.take;
   if (options.engine != bench_engine::kernel && !only_kernel)
     check_claim(held.disk, options.device);
@@ -134,7 +136,7 @@ asio::awaitable<void> bench(async::runtime& runtime, bench_options options,
     co_await measure_kernel(runtime, held.disk, options, rows);
   if (options.engine == bench_engine::kernel) co_return;
   if (only_kernel) {
-    log().info("{}: the kernel's driver holds it; use --take to measure xenpv's engine, too",
+    log().info("{}: the kernel's driver is using it; use --take to measure xenpv's engine as well",
                held.disk.name);
     co_return;
   }
@@ -153,7 +155,7 @@ void print_json(std::ostream& out, const bench_options& options,
 
 cli::exit_code run_bench(const bench_options& options, std::ostream& out) {
   if (options.load && options.load->op == blk::operation::write && !options.overwrite)
-    throw failure(make_error_code(errc::invalid_argument), "bench with a load that writes",
+    throw failure(make_error_code(errc::invalid_argument), "benchmark with a load that writes",
                   "it destroys the data on the disk; confirm with --overwrite");
   std::vector<bench_row> rows;
   async::runtime_options settings;
@@ -176,19 +178,21 @@ cli::exit_code run_bench(const bench_options& options, std::ostream& out) {
 void add_bench(cli::app& app) {
   static bench_options options;
   using blk::operation;
-  auto& command = app.add_command("bench", "measure a disk with this engine and the kernel's");
+  auto& command =
+      app.add_command("bench", "benchmark a disk with xenpv's engine and the kernel's driver");
   command
       .describe(
           "Runs the same loads on the disk through the kernel's block device (io_uring, O_DIRECT), "
-          "if the kernel's driver holds the disk, and through this program's engine, with --take "
-          "or if the disk is free. Both in one run, so that the figures are comparable.")
+          "if the kernel's driver is using the disk, and through xenpv's engine, if --take is "
+          "given or the disk is free. Both run in one benchmark, so that the figures are "
+          "comparable.")
       .describe(
-          "Without --load: random reads of 4k at depth 1 and 32, sequential reads of 1M at depth "
-          "4, and with --overwrite the same as writes. The depth is the total of all queues. Data "
-          "moves directly into and out of granted pages, as for NBD clients; --copy adds the cost "
-          "for a program that needs the data in its own memory.")
-      .example("both engines, reading", "xenpv-disk bench xvdb --take")
-      .example("one load, with its histogram",
+          "Without --load, runs random reads of 4k at depths 1 and 32 and sequential reads of 1M "
+          "at depth 4, and with --overwrite the same loads as writes. The depth is the total of "
+          "all queues. Data moves directly into and out of granted pages, as for NBD clients; "
+          "--copy adds the cost for a program that needs the data in its own memory.")
+      .example("measure both engines with reads", "xenpv-disk bench xvdb --take")
+      .example("run one load and show its histogram",
                "xenpv-disk bench xvdb --load randread --block 16K --depth 8 --histogram");
   add_device_options(command, options.disk, options.device);
   command
@@ -200,7 +204,7 @@ void add_bench(cli::app& app) {
                                     {"randread", {operation::read, true}},
                                     {"write", {operation::write, false}},
                                     {"randwrite", {operation::write, true}}}))
-      .option("--block SIZE", options.block, "bytes per request of that load",
+      .option("--block SIZE", options.block, "bytes per request for that load",
               [](std::string_view text, std::string_view name) -> result<std::uint64_t> {
                 auto size = parse_size(text, name);
                 if (!size || (*size > 0 && *size <= (64U << 20U))) return size;
@@ -208,14 +212,15 @@ void add_bench(cli::app& app) {
                                   "expected at most 64M");
               },
               {.by_default = "4K"})
-      .option("--depth N", options.depth, "requests in flight of that load",
+      .option("--depth N", options.depth, "number of requests in flight for that load",
               cli::whole_number<unsigned>(1, 4096), {.by_default = "32"})
       .option("--time DURATION", options.time, "duration of each load", parse_duration,
               {.by_default = "2s"})
       .flag("--overwrite", options.overwrite, "also write: destroys the data on the disk")
       .flag("--copy", options.copy,
-            "copy each block between granted pages and the bench's memory; the kernel never does")
-      .flag("--histogram", options.histogram, "show the distribution of the latencies")
+            "copy each block between granted pages and the benchmark's own memory (xenpv's engine "
+            "only)")
+      .flag("--histogram", options.histogram, "show the latency distribution")
       .offers_json(options.json)
       .action([](std::ostream& out) { return run_bench(options, out); });
 }

@@ -27,7 +27,7 @@ struct bench_row {
 
 /// Prints a line for each row, with a comparison to the kernel's row for the same load, if any.
 void print_bench_table(std::ostream& out, const std::vector<bench_row>& rows);
-/// Prints the distribution of the latencies, with a bar for each power of two.
+/// Prints the latency distribution, with a bar for each power of two.
 void print_bench_histogram(std::ostream& out, const bench_row& row);
 [[nodiscard]] cli::json to_json(const bench_row& row);
 

@@ -19,8 +19,8 @@ std::string latency_at(const bench_row& row, double share) {
   return format_nanoseconds(row.result.latency_ns.percentile(share));
 }
 
-/// The speed relative to the kernel's driver with the same load, as in "1.83x"; empty without a row
-/// for the kernel.
+/// Returns the speed relative to the kernel's driver with the same load, such as "1.83x"; empty if
+/// there is no row for the kernel.
 std::string beside_kernel(const std::vector<bench_row>& rows, const bench_row& row) {
   if (row.engine == bench_engine::kernel) return {};
   for (const auto& other : rows)
@@ -53,7 +53,7 @@ void print_bench_table(std::ostream& out, const std::vector<bench_row>& rows) {
                     {"P99", cli::align::right},
                     {"MAX", cli::align::right},
                     {"ERRORS", cli::align::right},
-                    {"BESIDE-KERNEL", cli::align::right}});
+                    {"VS-KERNEL", cli::align::right}});
   for (const auto& row : rows)
     table.add_row({row.load.name, std::string(to_string(row.engine)),
                    fmt::format("{:.0f}", row.result.per_second()),

@@ -29,11 +29,12 @@ namespace asio = async::asio;
 using blkfront::device_holder;
 using blkfront::listed_device;
 
-/// A custodian's time limit for its handshakes, plus a margin.
+/// How long a custodian may need to close a disk: its time limit for handshakes, plus a margin.
+/// (Custodian: a helper process that keeps descriptors open and closes devices after a crash.)
 constexpr std::chrono::seconds custodian_limit(70);
 constexpr std::chrono::milliseconds poll_interval(50);
 
-/// False for a zombie.
+/// Whether the process runs; false for a zombie.
 bool is_running(pid_t process) {
   std::ifstream status(fmt::format("/proc/{}/status", process));
   for (std::string line; std::getline(status, line);)
@@ -41,7 +42,7 @@ bool is_running(pid_t process) {
   return false;
 }
 
-/// The process whose number is in the lock file; 0: none yet.
+/// Reads the process ID from the lock file; 0: none yet.
 pid_t owner_of(const unique_fd& lock) {
   char text[32] = {};
   const auto size = ::pread(lock.get(), text, sizeof text - 1, 0);
@@ -60,14 +61,15 @@ asio::awaitable<void> take_lock(async::runtime& runtime, const unique_fd& lock,
     const auto action = fmt::format("serve {}", disk);
     if (owner == 0 || is_running(owner))
       throw failure(std::make_error_code(std::errc::device_or_resource_busy), action,
-                    fmt::format("process {} serves it already; see xenpv-disk status", owner));
+                    fmt::format("already served by process {}; see xenpv-disk status", owner));
     if (std::chrono::steady_clock::now() >= deadline)
       throw failure(make_error_code(errc::timed_out), action,
-                    fmt::format("process {} has died, and its custodian is not done with the disk; "
-                                "look for a process called xenpv-custodian",
+                    fmt::format("process {} has exited, but its custodian (helper process) has not "
+                                "closed the disk; look for a process called xenpv-custodian",
                                 owner));
     if (!std::exchange(logged, true))
-      log().info("{}: process {} has died; its custodian closes the disk", disk, owner);
+      log().info("{}: process {} has exited; its custodian (helper process) is closing the disk",
+                 disk, owner);
     timer.expires_after(poll_interval);
     co_await timer.async_wait(asio::use_awaitable);
   }
@@ -85,19 +87,20 @@ asio::awaitable<unique_fd> open_lock(async::runtime& runtime, const listed_devic
   co_return lock;
 }
 
-/// Serving the disk to other clients would write behind the caches of the kernel device's users.
+/// Returns the kernel device that a previous server left behind. Without `keep`, such a device is
+/// an error: other clients would write to the disk behind the page cache of the device's users.
 std::optional<kept_device> find_left_behind(const std::string& disk, bool keep) {
   auto kept = find_kept_device(disk);
   if (!kept || keep) return kept;
   const auto path = nbd::kernel_device_path(kept->index);
   throw failure(std::make_error_code(std::errc::device_or_resource_busy),
                 fmt::format("serve {}", disk),
-                fmt::format("{} was left behind for it; xenpv-disk attach --keep {} serves that "
-                            "again, xenpv-disk detach {} ends it",
+                fmt::format("a previous server left {} behind; take it over with xenpv-disk attach "
+                            "--keep {}, or remove it with xenpv-disk detach {}",
                             path, disk, path));
 }
 
-/// Fails, before the kernel releases the disk, in a guest that cannot grant pages.
+/// Throws, before the kernel releases the disk, if this guest cannot grant pages.
 void check_grants(const listed_device& disk) {
   constexpr std::string_view prefix = "/local/domain/";
   if (!disk.backend.starts_with(prefix)) return;
@@ -123,7 +126,8 @@ async::asio::awaitable<locked_disk> lock_disk(async::runtime& runtime, std::stri
   locked_disk out;
   out.disk = blkfront::find_device(devices, name).value();
   out.lock = co_await open_lock(runtime, out.disk);
-  // A successor must not begin before the custodian is done.
+  // The custodian holds the lock until it has closed the disk, so that no other server starts
+  // before.
   if (runtime.custodian() != nullptr) runtime.custodian()->hold(out.lock.get());
   out.kept = find_left_behind(out.disk.name, keep);
   co_return out;
@@ -141,8 +145,8 @@ void check_claim(const listed_device& disk, const device_options& options) {
   if (disk.holder != device_holder::kernel) return;
   if (!options.take)
     throw failure(std::make_error_code(std::errc::device_or_resource_busy), action,
-                  fmt::format("the kernel's driver holds it; --take asks for it, or as root: "
-                              "echo vbd-{} > /sys/bus/xen/drivers/vbd/unbind",
+                  fmt::format("the kernel's driver is using it; use --take, or as root: echo "
+                              "vbd-{} > /sys/bus/xen/drivers/vbd/unbind",
                               disk.number));
   blkfront::check_release(disk);
 }
@@ -151,7 +155,7 @@ asio::awaitable<void> give_back(async::runtime& runtime, listed_device disk) {
   try {
     auto root = system_root::from_environment();
     const auto name = co_await blkfront::give_to_kernel(runtime.store(), disk, std::move(root));
-    log().info("{}: given back to the kernel's driver, as /dev/{}", disk.name, name);
+    log().info("{}: returned to the kernel's driver, as /dev/{}", disk.name, name);
   } catch (const failure& problem) {
     log().error("{}", problem.what());
   }
@@ -165,7 +169,7 @@ asio::awaitable<connected_disk> connect_disk(async::runtime& runtime, listed_dev
   if (disk.holder == device_holder::kernel) {
     blkfront::take_from_kernel(disk);
     out.taken = true;
-    log().info("{}: taken from the kernel's driver", disk.name);
+    log().info("{}: taken over from the kernel's driver", disk.name);
   }
   std::exception_ptr error;
   try {

@@ -1,6 +1,6 @@
-// Claims a disk for this process: finds it, locks it against other servers, takes it from the
-// kernel's driver last, and gives it back if it cannot be connected. Shared by serve, run, attach
-// and bench.
+// Claims a disk for this process: finds it, locks it against other servers and, as the last step,
+// takes it over from the kernel's driver. Returns the disk to that driver if it cannot be
+// connected. Shared by serve, run, attach and bench.
 #pragma once
 
 #include <memory>
@@ -16,27 +16,30 @@
 
 namespace xenpv::disk_app {
 
-/// The directory for files of running servers: sockets, locks, pid files. Created on demand.
+/// Returns the directory for files of running servers: sockets, locks, pid files. Creates it if
+/// necessary.
 [[nodiscard]] std::string runtime_directory();
 
 struct locked_disk {
   blkfront::listed_device disk;
-  /// Held while the disk is in use: two servers would take it from each other.
+  /// Locked while the disk is in use, because two servers would take the disk from each other.
   unique_fd lock;
-  std::optional<kept_device> kept;  ///< left behind for it
+  std::optional<kept_device> kept;  ///< left behind by a previous server
 };
 
-/// Locks the disk called `name`. Throws `failure` if there is none, or if it is already served.
-/// Waits for the custodian of a dead server: it closes the disk, and a new connection must not
-/// begin before. Refuses a disk for which a kernel device was left behind, unless `keep`.
+/// Locks the disk called `name`. Throws `failure` if there is no such disk, or if another process
+/// serves it. If the disk's last server crashed, waits until that server's custodian has closed the
+/// disk, because a new connection must not begin earlier. Refuses a disk with a kernel device that
+/// a previous server left behind, unless `keep` is set.
 [[nodiscard]] async::asio::awaitable<locked_disk> lock_disk(async::runtime& runtime,
                                                             std::string name, bool keep = false);
 
 /// Whether a process has locked the disk of that name.
 [[nodiscard]] bool is_locked(const std::string& name);
 
-/// Throws `failure` if this process cannot drive the disk: the guest drives its emulated twin, the
-/// kernel's driver holds it and --take was not given, or it is in use. Changes nothing.
+/// Throws `failure` if this process cannot drive the disk: the guest uses its emulated twin (the
+/// same disk as an emulated IDE or SCSI disk), the kernel's driver is using it and --take was not
+/// given, or the disk is in use. Changes nothing.
 void check_claim(const blkfront::listed_device& disk, const device_options& options);
 
 struct connected_disk {
@@ -44,15 +47,15 @@ struct connected_disk {
   bool taken = false;  ///< from the kernel's driver, by this process
 };
 
-/// Checks the claim again, takes the disk from the kernel's driver if that holds it, and connects
-/// it; gives back a disk that cannot be connected. All other preparations of a command should be
-/// complete by now. `identity` as in blkfront::frontend::open_again(). Throws `failure`.
+/// Checks the claim again, takes the disk over from the kernel's driver if necessary, and connects
+/// it. Returns the disk to that driver if it cannot be connected. Call after all other preparations
+/// of a command. See blkfront::frontend::open_again() for `identity`. Throws `failure`.
 [[nodiscard]] async::asio::awaitable<connected_disk> connect_disk(async::runtime& runtime,
                                                                   blkfront::listed_device disk,
                                                                   device_options options,
                                                                   std::string identity);
 
-/// Gives a closed disk that was taken back to the kernel's driver; logs the result.
+/// Returns a disk that was taken over, and is closed now, to the kernel's driver; logs the result.
 [[nodiscard]] async::asio::awaitable<void> give_back(async::runtime& runtime,
                                                      blkfront::listed_device disk);
 

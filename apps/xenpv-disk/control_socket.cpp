@@ -39,7 +39,7 @@ asio::awaitable<void> send(asio::posix::stream_descriptor& out, const std::strin
   (void)co_await asio::async_write(out, asio::buffer(text), asio::as_tuple(asio::use_awaitable));
 }
 
-/// nullopt: no server replies.
+/// Returns the server's report; nullopt: no server replied.
 std::optional<cli::json> ask(const std::string& path) {
   const unique_fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_un address{};
@@ -81,7 +81,7 @@ asio::awaitable<unique_fd> status_socket::accept() {
     co_await listener_.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
     unique_fd client(::accept4(listener_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC));
     if (client) co_return client;
-    // Out of descriptors, perhaps: the socket stays readable, and an immediate retry would spin.
+    // Probably out of descriptors: the socket stays readable, so an immediate retry would spin.
     asio::steady_timer timer(listener_.get_executor(), std::chrono::milliseconds(100));
     co_await timer.async_wait(asio::use_awaitable);
   }
@@ -121,7 +121,7 @@ std::vector<cli::json> ask_servers(const std::string& disk) {
   for (const auto& entry : std::filesystem::directory_iterator(runtime_directory()))
     if (entry.path().extension() == ".control") paths.push_back(entry.path().string());
   std::sort(paths.begin(), paths.end());
-  // Usually the socket has the disk's name, and no other server needs to be queried.
+  // Usually the socket is named after `disk`, and no other server needs to be queried.
   if (std::ranges::count(paths, control_path(disk)) > 0) paths = {control_path(disk)};
   std::vector<cli::json> out;
   for (const auto& path : paths)
@@ -129,7 +129,7 @@ std::vector<cli::json> ask_servers(const std::string& disk) {
       out.push_back(std::move(*report));
   if (out.empty() && !disk.empty())
     throw failure(make_error_code(errc::not_available), fmt::format("ask the server of {}", disk),
-                  "no process serves it; use xenpv-disk serve");
+                  "no process serves it; start a server with xenpv-disk serve");
   return out;
 }
 

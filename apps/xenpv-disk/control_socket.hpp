@@ -1,5 +1,5 @@
 // The socket over which `xenpv-disk status` queries a running server: the server sends its report
-// to each client that connects, and hangs up.
+// to each client that connects, and closes the connection.
 #pragma once
 
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -13,7 +13,7 @@
 
 namespace xenpv::disk_app {
 
-/// Listens from construction on; close() or the destructor removes the file. For the control
+/// Listens from construction on; close() or the destructor removes the file. Use on the control
 /// thread.
 class status_socket {
  public:
@@ -23,9 +23,9 @@ class status_socket {
   status_socket(const status_socket&) = delete;
   status_socket& operator=(const status_socket&) = delete;
 
-  /// Hangs up on clients until cancelled: there is nothing to report yet.
+  /// Disconnects clients until cancelled, because there is nothing to report yet.
   [[nodiscard]] async::asio::awaitable<void> refuse();
-  /// Reports to clients until cancelled.
+  /// Sends a report to each client until cancelled.
   [[nodiscard]] async::asio::awaitable<void> answer(served_disk& disk);
   void close() noexcept;
 
@@ -36,12 +36,13 @@ class status_socket {
   async::asio::posix::stream_descriptor listener_;
 };
 
-/// Whether `name` names the disk of a report: the guest's name or the toolstack's, its node, its
-/// number or its path in xenstore.
+/// Whether `name` is a name of the disk in `report`: its name in the guest or in the toolstack, its
+/// device node, its number or its xenstore path.
 [[nodiscard]] bool names_disk(const cli::json& report, std::string_view name);
 
-/// The reports of the running servers: of all, or of the server of `disk` ("" for all), by any of
-/// its names. Throws `failure` for a disk that is not served.
+/// Queries the running servers for their reports: all servers if `disk` is empty, otherwise only
+/// the server of `disk`, which may be any name of the disk. Throws `failure` for a disk that is not
+/// served.
 [[nodiscard]] std::vector<cli::json> ask_servers(const std::string& disk);
 
 }  // namespace xenpv::disk_app

@@ -32,7 +32,7 @@ asio::awaitable<moved_bytes> count(blkfront::frontend& device) {
   co_return out;
 }
 
-/// Empty for a direction without data.
+/// Returns an empty text for a direction without data.
 std::string describe(std::string_view direction, std::uint64_t bytes, std::uint64_t size) {
   if (bytes == 0) return {};
   const auto part =

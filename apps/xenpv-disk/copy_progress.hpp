@@ -1,4 +1,5 @@
-// Progress of a command of `run`, on a terminal: the amount of data read and written.
+// Shows the progress of the command that `run` executes, on a terminal: the amount of data read and
+// written.
 #pragma once
 
 #include "served_disk.hpp"

@@ -25,10 +25,12 @@ namespace {
 
 using std::chrono::steady_clock;
 
-/// Time limit for other processes to close a device that they only probe: udev opens each new one.
+/// Time limit for other processes to close a device that they only probe: udev opens each new
+/// device.
 constexpr std::chrono::seconds probe_limit(2);
 constexpr std::chrono::seconds opening_limit(5);
-/// Time limit for the kernel, and then for the server, which drains, flushes and closes the disk.
+/// Time limit for the kernel to release the device, and then for the server to drain, flush and
+/// close the disk.
 constexpr std::chrono::seconds release_limit(30);
 constexpr std::chrono::milliseconds poll_interval(50);
 
@@ -37,10 +39,10 @@ struct detach_options {
   bool force = false;
 };
 
-/// A kernel device, and the disk behind it if one of our servers serves it.
+/// A kernel device, and the disk behind it if a xenpv-disk server created the device.
 struct target {
   std::uint32_t index = 0;
-  std::string disk;  ///< "xvdb", of one of our servers or a device left behind; or empty
+  std::string disk;  ///< "xvdb", if served or left behind by xenpv-disk; or empty
 
   [[nodiscard]] std::string path() const { return nbd::kernel_device_path(index); }
   [[nodiscard]] std::string name() const { return nbd::kernel_device_name(index); }
@@ -51,7 +53,7 @@ struct target {
                 fmt::format("detach {}", device.path()), why);
 }
 
-/// Polls until `condition` is true, or the time limit; returns whether it is true.
+/// Polls until `condition` is true or the time limit expires. Returns false if the limit expired.
 template <class Condition>
 bool wait_until(Condition condition, std::chrono::nanoseconds limit) {
   const auto deadline = steady_clock::now() + limit;
@@ -62,7 +64,7 @@ bool wait_until(Condition condition, std::chrono::nanoseconds limit) {
   return true;
 }
 
-/// Finds a device that was left behind, by the guest's name of the disk.
+/// Finds the device that was left behind for a disk, by the disk's name in the guest.
 std::optional<target> find_left_behind(const std::string& name) {
   const auto node = name.substr(name.rfind('/') + 1);
   std::vector<std::string> names = {node};
@@ -83,20 +85,21 @@ target find_target(const std::string& name) {
     if (!is_meant) continue;
     if (index) return {*index, report.at("name").get<std::string>()};
     throw failure(make_error_code(errc::not_available), action,
-                  fmt::format("process {} serves it over NBD; it has no kernel device",
+                  fmt::format("process {} serves it over NBD, without a kernel device",
                               report.at("pid").get<int>()));
   }
   if (auto left_behind = requested_index ? std::nullopt : find_left_behind(name))
     return *left_behind;
   if (!requested_index)
     throw failure(make_error_code(errc::not_available), action,
-                  "no process has it attached; see xenpv-disk status");
+                  "it is not attached; see xenpv-disk status");
   if (!nbd::kernel_device_owner(*requested_index))
     throw failure(make_error_code(errc::not_available), action, "it is not connected");
   return {*requested_index, disk_of_kept_device(*requested_index)};
 }
 
-/// A mount in another namespace is not visible here, but the kernel knows it.
+/// Detects users that are not visible here, such as mounts in another namespace: while a device has
+/// such a user, the kernel rejects an exclusive open.
 void refuse_if_claimed(const target& device) {
   const auto path = system_root::from_environment().path(device.path()).string();
   nbd::device_opening opening(path, nbd::device_opening::purpose::claim);
@@ -104,7 +107,7 @@ void refuse_if_claimed(const target& device) {
   const auto limit = std::chrono::milliseconds(opening_limit);
   if (::poll(&ready, 1, static_cast<int>(limit.count())) == 0)
     throw failure(make_error_code(errc::timed_out), fmt::format("open {}", device.path()),
-                  "its requests are not answered; use --force to detach it anyway");
+                  "the device does not respond; use --force to detach it anyway");
   if (opening.outcome() == EBUSY)
     throw_busy(device, "it has a holder that is not visible here, such as a mount in a container");
 }
@@ -122,8 +125,8 @@ void refuse_if_used(const target& device) {
   refuse_if_claimed(device);
 }
 
-/// A child makes the request: the kernel may wait for a server that does not reply, and nothing
-/// interrupts it.
+/// Makes the request in a child process: the kernel may wait for a server that does not reply, and
+/// this wait cannot be interrupted.
 void disconnect(const target& device) {
   auto [reader, writer] = make_pipe();
   const auto child = ::fork();
@@ -143,7 +146,7 @@ void disconnect(const target& device) {
   const auto limit = std::chrono::milliseconds(release_limit);
   if (::poll(&ready, 1, static_cast<int>(limit.count())) == 0)
     throw failure(make_error_code(errc::timed_out), fmt::format("detach {}", device.path()),
-                  "the kernel waits for a server that does not reply; end that process");
+                  "the kernel is waiting for a server that does not reply; kill that process");
   char problem[1024];
   const auto size = ::read(reader.get(), problem, sizeof problem);
   ::waitpid(child, nullptr, 0);
@@ -152,7 +155,7 @@ void disconnect(const target& device) {
                         std::string(problem, static_cast<std::size_t>(size))});
 }
 
-/// Waits until the device can be connected again, and the disk served again.
+/// Waits until the device can be connected again and the disk can be served again.
 void wait_until_free(const target& device) {
   auto driver = nbd::kernel_driver::open();
   const auto is_free = [&] { return !driver.is_connected(device.index).value_or(false); };
@@ -167,7 +170,8 @@ void wait_until_free(const target& device) {
   if (!wait_until(is_gone, release_limit))
     throw failure(
         make_error_code(errc::timed_out), fmt::format("detach {}", device.path()),
-        fmt::format("the device is gone, but the process that served {} still runs", device.disk));
+        fmt::format("the device is detached, but the process that served {} is still running",
+                    device.disk));
 }
 
 cli::exit_code detach(const detach_options& options) {
@@ -189,10 +193,12 @@ void add_detach(cli::app& app) {
       .describe(
           "Asks the kernel to release the device that xenpv-disk attach created, and waits until "
           "the process that served it has closed the disk. Also detaches a device that attach "
-          "--keep left behind. Refuses while the device or a partition of it is mounted, used as "
+          "--keep left behind. Refuses if the device or one of its partitions is mounted, used as "
           "swap, part of another device, or open.")
-      .argument("DISK", options.disk, "xvdb, or its device, such as /dev/nbd0", cli::as_text)
-      .flag("--force", options.force, "detach it even while it is in use: its users get I/O errors")
+      .argument("DISK", options.disk, "name of the disk (xvdb), or its device (/dev/nbd0)",
+                cli::as_text)
+      .flag("--force", options.force,
+            "detach even if the device is in use: its users get I/O errors")
       .action([](std::ostream&) { return detach(options); });
 }
 

@@ -8,13 +8,14 @@ namespace xenpv::disk_app {
 void add_device_options(cli::command& command, std::string& disk, device_options& options) {
   command
       .argument("DISK", disk,
-                "xvda or /dev/xvda as in this guest, hda as in the toolstack, 51712, "
-                "device/vbd/51712, or the file or device behind the backend",
+                "name in this guest (xvda or /dev/xvda) or in the toolstack (hda), number (51712), "
+                "xenstore path (device/vbd/51712), or the file or device behind the backend",
                 cli::as_text)
-      .flag("--take", options.take, "take the disk over from the kernel's driver, if unused")
-      .flag(
-          "--force", options.force,
-          "open the disk even if this guest drives its emulated twin: both write to the same disk")
+      .flag("--take", options.take,
+            "take over the disk from the kernel's driver, if the disk is unused")
+      .flag("--force", options.force,
+            "open the disk even if this guest also uses it as an emulated IDE or SCSI disk: two "
+            "drivers then write to the same disk")
       .option("--queues N", options.queues, "use at most N queues, each on its own CPU",
               cli::whole_number<unsigned>(1, 64))
       .option("--pages N", options.pages,
@@ -23,17 +24,17 @@ void add_device_options(cli::command& command, std::string& disk, device_options
               cli::whole_number<std::size_t>(1, 1U << 20U))
       .option("--request-deadline DURATION", options.request_deadline,
               "fail a request that the backend has not answered for this long; 0: never, as in "
-              "Linux, so that stalled storage freezes its users instead of failing them",
+              "Linux: stalled storage then blocks its users instead of returning errors",
               parse_duration, {.by_default = "0"})
       .option("--recovery-timeout DURATION", options.recovery_timeout,
               "how long requests wait for a lost backend (restart, save and restore, migration) "
               "before they fail; the backend may still return later. 0: forever",
               parse_duration, {.by_default = "5min"})
       .flag("--strict-flush", options.strict_flush,
-            "fail flushes when the backend stops offering flush (default: warn once, then answer "
-            "them without the backend, as Linux does)")
+            "fail flushes when the backend stops offering flush (default: warn once, then report "
+            "success without the backend, as Linux does)")
       .flag("--trust-backend-cache", options.trust_backend_cache,
-            "after losing a backend, trust it to have kept unflushed writes (default: the next "
+            "after the loss of a backend, assume that it kept unflushed writes (default: the next "
             "flush fails once)");
 }
 

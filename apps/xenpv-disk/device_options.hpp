@@ -12,7 +12,7 @@ namespace xenpv::disk_app {
 
 struct device_options {
   bool take = false;
-  bool force = false;  ///< even if the guest drives the disk's emulated twin
+  bool force = false;  ///< even if the guest uses the disk's emulated twin
   std::optional<unsigned> queues;
   std::optional<std::size_t> pages;
   std::chrono::nanoseconds request_deadline{};  ///< 0: none
@@ -21,7 +21,7 @@ struct device_options {
   bool trust_backend_cache = false;
 };
 
-/// Adds the DISK argument, and options for all of the above.
+/// Adds the DISK argument, and an option for each member of device_options.
 void add_device_options(cli::command& command, std::string& disk, device_options& options);
 
 [[nodiscard]] blkfront::options frontend_options(const device_options& options);

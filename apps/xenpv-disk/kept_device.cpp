@@ -46,7 +46,7 @@ kept_device parse(const std::string& text, const std::string& path) {
   }
 }
 
-/// Whether the kernel's device is still the recorded one.
+/// Whether the kernel's device with this number is still the recorded one.
 bool is_still_there(const std::string& disk, const kept_device& device) {
   if (nbd::kernel_device_owner(device.index) != device.connected_by) return false;
   const auto identifier = nbd::kernel_device_identifier(device.index);

@@ -1,5 +1,5 @@
-// Prepares a process to serve the disk that the system swaps to: when memory is short, it must
-// continue without new memory.
+// Prepares a process to serve the disk to which the system swaps: when memory is short, the process
+// must continue without new memory.
 #pragma once
 
 namespace xenpv::disk_app {
@@ -7,7 +7,7 @@ namespace xenpv::disk_app {
 /// Locks this process's memory, present and future; keeps freed memory instead of returning it;
 /// marks its threads as serving I/O, so that their allocations do not wait for I/O
 /// (PR_SET_IO_FLUSHER); protects the process from the OOM killer. Threads started later inherit the
-/// settings. Throws `failure` that names the missing privilege.
+/// settings. Throws a `failure` that names the missing privilege.
 void prepare_for_swap();
 
 }  // namespace xenpv::disk_app

@@ -159,7 +159,7 @@ void add_recovery(std::string& out, const std::vector<json>& reports) {
   });
   add("xenpv_disk_reconnects_total", "Reconnects after the loss of a backend", "counter",
       counter("reconnects"));
-  add("xenpv_disk_replayed_requests_total", "Requests sent again after the loss of a backend",
+  add("xenpv_disk_replayed_requests_total", "Requests resent after the loss of a backend",
       "counter", counter("replayed_requests"));
   add("xenpv_disk_longest_pause_seconds", "Longest time without a backend", "gauge",
       [](const json& report) {
@@ -179,13 +179,13 @@ void add_stalls_and_flushes(std::string& out, const std::vector<json>& reports) 
           value.is_boolean() ? value.get<bool>() ? 1U : 0U : value.get<std::uint64_t>());
     }
   };
-  add("xenpv_disk_stalls_total", "Periods in which the backend did not answer", "counter", "stalls",
-      "count");
+  add("xenpv_disk_stalls_total", "Periods in which the backend did not respond", "counter",
+      "stalls", "count");
   add("xenpv_disk_stalled", "Whether the backend is stalled now", "gauge", "stalls", "now");
   add("xenpv_disk_flushes_ignored_total", "Flushes answered without the backend", "counter",
       "durability", "flushes_ignored");
   add("xenpv_disk_flushes_refused_total",
-      "Flushes failed because a lost backend may have lost writes", "counter", "durability",
+      "Flushes that failed because a lost backend may have lost writes", "counter", "durability",
       "flushes_refused");
 }
 

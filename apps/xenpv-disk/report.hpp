@@ -8,10 +8,10 @@
 
 namespace xenpv::disk_app {
 
-/// Everything about one served disk.
+/// Builds the full report of one served disk.
 [[nodiscard]] async::asio::awaitable<cli::json> make_report(served_disk& disk);
 
-/// Reports in the text format of Prometheus.
+/// Formats reports in the Prometheus text format.
 [[nodiscard]] std::string to_prometheus(const std::vector<cli::json>& reports);
 
 }  // namespace xenpv::disk_app

@@ -29,7 +29,7 @@ namespace {
 
 namespace asio = async::asio;
 
-/// Time limit for the command to exit by itself when the disk can no longer be served.
+/// Time limit for the command to exit after SIGTERM when the disk can no longer be served.
 constexpr std::chrono::seconds grace(5);
 
 struct run_options {
@@ -61,7 +61,7 @@ pid_t start(const std::vector<std::string>& command) {
   for (const auto& argument : command)
     arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
-  // This program ignores SIGPIPE; the command gets the default.
+  // This program ignores SIGPIPE; the command starts with the default action.
   posix_spawnattr_t attributes;
   ::posix_spawnattr_init(&attributes);
   sigset_t defaults;
@@ -77,14 +77,14 @@ pid_t start(const std::vector<std::string>& command) {
   return child;
 }
 
-/// A child process that a coroutine can wait for. Uses SIGCHLD: some guests' kernels have no
+/// A child process that a coroutine can wait for. Uses SIGCHLD, because some guest kernels lack
 /// pidfd_open(2).
 class child_process {
  public:
   child_process(const asio::any_io_executor& executor, const std::vector<std::string>& command)
       : ended_(executor, SIGCHLD), pid_(start(command)) {}
 
-  /// Waits for its end; returns the status of waitpid(2).
+  /// Waits until the process exits; returns its status as defined by waitpid(2).
   asio::awaitable<int> wait() {
     int status = 0;
     while (::waitpid(pid_, &status, WNOHANG) == 0)
@@ -94,11 +94,11 @@ class child_process {
   void kill(int signal) const { ::kill(pid_, signal); }
 
  private:
-  asio::signal_set ended_;  ///< before the process, so that it does not miss its end
+  asio::signal_set ended_;  ///< constructed before the process starts, to catch its SIGCHLD
   pid_t pid_;
 };
 
-/// Ends a command that has lost its disk, with SIGTERM first.
+/// Terminates a command that has lost its disk: sends SIGTERM, and after a time limit SIGKILL.
 asio::awaitable<int> stop_command(child_process& child, std::string_view name) {
   child.kill(SIGTERM);
   try {
@@ -106,13 +106,13 @@ asio::awaitable<int> stop_command(child_process& child, std::string_view name) {
   } catch (const failure& problem) {
     if (problem.code() != errc::timed_out) throw;
   }
-  log().warn("{} ignores SIGTERM: killed", name);
+  log().warn("{} did not exit after SIGTERM; killing it", name);
   child.kill(SIGKILL);
   co_return co_await child.wait();
 }
 
-/// Runs the command to its end. `status` is that of a shell: the exit status, 128 plus the signal,
-/// or 126 or 127 for a command that cannot be run.
+/// Runs the command until it exits. Sets `status` as a shell does: the exit status, 128 plus the
+/// signal, or 126 or 127 for a command that cannot be run.
 asio::awaitable<void> run_command(served_disk& disk, const std::vector<std::string>& command,
                                   int& status) {
   std::optional<child_process> child;
@@ -127,7 +127,7 @@ asio::awaitable<void> run_command(served_disk& disk, const std::vector<std::stri
   try {
     raw_status = co_await child->wait();
   } catch (const boost::system::system_error&) {
-    // Cancelled: the service stops, or the disk is gone and the command has no purpose.
+    // Cancelled: the service is stopping, or the disk was lost and the command cannot continue.
   }
   if (!raw_status) {
     co_await asio::this_coro::reset_cancellation_state();
@@ -151,7 +151,7 @@ asio::awaitable<void> run_with_progress(served_disk& disk, const std::vector<std
   if (error) std::rethrow_exception(error);
 }
 
-/// 0: posix_spawnp(3) would find and run the program; otherwise its error.
+/// Returns 0 if posix_spawnp(3) would find and run the program, otherwise its error.
 int spawn_problem(const std::string& program) {
   std::vector<std::string> paths;
   if (program.find('/') != std::string::npos) {
@@ -173,12 +173,12 @@ int spawn_problem(const std::string& program) {
   return problem;
 }
 
-/// The exit status of a shell for the error.
+/// Returns the exit status that a shell uses for the error.
 int status_of_problem(int problem) {
   return problem == ENOENT ? 127 : 126;
 }
 
-/// The command's access to the disk.
+/// The socket through which the command accesses the disk.
 struct private_endpoint {
   private_directory directory;
   endpoints sockets;
@@ -224,8 +224,8 @@ void add_run(cli::app& app) {
   auto& command = app.add_command("run", "serve a disk while a command runs");
   command
       .describe(
-          "Serves the disk on a private socket while CMD runs, and exits with CMD's status. CMD's "
-          "environment has the address: uri, and unixsocket for the path alone.")
+          "Serves the disk on a private socket while CMD runs, and exits with CMD's status. The "
+          "environment of CMD contains the address: uri, and unixsocket with only the path.")
       .example("copy a disk into an image", "xenpv-disk run xvdb -- sh -c 'nbdcopy $uri disk.img'");
   add_disk_options(command, options.disk);
   add_client_options(command, options.disk);

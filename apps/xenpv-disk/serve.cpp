@@ -37,7 +37,7 @@ result<mode_t> parse_mode(std::string_view text) {
                         text.find_first_not_of("01234567") == std::string_view::npos;
   if (!is_octal)
     return make_error(errc::invalid_argument, fmt::format("mode '{}'", text),
-                      "expected an octal number as in 0660");
+                      "expected an octal number such as 0660");
   for (const char digit : text)
     mode = mode * 8 + static_cast<unsigned>(digit - '0');
   return static_cast<mode_t>(mode);
@@ -74,7 +74,7 @@ void warn_if_exposed(const endpoints& sockets, const tls_settings& tls) {
       "or --tcp localhost:PORT to allow only this machine");
 }
 
-/// Replaces a port 0 in `options.tcp` by the port in use.
+/// Replaces port 0 in `options.tcp` with the port in use.
 endpoints open_endpoints(serve_options& options, const claimed_disk& claimed,
                          const tls_uri_parts& tls) {
   endpoints out;
@@ -104,8 +104,8 @@ endpoints open_endpoints(serve_options& options, const claimed_disk& claimed,
   return out;
 }
 
-/// Prints commands for another terminal. The block size must be the disk's; otherwise partitions
-/// are missed.
+/// Prints the addresses, and commands for another terminal. The block size must match the disk's
+/// sector size; otherwise the kernel does not find the partitions.
 void print_hints(std::ostream& out, const served_disk& disk, const serve_options& options,
                  const tls_settings& tls, const endpoints& sockets) {
   for (const auto& uri : sockets.uris)
@@ -123,7 +123,8 @@ void print_hints(std::ostream& out, const served_disk& disk, const serve_options
   out.flush();
 }
 
-/// A writable file that holds the process's number from write() until the server has ended.
+/// A file that contains the process ID from write() until the destructor removes it. The
+/// constructor opens it, so that an error is reported early.
 class pid_file {
  public:
   explicit pid_file(std::string path) : path_(std::move(path)) {
@@ -150,7 +151,7 @@ class pid_file {
   unique_fd file_;
 };
 
-/// The state of a server before it touches its disk.
+/// The parts of a server that are prepared before it takes over its disk.
 struct prepared_service {
   serve_options options;
   const tls_settings& tls;
@@ -177,7 +178,7 @@ disk_service prepare(serve_options options, const tls_settings& tls, const claim
 }
 
 cli::exit_code serve(const serve_options& options, std::ostream& out) {
-  // First of all, so that a wrong file is reported at once.
+  // Reads the TLS files first, so that an invalid file is reported immediately.
   const auto tls = read_tls_settings(options.tls);
   with_served_disk(options.disk, tls, [&](const claimed_disk& claimed) {
     return prepare(options, tls, claimed, out);
@@ -189,21 +190,23 @@ cli::exit_code serve(const serve_options& options, std::ostream& out) {
 
 void add_serve(cli::app& app) {
   static serve_options options;
-  auto& command = app.add_command("serve", "serve a disk over NBD until told to stop");
+  auto& command = app.add_command("serve", "serve a disk over NBD until stopped");
   command
       .describe(
-          "Connects the disk and prints its addresses for clients: a URI for each, then the "
-          "nbd-client line that makes it a block device. Without an address, it listens on "
+          "Connects the disk and prints its addresses for clients: a URI for each address, then "
+          "the nbd-client command that creates a block device. Without --unix or --tcp, listens on "
           "/run/xenpv/DISK.sock, or on the sockets passed by a service manager (LISTEN_FDS). With "
-          "--take, the disk is taken last, when everything else is ready, and given back to the "
+          "--take, the disk is taken over last, when everything else is ready, and returned to the "
           "kernel's driver if it cannot be connected.")
       .describe(
-          "SIGTERM or SIGINT stops it: it accepts no new requests, answers those in flight (for at "
-          "most 10 seconds), flushes, and closes the disk with the backend. A second signal "
-          "disconnects clients at once. If it is killed, a helper process closes the disk.")
-      .example("serve a disk that the kernel holds", "xenpv-disk serve xvdb --take")
-      .example("over TCP, read-only", "xenpv-disk serve xvdb --tcp 127.0.0.1:10809 --read-only")
-      .example("to other machines, only for clients with a key",
+          "SIGTERM or SIGINT stops the server: it accepts no new requests, answers those in flight "
+          "(for at most 10 seconds), flushes, and closes its connection to the backend. A second "
+          "signal disconnects clients immediately. If the server is killed, a helper process "
+          "closes the disk.")
+      .example("serve a disk that the kernel's driver is using", "xenpv-disk serve xvdb --take")
+      .example("serve over TCP, read-only",
+               "xenpv-disk serve xvdb --tcp 127.0.0.1:10809 --read-only")
+      .example("serve to other machines, only to clients with a key",
                "xenpv-disk serve xvdb --tcp :10809 --tls-psk /etc/xenpv/keys.psk");
   add_disk_options(command, options.disk);
   add_client_options(command, options.disk);

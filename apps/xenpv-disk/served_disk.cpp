@@ -35,25 +35,26 @@ nbd::server_options server_options_for(const disk_options& options, const tls_se
 void warn_about(const blkfront::frontend& device, const std::string& name) {
   if (!device.shape().can_flush && !device.shape().read_only)
     log().warn(
-        "{}: the backend offers no flush: it is unknown when a write is durable, so clients are "
-        "offered neither FLUSH nor FUA",
+        "{}: the backend does not support flush, so it is unknown when a write is durable; clients "
+        "are offered neither FLUSH nor FUA",
         name);
 }
 
-/// The first signal does not interrupt a connect, which would leave the disk without a driver; the
-/// second signal does.
+/// The first signal does not interrupt a connection attempt, because that would leave the disk
+/// without a driver. The second signal does.
 asio::awaitable<void> handle_signals(const claimed_disk& claimed, int& first) {
   asio::signal_set signals(claimed.runtime.control(), SIGTERM, SIGINT);
   first = co_await signals.async_wait(asio::use_awaitable);
-  log().info("{}: signal {}: stopping once the backend has answered; a second signal ends this now",
-             claimed.disk.name, first);
+  log().info(
+      "{}: signal {}: stopping once the backend has answered; a second signal exits immediately",
+      claimed.disk.name, first);
   const auto second = co_await signals.async_wait(asio::use_awaitable);
   signals.clear();
   ::raise(second);
 }
 
-/// The disk's status socket hangs up on all clients until there is a status. `signal`: a signal
-/// received meanwhile.
+/// Until the disk is connected, its status socket disconnects all clients. Sets `signal` to a
+/// signal that was received meanwhile.
 asio::awaitable<connected_disk> connect(const claimed_disk& claimed, const disk_options& options,
                                         status_socket& status, int& signal) {
   auto identity = claimed.kept ? claimed.kept->identity : std::string();
@@ -161,7 +162,7 @@ void add_client_options(cli::command& command, disk_options& options) {
 
 void with_served_disk(const disk_options& options, const tls_settings& tls,
                       std::function<disk_service(const claimed_disk&)> prepare) {
-  // Before there are threads: they inherit the settings.
+  // Called before any threads exist, so that they inherit the settings.
   if (options.swap) prepare_for_swap();
   async::runtime_options settings;
   settings.thread_name = "xenpv-disk";

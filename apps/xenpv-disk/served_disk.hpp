@@ -22,25 +22,25 @@ struct disk_options {
   std::string disk;  ///< as the user named it
   device_options device;
   bool read_only = false;
-  std::string name;  ///< of the export; empty: the disk's
+  std::string name;  ///< of the export; empty: the disk's name
   unsigned max_connections = 16;
   bool swap = false;
-  bool keep = false;  ///< accept a kernel device that a predecessor left behind
+  bool keep = false;  ///< accept a kernel device that a previous server left behind
 };
 /// Adds DISK and the options for driving it.
 void add_disk_options(cli::command& command, disk_options& options);
 /// Adds the options for NBD clients.
 void add_client_options(cli::command& command, disk_options& options);
 
-/// A disk that is locked, but neither taken nor connected yet.
+/// A disk that is locked, but neither taken over nor connected yet.
 struct claimed_disk {
   async::runtime& runtime;
   const blkfront::listed_device& disk;
   std::string export_name;
-  std::optional<kept_device> kept = {};  ///< left behind by a predecessor
+  std::optional<kept_device> kept = {};  ///< left behind by a previous server
 };
 
-/// All objects of a disk that is being served; for the control thread.
+/// The objects that serve one disk. Use on the control thread.
 struct served_disk {
   async::runtime& runtime;
   const blkfront::listed_device& disk;
@@ -49,22 +49,23 @@ struct served_disk {
   blkfront::frontend& device;
   nbd::server& server;
   status_socket& status;
-  std::optional<kept_device> kept = {};  ///< left behind by a predecessor
+  std::optional<kept_device> kept = {};  ///< left behind by a previous server
   std::string kernel_device = {};        ///< "/dev/nbd0"; empty: none
-  /// Clients can use it. A disk that was taken, and never became ready, goes back to the kernel's
-  /// driver.
+  /// Clients can use the disk. A disk that was taken over but never became ready is returned to the
+  /// kernel's driver.
   bool is_ready = false;
 };
 
 using disk_service = std::function<async::asio::awaitable<void>(served_disk&)>;
 
-/// Claims the disk and calls `prepare`, which prepares everything else that the service needs and
-/// that may fail: listeners, files, privileges. Only then takes the disk from the kernel's driver
-/// (with --take), connects it and runs the service that `prepare` returned; an empty service ends
-/// this at once.
+/// Claims the disk and calls `prepare`, which must complete everything else that the service needs
+/// and that may fail: listeners, files, privileges. Then takes the disk over from the kernel's
+/// driver (with --take), connects it and runs the service that `prepare` returned. If `prepare`
+/// returned an empty service, returns immediately and leaves the disk as it is.
 ///
-/// Closes the disk in order after any failure; gives back a disk that was taken and never served.
-/// Runs on the calling thread, which must be the only one. Throws `failure`.
+/// Closes the disk properly after any failure. Returns a disk that was taken over, but never
+/// served, to the kernel's driver. Runs on the calling thread, which must be the only one. Throws
+/// `failure`.
 void with_served_disk(const disk_options& options, const tls_settings& tls,
                       std::function<disk_service(const claimed_disk&)> prepare);
 

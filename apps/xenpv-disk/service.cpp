@@ -22,7 +22,7 @@ namespace {
 
 namespace asio = async::asio;
 
-/// Stops a service, and lets a coroutine wait for the first reason.
+/// Stops a service. A coroutine can wait for the reason, which is the first one given.
 class stop_switch {
  public:
   explicit stop_switch(const asio::any_io_executor& executor) : changed_(executor) {}
@@ -31,10 +31,10 @@ class stop_switch {
     if (reason_.empty()) reason_ = std::move(reason);
     changed_.notify();
   }
-  /// Stops the service, which then throws the error.
+  /// Stops the service; serve_until_stopped() then throws the error.
   void fail(std::exception_ptr problem) {
     error_ = std::move(problem);
-    stop("it failed");
+    stop("an error occurred");
   }
   [[nodiscard]] bool is_stopped() const noexcept { return !reason_.empty(); }
   [[nodiscard]] const std::exception_ptr& error() const noexcept { return error_; }
@@ -50,8 +50,8 @@ class stop_switch {
   std::exception_ptr error_;
 };
 
-/// Runs a part of the service; its failure stops the service. The other parts continue meanwhile,
-/// so that clients can drain and signals are handled.
+/// Runs one task of the service. If the task fails, the service stops; its other tasks continue
+/// during shutdown, so that clients can drain and signals are handled.
 asio::awaitable<void> run_part(asio::awaitable<void> part, stop_switch& stop) {
   try {
     co_await std::move(part);
@@ -61,14 +61,14 @@ asio::awaitable<void> run_part(asio::awaitable<void> part, stop_switch& stop) {
   }
 }
 
-/// Connected, or lost only temporarily.
+/// Whether the disk is connected, or lost only temporarily.
 bool is_alive(blkfront::device_state state) {
   return state == blkfront::device_state::connected || state == blkfront::device_state::recovering;
 }
 
-/// How long clients of a lost disk are still served, and how often to check whether there are any.
-/// The device answers with ESHUTDOWN; without this time, a client without requests in flight would
-/// only see its connection end, and no error.
+/// How long clients of a lost disk are still served, and how often to check whether any are left.
+/// During this time, requests fail with ESHUTDOWN. Without this period, a client without requests
+/// in flight would only receive the end of the connection, and no error.
 constexpr std::chrono::milliseconds error_period(1000);
 constexpr std::chrono::milliseconds error_poll_interval(20);
 
@@ -84,8 +84,8 @@ asio::awaitable<void> report_loss(served_disk& disk) {
 /// Time limit for a backend to answer requests of disconnected clients.
 constexpr std::chrono::seconds grace(2);
 
-/// Closes the disk while clients' requests are still unanswered, so that a stalled backend does not
-/// delay the end. Cancelled when all requests are answered.
+/// Closes the disk after `timeout`, even if clients' requests are unanswered, so that a stalled
+/// backend does not delay the shutdown. Cancelled when all requests are answered.
 asio::awaitable<void> give_up_backend(served_disk& disk, std::chrono::nanoseconds timeout) {
   asio::steady_timer timer(disk.runtime.control(), timeout);
   co_await timer.async_wait(asio::use_awaitable);
@@ -97,7 +97,7 @@ asio::awaitable<void> give_up_backend(served_disk& disk, std::chrono::nanosecond
   co_await disk.device.close();
 }
 
-/// The first signal stops the service, the second cuts clients off.
+/// The first signal stops the service, the second disconnects clients.
 asio::awaitable<void> handle_signals(served_disk& disk, stop_switch& stop) {
   asio::signal_set signals(disk.runtime.control(), SIGTERM, SIGINT);
   const auto first = co_await signals.async_wait(asio::use_awaitable);
@@ -107,7 +107,7 @@ asio::awaitable<void> handle_signals(served_disk& disk, stop_switch& stop) {
   co_await give_up_backend(disk, grace);
 }
 
-/// Notifies the service manager that this server is alive, while each of its threads responds.
+/// Notifies the service manager that this server is alive, as long as each of its threads responds.
 asio::awaitable<void> feed_watchdog(served_disk& disk, std::chrono::microseconds interval) {
   asio::steady_timer timer(disk.runtime.control());
   for (;;) {
@@ -123,7 +123,7 @@ asio::awaitable<void> feed_watchdog(served_disk& disk, std::chrono::microseconds
 
 asio::awaitable<void> stop_after(std::function<asio::awaitable<void>()> task, stop_switch& stop) {
   co_await task();
-  stop.stop("done");
+  stop.stop("task completed");
 }
 
 void follow_device(served_disk& disk, std::function<void()> reshaped, stop_switch& stop) {
@@ -141,7 +141,7 @@ void follow_device(served_disk& disk, std::function<void()> reshaped, stop_switc
       return;
     }
     stop.stop(disk.device.failure_reason() ? disk.device.failure_reason()->text
-                                           : std::string("the disk is gone"));
+                                           : std::string("the disk is no longer available"));
   });
 }
 
@@ -173,7 +173,7 @@ asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints sockets, 
   cli::notify_service_manager("STOPPING=1\nSTATUS=waiting for clients");
   sockets.remove_sockets();
   tasks.spawn(run_part(give_up_backend(disk, nbd::server_options{}.drain_limit + grace), stop));
-  // The second signal is still handled.
+  // A second signal is still handled while the service stops.
   if (work.before_stop) co_await work.before_stop();
   if (!is_alive(disk.device.state())) co_await report_loss(disk);
   co_await disk.server.stop();

@@ -27,17 +27,18 @@ void print_troubles(std::ostream& out, const cli::json& report) {
   const auto& stalls = report.at("stalls");
   const auto count = stalls.at("count").get<std::uint64_t>();
   if (stalls.at("now").get<bool>())
-    out << fmt::format("stalled: the backend does not answer; requests wait ({} stalls so far)\n",
+    out << fmt::format("stalled: the backend does not respond; requests wait ({} stalls so far)\n",
                        count);
   else if (count > 0)
-    out << fmt::format("{} stalls: the backend did not answer for a long time, but recovered\n",
+    out << fmt::format("{} stalls: the backend did not respond for a long time, but recovered\n",
                        count);
   const auto& durability = report.at("durability");
   const auto ignored = durability.at("flushes_ignored").get<std::uint64_t>();
   if (durability.at("flush").get<std::string>() == "ignored" || ignored > 0)
     out << fmt::format(
-        "not durable: the backend stopped offering flush, and {} flushes were answered without it; "
-        "a crash of its host may lose completed writes (--strict-flush fails flushes instead)\n",
+        "not durable: the backend stopped offering flush, and {} flushes reported success without "
+        "it; a crash of its host may lose completed writes (--strict-flush fails flushes "
+        "instead)\n",
         ignored);
   if (const auto refused = durability.at("flushes_refused").get<std::uint64_t>(); refused > 0)
     out << fmt::format("{} flushes failed: a lost backend may have lost completed writes\n",
@@ -62,7 +63,7 @@ void print_table(std::ostream& out, const cli::json& report) {
         format_duration(
             std::chrono::nanoseconds(recovery.at("longest_pause_ns").get<std::uint64_t>())),
         recovery.at("last_reason").get<std::string>(),
-        recovery.at("timed_out").get<bool>() ? "; requests fail until it is back" : "");
+        recovery.at("timed_out").get<bool>() ? "; requests fail until the backend returns" : "");
   print_troubles(out, report);
   cli::table table({{"OPERATION"},
                     {"REQUESTS", cli::align::right},
@@ -106,7 +107,7 @@ void add_status(cli::app& app) {
           "Without DISK, queries all servers.")
       .argument("[DISK]", options.disk, "any name of the disk, as shown by list", cli::as_text)
       .offers_json(options.json)
-      .flag("--prometheus", options.prometheus, "print the text format of Prometheus")
+      .flag("--prometheus", options.prometheus, "print in the Prometheus text format")
       .action([](std::ostream& out) { return status(options, out); });
 }
 

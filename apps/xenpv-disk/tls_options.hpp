@@ -24,8 +24,7 @@ struct tls_settings {
   nbd::tls_mode mode = nbd::tls_mode::off;
   std::shared_ptr<const nbd::tls_credentials> credentials;
 };
-/// Reads the credentials. Throws `failure`: errc::invalid_argument for options that exclude each
-/// other.
+/// Reads the credentials. Throws `failure`: errc::invalid_argument for conflicting options.
 [[nodiscard]] tls_settings read_tls_settings(const tls_options& options);
 
 /// The TLS parts of an NBD URI for a client on this machine, in libnbd's syntax; all empty without
@@ -38,11 +37,11 @@ struct tls_uri_parts {
 [[nodiscard]] tls_uri_parts make_uri_parts(const tls_options& options,
                                            const tls_settings& settings);
 
-/// Encodes bytes of a path or a name that a URI must not contain as %XX.
+/// Percent-encodes those bytes of a path or a name that a URI must not contain.
 [[nodiscard]] std::string uri_part(std::string_view text);
 
-/// The options for nbd-client(8), with a leading blank; nullopt: it cannot connect, because it does
-/// not support pre-shared keys.
+/// The options for nbd-client(8), with a leading blank. nullopt: nbd-client cannot connect, because
+/// it does not support pre-shared keys.
 [[nodiscard]] std::optional<std::string> nbd_client_options(const tls_options& options,
                                                             const tls_settings& settings);
 

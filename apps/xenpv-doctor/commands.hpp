@@ -5,7 +5,7 @@
 
 namespace xenpv::doctor_app {
 
-/// Exit statuses as for a monitoring check: determined by the worst row.
+/// Exit statuses like those of a monitoring plugin, determined by the worst row.
 inline constexpr int healthy = 0;
 inline constexpr int warned = 1;
 inline constexpr int failing = 2;
@@ -13,7 +13,7 @@ inline constexpr int failing = 2;
 inline constexpr int usage_error = 64;
 inline constexpr int internal_error = 70;
 
-/// Adds the options of the program itself. Both functions share `json`.
+/// Adds the options of the main command. Both functions share `json`.
 void set_up_examine(cli::app& app, bool& json);
 void add_compare(cli::app& app, const bool& json);
 

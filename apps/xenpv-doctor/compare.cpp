@@ -11,7 +11,7 @@
 namespace xenpv::doctor_app {
 namespace {
 
-/// A report of 64 CPUs is less than a tenth of this.
+/// A report on 64 CPUs is less than a tenth of this size.
 constexpr std::streamsize largest_report = 64 << 20;
 
 struct compare_options {
@@ -27,7 +27,7 @@ std::string read_file(const std::string& path) {
   if (file.bad()) throw_errno(fmt::format("read {}", path));
   if (!file.eof())
     throw failure(errc::invalid_argument, fmt::format("read {}", path),
-                  "too large for a report of xenpv-doctor --json");
+                  "too large for a report from xenpv-doctor --json");
   out.resize(static_cast<std::size_t>(file.gcount()));
   return out;
 }
@@ -53,13 +53,13 @@ cli::exit_code compare(const compare_options& options, bool json, std::ostream& 
 
 void add_compare(cli::app& app, const bool& json) {
   static compare_options options;
-  app.add_command("compare", "show the changes between two reports beyond the noise")
+  app.add_command("compare", "show the significant changes between two reports")
       .describe(
           "Compares two files written with --json, from before and after a change or from two "
           "guests. Rows are compared by verdict. Measured times (--measure) are compared by p50 "
           "and p99. Each figure has a range: its 99 % confidence interval, widened by the spread "
           "of the measurement's rounds. A figure has changed if the two ranges do not overlap and "
-          "the figures differ by more than 5 %. Times refuted by the counts of /proc/interrupts "
+          "the figures differ by more than 5 %. Times refuted by the counts in /proc/interrupts "
           "are not compared.")
       .example("fail after a regression",
                "xenpv-doctor compare good.json now.json || echo 'something got worse'")

@@ -35,8 +35,8 @@ std::string now_text() {
   return fmt::format("{:%FT%TZ}", fmt::gmtime(now));
 }
 
-/// The page shows charts of a measurement; without a page, the default is to print rows
-/// immediately.
+/// The HTML page contains charts, so it includes a measurement by default. Without the page, the
+/// default is to print the rows immediately.
 nanoseconds time_to_measure(const examine_options& options, const channels::fact_source& source) {
   if (source.is_capture && options.measure && options.measure->count() > 0)
     throw failure(errc::invalid_argument, "--measure with a capture", "omit --root or --measure");
@@ -47,7 +47,7 @@ nanoseconds time_to_measure(const examine_options& options, const channels::fact
 doctor::health_report build_report(const examine_options& options) {
   const auto source = channels::place_at(options.root);
   const auto duration = time_to_measure(options, source);
-  // Before the measurement, which changes the counts.
+  // Take the snapshot before the measurement, which changes the counts.
   const auto snapshot = doctor::take_snapshot(source);
   std::optional<doctor::measurement> measured;
   if (duration.count() > 0) measured = measure(std::max(duration, shortest_measurement));
@@ -98,19 +98,19 @@ void set_up_examine(cli::app& app, bool& json) {
       .describe(
           "Checks the features that Xen offers this domain and how the kernel uses them: event "
           "delivery, timers, clock, IPIs, the spread of interrupts, event channels, PV disks, "
-          "grants, stolen time, leftovers of a migration. Each row is PASS, WARN, FAIL or UNKNOWN; "
+          "grants, stolen time, traces of a migration. Each row is PASS, WARN, FAIL or UNKNOWN; "
           "rows other than PASS show their evidence and a remedy. UNKNOWN means that the facts "
-          "could not be read, often for lack of root privileges.")
+          "could not be read, often because root privileges are missing.")
       .describe(
           "Runs anywhere: in PV, PVH and HVM guests, in domain 0, and without Xen, where it "
           "reports the platform and checks only what applies to any machine. It only reads, except "
-          "that it shares one page with domain 0 for a moment to test grants.")
+          "that it briefly shares one page with domain 0 to test grants.")
       .describe(
           "The exit status is determined by the worst row, for scripts and monitoring. Unlike in "
-          "the other programs of xenpv, 2 means FAIL, and a wrong command line is 64.")
+          "xenpv's other programs, 2 means FAIL, and a usage error is 64.")
       .example("check this guest", "xenpv-doctor")
       .example("show all evidence, and measure timers and IPIs", "xenpv-doctor -v --measure 10s")
-      .example("write a page for a mail or a ticket", "xenpv-doctor --html guest.html")
+      .example("write a page to attach to an email or ticket", "xenpv-doctor --html guest.html")
       .example("see the effect of a change",
                "xenpv-doctor --measure 30s --json > before.json; ...; "
                "xenpv-doctor --measure 30s --json > after.json; "
@@ -130,8 +130,8 @@ void set_up_examine(cli::app& app, bool& json) {
               as_measuring_time)
       .flag("--strict", options.strict, "treat UNKNOWN as WARN")
       .option("--root DIR", options.root,
-              "read /proc and /sys in DIR, an unpacked capture (xenpv-evtchn capture), instead of "
-              "this guest's",
+              "read /proc and /sys from DIR, an unpacked capture (xenpv-evtchn capture), instead "
+              "of this guest",
               cli::as_text)
       .action([](std::ostream& out) { return examine(options, out); });
 }

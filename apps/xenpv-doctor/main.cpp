@@ -1,7 +1,11 @@
 // xenpv-doctor: is this Xen guest healthy?
 #include <csignal>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "commands.hpp"
+#include "doctor/row_table.hpp"
 
 int main(int argc, char** argv) {
   namespace doctor = xenpv::doctor_app;
@@ -16,6 +20,18 @@ int main(int argc, char** argv) {
             {doctor::failing, "The worst row is FAIL."}},
        .failed = doctor::internal_error,
        .usage = doctor::usage_error});
+  std::vector<std::pair<std::string, std::string>> rows;
+  for (const auto& [id, subject] : xenpv::doctor::row_table())
+    rows.emplace_back(id, subject);
+  app.root()
+      .manual_section("ROWS", std::move(rows))
+      .manual_section("ENVIRONMENT",
+                      {{"XENPV_ROOT", "Read /proc, /sys and /dev below this directory."}})
+      .manual_section("FILES",
+                      {{"/proc/interrupts", "The counts of event channels, timers and IPIs."},
+                       {"/sys/hypervisor", "The kind of guest and Xen's version."},
+                       {"/dev/kmsg", "The kernel's messages at boot (root)."},
+                       {"/dev/xen/xenbus", "xenstore: the state of the PV devices (root)."}});
   doctor::set_up_examine(app, json);
   doctor::add_compare(app, json);
   return app.run(argc, argv);

@@ -17,12 +17,12 @@ using probe::probe_verdict;
 using std::chrono::nanoseconds;
 
 constexpr unsigned rounds = 5;
-/// The number of pairs grows with the square of the CPUs; xenpv-ipi measures all.
+/// The number of pairs grows with the square of the number of CPUs; xenpv-ipi measures all pairs.
 constexpr std::size_t max_ipi_cpus = 8;
 constexpr std::uint32_t min_calls = 100;
 constexpr std::uint32_t max_calls = 2000;
 
-/// The worse of two, in the order of probe_verdict.
+/// The worse of two verdicts: probe_verdict is ordered from best to worst.
 probe_verdict worse(probe_verdict a, probe_verdict b) {
   return std::max(a, b);
 }
@@ -84,7 +84,8 @@ doctor::measured_ipi measure_pair(const probe::ipi_probe& probe, unsigned from, 
           .round_trips = probe::figures_of(times)};
 }
 
-/// The calls that each round of a pair may make, estimated from the time of a few calls.
+/// The number of calls per round and pair that fit in `budget`, estimated from the time of a few
+/// calls.
 std::uint32_t calls_within(nanoseconds budget, const std::vector<unsigned>& cpus) {
   const auto start = std::chrono::steady_clock::now();
   (void)probe::ipi_probe({.count = min_calls})

@@ -1,5 +1,5 @@
-// The doctor's short measurement of timers and IPIs, in rounds, so that a report includes its
-// noise.
+// The doctor's short measurement of timers and IPIs. It runs in rounds, so that a report includes
+// the noise.
 #pragma once
 
 #include <chrono>
@@ -9,7 +9,7 @@
 namespace xenpv::doctor_app {
 
 /// Runs for about `duration` with all CPUs half busy; shows progress on a terminal. The result
-/// names everything that could not be measured.
+/// lists everything that could not be measured.
 [[nodiscard]] doctor::measurement measure(std::chrono::nanoseconds duration);
 
 }  // namespace xenpv::doctor_app

@@ -10,11 +10,11 @@
 
 namespace xenpv::doctor_app {
 
-/// `show_all`: evidence of all rows.
+/// `show_all` also prints the evidence of rows that are PASS.
 void print_rows(std::ostream& out, const doctor::health_report& report, bool show_all);
 void print_changes(std::ostream& out, const doctor::comparison& comparison);
 [[nodiscard]] cli::json to_json(const doctor::comparison& comparison);
-/// To stderr: the number of rows per verdict; the comparisons that were not made.
+/// Prints to stderr the number of rows per verdict, or the comparisons that were not made.
 void print_summary(const doctor::health_report& report);
 void print_summary(const doctor::comparison& comparison);
 

@@ -6,8 +6,9 @@
 
 namespace xenpv::doctor_app {
 
-/// Writes a temporary file beside it and renames that. Only the umask limits who may read the file,
-/// as the reader may be another user. On an error, throws `failure` and leaves the old file.
+/// Writes a temporary file in the same directory and renames it to `path`. Only the umask restricts
+/// the file's permissions, because the reader may be another user. On an error, throws `failure`
+/// and leaves the old file unchanged.
 void replace_file(const std::string& path, std::string_view content);
 
 }  // namespace xenpv::doctor_app

@@ -20,7 +20,8 @@ struct affinity_options {
   bool json = false;
 };
 
-/// The only channel whose interrupt has this number or name.
+/// Returns the channel whose interrupt has this number or name; throws `failure` if it is not
+/// unique.
 const channels::channel& find_channel(const channels::inventory& inventory,
                                       const std::string& name) {
   std::vector<const channels::channel*> matches;
@@ -35,8 +36,9 @@ const channels::channel& find_channel(const channels::inventory& inventory,
   irqs.reserve(matches.size());
   for (const auto* match : matches)
     irqs.push_back(*match->irq);
-  throw failure(errc::invalid_argument, fmt::format("event channel '{}'", name),
-                fmt::format("interrupts {} have this name; say which", fmt::join(irqs, ", ")));
+  throw failure(
+      errc::invalid_argument, fmt::format("event channel '{}'", name),
+      fmt::format("interrupts {} have this name; specify one by number", fmt::join(irqs, ", ")));
 }
 
 cli::exit_code affinity(const affinity_options& options, std::ostream& out) {
@@ -67,17 +69,17 @@ cli::exit_code affinity(const affinity_options& options, std::ostream& out) {
 
 void add_affinity(cli::app& app) {
   static affinity_options options;
-  auto& command = app.add_command("affinity", "send one event channel to other CPUs");
+  auto& command = app.add_command("affinity", "move one event channel to other CPUs");
   command
       .describe(
-          "Writes the affinity of an interrupt, reads it back, and compares the counts of an "
-          "interval to verify the move: the hypervisor may deliver events to another CPU than the "
-          "kernel reports. The exit status is 1 if the kernel refused the move or if events "
-          "arrived elsewhere.")
-      .example("the first disk's second queue", "xenpv-evtchn affinity 15 1")
-      .argument("CHANNEL", options.channel, "an interrupt, by number or name, as in list",
+          "Writes the affinity of an interrupt, reads it back, and compares the counts over an "
+          "interval to verify the move: the hypervisor may deliver events to a CPU other than the "
+          "one the kernel reports. The exit status is 1 if the kernel refused the move or if "
+          "events arrived elsewhere.")
+      .example("move the first disk's second queue to CPU 1", "xenpv-evtchn affinity 15 1")
+      .argument("CHANNEL", options.channel, "an interrupt, by number or name, as shown by list",
                 cli::as_text)
-      .argument("CPUS", options.cpus, "as in 0-3,8", async::as_cpu_list)
+      .argument("CPUS", options.cpus, "such as 0-3,8", async::as_cpu_list)
       .option("--interval TIME", options.interval,
               "how long to verify the move; 0: no verification", parse_duration,
               {.by_default = "1s"})

@@ -127,7 +127,7 @@ void print_summary(const balance_report& report) {
   std::cerr << fmt::format(
       "balance {:.2f} now, {:.2f} with {} moves (1 is even; {})\n", balance_before(report),
       balance_after(report), report.plan.size(),
-      report.since_boot ? "by the events since boot" : "by the events of the interval");
+      report.since_boot ? "based on the events since boot" : "based on the events in the interval");
 }
 
 cli::exit_code balance(const balance_options& options, std::ostream& out) {
@@ -161,21 +161,23 @@ void add_balance(cli::app& app) {
   command
       .describe(
           "Counts events for an interval, then plans moves of channels from the busiest CPU to the "
-          "idlest, as long as they improve the balance, and gives the reason for each. Timers and "
-          "IPIs are bound to their CPU and only count as its load. Channels without events are not "
+          "idlest, as long as they improve the balance, and prints the reason for each. Timers and "
+          "IPIs are bound to their CPU and count only as its load. Channels without events are not "
           "moved. Nothing is changed without --apply.")
       .describe(
-          "--apply writes the affinities, reads them back, and compares the counts of the same "
-          "interval: each move is proven, set (no event arrived), elsewhere, or refused by the "
-          "kernel. The exit status is 1 if a move was refused or its events arrived elsewhere.")
+          "--apply writes the affinities, reads them back, and compares the counts over an "
+          "interval of the same length: each move is proven, set (no event arrived), elsewhere, or "
+          "refused by the kernel. The exit status is 1 if a move was refused or its events arrived "
+          "elsewhere.")
       .describe(
-          "Policies: spread distributes over all CPUs; numa does so within each node; "
-          "pin:NAME=CPUS;... sends channels whose name matches a pattern to these CPUs in turn.")
+          "Policies: spread distributes channels over all CPUs; numa does so within each NUMA "
+          "node; pin:NAME=CPUS;... assigns channels whose name matches a pattern to these CPUs, "
+          "round robin.")
       .example("show the plan, then apply it", "xenpv-evtchn balance; xenpv-evtchn balance --apply")
       .example("network queues on CPUs 0 to 3, disks on 4",
                "xenpv-evtchn balance --policy 'pin:vif*=0-3;blkif=4' --apply")
       .flag("--plan", options.plan, "only print the plan (the default)")
-      .flag("--apply", options.apply, "make the moves; needs root")
+      .flag("--apply", options.apply, "make the moves; requires root")
       .option("--policy POLICY", options.policy, "spread, numa or pin:NAME=CPUS;...",
               channels::parse_balance_policy, {.by_default = "spread"})
       .option("--interval TIME", options.interval,

@@ -36,8 +36,8 @@ void add_capture(cli::app& app) {
   static std::string path;
   app.add_command("capture", "save the files that this program reads, for analysis elsewhere")
       .describe(
-          "Writes a tar archive of the guest's files that the other commands read with --root: "
-          "interrupts and their affinities, clocks, PV devices, and the ports according to "
+          "Writes a tar archive of the guest's files, which the other commands can read with "
+          "--root: interrupts and their affinities, clocks, PV devices, and the ports according to "
           "xenstore and the hypervisor. It contains the names of processes that have event "
           "channels, but no command lines, addresses or host names. Run it as root for a complete "
           "capture.")

@@ -1,4 +1,4 @@
-// The commands of xenpv-evtchn: each adds itself to the app.
+// The commands of xenpv-evtchn. Each function adds one command to the app.
 #pragma once
 
 #include "cli/app.hpp"

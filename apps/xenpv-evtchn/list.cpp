@@ -53,7 +53,7 @@ std::vector<const channel*> selected(const channels::inventory& inventory,
   return out;
 }
 
-/// "15", or "~15" for a port that was inferred from the order of binding.
+/// "15", or "~15" for a port that was inferred from the binding order.
 std::string port_cell(const channel& entry) {
   if (!entry.number) return "";
   return fmt::format("{}{}", entry.number->from == channels::evidence::order ? "~" : "",
@@ -164,8 +164,9 @@ void add_list(cli::app& app) {
           "Linux does not expose an interrupt's port. A port marked with ~ was inferred from the "
           "order in which channels of the same name were bound. --json shows the source of each "
           "fact. The sources used, and the requirements of the others, are printed to stderr.")
-      .example("channels of PV devices on CPU 0", "xenpv-evtchn list --kind device --cpu 0")
-      .example("in domain 0, the ports of guest 3", "xenpv-evtchn list --domain 3")
+      .example("list the channels of PV devices on CPU 0",
+               "xenpv-evtchn list --kind device --cpu 0")
+      .example("in domain 0, list the ports of guest 3", "xenpv-evtchn list --domain 3")
       .option("--kind KIND", options.kinds,
               "only these kinds: timer, ipi, spinlock, debug, pmu, xenbus, console, device, user, "
               "pirq, virq, unbound, other",

@@ -9,12 +9,22 @@ int main(int argc, char** argv) {
                       "list, measure and move the event channels of this Xen guest");
   app.root()
       .describe(
-          "Event channels are the interrupts of a Xen guest: its timers, IPIs, PV devices and the "
-          "ports of its processes. This program joins the facts from the kernel, xenstore and, if "
-          "it answers, the hypervisor, and names the source of each fact.")
+          "Event channels are the interrupts of a Xen guest: they signal its timers, IPIs and PV "
+          "devices, and processes can bind ports of their own. This program joins the facts from "
+          "the kernel, xenstore and, if accessible, the hypervisor, and shows the source of each "
+          "fact.")
+      .manual_section("ENVIRONMENT", {{"XENPV_ROOT", "Read /proc and /sys below this directory."},
+                                      {"XENSTORED_PATH",
+                                       "The socket of xenstored, instead of this machine's own."}})
+      .manual_section("FILES", {{"/proc/interrupts, /proc/irq",
+                                 "Channels with an interrupt, counts, affinities."},
+                                {"/dev/xen/evtchn", "The ports that ping binds."},
+                                {"/dev/xen/privcmd",
+                                 "The hypervisor's own list of ports (root; since XSA-482 "
+                                 "only with xen_privcmd.unrestricted=1)."}})
       .example("list all channels, with their ports and counts", "xenpv-evtchn list")
       .example("show live rates", "xenpv-evtchn watch")
-      .example("measure the time of events from CPU to CPU", "xenpv-evtchn ping")
+      .example("measure event latency between CPUs", "xenpv-evtchn ping")
       .example("list the channels of a captured guest",
                "xenpv-evtchn list --root unpacked-capture");
   xenpv::evtchn_app::add_list(app);

@@ -40,14 +40,14 @@ std::string proof_text(const channels::irq_move& move) {
     case channels::move_verdict::refused:
       return channels::describe_refusal(move.error, move.irq);
     case channels::move_verdict::proven:
-      return fmt::format("{} events came there, none elsewhere", move.grown_there);
+      return fmt::format("{} events arrived there, none elsewhere", move.grown_there);
     case channels::move_verdict::elsewhere:
-      return fmt::format("{} of {} events came elsewhere", move.grown_elsewhere,
+      return fmt::format("{} of {} events arrived elsewhere", move.grown_elsewhere,
                          move.grown_there + move.grown_elsewhere);
     case channels::move_verdict::set:
       break;
   }
-  return "no event came to prove it";
+  return "no event arrived to prove it";
 }
 
 cli::json to_json(const channels::irq_move& move) {

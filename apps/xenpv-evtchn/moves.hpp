@@ -1,4 +1,4 @@
-// Moves interrupts and reports the results; for balance and affinity.
+// Moves interrupts and reports the results. Used by balance and affinity.
 #pragma once
 
 #include <chrono>
@@ -16,18 +16,20 @@ struct move_request {
   std::vector<unsigned> cpus = {};
 };
 
-/// Writes and re-reads the affinities, waits `proof_time` and compares the counts. 0: no proof.
+/// Writes and re-reads the affinities, waits for `proof_time` and compares the counts. If
+/// `proof_time` is 0, does not compare them.
 [[nodiscard]] std::vector<channels::irq_move> make_moves(const system_root& root,
                                                          const std::vector<move_request>& requests,
                                                          std::chrono::nanoseconds proof_time);
 
-/// "257 events on CPU 1", "Input/output error (a channel of one CPU cannot move)".
+/// "257 events arrived there, none elsewhere", "input/output error (a per-CPU channel cannot
+/// move)".
 [[nodiscard]] std::string proof_text(const channels::irq_move& move);
 [[nodiscard]] cli::json to_json(const channels::irq_move& move);
-/// No move was refused, and no events arrived elsewhere.
+/// True if no move was refused and no events arrived elsewhere.
 [[nodiscard]] bool all_succeeded(const std::vector<channels::irq_move>& moves) noexcept;
 
-/// Warns on stderr if irqbalance runs: it will move interrupts again.
+/// Warns on stderr if irqbalance is running, because it will move interrupts again.
 void warn_about_irqbalance(const system_root& root);
 
 }  // namespace xenpv::evtchn_app

@@ -77,27 +77,27 @@ void add_ping(cli::app& app) {
   auto& command = app.add_command("ping", "measure event channels between all pairs of CPUs");
   command
       .describe(
-          "Binds a loopback channel between two vCPUs of this guest, with each end delivered to "
-          "its CPU, and sends events back and forth, like a PV device. Times are round trips on "
-          "the sender's clock. On the diagonal, one thread sends to itself without a wake-up: the "
-          "baseline.")
+          "Binds a loopback channel between two vCPUs of this guest, with each end's events "
+          "delivered to one of them, and sends events back and forth, like a PV device. Times are "
+          "round trips on the sender's clock. On the diagonal, one thread sends to itself without "
+          "a wake-up: the baseline.")
       .describe(
           "A time is valid only if the events arrived on the CPUs of the pair. To verify this, the "
-          "counts of /proc/interrupts are compared after each pair; ? marks a pair that cannot be "
+          "counts in /proc/interrupts are compared after each pair; ? marks a pair that cannot be "
           "verified, ! one that the counts refute. The exit status is 1 if a pair failed or was "
           "refuted.")
-      .example("measure the cost of a wake-up: the difference of the two",
+      .example("measure the cost of a wake-up: the difference between the two",
                "xenpv-evtchn ping --spin; xenpv-evtchn ping --block")
-      .example("measure from CPU 0 to all, and draw a heat map",
+      .example("measure from CPU 0 to all CPUs, and draw a heat map",
                "xenpv-evtchn ping --from 0 --svg ping.svg")
       .option("--from CPUS", options.from,
-              "senders, as in 0-3,8 (default: all this process may use)", async::as_cpu_list)
+              "senders, such as 0-3,8 (default: all this process may use)", async::as_cpu_list)
       .option("--to CPUS", options.to, "receivers (default: all this process may use)",
               async::as_cpu_list)
       .option("--count N", options.count, "round trips per pair",
               cli::whole_number<std::uint32_t>(1, 100'000'000), {.by_default = "1000"})
       .flag("--spin", options.spin, "poll for events instead of sleeping: excludes the wake-up")
-      .flag("--block", options.block, "sleep until an event comes (the default)")
+      .flag("--block", options.block, "sleep until an event arrives (the default)")
       .option("--fifo PRIORITY", options.fifo, "measure with SCHED_FIFO, 1 to 99",
               cli::whole_number<int>(1, 99))
       .offers_json(options.json)

@@ -17,7 +17,7 @@ namespace {
 using probe::pair_result;
 using probe::probe_verdict;
 
-/// With fewer samples, p99 is the same as the maximum.
+/// With fewer samples, p99 equals the maximum.
 constexpr std::uint64_t samples_for_p99 = 100;
 
 std::string p99_text(const histogram& times) {
@@ -109,8 +109,8 @@ bool ping_report::any(probe_verdict verdict) const noexcept {
 }
 
 void print_tables(std::ostream& out, const ping_report& report) {
-  out << fmt::format("round trips over an event channel and back, {}, {}: medians\n",
-                     mode_text(report), scheduling_text(report));
+  out << fmt::format("round trips over an event channel, {}, {}: medians\n", mode_text(report),
+                     scheduling_text(report));
   print_matrix(out, report);
   out << '\n';
   print_pairs(out, report);
@@ -137,8 +137,8 @@ std::string to_svg(const ping_report& report) {
   map.title = fmt::format("Event channel round trips, median of {}, {}", report.options.count,
                           mode_text(report));
   map.note = report.any(probe_verdict::verified)
-                 ? "Hatched: not verified by the counts of /proc/interrupts."
-                 : "Nothing here is verified by the counts of /proc/interrupts.";
+                 ? "Hatched: not verified by the counts in /proc/interrupts."
+                 : "No value is verified by the counts in /proc/interrupts.";
   for (const auto& pair : report.pairs) {
     auto& cell = map.cells.emplace_back();
     const auto& times = pair.round_trips;

@@ -23,7 +23,7 @@ struct ping_report {
 void print_tables(std::ostream& out, const ping_report& report);
 [[nodiscard]] cli::json to_json(const ping_report& report);
 [[nodiscard]] std::string to_svg(const ping_report& report);
-/// To stderr: the caveats of the figures.
+/// Prints to stderr the caveats that apply to the figures.
 void print_warnings(const ping_report& report);
 
 }  // namespace xenpv::evtchn_app

@@ -12,10 +12,10 @@ namespace xenpv::evtchn_app {
 /// Each fact is {"value": ..., "source": "xenstore"} or null.
 [[nodiscard]] cli::json to_json(const channels::channel& channel);
 [[nodiscard]] cli::json to_json(const std::vector<channels::source_status>& sources);
-/// Type, upcall and ABI of the guest.
+/// The guest's type, upcall and event-channel ABI.
 [[nodiscard]] cli::json guest_json(const channels::inventory& inventory);
 
-/// A header and one line per channel, as in RFC 4180; sources have their own columns.
+/// A header and one line per channel, in the format of RFC 4180; sources have their own columns.
 [[nodiscard]] std::string to_csv(const std::vector<unsigned>& cpus,
                                  const std::vector<const channels::channel*>& channels);
 

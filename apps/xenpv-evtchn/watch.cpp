@@ -34,11 +34,11 @@ sample take_sample(const system_root& root) {
   return {std::move(*interrupts.value), at};
 }
 
-/// Takes samples, two of which give the rates.
+/// Takes samples and computes the rates between consecutive ones.
 class rate_source {
  public:
   explicit rate_source(system_root root) : root_(std::move(root)), last_(take_sample(root_)) {}
-  /// Since the last call, or since the start.
+  /// Returns the rates since the last call, or since the start.
   channels::rate_report next() {
     auto now = take_sample(root_);
     auto report = channels::rates_between(last_.table, now.table, now.at - last_.at);
@@ -146,7 +146,7 @@ void add_watch(cli::app& app) {
           "one JSON document per line.")
       .option("--interval TIME", options.interval, "time between samples", as_interval,
               {.by_default = "1s"})
-      .option("--iterations N", options.iterations, "end after N intervals",
+      .option("--iterations N", options.iterations, "exit after N intervals",
               cli::whole_number<std::uint64_t>(1, ~std::uint64_t{0}))
       .offers_json(options.json);
   add_root_option(command, options.root);

@@ -72,7 +72,8 @@ std::string per_cpu_cells(const std::vector<std::uint64_t>& counts, const rate_r
   return out;
 }
 
-/// The rates of the CPUs if there are no columns for them: as many per line as fit.
+/// The rates of the CPUs, for a window that is too narrow for a column per CPU; as many per line as
+/// fit.
 std::vector<std::string> cpu_lines(const rate_report& report, unsigned columns) {
   std::vector<std::string> out;
   for (std::size_t i = 0; i < report.cpus.size(); ++i) {

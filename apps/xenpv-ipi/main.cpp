@@ -85,7 +85,7 @@ class run {
         if (to == from) continue;
         targets.push_back(to);
         if (!should_continue()) return;
-        progress_.show(fmt::format("broadcast: CPU {} to {} others", from, targets.size()));
+        progress_.show(fmt::format("broadcast: CPU {} to {} other CPUs", from, targets.size()));
         report_.broadcasts.push_back(probe_.broadcast(from, targets));
       }
     }
@@ -100,7 +100,7 @@ class run {
 
 void write_picture(const ipi_report& report, const std::string& path) {
   if (report.matrices.empty())
-    throw failure(errc::invalid_argument, "--svg", "a broadcast alone has no matrix");
+    throw failure(errc::invalid_argument, "--svg", "broadcast alone produces no matrix");
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
   file << to_svg(report, report.matrices.front());
   file.flush();
@@ -133,14 +133,15 @@ void describe(cli::command& command) {
           "the diagonal no IPI is sent: the baseline. All times are round trips on one CPU's "
           "clock.")
       .describe(
-          "The kernel omits an IPI if it can, and then a time means nothing: a membarrier to a CPU "
-          "whose thread was just preempted takes 150 ns. So calls are made in batches, and each "
-          "batch is compared with the counts of /proc/interrupts. A batch that does not match the "
-          "counts is discarded with its times. If no batch is left, the verdict is 'refuted' and "
-          "the exit status is 1.")
+          "The kernel omits an IPI if it can, and the measured time is then meaningless: a "
+          "membarrier to a CPU whose thread was just preempted takes 150 ns. Therefore, calls are "
+          "made in batches, and each batch is compared with the counts in /proc/interrupts. A "
+          "batch that does not match the counts is discarded with its times. If no batch is left, "
+          "the verdict is 'refuted' and the exit status is 1.")
       .describe(
           "The last line shows whether the IPIs went through Xen's event channels (pv) or through "
           "the APIC (native), and the evidence.")
+      .manual_section("FILES", {{"/proc/interrupts", "The counts that verify the measurement."}})
       .example("measure everything, between all CPUs", "xenpv-ipi")
       .example("measure one pair with many calls",
                "xenpv-ipi --method membarrier --from 0 --to 1 --count 10000")
@@ -158,25 +159,25 @@ void add_options(cli::command& command, run_options& options) {
                                    {"eventfd", method::eventfd},
                                    {"broadcast", method::broadcast}}))
       .option("--from CPUS", options.from,
-              "senders, as in 0-3,8 (default: all this process may use)", async::as_cpu_list)
+              "senders, such as 0-3,8 (default: all this process may use)", async::as_cpu_list)
       .option("--to CPUS", options.to, "CPUs to interrupt (default: all this process may use)",
               async::as_cpu_list)
       .option("--count N", probe_options.count, "measured calls per pair",
               cli::whole_number<std::uint32_t>(1, 100'000'000), {.by_default = "1000"})
       .option("--batch N", probe_options.batch,
-              "calls between two reads of the counts; fewer if wake-ups do not match them",
+              "calls between two reads of the counts; fewer if wake-ups do not match the counts",
               cli::whole_number<std::uint32_t>(1, 1'000'000), {.by_default = "100"})
-      .option("--rest TIME", probe_options.rest,
-              "pause before a CPU is woken again, so that it becomes idle; doubled if that is too "
-              "short",
-              cli::time_within(0ns, 1s), {.by_default = "200us"})
+      .option(
+          "--rest TIME", probe_options.rest,
+          "pause before a CPU is woken again, so that it becomes idle; doubled if it is too short",
+          cli::time_within(0ns, 1s), {.by_default = "200us"})
       .option("--policy POLICY", probe_options.schedule.policy,
               "fifo, other, or auto: fifo if permitted",
               cli::one_of<policy_wish>({{"auto", policy_wish::automatic},
                                         {"fifo", policy_wish::fifo},
                                         {"other", policy_wish::other}}),
               {.by_default = "auto"})
-      .option("--priority N", probe_options.schedule.priority, "of SCHED_FIFO, 1 to 99",
+      .option("--priority N", probe_options.schedule.priority, "SCHED_FIFO priority, 1 to 99",
               cli::whole_number<int>(1, 99), {.by_default = "80"})
       .offers_json(options.json)
       .option("--svg FILE", options.svg,

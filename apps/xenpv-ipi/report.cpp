@@ -36,8 +36,8 @@ std::string_view title_of(ipi_method method) {
   return "";
 }
 
-/// The median, with a mark unless the counts verify it. The matrix shows it for few samples, too: a
-/// pair without a figure would be less useful.
+/// The median, with a mark unless the counts verify it. The matrix shows the median even for few
+/// samples, because a pair without a figure would be less useful.
 std::string median_text(const ipi_pair& pair) {
   if (pair.times.count() == 0) return "none";
   auto text = time_text(pair.times.percentile(0.5));
@@ -56,7 +56,7 @@ std::string tip_of(const ipi_pair& pair) {
 
 probe::heat_map map_of(const ipi_report& report, const ipi_matrix& matrix) {
   auto map = probe::cpu_pairs_map(report.from, report.to);
-  map.title = fmt::format("To {}: medians", title_of(matrix.method));
+  map.title = fmt::format("Time to {}: medians", title_of(matrix.method));
   map.note = "On the diagonal no IPI is sent: the baseline. Hatched: not verified by the counts.";
   for (const auto& pair : matrix.pairs) {
     auto& cell = map.cells.emplace_back();
@@ -124,16 +124,16 @@ void print_broadcasts(std::ostream& out, const ipi_report& report) {
   table.print(out);
 }
 
-/// The type of the IPIs and its evidence, as text.
+/// The IPI type and its evidence, as text.
 std::string type_text(const ipi_report& report) {
   const auto facts = type_of(report);
   auto text = fmt::format("IPIs are {}: {}", to_string(facts.type), facts.evidence);
   if (report.cpuid_after && report.guest != xen::guest_type::pv)
-    text += fmt::format(
-        "; the processor virtualises {} of the APIC",
-        report.cpuid_after->x2apic_is_virtual
-            ? "registers and x2APIC accesses"
-            : (report.cpuid_after->apic_access_is_virtual ? "the registers" : "nothing"));
+    text += fmt::format("; the processor virtualises {}",
+                        report.cpuid_after->x2apic_is_virtual
+                            ? "APIC registers and x2APIC accesses"
+                            : (report.cpuid_after->apic_access_is_virtual ? "the APIC registers"
+                                                                          : "no APIC accesses"));
   return text;
 }
 
@@ -262,30 +262,30 @@ std::string to_svg(const ipi_report& report, const ipi_matrix& matrix) {
 
 void print_warnings(const ipi_report& report) {
   if (report.guest == xen::guest_type::none)
-    std::cerr << "not a Xen guest: the evidence comes from the rows RES and CAL\n";
+    std::cerr << "not a Xen guest: the evidence comes from rows RES and CAL\n";
   std::map<std::string, unsigned> warnings;
   std::uint64_t minimum = std::numeric_limits<std::uint64_t>::max();
   for_each_result(report, [&](const auto& result) {
     if (result.times.count() > 0) minimum = std::min(minimum, result.times.min());
     if (!result.thread.refused.empty())
-      ++warnings[result.thread.refused + "; calls may find no thread running"];
+      ++warnings[result.thread.refused + "; the target thread may not be running during a call"];
     if (result.verdict != probe_verdict::verified)
       ++warnings[fmt::format("{}: {}", to_string(result.verdict), result.reason)];
   });
   for (const auto& [warning, count] : warnings)
-    std::cerr << fmt::format("{} times {}\n", count, cli::printable(warning));
+    std::cerr << fmt::format("{} times: {}\n", count, cli::printable(warning));
   if (minimum < static_cast<std::uint64_t>(report.clock.read.count()) / 2)
     std::cerr << fmt::format(
-        "the minimum, {}, is less than the time of a clock read ({}): the clock stops at times\n",
+        "the minimum, {}, is less than the time of a clock read ({}): the clock sometimes stops\n",
         time_text(minimum), format_duration(report.clock.read));
   if (report.steal_ticks > 0)
     std::cerr << fmt::format("the hypervisor stole {} of CPU time during the measurement\n",
                              time_text(report.steal_ticks * 10'000'000));
   if (report.cpuid_before && report.cpuid_after &&
       report.cpuid_before->incarnation != report.cpuid_after->incarnation)
-    std::cerr
-        << "the guest was migrated or restored during the measurement: the times mix two hosts\n";
-  if (report.ended_early) std::cerr << "ended early\n";
+    std::cerr << "the guest was migrated or restored during the measurement: the times come from "
+                 "two hosts\n";
+  if (report.ended_early) std::cerr << "the measurement ended early\n";
 }
 
 }  // namespace xenpv::ipi_app

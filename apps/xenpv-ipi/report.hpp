@@ -33,16 +33,16 @@ struct ipi_report {
   bool ended_early = false;
 };
 
-/// The path that the IPIs of all pairs took: event channels or the APIC.
+/// How the IPIs of all pairs were delivered: through event channels or through the APIC.
 [[nodiscard]] probe::ipi_type_facts type_of(const ipi_report& report);
-/// No pair and no broadcast failed or was refuted.
+/// True if no pair and no broadcast failed or was refuted.
 [[nodiscard]] bool is_good(const ipi_report& report);
 
 void print_tables(std::ostream& out, const ipi_report& report, bool in_colour);
 [[nodiscard]] cli::json to_json(const ipi_report& report);
 /// The heat map of one method.
 [[nodiscard]] std::string to_svg(const ipi_report& report, const ipi_matrix& matrix);
-/// To stderr: the caveats of the figures.
+/// Prints to stderr the caveats that apply to the figures.
 void print_warnings(const ipi_report& report);
 
 }  // namespace xenpv::ipi_app

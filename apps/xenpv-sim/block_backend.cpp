@@ -29,7 +29,7 @@ namespace {
 constexpr std::string_view silent_argument = "silent";
 constexpr std::string_view verbose_argument = "verbose";
 
-/// Redirects standard streams to /dev/null: the originals belong to the command in the guest.
+/// Redirects `streams` to /dev/null: the command that runs in the guest uses the original ones.
 void silence(std::initializer_list<int> streams) {
   const unique_fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   for (const int stream : streams)
@@ -41,7 +41,7 @@ void silence(std::initializer_list<int> streams) {
   try {
     const auto domain = sim::ask_domain_directory(host_directory, domid_0);
     const auto self = std::filesystem::read_symlink("/proc/self/exe").string();
-    // Leave the terminal's process group: ^C is meant for the command in the guest.
+    // Leave the terminal's session, so that ^C interrupts only the command in the guest.
     ::setsid();
     silence({0, 1});
     ::fcntl(ready_pipe.get(), F_SETFD, 0);
@@ -103,7 +103,8 @@ int serve_disks(const char* host_directory, const char* ready_descriptor, std::s
         static_cast<int>(parse_unsigned(ready_descriptor, "descriptor", 3, 1U << 20).value()));
     blkback::serve_options options;
     options.cpus = async::allowed_cpus();
-    // A frontend starts at the first CPU; the two ends of a ring run best on different CPUs.
+    // Frontends use the first CPUs first, so use the last ones first here: a ring is fastest when
+    // its two ends run on different CPUs.
     std::reverse(options.cpus.begin(), options.cpus.end());
     options.ready = [&ready_pipe, mode] {
       if (mode == silent_argument) silence({2});
@@ -111,7 +112,7 @@ int serve_disks(const char* host_directory, const char* ready_descriptor, std::s
       ready_pipe.reset();
     };
     options.stop_descriptor = host.get();
-    // The end of the host is a power-off: no xenstore is left for an orderly teardown.
+    // Treat the host's exit as a power-off: without xenstore, an orderly teardown is impossible.
     options.stopping = [] { ::_exit(0); };
     blkback::serve(std::move(options));
     return 0;

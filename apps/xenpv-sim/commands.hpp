@@ -1,5 +1,5 @@
-// The sub-commands of xenpv-sim: each function adds one or more of them to the program. The work is
-// in lib/sim.
+// The sub-commands of xenpv-sim. Each function adds one or more of them to `app`; lib/sim
+// implements most of their work.
 #pragma once
 
 #include "cli/app.hpp"

@@ -1,5 +1,5 @@
-// Toolstack operations on an existing disk of a guest: a few writes to domain 0's xenstore, as xl
-// does. The block backend acts on them.
+// Toolstack operations on an existing disk of a guest. Like xl, each operation writes a few nodes
+// to domain 0's xenstore; the block backend watches these nodes and performs the operation.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <poll.h>
@@ -37,7 +37,7 @@ disk_options& disk_arguments() {
   return instance;
 }
 
-/// A guest's disk as domain 0 sees it.
+/// The xenstore nodes of a guest's disk, accessed from domain 0.
 class disk_nodes {
  public:
   disk_nodes() : store_(open_store()), frontend_(path_of_frontend()) {
@@ -46,7 +46,7 @@ class disk_nodes {
       throw failure(
           errc::invalid_argument,
           fmt::format("disk {} of domain {}", disk_arguments().device, disk_arguments().domain),
-          "no such disk; `xenpv-sim exec --domain 1 -- xenstore-ls device/vbd` lists them");
+          "no such disk; `xenpv-sim exec --domain 1 -- xenstore-ls device/vbd` lists the disks");
     backend_ = *backend;
   }
 
@@ -153,7 +153,8 @@ result<std::string> parse_fault_argument(std::string_view text) {
 }
 
 cli::command& with_disk(cli::command& command) {
-  return command.argument("VDEV", disk_arguments().device, "the disk: xvdb, or its number",
+  return command.argument("VDEV", disk_arguments().device,
+                          "the disk: its name, such as xvdb, or its number",
                           wire::parse_virtual_device);
 }
 
@@ -163,7 +164,7 @@ void add_disk(cli::app& app) {
   auto& disk = app.add_command("disk", "change a guest's disk on a running host");
   disk.example("grow a disk in use", "xenpv-sim disk --dir /tmp/host resize xvdb 512M")
       .example("fail every tenth request", "xenpv-sim disk --dir /tmp/host fault xvdb error=10")
-      .option("--dir DIR", disk_arguments().directory, "the host's folder", cli::as_text,
+      .option("--dir DIR", disk_arguments().directory, "the host's directory", cli::as_text,
               {.required = true})
       .option("--domain N", disk_arguments().domain, "the guest",
               cli::whole_number<domid>(1, 0x7FEF), {.by_default = "1"});
@@ -177,17 +178,18 @@ void add_disk(cli::app& app) {
   auto& restart_command = disk.add_command("restart", "restart the disk's backend");
   with_disk(restart_command)
       .describe(
-          "As if the backend domain had crashed: ports are closed and pages unmapped without "
-          "notice, and requests in flight are never answered. Then the backend starts again in "
-          "InitWait. Written data is kept.")
+          "Simulates a crash of the backend domain: closes ports and unmaps pages without notice, "
+          "and never answers requests in flight. The backend then starts again in InitWait. "
+          "Written data is kept.")
       .action([](std::ostream&) { return command("restart"); });
   auto& power_cut_command =
       disk.add_command("power-cut", "restart the disk's backend and lose unflushed writes");
   with_disk(power_cut_command)
       .describe(
-          "For a disk with `volatile`: for each sector written since the last flush, a random "
-          "choice decides which version survives, if any. Other disks are only restarted.")
-      .option("--seed N", disk_arguments().seed, "seed of the random choice",
+          "On a `volatile` disk, each sector written since the last flush randomly keeps one of "
+          "the versions written since then, or reverts to the flushed version. Other disks are "
+          "only restarted.")
+      .option("--seed N", disk_arguments().seed, "seed for the random choice",
               cli::whole_number<std::uint64_t>(0, ~std::uint64_t{0}), {.by_default = "0"})
       .action([](std::ostream&) {
         return command(fmt::format("power-cut {}", disk_arguments().seed));
@@ -195,11 +197,12 @@ void add_disk(cli::app& app) {
   auto& fault_command = disk.add_command("fault", "inject faults into the disk's backend");
   with_disk(fault_command)
       .describe(
-          "WORDs replace the faults in force: error=N, delay=TIME[:P/N], late=TIME[:P/N], "
+          "The WORDs replace the current faults: error=N, delay=TIME[:P/N], late=TIME[:P/N], "
           "stall[=N], reorder, answer-twice=N, bad-id=N, wrong-operation=N, producer-jump=N, "
-          "vanish=N, refuse-indirect, refuse-flush, refuse-discard, none. delay holds back "
-          "responses; late carries out writes that much later. N counts requests or responses of "
-          "each ring: every N-th is affected; for stall and vanish, N are still served.")
+          "vanish=N, refuse-indirect, refuse-flush, refuse-discard, none. `delay` delays "
+          "responses by TIME; `late` delays the execution of writes by TIME. P/N affects the first "
+          "P of every N (default: all). A single N affects every N-th request or response of a "
+          "ring, but stall=N and vanish=N take effect after N more requests.")
       .argument("WORD", disk_arguments().faults, "the fault to inject", parse_fault_argument)
       .action([](std::ostream&) { return fault(); });
 }

@@ -33,7 +33,8 @@ std::vector<pid_t> children() {
   const system_root root("/");
   for (const auto& name : root.names("/proc")) {
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    // "pid (comm) state ppid": comm may contain anything, so count from its closing parenthesis.
+    // "pid (comm) state ppid": comm may contain any character, so search backwards for the
+    // parenthesis that closes it.
     const auto stat = root.read("/proc/" + name + "/stat").value_or("");
     const auto end = stat.rfind(')');
     if (end == std::string::npos || end + 4 > stat.size()) continue;
@@ -93,7 +94,7 @@ void adopt_orphans() {
 }
 
 void end_orphans() {
-  // Children of a killed process are reparented to this one.
+  // The children of a killed process are reparented to this process, so repeat until none is left.
   for (auto left = children(); !left.empty(); left = children()) {
     for (const auto child : left)
       ::kill(child, SIGKILL);

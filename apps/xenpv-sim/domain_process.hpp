@@ -9,20 +9,21 @@
 
 namespace xenpv::sim_app {
 
-/// Replaces this process with the command. Throws `failure` when it cannot be started.
+/// Replaces this process with the command. Throws `failure` if the command cannot be started.
 [[noreturn]] void execute_in_domain(const std::filesystem::path& domain_directory,
                                     const std::vector<std::string>& command);
 
-/// Starts the command as a child. If it cannot be started, the child exits with 126 or 127, as in a
-/// shell.
+/// Starts the command as a child process. If the command cannot be started, the child exits with
+/// 126 or 127, as a shell does.
 [[nodiscard]] pid_t spawn_in_domain(const std::filesystem::path& domain_directory,
                                     const std::vector<std::string>& command);
 
 /// Waits for the child. Forwards SIGTERM and SIGHUP to it; ignores SIGINT and SIGQUIT, which the
-/// terminal sends to the child as well. Returns its status as a shell would (128 + signal).
+/// terminal sends to the child as well. Returns the child's exit status, or 128 + signal number, as
+/// a shell does.
 [[nodiscard]] int wait_for(pid_t child);
 
-/// Makes this process the reaper of orphaned descendants, so that end_orphans can find them.
+/// Makes this process the subreaper of its descendants, so that end_orphans() can find orphans.
 void adopt_orphans();
 /// Kills and reaps all remaining children.
 void end_orphans();

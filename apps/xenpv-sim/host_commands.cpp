@@ -17,7 +17,7 @@ using nlohmann::ordered_json;
 
 constexpr std::uint64_t domid_max = 0x7FEF;
 
-/// The option values of these commands; one command runs per process.
+/// The option values of these commands. Each process runs only one command.
 struct host_command_options {
   host_settings host;
   std::string directory;
@@ -41,8 +41,8 @@ ordered_json ask(const ordered_json& request) {
 }
 
 cli::command& with_directory(cli::command& command) {
-  return command.option("--dir DIR", host_arguments().directory, "the host's folder", cli::as_text,
-                        {.required = true});
+  return command.option("--dir DIR", host_arguments().directory, "the host's directory",
+                        cli::as_text, {.required = true});
 }
 
 cli::command& with_domain(cli::command& command) {
@@ -54,8 +54,8 @@ void add_start(cli::app& app) {
   auto& command = app.add_command("start", "start a host in the background");
   command
       .describe(
-          "Starts a simulated host in the background. DIR must be absent or empty; its path must "
-          "be short, because it contains Unix sockets.")
+          "Starts a simulated host in the background. DIR must be empty or must not exist. Its "
+          "path must be short, because the length of a Unix socket's path is limited.")
       .example("start a host with two guests", "xenpv-sim start --dir /tmp/host --domains 2");
   with_directory(command);
   add_host_options(command, host_arguments().host);
@@ -76,10 +76,10 @@ void add_start(cli::app& app) {
 
 void add_exec(cli::app& app) {
   auto& command = app.add_command("exec", "run a command in a domain of a running host");
-  command.example("list xenstore as domain 0 sees it",
+  command.example("list xenstore from domain 0",
                   "xenpv-sim exec --dir /tmp/host --domain 0 -- xenstore-ls");
   with_directory(command)
-      .option("--domain N", host_arguments().domain, "the domain CMD runs in",
+      .option("--domain N", host_arguments().domain, "the domain in which to run CMD",
               cli::whole_number<domid>(0, domid_max), {.by_default = "1"})
       .takes_command(host_arguments().command)
       .action([](std::ostream&) -> cli::exit_code {
@@ -110,12 +110,12 @@ void add_domain(cli::app& app) {
   auto& restore =
       command.add_command("save-restore", "save and restore a domain and print its number");
   restore.describe(
-      "Afterwards the event-channel handles of its processes are stale, its grants are gone, its "
-      "device directories in xenstore are rebuilt and every watch has fired once, as after xl save "
-      "and xl restore.");
+      "Has the effects of xl save and xl restore: the event-channel handles of the domain's "
+      "processes become stale, its grants are lost, its device directories in xenstore are "
+      "rebuilt, and every watch fires once.");
   with_domain(restore)
       .flag("--same-number", host_arguments().keep, "keep the domain's number (default: a new one)")
-      .option("--frozen TIME", host_arguments().frozen, "stop the domain's processes for this time",
+      .option("--frozen TIME", host_arguments().frozen, "stop the domain's processes for this long",
               parse_duration, {.by_default = "0"})
       .action([](std::ostream& out) {
         const auto frozen =
@@ -130,10 +130,10 @@ void add_domain(cli::app& app) {
       });
   auto& checkpoint = command.add_command(
       "checkpoint", "suspend a domain and cancel the suspend, as xl save -c does");
-  checkpoint.describe("Its processes stop for a while. Nothing else changes.");
+  checkpoint.describe("Stops the domain's processes temporarily and changes nothing else.");
   with_domain(checkpoint)
       .option("--frozen TIME", host_arguments().suspended,
-              "stop the domain's processes for this time", parse_duration, {.by_default = "100ms"})
+              "stop the domain's processes for this long", parse_duration, {.by_default = "100ms"})
       .action([](std::ostream&) {
         const auto frozen =
             std::chrono::ceil<std::chrono::milliseconds>(host_arguments().suspended).count();
@@ -147,8 +147,8 @@ void add_domain(cli::app& app) {
 void add_others(cli::app& app) {
   auto& fault = app.add_command("fault", "inject faults into a running host");
   with_directory(fault)
-      .argument("SPEC", host_arguments().specs, "as for start --fault; 'none' clears all faults",
-                cli::as_text)
+      .argument("SPEC", host_arguments().specs,
+                "a fault, as for `start --fault`; 'none' clears all faults", cli::as_text)
       .action([](std::ostream&) {
         (void)ask({{"command", "fault"}, {"specs", host_arguments().specs}});
         return cli::exit_code::ok;

@@ -25,13 +25,13 @@ void add_host_options(cli::command& command, host_settings& settings) {
               "grant-refused=P/N, store-slow=TIME, store-fail=N, store-eagain=N, store-vanish=N",
               cli::as_text)
       .option("--xen VERSION", settings.options.version,
-              "follow Xen 4.17 or 4.20 where a program can tell them apart", sim::parse_xen_version,
+              "simulate the observable behaviour of Xen 4.17 or 4.20", sim::parse_xen_version,
               {.by_default = "4.17"})
       .option("--grant-limit PAGES", settings.options.grant_limit,
-              "xen-gntalloc's limit of each domain", cli::whole_number<std::uint32_t>(0, 1U << 16),
-              {.by_default = "1024"})
+              "xen-gntalloc's page limit in each domain",
+              cli::whole_number<std::uint32_t>(0, 1U << 16), {.by_default = "1024"})
       .option("--max-event-channels N", settings.options.max_channels,
-              "highest event channel port of each domain, as in xl.cfg",
+              "highest event channel port of each domain (max_event_channels in xl.cfg)",
               cli::whole_number<std::uint32_t>(1, sim::max_ports - 1), {.by_default = "1023"});
 }
 

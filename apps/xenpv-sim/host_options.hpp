@@ -1,4 +1,4 @@
-// The options that describe a simulated host, the same for every sub-command that starts one.
+// The options that describe a simulated host, shared by all sub-commands that start one.
 #pragma once
 
 #include <string>
@@ -19,7 +19,7 @@ struct host_settings {
 /// Adds --domains, --cpus, --disk, --fault, --xen, --grant-limit and --max-event-channels.
 void add_host_options(cli::command& command, host_settings& settings);
 
-/// Converts the option values. Throws `failure` naming the invalid one.
+/// Converts the option values. Throws a `failure` that names the invalid option.
 [[nodiscard]] sim::host_options to_options(const host_settings& settings);
 
 }  // namespace xenpv::sim_app

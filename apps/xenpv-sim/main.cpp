@@ -17,17 +17,24 @@ int main(int argc, char** argv) {
           "and libxengnttab, and libxenstore connects to the domain's own xenstored. No root, "
           "hypervisor or kernel module is needed.")
       .describe(
-          "The simulator follows Xen 4.17 (or 4.20: --xen) and Linux 6.1 in all that a program can "
-          "observe: pending "
-          "and masked event channels, grant limits, xenstore permissions and transactions, stale "
-          "handles after save and restore, and the kernel BUG that closing a stale handle causes. "
-          "It also injects faults on demand (--fault).")
+          "The simulator reproduces all behaviour of Xen 4.17 (or 4.20, with --xen) and Linux 6.1 "
+          "that a program can observe: pending and masked event channels, grant limits, xenstore "
+          "permissions and transactions, stale handles after save and restore, and the kernel BUG "
+          "caused by closing a stale handle. It can also inject faults (--fault).")
       .describe(
           "A process of domain 0 serves the disks (--disk). It emulates the limits and behaviour "
-          "of Linux blkback, QEMU, tapdisk or FreeBSD, as selected.")
-      .example("list xenstore as a guest sees it", "xenpv-sim run -- xenstore-ls")
-      .example("measure an event channel between two domains", "xenpv-sim demo")
-      .example("keep a host and use it from several terminals", "xenpv-sim start --dir /tmp/host");
+          "of Linux blkback, QEMU, tapdisk or FreeBSD, as selected by backend=KIND.")
+      .manual_section("ENVIRONMENT",
+                      {{"TMPDIR", "The directory in which `run` creates its host's directory."},
+                       {"XENPV_SIM_DIR, XENSTORED_PATH, LD_PRELOAD, XENPV_ROOT",
+                        "Set in the environment of programs that run in a domain."}})
+      .manual_section("FILES",
+                      {{"DIR/domN/root", "The /proc, /sys and /dev of domain N."},
+                       {"libxensim.so",
+                        "The simulator's libxenevtchn and libxengnttab, preloaded into programs."}})
+      .example("list xenstore from a guest", "xenpv-sim run -- xenstore-ls")
+      .example("measure event-channel latency between two domains", "xenpv-sim demo")
+      .example("start a host for use from several terminals", "xenpv-sim start --dir /tmp/host");
   xenpv::sim_app::add_run(app);
   xenpv::sim_app::add_host_commands(app);
   xenpv::sim_app::add_disk(app);

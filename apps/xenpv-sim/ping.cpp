@@ -1,5 +1,6 @@
-// Two programs in two domains that share a page and an event channel: the smallest complete use of
-// the library, on the simulator or on real Xen (the guest side in a guest, --serve in domain 0).
+// Two programs in two domains that share a page and an event channel: a minimal complete example of
+// the library. It runs on the simulator and on real Xen (there, with --serve in domain 0 and
+// without it in a guest).
 #include <poll.h>
 
 #include <algorithm>
@@ -39,7 +40,7 @@ struct ping_options {
   std::uint32_t count = 10000;
 };
 
-/// The shared page: the guest counts up, the server echoes.
+/// The shared page: the guest increments `request`, and the server copies it to `reply`.
 struct ping_page {
   std::uint32_t request;
   std::uint32_t reply;
@@ -109,13 +110,13 @@ void print_summary(std::ostream& out, domid self, domid peer,
       self, peer, times.size(), percentile(0), percentile(0.5), percentile(0.99), percentile(1));
 }
 
-/// Not a coroutine: g++ 12 reports an overrun where a coroutine makes a string.
+/// Not a coroutine: g++ 12 warns of a buffer overrun if a coroutine constructs a string.
 async::asio::awaitable<void> with_timeout(async::asio::awaitable<void> exchange,
                                           clock::duration timeout) {
   return async::with_deadline(std::move(exchange), timeout, "exchange events with the peer");
 }
 
-/// Blocks the CPU thread during setup: nothing else runs on it.
+/// The setup blocks the CPU thread, which is acceptable because nothing else runs on it.
 async::asio::awaitable<void> offer(async::event_loop& loop, const ping_options& options,
                                    std::vector<std::chrono::nanoseconds>& times) {
   auto store = xen::store::open();
@@ -150,7 +151,7 @@ async::asio::awaitable<void> answer(async::event_loop& loop, const ping_options&
 }
 
 /// Runs `work` on the only CPU thread of a runtime. The runtime detects a save and restore of the
-/// guest: the ports are dead then, and waiting for one throws errc::resumed.
+/// guest, after which the ports no longer work: waiting on a port then throws errc::resumed.
 void run_with_loop(std::function<async::asio::awaitable<void>(async::event_loop&)> work) {
   async::runtime_options options;
   options.cpus = {async::allowed_cpus().front()};
@@ -181,14 +182,14 @@ void add_ping(cli::app& app) {
   auto& command = app.add_command("ping", "exchange events and bytes with another domain");
   command
       .describe(
-          "In a guest: shares a page with the peer domain, offers it an event channel and measures "
-          "round trips. With --serve, in the peer domain: replies. The two find each other in "
-          "xenstore, below the guest's data node. Works on real Xen too, where --serve runs in "
-          "domain 0.")
+          "Without --serve, in a guest: shares a page with the peer domain, offers an event "
+          "channel to it and measures round trips. With --serve, in the peer domain: replies. The "
+          "two sides find each other through xenstore nodes below the guest's `data` node. This "
+          "also works on real Xen, with --serve in domain 0.")
       .flag("--serve", options.serve, "reply to the guest given by --peer")
       .option("--peer N", options.peer, "the other domain", cli::whole_number<domid>(0, 0x7FEF),
               {.by_default = "0"})
-      .option("--count N", options.count, "round trips",
+      .option("--count N", options.count, "number of round trips",
               cli::whole_number<std::uint32_t>(1, pings_max), {.by_default = "10000"})
       .action(
           [](std::ostream& out) { return options.serve ? serve(options) : ping(options, out); });

@@ -70,10 +70,10 @@ void describe(cli::command& command) {
           "could handle it counts as lost; the figures include its lateness.")
       .describe(
           "The figures come with evidence of the timer that fired: the clock event device, and the "
-          "counts of /proc/interrupts before and after. On Xen, the PV timer must fire, on its own "
+          "counts in /proc/interrupts before and after. On Xen, the PV timer must fire, on its own "
           "CPU and as often as the thread wakes, and the local APIC's timer must not: otherwise "
-          "the verdict is 'refuted' and the exit status is 1. Without Xen, the program measures as "
-          "well and reports that this is not a Xen guest.")
+          "the verdict is 'refuted' and the exit status is 1. Without Xen, the program also "
+          "measures, but reports that this is not a Xen guest.")
       .describe(
           "A percentile is printed only if ten samples lie beyond it: p99 needs 1000 periods, "
           "p99.9 needs 10000. SCHED_FIFO is used if permitted; otherwise the times include the "
@@ -82,9 +82,13 @@ void describe(cli::command& command) {
           "cyclictest shows only the wake-ups and ignores lost periods, so its figures are lower "
           "on a CPU that is preempted for a long time. With --json, 'wake_up_late_ns' is "
           "comparable to cyclictest, and 'late_ns' covers all periods.")
+      .manual_section("FILES",
+                      {{"/proc/interrupts", "The counts that verify the measurement."},
+                       {"/sys/devices/system/clockevents", "The timer device of each CPU."},
+                       {"/sys/kernel/tracing", "The kernel's trace, for --split (root)."}})
       .example("measure 1000 wake-ups per second on each CPU, for 5 seconds", "xenpv-timer")
       .example("measure p99.9 and show the distribution", "xenpv-timer --duration 20s --histogram")
-      .example("show the hypervisor's part (needs root)", "xenpv-timer --split")
+      .example("show the hypervisor's part (requires root)", "xenpv-timer --split")
       .example("find times when the CPU was preempted", "xenpv-timer --method spin");
 }
 
@@ -93,35 +97,37 @@ void add_options(cli::command& command, run_options& options) {
   using probe::timer_method;
   command
       .option("--method METHOD", options.method,
-              "clock_nanosleep, timerfd, asio (the timers of xenpv's own event loop), or spin: "
-              "uses no timer, finds times when the CPU was preempted",
+              "clock_nanosleep, timerfd, asio (the timers of xenpv's own event loop), or spin (no "
+              "timer; detects times when the CPU was preempted)",
               cli::one_of<timer_method>({{"clock_nanosleep", timer_method::clock_nanosleep},
                                          {"timerfd", timer_method::timerfd},
                                          {"asio", timer_method::asio},
                                          {"spin", timer_method::spin}}),
               {.by_default = "clock_nanosleep"})
-      .option("--cpus CPUS", options.cpus, "as in 0-3,8 (default: all this process may use)",
+      .option("--cpus CPUS", options.cpus,
+              "CPUs to measure, such as 0-3,8 (default: all this process may use)",
               async::as_cpu_list)
-      .option("--interval TIME", options.interval, "from one wake-up to the next",
+      .option("--interval TIME", options.interval, "time from one wake-up to the next",
               cli::time_within(10us, 10s), {.by_default = "1ms"})
-      .option("--duration TIME", options.duration, "how long to measure, all CPUs at once",
+      .option("--duration TIME", options.duration,
+              "how long to measure; all CPUs are measured at the same time",
               cli::time_within(1ms, 24h), {.by_default = "5s"})
       .option("--policy POLICY", options.policy, "fifo, other, or auto: fifo if permitted",
               cli::one_of<policy_wish>({{"auto", policy_wish::automatic},
                                         {"fifo", policy_wish::fifo},
                                         {"other", policy_wish::other}}),
               {.by_default = "auto"})
-      .option("--priority N", options.priority, "of SCHED_FIFO, 1 to 99",
+      .option("--priority N", options.priority, "SCHED_FIFO priority, 1 to 99",
               cli::whole_number<int>(1, 99), {.by_default = "80"})
       .option("--slack TIME", options.slack,
-              "delay that the kernel may add to timers of SCHED_OTHER", cli::time_within(1ns, 1s),
-              {.by_default = "1ns"})
+              "delay that the kernel may add to timers under SCHED_OTHER",
+              cli::time_within(1ns, 1s), {.by_default = "1ns"})
       .option("--gap TIME", options.gap, "shortest gap that spin counts as preemption",
               cli::time_within(100ns, 10s), {.by_default = "10us"})
       .flag("--split", options.split,
             "trace the kernel's timers and split lateness into the hypervisor's part and the "
-            "guest's; needs root and tracefs, and takes a little time itself")
-      .flag("--histogram", options.histogram, "show the distribution of the times of each CPU")
+            "guest's; requires root and tracefs, and adds a little overhead")
+      .flag("--histogram", options.histogram, "show the distribution of each CPU's times")
       .offers_json(options.json);
 }
 

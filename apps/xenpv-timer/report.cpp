@@ -94,9 +94,9 @@ void print_gaps(std::ostream& out, const timer_report& report) {
   out << fmt::format("gaps of {} or more while reading the clock, {}:\n",
                      time_text_of(report.how.gap), scheduling_text(report));
   cli::table table({{"CPU", cli::align::right},
-                    {"LOOKED", cli::align::right},
+                    {"OBSERVED", cli::align::right},
                     {"GAPS", cli::align::right},
-                    {"TAKEN", cli::align::right},
+                    {"TOTAL-GAP", cli::align::right},
                     {"SHARE", cli::align::right},
                     {"LONGEST", cli::align::right},
                     {"STEAL", cli::align::right}});
@@ -224,16 +224,17 @@ json cpu_json(const timer_result& cpu) {
 void print_clock_warnings(const timer_report& report) {
   using namespace std::chrono_literals;
   if (report.clock.read >= 500ns)
-    std::cerr << fmt::format("a read of the clock ('{}') takes {}{}, which every figure includes\n",
-                             report.clocksource, time_text_of(report.clock.read),
-                             report.clock.is_vdso() ? "" : ", a system call");
+    std::cerr << fmt::format(
+        "reading the clock ('{}') takes {}{}; every figure includes this time\n",
+        report.clocksource, time_text_of(report.clock.read),
+        report.clock.is_vdso() ? "" : " (a system call)");
   const auto quickest = std::min_element(
       report.cpus.begin(), report.cpus.end(),
       [](const timer_result& a, const timer_result& b) { return a.times.min() < b.times.min(); });
   if (quickest->times.count() > 0 &&
       static_cast<std::int64_t>(quickest->times.min()) < report.clock.read.count() / 2)
     std::cerr << fmt::format(
-        "the minimum, {}, is less than the time of a clock read: the clock stops at times\n",
+        "the minimum, {}, is less than the time of a clock read: the clock sometimes stops\n",
         time_text(quickest->times.min()));
   const auto shortest = std::max_element(
       report.cpus.begin(), report.cpus.end(), [](const timer_result& a, const timer_result& b) {
@@ -306,10 +307,10 @@ void print_warnings(const timer_report& report) {
       std::cerr << fmt::format("the hypervisor stole {} from CPU {} during the measurement\n",
                                time_text(steal_ns(cpu)), cpu.cpu);
   if (report.was_migrated())
-    std::cerr
-        << "the guest was migrated or restored during the measurement: the times mix two hosts\n";
+    std::cerr << "the guest was migrated or restored during the measurement: the times come from "
+                 "two hosts\n";
   if (!report.no_split.empty()) std::cerr << fmt::format("no split: {}\n", report.no_split);
-  if (report.ended_early) std::cerr << "ended early\n";
+  if (report.ended_early) std::cerr << "the measurement ended early\n";
 }
 
 }  // namespace xenpv::timer_app

@@ -60,7 +60,7 @@ void bound_port::on_event(std::function<void()> callback) {
 }
 
 void bound_port::on_death(std::function<void(const error&)> callback) {
-  if (!entry_) throw_errno(ENOTCONN, "listen for the death of a port that is not bound");
+  if (!entry_) throw_errno(ENOTCONN, "set a death callback for a port that is not bound");
   loop_->on_death(*entry_, std::move(callback));
 }
 

@@ -17,14 +17,14 @@ namespace xenpv::async {
 
 namespace {
 
-/// Called at once: the threads may run for months before they are joined.
+/// Called immediately, because the threads may run for months before they are joined.
 void report(std::string_view thread, const std::exception_ptr& error) noexcept {
   try {
     std::rethrow_exception(error);
   } catch (const std::exception& e) {
-    log().error("{}: an exception left a handler: {}", thread, e.what());
+    log().error("{}: a handler threw an exception: {}", thread, e.what());
   } catch (...) {
-    log().error("{}: an exception of an unknown type left a handler", thread);
+    log().error("{}: a handler threw an exception of unknown type", thread);
   }
 }
 
@@ -60,7 +60,7 @@ cpu_pool::cpu_pool(std::span<const unsigned> cpus, cpu_pool_options options)
 
 cpu_pool::~cpu_pool() {
   stop();
-  // Exceptions that left a handler are already logged.
+  // Exceptions thrown by handlers are already logged.
   wait_for_threads();
 }
 

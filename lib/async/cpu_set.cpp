@@ -14,7 +14,7 @@
 namespace xenpv::async {
 namespace {
 
-// Linux's own upper bound (CONFIG_NR_CPUS of MAXSMP kernels).
+// Linux's upper bound (CONFIG_NR_CPUS of MAXSMP kernels).
 constexpr unsigned cpu_limit = 8192;
 
 /// A cpu_set_t of any size.
@@ -42,7 +42,7 @@ class cpu_mask {
 result<std::pair<unsigned, unsigned>> parse_range(std::string_view text, std::string_view field) {
   const auto bad = [&] {
     return make_error(errc::invalid_argument, fmt::format("CPU list '{}'", text),
-                      "expected CPU numbers and ranges, as in 0-3,8");
+                      "expected CPU numbers and ranges, such as 0-3,8");
   };
   const auto ends = split(field, '-');
   if (ends.size() > 2) return bad();
@@ -70,7 +70,7 @@ void require_allowed(std::span<const unsigned> cpus) {
   for (const auto cpu : cpus)
     if (!std::binary_search(allowed.begin(), allowed.end(), cpu))
       throw failure(errc::invalid_argument, fmt::format("run on CPU {}", cpu),
-                    fmt::format("this process may use {}", format_cpu_list(allowed)));
+                    fmt::format("allowed CPUs: {}", format_cpu_list(allowed)));
 }
 
 void pin_this_thread(unsigned cpu) {

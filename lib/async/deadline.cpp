@@ -16,7 +16,8 @@
 namespace xenpv::async::detail {
 namespace {
 
-/// Rethrows the error of an operation whose time was up; an abort becomes errc::timed_out.
+/// Rethrows the error of an operation that exceeded its time limit; operation_aborted becomes
+/// errc::timed_out.
 void conclude_expired(const std::exception_ptr& error, std::chrono::steady_clock::duration limit,
                       const std::string& description) {
   try {
@@ -40,8 +41,8 @@ asio::awaitable<void> run_with_deadline(asio::awaitable<void> operation,
   const auto [order, error, timer_code] =
       co_await group.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
   if (!error) co_return;
-  // The timer ends without an error only if it expires: a cancellation, here or by the caller, is
-  // an error.
+  // The timer completes without an error only if it expires. A cancellation, by the group or by the
+  // caller, is an error.
   const bool expired = !timer_code && order[0] == 1;
   if (expired) conclude_expired(error, limit, description);
   std::rethrow_exception(error);

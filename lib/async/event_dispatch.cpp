@@ -1,4 +1,4 @@
-// Delivery of events: from the batch to the listener.
+// Delivers the events of a batch to their listeners.
 #include <fmt/format.h>
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/associated_executor.hpp>
@@ -27,15 +27,16 @@ struct resume_waiter {
   void operator()() { std::move(handler)(code); }
 };
 
-/// Called on the loop's thread. Resumes a waiter of the loop's own context directly; passes
-/// any other to its executor.
+/// Called on the loop's thread. Resumes a waiter of the loop's own context directly; posts any
+/// other waiter to its executor.
 struct finish_wait {
   asio::any_io_executor home;
   resume_waiter waiter;
   void operator()() { asio::dispatch(home, std::move(waiter)); }
 };
 
-/// Runs when the waiting coroutine is cancelled. Weak, because the coroutine owns it.
+/// Runs when the waiting coroutine is cancelled. Holds only a weak reference, because the coroutine
+/// owns this object.
 struct withdraw_wait {
   std::weak_ptr<port_entry> entry;
   std::uint64_t wait;
@@ -53,7 +54,7 @@ struct start_wait {
   std::shared_ptr<port_entry> entry;
   template <class Handler>
   void operator()(Handler&& handler) const {
-    // Queried now: a query of the type-erased handler would allocate.
+    // Queried here, because a query of the type-erased handler would allocate.
     entry->home = asio::get_associated_executor(handler);
     entry->waiter.emplace(std::forward<Handler>(handler));
     ++entry->waits;
@@ -64,7 +65,8 @@ struct start_wait {
 
 }  // namespace
 
-/// Marks that callbacks run: objects they retire stay alive until the outermost scope ends.
+/// Marks that callbacks are running: objects that they retire stay alive until the outermost scope
+/// ends.
 class event_loop_state::dispatch_scope {
  public:
   explicit dispatch_scope(event_loop_state& loop) noexcept
@@ -74,7 +76,7 @@ class event_loop_state::dispatch_scope {
   ~dispatch_scope() {
     if (!outermost_) return;
     loop_.dispatching_ = false;
-    // The destructors may retire more objects, which are then destroyed at once.
+    // The destructors may retire more objects, which are then destroyed immediately.
     auto retired = std::exchange(loop_.retired_, {});
   }
 
@@ -101,7 +103,8 @@ void event_loop_state::dispatch(std::span<const std::uint32_t> ports) {
 
 void event_loop_state::dispatch_one(port number) {
   auto* entry = table_.find(number);
-  // A port bound during this batch cannot have an event in it: the event is its predecessor's.
+  // A port bound during this batch cannot have an event in it: the event belongs to an earlier port
+  // with the same number.
   if (entry == nullptr || entry->born == batch_) {
     ++statistics_.spurious;
     return;
@@ -138,7 +141,7 @@ void event_loop_state::run_callback(port_entry& entry) {
   } catch (...) {
     error = std::current_exception();
   }
-  // A port that is still bound must fire again, even after a failure.
+  // A port that is still bound must be able to fire again, even after an exception.
   if (!entry.death) unmask(entry);
   if (error) std::rethrow_exception(error);
 }
@@ -167,7 +170,7 @@ void event_loop_state::on_event(const std::shared_ptr<port_entry>& entry,
     if (live == nullptr || live->death) return;
     {
       const dispatch_scope scope(*self);
-      --self->statistics_.events;  // counted when it was kept
+      --self->statistics_.events;  // already counted when it was kept
       self->deliver(*live);
     }
     if (self->callback_error_)
@@ -177,7 +180,7 @@ void event_loop_state::on_event(const std::shared_ptr<port_entry>& entry,
 
 void event_loop_state::on_death(port_entry& entry, std::function<void(const error&)> callback) {
   if (entry.death)
-    throw failure(entry.death, fmt::format("listen for the death of port {}", entry.number),
+    throw failure(entry.death, fmt::format("set a death callback for port {}", entry.number),
                   "the port is dead");
   retire(std::exchange(
       entry.on_death,

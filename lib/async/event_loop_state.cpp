@@ -24,10 +24,11 @@ std::string this_thread_name() {
 
 }  // namespace
 
-// Why async_read_some and not async_wait: per wake-up both cost one call more than a bare poll
-// loop, to check for further ports (Asio's epoll is edge-triggered). Here it is a read that returns
-// nothing, there an epoll_ctl(MOD), which was measured to cost a fifth more. Under load that read
-// returns the next batch and saves the poll; async_wait would repeat all its calls.
+// Uses async_read_some rather than async_wait. Per wake-up, both need one system call more than a
+// bare poll loop, to check for further ports (Asio's epoll is edge-triggered). With
+// async_read_some, it is a read that returns nothing; with async_wait, it is an epoll_ctl(MOD),
+// which was measured to cost a fifth more. Under load, the additional read returns the next batch
+// and saves the poll, while async_wait would repeat all its calls.
 struct event_loop_state::read_handler {
   std::shared_ptr<event_loop_state> loop;
   std::uint64_t generation;
@@ -50,7 +51,8 @@ event_loop_state::event_loop_state(asio::io_context& context, event_loop_options
 void event_loop_state::open() {
   auto fresh = xen::event_channel_handle::open();
   fresh.set_nonblocking();
-  // Before the first bind, so that no close in this process can ever unbind ports after a resume.
+  // The custodian gets a duplicate before the first bind, so that no close in this process can ever
+  // unbind ports after a resume.
   if (options_.custodian != nullptr) kept_ = options_.custodian->keep(fresh.descriptor());
   auto duplicate = unique_fd::duplicate(fresh.descriptor());
   stream_.assign(duplicate.get());
@@ -61,22 +63,26 @@ void event_loop_state::open() {
 }
 
 void event_loop_state::resumed() {
-  static_cast<void>(handle());
+  // After a failed attempt to reopen the device, there is no handle, and this call is the next
+  // attempt.
+  if (!is_reopening_) static_cast<void>(handle());
   ++generation_;
   ++statistics_.resumes;
   if (options_.custodian == nullptr)
     log().warn(
-        "{}: no custodian holds the handle from before the resume: the kernel will report a "
-        "BUG when this process ends",
+        "{}: no custodian keeps the handle opened before the resume: the kernel will report a "
+        "BUG when this process exits",
         action_name_);
   for (const auto* entry : kill_ports(make_error_code(errc::resumed)))
     if (is_bound_after_resume(*entry)) unbind_number(entry->number);
-  give_up_handle();
+  if (handle_) give_up_handle();
+  is_reopening_ = true;
   open();
+  is_reopening_ = false;
 }
 
 bool event_loop_state::is_bound_after_resume(const port_entry& entry) const noexcept {
-  // Known only if the clock shows the resume.
+  // This is known only if the suspend clock shows the resume.
   return suspend_pending() && !options_.suspends->has_moved_since(entry.suspended);
 }
 
@@ -97,7 +103,8 @@ void event_loop_state::close() {
   ++generation_;
   const auto bound = kill_ports(std::make_error_code(std::errc::operation_canceled));
   if (suspend_pending()) {
-    log().warn("{}: the guest was suspended just now: its handle is not closed", action_name_);
+    log().warn("{}: the guest was just suspended: the event-channel handle is not closed",
+               action_name_);
     give_up_handle();
     if (options_.custodian != nullptr) options_.custodian->resumed();
     return;
@@ -120,7 +127,7 @@ xen::event_channel_handle& event_loop_state::handle() {
 std::shared_ptr<port_entry> event_loop_state::bind(
     bool swallow_first, const std::function<port(xen::event_channel_handle&)>& kernel_bind) {
   auto& device = handle();
-  // Its events would never be delivered.
+  // Events of a new port would never be delivered.
   if (read_error_)
     throw failure(read_error_->code, fmt::format("bind a port of {}", action_name_),
                   read_error_->text);
@@ -134,10 +141,10 @@ std::shared_ptr<port_entry> event_loop_state::bind(
   entry->born = batch_;
   entry->loop = weak_from_this();
   if (!table_.insert(number, *entry)) {
-    // Not unbound: a number that is taken means an undetected resume, and unbinding would then
-    // trigger the kernel's BUG.
+    // The port is not unbound: a number that is already in use indicates an undetected resume, and
+    // unbinding would then trigger a kernel BUG.
     throw failure(errc::protocol_violation, fmt::format("bind port {}", number),
-                  "the number is out of range or taken");
+                  "the number is out of range or already in use");
   }
   if (options_.irq_cpu)
     entry->irq = place_new_irq(options_.root, irqs_before, find_irqs(options_.root, action_name_),
@@ -170,7 +177,7 @@ void event_loop_state::unbind_number(port number) noexcept {
 
 void event_loop_state::leave(port number) noexcept {
   ++statistics_.left;
-  log().debug("{}: port {} stays bound, the guest was suspended just now", action_name_, number);
+  log().debug("{}: port {} stays bound: the guest was just suspended", action_name_, number);
   report_suspend();
 }
 
@@ -208,7 +215,8 @@ void event_loop_state::on_read(std::uint64_t generation, boost::system::error_co
   if (generation != generation_) return;
   if (code) fail(code);
   dispatch(std::span(ports_).first(bytes / sizeof(std::uint32_t)));
-  // One batch, then the context's other work, which a flood of events must not starve.
+  // Handles one batch, then lets the context run other work, so that a flood of events cannot
+  // starve it.
   if (generation == generation_) start_read();
   if (callback_error_) std::rethrow_exception(std::exchange(callback_error_, nullptr));
 }

@@ -1,8 +1,9 @@
 // The implementation of an event_loop, shared with its ports and its read in flight.
 // Single-threaded.
 //
-// Path of an event: the reactor reads a batch of ports; dispatch() passes each to its entry; the
-// entry's port_state selects the action; the next read is started when the whole batch is done.
+// How an event is delivered: the reactor reads a batch of ports; dispatch() passes each to its
+// entry; the entry's port_state selects the action; the next read is started when the whole batch
+// has been handled.
 #pragma once
 
 #include <array>
@@ -29,21 +30,21 @@ namespace xenpv::async {
 
 using wait_handler = asio::any_completion_handler<void(boost::system::error_code)>;
 
-/// The loop's state of a bound_port: owned by the port and its pending wait, listed in the loop's
-/// table until the port unbinds it or it dies.
+/// The loop's state for a bound_port. Owned by the port and its pending wait; listed in the loop's
+/// table until the port is unbound or dies.
 struct port_entry {
   port_entry(port local, bool swallow_first) : number(local), state(swallow_first) {}
 
   port number;
   port_state state;
-  std::error_code death;           ///< why it is dead; unset while it is live
-  std::uint64_t born = 0;          ///< the batch during which it was bound
-  xen::suspend_reading suspended;  ///< just before it was bound
+  std::error_code death;           ///< why the port is dead; unset while it is live
+  std::uint64_t born = 0;          ///< the batch during which the port was bound
+  xen::suspend_reading suspended;  ///< reading taken just before the bind
   std::shared_ptr<const std::function<void()>> callback;
   std::shared_ptr<const std::function<void(const error&)>> on_death;
-  std::optional<wait_handler> waiter;  ///< emplace and reset only: Boost 1.81 cannot assign one
+  std::optional<wait_handler> waiter;  ///< emplace and reset only: not assignable in Boost 1.81
   asio::any_io_executor home;          ///< the waiter's executor
-  std::uint64_t waits = 0;             ///< identifies the current wait: a cancellation may be stale
+  std::uint64_t waits = 0;             ///< identifies the current wait; detects stale cancellations
   std::weak_ptr<class event_loop_state> loop;
   irq_placement irq;
 };
@@ -56,7 +57,7 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   void resumed();
   void close();
 
-  /// `kernel_bind` does the bind and returns the port's number.
+  /// `kernel_bind` performs the bind and returns the port's number.
   [[nodiscard]] std::shared_ptr<port_entry> bind(
       bool swallow_first, const std::function<port(xen::event_channel_handle&)>& kernel_bind);
   void unbind(const std::shared_ptr<port_entry>& entry) noexcept;
@@ -70,7 +71,7 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
 
   [[nodiscard]] const event_loop_options& options() const noexcept { return options_; }
   [[nodiscard]] const event_loop_statistics& statistics() const noexcept { return statistics_; }
-  /// True while a suspend, perhaps a resume, is unacknowledged.
+  /// True while a suspend, which may have been a resume, is unacknowledged.
   [[nodiscard]] bool suspend_pending() const noexcept;
   void report_suspend() noexcept;
 
@@ -80,16 +81,17 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   enum class completion { now, posted };
 
   [[nodiscard]] xen::event_channel_handle& handle();
-  /// True for a port bound after a resume to a handle from before it: its number is still valid.
+  /// True if the port was bound after a resume through a handle opened before that resume. The
+  /// port's number is then still valid.
   [[nodiscard]] bool is_bound_after_resume(const port_entry& entry) const noexcept;
-  /// Leaves the handle to the custodian, for ever.
+  /// Leaves the handle to the custodian permanently.
   void give_up_handle();
   void unbind_number(port number) noexcept;
   /// Leaves the port bound until the handle is closed, if ever.
   void leave(port number) noexcept;
   void start_read();
   void on_read(std::uint64_t generation, boost::system::error_code code, std::size_t bytes);
-  /// For a device that cannot be read: kills every port and calls their on_death callbacks.
+  /// Called if the device cannot be read: kills all ports and calls their on_death callbacks.
   [[noreturn]] void fail(boost::system::error_code code);
   void report_death(const std::vector<port_entry*>& dead);
   void dispatch(std::span<const std::uint32_t> ports);
@@ -101,24 +103,26 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   [[nodiscard]] std::vector<port_entry*> kill_ports(std::error_code death);
   void retire(std::shared_ptr<const void> object);
 
-  // 64 ports of 4 bytes: the driver's smallest ring. A larger batch would only delay other work.
+  // 64 ports of 4 bytes each: the size of the driver's smallest ring. A larger batch would only
+  // delay other work.
   static constexpr std::size_t batch_size = 64;
 
   asio::io_context& context_;
   event_loop_options options_;
-  std::string action_name_;  ///< of the handle's IRQs: "evtchn:xev-cpu3"
+  std::string action_name_;  ///< action name of the handle's IRQs: "evtchn:xev-cpu3"
   std::optional<xen::event_channel_handle> handle_;
+  bool is_reopening_ = false;  ///< resumed() gave up the handle and could not open the device
   std::optional<xen::custodian::kept_id> kept_;
-  // Owns a duplicate: Asio closes its descriptor, but the library must close the handle.
+  // Owns a duplicate, because Asio closes its descriptor but the library must close the handle.
   asio::posix::basic_stream_descriptor<asio::io_context::executor_type> stream_;
-  std::optional<error> read_error_;  ///< set once the current handle cannot be read
+  std::optional<error> read_error_;  ///< set after a failed read of the current handle
   port_table<port_entry> table_;
   std::array<std::uint32_t, batch_size> ports_{};
   handler_memory read_memory_;
-  std::uint64_t generation_ = 0;  ///< of the handle; a read of an older one is ignored
+  std::uint64_t generation_ = 0;  ///< of the handle; reads of older handles are ignored
   std::uint64_t batch_ = 0;
   bool dispatching_ = false;
-  std::vector<std::shared_ptr<const void>> retired_;  ///< in use by the batch being dispatched
+  std::vector<std::shared_ptr<const void>> retired_;  ///< kept alive for the current batch
   std::exception_ptr callback_error_;
   event_loop_statistics statistics_;
 };

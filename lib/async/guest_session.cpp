@@ -14,6 +14,7 @@
 #include "async/resume_guard.hpp"
 #include "xenpv/async/nursery.hpp"
 #include "xenpv/async/run_on.hpp"
+#include "xenpv/async/shield.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/xen/custodian.hpp"
 #include "xenpv/xen/suspend_clock.hpp"
@@ -42,14 +43,14 @@ struct guest_session::state {
   asio::awaitable<void> open_loops();
   asio::awaitable<void> close_loops();
   asio::awaitable<void> give_up_handles();
-  /// Until cancelled: replaces a custodian that dies.
+  /// Replaces a custodian that dies. Runs until cancelled.
   asio::awaitable<void> follow_custodian();
-  /// Makes the custodian close the devices that were not closed in order, while their shared pages
+  /// Makes the custodian close the devices that were not closed cleanly, while their shared pages
   /// still exist.
   void end_cleanups();
 
   asio::any_io_executor control;
-  xen::suspend_clock suspends;  ///< the loops read it on their threads
+  xen::suspend_clock suspends;  ///< read by the loops on their own threads
   std::optional<xen::custodian> custodian;
   store_client store;
   std::vector<session_cpu> cpus;
@@ -74,7 +75,10 @@ resume_hook& resume_hook::operator=(resume_hook&& other) noexcept {
 }
 resume_hook::~resume_hook() {
   if (!entry_) return;
-  if (const auto list = entry_->list.lock()) list->erase(entry_->position);
+  const auto list = entry_->list.lock();
+  if (!list) return;
+  (*entry_->position)->is_subscribed = false;
+  list->erase(entry_->position);
 }
 
 asio::awaitable<void> guest_session::state::open_loops() {
@@ -99,8 +103,9 @@ asio::awaitable<void> guest_session::state::close_loops() {
 }
 
 asio::awaitable<void> guest_session::state::give_up_handles() {
-  // Before the loops, which can then do no harm with the old handles. The loops must follow in any
-  // case: a port that they consider live would be unbound, which is the kernel's BUG.
+  // The custodian must be informed before the loops: nothing that they then do with the old handles
+  // can cause harm. The loops must be informed even if this fails: otherwise they would unbind
+  // ports that they consider live, which triggers a kernel BUG.
   try {
     if (custodian) custodian->resumed();
   } catch (const std::exception& e) {
@@ -132,7 +137,7 @@ asio::awaitable<void> guest_session::state::follow_custodian() {
           co_await watched.async_wait(asio::posix::stream_descriptor::wait_error, token);
       is_alive = code || custodian->revive();
     } catch (const std::exception& e) {
-      log().error("follow the custodian: {}", e.what());
+      log().error("watch the custodian: {}", e.what());
     }
     if (!is_alive) {
       pause.expires_after(std::chrono::seconds(1));
@@ -170,23 +175,48 @@ asio::awaitable<void> guest_session::open() {
 
 asio::awaitable<void> guest_session::close() {
   auto& s = *state_;
-  // Closing a handle from before a resume is the kernel's BUG, so this checks once more.
-  co_await s.resumes.stop();
-  s.end_cleanups();
+  std::exception_ptr first;
+  // Every step runs even if an earlier one failed.
+  const auto keep_error = [&first] {
+    if (!first) first = std::current_exception();
+  };
+  try {
+    // Closing a handle opened before a resume triggers a kernel BUG, so this checks for a resume
+    // once more.
+    co_await s.resumes.stop();
+  } catch (...) {
+    keep_error();
+  }
+  try {
+    s.end_cleanups();
+  } catch (...) {
+    keep_error();
+  }
   s.background.cancel();
-  co_await s.background.join();
-  co_await s.close_loops();
+  try {
+    co_await s.background.join();
+  } catch (...) {
+    keep_error();
+  }
+  try {
+    co_await s.close_loops();
+  } catch (...) {
+    keep_error();
+  }
   co_await s.store.close();
+  if (first) std::rethrow_exception(first);
 }
 
 resume_hook guest_session::on_resume(std::function<void()> callback) {
   const auto& list = state_->resumes.callbacks();
-  const auto position = list->insert(list->end(), std::move(callback));
+  const auto position = list->insert(
+      list->end(), std::make_shared<resume_subscriber>(resume_subscriber{std::move(callback)}));
   return resume_hook(std::make_unique<resume_hook::entry>(resume_hook::entry{list, position}));
 }
 
 asio::awaitable<bool> guest_session::check_resume() {
-  return state_->resumes.check();
+  // An interrupted check could leave some loops with handles opened before the resume.
+  co_return co_await shielded(state_->resumes.check());
 }
 
 std::uint64_t guest_session::resumes() const noexcept {

@@ -1,5 +1,5 @@
-// Storage for the one asynchronous read that an event loop always has in flight, so that events do
-// not depend on other users of Asio's small per-thread cache. Owned by the loop.
+// Storage for the one asynchronous read that an event loop always has in flight, so that event
+// delivery does not depend on other users of Asio's small per-thread cache. Owned by the loop.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,8 @@ class handler_memory {
   handler_memory(const handler_memory&) = delete;
   handler_memory& operator=(const handler_memory&) = delete;
 
-  /// The block, or the heap while the block is in use (an aborted read that has not completed yet).
+  /// Returns the block, or heap memory while the block is in use (by an aborted read that has not
+  /// completed yet).
   [[nodiscard]] void* allocate(std::size_t size) {
     if (in_use_ || size > sizeof(block_)) return ::operator new(size);
     in_use_ = true;
@@ -31,7 +32,7 @@ class handler_memory {
   bool in_use_ = false;
 };
 
-/// The allocator that a handler names as its associated one.
+/// An allocator for use as a handler's associated allocator.
 template <class T>
 class handler_allocator {
  public:

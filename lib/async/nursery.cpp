@@ -47,8 +47,9 @@ void nursery::spawn(asio::awaitable<void> body) {
 
 asio::awaitable<void> nursery::run(std::shared_ptr<child> self, asio::awaitable<void> body) {
   self->started = true;
-  // Posted, so that it reaches the body at a suspension. A signal before co_spawn has started the
-  // coroutine would be harmful: from Asio 1.27 on, it makes co_spawn throw out of the context.
+  // The signal is posted, so that it reaches the body at a suspension. A signal emitted before
+  // co_spawn has started the coroutine would be harmful: from Asio 1.27 on, it makes co_spawn throw
+  // an exception out of the context.
   if (cancelling_)
     asio::post(executor_, [self] { self->signal.emit(asio::cancellation_type::terminal); });
   co_await std::move(body);
@@ -56,7 +57,8 @@ asio::awaitable<void> nursery::run(std::shared_ptr<child> self, asio::awaitable<
 
 void nursery::cancel() {
   cancelling_ = true;
-  // Children never leave the list inside emit(): a finished one is reported by a later handler.
+  // Children are never removed from the list inside emit(): a later handler reports a finished
+  // child.
   for (const auto& entry : children_)
     if (entry->started) entry->signal.emit(asio::cancellation_type::terminal);
 }

@@ -1,5 +1,6 @@
-// The masking rules of one bound port, without I/O: how it handles an event and when it may fire
-// again. Owned by the event loop's entry for the port. The caller carries out the returned action.
+// The masking rules of one bound port, without I/O: how the port handles an event and when it may
+// fire again. Owned by the event loop's entry for the port. The caller carries out the returned
+// action.
 #pragma once
 
 #include <cstdint>
@@ -8,17 +9,17 @@ namespace xenpv::async {
 
 /// The action for an event that was read.
 enum class event_action : std::uint8_t {
-  unmask,  ///< the first event of an interdomain port has no meaning: let it fire again
+  unmask,  ///< the first event of an interdomain port has no meaning: unmask the port
   call,    ///< run the callback, then unmask
   wake,    ///< resume the waiter; the port stays masked
-  keep,    ///< no listener: the event is remembered, the port stays masked
+  keep,    ///< no listener: remember the event; the port stays masked
 };
 
 /// The action for a new listener.
 enum class listen_action : std::uint8_t {
-  deliver,  ///< there is an event already; the port stays masked
+  deliver,  ///< an event has already arrived; the port stays masked
   listen,   ///< the port can fire: nothing to do
-  unmask,   ///< the work for the last event is done: let the port fire again
+  unmask,   ///< the last event has been handled: unmask the port
   refuse,   ///< there is another listener
 };
 
@@ -33,7 +34,7 @@ class port_state {
   void on_unmasked() noexcept { masked_ = false; }
 
   [[nodiscard]] listen_action begin_wait() noexcept;
-  /// The waiter is gone without an event.
+  /// The waiter was cancelled before an event arrived.
   void cancel_wait() noexcept;
 
   /// Sets a callback, or removes it if `present` is false. Replaces an existing callback; refuses

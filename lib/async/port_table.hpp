@@ -9,19 +9,20 @@
 
 namespace xenpv::async {
 
-/// Ports of the FIFO ABI (event_channel.h EVTCHN_FIFO_NR_CHANNELS); the 2-level ABI has fewer.
+/// The number of ports in the FIFO ABI (event_channel.h EVTCHN_FIFO_NR_CHANNELS); the 2-level ABI
+/// has fewer.
 inline constexpr std::uint32_t port_limit = 1U << 17;
 
 template <class Entry>
 class port_table {
  public:
-  /// nullptr if nothing is bound there; any number is allowed.
+  /// Returns nullptr if no such port is bound. `number` may be out of range.
   [[nodiscard]] Entry* find(port number) const noexcept {
     const std::size_t index = raw(number);
     return index < entries_.size() ? entries_[index] : nullptr;
   }
 
-  /// False if the number is not a possible port or is taken.
+  /// Returns false if the number is not a valid port number or is already in use.
   [[nodiscard]] bool insert(port number, Entry& entry) {
     const std::size_t index = raw(number);
     if (index == 0 || index >= port_limit || find(number) != nullptr) return false;
@@ -34,7 +35,7 @@ class port_table {
     if (find(number) != nullptr) entries_[raw(number)] = nullptr;
   }
 
-  /// Empties the table and returns its entries in the order of their numbers.
+  /// Empties the table and returns its entries in numerical order.
   [[nodiscard]] std::vector<Entry*> take_all() {
     std::vector<Entry*> all;
     for (auto* entry : entries_) {

@@ -45,33 +45,37 @@ asio::awaitable<void> resume_guard::put_marker() {
     problem = refused.what();
   }
   if (problem.empty()) co_return;
-  log().debug("{}; only the watches can show a resume", problem);
+  log().debug("{}; only the watches can indicate a resume", problem);
   marker_.clear();
 }
 
 asio::awaitable<void> resume_guard::follow(watch_stream watch) {
-  // The first event comes from the registration.
-  (void)co_await watch.next();
-  for (;;) {
+  // The registration of the watch causes the first event.
+  for (bool is_first = true;; is_first = false) {
     try {
       (void)co_await watch.next();
-    } catch (const failure& problem) {
+    } catch (const std::exception& problem) {
+      // The wait was cancelled, the store client was closed, or the connection to xenstored is
+      // lost.
       log().debug("{}", problem.what());
       co_return;
     }
+    if (is_first) continue;
     watch_fired_ = true;
     co_await check_and_log();
+    // A cancellation during the check was ignored.
+    if (!started_) co_return;
     co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
   }
 }
 
 asio::awaitable<void> resume_guard::check_and_log() {
-  // An incomplete check could leave handles that are not given up.
+  // An interrupted check could leave handles that are not given up.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   try {
     (void)co_await check();
-  } catch (const failure& problem) {
-    log().error("after a resume: {}", problem.what());
+  } catch (const std::exception& problem) {
+    log().error("check for a resume: {}", problem.what());
   }
 }
 
@@ -84,7 +88,7 @@ asio::awaitable<bool> resume_guard::has_resumed(const xen::suspend_reading& read
   const auto current = co_await store_.own_domid();
   if (std::exchange(own_domid_, current) != current) co_return true;
   if (suspends_.is_new_incarnation(reading)) co_return true;
-  // Without a marker, only the watch is left; it fires for no other reason.
+  // Without a marker, only the watch indicates a resume; it fires for no other reason.
   if (marker_.empty()) co_return watch_fired;
   const auto marker = co_await store_.read_if_exists(marker_);
   co_return !marker.has_value();
@@ -95,7 +99,7 @@ asio::awaitable<bool> resume_guard::check() {
   const auto before = resumes_;
   while (busy_)
     co_await idle_.wait();
-  // Handled by the check that was running.
+  // The check that was running has handled the resume.
   if (resumes_ != before) co_return true;
   if (!started_) co_return false;
   busy_ = true;
@@ -115,14 +119,15 @@ asio::awaitable<bool> resume_guard::check() {
 }
 
 asio::awaitable<void> resume_guard::carry_out() {
-  // Must come first: until then, any end of this process triggers the kernel's BUG.
+  // Must come first: until then, any exit of this process triggers a kernel BUG.
   co_await give_up_handles_();
   ++resumes_;
   log().info("the guest was saved and restored: event channels are reopened");
   co_await put_marker();
+  // A callback may end its own subscription or another one.
   const auto subscribers = *callbacks_;
-  for (const auto& callback : subscribers)
-    callback();
+  for (const auto& subscriber : subscribers)
+    if (subscriber->is_subscribed) subscriber->callback();
 }
 
 asio::awaitable<void> resume_guard::stop() {
@@ -130,12 +135,12 @@ asio::awaitable<void> resume_guard::stop() {
   std::string problem;
   try {
     (void)co_await check();
-    // From now on, the missing node must not count as a resume.
+    // From now on, the missing marker must not be treated as a resume.
     started_ = false;
     while (busy_)
       co_await idle_.wait();
     if (!marker_.empty()) (void)co_await store_.remove(marker_);
-  } catch (const failure& lost) {
+  } catch (const std::exception& lost) {
     problem = lost.what();
   }
   started_ = false;

@@ -1,11 +1,12 @@
 // Detects that the guest was saved and restored, and handles it: informs the custodian, makes every
 // event loop give up its handle, and then calls the subscribers.
 //
-// How: Linux re-registers every watch on resume, and each fires once (xs_resume). A watch on
-// `domid`, a node without writers, fires only then. A marker node then shows whether it was a
-// resume: the restored guest's tree is a new one, so the node is gone. A cancelled suspend changes
-// neither; only the clocks show it (xen/suspend_clock.hpp). Another domain id, or another
-// incarnation of the guest, is always a resume. Owned by the runtime; runs on the control thread.
+// How a resume is detected: Linux re-registers every watch on resume, and each watch then fires
+// once (xs_resume). A watch on `domid`, a node that nothing writes, fires only at that time. A
+// marker node then shows whether the guest was really resumed: a restored guest has a new tree,
+// which does not contain the marker. A cancelled suspend changes neither node; only the clocks show
+// it (xen/suspend_clock.hpp). A different domain id or a different incarnation of the guest always
+// means a resume. Owned by the guest session; runs on the control thread.
 #pragma once
 
 #include <cstdint>
@@ -23,12 +24,16 @@
 
 namespace xenpv::async {
 
-using resume_callbacks = std::list<std::function<void()>>;
+struct resume_subscriber {
+  std::function<void()> callback;
+  bool is_subscribed = true;
+};
+using resume_callbacks = std::list<std::shared_ptr<resume_subscriber>>;
 
 class resume_guard {
  public:
-  /// Every check acknowledges `suspends`. `give_up_handles` gives up the handles that a resume
-  /// killed; it completes before any subscriber is called.
+  /// Every check acknowledges `suspends`. `give_up_handles` gives up the handles that a resume has
+  /// invalidated; it completes before any subscriber is called.
   resume_guard(const asio::any_io_executor& control, store_client& store,
                xen::suspend_clock& suspends,
                std::function<asio::awaitable<void>()> give_up_handles);
@@ -36,12 +41,12 @@ class resume_guard {
   resume_guard& operator=(const resume_guard&) = delete;
 
   [[nodiscard]] asio::awaitable<void> start();
-  /// Checks once more, so that a late resume is handled, then ends.
+  /// Checks once more, so that a late resume is handled, then stops.
   [[nodiscard]] asio::awaitable<void> stop();
   /// True if the guest was resumed since the last check; the resume is then handled.
   [[nodiscard]] asio::awaitable<bool> check();
 
-  /// Starts a check, because the guest was suspended. For the control thread.
+  /// Starts a check after the guest was suspended. Called on the control thread.
   void check_soon();
 
   [[nodiscard]] const std::shared_ptr<resume_callbacks>& callbacks() const noexcept {
@@ -62,11 +67,11 @@ class resume_guard {
   std::function<asio::awaitable<void>()> give_up_handles_;
   std::shared_ptr<resume_callbacks> callbacks_ = std::make_shared<resume_callbacks>();
   nursery background_;
-  std::string marker_;        ///< empty if it cannot be written
-  bool watch_fired_ = false;  ///< since the last check; counts only without a marker
+  std::string marker_;        ///< path of the marker node; empty if it cannot be written
+  bool watch_fired_ = false;  ///< since the last check; used only without a marker
   bool started_ = false;
   bool busy_ = false;
-  signal idle_;  ///< a check has ended
+  signal idle_;  ///< notified when a check has finished
   std::optional<domid> own_domid_;
   std::uint64_t resumes_ = 0;
 };

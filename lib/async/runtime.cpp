@@ -24,7 +24,7 @@ cpu_pool_options pool_options(std::string thread_name) {
   return options;
 }
 
-/// Logs an exception that may reach no caller.
+/// Logs an exception that might otherwise go unreported.
 void report(std::string_view context, const std::exception_ptr& error) {
   if (!error) return;
   try {
@@ -32,18 +32,21 @@ void report(std::string_view context, const std::exception_ptr& error) {
   } catch (const std::exception& e) {
     log().error("{}: {}", context, e.what());
   } catch (...) {
-    log().error("{}: an exception of an unknown type", context);
+    log().error("{}: an exception of unknown type", context);
   }
 }
 
 }  // namespace
 
-// The session comes before the threads: the custodian must start before any, and an unreachable
-// xenstore, the common failure, then costs nothing.
+detail::runtime_contexts::runtime_contexts() = default;
+detail::runtime_contexts::~runtime_contexts() = default;
+
+// The session is created before the threads: the custodian must start before any thread, and if
+// xenstore is unreachable, which is the common failure, no thread has been started in vain.
 runtime::runtime(runtime_options options)
-    : guest_session(context_.get_executor(), options.with_custodian),
-      pool_(std::make_unique<cpu_pool>(chosen_cpus(std::move(options.cpus)),
-                                       pool_options(std::move(options.thread_name)))) {
+    : guest_session(context_.get_executor(), options.with_custodian) {
+  pool_ = std::make_unique<cpu_pool>(chosen_cpus(std::move(options.cpus)),
+                                     pool_options(std::move(options.thread_name)));
   std::vector<session_cpu> cpus;
   for (std::size_t i = 0; i < pool_->size(); ++i) {
     cpus.push_back({.context = &pool_->context(i)});
@@ -61,7 +64,11 @@ asio::awaitable<void> runtime::run_main(std::function<asio::awaitable<void>(runt
   } catch (...) {
     error = std::current_exception();
   }
-  co_await close();
+  try {
+    co_await close();
+  } catch (...) {
+    if (!error) error = std::current_exception();
+  }
   if (error) std::rethrow_exception(error);
 }
 
@@ -73,7 +80,7 @@ std::exception_ptr runtime::run_control() {
       return first;
     } catch (...) {
       const auto error = std::current_exception();
-      // At once: this program may run for months.
+      // Logged immediately, because this program may run for months.
       report("on the control thread", error);
       if (!first) first = error;
     }
@@ -92,7 +99,7 @@ std::exception_ptr runtime::join_pool() {
 
 runtime::~runtime() {
   if (context_.stopped()) return;
-  // run() was not called: the client must still be closed on its own thread.
+  // run() was not called, but the xenstore client must still be closed on its own thread.
   const auto log_error = [](const std::exception_ptr& error) {
     report("on the control thread", error);
   };

@@ -13,7 +13,7 @@
 namespace xenpv::async {
 namespace {
 
-/// Answers a reader, on its own thread.
+/// Completes a reader's request on the reader's own thread.
 void answer(std::shared_ptr<next_request> request, std::exception_ptr error,
             std::optional<watch_event> event) {
   const auto home = request->home;
@@ -38,7 +38,7 @@ void store_client_state::start() {
 }
 
 xen::store& store_client_state::require_store() {
-  if (lost_) throw failure(errc::lost_connection, "use xenstore", "xenstored is gone");
+  if (lost_) throw failure(errc::lost_connection, "use xenstore", "xenstored has exited");
   if (!store_)
     throw failure(std::make_error_code(std::errc::operation_canceled), "use xenstore",
                   "the client was closed");
@@ -78,7 +78,7 @@ void store_client_state::begin_next(subscription& watch, std::shared_ptr<next_re
     answer(std::move(request),
            std::make_exception_ptr(failure(errc::invalid_argument,
                                            fmt::format("await events of {}", watch.queue.path()),
-                                           "another call is waiting")),
+                                           "another call of next() is pending")),
            std::nullopt);
     return;
   }
@@ -88,7 +88,7 @@ void store_client_state::begin_next(subscription& watch, std::shared_ptr<next_re
 
 void store_client_state::cancel_next(subscription& watch,
                                      const std::shared_ptr<next_request>& request) {
-  // Already answered: the event is on its way to the reader.
+  // The request is already completed: the event is on its way to the reader.
   if (watch.reader != request) return;
   answer(std::exchange(watch.reader, nullptr),
          std::make_exception_ptr(boost::system::system_error(asio::error::operation_aborted)),
@@ -110,7 +110,7 @@ void store_client_state::fail_reader(subscription& watch) {
 std::exception_ptr store_client_state::reason_for_end() const {
   if (lost_)
     return std::make_exception_ptr(
-        failure(errc::lost_connection, "await xenstore events", "xenstored is gone"));
+        failure(errc::lost_connection, "await xenstore events", "xenstored has exited"));
   return std::make_exception_ptr(boost::system::system_error(asio::error::operation_aborted));
 }
 
@@ -134,7 +134,7 @@ void store_client_state::take_events() {
       serve_reader(*watch);
     }
   } catch (const failure&) {
-    // All events before the loss have been taken.
+    // All events that preceded the loss have been read.
     lose();
   }
 }
@@ -154,7 +154,7 @@ void store_client_state::lose() {
   if (lost_) return;
   lost_ = true;
   if (readable_.is_open()) take_events();
-  log().error("xenstore: connection lost; watches and later requests fail");
+  log().error("xenstore: connection lost; watches and further requests will fail");
   release();
 }
 

@@ -16,7 +16,7 @@
 
 namespace xenpv::async {
 
-/// A pending watch_stream::next(). It is passed to the control thread and back.
+/// A pending call of watch_stream::next(). Passed to the control thread and back.
 struct next_request {
   using handler_type =
       asio::any_completion_handler<void(std::exception_ptr, std::optional<watch_event>)>;
@@ -25,7 +25,7 @@ struct next_request {
       : handler(std::move(reader_handler)), home(std::move(reader_executor)) {}
 
   handler_type handler;
-  asio::any_io_executor home;  ///< the reader's, kept running until it is answered
+  asio::any_io_executor home;  ///< the reader's executor, kept running until completion
 };
 
 struct watch_stream::subscription {
@@ -48,7 +48,7 @@ class store_client_state : public std::enable_shared_from_this<store_client_stat
   [[nodiscard]] const asio::any_io_executor& control() const noexcept { return control_; }
 
   void start();
-  /// Calls `function` with the connection; detects the loss of xenstored.
+  /// Calls `function` with the connection; detects the loss of the connection.
   template <class Function>
   auto with_store(Function& function) {
     auto& connection = require_store();

@@ -1,4 +1,5 @@
-// The unread events of a watch: bounded; reports when the bound is reached. Pure.
+// A bounded queue of a watch's unread events. When it overflows, one overflow event replaces all
+// others. Performs no I/O.
 #pragma once
 
 #include <cstddef>

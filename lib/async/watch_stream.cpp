@@ -13,7 +13,7 @@ namespace {
 
 using subscription_ptr = std::shared_ptr<store_client_state::subscription>;
 
-/// Runs when the waiting coroutine is cancelled, on its thread.
+/// Runs when the waiting coroutine is cancelled, on the coroutine's thread.
 struct withdraw_next {
   std::weak_ptr<store_client_state::subscription> watch;
   std::weak_ptr<next_request> request;

@@ -22,7 +22,8 @@ bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
-/// True if `node` is the device of disk `name` or of a partition: "/dev/xvdb1", "/dev/nbd0p1".
+/// True if `node` is the device node of disk `name` or of one of its partitions ("/dev/xvdb1",
+/// "/dev/nbd0p1").
 bool belongs_to(std::string_view node, std::string_view name) {
   const auto disk = fmt::format("/dev/{}", name);
   if (!node.starts_with(disk)) return false;
@@ -69,8 +70,8 @@ std::vector<std::string> device_numbers(const system_root& root, const std::stri
   return out;
 }
 
-/// Compares device number and source: the source may be /dev/root or a udev link, and on btrfs the
-/// number is not one of the disk's.
+/// Compares both device number and source, because the source may be /dev/root or a udev link, and
+/// on btrfs the number is not one of the disk's.
 void add_mounts(std::vector<std::string>& out, const system_root& root, const std::string& name) {
   const auto numbers = device_numbers(root, name);
   std::istringstream lines(root.read("/proc/self/mountinfo").value_or(""));
@@ -99,10 +100,11 @@ void add_swaps(std::vector<std::string>& out, const system_root& root, std::stri
 }
 
 std::string claimed_by_others(const std::filesystem::path& node) {
-  return fmt::format("claimed ({}), perhaps mounted in another namespace", node.string());
+  return fmt::format("claimed ({}), possibly mounted in another namespace", node.string());
 }
 
-/// Users that the kernel does not show here: a mount in another namespace, an in-kernel driver.
+/// Detects users that are not visible here, such as a mount in another namespace or an in-kernel
+/// driver.
 void add_claim(std::vector<std::string>& out, const system_root& root, std::string_view name) {
   const auto node = root.path(fmt::format("/dev/{}", name));
   struct stat status {};
@@ -111,8 +113,9 @@ void add_claim(std::vector<std::string>& out, const system_root& root, std::stri
   if (!free && errno == EBUSY) out.push_back(claimed_by_others(node));
 }
 
-/// A loop device opens its backing device neither exclusively nor in any process, and is not listed
-/// as its holder. A backing file on the disk's file system is covered by the mount.
+/// A loop device does not open its backing device exclusively, does not appear in any process, and
+/// is not listed as a holder. A backing file on the disk's file system is already covered by the
+/// mount.
 void add_loops(std::vector<std::string>& out, const system_root& root, const std::string& name) {
   const auto numbers = device_numbers(root, name);
   const auto is_disk_under_another_name = [&](const std::string& path) {
@@ -129,7 +132,7 @@ void add_loops(std::vector<std::string>& out, const system_root& root, const std
     constexpr std::string_view unlinked = " (deleted)";
     if (path.ends_with(unlinked)) path.resize(path.size() - unlinked.size());
     if (belongs_to(path, name) || is_disk_under_another_name(path))
-      out.push_back(fmt::format("behind {} ({})", device, path));
+      out.push_back(fmt::format("used by {} ({})", device, path));
   }
 }
 
@@ -140,7 +143,7 @@ void add_holders(std::vector<std::string>& out, const system_root& root, const s
       out.push_back(fmt::format("part of {}", holder));
 }
 
-/// `ignored`: a process whose descriptors do not count; 0: none.
+/// `ignored` is a process whose descriptors do not count, or 0.
 void add_processes(std::vector<std::string>& out, const system_root& root, std::string_view name,
                    pid_t ignored = 0) {
   const auto is_device = [name](const std::string& path) { return belongs_to(path, name); };
@@ -202,15 +205,15 @@ unique_fd claim_block_device(std::string_view operation, std::string_view name,
   if (!users.empty()) refuse(users);
   if (!out)
     throw_errno(reason, fmt::format("{}: open {}", operation, node.string()),
-                "needed to check whether it is in use");
+                "opening it is needed to check whether it is in use");
   struct stat status {};
   const auto number = root.read(fmt::format("/sys/block/{}/dev", name));
   if (::fstat(out.get(), &status) == 0 && S_ISBLK(status.st_mode) && number) {
     const auto opened = fmt::format("{}:{}", major(status.st_rdev), minor(status.st_rdev));
     if (opened != *number)
-      throw failure(
-          make_error_code(errc::not_available), operation,
-          fmt::format("{} is device {}, and the disk is {}", node.string(), opened, *number));
+      throw failure(make_error_code(errc::not_available), operation,
+                    fmt::format("{} is device {}, but the disk is device {}", node.string(), opened,
+                                *number));
   }
   return out;
 }

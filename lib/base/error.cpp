@@ -34,7 +34,7 @@ class xenpv_category final : public std::error_category {
 };
 
 std::string lower_first(std::string text) {
-  // "No such file" -> "no such file", but "EINTR ..." or "I/O error" stay.
+  // "No such file" -> "no such file"; "EINTR ..." and "I/O error" are unchanged.
   if (text.size() > 1 && text[0] >= 'A' && text[0] <= 'Z' && text[1] >= 'a' && text[1] <= 'z')
     text[0] = static_cast<char>(text[0] - 'A' + 'a');
   return text;

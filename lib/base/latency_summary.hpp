@@ -1,5 +1,5 @@
-// The usual figures of a histogram of times, and the rule for when a percentile is meaningful:
-// without enough samples beyond it, it is merely the maximum. Pure.
+// Summary statistics of a latency histogram, and the rule for when a percentile is meaningful:
+// without enough samples beyond it, a percentile merely equals the maximum. Performs no I/O.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace xenpv {
 
-/// The number of samples required beyond a percentile: then ten late samples more or fewer do not
-/// move it to the maximum. p50 needs 20 samples, p90 100, p99 1000, p99.9 10000.
+/// The number of samples required beyond a percentile, so that ten more or fewer late samples do
+/// not move it to the maximum. p50 needs 20 samples, p90 100, p99 1000, p99.9 10000.
 inline constexpr std::uint64_t samples_beyond = 10;
 
 [[nodiscard]] bool has_percentile(std::uint64_t samples, double share) noexcept;

@@ -19,7 +19,7 @@
 namespace xenpv {
 namespace {
 
-/// %J: the message as a JSON string. spdlog does not escape.
+/// %J: the message as a JSON string. Needed because spdlog does not escape messages.
 class json_message_flag final : public spdlog::custom_flag_formatter {
  public:
   void format(const spdlog::details::log_msg& message, const std::tm&,
@@ -113,7 +113,7 @@ void logger::write(log_level level, fmt::string_view format, fmt::format_args va
     const auto text = fmt::vformat(format, values);
     current()->log(spdlog_level, spdlog::string_view_t(text.data(), text.size()));
   } catch (const std::exception& e) {
-    // A message that cannot be formatted must not end the caller.
+    // A message that cannot be formatted must not terminate the caller.
     std::fprintf(stderr, "cannot log: %s\n", e.what());
   }
 }

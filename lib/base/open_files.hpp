@@ -1,5 +1,5 @@
-// Finds the processes that have a file open, from /proc/PID/fd. Other users' processes need root;
-// processes that end during the scan may be missing.
+// Finds the processes that have a file open, from /proc/PID/fd. Inspecting other users' processes
+// requires root. Processes that exit during the scan may be missing.
 #pragma once
 
 #include <functional>
@@ -10,7 +10,7 @@
 
 namespace xenpv {
 
-/// The ids of the processes that have an open file whose path `matches`, ascending.
+/// The ids, in ascending order, of the processes that have an open file whose path `matches`.
 [[nodiscard]] std::vector<unsigned> processes_with_open(
     const system_root& root, const std::function<bool(const std::string& path)>& matches);
 

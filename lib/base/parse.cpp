@@ -73,12 +73,12 @@ result<std::uint64_t> parse_unsigned(std::string_view text, std::string_view nam
 }
 
 result<std::uint64_t> parse_size(std::string_view text, std::string_view name) {
-  return parse_with_unit(text, name, "bytes with an optional K, M, G or T, as in 256M",
+  return parse_with_unit(text, name, "bytes with an optional K, M, G or T, such as 256M",
                          size_units.begin(), size_units.end());
 }
 
 result<std::chrono::nanoseconds> parse_duration(std::string_view text, std::string_view name) {
-  constexpr std::string_view form = "a time with its unit (ns, us, ms, s, min), as in 5ms";
+  constexpr std::string_view form = "a time with a unit (ns, us, ms, s, min), such as 5ms";
   const auto value =
       parse_with_unit(text, name, form, duration_units.begin(), duration_units.end());
   if (!value) return value.error();
@@ -95,7 +95,7 @@ result<ratio> parse_ratio(std::string_view text, std::string_view name) {
   const bool good = take_digits(rest, part) && rest.starts_with('/') &&
                     (rest.remove_prefix(1), take_digits(rest, whole)) && rest.empty() &&
                     whole >= 1 && part <= whole && whole <= limit;
-  if (!good) return expected(name, text, "a ratio of at most one, as in 1/10");
+  if (!good) return expected(name, text, "a ratio of at most one, such as 1/10");
   return ratio{static_cast<std::uint32_t>(part), static_cast<std::uint32_t>(whole)};
 }
 
@@ -123,7 +123,7 @@ std::string format_duration(std::chrono::nanoseconds value) {
   constexpr std::array names = {"ns", "us", "ms", "s"};
   auto amount = static_cast<double>(value.count());
   std::size_t step = 0;
-  // 999.6 and 9.996 round up to the next form, so the limits are half a last digit lower.
+  // 999.6 and 9.996 round up to 1000 and 10.00, so the limits are lower by half of the last digit.
   while (std::abs(amount) >= 999.5 && step + 1 < names.size()) {
     amount /= 1000;
     ++step;

@@ -1,6 +1,5 @@
-// Strict parsing of user input: integers, sizes, durations, ratios.
-// The whole text must match; white space is not skipped. Errors name the text and the expected
-// form.
+// Strict parsing of user input: integers, sizes, durations, ratios. The whole text must match;
+// white space is not skipped. Errors quote the text and describe the expected form.
 #pragma once
 
 #include <charconv>
@@ -45,7 +44,7 @@ struct ratio {
 };
 [[nodiscard]] result<ratio> parse_ratio(std::string_view text, std::string_view name);
 
-/// Fields between separators; an empty text gives one empty field.
+/// The fields between separators; an empty text has one empty field.
 [[nodiscard]] std::vector<std::string_view> split(std::string_view text, char separator);
 
 /// Bytes for display: exact multiples only ("256 MiB", "512 B", "1536 KiB").

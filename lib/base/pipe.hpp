@@ -1,4 +1,4 @@
-// A pipe whose ends have separate owners: a process reads the reports of a child from it.
+// A pipe whose ends have separate owners, through which a process reads a child's reports.
 #pragma once
 
 #include "xenpv/base/unique_fd.hpp"

@@ -25,7 +25,7 @@ inline constexpr std::string_view blanks = " \t\r";
   return line;
 }
 
-/// nullopt if only blanks are left; `text` is then unchanged.
+/// Returns nullopt and leaves `text` unchanged if only blanks are left.
 [[nodiscard]] constexpr std::optional<std::string_view> next_word(std::string_view& text) noexcept {
   const auto first = text.find_first_not_of(blanks);
   if (first == std::string_view::npos) return std::nullopt;

@@ -14,14 +14,14 @@ namespace {
 
 namespace asio = boost::asio;
 
-/// A request in the frame of the coroutine that awaits it.
+/// A request that is stored in the frame of the coroutine that awaits it.
 struct awaited_request : request {
   std::optional<asio::any_completion_handler<void()>> waiter;
 };
 
 void resume(request& r) {
   auto& self = static_cast<awaited_request&>(r);
-  // Moved out first: the resumed coroutine may destroy the request.
+  // Move the handler out first, because the resumed coroutine may destroy the request.
   auto waiter = std::move(*self.waiter);
   self.waiter.reset();
   std::move(waiter)();
@@ -45,7 +45,7 @@ void throw_failed(const request& r) {
 }
 
 async::asio::awaitable<void> run_awaited(block_queue& queue, awaited_request& r) {
-  // Not a temporary: g++ 12 destroys temporary aggregates of a co_await expression twice.
+  // Do not use a temporary: g++ 12 destroys temporary aggregates of a co_await expression twice.
   start_request start{&queue, &r};
   co_await asio::async_initiate<const asio::use_awaitable_t<>, void()>(start, asio::use_awaitable);
 }
@@ -77,7 +77,7 @@ async::asio::awaitable<void> block_queue::read(std::uint64_t offset, std::span<s
 
 async::asio::awaitable<void> block_queue::write(std::uint64_t offset,
                                                 std::span<const std::byte> data, bool fua) {
-  // A write only reads its memory; the request has one pointer for both directions.
+  // A write only reads the memory, but a request has one non-const pointer for both directions.
   auto r = make_request(operation::write, offset, data.size(), const_cast<std::byte*>(data.data()));
   r.fua = fua;
   co_await run_awaited(*this, r);

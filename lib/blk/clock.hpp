@@ -1,6 +1,6 @@
-// The clock for request times (blk/request.hpp): steady, in nanoseconds. A reading may cost a
-// system call, or as much as a request where the hypervisor emulates the counter, so devices read
-// it once per turn of the event loop.
+// The clock for request times (blk/request.hpp): steady, in nanoseconds. Reading it can require a
+// system call, and can take as long as a request if the hypervisor emulates the counter. Devices
+// therefore read it once per iteration of the event loop.
 #pragma once
 
 #include <chrono>

@@ -54,8 +54,8 @@ void page_pool::give_back(page_chain pages) noexcept {
   next_[pages.last] = head_;
   head_ = pages.first;
   free_ += pages.count;
-  // A waiter that still finds too few pages waits again, behind the others, and is not woken a
-  // second time for these pages.
+  // A waiter for which there are still too few pages registers again, behind the others, and is not
+  // woken a second time for these pages.
   *end_of(to_wake_) = std::exchange(waiters_, nullptr);
   wake_collected();
 }
@@ -66,7 +66,7 @@ void page_pool::wake_all() noexcept {
 }
 
 void page_pool::wake_collected() noexcept {
-  // Called from within a wake(): the outer loop wakes these waiters, too.
+  // If called from within a wake(), the outer loop also wakes these waiters.
   if (waking_) return;
   waking_ = true;
   while (to_wake_ != nullptr) {
@@ -145,7 +145,7 @@ lease::~lease() {
 
 std::optional<lease> lease::try_take(const std::shared_ptr<page_pool>& pool, std::uint64_t offset,
                                      std::uint64_t length, std::uint32_t sector_size) noexcept {
-  // Checked before the sum below, which an untrusted length could overflow.
+  // Check this before the sum below, which an untrusted length could overflow.
   if (length == 0 || length > pool->size() * page_size) return std::nullopt;
   const auto lead = static_cast<std::uint32_t>(offset % sector_size);
   const auto count = (lead + length + page_size - 1) / page_size;

@@ -75,7 +75,7 @@ class uring_device::uring_queue final : public block_queue {
     const int failed = events ? ::io_uring_register_eventfd(&ring_, events.get()) : -errno;
     if (failed != 0) {
       ::io_uring_queue_exit(&ring_);
-      throw_errno(-failed, "set up io_uring's events");
+      throw_errno(-failed, "set up the io_uring eventfd");
     }
     event_.assign(events.release());
   }
@@ -121,7 +121,7 @@ class uring_device::uring_queue final : public block_queue {
     last_ = &r;
   }
 
-  /// False: the submission ring is full.
+  /// Returns false if the submission ring is full.
   bool enter(request& r) {
     auto* const entry = ::io_uring_get_sqe(&ring_);
     if (entry == nullptr) return false;
@@ -143,7 +143,8 @@ class uring_device::uring_queue final : public block_queue {
         break;
       case operation::discard:
       case operation::secure_discard:
-        // liburing's parameters are off_t or __u64, by version; the entry's fields are __u64.
+        // Depending on the liburing version, the parameters are off_t or __u64. The fields of the
+        // entry are always __u64.
         ::io_uring_prep_fallocate(entry, file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
                                   0);
         entry->off = offset;
@@ -189,7 +190,7 @@ class uring_device::uring_queue final : public block_queue {
     } else if (moves_data) {
       r.device.planned += static_cast<std::uint64_t>(result);
       if (r.device.planned < r.length) {
-        // A short transfer: submit the rest again. 0 bytes: the end of the device.
+        // After a short transfer, submit the rest. 0 bytes mean the end of the device.
         if (result > 0) return append(r);
         r.status = std::make_error_code(std::errc::invalid_argument);
       }
@@ -200,7 +201,7 @@ class uring_device::uring_queue final : public block_queue {
 
   geometry shape_;
   unique_fd file_;
-  /// Empty: the kernel accepts any memory, so there are no leases.
+  /// An empty pool: the kernel accepts any memory, so there are no leases.
   std::shared_ptr<page_pool> pages_ = std::make_shared<page_pool>(std::span<std::byte>());
   asio::posix::stream_descriptor event_;
   unsigned depth_;
@@ -220,8 +221,9 @@ uring_device::~uring_device() = default;
 std::unique_ptr<uring_device> uring_device::open(
     const std::string& path, const std::vector<asio::any_io_executor>& executors, options options) {
   if (executors.empty())
-    throw failure(errc::invalid_argument, fmt::format("open {}", path), "no executor for a queue");
-  // O_EXCL without O_CREAT is only defined for block devices.
+    throw failure(errc::invalid_argument, fmt::format("open {}", path),
+                  "no executor was passed, so there is no queue");
+  // O_EXCL without O_CREAT is defined only for block devices.
   struct stat status {};
   const bool is_block = ::stat(path.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
   const int flags = (options.read_only ? O_RDONLY : O_RDWR | (is_block ? O_EXCL : 0)) |

@@ -1,9 +1,9 @@
 // A file or a kernel block device as a blk::block_device: io_uring with O_DIRECT, bypassing the
-// page cache. The baseline for benchmarks of a frontend, through the same interface.
+// page cache. Serves as the baseline for benchmarks of a frontend, through the same interface.
 //
-// Each queue has its own ring and lives on one executor's thread. Does not split or align requests:
-// offset, length and memory must suit O_DIRECT (whole sectors, memory aligned to a sector), or the
-// request fails with the kernel's EINVAL.
+// Each queue has its own ring and is used on one executor's thread. Does not split or align
+// requests: offset, length and memory must meet the requirements of O_DIRECT (whole sectors, memory
+// aligned to a sector), or the request fails with the kernel's EINVAL.
 #pragma once
 
 #include <memory>
@@ -22,9 +22,9 @@ class uring_device final : public block_device {
     unsigned depth = 256;  ///< entries of each ring; further requests wait in a list
   };
 
-  /// Makes one queue on each of `executors`. A writable block device is opened exclusively
-  /// (O_EXCL): it must not be mounted or in use otherwise. Throws `failure`; the message explains
-  /// when the kernel lacks io_uring or forbids it.
+  /// Creates one queue on each of `executors`. A writable block device is opened exclusively
+  /// (O_EXCL): it must not be mounted or otherwise in use. Throws `failure`; the message states
+  /// whether the kernel lacks io_uring or forbids its use.
   [[nodiscard]] static std::unique_ptr<uring_device> open(
       const std::string& path, const std::vector<async::asio::any_io_executor>& executors,
       options options);

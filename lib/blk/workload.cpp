@@ -46,11 +46,12 @@ struct free_deleter {
 };
 using block_memory = std::unique_ptr<std::byte, free_deleter>;
 
-/// Page-aligned, as O_DIRECT requires.
+/// Allocates page-aligned memory, as O_DIRECT requires.
 block_memory allocate_block(std::uint32_t size, std::uint64_t seed) {
   const auto whole = (std::size_t{size} + page_size - 1) / page_size * page_size;
   block_memory memory(static_cast<std::byte*>(std::aligned_alloc(page_size, whole)));
-  if (!memory) throw failure(std::make_error_code(std::errc::not_enough_memory), "allocate a load");
+  if (!memory)
+    throw failure(std::make_error_code(std::errc::not_enough_memory), "allocate workload buffers");
   random_numbers numbers(seed);
   for (std::size_t offset = 0; offset < whole; offset += sizeof(std::uint64_t)) {
     const auto number = numbers.next();
@@ -83,17 +84,17 @@ struct job : request {
   block_memory block;
   lease buffer_lease;
   bool has_buffer = false;
-  std::uint64_t left = 0;  ///< bytes of the block after the current piece
+  std::uint64_t left = 0;  ///< bytes of the block that follow the current request
   clock::time_point submitted;
 };
 
-/// A lease is laid out for one offset and is reused for others, which works for whole pages only.
+/// Leases are taken for offset 0 and reused for other offsets, which works only for whole pages.
 bool uses_device_pages(const block_queue& queue, const workload& load) {
   return load.in_place && queue.pages() != nullptr && load.block % page_size == 0;
 }
 
-/// Bytes of a block that are transferred at once: the whole block, or an equal part if the device
-/// has too few pages for `depth` whole blocks.
+/// The number of bytes per request: the whole block, or an equal part of it if the device has too
+/// few pages for `depth` whole blocks.
 std::uint32_t choose_piece(const block_queue& queue, const workload& load) {
   if (!uses_device_pages(queue, load)) return load.block;
   const auto pages = load.block / page_size;
@@ -104,8 +105,8 @@ std::uint32_t choose_piece(const block_queue& queue, const workload& load) {
   return static_cast<std::uint32_t>(load.block / parts);
 }
 
-/// Leases for the requests of a load, as many as the device has pages for. Empty: the requests use
-/// their own memory.
+/// Leases pages for the requests of a load, as many as the device has pages for. If the result is
+/// empty, the requests use their own memory.
 std::vector<lease> lease_buffers(block_queue& queue, const workload& load, std::uint32_t piece) {
   std::vector<lease> out;
   if (!uses_device_pages(queue, load)) return out;
@@ -117,8 +118,8 @@ std::vector<lease> lease_buffers(block_queue& queue, const workload& load, std::
   return out;
 }
 
-/// The share of a load on one queue. A sequential load begins at range `part` of `parts` equal
-/// ranges of the device.
+/// The part of a load that runs on one queue. A sequential load starts at the beginning of range
+/// `part` of `parts` equal ranges of the device.
 class queue_load {
  public:
   queue_load(block_queue& queue, const workload& load, std::uint64_t part, std::uint64_t parts)
@@ -158,7 +159,8 @@ class queue_load {
       co_await ended_.wait();
     result_.time = clock::now() - start;
     limit.cancel();
-    // The cancelled handler refers to this object and is queued in the context: let it run first.
+    // The cancelled handler refers to this object and is already queued in the context: let it run
+    // first.
     co_await asio::post(queue_.executor(), asio::use_awaitable);
     co_return result_;
   }
@@ -176,7 +178,7 @@ class queue_load {
     queue_.submit(j);
   }
 
-  /// Hands the job's buffer to the oldest job that waits for one.
+  /// Passes the job's buffer to the oldest job that waits for one.
   void pass_buffer(job& j) {
     if (waiting_.empty()) return;
     auto& next = *waiting_.front();
@@ -193,18 +195,19 @@ class queue_load {
   }
 
   void answered(job& j) {
-    // Also the start of the next request. The device has read the clock for this turn: where the
-    // hypervisor emulates the counter, another reading would cost as much as a request.
+    // This is also the start time of the next request. Use the device's clock reading if there is
+    // one: if the hypervisor emulates the counter, another reading would take as long as a request.
     const auto completed = j.answered_ns != 0
                                ? clock::time_point(std::chrono::nanoseconds(j.answered_ns))
                                : clock::now();
-    // A failing device reports the time of its last turn, which may precede the submission.
+    // A failing device reports the time of its last event-loop iteration, which may precede the
+    // submission.
     const auto now = std::max(completed, j.submitted);
     --active_;
     ++result_.requests;
     result_.latency_ns.add(static_cast<std::uint64_t>((now - j.submitted).count()));
     if (j.status && result_.errors++ == 0) result_.first_error = j.status;
-    // The device has kept the pages of an abandoned request.
+    // The device keeps the pages of an abandoned request.
     if (j.pages != nullptr && !j.buffer_lease) j.set_buffer({});
     pass_buffer(j);
     if (!stopping_ && submitted_ < load_.count) return submit(j, now);
@@ -218,7 +221,7 @@ class queue_load {
   std::uint64_t next_;
   async::signal ended_;
   std::vector<std::unique_ptr<job>> jobs_;
-  std::deque<job*> waiting_;  ///< started, but without a buffer
+  std::deque<job*> waiting_;  ///< started, but waiting for a buffer
   workload_result result_;
   std::uint64_t submitted_ = 0;
   unsigned active_ = 0;
@@ -227,7 +230,8 @@ class queue_load {
 
 void check(const workload& load, const geometry& shape) {
   const auto refuse = [](std::string_view reason) {
-    throw failure(make_error_code(errc::invalid_argument), "run a load on a block device", reason);
+    throw failure(make_error_code(errc::invalid_argument), "run a workload on a block device",
+                  reason);
   };
   if (load.op != operation::read && load.op != operation::write)
     refuse(fmt::format("{} is not supported; use read or write", to_string(load.op)));
@@ -237,7 +241,8 @@ void check(const workload& load, const geometry& shape) {
                        shape.sector_size));
   if (load.block > shape.size)
     refuse(fmt::format("block size {} exceeds the device size {}", load.block, shape.size));
-  if (load.op == operation::write && shape.read_only) refuse("writes to a read-only device");
+  if (load.op == operation::write && shape.read_only)
+    refuse("writes to a read-only device are not possible");
 }
 
 asio::awaitable<workload_result> run_part(block_queue& queue, workload load, std::uint64_t part,
@@ -264,7 +269,8 @@ asio::awaitable<workload_result> run(block_queue& queue, workload load) {
 asio::awaitable<workload_result> run(block_device& device, workload load) {
   const auto parts = std::clamp<std::size_t>(device.queue_count(), 1, std::max(1U, load.depth));
   std::vector<workload_result> results(parts);
-  // The nursery requires children on the caller's executor; each child hops to its queue.
+  // The nursery requires children on the caller's executor; each child then switches to its queue's
+  // executor.
   async::nursery loads(co_await asio::this_coro::executor);
   for (std::size_t i = 0; i < parts; ++i) {
     auto share = load;

@@ -1,8 +1,8 @@
-// A benchmark load on a block device: keeps a fixed number of requests of one kind in flight, and
-// replaces each request from its completion callback.
+// A benchmark load on a block device. Keeps a fixed number of requests of one kind in flight: the
+// completion callback of a request submits the next one.
 //
-// Independent of the kind of device, so that devices can be compared. The only overhead on the hot
-// path is one clock reading per request, for devices that do not measure time. Prints nothing.
+// Works with any kind of device, so that devices can be compared. The only overhead on the hot path
+// is one clock reading per request, and only for devices that do not measure time.
 #pragma once
 
 #include <chrono>
@@ -22,12 +22,12 @@ struct workload {
   unsigned depth = 1;              ///< requests in flight, over all queues
   bool random = true;              ///< false: sequential, each queue in its own range
   std::chrono::nanoseconds time = std::chrono::seconds(1);
-  /// Requests on each queue after which the load ends early.
+  /// The number of requests on each queue after which the load ends early.
   std::uint64_t count = std::numeric_limits<std::uint64_t>::max();
-  /// Use the device's own pages (block_queue::try_lease) if it has any, else private memory. If the
-  /// pages do not suffice for `depth` whole blocks, each block is transferred in equal pieces, one
-  /// after the other. If there are fewer pages than `depth`, requests wait for pages, which counts
-  /// as latency. Blocks that are not whole pages always use private memory.
+  /// Use the device's own pages (block_queue::try_lease) if it has any, else private memory. If
+  /// there are too few pages for `depth` whole blocks, each block is transferred in equal parts,
+  /// one after the other. If there are fewer pages than `depth`, requests wait for pages, which
+  /// counts as latency. Blocks that are not whole pages always use private memory.
   bool in_place = true;
 };
 
@@ -45,13 +45,14 @@ struct workload_result {
   }
 };
 
-/// Runs `load` on one queue. For the queue's own thread. Throws `failure` if the load does not suit
-/// the device: a block that is not whole sectors or exceeds the device, depth 0, a write to a
-/// read-only device. Failed requests are counted, not thrown. Not cancellable.
+/// Runs `load` on one queue. Call on the queue's own thread. Throws `failure` if the load does not
+/// fit the device: a block that is not whole sectors or exceeds the device, depth 0, or a write to
+/// a read-only device. Failed requests are counted and do not throw. Cannot be cancelled.
 [[nodiscard]] async::asio::awaitable<workload_result> run(block_queue& queue, workload load);
 
-/// Runs `load` on all queues of the device and divides its depth among them; with fewer requests
-/// than queues, some queues stay idle. From any thread. Otherwise as above.
+/// Runs `load` on all queues of the device and divides its depth among them. If there are fewer
+/// requests than queues, some queues stay idle. Can be called from any thread; otherwise like the
+/// overload above.
 [[nodiscard]] async::asio::awaitable<workload_result> run(block_device& device, workload load);
 
 }  // namespace xenpv::blk

@@ -22,7 +22,7 @@ void add_discard(node_list& list, const disk_config& disk) {
   if (disk.kind == backend_kind::linux_blkback) add(list, "discard-secure", disk.secure_discard);
 }
 
-/// Absent if the backend lacks the feature, 0 if it is off.
+/// A node is absent if the backend lacks the feature, and 0 if the feature is disabled.
 void add_ordering(node_list& list, const disk_config& disk) {
   if (disk.personality().barrier) add(list, "feature-barrier", disk.barrier);
   if (disk.personality().flush) add(list, "feature-flush-cache", disk.flush);

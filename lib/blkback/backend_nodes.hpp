@@ -1,5 +1,5 @@
-// The nodes that each kind of backend (personality.hpp) writes into its directory, and when. Values
-// only; the service writes them.
+// The nodes that each kind of backend (personality.hpp) writes to its xenstore directory at each
+// step. These functions only compute the nodes; class disk writes them.
 #pragma once
 
 #include <string_view>
@@ -10,14 +10,15 @@
 
 namespace xenpv::blkback {
 
-/// Before `state` becomes InitWait.
+/// Nodes to write before `state` becomes InitWait.
 [[nodiscard]] node_list nodes_before_init_wait(const disk_config& disk);
-/// Before `state` becomes Connected.
+/// Nodes to write before `state` becomes Connected.
 [[nodiscard]] node_list nodes_on_connected(const disk_config& disk);
-/// After a resize with a connected frontend; includes `state` if that is the signal. Written in one
-/// transaction, except for backends that write the nodes one by one.
+/// Nodes to write after a resize if a frontend is connected; includes `state` if the backend
+/// announces the resize with it. They are written in one transaction, unless this kind of backend
+/// writes them one by one.
 [[nodiscard]] node_list nodes_on_resize(const disk_config& disk);
-/// All nodes that nodes_before_init_wait() and nodes_on_connected() may write: a restarted backend
+/// All nodes that nodes_before_init_wait() and nodes_on_connected() may return. A restarted backend
 /// removes them.
 [[nodiscard]] const std::vector<std::string_view>& published_names();
 

@@ -79,7 +79,7 @@ asio::awaitable<void> disk::serve() {
   } catch (...) {
     error = std::current_exception();
   }
-  // Release the rings in any case, even after a cancellation.
+  // Always release the rings, even after a cancellation.
   co_await asio::this_coro::reset_cancellation_state();
   announce_done_ = true;
   children.cancel();
@@ -90,7 +90,7 @@ asio::awaitable<void> disk::serve() {
 }
 
 asio::awaitable<void> disk::run_until_gone() {
-  // Not `while (co_await advance())`: g++ 12 mixes up the temporaries of such a condition.
+  // Not `while (co_await advance())`: g++ 12 mishandles the temporaries of such a condition.
   for (;;) {
     const bool exists = co_await advance();
     if (!exists) co_return;
@@ -98,13 +98,13 @@ asio::awaitable<void> disk::run_until_gone() {
   }
 }
 
-/// Carries out all steps that are possible now. False: the device is gone.
+/// Performs all steps that are currently possible. Returns false if the device no longer exists.
 asio::awaitable<bool> disk::advance() {
   for (;;) {
     const auto now = co_await read_facts();
     if (!now) co_return false;
     if (now->state == initialising && own_ != initialising) {
-      // The toolstack recreated the directory (a restore): the old state is void.
+      // The toolstack recreated the directory (after a restore), so discard the old state.
       co_await drop_rings();
       own_ = initialising;
       vanished_ = false;
@@ -126,7 +126,7 @@ asio::awaitable<bool> disk::advance() {
   }
 }
 
-/// Remembers conditions that the nodes show only for a short time.
+/// Records conditions that are visible in xenstore only briefly.
 void disk::remember(const facts& now) {
   if (now.state == closing && own_ != closing) asked_to_close_ = true;
   if (!is_connection(now.frontend_state)) frontend_is_stale_ = false;
@@ -171,7 +171,8 @@ asio::awaitable<bool> disk::carry_out(step next, const facts& now) {
   co_return true;
 }
 
-/// Applies what the toolstack may change while the disk is served: faults, size, and commands.
+/// Applies the changes that the toolstack may make while the disk is served: faults, size and
+/// commands.
 asio::awaitable<void> disk::apply_changes(const facts& now) {
   const std::string fault_text(find(now.directory, "xenpv/fault").value_or(""));
   if (fault_text != fault_text_) {
@@ -204,16 +205,18 @@ asio::awaitable<void> disk::apply_changes(const facts& now) {
   } else {
     co_await report_error(command.error().text);
   }
-  // The toolstack may wait for the node to disappear.
+  // Remove the node last: the toolstack may wait for its removal.
   co_await runtime_.store().remove(node("xenpv/command"));
 }
 
-/// Acts like a backend domain that died and came back: gives no notice, and keeps only the medium.
+/// Simulates a crash and restart of the backend domain: does not notify the frontend, and keeps
+/// only the medium.
 asio::awaitable<void> disk::restart(const facts& now) {
   co_await drop_rings();
   vanished_ = false;
   frontend_is_stale_ = is_connection(now.frontend_state);
-  // One transaction: a frontend must not find nodes of a connected backend missing.
+  // Use one transaction, so that a frontend never observes a connected backend whose nodes are
+  // missing.
   auto forget = [&](xen::store_transaction& store) {
     for (const auto name : published_names())
       (void)store.remove(node(name));
@@ -233,7 +236,7 @@ asio::awaitable<void> disk::resize(std::uint64_t size) {
     if (size % config.sector_size != 0)
       throw failure(errc::invalid_argument, fmt::format("change the size to {} bytes", size),
                     fmt::format("expected a multiple of {}", config.sector_size));
-    // The medium grows before the rings and shrinks after them: no request may exceed the medium.
+    // Grow the medium before the rings, but shrink it after them: no request may exceed the medium.
     if (size > config.size) medium_->resize(size);
     auto set = [size](ring_server& ring) { ring.set_size(size); };
     co_await for_each_ring(set);

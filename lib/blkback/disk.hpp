@@ -1,9 +1,9 @@
-// One disk of one frontend: carries out the handshake over xenstore and controls the rings on their
+// One disk of one frontend. Performs the xenstore handshake and controls the rings on their
 // threads.
 //
-// Runs on the control thread. Owns its rings; shares its medium with the service, which keeps it
-// when the disk moves. Errors of the frontend, the toolstack or the medium go to the log and the
-// error node; only a lost xenstored is thrown.
+// Runs on the control thread. Owns its rings; shares its medium with the service, which keeps the
+// medium when the disk's directory moves. Reports errors of the frontend, the toolstack and the
+// medium in the log and in the error node; throws only if the connection to xenstored is lost.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -24,28 +24,29 @@
 namespace xenpv::blkback {
 
 struct disk_place {
-  std::string directory;  ///< relative to our domain's home: "backend/vbd/1/51728"
+  std::string directory;  ///< relative to this domain's home directory: "backend/vbd/1/51728"
   std::string kind;       ///< "vbd", "qdisk"
 };
 
-/// Returns the medium of a plan: opens it, or reuses the one of the same name. Throws `failure`.
+/// Returns the medium of a plan: opens it, or reuses the open medium of the same name. Throws
+/// `failure`.
 using medium_source = std::function<std::shared_ptr<medium>(const disk_plan&)>;
 
 class disk : public std::enable_shared_from_this<disk> {
  public:
   /// `restarted`: the directory is older than this process, so the frontend may be connected to an
-  /// earlier one.
+  /// earlier backend process.
   disk(async::runtime& runtime, disk_place place, medium_source media, bool restarted);
   ~disk();
   disk(const disk&) = delete;
   disk& operator=(const disk&) = delete;
 
-  /// Serves until the device is gone. Cancellation: terminal; releases the rings and leaves
+  /// Serves until the device is removed. Terminal cancellation releases the rings and leaves
   /// xenstore unchanged.
   [[nodiscard]] async::asio::awaitable<void> serve();
-  /// Something below the directory changed.
+  /// Notifies the disk that a node below its directory changed.
   void wake();
-  /// Returns when the disk has been announced, or cannot be.
+  /// Returns when the disk has been announced or cannot be announced.
   [[nodiscard]] async::asio::awaitable<void> announced();
 
  private:
@@ -55,7 +56,7 @@ class disk : public std::enable_shared_from_this<disk> {
     std::string frontend;  ///< path
     domid frontend_domain{};
     wire::xenbus_state frontend_state = wire::xenbus_state::unknown;
-    wire::xenbus_state state = wire::xenbus_state::unknown;  ///< the node's value; compare own_
+    wire::xenbus_state state = wire::xenbus_state::unknown;  ///< in xenstore; own_ may differ
   };
 
   // disk.cpp: the state machine
@@ -108,13 +109,13 @@ class disk : public std::enable_shared_from_this<disk> {
   wire::xenbus_state own_ = wire::xenbus_state::initialising;
   bool asked_to_close_ = false;
   bool frontend_is_stale_ = false;
-  bool vanished_ = false;       ///< injected fault: does nothing until restarted
-  bool announce_done_ = false;  ///< has been announced, or cannot be
-  std::string fault_text_;      ///< applied already, or refused
-  std::string size_text_;       ///< applied already, or refused
+  bool vanished_ = false;       ///< by an injected fault; the disk does nothing until restarted
+  bool announce_done_ = false;  ///< the disk has been announced or cannot be announced
+  std::string fault_text_;      ///< the last value applied or rejected
+  std::string size_text_;       ///< the last value applied or rejected
 
   bool dirty_ = true;
-  async::signal change_;  ///< of `dirty_` and `announce_done_`
+  async::signal change_;  ///< notified when `dirty_` or `announce_done_` becomes true
 };
 
 }  // namespace xenpv::blkback

@@ -1,5 +1,5 @@
-// The configuration of a served disk: its geometry and the features it offers, from the defaults of
-// the personality and the user's settings. Values only.
+// The configuration of a served disk: its geometry and the features it offers, derived from the
+// personality's defaults and the user's settings. Contains only values.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +40,8 @@ struct disk_config {
   }
 };
 
-/// A writable disk with all features of this kind of backend. `queues`: the limit of a multi-queue
-/// backend; blkback uses its number of CPUs.
+/// A writable disk with all features of this kind of backend. `queues`: the queue limit of a
+/// multi-queue backend; blkback uses its number of CPUs.
 [[nodiscard]] constexpr disk_config usual_config(const personality& personality, std::uint64_t size,
                                                  std::uint32_t queues = 1) noexcept {
   disk_config out;

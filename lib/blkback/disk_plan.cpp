@@ -11,7 +11,7 @@ error wrong(std::string_view name, std::string_view value, std::string_view reme
   return make_error(errc::invalid_argument, fmt::format("node {} '{}'", name, value), remedy);
 }
 
-/// Reads single nodes and keeps the first error.
+/// Reads nodes one at a time and keeps the first error.
 class reader {
  public:
   explicit reader(const nodes& directory) : directory_(directory) {}
@@ -19,7 +19,7 @@ class reader {
   [[nodiscard]] std::string_view text(std::string_view name, std::string_view by_default = "") {
     return find(directory_, name).value_or(by_default);
   }
-  /// A number, or `by_default`.
+  /// Stores the node's number in `target`, which stays unchanged if the node is absent.
   template <class Number>
   void number(std::string_view name, Number& target, std::uint64_t low, std::uint64_t high) {
     const auto value = find(directory_, name);
@@ -30,7 +30,7 @@ class reader {
     else
       error_ = parsed.error();
   }
-  /// A number that may not exceed `maximum` for this kind of backend.
+  /// Like number(), but the value must not exceed `maximum`, the limit of this kind of backend.
   template <class Number>
   void limit(std::string_view name, Number& target, std::uint64_t maximum,
              const personality& personality) {
@@ -54,7 +54,7 @@ class reader {
 };
 
 constexpr std::uint32_t max_queue_count = 64;
-/// BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST pages full of segments.
+/// The number of segments that fit into BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST pages.
 constexpr std::uint32_t max_indirect_count = 4096;
 
 void read_limits(reader& input, disk_config& disk) {
@@ -66,7 +66,7 @@ void read_limits(reader& input, disk_config& disk) {
   input.limit("xenpv/max-indirect-segments", disk.max_indirect_segments,
               personality.max_indirect_segments == 0 ? 0 : max_indirect_count, personality);
   if (disk.max_queues == 0) disk.max_queues = 1;
-  // A feature can be switched off, but not on if this kind of backend lacks it.
+  // A node can disable a feature, but cannot enable one that this kind of backend lacks.
   const auto off = [&](std::string_view name, bool& feature) {
     bool enabled = true;
     input.flag(name, enabled);
@@ -104,8 +104,9 @@ void read_store(reader& input, disk_plan& plan) {
   plan.medium = input.text("xenpv/medium");
   input.flag("xenpv/volatile-cache", plan.volatile_cache);
   if (plan.volatile_cache && plan.store != disk_store::memory)
-    input.fail(wrong("xenpv/volatile-cache", "1", "only a memory disk can have one"));
-  // A discard destroys the data of a memory disk; a file's data may survive in a copy of it.
+    input.fail(wrong("xenpv/volatile-cache", "1", "only a memory disk can have a volatile cache"));
+  // A discard erases the data of a memory disk. The data of a file may survive in a copy of the
+  // file.
   plan.config.secure_discard = plan.config.discard && plan.store != disk_store::file;
 }
 

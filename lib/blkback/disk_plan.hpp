@@ -7,10 +7,10 @@
 //   persistent, flush, barrier, discard, volatile-cache = 0 | 1
 //   medium = name of the medium, for a disk that moves to another directory
 //   fault = faults of disk_fault.hpp       size and fault may change while the disk is served; the
-//                                          service confirms in applied-size and applied-fault
-//   command = restart | power-cut SEED     carried out once, then removed
+//                                          service confirms in applied-size or applied-fault
+//   command = restart | power-cut SEED     executed once, then removed
 //
-// Parsing only: opens nothing.
+// Only parses; opens nothing.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +43,7 @@ struct disk_command {
 };
 
 /// `directory`: the backend directory's nodes. `kind`: the device kind in its path ("vbd",
-/// "qdisk"). `queues`: multi-queue-max-queues of blkback unless `max-queues` is set.
+/// "qdisk"). `queues`: multi-queue-max-queues for blkback, unless the node `max-queues` exists.
 [[nodiscard]] result<disk_plan> parse_disk_plan(const nodes& directory, std::string_view kind,
                                                 std::uint32_t queues);
 [[nodiscard]] result<disk_command> parse_disk_command(std::string_view text);

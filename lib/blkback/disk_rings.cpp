@@ -1,4 +1,4 @@
-// A disk's rings: connects them to a frontend and releases them.
+// The part of class disk that connects the rings to a frontend and releases them.
 #include <fmt/format.h>
 
 #include <boost/asio/post.hpp>
@@ -17,7 +17,8 @@ using enum wire::xenbus_state;
 
 }  // namespace
 
-/// Ends the connection after an error that the frontend cannot correct; Closing notifies it.
+/// Ends the connection after an error that the frontend cannot correct. The change to Closing
+/// notifies the frontend.
 asio::awaitable<void> disk::fail(std::string reason) {
   co_await drop_rings();
   co_await report_error(std::move(reason));
@@ -89,7 +90,8 @@ asio::awaitable<void> disk::take_over(const frontend_keys& keys, domid frontend)
   }
 }
 
-/// Drains the store, then closes ports and unmaps pages. Writes nothing to xenstore.
+/// Waits for the requests in flight in the store, then closes ports and unmaps pages. Writes
+/// nothing to xenstore.
 asio::awaitable<void> disk::drop_rings() {
   for (auto& ring : rings_)
     ring.status.idle = ring.server == nullptr;
@@ -102,7 +104,7 @@ asio::awaitable<void> disk::drop_rings() {
     co_await async::call_on(runtime_.executor(ring.cpu), drop);
   }
   rings_.clear();
-  // A wake-up in the meantime may have had other causes than the rings.
+  // A wake-up in the meantime may have had a cause other than the rings, so check again.
   dirty_ = true;
 }
 
@@ -118,7 +120,7 @@ void disk::reported(std::size_t index, const ring_status& status) {
   if (index >= rings_.size()) return;
   auto& known = rings_[index].status;
   if (status.halted && !known.halted)
-    log().error("{}: queue {} claims more requests than its ring holds and is no longer served",
+    log().error("{}: queue {} is no longer served: the frontend claims more requests than fit",
                 place_.directory, index);
   if (status.vanished && !vanished_) {
     log().warn("{}: vanishes (injected fault)", place_.directory);

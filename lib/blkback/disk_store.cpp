@@ -1,4 +1,5 @@
-// A disk's xenstore accesses: reads the toolstack's and the frontend's nodes, publishes its own.
+// The part of class disk that accesses xenstore: reads the nodes of the toolstack and the frontend,
+// and publishes the backend's nodes.
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -20,7 +21,7 @@ xenbus_state parse_state(std::optional<std::string_view> text) {
 
 }  // namespace
 
-/// Adds the nodes directly below `path` to `destination`, with `prefix` before their names.
+/// Adds the nodes directly below `path` to `destination`, and prepends `prefix` to their names.
 void disk::add_nodes(const xen::store_operations& store, const std::string& path,
                      const std::string& prefix, nodes& destination) {
   const auto names = store.list_if_exists(path);
@@ -34,11 +35,11 @@ std::string disk::node(std::string_view name) const {
   return fmt::format("{}/{}", place_.directory, name);
 }
 
-/// nullopt: the directory is gone, or is not a backend directory.
+/// Returns nullopt if the directory does not exist or is not a backend directory.
 asio::awaitable<std::optional<disk::facts>> disk::read_facts() {
   facts out;
   bool exists = false;
-  // One transaction, so that a directory that is being removed is not read in part.
+  // Use one transaction, so that a directory that is being removed is never partially read.
   auto read = [&](xen::store_transaction& store) {
     out = {};
     add_nodes(store, place_.directory, "", out.directory);
@@ -73,7 +74,8 @@ asio::awaitable<void> disk::write_one_by_one(node_list entries) {
     co_await runtime_.store().write(node(entry.name), std::move(entry.value));
 }
 
-/// Writes the error node where the kernel's xenbus_dev_error() does: below the backend's own home.
+/// Writes the error node to the same place as the kernel's xenbus_dev_error(): below the home
+/// directory of the backend's domain.
 asio::awaitable<void> disk::report_error(std::string message) {
   log().error("{}: {}", place_.directory, message);
   co_await runtime_.store().write(fmt::format("error/{}/error", place_.directory),
@@ -90,8 +92,8 @@ asio::awaitable<void> disk::open_medium() {
   if (plan) {
     plan_ = std::move(*plan);
     fault_text_ = find(now->directory, "xenpv/fault").value_or("");
-    // The initial size is not applied: a medium that is reused by its name may have been resized
-    // since its creation.
+    // Do not apply the initial size: a medium that is reused by name may have been resized since
+    // its creation.
     size_text_ = find(now->directory, "xenpv/size").value_or("");
     try {
       medium_ = media_(*plan_);
@@ -112,7 +114,7 @@ asio::awaitable<void> disk::open_medium() {
     co_await runtime_.store().transact(write);
     co_return;
   }
-  // Like a hotplug script that fails: the device stays and waits for its medium indefinitely.
+  // Behave like a failed hotplug script: keep the device, which waits for its medium indefinitely.
   auto write = [&](xen::store_transaction& store) {
     store.write(node("hotplug-error"), problem);
     store.write(node("hotplug-status"), "error");

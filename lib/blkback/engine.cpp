@@ -107,7 +107,7 @@ engine::outcome engine::run(std::uint32_t budget) {
     budget -= taken;
     out.notify |= publish();
     vanished_ |= is_spent(faults_.vanish_after);
-    // Another run() follows when the engine is unblocked.
+    // Unblocking the engine causes another run().
     if (is_blocked()) break;
     out.more = budget == 0;
     if (out.more || (taken == 0 && ring_.arm())) break;

@@ -1,10 +1,11 @@
-// Executes the requests of one ring like the chosen kind of backend: consumes and checks them, maps
-// or copies the frontend's pages, submits them to the store, and responds.
+// Executes the requests of one ring as the selected kind of backend does: consumes and checks the
+// requests, maps or copies the frontend's pages, submits the requests to the store, and responds.
 //
-// Owned by one thread, which makes all calls and runs the store's completions. No Asio, no Xen, no
-// clock, no events: the owner calls run() on an event or when on_wake() asks for it, and sends an
-// event when run() returns that one is due. Requests allocate nothing once the largest one has been
-// seen. The frontend is not trusted: requests are copied out once, then checked, then used.
+// Owned by one thread, which makes all calls and runs the store's completions. Uses no Asio, no
+// Xen, no clock and no events: the owner calls run() after an event or when the on_wake() callback
+// requests it, and sends an event if the result of run() requires one. Requests allocate no memory,
+// except for one that is larger than all previous ones. The frontend is not trusted: each request
+// is copied out of the ring once, then checked, then used.
 //
 //   page_array pages(memory);  memory_store disk(medium);
 //   engine backend(ring, pages, disk, {.disk = usual_config(personality_of(kind), size),
@@ -34,27 +35,28 @@ namespace xenpv::blkback {
 
 struct engine_options {
   disk_config disk;
-  /// Both sides wrote `feature-persistent`=1: grants stay mapped, all of them writable.
+  /// Both ends wrote `feature-persistent`=1: grants stay mapped and are always mapped writable.
   bool persistent = false;
 };
 
 /// Counters since construction.
 struct engine_statistics {
-  std::array<std::uint64_t, 7> requests{};  ///< by operation; indirect has its own entry
+  std::array<std::uint64_t, 7> requests{};  ///< by operation; separate entry for `indirect`
   std::uint64_t unknown_requests = 0;
   std::uint64_t segments = 0;
   std::uint64_t bytes_read = 0;
   std::uint64_t bytes_written = 0;
   std::uint64_t responses = 0;
   std::uint64_t failed = 0;             ///< responses that are not OKAY
-  std::uint64_t batches = 0;            ///< publications of responses
+  std::uint64_t batches = 0;            ///< number of times that responses were published
   std::uint64_t events_due = 0;         ///< batches that required an event
-  std::uint64_t grants_used_twice = 0;  ///< mapped grants that were in use already
+  std::uint64_t grants_used_twice = 0;  ///< uses of a persistent grant that was in use already
 };
 
 class engine {
  public:
-  /// `ring`: the shared pages, mapped contiguously. `ring`, `memory` and `disk` outlive the engine.
+  /// `ring`: the shared pages, mapped contiguously. `ring`, `memory` and `disk` must outlive the
+  /// engine.
   engine(std::span<std::byte> ring, foreign_memory& memory, store& disk,
          const engine_options& options);
   /// Requires in_store() to be 0. Unmaps persistent grants.
@@ -63,47 +65,49 @@ class engine {
   engine& operator=(const engine&) = delete;
 
   struct outcome {
-    bool notify = false;  ///< the frontend asked for an event
-    bool more = false;    ///< the budget is used up: call again, no event will come
+    bool notify = false;  ///< the frontend requires an event
+    bool more = false;  ///< the budget is exhausted: call run() again without waiting for an event
   };
-  /// Consumes the available requests, at most `budget` of them, publishes the finished responses,
-  /// and asks for an event at the next request.
+  /// Consumes at most `budget` of the available requests, publishes the completed responses, and
+  /// requests an event for the next request.
   outcome run(std::uint32_t budget = ~std::uint32_t{0});
-  /// `wake` is called, at most once until the next run(), when the store completes a request
-  /// outside run().
+  /// Sets the callback for requests that the store completes outside run(). The engine calls it at
+  /// most once until the next run().
   void on_wake(std::function<void()> wake) { wake_ = std::move(wake); }
 
-  /// Takes effect with the next request. Stalled requests wait for the next run(); writes held by
-  /// the late fault are carried out now.
+  /// Takes effect with the next request. Stalled requests wait for the next run(); writes delayed
+  /// by the late fault are submitted immediately.
   void set_faults(const disk_faults& faults);
-  /// Bytes. Requests in flight in the store are not affected.
+  /// Sets the size of the disk in bytes. Does not affect requests in flight in the store.
   void set_size(std::uint64_t size) noexcept { options_.disk.size = size; }
-  /// Consumes no more requests. Consumed ones are still carried out and answered, late ones at
-  /// once.
+  /// Stops consuming requests. Consumed requests are still executed and answered; those delayed by
+  /// the late fault are submitted immediately.
   void stop_taking() noexcept {
     stopped_ = true;
     carry_out(late_.size());
   }
 
-  /// Requests in flight in the store, and a barrier that waits for them.
+  /// Number of requests in flight in the store, plus a barrier that waits for them.
   [[nodiscard]] std::uint32_t in_store() const noexcept {
     return in_store_ + (draining_ == nullptr ? 0 : 1);
   }
-  /// Writes and discards held by the late fault, which are carried out in their order. in_store()
-  /// includes them.
+  /// Number of writes and discards delayed by the late fault, which are executed in order.
+  /// in_store() includes them.
   [[nodiscard]] std::size_t late() const noexcept { return late_.size(); }
   [[nodiscard]] std::chrono::nanoseconds late_time() const noexcept { return faults_.late_by; }
-  /// Submits the `count` oldest of them to the store; wakes the owner for their responses.
+  /// Submits the `count` oldest of these requests to the store; wakes the owner when they complete.
   void carry_out(std::size_t count) noexcept;
-  /// Responses held back by the delay fault, which are released in their order.
+  /// Number of responses held back by the delay fault, which are released in order.
   [[nodiscard]] std::size_t held() const noexcept { return held_.size(); }
   [[nodiscard]] std::chrono::nanoseconds hold_time() const noexcept { return faults_.delay; }
-  /// Publishes the `count` oldest of them. True: the frontend asked for an event.
+  /// Publishes the `count` oldest of these responses. Returns true if the frontend requires an
+  /// event.
   [[nodiscard]] bool release(std::size_t count);
 
-  /// The frontend claimed more requests than the ring holds; the ring is no longer served.
+  /// True if the frontend claimed more requests than the ring can hold; the ring is then no longer
+  /// served.
   [[nodiscard]] bool halted() const noexcept { return halted_; }
-  /// The vanish fault occurred; the ring is no longer served.
+  /// True if the vanish fault occurred; the ring is then no longer served.
   [[nodiscard]] bool vanished() const noexcept { return vanished_; }
   [[nodiscard]] const engine_statistics& statistics() const noexcept { return statistics_; }
   [[nodiscard]] std::size_t persistent_grants() const noexcept { return cache_.size(); }
@@ -117,14 +121,14 @@ class engine {
     engine* owner = nullptr;
     slot* next_free = nullptr;
     std::uint64_t id = 0;
-    wire::blkif_op operation{};  ///< of the response
+    wire::blkif_op operation{};  ///< for the response
     bool write_next = false;     ///< `op` is the flush that precedes the write
     held_pages pages;
     std::vector<iovec> vectors;
     std::vector<foreign_piece> copies;
     std::unique_ptr<std::byte[]> bounce;
   };
-  /// A read or write, from either layout.
+  /// A read, write, barrier or flush, decoded from the direct or the indirect request layout.
   struct transfer {
     wire::blkif_op op;  ///< read, write, write_barrier, flush_diskcache
     std::uint64_t id;
@@ -169,7 +173,7 @@ class engine {
 
   engine_options options_;
   const personality& personality_;
-  const int unit_shift_;  ///< from units of the ring's sector fields to bytes
+  const int unit_shift_;  ///< converts units of the ring's sector fields to bytes
   ring::blkif_back_ring ring_;
   foreign_memory& memory_;
   store& store_;

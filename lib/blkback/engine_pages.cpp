@@ -25,7 +25,7 @@ bool engine::read_descriptors(const wire::blkif_indirect_request& request) {
   return true;
 }
 
-/// Fills the slot's vectors with the addresses of the data. False: a grant is refused.
+/// Fills the slot's vectors with the addresses of the data. Returns false if a grant is refused.
 bool engine::access_pages(slot& s, const transfer& request) {
   if (personality_.copies_grants) return copy_in(s, request);
   refs_.clear();
@@ -60,7 +60,8 @@ bool engine::copy_in(slot& s, const transfer& request) {
   return request.op == blkif_op::read || memory_.copy_from(s.copies);
 }
 
-/// Maps `refs` and fills the front of pages_. release_pages() undoes it.
+/// Maps `refs` and stores the addresses at the front of pages_. release_pages() releases the
+/// mapping.
 bool engine::map(std::span<const std::uint32_t> refs, bool writable, held_pages& held) {
   if (options_.persistent) return map_persistently(refs, held);
   held.mapping = memory_.map(refs, writable, pages_);
@@ -71,7 +72,8 @@ bool engine::map_persistently(std::span<const std::uint32_t> refs, held_pages& h
   missing_.clear();
   missing_at_.clear();
   const auto use = [&](grant_cache::entry& entry) {
-    // blkback logs an error and maps the page a second time; the bytes are the same.
+    // In this case, blkback logs an error and maps the page again; both mappings access the same
+    // bytes.
     if (entry.users++ != 0) ++statistics_.grants_used_twice;
     held.persistent.push_back(&entry);
     return entry.page;
@@ -85,7 +87,8 @@ bool engine::map_persistently(std::span<const std::uint32_t> refs, held_pages& h
     }
   }
   if (missing_.empty()) return true;
-  // A persistent grant serves reads, writes and indirect pages, so it is always writable.
+  // A persistent grant may be reused for reads, writes and indirect pages, so always map it
+  // writable.
   const auto mapping = memory_.map(missing_, true, missing_pages_);
   if (mapping == 0) {
     release_pages(held);

@@ -12,7 +12,7 @@ namespace {
 using wire::blkif_op;
 using wire::blkif_status;
 
-/// The same bytes in another layout of blkif.h's union.
+/// Reinterprets a request in another layout of the request union in blkif.h.
 template <class Layout>
 Layout as(const wire::blkif_request& request) {
   static_assert(sizeof(Layout) <= sizeof request);
@@ -65,7 +65,7 @@ void engine::dispatch_indirect(const wire::blkif_indirect_request& request) {
     refuse_unknown(request.id, blkif_op::indirect);
     return;
   }
-  // The response carries the inner operation.
+  // The response contains the inner operation, not `indirect`.
   const auto op = static_cast<blkif_op>(request.indirect_op);
   if (faults_.refuse_indirect) {
     respond(request.id, op, blkif_status::eopnotsupp);
@@ -81,7 +81,7 @@ void engine::dispatch_indirect(const wire::blkif_indirect_request& request) {
   dispatch_transfer({op, request.id, request.sector_number, descriptors_});
 }
 
-/// OKAY, or the status of an operation that is refused regardless of its operands.
+/// Returns OKAY, or the error status if the operation is refused regardless of its operands.
 blkif_status engine::refusal(blkif_op op) const noexcept {
   const auto& disk = options_.disk;
   if (op == blkif_op::flush_diskcache)
@@ -102,7 +102,8 @@ bool engine::is_inside(std::uint64_t sector, std::uint64_t bytes) const noexcept
   return sector <= size >> unit_shift_ && bytes <= size - (sector << unit_shift_);
 }
 
-/// OKAY and the length in `bytes`, or the status to respond with.
+/// Returns OKAY and stores the request's length in `bytes`, or returns the error status of the
+/// response.
 blkif_status engine::check(const transfer& request, std::uint64_t& bytes) const {
   if (const auto refused = refusal(request.op); refused != blkif_status::okay) return refused;
   if (fails_by_fault() || request.has_too_many) return blkif_status::error;
@@ -110,7 +111,7 @@ blkif_status engine::check(const transfer& request, std::uint64_t& bytes) const 
       request.op == blkif_op::flush_diskcache || request.op == blkif_op::write_barrier;
   if (request.segments.empty()) {
     if (!orders && !personality_.allows_empty) return blkif_status::error;
-    // QEMU does not check an empty flush any further.
+    // QEMU performs no further checks on an empty flush.
     if (orders && personality_.allows_empty) return blkif_status::okay;
   }
   const auto last_unit = (page_size >> unit_shift_) - 1;
@@ -158,7 +159,8 @@ void engine::dispatch_transfer(const transfer& request) {
     s.op = store_op::write;
     statistics_.bytes_written += bytes;
   } else {
-    // Both flush first and then write normally: neither makes its own data durable.
+    // A barrier and a flush both flush first and then write normally, so neither makes its own data
+    // durable.
     s.op = store_op::flush;
     s.write_next = bytes != 0;
     statistics_.bytes_written += bytes;

@@ -24,7 +24,8 @@ namespace {
 
 namespace asio = async::asio;
 
-/// Enough for a disk to see a queue, few enough to cost nothing while idle.
+/// Enough threads to keep several requests queued at the disk, but few enough to cost nothing while
+/// idle.
 constexpr std::size_t thread_count = 4;
 
 struct stat status_of(int fd, const std::string& path) {
@@ -33,7 +34,8 @@ struct stat status_of(int fd, const std::string& path) {
   return status;
 }
 
-/// True for an alignment that every file system and device with O_DIRECT accepts.
+/// Returns true if every file system and device that supports O_DIRECT accepts the request's
+/// alignment.
 bool is_well_aligned(const store_request& request) {
   auto bits = request.offset;
   for (const auto& piece : request.pieces)
@@ -53,7 +55,7 @@ void drop_front(std::span<iovec>& pieces, std::size_t done) {
   first.iov_len -= done;
 }
 
-/// Executes a whole read or write. Returns 0 or an errno.
+/// Executes a read or write completely. Returns 0 (success) or an errno.
 int transfer_all(int fd, const store_request& request) {
   std::vector<iovec> copy(request.pieces.begin(), request.pieces.end());
   std::span<iovec> left(copy);
@@ -65,7 +67,7 @@ int transfer_all(int fd, const store_request& request) {
                                                    : ::pwritev(fd, left.data(), count, offset);
     if (done < 0 && errno == EINTR) continue;
     if (done < 0) return errno;
-    // The file was truncated: it is shorter than the disk.
+    // The file was truncated and is now shorter than the disk.
     if (done == 0) return EIO;
     offset += done;
     drop_front(left, static_cast<std::size_t>(done));
@@ -146,7 +148,8 @@ int file_medium::execute(const store_request& request) {
 int file_medium::transfer(const store_request& request) const {
   if (direct_ && is_well_aligned(request)) {
     const int error = transfer_all(direct_.get(), request);
-    // Some devices need more alignment, and some pages cannot be used for direct I/O.
+    // Some devices require a larger alignment, and some pages cannot be used for direct I/O: use
+    // the page cache then.
     if (error != EINVAL && error != EFAULT) return error;
   }
   return transfer_all(cached_.get(), request);

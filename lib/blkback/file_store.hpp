@@ -1,5 +1,5 @@
-// A disk in a file or on a block device. Its own threads make the blocking calls, so a ring's
-// thread never waits for the disk.
+// A disk in a file or on a block device. A thread pool of the medium makes the blocking calls, so a
+// ring's thread never waits for the disk.
 #pragma once
 
 #include <boost/asio/strand.hpp>
@@ -24,11 +24,13 @@ class file_medium {
   file_medium(const file_medium&) = delete;
   file_medium& operator=(const file_medium&) = delete;
 
-  /// Bytes. Asks the kernel, as another program may have resized the file. Throws `failure`.
+  /// Returns the size in bytes. Queries the kernel, because another program may have resized the
+  /// file. Throws `failure`.
   [[nodiscard]] std::uint64_t size() const;
   /// Truncates or extends a file. Only verifies the size of a block device. Throws `failure`.
   void resize(std::uint64_t new_size);
-  /// "major:minor" in hexadecimal of the block device, or of the one that holds the file.
+  /// Returns "major:minor" in hexadecimal, of the block device or of the device that contains the
+  /// file.
   [[nodiscard]] std::string device() const;
   [[nodiscard]] bool is_direct() const noexcept { return static_cast<bool>(direct_); }
 
@@ -46,9 +48,9 @@ class file_medium {
   unique_fd cached_;
   unique_fd direct_;
   /// The error of the first failed flush, which all later flushes return: the kernel drops data
-  /// that it cannot write, so a later success would be false. Used on flushes_ only.
+  /// that it cannot write, so a later success would be wrong. Accessed only on the strand flushes_.
   int flush_error_ = 0;
-  // Last, so that its threads end before the members they use are destroyed.
+  // Declared last, so that the threads exit before the members they use are destroyed.
   async::asio::thread_pool threads_;
   async::asio::strand<async::asio::thread_pool::executor_type> flushes_;
 };
@@ -57,7 +59,7 @@ class file_store final : public store {
  public:
   file_store(std::shared_ptr<file_medium> medium, async::asio::any_io_executor executor)
       : medium_(std::move(medium)), executor_(std::move(executor)) {}
-  /// Never completes before it returns.
+  /// Never completes the request before it returns.
   void submit(store_request& request) noexcept override { medium_->start(request, executor_); }
 
  private:

@@ -1,5 +1,5 @@
-// An engine's access to the frontend's pages: mapped, or copied by the hypervisor.
-// mapped_memory.hpp implements it with xen::grant_mapper; tests use pages of their own
+// An engine's access to the frontend's pages, which are mapped or copied by the hypervisor.
+// mapped_memory.hpp implements this interface with xen::grant_mapper; tests use local pages
 // (page_array.hpp).
 //
 // Called on the engine's thread. No call throws: a refused grant becomes an error response.
@@ -11,7 +11,7 @@
 
 namespace xenpv::blkback {
 
-/// One piece of a copy, within one foreign page.
+/// One segment of a copy, within one foreign page.
 struct foreign_piece {
   std::uint32_t ref;
   std::uint16_t offset;  ///< bytes into the page
@@ -23,17 +23,17 @@ class foreign_memory {
  public:
   virtual ~foreign_memory() = default;
 
-  /// Identifies the pages mapped by one call of map(); 0 is none.
+  /// Identifies the pages mapped by one call of map(); 0: no mapping.
   using mapping = std::uint32_t;
 
-  /// Maps the pages of `refs`, which is not empty, and fills `pages`, which is at least as long. 0:
-  /// at least one page cannot be mapped, and none is. The frontend may change the bytes at any
-  /// time.
+  /// Maps the pages of `refs` (not empty) and stores their addresses in `pages` (at least as long).
+  /// Returns 0 if a page cannot be mapped, and then maps none. The frontend may change the bytes at
+  /// any time.
   [[nodiscard]] virtual mapping map(std::span<const std::uint32_t> refs, bool writable,
                                     std::span<std::byte*> pages) noexcept = 0;
   virtual void unmap(mapping which) noexcept = 0;
 
-  /// False: at least one piece could not be copied.
+  /// Returns false if at least one piece could not be copied.
   [[nodiscard]] virtual bool copy_from(std::span<const foreign_piece> pieces) noexcept = 0;
   [[nodiscard]] virtual bool copy_to(std::span<const foreign_piece> pieces) noexcept = 0;
 };

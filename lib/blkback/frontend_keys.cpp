@@ -23,7 +23,7 @@ class key_reader {
   result<void> check_protocol() const;
   result<void> check_sector_size() const;
   result<std::uint32_t> queue_count() const;
-  /// ring-page-order; unset if the node is absent, which means one page.
+  /// Returns ring-page-order, or nullopt if the node is absent, which means one page.
   result<std::optional<unsigned>> page_order() const;
   result<ring_location> queue(const std::string& prefix, std::optional<unsigned> order) const;
   result<std::uint32_t> required(const std::string& name) const;
@@ -41,11 +41,11 @@ class key_reader {
 result<void> key_reader::check_protocol() const {
   const auto protocol = find(directory_, "protocol");
   if (!protocol)
-    return wrong("protocol", "is absent, which stands for x86_32-abi",
-                 fmt::format("only {} is served", wire::blkif_protocol_native));
+    return wrong("protocol", "is absent, which means x86_32-abi",
+                 fmt::format("only {} is supported", wire::blkif_protocol_native));
   if (*protocol != wire::blkif_protocol_native)
     return wrong("protocol", fmt::format("is '{}'", *protocol),
-                 fmt::format("only {} is served", wire::blkif_protocol_native));
+                 fmt::format("only {} is supported", wire::blkif_protocol_native));
   return {};
 }
 
@@ -88,7 +88,7 @@ result<std::uint32_t> key_reader::required(const std::string& name) const {
 
 result<ring_location> key_reader::queue(const std::string& prefix,
                                         std::optional<unsigned> order) const {
-  // With an explicit order of 0, most backends read ring-ref0, the others ring-ref.
+  // With an explicit order of 0, most backends read ring-ref0 and the others read ring-ref.
   const bool numbered = order && (*order > 0 || !disk_.personality().order_zero_reads_ring_ref);
   ring_location out;
   for (unsigned i = 0; i < 1U << order.value_or(0); ++i) {

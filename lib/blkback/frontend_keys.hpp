@@ -1,5 +1,6 @@
-// The checked contents of a frontend's directory: the location of its rings, and its features.
-// Pure; the rules depend on the kind of backend (personality.hpp). The frontend is not trusted.
+// The validated contents of a frontend's directory: the location of its rings, and its features.
+// Pure functions; the rules depend on the kind of backend (personality.hpp). The frontend is not
+// trusted.
 #pragma once
 
 #include <cstdint>
@@ -21,11 +22,11 @@ struct ring_location {
 
 struct frontend_keys {
   std::vector<ring_location> queues;  ///< at least one, all with the same number of pages
-  bool persistent = false;            ///< the frontend agrees; the backend must agree, too
+  bool persistent = false;  ///< the frontend's offer; in effect if the backend offers it, too
 };
 
-/// `directory`: the frontend's nodes, `path`: its path, for error messages. On an error, the
-/// backend writes its error node and changes to Closing.
+/// `directory`: the frontend's nodes. `path`: the directory's path, for error messages. After an
+/// error, the backend writes its error node and changes to Closing.
 [[nodiscard]] result<frontend_keys> parse_frontend_keys(const nodes& directory,
                                                         std::string_view path,
                                                         const disk_config& disk);

@@ -1,5 +1,5 @@
-// The grants of a frontend that a ring keeps mapped (persistent grants), by reference. A flat hash
-// table, because every segment of every request is looked up.
+// The persistent grants of a ring, keyed by grant reference. They stay mapped between requests. A
+// flat hash table, because every segment of every request requires a lookup.
 //
 // Owned by an engine. Does not map or unmap pages.
 #pragma once
@@ -12,7 +12,7 @@ namespace xenpv::blkback {
 
 class grant_cache {
  public:
-  /// blkback's max_persistent_grants: one ring's 32 requests of 32 segments and their indirect
+  /// blkback's max_persistent_grants: 32 requests per ring, each with 32 segments and one indirect
   /// page.
   static constexpr std::size_t capacity = 1056;
 
@@ -26,12 +26,12 @@ class grant_cache {
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
-  /// nullptr: not mapped here.
+  /// Returns nullptr if `ref` is not in the cache.
   [[nodiscard]] entry* find(std::uint32_t ref) noexcept {
     auto& slot = locate(ref);
     return slot.page == nullptr ? nullptr : &slot;
   }
-  /// Requires that `ref` is absent and the cache is not full. The entry never moves.
+  /// Requires that `ref` is absent and that the cache is not full. The entry never moves in memory.
   entry& insert(std::uint32_t ref, std::byte* page) noexcept {
     auto& slot = locate(ref);
     slot = {page, ref, 0};
@@ -40,7 +40,7 @@ class grant_cache {
   }
 
  private:
-  static constexpr std::size_t slot_count = 4096;  // a quarter full at most, so searches are short
+  static constexpr std::size_t slot_count = 4096;  // about a quarter full at most: short searches
   static_assert(slot_count >= 2 * capacity && (slot_count & (slot_count - 1)) == 0);
 
   [[nodiscard]] entry& locate(std::uint32_t ref) noexcept {

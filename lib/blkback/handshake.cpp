@@ -12,14 +12,14 @@ step when_closed(const situation& now) {
 
 step when_initialising(const personality& personality, const situation& now) {
   if (now.own == closed && !now.online) return step::leave;
-  // Unplugged before a frontend connected: there is no frontend to close with.
+  // The disk was unplugged before a frontend connected, so no frontend takes part in closing.
   if (now.asked_to_close && !now.online) return step::finish_closing;
   if (now.own == closed && personality.reconnects) return step::announce;
   return step::wait;
 }
 
 step when_ring_is_up(const situation& now) {
-  // Only from InitWait: a frontend that starts without a reset is not connected.
+  // Connect only from InitWait: ignore a frontend that did not reset its state first.
   if (now.own != init_wait || now.frontend_is_stale || !now.medium_ready) return step::wait;
   return step::connect;
 }

@@ -1,5 +1,5 @@
 // The backend's half of the xenbus handshake as a pure function: derives the next step from the
-// states of both ends. No Asio, no Xen, no I/O; the service carries out the steps.
+// states of both ends. Uses no Asio, no Xen and no I/O; class disk performs the steps.
 //
 //   Initialising --announce--> InitWait --connect--> Connected --begin_closing--> Closing
 //        ^                        ^                                                  |
@@ -15,15 +15,15 @@
 
 namespace xenpv::blkback {
 
-/// The states of both ends of a device, as seen by the backend.
+/// The states of both ends of a device, as known to the backend.
 struct situation {
   wire::xenbus_state own = wire::xenbus_state::initialising;
-  /// Unknown when its `state` node is absent.
+  /// `unknown` if the frontend's `state` node is absent.
   wire::xenbus_state frontend = wire::xenbus_state::unknown;
-  bool online = true;  ///< false: the toolstack detaches the device
-  /// The toolstack requested an unplug by writing Closing into the backend's own `state`.
+  bool online = true;  ///< false: the toolstack is detaching the device
+  /// The toolstack requested an unplug by writing Closing to the backend's `state`.
   bool asked_to_close = false;
-  /// The medium is open and `hotplug-status` says so.
+  /// The medium is open and `hotplug-status` is "connected".
   bool medium_ready = true;
   /// The frontend has been in this state since before the backend restarted: its ring is orphaned.
   bool frontend_is_stale = false;
@@ -32,10 +32,10 @@ struct situation {
 enum class step {
   wait,            ///< nothing to do until something changes
   announce,        ///< write the features and InitWait
-  connect,         ///< read the frontend's keys, take over its rings, write properties, Connected
+  connect,         ///< read the frontend's keys, map its rings, write properties and Connected
   begin_closing,   ///< write Closing
   finish_closing,  ///< release the rings, write Closed
-  leave,           ///< release the rings; the device is gone
+  leave,           ///< release the rings; the device no longer exists
 };
 [[nodiscard]] std::string_view to_string(step value) noexcept;
 

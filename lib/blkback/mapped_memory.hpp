@@ -24,7 +24,7 @@ class mapped_memory final : public foreign_memory {
 
   xen::grant_mapper& mapper_;
   domid frontend_;
-  std::vector<xen::mapped_grants> mappings_;  ///< mapping n is at n - 1
+  std::vector<xen::mapped_grants> mappings_;  ///< mapping n is at index n - 1
   std::vector<mapping> free_;
   std::vector<grant_ref> refs_;
   std::vector<xen::copy_segment> segments_;

@@ -21,14 +21,16 @@ class medium {
   [[nodiscard]] static std::shared_ptr<medium> open(const disk_plan& plan);
 
   [[nodiscard]] virtual std::uint64_t size() const = 0;
-  /// Bytes. Throws `failure`. Before shrinking, the caller has told all rings the new size.
+  /// Sets the size in bytes. Throws `failure`. Before a medium shrinks, the caller must have set
+  /// the new size in all rings.
   virtual void resize(std::uint64_t size) = 0;
   /// A store for a ring that runs on `executor`.
   [[nodiscard]] virtual std::unique_ptr<store> make_store(
       async::asio::any_io_executor executor) = 0;
-  /// Whether all its rings must run on one thread.
+  /// Returns true if all rings of the disk must run on one thread.
   [[nodiscard]] virtual bool is_single_threaded() const { return false; }
-  /// Simulates a power cut: a medium with a volatile cache loses unflushed writes. No ring uses it.
+  /// Simulates a power cut: a medium with a volatile cache loses unflushed writes. No ring may be
+  /// in use during the call.
   virtual void power_cut(std::uint64_t /*seed*/) {}
   /// "major:minor" in hexadecimal, as a hotplug script writes it.
   [[nodiscard]] virtual std::string physical_device() const { return "0:0"; }

@@ -20,10 +20,10 @@ extern "C" void AnnotateIgnoreWritesEnd(const char* file, int line);
 namespace xenpv::blkback {
 namespace {
 
-/// Hides accesses to a disk's bytes from ThreadSanitizer. All rings access them: two requests in
-/// flight for one sector race, as on any disk, and ThreadSanitizer cannot see that a client orders
-/// its requests. A suppression is too slow: each report takes milliseconds, and a large request
-/// causes thousands.
+/// Hides accesses to a disk's bytes from ThreadSanitizer. The threads of all rings access these
+/// bytes. Concurrent requests for the same sector race, as on any disk, and ThreadSanitizer cannot
+/// detect that a client orders its requests. A suppression would be too slow: each report takes
+/// milliseconds, and a large request causes thousands of reports.
 struct disk_access {
 #ifdef __SANITIZE_THREAD__
   disk_access() noexcept {
@@ -51,7 +51,8 @@ std::size_t whole_pages(std::uint64_t size) {
 
 memory_medium::memory_medium(std::uint64_t size)
     : reserved_(whole_pages(std::max(2 * size, min_reserved))) {
-  // Reserves address space only: the kernel allocates pages on write and does not account for them.
+  // Reserve only address space: the kernel allocates pages when they are written and does not
+  // account for them in advance.
   void* const base =
       ::mmap(nullptr, reserved_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED)
@@ -74,10 +75,10 @@ void memory_medium::resize(std::uint64_t size) {
     throw failure(
         errc::limit_reached,
         fmt::format("grow a memory disk from {} to {}", format_size(size_), format_size(size)),
-        fmt::format("at most {}: start it larger", format_size(reserved_)));
+        fmt::format("the limit is {}; create the disk with a larger size", format_size(reserved_)));
   const auto pages = whole_pages(size);
   if (pages > 0 && ::mprotect(base_, pages, PROT_READ | PROT_WRITE) != 0)
-    throw_errno(fmt::format("make a memory disk of {}", format_size(size)));
+    throw_errno(fmt::format("create a memory disk of {}", format_size(size)));
   if (size < size_) forget(size, size_ - size);
   size_ = static_cast<std::size_t>(size);
 }

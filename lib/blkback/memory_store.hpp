@@ -10,7 +10,7 @@
 namespace xenpv::blkback {
 
 /// The bytes of a memory disk: zeros that occupy no memory until written. Shared by the stores of a
-/// disk's rings, whose threads access it without locking: two requests in flight for one sector
+/// disk's rings, whose threads access it without locks: concurrent requests for the same sector
 /// race, as on any disk.
 class memory_medium {
  public:
@@ -21,13 +21,13 @@ class memory_medium {
   memory_medium& operator=(const memory_medium&) = delete;
 
   [[nodiscard]] std::byte* data() const noexcept { return base_; }
-  /// Bytes. Only for the thread that resizes.
+  /// The size in bytes. Only the thread that calls resize() may call this.
   [[nodiscard]] std::uint64_t size() const noexcept { return size_; }
-  /// Grows or shrinks in place; removed bytes are lost. Throws `failure` beyond the reserved
-  /// address space: twice the first size, at least 16 GiB. Called by one thread, while the others
-  /// do not access the removed bytes.
+  /// Grows or shrinks in place; removed bytes are lost. Throws `failure` if the size exceeds the
+  /// reserved address space, which is twice the initial size and at least 16 GiB. Must be called by
+  /// a single thread while no other thread accesses the removed bytes.
   void resize(std::uint64_t size);
-  /// Zeroes the range, and frees the memory of its whole pages.
+  /// Zeroes the range, and frees the memory of the pages that are completely in the range.
   void forget(std::uint64_t offset, std::uint64_t length) noexcept;
 
  private:
@@ -39,7 +39,7 @@ class memory_medium {
 class memory_store final : public store {
  public:
   explicit memory_store(std::shared_ptr<memory_medium> medium) : medium_(std::move(medium)) {}
-  /// Completes before it returns.
+  /// Completes the request before it returns.
   void submit(store_request& request) noexcept override;
 
  private:

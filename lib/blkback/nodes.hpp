@@ -18,7 +18,7 @@ using nodes = std::map<std::string, std::string, std::less<>>;
   return entry->second;
 }
 
-/// Nodes to write, in this order.
+/// A node to write. The nodes of a node_list are written in list order.
 struct node {
   std::string name;
   std::string value;

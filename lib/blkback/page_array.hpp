@@ -1,5 +1,5 @@
-// Pages of this process in place of a frontend's: for tests, fuzzers and benchmarks that run both
-// ends of a ring in one thread. Grant reference `first + i` is page i.
+// Local pages that replace a frontend's pages, for tests, fuzzers and benchmarks that run both ends
+// of a ring in one thread. Grant reference `first + i` is page i.
 #pragma once
 
 #include <cstddef>
@@ -14,11 +14,11 @@ namespace xenpv::blkback {
 
 class page_array final : public foreign_memory {
  public:
-  /// `memory`: whole pages that outlive this.
+  /// `memory`: whole pages, which must outlive this object.
   explicit page_array(std::span<std::byte> memory, std::uint32_t first = 8)
       : memory_(memory), first_(first), read_only_(memory.size() / page_size) {}
 
-  /// A read-only page can only be mapped read-only and copied from.
+  /// A read-only page can be copied from, and can be mapped read-only.
   void set_read_only(std::uint32_t ref, bool read_only = true) {
     read_only_[ref - first_] = read_only;
   }

@@ -1,6 +1,5 @@
-// Behaviour of the block backends in the field: the features that each offers, when it publishes
-// them, and where it deviates from blkif.h. A table of constants; disk_config.hpp configures a
-// single disk.
+// The behaviour of real block backends: the features that each offers, when it publishes them, and
+// where it deviates from blkif.h. A table of constants; disk_config.hpp configures a single disk.
 #pragma once
 
 #include <cstdint>
@@ -24,14 +23,14 @@ enum class resize_signal : std::uint8_t {
 struct personality {
   backend_kind kind;
 
-  unsigned max_ring_page_order;         ///< offered; xenpv cannot map FreeBSD's own 5
-  std::uint32_t max_indirect_segments;  ///< offered; 0: none, the node is absent
+  unsigned max_ring_page_order;         ///< offered; FreeBSD offers 5, which xenpv cannot map
+  std::uint32_t max_indirect_segments;  ///< offered; 0: not supported, the node is absent
   bool multi_queue;
-  bool persistent;  ///< keeps grants mapped if the frontend agrees
+  bool persistent;  ///< keeps grants mapped if the frontend supports it
   bool flush;
   bool barrier;
   bool discard;
-  bool physical_sector_size;  ///< publishes the node
+  bool physical_sector_size;  ///< publishes the node `physical-sector-size`
 
   /// Grants are copied by the hypervisor, never mapped.
   bool copies_grants;
@@ -39,14 +38,14 @@ struct personality {
   bool properties_before_init_wait;
   /// Requires `feature-large-sector-size` from the frontend unless sectors have 512 bytes.
   bool requires_large_sector_key;
-  sector_unit sectors_node;  ///< of the node `sectors`
-  sector_unit ring_fields;   ///< of sector_number, nr_sectors, first_sect and last_sect
+  sector_unit sectors_node;  ///< unit of the node `sectors`
+  sector_unit ring_fields;   ///< unit of sector_number, nr_sectors, first_sect and last_sect
 
   /// For an explicit ring-page-order of 0: true reads `ring-ref`, false reads `ring-ref0`.
   bool order_zero_reads_ring_ref;
-  /// Attaches to a ring at its published responses (BACK_RING_ATTACH), not at 0.
+  /// Starts at the ring's published response index (BACK_RING_ATTACH), not at 0.
   bool attaches_at_published;
-  /// Serves a frontend that reconnects (Closed, Initialising).
+  /// Serves a frontend that reconnects (changes from Closed to Initialising).
   bool reconnects;
   /// Answers an unknown operation with ERROR instead of EOPNOTSUPP.
   bool unknown_is_error;

@@ -11,7 +11,7 @@ namespace {
 
 namespace asio = async::asio;
 
-/// Requests consumed before other rings of this CPU get their turn.
+/// Maximum number of requests to consume before the other rings of this CPU run.
 constexpr std::uint32_t run_budget = 512;
 
 }  // namespace
@@ -86,7 +86,7 @@ void ring_server::schedule_held() {
   });
 }
 
-/// Starts a timer for the writes newly held by the late fault.
+/// Starts a timer for the writes newly delayed by the late fault.
 void ring_server::schedule_late() {
   const auto fresh = engine_.late() - late_scheduled_;
   if (fresh == 0) return;
@@ -96,7 +96,7 @@ void ring_server::schedule_late() {
   timer->async_wait([self = weak_from_this(), timer, fresh,
                      generation = late_generation_](const auto& cancelled) {
     const auto alive = self.lock();
-    // A timer that had already expired is not cancelled by cancel_late_timers().
+    // cancel_late_timers() cannot cancel a timer that has already expired, so check the generation.
     if (!alive || cancelled || generation != alive->late_generation_) return;
     alive->late_timers_.erase(timer);
     alive->late_scheduled_ -= fresh;
@@ -104,7 +104,7 @@ void ring_server::schedule_late() {
   });
 }
 
-/// For when the engine is about to carry out all late writes.
+/// Must be called before the engine submits all late writes.
 void ring_server::cancel_late_timers() {
   ++late_generation_;
   late_timers_.clear();
@@ -120,7 +120,7 @@ void ring_server::notify() noexcept {
   try {
     port_.notify();
   } catch (const std::exception& problem) {
-    // The frontend's end may be gone; the handshake detects whether it comes back.
+    // The frontend may have closed its end; the handshake detects whether it reconnects.
     log().debug("{}", problem.what());
   }
 }

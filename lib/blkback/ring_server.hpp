@@ -1,7 +1,7 @@
 // One ring of one frontend, served on one CPU. Owns the engine, the mapped pages and the port.
 //
 // Constructed, used and destroyed on the thread of its executor. Does not access xenstore; reports
-// its status to its disk. Pending handlers may outlive it: they hold weak pointers.
+// its status to its disk. Pending handlers may outlive it, because they use weak pointers.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -28,7 +28,7 @@ struct ring_options {
   ring_location location;
   engine_options engine;
   disk_faults faults;
-  /// Called on the ring's thread when its status may have changed.
+  /// Called on the ring's thread when the ring's status may have changed.
   std::function<void(const ring_status&)> report;
 };
 
@@ -42,9 +42,9 @@ class ring_server : public std::enable_shared_from_this<ring_server> {
   ring_server(const ring_server&) = delete;
   ring_server& operator=(const ring_server&) = delete;
 
-  /// Starts serving, with the requests that arrived before the port was bound.
+  /// Starts serving, including the requests that arrived before the port was bound.
   void start();
-  /// Consumes no more requests; reports when the ring is idle.
+  /// Stops consuming requests; reports when the ring is idle.
   void stop();
   void set_faults(const disk_faults& faults);
   void set_size(std::uint64_t size);
@@ -66,11 +66,11 @@ class ring_server : public std::enable_shared_from_this<ring_server> {
   std::unique_ptr<store> store_;
   engine engine_;
   async::bound_port port_;
-  std::list<async::asio::steady_timer> timers_;  ///< of held responses
-  std::size_t scheduled_ = 0;                    ///< held responses that have a timer
+  std::list<async::asio::steady_timer> timers_;  ///< for responses held back
+  std::size_t scheduled_ = 0;                    ///< responses held back that have a timer
   std::list<async::asio::steady_timer> late_timers_;
   std::size_t late_scheduled_ = 0;     ///< late writes that have a timer
-  std::uint64_t late_generation_ = 0;  ///< late timers of earlier ones are ignored
+  std::uint64_t late_generation_ = 0;  ///< late timers of earlier generations are ignored
   ring_status reported_;
   bool stopping_ = false;
 };

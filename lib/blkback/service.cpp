@@ -44,12 +44,12 @@ class service {
   async::runtime& runtime_;
   async::nursery children_;
   std::map<std::string, std::shared_ptr<disk>, std::less<>> disks_;
-  /// By name: a disk whose directory moves (save and restore) keeps its medium.
+  /// Media by name, so that a disk whose directory moves (save and restore) keeps its medium.
   std::map<std::string, std::shared_ptr<medium>, std::less<>> media_;
 };
 
 std::shared_ptr<medium> service::find_medium(const disk_plan& plan) {
-  // A file needs no sharing: its path is enough to open it again.
+  // Do not share files: a file can be opened again by its path.
   if (plan.medium.empty() || plan.store != disk_store::memory) return medium::open(plan);
   auto& known = media_[plan.medium];
   if (!known) known = medium::open(plan);
@@ -69,7 +69,7 @@ asio::awaitable<void> service::serve_disk(std::string directory, std::shared_ptr
   try {
     co_await served->serve();
   } catch (const failure& e) {
-    // A lost xenstored ends the service; any other error ends this disk only.
+    // A lost connection to xenstored stops the service; any other error stops only this disk.
     if (e.code() == errc::lost_connection) throw;
     problem = e.what();
   }
@@ -96,8 +96,8 @@ asio::awaitable<void> service::find_disks() {
   }
 }
 
-/// Handles a change at `path`: wakes its disk, or starts serving a disk that the toolstack just
-/// created.
+/// Handles a change at `path`: wakes the disk to which the path belongs, or starts serving a disk
+/// that the toolstack has just created.
 asio::awaitable<void> service::handle_change(std::string path) {
   const auto parts = split(path, '/');
   if (parts.size() < 4 || (parts[1] != "vbd" && parts[1] != "qdisk")) co_return;
@@ -107,7 +107,7 @@ asio::awaitable<void> service::handle_change(std::string path) {
     known->second->wake();
     co_return;
   }
-  // A directory left in Closed is not served again; a new one begins in Initialising.
+  // Do not serve a directory left in Closed again; a new directory starts in Initialising.
   const auto state = co_await runtime_.store().read_if_exists(directory + "/state");
   if (state == "1" && !disks_.contains(directory))
     add(std::move(directory), std::move(kind), false);
@@ -168,7 +168,8 @@ void serve(serve_options options) {
   async::runtime_options settings;
   settings.cpus = options.cpus;
   settings.thread_name = "xen-blkback";
-  // A backend domain is not saved and restored, and frontends recover from its death.
+  // Run without a custodian (a helper process that keeps descriptors open and closes devices after
+  // a crash): a backend domain is not saved and restored, and frontends recover if it crashes.
   settings.with_custodian = false;
   async::runtime runtime(std::move(settings));
   auto main = [&](async::runtime& started) { return serve_on(started, options); };

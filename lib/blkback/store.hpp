@@ -1,5 +1,5 @@
-// An engine's interface to the bytes of a disk. One store per ring, used on that ring's thread;
-// several stores may share one medium (memory_store.hpp).
+// The interface through which an engine accesses the data of a disk. One store per ring, used on
+// that ring's thread; several stores may share one medium (memory_store.hpp).
 //
 // Does not check sizes and sectors: the engine rejects requests outside the disk.
 #pragma once
@@ -17,10 +17,10 @@ enum class store_op : std::uint8_t { read, write, flush, discard, secure_discard
 struct store_request {
   store_op op = store_op::read;
   std::uint64_t offset = 0;  ///< bytes
-  std::uint64_t length = 0;  ///< bytes; of a read or write: the sum of `pieces`
+  std::uint64_t length = 0;  ///< bytes; for a read or write: the total size of `pieces`
   std::span<const iovec> pieces;
-  /// Called once, on the ring's thread, possibly from within submit(). `error`: 0, or an errno
-  /// (EOPNOTSUPP is passed on, all others become ERROR).
+  /// Called once, on the ring's thread, possibly from within submit(). `error`: 0 (success) or an
+  /// errno. EOPNOTSUPP becomes the response status of that name, all others become ERROR.
   void (*done)(store_request&, int error) noexcept = nullptr;
 };
 

@@ -11,7 +11,7 @@ struct plain_request : store_request {
   int error = 0;
 };
 
-/// Calls `use(bytes, position)` for each part of the pieces that lies within one sector.
+/// Splits the pieces at sector boundaries and calls `use(bytes, position)` for each part.
 template <class Function>
 void for_each_part(const store_request& request, std::uint32_t sector_size, Function use) {
   auto position = request.offset;
@@ -74,7 +74,8 @@ int volatile_store::read(const store_request& request) {
 }
 
 void volatile_store::write(const store_request& request) {
-  // Writes cover whole sectors: begin one version at a sector's start, even if two pieces share it.
+  // Writes cover whole sectors. Begin a new version only at the first byte of a sector, because two
+  // pieces may share a sector.
   for_each_part(request, sector_size_, [&](std::span<std::byte> part, std::uint64_t position) {
     auto& versions = cache_[position / sector_size_];
     if (position % sector_size_ == 0) versions.emplace_back(sector_size_);

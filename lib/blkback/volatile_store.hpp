@@ -1,5 +1,5 @@
-// A write cache in front of a disk that loses unflushed writes on a power cut: for tests of crash
-// consistency.
+// A write cache in front of a disk. The cache loses unflushed writes at a power cut, for
+// crash-consistency tests.
 //
 // The cache keeps every version of a sector written since the last flush. For each sector, a power
 // cut randomly writes one of these versions to the disk or keeps the flushed one. Flushed data
@@ -17,13 +17,13 @@ namespace xenpv::blkback {
 
 class volatile_store final : public store {
  public:
-  /// `platter` outlives this and completes every request within submit().
-  /// `sector_size`: bytes that are written atomically.
+  /// `platter`: the disk behind the cache. It must outlive this object and complete every request
+  /// within submit(). `sector_size`: bytes that are written atomically.
   volatile_store(store& platter, std::uint32_t sector_size)
       : platter_(platter), sector_size_(sector_size) {}
 
   void submit(store_request& request) noexcept override;
-  /// Loses writes as determined by `seed`; the cache is empty afterwards.
+  /// Loses a random selection of writes, determined by `seed`; the cache is empty afterwards.
   void power_cut(std::uint64_t seed);
 
   /// Sectors that a power cut may lose.

@@ -21,7 +21,8 @@ namespace {
 /// After this long without a change, the handshake proceeds as far as it can without the backend.
 constexpr std::chrono::nanoseconds timeout = 2s;
 
-/// blkback refuses a ring while requests of the previous one are in flight; they end eventually.
+/// blkback refuses a ring while requests of the previous ring are in flight; they complete
+/// eventually.
 constexpr unsigned refusals_max = 8;
 constexpr std::chrono::nanoseconds first_back_off = 50ms;
 
@@ -30,7 +31,8 @@ constexpr std::chrono::nanoseconds first_retry_pause = 20ms;
 constexpr std::chrono::nanoseconds longest_retry_pause = 2s;
 
 /// How long a reconnect waits for clients to return leases of the previous pages, and the retry
-/// interval. Then it continues with fewer pages: one slow client must not block all others.
+/// interval. After that the reconnect continues with fewer pages: one slow client must not block
+/// all others.
 constexpr std::chrono::nanoseconds lease_timeout = 2s;
 constexpr std::chrono::nanoseconds lease_interval = 20ms;
 
@@ -66,7 +68,7 @@ asio::awaitable<connection_event> frontend::connection::read_view() {
   if (!is_preparing || !(is_opening() || is_recovering())) co_return event;
   const auto problem = co_await nodes_.hotplug_problem();
   if (!problem) co_return event;
-  // Only the toolstack can change that.
+  // Only the toolstack can fix this.
   throw failure(
       make_error_code(errc::not_available),
       fmt::format("connect {}: the toolstack's script could not prepare the disk", device_),
@@ -78,7 +80,8 @@ asio::awaitable<connection_event> frontend::connection::wait() {
   if (machine_.is_interrupted()) co_return connection_event{kind::changed, {}};
   bool changed = true;
   if (is_opening() || is_recovering()) {
-    // Counts time in slices of waiting: time during which the guest does not run is excluded.
+    // Count only the time spent in these waits, to exclude time during which the guest does not
+    // run.
     const auto limit = std::min(options_.connect_deadline, attempt_limit_);
     if (attempt_left_ <= 0s) co_await nodes_.give_up(limit);
     const auto slice = std::min(attempt_left_, timeout);
@@ -153,14 +156,14 @@ asio::awaitable<void> frontend::connection::publish() {
 asio::awaitable<std::vector<queue_transport>> frontend::connection::open_transports(
     const backend_offer& offer) {
   layout_limits limits{options_.ring_page_order, options_.queues, options_.segments};
-  // Callers only know the queues of the first connection; more queues would be unused.
+  // Callers know only the queues of the first connection, so more queues would be unused.
   const bool is_first = is_opening();
   if (!is_first) limits.queues = static_cast<unsigned>(queues_.size());
   const auto domain = nodes_.facts().backend_domain;
   auto budget = options_.pages         ? *options_.pages
                 : is_first || !budget_ ? resources_.page_budget(domain)
                                        : *budget_;
-  // Pages of the previous connection stay granted while clients hold leases of them.
+  // Pages of the previous connection stay granted while clients hold leases on them.
   auto lease_time_left = is_first ? 0ns : lease_timeout;
   for (;;) {
     plan_ = choose_layout(offer, limits, budget, static_cast<unsigned>(session_.cpus())).value();
@@ -185,7 +188,7 @@ asio::awaitable<std::vector<queue_transport>> frontend::connection::open_transpo
       lease_time_left -= lease_interval;
       continue;
     }
-    log().info("{}: cannot grant {} pages; retrying with a quarter less", device_, plan_.pages());
+    log().info("{}: cannot grant {} pages; retrying with 25% fewer", device_, plan_.pages());
     budget = std::max(least_pages, plan_.pages() - plan_.pages() / 4);
   }
 }
@@ -201,7 +204,7 @@ error frontend::connection::check_disk(const known_disk& now) const {
 void frontend::connection::keep_advertised_features(backend_properties& properties) {
   auto& shape = properties.shape;
   if (known_) {
-    // Clients know the disk as read-only, so it stays read-only.
+    // The disk was advertised to clients as read-only, so it must stay read-only.
     shape.read_only = shape.read_only || known_->shape.read_only;
     shape.can_flush = shape.can_flush && !shape.read_only;
   }
@@ -212,7 +215,7 @@ void frontend::connection::keep_advertised_features(backend_properties& properti
     log().error("{}: the backend no longer offers flush; flushes and FUA writes fail", device_);
     return;
   }
-  // As in Linux' blkfront: file systems abort when a flush fails.
+  // Ignore flushes, as blkfront in Linux does: file systems abort when a flush fails.
   shape.can_flush = true;
   if (before == flush_support::ignored)
     facts_.flush = before;
@@ -220,12 +223,12 @@ void frontend::connection::keep_advertised_features(backend_properties& properti
     ignore_flush();
 }
 
-/// The queues complete flushes without the backend from now on.
+/// From now on, the queues complete flushes without the backend.
 void frontend::connection::ignore_flush() {
   if (std::exchange(facts_.flush, flush_support::ignored) == flush_support::ignored) return;
   log().warn(
-      "{}: the backend no longer offers flush or refused one: flushes and FUA writes succeed "
-      "without reaching it, and writes may not be durable (with strict_flush they fail)",
+      "{}: the backend no longer offers flush, or refused a flush: flushes and FUA writes succeed "
+      "without reaching it, and writes might not be durable (with strict_flush they fail)",
       device_);
   notify_change();
 }
@@ -244,7 +247,7 @@ asio::awaitable<void> frontend::connection::finish() {
   facts_.persistent = options_.persistent && properties.persistent;
   co_await queues_.connect(properties, plan_, nodes_.facts().handle);
   if (known_ && known_->shape.size != shape.size)
-    log().warn("{}: resized meanwhile, {} -> {}", device_, format_size(known_->shape.size),
+    log().warn("{}: resized while disconnected: {} -> {}", device_, format_size(known_->shape.size),
                format_size(shape.size));
   shape_ = shape;
   now.shape = shape;
@@ -252,9 +255,9 @@ asio::awaitable<void> frontend::connection::finish() {
   co_await set_state(wire::xenbus_state::connected);
 }
 
-/// The custodian closes the device if this process dies. Otherwise the backend stays connected to a
-/// dead frontend until the next user resets it. Errors are logged only: the disk is usable without
-/// a custodian.
+/// The custodian, a helper process, closes the device if this process dies. Otherwise the backend
+/// stays connected to a dead frontend until the next user resets it. Errors are only logged,
+/// because the disk is usable without a custodian.
 void frontend::connection::guard_with_custodian() {
   auto* const custodian = session_.custodian();
   if (custodian == nullptr) return;
@@ -277,7 +280,7 @@ asio::awaitable<void> frontend::connection::reread() {
   const auto properties =
       parse_properties(nodes, backend_kind(facts_.backend), nodes_.facts().type, plan_.queues);
   if (!properties) {
-    log().error("{}: {}; the disk keeps its size", device_, properties.error().text);
+    log().error("{}: {}; keeping the current size", device_, properties.error().text);
     co_return;
   }
   auto shape = properties->shape;
@@ -287,7 +290,7 @@ asio::awaitable<void> frontend::connection::reread() {
                 device_, shape_.sector_size, shape.sector_size);
     co_return;
   }
-  // Features that the backend refused at run time stay off, whatever its nodes say. An advertised
+  // Features that the backend refused at run time stay off, regardless of its nodes. An advertised
   // flush stays on, because the queues complete it even without the backend.
   shape.can_flush = shape_.can_flush && !shape.read_only;
   shape.can_discard = shape.can_discard && shape_.can_discard;

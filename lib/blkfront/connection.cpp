@@ -61,8 +61,8 @@ asio::awaitable<void> frontend::connection::connect() {
   background_.spawn(monitor(action));
 }
 
-/// Runs until the device or xenstored ends. Without xenstored the ring still works, but resize,
-/// unplug and recovery do not.
+/// Runs until the device reaches a final state or the connection to xenstored is lost. Without
+/// xenstored the ring still works, but resize, unplug and recovery do not.
 asio::awaitable<void> frontend::connection::monitor(connection_action action) {
   while (action.step != connection_step::rest) {
     const auto event = co_await perform(action);
@@ -110,7 +110,7 @@ connection_action frontend::connection::step(const connection_event& event) {
   return action;
 }
 
-/// Derives the frontend's state from the machine's.
+/// Derives the frontend's public state from the machine's state.
 void frontend::connection::follow_state(connection_state before) {
   switch (machine_.state()) {
     case connection_state::connected:
@@ -154,7 +154,7 @@ void frontend::connection::become(device_state state, const std::optional<error>
 
 void frontend::connection::notify_change() {
   if (!changed_) return;
-  // A copy: the callback may replace itself.
+  // Call a copy, because the callback may replace itself.
   const auto callback = changed_;
   try {
     callback();
@@ -170,7 +170,7 @@ connection_event frontend::connection::record_failure(connection_step step, erro
   if (is_recovering()) {
     log().info("{}: not reconnected yet: {}", device_, problem_.text);
   } else if (!is_opening()) {
-    // Repeated reads of xenstore may fail for the same reason.
+    // Repeated reads of xenstore may fail for the same reason: log it only once.
     const auto text = fmt::format("{}: {}", to_string(step), problem_.text);
     if (std::exchange(logged_problem_, text) != text) log().warn("{}: {}", device_, text);
   }

@@ -1,9 +1,9 @@
-// The implementation of a frontend, on the control thread: carries out the steps of
+// The implementation of a frontend, on the control thread. Carries out the steps of
 // connection_machine, using device_nodes for xenstore and queue_set for the queues, and keeps the
 // frontend's public state.
 //
 // Shared by the frontend and by handlers that its queues post. Does not outlive the session or its
-// own close(). Leaves all decisions to the machine.
+// own close(). Leaves all decisions to connection_machine.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -27,7 +27,7 @@ namespace xenpv::blkfront {
 
 class frontend::connection : public std::enable_shared_from_this<frontend::connection> {
  public:
-  /// `identity`: of the expected disk; empty: any disk.
+  /// `identity` describes the expected disk; if it is empty, any disk is accepted.
   connection(async::guest_session& session, std::string device, options options,
              std::string identity);
 
@@ -35,12 +35,12 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   [[nodiscard]] async::asio::awaitable<void> open();
   /// Completes even if the caller is cancelled; a second call waits for the first.
   [[nodiscard]] async::asio::awaitable<void> close();
-  /// The same, for callers that are never cancelled.
+  /// Like close(), for callers that are never cancelled.
   [[nodiscard]] async::asio::awaitable<void> close_down();
   [[nodiscard]] async::asio::awaitable<std::string> identity();
   [[nodiscard]] async::asio::awaitable<std::vector<queue_statistics>> statistics();
 
-  /// close() has begun.
+  /// Whether close() has begun.
   [[nodiscard]] bool is_closed() const noexcept { return close_progress_ != progress::none; }
   [[nodiscard]] async::asio::any_io_executor control() const { return session_.control(); }
   [[nodiscard]] queue_set& queues() noexcept { return queues_; }
@@ -53,10 +53,11 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
 
  private:
   using clock = std::chrono::steady_clock;
-  /// The progress of close(): cancels the monitor first; after that it cannot be cancelled.
+  /// The progress of close(). It first cancels the monitor; after that, close() itself cannot be
+  /// cancelled.
   enum class progress : std::uint8_t { none, cancelling, closing, done };
 
-  // connection.cpp: the machine's driver
+  // connection.cpp: drives the state machine
   [[nodiscard]] async::asio::awaitable<void> connect();
   [[nodiscard]] async::asio::awaitable<void> monitor(connection_action action);
   [[nodiscard]] connection_action step(const connection_event& event);
@@ -70,7 +71,7 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   [[nodiscard]] bool is_opening() const noexcept;
   [[nodiscard]] bool is_recovering() const noexcept;
 
-  // connect.cpp: the steps of an attempt
+  // connect.cpp: the steps of a connection attempt
   [[nodiscard]] async::asio::awaitable<void> load_expected_disk();
   [[nodiscard]] async::asio::awaitable<void> read_device();
   [[nodiscard]] async::asio::awaitable<connection_event> read_view();
@@ -90,7 +91,7 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   void guard_with_custodian();
   [[nodiscard]] async::asio::awaitable<void> reread();
 
-  // recovery.cpp: losses and ends
+  // recovery.cpp: loss of the backend and teardown
   [[nodiscard]] async::asio::awaitable<void> check_resume();
   [[nodiscard]] async::asio::awaitable<void> suspend_queues(connection_action action);
   [[nodiscard]] async::asio::awaitable<void> fail_waiting();
@@ -125,19 +126,20 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   device_state state_ = device_state::closed;
   std::optional<error> reason_;
   recovery_statistics recovery_;
-  std::vector<queue_statistics> last_statistics_;  ///< of queues that are closed
+  std::vector<queue_statistics> last_statistics_;  ///< of closed queues
   std::function<void()> changed_;
 
   // The current attempt.
   layout plan_;
-  std::optional<std::size_t> budget_;  ///< pages of the first connection
+  std::optional<std::size_t> budget_;  ///< page budget of the first connection
   std::chrono::nanoseconds attempt_left_{};
-  /// Limits an attempt in addition to options::connect_deadline: a backend that restarts between
-  /// our publish and its Connected may wait for a new attempt, without any sign of it.
+  /// Limits one attempt, in addition to options::connect_deadline. A backend that restarts after
+  /// the frontend has published its ring, and before the backend is Connected, may wait for a new
+  /// attempt without any indication.
   std::chrono::nanoseconds attempt_limit_ = std::chrono::nanoseconds::max();
   std::chrono::nanoseconds pause_{};        ///< between two attempts
   std::chrono::nanoseconds retry_pause_{};  ///< after a failed read of a connected device
-  std::optional<known_disk> known_;         ///< the disk, as of the last connect
+  std::optional<known_disk> known_;         ///< the disk at the last connect
 
   // The last failure.
   error problem_;

@@ -1,5 +1,5 @@
-// How a connection to a backend ended, with respect to the backend's write cache. Plain values;
-// decided by connection_machine, acted on by each queue.
+// How a connection to a backend ended, with respect to the backend's write cache.
+// connection_machine chooses the value and each queue acts on it.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@ namespace xenpv::blkfront {
 /// Whether completed but unflushed writes are safe.
 enum class connection_loss : std::uint8_t {
   orderly,  ///< closed by both ends, or the guest was suspended: the backend kept its cache
-  abrupt,   ///< a crash, a kill or a removed directory: the backend's cache may be lost
+  abrupt,   ///< a crash, a kill or a removed directory: the backend may have lost its cache
 };
 
 }  // namespace xenpv::blkfront

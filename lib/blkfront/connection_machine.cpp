@@ -109,20 +109,20 @@ std::string_view to_string(loss_reason reason) noexcept {
 
 namespace {
 
-/// The toolstack has detached the disk, or is about to.
+/// Whether the toolstack has detached the disk or is about to.
 bool is_gone(const device_view& view) noexcept {
   return view.node == backend_node::removed || !view.states.online;
 }
 
-/// The backend that closed the connection may be replaced by another one, in which case its cache
-/// may be lost. A backend that goes from Closed directly to InitWait has kept its cache.
+/// Whether the backend that closed the connection may be replaced by another one, in which case its
+/// cache may be lost. A backend that goes from Closed directly to InitWait has kept its cache.
 bool is_replaced(const device_view& view) noexcept {
   const auto backend = view.states.backend.value_or(xenbus_state::unknown);
   return view.rebuilt || view.node != backend_node::same || backend == xenbus_state::unknown ||
          backend == xenbus_state::initialising;
 }
 
-/// Both ends went through the closing handshake, and the backend is still there.
+/// Whether both ends completed the closing handshake and the backend still exists.
 bool is_closed_by_both(const device_view& view) noexcept {
   return view.states.own == xenbus_state::closed && view.states.backend == xenbus_state::closed &&
          !is_replaced(view);
@@ -220,8 +220,8 @@ connection_action connection_machine::begin_close() noexcept {
     case unplugging:
     case failing:
     case closing:
-      // Restart at a step that skips nothing, unless the backend never had our ring: then there is
-      // nothing to close.
+      // Restart the teardown at a step that skips nothing. If the backend never had the ring, there
+      // is nothing to close.
       return {step_ == step::release ? step::release : step::fail};
     case unplugged:
     case failed:
@@ -259,7 +259,7 @@ connection_action connection_machine::follow_handshake(const device_view& view) 
     return {step::abandon, loss_, "the toolstack assigned another backend"};
   const auto refused_before = handshake_.refusals();
   const auto next_step = handshake_.next(view.states);
-  // The backend may have failed to bind the port.
+  // The backend may have failed to bind the port, so use a new one.
   if (handshake_.refusals() != refused_before)
     return {is_recovering() ? step::rebind : step::release, loss_};
   switch (next_step) {
@@ -292,14 +292,14 @@ connection_action connection_machine::follow_handshake(const device_view& view) 
 }
 
 connection_action connection_machine::connect_first(const connection_event& event) noexcept {
-  // A failed release counts as done.
+  // A failed release is treated as successful.
   const bool released = step_ == step::release;
   switch (event.what) {
     case kind::failed:
     case kind::wrong_disk:
     case kind::changed:
       if (released) break;
-      // Caused by a resume of the guest, not by the disk: retry.
+      // The failure was caused by a resume of the guest, not by the disk: retry.
       if (pending_ == pending::resumed) {
         state_ = connecting;
         return {step::release};
@@ -341,7 +341,7 @@ connection_action connection_machine::stay_connected(const connection_event& eve
   switch (event.what) {
     case kind::failed:
     case kind::wrong_disk:
-      // Probably a change during the read, which the next read will show.
+      // The nodes probably changed during the read; the next read will show the change.
       return {step::back_off};
     case kind::view:
       return follow_connected(event.view);
@@ -358,7 +358,7 @@ connection_action connection_machine::stay_connected(const connection_event& eve
 connection_action connection_machine::follow_connected(const device_view& view) noexcept {
   if (step_ == step::confirm) {
     if (is_gone(view)) return begin_unplug(disk_force_detached);
-    // There was no closing handshake, so the backend's fate is unknown.
+    // There was no closing handshake, so the state of the backend's cache is unknown.
     if (!view.states.backend) return lose(loss_reason::directory_vanished, connection_loss::abrupt);
     if (view.states.own != xenbus_state::connected)
       return lose(loss_reason::device_rebuilt, connection_loss::abrupt);
@@ -372,7 +372,7 @@ connection_action connection_machine::follow_connected(const device_view& view) 
       state_ = parting;
       return {step::part};
     case handshake_step::lost:
-      // A resume has the same symptoms, and must be detected before any port is touched.
+      // A resume has the same symptoms, and must be detected before any port is used.
       return {step::confirm};
     case handshake_step::wait:
     case handshake_step::set_closing:
@@ -431,7 +431,7 @@ connection_action connection_machine::recover(const connection_event& event) noe
     case kind::done:
       break;
   }
-  // The next step is the same if one of these fails.
+  // The next step after these is the same whether they succeed or fail.
   if (step_ == step::suspend || step_ == step::pause) return begin_attempt();
   if (step_ == step::rebind) return {step::back_off};
   if (step_ == step::confirm) return {step::pause};
@@ -442,9 +442,9 @@ connection_action connection_machine::recover(const connection_event& event) noe
 }
 
 connection_action connection_machine::end(const connection_event& event) noexcept {
-  // Failed steps do not stop the teardown: the rest of the device is closed as far as possible.
+  // Failed steps do not stop the teardown: everything else is still closed as far as possible.
   if (step_ == step::shut) return {step::look};
-  // A backend without its directory does not respond: skip the drain.
+  // A backend whose directory is missing does not respond: skip the drain.
   if (step_ == step::look && event.what == kind::view && event.view.states.backend)
     return {step::drain};
   if (step_ == step::look || step_ == step::drain) return {step::fail};

@@ -1,10 +1,10 @@
 // The lifecycle of a connection to one device as a state machine without I/O: connect, use, loss of
-// the backend, reconnect, and the end. The shell (connection.hpp) carries out one step at a time
-// and reports the outcome. The machine chooses the next step, and decides whether a loss of the
+// the backend, reconnect and teardown. Its driver (connection.hpp) carries out one step at a time
+// and reports the outcome. The machine chooses the next step and decides whether a loss of the
 // backend endangers completed writes.
 //
-// Owned by the shell, one per device. The xenbus handshake is in handshake.hpp. Does not wait,
-// count time or read anything. A copyable and comparable value, so that a model can explore it.
+// Owned by its driver, one per device. The xenbus handshake is in handshake.hpp. Does not wait,
+// measure time or read anything. Copyable and comparable, so that a model can explore its states.
 #pragma once
 
 #include <cstdint>
@@ -18,15 +18,15 @@ namespace xenpv::blkfront {
 
 enum class connection_state : std::uint8_t {
   unopened,
-  connecting,  ///< for the first time; no ring of ours has been published
-  offered,     ///< for the first time; the backend may have our ring
+  connecting,  ///< first connect; no ring has been published yet
+  offered,     ///< first connect; the backend may already have the ring
   connected,
-  parting,     ///< the backend closes the connection; queues still take its responses
+  parting,     ///< the backend is closing the connection; queues still accept its responses
   recovering,  ///< the backend is lost; requests wait for the next one
   absent,      ///< recovery has timed out: requests fail
-  unplugging,  ///< the toolstack detaches the disk
+  unplugging,  ///< the toolstack is detaching the disk
   failing,     ///< the disk can no longer be used
-  closing,     ///< by close(), or after a failed open
+  closing,     ///< close() was called, or open() failed
   unplugged,
   failed,
   closed,
@@ -36,24 +36,24 @@ enum class connection_state : std::uint8_t {
 enum class connection_step : std::uint8_t {
   read_device,       ///< begin an attempt: read the device's directory, watch it and the backend's
   look,              ///< report the states of both ends (`view`)
-  confirm,           ///< the same, after a check whether the guest was resumed
-  wait,              ///< for a change, then report a `view`; report `changed` on an interruption
-  set_closing,       ///< write our state
-  set_closed,        ///< write our state
-  set_initialising,  ///< write our state
-  publish,           ///< grant pages, bind ports, publish both
-  finish,            ///< read the backend's properties, start the queues, write Connected
+  confirm,           ///< like `look`, after checking whether the guest was resumed
+  wait,              ///< wait for a change and report a `view`, or `changed` if interrupted
+  set_closing,       ///< write the frontend's state
+  set_closed,        ///< write the frontend's state
+  set_initialising,  ///< write the frontend's state
+  publish,           ///< grant pages, bind ports and publish both
+  finish,            ///< read the backend's properties, start the queues and write Connected
   reread,            ///< reread the properties of a connected disk, which may have changed
-  back_off,          ///< pause, then continue this attempt
+  back_off,          ///< wait for a while, then continue this attempt
   abandon,           ///< this attempt cannot succeed (action::text); report `failed`
   suspend,           ///< queues drop the lost backend's ring and keep their requests
-  withdraw,          ///< the same, for the ring of a failed attempt
-  rebind,            ///< the same, for a refused ring, ports included
-  pause,             ///< before the next attempt
+  withdraw,          ///< like `suspend`, for the ring of a failed attempt
+  rebind,            ///< like `suspend`, for a refused ring; also drop its ports
+  pause,             ///< wait before the next attempt
   shut,              ///< queues refuse new requests (action::text is the reason)
   drain,             ///< wait, bounded, for responses to the requests in flight
   fail,              ///< fail all current and future requests
-  part,              ///< the closing handshake; report the last `view`
+  part,              ///< run the closing handshake and report the last `view`
   release,           ///< unbind and ungrant everything
   rest,              ///< do nothing until the next open, close or interruption
 };
@@ -61,7 +61,7 @@ enum class connection_step : std::uint8_t {
 
 struct connection_action {
   connection_step step = connection_step::rest;
-  /// For suspend, withdraw and rebind.
+  /// Used by suspend, withdraw and rebind.
   connection_loss loss = connection_loss::abrupt;
   std::string_view text{};
   friend bool operator==(const connection_action&, const connection_action&) = default;
@@ -70,7 +70,7 @@ struct connection_action {
 /// The `backend` node in the device's directory.
 enum class backend_node : std::uint8_t {
   same,
-  other,    ///< names another backend than the watched one
+  other,    ///< names a backend other than the watched one
   removed,  ///< does not exist: the toolstack removed the device
 };
 
@@ -78,7 +78,7 @@ enum class backend_node : std::uint8_t {
 struct device_view {
   handshake_view states;
   backend_node node = backend_node::same;
-  /// The backend's directory was removed or created since the last view, according to its watch.
+  /// The watch reported that the backend's directory was removed or created since the last view.
   bool rebuilt = false;
   friend bool operator==(const device_view&, const device_view&) = default;
 };
@@ -86,10 +86,10 @@ struct device_view {
 struct connection_event {
   enum class kind : std::uint8_t {
     open,
-    close,       ///< in any state, also in place of a step's outcome
+    close,       ///< in any state, also instead of a step's outcome
     done,        ///< the step succeeded
     view,        ///< the step succeeded and read `view`
-    changed,     ///< an interruption ended the wait
+    changed,     ///< the wait was interrupted
     failed,      ///< the step failed; a retry may succeed
     wrong_disk,  ///< the step found a different disk
   };
@@ -97,9 +97,9 @@ struct connection_event {
   device_view view;
 };
 
-/// An asynchronous event, between two steps or during one.
+/// An asynchronous event. It can occur between two steps or during one.
 enum class interruption : std::uint8_t {
-  resumed,      ///< the guest was suspended and resumed: rings, ports and nodes are gone
+  resumed,      ///< the guest was suspended and resumed: rings, ports and nodes are invalid
   distrusted,   ///< a queue failed because its backend violated the protocol
   out_of_time,  ///< the recovery timeout has passed
 };
@@ -113,29 +113,30 @@ enum class loss_reason : std::uint8_t {
   device_rebuilt,
   backend_restarted,
 };
-/// "the backend closed the connection"
+/// A text such as "the backend closed the connection".
 [[nodiscard]] std::string_view to_string(loss_reason reason) noexcept;
 
 class connection_machine {
  public:
   /// Takes the outcome of the last step, or `open` or `close`, and returns the next step.
   [[nodiscard]] connection_action next(const connection_event& event) noexcept;
-  /// At any time. False: irrelevant in this state.
+  /// Can be called at any time. Returns false if `cause` is irrelevant in the current state.
   bool interrupt(interruption cause) noexcept;
-  /// The disk was last used in another domain or on another host.
+  /// Call if the disk was last used in another domain or on another host.
   void assume_moved() noexcept { host_ = host::maybe_other; }
 
   [[nodiscard]] connection_state state() const noexcept { return state_; }
   /// The reason of the last loss.
   [[nodiscard]] loss_reason reason() const noexcept { return reason_; }
-  /// The assumed state of the lost backend's cache. Later findings can only worsen it.
+  /// The assumed state of the lost backend's cache. Later information can only change it from
+  /// orderly to abrupt.
   [[nodiscard]] connection_loss loss() const noexcept { return loss_; }
-  /// Rings that the backend refused during this attempt.
+  /// The number of rings that the backend refused during this attempt.
   [[nodiscard]] unsigned refusals() const noexcept { return handshake_.refusals(); }
-  /// An interruption is pending: a wait should end.
+  /// Whether an interruption is pending, so that a wait should end.
   [[nodiscard]] bool is_interrupted() const noexcept { return pending_ != pending::none; }
   [[nodiscard]] bool is_resumed() const noexcept { return pending_ == pending::resumed; }
-  /// The guest may be on another host than when the disk was last connected.
+  /// Whether the guest may have moved to another host since the disk was last connected.
   [[nodiscard]] bool may_have_moved() const noexcept { return host_ == host::maybe_other; }
 
   friend bool operator==(const connection_machine&, const connection_machine&) = default;
@@ -153,7 +154,7 @@ class connection_machine {
   [[nodiscard]] connection_action end(const connection_event& event) noexcept;
 
   [[nodiscard]] connection_action begin_attempt() noexcept;
-  /// After a successful step that reported no view.
+  /// The next step after a successful step that reported no view.
   [[nodiscard]] connection_action continue_attempt() noexcept;
   [[nodiscard]] connection_action follow_handshake(const device_view& view) noexcept;
   [[nodiscard]] connection_action follow_recovery(const device_view& view) noexcept;
@@ -164,7 +165,7 @@ class connection_machine {
   [[nodiscard]] bool is_recovering() const noexcept;
 
   connection_state state_ = connection_state::unopened;
-  connection_step step_ = connection_step::rest;  ///< in progress
+  connection_step step_ = connection_step::rest;  ///< the step in progress
   handshake handshake_;
   pending pending_ = pending::none;
   host host_ = host::same;

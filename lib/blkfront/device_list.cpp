@@ -179,7 +179,7 @@ device_pointers find_by_name(std::span<const listed_device> devices, std::string
 }
 
 device_pointers find_by_params(std::span<const listed_device> devices, std::string_view source) {
-  // Only a whole match counts: a path like "/dev/vg/guest" may exist in the backend's domain.
+  // Only a complete match counts: a path such as "/dev/vg/guest" may exist in the backend's domain.
   return select_devices(devices, [&](const listed_device& device) {
     const auto colon = device.params.find(':');
     const auto path = colon == std::string::npos ? device.params : device.params.substr(colon + 1);
@@ -187,11 +187,11 @@ device_pointers find_by_params(std::span<const listed_device> devices, std::stri
   });
 }
 
-/// "768 (xvda in the guest, hda to the toolstack)"
+/// Returns text such as "768 (xvda in the guest, hda in the toolstack)".
 std::string all_names(const listed_device& device) {
   const auto guest = guest_name(device);
   if (guest == device.toolstack_name) return fmt::format("{} ({})", device.number, guest);
-  return fmt::format("{} ({} in the guest, {} to the toolstack)", device.number, guest,
+  return fmt::format("{} ({} in the guest, {} in the toolstack)", device.number, guest,
                      device.toolstack_name);
 }
 

@@ -26,7 +26,7 @@ asio::awaitable<void> device_nodes::read_device() {
   const auto backend = co_await store.read_if_exists(device_ + "/backend");
   if (!backend)
     throw failure(make_error_code(errc::not_available), fmt::format("open {}", device_),
-                  "there is no such device; `xenstore-ls device/vbd` lists those attached");
+                  "no such device; `xenstore-ls device/vbd` lists the attached devices");
   device_facts facts;
   facts.backend = *backend;
   const auto path = device_ + "/backend-id";
@@ -45,7 +45,7 @@ asio::awaitable<void> device_nodes::read_device() {
   co_await watch_directories();
 }
 
-/// Reads of a removed directory fail with EACCES, because the guest may not read its parent.
+/// Reads of a removed directory fail with EACCES, because the guest has no access to its parent.
 asio::awaitable<std::optional<std::string>> device_nodes::read_backend_node(std::string name) {
   try {
     co_return co_await session_.store().read_if_exists(facts_.backend + "/" + name);
@@ -58,7 +58,7 @@ asio::awaitable<std::optional<std::string>> device_nodes::read_backend_node(std:
 asio::awaitable<device_view> device_nodes::read_view() {
   auto& store = session_.store();
   device_view view;
-  // Reset before the reads, so that the next view reports changes during them.
+  // Reset the flag before the reads, so that the next view reports changes during them.
   view.rebuilt = std::exchange(rebuilt_, false);
   const auto parse = [](const std::string& text) {
     return wire::parse_xenbus_state(text).value_or(wire::xenbus_state::unknown);
@@ -113,10 +113,11 @@ asio::awaitable<void> device_nodes::publish(
     const std::vector<std::pair<std::string, std::string>>& nodes) {
   bool removed = false;
   auto write = [&](xen::store_transaction& t) {
-    // A write would recreate the device's directory.
+    // If the toolstack has removed the device, a write would recreate its directory.
     removed = !t.read_if_exists(device_ + "/backend");
     if (removed) return;
-    // The backend would take a predecessor's nodes for ours, so remove them in this transaction.
+    // The backend would mistake a previous frontend's nodes for the new ones, so remove them in
+    // this transaction.
     for (const auto& name : t.list(device_))
       if (is_transport_node(name)) (void)t.remove(device_ + "/" + name);
     for (const auto& [name, value] : nodes)
@@ -143,10 +144,17 @@ void device_nodes::note_event(const async::watch_event& event) {
 
 asio::awaitable<void> device_nodes::consume_watch(async::watch_stream watch) {
   for (;;) {
+    std::string problem;
     try {
       note_event(co_await watch.next());
-    } catch (const failure& problem) {
-      log().error("{}: {}", device_, problem.what());
+    } catch (const std::exception& e) {
+      problem = e.what();
+    }
+    if (!problem.empty()) {
+      const auto state = co_await asio::this_coro::cancellation_state;
+      if (state.cancelled() != asio::cancellation_type::none) co_return;
+      // xenstored is lost, or another owner has closed the store client.
+      log().error("{}: {}", device_, problem);
       lost_ = true;
     }
     wake();
@@ -161,7 +169,7 @@ asio::awaitable<void> device_nodes::watch_directories() {
   co_await watchers_.join();
   auto backend = co_await session_.store().watch(facts_.backend);
   auto own = co_await session_.store().watch(device_ + "/backend");
-  // A watch fires once when it is set, without a change.
+  // A new watch fires once without a change.
   (void)co_await backend.next();
   watched_ = facts_.backend;
   rebuilt_ = false;
@@ -181,7 +189,8 @@ asio::awaitable<bool> device_nodes::wait_for_change(std::chrono::nanoseconds lim
       throw boost::system::system_error(asio::error::operation_aborted);
   }
   if (lost_)
-    throw failure(errc::lost_connection, fmt::format("watch {}", device_), "xenstored is gone");
+    throw failure(errc::lost_connection, fmt::format("watch {}", device_),
+                  "the connection to xenstored is closed");
   co_return std::exchange(changed_, false);
 }
 

@@ -1,8 +1,8 @@
-// One device's nodes in xenstore: its own directory and its backend's. Reads and watches both and
-// writes our nodes. The only part of a connection that uses xenstore.
+// One device's nodes in xenstore: its own directory and its backend's. Reads and watches both
+// directories and writes the frontend's nodes. No other part of a connection uses xenstore.
 //
-// On the control thread, owned by one connection, which joins it with close(). Makes no decisions.
-// Every call throws the errors of store_client, unless noted.
+// Used on the control thread. Owned by one connection, which ends it with close(). Every call
+// throws the errors of store_client, unless noted otherwise.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -22,43 +22,46 @@
 
 namespace xenpv::blkfront {
 
-/// The toolstack's nodes in the device's directory.
+/// The values of the toolstack's nodes in the device's directory.
 struct device_facts {
   std::string backend;  ///< the backend's directory
   domid backend_domain{};
   std::string type = "disk";  ///< "disk" or "cdrom"
   bool trusted = true;        ///< whether the backend is trusted
-  std::uint16_t handle = 0;   ///< for the requests in the ring
+  std::uint16_t handle = 0;   ///< the handle field of ring requests
 };
 
 class device_nodes {
  public:
-  /// `device`: its directory, "device/vbd/51728".
+  /// `device` is the device's directory, such as "device/vbd/51728".
   device_nodes(async::guest_session& session, std::string device);
 
-  /// Rereads the device's directory and watches it and its backend's. Throws `failure` with
+  /// Rereads the device's directory and watches both directories. Throws `failure` with
   /// errc::not_available if the device does not exist.
   [[nodiscard]] async::asio::awaitable<void> read_device();
   [[nodiscard]] const device_facts& facts() const noexcept { return facts_; }
 
   /// Reads the states of both ends.
   [[nodiscard]] async::asio::awaitable<device_view> read_view();
-  /// Reads those of backend_nodes() that exist, in one transaction.
+  /// Reads all backend_nodes() that exist, in one transaction.
   [[nodiscard]] async::asio::awaitable<node_map> read_backend();
-  /// The error text of the toolstack's hotplug script, if it failed.
+  /// Returns the error text of the toolstack's hotplug script, if the script failed.
   [[nodiscard]] async::asio::awaitable<std::optional<std::string>> hotplug_problem();
-  /// Throws errc::timed_out and explains by the states of both ends why the connect failed.
+  /// Throws errc::timed_out. The message explains from the states of both ends why the connect
+  /// failed.
   [[nodiscard]] async::asio::awaitable<void> give_up(std::chrono::nanoseconds waited);
 
-  /// Writes our state. False: nothing was written, because the toolstack has removed the device.
+  /// Writes the frontend's state. Returns false if nothing was written because the toolstack has
+  /// removed the device.
   [[nodiscard]] async::asio::awaitable<bool> set_state(wire::xenbus_state state);
-  /// Replaces a predecessor's transport nodes by `nodes` and writes Initialised, in one
-  /// transaction.
+  /// Replaces the transport nodes of a previous frontend with `nodes` and writes Initialised, in
+  /// one transaction.
   [[nodiscard]] async::asio::awaitable<void> publish(
       const std::vector<std::pair<std::string, std::string>>& nodes);
 
-  /// Waits for a change of the nodes or for wake(). False: neither happened within `limit`. Throws
-  /// errc::lost_connection once xenstored is gone, and operation_aborted when cancelled.
+  /// Waits for a change of the nodes or for wake(). Returns false if neither happened within
+  /// `limit`. Throws errc::lost_connection once the connection to xenstored is lost, and
+  /// operation_aborted when cancelled.
   [[nodiscard]] async::asio::awaitable<bool> wait_for_change(std::chrono::nanoseconds limit);
   void wake();
   /// Whether the backend's properties may have changed since the last call.
@@ -66,7 +69,7 @@ class device_nodes {
     return std::exchange(properties_changed_, false);
   }
   void assume_properties_changed() noexcept { properties_changed_ = true; }
-  /// xenstored is gone: no further changes are seen.
+  /// The connection to xenstored is lost: no further changes are reported.
   [[nodiscard]] bool is_lost() const noexcept { return lost_; }
 
   /// Ends the watches. Never throws.
@@ -84,9 +87,9 @@ class device_nodes {
   async::guest_session& session_;
   std::string device_;
   device_facts facts_;
-  std::string watched_;  ///< the watched directory of the backend
+  std::string watched_;  ///< the backend's directory that is being watched
   async::nursery watchers_;
-  async::signal change_;  ///< of `changed_`
+  async::signal change_;  ///< notified when `changed_` is set
   bool changed_ = false;
   bool properties_changed_ = false;
   bool rebuilt_ = false;

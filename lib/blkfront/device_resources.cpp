@@ -3,6 +3,8 @@
 #include <boost/asio/execution/context.hpp>
 #include <boost/asio/execution_context.hpp>
 #include <boost/asio/query.hpp>
+#include <map>
+#include <memory>
 
 #include <utility>
 
@@ -16,23 +18,30 @@ namespace xenpv::blkfront {
 namespace asio = boost::asio;
 
 struct resource_share::account {
-  std::vector<std::size_t> queues;  ///< of each CPU
-  std::size_t pages = 0;            ///< granted by all frontends
+  std::vector<std::size_t> queues;  ///< number of queues on each CPU
+  std::size_t pages = 0;            ///< pages granted by all frontends
 };
 
-/// Attaches the account to the control context, so that all frontends of a session share it.
+/// Attaches the accounts to the control context: one for each session that uses it, shared by the
+/// session's frontends.
 class resource_share::service : public asio::execution_context::service {
  public:
   using key_type = service;
   static asio::execution_context::id id;
 
-  explicit service(asio::execution_context& context)
-      : asio::execution_context::service(context), shared(std::make_shared<account>()) {}
+  explicit service(asio::execution_context& context) : asio::execution_context::service(context) {}
 
-  std::shared_ptr<account> shared;
+  std::shared_ptr<account> account_of(const async::guest_session& session) {
+    auto& entry = accounts_[&session];
+    auto shared = entry.lock();
+    if (!shared) entry = shared = std::make_shared<account>();
+    return shared;
+  }
 
  private:
   void shutdown() override {}
+
+  std::map<const async::guest_session*, std::weak_ptr<account>> accounts_;
 };
 
 asio::execution_context::id resource_share::service::id;
@@ -55,7 +64,7 @@ bool can_grant(xen::grant_sharer& sharer, domid backend, std::size_t pages) {
 
 resource_share::resource_share(async::guest_session& session) {
   auto& context = asio::query(session.control(), asio::execution::context);
-  account_ = asio::use_service<service>(context).shared;
+  account_ = asio::use_service<service>(context).account_of(session);
   account_->queues.resize(session.cpus());
 }
 

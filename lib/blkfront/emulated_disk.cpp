@@ -15,10 +15,10 @@ namespace {
 
 enum class controller { ide, scsi };
 
-/// The position of an emulated disk in QEMU.
+/// The position of an emulated disk on its controller in QEMU.
 struct disk_position {
   controller kind{};
-  unsigned index = 0;  ///< from 0, over all channels of the controller
+  unsigned index = 0;  ///< starts at 0 and counts over all channels of the controller
   friend bool operator==(const disk_position&, const disk_position&) = default;
 };
 
@@ -26,7 +26,8 @@ constexpr unsigned ide_ports = 2;
 constexpr unsigned ide_disks = 4;
 constexpr unsigned ahci_disks = 6;
 
-/// nullopt: the disk has no twin. IDE and AHCI disks share one numbering.
+/// The position of the emulated twin of disk `number`; nullopt: it has none. IDE and AHCI disks
+/// share one numbering.
 std::optional<disk_position> twin_position(std::uint32_t number) {
   const auto minor = number & 0xFF;
   if ((number >> 28) == 1) {
@@ -55,7 +56,7 @@ std::optional<unsigned> ata_number(std::string_view name) {
   return parse_whole<unsigned>(name.substr(3));
 }
 
-/// The T of a SCSI address "H:C:T:L".
+/// The target (T) in a SCSI address "H:C:T:L".
 std::optional<unsigned> scsi_target(std::string_view address) {
   std::vector<unsigned> parts;
   while (true) {
@@ -70,7 +71,7 @@ std::optional<unsigned> scsi_target(std::string_view address) {
   return parts[2];
 }
 
-/// The position of a disk by its directory in /sys/devices:
+/// The position of a disk, from its directory in /sys/devices:
 /// .../0000:00:01.1/ata1/host0/target0:0:0/0:0:0:0/block/sda.
 std::optional<disk_position> position_of(const std::filesystem::path& folder) {
   std::filesystem::path parent;
@@ -105,7 +106,8 @@ bool is_emulated(const system_root& root, const std::string& name,
          folder.string().find("/usb") == std::string::npos;
 }
 
-/// " (xen_emul_unplug=never)" from the kernel's command line; empty if it has no such parameter.
+/// Returns " (xen_emul_unplug=never)" or similar from the kernel's command line; empty if the
+/// command line has no such parameter.
 std::string unplug_parameter(const system_root& root) {
   std::istringstream command_line(root.read("/proc/cmdline").value_or(""));
   for (std::string parameter; command_line >> parameter;)
@@ -137,7 +139,7 @@ void refuse_emulated_twin(const listed_device& device, std::string_view operatio
   const auto twin = emulated_twin(device, root);
   if (!twin) return;
   throw failure(std::make_error_code(std::errc::device_or_resource_busy), operation,
-                fmt::format("this guest drives the same disk as /dev/{}, emulated by QEMU: its "
+                fmt::format("this guest also accesses the disk as /dev/{}, emulated by QEMU: its "
                             "kernel did not unplug emulated disks at boot{}; reboot with unplug "
                             "enabled, or use --force",
                             *twin, unplug_parameter(root)));

@@ -1,8 +1,9 @@
-// Detects the emulated twin of a PV disk. An HVM guest also sees its first disks as IDE, AHCI or
-// SCSI disks of QEMU, unless its kernel unplugs these at boot. While the guest uses the twin, two
-// drivers would write to the same disk; Linux' blkfront does not attach the disk in this case.
+// Detects the emulated twin of a PV disk. QEMU also presents the first disks of an HVM guest as
+// IDE, AHCI or SCSI disks, unless the guest's kernel unplugs these at boot. While the guest uses
+// the twin, a PV frontend would be a second driver that writes to the same disk; blkfront in Linux
+// does not attach the disk in this case.
 //
-// Reads /sys and /proc/cmdline only.
+// Reads only /sys and /proc/cmdline.
 #pragma once
 
 #include <optional>
@@ -13,16 +14,16 @@
 
 namespace xenpv::blkfront {
 
-/// The guest's block device for the twin, "sda". nullopt: there is none, or the disk is read-only,
-/// which is safe with two drivers.
+/// The guest's block device for the twin, such as "sda". nullopt: there is none, or the disk is
+/// read-only, which is safe with two drivers.
 ///
-/// An emulated disk is matched by its position: libxl puts hda to hdd and xvda to xvdd on the IDE
+/// An emulated disk is matched by its position: libxl places hda to hdd and xvda to xvdd on the IDE
 /// controller in this order (AHCI: six disks), and sda to sdp on the SCSI controller. If /sys does
-/// not show the position, any disk of QEMU counts as the twin of any PV disk that can have one.
+/// not provide the position, any QEMU disk counts as the twin of any PV disk that can have one.
 [[nodiscard]] std::optional<std::string> emulated_twin(
     const listed_device& device, const system_root& root = system_root::from_environment());
 
-/// Throws `failure` (EBUSY) for `operation` if the guest uses the disk's twin.
+/// Throws `failure` (EBUSY) for `operation` if the guest uses the disk's emulated twin.
 void refuse_emulated_twin(const listed_device& device, std::string_view operation,
                           const system_root& root = system_root::from_environment());
 

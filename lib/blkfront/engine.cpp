@@ -1,5 +1,5 @@
 // The order of requests: from submission to the list of requests that can be sent, and from the
-// last ring request to completion.
+// last answered ring request to completion.
 #include "blkfront/engine.hpp"
 
 #include <algorithm>
@@ -13,7 +13,7 @@ namespace {
 /// Pages reserved in a pool of at least 64 pages (engine::spare_pages_).
 constexpr std::size_t spare_pages = 8;
 
-/// The limit of small requests that overtake a large one that waits for pages.
+/// How many small requests may overtake a large one that waits for pages.
 constexpr unsigned overtaking_limit = 64;
 
 }  // namespace
@@ -44,7 +44,7 @@ engine::~engine() {
 }
 
 void engine::reshape(const blk::geometry& shape) noexcept {
-  // The caller may not know yet which features the backend has refused.
+  // The caller might not know yet which features the backend has refused.
   const auto before = std::exchange(setup_.shape, shape);
   setup_.shape.can_flush = shape.can_flush && before.can_flush;
   setup_.shape.can_discard = shape.can_discard && before.can_discard;
@@ -72,7 +72,7 @@ std::error_code engine::check(const blk::request& r) const noexcept {
   if (r.op == blk::operation::discard && !shape.can_discard) return not_supported();
   if (r.op == blk::operation::secure_discard) {
     if (!shape.can_secure_discard) return not_supported();
-    // Not advisory: exactly these bytes must be erased.
+    // A secure discard is not advisory: exactly these bytes must be erased.
     if (((r.offset | r.length) & sector_mask_) != 0)
       return std::make_error_code(std::errc::invalid_argument);
   }
@@ -84,7 +84,7 @@ std::error_code engine::check(const blk::request& r) const noexcept {
   return {};
 }
 
-/// Initialises the request's device_part. False: the request is already complete.
+/// Initialises the request's device_part. Returns false if the request is already complete.
 bool engine::prepare(blk::request& r) noexcept {
   r.status = check(r);
   if (r.status) return false;
@@ -142,7 +142,7 @@ void engine::begin(blk::request& r) noexcept {
   const bool is_unaligned = ((r.offset | r.length) & sector_mask_) != 0;
   if (r.op != blk::operation::write || r.length == 0 || !is_unaligned) return park_or_queue();
   const auto plan = plan_write({r.offset, r.offset + r.length}, setup_.shape.sector_size);
-  // Counted before the first lock request, which may be granted at once.
+  // Count the merges before the first lock request, which may be granted immediately.
   r.device.outstanding = (plan.head ? 1U : 0U) + (plan.tail ? 1U : 0U);
   if (!plan.middle.empty()) park_or_queue();
   if (plan.head) add_merge(r, *plan.head);
@@ -157,11 +157,11 @@ void engine::add_merge(blk::request& r, const stretch& bytes) {
 bool engine::send(std::uint64_t now) noexcept {
   now_ = now;
   accept_fresh();
-  // Requests that do not wait for pages go first: a full ring or an empty pool then only delays
+  // Requests that do not wait for pages go first, so that a full ring or an empty pool delays only
   // requests that need many entries or pages.
   if (send_flush() && send_merges()) {
     send_pending(send_again());
-    // An empty FUA write only waits for its flush.
+    // An empty FUA write waits only for its flush.
     (void)send_flush();
   }
   // Callers may submit more requests from within `done`.
@@ -180,7 +180,7 @@ bool engine::send(std::uint64_t now) noexcept {
 
 bool engine::send_flush() noexcept {
   fail_doubtful_flushes();
-  // One flush at a time; flushes that arrive meanwhile share the next one.
+  // Only one flush is in flight; flushes that arrive in the meantime share the next one.
   if (flushing_.empty() || flush_in_flight_) return true;
   if (flush_mode_ == flush_mode::ignored) {
     finish_ignored_flushes(std::exchange(flushing_, {}));
@@ -191,7 +191,8 @@ bool engine::send_flush() noexcept {
   return true;
 }
 
-/// These flushes may cover completed writes that were lost, so they must not succeed.
+/// Fails flushes that may cover lost writes: they must not succeed, because these writes had
+/// already completed.
 void engine::fail_doubtful_flushes() noexcept {
   request_list doubtful;
   request_list others;
@@ -215,7 +216,7 @@ bool engine::send_merges() noexcept {
   return true;
 }
 
-/// False: pages are short.
+/// Returns false if too few pages are free.
 bool engine::send_again() noexcept {
   bool enough_pages = true;
   for (auto piece = again_.begin(); piece != again_.end() && !free_slots_.empty();) {
@@ -225,13 +226,15 @@ bool engine::send_again() noexcept {
       ++piece;
       continue;
     }
-    // send_piece() finds the page from the start of the lease; keep the request's own cursor.
+    // send_piece() locates the page from the start of the lease here, so keep the request's own
+    // cursor.
     const auto cursor = r.device.cursor;
     const auto sent = send_piece(r, piece->bytes, true);
     r.device.cursor = cursor;
     if (sent == 0) enough_pages = false;
     piece->bytes.begin += sent;
-    // The entry counts as one outstanding request, which its last ring request replaces.
+    // The entry counts as one outstanding request. The last ring request sent for it takes its
+    // place.
     if (!piece->bytes.empty()) continue;
     --r.device.outstanding;
     piece = again_.erase(piece);
@@ -248,8 +251,8 @@ void engine::send_pending(bool enough_pages) noexcept {
   }
   while (auto* const r = free_slots_.empty() ? nullptr : pending_.pop()) {
     if (changes_data(r->op) && gate_.park(*r, {r->device.planned, r->device.end})) continue;
-    // Requests with leased pages or without data do not wait for pages: other requests may wait for
-    // the pages of that lease. A small request only waits behind small ones.
+    // Requests with leased pages or without data do not wait for pages, because other requests may
+    // wait for the pages of that lease. A small request waits only behind other small ones.
     const bool is_small = r->length <= blk::small_request;
     const bool waits = takes_pages(*r) && (is_small ? !small_.empty() : !enough_pages);
     if (!waits && send_request(*r)) {
@@ -267,11 +270,13 @@ void engine::send_pending(bool enough_pages) noexcept {
     if (r->device.outstanding == 0) conclude(*r);
 }
 
-/// Sends requests that waited for pages, in order. False: the remaining ones still have to wait.
+/// Sends requests that waited for pages, in order. Returns false if the remaining ones still have
+/// to wait.
 bool engine::send_waiting(request_list& waiting, request_list& sent) noexcept {
   while (auto* const r = waiting.pop()) {
-    // If it is parked for a hold that overtook it, it keeps `lacks_pages`, so that no hold waits
-    // for it (has_earlier_write()): with two queues, holds could wait for each other.
+    // A request that is parked for a write lock that overtook it keeps `lacks_pages`, so that no
+    // write lock waits for it (has_earlier_write()). Otherwise the write locks of two queues could
+    // wait for each other.
     if (changes_data(r->op) && gate_.park(*r, {r->device.planned, r->device.end})) continue;
     const auto before = r->device.planned;
     const bool complete = send_request(*r);
@@ -295,7 +300,7 @@ void engine::wait_for_pages(blk::request& r) noexcept {
   if (changes_data(r.op)) check_holds({r.device.planned, r.device.end});
 }
 
-/// Requeues writes whose hold or fence has ended, ahead of later requests.
+/// Requeues writes whose write lock or fence has ended, ahead of later requests.
 void engine::resume(request_list woken) noexcept {
   if (woken.empty()) return;
   pending_.prepend(woken);
@@ -323,8 +328,8 @@ void engine::lower_fence(std::uint64_t id) noexcept {
   resume(gate_.lower_fence(id));
 }
 
-/// Whether a write to the sector is in flight, or one with a number up to `order` is queued and
-/// does not wait for pages.
+/// Whether a write to the sector is in flight, or a write with a number up to `order` is queued for
+/// a reason other than a lack of pages.
 bool engine::has_earlier_write(const stretch& sector, std::uint64_t order) const noexcept {
   for (const auto& s : slots_) {
     const bool plain = s.kind == slot_kind::simple || s.kind == slot_kind::data ||
@@ -348,10 +353,11 @@ bool engine::has_earlier_write(const stretch& sector, std::uint64_t order) const
   return found;
 }
 
-/// Writes to `bytes` have ended or wait for pages: lets holds within `bytes` take effect.
+/// Call when writes to `bytes` have ended or wait for pages: lets write locks within `bytes` take
+/// effect.
 void engine::check_holds(const stretch& bytes) noexcept {
   for (const auto sector : gate_.waiting_holds(bytes)) {
-    // sector_held() below may add and remove holds.
+    // sector_held() below may add and remove write locks.
     const auto* const order = gate_.waiting_hold(sector);
     if (order == nullptr) continue;
     if (has_earlier_write({sector, sector + setup_.shape.sector_size}, *order)) continue;
@@ -365,7 +371,7 @@ void engine::piece_done(blk::request& r, std::error_code status) noexcept {
   if (--r.device.outstanding == 0 && r.device.planned >= r.device.end) conclude(r);
 }
 
-/// All data has been transferred, or a part has failed.
+/// Call when all data has been transferred or a part has failed.
 void engine::conclude(blk::request& r) noexcept {
   if (!is_fua(r) || r.status || phase_of(r) == phase::flush) return finish(r);
   set_phase(r, phase::flush);

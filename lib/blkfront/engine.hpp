@@ -1,14 +1,15 @@
-// Carries one queue's requests from submission to completion, over a shared ring and granted pages.
-// Uses neither Asio nor Xen: memory is provided, time is an argument, and events and messages to
-// other queues go through the engine_host.
+// Processes one queue's requests from submission to completion, over a shared ring and granted
+// pages. Uses neither Asio nor Xen: memory and the current time are passed in, and events and
+// messages to other queues go through the engine_host.
 //
-// One thread. Does not trust the ring: an invalid response fails the engine with a descriptive
-// error, and all requests with it.
+// Used on one thread. Does not trust the ring: an invalid response fails the engine, with a
+// descriptive error, and all its requests.
 //
-// disown() alone decides which resources the backend may still access. When a request completes
-// before its ring requests, the backend keeps these, their pages and the bytes that they write. The
-// pages return with the backend's response or not at all. Writes to those bytes wait, on every
-// queue, for the response or for the end of the connection.
+// Only disown() decides which resources the backend may still access. If a request completes before
+// all its ring requests are answered, the backend keeps the unanswered ones, their pages and the
+// byte range that they write. The pages return to the pool with the backend's response or not at
+// all. Writes to that range wait, on every queue, until the backend responds or the connection
+// ends.
 #pragma once
 
 #include <cstdint>
@@ -37,16 +38,16 @@ namespace xenpv::blkfront {
 
 /// Timed-out requests, for the log.
 struct overdue {
-  std::size_t requests = 0;    ///< completed with errc::timed_out now, or soon
-  std::size_t unanswered = 0;  ///< ring requests that exceed the limit
+  std::size_t requests = 0;    ///< completed with errc::timed_out, now or soon
+  std::size_t unanswered = 0;  ///< ring requests unanswered for longer than the limit
 };
 
 class engine {
  public:
-  /// Bits of request::device_part::flags that the caller sets after submit().
+  /// Bits in request::device_part::flags that the caller sets after submit().
   static constexpr std::uint8_t caller_marks = 0x0F;
-  /// A flush or FUA write that must fail: it may cover writes that were lost, and no flush has
-  /// failed for them yet (flush_ledger).
+  /// Marks a flush or FUA write that must fail: it may cover lost writes, and no flush has failed
+  /// because of them yet (flush_ledger).
   static constexpr std::uint8_t in_doubt = 0x40;
 
   engine(engine_setup setup, engine_host& host);
@@ -55,11 +56,11 @@ class engine {
   engine& operator=(const engine&) = delete;
 
   [[nodiscard]] const blk::geometry& shape() const noexcept { return setup_.shape; }
-  /// The disk was resized, or its medium changed. Does not enable features that are off.
+  /// Call after the disk was resized or its medium changed. Does not enable features that are off.
   void reshape(const blk::geometry& shape) noexcept;
 
-  /// Takes `r`. It completes from within send(), drain(), check_deadlines(), fence_raised() or
-  /// fail().
+  /// Takes ownership of `r`, which completes within send(), drain(), check_deadlines(),
+  /// fence_raised() or fail().
   void submit(blk::request& r) noexcept {
     ++unfinished_;
     r.status = no_error_;
@@ -68,48 +69,49 @@ class engine {
     fresh_.push(r);
   }
 
-  /// Fills the ring with requests and publishes them. True: the backend needs an event. `now`: ns
-  /// of a steady clock.
+  /// Fills the ring with requests and publishes them. Returns true if the backend needs an event.
+  /// `now` is the time in ns of a steady clock.
   [[nodiscard]] bool send(std::uint64_t now) noexcept;
-  /// Takes the backend's responses. True: there were responses.
+  /// Takes the backend's responses. Returns true if there were any.
   bool drain(std::uint64_t now) noexcept;
-  /// Whether drain() would find responses. Reads shared memory once.
+  /// Whether the ring contains responses for drain(). Reads shared memory once.
   [[nodiscard]] bool has_answers() noexcept { return ring_.available().value_or(1) != 0; }
-  /// Requests an event for the response `distance` from now. False: call drain() again first.
+  /// Requests an event for the response `distance` from now. Returns false if drain() must be
+  /// called again first.
   [[nodiscard]] bool arm(std::uint32_t distance) noexcept { return ring_.arm(distance); }
 
-  /// Completes requests with errc::timed_out if the backend has had a part of them for `limit`. The
-  /// backend keeps the resources that it may still access (disown()). Requests that wait to be sent
-  /// do not time out.
+  /// Completes requests with errc::timed_out if one of their ring requests has been unanswered for
+  /// `limit`. The backend keeps the resources that it may still access (disown()). Requests that
+  /// still wait to be sent do not time out.
   [[nodiscard]] overdue check_deadlines(std::uint64_t now, std::uint64_t limit) noexcept;
-  /// How long the backend has had the oldest unanswered ring request, ns; 0: none.
+  /// The age of the oldest unanswered ring request, in ns; 0: none is unanswered.
   [[nodiscard]] std::uint64_t oldest_unanswered(std::uint64_t now) const noexcept;
-  /// Fails all current and future requests with `reason`. Keeps the first reason. Pages of
-  /// unanswered ring requests do not return to their pool.
+  /// Fails all current and future requests with `reason`. A later call keeps the first reason.
+  /// Pages of unanswered ring requests do not return to their pool.
   void fail(error reason) noexcept;
   [[nodiscard]] const std::optional<error>& failure_reason() const noexcept { return failure_; }
   /// Abandons the ring of a lost backend and returns all unanswered requests, in order of
-  /// submission. They can be submitted to another engine without changes. This engine is failed
-  /// afterwards; pages of unanswered ring requests do not return to their pool.
+  /// submission. They can be submitted to another engine without changes. Afterwards this engine is
+  /// in the failed state, and pages of unanswered ring requests do not return to their pool.
   [[nodiscard]] std::vector<blk::request*> take_unfinished();
-  /// Extends all deadlines by a period during which nothing could run.
+  /// Extends all deadlines by a period during which this program did not run.
   void extend_deadlines(std::uint64_t frozen_ns) noexcept;
 
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return ring_.in_flight(); }
-  /// No request is unanswered, and the backend has answered all ring requests.
+  /// Whether no request is unanswered and the backend has answered all ring requests.
   [[nodiscard]] bool is_idle() const noexcept;
-  /// Requests that have not completed.
+  /// The number of requests that have not completed.
   [[nodiscard]] std::size_t unfinished() const noexcept { return unfinished_; }
 
-  /// For read-modify-write on any queue: between engine_host::sector_held() and release_sector(),
-  /// no write of this queue touches the sector.
+  /// Requests a write lock on the sector, for read-modify-write on any queue. Between
+  /// engine_host::sector_held() and release_sector(), no write of this queue touches the sector.
   void hold_sector(std::uint64_t sector);
   void release_sector(std::uint64_t sector) noexcept;
   /// The reply to engine_host::lock_sector().
   void sector_locked(std::uint64_t sector) noexcept;
 
-  /// For a timed-out write of another queue that the backend still has: no write to `bytes` is sent
-  /// until lower_fence(). `id` is unique among the device's fences.
+  /// Blocks writes to `bytes` until lower_fence(), because a timed-out write of another queue is
+  /// still in flight at the backend. `id` is unique among the device's fences.
   void raise_fence(std::uint64_t id, const stretch& bytes);
   void lower_fence(std::uint64_t id) noexcept;
   /// The reply to engine_host::raise_fences().
@@ -119,7 +121,8 @@ class engine {
   [[nodiscard]] queue_statistics& counters() noexcept { return statistics_; }
 
  private:
-  /// `simple`: the whole data of one request, in one segment. `orphan`: the request has completed.
+  /// `simple`: all data of one request, in one segment. `orphan`: the request completed before its
+  /// response.
   enum class slot_kind : std::uint8_t {
     free,
     simple,
@@ -136,11 +139,12 @@ class engine {
 
   /// A ring request in flight.
   struct slot {
-    blk::request* r = nullptr;  ///< for a flush: the first of a chain
-    std::uint64_t id = 0;       ///< as in the ring; a serial number detects late responses
+    blk::request* r = nullptr;  ///< for a flush: the first request of a chain
+    std::uint64_t id =
+        0;  ///< the id in the ring; contains a serial number to detect late responses
     std::uint64_t started_ns = 0;
-    stretch bytes;          ///< of the device
-    blk::page_chain pages;  ///< owned by the engine, for data
+    stretch bytes;          ///< byte range on the device
+    blk::page_chain pages;  ///< for data; owned by the engine
     blk::page_chain indirect;
     sector_merger::merge* merging = nullptr;
     orphaned_request* orphan_of = nullptr;
@@ -149,7 +153,7 @@ class engine {
     std::uint16_t segments = 0;
     bool uses_spare = false;  ///< `pages` are from spare_pages_
   };
-  /// A piece of a request to resend in direct requests.
+  /// A part of a request that must be resent as direct requests.
   struct again {
     blk::request* r;
     stretch bytes;
@@ -182,7 +186,7 @@ class engine {
   void finish_all(request_list list, std::error_code status) noexcept;
   void finish_ignored_flushes(request_list list) noexcept;
 
-  // engine_ring.cpp: slots, segments, answers
+  // engine_ring.cpp: slots, segments, responses
   [[nodiscard]] bool send_simple(blk::request& r) noexcept;
   [[nodiscard]] bool send_request(blk::request& r) noexcept;
   [[nodiscard]] bool send_discard(blk::request& r) noexcept;
@@ -199,7 +203,7 @@ class engine {
   void put_direct(slot& s, blk::page_index page, std::uint64_t position) noexcept;
   void put_indirect(slot& s, blk::page_index page, std::uint64_t position) noexcept;
   void lack_pages() noexcept;
-  /// The number of responses that drain() takes at once.
+  /// The number of responses that drain() takes in one batch.
   static constexpr std::size_t claimed_at_once = 32;
   [[nodiscard]] bool claim(std::span<wire::blkif_response> answers) noexcept;
   void claim_pages(const slot& s) noexcept;
@@ -215,7 +219,7 @@ class engine {
   void answer_merge(const slot& s, outcome result) noexcept;
   void answer_orphan(const slot& s) noexcept;
 
-  // engine_end.cpp: deadlines, failure, handing requests back
+  // engine_end.cpp: deadlines, failure, return of requests
   orphaned_request* disown(blk::request& r) noexcept;
   void forget_queued(blk::request& r) noexcept;
   void end_orphan(orphaned_request& orphan) noexcept;
@@ -235,21 +239,21 @@ class engine {
 
   request_list fresh_;      ///< submitted since the last send()
   request_list refused_;    ///< to be completed with their current status
-  request_list pending_;    ///< wait for ring entries; the first ones may be partly sent
-  request_list small_;      ///< small requests that wait for pages; before large_
-  request_list large_;      ///< large requests that wait for pages; may be partly sent
+  request_list pending_;    ///< waiting for ring entries; the first may be partially sent
+  request_list small_;      ///< small requests waiting for pages; sent before large_
+  request_list large_;      ///< large requests waiting for pages; may be partially sent
   unsigned overtaken_ = 0;  ///< small requests sent while large ones wait
-  request_list flushing_;   ///< wait for the next flush
+  request_list flushing_;   ///< waiting for the next flush
   bool flush_in_flight_ = false;
   bool barrier_worked_ = false;
   flush_mode flush_mode_ = flush_mode::none;
-  flush_ledger::snapshot flush_covers_;  ///< of the flush in flight
+  flush_ledger::snapshot flush_covers_;  ///< writes covered by the flush in flight
   std::deque<again> again_;
   write_gate gate_;
   sector_merger merger_;
-  /// For requests that find no page in the pool. Spare pages are never leased, so these requests
-  /// make progress even if all leases wait, and holds may wait for them. Empty if the pool is too
-  /// small.
+  /// For requests when no pool page is free. Spare pages are never leased, so these requests make
+  /// progress even if all leased pages belong to waiting requests. Write locks may therefore wait
+  /// for these requests. Empty if the pool is too small.
   blk::page_chain spare_pages_;
   bool has_spare_pages_ = false;
   std::list<orphaned_request> orphans_;
@@ -257,9 +261,9 @@ class engine {
   std::size_t unfinished_ = 0;
   std::uint64_t order_ = 0;
   std::optional<error> failure_;
-  /// Copied to reset a status: default construction is a library call.
+  /// Copied to reset a status, because default construction is a library call.
   std::error_code no_error_;
-  std::uint32_t published_;  ///< requests put when the ring was last published
+  std::uint32_t published_;  ///< ring_.requests_put() at the last publication
   queue_statistics statistics_;
 };
 

@@ -1,10 +1,11 @@
 // Takes responses out of the ring in a way that is safe for live migration. Xen's dirty log
 // contains the pages that the guest writes, but not those that a backend writes through a
 // persistent grant. The ring page is in the log, because the frontend writes to it. The data pages
-// may not be, and the new host then has a response without its data. Therefore drain() first writes
-// to each data page of a completed read, which puts it into the dirty log, and then reads the
-// suspend clock. If the guest was not suspended, a later migration transfers the data. Otherwise
-// the responses stay in the ring, and the requests are resent after the resume.
+// might not be in the log, and the new host would then have a response without its data. Therefore
+// drain() first writes to each data page of a completed read, which puts the page into the dirty
+// log, and then checks whether the guest was suspended. If the guest was not suspended, a later
+// migration transfers the data. Otherwise the responses stay in the ring, and the requests are
+// resent after the resume.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -23,7 +24,7 @@ bool engine::drain(std::uint64_t now) noexcept {
   while (!failure_) {
     const auto count = ring_.available();
     if (!count) {
-      // After a migration the ring's indices may be stale.
+      // After a migration, the ring's indices may be stale.
       if (!host_.may_take_answers()) break;
       fail(violation(fmt::format("backend published more responses than the {} requests in flight",
                                  ring_.in_flight())));
@@ -40,7 +41,8 @@ bool engine::drain(std::uint64_t now) noexcept {
   return any;
 }
 
-/// Copies the next responses and takes them from the ring. False: they must not be used.
+/// Copies the next responses and removes them from the ring. Returns false if they must not be
+/// used.
 bool engine::claim(std::span<wire::blkif_response> answers) noexcept {
   for (std::uint32_t i = 0; i < answers.size(); ++i) {
     answers[i] = ring_.peek(i);
@@ -52,7 +54,7 @@ bool engine::claim(std::span<wire::blkif_response> answers) noexcept {
   return true;
 }
 
-/// Dirties each data page of a read without changing its contents.
+/// Dirties each data page of a read in Xen's log, without changing its contents.
 void engine::claim_pages(const slot& s) noexcept {
   auto& pool = *setup_.data.pages;
   auto page = s.pages.first;
@@ -70,7 +72,7 @@ void engine::claim_pages(const slot& s) noexcept {
   }
   const auto end = position + s.bytes.size();
   for (auto offset = position; offset < end; offset = (offset / page_size + 1) * page_size) {
-    // A byte of this read: the backend may still write to other bytes of the page.
+    // Use a byte of this read, because the backend may still write to other bytes of the page.
     volatile auto* const byte = pool.data(page) + offset % page_size;
     *byte = *byte;
     page = pool.next(page);

@@ -1,5 +1,5 @@
 // Requests that end without a response: deadlines, failure, and the return of unanswered requests.
-// Also decides which resources the backend keeps (disown()).
+// Also decides which resources the backend may still access (disown()).
 #include <algorithm>
 #include <utility>
 
@@ -7,9 +7,10 @@
 
 namespace xenpv::blkfront {
 
-/// `r` completes before the backend's responses: the backend owns its ring requests, their pages
-/// and the bytes that they write until it responds. Returns the record of these resources, or null
-/// if nothing outlives the slots: the engine's own pages return with each slot.
+/// Call when `r` completes before the backend's responses. Until the backend responds, it owns the
+/// ring requests of `r`, their pages and the byte range that they write. Returns the record of
+/// these resources. Returns null if nothing needs to be recorded, because the engine's own pages
+/// return with each slot.
 engine::orphaned_request* engine::disown(blk::request& r) noexcept {
   orphaned_request* kept = nullptr;
   bool leased = false;
@@ -37,7 +38,7 @@ engine::orphaned_request* engine::disown(blk::request& r) noexcept {
   return kept;
 }
 
-/// Called when the backend has answered all slots of an orphan, and when all queues have raised its
+/// Call when the backend has answered all slots of an orphan, and when all queues have raised its
 /// fence. Ends the orphan once both are true.
 void engine::end_orphan(orphaned_request& orphan) noexcept {
   if (orphan.slots > 0 || orphan.waits != nullptr) return;
@@ -66,7 +67,7 @@ void engine::forget_queued(blk::request& r) noexcept {
     (void)chain.remove(r);
     s.r = chain.first;
     if (s.r != nullptr) continue;
-    // No request waits for this flush any more, and the next flush need not wait for its response.
+    // No request waits for this flush any more, so the next flush need not wait for its response.
     s.kind = slot_kind::orphan;
     flush_in_flight_ = false;
   }
@@ -81,7 +82,8 @@ void engine::time_out(blk::request& r, request_list& done) noexcept {
   orphan->fence = ++serial_ << 16 | setup_.queue;
   gate_.raise_fence(orphan->fence, orphan->bytes);
   if (setup_.only_queue) return done.push(r);
-  // After completion, the caller may write to the same bytes through another queue.
+  // After completion, the caller may write to the same bytes through another queue, so the fence
+  // must be raised there first.
   orphan->waits = &r;
 }
 
@@ -118,7 +120,7 @@ std::vector<blk::request*> engine::unfinished_requests() const {
     add(piece.r);
   for (const auto& orphan : orphans_)
     add(orphan.waits);
-  // A request may be in several places at once.
+  // A request may be in several of these places.
   std::sort(out.begin(), out.end());
   out.erase(std::unique(out.begin(), out.end()), out.end());
   return out;
@@ -146,12 +148,13 @@ overdue engine::check_deadlines(std::uint64_t now, std::uint64_t limit) noexcept
     if (s.kind != slot_kind::free && s.started_ns + limit <= now) ++out.unanswered;
   const auto late = late_requests(limit);
   out.requests = late.size();
-  // Time out all of them first: callers may send and drain from within `done`.
+  // Time out all requests first: callers may send and drain from within `done`.
   request_list done;
   std::vector<std::pair<std::uint64_t, stretch>> fences;
   for (auto* const r : late) {
     time_out(*r, done);
-    // Fences of an earlier call are already being raised. A second raise would never be lowered.
+    // Fences of an earlier call are already being raised; a fence that is raised twice would never
+    // be lowered.
     if (!orphans_.empty() && orphans_.back().waits == r)
       fences.emplace_back(orphans_.back().fence, orphans_.back().bytes);
   }
@@ -160,7 +163,7 @@ overdue engine::check_deadlines(std::uint64_t now, std::uint64_t limit) noexcept
   for (const auto& [id, bytes] : fences)
     host_.raise_fences(id, bytes);
   if (late.empty() || failure_) return out;
-  // Holds and merges may have waited for these requests.
+  // Write locks and merges may have waited for these requests.
   check_holds({0, ~std::uint64_t{0}});
   host_.schedule_send();
   return out;
@@ -218,7 +221,7 @@ std::vector<blk::request*> engine::take_unfinished() {
   for (const auto& list : {fresh_, refused_})
     for (auto* r = list.first; r != nullptr; r = r->device.next)
       all.push_back(r);
-  failure_ = make_error(errc::lost_connection, "use the ring", "its backend is lost");
+  failure_ = make_error(errc::lost_connection, "use the ring", "the backend was lost");
   fresh_ = refused_ = {};
   for (auto& s : slots_)
     s = {};

@@ -1,7 +1,7 @@
 // The inputs of an engine: the memory and limits of one connection, and the engine_host interface,
 // which schedules the engine and exchanges messages with the other queues.
 //
-// Interfaces and values only; implemented by frontend_queue and by tests.
+// Implemented by frontend_queue and by tests.
 #pragma once
 
 #include <cstdint>
@@ -24,29 +24,29 @@ struct granted_pool {
 };
 
 struct engine_setup {
-  /// Initialised before it was published, unused since.
+  /// Initialised before it was published, and unused since then.
   ring::blkif_front_ring ring;
   granted_pool data;
   granted_pool indirect;  ///< empty: no indirect requests
   blk::geometry shape;
-  std::uint32_t unit = 512;  ///< bytes; the backend's sector unit
-  unsigned segments = 11;    ///< most segments of a request
+  std::uint32_t unit = 512;  ///< the backend's sector unit in bytes
+  unsigned segments = 11;    ///< maximum number of segments per request
   bool flush_cache = false;
   bool barrier = false;
-  bool only_queue = true;  ///< a barrier orders one ring only
+  bool only_queue = true;  ///< the device has one queue; a barrier orders only its own ring
   std::uint16_t handle = 0;
-  /// true: flushes that the backend refuses fail. false: they succeed without the backend.
+  /// true: flushes that the backend refuses fail. false: they succeed without reaching the backend.
   bool strict_flush = false;
-  std::shared_ptr<flush_ledger> ledger = {};  ///< of the device; null: losses are not tracked
+  std::shared_ptr<flush_ledger> ledger = {};  ///< the device's ledger; null: losses are not tracked
   std::size_t queue = 0;                      ///< index of this queue in the ledger
 };
 
 class engine_host {
  public:
-  /// The engine has requests to send: call send() soon, but not from here.
+  /// The engine has requests to send: call send() soon, but not from within this call.
   virtual void schedule_send() = 0;
-  /// Requests the lock of a sector for read-modify-write; engine::sector_locked() grants it.
-  /// Sectors are identified by their first byte.
+  /// Requests the device-wide lock of a sector for read-modify-write; engine::sector_locked()
+  /// grants it. Sectors are identified by their first byte.
   virtual void lock_sector(std::uint64_t sector) = 0;
   virtual void unlock_sector(std::uint64_t sector) = 0;
   /// The reply to engine::hold_sector().
@@ -57,14 +57,14 @@ class engine_host {
   virtual void lower_fences(std::uint64_t id) = 0;
   /// The backend refused a feature: shape() has changed.
   virtual void shape_changed() = 0;
-  /// The backend refused a flush; flushes now succeed without it.
+  /// The backend refused a flush; flushes now succeed without reaching it.
   virtual void flush_ignored() = 0;
-  /// Flushes failed, because a lost backend may have lost completed writes.
+  /// Flushes failed because a lost backend may have lost completed writes.
   virtual void flush_failed_after_loss() = 0;
-  /// False: the guest was suspended and may have moved to another host. The contents of the ring
-  /// and its pages must not be used until the suspend is resolved.
+  /// Returns false if the guest was suspended and may have moved to another host. The contents of
+  /// the ring and its pages must not be used until the suspend is resolved.
   [[nodiscard]] virtual bool may_take_answers() noexcept { return true; }
-  /// A request with one of the engine::caller_marks is about to complete.
+  /// A request with any of the engine::caller_marks is about to complete.
   virtual void marked_answered(blk::request& r) { (void)r; }
 
  protected:

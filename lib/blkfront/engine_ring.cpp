@@ -1,6 +1,6 @@
 // Slots, segments and responses: puts requests into the ring and handles the responses. If a
-// send_*() function returns false, the ring is full or pages are short: call it again after a
-// response.
+// send_*() function returns false, the ring is full or too few pages are free: call it again after
+// a response.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,7 +14,8 @@ namespace {
 
 constexpr auto direct_segments = static_cast<std::uint32_t>(wire::blkif_max_segments_per_request);
 
-/// While requests are in flight, it is better to wait for their pages than to send tiny requests.
+/// In pages. While requests are in flight, it is better to wait for their pages than to send tiny
+/// requests.
 constexpr std::uint32_t tiny_request = 8;
 
 /// The size of a blkif_request with `segments` segments; only these bytes are put into the ring.
@@ -51,14 +52,14 @@ bool engine::takes_pages(const blk::request& r) const noexcept {
   return carries_data(r.op) && !uses_lease(r);
 }
 
-/// The fast path for the most frequent request: whole sectors within one page, with no request
-/// ahead. Behaves like the slow path, which handles all other requests and all responses other than
-/// OKAY. False: not such a request; nothing was done.
+/// The fast path for the most frequent request: whole sectors within one page, with no earlier
+/// request waiting. Behaves like the slow path, which handles all other requests and all responses
+/// other than OKAY. Returns false, without effect, if `r` is not such a request.
 bool engine::send_simple(blk::request& r) noexcept {
   const auto& shape = setup_.shape;
   const bool writes = r.op == blk::operation::write;
   if (!carries_data(r.op) || r.fua || (writes && shape.read_only)) return false;
-  // A length of 0 wraps to the largest number.
+  // A length of 0 wraps to the largest number and is therefore excluded, too.
   if (r.length - 1 >= page_size || ((r.offset | r.length) & sector_mask_) != 0) return false;
   if (r.length > shape.size || r.offset > shape.size - r.length) return false;
   if (free_slots_.empty() || failure_ || !pending_.empty()) return false;
@@ -80,7 +81,7 @@ bool engine::send_simple(blk::request& r) noexcept {
   }
   const auto number = free_slots_.back();
   free_slots_.pop_back();
-  // Sets only these members: release() and take_slot() leave the others of a free slot cleared.
+  // Set only these members: release() and take_slot() leave the others of a free slot cleared.
   auto& s = slots_[number];
   s.r = &r;
   s.id = ++serial_ << 16 | number;
@@ -98,10 +99,10 @@ bool engine::send_simple(blk::request& r) noexcept {
   return true;
 }
 
-/// True: the whole request is in the ring.
+/// Returns true if the whole request is in the ring.
 bool engine::send_request(blk::request& r) noexcept {
   if (is_discard(r.op)) return send_discard(r);
-  // A part has failed: the rest cannot change the status.
+  // A part has failed: skip the rest, which cannot change the status.
   if (r.status) {
     const stretch rest{std::exchange(r.device.planned, r.device.end), r.device.end};
     if (changes_data(r.op)) check_holds(rest);
@@ -140,14 +141,15 @@ std::uint32_t engine::segments_allowed(std::uint32_t needed, bool direct) const 
   if (needed <= direct_segments || limit <= direct_segments)
     return std::min(needed, direct_segments);
   const auto allowed = std::min(needed, limit);
-  // Without descriptor pages, fall back to a direct request instead of waiting.
+  // If no descriptor pages are free, fall back to a direct request instead of waiting.
   const auto descriptors = (allowed + wire::blkif_segments_per_indirect_page - 1) /
                            wire::blkif_segments_per_indirect_page;
   const bool enough = setup_.indirect.pages && setup_.indirect.pages->free() >= descriptors;
   return enough ? allowed : direct_segments;
 }
 
-/// The number of pool pages for a ring request of `r`, at most `needed`; 0: wait.
+/// The number of pool pages for a ring request of `r`, at most `needed`; 0: the request has to
+/// wait.
 std::uint32_t engine::pages_for(const blk::request& r, std::uint32_t needed) const noexcept {
   const auto& pool = *setup_.data.pages;
   // The reserve is for other requests, but must not keep the backend idle.
@@ -159,7 +161,8 @@ std::uint32_t engine::pages_for(const blk::request& r, std::uint32_t needed) con
   return is_tiny ? 0 : static_cast<std::uint32_t>(free);
 }
 
-/// Sends as much of `rest` as fits into one ring request. Returns its bytes; 0: it has to wait.
+/// Sends as much of `rest` as fits into one ring request. Returns the number of bytes sent; 0:
+/// `rest` has to wait.
 std::uint64_t engine::send_piece(blk::request& r, const stretch& rest, bool direct) noexcept {
   if (free_slots_.empty()) {
     ++statistics_.ring_full;
@@ -317,7 +320,7 @@ void engine::refuse(const wire::blkif_response& response) noexcept {
   const auto& s = slots_[number];
   if (s.kind == slot_kind::free || s.id != response.id)
     return fail(violation(text + ", which is not in flight (answered twice?)"));
-  fail(violation(text + fmt::format(", which is a {}", to_string(s.op))));
+  fail(violation(text + fmt::format(", which belongs to a {}", to_string(s.op))));
 }
 
 void engine::handle(const wire::blkif_response& response) noexcept {
@@ -330,7 +333,7 @@ void engine::handle(const wire::blkif_response& response) noexcept {
     if (result == outcome::okay) return answer_simple(*matching);
     matching->kind = slot_kind::data;
   }
-  // Released first: the calls below may start new requests in the slot.
+  // Release the slot first: the calls below may start new requests in it.
   const auto s = *matching;
   if (s.kind == slot_kind::data && result == outcome::okay && s.op == wire::blkif_op::read)
     copy_back(s);
@@ -372,7 +375,7 @@ void engine::release(slot& s) noexcept {
   if (wrote && !gate_.is_open()) check_holds(bytes);
 }
 
-/// Copies only the requested bytes: partial sectors are read as whole ones.
+/// Copies only the requested bytes, because partial sectors are read as whole ones.
 void engine::copy_back(const slot& s) noexcept {
   if (s.pages.count == 0) return;
   const auto& r = *s.r;
@@ -405,7 +408,7 @@ void engine::answer_simple(slot& s) noexcept {
 void engine::answer_data(const slot& s, outcome result) noexcept {
   const bool was_indirect = s.segments > wire::blkif_max_segments_per_request;
   if (result == outcome::unsupported && was_indirect) {
-    // The backend refused the feature, not the data: resend the piece in direct requests.
+    // The backend refused indirect requests, not the data: resend the range as direct requests.
     setup_.segments = wire::blkif_max_segments_per_request;
     again_.push_back({s.r, s.bytes});
     return;
@@ -423,8 +426,8 @@ void engine::answer_flush(const slot& s, outcome result) noexcept {
     list.last = list.last->device.next;
   const bool is_barrier = s.op == wire::blkif_op::write_barrier;
   if (is_barrier && result == outcome::okay) barrier_worked_ = true;
-  // Backends without empty barriers respond with ERROR (blkif.md 4). After a successful barrier, an
-  // ERROR is a real error.
+  // Backends that do not support empty barriers respond with ERROR (blkif.md 4). After one
+  // successful barrier, an ERROR is a real error.
   if (is_barrier && result == outcome::failed && !barrier_worked_) result = outcome::unsupported;
   if (result != outcome::unsupported) {
     if (setup_.ledger && result == outcome::okay) setup_.ledger->flushed(flush_covers_);
@@ -461,7 +464,7 @@ void engine::answer_discard(const slot& s, outcome result) noexcept {
 
 void engine::answer_merge(const slot& s, outcome result) noexcept {
   auto& m = *s.merging;
-  // The changed sector goes back next.
+  // The changed sector is written next.
   if (s.kind == slot_kind::merge_read && result == outcome::okay && merger_.change(m)) return;
   auto* const r = merger_.end(m);
   if (r != nullptr) piece_done(*r, result == outcome::okay ? std::error_code{} : io_error());

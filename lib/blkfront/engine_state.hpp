@@ -1,4 +1,4 @@
-// Internals of an engine, shared by its units. Private to engine*.cpp.
+// Internals of an engine, for engine*.cpp only.
 #pragma once
 
 #include <cerrno>
@@ -18,17 +18,18 @@ inline void set_phase(blk::request& r, phase p) noexcept {
   r.device.phase = static_cast<std::uint8_t>(p);
 }
 
-/// In request::device_part::flags: the request has waited for pages of the pool. No hold may wait
-/// for it: the pages may be on lease to a request that waits for the hold, and a hold may have
-/// overtaken it.
+/// A flag in request::device_part::flags: the request has waited for pool pages. No write lock may
+/// wait for such a request: the pages may be leased to a request that waits for that lock, and a
+/// lock may have overtaken the request.
 inline constexpr std::uint8_t lacks_pages = 0x80;
 
-/// The resources that the backend keeps of a request that completed before its ring requests.
+/// The resources that the backend may still access after their request completed without its
+/// responses.
 struct engine::orphaned_request {
-  blk::page_chain pages;          ///< of the request's lease
-  stretch bytes;                  ///< the written range; empty: none
-  std::uint64_t fence = 0;        ///< around `bytes`; 0: none
-  blk::request* waits = nullptr;  ///< completes when every queue has raised the fence
+  blk::page_chain pages;          ///< pages of the request's lease
+  stretch bytes;                  ///< the byte range being written; empty: none
+  std::uint64_t fence = 0;        ///< id of the fence around `bytes`; 0: none
+  blk::request* waits = nullptr;  ///< the request to complete once every queue has raised the fence
   unsigned slots = 0;             ///< unanswered ring requests
 };
 

@@ -53,7 +53,7 @@ error refuse(std::string_view node, Value value, std::string_view reason) {
                     reason);
 }
 
-/// The node's number, or `absent` if there is no such node.
+/// The number in the node, or `absent` if there is no such node.
 result<std::uint64_t> number(const node_map& nodes, std::string_view name, std::uint64_t absent) {
   const auto text = value_of(nodes, name);
   if (!text) return absent;
@@ -89,8 +89,9 @@ std::uint64_t order_of(std::uint64_t pages) {
   return pages == 0 ? 0 : static_cast<std::uint64_t>(std::bit_width(pages) - 1);
 }
 
-/// The unit of `sectors` and of the ring. blkif.h has required 512 since 2024, but QEMU uses its
-/// block size for both and FreeBSD for `sectors` only, so the backend is identified by its nodes.
+/// The unit of the `sectors` node and of the ring. blkif.h has required 512 since 2024. QEMU uses
+/// its block size for both, and FreeBSD for `sectors` only, so the backend must be identified by
+/// its nodes.
 result<std::uint32_t> sector_unit(const node_map& nodes, std::string_view kind,
                                   std::uint32_t sector_size) {
   constexpr auto spec = static_cast<std::uint32_t>(wire::blkif_sector_size);
@@ -99,7 +100,7 @@ result<std::uint32_t> sector_unit(const node_map& nodes, std::string_view kind,
   if (nodes.contains("physical-sector-size")) return spec;
   return refuse("sector-size", sector_size,
                 "this backend does not publish its sector unit, so any access could hit the wrong "
-                "place; give the disk 512-byte sectors or use Linux blkback or QEMU");
+                "sectors; give the disk 512-byte sectors, or use Linux blkback or QEMU");
 }
 
 result<void> check_sector_sizes(std::uint64_t logical, std::uint64_t physical) {
@@ -136,7 +137,7 @@ std::span<const std::string_view> backend_nodes() noexcept {
 result<backend_offer> parse_offer(const node_map& nodes) {
   number_reader read(nodes);
   backend_offer offer;
-  // FreeBSD publishes both nodes, old backends only the second.
+  // FreeBSD publishes both nodes, old backends only max-ring-pages.
   const auto order = read("max-ring-page-order", order_of(read("max-ring-pages")));
   offer.max_ring_page_order = bounded(order, 0, 4);
   offer.max_queues = bounded(read("multi-queue-max-queues", 1), 1, 64);
@@ -175,7 +176,7 @@ result<backend_properties> parse_properties(const node_map& nodes, std::string_v
   shape.cdrom = (info & wire::vdisk_cdrom) != 0 || device_type == "cdrom";
   shape.removable = (info & wire::vdisk_removable) != 0 || read("removable") != 0;
   const auto mode = value_of(nodes, "mode");
-  // As in the backends: any value with a 'w' is writable.
+  // As in the backends, any value that contains a 'w' means writable.
   const bool may_write = !mode || mode->find('w') != std::string_view::npos;
   shape.read_only = (info & wire::vdisk_readonly) != 0 || shape.cdrom || !may_write;
   read_discard(read, shape);

@@ -1,5 +1,5 @@
-// Parses and bounds the features in a backend's xenstore directory. Pure: takes the nodes' values
-// and reads nothing. All values are untrusted.
+// Parses and limits the features in a backend's xenstore directory. Pure functions of the nodes'
+// values, which are all untrusted.
 #pragma once
 
 #include <cstdint>
@@ -13,25 +13,27 @@
 
 namespace xenpv::blkfront {
 
-/// The existing nodes of a directory, by relative name.
+/// The existing nodes of a directory and their values, by relative name.
 using node_map = std::map<std::string, std::string, std::less<>>;
 
-/// The backend's nodes for parse_offer(), parse_properties() and parse_identity().
+/// The names of the backend's nodes that parse_offer(), parse_properties() and parse_identity()
+/// use.
 [[nodiscard]] std::span<const std::string_view> backend_nodes() noexcept;
 
-/// Limits of the transport, published before InitWait. Bounded by the limits of the protocol.
+/// Limits of the transport, which the backend publishes before InitWait. Capped at the limits of
+/// the protocol.
 struct backend_offer {
   unsigned max_ring_page_order = 0;
   unsigned max_queues = 1;
-  /// feature-max-indirect-segments; 0: no indirect requests.
+  /// The value of feature-max-indirect-segments; 0: no indirect requests.
   unsigned max_indirect_segments = 0;
   friend bool operator==(const backend_offer&, const backend_offer&) = default;
 };
 
-/// Properties of the disk, published on Connected.
+/// Properties of the disk, which the backend publishes on Connected.
 struct backend_properties {
   blk::geometry shape;
-  /// Bytes; the unit of sector_number, nr_sectors, first_sect and last_sect.
+  /// The unit, in bytes, of sector_number, nr_sectors, first_sect and last_sect.
   std::uint32_t unit = 512;
   bool flush_cache = false;
   bool barrier = false;
@@ -39,23 +41,24 @@ struct backend_properties {
   friend bool operator==(const backend_properties&, const backend_properties&) = default;
 };
 
-/// Errors name the node and its value.
+/// Errors include the node's name and value.
 [[nodiscard]] result<backend_offer> parse_offer(const node_map& nodes);
 
-/// `backend_kind`: the directory's type, "vbd" or "qdisk", which determines the sector unit.
-/// `device_type`: the frontend's `device-type` node. `shape` reports flush only if it is usable
-/// with `queues` queues.
+/// `backend_kind`: the type in the directory's path, "vbd" or "qdisk", which determines the sector
+/// unit. `device_type`: the frontend's `device-type` node. `shape` reports flush only if it is
+/// usable with `queues` queues.
 [[nodiscard]] result<backend_properties> parse_properties(const node_map& nodes,
                                                           std::string_view backend_kind,
                                                           std::string_view device_type,
                                                           unsigned queues);
 
-/// Whether flush is supported, by FLUSH_DISKCACHE, or by BARRIER, which orders one ring only.
+/// Whether flush is supported, either by FLUSH_DISKCACHE or by BARRIER, which orders only its own
+/// ring.
 [[nodiscard]] constexpr bool can_flush(bool flush_cache, bool barrier, unsigned queues) noexcept {
   return flush_cache || (barrier && queues == 1);
 }
 
-/// "vbd" for ".../backend/vbd/3/51728"; empty if it is not a backend's path.
+/// Returns "vbd" for ".../backend/vbd/3/51728"; empty if `backend_path` is not a backend's path.
 [[nodiscard]] std::string_view backend_kind(std::string_view backend_path) noexcept;
 
 }  // namespace xenpv::blkfront

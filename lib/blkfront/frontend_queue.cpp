@@ -19,14 +19,14 @@ namespace {
 namespace asio = boost::asio;
 using clock = std::chrono::steady_clock;
 
-/// How often a queue checks the progress of its requests. Also the delay after which a lost event
-/// is compensated.
+/// How often a queue checks the progress of its requests. This is also the delay after which a lost
+/// event is compensated.
 constexpr std::chrono::nanoseconds default_tick = std::chrono::seconds(1);
 
 /// How long a response may stay in the ring while several responses share an event.
 constexpr std::chrono::milliseconds poll_delay(1);
 
-/// Deadlines are late by at most a quarter.
+/// Deadlines are detected late by at most a quarter.
 std::chrono::nanoseconds tick_for(const queue_options& options) {
   auto tick = default_tick;
   for (const auto limit : {options.request_deadline, options.stall_report})
@@ -34,7 +34,7 @@ std::chrono::nanoseconds tick_for(const queue_options& options) {
   return std::max<std::chrono::nanoseconds>(tick, std::chrono::milliseconds(1));
 }
 
-/// Rounds of exchange() within one turn, before other handlers of this CPU run.
+/// The maximum number of calls of exchange() in one turn(), before other handlers of this CPU run.
 constexpr unsigned rounds_per_turn = 16;
 
 std::vector<grant_ref> part(std::span<const grant_ref> refs, std::size_t first, std::size_t count) {
@@ -79,14 +79,15 @@ queue_transport frontend_queue::open_transport(domid backend, const layout& plan
     return std::make_shared<blk::page_pool>(bytes.subspan(first * page_size, count * page_size),
                                             granted_, scrub);
   };
-  // No leases before connect(): the engine reserves its own pages first.
+  // Allow no leases before connect(), because the engine reserves its own pages first.
   fresh_data_ = pool(rings, plan.data_pages);
   indirect_ =
       plan.indirect_pages == 0 ? nullptr : pool(rings + plan.data_pages, plan.indirect_pages);
   if (!port_.is_live() || port_for_ != backend) {
     port_ = loop_.bind_unbound(backend);
     port_for_ = backend;
-    // Fail, because without events every response would silently be delayed by a tick.
+    // Fail if the port dies, because without events every response would silently be delayed by a
+    // tick.
     port_.on_death([self = weak_from_this()](const error& reason) {
       const auto live = self.lock();
       if (!live || live->ring() == nullptr) return;
@@ -122,18 +123,19 @@ void frontend_queue::connect(const backend_properties& properties, const layout&
   locks_->join();
   last_event_ns_ = last_answer_ns_ = last_tick_ns_ = blk::now_ns();
   stalled_ = false;
-  // The port's handler may run up to one turn after the queue is destroyed, so it holds a weak_ptr.
+  // The port's handler may still run in the event-loop iteration after the queue is destroyed, so
+  // it holds a weak_ptr.
   port_.on_event([self = weak_from_this()] {
     if (const auto live = self.lock()) live->turn(true);
   });
   start_tick();
   schedule_turn();
-  // These waiters wait for pages of the old, empty pool.
+  // The waiters wait for pages of the old, empty pool.
   if (before) before->wake_all();
 }
 
-/// Switches leases to ungranted memory. Existing leases keep their pages, and with them the grants
-/// of the old pool.
+/// Switches future leases to ungranted memory. Existing leases keep their pages, and with them the
+/// grants of the old pool.
 void frontend_queue::replace_pool(std::size_t pages) noexcept {
   const auto before = std::exchange(data_, ungranted_pool(pages));
   requests_.leave_pages();
@@ -165,8 +167,8 @@ void frontend_queue::close_transport() noexcept {
 
 std::size_t frontend_queue::suspend(bool keep_port, connection_loss loss) {
   const bool lost_cache = loss == connection_loss::abrupt && !options_.trust_backend_cache;
-  // Take the responses that arrived before the loss; requests that callers submit meanwhile wait.
-  // After a resume, do not read the ring: its contents belong to another connection.
+  // Take the responses that arrived before the loss; requests that callers submit meanwhile have to
+  // wait. After a resume, do not read the ring: its contents belong to another connection.
   turn_ = turn_state::running;
   const auto unanswered = requests_.suspend(port_.is_live(), lost_cache, blk::now_ns());
   turn_ = turn_state::none;
@@ -192,8 +194,8 @@ void frontend_queue::shut(error reason) {
 void frontend_queue::fail(const error& reason) {
   requests_.fail(reason);
   target_.reset();
-  // Pages of unanswered requests are not in the pool, but the backend can read every granted page,
-  // so new leases must not use them.
+  // Pages of unanswered requests are not in the pool, but the backend can read all granted pages,
+  // so new leases must not use the pool.
   if (data_ && granted_) replace_pool(own_pages);
   notice_idle();
 }
@@ -227,7 +229,7 @@ void frontend_queue::schedule_turn() {
   });
 }
 
-/// Takes responses and sends requests once. True: there were responses.
+/// Takes responses and sends requests once. Returns true if there were responses.
 bool frontend_queue::exchange(std::uint64_t now) noexcept {
   auto& ring = *requests_.ring();
   const auto before = ring.in_flight();
@@ -236,14 +238,14 @@ bool frontend_queue::exchange(std::uint64_t now) noexcept {
     const auto answers = std::max(1U, before - ring.in_flight());
     answer_interval_ns_ = (now - std::exchange(last_answer_ns_, now)) / answers;
   }
-  // Requests submitted by completion handlers are sent in this round.
+  // Requests that completion handlers submit are sent in this round.
   turn_ = turn_state::running;
   if (requests_.send(now)) notify();
   return any;
 }
 
 bool frontend_queue::may_take_answers() noexcept {
-  // On a resume, the port dies before suspend_pending() becomes false.
+  // After a resume, the port dies before suspend_pending() becomes false.
   const bool is_live = port_.is_live();
   defers_answers_ = !is_live || loop_.suspend_pending();
   if (!defers_answers_) return true;
@@ -282,7 +284,7 @@ void frontend_queue::turn(bool event) noexcept {
   for (unsigned round = 0; more && round < rounds_per_turn; ++round) {
     if (round != 0) now = blk::now_ns();
     any = exchange(now) || any;
-    // A pause counts as slow responses, however fast the last ones arrived.
+    // A pause counts as slow responses, even if the last ones arrived quickly.
     const auto interval = std::max(answer_interval_ns_, now - last_answer_ns_);
     distance_ = event_distance(ring->in_flight(), interval);
     if (defers_answers_) break;
@@ -298,7 +300,7 @@ void frontend_queue::turn(bool event) noexcept {
   notice_idle();
 }
 
-/// An event shared by several responses is delayed until the slowest of them, so poll meanwhile.
+/// An event shared by several responses is delayed until the last of them, so poll in the meantime.
 void frontend_queue::schedule_poll() {
   if (std::exchange(poll_scheduled_, true)) return;
   poll_.expires_after(poll_delay);
@@ -326,7 +328,7 @@ void frontend_queue::tick() noexcept {
   const auto now = blk::now_ns();
   const auto due = static_cast<std::uint64_t>(tick_for(options_).count());
   const auto late_ns = now - std::exchange(last_tick_ns_, now);
-  // The guest was saved or paused, or a debugger stopped the process: do not blame the backend.
+  // The guest was saved or paused, or a debugger stopped the process: the backend is not at fault.
   if (late_ns > 2 * due) ring()->extend_deadlines(late_ns - due);
   check_for_lost_event(now);
   if (ring() == nullptr || ring()->failure_reason()) return;
@@ -334,7 +336,7 @@ void frontend_queue::tick() noexcept {
   if (options_.request_deadline.count() != 0) report_timeouts(now);
 }
 
-/// An event may have been lost in either direction: polls the ring and notifies the backend.
+/// Handles an event that was lost in either direction: polls the ring and notifies the backend.
 void frontend_queue::check_for_lost_event(std::uint64_t now) noexcept {
   const auto due = static_cast<std::uint64_t>(tick_for(options_).count());
   const auto quiet_ns = now - std::max(last_answer_ns_, last_event_ns_);
@@ -353,7 +355,7 @@ void frontend_queue::report_stall(std::uint64_t now) {
   stalled_ = stalls;
   if (!stalls) return log().warn("{}: the backend responds again", options_.name);
   ++ring()->counters().stalls;
-  log().warn("{}: the backend is connected but has not answered for {}: {} requests wait for it",
+  log().warn("{}: the backend is connected but has not answered for {}: {} requests are waiting",
              options_.name, format_duration(std::chrono::nanoseconds(oldest)), ring()->in_flight());
 }
 
@@ -362,7 +364,7 @@ void frontend_queue::report_timeouts(std::uint64_t now) {
   const auto late = ring()->check_deadlines(now, limit);
   if (late.requests == 0) return;
   log().error(
-      "{}: {} requests timed out: the backend has had {} ring requests for more than {}; "
+      "{}: {} requests timed out: the backend has not answered {} ring requests for more than {}; "
       "last event {} ago",
       options_.name, late.requests, late.unanswered, format_duration(options_.request_deadline),
       format_duration(std::chrono::nanoseconds(now - last_event_ns_)));
@@ -407,8 +409,8 @@ void frontend_queue::flush_ignored() {
 
 void frontend_queue::flush_failed_after_loss() {
   log().error(
-      "{}: a flush fails once: the backend was lost with answered writes that it may not have "
-      "written to the disk; write them again, or check the file system",
+      "{}: failing one flush: the lost backend might not have written all completed writes to the "
+      "disk; repeat these writes, or check the file system",
       options_.name);
 }
 

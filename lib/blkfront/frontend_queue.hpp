@@ -1,11 +1,11 @@
 // One queue of a frontend on its CPU: an Asio object around a request_queue, with granted pages, an
-// event channel and timers. Everything here runs on the thread of the queue's event loop.
+// event channel and timers. All code of this class runs on the thread of the queue's event loop.
 //
 // Lifetime: open_transport() grants pages and binds a port; connect() starts the engine once the
 // backend is connected; close_transport() ends both. A failed queue completes all requests with its
-// failure. When the backend is lost, suspend() replaces close_transport(): unanswered and new
-// requests wait, and are sent after the next connect(). If the next backend supports fewer queues,
-// this queue may get no ring; forward_to() then sends its requests through another queue.
+// failure. When the backend is lost, call suspend() instead of close_transport(): unanswered and
+// new requests then wait, and are sent after the next connect(). If the next backend supports fewer
+// queues, this queue may get no ring; forward_to() then sends its requests through another queue.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -34,14 +34,15 @@ struct queue_options {
   std::chrono::nanoseconds stall_report{};
   bool strict_flush = false;
   bool trust_backend_cache = false;
-  std::shared_ptr<flush_ledger> ledger = {};  ///< of the device, with an entry for `index`; or null
+  std::shared_ptr<flush_ledger> ledger =
+      {};  ///< the device's, with an entry for each queue; may be null
 };
 
 /// Callbacks to the frontend, called on the queue's thread.
 struct queue_events {
   std::function<void(const error&)> failed;
   std::function<void(const blk::geometry&)> geometry_changed;
-  /// The backend refused a flush; flushes now succeed without it.
+  /// The backend refused a flush; flushes now succeed without reaching it.
   std::function<void()> flush_ignored = {};
 };
 
@@ -59,35 +60,35 @@ class frontend_queue final : public blk::block_queue,
   /// Unbinds and ungrants. All requests must have completed.
   void close_transport() noexcept;
 
-  /// The backend is lost: unbinds and ungrants, and queues requests until the next connect(). Also
-  /// for a transport that never connected. Returns the number of requests that the lost backend
-  /// had. `keep_port`: leave the port bound for the next connection to the same backend. Xen makes
-  /// the port bindable again when the other end closes it, and not unbinding avoids an unbind at
-  /// the wrong moment (xen/custodian.hpp).
+  /// Call when the backend is lost, also for a transport that never connected. Unbinds and
+  /// ungrants, and queues requests until the next connect(). Returns the number of requests that
+  /// the lost backend has not answered. `keep_port`: leave the port bound for the next connection
+  /// to the same backend. Xen makes the port bindable again when the other end closes it, and
+  /// keeping it avoids an unbind after an undetected resume (xen/custodian.hpp).
   std::size_t suspend(bool keep_port, connection_loss loss);
   /// Fails queued and new requests with `reason` until the next connect().
   void fail_queued(const error& reason);
-  /// Instead of connect(), for a queue without a ring of its own.
+  /// Call instead of connect() for a queue without its own ring: `target` sends its requests.
   void forward_to(const std::shared_ptr<frontend_queue>& target, const blk::geometry& shape);
   /// Refuses new requests with `reason`; requests in flight may complete.
   void shut(error reason);
-  /// The backend has the ring: starts sending requests.
+  /// Call when the backend has the ring: starts sending requests.
   void connect(const backend_properties& properties, const layout& plan, std::uint16_t handle,
                std::shared_ptr<sector_locks> locks);
   void set_geometry(const blk::geometry& shape);
   /// Fails all current and future requests with `reason`. Granted pages are no longer leased, and
   /// stay granted until close_transport().
   void fail(const error& reason);
-  /// Returns true when no request is left and the backend has answered all ring requests; false
-  /// when `limit` has passed.
+  /// Returns true when no request is left and the backend has answered all ring requests. Returns
+  /// false when `limit` has passed.
   [[nodiscard]] async::asio::awaitable<bool> drain(std::chrono::nanoseconds limit);
 
   [[nodiscard]] queue_statistics statistics() const;
   [[nodiscard]] std::size_t index() const noexcept { return index_; }
   [[nodiscard]] async::asio::io_context& context() const noexcept { return context_; }
-  /// nullptr before connect() and after close_transport().
+  /// Null before connect() and after close_transport().
   [[nodiscard]] engine* ring() noexcept { return requests_.ring(); }
-  /// The locks of ring()'s connection.
+  /// The sector locks of the connection to which ring() belongs.
   [[nodiscard]] const sector_locks* locks() const noexcept { return locks_.get(); }
 
   // block_queue
@@ -102,7 +103,7 @@ class frontend_queue final : public blk::block_queue,
  private:
   struct forwarded_request;
   enum class turn_state : std::uint8_t { none, running, running_again };
-  /// Pages for leases of a queue without granted pages: enough for a few requests.
+  /// The number of pages for leases of a queue without granted pages: enough for a few requests.
   static constexpr std::size_t own_pages = 64;
 
   // engine_host
@@ -147,12 +148,12 @@ class frontend_queue final : public blk::block_queue,
   std::shared_ptr<xen::granted_pages> granted_;
   std::optional<ring::blkif_front_ring> ring_;
   std::shared_ptr<blk::page_pool> data_;
-  std::shared_ptr<blk::page_pool> fresh_data_;  ///< for a transport that is not connected yet
+  std::shared_ptr<blk::page_pool> fresh_data_;  ///< pages of a transport that is not connected yet
   std::shared_ptr<blk::page_pool> indirect_;
   async::bound_port port_;
-  domid port_for_{};  ///< the domain that may bind the port
+  domid port_for_{};  ///< the domain that is allowed to bind the port
   request_queue requests_;
-  std::weak_ptr<frontend_queue> target_;  ///< sends this queue's requests if it has no ring
+  std::weak_ptr<frontend_queue> target_;  ///< sends the requests if this queue has no ring
   std::shared_ptr<sector_locks> locks_;
   blk::geometry shape_;
 
@@ -161,16 +162,16 @@ class frontend_queue final : public blk::block_queue,
   bool failure_reported_ = false;
   bool stalled_ = false;
   bool poll_scheduled_ = false;
-  bool defers_answers_ = false;         ///< responses stay in the ring: a suspend is unresolved
+  bool defers_answers_ = false;  ///< responses stay in the ring because a suspend is unresolved
   std::uint64_t suspend_asked_ns_ = 0;  ///< time of the last check for a suspend
-  std::uint32_t distance_ = 1;          ///< of the last requested event
+  std::uint32_t distance_ = 1;          ///< distance of the last requested event, in responses
   std::uint64_t answer_interval_ns_ = ~std::uint64_t{0};
   std::uint64_t last_answer_ns_ = 0;
   std::uint64_t last_event_ns_ = 0;
   std::uint64_t last_tick_ns_ = 0;
   async::asio::steady_timer tick_;
-  async::asio::steady_timer poll_;  ///< while several responses share an event
-  async::signal idle_;              ///< the last request was answered, or the ring is lost
+  async::asio::steady_timer poll_;  ///< runs while several responses share an event
+  async::signal idle_;  ///< notified when the last request is answered or the ring is lost
 };
 
 }  // namespace xenpv::blkfront

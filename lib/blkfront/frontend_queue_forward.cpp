@@ -14,9 +14,9 @@ namespace asio = boost::asio;
 
 }  // namespace
 
-/// A copy of a request for another queue's ring, with its own data buffer: the caller's pages may
-/// only be accessed on the caller's thread, and may be gone if the original request completed early
-/// because the disk failed.
+/// A copy of a request for another queue's ring, with its own data buffer. The caller's pages may
+/// be accessed only on the caller's thread, and no longer exist if the original request completed
+/// early because the disk failed.
 struct frontend_queue::forwarded_request : blk::request {
   blk::request* original = nullptr;
   journal::ticket ticket = 0;
@@ -65,7 +65,7 @@ void frontend_queue::forward(blk::request& r, journal::ticket ticket) {
       answer->source->take_forwarded(*answer);
     });
   };
-  // Owned by the target until `done`.
+  // The target owns the copy until `done`.
   asio::post(target->context_, [target, sent = copy.release()] { target->submit(*sent); });
 }
 

@@ -47,7 +47,7 @@ handshake_step handshake::next(const handshake_view& view) noexcept {
 }
 
 handshake_step handshake::reset(const handshake_view& view) noexcept {
-  // Wait for a missing backend; the caller's deadline limits the wait.
+  // Wait for the missing backend; the caller's deadline limits the wait.
   if (!view.backend || *view.backend == xenbus_state::unknown) return handshake_step::wait;
   const auto backend = *view.backend;
   const bool leaving = backend == xenbus_state::closing || backend == xenbus_state::closed;
@@ -61,7 +61,7 @@ handshake_step handshake::reset(const handshake_view& view) noexcept {
       return reset_from_initialising(view);
     case xenbus_state::closing:
       // Wait until the backend has released the previous user's ring. A backend that is not
-      // connected has no ring and may not react.
+      // connected has no ring and might not react.
       if (leaving || backend == xenbus_state::initialising) return handshake_step::set_closed;
       return view.waited_long ? handshake_step::set_closed : handshake_step::wait;
     case xenbus_state::closed:
@@ -77,7 +77,8 @@ handshake_step handshake::reset(const handshake_view& view) noexcept {
     case xenbus_state::connected:
     case xenbus_state::reconfiguring:
     case xenbus_state::reconfigured:
-      // A previous frontend died. Even a backend in InitWait may be about to map its rings.
+      // A previous frontend died without closing the device. Even a backend in InitWait may be
+      // about to map the old rings.
       return leaving ? handshake_step::set_closed : handshake_step::set_closing;
   }
   return handshake_step::wait;
@@ -94,7 +95,7 @@ handshake_step handshake::reset_from_initialising(const handshake_view& view) no
     case xenbus_state::closing:
       return handshake_step::set_closed;
     case xenbus_state::closed:
-      // blkback's "prepare for reconnect" needs a transition of our state to Initialising.
+      // blkback prepares for a reconnect only when the frontend's state changes to Initialising.
       if (awakened_ && !view.waited_long) return handshake_step::wait;
       awakened_ = true;
       return handshake_step::set_initialising;
@@ -108,8 +109,8 @@ handshake_step handshake::reset_from_initialising(const handshake_view& view) no
 }
 
 handshake_step handshake::await_connected(const handshake_view& view) noexcept {
-  // After publishing, our state is Initialised. Otherwise the directory was recreated after a
-  // migration, without the nodes that we published.
+  // After publishing, the frontend's state is Initialised. Otherwise the directory was recreated
+  // after a migration, without the published nodes.
   if (!view.backend || view.own != xenbus_state::initialised) return handshake_step::lost;
   switch (*view.backend) {
     case xenbus_state::connected:
@@ -121,7 +122,8 @@ handshake_step handshake::await_connected(const handshake_view& view) noexcept {
       ++refusals_;
       return reset(view);
     case xenbus_state::initialising:
-      // It was in InitWait when we published: it has restarted and may not have read our nodes.
+      // The backend was in InitWait when the nodes were published, so it has restarted and might
+      // not have read them.
       return handshake_step::lost;
     case xenbus_state::unknown:
     case xenbus_state::init_wait:
@@ -134,7 +136,7 @@ handshake_step handshake::await_connected(const handshake_view& view) noexcept {
 }
 
 handshake_step handshake::stay_connected(const handshake_view& view) noexcept {
-  // The toolstack recreates the directory after a migration: our state is then 1 again.
+  // The toolstack recreates the directory after a migration: the frontend's state is then 1 again.
   if (!view.backend || view.own != xenbus_state::connected) return handshake_step::lost;
   switch (*view.backend) {
     case xenbus_state::connected:
@@ -169,10 +171,11 @@ handshake_step next_close_step(const handshake_view& view) noexcept {
       if (leaving || unconnected || view.waited_long) return handshake_step::set_closed;
       return handshake_step::wait;
     case xenbus_state::initialising:
-      // Never published, or the toolstack recreated the directory: we have nothing to close.
+      // Nothing was published, or the toolstack recreated the directory: there is nothing to close.
       return handshake_step::closed;
     case xenbus_state::unknown:
-      // Both ends are gone: the toolstack removed the device. A write would recreate our end.
+      // If both ends are missing, the toolstack removed the device. A write would recreate this
+      // end.
       return gone ? handshake_step::closed : handshake_step::set_closing;
     case xenbus_state::init_wait:
     case xenbus_state::initialised:
@@ -188,16 +191,18 @@ namespace {
 
 std::string explain_init_wait(const handshake_view& view,
                               std::optional<std::string_view> hotplug_status) {
-  if (view.own != xenbus_state::initialised) return "backend is in InitWait and waits for our ring";
+  if (view.own != xenbus_state::initialised)
+    return "backend is in InitWait and waits for this frontend's ring";
   if (!hotplug_status)
-    return "backend is in InitWait and has not taken our ring; hotplug-status missing: the "
-           "toolstack's script has not run";
+    return "backend is in InitWait and has not accepted this frontend's ring; hotplug-status is "
+           "missing: the toolstack's script has not run";
   if (*hotplug_status != "connected")
     return fmt::format(
-        "backend is in InitWait and has not taken our ring; hotplug-status is '{}': "
+        "backend is in InitWait and has not accepted this frontend's ring; hotplug-status is '{}': "
         "the toolstack's script failed",
         *hotplug_status);
-  return "backend is in InitWait and has not taken our ring; see the log of the backend's domain";
+  return "backend is in InitWait and has not accepted this frontend's ring; see the log of the "
+         "backend's domain";
 }
 
 }  // namespace
@@ -209,18 +214,18 @@ std::string explain_wait(const handshake_view& view,
            "alive?)";
   switch (*view.backend) {
     case xenbus_state::unknown:
-      return "backend is in Unknown: its domain is being taken down";
+      return "backend is in Unknown: its domain is being shut down";
     case xenbus_state::initialising:
       return "backend is in Initialising: no driver in the backend's domain serves the disk (is "
              "xen-blkback loaded there?)";
     case xenbus_state::init_wait:
       return explain_init_wait(view, hotplug_status);
     case xenbus_state::initialised:
-      return "backend is in Initialised and has not gone Connected";
+      return "backend is in Initialised and has not switched to Connected";
     case xenbus_state::connected:
       if (view.own == xenbus_state::connected) return "both ends are Connected";
       return fmt::format(
-          "backend is still Connected to the device's previous user, while we are in {}",
+          "backend is still Connected to the device's previous user, while this frontend is in {}",
           to_string(view.own));
     case xenbus_state::closing:
       return "backend is in Closing: requests of the device's previous user may still be running";

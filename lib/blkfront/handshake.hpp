@@ -2,7 +2,7 @@
 // both ends in xenstore to the next step. Covers the reset after a previous user of the device, the
 // connect, state changes while connected, and the close.
 //
-// Owned by its driver, one per device. Does not wait, count time or write; returns steps instead.
+// Owned by its driver, one per device. Does not wait, measure time or write, but returns steps.
 #pragma once
 
 #include <cstdint>
@@ -19,35 +19,36 @@ struct handshake_view {
   wire::xenbus_state own = wire::xenbus_state::unknown;
   /// nullopt: the backend's directory, or its state node, does not exist.
   std::optional<wire::xenbus_state> backend;
-  bool online = true;  ///< the toolstack's node; false: the disk is being detached
+  bool online = true;  ///< the toolstack's `online` node; false: the disk is being detached
   /// Nothing has changed for a while: proceed as far as is safe without the backend's reply.
   bool waited_long = false;
   friend bool operator==(const handshake_view&, const handshake_view&) = default;
 };
 
 enum class handshake_step : std::uint8_t {
-  wait,              ///< for a change of either state
-  set_closing,       ///< write our state
-  set_closed,        ///< write our state
-  set_initialising,  ///< write our state, even if unchanged: the watch must fire
-  publish,           ///< clean up, publish the ring, write Initialised: all in one transaction
+  wait,              ///< wait for a change of either state
+  set_closing,       ///< write the frontend's state
+  set_closed,        ///< write the frontend's state
+  set_initialising,  ///< write the frontend's state, even if unchanged: the watch must fire
+  publish,           ///< clean up, publish the ring and write Initialised, in one transaction
   finish,            ///< read the backend's properties and write Connected
   look_again,        ///< the backend wrote Connected again: reread its properties
   close,             ///< the backend is closing: stop using the ring and close
-  lost,              ///< the backend vanished or restarted, or our own directory was recreated:
-                     ///< the ring is dead
-  unplugged,         ///< the toolstack detaches the disk: nothing to connect to
+  lost,              ///< the ring is unusable: the backend vanished or restarted, or the
+                     ///< frontend's directory was recreated
+  unplugged,         ///< the toolstack is detaching the disk: there is nothing to connect to
   closed,            ///< the close is complete
 };
 [[nodiscard]] std::string_view to_string(handshake_step step) noexcept;
 
 class handshake {
  public:
-  /// The next step towards a connection, or to keep it.
+  /// The next step to establish or keep a connection.
   [[nodiscard]] handshake_step next(const handshake_view& view) noexcept;
 
   /// How often the backend refused a published ring (went to Closing or Closed instead of
-  /// Connected), usually blkback with old I/O in flight. The caller should back off.
+  /// Connected). This usually means that blkback still has earlier I/O in flight. The caller should
+  /// back off.
   [[nodiscard]] unsigned refusals() const noexcept { return refusals_; }
   [[nodiscard]] bool is_connected() const noexcept { return phase_ == phase::connected; }
   friend bool operator==(const handshake&, const handshake&) = default;
@@ -61,15 +62,16 @@ class handshake {
   [[nodiscard]] static handshake_step stay_connected(const handshake_view& view) noexcept;
 
   phase phase_ = phase::resetting;
-  bool awakened_ = false;  ///< wrote Initialising since the backend was last seen Closed
+  bool awakened_ = false;  ///< Initialising was written since the backend went to Closed
   unsigned refusals_ = 0;
 };
 
-/// The next step of an orderly close: Closing and Closed, each acknowledged by the backend.
+/// The next step of an orderly close: the frontend writes Closing, then Closed, and the backend
+/// acknowledges each.
 [[nodiscard]] handshake_step next_close_step(const handshake_view& view) noexcept;
 
-/// Explains to the user why a connect (or close) makes no progress, with a remedy.
-/// `hotplug_status`: the backend's node of that name.
+/// Explains to the user why a connect (or close) makes no progress, with a remedy. `hotplug_status`
+/// is the value of the backend's hotplug-status node.
 [[nodiscard]] std::string explain_wait(const handshake_view& view,
                                        std::optional<std::string_view> hotplug_status);
 

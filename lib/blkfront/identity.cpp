@@ -31,7 +31,7 @@ bool is_plain(char c) {
          c == '/' || c == '.' || c == ':' || c == '_';
 }
 
-/// Escapes blanks and other special characters, as in a URI.
+/// Escapes spaces and other special characters, as in a URI.
 std::string escaped(std::string_view text) {
   std::string out;
   for (const char c : text)
@@ -59,7 +59,7 @@ std::string unescaped(std::string_view text) {
   return out;
 }
 
-/// The value of the field "name=value" in a blank-separated list; still escaped.
+/// The value of the field "name=value" in a space-separated list; still escaped.
 std::optional<std::string_view> find_field(std::string_view text, std::string_view name) {
   while (!text.empty()) {
     const auto end = std::min(text.find(' '), text.size());
@@ -71,7 +71,7 @@ std::optional<std::string_view> find_field(std::string_view text, std::string_vi
   return std::nullopt;
 }
 
-/// Both names are known and differ.
+/// Whether both names are known and differ.
 bool differ(const std::string& before, const std::string& now) {
   return !before.empty() && !now.empty() && before != now;
 }
@@ -132,7 +132,7 @@ disk_identity parse_identity(const node_map& nodes) {
 
 namespace {
 
-/// Both names are known and equal.
+/// Whether both names are known and equal.
 bool agree(const std::string& before, const std::string& now) {
   return !before.empty() && before == now;
 }
@@ -148,7 +148,8 @@ result<void> check_names(const disk_identity& before, const disk_identity& now) 
   return {};
 }
 
-/// A name matches that a resize does not change. `params` may change when the guest moves.
+/// Whether a name matches that does not change in a resize. `params` may change when the guest
+/// moves to another host.
 bool has_same_name(const disk_identity& before, const disk_identity& now, bool may_have_moved) {
   return agree(before.vdi, now.vdi) || agree(before.page83, now.page83) ||
          (!may_have_moved && agree(before.params, now.params));
@@ -169,7 +170,7 @@ result<void> check_same_disk(const known_disk& before, const known_disk& now, bo
                               format_size(now.shape.size), now.shape.size,
                               format_size(before.shape.size), before.shape.size));
   if (now.shape.read_only && !before.shape.read_only) return refuse("the disk came back read-only");
-  // Storage that migrates with the guest has other names on the new host.
+  // Storage that migrates with the guest may have different names on the new host.
   if (may_have_moved) return {};
   return check_names(before.identity, now.identity);
 }

@@ -1,5 +1,5 @@
-// Checks that a new connection leads to the same disk as before, by the backend's nodes: a request
-// kept across a lost connection must not be written to another disk. Pure.
+// Checks, using the backend's nodes, that a new connection reaches the same disk as before. A
+// request kept across a lost connection must not be written to a different disk. Pure functions.
 #pragma once
 
 #include <string>
@@ -13,9 +13,10 @@ namespace xenpv::blkfront {
 
 /// The backend's nodes that identify a disk; empty: no such node.
 struct disk_identity {
-  std::string vdi;     ///< sm-data/vdi-uuid, of XAPI's storage manager
+  std::string vdi;     ///< the sm-data/vdi-uuid node of XAPI's storage manager
   std::string page83;  ///< sm-data/scsi/0x12/0x83: the device identification for SCSI inquiries
-  std::string params;  ///< the disk's source in the toolstack; may differ between hosts
+  std::string
+      params;  ///< the disk's source as configured in the toolstack; may differ between hosts
   friend bool operator==(const disk_identity&, const disk_identity&) = default;
 };
 
@@ -26,25 +27,25 @@ struct known_disk {
 
 [[nodiscard]] disk_identity parse_identity(const node_map& nodes);
 
-/// A disk as recorded earlier, in the domain with this number.
+/// A disk as recorded earlier, and the id of the domain in which it was recorded.
 struct remembered_disk {
   known_disk disk;
   unsigned domain = 0;
 };
 
-/// One line of printable ASCII, for parse_remembered(). Includes only those parts of the geometry
-/// that check_same_disk() compares.
+/// Returns one line of printable ASCII for parse_remembered(). Includes only those parts of the
+/// geometry that check_same_disk() compares.
 [[nodiscard]] std::string to_text(const remembered_disk& remembered);
 [[nodiscard]] result<remembered_disk> parse_remembered(std::string_view text);
 
-/// Refuses (errc::wrong_disk) a smaller disk, a different sector size, a different name (vdi,
-/// page83 or params, if both have one), and a formerly writable disk that is now read-only. A
-/// larger disk counts as resized if a name matches: vdi or page83, or params on the same host. A
-/// CD-ROM drive may return with another medium.
+/// Refuses the following with errc::wrong_disk: a smaller disk, a different sector size, a
+/// different name (vdi, page83 or params, if both disks have one), and a formerly writable disk
+/// that is now read-only. A larger disk is accepted as resized if a name matches: vdi or page83, or
+/// params on the same host. A CD-ROM drive may return with a different medium.
 ///
-/// `may_have_moved`: the guest was suspended meanwhile and may be on another host. There the same
-/// disk may have another path, and its copy another VDI and SCSI identity, so names are not
-/// compared.
+/// `may_have_moved`: the guest was suspended in between and may be on another host. On another host
+/// the same disk may have a different path, and a copy of it a different VDI and SCSI identity, so
+/// names are not compared.
 [[nodiscard]] result<void> check_same_disk(const known_disk& before, const known_disk& now,
                                            bool may_have_moved);
 

@@ -23,7 +23,7 @@ bool journal::add(blk::request& r, std::uint64_t since) {
               .changes = !flushes && r.op != blk::operation::read,
               .flushes = flushes,
               .before = 0};
-  // Clamped: a length that overflows is refused when the request is sent.
+  // Clamp the range; a length that overflows is refused when the request is sent.
   if (!flushes)
     fresh.bytes = {r.offset, r.length > ~r.offset ? ~std::uint64_t{0} : r.offset + r.length};
   for (const auto& earlier : entries_)
@@ -46,7 +46,8 @@ void journal::unsend(const blk::request& r) noexcept {
 
 void journal::leave_pages() noexcept {
   for (const auto& queued : entries_)
-    // If memory is short, the lease keeps the old pool and its grants until the request completes.
+    // If no memory is available, the lease keeps the old pool and its grants until the request
+    // completes.
     if (carries_data(queued.r->op) && queued.r->memory == nullptr && queued.r->pages != nullptr)
       (void)queued.r->pages->move_out();
 }

@@ -1,18 +1,19 @@
-// The requests of one queue that wait for a backend: those left unanswered by a lost backend, and
-// those submitted since, in order of submission. Requests stay in their callers' memory, which is
-// bounded by the number of requests in flight.
+// The requests of one queue that wait for a backend: those that a lost backend left unanswered and
+// those submitted since then, in order of submission. Requests stay in their callers' memory, which
+// is bounded by the number of requests in flight.
 //
-// On its queue's thread. Pure: the owner sends the requests when a backend is connected.
+// Used on its queue's thread. Does no I/O: the owner sends the requests when a backend is
+// connected.
 //
-// Requests in flight have no order, but the lost backend may have carried out a request, and a
+// Requests in flight are not ordered, but the lost backend may have carried out a request, and a
 // caller may have read the written data. Therefore
 //  - requests to overlapping bytes are sent in order of submission if one of them changes data,
 //    each after the previous one has been answered;
 //  - a flush is sent after all earlier changes have been answered;
-//  - all others are sent at once.
-// Requests added while others wait follow the same rules, so that none overtakes. The journals of
-// two queues are not ordered: writes in flight on both may be applied in either order, as on any
-// disk.
+//  - all others are sent immediately.
+// Requests added while others wait follow the same rules, so that they do not overtake those. The
+// journals of two queues are not ordered: writes in flight on both may be applied in either order,
+// as on any disk.
 #pragma once
 
 #include <cstddef>
@@ -29,18 +30,19 @@ namespace xenpv::blkfront {
 
 class journal {
  public:
-  /// Marks requests that were sent from here (request::device_part::flags).
+  /// Marks requests that this journal has sent (request::device_part::flags).
   static constexpr std::uint8_t mark = 1;
   /// Identifies an entry, even after its removal; never reused.
   using ticket = std::uint64_t;
 
-  /// Appends `r`. `since`: the time of its first submission, ns. True: it has to wait for others.
+  /// Appends `r`. `since` is the time of its first submission, in ns. Returns true if `r` has to
+  /// wait for other requests.
   bool add(blk::request& r, std::uint64_t since);
-  /// Completed writes were lost: all queued flushes must fail (engine::in_doubt).
+  /// Call when completed writes were lost: all queued flushes must fail (engine::in_doubt).
   void doubt_flushes() noexcept;
   /// Marks `r` for resending, because its backend is lost.
   void unsend(const blk::request& r) noexcept;
-  /// Moves queued data out of pages that the queue is about to give up.
+  /// Moves queued data out of pages that the queue is about to release.
   void leave_pages() noexcept;
 
   /// Calls `send(blk::request&, ticket, bool in_doubt)` for each request that may be sent now. The
@@ -55,7 +57,8 @@ class journal {
   /// Removes a sent request that is about to complete; its latency counts from its first
   /// submission.
   void answered(blk::request& r) noexcept;
-  /// Completes all requests with `status`, including sent ones, which must not be used afterwards.
+  /// Completes all requests with `status`, including those already sent, which must not be used
+  /// afterwards.
   void answer_all(std::error_code status) noexcept;
 
   [[nodiscard]] bool contains(ticket id) const { return by_ticket_.contains(id); }
@@ -72,7 +75,7 @@ class journal {
     bool flushes;
     bool sent = false;
     bool in_doubt = false;
-    std::size_t before;  ///< number of earlier entries that it waits for
+    std::size_t before;  ///< number of earlier entries that this one waits for
   };
   using entry_list = std::list<entry>;
 

@@ -26,14 +26,14 @@ std::string takeover_of(const listed_device& device) {
   return fmt::format("take {} from the kernel", device.name);
 }
 
-/// Opens the disk exclusively, which keeps new users away while the descriptor is open.
+/// Opens the disk exclusively, which prevents new users while the descriptor is open.
 unique_fd claim(const listed_device& device, const system_root& root) {
   const auto name = xen_block_device(bus_name(device), root);
   if (!name)
     throw failure(
         make_error_code(errc::not_available), takeover_of(device),
         fmt::format(
-            "the kernel's name of the disk cannot be read in {}, so its users "
+            "cannot read the kernel's name for the disk in {}, so the disk's users "
             "are unknown",
             root.path(fmt::format("/sys/bus/xen/devices/{}/block", bus_name(device))).string()));
   return claim_block_device(takeover_of(device), *name, root);
@@ -48,7 +48,8 @@ void write_driver_file(const listed_device& device, const system_root& root, std
     throw_errno(fmt::format("{}: write {}", operation, path.string()), "are you root?");
 }
 
-/// Polls `condition`, a coroutine, until it returns true or `limit` has passed. False: timed out.
+/// Polls `condition`, a coroutine, until it returns true or `limit` has passed. Returns false if
+/// `limit` has passed.
 template <class Condition>
 asio::awaitable<bool> wait_until(Condition condition, std::chrono::nanoseconds limit) {
   asio::steady_timer timer(co_await asio::this_coro::executor);
@@ -89,7 +90,7 @@ void take_from_kernel(const listed_device& device, const system_root& root) {
 
 asio::awaitable<std::string> give_to_kernel(async::store_client& store, listed_device device,
                                             system_root root, std::chrono::nanoseconds limit) {
-  const auto operation = fmt::format("give {} back to the kernel", device.name);
+  const auto operation = fmt::format("return {} to the kernel's driver", device.name);
   co_await reset_nodes(store, device, operation);
   auto backend_waits = [&]() -> asio::awaitable<bool> {
     const auto state = co_await store.read_if_exists(device.backend + "/state");
@@ -103,7 +104,7 @@ asio::awaitable<std::string> give_to_kernel(async::store_client& store, listed_d
     co_return name.has_value();
   };
   if (!co_await wait_until(has_block_device, limit)) {
-    // A bound driver without a block device would keep all other frontends from the disk.
+    // A bound driver without a block device would prevent other frontends from using the disk.
     write_driver_file(device, root, "unbind", operation);
     throw failure(
         make_error_code(errc::timed_out), operation,

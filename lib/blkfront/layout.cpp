@@ -14,14 +14,14 @@ namespace {
 
 constexpr auto direct = static_cast<unsigned>(wire::blkif_max_segments_per_request);
 
-/// The pages suffice for four of the largest requests in flight: with fewer, the backend would be
-/// idle between two of them.
+/// Pages must suffice for this many requests of the maximum size: with fewer in flight, the backend
+/// would be idle between two of them.
 constexpr std::size_t large_requests = 4;
 
-/// With fewer pages per queue, fewer queues perform better.
+/// If there were fewer pages per queue than this, fewer queues perform better.
 constexpr std::size_t pages_worth_a_queue = 64;
 
-/// A page_pool numbers its pages with 16 bits. Pages beyond this limit are not granted.
+/// A page_pool numbers its pages with 16 bits, so pages beyond this limit are not granted.
 constexpr std::size_t max_queue_pages = 65'000;
 
 unsigned choose_queues(const backend_offer& offer, const layout_limits& limits, std::size_t budget,
@@ -48,7 +48,7 @@ unsigned choose_segments(const backend_offer& offer, const layout_limits& limits
       static_cast<unsigned>(std::min<std::size_t>(pages, 1U << 16) / large_requests);
   const auto available = std::min(offer.max_indirect_segments, affordable);
   const auto segments = std::min(available, limits.segments.value_or(available));
-  // Multiples of eight pages (32 KiB), the usual granularity of file systems and stripes.
+  // Use multiples of eight pages (32 KiB), the usual granularity of file systems and stripes.
   return segments > direct ? std::max(direct + 1, segments / 8 * 8) : direct;
 }
 

@@ -10,7 +10,7 @@ write_plan plan_write(const stretch& bytes, std::uint32_t sector_size) noexcept 
     middle.begin = sectors.begin + sector_size;
     plan.head = stretch{bytes.begin, bytes.end < middle.begin ? bytes.end : middle.begin};
   }
-  // A write within one sector is only a head, unless it begins at the start of the sector.
+  // A write within one sector has only a head, unless it begins at the start of the sector.
   const bool ends_in_head = plan.head && plan.head->end == bytes.end;
   if (bytes.end != sectors.end && !ends_in_head) {
     middle.end = sectors.end - sector_size;

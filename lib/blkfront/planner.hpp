@@ -1,7 +1,8 @@
-// Maps a byte range to ring requests: its whole sectors, the sectors that need read-modify-write,
-// the bytes that fit into one request, and its segments. Pure.
+// Maps a byte range to ring requests: the whole sectors of the range, the sectors that need
+// read-modify-write, the bytes that fit into one request, and the segments of a request. Pure
+// functions.
 //
-// Positions are relative to the range's pages, which begin with the sector of the first byte:
+// Positions are relative to the pages of the range, which begin with the sector of its first byte:
 // position 0 is the start of a sector, and no sector crosses a page.
 #pragma once
 
@@ -33,15 +34,15 @@ struct stretch {
 
 /// An unaligned write: at most two sectors need read-modify-write.
 struct write_plan {
-  std::optional<stretch> head;  ///< bytes within the first sector, which is merged
-  std::optional<stretch> tail;  ///< bytes within the last sector
+  std::optional<stretch> head;  ///< bytes within the first sector, if it is partial
+  std::optional<stretch> tail;  ///< bytes within the last sector, if it is partial
   stretch middle;               ///< whole sectors; may be empty
   friend bool operator==(const write_plan&, const write_plan&) = default;
 };
 [[nodiscard]] write_plan plan_write(const stretch& bytes, std::uint32_t sector_size) noexcept;
 
-/// The part of a discard that is sent: whole granules, counted from `alignment`. May be empty,
-/// which is not an error: a discard is advisory.
+/// The part of a discard that is sent: whole granules, counted from `alignment`. An empty result is
+/// not an error, because a discard is advisory.
 [[nodiscard]] stretch plan_discard(const stretch& bytes, std::uint64_t granularity,
                                    std::uint64_t alignment) noexcept;
 
@@ -52,16 +53,16 @@ struct write_plan {
   return static_cast<std::uint32_t>((position + bytes - 1) / page_size - position / page_size + 1);
 }
 
-/// How many of `left` bytes at `position` fit into `segments` segments. A segment does not cross a
-/// page.
+/// How many of the `left` bytes at `position` fit into `segments` segments. A segment does not
+/// cross a page.
 [[nodiscard]] constexpr std::uint64_t bytes_in_segments(std::uint64_t position, std::uint64_t left,
                                                         std::uint32_t segments) noexcept {
   const auto capacity = std::uint64_t{segments} * page_size - position % page_size;
   return left < capacity ? left : capacity;
 }
 
-/// The segment for the part of [position, position + left) within the page of `position`. `unit`:
-/// the backend's sector unit in bytes.
+/// The segment for that part of [position, position + left) that is within the page of `position`.
+/// `unit` is the backend's sector unit in bytes.
 [[nodiscard]] constexpr wire::blkif_segment segment_at(std::uint64_t position, std::uint64_t left,
                                                        std::uint32_t unit,
                                                        grant_ref page) noexcept {

@@ -1,9 +1,10 @@
-// All queues of one frontend, each on its CPU. A call from the control thread visits every queue on
-// its CPU, in index order.
+// All queues of one frontend, each on its CPU. A call from the control thread runs on every queue's
+// CPU, in index order.
 //
-// On the control thread, owned by one connection. The queues are shared with the frontend's users
-// and may outlive it. A call visits every queue even if one throws, and rethrows the first error.
-// Before calls that unbind ports, the caller checks for a resume (xen/custodian.hpp).
+// Used on the control thread; owned by one connection. The queues are shared with the frontend's
+// users and may outlive this object. A call visits every queue even if one throws, and then
+// rethrows the first error. Before calls that unbind ports, the caller must check for a resume
+// (xen/custodian.hpp).
 #pragma once
 
 #include <chrono>
@@ -25,19 +26,19 @@ class queue_set {
  public:
   queue_set(async::guest_session& session, resource_share& resources);
 
-  /// Creates `count` queues on the CPUs with the fewest queues. `events` as in frontend_queue;
-  /// `defaults.name` is the device's name.
+  /// Creates `count` queues on the CPUs with the fewest queues. `events` is passed to each
+  /// frontend_queue; `defaults.name` is the device's name.
   void make(unsigned count, const queue_options& defaults, const queue_events& events);
   /// Removes all queues, which must be closed.
   void clear();
   [[nodiscard]] std::size_t size() const noexcept { return queues_.size(); }
   [[nodiscard]] frontend_queue& queue(std::size_t index) noexcept { return *queues_[index]; }
 
-  /// Opens a transport for each queue of `plan`. nullopt: too few pages are free. Then, and after
-  /// an exception, some queues may have a transport: call suspend() or close().
+  /// Opens a transport for each queue of `plan`. Returns nullopt if too few pages are free. After
+  /// nullopt or an exception, some queues may have a transport: call suspend() or close().
   [[nodiscard]] async::asio::awaitable<std::optional<std::vector<queue_transport>>> open(
       const device_facts& device, const layout& plan);
-  /// Starts the queues with a transport; the others forward their requests to these.
+  /// Starts the queues with a transport; the other queues forward their requests to them.
   [[nodiscard]] async::asio::awaitable<void> connect(const backend_properties& properties,
                                                      const layout& plan, std::uint16_t handle);
   /// Returns the number of requests that the lost backend has not answered.
@@ -45,7 +46,8 @@ class queue_set {
   [[nodiscard]] async::asio::awaitable<void> fail_queued(error reason);
   [[nodiscard]] async::asio::awaitable<void> shut(error reason);
   [[nodiscard]] async::asio::awaitable<void> fail(error reason);
-  /// False: requests are still unanswered after `limit`, which applies to all queues together.
+  /// Returns false if requests are still unanswered after `limit`, which applies to all queues
+  /// together.
   [[nodiscard]] async::asio::awaitable<bool> drain(std::chrono::nanoseconds limit);
   [[nodiscard]] async::asio::awaitable<void> set_geometry(blk::geometry shape);
   [[nodiscard]] async::asio::awaitable<void> close();

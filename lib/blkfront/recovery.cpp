@@ -1,4 +1,4 @@
-// Recovery of a lost backend and the teardown of a device: the steps and the bookkeeping.
+// Recovery from a lost backend and the teardown of a device: the steps and their bookkeeping.
 #include <fmt/format.h>
 
 #include <boost/asio/post.hpp>
@@ -19,25 +19,26 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// Pause after a failed attempt, unless xenstore changes earlier.
+/// Initial and maximum pause after a failed attempt. A change in xenstore ends the pause early.
 constexpr std::chrono::nanoseconds first_pause = 20ms;
 constexpr std::chrono::nanoseconds longest_pause = 2s;
 
-/// Initial and maximum duration of an attempt (never more than the connect deadline).
+/// Initial and maximum duration of an attempt, which never exceeds the connect deadline.
 constexpr std::chrono::nanoseconds first_attempt = 1s;
 constexpr std::chrono::nanoseconds longest_attempt = 60s;
 
-/// The interval for counting the recovery time. A longer gap means that the guest did not run.
+/// The maximum interval for counting the recovery time. A longer gap means that the guest did not
+/// run.
 constexpr std::chrono::nanoseconds longest_tick = 1s;
 
-/// How long requests in flight may take when the toolstack detaches the disk. The toolstack's own
-/// wait is short.
+/// How long requests in flight may take when the toolstack detaches the disk. The toolstack itself
+/// waits only briefly.
 constexpr std::chrono::nanoseconds unplug_limit = 3s;
 
 }  // namespace
 
-/// Unbinding a port from before a resume triggers a BUG() in the kernel (xen/custodian.hpp). A
-/// resume after this check is not detected.
+/// Call before unbinding ports: unbinding a port from before a resume triggers a BUG() in the
+/// kernel (xen/custodian.hpp). A resume after this check is not detected.
 asio::awaitable<void> frontend::connection::check_resume() {
   try {
     (void)co_await session_.check_resume();
@@ -51,14 +52,14 @@ asio::awaitable<void> frontend::connection::suspend_queues(connection_action act
   const bool keep_ports = action.step != connection_step::rebind;
   to_replay_ += co_await queues_.suspend(keep_ports, action.loss);
   if (machine_.state() == connection_state::absent) co_await fail_waiting();
-  // Requests wait from here on, so report the state only now.
+  // Requests wait from this point on, so report the state only now.
   if (is_recovering() && state_ != device_state::failed)
     become(device_state::recovering, std::nullopt);
 }
 
 asio::awaitable<void> frontend::connection::fail_waiting() {
   const auto reason = make_error(errc::timed_out, fmt::format("use {}", device_),
-                                 fmt::format("its backend did not come back within {}",
+                                 fmt::format("its backend did not return within {}",
                                              format_duration(options_.recovery_timeout)));
   co_await queues_.fail_queued(reason);
 }
@@ -70,7 +71,7 @@ asio::awaitable<void> frontend::connection::pause() {
 }
 
 asio::awaitable<void> frontend::connection::shut(connection_action action) {
-  // ESHUTDOWN, as in NBD and as the kernel reports for a removed disk.
+  // ESHUTDOWN, as in NBD and as the kernel returns for a removed disk.
   const std::error_code shut_down(ESHUTDOWN, std::generic_category());
   end_reason_ = make_error(shut_down, fmt::format("use {}", device_), action.text);
   log().error("{}: {}", device_, action.text);
@@ -88,14 +89,15 @@ asio::awaitable<void> frontend::connection::drain() {
 asio::awaitable<void> frontend::connection::fail() {
   if (machine_.state() == connection_state::closing) {
     const auto reason = make_error(std::make_error_code(std::errc::operation_canceled),
-                                   fmt::format("use {}", device_), "it was closed");
+                                   fmt::format("use {}", device_), "the device was closed");
     co_await queues_.fail(reason);
     co_return;
   }
   co_await queues_.fail(end_reason_.value_or(problem_));
 }
 
-/// Closing and Closed, each acknowledged by the backend or timed out.
+/// Writes Closing, then Closed. Waits after each until the backend acknowledges it or the deadline
+/// passes.
 asio::awaitable<device_view> frontend::connection::close_handshake() {
   auto view = co_await nodes_.read_view();
   // The deadline for each state change of the backend. Other changes to its nodes do not extend it.
@@ -110,7 +112,7 @@ asio::awaitable<device_view> frontend::connection::close_handshake() {
       const bool written = co_await nodes_.set_state(step == handshake_step::set_closing
                                                          ? wire::xenbus_state::closing
                                                          : wire::xenbus_state::closed);
-      // The toolstack removed the device: there is nothing left to close.
+      // The toolstack removed the device, so there is nothing left to close.
       if (!written) break;
     }
     bool changed = true;
@@ -124,7 +126,7 @@ asio::awaitable<device_view> frontend::connection::close_handshake() {
     view.states.waited_long = !changed;
     if (!changed) log().warn("{}: close: {}", device_, explain_wait(view.states, std::nullopt));
   }
-  // Only now, because the custodian closes a device that is left open.
+  // Clear the cleanup only now: if this process dies earlier, the custodian must close the device.
   auto* const custodian = session_.custodian();
   if (custodian != nullptr && machine_.state() != connection_state::parting) {
     try {
@@ -150,7 +152,7 @@ void frontend::connection::begin_loss() {
   const auto reason = machine_.state() == connection_state::parting ? loss_reason::backend_closed
                                                                     : machine_.reason();
   recovery_.last_reason = to_string(reason);
-  log().warn("{}: {}; requests wait for the reconnect", device_, recovery_.last_reason);
+  log().warn("{}: {}; requests wait for a reconnect", device_, recovery_.last_reason);
   lost_at_ = clock::now();
   to_replay_ = 0;
   pause_ = first_pause;
@@ -178,7 +180,7 @@ void frontend::connection::start_recovery_timer() {
   recovery_tick(clock::now());
 }
 
-/// Counts ticks, not wall time, to exclude time during which the guest did not run.
+/// Counts ticks instead of wall time, to exclude time during which the guest did not run.
 void frontend::connection::recovery_tick(clock::time_point last) {
   const auto tick =
       std::clamp<std::chrono::nanoseconds>(options_.recovery_timeout / 8, 1ms, longest_tick);
@@ -186,7 +188,7 @@ void frontend::connection::recovery_tick(clock::time_point last) {
   recovery_time_left_ -= std::min<std::chrono::nanoseconds>(now - last, 2 * tick);
   // interrupt() returns false while the old backend is still closing.
   if (recovery_time_left_ <= 0ns && machine_.interrupt(interruption::out_of_time)) {
-    log().error("{}: its backend did not come back within {}: requests fail until it does", device_,
+    log().error("{}: its backend did not return within {}: requests fail until it returns", device_,
                 format_duration(options_.recovery_timeout));
     recovery_.timed_out = true;
     background_.spawn(fail_waiting());

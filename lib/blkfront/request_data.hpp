@@ -1,4 +1,4 @@
-// Access to a request's data, in one buffer or in pages of a pool.
+// Access to a request's data, which is in one buffer or in pages of a pool.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,7 @@ inline void copy_to_request(const blk::request& r, std::uint64_t position,
 [[nodiscard]] constexpr bool carries_data(blk::operation op) noexcept {
   return op == blk::operation::read || op == blk::operation::write;
 }
-/// The flag is ignored for operations other than writes.
+/// `fua` is ignored for operations other than writes.
 [[nodiscard]] inline bool is_fua(const blk::request& r) noexcept {
   return r.fua && r.op == blk::operation::write;
 }

@@ -1,5 +1,5 @@
-// A FIFO of requests, linked through request::device_part::next. A request is in one list at a
-// time. Owns nothing, allocates nothing.
+// A FIFO of requests, linked through request::device_part::next. A request can be in only one list
+// at a time. The list does not own the requests and allocates no memory.
 #pragma once
 
 #include <utility>
@@ -36,7 +36,7 @@ struct request_list {
     if (last == nullptr) last = other.last;
     first = other.first;
   }
-  /// False: it was not in the list.
+  /// Returns false if `r` was not in the list.
   bool remove(const blk::request& r) noexcept {
     bool removed = false;
     for (auto list = std::exchange(*this, {}); auto* const queued = list.pop();) {

@@ -3,7 +3,7 @@
 namespace xenpv::blkfront {
 namespace {
 
-/// Current values must not be summed over engines.
+/// Current values must not be added up over several engines.
 void forget_gauges(queue_statistics& counted) {
   counted.in_flight = counted.queued = counted.pages = counted.pages_used = 0;
   counted.pages_most = counted.ring_entries = 0;
@@ -35,7 +35,7 @@ request_queue::fate request_queue::submit(blk::request& r, std::uint64_t now) {
   r.device = {};
   const bool waits = journal_.add(r, now);
   if (ledger_ && ledger_->is_in_doubt(index_)) journal_.doubt_flushes();
-  // The requests that it waits for may need the pages of its lease.
+  // The requests that `r` waits for may need the pages of its lease.
   if (waits && state_ == queue_state::connected && r.pages != nullptr) (void)r.pages->move_out();
   return state_ == queue_state::suspended ? fate::waits : fate::sent_soon;
 }
@@ -80,13 +80,13 @@ std::size_t request_queue::suspend(bool take_answers, bool lost_cache, std::uint
     if (take_answers) (void)engine_->drain(now);
     if (engine_->failure_reason()) return 0;
     for (auto* const r : engine_->take_unfinished()) {
-      // It has timed out and given up its lease, and only waited for the fences.
+      // The request has timed out and given up its lease, and was waiting only for the fences.
       if (r->status == errc::timed_out) {
         timed_out.push_back(r);
         continue;
       }
       ++unanswered;
-      // A marked request is still in the journal since an earlier loss.
+      // A marked request has been in the journal since an earlier loss.
       if ((r->device.flags & journal::mark) != 0)
         journal_.unsend(*r);
       else
@@ -94,10 +94,11 @@ std::size_t request_queue::suspend(bool take_answers, bool lost_cache, std::uint
     }
     end_engine();
   }
-  // Also without a ring: the loss of the backend's cache may be detected after the ring is gone.
+  // Do this even without a ring: the loss of the backend's cache may be detected after the ring was
+  // dropped.
   if (lost_cache && ledger_) (void)ledger_->lose(index_);
   if (state_ != queue_state::expired) state_ = queue_state::suspended;
-  // Last: requests that the callers submit from within `done` are queued.
+  // Complete these last, so that requests that callers submit from within `done` are queued.
   for (auto* const r : timed_out) {
     if ((r->device.flags & journal::mark) != 0) journal_.answered(*r);
     r->answered_ns = now;

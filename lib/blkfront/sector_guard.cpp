@@ -6,7 +6,8 @@ void sector_guard::lock(std::size_t queue, std::uint64_t sector) {
   const auto [entry, is_new] = locks_.try_emplace(sector, lock_state{queues_, {}});
   entry->second.queue.push_back(queue);
   if (!is_new) return;
-  // Peers may reply from within these calls, and the last reply may even end the lock.
+  // Peers may reply from within these calls, and the last reply may even lead to the end of the
+  // lock.
   for (std::size_t i = 0; i < queues_; ++i)
     peer_.hold(i, sector);
 }
@@ -27,8 +28,8 @@ void sector_guard::unlock(std::uint64_t sector) {
     return;
   }
   locks_.erase(entry);
-  // Queue 0 last: its call may lock the sector again, and the other queues must receive this
-  // release before that new hold.
+  // Release queue 0 last: its call may lock the sector again, and the other queues must receive
+  // this release before the new write lock.
   for (auto i = queues_; i-- > 0;)
     peer_.release(i, sector);
 }

@@ -1,9 +1,9 @@
-// Sector locks for read-modify-write over all queues of a device. Without them, one queue could
-// write back stale data that it read before another queue's write completed. Pure; lives with
-// queue 0 and exchanges messages with all queues through its peer, in any order and at any delay.
+// Device-wide sector locks for read-modify-write. Without them, one queue could write back stale
+// data that it read before another queue's write completed. Does no I/O. Runs on queue 0's thread
+// and exchanges messages with all queues through its peer, in any order and with any delay.
 //
-// A lock is granted once every queue holds the sector: it has no write to the sector in flight and
-// starts none. Locks of one sector are granted in the order of the requests.
+// A sector lock is granted once every queue has write-locked the sector, that is, has no write to
+// the sector in flight and starts none. Locks of one sector are granted in request order.
 #pragma once
 
 #include <cstddef>
@@ -32,7 +32,8 @@ class sector_guard {
   void lock(std::size_t queue, std::uint64_t sector);
   /// A queue's reply to peer::hold().
   void held(std::uint64_t sector);
-  /// Ends the owner's lock. The next owner gets it without a release and a new hold in between.
+  /// Ends the owner's lock. If another queue waits, it gets the lock immediately, and the sector
+  /// stays write-locked on all queues.
   void unlock(std::uint64_t sector);
 
   [[nodiscard]] bool is_idle() const noexcept { return locks_.empty(); }

@@ -1,4 +1,4 @@
-// Each call runs on the thread of its target queue; immediately if the caller is on that thread.
+// Each call runs on the thread of its target queue, immediately if the caller is on that thread.
 #include "blkfront/sector_locks.hpp"
 
 #include <boost/asio/dispatch.hpp>
@@ -75,7 +75,7 @@ void sector_locks::locked(std::size_t queue, std::uint64_t sector) {
 }
 
 void sector_locks::raise_fences(std::size_t queue, std::uint64_t id, const stretch& bytes) {
-  // Counts all queues; the calling queue counts as raised at once.
+  // Count all queues; the calling queue counts as raised immediately.
   const auto left = std::make_shared<std::atomic<std::size_t>>(queues_.size());
   const auto raised = [this, queue, id, left] {
     if (--*left > 0) return;

@@ -1,6 +1,7 @@
-// Messages between the queues of one device: the sector locks of sector_guard, and fences around
-// writes that timed out. One object per connection, shared by its queues. The guard is accessed on
-// queue 0's thread only. Messages that reach a queue after its connection has ended are ignored.
+// Messages between the queues of one device: the sector locks of sector_guard, and fences, which
+// block writes to the byte range of a timed-out write. There is one object per connection, shared
+// by its queues. The guard is accessed only on queue 0's thread. Messages that reach a queue after
+// its connection has ended are ignored.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,8 @@ class sector_locks final : private sector_guard::peer,
   explicit sector_locks(std::size_t queues) : guard_(queues, *this) {}
   /// Adds the queues by index, before any request.
   void add(const std::shared_ptr<frontend_queue>& queue) { queues_.push_back(queue); }
-  /// A queue got its ring. No lock is granted before every queue has one, because a queue without a
-  /// ring would not honour the lock.
+  /// Call when a queue has got its ring. No lock is granted before every queue has one, because a
+  /// queue without a ring would not honour the lock.
   void join();
   void lock(std::size_t queue, std::uint64_t sector);
   void unlock(std::uint64_t sector);
@@ -42,8 +43,9 @@ class sector_locks final : private sector_guard::peer,
   [[nodiscard]] engine* ring_if_current(frontend_queue& queue) const noexcept;
 
   sector_guard guard_;
-  std::size_t joined_ = 0;                                      ///< on queue 0's thread
-  std::vector<std::pair<std::size_t, std::uint64_t>> waiting_;  ///< locks requested before that
+  std::size_t joined_ = 0;  ///< used on queue 0's thread
+  std::vector<std::pair<std::size_t, std::uint64_t>>
+      waiting_;  ///< locks requested before all joined
   std::vector<std::weak_ptr<frontend_queue>> queues_;
 };
 

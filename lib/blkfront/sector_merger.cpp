@@ -9,8 +9,8 @@
 namespace xenpv::blkfront {
 namespace {
 
-/// Sectors that are merged at once: enough to keep a backend busy with unaligned writes, but a
-/// small part of the pool.
+/// The number of sectors that are merged concurrently: enough to keep a backend busy with unaligned
+/// writes, but a small part of the pool.
 std::size_t pages_for_merges(std::size_t pool) noexcept {
   return pool < 128 ? 2 : std::min<std::size_t>(pool / 12, 32);
 }
@@ -38,7 +38,7 @@ bool sector_merger::locked(std::uint64_t sector) noexcept {
     ready_.push_back(&m);
     return true;
   }
-  // The engine has failed since its request.
+  // The engine has failed since it requested the lock.
   host_.unlock_sector(sector);
   return false;
 }
@@ -56,7 +56,7 @@ sector_merger::merge* sector_merger::next() noexcept {
   if (ready_.empty()) return nullptr;
   auto& m = *ready_.front();
   if (m.state == stage::to_read && m.page.count == 0) {
-    // The merges that have a page are ahead of this one; it gets a page when they end.
+    // Merges that have a page are ahead of this one; it gets a page when they end.
     if (pages_.count == 0) return nullptr;
     m.page = pool_->split(pages_, 1);
   }
@@ -94,8 +94,8 @@ void sector_merger::forget(const blk::request& r) noexcept {
 
 void sector_merger::fail() noexcept {
   ready_.clear();
-  // A requested lock is given back when it is granted. The lock of a sector that the backend may
-  // still write to is kept.
+  // A lock that is still requested is released when it is granted (locked()). The lock of a sector
+  // that the backend may still write to is kept.
   for (auto merges = std::exchange(merges_, {}); const auto& m : merges)
     if (m.state != stage::locking && m.state != stage::writing) host_.unlock_sector(m.sector);
 }

@@ -1,8 +1,9 @@
-// Read-modify-write: tracks each partially written sector from the request of its lock to the
-// unlock, and keeps pages for the merges.
+// Read-modify-write: tracks each partially written sector from the lock request to the unlock, and
+// reserves pages for the merges.
 //
-// Owned by an engine, on its thread; the engine sends the ring requests. Pure: requests and
-// releases locks through the engine_host. The write_gate decides which writes wait for a lock.
+// Owned by an engine and used on its thread; the engine sends the ring requests. Does no I/O:
+// requests and releases locks through the engine_host. The write_gate decides which writes wait for
+// a lock.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +22,9 @@ class engine_host;
 class sector_merger {
  public:
   enum class stage : std::uint8_t { locking, to_read, reading, to_write, writing };
-  /// One sector: locked, read, changed, written, unlocked.
+  /// The merge of one sector: lock, read, change, write, unlock.
   struct merge {
-    blk::request* r;  ///< null: the request was answered; the sector stays unchanged
+    blk::request* r;  ///< null: the request has completed; the sector stays unchanged
     stretch bytes;    ///< the bytes to change within the sector
     std::uint64_t sector;
     blk::page_chain page = {};
@@ -35,22 +36,26 @@ class sector_merger {
 
   /// Requests the lock of the sector, which may be granted from within the call.
   void start(blk::request& r, const stretch& bytes, std::uint64_t sector);
-  /// The lock was granted. False: nothing to send; the lock is released.
+  /// Call when the lock was granted. Returns false if there is nothing to send; the lock is then
+  /// released.
   [[nodiscard]] bool locked(std::uint64_t sector) noexcept;
 
-  /// The next merge to send: a read of its sector, or a write of the changed sector. Null: none, or
-  /// the read has no page yet. Remains next until sent() is called.
+  /// The next merge to send: a read of its sector, or a write of the changed sector. Returns null
+  /// if there is none, or if the read has no page yet. Returns the same merge until sent() is
+  /// called.
   [[nodiscard]] merge* next() noexcept;
   void sent(merge& m) noexcept;
-  /// Changes the sector that was read into the merge's page and makes its write next. False: the
-  /// request was answered meanwhile, and the merge has to end.
+  /// Changes the sector that was read into the merge's page and makes its write next. Returns false
+  /// if the request has completed in the meantime; the merge must then end.
   [[nodiscard]] bool change(merge& m) noexcept;
-  /// Releases page and lock. Returns the request that waits for the merge, if any.
+  /// Releases the page and the lock. Returns the request that waits for the merge, if any.
   blk::request* end(merge& m) noexcept;
 
-  /// `r` is answered before its merges are done. Merges whose write was not sent change nothing.
+  /// Call when `r` completes before its merges. Merges whose write was not sent leave the sector
+  /// unchanged.
   void forget(const blk::request& r) noexcept;
-  /// Releases granted locks, except those of sectors being written. Pages stay with the backend.
+  /// Releases granted locks, except those of sectors that are being written. Their pages stay with
+  /// the backend.
   void fail() noexcept;
   /// Forgets everything without releasing locks.
   void clear() noexcept;

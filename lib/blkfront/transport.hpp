@@ -1,5 +1,5 @@
-// The xenstore nodes by which a frontend publishes its rings. Also identifies a predecessor's
-// nodes, which the same transaction removes. Pure.
+// The xenstore nodes with which a frontend publishes its rings. Also identifies the nodes of a
+// previous frontend, which the same transaction removes. Pure functions.
 #pragma once
 
 #include <span>
@@ -14,7 +14,7 @@ namespace xenpv::blkfront {
 
 /// The ring and event channel of one queue.
 struct queue_transport {
-  std::vector<grant_ref> ring;  ///< of each page, in order
+  std::vector<grant_ref> ring;  ///< grant references of the pages, in order
   port event_channel{};
 };
 
@@ -24,8 +24,8 @@ struct transport_options {
   bool large_sectors = false;
 };
 
-/// Names, relative to the frontend's directory, and values; without `state`. `queues` is not empty,
-/// and all rings have the same size.
+/// Returns node names, relative to the frontend's directory, and values, without `state`. `queues`
+/// must not be empty, and all rings must have the same size.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> transport_nodes(
     std::span<const queue_transport> queues, const transport_options& options);
 

@@ -1,12 +1,14 @@
-// Decides which writes of one queue may enter the ring. A write that overlaps a held sector or a
-// fence is parked until the hold or fence ends, and is then checked again, in FIFO order.
+// Decides which writes of one queue may enter the ring. A write that overlaps a write-locked sector
+// ("hold" in the code) or a fence is parked until the lock or fence ends, and is then checked
+// again, in FIFO order.
 //
-// A hold covers a sector that a queue of the device merges bytes into. It takes effect once no
-// earlier write of this queue overlaps it. Until then, writes submitted before the hold still pass,
-// so that a stream of merges cannot starve a large write. A fence covers the bytes of a timed-out
-// write that the backend still has. It takes effect immediately, for all writes.
+// A write lock covers a sector for the time of a read-modify-write on any queue of the device. It
+// takes effect once no earlier write of this queue overlaps the sector. Until then, writes
+// submitted before the lock request still pass, so that a stream of merges cannot starve a large
+// write. A fence covers the bytes of a timed-out write that is still in flight at the backend. It
+// takes effect immediately, for all writes.
 //
-// Pure; owned by an engine, on its thread. Does not track the ring's contents.
+// Does no I/O. Owned by an engine and used on its thread. Does not track the ring's contents.
 #pragma once
 
 #include <cstdint>
@@ -23,30 +25,30 @@ class write_gate {
  public:
   explicit write_gate(std::uint32_t sector_size) noexcept : sector_size_(sector_size) {}
 
-  /// Every write may pass.
+  /// Whether every write may pass.
   [[nodiscard]] bool is_open() const noexcept { return holds_.empty() && fences_.empty(); }
-  /// Whether a write of `bytes` with number `order` has to wait.
+  /// Whether a write of `bytes`, submitted as request number `order`, has to wait.
   [[nodiscard]] bool blocks(const stretch& bytes, std::uint64_t order) noexcept {
     return !is_open() && find(bytes, order) != nullptr;
   }
-  /// Parks `r` if its write of `bytes` has to wait. False: it may pass.
+  /// Parks `r` if its write of `bytes` has to wait. Returns false if the write may pass.
   [[nodiscard]] bool park(blk::request& r, const stretch& bytes) noexcept;
   /// Removes `r` if it is parked.
   void forget(const blk::request& r) noexcept;
 
-  /// Begins a hold of `sector`, which was requested after request number `order`.
+  /// Begins a write lock on `sector`, which was requested after request number `order`.
   void hold(std::uint64_t sector, std::uint64_t order);
-  /// The hold has taken effect.
+  /// Marks the write lock as effective.
   void take_effect(std::uint64_t sector) noexcept;
-  /// Ends a hold. Returns its parked writes, in order.
+  /// Ends a write lock. Returns its parked writes, in order.
   [[nodiscard]] request_list release(std::uint64_t sector) noexcept;
 
   void raise_fence(std::uint64_t id, const stretch& bytes);
   [[nodiscard]] request_list lower_fence(std::uint64_t id) noexcept;
 
-  /// The sectors within `bytes` whose holds have not taken effect.
+  /// The sectors within `bytes` whose write locks have not taken effect.
   [[nodiscard]] std::vector<std::uint64_t> waiting_holds(const stretch& bytes) const;
-  /// The `order` of the hold of `sector`; null if there is none or it has taken effect.
+  /// The `order` of the write lock on `sector`; null if there is none or it has taken effect.
   [[nodiscard]] const std::uint64_t* waiting_hold(std::uint64_t sector) const noexcept;
 
   /// Calls `function(blk::request&)` for each parked request.
@@ -63,9 +65,9 @@ class write_gate {
       visit(raised.parked);
   }
 
-  /// Forgets parked requests; holds and fences stay.
+  /// Forgets parked requests; write locks and fences stay.
   void forget_parked() noexcept;
-  /// Forgets holds, fences and parked requests.
+  /// Forgets write locks, fences and parked requests.
   void clear() noexcept;
 
  private:
@@ -85,8 +87,8 @@ class write_gate {
   request_list unpark(request_list& parked) noexcept;
 
   std::uint32_t sector_size_;
-  std::map<std::uint64_t, held_sector> holds_;  ///< by first byte; do not overlap
-  std::list<fence> fences_;                     ///< few: one for each timed-out write
+  std::map<std::uint64_t, held_sector> holds_;  ///< by the sector's first byte; do not overlap
+  std::list<fence> fences_;                     ///< only a few: one per timed-out write
   std::size_t parked_ = 0;
 };
 

@@ -20,7 +20,7 @@ using loads = std::map<unsigned, std::uint64_t>;
 
 error bad_policy(std::string_view text) {
   return make_error(errc::invalid_argument, fmt::format("policy '{}'", text),
-                    "expected spread, numa, or pin:NAME=CPUS;NAME=CPUS, as in pin:vif*=0-3");
+                    "expected spread, numa, or pin:NAME=CPUS;NAME=CPUS, such as pin:vif*=0-3");
 }
 
 result<std::vector<pin_rule>> parse_pins(std::string_view text, std::string_view whole_text) {
@@ -58,18 +58,19 @@ class group_balancer {
     min_gain_ = cpus_.empty() ? 0 : total_ / cpus_.size() / 20;
   }
 
-  /// Moves one channel and returns it with the reason; nullopt when no further move gains enough.
+  /// Moves one channel and returns it with the reason; nullopt if no further move brings enough
+  /// gain.
   std::optional<std::pair<balance_channel*, std::string>> step() {
     auto by_load = cpus_;
     std::stable_sort(by_load.begin(), by_load.end(),
                      [this](unsigned a, unsigned b) { return loads_[a] > loads_[b]; });
     const auto idlest = by_load.back();
-    // The busiest CPU may hold a single large channel; then try the next busiest.
+    // The busiest CPU may have only one large channel; then try the next busiest CPU.
     for (const auto busy : by_load) {
       auto* best = best_to_move(busy, idlest);
       if (best == nullptr) continue;
       auto reason =
-          fmt::format("CPU {} gets {:.0f} % of the events, CPU {} gets {:.0f} %", busy,
+          fmt::format("CPU {} receives {:.0f} % of the events, CPU {} receives {:.0f} %", busy,
                       percent(loads_[busy], total_), idlest, percent(loads_[idlest], total_));
       loads_[busy] -= best->events;
       loads_[idlest] += best->events;
@@ -80,7 +81,8 @@ class group_balancer {
   }
 
  private:
-  /// The channel whose move leaves the lowest peak on the two CPUs; nullptr when none gains enough.
+  /// The channel whose move leaves the lowest peak load on the two CPUs; nullptr if no move brings
+  /// enough gain.
   balance_channel* best_to_move(unsigned busy, unsigned idlest) {
     balance_channel* best = nullptr;
     auto best_peak = loads_[busy];
@@ -232,7 +234,7 @@ result<std::vector<planned_move>> plan_balance(const balance_input& input,
   if (options.policy == balance_policy::numa) {
     if (input.nodes.empty())
       return make_error(errc::not_available, "balance within NUMA nodes",
-                        "this guest sees a single node; use spread");
+                        "this guest has a single node; use spread");
     return plan_spread(input, true);
   }
   for (const auto& rule : options.pins)

@@ -1,5 +1,5 @@
 // Balances event channels over CPUs: plans which interrupts to move, with the reason for each move.
-// Pure; irq_move.hpp carries out a plan. A plan contains as few moves as possible.
+// Pure; irq_move.hpp executes a plan. A plan contains as few moves as possible.
 #pragma once
 
 #include <cstdint>
@@ -17,15 +17,15 @@ namespace xenpv::channels {
 struct balance_channel {
   unsigned irq = 0;
   std::string name = {};
-  unsigned cpu = 0;          ///< the CPU that receives it now
-  std::uint64_t events = 0;  ///< weight
+  unsigned cpu = 0;          ///< the CPU that currently receives its events
+  std::uint64_t events = 0;  ///< the channel's weight
   bool can_move = false;
 };
 
 struct balance_input {
   std::vector<unsigned> cpus = {};  ///< online, ascending
   std::vector<balance_channel> channels = {};
-  std::map<unsigned, unsigned> nodes = {};  ///< NUMA node by CPU; empty without nodes
+  std::map<unsigned, unsigned> nodes = {};  ///< NUMA node of each CPU; empty without NUMA
 };
 
 struct planned_move {
@@ -51,18 +51,18 @@ struct balance_wish {
 /// Parses "spread", "numa" or "pin:vif*=0-3;blkif=4".
 [[nodiscard]] result<balance_wish> parse_balance_policy(std::string_view text);
 
-/// The channels of an inventory with their current CPU: the effective affinity, or else the CPU
+/// The channels of an inventory, each with its current CPU: the effective affinity, or else the CPU
 /// with the highest count. `events` maps interrupts to weights; a missing weight is 0.
 [[nodiscard]] balance_input make_balance_input(const inventory& all,
                                                const std::map<unsigned, std::uint64_t>& events);
 
-/// Reads /sys/devices/system/node. Empty on a machine without it or with one node.
+/// Reads /sys/devices/system/node. Empty if it does not exist or has only one node.
 [[nodiscard]] std::map<unsigned, unsigned> read_numa_nodes(const system_root& root);
 
-/// The moves, sorted by interrupt. spread: moves channels from the busiest CPU to the idlest while
-/// a move lowers the peak by more than a twentieth of the mean; channels without events stay. numa:
-/// the same within each node. pin: assigns each channel to the CPUs of the first rule that matches
-/// its name, in turn. Fails when the policy cannot be applied to this guest.
+/// Plans the moves, sorted by interrupt. spread: moves channels from the busiest CPU to the idlest
+/// while a move lowers the peak by more than a twentieth of the mean; channels without events are
+/// not moved. numa: does the same within each node. pin: assigns each channel to a CPU of the first
+/// rule that matches its name, round robin. Fails if the policy cannot be applied to this guest.
 [[nodiscard]] result<std::vector<planned_move>> plan_balance(const balance_input& input,
                                                              const balance_wish& options);
 

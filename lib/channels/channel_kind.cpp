@@ -54,7 +54,7 @@ bool is_console(std::string_view name) {
 channel_purpose event_purpose(const std::string& name) {
   constexpr std::string_view user = "evtchn:";
   if (name.starts_with(user)) return {channel_kind::user, name.substr(user.size())};
-  // Before Linux 3.4 the name is "evtchn" alone.
+  // Before Linux 3.4 the name is just "evtchn".
   if (name == "evtchn") return {channel_kind::user};
   if (name == "xenbus") return {channel_kind::xenbus};
   if (name.empty()) return {channel_kind::other};
@@ -79,7 +79,7 @@ std::optional<channel_purpose> purpose_of(const interrupt_row& row) {
   if (!row.chip.starts_with("xen-")) return std::nullopt;
   const auto name = row.actions.empty() ? std::string() : row.actions.front();
   if (row.chip == "xen-pirq") return channel_purpose{channel_kind::pirq};
-  // The console's VIRQ is on xen-percpu on ARM, and on xen-dyn in domain 0 of x86.
+  // The console's VIRQ has chip xen-percpu on ARM, and xen-dyn in domain 0 on x86.
   if (is_console(name)) return channel_purpose{channel_kind::console};
   if (row.chip == "xen-percpu") return per_cpu_purpose(row, name);
   if (row.handler == "virq" && !name.starts_with("evtchn:"))

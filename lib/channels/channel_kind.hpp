@@ -1,5 +1,5 @@
-// Classifies an interrupt of a Xen guest by its row of /proc/interrupts. Chip, flow handler and
-// name are set by drivers/xen/events and its callers (the same for evtchn_2l and evtchn_fifo).
+// Classifies an interrupt of a Xen guest by its row in /proc/interrupts. drivers/xen/events and its
+// callers set the chip, flow handler and name, which do not depend on the ABI (2-level or FIFO).
 // Pure.
 #pragma once
 
@@ -21,7 +21,7 @@ enum class channel_kind {
   console,   ///< hvc_console
   device,    ///< a PV device, frontend or backend
   user,      ///< bound through /dev/xen/evtchn
-  pirq,      ///< a physical interrupt through Xen
+  pirq,      ///< a physical interrupt that Xen delivers
   virq,      ///< any other virtual IRQ
   unbound,   ///< a port that waits for its remote end and has no interrupt
   other,
@@ -37,7 +37,7 @@ struct channel_purpose {
   friend bool operator==(const channel_purpose&, const channel_purpose&) = default;
 };
 
-/// nullopt when the row is not an event channel.
+/// nullopt if the row is not an event channel.
 [[nodiscard]] std::optional<channel_purpose> purpose_of(const interrupt_row& row);
 
 /// How the hypervisor notifies the guest of pending events.
@@ -45,11 +45,11 @@ enum class upcall { unknown, vector, pci_interrupt, callback };
 [[nodiscard]] std::string_view to_string(upcall method) noexcept;
 
 /// vector: row HYP has counts (HVM, PVH; ARM has no such row). pci_interrupt: no HYP, but the
-/// platform device has an interrupt. callback: a PV guest, as stated by `is_pv`.
+/// platform device has an interrupt. callback: a PV guest (`is_pv`).
 [[nodiscard]] upcall upcall_of(const interrupt_table& table, bool is_pv) noexcept;
 
-/// Rows debugN exist only with the 2-level ABI (xen_smp_intr_init since 5.x). nullopt when there
-/// are no event channels, or when the kernel is too old for this rule.
+/// Rows debugN exist only with the 2-level ABI (xen_smp_intr_init since 5.x). nullopt if there are
+/// no event channels, or if the kernel is too old for this rule.
 enum class event_abi { two_level, fifo };
 [[nodiscard]] std::string_view to_string(event_abi abi) noexcept;
 [[nodiscard]] std::optional<event_abi> event_abi_of(const interrupt_table& table) noexcept;

@@ -56,7 +56,7 @@ void split_glued_handler(interrupt_row& row) {
     }
 }
 
-/// "26", "65536-edge": the hardware IRQ and, on x86, the handler after it without a blank.
+/// "26", "65536-edge": the hardware IRQ, on x86 followed by "-" and the handler.
 bool take_hwirq(std::string_view word, interrupt_row& row) {
   const auto dash = word.find('-');
   const auto number = parse_whole<std::uint64_t>(word.substr(0, dash));
@@ -169,7 +169,7 @@ result<interrupt_table> parse_interrupts(std::string_view text) {
   }
   if (table.cpus.empty())
     return make_error(errc::protocol_violation, "read /proc/interrupts",
-                      "its first line names no CPU");
+                      "the first line lists no CPUs");
   return table;
 }
 

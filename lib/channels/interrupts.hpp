@@ -1,10 +1,11 @@
-// Parses /proc/interrupts of any kernel and architecture. Pure: reads no files and knows nothing
-// about Xen (channel_kind.hpp does).
+// Parses /proc/interrupts of any kernel and architecture. Pure: reads no files. Contains nothing
+// specific to Xen; see channel_kind.hpp for that.
 //
 // The text is the output of show_interrupts() in kernel/irq/proc.c: a header with the online CPUs,
-// then rows "LABEL: COUNT... TAIL". The tail of a numbered row holds the chip, the hardware IRQ if
-// it has a domain, Level or Edge on some architectures, "-" and the flow handler, and the names of
-// the actions. Older kernels write chip and handler as one word. Other rows end with a description.
+// then rows "LABEL: COUNT... TAIL". The tail of a numbered row contains the chip, the hardware IRQ
+// if the interrupt has an IRQ domain, Level or Edge on some architectures, "-" and the flow
+// handler, and the names of the actions (interrupt handlers). Older kernels write chip and handler
+// as one word. Other rows end with a description.
 #pragma once
 
 #include <cstdint>
@@ -40,15 +41,15 @@ struct interrupt_row {
 struct interrupt_table {
   std::vector<unsigned> cpus = {};  ///< the columns; an offline CPU has none
   std::vector<interrupt_row> rows = {};
-  /// Lines that are not valid rows, with the error of each. The other rows are valid.
+  /// Invalid lines, each with its error. The remaining rows are valid.
   std::vector<std::string> problems = {};
 
-  /// nullptr when there is no such row.
+  /// nullptr if there is no such row.
   [[nodiscard]] const interrupt_row* find(std::string_view label) const noexcept;
   [[nodiscard]] const interrupt_row* find(unsigned irq) const noexcept;
 };
 
-/// Fails only when the header with the CPUs is missing.
+/// Fails only if the header with the CPUs is missing.
 [[nodiscard]] result<interrupt_table> parse_interrupts(std::string_view text);
 
 }  // namespace xenpv::channels

@@ -1,6 +1,6 @@
 // Inventory of a guest's event channels, joined from all sources: the purpose, interrupt, port and
-// remote end of each channel, its CPUs and its counts. Every fact names its source, because some
-// facts are read and others inferred. Pure: raw facts in, inventory out.
+// remote end of each channel, its CPUs and its counts. Every fact records its source, because some
+// facts are read and others are inferred. Pure: raw facts in, inventory out.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ enum class evidence {
   proc,        ///< /proc/interrupts, /proc/irq, /proc/PID
   sys,         ///< /sys
   name,        ///< inferred: the name matches only this channel
-  order,       ///< inferred: several of one name, matched in the order of binding; uncertain
+  order,       ///< inferred: same name, matched by binding order; uncertain
 };
 [[nodiscard]] std::string_view to_string(evidence source) noexcept;
 
@@ -36,13 +36,13 @@ using fact = std::optional<sourced<T>>;
 
 struct channel {
   channel_kind kind = channel_kind::other;
-  std::string name = {};                ///< of the interrupt; empty for a port without one
-  std::string detail = {};              ///< as in channel_purpose
-  std::optional<unsigned> irq = {};     ///< from /proc/interrupts; unset for a port without one
+  std::string name = {};                ///< the interrupt's name; empty if there is no interrupt
+  std::string detail = {};              ///< see channel_purpose
+  std::optional<unsigned> irq = {};     ///< from /proc/interrupts; unset if there is no interrupt
   std::string chip = {};                ///< "xen-dyn"
   std::optional<unsigned> of_cpu = {};  ///< set for a per-CPU channel, which cannot move
-  std::vector<std::uint64_t> counts =
-      {};  ///< in the order of inventory::cpus; empty without an interrupt
+  /// In the order of inventory::cpus; empty without an interrupt.
+  std::vector<std::uint64_t> counts = {};
   fact<port> number = {};
   fact<xen::port_type> type = {};
   fact<unsigned> vcpu = {};  ///< the vCPU that the hypervisor notifies
@@ -67,13 +67,13 @@ struct source_status {
   std::string name = {};  ///< "hypervisor"
   bool used = false;
   std::string gives = {};  ///< the facts that it provides
-  std::string needs = {};  ///< when not used: the reason and the remedy
+  std::string needs = {};  ///< if not used: the reason and the remedy
 };
 
 struct inventory {
   std::vector<unsigned> cpus = {};  ///< columns of the counts
-  std::vector<channel> channels =
-      {};  ///< with an interrupt, by its number; then the others, by port
+  /// First the channels with an interrupt, sorted by its number; then the others, sorted by port.
+  std::vector<channel> channels = {};
   std::vector<source_status> ladder = {};  ///< sources, best first
   xen::guest_type guest = xen::guest_type::none;
   bool is_control_domain = false;
@@ -81,13 +81,13 @@ struct inventory {
   std::optional<event_abi> abi = {};
   std::vector<std::string> problems = {};  ///< read and parse errors
 
-  /// Events counted on each CPU, over all channels; in the order of `cpus`.
+  /// The events of all channels, counted on each CPU; in the order of `cpus`.
   [[nodiscard]] std::vector<std::uint64_t> events_per_cpu() const;
 };
 
 [[nodiscard]] inventory make_inventory(const raw_facts& facts);
 
-/// Ports of another domain, whose interrupts are not visible in this one.
+/// The inventory of another domain's ports. Its interrupts are not visible from this domain.
 [[nodiscard]] inventory make_port_inventory(const std::vector<xen::port_status>& ports);
 
 }  // namespace xenpv::channels

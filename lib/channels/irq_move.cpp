@@ -13,12 +13,12 @@ namespace xenpv::channels {
 
 std::string describe_refusal(int error, unsigned irq) {
   auto reason = describe_errno(error);
-  if (error == EIO) return reason + " (a channel of one CPU cannot move)";
+  if (error == EIO) return reason + " (a per-CPU channel cannot move)";
   if (error == EPERM)
     return reason + " (without the callback vector all events of an HVM guest go to vCPU 0)";
-  if (error == EACCES) return reason + " (needs root)";
+  if (error == EACCES) return reason + " (root is required)";
   if (error == EINVAL) return reason + " (none of the CPUs is online)";
-  if (error == ENOENT) return fmt::format("interrupt {} is gone", irq);
+  if (error == ENOENT) return fmt::format("interrupt {} no longer exists", irq);
   return reason;
 }
 

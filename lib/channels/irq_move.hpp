@@ -1,7 +1,7 @@
-// Moves an interrupt to other CPUs and verifies the move: the requested CPUs, the affinity that the
-// kernel reports, and the CPUs whose counts grew since. Only the counts are proof: Linux reports an
-// affinity even where the hypervisor refused to notify another vCPU. Writes below /proc/irq; needs
-// root.
+// Moves an interrupt to other CPUs and verifies the move. Compares the requested CPUs with the
+// affinity that the kernel reports and with the CPUs whose counts grew after the move. Only the
+// counts are proof: Linux reports the new affinity even if the hypervisor refused to notify another
+// vCPU. Writes below /proc/irq, which requires root.
 #pragma once
 
 #include <cstdint>
@@ -15,35 +15,35 @@
 
 namespace xenpv::channels {
 
-/// The reason why the kernel refused to move an interrupt (async::write_irq_affinity), as a
-/// message.
+/// A message that explains why the kernel refused to move an interrupt (see
+/// async::write_irq_affinity).
 [[nodiscard]] std::string describe_refusal(int error, unsigned irq);
 
 enum class move_verdict {
-  proven,     ///< events came, all of them on the requested CPUs
-  set,        ///< the kernel accepted it; no event came to prove it
-  elsewhere,  ///< events came on other CPUs
-  refused,    ///< the kernel rejected it
+  proven,     ///< events arrived, all on the requested CPUs
+  set,        ///< the kernel accepted the move; no event arrived to prove it
+  elsewhere,  ///< events arrived on other CPUs
+  refused,    ///< the kernel rejected the move
 };
 [[nodiscard]] std::string_view to_string(move_verdict verdict) noexcept;
 
 struct irq_move {
   unsigned irq = 0;
   std::vector<unsigned> cpus = {};                      ///< requested
-  int error = 0;                                        ///< of the write
-  std::optional<std::vector<unsigned>> allowed = {};    ///< as re-read
-  std::optional<std::vector<unsigned>> effective = {};  ///< as re-read
-  std::uint64_t grown_there = 0;                        ///< events since, on the requested CPUs
-  std::uint64_t grown_elsewhere = 0;                    ///< events since, on other CPUs
+  int error = 0;                                        ///< errno of the write, or 0
+  std::optional<std::vector<unsigned>> allowed = {};    ///< as read back
+  std::optional<std::vector<unsigned>> effective = {};  ///< as read back
+  std::uint64_t grown_there = 0;      ///< events since the move, on the requested CPUs
+  std::uint64_t grown_elsewhere = 0;  ///< events since the move, on other CPUs
   move_verdict verdict = move_verdict::refused;
 };
 
-/// Writes the affinity and re-reads it. The verdict is `set` or `refused`.
+/// Writes the affinity and reads it back. The verdict is `set` or `refused`.
 [[nodiscard]] irq_move move_irq(const system_root& root, unsigned irq,
                                 const std::vector<unsigned>& cpus);
 
-/// Counts the events of the interrupt between two readings, on the requested CPUs and elsewhere,
-/// and sets the verdict that they prove (pure). A row that vanished proves nothing.
+/// Counts the interrupt's events between two readings, on the requested CPUs and elsewhere, and
+/// sets the resulting verdict (pure). Keeps the verdict if the interrupt's row vanished.
 void judge_move(irq_move& move, const interrupt_table& before, const interrupt_table& after);
 
 }  // namespace xenpv::channels

@@ -23,8 +23,8 @@ std::optional<channel_kind> kind_of_virq(std::uint32_t virq) {
   return std::nullopt;
 }
 
-/// Interrupt and port numbers are both allocated in the order of binding, lowest first: lists of
-/// equal length are matched in that order.
+/// Interrupt and port numbers are both allocated in binding order, lowest first, so lists of equal
+/// length are matched in that order.
 template <class Port, class Assign>
 void pair_up(const candidates& rows, const std::vector<Port>& ports, Assign assign) {
   if (rows.empty() || rows.size() != ports.size()) return;
@@ -33,7 +33,7 @@ void pair_up(const candidates& rows, const std::vector<Port>& ports, Assign assi
     assign(*rows[i], ports[i], source);
 }
 
-/// The names that Linux gives to the interrupts of VIRQs it binds itself (drivers/xen,
+/// The names that Linux assigns to the interrupts of VIRQs that it binds itself (drivers/xen,
 /// arch/x86/xen).
 std::string_view row_name_of_virq(std::uint32_t virq) {
   switch (virq) {
@@ -57,7 +57,7 @@ candidates without_port(std::vector<channel>& channels, auto matches) {
   return out;
 }
 
-/// vCPU numbers equal CPU numbers (xen_vcpu_nr() differs only where vCPUs are left out).
+/// vCPU numbers equal CPU numbers (xen_vcpu_nr() differs only if vCPUs are omitted).
 void join_per_cpu(const std::vector<port_status>& ports, std::vector<channel>& channels) {
   std::map<std::uint32_t, std::vector<port>> ipis;
   for (const auto& status : ports) {
@@ -89,7 +89,7 @@ void join_pirqs(const std::vector<port_status>& ports, std::vector<channel>& cha
   std::vector<port> others;
   for (const auto& status : ports) {
     if (status.type != port_type::pirq) continue;
-    // An IO-APIC line has the same number as GSI, PIRQ and Linux IRQ.
+    // For an IO-APIC line, the GSI, PIRQ and Linux IRQ numbers are equal.
     const auto rows = without_port(channels, [&](const channel& entry) {
       return entry.kind == channel_kind::pirq && entry.irq == status.number_of_irq;
     });
@@ -98,7 +98,7 @@ void join_pirqs(const std::vector<port_status>& ports, std::vector<channel>& cha
     else
       others.push_back(status.number);
   }
-  // Xen chooses the PIRQ of a message-signalled interrupt.
+  // Match the others by order: Xen chooses the PIRQ of a message-signalled interrupt.
   const auto rows =
       without_port(channels, [](const channel& entry) { return entry.kind == channel_kind::pirq; });
   pair_up(rows, others, [](channel& row, port number, evidence source) {
@@ -106,7 +106,7 @@ void join_pirqs(const std::vector<port_status>& ports, std::vector<channel>& cha
   });
 }
 
-/// The names that Linux drivers give to the interrupt of a published port, at either end.
+/// The names that Linux drivers assign to the interrupt of a published port, at either end.
 std::vector<std::string> row_names(const store_port& entry) {
   const bool is_backend = entry.owner != domid_self;
   if (entry.type == "console")
@@ -151,7 +151,7 @@ struct published {
   std::optional<port> local;
 };
 
-/// In domain 0, xenstored also holds VIRQ_DOM_EXC and the remote end of the kernel's own ring.
+/// In domain 0, xenstored also binds VIRQ_DOM_EXC and the remote end of the kernel's own ring.
 std::vector<port> other_ports_of_xenstored(const raw_facts& facts) {
   constexpr std::uint32_t virq_dom_exc = 3;
   std::vector<port> out;
@@ -220,7 +220,7 @@ void add_rest_of_store(const std::vector<store_port>& all, const std::vector<por
   for (const auto& entry : all) {
     const auto local = local_port(entry, ports);
     if (!local || with_port(channels, *local) != nullptr) continue;
-    // A port of ours that is closed: the nodes of a detached driver remain.
+    // Skip closed ports: a detached driver leaves its nodes behind.
     const auto is_open = [&](const port_status& status) { return status.number == *local; };
     if (ports != nullptr && std::none_of(ports->begin(), ports->end(), is_open)) continue;
     auto& out = add_port(channels, *local, evidence::xenstore);

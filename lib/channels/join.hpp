@@ -1,4 +1,4 @@
-// Parts of the inventory: matches ports to interrupts, and lists the sources. Pure.
+// Helpers for the inventory: match ports to interrupts, and list the sources. Pure.
 #pragma once
 
 #include <vector>

@@ -1,6 +1,6 @@
 // Finds the processes that have /dev/xen/evtchn open: the owners of user event channels. Linux
-// names a channel after the thread that opened the device, not after the process, so names are
-// compared. Reads /proc/*/fd; other users' processes need root (CAP_SYS_PTRACE).
+// names a channel after the thread that opened the device, not after the process, so thread names
+// are compared. Reads /proc/*/fd, which requires root for other users' processes (CAP_SYS_PTRACE).
 #pragma once
 
 #include <string>
@@ -18,10 +18,10 @@ struct port_holder {
   friend bool operator==(const port_holder&, const port_holder&) = default;
 };
 
-/// Sorted by process number. In a captured tree, reads the list that the capture holds.
+/// Sorted by process ID. For a capture, reads the list recorded in it.
 [[nodiscard]] std::vector<port_holder> read_port_holders(const system_root& root);
 
-/// "PID<tab>COMMAND<tab>THREAD..." lines, as a capture holds them; other lines are skipped.
+/// Parses "PID<tab>COMMAND<tab>THREAD..." lines, the format used in captures; skips other lines.
 [[nodiscard]] std::vector<port_holder> parse_port_holders(std::string_view text);
 [[nodiscard]] std::string format_port_holders(const std::vector<port_holder>& holders);
 

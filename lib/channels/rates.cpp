@@ -12,7 +12,7 @@ std::uint64_t sum(const std::vector<std::uint64_t>& values) noexcept {
   return std::accumulate(values.begin(), values.end(), std::uint64_t{0});
 }
 
-/// Rows by interrupt, because both tables may have hundreds of rows.
+/// Indexes the rows by interrupt, because a table may have hundreds of rows.
 std::map<unsigned, const interrupt_row*> by_irq(const interrupt_table& table) {
   std::map<unsigned, const interrupt_row*> out;
   for (const auto& row : table.rows)
@@ -24,7 +24,8 @@ bool is_same(const interrupt_row& a, const interrupt_row& b) {
   return a.chip == b.chip && a.actions == b.actions;
 }
 
-/// The earlier table's column of each CPU of the later one; npos for a CPU that came online since.
+/// For each CPU of the later table, its column in the earlier table; npos for a CPU that came
+/// online in between.
 std::vector<std::size_t> columns_before(const interrupt_table& before,
                                         const interrupt_table& after) {
   std::vector<std::size_t> out;
@@ -48,7 +49,7 @@ channel_rate rate_of(const interrupt_row& then, const interrupt_row& now, channe
   out.grown.reserve(columns.size());
   for (std::size_t column = 0; column < columns.size(); ++column) {
     const auto previous = columns[column];
-    // A CPU that came back online shows its old counts; its rate needs a second sample.
+    // A CPU that came back online continues from its old counts; its rate requires a second sample.
     const auto grown =
         previous == std::string::npos ? 0 : growth(then.counts[previous], now.counts[column]);
     out.grown.push_back(grown);

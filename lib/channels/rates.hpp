@@ -1,6 +1,6 @@
 // Event rates from two readings of /proc/interrupts. Pure. Nothing is extrapolated: a row that is
-// in only one reading has no rate, and counters that wrap are told apart from counters that
-// restart.
+// in only one reading has no rate, and counters that wrapped are distinguished from counters that
+// restarted.
 #pragma once
 
 #include <chrono>
@@ -17,8 +17,8 @@
 namespace xenpv::channels {
 
 /// The increase of a counter. The kernel's counters are 32 bits wide (kstat_irqs) and wrap. A
-/// counter that is smaller now without having been near its end has restarted and grown by its
-/// value.
+/// counter that decreased without having been in the upper half of its range has restarted from 0,
+/// so its increase is its new value.
 [[nodiscard]] constexpr std::uint64_t growth(std::uint64_t before, std::uint64_t after) noexcept {
   constexpr std::uint64_t half = std::uint64_t{1} << 31;
   constexpr std::uint64_t whole = std::uint64_t{1} << 32;
@@ -31,12 +31,13 @@ struct irq_growth {
   std::uint64_t there = 0;
   std::uint64_t elsewhere = 0;
 };
-/// Events of `irq` between two readings, on `cpus` and elsewhere; nullopt unless both have it.
+/// Events of `irq` between two readings, on `cpus` and elsewhere; nullopt unless both readings
+/// contain it.
 [[nodiscard]] std::optional<irq_growth> growth_of(const interrupt_table& before,
                                                   const interrupt_table& after, unsigned irq,
                                                   std::span<const unsigned> cpus);
 
-/// The increase of row `label` in the column of `cpu`; nullopt unless both readings have it.
+/// The increase of row `label` in the column of `cpu`; nullopt unless both readings contain it.
 [[nodiscard]] std::optional<std::uint64_t> growth_on(const interrupt_table& before,
                                                      const interrupt_table& after,
                                                      std::string_view label, unsigned cpu);

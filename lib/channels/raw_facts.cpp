@@ -14,7 +14,7 @@ fact_source place_at(const std::string& root) {
   fact_source source{.root = system_root(root), .is_capture = true};
   if (!source.root.exists("/proc/interrupts"))
     throw failure(errc::invalid_argument, fmt::format("open capture {}", root),
-                  "it has no proc/interrupts; unpack an archive of xenpv-evtchn capture");
+                  "it contains no proc/interrupts; unpack an archive made by xenpv-evtchn capture");
   return source;
 }
 
@@ -28,7 +28,7 @@ reading<interrupt_table> read_interrupts(const system_root& root) {
 
 reading<std::vector<xen::port_status>> read_ports(const fact_source& source, domid domain) {
   if (const auto captured = source.is_capture ? source.root.read(captured_ports) : std::nullopt) {
-    if (domain != domid_self) return {.problem = "the capture has the guest's own ports only"};
+    if (domain != domid_self) return {.problem = "the capture contains only the guest's own ports"};
     auto ports = xen::parse_lsevtchn(*captured);
     if (!ports) return {.problem = ports.error().text};
     return {.value = std::move(*ports)};

@@ -1,5 +1,5 @@
-// The raw facts for the inventory, as read: one moment of one guest, live or captured. A source
-// that provides nothing states the reason and the remedy. Joins nothing (inventory.hpp does).
+// The raw facts for the inventory: one guest, live or captured, at one moment. For a source that
+// cannot be read, they contain the reason and the remedy. inventory.hpp joins the facts.
 #pragma once
 
 #include <map>
@@ -17,7 +17,7 @@
 
 namespace xenpv::channels {
 
-/// A value that was read, or the reason why not and the remedy.
+/// A value, or the reason why it could not be read and the remedy.
 template <class T>
 struct reading {
   std::optional<T> value = {};
@@ -35,22 +35,22 @@ struct raw_facts {
   std::vector<port_holder> holders = {};
 };
 
-/// The place that facts are read from.
+/// The origin of the facts: this guest, or a capture.
 struct fact_source {
   system_root root = system_root::from_environment();
   /// A capture: its files are read instead of querying xenstore and the hypervisor.
   bool is_capture = false;
 };
 
-/// This guest if `root` is empty, else the unpacked capture at `root`. Throws `failure` if that is
-/// not a capture.
+/// This guest if `root` is empty, else the unpacked capture at `root`. Throws `failure` if `root`
+/// is not a capture.
 [[nodiscard]] fact_source place_at(const std::string& root);
 
-/// Reads all facts. Does not throw for sources that the guest lacks. Most sources need root. Blocks
-/// on xenstore.
+/// Reads all facts. Does not throw if a source does not exist. Most sources require root. Blocks on
+/// xenstore.
 [[nodiscard]] raw_facts read_raw_facts(const fact_source& source);
 
-/// The individual sources.
+/// Each function reads a single source.
 [[nodiscard]] reading<interrupt_table> read_interrupts(const system_root& root);
 [[nodiscard]] reading<std::vector<xen::port_status>> read_ports(const fact_source& source,
                                                                 domid domain = domid_self);

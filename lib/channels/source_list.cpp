@@ -14,7 +14,8 @@ source_status proc_source(const raw_facts& facts) {
 source_status holders_source(const raw_facts& facts) {
   source_status out{.name = "processes", .gives = "the owners of user channels"};
   out.used = !facts.holders.empty();
-  if (!out.used) out.needs = "no process has /dev/xen/evtchn open, or root is needed to see it";
+  if (!out.used)
+    out.needs = "no process has /dev/xen/evtchn open, or root is required to detect it";
   return out;
 }
 
@@ -33,10 +34,11 @@ std::vector<source_status> list_sources(const raw_facts& facts) {
   out.push_back(proc_source(facts));
   out.push_back(holders_source(facts));
   // A kprobe on handle_irq_for_port would show the interrupt of a port that fires.
-  out.push_back({.name = "tracefs",
-                 .used = false,
-                 .gives = "the port of each interrupt, once an event arrives",
-                 .needs = "not used by this version; would need root, tracefs and kprobes"});
+  out.push_back(
+      {.name = "tracefs",
+       .used = false,
+       .gives = "the port of each interrupt, once an event arrives",
+       .needs = "not implemented in this version; would require root, tracefs and kprobes"});
   return out;
 }
 

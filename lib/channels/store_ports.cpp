@@ -32,7 +32,7 @@ bool take_owner(std::vector<std::string_view>& parts, domid& owner) {
   return true;
 }
 
-/// console/port, store/port, and device/console/1/port of additional consoles.
+/// Parses console/port, store/port, and device/console/1/port of additional consoles.
 bool take_single(const std::vector<std::string_view>& parts, store_port& out) {
   if (parts.size() == 2 && parts[1] == "port" && (parts[0] == "console" || parts[0] == "store")) {
     out.device = out.type = parts[0];
@@ -82,7 +82,7 @@ void read_below(const xen::store& store, const std::string& path, int depth, sto
     if (names->empty())
       if (auto value = store.read_if_exists(path)) out.emplace(path, std::move(*value));
   } catch (const failure& problem) {
-    // Another domain's node may be unreadable, or gone by now.
+    // Another domain's node may be unreadable, or may have been removed.
     if (problem.code() != std::errc::permission_denied) throw;
   }
 }

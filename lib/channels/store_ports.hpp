@@ -1,6 +1,6 @@
-// The event-channel ports that PV frontends publish in xenstore: the way to learn a device's port
-// in a guest that may not make hypercalls. The parsers are pure; read_store_nodes queries xenstore
-// and blocks for one round trip per node.
+// The event-channel ports that PV frontends publish in xenstore: the way to determine a device's
+// port in a guest whose programs cannot make hypercalls. The parsers are pure; read_store_nodes
+// queries xenstore and blocks for one round trip per node.
 #pragma once
 
 #include <map>
@@ -18,7 +18,8 @@ class store;
 
 namespace xenpv::channels {
 
-/// Values by path. Paths of this domain's own nodes are relative to its home.
+/// Values keyed by path. Paths of this domain's own nodes are relative to its home directory in
+/// xenstore.
 using store_nodes = std::map<std::string, std::string, std::less<>>;
 
 /// One published port.
@@ -31,19 +32,19 @@ struct store_port {
   port number_of_port{};     ///< a port of the domain that published it
   domid owner = domid_self;  ///< that domain; domid_self for relative paths
   domid backend = domid_0;
-  std::string node = {};  ///< its path
+  std::string node = {};  ///< path of the node
 };
 
-/// Sorted by owner, then port. Skips nodes without a port number: the other side writes them, or
-/// they are ours from before a restart.
+/// Sorted by owner, then port. Skips nodes without a port number: the peer publishes the port, or
+/// the node is stale, left from before a restart.
 [[nodiscard]] std::vector<store_port> find_store_ports(const store_nodes& nodes);
 
-/// `path = "value"` lines, as `xenstore-ls -f` prints them; other lines are skipped.
+/// Parses `path = "value"` lines, the output format of `xenstore-ls -f`; skips other lines.
 [[nodiscard]] store_nodes parse_store_listing(std::string_view text);
 [[nodiscard]] std::string format_store_listing(const store_nodes& nodes);
 
-/// Reads the input of find_store_ports: the device, console and store nodes of this domain and,
-/// with `all_domains`, of every other domain that is readable. Throws `failure` when xenstore is
+/// Reads the input for find_store_ports(): the device, console and store nodes of this domain and,
+/// with `all_domains`, of every other domain that is readable. Throws `failure` if xenstore is
 /// unavailable.
 [[nodiscard]] store_nodes read_store_nodes(const xen::store& store, bool all_domains);
 

@@ -12,8 +12,9 @@
 namespace xenpv::cli {
 namespace {
 
-/// Handles the unlisted options of completion scripts and the build. They come last, after
-/// sub-commands only, so another option's value cannot be mistaken for one.
+/// Handles the options that --help does not list, for completion scripts and the build. They must
+/// come last, after sub-commands only, so that the value of another option cannot be mistaken for
+/// one of them.
 bool handle_unlisted(const command_spec& root, const exit_statuses& statuses,
                      std::span<const std::string> arguments, std::ostream& out) {
   if (arguments.empty()) return false;
@@ -47,11 +48,11 @@ app::app(std::string name, std::string summary)
     : root_(std::move(name), std::move(summary)), common_(std::make_unique<common_options>()) {
   root_.flag("-h, --help", common_->help, "show this text and exit")
       .flag("--version", common_->version, "show the version and exit")
-      .option("--log FORMAT", common_->format, "log as text, or as json: one object a line",
+      .option("--log FORMAT", common_->format, "log as text, or as json: one object per line",
               one_of<log_format>({{"text", log_format::text}, {"json", log_format::json}}),
               {.by_default = "text"})
       .option("--log-level LEVEL", common_->level,
-              "least severity that is logged: error, warning, info or debug",
+              "minimum severity to log: error, warning, info or debug",
               one_of<log_level>({{"error", log_level::error},
                                  {"warning", log_level::warning},
                                  {"info", log_level::info},
@@ -70,7 +71,7 @@ command& app::add_command(std::string name, std::string summary) {
 }
 
 int app::run(int argc, const char* const* argv) {
-  // A program may be started without argv[0].
+  // argv[0] may be missing.
   const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
   return static_cast<int>(run(arguments, std::cout, std::cerr));
 }

@@ -12,8 +12,8 @@
 
 namespace xenpv::cli {
 
-/// Exit statuses of a program for which 0, 1 and 2 are results, as for diff(1) or a monitoring
-/// check. Failures and usage errors then need other statuses, which the manual page lists.
+/// Exit statuses for a program that uses 0, 1 and 2 as results, as diff(1) or a monitoring check
+/// does. Failures and usage errors then need other statuses, which the manual page lists.
 struct exit_statuses {
   struct meaning {
     int status = 0;
@@ -25,9 +25,9 @@ struct exit_statuses {
 };
 
 /// Every app accepts -h/--help, --version, --log and --log-level, before or after its sub-command.
-/// Unlisted, and only without other options: --help-man (manual page in roff), and --long-options,
-/// --short-options and --subcommands (one per line, of the named sub-command if any) for shell
-/// completion.
+/// Also accepted, but not listed in --help and only without other options: --help-man (manual page
+/// in roff), and --long-options, --short-options and --subcommands (one per line, of the named
+/// sub-command if any) for shell completion.
 class app {
  public:
   app(std::string name, std::string summary);
@@ -35,17 +35,18 @@ class app {
   app(const app&) = delete;
   app& operator=(const app&) = delete;
 
-  /// Its options and arguments apply to all commands. An app without sub-commands has only this
-  /// command.
+  /// The root command. Its options and arguments apply to all commands. An app without sub-commands
+  /// has only this command.
   [[nodiscard]] command& root() noexcept { return root_; }
-  /// Replaces those of exit_code.hpp. errc::not_available stays exit_code::not_possible.
+  /// Replaces the exit statuses of exit_code.hpp. errc::not_available stays
+  /// exit_code::not_possible.
   void set_exit_statuses(exit_statuses statuses);
   /// Shorthand for root().add_command().
   command& add_command(std::string name, std::string summary);
 
   /// Parses, sets up the log, runs the selected command and returns its status. Never throws: a
   /// failure becomes "<program>: <message>" on stderr and the status from to_exit_code(); for a
-  /// usage error, a hint at --help follows. A failed write to stdout is a failure, too.
+  /// usage error, a hint to try --help follows. A failed write to stdout is a failure, too.
   [[nodiscard]] int run(int argc, const char* const* argv);
   /// For tests: `arguments` excludes the program's name.
   [[nodiscard]] exit_code run(std::span<const std::string> arguments, std::ostream& out,

@@ -45,6 +45,12 @@ command& command::example(std::string explanation, std::string line) {
   return *this;
 }
 
+command& command::manual_section(std::string title,
+                                 std::vector<std::pair<std::string, std::string>> entries) {
+  spec_->sections.push_back({std::move(title), std::move(entries)});
+  return *this;
+}
+
 command& command::flag(std::string_view names, bool& target, std::string_view help) {
   auto option = parse_names(names);
   option.help = help;

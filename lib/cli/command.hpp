@@ -2,7 +2,7 @@
 // page and shell completion use the same definition, so they cannot drift apart.
 //
 // Owned by its app (app.hpp) or parent command. The targets of its options must outlive the app's
-// run. Does not parse; the app does.
+// run. Does not parse the command line; the app does.
 #pragma once
 
 #include <functional>
@@ -21,7 +21,7 @@ struct command_spec;
 
 struct option_traits {
   bool required = false;
-  /// Parsed and stored at once, and shown in the help: the only place that names the default.
+  /// Parsed and stored immediately, and shown in the help. The default value appears nowhere else.
   std::string by_default = {};
 };
 
@@ -40,11 +40,16 @@ class command {
   /// `line` is a command line; `explanation` describes it, without a full stop.
   command& example(std::string explanation, std::string line);
 
+  /// Adds a section, such as FILES, to the manual page. Each entry is a name and its description.
+  /// The sections appear in the order of the calls. Only for the root command.
+  command& manual_section(std::string title,
+                          std::vector<std::pair<std::string, std::string>> entries);
+
   /// `names` is "-q, --quiet" or "--quiet".
   command& flag(std::string_view names, bool& target, std::string_view help);
 
   /// `names` is "--disk SPEC" or "-d, --disk SPEC". An option with a std::vector target may be
-  /// given several times, any other option once. store_in() documents the calls of `parse`.
+  /// given several times, any other option once. See store_in() for how `parse` is called.
   template <class T, class Parse>
   command& option(std::string_view names, T& target, std::string_view help, Parse parse,
                   const option_traits& traits = {}) {
@@ -72,7 +77,8 @@ class command {
   /// Adds a sub-command. The reference stays valid for this command's lifetime.
   command& add_command(std::string name, std::string summary);
 
-  /// Runs when the command line selects this command; data goes to `out`. May throw (see app::run).
+  /// Sets the function that runs when the command line selects this command. It writes data to
+  /// `out`, and may throw (see app::run).
   command& action(std::function<exit_code(std::ostream& out)> run);
 
   [[nodiscard]] const command_spec& spec() const noexcept { return *spec_; }

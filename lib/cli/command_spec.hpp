@@ -1,5 +1,5 @@
 // The definition of a command as plain data, for the parser and the generators of help, manual page
-// and completion. Filled by command.cpp only.
+// and completion. Only command.cpp fills it in.
 #pragma once
 
 #include <functional>
@@ -44,12 +44,19 @@ struct example_spec {
   std::string line;
 };
 
+/// A section of the manual page with one paragraph for each name.
+struct manual_section {
+  std::string title;  ///< "FILES"
+  std::vector<std::pair<std::string, std::string>> entries;
+};
+
 struct command_spec {
-  std::string name;  ///< the whole path: "xenpv-sim run"
+  std::string name;  ///< the full path: "xenpv-sim run"
   std::string word;  ///< the last part: "run"
   std::string summary;
   std::vector<std::string> description;
   std::vector<example_spec> examples;
+  std::vector<manual_section> sections;
   std::vector<option_spec> options;
   std::vector<argument_spec> arguments;
   std::optional<rest_spec> rest;

@@ -9,7 +9,7 @@ namespace xenpv::cli {
 enum class exit_code : int {
   ok = 0,
   failed = 1,         ///< the operation failed
-  usage = 2,          ///< invalid command line; nothing was tried
+  usage = 2,          ///< invalid command line; nothing was done
   not_possible = 77,  ///< a requirement is missing on this machine ("skipped" for test harnesses)
 };
 

@@ -1,6 +1,6 @@
-// Ends a measurement early (Ctrl-C) with its results so far: signals are blocked and polled. Blocks
-// SIGINT, SIGTERM and SIGHUP in its thread during its lifetime, so it must be constructed before
-// other threads start.
+// Lets a signal such as Ctrl-C end a measurement early, with the results so far: blocks the signals
+// and polls for them. Blocks SIGINT, SIGTERM and SIGHUP in its thread during its lifetime, so it
+// must be constructed before other threads start.
 #pragma once
 
 #include <signal.h>
@@ -14,7 +14,7 @@ class interruption {
   interruption(const interruption&) = delete;
   interruption& operator=(const interruption&) = delete;
 
-  /// True from the first signal on.
+  /// True after the first signal.
   [[nodiscard]] bool is_asked() noexcept;
 
  private:

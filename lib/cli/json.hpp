@@ -1,5 +1,5 @@
 // JSON output: one document per run, with keys in insertion order. The schema comes first, so that
-// scripts detect changes. The caller provides the values.
+// scripts can detect changes. The caller provides the values.
 #pragma once
 
 #include <iosfwd>

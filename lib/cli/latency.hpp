@@ -15,7 +15,7 @@ namespace xenpv::cli {
 /// "15.5 us"; empty for an unknown time, which a table prints as "-".
 [[nodiscard]] std::string time_text(std::optional<std::uint64_t> nanoseconds);
 
-/// Pairs of the largest value and the count of each bucket that is not empty.
+/// Returns a pair for each bucket that is not empty: its largest value and its count.
 template <unsigned Steps>
 [[nodiscard]] json histogram_json(const basic_histogram<Steps>& times) {
   json out = json::array();
@@ -34,8 +34,8 @@ struct histogram_line {
   std::uint64_t limit = 0;
   std::uint64_t count = 0;
 };
-/// From the first line with samples to the last, `lines` (a power of two, at most Steps) for each
-/// power of two.
+/// Returns the lines from the first to the last with samples. Each power of two is divided into
+/// `lines` lines (a power of two, at most Steps).
 template <unsigned Steps>
 [[nodiscard]] std::vector<histogram_line> histogram_lines(const basic_histogram<Steps>& times,
                                                           unsigned lines) {

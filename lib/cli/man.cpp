@@ -13,7 +13,7 @@ std::string literal(std::string_view text) {
   if (text.starts_with('.') || text.starts_with('\'')) roff += "\\&";
   for (const char c : text) {
     if (c == '[' && roff.ends_with(']'))
-      roff += "\\:";  // a long row of [,option] may be broken here
+      roff += "\\:";  // allows a line break in a long row of [,option]
     if (c == '\\')
       roff += "\\e";
     else if (c == '-')
@@ -98,9 +98,25 @@ void add_statuses(std::string& page, const exit_statuses& statuses) {
   for (const auto& result : statuses.results)
     add_status(page, result.status, result.text);
   add_status(page, statuses.failed, "The operation failed; a message on stderr gives the reason.");
-  add_status(page, statuses.usage, "The command line is wrong; nothing was tried.");
+  add_status(page, statuses.usage, "The command line is invalid; nothing was done.");
   add_status(page, static_cast<int>(exit_code::not_possible),
              "A requirement is missing on this machine; a message on stderr names it.");
+}
+
+void add_sections(std::string& page, const command_spec& root) {
+  for (const auto& [title, entries] : root.sections) {
+    page += fmt::format(".SH {}\n", literal(title));
+    for (const auto& [name, text] : entries)
+      page += fmt::format(".TP\n.B {}\n{}\n", roff_quoted(name), literal(text));
+  }
+}
+
+void add_see_also(std::string& page, const command_spec& root) {
+  page += ".SH SEE ALSO\n";
+  for (const std::string_view name :
+       {"xenpv-disk", "xenpv-doctor", "xenpv-evtchn", "xenpv-ipi", "xenpv-sim", "xenpv-timer"})
+    if (name != root.name) page += fmt::format(".BR {} (1),\n", literal(name));
+  page += ".BR xenpv\\-recovery (7)\n";
 }
 
 }  // namespace
@@ -122,11 +138,13 @@ std::string manual_page(const command_spec& root, const exit_statuses& statuses,
   if (!root.commands.empty()) page += ".SH COMMANDS\n";
   add_commands(page, root);
   page += ".SH OPTIONS\n";
-  if (!root.commands.empty()) page += "They may precede or follow the command.\n";
+  if (!root.commands.empty()) page += "Options may precede or follow the command.\n";
   add_options(page, root);
+  add_statuses(page, statuses);
+  add_sections(page, root);
   if (has_examples(root)) page += ".SH EXAMPLES\n";
   add_examples(page, root);
-  add_statuses(page, statuses);
+  add_see_also(page, root);
   return page;
 }
 

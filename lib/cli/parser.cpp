@@ -9,7 +9,8 @@
 namespace xenpv::cli {
 namespace {
 
-/// Mirrors `spec` in CLI11, without types and required options: this file reports those errors.
+/// Defines `spec` in CLI11, without types and required options: this file, not CLI11, reports
+/// errors in those.
 void define(CLI::App& app, const command_spec& spec, parsed_line& line) {
   app.set_help_flag();
   app.allow_extras();
@@ -147,10 +148,11 @@ std::vector<const command_spec*> find_path(const command_spec& root,
 
 parsed_line parse_line(const command_spec& root, std::span<const std::string> arguments) {
   parsed_line line;
-  // CLI11 does not see the arguments after "--": it would find options and commands in them.
+  // Hides the arguments after "--" from CLI11, which would otherwise find options and commands in
+  // them.
   const auto mark = std::find(arguments.begin(), arguments.end(), "--");
   std::vector<std::string> words(arguments.begin(), mark);
-  // CLI11 takes the next word as the value of "--name="; by convention, the value is empty.
+  // CLI11 uses the next word as the value of "--name="; by convention, the value is empty.
   for (std::size_t i = 0; i < words.size(); ++i) {
     if (!words[i].starts_with("--") || words[i].find('=') != words[i].size() - 1) continue;
     words[i].pop_back();

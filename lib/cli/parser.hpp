@@ -1,5 +1,5 @@
 // Parses the command line: CLI11 splits it; this parser checks and stores the result, and produces
-// all error messages. Prints nothing; only reports --help and --version.
+// all error messages. Prints nothing: for --help and --version, only reports that they were given.
 #pragma once
 
 #include <span>
@@ -11,7 +11,8 @@
 
 namespace xenpv::cli {
 
-/// The command line does not fit the definitions. what() is the message without the program's name.
+/// The command line does not match the definitions. what() is the message without the program's
+/// name.
 class usage_error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -31,7 +32,7 @@ struct parsed_line {
   std::vector<given_option> options;
   std::vector<given_argument> arguments;
   std::vector<std::string> unknown_options;
-  std::vector<std::string> unexpected;  ///< words that no argument takes
+  std::vector<std::string> unexpected;  ///< words that belong to no argument
   std::vector<std::string> rest;        ///< after "--", if the selected command takes a command
   bool has_rest = false;                ///< "--" was given
 
@@ -39,7 +40,7 @@ struct parsed_line {
   [[nodiscard]] bool has(std::string_view long_name) const noexcept;
 };
 
-/// The commands that `words` name, root first. Skips words that are not commands.
+/// Returns the commands named by `words`, root first. Skips words that are not commands.
 [[nodiscard]] std::vector<const command_spec*> find_path(const command_spec& root,
                                                          std::span<const std::string> words);
 

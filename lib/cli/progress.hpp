@@ -1,5 +1,5 @@
-// A progress line that is rewritten in place; on terminals only, so that it never appears in logs
-// and scripts.
+// A progress line that is rewritten in place. Shown only on terminals, so that it never appears in
+// logs and scripts.
 #pragma once
 
 #include <string_view>

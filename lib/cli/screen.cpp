@@ -27,7 +27,7 @@ void write_all(std::string_view text) {
   while (!text.empty()) {
     const auto written = ::write(STDOUT_FILENO, text.data(), text.size());
     if (written < 0 && errno == EINTR) continue;
-    // The terminal is gone; SIGHUP ends the program.
+    // The terminal was closed; SIGHUP then ends the program.
     if (written <= 0) return;
     text.remove_prefix(static_cast<std::size_t>(written));
   }

@@ -12,8 +12,8 @@ namespace xenpv::cli {
 /// lost notification is no reason to fail.
 void notify_service_manager(std::string_view assignments) noexcept;
 
-/// The interval at which this process sends WATCHDOG=1: half of the manager's timeout
-/// (sd_watchdog_enabled(3)). Unset: no watchdog. Called when the process starts: a child must not
+/// Returns the interval at which this process must send WATCHDOG=1: half of the manager's timeout
+/// (sd_watchdog_enabled(3)). nullopt: no watchdog. Call when the process starts: a child must not
 /// act on the watchdog of its parent.
 [[nodiscard]] std::optional<std::chrono::microseconds> watchdog_interval();
 

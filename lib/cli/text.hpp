@@ -8,11 +8,12 @@
 
 namespace xenpv::cli {
 
-/// Code points of valid UTF-8: the columns on a terminal, except for wide and combining characters.
+/// The number of code points in valid UTF-8. It equals the number of terminal columns, except for
+/// wide and combining characters.
 [[nodiscard]] std::size_t display_width(std::string_view text) noexcept;
 
-/// Lines of at most `width` columns, broken at spaces and, within a longer word, between "]" and
-/// "[". A part that is still longer gets its own line.
+/// Returns lines of at most `width` columns, broken at spaces and, within a longer word, between
+/// "]" and "[". A part that is still longer gets its own line.
 [[nodiscard]] std::vector<std::string> wrap(std::string_view text, std::size_t width);
 
 }  // namespace xenpv::cli

@@ -49,7 +49,7 @@ template <class Number>
   };
 }
 
-/// One of a fixed list of words, as in {{"text", log_format::text}, {"json", log_format::json}}.
+/// One of a fixed list of words, such as {{"text", log_format::text}, {"json", log_format::json}}.
 template <class T>
 [[nodiscard]] auto one_of(std::vector<std::pair<std::string, T>> choices) {
   return [choices = std::move(choices)](std::string_view text, std::string_view name) -> result<T> {

@@ -1,5 +1,6 @@
 // A capture: the files that xenpv's diagnostics read from this guest, in one archive for analysis
-// elsewhere. The answers of xenstore and the hypervisor are stored beside them, below xenpv/.
+// elsewhere. The replies of xenstore and the hypervisor are stored in the same archive, below
+// xenpv/.
 #pragma once
 
 #include <iosfwd>
@@ -11,18 +12,19 @@
 namespace xenpv::doctor {
 
 struct captured_file {
-  std::string path;  ///< absolute, as in the guest
+  std::string path;  ///< the absolute path in the guest
   std::string content;
 };
 
-/// Collects the readable parts of /proc/interrupts, /proc/irq, /sys/kernel/irq, clocks, devices and
-/// nodes, and the results of the doctor's trials. Takes from xenstore only the ports of devices,
-/// their remote ends and the features of disks, and from the kernel's log and command line only the
-/// parts about Xen and clocks. Takes no addresses, and no command lines of processes.
+/// Collects the readable files about interrupts (/proc/interrupts, /proc/irq, /sys/kernel/irq),
+/// clocks, devices and NUMA nodes, and the results of the doctor's run-time probes. From xenstore,
+/// includes only the ports of devices, their remote ends and the features of disks. From the
+/// kernel's log and command line, includes only the parts about Xen and clocks. Includes no
+/// addresses and no process command lines.
 [[nodiscard]] std::vector<captured_file> collect_capture(const channels::fact_source& source);
 
-/// Writes a tar archive (POSIX ustar) with the files below the folder `top`. Throws `failure` when
-/// a path is too long for the format. The caller checks the state of `out` afterwards.
+/// Writes a tar archive (POSIX ustar) with the files below directory `top`. Throws `failure` if a
+/// path is too long for the format. The caller checks the state of `out` afterwards.
 void write_tar(std::ostream& out, const std::string& top, const std::vector<captured_file>& files);
 
 }  // namespace xenpv::doctor

@@ -1,5 +1,5 @@
-// A check result: the verdict on one subject, the quoted evidence for it, and the remedy. Values
-// only; guest_snapshot.hpp has the facts, run_checks() makes results from them.
+// A check result: the verdict on one subject, the quoted evidence for it, and the remedy. Contains
+// only data. guest_snapshot.hpp declares the facts, and run_checks() derives the results from them.
 #pragma once
 
 #include <string>
@@ -8,32 +8,32 @@
 
 namespace xenpv::doctor {
 
-/// From the best to the worst.
+/// Ordered from best to worst.
 enum class health {
   pass,
-  unknown,  ///< could not be determined; the remedy explains how
+  unknown,  ///< could not be determined; the remedy explains how to determine it
   warn,     ///< works, but slower or less safely than this host and kernel allow
-  fail,     ///< does not work, or works only by emulation
+  fail,     ///< does not work, or works only through emulation
 };
 [[nodiscard]] std::string_view to_string(health value) noexcept;  ///< "PASS", "WARN", ...
 
-/// A fact as it was read.
+/// A fact, quoted as it was read.
 struct quote {
-  std::string source;  ///< a file, and the part of it: "/proc/interrupts HYP"
-  std::string value;   ///< its content, shortened if it is long
+  std::string source;  ///< a file, and the row or field in it: "/proc/interrupts HYP"
+  std::string value;   ///< the content, truncated if it is long
   friend bool operator==(const quote&, const quote&) = default;
 };
 
 struct check_result {
-  std::string id = {};  ///< for scripts, the same in all versions: "upcall", "disk-xvda"
+  std::string id = {};  ///< stable across versions, for scripts: "upcall", "disk-xvda"
   health verdict = health::unknown;
   std::string summary = {};          ///< one sentence without a full stop
   std::vector<quote> evidence = {};  ///< never empty for a verdict other than unknown
-  std::string remedy = {};           ///< what to do; with pass: possible improvements
+  std::string remedy = {};           ///< what to do; for a pass, possible improvements
   friend bool operator==(const check_result&, const check_result&) = default;
 };
 
-/// health::pass when there are none.
+/// Returns health::pass for an empty list.
 [[nodiscard]] health worst_of(const std::vector<check_result>& results) noexcept;
 
 }  // namespace xenpv::doctor

@@ -1,5 +1,5 @@
-// The doctor's checks, one topic each: a snapshot in, results out. Pure. Shared helpers are at the
-// end; run_checks() in guest_snapshot.cpp calls the checks in order.
+// The doctor's checks. Each function checks one topic of a snapshot and appends its results. Pure.
+// Shared helpers are at the end; run_checks() in guest_snapshot.cpp calls the checks in order.
 #pragma once
 
 #include <fmt/format.h>
@@ -32,9 +32,9 @@ void check_devices(const guest_snapshot& snapshot, check_results& out);
 inline void cite(check_result& result, std::string_view source, std::string_view value) {
   result.evidence.push_back({.source = std::string(source), .value = std::string(value)});
 }
-/// "131 0 7": the counts of a row of /proc/interrupts; only the first few of very many.
+/// "131 0 7": the counts in a row of /proc/interrupts; a long row is truncated.
 [[nodiscard]] std::string counts_text(const std::vector<std::uint64_t>& counts);
-/// "0-2,5": a list of CPUs as the kernel writes it.
+/// "0-2,5": a list of CPUs in the kernel's format.
 [[nodiscard]] std::string cpus_text(const std::vector<unsigned>& cpus);
 /// "12.5 %"
 [[nodiscard]] std::string share_text(double share);
@@ -42,11 +42,11 @@ inline void cite(check_result& result, std::string_view source, std::string_view
 [[nodiscard]] inline quote unreadable(std::string source) {
   return {.source = std::move(source), .value = "cannot be read"};
 }
-/// True if /proc/interrupts could not be read; `result` then gets `summary` and the reason, and is
-/// moved to `out`.
+/// True if /proc/interrupts could not be read. In that case, adds `summary` and the reason to
+/// `result` and moves it to `out`.
 [[nodiscard]] bool lacks_interrupts(const guest_snapshot& snapshot, std::string_view summary,
                                     check_result& result, check_results& out);
-/// A line of the kernel's log, or the reason why there is none.
+/// The last line of the kernel's log that contains `part`, or the reason why there is none.
 [[nodiscard]] quote log_quote(const kernel_log& log, std::string_view part);
 
 }  // namespace xenpv::doctor

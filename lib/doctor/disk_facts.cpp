@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::string_view disks = "device/vbd/";
 
-/// Features that a backend publishes (blkif.h); none that names files or hosts.
+/// Nodes that a backend publishes (blkif.h), without those that name files or hosts.
 constexpr std::array<std::string_view, 12> backend_leaves = {"state",
                                                              "feature-max-indirect-segments",
                                                              "multi-queue-max-queues",
@@ -50,7 +50,7 @@ std::vector<wire::guest_disk> guest_disks(const system_root& root,
   return out;
 }
 
-/// Nodes below `folder`, by the path below it.
+/// The nodes below `folder`, keyed by their path relative to it.
 channels::store_nodes below(const channels::store_nodes& nodes, const std::string& folder) {
   channels::store_nodes out;
   const auto start = folder + "/";
@@ -130,13 +130,13 @@ channels::store_nodes read_disk_backends(const channels::fact_source& source,
           if (auto value = store.read_if_exists(path))
             out.emplace(std::move(path), std::move(*value));
         } catch (const failure& problem) {
-          // A backend's directory that is gone looks like one without access.
+          // xenstore also reports "permission denied" for a backend directory that was removed.
           if (problem.code() != std::errc::permission_denied) throw;
         }
       }
     }
   } catch (const failure&) {
-    // The check of a disk without these nodes reports that they could not be read.
+    // The disk check reports missing nodes as unreadable.
   }
   return out;
 }

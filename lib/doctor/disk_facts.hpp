@@ -1,6 +1,6 @@
-// The PV disks of this guest: the features that each end offers in xenstore, and the settings of
-// the kernel's driver. Judges nothing (checks/disks.cpp does). make_disk_facts is pure except for
-// the files below /sys.
+// The PV disks of this guest: the features that each end publishes in xenstore, and the settings of
+// the kernel's driver. Only collects facts; checks/disks.cpp evaluates them. make_disk_facts() is
+// pure except that it reads files below /sys.
 #pragma once
 
 #include <cstdint>
@@ -15,23 +15,23 @@
 namespace xenpv::doctor {
 
 struct disk_facts {
-  std::string name = {};     ///< in the guest: "xvda", also for a disk that the toolstack calls hda
+  std::string name = {};     ///< the name in the guest: "xvda", even if the toolstack uses hda
   std::string path = {};     ///< "device/vbd/51712"
-  std::string backend = {};  ///< its directory in xenstore; empty where xenstore was not read
+  std::string backend = {};  ///< xenstore path of the backend; empty if xenstore was not read
   bool kernel_drives = false;
   std::optional<std::string> block_device = {};  ///< from sysfs; unset if there is none
-  channels::store_nodes front =
-      {};  ///< by leaf, "feature-persistent"; empty where xenstore was not read
+  /// Keyed by leaf, such as "feature-persistent"; empty if xenstore was not read.
+  channels::store_nodes front = {};
   channels::store_nodes back = {};
-  // From the kernel's block device: unset unless the kernel drives it.
-  std::optional<std::uint64_t> max_segments = {};  ///< of 4 KiB, per request
+  // Read from the kernel's block device; unset unless the kernel's driver uses the disk.
+  std::optional<std::uint64_t> max_segments = {};  ///< per request, 4 KiB each
   std::optional<std::uint64_t> hardware_queues = {};
   std::optional<std::uint64_t> discard_max_bytes = {};
   std::string write_cache = {};  ///< "write back" or "write through"
 };
 
-/// Parameters of xen-blkfront: the limits of this end. Unset: not readable, or the kernel is too
-/// old.
+/// Module parameters of xen-blkfront, which limit the frontend. A parameter is unset if it cannot
+/// be read or if the kernel is too old to have it.
 struct blkfront_limits {
   std::optional<unsigned> max_queues = {};
   std::optional<unsigned> max_ring_page_order = {};
@@ -40,12 +40,13 @@ struct blkfront_limits {
 };
 [[nodiscard]] blkfront_limits read_blkfront_limits(const system_root& root);
 
-/// The disks by number, from the nodes of read_store() and read_disk_backends(), and from /sys.
+/// Returns the disks, sorted by number, from the nodes that read_store() and read_disk_backends()
+/// returned, and from /sys.
 [[nodiscard]] std::vector<disk_facts> make_disk_facts(const system_root& root,
                                                       const channels::store_nodes& nodes);
 
-/// The nodes of the backends that this domain's disks name, by their whole path. Skips unreadable
-/// nodes. Empty in a capture, where `nodes` already has them.
+/// Reads the backend nodes of this domain's disks, keyed by absolute path. Skips unreadable nodes.
+/// Returns no nodes for a capture, because `nodes` already contains them.
 [[nodiscard]] channels::store_nodes read_disk_backends(const channels::fact_source& source,
                                                        const channels::store_nodes& nodes);
 

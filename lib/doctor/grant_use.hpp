@@ -1,6 +1,7 @@
-// Use of the user-space grant devices: pages that processes share through /dev/xen/gntalloc and map
-// through /dev/xen/gntdev, against the limits of their modules. The kernel exposes no totals, so
-// mappings are counted; other users' processes need root (CAP_SYS_PTRACE).
+// Usage and limits of the user-space grant devices: pages that processes share through
+// /dev/xen/gntalloc and map through /dev/xen/gntdev. The kernel exposes no totals, so the mappings
+// of each process are counted. Reading those of other users' processes requires root
+// (CAP_SYS_PTRACE).
 #pragma once
 
 #include <cstdint>
@@ -13,7 +14,7 @@
 
 namespace xenpv::doctor {
 
-/// One process and its mapped pages of both devices.
+/// One process and the pages that it has mapped through each device.
 struct grant_holder {
   unsigned pid = 0;
   std::string command = {};
@@ -22,16 +23,17 @@ struct grant_holder {
   friend bool operator==(const grant_holder&, const grant_holder&) = default;
 };
 
-/// Whether one more page can be shared: tried with a page for domain 0, which is revoked at once.
+/// The result of a run-time probe: whether one more page can be shared. The probe grants a page to
+/// domain 0 and revokes it immediately.
 struct share_trial {
   bool worked = false;
-  int error = 0;             ///< errno of the refusal; ENOSPC: the limit is reached
+  int error = 0;             ///< errno of the failed call; ENOSPC: limit reached
   std::string problem = {};  ///< error message
 };
 
 struct grant_use {
-  std::optional<std::uint64_t> gntalloc_limit = {};  ///< pages of all processes together
-  std::optional<std::uint64_t> gntdev_limit = {};    ///< pages per mapping (old kernels: process)
+  std::optional<std::uint64_t> gntalloc_limit = {};  ///< limit for all processes together, in pages
+  std::optional<std::uint64_t> gntdev_limit = {};  ///< limit per mapping (old kernels: per process)
   std::vector<grant_holder> holders = {};
   bool sees_all_processes = false;
   std::optional<share_trial> trial = {};  ///< unset if the device is absent or not accessible
@@ -43,10 +45,10 @@ struct grant_use {
 /// Adds the mappings in the text of one /proc/PID/maps.
 void add_mappings(grant_holder& holder, std::string_view text);
 
-/// In a tree that is not the real root, tries nothing and reads the notes of the capture.
+/// Below a root other than "/", runs no probe and reads the results recorded in the capture.
 [[nodiscard]] grant_use read_grant_use(const system_root& root);
 
-/// Everything except the limits, which are files, in the form of a capture.
+/// Formats everything for a capture except the limits, which the capture contains as files.
 [[nodiscard]] std::string format_grant_use(const grant_use& use);
 void parse_grant_use(std::string_view text, grant_use& out);
 

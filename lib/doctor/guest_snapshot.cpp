@@ -11,7 +11,7 @@
 namespace xenpv::doctor {
 namespace {
 
-/// "Linux version 6.1.0-56-amd64 (...)"
+/// Extracts the release from "Linux version 6.1.0-56-amd64 (...)".
 std::string release_in(std::string_view version) {
   (void)next_word(version);
   (void)next_word(version);
@@ -31,7 +31,7 @@ void read_store_of_disks(const channels::fact_source& source, guest_snapshot& ou
   out.disks = make_disk_facts(source.root, nodes);
 }
 
-/// Queries of the processor and trials, or their results in a capture.
+/// Runs CPUID queries and run-time probes, or reads their results from a capture.
 void try_out(const channels::fact_source& source, guest_snapshot& out) {
   if (source.root.is_real()) {
     out.cost = probe::measure_clock_cost();

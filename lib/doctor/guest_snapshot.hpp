@@ -1,6 +1,6 @@
-// A guest snapshot: all facts of one guest, live or captured, and the check results made from them.
-// Collecting and checking are separate: run_checks() is pure, so a captured guest, or test data, is
-// checked like a live guest.
+// A guest snapshot: all facts about one guest, live or captured, and the check results derived from
+// them. Collecting and checking are separate: run_checks() is pure, so captures and test data are
+// checked in the same way as a live guest.
 #pragma once
 
 #include <optional>
@@ -25,16 +25,16 @@ struct guest_snapshot {
   channels::inventory channels = {};
   bool is_capture = false;
   std::string kernel = {};                       ///< release: "6.1.0-56-amd64"
-  std::optional<std::string> command_line = {};  ///< the kernel's
-  std::vector<unsigned> online = {};             ///< CPUs
+  std::optional<std::string> command_line = {};  ///< the kernel's command line
+  std::vector<unsigned> online = {};             ///< online CPUs
   kernel_log log = {};
   std::optional<xen::cpuid_facts> cpuid = {};
-  std::string hypervisor_elsewhere = {};  ///< off Xen: the hypervisor by CPUID, or empty
+  std::string hypervisor_elsewhere = {};  ///< outside Xen: the hypervisor according to CPUID
   probe::clock_facts clock = {};
   std::optional<probe::clock_cost> cost = {};
   std::optional<bool> clock_in_vdso = {};
   std::vector<probe::cpu_time> cpu_times = {};
-  /// Names in /sys/devices/system/cpu/hotplug/states: the steps of the kernel when a CPU comes up.
+  /// The state names in /sys/devices/system/cpu/hotplug/states: the steps to bring up a CPU.
   std::optional<std::string> hotplug_states = {};
   grant_use grants = {};
   blkfront_limits blkfront = {};
@@ -42,17 +42,18 @@ struct guest_snapshot {
   std::vector<xenbus_device> devices = {};
 
   [[nodiscard]] bool on_xen() const noexcept { return from.guest.runs_on_xen(); }
-  /// True if the kernel's command line has `word`, alone or with a value: "xen_no_vector_callback".
+  /// True if the kernel's command line contains option `word`, such as "xen_no_vector_callback",
+  /// with or without a value.
   [[nodiscard]] bool was_booted_with(std::string_view word) const;
 };
 
-/// Reads all facts, in well under a second. Does not throw for facts that the guest lacks or hides
-/// from this process. Changes nothing; shares one page with domain 0 for an instant
-/// (grant_use.hpp).
+/// Reads all facts, which takes well under a second. Does not throw if a fact does not exist or
+/// this process cannot read it. Changes nothing, except that it briefly shares one page with domain
+/// 0 (grant_use.hpp).
 [[nodiscard]] guest_snapshot take_snapshot(const channels::fact_source& source);
 
-/// All results that apply, in the best order for reading: the guest, event delivery, time, IPIs,
-/// channels, devices, the rest. Off Xen only the checks that apply to any machine.
+/// Returns all applicable results in reading order: the guest, event delivery, time, IPIs,
+/// channels, devices, the rest. Outside Xen, runs only the checks that apply to any machine.
 [[nodiscard]] std::vector<check_result> run_checks(const guest_snapshot& snapshot);
 
 }  // namespace xenpv::doctor

@@ -18,7 +18,7 @@ void compare_guest(const guest_summary& before, const guest_summary& after, comp
     if (old_text != new_text)
       out.changes.push_back({change_sense::different, std::string(name), old_text, new_text});
   };
-  compare_text("type of guest", before.type, after.type);
+  compare_text("guest type", before.type, after.type);
   compare_text("Xen", before.xen_version, after.xen_version);
   compare_text("kernel", before.kernel, after.kernel);
   compare_text("upcall", before.upcall, after.upcall);
@@ -37,7 +37,7 @@ std::string row_text(const check_result& result) {
   return fmt::format("{}: {}", to_string(result.verdict), result.summary);
 }
 
-/// A row that became unknown is neither better nor worse.
+/// A change from or to unknown is neither better nor worse.
 change_sense sense_of(health before, health after) {
   if (before == health::unknown || after == health::unknown) return change_sense::different;
   return after > before ? change_sense::worse : change_sense::better;
@@ -62,8 +62,8 @@ std::string range_text(const probe::percentile_range& range) {
                      format_nanoseconds(range.low), format_nanoseconds(range.high));
 }
 
-/// A restarted program has its memory elsewhere and its threads another past: any two runs differ
-/// by this much, and the rounds of one run do not show it.
+/// Memory layout and thread history differ between two runs of a program, so their figures differ
+/// by up to this share. The rounds of a single run do not show this difference.
 bool differ(std::uint64_t before, std::uint64_t after) {
   constexpr double between_runs = 0.05;
   const auto then = static_cast<double>(before);
@@ -97,7 +97,8 @@ void compare_figures(const std::string& subject, const probe::latency_figures& b
   }
 }
 
-/// Measured times that the counts do not prove may belong to other events.
+/// False if either measurement failed or was refuted by the counts: its times may belong to other
+/// events.
 bool is_usable(const std::string& subject, const std::string& before, const std::string& after,
                comparison& out) {
   const auto is_good = [](const std::string& verdict) {
@@ -111,7 +112,7 @@ bool is_usable(const std::string& subject, const std::string& before, const std:
 void compare_measured(const measurement& before, const measurement& after, comparison& out) {
   if (before.interval_ns != after.interval_ns || before.scheduling != after.scheduling) {
     out.not_compared.push_back(
-        fmt::format("timers and IPIs: measured in different ways ({} every {}, {} every {})",
+        fmt::format("timers and IPIs: measured with different settings ({} every {}, {} every {})",
                     before.scheduling, format_nanoseconds(before.interval_ns), after.scheduling,
                     format_nanoseconds(after.interval_ns)));
     return;
@@ -165,8 +166,7 @@ comparison compare(const health_report& before, const health_report& after) {
   if (before.measured && after.measured)
     compare_measured(*before.measured, *after.measured, out);
   else
-    out.not_compared.emplace_back(
-        "timers and IPIs: both reports have to be made with --measure for that");
+    out.not_compared.emplace_back("timers and IPIs: both reports must be made with --measure");
   std::stable_sort(
       out.changes.begin(), out.changes.end(),
       [](const health_change& a, const health_change& b) { return a.sense < b.sense; });

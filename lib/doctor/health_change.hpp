@@ -1,6 +1,6 @@
-// The changes from one report to another: before and after work on a guest, or between two guests.
-// A figure has changed only if its ranges (probe/latency_figures.hpp) do not overlap, and by more
-// than the 5 % that lie between any two runs. Pure.
+// Compares two reports: from before and after a change to a guest, or from two guests. A figure has
+// changed only if its ranges (probe/latency_figures.hpp) do not overlap and the values differ by
+// more than 5 %, which is the noise between any two runs. Pure.
 #pragma once
 
 #include <string>
@@ -16,15 +16,15 @@ enum class change_sense { worse, better, different };
 struct health_change {
   change_sense sense = change_sense::different;
   std::string what = {};    ///< "row clocksource", "timer of CPU 2, p99"
-  std::string before = {};  ///< "PASS", "31.2 us (30.1 to 33.0)"; empty: absent
+  std::string before = {};  ///< "PASS", "31.2 us (30.1 to 33.0)"; empty if absent
   std::string after = {};
 };
 
 struct comparison {
-  std::vector<health_change> changes = {};     ///< worse ones first
-  unsigned compared = 0;                       ///< figures that both reports have
-  unsigned within_noise = 0;                   ///< of the compared figures
-  std::vector<std::string> not_compared = {};  ///< with the reasons
+  std::vector<health_change> changes = {};     ///< sorted by sense, worse first
+  unsigned compared = 0;                       ///< figures that are in both reports
+  unsigned within_noise = 0;                   ///< compared figures that did not change
+  std::vector<std::string> not_compared = {};  ///< subjects that were not compared, and why
 
   [[nodiscard]] bool got_worse() const noexcept;
 };

@@ -31,7 +31,7 @@ std::string guest_text(const health_report& report) {
   if (guest.type == "none") return "not a Xen domain";
   return fmt::format("{}{} on Xen {}", guest.type,
                      guest.control_domain ? " control domain" : " guest",
-                     guest.xen_version.empty() ? "of an unknown version" : guest.xen_version);
+                     guest.xen_version.empty() ? "(unknown version)" : guest.xen_version);
 }
 
 std::string tally(const std::vector<check_result>& results) {
@@ -85,7 +85,7 @@ std::string row(const check_result& result) {
   return out + "</div></article>\n";
 }
 
-/// Sorted from the worst verdict to the best; equal verdicts keep the order of the report.
+/// Sorted from worst to best verdict; rows with equal verdicts keep the report's order.
 std::string rows(std::vector<check_result> results) {
   std::stable_sort(
       results.begin(), results.end(),

@@ -1,6 +1,6 @@
-// Renders a report as one HTML page: check results, interrupt balance, timers and IPIs. Needs no
-// other file, no script and no network; readable on a phone and on paper, in light and dark mode.
-// Pure.
+// Renders a report as one HTML page: check results, interrupt balance, timers and IPIs. The page
+// requires no other files, scripts or network access. It is readable on a phone and on paper, in
+// light and dark mode. Pure.
 #pragma once
 
 #include <string>

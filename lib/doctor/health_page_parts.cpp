@@ -15,7 +15,7 @@ namespace xenpv::doctor {
 namespace {
 
 constexpr std::size_t colours = 8;
-/// With more CPUs than this, only those with the latest timers have a histogram.
+/// If there are more CPUs, only those with the highest maximum lateness have a histogram.
 constexpr std::size_t most_histograms = 8;
 
 std::string time_text(const std::optional<std::uint64_t>& nanoseconds) {
@@ -30,7 +30,7 @@ std::uint64_t sum_of(const std::vector<std::uint64_t>& counts) {
   return sum;
 }
 
-/// The kinds with the most events; the last entry sums up the remaining ones.
+/// The kinds with the most events; the last entry is the sum of the remaining kinds.
 std::vector<event_counts::kind_counts> largest_kinds(const event_counts& events) {
   auto kinds = events.kinds;
   std::erase_if(kinds,
@@ -79,7 +79,7 @@ std::string curve_legend(const std::vector<probe::named_figures>& all) {
   return out + "</ul>";
 }
 
-/// The distribution of all CPUs, then a histogram of each.
+/// The latency distributions of all CPUs in one chart, then a histogram for each CPU.
 std::string charts(std::vector<probe::named_figures> all) {
   const auto scale = probe::scale_of(all);
   std::string note;
@@ -92,8 +92,9 @@ std::string charts(std::vector<probe::named_figures> all) {
                        return a.figures->summary.max > b.figures->summary.max;
                      });
     all.resize(most_histograms);
-    note = fmt::format("<p class=\"soft\">Histograms of the {} CPUs with the latest timers.</p>",
-                       most_histograms);
+    note = fmt::format(
+        "<p class=\"soft\">Histograms of the {} CPUs with the highest maximum lateness.</p>",
+        most_histograms);
   }
   for (const auto& entry : all)
     out += fmt::format(
@@ -109,7 +110,7 @@ std::string timer_table(const measurement& measured) {
       "<div class=\"card wide\"><table "
       "class=\"figures\"><tr><th>CPU</th><th>samples</th><th>min</th>"
       "<th>p50</th><th>p90</th><th>p99</th><th>p99.9</th><th>max</th><th>lost</th>"
-      "<th class=\"left\">proof</th></tr>";
+      "<th class=\"left\">verdict</th></tr>";
   for (const auto& timer : measured.timers) {
     const auto& s = timer.late.summary;
     out += fmt::format(
@@ -203,9 +204,8 @@ std::string timer_section(const measurement& measured) {
   const auto all = named(measured);
   if (all.empty()) return {};
   return fmt::format(
-      "<section><h2>Timers</h2><p class=\"soft\">How late threads woke from a timer of {}, {}, in "
-      "{} "
-      "rounds.</p>{}{}</section>\n",
+      "<section><h2>Timers</h2><p class=\"soft\">How late threads woke from a {} timer under {}, "
+      "in {} rounds.</p>{}{}</section>\n",
       time_text(measured.interval_ns), probe::escaped(measured.scheduling),
       all.front().figures->rounds.size(), charts(all), timer_table(measured));
 }
@@ -213,10 +213,11 @@ std::string timer_section(const measurement& measured) {
 std::string ipi_section(const measurement& measured) {
   if (measured.ipis.empty()) return {};
   return fmt::format(
-      "<section><h2>IPIs</h2><p class=\"soft\">Medians of an interrupt from one running CPU "
-      "to another and its reply (membarrier). On the diagonal, the same call without an interrupt. "
-      "Hatched: not proven by /proc/interrupts.{}</p><div class=\"card wide\">{}</div></section>\n",
-      measured.no_ipis.empty() ? "" : " Left out: " + probe::escaped(measured.no_ipis),
+      "<section><h2>IPIs</h2><p class=\"soft\">Median round-trip times of an IPI from one running "
+      "CPU to another and its reply (membarrier). The diagonal shows the same call without an IPI. "
+      "Hatched: not verified by /proc/interrupts.{}</p><div class=\"card "
+      "wide\">{}</div></section>\n",
+      measured.no_ipis.empty() ? "" : " Omitted: " + probe::escaped(measured.no_ipis),
       heat_table(measured));
 }
 

@@ -1,4 +1,4 @@
-// The sections of the doctor's page with charts, as HTML.
+// The chart sections of the doctor's HTML page.
 #pragma once
 
 #include <string>
@@ -7,11 +7,11 @@
 
 namespace xenpv::doctor {
 
-/// A bar for each CPU, divided by kind of event; empty without events.
+/// A bar for each CPU, divided by event kind; empty if there were no events.
 [[nodiscard]] std::string balance_section(const event_counts& events);
-/// The distribution of all CPUs, a histogram of each, and a table of figures.
+/// The latency distributions of all CPUs, a histogram for each CPU, and a table of figures.
 [[nodiscard]] std::string timer_section(const measurement& measured);
-/// A table of medians from each CPU to each other one.
+/// A table with the median for each pair of CPUs.
 [[nodiscard]] std::string ipi_section(const measurement& measured);
 
 }  // namespace xenpv::doctor

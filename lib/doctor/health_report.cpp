@@ -31,7 +31,7 @@ guest_summary summarize(const guest_snapshot& snapshot) {
   return out;
 }
 
-/// The name of the kind; IPIs have a name each.
+/// The name of the channel's kind; each type of IPI has its own name.
 std::string kind_of(const channels::channel& channel) {
   return channel.kind == channels::channel_kind::ipi && !channel.detail.empty()
              ? channel.detail
@@ -57,7 +57,7 @@ event_counts events_of(const guest_snapshot& snapshot) {
   return out;
 }
 
-/// Cites "verified on all 4", or the other verdicts; returns the worst health.
+/// Cites "verified on all 4 CPUs", or how many have which other verdict. Returns the worst health.
 template <class Measured>
 health judge_verdicts(const std::vector<Measured>& all, std::string_view unit,
                       check_result& result) {
@@ -100,7 +100,7 @@ check_result judge_timers(const measurement& measured) {
                        format_nanoseconds(summary.max)));
   }
   result.verdict = judge_verdicts(measured.timers, "CPUs", result);
-  result.summary = fmt::format("timers are {} late in the median of the worst CPU, {} at most ({})",
+  result.summary = fmt::format("timers are {} late on the worst CPU (median), {} at most ({})",
                                worst_median ? format_nanoseconds(*worst_median) : "an unknown time",
                                format_nanoseconds(worst), measured.scheduling);
   if (samples > 0 && lost * 100 > samples) {
@@ -108,7 +108,8 @@ check_result judge_timers(const measurement& measured) {
     result.summary += fmt::format("; {} of {} periods were lost", lost, samples);
   }
   if (result.verdict != health::pass)
-    result.remedy = "xenpv-timer measures longer and in more detail; see steal and timer";
+    result.remedy =
+        "run xenpv-timer for a longer and more detailed measurement; see rows steal and timer";
   return result;
 }
 
@@ -129,11 +130,11 @@ check_result judge_ipis(const measurement& measured) {
   }
   result.verdict = judge_verdicts(measured.ipis, "pairs", result);
   result.summary = most == 0 ? std::string("no IPI could be measured")
-                             : fmt::format("an IPI and its reply take {} to {} (medians of pairs)",
+                             : fmt::format("an IPI and its reply take {} to {} (medians per pair)",
                                            format_nanoseconds(least), format_nanoseconds(most));
-  if (!measured.no_ipis.empty()) cite(result, "left out", measured.no_ipis);
+  if (!measured.no_ipis.empty()) cite(result, "omitted", measured.no_ipis);
   if (result.verdict != health::pass)
-    result.remedy = "xenpv-ipi measures longer and in more detail";
+    result.remedy = "run xenpv-ipi for a longer and more detailed measurement";
   return result;
 }
 

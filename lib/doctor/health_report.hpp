@@ -1,5 +1,6 @@
-// The doctor's report on one guest at one time: printed, shown on the page, kept as JSON, exported
-// to Prometheus and compared. Values only; reads no files and knows no format but JSON.
+// The doctor's report on one guest at one time. It is printed, rendered as a page, stored as JSON,
+// exported to Prometheus and compared. Contains only data: reads no files, and implements no format
+// except JSON.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,7 @@
 
 namespace xenpv::doctor {
 
-/// The guest as its files describe it. Empty: not known.
+/// Properties of the guest, read from its files. An empty string means unknown.
 struct guest_summary {
   std::string type = {};  ///< "PV", "PVH", "HVM", "none"
   bool control_domain = false;
@@ -24,7 +25,7 @@ struct guest_summary {
   std::string upcall = {};
   std::string event_abi = {};
   std::string clocksource = {};
-  std::string clockevent = {};  ///< of all CPUs: "xen"; several separated by commas
+  std::string clockevent = {};  ///< all CPUs' clock event devices, comma-separated: "xen"
   friend bool operator==(const guest_summary&, const guest_summary&) = default;
 };
 
@@ -32,18 +33,18 @@ struct guest_summary {
 struct event_counts {
   std::vector<unsigned> cpus = {};
   struct kind_counts {
-    std::string kind = {};                   ///< name of the channel_kind; IPIs by their own names
+    std::string kind = {};                   ///< name of the channel_kind or, for IPIs, of the IPI
     std::vector<std::uint64_t> counts = {};  ///< in the order of `cpus`
     friend bool operator==(const kind_counts&, const kind_counts&) = default;
   };
   std::vector<kind_counts> kinds = {};
-  std::vector<std::uint64_t> upcalls = {};  ///< row HYP; empty without one
+  std::vector<std::uint64_t> upcalls = {};  ///< counts of row HYP; empty if there is no such row
   friend bool operator==(const event_counts&, const event_counts&) = default;
 };
 
 struct cpu_steal {
   unsigned cpu = 0;
-  std::uint64_t ticks = 0;  ///< of 10 ms
+  std::uint64_t ticks = 0;  ///< 10 ms each
   friend bool operator==(const cpu_steal&, const cpu_steal&) = default;
 };
 
@@ -51,8 +52,8 @@ struct measured_timer {
   unsigned cpu = 0;
   std::string verdict = {};  ///< name of the probe_verdict
   std::string reason = {};
-  std::uint64_t lost = 0;            ///< periods
-  std::uint64_t steal_ticks = 0;     ///< meanwhile
+  std::uint64_t lost = 0;            ///< lost periods
+  std::uint64_t steal_ticks = 0;     ///< during the measurement
   probe::latency_figures late = {};  ///< nanoseconds
   friend bool operator==(const measured_timer&, const measured_timer&) = default;
 };
@@ -67,11 +68,11 @@ struct measured_ipi {
 };
 
 struct measurement {
-  std::uint64_t interval_ns = 0;  ///< of the timers
+  std::uint64_t interval_ns = 0;  ///< period of the timers
   std::string scheduling = {};    ///< "SCHED_FIFO 80"
   std::vector<measured_timer> timers = {};
   std::vector<measured_ipi> ipis = {};
-  std::string no_ipis = {};  ///< why there are none, or not for all CPUs
+  std::string no_ipis = {};  ///< why IPIs were not measured, or not on all CPUs
   friend bool operator==(const measurement&, const measurement&) = default;
 };
 
@@ -86,16 +87,19 @@ struct health_report {
   friend bool operator==(const health_report&, const health_report&) = default;
 };
 
-/// Contains the results of run_checks() and, if `measured` is set, of judge_measurement().
+/// The report contains the results of run_checks() and, if `measured` is set, of
+/// judge_measurement().
 [[nodiscard]] health_report make_report(const guest_snapshot& snapshot, std::string time,
                                         std::optional<measurement> measured);
 
-/// Checks whether the measured times are verified by the counts.
+/// Checks whether the counts verify the measured times.
 [[nodiscard]] std::vector<check_result> judge_measurement(const measurement& measured);
 
-/// JSON of the schema xenpv-doctor.report, with a newline at the end; always valid.
+/// Formats a report as JSON of the schema xenpv-doctor.report, with a trailing newline. The output
+/// is always valid JSON.
 [[nodiscard]] std::string to_json_text(const health_report& report);
-/// Parses such JSON. Errors name the place in the document, which is untrusted input.
+/// Parses JSON of this schema, which is untrusted input. An error contains the path of the invalid
+/// value.
 [[nodiscard]] result<health_report> parse_report(std::string_view text);
 
 }  // namespace xenpv::doctor

@@ -106,7 +106,7 @@ std::string to_json_text(const health_report& report) {
     document["steal"].push_back({{"cpu", steal.cpu}, {"ticks", steal.ticks}});
   document["incarnation"] = report.incarnation ? ordered_json(*report.incarnation) : ordered_json();
   document["measured"] = report.measured ? to_json(*report.measured) : ordered_json();
-  // Names of processes and devices may hold any bytes.
+  // Process and device names may contain arbitrary bytes.
   return document.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 

@@ -128,8 +128,9 @@ std::vector<probe::latency_step> read_steps(const json_node& node, std::uint64_t
     const auto pair = element.each([](const json_node& number) { return number.whole(); });
     if (pair.size() != 2) element.wrong("a pair of numbers");
     const probe::latency_step step{.upper = pair[0], .count = pair[1]};
-    if (before != 0 && step.upper <= before) element.wrong("above the one before it");
-    if (step.count == 0 || step.count > left) element.wrong("a part of the samples");
+    if (before != 0 && step.upper <= before) element.wrong("greater than the previous bound");
+    if (step.count == 0 || step.count > left)
+      element.wrong("a count that fits the number of samples");
     before = std::max<std::uint64_t>(step.upper, 1);
     left -= step.count;
     return step;
@@ -183,7 +184,7 @@ measurement read_measurement(const json_node& node) {
 
 health_report read_report(const json_node& node) {
   if (node.at("schema").text() != "xenpv-doctor.report")
-    node.at("schema").wrong("xenpv-doctor.report; this is not a report of xenpv-doctor --json");
+    node.at("schema").wrong("xenpv-doctor.report; the file was not written by xenpv-doctor --json");
   if (node.at("schema_version").whole() != 1)
     node.at("schema_version").wrong("1, the supported version");
   health_report out;
@@ -207,7 +208,7 @@ health_report read_report(const json_node& node) {
 result<health_report> parse_report(std::string_view text) {
   const auto document = json::parse(text.begin(), text.end(), nullptr, false);
   if (document.is_discarded())
-    return make_error(errc::invalid_argument, "read a report", "this is not JSON");
+    return make_error(errc::invalid_argument, "read a report", "not valid JSON");
   try {
     return read_report(json_node(document));
   } catch (const bad_document& problem) {

@@ -18,12 +18,14 @@ constexpr const char* kmsg_path = "/dev/kmsg";
 
 std::string remedy_for(int error) {
   if (error == EPERM || error == EACCES)
-    return fmt::format("{} may not be read: start as root, or sysctl kernel.dmesg_restrict=0",
-                       kmsg_path);
+    return fmt::format(
+        "{} cannot be read: permission denied (run as root, or set sysctl kernel.dmesg_restrict=0)",
+        kmsg_path);
   return fmt::format("{} cannot be read: {}", kmsg_path, describe_errno(error));
 }
 
-/// Each read(2) returns one record; EPIPE means that the oldest were overwritten meanwhile.
+/// Each read(2) returns one record; EPIPE means that the oldest records were overwritten in the
+/// meantime.
 kernel_log read_device() {
   kernel_log out;
   const unique_fd file(::open(kmsg_path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
@@ -46,7 +48,8 @@ kernel_log read_device() {
   return out;
 }
 
-/// True for lines that check results quote. Excludes the command line, which may hold other data.
+/// True for lines that check results quote. Excludes the line with the kernel's command line, which
+/// may contain other data.
 bool is_quoted(std::string_view line) {
   constexpr std::array<std::string_view, 10> parts = {
       "xen",         "Xen",   "clocksource",         "tsc:",
@@ -89,7 +92,7 @@ kernel_log read_kernel_log(const system_root& root) {
   if (root.is_real()) return read_device();
   if (const auto captured = root.read(channels::captured_log)) return parse_kernel_log(*captured);
   kernel_log out;
-  out.problem = "the kernel's log is not in the capture";
+  out.problem = "the capture does not contain the kernel's log";
   return out;
 }
 

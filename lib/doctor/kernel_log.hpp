@@ -1,5 +1,6 @@
-// The kernel's log since boot, as far as its buffer still holds it (/dev/kmsg). The parser is pure.
-// Reading needs CAP_SYSLOG where kernel.dmesg_restrict is 1, as in Debian.
+// The kernel's log (/dev/kmsg): the messages since boot that are still in its ring buffer. The
+// parser is pure. Reading requires CAP_SYSLOG if kernel.dmesg_restrict is 1, which is Debian's
+// default.
 #pragma once
 
 #include <cstdint>
@@ -14,29 +15,29 @@ namespace xenpv::doctor {
 
 struct kernel_log {
   std::vector<std::string> lines = {};  ///< without prefixes, oldest first
-  /// Begins with the first message: a message that is not in it was never logged.
+  /// True if the log begins with the first message: an absent message was then never logged.
   bool is_complete = false;
-  std::string problem = {};  ///< why there are no lines, and the remedy; empty when read
+  std::string problem = {};  ///< why the log could not be read, and the remedy; empty on success
 
-  /// The first line that contains `part`; nullptr without one.
+  /// The first line that contains `part`; nullptr if there is none.
   [[nodiscard]] const std::string* find(std::string_view part) const noexcept;
-  /// The last such line, for messages that repeat with each event.
+  /// The last line that contains `part`, for messages that are logged repeatedly.
   [[nodiscard]] const std::string* find_last(std::string_view part) const noexcept;
 };
 
-/// Adds one record of /dev/kmsg: "PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT". Skips the lines of
-/// properties after it. Ignores invalid records.
+/// Adds one record of /dev/kmsg: "PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT". Skips the property
+/// lines that follow the text. Ignores invalid records.
 void add_kernel_record(kernel_log& log, std::string_view record);
 
-/// In a tree that is not the real root, reads the log of the capture.
+/// Below a root other than "/", reads the log recorded in the capture.
 [[nodiscard]] kernel_log read_kernel_log(const system_root& root);
 
-/// "complete" or "partial", then the lines, in the form of a capture.
+/// Formats the log for a capture: "complete" or "partial", then the lines.
 [[nodiscard]] std::string format_kernel_log(const kernel_log& log);
 [[nodiscard]] kernel_log parse_kernel_log(std::string_view text);
 
-/// Only the lines that check results quote: about Xen, clocks and PV disks, without the command
-/// line.
+/// Keeps only the lines that check results quote: those about Xen, clocks and PV disks, without the
+/// kernel's command line.
 [[nodiscard]] kernel_log without_foreign_lines(const kernel_log& log);
 
 }  // namespace xenpv::doctor

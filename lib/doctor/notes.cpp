@@ -17,7 +17,7 @@ namespace {
 
 using number = std::uint64_t;
 
-/// One value of CPUID a line.
+/// Writes one CPUID value per line.
 void format_cpuid(const xen::cpuid_facts& cpuid, std::string& out) {
   out += fmt::format("cpuid.version {}\n", cpuid.version);
   out += fmt::format("cpuid.tsc_is_emulated {}\n", number{cpuid.tsc_is_emulated});
@@ -99,11 +99,11 @@ std::string hypervisor_signature() {
   if (signature == "KVMKVMKVM") return "KVM";
   if (signature == "VMwareVMware") return "VMware";
   if (signature == "Microsoft Hv") return "Hyper-V";
-  if (signature == "XenVMMXenVMM") return "Xen, with a kernel without Xen support";
+  if (signature == "XenVMMXenVMM") return "Xen, but the kernel has no Xen support";
   std::string out;
   for (const char character : signature)
     if (character > ' ' && character < 0x7F) out += character;
-  return out.empty() ? "an unnamed hypervisor" : out;
+  return out.empty() ? "an unidentified hypervisor" : out;
 #else
   return {};
 #endif

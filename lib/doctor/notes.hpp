@@ -1,5 +1,5 @@
-// Facts that are tried out instead of read, as lines of a capture: the cost of the clock and the
-// values of CPUID. Also the signature of another hypervisor.
+// Facts that are probed at run time instead of read from files, as lines in a capture: the cost of
+// a clock read, and CPUID values. Also reads the signature of other hypervisors.
 #pragma once
 
 #include <string>
@@ -9,12 +9,12 @@
 
 namespace xenpv::doctor {
 
-/// "NAME VALUE" lines; unknown values are left out.
+/// Formats "NAME VALUE" lines; omits unknown values.
 [[nodiscard]] std::string format_notes(const guest_snapshot& snapshot);
-/// Stores the values of the lines in `out`; unknown lines are skipped.
+/// Parses such lines and stores the values in `out`; skips unknown lines.
 void take_notes(std::string_view text, guest_snapshot& out);
 
-/// "KVM", "VMware", or the twelve bytes of the signature; empty where no hypervisor is visible.
+/// "KVM", "VMware", or the 12-byte CPUID signature; empty if no hypervisor identifies itself.
 [[nodiscard]] std::string hypervisor_signature();
 
 }  // namespace xenpv::doctor

@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::uint64_t ticks_per_second = 100;  ///< USER_HZ
 
-/// Escapes the value of a label (exposition format); a newline becomes a blank.
+/// Escapes a label value (exposition format); replaces newlines with spaces.
 std::string label(std::string_view text) {
   std::string out;
   for (const char character : text) {
@@ -58,12 +58,13 @@ void add_events(const event_counts& events, std::string& out) {
       sums[i] += kind.counts[i];
       all += kind.counts[i];
     }
-  head(out, "xen_event_cpu_share", "gauge", "Share of a CPU in all events since boot, 0 to 1.");
+  head(out, "xen_event_cpu_share", "gauge",
+       "Share of all events since boot that arrived on this CPU, 0 to 1.");
   for (std::size_t i = 0; i < events.cpus.size(); ++i)
     out += fmt::format("xen_event_cpu_share{{cpu=\"{}\"}} {:.6f}\n", events.cpus[i],
                        all == 0 ? 0.0 : static_cast<double>(sums[i]) / static_cast<double>(all));
   if (events.upcalls.empty()) return;
-  head(out, "xen_upcalls_total", "counter", "Upcalls by callback vector since boot.");
+  head(out, "xen_upcalls_total", "counter", "Upcalls through the callback vector since boot.");
   for (std::size_t i = 0; i < events.cpus.size(); ++i)
     out += fmt::format("xen_upcalls_total{{cpu=\"{}\"}} {}\n", events.cpus[i], events.upcalls[i]);
 }
@@ -76,7 +77,7 @@ void add_time(const health_report& report, std::string& out) {
     out += fmt::format("xen_steal_seconds_total{{cpu=\"{}\"}} {}.{:02}\n", steal.cpu,
                        steal.ticks / ticks_per_second, steal.ticks % ticks_per_second);
   if (!report.incarnation) return;
-  // 1 when built; domain 0 and very old hypervisors have 0.
+  // The incarnation of a newly built domain is 1; domain 0 and very old hypervisors report 0.
   head(out, "xen_migrations_total", "counter",
        "Migrations and restores since the domain was built.");
   out += fmt::format("xen_migrations_total {}\n",
@@ -94,7 +95,7 @@ void add_timers(const measurement& measured, std::string& out) {
                                                                              {5'000'000, "0.005"},
                                                                              {20'000'000, "0.02"},
                                                                              {100'000'000, "0.1"}}};
-  head(out, "xen_timer_latency_seconds", "histogram", "Lateness of timers when last measured.");
+  head(out, "xen_timer_latency_seconds", "histogram", "Timer lateness in the last measurement.");
   for (const auto& timer : measured.timers) {
     for (const auto& [bound, text] : bounds) {
       std::uint64_t within = 0;

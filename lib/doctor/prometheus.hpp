@@ -1,5 +1,6 @@
 // Exports a report as metrics in Prometheus' text format, for a file that node_exporter's textfile
-// collector reads. Few series: by CPU and kind, not by interrupt, and none for pairs of CPUs. Pure.
+// collector reads. The number of series is small: per CPU and kind, but not per interrupt or pair
+// of CPUs. Pure.
 #pragma once
 
 #include <string>

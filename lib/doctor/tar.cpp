@@ -1,5 +1,5 @@
-// The archive format of POSIX.1-1988 (ustar): a block of 512 bytes before each file, numbers in
-// octal.
+// Writes the POSIX.1-1988 archive format (ustar): a 512-byte header precedes each file, and numbers
+// are octal.
 #include <fmt/format.h>
 
 #include <array>
@@ -47,7 +47,7 @@ static_assert(offsetof(ustar_header, version) == 263);
 static_assert(offsetof(ustar_header, uname) == 265);
 static_assert(offsetof(ustar_header, prefix) == 345);
 
-/// Octal digits that fill the field except for its last byte.
+/// Writes octal digits that fill the field except for its last byte.
 template <std::size_t Size>
 void put_number(char (&field)[Size], std::uint64_t value) {
   const auto text = fmt::format("{:0{}o}", value, Size - 1);
@@ -60,7 +60,7 @@ void put_path(ustar_header& header, const std::string& path) {
     return;
   }
   const auto cut = path.find('/', path.size() - sizeof header.name - 1);
-  // Also true when there is no such separator (npos).
+  // Also true if there is no separator (npos).
   if (cut > sizeof header.prefix)
     throw failure(errc::limit_reached, fmt::format("add {} to an archive", path),
                   "the path is too long for tar");
@@ -79,7 +79,7 @@ ustar_header header_of(const std::string& path, std::size_t size, std::uint64_t 
   out.type = '0';
   std::memcpy(out.magic, "ustar", 6);
   std::memcpy(out.version, "00", 2);
-  // The checksum counts its own field as blanks.
+  // The checksum is computed with spaces in its own field.
   std::memset(out.checksum, ' ', sizeof out.checksum);
   const auto* bytes = reinterpret_cast<const unsigned char*>(&out);
   const auto checksum = std::accumulate(bytes, bytes + sizeof out, 0U);
@@ -101,7 +101,7 @@ void write_tar(std::ostream& out, const std::string& top, const std::vector<capt
     const auto rest = file.content.size() % block;
     if (rest != 0) out.write(zeros.data(), static_cast<std::streamsize>(block - rest));
   }
-  // The end: two blocks of zeros.
+  // Two zero blocks mark the end of the archive.
   out.write(zeros.data(), block);
   out.write(zeros.data(), block);
 }

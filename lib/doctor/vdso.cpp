@@ -18,9 +18,9 @@ namespace {
 // Exit status of the child.
 enum outcome : int { read_in_user_space, asked_the_kernel, could_not_try };
 
-/// Forbids the system call, which then fails with ENXIO, an error that reading a clock never
-/// returns, and reads the clock as programs do. Runs between fork and _exit, so it is limited to
-/// async-signal-safe calls.
+/// Blocks the system call and then reads the clock in the same way as ordinary programs. A blocked
+/// call fails with ENXIO, which reading a clock never returns. Runs between fork and _exit, so it
+/// uses only async-signal-safe functions.
 [[noreturn]] void try_without_system_call() {
   std::array<sock_filter, 4> filter = {{
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),

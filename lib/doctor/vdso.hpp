@@ -1,13 +1,15 @@
-// Tests whether programs read the clock in user space. Times cannot prove it: where the hypervisor
-// emulates the time-stamp counter, both ways cost about the same.
+// Tests whether programs read the clock in user space. Timing cannot prove this: if the hypervisor
+// emulates the time-stamp counter, reading the clock in user space costs about as much as a system
+// call.
 #pragma once
 
 #include <optional>
 
 namespace xenpv::doctor {
 
-/// Proves it in a forked child that forbids itself the system call and still reads CLOCK_MONOTONIC.
-/// nullopt where this cannot be tried (a kernel without seccomp filters). Needs no privilege.
+/// Forks a child that blocks the system call for itself and then reads CLOCK_MONOTONIC. Returns
+/// nullopt if the system call cannot be blocked (a kernel without seccomp filters). Requires no
+/// privileges.
 [[nodiscard]] std::optional<bool> clock_is_read_in_vdso();
 
 }  // namespace xenpv::doctor

@@ -1,6 +1,5 @@
-// The PV devices that the kernel drives in this domain: /sys/bus/xen and /sys/bus/xen-backend, with
-// the event-storm counters of Documentation/ABI/testing/sysfs-devices-xenbus. Does not access
-// xenstore.
+// The PV devices that this domain's kernel manages: /sys/bus/xen and /sys/bus/xen-backend, with the
+// event-storm counters of Documentation/ABI/testing/sysfs-devices-xenbus. Does not access xenstore.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +11,8 @@
 
 namespace xenpv::doctor {
 
-/// Counters of the event channels of a device. The kernel keeps them for backends; those of
-/// frontends stay 0. A rising spurious count is a first sign of a rogue remote end.
+/// Event-channel counters of a device. The kernel maintains them for backends; those of frontends
+/// stay 0. A rising spurious count is an early sign of a malicious or broken peer.
 struct storm_counters {
   std::uint64_t event_channels = 0;
   std::uint64_t events = 0;

@@ -16,7 +16,7 @@ struct command_rules {
   bool is_offered = false;
   bool writes = false;
   bool has_range = true;
-  std::uint16_t flags = 0;  ///< allowed besides FUA
+  std::uint16_t flags = 0;  ///< allowed in addition to FUA
   std::string_view refusal;
 };
 
@@ -54,7 +54,7 @@ bool is_unaligned(const request_header& request, std::uint32_t block) noexcept {
   return ((request.offset | request.length) & (block - 1)) != 0;
 }
 
-/// The first rule that the request breaks.
+/// Returns the verdict for the first rule that the request violates, if any.
 verdict refusal(const request_header& request, const export_info& exported,
                 session_terms terms) noexcept {
   const auto refuse = [](nbd_error error, std::string_view reason) {
@@ -69,7 +69,7 @@ verdict refusal(const request_header& request, const export_info& exported,
   const unsigned allowed = rules.flags | (takes_fua ? wire::nbd_cmd_flag_fua : 0U);
   if ((request.flags & ~allowed) != 0)
     return refuse(nbd_error::einval, "a flag that is unknown or not valid for this command");
-  // FLUSH has no range, but some clients fill it in.
+  // FLUSH has no range, but some clients set one.
   if (!rules.has_range) return {};
   if (is_outside(request, exported.size)) {
     const bool adds =
@@ -79,7 +79,7 @@ verdict refusal(const request_header& request, const export_info& exported,
   if (is_unaligned(request, exported.minimum_block))
     return refuse(nbd_error::einval, "not aligned to the minimum block size");
   if (request.length > largest_request) {
-    // EOVERFLOW is only for requests without payload (section "Error values").
+    // The protocol allows EOVERFLOW only for requests without a payload (section "Error values").
     if (request.type == nbd_command::read)
       return refuse(nbd_error::eoverflow, "a read of more than 64 MiB");
     if (request.type == nbd_command::write)
@@ -142,8 +142,8 @@ nbd_error errno_to_nbd_error(int value) noexcept {
     case EDQUOT:
     case EFBIG:
       return nbd_error::enospc;
-    // A command that the device does not support (any more) counts as unknown: ENOTSUP is only for
-    // fast zeroes, and EOVERFLOW only for the length of a read.
+    // Treats a command that the device does not support, or no longer supports, as unknown: the
+    // protocol allows ENOTSUP only for fast zeroes, and EOVERFLOW only for the length of a read.
     case EINVAL:
     case EOPNOTSUPP:
 #if ENOTSUP != EOPNOTSUPP
@@ -152,7 +152,7 @@ nbd_error errno_to_nbd_error(int value) noexcept {
     case ENOSYS:
     case EOVERFLOW:
       return nbd_error::einval;
-    // The device was closed under the connection.
+    // The device was closed while the connection was in use.
     case ESHUTDOWN:
     case ECANCELED:
       return nbd_error::eshutdown;
@@ -164,7 +164,7 @@ nbd_error errno_to_nbd_error(int value) noexcept {
 nbd_error to_nbd_error(std::error_code code) noexcept {
   if (!code) return nbd_error::none;
   if (code.category() == category()) return own_to_nbd_error(code.value());
-  // Not default_error_condition(): <system_error> does not know EDQUOT and ESHUTDOWN.
+  // Not default_error_condition(): <system_error> does not map EDQUOT and ESHUTDOWN.
   const bool is_errno =
       code.category() == std::system_category() || code.category() == std::generic_category();
   return is_errno ? errno_to_nbd_error(code.value()) : nbd_error::eio;

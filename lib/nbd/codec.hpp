@@ -1,4 +1,4 @@
-// Requests of the transmission phase: decodes them and checks them against an export. No I/O, no
+// Decodes requests of the transmission phase and checks them against an export. No I/O, no
 // allocation.
 #pragma once
 
@@ -23,7 +23,7 @@ inline constexpr std::uint32_t largest_skipped_payload = 128U << 20U;
 
 struct request_header {
   std::uint16_t flags = 0;
-  wire::nbd_command type{};  ///< any number a client may send
+  wire::nbd_command type{};  ///< may be any number, even an unknown one
   std::uint64_t cookie = 0;  ///< opaque; not necessarily unique
   std::uint64_t offset = 0;
   std::uint32_t length = 0;
@@ -32,34 +32,34 @@ struct request_header {
   friend bool operator==(const request_header&, const request_header&) = default;
 };
 
-/// nullopt: wrong magic. The stream is out of sync, so the connection must be dropped.
+/// nullopt: invalid magic number. The stream is out of sync, so the connection must be dropped.
 [[nodiscard]] std::optional<request_header> decode_request(
     std::span<const std::byte, request_size> bytes) noexcept;
 
-/// The results of option haggling that requests depend on.
+/// The negotiated options that affect requests.
 struct session_terms {
   bool structured = false;  ///< structured replies
 };
 
 struct verdict {
-  wire::nbd_error error = wire::nbd_error::none;  ///< the reply; none: carry out the request
-  /// Payload bytes after the header, also of a refused request.
+  wire::nbd_error error = wire::nbd_error::none;  ///< for the reply; none: carry out the request
+  /// Payload bytes that follow the header, even if the request is refused.
   std::uint32_t payload = 0;
   /// Drop the connection without a reply: the payload is too large to be discarded.
   bool disconnect = false;
-  std::string_view reason;  ///< human-readable; a literal, empty without an error
+  std::string_view reason;  ///< human-readable string literal; empty if there is no error
 
   friend bool operator==(const verdict&, const verdict&) = default;
 };
 
-/// Sections "Command flags", "Request types", "Size constraints" and "Error values". An accepted
-/// request lies within the export. A length of 0 succeeds (nothing to read, write, trim); answer a
-/// structured READ of length 0 with encode_done(). NBD_CMD_DISC always passes, regardless of its
-/// other fields.
+/// Applies the rules of sections "Command flags", "Request types", "Size constraints" and "Error
+/// values" of the protocol document. An accepted request lies within the export. A request of
+/// length 0 is accepted (nothing to read, write or trim); answer a structured READ of length 0 with
+/// encode_done(). NBD_CMD_DISC always passes, regardless of its other fields.
 [[nodiscard]] verdict check_request(const request_header& request, const export_info& exported,
                                     session_terms terms) noexcept;
 
-/// The closest of the values allowed on the wire; none for no error.
+/// Returns the closest error value that the protocol allows; `none` for success.
 [[nodiscard]] wire::nbd_error to_nbd_error(std::error_code code) noexcept;
 [[nodiscard]] wire::nbd_error errno_to_nbd_error(int value) noexcept;
 

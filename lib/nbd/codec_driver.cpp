@@ -9,7 +9,7 @@ using attribute_list = std::vector<netlink_attribute>;
 using wire::nbd_attribute;
 
 error malformed_answer(std::string_view problem) {
-  return make_error(errc::protocol_violation, "read an answer of the NBD driver", problem);
+  return make_error(errc::protocol_violation, "read a reply from the NBD driver", problem);
 }
 
 constexpr std::uint16_t number(nbd_attribute attribute) noexcept {
@@ -86,7 +86,7 @@ result<std::uint32_t> decode_index(std::span<const std::byte> attributes) {
   if (!list) return list.error();
   const auto* const attribute = find_attribute(*list, number(nbd_attribute::index));
   const auto index = attribute == nullptr ? std::nullopt : attribute->number<std::uint32_t>();
-  if (!index) return malformed_answer("it names no device");
+  if (!index) return malformed_answer("it has no device number");
   return *index;
 }
 
@@ -95,7 +95,7 @@ result<std::vector<device_status>> decode_status(std::span<const std::byte> attr
   const auto list = decode_attributes(attributes);
   if (!list) return list.error();
   const auto* const devices = find_attribute(*list, number(nbd_attribute::device_list));
-  if (devices == nullptr) return malformed_answer("a status without a list of devices");
+  if (devices == nullptr) return malformed_answer("a status reply without a device list");
   const auto items = decode_attributes(devices->payload);
   if (!items) return items.error();
   for (const auto& item : *items) {

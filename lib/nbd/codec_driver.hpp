@@ -1,5 +1,6 @@
-// The messages of the kernel's NBD driver: its generic netlink family "nbd" (linux/nbd-netlink.h,
-// drivers/block/nbd.c). No I/O; nbd/kernel_driver.hpp sends them.
+// Encodes and decodes the messages of the kernel's NBD driver, whose generic netlink family is
+// "nbd" (linux/nbd-netlink.h, drivers/block/nbd.c). No I/O; nbd/kernel_driver.hpp sends the
+// messages.
 #pragma once
 
 #include <cstdint>
@@ -40,15 +41,15 @@ struct driver_request {
                                                     std::uint32_t sequence,
                                                     const driver_request& request);
 
-/// The device of a reply to CONNECT, or of a LINK_DEAD notification.
+/// Returns the device number in a reply to CONNECT or in a LINK_DEAD notification.
 [[nodiscard]] result<std::uint32_t> decode_index(std::span<const std::byte> attributes);
 
 struct device_status {
   std::uint32_t index = 0;
-  bool connected = false;  ///< configured, or open
+  bool connected = false;  ///< configured, or still open
   friend bool operator==(const device_status&, const device_status&) = default;
 };
-/// The reply to STATUS: one entry for each requested device that exists.
+/// Decodes the reply to STATUS: one entry for each requested device that exists.
 [[nodiscard]] result<std::vector<device_status>> decode_status(
     std::span<const std::byte> attributes);
 

@@ -14,10 +14,10 @@ namespace {
 
 std::string_view text_fault(std::string_view text) noexcept {
   if (text.size() > longest_offered_text) return "is longer than 1023 bytes";
-  return is_protocol_string(text) ? "" : "is not UTF-8, or has a NUL in it";
+  return is_protocol_string(text) ? "" : "is not UTF-8, or contains a NUL";
 }
 
-/// Section "Size constraints".
+/// Returns the violated rule of section "Size constraints"; empty: none.
 std::string_view size_fault(const export_info& exported) noexcept {
   const auto minimum = exported.minimum_block;
   if (!std::has_single_bit(minimum) || minimum > 65536)

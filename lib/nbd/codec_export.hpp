@@ -16,7 +16,7 @@ struct export_info {
   std::string description;  ///< human-readable; empty: none
   std::uint64_t size = 0;
 
-  // Section "Size constraints". The maximum is advice: see largest_request.
+  // Section "Size constraints". The maximum is only advisory: see largest_request.
   std::uint32_t minimum_block = 1;
   std::uint32_t preferred_block = 4096;
   std::uint32_t maximum_block = 32U << 20U;
@@ -27,22 +27,23 @@ struct export_info {
   bool can_fua = false;  ///< ignored without can_flush
   bool can_trim = false;
   bool can_write_zeroes = false;
-  /// Clients may request zeroing on condition that it is fast; ignored without can_write_zeroes.
+  /// Clients may send fast-zero requests, which must succeed quickly or fail; ignored without
+  /// can_write_zeroes.
   bool can_fast_zero = false;
-  /// Zeroing is faster than writing. Otherwise such a request fails with ENOTSUP at once.
+  /// Zeroing is faster than writing. Otherwise fast-zero requests fail immediately with ENOTSUP.
   bool zeroes_are_fast = false;
   bool can_multi_conn = false;
 
   friend bool operator==(const export_info&, const export_info&) = default;
 };
 
-/// Section "Transmission flags". `structured`: structured replies were negotiated. Omits the flags
-/// for writing if the export is read-only.
+/// Returns the flags of section "Transmission flags". `structured`: structured replies were
+/// negotiated. Omits the write-related flags if the export is read-only.
 [[nodiscard]] std::uint16_t transmission_flags(const export_info& exported,
                                                bool structured) noexcept;
 
-/// Checks that an export may be offered: texts and block sizes within the document's bounds. The
-/// error names the export and the problem.
+/// Checks that the texts and block sizes of an export are within the limits of the protocol
+/// document. The error names the export and the problem.
 [[nodiscard]] result<void> validate(const export_info& exported);
 
 }  // namespace xenpv::nbd

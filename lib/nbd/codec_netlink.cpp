@@ -19,7 +19,7 @@ error malformed_message(std::string_view why) {
   return make_error(errc::protocol_violation, "read a netlink message", why);
 }
 
-/// `Part` must accept any bytes as a value.
+/// `Part` must be valid for any byte pattern.
 template <class Part>
 Part take(std::span<const std::byte> bytes) noexcept {
   Part out;
@@ -27,13 +27,13 @@ Part take(std::span<const std::byte> bytes) noexcept {
   return out;
 }
 
-/// The bytes after the first `size` and their padding; empty beyond the end.
+/// Skips `size` bytes and their padding; returns an empty span past the end.
 std::span<const std::byte> rest_after(std::span<const std::byte> bytes, std::size_t size) noexcept {
   return bytes.subspan(std::min(padded(size), bytes.size()));
 }
 
-/// The kernel's explanation of a refusal, if any: it follows the refused message, or its header if
-/// the message is capped.
+/// Returns the kernel's explanation of a refusal, if any. The explanation follows the copy of the
+/// refused request, which consists only of the header if the message is capped.
 std::string reason_of(std::span<const std::byte> payload, std::uint16_t flags) {
   if ((flags & wire::netlink_flag_ack_tlvs) == 0) return {};
   auto tail = payload.subspan(sizeof(std::int32_t));

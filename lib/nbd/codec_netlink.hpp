@@ -1,5 +1,6 @@
-// Generic netlink messages: encodes requests, decodes replies. No I/O; independent of the family
-// (nbd/codec_driver.hpp has the NBD driver's). Host byte order, as in netlink.
+// Encodes generic netlink requests and decodes replies. No I/O; independent of the family
+// (nbd/codec_driver.hpp implements the NBD driver's family). Numbers are in host byte order, as
+// netlink requires.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +17,7 @@
 
 namespace xenpv::nbd {
 
-/// A request for which the kernel sends an acknowledgement; built attribute by attribute.
+/// A request, built attribute by attribute. Asks the kernel for an acknowledgement.
 class netlink_request {
  public:
   netlink_request(std::uint16_t family, std::uint8_t command, std::uint8_t version,
@@ -24,9 +25,10 @@ class netlink_request {
 
   void put_u32(std::uint16_t type, std::uint32_t value);
   void put_u64(std::uint16_t type, std::uint64_t value);
-  /// Appends the NUL that the kernel requires; cuts the text at its first NUL.
+  /// Adds a text with the terminating NUL that the kernel requires. Truncates the text at its first
+  /// NUL.
   void put_text(std::uint16_t type, std::string_view text);
-  /// A nested attribute; `fill` adds its contents.
+  /// Adds a nested attribute; `fill` adds its contents.
   template <class Function>
   void nest(std::uint16_t type, Function fill) {
     const auto start = open(type | wire::netlink_attribute_nested);
@@ -52,7 +54,7 @@ struct netlink_attribute {
   std::uint16_t type = 0;  ///< without the flags
   std::span<const std::byte> payload;
 
-  /// nullopt: the payload has another size.
+  /// nullopt: the payload has a different size.
   template <class Number>
   [[nodiscard]] std::optional<Number> number() const noexcept {
     if (payload.size() != sizeof(Number)) return std::nullopt;
@@ -60,15 +62,15 @@ struct netlink_attribute {
     std::memcpy(&out, payload.data(), sizeof out);
     return out;
   }
-  /// Up to the first NUL.
+  /// The text up to the first NUL.
   [[nodiscard]] std::string_view text() const noexcept;
 };
 
-/// The attributes of a message or of a nested attribute, in order; they refer to `bytes`. Up to
-/// three trailing bytes are padding. The error names the problem.
+/// Returns the attributes of a message or of a nested attribute, in order. They refer to `bytes`.
+/// Up to three trailing bytes are padding. The error names the problem.
 [[nodiscard]] result<std::vector<netlink_attribute>> decode_attributes(
     std::span<const std::byte> bytes);
-/// The first attribute of that type; nullptr: none.
+/// Returns the first attribute of the given type; nullptr: none.
 [[nodiscard]] const netlink_attribute* find_attribute(std::span<const netlink_attribute> attributes,
                                                       std::uint16_t type) noexcept;
 
@@ -77,18 +79,18 @@ struct netlink_message {
     data,          ///< a family's message: `command` and `attributes`
     acknowledged,  ///< the request was carried out
     refused,       ///< the request failed: `error` and perhaps `why`
-    other,         ///< netlink's own: no-op, end of a list, overrun
+    other,         ///< from netlink itself: no-op, end of a list, overrun
   };
   kind what = kind::other;
   std::uint16_t type = 0;
-  std::uint32_t sequence = 0;  ///< of the request it answers; 0 for a notification
+  std::uint32_t sequence = 0;  ///< of the request that this message answers; 0 for a notification
   std::uint8_t command = 0;
   std::span<const std::byte> attributes;
   int error = 0;    ///< an errno, positive
   std::string why;  ///< the kernel's explanation (NETLINK_EXT_ACK)
 };
 
-/// The messages of one datagram, in order; they refer to `datagram`.
+/// Returns the messages of one datagram, in order. They refer to `datagram`.
 [[nodiscard]] result<std::vector<netlink_message>> decode_messages(
     std::span<const std::byte> datagram);
 

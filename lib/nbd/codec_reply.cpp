@@ -10,7 +10,7 @@ namespace {
 
 using wire::nbd_chunk;
 
-/// Writes fixed-size parts one after another.
+/// Writes fixed-size parts to consecutive positions.
 class writer {
  public:
   explicit writer(std::span<std::byte> buffer) noexcept : buffer_(buffer) {}

@@ -1,4 +1,4 @@
-// Encodes replies of the transmission phase into the caller's memory: no allocation.
+// Encodes replies of the transmission phase into buffers of the caller; allocates no memory.
 #pragma once
 
 #include <cstddef>
@@ -13,32 +13,34 @@ namespace xenpv::nbd {
 
 inline constexpr std::size_t simple_reply_size = sizeof(wire::nbd_simple_reply);
 inline constexpr std::size_t done_chunk_size = sizeof(wire::nbd_chunk_header);
-/// Header and offset; the data follows.
+/// The size of the header and the offset; the data follows.
 inline constexpr std::size_t data_chunk_size = sizeof(wire::nbd_chunk_header) + 8;
-/// Without text.
+/// The size without the text.
 inline constexpr std::size_t error_chunk_size = sizeof(wire::nbd_chunk_header) + 4 + 2;
 inline constexpr std::size_t largest_error_chunk = error_chunk_size + wire::nbd_string_max;
 
 void encode_simple_reply(std::span<std::byte, simple_reply_size> buffer, std::uint64_t cookie,
                          wire::nbd_error error = wire::nbd_error::none) noexcept;
 
-/// NBD_REPLY_TYPE_OFFSET_DATA for `length` (not 0, at most 2^32 - 9) bytes that were read at
-/// `offset`. `is_last` only if the data is complete: an error could no longer be reported.
+/// Encodes NBD_REPLY_TYPE_OFFSET_DATA for `length` (not 0, at most 2^32 - 9) bytes that were read
+/// at `offset`. Set `is_last` only if all data is complete: no error can be reported after the last
+/// chunk.
 void encode_offset_data(std::span<std::byte, data_chunk_size> buffer, std::uint64_t cookie,
                         std::uint64_t offset, std::uint32_t length, bool is_last = true) noexcept;
 
-/// NBD_REPLY_TYPE_NONE: the last chunk; on its own, a success.
+/// Encodes NBD_REPLY_TYPE_NONE as the last chunk of a reply. As the only chunk, it reports success.
 void encode_done(std::span<std::byte, done_chunk_size> buffer, std::uint64_t cookie) noexcept;
 
-/// NBD_REPLY_TYPE_ERROR as the last chunk. `buffer` holds at least error_chunk_size; the text is
-/// cut at a character boundary to fit, at most 4096 bytes. Returns the number of bytes written.
+/// Encodes NBD_REPLY_TYPE_ERROR as the last chunk. `buffer` must have at least error_chunk_size
+/// bytes. The text is truncated at a character boundary to fit, and to at most 4096 bytes. Returns
+/// the number of bytes written.
 [[nodiscard]] std::size_t encode_error(std::span<std::byte> buffer, std::uint64_t cookie,
                                        wire::nbd_error error, std::string_view text = {}) noexcept;
 
-/// Copies as much of `text` as fits, cut at a character boundary. Replaces NUL and bytes that are
-/// not UTF-8 by '?': the protocol's strings must not contain them.
+/// Copies as much of `text` as fits, truncated at a character boundary. Replaces NUL and bytes that
+/// are not UTF-8 with '?': the protocol's strings must not contain them.
 [[nodiscard]] std::size_t copy_text(std::span<std::byte> buffer, std::string_view text) noexcept;
-/// UTF-8 without NUL, at most 4096 bytes (section "Conventions").
+/// Whether `text` is UTF-8 without NUL, of at most 4096 bytes (section "Conventions").
 [[nodiscard]] bool is_protocol_string(std::string_view text) noexcept;
 
 }  // namespace xenpv::nbd

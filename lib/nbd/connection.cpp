@@ -17,7 +17,7 @@
 namespace xenpv::nbd {
 namespace {
 
-/// The protocol of a socket, which Asio needs to adopt it.
+/// Returns the socket's protocol, which Asio requires to adopt the socket.
 asio::generic::stream_protocol protocol_of(int fd) {
   sockaddr_storage address{};
   socklen_t size = sizeof address;
@@ -38,7 +38,7 @@ std::string describe_peer(client_socket& socket) {
                                    : fmt::format("{}:{}", host, address.port());
 }
 
-/// Time limit for replies to reach a client that keeps sending.
+/// Time limit for the delivery of the last replies to a client that keeps sending.
 constexpr std::chrono::seconds linger_limit{2};
 constexpr std::chrono::milliseconds linger_step{5};
 
@@ -48,7 +48,7 @@ bool has_unsent(client_socket& socket) {
   return ::ioctl(socket.native_handle(), TIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 
-/// Discards received bytes; bounded, even if a client sends without end.
+/// Discards received bytes; bounded, even if a client never stops sending.
 void discard_input(client_socket& socket) {
   std::array<std::byte, 16384> bytes;
   for (int i = 0; i < 64; ++i)
@@ -71,7 +71,8 @@ connection::connection(std::uint64_t number, unique_fd socket, blk::block_queue&
   socket_.assign(protocol, socket.get());
   (void)socket.release();
   if (protocol.family() == AF_UNIX) {
-    // A 1 MiB batch of replies should not need several turns; the default buffer holds 200 KiB.
+    // Lets a 1 MiB batch of replies be sent in one iteration of the event loop; the default buffer
+    // holds 200 KiB.
     boost::system::error_code ignored;
     socket_.set_option(asio::socket_base::send_buffer_size(1 << 20), ignored);
   } else {
@@ -90,7 +91,7 @@ asio::awaitable<bool> connection::run() {
     agreed = co_await std::move(limited);
     if (agreed) co_await serve();
   } catch (const boost::system::system_error& problem) {
-    // Its what() names a source line of Asio, which does not help the user.
+    // what() contains a source line of Asio, which does not help the user.
     report(problem.code().message());
   } catch (const std::exception& problem) {
     report(problem.what());
@@ -103,7 +104,7 @@ void connection::report(std::string_view problem) const {
   const bool add_phase = tls_ && !tls_->engine().is_established() &&
                          problem.find("TLS handshake") == std::string_view::npos;
   log().info("client {} ({}): {}{}", number_, peer_, problem,
-             add_phase ? ", in the TLS handshake" : "");
+             add_phase ? ", during the TLS handshake" : "");
 }
 
 asio::awaitable<bool> connection::haggle() {
@@ -146,7 +147,8 @@ asio::awaitable<void> connection::receive() {
   }
   const auto [code, count] =
       co_await tls_->async_read_some(buffer, asio::as_tuple(asio::use_awaitable));
-  // Some clients verify the certificate only now, and close without an alert.
+  // Some clients verify the certificate only after the handshake, and then close the connection
+  // without an alert.
   if (code == asio::error::eof && !received_through_tls_)
     throw failure(error{make_error_code(errc::lost_connection), tls_->engine().explain_hang_up()});
   if (code) throw boost::system::system_error(code);
@@ -209,7 +211,7 @@ void connection::drain() {
 void connection::hang_up() noexcept {
   if (session_) session_->abandon();
   // "The party initiating the transaction SHOULD shutdown TLS first" (section "Terminating the
-  // session"); does not wait for the peer's close_notify.
+  // session"). Does not wait for the peer's close_notify.
   if (tls_) tls_->say_goodbye();
   boost::system::error_code ignored;
   socket_.shutdown(asio::socket_base::shutdown_both, ignored);

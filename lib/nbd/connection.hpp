@@ -1,5 +1,5 @@
-// One client of the server, from accept to hang-up: option haggling, including TLS, under a time
-// limit, then a session. Lives on the thread of its queue.
+// One client connection, from accept to close: option haggling under a time limit, including the
+// TLS handshake, then a session. Runs on the thread of its queue.
 #pragma once
 
 #include <boost/asio/generic/stream_protocol.hpp>
@@ -28,9 +28,10 @@ class connection final : public std::enable_shared_from_this<connection> {
   connection(std::uint64_t number, unique_fd socket, blk::block_queue& queue,
              std::size_t queue_index, connection_options options);
 
-  /// Serves until the client is gone. Never throws. Returns whether an export was negotiated.
+  /// Serves the client until the connection ends. Never throws. Returns whether an export was
+  /// negotiated.
   [[nodiscard]] asio::awaitable<bool> run();
-  /// This and all following functions: only on the connection's thread.
+  /// Call this function and the following ones only on the connection's thread.
   void drain();
   void hang_up() noexcept;
   void reshape(const export_info& info);
@@ -58,7 +59,7 @@ class connection final : public std::enable_shared_from_this<connection> {
   std::size_t queue_index_;
   std::string peer_;
   client_socket socket_;
-  std::unique_ptr<tls_stream> tls_;  ///< over socket_, from NBD_OPT_STARTTLS on
+  std::unique_ptr<tls_stream> tls_;  ///< uses socket_; set after NBD_OPT_STARTTLS
   bool received_through_tls_ = false;
   negotiation machine_;
   std::shared_ptr<const tls_credentials> credentials_;

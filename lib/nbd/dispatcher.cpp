@@ -12,22 +12,23 @@ namespace {
 using wire::nbd_command;
 using wire::nbd_error;
 
-/// Bytes per device request of a large client request: enough for one indirect request of the usual
-/// size, few enough that moving the next one over the socket overlaps with it.
+/// Size of each device request of a large client request: large enough for one indirect request of
+/// the usual size, small enough that the device works on it while the socket transfers the next
+/// one.
 constexpr std::uint64_t largest_device_request = std::uint64_t{256} * 1024;
 constexpr std::uint64_t smallest_device_request = std::uint64_t{32} * 1024;
 
-/// Device requests in flight for one WRITE_ZEROES or READ in chunks.
+/// Maximum number of device requests in flight for one WRITE_ZEROES or chunked READ.
 constexpr unsigned streams = 4;
 
-/// Buffers kept for reuse.
+/// Maximum number of buffers kept for reuse.
 constexpr std::size_t most_spare = 16;
 
-/// One lease may take 1/n of the pool.
+/// A lease may use at most 1/lease_share of the pool.
 constexpr std::size_t lease_share = 8;
 
-/// A device request must fit a lease, with a page for an unaligned start. If the pool is too small
-/// for that, device requests use the heap anyway.
+/// Chooses a size for which a request fits into a lease, with an extra page for an unaligned start.
+/// If the pool is too small for that, device requests use the heap anyway.
 std::uint64_t device_request_size_for(const blk::page_pool& pool) {
   const auto pages = pool.size() / lease_share;
   const auto bytes = pages > 2 ? (pages - 2) * page_size : 0;
@@ -35,21 +36,21 @@ std::uint64_t device_request_size_for(const blk::page_pool& pool) {
   return std::min(std::bit_floor(bytes), largest_device_request);
 }
 
-/// The length of the next device request of a write, at most `most` bytes. It ends at a page
-/// boundary, unless it is the last: only the sectors at both ends of an unaligned write may need
-/// merging, not those in between.
+/// Returns the length of the next device request of a write, at most `most` bytes. All requests but
+/// the last end at a page boundary, so that only the sectors at the two ends of an unaligned write
+/// may need to be merged with existing data.
 std::uint64_t device_request_length(const client_request& request, std::uint64_t most) {
   return request.left <= most ? request.left : most - request.next_offset % page_size;
 }
 
-/// The zeros that all WRITE_ZEROES send; never written to.
+/// The zeros that all WRITE_ZEROES requests send; never modified.
 std::byte* zeros() {
   static std::array<std::byte, largest_device_request> shared{};
   return shared.data();
 }
 
-/// Leases leave some pages to the device itself: a client that reads no replies must not block
-/// other clients.
+/// Leases leave some pages for the device itself, so that a client that does not read its replies
+/// cannot block other clients.
 bool may_lease(const blk::page_pool& pool, std::uint64_t bytes) {
   const auto pages = bytes / page_size + 2;
   return pages <= pool.size() / lease_share && pool.free() >= pool.size() / 4 + pages;
@@ -127,8 +128,9 @@ void dispatcher::drop_memory(device_request& child) noexcept {
   child.heap.reset();
 }
 
-/// Leases pages of the queue while there are plenty, which avoids copies; otherwise uses the heap.
-/// False: out of memory, and the client request fails with ENOMEM.
+/// Allocates the request's buffer: leases pages of the queue while enough are free, which avoids
+/// copies, and otherwise uses the heap. Returns false if no memory is available; the client request
+/// then fails with ENOMEM.
 bool dispatcher::give_memory(device_request& child) {
   if (may_lease(*queue_.pages(), child.length)) {
     child.leased = queue_.try_lease(child.offset, child.length);
@@ -138,7 +140,8 @@ bool dispatcher::give_memory(device_request& child) {
     }
   }
   ++statistics_.from_heap;
-  // Small buffers are cheap to allocate; the others have one size and can be reused.
+  // Small buffers are cheap to allocate; larger ones all have the same size, so that they can be
+  // reused.
   const bool is_usual =
       child.length <= device_request_size_ && child.length > smallest_device_request / 2;
   const auto size = static_cast<std::size_t>(is_usual ? device_request_size_ : child.length);
@@ -146,7 +149,7 @@ bool dispatcher::give_memory(device_request& child) {
     child.heap = std::move(spare_.back());
     spare_.pop_back();
   } else {
-    // No exception: the requests in flight must still be answered.
+    // Must not throw: the requests in flight must still be answered.
     child.heap.reset(new (std::nothrow) std::byte[size]);
   }
   if (child.heap == nullptr) {
@@ -179,7 +182,8 @@ client_request* dispatcher::begin(const request_header& header, const verdict& c
       break;
     case nbd_command::read:
       if (header.length == 0) break;
-      // With DF "the server MUST NOT split it"; without chunks a read has only one reply.
+      // With DF, "the server MUST NOT split it"; without structured replies, a read has only one
+      // reply.
       request.in_chunks = terms_.structured && header.length > device_request_size_ &&
                           !header.has_flag(wire::nbd_cmd_flag_df);
       if (request.in_chunks) {
@@ -216,19 +220,20 @@ client_request* dispatcher::begin(const request_header& header, const verdict& c
 }
 
 void dispatcher::begin_streams(client_request& request) {
-  // Keeps `request` from concluding until all are submitted: one may complete before the last is.
+  // Prevents `request` from concluding before all its device requests are submitted: the first may
+  // complete before the last is submitted.
   ++request.outstanding;
   for (unsigned i = 0; i < streams && request.left > 0 && request.error == nbd_error::none; ++i)
     stream(request, take_device_request(request, blk::operation::write, 0, 0));
   --request.outstanding;
 }
 
-/// Submits the next range of a WRITE_ZEROES or READ in chunks with `idle`.
+/// Uses the device request `idle` to submit the next range of a WRITE_ZEROES or chunked READ.
 void dispatcher::stream(client_request& request, device_request& idle) {
   const bool writes = request.header.type == nbd_command::write_zeroes;
   idle.op = writes ? blk::operation::write : blk::operation::read;
   idle.offset = request.next_offset;
-  // Zeros need no memory of their own.
+  // Zeros come from a shared buffer, so their requests can have the largest size.
   idle.length = writes ? device_request_length(request, largest_device_request)
                        : std::min(request.left, device_request_size_);
   request.next_offset += idle.length;
@@ -243,7 +248,7 @@ void dispatcher::stream(client_request& request, device_request& idle) {
 }
 
 void dispatcher::open_write(client_request& request) {
-  // A write that fits one device request carries FUA itself.
+  // If the whole write fits into one device request, that request carries FUA.
   const bool whole =
       request.next_offset == request.header.offset && request.left <= device_request_size_;
   auto& child = take_device_request(request, blk::operation::write, request.next_offset,
@@ -260,7 +265,7 @@ void dispatcher::payload_space(const client_request& request,
                                std::vector<std::span<std::byte>>& out) const {
   const auto& child = *request.receiving;
   const auto add = [&](std::span<std::byte> stretch) {
-    // Merges adjacent pages: fewer vectors for the socket.
+    // Merges adjacent pages, so that the socket receives into fewer vectors.
     if (!out.empty() && out.back().data() + out.back().size() == stretch.data())
       out.back() = {out.back().data(), out.back().size() + stretch.size()};
     else
@@ -281,7 +286,8 @@ payload_state dispatcher::payload_received(client_request& request, std::size_t 
   submit(child);
   const auto left = request.left;
   if (left == 0) return {};
-  // submit() never completes a request itself, so `request` cannot conclude before the next one.
+  // submit() never completes a request before it returns, so `request` cannot conclude before its
+  // next device request exists.
   open_write(request);
   if (request.receiving != nullptr) return {.wants_more = true};
   request.left = 0;
@@ -303,7 +309,7 @@ void dispatcher::device_request_done(blk::request& completed) {
 void dispatcher::answered(device_request& child) {
   auto& request = *child.parent;
   if (request.in_chunks) return answered_chunk(child);
-  // A discard is only advice: a device that has lost the feature may ignore it.
+  // A discard is only advisory: the error of a device that no longer supports discard is ignored.
   const bool is_advice =
       child.op == blk::operation::discard && child.status == std::errc::operation_not_supported;
   if (child.status && !is_advice && request.error == nbd_error::none)
@@ -328,8 +334,8 @@ void dispatcher::answered_chunk(device_request& child) {
     if (request.outstanding == 0 && request.unsent == 0) conclude(request);
     return;
   }
-  // "MUST NOT set the flag DONE on a content chunk if an error is still possible": none is possible
-  // once all others are complete.
+  // "MUST NOT set the flag DONE on a content chunk if an error is still possible": no error is
+  // possible once all other device requests are complete.
   request.ends_with_chunk = request.left == 0 && request.outstanding == 0;
   if (request.ends_with_chunk) statistics_.bytes_read += request.header.length;
   encode_offset_data(child.chunk_header, request.header.cookie, child.offset,
@@ -361,7 +367,7 @@ void dispatcher::sent(reply_part& part) noexcept {
     chunk_sent(*part.data);
 }
 
-/// All device requests are complete: flushes for FUA, then replies.
+/// Called when all device requests are complete: flushes if FUA requires it, then replies.
 void dispatcher::conclude(client_request& request) {
   const bool changes = request.header.type == nbd_command::write ||
                        request.header.type == nbd_command::trim ||

@@ -1,8 +1,8 @@
-// Maps a client's requests to device requests: splits them, allocates their memory, submits them
-// and creates their replies. No sockets: the session moves the bytes.
+// Converts client requests to device requests: splits them, allocates their buffers, submits them
+// and creates the replies. Uses no sockets: the session transfers the data.
 //
-// One per connection, on the thread of its queue. Bounded: limits the requests and the memory that
-// a client has in flight; the session reads no more requests until some are answered.
+// One per connection, on the thread of its queue. Limits the requests and the memory that a client
+// can have in flight; at the limit, the session stops reading requests until some are answered.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@
 
 namespace xenpv::nbd {
 
-/// Receives replies. Called on the queue's thread; also from within begin(), for requests that do
+/// Receives replies. Called on the queue's thread, also from within begin() for requests that do
 /// not need the device.
 class reply_sink {
  public:
@@ -29,29 +29,29 @@ class reply_sink {
 
 struct dispatcher_limits {
   unsigned requests = 128;                   ///< in flight, including replies not yet sent
-  std::size_t heap = std::size_t{64} << 20;  ///< bytes, for use when granted pages are short
+  std::size_t heap = std::size_t{64} << 20;  ///< bytes, used when granted pages are scarce
 };
 
-/// Counted since the connection began.
+/// Counters since the start of the connection.
 struct connection_statistics {
   std::uint64_t requests = 0;
-  std::uint64_t errors = 0;  ///< replies that are not a success
+  std::uint64_t errors = 0;  ///< error replies
   std::uint64_t bytes_read = 0;
   std::uint64_t bytes_written = 0;
-  std::uint64_t from_heap = 0;  ///< requests for which granted pages were short
+  std::uint64_t from_heap = 0;  ///< device requests that used heap memory
 };
 
 /// The state of a payload after some of its bytes were received.
 struct payload_state {
-  bool wants_more = false;       ///< more of the payload, for payload_space()
-  std::uint64_t to_discard = 0;  ///< payload bytes to discard: there is no memory for them
+  bool wants_more = false;       ///< more payload must be received into payload_space()
+  std::uint64_t to_discard = 0;  ///< payload bytes to discard because no memory is available
 };
 
 class dispatcher {
  public:
   dispatcher(blk::block_queue& queue, session_terms terms, reply_sink& sink,
              dispatcher_limits limits = {});
-  /// No requests may be with the device.
+  /// No device request may be in flight.
   ~dispatcher();
   dispatcher(const dispatcher&) = delete;
   dispatcher& operator=(const dispatcher&) = delete;
@@ -62,25 +62,26 @@ class dispatcher {
   }
   [[nodiscard]] unsigned in_flight() const noexcept { return in_flight_; }
 
-  /// Begins a request with the result of check_request(). Not null: a WRITE whose payload comes
-  /// next, to be stored in payload_space().
+  /// Begins a request; `checked` is the result of check_request(). For a WRITE whose payload comes
+  /// next, returns the request: receive the payload into payload_space(). Otherwise returns null.
   [[nodiscard]] client_request* begin(const request_header& header, const verdict& checked);
-  /// Appends the memory for the next bytes of the payload, in order; accepts no more than that now.
+  /// Appends the buffers for the next payload bytes to `out`, in order. No more bytes than these
+  /// can be received now.
   void payload_space(const client_request& request, std::vector<std::span<std::byte>>& out) const;
-  /// Accepts `count` bytes of the payload. Unless more are wanted, the dispatcher carries out the
-  /// request, and the next one follows in the stream.
+  /// Call after `count` bytes of the payload were received. When the payload is complete, the
+  /// dispatcher carries out the request, and the next request follows in the stream.
   [[nodiscard]] payload_state payload_received(client_request& request, std::size_t count);
-  /// The rest of the payload will not come: the connection broke.
+  /// Call if the rest of the payload cannot arrive because the connection failed.
   void abandon_payload(client_request& request);
 
-  /// The client takes no more replies: requests with the device complete, but large client requests
-  /// do not continue.
+  /// Call when the client accepts no more replies: device requests in flight complete, but large
+  /// client requests do not continue.
   void abandon() noexcept { abandoned_ = true; }
 
-  /// Ends the batch: all requests begun reach the device.
+  /// Ends the batch: passes all requests begun so far to the device.
   void commit() { queue_.commit(); }
 
-  /// Calls `use` for each range of the data after the part's header, in order.
+  /// Calls `use` for each data range that follows the part's header, in order.
   template <class Function>
   static void for_each_data(const reply_part& part, Function use) {
     if (part.data == nullptr) return;
@@ -90,7 +91,7 @@ class dispatcher {
     else
       use(std::span<std::byte>(carrier.heap.get(), static_cast<std::size_t>(carrier.length)));
   }
-  /// The part was sent or discarded. To be called in the order of reply_ready().
+  /// Call after a part was sent or discarded, in the order of reply_ready().
   void sent(reply_part& part) noexcept;
 
   [[nodiscard]] const connection_statistics& statistics() const noexcept { return statistics_; }
@@ -123,14 +124,14 @@ class dispatcher {
   std::size_t heap_used_ = 0;
   /// Bytes per device request of a large client request.
   std::uint64_t device_request_size_;
-  /// Buffers for reuse: new memory would be mapped and zeroed page by page.
+  /// Buffers kept for reuse, because the kernel would map and zero new memory page by page.
   std::vector<std::unique_ptr<std::byte[]>> spare_;
   bool abandoned_ = false;
   std::vector<std::unique_ptr<client_request>> client_requests_;
   std::vector<std::unique_ptr<device_request>> device_requests_;
   client_request* free_client_requests_ = nullptr;
   device_request* free_device_requests_ = nullptr;
-  std::string_view refusal_reason_;  ///< for the refusal in progress
+  std::string_view refusal_reason_;  ///< used while refuse() runs
   connection_statistics statistics_;
 };
 

@@ -35,13 +35,14 @@ using std::chrono::steady_clock;
 constexpr milliseconds first_pause(20);
 constexpr milliseconds longest_pause(1000);
 constexpr unsigned most_short_lived = 20;
-/// How long a requested device may be busy because another process, like udev, probes it.
+/// How long to retry if the requested device is busy because another process, such as udev, probes
+/// it.
 constexpr milliseconds busy_limit(2000);
-/// The largest signed value that queue/io_timeout accepts: 24 days.
+/// The largest positive value that queue/io_timeout accepts: 24 days.
 constexpr milliseconds no_limit(2147483647);
 
-/// A thread with all signals blocked: a signal would interrupt the kernel in the middle of a
-/// request, which would then fail.
+/// Creates a thread with all signals blocked: a signal would interrupt the kernel during a request,
+/// and the request would fail.
 std::unique_ptr<asio::thread_pool> make_worker() {
   sigset_t all;
   sigset_t before;
@@ -72,7 +73,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
   [[nodiscard]] const std::string& path() const noexcept { return path_; }
   [[nodiscard]] std::uint32_t index() const noexcept { return index_; }
   [[nodiscard]] bool is_connected() const noexcept {
-    // A device that the kernel released may be in use by another process.
+    // After the kernel has released the device, another process may be using it.
     return !path_.empty() && !stopping_ && !released_ && !links_->disconnect_received();
   }
 
@@ -103,7 +104,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
       set_request_limit();
       co_return;
     }
-    // Removes the device, also after cancellation.
+    // Removes the device, even after cancellation.
     co_await asio::this_coro::throw_if_cancelled(false);
     co_await disconnect(false);
     std::rethrow_exception(error);
@@ -124,7 +125,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     } catch (...) {
       error = std::current_exception();
     }
-    // No cancellation from here on: the listener must be joined.
+    // Ignores cancellation from here on: the listener must be joined.
     co_await asio::this_coro::throw_if_cancelled(false);
     listeners.cancel();
     co_await listeners.join();
@@ -157,8 +158,9 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
  private:
   // ---- the kernel
 
-  /// Runs here, not on the worker: /sys/block/nbdN/pid names the calling thread, and must name this
-  /// process. Does not wait for I/O that we serve.
+  /// Runs on the control thread, not on the worker: /sys/block/nbdN/pid shows the ID of the calling
+  /// thread, and it must be the ID of this process. The request does not wait for I/O that this
+  /// process serves.
   asio::awaitable<void> ask_for_device(const kernel_device_config& config) {
     const auto deadline = steady_clock::now() + busy_limit;
     for (;;) {
@@ -182,7 +184,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     index_ = index;
     path_ = kernel_device_path(index);
     driver_.adopt(kernel_device_identifier(index, options_.root).value_or(std::string()));
-    // The size that the kernel has; run() updates it.
+    // Starts with the size that the kernel has; run() then updates the kernel's size.
     kernel_geometry_.size =
         kernel_device_size(index, options_.root).value_or(kernel_geometry_.size);
     co_await give_sockets();
@@ -192,23 +194,24 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     log().debug("{}: taken over, {} connections", path_, links_->count());
   }
 
-  /// Sets the kernel's own time limit for a request, if the user set none. When it expires with one
-  /// connection, the driver only checks the request, and resends it if the connection was replaced
-  /// since. With several connections, it declares the connection dead, and resends the request over
-  /// another one while the disk may still carry out the first copy; only a limit that is never
-  /// reached prevents that. The price: requests that a killed server had not answered wait until
-  /// the device is disconnected. For a kept device, resending is more important.
+  /// Sets the kernel's time limit for requests, if the user set none. When the limit expires on a
+  /// device with one connection, the driver resends the request only if the connection was replaced
+  /// in the meantime. With several connections, the driver declares the connection dead and resends
+  /// the request over another one, while the disk may still carry out the first copy. Only a limit
+  /// that is never reached prevents this. The drawback: requests that a killed server left
+  /// unanswered wait until the device is disconnected. For a kept device, resending is more
+  /// important.
   void set_request_limit() {
     if (options_.timeout.count() > 0) return;
     if (links_->count() > 1 && !options_.keep)
-      write_request_limit(no_limit, "slow requests are sent again after 30 s");
+      write_request_limit(no_limit, "the kernel resends slow requests after 30 s");
     else if (links_->count() == 1 && options_.keep)
       write_request_limit(options_.resend_after,
-                          "requests of a dead server are sent again after 30 s");
+                          "the kernel resends requests of a dead server after 30 s");
     else if (options_.keep)
       log().warn(
-          "{}: kept with {} connections, so the kernel resends requests that take 30 s; with one "
-          "connection it waits",
+          "{}: the device is kept and has {} connections, so the kernel resends requests that take "
+          "30 s; with one connection, it would wait for them",
           path_, links_->count());
   }
   void write_request_limit(std::chrono::milliseconds limit, std::string_view consequence) {
@@ -218,7 +221,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
       log().warn("{}: cannot write {}: {}", path_, path, consequence);
   }
 
-  /// Runs `ask` on the worker: it may wait for I/O that this process serves.
+  /// Runs `ask` on the worker thread, because it may wait for I/O that this process serves.
   template <class Function>
   asio::awaitable<std::invoke_result_t<Function&>> on_worker(Function ask) {
     return async::call_on(worker_->get_executor(), std::move(ask));
@@ -251,14 +254,14 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     };
     co_await on_worker(ask);
     if (stopping_) co_return;
-    // Opening the device rescans its partitions, and in older kernels its size.
+    // Opening the device makes the kernel rescan its partitions and, in older kernels, its size.
     std::exception_ptr error;
     try {
       co_await open_once(device_opening::purpose::scan, options_.open_limit);
     } catch (...) {
       error = std::current_exception();
     }
-    // No longer relevant: the attachment is stopping.
+    // The error is no longer relevant: the attachment is stopping.
     if (error && stopping_) co_return;
     if (error) std::rethrow_exception(error);
     const auto shown = kernel_device_size(index_, options_.root);
@@ -269,7 +272,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
           "{}: the kernel still has {} bytes, the disk has {} now; detach and attach it again",
           path_, *shown, kernel_geometry_.size);
     else
-      log().info("{}: has {} bytes now", path_, kernel_geometry_.size);
+      log().info("{}: resized to {} bytes", path_, kernel_geometry_.size);
   }
 
   asio::awaitable<void> replace_links() {
@@ -277,7 +280,8 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     if (short_lived > most_short_lived)
       throw failure(make_error_code(errc::lost_connection), fmt::format("keep {}", path_),
                     "its sockets die as fast as they are replaced");
-    // The kernel shuts a socket down before it counts it as dead; until then it drops new ones.
+    // The kernel shuts a socket down before it marks the socket as dead. Until then, it drops new
+    // sockets.
     if (short_lived <= 1) deaths_logged_ = false;
     if (short_lived > 0) co_await pause(std::min(longest_pause, first_pause * (1U << short_lived)));
     auto ask_state = [this] { return driver_.is_connected(index_).value_or(false); };
@@ -331,7 +335,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     give_up_opening();
   }
 
-  /// Cancels an opening that waits for I/O which is not served any more.
+  /// Cancels an opening that waits for I/O which is no longer served.
   void give_up_opening() noexcept {
     boost::system::error_code ignored;
     if (stopping_ && links_->alive() == 0 && opening_ != nullptr) opening_->cancel(ignored);
@@ -355,7 +359,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     const int outcome = opening.outcome();
     if (outcome == ENOENT)
       throw_errno(outcome, fmt::format("open {}", path_),
-                  "the kernel created it, but this system has no file for it");
+                  "the kernel created the device, but this system has no device node for it");
     if (outcome != 0) throw_errno(outcome, fmt::format("open {}", path_));
   }
 
@@ -369,7 +373,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
 
   // ---- waiting
 
-  /// Ends early when the kernel reports a dead connection.
+  /// Waits for `time`. Returns early when the kernel reports a dead connection.
   asio::awaitable<void> pause(milliseconds time) {
     pausing_ = true;
     const auto deadline = steady_clock::now() + time;
@@ -380,10 +384,10 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
 
   asio::any_io_executor control_;
   server& server_;
-  kernel_driver driver_;  ///< used by the worker, except for its notices
+  kernel_driver driver_;  ///< used on the worker thread, except for its notices
   attachment_options options_;
   blk::geometry geometry_;
-  blk::geometry kernel_geometry_;  ///< last sent to the kernel
+  blk::geometry kernel_geometry_;  ///< as last sent to the kernel
   std::shared_ptr<kernel_links> links_;
   std::uint32_t index_ = 0;
   std::string path_;
@@ -391,9 +395,9 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
   stream_descriptor* opening_ = nullptr;
   bool pausing_ = false;
   bool stopping_ = false;
-  bool deaths_logged_ = false;                 ///< in the current series of deaths
-  bool released_ = false;                      ///< by the kernel, without a request from us
-  std::unique_ptr<asio::thread_pool> worker_;  ///< last: its thread ends first
+  bool deaths_logged_ = false;                 ///< for the current series of dead connections
+  bool released_ = false;                      ///< the kernel released the device on its own
+  std::unique_ptr<asio::thread_pool> worker_;  ///< last, so that its thread is joined first
 };
 
 kernel_attachment::kernel_attachment(const asio::any_io_executor& control, server& nbd_server,

@@ -16,15 +16,15 @@
 namespace xenpv::nbd {
 namespace {
 
-constexpr std::uint64_t sysfs_sector = 512;  // regardless of the device's own
+constexpr std::uint64_t sysfs_sector = 512;  // regardless of the device's own sector size
 
-/// Closes all descriptors but one, which becomes number 0. Runs after fork() in a process with
-/// threads: system calls only.
+/// Moves `descriptor` to number 0 and closes all others. Runs after fork() in a multi-threaded
+/// process, so it may only make system calls.
 void keep_only(int descriptor) {
   constexpr int max_descriptors = 65536;
   ::dup2(descriptor, 0);
   if (::syscall(SYS_close_range, 1U, ~0U, 0U) == 0) return;
-  // Kernels before 5.9.
+  // Fallback for kernels before 5.9.
   for (int other = 1; other < max_descriptors; ++other)
     ::close(other);
 }
@@ -38,7 +38,7 @@ int try_open(const char* path, device_opening::purpose intent) {
 }
 
 [[noreturn]] void run_child(const char* path, device_opening::purpose intent, int report) {
-  // The parent's handlers would write to closed descriptors.
+  // The parent's signal handlers would write to closed descriptors.
   for (const int number : {SIGTERM, SIGINT, SIGHUP})
     ::signal(number, SIG_DFL);
   keep_only(report);
@@ -60,7 +60,7 @@ std::string kernel_device_path(std::uint32_t index) {
 std::optional<std::uint32_t> kernel_device_index(std::string_view name) {
   if (name.starts_with("/dev/")) name.remove_prefix(5);
   if (!name.starts_with("nbd")) return std::nullopt;
-  constexpr std::uint32_t largest = (1U << 20U) - 1;  // bits of a minor number
+  constexpr std::uint32_t largest = (1U << 20U) - 1;  // a minor number has 20 bits
   const auto index = parse_unsigned(name.substr(3), "index", 0, largest);
   if (!index) return std::nullopt;
   return static_cast<std::uint32_t>(*index);

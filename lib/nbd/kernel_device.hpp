@@ -1,5 +1,5 @@
-// A block device of the kernel's NBD driver as shown by this system: its name, the process that
-// connected it, and a way to open it while this process may have to serve it.
+// The properties of a kernel NBD device as shown by sysfs, such as the process that connected it,
+// and a way to open a device that this process may have to serve.
 //
 // Inspects and opens devices only; nbd/kernel_driver.hpp connects and disconnects them.
 #pragma once
@@ -16,47 +16,47 @@
 
 namespace xenpv::nbd {
 
-/// "nbd3", as in /sys/block.
+/// "nbd3", the name in /sys/block.
 [[nodiscard]] std::string kernel_device_name(std::uint32_t index);
 /// "/dev/nbd3"
 [[nodiscard]] std::string kernel_device_path(std::uint32_t index);
-/// From "/dev/nbd3" or "nbd3"; nullopt for anything else.
+/// Parses "/dev/nbd3" or "nbd3"; nullopt for anything else.
 [[nodiscard]] std::optional<std::uint32_t> kernel_device_index(std::string_view name);
 /// The process that connected the device; nullopt: not connected.
 [[nodiscard]] std::optional<pid_t> kernel_device_owner(
     std::uint32_t index, const system_root& root = system_root::from_environment());
-/// The identifier that the device was connected with; nullopt: not connected, or this kernel
+/// The identifier with which the device was connected; nullopt: not connected, or this kernel
 /// (before 5.14) does not show it.
 [[nodiscard]] std::optional<std::string> kernel_device_identifier(
     std::uint32_t index, const system_root& root = system_root::from_environment());
-/// Bytes; nullopt: no such device.
+/// The size in bytes; nullopt: no such device.
 [[nodiscard]] std::optional<std::uint64_t> kernel_device_size(
     std::uint32_t index, const system_root& root = system_root::from_environment());
 
 /// A child process that opens a device and closes it again.
 ///
-/// Opening makes the kernel read the partition table, and the process that serves that read cannot
-/// wait for it. A thread would do, unless the process is killed meanwhile: the thread would hang in
-/// the kernel, together with the sockets that its request waits for. So the opening runs in a
-/// process of its own, which holds none of our descriptors.
+/// Opening makes the kernel read the partition table, so the process that serves this read must not
+/// block in the call. A separate thread would not be enough: if the process were killed meanwhile,
+/// the thread would hang in the kernel and keep the sockets open that its request waits for.
+/// Therefore a separate process opens the device, without any other descriptors of this process.
 class device_opening {
  public:
   enum class purpose {
     scan,        ///< makes partitions appear
     write_back,  ///< writes back the page cache
-    claim,       ///< EBUSY if it, or a partition, is mounted, swap or in another device
+    claim,       ///< EBUSY if it or a partition is mounted, swap or part of a device
   };
 
   /// Forks. Throws `failure`.
   device_opening(const std::string& path, purpose intent);
-  /// Does not wait for a child that hangs; the child ends when the device does.
+  /// Does not wait for a child that hangs; the child exits when the device is disconnected.
   ~device_opening();
   device_opening(const device_opening&) = delete;
   device_opening& operator=(const device_opening&) = delete;
 
-  /// Becomes readable when outcome() is available.
+  /// A descriptor that becomes readable when outcome() is available.
   [[nodiscard]] int readable() const noexcept { return outcome_.get(); }
-  /// 0 or an errno. Waits for the child.
+  /// Waits for the child; returns 0 or an errno.
   [[nodiscard]] int outcome();
 
  private:

@@ -17,7 +17,7 @@ using wire::nbd_driver_command;
 
 constexpr auto find_driver = "find the kernel's NBD driver";
 
-/// The remedy for a refusal.
+/// Returns the remedy for a refusal.
 std::string remedy_for(const netlink_refusal& refusal, std::optional<std::uint32_t> index) {
   switch (refusal.error) {
     case EPERM:
@@ -57,8 +57,7 @@ netlink_family find_family(netlink_socket& socket) {
                   "its module is not loaded; as root: modprobe nbd");
   if (refusal) throw_refused(*refusal, find_driver, std::nullopt);
   if (answers.empty())
-    throw failure(make_error_code(errc::protocol_violation), find_driver,
-                  "no family in the answer");
+    throw failure(make_error_code(errc::protocol_violation), find_driver, "no family in the reply");
   return decode_family(answers.front().attributes, wire::nbd_family_group).value();
 }
 
@@ -109,7 +108,7 @@ struct kernel_driver::state {
 };
 
 kernel_driver kernel_driver::open() {
-  // Two sockets, so that a notification never comes between a request and its reply.
+  // Uses two sockets, so that a notification never arrives between a request and its reply.
   auto commands = open_generic_netlink();
   return {std::move(commands), open_generic_netlink()};
 }
@@ -123,12 +122,12 @@ kernel_driver::~kernel_driver() = default;
 
 std::uint32_t kernel_driver::connect(const kernel_device_config& config) {
   const auto action = config.index ? fmt::format("connect {}", kernel_device_path(*config.index))
-                                   : std::string("connect a device of the kernel's NBD driver");
+                                   : std::string("connect a kernel NBD device");
   auto request = request_for(config);
   std::vector<netlink_answer> answers;
   auto refusal = state_->try_ask(nbd_driver_command::connect, request, action, answers);
   if (refusal && refusal->error == EINVAL && !request.identifier.empty()) {
-    // Strict kernels before 5.14 refuse the unknown attribute.
+    // Kernels before 5.14 that validate attributes strictly refuse this unknown attribute.
     request.identifier.clear();
     answers.clear();
     refusal = state_->try_ask(nbd_driver_command::connect, request, action, answers);
@@ -159,7 +158,7 @@ void kernel_driver::replace_sockets(std::uint32_t index, const std::vector<int>&
   request.index = index;
   request.sockets = sockets;
   request.identifier = state_->identifier;
-  const auto action = fmt::format("give {} new sockets", kernel_device_path(index));
+  const auto action = fmt::format("replace the sockets of {}", kernel_device_path(index));
   (void)state_->ask(nbd_driver_command::reconfigure, request, action);
 }
 
@@ -173,7 +172,7 @@ void kernel_driver::disconnect(std::uint32_t index) {
 std::optional<bool> kernel_driver::is_connected(std::uint32_t index) {
   driver_request request;
   request.index = index;
-  const auto action = fmt::format("ask the kernel about {}", kernel_device_path(index));
+  const auto action = fmt::format("query the state of {}", kernel_device_path(index));
   const auto answers = state_->ask(nbd_driver_command::status, request, action);
   if (answers.empty())
     throw failure(make_error_code(errc::protocol_violation), action, "the kernel's reply is empty");

@@ -9,7 +9,8 @@
 namespace xenpv::nbd {
 namespace {
 
-/// The kernel had accepted a link that lived this long: timeouts are whole seconds.
+/// The kernel had accepted a link that lived at least this long: the kernel's timeouts are whole
+/// seconds.
 constexpr std::chrono::milliseconds min_lifetime(500);
 
 struct socket_pair {
@@ -20,8 +21,8 @@ struct socket_pair {
 socket_pair make_socket_pair() {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
-    throw_errno("make a socket pair for the kernel");
-  // Room for several of the kernel's requests in each direction; may exceed wmem_max.
+    throw_errno("create a socket pair for the kernel");
+  // Buffer space for several kernel requests in each direction; may exceed wmem_max.
   constexpr int room = 1 << 20;
   for (const int end : ends)
     ::setsockopt(end, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room);

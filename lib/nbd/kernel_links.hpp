@@ -1,6 +1,6 @@
 // The socket pairs between the kernel's NBD driver and this process's server: one link for each of
-// the kernel's queues. On the control thread. Makes no requests to the kernel (kernel_attachment
-// does).
+// the kernel's queues. Used on the control thread. Makes no requests to the kernel;
+// kernel_attachment does.
 #pragma once
 
 #include <chrono>
@@ -16,28 +16,28 @@ namespace xenpv::nbd {
 
 class kernel_links : public std::enable_shared_from_this<kernel_links> {
  public:
-  /// `count` links, none alive yet, spread over `queues` queues of the server's device. `changed`
-  /// is called after a link has ended, as long as this object lives.
+  /// Prepares `count` links, none of them connected yet, distributed over `queues` queues of the
+  /// server's device. `changed` is called after a link has ended, while this object exists.
   kernel_links(server& nbd_server, std::size_t count, std::size_t queues,
                std::function<void()> changed);
 
-  /// Replaces each dead link by a new one, already served, and returns the kernel's ends. Throws
-  /// `failure`.
+  /// Replaces each dead link with a new one, which the server already serves, and returns the
+  /// kernel's ends. Throws `failure`.
   ///
-  /// A link counts as dead only when all its requests are answered. So the first copy of a write
-  /// cannot overtake the copy that the kernel resends over a new link.
+  /// A link counts as dead only when all its requests are answered. Therefore the disk carries out
+  /// the original of a write before the copy that the kernel resends over a new link.
   [[nodiscard]] std::vector<unique_fd> renew();
 
   [[nodiscard]] std::size_t count() const noexcept { return links_.size(); }
   [[nodiscard]] std::size_t alive() const noexcept;
-  /// The kernel sent NBD_CMD_DISC on a link: it releases the device.
+  /// Whether the kernel sent NBD_CMD_DISC on a link, which means that it releases the device.
   [[nodiscard]] bool disconnect_received() const noexcept;
-  /// Number of consecutive links that died at once: the kernel did not accept them.
+  /// Number of consecutive links that died immediately, because the kernel did not accept them.
   [[nodiscard]] unsigned short_lived() const noexcept { return short_lived_; }
 
  private:
   struct link {
-    std::uint64_t generation = 0;  ///< of its socket; the end of an older one is ignored
+    std::uint64_t generation = 0;  ///< of its socket; reports from older sockets are ignored
     bool alive = false;
     bool disconnect_received = false;
     std::chrono::steady_clock::time_point created;

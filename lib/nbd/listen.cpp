@@ -39,8 +39,8 @@ sockaddr_un unix_address(const std::string& path) {
   return address;
 }
 
-/// Any result but ECONNREFUSED means that the socket is in use: by a server with a full backlog, by
-/// one that denies us access, or by a socket of another type.
+/// Any result but ECONNREFUSED means that the socket is in use, for example by a server with a full
+/// backlog, by one that denies access, or by a socket of another type.
 bool is_stale(const sockaddr_un& address) {
   const auto probe = make_socket(AF_UNIX);
   ::fcntl(probe.get(), F_SETFL, O_NONBLOCK);
@@ -87,14 +87,14 @@ unique_fd listen_unix(const std::string& path, mode_t mode, std::optional<gid_t>
     ::unlink(path.c_str());
   }
   auto out = make_socket(AF_UNIX);
-  // No access for anyone until mode and group are set.
+  // Denies access to other users until mode and group are set.
   const auto before = ::umask(0177);
   const int bound = ::bind(out.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
   ::umask(before);
   if (bound != 0) throw_errno(action);
   unfinished_file guard(path);
   if (group && ::chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0)
-    throw_errno(fmt::format("give {} to group {}", path, *group));
+    throw_errno(fmt::format("change the group of {} to {}", path, *group));
   if (::chmod(path.c_str(), mode) != 0) throw_errno(fmt::format("set the mode of {}", path));
   if (::listen(out.get(), backlog) != 0) throw_errno(action);
   guard.finished();
@@ -152,7 +152,7 @@ std::uint16_t port_number(const unique_fd& socket) {
   socklen_t size = sizeof address;
   if (::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0)
     throw_errno("get a socket's port");
-  // At the same offset in the addresses of both families.
+  // The port is at the same offset in both address types.
   return ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
 }
 
@@ -186,7 +186,7 @@ std::vector<unique_fd> listen_tcp(const tcp_address& address) {
     if (socket)
       out.push_back(std::move(socket));
     else if (errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL)
-      absent = errno;  // a name may have IPv6 addresses on a machine without IPv6
+      absent = errno;  // a host may have IPv6 addresses that this machine does not support
     else
       throw_errno(action);
   }
@@ -205,7 +205,7 @@ std::vector<unique_fd> inherited_listeners() {
     return out;
   for (int fd = first_inherited; fd < first_inherited + static_cast<int>(*socket_count); ++fd) {
     if (!is_listening_stream(fd))
-      throw failure(errc::invalid_argument, fmt::format("take descriptor {} of LISTEN_FDS", fd),
+      throw failure(errc::invalid_argument, fmt::format("use descriptor {} from LISTEN_FDS", fd),
                     "it is not a listening stream socket");
     ::fcntl(fd, F_SETFD, FD_CLOEXEC);
     out.emplace_back(fd);

@@ -1,5 +1,5 @@
-// The state machine itself: parses messages and determines the next step. negotiation_answer.cpp
-// handles the options.
+// The negotiation state machine: parses messages and determines the next step.
+// negotiation_answer.cpp handles the options.
 #include "nbd/negotiation.hpp"
 
 #include <fmt/format.h>
@@ -65,7 +65,7 @@ negotiation_step negotiation::next() {
 }
 
 void negotiation::tls_started() {
-  // Keeps the client's flags: they are not sent again (section "STARTTLS").
+  // Keeps the client's flags: the client does not send them again (section "STARTTLS").
   in_tls_ = true;
   agreed_ = {};
   input_.clear();

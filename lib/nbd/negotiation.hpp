@@ -1,11 +1,11 @@
-// The server's side of option haggling, as a state machine without I/O: takes the client's bytes
-// and returns the next step. Fixed newstyle. The owner enforces time limits.
+// The server side of option haggling, as a state machine without I/O: receives the client's bytes
+// and returns the next step. Implements fixed newstyle. The owner enforces time limits.
 //
 //   greeting -> client flags -> options ... -> transmission | close
 //                                  ^    |
 //                                  +----+ NBD_OPT_STARTTLS, TLS handshake, tls_started()
 //
-// The owner calls next() until it returns read_more, then reads and feeds.
+// The owner calls next() until it returns read_more, then reads bytes and passes them to feed().
 #pragma once
 
 #include <cstddef>
@@ -23,25 +23,28 @@
 namespace xenpv::nbd {
 
 struct negotiation_options {
-  /// Fixed for this connection, even if the device changes meanwhile. Each passed validate().
+  /// The exports of this connection, which do not change even if the device does. Each must have
+  /// passed validate().
   std::vector<export_info> exports;
-  /// Name of the export that the empty name selects; empty: only an export with the empty name.
+  /// Name of the export that a client selects with the empty name. If this is empty, the empty name
+  /// selects only an export with an empty name.
   std::string default_export;
   tls_mode tls = tls_mode::off;
   bool structured_replies = true;
-  /// Skips negotiation: the client already knows the first export, and starts with a request.
-  /// Simple replies.
+  /// Skips the negotiation: the client already knows the first export, and starts with a request.
+  /// Uses simple replies.
   bool agreed_beforehand = false;
 };
 
-/// Longest option data that is read: enough for an export name and requests for its properties.
+/// Maximum length of option data: enough for an export name and requests for its properties.
 inline constexpr std::uint32_t largest_option = 64U << 10U;
-/// Options that a client may send; NBD_OPT_LIST grants as many again for each export.
+/// Maximum number of options from a client; NBD_OPT_LIST adds the same number again for each
+/// export.
 inline constexpr std::size_t most_options = 32;
 
 /// The result of the negotiation.
 struct agreement {
-  std::size_t export_index = 0;  ///< into negotiation_options::exports
+  std::size_t export_index = 0;  ///< index into negotiation_options::exports
   bool structured = false;
 
   [[nodiscard]] session_terms terms() const noexcept { return {structured}; }
@@ -49,18 +52,18 @@ struct agreement {
 
 struct negotiation_step {
   enum class action : std::uint8_t {
-    read_more,  ///< read at least a byte and feed() it
+    read_more,  ///< read at least one byte and pass it to feed()
     send,       ///< send `bytes`, a whole reply, with one write
-    start_tls,  ///< all is sent: do the TLS handshake, then tls_started(); on failure hang up
+    start_tls,  ///< do the TLS handshake, then call tls_started(); on failure disconnect
     transmit,   ///< see agreed() and rest()
-    close,      ///< hang up; final
+    close,      ///< close the connection; final
   };
   action what = action::read_more;
   std::string bytes{};
-  /// The reason for closing, for the log. Contains a client's bytes only as clean UTF-8.
+  /// The reason for closing, for the log. Any client data in it is sanitised to valid UTF-8.
   std::string reason{};
-  /// Closes because the client broke the protocol or a limit; otherwise it left, or its request can
-  /// be refused in no other way.
+  /// True if the client violated the protocol or a limit. False if the client left, or if there is
+  /// no other way to refuse its request.
   bool is_violation = false;
 };
 
@@ -68,30 +71,32 @@ class negotiation {
  public:
   explicit negotiation(negotiation_options options);
 
-  /// Takes bytes from the client; to be called only after read_more.
+  /// Accepts bytes from the client. Call only after read_more.
   void feed(std::span<const std::byte> bytes);
   [[nodiscard]] negotiation_step next();
 
-  /// From now on bytes come through TLS. Discards all earlier agreements.
+  /// Call after the TLS handshake: all further bytes come through TLS. Discards all earlier
+  /// agreements.
   void tls_started();
-  /// From now on answers all options but NBD_OPT_ABORT with NBD_REP_ERR_SHUTDOWN.
+  /// After this call, answers all options but NBD_OPT_ABORT with NBD_REP_ERR_SHUTDOWN.
   void shut_down() noexcept { shutting_down_ = true; }
 
-  /// After transmit.
+  /// Valid after transmit.
   [[nodiscard]] const agreement& agreed() const noexcept { return agreed_; }
   [[nodiscard]] const export_info& agreed_export() const noexcept {
     return options_.exports[agreed_.export_index];
   }
-  /// After transmit: the bytes after the last option, the client's first requests.
+  /// Valid after transmit: the bytes received after the last option, which are the client's first
+  /// requests.
   [[nodiscard]] std::span<const std::byte> rest() const noexcept;
 
  private:
   using action = negotiation_step::action;
   enum class phase : std::uint8_t { greeting, flags, options, tls, transmission, closed };
 
-  /// Bytes not consumed yet.
+  /// The bytes not yet consumed.
   [[nodiscard]] std::string_view input() const noexcept;
-  /// Return false if more bytes are needed.
+  /// These two return false if more bytes are needed.
   bool take_flags();
   bool take_option();
 
@@ -103,7 +108,7 @@ class negotiation {
   void answer_structured_reply(const option_message& option);
 
   [[nodiscard]] const export_info* find(std::string_view name) const noexcept;
-  /// The reason to refuse an option now; null: none.
+  /// The reason to refuse an option at the moment; null: none.
   struct obstacle;
   [[nodiscard]] const obstacle* obstacle_to(wire::nbd_option option) const noexcept;
   void ack(const option_message& option);

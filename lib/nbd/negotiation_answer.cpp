@@ -1,5 +1,5 @@
-// Handles each option. Every option but NBD_OPT_EXPORT_NAME gets one final reply, even an invalid
-// one: the stream stays in sync.
+// Handles the options. Every option but NBD_OPT_EXPORT_NAME gets exactly one final reply, even an
+// invalid option, so that the stream stays in sync.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -71,7 +71,7 @@ void negotiation::answer_list(const option_message& option) {
   for (const auto& entry : options_.exports)
     replies_.push_back(server_reply(entry));
   ack(option);
-  // The client may now query each of them.
+  // The client may now query each listed export.
   if (!std::exchange(has_listed_, true)) options_left_ += most_options * options_.exports.size();
 }
 
@@ -90,7 +90,7 @@ void negotiation::answer_info(const option_message& option) {
 void negotiation::answer_starttls(const option_message& option) {
   if (!option.data.empty())
     return refuse(option, nbd_reply::err_invalid, "NBD_OPT_STARTTLS takes no data");
-  if (in_tls_) return refuse(option, nbd_reply::err_invalid, "TLS is in use already");
+  if (in_tls_) return refuse(option, nbd_reply::err_invalid, "TLS is already in use");
   if (options_.tls == tls_mode::off)
     return refuse(option, nbd_reply::err_policy, "this server is not set up for TLS");
   // Prevents the injection of plaintext before the TLS data (CVE-2021-3716).

@@ -46,7 +46,7 @@ void append(std::string& out, const Part& part) {
   out.append(reinterpret_cast<const char*>(&part), sizeof part);
 }
 
-/// At most `most` bytes of clean UTF-8.
+/// Returns at most `most` bytes of `text`, sanitised to valid UTF-8.
 std::string clean(std::string_view text, std::size_t most) {
   std::string out(std::min(text.size(), most), '\0');
   out.resize(copy_text(std::as_writable_bytes(std::span(out)), text));

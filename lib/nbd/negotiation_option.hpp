@@ -13,33 +13,33 @@ namespace xenpv::nbd {
 
 /// One complete option.
 struct option_message {
-  wire::nbd_option option{};  ///< any number a client may send
+  wire::nbd_option option{};  ///< may be any number, even an unknown one
   std::string_view data;
 };
 
-/// NBD_OPT_INFO and NBD_OPT_GO.
+/// The data of NBD_OPT_INFO and NBD_OPT_GO.
 struct info_request {
   std::string_view name;
   bool wants_name = false;
   bool wants_description = false;
   bool wants_block_size = false;
 };
-/// nullopt: inconsistent lengths, or a name that is not a valid string of the protocol.
+/// nullopt: inconsistent lengths, or a name that is not a valid protocol string.
 [[nodiscard]] std::optional<info_request> parse_info_request(std::string_view data) noexcept;
 
-/// A complete reply, header and data.
+/// Builds a complete reply, with header and data.
 [[nodiscard]] std::string option_reply(wire::nbd_option option, wire::nbd_reply type,
                                        std::string_view data = {});
-/// NBD_REP_SERVER
+/// Builds an NBD_REP_SERVER reply.
 [[nodiscard]] std::string server_reply(const export_info& exported);
-/// The NBD_REP_INFO replies for a request, without the final acknowledgement.
+/// Builds the NBD_REP_INFO replies to a request, without the final acknowledgement.
 [[nodiscard]] std::vector<std::string> info_replies(wire::nbd_option option,
                                                     const export_info& exported,
                                                     const info_request& request, bool structured);
-/// An error reply. The text is cut below 1024 bytes, the most that nbd-client can read.
+/// Builds an error reply. Truncates the text to less than 1024 bytes: nbd-client cannot read more.
 [[nodiscard]] std::string error_reply(wire::nbd_option option, wire::nbd_reply type,
                                       std::string_view text);
-/// The reply to NBD_OPT_EXPORT_NAME.
+/// Builds the reply to NBD_OPT_EXPORT_NAME.
 [[nodiscard]] std::string export_name_reply(const export_info& exported, bool structured,
                                             bool no_zeroes);
 

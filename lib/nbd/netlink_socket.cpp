@@ -24,9 +24,8 @@ void await_readable(int fd, std::string_view action) {
     const int count = ::poll(&ready, 1, static_cast<int>(limit));
     if (count > 0) return;
     if (count == 0)
-      throw failure(
-          make_error_code(errc::timed_out), action,
-          fmt::format("no answer over netlink for {} s", netlink_socket::timeout.count()));
+      throw failure(make_error_code(errc::timed_out), action,
+                    fmt::format("no netlink reply for {} s", netlink_socket::timeout.count()));
     if (errno != EINTR) throw_errno(action);
   }
 }
@@ -39,7 +38,8 @@ unique_fd open_generic_netlink() {
   if (!out && (errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT))
     throw failure(make_error_code(errc::not_available), action, "this kernel does not support it");
   if (!out) throw_errno(action);
-  // Explanations of refusals, and no copies of requests. Kernels before 4.12 have neither.
+  // Requests explanations of refusals, without copies of the refused requests. Kernels before 4.12
+  // support neither.
   const int enable = 1;
   ::setsockopt(out.get(), SOL_NETLINK, NETLINK_EXT_ACK, &enable, sizeof enable);
   ::setsockopt(out.get(), SOL_NETLINK, NETLINK_CAP_ACK, &enable, sizeof enable);
@@ -52,7 +52,8 @@ bool netlink_socket::join(std::uint32_t group) noexcept {
          0;
 }
 
-/// Receives one datagram from the kernel into received_. False: none; `errno` has the reason.
+/// Receives one datagram from the kernel into received_. Returns false, and sets `errno`, if there
+/// is none.
 bool netlink_socket::receive(int flags) {
   for (;;) {
     received_.resize(longest_datagram);
@@ -62,7 +63,7 @@ bool netlink_socket::receive(int flags) {
                                   flags | MSG_TRUNC, reinterpret_cast<sockaddr*>(&sender), &size);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return false;
-    // Any process may send to a netlink socket; the kernel has port 0.
+    // Any process may send to a netlink socket; only the kernel has port 0.
     if (size >= sizeof sender && sender.nl_family == AF_NETLINK && sender.nl_pid != 0) continue;
     if (static_cast<std::size_t>(count) > received_.size()) {
       errno = EMSGSIZE;
@@ -105,7 +106,7 @@ std::optional<std::vector<netlink_answer>> netlink_socket::take_notices() {
     for (const auto& message : *messages)
       if (message.what == netlink_message::kind::data) out.push_back(copied(message));
   }
-  // ENOBUFS: some were lost. kernel_attachment does not depend on them.
+  // ENOBUFS means that some notifications were lost, which kernel_attachment tolerates.
   const bool is_over = errno != EAGAIN && errno != ENOBUFS && errno != EMSGSIZE;
   if (is_over && out.empty()) return std::nullopt;
   return out;

@@ -1,5 +1,5 @@
 // A netlink socket, or a socket whose peer acts as the kernel: sends requests and receives their
-// replies. Owns the descriptor. One thread at a time.
+// replies. Owns the descriptor. Use from one thread at a time.
 #pragma once
 
 #include <chrono>
@@ -30,28 +30,29 @@ struct netlink_refusal {
   std::string why;  ///< the kernel's explanation; often empty
 };
 
-/// A socket to the kernel's generic netlink. Throws `failure`.
+/// Opens a generic netlink socket. Throws `failure`.
 [[nodiscard]] unique_fd open_generic_netlink();
 
 class netlink_socket {
  public:
   explicit netlink_socket(unique_fd socket) : socket_(std::move(socket)) {}
 
-  /// Sends `request` and waits until it is acknowledged or refused; appends earlier replies to
-  /// `answers`. Throws `failure` that begins with `action`: for socket errors, and when nothing
-  /// arrives for `timeout`.
+  /// Sends `request` and waits until the kernel acknowledges or refuses it. Appends the replies
+  /// received before that to `answers`. Throws a `failure` that begins with `action` for socket
+  /// errors, and if nothing arrives for `timeout`.
   [[nodiscard]] std::optional<netlink_refusal> ask(const netlink_request& request,
                                                    std::string_view action,
                                                    std::vector<netlink_answer>& answers);
-  /// Subscribes to the notifications of a group. False: not possible on this socket.
+  /// Subscribes to the notifications of a group. Returns false if this socket does not support it.
   [[nodiscard]] bool join(std::uint32_t group) noexcept;
-  /// The notifications received so far. Does not block. nullopt: no more can arrive.
+  /// Returns the notifications received so far. Does not block. nullopt: no more can arrive.
   [[nodiscard]] std::optional<std::vector<netlink_answer>> take_notices();
 
   [[nodiscard]] std::uint32_t next_sequence() noexcept { return ++sequence_; }
   [[nodiscard]] int get() const noexcept { return socket_.get(); }
 
-  /// The kernel replies before send() returns; this limits a peer that acts as the kernel.
+  /// The time limit matters only for a peer that acts as the kernel: the kernel itself replies
+  /// before send() returns.
   static constexpr std::chrono::seconds timeout{10};
 
  private:

@@ -44,18 +44,18 @@ bool is_ignored(std::string_view line) noexcept {
 // The messages below name these limits.
 static_assert(longest_psk_name == 256 && shortest_psk == 16 && longest_psk == 512);
 
-/// nullptr: the line is a user. Otherwise the problem.
+/// Parses a line into `user`. Returns nullptr on success, otherwise the problem.
 const char* parse_line(std::string_view line, psk_user& user) {
   const auto colon = line.find(':');
   if (colon == std::string_view::npos) return "expected USER:KEY, as psktool writes it";
   auto name = decode_name(line.substr(0, colon));
   if (!name) return "the name begins with # but is not in hexadecimal";
   if (name->empty()) return "there is no name before the colon";
-  // OpenSSL takes names as strings that end with a NUL.
-  if (name->find('\0') != std::string::npos) return "the name has a NUL in it";
+  // OpenSSL handles names as NUL-terminated strings.
+  if (name->find('\0') != std::string::npos) return "the name contains a NUL";
   if (name->size() > longest_psk_name) return "the name is longer than 256 bytes";
   auto key = decode_hexadecimal(line.substr(colon + 1));
-  if (!key) return "the key is not in hexadecimal, two digits a byte";
+  if (!key) return "the key is not in hexadecimal, two digits per byte";
   if (key->size() < shortest_psk) return "the key is too short: 16 bytes or more, 32 digits";
   if (key->size() > longest_psk) return "the key is longer than 512 bytes";
   user = {std::move(*name), std::move(*key)};
@@ -79,7 +79,7 @@ result<std::vector<psk_user>> parse_psk_file(std::string_view text, std::string_
     const auto [before, is_new] = line_of.emplace(user.name, number);
     if (!is_new)
       return make_error(errc::invalid_argument, position,
-                        fmt::format("the same name is in line {}", before->second));
+                        fmt::format("the same name is already in line {}", before->second));
     out.push_back(std::move(user));
   }
   if (out.empty())

@@ -1,4 +1,4 @@
-// Parser for psktool(1)'s file of pre-shared keys: lines USER:KEY. Does no I/O.
+// Parses the pre-shared key file of psktool(1), which consists of lines USER:KEY. Does no I/O.
 #pragma once
 
 #include <cstddef>
@@ -21,7 +21,7 @@ inline constexpr std::size_t longest_psk_name = 256;
 inline constexpr std::size_t shortest_psk = 16;
 inline constexpr std::size_t longest_psk = 512;
 
-/// The users in the order of the lines; at least one. A name that begins with '#' is in hexadecimal
+/// Returns the users in line order, at least one. A name that begins with '#' is in hexadecimal
 /// (GnuTLS encodes names with a colon or a line break this way). Ignores empty lines and lines that
 /// begin with "# ". Errors name "PATH:LINE" and the problem, but never the key.
 [[nodiscard]] result<std::vector<psk_user>> parse_psk_file(std::string_view text,

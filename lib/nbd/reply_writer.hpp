@@ -1,8 +1,8 @@
-// Sends the replies of one connection to its client: all that are ready in one gathered write,
-// headers and data directly from their memory.
+// Sends the replies of one connection to its client: one gathered write sends all ready replies,
+// with headers and data directly from their buffers.
 //
-// Part of a session, on its thread. Makes no decisions: the dispatcher fills in the replies, and
-// the session reacts to a client that takes none.
+// Part of a session, on its thread. The dispatcher fills in the replies; the session handles a
+// client that accepts no more replies.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -23,8 +23,9 @@ namespace asio = boost::asio;
 template <class Stream>
 class reply_writer final : public reply_sink {
  public:
-  /// `source` may be constructed later. `changed` is called after each write, and once with true
-  /// when the client takes no more replies: from then on replies are accepted and discarded.
+  /// `source` may be constructed after this object. `changed` is called after each write. Its
+  /// argument is true once, when the client accepts no more replies; after that, replies are
+  /// accepted and discarded.
   reply_writer(Stream& stream, asio::any_io_executor executor, dispatcher& source,
                std::function<void(bool broken)> changed)
       : stream_(stream),
@@ -40,7 +41,8 @@ class reply_writer final : public reply_sink {
     last_ = &part;
     if (writing_) return;
     writing_ = true;
-    // Deferred: the device completes several requests at a time; one write sends all replies.
+    // Deferred, because the device completes several requests at a time: one write then sends all
+    // their replies.
     asio::post(executor_, [this] { write(); });
   }
 
@@ -64,8 +66,8 @@ class reply_writer final : public reply_sink {
     write_some();
   }
 
-  /// Not asio::async_write, which writes at most 16 vectors and 64 KiB at a time: that would take
-  /// several turns and system calls instead of one each.
+  /// Does not use asio::async_write, which writes at most 16 vectors and 64 KiB at a time: that
+  /// would take several iterations of the event loop and several system calls instead of one each.
   void write_some() {
     stream_.async_write_some(unsent_, [this](boost::system::error_code code, std::size_t count) {
       skip_sent(count);
@@ -103,8 +105,8 @@ class reply_writer final : public reply_sink {
     changed_(breaks);
   }
 
-  /// As many as Asio passes to the kernel in one call; later replies wait until these are sent and
-  /// their memory is free again.
+  /// As many vectors as Asio passes to the kernel in one call. Later replies wait until these are
+  /// sent and their memory is free again.
   static constexpr std::size_t most_vectors = 64;
 
   Stream& stream_;
@@ -115,7 +117,7 @@ class reply_writer final : public reply_sink {
   reply_part* last_ = nullptr;
   reply_part* sending_ = nullptr;
   std::vector<asio::const_buffer> gathered_;
-  std::span<asio::const_buffer> unsent_;  ///< of gathered_
+  std::span<asio::const_buffer> unsent_;  ///< the unsent part of gathered_
   bool writing_ = false;
   bool broken_ = false;
 };

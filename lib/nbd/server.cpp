@@ -25,10 +25,10 @@ using connection_ptr = std::shared_ptr<connection>;
 /// An accepted client.
 struct client_slot {
   std::size_t queue = 0;
-  connection_ptr client{};  ///< null until its thread has created it
+  connection_ptr client{};  ///< null until the queue's thread has created it
   /// Actions for `client`, to be posted once it exists.
   std::vector<std::function<void(connection&)>> pending{};
-  /// Set for a client without a handshake, which max_connections does not count: serve_agreed().
+  /// Set only for a client of serve_agreed(), which max_connections does not count.
   std::function<void(bool)> ended{};
 };
 
@@ -42,7 +42,8 @@ export_info describe(const blk::geometry& geometry, const server_options& option
   out.can_flush = out.can_fua = geometry.can_flush;
   out.can_trim = geometry.can_discard;
   out.can_write_zeroes = true;
-  // Accepts fast-zero requests and fails them at once, so that clients know to write the zeros.
+  // Offers fast-zero requests but fails them immediately, so that clients write the zeros
+  // themselves.
   out.can_fast_zero = true;
   out.zeroes_are_fast = false;
   out.can_multi_conn = options.multi_conn;
@@ -69,7 +70,7 @@ class server::state : public std::enable_shared_from_this<server::state> {
   }
 
   void listen(unique_fd listener) {
-    // Non-blocking: a client that was waiting may be gone when accept is called.
+    // Non-blocking, because a waiting client may have disconnected before accept is called.
     ::fcntl(listener.get(), F_SETFL, O_NONBLOCK);
     tasks_.spawn(accept_all(std::move(listener)));
   }
@@ -120,7 +121,7 @@ class server::state : public std::enable_shared_from_this<server::state> {
 
   void hang_up() {
     if (!slots_.empty())
-      log().warn("{} clients are cut off with requests in flight", slots_.size());
+      log().warn("disconnecting clients with requests in flight: {}", slots_.size());
     post_all([](connection& client) { client.hang_up(); });
   }
 
@@ -172,7 +173,8 @@ class server::state : public std::enable_shared_from_this<server::state> {
     listeners_.erase(position);
   }
 
-  /// Out of descriptors: the listener stays readable, and an immediate retry would spin.
+  /// Called when accept runs out of descriptors or memory: the listener stays readable, so an
+  /// immediate retry would spin.
   asio::awaitable<void> pause() {
     log().error("cannot accept a client: {}", describe_errno(errno));
     asio::steady_timer timer(control_, std::chrono::milliseconds(100));
@@ -205,13 +207,13 @@ class server::state : public std::enable_shared_from_this<server::state> {
     if (!agreed) ++statistics_.failed_handshakes;
     const auto ended = std::move(slot->ended);
     slots_.erase(slot);
-    // The connection's socket and timers belong to the queue's thread.
+    // The connection must be destroyed on the queue's thread, which uses its socket and timers.
     auto drop = [gone = std::move(client)]() mutable { gone.reset(); };
     co_await async::call_on(queue.executor(), std::move(drop));
     if (ended) ended(disconnect_received);
   }
 
-  /// Null, after logging the reason, if `socket` is not a socket.
+  /// Returns null, after logging the reason, if `socket` is not a socket.
   asio::awaitable<connection_ptr> make_connection(unique_fd socket, const client_slot& slot) {
     const auto queue_index = slot.queue;
     auto& queue = device_.queue(queue_index);

@@ -1,10 +1,10 @@
-// One connection in its transmission phase: passes requests from a stream to a dispatcher, and its
-// replies back. Begins all complete requests of a buffer before it commits the batch to the device;
-// sends ready replies in one gathered write; receives large payloads directly into the device's
-// pages.
+// The transmission phase of one connection: passes requests from a stream to a dispatcher, and the
+// replies back to the stream. Begins all complete requests in the buffer before it commits the
+// batch to the device. Sends ready replies in one gathered write. Receives large payloads directly
+// into the device's pages.
 //
-// Lives on the thread of its queue. `Stream` is a socket or a TLS stream over one. Handles neither
-// listening nor option haggling (server.hpp).
+// Runs on the thread of its queue. `Stream` is a socket or a TLS stream. Does not listen or
+// negotiate options (see server.hpp).
 #pragma once
 
 #include <boost/asio/as_tuple.hpp>
@@ -28,13 +28,13 @@ namespace xenpv::nbd {
 
 namespace asio = boost::asio;
 
-/// Bytes of requests and small payloads read at once.
+/// Maximum number of bytes of requests and small payloads per read.
 inline constexpr std::size_t receive_buffer_size = std::size_t{128} << 10;
-/// The same while payloads are large: payload bytes that are read with the header are copied, the
-/// rest is received in place.
+/// The same limit while payloads are large. Payload bytes that are read together with the header
+/// must be copied; the rest is received in place.
 inline constexpr std::size_t short_receive_size = std::size_t{4} << 10;
 inline constexpr std::size_t large_payload = std::size_t{32} << 10;
-/// Approximate limit for the bytes that one batch of requests moves: once it is reached, the batch
+/// Approximate limit for the bytes that one batch of requests transfers. At this limit, the batch
 /// is committed, even if more requests are waiting in the socket.
 inline constexpr std::uint64_t batch_bytes = std::uint64_t{256} << 10;
 
@@ -48,8 +48,8 @@ concept readable_at_once = requires(Stream& s, boost::system::error_code& code) 
 template <class Stream>
 class session final : public transmission {
  public:
-  /// `shut` closes the connection at once, in both directions: the client broke the protocol, or
-  /// takes no more replies.
+  /// `shut` closes the connection immediately, in both directions. It is called when the client
+  /// violates the protocol or accepts no more replies.
   session(Stream& stream, blk::block_queue& queue, const export_info& exported, session_terms terms,
           std::function<void()> shut, dispatcher_limits limits = {})
       : stream_(stream),
@@ -82,7 +82,7 @@ class session final : public transmission {
   }
 
   void drain() override {
-    if (reason_.empty()) reason_ = "the server stops";
+    if (reason_.empty()) reason_ = "the server is stopping";
     changed_.notify();
     between_requests_.emit(asio::cancellation_type::total);
   }
@@ -115,7 +115,7 @@ class session final : public transmission {
           std::span<const std::byte>(buffer_).subspan(begin_).template first<request_size>();
       const auto header = decode_request(bytes);
       if (!header) {
-        hang_up("the client's request has a wrong magic");
+        hang_up("a request from the client has an invalid magic number");
         break;
       }
       begin_ += request_size;
@@ -145,7 +145,7 @@ class session final : public transmission {
     dispatcher_.commit();
   }
 
-  /// The space for the next bytes.
+  /// Returns the space for the next bytes.
   asio::mutable_buffer receive_space() {
     // The remaining bytes are the start of a request, shorter than its header.
     std::memmove(buffer_.data(), buffer_.data() + begin_, buffered());
@@ -153,8 +153,9 @@ class session final : public transmission {
     return {buffer_.data() + end_, std::min(window_, buffer_.size()) - end_};
   }
 
-  /// Reads without waiting, so that no other handler runs in the middle of a batch. 0: no data yet,
-  /// or the batch is large enough. The next receive() reports the end of the stream.
+  /// Reads without waiting, so that no other handler runs in the middle of a batch. Returns 0 if
+  /// there is no data yet or if the batch is large enough. The next receive() reports the end of
+  /// the stream.
   template <class Buffers>
   std::size_t read_at_once([[maybe_unused]] const Buffers& buffers) {
     if constexpr (readable_at_once<Stream>) {
@@ -178,11 +179,12 @@ class session final : public transmission {
     const auto [code, count] = co_await stream_.async_read_some(
         space, asio::bind_cancellation_slot(between_requests_.slot(),
                                             asio::as_tuple(asio::use_awaitable)));
-    if (code) end("the client hung up");
+    if (code) end("the client closed the connection");
     end_ += count;
   }
 
-  /// Receives the payload of a WRITE: copies the bytes in the buffer, receives the rest in place.
+  /// Receives the payload of a WRITE: copies the bytes that are already in the buffer, and receives
+  /// the rest in place.
   asio::awaitable<void> receive_payload(client_request& request) {
     payload_state state{.wants_more = true};
     while (state.wants_more) {
@@ -214,7 +216,7 @@ class session final : public transmission {
           co_await stream_.async_read_some(vectors_, asio::as_tuple(asio::use_awaitable));
       if (count > 0) state = dispatcher_.payload_received(request, count);
       if (code && state.wants_more) {
-        end("the client hung up in the middle of a write");
+        end("the client closed the connection in the middle of a write");
         dispatcher_.abandon_payload(request);
         co_return;
       }
@@ -239,9 +241,9 @@ class session final : public transmission {
     shut_();
   }
 
-  /// Replies were sent, or, if `broken`, the client takes no more.
+  /// Called after replies were sent or, with `broken`, when the client accepts no more replies.
   void replied(bool broken) {
-    if (broken) hang_up("the client takes no more replies");
+    if (broken) hang_up("the client accepts no more replies");
     changed_.notify();
   }
 
@@ -252,7 +254,7 @@ class session final : public transmission {
   reply_writer<Stream> replies_;
   dispatcher dispatcher_;
   asio::cancellation_signal between_requests_;
-  async::signal changed_;  ///< replies were sent, or the session ends
+  async::signal changed_;  ///< notified when replies were sent or the session ends
   std::string reason_;
   bool disconnect_received_ = false;
 

@@ -1,5 +1,5 @@
-// The OpenSSL representation of credentials: one SSL_CTX for all connections of a server. Created
-// by tls_credentials.cpp; constant, usable from any thread.
+// The OpenSSL objects for the credentials: one SSL_CTX for all connections of a server. Created by
+// tls_credentials.cpp; immutable and usable from any thread.
 #pragma once
 
 #include <cstddef>

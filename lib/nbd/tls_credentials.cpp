@@ -18,8 +18,8 @@ namespace {
 
 static_assert(longest_psk_name <= PSK_MAX_IDENTITY_LEN && longest_psk <= PSK_MAX_PSK_LEN);
 
-// For TLS 1.2; all of TLS 1.3 are acceptable. Each has forward secrecy and, except for those that
-// old clients with keys need, authenticated encryption.
+// Cipher suites for TLS 1.2; all TLS 1.3 suites are acceptable. Each suite has forward secrecy and,
+// except for those that old clients with pre-shared keys need, authenticated encryption.
 constexpr const char* ciphers_for_certificates =
     "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20";
 constexpr const char* ciphers_for_keys =
@@ -27,7 +27,7 @@ constexpr const char* ciphers_for_keys =
 /// For TLS 1.3 with keys: a pre-shared key implies SHA-256 (RFC 8446, section 4.2.11).
 constexpr const char* suites_for_keys = "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256";
 
-/// OpenSSL's reason for the latest failure on this thread; clears its error queue.
+/// Returns OpenSSL's reason for the latest failure on this thread, and clears the error queue.
 std::string openssl_reason() {
   const auto code = ERR_peek_error();
   ERR_clear_error();
@@ -77,19 +77,19 @@ ssl_ctx_ptr make_context(const char* ciphers) {
 }
 
 void load_certificate(SSL_CTX* ctx, const std::string& path) {
-  require_readable(path, "the folder needs server-cert.pem and server-key.pem");
+  require_readable(path, "the directory must contain server-cert.pem and server-key.pem");
   if (SSL_CTX_use_certificate_chain_file(ctx, path.c_str()) != 1)
-    refuse(path, fmt::format("no certificate in PEM form: {}", openssl_reason()));
+    refuse(path, fmt::format("no certificate in PEM format: {}", openssl_reason()));
 }
 
-/// Refuses to supply a passphrase. `asked` points to a bool.
+/// A passphrase callback that supplies none. Sets the bool to which `asked` points.
 int give_no_passphrase(char*, int, int, void* asked) {
   *static_cast<bool*>(asked) = true;
   return -1;
 }
 
 void load_key(SSL_CTX* ctx, const std::string& path) {
-  require_readable(path, "the folder needs server-cert.pem and server-key.pem");
+  require_readable(path, "the directory must contain server-cert.pem and server-key.pem");
   warn_if_others_can_read(path);
   bool is_locked = false;
   SSL_CTX_set_default_passwd_cb(ctx, give_no_passphrase);
@@ -98,20 +98,22 @@ void load_key(SSL_CTX* ctx, const std::string& path) {
   SSL_CTX_set_default_passwd_cb_userdata(ctx, nullptr);
   if (is_locked)
     refuse(path, "it has a passphrase; openssl pkey -in FILE -out server-key.pem removes it");
-  // Loading compares the key with a certificate of the same type, but accepts one of another type.
+  // When OpenSSL loads the key, it compares the key with a certificate of the same type, but does
+  // not report a certificate of another type.
   const bool is_other = ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_X509;
   if (is_other || (loaded && SSL_CTX_check_private_key(ctx) != 1))
     refuse(path, "it is not the key of server-cert.pem");
-  if (!loaded) refuse(path, fmt::format("no private key in PEM form: {}", openssl_reason()));
+  if (!loaded) refuse(path, fmt::format("no private key in PEM format: {}", openssl_reason()));
 }
 
 void demand_client_certificates(SSL_CTX* ctx, const std::string& directory) {
   const auto authority = directory + "/ca-cert.pem";
-  require_readable(authority, "clients' certificates are verified with it");
+  require_readable(authority, "it is required to verify client certificates");
   if (SSL_CTX_load_verify_file(ctx, authority.c_str()) != 1)
-    refuse(authority, fmt::format("no certificate in PEM form: {}", openssl_reason()));
-  // Does not send the authority's name: a GnuTLS client whose certificate has another issuer would
-  // then send none, and the log could not distinguish that from a client without a certificate.
+    refuse(authority, fmt::format("no certificate in PEM format: {}", openssl_reason()));
+  // Does not send the CA's name: a GnuTLS client whose certificate has a different issuer would
+  // then send no certificate, and the log could not distinguish this from a client without a
+  // certificate.
   SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
 
   auto* const store = SSL_CTX_get_cert_store(ctx);
@@ -122,12 +124,12 @@ void demand_client_certificates(SSL_CTX* ctx, const std::string& directory) {
   require_readable(revoked, "it lists the revoked certificates");
   auto* const lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
   if (lookup == nullptr || X509_load_crl_file(lookup, revoked.c_str(), X509_FILETYPE_PEM) < 1)
-    refuse(revoked, fmt::format("no revocation list in PEM form: {}", openssl_reason()));
+    refuse(revoked, fmt::format("no revocation list in PEM format: {}", openssl_reason()));
   require(X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK) == 1,
           "check for revoked certificates");
 }
 
-/// Warns in advance of a certificate that clients will refuse.
+/// Warns in advance if clients will reject the certificate.
 void warn_of_refusal(SSL_CTX* ctx, const std::string& directory) {
   const auto authority = directory + "/ca-cert.pem";
   if (!exists(authority)) return;
@@ -142,8 +144,8 @@ void warn_of_refusal(SSL_CTX* ctx, const std::string& directory) {
       X509_STORE_CTX_init(check.get(), trusted.get(), own, chain) == 1 &&
       X509_STORE_CTX_set_default(check.get(), "ssl_server") == 1 &&
       X509_verify_cert(check.get()) != 1)
-    log().warn("{}/server-cert.pem: clients with this ca-cert.pem are going to refuse it: {}",
-               directory, X509_verify_cert_error_string(X509_STORE_CTX_get_error(check.get())));
+    log().warn("{}/server-cert.pem: clients with this ca-cert.pem will reject it: {}", directory,
+               X509_verify_cert_error_string(X509_STORE_CTX_get_error(check.get())));
   ERR_clear_error();
 }
 

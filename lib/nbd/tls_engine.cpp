@@ -14,14 +14,15 @@ namespace xenpv::nbd {
 namespace {
 
 constexpr std::size_t largest_record = SSL3_RT_MAX_PLAIN_LENGTH;
-/// A few records: one read receives a client's batch of requests.
+/// Space for several records, so that one read receives a client's batch of requests.
 constexpr std::size_t input_size = std::size_t{64} << 10;
-/// TLS itself generates replies, to KeyUpdate for example, that are sent with the next write. This
-/// limit stops a client that keeps requesting them and reads none.
+/// TLS itself generates replies, for example to KeyUpdate, which are sent with the next write. This
+/// limit stops a client that keeps requesting such replies without reading them.
 constexpr std::size_t most_unsent = std::size_t{64} << 10;
 
-/// The last error in OpenSSL's queue is the result for TLS; the earlier ones are its causes. Newer
-/// versions append a last one that only states that a record failed.
+/// Returns the last error in OpenSSL's queue, which describes the TLS failure; the earlier errors
+/// are its causes. Skips the additional last error of newer versions, which only states that a
+/// record failed.
 unsigned long take_reason() {
   unsigned long out = 0;
   while (const auto code = ERR_get_error()) {
@@ -58,7 +59,7 @@ tls_engine::tls_engine(std::shared_ptr<const tls_credentials> credentials)
 }
 
 tls_engine::status tls_engine::shake_hands() {
-  // OpenSSL 3.2 and later would start to read again.
+  // After a failure, OpenSSL 3.2 and later would start to read again.
   if (!problem_.empty()) return status::failed;
   ERR_clear_error();
   const auto out = status_of(SSL_do_handshake(ssl_.get()));
@@ -132,7 +133,7 @@ std::span<std::byte> tls_engine::input_space() {
     std::memmove(input_.data(), input_.data() + input_begin_, input_end_ - input_begin_);
     input_end_ -= std::exchange(input_begin_, 0);
   }
-  // OpenSSL consumes all input before it asks for more.
+  // OpenSSL consumes all input before it requests more.
   return std::span(input_).subspan(input_end_);
 }
 
@@ -165,9 +166,9 @@ void tls_engine::fail() {
 
 std::string tls_engine::explain_hang_up() const {
   const auto& context = credentials_->in_openssl();
-  const auto* const summary = established_ ? "the client hung up right after the TLS handshake"
-                                           : "the client hung up in the TLS handshake";
-  // After our first reply the client has seen our certificate.
+  const auto* const summary = established_ ? "the client disconnected right after the TLS handshake"
+                                           : "the client disconnected during the TLS handshake";
+  // The client has received the certificate once the server has sent its first reply.
   if (context.has_keys || SSL_get_state(ssl_.get()) == TLS_ST_BEFORE) return summary;
   const auto* const own = SSL_get_certificate(ssl_.get());
   if (own != nullptr && X509_cmp_current_time(X509_get0_notAfter(own)) < 0)

@@ -1,4 +1,4 @@
-// The server's side of one TLS connection, without I/O: OpenSSL between two buffers. The owner
+// The server side of one TLS connection, without I/O: connects OpenSSL to two buffers. The owner
 // moves ciphertext between these buffers and the socket, and reads and writes plaintext.
 //
 // Owned by its tls_stream, on the connection's thread. Independent of sockets and NBD.
@@ -20,7 +20,7 @@ class tls_engine {
  public:
   enum class status {
     done,
-    needs_input,  ///< put more into input_space()
+    needs_input,  ///< more data must be put into input_space()
     ended,        ///< the client sent close_notify
     failed,       ///< final: see problem()
   };
@@ -29,44 +29,46 @@ class tls_engine {
   tls_engine(const tls_engine&) = delete;
   tls_engine& operator=(const tls_engine&) = delete;
 
-  /// Advances the handshake. There may be output() regardless of the result.
+  /// Advances the handshake. output() may contain data regardless of the result.
   [[nodiscard]] status shake_hands();
 
   struct read_result {
     std::size_t count = 0;
     status then = status::done;  ///< done: `buffer` is full
   };
-  /// Reads all available plaintext, from any number of records.
+  /// Reads all available plaintext that fits, from any number of records.
   [[nodiscard]] read_result read(std::span<std::byte> buffer);
 
-  /// Adds plaintext to the output, in records as full as possible; end_write() ends the last
-  /// record. False on failure.
+  /// Encrypts plaintext into output(), in records that are as full as possible; end_write() ends
+  /// the last record. Both return false on failure.
   [[nodiscard]] bool write(std::span<const std::byte> plaintext);
   [[nodiscard]] bool end_write();
 
-  /// Sends close_notify, once; not before the handshake is done, nor after a failure.
+  /// Adds close_notify to output(), once. Does nothing before the handshake is complete or after a
+  /// failure.
   void say_goodbye();
 
   /// The buffer for ciphertext from the socket; never empty.
   [[nodiscard]] std::span<std::byte> input_space();
   void input_received(std::size_t count) noexcept { input_end_ += count; }
-  /// Ciphertext for the socket; the socket's owner takes all of it.
+  /// Ciphertext for the socket. The owner must send and remove all of it.
   [[nodiscard]] std::vector<std::byte>& output() noexcept { return output_; }
 
   [[nodiscard]] bool is_established() const noexcept { return established_; }
   /// The failure and its remedy, for the log.
   [[nodiscard]] const std::string& problem() const noexcept { return problem_; }
-  /// Possible reasons why the client hung up in the handshake, or before it sent anything.
+  /// Returns possible reasons why the client disconnected during the handshake, or before it sent
+  /// any data.
   [[nodiscard]] std::string explain_hang_up() const;
-  /// "TLSv1.3 TLS_AES_128_GCM_SHA256"; empty before the handshake is done.
+  /// "TLSv1.3 TLS_AES_128_GCM_SHA256"; empty before the handshake is complete.
   [[nodiscard]] std::string protocol() const;
   /// The client's authenticated identity: the user of its key, or the subject of its certificate;
   /// empty: anonymous. Safe to display.
   [[nodiscard]] std::string user() const;
 
-  /// Looks up the key of a user for OpenSSL (SSL_psk_server_cb_func).
+  /// Looks up a user's key for OpenSSL (SSL_psk_server_cb_func).
   static unsigned give_key(SSL* ssl, const char* name, unsigned char* buffer, unsigned size);
-  /// A transport whose data pointer is an engine.
+  /// Creates the BIO method of a transport whose data pointer is an engine.
   [[nodiscard]] static bio_method_ptr make_transport();
 
  private:

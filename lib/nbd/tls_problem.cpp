@@ -20,7 +20,7 @@ std::string reason_of(unsigned long code) {
   return reason == nullptr ? fmt::format("OpenSSL error {:#x}", code) : std::string(reason);
 }
 
-/// The client named a user: the user or the key is wrong.
+/// For a client that named a user: either the user or the key is wrong.
 std::string key_remedy(const tls_problem_facts& facts) {
   const auto user = printable_name(facts.asked_user);
   if (!facts.user_known)
@@ -30,7 +30,7 @@ std::string key_remedy(const tls_problem_facts& facts) {
   return fmt::format("the client's key for user '{}' is not the one in {}", user, facts.source);
 }
 
-/// For `facts.verify_result`, the result for the client's certificate.
+/// Explains `facts.verify_result`, the result of verifying the client's certificate.
 std::string certificate_remedy(const tls_problem_facts& facts) {
   const auto* const reason = X509_verify_cert_error_string(facts.verify_result);
   switch (facts.verify_result) {
@@ -42,21 +42,22 @@ std::string certificate_remedy(const tls_problem_facts& facts) {
     case X509_V_ERR_CRL_HAS_EXPIRED:
     case X509_V_ERR_CRL_NOT_YET_VALID:
     case X509_V_ERR_UNABLE_TO_GET_CRL:
-      return fmt::format("{}/ca-crl.pem: {}; let the CA issue a new one", facts.source, reason);
+      return fmt::format("{}/ca-crl.pem: {}; have the CA issue a new one", facts.source, reason);
     case X509_V_ERR_INVALID_PURPOSE:
       return "the client's certificate was not issued for a TLS client (tls_www_client)";
     default:
-      return fmt::format("the client's certificate: {}; it has to be signed by {}/ca-cert.pem",
+      return fmt::format("the client's certificate: {}; it must be signed by {}/ca-cert.pem",
                          reason, facts.source);
   }
 }
 
-/// For an alert with which the client refuses our certificate.
+/// Explains an alert with which the client rejected the server's certificate.
 std::string refusal_remedy(int reason, std::string_view source) {
   switch (reason) {
     case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
       return fmt::format(
-          "the client does not trust the CA of {}/server-cert.pem; give it that ca-cert.pem",
+          "the client does not trust the CA of {}/server-cert.pem; install that ca-cert.pem on the "
+          "client",
           source);
     case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
       return fmt::format("the client reports that {}/server-cert.pem expired; issue a new one",
@@ -96,13 +97,14 @@ std::string remedy_for(const tls_problem_facts& facts) {
     case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
     case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
     case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
-    case SSL_R_TLSV1_ALERT_DECRYPT_ERROR:  // the result of another authority with the same name
+    case SSL_R_TLSV1_ALERT_DECRYPT_ERROR:  // caused by a different CA with the same name
       return refusal_remedy(reason, facts.source);
     case SSL_R_NO_SHARED_CIPHER:
     case SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:
     case SSL_R_NO_SUITABLE_KEY_SHARE:
       return facts.has_keys
-                 ? fmt::format("the client offers no key; it needs a user of {}", facts.source)
+                 ? fmt::format("the client offers no key; it needs the key of a user in {}",
+                               facts.source)
                  : "the client does not accept this kind of certificate; is it set up for "
                    "pre-shared keys?";
     default:
@@ -131,7 +133,7 @@ std::string printable_name(std::string_view name) {
 std::string subject_of(const X509& certificate) {
   const bio_ptr text(BIO_new(BIO_s_mem()));
   if (!text) return {};
-  // This escapes control characters and characters beyond ASCII.
+  // This function escapes control characters and non-ASCII characters.
   X509_NAME_print_ex(text.get(), X509_get_subject_name(&certificate), 0, XN_FLAG_RFC2253);
   const char* bytes = nullptr;
   const auto size = BIO_get_mem_data(text.get(), &bytes);

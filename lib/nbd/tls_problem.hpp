@@ -13,16 +13,16 @@ struct tls_problem_facts {
   unsigned long code = 0;       ///< from OpenSSL's error queue; 0: none
   std::string_view source;      ///< the key file or the certificate directory
   bool has_keys = false;        ///< pre-shared keys; otherwise certificates
-  bool in_handshake = true;     ///< otherwise after it
+  bool in_handshake = true;     ///< false: after the handshake
   std::string_view asked_user;  ///< the user that the client named; empty: none
   bool user_known = false;
-  long verify_result = X509_V_OK;  ///< of the client's certificate
+  long verify_result = X509_V_OK;  ///< result of verifying the client's certificate
 };
 
 /// "TLS handshake: unknown ca (the client does not ...)".
 [[nodiscard]] std::string describe_tls_problem(const tls_problem_facts& facts);
 
-/// A client's name in a form safe to display: one line, UTF-8, at most 64 bytes.
+/// Returns a client's name in a form that is safe to display: one line, UTF-8, at most 64 bytes.
 [[nodiscard]] std::string printable_name(std::string_view name);
 /// "CN=client.example.com,O=Example"
 [[nodiscard]] std::string subject_of(const X509& certificate);

@@ -43,7 +43,7 @@ asio::awaitable<void> tls_stream::shake_hands() {
 }
 
 void tls_stream::say_goodbye() noexcept {
-  // An alert in the middle of a record would only be noise.
+  // The client could not decode an alert in the middle of a record.
   if (is_sending_ || !socket_.is_open()) return;
   engine_.say_goodbye();
   const auto& rest = engine_.output();

@@ -1,9 +1,9 @@
 // A TLS stream over a socket, for Asio's read and write operations. Hides record boundaries: a read
-// returns all plaintext received so far, a write sends all its records at once. (Asio's own
-// ssl::stream moves one record per call, which would make each request a batch of its own.)
+// returns all plaintext received so far, and a write sends all its records in one call. (Asio's own
+// ssl::stream transfers one record per call, which would put each request into a separate batch.)
 //
-// Owned by its connection, on its thread; refers to the connection's socket. At most one read and
-// one write at a time.
+// Owned by its connection and used on its thread; refers to the connection's socket. Supports at
+// most one read and one write at a time.
 #pragma once
 
 #include <boost/asio/buffer.hpp>
@@ -25,45 +25,47 @@ namespace asio = boost::asio;
 
 class tls_stream {
  public:
-  /// Most bytes to encrypt before sending: bounds the memory for them, and how long encryption
+  /// Maximum number of bytes to encrypt before sending. Limits memory use, and how long encryption
   /// occupies the thread.
   static constexpr std::size_t most_at_once = std::size_t{256} << 10;
 
   using next_layer_type = asio::generic::stream_protocol::socket;
   using executor_type = next_layer_type::executor_type;
 
-  /// `socket` is connected and outlives this stream.
+  /// `socket` must be connected and must outlive this stream.
   tls_stream(next_layer_type& socket, std::shared_ptr<const tls_credentials> credentials)
       : socket_(socket), engine_(std::move(credentials)) {}
 
-  /// Performs the handshake as the server. Throws `failure` with the reason, the client's or our
-  /// own. Cancellation: terminal; afterwards the connection can only be closed.
+  /// Performs the handshake as the server. Throws `failure` with the reason, which may be on the
+  /// client's side or on this side. Supports terminal cancellation; afterwards the connection can
+  /// only be closed.
   [[nodiscard]] asio::awaitable<void> shake_hands();
 
-  /// Sends close_notify, or the alert of a failure, without waiting; sends nothing if the socket
-  /// has no room. To be called before the socket is closed.
+  /// Sends close_notify, or the alert of a failure, without waiting; sends nothing if the socket's
+  /// buffer is full. Call before the socket is closed.
   void say_goodbye() noexcept;
 
   [[nodiscard]] const tls_engine& engine() const noexcept { return engine_; }
   [[nodiscard]] executor_type get_executor() { return socket_.get_executor(); }
 
-  /// Ends with asio::error::eof after close_notify, and also if the client closes without one: NBD
-  /// itself marks where a request ends. Cancellation: total; loses no data.
+  /// Completes with asio::error::eof after close_notify, and also if the client closes the
+  /// connection without it: NBD itself marks where a request ends. Supports total cancellation,
+  /// which loses no data.
   template <class Buffers, class Token>
   auto async_read_some(const Buffers& buffers, Token&& token) {
     return asio::async_compose<Token, void(boost::system::error_code, std::size_t)>(
         read_operation<Buffers>{*this, buffers}, token, socket_);
   }
 
-  /// Reads the data available in the socket or in this stream, without waiting; if there is none,
-  /// asio::error::would_block. For a non-blocking socket.
+  /// Reads the data available in the socket or in this stream, without waiting. If there is none,
+  /// sets asio::error::would_block. Requires a non-blocking socket.
   template <class Buffers>
   std::size_t read_some(const Buffers& buffers, boost::system::error_code& code);
   void non_blocking(bool mode, boost::system::error_code& code) {
     socket_.non_blocking(mode, code);
   }
 
-  /// Takes at most most_at_once bytes of `buffers`. Cancellation: terminal; afterwards the
+  /// Sends at most most_at_once bytes of `buffers`. Supports terminal cancellation; afterwards the
   /// connection can only be closed.
   template <class Buffers, class Token>
   auto async_write_some(const Buffers& buffers, Token&& token) {
@@ -77,8 +79,8 @@ class tls_stream {
   template <class Buffers>
   struct write_operation;
 
-  /// Takes the available plaintext, without waiting. Neither count nor error is set if there is
-  /// none yet.
+  /// Returns the available plaintext without waiting. If there is none yet, returns neither a count
+  /// nor an error.
   template <class Buffers>
   std::pair<boost::system::error_code, std::size_t> take(const Buffers& buffers);
   template <class Buffers>
@@ -87,7 +89,7 @@ class tls_stream {
   next_layer_type& socket_;
   tls_engine engine_;
   std::vector<std::byte> sending_;
-  bool is_sending_ = false;  ///< or a send has failed
+  bool is_sending_ = false;  ///< also after a failed send
 };
 
 template <class Buffers>
@@ -99,7 +101,7 @@ std::pair<boost::system::error_code, std::size_t> tls_stream::take(const Buffers
     const auto result = engine_.read({static_cast<std::byte*>(space.data()), space.size()});
     count += result.count;
     if (result.then == tls_engine::status::done) continue;
-    // Returns the data before the end first; the next read finds the end again.
+    // Returns the data before the end first; the next read detects the end again.
     if (count > 0 || result.then == tls_engine::status::needs_input) break;
     if (result.then == tls_engine::status::ended) return {asio::error::eof, 0};
     return {make_error_code(boost::system::errc::protocol_error), 0};
@@ -152,7 +154,7 @@ struct tls_stream::read_operation {
         self.reset_cancellation_state(asio::enable_total_cancellation());
         std::tie(code, count) = stream.take(buffers);
         if (!code && count == 0 && asio::buffer_size(buffers) > 0) return receive(self);
-        // Never completes from within the call that starts the operation.
+        // An operation must not complete within the call that starts it.
         progress = phase::ended;
         return asio::post(stream.get_executor(), std::move(self));
       case phase::receiving:
@@ -160,7 +162,7 @@ struct tls_stream::read_operation {
         stream.engine_.input_received(size);
         std::tie(code, count) = stream.take(buffers);
         if (code || count > 0) break;
-        // Cancelled after the start of a record: that stays buffered for the next read.
+        // Cancelled after the start of a record, which stays buffered for the next read.
         if (self.cancelled() == asio::cancellation_type::none) return receive(self);
         code = asio::error::operation_aborted;
         break;

@@ -1,6 +1,7 @@
-// The transmission phase as its connection uses it, independent of the stream type (session.hpp).
+// The interface of the transmission phase for the connection, independent of the stream type.
+// session.hpp implements it.
 //
-// Owned by the connection, on the thread of its queue.
+// Owned by the connection and used on the thread of its queue.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -17,14 +18,15 @@ namespace asio = boost::asio;
 class transmission {
  public:
   virtual ~transmission() = default;
-  /// Serves until the client leaves or breaks the protocol, or until drain(); then answers the
-  /// requests in flight. `first`: bytes already read. Returns the reason for the end.
+  /// Serves until the client disconnects or violates the protocol, or until drain() is called. Then
+  /// answers the requests in flight. `first`: bytes already received. Returns the reason why the
+  /// session ended.
   [[nodiscard]] virtual asio::awaitable<std::string> run(std::span<const std::byte> first) = 0;
   /// Accepts no more requests; answers those in flight.
   virtual void drain() = 0;
-  /// The device was resized: checks requests against the new export.
+  /// Call after the device was resized: checks later requests against the new export.
   virtual void reshape(const export_info& info) = 0;
-  /// The connection was cut: large requests end early.
+  /// Call after the connection was closed: ends large requests early.
   virtual void abandon() noexcept = 0;
   /// Whether the client sent NBD_CMD_DISC.
   [[nodiscard]] virtual bool disconnect_received() const noexcept = 0;

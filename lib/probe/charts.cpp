@@ -12,7 +12,7 @@
 namespace xenpv::probe {
 namespace {
 
-// The size on a phone, so that text is not scaled.
+// Sized for a phone, so that text is not scaled there.
 constexpr double chart_width = 360;
 constexpr double left = 42;
 constexpr double right = 12;
@@ -151,7 +151,7 @@ std::string histogram_svg(const named_figures& entry, std::uint64_t low, std::ui
   out += time_axis(plot);
   for (std::size_t i = 0; i < bars; ++i) {
     if (counts[i] == 0) continue;
-    // Keep one sample of ten thousand visible: the tail consists of such samples.
+    // Keep one sample in ten thousand visible: the tail consists of such samples.
     const auto share = std::max(0.02, static_cast<double>(counts[i]) / static_cast<double>(most));
     const auto y = plot.y(share);
     out += fmt::format(

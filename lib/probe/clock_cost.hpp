@@ -1,6 +1,6 @@
 // The cost of reading the clock on this machine, which every measurement includes. With the
-// clocksource "xen", or where the hypervisor emulates the time-stamp counter, a read may be a
-// system call or a VM exit.
+// clocksource "xen", or if the hypervisor emulates the time-stamp counter, a read may require a
+// system call or cause a VM exit.
 #pragma once
 
 #include <chrono>
@@ -9,8 +9,8 @@ namespace xenpv::probe {
 
 struct clock_cost {
   std::chrono::nanoseconds read{};         ///< clock_gettime(CLOCK_MONOTONIC), median
-  std::chrono::nanoseconds system_call{};  ///< the same as a bare system call, median
-  /// Whether the clock is read in user space (vDSO): that is much cheaper than the system call.
+  std::chrono::nanoseconds system_call{};  ///< the same through a bare system call, median
+  /// True if the clock is read in user space (vDSO), which is much cheaper than the system call.
   [[nodiscard]] bool is_vdso() const noexcept { return read * 3 < system_call * 2; }
 };
 

@@ -32,7 +32,8 @@ std::optional<cpu_time> parse_cpu_line(std::string_view line) {
                   .steal = fields[7]};
 }
 
-/// "  set_next_event: xen_vcpuop_set_next_event" with `key` "set_next_event".
+/// Returns the value in a line such as "  set_next_event: xen_vcpuop_set_next_event" if its key is
+/// `key`.
 std::optional<std::string_view> value_after(std::string_view line, std::string_view key) {
   line = trim(line);
   if (!line.starts_with(key)) return std::nullopt;

@@ -1,4 +1,4 @@
-// Time keeping of the guest, and time stolen by the hypervisor: /proc/stat, clocksource,
+// The guest's timekeeping, and the time stolen by the hypervisor: /proc/stat, clocksource,
 // clockevents, /proc/timer_list. Parsers are pure; readers omit unreadable values.
 #pragma once
 
@@ -20,12 +20,12 @@ struct cpu_time {
   std::uint64_t steal = 0;
   friend bool operator==(const cpu_time&, const cpu_time&) = default;
 };
-/// Online CPUs, ascending. Skips lines that do not parse.
+/// Online CPUs, ascending. Skips invalid lines.
 [[nodiscard]] std::vector<cpu_time> parse_cpu_times(std::string_view stat);
 /// Reads /proc/stat; empty when it cannot be read.
 [[nodiscard]] std::vector<cpu_time> read_cpu_times(const system_root& root);
-/// Ticks stolen from all CPUs between two readings; a counter that decreased (a live migration does
-/// that) counts as 0.
+/// Ticks stolen from all CPUs between two readings; a counter that decreased (which happens in a
+/// live migration) counts as 0.
 [[nodiscard]] std::uint64_t steal_between(const std::vector<cpu_time>& before,
                                           const std::vector<cpu_time>& after);
 
@@ -48,7 +48,7 @@ struct clock_facts {
   std::optional<std::string> clocksource = {};
   std::vector<std::string> available_clocksources = {};
   std::vector<clock_event> events = {};          ///< per CPU
-  std::vector<timer_device> timer_devices = {};  ///< empty unless root
+  std::vector<timer_device> timer_devices = {};  ///< empty without root
 };
 [[nodiscard]] clock_facts read_clock_facts(const system_root& root);
 

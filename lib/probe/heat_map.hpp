@@ -29,7 +29,7 @@ struct heat_map {
 [[nodiscard]] heat_map cpu_pairs_map(const std::vector<unsigned>& from_cpus,
                                      const std::vector<unsigned>& to_cpus);
 
-/// A complete SVG document. Like to_text, throws std::invalid_argument when the number of cells is
+/// A complete SVG document. Like to_text, throws std::invalid_argument if the number of cells is
 /// wrong.
 [[nodiscard]] std::string to_svg(const heat_map& map);
 

@@ -11,7 +11,7 @@
 namespace xenpv::probe {
 namespace {
 
-/// After matplotlib's viridis.
+/// Based on matplotlib's viridis.
 constexpr std::array<colour, 5> colour_steps = {
     {{253, 231, 37}, {94, 201, 98}, {33, 145, 140}, {59, 82, 139}, {68, 1, 84}}};
 

@@ -15,7 +15,7 @@ struct colour {
   unsigned blue = 0;
 };
 
-/// The colours of a cell and of its label, as "#rrggbb". Grey without a value.
+/// The colours of a cell and of its label, as "#rrggbb". Grey if the cell has no value.
 struct heat_paint {
   std::string fill = "#dddddd";
   std::string ink = "#000000";
@@ -32,7 +32,7 @@ class heat_scale {
   /// people.
   [[nodiscard]] static colour colour_at(double position);
   [[nodiscard]] heat_paint paint_of(const heat_cell& cell) const;
-  /// True where white text is easier to read.
+  /// True if white text is easier to read at this position.
   [[nodiscard]] static bool is_dark(double position) noexcept { return position > 0.55; }
 
  private:
@@ -40,7 +40,7 @@ class heat_scale {
   double high_ = 0;
 };
 
-/// Throws std::invalid_argument when the number of cells is wrong.
+/// Throws std::invalid_argument if the number of cells is wrong.
 void require_cells(const heat_map& map);
 
 }  // namespace xenpv::probe

@@ -10,7 +10,7 @@ namespace {
 
 using count = std::optional<std::uint64_t>;
 
-/// The increase of the event channel of `cpu` for this kind of IPI.
+/// The increase in the count of `cpu`'s event channel for this kind of IPI.
 count channel_growth(const channels::interrupt_table& before,
                      const channels::interrupt_table& after, std::string_view detail,
                      unsigned cpu) {
@@ -59,20 +59,21 @@ ipi_counts ipis_between(const channels::interrupt_table& before,
 std::string doubt_calls(std::uint64_t calls, const ipi_counts& counts, unsigned cpu) {
   const auto counted = counts.calls();
   if (counted == calls) return {};
-  return fmt::format(
-      "{} calls, and CPU {} counted {} IPIs: {}", calls, cpu, counted,
-      counted < calls ? "our thread there was not always running" : "others interrupt it too");
+  return fmt::format("{} calls, and CPU {} counted {} IPIs: {}", calls, cpu, counted,
+                     counted < calls ? "the measuring thread there was not always running"
+                                     : "other IPIs arrived too");
 }
 
 std::string doubt_wakes(std::uint64_t wakes, const ipi_counts& counts, unsigned cpu) {
   const auto counted = counts.wakes();
-  // A wake-up may take two IPIs, and a few may be unrelated: ours are still among them.
+  // A wake-up may cause two IPIs, and a few IPIs may be unrelated; those of the wake-ups are still
+  // included.
   const auto most = wakes + wakes / 2 + 4;
   if (counted >= wakes && counted <= most) return {};
   return fmt::format(
       "{} wake-ups, and CPU {} counted {} IPIs: {}", wakes, cpu, counted,
       counted < wakes ? "it was not always asleep, or polls when it is idle (idle=poll, haltpoll)"
-                      : "others interrupt it too");
+                      : "other IPIs arrived too");
 }
 
 std::string_view to_string(ipi_type type) noexcept {
@@ -99,7 +100,7 @@ ipi_type_facts type_of(const std::vector<ipi_counts>& counted) {
   const auto text = fmt::format("event channels counted {} IPIs, RES and CAL {}", channels, rows);
   if (channels == 0) return {ipi_type::native, text};
   if (rows == 0 || channels * 10 >= rows * 9) return {ipi_type::pv, text};
-  return {ipi_type::unknown, text + ": some went another way"};
+  return {ipi_type::unknown, text + ": some IPIs took another path"};
 }
 
 }  // namespace xenpv::probe

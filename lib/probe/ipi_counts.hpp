@@ -1,8 +1,9 @@
 // Counts the IPIs of each kind that a CPU received, from two readings of /proc/interrupts, and
 // compares them with the calls that should have sent them. Pure.
 //
-// The kernel's PV handlers also count in rows RES and CAL, so these give the numbers; only the rows
-// of the event channels (resched, callfunc, callfuncsingle) show that the IPIs went through Xen.
+// The kernel's PV handlers also count in rows RES and CAL, so these rows give the totals. Only the
+// rows of the event channels (resched, callfunc, callfuncsingle) show that the IPIs went through
+// Xen.
 #pragma once
 
 #include <cstdint>
@@ -15,13 +16,13 @@
 
 namespace xenpv::probe {
 
-/// Events on one CPU.
+/// IPIs counted on one CPU.
 struct ipi_counts {
-  /// Rows resched, callfunc, callfuncsingle; unset where the kernel has no PV IPIs.
+  /// Rows resched, callfunc, callfuncsingle; unset if the kernel has no PV IPIs.
   std::optional<std::uint64_t> resched = {};
   std::optional<std::uint64_t> callfunc = {};
   std::optional<std::uint64_t> callfuncsingle = {};
-  /// Rows RES and CAL; unset where the kernel has none.
+  /// Rows RES and CAL; unset if the kernel has no such rows.
   std::optional<std::uint64_t> res = {};
   std::optional<std::uint64_t> cal = {};
 
@@ -36,13 +37,13 @@ struct ipi_counts {
   friend bool operator==(const ipi_counts&, const ipi_counts&) = default;
 };
 
-/// The increase of the rows of `cpu` between two readings.
+/// The increase of the counts of `cpu` between two readings.
 [[nodiscard]] ipi_counts ipis_between(const channels::interrupt_table& before,
                                       const channels::interrupt_table& after, unsigned cpu);
 
-/// The reason to discard a batch of `calls` single IPIs to `cpu`; empty when the counts match.
+/// The reason to discard a batch of `calls` single IPIs to `cpu`; empty if the counts match.
 [[nodiscard]] std::string doubt_calls(std::uint64_t calls, const ipi_counts& counts, unsigned cpu);
-/// The same for wake-ups: either kind may wake a CPU, and a few IPIs have other causes.
+/// The same for wake-ups: either kind of IPI may wake a CPU, and a few IPIs may have other causes.
 [[nodiscard]] std::string doubt_wakes(std::uint64_t wakes, const ipi_counts& counts, unsigned cpu);
 
 enum class ipi_type { unknown, pv, native };
@@ -52,7 +53,7 @@ struct ipi_type_facts {
   ipi_type type = ipi_type::unknown;
   std::string evidence = {};
 };
-/// The path of the counted IPIs. A row that did not grow proves nothing.
+/// Determines how the counted IPIs were delivered. A row that did not grow proves nothing.
 [[nodiscard]] ipi_type_facts type_of(const std::vector<ipi_counts>& counted);
 
 }  // namespace xenpv::probe

@@ -19,12 +19,12 @@ namespace {
 using clock = std::chrono::steady_clock;
 
 constexpr std::chrono::nanoseconds longest_rest = std::chrono::milliseconds(20);
-/// For wake-ups. In a batch of one, an unrelated IPI could pass for one that was not sent.
+/// The minimum for wake-ups. In a batch of one, an unrelated IPI could hide that no IPI was sent.
 constexpr std::uint32_t smallest_batch = 2;
-/// After this many discarded batches with none kept, the others will not match either.
+/// After this many discarded batches with none kept, further batches will not match either.
 constexpr std::uint32_t max_discarded = 16;
 
-/// One batch of calls: its times, or the reason why they do not count.
+/// One batch of calls: its times, or the reason why they must be discarded.
 struct batch {
   fine_histogram times = {};
   std::vector<ipi_counts> counts = {};  ///< of the watched CPUs
@@ -32,18 +32,19 @@ struct batch {
   bool counted = false;
 };
 
-/// The description of a series of batches.
+/// The parameters of a series of batches.
 struct series {
   std::vector<unsigned> watched = {};  ///< CPUs whose IPIs are counted
   std::uint32_t count = 0;
   std::uint32_t calls = 0;  ///< per batch
-  /// Each call may fail to send its IPI; the counts of smaller batches match more often.
+  /// True if each call may fail to send its IPI. Smaller batches then match their counts more
+  /// often.
   bool shrinks = false;
   std::function<void()> start = [] {};  ///< called before the first reading
   std::function<void()> stop = [] {};   ///< called after the second reading
   std::function<void(std::uint32_t calls, fine_histogram& times)> call = {};
-  /// The reason to discard a batch; empty when the counts, in the order of `watched`, are as
-  /// expected after `calls`.
+  /// The reason to discard a batch; empty if the counts, in the order of `watched`, are as expected
+  /// after `calls`.
   std::function<std::string(std::uint32_t calls, const std::vector<ipi_counts>& counts)> doubt = {};
 };
 
@@ -132,13 +133,13 @@ void take(const series_result& result, Result& out) {
   out.reason = result.reason;
 }
 
-/// A baseline sends no IPIs; a few unrelated ones do no harm.
+/// A baseline sends no IPIs; a few unrelated ones are tolerated.
 std::string doubt_baseline(std::uint64_t calls, const ipi_counts& here, unsigned cpu) {
   if (here.wakes() < calls / 2 + 2) return {};
   return fmt::format("CPU {} counted {} IPIs although none was sent", cpu, here.wakes());
 }
 
-/// Busy-waits on all CPUs but the caller's while a batch runs.
+/// Busy-waits on all CPUs except the caller's while a batch runs.
 class spinners {
  public:
   spinners(const std::vector<unsigned>& cpus, const ipi_probe_options& options)
@@ -152,7 +153,7 @@ class spinners {
         throw failure(
             errc::timed_out,
             fmt::format("wait {} ms for a thread to run on CPU {}", timeout_.count(), cpus_[i]),
-            "another one with a higher priority has that CPU");
+            "another thread with a higher priority occupies that CPU");
   }
   void stop() {
     for (auto& entry : all_)
@@ -165,7 +166,7 @@ class spinners {
   std::vector<std::unique_ptr<spinner>> all_;
 };
 
-/// The thread on the other side: replies to each wake-up with one.
+/// The peer thread: replies to each wake-up with a wake-up.
 class responder {
  public:
   responder(unsigned cpu, const ipi_probe_options& options, wake_line& incoming,
@@ -211,8 +212,9 @@ series calls_to(const ipi_probe_options& options, spinners& others, unsigned fro
               }};
 }
 
-/// `rest` grows while the other CPU is not asleep in time, which takes long on a slow machine. The
-/// caller, too, may not be asleep before the reply, if its CPU has to wait for a turn.
+/// Increases `rest` while the other CPU is not asleep in time, which takes longer on a slow
+/// machine. The caller may also still be awake when the reply arrives, if its vCPU had to wait for
+/// a physical CPU.
 series wakes_of(const ipi_probe_options& options, std::chrono::nanoseconds& rest, wake_line& there,
                 wake_line& back, unsigned from, unsigned to) {
   return {.watched = {to, from},
@@ -251,7 +253,7 @@ series_result measure_wakes(const ipi_probe_options& options, ipi_method method,
 }
 
 /// Runs `work` on its own thread on `cpu`. Stores the error of a single measurement in its result;
-/// throws when a mandatory policy is refused.
+/// throws if a mandatory policy is refused.
 template <class Result, class Work>
 void run_on(unsigned cpu, const scheduling_wish& request, Result& out, Work work) {
   bool ready = false;

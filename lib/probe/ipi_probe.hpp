@@ -1,14 +1,14 @@
 // Measures and counts IPIs between the vCPUs of this guest: the cost of interrupting a running vCPU
-// (membarrier), of waking an idle one (futex, eventfd), and of interrupting several at once.
+// (membarrier), of waking an idle one (futex, eventfd), and of interrupting several vCPUs at once.
 //
-// The kernel sends no IPI where it can avoid one, and then the times are short and meaningless:
+// The kernel sends no IPI if it can avoid one, and the times are then short and meaningless:
 // membarrier to a CPU whose thread was just preempted returns after 150 ns. Calls are therefore
 // made in batches, each batch is compared with /proc/interrupts, and a batch whose counts do not
 // match is discarded with its times.
 //
-// Times are round trips, read on one CPU's clock. Runs anywhere; off Xen the counts come from rows
-// RES and CAL. Needs no privilege except for SCHED_FIFO. Thread: one; measuring starts others and
-// joins them.
+// Times are round trips, read on one CPU's clock. Runs anywhere; outside Xen the counts come from
+// rows RES and CAL. Requires no privileges except for SCHED_FIFO. Threads: must be used from one
+// thread; a measurement starts others and joins them.
 #pragma once
 
 #include <chrono>
@@ -34,13 +34,13 @@ enum class ipi_method {
 [[nodiscard]] std::string_view to_string(ipi_method method) noexcept;
 
 struct ipi_probe_options {
-  std::uint32_t count = 1000;  ///< calls of each pair, in kept batches
-  /// Calls between two readings of the counts. Batches of wake-ups shrink, down to 2, whenever the
-  /// counts of one do not match.
+  std::uint32_t count = 1000;  ///< calls per pair, in kept batches
+  /// Calls between two readings of the counts. If the counts of a batch of wake-ups do not match,
+  /// the next batches are smaller, down to 2.
   std::uint32_t batch = 100;
   scheduling_wish schedule = {};
-  /// The pause after a vCPU's reply before it is woken again, so that it is idle. Doubled whenever
-  /// there were fewer IPIs than wake-ups, up to 20 ms.
+  /// The pause after a vCPU's reply before it is woken again, so that it is idle. Doubled, up to 20
+  /// ms, whenever there were fewer IPIs than wake-ups.
   std::chrono::nanoseconds rest{std::chrono::microseconds{200}};
   std::chrono::milliseconds timeout{5000};  ///< for a single reply
   system_root root = system_root::from_environment();
@@ -50,7 +50,7 @@ struct ipi_pair {
   ipi_method method = ipi_method::membarrier;
   unsigned from = 0;
   unsigned to = 0;            ///< equal to `from`: the call without an IPI, the baseline
-  fine_histogram times = {};  ///< nanoseconds, of kept batches
+  fine_histogram times = {};  ///< nanoseconds, from kept batches
   std::uint32_t kept = 0;     ///< batches
   std::uint32_t thrown_away = 0;
   std::uint64_t calls = 0;  ///< in kept batches
@@ -58,10 +58,10 @@ struct ipi_pair {
   ipi_counts back = {};     ///< counted on `from`
   scheduling thread = {};
   probe_verdict verdict = probe_verdict::failed;
-  std::string reason = {};  ///< of the last discarded batch
+  std::string reason = {};  ///< why the last discarded batch did not match
 };
 
-/// One CPU to several at once (MEMBARRIER_CMD_PRIVATE_EXPEDITED).
+/// IPIs from one CPU to several at once (MEMBARRIER_CMD_PRIVATE_EXPEDITED).
 struct ipi_broadcast {
   unsigned from = 0;
   std::vector<unsigned> to = {};
@@ -77,12 +77,12 @@ struct ipi_broadcast {
 
 class ipi_probe {
  public:
-  /// Throws `failure` (errc::not_available) where the kernel has no membarrier(2) for one CPU
-  /// (before 5.10).
+  /// Throws `failure` (errc::not_available) if the kernel has no membarrier(2) for a single CPU
+  /// (before Linux 5.10).
   explicit ipi_probe(ipi_probe_options options);
 
-  /// Reports errors of this pair alone in the result. Throws `failure` for a CPU that this process
-  /// may not use, and when a mandatory policy is refused.
+  /// Reports errors that affect only this pair in the result. Throws `failure` for a CPU that this
+  /// process may not use, and if a mandatory policy is refused.
   [[nodiscard]] ipi_pair measure(ipi_method method, unsigned from, unsigned to) const;
   [[nodiscard]] ipi_broadcast broadcast(unsigned from, const std::vector<unsigned>& to) const;
 

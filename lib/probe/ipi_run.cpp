@@ -22,8 +22,8 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
-/// A few milliseconds: rare enough not to show in a batch, and without a clock read, which can be a
-/// VM exit.
+/// The thread yields every few milliseconds, which is rare enough not to affect a batch. It counts
+/// iterations instead of reading the clock, because a clock read may cause a VM exit.
 constexpr std::uint32_t turns_per_yield = 1U << 20U;
 
 long membarrier(int command, unsigned flags, unsigned cpu) {
@@ -39,7 +39,7 @@ void register_command(int command) {
   if (membarrier(command, 0, 0) == 0) return;
   const int error = errno;
   throw failure(errc::not_available, "register for membarrier(2)",
-                fmt::format("{}; Linux 5.10 with CONFIG_RSEQ is needed", describe_errno(error)));
+                fmt::format("{}; Linux 5.10 with CONFIG_RSEQ is required", describe_errno(error)));
 }
 
 template <class Call>
@@ -106,7 +106,7 @@ void spinner::run_orders() {
     order_.wait(order::rest);
     for (std::uint32_t turn = 1; order_.load(std::memory_order_acquire) == order::spin; ++turn) {
       spinning_.store(true, std::memory_order_release);
-      // Without this, two programs that measure at once would starve each other's threads:
+      // Without this, two programs that measure at the same time would starve each other's threads:
       // SCHED_FIFO does not time-slice within a priority.
       if (turn % turns_per_yield == 0) ::sched_yield();
     }
@@ -182,7 +182,7 @@ void wake_and_wait(wake_line& there, wake_line& back, std::uint32_t wakes,
     const auto start = clock::now();
     there.wake();
     if (!back.sleep(timeout))
-      throw failure(errc::timed_out, fmt::format("wait {} ms to be woken", timeout.count()));
+      throw failure(errc::timed_out, fmt::format("wait {} ms for a wake-up", timeout.count()));
     times.add(nanoseconds_since(start));
   }
 }

@@ -1,5 +1,5 @@
 // The measured part of ipi_probe: calls on the calling thread, and the threads that must run on the
-// other CPUs meanwhile. Neither counts IPIs nor judges results.
+// other CPUs during these calls. Counts no IPIs and evaluates no results.
 #pragma once
 
 #include <atomic>
@@ -15,11 +15,12 @@
 
 namespace xenpv::probe {
 
-/// Registers this process for both commands used here; repeated calls are harmless. Throws
-/// `failure` (errc::not_available).
+/// Registers this process for both membarrier(2) commands used here; repeated calls are harmless.
+/// Throws `failure` (errc::not_available).
 void register_membarrier();
 
-/// Calls the barrier on `cpu` `calls` times and adds each time to `times`. Throws `failure`.
+/// Calls membarrier(2) for `cpu` `calls` times and adds each call's time to `times`. Throws
+/// `failure`.
 void call_cpu(unsigned cpu, std::uint32_t calls, fine_histogram& times);
 /// The same on all CPUs that run threads of this process.
 void call_all(std::uint32_t calls, fine_histogram& times);
@@ -27,13 +28,13 @@ void call_all(std::uint32_t calls, fine_histogram& times);
 /// A thread that busy-waits on one CPU on request.
 class spinner {
  public:
-  /// Throws `failure` if the thread cannot get that CPU or policy.
+  /// Throws `failure` if the thread cannot use that CPU or policy.
   spinner(unsigned cpu, const scheduling_wish& request);
   spinner(const spinner&) = delete;
   spinner& operator=(const spinner&) = delete;
   ~spinner();
 
-  /// Returns false when the thread does not run within `timeout`.
+  /// Starts busy-waiting. Returns false if the thread is not running within `timeout`.
   [[nodiscard]] bool spin(std::chrono::milliseconds timeout);
   void rest();
 
@@ -54,7 +55,7 @@ class wake_line {
  public:
   virtual ~wake_line() = default;
   virtual void wake() = 0;
-  /// Waits for a wake-up and consumes all pending ones. Returns false when none came in time.
+  /// Waits for a wake-up and consumes all pending ones. Returns false if none arrived in time.
   [[nodiscard]] virtual bool sleep(std::chrono::milliseconds timeout) = 0;
 };
 
@@ -78,8 +79,8 @@ class eventfd_line final : public wake_line {
 };
 
 /// Wakes the thread that sleeps on `there` and sleeps on `back`, `wakes` times; adds the time of
-/// each round trip to `times`. Sleeps for `rest` before each, so that the other thread sleeps too.
-/// Throws errc::timed_out.
+/// each round trip to `times`. Sleeps for `rest` before each round trip, so that the other thread
+/// is asleep, too. Throws errc::timed_out.
 void wake_and_wait(wake_line& there, wake_line& back, std::uint32_t wakes,
                    std::chrono::nanoseconds rest, std::chrono::milliseconds timeout,
                    fine_histogram& times);

@@ -1,8 +1,8 @@
-// Measured times in the form that reports keep and compare: the non-empty steps of the histogram,
+// Measured times in the form that reports store and compare: the non-empty steps of the histogram,
 // and the figures of each round. Pure.
 //
-// The samples of one run follow each other on one machine, so their number alone overstates the
-// accuracy of a percentile. The rounds show how far repeated measurements differ.
+// The samples of one run are taken one after another on the same machine, so their number alone
+// overstates the accuracy of a percentile. The rounds show how far repeated measurements differ.
 #pragma once
 
 #include <cstdint>
@@ -16,12 +16,13 @@
 namespace xenpv::probe {
 
 struct latency_step {
-  std::uint64_t upper = 0;  ///< nanoseconds; the largest value that counts here
+  std::uint64_t upper = 0;  ///< nanoseconds; the largest value in this step
   std::uint64_t count = 0;
   friend bool operator==(const latency_step&, const latency_step&) = default;
 };
 
-/// One of several measurements of the same quantity. A percentile is set only with enough samples.
+/// One of several measurements of the same quantity. A percentile is set only if there are enough
+/// samples.
 struct latency_round {
   std::uint64_t samples = 0;
   std::optional<std::uint64_t> p50 = {};
@@ -31,7 +32,7 @@ struct latency_round {
 
 struct latency_figures {
   latency_summary summary = {};
-  std::vector<latency_step> steps = {};  ///< ascending, without empty ones
+  std::vector<latency_step> steps = {};  ///< ascending, without empty steps
   std::vector<latency_round> rounds = {};
   friend bool operator==(const latency_figures&, const latency_figures&) = default;
 };
@@ -39,14 +40,14 @@ struct latency_figures {
 /// Merges rounds; rounds without samples are skipped.
 [[nodiscard]] latency_figures figures_of(const std::vector<fine_histogram>& rounds);
 
-/// The range in which a percentile lies, by its samples and its rounds.
+/// The range in which a percentile lies, according to the samples and the rounds.
 struct percentile_range {
   std::uint64_t value = 0;
   std::uint64_t low = 0;
   std::uint64_t high = 0;
 };
-/// 99 % confidence by the binomial ranks of the samples, widened to the values of the rounds (for
-/// p50 and p99). nullopt with too few samples for the percentile.
+/// The 99 % confidence interval from the binomial ranks of the samples, widened to include the
+/// values of the rounds (for p50 and p99). nullopt if there are too few samples for the percentile.
 [[nodiscard]] std::optional<percentile_range> range_of(const latency_figures& figures,
                                                        double share);
 

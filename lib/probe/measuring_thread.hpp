@@ -8,15 +8,15 @@
 
 namespace xenpv::probe {
 
-/// A thread that stores the exception of its work.
+/// A thread that stores the exception that its work throws.
 class worker {
  public:
   explicit worker(std::function<void()> work);
   worker(const worker&) = delete;
   worker& operator=(const worker&) = delete;
-  /// Waits for the end.
+  /// Waits for the thread to exit.
   ~worker();
-  /// Waits for the end; returns the exception that the work threw, or nullptr.
+  /// Waits for the thread to exit; returns the exception that the work threw, or nullptr.
   std::exception_ptr finish();
 
  private:

@@ -19,8 +19,8 @@
 namespace xenpv::probe {
 namespace {
 
-/// Names the calling thread during its own lifetime: Linux names the interrupts of a handle after
-/// the thread that opens it.
+/// Renames the calling thread for the lifetime of this object: Linux names the interrupts of a
+/// handle after the thread that opens it.
 class thread_name {
  public:
   explicit thread_name(const std::string& name) {
@@ -87,7 +87,7 @@ pair_probe::~pair_probe() {
     try {
       custodian_.release(kept);
     } catch (const failure&) {
-      // The custodian is gone, and its duplicates with it.
+      // The custodian exited, which closed its duplicates of the handles.
     }
   }
 }
@@ -95,7 +95,7 @@ pair_probe::~pair_probe() {
 pair_probe::endpoint& pair_probe::endpoint_for(char role, unsigned cpu) {
   const auto existing = endpoints_.find({role, cpu});
   if (existing != endpoints_.end()) return *existing->second;
-  // At most 15 characters; the process number distinguishes concurrent measurements.
+  // At most 15 characters; the process ID distinguishes concurrent measurements.
   const auto name = fmt::format("xp{}{}-{}", role, cpu, ::getpid() % 100000);
   const thread_name guard(name);
   auto handle = xen::event_channel_handle::open();
@@ -173,7 +173,7 @@ void pair_probe::unbind(endpoint& target) {
   if (resumes_->has_resumed()) {
     abandon();
     throw failure(errc::resumed, "measure event channels",
-                  "the guest was saved and restored meanwhile; start again");
+                  "the guest was saved and restored during the measurement; start again");
   }
   target.handle.unbind(std::exchange(target.local, port{}));
 }

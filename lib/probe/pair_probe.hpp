@@ -1,14 +1,16 @@
 // Measures event channels between two vCPUs of this guest: round trips over a loopback pair of
-// ports, one delivered to each CPU. This is the path of PV backends: EVTCHNOP_send, upcall,
-// /dev/xen/evtchn, a process on a pinned thread, unmask, and the same back.
+// ports, with one port delivered to each CPU. An event takes the same path as in PV backends:
+// EVTCHNOP_send, upcall, /dev/xen/evtchn, a pinned thread of a process, unmask, and the same way
+// back.
 //
 // Times are round trips read on one CPU's clock; half a round trip is not a one-way time. A round
 // trip is valid only if both events arrived on the intended CPUs, so each batch is compared with
-// /proc/interrupts. Needs /dev/xen/evtchn, and root to place interrupts.
+// /proc/interrupts. Requires /dev/xen/evtchn, and root to set interrupt affinities.
 //
-// Keeps one handle for each CPU and role open until the end, registered with the custodian: a guest
-// that is saved and restored meanwhile must not close them (xen/custodian.hpp). Thread: one;
-// measure() starts two threads and joins them.
+// Keeps one handle for each CPU and role open for the probe's lifetime. The handles are registered
+// with the custodian, a helper process that keeps descriptors open: if the guest is saved and
+// restored in the meantime, they must not be closed (xen/custodian.hpp). Threads: must be used from
+// one thread; measure() starts two threads and joins them.
 #pragma once
 
 #include <chrono>
@@ -38,8 +40,8 @@ struct pair_result {
   probe_verdict verdict = probe_verdict::failed;
   std::string reason = {};
   std::uint64_t expected = 0;       ///< events each way, warm-up included
-  std::uint64_t counted_there = 0;  ///< of the port on `to`, counted there
-  std::uint64_t counted_back = 0;   ///< of the port on `from`, counted there
+  std::uint64_t counted_there = 0;  ///< events of the port on `to`, counted there
+  std::uint64_t counted_back = 0;   ///< events of the port on `from`, counted there
   std::uint64_t counted_elsewhere = 0;
 };
 
@@ -60,10 +62,10 @@ class pair_probe {
   pair_probe(const pair_probe&) = delete;
   pair_probe& operator=(const pair_probe&) = delete;
 
-  /// Measures round trips between two CPUs, or on one CPU: then a single thread sends and receives,
-  /// and no thread is woken. Reports errors of this pair alone in the result. Throws `failure` only
-  /// for errors that affect every pair: a missing device, or errc::resumed when the guest was saved
-  /// and restored, after which the probe is unusable.
+  /// Measures round trips between two CPUs, or on one CPU. On one CPU, a single thread sends and
+  /// receives, and no thread is woken. Reports errors that affect only this pair in the result.
+  /// Throws `failure` only for errors that affect every pair: a missing device, or errc::resumed if
+  /// the guest was saved and restored, after which the probe is unusable.
   [[nodiscard]] pair_result measure(unsigned from, unsigned to);
 
  private:
@@ -83,8 +85,8 @@ class pair_probe {
 };
 
 /// Compares the counted events with the expected ones (pure) and sets the verdict and its reason.
-/// In round trips, where each event is taken before the next is sent, both ends must count every
-/// event.
+/// In a round trip, each event is consumed before the next one is sent, so both ends must count
+/// every event.
 void judge_pair(pair_result& result);
 
 }  // namespace xenpv::probe

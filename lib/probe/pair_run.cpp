@@ -21,7 +21,7 @@ using clock = std::chrono::steady_clock;
                 fmt::format("wait {} ms for an event on port {}", timeout.count(), expected));
 }
 
-/// Returns false when no event is pending.
+/// Returns false if no event is pending.
 bool drain_once(xen::event_channel_handle& handle, port expected) {
   std::array<port, 4> pending{};
   const auto count = handle.drain(pending);
@@ -35,7 +35,8 @@ bool drain_once(xen::event_channel_handle& handle, port expected) {
 
 void spin_for_event(xen::event_channel_handle& handle, port expected,
                     std::chrono::milliseconds timeout) {
-  // The clock is read only now and then: a read costs as much as an empty read of the handle.
+  // The clock is read only occasionally: a clock read costs as much as reading the handle when no
+  // event is pending.
   constexpr unsigned polls_per_check = 4096;
   const auto deadline = clock::now() + timeout;
   for (;;) {

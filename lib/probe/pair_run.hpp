@@ -1,5 +1,5 @@
-// The measured part of pair_probe: two pinned threads, or one, and nothing but the events between
-// the two clock readings. Neither places nor verifies anything.
+// The measured part of pair_probe: two pinned threads, or one, with nothing but the events between
+// the two clock reads. Sets no affinities and verifies no counts.
 #pragma once
 
 #include <chrono>
@@ -30,7 +30,7 @@ struct pair_run {
 void take_event(xen::event_channel_handle& handle, port expected, std::chrono::milliseconds timeout,
                 bool spin);
 
-/// After both threads have ended, rethrows the exception of either.
+/// Waits until both threads have exited, then rethrows the exception of either.
 void run_round_trips(const pair_run& run, histogram& round_trips);
 
 }  // namespace xenpv::probe

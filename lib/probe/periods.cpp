@@ -14,7 +14,7 @@ void periods::woke(time now) {
 }
 
 void periods::woke(time now, std::uint64_t over) {
-  // With a clock coarser than the timer a wake-up may seem early; it counts as on time.
+  // If the clock is coarser than the timer, a wake-up may seem early; it counts as on time.
   const auto late = [now](time due) {
     return static_cast<std::uint64_t>(std::max(now - due, time{}).count());
   };

@@ -1,6 +1,5 @@
-// A fixed schedule of due times and its results: how late each period was handled, and which
-// periods were over before that (pure). The caller asks for the next due time and reports each
-// wake-up.
+// A fixed schedule of due times and its results: how late each period was handled, and how many
+// periods were lost (pure). The caller queries the next due time and reports each wake-up.
 #pragma once
 
 #include <chrono>
@@ -11,30 +10,30 @@
 
 namespace xenpv::probe {
 
-/// All times are from the same clock, of any kind.
+/// All times must come from the same clock. Any clock is suitable.
 class periods {
  public:
   using time = std::chrono::nanoseconds;
-  /// A wake-up, to be matched with other traces of it.
+  /// A wake-up, stored to be matched with the kernel's trace.
   struct wake {
     time due{};
     time woke{};
   };
 
-  /// The first `warm_up` wake-ups, and periods lost between them, do not count. The first `keep`
-  /// wake-ups that count are kept.
+  /// The first `warm_up` wake-ups, and periods lost between them, are not counted. The first `keep`
+  /// counted wake-ups are stored.
   periods(time first, time interval, std::uint64_t warm_up, std::size_t keep = 0);
 
   [[nodiscard]] time due() const noexcept { return due_; }
-  /// Reports the wake-up for due(), at `now`. The next due() is the first that is still to come;
-  /// periods before it are lost.
+  /// Reports the wake-up for due(), at `now`. The next due() is the first one after `now`; periods
+  /// before it are lost.
   void woke(time now);
-  /// The same, with the number of elapsed periods from another source: at least one.
+  /// The same, but the caller provides the number of elapsed periods, which is at least one.
   void woke(time now, std::uint64_t over);
 
   /// Lateness of all periods.
   [[nodiscard]] const fine_histogram& lateness() const noexcept { return lateness_; }
-  /// Lateness of the wake-ups alone, which ignores lost periods.
+  /// Wake-up latency only; ignores lost periods.
   [[nodiscard]] const fine_histogram& wake_lateness() const noexcept { return wake_lateness_; }
   [[nodiscard]] std::uint64_t wake_ups() const noexcept { return wake_ups_; }
   [[nodiscard]] std::uint64_t lost() const noexcept { return lost_; }

@@ -1,5 +1,5 @@
-// The verdict of the counts in /proc/interrupts on a measurement: whether the times belong to the
-// intended events. Each probe judges its own counts.
+// The verdict on a measurement, based on the counts in /proc/interrupts: whether the times belong
+// to the intended events. Each probe evaluates its own counts.
 #pragma once
 
 #include <string_view>
@@ -8,7 +8,7 @@ namespace xenpv::probe {
 
 enum class probe_verdict {
   verified,    ///< the counts match the expected events
-  unverified,  ///< nothing to compare with (see the probe's reason)
+  unverified,  ///< no counts to compare with (see the probe's reason)
   refuted,     ///< the counts do not match: the times belong to other events
   failed,      ///< no result
 };

@@ -10,7 +10,7 @@
 namespace xenpv::probe {
 namespace {
 
-constexpr const char* fifo_needs = "CAP_SYS_NICE or RLIMIT_RTPRIO is needed";
+constexpr const char* fifo_needs = "CAP_SYS_NICE or RLIMIT_RTPRIO is required";
 
 /// 0 or an errno.
 int try_fifo(int priority) {
@@ -19,7 +19,7 @@ int try_fifo(int priority) {
   return ::pthread_setschedparam(::pthread_self(), SCHED_FIFO, &parameters);
 }
 
-/// Except under SCHED_OTHER, the kernel keeps the slack but does not use it.
+/// The kernel stores the slack under any policy, but uses it only under SCHED_OTHER.
 std::chrono::nanoseconds take_slack(std::chrono::nanoseconds request) {
   ::prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(request.count()));
   return std::chrono::nanoseconds(::prctl(PR_GET_TIMERSLACK));
@@ -45,7 +45,7 @@ scheduling take_scheduling(const scheduling_wish& request) {
   }
   if (request.policy == policy_wish::fifo)
     throw failure(errc::not_available,
-                  fmt::format("give a thread SCHED_FIFO priority {}", request.priority),
+                  fmt::format("set SCHED_FIFO priority {} for a thread", request.priority),
                   fmt::format("{}: {}", describe_errno(error), fifo_needs));
   out.refused = fmt::format("SCHED_FIFO {} is refused ({}): {}", request.priority,
                             describe_errno(error), fifo_needs);

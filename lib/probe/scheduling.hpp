@@ -1,4 +1,4 @@
-// Scheduling of a measuring thread: the requested policy and the actual one. With SCHED_OTHER,
+// The scheduling of a measuring thread: the requested policy and the actual one. With SCHED_OTHER,
 // times include the guest's own other work and the timer slack (prctl(2), PR_SET_TIMERSLACK), so
 // reports must state the policy.
 #pragma once
@@ -9,7 +9,7 @@
 namespace xenpv::probe {
 
 enum class policy_wish {
-  automatic,  ///< SCHED_FIFO, or SCHED_OTHER where that is refused
+  automatic,  ///< SCHED_FIFO, or SCHED_OTHER if that is refused
   fifo,       ///< SCHED_FIFO or an error
   other,      ///< SCHED_OTHER
 };
@@ -30,7 +30,7 @@ struct scheduling {
 [[nodiscard]] std::string to_string(const scheduling& settings);
 
 /// Applies the request to the calling thread and returns the resulting settings. Throws `failure`
-/// (errc::not_available) when policy_wish::fifo is refused.
+/// (errc::not_available) if policy_wish::fifo is refused.
 scheduling take_scheduling(const scheduling_wish& request);
 
 }  // namespace xenpv::probe

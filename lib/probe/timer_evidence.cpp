@@ -15,7 +15,7 @@ void refute(timer_result& out, std::string reason) {
   out.reasons.push_back(std::move(reason));
 }
 
-/// Every wake-up needs its own interrupt: the next timer is set only after it.
+/// Every wake-up requires its own interrupt, because the next timer is set only after the wake-up.
 void judge_counts(timer_result& out, const std::optional<std::uint64_t>& counted,
                   const std::string& row) {
   const auto needed = out.wake_ups + out.warm_up;
@@ -39,8 +39,9 @@ void judge_pv(timer_result& out) {
     refute(out, fmt::format("other CPUs counted {} events of timer{}", *evidence.timer_elsewhere,
                             out.cpu));
   if (evidence.local_interrupts.value_or(0) > 0)
-    refute(out, fmt::format("the local APIC's timer (row LOC) fired {} times meanwhile",
-                            *evidence.local_interrupts));
+    refute(out,
+           fmt::format("the local APIC's timer (row LOC) fired {} times during the measurement",
+                       *evidence.local_interrupts));
 }
 
 const channels::interrupt_row* timer_row(const channels::interrupt_table& table, unsigned cpu) {
@@ -85,7 +86,7 @@ void judge_timer(timer_result& out, timer_method method, bool on_xen) {
 
 void doubt_migrated(timer_result& out) {
   if (out.verdict == probe_verdict::verified) out.verdict = probe_verdict::unverified;
-  out.reasons.emplace_back("the guest was migrated or restored meanwhile");
+  out.reasons.emplace_back("the guest was migrated or restored during the measurement");
 }
 
 }  // namespace xenpv::probe

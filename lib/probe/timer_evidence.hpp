@@ -6,14 +6,15 @@
 
 namespace xenpv::probe {
 
-/// Adds the increase of the rows of the result's CPU to its evidence.
+/// Adds the increases of the counts on the result's CPU to its evidence.
 void count_timers(const channels::interrupt_table& before, const channels::interrupt_table& after,
                   timer_result& out);
 
 /// Compares the counts with the expected events: sets the verdict and adds its reasons.
 void judge_timer(timer_result& out, timer_method method, bool on_xen);
 
-/// For a guest that was migrated or restored meanwhile: its counts come from two hosts.
+/// Downgrades the verdict if the guest was migrated or restored during the measurement: its counts
+/// then come from two hosts.
 void doubt_migrated(timer_result& out);
 
 }  // namespace xenpv::probe

@@ -33,7 +33,7 @@ struct timer_thread {
   std::exception_ptr thrown = {};
 };
 
-/// Time that this thread has waited for its CPU so far, in the guest
+/// The total time that this thread has waited for its CPU in the guest
 /// (Documentation/scheduler/sched-stats).
 std::optional<nanoseconds> time_waited() {
   const auto text = system_root("/").read("/proc/thread-self/schedstat");
@@ -47,7 +47,7 @@ std::optional<nanoseconds> time_waited() {
   return nanoseconds(*waited);
 }
 
-/// Spreads the CPUs over an interval, so that their timers are not due at the same moment.
+/// Spreads the CPUs' due times over an interval, so that the timers are not due at the same moment.
 nanoseconds first_due(nanoseconds base, nanoseconds interval, std::size_t index,
                       std::size_t cpu_count) {
   const auto phase =
@@ -70,7 +70,7 @@ void run_periods(const timer_probe_options& options, periods& schedule, nanoseco
   }
 }
 
-/// The number of wake-ups to keep for the split: all of them, up to a limit.
+/// The number of wake-ups to store for the split: all of them, up to a limit.
 std::size_t wakes_to_keep(const timer_probe_options& options) {
   constexpr std::int64_t most = 100'000;
   if (!options.split) return 0;
@@ -90,7 +90,7 @@ void measure_here(const timer_probe_options& options, nanoseconds first, const s
     periods schedule(first, options.interval, warm_up, wakes_to_keep(options));
     const auto lead = options.interval * static_cast<std::int64_t>(warm_up);
     run_periods(options, schedule, first + lead + options.duration, stop);
-    // The first period that counts began one interval before it was due.
+    // The first counted period began one interval before it was due.
     out.took = monotonic_now() - (first + lead - options.interval);
     out.times = schedule.lateness();
     out.wake_times = schedule.wake_lateness();
@@ -109,12 +109,12 @@ std::vector<unsigned> cpus_of(const timer_probe_options& options) {
   return options.cpus;
 }
 
-/// The input of the evidence at one moment.
+/// The input for the evidence, read at one moment.
 struct sample {
   channels::reading<channels::interrupt_table> interrupts = {};
   std::vector<cpu_time> times = {};
   std::optional<std::uint32_t> incarnation = {};
-  std::map<unsigned, xen::vcpu_runstate> runstates = {};  ///< empty where they may not be queried
+  std::map<unsigned, xen::vcpu_runstate> runstates = {};  ///< empty if queries are not permitted
 };
 
 std::map<unsigned, xen::vcpu_runstate> read_runstates(const std::vector<unsigned>& cpus,
@@ -124,7 +124,7 @@ std::map<unsigned, xen::vcpu_runstate> read_runstates(const std::vector<unsigned
     for (const auto cpu : cpus)
       out.emplace(cpu, xen::read_runstate(cpu, root));
   } catch (const failure&) {
-    // Ordinary guests may not make hypercalls from user space; the steal time must suffice.
+    // In ordinary guests, user space cannot make hypercalls; only the steal time is available.
     out.clear();
   }
   return out;
@@ -168,7 +168,7 @@ void name_device(const clock_facts& facts, timer_result& out) {
     }
 }
 
-/// Waits until `end`. Returns false when options.go_on() or a thread that `failed` ended it early.
+/// Waits until `end`. Returns false if options.go_on() or a failed thread ended the wait early.
 bool wait_for(const timer_probe_options& options, nanoseconds end, const stop_flag& failed) {
   constexpr nanoseconds step = std::chrono::milliseconds(100);
   for (auto now = monotonic_now(); now < end; now = monotonic_now()) {
@@ -179,7 +179,8 @@ bool wait_for(const timer_probe_options& options, nanoseconds end, const stop_fl
   return true;
 }
 
-/// Measures on all CPUs at once. Returns true when no thread or caller ended it early.
+/// Measures on all CPUs at the same time. Returns false if a thread or the caller ended the
+/// measurement early.
 bool run_all(const timer_probe_options& options, std::vector<timer_thread>& threads) {
   stop_flag stop;
   stop_flag failed;
@@ -206,7 +207,7 @@ bool run_all(const timer_probe_options& options, std::vector<timer_thread>& thre
   return completed;
 }
 
-/// The kernel function that these timers run, as the trace names it.
+/// The kernel function that these timers run, as named in the trace.
 std::string_view timer_function(timer_method method) {
   return method == timer_method::clock_nanosleep ? "hrtimer_wakeup" : "timerfd_tmrproc";
 }
@@ -229,7 +230,7 @@ std::unique_ptr<timer_trace> start_trace(const timer_probe_options& options, std
     why_not = "no timer is used";
     return nullptr;
   }
-  // The kernel's own timers add about as many.
+  // The kernel's own timers cause about as many events.
   const auto events = 2 * wakes_to_keep(options) +
                       static_cast<std::uint64_t>(1000 * options.duration / std::chrono::seconds(1));
   try {

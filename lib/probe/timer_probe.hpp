@@ -1,12 +1,13 @@
 // Measures how late this guest's timers are on each vCPU. Threads sleep until absolute times and
-// read the clock when they wake: the whole path from the hypervisor's timer through VIRQ_TIMER, the
-// upcall and the guest's scheduler. Also collects the evidence that the PV timer woke them.
+// read the clock when they wake. Their lateness covers the whole path from the hypervisor's timer
+// through VIRQ_TIMER, the upcall and the guest's scheduler. Also collects the evidence that the PV
+// timer woke them.
 //
-// The schedule is fixed before the start, so a missed period is not forgotten: it counts as lost,
-// and its lateness is in the figures (no coordinated omission).
+// The schedule is fixed before the start, so missed periods are recorded: each counts as lost, and
+// its lateness is included in the figures (no coordinated omission).
 //
-// Runs anywhere; on a machine without Xen the evidence is about that machine's timer. Thread: the
-// calling thread waits; one thread for each CPU measures, all at the same time.
+// Runs anywhere; without Xen, the evidence describes the machine's own timer. Threads: the calling
+// thread waits while one thread per CPU measures, all at the same time.
 #pragma once
 
 #include <chrono>
@@ -31,7 +32,7 @@ enum class timer_method {
   clock_nanosleep,  ///< clock_nanosleep(TIMER_ABSTIME) on CLOCK_MONOTONIC
   timerfd,          ///< a periodic timerfd(2) with an absolute start, read(2)
   asio,             ///< a timer of the event loop that xenpv's own data path uses
-  spin,             ///< no timer: reads the clock continuously and finds the gaps
+  spin,             ///< no timer: reads the clock continuously and detects gaps
 };
 [[nodiscard]] std::string_view to_string(timer_method method) noexcept;
 
@@ -43,7 +44,7 @@ struct timer_probe_options {
   scheduling_wish schedule = {};
   /// The shortest gap that counts, for `spin`.
   std::chrono::nanoseconds gap{std::chrono::microseconds{10}};
-  bool split = false;  ///< trace the kernel's timers meanwhile, which costs time; needs root
+  bool split = false;  ///< trace the kernel's timers, which adds overhead; requires root
   system_root root = system_root::from_environment();
   /// Called every 100 ms with the remaining time; false ends the measurement early.
   std::function<bool(std::chrono::nanoseconds left)> go_on = {};
@@ -52,47 +53,49 @@ struct timer_probe_options {
 /// The source of one CPU's timer events. Increases are between two readings around the measurement.
 struct timer_evidence {
   std::string device = {};                            ///< clock event device: "xen", "lapic"
-  std::optional<std::uint64_t> min_delta_ns = {};     ///< shortest time it can be set to
+  std::optional<std::uint64_t> min_delta_ns = {};     ///< shortest delay that it can be set to
   std::string set_next_event = {};                    ///< "xen_vcpuop_set_next_event"
   std::optional<std::uint64_t> timer_events = {};     ///< increase of row timerN on its own CPU
-  std::optional<std::uint64_t> timer_elsewhere = {};  ///< and on other CPUs: always 0
-  std::optional<std::uint64_t> local_interrupts =
-      {};  ///< increase of row LOC: the (emulated) APIC timer
+  std::optional<std::uint64_t> timer_elsewhere = {};  ///< increase on other CPUs; must be 0
+  /// Increase of row LOC: interrupts from the (emulated) APIC timer.
+  std::optional<std::uint64_t> local_interrupts = {};
   [[nodiscard]] bool is_pv_timer() const noexcept { return device == "xen"; }
 };
 
 /// Lateness in two parts, for the wake-ups that were found in the kernel's trace.
 struct timer_split {
-  fine_histogram
-      hypervisor;        ///< from the due time to the kernel's timer interrupt, upcall included
-  fine_histogram guest;  ///< from there until the thread runs again
+  /// From the due time to the kernel's timer interrupt, upcall included.
+  fine_histogram hypervisor;
+  fine_histogram guest;  ///< from that interrupt until the thread runs
   std::uint64_t unmatched = 0;
 };
 
-/// For `spin`: times in which this vCPU did not run this thread.
+/// For `spin`: the times during which the vCPU did not run this thread.
 struct gap_facts {
   std::uint64_t count = 0;
   std::chrono::nanoseconds total{};
-  std::chrono::nanoseconds looked{};  ///< time spent reading the clock; the thread rests at times
+  std::chrono::nanoseconds looked{};  ///< time spent reading the clock, without rests
 };
 
 struct timer_result {
   unsigned cpu = 0;
-  /// Lateness in nanoseconds of all periods: wake-ups and lost ones. For `spin`: the time between
+  /// Lateness of all periods in nanoseconds, including lost periods. For `spin`: the times between
   /// two clock reads.
   fine_histogram times = {};
-  /// Lateness of the wake-ups alone, as in cyclictest, which ignores lost periods.
+  /// Wake-up latency only, as in cyclictest; ignores lost periods.
   fine_histogram wake_times = {};
   std::uint64_t wake_ups = 0;
-  std::uint64_t lost = 0;     ///< periods that were over before the previous one was handled
-  std::uint64_t warm_up = 0;  ///< wake-ups before the first one that counts
+  std::uint64_t lost = 0;     ///< periods that ended before the previous one was handled
+  std::uint64_t warm_up = 0;  ///< wake-ups that are not counted
   std::chrono::nanoseconds took{};
   scheduling thread = {};
   timer_evidence evidence = {};
-  std::uint64_t steal_ticks = 0;  ///< of 10 ms, stolen from this CPU meanwhile
-  /// The vCPU's run states meanwhile, from the hypervisor; unset where it may not be queried.
+  std::uint64_t steal_ticks = 0;  ///< 10 ms each, stolen from this CPU during the measurement
+  /// The vCPU's run states during the measurement, from the hypervisor; unset if queries are not
+  /// permitted.
   std::optional<xen::vcpu_runstate> runstate = {};
-  /// Time this thread was runnable while another ran on its CPU, in the guest (schedstat).
+  /// Time during which this thread was runnable while another thread of the guest ran on its CPU
+  /// (schedstat).
   std::optional<std::chrono::nanoseconds> waited = {};
   std::optional<timer_split> split = {};
   std::optional<gap_facts> gaps = {};
@@ -119,8 +122,8 @@ struct timer_report {
   }
 };
 
-/// Reports errors of one CPU alone in its result. Throws `failure` for errors that affect all CPUs:
-/// one that this process may not use, or a mandatory policy that is refused.
+/// Reports errors that affect only one CPU in its result. Throws `failure` for a CPU that this
+/// process may not use, or if a mandatory policy is refused.
 [[nodiscard]] timer_report measure_timers(const timer_probe_options& options);
 
 }  // namespace xenpv::probe

@@ -61,7 +61,7 @@ void run_timerfd(periods& schedule, nanoseconds interval, nanoseconds end, const
 void run_spin(fine_histogram& times, gap_facts& gaps, nanoseconds shortest_gap, nanoseconds end,
               const stop_flag& stop) {
   using namespace std::chrono_literals;
-  // 80 ms of every 100, below the 950 ms of every second that the kernel allows by default.
+  // Busy for 80 ms of every 100 ms, below the kernel's default limit of 950 ms per second.
   constexpr auto busy_time = 80ms;
   constexpr timespec rest{.tv_sec = 0, .tv_nsec = 20'000'000};
   auto last = monotonic_now();

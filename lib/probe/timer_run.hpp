@@ -1,5 +1,5 @@
 // The measured part of timer_probe: one loop for each method, on the calling thread, with nothing
-// but the timer between two clock reads. Neither pins threads nor judges results.
+// but the timer between two clock reads. Pins no threads and evaluates no results.
 #pragma once
 
 #include <chrono>
@@ -20,8 +20,8 @@ void run_timerfd(periods& schedule, std::chrono::nanoseconds interval, std::chro
                  const stop_flag& stop);
 void run_asio(periods& schedule, std::chrono::nanoseconds end, const stop_flag& stop);
 
-/// Reads the clock until `end` and adds each time between two reads to `times`. Rests a fifth of
-/// the time: the kernel throttles SCHED_FIFO threads that never sleep (sched_rt_runtime_us).
+/// Reads the clock until `end` and adds each time between two reads to `times`. Rests for a fifth
+/// of the time: the kernel throttles SCHED_FIFO threads that never sleep (sched_rt_runtime_us).
 void run_spin(fine_histogram& times, gap_facts& gaps, std::chrono::nanoseconds shortest_gap,
               std::chrono::nanoseconds end, const stop_flag& stop);
 

@@ -1,5 +1,6 @@
-// Timers of the event loop that the data path uses: the accuracy of a deadline in a service of this
-// project. Asio sets a timerfd for the earliest timer, relative and in microseconds.
+// Measures the timers of the event loop that the data path uses, and thus the accuracy of deadlines
+// in xenpv's services. Asio sets a timerfd for the earliest timer, with a relative time in
+// microseconds.
 #include <boost/asio/steady_timer.hpp>
 
 #include "probe/timer_run.hpp"

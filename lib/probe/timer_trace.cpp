@@ -22,11 +22,11 @@ constexpr std::uint64_t event_bytes = 64;
 }
 
 std::filesystem::path tracefs_of(const system_root& root) {
-  // Not below another root: that tree's kernel does not run these timers.
-  if (!root.is_real()) throw_no_trace("a captured or simulated guest has no kernel to ask");
+  // Below another root, tracefs does not belong to the kernel that runs these timers.
+  if (!root.is_real()) throw_no_trace("a captured or simulated guest has no kernel to trace");
   for (const auto* path : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"})
     if (::access(fmt::format("{}/instances", path).c_str(), F_OK) == 0) return path;
-  throw_no_trace("it needs root, and: mount -t tracefs tracefs /sys/kernel/tracing");
+  throw_no_trace("run as root, and mount tracefs: mount -t tracefs tracefs /sys/kernel/tracing");
 }
 
 }  // namespace

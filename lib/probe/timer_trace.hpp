@@ -1,5 +1,5 @@
-// The kernel's trace of its timers during a measurement: a private instance of tracefs, so that
-// other users of tracing are not disturbed. Needs root.
+// Traces the kernel's timers during a measurement, in a private tracefs instance so that other
+// users of tracing are not disturbed. Requires root.
 #pragma once
 
 #include <chrono>
@@ -15,7 +15,7 @@ namespace xenpv::probe {
 class timer_trace {
  public:
   /// Starts tracing; keeps about the last `events` events of each CPU. Throws `failure`
-  /// (errc::not_available) where there is no tracefs or it cannot be written.
+  /// (errc::not_available) if tracefs is missing or cannot be written.
   timer_trace(const system_root& root, std::uint64_t events);
   /// Removes the instance.
   ~timer_trace();

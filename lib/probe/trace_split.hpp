@@ -1,5 +1,5 @@
-// Splits the lateness of a wake-up by the kernel's trace of its timers: the part before the
-// kernel's timer interrupt ran, and the part after it (pure).
+// Splits the lateness of a wake-up into the part before the kernel's timer interrupt ran and the
+// part after it, using the kernel's timer trace (pure).
 #pragma once
 
 #include <chrono>
@@ -14,7 +14,7 @@ namespace xenpv::probe {
 /// A line of the event timer:hrtimer_expire_entry.
 struct timer_expiry {
   unsigned cpu = 0;
-  std::chrono::nanoseconds now{};  ///< read at the interrupt's beginning, CLOCK_MONOTONIC
+  std::chrono::nanoseconds now{};  ///< CLOCK_MONOTONIC when the interrupt began
   std::string_view function = {};  ///< the handler of the timer; points into the line
 };
 /// nullopt for any other line.
@@ -22,11 +22,12 @@ struct timer_expiry {
 
 struct wake_parts {
   fine_histogram before;  ///< from the due time to the interrupt
-  fine_histogram after;   ///< from the interrupt to the thread
+  fine_histogram after;   ///< from the interrupt until the thread ran
   std::uint64_t unmatched = 0;
 };
-/// `interrupts` are the times of the interrupts that may have caused a wake-up, ascending. The
-/// interrupt of a wake-up is the first between its due time and the time when the thread ran.
+/// `interrupts` are the times of the interrupts that may have caused a wake-up, ascending. A
+/// wake-up is attributed to the first interrupt between its due time and the time when the thread
+/// ran.
 [[nodiscard]] wake_parts split_wakes(const std::vector<periods::wake>& wakes,
                                      const std::vector<std::chrono::nanoseconds>& interrupts);
 

@@ -1,4 +1,5 @@
-// The ring consists of templates; this unit makes it a library and instantiates them once.
+// The ring classes are templates. This file instantiates them once, so that the library has an
+// object file.
 #include "xenpv/ring/blkif_ring.hpp"
 
 namespace xenpv::ring {

@@ -21,7 +21,8 @@ constexpr std::size_t line_max = std::size_t{64} * 1024;
 
 void send_line(int fd, std::string text) {
   text += '\n';
-  // Replies fit the socket's buffer. Never blocks: a client that does not read loses its reply.
+  // Replies fit into the socket's buffer. The send never blocks: a client that does not read loses
+  // its reply.
   [[maybe_unused]] const auto sent =
       ::send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
@@ -128,7 +129,7 @@ unique_fd connect_to_host(const std::filesystem::path& directory) {
     return connect_to(directory / "admin", SOCK_STREAM);
   } catch (const failure& problem) {
     throw failure(problem.code(), fmt::format("simulated host in {}", directory.string()),
-                  "is it running? `xenpv-sim start --dir` starts one");
+                  "is it running? `xenpv-sim start --dir` starts a host");
   }
 }
 

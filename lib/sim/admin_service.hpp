@@ -1,6 +1,6 @@
-// The host's admin socket. Requests and replies are JSON objects, one per line: {"command": ...};
-// {"ok": true, ...} or {"ok": false, "error": "..."}. Lives in the host's directory; owned by the
-// host's thread.
+// The host's admin socket. Requests and replies are JSON objects, one per line. A request is
+// {"command": ...}; a reply is {"ok": true, ...} or {"ok": false, "error": "..."}. The socket is in
+// the host's directory. Owned by the host's thread.
 #pragma once
 
 #include <filesystem>
@@ -36,13 +36,13 @@ struct host::admin_service {
   std::map<int, client> clients_;
 };
 
-/// Sends `request` (a JSON object) to DIR/admin of a running host and returns the reply's JSON
-/// object. Throws `failure` with the host's message when the host rejects the request, and when no
-/// host runs there.
+/// Sends `request` (a JSON object) to the running host in `directory` and returns the reply (a JSON
+/// object). Throws `failure` if no host is running, or with the host's message if the host rejects
+/// the request.
 [[nodiscard]] std::string ask_host(const std::filesystem::path& directory,
                                    const std::string& request);
-/// Directory of a domain of the host in `directory`, for launch.hpp. Throws `failure` as ask_host
-/// does.
+/// Returns the directory of a domain of the host in `directory`, for domain_environment(). Throws
+/// `failure` as ask_host() does.
 [[nodiscard]] std::filesystem::path ask_domain_directory(const std::filesystem::path& directory,
                                                          domid domain);
 /// Asks the host to stop and returns when its process has exited.

@@ -62,8 +62,8 @@ bool control_service::serve() {
 }
 
 bool control_service::owns(event_channels::handle_id id) const {
-  // A handle travels with fork and SCM_RIGHTS, so any process of the domain may use it, as on
-  // Linux.
+  // Processes inherit handles across fork() and pass them with SCM_RIGHTS, so any process of the
+  // domain may use a handle, as on Linux.
   return host_.events().slot_of(id) == slot_;
 }
 
@@ -88,7 +88,7 @@ control_service::answer control_service::execute(const control_request& request,
       host_.check_handle(handle_of(request), process_);
       return out;
     case control_op::evtchn_waker:
-      // Any domain may ask: the remote end of a channel is another domain's handle.
+      // Any domain may request this: the remote end of a channel is another domain's handle.
       out.fd = host_.events().waker(handle_of(request));
       out.reply.error = out.fd < 0 ? EBADF : 0;
       return out;

@@ -1,5 +1,6 @@
-// The host's end of the connection to one process of a domain: serves its control messages. When
-// the process exits, releases the pages it shared and mapped. Owned by the host's thread.
+// The host's end of the connection to one process of a domain: serves the process's control
+// messages. When the process exits, releases the pages that it shared and mapped. Owned by the
+// host's thread.
 #pragma once
 
 #include <sys/types.h>
@@ -18,17 +19,17 @@
 
 namespace xenpv::sim {
 
-/// The host as a process connection uses it.
+/// The interface through which a process connection uses the host.
 class control_host {
  public:
   [[nodiscard]] virtual event_channels& events() = 0;
   [[nodiscard]] virtual grant_tables& grants() = 0;
   [[nodiscard]] virtual int shared_memory() const = 0;
-  /// gntalloc's limit of the domain, in pages.
+  /// The domain's gntalloc limit, in pages.
   [[nodiscard]] virtual std::uint32_t grant_limit(std::uint8_t slot) const = 0;
-  /// Starts to watch a new handle for the close of its last reference.
+  /// Starts watching a new handle, to detect the close of its last reference.
   virtual void watch_handle(const event_channels::opened_handle& handle) = 0;
-  /// A reference was closed: releases the handle if it was the last one.
+  /// Called after a reference was closed; releases the handle if that was its last reference.
   virtual void check_handle(event_channels::handle_id id, pid_t closer) = 0;
   virtual void delay_event(std::uint8_t slot, std::uint32_t port) = 0;
   virtual void kill_process(pid_t process) = 0;
@@ -45,7 +46,7 @@ class control_service {
   control_service(const control_service&) = delete;
   control_service& operator=(const control_service&) = delete;
 
-  /// Serves the pending requests. Returns false when the process is gone.
+  /// Serves the pending requests. Returns false if the process has disconnected.
   [[nodiscard]] bool serve();
 
   [[nodiscard]] int descriptor() const noexcept { return socket_.get(); }

@@ -1,7 +1,7 @@
-// The messages between a process of a simulated domain and the host: the slow path (open, bind,
-// share, map), as one SEQPACKET message each way. They stand for ioctl(2) and mmap(2) on
-// /dev/xen/*. No behaviour. Both ends are built from the same source; the magic in hello catches a
-// mismatch.
+// The messages between a process of a simulated domain and the host. They replace ioctl(2) and
+// mmap(2) on /dev/xen/* in the slow path (open, bind, share, map). A request and its reply are one
+// SEQPACKET message each. Definitions only. Both ends are built from the same source; the magic
+// number in `hello` detects a mismatch.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,7 @@ enum class control_op : std::uint32_t {
   bind_virq,         ///< a = handle, b = virq        -> a = port
   unbind,            ///< a = handle, b = port
   restrict_domid,    ///< a = handle, b = domain
-  delayed_event,     ///< a = port: the delay fault hit this event
+  delayed_event,     ///< a = port: the delay fault applies to this event
   share,  ///< a = domain, b = writable, count 0, c = pages -> a = share id, words = page, ref, ...
   unshare,       ///< a = share id
   share_notice,  ///< a = share id, b = offset or -1, c = port or -1
@@ -34,18 +34,19 @@ enum class control_op : std::uint32_t {
 
 inline constexpr std::uint64_t no_notice = ~std::uint64_t{0};
 
-/// Limit of the words that follow a message; it limits share and map to half as many pages.
+/// Maximum number of words that follow a message. A page takes two words, so share and map are
+/// limited to half as many pages.
 inline constexpr std::size_t control_words_max = 16384;
 
 struct control_request {
   control_op op;
-  std::uint32_t count;  ///< words that follow
+  std::uint32_t count;  ///< number of words that follow
   std::uint64_t a, b, c;
 };
 static_assert(sizeof(control_request) == 32 && std::is_trivially_copyable_v<control_request>);
 
 struct control_reply {
-  std::int32_t error;  ///< errno, 0 = ok
+  std::int32_t error;  ///< errno; 0: success
   std::uint32_t count;
   std::uint64_t a;
 };

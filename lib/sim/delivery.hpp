@@ -1,6 +1,7 @@
-// Event delivery: from a port to the remote end's handle, by any process that maps the shared
-// state. Lock-free; used by processes (libxensim) and by the host, which differ only in how they
-// reach a handle's wake-up pipe. Binds nothing and frees nothing.
+// Event delivery from a port to the handle of the remote end, by any process that maps the shared
+// state. Lock-free. Used by the processes of the domains (in libxensim) and by the host, which
+// differ only in how they access a handle's ring, a pipe that carries port numbers. Does not bind
+// or free ports.
 #pragma once
 
 #include <cstdint>
@@ -9,27 +10,29 @@
 
 namespace xenpv::sim {
 
-/// Puts a port number into the ring of a handle: the only step in which host and processes differ.
+/// Writes a port number to the ring of a handle: the only step in which the host and the processes
+/// differ.
 class port_ring_writer {
  public:
-  /// A failed write (the reader is gone) is silent, as in the hypervisor.
+  /// Ignores a failed write (the reader has closed the handle), as the hypervisor does.
   virtual void write_port(std::uint16_t handle, std::uint32_t generation, std::uint32_t port) = 0;
 
  protected:
   ~port_ring_writer() = default;
 };
 
-/// Delivers an event to `port` of the domain in `slot`: queued, or latched while the port is
-/// masked.
+/// Delivers an event to `port` of the domain in `slot`: writes it to the ring, or marks it pending
+/// while the port is masked.
 void deliver(shared_state& state, port_ring_writer& rings, std::uint8_t slot, std::uint32_t port);
 
-/// EVTCHNOP_send on `port` of the domain in `slot`, subject to the fault switches. Silently drops
-/// the event when no remote end is bound. Returns false when the caller must delay the event.
+/// Performs EVTCHNOP_send on `port` of the domain in `slot`, subject to the fault switches.
+/// Silently drops the event if no remote end is bound. Returns false if the caller must delay the
+/// event.
 [[nodiscard]] bool send_event(shared_state& state, port_ring_writer& rings, std::uint8_t slot,
                               std::uint32_t port);
 
-/// The late EOI of the evtchn driver: unmasks the port and delivers a latched event. Skips ports
-/// that are not masked or no longer belong to the handle.
+/// Performs the late EOI of the evtchn driver: unmasks the port and delivers a pending event.
+/// Ignores a port that is not masked or no longer belongs to the handle.
 void unmask_port(shared_state& state, port_ring_writer& rings, std::uint16_t handle,
                  std::uint32_t generation, std::uint32_t port);
 

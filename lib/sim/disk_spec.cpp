@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::uint64_t queues_max = 64;
 constexpr std::uint64_t ring_order_max = 4;
-/// BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST pages full of segment descriptions.
+/// The number of segments that fit into BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST pages.
 constexpr std::uint64_t indirect_max = 4096;
 
 constexpr std::string_view option_list =
@@ -89,9 +89,9 @@ result<void> set_file(disk_spec& disk, std::string_view key, std::string_view va
 }
 
 result<void> add_fault(disk_spec& disk, std::string_view key, std::string_view value) {
-  // The backend splits its list of faults at blanks.
+  // The backend splits its list of faults at spaces.
   if (value.empty() || value.find(' ') != std::string_view::npos)
-    return invalid(fmt::format("{} '{}'", key, value), "expected one word, as in fault=error=10");
+    return invalid(fmt::format("{} '{}'", key, value), "expected one word, such as fault=error=10");
   disk.faults.emplace_back(value);
   return {};
 }
@@ -112,7 +112,8 @@ constexpr std::array options = {
 constexpr std::array<std::string_view, 8> flags = {
     "ro", "cdrom", "no-persistent", "no-flush", "no-barrier", "no-discard", "volatile", "vdi"};
 
-/// Applies one option after the disk's name. `seen`: the keys so far; only `fault` may be repeated.
+/// Applies one of the options that follow the disk's name. `seen`: the keys so far; only `fault`
+/// may be repeated.
 result<void> apply_option(disk_spec& disk, std::string_view text,
                           std::vector<std::string_view>& seen, bool& has_store) {
   const auto equals = text.find('=');
@@ -131,7 +132,8 @@ result<void> apply_option(disk_spec& disk, std::string_view text,
   seen.push_back(key);
   if (is_flag) return set_flag(disk, key);
   if (match->is_store && std::exchange(has_store, true))
-    return invalid(fmt::format("option '{}'", text), "a disk has one of memory=, file= and null=");
+    return invalid(fmt::format("option '{}'", text),
+                   "a disk accepts only one of memory=, file= and null=");
   return match->set(disk, key, text.substr(equals + 1));
 }
 

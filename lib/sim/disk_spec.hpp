@@ -1,5 +1,5 @@
-// The argument of --disk: VDEV,memory=SIZE|file=PATH|null=SIZE[,option...]. Parsing only; no disk
-// is created here.
+// The argument of --disk: VDEV,memory=SIZE|file=PATH|null=SIZE[,option...]. Only parses; creates no
+// disk.
 #pragma once
 
 #include <cstdint>
@@ -19,30 +19,29 @@ using wire::disk_store;
 
 struct disk_spec {
   std::string name;          ///< "xvdb"
-  std::uint32_t device = 0;  ///< virtual device number of the xenstore path: 51728
+  std::uint32_t device = 0;  ///< virtual device number, such as 51728
   disk_store store = disk_store::memory;
-  std::uint64_t size = 0;  ///< bytes; for file: 0 = the file's size
-  std::string path;        ///< of file=
+  std::uint64_t size = 0;  ///< bytes; for a file, 0: the file's size
+  std::string path;        ///< path given by file=
   bool read_only = false;
   bool cdrom = false;
   std::uint32_t sector_size = 512;
   backend_kind backend = backend_kind::linux_blkback;
-  std::optional<std::uint32_t> queues;  ///< multi-queue-max-queues; unset = the backend's default
+  std::optional<std::uint32_t> queues;  ///< multi-queue-max-queues; unset: the backend's default
   std::optional<std::uint32_t> ring_order;  ///< max-ring-page-order, 0..4
   std::optional<std::uint32_t> indirect;    ///< feature-max-indirect-segments
   bool persistent = true;
   bool flush = true;
   bool barrier = true;
   bool discard = true;
-  bool volatile_cache = false;      ///< of a memory disk: a power cut loses unflushed writes
-  bool vdi = false;                 ///< XAPI's storage manager names it: see toolstack.hpp
+  bool volatile_cache = false;      ///< for a memory disk: a power cut loses unflushed writes
+  bool vdi = false;                 ///< publishes XAPI's nodes for a VDI: see toolstack.hpp
   std::vector<std::string> faults;  ///< passed to the backend unchanged
 };
 
-/// Options: ro, cdrom, sector=512|4096, backend=KIND, queues=N, order=N,
-/// indirect=N, no-persistent, no-flush, no-barrier, no-discard, volatile, vdi, fault=WORD (may be
-/// repeated). The error names the invalid option. The backend checks the faults, and the features
-/// that its kind lacks.
+/// Options: ro, cdrom, sector=512|4096, backend=KIND, queues=N, order=N, indirect=N, no-persistent,
+/// no-flush, no-barrier, no-discard, volatile, vdi, fault=WORD (may be repeated). The error names
+/// the invalid option. The backend checks the faults, and rejects features that its kind lacks.
 [[nodiscard]] result<disk_spec> parse_disk_spec(std::string_view text);
 
 }  // namespace xenpv::sim

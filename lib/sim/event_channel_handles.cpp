@@ -1,5 +1,5 @@
-// The handle half of event_channels: open file descriptions of /dev/xen/evtchn, from open to last
-// close.
+// The part of event_channels that manages handles: open file descriptions of /dev/xen/evtchn, from
+// open() to the last close().
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -41,7 +41,8 @@ boost::system::result<event_channels::opened_handle, std::errc> event_channels::
   if (::pipe2(ends, O_CLOEXEC) != 0) return static_cast<std::errc>(errno);
   unique_fd reader(ends[0]);
   unique_fd waker(ends[1]);
-  // Only the write end: whether a read blocks is the reader's choice, as on the device.
+  // Make only the write end non-blocking: the reader decides whether its reads block, as on the
+  // device.
   ::fcntl(waker.get(), F_SETFL, O_NONBLOCK);
 
   const auto index = static_cast<std::uint16_t>(free - handles_.begin());
@@ -109,8 +110,8 @@ std::optional<pid_t> event_channels::release(handle_id id, std::optional<pid_t> 
     } else if (!close_stale(handle->slot, port)) {
       const auto domain = domid{static_cast<std::uint16_t>(state_.domains[handle->slot].domain)};
       bugs_.push_back({domain, closer.value_or(0), port,
-                       fmt::format("kernel BUG at drivers/xen/evtchn.c: last reference closed of a "
-                                   "handle that was open across save/restore (port {}, opened by "
+                       fmt::format("kernel BUG at drivers/xen/evtchn.c: last reference closed; the "
+                                   "handle was open across save/restore (port {}, opened by "
                                    "process {})",
                                    port, handle->opener)});
       victim = closer;
@@ -126,8 +127,8 @@ void event_channels::write_port(std::uint16_t handle, std::uint32_t generation,
                                 std::uint32_t port) {
   const auto* record = find({handle, generation});
   if (record == nullptr) return;
-  // The pipe is never full: it holds 16384 ports, and each port is in it at most once. A write
-  // error needs no action: the hang-up reports a closed reader.
+  // The pipe is never full: it has room for 16384 ports and contains each port at most once. A
+  // write error requires no action: EPOLLERR on this end reports a closed reader.
   [[maybe_unused]] const auto written = ::write(record->waker.get(), &port, sizeof port);
 }
 

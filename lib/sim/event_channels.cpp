@@ -7,7 +7,7 @@
 namespace xenpv::sim {
 namespace {
 
-constexpr std::uint32_t virq_timer = 0;   // VIRQ_TIMER: the kernel's own, on every vCPU
+constexpr std::uint32_t virq_timer = 0;   // VIRQ_TIMER: bound by the kernel on every vCPU
 constexpr std::uint32_t virq_count = 24;  // NR_VIRQS
 constexpr std::uint32_t first_reserved_domid = 0x7FF0;
 
@@ -37,8 +37,8 @@ std::optional<std::uint8_t> event_channels::find_domain(domid domain) const {
   return std::nullopt;
 }
 
-// The kernel binds its own ports first, so a program sees numbers that start well above 1:
-// xenstore, console, then timer and IPIs of each vCPU.
+// The kernel binds its own ports first (xenstore, console, then the timer and IPIs of each vCPU),
+// so the port numbers of programs start well above 1.
 void event_channels::bind_kernel_ports(std::uint8_t slot, unsigned cpus) {
   constexpr std::uint32_t ports_per_cpu = 5;
   for (std::uint32_t port = 1; port <= 2 + cpus * ports_per_cpu; ++port)
@@ -108,14 +108,14 @@ void event_channels::close_port(std::uint8_t slot, std::uint32_t port) {
   at(slot, port).delivery.store(0);
   at(slot, port).link.store(0);
   if (link.kind != port_kind::interdomain) return;
-  // Xen leaves the remote end unbound, for this domain to bind again.
+  // Xen leaves the remote end unbound, so that this domain can bind it again.
   const auto self = state_.domains[slot].domain.load();
   at(link.remote_slot, link.remote_port).link.store(port_link{port_kind::unbound, 0, self}.pack());
 }
 
 bool event_channels::close_stale(std::uint8_t slot, std::uint32_t port) {
-  // irq_from_evtchn() of a closed port is -1: BUG_ON. If the kernel has reused the port number
-  // since, it unbinds the new port instead.
+  // irq_from_evtchn() returns -1 for a closed port, which triggers a BUG_ON(). If the kernel has
+  // since reused the port number, it unbinds the new port instead.
   if (link_of(slot, port).kind == port_kind::closed) return false;
   close_port(slot, port);
   return true;
@@ -148,8 +148,8 @@ ioctl_result event_channels::bind_interdomain(handle_id id, domid remote,
   if (!port) return port;
   at(*other, remote_port).link.store(port_link{port_kind::interdomain, slot, *port}.pack());
   attach(id, slot, *port);
-  // evtchn_bind_interdomain(): "we may have lost notifications on the remote unbound port", so the
-  // new port is made pending once.
+  // Like Xen's evtchn_bind_interdomain(), make the new port pending once: "we may have lost
+  // notifications on the remote unbound port".
   deliver(state_, *this, slot, *port);
   return port;
 }

@@ -1,5 +1,6 @@
-// The slow half of event channels, as in Xen and Linux's evtchn driver: handles, binding, closing,
-// and the effect of a resume on both. Owned by the host's thread; the fast half is delivery.hpp.
+// The slow path of event channels, as in Xen and Linux's evtchn driver: opening and closing
+// handles, binding and closing ports, and the effect of a resume on handles and ports. Owned by the
+// host's thread. The fast path is in delivery.hpp.
 #pragma once
 
 #include <sys/types.h>
@@ -24,10 +25,10 @@ namespace xenpv::sim {
 /// Result of an ioctl: a number or an errno.
 using ioctl_result = boost::system::result<std::uint32_t, std::errc>;
 
-/// A modelled "kernel BUG at drivers/xen/evtchn.c:422".
+/// A simulated "kernel BUG at drivers/xen/evtchn.c:422".
 struct kernel_bug {
   domid domain;
-  pid_t process = 0;  ///< killed process; 0 = unknown
+  pid_t process = 0;  ///< the killed process; 0: unknown
   std::uint32_t port = 0;
   std::string what;
 };
@@ -41,20 +42,20 @@ class event_channels final : public port_ring_writer {
   struct opened_handle {
     handle_id id;
     unique_fd reader;
-    int waker = -1;  ///< owned here: watch it for EPOLLERR = last reference closed
+    int waker = -1;  ///< borrowed; EPOLLERR: the last reference was closed
   };
 
-  /// `max_channels` as in xl.cfg: the highest usable port number of each domain.
+  /// `max_channels`: the highest usable port number of each domain (max_event_channels in xl.cfg).
   event_channels(shared_state& state, std::uint32_t max_channels);
 
   // Domains.
 
-  /// Clears the slot's ports and binds the kernel's own.
+  /// Clears the slot's ports and binds the kernel's ports.
   void start_domain(std::uint8_t slot, domid domain, unsigned cpus);
-  /// Closes all ports; handles stay open but dead.
+  /// Closes all ports. Handles stay open but no longer work.
   void stop_domain(std::uint8_t slot);
-  /// Save and restore: ports as in start_domain; the driver's port sets stay unchanged and are
-  /// stale.
+  /// Simulates a save and restore: resets the ports as start_domain() does, but leaves the driver's
+  /// port sets unchanged, so that they are stale.
   void resume_domain(std::uint8_t slot, domid domain, unsigned cpus);
   [[nodiscard]] std::optional<std::uint8_t> find_domain(domid domain) const;
 
@@ -62,16 +63,16 @@ class event_channels final : public port_ring_writer {
 
   [[nodiscard]] boost::system::result<opened_handle, std::errc> open(std::uint8_t slot,
                                                                      pid_t opener);
-  /// The handle whose descriptor has this inode (xenevtchn_fdopen).
+  /// Returns the handle whose descriptor has this inode, for xenevtchn_fdopen().
   [[nodiscard]] std::optional<handle_id> adopt(std::uint8_t slot, std::uint64_t inode) const;
-  /// Write end of the handle's ring, for senders; -1 when it is gone.
+  /// Returns the write end of the handle's ring, for senders, or -1 if the handle was released.
   [[nodiscard]] int waker(handle_id id) const;
   [[nodiscard]] std::optional<std::uint8_t> slot_of(handle_id id) const;
-  /// The process that opened the handle, if the handle is stale and still has ports.
+  /// Returns the process that opened the handle, if the handle is stale and still has ports.
   [[nodiscard]] std::optional<pid_t> stale_opener(handle_id id) const;
   [[nodiscard]] bool is_last_reference_closed(handle_id id) const;
-  /// The driver's release(): unbinds all ports. On a stale handle, records the kernel BUG and
-  /// returns `closer` as the process to kill. Does nothing for a released handle.
+  /// Performs the driver's release(): unbinds all ports. For a stale handle, records the kernel BUG
+  /// and returns `closer` as the process to kill. Does nothing for a released handle.
   std::optional<pid_t> release(handle_id id, std::optional<pid_t> closer);
   [[nodiscard]] std::vector<handle_id> open_handles() const;
 
@@ -81,8 +82,8 @@ class event_channels final : public port_ring_writer {
   [[nodiscard]] ioctl_result bind_interdomain(handle_id id, domid remote,
                                               std::uint32_t remote_port);
   [[nodiscard]] ioctl_result bind_virq(handle_id id, std::uint32_t virq);
-  /// On a stale port, records the BUG as release() does; the error is then `owner_dead`, and
-  /// `caller` must be killed.
+  /// For a port of a stale handle, records the BUG as release() does and returns `owner_dead`;
+  /// `caller` must then be killed.
   [[nodiscard]] ioctl_result unbind(handle_id id, std::uint32_t port, pid_t caller);
   [[nodiscard]] ioctl_result restrict_to(handle_id id, domid domain);
 
@@ -91,19 +92,20 @@ class event_channels final : public port_ring_writer {
   void raise_virq(std::uint8_t slot, std::uint32_t virq);
   /// Sends an event through `port` of the domain, bypassing the fault switches.
   void send_now(std::uint8_t slot, std::uint32_t port);
-  /// True when a handle of the domain owns `port`.
+  /// Returns true if a handle of the domain owns `port`.
   [[nodiscard]] bool is_user_port(std::uint8_t slot, std::uint32_t port) const;
-  /// A release notice will use the port: keeps it connected until unpin, even when its handle
-  /// unbinds it (the kernel's evtchn_get and evtchn_put).
+  /// Keeps the port connected until unpin(), even if its handle unbinds it, because the release of
+  /// a granted page will send an event through it. Corresponds to the kernel's evtchn_get() and
+  /// evtchn_put().
   void pin(std::uint8_t slot, std::uint32_t port);
   void unpin(std::uint8_t slot, std::uint32_t port);
 
   void write_port(std::uint16_t handle, std::uint32_t generation, std::uint32_t port) override;
 
   [[nodiscard]] const std::vector<kernel_bug>& bugs() const noexcept { return bugs_; }
-  /// Ports in use, the kernel's included.
+  /// Number of ports in use, including the kernel's.
   [[nodiscard]] std::size_t port_count(std::uint8_t slot) const;
-  /// True when no peer of the domain still has an event from the domain to handle.
+  /// Returns true if no peer of the domain has an unhandled event from the domain.
   [[nodiscard]] bool is_quiet(std::uint8_t slot) const;
   [[nodiscard]] std::size_t user_port_count(std::uint8_t slot) const;
 
@@ -120,11 +122,13 @@ class event_channels final : public port_ring_writer {
   [[nodiscard]] const handle_record* find(handle_id id) const;
   [[nodiscard]] ioctl_result allocate(std::uint8_t slot, port_link link);
   void attach(handle_id id, std::uint8_t slot, std::uint32_t port);
-  /// The driver's unbind: stops events for the handle, and closes the port unless it is pinned.
+  /// Performs the driver's unbind: stops events for the handle, and closes the port unless it is
+  /// pinned.
   void unbind_port(std::uint8_t slot, std::uint32_t port);
   void close_port(std::uint8_t slot, std::uint32_t port);
   void bind_kernel_ports(std::uint8_t slot, unsigned cpus);
-  /// Closes the port that now has the number of a stale handle's port; false = the BUG.
+  /// Closes the port that now has the number of a stale handle's port. Returns false if this
+  /// triggers the BUG.
   bool close_stale(std::uint8_t slot, std::uint32_t port);
   [[nodiscard]] shared_port& at(std::uint8_t slot, std::uint32_t port);
   [[nodiscard]] port_link link_of(std::uint8_t slot, std::uint32_t port) const;

@@ -1,4 +1,4 @@
-// The argument of --fault: NAME=VALUE. Parsing only; host.hpp applies the faults.
+// The argument of --fault: NAME=VALUE. Only parses; the host (host.hpp) injects the faults.
 #pragma once
 
 #include <chrono>
@@ -14,13 +14,13 @@ namespace xenpv::sim {
 struct fault_switches {
   ratio event_lost{0, 1};     ///< events that never arrive
   ratio event_doubled{0, 1};  ///< events that arrive a second time
-  ratio event_delayed{0, 1};  ///< events that arrive late, by event_delay
+  ratio event_delayed{0, 1};  ///< events that arrive after a delay of event_delay
   std::chrono::nanoseconds event_delay{};
   ratio grant_refused{0, 1};               ///< share and map requests refused
   std::chrono::nanoseconds store_delay{};  ///< delay of each xenstore request of a guest
   std::uint32_t store_fail_every = 0;    ///< every n-th xenstore request of a guest fails with EIO
   std::uint32_t store_eagain_every = 0;  ///< every n-th commit of a guest fails with EAGAIN
-  std::uint32_t store_vanish_after = 0;  ///< xenstored disappears after n more requests of guests
+  std::uint32_t store_vanish_after = 0;  ///< xenstored disappears after n more guest requests
 };
 
 /// Sets the fault that `text` names in `switches`:

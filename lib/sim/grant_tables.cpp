@@ -34,7 +34,7 @@ void grant_tables::start_domain(std::uint8_t slot) {
   std::iota(memory.free_pages.rbegin(), memory.free_pages.rend(), 0U);
   memory.free_refs.resize(max_grants - first_ref);
   std::iota(memory.free_refs.begin(), memory.free_refs.end(), first_ref);
-  // In a guest that has run for a while, references are unordered; a fixed seed keeps runs
+  // In a guest that has run for a while, free references are unordered. A fixed seed keeps runs
   // reproducible.
   std::shuffle(memory.free_refs.begin(), memory.free_refs.end(), std::mt19937(slot + 1U));
   for (auto& entry : state_.domains[slot].grants)
@@ -94,7 +94,7 @@ std::span<const grant_tables::shared_page> grant_tables::pages(share_id id) cons
 }
 
 void grant_tables::free_page(domain_memory& memory, std::uint8_t slot, std::uint32_t page) {
-  // The kernel hands out zeroed pages; a hole reads as zeros and costs nothing until touched.
+  // The kernel allocates zeroed pages. A hole reads as zeros and occupies no memory until accessed.
   ::fallocate(memory.file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
               off_t{page} * off_t{page_size}, off_t{page_size});
   state_.domains[slot].grants[memory.use[page].ref].store(0, std::memory_order_release);
@@ -134,7 +134,8 @@ std::errc grant_tables::unshare(share_id id) {
   carry_out(share.notice, share.slot, memory.file.get(), share.pages.front().page);
   for (const auto& [page, ref] : share.pages) {
     memory.use[page].shared = false;
-    // The grant table's deferred list: a grant in use ends when its last mapping is removed.
+    // As with the kernel's list of deferred grants, a grant in use ends when its last mapping is
+    // removed.
     if (memory.use[page].mapped == 0) free_page(memory, share.slot, page);
   }
   return {};
@@ -155,7 +156,7 @@ boost::system::result<grant_tables::map_id, std::errc> grant_tables::map(
   for (const auto& grant : grants) {
     const auto owner = events_.find_domain(
         grant.domain == domid_self ? domid{static_cast<std::uint16_t>(self)} : grant.domain);
-    // gntdev turns every hypervisor status but "try again" into EINVAL.
+    // gntdev returns EINVAL for every hypervisor error except "try again".
     if (!owner || grant.ref >= max_grants) return std::errc::invalid_argument;
     const auto entry = grant_table_entry::unpack(state_.domains[*owner].grants[grant.ref].load());
     const bool usable = (entry.flags & grant_in_use) != 0 && entry.grantee == self &&
@@ -184,7 +185,8 @@ std::errc grant_tables::unmap(map_id id) {
     const auto page = map.pages[i].page;
     const bool alive = memory.generation == map.generations[i];
     if (i == 0) carry_out(map.notice, map.slot, alive ? memory.file.get() : -1, page);
-    // The granting domain is gone and its slot may have been reused: nothing is left to count.
+    // The granting domain was destroyed and its slot may have been reused: there is no count to
+    // update.
     if (!alive) continue;
     if (--memory.use[page].mapped == 0 && !memory.use[page].shared)
       free_page(memory, map.pages[i].slot, page);

@@ -46,8 +46,8 @@ pid_t peer_process(int socket) {
 
 constexpr std::chrono::milliseconds closer_grace{50};
 
-/// The drain of a guest that is being saved: at most drain_timeout until its backends have handled
-/// all events, then drain_grace for the requests in flight.
+/// Limits for draining a guest that is being saved: wait at most drain_timeout for its backends to
+/// handle all events, then drain_grace for the requests in flight.
 constexpr std::chrono::milliseconds drain_timeout{1000};
 constexpr std::chrono::milliseconds drain_poll_interval{1};
 constexpr std::chrono::milliseconds drain_grace{15};
@@ -162,7 +162,8 @@ void host::resume_as(std::uint8_t slot, domid old_domain, domid new_domain, bool
   grants_.resume_domain(slot);
   store_sockets_.rename(slot, new_domain);
   toolstack_.rebuild_domain(old_domain, new_domain, record.name, options_.disks, storage_moved);
-  // As xenbus_dev does on resume: the new toolstack's tree exists before the watches fire.
+  // As with Linux's xenbus_dev driver on a resume, the new toolstack's nodes exist before the
+  // watches fire.
   store_.resume(old_domain, new_domain);
   store_sockets_.flush();
 }
@@ -216,7 +217,7 @@ domid host::save_restore(domid domain, bool keep_number, std::chrono::millisecon
     resume_as(slot, domain, new_domain, storage_moved);
     return new_domain;
   }
-  // Backends still complete the requests in flight: they may access the saved guest's memory until
+  // Backends still complete the requests in flight, and may access the saved guest's memory until
   // the drain is complete.
   resume_when_drained({slot, domain, new_domain, storage_moved,
                        std::max(frozen - drain_grace, drain_grace), std::move(stopped)},
@@ -245,7 +246,7 @@ std::uint8_t host::slot_of(domid domain) const {
   const auto slot = events_.find_domain(domain);
   if (!slot)
     throw failure(errc::invalid_argument, fmt::format("domain {}", domain),
-                  "no such domain on this host; `xenpv-sim status` lists them");
+                  "no such domain on this host; `xenpv-sim status` lists the domains");
   return *slot;
 }
 
@@ -287,8 +288,8 @@ void host::drop_process(control_service& process) {
   auto& list = domains_[process.slot()]->processes;
   list.erase(std::find_if(list.begin(), list.end(),
                           [&](const auto& entry) { return entry.get() == &process; }));
-  // The exit closed the process's handles. Release them here, where a kernel BUG can be attributed
-  // to the process; the hang-ups that follow do not name it.
+  // The process's exit closed its handles. Release them here, where a kernel BUG can be attributed
+  // to the process: the hang-up events that follow do not identify it.
   for (const auto id : events_.open_handles())
     if (events_.is_last_reference_closed(id)) release_handle(id, dead);
 }
@@ -303,9 +304,9 @@ void host::lose_handle(event_channels::handle_id id) {
     release_handle(id, std::nullopt);
     return;
   }
-  // The last reference of a stale handle was closed. xenevtchn_close reports the closing process,
-  // and an exit is noticed, both within closer_grace. Only a bare close(2) is not reported; it is
-  // attributed to the process that opened the handle.
+  // The last reference to a stale handle was closed. Within closer_grace, xenevtchn_close() reports
+  // the closing process, or the host detects the exit of the process. Only a plain close(2) is not
+  // reported; attribute it to the process that opened the handle.
   reactor_.remove(events_.waker(id));
   reactor_.after(closer_grace, [this, id, opener] {
     const bool alive = ::kill(*opener, 0) == 0;

@@ -1,11 +1,11 @@
 // A simulated Xen host: hypervisor, guest kernels, xenstored and toolstack in one single-threaded
-// process. The domains' processes connect to it through sockets in its directory; events and
-// granted pages do not pass through it.
+// process. The domains' processes connect to the host through sockets in its directory; events and
+// granted pages do not pass through the host.
 //
-//   DIR/admin              commands of xenpv-sim (one JSON object a line)
-//   DIR/domN/control       a domain's /dev/xen: see control_wire.hpp
-//   DIR/domN/xenstored     a domain's connection to xenstored
-//   DIR/domN/root          its programs' view of /sys, /proc and /dev/xen (XENPV_ROOT)
+//   DIR/admin              commands of xenpv-sim (one JSON object per line)
+//   DIR/domN/control       emulates the domain's /dev/xen: see control_wire.hpp
+//   DIR/domN/xenstored     the domain's connection to xenstored
+//   DIR/domN/root          /sys, /proc and /dev/xen of the domain's programs (XENPV_ROOT)
 // N is the domain's number at creation; a restore may change the number but not the directory.
 #pragma once
 
@@ -36,14 +36,14 @@
 namespace xenpv::sim {
 
 struct host_options {
-  std::filesystem::path directory;  ///< exists; owned by the host
+  std::filesystem::path directory;  ///< must exist; owned by the host
   unsigned guests = 1;              ///< domains created at start, numbered from 1
-  unsigned cpus = 2;  ///< vCPUs of each domain: decides how many ports the kernel takes
-  std::uint32_t max_channels = 1023;  ///< xl.cfg max_event_channels
-  std::uint32_t grant_limit = 1024;   ///< xen-gntalloc's limit
-  std::vector<disk_spec> disks;       ///< of every domain created
+  unsigned cpus = 2;  ///< vCPUs of each domain; determines how many ports the kernel binds
+  std::uint32_t max_channels = 1023;  ///< max_event_channels in xl.cfg
+  std::uint32_t grant_limit = 1024;   ///< xen-gntalloc's limit, in pages
+  std::vector<disk_spec> disks;       ///< of each guest created
   fault_switches faults;
-  xen_version version = xen_version::xen_4_17;  ///< where a program can tell
+  xen_version version = xen_version::xen_4_17;  ///< whose behaviour is simulated
 };
 
 class host final : private control_host {
@@ -51,28 +51,29 @@ class host final : private control_host {
   explicit host(host_options options);
   ~host();
 
-  /// Serves until stop(). `ready` is called once all sockets listen.
+  /// Serves until stop(). `ready` is called when all sockets are listening.
   void run(const std::function<void()>& ready);
   void stop();
 
   [[nodiscard]] domid create_domain(std::optional<domid> number);
-  /// Kills the domain's processes; pages that peers map stay mapped.
+  /// Kills the domain's processes. Pages that peers have mapped stay mapped.
   void destroy_domain(domid domain);
-  /// Saves and restores at once; returns the new number. With a `frozen` time, stops the domain's
-  /// processes for that time, as a save would, and restores a moment later, when the backends have
-  /// completed the requests in flight. `storage_moved`: as for rebuild_domain().
+  /// Saves and restores the domain; returns its new number. If `frozen` is 0, the restore is
+  /// immediate. Otherwise, the domain's processes are stopped for that time, as by a save, and the
+  /// restore follows when the backends have completed the requests in flight. `storage_moved`: as
+  /// for toolstack::rebuild_domain().
   domid save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen,
                      bool storage_moved = false);
-  /// A cancelled suspend, as after `xl save -c`: stops the domain's processes for the `frozen` time
-  /// and does nothing else.
+  /// Simulates a cancelled suspend, as by `xl save -c`: stops the domain's processes for the
+  /// `frozen` time and does nothing else.
   void checkpoint(domid domain, std::chrono::milliseconds frozen);
   void raise_virq(domid domain, std::uint32_t virq);
   void set_faults(const fault_switches& faults);
   [[nodiscard]] const fault_switches& faults() const noexcept { return faults_; }
-  /// Directory of a domain; throws when there is no such domain.
+  /// Returns the directory of a domain. Throws `failure` if there is no such domain.
   [[nodiscard]] std::filesystem::path domain_directory(domid domain) const;
 
-  /// Everything `xenpv-sim status` prints, as JSON text.
+  /// Returns the output of `xenpv-sim status`, as JSON text.
   [[nodiscard]] std::string status() const;
 
  private:
@@ -87,10 +88,10 @@ class host final : private control_host {
     domid old_domain;
     domid new_domain;
     bool storage_moved;
-    std::chrono::milliseconds frozen;  ///< after the restore
+    std::chrono::milliseconds frozen;  ///< remaining time after the restore
     std::vector<pid_t> processes;
   };
-  /// Stops the domain's processes and returns them.
+  /// Stops the domain's processes and returns their pids.
   [[nodiscard]] std::vector<pid_t> stop_processes(const domain_record& domain) const;
   void continue_after(std::chrono::milliseconds delay, std::vector<pid_t> processes);
   void resume_when_drained(suspended_domain suspended, std::chrono::milliseconds timeout);

@@ -22,15 +22,16 @@ std::filesystem::path make_directory() {
   const char* top = std::getenv("TMPDIR");
   std::string name =
       fmt::format("{}/xenpv-sim-XXXXXX", top != nullptr && *top != '\0' ? top : "/tmp");
-  if (::mkdtemp(name.data()) == nullptr) throw_errno(fmt::format("make a folder like {}", name));
+  if (::mkdtemp(name.data()) == nullptr)
+    throw_errno(fmt::format("create a directory like {}", name));
   return name;
 }
 
 void claim_directory(const std::filesystem::path& directory) {
   std::filesystem::create_directories(directory);
   if (!std::filesystem::is_empty(directory))
-    throw failure(errc::invalid_argument, fmt::format("folder {}", directory.string()),
-                  "it is not empty; give the simulated host a separate folder");
+    throw failure(errc::invalid_argument, fmt::format("directory {}", directory.string()),
+                  "it is not empty; choose an empty directory for the simulated host");
 }
 
 void empty_directory(const std::filesystem::path& directory) {
@@ -39,8 +40,8 @@ void empty_directory(const std::filesystem::path& directory) {
     std::filesystem::remove_all(entry.path(), ignored);
 }
 
-/// Runs the host until it stops. Closes `report` once the host is ready, or writes the reason of a
-/// failed start to it.
+/// Runs the host until it stops. Closes `report` when the host is ready. If the start fails, writes
+/// the reason to `report`.
 [[noreturn]] void run_host(const host_options& options, unique_fd report) {
   ::signal(SIGPIPE, SIG_IGN);
   ::prctl(PR_SET_NAME, "xenpv-sim-host");
@@ -48,8 +49,8 @@ void empty_directory(const std::filesystem::path& directory) {
   try {
     host simulated(options);
     simulated.run([&] { report.reset(); });
-    // Empty it while the sockets are open: a client that waits for them to close may then reuse the
-    // directory.
+    // Empty the directory while the sockets are still open: a client that waits for them to close
+    // may reuse the directory immediately.
     empty_directory(options.directory);
   } catch (const std::exception& problem) {
     if (report) {
@@ -63,7 +64,8 @@ void empty_directory(const std::filesystem::path& directory) {
   ::_exit(status);
 }
 
-/// Waits for the host's report; throws `failure` with its message unless it is empty.
+/// Waits for the host's report. Throws `failure` with the reported message unless the report is
+/// empty.
 void await_report(unique_fd report) {
   std::string message;
   char bytes[512];
@@ -99,7 +101,7 @@ host_process host_process::start(host_options options) {
   if (child < 0) throw_errno("fork the simulated host");
   if (child == 0) {
     reader.reset();
-    // Leave the terminal's process group: ^C is meant for the command in the domain.
+    // Leave the terminal's session, so that ^C interrupts only the command in the domain.
     ::setsid();
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) ::_exit(1);

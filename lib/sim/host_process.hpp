@@ -1,4 +1,5 @@
-// A simulated host in a separate process, with its directory. Forks: start it before any thread.
+// A simulated host in a separate process, and its directory. Starting it forks, so start it before
+// any thread.
 #pragma once
 
 #include <sys/types.h>
@@ -11,9 +12,9 @@ namespace xenpv::sim {
 
 class host_process {
  public:
-  /// Starts a host that dies with this process. With an empty options.directory, creates a
-  /// directory below TMPDIR, which stop() removes. Returns when the host's sockets listen; throws
-  /// `failure` with the host's message when the start fails.
+  /// Starts a host that is killed when this process exits. With an empty options.directory, creates
+  /// a directory below TMPDIR, which stop() removes. Returns when the host's sockets are listening.
+  /// Throws `failure` with the host's message if the start fails.
   [[nodiscard]] static host_process start(host_options options);
   /// Starts a host that outlives this process, for `xenpv-sim start`.
   static void start_daemon(const host_options& options);

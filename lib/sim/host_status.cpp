@@ -1,4 +1,4 @@
-// The output of `xenpv-sim status`. Scripts read the keys: add keys, never rename them.
+// The output of `xenpv-sim status`. Scripts depend on the keys: add keys, but never rename any.
 #include <nlohmann/json.hpp>
 
 #include "sim/admin_service.hpp"

@@ -45,8 +45,8 @@ std::map<std::string, std::string> domain_environment(
       {"XENPV_ROOT", domain_directory / "root"},
   };
 #if defined(__SANITIZE_ADDRESS__)
-  // A sanitized program requires its runtime first in the list, where libxensim.so is now. The
-  // library interposes no function of the runtime, so the order does not matter.
+  // The AddressSanitizer runtime must be loaded first by default, but libxensim.so now precedes it.
+  // libxensim.so interposes none of the runtime's functions, so disable this check.
   out["ASAN_OPTIONS"] = variable("ASAN_OPTIONS") + ":verify_asan_link_order=0";
 #endif
   return out;

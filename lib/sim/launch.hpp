@@ -1,6 +1,6 @@
 // The environment of a program that runs as a process of a simulated domain. The program is
-// unmodified: it finds libxensim.so before Xen's libraries, and its domain's xenstored before the
-// real one. Starts no process.
+// unmodified: it loads libxensim.so before Xen's libraries, and connects to its domain's xenstored
+// instead of the real one. Starts no process.
 #pragma once
 
 #include <filesystem>
@@ -9,13 +9,13 @@
 
 namespace xenpv::sim {
 
-/// Environment variables for a process of the domain in `domain_directory`: LD_PRELOAD (in front of
-/// its present value), XENSTORED_PATH, XENPV_SIM_DIR, XENPV_ROOT.
+/// Environment variables for a process of the domain in `domain_directory`: LD_PRELOAD (prepended
+/// to its current value), XENSTORED_PATH, XENPV_SIM_DIR, XENPV_ROOT.
 [[nodiscard]] std::map<std::string, std::string> domain_environment(
     const std::filesystem::path& domain_directory);
 
-/// Path of libxensim.so: XENPV_SIM_LIBRARY, beside this program, or where it was installed. Throws
-/// `failure` with the paths tried.
+/// Returns the path of libxensim.so: XENPV_SIM_LIBRARY if set, otherwise next to this program or in
+/// the installation directory. Throws a `failure` that lists the paths tried.
 [[nodiscard]] std::filesystem::path find_simulator_library();
 
 }  // namespace xenpv::sim

@@ -18,7 +18,7 @@ sockaddr_un address_of(const std::filesystem::path& path) {
   const auto& text = path.native();
   if (text.size() >= sizeof address.sun_path)
     throw_errno(ENAMETOOLONG, fmt::format("socket {}", text),
-                fmt::format("choose a folder whose socket paths stay below {} bytes",
+                fmt::format("choose a directory whose socket paths are shorter than {} bytes",
                             sizeof address.sun_path));
   std::memcpy(address.sun_path, text.data(), text.size());
   return address;

@@ -1,4 +1,4 @@
-// Unix sockets at a path: listen and connect.
+// Functions to listen on and connect to Unix sockets in the file system.
 #pragma once
 
 #include <filesystem>
@@ -11,7 +11,7 @@ namespace xenpv::sim {
 /// Throws `failure`, with a separate message for a path too long for a Unix socket.
 [[nodiscard]] unique_fd listen_at(const std::filesystem::path& path, int type);
 
-/// Connects to a socket made by listen_at. Throws `failure`.
+/// Connects to a socket created by listen_at(). Throws `failure`.
 [[nodiscard]] unique_fd connect_to(const std::filesystem::path& path, int type);
 
 }  // namespace xenpv::sim

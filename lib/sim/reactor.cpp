@@ -73,8 +73,8 @@ void reactor::run() {
     std::stable_partition(events.begin(), end, [](const epoll_event& e) {
       return (e.events & hang_up) != 0 && (e.events & EPOLLIN) == 0;
     });
-    // Look the watch up again for each event: an earlier callback may have removed it, and its
-    // descriptor number may have been reused.
+    // Look up the watch again for each event: an earlier callback may have removed the watch, and
+    // its descriptor number may have been reused.
     struct occurrence {
       int fd;
       std::uint32_t events;

@@ -1,6 +1,6 @@
-// The host's event loop: descriptors and timers on one thread. It uses epoll only, because the
-// simulator must not depend on the loop that it tests. Callbacks may add and remove anything,
-// including themselves.
+// The host's event loop: descriptors and timers on one thread. It uses only epoll, because the
+// simulator must not depend on the event loop that it tests. Callbacks may add timers, and may add
+// and remove watches, including their own.
 #pragma once
 
 #include <chrono>
@@ -27,13 +27,15 @@ class reactor {
   /// Watches `fd` (not owned) for EPOLL* `events`; EPOLLERR and EPOLLHUP are always included.
   void add(int fd, std::uint32_t events, ready_callback callback);
   void modify(int fd, std::uint32_t events);
-  /// Call before closing `fd`. Drops the events of `fd` that were already collected.
+  /// Must be called before `fd` is closed. Drops the events of `fd` that epoll has already
+  /// returned.
   void remove(int fd);
 
   void after(clock::duration delay, std::function<void()> callback);
 
-  /// Runs until stop(). Handles the hang-ups of one round before its requests: a descriptor that a
-  /// process closed before its request is seen as closed.
+  /// Runs until stop(). In each iteration, handles hang-ups before requests, so that a descriptor
+  /// that a process closed before it sent a request is handled as closed before the request is
+  /// served.
   void run();
   void stop() noexcept { stopping_ = true; }
 

@@ -1,10 +1,11 @@
 // The memory that the simulated host shares with every process of its domains: event-channel
 // tables, the drivers' port sets, grant tables and the fault switches.
 //
-// Only the host, as hypervisor and kernel, changes the bindings. Processes read the tables and flip
-// the two delivery bits, so that notify, delivery and unmask need no other process. Everything here
-// is a lock-free atomic: a killed process leaves no lock behind. Mapped by host and processes built
-// from the same source; never stored.
+// Only the host, which acts as hypervisor and kernel, changes the bindings. Processes read the
+// tables and change the two delivery bits, so that notify, delivery and unmask involve no other
+// process. All state that changes is a lock-free atomic, so a killed process cannot leave a lock
+// held. Never stored in a file: the host and the processes that map this memory are built from the
+// same source.
 #pragma once
 
 #include <array>
@@ -15,20 +16,19 @@
 namespace xenpv::sim {
 
 inline constexpr std::uint32_t shared_magic = 0x78656e31;
-inline constexpr std::size_t max_domains =
-    32;  ///< slots; a slot outlives a save/restore of its domain
-inline constexpr std::size_t max_ports = 4096;  ///< per domain: the 2-level ABI's limit on 64 bits
+inline constexpr std::size_t max_domains = 32;  ///< slots; a restore keeps a domain's slot
+inline constexpr std::size_t max_ports = 4096;  ///< per domain: the 64-bit limit of the 2-level ABI
 inline constexpr std::size_t max_handles = 1024;  ///< open /dev/xen/evtchn handles of a host
 inline constexpr std::size_t max_grants = 32768;  ///< per domain: 64 frames of version 1 entries
 
-/// EVTCHNSTAT_*, with the kernel's own ports as one kind.
+/// Xen's EVTCHNSTAT_* values, except that all ports of the guest's kernel have one kind.
 enum class port_kind : std::uint8_t { closed, unbound, interdomain, virq, kernel };
 
 /// The hypervisor's state of a port, in one word so that a sender reads it atomically.
 struct port_link {
   port_kind kind = port_kind::closed;
   std::uint8_t remote_slot = 0;
-  std::uint32_t remote_port = 0;  ///< of interdomain; the VIRQ number of virq
+  std::uint32_t remote_port = 0;  ///< unbound: the remote domain; virq: the VIRQ number
 
   [[nodiscard]] constexpr std::uint64_t pack() const noexcept {
     return std::uint64_t{static_cast<std::uint8_t>(kind)} << 56 | std::uint64_t{remote_slot} << 48 |
@@ -40,12 +40,12 @@ struct port_link {
   }
 };
 
-/// The handle to which the guest kernel delivers a port's events, and the port's delivery bits.
-/// generation 0 = no handle: events are dropped.
+/// The handle to which the guest kernel delivers a port's events, and the port's delivery bits. If
+/// `generation` is 0, the port has no handle and events are dropped.
 struct port_delivery {
   std::uint32_t generation = 0;
   std::uint16_t handle = 0;
-  bool masked = false;   ///< delivered to the reader, which has not unmasked yet
+  bool masked = false;   ///< delivered to the reader, which has not unmasked the port yet
   bool pending = false;  ///< notified again while masked
 
   [[nodiscard]] constexpr std::uint64_t pack() const noexcept {
@@ -68,7 +68,7 @@ enum grant_flag : std::uint8_t { grant_in_use = 1, grant_read_only = 2 };
 /// A grant-table entry in one word.
 struct grant_table_entry {
   std::uint8_t flags = 0;
-  std::uint16_t grantee = 0;  ///< domain number it is granted to
+  std::uint16_t grantee = 0;  ///< number of the domain that may access the page
   std::uint32_t page = 0;     ///< page index in the granting domain's memory
 
   [[nodiscard]] constexpr std::uint64_t pack() const noexcept {
@@ -81,17 +81,17 @@ struct grant_table_entry {
 };
 
 struct shared_domain {
-  std::atomic<std::uint32_t> generation;  ///< of the slot; 0 = free
-  std::atomic<std::uint32_t> domain;      ///< number; changes at a restore
+  std::atomic<std::uint32_t> generation;  ///< of the slot; 0: free
+  std::atomic<std::uint32_t> domain;      ///< domain number; a restore may change it
   std::array<shared_port, max_ports> ports;
   std::array<std::atomic<std::uint64_t>, max_grants> grants;
 };
 
 /// The evtchn driver's state of one open file description.
 struct shared_handle {
-  std::atomic<std::uint32_t> generation;  ///< 0 = free
+  std::atomic<std::uint32_t> generation;  ///< 0: free
   std::atomic<std::uint32_t> slot;        ///< domain slot
-  /// The driver's port tree. A resume does not clear it, which is the kernel's bug.
+  /// The driver's port tree. A resume does not clear it, which reproduces the kernel's bug.
   std::array<std::atomic<std::uint64_t>, max_ports / 64> ports;
 
   [[nodiscard]] bool has_port(std::uint32_t port) const noexcept {
@@ -100,14 +100,15 @@ struct shared_handle {
   }
 };
 
-/// Hits `part` of every `whole` events; part 0 = off. Counted over all domains of the host.
+/// Affects the first `part` of every `whole` events, counted over all domains of the host. A `part`
+/// of 0 disables the fault.
 struct shared_event_fault {
   std::atomic<std::uint32_t> part;
   std::atomic<std::uint32_t> whole;
   std::atomic<std::uint64_t> seen;
   std::atomic<std::uint64_t> hit;
 
-  /// Counts one event and returns true if the fault hits it.
+  /// Counts one event. Returns true if the fault affects it.
   [[nodiscard]] bool strikes() noexcept {
     const auto hits = part.load(std::memory_order_relaxed);
     if (hits == 0) return false;
@@ -120,7 +121,7 @@ struct shared_event_fault {
 
 struct shared_state {
   std::uint32_t magic;
-  std::uint32_t size;  ///< sizeof(shared_state) as the host was built
+  std::uint32_t size;  ///< sizeof(shared_state) in the host's build
   shared_event_fault lose;
   shared_event_fault duplicate;
   shared_event_fault delay;

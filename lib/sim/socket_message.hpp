@@ -1,5 +1,5 @@
-// One SEQPACKET message with an optional descriptor, sent and received whole. Used by the host and
-// by libxensim, so it depends on the C library only.
+// Functions to send and receive one SEQPACKET message with an optional descriptor. Used by the host
+// and by libxensim, so they depend only on the C library.
 #pragma once
 
 #include <sys/socket.h>
@@ -13,8 +13,8 @@
 
 namespace xenpv::sim {
 
-/// Sends header and body as one message, with `fd` attached unless it is -1. Returns false with
-/// errno on failure.
+/// Sends `header` and `body` as one message, with `fd` attached unless it is -1. Returns false and
+/// sets errno on failure.
 inline bool send_message(int socket, const void* header, std::size_t header_size, const void* body,
                          std::size_t body_size, int fd = -1) noexcept {
   iovec parts[2] = {{const_cast<void*>(header), header_size}, {const_cast<void*>(body), body_size}};
@@ -37,9 +37,9 @@ inline bool send_message(int socket, const void* header, std::size_t header_size
   }
 }
 
-/// Receives one message into header and body; `fd` gets an attached descriptor. Returns the size of
-/// the body, or -1 with errno (0 = the peer closed, EPROTO = shorter than its header, or
-/// truncated).
+/// Receives one message into `header` and `body`, and stores an attached descriptor in `fd`.
+/// Returns the size of the body, or -1 with errno set (0: the peer disconnected; EPROTO: the
+/// message is truncated or shorter than its header).
 inline std::ptrdiff_t receive_message(int socket, void* header, std::size_t header_size, void* body,
                                       std::size_t body_size, unique_fd& fd,
                                       int flags = 0) noexcept {

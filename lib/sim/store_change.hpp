@@ -14,10 +14,10 @@ namespace xenpv::sim {
 template <class T>
 using store_result = boost::system::result<T, std::errc>;
 
-/// Views, valid for the duration of one call.
+/// Refers to data that is valid only for the duration of one call.
 struct store_change {
   std::string_view path;
-  const store_node* node = nullptr;  ///< the changed or last known node; null: look it up
+  const store_node* node = nullptr;  ///< the changed or removed node; null: look it up
   /// The previous state; a client that could read it may be notified of the change.
   const store_node* before = nullptr;
   bool exact = false;  ///< only for watches of exactly this path

@@ -19,7 +19,7 @@
 namespace xenpv::sim {
 
 /// Limit of a connection's unread watch events, in bytes. Further events are dropped, as xenstored
-/// does for a domain that has exhausted its memory quota (of this size).
+/// does for a domain that has exhausted its memory quota (which has this size).
 inline constexpr std::size_t store_unread_events_max = 2'621'440;
 
 class store_connection {
@@ -27,14 +27,14 @@ class store_connection {
   explicit store_connection(domid owner) : domain(owner) {}
 
   void reply(const wire::xs_message_header& request, wire::xs_type type, std::string_view payload);
-  /// Drops the event when an equal one is still unread (except special events), when it does not
-  /// fit into a message, or when store_unread_events_max is reached.
+  /// Drops the event if an equal one is still unread (except special events), if it does not fit
+  /// into a message, or if store_unread_events_max would be exceeded.
   void send_event(std::string_view path, std::string_view token);
 
   [[nodiscard]] bool has_output() const noexcept { return !output_.empty(); }
   [[nodiscard]] std::vector<std::byte> take_output();
 
-  /// Null when no transaction has this number.
+  /// Returns nullptr if no transaction has this number.
   [[nodiscard]] store_transaction* transaction(std::uint32_t id) const;
   [[nodiscard]] std::uint32_t start_transaction(store_tree& tree,
                                                 std::optional<std::size_t> node_limit);

@@ -37,7 +37,7 @@ using answer = store_result<std::string>;
 
 answer store_service::state::introduce(std::string_view payload) {
   const auto strings = terminated_strings(payload);
-  // The daemon ignores the second string, the ring's frame number, too.
+  // Like the daemon, ignore the second string, which is the ring's frame number.
   if (strings.size() < 3 || static_cast<std::int32_t>(lenient_number(strings[2])) <= 0)
     return std::errc::invalid_argument;
   const auto domain = as_domid(lenient_number(strings[0]));
@@ -79,7 +79,7 @@ answer store_service::state::set_target(std::string_view payload) {
 answer store_service::state::get_domain_path(std::string_view payload) {
   const auto text = sole_string(payload);
   if (!text) return std::errc::invalid_argument;
-  // Not domain_path: the daemon replies for any number, whether or not the domain exists.
+  // Not domain_path(): the daemon replies for any number, whether or not the domain exists.
   return fmt::format("/local/domain/{}", lenient_number(*text)) + '\0';
 }
 

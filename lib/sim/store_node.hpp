@@ -1,5 +1,5 @@
-// One node of the store: value, permissions, names of its children. A value type: storage and
-// access checks are elsewhere.
+// One node of the store: its value, its permissions and the names of its children. A plain value:
+// store_tree.hpp stores nodes, and store_view.hpp checks access.
 #pragma once
 
 #include <cstddef>
@@ -16,12 +16,12 @@ namespace xenpv::sim {
 struct store_node {
   std::string value;
   std::vector<store_permission> permissions;  ///< never empty; [0] is the owner
-  /// Names in order of creation, each followed by a NUL: the payload of DIRECTORY, to which the
-  /// offsets of DIRECTORY_PART refer.
+  /// Names of the children in order of creation, each followed by a NUL. This is the payload of a
+  /// DIRECTORY reply; the offsets of DIRECTORY_PART requests refer to it.
   std::string children;
   std::uint64_t generation = 0;  ///< changes with every change of this node
-  /// Generation when the permissions were last set. If older than a domain's destruction, entries
-  /// for that domain number are void.
+  /// The node's generation when its permissions were last set. If a domain was destroyed later, the
+  /// entries for its number are void.
   std::uint64_t permissions_generation = 0;
 
   [[nodiscard]] domid owner() const noexcept { return permissions.front().domain; }
@@ -29,12 +29,12 @@ struct store_node {
   [[nodiscard]] std::size_t accounted_size() const noexcept;
 
   void add_child(std::string_view name);
-  /// False when there is no such child.
+  /// Returns false if there is no such child.
   bool remove_child(std::string_view name);
   [[nodiscard]] std::vector<std::string> child_names() const;
 };
 
-/// A snapshot of a node: later changes create a new node. Null: no such node.
+/// A snapshot of a node: later changes create a new node. Null means that the node does not exist.
 using store_node_ref = std::shared_ptr<const store_node>;
 
 }  // namespace xenpv::sim

@@ -39,7 +39,7 @@ answer store_service::state::directory_part(store_connection& client, std::strin
   const std::size_t offset = lenient_number(strings[1]);
   auto part = fmt::format("{}", (*node)->generation) + '\0';
   if (offset >= children.size()) return part + '\0';
-  // Whole names only; an empty name after the last one marks the end of the list.
+  // Return only whole names; an empty name after the last one marks the end of the list.
   const auto room = wire::xs_payload_max - part.size() - 1;
   std::size_t length = 0;
   while (offset + length < children.size()) {
@@ -114,7 +114,7 @@ answer store_service::state::watch(store_connection& client, std::string_view pa
   const auto strings = terminated_strings(payload);
   if (strings.size() != 2) return std::errc::invalid_argument;
   const store_watch fresh(strings[0], strings[1], client.domain);
-  // Any event name may be watched: the daemon checks its length only.
+  // Any name of a special event may be watched: like the daemon, check only its length.
   if (!is_special_store_path(fresh.path) && !is_valid_store_path(fresh.path))
     return std::errc::invalid_argument;
   if (exceeds_path_limit(quota, {.domain = client.domain}, fresh.path))

@@ -10,7 +10,8 @@ namespace {
 constexpr std::string_view domains_directory = "/local/domain/";
 constexpr std::string_view decimal_digits = "0123456789";
 
-/// Length of a leading "/local/domain/N/", or 0. The daemon reads at most five digits.
+/// Returns the length of a leading "/local/domain/N/", or 0 if there is none. The daemon reads at
+/// most five digits.
 std::size_t own_directory_length(std::string_view path) noexcept {
   if (!path.starts_with(domains_directory)) return 0;
   const auto end = path.find_first_not_of(decimal_digits, domains_directory.size());

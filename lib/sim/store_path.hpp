@@ -12,25 +12,25 @@ namespace xenpv::sim {
 /// "/local/domain/N": the base of domain N's relative paths.
 [[nodiscard]] std::string domain_path(domid domain);
 
-/// `path` unchanged if it starts with '/' or '@', otherwise below the domain's own directory. The
-/// result need not be valid.
+/// Returns `path` unchanged if it starts with '/' or '@'; otherwise resolves it below the domain's
+/// own directory. The result need not be valid.
 [[nodiscard]] std::string resolve_store_path(std::string_view path, domid domain);
 [[nodiscard]] bool is_relative_store_path(std::string_view path) noexcept;
 
-/// '@' names events ("@releaseDomain"), not nodes.
+/// Whether `path` starts with '@' and thus names an event, such as "@releaseDomain".
 [[nodiscard]] bool is_special_store_path(std::string_view path) noexcept;
 
 /// Whether `path` can name a node: absolute, [A-Za-z0-9-/_@] only, no "//", no '/' at the end.
 [[nodiscard]] bool is_valid_store_path(std::string_view path) noexcept;
-/// Whether `path` is longer than 2048 bytes, a leading "/local/domain/N/" not counted.
+/// Whether `path` is longer than 2048 bytes, not counting a leading "/local/domain/N/".
 [[nodiscard]] bool is_too_long_store_path(std::string_view path) noexcept;
 
-/// Directory of a valid path; "/" is its own parent.
+/// The parent directory of a valid path; "/" is its own parent.
 [[nodiscard]] std::string_view parent_store_path(std::string_view path) noexcept;
 /// Last component of a valid path other than "/".
 [[nodiscard]] std::string_view leaf_store_name(std::string_view path) noexcept;
 [[nodiscard]] std::string child_store_path(std::string_view parent, std::string_view name);
-/// True when `path` is `top` or below it.
+/// Returns true if `path` is `top` or is below `top`.
 [[nodiscard]] bool is_within_store_path(std::string_view path, std::string_view top) noexcept;
 
 }  // namespace xenpv::sim

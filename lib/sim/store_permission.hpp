@@ -23,15 +23,15 @@ struct store_permission {
   friend bool operator==(const store_permission&, const store_permission&) = default;
 };
 
-/// A caller's rights on one node. A request that needs `own` changes permissions.
+/// A caller's rights on one node. `own` is the right to change the node's permissions.
 struct store_rights {
   bool read = false;
   bool write = false;
   bool own = false;
 
-  /// True when every right in `required` is granted here.
+  /// Returns true if these rights include every right in `required`.
   [[nodiscard]] bool cover(const store_rights& required) const noexcept;
-  /// True when at least one right in `required` is granted here.
+  /// Returns true if these rights include at least one right in `required`.
   [[nodiscard]] bool touch(const store_rights& required) const noexcept;
 };
 
@@ -39,8 +39,8 @@ inline constexpr store_rights right_to_read{.read = true};
 inline constexpr store_rights right_to_write{.write = true};
 inline constexpr store_rights right_to_own{.write = true, .own = true};
 
-/// The domain that uses the store. `target`: the domain it serves (SET_TARGET), whose rights it
-/// also has.
+/// The domain that makes a request. `target`: the domain that it serves (set by SET_TARGET), whose
+/// rights it also has.
 struct store_caller {
   domid domain = domid_0;
   std::optional<domid> target{};
@@ -51,11 +51,11 @@ struct store_caller {
   }
 };
 
-/// One entry of GET_PERMS: "r7".
+/// Formats one entry of a GET_PERMS reply, such as "r7".
 [[nodiscard]] std::string format_permission(const store_permission& permission);
 
-/// One entry of SET_PERMS: [rwbn] and a domain number, parsed as by strtol(3). Returns nullopt for
-/// anything else.
+/// Parses one entry of a SET_PERMS request: a letter of [rwbn] and a domain number, parsed as by
+/// strtol(3). Returns nullopt for anything else.
 [[nodiscard]] std::optional<store_permission> parse_permission(std::string_view text);
 
 }  // namespace xenpv::sim

@@ -14,9 +14,9 @@ struct store_quota {
   std::uint32_t watches = 128;
   std::uint32_t transactions = 10;
   std::uint32_t transaction_nodes = 1024;
-  std::uint32_t node_size = 2048;  ///< bytes of value, permissions, child names and a header of 24
+  std::uint32_t node_size = 2048;  ///< bytes: value, permissions, child names, 24-byte header
   std::uint32_t permissions = 5;
-  /// Before Xen 4.18, the limit of a path's length applied to domain 0 as well.
+  /// Before Xen 4.18, the path length limit also applied to domain 0.
   bool limits_paths_of_domain_0 = true;
 };
 

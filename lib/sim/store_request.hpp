@@ -1,4 +1,4 @@
-// Requests on the wire: the message, and the daemon's parsing of its payload.
+// Requests in wire format: the message, and functions that parse its payload as the daemon does.
 // Pure; does not interpret requests.
 #pragma once
 
@@ -19,20 +19,22 @@ struct store_request {
   std::string payload;
 };
 
-/// The payload without its NUL, if that NUL is the only one and the last byte.
+/// Returns the payload without its last byte, if that byte is a NUL and the payload contains no
+/// other NUL.
 [[nodiscard]] std::optional<std::string_view> sole_string(std::string_view payload);
 
-/// All NUL-terminated strings; bytes after the last NUL are ignored.
+/// Returns all NUL-terminated strings. Ignores bytes after the last NUL.
 [[nodiscard]] std::vector<std::string_view> terminated_strings(std::string_view payload);
 
-/// A number as parsed by atoi(3): 0 when there is none, wrapped when negative.
+/// Parses a number as atoi(3) does: returns 0 if there is none, and a negative number wraps.
 [[nodiscard]] std::uint32_t lenient_number(std::string_view text);
 
-/// Splits a byte stream into requests, for any fragmentation of the stream.
+/// Splits a byte stream into requests, regardless of how the stream is fragmented.
 class store_request_reader {
  public:
   void append(std::span<const std::byte> bytes);
-  /// The next complete request. A header with too large a payload length breaks the stream.
+  /// Returns the next complete request. After a header with too large a payload length, the stream
+  /// is broken.
   [[nodiscard]] std::optional<store_request> next();
   [[nodiscard]] bool is_broken() const noexcept { return broken_; }
 

@@ -102,7 +102,7 @@ void store_service::state::serve(connection_id id, store_connection& client,
     client.reply(request.header, wire::xs_type::error, std::string_view("E2BIG\0", 6));
   } else {
     client.reply(request.header, request.header.type, *done);
-    // A new watch fires at once, even if its path does not exist or is not readable.
+    // A new watch fires immediately, even if its path does not exist or is not readable.
     if (request.header.type == wire::xs_type::watch) {
       const auto& watch = client.watches.back();
       client.send_event(watch.reported(watch.path), watch.token);
@@ -128,7 +128,7 @@ store_service::state::answer store_service::state::execute(store_connection& cli
       type == wire::xs_type::error)
     return std::errc::function_not_supported;
   if (is_for_privileged(type) && client.domain != domid_0) return std::errc::permission_denied;
-  // Watches are independent of transactions: their requests may carry any transaction number.
+  // Watch requests are independent of transactions, so they may contain any transaction number.
   if (type == wire::xs_type::watch || type == wire::xs_type::unwatch || request.header.tx_id == 0)
     return dispatch(client, request, nullptr);
   auto* const transaction = client.transaction(request.header.tx_id);

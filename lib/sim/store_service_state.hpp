@@ -14,7 +14,7 @@
 
 namespace xenpv::sim {
 
-/// The payload of a reply that reports success only, with its NUL.
+/// The payload of a reply that only reports success, including its NUL.
 inline const std::string reply_ok("OK\0", 3);
 
 struct store_service::state {
@@ -27,7 +27,7 @@ struct store_service::state {
   std::uint32_t commits_since_faults = 0;
   store_tree tree;
   std::map<connection_id, std::unique_ptr<store_connection>>
-      connections;  ///< in order of attaching
+      connections;  ///< in order of attach() calls
   std::uint64_t last_connection = 0;
   std::vector<connection_id> ready;
   std::set<domid> introduced{domid_0};
@@ -54,7 +54,8 @@ struct store_service::state {
   [[nodiscard]] answer execute(store_connection& client, const store_request& request);
   [[nodiscard]] answer dispatch(store_connection& client, const store_request& request,
                                 store_transaction* transaction);
-  /// Returns true when a fault is due, and drops a transaction that the request would have ended.
+  /// Returns true if an injected fault makes the request fail. Then also drops the transaction that
+  /// the request would have ended.
   [[nodiscard]] bool is_sabotaged(store_connection& client, const store_request& request);
 
   // Nodes, watches and transactions: store_node_requests.cpp.

@@ -18,7 +18,7 @@ struct store_sockets::connection {
   store_service::connection_id id{};
   bool privileged = false;
   std::vector<std::byte> unsent;
-  std::size_t delayed = 0;  ///< chunks that are still delayed
+  std::size_t delayed = 0;  ///< received chunks that the service has not processed yet
   bool closed = false;
 };
 
@@ -88,7 +88,8 @@ void store_sockets::readable(const std::shared_ptr<connection>& peer) {
     feed(peer, bytes);
     return;
   }
-  // Chunks keep their order: timers with the same delay fire in the order in which they were set.
+  // Chunks keep their order: timers with the same delay fire in the order in which they were
+  // started.
   ++peer->delayed;
   reactor_.after(delay_, [this, peer, bytes = std::move(bytes)] {
     --peer->delayed;
@@ -117,13 +118,14 @@ void store_sockets::flush() {
 
 void store_sockets::send(connection& peer) {
   for (;;) {
-    // Output that does not fit the socket stays in the service, which limits unread events.
+    // Output that does not fit into the socket's buffer stays in the service, which limits unread
+    // events.
     if (peer.unsent.empty()) peer.unsent = store_.take_output(peer.id);
     if (peer.unsent.empty()) break;
     const auto sent =
         ::send(peer.socket.get(), peer.unsent.data(), peer.unsent.size(), MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
-    if (sent < 0) break;  // full: wait for EPOLLOUT; broken: the read side drops the peer
+    if (sent < 0) break;  // full: wait for EPOLLOUT; broken: readable() drops the peer
     peer.unsent.erase(peer.unsent.begin(), peer.unsent.begin() + sent);
   }
   // Do not read requests from a peer that does not read its replies.

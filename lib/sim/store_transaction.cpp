@@ -26,7 +26,7 @@ store_result<store_node_ref> store_transaction::find(std::string_view path) {
     failed_ = true;
     return std::errc::no_space_on_device;
   }
-  // A deque: the index refers to the path inside the entry, which must not move.
+  // touched_ is a deque because index_ refers to the path inside the entry, which must not move.
   auto& entry = touched_.emplace_back();
   entry.path = path;
   entry.seen = tree_.find(path);
@@ -75,7 +75,7 @@ void store_transaction::note_change(std::string_view path, bool exact) {
 bool store_transaction::has_conflict() const {
   return std::any_of(touched_.begin(), touched_.end(), [this](const touched_node& entry) {
     const auto current = tree_.find(entry.path);
-    // The generation identifies the node: it is unique and never reused.
+    // A generation is unique and never reused, so it identifies one version of a node.
     return (current ? current->generation : 0) != (entry.seen ? entry.seen->generation : 0);
   });
 }

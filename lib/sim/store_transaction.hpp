@@ -2,7 +2,7 @@
 //
 // Owned by the connection that started it. As in C xenstored, the snapshot of a node is taken when
 // the transaction first accesses it, not when the transaction starts, and the commit fails when any
-// such node has changed since. Checks no permissions: store_view does.
+// such node has changed since. Does not check permissions; store_view does.
 #pragma once
 
 #include <cstddef>
@@ -21,12 +21,13 @@ namespace xenpv::sim {
 
 class store_transaction {
  public:
-  /// `tree` must outlive the transaction. `node_limit`: nodes it may access.
+  /// `tree` must outlive the transaction. `node_limit`: the number of nodes that the transaction
+  /// may access.
   explicit store_transaction(store_tree& tree, std::optional<std::size_t> node_limit = {});
 
-  // The operations of store_tree, on the transaction's own state. find returns no_space_on_device
-  // when the limit is reached; the transaction can then only be aborted. The others require that
-  // find was called for the path.
+  // The operations of store_tree, applied to the transaction's own state. find() returns
+  // no_space_on_device if the node limit is reached; the transaction can then only be aborted. The
+  // other functions require that find() was called for the path.
   [[nodiscard]] store_result<store_node_ref> find(std::string_view path);
   [[nodiscard]] store_node& edit(std::string_view path);
   void create(const std::string& path, store_node node);
@@ -39,20 +40,21 @@ class store_transaction {
   /// Makes the commit fail with not_enough_memory, as the daemon does after a partially failed
   /// operation.
   void fail() noexcept { failed_ = true; }
-  /// The domain was restored: only the end of the transaction still gets a valid reply.
+  /// Must be called when the domain was restored: only the end of the transaction is still valid.
   void lose() noexcept { lost_ = true; }
   [[nodiscard]] bool is_lost() const noexcept { return lost_; }
 
-  /// Applies the changes and reports them, or changes nothing: resource_unavailable_try_again after
-  /// a conflict, no_space_on_device when a domain would own `node_quota` nodes or more.
+  /// Applies the changes and reports them. On an error, changes nothing: returns
+  /// resource_unavailable_try_again after a conflict, and no_space_on_device if a domain would own
+  /// `node_quota` nodes or more.
   [[nodiscard]] store_result<void> commit(std::optional<std::size_t> node_quota,
                                           const store_change_handler& on_change);
 
  private:
   struct touched_node {
     std::string path;
-    store_node_ref seen;              ///< at the first access; null: absent
-    std::shared_ptr<store_node> own;  ///< as changed by the transaction
+    store_node_ref seen;              ///< the node at the first access; null: absent
+    std::shared_ptr<store_node> own;  ///< the node as changed by the transaction
     bool erased = false;
     bool notify = false;
     bool exact = true;

@@ -1,8 +1,8 @@
 // All nodes of the store, and the number of nodes that each domain owns.
 //
-// Owned by the store service. Does not check permissions or quotas: store_view does. Nodes are
-// shared with readers and open transactions, and copied only when one of them still refers to the
-// old state.
+// Owned by the store service. Does not check permissions or quotas; store_view does. Readers and
+// open transactions share a node with the tree; a change copies the node only if one of them still
+// refers to it.
 #pragma once
 
 #include <cstddef>
@@ -25,23 +25,24 @@ class store_tree {
   store_tree();
 
   [[nodiscard]] store_node_ref find(std::string_view path) const;
-  /// The node, for a change, with a new generation. The path must exist.
+  /// Returns the node for modification, with a new generation. The path must exist.
   [[nodiscard]] store_node& edit(std::string_view path);
-  /// Adds the node and its name in the parent, which must exist.
+  /// Adds the node, and adds its name to the parent, which must exist.
   void create(const std::string& path, store_node node);
   /// The node must exist.
   void set_permissions(std::string_view path, std::vector<store_permission> list);
   /// Removes one node. The caller removes the parent's entry and the children.
   void erase(std::string_view path);
 
-  /// Installs a transaction's node, or removes the node when null; the caller's duties are those of
-  /// erase.
+  /// Installs a transaction's node; if `node` is null, removes the node. As for erase(), the caller
+  /// updates the parent's entry and the children.
   void adopt(const std::string& path, std::shared_ptr<store_node> node);
 
   [[nodiscard]] std::uint64_t next_generation() noexcept { return ++generation_; }
   [[nodiscard]] std::size_t node_count(domid owner) const;
 
-  /// The domain is gone: its permissions are void for a later domain with the same number.
+  /// Must be called when a domain is destroyed: voids its permissions for a later domain with the
+  /// same number.
   void forget(domid domain);
   [[nodiscard]] store_rights rights(const store_caller& caller, const store_node& node) const;
 

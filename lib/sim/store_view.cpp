@@ -99,7 +99,8 @@ bool store_view::has_room_for(const std::vector<std::string>& missing, const sto
   store_node fresh;
   fresh.permissions = parent.permissions;
   const auto empty = fresh.accounted_size();
-  // `missing` goes from the new node up; each directory takes the name of the one before it.
+  // `missing` lists the paths from the new node upwards; each directory stores the name of the node
+  // before it in the list.
   bool fits = !is_too_large(empty + value.size()) &&
               !is_too_large(parent.accounted_size() + name_size(missing.back()));
   for (std::size_t i = 0; i + 1 < missing.size(); ++i)
@@ -117,7 +118,7 @@ store_result<void> store_view::create(const std::string& path, std::string_view 
     parent = *directory;
   }
   if (!caller_.is_privileged()) {
-    // A transaction's own new nodes are counted when it is committed.
+    // The new nodes of a transaction are counted when it is committed.
     const auto fresh = transaction_ ? 1 : missing.size();
     if (tree_.node_count(caller_.domain) + fresh > quota_.nodes)
       return std::errc::no_space_on_device;
@@ -149,13 +150,14 @@ store_result<void> store_view::list_below(const std::string& top, std::vector<st
     std::vector<std::string> names;
     std::size_t next = 0;
   };
-  // An explicit stack: paths may be a thousand levels deep.
+  // Use an explicit stack: paths may be a thousand levels deep.
   std::vector<directory> open;
   auto path = top;
   for (;;) {
     const auto node = find(path);
     if (!node) return node.error();
-    // A transaction takes each node's snapshot at the first access, so a listed child may be gone.
+    // A transaction takes a snapshot of each node at the first access, so a listed child may have
+    // been removed.
     if (!*node) return std::errc::io_error;
     open.push_back({.path = std::move(path), .names = (*node)->child_names()});
     while (open.back().next == open.back().names.size()) {
@@ -183,7 +185,8 @@ store_result<void> store_view::remove(const std::string& path) {
 
   std::vector<std::string> removed;
   const auto complete = list_below(path, removed);
-  // Report before erasing: the permissions decide which clients are notified.
+  // Report the changes before erasing the nodes, because their permissions determine which clients
+  // are notified.
   for (const auto& entry : removed)
     report({.path = entry, .node = find(entry)->get(), .exact = entry != path});
   for (const auto& entry : removed) {
@@ -235,7 +238,7 @@ void store_view::remove_owned_by(domid owner) {
     const auto node = tree_.find(path);
     if (!node) continue;
     if (node->owner() == owner && path != "/") {
-      // Only the root cannot be removed, and it is excluded: there is no error to return.
+      // Only the root cannot be removed, and it is excluded here, so there is no error to return.
       static_cast<void>(remove(path));
       continue;
     }

@@ -1,4 +1,5 @@
-// The store as one caller sees it, with or without a transaction: permissions, hiding, quotas.
+// One caller's view of the store, with or without a transaction: checks permissions and quotas, and
+// hides the existence of nodes that the caller cannot access.
 //
 // Created for one request and then destroyed. Paths are absolute (store_path.hpp). Follows C
 // xenstored 4.17, including the requests it rejects and their errno values.
@@ -15,23 +16,23 @@
 
 namespace xenpv::sim {
 
-/// Whether xenstored refuses `path` for its length.
+/// Whether xenstored rejects `path` because of its length.
 [[nodiscard]] bool exceeds_path_limit(const store_quota& quota, const store_caller& caller,
                                       std::string_view path) noexcept;
 
 class store_view {
  public:
   /// All arguments must outlive the view. Without a transaction, changes take effect and are
-  /// reported to `on_change` at once; with one, on its commit.
+  /// reported to `on_change` immediately; with one, when it is committed.
   store_view(store_tree& tree, const store_quota& quota, const store_caller& caller,
              store_transaction* transaction, const store_change_handler& on_change);
 
-  /// The node, if it exists and the caller has the required rights. Otherwise returns the actual
-  /// error only if the caller has one of the rights on the nearest existing ancestor, else
-  /// permission_denied.
+  /// Returns the node if it exists and the caller has the required rights. Otherwise returns the
+  /// actual error if the caller has one of these rights on the nearest existing ancestor, and
+  /// permission_denied if not.
   [[nodiscard]] store_result<store_node_ref> get(const std::string& path,
                                                  const store_rights& required);
-  /// Creates missing parents with empty values.
+  /// Writes the value. Creates missing parents with empty values.
   [[nodiscard]] store_result<void> write(const std::string& path, std::string_view value);
   [[nodiscard]] store_result<void> make_directory(const std::string& path);
   /// Removes the node and its subtree; ignores the children's permissions. Removing an absent node
@@ -51,8 +52,8 @@ class store_view {
   [[nodiscard]] bool has_room_for(const std::vector<std::string>& missing, const store_node& parent,
                                   std::string_view value) const;
   [[nodiscard]] bool is_too_large(std::size_t accounted_size) const;
-  /// Appends the paths below `top` and `top` itself, children before their directories. Stops at
-  /// the first path whose lookup fails.
+  /// Appends the paths below `top` and `top` itself to `order`, children before their directories.
+  /// Stops at the first path whose lookup fails.
   [[nodiscard]] store_result<void> list_below(const std::string& top,
                                               std::vector<std::string>& order);
   [[nodiscard]] store_result<void> fail(std::errc code);

@@ -1,5 +1,5 @@
-// libxl's part of a domain's xenstore tree, and the few files of /sys, /proc and /dev/xen that a
-// guest's programs read. Owned by the host's thread; makes no decisions.
+// Creates libxl's part of a domain's xenstore tree, and the few files of /sys, /proc and /dev/xen
+// that a guest's programs read. Owned by the host's thread; only the host decides when to call it.
 #pragma once
 
 #include <cstdint>
@@ -24,15 +24,15 @@ class toolstack {
   /// Creates /local/domain/N with libxl's nodes and permissions, and the frontend and backend
   /// directories of its disks in state Initialising; fires @introduceDomain.
   void build_domain(domid domain, const std::string& name, std::span<const disk_spec> disks);
-  /// Removes all of it; fires @releaseDomain.
+  /// Removes everything that build_domain() created; fires @releaseDomain.
   void destroy_domain(domid domain, std::span<const disk_spec> disks);
   /// After a restore: removes the tree of `old_domain` and builds the tree of `new_domain`. Nodes
-  /// that the guest wrote are lost. `storage_moved`: the disks were migrated, too; those with a
-  /// `vdi` get a new UUID.
+  /// that the guest wrote are lost. `storage_moved`: the disks were migrated, too, so those with
+  /// `vdi` set get a new UUID.
   void rebuild_domain(domid old_domain, domid new_domain, const std::string& name,
                       std::span<const disk_spec> disks, bool storage_moved);
 
-  /// Writes the files below `root` that emulate this guest's machine.
+  /// Writes the files below `root` that emulate the domain's /sys, /proc and /dev/xen.
   static void build_machine(const std::filesystem::path& root, domid domain,
                             std::uint32_t grant_limit, xen_version version);
 
@@ -40,21 +40,22 @@ class toolstack {
   void write(const std::string& path, std::string_view value,
              std::span<const store_permission> permissions);
   void build_disk(domid domain, const std::string& name, const disk_spec& disk);
-  /// The nodes that XAPI writes for tapdisk, with SCSI's page 83 derived from the UUID.
+  /// Returns the nodes that XAPI writes for tapdisk, with a SCSI VPD page 0x83 derived from the
+  /// UUID.
   [[nodiscard]] std::vector<std::pair<std::string, std::string>> vdi_nodes(
       const std::string& guest, const disk_spec& disk) const;
   void remove_tree(domid domain, std::span<const disk_spec> disks);
 
   store_service& store_;
-  std::map<std::string, unsigned, std::less<>> storage_moves_;  ///< by the guest's name
+  std::map<std::string, unsigned, std::less<>> storage_moves_;  ///< by guest name
 };
 
-/// The settings that the block backend needs for a disk in addition to libxl's nodes: names below
-/// `xenpv/` in its directory and their values. `guest`: the domain's name, which outlives its
-/// number.
+/// Returns the settings that the block backend requires for a disk in addition to libxl's nodes:
+/// node names below `xenpv/` in the backend directory, and their values. `guest`: the domain's
+/// name, which, unlike its number, survives a restore.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> disk_nodes(const std::string& guest,
                                                                           const disk_spec& disk);
-/// The toolstack's paths of a disk: the frontend's directory and the backend's.
+/// Return the xenstore paths of a disk's frontend and backend directories.
 [[nodiscard]] std::string frontend_path(domid domain, const disk_spec& disk);
 [[nodiscard]] std::string backend_path(domid domain, const disk_spec& disk);
 

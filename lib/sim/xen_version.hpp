@@ -1,5 +1,6 @@
-// The versions of Xen whose behaviour the simulator can follow. A difference between them that a
-// program can observe is a field of a plain options struct, derived here. Values only.
+// The Xen versions whose behaviour the simulator can reproduce. Each difference that a program can
+// observe is a field of a plain options struct, whose value is determined here. Contains only
+// values.
 #pragma once
 
 #include <string_view>
@@ -15,7 +16,7 @@ enum class xen_version { xen_4_17, xen_4_20 };
 [[nodiscard]] std::string_view to_string(xen_version version) noexcept;
 [[nodiscard]] result<xen_version> parse_xen_version(std::string_view text);
 
-/// The files of /sys/hypervisor/version, each without its newline.
+/// The contents of the files in /sys/hypervisor/version, without the newline.
 struct xen_version_files {
   std::string_view major, minor, extra;
 };

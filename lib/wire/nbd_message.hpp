@@ -1,5 +1,5 @@
-// The fixed parts of NBD's messages (doc/proto.md of the NBD project; comments name its sections)
-// as sent over a socket: big-endian and packed. No behaviour.
+// The fixed-size parts of NBD messages (doc/proto.md of the NBD project; comments cite its
+// sections) as sent over a socket: big-endian and packed.
 #pragma once
 
 #include <boost/endian/buffers.hpp>
@@ -12,7 +12,7 @@ using be16 = boost::endian::big_uint16_buf_t;
 using be32 = boost::endian::big_uint32_buf_t;
 using be64 = boost::endian::big_uint64_buf_t;
 
-/// The server's first message; the client replies with 32 bits of flags.
+/// The server's first message. The client replies with 32 bits of flags.
 struct nbd_greeting {
   be64 magic;
   be64 option_magic;

@@ -1,6 +1,6 @@
-// The parts of netlink and generic netlink (linux/netlink.h, linux/genetlink.h) that the kernel's
-// NBD driver needs, and that driver's family (linux/nbd-netlink.h). Host byte order. No behaviour;
-// numbers and layouts are asserted against Linux' own in tests/unit/wire.
+// The parts of netlink and generic netlink (linux/netlink.h, linux/genetlink.h) that are needed to
+// control the kernel's NBD driver, and the driver's generic netlink family (linux/nbd-netlink.h).
+// Host byte order. Numbers and layouts are asserted against Linux' own in tests/unit/wire.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +25,7 @@ static_assert(offsetof(netlink_header, flags) == 6);
 static_assert(offsetof(netlink_header, sequence) == 8);
 static_assert(offsetof(netlink_header, port) == 12);
 
-/// struct genlmsghdr: follows the header of every message whose type is a family's number.
+/// struct genlmsghdr: follows the netlink header of every message whose type is a family's id.
 struct generic_netlink_header {
   std::uint8_t command;
   std::uint8_t version;
@@ -52,9 +52,9 @@ static_assert(std::is_trivially_copyable_v<netlink_attribute_header>);
 /// Alignment of messages and attributes.
 inline constexpr std::size_t netlink_alignment = 4;
 
-// NLMSG_*: types below the families' numbers.
+// NLMSG_*: message types below the range of family ids.
 inline constexpr std::uint16_t netlink_noop = 1;
-inline constexpr std::uint16_t netlink_error = 2;  ///< also an acknowledgement, with error 0
+inline constexpr std::uint16_t netlink_error = 2;  ///< error 0 is an acknowledgement
 inline constexpr std::uint16_t netlink_done = 3;
 inline constexpr std::uint16_t netlink_overrun = 4;
 inline constexpr std::uint16_t netlink_lowest_family = 0x10;
@@ -63,17 +63,18 @@ inline constexpr std::uint16_t netlink_lowest_family = 0x10;
 inline constexpr std::uint16_t netlink_flag_request = 0x01;
 inline constexpr std::uint16_t netlink_flag_multi = 0x02;
 inline constexpr std::uint16_t netlink_flag_ack = 0x04;
-inline constexpr std::uint16_t netlink_flag_capped = 0x100;  ///< the refused message is left out
+inline constexpr std::uint16_t netlink_flag_capped =
+    0x100;  ///< the error does not include the rejected message
 inline constexpr std::uint16_t netlink_flag_ack_tlvs = 0x200;
 
-// Bits of an attribute's type that are not part of its number.
+// Bits in the type field of an attribute that are not part of its number.
 inline constexpr std::uint16_t netlink_attribute_nested = 1U << 15U;
 inline constexpr std::uint16_t netlink_attribute_net_byteorder = 1U << 14U;
 
-/// NLMSGERR_ATTR_MSG: the kernel's explanation.
+/// NLMSGERR_ATTR_MSG: the kernel's error text.
 inline constexpr std::uint16_t netlink_error_attribute_message = 1;
 
-// The family that lists all others (GENL_ID_CTRL, CTRL_*).
+// The controller family, which lists all others (GENL_ID_CTRL, CTRL_*).
 inline constexpr std::uint16_t controller_family = 0x10;
 inline constexpr std::uint8_t controller_version = 2;
 inline constexpr std::uint8_t controller_new_family = 1;
@@ -84,33 +85,33 @@ inline constexpr std::uint16_t controller_attribute_groups = 7;
 inline constexpr std::uint16_t controller_group_name = 1;
 inline constexpr std::uint16_t controller_group_id = 2;
 
-// The NBD driver's family.
+// The generic netlink family of the NBD driver.
 inline constexpr std::string_view nbd_family = "nbd";
 inline constexpr std::uint8_t nbd_family_version = 1;
 inline constexpr std::string_view nbd_family_group = "nbd_mc_group";
 
-/// NBD_CMD_* of the family, not of the NBD protocol.
+/// NBD_CMD_* of the netlink family, not of the NBD protocol.
 enum class nbd_driver_command : std::uint8_t {
   connect = 1,
   disconnect = 2,
   reconfigure = 3,
-  link_dead = 4,  ///< a notification to the group
+  link_dead = 4,  ///< a notification to the multicast group
   status = 5,
 };
-/// "NBD_CMD_CONNECT"; "unknown command".
+/// The name, such as "NBD_CMD_CONNECT"; "unknown command" for undefined numbers.
 [[nodiscard]] std::string_view to_string(nbd_driver_command command) noexcept;
 
 /// NBD_ATTR_*
 enum class nbd_attribute : std::uint16_t {
   index = 1,               ///< u32
-  size_bytes = 2,          ///< u64, like all up to client_flags
+  size_bytes = 2,          ///< u64, as are all attributes up to client_flags
   block_size_bytes = 3,    //
   timeout = 4,             ///< seconds
-  server_flags = 5,        ///< transmission flags of the NBD protocol
+  server_flags = 5,        ///< the NBD protocol's transmission flags
   client_flags = 6,        //
   sockets = 7,             ///< nested: nbd_socket_item, nested: nbd_socket_fd
   dead_conn_timeout = 8,   ///< u64, seconds
-  device_list = 9,         ///< nested: nbd_device_item, nested: the two below
+  device_list = 9,         ///< nested: nbd_device_item, nested: index and connected below
   backend_identifier = 10  ///< text; since Linux 5.14
 };
 inline constexpr std::uint16_t nbd_socket_item = 1;

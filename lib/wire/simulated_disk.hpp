@@ -1,7 +1,7 @@
 // The values that the simulator's toolstack writes for its block backend below `xenpv/` in a disk's
-// backend directory: the only list of backend personalities and of stores, for the parser, the help,
-// the errors and the backend itself. A new personality needs a line here and a row in
-// blkback/personality.cpp.
+// backend directory. This is the only list of backend personalities and stores; the option parser,
+// the help, the error messages and the backend use it. A new personality needs a line here and a
+// row in blkback/personality.cpp.
 #pragma once
 
 #include <array>
@@ -21,19 +21,22 @@ struct named_value {
   std::string_view name;  ///< in options and in xenstore
 };
 
+using named_backend = named_value<backend_kind>;
+using named_store = named_value<disk_store>;
+
 inline constexpr std::array backend_kinds = {
-    named_value{backend_kind::linux_blkback, "linux"},
-    named_value{backend_kind::qemu, "qemu"},
-    named_value{backend_kind::tapdisk, "tapdisk"},
-    named_value{backend_kind::freebsd, "freebsd"},
+    named_backend{backend_kind::linux_blkback, "linux"},
+    named_backend{backend_kind::qemu, "qemu"},
+    named_backend{backend_kind::tapdisk, "tapdisk"},
+    named_backend{backend_kind::freebsd, "freebsd"},
 };
 inline constexpr std::array disk_stores = {
-    named_value{disk_store::memory, "memory"},
-    named_value{disk_store::file, "file"},
-    named_value{disk_store::null, "null"},
+    named_store{disk_store::memory, "memory"},
+    named_store{disk_store::file, "file"},
+    named_store{disk_store::null, "null"},
 };
 
-/// The name in `table` of a value; the table lists all values in their order.
+/// The name of `value` in `table`, which must list all values in enum order.
 template <class Enum, std::size_t N>
 [[nodiscard]] constexpr std::string_view name_in(const std::array<named_value<Enum>, N>& table,
                                                  Enum value) noexcept {
@@ -48,7 +51,7 @@ template <class Enum, std::size_t N>
   return std::nullopt;
 }
 
-/// "linux, qemu, tapdisk or freebsd", or with other separators.
+/// Joins the names: "linux, qemu, tapdisk or freebsd", or with other separators.
 template <class Enum, std::size_t N>
 [[nodiscard]] std::string join_names(const std::array<named_value<Enum>, N>& table,
                                      std::string_view separator = ", ",

@@ -11,7 +11,7 @@
 namespace xenpv::wire {
 namespace {
 
-/// Letters of a disk name as a number: a = 0, z = 25, aa = 26.
+/// The letters of a disk name as a number: a = 0, z = 25, aa = 26.
 std::optional<std::uint32_t> disk_index(std::string_view letters) {
   std::uint64_t number = 0;
   for (const char letter : letters) {
@@ -23,7 +23,7 @@ std::optional<std::uint32_t> disk_index(std::string_view letters) {
   return static_cast<std::uint32_t>(number - 1);
 }
 
-/// 0 for the whole disk. Partitions count from 1 and have no leading zeros.
+/// 0 for the whole disk. Partition numbers start at 1 and have no leading zeros.
 std::optional<std::uint32_t> partition_number(std::string_view digits) {
   if (digits.empty()) return 0;
   const auto number = parse_unsigned(digits, "partition", 1, 255);
@@ -31,7 +31,8 @@ std::optional<std::uint32_t> partition_number(std::string_view digits) {
   return static_cast<std::uint32_t>(*number);
 }
 
-/// SCSI disks have 16 minor numbers each, and these majors in order: sda to sdp, sdq to sdaf, ...
+/// Each SCSI disk has 16 minor numbers. The majors in disk order: the first is for sda to sdp, the
+/// second for sdq to sdaf, and so on.
 constexpr std::array<std::uint32_t, 16> scsi_majors = {8,   65,  66,  67,  68,  69,  70,  71,
                                                        128, 129, 130, 131, 132, 133, 134, 135};
 
@@ -42,7 +43,8 @@ std::optional<std::uint32_t> scsi_disk(std::uint32_t major, std::uint32_t minor)
   return static_cast<std::uint32_t>(match - scsi_majors.begin()) * 16 + (minor >> 4);
 }
 
-/// xen-vbd-interface(7). nullopt: the scheme has no number for this disk or partition.
+/// The number according to xen-vbd-interface(7). nullopt: the scheme has no number for this disk or
+/// partition.
 std::optional<std::uint32_t> device_number(std::string_view kind, std::uint32_t disk,
                                            std::uint32_t partition) {
   if (kind == "xvd") {
@@ -55,7 +57,7 @@ std::optional<std::uint32_t> device_number(std::string_view kind, std::uint32_t 
   return std::nullopt;
 }
 
-/// a, b, ..., z, aa, ab, ...
+/// The inverse of disk_index(): a, b, ..., z, aa, ab, ...
 std::string disk_letters(std::uint32_t index) {
   std::string out;
   for (std::uint64_t left = std::uint64_t{index} + 1; left > 0; left = (left - 1) / 26)
@@ -71,7 +73,7 @@ std::string disk_name(std::string_view kind, std::uint32_t disk, std::uint32_t p
 }  // namespace
 
 result<std::uint32_t> parse_virtual_device(std::string_view name) {
-  constexpr std::string_view form = "expected a disk name as in xvda, hda or sda, or its number";
+  constexpr std::string_view form = "expected a disk name such as xvda, hda or sda, or its number";
   const auto refuse = [&] {
     return make_error(errc::invalid_argument, fmt::format("disk '{}'", name), form);
   };
@@ -115,7 +117,7 @@ std::optional<std::string> linux_disk_name(std::uint32_t number) {
   switch (number >> 8) {
     case 202:
       return disk_name("xvd", minor >> 4, minor & 15);
-    // xen_translate_vdev() drops the partition of an IDE disk: hda1 appears as xvda.
+    // In Linux, xen_translate_vdev() drops the partition of an IDE disk: hda1 appears as xvda.
     case 3:
       return disk_name("xvd", minor >> 6, 0);
     case 22:

@@ -1,4 +1,4 @@
-// Names and numbers of virtual block devices (xen-vbd-interface(7)): "xvdb" is 51728, and so on.
+// Names and numbers of virtual block devices (xen-vbd-interface(7)). For example, "xvdb" is 51728.
 #pragma once
 
 #include <cstdint>
@@ -13,28 +13,29 @@
 namespace xenpv::wire {
 
 /// The number of a disk or partition name: xvdb -> 51728, xvdb1 -> 51729, xvdaa -> extended
-/// numbering 1<<28 | disk<<8, hdX and sdX by their majors; a plain decimal number is accepted.
+/// numbering 1<<28 | disk<<8, hdX and sdX by their Linux major numbers. Also accepts a plain
+/// decimal number.
 [[nodiscard]] result<std::uint32_t> parse_virtual_device(std::string_view name);
 
-/// The toolstack's name for the number: 51728 -> xvdb, 768 -> hda. The number itself if the scheme
-/// has no name for it.
+/// The toolstack's name for the number: 51728 -> xvdb, 768 -> hda. Returns the number itself as
+/// text if the scheme has no name for it.
 [[nodiscard]] std::string virtual_device_name(std::uint32_t number);
 
-/// The name that Linux' xen-blkfront gives to the number: xvdX, regardless of the toolstack's name:
-/// 51728 -> xvdb, 768 (hda) -> xvda, 2049 (sda1) -> xvda1. Kernels before 3.1 and their enterprise
-/// derivatives count SCSI disks from xvde: prefer the name that sysfs shows, if any. nullopt: Linux
-/// does not attach a disk with this number.
+/// The name that xen-blkfront in Linux assigns to the number: xvdX, regardless of the toolstack's
+/// name: 51728 -> xvdb, 768 (hda) -> xvda, 2049 (sda1) -> xvda1. Kernels before 3.1 and enterprise
+/// kernels derived from them number SCSI disks from xvde: prefer the name in sysfs, if there is
+/// one. nullopt: Linux does not attach a disk with this number.
 [[nodiscard]] std::optional<std::string> linux_disk_name(std::uint32_t number);
 
 struct guest_disk {
   std::uint32_t number = 0;
-  std::optional<std::string> block_device = {};  ///< the kernel's name, if it shows one
+  std::optional<std::string> block_device = {};  ///< the kernel's name, if sysfs has one
 };
-/// The disk's name in the guest: the kernel's, else the one that Linux would give it, else the
-/// toolstack's.
+/// The disk's name in the guest: the kernel's name, else the name that Linux would assign, else the
+/// toolstack's name.
 [[nodiscard]] std::string guest_disk_name(const guest_disk& disk);
 /// The names of all disks of a guest, without duplicates. Linux can drive only one of two disks
-/// with the same name (768 and 51712 are both xvda): that one keeps the name, the others get the
+/// with the same name (768 and 51712 are both xvda). That disk keeps the name; the others get the
 /// toolstack's name, or their number.
 [[nodiscard]] std::vector<std::string> guest_disk_names(std::span<const guest_disk> disks);
 

@@ -1,5 +1,5 @@
 // The xenstore wire protocol (xen/io/xs_wire.h, docs/misc/xenstore.txt): constants and the message
-// header. No behaviour; the header's layout is asserted against Xen's own in tests/unit/wire.
+// header. The header's layout is asserted against Xen's own in tests/unit/wire.
 #pragma once
 
 #include <cstddef>
@@ -35,7 +35,7 @@ enum class xs_type : std::uint32_t {
   directory_part = 22,
 };
 
-/// struct xsd_sockmsg: host byte order, followed by `len` bytes.
+/// struct xsd_sockmsg, in host byte order; `len` bytes of payload follow.
 struct xs_message_header {
   xs_type type;
   std::uint32_t req_id;
@@ -55,8 +55,8 @@ inline constexpr std::size_t xs_rel_path_max = 2048;  ///< XENSTORE_REL_PATH_MAX
 
 [[nodiscard]] std::string_view to_string(xs_type type) noexcept;
 
-/// The name that xenstored puts into an XS_ERROR payload ("ENOENT"); "EINVAL" for errno values
-/// without a name.
+/// The error name that xenstored puts into an XS_ERROR payload, such as "ENOENT"; "EINVAL" for
+/// errno values without a name.
 [[nodiscard]] std::string_view xs_error_name(int errno_value) noexcept;
 
 }  // namespace xenpv::wire

@@ -40,7 +40,7 @@ class xenstore_cleanup final : public cleanup_store {
   store store_ = store::open();
 };
 
-/// A watch for the duration of one wait.
+/// Watches a path for the duration of one wait.
 class watched_path {
  public:
   watched_path(cleanup_store& store, const std::string& path) : store_(store), path_(path) {

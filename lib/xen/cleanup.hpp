@@ -1,5 +1,6 @@
-// Runs a custodian's cleanup steps in order. A failed step does not stop the next ones; one time
-// limit bounds all waits. Runs in the custodian, once, after the main process died.
+// Runs cleanup steps in order. A failed step does not prevent the later ones. One time limit bounds
+// all waits together. Runs in the custodian process (xenpv/xen/custodian.hpp), after the main
+// process died or on its request.
 #pragma once
 
 #include <chrono>
@@ -18,14 +19,15 @@ struct named_cleanup {
   std::vector<cleanup_step> steps;
 };
 
-/// The xenstore and the clock of a cleanup. All members except now() may throw `failure`.
+/// The xenstore connection and the clock that a cleanup uses. All members except now() may throw
+/// `failure`.
 class cleanup_store {
  public:
   virtual ~cleanup_store() = default;
 
   virtual void write(const std::string& path, const std::string& value) = 0;
   virtual void remove(const std::string& path) = 0;
-  /// nullopt if there is no such node.
+  /// Returns nullopt if the node does not exist.
   [[nodiscard]] virtual std::optional<std::string> read(const std::string& path) = 0;
   virtual void watch(const std::string& path) = 0;
   virtual void unwatch(const std::string& path) = 0;
@@ -37,9 +39,9 @@ class cleanup_store {
 /// Opens a separate connection to xenstored. Throws `failure`.
 [[nodiscard]] std::unique_ptr<cleanup_store> open_cleanup_store();
 
-/// Runs all steps of all cleanups; failures and expired waits go to log(). All waits together take
-/// at most `limit`; after that, the steps that do not wait still run. Does not cover a xenstored
-/// that stops answering during a request: libxenstore waits for it.
+/// Runs all steps of all cleanups; logs failures and expired waits. All waits together take at most
+/// `limit`; steps that do not wait run even after that. The limit does not cover a xenstored that
+/// stops replying during a request: libxenstore then blocks.
 void run_cleanups(std::span<const named_cleanup> cleanups, cleanup_store& store,
                   std::chrono::milliseconds limit);
 

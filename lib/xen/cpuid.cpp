@@ -16,7 +16,7 @@ struct registers {
   std::uint32_t edx = 0;
 };
 
-/// XEN_CPUID_FIRST_LEAF, and the positions that Xen may move it to (viridian guests).
+/// XEN_CPUID_FIRST_LEAF, and the positions to which Xen may move its leaves (viridian guests).
 constexpr std::uint32_t first_leaf = 0x40000000;
 constexpr std::uint32_t leaf_step = 0x100;
 constexpr std::uint32_t leaf_positions = 256;
@@ -30,7 +30,8 @@ registers cpuid(std::uint32_t leaf) {
 }
 
 /// XEN_EMULATE_PREFIX, "ud2a; .ascii "xen"", makes the hypervisor emulate cpuid in a PV guest,
-/// where a plain cpuid reaches the processor. Off Xen it is an illegal instruction.
+/// where the processor would execute a plain cpuid directly. Outside Xen, it is an illegal
+/// instruction.
 registers forced_cpuid(std::uint32_t leaf) {
   registers out;
   asm volatile(".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e; cpuid"

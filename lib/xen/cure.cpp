@@ -20,7 +20,8 @@ std::string missing_device_remedy(std::string_view path, const system_root& root
   const auto* device = find_known_device(path);
   const auto load = device != nullptr ? device->load : std::string_view("load its module");
   if (runs_on_xen(root)) return std::string(load);
-  return fmt::format("{} in a Xen guest; this machine is not one; xenpv-sim simulates one", load);
+  return fmt::format("{} in a Xen guest; this machine is not a Xen guest; xenpv-sim simulates one",
+                     load);
 }
 
 std::string open_remedy(int error_number, std::string_view path, const system_root& root) {
@@ -33,9 +34,9 @@ std::string open_remedy(int error_number, std::string_view path, const system_ro
     case EPERM:
       return fmt::format("run as root or give this user access to {} with a udev rule", path);
     case EMFILE:
-      return "raise the limit of open files, ulimit -n";
+      return "raise the open-file limit with ulimit -n";
     case ENFILE:
-      return "the system's file table is full, raise fs.file-max";
+      return "the system's file table is full; raise fs.file-max";
     default:
       return {};
   }
@@ -47,25 +48,25 @@ std::string store_open_remedy(int error_number, std::string_view xenstored_path,
   switch (error_number) {
     case ENOENT:
     case ECONNREFUSED:
-      return "XENSTORED_PATH names it; is xenstored running there?";
+      return "set by XENSTORED_PATH; is xenstored running there?";
     case EACCES:
     case EPERM:
-      return "XENSTORED_PATH names it; this user may not connect to it";
+      return "set by XENSTORED_PATH; this user is not allowed to connect";
     default:
-      return "XENSTORED_PATH names it";
+      return "set by XENSTORED_PATH";
   }
 }
 
-// Errors of EVTCHNOP_bind_* with the same meaning for all of them.
+// Errors with the same meaning for all EVTCHNOP_bind_* operations.
 std::string bind_remedy(int error_number) {
   switch (error_number) {
     case ENOSPC:
-      return "the domain's max_event_channels is used up, raise it in the domain's xl "
+      return "the domain has no free event channels; raise max_event_channels in its xl "
              "configuration";
     case EACCES:
-      return "the handle is restricted to another use";
+      return "the handle is restricted and does not allow this bind";
     case EPERM:
-      return "Xen's security policy refuses it";
+      return "denied by Xen's security policy";
     case ESRCH:
       return "there is no such domain";
     default:
@@ -76,9 +77,9 @@ std::string bind_remedy(int error_number) {
 std::string bind_virq_remedy(int error_number) {
   switch (error_number) {
     case EEXIST:
-      return "the kernel or another process has bound it already";
+      return "already bound by the kernel or another process";
     case EBUSY:
-      return "a global virtual IRQ belongs to the control domain";
+      return "global virtual IRQs are reserved for the control domain";
     case EINVAL:
       return "there is no such virtual IRQ";
     default:
@@ -91,7 +92,7 @@ std::string restrict_remedy(int error_number) {
     case EINVAL:
       return "Linux does not restrict a handle to domain 0";
     case EACCES:
-      return "the handle is restricted already";
+      return "the handle is already restricted";
     case ENOTTY:
       return "this kernel's xen-evtchn cannot restrict a handle";
     default:
@@ -103,7 +104,7 @@ std::string share_remedy(int error_number, const system_root& root) {
   if (error_number != ENOSPC) return {};
   const auto limit = root.read(gntalloc_limit);
   return limit ? fmt::format("limit {} in {}", *limit, gntalloc_limit)
-               : fmt::format("the limit in {} is used up", gntalloc_limit);
+               : fmt::format("the limit in {} is reached", gntalloc_limit);
 }
 
 std::string store_request_remedy(int error_number) {
@@ -112,7 +113,7 @@ std::string store_request_remedy(int error_number) {
     case EPERM:
       return "the node's permissions, which the toolstack sets, exclude this domain";
     case ENOSPC:
-      return "this domain's xenstored quota is used up: nodes, watches or transactions";
+      return "this domain has reached its xenstored quota of nodes, watches or transactions";
     case E2BIG:
       return "xenstored accepts requests of up to 4096 bytes";
     case EINVAL:
@@ -134,22 +135,22 @@ std::string cure_for(attempt kind, int error_number, std::string_view object,
     case attempt::bind_unbound:
       return bind_remedy(error_number);
     case attempt::bind_interdomain:
-      return error_number == EINVAL ? "that port is not waiting for this domain"
+      return error_number == EINVAL ? "the remote port is not waiting for this domain"
                                     : bind_remedy(error_number);
     case attempt::bind_virq:
       return bind_virq_remedy(error_number);
     case attempt::use_port:
       return error_number == ENOTCONN ? "the port is not bound through this handle" : "";
     case attempt::drain_ports:
-      return error_number == EFBIG ? "the handle's ring of pending ports overflowed, open a new one"
-                                   : "";
+      return error_number == EFBIG
+                 ? "the handle's ring of pending ports overflowed; open a new handle"
+                 : "";
     case attempt::restrict_handle:
       return restrict_remedy(error_number);
     case attempt::share_pages:
       return share_remedy(error_number, root);
     case attempt::map_grants:
-      return error_number == EINVAL ? "not granted to this domain, or granted for reading only"
-                                    : "";
+      return error_number == EINVAL ? "not granted to this domain, or granted read-only" : "";
     case attempt::store_request:
       return store_request_remedy(error_number);
   }

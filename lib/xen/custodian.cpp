@@ -22,16 +22,18 @@ namespace {
 
 using steady_clock = std::chrono::steady_clock;
 
-/// The custodian itself limits the cleanups' waits; this limit only catches one that hangs.
+/// The custodian itself limits the waits of its cleanups. This longer limit only detects a
+/// custodian that hangs.
 constexpr std::chrono::milliseconds clean_up_timeout = cleanup_limit + std::chrono::seconds(15);
 
-/// Decides when the next replacement may start: at once, but not in a tight loop.
+/// Decides when the next replacement may start: immediately the first time, then at growing
+/// intervals.
 class restart_schedule {
  public:
   [[nodiscard]] bool is_due() const noexcept { return steady_clock::now() >= next_; }
   void begin_attempt() noexcept {
     const auto now = steady_clock::now();
-    // A custodian that lived this long did not die at its start.
+    // A custodian that ran this long did not fail during start-up.
     if (now - last_ > longest) delay_ = {};
     delay_ = std::clamp(2 * delay_, shortest, longest);
     last_ = now;
@@ -54,8 +56,9 @@ void throw_refused(const custodian_reply& reply, std::string_view operation) {
 void require_room(const custodian_request& request, std::string_view operation) {
   const auto size = encode(request).size();
   if (size > packet_limit)
-    throw failure(errc::limit_reached, operation,
-                  fmt::format("{} bytes, but the custodian accepts {}", size, packet_limit));
+    throw failure(
+        errc::limit_reached, operation,
+        fmt::format("{} bytes, but the custodian accepts at most {}", size, packet_limit));
 }
 
 void require_open(int descriptor, std::string_view operation) {
@@ -85,18 +88,19 @@ struct custodian::connection {
   custodian_link link;
   bool lost = false;
   bool replacement_failure_logged = false;
-  custodian_duty duty;  ///< a copy of the custodian's state, for a replacement
+  custodian_duty duty;  ///< a copy of the custodian's state, sent to a replacement
   restart_schedule restarts;
-  std::atomic<std::uint64_t> last_id = 0;  ///< of the kept descriptors
+  std::atomic<std::uint64_t> last_id = 0;  ///< the id of the latest kept descriptor
   std::atomic<pid_t> process{-1};
 
  private:
-  // The members below need the lock.
+  // Callers of the members below must hold `mutex`.
   std::optional<custodian_reply> exchange(const custodian_request& request, int descriptor);
   void note_loss();
   bool replace() noexcept;
   void start_replacement();
-  /// Sends `request`, again if the custodian is lost meanwhile. True if `reply` is received.
+  /// Sends `request`, and sends it again if the custodian exits before it replies. Returns true if
+  /// `reply` was received.
   bool exchange_with_retry(const custodian_request& request, std::string_view operation,
                            std::optional<custodian_reply>& reply) noexcept;
 };
@@ -116,7 +120,7 @@ void custodian::connection::submit(const custodian_request& request, std::string
   const auto reply = exchange(request, descriptor);
   if (reply) throw_refused(*reply, operation);
   throw_refused(duty.handle(request, std::move(duplicate)), operation);
-  // Recorded above, so that a replacement receives it.
+  // `duty` has recorded the request, so a replacement receives it.
   if (!reply) static_cast<void>(replace());
 }
 
@@ -133,7 +137,7 @@ void custodian::connection::note_loss() {
   lost = true;
   const auto number = link.process();
   const auto end = link.reap(WNOHANG);
-  log().error("the custodian, process {}, is gone{}; starting another", number,
+  log().error("the custodian, process {}, exited{}; starting another one", number,
               end.empty() ? "" : " (" + end + ")");
 }
 
@@ -155,7 +159,7 @@ bool custodian::connection::replace() noexcept {
       log().debug("{}", e.what());
     else
       log().error(
-          "{}; without a custodian, a migration may lead to a kernel BUG when this process ends, "
+          "{}; without a custodian, a migration may lead to a kernel BUG when this process exits, "
           "and a crash leaves its devices connected",
           e.what());
     return false;
@@ -168,7 +172,7 @@ void custodian::connection::start_replacement() {
     const auto reply = replacement.exchange(request, descriptor);
     if (!reply)
       throw failure(errc::lost_connection, "start the custodian",
-                    "it ended: " + replacement.reap(0));
+                    "it exited: " + replacement.reap(0));
     throw_refused(*reply, "start the custodian");
   };
   try {
@@ -181,7 +185,8 @@ void custodian::connection::start_replacement() {
     replacement.kill();
     throw;
   }
-  // The old custodian closes its socket shortly before it can be reaped.
+  // note_loss() may have been too early to reap the old custodian: its socket closes shortly before
+  // it can be reaped.
   static_cast<void>(link.reap(WNOHANG));
   link = std::move(replacement);
   process = link.process();
@@ -193,7 +198,7 @@ bool custodian::connection::exchange_with_retry(const custodian_request& request
                                                 std::string_view operation,
                                                 std::optional<custodian_reply>& reply) noexcept {
   try {
-    // Twice, in case the custodian was lost just now or long ago.
+    // Two attempts: the custodian may have exited earlier, and may also exit before it replies.
     for (int attempt = 0; attempt < 2; ++attempt) {
       const bool is_needed = duty.must_stay() || !duty.cleanups().empty();
       if (lost && is_needed) {
@@ -216,7 +221,7 @@ void custodian::connection::clean_up() {
   if (duty.cleanups().empty()) return;
   std::optional<custodian_reply> reply;
   if (!exchange_with_retry(clean_up_request{}, "make the custodian clean up", reply))
-    log().warn("cleanups do not run: the custodian is gone");
+    log().warn("cannot run the cleanups: the custodian has exited");
   static_cast<void>(duty.take_cleanups());
 }
 
@@ -226,18 +231,18 @@ void custodian::connection::stop() noexcept {
   if (!exchange_with_retry(stop_request{}, "stop the custodian", reply)) {
     if (duty.must_stay())
       log().error(
-          "stop the custodian: process {} is gone; the kernel will report a BUG when this process "
-          "ends, because handles from before a resume are closed then",
+          "stop the custodian: process {} has exited; the kernel will report a BUG when this "
+          "process exits, because handles opened before a resume are then closed",
           process.load());
     else if (lost)
-      log().warn("stop the custodian: process {} is gone", process.load());
-    // Not closed here: that would trigger the BUG now.
+      log().warn("stop the custodian: process {} has exited", process.load());
+    // Closing the descriptors here would trigger the BUG immediately.
     duty.leak_kept_for_ever();
     static_cast<void>(link.reap(WNOHANG));
     return;
   }
   if (reply->value != 0)
-    log().info("the custodian, process {}, keeps event channels from before the resume",
+    log().info("the custodian, process {}, keeps event channels opened before the resume",
                process.load());
   else
     static_cast<void>(link.reap(0));

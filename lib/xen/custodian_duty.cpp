@@ -12,9 +12,9 @@ custodian_reply refuse(errc code, std::string reason) {
   return {.refusal = static_cast<int>(code), .reason = std::move(reason)};
 }
 
-/// SCM_RIGHTS drops a descriptor if the receiver's table is full.
+/// The kernel drops a descriptor sent with SCM_RIGHTS if the receiver's descriptor table is full.
 custodian_reply refuse_lost_descriptor() {
-  return refuse(errc::limit_reached, "its descriptor table is full: raise ulimit -n");
+  return refuse(errc::limit_reached, "the custodian's descriptor table is full: raise ulimit -n");
 }
 
 }  // namespace

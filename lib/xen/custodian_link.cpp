@@ -29,23 +29,25 @@ namespace {
 
 constexpr std::string_view starting = "start the custodian";
 constexpr auto helper_name = "xenpv-custodian";
-/// A start takes milliseconds, and longer only if the machine is out of memory or stopped.
+/// Starting takes milliseconds; it takes longer only if the machine is out of memory or paused.
 constexpr std::chrono::seconds start_limit{5};
-/// The first number after the descriptors of a new program: standard streams and socket.
+/// The first descriptor number that a new custodian does not use for the standard streams and its
+/// socket.
 constexpr int first_free_number = custodian_socket + 1;
 
 void require_single_thread() {
   const std::filesystem::path tasks = "/proc/self/task";
   std::error_code code;
   const std::filesystem::directory_iterator first(tasks, code);
-  if (code) throw failure(code, starting, "it needs /proc to count this process's threads");
+  if (code) throw failure(code, starting, "/proc is needed to count this process's threads");
   const auto threads = std::distance(first, std::filesystem::directory_iterator());
   if (threads != 1)
-    throw failure(errc::invalid_argument, starting,
-                  fmt::format("it must start before any thread, but {} are running", threads));
+    throw failure(
+        errc::invalid_argument, starting,
+        fmt::format("the custodian must start before other threads, but {} are running", threads));
 }
 
-/// Moves `descriptor` above the numbers that a new program uses.
+/// Moves `descriptor` to a number above those that a new custodian uses.
 unique_fd move_above_used(unique_fd descriptor) {
   const int moved = ::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, first_free_number);
   if (moved < 0) throw_errno(starting);
@@ -71,7 +73,7 @@ std::vector<std::filesystem::path> helper_paths() {
   return paths;
 }
 
-/// Owns the attributes and file actions of posix_spawn(3).
+/// Owns the attributes and file actions for posix_spawn(3).
 class spawn_plan {
  public:
   spawn_plan() {
@@ -85,7 +87,8 @@ class spawn_plan {
     ::posix_spawnattr_destroy(&attributes_);
   }
 
-  /// Blocks all signals until the custodian has decided which to ignore.
+  /// Starts the custodian with all signals blocked. It unblocks them after setting which ones to
+  /// ignore.
   void block_signals() {
     sigset_t all;
     ::sigfillset(&all);
@@ -139,7 +142,7 @@ custodian_link custodian_link::fork() {
   if (child == 0) run_as_custodian(std::move(custodian_end));
   custodian_end.reset();
   custodian_link link(std::move(main_end), child);
-  if (!link.receive()) throw failure(errc::lost_connection, starting, "it ended: " + link.reap(0));
+  if (!link.receive()) throw failure(errc::lost_connection, starting, "it exited: " + link.reap(0));
   return link;
 }
 
@@ -157,7 +160,7 @@ custodian_link custodian_link::spawn(const custodian_helper& helper) {
   try {
     link.await_packet(start_limit, starting);
     if (!link.receive())
-      throw failure(errc::lost_connection, starting, "it ended: " + link.reap(0));
+      throw failure(errc::lost_connection, starting, "it exited: " + link.reap(0));
   } catch (...) {
     link.kill();
     throw;
@@ -189,7 +192,7 @@ void custodian_link::await_packet(std::chrono::milliseconds limit,
     if (ready > 0) return;
     if (ready == 0)
       throw failure(errc::timed_out, operation,
-                    fmt::format("process {} did not answer for {} s", process_,
+                    fmt::format("process {} did not reply within {} s", process_,
                                 std::chrono::duration_cast<std::chrono::seconds>(limit).count()));
     if (errno != EINTR) throw_errno(operation);
   }
@@ -220,7 +223,7 @@ std::string custodian_link::reap(int options) noexcept {
     ended = ::waitpid(process_, &status, options);
   } while (ended < 0 && errno == EINTR);
   if (ended != process_) return {};
-  // Another process may reuse the number from now on.
+  // From now on, another process may have this id.
   process_ = -1;
   return describe_end(status);
 }

@@ -1,5 +1,5 @@
-// xenpv-custodian: becomes the custodian of the program that starts it, in place of one that died.
-// Not for interactive use: it inherits its socket.
+// xenpv-custodian: runs as the custodian of the program that starts it, replacing one that died.
+// Not for interactive use: the program must inherit a socket.
 #include <sys/socket.h>
 
 #include <csignal>

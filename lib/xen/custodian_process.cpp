@@ -59,7 +59,8 @@ void ignore_signals() {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-/// Detaches from the parent except for the socket and stderr; returns the socket at its new number.
+/// Detaches from the parent, but keeps the socket and stderr. Returns the socket with its new
+/// number.
 unique_fd leave_parent(unique_fd socket) {
   ignore_signals();
   ::setsid();
@@ -78,10 +79,10 @@ unique_fd leave_parent(unique_fd socket) {
   return unique_fd(custodian_socket);
 }
 
-/// After a resume, the death of this process would close descriptors that must stay open. Root can
-/// exempt it from two killers: the kernel's OOM killer, and systemd's last SIGKILL at shutdown,
-/// which spares root's processes whose argv[0] starts with '@' (in both C libraries this variable
-/// points to argv[0] itself).
+/// Protects this process from being killed: after a resume, its exit would close descriptors that
+/// must stay open. A root process can be exempted from the kernel's OOM killer and from systemd's
+/// final SIGKILL at shutdown, which spares root processes whose argv[0] starts with '@'. In both
+/// glibc and musl, program_invocation_name points to argv[0] itself.
 void avoid_killers() {
   std::ofstream("/proc/self/oom_score_adj") << "-1000";
   program_invocation_name[0] = '@';
@@ -94,7 +95,7 @@ void clean_up(custodian_duty& duty) {
     const auto store = open_cleanup_store();
     run_cleanups(cleanups, *store, cleanup_limit);
   } catch (const std::exception& e) {
-    log().warn("custodian: no cleanup: {}", e.what());
+    log().warn("custodian: cannot run the cleanups: {}", e.what());
   }
 }
 
@@ -102,7 +103,8 @@ custodian_reply answer(custodian_duty& duty, packet received) {
   const auto request = decode_request(received.bytes);
   if (!request)
     return {.refusal = static_cast<int>(errc::protocol_violation), .reason = request.error().text};
-  // While locks are held and before anything is closed: a successor may begin only afterwards.
+  // Cleanups run before any descriptor is closed: a successor that waits for a held lock must not
+  // start before they are done.
   if (std::holds_alternative<clean_up_request>(*request) ||
       std::holds_alternative<stop_request>(*request))
     clean_up(duty);
@@ -111,7 +113,7 @@ custodian_reply answer(custodian_duty& duty, packet received) {
   return reply;
 }
 
-/// Runs until a clean stop or until the other end is closed.
+/// Handles requests until a clean stop or until the main process's end is closed.
 void serve(int socket, custodian_duty& duty, suspend_clock& suspends) {
   if (!send_packet(socket, encode(custodian_reply{}))) return;
   while (!duty.stopped()) {
@@ -124,14 +126,15 @@ void serve(int socket, custodian_duty& duty, suspend_clock& suspends) {
   }
 }
 
-/// The main process may have died before it detected a resume. If the suspend was only a
-/// checkpoint, this process stays needlessly.
+/// Keeps all descriptors open, because the main process may have died before it detected a resume.
+/// If the suspend was only a checkpoint, this process keeps running needlessly.
 void keep_all(custodian_duty& duty) {
   static_cast<void>(duty.handle(resumed_request{}, {}));
   if (duty.must_stay()) avoid_killers();
 }
 
-/// Sleeps until SIGKILL or power-off. Holds no pipe whose end another process may await.
+/// Sleeps until SIGKILL or power-off. First closes the socket and stderr, because another process
+/// may be waiting for end of file on them.
 [[noreturn]] void sleep_for_ever(unique_fd socket) {
   socket.reset();
   redirect_to_null(STDERR_FILENO);

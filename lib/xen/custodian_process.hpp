@@ -1,6 +1,6 @@
-// The custodian's side: its state (custodian_duty) and its process.
-// The state is plain data and works without a process, which is how most of it is tested. The main
-// process keeps a copy of it, from which it sets up a replacement.
+// The custodian's side: its task list (custodian_duty) and its process. The task list is plain data
+// that needs no process, so most tests use it alone. The main process keeps a copy, from which it
+// initialises a replacement.
 #pragma once
 
 #include <chrono>
@@ -15,38 +15,40 @@
 
 namespace xenpv::xen {
 
-/// The custodian's end of the socket pair: the first number after the standard streams.
+/// Descriptor number of the custodian's end of the socket pair: the first after the standard
+/// streams.
 inline constexpr int custodian_socket = 3;
 
-/// Limit on the waits of all cleanups together. Enough for the backends of several disks to close,
-/// and shorter than a service manager's stop timeout.
+/// Limits the total waiting time of all cleanups. Long enough for the backends of several disks to
+/// close, but shorter than a service manager's stop timeout.
 inline constexpr std::chrono::seconds cleanup_limit{60};
 
-/// The kept descriptors and the registered cleanups. Owns the descriptors.
+/// The custodian's task list: the descriptors to keep open and the cleanups to run. Owns the
+/// descriptors.
 class custodian_duty {
  public:
-  /// Handles one request. `descriptor` is the one that came with it.
+  /// Handles one request. `descriptor` is the one received with the request.
   [[nodiscard]] custodian_reply handle(const custodian_request& request, unique_fd descriptor);
 
-  /// The requests that give an empty duty the state of this one, in order, each with the descriptor
-  /// to send along (owned by this duty), or -1.
+  /// Returns, in order, the requests that recreate this task list in an empty one. Each comes with
+  /// the descriptor to send (still owned by this object), or -1.
   [[nodiscard]] std::vector<std::pair<custodian_request, int>> inventory() const;
-  /// Returns and forgets the registered cleanups.
+  /// Removes and returns the registered cleanups.
   [[nodiscard]] std::vector<named_cleanup> take_cleanups() noexcept;
 
-  /// Leaves the descriptors kept across a resume open until this process ends.
+  /// Leaves the descriptors kept across a resume open until this process exits.
   void leak_kept_for_ever() noexcept;
   /// Closes the descriptors held only until the cleanups have run.
   void close_held() noexcept;
   /// Closes the descriptors that no resume affected.
   void close_releasable() noexcept;
-  /// True if a resume forbids ever closing some descriptor.
+  /// True if some descriptor must never be closed, because of a resume.
   [[nodiscard]] bool must_stay() const noexcept;
-  /// The number of resumes reported to it.
+  /// The number of resumes reported so far.
   [[nodiscard]] unsigned resumes() const noexcept { return resumes_; }
   /// True if the main process stopped cleanly.
   [[nodiscard]] bool stopped() const noexcept { return stopped_; }
-  /// In the order of registration; a replaced one keeps its position.
+  /// In registration order; a replaced cleanup keeps its position.
   [[nodiscard]] const std::vector<named_cleanup>& cleanups() const noexcept { return cleanups_; }
 
  private:

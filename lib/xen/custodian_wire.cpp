@@ -27,7 +27,8 @@ class writer {
   std::string bytes_;
 };
 
-/// Reads values until one does not fit; from then on all are zero and good() is false.
+/// Reads values. After one that does not fit, good() is false and all further values are zero or
+/// empty.
 class reader {
  public:
   explicit reader(std::string_view bytes) : rest_(bytes) {}

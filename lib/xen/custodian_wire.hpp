@@ -1,7 +1,7 @@
-// The messages between the main process and its custodian, and their encoding.
-// Both ends are the same program image, so the encoding is private and in host byte order; decoding
-// is nevertheless strict. Pure: no sockets, no descriptors (one is sent along with a keep_request
-// or a hold_request).
+// The messages between the main process and its custodian, and their encoding. Both ends are built
+// together, so the encoding is private and uses host byte order; decoding is nevertheless strict.
+// Performs no I/O. The descriptor that accompanies a keep_request or a hold_request is not part of
+// the encoding.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace xenpv::xen {
 
-/// The main process chooses the id, which outlives the custodian that receives it.
+/// The main process assigns the id, which stays valid when the custodian is replaced.
 struct keep_request {
   std::uint64_t id = 0;
 };
@@ -31,7 +31,7 @@ struct set_cleanup_request {
 struct clear_cleanup_request {
   std::string name;
 };
-/// Runs and forgets the cleanups registered so far.
+/// Runs and unregisters all cleanups registered so far.
 struct clean_up_request {};
 struct stop_request {};
 using custodian_request =
@@ -40,8 +40,8 @@ using custodian_request =
 
 /// The reply to any request.
 struct custodian_reply {
-  std::uint64_t value = 0;  ///< stop: 1 if the custodian stays, else 0
-  /// The reason for a refusal: an errc value and its explanation; 0 and empty if there is none.
+  std::uint64_t value = 0;  ///< stop_request: 1 if the custodian keeps running, else 0
+  /// If the request was refused, an errc value and its explanation; otherwise 0 and empty.
   int refusal = 0;
   std::string reason{};
   friend bool operator==(const custodian_reply&, const custodian_reply&) = default;

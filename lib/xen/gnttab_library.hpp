@@ -1,5 +1,5 @@
-// libxengnttab for the two grant wrappers: its C header and a logger.
-// There is one logger for the whole process; it is never destroyed.
+// Includes libxengnttab's C header for the two grant wrappers and defines a logger for the library.
+// One logger serves the whole process and is never destroyed.
 #pragma once
 
 #include <cstdint>
@@ -12,11 +12,12 @@ extern "C" {
 
 namespace xenpv::xen {
 
-/// Used as an offset or a port: the kernel clears no byte, or sends no event, when a mapping ends.
+/// As an offset: the kernel clears no byte when a mapping ends. As a port: it sends no event.
 inline constexpr std::uint32_t no_notice = std::numeric_limits<std::uint32_t>::max();
 
-/// Forwards the library's error messages to log() at debug level; otherwise they go to stderr and
-/// duplicate the `failure`. Preserves errno, which the library does not. Thread-safe.
+/// Forwards the library's error messages to log() at debug level. By default, the library prints
+/// them on stderr, where they would duplicate the `failure`. Preserves errno, which the library
+/// itself does not. Thread-safe.
 [[nodiscard]] xentoollog_logger* gnttab_logger() noexcept;
 
 }  // namespace xenpv::xen

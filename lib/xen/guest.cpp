@@ -10,7 +10,7 @@
 namespace xenpv::xen {
 namespace {
 
-// The text of sysfs for a value that Xen's security policy denies to this guest.
+// The text in sysfs for a value that Xen's security policy denies to this guest.
 constexpr std::string_view denied = "<denied>";
 
 guest_type read_guest_type(const system_root& root) {

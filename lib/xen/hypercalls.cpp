@@ -19,9 +19,9 @@ call_handle open_calls(const system_root& root, std::string_view operation) {
   const auto unavailable = [&](std::string_view remedy) {
     return failure(errc::not_available, operation, remedy);
   };
-  // The hypervisor of another tree is not the one that runs this process.
+  // Another tree does not describe the hypervisor that runs this process.
   if (!root.is_real()) throw unavailable("a captured or simulated guest has no hypervisor");
-  // Checked first: libxencall would report it on stderr.
+  // Checked first, because libxencall would report a missing device on stderr.
   if (::access(device, F_OK) != 0) throw unavailable("modprobe xen-privcmd");
   if (::faccessat(AT_FDCWD, device, R_OK | W_OK, AT_EACCESS) != 0)
     throw unavailable(fmt::format("{} needs root", device));
@@ -31,7 +31,7 @@ call_handle open_calls(const system_root& root, std::string_view operation) {
 }
 
 void throw_call_refused(int error, std::string_view operation) {
-  // From privcmd_open() of a kernel with the fix of XSA-482.
+  // Returned by privcmd_open() in kernels with the XSA-482 fix.
   if (error == EPERM)
     throw failure(errc::not_available, operation,
                   "the kernel forbids hypercalls in this guest: boot with "

@@ -1,6 +1,6 @@
 // Access to hypercalls from user space (/dev/xen/privcmd through libxencall), which Linux allows in
-// domain 0 and, since XSA-482, forbids in ordinary guests. Its errors say why they are not
-// available. Makes no hypercalls itself.
+// domain 0 and, since XSA-482, forbids in ordinary guests. Errors explain why hypercalls are not
+// available. Does not issue hypercalls itself.
 #pragma once
 
 #include <memory>
@@ -32,7 +32,7 @@ using call_buffer = std::unique_ptr<T, buffer_freer>;
 /// accessible. May block in open(2) until xenstore is up.
 [[nodiscard]] call_handle open_calls(const system_root& root, std::string_view operation);
 
-/// Throws `failure` for a call that was refused with `error`.
+/// Throws `failure` for a hypercall that failed with `error`.
 [[noreturn]] void throw_call_refused(int error, std::string_view operation);
 
 template <class T>

@@ -1,5 +1,5 @@
-// The devices below /dev/xen that xenpv uses, and the command that creates each of them.
-// A constant table, shared by guest facts and error remedies; it inspects nothing.
+// The devices below /dev/xen that xenpv uses, and the command that creates each of them. A constant
+// table, used for guest facts and error remedies. Does not access the devices.
 #pragma once
 
 #include <array>
@@ -13,7 +13,7 @@ struct known_device {
   std::string_view load;  ///< shell command that creates it in a Xen guest
 };
 
-// xenbus is built into the kernel; if its node is missing, libxenstore uses the one of xenfs.
+// xenbus is built into the kernel. If its node is missing, libxenstore uses the node in xenfs.
 inline constexpr std::array known_devices = {
     known_device{"/dev/xen/evtchn", "xen-evtchn", "modprobe xen-evtchn"},
     known_device{"/dev/xen/gntalloc", "xen-gntalloc", "modprobe xen-gntalloc"},

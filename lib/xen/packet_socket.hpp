@@ -1,5 +1,5 @@
-// Sends and receives packets over an AF_UNIX SOCK_SEQPACKET socket, each with at most one
-// descriptor. Blocks even if the socket is non-blocking; retries EINTR, never raises SIGPIPE. Does
+// Sends and receives packets, each with at most one descriptor, over an AF_UNIX SOCK_SEQPACKET
+// socket. Blocks even if the socket is non-blocking; retries on EINTR; never raises SIGPIPE. Does
 // not interpret the bytes.
 #pragma once
 
@@ -21,10 +21,10 @@ struct packet {
 };
 
 /// Sends `bytes` (not empty, at most packet_limit) and a duplicate of `descriptor` unless it is -1.
-/// False if the other end is closed. Throws `failure` for all other errors.
+/// Returns false if the peer's end is closed. Throws `failure` for all other errors.
 [[nodiscard]] bool send_packet(int socket, std::string_view bytes, int descriptor = -1);
 
-/// The next packet; nullopt if the other end is closed. Throws `failure`.
+/// Receives the next packet. Returns nullopt if the peer's end is closed. Throws `failure`.
 [[nodiscard]] std::optional<packet> receive_packet(int socket);
 
 }  // namespace xenpv::xen

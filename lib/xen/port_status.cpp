@@ -1,5 +1,5 @@
-// Must precede any include of xen.h, which otherwise gives the event channel operations their
-// number from before Xen 3.2.
+// Must precede any include of xen.h, which otherwise defines the event-channel hypercall number
+// used before Xen 3.2.
 // NOLINTNEXTLINE(bugprone-reserved-identifier): Xen's name
 #define __XEN_INTERFACE_VERSION__ __XEN_LATEST_INTERFACE_VERSION__
 
@@ -16,14 +16,14 @@ extern "C" {
 #include <xen/event_channel.h>
 }
 
-static_assert(__HYPERVISOR_event_channel_op == 32, "the number since Xen 3.2");
+static_assert(__HYPERVISOR_event_channel_op == 32, "the hypercall number since Xen 3.2");
 
 namespace xenpv::xen {
 namespace {
 
-/// The end of the FIFO ABI's port space: no domain has a port beyond it.
+/// The size of the FIFO ABI's port space: all port numbers are lower.
 constexpr std::uint32_t port_limit = EVTCHN_FIFO_NR_CHANNELS;
-constexpr std::string_view operation = "ask the hypervisor for event channels";
+constexpr std::string_view operation = "query the event channels";
 
 [[noreturn]] void throw_refused(int error, domid domain) {
   throw_call_refused(error, domain == domid_self
@@ -73,9 +73,9 @@ std::vector<port_status> read_port_status(domid domain, const system_root& root)
     if (xencall2(calls.get(), __HYPERVISOR_event_channel_op, EVTCHNOP_status,
                  reinterpret_cast<std::uintptr_t>(buffer.get())) < 0) {
       const int error = errno;
-      // Since XSA-344's hardening, a domain may not query the hypervisor's ports.
+      // Since the XSA-344 hardening, Xen does not allow queries of its own ports.
       if (error == EACCES) continue;
-      // Beyond the last allocated group of ports.
+      // EINVAL: the number is beyond the last allocated group of ports.
       if (error == EINVAL && answered) break;
       throw_refused(error, domain);
     }

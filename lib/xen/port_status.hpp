@@ -1,7 +1,7 @@
 // Reads the state of a domain's event channels from the hypervisor (EVTCHNOP_status); formats and
-// parses the text of lsevtchn(8). The only source of a port's notify vCPU; needs hypercalls from
-// user space, which Linux allows in domain 0 and forbids in ordinary guests since XSA-482. Binds
-// and changes nothing.
+// parses the text of lsevtchn(8). The hypervisor is the only source of a port's notify vCPU. Needs
+// hypercalls from user space, which Linux allows in domain 0 and, since XSA-482, forbids in
+// ordinary guests. Does not bind or change ports.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@
 
 namespace xenpv::xen {
 
-/// EVTCHNSTAT_* of event_channel.h, closed ports excepted.
+/// EVTCHNSTAT_* of event_channel.h, except for closed ports.
 enum class port_type { unbound, interdomain, pirq, virq, ipi };
 [[nodiscard]] std::string_view to_string(port_type type) noexcept;
 
@@ -24,19 +24,19 @@ struct port_status {
   port number{};
   port_type type = port_type::unbound;
   std::uint32_t vcpu = 0;                           ///< the vCPU that the hypervisor notifies
-  std::optional<domid> remote_domain = {};          ///< unbound: may bind it; interdomain: the peer
-  std::optional<port> remote_port = {};             ///< interdomain
-  std::optional<std::uint32_t> number_of_irq = {};  ///< pirq, virq: the number
+  std::optional<domid> remote_domain = {};          ///< unbound: allowed to bind; interdomain: peer
+  std::optional<port> remote_port = {};             ///< for interdomain
+  std::optional<std::uint32_t> number_of_irq = {};  ///< for pirq and virq
   friend bool operator==(const port_status&, const port_status&) = default;
 };
 
-/// "TIMER" for VIRQ_TIMER (xen.h); "VIRQ 21" for one without a name.
+/// "TIMER" for VIRQ_TIMER (xen.h); "VIRQ 21" for an unnamed one.
 [[nodiscard]] std::string virq_name(std::uint32_t virq);
 
-/// The open ports of `domain`, ascending, without those that Xen reserves (4.15 to 4.18 answer
-/// EACCES for them). Only the control domain may query other domains. Throws `failure` with
-/// errc::not_available where hypercalls are forbidden; the remedy says how to allow them. May block
-/// in open(2) until xenstore is up.
+/// The open ports of `domain` in ascending order, except for those that Xen reserves (Xen 4.15 to
+/// 4.18 return EACCES for them). Only the control domain may query other domains. Throws `failure`
+/// with errc::not_available where hypercalls are forbidden; the remedy explains how to allow them.
+/// May block in open(2) until xenstore is up.
 [[nodiscard]] std::vector<port_status> read_port_status(
     domid domain = domid_self, const system_root& root = system_root::from_environment());
 

@@ -1,4 +1,4 @@
-// Text forms of ports: names, and lines of lsevtchn, formatted and parsed.
+// Formats the names of port types and virtual IRQs; formats and parses lines of lsevtchn output.
 #include <fmt/format.h>
 
 #include <array>
@@ -10,7 +10,7 @@
 namespace xenpv::xen {
 namespace {
 
-// VIRQ_* of xen.h.
+// The VIRQ_* names from xen.h.
 constexpr std::array<std::pair<std::uint32_t, std::string_view>, 14> virq_names = {{
     {0, "TIMER"},
     {1, "DEBUG"},
@@ -25,10 +25,10 @@ constexpr std::array<std::pair<std::uint32_t, std::string_view>, 14> virq_names 
     {11, "ARGO"},
     {12, "ENOMEM"},
     {13, "XENPMU"},
-    {16, "MCA"},  // the first of eight architecture-specific ones
+    {16, "MCA"},  // the first of eight architecture-specific VIRQs
 }};
 
-/// Removes `prefix` from the front of `text`; false if it is not there.
+/// Removes `prefix` from the front of `text`. Returns false if `text` does not start with it.
 bool take(std::string_view& text, std::string_view prefix) {
   if (!text.starts_with(prefix)) return false;
   text.remove_prefix(prefix.size());

@@ -9,7 +9,7 @@ resume_watch::resume_watch() {
     store_.emplace(store::open());
     domain_ = store_->own_domid();
   } catch (const failure&) {
-    // Only the clocks are left.
+    // Without xenstore, only the suspend clock can indicate a resume.
     store_.reset();
   }
 }

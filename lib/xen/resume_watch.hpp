@@ -1,6 +1,7 @@
-// Detects that the guest was saved and restored since this object was made. Event-channel handles
-// from before a resume must not be used, not even closed (xen/custodian.hpp). For users without a
-// runtime, which detects resumes itself. Queries xenstore, so not for hot paths.
+// Detects that the guest was saved and restored since this object was created. Event-channel
+// handles opened before a resume must not be used or even closed (xen/custodian.hpp). For code
+// without a guest session, which detects resumes itself. Queries xenstore, so it is not suitable
+// for hot paths.
 #pragma once
 
 #include <optional>
@@ -14,9 +15,10 @@ class resume_watch {
  public:
   resume_watch();
 
-  /// True for ever after the first detection. There are two signs: the domain id has changed, or
-  /// the guest was suspended or has another incarnation (suspend_clock). It is therefore also true
-  /// after a cancelled suspend. For undetected suspends see suspend_clock.hpp.
+  /// Stays true after the first detection. Detects a resume from two indicators: a changed domain
+  /// id, and a suspend or a new incarnation of the guest (suspend_clock). The result is therefore
+  /// also true after a cancelled suspend. suspend_clock.hpp lists the suspends that are not
+  /// detected.
   [[nodiscard]] bool has_resumed();
 
  private:

@@ -1,6 +1,7 @@
 // Reads a vCPU's time in each run state from the hypervisor (VCPUOP_get_runstate_info), with
-// nanosecond resolution, where /proc/stat reports steal in ticks of 10 ms. Needs hypercalls from
-// user space, as port_status.hpp does. Does not touch the area that the kernel registered.
+// nanosecond resolution; /proc/stat reports steal time only in ticks of 10 ms. Needs hypercalls
+// from user space, as port_status.hpp does. Does not touch the runstate area that the kernel
+// registered with Xen.
 #pragma once
 
 #include <chrono>
@@ -12,7 +13,7 @@ namespace xenpv::xen {
 /// Times since the domain was created.
 struct vcpu_runstate {
   std::chrono::nanoseconds running{};   ///< on a physical CPU
-  std::chrono::nanoseconds runnable{};  ///< waiting for one that another vCPU used
+  std::chrono::nanoseconds runnable{};  ///< waiting for a physical CPU
   std::chrono::nanoseconds blocked{};   ///< idle
   std::chrono::nanoseconds offline{};   ///< paused, or not brought up
 
@@ -22,8 +23,8 @@ struct vcpu_runstate {
   }
 };
 
-/// The times of this domain's vCPU `vcpu`, which on x86 is Linux' CPU number. Throws `failure` with
-/// errc::not_available where hypercalls are forbidden.
+/// The times of this domain's vCPU `vcpu`. On x86, vCPU numbers equal Linux CPU numbers. Throws
+/// `failure` with errc::not_available where hypercalls are forbidden.
 [[nodiscard]] vcpu_runstate read_runstate(
     unsigned vcpu, const system_root& root = system_root::from_environment());
 

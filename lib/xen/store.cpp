@@ -81,14 +81,14 @@ void store::transact(const std::function<void(store_transaction&)>& body, unsign
     try {
       body(operations);
     } catch (const failure& e) {
-      // After a migration the kernel answers EAGAIN even to requests inside the transaction.
+      // After a migration, the kernel also fails requests inside the transaction with EAGAIN.
       if (e.code() == std::errc::resource_unavailable_try_again) continue;
       throw;
     }
     if (opened.commit()) return;
   }
   throw_errno(EAGAIN, "commit a transaction",
-              fmt::format("{} attempts, all in conflict with other clients", attempts));
+              fmt::format("all {} attempts conflicted with other clients", attempts));
 }
 
 bool store::write_if_exists(const std::string& path, std::string_view value) {
@@ -121,7 +121,7 @@ std::optional<store_event> store::next_event() {
   if (event)
     return store_event{.path = event.get()[XS_WATCH_PATH], .token = event.get()[XS_WATCH_TOKEN]};
   if (errno == EAGAIN) return std::nullopt;
-  throw failure(errc::lost_connection, "read a xenstore watch event", "xenstored is gone");
+  throw failure(errc::lost_connection, "read a xenstore watch event", "xenstored has exited");
 }
 
 bool store::is_connected() const noexcept {
@@ -131,17 +131,19 @@ bool store::is_connected() const noexcept {
 std::string store::domain_path(domid domain) const {
   const malloced<char> path(xs_get_domain_path(handle_, raw(domain)));
   if (!path)
-    throw_request_failed(handle_, errno, fmt::format("ask for the path of domain {}", domain));
+    throw_request_failed(handle_, errno, fmt::format("query the path of domain {}", domain));
   return path.get();
 }
 
 bool store::is_domain_introduced(domid domain) const {
-  // libxenstore returns false for "no" and for every failure; only a failure changes errno. (An
-  // interrupted and retried write does, too.)
+  // libxenstore returns false both for "no" and for a failure. Only a failure sets errno, except
+  // that an interrupted and retried write sets it to EINTR.
   errno = 0;
   if (xs_is_domain_introduced(handle_, raw(domain))) return true;
-  const auto operation = [&] { return fmt::format("ask whether domain {} is introduced", domain); };
-  if (errno == EACCES) throw_errno(operation(), "xenstored answers the control domain only");
+  const auto operation = [&] {
+    return fmt::format("check whether domain {} is introduced", domain);
+  };
+  if (errno == EACCES) throw_errno(operation(), "xenstored answers only the control domain");
   if (errno != 0 && errno != EINTR) throw_request_failed(handle_, errno, operation());
   return false;
 }

@@ -1,5 +1,5 @@
-// Helpers for calls of libxenstore: results to be freed with free(3), and errors that mean either a
-// bad request or the loss of xenstored.
+// Helpers for libxenstore calls: ownership of results that free(3) must release, and the
+// distinction between a bad request and a lost connection.
 #pragma once
 
 #include <cstdlib>
@@ -16,11 +16,12 @@ struct free_memory {
 template <class T>
 using malloced = std::unique_ptr<T, free_memory>;
 
-/// Sends a request that xenstored answers regardless of permissions. False if xenstored is gone.
+/// Sends a request that xenstored answers regardless of permissions. Returns false if the
+/// connection to xenstored is lost.
 [[nodiscard]] bool answers(xs_handle* handle) noexcept;
 
-/// Throws for a failed request: errc::lost_connection when xenstored is gone, else the errno with a
-/// remedy.
+/// Throws for a failed request: errc::lost_connection if the connection to xenstored is lost,
+/// otherwise the errno with a remedy.
 [[noreturn]] void throw_request_failed(xs_handle* handle, int error_number,
                                        std::string_view operation);
 

@@ -17,7 +17,8 @@ extern "C" {
 namespace xenpv::xen {
 namespace {
 
-// The errors of libxenstore for a broken stream. EIO is not one of them: xenstored sends it, too.
+// libxenstore's errors for a broken connection. EIO is excluded, because xenstored also sends it in
+// replies.
 bool is_broken_stream(int error_number) noexcept {
   return error_number == EBADF || error_number == EPIPE || error_number == ECONNRESET;
 }
@@ -40,7 +41,7 @@ bool answers(xs_handle* handle) noexcept {
 
 void throw_request_failed(xs_handle* handle, int error_number, std::string_view operation) {
   const bool lost = is_broken_stream(error_number) || (error_number == EINVAL && !answers(handle));
-  if (lost) throw failure(errc::lost_connection, operation, "xenstored is gone");
+  if (lost) throw failure(errc::lost_connection, operation, "xenstored has exited");
   throw_failed(attempt::store_request, error_number, operation);
 }
 

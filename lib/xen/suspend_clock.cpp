@@ -10,7 +10,7 @@
 namespace xenpv::xen {
 namespace {
 
-/// The clocks are read one after the other, and the thread may lose its CPU in between.
+/// Tolerance for preemption of the thread between reading the two clocks.
 constexpr std::chrono::nanoseconds jitter = std::chrono::milliseconds(1);
 
 std::chrono::nanoseconds read_clock(clockid_t id) noexcept {

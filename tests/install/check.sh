@@ -31,7 +31,10 @@ expect() {
 serve_memory() {
   ./serve_memory memory.sock >memory.out &
   local server=$!
-  until grep -q ready memory.out; do sleep 0.1; done
+  until grep -q ready memory.out; do
+    kill -0 "$server" 2>/dev/null || fail "serve_memory did not start"
+    sleep 0.1
+  done
   if command -v nbdinfo >/dev/null; then
     expect 16777216 nbdinfo --size "nbd+unix:///memory?socket=memory.sock"
   fi
@@ -91,9 +94,13 @@ case $way in
     xenpv-sim start --dir host --domains 2
     trap 'xenpv-sim stop --dir host' EXIT
     xenpv-sim exec --dir host --domain 1 -- ./ping_domain serve 2 >serve.out &
-    until grep -q port serve.out; do sleep 0.1; done
+    peer=$!
+    until grep -q port serve.out; do
+      kill -0 "$peer" 2>/dev/null || fail "ping_domain serve did not start"
+      sleep 0.1
+    done
     expect "domain 1 answered in" xenpv-sim exec --dir host --domain 2 -- ./ping_domain ping 1
-    wait "$!" || fail "ping_domain serve failed"
+    wait "$peer" || fail "ping_domain serve failed"
     expect ok "$here/../../apps/examples/test_foreign_driver.sh" ./foreign_driver
     serve_memory
     ;;

@@ -21,7 +21,7 @@ print($query)"
 
 table=$(bench xvdb)
 expect_line "the table has a head" \
-  '^LOAD +ENGINE +IOPS +MB/S +P50 +P99 +MAX +ERRORS +BESIDE-KERNEL$' "$table"
+  '^LOAD +ENGINE +IOPS +MB/S +P50 +P99 +MAX +ERRORS +VS-KERNEL$' "$table"
 expect_line "a row" '^randread 4k depth 32 +xenpv +[0-9]+ +[0-9.]+ .* 0 +-$' "$table"
 expect "it only reads by default" 4 "$(wc -l <<<"$table")"
 expect "no progress without a terminal" "" "$(cat "$dir/log")"
@@ -35,17 +35,17 @@ expect_line "a histogram" '^ +< [0-9.]+ (us|ms) +[0-9]+ #+$' "$(bench xvdb --loa
 expect "one queue of two" 0 "$(status_of bench xvdb --load randread --queues 1)"
 
 expect_line "a load that writes needs --overwrite" \
-  '^xenpv-disk: bench with a load that writes: invalid argument \(it destroys the data on the disk; confirm with --overwrite\)$' \
+  '^xenpv-disk: benchmark with a load that writes: invalid argument \(it destroys the data on the disk; confirm with --overwrite\)$' \
   "$(refused xvdb --load randwrite)"
 expect_line "no writes to a read-only disk" 'writes to a read-only device' \
   "$(refused xvdc --load write --overwrite)"
 expect_line "blocks are whole sectors" 'block size 1000 is not a multiple of the sector size 512' \
   "$(refused xvdb --load read --block 1000)"
 expect_line "the kernel's engine needs the kernel's driver" \
-  "^xenpv-disk: measure the kernel's engine on xvdb: not available here \(the kernel's driver does not hold it" \
+  "^xenpv-disk: measure the kernel's engine on xvdb: not available here \(the kernel's driver is not using it" \
   "$(refused xvdb --engine kernel)"
 serve xvdd
-expect_line "a served disk is not measured" 'process [0-9]+ serves it already' "$(refused xvdd)"
+expect_line "a served disk is not measured" 'already served by process [0-9]+' "$(refused xvdd)"
 kill "$server"
 expect_end "the server" 0
 
@@ -54,7 +54,7 @@ mkdir -p "$root/sys/bus/xen/devices/vbd-51728/driver" "$root/sys/bus/xen/devices
   "$root/sys/bus/xen/drivers/vbd" "$root/dev"
 : >"$root/sys/bus/xen/drivers/vbd/unbind"
 truncate -s 16M "$root/dev/xvdb"
-expect_line "without --take nothing is taken" "the kernel.s driver holds it; --take asks for it" \
+expect_line "without --take nothing is taken" "the kernel.s driver is using it; use --take, or" \
   "$(refused xvdb --engine xenpv)"
 if kernel=$(bench xvdb --engine kernel); then
   expect_line "the kernel's engine" '^randread 4k depth 1 +kernel ' "$kernel"

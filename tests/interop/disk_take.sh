@@ -45,13 +45,13 @@ done
 
 mkdir -p "$root/sys/block/loop0/loop"
 echo /dev/xvda >"$root/sys/block/loop0/loop/backing_file"
-expect_line "a disk under a loop device is not taken" 'busy \(it is behind loop0 \(/dev/xvda\)\)$' \
+expect_line "a disk under a loop device is not taken" 'busy \(it is used by loop0 \(/dev/xvda\)\)$' \
   "$(refused serve hda --take)"
 expect_untouched "a loop device"
 rm -r "$root/sys/block/loop0"
 
 mv "$root/sys/bus/xen/devices/vbd-768/block" "$dir/block"
-expect_line "a disk whose name in the kernel is unknown is not taken" "the kernel's name of the disk cannot be read" \
+expect_line "a disk whose name in the kernel is unknown is not taken" "cannot read the kernel's name for the disk" \
   "$(refused serve hda --take)"
 expect_untouched "an unknown name"
 mv "$dir/block" "$root/sys/bus/xen/devices/vbd-768/block"
@@ -62,10 +62,10 @@ echo HVM >"$root/sys/hypervisor/guest_type"
 echo 'QEMU HARDDISK' >"$root/sys/block/sda/device/model"
 echo 'root=/dev/sda1 xen_emul_unplug=never' >"$root/proc/cmdline"
 expect_line "nor a disk whose emulated twin is in use" \
-  'serve xvda: device or resource busy \(this guest drives the same disk as /dev/sda, emulated by QEMU: .*\(xen_emul_unplug=never\)' \
+  'serve xvda: device or resource busy \(this guest also accesses the disk as /dev/sda, emulated by QEMU: .*\(xen_emul_unplug=never\)' \
   "$(refused serve hda --take)"
 expect_untouched "a twin"
-expect_line "--force only overrides that check" "the kernel.s driver holds it; --take" "$(refused serve hda --force)"
+expect_line "--force only overrides that check" "the kernel.s driver is using it; use --take" "$(refused serve hda --force)"
 rm -r "$root/sys/hypervisor" "$root/sys/block/sda" "$root/proc/cmdline"
 
 # Everything else is checked before the disk is taken.
@@ -111,7 +111,7 @@ hold 51760 xvdd
 failed=$(refused serve xvdd --take --pages 1 --unix "$dir/nbd.sock")
 expect "a disk that cannot be connected was taken" vbd-51760 "$(cat "$vbd/unbind")"
 expect "and given back" vbd-51760 "$(cat "$vbd/bind")"
-expect_line "it reports that" "xvdd: given back to the kernel's driver, as /dev/xvdd" "$failed"
+expect_line "it reports that" "xvdd: returned to the kernel's driver, as /dev/xvdd" "$failed"
 expect_line "with the reason" '^xenpv-disk: connect with 1 granted pages: ' "$failed"
 expect "both ends are in their initial states" "1 2" \
   "$(state_of 51760) $(in_guest xenstore-read /local/domain/0/backend/vbd/1/51760/state)"
@@ -122,7 +122,7 @@ expect "bench gives it back as well" vbd-51760 "$(cat "$vbd/bind")"
 hold 51760 xvdd
 rmdir "$root/sys/bus/xen/devices/vbd-51760/block/xvdd"
 mkdir "$root/sys/bus/xen/devices/vbd-51760/block/"{xvdd,other}
-expect_line "two names are ambiguous" "the kernel's name of the disk cannot be read" "$(refused serve xvdd --take)"
+expect_line "two names are ambiguous" "cannot read the kernel's name for the disk" "$(refused serve xvdd --take)"
 rm -r "$root/sys/bus/xen/devices/vbd-51760"
 
 # A server that fails after the connect closes the disk in order, and gives it back.
@@ -131,7 +131,7 @@ expect_line "a server that fails once connected" "write $dir/pid" "$(refused ser
 expect "closes the disk" "6 6" "$(state_of 51760) $(in_guest xenstore-read /local/domain/0/backend/vbd/1/51760/state)"
 hold 51760 xvdd
 ln -s /dev/full "$dir/pid"
-expect_line "and gives it back" "xvdd: given back to the kernel's driver" \
+expect_line "and gives it back" "xvdd: returned to the kernel's driver" \
   "$(refused serve xvdd --take --pid-file "$dir/pid")"
 expect "to the driver" "vbd-51760 1" "$(cat "$vbd/bind") $(state_of 51760)"
 rm -r "$root/sys/bus/xen/devices/vbd-51760"

@@ -62,7 +62,7 @@ mkdir -p "$root/sys/bus/xen/devices/vbd-51728/driver" "$root/sys/bus/xen/devices
 touch "$root/sys/bus/xen/drivers/vbd/unbind" "$root/dev/xvdb"
 expect "list shows that the kernel uses it" kernel "$(ask_json 'disks[0]["holder"]' list)"
 expect_line "it is not taken without --take" \
-  '^xenpv-disk: serve xvdb: device or resource busy \(the kernel.s driver holds it; --take asks for it, or as root: echo vbd-51728 > /sys/bus/xen/drivers/vbd/unbind\)$' \
+  '^xenpv-disk: serve xvdb: device or resource busy \(the kernel.s driver is using it; use --take, or as root: echo vbd-51728 > /sys/bus/xen/drivers/vbd/unbind\)$' \
   "$(refused serve xvdb)"
 mkdir -p "$root/proc/self"
 echo '23 1 202:17 / /srv\040x rw - ext4 /dev/xvdb1 rw' >"$root/proc/self/mountinfo"
@@ -132,7 +132,7 @@ expect_line "with the client count" '^xenpv_disk_clients\{disk="xvdb"\} 1$' "$(i
 expect_line "and the byte count" '^xenpv_disk_bytes_total\{disk="xvdb",operation="write"\} 67108864$' \
   "$(in_guest "$disk" status --prometheus)"
 expect_line "a disk without a server" \
-  '^xenpv-disk: ask the server of xvdc: not available here \(no process serves it; use xenpv-disk serve\)$' \
+  '^xenpv-disk: ask the server of xvdc: not available here \(no process serves it; start a server with xenpv-disk serve\)$' \
   "$(refused status xvdc)"
 kill "$client"
 kill -TERM "$server"

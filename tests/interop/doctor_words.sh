@@ -49,7 +49,7 @@ expect_line "the manual page documents it" '^\.B 64$' "$("$doctor" --help-man)"
 # on this machine
 "$doctor" >"$dir/here" 2>/dev/null || true
 if [[ $(cat /sys/hypervisor/type 2>/dev/null) != xen ]]; then
-  expect_line "no Xen" '^UNKNOWN +domain +no Xen domain: ' "$(cat "$dir/here")"
+  expect_line "no Xen" '^UNKNOWN +domain +not a Xen domain: ' "$(cat "$dir/here")"
   expect_line "the clock is checked anyway" '^(PASS|WARN) +clock-read +a clock read takes [0-9]+ ns' "$(cat "$dir/here")"
 fi
 
@@ -65,7 +65,7 @@ in_capture hvm-intx --json >"$dir/intx.json"
 compared=$("$doctor" compare "$dir/vector.json" "$dir/intx.json" 2>"$dir/stderr" || true)
 expect_line "worse rows first" '^worse +row upcall +PASS: .* +FAIL: ' "$(sed -n 2p <<<"$compared")"
 expect_line "differences" '^different +clocksource +xen +hpet$' "$compared"
-expect_line "parts that were not compared" '^not compared: timers and IPIs: both reports have to be made with --measure' "$(cat "$dir/stderr")"
+expect_line "parts that were not compared" '^not compared: timers and IPIs: both reports must be made with --measure' "$(cat "$dir/stderr")"
 expect "it got worse" 1 "$(status_of "$doctor" compare "$dir/vector.json" "$dir/intx.json")"
 expect "it got better" 0 "$(status_of "$doctor" compare "$dir/intx.json" "$dir/vector.json")"
 expect "the same report is no change" "" "$("$doctor" compare "$dir/intx.json" "$dir/intx.json" 2>/dev/null)"

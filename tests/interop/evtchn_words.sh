@@ -24,7 +24,7 @@ expect_line "a timer, whose port is unknown" '^ +0 +- +timer +timer0 +- +0 +0 +3
 expect_line "a queue of a disk" '^ +15 +~16 +device +blkif +0:\? +0 +0-1 +97 +device/vbd/51712 queue 1$' "$listed"
 expect_line "a process" '^ +20 +- +user +evtchn:xenpv-sim .* process 310$' "$listed"
 expect_line "the available sources" '^sources: xenstore, proc, processes$' "$(cat "$dir/stderr")"
-expect_line "and the missing ones" '^  not hypervisor \(.*\): not in the capture$' "$(cat "$dir/stderr")"
+expect_line "and the missing ones" '^  not used: hypervisor \(.*\): not in the capture$' "$(cat "$dir/stderr")"
 expect "channels of one kind" "8 ipi" "$(in_capture pv list --kind ipi | awk 'NR > 1 { print $3 }' | uniq -c | xargs)"
 expect "channels of CPU 1" "14 16 18 20" "$(in_capture pv list --kind device --kind user --cpu 1 | awk 'NR > 1 { print $1 }' | xargs)"
 expect "domain 0's ports are lsevtchn's lines" "$(sed '1,/^== .xenpv.ports/d; /^== /,$d' "$captures/dom0.txt")" \
@@ -36,15 +36,15 @@ expect "csv has a column for each CPU" "events,cpu0,cpu1" "$(in_capture pv list 
 expect "two formats at once" 2 "$(status_of in_capture pv list --json --csv)"
 expect "an unknown kind" 2 "$(status_of in_capture pv list --kind disk)"
 expect "a folder that is no capture" 2 "$(status_of "$evtchn" list --root "$dir")"
-expect_line "and the expected folder" 'it has no proc/interrupts; unpack an archive of xenpv-evtchn capture' \
+expect_line "and the expected folder" 'it contains no proc/interrupts; unpack an archive made by xenpv-evtchn capture' \
   "$("$evtchn" list --root "$dir" 2>&1 || true)"
 if [[ $(cat /sys/hypervisor/type 2>/dev/null) != xen ]]; then
   expect "no Xen here" 77 "$(status_of "$evtchn" list)"
   expect "no device here" 77 "$(status_of "$evtchn" ping)"
 fi
-expect "a broken /proc/interrupts is reported" "not proc (" \
+expect "a broken /proc/interrupts is reported" "not used: proc (" \
   "$(mkdir -p "$dir/broken/proc" "$dir/broken/sys/hypervisor"; echo xen >"$dir/broken/sys/hypervisor/type"
-     echo nonsense >"$dir/broken/proc/interrupts"; in_capture broken list >/dev/null; grep -o 'not proc (' "$dir/stderr")"
+     echo nonsense >"$dir/broken/proc/interrupts"; in_capture broken list >/dev/null; grep -o 'not used: proc (' "$dir/stderr")"
 
 # balance
 expect_line "the busiest CPU's queues are moved, with the reason" \
@@ -55,11 +55,11 @@ expect "an unknown policy" 2 "$(status_of in_capture pv balance --policy best)"
 
 # affinity and balance --apply, on a tree that accepts writes without a kernel behind it
 in_tree() { XENPV_ROOT=$dir/$1 "$evtchn" "${@:2}" 2>"$dir/stderr"; }
-expect_line "one channel is moved" '^blkif \(interrupt 14\) to CPU 0: set, no event came to prove it$' \
+expect_line "one channel is moved" '^blkif \(interrupt 14\) to CPU 0: set, no event arrived to prove it$' \
   "$(in_tree pv affinity 14 0 --interval 10ms)"
 expect "its affinity was written" 0 "$(cat "$dir/pv/proc/irq/14/smp_affinity_list")"
 expect "an ambiguous name" 2 "$(status_of in_tree pv affinity blkif 0)"
-expect_line "has to be more precise" "event channel 'blkif': invalid argument \(interrupts 14, 15, 16, 17, 18, 19 have this name; say which\)" \
+expect_line "has to be more precise" "event channel 'blkif': invalid argument \(interrupts 14, 15, 16, 17, 18, 19 have this name; specify one by number\)" \
   "$(cat "$dir/stderr")"
 expect "an unknown name" 2 "$(status_of in_tree pv affinity vif0 0)"
 python3 "$here/evtchn_tree.py" grow "$dir/pv" 8 &
@@ -69,7 +69,7 @@ expect "events that still come to the old CPU are no success" '"verdict": "elsew
 status=0
 in_tree pv balance --apply --interval 1s --policy 'pin:xenbus=0' --json >"$dir/applied.json" || status=$?
 expect "nor are they for balance" 1 "$status"
-expect_line "it reports the result" '"reason": "[0-9]+ of [0-9]+ events came elsewhere"' "$(cat "$dir/applied.json")"
+expect_line "it reports the result" '"reason": "[0-9]+ of [0-9]+ events arrived elsewhere"' "$(cat "$dir/applied.json")"
 wait
 python3 "$here/evtchn_tree.py" make "$dir/wide" 300 128
 expect "128 CPUs and 300 channels" "301 128" \
@@ -127,7 +127,7 @@ until "$sim" status --dir "$host" | grep -q '"user_event_channels": 2' || [[ $((
 status=0
 wait "$pinging" || status=$?
 expect "it exits" 1 "$status"
-expect_line "with the reason" 'the guest was saved and restored meanwhile; start again' "$(cat "$dir/stderr")"
+expect_line "with the reason" 'the guest was saved and restored during the measurement; start again' "$(cat "$dir/stderr")"
 expect "without a kernel BUG" "[]" "$("$sim" status --dir "$host" | python3 -c 'import json, sys; print(json.load(sys.stdin).get("kernel_bugs"))')"
 "$sim" stop --dir "$host"
 # The custodian keeps such handles until power-off: end it by hand.

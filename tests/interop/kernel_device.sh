@@ -27,12 +27,12 @@ expect_line "half a second, the message" "--timeout '500ms': invalid argument \(
   "$(in_guest "$disk" attach xvdb --timeout 500ms)"
 
 expect "nothing to detach" 77 "$(status_in_guest "$disk" detach xvdb)"
-expect_line "nothing to detach, the message" 'detach xvdb: .*no process has it attached' \
+expect_line "nothing to detach, the message" 'detach xvdb: .*it is not attached' \
   "$(in_guest "$disk" detach xvdb)"
 expect_line "a device that is not connected" 'detach /dev/nbd0: .*it is not connected' \
   "$(in_guest "$disk" detach /dev/nbd0)"
 # shellcheck disable=SC2016
 expect_line "a disk that is served, but not to the kernel" \
-  'detach xvdb: .*serves it over NBD; it has no kernel device' \
+  'detach xvdb: .*serves it over NBD, without a kernel device' \
   "$(in_guest "$disk" run xvdb -- sh -c '"$0" detach xvdb' "$disk")"
 passed

@@ -74,7 +74,7 @@ began=$SECONDS
 kill -TERM "$server"
 expect_end "a second SIGTERM ends it" 0
 [ $((SECONDS - began)) -lt 5 ] || { echo "FAILED: that took $((SECONDS - began)) s"; exit 1; }
-expect_line "it logs the dropped clients" 'warning: 1 clients are cut off with requests in flight' "$(cat "$dir/log")"
+expect_line "it logs the dropped clients" 'warning: disconnecting clients with requests in flight: 1' "$(cat "$dir/log")"
 expect "the disk is closed by a handshake" "6 6" \
   "$(state_of 51728) $(in_domain 0 xenstore-read backend/vbd/1/51728/state)"
 kill "$client"

@@ -30,7 +30,7 @@ expect_line "another server does not replace it" \
 expect "the first still serves" 67108864 "$(nbdinfo --size "$uri")"
 expect "and the other disk is untouched" 1 "$(state_of 51744)"
 expect_line "a disk has one server" \
-  "^xenpv-disk: serve xvdb: device or resource busy \(process $server serves it already; see xenpv-disk status\)\$" \
+  "^xenpv-disk: serve xvdb: device or resource busy \(already served by process $server; see xenpv-disk status\)\$" \
   "$(refused xvdb --unix "$dir/other.sock")"
 expect "the failed server left no socket" 1 "$(status_of test -e "$dir/other.sock")"
 stop_serving "with a replaced socket"

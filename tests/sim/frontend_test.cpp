@@ -155,8 +155,8 @@ TEST(frontend, says_what_is_wrong_with_a_device_that_is_not_there) {
     }
     EXPECT_EQ(problem.code, errc::not_available);
     EXPECT_EQ(problem.text,
-              "open device/vbd/51999: not available here (there is no such device; "
-              "`xenstore-ls device/vbd` lists those attached)");
+              "open device/vbd/51999: not available here (no such device; "
+              "`xenstore-ls device/vbd` lists the attached devices)");
   });
 }
 
@@ -249,11 +249,11 @@ std::vector<scripted> stalled_connects() {
        "connect data/vbd/7: backend is in Initialising: no driver in the backend's domain serves "
        "the disk (is xen-blkback loaded there?): "},
       {{{"state", "2"}},
-       "connect data/vbd/7: backend is in InitWait and has not taken our ring; hotplug-status "
-       "missing: the toolstack's script has not run: "},
+       "connect data/vbd/7: backend is in InitWait and has not accepted this frontend's ring; "
+       "hotplug-status is missing: the toolstack's script has not run: "},
       {{{"state", "2"}, {"hotplug-status", "busy"}},
-       "connect data/vbd/7: backend is in InitWait and has not taken our ring; hotplug-status is "
-       "'busy': the toolstack's script failed: "},
+       "connect data/vbd/7: backend is in InitWait and has not accepted this frontend's ring; "
+       "hotplug-status is 'busy': the toolstack's script failed: "},
       {{{"state", "6"}},
        "connect data/vbd/7: backend is in Closed and does not prepare for a new connection: "}};
 }

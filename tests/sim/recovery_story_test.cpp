@@ -270,7 +270,12 @@ TEST_F(recovery_story, resume_hooks_are_called_once_per_resume) {
   with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     unsigned calls = 0;
     unsigned calls_after_its_end = 0;
-    const auto hook = runtime.on_resume([&] { ++calls; });
+    async::resume_hook ended_by_another;
+    const auto hook = runtime.on_resume([&] {
+      ++calls;
+      ended_by_another = {};
+    });
+    ended_by_another = runtime.on_resume([&] { ++calls_after_its_end; });
     {
       const auto removed = runtime.on_resume([&] { ++calls_after_its_end; });
     }

@@ -1,5 +1,6 @@
-// The few names of Asio that these headers need: units that only hold an awaitable or an executor
-// need not parse the rest. Asio itself is compiled once, in lib/async.
+// Includes only the few Asio types that these headers need, so that translation units that only use
+// an awaitable or an executor do not parse the rest of Asio. Asio itself is compiled once, in
+// lib/async.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>

@@ -2,8 +2,8 @@
 // binds it, used on the loop's thread only. It may outlive the loop and a resume; it is then dead
 // (see is_live()).
 //
-// Work before unmask: an event masks its port until the work for it is done, so that a busy port
-// cannot flood its CPU. Events that arrive meanwhile are merged into one more event.
+// An event masks its port until the program has handled it, so that a busy port cannot flood its
+// CPU. Events that arrive while the port is masked are merged into a single further event.
 #pragma once
 
 #include <functional>
@@ -25,46 +25,49 @@ class bound_port {
   bound_port() noexcept;
   bound_port(bound_port&& other) noexcept;
   bound_port& operator=(bound_port&& other) noexcept;
-  /// Unbinds. A pending wait() ends with operation_aborted. Safe in any port's callback, its own
-  /// included.
+  /// Unbinds the port. A pending wait() fails with operation_aborted. Safe to call from any port's
+  /// callback, including its own.
   ~bound_port();
 
-  /// The local number, for the peer.
+  /// The local port number, which the peer needs to bind to the port.
   [[nodiscard]] port number() const noexcept;
   /// False after a resume, after event_loop::close(), after a failed read of the device, and for a
   /// moved-from port. Costs two loads.
   [[nodiscard]] bool is_live() const noexcept;
 
-  /// Sends an event to the peer. Throws `failure`: errc::resumed for a port that a resume killed.
+  /// Sends an event to the peer. Throws `failure`: errc::resumed if a resume has invalidated the
+  /// port.
   void notify();
 
-  /// Returns when an event has arrived since the last wait(); at once if there is one already. The
-  /// port then stays masked until the next wait(): work first, then wait again. The loop resumes
-  /// the waiter directly, not through the context's queue.
+  /// Returns when an event has arrived since the last wait(); immediately if one has already
+  /// arrived. The port then stays masked until the next wait(), so handle the event before waiting
+  /// again. The loop resumes the waiter directly, not through the context's queue.
   ///
-  /// Executor: the loop's io_context. One waiter at a time, and none beside a callback: `failure`
-  /// (invalid_argument) otherwise. Cancellation: terminal, partial, total; an event that arrives
-  /// later or at the same time is kept for the next wait(). Errors: errc::resumed;
-  /// operation_aborted.
+  /// Executor: the loop's io_context. Only one waiter at a time, and none while a callback is set;
+  /// otherwise throws `failure` (invalid_argument). Cancellation: terminal, partial, total; an
+  /// event that arrives later or at the same time is kept for the next wait(). Errors:
+  /// errc::resumed; operation_aborted.
   [[nodiscard]] asio::awaitable<void> wait();
 
   /// For the hot path: `callback` runs on the loop's thread for each event, and the port is
   /// unmasked when it returns. Does not allocate per event. The callback may unbind any port,
-  /// replace itself and bind other ports; its exceptions leave io_context::run() after the rest of
-  /// the batch is handled. An earlier event is delivered soon. An empty callback removes the
-  /// present one: events are then kept for wait(). Throws `failure` while a wait() is pending.
+  /// replace itself and bind other ports; its exceptions propagate from io_context::run() after the
+  /// rest of the batch has been handled. An event that arrived earlier is delivered asynchronously.
+  /// An empty callback removes the current one; events are then kept for wait(). Throws `failure`
+  /// while a wait() is pending.
   void on_event(std::function<void()> callback);
 
   /// Calls `callback` once, on the loop's thread, if reading the device fails: the port is then
   /// dead, and a bind fails with the same error until the loop is reopened (event_loop::resumed).
-  /// Not called for a resume, a close() or an unbind, which the program starts itself. The callback
-  /// may do the same as one of on_event(). An empty callback removes the present one.
+  /// Not called for a resume, a close() or an unbind, which the program itself initiates. The
+  /// callback may do anything that an on_event() callback may do. An empty callback removes the
+  /// current one.
   void on_death(std::function<void(const error&)> callback);
 
-  /// The placement of the port's interrupt at bind; unavailable if none was requested.
+  /// The placement of the port's interrupt as set at bind; `unavailable` if none was requested.
   [[nodiscard]] const irq_placement& irq() const noexcept;
-  /// Checks the interrupt counts since the bind or the last check: only they can make the placement
-  /// `verified`. Reads /proc: not for the hot path.
+  /// Compares the interrupt counts with those at the bind or the last check. Only this check can
+  /// make the placement `verified`. Reads /proc, so it is not suitable for the hot path.
   const irq_placement& check_irq();
 
  private:

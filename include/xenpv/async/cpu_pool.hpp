@@ -18,13 +18,13 @@
 namespace xenpv::async {
 
 struct cpu_pool_options {
-  /// Prefix of the threads' names; the CPU's number follows ("xev-cpu3"). A handle of
-  /// /dev/xen/evtchn is named after the thread that opens it, so /proc/interrupts shows
-  /// "evtchn:xev-cpu3". The kernel truncates names to 15 bytes.
+  /// Prefix of the threads' names; the CPU's number follows ("xev-cpu3"). A /dev/xen/evtchn handle
+  /// is named after the thread that opens it, so /proc/interrupts shows "evtchn:xev-cpu3". The
+  /// kernel truncates names to 15 bytes.
   std::string thread_name = "xev-cpu";
-  /// Called on the failing thread, once per pool, when an exception leaves a handler, so that the
-  /// owner can begin a stop. Every such exception is logged at once with the thread's name; join()
-  /// rethrows the first of each thread.
+  /// Called once per pool, on the failing thread, when a handler throws an exception, so that the
+  /// owner can start a shutdown. Every such exception is logged immediately with the thread's name;
+  /// the first one of each thread is kept for join().
   std::function<void()> on_failure;
 };
 
@@ -44,11 +44,12 @@ class cpu_pool {
   [[nodiscard]] asio::io_context& context(std::size_t index);
   [[nodiscard]] asio::any_io_executor executor(std::size_t index);
 
-  /// Lets the contexts run dry: each thread ends when the services on its CPU have ended. Cancels
-  /// nothing, so shut the services down first. Any thread, one at a time; idempotent.
+  /// Lets the contexts run out of work: each thread exits when the services on its CPU have
+  /// finished. Cancels nothing, so shut the services down first. Callable from any thread, one at a
+  /// time; idempotent.
   void stop();
-  /// Waits for all threads and rethrows the first exception that left a handler, in CPU order. A
-  /// thread keeps running after such an exception, so that its objects can still be torn down.
+  /// Waits for all threads and rethrows the first exception that a handler threw, in CPU order. A
+  /// thread keeps running after such an exception, so that its objects can still be destroyed.
   void join();
 
  private:

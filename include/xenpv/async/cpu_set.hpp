@@ -1,5 +1,5 @@
-// The CPUs that a process may use, and the "0-3,8" notation for them, which is also the kernel's.
-// Does not tell whether a CPU is idle.
+// The CPUs that a process may use, and the kernel's "0-3,8" notation for CPU lists. Does not report
+// whether a CPU is idle.
 #pragma once
 
 #include <optional>
@@ -15,8 +15,8 @@ namespace xenpv::async {
 /// The CPUs the calling thread may run on (sched_getaffinity), ascending. Throws `failure`.
 [[nodiscard]] std::vector<unsigned> allowed_cpus();
 
-/// Throws `failure` (errc::invalid_argument) naming the first of `cpus` that the calling thread may
-/// not run on.
+/// Throws `failure` (errc::invalid_argument) naming the first of `cpus` on which the calling thread
+/// is not allowed to run.
 void require_allowed(std::span<const unsigned> cpus);
 
 /// Restricts the calling thread to `cpu`. Throws `failure` naming the CPU and the allowed ones.
@@ -25,17 +25,17 @@ void pin_this_thread(unsigned cpu);
 /// "0-3,8" -> {0, 1, 2, 3, 8}: ascending, each CPU once, at least one.
 [[nodiscard]] result<std::vector<unsigned>> parse_cpu_list(std::string_view text);
 
-/// A whole list as one value of an option: the command line's own lists hold the values of a
-/// repeated option.
+/// A CPU list as the value of a single option. A separate type is needed because the command-line
+/// parser uses a vector for the values of a repeated option.
 struct cpu_list {
   std::vector<unsigned> cpus;
 };
 [[nodiscard]] result<cpu_list> as_cpu_list(std::string_view text);
-/// The CPUs of `selection`, checked with require_allowed(); without one, all CPUs that the calling
-/// thread may run on.
+/// The CPUs of `selection`, checked with require_allowed(). If `selection` is unset, all CPUs on
+/// which the calling thread may run.
 [[nodiscard]] std::vector<unsigned> selected_cpus(const std::optional<cpu_list>& selection);
 
-/// {0, 1, 2, 3, 8} -> "0-3,8". `cpus` is ascending.
+/// {0, 1, 2, 3, 8} -> "0-3,8". `cpus` must be in ascending order.
 [[nodiscard]] std::string format_cpu_list(std::span<const unsigned> cpus);
 
 }  // namespace xenpv::async

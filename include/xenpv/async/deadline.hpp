@@ -1,5 +1,5 @@
-// A time limit on any awaitable. Boost 1.81 (Asio 1.26) lacks cancel_after, which is simpler and
-// available from Asio 1.31 on.
+// A time limit for any awaitable. Asio's own cancel_after would be simpler, but it requires Asio
+// 1.31, and Boost 1.81 contains Asio 1.26.
 #pragma once
 
 #include <chrono>
@@ -26,8 +26,8 @@ asio::awaitable<void> store_result(asio::awaitable<T> operation, std::optional<T
 }  // namespace detail
 
 /// Awaits `operation` for at most `limit`. When the time is up, cancels the operation (terminal),
-/// awaits its end and throws `failure` with errc::timed_out; the message begins with `description`
-/// ("wait for backend state Connected").
+/// awaits its completion and throws `failure` with errc::timed_out; the message begins with
+/// `description` ("wait for backend state Connected").
 ///
 /// Runs on the caller's executor. If the operation still succeeds after its time is up, its result
 /// is returned. Its errors other than operation_aborted are rethrown unchanged. Cancellation by the

@@ -1,8 +1,8 @@
 // Event channels as Asio objects: one /dev/xen/evtchn handle per CPU thread, its ports awaitable.
 //
-// Created, used and destroyed on the one thread that runs its io_context; only then is the wake-up
-// local and the handle's mutex in the kernel uncontended. Knows nothing of rings or devices.
-// Events coalesce and may be spurious: a listener must check for work itself.
+// Created, used and destroyed on the one thread that runs its io_context; this keeps the wake-up
+// local and the handle's kernel mutex uncontended. Independent of rings and devices. Events
+// coalesce and may be spurious: a listener must check for work itself.
 #pragma once
 
 #include <cstdint>
@@ -25,10 +25,10 @@ namespace xenpv::async {
 /// Counted since the loop was created, across resumes.
 struct event_loop_statistics {
   std::uint64_t wakes = 0;   ///< reads of the device that returned ports
-  std::uint64_t events = 0;  ///< ports given to a callback or waiter, or kept for the next wait();
-                             ///< each may stand for any number of notifications
-  std::uint64_t spurious = 0;   ///< ports read that are not bound here (any more)
-  std::uint64_t swallowed = 0;  ///< first events of interdomain ports
+  std::uint64_t events = 0;  ///< ports passed to a callback or waiter, or kept for the next wait();
+                             ///< each may represent any number of notifications
+  std::uint64_t spurious = 0;   ///< ports read that are not, or no longer, bound here
+  std::uint64_t swallowed = 0;  ///< discarded first events of interdomain ports
   std::uint64_t unmasks = 0;
   std::uint64_t notifies = 0;  ///< events sent
   std::uint64_t resumes = 0;
@@ -36,17 +36,20 @@ struct event_loop_statistics {
 };
 
 struct event_loop_options {
-  /// Receives a duplicate of the handle before the first bind; outlives the loop. Without one, the
-  /// exit of this process after a save and restore is a kernel BUG (xen/custodian.hpp).
+  /// Receives a duplicate of the handle before the first bind; must outlive the loop. Without a
+  /// custodian, the exit of this process after a save and restore triggers a kernel BUG
+  /// (xen/custodian.hpp).
   xen::custodian* custodian = nullptr;
-  /// Checked before each unbind and before the handle is closed; outlives the loop. While a suspend
-  /// is unacknowledged, a port is not unbound, and the handle is left to the custodian: either
-  /// would be a kernel BUG if the guest was resumed. Unset: the caller ensures that.
+  /// Checked before each unbind and before the handle is closed; must outlive the loop. While a
+  /// suspend is unacknowledged, the loop does not unbind ports and leaves the handle to the
+  /// custodian: unbinding a port or closing the handle would trigger a kernel BUG if the guest was
+  /// resumed. If unset, the caller must prevent this.
   const xen::suspend_clock* suspends = nullptr;
-  /// Called in that case, on the loop's thread: the program has to find out how the suspend ended.
+  /// Called on the loop's thread when it skips an unbind for that reason: the program must
+  /// determine how the suspend ended.
   std::function<void()> on_suspend = {};
-  /// Move each port's IRQ to this CPU at bind; see bound_port::irq(). Unset: leave it to the
-  /// kernel.
+  /// The CPU to which each port's IRQ is moved at bind; see bound_port::irq(). If unset, the kernel
+  /// decides.
   std::optional<unsigned> irq_cpu;
   system_root root = system_root::from_environment();
 };
@@ -54,36 +57,37 @@ struct event_loop_options {
 class event_loop {
  public:
   /// Opens a handle named after the calling thread, which must be the one that runs `context`.
-  /// Throws `failure`. Keeps the context from running dry until close().
+  /// Throws `failure`. Keeps the context running until close().
   explicit event_loop(asio::io_context& context, event_loop_options options = {});
   /// Calls close(); an error is logged. The context must still exist.
   ~event_loop();
   event_loop(const event_loop&) = delete;
   event_loop& operator=(const event_loop&) = delete;
 
-  /// Bind as xen::event_channel_handle does. Throw `failure`; after a failed read of the device,
-  /// with the error of that read (see also bound_port::on_death).
+  /// The bind functions work like those of xen::event_channel_handle. They throw `failure`; after a
+  /// failed read of the device, it has the error of that read (see also bound_port::on_death).
   [[nodiscard]] bound_port bind_unbound(domid remote);
-  /// Swallows the port's first event, which Xen always sends. The peer's own may be merged with it:
-  /// check for work once after binding, without an event.
+  /// Discards the port's first event, which Xen always sends. The peer's first event may be merged
+  /// with it, so check for work once after binding, even without an event.
   [[nodiscard]] bound_port bind_interdomain(domid remote, port remote_port);
   [[nodiscard]] bound_port bind_virq(std::uint32_t virq);
 
-  /// For a guest that was saved and restored: gives up the handle without ever closing it and opens
-  /// a new one. Every port bound so far is dead: waiters get `failure` with errc::resumed,
-  /// callbacks are not called again. First call custodian::resumed(), once for the process and
-  /// before the resumed() of any loop.
+  /// Call this after the guest was saved and restored. Gives up the handle without ever closing it
+  /// and opens a new one. Every port bound so far is dead: waiters get `failure` with
+  /// errc::resumed, and callbacks are not called again. Call custodian::resumed() first, once per
+  /// process, before the resumed() of any loop.
   void resumed();
 
   /// True while a suspend is unacknowledged: the guest may have been resumed elsewhere. Reads the
-  /// clock a few times. Any thread.
+  /// clock a few times. Callable from any thread.
   [[nodiscard]] bool suspend_pending() const noexcept;
-  /// Calls event_loop_options::on_suspend, if set; logs its exceptions. The loop's thread.
+  /// Calls event_loop_options::on_suspend, if set, and logs its exceptions. For the loop's thread
+  /// only.
   void report_suspend() noexcept;
 
   /// Stops cleanly: unbinds all ports and closes the handle and the custodian's duplicate. Pending
-  /// waits end with operation_aborted; the loop no longer keeps the context running. Ports may
-  /// outlive it, dead. Throws `failure`, but leaves nothing open.
+  /// waits fail with operation_aborted. The loop no longer keeps the context running. Ports may
+  /// outlive the loop, but they are dead. May throw `failure`, but even then leaves nothing open.
   void close();
 
   [[nodiscard]] const event_loop_statistics& statistics() const noexcept;

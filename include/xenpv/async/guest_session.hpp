@@ -1,10 +1,11 @@
-// Safe access to event channels, xenstore and PV devices over the guest's save, restore and live
-// migration: the custodian, the suspend clock, a xenstore client, an event loop for each of the
-// given io_contexts, and the callbacks after a resume. For programs that own their io_contexts and
-// threads; runtime.hpp adds both.
+// Safe access to event channels, xenstore and PV devices across save, restore and live migration of
+// the guest. Consists of the custodian, the suspend clock, a xenstore client, an event loop for
+// each of the given io_contexts, and the callbacks that run after a resume. For programs that have
+// their own io_contexts and threads; runtime.hpp adds both.
 //
-// Wrong use of an event-channel handle after a migration is a kernel BUG (xen/custodian.hpp). This
-// object does all that prevents it. Knows no devices.
+// Incorrect use of an event-channel handle after a migration triggers a kernel BUG
+// (xen/custodian.hpp). This class does everything necessary to prevent that. Independent of device
+// types.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,8 @@
 
 namespace xenpv::async {
 
-/// A subscription to resumes; ends with this object. Move-only; may outlive the session.
+/// A subscription to resume notifications, which ends when this object is destroyed. Move-only; may
+/// outlive the session.
 class resume_hook {
  public:
   resume_hook() noexcept;
@@ -35,55 +37,58 @@ class resume_hook {
 };
 
 struct session_cpu {
-  /// Run by one thread; outlives the session. It may be the control executor's own.
+  /// Run by one thread; must outlive the session. May be the control executor's context.
   asio::io_context* context = nullptr;
-  /// The CPU that the loop's interrupts go to. Unset: the kernel decides.
+  /// The CPU that receives the loop's interrupts. If unset, the kernel decides.
   std::optional<unsigned> irq_cpu = {};
 };
 
 class guest_session {
  public:
-  /// Starts the custodian, unless told not to, and connects to xenstore; everything slow or
-  /// blocking happens on `control`, which one thread runs. The custodian must start before the
+  /// Starts the custodian if `with_custodian` is true, and connects to xenstore. Slow and blocking
+  /// operations run on `control`, which one thread runs. The custodian must start before the
   /// process has other threads. Throws `failure`.
   ///
-  /// Without a custodian, the exit of this process after a save and restore is a kernel BUG, and a
-  /// killed process leaves its devices connected. The death of a custodian is detected at once and
-  /// logged, and it is replaced (xen/custodian.hpp).
+  /// Without a custodian, the exit of this process after a save and restore triggers a kernel BUG,
+  /// and a killed process leaves its devices connected. The death of a custodian is detected and
+  /// logged immediately, and the custodian is replaced (xen/custodian.hpp).
   explicit guest_session(asio::any_io_executor control, bool with_custodian = true);
-  /// close() should have returned, if open() was called.
-  ~guest_session();
+  /// If open() was called, close() must have returned: otherwise the program is terminated.
+  virtual ~guest_session();
   guest_session(const guest_session&) = delete;
   guest_session& operator=(const guest_session&) = delete;
 
-  /// The contexts that get an event loop, in the order of their index here. Before open().
+  /// Sets the contexts that get an event loop, in index order. Call this before open().
   void set_cpus(std::vector<session_cpu> cpus);
 
-  /// Opens the event loops, each on its context's thread, and watches for resumes. Control
-  /// executor.
+  /// Opens the event loops, each on its context's thread, and watches for resumes. Call this on the
+  /// control executor.
   [[nodiscard]] asio::awaitable<void> open();
 
-  /// The custodian closes the devices that were not closed in order; then the event loops and the
-  /// xenstore client are closed. The first part takes up to ten seconds for each device whose
-  /// backend does not answer, and at most a minute for all. Control executor; also without open().
+  /// Makes the custodian close the devices that were not closed cleanly, then closes the event
+  /// loops and the xenstore client. Closing the devices takes up to ten seconds for each device
+  /// whose backend does not respond, and at most a minute in total. Call this on the control
+  /// executor; it is allowed without open().
   [[nodiscard]] asio::awaitable<void> close();
 
-  /// Calls `callback` on the control executor each time the guest was saved and restored. By then
-  /// the custodian keeps the old event-channel handles for ever, and every event loop has a new
-  /// one: old ports are dead (errc::resumed), old grants are invalid, and nodes written to xenstore
-  /// are gone. Bind, grant and write again; destroy the old objects as usual. A cancelled suspend
-  /// changes nothing and calls no callback. `callback` must not throw.
+  /// Calls `callback` on the control executor after each save and restore of the guest. At that
+  /// time, the custodian keeps the old event-channel handles open permanently, and every event loop
+  /// has a new handle. Old ports are dead (errc::resumed), old grants are invalid, and nodes
+  /// written to xenstore no longer exist. Bind, grant and write again; destroy the old objects as
+  /// usual. A cancelled suspend changes nothing, and no callback is called. `callback` must not
+  /// throw.
   [[nodiscard]] resume_hook on_resume(std::function<void()> callback);
-  /// Checks whether the guest was resumed since the last check; if so, does all of the above, with
-  /// the callbacks, and returns true. Control executor only. For a frontend that finds its nodes
-  /// missing, and before it then unbinds a port: the watch that reports a resume may be slower.
+  /// Checks whether the guest was resumed since the last check. If so, handles the resume as
+  /// described for on_resume(), including the callbacks, and returns true. Control executor only. A
+  /// frontend whose nodes are missing must call this before it unbinds a port, because the watch
+  /// that reports a resume may fire later.
   [[nodiscard]] asio::awaitable<bool> check_resume();
   /// The number of resumes since open().
   [[nodiscard]] std::uint64_t resumes() const noexcept;
 
   [[nodiscard]] asio::any_io_executor control() const;
   [[nodiscard]] store_client& store() noexcept;
-  /// nullptr if there is none.
+  /// nullptr if the session has no custodian.
   [[nodiscard]] xen::custodian* custodian() noexcept;
   [[nodiscard]] std::size_t cpus() const noexcept;
   [[nodiscard]] asio::any_io_executor executor(std::size_t index);

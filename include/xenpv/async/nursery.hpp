@@ -1,8 +1,8 @@
-// Owns child coroutines: spawns, cancels and joins them, so that none runs unobserved.
+// Owns child coroutines: spawns, cancels and joins them, so that no coroutine runs unsupervised.
 //
-// Belongs to one executor and to that executor's one thread: all members are called there (or
-// before the context runs). Must outlive its children: destroying it while one is alive terminates
-// the program with a message, because the child would continue with dangling references.
+// Uses one executor, which one thread runs: all members must be called on that thread (or before
+// the context runs). Must outlive its children: destroying it while one is alive terminates the
+// program with a message, because the child would continue with dangling references.
 #pragma once
 
 #include <boost/asio/cancellation_signal.hpp>
@@ -23,15 +23,16 @@ class nursery {
   nursery(const nursery&) = delete;
   nursery& operator=(const nursery&) = delete;
 
-  /// Starts `body` as a child; on the executor's thread it runs at once up to its first suspension.
-  /// Allowed while join() waits. From cancel() or a failure until join() has returned, a new child
-  /// is started and then cancelled at its first suspension.
+  /// Starts `body` as a child; on the executor's thread, it runs immediately up to its first
+  /// suspension. Allowed while join() waits. After cancel() or a failure, until join() has
+  /// returned, a new child is started and then cancelled at its first suspension.
   ///
   /// An exception that leaves the child cancels its siblings, and join() rethrows it; only the
-  /// first one is kept. operation_aborted is no error while the nursery is being cancelled.
+  /// first one is kept. operation_aborted is not an error while the nursery is being cancelled.
   void spawn(asio::awaitable<void> body);
 
-  /// Cancels all children (terminal). A child may ignore that; join() waits for it.
+  /// Cancels all children (terminal). A child may ignore the cancellation; join() still waits for
+  /// it.
   void cancel();
 
   /// Waits until no child is left, then rethrows the first error if there was one. The nursery can
@@ -40,7 +41,7 @@ class nursery {
   /// Cancellation: cancels the children, still waits for them, then returns as usual.
   [[nodiscard]] asio::awaitable<void> join();
 
-  /// Children alive.
+  /// The number of children that have not finished.
   [[nodiscard]] std::size_t size() const noexcept { return children_.size(); }
 
  private:
@@ -57,7 +58,7 @@ class nursery {
   child_list children_;
   std::exception_ptr first_error_;
   bool cancelling_ = false;
-  signal empty_;  ///< the last child has ended
+  signal empty_;  ///< notified when the last child has finished
 };
 
 }  // namespace xenpv::async

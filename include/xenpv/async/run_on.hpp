@@ -25,7 +25,7 @@
 
 namespace xenpv::async {
 
-/// A copy of `executor` that keeps its context from running dry.
+/// A copy of `executor` that keeps its context running.
 inline asio::any_io_executor keep_running(const asio::any_io_executor& executor) {
   return asio::prefer(executor, asio::execution::outstanding_work.tracked);
 }
@@ -77,8 +77,8 @@ struct start_call {
 }  // namespace detail
 
 /// Calls `function` on `executor`. Returns its result, or rethrows its exception, on the caller's
-/// executor, whose context is kept running meanwhile. No cancellation, so `function` may refer to
-/// the caller's frame.
+/// executor, whose context is kept running meanwhile. Does not support cancellation, so `function`
+/// may refer to the caller's frame.
 template <class Function>
 asio::awaitable<std::invoke_result_t<Function&>> call_on(asio::any_io_executor executor,
                                                          Function function) {
@@ -129,8 +129,8 @@ struct start_run {
 }  // namespace detail
 
 /// Runs `function`'s coroutine on `executor` and rethrows its exception on the caller's. Both
-/// contexts are kept running meanwhile. No cancellation, so `function` may refer to the caller's
-/// frame.
+/// contexts are kept running meanwhile. Does not support cancellation, so `function` may refer to
+/// the caller's frame.
 [[nodiscard]] inline asio::awaitable<void> run_on(asio::any_io_executor executor,
                                                   std::function<asio::awaitable<void>()> function) {
   // Named, because g++ 12 destroys an aggregate temporary of a co_await expression twice.

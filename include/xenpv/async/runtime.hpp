@@ -1,6 +1,7 @@
-// The execution environment of a program that uses /dev/xen: a guest session with threads, one for
-// control and one pinned to each CPU. Created once, in main, before any other thread; shuts down in
-// the right order. A convenience: guest_session.hpp serves programs with io_contexts of their own.
+// The execution environment of a program that uses /dev/xen: a guest session and its threads, which
+// are one control thread and one pinned thread per CPU. Created once, in main(), before any other
+// thread; shuts down in the right order. Programs with their own io_contexts use guest_session.hpp
+// instead.
 #pragma once
 
 #include <exception>
@@ -15,54 +16,65 @@
 namespace xenpv::async {
 
 struct runtime_options {
-  /// CPUs to use, in the order of their index here; empty: all that the process may use.
+  /// CPUs to use, in index order. If empty, all CPUs that the process may use.
   std::vector<unsigned> cpus;
   /// Prefix of the CPU threads' names; see cpu_pool_options.
   std::string thread_name = "xev-cpu";
-  /// Without a custodian, the exit of this process after a save and restore is a kernel BUG, and a
-  /// killed process leaves its devices connected. Off for short-lived tests only: the first
-  /// custodian cannot start once a thread runs. The death of a custodian is detected at once and
-  /// logged, and it is replaced (xen/custodian.hpp).
+  /// Without a custodian, the exit of this process after a save and restore triggers a kernel BUG,
+  /// and a killed process leaves its devices connected. Disable it only for short-lived tests: the
+  /// first custodian cannot start after a thread has started. The death of a custodian is detected
+  /// and logged immediately, and the custodian is replaced (xen/custodian.hpp).
   bool with_custodian = true;
 };
 
+class cpu_pool;
+
 namespace detail {
 
-/// The control thread's context. A base, because it outlives the session that uses it.
-class control_context {
+/// The contexts of a runtime's threads. A base class, because the contexts must outlive the session
+/// that uses them.
+class runtime_contexts {
  protected:
-  asio::io_context context_{1};
+  runtime_contexts();
+  ~runtime_contexts();
+
+  asio::io_context context_{1};  ///< the control thread's
+  std::unique_ptr<cpu_pool> pool_;
 };
 
 }  // namespace detail
 
-class runtime : private detail::control_context, public guest_session {
+class runtime : private detail::runtime_contexts, public guest_session {
  public:
-  /// Starts the custodian and the CPU threads, connects to xenstore. Throws `failure`.
+  /// Starts the custodian and the CPU threads and connects to xenstore. Throws `failure`.
   explicit runtime(runtime_options options = {});
-  ~runtime();
+  ~runtime() override;
   runtime(const runtime&) = delete;
   runtime& operator=(const runtime&) = delete;
 
   /// Runs `main` on the calling thread, which becomes the control thread. Event loops exist while
-  /// it runs; when it returns, they and the xenstore client are closed and all threads end.
-  /// Rethrows the exception of `main`, or else the first one that left a handler on the control
-  /// thread or on a CPU thread; each of those is logged when it happens. Call it only once.
+  /// `main` runs; when it returns, the loops and the xenstore client are closed and all threads
+  /// exit. Rethrows the exception thrown by `main`, or otherwise the first one thrown by a handler
+  /// on the control thread or a CPU thread; exceptions thrown by handlers are logged immediately.
+  /// Call run() only once.
   ///
-  /// The custodian then closes the devices that `main` did not close, before the event loops and
-  /// the CPU threads end. That takes up to ten seconds for each device whose backend does not
-  /// answer, and at most a minute for all.
+  /// When `main` returns, the custodian closes the devices that `main` did not close, before the
+  /// event loops are closed and the CPU threads exit. That takes up to ten seconds for each device
+  /// whose backend does not respond, and at most a minute in total.
   void run(std::function<asio::awaitable<void>(runtime&)> main);
 
  private:
+  // run() calls these functions.
+  using guest_session::close;
+  using guest_session::open;
+  using guest_session::set_cpus;
+
   [[nodiscard]] asio::awaitable<void> run_main(std::function<asio::awaitable<void>(runtime&)> main);
-  /// Runs the control context until it is dry. As on the CPU threads, an exception that leaves a
-  /// handler does not end the thread, so that its objects can still be torn down. Returns the first
-  /// exception.
+  /// Runs the control context until it runs out of work. As on the CPU threads, an exception thrown
+  /// by a handler does not stop the thread, so that its objects can still be destroyed. Returns the
+  /// first exception.
   [[nodiscard]] std::exception_ptr run_control();
   [[nodiscard]] std::exception_ptr join_pool();
-
-  std::unique_ptr<class cpu_pool> pool_;
 };
 
 }  // namespace xenpv::async

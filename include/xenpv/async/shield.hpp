@@ -1,6 +1,6 @@
-// Shields coroutines from cancellation: the completion of a spawned one, or the whole run of one
-// that must reach its end (a closing handshake, a clean-up). Header only; owns only the frames of
-// the calls below, and does not limit the time of a shielded body.
+// Shields coroutines from cancellation: either the completion of a spawned coroutine, or the whole
+// run of one that must not be interrupted (a closing handshake, a clean-up). Header-only. Owns only
+// the coroutine frames of the calls below; does not limit the duration of a shielded body.
 #pragma once
 
 #include <boost/asio/async_result.hpp>
@@ -17,10 +17,11 @@
 
 namespace xenpv::async {
 
-/// Runs `body`; after its end, cancellation can no longer keep the outcome from its handler. Every
-/// coroutine passed to co_spawn is wrapped in this: co_spawn (Asio 1.26) posts before it calls the
-/// completion handler of a coroutine that never suspended. If that coroutine was cancelled
-/// meanwhile, the post throws, and the handler and its waiter are lost.
+/// Runs `body`. After it finishes, a cancellation can no longer keep its result from the completion
+/// handler. Every coroutine passed to co_spawn is wrapped in this function: co_spawn (Asio 1.26)
+/// posts before it calls the completion handler of a coroutine that never suspended. If that
+/// coroutine was cancelled meanwhile, the post throws, the handler is never called, and its waiter
+/// never resumes.
 inline asio::awaitable<void> shield_completion(asio::awaitable<void> body) {
   std::exception_ptr error;
   try {
@@ -41,7 +42,7 @@ struct start_shielded {
   template <class Handler>
   void operator()(Handler&& handler) {
     // The lambda hides the handler's cancellation slot: the caller's cancellation is recorded in
-    // the caller's state and goes no further.
+    // the caller's state but not propagated.
     asio::co_spawn(executor, shield_completion(std::move(body)),
                    [handler = std::forward<Handler>(handler)](std::exception_ptr error) mutable {
                      std::move(handler)(std::move(error));
@@ -56,12 +57,13 @@ asio::awaitable<void> store_shielded(asio::awaitable<T> body, std::optional<T>& 
 
 }  // namespace detail
 
-/// Runs `body` to its end on the caller's executor: cancelling the caller neither interrupts nor
-/// ends `body`. Returns the result of `body` or rethrows its exception. Afterwards the caller sees
-/// the cancellation as usual: its next co_await throws operation_aborted.
+/// Runs `body` to completion on the caller's executor: cancelling the caller does not affect
+/// `body`. Returns the result of `body` or rethrows its exception. The cancellation takes effect
+/// afterwards: the caller's next co_await throws operation_aborted.
 ///
-/// If the caller is already cancelled, its `co_await shielded(...)` throws before `body` begins, as
-/// any co_await does then. To clean up after a cancelled operation, use clean_up_on_failure().
+/// If the caller is already cancelled, its `co_await shielded(...)` throws before `body` starts,
+/// like any other co_await of a cancelled coroutine. To clean up after a cancelled operation, use
+/// clean_up_on_failure().
 [[nodiscard]] inline asio::awaitable<void> shielded(asio::awaitable<void> body) {
   // Two statements and a name, because g++ 12 destroys an aggregate twice if it is built by a
   // co_await expression or is a temporary of one.
@@ -80,7 +82,8 @@ template <class T>
 
 /// Runs `body`, which can be cancelled as usual. If it throws, runs the coroutine of `clean_up`,
 /// shielded and even if the caller is already cancelled, and then rethrows the error of `body`. An
-/// error of `clean_up` replaces it, so `clean_up` should catch errors that it can report better.
+/// exception thrown by `clean_up` replaces that error, so `clean_up` should itself catch the errors
+/// that it can report better.
 template <class T>
 [[nodiscard]] asio::awaitable<T> clean_up_on_failure(
     asio::awaitable<T> body, std::function<asio::awaitable<void>()> clean_up) {

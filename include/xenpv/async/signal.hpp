@@ -6,7 +6,6 @@
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <utility>
 
 #include "xenpv/async/asio.hpp"
 
@@ -14,21 +13,21 @@ namespace xenpv::async {
 
 class signal {
  public:
-  explicit signal(asio::any_io_executor executor)
-      : timer_(std::move(executor), asio::steady_timer::time_point::max()) {}
+  explicit signal(const asio::any_io_executor& executor)
+      : timer_(executor, asio::steady_timer::time_point::max()) {}
 
-  /// Wakes all current waiters, from a later turn of the executor.
+  /// Wakes all current waiters. They resume in a later iteration of the event loop.
   void notify() { timer_.cancel(); }
 
   /// Returns after the next notify().
   ///
-  /// Cancellation: terminal, partial, total; then returns like after a notification.
+  /// Cancellation: terminal, partial, total; a cancelled wait returns as after a notification.
   [[nodiscard]] asio::awaitable<void> wait() {
     return wait_until(asio::steady_timer::time_point::max());
   }
 
-  /// The same, but returns at `deadline` at the latest. One waiter at a time: another deadline
-  /// wakes the waiters that are there.
+  /// Like wait(), but returns at `deadline` at the latest. Only one waiter at a time: a wait with a
+  /// different deadline wakes the current waiters.
   [[nodiscard]] asio::awaitable<void> wait_until(asio::steady_timer::time_point deadline) {
     if (timer_.expiry() != deadline) timer_.expires_at(deadline);
     (void)co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));

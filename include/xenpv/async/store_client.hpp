@@ -1,8 +1,8 @@
 // The awaitable interface of xen::store. All requests run on one control thread, because each
 // blocks for a round trip; a caller may use any executor and is resumed there.
 //
-// Owned by main(). Requests of one client run one after the other, in the order in which they reach
-// the control thread. Caches nothing, and retries only transactions.
+// Owned by main(). Requests of one client run sequentially, in the order in which they reach the
+// control thread. Caches nothing, and retries only transactions.
 #pragma once
 
 #include <chrono>
@@ -20,21 +20,21 @@
 namespace xenpv::async {
 
 struct store_client_options {
-  /// Interval between checks that xenstored is alive. Its loss causes no event.
+  /// Interval between checks that xenstored is alive. A lost connection causes no event.
   std::chrono::milliseconds liveness_interval{5000};
 };
 
-/// Calls throw the errors of xen::store; once xenstored is lost, or after close(), every call
-/// throws `failure` (errc::lost_connection, ECANCELED).
+/// Calls throw the errors of xen::store. Once the connection to xenstored is lost, every call
+/// throws `failure` with errc::lost_connection; after close(), with ECANCELED.
 ///
-/// Executor: any. Cancellation: none; a request that was sent is answered, and references in the
-/// body of transact() stay valid until it returns.
+/// Executor: any. Cancellation: not supported. Every call waits for its request to complete, so
+/// references in the body of transact() stay valid until the body returns.
 class store_client {
  public:
-  /// `control` outlives the client, is run by one thread, and is kept from running dry until
-  /// close().
+  /// `control` must outlive the client and is run by one thread. The client keeps its context
+  /// running until close().
   store_client(asio::any_io_executor control, xen::store store, store_client_options options = {});
-  /// Begins a close() if there was none; the control executor carries it out.
+  /// If close() was not called, starts it on the control executor.
   ~store_client();
   store_client(const store_client&) = delete;
   store_client& operator=(const store_client&) = delete;
@@ -45,8 +45,8 @@ class store_client {
   [[nodiscard]] asio::awaitable<std::optional<std::vector<std::string>>> list_if_exists(
       std::string path);
   [[nodiscard]] asio::awaitable<void> write(std::string path, std::string value);
-  /// xen::store::write_if_exists: returns false and writes nothing if there is no node at `path`.
-  /// For nodes of a device that the toolstack may remove at any time.
+  /// Calls xen::store::write_if_exists: returns false and writes nothing if there is no node at
+  /// `path`. Use it for nodes of a device that the toolstack may remove at any time.
   [[nodiscard]] asio::awaitable<bool> write_if_exists(std::string path, std::string value);
   [[nodiscard]] asio::awaitable<void> make_directory(std::string path);
   [[nodiscard]] asio::awaitable<bool> remove(std::string path);
@@ -57,13 +57,13 @@ class store_client {
   [[nodiscard]] asio::awaitable<bool> is_domain_introduced(domid domain);
   [[nodiscard]] asio::awaitable<std::optional<domid>> own_domid();
 
-  /// xen::store::transact: `body` runs on the control thread, and again after a conflict. It must
-  /// not use objects of other threads, except for those of the caller, which is suspended
-  /// meanwhile.
+  /// Calls xen::store::transact: `body` runs on the control thread, and runs again after a
+  /// conflict. It must not use objects of other threads, except for those of the caller, which is
+  /// suspended meanwhile.
   [[nodiscard]] asio::awaitable<void> transact(std::function<void(xen::store_transaction&)> body);
 
-  /// Watches a node and its subtree. The first event arrives at once, whether the node exists or
-  /// not.
+  /// Watches a node and its subtree. The first event arrives immediately, whether or not the node
+  /// exists.
   [[nodiscard]] asio::awaitable<watch_stream> watch(std::string path);
 
   /// Ends all watches (their readers get operation_aborted) and closes the connection; the client

@@ -1,4 +1,4 @@
-// The events of one xenstore watch, awaited one at a time. Made by store_client::watch();
+// The events of one xenstore watch, awaited one at a time. Created by store_client::watch();
 // move-only; destroying it ends the watch. An event only means that a node at or below the path may
 // have changed.
 #pragma once
@@ -11,8 +11,8 @@
 
 namespace xenpv::async {
 
-/// Events kept for a slow reader. xenstored sends a handful per handshake; a reader this far behind
-/// had better read the tree again.
+/// The maximum number of events queued for a slow reader. xenstored sends only a few per handshake;
+/// a reader this far behind should read the tree again.
 inline constexpr std::size_t watch_stream_capacity = 64;
 
 struct watch_event {
@@ -31,13 +31,14 @@ class watch_stream {
 
   [[nodiscard]] const std::string& path() const noexcept;
 
-  /// The next event, in order of arrival. When the stream is full, an event for a path that is
-  /// already in it is merged with that one; otherwise all events are replaced by one marked
-  /// `overflowed`.
+  /// The next event, in order of arrival. When the stream is full, a new event for a path that is
+  /// already queued is merged with the queued one; otherwise a single event marked `overflowed`
+  /// replaces all events.
   ///
-  /// Executor: any, one caller at a time (`failure`, invalid_argument). Cancellation: terminal,
-  /// partial, total; loses no event. Errors: errc::lost_connection if xenstored is gone (after all
-  /// earlier events); operation_aborted if the client was closed.
+  /// Executor: any. Only one caller at a time; otherwise throws `failure` (invalid_argument).
+  /// Cancellation: terminal, partial, total; loses no event. Errors: errc::lost_connection if the
+  /// connection to xenstored is lost (after all earlier events); operation_aborted if the client
+  /// was closed.
   [[nodiscard]] asio::awaitable<watch_event> next();
 
  private:

@@ -1,8 +1,8 @@
 // Errors with context: the operation, its object, the reason and the remedy.
 //
-// Code at the edges (constructors, system calls, the C libraries) throws `failure`; pure code
-// returns `result<T>`. Absence is never an error: such functions return std::optional. This header
-// does not format values for logs and is independent of Xen.
+// Code that calls the system (constructors, system calls, C libraries) throws `failure`; code
+// without I/O returns `result<T>`. A missing value is never an error: functions that may return
+// none return std::optional. Does not format values for logs. Independent of Xen.
 #pragma once
 
 #include <boost/system/result.hpp>
@@ -18,8 +18,8 @@ enum class errc {
   protocol_violation,    ///< the peer violated the protocol
   not_available,         ///< this machine lacks a required device or feature (exit status 77)
   limit_reached,         ///< a configured or built-in limit is reached
-  lost_connection,       ///< the peer is gone
-  resumed,               ///< the guest was saved and restored; the object is dead
+  lost_connection,       ///< the connection to the peer is lost
+  resumed,               ///< the guest was saved and restored; the object is unusable
   timed_out,             ///< a deadline passed
   wrong_disk,            ///< the disk found after a reconnect is a different one
 };
@@ -27,18 +27,18 @@ enum class errc {
 [[nodiscard]] const std::error_category& category() noexcept;
 [[nodiscard]] std::error_code make_error_code(errc value) noexcept;
 
-/// A failure as a value, for pure code.
+/// An error as a value, for code without I/O.
 struct error {
   std::error_code code;
   std::string text;  ///< whole message: "<operation> <object>: <reason> (<remedy>)"
 };
 
-/// The exception thrown at the edges. what() is the whole message:
+/// The exception thrown by code that calls the system. what() is the whole message:
 /// "<operation>: <reason> (<remedy>)".
 class failure : public std::system_error {
  public:
-  /// `operation` names the operation with its operands ("share 353 pages with domain 0");
-  /// `remedy`, if not empty, says how the user can fix the problem; it is put in parentheses.
+  /// `operation` names the operation with its operands ("share 353 pages with domain 0"); `remedy`,
+  /// if not empty, explains how the user can fix the problem; it is put in parentheses.
   failure(std::error_code code, std::string_view operation, std::string_view remedy = {});
   explicit failure(const error& e);
 
@@ -54,7 +54,8 @@ using result = boost::system::result<T, error>;
 /// The text of strerror(3) for an errno value. Thread-safe.
 [[nodiscard]] std::string describe_errno(int value);
 
-/// Throws `failure` for the current errno. `operation` and `remedy` as in failure's constructor.
+/// Throws `failure` for the current errno. `operation` and `remedy` have the same meaning as in
+/// failure's constructor.
 [[noreturn]] void throw_errno(std::string_view operation, std::string_view remedy = {});
 [[noreturn]] void throw_errno(int value, std::string_view operation, std::string_view remedy = {});
 
@@ -63,7 +64,7 @@ using result = boost::system::result<T, error>;
                                std::string_view remedy = {});
 [[nodiscard]] error make_error(errc code, std::string_view operation, std::string_view remedy = {});
 
-/// Hook of boost::system::result: value() on an error throws `failure`.
+/// Customises boost::system::result: calling value() on an error throws `failure`.
 [[noreturn]] void throw_exception_from_error(const error& e, const boost::source_location&);
 
 }  // namespace xenpv

@@ -1,6 +1,6 @@
-// A histogram of durations or sizes: counts in equal steps per power of two, 16 of them (about 6 %
-// resolution) or 128 (under 1 %, 34 KiB). Fixed size, no allocation, a few instructions per sample;
-// one owner, no locks. Does not render itself.
+// A histogram of durations or sizes. Divides each power of two into equal steps: 16 (about 6 %
+// resolution) or 128 (under 1 %, 34 KiB). Fixed size, no allocation, a few instructions per sample.
+// One owner, no locks. Does not format its contents for display.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,7 @@ class basic_histogram {
   static constexpr unsigned step_bits = std::bit_width(Steps) - 1;
 
  public:
-  /// Values from 2^40 on (18 minutes in nanoseconds) share the last step.
+  /// All values from 2^40 (18 minutes in nanoseconds) upwards share the last step.
   static constexpr unsigned octaves = 40;
   static constexpr unsigned steps = Steps;
   static constexpr std::size_t buckets = std::size_t{octaves - step_bits + 1} * steps;
@@ -43,15 +43,15 @@ class basic_histogram {
 
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
   [[nodiscard]] std::uint64_t sum() const noexcept { return sum_; }
-  /// 0 if there are no samples; so is max().
+  /// Like max(), 0 if there are no samples.
   [[nodiscard]] std::uint64_t min() const noexcept { return count_ == 0 ? 0 : min_; }
   [[nodiscard]] std::uint64_t max() const noexcept { return max_; }
   [[nodiscard]] double mean() const noexcept {
     return count_ == 0 ? 0 : static_cast<double>(sum_) / static_cast<double>(count_);
   }
 
-  /// The smallest sample that `share` (0 to 1) of the samples do not exceed, rounded up to its
-  /// step's end, at most max(). 0 if there are no samples.
+  /// The smallest sample that `share` (0 to 1) of the samples do not exceed, rounded up to the end
+  /// of its step, but at most max(). 0 if there are no samples.
   [[nodiscard]] std::uint64_t percentile(double share) const noexcept {
     if (count_ == 0) return 0;
     const auto rank = std::ceil(share * static_cast<double>(count_));

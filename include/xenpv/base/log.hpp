@@ -11,8 +11,8 @@ namespace xenpv {
 enum class log_format { text, json };
 enum class log_level { error, warning, info, debug };
 
-/// Formats and writes messages of its level and above. Only write() formats: otherwise each unit
-/// that logs would compile all of {fmt} once more. Thread-safe.
+/// Formats and writes messages of its level and above. All formatting is in write(): otherwise,
+/// each translation unit that logs would compile all of {fmt}. Thread-safe.
 class logger {
  public:
   template <typename... T>

@@ -1,6 +1,6 @@
-// The root of the tree that holds /dev/xen, /proc and /sys. Normally "/"; the environment variable
-// XENPV_ROOT names another one (a capture of another machine, or a simulated guest's tree).
-// Redirects look-ups only: Xen's own libraries always open the devices.
+// The root of the tree that contains /dev/xen, /proc and /sys. Normally "/"; the environment
+// variable XENPV_ROOT can name another root (of files captured on another machine, or of a
+// simulated guest). Redirects only file look-ups: Xen's own libraries always open the real devices.
 #pragma once
 
 #include <filesystem>
@@ -13,7 +13,7 @@ namespace xenpv {
 
 class system_root {
  public:
-  /// The tree XENPV_ROOT names, or "/".
+  /// The tree that XENPV_ROOT names, or "/".
   [[nodiscard]] static system_root from_environment();
   explicit system_root(std::filesystem::path top) : top_(std::move(top)) {}
 

@@ -1,5 +1,5 @@
-// Distinct types for the numbers that Xen code most easily mixes up.
-// They convert only by static_cast or raw(), and print as plain numbers.
+// Distinct types for numbers that are easily confused in Xen code. They are converted only with
+// static_cast or raw(), and are printed as plain numbers.
 #pragma once
 
 #include <fmt/format.h>
@@ -21,7 +21,7 @@ enum class port : std::uint32_t {};
 /// Grant reference (grant_table.h grant_ref_t); valid only in the table of the granting domain.
 enum class grant_ref : std::uint32_t {};
 
-/// Position on a PV disk in units of 512 bytes, whatever the disk's sector size (blkif.h).
+/// Position on a PV disk in units of 512 bytes, regardless of the disk's sector size (blkif.h).
 enum class sector : std::uint64_t {};
 
 template <class Enum>

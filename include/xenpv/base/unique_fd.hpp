@@ -1,5 +1,5 @@
-// A file descriptor with one owner. Closes it on destruction, ignores close errors (there is no
-// sensible reaction), never closes a descriptor that it does not own.
+// Owns a file descriptor and closes it on destruction. Ignores close(2) errors, because there is no
+// sensible way to handle them. Never closes a descriptor that it does not own.
 #pragma once
 
 #include <unistd.h>

@@ -1,4 +1,4 @@
-// The size and features of a block device. Values only.
+// The size and features of a block device.
 #pragma once
 
 #include <cstdint>
@@ -12,13 +12,14 @@ struct geometry {
   bool read_only = false;
   bool removable = false;
   bool cdrom = false;
-  /// Flush and FUA; without them a write is never known to be durable. Never set with read_only.
+  /// Flush and FUA are supported; without them a write is never known to be durable. Never set
+  /// together with read_only.
   bool can_flush = false;
   bool can_discard = false;
   bool can_secure_discard = false;
-  std::uint64_t discard_granularity = 0;  ///< bytes; only whole granules are worth discarding
-  std::uint64_t discard_alignment = 0;    ///< bytes; offset of the first granule
-  /// Bytes; the device splits larger requests.
+  std::uint64_t discard_granularity = 0;  ///< bytes; only whole granules can be discarded
+  std::uint64_t discard_alignment = 0;    ///< bytes; offset of the first granule on the device
+  /// In bytes. The device splits larger requests.
   std::uint64_t preferred_transfer = 0;
 
   friend bool operator==(const geometry&, const geometry&) = default;

@@ -1,5 +1,5 @@
-// A pool of a device's pages for zero-copy I/O. Last in, first out, so that pages in use are warm
-// in the cache and, at a Xen backend, already mapped.
+// A pool of a device's pages for zero-copy I/O. Pages are reused in last-in, first-out order, so
+// that they are warm in the cache and, with a Xen backend, already mapped.
 //
 // Shared by the device's queue and its leases, all on one thread. Never blocks: when the pool is
 // empty, callers register a page_waiter.
@@ -18,21 +18,21 @@
 
 namespace xenpv::blk {
 
-/// Bytes; larger requests leave page_pool::reserve() to small ones.
+/// In bytes. Larger requests must leave page_pool::reserve() pages to small requests.
 inline constexpr std::uint64_t small_request = std::uint64_t{32} << 10;
 
 using page_index = std::uint16_t;
 inline constexpr page_index no_page = 0xFFFF;
 
-/// Pages linked within their pool. The holder gives them back exactly once.
+/// A linked list of pages of one pool. Its owner returns the pages to the pool exactly once.
 struct page_chain {
   page_index first = no_page;
   page_index last = no_page;
   std::uint16_t count = 0;
 };
 
-/// Woken once when pages have been given back. Intrusive: owned by the caller, which must keep it
-/// alive while it waits (see page_pool::stop_waiting).
+/// Woken once when pages have been returned to the pool. Intrusive: owned by the caller, which must
+/// keep it alive while it waits (see page_pool::stop_waiting).
 struct page_waiter {
   void (*wake)(page_waiter&) = nullptr;
   page_waiter* next = nullptr;
@@ -41,8 +41,8 @@ struct page_waiter {
 
 class page_pool {
  public:
-  /// `memory` is whole pages, fewer than 65535; `owner` keeps it alive. `scrub`: zero pages when
-  /// they are given back, because an untrusted backend can read them.
+  /// `memory` consists of fewer than 65535 whole pages; `owner` keeps it alive. `scrub`: zero pages
+  /// when they are returned, because an untrusted backend can read them.
   explicit page_pool(std::span<std::byte> memory, std::shared_ptr<const void> owner = nullptr,
                      bool scrub = false);
   page_pool(const page_pool&) = delete;
@@ -52,16 +52,17 @@ class page_pool {
   [[nodiscard]] std::size_t free() const noexcept { return free_; }
   /// Pages reserved for small requests, so that a few large ones cannot block them.
   [[nodiscard]] std::size_t reserve() const noexcept { return size() < 64 ? 0 : size() / 8; }
-  /// Callers wait for pages; a large lease would overtake them.
+  /// Whether callers wait for pages. A large lease must then wait, too, so that it does not
+  /// overtake them.
   [[nodiscard]] bool has_waiters() const noexcept { return waiters_ != nullptr; }
   /// The low-water mark of free().
   [[nodiscard]] std::size_t least_free() const noexcept { return least_free_; }
 
-  /// `count` pages, or nothing if not that many are free.
+  /// Takes `count` pages; nullopt if fewer are free.
   [[nodiscard]] std::optional<page_chain> take(std::size_t count) noexcept;
   /// Returns pages and wakes the waiters, in order of arrival.
   void give_back(page_chain pages) noexcept;
-  /// take() for one page, the common case. no_page if none is free.
+  /// Like take(), for one page: the common case. Returns no_page if none is free.
   [[nodiscard]] page_index take_one() noexcept {
     const auto page = head_;
     if (page == no_page) return no_page;
@@ -82,19 +83,19 @@ class page_pool {
   [[nodiscard]] page_index next(page_index page) const noexcept { return next_[page]; }
   /// Splits the first `count` pages off `chain`, which has at least that many.
   [[nodiscard]] page_chain split(page_chain& chain, std::size_t count) noexcept;
-  /// Zeroes pages that are reused without being given back, if this pool scrubs.
+  /// If this pool scrubs, zeroes pages that are reused without having been returned to it.
   void clean(const page_chain& pages) noexcept {
     if (scrub_) scrub(pages);
   }
   /// Appends `tail` to `chain`.
   void append(page_chain& chain, page_chain tail) noexcept;
 
-  /// `waiter` is woken once, from within give_back().
+  /// Registers `waiter`, which is woken once, from within give_back().
   void wait(page_waiter& waiter) noexcept;
-  /// Removes `waiter`; it is not woken. May be called within another waiter's wake(), even if
+  /// Removes `waiter` without waking it. May be called within another waiter's wake(), even if
   /// `waiter` would be next.
   void stop_waiting(page_waiter& waiter) noexcept;
-  /// Wakes all waiters, because this pool has been replaced: they have to use the new one.
+  /// Wakes all waiters. Call when this pool has been replaced: the waiters must use the new pool.
   void wake_all() noexcept;
 
  private:
@@ -109,25 +110,26 @@ class page_pool {
   std::size_t free_ = 0;
   std::size_t least_free_ = 0;
   page_waiter* waiters_ = nullptr;
-  page_waiter* to_wake_ = nullptr;  ///< to be woken by the give_back() in progress
+  page_waiter* to_wake_ = nullptr;  ///< waiters that the current give_back() still has to wake
   bool waking_ = false;
 };
 
-/// Pages of a pool on loan, laid out for one byte range of the device: the first byte is placed
+/// Pages borrowed from a pool, laid out for one byte range of the device: the first byte is placed
 /// within its page so that no sector of the device crosses a page. Move-only.
 class lease {
  public:
   lease() noexcept = default;
-  /// Takes ownership of `pages`; uses `length` bytes from byte `lead`.
+  /// Takes ownership of `pages`. The data is `length` bytes long and starts at byte `lead` of the
+  /// first page.
   lease(std::shared_ptr<page_pool> pool, page_chain pages, std::uint32_t lead,
         std::uint64_t length) noexcept;
   lease(lease&& other) noexcept;
   lease& operator=(lease&& other) noexcept;
   ~lease();
 
-  /// Pages for `length` bytes at `offset` of a device with this sector size. nullopt: `length` is 0
-  /// or too few pages are free; a large lease also leaves the reserve untouched and fails while
-  /// others wait.
+  /// Leases pages for `length` bytes at `offset` of a device with this sector size. Returns nullopt
+  /// if `length` is 0 or too few pages are free. A large lease also leaves the reserve untouched
+  /// and fails while other callers wait.
   [[nodiscard]] static std::optional<lease> try_take(const std::shared_ptr<page_pool>& pool,
                                                      std::uint64_t offset, std::uint64_t length,
                                                      std::uint32_t sector_size) noexcept;
@@ -138,7 +140,7 @@ class lease {
   [[nodiscard]] const page_chain& pages() const noexcept { return pages_; }
   [[nodiscard]] const page_pool* pool() const noexcept { return pool_.get(); }
 
-  /// Calls `function(std::span<std::byte>)` for each contiguous piece of the `count` bytes at
+  /// Calls `function(std::span<std::byte>)` for each contiguous part of the `count` bytes at
   /// `offset` of the lease, in order.
   template <class Function>
   void for_each_span(std::uint64_t offset, std::uint64_t count, Function function) const {
@@ -157,13 +159,13 @@ class lease {
   void copy_from(std::uint64_t offset, std::span<const std::byte> data) const;
   void copy_to(std::uint64_t offset, std::span<std::byte> buffer) const;
 
-  /// Transfers the pages to the device, because the backend may still access them: a request timed
-  /// out or failed without a response. Leaves the lease empty, with length 0.
+  /// Transfers the pages to the device, because the backend may still access them after the request
+  /// timed out or failed without a response. Leaves the lease empty, with length 0.
   void abandon() noexcept;
 
-  /// Moves the data into private memory and gives the pages back. For the device, which calls it
-  /// before it drops the pool while the lease's request waits. False: out of memory; the lease is
-  /// unchanged.
+  /// Moves the data to private memory and returns the pages to the pool. The device calls this
+  /// before it drops the pool while the lease's request waits. Returns false if memory allocation
+  /// fails; the lease is then unchanged.
   [[nodiscard]] bool move_out() noexcept;
 
  private:

@@ -1,7 +1,8 @@
-// One request to a block device. Intrusive: submitting allocates nothing.
+// One request to a block device. Intrusive: submitting a request allocates no memory.
 //
 // Owned by the caller, which must not move or destroy it from submit() until `done` is called.
-// Derive from it to add context. Does not use Asio, so that planners can be tested without I/O.
+// Derive from it to add context. Does not use Asio, so that the planning of requests can be tested
+// without I/O.
 #pragma once
 
 #include <cstddef>
@@ -23,37 +24,39 @@ struct request {
   using completion = void (*)(request&);
 
   operation op = operation::read;
-  /// Write only: durable on completion.
+  /// For writes: the data is durable on completion.
   bool fua = false;
-  std::uint64_t offset = 0;  ///< bytes; any alignment for read and write
-  std::uint64_t length = 0;  ///< bytes; 0 for flush
-  /// Read and write: `length` bytes of the caller's memory, copied; null when `pages` is set.
+  std::uint64_t offset = 0;  ///< in bytes; any alignment for reads and writes
+  std::uint64_t length = 0;  ///< in bytes; 0 for a flush
+  /// For reads and writes: `length` bytes of the caller's memory, which are copied. Null if `pages`
+  /// is set.
   std::byte* memory = nullptr;
-  /// Read and write: pages of the queue (block_queue::try_lease for this byte range), not copied.
-  /// The caller keeps ownership, except when the request fails while the backend may still access
-  /// the pages: the lease is then empty.
+  /// For reads and writes: pages of the queue (block_queue::try_lease for this byte range), used
+  /// without a copy. The caller keeps ownership, except when the request fails while the backend
+  /// may still access the pages: the lease is then empty.
   lease* pages = nullptr;
   completion done = nullptr;
 
-  /// Unset on success. EIO: the backend failed the request; operation_not_supported: the backend
-  /// does not support it (any more); invalid_argument: outside the device; read_only_file_system;
-  /// ENOMEDIUM; never EFAULT. errc::timed_out: no response in time; errc::lost_connection,
-  /// errc::protocol_violation: the device failed; ESHUTDOWN: it was unplugged; operation_canceled:
-  /// it was closed.
+  /// Unset on success. Otherwise EIO: the backend failed the request; operation_not_supported: the
+  /// backend does not support it (any more); invalid_argument: outside the device;
+  /// read_only_file_system; ENOMEDIUM; errc::timed_out: no response in time; errc::lost_connection
+  /// or errc::protocol_violation: the device failed; ESHUTDOWN: the device was unplugged;
+  /// operation_canceled: the device was closed. Never EFAULT.
   std::error_code status;
-  /// When the device received the response, on the steady clock. The device reads the clock once
-  /// for each batch of responses. Set before `done`; 0 if the device does not measure time.
+  /// When the device received the response, as a time of the steady clock. The device reads the
+  /// clock once for each batch of responses. Set before `done` is called; 0 if the device does not
+  /// measure time.
   std::uint64_t answered_ns = 0;
 
-  /// For the device only, from submit() until `done`.
+  /// Used by the device only, from submit() until `done`.
   struct device_part {
     request* next = nullptr;
     std::uint64_t submitted_ns = 0;
     std::uint64_t order = 0;        ///< position among the requests submitted to the queue
-    std::uint64_t planned = 0;      ///< bytes put into the ring so far
-    std::uint64_t end = 0;          ///< bytes to put into the ring
+    std::uint64_t planned = 0;      ///< position up to which data was sent
+    std::uint64_t end = 0;          ///< position at which the data to send ends
     std::uint32_t outstanding = 0;  ///< unanswered ring requests
-    std::uint16_t cursor = 0xFFFF;  ///< the page of `pages` at `planned`
+    std::uint16_t cursor = 0xFFFF;  ///< the page of `pages` for byte `planned`
     std::uint8_t phase = 0;
     std::uint8_t flags = 0;
   } device;

@@ -1,17 +1,18 @@
 // A user-space block frontend: drives one PV disk that the toolstack attached to the guest. Opens,
 // serves and closes the device on the CPUs of a guest session.
 //
-// The frontend lives on the session's control thread; each queue lives on one CPU thread. It does
-// not take the device from the kernel's driver.
+// The frontend lives on the session's control thread; each queue lives on one CPU thread. The
+// frontend does not unbind the kernel's driver from the device.
 //
-// When the backend closes the connection, restarts or vanishes, and when the guest is saved,
-// restored or migrated, I/O pauses: unanswered and new requests wait (options::recovery_timeout)
-// and are sent to the next backend. A request is resent only after all earlier requests to the same
-// bytes have completed. Overlapping writes that were in flight together may be applied in either
-// order, as block devices allow. Requests wait in the callers' memory: to bound it, limit the
-// number of requests in flight. Completed writes that were not flushed are in the lost backend's
-// cache. They count as safe after an orderly close and after a suspend of the guest; after any
-// other loss the next flush fails once (options::trust_backend_cache).
+// I/O pauses when the backend closes the connection, restarts or vanishes, and when the guest is
+// saved, restored or migrated. Unanswered and new requests then wait (at most
+// options::recovery_timeout) and are sent to the next backend. A request is resent only after all
+// earlier requests to the same bytes have completed. Overlapping writes that were in flight
+// together may be applied in either order, as on any block device. Waiting requests stay in the
+// callers' memory; to bound it, limit the number of requests in flight. Completed writes that were
+// not flushed may be lost with the backend's cache. They count as safe after an orderly close and
+// after a suspend of the guest; after any other loss of the backend, the next flush fails once
+// (options::trust_backend_cache).
 #pragma once
 
 #include <functional>
@@ -35,7 +36,7 @@ enum class device_state {
   recovering,  ///< the backend was lost; requests wait for the next one
   unplugged,   ///< the toolstack detached the disk
   failed,      ///< see frontend::failure_reason()
-  closed,      ///< by close()
+  closed,      ///< close() was called
 };
 [[nodiscard]] std::string_view to_string(device_state state) noexcept;
 
@@ -44,67 +45,71 @@ enum class flush_support {
   none,     ///< refused: the backend has never offered flush, or options::strict_flush is set
   cache,    ///< BLKIF_OP_FLUSH_DISKCACHE
   barrier,  ///< an empty BLKIF_OP_WRITE_BARRIER, on a device with one queue
-  /// Flushes succeed without reaching the backend, which once offered flush and then refused one or
-  /// reconnected without the feature. A write is never known to be durable.
+  /// Flushes succeed without reaching the backend, which once offered flush and then refused a
+  /// flush or reconnected without the feature. A write is never known to be durable.
   ignored,
 };
 [[nodiscard]] std::string_view to_string(flush_support support) noexcept;
 
-/// Properties of the connection, as of the last connect.
+/// Properties of the connection, read at the last connect.
 struct connection_facts {
   std::string device;   ///< "device/vbd/51728"
   std::string backend;  ///< the backend's directory
   domid backend_domain{};
   unsigned queues = 1;
   unsigned ring_page_order = 0;
-  unsigned segments = 11;   ///< most segments of a request
-  bool persistent = false;  ///< both ends keep grants
-  bool trusted = true;      ///< false: pages are scrubbed after use
-  /// Also changes to `ignored` while connected, when the backend refuses a flush that it offers.
+  unsigned segments = 11;   ///< maximum number of segments per request
+  bool persistent = false;  ///< both ends use persistent grants
+  bool trusted = true;      ///< false: the backend is not trusted, and pages are zeroed after use
+  /// Also changes to `ignored` while connected, if the backend refuses a flush although it offers
+  /// the feature.
   flush_support flush = flush_support::none;
-  std::size_t pages = 0;  ///< granted pages, rings included
+  std::size_t pages = 0;  ///< granted pages, including rings
 };
 
 class frontend final : public blk::block_device {
  public:
-  /// Connects to `device`, a xenstore path, relative or absolute ("device/vbd/51728"), or a virtual
-  /// device number. Resets the connection of a frontend that died. For the control thread.
+  /// Connects to `device`, which is a relative or absolute xenstore path ("device/vbd/51728") or a
+  /// virtual device number. Resets the connection of a frontend that exited without closing it.
+  /// Call on the control thread.
   ///
-  /// Throws `failure`: timed_out, explaining the state of both ends; not_available if the device
-  /// does not exist or the toolstack's script could not prepare it; errors of xenstore and of the
-  /// grant device, naming the page limit; protocol_violation if the backend's nodes are invalid.
+  /// Throws `failure`: timed_out, with an explanation of both ends' states; not_available if the
+  /// device does not exist or the toolstack's script could not prepare it; errors of xenstore;
+  /// errors of the grant device, with the page limit; protocol_violation if the backend's nodes are
+  /// invalid.
   ///
   /// Cancellation: terminal, partial, total. Closes the device as close() does, then throws
   /// operation_aborted.
   [[nodiscard]] static async::asio::awaitable<std::unique_ptr<frontend>> open(
       async::guest_session& session, std::string device, options options = {});
 
-  /// Like open(), for a disk that was connected before, perhaps by another process. `identity` is
-  /// the earlier result of identity(). A disk that differs from it in size, access or backend nodes
-  /// is refused with errc::wrong_disk.
+  /// Like open(), for a disk that was connected before, possibly by another process. `identity` is
+  /// the result of an earlier identity() call. Refuses a disk that differs from it in size, access
+  /// or backend nodes, with errc::wrong_disk.
   [[nodiscard]] static async::asio::awaitable<std::unique_ptr<frontend>> open_again(
       async::guest_session& session, std::string device, options options, std::string identity);
 
-  /// close() should have completed. Otherwise the destructor logs a warning and starts it on the
-  /// control thread. A runtime that is being destroyed (an exception leaves main) does not wait for
-  /// the closing handshake: the custodian then closes the device, and without a custodian the
-  /// backend stays Connected until the next user of the disk resets it.
+  /// close() should have completed. Otherwise the destructor logs a warning and starts close() on
+  /// the control thread. A session that is being closed (because an exception leaves main) does
+  /// not wait for the closing handshake. The custodian, a helper process, then closes the device
+  /// (xen/custodian.hpp); without a custodian the backend stays Connected until the next user of
+  /// the disk resets it.
   ~frontend() override;
 
   [[nodiscard]] std::size_t queue_count() const noexcept override;
   [[nodiscard]] blk::block_queue& queue(std::size_t index) noexcept override;
 
   [[nodiscard]] const connection_facts& facts() const noexcept;
-  /// As of the last change that reached the control thread; a queue's own shape() is newer.
+  /// Reflects the last change reported to the control thread; a queue's own shape() may be newer.
   [[nodiscard]] const blk::geometry& shape() const noexcept;
   [[nodiscard]] device_state state() const noexcept;
-  /// Set once the device is unplugged or has failed.
+  /// The reason, once the device is unplugged or has failed.
   [[nodiscard]] const std::optional<error>& failure_reason() const noexcept;
-  /// `callback` runs on the control thread after shape(), state() or facts().flush has changed. Its
-  /// exceptions are logged.
+  /// Sets a callback that runs on the control thread after shape(), state() or facts().flush has
+  /// changed. Exceptions from the callback are logged.
   void on_change(std::function<void()> callback);
 
-  /// From any executor; run on queue 0. Throw `failure`.
+  /// These functions can be called from any executor and run on queue 0. They throw `failure`.
   [[nodiscard]] async::asio::awaitable<void> read(std::uint64_t offset,
                                                   std::span<std::byte> buffer);
   [[nodiscard]] async::asio::awaitable<void> write(std::uint64_t offset,
@@ -113,12 +118,12 @@ class frontend final : public blk::block_device {
   [[nodiscard]] async::asio::awaitable<void> flush();
   [[nodiscard]] async::asio::awaitable<void> discard(std::uint64_t offset, std::uint64_t length);
 
-  /// One line that identifies this disk, for open_again(). For the control thread.
+  /// Returns one line that identifies this disk, for open_again(). Call on the control thread.
   [[nodiscard]] async::asio::awaitable<std::string> identity();
 
-  /// One snapshot for each queue.
+  /// Returns one snapshot per queue.
   [[nodiscard]] async::asio::awaitable<std::vector<queue_statistics>> statistics();
-  /// For the control thread.
+  /// Call on the control thread.
   [[nodiscard]] const recovery_statistics& recovery() const noexcept;
 
   /// Waits for requests in flight (bounded), performs the closing handshake with the backend
@@ -126,9 +131,9 @@ class frontend final : public blk::block_device {
   /// operation_canceled. Always completes: errors of the backend and of xenstore are logged. A
   /// second call returns when the first one does.
   ///
-  /// Cancellation does not interrupt it; the caller sees operation_aborted at its next co_await. If
-  /// the caller is already cancelled, the call throws operation_aborted and does nothing: call it
-  /// again, or leave it to the destructor.
+  /// Cancellation does not interrupt close(); the caller gets operation_aborted at its next
+  /// co_await. If the caller is already cancelled, close() throws operation_aborted and does
+  /// nothing: call it again, or let the destructor close the device.
   [[nodiscard]] async::asio::awaitable<void> close();
 
  private:

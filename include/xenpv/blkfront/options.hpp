@@ -1,4 +1,4 @@
-// Options of a frontend. All have defaults: the backend's features are negotiated, not configured.
+// Options of a frontend. All have defaults. The backend's features are negotiated, not configured.
 #pragma once
 
 #include <chrono>
@@ -8,19 +8,21 @@
 namespace xenpv::blkfront {
 
 struct options {
-  /// Limit for a connect, hotplug scripts included.
+  /// Time limit for connecting, including hotplug scripts.
   std::chrono::nanoseconds connect_deadline = std::chrono::seconds(30);
-  /// A request fails with errc::timed_out after this long in the ring without a response. 0: no
-  /// limit. The backend owns the bytes and pages of a timed-out request until it responds.
+  /// A request fails with errc::timed_out if it stays in the ring for this long without a response.
+  /// 0: no limit. The backend owns the byte range and the pages of a timed-out request until it
+  /// responds.
   std::chrono::nanoseconds request_deadline{};
-  /// Requests unanswered for this long are reported as a stall (log, statistics); none fails.
-  /// 0: never.
+  /// Requests that stay unanswered for this long are reported as a stall in the log and in the
+  /// statistics, but do not fail. 0: no report.
   std::chrono::nanoseconds stall_report = std::chrono::seconds(10);
-  /// How long requests wait for a lost backend to return. Afterwards waiting and new requests fail
-  /// with errc::timed_out until it returns. 0: no limit. Time during which the guest did not run
-  /// does not count.
+  /// How long requests wait for a lost backend to return. After this time, waiting and new requests
+  /// fail with errc::timed_out until the backend returns. 0: no limit. Excludes time during which
+  /// the guest did not run.
   std::chrono::nanoseconds recovery_timeout = std::chrono::minutes(5);
-  /// How long close() waits for requests in flight, and for each response of the backend.
+  /// How long close() waits for requests in flight, and for each response of the backend to the
+  /// closing handshake.
   std::chrono::nanoseconds close_deadline = std::chrono::seconds(10);
 
   /// Applies when a backend stops offering flush, at run time or after a reconnect. true: flushes
@@ -28,13 +30,15 @@ struct options {
   /// one warning, as in Linux' blkfront.
   bool strict_flush = false;
   /// After an unexpected loss of the backend, completed but unflushed writes may be lost with its
-  /// cache; the next flush then fails once with EIO. true: assume that the backend kept them.
+  /// cache, and the next flush fails once with EIO. true: assume that the backend kept these
+  /// writes.
   bool trust_backend_cache = false;
 
-  /// Pages to grant, for rings and data. Unset: half of the free pages of xen-gntalloc, less a
-  /// reserve for other users.
+  /// Number of pages to grant, for rings and data. Unset: half of the free pages of xen-gntalloc,
+  /// minus a reserve for other users.
   std::optional<std::size_t> pages;
-  /// Upper bounds, for measurements. Unset: limited by the backend's offer and the granted pages.
+  /// Upper bounds, for measurements. Unset: limited only by the backend's offer and the granted
+  /// pages.
   std::optional<unsigned> ring_page_order;
   std::optional<unsigned> queues;
   std::optional<unsigned> segments;

@@ -1,4 +1,4 @@
-// Listening sockets for an NBD server: Unix, TCP, or handed over by a service manager.
+// Listening sockets for an NBD server: Unix, TCP, or passed by a service manager.
 #pragma once
 
 #include <sys/types.h>
@@ -13,8 +13,8 @@
 
 namespace xenpv::nbd {
 
-/// A Unix socket at `path`. `mode` and, if given, `group` are set before others can connect.
-/// Replaces a stale socket; a socket in use is an error. Throws `failure`.
+/// Listens on a Unix socket at `path`. `mode` and, if given, `group` are set before others can
+/// connect. Replaces a stale socket; a socket in use is an error. Throws `failure`.
 [[nodiscard]] unique_fd listen_unix(const std::string& path, mode_t mode = 0600,
                                     std::optional<gid_t> group = {});
 
@@ -25,16 +25,17 @@ struct tcp_address {
 };
 /// "HOST:PORT", "[2001:db8::1]:10809", ":10809", "HOST" (port 10809).
 [[nodiscard]] result<tcp_address> parse_tcp_address(std::string_view text);
-/// One socket for each address of the host that this machine supports. Port "0": any free port, the
-/// same for all of them. Throws `failure`.
+/// Listens on each address of the host that this machine supports, with one socket per address.
+/// Port "0" selects any free port, the same for all sockets. Throws `failure`.
 [[nodiscard]] std::vector<unique_fd> listen_tcp(const tcp_address& address);
 
-/// The local port of a TCP socket: "10809".
+/// Returns the local port of a TCP socket: "10809".
 [[nodiscard]] std::string port_of(const unique_fd& socket);
 
-/// The sockets of sd_listen_fds(3), which must already listen; none without LISTEN_FDS for this
-/// process. Unsets the variables, so that no child process uses them. Throws `failure` for any
-/// other kind of descriptor.
+/// Returns the listening sockets passed by the service manager (sd_listen_fds(3)); empty if
+/// LISTEN_FDS is not set for this process. Unsets the environment variables, so that child
+/// processes do not use them. Throws `failure` for a descriptor that is not a listening stream
+/// socket.
 [[nodiscard]] std::vector<unique_fd> inherited_listeners();
 
 }  // namespace xenpv::nbd

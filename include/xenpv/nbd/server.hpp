@@ -1,8 +1,9 @@
 // An NBD server for one block device: listens, negotiates the export with each client, and serves
 // it on the CPU of one of the device's queues.
 //
-// Owned by the control thread, which accepts clients and shuts down; a connection lives on its
-// queue's thread from its first byte to its last. Exports one device; does not own it.
+// Used on the control thread, which accepts clients and shuts down the server. Each connection runs
+// on the thread of its queue, from its first byte to its last. Exports one device, which it does
+// not own.
 #pragma once
 
 #include <boost/asio/generic/stream_protocol.hpp>
@@ -23,10 +24,10 @@
 namespace xenpv::nbd {
 
 struct server_options {
-  std::string export_name;  ///< the empty name selects it, too
+  std::string export_name;  ///< clients may also use the empty name
   std::string description;
   bool read_only = false;
-  bool multi_conn = true;  ///< a flush on one connection covers the writes answered on all
+  bool multi_conn = true;  ///< a flush on one connection covers completed writes on all
   unsigned max_connections = 16;
   /// From accept to the first request, including a TLS handshake; the protocol asks for a limit.
   std::chrono::nanoseconds handshake_limit = std::chrono::seconds(10);
@@ -37,18 +38,18 @@ struct server_options {
   std::shared_ptr<const tls_credentials> credentials;
 };
 
-/// Checks a name for an export: at most 1023 bytes of UTF-8 without a NUL. The server's constructor
-/// refuses other names, too; this check needs no device.
+/// Checks an export name: at most 1023 bytes of UTF-8 without a NUL. The server's constructor makes
+/// the same check; this function needs no device.
 [[nodiscard]] result<void> check_export_name(const std::string& name);
 
 struct server_statistics {
   std::uint64_t accepted = 0;
-  std::uint64_t refused = 0;  ///< beyond max_connections
+  std::uint64_t refused = 0;  ///< because of max_connections
   std::uint64_t failed_handshakes = 0;
-  std::size_t connections = 0;  ///< now
+  std::size_t connections = 0;  ///< current number
 };
 
-/// One connection, with the counters of its session.
+/// Statistics of one connection.
 struct client_statistics {
   std::uint64_t number = 0;
   std::string peer;  ///< "unix", "192.0.2.7:41312"
@@ -64,32 +65,33 @@ struct client_statistics {
 
 class server {
  public:
-  /// `device` outlives the server. Throws `failure` when TLS is asked for without credentials.
+  /// `device` must outlive the server. Throws `failure` if TLS is enabled without credentials.
   server(const async::asio::any_io_executor& control, blk::block_device& device,
          server_options options);
   ~server();
   server(const server&) = delete;
   server& operator=(const server&) = delete;
 
-  /// Accepts on a listening stream socket (Unix or TCP) from now on.
+  /// Starts to accept clients on a listening stream socket (Unix or TCP).
   void listen(unique_fd listener);
-  /// Serves a connected stream socket, from its greeting on.
+  /// Serves a client on a connected stream socket, starting with the server's greeting.
   void serve(unique_fd socket);
-  /// Serves a connected stream socket on queue `queue` without a handshake. For a client that got
-  /// the size and transmission_flags() in another way: the kernel's NBD driver. Does not count
-  /// towards max_connections. `ended` is called on the control thread when the connection is over,
-  /// possibly from within this call; its argument is whether the client sent NBD_CMD_DISC.
+  /// Serves a client on a connected stream socket, on queue `queue`, without a handshake. For the
+  /// kernel's NBD driver, which receives the size and transmission_flags() in another way. Does not
+  /// count towards max_connections. `ended` is called on the control thread when the connection
+  /// ends, possibly before this function returns; its argument tells whether the client sent
+  /// NBD_CMD_DISC.
   void serve_agreed(unique_fd socket, std::size_t queue, std::function<void(bool)> ended);
-  /// The flags that such a client needs.
+  /// The transmission flags for a client of serve_agreed().
   [[nodiscard]] std::uint16_t transmission_flags() const;
   /// The device's geometry has changed: connections check requests against the new one, and new
-  /// clients get it. NBD cannot notify connected clients.
+  /// clients receive it. NBD cannot notify connected clients.
   void reshape(const blk::geometry& geometry);
 
-  /// Stops listening, answers all requests in flight (bounded by drain_limit), and hangs up.
-  /// Returns when no connection is left. Idempotent.
+  /// Stops listening, answers all requests in flight (for at most drain_limit), and closes the
+  /// connections. Returns when all connections have ended. Idempotent.
   [[nodiscard]] async::asio::awaitable<void> stop();
-  /// Closes all connections at once; for a second termination signal.
+  /// Closes all connections immediately; used for a second termination signal.
   void hang_up();
 
   [[nodiscard]] server_statistics statistics() const noexcept;

@@ -2,7 +2,7 @@
 // keys, in the file formats of qemu, nbdkit and GnuTLS. TLS 1.2 and 1.3; every key exchange has
 // forward secrecy.
 //
-// Read once, at construction, and constant from then on: shared by all connections, on any thread.
+// Loaded once, at construction, and immutable afterwards. All connections share it, on any thread.
 #pragma once
 
 #include <memory>
@@ -13,17 +13,18 @@ namespace xenpv::nbd {
 
 class tls_credentials {
  public:
-  /// `directory` holds server-cert.pem (followed by any intermediate certificates) and
+  /// `directory` contains server-cert.pem (followed by any intermediate certificates) and
   /// server-key.pem (PEM, without a passphrase). With `verify_peer`, clients need a certificate
   /// that is signed by ca-cert.pem and not revoked by ca-crl.pem, if that exists; otherwise any
-  /// client may connect. Throws `failure` that names the file. Logs a warning for a certificate
-  /// that clients will refuse (expired, or not signed by ca-cert.pem) and for a key that others can
-  /// read.
+  /// client may connect. Throws a `failure` that names the file. Logs a warning for a certificate
+  /// that clients will reject (expired, or not signed by ca-cert.pem) and for a private key that
+  /// other users can read.
   [[nodiscard]] static std::shared_ptr<const tls_credentials> from_certificates(
       const std::string& directory, bool verify_peer);
 
-  /// `path` holds lines "USER:KEY" with the key in hexadecimal, as psktool(1) writes them. Only
-  /// clients with a key can connect. Throws `failure` that names the file and the line.
+  /// The file `path` contains lines "USER:KEY" with the key in hexadecimal, as psktool(1) writes
+  /// them. Only clients with a key can connect. Throws a `failure` that names the file and the
+  /// line.
   [[nodiscard]] static std::shared_ptr<const tls_credentials> from_psk_file(
       const std::string& path);
 
@@ -31,10 +32,10 @@ class tls_credentials {
   tls_credentials(const tls_credentials&) = delete;
   tls_credentials& operator=(const tls_credentials&) = delete;
 
-  /// The users with a pre-shared key, in the file's order; none with certificates.
+  /// The users with a pre-shared key, in file order; empty if certificates are used.
   [[nodiscard]] const std::vector<std::string>& users() const noexcept;
 
-  /// OpenSSL's representation; for lib/nbd only.
+  /// The OpenSSL objects; for lib/nbd only.
   struct context;
   [[nodiscard]] const context& in_openssl() const noexcept { return *context_; }
 

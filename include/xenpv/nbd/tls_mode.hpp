@@ -1,4 +1,5 @@
-// Whether clients may or must use TLS: the modes of the protocol document, section "TLS".
+// Whether clients may or must use TLS: the modes defined in section "TLS" of the NBD protocol
+// document.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +8,7 @@ namespace xenpv::nbd {
 
 enum class tls_mode : std::uint8_t {
   off,      ///< NOTLS
-  on,       ///< SELECTIVETLS without exports that require it: plaintext by default
+  on,       ///< SELECTIVETLS, with no export that requires TLS: the client chooses
   require,  ///< FORCEDTLS
 };
 

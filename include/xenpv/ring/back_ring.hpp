@@ -1,7 +1,8 @@
-// The backend's end of a shared ring: takes requests, puts responses (xen/io/ring.h BACK_RING_*).
+// The backend's end of a shared ring: takes requests and adds responses (xen/io/ring.h
+// BACK_RING_*).
 //
-// Owned by one thread. Handles indices and bytes only, and does not interpret entries. Sends no
-// event: publish() returns whether one is due.
+// Owned by one thread. Handles indices and bytes only and does not interpret entries. Does not send
+// events: publish() returns whether to send one.
 #pragma once
 
 #include <algorithm>
@@ -15,16 +16,16 @@
 
 namespace xenpv::ring {
 
-/// `Request` is the largest of the layouts a request may have.
+/// `Request` is the largest request layout of the protocol.
 template <class Request, class Response>
 class back_ring {
  public:
   static constexpr std::size_t stride = std::max(sizeof(Request), sizeof(Response));
 
-  /// The indices of a new connection.
+  /// The initial indices of a new connection.
   enum class start {
-    at_zero,       ///< BACK_RING_INIT: indices 0, as in QEMU and tapdisk
-    at_published,  ///< BACK_RING_ATTACH: the ring's published response index, as in blkback
+    at_zero,       ///< BACK_RING_INIT: indices start at 0, as in QEMU and tapdisk
+    at_published,  ///< BACK_RING_ATTACH: start at the published response index, as in blkback
   };
 
   explicit back_ring(std::span<std::byte> memory, start position = start::at_zero) noexcept
@@ -34,26 +35,29 @@ class back_ring {
   }
 
   [[nodiscard]] std::uint32_t size() const noexcept { return ring_.size(); }
-  /// Requests taken and not yet answered.
+  /// Requests that were taken and not yet answered.
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return req_cons_ - rsp_prod_; }
 
-  /// Requests that can be taken now. nullopt: the frontend published more requests than the ring
-  /// holds (RING_REQUEST_PROD_OVERFLOW), or moved its index back behind requests that were taken.
+  /// The number of requests that can be taken now. nullopt: the frontend published more requests
+  /// than the ring can hold (RING_REQUEST_PROD_OVERFLOW), or moved its index back below requests
+  /// that were already taken.
   [[nodiscard]] std::optional<std::uint32_t> available() noexcept {
     const auto open = ring_.load(ring_.header().req_prod) - rsp_prod_;
     if (open > size() || open < in_flight()) return std::nullopt;
     return open - in_flight();
   }
 
-  /// Takes a copy of the next request; at most available() times.
+  /// Takes the next request and returns a copy. Call at most available() times.
   [[nodiscard]] Request take() noexcept { return ring_.template copy_out<Request>(req_cons_++); }
 
-  /// Adds a response, one for each request taken, in any order. publish() makes it visible.
+  /// Adds a response. Every request needs exactly one response; the order is free. publish() makes
+  /// the responses visible to the peer.
   void put(const Response& response) noexcept {
     ring_.copy_in(rsp_prod_++, response, sizeof response);
   }
 
-  /// Publishes the responses added since the last call. True: the peer requested an event.
+  /// Publishes the responses added since the last call. Returns true if the peer requested an
+  /// event.
   [[nodiscard]] bool publish() noexcept {
     const auto before = published_;
     if (before == rsp_prod_) return false;
@@ -63,15 +67,16 @@ class back_ring {
     return passes(before, rsp_prod_, ring_.load(ring_.header().rsp_event));
   }
 
-  /// Requests an event for the next request. False: requests arrived meanwhile, and the event may
-  /// not be sent: check again (RING_FINAL_CHECK_FOR_REQUESTS).
+  /// Requests an event for the next request. Returns false if requests have arrived in the
+  /// meantime: the peer might send no event for them, so check the ring again
+  /// (RING_FINAL_CHECK_FOR_REQUESTS).
   [[nodiscard]] bool arm() noexcept {
     ring_.store(ring_.header().req_event, req_cons_ + 1);
     ring_.full_barrier();
     return ring_.load(ring_.header().req_prod) == req_cons_;
   }
 
-  /// Violates the protocol on purpose: advances the response index by `extra` without responses.
+  /// Violates the protocol deliberately: advances the response index by `extra` without responses.
   /// For fault injection only.
   void jump(std::uint32_t extra) noexcept { rsp_prod_ += extra; }
 

@@ -1,7 +1,8 @@
-// The frontend's end of a shared ring: puts requests, takes responses (xen/io/ring.h FRONT_RING_*).
+// The frontend's end of a shared ring: adds requests and takes responses (xen/io/ring.h
+// FRONT_RING_*).
 //
-// Owned by one thread. Handles indices and bytes only, and does not interpret entries. Sends no
-// event: publish() returns whether one is due.
+// Owned by one thread. Handles indices and bytes only and does not interpret entries. Does not send
+// events: publish() returns whether to send one.
 #pragma once
 
 #include <algorithm>
@@ -16,15 +17,15 @@
 
 namespace xenpv::ring {
 
-/// `Request` is the largest of the layouts a request may have.
+/// `Request` is the largest request layout of the protocol.
 template <class Request, class Response>
 class front_ring {
  public:
   static constexpr std::size_t stride = std::max(sizeof(Request), sizeof(Response));
 
   /// Initialises the ring for a new connection (SHARED_RING_INIT, FRONT_RING_INIT). The peer must
-  /// not have the ring yet. `first`: the initial index. Peers expect 0, except those that attach
-  /// at_published; other values are for tests of index wrap-around.
+  /// not have access to the ring yet. `first` is the initial index. Peers expect 0, except those
+  /// that attach at_published; other values are for tests of index wrap-around.
   explicit front_ring(std::span<std::byte> memory, std::uint32_t first = 0) noexcept
       : ring_(memory), req_prod_(first), published_(first), rsp_cons_(first) {
     std::memset(memory.data(), 0, memory.size());
@@ -33,22 +34,22 @@ class front_ring {
     ring_.store(ring_.header().rsp_event, first + 1);
   }
 
-  /// Entries; a power of two.
+  /// The number of entries; a power of two.
   [[nodiscard]] std::uint32_t size() const noexcept { return ring_.size(); }
-  /// Requests put whose responses have not been taken.
+  /// Requests added whose responses have not been taken.
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return req_prod_ - rsp_cons_; }
   [[nodiscard]] std::uint32_t free() const noexcept { return size() - in_flight(); }
 
-  /// Adds a request in any of its layouts; needs a free entry. publish() makes it visible. Copies
-  /// only the first `bytes` bytes: the peer can read the whole entry, so unused bytes of a request
-  /// must not be copied.
+  /// Adds a request in any of its layouts. Requires a free entry. publish() makes the request
+  /// visible to the peer. Copies only the first `bytes` bytes: the peer can read the whole entry,
+  /// so unused bytes of a request must not be copied.
   template <class Layout>
   void put(const Layout& request, std::size_t bytes = sizeof(Layout)) noexcept {
     assert(free() > 0 && bytes <= sizeof(Layout));
     ring_.copy_in(req_prod_++, request, bytes);
   }
 
-  /// Publishes the requests added since the last call. True: the peer requested an event
+  /// Publishes the requests added since the last call. Returns true if the peer requested an event
   /// (RING_PUSH_REQUESTS_AND_CHECK_NOTIFY).
   [[nodiscard]] bool publish() noexcept {
     const auto before = published_;
@@ -59,27 +60,27 @@ class front_ring {
     return passes(before, req_prod_, ring_.load(ring_.header().req_event));
   }
 
-  /// Responses that can be taken now. nullopt: the peer published more responses than there are
-  /// requests, so the ring cannot be trusted any more.
+  /// The number of responses that can be taken now. nullopt: the peer published more responses than
+  /// there are requests, so the ring can no longer be trusted.
   [[nodiscard]] std::optional<std::uint32_t> available() noexcept {
     const auto count = ring_.load(ring_.header().rsp_prod) - rsp_cons_;
     if (count > published_ - rsp_cons_) return std::nullopt;
     return count;
   }
 
-  /// Takes a copy of the next response; at most available() times.
+  /// Takes the next response and returns a copy. Call at most available() times.
   [[nodiscard]] Response take() noexcept { return ring_.template copy_out<Response>(rsp_cons_++); }
 
-  /// A copy of the response `offset` entries after the next one. It stays in the ring until
-  /// consume().
+  /// Returns a copy of the response `offset` entries after the next one. The response stays in the
+  /// ring until consume().
   [[nodiscard]] Response peek(std::uint32_t offset) const noexcept {
     return ring_.template copy_out<Response>(rsp_cons_ + offset);
   }
-  /// Takes `count` responses that peek() returned.
+  /// Removes `count` responses that peek() returned.
   void consume(std::uint32_t count) noexcept { rsp_cons_ += count; }
 
-  /// Requests an event for the response `distance` from now (1: the next). False: that response
-  /// has arrived meanwhile, and the event may not be sent: check again
+  /// Requests an event for the response `distance` from now (1: the next). Returns false if that
+  /// response has already arrived: the peer might send no event for it, so check the ring again
   /// (RING_FINAL_CHECK_FOR_RESPONSES).
   [[nodiscard]] bool arm(std::uint32_t distance = 1) noexcept {
     ring_.store(ring_.header().rsp_event, rsp_cons_ + distance);
@@ -92,7 +93,7 @@ class front_ring {
  private:
   shared_ring<stride> ring_;
   std::uint32_t req_prod_;   ///< req_prod_pvt
-  std::uint32_t published_;  ///< the request index in shared memory, which is never read back
+  std::uint32_t published_;  ///< the request index in shared memory; never read back
   std::uint32_t rsp_cons_;
 };
 

@@ -1,7 +1,8 @@
 // The common part of both ends of a shared ring (xen/io/ring.h): its size, its four indices in
-// memory that another domain may write at any time, and copies of its entries.
+// memory that another domain can write at any time, and copies of its entries.
 //
-// Atomic accesses to shared memory are only here and in the two ends. Owned by one end; one thread.
+// All atomic accesses to the shared memory are in this class and in the two ring ends. An object
+// belongs to one end and is used on one thread.
 #pragma once
 
 #include <atomic>
@@ -16,25 +17,26 @@
 
 namespace xenpv::ring {
 
-/// Entries of `stride` bytes in a ring of `bytes` bytes: the largest power of two that fits
-/// (__RING_SIZE). 0 if none fits.
+/// The number of `stride`-byte entries in a ring of `bytes` bytes: the largest power of two that
+/// fits (__RING_SIZE). 0 if none fits.
 [[nodiscard]] constexpr std::uint32_t entries_in(std::size_t bytes, std::size_t stride) noexcept {
   if (bytes < sizeof(wire::ring_header) + stride) return 0;
   return static_cast<std::uint32_t>(std::bit_floor((bytes - sizeof(wire::ring_header)) / stride));
 }
 
-/// Whether an index that moves from `before` to `after` passes `event`: ring.h's rule for "notify".
-/// Indices wrap, so only differences are compared.
+/// Whether an index that moves from `before` to `after` passes `event`: the rule in ring.h for
+/// sending a notification. Indices wrap, so only differences are compared.
 [[nodiscard]] constexpr bool passes(std::uint32_t before, std::uint32_t after,
                                     std::uint32_t event) noexcept {
   return after - event < after - before;
 }
 
-/// A view of a ring's memory. `Stride`: bytes of an entry, the larger of request and response.
+/// A view of a ring's memory. `Stride` is the size of an entry in bytes, the larger of request and
+/// response.
 template <std::size_t Stride>
 class shared_ring {
  public:
-  /// `memory` consists of whole pages, virtually contiguous, and outlives the view.
+  /// `memory` consists of whole, virtually contiguous pages and must outlive the view.
   explicit shared_ring(std::span<std::byte> memory) noexcept
       : header_(reinterpret_cast<wire::ring_header*>(memory.data())),
         entries_(memory.data() + sizeof(wire::ring_header)),
@@ -49,23 +51,24 @@ class shared_ring {
   static void store(std::uint32_t& index, std::uint32_t value) noexcept {
     std::atomic_ref(index).store(value, std::memory_order_release);
   }
-  /// ring.h's mb(), between the write of our index and the read of the peer's event index. Both
-  /// ends write one index and then read the other; without the barrier, each could miss the other's
-  /// write. A barrier between CPUs also works between domains: Linux' virt_mb() is its smp_mb(), on
-  /// ARM64 "dmb ish", as here.
+  /// The mb() of ring.h, between the write of this end's index and the read of the peer's event
+  /// index. Both ends write one index and then read the other; without the barrier, each could miss
+  /// the other's write. A barrier between CPUs also works between domains: virt_mb() in Linux is
+  /// the same as smp_mb(), which is "dmb ish" on ARM64, as here.
   static void full_barrier() noexcept { std::atomic_thread_fence(std::memory_order_seq_cst); }
 
-  /// Copies the entry out once, so that the peer cannot change it after a check.
+  /// Copies the entry once, so that the peer cannot change it after a check.
   template <class Entry>
   [[nodiscard]] Entry copy_out(std::uint32_t index) const noexcept {
     static_assert(std::is_trivially_copyable_v<Entry> && sizeof(Entry) <= Stride);
     Entry entry;
     std::memcpy(&entry, at(index), sizeof entry);
-    // RING_COPY_REQUEST's barrier(): the compiler may not read the shared bytes a second time.
+    // The barrier() of RING_COPY_REQUEST: the compiler must not read the shared bytes a second
+    // time.
     std::atomic_signal_fence(std::memory_order_seq_cst);
     return entry;
   }
-  /// Copies the first `bytes` bytes of the entry in; the rest of the slot is unchanged.
+  /// Copies the first `bytes` bytes of the entry into the ring; the rest of the slot is unchanged.
   template <class Entry>
   void copy_in(std::uint32_t index, const Entry& entry, std::size_t bytes) noexcept {
     static_assert(std::is_trivially_copyable_v<Entry> && sizeof(Entry) <= Stride);

@@ -1,6 +1,6 @@
-// The block protocol (xen/io/blkif.h) as laid out in a ring of the x86_64 ABI (arm's is the same):
-// constants and structures, no behaviour. Their layout is asserted here and, in tests/unit/wire,
-// against Xen's own header.
+// The block protocol (xen/io/blkif.h) with the ring layout of the x86_64 ABI, which is also the
+// layout of the Arm ABI. Contains constants and structures only. Their layout is asserted here and,
+// in tests/unit/wire, against Xen's own header.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,8 @@ enum class blkif_op : std::uint8_t {
   discard = 5,
   indirect = 6,
 };
-/// The header's name: "FLUSH_DISKCACHE"; "invalid" for a number it does not define.
+/// The name in blkif.h, such as "FLUSH_DISKCACHE"; "invalid" for a number that blkif.h does not
+/// define.
 [[nodiscard]] std::string_view to_string(blkif_op op) noexcept;
 
 /// BLKIF_RSP_*
@@ -31,17 +32,17 @@ enum class blkif_status : std::int16_t {
 
 inline constexpr std::size_t blkif_max_segments_per_request = 11;
 inline constexpr std::size_t blkif_max_indirect_pages_per_request = 8;
-/// Unit, in bytes, of `sector_number`, `nr_sectors`, `first_sect`, `last_sect` and the node
-/// `sectors`, regardless of `sector-size` (blkif.h, since 2024; blkfront/features.hpp lists the
-/// backends that differ).
+/// The unit, in bytes, of `sector_number`, `nr_sectors`, `first_sect`, `last_sect` and the
+/// `sectors` node, regardless of `sector-size` (blkif.h, since 2024; blkfront/features.hpp lists
+/// the backends that differ).
 inline constexpr std::size_t blkif_sector_size = 512;
 
 inline constexpr std::uint8_t blkif_discard_secure = 1;  ///< BLKIF_DISCARD_SECURE
-inline constexpr unsigned vdisk_cdrom = 1;               ///< VDISK_CDROM, of the node `info`
+inline constexpr unsigned vdisk_cdrom = 1;               ///< VDISK_CDROM, in the `info` node
 inline constexpr unsigned vdisk_removable = 2;           ///< VDISK_REMOVABLE
 inline constexpr unsigned vdisk_readonly = 4;            ///< VDISK_READONLY
 
-/// The value of the node `protocol` that names this layout.
+/// The value of the `protocol` node for this layout.
 inline constexpr std::string_view blkif_protocol_x86_64 = "x86_64-abi";
 inline constexpr std::string_view blkif_protocol_arm = "arm-abi";
 /// XEN_IO_PROTO_ABI_NATIVE
@@ -51,7 +52,7 @@ inline constexpr std::string_view blkif_protocol_native = blkif_protocol_arm;
 inline constexpr std::string_view blkif_protocol_native = blkif_protocol_x86_64;
 #endif
 
-/// struct blkif_request_segment: sectors first_sect to last_sect, both included, of a page.
+/// struct blkif_request_segment: the sectors first_sect to last_sect, both inclusive, of a page.
 struct blkif_segment {
   std::uint32_t gref;
   std::uint8_t first_sect;
@@ -64,7 +65,7 @@ static_assert(offsetof(blkif_segment, first_sect) == 4);
 static_assert(offsetof(blkif_segment, last_sect) == 5);
 static_assert(offsetof(blkif_segment, pad) == 6);
 
-/// Segments that one indirect page describes.
+/// The number of segments that one indirect page describes.
 inline constexpr std::size_t blkif_segments_per_indirect_page = 4096 / sizeof(blkif_segment);
 
 /// struct blkif_request
@@ -130,7 +131,8 @@ static_assert(offsetof(blkif_indirect_request, pad2) == 26);
 static_assert(offsetof(blkif_indirect_request, indirect_grefs) == 28);
 static_assert(offsetof(blkif_indirect_request, pad3) == 60);
 
-/// struct blkif_response. `operation` is the request's; for an indirect request, its indirect_op.
+/// struct blkif_response. `operation` is that of the request; for an indirect request, its
+/// indirect_op.
 struct blkif_response {
   std::uint64_t id;
   std::uint8_t operation;

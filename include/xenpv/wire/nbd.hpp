@@ -1,6 +1,6 @@
-// Constants of the NBD protocol (doc/proto.md of the NBD project; comments name its sections). No
-// behaviour; the messages are in wire/nbd_message.hpp. Extended headers, resize, metadata contexts
-// and block status have names here but are not implemented.
+// Constants of the NBD protocol (doc/proto.md of the NBD project; comments cite its sections). The
+// messages are in wire/nbd_message.hpp. Extended headers, resize, metadata contexts and block
+// status have names here but are not implemented.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +17,7 @@ inline constexpr std::uint32_t nbd_request_magic = 0x25609513;
 inline constexpr std::uint32_t nbd_simple_reply_magic = 0x67446698;
 inline constexpr std::uint32_t nbd_structured_reply_magic = 0x668e33ef;
 
-// Section "Handshake flags", and the client's flags.
+// Section "Handshake flags", and the client's handshake flags.
 inline constexpr std::uint16_t nbd_flag_fixed_newstyle = 1U << 0U;
 inline constexpr std::uint16_t nbd_flag_no_zeroes = 1U << 1U;
 inline constexpr std::uint32_t nbd_flag_c_fixed_newstyle = 1U << 0U;
@@ -51,7 +51,7 @@ enum class nbd_option : std::uint32_t {
   set_meta_context = 10,
   extended_headers = 11,
 };
-/// The document's name: "NBD_OPT_GO"; "unknown option" for a number it does not define.
+/// The name in the protocol document, such as "NBD_OPT_GO"; "unknown option" for undefined numbers.
 [[nodiscard]] std::string_view to_string(nbd_option option) noexcept;
 
 /// NBD_REP_*; errors have bit 31 set.
@@ -71,7 +71,7 @@ enum class nbd_reply : std::uint32_t {
   err_too_big = 0x80000009,
   err_ext_header_reqd = 0x8000000a,
 };
-/// "NBD_REP_ACK"; "unknown reply".
+/// The name, such as "NBD_REP_ACK"; "unknown reply" for undefined numbers.
 [[nodiscard]] std::string_view to_string(nbd_reply type) noexcept;
 
 /// NBD_INFO_*; export_data is NBD_INFO_EXPORT.
@@ -88,7 +88,7 @@ enum class nbd_command : std::uint16_t {
   write_zeroes = 6,
   block_status = 7,
 };
-/// "NBD_CMD_READ"; "unknown command".
+/// The name, such as "NBD_CMD_READ"; "unknown command" for undefined numbers.
 [[nodiscard]] std::string_view to_string(nbd_command command) noexcept;
 
 // Section "Command flags".
@@ -108,7 +108,7 @@ enum class nbd_chunk : std::uint16_t {
 };
 inline constexpr std::uint16_t nbd_reply_flag_done = 1U << 0U;
 
-/// Section "Error values": Linux' numbers on every host. No others go on the wire.
+/// Section "Error values": the errno values of Linux on every host. No other values are sent.
 enum class nbd_error : std::uint32_t {
   none = 0,
   eperm = 1,
@@ -120,10 +120,11 @@ enum class nbd_error : std::uint32_t {
   enotsup = 95,
   eshutdown = 108,
 };
-/// "NBD_EINVAL"; "success" for none; "unknown error".
+/// The name, such as "NBD_EINVAL"; "success" for `none`; "unknown error" for undefined numbers.
 [[nodiscard]] std::string_view to_string(nbd_error error) noexcept;
 
-inline constexpr std::size_t nbd_string_max = 4096;         ///< section "Conventions"
-inline constexpr std::size_t nbd_export_name_zeroes = 124;  ///< after the reply to EXPORT_NAME
+inline constexpr std::size_t nbd_string_max = 4096;  ///< section "Conventions"
+inline constexpr std::size_t nbd_export_name_zeroes =
+    124;  ///< zero bytes after the reply to NBD_OPT_EXPORT_NAME
 
 }  // namespace xenpv::wire

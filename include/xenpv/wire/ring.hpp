@@ -1,5 +1,5 @@
-// The head of every Xen I/O ring (xen/io/ring.h, DEFINE_RING_TYPES): four indices, then the
-// entries. No behaviour; see ring/front_ring.hpp and ring/back_ring.hpp.
+// The header of every Xen I/O ring (xen/io/ring.h, DEFINE_RING_TYPES): four indices, followed by
+// the entries. See ring/front_ring.hpp and ring/back_ring.hpp for the operations.
 #pragma once
 
 #include <cstddef>
@@ -9,10 +9,10 @@
 namespace xenpv::wire {
 
 struct ring_header {
-  std::uint32_t req_prod;   ///< requests the frontend has published
-  std::uint32_t req_event;  ///< the backend wants an event when req_prod passes this
-  std::uint32_t rsp_prod;   ///< responses the backend has published
-  std::uint32_t rsp_event;  ///< the frontend wants an event when rsp_prod passes this
+  std::uint32_t req_prod;   ///< number of requests published by the frontend
+  std::uint32_t req_event;  ///< the backend requests an event when req_prod passes this
+  std::uint32_t rsp_prod;   ///< number of responses published by the backend
+  std::uint32_t rsp_event;  ///< the frontend requests an event when rsp_prod passes this
   std::uint8_t pad[48];
 };
 static_assert(sizeof(ring_header) == 64);

@@ -1,4 +1,4 @@
-// Xenbus device states (xen/io/xenbus.h). No behaviour.
+// Xenbus device states (xen/io/xenbus.h).
 #pragma once
 
 #include <cstdint>
@@ -20,10 +20,10 @@ enum class xenbus_state : std::uint8_t {
   reconfigured = 8,
 };
 
-/// The header's name: "InitWait".
+/// The name in xenbus.h, such as "InitWait".
 [[nodiscard]] std::string_view to_string(xenbus_state state) noexcept;
 
-/// The value of a `state` node: a decimal string. nullopt for anything else.
+/// Parses the value of a `state` node, a decimal string. nullopt for anything else.
 [[nodiscard]] std::optional<xenbus_state> parse_xenbus_state(std::string_view text) noexcept;
 
 }  // namespace xenpv::wire

@@ -1,37 +1,41 @@
-// The custodian: a small process, forked before any thread starts, that holds a duplicate of every
-// event-channel descriptor and outlives the main process.
+// The custodian: a helper process, forked before any thread starts, that keeps a duplicate of every
+// event-channel descriptor open and closes devices after a crash. It outlives the main process.
 //
 // Why: closing the last reference to a handle that was open across save/restore is a kernel BUG
-// (drivers/xen/evtchn.c, BUG_ON in evtchn_unbind_from_user), even at process exit. And if the main
-// process dies, another process must inform the backend (Closing, Closed).
+// (drivers/xen/evtchn.c, BUG_ON in evtchn_unbind_from_user), even at process exit. In addition, if
+// the main process dies, another process must inform the backends (Closing, Closed).
 //
-// Rules:
-//  - clean stop, no resume: runs the cleanups still registered (a device that was closed in order
-//    has cleared its own), closes its duplicates together with the main process and exits;
-//  - after resumed(): keeps the duplicates it has at that time until power-off, even when the main
-//    process is gone; treats descriptors received later normally again;
-//  - main process dies (SIGKILL included): runs the registered cleanups, closes the descriptors
-//    held only for them, then those that no resume affected; stays alive only if it must keep any.
-// It ignores SIGTERM, SIGINT, SIGHUP and SIGQUIT. Thread: any; calls are serialised. It opens no
-// event channel itself and connects to xenstore only while a cleanup runs.
+// Behaviour:
+//  - clean stop without a resume: the custodian runs the cleanups that are still registered (a
+//    device that was closed cleanly has cleared its own), closes its duplicates when the main
+//    process closes its descriptors, and exits;
+//  - after resumed(): the custodian keeps its current duplicates open until power-off, even after
+//    the main process has exited; descriptors received later are treated normally;
+//  - death of the main process (including by SIGKILL): the custodian runs the registered cleanups,
+//    closes the descriptors that were held only until then, closes those not affected by a resume,
+//    and exits unless some descriptor must stay open.
+// The custodian ignores SIGTERM, SIGINT, SIGHUP and SIGQUIT. It opens no event channel itself and
+// connects to xenstore only while a cleanup runs. The members of this class may be called from any
+// thread; calls are serialised.
 //
-// Replacement: this object keeps a duplicate of every descriptor that it passed on and a copy of
-// every registration. If the custodian dies, this object executes the program xenpv-custodian in
-// its place ($XENPV_CUSTODIAN if that is set, else beside the running program or in
-// libexec/xenpv; located when this object is made) and passes on the same state. No call fails
-// because the custodian is gone: its request is recorded here and passed to the next one. If the
-// program is missing or does not start, an error with the remedy is logged, old handles stay open
-// in this process, and each later call retries, at growing intervals of up to a minute.
+// Replacement: this object keeps a duplicate of every descriptor that it sent to the custodian and
+// a copy of every registration. If the custodian dies, this object executes the program
+// xenpv-custodian as a replacement and sends it the same state. The program is $XENPV_CUSTODIAN if
+// set; otherwise it is searched for in the running program's directory and in libexec/xenpv when
+// this object is created. No call fails because the custodian has exited: the request is recorded
+// here and sent to the replacement. If the program is missing or does not start, an error with the
+// remedy is logged, handles opened before a resume stay open in this process, and later calls retry
+// at growing intervals of up to a minute.
 //
 // Limitations:
-//  - The main process counts as alive while any process holds its end of the socket. The socket is
-//    close-on-exec, so executed programs do not matter; a child that forks without exec must close
-//    it or exit.
-//  - A resume that the main process did not live to report is indistinguishable from a checkpoint:
-//    after either the custodian keeps all handles, after a checkpoint needlessly. For the suspends
-//    that it detects see suspend_clock.hpp.
-//  - There is no protection against SIGKILL of both: a service manager must end the main process
-//    only (systemd: KillMode=process; OpenRC: a pid file, not the name of the program).
+//  - The main process counts as alive while any process has its end of the socket open. The socket
+//    is close-on-exec, so executed programs do not inherit it; a forked child that does not call
+//    exec must close the socket or exit.
+//  - If the main process dies before it reports a suspend, the custodian cannot distinguish a
+//    resume from a checkpoint. It then keeps all handles open, which is needless after a
+//    checkpoint. suspend_clock.hpp describes which suspends are detected.
+//  - Nothing protects against a SIGKILL sent to both processes: a service manager must kill only
+//    the main process (systemd: KillMode=process; OpenRC: use a pid file, not the program's name).
 #pragma once
 
 #include <sys/types.h>
@@ -53,12 +57,12 @@ struct cleanup_write {
   std::string path;
   std::string value;
 };
-/// Removes a node and its subtree; a missing node is no error.
+/// Removes a node and its subtree; a missing node is not an error.
 struct cleanup_remove {
   std::string path;
 };
-/// Waits at most `at_most` until the node has one of `values` or is gone. The cleanup continues in
-/// any case.
+/// Waits until the node has one of `values` or no longer exists, but at most `at_most`. The cleanup
+/// continues in any case.
 struct cleanup_wait {
   std::string path;
   std::vector<std::string> values;
@@ -77,45 +81,49 @@ class custodian {
 
   custodian(custodian&&) noexcept;
   custodian& operator=(custodian&&) noexcept;
-  /// Stops cleanly: calls clean_up(); the custodian then closes the descriptors it may close and
-  /// exits. Does not wait for an exit that a resume forbids.
+  /// Stops the custodian cleanly: it runs the cleanups that are still registered, closes the
+  /// descriptors that may be closed, and exits. Does not wait if the custodian must keep running
+  /// because of a resume.
   ~custodian();
 
-  /// Passes on a duplicate of `descriptor`; returns when the custodian has it, or when it is
-  /// recorded for the next one. Call right after opening the handle and before its first bind.
-  /// Throws errc::limit_reached if the custodian's descriptor table is full.
+  /// Sends a duplicate of `descriptor` to the custodian. Returns when the custodian has received it
+  /// or when it is recorded for a replacement. Call immediately after opening the handle and before
+  /// its first bind. Throws errc::limit_reached if the custodian's descriptor table is full.
   [[nodiscard]] kept_id keep(int descriptor);
-  /// Closes the custodian's duplicate, after the main process closed its own cleanly and without a
-  /// resume. Returns when that is done, so that the ports are free. Ignored for descriptors kept
-  /// across a resume; throws errc::invalid_argument for an id that is already released.
+  /// Closes the custodian's duplicate. Call after the main process has closed its own descriptor
+  /// cleanly and without a resume. Returns when the duplicate is closed and the ports are free. Has
+  /// no effect on descriptors kept across a resume; throws errc::invalid_argument for an id that is
+  /// already released.
   void release(kept_id id);
-  /// Passes on a duplicate of a descriptor that must outlive this process only until its cleanups
-  /// have run, such as a lock on which a successor waits. The custodian closes it then, or at a
-  /// clean stop, with or without a resume. Not for event channels. Best effort: errors are logged.
-  /// Throws EBADF for an invalid descriptor.
+  /// Sends the custodian a duplicate of a descriptor that must stay open only until the cleanups of
+  /// this process have run, such as a lock for which a successor waits. The custodian closes the
+  /// duplicate after the cleanups or at a clean stop, with or without a resume. Not for event
+  /// channels. Best effort: errors are logged. Throws EBADF for an invalid descriptor.
   void hold(int descriptor);
-  /// Reports that the guest was resumed: all descriptors kept so far are kept for ever. Returns
-  /// when that is recorded. Cleanups stay registered, and their relative paths now refer to the new
-  /// domain's nodes: register them again after reconnecting if absolute paths have changed.
+  /// Reports that the guest was resumed: the custodian never closes the descriptors kept so far.
+  /// Returns when the report is recorded. Cleanups stay registered, and their relative paths now
+  /// refer to the new domain's nodes. If absolute paths have changed, register the cleanups again
+  /// after reconnecting.
   void resumed();
 
-  /// Registers (or replaces) the steps to run if this process dies or stops without clearing them.
-  /// Cleanups run in the order of their first registration; a failed step is logged, and the next
-  /// one runs. All waits together take at most a minute. Best effort: errors are logged. Throws
-  /// errc::limit_reached for more than 64 KiB of steps.
+  /// Registers or replaces the steps to run if this process dies or stops without clearing them.
+  /// Cleanups run in the order of their first registration. A failed step is logged and does not
+  /// prevent the later ones. All waits together take at most a minute. Best effort: errors are
+  /// logged. Throws errc::limit_reached for more than 64 KiB of steps.
   void set_cleanup(const std::string& name, const std::vector<cleanup_step>& steps);
   void clear_cleanup(const std::string& name);
 
-  /// Makes the custodian run and forget the cleanups still registered; returns when it has, or
-  /// after 75 seconds. For the end of a program, while the pages that its devices share still
-  /// exist: a device still registered then was not closed in order.
+  /// Makes the custodian run and unregister the remaining cleanups. Returns when they have run, or
+  /// after 75 seconds. Call it before the program exits, while the pages that its devices share
+  /// still exist: a device that is still registered at that time was not closed cleanly.
   void clean_up();
 
-  /// A descriptor that hangs up (POLLHUP) when the current custodian dies; it never delivers data.
-  /// Throws `failure`.
+  /// Returns a descriptor that reports POLLHUP when the current custodian exits. No data ever
+  /// arrives on it. Throws `failure`.
   [[nodiscard]] unique_fd end_descriptor() const;
-  /// Checks that the custodian is alive and starts another one if it is not. False if there is none
-  /// afterwards: call again a second later. Blocks for milliseconds, at worst for a few seconds.
+  /// Checks whether the custodian is alive and starts a replacement if it is not. Returns false if
+  /// there is no custodian afterwards: call again a second later. Blocks for milliseconds, at worst
+  /// for a few seconds.
   [[nodiscard]] bool revive();
 
   /// The process id of the current custodian.

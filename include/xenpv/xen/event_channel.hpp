@@ -2,8 +2,8 @@
 //
 // Owned by one thread: the kernel serialises all calls on a handle, and /proc/interrupts names the
 // handle after the thread that opened it. Closing the last reference to a handle that was open
-// across save/restore is a kernel BUG: see custodian.hpp before you close one in a guest that may
-// migrate. Contains no event loop: see async/event_loop.hpp.
+// across save/restore is a kernel BUG: read custodian.hpp before closing a handle in a guest that
+// may migrate. Contains no event loop: see async/event_loop.hpp.
 #pragma once
 
 #include <cstdint>
@@ -34,33 +34,34 @@ class event_channel_handle {
   /// Sets O_NONBLOCK on the open file description, and so on every duplicate.
   void set_nonblocking();
 
-  /// A new port that waits for `remote` to bind it (EVTCHNOP_alloc_unbound). `remote` may be
-  /// domid_self.
+  /// Allocates a new port that waits for `remote` to bind it (EVTCHNOP_alloc_unbound). `remote` may
+  /// be domid_self.
   [[nodiscard]] port bind_unbound(domid remote);
-  /// A new port connected to `remote_port` of `remote`. Xen itself sends the first event
-  /// ("conservatively always setting a notification"); it has no meaning.
+  /// Binds a new port to `remote_port` of `remote`. Xen itself sends the first event
+  /// ("conservatively always setting a notification"), which has no meaning.
   [[nodiscard]] port bind_interdomain(domid remote, port remote_port);
-  /// A virtual IRQ of vCPU 0 (the only vCPU available to user space).
+  /// Binds a new port to a virtual IRQ of vCPU 0, the only vCPU available to user space.
   [[nodiscard]] port bind_virq(std::uint32_t virq);
   void unbind(port local);
 
   /// Sends an event to the peer. Throws ENOTCONN for a port of another handle.
   void notify(port local);
 
-  /// The next pending port, now masked until unmask(); nullopt if there is none (needs
-  /// set_nonblocking).
+  /// Returns the next pending port, which stays masked until unmask(), or nullopt if none is
+  /// pending. Requires set_nonblocking().
   [[nodiscard]] std::optional<port> pending();
-  /// Fills `ports` with pending ports in one call and returns their number; 0 if there is none. All
-  /// of them are masked until unmask(). Uses read(2) on the descriptor, which, unlike
+  /// Fills `ports` with pending ports in one call and returns their number, or 0 if none is
+  /// pending. All of them stay masked until unmask(). Uses read(2) on the descriptor, which, unlike
   /// xenevtchn_pending, returns as many ports as the buffer holds.
   [[nodiscard]] std::size_t drain(std::span<port> ports);
-  /// Lets `local` fire again; if it was notified while masked it fires at once.
+  /// Lets `local` fire again. If it was notified while masked, it fires immediately.
   void unmask(port local);
 
   /// Irrevocably restricts the handle to bind_interdomain() with `remote`. Linux refuses domain 0.
   void restrict_to(domid remote);
 
-  /// Gives up the handle without closing it: descriptor and ports stay until the process ends.
+  /// Gives up the handle without closing it: its descriptor stays open and its ports stay bound
+  /// until the process exits.
   void leak() noexcept;
 
  private:

@@ -1,6 +1,6 @@
-// Pages of another domain: mapped (gnttab) or copied by the hypervisor (grant copy).
-// /dev/xen/gntdev. The other domain may change mapped bytes at any time: copy once, then validate,
-// then use.
+// Access to another domain's pages through /dev/xen/gntdev: mapped (gnttab) or copied by the
+// hypervisor (grant copy). The other domain may change mapped bytes at any time: copy them once,
+// validate the copy, and use only the copy.
 #pragma once
 
 #include <cstddef>
@@ -35,13 +35,13 @@ class mapped_grants {
   std::span<std::byte> bytes_;
 };
 
-/// One segment of a grant copy; it may not cross a page boundary on the foreign side.
+/// One segment of a grant copy; it must not cross a page boundary on the foreign side.
 struct copy_segment {
   domid foreign;
   grant_ref ref;
   std::uint16_t offset = 0;    ///< within the foreign page, bytes
   std::span<std::byte> local;  ///< at most 4096 - offset bytes
-  std::int16_t status = 0;     ///< out: GNTST_okay is 0, failures are negative
+  std::int16_t status = 0;     ///< result: GNTST_okay (0), or negative on failure
 };
 
 /// The open device. Mappings may outlive it.
@@ -51,13 +51,14 @@ class grant_mapper {
 
   /// Maps `refs` of `domain`. Blocks while a granted page is paged out. Throws `failure`.
   [[nodiscard]] mapped_grants map(domid domain, std::span<const grant_ref> refs, map_access access);
-  /// Maps one page; the kernel carries out `notice` when it is unmapped or this process dies.
+  /// Maps one page; the kernel carries out `notice` when the page is unmapped or this process
+  /// exits.
   [[nodiscard]] mapped_grants map_page(domid domain, grant_ref ref, map_access access,
                                        const release_notice& notice);
 
-  /// Copies foreign -> local, or local -> foreign. Throws if the call itself fails. If segments
-  /// fail, throws errc::protocol_violation, which names the first of them, and sets every segment's
-  /// status.
+  /// Copy foreign -> local, and local -> foreign. Throw `failure` if the call itself fails. If any
+  /// segment fails, set every segment's status and throw errc::protocol_violation, which names the
+  /// first failed segment.
   void copy_from(std::span<copy_segment> segments);
   void copy_to(std::span<copy_segment> segments);
 

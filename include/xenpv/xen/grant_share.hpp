@@ -1,9 +1,10 @@
-// Pages of this domain, granted to another one (libxengnttab's gntshr half, /dev/xen/gntalloc).
+// Pages of this domain, granted to another domain (libxengnttab's gntshr interface,
+// /dev/xen/gntalloc).
 //
 // The kernel allocates the pages, zeroed; existing memory cannot be granted. They count against a
 // limit that all processes of the guest share (1024 pages unless raised). Grants cannot be revoked
-// early: pages stay granted from share() until the object is destroyed. A peer that still maps them
-// then keeps the memory; this process does not.
+// early: pages stay granted from share() until the object is destroyed. If the peer still maps them
+// at that time, it keeps the memory; this process does not.
 #pragma once
 
 #include <cstddef>
@@ -52,7 +53,7 @@ class granted_pages {
 /// The open device. Pages may outlive it.
 class grant_sharer {
  public:
-  /// Throws `failure`, with the module to load if /dev/xen/gntalloc is missing.
+  /// Throws `failure`. If /dev/xen/gntalloc is missing, the remedy names the module to load.
   [[nodiscard]] static grant_sharer open();
 
   /// Shares `count` new zeroed pages with `domain`. Throws `failure`; if the limit is reached, the

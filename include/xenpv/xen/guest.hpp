@@ -1,6 +1,6 @@
 // Facts about this guest and its devices below /dev/xen, read once, without privilege and without
-// opening a device. Reads below XENPV_ROOT (base/system_root.hpp). Measures and
-// assesses nothing.
+// opening a device. Reads files below XENPV_ROOT (base/system_root.hpp). Does not measure or assess
+// anything.
 #pragma once
 
 #include <optional>
@@ -22,18 +22,18 @@ struct xen_device {
   std::string path;         ///< "/dev/xen/evtchn"
   std::string module;       ///< the module to load: "xen-evtchn"
   bool present = false;     ///< the node exists
-  bool accessible = false;  ///< this process may open it for reading and writing
+  bool accessible = false;  ///< this process can open it for reading and writing
 };
 
 struct guest_facts {
   guest_type type = guest_type::none;
-  std::optional<std::string> xen_version;  ///< "4.17.7", without denied parts
+  std::optional<std::string> xen_version;  ///< "4.17.7"; omits parts that Xen denies
   bool is_control_domain = false;          ///< /proc/xen/capabilities has control_d
   std::vector<xen_device> devices;         ///< evtchn, gntalloc, gntdev, xenbus, privcmd
   std::optional<unsigned> gntalloc_limit;  ///< pages, for the whole guest
 
   [[nodiscard]] bool runs_on_xen() const noexcept { return type != guest_type::none; }
-  /// nullptr for a path that is none of the devices.
+  /// Returns nullptr if no device has this path.
   [[nodiscard]] const xen_device* device(std::string_view path) const noexcept;
 };
 
@@ -41,8 +41,8 @@ struct guest_facts {
     const system_root& root = system_root::from_environment());
 
 /// Shell commands that create the missing devices ("modprobe xen-gntalloc"); empty if none is
-/// missing, and off Xen, where no module helps. A device that exists but is not accessible needs
-/// root or a udev rule.
+/// missing or outside Xen, where loading modules does not help. A device that exists but is not
+/// accessible needs root or a udev rule.
 [[nodiscard]] std::vector<std::string> missing_device_cures(const guest_facts& facts);
 
 }  // namespace xenpv::xen

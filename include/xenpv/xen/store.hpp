@@ -1,6 +1,6 @@
 // A connection to xenstore (libxenstore). Every call blocks for a round trip: keep it off data-path
-// threads (async/store_client.hpp is the awaitable interface). One thread at a time; libxenstore
-// starts a reader thread at the first watch.
+// threads (async/store_client.hpp is the awaitable interface). Used by one thread at a time.
+// libxenstore starts a reader thread at the first watch.
 //
 // Paths may be relative ("device/vbd/51712"): xenstored resolves them against this domain's home.
 // libxenstore changes SIGPIPE's action around every request: ignore SIGPIPE process-wide in main().
@@ -22,8 +22,8 @@ struct xs_handle;
 
 namespace xenpv::xen {
 
-/// One entry of a node's permissions; the first one names the owner and the default for all other
-/// domains.
+/// One entry of a node's permissions. A node's first entry names its owner and the default for all
+/// other domains.
 struct store_permission {
   domid domain;
   bool read = false;
@@ -32,13 +32,13 @@ struct store_permission {
 };
 
 struct store_event {
-  std::string path;   ///< the node that changed, relative if the watch was
+  std::string path;   ///< the node that changed; relative if the watched path is
   std::string token;  ///< the watch's token
   friend bool operator==(const store_event&, const store_event&) = default;
 };
 
-/// The operations that work both alone and inside a transaction. For a missing node, read() and
-/// list() throw ENOENT; the *_if_exists forms return nullopt, and throw all other errors.
+/// The operations available both on their own and inside a transaction. For a missing node, read()
+/// and list() throw ENOENT; the *_if_exists forms return nullopt, and throw all other errors.
 class store_operations {
  public:
   [[nodiscard]] std::string read(const std::string& path) const;
@@ -50,8 +50,8 @@ class store_operations {
   /// Creates the node and its missing parents.
   void write(const std::string& path, std::string_view value) const;
   void make_directory(const std::string& path) const;
-  /// Removes the node and its subtree; a missing node is no error. False if xenstored reports it as
-  /// missing, which it does only if the parent is missing too.
+  /// Removes the node and its subtree; a missing node is not an error. Returns false if xenstored
+  /// reports the node as missing, which it does only if the parent is missing too.
   bool remove(const std::string& path) const;
   [[nodiscard]] std::vector<store_permission> permissions(const std::string& path) const;
   void set_permissions(const std::string& path, std::span<const store_permission> list) const;
@@ -65,7 +65,7 @@ class store_operations {
   std::uint32_t transaction_;
 };
 
-/// Only transact() makes these.
+/// Created only by store::transact().
 class store_transaction : public store_operations {
  private:
   friend class store;
@@ -75,43 +75,45 @@ class store_transaction : public store_operations {
 
 class store : public store_operations {
  public:
-  /// Connects to xenstored: XENSTORED_PATH, its socket, or /dev/xen/xenbus. Throws `failure`.
+  /// Connects to xenstored through XENSTORED_PATH, its default socket or /dev/xen/xenbus. Throws
+  /// `failure`.
   [[nodiscard]] static store open();
 
   store(store&& other) noexcept;
   store& operator=(store&& other) noexcept;
   ~store();
 
-  /// Runs `body` in a transaction and commits. xenstored answers EAGAIN if another client changed
-  /// nodes that the transaction touched: `body` then runs again, at most `attempts` times in total
-  /// (one or more); after that EAGAIN is thrown. An exception from `body` aborts the transaction
+  /// Runs `body` in a transaction and commits. xenstored returns EAGAIN if another client changed
+  /// nodes that the transaction touched. `body` then runs again, at most `attempts` (one or more)
+  /// times in total; after that, EAGAIN is thrown. An exception from `body` aborts the transaction
   /// and propagates, except for a `failure` with EAGAIN, which counts as a conflict.
   void transact(const std::function<void(store_transaction&)>& body, unsigned attempts = 100);
 
   /// Writes a node if it exists; otherwise returns false and creates nothing. Uses one transaction,
-  /// so that a node whose directory the toolstack removes meanwhile is not created again. Throws as
-  /// transact() does.
+  /// so that the node is not recreated if the toolstack removes its directory at the same time.
+  /// Throws the same errors as transact().
   [[nodiscard]] bool write_if_exists(const std::string& path, std::string_view value);
 
-  /// Watches a node and its subtree. The first event arrives at once, whether the node exists or
-  /// not.
+  /// Watches a node and its subtree. The first event arrives immediately, whether or not the node
+  /// exists.
   void watch(const std::string& path, const std::string& token);
   /// Stops the watch; next_event() may still return events that are already queued for it.
   void unwatch(const std::string& path, const std::string& token);
-  /// Readable while events are queued. The loss of xenstored does *not* make it readable: call
-  /// is_connected() from a slow timer.
+  /// Readable while events are queued. A lost connection to xenstored does *not* make it readable:
+  /// call is_connected() from a slow timer.
   [[nodiscard]] int watch_descriptor();
   /// The next queued event; nullopt if there is none.
   [[nodiscard]] std::optional<store_event> next_event();
-  /// Sends a cheap request that fails only if xenstored is gone. Other calls then throw
-  /// errc::lost_connection.
+  /// Sends a cheap request that fails only if the connection to xenstored is lost. Other calls then
+  /// throw errc::lost_connection.
   [[nodiscard]] bool is_connected() const noexcept;
 
-  /// Home directory of a domain ("/local/domain/3"), whether or not it exists.
+  /// Home directory of a domain ("/local/domain/3"), whether or not the domain exists.
   [[nodiscard]] std::string domain_path(domid domain) const;
-  /// True if xenstored knows the domain. Throws EACCES outside the control domain.
+  /// True if the domain is introduced to xenstored. Throws EACCES outside the control domain.
   [[nodiscard]] bool is_domain_introduced(domid domain) const;
-  /// The id of this domain, from the relative node `domid`; nullopt if the toolstack wrote none.
+  /// The id of this domain, from the relative node `domid`; nullopt if the toolstack did not write
+  /// it.
   [[nodiscard]] std::optional<domid> own_domid() const;
 
  private:

@@ -1,4 +1,4 @@
-// Events that domain 0 and driver domains get from frontends: spurious ones are a sign of a
+// Events that domain 0 and driver domains receive from frontends: spurious ones are a sign of a
 // malicious or broken guest (sysfs-devices-xenbus).
 #include "doctor/checks.hpp"
 
@@ -14,7 +14,7 @@ void check_back_ends(const guest_snapshot& snapshot, check_results& out) {
     const auto spurious = device.counters->spurious_events;
     const auto events = device.counters->events;
     cite(result, fmt::format("/sys/bus/xen-backend/devices/{}/xenbus", device.name),
-         fmt::format("{} events, {} spurious, EOIs delayed {} jiffies", events, spurious,
+         fmt::format("{} events, {} spurious, EOIs delayed by {} jiffies", events, spurious,
                      device.counters->jiffies_eoi_delayed));
     if (spurious * 10 > events && spurious > 100)
       rogues += (rogues.empty() ? "" : ", ") + device.name;
@@ -23,9 +23,9 @@ void check_back_ends(const guest_snapshot& snapshot, check_results& out) {
   result.summary = fmt::format("the frontends of {} backends send few spurious events", count);
   if (!rogues.empty()) {
     result.verdict = health::warn;
-    result.summary = fmt::format("more than a tenth of the events of {} were spurious", rogues);
+    result.summary = fmt::format("more than a tenth of the events for {} were spurious", rogues);
     result.remedy =
-        "their domain is broken or malicious; the kernel already delays its events "
+        "the frontend's domain is broken or malicious; the kernel already delays events from it "
         "(spurious_threshold)";
   }
   constexpr std::size_t most = 8;

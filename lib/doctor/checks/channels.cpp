@@ -1,10 +1,10 @@
-// The event-channel ABI, and the number of ports in use out of the possible ones.
+// The event-channel ABI, and the number of ports in use compared with the limits.
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {
 namespace {
 
-// event_channel.h: EVTCHN_2L_NR_CHANNELS of a 64-bit guest, EVTCHN_FIFO_NR_CHANNELS.
+// event_channel.h: EVTCHN_2L_NR_CHANNELS in a 64-bit guest, EVTCHN_FIFO_NR_CHANNELS.
 constexpr std::uint64_t two_level_limit = 4096;
 constexpr std::uint64_t fifo_limit = 131072;
 /// Default of max_event_channels in xl.cfg. A guest cannot read the actual value.
@@ -14,7 +14,7 @@ constexpr const char* fifo_message = "Using FIFO-based ABI";
 constexpr const char* two_level_message = "Using 2-level ABI";
 constexpr const char* disable_option = "xen.fifo_events=0";
 
-/// The kernel's log takes precedence over the conclusion from its rows.
+/// The kernel's log takes precedence over the ABI inferred from /proc/interrupts.
 std::optional<channels::event_abi> abi_of(const guest_snapshot& snapshot) {
   if (snapshot.log.find(fifo_message) != nullptr) return channels::event_abi::fifo;
   if (snapshot.log.find(two_level_message) != nullptr) return channels::event_abi::two_level;
@@ -51,8 +51,8 @@ void check_abi(const guest_snapshot& snapshot, check_results& out) {
     if (is_disabled) cite(result, "/proc/cmdline", disable_option);
     result.remedy = is_disabled
                         ? fmt::format("remove {} from the kernel's command line", disable_option)
-                        : "Xen 4.4 and Linux 3.14 or newer have FIFO event channels, unless the "
-                          "toolstack forbids them";
+                        : "Xen 4.4 and Linux 3.14 or newer support FIFO event channels, unless the "
+                          "toolstack disables them";
   }
   out.push_back(std::move(result));
 }
@@ -73,7 +73,7 @@ void check_use(const guest_snapshot& snapshot, check_results& out) {
   result.evidence.push_back(
       exact ? quote{"EVTCHNOP_status", fmt::format("{} open ports", used)}
             : quote{"/proc/interrupts and xenstore", fmt::format("at least {} ports", used)});
-  cite(result, "limit of the ABI (event_channel.h)", fmt::format("{}", limit));
+  cite(result, "ABI limit (event_channel.h)", fmt::format("{}", limit));
   result.verdict = health::pass;
   result.summary = fmt::format("{}{} event channels in use; the ABI allows {}",
                                exact ? "" : "at least ", used, limit);
@@ -83,10 +83,10 @@ void check_use(const guest_snapshot& snapshot, check_results& out) {
         "binding a port will soon fail with ENOSPC: use fewer devices or queues, or FIFO events";
   } else if (used * 10 >= xl_default * 8 && !snapshot.from.guest.is_control_domain) {
     result.verdict = health::warn;
-    cite(result, "max_event_channels of xl.cfg(5), unless changed", fmt::format("{}", xl_default));
+    cite(result, "default of max_event_channels (xl.cfg(5))", fmt::format("{}", xl_default));
     result.remedy =
-        "the toolstack may allow no more than 1023 (max_event_channels), which cannot be read "
-        "here: raise it before a bind fails with ENOSPC";
+        "the toolstack may limit this guest to 1023 (max_event_channels, which a guest cannot "
+        "read): raise the limit before a bind fails with ENOSPC";
   }
   out.push_back(std::move(result));
 }

@@ -1,4 +1,5 @@
-// The clock: its source, the cost of a read, and whether a read is a system call. Also off Xen.
+// The clock: its source, the cost of a read, and whether a read is a system call. These checks also
+// run outside Xen.
 #include <algorithm>
 
 #include "doctor/checks.hpp"
@@ -8,7 +9,7 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-/// Above this, a clock read for every request costs more than the request.
+/// Above this limit, a clock read for every request costs more than the request.
 constexpr nanoseconds expensive{1000};
 
 constexpr const char* folder = "/sys/devices/system/clocksource/clocksource0";
@@ -39,20 +40,21 @@ void judge_tsc(const guest_snapshot& snapshot, check_result& result) {
   if (!snapshot.cpuid) {
     result.verdict = health::unknown;
     result.summary += ", but whether this host keeps it synchronized cannot be determined";
-    result.remedy = "run it on x86, in the guest itself";
+    result.remedy = "run xenpv-doctor in the guest itself, on x86";
   } else if (snapshot.cpuid->tsc_is_emulated) {
     result.verdict = health::warn;
-    result.summary += ", which the hypervisor emulates: each read is a VM exit";
+    result.summary += ", which the hypervisor emulates: each read causes a VM exit";
     result.remedy =
-        "tsc_mode=\"native\" in the guest's configuration, if it never moves to a host with "
-        "another TSC; or clocksource=xen";
+        "set tsc_mode=\"native\" in the guest's configuration if the guest never migrates to a "
+        "host with a different TSC; otherwise, use clocksource=xen";
   } else if (!snapshot.cpuid->host_tsc_is_safe) {
     result.verdict = health::warn;
     result.summary += ", which this host does not keep synchronized on all CPUs";
     result.remedy = fmt::format("echo xen > {}/current_clocksource", folder);
   } else {
     result.summary += ", native and synchronized on this host";
-    result.remedy = "a guest that moves to a host with another TSC frequency is safer with xen";
+    result.remedy =
+        "use clocksource xen if the guest may migrate to a host with a different TSC frequency";
   }
 }
 
@@ -70,21 +72,22 @@ void judge_source(const guest_snapshot& snapshot, check_result& result) {
                          : health::warn;
     result.summary = fmt::format("the clock is {}", source);
     if (result.verdict == health::warn)
-      result.remedy = "an emulated or slow clock; tsc would be faster";
+      result.remedy = "this clocksource is emulated or slow; tsc would be faster";
   } else if (source == "arch_sys_counter") {
     result.verdict = health::pass;
     result.summary = "the clock is the ARM counter";
   } else {
     result.verdict = health::fail;
     result.summary = fmt::format(
-        "the clock is '{}', a device that the hypervisor emulates: each read is a VM exit", source);
-    result.remedy =
-        is_available(snapshot.clock, "xen")
-            ? fmt::format(
-                  "echo xen > {}/current_clocksource, and remove clocksource= from the "
-                  "kernel's command line",
-                  folder)
-            : "the kernel does not offer 'xen': see upcall, which it needs in HVM guests";
+        "the clock is '{}', a device that the hypervisor emulates: each read causes a VM exit",
+        source);
+    result.remedy = is_available(snapshot.clock, "xen")
+                        ? fmt::format(
+                              "echo xen > {}/current_clocksource, and remove clocksource= from the "
+                              "kernel's command line",
+                              folder)
+                        : "the kernel does not offer 'xen', which depends on the upcall in HVM "
+                          "guests: see row upcall";
   }
 }
 
@@ -93,7 +96,7 @@ void check_source(const guest_snapshot& snapshot, check_results& out) {
   if (!snapshot.clock.clocksource) {
     result.summary = "the clocksource cannot be determined";
     result.evidence.push_back(unreadable(fmt::format("{}/current_clocksource", folder)));
-    result.remedy = "a kernel with sysfs mounted shows it";
+    result.remedy = "mount sysfs";
     out.push_back(std::move(result));
     return;
   }
@@ -112,14 +115,14 @@ std::string remedy_for_cost(const guest_snapshot& snapshot) {
   if (snapshot.on_xen() && tsc_is_good && is_available(snapshot.clock, "tsc") &&
       snapshot.clock.clocksource != "tsc")
     return fmt::format(
-        "this host's TSC is native and safe: echo tsc > {}/current_clocksource makes it "
-        "cheap; not for a guest that migrates between hosts with different TSCs",
+        "this host's TSC is native and safe: echo tsc > {}/current_clocksource makes clock reads "
+        "cheap; do not use it in a guest that migrates between hosts with different TSCs",
         folder);
   if (snapshot.cpuid && snapshot.cpuid->tsc_is_emulated)
-    return "the hypervisor emulates the TSC (CPUID): a host with an invariant TSC, or "
-           "tsc_mode=\"native\" in the guest's configuration, would change that";
+    return "the hypervisor emulates the TSC (CPUID): use a host with an invariant TSC, or set "
+           "tsc_mode=\"native\" in the guest's configuration";
   if (snapshot.on_xen())
-    return "the vDSO reads the PV clock only where the host's TSC is marked stable (Xen's option "
+    return "the vDSO can read the PV clock only if the host's TSC is marked stable (Xen options "
            "tsc=stable:socket, clocksource=tsc)";
   return "a clocksource that the vDSO can read (tsc) would be cheaper";
 }
@@ -129,17 +132,17 @@ void check_cost(const guest_snapshot& snapshot, check_results& out) {
   if (!snapshot.cost) {
     result.summary = "the cost of a clock read was not measured";
     cite(result, "clock_gettime(CLOCK_MONOTONIC)", "not in the capture");
-    result.remedy = "run it in the guest itself";
+    result.remedy = "run xenpv-doctor in the guest itself";
     out.push_back(std::move(result));
     return;
   }
   const auto read = snapshot.cost->read;
   cite(result, "clock_gettime(CLOCK_MONOTONIC), median", fmt::format("{} ns", read.count()));
-  cite(result, "the same as a system call, median",
+  cite(result, "clock_gettime as a bare system call, median",
        fmt::format("{} ns", snapshot.cost->system_call.count()));
   const auto in_vdso = snapshot.clock_in_vdso;
-  cite(result, "clock_gettime() where the system call is forbidden (seccomp)",
-       !in_vdso   ? "could not be tried"
+  cite(result, "clock_gettime() with the system call blocked (seccomp)",
+       !in_vdso   ? "could not be tested"
        : *in_vdso ? "works: vDSO"
                   : "fails: it is a system call");
   const bool is_call = in_vdso ? !*in_vdso : !snapshot.cost->is_vdso();

@@ -1,10 +1,10 @@
-// The device nodes that xenpv's own programs need, and the permission to use them.
+// The device nodes that xenpv's own programs require, and whether this user can access them.
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {
 namespace {
 
-/// The state of a device node; a capture has none.
+/// The state of a device node. A capture contains no device nodes.
 std::string state_of(const xen::xen_device& device) {
   if (!device.present) return "absent";
   return device.accessible ? "present" : "present, but not accessible to this user";
@@ -14,12 +14,11 @@ check_result judge_hypercalls(const guest_snapshot& snapshot) {
   check_result result{.id = "hypercalls", .verdict = health::pass};
   const auto& ports = snapshot.from.ports;
   cite(result, "EVTCHNOP_status through /dev/xen/privcmd", ports.value ? "works" : ports.problem);
-  result.summary = ports.value
-                       ? "programs may query the hypervisor"
-                       : "programs may not query the hypervisor, as is usual in a guest since "
-                         "XSA-482: ports are known from xenstore, not from Xen";
+  result.summary = ports.value ? "programs can query the hypervisor"
+                               : "programs cannot query the hypervisor, which is normal in a guest "
+                                 "since XSA-482: ports are read from xenstore, not from Xen";
   if (!ports.value)
-    result.remedy = "xen_privcmd.unrestricted=1 on the kernel's command line, for diagnosis";
+    result.remedy = "for diagnosis, add xen_privcmd.unrestricted=1 to the kernel's command line";
   return result;
 }
 
@@ -27,7 +26,7 @@ check_result judge_hypercalls(const guest_snapshot& snapshot) {
 
 void check_devices(const guest_snapshot& snapshot, check_results& out) {
   if (snapshot.is_capture || snapshot.from.guest.devices.empty())
-    return;  // no device nodes in an archive
+    return;  // an archive contains no device nodes
   check_result result{.id = "devices", .verdict = health::pass};
   std::string missing;
   std::string closed;
@@ -40,13 +39,13 @@ void check_devices(const guest_snapshot& snapshot, check_results& out) {
   result.summary = "all device nodes that xenpv uses are present";
   if (!missing.empty()) {
     result.verdict = health::warn;
-    result.summary = fmt::format("{} missing: programs that need them cannot run", missing);
+    result.summary = fmt::format("missing: {}; programs that require them cannot run", missing);
     result.remedy =
         fmt::format("{}", fmt::join(xen::missing_device_cures(snapshot.from.guest), "; "));
   } else if (!closed.empty()) {
     result.verdict = health::unknown;
-    result.summary = fmt::format("this user may not open {}", closed);
-    result.remedy = "start as root, or grant a group access with a udev rule";
+    result.summary = fmt::format("this user has no permission to open {}", closed);
+    result.remedy = "run as root, or grant a group access with a udev rule";
   }
   out.push_back(std::move(result));
   out.push_back(judge_hypercalls(snapshot));

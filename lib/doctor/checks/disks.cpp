@@ -1,6 +1,6 @@
-// PV disks: the features that frontend and backend negotiated, against those that both support. A
-// feature that both ends offer and that is off is worth a warning; improvements that need a module
-// parameter or another backend are only mentioned.
+// PV disks: compares the features that frontend and backend negotiated with those that both
+// support. Warns if a feature that both ends support is off. Improvements that require a module
+// parameter or a different backend are only mentioned.
 #include <algorithm>
 
 #include "base/parse.hpp"
@@ -9,7 +9,7 @@
 namespace xenpv::doctor {
 namespace {
 
-// Linux' blkfront, unless its parameters say otherwise.
+// Defaults of Linux's blkfront; its module parameters override them.
 constexpr unsigned default_queues = 4;
 constexpr unsigned default_ring_order = 0;
 constexpr unsigned default_indirect = 32;
@@ -52,7 +52,7 @@ void note_queues(const guest_snapshot& snapshot, const disk_facts& disk, disk_no
   notes.active.push_back(fmt::format("{} of {} queues", used, offered));
   const auto both = std::min({offered, cpus, ours});
   if (used < both)
-    notes.problems.push_back(fmt::format("{} queues would be possible at both ends", both));
+    notes.problems.push_back(fmt::format("fewer queues than the {} that both ends support", both));
   else if (used < std::min(offered, cpus))
     notes.improvements.push_back(fmt::format("{} queues (xen_blkfront.max_queues={})",
                                              std::min(offered, cpus), std::min(offered, cpus)));
@@ -65,7 +65,8 @@ void note_ring(const guest_snapshot& snapshot, const disk_facts& disk, disk_note
   notes.active.push_back(fmt::format("ring order {} of {}", used, offered));
   const auto both = std::min(offered, ours);
   if (used < both)
-    notes.problems.push_back(fmt::format("ring order {} would be possible at both ends", both));
+    notes.problems.push_back(
+        fmt::format("the ring order is below {}, which both ends support", both));
   else if (used < offered)
     notes.improvements.push_back(
         fmt::format("rings of {} pages for deep queues (xen_blkfront.max_ring_page_order={})",
@@ -76,7 +77,7 @@ void note_indirect(const guest_snapshot& snapshot, const disk_facts& disk, disk_
   const auto offered = number_in(disk.back, "feature-max-indirect-segments");
   const auto ours = snapshot.blkfront.max_indirect_segments.value_or(default_indirect);
   if (disk.max_segments)
-    notes.active.push_back(fmt::format("{} segments a request", *disk.max_segments));
+    notes.active.push_back(fmt::format("{} segments per request", *disk.max_segments));
   const auto both = std::min(offered, ours);
   if (!disk.max_segments || both <= plain_segments) {
     if (offered == 0)
@@ -88,7 +89,7 @@ void note_indirect(const guest_snapshot& snapshot, const disk_facts& disk, disk_
         fmt::format("indirect requests are off, though both ends support {} segments", both));
   else if (*disk.max_segments < offered)
     notes.improvements.push_back(fmt::format(
-        "{} segments a request (xen_blkfront.max_indirect_segments={})", offered, offered));
+        "{} segments per request (xen_blkfront.max_indirect_segments={})", offered, offered));
 }
 
 void note_flush(const disk_facts& disk, disk_notes& notes) {
@@ -100,8 +101,8 @@ void note_flush(const disk_facts& disk, disk_notes& notes) {
     notes.active.emplace_back("flush");
   else if (offered)
     notes.problems.emplace_back(
-        "the backend has a write cache, and the kernel does not flush it "
-        "(write_cache says write through)");
+        "the backend has a write cache that the kernel does not flush (write_cache is 'write "
+        "through')");
   else
     notes.active.emplace_back("no flush: the backend reports no write cache");
 }
@@ -112,7 +113,7 @@ void note_discard(const disk_facts& disk, disk_notes& notes) {
   if (*disk.discard_max_bytes > 0)
     notes.active.emplace_back("discard");
   else if (offered)
-    notes.problems.emplace_back("discard is off, though the backend has it");
+    notes.problems.emplace_back("discard is off, though the backend supports it");
 }
 
 void quote_nodes(const disk_facts& disk, check_result& result) {
@@ -138,9 +139,11 @@ check_result judge_disk(const guest_snapshot& snapshot, const disk_facts& disk) 
   if (disk.front.empty() || disk.back.empty()) {
     result.summary = fmt::format("{}: the negotiated features cannot be determined", disk.name);
     cite(result, disk.path,
-         disk.front.empty() ? "its nodes cannot be read" : "its backend's nodes cannot be read");
-    result.remedy = "the backend's directory is gone, or not readable";
-    if (snapshot.is_capture) result.remedy = "a capture of a newer xenpv-evtchn has these nodes";
+         disk.front.empty() ? "the frontend's nodes cannot be read"
+                            : "the backend's nodes cannot be read");
+    result.remedy = "the backend's directory was removed, or is not readable";
+    if (snapshot.is_capture)
+      result.remedy = "a capture made by a newer xenpv-evtchn contains these nodes";
     if (!snapshot.from.store.problem.empty()) result.remedy = snapshot.from.store.problem;
     return result;
   }
@@ -151,7 +154,8 @@ check_result judge_disk(const guest_snapshot& snapshot, const disk_facts& disk) 
         fmt::format("{} is not connected{}", disk.name, disk.kernel_drives ? "" : ": not in use");
     cite(result, disk.path + "/state", fmt::format("{}", state));
     if (disk.kernel_drives)
-      result.remedy = "look for blkfront in the kernel's log, and check that the backend runs";
+      result.remedy =
+          "look for blkfront in the kernel's log, and check that the backend is running";
     return result;
   }
   disk_notes notes;
@@ -179,8 +183,8 @@ check_result judge_disk(const guest_snapshot& snapshot, const disk_facts& disk) 
   return result;
 }
 
-/// A backend without a write cache publishes a 0. One that publishes nothing may have a cache, and
-/// the guest cannot flush it. Most backends publish the node once connected.
+/// A backend without a write cache publishes 0. A backend that publishes no such node may have a
+/// cache that the guest cannot flush. Most backends publish the node when they connect.
 bool lacks_flush(const disk_facts& disk) {
   constexpr unsigned connected = 4;  // XenbusStateConnected
   const auto mode = disk.back.find("mode");
@@ -192,9 +196,8 @@ bool lacks_flush(const disk_facts& disk) {
 check_result judge_missing_flush(const disk_facts& disk) {
   check_result result{.id = "flush-" + disk.name, .verdict = health::warn};
   result.summary = fmt::format(
-      "{}: the backend offers neither flush nor barrier: a file system here cannot make its "
-      "journal "
-      "durable, and a crash of the backend's host may lose acknowledged writes",
+      "{}: the backend offers neither flush nor barrier: a file system on this disk cannot make "
+      "its journal durable, and a crash of the backend's host may lose acknowledged writes",
       disk.name);
   cite(result, disk.backend + "/feature-flush-cache", "absent");
   cite(result, disk.backend + "/feature-barrier", "absent");

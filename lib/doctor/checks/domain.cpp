@@ -1,4 +1,4 @@
-// The type of domain that this machine is, if it is one.
+// The type of this domain, if this machine is a Xen domain.
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {
@@ -6,9 +6,10 @@ namespace {
 
 check_result elsewhere(const guest_snapshot& snapshot) {
   check_result out{.id = "domain", .verdict = health::unknown};
-  out.summary = snapshot.hypervisor_elsewhere.empty()
-                    ? "no Xen domain: bare metal, or a hypervisor that does not identify itself"
-                    : fmt::format("no Xen domain: this runs on {}", snapshot.hypervisor_elsewhere);
+  out.summary =
+      snapshot.hypervisor_elsewhere.empty()
+          ? "not a Xen domain: bare metal, or a hypervisor that does not identify itself"
+          : fmt::format("not a Xen domain: the hypervisor is {}", snapshot.hypervisor_elsewhere);
   cite(out, "/sys/hypervisor/type", "absent or not \"xen\"");
   if (!snapshot.hypervisor_elsewhere.empty())
     cite(out, "CPUID 0x40000000", snapshot.hypervisor_elsewhere);
@@ -30,8 +31,8 @@ void check_domain(const guest_snapshot& snapshot, check_results& out) {
   result.summary = fmt::format("{}{} on Xen {}, Linux {}, {} CPUs",
                                guest.is_control_domain ? "the control domain (dom0), " : "",
                                guest.is_control_domain ? type : fmt::format("{} guest", type),
-                               guest.xen_version.value_or("of an unknown version"),
-                               snapshot.kernel.empty() ? "of an unknown release" : snapshot.kernel,
+                               guest.xen_version.value_or("(unknown version)"),
+                               snapshot.kernel.empty() ? "(unknown release)" : snapshot.kernel,
                                snapshot.online.size());
   cite(result, "/sys/hypervisor/guest_type", std::string(type));
   if (guest.xen_version) cite(result, "/sys/hypervisor/version", *guest.xen_version);

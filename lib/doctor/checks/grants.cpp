@@ -9,9 +9,9 @@ namespace xenpv::doctor {
 namespace {
 
 constexpr const char* limit_file = "/sys/module/xen_gntalloc/parameters/limit";
-constexpr const char* trial_source = "a page shared with domain 0 and revoked";
+constexpr const char* trial_source = "probe: a page shared with domain 0, then revoked";
 
-/// "xenpv-disk (310) 512, qemu (77) 11": the largest first.
+/// "xenpv-disk (310) 512, qemu (77) 11": largest first.
 std::string holders_text(const grant_use& use, std::uint64_t grant_holder::*pages) {
   auto all = use.holders;
   std::sort(all.begin(), all.end(),
@@ -21,13 +21,13 @@ std::string holders_text(const grant_use& use, std::uint64_t grant_holder::*page
     out +=
         fmt::format("{}{} ({}) {}", i == 0 ? "" : ", ", all[i].command, all[i].pid, all[i].*pages);
   if (out.empty()) out = "none";
-  return use.sees_all_processes ? out : out + "; other users' processes cannot be seen";
+  return use.sees_all_processes ? out : out + "; other users' processes are not visible";
 }
 
 std::string remedy_for_limit(std::uint64_t limit) {
   return fmt::format(
-      "echo {} > {}, and xen_gntalloc.limit={} on the kernel's command line; or end "
-      "the processes that hold them",
+      "echo {} > {}, and xen_gntalloc.limit={} on the kernel's command line; or stop the processes "
+      "that share the pages",
       limit * 4, limit_file, limit * 4);
 }
 
@@ -38,11 +38,11 @@ void judge_gntalloc(const grant_use& use, check_result& result) {
   if (is_full) {
     result.verdict = health::fail;
     result.summary =
-        fmt::format("the limit of {} pages is used up: no process can share another page", limit);
+        fmt::format("the limit of {} pages is reached: no process can share another page", limit);
     result.remedy = remedy_for_limit(limit);
   } else if (use.trial && !use.trial->worked) {
     result.verdict = health::fail;
-    result.summary = "sharing a page does not work";
+    result.summary = "sharing a page fails";
     result.remedy = use.trial->problem;
   } else if (limit > 0 && shared * 10 >= limit * 8) {
     result.verdict = health::warn;
@@ -50,11 +50,13 @@ void judge_gntalloc(const grant_use& use, check_result& result) {
     result.remedy = remedy_for_limit(limit);
   } else if (!use.trial) {
     result.summary = fmt::format(
-        "at least {} of {} pages are shared; whether another can be was not tried", shared, limit);
-    result.remedy = "start as root, in the guest itself";
+        "at least {} of {} pages are shared; whether another page can be shared was not tested",
+        shared, limit);
+    result.remedy = "run as root, in the guest itself";
   } else {
     result.verdict = health::pass;
-    result.summary = fmt::format("{} of {} pages are shared, and another can be", shared, limit);
+    result.summary =
+        fmt::format("{} of {} pages are shared, and another page can be shared", shared, limit);
   }
 }
 
@@ -83,7 +85,7 @@ void check_gntdev(const guest_snapshot& snapshot, check_results& out) {
   if (!use.gntdev_limit) {
     result.summary = "processes cannot map pages of other domains: the module is not loaded";
     cite(result, file, "absent");
-    result.remedy = "modprobe xen-gntdev; only backends and device models need it";
+    result.remedy = "modprobe xen-gntdev; only backends and device models require it";
     out.push_back(std::move(result));
     return;
   }

@@ -1,5 +1,5 @@
-// IPIs: event channels of the hypervisor (PV), or the APIC. Rows RES and CAL count both, so only a
-// comparison with the rows of the event channels tells them apart.
+// How IPIs are delivered: through event channels (PV) or through the APIC. Rows RES and CAL count
+// both kinds, so they are compared with the rows of the event channels.
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {
@@ -8,7 +8,7 @@ namespace {
 struct ipi_rows {
   std::uint64_t resched = 0;
   std::uint64_t calls = 0;
-  std::vector<unsigned> cpus = {};  ///< with a row resched
+  std::vector<unsigned> cpus = {};  ///< CPUs that have a row resched
 };
 
 ipi_rows rows_of(const channels::inventory& all) {
@@ -31,17 +31,18 @@ std::uint64_t total_of(const channels::interrupt_table& table, std::string_view 
 
 void judge_counts(const ipi_rows& pv, std::uint64_t all_resched, std::uint64_t all_calls,
                   check_result& result) {
-  // The rows are read one after the other while IPIs continue.
+  // The rows are not read atomically, so a small difference is tolerated.
   const auto all = all_resched + all_calls;
   const auto ours = pv.resched + pv.calls;
   const auto share = all == 0 ? 1.0 : static_cast<double>(ours) / static_cast<double>(all);
   result.verdict = share >= 0.99 ? health::pass : health::warn;
   result.summary =
       share >= 0.99
-          ? fmt::format("IPIs go through the hypervisor: all {} since boot", ours)
+          ? fmt::format("all {} IPIs since boot went through the hypervisor", ours)
           : fmt::format("of {} IPIs since boot, {} went through the hypervisor", all, ours);
   if (share < 0.99)
-    result.remedy = "the others used the APIC: early in the boot, or in a kernel that mixes both";
+    result.remedy =
+        "the other IPIs used the APIC, either early during boot or because the kernel uses both";
 }
 
 void judge_native(const guest_snapshot& snapshot, check_result& result) {
@@ -52,15 +53,16 @@ void judge_native(const guest_snapshot& snapshot, check_result& result) {
                             : "IPIs use an emulated APIC: each one causes several VM exits";
   if (!assisted)
     result.remedy = snapshot.channels.delivery == channels::upcall::pci_interrupt
-                        ? "PV IPIs need the callback vector: see upcall"
-                        : "PV IPIs need a kernel with CONFIG_XEN_PVHVM_SMP and without xen_nopv";
+                        ? "PV IPIs require the callback vector: see row upcall"
+                        : "PV IPIs require a kernel with CONFIG_XEN_PVHVM_SMP and without xen_nopv";
 }
 
 }  // namespace
 
 void check_ipis(const guest_snapshot& snapshot, check_results& out) {
   check_result result{.id = "ipi"};
-  if (lacks_interrupts(snapshot, "the path of IPIs cannot be determined", result, out)) return;
+  if (lacks_interrupts(snapshot, "how IPIs are delivered cannot be determined", result, out))
+    return;
   const auto& table = *snapshot.from.interrupts.value;
   const auto pv = rows_of(snapshot.channels);
   const auto res = total_of(table, "RES");
@@ -75,7 +77,8 @@ void check_ipis(const guest_snapshot& snapshot, check_results& out) {
   } else {
     result.verdict = health::fail;
     result.summary = fmt::format("only CPUs {} have PV IPIs", cpus_text(pv.cpus));
-    result.remedy = "look for errors at \"installing Xen timer\" and SMP in the kernel's log";
+    result.remedy =
+        "look in the kernel's log for errors near \"installing Xen timer\" and about SMP";
   }
   cite(result, "/proc/interrupts resched*",
        pv.cpus.empty() ? "absent" : fmt::format("{}", pv.resched));

@@ -1,12 +1,13 @@
-// The effects of a migration or a restore: event-channel handles that processes opened before it
-// are dead, and closing them is a kernel BUG (xen/custodian.hpp).
+// The effects of a migration or restore. Event-channel handles that processes opened before it are
+// dead, and closing one triggers a kernel BUG. The custodian, a helper process, keeps such handles
+// open (xen/custodian.hpp).
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {
 namespace {
 
-/// Xen counts how often the guest's TSC is set: 1 when the toolstack has built the guest, one more
-/// with each restore (tsc_set_info).
+/// Xen counts how often the guest's TSC is set up (tsc_set_info): once when the toolstack builds
+/// the guest, and once more for each restore.
 constexpr std::uint32_t incarnation_when_built = 1;
 
 std::string holders_text(const std::vector<channels::port_holder>& holders) {
@@ -25,9 +26,9 @@ void check_migration(const guest_snapshot& snapshot, check_results& out) {
   if (!snapshot.cpuid) {
     result.summary = "whether the guest was migrated or restored cannot be determined";
     cite(result, "CPUID base+3 EDX (incarnation)",
-         snapshot.is_capture ? "not in the capture" : "not on this processor");
-    result.remedy =
-        snapshot.is_capture ? "run it in the guest itself" : "only x86 guests have the count";
+         snapshot.is_capture ? "not in the capture" : "not available on this processor");
+    result.remedy = snapshot.is_capture ? "run xenpv-doctor in the guest itself"
+                                        : "only x86 guests have this counter";
     out.push_back(std::move(result));
     return;
   }
@@ -43,16 +44,16 @@ void check_migration(const guest_snapshot& snapshot, check_results& out) {
   cite(result, "/proc/*/fd of /dev/xen/evtchn", holders_text(snapshot.from.holders));
   if (snapshot.from.holders.empty()) {
     result.summary =
-        fmt::format("migrated or restored {} times; no process holds event channels", times);
+        fmt::format("migrated or restored {} times; no process has /dev/xen/evtchn open", times);
   } else {
     result.verdict = health::warn;
     result.summary =
-        fmt::format("migrated or restored {} times, and {} processes hold /dev/xen/evtchn", times,
-                    snapshot.from.holders.size());
+        fmt::format("migrated or restored {} times, and {} processes have /dev/xen/evtchn open",
+                    times, snapshot.from.holders.size());
     result.remedy =
-        "event channels that were opened before are dead, and closing them is a kernel BUG: "
-        "the custodian of xenpv's programs keeps them open; leave other programs running until "
-        "the guest is shut down";
+        "event channels opened before the restore are dead, and closing them triggers a kernel "
+        "BUG. xenpv's programs keep theirs open in a helper process, the custodian; leave other "
+        "programs running until the guest is shut down";
   }
   out.push_back(std::move(result));
 }

@@ -1,6 +1,6 @@
-// The distribution of events: whether channels that can move are spread over the CPUs, or all on
-// one, as after a boot with irqbalance off and everything pinned, or under a balancer that does not
-// know Xen's rows.
+// How events are distributed: whether movable channels are spread over the CPUs or are all on one
+// CPU. They are on one CPU after a boot with irqbalance off and everything pinned, or with a
+// balancer that does not recognize Xen's rows.
 #include <algorithm>
 
 #include "channels/balance.hpp"
@@ -13,13 +13,13 @@ namespace {
 /// With fewer events since boot, their distribution does not matter.
 constexpr std::uint64_t enough_events = 10'000;
 constexpr double uneven = 0.9;
-/// A share of the busiest CPU's events. Where one channel has nearly all, moving others changes
-/// little.
+/// The minimum share of the busiest CPU's events that must be movable for a warning. If one channel
+/// has nearly all events, moving others changes little.
 constexpr double worth_moving = 0.2;
 
 struct movable {
   unsigned channels = 0;
-  std::vector<std::uint64_t> events = {};   ///< by column of the table
+  std::vector<std::uint64_t> events = {};   ///< per column of the table
   std::vector<unsigned> allowed_cpus = {};  ///< union of all affinities, if all are known
   bool affinities_known = true;
 };
@@ -32,8 +32,8 @@ movable movable_of(const channels::inventory& all) {
     ++out.channels;
     for (std::size_t i = 0; i < channel.counts.size() && i < out.events.size(); ++i)
       out.events[i] += channel.counts[i];
-    // Collects the allowed CPUs, which are a user's setting; the CPU in use may be the kernel's
-    // choice.
+    // Uses the allowed CPUs, which the user sets, because the kernel may have chosen the effective
+    // CPU.
     const auto& allowed = channel.allowed;
     if (!allowed)
       out.affinities_known = false;
@@ -83,7 +83,7 @@ void judge_movable(const guest_snapshot& snapshot, const movable& candidates,
   if (candidates.affinities_known && candidates.allowed_cpus.size() == 1 &&
       candidates.channels > 1) {
     result.verdict = health::warn;
-    result.summary = fmt::format("all {} event channels that could move may only go to CPU {}",
+    result.summary = fmt::format("all {} movable event channels are restricted to CPU {}",
                                  candidates.channels, candidates.allowed_cpus.front());
     result.remedy = fmt::format(
         "for i in /proc/irq/*/smp_affinity_list; do echo {} > $i; done; then "
@@ -91,25 +91,24 @@ void judge_movable(const guest_snapshot& snapshot, const movable& candidates,
         cpus_text(snapshot.online));
   } else if (total < enough_events) {
     result.summary = fmt::format(
-        "{} event channels could move; {} events are too few to judge where "
-        "they go",
+        "{} event channels are movable; {} events are too few to judge their distribution",
         candidates.channels, total);
   } else if (const auto gain = gain_of_moving(snapshot.channels);
              share > uneven && gain > worth_moving) {
-    cite(result, "xenpv-evtchn balance", fmt::format("would take {} from it", share_text(gain)));
+    cite(result, "xenpv-evtchn balance",
+         fmt::format("would move {} of its events", share_text(gain)));
     result.verdict = health::warn;
-    result.summary =
-        fmt::format("{} of the events of {} event channels that could move went to CPU {}",
-                    share_text(share), candidates.channels, busiest_cpu);
-    result.remedy = "xenpv-evtchn balance shows which to move, and --apply moves them";
+    result.summary = fmt::format("{} of the events of {} movable event channels went to CPU {}",
+                                 share_text(share), candidates.channels, busiest_cpu);
+    result.remedy = "xenpv-evtchn balance shows which channels to move; --apply moves them";
   } else if (share > uneven) {
     result.summary = fmt::format(
-        "{} of the events that could go elsewhere went to CPU {}, and moving channels would not "
-        "change much",
+        "{} of the events of movable channels went to CPU {}, but moving channels would change "
+        "little",
         share_text(share), busiest_cpu);
   } else {
     result.summary = fmt::format(
-        "events of {} channels that could move are spread: {} of them on the busiest CPU, {}",
+        "the events of {} movable channels are spread: {} of them went to the busiest CPU, CPU {}",
         candidates.channels, share_text(share), busiest_cpu);
   }
 }
@@ -117,18 +116,19 @@ void judge_movable(const guest_snapshot& snapshot, const movable& candidates,
 }  // namespace
 
 void check_spread(const guest_snapshot& snapshot, check_results& out) {
-  if (!snapshot.from.interrupts.value || snapshot.channels.cpus.empty()) return;  // see upcall
+  if (!snapshot.from.interrupts.value || snapshot.channels.cpus.empty())
+    return;  // row upcall reports this
   check_result result{.id = "spread"};
   const auto candidates = movable_of(snapshot.channels);
   const auto all = snapshot.channels.events_per_cpu();
   if (snapshot.online.size() < 2 || candidates.channels == 0) {
     result.verdict = health::pass;
     result.summary =
-        candidates.channels == 0 ? "no event channel could move" : "one CPU: nothing to spread";
+        candidates.channels == 0 ? "no event channel can move" : "one CPU: nothing to spread";
   } else if (snapshot.channels.delivery == channels::upcall::pci_interrupt) {
     result.verdict = health::fail;
     result.summary = "all events go to one CPU and cannot move";
-    result.remedy = "only a callback vector changes that: see upcall";
+    result.remedy = "spreading events requires a callback vector: see row upcall";
   } else {
     judge_movable(snapshot, candidates, result);
   }
@@ -136,7 +136,7 @@ void check_spread(const guest_snapshot& snapshot, check_results& out) {
   cite(result, "/proc/interrupts, all event channels, by CPU", counts_text(all));
   cite(result, "share of CPU 0", share_text(channels::share_of_cpu0(snapshot.channels.cpus, all)));
   if (candidates.channels > 0)
-    cite(result, "/proc/irq/*/smp_affinity_list, together",
+    cite(result, "/proc/irq/*/smp_affinity_list, combined",
          candidates.affinities_known ? cpus_text(candidates.allowed_cpus)
                                      : std::string("not all can be read"));
   out.push_back(std::move(result));

@@ -1,4 +1,5 @@
-// Stolen time since boot: a vCPU was ready to run and the hypervisor did not run it.
+// Stolen time since boot: the time during which a vCPU was ready to run but the hypervisor did not
+// run it.
 #include <algorithm>
 
 #include "doctor/checks.hpp"
@@ -21,7 +22,7 @@ void check_steal(const guest_snapshot& snapshot, check_results& out) {
   if (snapshot.cpu_times.empty()) {
     result.summary = "stolen time cannot be determined";
     result.evidence.push_back(unreadable("/proc/stat"));
-    result.remedy = "a kernel with /proc mounted shows it";
+    result.remedy = "mount /proc";
     out.push_back(std::move(result));
     return;
   }
@@ -41,14 +42,15 @@ void check_steal(const guest_snapshot& snapshot, check_results& out) {
   result.verdict = worst >= heavy        ? health::fail
                    : worst >= noticeable ? health::warn
                                          : health::pass;
-  result.summary = fmt::format("since boot {} of CPU {}'s time was stolen, the most of all",
-                               share_text(worst), cpu);
+  result.summary =
+      fmt::format("{} of CPU {}'s time since boot was stolen, the highest share of all CPUs",
+                  share_text(worst), cpu);
   if (worst == 0) result.summary = "no time was stolen since boot";
   cite(result, "/proc/stat steal, in ticks of 10 ms", ticks);
   if (result.verdict != health::pass)
     result.remedy =
-        "the host has more vCPUs ready than CPUs: run fewer guests, or give this one more weight "
-        "(xl sched-credit2) or its own CPUs (cpus= in xl.cfg)";
+        "the host has more runnable vCPUs than CPUs: run fewer guests, or give this guest more "
+        "weight (xl sched-credit2) or its own CPUs (cpus= in xl.cfg)";
   out.push_back(std::move(result));
 }
 

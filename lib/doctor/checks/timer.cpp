@@ -7,10 +7,10 @@ namespace xenpv::doctor {
 namespace {
 
 constexpr const char* pv_timer = "xen";
-/// TIMER_SLOP of arch/x86/xen/time.c until Linux 6.x: timers shorter than this are late by design.
+/// TIMER_SLOP in arch/x86/xen/time.c until Linux 6.x: shorter timers are late by design.
 constexpr std::uint64_t old_slop_ns = 100'000;
 
-/// Row LOC: interrupts of the (emulated) APIC's timer.
+/// Row LOC: interrupts from the (emulated) APIC timer.
 std::uint64_t local_timer_interrupts(const guest_snapshot& snapshot) {
   const auto* row =
       snapshot.from.interrupts.value ? snapshot.from.interrupts.value->find("LOC") : nullptr;
@@ -57,26 +57,25 @@ void judge_devices(const guest_snapshot& snapshot, check_result& result) {
     if (const auto local = local_timer_interrupts(snapshot); local > 0) {
       result.verdict = health::warn;
       result.summary +=
-          fmt::format(", but {} interrupts came from the APIC's timer since boot", local);
+          fmt::format(", but {} interrupts came from the APIC timer since boot", local);
       result.remedy =
-          "early in the boot these are normal; a growing count is not: watch LOC in "
+          "these are normal early during boot, but a growing count is not: watch LOC in "
           "/proc/interrupts";
     }
     return;
   }
   result.verdict = health::fail;
   result.summary = fmt::format(
-      "CPUs {} run on the timer '{}' instead of the PV timer: each tick is "
-      "emulated by the hypervisor",
+      "CPUs {} use the timer '{}' instead of the PV timer: the hypervisor emulates each tick",
       cpus_text(without), others);
   cite(result, source, fmt::format("{} on CPUs {}", others, cpus_text(without)));
   if (const auto* line = snapshot.log.find("disable pv timer")) cite(result, "kernel log", *line);
   result.remedy = snapshot.channels.delivery == channels::upcall::pci_interrupt
-                      ? "the PV timer needs the callback vector: see upcall"
+                      ? "the PV timer requires the callback vector: see row upcall"
                       : "look for \"installing Xen timer\" in the kernel's log";
 }
 
-/// The hypercall that sets the timer; hypervisors before 3.4 need the old one.
+/// Cites the hypercall that sets the timer; Xen before 3.4 requires the old one.
 void quote_call(const guest_snapshot& snapshot, check_result& result) {
   for (const auto& device : snapshot.clock.timer_devices) {
     if (!device.cpu || device.name != pv_timer) continue;
@@ -84,8 +83,9 @@ void quote_call(const guest_snapshot& snapshot, check_result& result) {
          device.set_next_event);
     if (device.set_next_event.starts_with("xen_timerop") && result.verdict == health::pass) {
       result.verdict = health::warn;
-      result.summary += ", by the old hypercall set_timer_op, which has one timer per domain";
-      result.remedy = "a hypervisor with VCPUOP_set_singleshot_timer (Xen 3.4 or newer) is needed";
+      result.summary +=
+          ", but through the old hypercall set_timer_op, which has one timer per domain";
+      result.remedy = "use a hypervisor with VCPUOP_set_singleshot_timer (Xen 3.4 or newer)";
     }
     return;
   }
@@ -98,14 +98,15 @@ void check_slop(const guest_snapshot& snapshot, check_results& out) {
     cite(result, fmt::format("/proc/timer_list CPU {} min_delta_ns", *device.cpu),
          fmt::format("{}", *device.min_delta_ns));
     result.verdict = health::pass;
-    result.summary = fmt::format("the PV timer can be set {} ns ahead", *device.min_delta_ns);
+    result.summary =
+        fmt::format("the minimum delay of the PV timer is {} ns", *device.min_delta_ns);
     if (*device.min_delta_ns >= old_slop_ns) {
       result.summary = fmt::format(
-          "timers of less than {} us are late: the kernel does not set the "
-          "PV timer to less (TIMER_SLOP)",
+          "timers shorter than {} us are late: the kernel sets the PV timer to at least this delay "
+          "(TIMER_SLOP)",
           *device.min_delta_ns / 1000);
       result.remedy =
-          "only if shorter timers matter: xen_timer_slop=1000 (ns) on the kernel's command line";
+          "if shorter timers matter, add xen_timer_slop=1000 (ns) to the kernel's command line";
     }
     out.push_back(std::move(result));
     return;
@@ -113,7 +114,7 @@ void check_slop(const guest_snapshot& snapshot, check_results& out) {
   if (!snapshot.clock.timer_devices.empty()) return;  // no PV timer: reported above
   result.summary = "the minimum delay of the PV timer cannot be determined";
   result.evidence.push_back(unreadable("/proc/timer_list"));
-  result.remedy = "start as root";
+  result.remedy = "run as root";
   out.push_back(std::move(result));
 }
 
@@ -122,9 +123,9 @@ void check_slop(const guest_snapshot& snapshot, check_results& out) {
 void check_timer(const guest_snapshot& snapshot, check_results& out) {
   check_result result{.id = "timer"};
   if (snapshot.clock.events.empty()) {
-    result.summary = "the timer of the CPUs cannot be determined";
+    result.summary = "the CPUs' timer cannot be determined";
     result.evidence.push_back(unreadable("/sys/devices/system/clockevents"));
-    result.remedy = "a kernel with sysfs mounted shows it";
+    result.remedy = "mount sysfs";
     out.push_back(std::move(result));
     return;
   }

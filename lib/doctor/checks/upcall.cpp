@@ -1,5 +1,6 @@
-// Event delivery to the guest: the PV callback, a vector on each vCPU, or one PCI interrupt for all
-// of them on CPU 0 (evtchn is then hardly better than an emulated device).
+// How events are delivered to the guest: through the PV callback, a vector on each vCPU, or a
+// single PCI interrupt on CPU 0 for all vCPUs. With the PCI interrupt, event channels are hardly
+// better than an emulated device.
 #include <algorithm>
 
 #include "doctor/checks.hpp"
@@ -13,7 +14,7 @@ std::string remedy_for_pci(const guest_snapshot& snapshot) {
   if (snapshot.was_booted_with(disable_option))
     return fmt::format("remove {} from the kernel's command line and reboot", disable_option);
   return "the hypervisor offers no callback vector (XENFEAT_hvm_callback_vector); Xen 4.0 or newer "
-         "and a kernel with CONFIG_XEN_PVHVM are needed";
+         "and a kernel with CONFIG_XEN_PVHVM are required";
 }
 
 void judge_vector(const guest_snapshot& snapshot, const channels::interrupt_table& table,
@@ -27,10 +28,11 @@ void judge_vector(const guest_snapshot& snapshot, const channels::interrupt_tabl
   result.verdict = without_events.empty() ? health::pass : health::warn;
   result.summary = "events arrive through a callback vector on each vCPU";
   if (without_events.empty()) return;
-  result.summary = fmt::format("a callback vector is in use, but no event ever came to CPU {}",
+  result.summary = fmt::format("a callback vector is in use, but no event has arrived on CPU {}",
                                cpus_text(without_events));
   result.remedy =
-      "a vCPU that gets no events has neither PV timer nor PV IPIs: compare its timer row";
+      "a vCPU that receives no events has neither a PV timer nor PV IPIs: check its timer row in "
+      "/proc/interrupts";
 }
 
 void judge_pci(const guest_snapshot& snapshot, const channels::interrupt_table& table,
@@ -46,8 +48,8 @@ void judge_pci(const guest_snapshot& snapshot, const channels::interrupt_table& 
   result.remedy = remedy_for_pci(snapshot);
 }
 
-/// Linux 6.0 and newer request a vector for each vCPU where CPUID offers it, without logging it.
-/// Kernels with the hotplug state "xen:starting" created it after the request succeeded
+/// Linux 6.0 and newer request a vector for each vCPU if CPUID offers it, but do not log this. The
+/// hotplug state "xen:starting" shows that the request succeeded: the kernel creates it afterwards
 /// (xen_init_setup_upcall_vector).
 void check_per_vcpu(const guest_snapshot& snapshot, check_results& out) {
   constexpr const char* state = "xen:starting";
@@ -55,7 +57,7 @@ void check_per_vcpu(const guest_snapshot& snapshot, check_results& out) {
   const bool has_state =
       snapshot.hotplug_states && snapshot.hotplug_states->find(state) != std::string::npos;
   cite(result, "CPUID base+4 EAX bit 6 (XEN_HVM_CPUID_UPCALL_VECTOR)",
-       !snapshot.cpuid                     ? "not known here"
+       !snapshot.cpuid                     ? "not available"
        : snapshot.cpuid->has_upcall_vector ? "1"
                                            : "0");
   if (snapshot.hotplug_states)
@@ -67,15 +69,15 @@ void check_per_vcpu(const guest_snapshot& snapshot, check_results& out) {
   } else if (snapshot.cpuid && !snapshot.cpuid->has_upcall_vector) {
     result.verdict = health::pass;
     result.summary =
-        "this Xen offers no upcall vector for each vCPU: all share one callback vector";
+        "this Xen offers no per-vCPU upcall vectors: all vCPUs share one callback vector";
   } else {
     result.summary = snapshot.cpuid
-                         ? "Xen offers an upcall vector for each vCPU, but the kernel does not "
-                           "show whether it uses it"
+                         ? "Xen offers per-vCPU upcall vectors, but the kernel does not show "
+                           "whether it uses them"
                          : "whether each vCPU has its own upcall vector cannot be determined";
     result.remedy =
-        "Linux 6.0 or newer uses it where it is offered; nothing to do unless events are "
-        "slow on HVM";
+        "Linux 6.0 or newer uses per-vCPU vectors if Xen offers them; no action is needed unless "
+        "events are slow in an HVM guest";
   }
   out.push_back(std::move(result));
 }
@@ -99,9 +101,9 @@ void check_upcall(const guest_snapshot& snapshot, check_results& out) {
       judge_pci(snapshot, table, result);
       break;
     case channels::upcall::unknown:
-      result.summary = "there is neither a row HYP nor an interrupt of xen-platform-pci";
+      result.summary = "/proc/interrupts has neither row HYP nor an interrupt of xen-platform-pci";
       cite(result, "/proc/interrupts", "no HYP, no xen-platform-pci");
-      result.remedy = "ARM has no such row; elsewhere boot a kernel with CONFIG_XEN_PVHVM";
+      result.remedy = "this is normal on ARM; elsewhere, boot a kernel with CONFIG_XEN_PVHVM";
       break;
   }
   const auto delivery = snapshot.channels.delivery;

@@ -23,8 +23,8 @@ alignas(attachment) unsigned char storage[sizeof(attachment)];
 std::atomic<attachment*> instance{nullptr};
 std::mutex creation;
 
-/// Blocks SIGPIPE for this thread and discards one that this thread's write raised: write(2) on a
-/// pipe has no MSG_NOSIGNAL.
+/// Blocks SIGPIPE for this thread, and discards a SIGPIPE that this thread's write raised: write(2)
+/// on a pipe has no MSG_NOSIGNAL.
 class sigpipe_guard {
  public:
   sigpipe_guard() noexcept {
@@ -69,8 +69,9 @@ attachment* attachment::current() noexcept {
 }
 
 void attachment::forget_after_fork() noexcept {
-  // The host detects the *parent's* death by its connection: the child must not keep it open.
-  // Threads that do not exist here may hold locks, so nothing is destroyed, only rebuilt.
+  // The host detects the parent's exit by the close of the parent's connection, so the child must
+  // not keep that connection open. Locks may be held by threads that do not exist in the child, so
+  // nothing is destroyed, only rebuilt.
   auto* old = instance.exchange(nullptr);
   new (&creation) std::mutex;
   if (old == nullptr) return;
@@ -113,7 +114,7 @@ bool attachment::connect() noexcept {
   state_ = static_cast<shared_state*>(memory);
   slot_ = static_cast<std::uint8_t>(hello.a);
   if (state_->magic == shared_magic && state_->size == sizeof(shared_state)) return true;
-  // The host is another build: the layout of its tables may differ.
+  // The host is a different build: the layout of its tables may differ.
   ::munmap(memory, sizeof(shared_state));
   errno = EPROTO;
   return false;
@@ -179,7 +180,7 @@ void attachment::write_port(std::uint16_t handle, std::uint32_t generation, std:
   const int fd = waker(handle, generation);
   if (fd < 0) return;
   const sigpipe_guard guard;
-  // EPIPE: the reader has just closed; the host will close its ports.
+  // EPIPE: the reader has just closed the handle; the host will close the handle's ports.
   [[maybe_unused]] const auto written = ::write(fd, &port, sizeof port);
 }
 

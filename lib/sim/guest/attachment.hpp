@@ -1,7 +1,7 @@
-// This process's connection to its simulated host, the base of libxensim.so. Created at the first
-// use of /dev/xen, from XENPV_SIM_DIR (the domain's directory). Thread-safe. After a fork the child
-// connects anew, as the C libraries require. Depends on the C library and the shared tables only:
-// it is loaded into third-party programs.
+// This process's connection to its simulated host, on which the rest of libxensim.so is built.
+// Created at the first use of a /dev/xen device, in the domain's directory (XENPV_SIM_DIR).
+// Thread-safe. After a fork, the child opens a new connection, as the C libraries require. Depends
+// only on the C library and the shared tables, because it is loaded into third-party programs.
 #pragma once
 
 #include <array>
@@ -18,7 +18,7 @@
 
 namespace xenpv::sim::guest {
 
-/// Reply of the host; error is an errno, 0 = ok.
+/// The host's reply. `error`: an errno; 0: success.
 struct host_answer {
   int error = 0;
   std::uint64_t a = 0;
@@ -28,7 +28,8 @@ struct host_answer {
 
 class attachment final : public port_ring_writer {
  public:
-  /// nullptr with errno (ENODEV: not in a simulated domain; ECONNREFUSED: the host is gone).
+  /// Returns nullptr and sets errno on failure (ENODEV: not in a simulated domain; ECONNREFUSED:
+  /// the host has exited).
   [[nodiscard]] static attachment* current() noexcept;
 
   [[nodiscard]] host_answer call(control_op op, std::uint64_t a = 0, std::uint64_t b = 0,
@@ -37,11 +38,12 @@ class attachment final : public port_ring_writer {
 
   [[nodiscard]] shared_state& state() noexcept { return *state_; }
   [[nodiscard]] std::uint8_t slot() const noexcept { return slot_; }
-  /// Memory file of the domain in `slot`, cached; -1 with errno.
+  /// Returns the cached descriptor of the memory file of the domain in `slot`, or -1 with errno
+  /// set.
   [[nodiscard]] int memory(std::uint8_t slot) noexcept;
 
-  /// Writes into a handle's ring through a descriptor fetched once from the host. Never raises
-  /// SIGPIPE.
+  /// Writes to a handle's ring through a descriptor that is requested once from the host. Never
+  /// raises SIGPIPE.
   void write_port(std::uint16_t handle, std::uint32_t generation, std::uint32_t port) override;
 
  private:
@@ -60,8 +62,9 @@ class attachment final : public port_ring_writer {
   std::uint8_t slot_ = 0;
   std::mutex descriptors_mutex_;
   std::array<cached_descriptor, max_domains> memories_{};
-  /// generation << 32 | descriptor + 1. A descriptor number used here is only ever replaced by
-  /// dup3, so a sender that has just read it never writes to an unrelated file.
+  /// generation << 32 | descriptor + 1. A descriptor stored here is only ever replaced with dup3(),
+  /// which keeps its number, so a sender that has just read the number never writes to an unrelated
+  /// file.
   std::array<std::atomic<std::uint64_t>, max_handles> wakers_{};
 };
 

@@ -1,7 +1,6 @@
-// libxenevtchn's C ABI on the simulator: the ioctls become messages to the host, notify and unmask
-// work on the shared tables, and the descriptor is a pipe that carries port numbers as
-// /dev/xen/evtchn does. Not modelled: write(2) on the descriptor (libxenevtchn's unmask); use
-// xenevtchn_unmask.
+// libxenevtchn's C ABI on the simulator. Ioctls become messages to the host; notify and unmask use
+// the shared tables; the descriptor is a pipe that returns port numbers as /dev/xen/evtchn does.
+// Not simulated: unmasking by write(2) on the descriptor; use xenevtchn_unmask().
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -32,7 +31,7 @@ int fail(int error) {
   return -1;
 }
 
-/// A control call that returns a number or -1 with errno, as an ioctl wrapper does.
+/// Sends a control request. Returns a number, or -1 with errno set, as an ioctl wrapper does.
 int request(control_op op, const xenevtchn_handle* handle, std::uint64_t b, std::uint64_t c = 0) {
   auto* host = attachment::current();
   if (host == nullptr) return -1;
@@ -89,7 +88,8 @@ xenevtchn_handle* xenevtchn_fdopen(xentoollog_logger*, int fd, unsigned open_fla
 int xenevtchn_close(xenevtchn_handle* handle) {
   if (handle == nullptr) return 0;
   const int result = ::close(handle->fd);
-  // The host checks whether that was the last reference, so that the ports are free on return.
+  // Make the host check whether that was the last reference, so that the ports are free when this
+  // function returns.
   (void)request(control_op::evtchn_closed, handle, 0);
   delete handle;
   return result;
@@ -135,7 +135,7 @@ xenevtchn_port_or_error_t xenevtchn_pending(xenevtchn_handle* handle) {
 int xenevtchn_unmask(xenevtchn_handle* handle, evtchn_port_t port) {
   auto* host = attachment::current();
   if (host == nullptr) return -1;
-  // evtchn_write() silently skips unknown ports.
+  // Like the kernel's evtchn_write(), silently ignore unknown ports.
   if (has_port(*host, handle, port))
     xenpv::sim::unmask_port(host->state(), *host, handle->index(), handle->generation(), port);
   return 0;

@@ -1,5 +1,5 @@
-// libxengnttab's gntshr half on the simulator: pages are allocated from the domain's memory file,
-// so that peers can map them, and stay granted until they are unshared or the process ends.
+// libxengnttab's gntshr functions on the simulator. Pages are allocated from the domain's memory
+// file, so that peers can map them. They stay granted until they are unshared or the process exits.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -32,7 +32,7 @@ void* fail(int error) {
   return nullptr;
 }
 
-/// Shares and maps pages; stores the share's host id in `id`.
+/// Shares and maps pages. Stores the host's id of the share in `id`.
 void* share(uint32_t domid, int count, uint32_t* refs, int writable, std::uint32_t& id) {
   auto* host = attachment::current();
   if (host == nullptr) return nullptr;

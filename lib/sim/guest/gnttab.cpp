@@ -1,6 +1,6 @@
-// libxengnttab's gnttab half on the simulator: foreign pages are mapped from the granting domain's
-// memory file; grant copy reads the shared grant table and copies through that file, without
-// another process.
+// libxengnttab's gnttab functions on the simulator. Foreign pages are mapped from the granting
+// domain's memory file. Grant copy reads the shared grant table and copies through the memory file,
+// without involving another process.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -34,7 +34,7 @@ void* fail(int error) {
   return nullptr;
 }
 
-/// Maps (domain, ref) pairs; stores the mapping's host id in `id`.
+/// Maps (domain, ref) pairs. Stores the host's id of the mapping in `id`.
 void* map(const std::vector<std::uint32_t>& grants, int prot, std::uint32_t& id) {
   auto* host = attachment::current();
   if (host == nullptr) return nullptr;
@@ -76,7 +76,7 @@ struct copy_side {
   off_t offset = 0;
 };
 
-/// Looks up a foreign side in the shared grant table; returns a GNTST_* status.
+/// Looks up the foreign side of a copy in the shared grant table. Returns a GNTST_* status.
 int16_t find_grant(attachment& host, uint32_t ref, uint16_t domid, uint16_t offset, bool writing,
                    copy_side& side) {
   auto& state = host.state();
@@ -113,7 +113,7 @@ int16_t copy_bytes(const copy_side& source, const copy_side& destination, std::s
              : int16_t{GNTST_general_error};
 }
 
-/// False for a segment for which gntdev rejects the whole call before any segment is copied.
+/// Returns false for a segment that makes gntdev reject the whole call before copying any segment.
 bool is_well_formed(const xengnttab_grant_copy_segment_t& segment) {
   constexpr unsigned both = GNTCOPY_source_gref | GNTCOPY_dest_gref;
   if ((segment.flags & both) == 0) return false;

@@ -10,8 +10,8 @@ namespace xenpv::sim::guest {
 
 void* map_pages(std::span<const page_source> pages, int protection) noexcept {
   const auto size = pages.size() * page_size;
-  // Reserve the whole range first, so that the pieces are contiguous and no other thread maps
-  // memory between them.
+  // Reserve the whole range first, so that the pages are contiguous and no other thread maps memory
+  // between them.
   void* base = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED) return nullptr;
   auto* bytes = static_cast<std::byte*>(base);

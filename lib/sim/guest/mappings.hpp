@@ -1,5 +1,6 @@
-// The memory mappings of this process that emulate those of gntalloc and gntdev: address -> host id
-// and size. One table per process and device; thread-safe.
+// The memory mappings of this process that emulate mappings of gntalloc and gntdev. For each
+// address, a table stores the host's id and the size. One table per process and device;
+// thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +18,7 @@ struct page_source {
   std::uint32_t page = 0;
 };
 
-/// Maps the pages contiguously in address space; nullptr with errno.
+/// Maps the pages contiguously in the address space. Returns nullptr and sets errno on failure.
 [[nodiscard]] void* map_pages(std::span<const page_source> pages, int protection) noexcept;
 
 class mapping_table {

@@ -1,4 +1,5 @@
-// The prototypes that libxensim.so implements. Xen's headers do not declare C linkage for C++.
+// The prototypes of the functions that libxensim.so implements. Xen's headers do not declare C
+// linkage themselves.
 #pragma once
 
 extern "C" {

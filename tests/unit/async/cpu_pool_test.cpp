@@ -115,8 +115,8 @@ TEST(cpu_pool, logs_exceptions_of_handlers_at_once_with_the_thread_name) {
   both_left.get_future().wait();
   const auto messages = ::testing::internal::GetCapturedStderr();
   const auto name = "t" + std::to_string(cpu);
-  EXPECT_THAT(messages, HasSubstr(name + ": an exception left a handler: the first"));
-  EXPECT_THAT(messages, HasSubstr(name + ": an exception left a handler: the second"));
+  EXPECT_THAT(messages, HasSubstr(name + ": a handler threw an exception: the first"));
+  EXPECT_THAT(messages, HasSubstr(name + ": a handler threw an exception: the second"));
   pool.stop();
   EXPECT_THROW(pool.join(), std::runtime_error);
 }

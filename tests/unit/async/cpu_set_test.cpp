@@ -26,7 +26,7 @@ TEST(cpu_list, rejects_malformed_lists) {
     ASSERT_FALSE(parsed) << text;
     EXPECT_EQ(parsed.error().text,
               "CPU list '" + std::string(text) +
-                  "': invalid argument (expected CPU numbers and ranges, as in 0-3,8)");
+                  "': invalid argument (expected CPU numbers and ranges, such as 0-3,8)");
   }
 }
 
@@ -73,9 +73,8 @@ TEST(cpu_set, selected_cpus_must_be_allowed) {
     FAIL() << "CPU 8000 is allowed";
   } catch (const failure& problem) {
     EXPECT_EQ(problem.code(), errc::invalid_argument);
-    EXPECT_EQ(std::string(problem.what()),
-              "run on CPU 8000: invalid argument (this process may use " +
-                  format_cpu_list(allowed_cpus()) + ")");
+    EXPECT_EQ(std::string(problem.what()), "run on CPU 8000: invalid argument (allowed CPUs: " +
+                                               format_cpu_list(allowed_cpus()) + ")");
   }
 }
 

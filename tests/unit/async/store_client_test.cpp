@@ -249,7 +249,7 @@ asio::awaitable<void> two_readers(store_client& client) {
   xenstore.change("a", "");
   co_await children.join();
   EXPECT_EQ(first, "event");
-  EXPECT_EQ(second, "await events of a: invalid argument (another call is waiting)");
+  EXPECT_EQ(second, "await events of a: invalid argument (another call of next() is pending)");
 }
 
 TEST_F(store_client_test, second_reader_is_refused) {
@@ -290,13 +290,13 @@ asio::awaitable<void> lose_under_a_reader(store_client& client, std::string& end
     EXPECT_EQ(e.code(), errc::lost_connection);
     request = e.what();
   }
-  EXPECT_EQ(request, "use xenstore: connection lost (xenstored is gone)");
+  EXPECT_EQ(request, "use xenstore: connection lost (xenstored has exited)");
 }
 
 TEST_F(store_client_test, liveness_check_reports_a_lost_connection_to_readers) {
   std::string end;
   run(context, lose_under_a_reader(client, end));
-  EXPECT_EQ(end, "await xenstore events: connection lost (xenstored is gone)");
+  EXPECT_EQ(end, "await xenstore events: connection lost (xenstored has exited)");
 }
 
 asio::awaitable<void> keep_events_before_loss(store_client& client) {

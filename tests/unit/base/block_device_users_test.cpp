@@ -114,8 +114,8 @@ TEST(block_device_users, are_loop_devices_on_it) {
       .with("/sys/block/loop4/loop/backing_file", "/dev/xvdb1 (deleted)\n")
       .with("/sys/block/loop5/size", "0\n");
   EXPECT_THAT(block_device_holders("xvdb", tree.root()),
-              ElementsAre("behind loop0 (/dev/xvdb)", "behind loop1 (/dev/xvdb2)",
-                          "behind loop4 (/dev/xvdb1)"));
+              ElementsAre("used by loop0 (/dev/xvdb)", "used by loop1 (/dev/xvdb2)",
+                          "used by loop4 (/dev/xvdb1)"));
 }
 
 TEST(xen_block_device, is_the_kernels_name_of_the_disk) {
@@ -162,7 +162,7 @@ TEST(claim_block_device, names_the_users_that_block_the_claim) {
       .with("/proc/swaps", "Filename Type\n/dev/xvdb2 partition 8 0 -2\n")
       .with("/sys/block/loop0/loop/backing_file", "/dev/xvdb\n");
   EXPECT_EQ(claim_problem(tree),
-            "take xvdb: device or resource busy (it is used as swap (/dev/xvdb2); behind loop0 "
+            "take xvdb: device or resource busy (it is used as swap (/dev/xvdb2); used by loop0 "
             "(/dev/xvdb))");
 }
 
@@ -170,7 +170,7 @@ TEST(claim_block_device, refuses_a_device_without_a_node_because_its_users_are_u
   const fake_root tree;
   EXPECT_EQ(claim_problem(tree),
             "take xvdb: open " + tree.root().path("/dev/xvdb").string() +
-                ": no such file or directory (needed to check whether it is in use)");
+                ": no such file or directory (opening it is needed to check whether it is in use)");
 }
 
 }  // namespace

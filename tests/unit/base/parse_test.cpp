@@ -68,9 +68,10 @@ TEST(parse_size, refuses_junk_and_overflow) {
                            "16777216T", "18446744073709551616", "18014398509481984K"}) {
     const auto parsed = parse_size(text, "memory=");
     ASSERT_FALSE(parsed) << '\'' << text << '\'';
-    EXPECT_EQ(parsed.error().text,
-              "memory= '" + std::string(text) +
-                  "': invalid argument (expected bytes with an optional K, M, G or T, as in 256M)");
+    EXPECT_EQ(
+        parsed.error().text,
+        "memory= '" + std::string(text) +
+            "': invalid argument (expected bytes with an optional K, M, G or T, such as 256M)");
   }
 }
 
@@ -91,8 +92,8 @@ TEST(parse_duration, refuses_junk_overflow_and_a_missing_unit) {
     const auto parsed = parse_duration(text, "--wait");
     ASSERT_FALSE(parsed) << '\'' << text << '\'';
     EXPECT_EQ(parsed.error().text, "--wait '" + std::string(text) +
-                                       "': invalid argument (expected a time with its unit "
-                                       "(ns, us, ms, s, min), as in 5ms)");
+                                       "': invalid argument (expected a time with a unit "
+                                       "(ns, us, ms, s, min), such as 5ms)");
   }
 }
 
@@ -112,7 +113,7 @@ TEST(parse_ratio, refuses_junk_overflow_and_more_than_one) {
     ASSERT_FALSE(parsed) << '\'' << text << '\'';
     EXPECT_EQ(parsed.error().text,
               "--lose '" + std::string(text) +
-                  "': invalid argument (expected a ratio of at most one, as in 1/10)");
+                  "': invalid argument (expected a ratio of at most one, such as 1/10)");
   }
 }
 

@@ -98,8 +98,10 @@ TEST(disk_plan, names_the_node_that_is_wrong) {
             "node xenpv/max-indirect-segments '8': invalid argument (a freebsd backend has at most "
             "0)");
   all = {{"xenpv/volatile-cache", "1"}};
-  EXPECT_EQ(error_of(all),
-            "node xenpv/volatile-cache '1': invalid argument (only a memory disk can have one)");
+  EXPECT_EQ(
+      error_of(all),
+      "node xenpv/volatile-cache '1': invalid argument (only a memory disk can have a volatile "
+      "cache)");
 }
 
 TEST(disk_command, is_restart_or_power_cut) {

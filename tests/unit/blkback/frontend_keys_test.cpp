@@ -77,12 +77,12 @@ TEST(frontend_keys, need_a_supported_protocol) {
   auto keys = one_queue();
   keys.erase("protocol");
   EXPECT_EQ(error_of(keys),
-            "device/vbd/51728/protocol is absent, which stands for x86_32-abi: protocol violation "
-            "(only x86_64-abi is served)");
+            "device/vbd/51728/protocol is absent, which means x86_32-abi: protocol violation "
+            "(only x86_64-abi is supported)");
   keys["protocol"] = "x86_32-abi";
   EXPECT_EQ(error_of(keys),
             "device/vbd/51728/protocol is 'x86_32-abi': protocol violation (only x86_64-abi is "
-            "served)");
+            "supported)");
 }
 
 TEST(frontend_keys, are_within_the_backend_s_limits) {

@@ -100,8 +100,8 @@ TEST(memory_medium, failure_names_the_growth_limit) {
     FAIL();
   } catch (const failure& e) {
     EXPECT_STREQ(e.what(),
-                 "grow a memory disk from 64 KiB to 17 GiB: limit reached (at most 16 GiB: start "
-                 "it larger)");
+                 "grow a memory disk from 64 KiB to 17 GiB: limit reached (the limit is 16 GiB; "
+                 "create the disk with a larger size)");
   }
 }
 

@@ -294,7 +294,7 @@ TEST(find_device, refuses_a_name_that_guest_and_toolstack_give_to_different_disk
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().code, errc::invalid_argument);
   EXPECT_EQ(found.error().text,
-            "disk 'xvda': invalid argument (matches 768 (xvda in the guest, hda to the "
+            "disk 'xvda': invalid argument (matches 768 (xvda in the guest, hda in the "
             "toolstack) and 51712 (xvda); use the number)");
   EXPECT_FALSE(find_device(disks, "/dev/xvda"));
   EXPECT_EQ(find_device(disks, "hda")->number, 768U);

@@ -126,7 +126,7 @@ TEST_F(emulated_disk, is_named_in_the_refusal_with_the_kernels_parameter) {
   } catch (const failure& problem) {
     EXPECT_EQ(problem.code(), std::errc::device_or_resource_busy);
     EXPECT_STREQ(problem.what(),
-                 "serve xvda: device or resource busy (this guest drives the same disk as "
+                 "serve xvda: device or resource busy (this guest also accesses the disk as "
                  "/dev/sda, emulated by QEMU: its kernel did not unplug emulated disks at boot "
                  "(xen_emul_unplug=never); reboot with unplug enabled, or use --force)");
   }

@@ -99,7 +99,7 @@ TEST(engine_fault, a_wrong_operation_fails_the_device) {
   loopback disk({});
   disk.set_faults(faults("wrong-operation=2"));
   auto requests = read_four(disk);
-  expect_failed(disk, requests, ", which is a READ");
+  expect_failed(disk, requests, ", which belongs to a READ");
 }
 
 TEST(engine_fault, a_producer_that_jumps_fails_the_device) {

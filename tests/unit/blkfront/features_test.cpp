@@ -188,8 +188,8 @@ TEST(backend_properties, large_sectors_are_counted_as_the_backend_does) {
   EXPECT_EQ(qemu_properties.shape.physical_sector_size, 4096u);
   EXPECT_EQ(problem(large),
             "backend node sector-size '4096': protocol violation (this backend does not publish "
-            "its sector unit, so any access could hit the wrong place; give the disk 512-byte "
-            "sectors or use Linux blkback or QEMU)");
+            "its sector unit, so any access could hit the wrong sectors; give the disk 512-byte "
+            "sectors, or use Linux blkback or QEMU)");
 }
 
 TEST(backend_properties, a_partial_last_sector_does_not_count) {

@@ -329,27 +329,31 @@ TEST(handshake, explains_every_wait) {
        {},
        "the backend's directory does not exist (is the disk attached, and its backend domain "
        "alive?)"},
-      {{initialising, unknown}, {}, "backend is in Unknown: its domain is being taken down"},
+      {{initialising, unknown}, {}, "backend is in Unknown: its domain is being shut down"},
       {{initialising, xenbus_state::initialising},
        {},
        "backend is in Initialising: no driver in the backend's domain serves the disk (is "
        "xen-blkback loaded there?)"},
-      {{closing, init_wait}, {}, "backend is in InitWait and waits for our ring"},
+      {{closing, init_wait}, {}, "backend is in InitWait and waits for this frontend's ring"},
       {{initialised, init_wait},
        {},
-       "backend is in InitWait and has not taken our ring; hotplug-status missing: the toolstack's "
-       "script has not run"},
+       "backend is in InitWait and has not accepted this frontend's ring; hotplug-status is "
+       "missing: the toolstack's script has not run"},
       {{initialised, init_wait},
        "error",
-       "backend is in InitWait and has not taken our ring; hotplug-status is 'error': the "
-       "toolstack's script failed"},
+       "backend is in InitWait and has not accepted this frontend's ring; hotplug-status is "
+       "'error': the toolstack's script failed"},
       {{initialised, init_wait},
        "connected",
-       "backend is in InitWait and has not taken our ring; see the log of the backend's domain"},
-      {{initialised, initialised}, {}, "backend is in Initialised and has not gone Connected"},
+       "backend is in InitWait and has not accepted this frontend's ring; see the log of the "
+       "backend's domain"},
+      {{initialised, initialised},
+       {},
+       "backend is in Initialised and has not switched to Connected"},
       {{closing, connected},
        {},
-       "backend is still Connected to the device's previous user, while we are in Closing"},
+       "backend is still Connected to the device's previous user, while this frontend is in "
+       "Closing"},
       {{connected, connected}, {}, "both ends are Connected"},
       {{initialising, closing},
        {},

@@ -88,10 +88,10 @@ TEST(take_from_kernel, refuses_a_disk_whose_name_in_the_kernel_cannot_be_read) {
   fake_root tree;
   tree.with(unbind).with("/dev/xvdb").with("/sys/bus/xen/devices/vbd-51728/driver/module");
   EXPECT_EQ(failure_text(tree),
-            "take xvdb from the kernel: not available here (the kernel's name of the disk cannot "
-            "be read in " +
+            "take xvdb from the kernel: not available here (cannot read the kernel's name for "
+            "the disk in " +
                 tree.root().path("/sys/bus/xen/devices/vbd-51728/block").string() +
-                ", so its users are unknown)");
+                ", so the disk's users are unknown)");
   EXPECT_EQ(tree.root().read(unbind), "");
 }
 
@@ -100,7 +100,7 @@ TEST(take_from_kernel, refuses_a_disk_under_a_loop_device) {
   add_driven(tree);
   tree.with(unbind).with("/sys/block/loop0/loop/backing_file", "/dev/xvdb\n");
   EXPECT_EQ(failure_text(tree),
-            "take xvdb from the kernel: device or resource busy (it is behind loop0 (/dev/xvdb))");
+            "take xvdb from the kernel: device or resource busy (it is used by loop0 (/dev/xvdb))");
   EXPECT_EQ(tree.root().read(unbind), "");
 }
 
@@ -173,10 +173,9 @@ TEST_F(give_to_kernel_test, binds_the_driver_to_a_disk_in_its_first_state) {
 
 TEST_F(give_to_kernel_test, suggests_a_remedy_when_the_driver_does_not_connect) {
   tree.with(bind).with(unbind);
-  EXPECT_EQ(
-      give(),
-      "give xvdb back to the kernel: timed out (its driver has not connected, and was unbound "
-      "again; detach and attach the disk in the toolstack, or reboot)");
+  EXPECT_EQ(give(),
+            "return xvdb to the kernel's driver: timed out (its driver has not connected, and was "
+            "unbound again; detach and attach the disk in the toolstack, or reboot)");
   EXPECT_EQ(tree.root().read(bind), "vbd-51728");
   EXPECT_EQ(tree.root().read(unbind), "vbd-51728");
 }
@@ -189,8 +188,8 @@ TEST_F(give_to_kernel_test, reports_that_the_backend_is_not_ready) {
   }
   EXPECT_EQ(
       give(),
-      "give xvdb back to the kernel: timed out (its driver cannot connect while the backend is "
-      "not ready, and was unbound again; detach and attach the disk in the toolstack, or "
+      "return xvdb to the kernel's driver: timed out (its driver cannot connect while the backend "
+      "is not ready, and was unbound again; detach and attach the disk in the toolstack, or "
       "reboot)");
 }
 
@@ -200,14 +199,15 @@ TEST_F(give_to_kernel_test, leaves_a_disk_alone_that_the_toolstack_has_removed) 
     const std::lock_guard guard(xenstore.lock);
     xenstore.nodes.clear();
   }
-  EXPECT_EQ(give(),
-            "give xvdb back to the kernel: not available here (the toolstack has removed it)");
+  EXPECT_EQ(
+      give(),
+      "return xvdb to the kernel's driver: not available here (the toolstack has removed it)");
   EXPECT_EQ(tree.root().read(bind), "");
   EXPECT_EQ(node("device/vbd/51728/state"), std::nullopt);
 }
 
 TEST_F(give_to_kernel_test, fails_without_the_driver) {
-  EXPECT_EQ(give(), "give xvdb back to the kernel: write " + tree.root().path(bind).string() +
+  EXPECT_EQ(give(), "return xvdb to the kernel's driver: write " + tree.root().path(bind).string() +
                         ": no such file or directory (are you root?)");
 }
 

@@ -39,7 +39,7 @@ TEST(balance, spreads_channels_that_are_all_on_one_cpu) {
   const auto plan = plan_balance(input, {}).value();
   EXPECT_EQ(plan.size(), 3U);
   EXPECT_THAT(events_after(input, plan), ElementsAre(100U, 100U, 100U, 100U));
-  EXPECT_EQ(plan.front().reason, "CPU 0 gets 100 % of the events, CPU 3 gets 0 %");
+  EXPECT_EQ(plan.front().reason, "CPU 0 receives 100 % of the events, CPU 3 receives 0 %");
 }
 
 TEST(balance, leaves_even_and_idle_channels_alone) {
@@ -73,7 +73,7 @@ TEST(balance, stays_within_numa_nodes) {
   const auto refused = plan_balance({.cpus = {0, 1}}, {.policy = balance_policy::numa});
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().text,
-            "balance within NUMA nodes: not available here (this guest sees a single node; use "
+            "balance within NUMA nodes: not available here (this guest has a single node; use "
             "spread)");
 }
 

@@ -156,7 +156,7 @@ TEST(interrupts, refuses_text_without_a_header) {
     const auto table = parse_interrupts(text);
     ASSERT_FALSE(table) << text;
     EXPECT_EQ(table.error().text,
-              "read /proc/interrupts: protocol violation (its first line names no CPU)");
+              "read /proc/interrupts: protocol violation (the first line lists no CPUs)");
   }
 }
 

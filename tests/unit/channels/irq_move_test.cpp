@@ -36,12 +36,12 @@ TEST(irq_move, reports_an_interrupt_that_is_gone) {
   xen::test::fake_root tree;
   const auto move = move_irq(tree.root(), 9, {1});
   EXPECT_EQ(move.verdict, move_verdict::refused);
-  EXPECT_EQ(describe_refusal(move.error, 9), "interrupt 9 is gone");
+  EXPECT_EQ(describe_refusal(move.error, 9), "interrupt 9 no longer exists");
 }
 
 TEST(irq_move, explains_refusals_by_the_kernel) {
-  EXPECT_EQ(describe_refusal(EIO, 9), "input/output error (a channel of one CPU cannot move)");
-  EXPECT_EQ(describe_refusal(EACCES, 9), "permission denied (needs root)");
+  EXPECT_EQ(describe_refusal(EIO, 9), "input/output error (a per-CPU channel cannot move)");
+  EXPECT_EQ(describe_refusal(EACCES, 9), "permission denied (root is required)");
   EXPECT_EQ(describe_refusal(EPERM, 9),
             "operation not permitted (without the callback vector all events of an HVM guest go to "
             "vCPU 0)");

@@ -82,7 +82,7 @@ TEST(cli_app, whose_statuses_are_results_reports_failures_with_other_statuses) {
   EXPECT_THAT(page,
               testing::HasSubstr(".SH EXIT STATUS\n.TP\n.B 0\nAll is well.\n.TP\n.B 2\nThieves.\n"
                                  ".TP\n.B 70\n"));
-  EXPECT_THAT(page, testing::HasSubstr(".B 64\nThe command line is wrong; nothing was tried.\n"));
+  EXPECT_THAT(page, testing::HasSubstr(".B 64\nThe command line is invalid; nothing was done.\n"));
 }
 
 TEST(cli_app, runs_from_main_without_any_arguments) {
@@ -124,10 +124,10 @@ TEST(cli_app, shows_help_of_the_program) {
             "Options:\n"
             "  -h, --help             show this text and exit\n"
             "      --version          show the version and exit\n"
-            "      --log FORMAT       log as text, or as json: one object a line (default:\n"
+            "      --log FORMAT       log as text, or as json: one object per line (default:\n"
             "                         text)\n"
-            "      --log-level LEVEL  least severity that is logged: error, warning, info or\n"
-            "                         debug (default: info)\n"
+            "      --log-level LEVEL  minimum severity to log: error, warning, info or debug\n"
+            "                         (default: info)\n"
             "\n"
             "The manual page vault(1) covers all commands.\n");
 }

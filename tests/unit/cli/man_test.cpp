@@ -29,14 +29,30 @@ TEST(cli_man, has_every_part_in_order) {
         "run a command in the vault.\n",
         ".TP\n.BI \"\\-d, \\-\\-door \" \"SPEC\"\nadd a door (may be given several times)\n",
         ".TP\n.B \"\\-q, \\-\\-quiet\"\nsay nothing\n", ".TP\n.I \"[REASON...]\"\nwhy\n",
-        ".SH OPTIONS\n", ".TP\n.B \"\\-h, \\-\\-help\"\n",
+        ".SH OPTIONS\n", ".TP\n.B \"\\-h, \\-\\-help\"\n", ".SH EXIT STATUS\n.TP\n.B 0\n",
+        ".TP\n.B 77\n",
         ".SH EXAMPLES\n.PP\nList what is inside:\n.PP\n.RS 4\n.nf\n"
         "vault run \\-d small \\-\\- ls \\-l\n.fi\n.RE\n",
-        ".SH EXIT STATUS\n.TP\n.B 0\n", ".TP\n.B 77\n"}) {
+        ".SH SEE ALSO\n.BR xenpv\\-disk (1),\n"}) {
     const auto position = page.find(part, offset);
     ASSERT_NE(position, std::string::npos) << "missing, or in the wrong place: " << part;
     offset = position;
   }
+}
+
+TEST(cli_man, has_the_sections_of_the_program_before_the_examples) {
+  app program("vault", "keep things");
+  program.root()
+      .manual_section("FILES", {{"/vault", "All things."}})
+      .example("open it", "vault")
+      .action([](std::ostream&) { return exit_code::ok; });
+  std::ostringstream out;
+  std::ostringstream err;
+  const std::vector<std::string> arguments = {"--help-man"};
+  ASSERT_EQ(program.run(arguments, out, err), exit_code::ok);
+  const auto files = out.str().find(".SH FILES\n.TP\n.B \"/vault\"\nAll things.\n");
+  ASSERT_NE(files, std::string::npos) << out.str();
+  EXPECT_LT(files, out.str().find(".SH EXAMPLES"));
 }
 
 TEST(cli_man, escapes_characters_that_roff_interprets) {

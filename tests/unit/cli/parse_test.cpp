@@ -138,8 +138,8 @@ INSTANTIATE_TEST_SUITE_P(
                    "vault: option --wait is given 2 times\ntry 'vault run --help'\n"},
         wrong_line{"bad_value",
                    {"run", "--wait", "soon", "--", "x"},
-                   "vault: --wait 'soon': invalid argument (expected a time with its unit (ns, us, "
-                   "ms, s, min), as in 5ms)\ntry 'vault run --help'\n"},
+                   "vault: --wait 'soon': invalid argument (expected a time with a unit (ns, us, "
+                   "ms, s, min), such as 5ms)\ntry 'vault run --help'\n"},
         wrong_line{"out_of_range",
                    {"run", "--guests", "9", "--", "x"},
                    "vault: --guests '9': invalid argument (expected a whole number from 1 to 8)\n"

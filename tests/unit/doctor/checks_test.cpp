@@ -32,10 +32,11 @@ TEST(checks, of_a_guest_on_real_xen_match_its_own_report) {
   const auto snapshot = snapshot_of("pv-doctor");
   EXPECT_EQ(
       row(snapshot, "disk-xvda").summary,
-      "xvda: persistent grants, 2 of 2 queues, ring order 0 of 4, 32 segments a request, flush");
-  EXPECT_EQ(row(snapshot, "disk-xvdb").summary,
-            "xvdb: persistent grants, 2 of 2 queues, ring order 0 of 4, 32 segments a request, no "
-            "flush: the backend reports no write cache");
+      "xvda: persistent grants, 2 of 2 queues, ring order 0 of 4, 32 segments per request, flush");
+  EXPECT_EQ(
+      row(snapshot, "disk-xvdb").summary,
+      "xvdb: persistent grants, 2 of 2 queues, ring order 0 of 4, 32 segments per request, no "
+      "flush: the backend reports no write cache");
   EXPECT_EQ(row(snapshot, "event-abi").evidence.front(),
             (quote{"kernel log", "xen:events: Using FIFO-based ABI"}));
   EXPECT_EQ(row(snapshot, "gntalloc").verdict, health::pass);
@@ -60,7 +61,7 @@ TEST(checks, off_xen_report_that_and_cover_only_generic_facts) {
   snapshot.clock.clocksource = "kvm-clock";
   const auto result = run_checks(snapshot);
   EXPECT_EQ(result.front().verdict, health::unknown);
-  EXPECT_EQ(result.front().summary, "no Xen domain: this runs on KVM");
+  EXPECT_EQ(result.front().summary, "not a Xen domain: the hypervisor is KVM");
   EXPECT_EQ(row(snapshot, "clocksource").verdict, health::pass);
   EXPECT_FALSE(has_row(snapshot, "upcall"));
   EXPECT_FALSE(has_row(snapshot, "devices"));
@@ -93,7 +94,7 @@ TEST(upcall_check, warns_of_a_cpu_that_never_got_an_event) {
   kernel_row(snapshot, "HYP").counts = {5000, 0};
   const auto result = row(snapshot, "upcall");
   EXPECT_EQ(result.verdict, health::warn);
-  EXPECT_EQ(result.summary, "a callback vector is in use, but no event ever came to CPU 1");
+  EXPECT_EQ(result.summary, "a callback vector is in use, but no event has arrived on CPU 1");
 }
 
 TEST(upcall_check, reports_a_vector_for_each_vcpu_only_if_the_kernel_shows_it) {
@@ -119,14 +120,14 @@ TEST(timer_check, fails_when_one_cpu_has_another_device) {
   snapshot.clock.events[1].device = "lapic";
   const auto result = row(snapshot, "timer");
   EXPECT_EQ(result.verdict, health::fail);
-  EXPECT_THAT(result.summary, HasSubstr("CPUs 1 run on the timer 'lapic'"));
+  EXPECT_THAT(result.summary, HasSubstr("CPUs 1 use the timer 'lapic'"));
   EXPECT_EQ(row(snapshot_of("hvm-intx"), "timer").remedy,
-            "the PV timer needs the callback vector: see upcall");
+            "the PV timer requires the callback vector: see row upcall");
 }
 
 TEST(timer_check, reports_the_timer_slop_of_old_kernels) {
   EXPECT_THAT(row(snapshot_of("pvh"), "timer-slop").summary,
-              HasSubstr("timers of less than 100 us"));
+              HasSubstr("timers shorter than 100 us"));
   auto snapshot = snapshot_of("pvh");
   snapshot.clock.timer_devices.clear();
   EXPECT_EQ(row(snapshot, "timer-slop").verdict, health::unknown);
@@ -174,7 +175,7 @@ TEST(clock_check, warns_of_a_clock_that_is_a_system_call_or_slow) {
 TEST(ipi_check, passes_pv_ipis_whose_rows_explain_all_counts) {
   const auto result = row(snapshot_of("pv"), "ipi");
   EXPECT_EQ(result.verdict, health::pass);
-  EXPECT_EQ(result.summary, "IPIs go through the hypervisor: all 3381 since boot");
+  EXPECT_EQ(result.summary, "all 3381 IPIs since boot went through the hypervisor");
   EXPECT_EQ(value_of(result, "/proc/interrupts RES, CAL"), "112, 3269");
 }
 
@@ -199,8 +200,8 @@ TEST(spread_check, warns_when_everything_may_only_go_to_one_cpu) {
       entry.allowed = channels::sourced<std::vector<unsigned>>{{0}, channels::evidence::proc};
   const auto result = row(snapshot, "spread");
   EXPECT_EQ(result.verdict, health::warn);
-  EXPECT_EQ(result.summary, "all 9 event channels that could move may only go to CPU 0");
-  EXPECT_EQ(value_of(result, "/proc/irq/*/smp_affinity_list, together"), "0");
+  EXPECT_EQ(result.summary, "all 9 movable event channels are restricted to CPU 0");
+  EXPECT_EQ(value_of(result, "/proc/irq/*/smp_affinity_list, combined"), "0");
 }
 
 TEST(spread_check, warns_when_nearly_all_events_went_to_one_cpu) {
@@ -229,7 +230,7 @@ TEST(spread_check, does_not_ask_to_spread_a_single_busy_channel) {
     if (entry.can_move()) entry.counts = {entry.name == "xenbus" ? 90'000U : 50U, 1};
   const auto result = row(snapshot, "spread");
   EXPECT_EQ(result.verdict, health::pass);
-  EXPECT_THAT(result.summary, HasSubstr("moving channels would not change much"));
+  EXPECT_THAT(result.summary, HasSubstr("moving channels would change little"));
 }
 
 TEST(channel_check, finds_the_abi_in_the_log_or_else_in_the_rows) {
@@ -268,7 +269,8 @@ TEST(grant_check, fails_when_no_page_can_be_shared) {
   snapshot.grants = {.gntalloc_limit = 1024, .sees_all_processes = true};
   snapshot.grants.holders = {{.pid = 310, .command = "xenpv-disk", .shared = 512}};
   snapshot.grants.trial = share_trial{.worked = true};
-  EXPECT_EQ(row(snapshot, "gntalloc").summary, "512 of 1024 pages are shared, and another can be");
+  EXPECT_EQ(row(snapshot, "gntalloc").summary,
+            "512 of 1024 pages are shared, and another page can be shared");
   EXPECT_EQ(row(snapshot, "gntalloc").verdict, health::pass);
   snapshot.grants.holders.front().shared = 1000;
   EXPECT_EQ(row(snapshot, "gntalloc").verdict, health::warn);
@@ -276,7 +278,7 @@ TEST(grant_check, fails_when_no_page_can_be_shared) {
   const auto result = row(snapshot, "gntalloc");
   EXPECT_EQ(result.verdict, health::fail);
   EXPECT_EQ(result.summary,
-            "the limit of 1024 pages is used up: no process can share another page");
+            "the limit of 1024 pages is reached: no process can share another page");
   EXPECT_EQ(value_of(result, "/proc/*/maps of /dev/xen/gntalloc, pages"), "xenpv-disk (310) 1000");
 }
 
@@ -294,7 +296,8 @@ TEST(steal_check, judges_the_worst_cpu) {
                         {.cpu = 1, .busy = 800, .idle = 100, .steal = 100}};
   const auto result = row(snapshot, "steal");
   EXPECT_EQ(result.verdict, health::warn);
-  EXPECT_EQ(result.summary, "since boot 10.0 % of CPU 1's time was stolen, the most of all");
+  EXPECT_EQ(result.summary,
+            "10.0 % of CPU 1's time since boot was stolen, the highest share of all CPUs");
   snapshot.cpu_times[1].steal = 0;
   EXPECT_EQ(row(snapshot, "steal").verdict, health::pass);
   snapshot.cpu_times[1].steal = 900;
@@ -311,7 +314,8 @@ TEST(migration_check, warns_of_processes_that_may_hold_dead_channels) {
   snapshot.from.holders = {{.pid = 7, .command = "vchan"}};
   const auto result = row(snapshot, "migration");
   EXPECT_EQ(result.verdict, health::warn);
-  EXPECT_EQ(result.summary, "migrated or restored 2 times, and 1 processes hold /dev/xen/evtchn");
+  EXPECT_EQ(result.summary,
+            "migrated or restored 2 times, and 1 processes have /dev/xen/evtchn open");
   EXPECT_EQ(value_of(result, "/proc/*/fd of /dev/xen/evtchn"), "vchan (7)");
 }
 

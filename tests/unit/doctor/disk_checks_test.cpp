@@ -41,11 +41,11 @@ TEST(disk_check, passes_negotiated_features_and_suggests_possible_ones) {
   EXPECT_EQ(result.verdict, health::pass);
   EXPECT_EQ(
       result.summary,
-      "xvdb: persistent grants, 2 of 2 queues, ring order 0 of 4, 32 segments a request, flush");
+      "xvdb: persistent grants, 2 of 2 queues, ring order 0 of 4, 32 segments per request, flush");
   EXPECT_EQ(result.remedy,
             "possible improvements: rings of 16 pages for deep queues "
             "(xen_blkfront.max_ring_page_order=4), "
-            "256 segments a request (xen_blkfront.max_indirect_segments=256)");
+            "256 segments per request (xen_blkfront.max_indirect_segments=256)");
 }
 
 TEST(disk_check, warns_of_a_feature_that_both_ends_have_and_that_is_off) {
@@ -55,7 +55,7 @@ TEST(disk_check, warns_of_a_feature_that_both_ends_have_and_that_is_off) {
   disk = healthy_disk();
   disk.front.erase("multi-queue-num-queues");
   EXPECT_THAT(row(with_disk(disk), "disk-xvdb").summary,
-              HasSubstr("2 queues would be possible at both ends"));
+              HasSubstr("fewer queues than the 2 that both ends support"));
   disk = healthy_disk();
   disk.max_segments = 11;
   EXPECT_THAT(row(with_disk(disk), "disk-xvdb").summary, HasSubstr("indirect requests are off"));
@@ -64,7 +64,7 @@ TEST(disk_check, warns_of_a_feature_that_both_ends_have_and_that_is_off) {
   EXPECT_EQ(row(with_disk(disk), "disk-xvdb").verdict, health::warn);
   auto snapshot = with_disk(healthy_disk());
   snapshot.blkfront.max_ring_page_order = 4;
-  EXPECT_THAT(row(snapshot, "disk-xvdb").summary, HasSubstr("ring order 4 would be possible"));
+  EXPECT_THAT(row(snapshot, "disk-xvdb").summary, HasSubstr("the ring order is below 4"));
 }
 
 TEST(disk_check, does_not_expect_more_of_a_basic_backend) {

@@ -87,7 +87,7 @@ TEST(health_report, names_the_wrong_place_of_a_document) {
     const auto report = parse_report(changed);
     return report ? std::string("accepted") : report.error().text;
   };
-  EXPECT_EQ(parse_report("{").error().text, "read a report: invalid argument (this is not JSON)");
+  EXPECT_EQ(parse_report("{").error().text, "read a report: invalid argument (not valid JSON)");
   EXPECT_EQ(parse_report("[]").error().text,
             "read a report: invalid argument (the document is not an object)");
   EXPECT_EQ(parse_report("{}").error().text, "read a report: invalid argument (schema is missing)");
@@ -153,9 +153,10 @@ TEST(comparison, lists_values_that_cannot_be_compared) {
   EXPECT_THAT(result.not_compared, ElementsAre("timer of CPU 0: verified before, refuted after"));
   auto other_way = measured_at(30'000, 5'000);
   other_way.scheduling = "SCHED_OTHER";
-  EXPECT_THAT(compare(report_of("pv", measured_at(30'000, 5'000)), report_of("pv", other_way))
-                  .not_compared.front(),
-              HasSubstr("measured in different ways (SCHED_FIFO 80 every 1.00 ms, SCHED_OTHER"));
+  EXPECT_THAT(
+      compare(report_of("pv", measured_at(30'000, 5'000)), report_of("pv", other_way))
+          .not_compared.front(),
+      HasSubstr("measured with different settings (SCHED_FIFO 80 every 1.00 ms, SCHED_OTHER"));
   EXPECT_THAT(compare(report_of("pv"), report_of("pv")).not_compared.front(),
               HasSubstr("--measure"));
 }

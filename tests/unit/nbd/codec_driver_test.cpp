@@ -95,7 +95,7 @@ std::string fault_of_family(std::string_view grouped) {
 }
 
 TEST(decode_family, refuses_malformed_answers) {
-  const std::string start = "read an answer of the NBD driver: protocol violation ";
+  const std::string start = "read a reply from the NBD driver: protocol violation ";
   EXPECT_EQ(fault_of_family(""), start + "(a family without a valid number)");
   EXPECT_EQ(fault_of_family("0800 0100 1c000000"), start + "(a family without a valid number)");
   EXPECT_EQ(fault_of_family("0600 0100 0300 0000"), start + "(a family without a valid number)");
@@ -118,7 +118,7 @@ TEST(decode_index, refuses_an_answer_without_a_device_number) {
     const auto index = decode_index(as_bytes(bytes));
     ASSERT_FALSE(index.has_value());
     EXPECT_EQ(index.error().text,
-              "read an answer of the NBD driver: protocol violation (it names no device)");
+              "read a reply from the NBD driver: protocol violation (it has no device number)");
   }
   const auto broken = unhex("0900 0100 0f000000");
   EXPECT_FALSE(decode_index(as_bytes(broken)).has_value());
@@ -147,8 +147,8 @@ TEST(decode_status, refuses_malformed_answers) {
     const auto list = decode_status(as_bytes(bytes));
     return list.has_value() ? std::string("no fault") : list.error().text;
   };
-  const std::string start = "read an answer of the NBD driver: protocol violation ";
-  EXPECT_EQ(fault(""), start + "(a status without a list of devices)");
+  const std::string start = "read a reply from the NBD driver: protocol violation ";
+  EXPECT_EQ(fault(""), start + "(a status reply without a device list)");
   EXPECT_EQ(fault("1000 0900  0c00 0100  0800 0100 00000000"),
             start + "(a device without a number or a state)");
   EXPECT_EQ(fault("1000 0900  0c00 0100  0500 0200 01 000000"),

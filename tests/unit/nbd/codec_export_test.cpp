@@ -85,9 +85,9 @@ TEST(validate, names_the_invalid_property) {
   EXPECT_EQ(fault_of([](auto& e) { e.description.assign(1024, 'x'); }),
             head + "its description is longer than 1023 bytes");
   EXPECT_EQ(fault_of([](auto& e) { e.description = "\xff"; }),
-            head + "its description is not UTF-8, or has a NUL in it");
+            head + "its description is not UTF-8, or contains a NUL");
   EXPECT_EQ(fault_of([](auto& e) { e.name = std::string("a\0b", 3); }),
-            "offer export 'a?b': its name is not UTF-8, or has a NUL in it");
+            "offer export 'a?b': its name is not UTF-8, or contains a NUL");
   EXPECT_EQ(fault_of([](auto& e) { e.name.assign(1024, 'x'); }),
             "offer export '" + std::string(1023, 'x') + "': its name is longer than 1023 bytes");
 }

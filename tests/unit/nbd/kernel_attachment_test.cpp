@@ -111,7 +111,7 @@ TEST(kernel_attachment, explains_why_the_kernel_refuses_a_device) {
     auto connecting = rig.attachment->connect();
     const auto problem = co_await failure_of(std::move(connecting));
     EXPECT_EQ(problem,
-              "connect a device of the kernel's NBD driver: operation not permitted "
+              "connect a kernel NBD device: operation not permitted "
               "(CAP_SYS_ADMIN is needed; are you root?)");
     // The other ends of the sockets are closed now.
     co_await rig.until([&] { return rig.server->statistics().connections == 0; });
@@ -157,8 +157,8 @@ TEST(kernel_attachment, disconnects_a_device_that_cannot_be_opened) {
     auto connecting = rig.attachment->connect();
     const auto problem = co_await failure_of(std::move(connecting));
     EXPECT_EQ(problem,
-              "open /dev/nbd0: no such file or directory (the kernel created it, but this "
-              "system has no file for it)");
+              "open /dev/nbd0: no such file or directory (the kernel created the device, but this "
+              "system has no device node for it)");
   });
   EXPECT_EQ(rig.kernel.requests().back(), "NBD_CMD_DISCONNECT nbd0");
 }

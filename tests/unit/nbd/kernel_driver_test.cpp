@@ -127,11 +127,11 @@ TEST_F(kernel_driver_test, suggests_a_remedy_when_a_device_cannot_be_connected) 
 
   kernel.refuse(nbd_driver_command::connect, EPERM);
   EXPECT_EQ(failure_of(connect, errno_code(EPERM)),
-            "connect a device of the kernel's NBD driver: operation not permitted (CAP_SYS_ADMIN "
+            "connect a kernel NBD device: operation not permitted (CAP_SYS_ADMIN "
             "is needed; are you root?)");
   kernel.refuse(nbd_driver_command::connect, ENOSPC);
   EXPECT_EQ(failure_of(connect, errno_code(ENOSPC)),
-            "connect a device of the kernel's NBD driver: no space left on device (the kernel "
+            "connect a kernel NBD device: no space left on device (the kernel "
             "could not create another device; load its module nbd with a larger nbds_max)");
 
   config.index = 3;
@@ -208,15 +208,15 @@ TEST_F(kernel_driver_test, fails_when_the_kernel_sends_malformed_messages) {
   kernel.answer_with(test::unhex("ff000000 1c00 0000 02000000 00000000"));
   EXPECT_EQ(
       failure_of([&] { (void)driver.is_connected(0); }, make_error_code(errc::protocol_violation)),
-      "ask the kernel about /dev/nbd0: read a netlink message: protocol violation (a message of "
+      "query the state of /dev/nbd0: read a netlink message: protocol violation (a message of "
       "255 bytes where 16 are left)");
   // An acknowledgement and nothing else.
   kernel.answer_with(test::unhex("14000000 0200 0000 03000000 00000000 00000000"));
   EXPECT_EQ(failure_of([&] { (void)driver.is_connected(0); }),
-            "ask the kernel about /dev/nbd0: protocol violation (the kernel's reply is empty)");
+            "query the state of /dev/nbd0: protocol violation (the kernel's reply is empty)");
   kernel.answer_with(test::unhex("14000000 0200 0000 04000000 00000000 00000000"));
   EXPECT_EQ(failure_of([&] { (void)driver.connect(config); }),
-            "connect a device of the kernel's NBD driver: protocol violation (the kernel named no "
+            "connect a kernel NBD device: protocol violation (the kernel named no "
             "device)");
 }
 

@@ -172,7 +172,7 @@ TEST_F(listening, removes_its_socket_when_the_group_is_refused) {
   EXPECT_EQ(in_child([&] {
               become_nobody();
               const auto text = failure_text([&] { (void)listen_unix(path, 0660, 12345); });
-              return text == "give " + path + " to group 12345: operation not permitted" &&
+              return text == "change the group of " + path + " to 12345: operation not permitted" &&
                              !fs::exists(path)
                          ? 0
                          : 1;
@@ -333,7 +333,7 @@ TEST_F(inherited, refuses_descriptors_that_are_not_listening_sockets) {
     return line;
   };
   const std::string expected =
-      "take descriptor 3 of LISTEN_FDS: invalid argument (it is not a listening stream socket)";
+      "use descriptor 3 from LISTEN_FDS: invalid argument (it is not a listening stream socket)";
   EXPECT_EQ(refused([] { ::close(3); }), 0);
   EXPECT_EQ(message(), expected);
   EXPECT_EQ(refused([] { ::dup2(::open("/dev/null", O_RDONLY), 3); }), 0);

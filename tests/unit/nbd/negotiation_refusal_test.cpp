@@ -171,7 +171,7 @@ TEST(negotiation, starts_tls_after_the_acknowledgement) {
     EXPECT_THAT(c.send({}), ElementsAre("(TLS)")) << "no other step until TLS has started";
     c.machine().tls_started();
     EXPECT_THAT(c.send(option(nbd_option::starttls)),
-                ElementsAre(refusal(nbd_option::starttls, "INVALID", "TLS is in use already")));
+                ElementsAre(refusal(nbd_option::starttls, "INVALID", "TLS is already in use")));
     EXPECT_EQ(c.send(option(nbd_option::go, info("xvda"))).back(), "(transmission xvda)");
   }
 }

@@ -49,13 +49,13 @@ TEST(psk_file, names_file_line_and_error) {
             "keys.psk:2: invalid argument (the name begins with # but is not in hexadecimal)");
   EXPECT_EQ(refusal("#zz:" + key),
             "keys.psk:1: invalid argument (the name begins with # but is not in hexadecimal)");
-  EXPECT_EQ(refusal("#610062:" + key), "keys.psk:1: invalid argument (the name has a NUL in it)");
+  EXPECT_EQ(refusal("#610062:" + key), "keys.psk:1: invalid argument (the name contains a NUL)");
   EXPECT_EQ(refusal(long_name + ":" + key),
             "keys.psk:1: invalid argument (the name is longer than 256 bytes)");
   EXPECT_EQ(refusal("bob:" + key + "0"),
-            "keys.psk:1: invalid argument (the key is not in hexadecimal, two digits a byte)");
+            "keys.psk:1: invalid argument (the key is not in hexadecimal, two digits per byte)");
   EXPECT_EQ(refusal("bob: " + key),
-            "keys.psk:1: invalid argument (the key is not in hexadecimal, two digits a byte)");
+            "keys.psk:1: invalid argument (the key is not in hexadecimal, two digits per byte)");
   EXPECT_EQ(refusal("bob:" + key.substr(2)),
             "keys.psk:1: invalid argument (the key is too short: 16 bytes or more, 32 digits)");
   EXPECT_EQ(refusal("bob:"),
@@ -66,7 +66,7 @@ TEST(psk_file, names_file_line_and_error) {
 
 TEST(psk_file, refuses_a_repeated_name) {
   EXPECT_EQ(refusal("alice:" + key + "\nbob:" + key + "\n#616c696365:" + key),
-            "keys.psk:3: invalid argument (the same name is in line 1)");
+            "keys.psk:3: invalid argument (the same name is already in line 1)");
 }
 
 TEST(psk_file, refuses_a_file_without_users) {

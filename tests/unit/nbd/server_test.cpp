@@ -244,7 +244,7 @@ TEST(server, refuses_an_export_name_that_no_client_could_request) {
     options.export_name = std::move(name);
     return failure_text([&] { const server_rig rig(options); });
   };
-  EXPECT_EQ(made_with("a\xff"), "offer export 'a?': its name is not UTF-8, or has a NUL in it");
+  EXPECT_EQ(made_with("a\xff"), "offer export 'a?': its name is not UTF-8, or contains a NUL");
   EXPECT_EQ(made_with(std::string(2000, 'x')).substr(0, 18), "offer export 'xxxx");
 }
 

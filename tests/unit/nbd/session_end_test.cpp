@@ -50,7 +50,7 @@ TEST(session_end, answers_requests_in_flight_after_a_half_close) {
   EXPECT_FALSE(rig.ended);
   rig.queue.answer_all();
   EXPECT_EQ(rig.replies().size(), 32U);
-  EXPECT_EQ(rig.ended, "the client hung up");
+  EXPECT_EQ(rig.ended, "the client closed the connection");
 }
 
 TEST(session_end, answers_requests_received_before_a_drain_and_takes_no_more) {
@@ -64,7 +64,7 @@ TEST(session_end, answers_requests_received_before_a_drain_and_takes_no_more) {
   EXPECT_FALSE(rig.ended);
   rig.queue.answer_all();
   EXPECT_EQ(rig.replies().size(), 3U);
-  EXPECT_EQ(rig.ended, "the server stops");
+  EXPECT_EQ(rig.ended, "the server is stopping");
 }
 
 TEST(session_end, ends_at_once_when_an_idle_session_is_drained) {
@@ -72,7 +72,7 @@ TEST(session_end, ends_at_once_when_an_idle_session_is_drained) {
   rig.settle();
   rig.served->drain();
   rig.settle();
-  EXPECT_EQ(rig.ended, "the server stops");
+  EXPECT_EQ(rig.ended, "the server is stopping");
 }
 
 TEST(session_end, completes_a_write_that_is_half_received_when_it_is_drained) {
@@ -85,7 +85,7 @@ TEST(session_end, completes_a_write_that_is_half_received_when_it_is_drained) {
   rig.send(whole.substr(5000));
   rig.queue.answer_all();
   EXPECT_EQ(rig.replies(), lines{"1 ok"});
-  EXPECT_EQ(rig.ended, "the server stops");
+  EXPECT_EQ(rig.ended, "the server is stopping");
   EXPECT_EQ(rig.stored(0, 8000), pattern(8000));
 }
 
@@ -94,7 +94,7 @@ TEST(session_end, ends_inside_the_payload_of_a_refused_write_when_it_is_drained)
   rig.send(write_request(1, 1024 * kib, pattern(8000)).substr(0, 5000));
   rig.served->drain();
   EXPECT_EQ(rig.replies(), lines{"1 ENOSPC"});
-  EXPECT_EQ(rig.ended, "the server stops");
+  EXPECT_EQ(rig.ended, "the server is stopping");
 }
 
 TEST(session_end, is_drained_while_it_holds_a_client_back) {
@@ -108,7 +108,7 @@ TEST(session_end, is_drained_while_it_holds_a_client_back) {
   rig.queue.answer_all();
   EXPECT_EQ(rig.replies().size(), 4U);
   EXPECT_EQ(rig.queue.submitted, 4U);
-  EXPECT_EQ(rig.ended, "the server stops");
+  EXPECT_EQ(rig.ended, "the server is stopping");
 }
 
 TEST(session_end, serves_a_burst_that_is_larger_than_the_request_limit) {
@@ -174,7 +174,7 @@ TEST(session_end, does_not_write_a_piece_whose_payload_breaks_off) {
   EXPECT_FALSE(rig.ended);
   rig.queue.answer_all();
   rig.settle();
-  EXPECT_EQ(rig.ended, "the client hung up in the middle of a write");
+  EXPECT_EQ(rig.ended, "the client closed the connection in the middle of a write");
   EXPECT_EQ(rig.queue.log, lines{"write 0+262144 memory"});
 }
 
@@ -193,7 +193,7 @@ TEST(session_end, ends_with_a_client_that_breaks_off_in_the_payload_of_a_refused
   session_rig rig;
   rig.send(write_request(1, 1024 * kib, pattern(200 * kib)).substr(0, 190 * kib));
   rig.vanish();
-  EXPECT_EQ(rig.ended, "the client hung up");
+  EXPECT_EQ(rig.ended, "the client closed the connection");
 }
 
 TEST(session_end, stops_the_zeroes_of_a_client_that_was_cut_off) {
@@ -220,7 +220,7 @@ TEST(session_end, hangs_up_on_a_request_with_a_wrong_magic) {
   rig.queue.answer_all();
   EXPECT_EQ(rig.replies(), lines{});
   EXPECT_TRUE(rig.saw_end);
-  EXPECT_EQ(rig.ended, "the client's request has a wrong magic");
+  EXPECT_EQ(rig.ended, "a request from the client has an invalid magic number");
 }
 
 TEST(session_end, hangs_up_on_a_payload_of_4_gib) {

@@ -58,7 +58,7 @@ TEST(tls_credentials, names_the_file_that_is_missing) {
     std::filesystem::remove(pki.path(name));
     EXPECT_EQ(refusal_of_certificates(pki),
               "read DIR/" + name +
-                  ": no such file or directory (the folder needs server-cert.pem and "
+                  ": no such file or directory (the directory must contain server-cert.pem and "
                   "server-key.pem)");
   }
 }
@@ -68,8 +68,8 @@ TEST(tls_credentials, needs_the_authority_only_to_verify_clients) {
   std::filesystem::remove(pki.path("ca-cert.pem"));
   EXPECT_EQ(refusal_of_certificates(pki), "nothing");
   EXPECT_EQ(refusal_of_certificates(pki, true),
-            "read DIR/ca-cert.pem: no such file or directory (clients' certificates are verified "
-            "with it)");
+            "read DIR/ca-cert.pem: no such file or directory (it is required to verify client "
+            "certificates)");
 }
 
 TEST(tls_credentials, names_the_file_that_is_not_pem) {
@@ -121,7 +121,7 @@ TEST(tls_credentials, warns_of_a_key_that_others_can_read) {
 TEST(tls_credentials, warns_of_certificates_that_clients_will_refuse) {
   tls_pki pki;
   const auto begin = "xenpv: warning: " + pki.directory() +
-                     "/server-cert.pem: clients with this ca-cert.pem are going to refuse it: ";
+                     "/server-cert.pem: clients with this ca-cert.pem will reject it: ";
   pki.issue("server", {"localhost", "serverAuth", -10, -1});
   EXPECT_EQ(warnings_of_certificates(pki), begin + "certificate has expired\n");
   pki.issue("server", {"localhost", "serverAuth", 1, 30});

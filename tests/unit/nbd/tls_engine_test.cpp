@@ -144,8 +144,9 @@ TEST(tls_engine, reports_that_a_client_has_no_key_or_only_a_key) {
   keys.with_keys();
   certificates.with_certificates();
   for (const int version : versions) {
-    EXPECT_THAT(keys.problem_with({.version = version}),
-                HasSubstr("(the client offers no key; it needs a user of DIR/keys.psk)"));
+    EXPECT_THAT(
+        keys.problem_with({.version = version}),
+        HasSubstr("(the client offers no key; it needs the key of a user in DIR/keys.psk)"));
     // A TLS 1.3 client that has a key also accepts a certificate, and says so in its hello.
     if (version == TLS1_3_VERSION) continue;
     tls_engine engine(certificates.credentials);
@@ -195,10 +196,10 @@ TEST(tls_engine, explains_why_it_refuses_a_clients_certificate) {
               "by DIR/ca-cert.pem)");
     EXPECT_EQ(problem(&other), failed +
                                    "the client's certificate: unable to get local issuer "
-                                   "certificate; it has to be signed by DIR/ca-cert.pem)");
+                                   "certificate; it must be signed by DIR/ca-cert.pem)");
     EXPECT_EQ(problem(&namesake), failed +
                                       "the client's certificate: certificate signature failure; "
-                                      "it has to be signed by DIR/ca-cert.pem)");
+                                      "it must be signed by DIR/ca-cert.pem)");
     server.pki.issue("client", {"client", "clientAuth", -10, -1});
     EXPECT_EQ(problem(&server.pki),
               failed +
@@ -221,9 +222,10 @@ TEST(tls_engine, refuses_a_client_whose_certificate_is_revoked) {
             "DIR/ca-crl.pem)");
   server.pki.revoke({}, -1);
   server.with_certificates(true);
-  EXPECT_EQ(server.problem_with(options),
-            "TLS handshake: certificate verify failed (DIR/ca-crl.pem: CRL has expired; let the CA "
-            "issue a new one)");
+  EXPECT_EQ(
+      server.problem_with(options),
+      "TLS handshake: certificate verify failed (DIR/ca-crl.pem: CRL has expired; have the CA "
+      "issue a new one)");
 }
 
 TEST(tls_engine, reports_that_a_client_refuses_its_certificate) {
@@ -276,17 +278,19 @@ TEST(tls_engine, explains_a_hang_up_by_the_progress_of_the_handshake) {
   tls_server server;
   server.with_certificates();
   tls_engine engine(server.credentials);
-  EXPECT_EQ(engine.explain_hang_up(), "the client hung up in the TLS handshake");
+  EXPECT_EQ(engine.explain_hang_up(), "the client disconnected during the TLS handshake");
   tls_client client({});
   (void)SSL_do_handshake(client.ssl());
   client.exchange(engine);
   EXPECT_EQ(engine.shake_hands(), status::needs_input);
-  EXPECT_THAT(engine.explain_hang_up(),
-              StartsWith("the client hung up in the TLS handshake (does it have the ca-cert.pem"));
+  EXPECT_THAT(
+      engine.explain_hang_up(),
+      StartsWith("the client disconnected during the TLS handshake (does it have the ca-cert.pem"));
   client.exchange(engine);
   ASSERT_TRUE(client.shake_hands(engine));
-  EXPECT_THAT(engine.explain_hang_up(),
-              StartsWith("the client hung up right after the TLS handshake (does it have the "));
+  EXPECT_THAT(
+      engine.explain_hang_up(),
+      StartsWith("the client disconnected right after the TLS handshake (does it have the "));
 }
 
 class established_tls : public ::testing::TestWithParam<int> {

@@ -341,7 +341,7 @@ TEST_F(tls_stream_test, reports_that_a_client_hung_up_in_the_handshake) {
   std::optional<std::string> end;
   start_handshake(end);
   run_until([&] { return end.has_value(); });
-  EXPECT_EQ(*end, "the client hung up in the TLS handshake");
+  EXPECT_EQ(*end, "the client disconnected during the TLS handshake");
 }
 
 }  // namespace

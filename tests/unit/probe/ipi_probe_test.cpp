@@ -61,11 +61,12 @@ TEST(ipi_counts, without_event_channels_come_from_res_and_cal) {
 TEST(ipi_counts, confirm_a_batch_only_if_they_match_exactly) {
   EXPECT_EQ(doubt_calls(100, pv_counts(7, 0, 100), 1), "");
   EXPECT_EQ(doubt_calls(100, native_counts(7, 100), 1), "");
-  EXPECT_EQ(doubt_calls(100, pv_counts(0, 0, 99), 1),
-            "100 calls, and CPU 1 counted 99 IPIs: our thread there was not always running");
+  EXPECT_EQ(
+      doubt_calls(100, pv_counts(0, 0, 99), 1),
+      "100 calls, and CPU 1 counted 99 IPIs: the measuring thread there was not always running");
   // One missing IPI and one from elsewhere could look like this.
   EXPECT_EQ(doubt_calls(100, pv_counts(0, 1, 100), 1),
-            "100 calls, and CPU 1 counted 101 IPIs: others interrupt it too");
+            "100 calls, and CPU 1 counted 101 IPIs: other IPIs arrived too");
 }
 
 TEST(ipi_counts, of_wake_ups_may_be_of_either_kind_and_include_a_few_others) {
@@ -76,7 +77,7 @@ TEST(ipi_counts, of_wake_ups_may_be_of_either_kind_and_include_a_few_others) {
       "100 wake-ups, and CPU 1 counted 99 IPIs: it was not always asleep, or polls when it is "
       "idle (idle=poll, haltpoll)");
   EXPECT_EQ(doubt_wakes(100, native_counts(90, 90), 1),
-            "100 wake-ups, and CPU 1 counted 180 IPIs: others interrupt it too");
+            "100 wake-ups, and CPU 1 counted 180 IPIs: other IPIs arrived too");
 }
 
 TEST(ipi_type, follows_from_the_rows_that_grew) {
@@ -202,8 +203,9 @@ TEST_F(uncounted_ipis, yield_no_time_for_a_batch_that_does_not_match) {
   EXPECT_EQ(pair.calls, 0U);
   EXPECT_EQ(pair.kept, 0U);
   EXPECT_EQ(pair.thrown_away, 11U);
-  EXPECT_EQ(pair.reason,
-            "10 calls, and CPU 1 counted 0 IPIs: our thread there was not always running");
+  EXPECT_EQ(
+      pair.reason,
+      "10 calls, and CPU 1 counted 0 IPIs: the measuring thread there was not always running");
 }
 
 TEST_F(uncounted_ipis, are_given_up_when_smaller_batches_do_not_match_either) {

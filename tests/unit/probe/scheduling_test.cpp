@@ -42,7 +42,7 @@ TEST(scheduling, of_fifo_matches_the_kernel_or_explains_the_refusal) {
   } else {
     EXPECT_EQ(result.refused,
               "SCHED_FIFO 3 is refused (operation not permitted): CAP_SYS_NICE or RLIMIT_RTPRIO is "
-              "needed");
+              "required");
   }
 }
 

@@ -139,7 +139,8 @@ TEST(timer_evidence, of_a_local_apic_that_fires_besides_the_pv_timer_refutes) {
   out.evidence.local_interrupts = 4;
   judge_timer(out, timer_method::clock_nanosleep, true);
   EXPECT_EQ(out.verdict, probe_verdict::refuted);
-  EXPECT_EQ(out.reasons.back(), "the local APIC's timer (row LOC) fired 4 times meanwhile");
+  EXPECT_EQ(out.reasons.back(),
+            "the local APIC's timer (row LOC) fired 4 times during the measurement");
 }
 
 TEST(timer_evidence, that_is_missing_leaves_the_result_unverified) {
@@ -175,7 +176,7 @@ TEST(timer_evidence, of_a_guest_that_was_migrated_meanwhile_proves_nothing) {
   judge_timer(out, timer_method::clock_nanosleep, true);
   doubt_migrated(out);
   EXPECT_EQ(out.verdict, probe_verdict::unverified);
-  EXPECT_EQ(out.reasons.back(), "the guest was migrated or restored meanwhile");
+  EXPECT_EQ(out.reasons.back(), "the guest was migrated or restored during the measurement");
 }
 
 TEST(trace_split, reads_the_kernels_lines) {
@@ -284,7 +285,7 @@ TEST(timer_probe, reports_that_there_is_nothing_to_compare_with) {
   EXPECT_EQ(report.guest, xen::guest_type::pvh);
   EXPECT_EQ(report.cpus.front().verdict, probe_verdict::unverified);
   EXPECT_THAT(report.cpus.front().reasons.front(), HasSubstr("/proc/interrupts cannot be read"));
-  EXPECT_THAT(report.no_split, HasSubstr("a captured or simulated guest has no kernel to ask"));
+  EXPECT_THAT(report.no_split, HasSubstr("a captured or simulated guest has no kernel to trace"));
   EXPECT_FALSE(report.cpus.front().split);
 }
 

@@ -49,7 +49,8 @@ TEST_P(no_virtual_device, is_refused_by_name) {
   ASSERT_FALSE(number);
   EXPECT_EQ(number.error().text,
             "disk '" + GetParam() +
-                "': invalid argument (expected a disk name as in xvda, hda or sda, or its number)");
+                "': invalid argument (expected a disk name such as xvda, hda or sda, or its "
+                "number)");
   EXPECT_EQ(number.error().code, make_error_code(errc::invalid_argument));
 }
 
@@ -195,13 +196,13 @@ TEST_P(bad_disk_spec, is_refused_with_the_part_that_is_wrong) {
 }
 
 const std::string no_name =
-    "': invalid argument (expected a disk name as in xvda, hda or sda, or its number)";
+    "': invalid argument (expected a disk name such as xvda, hda or sda, or its number)";
 const std::string no_store = "': invalid argument (expected memory=SIZE, file=PATH or null=SIZE)";
 const std::string no_option =
     "': invalid argument (expected ro, cdrom, sector=, backend=, queues=, order=, indirect=, "
     "no-persistent, no-flush, no-barrier, no-discard, volatile, vdi or fault=)";
 const std::string no_size =
-    "': invalid argument (expected bytes with an optional K, M, G or T, as in 256M)";
+    "': invalid argument (expected bytes with an optional K, M, G or T, such as 256M)";
 
 INSTANTIATE_TEST_SUITE_P(
     texts, bad_disk_spec,
@@ -224,8 +225,8 @@ INSTANTIATE_TEST_SUITE_P(
         error_case{"xvdb,memory=1M,sector=512,sector=512",
                    "option 'sector=512': invalid argument (sector is given twice)"},
         error_case{"xvdb,memory=1M,file=/a",
-                   "option 'file=/a': invalid argument (a disk has one of memory=, file= and "
-                   "null=)"},
+                   "option 'file=/a': invalid argument (a disk accepts only one of memory=, "
+                   "file= and null=)"},
         error_case{"xvdb,memory=lots", "memory 'lots" + no_size},
         error_case{"xvdb,null=", "null '" + no_size},
         error_case{"xvdb,memory=0",
@@ -239,9 +240,9 @@ INSTANTIATE_TEST_SUITE_P(
         error_case{"xvdb,null=1M,volatile",
                    "option 'volatile': invalid argument (only a memory= disk can be volatile)"},
         error_case{"xvdb,memory=1M,fault=",
-                   "fault '': invalid argument (expected one word, as in fault=error=10)"},
+                   "fault '': invalid argument (expected one word, such as fault=error=10)"},
         error_case{"xvdb,memory=1M,fault=a b",
-                   "fault 'a b': invalid argument (expected one word, as in fault=error=10)"},
+                   "fault 'a b': invalid argument (expected one word, such as fault=error=10)"},
         error_case{"xvdb,file=", "file '': invalid argument (expected a path)"},
         error_case{"xvdb,memory=1M,sector=1024",
                    "sector '1024': invalid argument (expected 512 or 4096)"},

@@ -46,14 +46,14 @@ TEST(fault_spec, invalid_faults_are_named_and_change_nothing) {
   };
   const bad cases[] = {
       {"event-lost=3/2",
-       "event-lost '3/2': invalid argument (expected a ratio of at most one, as in 1/10)"},
+       "event-lost '3/2': invalid argument (expected a ratio of at most one, such as 1/10)"},
       {"event-lost",
-       "event-lost '': invalid argument (expected a ratio of at most one, as in 1/10)"},
+       "event-lost '': invalid argument (expected a ratio of at most one, such as 1/10)"},
       {"store-fail=x",
        "store-fail 'x': invalid argument (expected a whole number from 0 to 4294967295)"},
       {"store-slow=20",
-       "store-slow '20': invalid argument (expected a time with its unit (ns, us, ms, s, min), as "
-       "in 5ms)"},
+       "store-slow '20': invalid argument (expected a time with a unit (ns, us, ms, s, min), "
+       "such as 5ms)"},
       {"gremlins=1",
        "fault 'gremlins=1': invalid argument (expected event-lost, event-doubled, event-delayed, "
        "grant-refused, store-slow, store-fail, store-eagain, store-vanish or none)"},

@@ -39,55 +39,54 @@ INSTANTIATE_TEST_SUITE_P(
         cure_case{attempt::open_device, EACCES, "/dev/xen/evtchn",
                   "run as root or give this user access to /dev/xen/evtchn with a udev rule"},
         cure_case{attempt::open_device, EMFILE, "/dev/xen/evtchn",
-                  "raise the limit of open files, ulimit -n"},
+                  "raise the open-file limit with ulimit -n"},
         cure_case{attempt::open_device, EIO, "/dev/xen/evtchn", ""},
         cure_case{attempt::open_store, ENOENT, "",
                   "modprobe xenfs && mount -t xenfs xenfs /proc/xen"},
         cure_case{attempt::open_store, ECONNREFUSED, "/run/x",
-                  "XENSTORED_PATH names it; is xenstored running there?"},
+                  "set by XENSTORED_PATH; is xenstored running there?"},
         cure_case{attempt::open_store, EACCES, "/run/x",
-                  "XENSTORED_PATH names it; this user may not connect to it"},
+                  "set by XENSTORED_PATH; this user is not allowed to connect"},
         cure_case{attempt::bind_unbound, ENOSPC, "",
-                  "the domain's max_event_channels is used up, raise it in the domain's xl "
+                  "the domain has no free event channels; raise max_event_channels in its xl "
                   "configuration"},
         cure_case{attempt::bind_virq, ENOSPC, "",
-                  "the domain's max_event_channels is used up, raise it in the domain's xl "
+                  "the domain has no free event channels; raise max_event_channels in its xl "
                   "configuration"},
-        cure_case{attempt::bind_virq, EEXIST, "",
-                  "the kernel or another process has bound it already"},
+        cure_case{attempt::bind_virq, EEXIST, "", "already bound by the kernel or another process"},
         cure_case{attempt::bind_virq, EBUSY, "",
-                  "a global virtual IRQ belongs to the control domain"},
+                  "global virtual IRQs are reserved for the control domain"},
         cure_case{attempt::bind_interdomain, EINVAL, "",
-                  "that port is not waiting for this domain"},
+                  "the remote port is not waiting for this domain"},
         cure_case{attempt::bind_interdomain, ESRCH, "", "there is no such domain"},
         cure_case{attempt::use_port, ENOTCONN, "", "the port is not bound through this handle"},
         cure_case{attempt::use_port, EINVAL, "", ""},
         cure_case{attempt::drain_ports, EFBIG, "",
-                  "the handle's ring of pending ports overflowed, open a new one"},
+                  "the handle's ring of pending ports overflowed; open a new handle"},
         cure_case{attempt::restrict_handle, EINVAL, "",
                   "Linux does not restrict a handle to domain 0"},
         cure_case{attempt::share_pages, ENOSPC, "",
                   "limit 1024 in /sys/module/xen_gntalloc/parameters/limit"},
         cure_case{attempt::share_pages, ENOMEM, "", ""},
         cure_case{attempt::map_grants, EINVAL, "",
-                  "not granted to this domain, or granted for reading only"},
+                  "not granted to this domain, or granted read-only"},
         cure_case{attempt::store_request, EACCES, "",
                   "the node's permissions, which the toolstack sets, exclude this domain"},
         cure_case{attempt::store_request, ENOSPC, "",
-                  "this domain's xenstored quota is used up: nodes, watches or transactions"},
+                  "this domain has reached its xenstored quota of nodes, watches or transactions"},
         cure_case{attempt::store_request, ENOENT, "", ""}));
 
 TEST(cure, suggests_the_simulator_outside_a_guest) {
   const fake_root tree;
   EXPECT_EQ(cure_for(attempt::open_device, ENOENT, "/dev/xen/gntalloc", tree.root()),
-            "modprobe xen-gntalloc in a Xen guest; this machine is not one; "
+            "modprobe xen-gntalloc in a Xen guest; this machine is not a Xen guest; "
             "xenpv-sim simulates one");
 }
 
 TEST(cure, names_the_limit_file_when_it_cannot_be_read) {
   const fake_root tree;
   EXPECT_EQ(cure_for(attempt::share_pages, ENOSPC, {}, tree.root()),
-            "the limit in /sys/module/xen_gntalloc/parameters/limit is used up");
+            "the limit in /sys/module/xen_gntalloc/parameters/limit is reached");
 }
 
 template <class Thrower>

@@ -152,9 +152,9 @@ TEST_F(custodian_of_a_killed_main, attempts_the_cleanup_and_reports_why_it_faile
   kill_main();
   EXPECT_EQ(wait_status(process), 0);
   EXPECT_EQ(read_all(errors_),
-            "xenpv: warning: custodian: no cleanup: xenstore at " +
+            "xenpv: warning: custodian: cannot run the cleanups: xenstore at " +
                 tree.root().path("/run/xs").string() +
-                ": no such file or directory (XENSTORED_PATH names it; is xenstored running "
+                ": no such file or directory (set by XENSTORED_PATH; is xenstored running "
                 "there?)\n");
 }
 

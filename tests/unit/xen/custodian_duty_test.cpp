@@ -23,7 +23,7 @@ TEST(custodian_duty, refuses_to_keep_without_a_descriptor) {
   custodian_duty duty;
   const auto reply = duty.handle(keep_request{}, unique_fd());
   EXPECT_EQ(reply.refusal, static_cast<int>(errc::limit_reached));
-  EXPECT_EQ(reply.reason, "its descriptor table is full: raise ulimit -n");
+  EXPECT_EQ(reply.reason, "the custodian's descriptor table is full: raise ulimit -n");
 }
 
 TEST(custodian_duty, closes_only_the_released_descriptor) {

@@ -188,7 +188,7 @@ TEST(custodian, is_replaced_by_one_with_all_its_descriptors) {
     EXPECT_THAT(
         testing::internal::GetCapturedStderr(),
         testing::AllOf(HasSubstr("the custodian, process " + std::to_string(first) +
-                                 ", is gone (killed by signal 9)"),
+                                 ", exited (killed by signal 9)"),
                        HasSubstr("process " + std::to_string(second) + " is the new custodian")));
   }
   EXPECT_TRUE(is_hung_up(after.read));
@@ -290,10 +290,10 @@ TEST(custodian, refuses_to_start_beside_a_thread) {
     ::_exit(written == static_cast<ssize_t>(text.size()) ? 0 : 1);
   }
   report.write.reset();
-  EXPECT_THAT(
-      read_all(report.read),
-      testing::MatchesRegex("start the custodian: invalid argument "
-                            "\\(it must start before any thread, but [0-9]+ are running\\)"));
+  EXPECT_THAT(read_all(report.read),
+              testing::MatchesRegex("start the custodian: invalid argument "
+                                    "\\(the custodian must start before other threads, but [0-9]+ "
+                                    "are running\\)"));
   EXPECT_EQ(wait_status(process), 0);
 }
 
@@ -315,7 +315,7 @@ TEST(custodian, reports_that_its_descriptor_table_is_full) {
   static_cast<void>(c.keep(ends.write.get()));
   EXPECT_EQ(text_of([&] { static_cast<void>(c.keep(ends.write.get())); }, errc::limit_reached),
             "keep descriptor " + std::to_string(ends.write.get()) +
-                ": limit reached (its descriptor table is full: raise ulimit -n)");
+                ": limit reached (the custodian's descriptor table is full: raise ulimit -n)");
 }
 
 TEST(custodian, refuses_a_cleanup_that_is_too_big) {
@@ -323,13 +323,14 @@ TEST(custodian, refuses_a_cleanup_that_is_too_big) {
   const cleanup_write step{"state", std::string(70'000, 'x')};
   EXPECT_THAT(text_of([&] { c.set_cleanup("xvdb", {step}); }, errc::limit_reached),
               testing::MatchesRegex("register cleanup 'xvdb': limit reached "
-                                    "\\(700[0-9][0-9] bytes, but the custodian accepts 65536\\)"));
+                                    "\\(700[0-9][0-9] bytes, but the custodian accepts at most "
+                                    "65536\\)"));
   EXPECT_NO_THROW(c.set_cleanup("xvdb", {cleanup_write{"state", std::string(60'000, 'x')}}));
   c.clear_cleanup("xvdb");
 }
 
 /// The message when it tries to run a cleanup without xenstored.
-constexpr auto no_cleanup = "custodian: no cleanup: xenstore at ";
+constexpr auto no_cleanup = "custodian: cannot run the cleanups: xenstore at ";
 
 class without_xenstored : public testing::Test {
  private:

@@ -58,10 +58,9 @@ TEST_F(open_without_xen, store_names_the_path_that_the_environment_gave) {
   // Keeps libxenstore away from this machine's own socket.
   const scoped_variable directory("XENSTORED_RUNDIR", tree_.root().path("/run").string());
   const scoped_variable path("XENSTORED_PATH", socket);
-  EXPECT_EQ(
-      text_of([] { static_cast<void>(store::open()); }),
-      "xenstore at " + socket +
-          ": no such file or directory (XENSTORED_PATH names it; is xenstored running there?)");
+  EXPECT_EQ(text_of([] { static_cast<void>(store::open()); }),
+            "xenstore at " + socket +
+                ": no such file or directory (set by XENSTORED_PATH; is xenstored running there?)");
 }
 
 }  // namespace

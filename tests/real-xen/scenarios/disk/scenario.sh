@@ -73,7 +73,7 @@ compare() {
 served_by_nbd_client() {
   check list.shows_disks grep -Eq '^xvdb .* kernel ' <(xenpv-disk list)
   value serve.no_take "$(status_of xenpv-disk serve xvdb)"
-  says serve.no_take_words 'the kernel.s driver holds it; --take'
+  says serve.no_take_words 'the kernel.s driver is using it; use --take'
   xenpv-disk serve xvdb --take >"$results/serve.out" 2>"$results/serve.log" &
   local server=$!
   check serve.ready awaits 30 grep -q nbd-client "$results/serve.out"

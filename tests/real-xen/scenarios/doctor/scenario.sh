@@ -66,7 +66,7 @@ gntalloc_used_up() {
   echo "$pages" >"$limit"
   examine full
   value gntalloc.full "$(verdict "$results/full.json" gntalloc)"
-  check gntalloc.words grep -q "the limit of $pages pages is used up" "$results/full.json"
+  check gntalloc.words grep -q "the limit of $pages pages is reached" "$results/full.json"
   echo "$before" >"$limit"
   kill "$server"
   wait "$server"
@@ -79,7 +79,7 @@ pinned() {
   for file in /proc/irq/*/smp_affinity_list; do echo 0 >"$file"; done 2>/dev/null
   examine pinned
   value pinned.spread "$(verdict "$results/pinned.json" spread)"
-  check pinned.words grep -q 'event channels that could move may only go to CPU 0' "$results/pinned.json"
+  check pinned.words grep -q 'movable event channels are restricted to CPU 0' "$results/pinned.json"
   local status=0
   xenpv-doctor compare "$results/healthy.json" "$results/pinned.json" >"$results/pinned.compare" 2>&1 || status=$?
   value pinned.compare.status "$status"

@@ -141,7 +141,7 @@ refused() {
   local status=0
   xenpv-evtchn affinity timer0 1 >"$results/refused.log" 2>&1 || status=$?
   value affinity.timer "$status"
-  check affinity.words grep -q 'refused, .*a channel of one CPU cannot move' "$results/refused.log"
+  check affinity.words grep -q 'refused, .*a per-CPU channel cannot move' "$results/refused.log"
 }
 
 captured() {

@@ -139,7 +139,7 @@ trap_is_seen() {
   kill "$busy"
   value trap.status "$status"
   value trap.times "$(jq -r '.pairs[0].round_trip_ns' "$results/trap.json")"
-  value trap.words "$(grep -cE 'our thread there was not always running|another one with a higher priority' "$results/trap.err")"
+  value trap.words "$(grep -cE 'the measuring thread there was not always running|another thread with a higher priority' "$results/trap.err")"
 }
 
 # percentiles: prints p50, p99 and the number of samples of lines "TIME COUNT".

@@ -90,7 +90,7 @@ unnoticed() {
 # examined TIMES: the doctor reports that number of restores.
 examined() {
   xenpv-doctor --json >"$results/doctor.json" 2>"$results/doctor.err"
-  check doctor.migration grep -Eq "\"migrated or restored $1 times, and [0-9]+ processes hold /dev/xen/evtchn\"" \
+  check doctor.migration grep -Eq "\"migrated or restored $1 times, and [0-9]+ processes have /dev/xen/evtchn open\"" \
     "$results/doctor.json"
 }
 

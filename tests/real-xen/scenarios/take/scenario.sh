@@ -76,7 +76,7 @@ other_users() {
   modprobe loop
   check loop.setup losetup /dev/loop0 /dev/xvdb
   value loop.refused "$(status_of timeout 60 xenpv-disk serve hdb --take)"
-  says loop.words 'take xvdb from the kernel: .*busy \(it is behind loop0 \(/dev/xvdb\)\)'
+  says loop.words 'take xvdb from the kernel: .*busy \(it is used by loop0 \(/dev/xvdb\)\)'
   check loop.free losetup -d /dev/loop0
   check swap.make mkswap /dev/xvdb
   check swap.on swapon /dev/xvdb
@@ -98,7 +98,7 @@ checked_first() {
 # reconnect (see give_to_kernel()); the toolstack always can.
 given_back() {
   value back.failed "$(status_of timeout 60 xenpv-disk serve hdb --take --pages 1)"
-  says back.words "given back to the kernel's driver, as /dev/xvdb|its driver has not connected, and was unbound again"
+  says back.words "returned to the kernel's driver, as /dev/xvdb|its driver has not connected, and was unbound again"
   if [[ -b /dev/xvdb ]]; then value back.outcome connected; else value back.outcome unbound; fi
   if ! is_bound 832; then
     # The disk is usable: it can be served, and attached again.
