@@ -14,10 +14,10 @@ namespace {
 
 // Sized for a phone, so that text is not scaled there.
 constexpr double chart_width = 360;
-constexpr double left = 42;
-constexpr double right = 12;
-constexpr double top = 16;
-constexpr double bottom = 28;
+constexpr double chart_left = 42;
+constexpr double chart_right = 12;
+constexpr double chart_top = 16;
+constexpr double chart_bottom = 28;
 constexpr std::size_t curve_colours = 8;
 
 struct frame {
@@ -28,10 +28,10 @@ struct frame {
     const auto low = std::log10(static_cast<double>(scale.low));
     const auto high = std::log10(static_cast<double>(scale.high));
     const auto position = (std::log10(std::max(nanoseconds, 1.0)) - low) / (high - low);
-    return left + std::clamp(position, 0.0, 1.0) * (chart_width - left - right);
+    return chart_left + std::clamp(position, 0.0, 1.0) * (chart_width - chart_left - chart_right);
   }
   [[nodiscard]] double y(double share) const {
-    return height - bottom - share * (height - top - bottom);
+    return height - chart_bottom - share * (height - chart_top - chart_bottom);
   }
 };
 
@@ -54,14 +54,14 @@ std::string decade_text(std::uint64_t nanoseconds) {
 }
 
 std::string time_axis(const frame& plot) {
-  std::string out = line("axis", left, plot.y(0), chart_width - right, plot.y(0));
+  std::string out = line("axis", chart_left, plot.y(0), chart_width - chart_right, plot.y(0));
   for (std::uint64_t tick = 1; tick <= plot.scale.high; tick *= 10) {
     if (tick < plot.scale.low) continue;
     const auto x = plot.x(static_cast<double>(tick));
     out += line("grid", x, plot.y(1), x, plot.y(0));
     // The last label must stay inside the chart.
-    out +=
-        text(x, plot.height - 8, x > chart_width - 3 * right ? "end" : "middle", decade_text(tick));
+    out += text(x, plot.height - 8, x > chart_width - 3 * chart_right ? "end" : "middle",
+                decade_text(tick));
   }
   return out;
 }
@@ -70,8 +70,8 @@ std::string share_axis(const frame& plot) {
   std::string out;
   for (const int percent : {0, 50, 100}) {
     const auto y = plot.y(percent / 100.0);
-    out += line("grid", left, y, chart_width - right, y);
-    out += text(left - 4, y + 4, "end", fmt::format("{} %", percent));
+    out += line("grid", chart_left, y, chart_width - chart_right, y);
+    out += text(chart_left - 4, y + 4, "end", fmt::format("{} %", percent));
   }
   return out;
 }
@@ -99,7 +99,7 @@ std::string mark(const frame& plot, const std::optional<std::uint64_t>& value, c
                  bool to_the_left) {
   if (!value) return {};
   const auto x = plot.x(static_cast<double>(*value));
-  if (x < left + 30) to_the_left = false;
+  if (x < chart_left + 30) to_the_left = false;
   if (x > chart_width - 40) to_the_left = true;
   return line("mark", x, plot.y(1) - 4, x, plot.y(0)) +
          text(to_the_left ? x - 3 : x + 3, plot.y(1) - 1, to_the_left ? "end" : "start", name);
@@ -140,10 +140,10 @@ std::string distribution_svg(const std::vector<named_figures>& all) {
 std::string histogram_svg(const named_figures& entry, std::uint64_t low, std::uint64_t high) {
   const frame plot{.scale = {.low = low, .high = high}, .height = 150};
   constexpr std::size_t bars = 78;
-  constexpr double bar_width = (chart_width - left - right) / bars;
+  constexpr double bar_width = (chart_width - chart_left - chart_right) / bars;
   std::array<std::uint64_t, bars> counts{};
   for (const auto& step : entry.figures->steps) {
-    const auto column = (plot.x(static_cast<double>(step.upper)) - left) / bar_width;
+    const auto column = (plot.x(static_cast<double>(step.upper)) - chart_left) / bar_width;
     counts[std::min(static_cast<std::size_t>(column), bars - 1)] += step.count;
   }
   const auto most = std::max<std::uint64_t>(1, *std::max_element(counts.begin(), counts.end()));
@@ -156,7 +156,7 @@ std::string histogram_svg(const named_figures& entry, std::uint64_t low, std::ui
     const auto y = plot.y(share);
     out += fmt::format(
         "<rect class=\"bar\" x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\"/>",
-        left + static_cast<double>(i) * bar_width, y, bar_width - 0.4, plot.y(0) - y);
+        chart_left + static_cast<double>(i) * bar_width, y, bar_width - 0.4, plot.y(0) - y);
   }
   out += mark(plot, entry.figures->summary.p50, "p50", true);
   out += mark(plot, entry.figures->summary.p99, "p99", false);
