@@ -48,7 +48,7 @@ Next, for example:
       $build/bin/xenpv-disk serve xvdb --unix /tmp/xvdb.sock &
       nbdinfo 'nbd+unix:///xvdb?socket=/tmp/xvdb.sock'; $build/bin/xenpv-disk status
   in a Xen guest, as root: xenpv-disk serve xvdb --take    prints the nbd-client line to connect it
-  $build/bin/xenpv-sim run -- xenstore-ls -f    list a guest's nodes (package xenstore-utils)
+  $build/bin/xenpv-sim run -- xenstore-ls -f /local/domain/1    list a guest's nodes (package xenstore-utils)
   $build/bin/xenpv-sim --help                   list all commands
   man $build/packaging/xenpv-sim.1              the manual page
   $top/tests/run.sh --quick                     build everything and run the tests

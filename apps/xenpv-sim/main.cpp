@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
                       {{"DIR/domN/root", "The /proc, /sys and /dev of domain N."},
                        {"libxensim.so",
                         "The simulator's libxenevtchn and libxengnttab, preloaded into programs."}})
-      .example("list xenstore from a guest", "xenpv-sim run -- xenstore-ls")
+      .example("list xenstore from a guest", "xenpv-sim run -- xenstore-ls /local/domain/1")
       .example("measure event-channel latency between two domains", "xenpv-sim demo")
       .example("start a host for use from several terminals", "xenpv-sim start --dir /tmp/host");
   xenpv::sim_app::add_run(app);

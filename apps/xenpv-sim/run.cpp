@@ -62,7 +62,7 @@ void add_run(cli::app& app) {
       .describe(
           "Starts a simulated host, runs CMD as a process of domain 1 and exits with CMD's status. "
           "Background processes left by CMD are killed when the host stops.")
-      .example("list xenstore from a guest", "xenpv-sim run -- xenstore-ls")
+      .example("list xenstore from a guest", "xenpv-sim run -- xenstore-ls /local/domain/1")
       .example("start a shell in the guest", "xenpv-sim run -- sh")
       .example("lose every third event", "xenpv-sim run --fault event-lost=1/3 -- ./my-driver-test")
       .option("--domain N", options.domain, "the domain in which to run CMD",
