@@ -122,7 +122,7 @@ resized() {
   check resize.mkfs mkfs.ext4 -q -F "$device"
   mount "$device" /mnt/disk
   value detach.mounted "$(status_of xenpv-disk detach "$device")"
-  says detach.mounted_words "it is mounted on /mnt/disk \($device\); --force"
+  says detach.mounted_words "it is mounted on /mnt/disk \($device\); use --force"
   check resize.dom0 ask resize 192M
   awaits 20 has_size "$device" $((192 * mib))
   value resize.size "$(blockdev --getsize64 "$device")"
