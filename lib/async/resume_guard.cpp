@@ -106,8 +106,9 @@ asio::awaitable<bool> resume_guard::check() {
   std::exception_ptr error;
   try {
     const auto reading = suspends_.reading();
-    const bool resumed = co_await has_resumed(reading);
-    if (resumed) co_await carry_out();
+    if (!is_unhandled_) is_unhandled_ = co_await has_resumed(reading);
+    if (is_unhandled_) co_await carry_out();
+    is_unhandled_ = false;
     suspends_.acknowledge(reading);
   } catch (...) {
     error = std::current_exception();

@@ -67,8 +67,9 @@ class resume_guard {
   std::function<asio::awaitable<void>()> give_up_handles_;
   std::shared_ptr<resume_callbacks> callbacks_ = std::make_shared<resume_callbacks>();
   nursery background_;
-  std::string marker_;        ///< path of the marker node; empty if it cannot be written
-  bool watch_fired_ = false;  ///< since the last check; used only without a marker
+  std::string marker_;         ///< path of the marker node; empty if it cannot be written
+  bool watch_fired_ = false;   ///< since the last check; used only without a marker
+  bool is_unhandled_ = false;  ///< there was a resume, and carry_out() has not succeeded yet
   bool started_ = false;
   bool busy_ = false;
   signal idle_;  ///< notified when a check has finished

@@ -52,6 +52,18 @@ TEST_F(failing_event_loop, refuses_to_bind_after_its_device_failed) {
   EXPECT_NO_THROW(static_cast<void>(loop.bind_unbound(domid_0))) << "the handle is a new one";
 }
 
+TEST_F(failing_event_loop, reopens_its_device_at_the_next_attempt_after_a_failed_one) {
+  event_loop loop(context);
+  auto port = loop.bind_unbound(domid_0);
+  device.refuse_open = true;
+  EXPECT_THROW(loop.resumed(), failure);
+  EXPECT_FALSE(port.is_live());
+  EXPECT_THROW(loop.resumed(), failure);
+  device.refuse_open = false;
+  loop.resumed();
+  EXPECT_TRUE(loop.bind_unbound(domid_0).is_live());
+}
+
 TEST_F(failing_event_loop, runs_the_death_callbacks_when_its_device_fails) {
   event_loop loop(context);
   std::vector<std::string> reported;

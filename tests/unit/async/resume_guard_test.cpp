@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <stdexcept>
+#include <string>
+
 #include "unit/async/fake_xenstore.hpp"
 #include "unit/async/run_coroutine.hpp"
 
@@ -25,6 +28,7 @@ class resume_guard_test : public ::testing::Test {
 
   asio::awaitable<void> give_up() {
     ++given_up;
+    if (given_up <= failures) throw std::runtime_error("no descriptor is free");
     co_return;
   }
   /// Runs `body` between start and stop. Call it once.
@@ -44,6 +48,7 @@ class resume_guard_test : public ::testing::Test {
   xen::suspend_clock suspends{guest};
   store_client client{context.get_executor(), xen::store::open()};
   int given_up = 0;
+  int failures = 0;  ///< the first calls of give_up() that fail
 };
 
 TEST_F(resume_guard_test, treats_a_new_domain_id_as_a_resume) {
@@ -54,6 +59,25 @@ TEST_F(resume_guard_test, treats_a_new_domain_id_as_a_resume) {
     EXPECT_FALSE(co_await guard.check());
   });
   EXPECT_EQ(given_up, 1);
+}
+
+TEST_F(resume_guard_test, handles_a_resume_at_the_next_check_if_the_first_attempt_failed) {
+  failures = 1;
+  with_guard([&](resume_guard& guard) -> asio::awaitable<void> {
+    xenstore.change("domid", "8");
+    std::string problem;
+    try {
+      (void)co_await guard.check();
+    } catch (const std::runtime_error& e) {
+      problem = e.what();
+    }
+    EXPECT_EQ(problem, "no descriptor is free");
+    EXPECT_EQ(guard.resumes(), 0U);
+    EXPECT_TRUE(co_await guard.check());
+    EXPECT_FALSE(co_await guard.check());
+    EXPECT_EQ(guard.resumes(), 1U);
+  });
+  EXPECT_EQ(given_up, 2);
 }
 
 TEST_F(resume_guard_test, treats_a_new_incarnation_as_a_resume_although_no_clock_moved) {
