@@ -47,7 +47,8 @@ struct guest_session::state {
   asio::awaitable<void> follow_custodian();
   /// Makes the custodian close the devices that were not closed cleanly, while their shared pages
   /// still exist.
-  void end_cleanups();
+  asio::awaitable<void> end_cleanups();
+  asio::awaitable<void> close();
 
   asio::any_io_executor control;
   xen::suspend_clock suspends;  ///< read by the loops on their own threads
@@ -147,8 +148,8 @@ asio::awaitable<void> guest_session::state::follow_custodian() {
   }
 }
 
-void guest_session::state::end_cleanups() {
-  if (!custodian) return;
+asio::awaitable<void> guest_session::state::end_cleanups() {
+  if (!custodian) co_return;
   custodian->clear_cleanup(marker_cleanup);
   custodian->clean_up();
 }
@@ -173,38 +174,31 @@ asio::awaitable<void> guest_session::open() {
   s.background.spawn(s.follow_custodian());
 }
 
-asio::awaitable<void> guest_session::close() {
-  auto& s = *state_;
+asio::awaitable<void> guest_session::state::close() {
   std::exception_ptr first;
   // Every step runs even if an earlier one failed.
-  const auto keep_error = [&first] {
-    if (!first) first = std::current_exception();
+  const auto attempt = [&first](asio::awaitable<void> step) -> asio::awaitable<void> {
+    try {
+      co_await std::move(step);
+    } catch (...) {
+      if (!first) first = std::current_exception();
+    }
   };
-  try {
-    // Closing a handle opened before a resume triggers a kernel BUG, so this checks for a resume
-    // once more.
-    co_await s.resumes.stop();
-  } catch (...) {
-    keep_error();
-  }
-  try {
-    s.end_cleanups();
-  } catch (...) {
-    keep_error();
-  }
-  s.background.cancel();
-  try {
-    co_await s.background.join();
-  } catch (...) {
-    keep_error();
-  }
-  try {
-    co_await s.close_loops();
-  } catch (...) {
-    keep_error();
-  }
-  co_await s.store.close();
+  // Closing a handle opened before a resume triggers a kernel BUG, so this checks for a resume once
+  // more.
+  co_await attempt(resumes.stop());
+  co_await attempt(end_cleanups());
+  background.cancel();
+  co_await attempt(background.join());
+  co_await attempt(close_loops());
+  co_await attempt(store.close());
   if (first) std::rethrow_exception(first);
+}
+
+asio::awaitable<void> guest_session::close() {
+  // If it were interrupted, event loops would stay open, with handles that a resume makes
+  // dangerous.
+  return shielded(state_->close());
 }
 
 resume_hook guest_session::on_resume(std::function<void()> callback) {

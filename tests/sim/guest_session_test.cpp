@@ -4,13 +4,18 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+#include <chrono>
 #include <exception>
 #include <functional>
 #include <stdexcept>
 #include <string>
 
 #include "xenpv/async/runtime.hpp"
+#include "xenpv/async/shield.hpp"
 #include "xenpv/base/error.hpp"
 
 namespace xenpv::async {
@@ -24,14 +29,9 @@ void run_session(std::function<asio::awaitable<void>(guest_session&)> body) {
   std::exception_ptr error;
   auto program = [&]() -> asio::awaitable<void> {
     co_await session.open();
-    std::exception_ptr thrown;
-    try {
-      co_await body(session);
-    } catch (...) {
-      thrown = std::current_exception();
-    }
-    co_await session.close();
-    if (thrown) std::rethrow_exception(thrown);
+    const auto close = [&] { return session.close(); };
+    co_await clean_up_on_failure(body(session), close);
+    co_await close();
   };
   asio::co_spawn(context, program, [&](std::exception_ptr e) { error = std::move(e); });
   context.run();
@@ -68,6 +68,24 @@ TEST(guest_session, closes_completely_after_an_exception) {
 
 TEST(guest_session, closes_completely_if_the_program_has_closed_the_store_client) {
   run_session([](guest_session& session) { return session.store().close(); });
+}
+
+TEST(guest_session, closes_completely_although_the_caller_of_close_is_cancelled) {
+  asio::io_context context(1);
+  guest_session session(context.get_executor(), false);
+  session.set_cpus({{.context = &context}});
+  asio::cancellation_signal signal;
+  bool has_ended = false;
+  auto ended = [&](std::exception_ptr) { has_ended = true; };
+  auto program = [&]() -> asio::awaitable<void> {
+    co_await session.open();
+    asio::post(context, [&] { signal.emit(asio::cancellation_type::terminal); });
+    co_await session.close();
+  };
+  asio::co_spawn(context, program, asio::bind_cancellation_slot(signal.slot(), ended));
+  context.run_for(std::chrono::seconds(10));
+  EXPECT_TRUE(context.stopped()) << "the event loop or the xenstore client is still open";
+  EXPECT_TRUE(has_ended);
 }
 
 TEST(guest_session, of_a_runtime_ends_if_main_has_closed_the_store_client) {

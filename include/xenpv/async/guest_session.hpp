@@ -63,12 +63,17 @@ class guest_session {
 
   /// Opens the event loops, each on its context's thread, and watches for resumes. Call this on the
   /// control executor.
+  ///
+  /// Cancellation: terminal, partial, total. After an error or a cancellation, call close().
   [[nodiscard]] asio::awaitable<void> open();
 
   /// Makes the custodian close the devices that were not closed cleanly, then closes the event
   /// loops and the xenstore client. Closing the devices takes up to ten seconds for each device
   /// whose backend does not respond, and at most a minute in total. Call this on the control
   /// executor; it is allowed without open().
+  ///
+  /// Cancellation: does not interrupt it; the caller sees operation_aborted at its next co_await. A
+  /// caller that is already cancelled gets operation_aborted, and nothing is closed.
   [[nodiscard]] asio::awaitable<void> close();
 
   /// Calls `callback` on the control executor after each save and restore of the guest. At that
