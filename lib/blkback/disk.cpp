@@ -2,9 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/this_coro.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <utility>
 
 #include "blkback/backend_nodes.hpp"
@@ -38,24 +36,15 @@ void disk::wake() {
   change_.notify();
 }
 
-asio::awaitable<void> disk::wait_for_change() {
-  co_await change_.wait();
-  const auto state = co_await asio::this_coro::cancellation_state;
-  if (state.cancelled() != asio::cancellation_type::none)
-    throw boost::system::system_error(asio::error::operation_aborted);
-}
-
 asio::awaitable<void> disk::changed() {
-  while (!dirty_) {
-    co_await wait_for_change();
-  }
+  while (!dirty_)
+    co_await change_.wait();
   dirty_ = false;
 }
 
 asio::awaitable<void> disk::announced() {
-  while (!announce_done_) {
-    co_await wait_for_change();
-  }
+  while (!announce_done_)
+    co_await change_.wait();
 }
 
 asio::awaitable<void> disk::follow_frontend(std::string path) {

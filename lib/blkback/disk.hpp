@@ -62,7 +62,6 @@ class disk : public std::enable_shared_from_this<disk> {
   // disk.cpp: the state machine
   [[nodiscard]] async::asio::awaitable<void> run_until_gone();
   [[nodiscard]] async::asio::awaitable<bool> advance();
-  [[nodiscard]] async::asio::awaitable<void> wait_for_change();
   [[nodiscard]] async::asio::awaitable<void> changed();
   [[nodiscard]] async::asio::awaitable<void> follow_frontend(std::string path);
   void remember(const facts& now);
@@ -78,7 +77,6 @@ class disk : public std::enable_shared_from_this<disk> {
   [[nodiscard]] async::asio::awaitable<std::optional<facts>> read_facts();
   [[nodiscard]] async::asio::awaitable<void> publish(node_list entries, wire::xenbus_state state);
   [[nodiscard]] async::asio::awaitable<void> write_one_by_one(node_list entries);
-  [[nodiscard]] async::asio::awaitable<void> clear_error();
   [[nodiscard]] async::asio::awaitable<void> report_error(std::string message);
   [[nodiscard]] async::asio::awaitable<void> open_medium();
   [[nodiscard]] std::string node(std::string_view name) const;
