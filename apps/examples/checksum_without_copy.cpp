@@ -10,6 +10,7 @@
 #include <string>
 #include <xenpv/async/run_on.hpp>
 #include <xenpv/async/runtime.hpp>
+#include <xenpv/async/shield.hpp>
 #include <xenpv/blkfront/frontend.hpp>
 
 namespace {
@@ -44,15 +45,11 @@ asio::awaitable<void> print_sum(blk::block_queue& queue) {
 
 asio::awaitable<void> run(xenpv::async::runtime& runtime, std::string device) {
   const auto disk = co_await xenpv::blkfront::frontend::open(runtime, std::move(device));
-  std::exception_ptr error;
-  try {
-    auto& queue = disk->queue(0);
-    co_await xenpv::async::run_on(queue.executor(), [&] { return print_sum(queue); });
-  } catch (...) {
-    error = std::current_exception();
-  }
-  co_await disk->close();
-  if (error) std::rethrow_exception(error);
+  auto& queue = disk->queue(0);
+  auto body = xenpv::async::run_on(queue.executor(), [&] { return print_sum(queue); });
+  const auto close = [&] { return disk->close(); };
+  co_await xenpv::async::clean_up_on_failure(std::move(body), close);
+  co_await close();
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 #include <xenpv/async/runtime.hpp>
+#include <xenpv/async/shield.hpp>
 #include <xenpv/blkfront/frontend.hpp>
 
 namespace {
@@ -25,15 +26,9 @@ asio::awaitable<void> copy_block(xenpv::blkfront::frontend& disk) {
 
 asio::awaitable<void> run(xenpv::async::runtime& runtime, std::string device) {
   const auto disk = co_await xenpv::blkfront::frontend::open(runtime, std::move(device));
-  std::exception_ptr error;
-  try {
-    co_await copy_block(*disk);
-  } catch (...) {
-    error = std::current_exception();
-  }
-  // Performs the closing handshake. A handler cannot await, hence the detour.
-  co_await disk->close();
-  if (error) std::rethrow_exception(error);
+  const auto close = [&] { return disk->close(); };  // performs the closing handshake
+  co_await xenpv::async::clean_up_on_failure(copy_block(*disk), close);
+  co_await close();
 }
 
 }  // namespace
