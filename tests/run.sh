@@ -43,6 +43,7 @@ logs=$top/build/logs
 jobs=$(nproc)
 passed=0 failed=0 skipped=0
 summary=()
+failed_logs=()
 launcher=()
 mkdir -p "$logs"
 cd "$top"
@@ -83,7 +84,7 @@ cases() {
   if [[ $verdict == FAILED && $f -eq 0 ]]; then f=1; fi
   passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
   note "$name" "$verdict" "$start" "$p passed, $f failed, $s skipped"
-  [[ $verdict == ok ]] || grep -v ' Passed ' "$logs/$name.log" | tail -n 120 >&2
+  [[ $verdict == ok ]] || failed_logs+=("$name")
 }
 
 # run_real_xen: runs the scenarios on real Xen and counts their cases.
@@ -108,6 +109,21 @@ run_real_xen() {
   [[ $verdict == ok ]] || grep -vE '^(ok|skipped) ' "$logs/real-xen.log" | tail -n 120 >&2
 }
 
+# failed_output NAME: what the failed cases of a stage printed, and how ctest ended.
+failed_output() {
+  echo "== $1: failed cases"
+  [[ ! -f $logs/$1.xml ]] || python3 - "$logs/$1.xml" <<'END'
+import sys
+import xml.etree.ElementTree as tree
+
+for case in tree.parse(sys.argv[1]).getroot().iter("testcase"):
+    if case.find("failure") is not None or case.get("status") == "fail":
+        output = (case.findtext("system-out") or "").splitlines()
+        print("-- " + case.get("name"), *output[-60:], sep="\n")
+END
+  tail -n 8 "$logs/$1.log"
+}
+
 count_cases() {
   python3 - "$1" <<'END'
 import sys
@@ -126,7 +142,8 @@ END
 }
 
 finish() {
-  local line
+  local line name
+  for name in "${failed_logs[@]}"; do failed_output "$name"; done
   echo
   for line in "${summary[@]}"; do echo "$line"; done
   echo "total        $((SECONDS / 60)) min $((SECONDS % 60)) s"

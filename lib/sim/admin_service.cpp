@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cerrno>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "sim/listen.hpp"
@@ -31,8 +32,10 @@ domid domain_of(const json& request) {
   return domid{request.at("domid").get<std::uint16_t>()};
 }
 
-json execute(host& simulated_host, const json& request) {
-  const auto command = request.at("command").get<std::string>();
+/// Takes the result of a command.
+using reply_function = std::function<void(json)>;
+
+json execute(host& simulated_host, const std::string& command, const json& request) {
   if (command == "status") return json::parse(simulated_host.status());
   if (command == "stop") {
     simulated_host.stop();
@@ -45,18 +48,6 @@ json execute(host& simulated_host, const json& request) {
   }
   if (command == "destroy") {
     simulated_host.destroy_domain(domain_of(request));
-    return json::object();
-  }
-  if (command == "save-restore") {
-    const std::chrono::milliseconds frozen(request.value("frozen_ms", 0));
-    const auto new_number =
-        simulated_host.save_restore(domain_of(request), request.value("keep", false), frozen,
-                                    request.value("storage_moved", false));
-    return {{"domid", raw(new_number)}};
-  }
-  if (command == "checkpoint") {
-    simulated_host.checkpoint(domain_of(request),
-                              std::chrono::milliseconds(request.value("frozen_ms", 0)));
     return json::object();
   }
   if (command == "directory")
@@ -73,6 +64,22 @@ json execute(host& simulated_host, const json& request) {
     return json::object();
   }
   throw failure(errc::invalid_argument, fmt::format("command '{}'", command));
+}
+
+void execute(host& simulated_host, const json& request, reply_function reply) {
+  const auto command = request.at("command").get<std::string>();
+  const std::chrono::milliseconds frozen(request.value("frozen_ms", 0));
+  if (command == "save-restore")
+    simulated_host.save_restore(domain_of(request), request.value("keep", false), frozen,
+                                request.value("storage_moved", false),
+                                [reply = std::move(reply)](domid new_number) {
+                                  reply({{"domid", raw(new_number)}});
+                                });
+  else if (command == "checkpoint")
+    simulated_host.checkpoint(domain_of(request), frozen,
+                              [reply = std::move(reply)] { reply(json::object()); });
+  else
+    reply(execute(simulated_host, command, request));
 }
 
 }  // namespace
@@ -92,33 +99,38 @@ void host::admin_service::accept() {
   unique_fd socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!socket) return;
   const int fd = socket.get();
-  clients_[fd] = client{std::move(socket), {}};
+  clients_[fd] = std::make_shared<client>(client{std::move(socket), {}});
   reactor_.add(fd, EPOLLIN, [this, fd](std::uint32_t) { readable(fd); });
 }
 
 void host::admin_service::readable(int fd) {
-  auto& peer = clients_.at(fd);
+  const auto peer = clients_.at(fd);
   std::array<char, 4096> bytes{};
   const auto got = ::read(fd, bytes.data(), bytes.size());
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (got > 0) peer.line.append(bytes.data(), static_cast<std::size_t>(got));
-  for (auto end = peer.line.find('\n'); end != std::string::npos; end = peer.line.find('\n')) {
-    send_line(fd, answer(peer.line.substr(0, end)));
-    peer.line.erase(0, end + 1);
+  if (got > 0) peer->line.append(bytes.data(), static_cast<std::size_t>(got));
+  for (auto end = peer->line.find('\n'); end != std::string::npos; end = peer->line.find('\n')) {
+    serve(peer, peer->line.substr(0, end));
+    peer->line.erase(0, end + 1);
   }
-  if (got > 0 && peer.line.size() <= line_max) return;
+  if (got > 0 && peer->line.size() <= line_max) return;
   reactor_.remove(fd);
   clients_.erase(fd);
 }
 
-std::string host::admin_service::answer(const std::string& line) {
-  try {
-    auto out = execute(host_, json::parse(line));
+void host::admin_service::serve(const std::shared_ptr<client>& peer, const std::string& line) {
+  // The client may have disconnected before the reply.
+  auto reply = [weak = std::weak_ptr(peer)](json out) {
+    const auto still_connected = weak.lock();
+    if (!still_connected) return;
     out["ok"] = true;
-    return out.dump();
+    send_line(still_connected->socket.get(), out.dump());
+  };
+  try {
+    execute(host_, json::parse(line), reply);
   } catch (const std::exception& problem) {
     // A failed command is reported to its caller; the host continues.
-    return json{{"ok", false}, {"error", problem.what()}}.dump();
+    send_line(peer->socket.get(), json{{"ok", false}, {"error", problem.what()}}.dump());
   }
 }
 

@@ -28,12 +28,13 @@ struct host::admin_service {
   };
   void accept();
   void readable(int fd);
-  [[nodiscard]] std::string answer(const std::string& line);
+  /// Executes one request. The reply to a save or a checkpoint follows when the domain runs again.
+  void serve(const std::shared_ptr<client>& peer, const std::string& line);
 
   host& host_;
   reactor& reactor_;
   unique_fd listener_;
-  std::map<int, client> clients_;
+  std::map<int, std::shared_ptr<client>> clients_;
 };
 
 /// Sends `request` (a JSON object) to the running host in `directory` and returns the reply (a JSON

@@ -177,7 +177,7 @@ void host::resume_when_drained(suspended_domain suspended, std::chrono::millisec
   }
   reactor_.after(drain_grace, [this, suspended = std::move(suspended)] {
     resume_as(suspended.slot, suspended.old_domain, suspended.new_domain, suspended.storage_moved);
-    continue_after(suspended.frozen, suspended.processes);
+    continue_after(suspended.frozen, suspended.processes, suspended.done);
   });
 }
 
@@ -188,22 +188,26 @@ std::vector<pid_t> host::stop_processes(const domain_record& domain) const {
   return stopped;
 }
 
-void host::continue_after(std::chrono::milliseconds delay, std::vector<pid_t> processes) {
-  reactor_.after(delay, [stopped = std::move(processes)] {
+void host::continue_after(std::chrono::milliseconds delay, std::vector<pid_t> processes,
+                          std::function<void()> done) {
+  reactor_.after(delay, [stopped = std::move(processes), done = std::move(done)] {
     for (const auto process : stopped)
       ::kill(process, SIGCONT);
+    done();
   });
 }
 
-void host::checkpoint(domid domain, std::chrono::milliseconds frozen) {
+void host::checkpoint(domid domain, std::chrono::milliseconds frozen, std::function<void()> done) {
   const auto slot = slot_of(domain);
   if (domain == domid_0)
     throw failure(errc::invalid_argument, "suspend domain 0", "only guests can be suspended");
-  if (frozen.count() > 0) continue_after(frozen, stop_processes(*domains_[slot]));
+  continue_after(frozen,
+                 frozen.count() > 0 ? stop_processes(*domains_[slot]) : std::vector<pid_t>(),
+                 std::move(done));
 }
 
-domid host::save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen,
-                         bool storage_moved) {
+void host::save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen,
+                        bool storage_moved, std::function<void(domid)> done) {
   const auto slot = slot_of(domain);
   if (domain == domid_0)
     throw failure(errc::invalid_argument, "save domain 0", "only guests can be saved");
@@ -215,14 +219,15 @@ domid host::save_restore(domid domain, bool keep_number, std::chrono::millisecon
   const auto new_domain = keep_number ? domain : domid{next_domain_++};
   if (stopped.empty()) {
     resume_as(slot, domain, new_domain, storage_moved);
-    return new_domain;
+    done(new_domain);
+    return;
   }
   // Backends still complete the requests in flight, and may access the saved guest's memory until
   // the drain is complete.
-  resume_when_drained({slot, domain, new_domain, storage_moved,
-                       std::max(frozen - drain_grace, drain_grace), std::move(stopped)},
-                      drain_timeout);
-  return new_domain;
+  resume_when_drained(
+      {slot, domain, new_domain, storage_moved, std::max(frozen - drain_grace, drain_grace),
+       std::move(stopped), [new_domain, done = std::move(done)] { done(new_domain); }},
+      drain_timeout);
 }
 
 void host::raise_virq(domid domain, std::uint32_t virq) {

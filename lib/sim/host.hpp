@@ -58,15 +58,16 @@ class host final : private control_host {
   [[nodiscard]] domid create_domain(std::optional<domid> number);
   /// Kills the domain's processes. Pages that peers have mapped stay mapped.
   void destroy_domain(domid domain);
-  /// Saves and restores the domain; returns its new number. If `frozen` is 0, the restore is
-  /// immediate. Otherwise, the domain's processes are stopped for that time, as by a save, and the
-  /// restore follows when the backends have completed the requests in flight. `storage_moved`: as
-  /// for toolstack::rebuild_domain().
-  domid save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen,
-                     bool storage_moved = false);
+  /// Saves and restores the domain. If `frozen` is 0, the restore is immediate. Otherwise, the
+  /// domain's processes are stopped for that time, as by a save, and the restore follows when the
+  /// backends have completed the requests in flight. `storage_moved`: as for
+  /// toolstack::rebuild_domain(). `done` is called with the domain's new number when its processes
+  /// run again; until then, the domain has its old number.
+  void save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen,
+                    bool storage_moved, std::function<void(domid)> done);
   /// Simulates a cancelled suspend, as by `xl save -c`: stops the domain's processes for the
-  /// `frozen` time and does nothing else.
-  void checkpoint(domid domain, std::chrono::milliseconds frozen);
+  /// `frozen` time and does nothing else. `done` is called when they run again.
+  void checkpoint(domid domain, std::chrono::milliseconds frozen, std::function<void()> done);
   void raise_virq(domid domain, std::uint32_t virq);
   void set_faults(const fault_switches& faults);
   [[nodiscard]] const fault_switches& faults() const noexcept { return faults_; }
@@ -90,10 +91,12 @@ class host final : private control_host {
     bool storage_moved;
     std::chrono::milliseconds frozen;  ///< remaining time after the restore
     std::vector<pid_t> processes;
+    std::function<void()> done;
   };
   /// Stops the domain's processes and returns their pids.
   [[nodiscard]] std::vector<pid_t> stop_processes(const domain_record& domain) const;
-  void continue_after(std::chrono::milliseconds delay, std::vector<pid_t> processes);
+  void continue_after(std::chrono::milliseconds delay, std::vector<pid_t> processes,
+                      std::function<void()> done);
   void resume_when_drained(suspended_domain suspended, std::chrono::milliseconds timeout);
   void resume_as(std::uint8_t slot, domid old_domain, domid new_domain, bool storage_moved);
 

@@ -99,6 +99,15 @@ TEST(domain_life, closing_a_stale_handle_is_recorded_as_a_kernel_bug_and_kills_t
               HasSubstr("kernel BUG at drivers/xen/evtchn.c: last reference closed"));
 }
 
+TEST(domain_life, a_save_is_reported_when_the_domain_runs_under_its_new_number) {
+  simulated_host host;
+  const auto guest = host.actor(1);
+  guest->ask("open");
+  const auto number = host.save_restore(1, false, std::chrono::milliseconds(30));
+  EXPECT_TRUE(host.domain(1).is_null());
+  EXPECT_FALSE(host.domain(number).is_null()) << "the next command may name it";
+}
+
 TEST(domain_life, unbinding_a_stale_port_triggers_the_kernel_bug_too) {
   simulated_host host;
   const auto guest = host.actor(1);

@@ -157,7 +157,13 @@ asio::awaitable<void> run_seed(async::runtime& runtime, sim::simulated_toolstack
   for (auto& disk : loaded)
     for (unsigned i = 0; i < workers; ++i)
       working.spawn(work(disk, i, &recovery_load::run, out.problems));
-  auto run_events = [&] { fate.run(); };
+  auto run_events = [&] {
+    try {
+      fate.run();
+    } catch (const std::exception& problem) {
+      throw std::runtime_error(problem.what() + (" after" + fate.story()));
+    }
+  };
   co_await run_blocking(runtime, run_events);
   for (auto& disk : loaded)
     for (unsigned i = 0; i < workers; ++i) {

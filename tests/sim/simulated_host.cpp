@@ -113,8 +113,12 @@ nlohmann::json simulated_host::domain(unsigned number) {
   return nullptr;
 }
 
-unsigned simulated_host::save_restore(unsigned domain, bool keep) {
-  return ask({{"command", "save-restore"}, {"domid", domain}, {"keep", keep}})
+unsigned simulated_host::save_restore(unsigned domain, bool keep,
+                                      std::chrono::milliseconds frozen) {
+  return ask({{"command", "save-restore"},
+              {"domid", domain},
+              {"keep", keep},
+              {"frozen_ms", frozen.count()}})
       .at("domid")
       .get<unsigned>();
 }

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -51,7 +52,7 @@ class simulated_host {
   /// The entry of `status` for a domain; null if there is none.
   [[nodiscard]] nlohmann::json domain(unsigned number);
   /// Returns the domain's new number.
-  unsigned save_restore(unsigned domain, bool keep = false);
+  unsigned save_restore(unsigned domain, bool keep = false, std::chrono::milliseconds frozen = {});
   void fault(const std::string& spec);
   [[nodiscard]] std::filesystem::path directory_of(unsigned domain);
   /// Polls the status until `done` returns true, at most 10 s: for effects of a process's death.
