@@ -7,17 +7,17 @@ usage() {
 usage: packaging/cross-build.sh arm64 [TARGET...]
        packaging/cross-build.sh --sysroot arm64
 
-Builds all targets, or TARGETs, for ARM64 in build/arm64. Installs missing packages: the compiler,
-and QEMU's user-mode emulation, which generates the manual pages and can run the unit tests
+Builds all targets, or TARGETs, for ARM64 in build/arm64. Installs missing packages: the compiler, and
+QEMU user-mode emulation, which is needed to generate the man pages and to run the unit tests
 (ctest --test-dir build/arm64 -L unit).
 
-The headers and libraries come from this machine's release and are unpacked into
-${XENPV_CACHE:-${XDG_CACHE_HOME:-~/.cache}}/xenpv/sysroot/RELEASE-arm64-HASH. --sysroot only prints
-this directory, and makes it if it is missing.
+The headers and libraries come from the Debian release of this machine and are unpacked into
+${XENPV_CACHE:-${XDG_CACHE_HOME:-~/.cache}}/xenpv/sysroot/RELEASE-arm64-HASH. --sysroot creates this
+directory if it does not exist, prints its name and builds nothing.
 
 XENPV_DEBIAN_MIRROR: the mirror to use instead of deb.debian.org.
-Exit status: 0 if the build succeeded, 1 if not, 2 for a wrong command line, 77 if packages are
-missing and cannot be installed.
+Exit status: 0 if the build succeeded, 1 if it failed, 2 if the command line is invalid, 77 if packages
+are missing and cannot be installed.
 TEXT
 }
 
@@ -35,7 +35,7 @@ as_root() {
   elif command -v sudo >/dev/null; then
     sudo --preserve-env=http_proxy,https_proxy "$@"
   else
-    fail "unpacking the headers and libraries needs root or sudo: run it once as root"
+    fail "unpacking the headers and libraries needs root or sudo; run this script once as root"
   fi
 }
 
@@ -46,12 +46,13 @@ release() {
   echo "$VERSION_CODENAME"
 }
 
-# Prints the packages of packages.txt that the target needs; the tools run on this machine.
+# Prints the library packages in packages.txt, which are needed for the target. Tools run on this
+# machine.
 library_packages() {
   "$top/packaging/debian/install-packages.sh" --list build test | grep -E '^lib.*-dev$|-dev$'
 }
 
-# relative_links ROOT: makes absolute links relative, because they would lead out of the root.
+# relative_links ROOT: makes absolute links relative, because they would point outside ROOT.
 relative_links() {
   local root=$1 link target
   as_root find "$root/usr/lib" "$root/usr/include" -lname '/*' -printf '%p %l\n' | while read -r link target; do
@@ -59,7 +60,7 @@ relative_links() {
   done
 }
 
-# make_sysroot ARCHITECTURE: makes the sysroot if it is missing, and prints its directory.
+# make_sysroot ARCHITECTURE: creates the sysroot if it is missing, and prints its directory.
 make_sysroot() {
   local architecture=$1 cache name packages hash mirror=("${XENPV_DEBIAN_MIRROR:-}")
   [[ -n ${mirror[0]} ]] || mirror=()

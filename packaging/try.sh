@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds and runs a demonstration on Debian 12 or 13: installs the build dependencies, builds the
-# needed programs in build/try, serves the PV disk of a simulated guest, and then builds the other
+# Runs a demonstration on Debian 12 or 13: installs the build dependencies, builds the required
+# programs in build/try, serves the PV disk of a simulated guest, and then builds the other
 # programs. Apart from installing packages, it changes nothing outside build/.
 set -euo pipefail
 
@@ -15,15 +15,15 @@ if command -v ccache >/dev/null; then
 fi
 cmake -S "$top" -B "$build" -G Ninja "${options[@]}"
 echo
-echo "== building the programs of the demonstration: about two minutes on two cores =="
+echo "== building the programs for the demonstration: about two minutes on two cores =="
 cmake --build "$build" --target xenpv-disk xenpv-sim xenpv-custodian
 
 echo
-echo "== xenpv-sim demo: two domains, an event channel and a shared page =="
+echo "== xenpv-sim demo: ping between two domains over an event channel and a shared page =="
 "$build/bin/xenpv-sim" demo
 
 echo
-echo "== xenpv-disk: a PV disk of a simulated guest, served over NBD, written and read back =="
+echo "== xenpv-disk: serve a simulated guest's PV disk over NBD, write it and read it back =="
 files=$(mktemp -d)
 trap 'rm -rf "$files"' EXIT
 head -c 64M /dev/urandom >"$files/image"
@@ -34,7 +34,7 @@ head -c 64M /dev/urandom >"$files/image"
   nbdcopy "$1/image" "$uri"
   nbdcopy "$uri" "$1/back"
   cmp "$1/image" "$1/back"
-  echo "64 MiB written through the PV disk and read back: identical"' sh "$files"
+  echo "wrote 64 MiB to the PV disk and read it back: identical"' sh "$files"
 
 echo
 echo "== building the other programs: about a minute =="
@@ -42,14 +42,14 @@ cmake --build "$build"
 
 cat <<END
 
-Next, for example:
-  $build/bin/xenpv-sim run --disk xvdb,memory=1G -- sh    a guest with a disk; then, inside:
+Next steps, for example:
+  $build/bin/xenpv-sim run --disk xvdb,memory=1G -- sh    start a shell in a guest with a disk; inside it:
       $build/bin/xenpv-disk list
       $build/bin/xenpv-disk serve xvdb --unix /tmp/xvdb.sock &
       nbdinfo 'nbd+unix:///xvdb?socket=/tmp/xvdb.sock'; $build/bin/xenpv-disk status
-  in a Xen guest, as root: xenpv-disk serve xvdb --take    prints the nbd-client line to connect it
-  $build/bin/xenpv-sim run -- xenstore-ls -f /local/domain/1    list a guest's nodes (package xenstore-utils)
+  $build/bin/xenpv-sim run -- xenstore-ls -f /local/domain/1    list a guest's xenstore nodes (needs xenstore-utils)
   $build/bin/xenpv-sim --help                   list all commands
-  man $build/packaging/xenpv-sim.1              the manual page
+  man $build/packaging/xenpv-sim.1              read the man page
   $top/tests/run.sh --quick                     build everything and run the tests
+  xenpv-disk serve xvdb --take                  in a Xen guest, as root: serve a disk and print the nbd-client command
 END

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds and checks the whole tree on Debian 12 or 13. See usage below.
+# Builds and checks the whole tree on Debian 12 or 13; see usage() below.
 set -euo pipefail
 
 usage() {
@@ -8,18 +8,17 @@ usage: tests/run.sh [--quick] [--no-sanitize] [--no-tidy] [--no-real-xen | --nee
 
 Installs missing packages (as root or with sudo), builds with warnings as errors and runs all
 checks: format, self-contained headers, reference documentation, tests, an external program that
-uses the installed package and, by default, clang-tidy, the tests under ASan+UBSan and under TSan,
-fuzzing for ten seconds a target, and the scenarios on real Xen in QEMU. Builds and logs are in
-build/.
+uses the installed package and, by default, clang-tidy, the tests with ASan+UBSan and with TSan,
+fuzzing for ten seconds per target, and scenarios on real Xen in QEMU. Builds and logs are in build/.
 
   --quick           skip clang-tidy, sanitizers, fuzzing and real Xen; replay the fuzzing corpora
-  --no-sanitize     skip the two sanitizer builds, and fuzzing, which uses one of them
+  --no-sanitize     skip the two sanitizer builds, and fuzzing, which needs one of them
   --no-tidy         skip clang-tidy
-  --no-real-xen     skip real Xen; speed is only measured by tests/real-xen/run.sh speed
-  --need-real-xen   fail instead of skipping if real Xen is not available
+  --no-real-xen     skip real Xen; to measure speed there, use tests/real-xen/run.sh speed
+  --need-real-xen   fail if real Xen is not available, instead of skipping it
 
-The last line is "N passed, N failed, N skipped": test cases, and one for each other check.
-Exit status: 0 if nothing failed, 1 if something did, 2 for a wrong command line.
+The last line is "N passed, N failed, N skipped". It counts test cases; any other check counts as one.
+Exit status: 0 if nothing failed, 1 if something failed, 2 if the command line is invalid.
 END
 }
 
@@ -48,7 +47,7 @@ launcher=()
 mkdir -p "$logs"
 cd "$top"
 
-# stage NAME COMMAND...: runs the command with its output in a log; counts as one check.
+# stage NAME COMMAND...: runs the command, writes its output to a log, and counts it as one check.
 stage() {
   local name=$1 start=$SECONDS
   shift
@@ -64,7 +63,7 @@ stage() {
   fi
 }
 
-# note NAME VERDICT START TEXT: prints a line now and again in the summary.
+# note NAME VERDICT START TEXT: prints a line, which is repeated in the summary.
 note() {
   summary+=("$(printf '%-12s %-7s %4d s  %s' "$1" "$2" $((SECONDS - $3)) "$4")")
   echo "${summary[-1]}"
@@ -76,11 +75,12 @@ cases() {
   shift 2
   echo "== $name"
   rm -f "$logs/$name.xml"
-  "${launcher[@]}" ctest --test-dir "$build" -j "$jobs" --timeout 300 --no-tests=error --output-on-failure \
+  # Most tests wait more than they compute.
+  "${launcher[@]}" ctest --test-dir "$build" -j $((jobs * 3 / 2 + 1)) --timeout 300 --no-tests=error --output-on-failure \
     --output-junit "$logs/$name.xml" "$@" >"$logs/$name.log" 2>&1 || verdict=FAILED
   counts=$(count_cases "$logs/$name.xml") || counts="0 1 0"
   read -r p f s <<<"$counts"
-  # ctest can fail without a failed case, if there are no cases or a program is missing.
+  # Without cases, or if a program is missing, ctest fails although no case has failed.
   if [[ $verdict == FAILED && $f -eq 0 ]]; then f=1; fi
   passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
   note "$name" "$verdict" "$start" "$p passed, $f failed, $s skipped"
@@ -104,12 +104,12 @@ run_real_xen() {
     if [[ $f -eq 0 ]]; then f=1; fi
   fi
   passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-  again=$(grep -c '^note .* second try' "$logs/real-xen.log") || true
-  note real-xen "$verdict" "$start" "$p passed, $f failed, $s skipped; $again scenarios were tried twice"
+  again=$(grep -c '^note .* second attempt' "$logs/real-xen.log") || true
+  note real-xen "$verdict" "$start" "$p passed, $f failed, $s skipped; $again scenarios were retried"
   [[ $verdict == ok ]] || grep -vE '^(ok|skipped) ' "$logs/real-xen.log" | tail -n 120 >&2
 }
 
-# failed_output NAME: what the failed cases of a stage printed, and how ctest ended.
+# failed_output NAME: prints the output of the failed cases of a stage, and the end of its log.
 failed_output() {
   echo "== $1: failed cases"
   [[ ! -f $logs/$1.xml ]] || python3 - "$logs/$1.xml" <<'END'
@@ -152,14 +152,14 @@ finish() {
   exit 0
 }
 
-# build DIRECTORY OPTION...: all targets, warnings as errors.
+# build DIRECTORY OPTION...: builds all targets with warnings as errors.
 build() {
   local directory=$1
   shift
   local options=(-DXENPV_WERROR=ON "$@")
   if command -v ccache >/dev/null; then
     options+=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
-    # ccache needs this to cache units with a precompiled header.
+    # Required by ccache for sources that use a precompiled header.
     export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
   fi
   cmake -S "$top" -B "$directory" -G Ninja "${options[@]}" &&
@@ -176,9 +176,8 @@ check_headers() {
 }
 
 check_tidy() {
-  # Without precompiled headers, because clang cannot read GCC's. In unity batches, because most of
-  # the time is spent on headers, again for each unit. A batch includes source files, so the check
-  # for such includes is disabled.
+  # clang cannot read the precompiled headers of GCC. Unity batches save time, most of which is
+  # spent on headers. A batch includes source files, so the check for such includes is disabled.
   cmake -S "$top" -B build/tidy -G Ninja -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON -DXENPV_UNITY=ON \
     -DXENPV_BUILD_TESTS=OFF || return
   run-clang-tidy -p build/tidy -j "$jobs" -quiet -checks=-bugprone-suspicious-include \
@@ -186,16 +185,16 @@ check_tidy() {
 }
 
 # sanitized NAME SANITIZERS OPTION...: makes a separate build and runs its tests. Unity batches and
-# the optimisation level do not affect the results.
-# The sanitizers do not start on kernels with more address randomisation than they expect. The build
-# needs the launcher, too: it runs the test programs to list their cases.
+# the optimization level do not affect the results.
+# Sanitized programs do not start on kernels with more address space randomization than they expect.
+# The build also needs the launcher, because it runs the test programs to list their cases.
 sanitized() {
   local name=$1 sanitizers=$2 launcher=()
   shift 2
   if setarch "$(uname -m)" -R true 2>/dev/null; then launcher=(setarch "$(uname -m)" -R); fi
   stage "build-$name" build "build/$name" -DCMAKE_BUILD_TYPE=None -DXENPV_BUILD_BENCH=OFF -DXENPV_UNITY=ON \
     -DXENPV_SANITIZE="$sanitizers" "$@" || return 0
-  # With instrumentation, the exploration's millions of states would take many minutes.
+  # With instrumentation, exploring millions of states would take many minutes.
   XENPV_MODEL_STATES=50000 cases "$name" "build/$name" -LE 'install|bench'
 }
 
@@ -213,7 +212,7 @@ stage docs cmake --build build/check --target docs || true
 cases install build/check -L install
 [[ $tidy == no ]] || stage tidy check_tidy || true
 if [[ $sanitize == yes ]]; then
-  # With clang, because this build also fuzzes: ctest runs the fuzz targets with the other tests.
+  # Fuzzing needs clang: in this build, ctest runs the fuzz targets with the other tests.
   sanitized asan address,undefined -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
     "-DCMAKE_CXX_FLAGS=-O1 -g1 -fsanitize=fuzzer-no-link" -DXENPV_FUZZ_SECONDS=10
   sanitized tsan thread "-DCMAKE_CXX_FLAGS=-O1 -g1"

@@ -1,8 +1,8 @@
-// checksum_without_copy [DEVICE]: sums up the first MiB of a PV disk in the granted pages
-// themselves.
+// checksum_without_copy [DEVICE]: adds up the bytes in the first MiB of a PV disk.
 //
-// A lease lends pages that the backend reads and writes: data is not copied, and nothing is
-// allocated. Requests are submitted on the thread that owns the queue. To try it without Xen:
+// The backend writes the data to leased pages, where the program reads it: no data is copied, and
+// no memory is allocated. Requests are submitted on the thread that owns the queue. To try it
+// without Xen:
 //   xenpv-sim run --disk xvdb,memory=64M -- ./checksum_without_copy
 #include <cstdio>
 #include <exception>
@@ -46,7 +46,7 @@ asio::awaitable<void> print_sum(blk::block_queue& queue) {
 asio::awaitable<void> run(xenpv::async::runtime& runtime, std::string device) {
   const auto disk = co_await xenpv::blkfront::frontend::open(runtime, std::move(device));
   auto& queue = disk->queue(0);
-  auto body = xenpv::async::run_on(queue.executor(), [&] { return print_sum(queue); });
+  auto body = xenpv::async::run_on(queue.get_executor(), [&] { return print_sum(queue); });
   const auto close = [&] { return disk->close(); };
   co_await xenpv::async::clean_up_on_failure(std::move(body), close);
   co_await close();

@@ -1,7 +1,7 @@
 // copy_first_block [DEVICE]: overwrites the second 4 KiB of a PV disk with the first, and flushes.
 //
-// DEVICE is a path as in xenstore ("device/vbd/51728"). The kernel's driver must not use the disk.
-// To try it without Xen:
+// DEVICE is a xenstore path ("device/vbd/51728"). The kernel driver must not be using the disk. To
+// try it without Xen:
 //   xenpv-sim run --disk xvdb,memory=64M -- ./copy_first_block
 #include <cstdio>
 #include <exception>
@@ -19,7 +19,7 @@ asio::awaitable<void> copy_block(xenpv::blkfront::frontend& disk) {
   std::vector<std::byte> block(4096);
   co_await disk.read(0, block);
   co_await disk.write(block.size(), block);
-  // Without flush support at the backend, nothing says when the write is durable.
+  // If the backend does not support flush, there is no way to make the write durable.
   if (disk.facts().flush != xenpv::blkfront::flush_support::none) co_await disk.flush();
   std::printf("copied %zu bytes of %s\n", block.size(), disk.facts().device.c_str());
 }

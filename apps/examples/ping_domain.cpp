@@ -1,7 +1,7 @@
-// ping_domain serve PEER | ping_domain ping PEER: one event to another domain and back.
+// ping_domain serve PEER | ping_domain ping PEER: sends an event to another domain and back.
 //
-// The server offers an unbound port and writes its number to xenstore, readable by PEER. The client
-// reads it, binds to it, notifies and waits for the answer. To try it without Xen:
+// The server offers an unbound port and writes its number to a xenstore node that PEER can read.
+// The client binds to this port, sends an event and waits for the reply. To try it without Xen:
 //   xenpv-sim start --dir host --domains 2
 //   xenpv-sim exec --dir host --domain 1 -- ./ping_domain serve 2 &
 //   xenpv-sim exec --dir host --domain 2 -- ./ping_domain ping 1
@@ -19,7 +19,7 @@ namespace {
 namespace asio = boost::asio;
 using xenpv::domid;
 
-/// Below the server's own directory, which a guest may write to.
+/// Relative to the server's home directory; guests may write below `data`.
 constexpr auto node = "data/ping-port";
 
 std::vector<xenpv::xen::store_permission> readable_by(domid owner, domid peer) {

@@ -1,4 +1,5 @@
-// serve_memory SOCKET: an NBD server for a block device of its own, 16 MiB of memory. Needs no Xen.
+// serve_memory SOCKET: an NBD server for a custom block device, 16 MiB of memory. Works without
+// Xen.
 //
 //   ./serve_memory /tmp/memory.sock
 //   nbdinfo nbd+unix:///memory?socket=/tmp/memory.sock    # in another terminal
@@ -18,21 +19,20 @@ namespace {
 namespace asio = boost::asio;
 namespace blk = xenpv::blk;
 
-/// One queue on one thread. It answers each request in a later turn of the event loop, as submit()
-/// asks.
+/// One queue on one thread. It completes each request in a later iteration of the event loop, as
+/// submit() requires.
 class memory_device final : public blk::block_device, public blk::block_queue {
  public:
   memory_device(asio::io_context& context, std::size_t size) : context_(context), bytes_(size) {
-    geometry_.size = size;
-    geometry_.can_flush = true;
+    shape_.size = size;
+    shape_.can_flush = true;
+    pages_ = std::make_shared<blk::page_pool>(page_memory_);
   }
 
   std::size_t queue_count() const noexcept override { return 1; }
   blk::block_queue& queue(std::size_t) noexcept override { return *this; }
 
-  const blk::geometry& shape() const noexcept override { return geometry_; }
-  asio::any_io_executor executor() const override { return context_.get_executor(); }
-  const std::shared_ptr<blk::page_pool>& pages() const noexcept override { return pages_; }
+  asio::any_io_executor get_executor() const override { return context_.get_executor(); }
   void commit() override {}
   void submit(blk::request& request) override {
     asio::post(context_, [this, &request] {
@@ -63,9 +63,7 @@ class memory_device final : public blk::block_device, public blk::block_queue {
 
   asio::io_context& context_;
   std::vector<std::byte> bytes_;
-  blk::geometry geometry_;
   std::vector<std::byte> page_memory_ = std::vector<std::byte>(64 * xenpv::page_size);
-  std::shared_ptr<blk::page_pool> pages_ = std::make_shared<blk::page_pool>(page_memory_);
 };
 
 asio::awaitable<void> stop_at_signal(xenpv::nbd::server& server, asio::signal_set& signals) {
@@ -85,7 +83,7 @@ int main(int argc, char** argv) {
     memory_device device(context, 16 << 20);
     xenpv::nbd::server_options options;
     options.export_name = "memory";
-    asio::signal_set signals(context, SIGINT, SIGTERM);  // before the server says that it is ready
+    asio::signal_set signals(context, SIGINT, SIGTERM);  // before "ready" is printed
     xenpv::nbd::server server(context.get_executor(), device, options);
     server.listen(xenpv::nbd::listen_unix(argv[1]));
     std::printf("ready\n");

@@ -1,7 +1,6 @@
 // wait_on_each_cpu: binds an event channel on each CPU and waits for an event there.
 //
-// Each channel connects the domain with itself, so the program is its own peer. To try it without
-// Xen:
+// Each channel connects the domain to itself, so no peer is needed. To try it without Xen:
 //   xenpv-sim run -- ./wait_on_each_cpu
 #include <cstdio>
 #include <exception>
@@ -12,7 +11,7 @@ namespace {
 
 namespace asio = boost::asio;
 
-/// Runs on the thread that owns `loop`: ports are bound and awaited there.
+/// Runs on the thread that owns `loop`; ports must be bound and awaited there.
 asio::awaitable<void> wait_for_own_event(xenpv::async::event_loop& loop, std::size_t index) {
   auto receiver = loop.bind_unbound(xenpv::domid_self);
   auto sender = loop.bind_interdomain(xenpv::domid_self, receiver.number());

@@ -1,6 +1,7 @@
 // watch_store PATH COUNT: prints COUNT changes of a xenstore node and of the nodes below it.
 //
-// xenstored sends the first event at once, whether the node exists or not. To try it without Xen:
+// xenstored sends the first event immediately, even if the node does not exist. To try it without
+// Xen:
 //   xenpv-sim run -- sh -c './watch_store data 2 & sleep 1; xenstore-write data/x 1; wait'
 #include <cstdio>
 #include <cstdlib>
@@ -17,7 +18,7 @@ asio::awaitable<void> print_changes(xenpv::async::runtime& runtime, std::string 
   auto watch = co_await store.watch(std::move(path));
   for (int i = 0; i < count; ++i) {
     const auto event = co_await watch.next();
-    // An event does not carry the new value: read it.
+    // An event does not contain the new value.
     const auto value = co_await store.read_if_exists(event.path);
     std::printf("%s%s%s\n", event.path.c_str(), value ? " = " : " does not exist",
                 value ? value->c_str() : "");

@@ -16,10 +16,8 @@
 namespace xenpv::disk_app {
 namespace {
 
-namespace asio = async::asio;
-
-/// How long requests wait without a server. For a kept device the time is longer, because an
-/// administrator may have to start its next server.
+/// How long requests wait without a server. Longer for a kept device, because an administrator may
+/// have to start its next server.
 constexpr std::chrono::seconds usual_dead_timeout(30);
 constexpr std::chrono::minutes kept_dead_timeout(10);
 
@@ -35,7 +33,7 @@ struct attach_options {
 result<std::uint32_t> parse_device(std::string_view text) {
   if (const auto index = nbd::kernel_device_index(text)) return *index;
   return make_error(errc::invalid_argument, fmt::format("device '{}'", text),
-                    "expected a device of the kernel's NBD driver, such as /dev/nbd0");
+                    "expected a device of the kernel NBD driver, such as /dev/nbd0");
 }
 
 /// The driver's timeouts are in seconds.
@@ -48,8 +46,8 @@ result<std::chrono::seconds> parse_seconds(std::string_view text, std::string_vi
                     "expected whole seconds");
 }
 
-/// Called before the disk is taken over, so that its current driver does not lose it if the device
-/// is not available.
+/// Called before the disk is taken over: if the device is not available, the disk stays with its
+/// current driver.
 void check_device(const std::optional<std::uint32_t>& index) {
   if (!index || !disk_of_kept_device(*index).empty()) return;
   if (const auto owner = nbd::kernel_device_owner(*index))
@@ -78,7 +76,7 @@ nbd::attachment_options attachment_options_for(const attach_options& options, se
   return out;
 }
 
-/// Refuses a device other than the one that was kept for the disk.
+/// Refuses a device other than the one kept for the disk.
 void check_choice(const attach_options& options, const claimed_disk& claimed) {
   const auto& kept = claimed.kept;
   if (!options.device || !kept || *options.device == kept->index) return;
@@ -202,17 +200,17 @@ cli::exit_code attach(const attach_options& options, std::ostream& out) {
 
 void add_attach(cli::app& app) {
   static attach_options options;
-  auto& command = app.add_command(
-      "attach", "create a block device for a PV disk, with the kernel's NBD driver");
+  auto& command =
+      app.add_command("attach", "create a block device for a PV disk, with the kernel NBD driver");
   command
       .describe(
-          "Serves the disk to this guest's kernel, without nbd-client and without a socket that "
-          "others could connect to. Prints the device, for example /dev/nbd0, when it and its "
-          "partitions exist. Needs the kernel's module nbd (modprobe nbd) and CAP_SYS_ADMIN.")
+          "Serves the disk to the guest kernel, without nbd-client and without a socket that "
+          "others could connect to. Prints the device, for example /dev/nbd0, once it and its "
+          "partitions exist. Requires the kernel module nbd (modprobe nbd) and CAP_SYS_ADMIN.")
       .describe(
           "The device stays until xenpv-disk detach, nbd-client -d, SIGTERM or SIGINT. It is "
           "resized when the disk is resized. Unmount it before you detach it: a file system that "
-          "is still mounted then loses data that was not written yet.")
+          "is still mounted loses data that has not been written yet.")
       .describe(
           "By default, requests wait for the backend without a time limit; with --timeout, the "
           "kernel resends a request that takes longer over a new connection. If this process is "
@@ -224,7 +222,7 @@ void add_attach(cli::app& app) {
           "same disk takes the device over, and its requests continue. xenpv-disk detach removes "
           "the device. The kernel resends requests that a killed process had not answered about 2 "
           "seconds after the takeover. See xenpv-recovery(7).")
-      .example("take over a disk that the kernel's driver is using",
+      .example("take over a disk that the kernel driver is using",
                "xenpv-disk attach xvdb --take --background")
       .example("attach and mount the disk", "mount $(xenpv-disk attach xvdb --background) /mnt");
   add_disk_options(command, options.disk);

@@ -14,7 +14,7 @@ namespace xenpv::disk_app {
 struct background_start {
   /// In the first process: the command's exit code, or ok once the second process continues.
   std::optional<cli::exit_code> outcome;
-  /// In the second process, which carries out the command: for announce().
+  /// In the second process, which executes the command: for announce().
   unique_fd ready;
 };
 

@@ -9,6 +9,7 @@
 #include "cli/progress.hpp"
 #include "cli/value.hpp"
 #include "commands.hpp"
+#include "xenpv/async/shield.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/base/system_root.hpp"
 #include "xenpv/blkfront/frontend.hpp"
@@ -16,7 +17,6 @@
 namespace xenpv::disk_app {
 namespace {
 
-namespace asio = async::asio;
 using blkfront::device_holder;
 
 struct pattern {
@@ -85,14 +85,9 @@ asio::awaitable<void> run_loads(blk::block_device& device, bench_engine engine,
 template <class Device>
 asio::awaitable<void> measure(Device& device, bench_engine engine, const bench_options& options,
                               std::vector<bench_row>& rows) {
-  std::exception_ptr error;
-  try {
-    co_await run_loads(device, engine, loads_for(options), rows);
-  } catch (...) {
-    error = std::current_exception();
-  }
-  co_await device.close();
-  if (error) std::rethrow_exception(error);
+  const auto loads = loads_for(options);
+  auto close = [&] { return device.close(); };
+  co_await async::finally(run_loads(device, engine, loads, rows), close);
 }
 
 asio::awaitable<void> measure_kernel(async::runtime& runtime, const blkfront::listed_device& disk,
@@ -101,8 +96,8 @@ asio::awaitable<void> measure_kernel(async::runtime& runtime, const blkfront::li
                         .path("/dev/" + disk.block_device.value_or(disk.name))
                         .string();
   std::vector<asio::any_io_executor> executors;
-  for (std::size_t i = 0;
-       i < std::min<std::size_t>(runtime.cpus(), options.device.queues.value_or(64)); ++i)
+  const auto queues = options.device.frontend.queues.value_or(64);
+  for (std::size_t i = 0; i < std::min<std::size_t>(runtime.cpus(), queues); ++i)
     executors.push_back(runtime.executor(i));
   blk::uring_device::options uring_options;
   uring_options.read_only = !options.overwrite;
@@ -118,17 +113,16 @@ asio::awaitable<void> measure_xenpv(async::runtime& runtime, const blkfront::lis
   co_await measure(*connected.device, bench_engine::xenpv, options, rows);
 }
 
-/// Measures the kernel's engine first: once the kernel's driver has released a disk, only the
-/// toolstack can reliably return the disk to that driver.
+/// Measures the kernel driver first: once it has released a disk, only the toolstack can reliably
+/// return the disk to it.
 asio::awaitable<void> bench(async::runtime& runtime, bench_options options,
                             std::vector<bench_row>& rows) {
   const auto held = co_await lock_disk(runtime, options.disk);
   const bool in_kernel = held.disk.holder == device_holder::kernel;
   if (options.engine == bench_engine::kernel && !in_kernel)
-    throw failure(
-        make_error_code(errc::not_available),
-        fmt::format("measure the kernel's engine on {}", held.disk.name),
-        "the kernel's driver is not using it; attach the disk again, or use --engine xenpv");
+    throw failure(make_error_code(errc::not_available),
+                  fmt::format("benchmark the kernel driver on {}", held.disk.name),
+                  "it is not using the disk; reattach the disk, or use --engine xenpv");
   const bool only_kernel = !options.engine && in_kernel && !options.device.take;
   if (options.engine != bench_engine::kernel && !only_kernel)
     check_claim(held.disk, options.device);
@@ -136,7 +130,7 @@ asio::awaitable<void> bench(async::runtime& runtime, bench_options options,
     co_await measure_kernel(runtime, held.disk, options, rows);
   if (options.engine == bench_engine::kernel) co_return;
   if (only_kernel) {
-    log().info("{}: the kernel's driver is using it; use --take to measure xenpv's engine as well",
+    log().info("{}: the kernel driver is using it; use --take to measure xenpv as well",
                held.disk.name);
     co_return;
   }
@@ -155,7 +149,7 @@ void print_json(std::ostream& out, const bench_options& options,
 
 cli::exit_code run_bench(const bench_options& options, std::ostream& out) {
   if (options.load && options.load->op == blk::operation::write && !options.overwrite)
-    throw failure(make_error_code(errc::invalid_argument), "benchmark with a load that writes",
+    throw failure(make_error_code(errc::invalid_argument), "benchmark with a write load",
                   "it destroys the data on the disk; confirm with --overwrite");
   std::vector<bench_row> rows;
   async::runtime_options settings;
@@ -179,18 +173,18 @@ void add_bench(cli::app& app) {
   static bench_options options;
   using blk::operation;
   auto& command =
-      app.add_command("bench", "benchmark a disk with xenpv's engine and the kernel's driver");
+      app.add_command("bench", "benchmark a disk with xenpv and with the kernel driver");
   command
       .describe(
-          "Runs the same loads on the disk through the kernel's block device (io_uring, O_DIRECT), "
-          "if the kernel's driver is using the disk, and through xenpv's engine, if --take is "
+          "Runs the same loads on the disk through the kernel block device (io_uring, O_DIRECT), "
+          "if the kernel driver is using the disk, and through xenpv, if --take is "
           "given or the disk is free. Both run in one benchmark, so that the figures are "
           "comparable.")
       .describe(
           "Without --load, runs random reads of 4k at depths 1 and 32 and sequential reads of 1M "
           "at depth 4, and with --overwrite the same loads as writes. The depth is the total of "
           "all queues. Data moves directly into and out of granted pages, as for NBD clients; "
-          "--copy adds the cost for a program that needs the data in its own memory.")
+          "--copy adds the cost of a program that needs the data in its own memory.")
       .example("measure both engines with reads", "xenpv-disk bench xvdb --take")
       .example("run one load and show its histogram",
                "xenpv-disk bench xvdb --load randread --block 16K --depth 8 --histogram");
@@ -218,7 +212,7 @@ void add_bench(cli::app& app) {
               {.by_default = "2s"})
       .flag("--overwrite", options.overwrite, "also write: destroys the data on the disk")
       .flag("--copy", options.copy,
-            "copy each block between granted pages and the benchmark's own memory (xenpv's engine "
+            "copy each block between granted pages and the benchmark's own memory (xenpv "
             "only)")
       .flag("--histogram", options.histogram, "show the latency distribution")
       .offers_json(options.json)

@@ -19,7 +19,7 @@ std::string latency_at(const bench_row& row, double share) {
   return format_nanoseconds(row.result.latency_ns.percentile(share));
 }
 
-/// Returns the speed relative to the kernel's driver with the same load, such as "1.83x"; empty if
+/// Returns the speed relative to the kernel driver with the same load, such as "1.83x"; empty if
 /// there is no row for the kernel.
 std::string beside_kernel(const std::vector<bench_row>& rows, const bench_row& row) {
   if (row.engine == bench_engine::kernel) return {};

@@ -17,6 +17,7 @@
 #include "blkfront/emulated_disk.hpp"
 #include "blkfront/kernel_driver.hpp"
 #include "nbd/kernel_device.hpp"
+#include "xenpv/async/shield.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/base/system_root.hpp"
 #include "xenpv/xen/custodian.hpp"
@@ -25,7 +26,6 @@
 namespace xenpv::disk_app {
 namespace {
 
-namespace asio = async::asio;
 using blkfront::device_holder;
 using blkfront::listed_device;
 
@@ -88,7 +88,7 @@ asio::awaitable<unique_fd> open_lock(async::runtime& runtime, const listed_devic
 }
 
 /// Returns the kernel device that a previous server left behind. Without `keep`, such a device is
-/// an error: other clients would write to the disk behind the page cache of the device's users.
+/// an error: writes of other clients would make the page cache of the device stale.
 std::optional<kept_device> find_left_behind(const std::string& disk, bool keep) {
   auto kept = find_kept_device(disk);
   if (!kept || keep) return kept;
@@ -120,8 +120,7 @@ std::string runtime_directory() {
   return path.string();
 }
 
-async::asio::awaitable<locked_disk> lock_disk(async::runtime& runtime, std::string name,
-                                              bool keep) {
+asio::awaitable<locked_disk> lock_disk(async::runtime& runtime, std::string name, bool keep) {
   const auto devices = co_await blkfront::list_devices(runtime.store());
   locked_disk out;
   out.disk = blkfront::find_device(devices, name).value();
@@ -145,7 +144,7 @@ void check_claim(const listed_device& disk, const device_options& options) {
   if (disk.holder != device_holder::kernel) return;
   if (!options.take)
     throw failure(std::make_error_code(std::errc::device_or_resource_busy), action,
-                  fmt::format("the kernel's driver is using it; use --take, or as root: echo "
+                  fmt::format("the kernel driver is using it; use --take, or as root: echo "
                               "vbd-{} > /sys/bus/xen/drivers/vbd/unbind",
                               disk.number));
   blkfront::check_release(disk);
@@ -155,7 +154,7 @@ asio::awaitable<void> give_back(async::runtime& runtime, listed_device disk) {
   try {
     auto root = system_root::from_environment();
     const auto name = co_await blkfront::give_to_kernel(runtime.store(), disk, std::move(root));
-    log().info("{}: returned to the kernel's driver, as /dev/{}", disk.name, name);
+    log().info("{}: returned to the kernel driver, as /dev/{}", disk.name, name);
   } catch (const failure& problem) {
     log().error("{}", problem.what());
   }
@@ -169,18 +168,14 @@ asio::awaitable<connected_disk> connect_disk(async::runtime& runtime, listed_dev
   if (disk.holder == device_holder::kernel) {
     blkfront::take_from_kernel(disk);
     out.taken = true;
-    log().info("{}: taken over from the kernel's driver", disk.name);
+    log().info("{}: taken over from the kernel driver", disk.name);
   }
-  std::exception_ptr error;
-  try {
-    auto frontend_settings = frontend_options(options);
-    out.device = co_await blkfront::frontend::open_again(runtime, disk.path, frontend_settings,
-                                                         std::move(identity));
-  } catch (...) {
-    error = std::current_exception();
-  }
-  if (error && out.taken) co_await give_back(runtime, disk);
-  if (error) std::rethrow_exception(error);
+  auto undo = [&]() -> asio::awaitable<void> {
+    if (out.taken) co_await give_back(runtime, disk);
+  };
+  auto opening =
+      blkfront::frontend::open_again(runtime, disk.path, options.frontend, std::move(identity));
+  out.device = co_await async::clean_up_on_failure(std::move(opening), undo);
   co_return out;
 }
 

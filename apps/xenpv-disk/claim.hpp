@@ -1,6 +1,6 @@
 // Claims a disk for this process: finds it, locks it against other servers and, as the last step,
-// takes it over from the kernel's driver. Returns the disk to that driver if it cannot be
-// connected. Shared by serve, run, attach and bench.
+// takes it over from the kernel driver. Returns the disk to that driver if it cannot be connected.
+// Shared by serve, run, attach and bench.
 #pragma once
 
 #include <memory>
@@ -31,32 +31,32 @@ struct locked_disk {
 /// serves it. If the disk's last server crashed, waits until that server's custodian has closed the
 /// disk, because a new connection must not begin earlier. Refuses a disk with a kernel device that
 /// a previous server left behind, unless `keep` is set.
-[[nodiscard]] async::asio::awaitable<locked_disk> lock_disk(async::runtime& runtime,
-                                                            std::string name, bool keep = false);
+[[nodiscard]] asio::awaitable<locked_disk> lock_disk(async::runtime& runtime, std::string name,
+                                                     bool keep = false);
 
 /// Whether a process has locked the disk of that name.
 [[nodiscard]] bool is_locked(const std::string& name);
 
 /// Throws `failure` if this process cannot drive the disk: the guest uses its emulated twin (the
-/// same disk as an emulated IDE or SCSI disk), the kernel's driver is using it and --take was not
+/// same disk as an emulated IDE or SCSI disk), the kernel driver is using it and --take was not
 /// given, or the disk is in use. Changes nothing.
 void check_claim(const blkfront::listed_device& disk, const device_options& options);
 
 struct connected_disk {
   std::unique_ptr<blkfront::frontend> device;
-  bool taken = false;  ///< from the kernel's driver, by this process
+  bool taken = false;  ///< from the kernel driver, by this process
 };
 
-/// Checks the claim again, takes the disk over from the kernel's driver if necessary, and connects
+/// Checks the claim again, takes the disk over from the kernel driver if necessary, and connects
 /// it. Returns the disk to that driver if it cannot be connected. Call after all other preparations
 /// of a command. See blkfront::frontend::open_again() for `identity`. Throws `failure`.
-[[nodiscard]] async::asio::awaitable<connected_disk> connect_disk(async::runtime& runtime,
-                                                                  blkfront::listed_device disk,
-                                                                  device_options options,
-                                                                  std::string identity);
+[[nodiscard]] asio::awaitable<connected_disk> connect_disk(async::runtime& runtime,
+                                                           blkfront::listed_device disk,
+                                                           device_options options,
+                                                           std::string identity);
 
-/// Returns a disk that was taken over, and is closed now, to the kernel's driver; logs the result.
-[[nodiscard]] async::asio::awaitable<void> give_back(async::runtime& runtime,
-                                                     blkfront::listed_device disk);
+/// Returns a disk that was taken over, and is now closed, to the kernel driver; logs the result.
+[[nodiscard]] asio::awaitable<void> give_back(async::runtime& runtime,
+                                              blkfront::listed_device disk);
 
 }  // namespace xenpv::disk_app

@@ -24,8 +24,6 @@
 namespace xenpv::disk_app {
 namespace {
 
-namespace asio = async::asio;
-
 /// Time limit for a client that does not read its report.
 constexpr std::chrono::seconds timeout(2);
 /// Time limit for a server that does not reply.
@@ -128,7 +126,7 @@ std::vector<cli::json> ask_servers(const std::string& disk) {
     if (auto report = ask(path); report && (disk.empty() || names_disk(*report, disk)))
       out.push_back(std::move(*report));
   if (out.empty() && !disk.empty())
-    throw failure(make_error_code(errc::not_available), fmt::format("ask the server of {}", disk),
+    throw failure(make_error_code(errc::not_available), fmt::format("query the server of {}", disk),
                   "no process serves it; start a server with xenpv-disk serve");
   return out;
 }

@@ -18,22 +18,22 @@ namespace xenpv::disk_app {
 class status_socket {
  public:
   /// Throws `failure` if the socket cannot be created.
-  status_socket(const async::asio::any_io_executor& control, const std::string& disk);
+  status_socket(const asio::any_io_executor& control, const std::string& disk);
   ~status_socket() { close(); }
   status_socket(const status_socket&) = delete;
   status_socket& operator=(const status_socket&) = delete;
 
   /// Disconnects clients until cancelled, because there is nothing to report yet.
-  [[nodiscard]] async::asio::awaitable<void> refuse();
+  [[nodiscard]] asio::awaitable<void> refuse();
   /// Sends a report to each client until cancelled.
-  [[nodiscard]] async::asio::awaitable<void> answer(served_disk& disk);
+  [[nodiscard]] asio::awaitable<void> answer(served_disk& disk);
   void close() noexcept;
 
  private:
-  async::asio::awaitable<unique_fd> accept();
+  asio::awaitable<unique_fd> accept();
 
   std::string path_;
-  async::asio::posix::stream_descriptor listener_;
+  asio::posix::stream_descriptor listener_;
 };
 
 /// Whether `name` is a name of the disk in `report`: its name in the guest or in the toolstack, its

@@ -11,8 +11,6 @@
 namespace xenpv::disk_app {
 namespace {
 
-namespace asio = async::asio;
-
 constexpr std::chrono::seconds interval(1);
 constexpr auto mib = double{1U << 20U};
 

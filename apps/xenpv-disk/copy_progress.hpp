@@ -8,6 +8,6 @@ namespace xenpv::disk_app {
 
 /// Runs until cancelled. Shows nothing before the first byte, and nothing while this process must
 /// not draw on the terminal (cli::progress_line).
-[[nodiscard]] async::asio::awaitable<void> show_copy_progress(served_disk& disk);
+[[nodiscard]] asio::awaitable<void> show_copy_progress(served_disk& disk);
 
 }  // namespace xenpv::disk_app

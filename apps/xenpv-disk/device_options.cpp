@@ -6,47 +6,37 @@
 namespace xenpv::disk_app {
 
 void add_device_options(cli::command& command, std::string& disk, device_options& options) {
+  auto& frontend = options.frontend;
   command
       .argument("DISK", disk,
                 "name in this guest (xvda or /dev/xvda) or in the toolstack (hda), number (51712), "
                 "xenstore path (device/vbd/51712), or the file or device behind the backend",
                 cli::as_text)
       .flag("--take", options.take,
-            "take over the disk from the kernel's driver, if the disk is unused")
+            "take over the disk from the kernel driver, if the disk is unused")
       .flag("--force", options.force,
             "open the disk even if this guest also uses it as an emulated IDE or SCSI disk: two "
             "drivers then write to the same disk")
-      .option("--queues N", options.queues, "use at most N queues, each on its own CPU",
+      .option("--queues N", frontend.queues, "use at most N queues, each on its own CPU",
               cli::whole_number<unsigned>(1, 64))
-      .option("--pages N", options.pages,
+      .option("--pages N", frontend.pages,
               "grant N pages for rings and data (default: half of xen-gntalloc's free pages, minus "
               "a reserve)",
               cli::whole_number<std::size_t>(1, 1U << 20U))
-      .option("--request-deadline DURATION", options.request_deadline,
-              "fail a request that the backend has not answered for this long; 0: never, as in "
+      .option("--request-deadline DURATION", frontend.request_deadline,
+              "fail requests that the backend does not complete within this time; 0: never, as in "
               "Linux: stalled storage then blocks its users instead of returning errors",
               parse_duration, {.by_default = "0"})
-      .option("--recovery-timeout DURATION", options.recovery_timeout,
+      .option("--recovery-timeout DURATION", frontend.recovery_timeout,
               "how long requests wait for a lost backend (restart, save and restore, migration) "
               "before they fail; the backend may still return later. 0: forever",
               parse_duration, {.by_default = "5min"})
-      .flag("--strict-flush", options.strict_flush,
+      .flag("--strict-flush", frontend.strict_flush,
             "fail flushes when the backend stops offering flush (default: warn once, then report "
             "success without the backend, as Linux does)")
-      .flag("--trust-backend-cache", options.trust_backend_cache,
+      .flag("--trust-backend-cache", frontend.trust_backend_cache,
             "after the loss of a backend, assume that it kept unflushed writes (default: the next "
             "flush fails once)");
-}
-
-blkfront::options frontend_options(const device_options& options) {
-  blkfront::options out;
-  out.queues = options.queues;
-  out.pages = options.pages;
-  out.request_deadline = options.request_deadline;
-  out.recovery_timeout = options.recovery_timeout;
-  out.strict_flush = options.strict_flush;
-  out.trust_backend_cache = options.trust_backend_cache;
-  return out;
 }
 
 }  // namespace xenpv::disk_app

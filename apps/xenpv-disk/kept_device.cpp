@@ -6,7 +6,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "claim.hpp"
 #include "cli/json.hpp"
@@ -23,17 +22,9 @@ std::string path_for(const std::string& disk) {
   return fmt::format("{}/{}{}", runtime_directory(), disk, suffix);
 }
 
-std::optional<std::string> read_file(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) return std::nullopt;
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-kept_device parse(const std::string& text, const std::string& path) {
+kept_device parse(std::istream& file, const std::string& path) {
   try {
-    const auto record = cli::json::parse(text);
+    const auto record = cli::json::parse(file);
     kept_device out;
     out.index = record.at("index").get<std::uint32_t>();
     out.connected_by = record.at("connected_by").get<pid_t>();
@@ -80,9 +71,9 @@ void forget_device(const std::string& disk) noexcept {
 
 std::optional<kept_device> find_kept_device(const std::string& disk) {
   const auto path = path_for(disk);
-  const auto text = read_file(path);
-  if (!text) return std::nullopt;
-  auto kept = parse(*text, path);
+  std::ifstream file(path);
+  if (!file) return std::nullopt;
+  auto kept = parse(file, path);
   if (!is_still_there(disk, kept)) return std::nullopt;
   return kept;
 }

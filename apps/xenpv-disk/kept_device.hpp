@@ -24,8 +24,8 @@ struct kept_device {
 /// Writes the record. Throws `failure`.
 void remember_device(const std::string& disk, const kept_device& device);
 void forget_device(const std::string& disk) noexcept;
-/// Returns the device that was left behind for a disk, if the kernel still has it and no other
-/// process has connected it since. Throws `failure` for an invalid record.
+/// Returns the device that was left behind for a disk, if it still exists in the kernel and no
+/// other process has connected it since. Throws `failure` for an invalid record.
 [[nodiscard]] std::optional<kept_device> find_kept_device(const std::string& disk);
 /// Returns the disk for which the device was left behind; empty: none.
 [[nodiscard]] std::string disk_of_kept_device(std::uint32_t index);

@@ -18,7 +18,7 @@ std::vector<listed_device> read_devices() {
   async::runtime_options settings;
   settings.with_custodian = false;
   async::runtime runtime(std::move(settings));
-  runtime.run([&](async::runtime& self) -> async::asio::awaitable<void> {
+  runtime.run([&](async::runtime& self) -> asio::awaitable<void> {
     devices = co_await blkfront::list_devices(self.store());
   });
   return devices;

@@ -12,7 +12,7 @@ int main(int argc, char** argv) {
           "place of the kernel, and exports it to NBD clients: nbd-client makes it a block device "
           "again, qemu-img and nbdcopy use it directly.")
       .example("list the disks and their drivers", "xenpv-disk list")
-      .example("serve a disk that the kernel's driver is using", "xenpv-disk serve xvdb --take")
+      .example("serve a disk that the kernel driver is using", "xenpv-disk serve xvdb --take")
       .example("attach the disk as a block device", "xenpv-disk attach xvdb --take")
       .manual_section(
           "ENVIRONMENT",

@@ -23,7 +23,7 @@ constexpr std::size_t thread_stack = std::size_t{512} << 10U;
 }  // namespace
 
 void prepare_for_swap() {
-  // Keeps freed memory in the process: no trimming, and no separate mapping for each large block.
+  // Keep freed memory in the process: no trimming, and no separate mapping for each large block.
   ::mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
   ::mallopt(M_MMAP_MAX, 0);
   // A locked stack occupies its full size.

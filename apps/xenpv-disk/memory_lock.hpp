@@ -1,5 +1,5 @@
 // Prepares a process to serve the disk to which the system swaps: when memory is short, the process
-// must continue without new memory.
+// must make progress without allocating memory.
 #pragma once
 
 namespace xenpv::disk_app {

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <utility>
 
 namespace xenpv::disk_app {
 namespace {
@@ -105,7 +104,7 @@ json recovery_report(const blkfront::recovery_statistics& statistics) {
 
 }  // namespace
 
-async::asio::awaitable<json> make_report(served_disk& disk) {
+asio::awaitable<json> make_report(served_disk& disk) {
   const auto queues = co_await disk.device.statistics();
   const auto clients = co_await disk.server.clients();
   json out;
@@ -143,95 +142,78 @@ async::asio::awaitable<json> make_report(served_disk& disk) {
 
 namespace {
 
-void add_recovery(std::string& out, const std::vector<json>& reports) {
-  const auto add = [&](std::string_view name, std::string_view help, std::string_view type,
-                       auto value_of) {
-    out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
-    for (const auto& report : reports)
-      out += fmt::format("{}{{disk=\"{}\"}} {}\n", name, report.at("name").get<std::string>(),
-                         value_of(report));
-  };
-  const auto counter = [](const char* key) {
-    return [key](const json& report) { return report.at("recovery").at(key).get<std::uint64_t>(); };
-  };
-  add("xenpv_disk_connected", "Whether the backend is connected", "gauge", [](const json& report) {
-    return report.at("device").at("state").get<std::string>() == "connected" ? 1 : 0;
-  });
-  add("xenpv_disk_reconnects_total", "Reconnects after the loss of a backend", "counter",
-      counter("reconnects"));
-  add("xenpv_disk_replayed_requests_total", "Requests resent after the loss of a backend",
-      "counter", counter("replayed_requests"));
-  add("xenpv_disk_longest_pause_seconds", "Longest time without a backend", "gauge",
-      [](const json& report) {
-        const auto pause = report.at("recovery").at("longest_pause_ns").get<std::uint64_t>();
-        return fmt::format("{:.9f}", static_cast<double>(pause) / 1e9);
-      });
+/// A Prometheus metric: the value of `key` in a section of the report, or in each of its
+/// operations.
+struct metric {
+  std::string_view name;
+  std::string_view help;
+  std::string_view section;
+  std::string_view key;
+};
+constexpr auto metrics = std::to_array<metric>(
+    {{"requests_total", "Requests completed", "operations", "requests"},
+     {"bytes_total", "Bytes of requests that succeeded", "operations", "bytes"},
+     {"errors_total", "Requests that failed", "operations", "errors"},
+     {"latency_seconds", "Time from submission to completion", "operations", "latency_ns"},
+     {"connected", "Whether the backend is connected", "device", "state"},
+     {"reconnects_total", "Reconnects after the loss of a backend", "recovery", "reconnects"},
+     {"replayed_requests_total", "Requests resent after the loss of a backend", "recovery",
+      "replayed_requests"},
+     {"longest_pause_seconds", "Longest time without a backend", "recovery", "longest_pause_ns"},
+     {"stalls_total", "Periods in which the backend did not respond", "stalls", "count"},
+     {"stalled", "Whether the backend is stalled now", "stalls", "now"},
+     {"flushes_ignored_total", "Flushes completed without the backend", "durability",
+      "flushes_ignored"},
+     {"flushes_refused_total", "Flushes that failed because a lost backend may have lost writes",
+      "durability", "flushes_refused"},
+     {"clients", "NBD clients connected", "server", "clients"}});
+
+std::string_view type_of(const metric& metric) {
+  if (metric.key == "latency_ns") return "summary";
+  return metric.name.ends_with("_total") ? "counter" : "gauge";
 }
 
-void add_stalls_and_flushes(std::string& out, const std::vector<json>& reports) {
-  const auto add = [&](std::string_view name, std::string_view help, std::string_view type,
-                       const char* section, const char* key) {
-    out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
-    for (const auto& report : reports) {
-      const auto& value = report.at(section).at(key);
-      out += fmt::format(
-          "{}{{disk=\"{}\"}} {}\n", name, report.at("name").get<std::string>(),
-          value.is_boolean() ? value.get<bool>() ? 1U : 0U : value.get<std::uint64_t>());
-    }
+std::string number(const metric& metric, const json& value) {
+  if (value.is_string()) return value.get<std::string>() == "connected" ? "1" : "0";
+  if (value.is_boolean()) return value.get<bool>() ? "1" : "0";
+  if (value.is_array()) return fmt::format("{}", value.size());
+  const auto count = value.get<std::uint64_t>();
+  if (!metric.name.ends_with("_seconds")) return fmt::format("{}", count);
+  return fmt::format("{:.9f}", static_cast<double>(count) / 1e9);
+}
+
+void add_samples(std::string& out, const metric& metric, const std::string& labels,
+                 const json& value) {
+  const auto add = [&](std::string_view more, const json& sample) {
+    out += fmt::format("xenpv_disk_{}{{{}{}}} {}\n", metric.name, labels, more,
+                       number(metric, sample));
   };
-  add("xenpv_disk_stalls_total", "Periods in which the backend did not respond", "counter",
-      "stalls", "count");
-  add("xenpv_disk_stalled", "Whether the backend is stalled now", "gauge", "stalls", "now");
-  add("xenpv_disk_flushes_ignored_total", "Flushes answered without the backend", "counter",
-      "durability", "flushes_ignored");
-  add("xenpv_disk_flushes_refused_total",
-      "Flushes that failed because a lost backend may have lost writes", "counter", "durability",
-      "flushes_refused");
+  if (!value.is_object()) return add("", value);
+  add(",quantile=\"0.5\"", value.at("p50"));
+  add(",quantile=\"0.99\"", value.at("p99"));
+  add(",quantile=\"0.999\"", value.at("p999"));
 }
 
 }  // namespace
 
 std::string to_prometheus(const std::vector<json>& reports) {
-  struct series {
-    const char* name;
-    const char* help;
-    const char* type;
-    const char* key;
-    double scale;
-  };
-  constexpr std::array<series, 3> counters = {
-      series{"xenpv_disk_requests_total", "Requests answered", "counter", "requests", 1},
-      series{"xenpv_disk_bytes_total", "Bytes of requests that succeeded", "counter", "bytes", 1},
-      series{"xenpv_disk_errors_total", "Requests that failed", "counter", "errors", 1}};
   std::string out;
-  for (const auto& metric : counters) {
-    out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", metric.name, metric.help, metric.name,
-                       metric.type);
-    for (const auto& report : reports)
-      for (const auto& [operation, values] : report.at("operations").items())
-        out += fmt::format("{}{{disk=\"{}\",operation=\"{}\"}} {}\n", metric.name,
-                           report.at("name").get<std::string>(), operation,
-                           values.at(metric.key).get<std::uint64_t>());
+  for (const auto& metric : metrics) {
+    out += fmt::format("# HELP xenpv_disk_{0} {1}\n# TYPE xenpv_disk_{0} {2}\n", metric.name,
+                       metric.help, type_of(metric));
+    const std::string key(metric.key);
+    for (const auto& report : reports) {
+      const auto disk = fmt::format("disk=\"{}\"", report.at("name").get<std::string>());
+      const auto& section = report.at(std::string(metric.section));
+      if (metric.section != "operations") {
+        add_samples(out, metric, disk, section.at(key));
+        continue;
+      }
+      for (const auto& [operation, values] : section.items())
+        add_samples(out, metric, fmt::format("{},operation=\"{}\"", disk, operation),
+                    values.at(key));
+    }
   }
-  out +=
-      "# HELP xenpv_disk_latency_seconds Time from submission to completion\n"
-      "# TYPE xenpv_disk_latency_seconds summary\n";
-  constexpr std::array<std::pair<const char*, const char*>, 3> quantiles = {
-      {{"0.5", "p50"}, {"0.99", "p99"}, {"0.999", "p999"}}};
-  for (const auto& report : reports)
-    for (const auto& [operation, values] : report.at("operations").items())
-      for (const auto& [quantile, key] : quantiles)
-        out += fmt::format(
-            "xenpv_disk_latency_seconds{{disk=\"{}\",operation=\"{}\",quantile=\"{}\"}} {:.9f}\n",
-            report.at("name").get<std::string>(), operation, quantile,
-            static_cast<double>(values.at("latency_ns").at(key).get<std::uint64_t>()) / 1e9);
-  add_recovery(out, reports);
-  add_stalls_and_flushes(out, reports);
-  out += "# HELP xenpv_disk_clients NBD clients connected\n# TYPE xenpv_disk_clients gauge\n";
-  for (const auto& report : reports)
-    out +=
-        fmt::format("xenpv_disk_clients{{disk=\"{}\"}} {}\n", report.at("name").get<std::string>(),
-                    report.at("server").at("clients").size());
   return out;
 }
 

@@ -9,7 +9,7 @@
 namespace xenpv::disk_app {
 
 /// Builds the full report of one served disk.
-[[nodiscard]] async::asio::awaitable<cli::json> make_report(served_disk& disk);
+[[nodiscard]] asio::awaitable<cli::json> make_report(served_disk& disk);
 
 /// Formats reports in the Prometheus text format.
 [[nodiscard]] std::string to_prometheus(const std::vector<cli::json>& reports);

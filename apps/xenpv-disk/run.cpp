@@ -13,12 +13,13 @@
 #include <optional>
 #include <sstream>
 
+#include "async/nursery.hpp"
 #include "claim.hpp"
 #include "commands.hpp"
 #include "copy_progress.hpp"
 #include "service.hpp"
 #include "xenpv/async/deadline.hpp"
-#include "xenpv/async/nursery.hpp"
+#include "xenpv/async/shield.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/nbd/listen.hpp"
 
@@ -26,8 +27,6 @@ extern char** environ;
 
 namespace xenpv::disk_app {
 namespace {
-
-namespace asio = async::asio;
 
 /// Time limit for the command to exit after SIGTERM when the disk can no longer be served.
 constexpr std::chrono::seconds grace(5);
@@ -140,15 +139,11 @@ asio::awaitable<void> run_with_progress(served_disk& disk, const std::vector<std
                                         int& status) {
   async::nursery tasks(disk.runtime.control());
   tasks.spawn(show_copy_progress(disk));
-  std::exception_ptr error;
-  try {
-    co_await run_command(disk, command, status);
-  } catch (...) {
-    error = std::current_exception();
-  }
-  tasks.cancel();
-  co_await tasks.join();
-  if (error) std::rethrow_exception(error);
+  auto clean_up = [&] {
+    tasks.cancel();
+    return tasks.join();
+  };
+  co_await async::finally(run_command(disk, command, status), clean_up);
 }
 
 /// Returns 0 if posix_spawnp(3) would find and run the program, otherwise its error.

@@ -19,8 +19,6 @@
 namespace xenpv::disk_app {
 namespace {
 
-namespace asio = async::asio;
-
 struct serve_options {
   disk_options disk;
   std::vector<std::string> unix_paths;
@@ -47,8 +45,7 @@ std::optional<gid_t> find_group(const std::string& name) {
   if (name.empty()) return std::nullopt;
   const auto* const entry = ::getgrnam(name.c_str());
   if (entry == nullptr)
-    throw failure(errc::invalid_argument, fmt::format("group '{}'", name),
-                  "there is no such group");
+    throw failure(errc::invalid_argument, fmt::format("group '{}'", name), "no such group");
   return entry->gr_gid;
 }
 
@@ -197,16 +194,16 @@ void add_serve(cli::app& app) {
           "the nbd-client command that creates a block device. Without --unix or --tcp, listens on "
           "/run/xenpv/DISK.sock, or on the sockets passed by a service manager (LISTEN_FDS). With "
           "--take, the disk is taken over last, when everything else is ready, and returned to the "
-          "kernel's driver if it cannot be connected.")
+          "kernel driver if it cannot be connected.")
       .describe(
           "SIGTERM or SIGINT stops the server: it accepts no new requests, answers those in flight "
           "(for at most 10 seconds), flushes, and closes its connection to the backend. A second "
           "signal disconnects clients immediately. If the server is killed, a helper process "
           "closes the disk.")
-      .example("serve a disk that the kernel's driver is using", "xenpv-disk serve xvdb --take")
+      .example("serve a disk that the kernel driver is using", "xenpv-disk serve xvdb --take")
       .example("serve over TCP, read-only",
                "xenpv-disk serve xvdb --tcp 127.0.0.1:10809 --read-only")
-      .example("serve to other machines, only to clients with a key",
+      .example("serve over the network to clients that have a key",
                "xenpv-disk serve xvdb --tcp :10809 --tls-psk /etc/xenpv/keys.psk");
   add_disk_options(command, options.disk);
   add_client_options(command, options.disk);

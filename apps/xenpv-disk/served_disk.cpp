@@ -6,17 +6,16 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <csignal>
 
+#include "async/nursery.hpp"
 #include "claim.hpp"
 #include "cli/value.hpp"
 #include "control_socket.hpp"
 #include "memory_lock.hpp"
-#include "xenpv/async/nursery.hpp"
+#include "xenpv/async/shield.hpp"
 #include "xenpv/base/log.hpp"
 
 namespace xenpv::disk_app {
 namespace {
-
-namespace asio = async::asio;
 
 nbd::server_options server_options_for(const disk_options& options, const tls_settings& tls,
                                        const claimed_disk& claimed,
@@ -35,7 +34,7 @@ nbd::server_options server_options_for(const disk_options& options, const tls_se
 void warn_about(const blkfront::frontend& device, const std::string& name) {
   if (!device.shape().can_flush && !device.shape().read_only)
     log().warn(
-        "{}: the backend does not support flush, so it is unknown when a write is durable; clients "
+        "{}: the backend does not support flush, so writes are never known to be durable; clients "
         "are offered neither FLUSH nor FUA",
         name);
 }
@@ -53,30 +52,32 @@ asio::awaitable<void> handle_signals(const claimed_disk& claimed, int& first) {
   ::raise(second);
 }
 
+/// Closes a disk that was never served, and returns it to the kernel driver if it was taken over.
+asio::awaitable<void> disconnect(const claimed_disk& claimed, const connected_disk& connected) {
+  if (!connected.device) co_return;
+  co_await connected.device->close();
+  if (connected.taken) co_await give_back(claimed.runtime, claimed.disk);
+}
+
 /// Until the disk is connected, its status socket disconnects all clients. Sets `signal` to a
-/// signal that was received meanwhile.
+/// signal received in the meantime.
 asio::awaitable<connected_disk> connect(const claimed_disk& claimed, const disk_options& options,
                                         status_socket& status, int& signal) {
   auto identity = claimed.kept ? claimed.kept->identity : std::string();
   async::nursery tasks(claimed.runtime.control());
   tasks.spawn(status.refuse());
   tasks.spawn(handle_signals(claimed, signal));
-  std::exception_ptr error;
   connected_disk out;
-  try {
+  auto body = [&]() -> asio::awaitable<void> {
     out = co_await connect_disk(claimed.runtime, claimed.disk, options.device, std::move(identity));
-  } catch (...) {
-    error = std::current_exception();
-  }
-  tasks.cancel();
-  try {
-    co_await tasks.join();
-  } catch (...) {
-    if (!error) error = std::current_exception();
-  }
-  if (error && out.device) co_await out.device->close();
-  if (error && out.device && out.taken) co_await give_back(claimed.runtime, claimed.disk);
-  if (error) std::rethrow_exception(error);
+  };
+  auto end_tasks = [&] {
+    tasks.cancel();
+    return tasks.join();
+  };
+  auto undo = [&] { return disconnect(claimed, out); };
+  auto connecting = async::finally(body(), end_tasks);
+  co_await async::clean_up_on_failure(std::move(connecting), undo);
   co_return out;
 }
 
@@ -88,17 +89,13 @@ asio::awaitable<void> serve_clients(const disk_service& service, const disk_opti
   nbd::server server(claimed.runtime.control(), device, std::move(exported));
   served_disk served{claimed.runtime, claimed.disk, claimed.disk.name, claimed.export_name, device,
                      server,          status,       claimed.kept};
-  std::exception_ptr error;
-  try {
-    co_await service(served);
-  } catch (...) {
-    error = std::current_exception();
-  }
-  was_ready = served.is_ready;
-  status.close();
-  device.on_change({});
-  co_await server.stop();
-  if (error) std::rethrow_exception(error);
+  auto stop = [&] {
+    was_ready = served.is_ready;
+    status.close();
+    device.on_change({});
+    return server.stop();
+  };
+  co_await async::finally(service(served), stop);
 }
 
 asio::awaitable<void> close(blkfront::frontend& device, const std::string& name) {
@@ -125,22 +122,17 @@ asio::awaitable<void> serve(async::runtime& runtime, disk_options options, tls_s
   if (!service) co_return;
   int signal = 0;
   const auto connected = co_await connect(claimed, options, status, signal);
-  if (signal != 0) {
-    co_await connected.device->close();
-    if (connected.taken) co_await give_back(runtime, disk);
-    co_return;
-  }
-  std::exception_ptr error;
+  if (signal != 0) co_return co_await disconnect(claimed, connected);
+  auto& device = *connected.device;
   bool was_ready = false;
-  try {
-    warn_about(*connected.device, disk.name);
-    co_await serve_clients(service, options, tls, claimed, *connected.device, status, was_ready);
-  } catch (...) {
-    error = std::current_exception();
-  }
-  co_await close(*connected.device, disk.name);
-  if (error && connected.taken && !was_ready) co_await give_back(runtime, disk);
-  if (error) std::rethrow_exception(error);
+  auto close_disk = [&] { return close(device, disk.name); };
+  auto return_disk = [&]() -> asio::awaitable<void> {
+    if (connected.taken && !was_ready) co_await give_back(runtime, disk);
+  };
+  warn_about(device, disk.name);
+  auto serving = async::finally(
+      serve_clients(service, options, tls, claimed, device, status, was_ready), close_disk);
+  co_await async::clean_up_on_failure(std::move(serving), return_disk);
 }
 
 }  // namespace

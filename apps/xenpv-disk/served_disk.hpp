@@ -52,19 +52,19 @@ struct served_disk {
   std::optional<kept_device> kept = {};  ///< left behind by a previous server
   std::string kernel_device = {};        ///< "/dev/nbd0"; empty: none
   /// Clients can use the disk. A disk that was taken over but never became ready is returned to the
-  /// kernel's driver.
+  /// kernel driver.
   bool is_ready = false;
 };
 
-using disk_service = std::function<async::asio::awaitable<void>(served_disk&)>;
+using disk_service = std::function<asio::awaitable<void>(served_disk&)>;
 
 /// Claims the disk and calls `prepare`, which must complete everything else that the service needs
-/// and that may fail: listeners, files, privileges. Then takes the disk over from the kernel's
-/// driver (with --take), connects it and runs the service that `prepare` returned. If `prepare`
-/// returned an empty service, returns immediately and leaves the disk as it is.
+/// and that may fail: listeners, files, privileges. Then takes the disk over from the kernel driver
+/// (with --take), connects it and runs the service that `prepare` returned. If `prepare` returned
+/// an empty service, returns immediately and leaves the disk as it is.
 ///
 /// Closes the disk properly after any failure. Returns a disk that was taken over, but never
-/// served, to the kernel's driver. Runs on the calling thread, which must be the only one. Throws
+/// served, to the kernel driver. Runs on the calling thread, which must be the only one. Throws
 /// `failure`.
 void with_served_disk(const disk_options& options, const tls_settings& tls,
                       std::function<disk_service(const claimed_disk&)> prepare);

@@ -10,19 +10,17 @@
 #include <boost/system/system_error.hpp>
 #include <csignal>
 
+#include "async/nursery.hpp"
+#include "async/signal.hpp"
 #include "cli/service_manager.hpp"
 #include "control_socket.hpp"
-#include "xenpv/async/nursery.hpp"
 #include "xenpv/async/run_on.hpp"
-#include "xenpv/async/signal.hpp"
 #include "xenpv/base/log.hpp"
 
 namespace xenpv::disk_app {
 namespace {
 
-namespace asio = async::asio;
-
-/// Stops a service. A coroutine can wait for the reason, which is the first one given.
+/// Stops a service. A coroutine can wait for the reason; the first one is kept.
 class stop_switch {
  public:
   explicit stop_switch(const asio::any_io_executor& executor) : changed_(executor) {}
@@ -66,9 +64,9 @@ bool is_alive(blkfront::device_state state) {
   return state == blkfront::device_state::connected || state == blkfront::device_state::recovering;
 }
 
-/// How long clients of a lost disk are still served, and how often to check whether any are left.
-/// During this time, requests fail with ESHUTDOWN. Without this period, a client without requests
-/// in flight would only receive the end of the connection, and no error.
+/// How long clients of a lost disk are still served, and how often to check whether any are
+/// connected. During this time, requests fail with ESHUTDOWN. Without it, a client without requests
+/// in flight would only see the connection closed, without an error.
 constexpr std::chrono::milliseconds error_period(1000);
 constexpr std::chrono::milliseconds error_poll_interval(20);
 
@@ -81,16 +79,16 @@ asio::awaitable<void> report_loss(served_disk& disk) {
   }
 }
 
-/// Time limit for a backend to answer requests of disconnected clients.
+/// Time limit for a backend to complete requests of disconnected clients.
 constexpr std::chrono::seconds grace(2);
 
-/// Closes the disk after `timeout`, even if clients' requests are unanswered, so that a stalled
-/// backend does not delay the shutdown. Cancelled when all requests are answered.
+/// Closes the disk after `timeout`, even if clients' requests are still in flight, so that a
+/// stalled backend does not delay the shutdown. Cancelled when all requests have completed.
 asio::awaitable<void> give_up_backend(served_disk& disk, std::chrono::nanoseconds timeout) {
   asio::steady_timer timer(disk.runtime.control(), timeout);
   co_await timer.async_wait(asio::use_awaitable);
   if (!is_alive(disk.device.state())) co_return;
-  log().warn("{}: the backend does not answer; the disk is closed with requests in flight",
+  log().warn("{}: the backend does not respond; closing the disk with requests in flight",
              disk.name);
   // The close must not be interrupted.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
@@ -113,7 +111,7 @@ asio::awaitable<void> feed_watchdog(served_disk& disk, std::chrono::microseconds
   for (;;) {
     for (std::size_t i = 0; i < disk.device.queue_count(); ++i) {
       auto nothing = [] {};
-      co_await async::call_on(disk.device.queue(i).executor(), nothing);
+      co_await async::call_on(disk.device.queue(i).get_executor(), nothing);
     }
     cli::notify_service_manager("WATCHDOG=1");
     timer.expires_after(interval);

@@ -25,20 +25,20 @@ struct endpoints {
 /// The work of a service in addition to listening; each function may be empty.
 struct service_work {
   /// The service stops when the task returns.
-  std::function<async::asio::awaitable<void>()> task{};
+  std::function<asio::awaitable<void>()> task{};
   /// The task notifies the service manager that the service is ready, and sets
   /// served_disk::is_ready. Otherwise the service is ready immediately.
   bool task_says_ready = false;
   /// The disk's geometry has changed. Called on the control thread.
   std::function<void()> reshaped{};
   /// Called before the service stops, while clients are still served.
-  std::function<async::asio::awaitable<void>()> before_stop{};
+  std::function<asio::awaitable<void>()> before_stop{};
 };
 
 /// Listens on `sockets`, notifies the service manager, and serves until SIGTERM or SIGINT, until
 /// the disk is lost, or until `work.task` returns. A second signal disconnects clients that are
 /// still draining. Throws the error that stopped the service early, for example one from the task.
-[[nodiscard]] async::asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints sockets,
-                                                               service_work work);
+[[nodiscard]] asio::awaitable<void> serve_until_stopped(served_disk& disk, endpoints sockets,
+                                                        service_work work);
 
 }  // namespace xenpv::disk_app

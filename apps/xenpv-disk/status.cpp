@@ -27,10 +27,10 @@ void print_troubles(std::ostream& out, const cli::json& report) {
   const auto& stalls = report.at("stalls");
   const auto count = stalls.at("count").get<std::uint64_t>();
   if (stalls.at("now").get<bool>())
-    out << fmt::format("stalled: the backend does not respond; requests wait ({} stalls so far)\n",
+    out << fmt::format("stalled: the backend is not responding; requests wait ({} stalls so far)\n",
                        count);
   else if (count > 0)
-    out << fmt::format("{} stalls: the backend did not respond for a long time, but recovered\n",
+    out << fmt::format("{} stalls: the backend stopped responding for a long time, but recovered\n",
                        count);
   const auto& durability = report.at("durability");
   const auto ignored = durability.at("flushes_ignored").get<std::uint64_t>();

@@ -37,8 +37,7 @@ void print_rows(std::ostream& out, const doctor::health_report& report, bool sho
 
 void print_summary(const doctor::health_report& report) {
   const auto count = [&](doctor::health verdict) {
-    return std::count_if(report.check_results.begin(), report.check_results.end(),
-                         [&](const doctor::check_result& row) { return row.verdict == verdict; });
+    return std::ranges::count(report.check_results, verdict, &doctor::check_result::verdict);
   };
   std::cerr << fmt::format("{} PASS, {} WARN, {} FAIL, {} UNKNOWN\n", count(doctor::health::pass),
                            count(doctor::health::warn), count(doctor::health::fail),
@@ -48,19 +47,20 @@ void print_summary(const doctor::health_report& report) {
 void print_changes(std::ostream& out, const doctor::comparison& comparison) {
   cli::table table({{"CHANGE"}, {"WHAT"}, {"BEFORE"}, {"AFTER"}});
   for (const auto& change : comparison.changes)
-    table.add_row({std::string(to_string(change.sense)), change.what, change.before, change.after});
+    table.add_row(cli::cells_of(to_string(change.sense), change.what, change.before, change.after));
   if (!table.empty()) table.print(out);
 }
 
 cli::json to_json(const doctor::comparison& comparison) {
   auto document = cli::json_document("xenpv-doctor.comparison", 1);
   document["got_worse"] = comparison.got_worse();
-  document["changes"] = cli::json::array();
-  for (const auto& change : comparison.changes)
-    document["changes"].push_back({{"sense", to_string(change.sense)},
-                                   {"what", change.what},
-                                   {"before", change.before},
-                                   {"after", change.after}});
+  document["changes"] =
+      cli::json_array(comparison.changes, [](const doctor::health_change& change) {
+        return cli::json{{"sense", to_string(change.sense)},
+                         {"what", change.what},
+                         {"before", change.before},
+                         {"after", change.after}};
+      });
   document["figures_compared"] = comparison.compared;
   document["figures_within_noise"] = comparison.within_noise;
   document["not_compared"] = comparison.not_compared;

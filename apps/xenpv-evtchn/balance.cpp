@@ -31,7 +31,9 @@ struct balance_options {
 struct balance_report {
   channels::balance_input input;
   std::vector<channels::planned_move> plan;
-  bool since_boot = false;  ///< weights are counts since boot, not of an interval
+  std::vector<std::uint64_t> events_before;   ///< on each CPU
+  std::vector<std::uint64_t> events_planned;  ///< on each CPU after the moves
+  bool since_boot = false;                    ///< weights are counts since boot, not of an interval
   std::vector<channels::irq_move> done;
 };
 
@@ -67,34 +69,27 @@ balance_report make_plan(const balance_options& options, const channels::fact_so
   auto plan = channels::plan_balance(out.input, options.policy);
   if (!plan) throw failure(plan.error());
   out.plan = std::move(*plan);
+  out.events_before = channels::events_after(out.input, {});
+  out.events_planned = channels::events_after(out.input, out.plan);
   return out;
 }
 
-double balance_before(const balance_report& report) {
-  return channels::balance_of(channels::events_after(report.input, {}));
-}
-
-double balance_after(const balance_report& report) {
-  return channels::balance_of(channels::events_after(report.input, report.plan));
-}
-
 void print_table(std::ostream& out, const balance_report& report) {
+  using cli::column;
+  using cli::right_column;
   const bool applied = !report.done.empty();
-  std::vector<cli::column> columns = {{"IRQ", cli::align::right},    {"NAME"},
-                                      {"FROM", cli::align::right},   {"TO", cli::align::right},
-                                      {"EVENTS", cli::align::right}, {"WHY"}};
+  std::vector<cli::column> columns = {right_column("IRQ"),    column{"NAME"},
+                                      right_column("FROM"),   right_column("TO"),
+                                      right_column("EVENTS"), column{"WHY"}};
   if (applied) columns.insert(columns.end(), {{"RESULT"}, {"PROOF"}});
   cli::table table(std::move(columns));
   for (std::size_t i = 0; i < report.plan.size(); ++i) {
     const auto& move = report.plan[i];
-    std::vector<std::string> cells = {fmt::format("{}", move.irq),    move.name,
-                                      fmt::format("{}", move.from),   fmt::format("{}", move.to),
-                                      fmt::format("{}", move.events), move.reason};
-    if (applied) {
-      cells.emplace_back(to_string(report.done[i].verdict));
-      cells.push_back(proof_text(report.done[i]));
-    }
-    table.add_row(std::move(cells));
+    std::vector<std::string> result;
+    if (applied)
+      result = cli::cells_of(to_string(report.done[i].verdict), proof_text(report.done[i]));
+    table.add_row(
+        cli::cells_of(move.irq, move.name, move.from, move.to, move.events, move.reason, result));
   }
   if (!table.empty()) table.print(out);
 }
@@ -103,10 +98,10 @@ cli::json document_of(const balance_report& report) {
   auto document = cli::json_document("xenpv-evtchn.balance", 1);
   document["weights"] = report.since_boot ? "events since boot" : "events in the interval";
   document["cpus"] = report.input.cpus;
-  document["events_before"] = channels::events_after(report.input, {});
-  document["events_planned"] = channels::events_after(report.input, report.plan);
-  document["balance_before"] = balance_before(report);
-  document["balance_planned"] = balance_after(report);
+  document["events_before"] = report.events_before;
+  document["events_planned"] = report.events_planned;
+  document["balance_before"] = channels::balance_of(report.events_before);
+  document["balance_planned"] = channels::balance_of(report.events_planned);
   document["applied"] = !report.done.empty();
   document["moves"] = cli::json::array();
   for (std::size_t i = 0; i < report.plan.size(); ++i) {
@@ -125,8 +120,9 @@ cli::json document_of(const balance_report& report) {
 
 void print_summary(const balance_report& report) {
   std::cerr << fmt::format(
-      "balance {:.2f} now, {:.2f} with {} moves (1 is even; {})\n", balance_before(report),
-      balance_after(report), report.plan.size(),
+      "balance {:.2f} now, {:.2f} with {} moves (1 is even; {})\n",
+      channels::balance_of(report.events_before), channels::balance_of(report.events_planned),
+      report.plan.size(),
       report.since_boot ? "based on the events since boot" : "based on the events in the interval");
 }
 

@@ -35,10 +35,7 @@ result<channels::channel_kind> as_kind(std::string_view text) {
 
 bool is_on(const channel& entry, unsigned cpu) {
   if (entry.of_cpu) return entry.of_cpu == cpu;
-  if (entry.effective) {
-    const auto& cpus = entry.effective->value;
-    return std::find(cpus.begin(), cpus.end(), cpu) != cpus.end();
-  }
+  if (entry.effective) return std::ranges::count(entry.effective->value, cpu) > 0;
   return entry.vcpu && entry.vcpu->value == cpu;
 }
 
@@ -46,8 +43,7 @@ std::vector<const channel*> selected(const channels::inventory& inventory,
                                      const list_options& options) {
   std::vector<const channel*> out;
   for (const auto& entry : inventory.channels) {
-    const bool fits = options.kinds.empty() || std::find(options.kinds.begin(), options.kinds.end(),
-                                                         entry.kind) != options.kinds.end();
+    const bool fits = options.kinds.empty() || std::ranges::count(options.kinds, entry.kind) > 0;
     if (fits && (!options.cpu || is_on(entry, *options.cpu))) out.push_back(&entry);
   }
   return out;
@@ -85,21 +81,16 @@ std::string cpu_cell(const channel& entry) {
 }
 
 void print_table(std::ostream& out, const std::vector<const channel*>& channels) {
-  cli::table table({{"IRQ", cli::align::right},
-                    {"PORT", cli::align::right},
-                    {"KIND"},
-                    {"NAME"},
-                    {"PEER"},
-                    {"CPU", cli::align::right},
-                    {"AFFINITY"},
-                    {"EVENTS", cli::align::right},
-                    {"BELONGS-TO"}});
+  using cli::column;
+  using cli::right_column;
+  cli::table table({right_column("IRQ"), right_column("PORT"), column{"KIND"}, column{"NAME"},
+                    column{"PEER"}, right_column("CPU"), column{"AFFINITY"}, right_column("EVENTS"),
+                    column{"BELONGS-TO"}});
   for (const auto* entry : channels)
-    table.add_row({entry->irq ? fmt::format("{}", *entry->irq) : "", port_cell(*entry),
-                   std::string(to_string(entry->kind)), entry->name, peer_cell(*entry),
-                   cpu_cell(*entry),
-                   entry->allowed ? async::format_cpu_list(entry->allowed->value) : "",
-                   entry->irq ? fmt::format("{}", entry->total()) : "", device_cell(*entry)});
+    table.add_row(cli::cells_of(
+        entry->irq, port_cell(*entry), to_string(entry->kind), entry->name, peer_cell(*entry),
+        cpu_cell(*entry), entry->allowed ? async::format_cpu_list(entry->allowed->value) : "",
+        entry->irq ? fmt::format("{}", entry->total()) : "", device_cell(*entry)));
   table.print(out);
 }
 
@@ -110,9 +101,8 @@ void print_json(std::ostream& out, const channels::inventory& inventory,
   document["sources"] = to_json(inventory.ladder);
   document["cpus"] = inventory.cpus;
   document["events_per_cpu"] = inventory.events_per_cpu();
-  document["channels"] = cli::json::array();
-  for (const auto* entry : channels)
-    document["channels"].push_back(to_json(*entry));
+  document["channels"] =
+      cli::json_array(channels, [](const channel* entry) { return to_json(*entry); });
   document["problems"] = inventory.problems;
   cli::print_json(out, document);
 }

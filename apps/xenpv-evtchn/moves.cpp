@@ -10,13 +10,6 @@
 #include "xenpv/async/cpu_set.hpp"
 
 namespace xenpv::evtchn_app {
-namespace {
-
-cli::json cpus_json(const std::optional<std::vector<unsigned>>& cpus) {
-  return cpus ? cli::json(*cpus) : cli::json();
-}
-
-}  // namespace
 
 std::vector<channels::irq_move> make_moves(const system_root& root,
                                            const std::vector<move_request>& requests,
@@ -38,7 +31,7 @@ std::vector<channels::irq_move> make_moves(const system_root& root,
 std::string proof_text(const channels::irq_move& move) {
   switch (move.verdict) {
     case channels::move_verdict::refused:
-      return channels::describe_refusal(move.error, move.irq);
+      return channels::describe_refusal(move);
     case channels::move_verdict::proven:
       return fmt::format("{} events arrived there, none elsewhere", move.grown_there);
     case channels::move_verdict::elsewhere:
@@ -55,14 +48,14 @@ cli::json to_json(const channels::irq_move& move) {
           {"cpus", move.cpus},
           {"verdict", to_string(move.verdict)},
           {"reason", proof_text(move)},
-          {"affinity", cpus_json(move.allowed)},
-          {"effective_affinity", cpus_json(move.effective)},
+          {"affinity", cli::or_null(move.allowed)},
+          {"effective_affinity", cli::or_null(move.effective)},
           {"events_there", move.grown_there},
           {"events_elsewhere", move.grown_elsewhere}};
 }
 
 bool all_succeeded(const std::vector<channels::irq_move>& moves) noexcept {
-  return std::none_of(moves.begin(), moves.end(), [](const channels::irq_move& move) {
+  return std::ranges::none_of(moves, [](const channels::irq_move& move) {
     return move.verdict == channels::move_verdict::refused ||
            move.verdict == channels::move_verdict::elsewhere;
   });

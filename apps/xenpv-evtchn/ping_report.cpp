@@ -14,14 +14,15 @@
 namespace xenpv::evtchn_app {
 namespace {
 
+using cli::right_column;
 using probe::pair_result;
 using probe::probe_verdict;
 
 /// With fewer samples, p99 equals the maximum.
 constexpr std::uint64_t samples_for_p99 = 100;
 
-std::string p99_text(const histogram& times) {
-  return times.count() < samples_for_p99 ? std::string() : cli::time_text(times.percentile(0.99));
+std::optional<std::uint64_t> p99_of(const histogram& times) {
+  return times.count() < samples_for_p99 ? std::nullopt : std::optional(times.percentile(0.99));
 }
 
 /// The median, with a mark unless the counts verify it.
@@ -35,10 +36,10 @@ std::string median_text(const pair_result& pair) {
 void print_matrix(std::ostream& out, const ping_report& report) {
   std::vector<cli::column> columns = {{"FROM"}};
   for (const auto cpu : report.to)
-    columns.push_back({fmt::format("TO-{}", cpu), cli::align::right});
+    columns.push_back(right_column(fmt::format("TO-{}", cpu)));
   cli::table table(std::move(columns));
   for (std::size_t row = 0; row < report.from.size(); ++row) {
-    std::vector<std::string> cells = {fmt::format("{}", report.from[row])};
+    auto cells = cli::cells_of(report.from[row]);
     for (std::size_t column = 0; column < report.to.size(); ++column)
       cells.push_back(median_text(report.pairs[row * report.to.size() + column]));
     table.add_row(std::move(cells));
@@ -47,22 +48,17 @@ void print_matrix(std::ostream& out, const ping_report& report) {
 }
 
 void print_pairs(std::ostream& out, const ping_report& report) {
-  cli::table table({{"FROM", cli::align::right},
-                    {"TO", cli::align::right},
-                    {"COUNT", cli::align::right},
-                    {"MIN", cli::align::right},
-                    {"P50", cli::align::right},
-                    {"P99", cli::align::right},
-                    {"MAX", cli::align::right},
-                    {"VERDICT"}});
+  cli::table table({right_column("FROM"), right_column("TO"), right_column("COUNT"),
+                    right_column("MIN"), right_column("P50"), right_column("P99"),
+                    right_column("MAX"), cli::column{"VERDICT"}});
   for (const auto& pair : report.pairs) {
     const auto& times = pair.round_trips;
-    const bool has_times = times.count() > 0;
-    table.add_row({fmt::format("{}", pair.from), fmt::format("{}", pair.to),
-                   fmt::format("{}", times.count()), has_times ? cli::time_text(times.min()) : "",
-                   has_times ? cli::time_text(times.percentile(0.5)) : "",
-                   has_times ? p99_text(times) : "", has_times ? cli::time_text(times.max()) : "",
-                   std::string(to_string(pair.verdict))});
+    std::vector<std::string> figures(4);
+    if (times.count() > 0)
+      figures = {cli::time_text(times.min()), cli::time_text(times.percentile(0.5)),
+                 cli::time_text(p99_of(times)), cli::time_text(times.max())};
+    table.add_row(
+        cli::cells_of(pair.from, pair.to, times.count(), figures, to_string(pair.verdict)));
   }
   table.print(out);
 }
@@ -75,10 +71,9 @@ cli::json pair_json(const pair_result& pair) {
                   {"min", times.min()},
                   {"mean", static_cast<std::uint64_t>(times.mean())},
                   {"p50", times.percentile(0.5)},
-                  {"p99", nullptr},
+                  {"p99", cli::or_null(p99_of(times))},
                   {"max", times.max()},
                   {"histogram", cli::histogram_json(times)}};
-    if (times.count() >= samples_for_p99) round_trip["p99"] = times.percentile(0.99);
   }
   return {{"from", pair.from},
           {"to", pair.to},
@@ -103,11 +98,6 @@ std::string scheduling_text(const ping_report& report) {
 
 }  // namespace
 
-bool ping_report::any(probe_verdict verdict) const noexcept {
-  return std::any_of(pairs.begin(), pairs.end(),
-                     [verdict](const pair_result& pair) { return pair.verdict == verdict; });
-}
-
 void print_tables(std::ostream& out, const ping_report& report) {
   out << fmt::format("round trips over an event channel, {}, {}: medians\n", mode_text(report),
                      scheduling_text(report));
@@ -126,9 +116,7 @@ cli::json to_json(const ping_report& report) {
   document["steal_ticks"] = report.steal_ticks;
   document["from"] = report.from;
   document["to"] = report.to;
-  document["pairs"] = cli::json::array();
-  for (const auto& pair : report.pairs)
-    document["pairs"].push_back(pair_json(pair));
+  document["pairs"] = cli::json_array(report.pairs, pair_json);
   return document;
 }
 
@@ -136,7 +124,7 @@ std::string to_svg(const ping_report& report) {
   auto map = probe::cpu_pairs_map(report.from, report.to);
   map.title = fmt::format("Event channel round trips, median of {}, {}", report.options.count,
                           mode_text(report));
-  map.note = report.any(probe_verdict::verified)
+  map.note = std::ranges::count(report.pairs, probe_verdict::verified, &pair_result::verdict) > 0
                  ? "Hatched: not verified by the counts in /proc/interrupts."
                  : "No value is verified by the counts in /proc/interrupts.";
   for (const auto& pair : report.pairs) {
@@ -144,7 +132,7 @@ std::string to_svg(const ping_report& report) {
     const auto& times = pair.round_trips;
     cell.doubtful = pair.verdict != probe_verdict::verified;
     cell.label = times.count() == 0 ? "failed" : cli::time_text(times.percentile(0.5));
-    const auto p99 = p99_text(times);
+    const auto p99 = cli::time_text(p99_of(times));
     cell.tip = fmt::format("CPU {} to CPU {}: min {}, {}max {}; {}", pair.from, pair.to,
                            cli::time_text(times.min()), p99.empty() ? "" : "p99 " + p99 + ", ",
                            cli::time_text(times.max()), pair.reason);

@@ -16,8 +16,6 @@ struct ping_report {
   std::vector<probe::pair_result> pairs;  ///< row by row
   probe::pair_probe_options options;
   std::uint64_t steal_ticks = 0;  ///< of 10 ms, stolen from all CPUs during the measurement
-
-  [[nodiscard]] bool any(probe::probe_verdict verdict) const noexcept;
 };
 
 void print_tables(std::ostream& out, const ping_report& report);

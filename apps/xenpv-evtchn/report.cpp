@@ -12,16 +12,12 @@ using cli::json;
 
 template <class T>
 json plain(const T& value) {
-  return value;
-}
-json plain(port value) {
-  return raw(value);
-}
-json plain(domid value) {
-  return raw(value);
-}
-json plain(xen::port_type value) {
-  return to_string(value);
+  if constexpr (std::is_same_v<T, xen::port_type>)
+    return to_string(value);
+  else if constexpr (std::is_enum_v<T>)
+    return raw(value);
+  else
+    return value;
 }
 
 template <class T>
@@ -89,13 +85,12 @@ json to_json(const channels::channel& channel) {
 }
 
 json to_json(const std::vector<channels::source_status>& sources) {
-  json out = json::array();
-  for (const auto& source : sources)
-    out.push_back({{"name", source.name},
-                   {"used", source.used},
-                   {"gives", source.gives},
-                   {"needs", source.used ? json() : json(source.needs)}});
-  return out;
+  return cli::json_array(sources, [](const channels::source_status& source) {
+    return json{{"name", source.name},
+                {"used", source.used},
+                {"gives", source.gives},
+                {"needs", source.used ? json() : json(source.needs)}};
+  });
 }
 
 json guest_json(const channels::inventory& inventory) {

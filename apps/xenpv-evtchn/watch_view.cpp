@@ -151,14 +151,14 @@ cli::json watch_json(const rate_report& report) {
   document["movable_balance"] = channels::balance_of(report.movable_per_cpu);
   document["appeared"] = report.appeared;
   document["vanished"] = report.vanished;
-  document["channels"] = cli::json::array();
-  for (const auto& channel : report.channels)
-    document["channels"].push_back({{"irq", channel.irq},
-                                    {"kind", to_string(channel.kind)},
-                                    {"name", channel.name},
-                                    {"events", channel.events},
-                                    {"per_second", report.per_second(channel.events)},
-                                    {"per_cpu", channel.grown}});
+  document["channels"] = cli::json_array(report.channels, [&](const channel_rate& channel) {
+    return cli::json{{"irq", channel.irq},
+                     {"kind", to_string(channel.kind)},
+                     {"name", channel.name},
+                     {"events", channel.events},
+                     {"per_second", report.per_second(channel.events)},
+                     {"per_cpu", channel.grown}};
+  });
   return document;
 }
 

@@ -20,21 +20,16 @@ namespace {
 
 using namespace std::chrono_literals;
 
-enum class method { membarrier, futex, eventfd, broadcast };
+using probe::ipi_method;
 
 struct run_options {
-  std::vector<method> methods;
+  std::vector<std::optional<ipi_method>> methods;  ///< unset: broadcast
   std::optional<async::cpu_list> from;
   std::optional<async::cpu_list> to;
   probe::ipi_probe_options probe_options;
   bool json = false;
   std::string svg;
 };
-
-probe::ipi_method pair_method(method value) {
-  if (value == method::futex) return probe::ipi_method::futex;
-  return value == method::eventfd ? probe::ipi_method::eventfd : probe::ipi_method::membarrier;
-}
 
 /// Measures pair by pair until all are done or a signal ends the measurement.
 class run {
@@ -51,11 +46,11 @@ class run {
     report_.clock = probe::measure_clock_cost();
     report_.cpuid_before = xen::read_cpuid(report_.guest, root);
     const auto before = probe::read_cpu_times(root);
-    for (const auto selected : options_.methods) {
-      if (selected == method::broadcast)
-        measure_broadcasts();
+    for (const auto method : options_.methods) {
+      if (method)
+        measure_pairs(*method);
       else
-        measure_pairs(pair_method(selected));
+        measure_broadcasts();
     }
     report_.steal_ticks = probe::steal_between(before, probe::read_cpu_times(root));
     report_.cpuid_after = xen::read_cpuid(report_.guest, root);
@@ -68,13 +63,13 @@ class run {
     return !report_.ended_early;
   }
 
-  void measure_pairs(probe::ipi_method probe_method) {
-    auto& matrix = report_.matrices.emplace_back(ipi_matrix{.method = probe_method});
+  void measure_pairs(ipi_method method) {
+    auto& matrix = report_.matrices.emplace_back(ipi_matrix{.method = method});
     for (const auto from : report_.from)
       for (const auto to : report_.to) {
         if (!should_continue()) return;
-        progress_.show(fmt::format("{}: CPU {} to CPU {}", to_string(probe_method), from, to));
-        matrix.pairs.push_back(probe_.measure(probe_method, from, to));
+        progress_.show(fmt::format("{}: CPU {} to CPU {}", to_string(method), from, to));
+        matrix.pairs.push_back(probe_.measure(method, from, to));
       }
   }
 
@@ -109,7 +104,8 @@ void write_picture(const ipi_report& report, const std::string& path) {
 
 cli::exit_code measure(run_options options, std::ostream& out) {
   if (options.methods.empty())
-    options.methods = {method::membarrier, method::futex, method::eventfd, method::broadcast};
+    options.methods = {ipi_method::membarrier, ipi_method::futex, ipi_method::eventfd,
+                       std::nullopt};
   auto& probe_options = options.probe_options;
   probe_options.batch = std::min(probe_options.batch, probe_options.count);
   const auto report = run(options).measure();
@@ -154,10 +150,10 @@ void add_options(cli::command& command, run_options& options) {
   command
       .option("--method METHOD", options.methods,
               "membarrier, futex, eventfd or broadcast (default: all)",
-              cli::one_of<method>({{"membarrier", method::membarrier},
-                                   {"futex", method::futex},
-                                   {"eventfd", method::eventfd},
-                                   {"broadcast", method::broadcast}}))
+              cli::one_of<std::optional<ipi_method>>({{"membarrier", ipi_method::membarrier},
+                                                      {"futex", ipi_method::futex},
+                                                      {"eventfd", ipi_method::eventfd},
+                                                      {"broadcast", std::nullopt}}))
       .option("--from CPUS", options.from,
               "senders, such as 0-3,8 (default: all this process may use)", async::as_cpu_list)
       .option("--to CPUS", options.to, "CPUs to interrupt (default: all this process may use)",

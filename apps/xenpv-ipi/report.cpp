@@ -8,6 +8,7 @@
 #include <map>
 #include <ostream>
 
+#include "base/enum_name.hpp"
 #include "base/latency_summary.hpp"
 #include "base/parse.hpp"
 #include "cli/latency.hpp"
@@ -17,6 +18,9 @@
 namespace xenpv::ipi_app {
 namespace {
 
+using cli::cells_of;
+using cli::or_null;
+using cli::right_column;
 using cli::time_text;
 using probe::ipi_broadcast;
 using probe::ipi_counts;
@@ -25,15 +29,10 @@ using probe::ipi_pair;
 using probe::probe_verdict;
 
 std::string_view title_of(ipi_method method) {
-  switch (method) {
-    case ipi_method::membarrier:
-      return "interrupt a running CPU and wait for its reply (membarrier)";
-    case ipi_method::futex:
-      return "wake an idle CPU and be woken by it (futex)";
-    case ipi_method::eventfd:
-      return "wake an idle CPU and be woken by it (eventfd)";
-  }
-  return "";
+  return enum_name<ipi_method::eventfd>(
+      method, "interrupt a running CPU and wait for its reply (membarrier)",
+      "wake an idle CPU and be woken by it (futex)",
+      "wake an idle CPU and be woken by it (eventfd)");
 }
 
 /// The median, with a mark unless the counts verify it. The matrix shows the median even for few
@@ -70,8 +69,8 @@ probe::heat_map map_of(const ipi_report& report, const ipi_matrix& matrix) {
   return map;
 }
 
-std::string counted_text(const ipi_counts& counts) {
-  return counts.is_known() ? fmt::format("{}", counts.wakes()) : std::string();
+std::optional<std::uint64_t> counted(const ipi_counts& counts) {
+  return counts.is_known() ? std::optional(counts.wakes()) : std::nullopt;
 }
 
 std::vector<std::string> figures(const fine_histogram& times) {
@@ -81,45 +80,39 @@ std::vector<std::string> figures(const fine_histogram& times) {
           time_text(summary.p99), time_text(summary.max)};
 }
 
-std::vector<cli::column> columns_of(std::vector<cli::column> first, const char* counted) {
-  for (const auto* title : {"CALLS", "MIN", "P50", "P90", "P99", "MAX", counted, "DISCARDED"})
-    first.push_back({title, cli::align::right});
-  first.push_back({"VERDICT"});
-  return first;
+/// A table of results: from CPU, `target`, calls, times, IPIs.
+cli::table make_table(const char* target) {
+  std::vector<cli::column> columns;
+  for (const auto* title :
+       {"FROM", target, "CALLS", "MIN", "P50", "P90", "P99", "MAX", "IPIS", "DISCARDED"})
+    columns.push_back(right_column(title));
+  columns.push_back({"VERDICT"});
+  return cli::table(std::move(columns));
 }
 
-template <class Result>
-std::vector<std::string> cells_of(std::vector<std::string> first, const Result& result,
-                                  std::string counted) {
-  first.push_back(fmt::format("{}", result.times.count()));
-  for (auto& figure : figures(result.times))
-    first.push_back(std::move(figure));
-  first.push_back(std::move(counted));
-  first.push_back(fmt::format("{}/{}", result.thrown_away, result.thrown_away + result.kept));
-  first.push_back(std::string(to_string(result.verdict)));
-  return first;
+void add_row(cli::table& table, const probe::ipi_measurement& result, unsigned from,
+             std::uint64_t target, const ipi_counts& counts) {
+  table.add_row(cells_of(from, target, result.times.count(), figures(result.times), counted(counts),
+                         fmt::format("{}/{}", result.thrown_away, result.thrown_away + result.kept),
+                         to_string(result.verdict)));
 }
 
 void print_pairs(std::ostream& out, const ipi_matrix& matrix) {
-  cli::table table(columns_of({{"FROM", cli::align::right}, {"TO", cli::align::right}}, "IPIS"));
+  auto table = make_table("TO");
   for (const auto& pair : matrix.pairs)
-    table.add_row(cells_of({fmt::format("{}", pair.from), fmt::format("{}", pair.to)}, pair,
-                           counted_text(pair.there)));
+    add_row(table, pair, pair.from, pair.to, pair.there);
   table.print(out);
 }
 
 void print_broadcasts(std::ostream& out, const ipi_report& report) {
   if (report.broadcasts.empty()) return;
   out << "\ninterrupt several running CPUs at once and wait for all replies (membarrier):\n";
-  cli::table table(
-      columns_of({{"FROM", cli::align::right}, {"TARGETS", cli::align::right}}, "IPIS"));
+  auto table = make_table("TARGETS");
   for (const auto& broadcast : report.broadcasts) {
     ipi_counts total;
     for (const auto& counts : broadcast.there)
       total += counts;
-    table.add_row(
-        cells_of({fmt::format("{}", broadcast.from), fmt::format("{}", broadcast.to.size())},
-                 broadcast, counted_text(total)));
+    add_row(table, broadcast, broadcast.from, broadcast.to.size(), total);
   }
   table.print(out);
 }
@@ -137,20 +130,15 @@ std::string type_text(const ipi_report& report) {
   return text;
 }
 
-cli::json count_json(const std::optional<std::uint64_t>& value) {
-  return value ? cli::json(*value) : cli::json();
-}
-
 cli::json counts_json(const ipi_counts& counts) {
-  return {{"resched", count_json(counts.resched)},
-          {"callfunc", count_json(counts.callfunc)},
-          {"callfuncsingle", count_json(counts.callfuncsingle)},
-          {"RES", count_json(counts.res)},
-          {"CAL", count_json(counts.cal)}};
+  return {{"resched", or_null(counts.resched)},
+          {"callfunc", or_null(counts.callfunc)},
+          {"callfuncsingle", or_null(counts.callfuncsingle)},
+          {"RES", or_null(counts.res)},
+          {"CAL", or_null(counts.cal)}};
 }
 
-template <class Result>
-void add_result(cli::json& object, const Result& result) {
+void add_result(cli::json& object, const probe::ipi_measurement& result) {
   object["verdict"] = to_string(result.verdict);
   object["reason"] = result.reason;
   object["scheduling"] = {{"policy", result.thread.is_fifo ? "SCHED_FIFO" : "SCHED_OTHER"},
@@ -174,20 +162,18 @@ cli::json pair_json(const ipi_pair& pair) {
 cli::json broadcast_json(const ipi_broadcast& broadcast) {
   cli::json out = {{"from", broadcast.from}, {"to", broadcast.to}};
   add_result(out, broadcast);
-  out["counted"] = cli::json::array();
-  for (const auto& counts : broadcast.there)
-    out["counted"].push_back(counts_json(counts));
+  out["counted"] = cli::json_array(broadcast.there, counts_json);
   return out;
 }
 
-/// Calls `use` with each result.
-template <class Function>
-void for_each_result(const ipi_report& report, Function use) {
+std::vector<const probe::ipi_measurement*> all_results(const ipi_report& report) {
+  std::vector<const probe::ipi_measurement*> out;
   for (const auto& matrix : report.matrices)
     for (const auto& pair : matrix.pairs)
-      use(pair);
+      out.push_back(&pair);
   for (const auto& broadcast : report.broadcasts)
-    use(broadcast);
+    out.push_back(&broadcast);
+  return out;
 }
 
 }  // namespace
@@ -203,12 +189,9 @@ probe::ipi_type_facts type_of(const ipi_report& report) {
 }
 
 bool is_good(const ipi_report& report) {
-  bool good = true;
-  for_each_result(report, [&](const auto& result) {
-    good =
-        good && result.verdict != probe_verdict::failed && result.verdict != probe_verdict::refuted;
+  return std::ranges::none_of(all_results(report), [](const probe::ipi_measurement* result) {
+    return is_bad(result->verdict);
   });
-  return good;
 }
 
 void print_tables(std::ostream& out, const ipi_report& report, bool in_colour) {
@@ -250,9 +233,7 @@ cli::json to_json(const ipi_report& report) {
   for (const auto& matrix : report.matrices)
     for (const auto& pair : matrix.pairs)
       document["pairs"].push_back(pair_json(pair));
-  document["broadcasts"] = cli::json::array();
-  for (const auto& broadcast : report.broadcasts)
-    document["broadcasts"].push_back(broadcast_json(broadcast));
+  document["broadcasts"] = cli::json_array(report.broadcasts, broadcast_json);
   return document;
 }
 
@@ -265,13 +246,13 @@ void print_warnings(const ipi_report& report) {
     std::cerr << "not a Xen guest: the evidence comes from rows RES and CAL\n";
   std::map<std::string, unsigned> warnings;
   std::uint64_t minimum = std::numeric_limits<std::uint64_t>::max();
-  for_each_result(report, [&](const auto& result) {
-    if (result.times.count() > 0) minimum = std::min(minimum, result.times.min());
-    if (!result.thread.refused.empty())
-      ++warnings[result.thread.refused + "; the target thread may not be running during a call"];
-    if (result.verdict != probe_verdict::verified)
-      ++warnings[fmt::format("{}: {}", to_string(result.verdict), result.reason)];
-  });
+  for (const auto* result : all_results(report)) {
+    if (result->times.count() > 0) minimum = std::min(minimum, result->times.min());
+    if (!result->thread.refused.empty())
+      ++warnings[result->thread.refused + "; the target thread may not be running during a call"];
+    if (result->verdict != probe_verdict::verified)
+      ++warnings[fmt::format("{}: {}", to_string(result->verdict), result->reason)];
+  }
   for (const auto& [warning, count] : warnings)
     std::cerr << fmt::format("{} times: {}\n", count, cli::printable(warning));
   if (minimum < static_cast<std::uint64_t>(report.clock.read.count()) / 2)

@@ -32,8 +32,8 @@ void add_demo(cli::app& app) {
   static std::uint32_t count = 0;
   app.add_command("demo", "run a ping between two domains of a simulated host")
       .describe(
-          "Starts a host, runs `ping --serve` in domain 0 and `ping` in domain 1, and prints a "
-          "one-line latency summary.")
+          "Runs `ping --serve` in domain 0 and `ping` in domain 1, and prints a one-line latency "
+          "summary.")
       .option("--count N", count, "number of round trips",
               cli::whole_number<std::uint32_t>(1, 100'000'000), {.by_default = "10000"})
       .action([](std::ostream&) { return demo(count); });

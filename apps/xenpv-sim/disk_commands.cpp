@@ -1,5 +1,5 @@
-// Toolstack operations on an existing disk of a guest. Like xl, each operation writes a few nodes
-// to domain 0's xenstore; the block backend watches these nodes and performs the operation.
+// Toolstack operations on an existing disk of a guest. As with xl, each operation writes a few
+// xenstore nodes in domain 0; the block backend watches these nodes and performs the operation.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <poll.h>
@@ -154,8 +154,7 @@ result<std::string> parse_fault_argument(std::string_view text) {
 
 cli::command& with_disk(cli::command& command) {
   return command.argument("VDEV", disk_arguments().device,
-                          "the disk: its name, such as xvdb, or its number",
-                          wire::parse_virtual_device);
+                          "name (such as xvdb) or number of the disk", wire::parse_virtual_device);
 }
 
 }  // namespace
@@ -164,13 +163,13 @@ void add_disk(cli::app& app) {
   auto& disk = app.add_command("disk", "change a guest's disk on a running host");
   disk.example("grow a disk in use", "xenpv-sim disk --dir /tmp/host resize xvdb 512M")
       .example("fail every tenth request", "xenpv-sim disk --dir /tmp/host fault xvdb error=10")
-      .option("--dir DIR", disk_arguments().directory, "the host's directory", cli::as_text,
+      .option("--dir DIR", disk_arguments().directory, "directory of the host", cli::as_text,
               {.required = true})
       .option("--domain N", disk_arguments().domain, "the guest",
               cli::whole_number<domid>(1, 0x7FEF), {.by_default = "1"});
   auto& resize_command = disk.add_command("resize", "change the disk's size and notify the guest");
   with_disk(resize_command)
-      .argument("SIZE", disk_arguments().size, "the new size", parse_size)
+      .argument("SIZE", disk_arguments().size, "new size", parse_size)
       .action([](std::ostream&) { return resize(); });
   auto& unplug_command =
       disk.add_command("unplug", "ask the guest to release the disk, then remove it");
@@ -178,18 +177,17 @@ void add_disk(cli::app& app) {
   auto& restart_command = disk.add_command("restart", "restart the disk's backend");
   with_disk(restart_command)
       .describe(
-          "Simulates a crash of the backend domain: closes ports and unmaps pages without notice, "
-          "and never answers requests in flight. The backend then starts again in InitWait. "
-          "Written data is kept.")
+          "Simulates a crash of the backend domain: ports are closed and pages unmapped without "
+          "notice, and requests in flight are never answered. The backend then starts again in "
+          "InitWait. Written data is preserved.")
       .action([](std::ostream&) { return command("restart"); });
   auto& power_cut_command =
       disk.add_command("power-cut", "restart the disk's backend and lose unflushed writes");
   with_disk(power_cut_command)
       .describe(
-          "On a `volatile` disk, each sector written since the last flush randomly keeps one of "
-          "the versions written since then, or reverts to the flushed version. Other disks are "
-          "only restarted.")
-      .option("--seed N", disk_arguments().seed, "seed for the random choice",
+          "On a `volatile` disk, each sector written since the last flush gets a random version: "
+          "the flushed one, or any one written since. Other disks are only restarted.")
+      .option("--seed N", disk_arguments().seed, "seed of the random choice",
               cli::whole_number<std::uint64_t>(0, ~std::uint64_t{0}), {.by_default = "0"})
       .action([](std::ostream&) {
         return command(fmt::format("power-cut {}", disk_arguments().seed));
@@ -197,13 +195,15 @@ void add_disk(cli::app& app) {
   auto& fault_command = disk.add_command("fault", "inject faults into the disk's backend");
   with_disk(fault_command)
       .describe(
-          "The WORDs replace the current faults: error=N, delay=TIME[:P/N], late=TIME[:P/N], "
-          "stall[=N], reorder, answer-twice=N, bad-id=N, wrong-operation=N, producer-jump=N, "
-          "vanish=N, refuse-indirect, refuse-flush, refuse-discard, none. `delay` delays "
+          "Replaces the current faults. WORD is one of: error=N, delay=TIME[:P/N], "
+          "late=TIME[:P/N], stall[=N], reorder, answer-twice=N, bad-id=N, wrong-operation=N, "
+          "producer-jump=N, vanish=N, refuse-indirect, refuse-flush, refuse-discard, none. `delay` "
+          "delays "
           "responses by TIME; `late` delays the execution of writes by TIME. P/N affects the first "
-          "P of every N (default: all). A single N affects every N-th request or response of a "
-          "ring, but stall=N and vanish=N take effect after N more requests.")
-      .argument("WORD", disk_arguments().faults, "the fault to inject", parse_fault_argument)
+          "P of every N (default: all). The faults with a plain N affect every N-th request or "
+          "response of a ring, except that stall=N and vanish=N take effect after N more "
+          "requests.")
+      .argument("WORD", disk_arguments().faults, "fault to inject", parse_fault_argument)
       .action([](std::ostream&) { return fault(); });
 }
 

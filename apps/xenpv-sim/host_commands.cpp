@@ -41,21 +41,21 @@ ordered_json ask(const ordered_json& request) {
 }
 
 cli::command& with_directory(cli::command& command) {
-  return command.option("--dir DIR", host_arguments().directory, "the host's directory",
+  return command.option("--dir DIR", host_arguments().directory, "directory of the host",
                         cli::as_text, {.required = true});
 }
 
 cli::command& with_domain(cli::command& command) {
-  return with_directory(command).argument("DOMAIN", host_arguments().domain, "the domain's number",
+  return with_directory(command).argument("DOMAIN", host_arguments().domain, "domain ID",
                                           cli::whole_number<domid>(0, domid_max));
 }
 
 void add_start(cli::app& app) {
-  auto& command = app.add_command("start", "start a host in the background");
+  auto& command = app.add_command("start", "start a simulated host in the background");
   command
       .describe(
-          "Starts a simulated host in the background. DIR must be empty or must not exist. Its "
-          "path must be short, because the length of a Unix socket's path is limited.")
+          "DIR must be empty or must not exist. It will contain Unix sockets, so its path must be "
+          "short.")
       .example("start a host with two guests", "xenpv-sim start --dir /tmp/host --domains 2");
   with_directory(command);
   add_host_options(command, host_arguments().host);
@@ -79,7 +79,7 @@ void add_exec(cli::app& app) {
   command.example("list xenstore from domain 0",
                   "xenpv-sim exec --dir /tmp/host --domain 0 -- xenstore-ls");
   with_directory(command)
-      .option("--domain N", host_arguments().domain, "the domain in which to run CMD",
+      .option("--domain N", host_arguments().domain, "domain in which to run CMD",
               cli::whole_number<domid>(0, domid_max), {.by_default = "1"})
       .takes_command(host_arguments().command)
       .action([](std::ostream&) -> cli::exit_code {
@@ -91,10 +91,9 @@ void add_exec(cli::app& app) {
 
 void add_domain(cli::app& app) {
   auto& command = app.add_command("domain", "create, destroy, save and restore domains");
-  auto& create = command.add_command("create", "create a domain and print its number");
+  auto& create = command.add_command("create", "create a domain and print its domain ID");
   with_directory(create)
-      .option("--number N", host_arguments().number,
-              "the domain's number (default: the next free one)",
+      .option("--number N", host_arguments().number, "domain ID (default: the next free one)",
               cli::whole_number<domid>(1, domid_max))
       .action([](std::ostream& out) {
         ordered_json request{{"command", "create"}};
@@ -108,15 +107,15 @@ void add_domain(cli::app& app) {
     return cli::exit_code::ok;
   });
   auto& restore =
-      command.add_command("save-restore", "save and restore a domain and print its number");
+      command.add_command("save-restore", "save and restore a domain and print its domain ID");
   restore.describe(
-      "Has the effects of xl save and xl restore: the event-channel handles of the domain's "
-      "processes become stale, its grants are lost, its device directories in xenstore are "
-      "rebuilt, and every watch fires once.");
+      "Has the same effects as xl save followed by xl restore: the event-channel handles of the "
+      "domain's processes become stale, its grants are lost, its device directories in xenstore "
+      "are created again, and all watches fire once.");
   with_domain(restore)
-      .flag("--same-number", host_arguments().keep, "keep the domain's number (default: a new one)")
-      .option("--frozen TIME", host_arguments().frozen, "stop the domain's processes for this long",
-              parse_duration, {.by_default = "0"})
+      .flag("--same-number", host_arguments().keep, "keep the domain ID (default: a new one)")
+      .option("--frozen TIME", host_arguments().frozen,
+              "how long the domain's processes are stopped", parse_duration, {.by_default = "0"})
       .action([](std::ostream& out) {
         const auto frozen =
             std::chrono::ceil<std::chrono::milliseconds>(host_arguments().frozen).count();
@@ -130,10 +129,11 @@ void add_domain(cli::app& app) {
       });
   auto& checkpoint = command.add_command(
       "checkpoint", "suspend a domain and cancel the suspend, as xl save -c does");
-  checkpoint.describe("Stops the domain's processes temporarily and changes nothing else.");
+  checkpoint.describe("The domain's processes stop for a while; nothing else changes.");
   with_domain(checkpoint)
       .option("--frozen TIME", host_arguments().suspended,
-              "stop the domain's processes for this long", parse_duration, {.by_default = "100ms"})
+              "how long the domain's processes are stopped", parse_duration,
+              {.by_default = "100ms"})
       .action([](std::ostream&) {
         const auto frozen =
             std::chrono::ceil<std::chrono::milliseconds>(host_arguments().suspended).count();
@@ -153,7 +153,7 @@ void add_others(cli::app& app) {
         (void)ask({{"command", "fault"}, {"specs", host_arguments().specs}});
         return cli::exit_code::ok;
       });
-  auto& status = app.add_command("status", "print a running host's state as JSON");
+  auto& status = app.add_command("status", "print the state of a running host as JSON");
   with_directory(status).action([](std::ostream& out) {
     auto answer = ask({{"command", "status"}});
     answer.erase("ok");
@@ -162,7 +162,7 @@ void add_others(cli::app& app) {
   });
   auto& virq = app.add_command("virq", "raise a virtual IRQ in a domain");
   with_domain(virq)
-      .argument("VIRQ", host_arguments().virq, "the VIRQ's number",
+      .argument("VIRQ", host_arguments().virq, "VIRQ number",
                 cli::whole_number<std::uint32_t>(0, 23))
       .action([](std::ostream&) {
         (void)ask({{"command", "virq"},

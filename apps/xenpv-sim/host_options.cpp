@@ -7,7 +7,8 @@ namespace xenpv::sim_app {
 
 void add_host_options(cli::command& command, host_settings& settings) {
   command
-      .option("--domains N", settings.options.guests, "guest domains to create, numbered from 1",
+      .option("--domains N", settings.options.guests,
+              "number of guests; their domain IDs start at 1",
               cli::whole_number<unsigned>(0, sim::max_domains - 1), {.by_default = "1"})
       .option("--cpus N", settings.options.cpus, "vCPUs of each domain",
               cli::whole_number<unsigned>(1, 64), {.by_default = "2"})
@@ -28,7 +29,7 @@ void add_host_options(cli::command& command, host_settings& settings) {
               "simulate the observable behaviour of Xen 4.17 or 4.20", sim::parse_xen_version,
               {.by_default = "4.17"})
       .option("--grant-limit PAGES", settings.options.grant_limit,
-              "xen-gntalloc's page limit in each domain",
+              "page limit of xen-gntalloc in each domain",
               cli::whole_number<std::uint32_t>(0, 1U << 16), {.by_default = "1024"})
       .option("--max-event-channels N", settings.options.max_channels,
               "highest event channel port of each domain (max_event_channels in xl.cfg)",

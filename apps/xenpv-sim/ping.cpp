@@ -1,6 +1,6 @@
-// Two programs in two domains that share a page and an event channel: a minimal complete example of
-// the library. It runs on the simulator and on real Xen (there, with --serve in domain 0 and
-// without it in a guest).
+// Ping between two domains over a shared page and an event channel: a minimal but complete example
+// of the library. It runs on the simulator and on real Xen (--serve in domain 0, the client in a
+// guest).
 #include <poll.h>
 
 #include <algorithm>
@@ -29,7 +29,7 @@ using clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
 constexpr auto peer_timeout = 30s;
-constexpr auto slowest_ping = 10ms;  // twice a round trip on an emulated machine
+constexpr auto slowest_ping = 10ms;  // twice the round-trip time on an emulated machine
 constexpr std::uint32_t pings_max = 100'000'000;
 constexpr std::uint32_t stop_request = ~std::uint32_t{0};
 constexpr const char* ping_directory = "data/xenpv-ping";
@@ -71,9 +71,9 @@ std::string await_node(xen::store& store, const std::string& path) {
   }
 }
 
-async::asio::awaitable<void> send_pings(async::bound_port& port, std::span<std::byte> page,
-                                        std::uint32_t count,
-                                        std::vector<std::chrono::nanoseconds>& times) {
+asio::awaitable<void> send_pings(async::bound_port& port, std::span<std::byte> page,
+                                 std::uint32_t count,
+                                 std::vector<std::chrono::nanoseconds>& times) {
   for (std::uint32_t i = 1; i <= count; ++i) {
     const auto start = clock::now();
     request_of(page).store(i, std::memory_order_release);
@@ -86,7 +86,7 @@ async::asio::awaitable<void> send_pings(async::bound_port& port, std::span<std::
   port.notify();
 }
 
-async::asio::awaitable<void> answer_pings(async::bound_port& port, std::span<std::byte> page) {
+asio::awaitable<void> answer_pings(async::bound_port& port, std::span<std::byte> page) {
   for (;;) {
     const auto seen = request_of(page).load(std::memory_order_acquire);
     if (seen == stop_request) co_return;
@@ -111,14 +111,13 @@ void print_summary(std::ostream& out, domid self, domid peer,
 }
 
 /// Not a coroutine: g++ 12 warns of a buffer overrun if a coroutine constructs a string.
-async::asio::awaitable<void> with_timeout(async::asio::awaitable<void> exchange,
-                                          clock::duration timeout) {
+asio::awaitable<void> with_timeout(asio::awaitable<void> exchange, clock::duration timeout) {
   return async::with_deadline(std::move(exchange), timeout, "exchange events with the peer");
 }
 
 /// The setup blocks the CPU thread, which is acceptable because nothing else runs on it.
-async::asio::awaitable<void> offer(async::event_loop& loop, const ping_options& options,
-                                   std::vector<std::chrono::nanoseconds>& times) {
+asio::awaitable<void> offer(async::event_loop& loop, const ping_options& options,
+                            std::vector<std::chrono::nanoseconds>& times) {
   auto store = xen::store::open();
   auto page = xen::grant_sharer::open().share(options.peer, 1, true);
   auto port = loop.bind_unbound(options.peer);
@@ -133,7 +132,7 @@ async::asio::awaitable<void> offer(async::event_loop& loop, const ping_options& 
   (void)store.remove(directory);
 }
 
-async::asio::awaitable<void> answer(async::event_loop& loop, const ping_options& options) {
+asio::awaitable<void> answer(async::event_loop& loop, const ping_options& options) {
   auto store = xen::store::open();
   const auto directory = store.domain_path(options.peer) + "/" + ping_directory;
   const auto number = [&](const std::string& node) {
@@ -152,11 +151,11 @@ async::asio::awaitable<void> answer(async::event_loop& loop, const ping_options&
 
 /// Runs `work` on the only CPU thread of a runtime. The runtime detects a save and restore of the
 /// guest, after which the ports no longer work: waiting on a port then throws errc::resumed.
-void run_with_loop(std::function<async::asio::awaitable<void>(async::event_loop&)> work) {
+void run_with_loop(std::function<asio::awaitable<void>(async::event_loop&)> work) {
   async::runtime_options options;
   options.cpus = {async::allowed_cpus().front()};
   async::runtime runtime(std::move(options));
-  runtime.run([&](async::runtime& self) -> async::asio::awaitable<void> {
+  runtime.run([&](async::runtime& self) -> asio::awaitable<void> {
     auto body = [&] { return work(self.loop(0)); };
     co_await async::run_on(self.executor(0), body);
   });
@@ -179,13 +178,13 @@ cli::exit_code serve(const ping_options& options) {
 
 void add_ping(cli::app& app) {
   static ping_options options;
-  auto& command = app.add_command("ping", "exchange events and bytes with another domain");
+  auto& command = app.add_command("ping", "measure event-channel round trips to another domain");
   command
       .describe(
-          "Without --serve, in a guest: shares a page with the peer domain, offers an event "
-          "channel to it and measures round trips. With --serve, in the peer domain: replies. The "
-          "two sides find each other through xenstore nodes below the guest's `data` node. This "
-          "also works on real Xen, with --serve in domain 0.")
+          "In a guest, without --serve, shares a page with the peer domain, offers it an event "
+          "channel and measures round trips. In the peer domain, with --serve, replies. The two "
+          "sides find each other through xenstore nodes below the guest's `data` node. On real "
+          "Xen, run it with --serve in domain 0.")
       .flag("--serve", options.serve, "reply to the guest given by --peer")
       .option("--peer N", options.peer, "the other domain", cli::whole_number<domid>(0, 0x7FEF),
               {.by_default = "0"})

@@ -22,7 +22,7 @@ struct run_options {
   std::vector<std::string> command;
 };
 
-/// Logs a warning if kernel BUGs were recorded, and writes the report if one was requested.
+/// Logs a warning if kernel BUGs were recorded, and writes the report if `path` is not empty.
 void write_report(const sim::host_process& host, const std::string& path) {
   const auto text = sim::ask_host(host.directory(), R"({"command":"status"})");
   const auto status = nlohmann::ordered_json::parse(text);
@@ -46,7 +46,7 @@ cli::exit_code run(const run_options& options) {
   const int status = wait_for(spawn_in_domain(directory, options.command));
   write_report(host, options.report);
   if (backend) end_block_backend(*backend);
-  // Stop the host first, so that resources still in use by the domain's processes disappear as at a
+  // Stop the host first: resources that the domain's processes still use must disappear as at a
   // power-off.
   host.stop();
   end_orphans();
@@ -60,17 +60,17 @@ void add_run(cli::app& app) {
   auto& command = app.add_command("run", "start a host, run a command in a guest, clean up");
   command
       .describe(
-          "Starts a simulated host, runs CMD as a process of domain 1 and exits with CMD's status. "
-          "Background processes left by CMD are killed when the host stops.")
+          "Runs CMD as a process of domain 1 on a new simulated host, and exits with the status of "
+          "CMD. Background processes left by CMD are killed when the host stops.")
       .example("list xenstore from a guest", "xenpv-sim run -- xenstore-ls /local/domain/1")
       .example("start a shell in the guest", "xenpv-sim run -- sh")
       .example("lose every third event", "xenpv-sim run --fault event-lost=1/3 -- ./my-driver-test")
-      .option("--domain N", options.domain, "the domain in which to run CMD",
+      .option("--domain N", options.domain, "domain in which to run CMD",
               cli::whole_number<domid>(0, 0x7FEF), {.by_default = "1"})
-      .option(
-          "--report FILE", options.report,
-          "write the host's final status as JSON: remaining ports and pages, recorded kernel BUGs",
-          cli::as_text)
+      .option("--report FILE", options.report,
+              "write the final state of the host as JSON: remaining ports and pages, recorded "
+              "kernel BUGs",
+              cli::as_text)
       .takes_command(options.command);
   add_host_options(command, options.host);
   command.action([](std::ostream&) { return run(options); });

@@ -17,15 +17,8 @@ namespace {
 using namespace std::chrono_literals;
 
 struct run_options {
-  probe::timer_method method = probe::timer_method::clock_nanosleep;
+  probe::timer_probe_options probe_options;
   std::optional<async::cpu_list> cpus;
-  std::chrono::nanoseconds interval{};
-  std::chrono::nanoseconds duration{};
-  std::chrono::nanoseconds gap{};
-  probe::policy_wish policy = probe::policy_wish::automatic;
-  int priority = 0;
-  std::chrono::nanoseconds slack{};
-  bool split = false;
   bool histogram = false;
   bool json = false;
 };
@@ -33,14 +26,8 @@ struct run_options {
 probe::timer_report measure(const run_options& options) {
   cli::interruption interruption;
   cli::progress_line progress;
-  probe::timer_probe_options probe_options{
-      .method = options.method,
-      .cpus = async::selected_cpus(options.cpus),
-      .interval = options.interval,
-      .duration = options.duration,
-      .schedule = {.policy = options.policy, .priority = options.priority, .slack = options.slack},
-      .gap = options.gap,
-      .split = options.split};
+  auto probe_options = options.probe_options;
+  probe_options.cpus = async::selected_cpus(options.cpus);
   probe_options.go_on = [&](std::chrono::nanoseconds left) {
     const auto seconds = std::chrono::ceil<std::chrono::seconds>(left);
     progress.show(fmt::format("measuring, {} s left; Ctrl-C ends early", seconds.count()));
@@ -95,8 +82,10 @@ void describe(cli::command& command) {
 void add_options(cli::command& command, run_options& options) {
   using probe::policy_wish;
   using probe::timer_method;
+  auto& probe_options = options.probe_options;
+  auto& schedule = probe_options.schedule;
   command
-      .option("--method METHOD", options.method,
+      .option("--method METHOD", probe_options.method,
               "clock_nanosleep, timerfd, asio (the timers of xenpv's own event loop), or spin (no "
               "timer; detects times when the CPU was preempted)",
               cli::one_of<timer_method>({{"clock_nanosleep", timer_method::clock_nanosleep},
@@ -107,24 +96,24 @@ void add_options(cli::command& command, run_options& options) {
       .option("--cpus CPUS", options.cpus,
               "CPUs to measure, such as 0-3,8 (default: all this process may use)",
               async::as_cpu_list)
-      .option("--interval TIME", options.interval, "time from one wake-up to the next",
+      .option("--interval TIME", probe_options.interval, "time from one wake-up to the next",
               cli::time_within(10us, 10s), {.by_default = "1ms"})
-      .option("--duration TIME", options.duration,
+      .option("--duration TIME", probe_options.duration,
               "how long to measure; all CPUs are measured at the same time",
               cli::time_within(1ms, 24h), {.by_default = "5s"})
-      .option("--policy POLICY", options.policy, "fifo, other, or auto: fifo if permitted",
+      .option("--policy POLICY", schedule.policy, "fifo, other, or auto: fifo if permitted",
               cli::one_of<policy_wish>({{"auto", policy_wish::automatic},
                                         {"fifo", policy_wish::fifo},
                                         {"other", policy_wish::other}}),
               {.by_default = "auto"})
-      .option("--priority N", options.priority, "SCHED_FIFO priority, 1 to 99",
+      .option("--priority N", schedule.priority, "SCHED_FIFO priority, 1 to 99",
               cli::whole_number<int>(1, 99), {.by_default = "80"})
-      .option("--slack TIME", options.slack,
+      .option("--slack TIME", schedule.slack,
               "delay that the kernel may add to timers under SCHED_OTHER",
               cli::time_within(1ns, 1s), {.by_default = "1ns"})
-      .option("--gap TIME", options.gap, "shortest gap that spin counts as preemption",
+      .option("--gap TIME", probe_options.gap, "shortest gap that spin counts as preemption",
               cli::time_within(100ns, 10s), {.by_default = "10us"})
-      .flag("--split", options.split,
+      .flag("--split", probe_options.split,
             "trace the kernel's timers and split lateness into the hypervisor's part and the "
             "guest's; requires root and tracefs, and adds a little overhead")
       .flag("--histogram", options.histogram, "show the distribution of each CPU's times")

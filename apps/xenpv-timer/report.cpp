@@ -14,7 +14,10 @@
 namespace xenpv::timer_app {
 namespace {
 
+using cli::cells_of;
 using cli::json;
+using cli::or_null;
+using cli::right_column;
 using cli::time_text;
 using probe::probe_verdict;
 using probe::timer_method;
@@ -25,25 +28,13 @@ std::uint64_t steal_ns(const timer_result& cpu) {
   return cpu.steal_ticks * 10'000'000;
 }
 
-std::string number_text(const std::optional<std::uint64_t>& value) {
-  return value ? fmt::format("{}", *value) : std::string();
-}
-
-std::string time_text_of(std::chrono::nanoseconds time) {
-  return format_duration(time);
-}
-
-std::string time_text_of(const std::optional<std::chrono::nanoseconds>& time) {
-  return time ? format_duration(*time) : std::string();
-}
-
 /// The scheduling of the threads, which may differ between CPUs.
 std::string scheduling_text(const timer_report& report) {
   std::vector<std::string> texts;
   for (const auto& cpu : report.cpus) {
     auto text = to_string(cpu.thread);
     if (!cpu.thread.is_fifo)
-      text += fmt::format(" with a timer slack of {}", time_text_of(cpu.thread.slack));
+      text += fmt::format(" with a timer slack of {}", format_duration(cpu.thread.slack));
     if (std::find(texts.begin(), texts.end(), text) == texts.end())
       texts.push_back(std::move(text));
   }
@@ -62,88 +53,61 @@ std::vector<std::string> figures(const fine_histogram& times) {
 std::vector<cli::column> with_figures(std::vector<cli::column> before,
                                       const std::vector<cli::column>& after = {}) {
   for (const auto* title : {"MIN", "MEAN", "P50", "P90", "P99", "P99.9", "MAX"})
-    before.push_back({title, cli::align::right});
+    before.push_back(right_column(title));
   before.insert(before.end(), after.begin(), after.end());
   return before;
 }
 
-std::vector<std::string> joined(std::vector<std::string> first,
-                                const std::vector<std::string>& second,
-                                const std::vector<std::string>& third = {}) {
-  first.insert(first.end(), second.begin(), second.end());
-  first.insert(first.end(), third.begin(), third.end());
-  return first;
-}
-
 void print_lateness(std::ostream& out, const timer_report& report) {
   out << fmt::format("late after {} every {}, {}:\n", to_string(report.how.method),
-                     time_text_of(report.how.interval), scheduling_text(report));
-  cli::table table(with_figures(
-      {{"CPU", cli::align::right}, {"PERIODS", cli::align::right}, {"LOST", cli::align::right}},
-      {{"RATE", cli::align::right}, {"VERDICT"}}));
+                     format_duration(report.how.interval), scheduling_text(report));
+  cli::table table(
+      with_figures({right_column("CPU"), right_column("PERIODS"), right_column("LOST")},
+                   {right_column("RATE"), {"VERDICT"}}));
   for (const auto& cpu : report.cpus)
-    table.add_row(
-        joined({fmt::format("{}", cpu.cpu), fmt::format("{}", cpu.times.count()),
-                fmt::format("{}", cpu.lost)},
-               figures(cpu.times),
-               {fmt::format("{:.1f}/s", cpu.rate()), std::string(to_string(cpu.verdict))}));
+    table.add_row(cells_of(cpu.cpu, cpu.times.count(), cpu.lost, figures(cpu.times),
+                           fmt::format("{:.1f}/s", cpu.rate()), to_string(cpu.verdict)));
   table.print(out);
 }
 
 void print_gaps(std::ostream& out, const timer_report& report) {
   out << fmt::format("gaps of {} or more while reading the clock, {}:\n",
-                     time_text_of(report.how.gap), scheduling_text(report));
-  cli::table table({{"CPU", cli::align::right},
-                    {"OBSERVED", cli::align::right},
-                    {"GAPS", cli::align::right},
-                    {"TOTAL-GAP", cli::align::right},
-                    {"SHARE", cli::align::right},
-                    {"LONGEST", cli::align::right},
-                    {"STEAL", cli::align::right}});
+                     format_duration(report.how.gap), scheduling_text(report));
+  cli::table table({right_column("CPU"), right_column("OBSERVED"), right_column("GAPS"),
+                    right_column("TOTAL-GAP"), right_column("SHARE"), right_column("LONGEST"),
+                    right_column("STEAL")});
   for (const auto& cpu : report.cpus) {
     const auto gaps = cpu.gaps.value_or(probe::gap_facts{});
-    const auto share = gaps.looked.count() == 0 ? 0.0
-                                                : 100 * static_cast<double>(gaps.total.count()) /
-                                                      static_cast<double>(gaps.looked.count());
-    table.add_row({fmt::format("{}", cpu.cpu), time_text_of(gaps.looked),
-                   fmt::format("{}", gaps.count), time_text_of(gaps.total),
-                   fmt::format("{:.3f}%", share), time_text(cpu.times.max()),
-                   time_text(steal_ns(cpu))});
+    const auto share = gaps.looked.count() == 0 ? 0.0 : 100.0 * gaps.total / gaps.looked;
+    table.add_row(cells_of(cpu.cpu, format_duration(gaps.looked), gaps.count,
+                           format_duration(gaps.total), fmt::format("{:.3f}%", share),
+                           time_text(cpu.times.max()), time_text(steal_ns(cpu))));
   }
   table.print(out);
 }
 
 void print_evidence(std::ostream& out, const timer_report& report) {
   out << "\ntimer evidence:\n";
-  cli::table table({{"CPU", cli::align::right},
-                    {"TIMER"},
-                    {"MIN-DELTA", cli::align::right},
-                    {"NEEDED", cli::align::right},
-                    {"PV-EVENTS", cli::align::right},
-                    {"LOC", cli::align::right},
-                    {"STEAL", cli::align::right},
-                    {"RUNNABLE", cli::align::right},
-                    {"WAITED", cli::align::right}});
+  cli::table table({right_column("CPU"), cli::column{"TIMER"}, right_column("MIN-DELTA"),
+                    right_column("NEEDED"), right_column("PV-EVENTS"), right_column("LOC"),
+                    right_column("STEAL"), right_column("RUNNABLE"), right_column("WAITED")});
   for (const auto& cpu : report.cpus) {
     const auto& evidence = cpu.evidence;
-    table.add_row({fmt::format("{}", cpu.cpu), evidence.device, time_text(evidence.min_delta_ns),
-                   fmt::format("{}", cpu.wake_ups + cpu.warm_up),
-                   number_text(evidence.timer_events), number_text(evidence.local_interrupts),
-                   time_text(steal_ns(cpu)),
-                   cpu.runstate ? time_text_of(cpu.runstate->runnable) : std::string(),
-                   time_text_of(cpu.waited)});
+    table.add_row(cells_of(cpu.cpu, evidence.device, time_text(evidence.min_delta_ns),
+                           cpu.wake_ups + cpu.warm_up, evidence.timer_events,
+                           evidence.local_interrupts, time_text(steal_ns(cpu)),
+                           cpu.runstate ? format_duration(cpu.runstate->runnable) : std::string(),
+                           cpu.waited ? format_duration(*cpu.waited) : std::string()));
   }
   table.print(out);
 }
 
 void print_split(std::ostream& out, const timer_report& report) {
-  cli::table table(
-      with_figures({{"CPU", cli::align::right}, {"PART"}, {"WAKE-UPS", cli::align::right}}));
+  cli::table table(with_figures({right_column("CPU"), {"PART"}, right_column("WAKE-UPS")}));
   for (const auto& cpu : report.cpus) {
     if (!cpu.split) continue;
     const auto row = [&](const char* part, const fine_histogram& times) {
-      table.add_row(joined({fmt::format("{}", cpu.cpu), part, fmt::format("{}", times.count())},
-                           figures(times)));
+      table.add_row(cells_of(cpu.cpu, part, times.count(), figures(times)));
     };
     row("hypervisor", cpu.split->hypervisor);
     row("guest", cpu.split->guest);
@@ -152,15 +116,6 @@ void print_split(std::ostream& out, const timer_report& report) {
   out << "\nuntil the kernel's timer interrupt (hypervisor), and from there to the thread "
          "(guest):\n";
   table.print(out);
-}
-
-json or_null(const std::string& text) {
-  return text.empty() ? json() : json(text);
-}
-
-template <class T>
-json or_null(const std::optional<T>& value) {
-  return value ? json(*value) : json();
 }
 
 json evidence_json(const probe::timer_evidence& evidence) {
@@ -226,7 +181,7 @@ void print_clock_warnings(const timer_report& report) {
   if (report.clock.read >= 500ns)
     std::cerr << fmt::format(
         "reading the clock ('{}') takes {}{}; every figure includes this time\n",
-        report.clocksource, time_text_of(report.clock.read),
+        report.clocksource, format_duration(report.clock.read),
         report.clock.is_vdso() ? "" : " (a system call)");
   const auto quickest = std::min_element(
       report.cpus.begin(), report.cpus.end(),
@@ -245,15 +200,13 @@ void print_clock_warnings(const timer_report& report) {
       delta > static_cast<std::uint64_t>(report.how.interval.count()))
     std::cerr << fmt::format(
         "the timer cannot be set below {} (TIMER_SLOP): an interval of {} measures this limit\n",
-        time_text(delta), time_text_of(report.how.interval));
+        time_text(delta), format_duration(report.how.interval));
 }
 
 }  // namespace
 
 bool is_good(const timer_report& report) {
-  return std::none_of(report.cpus.begin(), report.cpus.end(), [](const timer_result& cpu) {
-    return cpu.verdict == probe_verdict::failed || cpu.verdict == probe_verdict::refuted;
-  });
+  return std::ranges::none_of(report.cpus, probe::is_bad, &timer_result::verdict);
 }
 
 void print_tables(std::ostream& out, const timer_report& report) {
@@ -285,9 +238,7 @@ json to_json(const timer_report& report) {
   document["incarnation"] = {{"before", or_null(report.incarnation_before)},
                              {"after", or_null(report.incarnation_after)}};
   document["no_split"] = or_null(report.no_split);
-  document["cpus"] = json::array();
-  for (const auto& cpu : report.cpus)
-    document["cpus"].push_back(cpu_json(cpu));
+  document["cpus"] = cli::json_array(report.cpus, cpu_json);
   return document;
 }
 

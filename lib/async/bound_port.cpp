@@ -8,6 +8,21 @@
 #include "xenpv/base/error.hpp"
 
 namespace xenpv::async {
+namespace detail {
+
+initiate_wait::initiate_wait(std::shared_ptr<event_loop_state> loop,
+                             std::shared_ptr<port_entry> entry) noexcept
+    : loop_(std::move(loop)), entry_(std::move(entry)) {}
+
+initiate_wait::executor_type initiate_wait::get_executor() const noexcept {
+  return loop_->get_executor();
+}
+
+void initiate_wait::start(wait_handler handler) const {
+  loop_->start_wait(entry_, std::move(handler));
+}
+
+}  // namespace detail
 
 bound_port::bound_port() noexcept = default;
 
@@ -44,6 +59,11 @@ bool bound_port::is_live() const noexcept {
   return entry_ && !entry_->death;
 }
 
+bound_port::executor_type bound_port::get_executor() const {
+  if (!entry_) throw_errno(ENOTCONN, "get the executor of a port that is not bound");
+  return loop_->get_executor();
+}
+
 void bound_port::notify() {
   if (!entry_) throw_errno(ENOTCONN, "notify a port that is not bound");
   loop_->notify(*entry_);
@@ -52,6 +72,11 @@ void bound_port::notify() {
 asio::awaitable<void> bound_port::wait() {
   if (!entry_) throw_errno(ENOTCONN, "wait for an event on a port that is not bound");
   return event_loop_state::wait(loop_, entry_);
+}
+
+detail::initiate_wait bound_port::make_initiation() const {
+  if (!entry_) throw_errno(ENOTCONN, "wait for an event on a port that is not bound");
+  return {loop_, entry_};
 }
 
 void bound_port::on_event(std::function<void()> callback) {

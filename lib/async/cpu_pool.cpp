@@ -17,7 +17,7 @@ namespace xenpv::async {
 
 namespace {
 
-/// Called immediately, because the threads may run for months before they are joined.
+/// Called immediately, because it may take months until the threads are joined.
 void report(std::string_view thread, const std::exception_ptr& error) noexcept {
   try {
     std::rethrow_exception(error);

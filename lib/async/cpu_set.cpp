@@ -14,7 +14,7 @@
 namespace xenpv::async {
 namespace {
 
-// Linux's upper bound (CONFIG_NR_CPUS of MAXSMP kernels).
+// The largest CONFIG_NR_CPUS in Linux (MAXSMP).
 constexpr unsigned cpu_limit = 8192;
 
 /// A cpu_set_t of any size.

@@ -1,8 +1,7 @@
 // Delivers the events of a batch to their listeners.
 #include <fmt/format.h>
 #include <boost/asio/as_tuple.hpp>
-#include <boost/asio/associated_executor.hpp>
-#include <boost/asio/dispatch.hpp>
+#include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/system/system_error.hpp>
@@ -27,16 +26,8 @@ struct resume_waiter {
   void operator()() { std::move(handler)(code); }
 };
 
-/// Called on the loop's thread. Resumes a waiter of the loop's own context directly; posts any
-/// other waiter to its executor.
-struct finish_wait {
-  asio::any_io_executor home;
-  resume_waiter waiter;
-  void operator()() { asio::dispatch(home, std::move(waiter)); }
-};
-
-/// Runs when the waiting coroutine is cancelled. Holds only a weak reference, because the coroutine
-/// owns this object.
+/// Runs when the wait is cancelled. Holds only a weak reference, because the waiting coroutine owns
+/// this object.
 struct withdraw_wait {
   std::weak_ptr<port_entry> entry;
   std::uint64_t wait;
@@ -50,18 +41,28 @@ struct withdraw_wait {
   }
 };
 
-struct start_wait {
+void set_waiter(const std::shared_ptr<port_entry>& entry, wait_handler handler) {
+  entry->waiter.emplace(std::move(handler));
+  ++entry->waits;
+  if (auto slot = entry->waiter->get_cancellation_slot(); slot.is_connected())
+    slot.assign(withdraw_wait{entry, entry->waits});
+}
+
+/// The initiation of bound_port::wait(), after begin_wait() has returned `pending`.
+struct continue_wait {
   std::shared_ptr<port_entry> entry;
+  asio::io_context::executor_type executor;
   template <class Handler>
   void operator()(Handler&& handler) const {
-    // Queried here, because a query of the type-erased handler would allocate.
-    entry->home = asio::get_associated_executor(handler);
-    entry->waiter.emplace(std::forward<Handler>(handler));
-    ++entry->waits;
-    if (auto slot = entry->waiter->get_cancellation_slot(); slot.is_connected())
-      slot.assign(withdraw_wait{entry, entry->waits});
+    set_waiter(entry, detail::make_wait_handler(std::forward<Handler>(handler), executor));
   }
 };
+
+[[noreturn]] void throw_death(const port_entry& entry) {
+  const auto code = wait_error(entry);
+  if (code == asio::error::operation_aborted) throw boost::system::system_error(code);
+  throw failure(entry.death, fmt::format("wait for an event on port {}", entry.number));
+}
 
 }  // namespace
 
@@ -103,8 +104,8 @@ void event_loop_state::dispatch(std::span<const std::uint32_t> ports) {
 
 void event_loop_state::dispatch_one(port number) {
   auto* entry = table_.find(number);
-  // A port bound during this batch cannot have an event in it: the event belongs to an earlier port
-  // with the same number.
+  // A port bound during this batch has no event in it: the event belongs to an earlier port with
+  // the same number.
   if (entry == nullptr || entry->born == batch_) {
     ++statistics_.spurious;
     return;
@@ -203,34 +204,78 @@ void event_loop_state::report_death(const std::vector<port_entry*>& dead) {
   }
 }
 
-asio::awaitable<void> event_loop_state::wait(std::shared_ptr<event_loop_state> self,
-                                             std::shared_ptr<port_entry> entry) {
-  const auto throw_if_dead = [&] {
-    if (entry->death == errc::resumed || entry->death == errc::lost_connection)
-      throw failure(entry->death, fmt::format("wait for an event on port {}", entry->number));
-    if (entry->death) throw boost::system::system_error(asio::error::operation_aborted);
-  };
-  throw_if_dead();
-  switch (entry->state.begin_wait()) {
+boost::system::error_code wait_error(const port_entry& entry) {
+  if (entry.death == std::errc::operation_canceled) return asio::error::operation_aborted;
+  return entry.death;
+}
+
+wait_start event_loop_state::begin_wait(port_entry& entry) {
+  if (entry.death) return wait_start::dead;
+  switch (entry.state.begin_wait()) {
     case listen_action::refuse:
-      throw busy(*entry);
+      return wait_start::refused;
     case listen_action::deliver:
-      co_return;
+      return wait_start::ready;
     case listen_action::unmask:
-      self->unmask(*entry);
+      unmask(entry);
       break;
     case listen_action::listen:
       break;
   }
+  return wait_start::pending;
+}
+
+asio::awaitable<void> event_loop_state::wait(std::shared_ptr<event_loop_state> self,
+                                             std::shared_ptr<port_entry> entry) {
+  switch (self->begin_wait(*entry)) {
+    case wait_start::dead:
+      throw_death(*entry);
+    case wait_start::refused:
+      throw busy(*entry);
+    case wait_start::ready:
+      co_return;
+    case wait_start::pending:
+      break;
+  }
   constexpr auto token = asio::as_tuple(asio::use_awaitable);
   // Named, because g++ 12 destroys an aggregate temporary of a co_await expression twice.
-  start_wait start{entry};
+  continue_wait start{entry, self->get_executor()};
   const auto [code] =
       co_await asio::async_initiate<decltype(token), void(boost::system::error_code)>(
           std::move(start), token);
   if (!code) co_return;
-  throw_if_dead();
+  if (entry->death) throw_death(*entry);
   throw boost::system::system_error(code);
+}
+
+std::optional<boost::system::error_code> event_loop_state::immediate_result(port_entry& entry) {
+  boost::system::error_code code;
+  try {
+    switch (begin_wait(entry)) {
+      case wait_start::pending:
+        return std::nullopt;
+      case wait_start::ready:
+        break;
+      case wait_start::refused:
+        code = make_error_code(errc::invalid_argument);
+        break;
+      case wait_start::dead:
+        code = wait_error(entry);
+        break;
+    }
+  } catch (const failure& e) {
+    // The port could not be unmasked.
+    entry.state.cancel_wait();
+    code = e.code();
+  }
+  return code;
+}
+
+void event_loop_state::start_wait(const std::shared_ptr<port_entry>& entry, wait_handler handler) {
+  if (const auto code = immediate_result(*entry))
+    asio::post(context_, resume_waiter{std::move(handler), *code});
+  else
+    set_waiter(entry, std::move(handler));
 }
 
 void event_loop_state::cancel_wait(port_entry& entry, std::uint64_t wait) {
@@ -242,12 +287,12 @@ void event_loop_state::cancel_wait(port_entry& entry, std::uint64_t wait) {
 void event_loop_state::complete_wait(port_entry& entry, boost::system::error_code code,
                                      completion when) {
   if (!entry.waiter) return;
-  finish_wait finish{std::move(entry.home), {std::move(*entry.waiter), code}};
+  resume_waiter resume{std::move(*entry.waiter), code};
   entry.waiter.reset();
   if (when == completion::now)
-    finish();
+    resume();
   else
-    asio::post(context_, std::move(finish));
+    asio::post(context_, std::move(resume));
 }
 
 }  // namespace xenpv::async

@@ -20,6 +20,10 @@ event_loop::~event_loop() {
   }
 }
 
+event_loop::executor_type event_loop::get_executor() const noexcept {
+  return state_->get_executor();
+}
+
 bound_port event_loop::bind_unbound(domid remote) {
   return {state_, state_->bind(false, [=](xen::event_channel_handle& handle) {
             return handle.bind_unbound(remote);

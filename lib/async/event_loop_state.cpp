@@ -24,11 +24,11 @@ std::string this_thread_name() {
 
 }  // namespace
 
-// Uses async_read_some rather than async_wait. Per wake-up, both need one system call more than a
-// bare poll loop, to check for further ports (Asio's epoll is edge-triggered). With
-// async_read_some, it is a read that returns nothing; with async_wait, it is an epoll_ctl(MOD),
-// which was measured to cost a fifth more. Under load, the additional read returns the next batch
-// and saves the poll, while async_wait would repeat all its calls.
+// Uses async_read_some instead of async_wait. Per wake-up, both need one system call more than a
+// plain poll loop, to check for further ports (Asio's epoll is edge-triggered): a read that returns
+// nothing, or an epoll_ctl(MOD), which cost a fifth more in measurements. Under load, the
+// additional read returns the next batch and saves the poll, whereas async_wait would repeat all
+// its calls.
 struct event_loop_state::read_handler {
   std::shared_ptr<event_loop_state> loop;
   std::uint64_t generation;
@@ -51,7 +51,7 @@ event_loop_state::event_loop_state(asio::io_context& context, event_loop_options
 void event_loop_state::open() {
   auto fresh = xen::event_channel_handle::open();
   fresh.set_nonblocking();
-  // The custodian gets a duplicate before the first bind, so that no close in this process can ever
+  // Pass a duplicate to the custodian before the first bind, so that no close in this process can
   // unbind ports after a resume.
   if (options_.custodian != nullptr) kept_ = options_.custodian->keep(fresh.descriptor());
   auto duplicate = unique_fd::duplicate(fresh.descriptor());
@@ -63,14 +63,13 @@ void event_loop_state::open() {
 }
 
 void event_loop_state::resumed() {
-  // After a failed attempt to reopen the device, there is no handle, and this call is the next
-  // attempt.
+  // If the device could not be reopened, there is no handle, and this retries.
   if (!is_reopening_) static_cast<void>(handle());
   ++generation_;
   ++statistics_.resumes;
   if (options_.custodian == nullptr)
     log().warn(
-        "{}: no custodian keeps the handle opened before the resume: the kernel will report a "
+        "{}: no custodian holds the handle opened before the resume: expect a kernel "
         "BUG when this process exits",
         action_name_);
   for (const auto* entry : kill_ports(make_error_code(errc::resumed)))
@@ -82,7 +81,7 @@ void event_loop_state::resumed() {
 }
 
 bool event_loop_state::is_bound_after_resume(const port_entry& entry) const noexcept {
-  // This is known only if the suspend clock shows the resume.
+  // Only the suspend clock can tell.
   return suspend_pending() && !options_.suspends->has_moved_since(entry.suspended);
 }
 
@@ -103,7 +102,7 @@ void event_loop_state::close() {
   ++generation_;
   const auto bound = kill_ports(std::make_error_code(std::errc::operation_canceled));
   if (suspend_pending()) {
-    log().warn("{}: the guest was just suspended: the event-channel handle is not closed",
+    log().warn("{}: the guest was just suspended: leaving the event-channel handle open",
                action_name_);
     give_up_handle();
     if (options_.custodian != nullptr) options_.custodian->resumed();
@@ -127,7 +126,7 @@ xen::event_channel_handle& event_loop_state::handle() {
 std::shared_ptr<port_entry> event_loop_state::bind(
     bool swallow_first, const std::function<port(xen::event_channel_handle&)>& kernel_bind) {
   auto& device = handle();
-  // Events of a new port would never be delivered.
+  // A new port would never receive events.
   if (read_error_)
     throw failure(read_error_->code, fmt::format("bind a port of {}", action_name_),
                   read_error_->text);
@@ -141,8 +140,8 @@ std::shared_ptr<port_entry> event_loop_state::bind(
   entry->born = batch_;
   entry->loop = weak_from_this();
   if (!table_.insert(number, *entry)) {
-    // The port is not unbound: a number that is already in use indicates an undetected resume, and
-    // unbinding would then trigger a kernel BUG.
+    // Do not unbind the port: a number that is already in use indicates an undetected resume, and
+    // unbinding would trigger a kernel BUG.
     throw failure(errc::protocol_violation, fmt::format("bind port {}", number),
                   "the number is out of range or already in use");
   }
@@ -177,7 +176,7 @@ void event_loop_state::unbind_number(port number) noexcept {
 
 void event_loop_state::leave(port number) noexcept {
   ++statistics_.left;
-  log().debug("{}: port {} stays bound: the guest was just suspended", action_name_, number);
+  log().debug("{}: leaving port {} bound: the guest was just suspended", action_name_, number);
   report_suspend();
 }
 
@@ -201,7 +200,7 @@ std::vector<port_entry*> event_loop_state::kill_ports(std::error_code death) {
   auto dead = table_.take_all();
   for (auto* entry : dead) {
     entry->death = death;
-    complete_wait(*entry, asio::error::operation_aborted, completion::posted);
+    complete_wait(*entry, wait_error(*entry), completion::posted);
   }
   return dead;
 }
@@ -215,8 +214,8 @@ void event_loop_state::on_read(std::uint64_t generation, boost::system::error_co
   if (generation != generation_) return;
   if (code) fail(code);
   dispatch(std::span(ports_).first(bytes / sizeof(std::uint32_t)));
-  // Handles one batch, then lets the context run other work, so that a flood of events cannot
-  // starve it.
+  // Handle one batch, then let the context run other handlers, so that a flood of events cannot
+  // starve them.
   if (generation == generation_) start_read();
   if (callback_error_) std::rethrow_exception(std::exchange(callback_error_, nullptr));
 }

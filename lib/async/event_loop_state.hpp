@@ -1,13 +1,11 @@
-// The implementation of an event_loop, shared with its ports and its read in flight.
-// Single-threaded.
+// The implementation of event_loop, shared with its ports and the read in flight. Single-threaded.
 //
-// How an event is delivered: the reactor reads a batch of ports; dispatch() passes each to its
-// entry; the entry's port_state selects the action; the next read is started when the whole batch
-// has been handled.
+// Event delivery: the reactor reads a batch of ports, dispatch() passes each port to its entry, and
+// the entry's port_state selects the action. The next read starts when the whole batch has been
+// handled.
 #pragma once
 
 #include <array>
-#include <boost/asio/any_completion_handler.hpp>
 #include <boost/asio/posix/basic_stream_descriptor.hpp>
 #include <chrono>
 #include <exception>
@@ -28,10 +26,10 @@
 
 namespace xenpv::async {
 
-using wait_handler = asio::any_completion_handler<void(boost::system::error_code)>;
+using detail::wait_handler;
 
-/// The loop's state for a bound_port. Owned by the port and its pending wait; listed in the loop's
-/// table until the port is unbound or dies.
+/// The loop's state for one bound_port. Owned by the port and its pending wait; listed in the
+/// loop's table until the port is unbound or dies.
 struct port_entry {
   port_entry(port local, bool swallow_first) : number(local), state(swallow_first) {}
 
@@ -43,11 +41,21 @@ struct port_entry {
   std::shared_ptr<const std::function<void()>> callback;
   std::shared_ptr<const std::function<void(const error&)>> on_death;
   std::optional<wait_handler> waiter;  ///< emplace and reset only: not assignable in Boost 1.81
-  asio::any_io_executor home;          ///< the waiter's executor
   std::uint64_t waits = 0;             ///< identifies the current wait; detects stale cancellations
   std::weak_ptr<class event_loop_state> loop;
   irq_placement irq;
 };
+
+/// The outcome of begin_wait().
+enum class wait_start : std::uint8_t {
+  pending,  ///< no event yet: a waiter must be set
+  ready,    ///< an event has already arrived; the wait is complete
+  refused,  ///< another listener is active
+  dead,     ///< the port is dead: see wait_error()
+};
+
+/// The error with which a wait on a dead port fails.
+[[nodiscard]] boost::system::error_code wait_error(const port_entry& entry);
 
 class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
  public:
@@ -67,8 +75,13 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   void on_death(port_entry& entry, std::function<void(const error&)> callback);
   [[nodiscard]] static asio::awaitable<void> wait(std::shared_ptr<event_loop_state> self,
                                                   std::shared_ptr<port_entry> entry);
+  /// Calls `handler` on completion, but never from within this function.
+  void start_wait(const std::shared_ptr<port_entry>& entry, wait_handler handler);
   void cancel_wait(port_entry& entry, std::uint64_t wait);
 
+  [[nodiscard]] asio::io_context::executor_type get_executor() const noexcept {
+    return context_.get_executor();
+  }
   [[nodiscard]] const event_loop_options& options() const noexcept { return options_; }
   [[nodiscard]] const event_loop_statistics& statistics() const noexcept { return statistics_; }
   /// True while a suspend, which may have been a resume, is unacknowledged.
@@ -99,12 +112,15 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   void deliver(port_entry& entry);
   void run_callback(port_entry& entry);
   void unmask(port_entry& entry);
+  [[nodiscard]] wait_start begin_wait(port_entry& entry);
+  /// Calls begin_wait(). Returns the result of the wait, or nullopt if a waiter must be set.
+  [[nodiscard]] std::optional<boost::system::error_code> immediate_result(port_entry& entry);
   void complete_wait(port_entry& entry, boost::system::error_code code, completion when);
   [[nodiscard]] std::vector<port_entry*> kill_ports(std::error_code death);
   void retire(std::shared_ptr<const void> object);
 
-  // 64 ports of 4 bytes each: the size of the driver's smallest ring. A larger batch would only
-  // delay other work.
+  // 64 ports of 4 bytes each: the smallest ring of the driver. A larger batch would only delay
+  // other handlers.
   static constexpr std::size_t batch_size = 64;
 
   asio::io_context& context_;
@@ -113,13 +129,13 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   std::optional<xen::event_channel_handle> handle_;
   bool is_reopening_ = false;  ///< resumed() gave up the handle and could not open the device
   std::optional<xen::custodian::kept_id> kept_;
-  // Owns a duplicate, because Asio closes its descriptor but the library must close the handle.
+  // Owns a duplicate: Asio closes its descriptor, but the library must close the handle.
   asio::posix::basic_stream_descriptor<asio::io_context::executor_type> stream_;
   std::optional<error> read_error_;  ///< set after a failed read of the current handle
   port_table<port_entry> table_;
   std::array<std::uint32_t, batch_size> ports_{};
   handler_memory read_memory_;
-  std::uint64_t generation_ = 0;  ///< of the handle; reads of older handles are ignored
+  std::uint64_t generation_ = 0;  ///< of the handle; reads of earlier ones are ignored
   std::uint64_t batch_ = 0;
   bool dispatching_ = false;
   std::vector<std::shared_ptr<const void>> retired_;  ///< kept alive for the current batch

@@ -11,8 +11,8 @@
 #include <tuple>
 #include <utility>
 
+#include "async/nursery.hpp"
 #include "async/resume_guard.hpp"
-#include "xenpv/async/nursery.hpp"
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/async/shield.hpp"
 #include "xenpv/base/log.hpp"
@@ -25,6 +25,15 @@ namespace {
 std::optional<xen::custodian> start_custodian(bool enabled) {
   if (!enabled) return std::nullopt;
   return xen::custodian::start();
+}
+
+/// Runs `step`. Stores its exception in `first`, unless that already holds one.
+asio::awaitable<void> attempt(asio::awaitable<void> step, std::exception_ptr& first) {
+  try {
+    co_await std::move(step);
+  } catch (...) {
+    if (!first) first = std::current_exception();
+  }
 }
 
 /// The name of the cleanup that removes a dead process's resume marker.
@@ -40,10 +49,13 @@ struct guest_session::state {
         background(control),
         resumes(control, store, suspends, [this] { return give_up_handles(); }) {}
 
+  /// Calls `function(i)` for the index of each CPU, on that CPU. Makes all calls even if one
+  /// throws, and then rethrows the first error.
+  asio::awaitable<void> on_each_cpu(std::function<void(std::size_t)> function);
   asio::awaitable<void> open_loops();
   asio::awaitable<void> close_loops();
   asio::awaitable<void> give_up_handles();
-  /// Replaces a custodian that dies. Runs until cancelled.
+  /// Replaces the custodian whenever it dies. Runs until cancelled.
   asio::awaitable<void> follow_custodian();
   /// Makes the custodian close the devices that were not closed cleanly, while their shared pages
   /// still exist.
@@ -82,46 +94,41 @@ resume_hook::~resume_hook() {
   list->erase(entry_->position);
 }
 
-asio::awaitable<void> guest_session::state::open_loops() {
+asio::awaitable<void> guest_session::state::on_each_cpu(std::function<void(std::size_t)> function) {
+  std::exception_ptr first;
   for (std::size_t i = 0; i < cpus.size(); ++i) {
-    auto open = [this, i] {
-      event_loop_options options;
-      options.custodian = custodian ? &*custodian : nullptr;
-      options.suspends = &suspends;
-      options.on_suspend = [this] { asio::post(control, [this] { resumes.check_soon(); }); };
-      options.irq_cpu = cpus[i].irq_cpu;
-      loops[i] = std::make_unique<event_loop>(*cpus[i].context, std::move(options));
-    };
-    co_await call_on(cpus[i].context->get_executor(), std::move(open));
+    auto call = [&] { function(i); };
+    co_await attempt(call_on(cpus[i].context->get_executor(), call), first);
   }
+  if (first) std::rethrow_exception(first);
+}
+
+asio::awaitable<void> guest_session::state::open_loops() {
+  return on_each_cpu([this](std::size_t i) {
+    event_loop_options options;
+    options.custodian = custodian ? &*custodian : nullptr;
+    options.suspends = &suspends;
+    options.on_suspend = [this] { asio::post(control, [this] { resumes.check_soon(); }); };
+    options.irq_cpu = cpus[i].irq_cpu;
+    loops[i] = std::make_unique<event_loop>(*cpus[i].context, std::move(options));
+  });
 }
 
 asio::awaitable<void> guest_session::state::close_loops() {
-  for (std::size_t i = 0; i < cpus.size(); ++i) {
-    auto close = [this, i] { loops[i].reset(); };
-    co_await call_on(cpus[i].context->get_executor(), std::move(close));
-  }
+  return on_each_cpu([this](std::size_t i) { loops[i].reset(); });
 }
 
 asio::awaitable<void> guest_session::state::give_up_handles() {
-  // The custodian must be informed before the loops: nothing that they then do with the old handles
-  // can cause harm. The loops must be informed even if this fails: otherwise they would unbind
+  // The custodian must be notified before the loops: nothing that they do with the old handles can
+  // then cause harm. The loops must be notified even if this fails: otherwise they would unbind
   // ports that they consider live, which triggers a kernel BUG.
   try {
     if (custodian) custodian->resumed();
   } catch (const std::exception& e) {
     log().error("{}", e.what());
   }
-  std::exception_ptr error;
-  for (std::size_t i = 0; i < cpus.size(); ++i) {
-    auto give_up = [this, i] { loops[i]->resumed(); };
-    try {
-      co_await call_on(cpus[i].context->get_executor(), std::move(give_up));
-    } catch (...) {
-      if (!error) error = std::current_exception();
-    }
-  }
-  if (error) std::rethrow_exception(error);
+  auto give_up = [this](std::size_t i) { loops[i]->resumed(); };
+  co_await on_each_cpu(give_up);
 }
 
 asio::awaitable<void> guest_session::state::follow_custodian() {
@@ -176,28 +183,18 @@ asio::awaitable<void> guest_session::open() {
 
 asio::awaitable<void> guest_session::state::close() {
   std::exception_ptr first;
-  // Every step runs even if an earlier one failed.
-  const auto attempt = [&first](asio::awaitable<void> step) -> asio::awaitable<void> {
-    try {
-      co_await std::move(step);
-    } catch (...) {
-      if (!first) first = std::current_exception();
-    }
-  };
-  // Closing a handle opened before a resume triggers a kernel BUG, so this checks for a resume once
-  // more.
-  co_await attempt(resumes.stop());
-  co_await attempt(end_cleanups());
+  // Check once more: closing a handle opened before a resume triggers a kernel BUG.
+  co_await attempt(resumes.stop(), first);
+  co_await attempt(end_cleanups(), first);
   background.cancel();
-  co_await attempt(background.join());
-  co_await attempt(close_loops());
-  co_await attempt(store.close());
+  co_await attempt(background.join(), first);
+  co_await attempt(close_loops(), first);
+  co_await attempt(store.close(), first);
   if (first) std::rethrow_exception(first);
 }
 
 asio::awaitable<void> guest_session::close() {
-  // If it were interrupted, event loops would stay open, with handles that a resume makes
-  // dangerous.
+  // An interrupted close would leave event loops open, whose handles are dangerous after a resume.
   return shielded(state_->close());
 }
 
@@ -209,7 +206,7 @@ resume_hook guest_session::on_resume(std::function<void()> callback) {
 }
 
 asio::awaitable<bool> guest_session::check_resume() {
-  // An interrupted check could leave some loops with handles opened before the resume.
+  // An interrupted check could leave loops with handles opened before the resume.
   co_return co_await shielded(state_->resumes.check());
 }
 

@@ -1,4 +1,4 @@
-#include "xenpv/async/nursery.hpp"
+#include "async/nursery.hpp"
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -47,9 +47,8 @@ void nursery::spawn(asio::awaitable<void> body) {
 
 asio::awaitable<void> nursery::run(std::shared_ptr<child> self, asio::awaitable<void> body) {
   self->started = true;
-  // The signal is posted, so that it reaches the body at a suspension. A signal emitted before
-  // co_spawn has started the coroutine would be harmful: from Asio 1.27 on, it makes co_spawn throw
-  // an exception out of the context.
+  // Post the signal, so that it reaches the body at a suspension. If it were emitted before
+  // co_spawn has started the coroutine, co_spawn would throw out of the context (since Asio 1.27).
   if (cancelling_)
     asio::post(executor_, [self] { self->signal.emit(asio::cancellation_type::terminal); });
   co_await std::move(body);
@@ -57,8 +56,7 @@ asio::awaitable<void> nursery::run(std::shared_ptr<child> self, asio::awaitable<
 
 void nursery::cancel() {
   cancelling_ = true;
-  // Children are never removed from the list inside emit(): a later handler reports a finished
-  // child.
+  // emit() never removes a child from the list: a later handler reports that it has finished.
   for (const auto& entry : children_)
     if (entry->started) entry->signal.emit(asio::cancellation_type::terminal);
 }

@@ -1,18 +1,18 @@
-// The masking rules of one bound port, without I/O: how the port handles an event and when it may
-// fire again. Owned by the event loop's entry for the port. The caller carries out the returned
-// action.
+// The masking state of one bound port, without I/O: decides how an event is handled and when the
+// port may fire again. Owned by the event loop's entry for the port; the caller performs the
+// returned action.
 #pragma once
 
 #include <cstdint>
 
 namespace xenpv::async {
 
-/// The action for an event that was read.
+/// The action for an event read from the device.
 enum class event_action : std::uint8_t {
-  unmask,  ///< the first event of an interdomain port has no meaning: unmask the port
+  unmask,  ///< first event of an interdomain port, sent by Xen itself: unmask the port
   call,    ///< run the callback, then unmask
   wake,    ///< resume the waiter; the port stays masked
-  keep,    ///< no listener: remember the event; the port stays masked
+  keep,    ///< no listener: keep the event; the port stays masked
 };
 
 /// The action for a new listener.
@@ -20,21 +20,21 @@ enum class listen_action : std::uint8_t {
   deliver,  ///< an event has already arrived; the port stays masked
   listen,   ///< the port can fire: nothing to do
   unmask,   ///< the last event has been handled: unmask the port
-  refuse,   ///< there is another listener
+  refuse,   ///< another listener is active
 };
 
 class port_state {
  public:
-  /// `swallow_first`: the port is interdomain, so Xen itself sends the first event.
+  /// `swallow_first`: set for interdomain ports, whose first event is sent by Xen itself.
   explicit port_state(bool swallow_first) noexcept : swallow_(swallow_first) {}
 
-  /// The device returned the port, which masked it.
+  /// Call for each event read from the device, which has masked the port.
   [[nodiscard]] event_action on_event() noexcept;
-  /// The port was unmasked.
+  /// Call when the port has been unmasked.
   void on_unmasked() noexcept { masked_ = false; }
 
   [[nodiscard]] listen_action begin_wait() noexcept;
-  /// The waiter was cancelled before an event arrived.
+  /// Call when the waiter was cancelled before an event arrived.
   void cancel_wait() noexcept;
 
   /// Sets a callback, or removes it if `present` is false. Replaces an existing callback; refuses

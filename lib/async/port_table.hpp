@@ -1,5 +1,5 @@
-// Maps port numbers to their entries, with one indexed load per event. Does not own the entries.
-// The hypervisor's numbers are small and dense, so an array is faster than any hash table.
+// Maps port numbers to entries, with one indexed load per event. Does not own the entries. Port
+// numbers are small and dense, so an array is faster than a hash table.
 #pragma once
 
 #include <cstddef>

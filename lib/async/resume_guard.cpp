@@ -25,8 +25,8 @@ resume_guard::resume_guard(const asio::any_io_executor& control, store_client& s
       idle_(control) {}
 
 asio::awaitable<void> resume_guard::start() {
-  // Every toolstack lets the guest write below `data`. The random part is needed because a process
-  // in another container may have the same id.
+  // Every toolstack lets the guest write below `data`. The random suffix is needed because a
+  // process in another container may have the same PID.
   marker_ = fmt::format("data/xenpv/{}-{:08x}", ::getpid(), std::random_device{}());
   co_await put_marker();
   own_domid_ = co_await store_.own_domid();
@@ -50,7 +50,7 @@ asio::awaitable<void> resume_guard::put_marker() {
 }
 
 asio::awaitable<void> resume_guard::follow(watch_stream watch) {
-  // The registration of the watch causes the first event.
+  // Registering the watch causes the first event.
   for (bool is_first = true;; is_first = false) {
     try {
       (void)co_await watch.next();
@@ -70,7 +70,7 @@ asio::awaitable<void> resume_guard::follow(watch_stream watch) {
 }
 
 asio::awaitable<void> resume_guard::check_and_log() {
-  // An interrupted check could leave handles that are not given up.
+  // An interrupted check could leave stale handles in use.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   try {
     (void)co_await check();
@@ -99,7 +99,7 @@ asio::awaitable<bool> resume_guard::check() {
   const auto before = resumes_;
   while (busy_)
     co_await idle_.wait();
-  // The check that was running has handled the resume.
+  // The check that was in progress has handled the resume.
   if (resumes_ != before) co_return true;
   if (!started_) co_return false;
   busy_ = true;
@@ -123,9 +123,9 @@ asio::awaitable<void> resume_guard::carry_out() {
   // Must come first: until then, any exit of this process triggers a kernel BUG.
   co_await give_up_handles_();
   ++resumes_;
-  log().info("the guest was saved and restored: event channels are reopened");
+  log().info("the guest was saved and restored; event channels reopened");
   co_await put_marker();
-  // A callback may end its own subscription or another one.
+  // A callback may remove its own subscription or another one.
   const auto subscribers = *callbacks_;
   for (const auto& subscriber : subscribers)
     if (subscriber->is_subscribed) subscriber->callback();

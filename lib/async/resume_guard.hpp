@@ -1,12 +1,12 @@
-// Detects that the guest was saved and restored, and handles it: informs the custodian, makes every
-// event loop give up its handle, and then calls the subscribers.
+// Detects and handles a save and restore of the guest: notifies the custodian, makes every event
+// loop give up its handle, and then calls the subscribers.
 //
-// How a resume is detected: Linux re-registers every watch on resume, and each watch then fires
-// once (xs_resume). A watch on `domid`, a node that nothing writes, fires only at that time. A
-// marker node then shows whether the guest was really resumed: a restored guest has a new tree,
-// which does not contain the marker. A cancelled suspend changes neither node; only the clocks show
-// it (xen/suspend_clock.hpp). A different domain id or a different incarnation of the guest always
-// means a resume. Owned by the guest session; runs on the control thread.
+// Detection: Linux re-registers every watch on resume, and each watch then fires once (xs_resume).
+// A watch on `domid`, a node that is never written, fires only then. A marker node then confirms
+// the resume, because a restored guest has a new tree, without the marker. A cancelled suspend
+// changes neither node; only the clocks show it (xen/suspend_clock.hpp). A changed domain id or
+// incarnation of the guest always means a resume. Owned by the guest session; runs on the control
+// thread.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +16,9 @@
 #include <optional>
 #include <string>
 
+#include "async/nursery.hpp"
+#include "async/signal.hpp"
 #include "xenpv/async/asio.hpp"
-#include "xenpv/async/nursery.hpp"
-#include "xenpv/async/signal.hpp"
 #include "xenpv/async/store_client.hpp"
 #include "xenpv/xen/suspend_clock.hpp"
 
@@ -32,8 +32,8 @@ using resume_callbacks = std::list<std::shared_ptr<resume_subscriber>>;
 
 class resume_guard {
  public:
-  /// Every check acknowledges `suspends`. `give_up_handles` gives up the handles that a resume has
-  /// invalidated; it completes before any subscriber is called.
+  /// Every check acknowledges `suspends`. `give_up_handles` gives up the handles invalidated by a
+  /// resume; it completes before any subscriber is called.
   resume_guard(const asio::any_io_executor& control, store_client& store,
                xen::suspend_clock& suspends,
                std::function<asio::awaitable<void>()> give_up_handles);
@@ -41,9 +41,9 @@ class resume_guard {
   resume_guard& operator=(const resume_guard&) = delete;
 
   [[nodiscard]] asio::awaitable<void> start();
-  /// Checks once more, so that a late resume is handled, then stops.
+  /// Runs a last check, so that a late resume is handled, then stops.
   [[nodiscard]] asio::awaitable<void> stop();
-  /// True if the guest was resumed since the last check; the resume is then handled.
+  /// Returns true if the guest was resumed since the last check; the resume has then been handled.
   [[nodiscard]] asio::awaitable<bool> check();
 
   /// Starts a check after the guest was suspended. Called on the control thread.
@@ -69,7 +69,7 @@ class resume_guard {
   nursery background_;
   std::string marker_;         ///< path of the marker node; empty if it cannot be written
   bool watch_fired_ = false;   ///< since the last check; used only without a marker
-  bool is_unhandled_ = false;  ///< there was a resume, and carry_out() has not succeeded yet
+  bool is_unhandled_ = false;  ///< a resume was detected; carry_out() has not succeeded yet
   bool started_ = false;
   bool busy_ = false;
   signal idle_;  ///< notified when a check has finished

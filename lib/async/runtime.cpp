@@ -41,8 +41,8 @@ void report(std::string_view context, const std::exception_ptr& error) {
 detail::runtime_contexts::runtime_contexts() = default;
 detail::runtime_contexts::~runtime_contexts() = default;
 
-// The session is created before the threads: the custodian must start before any thread, and if
-// xenstore is unreachable, which is the common failure, no thread has been started in vain.
+// The session is created before the threads: the custodian must start before any thread, and the
+// most common failure (xenstore is unreachable) then leaves no threads to stop.
 runtime::runtime(runtime_options options)
     : guest_session(context_.get_executor(), options.with_custodian) {
   pool_ = std::make_unique<cpu_pool>(chosen_cpus(std::move(options.cpus)),
@@ -50,26 +50,19 @@ runtime::runtime(runtime_options options)
   std::vector<session_cpu> cpus;
   for (std::size_t i = 0; i < pool_->size(); ++i) {
     cpus.push_back({.context = &pool_->context(i)});
-    // One CPU needs no steering, and a simulated guest has no IRQs to steer.
+    // With one CPU there is nothing to steer, and a simulated guest has no IRQs.
     if (pool_->size() > 1) cpus.back().irq_cpu = pool_->cpu(i);
   }
   set_cpus(std::move(cpus));
 }
 
 asio::awaitable<void> runtime::run_main(std::function<asio::awaitable<void>(runtime&)> main) {
-  std::exception_ptr error;
-  try {
+  auto body = [&]() -> asio::awaitable<void> {
     co_await open();
     co_await main(*this);
-  } catch (...) {
-    error = std::current_exception();
-  }
-  try {
-    co_await close();
-  } catch (...) {
-    if (!error) error = std::current_exception();
-  }
-  if (error) std::rethrow_exception(error);
+  };
+  auto clean_up = [this] { return close(); };
+  co_await finally(body(), clean_up);
 }
 
 std::exception_ptr runtime::run_control() {
@@ -80,7 +73,7 @@ std::exception_ptr runtime::run_control() {
       return first;
     } catch (...) {
       const auto error = std::current_exception();
-      // Logged immediately, because this program may run for months.
+      // Log immediately: the program may run for months.
       report("on the control thread", error);
       if (!first) first = error;
     }

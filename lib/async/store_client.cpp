@@ -33,6 +33,10 @@ store_client::~store_client() {
   asio::post(control, [state = std::move(state_)] { state->close(); });
 }
 
+store_client::executor_type store_client::get_executor() const noexcept {
+  return state_->control();
+}
+
 asio::awaitable<std::string> store_client::read(std::string path) {
   return on_control(state_,
                     [path = std::move(path)](xen::store& store) { return store.read(path); });

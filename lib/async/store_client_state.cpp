@@ -88,7 +88,7 @@ void store_client_state::begin_next(subscription& watch, std::shared_ptr<next_re
 
 void store_client_state::cancel_next(subscription& watch,
                                      const std::shared_ptr<next_request>& request) {
-  // The request is already completed: the event is on its way to the reader.
+  // The request has completed: the event is on its way to the reader.
   if (watch.reader != request) return;
   answer(std::exchange(watch.reader, nullptr),
          std::make_exception_ptr(boost::system::system_error(asio::error::operation_aborted)),
@@ -127,7 +127,7 @@ void store_client_state::take_events() {
   try {
     while (auto event = store_->next_event()) {
       const auto entry = watches_.find(event->token);
-      // An event of an ended watch may still arrive.
+      // An event may still arrive after its watch has ended.
       const auto watch = entry == watches_.end() ? nullptr : entry->second.lock();
       if (watch == nullptr) continue;
       watch->queue.push(std::move(event->path));

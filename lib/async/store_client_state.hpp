@@ -82,7 +82,7 @@ class store_client_state : public std::enable_shared_from_this<store_client_stat
   std::optional<xen::store> store_;
   bool lost_ = false;
   std::uint64_t watches_made_ = 0;
-  // Weak: a stream may be destroyed without unregistering, after its client.
+  // Weak: a stream destroyed after its client does not unregister.
   std::map<std::string, std::weak_ptr<subscription>> watches_;  ///< by token
   asio::posix::stream_descriptor readable_;  ///< a duplicate of the library's descriptor
   asio::steady_timer liveness_;

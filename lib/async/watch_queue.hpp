@@ -1,4 +1,4 @@
-// A bounded queue of a watch's unread events. When it overflows, one overflow event replaces all
+// A bounded queue of a watch's unread events. On overflow, a single overflow event replaces all
 // others. Performs no I/O.
 #pragma once
 
@@ -13,7 +13,7 @@ namespace xenpv::async {
 
 class watch_queue {
  public:
-  /// `path` is the path of an overflow event; `capacity` is at least 1.
+  /// `path`: reported in overflow events. `capacity`: at least 1.
   explicit watch_queue(std::string path, std::size_t capacity = watch_stream_capacity)
       : path_(std::move(path)), capacity_(capacity) {}
 

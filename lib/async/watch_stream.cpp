@@ -79,6 +79,11 @@ const std::string& watch_stream::path() const noexcept {
   return watch_ ? watch_->queue.path() : none;
 }
 
+watch_stream::executor_type watch_stream::get_executor() const noexcept {
+  if (!watch_) return {};
+  return watch_->owner->control();
+}
+
 asio::awaitable<watch_event> watch_stream::next() {
   return next_of(watch_);
 }

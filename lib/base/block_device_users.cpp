@@ -70,8 +70,8 @@ std::vector<std::string> device_numbers(const system_root& root, const std::stri
   return out;
 }
 
-/// Compares both device number and source, because the source may be /dev/root or a udev link, and
-/// on btrfs the number is not one of the disk's.
+/// Compares both device number and source: the source may be /dev/root or a udev link, and on btrfs
+/// the number is not a number of the disk.
 void add_mounts(std::vector<std::string>& out, const system_root& root, const std::string& name) {
   const auto numbers = device_numbers(root, name);
   std::istringstream lines(root.read("/proc/self/mountinfo").value_or(""));
@@ -103,8 +103,8 @@ std::string claimed_by_others(const std::filesystem::path& node) {
   return fmt::format("claimed ({}), possibly mounted in another namespace", node.string());
 }
 
-/// Detects users that are not visible here, such as a mount in another namespace or an in-kernel
-/// driver.
+/// Detects users that are not visible in this namespace, such as a mount in another namespace or an
+/// in-kernel driver.
 void add_claim(std::vector<std::string>& out, const system_root& root, std::string_view name) {
   const auto node = root.path(fmt::format("/dev/{}", name));
   struct stat status {};
@@ -113,9 +113,8 @@ void add_claim(std::vector<std::string>& out, const system_root& root, std::stri
   if (!free && errno == EBUSY) out.push_back(claimed_by_others(node));
 }
 
-/// A loop device does not open its backing device exclusively, does not appear in any process, and
-/// is not listed as a holder. A backing file on the disk's file system is already covered by the
-/// mount.
+/// A loop device does not open its backing device exclusively, appears in no process and is not
+/// listed as a holder. A backing file in a file system on the disk is already covered by the mount.
 void add_loops(std::vector<std::string>& out, const system_root& root, const std::string& name) {
   const auto numbers = device_numbers(root, name);
   const auto is_disk_under_another_name = [&](const std::string& path) {
@@ -143,7 +142,7 @@ void add_holders(std::vector<std::string>& out, const system_root& root, const s
       out.push_back(fmt::format("part of {}", holder));
 }
 
-/// `ignored` is a process whose descriptors do not count, or 0.
+/// Descriptors of the process `ignored` do not count; 0: no such process.
 void add_processes(std::vector<std::string>& out, const system_root& root, std::string_view name,
                    pid_t ignored = 0) {
   const auto is_device = [name](const std::string& path) { return belongs_to(path, name); };

@@ -1,7 +1,7 @@
-// Finds the users of a kernel block device, and claims the device to keep out new users.
+// Finds the users of a kernel block device, and claims the device to exclude new users.
 //
 // Reads /proc and /sys and opens the device node; needs root to see all processes. Identifies a
-// device by its kernel name ("xvdb"), which for a PV disk may differ from the toolstack's name:
+// device by its kernel name ("xvdb"). For a PV disk, this may differ from the toolstack name;
 // xen_block_device() returns the kernel name.
 #pragma once
 
@@ -15,32 +15,32 @@
 
 namespace xenpv {
 
-/// The kernel name of the block device that the driver created for `xen_device` ("vbd-768" ->
-/// "xvda"), from sysfs. nullopt if no driver is bound, it has not connected yet, or sysfs does not
-/// list the block device.
+/// Returns the kernel name of the block device created for `xen_device` ("vbd-768" -> "xvda"), from
+/// sysfs. nullopt if no driver is bound, the driver has not connected yet, or sysfs does not list
+/// the block device.
 [[nodiscard]] std::optional<std::string> xen_block_device(std::string_view xen_device,
                                                           const system_root& root);
 
-/// The permanent users of the device ("xvdb", "nbd0") or a partition of it: "mounted on /srv
-/// (/dev/xvdb1)", "used as swap (/dev/xvdb2)", "part of dm-0", "used by loop0 (/dev/xvdb)";
+/// Returns the permanent users of the device ("xvdb", "nbd0") and of its partitions: "mounted on
+/// /srv (/dev/xvdb1)", "used as swap (/dev/xvdb2)", "part of dm-0", "used by loop0 (/dev/xvdb)";
 /// "claimed (/dev/xvdb), possibly mounted in another namespace" for a user that is not visible
 /// here.
 [[nodiscard]] std::vector<std::string> block_device_holders(std::string_view name,
                                                             const system_root& root);
-/// The processes that have the device open, possibly only to inspect it: "open in process 812
-/// (postgres)".
+/// Returns the processes that have the device open, possibly only to inspect it: "open in process
+/// 812 (postgres)".
 [[nodiscard]] std::vector<std::string> block_device_openers(std::string_view name,
                                                             const system_root& root);
-/// Holders and openers. Empty if the device is unused.
+/// Returns holders and openers. Empty if the device is unused.
 [[nodiscard]] std::vector<std::string> block_device_users(std::string_view name,
                                                           const system_root& root);
 
 /// Opens the device node exclusively, then checks for users. While the descriptor is open, neither
 /// the device nor a partition can be mounted, used as swap or added to another device. Loop devices
-/// and plain open() calls do not claim the device, so they are not kept out. Descriptors of this
-/// process do not count as users. Throws `failure` with a message that starts with `operation`:
-/// EBUSY with the users, the errno of open(2), or not_available for a node that belongs to another
-/// device.
+/// and plain open() calls are not excluded, because they do not claim the device. Descriptors of
+/// this process do not count as users. Throws `failure` with a message that starts with
+/// `operation`: EBUSY with the users, the errno of open(2), or not_available for a node that
+/// belongs to another device.
 [[nodiscard]] unique_fd claim_block_device(std::string_view operation, std::string_view name,
                                            const system_root& root);
 

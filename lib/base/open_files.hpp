@@ -1,5 +1,5 @@
-// Finds the processes that have a file open, from /proc/PID/fd. Inspecting other users' processes
-// requires root. Processes that exit during the scan may be missing.
+// Finds processes that have a file open, from /proc/PID/fd. Needs root to inspect processes of
+// other users. May miss processes that exit during the scan.
 #pragma once
 
 #include <functional>
@@ -10,7 +10,7 @@
 
 namespace xenpv {
 
-/// The ids, in ascending order, of the processes that have an open file whose path `matches`.
+/// Returns the PIDs, in ascending order, of the processes with an open file whose path `matches`.
 [[nodiscard]] std::vector<unsigned> processes_with_open(
     const system_root& root, const std::function<bool(const std::string& path)>& matches);
 

@@ -1,4 +1,4 @@
-// A pipe whose ends have separate owners, through which a process reads a child's reports.
+// A pipe with separately owned ends, through which a child process reports to its parent.
 #pragma once
 
 #include "xenpv/base/unique_fd.hpp"

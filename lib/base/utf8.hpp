@@ -1,5 +1,4 @@
-// Validates and counts UTF-8. Text from a ring, xenstore or a file name may be invalid.
-// Does not modify text.
+// Validates and counts UTF-8. Text from a ring, from xenstore or from a file name may be invalid.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// Splits the kernel's text files into lines, words and numbers without copying. Each next_...()
-// removes its result from the front of `text`.
+// Splits kernel text files into lines, words and numbers without copying. Each next_...() removes
+// its result from the front of `text`.
 #pragma once
 
 #include <optional>

@@ -54,8 +54,8 @@ void page_pool::give_back(page_chain pages) noexcept {
   next_[pages.last] = head_;
   head_ = pages.first;
   free_ += pages.count;
-  // A waiter for which there are still too few pages registers again, behind the others, and is not
-  // woken a second time for these pages.
+  // A waiter that still lacks pages registers again, behind the others, and is not woken a second
+  // time for these pages.
   *end_of(to_wake_) = std::exchange(waiters_, nullptr);
   wake_collected();
 }

@@ -24,8 +24,6 @@
 namespace xenpv::blk {
 namespace {
 
-namespace asio = async::asio;
-
 template <class T>
 T query(int fd, unsigned long code, const std::string& path) {
   T value{};
@@ -63,7 +61,10 @@ class uring_device::uring_queue final : public block_queue {
  public:
   uring_queue(const asio::any_io_executor& executor, const geometry& shape, unique_fd file,
               unsigned depth)
-      : shape_(shape), file_(std::move(file)), event_(executor), depth_(depth) {
+      : file_(std::move(file)), event_(executor), depth_(depth) {
+    shape_ = shape;
+    // An empty pool: the kernel accepts any memory, so there are no leases.
+    pages_ = std::make_shared<page_pool>(std::span<std::byte>());
     const int code = ::io_uring_queue_init(depth, &ring_, 0);
     if (code < 0)
       throw_errno(-code, "set up io_uring",
@@ -82,11 +83,9 @@ class uring_device::uring_queue final : public block_queue {
 
   ~uring_queue() override { ::io_uring_queue_exit(&ring_); }
 
-  [[nodiscard]] const geometry& shape() const noexcept override { return shape_; }
-  [[nodiscard]] asio::any_io_executor executor() const override {
+  [[nodiscard]] asio::any_io_executor get_executor() const override {
     return const_cast<asio::posix::stream_descriptor&>(event_).get_executor();
   }
-  [[nodiscard]] const std::shared_ptr<page_pool>& pages() const noexcept override { return pages_; }
 
   void submit(request& r) override {
     r.status = {};
@@ -94,7 +93,7 @@ class uring_device::uring_queue final : public block_queue {
     append(r);
     if (in_turn_ || scheduled_) return;
     scheduled_ = true;
-    asio::post(executor(), [this] {
+    asio::post(get_executor(), [this] {
       scheduled_ = false;
       commit();
     });
@@ -199,10 +198,7 @@ class uring_device::uring_queue final : public block_queue {
     r.done(r);
   }
 
-  geometry shape_;
   unique_fd file_;
-  /// An empty pool: the kernel accepts any memory, so there are no leases.
-  std::shared_ptr<page_pool> pages_ = std::make_shared<page_pool>(std::span<std::byte>());
   asio::posix::stream_descriptor event_;
   unsigned depth_;
   io_uring ring_{};
@@ -222,7 +218,7 @@ std::unique_ptr<uring_device> uring_device::open(
     const std::string& path, const std::vector<asio::any_io_executor>& executors, options options) {
   if (executors.empty())
     throw failure(errc::invalid_argument, fmt::format("open {}", path),
-                  "no executor was passed, so there is no queue");
+                  "at least one executor is required");
   // O_EXCL without O_CREAT is defined only for block devices.
   struct stat status {};
   const bool is_block = ::stat(path.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
@@ -253,7 +249,7 @@ const geometry& uring_device::shape() const noexcept {
 asio::awaitable<void> uring_device::close() {
   for (const auto& device_queue : queues_) {
     auto close_one = [&device_queue] { device_queue->close(); };
-    co_await async::call_on(device_queue->executor(), close_one);
+    co_await async::call_on(device_queue->get_executor(), close_one);
   }
 }
 

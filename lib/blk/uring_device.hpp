@@ -26,10 +26,10 @@ class uring_device final : public block_device {
   /// (O_EXCL): it must not be mounted or otherwise in use. Throws `failure`; the message states
   /// whether the kernel lacks io_uring or forbids its use.
   [[nodiscard]] static std::unique_ptr<uring_device> open(
-      const std::string& path, const std::vector<async::asio::any_io_executor>& executors,
+      const std::string& path, const std::vector<asio::any_io_executor>& executors,
       options options);
-  /// close() should have completed. Otherwise no request may be in flight, and the executors'
-  /// threads must have stopped.
+  /// Call close() first. Otherwise no request may be in flight, and the executors' threads must
+  /// have stopped.
   ~uring_device() override;
 
   [[nodiscard]] std::size_t queue_count() const noexcept override;
@@ -37,7 +37,7 @@ class uring_device final : public block_device {
   [[nodiscard]] const geometry& shape() const noexcept;
 
   /// Closes each queue on its thread. No request may be in flight. Idempotent.
-  [[nodiscard]] async::asio::awaitable<void> close();
+  [[nodiscard]] asio::awaitable<void> close();
 
  private:
   class uring_queue;

@@ -14,16 +14,15 @@
 #include <memory>
 #include <vector>
 
-#include "xenpv/async/nursery.hpp"
+#include "async/nursery.hpp"
+#include "async/signal.hpp"
 #include "xenpv/async/run_on.hpp"
-#include "xenpv/async/signal.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/types.hpp"
 
 namespace xenpv::blk {
 namespace {
 
-namespace asio = async::asio;
 using clock = std::chrono::steady_clock;
 
 /// A fast pseudo-random generator (xorshift64).
@@ -128,7 +127,7 @@ class queue_load {
         blocks_(queue.shape().size / load.block),
         piece_(choose_piece(queue, load)),
         next_(blocks_ / parts * part),
-        ended_(queue.executor()) {
+        ended_(queue.get_executor()) {
     auto buffers = lease_buffers(queue, load, piece_);
     const auto has_leases = !buffers.empty();
     if (!has_leases) piece_ = load.block;
@@ -149,7 +148,7 @@ class queue_load {
   }
 
   asio::awaitable<workload_result> run() {
-    asio::steady_timer limit(queue_.executor(), load_.time);
+    asio::steady_timer limit(queue_.get_executor(), load_.time);
     limit.async_wait([this](auto) { stopping_ = true; });
     const auto start = clock::now();
     for (const auto& j : jobs_)
@@ -161,7 +160,7 @@ class queue_load {
     limit.cancel();
     // The cancelled handler refers to this object and is already queued in the context: let it run
     // first.
-    co_await asio::post(queue_.executor(), asio::use_awaitable);
+    co_await asio::post(queue_.get_executor(), asio::use_awaitable);
     co_return result_;
   }
 
@@ -195,8 +194,8 @@ class queue_load {
   }
 
   void answered(job& j) {
-    // This is also the start time of the next request. Use the device's clock reading if there is
-    // one: if the hypervisor emulates the counter, another reading would take as long as a request.
+    // Also the start time of the next request. Use the device's clock reading if there is one: if
+    // the hypervisor emulates the counter, another reading takes as long as a request.
     const auto completed = j.answered_ns != 0
                                ? clock::time_point(std::chrono::nanoseconds(j.answered_ns))
                                : clock::now();
@@ -235,14 +234,13 @@ void check(const workload& load, const geometry& shape) {
   };
   if (load.op != operation::read && load.op != operation::write)
     refuse(fmt::format("{} is not supported; use read or write", to_string(load.op)));
-  if (load.depth == 0) refuse("the depth is 0; expected at least 1");
+  if (load.depth == 0) refuse("the depth must be at least 1");
   if (load.block == 0 || load.block % shape.sector_size != 0)
     refuse(fmt::format("block size {} is not a multiple of the sector size {}", load.block,
                        shape.sector_size));
   if (load.block > shape.size)
     refuse(fmt::format("block size {} exceeds the device size {}", load.block, shape.size));
-  if (load.op == operation::write && shape.read_only)
-    refuse("writes to a read-only device are not possible");
+  if (load.op == operation::write && shape.read_only) refuse("the device is read-only");
 }
 
 asio::awaitable<workload_result> run_part(block_queue& queue, workload load, std::uint64_t part,
@@ -280,7 +278,7 @@ asio::awaitable<workload_result> run(block_device& device, workload load) {
     auto run_share = [&queue, &result, share, i, parts]() -> asio::awaitable<void> {
       result = co_await run_part(queue, share, i, parts);
     };
-    loads.spawn(async::run_on(queue.executor(), run_share));
+    loads.spawn(async::run_on(queue.get_executor(), run_share));
   }
   co_await loads.join();
   workload_result sum;

@@ -48,11 +48,11 @@ struct workload_result {
 /// Runs `load` on one queue. Call on the queue's own thread. Throws `failure` if the load does not
 /// fit the device: a block that is not whole sectors or exceeds the device, depth 0, or a write to
 /// a read-only device. Failed requests are counted and do not throw. Cannot be cancelled.
-[[nodiscard]] async::asio::awaitable<workload_result> run(block_queue& queue, workload load);
+[[nodiscard]] asio::awaitable<workload_result> run(block_queue& queue, workload load);
 
 /// Runs `load` on all queues of the device and divides its depth among them. If there are fewer
-/// requests than queues, some queues stay idle. Can be called from any thread; otherwise like the
+/// requests than queues, some queues stay idle. May be called from any thread; otherwise like the
 /// overload above.
-[[nodiscard]] async::asio::awaitable<workload_result> run(block_device& device, workload load);
+[[nodiscard]] asio::awaitable<workload_result> run(block_device& device, workload load);
 
 }  // namespace xenpv::blk

@@ -2,18 +2,17 @@
 
 #include <fmt/format.h>
 
-#include <boost/asio/this_coro.hpp>
 #include <utility>
 
+#include "async/nursery.hpp"
 #include "blkback/backend_nodes.hpp"
-#include "xenpv/async/nursery.hpp"
+#include "xenpv/async/shield.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
 
 namespace xenpv::blkback {
 namespace {
 
-namespace asio = async::asio;
 using enum wire::xenbus_state;
 
 bool is_connection(wire::xenbus_state frontend) {
@@ -56,26 +55,22 @@ asio::awaitable<void> disk::follow_frontend(std::string path) {
 }
 
 asio::awaitable<void> disk::serve() {
-  std::exception_ptr error;
   async::nursery children(runtime_.control());
-  try {
+  auto body = [&]() -> asio::awaitable<void> {
     const auto first = co_await read_facts();
-    if (first) {
-      frontend_is_stale_ = restarted_ && is_connection(first->frontend_state);
-      children.spawn(follow_frontend(first->frontend + "/state"));
-      co_await run_until_gone();
-    }
-  } catch (...) {
-    error = std::current_exception();
-  }
-  // Always release the rings, even after a cancellation.
-  co_await asio::this_coro::reset_cancellation_state();
-  announce_done_ = true;
-  children.cancel();
-  co_await children.join();
-  co_await drop_rings();
-  change_.notify();
-  if (error) std::rethrow_exception(error);
+    if (!first) co_return;
+    frontend_is_stale_ = restarted_ && is_connection(first->frontend_state);
+    children.spawn(follow_frontend(first->frontend + "/state"));
+    co_await run_until_gone();
+  };
+  auto clean_up = [&]() -> asio::awaitable<void> {
+    announce_done_ = true;
+    children.cancel();
+    co_await children.join();
+    co_await drop_rings();
+    change_.notify();
+  };
+  co_await async::finally(body(), clean_up);
 }
 
 asio::awaitable<void> disk::run_until_gone() {

@@ -13,13 +13,13 @@
 #include <string>
 #include <vector>
 
+#include "async/signal.hpp"
 #include "blkback/disk_plan.hpp"
 #include "blkback/handshake.hpp"
 #include "blkback/medium.hpp"
 #include "blkback/nodes.hpp"
 #include "blkback/ring_server.hpp"
 #include "xenpv/async/runtime.hpp"
-#include "xenpv/async/signal.hpp"
 
 namespace xenpv::blkback {
 
@@ -43,11 +43,11 @@ class disk : public std::enable_shared_from_this<disk> {
 
   /// Serves until the device is removed. Terminal cancellation releases the rings and leaves
   /// xenstore unchanged.
-  [[nodiscard]] async::asio::awaitable<void> serve();
+  [[nodiscard]] asio::awaitable<void> serve();
   /// Notifies the disk that a node below its directory changed.
   void wake();
   /// Returns when the disk has been announced or cannot be announced.
-  [[nodiscard]] async::asio::awaitable<void> announced();
+  [[nodiscard]] asio::awaitable<void> announced();
 
  private:
   /// A snapshot of the disk's nodes in xenstore.
@@ -60,34 +60,36 @@ class disk : public std::enable_shared_from_this<disk> {
   };
 
   // disk.cpp: the state machine
-  [[nodiscard]] async::asio::awaitable<void> run_until_gone();
-  [[nodiscard]] async::asio::awaitable<bool> advance();
-  [[nodiscard]] async::asio::awaitable<void> changed();
-  [[nodiscard]] async::asio::awaitable<void> follow_frontend(std::string path);
+  [[nodiscard]] asio::awaitable<void> run_until_gone();
+  [[nodiscard]] asio::awaitable<bool> advance();
+  [[nodiscard]] asio::awaitable<void> changed();
+  [[nodiscard]] asio::awaitable<void> follow_frontend(std::string path);
   void remember(const facts& now);
   [[nodiscard]] situation make_situation(const facts& now) const;
-  [[nodiscard]] async::asio::awaitable<bool> carry_out(step next, const facts& now);
-  [[nodiscard]] async::asio::awaitable<void> apply_changes(const facts& now);
-  [[nodiscard]] async::asio::awaitable<void> restart(const facts& now);
-  [[nodiscard]] async::asio::awaitable<void> resize(std::uint64_t size);
+  [[nodiscard]] asio::awaitable<bool> carry_out(step next, const facts& now);
+  [[nodiscard]] asio::awaitable<void> apply_changes(const facts& now);
+  [[nodiscard]] asio::awaitable<void> restart(const facts& now);
+  [[nodiscard]] asio::awaitable<void> resize(std::uint64_t size);
 
   // disk_store.cpp: xenstore
   static void add_nodes(const xen::store_operations& store, const std::string& path,
                         const std::string& prefix, nodes& destination);
-  [[nodiscard]] async::asio::awaitable<std::optional<facts>> read_facts();
-  [[nodiscard]] async::asio::awaitable<void> publish(node_list entries, wire::xenbus_state state);
-  [[nodiscard]] async::asio::awaitable<void> write_one_by_one(node_list entries);
-  [[nodiscard]] async::asio::awaitable<void> report_error(std::string message);
-  [[nodiscard]] async::asio::awaitable<void> open_medium();
+  [[nodiscard]] asio::awaitable<std::optional<facts>> read_facts();
+  /// Writes the nodes in one transaction.
+  [[nodiscard]] asio::awaitable<void> write_together(node_list entries);
+  [[nodiscard]] asio::awaitable<void> publish(node_list entries, wire::xenbus_state state);
+  [[nodiscard]] asio::awaitable<void> write_one_by_one(node_list entries);
+  [[nodiscard]] asio::awaitable<void> report_error(std::string message);
+  [[nodiscard]] asio::awaitable<void> open_medium();
   [[nodiscard]] std::string node(std::string_view name) const;
 
   // disk_rings.cpp: the rings
-  [[nodiscard]] async::asio::awaitable<void> connect(const facts& now);
-  [[nodiscard]] async::asio::awaitable<nodes> read_frontend(const facts& now);
-  [[nodiscard]] async::asio::awaitable<void> take_over(const frontend_keys& keys, domid frontend);
-  [[nodiscard]] async::asio::awaitable<void> drop_rings();
-  [[nodiscard]] async::asio::awaitable<void> for_each_ring(std::function<void(ring_server&)> use);
-  [[nodiscard]] async::asio::awaitable<void> fail(std::string reason);
+  [[nodiscard]] asio::awaitable<void> connect(const facts& now);
+  [[nodiscard]] asio::awaitable<nodes> read_frontend(const facts& now);
+  [[nodiscard]] asio::awaitable<void> take_over(const frontend_keys& keys, domid frontend);
+  [[nodiscard]] asio::awaitable<void> drop_rings();
+  [[nodiscard]] asio::awaitable<void> for_each_ring(std::function<void(ring_server&)> use);
+  [[nodiscard]] asio::awaitable<void> fail(std::string reason);
   void reported(std::size_t index, const ring_status& status);
 
   struct served_ring {

@@ -12,7 +12,6 @@
 namespace xenpv::blkback {
 namespace {
 
-namespace asio = async::asio;
 using enum wire::xenbus_state;
 
 }  // namespace
@@ -123,7 +122,7 @@ void disk::reported(std::size_t index, const ring_status& status) {
     log().error("{}: queue {} is no longer served: the frontend claims more requests than fit",
                 place_.directory, index);
   if (status.vanished && !vanished_) {
-    log().warn("{}: vanishes (injected fault)", place_.directory);
+    log().warn("{}: vanishing (injected fault)", place_.directory);
     vanished_ = true;
   }
   known = status;

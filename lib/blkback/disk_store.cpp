@@ -11,7 +11,6 @@
 namespace xenpv::blkback {
 namespace {
 
-namespace asio = async::asio;
 using wire::xenbus_state;
 
 xenbus_state parse_state(std::optional<std::string_view> text) {
@@ -59,13 +58,17 @@ asio::awaitable<std::optional<disk::facts>> disk::read_facts() {
   co_return out;
 }
 
-asio::awaitable<void> disk::publish(node_list entries, xenbus_state state) {
+asio::awaitable<void> disk::write_together(node_list entries) {
   auto write = [&](xen::store_transaction& store) {
     for (const auto& entry : entries)
       store.write(node(entry.name), entry.value);
-    store.write(node("state"), fmt::format("{}", raw(state)));
   };
   co_await runtime_.store().transact(write);
+}
+
+asio::awaitable<void> disk::publish(node_list entries, xenbus_state state) {
+  entries.push_back({"state", fmt::format("{}", raw(state))});
+  co_await write_together(std::move(entries));
   own_ = state;
 }
 
@@ -74,8 +77,8 @@ asio::awaitable<void> disk::write_one_by_one(node_list entries) {
     co_await runtime_.store().write(node(entry.name), std::move(entry.value));
 }
 
-/// Writes the error node to the same place as the kernel's xenbus_dev_error(): below the home
-/// directory of the backend's domain.
+/// Writes the error node to the same place as xenbus_dev_error() in the kernel: below the home
+/// directory of the backend domain.
 asio::awaitable<void> disk::report_error(std::string message) {
   log().error("{}: {}", place_.directory, message);
   co_await runtime_.store().write(fmt::format("error/{}/error", place_.directory),
@@ -106,21 +109,14 @@ asio::awaitable<void> disk::open_medium() {
     announce_done_ = true;
     change_.notify();
   }
-  if (problem.empty()) {
-    auto write = [&](xen::store_transaction& store) {
-      store.write(node("physical-device"), medium_->physical_device());
-      store.write(node("hotplug-status"), "connected");
-    };
-    co_await runtime_.store().transact(write);
-    co_return;
-  }
-  // Behave like a failed hotplug script: keep the device, which waits for its medium indefinitely.
-  auto write = [&](xen::store_transaction& store) {
-    store.write(node("hotplug-error"), problem);
-    store.write(node("hotplug-status"), "error");
-  };
-  co_await runtime_.store().transact(write);
-  co_await report_error(problem);
+  node_list entries;
+  if (problem.empty())
+    entries = {{"physical-device", medium_->physical_device()}, {"hotplug-status", "connected"}};
+  else
+    // Behave like a failed hotplug script: the device waits for its medium indefinitely.
+    entries = {{"hotplug-error", problem}, {"hotplug-status", "error"}};
+  co_await write_together(std::move(entries));
+  if (!problem.empty()) co_await report_error(problem);
 }
 
 }  // namespace xenpv::blkback

@@ -107,7 +107,7 @@ engine::outcome engine::run(std::uint32_t budget) {
     budget -= taken;
     out.notify |= publish();
     vanished_ |= is_spent(faults_.vanish_after);
-    // Unblocking the engine causes another run().
+    // The engine requests another run() when it is unblocked.
     if (is_blocked()) break;
     out.more = budget == 0;
     if (out.more || (taken == 0 && ring_.arm())) break;

@@ -1,4 +1,4 @@
-// Executes the requests of one ring as the selected kind of backend does: consumes and checks the
+// Executes the requests of one ring like the selected kind of backend: consumes and checks the
 // requests, maps or copies the frontend's pages, submits the requests to the store, and responds.
 //
 // Owned by one thread, which makes all calls and runs the store's completions. Uses no Asio, no
@@ -80,7 +80,7 @@ class engine {
   void set_faults(const disk_faults& faults);
   /// Sets the size of the disk in bytes. Does not affect requests in flight in the store.
   void set_size(std::uint64_t size) noexcept { options_.disk.size = size; }
-  /// Stops consuming requests. Consumed requests are still executed and answered; those delayed by
+  /// Stops consuming requests. Consumed requests are still executed and completed; those delayed by
   /// the late fault are submitted immediately.
   void stop_taking() noexcept {
     stopped_ = true;

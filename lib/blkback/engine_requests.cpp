@@ -31,7 +31,7 @@ void engine::dispatch(const wire::blkif_request& request) {
     case blkif_op::write_barrier:
     case blkif_op::flush_diskcache: {
       ++statistics_.requests[request.operation];
-      // A request with too many segments is refused before its segments are checked.
+      // A request with too many segments is rejected before its segments are checked.
       const auto count =
           std::min<std::size_t>(request.nr_segments, wire::blkif_max_segments_per_request);
       transfer direct{op, request.id, request.sector_number, {request.seg, count}};

@@ -22,8 +22,6 @@
 namespace xenpv::blkback {
 namespace {
 
-namespace asio = async::asio;
-
 /// Enough threads to keep several requests queued at the disk, but few enough to cost nothing while
 /// idle.
 constexpr std::size_t thread_count = 4;
@@ -148,8 +146,8 @@ int file_medium::execute(const store_request& request) {
 int file_medium::transfer(const store_request& request) const {
   if (direct_ && is_well_aligned(request)) {
     const int error = transfer_all(direct_.get(), request);
-    // Some devices require a larger alignment, and some pages cannot be used for direct I/O: use
-    // the page cache then.
+    // Some devices require a larger alignment, and some pages cannot be used for direct I/O: fall
+    // back to the page cache.
     if (error != EINVAL && error != EFAULT) return error;
   }
   return transfer_all(cached_.get(), request);

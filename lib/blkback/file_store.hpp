@@ -1,5 +1,5 @@
-// A disk in a file or on a block device. A thread pool of the medium makes the blocking calls, so a
-// ring's thread never waits for the disk.
+// A disk in a file or on a block device. Blocking calls run in a thread pool of the medium, so that
+// a ring's thread never waits for the disk.
 #pragma once
 
 #include <boost/asio/strand.hpp>
@@ -35,7 +35,7 @@ class file_medium {
   [[nodiscard]] bool is_direct() const noexcept { return static_cast<bool>(direct_); }
 
   /// Executes `request` on one of the threads, then calls its `done` on `executor`.
-  void start(store_request& request, const async::asio::any_io_executor& executor);
+  void start(store_request& request, const asio::any_io_executor& executor);
 
  private:
   [[nodiscard]] int execute(const store_request& request);
@@ -51,20 +51,20 @@ class file_medium {
   /// that it cannot write, so a later success would be wrong. Accessed only on the strand flushes_.
   int flush_error_ = 0;
   // Declared last, so that the threads exit before the members they use are destroyed.
-  async::asio::thread_pool threads_;
-  async::asio::strand<async::asio::thread_pool::executor_type> flushes_;
+  asio::thread_pool threads_;
+  asio::strand<asio::thread_pool::executor_type> flushes_;
 };
 
 class file_store final : public store {
  public:
-  file_store(std::shared_ptr<file_medium> medium, async::asio::any_io_executor executor)
+  file_store(std::shared_ptr<file_medium> medium, asio::any_io_executor executor)
       : medium_(std::move(medium)), executor_(std::move(executor)) {}
-  /// Never completes the request before it returns.
+  /// Never completes the request within this call.
   void submit(store_request& request) noexcept override { medium_->start(request, executor_); }
 
  private:
   std::shared_ptr<file_medium> medium_;
-  async::asio::any_io_executor executor_;
+  asio::any_io_executor executor_;
 };
 
 }  // namespace xenpv::blkback

@@ -31,7 +31,7 @@ class grant_cache {
     auto& slot = locate(ref);
     return slot.page == nullptr ? nullptr : &slot;
   }
-  /// Requires that `ref` is absent and that the cache is not full. The entry never moves in memory.
+  /// `ref` must be absent, and the cache must not be full. Entries have stable addresses.
   entry& insert(std::uint32_t ref, std::byte* page) noexcept {
     auto& slot = locate(ref);
     slot = {page, ref, 0};

@@ -1,5 +1,7 @@
 #include "blkback/handshake.hpp"
 
+#include "base/enum_name.hpp"
+
 namespace xenpv::blkback {
 namespace {
 
@@ -12,14 +14,14 @@ step when_closed(const situation& now) {
 
 step when_initialising(const personality& personality, const situation& now) {
   if (now.own == closed && !now.online) return step::leave;
-  // The disk was unplugged before a frontend connected, so no frontend takes part in closing.
+  // The disk was unplugged before a frontend connected, so there is no closing handshake.
   if (now.asked_to_close && !now.online) return step::finish_closing;
   if (now.own == closed && personality.reconnects) return step::announce;
   return step::wait;
 }
 
 step when_ring_is_up(const situation& now) {
-  // Connect only from InitWait: ignore a frontend that did not reset its state first.
+  // Connect only from InitWait: ignore a frontend that has not reset its state.
   if (now.own != init_wait || now.frontend_is_stale || !now.medium_ready) return step::wait;
   return step::connect;
 }
@@ -49,21 +51,8 @@ step next_step(const personality& personality, const situation& now) noexcept {
 }
 
 std::string_view to_string(step value) noexcept {
-  switch (value) {
-    case step::wait:
-      return "wait";
-    case step::announce:
-      return "announce";
-    case step::connect:
-      return "connect";
-    case step::begin_closing:
-      return "begin closing";
-    case step::finish_closing:
-      return "finish closing";
-    case step::leave:
-      return "leave";
-  }
-  return "?";
+  return enum_name<step::leave>(value, "wait", "announce", "connect", "begin closing",
+                                "finish closing", "leave");
 }
 
 }  // namespace xenpv::blkback

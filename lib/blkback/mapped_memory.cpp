@@ -34,29 +34,13 @@ void mapped_memory::unmap(mapping which) noexcept {
   free_.push_back(which);
 }
 
-void mapped_memory::describe(std::span<const foreign_piece> pieces) {
+bool mapped_memory::copy(std::span<const foreign_piece> pieces, copy_function direction) noexcept {
   segments_.clear();
-  for (const auto& piece : pieces) {
+  for (const auto& piece : pieces)
     segments_.push_back(
         {frontend_, grant_ref{piece.ref}, piece.offset, {piece.local, piece.length}, 0});
-  }
-}
-
-bool mapped_memory::copy_from(std::span<const foreign_piece> pieces) noexcept {
-  describe(pieces);
   try {
-    mapper_.copy_from(segments_);
-    return true;
-  } catch (const failure& problem) {
-    log().debug("{}", problem.what());
-    return false;
-  }
-}
-
-bool mapped_memory::copy_to(std::span<const foreign_piece> pieces) noexcept {
-  describe(pieces);
-  try {
-    mapper_.copy_to(segments_);
+    (mapper_.*direction)(segments_);
     return true;
   } catch (const failure& problem) {
     log().debug("{}", problem.what());

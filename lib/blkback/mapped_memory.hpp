@@ -16,11 +16,16 @@ class mapped_memory final : public foreign_memory {
   mapping map(std::span<const std::uint32_t> refs, bool writable,
               std::span<std::byte*> pages) noexcept override;
   void unmap(mapping which) noexcept override;
-  bool copy_from(std::span<const foreign_piece> pieces) noexcept override;
-  bool copy_to(std::span<const foreign_piece> pieces) noexcept override;
+  bool copy_from(std::span<const foreign_piece> pieces) noexcept override {
+    return copy(pieces, &xen::grant_mapper::copy_from);
+  }
+  bool copy_to(std::span<const foreign_piece> pieces) noexcept override {
+    return copy(pieces, &xen::grant_mapper::copy_to);
+  }
 
  private:
-  void describe(std::span<const foreign_piece> pieces);
+  using copy_function = void (xen::grant_mapper::*)(std::span<xen::copy_segment>);
+  bool copy(std::span<const foreign_piece> pieces, copy_function direction) noexcept;
 
   xen::grant_mapper& mapper_;
   domid frontend_;

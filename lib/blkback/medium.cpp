@@ -13,7 +13,7 @@ class memory_disk final : public medium {
 
   std::uint64_t size() const override { return bytes_->size(); }
   void resize(std::uint64_t size) override { bytes_->resize(size); }
-  std::unique_ptr<store> make_store(async::asio::any_io_executor) override {
+  std::unique_ptr<store> make_store(asio::any_io_executor) override {
     return std::make_unique<memory_store>(bytes_);
   }
 
@@ -40,7 +40,7 @@ class volatile_disk final : public medium {
 
   std::uint64_t size() const override { return bytes_->size(); }
   void resize(std::uint64_t size) override { bytes_->resize(size); }
-  std::unique_ptr<store> make_store(async::asio::any_io_executor) override {
+  std::unique_ptr<store> make_store(asio::any_io_executor) override {
     return std::make_unique<borrowed_store>(cache_);
   }
   bool is_single_threaded() const override { return true; }
@@ -58,7 +58,7 @@ class null_disk final : public medium {
 
   std::uint64_t size() const override { return size_; }
   void resize(std::uint64_t size) override { size_ = size; }
-  std::unique_ptr<store> make_store(async::asio::any_io_executor) override {
+  std::unique_ptr<store> make_store(asio::any_io_executor) override {
     return std::make_unique<null_store>();
   }
 
@@ -74,7 +74,7 @@ class file_disk final : public medium {
 
   std::uint64_t size() const override { return file_->size() / sector_size_ * sector_size_; }
   void resize(std::uint64_t size) override { file_->resize(size); }
-  std::unique_ptr<store> make_store(async::asio::any_io_executor executor) override {
+  std::unique_ptr<store> make_store(asio::any_io_executor executor) override {
     return std::make_unique<file_store>(file_, std::move(executor));
   }
   std::string physical_device() const override { return file_->device(); }

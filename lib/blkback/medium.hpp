@@ -25,14 +25,13 @@ class medium {
   /// the new size in all rings.
   virtual void resize(std::uint64_t size) = 0;
   /// A store for a ring that runs on `executor`.
-  [[nodiscard]] virtual std::unique_ptr<store> make_store(
-      async::asio::any_io_executor executor) = 0;
+  [[nodiscard]] virtual std::unique_ptr<store> make_store(asio::any_io_executor executor) = 0;
   /// Returns true if all rings of the disk must run on one thread.
   [[nodiscard]] virtual bool is_single_threaded() const { return false; }
   /// Simulates a power cut: a medium with a volatile cache loses unflushed writes. No ring may be
   /// in use during the call.
   virtual void power_cut(std::uint64_t /*seed*/) {}
-  /// "major:minor" in hexadecimal, as a hotplug script writes it.
+  /// "major:minor" in hexadecimal, in the format of a hotplug script.
   [[nodiscard]] virtual std::string physical_device() const { return "0:0"; }
 };
 

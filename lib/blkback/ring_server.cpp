@@ -9,8 +9,6 @@
 namespace xenpv::blkback {
 namespace {
 
-namespace asio = async::asio;
-
 /// Maximum number of requests to consume before the other rings of this CPU run.
 constexpr std::uint32_t run_budget = 512;
 

@@ -35,8 +35,8 @@ struct ring_options {
 class ring_server : public std::enable_shared_from_this<ring_server> {
  public:
   /// Maps the ring and binds the port. Throws `failure`.
-  ring_server(async::asio::any_io_executor executor, async::event_loop& loop,
-              const ring_options& options, std::unique_ptr<store> disk);
+  ring_server(asio::any_io_executor executor, async::event_loop& loop, const ring_options& options,
+              std::unique_ptr<store> disk);
   /// Requires that the ring reported idle after stop().
   ~ring_server();
   ring_server(const ring_server&) = delete;
@@ -58,7 +58,7 @@ class ring_server : public std::enable_shared_from_this<ring_server> {
   void report();
   void notify() noexcept;
 
-  async::asio::any_io_executor executor_;
+  asio::any_io_executor executor_;
   std::function<void(const ring_status&)> report_;
   xen::grant_mapper mapper_;
   xen::mapped_grants ring_;
@@ -66,9 +66,9 @@ class ring_server : public std::enable_shared_from_this<ring_server> {
   std::unique_ptr<store> store_;
   engine engine_;
   async::bound_port port_;
-  std::list<async::asio::steady_timer> timers_;  ///< for responses held back
-  std::size_t scheduled_ = 0;                    ///< responses held back that have a timer
-  std::list<async::asio::steady_timer> late_timers_;
+  std::list<asio::steady_timer> timers_;  ///< for responses held back
+  std::size_t scheduled_ = 0;             ///< responses held back that have a timer
+  std::list<asio::steady_timer> late_timers_;
   std::size_t late_scheduled_ = 0;     ///< late writes that have a timer
   std::uint64_t late_generation_ = 0;  ///< late timers of earlier generations are ignored
   ring_status reported_;

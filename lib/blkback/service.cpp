@@ -3,23 +3,21 @@
 #include <fmt/format.h>
 
 #include <boost/asio/posix/stream_descriptor.hpp>
-#include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <map>
 #include <memory>
 
+#include "async/nursery.hpp"
 #include "base/parse.hpp"
 #include "blkback/disk.hpp"
-#include "xenpv/async/nursery.hpp"
 #include "xenpv/async/runtime.hpp"
+#include "xenpv/async/shield.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
 #include "xenpv/base/unique_fd.hpp"
 
 namespace xenpv::blkback {
 namespace {
-
-namespace asio = async::asio;
 
 constexpr auto kinds = {"vbd", "qdisk"};
 
@@ -146,15 +144,12 @@ asio::awaitable<void> service::start(serve_options& options) {
 }
 
 asio::awaitable<void> service::run(serve_options& options) {
-  std::exception_ptr error;
-  try {
-    co_await start(options);
-  } catch (...) {
-    error = std::current_exception();
+  auto clean_up = [this] {
     children_.cancel();
-  }
+    return children_.join();
+  };
+  co_await async::clean_up_on_failure(start(options), clean_up);
   co_await children_.join();
-  if (error) std::rethrow_exception(error);
 }
 
 asio::awaitable<void> serve_on(async::runtime& runtime, serve_options& options) {

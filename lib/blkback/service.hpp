@@ -1,8 +1,8 @@
 // A block backend: serves every disk that a toolstack assigns to this domain.
 //
-// It discovers the disks in this domain's xenstore directory, below `backend/vbd` and
-// `backend/qdisk`; disk_plan.hpp lists the nodes that it reads. Disks may be added and removed
-// while it runs. It requires /dev/xen/evtchn, /dev/xen/gntdev and xenstore, but not the simulator.
+// Discovers the disks in this domain's xenstore directory, below `backend/vbd` and `backend/qdisk`;
+// disk_plan.hpp lists the nodes that are read. Disks may be added and removed at run time. Requires
+// /dev/xen/evtchn, /dev/xen/gntdev and xenstore; independent of the simulator.
 #pragma once
 
 #include <functional>

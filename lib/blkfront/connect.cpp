@@ -12,13 +12,12 @@
 
 namespace xenpv::blkfront {
 
-namespace asio = boost::asio;
 using kind = connection_event::kind;
 using namespace std::chrono_literals;
 
 namespace {
 
-/// After this long without a change, the handshake proceeds as far as it can without the backend.
+/// If nothing changes for this long, the handshake proceeds as far as it can without the backend.
 constexpr std::chrono::nanoseconds timeout = 2s;
 
 /// blkback refuses a ring while requests of the previous ring are in flight; they complete
@@ -65,23 +64,21 @@ asio::awaitable<connection_event> frontend::connection::read_view() {
   const auto backend = event.view.states.backend;
   const bool is_preparing =
       backend == wire::xenbus_state::initialising || backend == wire::xenbus_state::init_wait;
-  if (!is_preparing || !(is_opening() || is_recovering())) co_return event;
+  if (!is_preparing || !(machine_.is_opening() || machine_.is_recovering())) co_return event;
   const auto problem = co_await nodes_.hotplug_problem();
   if (!problem) co_return event;
   // Only the toolstack can fix this.
-  throw failure(
-      make_error_code(errc::not_available),
-      fmt::format("connect {}: the toolstack's script could not prepare the disk", device_),
-      problem->empty() ? "hotplug-status is 'error'; see the log of the backend's domain"
-                       : fmt::format("hotplug-error: {}", *problem));
+  throw failure(make_error_code(errc::not_available),
+                fmt::format("connect {}: the hotplug script could not set up the disk", device_),
+                problem->empty() ? "hotplug-status is 'error'; see the log of the backend domain"
+                                 : fmt::format("hotplug-error: {}", *problem));
 }
 
 asio::awaitable<connection_event> frontend::connection::wait() {
   if (machine_.is_interrupted()) co_return connection_event{kind::changed, {}};
   bool changed = true;
-  if (is_opening() || is_recovering()) {
-    // Count only the time spent in these waits, to exclude time during which the guest does not
-    // run.
+  if (machine_.is_opening() || machine_.is_recovering()) {
+    // Count only the time spent waiting, which excludes time during which the guest does not run.
     const auto limit = std::min(options_.connect_deadline, attempt_limit_);
     if (attempt_left_ <= 0s) co_await nodes_.give_up(limit);
     const auto slice = std::min(attempt_left_, timeout);
@@ -144,9 +141,8 @@ asio::awaitable<void> frontend::connection::publish() {
   facts_.ring_page_order = plan_.ring_page_order;
   facts_.segments = plan_.segments;
   facts_.pages = plan_.pages();
-  const auto sector_size = nodes.find("sector-size");
-  const bool large_sectors = backend_kind(facts_.backend) == "qdisk" &&
-                             sector_size != nodes.end() && sector_size->second != "512";
+  const bool large_sectors =
+      backend_kind(facts_.backend) == "qdisk" && value_or(nodes, "sector-size", "512") != "512";
   guard_with_custodian();
   const auto written = transport_nodes(
       transports, {.persistent = options_.persistent, .large_sectors = large_sectors});
@@ -156,8 +152,8 @@ asio::awaitable<void> frontend::connection::publish() {
 asio::awaitable<std::vector<queue_transport>> frontend::connection::open_transports(
     const backend_offer& offer) {
   layout_limits limits{options_.ring_page_order, options_.queues, options_.segments};
-  // Callers know only the queues of the first connection, so more queues would be unused.
-  const bool is_first = is_opening();
+  // Callers use the queues of the first connection only, so more queues would stay idle.
+  const bool is_first = machine_.is_opening();
   if (!is_first) limits.queues = static_cast<unsigned>(queues_.size());
   const auto domain = nodes_.facts().backend_domain;
   auto budget = options_.pages         ? *options_.pages
@@ -180,7 +176,7 @@ asio::awaitable<std::vector<queue_transport>> frontend::connection::open_transpo
     }
     co_await check_resume();
     if (is_first)
-      co_await queues_.close();
+      co_await queues_.call_all(&frontend_queue::close_transport);
     else
       (void)co_await queues_.suspend(true, machine_.loss());
     if (lease_time_left > 0ns) {
@@ -204,7 +200,7 @@ error frontend::connection::check_disk(const known_disk& now) const {
 void frontend::connection::keep_advertised_features(backend_properties& properties) {
   auto& shape = properties.shape;
   if (known_) {
-    // The disk was advertised to clients as read-only, so it must stay read-only.
+    // The disk was advertised as read-only, so it must stay read-only.
     shape.read_only = shape.read_only || known_->shape.read_only;
     shape.can_flush = shape.can_flush && !shape.read_only;
   }
@@ -215,7 +211,7 @@ void frontend::connection::keep_advertised_features(backend_properties& properti
     log().error("{}: the backend no longer offers flush; flushes and FUA writes fail", device_);
     return;
   }
-  // Ignore flushes, as blkfront in Linux does: file systems abort when a flush fails.
+  // Ignore flushes, as Linux blkfront does: file systems abort when a flush fails.
   shape.can_flush = true;
   if (before == flush_support::ignored)
     facts_.flush = before;
@@ -256,7 +252,7 @@ asio::awaitable<void> frontend::connection::finish() {
 }
 
 /// The custodian, a helper process, closes the device if this process dies. Otherwise the backend
-/// stays connected to a dead frontend until the next user resets it. Errors are only logged,
+/// would stay connected to a dead frontend until the next user resets it. Errors are only logged,
 /// because the disk is usable without a custodian.
 void frontend::connection::guard_with_custodian() {
   auto* const custodian = session_.custodian();
@@ -299,7 +295,7 @@ asio::awaitable<void> frontend::connection::reread() {
   log().info("{}: {} -> {}", device_, format_size(shape_.size), format_size(shape.size));
   shape_ = shape;
   if (known_) known_->shape = shape;
-  co_await queues_.set_geometry(shape);
+  co_await queues_.call_all(&frontend_queue::set_geometry, shape);
   notify_change();
 }
 

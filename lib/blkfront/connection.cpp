@@ -12,7 +12,6 @@
 
 namespace xenpv::blkfront {
 
-namespace asio = boost::asio;
 using kind = connection_event::kind;
 
 frontend::connection::connection(async::guest_session& session, std::string device, options options,
@@ -28,16 +27,6 @@ frontend::connection::connection(async::guest_session& session, std::string devi
       recovery_timer_(session.control()),
       closed_(session.control()) {
   facts_.device = device_;
-}
-
-bool frontend::connection::is_opening() const noexcept {
-  return machine_.state() == connection_state::connecting ||
-         machine_.state() == connection_state::offered;
-}
-
-bool frontend::connection::is_recovering() const noexcept {
-  return machine_.state() == connection_state::recovering ||
-         machine_.state() == connection_state::absent;
 }
 
 asio::awaitable<void> frontend::connection::open() {
@@ -66,9 +55,7 @@ asio::awaitable<void> frontend::connection::connect() {
 asio::awaitable<void> frontend::connection::monitor(connection_action action) {
   while (action.step != connection_step::rest) {
     const auto event = co_await perform(action);
-    const bool is_in_use = machine_.state() == connection_state::connected ||
-                           machine_.state() == connection_state::parting || is_recovering();
-    if (nodes_.is_lost() && is_in_use) co_return;
+    if (nodes_.is_lost() && machine_.is_in_use()) co_return;
     action = step(event);
   }
 }
@@ -167,9 +154,9 @@ connection_event frontend::connection::record_failure(connection_step step, erro
   const bool is_wrong_disk = problem.code == errc::wrong_disk;
   problem_ = std::move(problem);
   attempt_failure_ = std::current_exception();
-  if (is_recovering()) {
+  if (machine_.is_recovering()) {
     log().info("{}: not reconnected yet: {}", device_, problem_.text);
-  } else if (!is_opening()) {
+  } else if (!machine_.is_opening()) {
     // Repeated reads of xenstore may fail for the same reason: log it only once.
     const auto text = fmt::format("{}: {}", to_string(step), problem_.text);
     if (std::exchange(logged_problem_, text) != text) log().warn("{}: {}", device_, text);

@@ -1,6 +1,6 @@
-// The implementation of a frontend, on the control thread. Carries out the steps of
-// connection_machine, using device_nodes for xenstore and queue_set for the queues, and keeps the
-// frontend's public state.
+// The implementation of frontend, on the control thread. Performs the steps of connection_machine,
+// using device_nodes for xenstore and queue_set for the queues, and maintains the frontend's public
+// state.
 //
 // Shared by the frontend and by handlers that its queues post. Does not outlive the session or its
 // own close(). Leaves all decisions to connection_machine.
@@ -13,14 +13,14 @@
 #include <string>
 #include <vector>
 
+#include "async/nursery.hpp"
+#include "async/signal.hpp"
 #include "blkfront/connection_machine.hpp"
 #include "blkfront/device_nodes.hpp"
 #include "blkfront/device_resources.hpp"
 #include "blkfront/identity.hpp"
 #include "blkfront/queue_set.hpp"
 #include "xenpv/async/guest_session.hpp"
-#include "xenpv/async/nursery.hpp"
-#include "xenpv/async/signal.hpp"
 #include "xenpv/blkfront/frontend.hpp"
 
 namespace xenpv::blkfront {
@@ -32,17 +32,17 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
              std::string identity);
 
   /// Connects the device. Releases everything on failure and when cancelled.
-  [[nodiscard]] async::asio::awaitable<void> open();
+  [[nodiscard]] asio::awaitable<void> open();
   /// Completes even if the caller is cancelled; a second call waits for the first.
-  [[nodiscard]] async::asio::awaitable<void> close();
+  [[nodiscard]] asio::awaitable<void> close();
   /// Like close(), for callers that are never cancelled.
-  [[nodiscard]] async::asio::awaitable<void> close_down();
-  [[nodiscard]] async::asio::awaitable<std::string> identity();
-  [[nodiscard]] async::asio::awaitable<std::vector<queue_statistics>> statistics();
+  [[nodiscard]] asio::awaitable<void> close_down();
+  [[nodiscard]] asio::awaitable<std::string> identity();
+  [[nodiscard]] asio::awaitable<std::vector<queue_statistics>> statistics();
 
   /// Whether close() has begun.
   [[nodiscard]] bool is_closed() const noexcept { return close_progress_ != progress::none; }
-  [[nodiscard]] async::asio::any_io_executor control() const { return session_.control(); }
+  [[nodiscard]] asio::any_io_executor control() const { return session_.control(); }
   [[nodiscard]] queue_set& queues() noexcept { return queues_; }
   [[nodiscard]] const connection_facts& facts() const noexcept { return facts_; }
   [[nodiscard]] const blk::geometry& shape() const noexcept { return shape_; }
@@ -58,49 +58,47 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   enum class progress : std::uint8_t { none, cancelling, closing, done };
 
   // connection.cpp: drives the state machine
-  [[nodiscard]] async::asio::awaitable<void> connect();
-  [[nodiscard]] async::asio::awaitable<void> monitor(connection_action action);
+  [[nodiscard]] asio::awaitable<void> connect();
+  [[nodiscard]] asio::awaitable<void> monitor(connection_action action);
   [[nodiscard]] connection_action step(const connection_event& event);
   /// Throws only when cancelled.
-  [[nodiscard]] async::asio::awaitable<connection_event> perform(connection_action action);
-  [[nodiscard]] async::asio::awaitable<connection_event> carry_out(connection_action action);
+  [[nodiscard]] asio::awaitable<connection_event> perform(connection_action action);
+  [[nodiscard]] asio::awaitable<connection_event> carry_out(connection_action action);
   [[nodiscard]] connection_event record_failure(connection_step step, error problem);
   void follow_state(connection_state before);
   void become(device_state state, const std::optional<error>& reason);
   void notify_change();
-  [[nodiscard]] bool is_opening() const noexcept;
-  [[nodiscard]] bool is_recovering() const noexcept;
 
   // connect.cpp: the steps of a connection attempt
-  [[nodiscard]] async::asio::awaitable<void> load_expected_disk();
-  [[nodiscard]] async::asio::awaitable<void> read_device();
-  [[nodiscard]] async::asio::awaitable<connection_event> read_view();
-  [[nodiscard]] async::asio::awaitable<connection_event> wait();
+  [[nodiscard]] asio::awaitable<void> load_expected_disk();
+  [[nodiscard]] asio::awaitable<void> read_device();
+  [[nodiscard]] asio::awaitable<connection_event> read_view();
+  [[nodiscard]] asio::awaitable<connection_event> wait();
   /// Throws errc::lost_connection when the toolstack has removed the device.
-  [[nodiscard]] async::asio::awaitable<void> set_state(wire::xenbus_state state);
-  [[nodiscard]] async::asio::awaitable<void> sleep(std::chrono::nanoseconds pause);
-  [[nodiscard]] async::asio::awaitable<void> back_off();
-  [[nodiscard]] async::asio::awaitable<void> publish();
-  [[nodiscard]] async::asio::awaitable<std::vector<queue_transport>> open_transports(
+  [[nodiscard]] asio::awaitable<void> set_state(wire::xenbus_state state);
+  [[nodiscard]] asio::awaitable<void> sleep(std::chrono::nanoseconds pause);
+  [[nodiscard]] asio::awaitable<void> back_off();
+  [[nodiscard]] asio::awaitable<void> publish();
+  [[nodiscard]] asio::awaitable<std::vector<queue_transport>> open_transports(
       const backend_offer& offer);
-  [[nodiscard]] async::asio::awaitable<void> finish();
+  [[nodiscard]] asio::awaitable<void> finish();
   [[nodiscard]] error check_disk(const known_disk& now) const;
   void keep_advertised_features(backend_properties& properties);
   void ignore_flush();
   void make_queues(unsigned count);
   void guard_with_custodian();
-  [[nodiscard]] async::asio::awaitable<void> reread();
+  [[nodiscard]] asio::awaitable<void> reread();
 
   // recovery.cpp: loss of the backend and teardown
-  [[nodiscard]] async::asio::awaitable<void> check_resume();
-  [[nodiscard]] async::asio::awaitable<void> suspend_queues(connection_action action);
-  [[nodiscard]] async::asio::awaitable<void> fail_waiting();
-  [[nodiscard]] async::asio::awaitable<void> pause();
-  [[nodiscard]] async::asio::awaitable<void> shut(connection_action action);
-  [[nodiscard]] async::asio::awaitable<void> drain();
-  [[nodiscard]] async::asio::awaitable<void> fail();
-  [[nodiscard]] async::asio::awaitable<device_view> close_handshake();
-  [[nodiscard]] async::asio::awaitable<void> release();
+  [[nodiscard]] asio::awaitable<void> check_resume();
+  [[nodiscard]] asio::awaitable<void> suspend_queues(connection_action action);
+  [[nodiscard]] asio::awaitable<void> fail_waiting();
+  [[nodiscard]] asio::awaitable<void> pause();
+  [[nodiscard]] asio::awaitable<void> shut(connection_action action);
+  [[nodiscard]] asio::awaitable<void> drain();
+  [[nodiscard]] asio::awaitable<void> fail();
+  [[nodiscard]] asio::awaitable<device_view> close_handshake();
+  [[nodiscard]] asio::awaitable<void> release();
   void begin_loss();
   void recovered();
   void start_recovery_timer();
@@ -134,7 +132,7 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   std::optional<std::size_t> budget_;  ///< page budget of the first connection
   std::chrono::nanoseconds attempt_left_{};
   /// Limits one attempt, in addition to options::connect_deadline. A backend that restarts after
-  /// the frontend has published its ring, and before the backend is Connected, may wait for a new
+  /// the frontend has published its ring, but before it is Connected itself, may wait for a new
   /// attempt without any indication.
   std::chrono::nanoseconds attempt_limit_ = std::chrono::nanoseconds::max();
   std::chrono::nanoseconds pause_{};        ///< between two attempts
@@ -151,7 +149,7 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   clock::time_point lost_at_;
   std::size_t to_replay_ = 0;
   std::chrono::nanoseconds recovery_time_left_{};
-  async::asio::steady_timer recovery_timer_;
+  asio::steady_timer recovery_timer_;
 
   progress close_progress_ = progress::none;
   async::signal closed_;  ///< close() is done

@@ -1,5 +1,7 @@
 #include "blkfront/connection_machine.hpp"
 
+#include "base/enum_name.hpp"
+
 namespace xenpv::blkfront {
 
 using enum connection_state;
@@ -8,103 +10,23 @@ using step = connection_step;
 using wire::xenbus_state;
 
 std::string_view to_string(connection_state state) noexcept {
-  switch (state) {
-    case unopened:
-      return "unopened";
-    case connecting:
-      return "connecting";
-    case offered:
-      return "offered";
-    case connected:
-      return "connected";
-    case parting:
-      return "parting";
-    case recovering:
-      return "recovering";
-    case absent:
-      return "absent";
-    case unplugging:
-      return "unplugging";
-    case failing:
-      return "failing";
-    case closing:
-      return "closing";
-    case unplugged:
-      return "unplugged";
-    case failed:
-      return "failed";
-    case closed:
-      return "closed";
-  }
-  return "invalid";
+  return enum_name<closed>(state, "unopened", "connecting", "offered", "connected", "parting",
+                           "recovering", "absent", "unplugging", "failing", "closing", "unplugged",
+                           "failed", "closed");
 }
 
 std::string_view to_string(connection_step value) noexcept {
-  switch (value) {
-    case step::read_device:
-      return "read device";
-    case step::look:
-      return "look";
-    case step::confirm:
-      return "confirm";
-    case step::wait:
-      return "wait";
-    case step::set_closing:
-      return "set Closing";
-    case step::set_closed:
-      return "set Closed";
-    case step::set_initialising:
-      return "set Initialising";
-    case step::publish:
-      return "publish";
-    case step::finish:
-      return "finish";
-    case step::reread:
-      return "reread";
-    case step::back_off:
-      return "back off";
-    case step::abandon:
-      return "abandon";
-    case step::suspend:
-      return "suspend";
-    case step::withdraw:
-      return "withdraw";
-    case step::rebind:
-      return "rebind";
-    case step::pause:
-      return "pause";
-    case step::shut:
-      return "shut";
-    case step::drain:
-      return "drain";
-    case step::fail:
-      return "fail";
-    case step::part:
-      return "part";
-    case step::release:
-      return "release";
-    case step::rest:
-      return "rest";
-  }
-  return "invalid";
+  return enum_name<step::rest>(value, "read device", "look", "confirm", "wait", "set Closing",
+                               "set Closed", "set Initialising", "publish", "finish", "reread",
+                               "back off", "abandon", "suspend", "withdraw", "rebind", "pause",
+                               "shut", "drain", "fail", "part", "release", "rest");
 }
 
 std::string_view to_string(loss_reason reason) noexcept {
-  switch (reason) {
-    case loss_reason::none:
-      return "";
-    case loss_reason::resumed:
-      return "the guest was saved and restored";
-    case loss_reason::backend_closed:
-      return "the backend closed the connection";
-    case loss_reason::directory_vanished:
-      return "the backend's directory vanished";
-    case loss_reason::device_rebuilt:
-      return "the toolstack built the device anew";
-    case loss_reason::backend_restarted:
-      return "the backend gave the connection up or restarted";
-  }
-  return "invalid";
+  return enum_name<loss_reason::backend_restarted>(
+      reason, "", "the guest was saved and restored", "the backend closed the connection",
+      "the backend directory was removed", "the toolstack recreated the device",
+      "the backend abandoned the connection or restarted");
 }
 
 namespace {
@@ -129,22 +51,14 @@ bool is_closed_by_both(const device_view& view) noexcept {
 }
 
 constexpr std::string_view disk_detached = "the toolstack detached the disk";
-constexpr std::string_view disk_force_detached = "the toolstack detached the disk by force";
+constexpr std::string_view disk_force_detached = "the toolstack forcibly detached the disk";
 
 }  // namespace
-
-bool connection_machine::is_recovering() const noexcept {
-  return state_ == recovering || state_ == absent;
-}
-
-bool connection_machine::is_in_use() const noexcept {
-  return state_ == connected || state_ == parting || is_recovering();
-}
 
 bool connection_machine::interrupt(interruption cause) noexcept {
   switch (cause) {
     case interruption::resumed:
-      if (!is_in_use() && state_ != connecting && state_ != offered) return false;
+      if (!is_in_use() && !is_opening()) return false;
       if (pending_ == pending::none) pending_ = pending::resumed;
       return true;
     case interruption::distrusted:
@@ -236,7 +150,7 @@ connection_action connection_machine::begin_attempt() noexcept {
   if (pending_ == pending::resumed) {
     pending_ = pending::none;
     host_ = host::maybe_other;
-    // A resume also recreates the backend's directory.
+    // A resume also recreates the backend directory.
     if (loss_ == connection_loss::orderly) reason_ = loss_reason::resumed;
   }
   return {step::read_device};
@@ -281,8 +195,8 @@ connection_action connection_machine::follow_handshake(const device_view& view) 
       return {step::abandon, loss_, "the toolstack is detaching the disk (online=0)"};
     case handshake_step::lost:
       return {step::abandon, loss_,
-              view.states.backend ? "the device's directory was recreated meanwhile"
-                                  : "the backend's directory vanished meanwhile"};
+              view.states.backend ? "the device directory was recreated in the meantime"
+                                  : "the backend directory was removed in the meantime"};
     case handshake_step::look_again:
     case handshake_step::close:
     case handshake_step::closed:

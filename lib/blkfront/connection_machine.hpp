@@ -1,7 +1,7 @@
 // The lifecycle of a connection to one device as a state machine without I/O: connect, use, loss of
-// the backend, reconnect and teardown. Its driver (connection.hpp) carries out one step at a time
-// and reports the outcome. The machine chooses the next step and decides whether a loss of the
-// backend endangers completed writes.
+// the backend, reconnect and teardown. Its driver (connection.hpp) performs one step at a time and
+// reports the outcome. The machine chooses the next step and decides whether losing the backend
+// endangers completed writes.
 //
 // Owned by its driver, one per device. The xenbus handshake is in handshake.hpp. Does not wait,
 // measure time or read anything. Copyable and comparable, so that a model can explore its states.
@@ -78,7 +78,7 @@ enum class backend_node : std::uint8_t {
 struct device_view {
   handshake_view states;
   backend_node node = backend_node::same;
-  /// The watch reported that the backend's directory was removed or created since the last view.
+  /// According to the watch, the backend directory was removed or created since the last view.
   bool rebuilt = false;
   friend bool operator==(const device_view&, const device_view&) = default;
 };
@@ -99,7 +99,7 @@ struct connection_event {
 
 /// An asynchronous event. It can occur between two steps or during one.
 enum class interruption : std::uint8_t {
-  resumed,      ///< the guest was suspended and resumed: rings, ports and nodes are invalid
+  resumed,      ///< the guest was suspended and resumed: rings, ports and nodes are stale
   distrusted,   ///< a queue failed because its backend violated the protocol
   out_of_time,  ///< the recovery timeout has passed
 };
@@ -120,12 +120,25 @@ class connection_machine {
  public:
   /// Takes the outcome of the last step, or `open` or `close`, and returns the next step.
   [[nodiscard]] connection_action next(const connection_event& event) noexcept;
-  /// Can be called at any time. Returns false if `cause` is irrelevant in the current state.
+  /// May be called at any time. Returns false if `cause` is irrelevant in the current state.
   bool interrupt(interruption cause) noexcept;
   /// Call if the disk was last used in another domain or on another host.
   void assume_moved() noexcept { host_ = host::maybe_other; }
 
   [[nodiscard]] connection_state state() const noexcept { return state_; }
+  /// Whether this is the first connect.
+  [[nodiscard]] bool is_opening() const noexcept {
+    return state_ == connection_state::connecting || state_ == connection_state::offered;
+  }
+  /// Whether the backend is lost.
+  [[nodiscard]] bool is_recovering() const noexcept {
+    return state_ == connection_state::recovering || state_ == connection_state::absent;
+  }
+  /// Whether the disk was connected and the connection is not being torn down for good.
+  [[nodiscard]] bool is_in_use() const noexcept {
+    return state_ == connection_state::connected || state_ == connection_state::parting ||
+           is_recovering();
+  }
   /// The reason of the last loss.
   [[nodiscard]] loss_reason reason() const noexcept { return reason_; }
   /// The assumed state of the lost backend's cache. Later information can only change it from
@@ -161,8 +174,6 @@ class connection_machine {
   [[nodiscard]] connection_action follow_connected(const device_view& view) noexcept;
   [[nodiscard]] connection_action lose(loss_reason reason, connection_loss loss) noexcept;
   [[nodiscard]] connection_action begin_unplug(std::string_view text) noexcept;
-  [[nodiscard]] bool is_in_use() const noexcept;
-  [[nodiscard]] bool is_recovering() const noexcept;
 
   connection_state state_ = connection_state::unopened;
   connection_step step_ = connection_step::rest;  ///< the step in progress

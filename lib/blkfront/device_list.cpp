@@ -4,34 +4,26 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <map>
+#include <array>
 
 #include "base/block_device_users.hpp"
+#include "base/enum_name.hpp"
 #include "base/parse.hpp"
 #include "blkfront/features.hpp"
 #include "wire/virtual_device.hpp"
 
 namespace xenpv::blkfront {
 
-namespace asio = async::asio;
-
 namespace {
 
-using values = std::map<std::string, std::string, std::less<>>;
-
-std::string value_or(const values& nodes, std::string_view name, std::string_view absent = {}) {
-  const auto node = nodes.find(name);
-  return std::string(node == nodes.end() ? absent : std::string_view(node->second));
-}
-
-wire::xenbus_state state_in(const values& nodes) {
+wire::xenbus_state state_in(const node_map& nodes) {
   return wire::parse_xenbus_state(value_or(nodes, "state")).value_or(wire::xenbus_state::unknown);
 }
 
 /// The readable nodes of a directory, by name.
-values read_values(xen::store_transaction& t, const std::string& directory,
-                   std::span<const std::string_view> names) {
-  values out;
+node_map read_values(xen::store_transaction& t, const std::string& directory,
+                     std::span<const std::string_view> names) {
+  node_map out;
   for (const auto name : names) {
     try {
       if (auto value = t.read_if_exists(fmt::format("{}/{}", directory, name)))
@@ -47,7 +39,7 @@ values read_values(xen::store_transaction& t, const std::string& directory,
 constexpr std::array<std::string_view, 4> frontend_names = {"backend", "state", "device-type",
                                                             "virtual-device"};
 
-std::vector<std::string> features_in(const values& backend) {
+std::vector<std::string> features_in(const node_map& backend) {
   constexpr std::array<std::pair<std::string_view, std::string_view>, 5> flags = {
       {{"feature-flush-cache", "flush"},
        {"feature-barrier", "barrier"},
@@ -68,15 +60,14 @@ std::vector<std::string> features_in(const values& backend) {
   return out;
 }
 
-std::optional<std::uint64_t> size_in(const values& backend, std::string_view kind,
+std::optional<std::uint64_t> size_in(const node_map& backend, std::string_view kind,
                                      std::string_view type) {
-  const node_map nodes(backend.begin(), backend.end());
-  const auto properties = parse_properties(nodes, kind, type, 1);
+  const auto properties = parse_properties(backend, kind, type, 1);
   if (!properties) return std::nullopt;
   return properties->shape.size;
 }
 
-void add_backend(listed_device& device, const values& backend) {
+void add_backend(listed_device& device, const node_map& backend) {
   device.backend_kind = backend_kind(device.backend);
   device.params = value_or(backend, "params");
   device.mode = value_or(backend, "mode", "w");
@@ -117,15 +108,7 @@ listed_device describe(xen::store_transaction& t, const std::string& number,
 }  // namespace
 
 std::string_view to_string(device_holder holder) noexcept {
-  switch (holder) {
-    case device_holder::nobody:
-      return "nobody";
-    case device_holder::kernel:
-      return "kernel";
-    case device_holder::process:
-      return "process";
-  }
-  return "invalid";
+  return enum_name<device_holder::process>(holder, "nobody", "kernel", "process");
 }
 
 asio::awaitable<std::vector<listed_device>> list_devices(async::store_client& store,
@@ -179,7 +162,7 @@ device_pointers find_by_name(std::span<const listed_device> devices, std::string
 }
 
 device_pointers find_by_params(std::span<const listed_device> devices, std::string_view source) {
-  // Only a complete match counts: a path such as "/dev/vg/guest" may exist in the backend's domain.
+  // Require a full match: a path such as "/dev/vg/guest" may exist in the backend domain.
   return select_devices(devices, [&](const listed_device& device) {
     const auto colon = device.params.find(':');
     const auto path = colon == std::string::npos ? device.params : device.params.substr(colon + 1);

@@ -13,8 +13,6 @@
 
 namespace xenpv::blkfront {
 
-namespace asio = boost::asio;
-
 device_nodes::device_nodes(async::guest_session& session, std::string device)
     : session_(session),
       device_(std::move(device)),

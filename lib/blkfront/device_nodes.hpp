@@ -1,8 +1,8 @@
-// One device's nodes in xenstore: its own directory and its backend's. Reads and watches both
-// directories and writes the frontend's nodes. No other part of a connection uses xenstore.
+// One device's nodes in xenstore: the frontend directory and the backend directory. Reads and
+// watches both and writes the frontend's nodes. No other part of a connection accesses xenstore.
 //
-// Used on the control thread. Owned by one connection, which ends it with close(). Every call
-// throws the errors of store_client, unless noted otherwise.
+// Used on the control thread. Owned by one connection, which must call close(). All functions throw
+// the errors of store_client, unless noted otherwise.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -13,18 +13,18 @@
 #include <utility>
 #include <vector>
 
+#include "async/nursery.hpp"
+#include "async/signal.hpp"
 #include "blkfront/connection_machine.hpp"
 #include "blkfront/features.hpp"
 #include "xenpv/async/guest_session.hpp"
-#include "xenpv/async/nursery.hpp"
-#include "xenpv/async/signal.hpp"
 #include "xenpv/wire/xenbus.hpp"
 
 namespace xenpv::blkfront {
 
 /// The values of the toolstack's nodes in the device's directory.
 struct device_facts {
-  std::string backend;  ///< the backend's directory
+  std::string backend;  ///< the backend directory
   domid backend_domain{};
   std::string type = "disk";  ///< "disk" or "cdrom"
   bool trusted = true;        ///< whether the backend is trusted
@@ -38,56 +38,55 @@ class device_nodes {
 
   /// Rereads the device's directory and watches both directories. Throws `failure` with
   /// errc::not_available if the device does not exist.
-  [[nodiscard]] async::asio::awaitable<void> read_device();
+  [[nodiscard]] asio::awaitable<void> read_device();
   [[nodiscard]] const device_facts& facts() const noexcept { return facts_; }
 
   /// Reads the states of both ends.
-  [[nodiscard]] async::asio::awaitable<device_view> read_view();
+  [[nodiscard]] asio::awaitable<device_view> read_view();
   /// Reads all backend_nodes() that exist, in one transaction.
-  [[nodiscard]] async::asio::awaitable<node_map> read_backend();
+  [[nodiscard]] asio::awaitable<node_map> read_backend();
   /// Returns the error text of the toolstack's hotplug script, if the script failed.
-  [[nodiscard]] async::asio::awaitable<std::optional<std::string>> hotplug_problem();
+  [[nodiscard]] asio::awaitable<std::optional<std::string>> hotplug_problem();
   /// Throws errc::timed_out. The message explains from the states of both ends why the connect
   /// failed.
-  [[nodiscard]] async::asio::awaitable<void> give_up(std::chrono::nanoseconds waited);
+  [[nodiscard]] asio::awaitable<void> give_up(std::chrono::nanoseconds waited);
 
   /// Writes the frontend's state. Returns false if nothing was written because the toolstack has
   /// removed the device.
-  [[nodiscard]] async::asio::awaitable<bool> set_state(wire::xenbus_state state);
+  [[nodiscard]] asio::awaitable<bool> set_state(wire::xenbus_state state);
   /// Replaces the transport nodes of a previous frontend with `nodes` and writes Initialised, in
   /// one transaction.
-  [[nodiscard]] async::asio::awaitable<void> publish(
+  [[nodiscard]] asio::awaitable<void> publish(
       const std::vector<std::pair<std::string, std::string>>& nodes);
 
   /// Waits for a change of the nodes or for wake(). Returns false if neither happened within
   /// `limit`. Throws errc::lost_connection once the connection to xenstored is lost, and
   /// operation_aborted when cancelled.
-  [[nodiscard]] async::asio::awaitable<bool> wait_for_change(std::chrono::nanoseconds limit);
+  [[nodiscard]] asio::awaitable<bool> wait_for_change(std::chrono::nanoseconds limit);
   void wake();
   /// Whether the backend's properties may have changed since the last call.
   [[nodiscard]] bool take_properties_changed() noexcept {
     return std::exchange(properties_changed_, false);
   }
   void assume_properties_changed() noexcept { properties_changed_ = true; }
-  /// The connection to xenstored is lost: no further changes are reported.
+  /// Whether the connection to xenstored is lost, so that no further changes are reported.
   [[nodiscard]] bool is_lost() const noexcept { return lost_; }
 
   /// Ends the watches. Never throws.
-  [[nodiscard]] async::asio::awaitable<void> close();
+  [[nodiscard]] asio::awaitable<void> close();
 
  private:
   using clock = std::chrono::steady_clock;
 
-  [[nodiscard]] async::asio::awaitable<std::optional<std::string>> read_backend_node(
-      std::string name);
-  [[nodiscard]] async::asio::awaitable<void> watch_directories();
-  [[nodiscard]] async::asio::awaitable<void> consume_watch(async::watch_stream watch);
+  [[nodiscard]] asio::awaitable<std::optional<std::string>> read_backend_node(std::string name);
+  [[nodiscard]] asio::awaitable<void> watch_directories();
+  [[nodiscard]] asio::awaitable<void> consume_watch(async::watch_stream watch);
   void note_event(const async::watch_event& event);
 
   async::guest_session& session_;
   std::string device_;
   device_facts facts_;
-  std::string watched_;  ///< the backend's directory that is being watched
+  std::string watched_;  ///< the watched backend directory
   async::nursery watchers_;
   async::signal change_;  ///< notified when `changed_` is set
   bool changed_ = false;

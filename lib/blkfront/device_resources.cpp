@@ -15,8 +15,6 @@
 
 namespace xenpv::blkfront {
 
-namespace asio = boost::asio;
-
 struct resource_share::account {
   std::vector<std::size_t> queues;  ///< number of queues on each CPU
   std::size_t pages = 0;            ///< pages granted by all frontends

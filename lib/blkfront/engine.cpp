@@ -1,5 +1,5 @@
 // The order of requests: from submission to the list of requests that can be sent, and from the
-// last answered ring request to completion.
+// last response to completion.
 #include "blkfront/engine.hpp"
 
 #include <algorithm>
@@ -316,18 +316,6 @@ void engine::hold_sector(std::uint64_t sector) {
   check_holds({sector, sector + setup_.shape.sector_size});
 }
 
-void engine::release_sector(std::uint64_t sector) noexcept {
-  resume(gate_.release(sector));
-}
-
-void engine::raise_fence(std::uint64_t id, const stretch& bytes) {
-  gate_.raise_fence(id, bytes);
-}
-
-void engine::lower_fence(std::uint64_t id) noexcept {
-  resume(gate_.lower_fence(id));
-}
-
 /// Whether a write to the sector is in flight, or a write with a number up to `order` is queued for
 /// a reason other than a lack of pages.
 bool engine::has_earlier_write(const stretch& sector, std::uint64_t order) const noexcept {
@@ -408,10 +396,6 @@ void engine::finish(blk::request& r) noexcept {
   --unfinished_;
   r.answered_ns = now_;
   r.done(r);
-}
-
-bool engine::is_idle() const noexcept {
-  return unfinished_ == 0 && (failure_ || ring_.in_flight() == 0);
 }
 
 queue_statistics engine::statistics() const noexcept {

@@ -6,10 +6,10 @@
 // descriptive error, and all its requests.
 //
 // Only disown() decides which resources the backend may still access. If a request completes before
-// all its ring requests are answered, the backend keeps the unanswered ones, their pages and the
-// byte range that they write. The pages return to the pool with the backend's response or not at
-// all. Writes to that range wait, on every queue, until the backend responds or the connection
-// ends.
+// the backend has responded to all its ring requests, the backend keeps the outstanding ones, their
+// pages and the byte range that they write. The pages return to the pool with the backend's
+// response or not at all. Writes to that range wait, on every queue, until the backend responds or
+// the connection ends.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +39,7 @@ namespace xenpv::blkfront {
 /// Timed-out requests, for the log.
 struct overdue {
   std::size_t requests = 0;    ///< completed with errc::timed_out, now or soon
-  std::size_t unanswered = 0;  ///< ring requests unanswered for longer than the limit
+  std::size_t unanswered = 0;  ///< ring requests outstanding for longer than the limit
 };
 
 class engine {
@@ -69,7 +69,7 @@ class engine {
     fresh_.push(r);
   }
 
-  /// Fills the ring with requests and publishes them. Returns true if the backend needs an event.
+  /// Fills the ring with requests and publishes them. Returns true if the backend must be notified.
   /// `now` is the time in ns of a steady clock.
   [[nodiscard]] bool send(std::uint64_t now) noexcept;
   /// Takes the backend's responses. Returns true if there were any.
@@ -80,40 +80,42 @@ class engine {
   /// called again first.
   [[nodiscard]] bool arm(std::uint32_t distance) noexcept { return ring_.arm(distance); }
 
-  /// Completes requests with errc::timed_out if one of their ring requests has been unanswered for
+  /// Completes requests with errc::timed_out if one of their ring requests has been outstanding for
   /// `limit`. The backend keeps the resources that it may still access (disown()). Requests that
-  /// still wait to be sent do not time out.
+  /// have not been sent do not time out.
   [[nodiscard]] overdue check_deadlines(std::uint64_t now, std::uint64_t limit) noexcept;
-  /// The age of the oldest unanswered ring request, in ns; 0: none is unanswered.
+  /// The age of the oldest outstanding ring request, in ns; 0 if there is none.
   [[nodiscard]] std::uint64_t oldest_unanswered(std::uint64_t now) const noexcept;
   /// Fails all current and future requests with `reason`. A later call keeps the first reason.
-  /// Pages of unanswered ring requests do not return to their pool.
+  /// Pages of outstanding ring requests do not return to their pool.
   void fail(error reason) noexcept;
   [[nodiscard]] const std::optional<error>& failure_reason() const noexcept { return failure_; }
-  /// Abandons the ring of a lost backend and returns all unanswered requests, in order of
-  /// submission. They can be submitted to another engine without changes. Afterwards this engine is
-  /// in the failed state, and pages of unanswered ring requests do not return to their pool.
+  /// Abandons the ring of a lost backend and returns all requests that have not completed, in order
+  /// of submission. They can be submitted to another engine without changes. Afterwards this engine
+  /// is in the failed state, and pages of outstanding ring requests do not return to their pool.
   [[nodiscard]] std::vector<blk::request*> take_unfinished();
   /// Extends all deadlines by a period during which this program did not run.
   void extend_deadlines(std::uint64_t frozen_ns) noexcept;
 
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return ring_.in_flight(); }
-  /// Whether no request is unanswered and the backend has answered all ring requests.
-  [[nodiscard]] bool is_idle() const noexcept;
+  /// Whether all requests have completed and the backend has responded to all ring requests.
+  [[nodiscard]] bool is_idle() const noexcept {
+    return unfinished_ == 0 && (failure_ || ring_.in_flight() == 0);
+  }
   /// The number of requests that have not completed.
   [[nodiscard]] std::size_t unfinished() const noexcept { return unfinished_; }
 
   /// Requests a write lock on the sector, for read-modify-write on any queue. Between
   /// engine_host::sector_held() and release_sector(), no write of this queue touches the sector.
   void hold_sector(std::uint64_t sector);
-  void release_sector(std::uint64_t sector) noexcept;
+  void release_sector(std::uint64_t sector) noexcept { resume(gate_.release(sector)); }
   /// The reply to engine_host::lock_sector().
   void sector_locked(std::uint64_t sector) noexcept;
 
   /// Blocks writes to `bytes` until lower_fence(), because a timed-out write of another queue is
   /// still in flight at the backend. `id` is unique among the device's fences.
-  void raise_fence(std::uint64_t id, const stretch& bytes);
-  void lower_fence(std::uint64_t id) noexcept;
+  void raise_fence(std::uint64_t id, const stretch& bytes) { gate_.raise_fence(id, bytes); }
+  void lower_fence(std::uint64_t id) noexcept { resume(gate_.lower_fence(id)); }
   /// The reply to engine_host::raise_fences().
   void fence_raised(std::uint64_t id) noexcept;
 
@@ -261,7 +263,7 @@ class engine {
   std::size_t unfinished_ = 0;
   std::uint64_t order_ = 0;
   std::optional<error> failure_;
-  /// Copied to reset a status, because default construction is a library call.
+  /// Copied to reset a status: default construction is a library call.
   std::error_code no_error_;
   std::uint32_t published_;  ///< ring_.requests_put() at the last publication
   queue_statistics statistics_;

@@ -38,8 +38,8 @@ engine::orphaned_request* engine::disown(blk::request& r) noexcept {
   return kept;
 }
 
-/// Call when the backend has answered all slots of an orphan, and when all queues have raised its
-/// fence. Ends the orphan once both are true.
+/// Call when the backend has responded to all slots of an orphan, and when all queues have raised
+/// its fence. Ends the orphan once both are true.
 void engine::end_orphan(orphaned_request& orphan) noexcept {
   if (orphan.slots > 0 || orphan.waits != nullptr) return;
   setup_.data.pages->give_back(std::exchange(orphan.pages, {}));
@@ -67,7 +67,7 @@ void engine::forget_queued(blk::request& r) noexcept {
     (void)chain.remove(r);
     s.r = chain.first;
     if (s.r != nullptr) continue;
-    // No request waits for this flush any more, so the next flush need not wait for its response.
+    // No request waits for this flush any longer, so the next flush need not wait for its response.
     s.kind = slot_kind::orphan;
     flush_in_flight_ = false;
   }

@@ -46,7 +46,7 @@ class engine_host {
   /// The engine has requests to send: call send() soon, but not from within this call.
   virtual void schedule_send() = 0;
   /// Requests the device-wide lock of a sector for read-modify-write; engine::sector_locked()
-  /// grants it. Sectors are identified by their first byte.
+  /// grants it. A sector is identified by the offset of its first byte.
   virtual void lock_sector(std::uint64_t sector) = 0;
   virtual void unlock_sector(std::uint64_t sector) = 0;
   /// The reply to engine::hold_sector().
@@ -64,7 +64,7 @@ class engine_host {
   /// Returns false if the guest was suspended and may have moved to another host. The contents of
   /// the ring and its pages must not be used until the suspend is resolved.
   [[nodiscard]] virtual bool may_take_answers() noexcept { return true; }
-  /// A request with any of the engine::caller_marks is about to complete.
+  /// Called before a request with any of the engine::caller_marks completes.
   virtual void marked_answered(blk::request& r) { (void)r; }
 
  protected:

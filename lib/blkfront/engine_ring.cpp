@@ -1,6 +1,5 @@
-// Slots, segments and responses: puts requests into the ring and handles the responses. If a
-// send_*() function returns false, the ring is full or too few pages are free: call it again after
-// a response.
+// Slots, segments and responses: adds requests to the ring and handles the responses. If a send_*()
+// function returns false, the ring is full or too few pages are free: retry after a response.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,7 +17,7 @@ constexpr auto direct_segments = static_cast<std::uint32_t>(wire::blkif_max_segm
 /// requests.
 constexpr std::uint32_t tiny_request = 8;
 
-/// The size of a blkif_request with `segments` segments; only these bytes are put into the ring.
+/// The size of a blkif_request with `segments` segments; only these bytes are copied to the ring.
 constexpr std::size_t bytes_of_request(unsigned segments) noexcept {
   return offsetof(wire::blkif_request, seg) + segments * sizeof(wire::blkif_segment);
 }
@@ -59,7 +58,7 @@ bool engine::send_simple(blk::request& r) noexcept {
   const auto& shape = setup_.shape;
   const bool writes = r.op == blk::operation::write;
   if (!carries_data(r.op) || r.fua || (writes && shape.read_only)) return false;
-  // A length of 0 wraps to the largest number and is therefore excluded, too.
+  // A length of 0 wraps to the largest number and is therefore excluded as well.
   if (r.length - 1 >= page_size || ((r.offset | r.length) & sector_mask_) != 0) return false;
   if (r.length > shape.size || r.offset > shape.size - r.length) return false;
   if (free_slots_.empty() || failure_ || !pending_.empty()) return false;
@@ -316,10 +315,10 @@ void engine::refuse(const wire::blkif_response& response) noexcept {
   const auto number = response.id & 0xFFFF;
   const auto text = fmt::format("backend answered {} with id {:#x}",
                                 to_string(wire::blkif_op{response.operation}), response.id);
-  if (number >= slots_.size()) return fail(violation(text + ", which no request can have"));
+  if (number >= slots_.size()) return fail(violation(text + ", which is out of range"));
   const auto& s = slots_[number];
   if (s.kind == slot_kind::free || s.id != response.id)
-    return fail(violation(text + ", which is not in flight (answered twice?)"));
+    return fail(violation(text + ", which is not in flight (duplicate response?)"));
   fail(violation(text + fmt::format(", which belongs to a {}", to_string(s.op))));
 }
 

@@ -30,7 +30,7 @@ struct engine::orphaned_request {
   stretch bytes;                  ///< the byte range being written; empty: none
   std::uint64_t fence = 0;        ///< id of the fence around `bytes`; 0: none
   blk::request* waits = nullptr;  ///< the request to complete once every queue has raised the fence
-  unsigned slots = 0;             ///< unanswered ring requests
+  unsigned slots = 0;             ///< outstanding ring requests
 };
 
 [[nodiscard]] constexpr bool changes_data(blk::operation op) noexcept {
@@ -48,7 +48,7 @@ struct engine::orphaned_request {
 }
 [[nodiscard]] inline error violation(std::string_view text) {
   return make_error(errc::protocol_violation, text,
-                    "the backend is broken or hostile; the disk is no longer used");
+                    "the backend is faulty or malicious; the disk is disabled");
 }
 
 }  // namespace xenpv::blkfront

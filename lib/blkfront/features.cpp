@@ -99,8 +99,8 @@ result<std::uint32_t> sector_unit(const node_map& nodes, std::string_view kind,
   if (kind == "qdisk") return sector_size;
   if (nodes.contains("physical-sector-size")) return spec;
   return refuse("sector-size", sector_size,
-                "this backend does not publish its sector unit, so any access could hit the wrong "
-                "sectors; give the disk 512-byte sectors, or use Linux blkback or QEMU");
+                "this backend does not publish its sector unit, so any access could use the wrong "
+                "sectors; configure 512-byte sectors, or use Linux blkback or QEMU");
 }
 
 result<void> check_sector_sizes(std::uint64_t logical, std::uint64_t physical) {
@@ -130,6 +130,10 @@ void read_discard(number_reader& read, blk::geometry& shape) {
 
 }  // namespace
 
+std::string value_or(const node_map& nodes, std::string_view name, std::string_view absent) {
+  return std::string(value_of(nodes, name).value_or(absent));
+}
+
 std::span<const std::string_view> backend_nodes() noexcept {
   return names;
 }
@@ -153,7 +157,7 @@ result<backend_properties> parse_properties(const node_map& nodes, std::string_v
                                             std::string_view device_type, unsigned queues) {
   if (!nodes.contains("sectors"))
     return make_error(errc::protocol_violation, "backend node sectors",
-                      "absent; a connected backend must publish the size of the disk");
+                      "missing; a connected backend must publish the disk size");
   number_reader read(nodes);
   backend_properties out;
   auto& shape = out.shape;
@@ -168,7 +172,7 @@ result<backend_properties> parse_properties(const node_map& nodes, std::string_v
   const auto sectors = read("sectors");
   // File interfaces use signed 64-bit offsets.
   if (sectors > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) / out.unit)
-    return refuse("sectors", sectors, "no disk is that large");
+    return refuse("sectors", sectors, "the size exceeds 2^63 - 1 bytes");
   // A partial last sector cannot be read or written.
   shape.size = sectors * out.unit / shape.sector_size * shape.sector_size;
 

@@ -15,6 +15,9 @@ namespace xenpv::blkfront {
 
 /// The existing nodes of a directory and their values, by relative name.
 using node_map = std::map<std::string, std::string, std::less<>>;
+/// The value of a node, or `absent` if there is no such node.
+[[nodiscard]] std::string value_or(const node_map& nodes, std::string_view name,
+                                   std::string_view absent = {});
 
 /// The names of the backend's nodes that parse_offer(), parse_properties() and parse_identity()
 /// use.

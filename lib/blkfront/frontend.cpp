@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "base/enum_name.hpp"
 #include "blkfront/connection.hpp"
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/async/shield.hpp"
@@ -12,36 +13,13 @@
 
 namespace xenpv::blkfront {
 
-namespace asio = boost::asio;
-
 std::string_view to_string(flush_support support) noexcept {
-  switch (support) {
-    case flush_support::none:
-      return "none";
-    case flush_support::cache:
-      return "cache";
-    case flush_support::barrier:
-      return "barrier";
-    case flush_support::ignored:
-      return "ignored";
-  }
-  return "invalid";
+  return enum_name<flush_support::ignored>(support, "none", "cache", "barrier", "ignored");
 }
 
 std::string_view to_string(device_state state) noexcept {
-  switch (state) {
-    case device_state::connected:
-      return "connected";
-    case device_state::recovering:
-      return "recovering";
-    case device_state::unplugged:
-      return "unplugged";
-    case device_state::failed:
-      return "failed";
-    case device_state::closed:
-      return "closed";
-  }
-  return "invalid";
+  return enum_name<device_state::closed>(state, "connected", "recovering", "unplugged", "failed",
+                                         "closed");
 }
 
 // g++ 12 may destroy the temporaries of a calling coroutine twice, default arguments included.
@@ -74,6 +52,10 @@ frontend::~frontend() {
                  [self = connection_](const std::exception_ptr&) {});
 }
 
+frontend::executor_type frontend::get_executor() const {
+  return connection_->control();
+}
+
 std::size_t frontend::queue_count() const noexcept {
   return connection_->queues().size();
 }
@@ -104,27 +86,24 @@ void frontend::on_change(std::function<void()> callback) {
 
 asio::awaitable<void> frontend::read(std::uint64_t offset, std::span<std::byte> buffer) {
   auto& first = queue(0);
-  auto body = [&] { return first.read(offset, buffer); };
-  co_await async::run_on(first.executor(), body);
+  return async::run_on(first.get_executor(), [=, &first] { return first.read(offset, buffer); });
 }
 
 asio::awaitable<void> frontend::write(std::uint64_t offset, std::span<const std::byte> data,
                                       bool fua) {
   auto& first = queue(0);
-  auto body = [&] { return first.write(offset, data, fua); };
-  co_await async::run_on(first.executor(), body);
+  return async::run_on(first.get_executor(),
+                       [=, &first] { return first.write(offset, data, fua); });
 }
 
 asio::awaitable<void> frontend::flush() {
   auto& first = queue(0);
-  auto body = [&] { return first.flush(); };
-  co_await async::run_on(first.executor(), body);
+  return async::run_on(first.get_executor(), [&first] { return first.flush(); });
 }
 
 asio::awaitable<void> frontend::discard(std::uint64_t offset, std::uint64_t length) {
   auto& first = queue(0);
-  auto body = [&] { return first.discard(offset, length); };
-  co_await async::run_on(first.executor(), body);
+  return async::run_on(first.get_executor(), [=, &first] { return first.discard(offset, length); });
 }
 
 asio::awaitable<std::string> frontend::identity() {

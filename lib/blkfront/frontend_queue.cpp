@@ -16,17 +16,16 @@
 namespace xenpv::blkfront {
 namespace {
 
-namespace asio = boost::asio;
 using clock = std::chrono::steady_clock;
 
-/// How often a queue checks the progress of its requests. This is also the delay after which a lost
-/// event is compensated.
+/// The interval at which a queue checks the progress of its requests, and thus the time within
+/// which a lost event is detected.
 constexpr std::chrono::nanoseconds default_tick = std::chrono::seconds(1);
 
 /// How long a response may stay in the ring while several responses share an event.
 constexpr std::chrono::milliseconds poll_delay(1);
 
-/// Deadlines are detected late by at most a quarter.
+/// A deadline is detected at most a quarter of its length late.
 std::chrono::nanoseconds tick_for(const queue_options& options) {
   auto tick = default_tick;
   for (const auto limit : {options.request_deadline, options.stall_report})
@@ -65,10 +64,6 @@ frontend_queue::frontend_queue(asio::io_context& context, async::event_loop& loo
 
 frontend_queue::~frontend_queue() = default;
 
-asio::any_io_executor frontend_queue::executor() const {
-  return context_.get_executor();
-}
-
 queue_transport frontend_queue::open_transport(domid backend, const layout& plan, bool scrub) {
   const auto rings = plan.ring_pages();
   auto granted = xen::grant_sharer::open().share(backend, plan.pages_per_queue(), true);
@@ -80,14 +75,13 @@ queue_transport frontend_queue::open_transport(domid backend, const layout& plan
                                             granted_, scrub);
   };
   // Allow no leases before connect(), because the engine reserves its own pages first.
-  fresh_data_ = pool(rings, plan.data_pages);
+  fresh_pages_ = pool(rings, plan.data_pages);
   indirect_ =
       plan.indirect_pages == 0 ? nullptr : pool(rings + plan.data_pages, plan.indirect_pages);
   if (!port_.is_live() || port_for_ != backend) {
     port_ = loop_.bind_unbound(backend);
     port_for_ = backend;
-    // Fail if the port dies, because without events every response would silently be delayed by a
-    // tick.
+    // Fail if the port dies: without events, every response would silently be delayed by a tick.
     port_.on_death([self = weak_from_this()](const error& reason) {
       const auto live = self.lock();
       if (!live || live->ring() == nullptr) return;
@@ -101,9 +95,9 @@ queue_transport frontend_queue::open_transport(domid backend, const layout& plan
 void frontend_queue::connect(const backend_properties& properties, const layout& plan,
                              std::uint16_t handle, std::shared_ptr<sector_locks> locks) {
   const auto refs = granted_->refs();
-  const auto before = std::exchange(data_, std::move(fresh_data_));
+  const auto before = std::exchange(pages_, std::move(fresh_pages_));
   engine_setup setup{.ring = *ring_,
-                     .data = {data_, part(refs, plan.ring_pages(), plan.data_pages)},
+                     .data = {pages_, part(refs, plan.ring_pages(), plan.data_pages)},
                      .indirect = {},
                      .shape = properties.shape,
                      .unit = properties.unit,
@@ -137,12 +131,12 @@ void frontend_queue::connect(const backend_properties& properties, const layout&
 /// Switches future leases to ungranted memory. Existing leases keep their pages, and with them the
 /// grants of the old pool.
 void frontend_queue::replace_pool(std::size_t pages) noexcept {
-  const auto before = std::exchange(data_, ungranted_pool(pages));
+  const auto before = std::exchange(pages_, ungranted_pool(pages));
   requests_.leave_pages();
   if (before) before->wake_all();
 }
 
-/// Releases the ring, its pages and, unless `keep_port`, the port. Keeps `data_`, which pages()
+/// Releases the ring, its pages and, unless `keep_port`, the port. Keeps `pages_`, which pages()
 /// returns.
 void frontend_queue::drop_transport(bool keep_port) noexcept {
   tick_.cancel();
@@ -154,7 +148,7 @@ void frontend_queue::drop_transport(bool keep_port) noexcept {
   ring_.reset();
   // Existing leases keep their pages alive.
   indirect_.reset();
-  fresh_data_.reset();
+  fresh_pages_.reset();
   granted_.reset();
 }
 
@@ -167,8 +161,9 @@ void frontend_queue::close_transport() noexcept {
 
 std::size_t frontend_queue::suspend(bool keep_port, connection_loss loss) {
   const bool lost_cache = loss == connection_loss::abrupt && !options_.trust_backend_cache;
-  // Take the responses that arrived before the loss; requests that callers submit meanwhile have to
-  // wait. After a resume, do not read the ring: its contents belong to another connection.
+  // Take the responses that arrived before the loss; requests submitted by their completion
+  // handlers have to wait. After a resume, do not read the ring: its contents belong to another
+  // connection.
   turn_ = turn_state::running;
   const auto unanswered = requests_.suspend(port_.is_live(), lost_cache, blk::now_ns());
   turn_ = turn_state::none;
@@ -183,20 +178,12 @@ std::size_t frontend_queue::suspend(bool keep_port, connection_loss loss) {
   return unanswered;
 }
 
-void frontend_queue::fail_queued(const error& reason) {
-  requests_.expire(reason);
-}
-
-void frontend_queue::shut(error reason) {
-  requests_.shut(std::move(reason));
-}
-
 void frontend_queue::fail(const error& reason) {
   requests_.fail(reason);
   target_.reset();
   // Pages of unanswered requests are not in the pool, but the backend can read all granted pages,
   // so new leases must not use the pool.
-  if (data_ && granted_) replace_pool(own_pages);
+  if (pages_ && granted_) replace_pool(own_pages);
   notice_idle();
 }
 
@@ -211,21 +198,17 @@ void frontend_queue::submit(blk::request& r) {
   if (fate == request_queue::fate::refused) asio::post(context_, [&r] { r.done(r); });
 }
 
-void frontend_queue::commit() {
-  turn(false);
-}
-
-void frontend_queue::schedule_send() {
-  schedule_turn();
-}
-
 void frontend_queue::schedule_turn() {
-  if (turn_ != turn_state::none) turn_ = turn_state::running_again;
-  if (turn_posted_ || turn_ != turn_state::none) return;
-  turn_posted_ = true;
+  if (turn_ != turn_state::none) {
+    turn_ = turn_state::running_again;
+    return;
+  }
+  turn_due_ = true;
+  if (std::exchange(turn_posted_, true)) return;
   asio::post(context_, [self = shared_from_this()] {
     self->turn_posted_ = false;
-    self->turn(false);
+    // A commit() or an event may have sent everything already.
+    if (self->turn_due_) self->turn(false);
   });
 }
 
@@ -270,6 +253,7 @@ void frontend_queue::notify() noexcept {
 
 void frontend_queue::turn(bool event) noexcept {
   if (turn_ != turn_state::none) return;
+  turn_due_ = false;
   auto* const ring = requests_.ring();
   if (ring == nullptr) return send_forwarded();
   turn_ = turn_state::running;
@@ -300,7 +284,7 @@ void frontend_queue::turn(bool event) noexcept {
   notice_idle();
 }
 
-/// An event shared by several responses is delayed until the last of them, so poll in the meantime.
+/// An event shared by several responses arrives only with the last of them, so poll until then.
 void frontend_queue::schedule_poll() {
   if (std::exchange(poll_scheduled_, true)) return;
   poll_.expires_after(poll_delay);
@@ -355,7 +339,7 @@ void frontend_queue::report_stall(std::uint64_t now) {
   stalled_ = stalls;
   if (!stalls) return log().warn("{}: the backend responds again", options_.name);
   ++ring()->counters().stalls;
-  log().warn("{}: the backend is connected but has not answered for {}: {} requests are waiting",
+  log().warn("{}: the backend is connected but has not responded for {}: {} requests in flight",
              options_.name, format_duration(std::chrono::nanoseconds(oldest)), ring()->in_flight());
 }
 
@@ -364,7 +348,7 @@ void frontend_queue::report_timeouts(std::uint64_t now) {
   const auto late = ring()->check_deadlines(now, limit);
   if (late.requests == 0) return;
   log().error(
-      "{}: {} requests timed out: the backend has not answered {} ring requests for more than {}; "
+      "{}: {} requests timed out: no response to {} ring requests for more than {}; "
       "last event {} ago",
       options_.name, late.requests, late.unanswered, format_duration(options_.request_deadline),
       format_duration(std::chrono::nanoseconds(now - last_event_ns_)));
@@ -412,26 +396,6 @@ void frontend_queue::flush_failed_after_loss() {
       "{}: failing one flush: the lost backend might not have written all completed writes to the "
       "disk; repeat these writes, or check the file system",
       options_.name);
-}
-
-void frontend_queue::lock_sector(std::uint64_t sector) {
-  locks_->lock(index_, sector);
-}
-
-void frontend_queue::unlock_sector(std::uint64_t sector) {
-  locks_->unlock(sector);
-}
-
-void frontend_queue::sector_held(std::uint64_t sector) {
-  locks_->held(sector);
-}
-
-void frontend_queue::raise_fences(std::uint64_t id, const stretch& bytes) {
-  locks_->raise_fences(index_, id, bytes);
-}
-
-void frontend_queue::lower_fences(std::uint64_t id) {
-  locks_->lower_fences(index_, id);
 }
 
 void frontend_queue::marked_answered(blk::request& r) {

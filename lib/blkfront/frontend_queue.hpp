@@ -14,7 +14,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
+#include "async/signal.hpp"
 #include "blkfront/coalescing.hpp"
 #include "blkfront/connection_loss.hpp"
 #include "blkfront/layout.hpp"
@@ -22,7 +24,6 @@
 #include "blkfront/sector_locks.hpp"
 #include "blkfront/transport.hpp"
 #include "xenpv/async/event_loop.hpp"
-#include "xenpv/async/signal.hpp"
 #include "xenpv/blk/block_device.hpp"
 #include "xenpv/xen/grant_share.hpp"
 
@@ -50,55 +51,53 @@ class frontend_queue final : public blk::block_queue,
                              public std::enable_shared_from_this<frontend_queue>,
                              private engine_host {
  public:
-  frontend_queue(async::asio::io_context& context, async::event_loop& loop, std::size_t index,
+  frontend_queue(asio::io_context& context, async::event_loop& loop, std::size_t index,
                  queue_options options, queue_events events);
   ~frontend_queue() override;
 
   /// Grants this queue's pages of `plan` to `backend` and binds a port for it. Throws `failure`.
-  /// `scrub`: zero pages after use, because the backend is not trusted.
+  /// `scrub`: zero pages after use, because the backend is untrusted.
   [[nodiscard]] queue_transport open_transport(domid backend, const layout& plan, bool scrub);
   /// Unbinds and ungrants. All requests must have completed.
   void close_transport() noexcept;
 
   /// Call when the backend is lost, also for a transport that never connected. Unbinds and
   /// ungrants, and queues requests until the next connect(). Returns the number of requests that
-  /// the lost backend has not answered. `keep_port`: leave the port bound for the next connection
+  /// the lost backend left unanswered. `keep_port`: leave the port bound for the next connection
   /// to the same backend. Xen makes the port bindable again when the other end closes it, and
   /// keeping it avoids an unbind after an undetected resume (xen/custodian.hpp).
   std::size_t suspend(bool keep_port, connection_loss loss);
   /// Fails queued and new requests with `reason` until the next connect().
-  void fail_queued(const error& reason);
+  void fail_queued(const error& reason) { requests_.expire(reason); }
   /// Call instead of connect() for a queue without its own ring: `target` sends its requests.
   void forward_to(const std::shared_ptr<frontend_queue>& target, const blk::geometry& shape);
   /// Refuses new requests with `reason`; requests in flight may complete.
-  void shut(error reason);
-  /// Call when the backend has the ring: starts sending requests.
+  void shut(error reason) { requests_.shut(std::move(reason)); }
+  /// Call when the backend is connected: starts sending requests.
   void connect(const backend_properties& properties, const layout& plan, std::uint16_t handle,
                std::shared_ptr<sector_locks> locks);
   void set_geometry(const blk::geometry& shape);
   /// Fails all current and future requests with `reason`. Granted pages are no longer leased, and
   /// stay granted until close_transport().
   void fail(const error& reason);
-  /// Returns true when no request is left and the backend has answered all ring requests. Returns
-  /// false when `limit` has passed.
-  [[nodiscard]] async::asio::awaitable<bool> drain(std::chrono::nanoseconds limit);
+  /// Returns true when all requests have completed and the backend has responded to all ring
+  /// requests. Returns false when `limit` has passed.
+  [[nodiscard]] asio::awaitable<bool> drain(std::chrono::nanoseconds limit);
 
   [[nodiscard]] queue_statistics statistics() const;
   [[nodiscard]] std::size_t index() const noexcept { return index_; }
-  [[nodiscard]] async::asio::io_context& context() const noexcept { return context_; }
+  [[nodiscard]] asio::io_context& context() const noexcept { return context_; }
   /// Null before connect() and after close_transport().
   [[nodiscard]] engine* ring() noexcept { return requests_.ring(); }
   /// The sector locks of the connection to which ring() belongs.
   [[nodiscard]] const sector_locks* locks() const noexcept { return locks_.get(); }
 
   // block_queue
-  [[nodiscard]] const blk::geometry& shape() const noexcept override { return shape_; }
-  [[nodiscard]] async::asio::any_io_executor executor() const override;
-  void submit(blk::request& r) override;
-  void commit() override;
-  [[nodiscard]] const std::shared_ptr<blk::page_pool>& pages() const noexcept override {
-    return data_;
+  [[nodiscard]] asio::any_io_executor get_executor() const override {
+    return context_.get_executor();
   }
+  void submit(blk::request& r) override;
+  void commit() override { turn(false); }
 
  private:
   struct forwarded_request;
@@ -107,12 +106,14 @@ class frontend_queue final : public blk::block_queue,
   static constexpr std::size_t own_pages = 64;
 
   // engine_host
-  void schedule_send() override;
-  void lock_sector(std::uint64_t sector) override;
-  void unlock_sector(std::uint64_t sector) override;
-  void sector_held(std::uint64_t sector) override;
-  void raise_fences(std::uint64_t id, const stretch& bytes) override;
-  void lower_fences(std::uint64_t id) override;
+  void schedule_send() override { schedule_turn(); }
+  void lock_sector(std::uint64_t sector) override { locks_->lock(index_, sector); }
+  void unlock_sector(std::uint64_t sector) override { locks_->unlock(sector); }
+  void sector_held(std::uint64_t sector) override { locks_->held(sector); }
+  void raise_fences(std::uint64_t id, const stretch& bytes) override {
+    locks_->raise_fences(index_, id, bytes);
+  }
+  void lower_fences(std::uint64_t id) override { locks_->lower_fences(index_, id); }
   void shape_changed() override;
   void flush_ignored() override;
   void flush_failed_after_loss() override;
@@ -139,7 +140,7 @@ class frontend_queue final : public blk::block_queue,
   void report_failure();
   void notice_idle() noexcept;
 
-  async::asio::io_context& context_;
+  asio::io_context& context_;
   async::event_loop& loop_;
   std::size_t index_;
   queue_options options_;
@@ -147,18 +148,17 @@ class frontend_queue final : public blk::block_queue,
 
   std::shared_ptr<xen::granted_pages> granted_;
   std::optional<ring::blkif_front_ring> ring_;
-  std::shared_ptr<blk::page_pool> data_;
-  std::shared_ptr<blk::page_pool> fresh_data_;  ///< pages of a transport that is not connected yet
+  std::shared_ptr<blk::page_pool> fresh_pages_;  ///< pages of a transport that is not connected yet
   std::shared_ptr<blk::page_pool> indirect_;
   async::bound_port port_;
   domid port_for_{};  ///< the domain that is allowed to bind the port
   request_queue requests_;
   std::weak_ptr<frontend_queue> target_;  ///< sends the requests if this queue has no ring
   std::shared_ptr<sector_locks> locks_;
-  blk::geometry shape_;
 
   turn_state turn_ = turn_state::none;
   bool turn_posted_ = false;
+  bool turn_due_ = false;  ///< something was submitted since the last turn
   bool failure_reported_ = false;
   bool stalled_ = false;
   bool poll_scheduled_ = false;
@@ -169,9 +169,9 @@ class frontend_queue final : public blk::block_queue,
   std::uint64_t last_answer_ns_ = 0;
   std::uint64_t last_event_ns_ = 0;
   std::uint64_t last_tick_ns_ = 0;
-  async::asio::steady_timer tick_;
-  async::asio::steady_timer poll_;  ///< runs while several responses share an event
-  async::signal idle_;  ///< notified when the last request is answered or the ring is lost
+  asio::steady_timer tick_;
+  asio::steady_timer poll_;  ///< runs while several responses share an event
+  async::signal idle_;       ///< notified when the last request completes or the ring is lost
 };
 
 }  // namespace xenpv::blkfront

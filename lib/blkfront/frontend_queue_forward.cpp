@@ -8,11 +8,6 @@
 #include "blkfront/request_data.hpp"
 
 namespace xenpv::blkfront {
-namespace {
-
-namespace asio = boost::asio;
-
-}  // namespace
 
 /// A copy of a request for another queue's ring, with its own data buffer. The caller's pages may
 /// be accessed only on the caller's thread, and no longer exist if the original request completed

@@ -2,36 +2,16 @@
 
 #include <fmt/format.h>
 
+#include "base/enum_name.hpp"
+
 namespace xenpv::blkfront {
 
 using wire::xenbus_state;
 
 std::string_view to_string(handshake_step step) noexcept {
-  switch (step) {
-    case handshake_step::wait:
-      return "wait";
-    case handshake_step::set_closing:
-      return "set Closing";
-    case handshake_step::set_closed:
-      return "set Closed";
-    case handshake_step::set_initialising:
-      return "set Initialising";
-    case handshake_step::publish:
-      return "publish";
-    case handshake_step::finish:
-      return "finish";
-    case handshake_step::look_again:
-      return "look again";
-    case handshake_step::close:
-      return "close";
-    case handshake_step::lost:
-      return "lost";
-    case handshake_step::unplugged:
-      return "unplugged";
-    case handshake_step::closed:
-      return "closed";
-  }
-  return "invalid";
+  return enum_name<handshake_step::closed>(step, "wait", "set Closing", "set Closed",
+                                           "set Initialising", "publish", "finish", "look again",
+                                           "close", "lost", "unplugged", "closed");
 }
 
 handshake_step handshake::next(const handshake_view& view) noexcept {
@@ -109,8 +89,8 @@ handshake_step handshake::reset_from_initialising(const handshake_view& view) no
 }
 
 handshake_step handshake::await_connected(const handshake_view& view) noexcept {
-  // After publishing, the frontend's state is Initialised. Otherwise the directory was recreated
-  // after a migration, without the published nodes.
+  // After publishing, the frontend's state is Initialised; otherwise a migration has recreated the
+  // directory, without the published nodes.
   if (!view.backend || view.own != xenbus_state::initialised) return handshake_step::lost;
   switch (*view.backend) {
     case xenbus_state::connected:
@@ -136,7 +116,7 @@ handshake_step handshake::await_connected(const handshake_view& view) noexcept {
 }
 
 handshake_step handshake::stay_connected(const handshake_view& view) noexcept {
-  // The toolstack recreates the directory after a migration: the frontend's state is then 1 again.
+  // A migration recreates the frontend's directory, with state 1.
   if (!view.backend || view.own != xenbus_state::connected) return handshake_step::lost;
   switch (*view.backend) {
     case xenbus_state::connected:
@@ -174,8 +154,8 @@ handshake_step next_close_step(const handshake_view& view) noexcept {
       // Nothing was published, or the toolstack recreated the directory: there is nothing to close.
       return handshake_step::closed;
     case xenbus_state::unknown:
-      // If both ends are missing, the toolstack removed the device. A write would recreate this
-      // end.
+      // If both ends are missing, the toolstack has removed the device, and a write would recreate
+      // this end.
       return gone ? handshake_step::closed : handshake_step::set_closing;
     case xenbus_state::init_wait:
     case xenbus_state::initialised:
@@ -192,17 +172,17 @@ namespace {
 std::string explain_init_wait(const handshake_view& view,
                               std::optional<std::string_view> hotplug_status) {
   if (view.own != xenbus_state::initialised)
-    return "backend is in InitWait and waits for this frontend's ring";
+    return "backend is in InitWait, waiting for this frontend's ring";
   if (!hotplug_status)
     return "backend is in InitWait and has not accepted this frontend's ring; hotplug-status is "
-           "missing: the toolstack's script has not run";
+           "missing: the hotplug script has not run";
   if (*hotplug_status != "connected")
     return fmt::format(
         "backend is in InitWait and has not accepted this frontend's ring; hotplug-status is '{}': "
-        "the toolstack's script failed",
+        "the hotplug script failed",
         *hotplug_status);
   return "backend is in InitWait and has not accepted this frontend's ring; see the log of the "
-         "backend's domain";
+         "backend domain";
 }
 
 }  // namespace
@@ -210,13 +190,13 @@ std::string explain_init_wait(const handshake_view& view,
 std::string explain_wait(const handshake_view& view,
                          std::optional<std::string_view> hotplug_status) {
   if (!view.backend)
-    return "the backend's directory does not exist (is the disk attached, and its backend domain "
-           "alive?)";
+    return "the backend directory does not exist (is the disk attached, and its backend domain "
+           "running?)";
   switch (*view.backend) {
     case xenbus_state::unknown:
       return "backend is in Unknown: its domain is being shut down";
     case xenbus_state::initialising:
-      return "backend is in Initialising: no driver in the backend's domain serves the disk (is "
+      return "backend is in Initialising: no driver in the backend domain serves the disk (is "
              "xen-blkback loaded there?)";
     case xenbus_state::init_wait:
       return explain_init_wait(view, hotplug_status);

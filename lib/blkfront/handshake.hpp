@@ -17,7 +17,7 @@ namespace xenpv::blkfront {
 /// A snapshot of xenstore.
 struct handshake_view {
   wire::xenbus_state own = wire::xenbus_state::unknown;
-  /// nullopt: the backend's directory, or its state node, does not exist.
+  /// nullopt: the backend directory or its `state` node does not exist.
   std::optional<wire::xenbus_state> backend;
   bool online = true;  ///< the toolstack's `online` node; false: the disk is being detached
   /// Nothing has changed for a while: proceed as far as is safe without the backend's reply.
@@ -34,7 +34,7 @@ enum class handshake_step : std::uint8_t {
   finish,            ///< read the backend's properties and write Connected
   look_again,        ///< the backend wrote Connected again: reread its properties
   close,             ///< the backend is closing: stop using the ring and close
-  lost,              ///< the ring is unusable: the backend vanished or restarted, or the
+  lost,              ///< the ring is unusable: the backend is gone or restarted, or the
                      ///< frontend's directory was recreated
   unplugged,         ///< the toolstack is detaching the disk: there is nothing to connect to
   closed,            ///< the close is complete
@@ -46,7 +46,7 @@ class handshake {
   /// The next step to establish or keep a connection.
   [[nodiscard]] handshake_step next(const handshake_view& view) noexcept;
 
-  /// How often the backend refused a published ring (went to Closing or Closed instead of
+  /// The number of times the backend refused a published ring (went to Closing or Closed instead of
   /// Connected). This usually means that blkback still has earlier I/O in flight. The caller should
   /// back off.
   [[nodiscard]] unsigned refusals() const noexcept { return refusals_; }
@@ -70,7 +70,7 @@ class handshake {
 /// acknowledges each.
 [[nodiscard]] handshake_step next_close_step(const handshake_view& view) noexcept;
 
-/// Explains to the user why a connect (or close) makes no progress, with a remedy. `hotplug_status`
+/// Explains why a connect (or close) makes no progress, for users, with a remedy. `hotplug_status`
 /// is the value of the backend's hotplug-status node.
 [[nodiscard]] std::string explain_wait(const handshake_view& view,
                                        std::optional<std::string_view> hotplug_status);

@@ -13,14 +13,9 @@
 namespace xenpv::blkfront {
 namespace {
 
-std::string value_or_empty(const node_map& nodes, std::string_view name) {
-  const auto node = nodes.find(name);
-  return node == nodes.end() ? std::string() : node->second;
-}
-
 error refuse(std::string_view difference) {
   return make_error(errc::wrong_disk, difference,
-                    "nothing was written to it; the waiting requests have failed. Attach the "
+                    "nothing was written to it; queued requests have failed. Attach the "
                     "right disk, or reopen this one");
 }
 
@@ -125,9 +120,9 @@ result<remembered_disk> parse_remembered(std::string_view text) {
 }
 
 disk_identity parse_identity(const node_map& nodes) {
-  return {.vdi = value_or_empty(nodes, "sm-data/vdi-uuid"),
-          .page83 = value_or_empty(nodes, "sm-data/scsi/0x12/0x83"),
-          .params = value_or_empty(nodes, "params")};
+  return {.vdi = value_or(nodes, "sm-data/vdi-uuid"),
+          .page83 = value_or(nodes, "sm-data/scsi/0x12/0x83"),
+          .params = value_or(nodes, "params")};
 }
 
 namespace {
@@ -139,12 +134,10 @@ bool agree(const std::string& before, const std::string& now) {
 
 result<void> check_names(const disk_identity& before, const disk_identity& now) {
   if (differ(before.vdi, now.vdi))
-    return refuse(fmt::format("the disk came back as VDI {} in place of {}", now.vdi, before.vdi));
-  if (differ(before.page83, now.page83))
-    return refuse("the disk came back with another SCSI identity");
+    return refuse(fmt::format("the VDI is {}, previously {}", now.vdi, before.vdi));
+  if (differ(before.page83, now.page83)) return refuse("the SCSI identity has changed");
   if (differ(before.params, now.params))
-    return refuse(fmt::format("the disk came back with source '{}' in place of '{}'", now.params,
-                              before.params));
+    return refuse(fmt::format("the source is '{}', previously '{}'", now.params, before.params));
   return {};
 }
 
@@ -159,17 +152,17 @@ bool has_same_name(const disk_identity& before, const disk_identity& now, bool m
 
 result<void> check_same_disk(const known_disk& before, const known_disk& now, bool may_have_moved) {
   if (now.shape.sector_size != before.shape.sector_size)
-    return refuse(fmt::format("the disk came back with sectors of {} bytes in place of {}",
-                              now.shape.sector_size, before.shape.sector_size));
+    return refuse(fmt::format("the sector size is {} bytes, previously {}", now.shape.sector_size,
+                              before.shape.sector_size));
   // The medium of a CD-ROM drive may change.
   if (before.shape.cdrom && now.shape.cdrom) return {};
   const bool is_larger_same = now.shape.size > before.shape.size &&
                               has_same_name(before.identity, now.identity, may_have_moved);
   if (now.shape.size != before.shape.size && !is_larger_same)
-    return refuse(fmt::format("the disk came back with {} ({} bytes) in place of {} ({} bytes)",
+    return refuse(fmt::format("the size is {} ({} bytes), previously {} ({} bytes)",
                               format_size(now.shape.size), now.shape.size,
                               format_size(before.shape.size), before.shape.size));
-  if (now.shape.read_only && !before.shape.read_only) return refuse("the disk came back read-only");
+  if (now.shape.read_only && !before.shape.read_only) return refuse("the disk is now read-only");
   // Storage that migrates with the guest may have different names on the new host.
   if (may_have_moved) return {};
   return check_names(before.identity, now.identity);

@@ -5,11 +5,11 @@
 // Used on its queue's thread. Does no I/O: the owner sends the requests when a backend is
 // connected.
 //
-// Requests in flight are not ordered, but the lost backend may have carried out a request, and a
+// Requests in flight are not ordered, but the lost backend may have processed a request, and a
 // caller may have read the written data. Therefore
 //  - requests to overlapping bytes are sent in order of submission if one of them changes data,
-//    each after the previous one has been answered;
-//  - a flush is sent after all earlier changes have been answered;
+//    each after the previous one has completed;
+//  - a flush is sent after all earlier changes have completed;
 //  - all others are sent immediately.
 // Requests added while others wait follow the same rules, so that they do not overtake those. The
 // journals of two queues are not ordered: writes in flight on both may be applied in either order,

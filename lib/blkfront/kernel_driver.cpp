@@ -12,8 +12,6 @@
 
 namespace xenpv::blkfront {
 
-namespace asio = async::asio;
-
 namespace {
 
 constexpr std::chrono::milliseconds poll_interval(50);
@@ -90,7 +88,7 @@ void take_from_kernel(const listed_device& device, const system_root& root) {
 
 asio::awaitable<std::string> give_to_kernel(async::store_client& store, listed_device device,
                                             system_root root, std::chrono::nanoseconds limit) {
-  const auto operation = fmt::format("return {} to the kernel's driver", device.name);
+  const auto operation = fmt::format("return {} to the kernel driver", device.name);
   co_await reset_nodes(store, device, operation);
   auto backend_waits = [&]() -> asio::awaitable<bool> {
     const auto state = co_await store.read_if_exists(device.backend + "/state");
@@ -104,7 +102,7 @@ asio::awaitable<std::string> give_to_kernel(async::store_client& store, listed_d
     co_return name.has_value();
   };
   if (!co_await wait_until(has_block_device, limit)) {
-    // A bound driver without a block device would prevent other frontends from using the disk.
+    // A bound driver without a block device would block other frontends from using the disk.
     write_driver_file(device, root, "unbind", operation);
     throw failure(
         make_error_code(errc::timed_out), operation,

@@ -18,7 +18,7 @@ constexpr auto direct = static_cast<unsigned>(wire::blkif_max_segments_per_reque
 /// would be idle between two of them.
 constexpr std::size_t large_requests = 4;
 
-/// If there were fewer pages per queue than this, fewer queues perform better.
+/// With fewer pages per queue than this, fewer queues are faster.
 constexpr std::size_t pages_worth_a_queue = 64;
 
 /// A page_pool numbers its pages with 16 bits, so pages beyond this limit are not granted.

@@ -13,8 +13,8 @@
 
 namespace xenpv::blkfront {
 
-/// Upper bounds set by the caller, for measurements and small guests. By default the backend's
-/// whole offer is used.
+/// Upper bounds set by the caller, for measurements and small guests. By default, everything that
+/// the backend offers is used.
 struct layout_limits {
   std::optional<unsigned> ring_page_order;
   std::optional<unsigned> queues;

@@ -8,7 +8,6 @@
 
 namespace xenpv::blkfront {
 
-namespace asio = boost::asio;
 using async::call_on;
 
 namespace {
@@ -48,7 +47,7 @@ asio::awaitable<std::optional<std::vector<queue_transport>>> queue_set::open(
     sector_locks_->add(queue);
     auto open = [&] { return queue->open_transport(device.backend_domain, plan, !device.trusted); };
     try {
-      transports.push_back(co_await call_on(queue->executor(), open));
+      transports.push_back(co_await call_on(queue->get_executor(), open));
     } catch (const failure& problem) {
       if (!is_out_of_pages(problem) || plan.pages() <= least_pages) throw;
       co_return std::nullopt;
@@ -62,12 +61,12 @@ asio::awaitable<void> queue_set::connect(const backend_properties& properties, c
   for (unsigned i = 0; i < plan.queues; ++i) {
     const auto queue = queues_[i];
     auto connect = [&] { queue->connect(properties, plan, handle, sector_locks_); };
-    co_await call_on(queue->executor(), connect);
+    co_await call_on(queue->get_executor(), connect);
   }
   for (std::size_t i = plan.queues; i < queues_.size(); ++i) {
     const auto queue = queues_[i];
     auto forward = [&] { queue->forward_to(queues_[i % plan.queues], properties.shape); };
-    co_await call_on(queue->executor(), forward);
+    co_await call_on(queue->get_executor(), forward);
   }
 }
 
@@ -76,21 +75,6 @@ asio::awaitable<std::size_t> queue_set::suspend(bool keep_ports, connection_loss
   auto suspend = [&](frontend_queue& queue) { unanswered += queue.suspend(keep_ports, loss); };
   co_await for_each(suspend);
   co_return unanswered;
-}
-
-asio::awaitable<void> queue_set::fail_queued(error reason) {
-  auto fail = [&](frontend_queue& queue) { queue.fail_queued(reason); };
-  co_await for_each(fail);
-}
-
-asio::awaitable<void> queue_set::shut(error reason) {
-  auto shut = [&](frontend_queue& queue) { queue.shut(reason); };
-  co_await for_each(shut);
-}
-
-asio::awaitable<void> queue_set::fail(error reason) {
-  auto fail = [&](frontend_queue& queue) { queue.fail(reason); };
-  co_await for_each(fail);
 }
 
 asio::awaitable<bool> queue_set::drain(std::chrono::nanoseconds limit) {
@@ -102,19 +86,9 @@ asio::awaitable<bool> queue_set::drain(std::chrono::nanoseconds limit) {
       const bool empty = co_await queue->drain(until - std::chrono::steady_clock::now());
       drained = drained && empty;
     };
-    co_await async::run_on(queue->executor(), drain);
+    co_await async::run_on(queue->get_executor(), drain);
   }
   co_return drained;
-}
-
-asio::awaitable<void> queue_set::set_geometry(blk::geometry shape) {
-  auto set = [&](frontend_queue& queue) { queue.set_geometry(shape); };
-  co_await for_each(set);
-}
-
-asio::awaitable<void> queue_set::close() {
-  auto close = [](frontend_queue& queue) { queue.close_transport(); };
-  co_await for_each(close);
 }
 
 asio::awaitable<std::vector<queue_statistics>> queue_set::statistics() {

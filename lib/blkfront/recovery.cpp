@@ -14,7 +14,6 @@
 
 namespace xenpv::blkfront {
 
-namespace asio = boost::asio;
 using namespace std::chrono_literals;
 
 namespace {
@@ -31,8 +30,8 @@ constexpr std::chrono::nanoseconds longest_attempt = 60s;
 /// run.
 constexpr std::chrono::nanoseconds longest_tick = 1s;
 
-/// How long requests in flight may take when the toolstack detaches the disk. The toolstack itself
-/// waits only briefly.
+/// How long requests in flight may take when the toolstack detaches the disk. The toolstack waits
+/// only briefly.
 constexpr std::chrono::nanoseconds unplug_limit = 3s;
 
 }  // namespace
@@ -53,7 +52,7 @@ asio::awaitable<void> frontend::connection::suspend_queues(connection_action act
   to_replay_ += co_await queues_.suspend(keep_ports, action.loss);
   if (machine_.state() == connection_state::absent) co_await fail_waiting();
   // Requests wait from this point on, so report the state only now.
-  if (is_recovering() && state_ != device_state::failed)
+  if (machine_.is_recovering() && state_ != device_state::failed)
     become(device_state::recovering, std::nullopt);
 }
 
@@ -61,7 +60,7 @@ asio::awaitable<void> frontend::connection::fail_waiting() {
   const auto reason = make_error(errc::timed_out, fmt::format("use {}", device_),
                                  fmt::format("its backend did not return within {}",
                                              format_duration(options_.recovery_timeout)));
-  co_await queues_.fail_queued(reason);
+  co_await queues_.call_all(&frontend_queue::fail_queued, reason);
 }
 
 asio::awaitable<void> frontend::connection::pause() {
@@ -71,11 +70,11 @@ asio::awaitable<void> frontend::connection::pause() {
 }
 
 asio::awaitable<void> frontend::connection::shut(connection_action action) {
-  // ESHUTDOWN, as in NBD and as the kernel returns for a removed disk.
+  // ESHUTDOWN, as defined by NBD and returned by the kernel for a removed disk.
   const std::error_code shut_down(ESHUTDOWN, std::generic_category());
   end_reason_ = make_error(shut_down, fmt::format("use {}", device_), action.text);
   log().error("{}: {}", device_, action.text);
-  co_await queues_.shut(*end_reason_);
+  co_await queues_.call_all(&frontend_queue::shut, *end_reason_);
 }
 
 asio::awaitable<void> frontend::connection::drain() {
@@ -87,13 +86,11 @@ asio::awaitable<void> frontend::connection::drain() {
 }
 
 asio::awaitable<void> frontend::connection::fail() {
-  if (machine_.state() == connection_state::closing) {
-    const auto reason = make_error(std::make_error_code(std::errc::operation_canceled),
-                                   fmt::format("use {}", device_), "the device was closed");
-    co_await queues_.fail(reason);
-    co_return;
-  }
-  co_await queues_.fail(end_reason_.value_or(problem_));
+  auto reason = end_reason_.value_or(problem_);
+  if (machine_.state() == connection_state::closing)
+    reason = make_error(std::make_error_code(std::errc::operation_canceled),
+                        fmt::format("use {}", device_), "the device was closed");
+  co_await queues_.call_all(&frontend_queue::fail, reason);
 }
 
 /// Writes Closing, then Closed. Waits after each until the backend acknowledges it or the deadline
@@ -140,9 +137,9 @@ asio::awaitable<device_view> frontend::connection::close_handshake() {
 
 asio::awaitable<void> frontend::connection::release() {
   co_await check_resume();
-  const bool is_retry = is_opening();
+  const bool is_retry = machine_.is_opening();
   if (!is_retry) last_statistics_ = co_await queues_.statistics();
-  co_await queues_.close();
+  co_await queues_.call_all(&frontend_queue::close_transport);
   resources_.set_pages(0);
   resources_.give_cpus_back();
   if (is_retry) queues_.clear();
@@ -152,7 +149,7 @@ void frontend::connection::begin_loss() {
   const auto reason = machine_.state() == connection_state::parting ? loss_reason::backend_closed
                                                                     : machine_.reason();
   recovery_.last_reason = to_string(reason);
-  log().warn("{}: {}; requests wait for a reconnect", device_, recovery_.last_reason);
+  log().warn("{}: {}; queueing requests until reconnected", device_, recovery_.last_reason);
   lost_at_ = clock::now();
   to_replay_ = 0;
   pause_ = first_pause;
@@ -200,7 +197,7 @@ void frontend::connection::recovery_tick(clock::time_point last) {
     const auto live = self.lock();
     if (code || !live) return;
     const bool is_lost =
-        live->is_recovering() || live->machine_.state() == connection_state::parting;
+        live->machine_.is_recovering() || live->machine_.state() == connection_state::parting;
     if (is_lost) live->recovery_tick(now);
   });
 }

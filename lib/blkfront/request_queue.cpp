@@ -3,7 +3,7 @@
 namespace xenpv::blkfront {
 namespace {
 
-/// Current values must not be added up over several engines.
+/// Gauges must not be summed over several engines.
 void forget_gauges(queue_statistics& counted) {
   counted.in_flight = counted.queued = counted.pages = counted.pages_used = 0;
   counted.pages_most = counted.ring_entries = 0;
@@ -129,7 +129,7 @@ void request_queue::fail(error reason) {
   if (state_ != queue_state::failed) refusal_ = std::move(reason);
   state_ = queue_state::failed;
   if (engine_ && !engine_->failure_reason()) engine_->fail(refusal_);
-  // The engine's own requests are already answered and removed from the journal.
+  // The engine has completed its own requests and removed them from the journal.
   journal_.answer_all(refusal_.code);
 }
 

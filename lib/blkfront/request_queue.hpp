@@ -1,9 +1,9 @@
-// One queue's requests across connections. Has an engine while a backend is connected, and a
-// journal for requests that wait for a backend or that a lost backend left unanswered.
+// One queue's requests across connections: an engine while a backend is connected, and a journal
+// for requests that wait for a backend or that a lost backend left unanswered.
 //
 // Does no I/O. Owned by a frontend_queue and used on its thread; the frontend_queue creates
-// transports, sends events and completes refused requests. Makes no decisions about the device as a
-// whole.
+// transports, sends events and completes refused requests. Makes no decisions about the whole
+// device.
 #pragma once
 
 #include <memory>
@@ -22,7 +22,7 @@ enum class queue_state {
   suspended,   ///< the backend was lost; requests wait for the next one
   expired,     ///< like suspended, but requests are refused: the recovery timeout has passed
   forwarding,  ///< this queue has no ring; another queue sends its requests
-  draining,    ///< new requests are refused; earlier ones are still carried out
+  draining,    ///< new requests are refused; earlier ones are still processed
   failed,      ///< requests are refused permanently
 };
 
@@ -42,7 +42,7 @@ class request_queue {
   [[nodiscard]] const engine* ring() const noexcept { return engine_.get(); }
   /// The error with which requests are refused.
   [[nodiscard]] const error& refusal() const noexcept { return refusal_; }
-  /// Whether no request is unanswered and the backend has answered all ring requests.
+  /// Whether all requests have completed and the backend has responded to all ring requests.
   [[nodiscard]] bool is_idle() const noexcept {
     return journal_.empty() && (!engine_ || engine_->is_idle());
   }
@@ -71,29 +71,28 @@ class request_queue {
   [[nodiscard]] queue_statistics statistics() const;
   /// Flushes that failed instead of being forwarded, because completed writes were lost.
   [[nodiscard]] std::uint64_t refused_flushes() const noexcept { return refused_flushes_; }
-  /// The implementation of engine_host::marked_answered(); also for forwarded requests.
+  /// Implements engine_host::marked_answered(); also for forwarded requests.
   void answered(blk::request& r) noexcept { journal_.answered(r); }
   [[nodiscard]] bool waits(journal::ticket ticket) const { return journal_.contains(ticket); }
 
-  /// Call when the backend has the ring.
+  /// Call when the backend is connected.
   void connect(engine_setup setup, engine_host& host);
   /// Call instead of connect() for a queue without a ring.
   void forward() noexcept;
-  /// Call when the backend is lost; ends the engine. `take_answers`: take the responses left in the
-  /// ring first; must be false for a ring from before a resume. Returns the number of requests that
-  /// the backend has not answered. Does nothing once failed.
+  /// Call when the backend is lost; ends the engine. `take_answers`: first take the responses left
+  /// in the ring; must be false for a ring from before a resume. Returns the number of requests
+  /// that the backend left unanswered. Does nothing once failed.
   std::size_t suspend(bool take_answers, bool lost_cache, std::uint64_t now);
   /// Moves queued data out of the old connection's pages. Call when the pool no longer leases
   /// pages.
   void leave_pages() noexcept { journal_.leave_pages(); }
   /// While suspended: fails waiting requests with `reason`, and refuses new ones until connect().
   void expire(error reason);
-  /// Refuses new requests with `reason`; earlier ones are carried out if there is a backend.
+  /// Refuses new requests with `reason`; earlier ones are processed if there is a backend.
   void shut(error reason);
   /// Fails all current and future requests with `reason`.
   void fail(error reason);
-  /// Ends the engine, because its pages are no longer granted. All requests must have been
-  /// answered.
+  /// Ends the engine, because its pages are no longer granted. All requests must have completed.
   void close() noexcept;
 
  private:

@@ -6,8 +6,7 @@ void sector_guard::lock(std::size_t queue, std::uint64_t sector) {
   const auto [entry, is_new] = locks_.try_emplace(sector, lock_state{queues_, {}});
   entry->second.queue.push_back(queue);
   if (!is_new) return;
-  // Peers may reply from within these calls, and the last reply may even lead to the end of the
-  // lock.
+  // Peers may reply from within these calls, and the last reply may even end the lock.
   for (std::size_t i = 0; i < queues_; ++i)
     peer_.hold(i, sector);
 }

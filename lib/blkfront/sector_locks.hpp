@@ -1,7 +1,7 @@
 // Messages between the queues of one device: the sector locks of sector_guard, and fences, which
-// block writes to the byte range of a timed-out write. There is one object per connection, shared
-// by its queues. The guard is accessed only on queue 0's thread. Messages that reach a queue after
-// its connection has ended are ignored.
+// block writes to the byte range of a timed-out write. One object per connection, shared by its
+// queues. The guard is accessed only on queue 0's thread. A queue ignores messages that arrive
+// after its connection has ended.
 #pragma once
 
 #include <cstdint>
@@ -21,10 +21,10 @@ class sector_locks final : private sector_guard::peer,
                            public std::enable_shared_from_this<sector_locks> {
  public:
   explicit sector_locks(std::size_t queues) : guard_(queues, *this) {}
-  /// Adds the queues by index, before any request.
+  /// Adds the queues in index order, before any request.
   void add(const std::shared_ptr<frontend_queue>& queue) { queues_.push_back(queue); }
-  /// Call when a queue has got its ring. No lock is granted before every queue has one, because a
-  /// queue without a ring would not honour the lock.
+  /// Call when a queue has its ring. No lock is granted before all queues have one, because a queue
+  /// without a ring does not honour locks.
   void join();
   void lock(std::size_t queue, std::uint64_t sector);
   void unlock(std::uint64_t sector);
@@ -45,7 +45,7 @@ class sector_locks final : private sector_guard::peer,
   sector_guard guard_;
   std::size_t joined_ = 0;  ///< used on queue 0's thread
   std::vector<std::pair<std::size_t, std::uint64_t>>
-      waiting_;  ///< locks requested before all joined
+      waiting_;  ///< lock requests from before all queues joined
   std::vector<std::weak_ptr<frontend_queue>> queues_;
 };
 

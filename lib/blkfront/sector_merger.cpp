@@ -38,7 +38,7 @@ bool sector_merger::locked(std::uint64_t sector) noexcept {
     ready_.push_back(&m);
     return true;
   }
-  // The engine has failed since it requested the lock.
+  // The engine has failed since the lock was requested.
   host_.unlock_sector(sector);
   return false;
 }
@@ -56,7 +56,7 @@ sector_merger::merge* sector_merger::next() noexcept {
   if (ready_.empty()) return nullptr;
   auto& m = *ready_.front();
   if (m.state == stage::to_read && m.page.count == 0) {
-    // Merges that have a page are ahead of this one; it gets a page when they end.
+    // Merges that hold a page are ahead of this one, which gets a page when they end.
     if (pages_.count == 0) return nullptr;
     m.page = pool_->split(pages_, 1);
   }

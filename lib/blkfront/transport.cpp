@@ -29,8 +29,8 @@ node_list transport_nodes(std::span<const queue_transport> queues,
                           const transport_options& options) {
   node_list out;
   const auto pages = queues.front().ring.size();
-  // Leave this node out for one page: if it is 0, some backends expect ring-ref0 and others
-  // ring-ref.
+  // Omit this node for a single-page ring: with a value of 0, some backends expect ring-ref0 and
+  // others ring-ref.
   if (pages > 1) out.emplace_back("ring-page-order", fmt::format("{}", std::bit_width(pages) - 1));
   if (queues.size() == 1) {
     add_queue(out, queues.front(), "");

@@ -1,4 +1,4 @@
-// The xenstore nodes with which a frontend publishes its rings. Also identifies the nodes of a
+// The xenstore nodes through which a frontend publishes its rings. Also identifies the nodes of a
 // previous frontend, which the same transaction removes. Pure functions.
 #pragma once
 

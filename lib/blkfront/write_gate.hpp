@@ -2,8 +2,8 @@
 // ("hold" in the code) or a fence is parked until the lock or fence ends, and is then checked
 // again, in FIFO order.
 //
-// A write lock covers a sector for the time of a read-modify-write on any queue of the device. It
-// takes effect once no earlier write of this queue overlaps the sector. Until then, writes
+// A write lock covers a sector for the duration of a read-modify-write on any queue of the device.
+// It takes effect once no earlier write of this queue overlaps the sector. Until then, writes
 // submitted before the lock request still pass, so that a stream of merges cannot starve a large
 // write. A fence covers the bytes of a timed-out write that is still in flight at the backend. It
 // takes effect immediately, for all writes.

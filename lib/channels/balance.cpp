@@ -4,7 +4,6 @@
 #include <fnmatch.h>
 
 #include <algorithm>
-#include <numeric>
 #include <optional>
 #include <set>
 
@@ -35,12 +34,6 @@ result<std::vector<pin_rule>> parse_pins(std::string_view text, std::string_view
   return out;
 }
 
-std::uint64_t sum(const loads& load_by_cpu) {
-  return std::accumulate(
-      load_by_cpu.begin(), load_by_cpu.end(), std::uint64_t{0},
-      [](std::uint64_t total, const auto& entry) { return total + entry.second; });
-}
-
 double percent(std::uint64_t part, std::uint64_t whole) {
   return whole == 0 ? 0 : 100 * static_cast<double>(part) / static_cast<double>(whole);
 }
@@ -52,9 +45,10 @@ class group_balancer {
       : cpus_(std::move(cpus)), channels_(std::move(channels)) {
     for (const auto cpu : cpus_)
       loads_[cpu] = 0;
-    for (const auto* channel : channels_)
+    for (const auto* channel : channels_) {
       loads_[channel->cpu] += channel->events;
-    total_ = sum(loads_);
+      total_ += channel->events;
+    }
     min_gain_ = cpus_.empty() ? 0 : total_ / cpus_.size() / 20;
   }
 
@@ -119,8 +113,7 @@ std::vector<planned_move> moves_between(const balance_input& before,
                    .events = previous.events,
                    .reason = reasons.at(previous.irq)});
   }
-  std::sort(out.begin(), out.end(),
-            [](const planned_move& a, const planned_move& b) { return a.irq < b.irq; });
+  std::ranges::sort(out, {}, &planned_move::irq);
   return out;
 }
 
@@ -239,7 +232,7 @@ result<std::vector<planned_move>> plan_balance(const balance_input& input,
   }
   for (const auto& rule : options.pins)
     for (const auto cpu : rule.cpus)
-      if (std::find(input.cpus.begin(), input.cpus.end(), cpu) == input.cpus.end())
+      if (std::ranges::count(input.cpus, cpu) == 0)
         return make_error(errc::invalid_argument,
                           fmt::format("pin {} to CPU {}", rule.pattern, cpu),
                           fmt::format("online CPUs: {}", async::format_cpu_list(input.cpus)));

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "base/enum_name.hpp"
 #include "base/words.hpp"
 
 namespace xenpv::channels {
@@ -87,29 +88,23 @@ std::optional<channel_purpose> purpose_of(const interrupt_row& row) {
   return event_purpose(name);
 }
 
+const interrupt_row* find_row(const interrupt_table& table, const channel_purpose& purpose) {
+  for (const auto& row : table.rows)
+    if (purpose_of(row) == purpose) return &row;
+  return nullptr;
+}
+
 std::string_view to_string(upcall method) noexcept {
-  switch (method) {
-    case upcall::vector:
-      return "vector";
-    case upcall::pci_interrupt:
-      return "pci-interrupt";
-    case upcall::callback:
-      return "callback";
-    case upcall::unknown:
-      break;
-  }
-  return "unknown";
+  return enum_name<upcall::callback>(method, "unknown", "vector", "pci-interrupt", "callback");
 }
 
 upcall upcall_of(const interrupt_table& table, bool is_pv) noexcept {
   if (is_pv) return upcall::callback;
   const auto* vector = table.find("HYP");
   if (vector != nullptr && vector->total() > 0) return upcall::vector;
-  for (const auto& row : table.rows) {
-    const auto is_platform = [](const std::string& action) { return action == "xen-platform-pci"; };
-    if (std::any_of(row.actions.begin(), row.actions.end(), is_platform))
-      return upcall::pci_interrupt;
-  }
+  constexpr std::string_view platform = "xen-platform-pci";
+  for (const auto& row : table.rows)
+    if (std::ranges::count(row.actions, platform) > 0) return upcall::pci_interrupt;
   return upcall::unknown;
 }
 

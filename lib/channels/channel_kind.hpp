@@ -39,6 +39,9 @@ struct channel_purpose {
 
 /// nullopt if the row is not an event channel.
 [[nodiscard]] std::optional<channel_purpose> purpose_of(const interrupt_row& row);
+/// The first row with this purpose; nullptr if there is none.
+[[nodiscard]] const interrupt_row* find_row(const interrupt_table& table,
+                                            const channel_purpose& purpose);
 
 /// How the hypervisor notifies the guest of pending events.
 enum class upcall { unknown, vector, pci_interrupt, callback };

@@ -1,6 +1,7 @@
 #include "channels/interrupts.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -129,14 +130,21 @@ std::string take_row(std::string_view line, std::size_t cpus, interrupt_row& row
 }  // namespace
 
 std::string interrupt_row::name() const {
-  std::string out;
-  for (const auto& action : actions)
-    out += (out.empty() ? "" : ", ") + action;
-  return out;
+  return fmt::format("{}", fmt::join(actions, ", "));
 }
 
 std::uint64_t interrupt_row::total() const noexcept {
+  return sum_of(counts);
+}
+
+std::uint64_t sum_of(const std::vector<std::uint64_t>& counts) noexcept {
   return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
+}
+
+void add_counts(std::vector<std::uint64_t>& sums,
+                const std::vector<std::uint64_t>& counts) noexcept {
+  for (std::size_t column = 0; column < counts.size() && column < sums.size(); ++column)
+    sums[column] += counts[column];
 }
 
 const interrupt_row* interrupt_table::find(std::string_view label) const noexcept {

@@ -38,6 +38,11 @@ struct interrupt_row {
   [[nodiscard]] std::uint64_t total() const noexcept;
 };
 
+[[nodiscard]] std::uint64_t sum_of(const std::vector<std::uint64_t>& counts) noexcept;
+/// Adds the counts to those of the same columns in `sums`; ignores columns that it lacks.
+void add_counts(std::vector<std::uint64_t>& sums,
+                const std::vector<std::uint64_t>& counts) noexcept;
+
 struct interrupt_table {
   std::vector<unsigned> cpus = {};  ///< the columns; an offline CPU has none
   std::vector<interrupt_row> rows = {};

@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 #include <tuple>
 
+#include "base/enum_name.hpp"
 #include "channels/join.hpp"
 
 namespace xenpv::channels {
@@ -58,39 +58,24 @@ void sort_channels(std::vector<channel>& channels) {
     const auto number = entry.number ? raw(entry.number->value) : nowhere;
     return std::tuple(entry.irq.value_or(nowhere), number);
   };
-  std::stable_sort(channels.begin(), channels.end(),
-                   [&](const channel& a, const channel& b) { return key(a) < key(b); });
+  std::ranges::stable_sort(channels, {}, key);
 }
 
 }  // namespace
 
 std::string_view to_string(evidence source) noexcept {
-  switch (source) {
-    case evidence::hypervisor:
-      return "hypervisor";
-    case evidence::xenstore:
-      return "xenstore";
-    case evidence::proc:
-      return "proc";
-    case evidence::sys:
-      return "sys";
-    case evidence::name:
-      return "name";
-    case evidence::order:
-      return "order";
-  }
-  return "invalid";
+  return enum_name<evidence::order>(source, "hypervisor", "xenstore", "proc", "sys", "name",
+                                    "order");
 }
 
 std::uint64_t channel::total() const noexcept {
-  return std::accumulate(counts.begin(), counts.end(), std::uint64_t{0});
+  return sum_of(counts);
 }
 
 std::vector<std::uint64_t> inventory::events_per_cpu() const {
   std::vector<std::uint64_t> out(cpus.size());
   for (const auto& entry : channels)
-    for (std::size_t column = 0; column < entry.counts.size() && column < out.size(); ++column)
-      out[column] += entry.counts[column];
+    add_counts(out, entry.counts);
   return out;
 }
 

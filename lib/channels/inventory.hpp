@@ -58,7 +58,7 @@ struct channel {
   fact<std::vector<unsigned>> effective = {};
 
   [[nodiscard]] std::uint64_t total() const noexcept;
-  /// False for a per-CPU channel: the kernel refuses to move it (EIO).
+  /// False for a per-CPU channel: the kernel refuses to move it.
   [[nodiscard]] bool can_move() const noexcept { return irq.has_value() && !of_cpu; }
 };
 

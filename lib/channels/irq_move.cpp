@@ -4,36 +4,40 @@
 
 #include <cerrno>
 
+#include "base/enum_name.hpp"
 #include "channels/irq_files.hpp"
 #include "channels/rates.hpp"
+#include "channels/raw_facts.hpp"
 #include "xenpv/async/irq_affinity.hpp"
 #include "xenpv/base/error.hpp"
 
 namespace xenpv::channels {
 
-std::string describe_refusal(int error, unsigned irq) {
-  auto reason = describe_errno(error);
-  if (error == EIO) return reason + " (a per-CPU channel cannot move)";
-  if (error == EPERM)
+namespace {
+
+bool is_per_cpu(const system_root& root, unsigned irq) {
+  const auto table = read_interrupts(root);
+  const auto* const row = table.value ? table.value->find(irq) : nullptr;
+  return row != nullptr && row->chip == "xen-percpu";
+}
+
+}  // namespace
+
+std::string describe_refusal(const irq_move& move) {
+  auto reason = describe_errno(move.error);
+  // For an interrupt whose affinity cannot be set, Linux 6.1 returns EIO and Linux 6.12 EPERM.
+  if (move.error == EIO || (move.error == EPERM && move.per_cpu))
+    return reason + " (a per-CPU channel cannot move)";
+  if (move.error == EPERM)
     return reason + " (without the callback vector all events of an HVM guest go to vCPU 0)";
-  if (error == EACCES) return reason + " (root is required)";
-  if (error == EINVAL) return reason + " (none of the CPUs is online)";
-  if (error == ENOENT) return fmt::format("interrupt {} no longer exists", irq);
+  if (move.error == EACCES) return reason + " (root is required)";
+  if (move.error == EINVAL) return reason + " (none of the CPUs is online)";
+  if (move.error == ENOENT) return fmt::format("interrupt {} no longer exists", move.irq);
   return reason;
 }
 
 std::string_view to_string(move_verdict verdict) noexcept {
-  switch (verdict) {
-    case move_verdict::proven:
-      return "proven";
-    case move_verdict::set:
-      return "set";
-    case move_verdict::elsewhere:
-      return "elsewhere";
-    case move_verdict::refused:
-      return "refused";
-  }
-  return "invalid";
+  return enum_name<move_verdict::refused>(verdict, "proven", "set", "elsewhere", "refused");
 }
 
 irq_move move_irq(const system_root& root, unsigned irq, const std::vector<unsigned>& cpus) {
@@ -43,6 +47,7 @@ irq_move move_irq(const system_root& root, unsigned irq, const std::vector<unsig
   out.allowed = affinity.allowed;
   out.effective = affinity.effective;
   out.verdict = out.error == 0 ? move_verdict::set : move_verdict::refused;
+  if (out.verdict == move_verdict::refused) out.per_cpu = is_per_cpu(root, irq);
   return out;
 }
 

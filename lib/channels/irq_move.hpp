@@ -15,10 +15,6 @@
 
 namespace xenpv::channels {
 
-/// A message that explains why the kernel refused to move an interrupt (see
-/// async::write_irq_affinity).
-[[nodiscard]] std::string describe_refusal(int error, unsigned irq);
-
 enum class move_verdict {
   proven,     ///< events arrived, all on the requested CPUs
   set,        ///< the kernel accepted the move; no event arrived to prove it
@@ -35,8 +31,12 @@ struct irq_move {
   std::optional<std::vector<unsigned>> effective = {};  ///< as read back
   std::uint64_t grown_there = 0;      ///< events since the move, on the requested CPUs
   std::uint64_t grown_elsewhere = 0;  ///< events since the move, on other CPUs
+  bool per_cpu = false;               ///< refused, and the interrupt belongs to one CPU
   move_verdict verdict = move_verdict::refused;
 };
+
+/// Explains why the kernel refused the move (see async::write_irq_affinity).
+[[nodiscard]] std::string describe_refusal(const irq_move& move);
 
 /// Writes the affinity and reads it back. The verdict is `set` or `refused`.
 [[nodiscard]] irq_move move_irq(const system_root& root, unsigned irq,

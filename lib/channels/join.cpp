@@ -33,19 +33,16 @@ void pair_up(const candidates& rows, const std::vector<Port>& ports, Assign assi
     assign(*rows[i], ports[i], source);
 }
 
+constexpr auto set_number = [](channel& row, port number, evidence source) {
+  row.number = {{number, source}};
+};
+
 /// The names that Linux assigns to the interrupts of VIRQs that it binds itself (drivers/xen,
 /// arch/x86/xen).
 std::string_view row_name_of_virq(std::uint32_t virq) {
-  switch (virq) {
-    case 2:
-      return "hvc_console";
-    case 9:
-      return "xen-pcpu";
-    case 16:
-      return "mce";
-    default:
-      return {};
-  }
+  if (virq == 2) return "hvc_console";
+  if (virq == 9) return "xen-pcpu";
+  return virq == 16 ? "mce" : "";
 }
 
 candidates without_port(std::vector<channel>& channels, auto matches) {
@@ -62,12 +59,9 @@ void join_per_cpu(const std::vector<port_status>& ports, std::vector<channel>& c
   std::map<std::uint32_t, std::vector<port>> ipis;
   for (const auto& status : ports) {
     if (status.type == port_type::ipi) ipis[status.vcpu].push_back(status.number);
-    const auto kind = status.type == port_type::virq
-                          ? kind_of_virq(status.number_of_irq.value_or(~0U))
-                          : std::nullopt;
-    const auto row_name = status.type == port_type::virq
-                              ? row_name_of_virq(status.number_of_irq.value_or(~0U))
-                              : std::string_view();
+    const auto virq = status.type == port_type::virq ? status.number_of_irq : std::nullopt;
+    const auto kind = virq ? kind_of_virq(*virq) : std::nullopt;
+    const auto row_name = virq ? row_name_of_virq(*virq) : std::string_view();
     if (!kind && row_name.empty()) continue;
     const auto rows = without_port(channels, [&](const channel& entry) {
       return kind ? entry.kind == *kind && entry.of_cpu == status.vcpu : entry.name == row_name;
@@ -79,9 +73,7 @@ void join_per_cpu(const std::vector<port_status>& ports, std::vector<channel>& c
       return (entry.kind == channel_kind::ipi || entry.kind == channel_kind::spinlock) &&
              entry.of_cpu == vcpu;
     });
-    pair_up(rows, numbers, [](channel& row, port number, evidence source) {
-      row.number = {{number, source}};
-    });
+    pair_up(rows, numbers, set_number);
   }
 }
 
@@ -101,17 +93,13 @@ void join_pirqs(const std::vector<port_status>& ports, std::vector<channel>& cha
   // Match the others by order: Xen chooses the PIRQ of a message-signalled interrupt.
   const auto rows =
       without_port(channels, [](const channel& entry) { return entry.kind == channel_kind::pirq; });
-  pair_up(rows, others, [](channel& row, port number, evidence source) {
-    row.number = {{number, source}};
-  });
+  pair_up(rows, others, set_number);
 }
 
 /// The names that Linux drivers assign to the interrupt of a published port, at either end.
 std::vector<std::string> row_names(const store_port& entry) {
   const bool is_backend = entry.owner != domid_self;
-  if (entry.type == "console")
-    return is_backend ? std::vector<std::string>{"evtchn:xenconsoled"}
-                      : std::vector<std::string>{"hvc_console"};
+  if (entry.type == "console") return {is_backend ? "evtchn:xenconsoled" : "hvc_console"};
   if (entry.type == "store")
     return is_backend ? std::vector<std::string>{"evtchn:xenstored", "evtchn:oxenstored"}
                       : std::vector<std::string>{"xenbus"};
@@ -202,11 +190,9 @@ void join_published(const std::vector<store_port>& all, const raw_facts& facts,
 }
 
 channel* with_port(std::vector<channel>& channels, port number) {
-  const auto it =
-      std::find_if(channels.begin(), channels.end(), [number](const channel& candidate) {
-        return candidate.number && candidate.number->value == number;
-      });
-  return it == channels.end() ? nullptr : &*it;
+  for (auto& candidate : channels)
+    if (candidate.number && candidate.number->value == number) return &candidate;
+  return nullptr;
 }
 
 channel& add_port(std::vector<channel>& channels, port number, evidence source) {
@@ -233,22 +219,11 @@ void add_rest_of_store(const std::vector<store_port>& all, const std::vector<por
 
 /// Sets the kind of a port without an interrupt.
 void classify_by_status(channel& out, const port_status& status) {
-  switch (status.type) {
-    case port_type::unbound:
-      out.kind = channel_kind::unbound;
-      return;
-    case port_type::interdomain:
-      return;
-    case port_type::pirq:
-      out.kind = channel_kind::pirq;
-      return;
-    case port_type::virq:
-      out.kind = kind_of_virq(status.number_of_irq.value_or(~0U)).value_or(channel_kind::virq);
-      return;
-    case port_type::ipi:
-      out.kind = channel_kind::ipi;
-      return;
-  }
+  if (status.type == port_type::unbound) out.kind = channel_kind::unbound;
+  if (status.type == port_type::pirq) out.kind = channel_kind::pirq;
+  if (status.type == port_type::virq)
+    out.kind = kind_of_virq(status.number_of_irq.value_or(~0U)).value_or(channel_kind::virq);
+  if (status.type == port_type::ipi) out.kind = channel_kind::ipi;
 }
 
 void describe_by_status(channel& out, const port_status& status) {

@@ -20,9 +20,9 @@ std::vector<port_holder> read_port_holders(const system_root& root) {
     for (const auto& task : root.names(process + "/task"))
       if (auto thread = root.read(fmt::format("{}/task/{}/comm", process, task)))
         holder.threads.push_back(std::move(*thread));
-    std::sort(holder.threads.begin(), holder.threads.end());
-    holder.threads.erase(std::unique(holder.threads.begin(), holder.threads.end()),
-                         holder.threads.end());
+    auto& threads = holder.threads;
+    std::ranges::sort(threads);
+    threads.erase(std::unique(threads.begin(), threads.end()), threads.end());
     out.push_back(std::move(holder));
   }
   return out;
@@ -56,12 +56,9 @@ std::string format_port_holders(const std::vector<port_holder>& holders) {
 std::vector<const port_holder*> holders_named(const std::vector<port_holder>& all,
                                               std::string_view opener) {
   std::vector<const port_holder*> out;
-  for (const auto& holder : all) {
-    const auto& threads = holder.threads;
-    if (holder.command == opener ||
-        std::find(threads.begin(), threads.end(), opener) != threads.end())
+  for (const auto& holder : all)
+    if (holder.command == opener || std::ranges::count(holder.threads, opener) > 0)
       out.push_back(&holder);
-  }
   return out;
 }
 

@@ -3,14 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <numeric>
 
 namespace xenpv::channels {
 namespace {
-
-std::uint64_t sum(const std::vector<std::uint64_t>& values) noexcept {
-  return std::accumulate(values.begin(), values.end(), std::uint64_t{0});
-}
 
 /// Indexes the rows by interrupt, because a table may have hundreds of rows.
 std::map<unsigned, const interrupt_row*> by_irq(const interrupt_table& table) {
@@ -58,11 +53,6 @@ channel_rate rate_of(const interrupt_row& then, const interrupt_row& now, channe
   return out;
 }
 
-void add_to(std::vector<std::uint64_t>& sums, const std::vector<std::uint64_t>& values) {
-  for (std::size_t column = 0; column < sums.size(); ++column)
-    sums[column] += values[column];
-}
-
 }  // namespace
 
 std::optional<irq_growth> growth_of(const interrupt_table& before, const interrupt_table& after,
@@ -95,7 +85,7 @@ std::optional<std::uint64_t> growth_on(const interrupt_table& before, const inte
 }
 
 std::uint64_t rate_report::events() const noexcept {
-  return sum(per_cpu);
+  return sum_of(per_cpu);
 }
 
 double rate_report::per_second(std::uint64_t count) const noexcept {
@@ -123,8 +113,8 @@ rate_report rates_between(const interrupt_table& before, const interrupt_table& 
       continue;
     }
     auto rate = rate_of(*then->second, row, purpose->kind, columns);
-    add_to(out.per_cpu, rate.grown);
-    if (!rate.is_per_cpu) add_to(out.movable_per_cpu, rate.grown);
+    add_counts(out.per_cpu, rate.grown);
+    if (!rate.is_per_cpu) add_counts(out.movable_per_cpu, rate.grown);
     out.channels.push_back(std::move(rate));
     earlier.erase(then);
   }
@@ -135,7 +125,7 @@ rate_report rates_between(const interrupt_table& before, const interrupt_table& 
 
 double share_of_cpu0(const std::vector<unsigned>& cpus,
                      const std::vector<std::uint64_t>& events) noexcept {
-  const auto total = sum(events);
+  const auto total = sum_of(events);
   const auto it = std::find(cpus.begin(), cpus.end(), 0U);
   const auto column = static_cast<std::size_t>(it - cpus.begin());
   if (total == 0 || column >= events.size()) return 0;
@@ -143,7 +133,7 @@ double share_of_cpu0(const std::vector<unsigned>& cpus,
 }
 
 double balance_of(const std::vector<std::uint64_t>& events) noexcept {
-  const auto total = static_cast<double>(sum(events));
+  const auto total = static_cast<double>(sum_of(events));
   if (events.size() < 2 || total == 0) return 1;
   double entropy = 0;
   for (const auto count : events) {

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "base/words.hpp"
 #include "channels/captured.hpp"
 #include "channels/channel_kind.hpp"
 #include "xenpv/xen/store.hpp"
@@ -64,9 +63,8 @@ raw_facts read_raw_facts(const fact_source& source) {
         out.irqs.emplace(*row.irq, read_irq_affinity(source.root, *row.irq));
   out.ports = read_ports(source);
   out.store = read_store(source, out.guest.is_control_domain);
-  if (const auto text = source.root.read("/proc/xen/xsd_port"))
-    if (const auto number = parse_whole<std::uint32_t>(trim(*text)))
-      out.xenstored_port = port{*number};
+  if (const auto number = read_number<std::uint32_t>(source.root, "/proc/xen/xsd_port"))
+    out.xenstored_port = port{*number};
   out.holders = read_port_holders(source.root);
   return out;
 }

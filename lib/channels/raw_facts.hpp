@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/words.hpp"
 #include "channels/interrupts.hpp"
 #include "channels/irq_files.hpp"
 #include "channels/port_holders.hpp"
@@ -49,6 +50,13 @@ struct fact_source {
 /// Reads all facts. Does not throw if a source does not exist. Most sources require root. Blocks on
 /// xenstore.
 [[nodiscard]] raw_facts read_raw_facts(const fact_source& source);
+
+/// The number in a file; nullopt if it cannot be read or does not contain a number.
+template <class Number = std::uint64_t>
+[[nodiscard]] std::optional<Number> read_number(const system_root& root, std::string_view path) {
+  const auto text = root.read(path);
+  return text ? parse_whole<Number>(trim(*text)) : std::nullopt;
+}
 
 /// Each function reads a single source.
 [[nodiscard]] reading<interrupt_table> read_interrupts(const system_root& root);

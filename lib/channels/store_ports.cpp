@@ -104,9 +104,8 @@ std::vector<store_port> find_store_ports(const store_nodes& nodes) {
     if (backend != nodes.end()) entry->backend = parse_domain(backend->second).value_or(domid_0);
     out.push_back(std::move(*entry));
   }
-  std::sort(out.begin(), out.end(), [](const store_port& a, const store_port& b) {
-    return std::tuple(raw(a.owner), raw(a.number_of_port)) <
-           std::tuple(raw(b.owner), raw(b.number_of_port));
+  std::ranges::sort(out, {}, [](const store_port& entry) {
+    return std::tuple(raw(entry.owner), raw(entry.number_of_port));
   });
   return out;
 }

@@ -1,6 +1,6 @@
-// A command-line program: its root command, the options that all xenpv programs share, and the
-// steps from a command line to an exit status. Data goes to stdout, messages to stderr. Constructed
-// and run in main by one thread; owns its commands, but not the variables that their options set.
+// A command-line program: its root command, the options common to all xenpv programs, and the steps
+// from a command line to an exit status. Data goes to stdout, messages to stderr. Constructed and
+// run by one thread, in main; owns its commands, but not the variables that their options set.
 #pragma once
 
 #include <iosfwd>
@@ -12,8 +12,8 @@
 
 namespace xenpv::cli {
 
-/// Exit statuses for a program that uses 0, 1 and 2 as results, as diff(1) or a monitoring check
-/// does. Failures and usage errors then need other statuses, which the manual page lists.
+/// Exit statuses for a program that uses 0, 1 and 2 as results, like diff(1) or a monitoring check.
+/// Failures and usage errors then need other statuses, which the manual page lists.
 struct exit_statuses {
   struct meaning {
     int status = 0;
@@ -48,7 +48,7 @@ class app {
   /// failure becomes "<program>: <message>" on stderr and the status from to_exit_code(); for a
   /// usage error, a hint to try --help follows. A failed write to stdout is a failure, too.
   [[nodiscard]] int run(int argc, const char* const* argv);
-  /// For tests: `arguments` excludes the program's name.
+  /// For tests: `arguments` excludes the program name.
   [[nodiscard]] exit_code run(std::span<const std::string> arguments, std::ostream& out,
                               std::ostream& err);
 

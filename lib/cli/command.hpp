@@ -1,8 +1,8 @@
 // One command of a program: its name, options, arguments and action. Parsing, --help, the manual
 // page and shell completion use the same definition, so they cannot drift apart.
 //
-// Owned by its app (app.hpp) or parent command. The targets of its options must outlive the app's
-// run. Does not parse the command line; the app does.
+// Owned by its app (app.hpp) or parent command. The targets of its options must outlive the run of
+// the app. Does not parse the command line; the app does.
 #pragma once
 
 #include <functional>
@@ -21,7 +21,8 @@ struct command_spec;
 
 struct option_traits {
   bool required = false;
-  /// Parsed and stored immediately, and shown in the help. The default value appears nowhere else.
+  /// Parsed and stored immediately, and shown in the help. This is the only definition of the
+  /// default.
   std::string by_default = {};
 };
 
@@ -67,11 +68,11 @@ class command {
                         takes_many<T>);
   }
 
-  /// Stores all arguments after "--" in `target`, unchanged: another program's command line.
+  /// Stores all arguments after "--" in `target`, unchanged: the command line of another program.
   enum class rest { optional, required };
   command& takes_command(std::vector<std::string>& target, rest need = rest::required);
 
-  /// Adds the standard --json, which sets `target`.
+  /// Adds the standard option --json, which sets `target`.
   command& offers_json(bool& target);
 
   /// Adds a sub-command. The reference stays valid for this command's lifetime.

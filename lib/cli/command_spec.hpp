@@ -70,8 +70,8 @@ struct command_spec {
 [[nodiscard]] std::string option_label(const option_spec& option);
 /// "DOMAIN", "[DOMAIN]", "DOMAIN..."
 [[nodiscard]] std::string argument_label(const argument_spec& argument);
-/// The help text with additions for the traits: "(default: 5s)", "(required)", "(may be given
-/// several times)".
+/// The help text followed by the properties of the option: "(default: 5s)", "(required)", "(may be
+/// given several times)".
 [[nodiscard]] std::string option_help(const option_spec& option);
 
 }  // namespace xenpv::cli

@@ -5,7 +5,7 @@
 
 namespace xenpv::cli {
 
-/// A program that runs another command returns that command's status, cast to this type.
+/// A program that runs another command returns the exit status of that command, cast to this type.
 enum class exit_code : int {
   ok = 0,
   failed = 1,         ///< the operation failed
@@ -13,7 +13,8 @@ enum class exit_code : int {
   not_possible = 77,  ///< a requirement is missing on this machine ("skipped" for test harnesses)
 };
 
-/// errc::not_available is not_possible, errc::invalid_argument is usage, any other error is failed.
+/// Maps errc::not_available to not_possible, errc::invalid_argument to usage, and any other error
+/// to failed.
 [[nodiscard]] exit_code to_exit_code(const std::error_code& code) noexcept;
 
 }  // namespace xenpv::cli

@@ -1,6 +1,6 @@
-// Lets a signal such as Ctrl-C end a measurement early, with the results so far: blocks the signals
-// and polls for them. Blocks SIGINT, SIGTERM and SIGHUP in its thread during its lifetime, so it
-// must be constructed before other threads start.
+// Lets a signal such as Ctrl-C end a measurement early, with the results so far. Blocks SIGINT,
+// SIGTERM and SIGHUP in its thread during its lifetime and polls for them, so it must be
+// constructed before other threads start.
 #pragma once
 
 #include <signal.h>

@@ -4,6 +4,8 @@
 
 #include <iosfwd>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
 #include <string_view>
 
 namespace xenpv::cli {
@@ -17,5 +19,25 @@ using json = nlohmann::ordered_json;
 /// Indented, with a newline at the end. Invalid UTF-8 becomes U+FFFD, so the output is always
 /// valid.
 void print_json(std::ostream& out, const json& document);
+
+/// null for an unset value.
+template <class T>
+[[nodiscard]] json or_null(const std::optional<T>& value) {
+  return value ? json(*value) : json();
+}
+
+/// null for an empty text.
+[[nodiscard]] inline json or_null(const std::string& text) {
+  return text.empty() ? json() : json(text);
+}
+
+/// An array with the result of `convert` for each element of `range`.
+template <class Range, class Convert>
+[[nodiscard]] json json_array(const Range& range, Convert convert) {
+  json out = json::array();
+  for (const auto& element : range)
+    out.push_back(convert(element));
+  return out;
+}
 
 }  // namespace xenpv::cli

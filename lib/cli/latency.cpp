@@ -14,10 +14,6 @@ namespace {
 
 constexpr std::uint64_t bar_length = 50;
 
-json or_null(const std::optional<std::uint64_t>& value) {
-  return value ? json(*value) : json();
-}
-
 }  // namespace
 
 std::string time_text(std::optional<std::uint64_t> nanoseconds) {

@@ -1,4 +1,4 @@
-// Formats times as text, as JSON and as bar charts. Measures nothing.
+// Formats times as text, as JSON and as bar charts.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,7 @@ template <unsigned Steps>
 /// the histogram; null without samples.
 [[nodiscard]] json latency_json(const fine_histogram& times);
 
-/// One line of a bar chart: the samples below `limit` that no earlier line counts.
+/// One line of a bar chart: the samples below `limit` that are not in an earlier line.
 struct histogram_line {
   std::uint64_t limit = 0;
   std::uint64_t count = 0;

@@ -9,8 +9,7 @@
 namespace xenpv::cli {
 namespace {
 
-/// Defines `spec` in CLI11, without types and required options: this file, not CLI11, reports
-/// errors in those.
+/// Defines `spec` in CLI11, without types and required options: this file reports errors in those.
 void define(CLI::App& app, const command_spec& spec, parsed_line& line) {
   app.set_help_flag();
   app.allow_extras();
@@ -53,7 +52,7 @@ std::vector<const command_spec*> selected_path(CLI::App& app, const command_spec
   return path;
 }
 
-/// Assigns words to the arguments of the selected commands in order; the rest is unexpected.
+/// Assigns words to the arguments of the selected commands, in order; the rest is unexpected.
 void assign_arguments(parsed_line& line, std::span<const std::string> words) {
   for (const auto* spec : line.path) {
     for (const auto& argument : spec->arguments) {
@@ -71,7 +70,7 @@ std::string reword(const CLI::ArgumentMismatch& e) {
   const auto name = text.substr(0, text.find_first_of(": "));
   if (text.find("flag override") != std::string::npos)
     return fmt::format("option --{} takes no value", name);
-  return fmt::format("option {} needs a value", name);
+  return fmt::format("option {} requires a value", name);
 }
 
 std::string names_of(const std::vector<std::unique_ptr<command>>& commands) {
@@ -94,20 +93,18 @@ void check_unexpected(const parsed_line& line) {
     throw usage_error(
         fmt::format("unknown command '{}' (known: {})", word, names_of(spec.commands)));
   throw usage_error(fmt::format("unexpected argument '{}'{}", word,
-                                spec.rest ? " (the command to run goes after '--')" : ""));
+                                spec.rest ? " (put the command to run after '--')" : ""));
 }
 
 void check_options(const parsed_line& line) {
   for (const auto& [option, values] : line.options) {
     if (!option->repeated && values.size() > 1)
-      throw usage_error(
-          fmt::format("option {} is given {} times", option->long_name, values.size()));
+      throw usage_error(fmt::format("option {} may be given only once", option->long_name));
   }
   for (const auto* spec : line.path) {
     for (const auto& option : spec->options) {
       if (option.required && !line.has(option.long_name))
-        throw usage_error(
-            fmt::format("option {} {} is missing", option.long_name, option.value_name));
+        throw usage_error(fmt::format("missing option {} {}", option.long_name, option.value_name));
     }
   }
 }
@@ -118,12 +115,12 @@ void check_arguments(const parsed_line& line) {
       const auto given = std::any_of(line.arguments.begin(), line.arguments.end(),
                                      [&](const auto& g) { return g.argument == &argument; });
       if (argument.required && !given)
-        throw usage_error(fmt::format("argument {} is missing", argument.name));
+        throw usage_error(fmt::format("missing argument {}", argument.name));
     }
   }
   const auto& rest = line.selected().rest;
   if (rest && line.rest.empty() && (rest->need == command::rest::required || line.has_rest))
-    throw usage_error("no command to run; it goes after '--'");
+    throw usage_error("missing command to run after '--'");
 }
 
 }  // namespace
@@ -148,8 +145,7 @@ std::vector<const command_spec*> find_path(const command_spec& root,
 
 parsed_line parse_line(const command_spec& root, std::span<const std::string> arguments) {
   parsed_line line;
-  // Hides the arguments after "--" from CLI11, which would otherwise find options and commands in
-  // them.
+  // Hide the arguments after "--" from CLI11, which would look for options and commands in them.
   const auto mark = std::find(arguments.begin(), arguments.end(), "--");
   std::vector<std::string> words(arguments.begin(), mark);
   // CLI11 uses the next word as the value of "--name="; by convention, the value is empty.
@@ -189,7 +185,7 @@ void store_values(const parsed_line& line) {
   check_unexpected(line);
   const auto& spec = line.selected();
   if (!spec.action)
-    throw usage_error(fmt::format("a command is missing (one of: {})", names_of(spec.commands)));
+    throw usage_error(fmt::format("missing command (one of: {})", names_of(spec.commands)));
   check_options(line);
   check_arguments(line);
   for (const auto& [option, values] : line.options) {

@@ -1,5 +1,5 @@
 // Parses the command line: CLI11 splits it; this parser checks and stores the result, and produces
-// all error messages. Prints nothing: for --help and --version, only reports that they were given.
+// all error messages. Prints nothing: only reports that --help or --version was given.
 #pragma once
 
 #include <span>
@@ -11,8 +11,7 @@
 
 namespace xenpv::cli {
 
-/// The command line does not match the definitions. what() is the message without the program's
-/// name.
+/// The command line does not match the definitions. what() is the message without the program name.
 class usage_error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -49,8 +48,8 @@ struct parsed_line {
 [[nodiscard]] parsed_line parse_line(const command_spec& root,
                                      std::span<const std::string> arguments);
 
-/// Makes the checks that parse_line() omits, and stores all values. Throws usage_error, or the
-/// exception of a value's parser.
+/// Performs the checks that parse_line() omits, and stores all values. Throws usage_error, or the
+/// exception of a value parser.
 void store_values(const parsed_line& line);
 
 }  // namespace xenpv::cli

@@ -16,7 +16,7 @@ void draw(std::string_view text) {
 }
 
 /// True if no other program uses the terminal. Only the controlling terminal has a foreground
-/// group.
+/// process group.
 bool is_ours() {
   const auto foreground = ::tcgetpgrp(STDERR_FILENO);
   if (foreground >= 0 && foreground != ::getpgrp()) return false;

@@ -18,7 +18,7 @@ class progress_line {
   /// Whether there is a terminal to draw to.
   [[nodiscard]] bool is_wanted() const noexcept { return is_terminal_; }
   /// Draws nothing while another program uses the terminal: a foreground job, or a program in
-  /// non-canonical mode (an editor, a shell's prompt).
+  /// non-canonical mode (an editor, a shell prompt).
   void show(std::string_view text);
   void clear();
 

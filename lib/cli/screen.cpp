@@ -16,7 +16,7 @@
 namespace xenpv::cli {
 namespace {
 
-// ECMA-48 and xterm's private modes, which all current terminal emulators support.
+// ECMA-48 and the private modes of xterm, which all current terminal emulators support.
 constexpr std::string_view enter = "\x1b[?1049h\x1b[?25l";
 constexpr std::string_view leave = "\x1b[?25h\x1b[?1049l";
 constexpr std::string_view home = "\x1b[H";

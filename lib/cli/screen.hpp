@@ -1,8 +1,8 @@
-// A full-screen view that is redrawn in place: uses the alternate screen, clips to the window's
-// size and draws with one write. Keys are read one by one. Signals that end the program or resize
-// the window are reported as events, so that the terminal is always restored. One instance at a
-// time, one thread; blocks SIGINT, SIGTERM, SIGHUP and SIGWINCH in its thread during its lifetime,
-// so it must be constructed before other threads start.
+// A full-screen view that is redrawn in place: uses the alternate screen, clips to the window size
+// and draws with one write. Keys are read one by one. Signals that end the program or resize the
+// window are reported as events, so that the terminal is always restored. Only one instance can
+// exist, used by one thread. Blocks SIGINT, SIGTERM, SIGHUP and SIGWINCH in its thread during its
+// lifetime, so it must be constructed before other threads start.
 #pragma once
 
 #include <signal.h>
@@ -37,8 +37,8 @@ class screen {
   /// Draws the first lines that fit, each truncated to the width. Text must be printable
   /// (table.hpp).
   void draw(const std::vector<std::string>& lines);
-  /// Waits for an event, at most until `until`. `ended`: a termination signal has arrived, or stdin
-  /// was closed.
+  /// Waits for an event until `until` at the latest. `ended`: a termination signal has arrived, or
+  /// stdin was closed.
   [[nodiscard]] event wait(std::chrono::steady_clock::time_point until);
   /// The key of the last event::key.
   [[nodiscard]] char key() const noexcept { return key_; }

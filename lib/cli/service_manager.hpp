@@ -12,9 +12,9 @@ namespace xenpv::cli {
 /// lost notification is no reason to fail.
 void notify_service_manager(std::string_view assignments) noexcept;
 
-/// Returns the interval at which this process must send WATCHDOG=1: half of the manager's timeout
-/// (sd_watchdog_enabled(3)). nullopt: no watchdog. Call when the process starts: a child must not
-/// act on the watchdog of its parent.
+/// Returns the interval at which this process must send WATCHDOG=1: half of the watchdog timeout
+/// (sd_watchdog_enabled(3)). nullopt: no watchdog. Call this when the process starts, so that a
+/// child process does not respond to the watchdog of its parent.
 [[nodiscard]] std::optional<std::chrono::microseconds> watchdog_interval();
 
 }  // namespace xenpv::cli

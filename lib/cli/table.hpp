@@ -1,10 +1,14 @@
-// Aligned text columns for people and for awk: one header line, one line per row, two spaces
-// between columns, no trailing spaces. Independent of terminals: no colours, no truncation.
+// Aligned text columns for users and for awk: one header line, one line per row, two spaces between
+// columns, no trailing spaces. No colours, no truncation.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <iosfwd>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace xenpv::cli {
@@ -15,14 +19,18 @@ struct column {
   std::string title;
   align side = align::left;  ///< right for numbers
 };
+/// A column of numbers.
+[[nodiscard]] inline column right_column(std::string title) {
+  return {std::move(title), align::right};
+}
 
 class table {
  public:
   explicit table(std::vector<column> columns);
 
-  /// One cell per column, else throws std::invalid_argument. An empty cell prints as "-", so that
-  /// columns can be counted; control characters and invalid UTF-8 (possibly from another domain)
-  /// print as \xNN.
+  /// Takes one cell per column; otherwise throws std::invalid_argument. An empty cell prints as
+  /// "-", so that columns can be counted; control characters and invalid UTF-8 (possibly from
+  /// another domain) print as \xNN.
   table& add_row(std::vector<std::string> cells);
 
   [[nodiscard]] bool empty() const noexcept { return rows_.empty(); }
@@ -33,7 +41,28 @@ class table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-/// `text` made safe for a terminal: control characters and invalid UTF-8 become \xNN.
+inline void add_cells(std::vector<std::string>& out, const std::vector<std::string>& cells) {
+  out.insert(out.end(), cells.begin(), cells.end());
+}
+template <class T>
+void add_cells(std::vector<std::string>& out, const T& value) {
+  out.push_back(fmt::format("{}", value));
+}
+template <class T>
+void add_cells(std::vector<std::string>& out, const std::optional<T>& value) {
+  out.push_back(value ? fmt::format("{}", *value) : std::string());
+}
+/// The cells of a row: one for each value, empty for an unset one; a vector stands for several
+/// cells.
+template <class... Values>
+[[nodiscard]] std::vector<std::string> cells_of(const Values&... values) {
+  std::vector<std::string> out;
+  out.reserve(sizeof...(values));
+  (add_cells(out, values), ...);
+  return out;
+}
+
+/// Makes `text` safe for a terminal: control characters and invalid UTF-8 become \xNN.
 [[nodiscard]] std::string printable(std::string_view text);
 
 }  // namespace xenpv::cli

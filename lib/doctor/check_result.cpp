@@ -2,20 +2,12 @@
 
 #include <algorithm>
 
+#include "base/enum_name.hpp"
+
 namespace xenpv::doctor {
 
 std::string_view to_string(health value) noexcept {
-  switch (value) {
-    case health::pass:
-      return "PASS";
-    case health::unknown:
-      return "UNKNOWN";
-    case health::warn:
-      return "WARN";
-    case health::fail:
-      return "FAIL";
-  }
-  return "invalid";
+  return enum_name<health::fail>(value, "PASS", "UNKNOWN", "WARN", "FAIL");
 }
 
 health worst_of(const std::vector<check_result>& results) noexcept {

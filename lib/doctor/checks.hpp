@@ -29,6 +29,13 @@ void check_steal(const guest_snapshot& snapshot, check_results& out);
 void check_migration(const guest_snapshot& snapshot, check_results& out);
 void check_devices(const guest_snapshot& snapshot, check_results& out);
 
+/// Sets all but the evidence.
+inline void conclude(check_result& result, health verdict, std::string summary,
+                     std::string remedy = {}) {
+  result.verdict = verdict;
+  result.summary = std::move(summary);
+  result.remedy = std::move(remedy);
+}
 inline void cite(check_result& result, std::string_view source, std::string_view value) {
   result.evidence.push_back({.source = std::string(source), .value = std::string(value)});
 }
@@ -42,10 +49,14 @@ inline void cite(check_result& result, std::string_view source, std::string_view
 [[nodiscard]] inline quote unreadable(std::string source) {
   return {.source = std::move(source), .value = "cannot be read"};
 }
-/// True if /proc/interrupts could not be read. In that case, adds `summary` and the reason to
-/// `result` and moves it to `out`.
-[[nodiscard]] bool lacks_interrupts(const guest_snapshot& snapshot, std::string_view summary,
-                                    check_result& result, check_results& out);
+/// Appends a row that cannot be determined because of `evidence`.
+void add_unknown(check_results& out, std::string_view id, std::string_view summary, quote evidence,
+                 std::string_view remedy);
+/// If /proc/interrupts could not be read, appends a row with the reason and returns true.
+[[nodiscard]] bool lacks_interrupts(const guest_snapshot& snapshot, std::string_view id,
+                                    std::string_view summary, check_results& out);
+/// The count of a row of /proc/interrupts on all CPUs; 0 if there is no such row.
+[[nodiscard]] std::uint64_t total_of(const guest_snapshot& snapshot, std::string_view label);
 /// The last line of the kernel's log that contains `part`, or the reason why there is none.
 [[nodiscard]] quote log_quote(const kernel_log& log, std::string_view part);
 

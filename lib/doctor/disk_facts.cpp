@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <array>
 #include <set>
 
@@ -17,18 +16,10 @@ namespace {
 constexpr std::string_view disks = "device/vbd/";
 
 /// Nodes that a backend publishes (blkif.h), without those that name files or hosts.
-constexpr std::array<std::string_view, 12> backend_leaves = {"state",
-                                                             "feature-max-indirect-segments",
-                                                             "multi-queue-max-queues",
-                                                             "max-ring-page-order",
-                                                             "feature-persistent",
-                                                             "feature-flush-cache",
-                                                             "feature-barrier",
-                                                             "feature-discard",
-                                                             "discard-secure",
-                                                             "sector-size",
-                                                             "sectors",
-                                                             "mode"};
+constexpr auto backend_leaves = std::to_array<std::string_view>(
+    {"state", "feature-max-indirect-segments", "multi-queue-max-queues", "max-ring-page-order",
+     "feature-persistent", "feature-flush-cache", "feature-barrier", "feature-discard",
+     "discard-secure", "sector-size", "sectors", "mode"});
 
 std::vector<wire::guest_disk> guest_disks(const system_root& root,
                                           const channels::store_nodes& nodes) {
@@ -59,33 +50,25 @@ channels::store_nodes below(const channels::store_nodes& nodes, const std::strin
   return out;
 }
 
-std::optional<std::uint64_t> read_number(const system_root& root, const std::string& path) {
-  const auto text = root.read(path);
-  return text ? parse_whole<std::uint64_t>(trim(*text)) : std::nullopt;
-}
-
 void read_block_device(const system_root& root, disk_facts& disk) {
   const auto folder = "/sys/block/" + disk.block_device.value_or(disk.name);
-  disk.max_segments = read_number(root, folder + "/queue/max_segments");
-  disk.discard_max_bytes = read_number(root, folder + "/queue/discard_max_bytes");
+  disk.max_segments = channels::read_number(root, folder + "/queue/max_segments");
+  disk.discard_max_bytes = channels::read_number(root, folder + "/queue/discard_max_bytes");
   disk.write_cache = root.read(folder + "/queue/write_cache").value_or("");
   if (const auto queues = root.names(folder + "/mq"); !queues.empty())
     disk.hardware_queues = queues.size();
 }
 
-std::optional<unsigned> read_parameter(const system_root& root, std::string_view name) {
-  const auto text = root.read(fmt::format("/sys/module/xen_blkfront/parameters/{}", name));
-  return text ? parse_whole<unsigned>(trim(*text)) : std::nullopt;
-}
-
 }  // namespace
 
 blkfront_limits read_blkfront_limits(const system_root& root) {
+  const std::string folder = "/sys/module/xen_blkfront/parameters/";
   blkfront_limits out;
-  out.max_queues = read_parameter(root, "max_queues");
-  out.max_ring_page_order = read_parameter(root, "max_ring_page_order");
-  out.max_indirect_segments = read_parameter(root, "max_indirect_segments");
-  if (const auto text = root.read("/sys/module/xen_blkfront/parameters/feature_persistent"))
+  out.max_queues = channels::read_number<unsigned>(root, folder + "max_queues");
+  out.max_ring_page_order = channels::read_number<unsigned>(root, folder + "max_ring_page_order");
+  out.max_indirect_segments =
+      channels::read_number<unsigned>(root, folder + "max_indirect_segments");
+  if (const auto text = root.read(folder + "feature_persistent"))
     out.persistent = text->starts_with('Y') || text->starts_with('1');
   return out;
 }

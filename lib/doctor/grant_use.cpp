@@ -7,6 +7,7 @@
 
 #include "base/words.hpp"
 #include "channels/captured.hpp"
+#include "channels/raw_facts.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/xen/grant_share.hpp"
 
@@ -16,11 +17,6 @@ namespace {
 constexpr std::string_view shares = "/dev/xen/gntalloc";
 constexpr std::string_view maps = "/dev/xen/gntdev";
 constexpr std::uint64_t page_size = 4096;
-
-std::optional<std::uint64_t> read_limit(const system_root& root, std::string_view module) {
-  const auto text = root.read(fmt::format("/sys/module/{}/parameters/limit", module));
-  return text ? parse_whole<std::uint64_t>(trim(*text)) : std::nullopt;
-}
 
 std::optional<std::uint64_t> parse_hex(std::string_view text) {
   std::uint64_t value = 0;
@@ -90,8 +86,8 @@ void add_mappings(grant_holder& holder, std::string_view text) {
 
 grant_use read_grant_use(const system_root& root) {
   grant_use out;
-  out.gntalloc_limit = read_limit(root, "xen_gntalloc");
-  out.gntdev_limit = read_limit(root, "xen_gntdev");
+  out.gntalloc_limit = channels::read_number(root, "/sys/module/xen_gntalloc/parameters/limit");
+  out.gntdev_limit = channels::read_number(root, "/sys/module/xen_gntdev/parameters/limit");
   if (const auto captured = root.read(channels::captured_grants)) {
     parse_grant_use(*captured, out);
   } else {

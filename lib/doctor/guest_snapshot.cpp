@@ -65,7 +65,7 @@ guest_snapshot take_snapshot(const channels::fact_source& source) {
   out.online = read_online(root, out.from.interrupts.value ? &*out.from.interrupts.value : nullptr);
   out.log = read_kernel_log(root);
   out.clock = probe::read_clock_facts(root);
-  if (const auto text = root.read("/proc/stat")) out.cpu_times = probe::parse_cpu_times(*text);
+  out.cpu_times = probe::read_cpu_times(root);
   out.hotplug_states = root.read("/sys/devices/system/cpu/hotplug/states");
   out.grants = read_grant_use(root);
   out.devices = read_xenbus_devices(root);
@@ -76,24 +76,13 @@ guest_snapshot take_snapshot(const channels::fact_source& source) {
 
 std::vector<check_result> run_checks(const guest_snapshot& snapshot) {
   std::vector<check_result> out;
-  check_domain(snapshot, out);
-  if (!snapshot.on_xen()) {
-    check_clock(snapshot, out);
-    check_steal(snapshot, out);
-    return out;
-  }
-  check_upcall(snapshot, out);
-  check_timer(snapshot, out);
-  check_clock(snapshot, out);
-  check_ipis(snapshot, out);
-  check_spread(snapshot, out);
-  check_channels(snapshot, out);
-  check_disks(snapshot, out);
-  check_back_ends(snapshot, out);
-  check_grants(snapshot, out);
-  check_steal(snapshot, out);
-  check_migration(snapshot, out);
-  check_devices(snapshot, out);
+  const auto run = [&](auto... checks) { (checks(snapshot, out), ...); };
+  if (snapshot.on_xen())
+    run(check_domain, check_upcall, check_timer, check_clock, check_ipis, check_spread,
+        check_channels, check_disks, check_back_ends, check_grants, check_steal, check_migration,
+        check_devices);
+  else
+    run(check_domain, check_clock, check_steal);
   return out;
 }
 

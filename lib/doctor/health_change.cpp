@@ -7,6 +7,7 @@
 #include <cmath>
 #include <map>
 
+#include "base/enum_name.hpp"
 #include "base/parse.hpp"
 
 namespace xenpv::doctor {
@@ -28,8 +29,7 @@ void compare_guest(const guest_summary& before, const guest_summary& after, comp
 }
 
 const check_result* find(const std::vector<check_result>& all, const std::string& id) {
-  const auto it = std::find_if(all.begin(), all.end(),
-                               [&](const check_result& result) { return result.id == id; });
+  const auto it = std::ranges::find(all, id, &check_result::id);
   return it == all.end() ? nullptr : &*it;
 }
 
@@ -142,21 +142,11 @@ void compare_measured(const measurement& before, const measurement& after, compa
 }  // namespace
 
 std::string_view to_string(change_sense sense) noexcept {
-  switch (sense) {
-    case change_sense::worse:
-      return "worse";
-    case change_sense::better:
-      return "better";
-    case change_sense::different:
-      return "different";
-  }
-  return "invalid";
+  return enum_name<change_sense::different>(sense, "worse", "better", "different");
 }
 
 bool comparison::got_worse() const noexcept {
-  return std::any_of(changes.begin(), changes.end(), [](const health_change& change) {
-    return change.sense == change_sense::worse;
-  });
+  return std::ranges::count(changes, change_sense::worse, &health_change::sense) > 0;
 }
 
 comparison compare(const health_report& before, const health_report& after) {
@@ -167,9 +157,7 @@ comparison compare(const health_report& before, const health_report& after) {
     compare_measured(*before.measured, *after.measured, out);
   else
     out.not_compared.emplace_back("timers and IPIs: both reports must be made with --measure");
-  std::stable_sort(
-      out.changes.begin(), out.changes.end(),
-      [](const health_change& a, const health_change& b) { return a.sense < b.sense; });
+  std::ranges::stable_sort(out.changes, {}, &health_change::sense);
   return out;
 }
 

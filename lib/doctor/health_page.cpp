@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 
+#include "base/enum_name.hpp"
 #include "doctor/health_page_parts.hpp"
 #include "doctor/health_page_style.hpp"
 #include "probe/markup.hpp"
@@ -12,18 +14,9 @@
 namespace xenpv::doctor {
 namespace {
 
-const char* class_of(health verdict) {
-  switch (verdict) {
-    case health::pass:
-      return "pass";
-    case health::unknown:
-      return "unknown";
-    case health::warn:
-      return "warn";
-    case health::fail:
-      break;
-  }
-  return "fail";
+/// The class in the style sheet.
+std::string_view class_of(health verdict) {
+  return enum_name<health::fail>(verdict, "pass", "unknown", "warn", "fail");
 }
 
 std::string guest_text(const health_report& report) {
@@ -38,9 +31,7 @@ std::string tally(const std::vector<check_result>& results) {
   constexpr std::array order = {health::fail, health::warn, health::unknown, health::pass};
   std::string out = "<ul class=\"tally\">";
   for (const auto verdict : order) {
-    const auto count =
-        std::count_if(results.begin(), results.end(),
-                      [verdict](const check_result& result) { return result.verdict == verdict; });
+    const auto count = std::ranges::count(results, verdict, &check_result::verdict);
     if (count > 0)
       out +=
           fmt::format("<li class=\"{}\">{} {}</li>", class_of(verdict), count, to_string(verdict));
@@ -87,9 +78,7 @@ std::string row(const check_result& result) {
 
 /// Sorted from worst to best verdict; rows with equal verdicts keep the report's order.
 std::string rows(std::vector<check_result> results) {
-  std::stable_sort(
-      results.begin(), results.end(),
-      [](const check_result& a, const check_result& b) { return a.verdict > b.verdict; });
+  std::ranges::stable_sort(results, std::ranges::greater(), &check_result::verdict);
   std::string out = "<section><h2>Checks</h2>\n";
   for (const auto& result : results)
     out += row(result);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <set>
 
 #include "base/parse.hpp"
@@ -14,6 +15,8 @@
 namespace xenpv::doctor {
 namespace {
 
+using channels::sum_of;
+
 constexpr std::size_t colours = 8;
 /// If there are more CPUs, only those with the highest maximum lateness have a histogram.
 constexpr std::size_t most_histograms = 8;
@@ -23,27 +26,17 @@ std::string time_text(const std::optional<std::uint64_t>& nanoseconds) {
   return format_nanoseconds(*nanoseconds);
 }
 
-std::uint64_t sum_of(const std::vector<std::uint64_t>& counts) {
-  std::uint64_t sum = 0;
-  for (const auto count : counts)
-    sum += count;
-  return sum;
-}
-
 /// The kinds with the most events; the last entry is the sum of the remaining kinds.
 std::vector<event_counts::kind_counts> largest_kinds(const event_counts& events) {
   auto kinds = events.kinds;
-  std::erase_if(kinds,
-                [](const event_counts::kind_counts& kind) { return sum_of(kind.counts) == 0; });
-  std::stable_sort(kinds.begin(), kinds.end(), [](const auto& a, const auto& b) {
-    return sum_of(a.counts) > sum_of(b.counts);
-  });
+  std::erase_if(kinds, [](const auto& kind) { return sum_of(kind.counts) == 0; });
+  std::ranges::stable_sort(kinds, std::ranges::greater(),
+                           [](const auto& kind) { return sum_of(kind.counts); });
   if (kinds.size() <= colours) return kinds;
   event_counts::kind_counts remaining{.kind = "other kinds",
                                       .counts = std::vector<std::uint64_t>(events.cpus.size())};
   for (std::size_t i = colours - 1; i < kinds.size(); ++i)
-    for (std::size_t cpu = 0; cpu < events.cpus.size(); ++cpu)
-      remaining.counts[cpu] += kinds[i].counts[cpu];
+    channels::add_counts(remaining.counts, kinds[i].counts);
   kinds.resize(colours - 1);
   kinds.push_back(std::move(remaining));
   return kinds;
@@ -87,21 +80,20 @@ std::string charts(std::vector<probe::named_figures> all) {
       fmt::format("<figure><figcaption>share of timers by lateness</figcaption>{}{}</figure>",
                   probe::distribution_svg(all), curve_legend(all));
   if (all.size() > most_histograms) {
-    std::stable_sort(all.begin(), all.end(),
-                     [](const probe::named_figures& a, const probe::named_figures& b) {
-                       return a.figures->summary.max > b.figures->summary.max;
-                     });
+    std::ranges::stable_sort(all, std::ranges::greater(),
+                             [](const auto& entry) { return entry.figures->summary.max; });
     all.resize(most_histograms);
     note = fmt::format(
         "<p class=\"soft\">Histograms of the {} CPUs with the highest maximum lateness.</p>",
         most_histograms);
   }
-  for (const auto& entry : all)
+  for (const auto& entry : all) {
+    const auto& s = entry.figures->summary;
     out += fmt::format(
         "<figure><figcaption>{}: {} samples, p50 {}, p99 {}, max {}</figcaption>{}</figure>",
-        probe::escaped(entry.name), entry.figures->summary.samples,
-        time_text(entry.figures->summary.p50), time_text(entry.figures->summary.p99),
-        time_text(entry.figures->summary.max), probe::histogram_svg(entry, scale.low, scale.high));
+        probe::escaped(entry.name), s.samples, time_text(s.p50), time_text(s.p99), time_text(s.max),
+        probe::histogram_svg(entry, scale.low, scale.high));
+  }
   return note + "<div class=\"charts\">" + out + "</div>";
 }
 
@@ -139,10 +131,9 @@ probe::heat_cell cell_of(const measured_ipi& pair) {
 }
 
 const measured_ipi* find_pair(const measurement& measured, unsigned from, unsigned to) {
-  const auto it =
-      std::find_if(measured.ipis.begin(), measured.ipis.end(),
-                   [&](const measured_ipi& pair) { return pair.from == from && pair.to == to; });
-  return it == measured.ipis.end() ? nullptr : &*it;
+  for (const auto& pair : measured.ipis)
+    if (pair.from == from && pair.to == to) return &pair;
+  return nullptr;
 }
 
 std::string heat_td(const measured_ipi* pair, const probe::heat_scale& scale) {
@@ -184,8 +175,7 @@ std::string balance_section(const event_counts& events) {
   if (kinds.empty()) return {};
   std::vector<std::uint64_t> sums(events.cpus.size());
   for (const auto& kind : kinds)
-    for (std::size_t cpu = 0; cpu < sums.size(); ++cpu)
-      sums[cpu] += kind.counts[cpu];
+    channels::add_counts(sums, kind.counts);
   const auto most = std::max<std::uint64_t>(1, *std::max_element(sums.begin(), sums.end()));
   std::string out =
       "<section><h2>Interrupt balance</h2><figure><figcaption>events since boot, by CPU and "

@@ -46,8 +46,7 @@ event_counts events_of(const guest_snapshot& snapshot) {
     if (!channel.irq) continue;
     auto& counts = kinds[kind_of(channel)];
     counts.resize(out.cpus.size());
-    for (std::size_t i = 0; i < channel.counts.size() && i < counts.size(); ++i)
-      counts[i] += channel.counts[i];
+    channels::add_counts(counts, channel.counts);
   }
   for (auto& [kind, counts] : kinds)
     out.kinds.push_back({.kind = kind, .counts = std::move(counts)});
@@ -114,12 +113,9 @@ check_result judge_timers(const measurement& measured) {
 }
 
 check_result judge_ipis(const measurement& measured) {
+  if (measured.ipis.empty())
+    return {.id = "ipi-latency", .summary = "IPIs were not measured", .remedy = measured.no_ipis};
   check_result result{.id = "ipi-latency"};
-  if (measured.ipis.empty()) {
-    result.summary = "IPIs were not measured";
-    result.remedy = measured.no_ipis;
-    return result;
-  }
   std::uint64_t least = ~std::uint64_t{0};
   std::uint64_t most = 0;
   for (const auto& pair : measured.ipis) {
@@ -157,11 +153,9 @@ health_report make_report(const guest_snapshot& snapshot, std::string time,
   for (const auto& time_of_cpu : snapshot.cpu_times)
     out.steal.push_back({.cpu = time_of_cpu.cpu, .ticks = time_of_cpu.steal});
   if (snapshot.cpuid) out.incarnation = snapshot.cpuid->incarnation;
-  if (measured) {
-    auto more = judge_measurement(*measured);
-    out.check_results.insert(out.check_results.end(), std::make_move_iterator(more.begin()),
-                             std::make_move_iterator(more.end()));
-  }
+  if (measured)
+    for (auto& result : judge_measurement(*measured))
+      out.check_results.push_back(std::move(result));
   out.measured = std::move(measured);
   return out;
 }

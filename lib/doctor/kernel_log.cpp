@@ -27,12 +27,9 @@ std::string remedy_for(int error) {
 /// Each read(2) returns one record; EPIPE means that the oldest records were overwritten in the
 /// meantime.
 kernel_log read_device() {
-  kernel_log out;
   const unique_fd file(::open(kmsg_path, O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-  if (!file) {
-    out.problem = remedy_for(errno);
-    return out;
-  }
+  if (!file) return {.problem = remedy_for(errno)};
+  kernel_log out;
   std::array<char, 8192> record{};
   while (true) {
     const auto size = ::read(file.get(), record.data(), record.size());
@@ -64,17 +61,15 @@ bool is_quoted(std::string_view line) {
 }  // namespace
 
 const std::string* kernel_log::find(std::string_view part) const noexcept {
-  const auto it = std::find_if(lines.begin(), lines.end(), [&](const std::string& line) {
-    return line.find(part) != std::string::npos;
-  });
-  return it == lines.end() ? nullptr : &*it;
+  for (const auto& line : lines)
+    if (line.find(part) != std::string::npos) return &line;
+  return nullptr;
 }
 
 const std::string* kernel_log::find_last(std::string_view part) const noexcept {
-  const auto it = std::find_if(lines.rbegin(), lines.rend(), [&](const std::string& line) {
-    return line.find(part) != std::string::npos;
-  });
-  return it == lines.rend() ? nullptr : &*it;
+  for (auto line = lines.rbegin(); line != lines.rend(); ++line)
+    if (line->find(part) != std::string::npos) return &*line;
+  return nullptr;
 }
 
 void add_kernel_record(kernel_log& log, std::string_view record) {
@@ -91,9 +86,7 @@ void add_kernel_record(kernel_log& log, std::string_view record) {
 kernel_log read_kernel_log(const system_root& root) {
   if (root.is_real()) return read_device();
   if (const auto captured = root.read(channels::captured_log)) return parse_kernel_log(*captured);
-  kernel_log out;
-  out.problem = "the capture does not contain the kernel's log";
-  return out;
+  return {.problem = "the capture does not contain the kernel's log"};
 }
 
 std::string format_kernel_log(const kernel_log& log) {

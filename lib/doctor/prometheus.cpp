@@ -50,14 +50,13 @@ void add_events(const event_counts& events, std::string& out) {
   if (events.kinds.empty()) return;
   head(out, "xen_events_total", "counter", "Events since boot, by CPU and kind.");
   std::vector<std::uint64_t> sums(events.cpus.size());
-  std::uint64_t all = 0;
-  for (const auto& kind : events.kinds)
-    for (std::size_t i = 0; i < events.cpus.size(); ++i) {
+  for (const auto& kind : events.kinds) {
+    channels::add_counts(sums, kind.counts);
+    for (std::size_t i = 0; i < events.cpus.size(); ++i)
       out += fmt::format("xen_events_total{{cpu=\"{}\",kind=\"{}\"}} {}\n", events.cpus[i],
                          label(kind.kind), kind.counts[i]);
-      sums[i] += kind.counts[i];
-      all += kind.counts[i];
-    }
+  }
+  const auto all = channels::sum_of(sums);
   head(out, "xen_event_cpu_share", "gauge",
        "Share of all events since boot that arrived on this CPU, 0 to 1.");
   for (std::size_t i = 0; i < events.cpus.size(); ++i)
@@ -85,24 +84,17 @@ void add_time(const health_report& report, std::string& out) {
 }
 
 void add_timers(const measurement& measured, std::string& out) {
-  constexpr std::array<std::pair<std::uint64_t, const char*>, 10> bounds = {{{10'000, "1e-05"},
-                                                                             {20'000, "2e-05"},
-                                                                             {50'000, "5e-05"},
-                                                                             {100'000, "0.0001"},
-                                                                             {200'000, "0.0002"},
-                                                                             {500'000, "0.0005"},
-                                                                             {1'000'000, "0.001"},
-                                                                             {5'000'000, "0.005"},
-                                                                             {20'000'000, "0.02"},
-                                                                             {100'000'000, "0.1"}}};
+  constexpr auto bounds =
+      std::to_array<std::uint64_t>({10'000, 20'000, 50'000, 100'000, 200'000, 500'000, 1'000'000,
+                                    5'000'000, 20'000'000, 100'000'000});
   head(out, "xen_timer_latency_seconds", "histogram", "Timer lateness in the last measurement.");
   for (const auto& timer : measured.timers) {
-    for (const auto& [bound, text] : bounds) {
+    for (const auto bound : bounds) {
       std::uint64_t within = 0;
       for (const auto& step : timer.late.steps)
         if (step.upper <= bound) within += step.count;
       out += fmt::format("xen_timer_latency_seconds_bucket{{cpu=\"{}\",le=\"{}\"}} {}\n", timer.cpu,
-                         text, within);
+                         static_cast<double>(bound) / 1e9, within);
     }
     const auto& summary = timer.late.summary;
     out += fmt::format(

@@ -3,22 +3,18 @@
 #include <fmt/format.h>
 
 #include "base/words.hpp"
+#include "channels/raw_facts.hpp"
 
 namespace xenpv::doctor {
 namespace {
 
-std::optional<std::uint64_t> read_number(const system_root& root, const std::string& path) {
-  const auto text = root.read(path);
-  return text ? parse_whole<std::uint64_t>(trim(*text)) : std::nullopt;
-}
-
 std::optional<storm_counters> read_counters(const system_root& root, const std::string& device) {
-  const auto channels = read_number(root, device + "/xenbus/event_channels");
-  if (!channels) return std::nullopt;
+  const auto event_channels = channels::read_number(root, device + "/xenbus/event_channels");
+  if (!event_channels) return std::nullopt;
   const auto counter = [&](std::string_view name) {
-    return read_number(root, fmt::format("{}/xenbus/{}", device, name)).value_or(0);
+    return channels::read_number(root, fmt::format("{}/xenbus/{}", device, name)).value_or(0);
   };
-  return storm_counters{.event_channels = *channels,
+  return storm_counters{.event_channels = *event_channels,
                         .events = counter("events"),
                         .spurious_events = counter("spurious_events"),
                         .jiffies_eoi_delayed = counter("jiffies_eoi_delayed"),

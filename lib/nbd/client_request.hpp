@@ -22,7 +22,7 @@ struct client_request;
 
 struct device_request;
 
-/// A unit of output: a header, and the data after it. The reply sink owns it until it is sent.
+/// A unit of output: a header, and the data after it. The session owns it until it is sent.
 struct reply_part {
   client_request* parent = nullptr;
   device_request* data = nullptr;  ///< its buffer is sent after the header; null: no data
@@ -55,7 +55,7 @@ struct client_request {
   std::uint32_t received = 0;           ///< payload bytes in `receiving`
   bool flushing = false;         ///< FUA was submitted: with the only device request, or as a flush
   bool in_chunks = false;        ///< a READ whose chunks are sent as they complete
-  std::uint32_t unsent = 0;      ///< chunks that the sink has not sent yet
+  std::uint32_t unsent = 0;      ///< chunks not sent yet
   bool ends_with_chunk = false;  ///< the last data chunk carries the flag DONE
 
   reply_part last;  ///< the reply, or its final part

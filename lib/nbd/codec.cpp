@@ -68,7 +68,7 @@ verdict refusal(const request_header& request, const export_info& exported,
   const bool takes_fua = exported.can_flush && exported.can_fua;
   const unsigned allowed = rules.flags | (takes_fua ? wire::nbd_cmd_flag_fua : 0U);
   if ((request.flags & ~allowed) != 0)
-    return refuse(nbd_error::einval, "a flag that is unknown or not valid for this command");
+    return refuse(nbd_error::einval, "a flag that is unknown or invalid for this command");
   // FLUSH has no range, but some clients set one.
   if (!rules.has_range) return {};
   if (is_outside(request, exported.size)) {
@@ -142,7 +142,7 @@ nbd_error errno_to_nbd_error(int value) noexcept {
     case EDQUOT:
     case EFBIG:
       return nbd_error::enospc;
-    // Treats a command that the device does not support, or no longer supports, as unknown: the
+    // A command that the device does not support, or no longer supports, is treated as unknown: the
     // protocol allows ENOTSUP only for fast zeroes, and EOVERFLOW only for the length of a read.
     case EINVAL:
     case EOPNOTSUPP:

@@ -16,7 +16,7 @@
 namespace xenpv::nbd {
 
 inline constexpr std::size_t request_size = sizeof(wire::nbd_request);
-/// Largest READ or WRITE that is carried out.
+/// Largest READ or WRITE that is accepted.
 inline constexpr std::uint32_t largest_request = 64U << 20U;
 /// Largest payload of a refused WRITE that is read and discarded.
 inline constexpr std::uint32_t largest_skipped_payload = 128U << 20U;
@@ -42,7 +42,7 @@ struct session_terms {
 };
 
 struct verdict {
-  wire::nbd_error error = wire::nbd_error::none;  ///< for the reply; none: carry out the request
+  wire::nbd_error error = wire::nbd_error::none;  ///< for the reply; none: process the request
   /// Payload bytes that follow the header, even if the request is refused.
   std::uint32_t payload = 0;
   /// Drop the connection without a reply: the payload is too large to be discarded.

@@ -1,7 +1,10 @@
-// Encodes and decodes the messages of the kernel's NBD driver, whose generic netlink family is
+// Encodes and decodes the messages of the kernel NBD driver, whose generic netlink family is
 // "nbd" (linux/nbd-netlink.h, drivers/block/nbd.c). No I/O; nbd/kernel_driver.hpp sends the
 // messages.
 #pragma once
+
+#include <linux/genetlink.h>
+#include <linux/nbd-netlink.h>
 
 #include <cstdint>
 #include <optional>
@@ -11,10 +14,20 @@
 #include <vector>
 
 #include "nbd/codec_netlink.hpp"
-#include "wire/netlink.hpp"
 #include "xenpv/base/error.hpp"
 
 namespace xenpv::nbd {
+
+/// A command of the driver's family, not of the NBD protocol.
+enum class driver_command : std::uint8_t {
+  connect = NBD_CMD_CONNECT,
+  disconnect = NBD_CMD_DISCONNECT,
+  reconfigure = NBD_CMD_RECONFIGURE,
+  link_dead = NBD_CMD_LINK_DEAD,  ///< a notification to the multicast group
+  status = NBD_CMD_STATUS,
+};
+/// Returns the name, such as "NBD_CMD_CONNECT"; "unknown command" for undefined numbers.
+[[nodiscard]] std::string_view to_string(driver_command command) noexcept;
 
 /// The kernel's numbers for a family and for one of its multicast groups.
 struct netlink_family {
@@ -36,8 +49,7 @@ struct driver_request {
   std::vector<int> sockets;
   std::string identifier;
 };
-[[nodiscard]] netlink_request encode_driver_request(std::uint16_t family,
-                                                    wire::nbd_driver_command command,
+[[nodiscard]] netlink_request encode_driver_request(std::uint16_t family, driver_command command,
                                                     std::uint32_t sequence,
                                                     const driver_request& request);
 

@@ -7,12 +7,8 @@
 namespace xenpv::nbd {
 namespace {
 
-using wire::generic_netlink_header;
-using wire::netlink_attribute_header;
-using wire::netlink_header;
-
 constexpr std::size_t padded(std::size_t size) noexcept {
-  return (size + wire::netlink_alignment - 1) / wire::netlink_alignment * wire::netlink_alignment;
+  return (size + NLMSG_ALIGNTO - 1) / NLMSG_ALIGNTO * NLMSG_ALIGNTO;
 }
 
 error malformed_message(std::string_view why) {
@@ -35,24 +31,24 @@ std::span<const std::byte> rest_after(std::span<const std::byte> bytes, std::siz
 /// Returns the kernel's explanation of a refusal, if any. The explanation follows the copy of the
 /// refused request, which consists only of the header if the message is capped.
 std::string reason_of(std::span<const std::byte> payload, std::uint16_t flags) {
-  if ((flags & wire::netlink_flag_ack_tlvs) == 0) return {};
+  if ((flags & NLM_F_ACK_TLVS) == 0) return {};
   auto tail = payload.subspan(sizeof(std::int32_t));
-  if (tail.size() < sizeof(netlink_header)) return {};
-  const bool is_capped = (flags & wire::netlink_flag_capped) != 0;
+  if (tail.size() < sizeof(nlmsghdr)) return {};
+  const bool is_capped = (flags & NLM_F_CAPPED) != 0;
   const std::size_t size =
-      is_capped ? sizeof(netlink_header) : std::size_t{take<netlink_header>(tail).length};
+      is_capped ? sizeof(nlmsghdr) : std::size_t{take<nlmsghdr>(tail).nlmsg_len};
   tail = rest_after(tail, size);
   const auto attributes = decode_attributes(tail);
   // An unreadable explanation does not affect the refusal.
   if (!attributes) return {};
-  const auto* const message = find_attribute(*attributes, wire::netlink_error_attribute_message);
+  const auto* const message = find_attribute(*attributes, NLMSGERR_ATTR_MSG);
   return message == nullptr ? std::string() : std::string(message->text());
 }
 
 result<netlink_message> decode_error(netlink_message out, std::span<const std::byte> payload,
                                      std::uint16_t flags) {
   constexpr int largest_errno = 4095;
-  if (payload.size() < sizeof(std::int32_t)) return malformed_message("an error without a number");
+  if (payload.size() < sizeof(std::int32_t)) return malformed_message("truncated error");
   const auto code = take<std::int32_t>(payload);
   if (code > 0 || code < -largest_errno)
     return malformed_message(fmt::format("error number {}", code));
@@ -62,19 +58,17 @@ result<netlink_message> decode_error(netlink_message out, std::span<const std::b
   return out;
 }
 
-result<netlink_message> decode_message(const netlink_header& header,
-                                       std::span<const std::byte> payload) {
+result<netlink_message> decode_message(const nlmsghdr& header, std::span<const std::byte> payload) {
   netlink_message out;
-  out.type = header.type;
-  out.sequence = header.sequence;
-  if (header.type == wire::netlink_error)
-    return decode_error(std::move(out), payload, header.flags);
-  if (header.type < wire::netlink_lowest_family) return out;
-  if (payload.size() < sizeof(generic_netlink_header))
-    return malformed_message("no room for the family's header");
+  out.type = header.nlmsg_type;
+  out.sequence = header.nlmsg_seq;
+  if (header.nlmsg_type == NLMSG_ERROR)
+    return decode_error(std::move(out), payload, header.nlmsg_flags);
+  if (header.nlmsg_type < NLMSG_MIN_TYPE) return out;
+  if (payload.size() < sizeof(genlmsghdr)) return malformed_message("truncated family header");
   out.what = netlink_message::kind::data;
-  out.command = take<generic_netlink_header>(payload).command;
-  out.attributes = payload.subspan(sizeof(generic_netlink_header));
+  out.command = take<genlmsghdr>(payload).cmd;
+  out.attributes = payload.subspan(sizeof(genlmsghdr));
   return out;
 }
 
@@ -83,10 +77,10 @@ result<netlink_message> decode_message(const netlink_header& header,
 netlink_request::netlink_request(std::uint16_t family, std::uint8_t command, std::uint8_t version,
                                  std::uint32_t sequence)
     : sequence_(sequence) {
-  constexpr std::uint16_t flags = wire::netlink_flag_request | wire::netlink_flag_ack;
+  constexpr std::uint16_t flags = NLM_F_REQUEST | NLM_F_ACK;
   // Port 0: the kernel fills it in.
-  const netlink_header header{0, family, flags, sequence, 0};
-  const generic_netlink_header generic_header{command, version, 0};
+  const nlmsghdr header{0, family, flags, sequence, 0};
+  const genlmsghdr generic_header{command, version, 0};
   append(std::as_bytes(std::span(&header, 1)));
   append(std::as_bytes(std::span(&generic_header, 1)));
 }
@@ -95,28 +89,26 @@ void netlink_request::append(std::span<const std::byte> more) {
   bytes_.insert(bytes_.end(), more.begin(), more.end());
   bytes_.resize(padded(bytes_.size()));
   const auto length = static_cast<std::uint32_t>(bytes_.size());
-  std::memcpy(bytes_.data() + offsetof(netlink_header, length), &length, sizeof length);
+  std::memcpy(bytes_.data() + offsetof(nlmsghdr, nlmsg_len), &length, sizeof length);
 }
 
-std::size_t netlink_request::open(unsigned type) {
+std::size_t netlink_request::open(std::uint16_t type) {
   const auto start = bytes_.size();
-  const netlink_attribute_header header{0, static_cast<std::uint16_t>(type)};
+  const nlattr header{0, type};
   append(std::as_bytes(std::span(&header, 1)));
   return start;
 }
 
 void netlink_request::close(std::size_t start) {
   const auto length = static_cast<std::uint16_t>(bytes_.size() - start);
-  std::memcpy(bytes_.data() + start + offsetof(netlink_attribute_header, length), &length,
-              sizeof length);
+  std::memcpy(bytes_.data() + start + offsetof(nlattr, nla_len), &length, sizeof length);
 }
 
 void netlink_request::put(std::uint16_t type, std::span<const std::byte> payload) {
   const auto start = open(type);
   append(payload);
-  const auto length = static_cast<std::uint16_t>(sizeof(netlink_attribute_header) + payload.size());
-  std::memcpy(bytes_.data() + start + offsetof(netlink_attribute_header, length), &length,
-              sizeof length);
+  const auto length = static_cast<std::uint16_t>(sizeof(nlattr) + payload.size());
+  std::memcpy(bytes_.data() + start + offsetof(nlattr, nla_len), &length, sizeof length);
 }
 
 void netlink_request::put_u32(std::uint16_t type, std::uint32_t value) {
@@ -138,16 +130,16 @@ std::string_view netlink_attribute::text() const noexcept {
 }
 
 result<std::vector<netlink_attribute>> decode_attributes(std::span<const std::byte> bytes) {
-  constexpr unsigned flags = wire::netlink_attribute_nested | wire::netlink_attribute_net_byteorder;
+  constexpr unsigned flags = NLA_F_NESTED | NLA_F_NET_BYTEORDER;
   std::vector<netlink_attribute> out;
-  while (bytes.size() >= sizeof(netlink_attribute_header)) {
-    const auto header = take<netlink_attribute_header>(bytes);
-    if (header.length < sizeof header || header.length > bytes.size())
+  while (bytes.size() >= sizeof(nlattr)) {
+    const auto header = take<nlattr>(bytes);
+    if (header.nla_len < sizeof header || header.nla_len > bytes.size())
       return malformed_message(
-          fmt::format("an attribute of {} bytes where {} are left", header.length, bytes.size()));
-    out.push_back({static_cast<std::uint16_t>(header.type & ~flags),
-                   bytes.first(header.length).subspan(sizeof header)});
-    bytes = rest_after(bytes, header.length);
+          fmt::format("attribute length {} with {} bytes left", header.nla_len, bytes.size()));
+    out.push_back({static_cast<std::uint16_t>(header.nla_type & ~flags),
+                   bytes.first(header.nla_len).subspan(sizeof header)});
+    bytes = rest_after(bytes, header.nla_len);
   }
   return out;
 }
@@ -162,18 +154,18 @@ const netlink_attribute* find_attribute(std::span<const netlink_attribute> attri
 
 result<std::vector<netlink_message>> decode_messages(std::span<const std::byte> datagram) {
   std::vector<netlink_message> out;
-  while (datagram.size() >= sizeof(netlink_header)) {
-    const auto header = take<netlink_header>(datagram);
-    if (header.length < sizeof header || header.length > datagram.size())
+  while (datagram.size() >= sizeof(nlmsghdr)) {
+    const auto header = take<nlmsghdr>(datagram);
+    if (header.nlmsg_len < sizeof header || header.nlmsg_len > datagram.size())
       return malformed_message(
-          fmt::format("a message of {} bytes where {} are left", header.length, datagram.size()));
-    auto message = decode_message(header, datagram.first(header.length).subspan(sizeof header));
+          fmt::format("message length {} with {} bytes left", header.nlmsg_len, datagram.size()));
+    auto message = decode_message(header, datagram.first(header.nlmsg_len).subspan(sizeof header));
     if (!message) return message.error();
     out.push_back(std::move(*message));
-    datagram = rest_after(datagram, header.length);
+    datagram = rest_after(datagram, header.nlmsg_len);
   }
   if (!datagram.empty())
-    return malformed_message(fmt::format("{} bytes too many", datagram.size()));
+    return malformed_message(fmt::format("{} trailing bytes", datagram.size()));
   return out;
 }
 

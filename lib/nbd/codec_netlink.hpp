@@ -3,6 +3,9 @@
 // netlink requires.
 #pragma once
 
+#include <linux/genetlink.h>
+#include <linux/netlink.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -12,7 +15,6 @@
 #include <string_view>
 #include <vector>
 
-#include "wire/netlink.hpp"
 #include "xenpv/base/error.hpp"
 
 namespace xenpv::nbd {
@@ -31,7 +33,7 @@ class netlink_request {
   /// Adds a nested attribute; `fill` adds its contents.
   template <class Function>
   void nest(std::uint16_t type, Function fill) {
-    const auto start = open(type | wire::netlink_attribute_nested);
+    const auto start = open(static_cast<std::uint16_t>(type | NLA_F_NESTED));
     fill();
     close(start);
   }
@@ -41,7 +43,7 @@ class netlink_request {
   [[nodiscard]] std::uint32_t sequence() const noexcept { return sequence_; }
 
  private:
-  [[nodiscard]] std::size_t open(unsigned type);
+  [[nodiscard]] std::size_t open(std::uint16_t type);
   void close(std::size_t start);
   void append(std::span<const std::byte> more);
   void put(std::uint16_t type, std::span<const std::byte> payload);
@@ -77,7 +79,7 @@ struct netlink_attribute {
 struct netlink_message {
   enum class kind : std::uint8_t {
     data,          ///< a family's message: `command` and `attributes`
-    acknowledged,  ///< the request was carried out
+    acknowledged,  ///< the request succeeded
     refused,       ///< the request failed: `error` and perhaps `why`
     other,         ///< from netlink itself: no-op, end of a list, overrun
   };

@@ -63,7 +63,7 @@ connection::connection(std::uint64_t number, unique_fd socket, blk::block_queue&
       queue_(queue),
       queue_index_(queue_index),
       peer_(options.haggling.agreed_beforehand ? "kernel" : ""),
-      socket_(queue.executor()),
+      socket_(queue.get_executor()),
       machine_(std::move(options.haggling)),
       credentials_(std::move(options.credentials)),
       handshake_limit_(options.handshake_limit) {
@@ -71,8 +71,8 @@ connection::connection(std::uint64_t number, unique_fd socket, blk::block_queue&
   socket_.assign(protocol, socket.get());
   (void)socket.release();
   if (protocol.family() == AF_UNIX) {
-    // Lets a 1 MiB batch of replies be sent in one iteration of the event loop; the default buffer
-    // holds 200 KiB.
+    // Allow a 1 MiB batch of replies to be sent in one iteration of the event loop; the default
+    // buffer holds 200 KiB.
     boost::system::error_code ignored;
     socket_.set_option(asio::socket_base::send_buffer_size(1 << 20), ignored);
   } else {
@@ -87,11 +87,11 @@ connection::connection(std::uint64_t number, unique_fd socket, blk::block_queue&
 asio::awaitable<bool> connection::run() {
   bool agreed = false;
   try {
-    auto limited = async::with_deadline(haggle(), handshake_limit_, "agree on an export");
+    auto limited = async::with_deadline(haggle(), handshake_limit_, "negotiate an export");
     agreed = co_await std::move(limited);
     if (agreed) co_await serve();
   } catch (const boost::system::system_error& problem) {
-    // what() contains a source line of Asio, which does not help the user.
+    // what() contains a source location in Asio, which is of no use to the user.
     report(problem.code().message());
   } catch (const std::exception& problem) {
     report(problem.what());

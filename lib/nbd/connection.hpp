@@ -41,7 +41,7 @@ class connection final : public std::enable_shared_from_this<connection> {
     return session_ && session_->disconnect_received();
   }
 
-  [[nodiscard]] asio::any_io_executor executor() const { return queue_.executor(); }
+  [[nodiscard]] asio::any_io_executor get_executor() const { return queue_.get_executor(); }
   [[nodiscard]] std::uint64_t number() const noexcept { return number_; }
 
  private:

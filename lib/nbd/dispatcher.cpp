@@ -13,7 +13,7 @@ using wire::nbd_command;
 using wire::nbd_error;
 
 /// Size of each device request of a large client request: large enough for one indirect request of
-/// the usual size, small enough that the device works on it while the socket transfers the next
+/// the usual size, small enough that the device processes it while the socket transfers the next
 /// one.
 constexpr std::uint64_t largest_device_request = std::uint64_t{256} * 1024;
 constexpr std::uint64_t smallest_device_request = std::uint64_t{32} * 1024;
@@ -58,11 +58,11 @@ bool may_lease(const blk::page_pool& pool, std::uint64_t bytes) {
 
 }  // namespace
 
-dispatcher::dispatcher(blk::block_queue& queue, session_terms terms, reply_sink& sink,
-                       dispatcher_limits limits)
+dispatcher::dispatcher(blk::block_queue& queue, session_terms terms,
+                       std::function<void()> replies_ready, dispatcher_limits limits)
     : queue_(queue),
       terms_(terms),
-      sink_(sink),
+      replies_ready_(std::move(replies_ready)),
       limits_(limits),
       device_request_size_(device_request_size_for(*queue.pages())) {
   spare_.reserve(most_spare);
@@ -342,7 +342,7 @@ void dispatcher::answered_chunk(device_request& child) {
                      static_cast<std::uint32_t>(child.length), request.ends_with_chunk);
   child.chunk = {&request, &child, child.chunk_header, nullptr};
   ++request.unsent;
-  sink_.reply_ready(child.chunk);
+  queue_reply(child.chunk);
 }
 
 /// Reuses the device request for the next range.
@@ -390,7 +390,7 @@ void dispatcher::refuse(client_request& request, nbd_error error, std::string_vi
   refusal_reason_ = {};
 }
 
-/// Encodes the reply, or its last chunk, and passes it to the sink.
+/// Encodes the reply, or its last chunk, and queues it.
 void dispatcher::finish(client_request& request) {
   const bool reads = request.header.type == nbd_command::read;
   const auto cookie = request.header.cookie;
@@ -420,13 +420,27 @@ void dispatcher::finish(client_request& request) {
       statistics_.bytes_written += request.header.length;
     encode_simple(request, nbd_error::none);
   }
-  sink_.reply_ready(request.last);
+  queue_reply(request.last);
 }
 
 void dispatcher::encode_simple(client_request& request, nbd_error error) {
   const auto header = std::span(request.last_header).first<simple_reply_size>();
   encode_simple_reply(header, request.header.cookie, error);
   request.last.header = header;
+}
+
+void dispatcher::queue_reply(reply_part& part) {
+  part.next = nullptr;
+  const bool is_first = first_reply_ == nullptr;
+  (is_first ? first_reply_ : last_reply_->next) = &part;
+  last_reply_ = &part;
+  if (is_first) replies_ready_();
+}
+
+reply_part* dispatcher::take_reply() noexcept {
+  auto* const part = first_reply_;
+  if (part != nullptr) first_reply_ = std::exchange(part->next, nullptr);
+  return part;
 }
 
 void dispatcher::recycle(client_request& request) noexcept {

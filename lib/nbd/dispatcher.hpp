@@ -1,11 +1,12 @@
 // Converts client requests to device requests: splits them, allocates their buffers, submits them
-// and creates the replies. Uses no sockets: the session transfers the data.
+// and queues the replies. Uses no sockets: the session transfers the data and takes the replies.
 //
 // One per connection, on the thread of its queue. Limits the requests and the memory that a client
-// can have in flight; at the limit, the session stops reading requests until some are answered.
+// can have in flight; at the limit, the session stops reading requests until some have completed.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -16,16 +17,6 @@
 #include "xenpv/blk/block_device.hpp"
 
 namespace xenpv::nbd {
-
-/// Receives replies. Called on the queue's thread, also from within begin() for requests that do
-/// not need the device.
-class reply_sink {
- public:
-  virtual void reply_ready(reply_part& part) = 0;
-
- protected:
-  ~reply_sink() = default;
-};
 
 struct dispatcher_limits {
   unsigned requests = 128;                   ///< in flight, including replies not yet sent
@@ -49,7 +40,9 @@ struct payload_state {
 
 class dispatcher {
  public:
-  dispatcher(blk::block_queue& queue, session_terms terms, reply_sink& sink,
+  /// `replies_ready` is called when a reply is queued and none was queued before; also from within
+  /// begin(), for requests that do not need the device.
+  dispatcher(blk::block_queue& queue, session_terms terms, std::function<void()> replies_ready,
              dispatcher_limits limits = {});
   /// No device request may be in flight.
   ~dispatcher();
@@ -69,18 +62,22 @@ class dispatcher {
   /// can be received now.
   void payload_space(const client_request& request, std::vector<std::span<std::byte>>& out) const;
   /// Call after `count` bytes of the payload were received. When the payload is complete, the
-  /// dispatcher carries out the request, and the next request follows in the stream.
+  /// dispatcher processes the request, and the next request follows in the stream.
   [[nodiscard]] payload_state payload_received(client_request& request, std::size_t count);
   /// Call if the rest of the payload cannot arrive because the connection failed.
   void abandon_payload(client_request& request);
 
-  /// Call when the client accepts no more replies: device requests in flight complete, but large
-  /// client requests do not continue.
+  /// Call when the client no longer accepts replies: device requests in flight complete, but large
+  /// client requests are not continued.
   void abandon() noexcept { abandoned_ = true; }
 
   /// Ends the batch: passes all requests begun so far to the device.
   void commit() { queue_.commit(); }
 
+  [[nodiscard]] bool has_replies() const noexcept { return first_reply_ != nullptr; }
+  /// Takes the oldest queued part of a reply; null if there is none. Call sent() when it was sent
+  /// or discarded.
+  [[nodiscard]] reply_part* take_reply() noexcept;
   /// Calls `use` for each data range that follows the part's header, in order.
   template <class Function>
   static void for_each_data(const reply_part& part, Function use) {
@@ -91,7 +88,7 @@ class dispatcher {
     else
       use(std::span<std::byte>(carrier.heap.get(), static_cast<std::size_t>(carrier.length)));
   }
-  /// Call after a part was sent or discarded, in the order of reply_ready().
+  /// Call in the order of take_reply().
   void sent(reply_part& part) noexcept;
 
   [[nodiscard]] const connection_statistics& statistics() const noexcept { return statistics_; }
@@ -114,11 +111,12 @@ class dispatcher {
   void finish(client_request& request);
   void refuse(client_request& request, wire::nbd_error error, std::string_view reason);
   static void encode_simple(client_request& request, wire::nbd_error error);
+  void queue_reply(reply_part& part);
   void recycle(client_request& request) noexcept;
 
   blk::block_queue& queue_;
   session_terms terms_;
-  reply_sink& sink_;
+  std::function<void()> replies_ready_;
   dispatcher_limits limits_;
   unsigned in_flight_ = 0;
   std::size_t heap_used_ = 0;
@@ -131,6 +129,8 @@ class dispatcher {
   std::vector<std::unique_ptr<device_request>> device_requests_;
   client_request* free_client_requests_ = nullptr;
   device_request* free_device_requests_ = nullptr;
+  reply_part* first_reply_ = nullptr;  ///< queued replies, oldest first
+  reply_part* last_reply_ = nullptr;
   std::string_view refusal_reason_;  ///< used while refuse() runs
   connection_statistics statistics_;
 };

@@ -4,10 +4,8 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
-#include <boost/asio/this_coro.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <cerrno>
@@ -15,19 +13,19 @@
 #include <fstream>
 #include <vector>
 
+#include "async/nursery.hpp"
+#include "async/signal.hpp"
 #include "nbd/kernel_device.hpp"
 #include "nbd/kernel_links.hpp"
 #include "xenpv/async/deadline.hpp"
-#include "xenpv/async/nursery.hpp"
 #include "xenpv/async/run_on.hpp"
-#include "xenpv/async/signal.hpp"
+#include "xenpv/async/shield.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/base/log.hpp"
 
 namespace xenpv::nbd {
 namespace {
 
-namespace asio = async::asio;
 using asio::posix::stream_descriptor;
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
@@ -78,36 +76,9 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
   }
 
   asio::awaitable<void> connect() {
-    if (options_.adopted) co_return co_await adopt(*options_.adopted);
-    auto kernel_sockets = links_->renew();
-    kernel_device_config config;
-    config.index = options_.index;
-    config.size = kernel_geometry_.size;
-    config.block_size = kernel_geometry_.sector_size;
-    config.flags = server_.transmission_flags();
-    config.timeout = options_.timeout;
-    config.dead_timeout = options_.dead_timeout;
-    config.identifier = options_.identifier;
-    for (const auto& socket : kernel_sockets)
-      config.sockets.push_back(socket.get());
-    co_await ask_for_device(config);
-    kernel_sockets.clear();
-    path_ = kernel_device_path(index_);
-    log().debug("{}: created, {} connections", path_, links_->count());
-    std::exception_ptr error;
-    try {
-      co_await open_once(device_opening::purpose::scan, options_.open_limit);
-    } catch (...) {
-      error = std::current_exception();
-    }
-    if (!error) {
-      set_request_limit();
-      co_return;
-    }
-    // Removes the device, even after cancellation.
-    co_await asio::this_coro::throw_if_cancelled(false);
-    co_await disconnect(false);
-    std::rethrow_exception(error);
+    if (options_.adopted) return adopt(*options_.adopted);
+    // Removes the device, if there is one, even after cancellation.
+    return async::clean_up_on_failure(create(), [this] { return disconnect(false); });
   }
 
   void leave_behind() noexcept {
@@ -119,17 +90,11 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
   asio::awaitable<void> run() {
     async::nursery listeners(control_);
     listeners.spawn(listen_for_dead_links());
-    std::exception_ptr error;
-    try {
-      co_await keep_going();
-    } catch (...) {
-      error = std::current_exception();
-    }
-    // Ignores cancellation from here on: the listener must be joined.
-    co_await asio::this_coro::throw_if_cancelled(false);
-    listeners.cancel();
-    co_await listeners.join();
-    if (error) std::rethrow_exception(error);
+    auto clean_up = [&] {
+      listeners.cancel();
+      return listeners.join();
+    };
+    co_await async::finally(keep_going(), clean_up);
   }
 
   void reshape(const blk::geometry& geometry) {
@@ -158,9 +123,29 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
  private:
   // ---- the kernel
 
-  /// Runs on the control thread, not on the worker: /sys/block/nbdN/pid shows the ID of the calling
-  /// thread, and it must be the ID of this process. The request does not wait for I/O that this
-  /// process serves.
+  asio::awaitable<void> create() {
+    auto kernel_sockets = links_->renew();
+    kernel_device_config config;
+    config.index = options_.index;
+    config.size = kernel_geometry_.size;
+    config.block_size = kernel_geometry_.sector_size;
+    config.flags = server_.transmission_flags();
+    config.timeout = options_.timeout;
+    config.dead_timeout = options_.dead_timeout;
+    config.identifier = options_.identifier;
+    for (const auto& socket : kernel_sockets)
+      config.sockets.push_back(socket.get());
+    co_await ask_for_device(config);
+    kernel_sockets.clear();
+    path_ = kernel_device_path(index_);
+    log().debug("{}: created, {} connections", path_, links_->count());
+    co_await open_once(device_opening::purpose::scan, options_.open_limit);
+    set_request_limit();
+  }
+
+  /// Runs on the control thread instead of the worker: /sys/block/nbdN/pid shows the ID of the
+  /// calling thread, which must be the ID of this process. The request does not wait for I/O that
+  /// this process serves.
   asio::awaitable<void> ask_for_device(const kernel_device_config& config) {
     const auto deadline = steady_clock::now() + busy_limit;
     for (;;) {
@@ -184,7 +169,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     index_ = index;
     path_ = kernel_device_path(index);
     driver_.adopt(kernel_device_identifier(index, options_.root).value_or(std::string()));
-    // Starts with the size that the kernel has; run() then updates the kernel's size.
+    // Start with the kernel's size; run() then updates it.
     kernel_geometry_.size =
         kernel_device_size(index, options_.root).value_or(kernel_geometry_.size);
     co_await give_sockets();
@@ -194,10 +179,10 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     log().debug("{}: taken over, {} connections", path_, links_->count());
   }
 
-  /// Sets the kernel's time limit for requests, if the user set none. When the limit expires on a
-  /// device with one connection, the driver resends the request only if the connection was replaced
+  /// Sets the kernel's request timeout, unless the user has set one. When it expires on a device
+  /// with one connection, the driver resends the request only if the connection has been replaced
   /// in the meantime. With several connections, the driver declares the connection dead and resends
-  /// the request over another one, while the disk may still carry out the first copy. Only a limit
+  /// the request over another one, while the disk may still process the original. Only a timeout
   /// that is never reached prevents this. The drawback: requests that a killed server left
   /// unanswered wait until the device is disconnected. For a kept device, resending is more
   /// important.
@@ -255,22 +240,19 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     co_await on_worker(ask);
     if (stopping_) co_return;
     // Opening the device makes the kernel rescan its partitions and, in older kernels, its size.
-    std::exception_ptr error;
     try {
       co_await open_once(device_opening::purpose::scan, options_.open_limit);
     } catch (...) {
-      error = std::current_exception();
+      // The error is not relevant if the attachment is stopping.
+      if (!stopping_) throw;
+      co_return;
     }
-    // The error is no longer relevant: the attachment is stopping.
-    if (error && stopping_) co_return;
-    if (error) std::rethrow_exception(error);
     const auto shown = kernel_device_size(index_, options_.root);
     const auto expected =
         kernel_geometry_.size / kernel_geometry_.sector_size * kernel_geometry_.sector_size;
     if (shown && *shown != expected && !geometry_changed())
-      log().warn(
-          "{}: the kernel still has {} bytes, the disk has {} now; detach and attach it again",
-          path_, *shown, kernel_geometry_.size);
+      log().warn("{}: the kernel still uses {} bytes, but the disk has {}; detach and reattach it",
+                 path_, *shown, kernel_geometry_.size);
     else
       log().info("{}: resized to {} bytes", path_, kernel_geometry_.size);
   }
@@ -279,7 +261,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     const auto short_lived = links_->short_lived();
     if (short_lived > most_short_lived)
       throw failure(make_error_code(errc::lost_connection), fmt::format("keep {}", path_),
-                    "its sockets die as fast as they are replaced");
+                    "every new connection dies immediately");
     // The kernel shuts a socket down before it marks the socket as dead. Until then, it drops new
     // sockets.
     if (short_lived <= 1) deaths_logged_ = false;
@@ -287,7 +269,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     auto ask_state = [this] { return driver_.is_connected(index_).value_or(false); };
     const bool connected = co_await on_worker(ask_state);
     if (!connected) {
-      log().info("{}: the kernel has released it", path_);
+      log().info("{}: released by the kernel", path_);
       released_ = true;
       co_return;
     }
@@ -296,7 +278,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
                                   links_->count() - links_->alive(), links_->count());
     log().write(level, "{}", fmt::make_format_args(text));
     co_await give_sockets();
-    if (released_) log().info("{}: the kernel has released it, but it is still open", path_);
+    if (released_) log().info("{}: released by the kernel, but still open", path_);
   }
 
   /// Replaces all dead sockets.
@@ -335,7 +317,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     give_up_opening();
   }
 
-  /// Cancels an opening that waits for I/O which is no longer served.
+  /// Cancels an opening that waits for I/O that is no longer served.
   void give_up_opening() noexcept {
     boost::system::error_code ignored;
     if (stopping_ && links_->alive() == 0 && opening_ != nullptr) opening_->cancel(ignored);
@@ -396,7 +378,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
   bool pausing_ = false;
   bool stopping_ = false;
   bool deaths_logged_ = false;                 ///< for the current series of dead connections
-  bool released_ = false;                      ///< the kernel released the device on its own
+  bool released_ = false;                      ///< the kernel released the device without a request
   std::unique_ptr<asio::thread_pool> worker_;  ///< last, so that its thread is joined first
 };
 

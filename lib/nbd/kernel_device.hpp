@@ -35,14 +35,14 @@ namespace xenpv::nbd {
 
 /// A child process that opens a device and closes it again.
 ///
-/// Opening makes the kernel read the partition table, so the process that serves this read must not
-/// block in the call. A separate thread would not be enough: if the process were killed meanwhile,
-/// the thread would hang in the kernel and keep the sockets open that its request waits for.
-/// Therefore a separate process opens the device, without any other descriptors of this process.
+/// Opening a device makes the kernel read its partition table, so the process that serves this read
+/// must not block in the call. A thread would not be enough: if the process were killed, the thread
+/// would hang in the kernel and keep open the sockets that its request waits for. Therefore a
+/// separate process, without any other descriptors of this process, opens the device.
 class device_opening {
  public:
   enum class purpose {
-    scan,        ///< makes partitions appear
+    scan,        ///< scans the partition table
     write_back,  ///< writes back the page cache
     claim,       ///< EBUSY if it or a partition is mounted, swap or part of a device
   };

@@ -13,9 +13,7 @@
 namespace xenpv::nbd {
 namespace {
 
-using wire::nbd_driver_command;
-
-constexpr auto find_driver = "find the kernel's NBD driver";
+constexpr auto find_driver = "find the kernel NBD driver";
 
 /// Returns the remedy for a refusal.
 std::string remedy_for(const netlink_refusal& refusal, std::optional<std::uint32_t> index) {
@@ -50,7 +48,7 @@ std::string remedy_for(const netlink_refusal& refusal, std::optional<std::uint32
 
 netlink_family find_family(netlink_socket& socket) {
   std::vector<netlink_answer> answers;
-  const auto request = encode_family_request(socket.next_sequence(), wire::nbd_family);
+  const auto request = encode_family_request(socket.next_sequence(), NBD_GENL_FAMILY_NAME);
   const auto refusal = socket.ask(request, find_driver, answers);
   if (refusal && refusal->error == ENOENT)
     throw failure(make_error_code(errc::not_available), find_driver,
@@ -58,7 +56,7 @@ netlink_family find_family(netlink_socket& socket) {
   if (refusal) throw_refused(*refusal, find_driver, std::nullopt);
   if (answers.empty())
     throw failure(make_error_code(errc::protocol_violation), find_driver, "no family in the reply");
-  return decode_family(answers.front().attributes, wire::nbd_family_group).value();
+  return decode_family(answers.front().attributes, NBD_GENL_MCAST_GROUP_NAME).value();
 }
 
 driver_request request_for(const kernel_device_config& config) {
@@ -82,18 +80,18 @@ struct kernel_driver::state {
   state(unique_fd first, unique_fd second)
       : commands(std::move(first)), notices(std::move(second)), family(find_family(commands)) {
     if (notices.get() >= 0 && family.group && !notices.join(*family.group))
-      log().debug("no notifications from the kernel's NBD driver: {}", describe_errno(errno));
+      log().debug("no notifications from the kernel NBD driver: {}", describe_errno(errno));
   }
 
   /// Throws on a refusal; `action` names the operation and the device.
-  std::vector<netlink_answer> ask(nbd_driver_command command, const driver_request& request,
+  std::vector<netlink_answer> ask(driver_command command, const driver_request& request,
                                   std::string_view action) {
     std::vector<netlink_answer> answers;
     if (const auto refusal = try_ask(command, request, action, answers))
       throw_refused(*refusal, action, request.index);
     return answers;
   }
-  std::optional<netlink_refusal> try_ask(nbd_driver_command command, const driver_request& request,
+  std::optional<netlink_refusal> try_ask(driver_command command, const driver_request& request,
                                          std::string_view action,
                                          std::vector<netlink_answer>& answers) {
     const auto message =
@@ -108,7 +106,7 @@ struct kernel_driver::state {
 };
 
 kernel_driver kernel_driver::open() {
-  // Uses two sockets, so that a notification never arrives between a request and its reply.
+  // Two sockets, so that a notification never arrives between a request and its reply.
   auto commands = open_generic_netlink();
   return {std::move(commands), open_generic_netlink()};
 }
@@ -125,16 +123,16 @@ std::uint32_t kernel_driver::connect(const kernel_device_config& config) {
                                    : std::string("connect a kernel NBD device");
   auto request = request_for(config);
   std::vector<netlink_answer> answers;
-  auto refusal = state_->try_ask(nbd_driver_command::connect, request, action, answers);
+  auto refusal = state_->try_ask(driver_command::connect, request, action, answers);
   if (refusal && refusal->error == EINVAL && !request.identifier.empty()) {
     // Kernels before 5.14 that validate attributes strictly refuse this unknown attribute.
     request.identifier.clear();
     answers.clear();
-    refusal = state_->try_ask(nbd_driver_command::connect, request, action, answers);
+    refusal = state_->try_ask(driver_command::connect, request, action, answers);
   }
   if (refusal) throw_refused(*refusal, action, config.index);
   if (answers.empty() && !config.index)
-    throw failure(make_error_code(errc::protocol_violation), action, "the kernel named no device");
+    throw failure(make_error_code(errc::protocol_violation), action, "no device number");
   state_->identifier = request.identifier;
   return answers.empty() ? *config.index : decode_index(answers.front().attributes).value();
 }
@@ -150,7 +148,7 @@ void kernel_driver::resize(std::uint32_t index, std::uint64_t size, std::uint32_
   request.block_size = block_size;
   request.identifier = state_->identifier;
   const auto action = fmt::format("resize {} to {} bytes", kernel_device_path(index), size);
-  (void)state_->ask(nbd_driver_command::reconfigure, request, action);
+  (void)state_->ask(driver_command::reconfigure, request, action);
 }
 
 void kernel_driver::replace_sockets(std::uint32_t index, const std::vector<int>& sockets) {
@@ -159,23 +157,23 @@ void kernel_driver::replace_sockets(std::uint32_t index, const std::vector<int>&
   request.sockets = sockets;
   request.identifier = state_->identifier;
   const auto action = fmt::format("replace the sockets of {}", kernel_device_path(index));
-  (void)state_->ask(nbd_driver_command::reconfigure, request, action);
+  (void)state_->ask(driver_command::reconfigure, request, action);
 }
 
 void kernel_driver::disconnect(std::uint32_t index) {
   driver_request request;
   request.index = index;
   const auto action = fmt::format("disconnect {}", kernel_device_path(index));
-  (void)state_->ask(nbd_driver_command::disconnect, request, action);
+  (void)state_->ask(driver_command::disconnect, request, action);
 }
 
 std::optional<bool> kernel_driver::is_connected(std::uint32_t index) {
   driver_request request;
   request.index = index;
   const auto action = fmt::format("query the state of {}", kernel_device_path(index));
-  const auto answers = state_->ask(nbd_driver_command::status, request, action);
+  const auto answers = state_->ask(driver_command::status, request, action);
   if (answers.empty())
-    throw failure(make_error_code(errc::protocol_violation), action, "the kernel's reply is empty");
+    throw failure(make_error_code(errc::protocol_violation), action, "empty reply");
   const auto list = decode_status(answers.front().attributes).value();
   for (const auto& device : list)
     if (device.index == index) return device.connected;
@@ -191,7 +189,7 @@ bool kernel_driver::take_dead_links(std::vector<std::uint32_t>& devices) {
   if (!received) return false;
   for (const auto& notice : *received) {
     if (notice.type != state_->family.id ||
-        notice.command != static_cast<std::uint8_t>(nbd_driver_command::link_dead))
+        notice.command != static_cast<std::uint8_t>(driver_command::link_dead))
       continue;
     if (const auto index = decode_index(notice.attributes)) devices.push_back(*index);
   }

@@ -9,7 +9,7 @@
 namespace xenpv::nbd {
 namespace {
 
-/// The kernel had accepted a link that lived at least this long: the kernel's timeouts are whole
+/// A link that lived at least this long had been accepted by the kernel, whose timeouts are whole
 /// seconds.
 constexpr std::chrono::milliseconds min_lifetime(500);
 

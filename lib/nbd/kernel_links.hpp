@@ -1,4 +1,4 @@
-// The socket pairs between the kernel's NBD driver and this process's server: one link for each of
+// The socket pairs between the kernel NBD driver and this process's server: one link for each of
 // the kernel's queues. Used on the control thread. Makes no requests to the kernel;
 // kernel_attachment does.
 #pragma once
@@ -24,15 +24,15 @@ class kernel_links : public std::enable_shared_from_this<kernel_links> {
   /// Replaces each dead link with a new one, which the server already serves, and returns the
   /// kernel's ends. Throws `failure`.
   ///
-  /// A link counts as dead only when all its requests are answered. Therefore the disk carries out
-  /// the original of a write before the copy that the kernel resends over a new link.
+  /// A link counts as dead only when all its requests have been answered, so that the disk
+  /// processes the original of a write before the copy that the kernel resends over a new link.
   [[nodiscard]] std::vector<unique_fd> renew();
 
   [[nodiscard]] std::size_t count() const noexcept { return links_.size(); }
   [[nodiscard]] std::size_t alive() const noexcept;
   /// Whether the kernel sent NBD_CMD_DISC on a link, which means that it releases the device.
   [[nodiscard]] bool disconnect_received() const noexcept;
-  /// Number of consecutive links that died immediately, because the kernel did not accept them.
+  /// Number of consecutive links that died immediately, because the kernel rejected them.
   [[nodiscard]] unsigned short_lived() const noexcept { return short_lived_; }
 
  private:

@@ -83,11 +83,11 @@ unique_fd listen_unix(const std::string& path, mode_t mode, std::optional<gid_t>
       throw failure(std::make_error_code(std::errc::file_exists), action, "it is not a socket");
     if (!is_stale(address))
       throw failure(std::make_error_code(std::errc::address_in_use), action,
-                    "another server listens there");
+                    "another server is listening on it");
     ::unlink(path.c_str());
   }
   auto out = make_socket(AF_UNIX);
-  // Denies access to other users until mode and group are set.
+  // Deny access to other users until mode and group are set.
   const auto before = ::umask(0177);
   const int bound = ::bind(out.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
   ::umask(before);

@@ -65,7 +65,7 @@ negotiation_step negotiation::next() {
 }
 
 void negotiation::tls_started() {
-  // Keeps the client's flags: the client does not send them again (section "STARTTLS").
+  // Keep the client's flags: the client does not send them again (section "STARTTLS").
   in_tls_ = true;
   agreed_ = {};
   input_.clear();
@@ -86,7 +86,7 @@ bool negotiation::take_flags() {
   if (bytes.size() < sizeof(wire::be32)) return false;
   const auto flags = read_part<wire::be32>(bytes).value();
   consumed_ += sizeof(wire::be32);
-  // Also serves a client that uses fixed newstyle without announcing it.
+  // Also serve a client that uses fixed newstyle without announcing it.
   if ((flags & ~(wire::nbd_flag_c_fixed_newstyle | wire::nbd_flag_c_no_zeroes)) != 0) {
     close(fmt::format("unknown client flags {:#x}", flags), true);
     return true;
@@ -103,7 +103,7 @@ bool negotiation::take_option() {
   const auto option = static_cast<wire::nbd_option>(header.option.value());
   const auto length = header.length.value();
   if (header.magic.value() != wire::nbd_option_magic) {
-    close("an option without its magic number", true);
+    close("invalid magic number in an option", true);
     return true;
   }
   if (length > largest_option) {

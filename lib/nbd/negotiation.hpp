@@ -31,8 +31,8 @@ struct negotiation_options {
   std::string default_export;
   tls_mode tls = tls_mode::off;
   bool structured_replies = true;
-  /// Skips the negotiation: the client already knows the first export, and starts with a request.
-  /// Uses simple replies.
+  /// Skips the negotiation: the first export has been agreed on, and the client starts with a
+  /// request. Uses simple replies.
   bool agreed_beforehand = false;
 };
 
@@ -62,8 +62,8 @@ struct negotiation_step {
   std::string bytes{};
   /// The reason for closing, for the log. Any client data in it is sanitised to valid UTF-8.
   std::string reason{};
-  /// True if the client violated the protocol or a limit. False if the client left, or if there is
-  /// no other way to refuse its request.
+  /// True if the client violated the protocol or a limit. False if the client ended the
+  /// negotiation, or if there is no other way to refuse its request.
   bool is_violation = false;
 };
 

@@ -19,9 +19,9 @@ struct negotiation::obstacle {
 
 void negotiation::answer(const option_message& option) {
   if (option.option == nbd_option::abort) {
-    // Ignores any data: the client is leaving.
+    // Ignore any data: the client is disconnecting.
     ack(option);
-    return close("the client left", false);
+    return close("the client aborted the negotiation", false);
   }
   if (const auto* const refusal = obstacle_to(option.option)) {
     if (option.option == nbd_option::export_name)
@@ -92,8 +92,8 @@ void negotiation::answer_starttls(const option_message& option) {
     return refuse(option, nbd_reply::err_invalid, "NBD_OPT_STARTTLS takes no data");
   if (in_tls_) return refuse(option, nbd_reply::err_invalid, "TLS is already in use");
   if (options_.tls == tls_mode::off)
-    return refuse(option, nbd_reply::err_policy, "this server is not set up for TLS");
-  // Prevents the injection of plaintext before the TLS data (CVE-2021-3716).
+    return refuse(option, nbd_reply::err_policy, "TLS is not configured on this server");
+  // Prevents plaintext injection (CVE-2021-3716).
   if (!input().empty()) return close("data after NBD_OPT_STARTTLS, before TLS", true);
   ack(option);
   phase_ = phase::tls;
@@ -101,7 +101,7 @@ void negotiation::answer_starttls(const option_message& option) {
 
 void negotiation::answer_structured_reply(const option_message& option) {
   if (!options_.structured_replies)
-    return refuse(option, nbd_reply::err_unsup, "structured replies are switched off");
+    return refuse(option, nbd_reply::err_unsup, "structured replies are disabled");
   if (!option.data.empty())
     return refuse(option, nbd_reply::err_invalid, "NBD_OPT_STRUCTURED_REPLY takes no data");
   agreed_.structured = true;
@@ -126,7 +126,7 @@ void negotiation::refuse(const option_message& option, nbd_reply type, std::stri
 }
 
 void negotiation::refuse_name(const option_message& option, std::string_view name) {
-  refuse(option, nbd_reply::err_unknown, fmt::format("no export is called '{}'", name));
+  refuse(option, nbd_reply::err_unknown, fmt::format("no export is named '{}'", name));
 }
 
 void negotiation::enter_transmission(const export_info& chosen) {

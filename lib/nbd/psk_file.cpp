@@ -47,10 +47,10 @@ static_assert(longest_psk_name == 256 && shortest_psk == 16 && longest_psk == 51
 /// Parses a line into `user`. Returns nullptr on success, otherwise the problem.
 const char* parse_line(std::string_view line, psk_user& user) {
   const auto colon = line.find(':');
-  if (colon == std::string_view::npos) return "expected USER:KEY, as psktool writes it";
+  if (colon == std::string_view::npos) return "expected USER:KEY, as written by psktool";
   auto name = decode_name(line.substr(0, colon));
   if (!name) return "the name begins with # but is not in hexadecimal";
-  if (name->empty()) return "there is no name before the colon";
+  if (name->empty()) return "the name before the colon is empty";
   // OpenSSL handles names as NUL-terminated strings.
   if (name->find('\0') != std::string::npos) return "the name contains a NUL";
   if (name->size() > longest_psk_name) return "the name is longer than 256 bytes";
@@ -79,12 +79,12 @@ result<std::vector<psk_user>> parse_psk_file(std::string_view text, std::string_
     const auto [before, is_new] = line_of.emplace(user.name, number);
     if (!is_new)
       return make_error(errc::invalid_argument, position,
-                        fmt::format("the same name is already in line {}", before->second));
+                        fmt::format("the same name is on line {}", before->second));
     out.push_back(std::move(user));
   }
   if (out.empty())
     return make_error(errc::invalid_argument, path,
-                      fmt::format("it has no users; psktool -u USER -p {} adds one", path));
+                      fmt::format("no users; add one with psktool -u USER -p {}", path));
   return out;
 }
 

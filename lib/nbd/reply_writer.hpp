@@ -1,8 +1,7 @@
-// Sends the replies of one connection to its client: one gathered write sends all ready replies,
-// with headers and data directly from their buffers.
+// Sends a dispatcher's replies to the client: one gathered write sends all queued replies, with
+// headers and data directly from their buffers.
 //
-// Part of a session, on its thread. The dispatcher fills in the replies; the session handles a
-// client that accepts no more replies.
+// Part of a session, on its thread. The session handles a client that no longer accepts replies.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -18,14 +17,11 @@
 
 namespace xenpv::nbd {
 
-namespace asio = boost::asio;
-
 template <class Stream>
-class reply_writer final : public reply_sink {
+class reply_writer {
  public:
-  /// `source` may be constructed after this object. `changed` is called after each write. Its
-  /// argument is true once, when the client accepts no more replies; after that, replies are
-  /// accepted and discarded.
+  /// `changed` is called after each write. Its argument is true once, when the client no longer
+  /// accepts replies; after that, replies are taken and discarded.
   reply_writer(Stream& stream, asio::any_io_executor executor, dispatcher& source,
                std::function<void(bool broken)> changed)
       : stream_(stream),
@@ -35,12 +31,9 @@ class reply_writer final : public reply_sink {
 
   [[nodiscard]] bool is_idle() const noexcept { return !writing_; }
 
-  void reply_ready(reply_part& part) override {
-    part.next = nullptr;
-    (last_ == nullptr ? ready_ : last_->next) = &part;
-    last_ = &part;
-    if (writing_) return;
-    writing_ = true;
+  /// Call when the dispatcher has replies.
+  void start() {
+    if (std::exchange(writing_, true)) return;
     // Deferred, because the device completes several requests at a time: one write then sends all
     // their replies.
     asio::post(executor_, [this] { write(); });
@@ -51,11 +44,9 @@ class reply_writer final : public reply_sink {
     gathered_.clear();
     sending_ = nullptr;
     auto** tail = &sending_;
-    while (ready_ != nullptr && gathered_.size() < most_vectors) {
-      auto* const part = ready_;
-      ready_ = part->next;
-      if (ready_ == nullptr) last_ = nullptr;
-      part->next = nullptr;
+    while (gathered_.size() < most_vectors) {
+      auto* const part = dispatcher_.take_reply();
+      if (part == nullptr) break;
       *tail = part;
       tail = &part->next;
       gathered_.emplace_back(part->header.data(), part->header.size());
@@ -99,9 +90,9 @@ class reply_writer final : public reply_sink {
       dispatcher_.sent(*std::exchange(sending_, sending_->next));
     const bool breaks = code && !broken_;
     broken_ = broken_ || breaks;
-    // Posted, so that a long series of discarded replies does not recurse.
-    writing_ = ready_ != nullptr;
-    if (writing_) asio::post(executor_, [this] { write(); });
+    writing_ = false;
+    // Post, so that a long series of discarded replies does not recurse.
+    if (dispatcher_.has_replies()) start();
     changed_(breaks);
   }
 
@@ -113,8 +104,6 @@ class reply_writer final : public reply_sink {
   asio::any_io_executor executor_;
   dispatcher& dispatcher_;
   std::function<void(bool)> changed_;
-  reply_part* ready_ = nullptr;
-  reply_part* last_ = nullptr;
   reply_part* sending_ = nullptr;
   std::vector<asio::const_buffer> gathered_;
   std::span<asio::const_buffer> unsent_;  ///< the unsent part of gathered_

@@ -12,8 +12,8 @@
 
 #include <sys/socket.h>
 
+#include "async/nursery.hpp"
 #include "nbd/connection.hpp"
-#include "xenpv/async/nursery.hpp"
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/base/log.hpp"
 
@@ -64,10 +64,12 @@ class server::state : public std::enable_shared_from_this<server::state> {
       : control_(control), device_(device), options_(std::move(options)), tasks_(control) {
     if (options_.tls != tls_mode::off && !options_.credentials)
       throw failure(make_error_code(errc::invalid_argument), "serve over TLS",
-                    "it needs certificates or pre-shared keys");
+                    "certificates or pre-shared keys are required");
     geometry_ = device_.queue(0).shape();
     validate(describe(geometry_, options_)).value();
   }
+
+  [[nodiscard]] const asio::any_io_executor& control() const noexcept { return control_; }
 
   void listen(unique_fd listener) {
     // Non-blocking, because a waiting client may have disconnected before accept is called.
@@ -138,14 +140,14 @@ class server::state : public std::enable_shared_from_this<server::state> {
       if (slot.client) connections.push_back(slot.client);
     for (const auto& client : connections) {
       auto take = [client] { return client->statistics(); };
-      out.push_back(co_await async::call_on(client->executor(), take));
+      out.push_back(co_await async::call_on(client->get_executor(), take));
     }
     co_return out;
   }
 
  private:
   static void post_to(const connection_ptr& client, std::function<void(connection&)> action) {
-    asio::post(client->executor(), [client, action = std::move(action)] { action(*client); });
+    asio::post(client->get_executor(), [client, action = std::move(action)] { action(*client); });
   }
 
   void post_all(const std::function<void(connection&)>& action) {
@@ -173,7 +175,7 @@ class server::state : public std::enable_shared_from_this<server::state> {
     listeners_.erase(position);
   }
 
-  /// Called when accept runs out of descriptors or memory: the listener stays readable, so an
+  /// Called when accept fails for lack of descriptors or memory: the listener stays readable, so an
   /// immediate retry would spin.
   asio::awaitable<void> pause() {
     log().error("cannot accept a client: {}", describe_errno(errno));
@@ -202,14 +204,14 @@ class server::state : public std::enable_shared_from_this<server::state> {
         agreed = co_await client->run();
         disconnect_received = client->disconnect_received();
       };
-      co_await async::run_on(queue.executor(), run);
+      co_await async::run_on(queue.get_executor(), run);
     }
     if (!agreed) ++statistics_.failed_handshakes;
     const auto ended = std::move(slot->ended);
     slots_.erase(slot);
     // The connection must be destroyed on the queue's thread, which uses its socket and timers.
     auto drop = [gone = std::move(client)]() mutable { gone.reset(); };
-    co_await async::call_on(queue.executor(), std::move(drop));
+    co_await async::call_on(queue.get_executor(), std::move(drop));
     if (ended) ended(disconnect_received);
   }
 
@@ -231,7 +233,7 @@ class server::state : public std::enable_shared_from_this<server::state> {
         client = std::make_shared<connection>(number, std::move(socket), queue, queue_index,
                                               std::move(options));
       };
-      co_await async::call_on(queue.executor(), make);
+      co_await async::call_on(queue.get_executor(), make);
     } catch (const std::exception& problem) {
       log().info("client {}: {}", number, problem.what());
     }
@@ -250,11 +252,15 @@ class server::state : public std::enable_shared_from_this<server::state> {
   bool stopping_ = false;
 };
 
-server::server(const async::asio::any_io_executor& control, blk::block_device& device,
+server::server(const asio::any_io_executor& control, blk::block_device& device,
                server_options options)
     : state_(std::make_shared<state>(control, device, std::move(options))) {}
 
 server::~server() = default;
+
+server::executor_type server::get_executor() const noexcept {
+  return state_->control();
+}
 
 void server::listen(unique_fd listener) {
   state_->listen(std::move(listener));
@@ -276,7 +282,7 @@ void server::reshape(const blk::geometry& geometry) {
   state_->reshape(geometry);
 }
 
-async::asio::awaitable<void> server::stop() {
+asio::awaitable<void> server::stop() {
   return state_->stop();
 }
 
@@ -288,7 +294,7 @@ server_statistics server::statistics() const noexcept {
   return state_->statistics();
 }
 
-async::asio::awaitable<std::vector<client_statistics>> server::clients() {
+asio::awaitable<std::vector<client_statistics>> server::clients() {
   return state_->clients();
 }
 

@@ -1,7 +1,7 @@
-// The transmission phase of one connection: passes requests from a stream to a dispatcher, and the
+// The transmission phase of one connection: passes requests from a stream to a dispatcher, and
 // replies back to the stream. Begins all complete requests in the buffer before it commits the
-// batch to the device. Sends ready replies in one gathered write. Receives large payloads directly
-// into the device's pages.
+// batch to the device. Sends all queued replies in one gathered write. Receives large payloads
+// directly into the device's pages.
 //
 // Runs on the thread of its queue. `Stream` is a socket or a TLS stream. Does not listen or
 // negotiate options (see server.hpp).
@@ -20,13 +20,11 @@
 #include <string>
 #include <vector>
 
+#include "async/signal.hpp"
 #include "nbd/reply_writer.hpp"
 #include "nbd/transmission.hpp"
-#include "xenpv/async/signal.hpp"
 
 namespace xenpv::nbd {
-
-namespace asio = boost::asio;
 
 /// Maximum number of bytes of requests and small payloads per read.
 inline constexpr std::size_t receive_buffer_size = std::size_t{128} << 10;
@@ -48,17 +46,19 @@ concept readable_at_once = requires(Stream& s, boost::system::error_code& code) 
 template <class Stream>
 class session final : public transmission {
  public:
-  /// `shut` closes the connection immediately, in both directions. It is called when the client
-  /// violates the protocol or accepts no more replies.
+  /// `shut` closes the connection immediately, in both directions. Called when the client violates
+  /// the protocol or no longer accepts replies.
   session(Stream& stream, blk::block_queue& queue, const export_info& exported, session_terms terms,
           std::function<void()> shut, dispatcher_limits limits = {})
       : stream_(stream),
         export_(exported),
         terms_(terms),
         shut_(std::move(shut)),
-        replies_(stream, queue.executor(), dispatcher_, [this](bool broken) { replied(broken); }),
-        dispatcher_(queue, terms, replies_, limits),
-        changed_(queue.executor()) {
+        dispatcher_(
+            queue, terms, [this] { replies_.start(); }, limits),
+        replies_(stream, queue.get_executor(), dispatcher_,
+                 [this](bool broken) { replied(broken); }),
+        changed_(queue.get_executor()) {
     buffer_.resize(receive_buffer_size);
     if constexpr (readable_at_once<Stream>) {
       boost::system::error_code ignored;
@@ -115,7 +115,7 @@ class session final : public transmission {
           std::span<const std::byte>(buffer_).subspan(begin_).template first<request_size>();
       const auto header = decode_request(bytes);
       if (!header) {
-        hang_up("a request from the client has an invalid magic number");
+        hang_up("invalid magic number in a request");
         break;
       }
       begin_ += request_size;
@@ -210,7 +210,7 @@ class session final : public transmission {
         state = dispatcher_.payload_received(request, at_once);
         continue;
       }
-      // The device can work on the requests already begun while more bytes arrive.
+      // The device can process the requests already begun while more bytes arrive.
       commit();
       const auto [code, count] =
           co_await stream_.async_read_some(vectors_, asio::as_tuple(asio::use_awaitable));
@@ -241,9 +241,9 @@ class session final : public transmission {
     shut_();
   }
 
-  /// Called after replies were sent or, with `broken`, when the client accepts no more replies.
+  /// Called after replies were sent or, with `broken`, when the client no longer accepts replies.
   void replied(bool broken) {
-    if (broken) hang_up("the client accepts no more replies");
+    if (broken) hang_up("the client no longer accepts replies");
     changed_.notify();
   }
 
@@ -251,8 +251,8 @@ class session final : public transmission {
   export_info export_;
   session_terms terms_;
   std::function<void()> shut_;
-  reply_writer<Stream> replies_;
   dispatcher dispatcher_;
+  reply_writer<Stream> replies_;
   asio::cancellation_signal between_requests_;
   async::signal changed_;  ///< notified when replies were sent or the session ends
   std::string reason_;

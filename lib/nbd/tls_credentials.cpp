@@ -57,14 +57,14 @@ void require_readable(const std::string& path, std::string_view remedy) {
 void warn_if_others_can_read(const std::string& path) {
   struct stat status {};
   if (::stat(path.c_str(), &status) == 0 && (status.st_mode & (S_IRGRP | S_IROTH)) != 0)
-    log().warn("{}: others can read this key; chmod 600 keeps it secret", path);
+    log().warn("{}: readable by other users; run chmod 600", path);
 }
 
 ssl_ctx_ptr make_context(const char* ciphers) {
   ssl_ctx_ptr out(SSL_CTX_new(TLS_server_method()));
   require(out != nullptr, "set up TLS");
   auto* const ctx = out.get();
-  // The system's own settings may require a newer version.
+  // System settings may require a newer version.
   if (SSL_CTX_get_min_proto_version(ctx) < TLS1_2_VERSION)
     require(SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) == 1, "require TLS 1.2");
   require(SSL_CTX_set_cipher_list(ctx, ciphers) == 1, "choose ciphers");
@@ -97,12 +97,12 @@ void load_key(SSL_CTX* ctx, const std::string& path) {
   const bool loaded = SSL_CTX_use_PrivateKey_file(ctx, path.c_str(), SSL_FILETYPE_PEM) == 1;
   SSL_CTX_set_default_passwd_cb_userdata(ctx, nullptr);
   if (is_locked)
-    refuse(path, "it has a passphrase; openssl pkey -in FILE -out server-key.pem removes it");
+    refuse(path, "it has a passphrase; remove it with openssl pkey -in FILE -out server-key.pem");
   // When OpenSSL loads the key, it compares the key with a certificate of the same type, but does
   // not report a certificate of another type.
   const bool is_other = ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_X509;
   if (is_other || (loaded && SSL_CTX_check_private_key(ctx) != 1))
-    refuse(path, "it is not the key of server-cert.pem");
+    refuse(path, "does not match server-cert.pem");
   if (!loaded) refuse(path, fmt::format("no private key in PEM format: {}", openssl_reason()));
 }
 
@@ -111,13 +111,13 @@ void demand_client_certificates(SSL_CTX* ctx, const std::string& directory) {
   require_readable(authority, "it is required to verify client certificates");
   if (SSL_CTX_load_verify_file(ctx, authority.c_str()) != 1)
     refuse(authority, fmt::format("no certificate in PEM format: {}", openssl_reason()));
-  // Does not send the CA's name: a GnuTLS client whose certificate has a different issuer would
+  // Do not send the name of the CA: a GnuTLS client whose certificate has a different issuer would
   // then send no certificate, and the log could not distinguish this from a client without a
   // certificate.
   SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
 
   auto* const store = SSL_CTX_get_cert_store(ctx);
-  // Like GnuTLS, trusts every certificate in ca-cert.pem, even one that is not self-signed.
+  // Like GnuTLS, trust every certificate in ca-cert.pem, even one that is not self-signed.
   require(X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN) == 1, "trust the authority");
   const auto revoked = directory + "/ca-crl.pem";
   if (!exists(revoked)) return;
@@ -189,7 +189,7 @@ std::shared_ptr<const tls_credentials> tls_credentials::from_psk_file(const std:
   warn_if_others_can_read(path);
   auto* const ctx = made->openssl.get();
   require(SSL_CTX_set_ciphersuites(ctx, suites_for_keys) == 1, "choose cipher suites");
-  // Prefers ChaCha20 only if the client does: such a client has no AES in hardware.
+  // Prefer ChaCha20 only if the client does: such a client has no AES in hardware.
   SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
   SSL_CTX_set_psk_server_callback(ctx, tls_engine::give_key);
   return std::shared_ptr<const tls_credentials>(new tls_credentials(std::move(made)));

@@ -70,7 +70,7 @@ tls_engine::status tls_engine::shake_hands() {
 tls_engine::read_result tls_engine::read(std::span<std::byte> buffer) {
   read_result out;
   if (problem_.empty() && output_.size() > most_unsent)
-    problem_ = "TLS: the client keeps requesting new keys, but reads no replies";
+    problem_ = "TLS: the client keeps requesting key updates but reads no replies";
   if (!problem_.empty()) {
     out.then = status::failed;
     return out;

@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t longest_shown_name = 64;
 
 std::string reason_of(unsigned long code) {
-  if (code == 0) return "the connection broke";
+  if (code == 0) return "the connection was lost";
   const char* const reason = ERR_reason_error_string(code);
   return reason == nullptr ? fmt::format("OpenSSL error {:#x}", code) : std::string(reason);
 }
@@ -24,9 +24,8 @@ std::string reason_of(unsigned long code) {
 std::string key_remedy(const tls_problem_facts& facts) {
   const auto user = printable_name(facts.asked_user);
   if (!facts.user_known)
-    return fmt::format(
-        "there is no user '{}' in {}; psktool -u {} -p {} adds one; restart the server", user,
-        facts.source, user, facts.source);
+    return fmt::format("no user '{}' in {}; add it with psktool -u {} -p {} and restart the server",
+                       user, facts.source, user, facts.source);
   return fmt::format("the client's key for user '{}' is not the one in {}", user, facts.source);
 }
 
@@ -66,7 +65,7 @@ std::string refusal_remedy(int reason, std::string_view source) {
       return fmt::format("the client reports that {}/server-cert.pem is revoked", source);
     default:
       return fmt::format(
-          "the client refuses {}/server-cert.pem; does it use a server name that is in that "
+          "the client rejects {}/server-cert.pem; does it use a server name that is in that "
           "certificate, and does it have the ca-cert.pem that signed it?",
           source);
   }
@@ -83,11 +82,11 @@ std::string remedy_for(const tls_problem_facts& facts) {
     case SSL_R_BAD_RECORD_TYPE:
     case SSL_R_PACKET_LENGTH_TOO_LONG:
     case SSL_R_RECORD_LENGTH_MISMATCH:
-      return "the client did not send TLS";
+      return "the client does not use TLS";
     case SSL_R_UNSUPPORTED_PROTOCOL:
     case SSL_R_VERSION_TOO_LOW:
     case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION:
-      return "TLS 1.2 or newer is needed";
+      return "TLS 1.2 or newer is required";
     case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
       return fmt::format("clients need a certificate signed by {}/ca-cert.pem", facts.source);
     case SSL_R_CERTIFICATE_VERIFY_FAILED:

@@ -21,8 +21,6 @@
 
 namespace xenpv::nbd {
 
-namespace asio = boost::asio;
-
 class tls_stream {
  public:
   /// Maximum number of bytes to encrypt before sending. Limits memory use, and how long encryption

@@ -13,16 +13,14 @@
 
 namespace xenpv::nbd {
 
-namespace asio = boost::asio;
-
 class transmission {
  public:
   virtual ~transmission() = default;
   /// Serves until the client disconnects or violates the protocol, or until drain() is called. Then
-  /// answers the requests in flight. `first`: bytes already received. Returns the reason why the
+  /// completes the requests in flight. `first`: bytes already received. Returns the reason why the
   /// session ended.
   [[nodiscard]] virtual asio::awaitable<std::string> run(std::span<const std::byte> first) = 0;
-  /// Accepts no more requests; answers those in flight.
+  /// Accepts no more requests; completes those in flight.
   virtual void drain() = 0;
   /// Call after the device was resized: checks later requests against the new export.
   virtual void reshape(const export_info& info) = 0;

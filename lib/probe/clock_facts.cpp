@@ -72,8 +72,7 @@ std::uint64_t steal_between(const std::vector<cpu_time>& before,
                             const std::vector<cpu_time>& after) {
   std::uint64_t ticks = 0;
   for (const auto& now : after) {
-    const auto then = std::find_if(before.begin(), before.end(),
-                                   [&](const cpu_time& earlier) { return earlier.cpu == now.cpu; });
+    const auto then = std::ranges::find(before, now.cpu, &cpu_time::cpu);
     if (then != before.end() && now.steal > then->steal) ticks += now.steal - then->steal;
   }
   return ticks;
@@ -111,8 +110,7 @@ clock_facts read_clock_facts(const system_root& root) {
     const auto device = root.read(fmt::format("{}/{}/current_device", clockevents, name));
     if (number && device) out.events.push_back({*number, std::string(trim(*device))});
   }
-  std::sort(out.events.begin(), out.events.end(),
-            [](const clock_event& a, const clock_event& b) { return a.number < b.number; });
+  std::ranges::sort(out.events, {}, &clock_event::number);
   if (const auto text = root.read("/proc/timer_list")) out.timer_devices = parse_timer_list(*text);
   return out;
 }

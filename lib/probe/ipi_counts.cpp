@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/enum_name.hpp"
 #include "channels/channel_kind.hpp"
 #include "channels/rates.hpp"
 
@@ -14,14 +15,9 @@ using count = std::optional<std::uint64_t>;
 count channel_growth(const channels::interrupt_table& before,
                      const channels::interrupt_table& after, std::string_view detail,
                      unsigned cpu) {
-  for (const auto& row : after.rows) {
-    const auto purpose = channels::purpose_of(row);
-    if (!purpose || purpose->kind != channels::channel_kind::ipi || purpose->cpu != cpu ||
-        purpose->detail != detail)
-      continue;
-    return channels::growth_on(before, after, row.label, cpu);
-  }
-  return std::nullopt;
+  const auto* row = channels::find_row(
+      after, {.kind = channels::channel_kind::ipi, .detail = std::string(detail), .cpu = cpu});
+  return row == nullptr ? std::nullopt : channels::growth_on(before, after, row->label, cpu);
 }
 
 void add(count& sum, const count& value) {
@@ -77,15 +73,7 @@ std::string doubt_wakes(std::uint64_t wakes, const ipi_counts& counts, unsigned 
 }
 
 std::string_view to_string(ipi_type type) noexcept {
-  switch (type) {
-    case ipi_type::pv:
-      return "pv";
-    case ipi_type::native:
-      return "native";
-    case ipi_type::unknown:
-      break;
-  }
-  return "unknown";
+  return enum_name<ipi_type::native>(type, "unknown", "pv", "native");
 }
 
 ipi_type_facts type_of(const std::vector<ipi_counts>& counted) {

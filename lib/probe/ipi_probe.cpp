@@ -8,8 +8,10 @@
 #include <memory>
 #include <thread>
 
+#include "base/enum_name.hpp"
 #include "channels/raw_facts.hpp"
 #include "probe/ipi_run.hpp"
+#include "probe/measuring_thread.hpp"
 #include "xenpv/async/cpu_set.hpp"
 #include "xenpv/base/error.hpp"
 
@@ -31,113 +33,6 @@ struct batch {
   std::string doubt = {};
   bool counted = false;
 };
-
-/// The parameters of a series of batches.
-struct series {
-  std::vector<unsigned> watched = {};  ///< CPUs whose IPIs are counted
-  std::uint32_t count = 0;
-  std::uint32_t calls = 0;  ///< per batch
-  /// True if each call may fail to send its IPI. Smaller batches then match their counts more
-  /// often.
-  bool shrinks = false;
-  std::function<void()> start = [] {};  ///< called before the first reading
-  std::function<void()> stop = [] {};   ///< called after the second reading
-  std::function<void(std::uint32_t calls, fine_histogram& times)> call = {};
-  /// The reason to discard a batch; empty if the counts, in the order of `watched`, are as expected
-  /// after `calls`.
-  std::function<std::string(std::uint32_t calls, const std::vector<ipi_counts>& counts)> doubt = {};
-};
-
-struct series_result {
-  fine_histogram times = {};
-  std::vector<ipi_counts> counts = {};
-  std::uint32_t kept = 0;
-  std::uint32_t thrown_away = 0;
-  std::uint64_t calls = 0;  ///< in kept batches
-  bool counted = true;
-  std::string reason = {};
-};
-
-batch run_batch(const series& plan, std::uint32_t calls, const system_root& root) {
-  batch out;
-  plan.start();
-  const auto before = channels::read_interrupts(root);
-  plan.call(calls, out.times);
-  const auto after = channels::read_interrupts(root);
-  plan.stop();
-  out.counted = before.value && after.value;
-  if (!out.counted) {
-    out.doubt = before.problem;
-    return out;
-  }
-  for (const auto cpu : plan.watched) {
-    out.counts.push_back(ipis_between(*before.value, *after.value, cpu));
-    out.counted = out.counted && out.counts.back().is_known();
-  }
-  out.doubt = out.counted ? plan.doubt(calls, out.counts)
-                          : std::string("/proc/interrupts has no rows that count IPIs");
-  return out;
-}
-
-void keep(const batch& latest, series_result& out) {
-  ++out.kept;
-  out.times.add(latest.times);
-  out.counts.resize(std::max(out.counts.size(), latest.counts.size()));
-  for (std::size_t i = 0; i < latest.counts.size(); ++i) {
-    if (out.counts[i].is_known())
-      out.counts[i] += latest.counts[i];
-    else
-      out.counts[i] = latest.counts[i];
-  }
-}
-
-/// Runs batches until enough calls were kept, or until further attempts are pointless.
-series_result run_series(const series& plan, const system_root& root) {
-  series_result out;
-  const std::uint64_t max_calls = 3ULL * plan.count + 5ULL * plan.calls;
-  auto calls = plan.calls;
-  std::uint64_t made = 0;
-  while (out.calls < plan.count && made < max_calls) {
-    if (out.kept == 0 && out.thrown_away == max_discarded) break;
-    const auto start = clock::now();
-    made += calls;
-    const auto latest = run_batch(plan, calls, root);
-    if (latest.doubt.empty() || !latest.counted) {
-      keep(latest, out);
-      out.calls += calls;
-    } else {
-      ++out.thrown_away;
-      if (plan.shrinks) calls = std::max(calls / 2, std::min(smallest_batch, plan.calls));
-    }
-    if (!latest.doubt.empty()) out.reason = latest.doubt;
-    out.counted = out.counted && latest.counted;
-    // The kernel throttles SCHED_FIFO threads that use more than 95 % of a CPU.
-    std::this_thread::sleep_for((clock::now() - start) / 8);
-  }
-  return out;
-}
-
-probe_verdict verdict_of(const series_result& result) {
-  if (result.kept == 0) return probe_verdict::refuted;
-  return result.counted ? probe_verdict::verified : probe_verdict::unverified;
-}
-
-/// Copies the fields that both kinds of result share.
-template <class Result>
-void take(const series_result& result, Result& out) {
-  out.times = result.times;
-  out.kept = result.kept;
-  out.thrown_away = result.thrown_away;
-  out.calls = result.calls;
-  out.verdict = verdict_of(result);
-  out.reason = result.reason;
-}
-
-/// A baseline sends no IPIs; a few unrelated ones are tolerated.
-std::string doubt_baseline(std::uint64_t calls, const ipi_counts& here, unsigned cpu) {
-  if (here.wakes() < calls / 2 + 2) return {};
-  return fmt::format("CPU {} counted {} IPIs although none was sent", cpu, here.wakes());
-}
 
 /// Busy-waits on all CPUs except the caller's while a batch runs.
 class spinners {
@@ -166,14 +61,98 @@ class spinners {
   std::vector<std::unique_ptr<spinner>> all_;
 };
 
+/// The calls of a series of batches.
+struct series {
+  std::vector<unsigned> watched = {};  ///< CPUs whose IPIs are counted
+  /// True if each call may fail to send its IPI. Smaller batches then match their counts more
+  /// often.
+  bool shrinks = false;
+  spinners* others = nullptr;  ///< run during a batch
+  std::function<void(std::uint32_t calls, fine_histogram& times)> call = {};
+  /// The reason to discard a batch; empty if the counts, in the order of `watched`, are as expected
+  /// after `calls`.
+  std::function<std::string(std::uint32_t calls, const std::vector<ipi_counts>& counts)> doubt = {};
+};
+
+batch run_batch(const series& plan, std::uint32_t calls, const system_root& root) {
+  batch out;
+  if (plan.others != nullptr) plan.others->start();
+  const auto before = channels::read_interrupts(root);
+  plan.call(calls, out.times);
+  const auto after = channels::read_interrupts(root);
+  if (plan.others != nullptr) plan.others->stop();
+  out.counted = before.value && after.value;
+  if (!out.counted) {
+    out.doubt = before.problem;
+    return out;
+  }
+  for (const auto cpu : plan.watched) {
+    out.counts.push_back(ipis_between(*before.value, *after.value, cpu));
+    out.counted = out.counted && out.counts.back().is_known();
+  }
+  out.doubt = out.counted ? plan.doubt(calls, out.counts)
+                          : std::string("/proc/interrupts has no rows that count IPIs");
+  return out;
+}
+
+void add(std::vector<ipi_counts>& sums, const std::vector<ipi_counts>& counts) {
+  sums.resize(std::max(sums.size(), counts.size()));
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    if (sums[i].is_known())
+      sums[i] += counts[i];
+    else
+      sums[i] = counts[i];
+  }
+}
+
+/// Runs batches until enough calls were kept, or until further attempts are pointless. Returns the
+/// counts of the kept batches, in the order of `watched`. Leaves `out` unchanged if it throws.
+std::vector<ipi_counts> run_series(const series& plan, const ipi_probe_options& options,
+                                   ipi_measurement& out) {
+  ipi_measurement result;
+  std::vector<ipi_counts> counts;
+  bool all_counted = true;
+  const std::uint64_t max_calls = 3ULL * options.count + 5ULL * options.batch;
+  auto calls = options.batch;
+  std::uint64_t made = 0;
+  while (result.calls < options.count && made < max_calls) {
+    if (result.kept == 0 && result.thrown_away == max_discarded) break;
+    const auto start = clock::now();
+    made += calls;
+    const auto latest = run_batch(plan, calls, options.root);
+    if (latest.doubt.empty() || !latest.counted) {
+      ++result.kept;
+      result.times.add(latest.times);
+      result.calls += calls;
+      add(counts, latest.counts);
+    } else {
+      ++result.thrown_away;
+      if (plan.shrinks) calls = std::max(calls / 2, std::min(smallest_batch, options.batch));
+    }
+    if (!latest.doubt.empty()) result.reason = latest.doubt;
+    all_counted = all_counted && latest.counted;
+    // The kernel throttles SCHED_FIFO threads that use more than 95 % of a CPU.
+    std::this_thread::sleep_for((clock::now() - start) / 8);
+  }
+  result.verdict = result.kept == 0 ? probe_verdict::refuted
+                   : all_counted    ? probe_verdict::verified
+                                    : probe_verdict::unverified;
+  out = std::move(result);
+  return counts;
+}
+
+/// A baseline sends no IPIs; a few unrelated ones are tolerated.
+std::string doubt_baseline(std::uint64_t calls, const ipi_counts& here, unsigned cpu) {
+  if (here.wakes() < calls / 2 + 2) return {};
+  return fmt::format("CPU {} counted {} IPIs although none was sent", cpu, here.wakes());
+}
+
 /// The peer thread: replies to each wake-up with a wake-up.
 class responder {
  public:
   responder(unsigned cpu, const ipi_probe_options& options, wake_line& incoming,
             wake_line& outgoing)
-      : incoming_(incoming), thread_([this, cpu, options, &outgoing] {
-          async::pin_this_thread(cpu);
-          take_scheduling(options.schedule);
+      : incoming_(incoming), thread_(cpu, options.schedule, [this, options, &outgoing] {
           for (;;) {
             if (!incoming_.sleep(options.timeout)) continue;
             if (stop_.is_set()) return;
@@ -190,7 +169,7 @@ class responder {
  private:
   wake_line& incoming_;
   stop_flag stop_;
-  worker thread_;
+  measuring_thread thread_;
 };
 
 std::unique_ptr<wake_line> make_line(ipi_method method) {
@@ -198,12 +177,9 @@ std::unique_ptr<wake_line> make_line(ipi_method method) {
   return std::make_unique<eventfd_line>();
 }
 
-series calls_to(const ipi_probe_options& options, spinners& others, unsigned from, unsigned to) {
+series calls_to(spinners& others, unsigned from, unsigned to) {
   return {.watched = {to},
-          .count = options.count,
-          .calls = options.batch,
-          .start = [&others] { others.start(); },
-          .stop = [&others] { others.stop(); },
+          .others = &others,
           .call = [to](std::uint32_t calls, fine_histogram& times) { call_cpu(to, calls, times); },
           .doubt =
               [from, to](std::uint32_t calls, const std::vector<ipi_counts>& counts) {
@@ -218,8 +194,6 @@ series calls_to(const ipi_probe_options& options, spinners& others, unsigned fro
 series wakes_of(const ipi_probe_options& options, std::chrono::nanoseconds& rest, wake_line& there,
                 wake_line& back, unsigned from, unsigned to) {
   return {.watched = {to, from},
-          .count = options.count,
-          .calls = options.batch,
           .shrinks = true,
           .call =
               [options, &rest, &there, &back](std::uint32_t calls, fine_histogram& times) {
@@ -236,56 +210,39 @@ series wakes_of(const ipi_probe_options& options, std::chrono::nanoseconds& rest
               }};
 }
 
-series_result measure_calls(const ipi_probe_options& options, unsigned from, unsigned to) {
-  const std::vector<unsigned> peers =
-      from == to ? std::vector<unsigned>() : std::vector<unsigned>{to};
+std::vector<ipi_counts> measure_calls(const ipi_probe_options& options, ipi_pair& out) {
+  std::vector<unsigned> peers;
+  if (out.to != out.from) peers.push_back(out.to);
   spinners others(peers, options);
-  return run_series(calls_to(options, others, from, to), options.root);
+  return run_series(calls_to(others, out.from, out.to), options, out);
 }
 
-series_result measure_wakes(const ipi_probe_options& options, ipi_method method, unsigned from,
-                            unsigned to) {
-  const auto there = make_line(method);
-  const auto back = make_line(method);
-  const responder other(to, options, *there, *back);
+std::vector<ipi_counts> measure_wakes(const ipi_probe_options& options, ipi_pair& out) {
+  const auto there = make_line(out.method);
+  const auto back = make_line(out.method);
+  const responder other(out.to, options, *there, *back);
   auto rest = options.rest;
-  return run_series(wakes_of(options, rest, *there, *back, from, to), options.root);
+  return run_series(wakes_of(options, rest, *there, *back, out.from, out.to), options, out);
 }
 
-/// Runs `work` on its own thread on `cpu`. Stores the error of a single measurement in its result;
-/// throws if a mandatory policy is refused.
-template <class Result, class Work>
-void run_on(unsigned cpu, const scheduling_wish& request, Result& out, Work work) {
-  bool ready = false;
-  worker thread([&] {
-    async::pin_this_thread(cpu);
-    out.thread = take_scheduling(request);
-    ready = true;
-    work();
-  });
-  const auto thrown = thread.finish();
-  if (!thrown) return;
-  if (!ready) std::rethrow_exception(thrown);
+/// Runs `work` on its own thread on `cpu`. Stores the error of a single measurement in its result,
+/// whose verdict is then still `failed`; throws if a mandatory policy is refused.
+void run_on(unsigned cpu, const scheduling_wish& request, ipi_measurement& out,
+            const std::function<void()>& work) {
+  measuring_thread thread(cpu, request, work);
+  const auto settings = thread.wait_until_ready();
   try {
-    std::rethrow_exception(thrown);
+    thread.join();
   } catch (const failure& problem) {
-    out.verdict = probe_verdict::failed;
     out.reason = problem.what();
   }
+  out.thread = settings;
 }
 
 }  // namespace
 
 std::string_view to_string(ipi_method method) noexcept {
-  switch (method) {
-    case ipi_method::membarrier:
-      return "membarrier";
-    case ipi_method::futex:
-      return "futex";
-    case ipi_method::eventfd:
-      return "eventfd";
-  }
-  return "invalid";
+  return enum_name<ipi_method::eventfd>(method, "membarrier", "futex", "eventfd");
 }
 
 ipi_probe::ipi_probe(ipi_probe_options options) : options_(std::move(options)) {
@@ -294,14 +251,15 @@ ipi_probe::ipi_probe(ipi_probe_options options) : options_(std::move(options)) {
 
 ipi_pair ipi_probe::measure(ipi_method method, unsigned from, unsigned to) const {
   async::require_allowed(std::array{from, to});
-  ipi_pair out{.method = method, .from = from, .to = to};
+  ipi_pair out;
+  out.method = method;
+  out.from = from;
+  out.to = to;
   run_on(from, options_.schedule, out, [&] {
-    const auto result = method == ipi_method::membarrier
-                            ? measure_calls(options_, from, to)
-                            : measure_wakes(options_, method, from, to);
-    if (!result.counts.empty()) out.there = result.counts.front();
-    if (result.counts.size() > 1) out.back = result.counts.back();
-    take(result, out);
+    const auto counts = method == ipi_method::membarrier ? measure_calls(options_, out)
+                                                         : measure_wakes(options_, out);
+    if (!counts.empty()) out.there = counts.front();
+    if (counts.size() > 1) out.back = counts.back();
   });
   return out;
 }
@@ -309,7 +267,9 @@ ipi_pair ipi_probe::measure(ipi_method method, unsigned from, unsigned to) const
 ipi_broadcast ipi_probe::broadcast(unsigned from, const std::vector<unsigned>& to) const {
   async::require_allowed(std::array{from});
   async::require_allowed(to);
-  ipi_broadcast out{.from = from, .to = to};
+  ipi_broadcast out;
+  out.from = from;
+  out.to = to;
   run_on(from, options_.schedule, out, [&] {
     spinners others(to, options_);
     const auto doubt = [&](std::uint32_t calls, const std::vector<ipi_counts>& counts) {
@@ -318,17 +278,8 @@ ipi_broadcast ipi_probe::broadcast(unsigned from, const std::vector<unsigned>& t
         text = doubt_calls(calls, counts[i], to[i]);
       return text;
     };
-    const auto result = run_series(
-        {.watched = to,
-         .count = options_.count,
-         .calls = options_.batch,
-         .start = [&] { others.start(); },
-         .stop = [&] { others.stop(); },
-         .call = [](std::uint32_t calls, fine_histogram& times) { call_all(calls, times); },
-         .doubt = doubt},
-        options_.root);
-    out.there = result.counts;
-    take(result, out);
+    out.there = run_series({.watched = to, .others = &others, .call = call_all, .doubt = doubt},
+                           options_, out);
   });
   return out;
 }

@@ -46,33 +46,29 @@ struct ipi_probe_options {
   system_root root = system_root::from_environment();
 };
 
-struct ipi_pair {
-  ipi_method method = ipi_method::membarrier;
-  unsigned from = 0;
-  unsigned to = 0;            ///< equal to `from`: the call without an IPI, the baseline
+struct ipi_measurement {
   fine_histogram times = {};  ///< nanoseconds, from kept batches
   std::uint32_t kept = 0;     ///< batches
   std::uint32_t thrown_away = 0;
   std::uint64_t calls = 0;  ///< in kept batches
-  ipi_counts there = {};    ///< counted on `to` in kept batches
-  ipi_counts back = {};     ///< counted on `from`
   scheduling thread = {};
   probe_verdict verdict = probe_verdict::failed;
   std::string reason = {};  ///< why the last discarded batch did not match
 };
 
+struct ipi_pair : ipi_measurement {
+  ipi_method method = ipi_method::membarrier;
+  unsigned from = 0;
+  unsigned to = 0;        ///< equal to `from`: the call without an IPI, the baseline
+  ipi_counts there = {};  ///< counted on `to` in kept batches
+  ipi_counts back = {};   ///< counted on `from`
+};
+
 /// IPIs from one CPU to several at once (MEMBARRIER_CMD_PRIVATE_EXPEDITED).
-struct ipi_broadcast {
+struct ipi_broadcast : ipi_measurement {
   unsigned from = 0;
   std::vector<unsigned> to = {};
-  fine_histogram times = {};
-  std::uint32_t kept = 0;
-  std::uint32_t thrown_away = 0;
-  std::uint64_t calls = 0;
   std::vector<ipi_counts> there = {};  ///< in the order of `to`
-  scheduling thread = {};
-  probe_verdict verdict = probe_verdict::failed;
-  std::string reason = {};
 };
 
 class ipi_probe {

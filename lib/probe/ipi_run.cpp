@@ -12,9 +12,7 @@
 
 #include <cerrno>
 #include <climits>
-#include <exception>
 
-#include "xenpv/async/cpu_set.hpp"
 #include "xenpv/base/error.hpp"
 
 namespace xenpv::probe {
@@ -72,33 +70,13 @@ void call_all(std::uint32_t calls, fine_histogram& times) {
   time_calls(calls, times, [] { return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0); });
 }
 
-spinner::spinner(unsigned cpu, const scheduling_wish& request) {
-  thread_.emplace([this, cpu, request] { run(cpu, request); });
-  ready_.wait(false);
-  if (order_ != order::end) return;
-  // The thread failed to start.
-  const auto thrown = thread_->finish();
-  thread_.reset();
-  std::rethrow_exception(thrown);
+spinner::spinner(unsigned cpu, const scheduling_wish& request)
+    : thread_(cpu, request, [this] { run_orders(); }) {
+  thread_.wait_until_ready();
 }
 
 spinner::~spinner() {
-  if (thread_) set_order(order::end);
-}
-
-void spinner::run(unsigned cpu, const scheduling_wish& request) {
-  try {
-    async::pin_this_thread(cpu);
-    take_scheduling(request);
-  } catch (...) {
-    order_ = order::end;
-    ready_ = true;
-    ready_.notify_all();
-    throw;
-  }
-  ready_ = true;
-  ready_.notify_all();
-  run_orders();
+  set_order(order::end);
 }
 
 void spinner::run_orders() {

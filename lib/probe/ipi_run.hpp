@@ -5,8 +5,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <functional>
-#include <optional>
 
 #include "probe/measuring_thread.hpp"
 #include "probe/scheduling.hpp"
@@ -40,14 +38,12 @@ class spinner {
 
  private:
   enum class order { rest, spin, end };
-  void run(unsigned cpu, const scheduling_wish& request);
   void set_order(order new_order);
   void run_orders();
 
   std::atomic<order> order_ = order::rest;
-  std::atomic<bool> ready_ = false;
   std::atomic<bool> spinning_ = false;
-  std::optional<worker> thread_;
+  measuring_thread thread_;
 };
 
 /// Wake-ups from one thread to another, through a word of memory or an eventfd.

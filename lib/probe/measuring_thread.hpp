@@ -4,22 +4,43 @@
 #include <atomic>
 #include <exception>
 #include <functional>
+#include <optional>
 #include <thread>
+
+#include "probe/scheduling.hpp"
 
 namespace xenpv::probe {
 
-/// A thread that stores the exception that its work throws.
-class worker {
+/// A thread that runs on one CPU and with the requested scheduling. Stores the exception that its
+/// work throws.
+class measuring_thread {
  public:
-  explicit worker(std::function<void()> work);
-  worker(const worker&) = delete;
-  worker& operator=(const worker&) = delete;
+  /// Starts the thread, which calls `work` once it runs on `cpu`. Without a request, it keeps the
+  /// scheduling of its creator.
+  measuring_thread(unsigned cpu, const std::optional<scheduling_wish>& request,
+                   std::function<void()> work);
+  measuring_thread(const measuring_thread&) = delete;
+  measuring_thread& operator=(const measuring_thread&) = delete;
   /// Waits for the thread to exit.
-  ~worker();
-  /// Waits for the thread to exit; returns the exception that the work threw, or nullptr.
-  std::exception_ptr finish();
+  ~measuring_thread();
+
+  /// Waits until the thread is ready to call `work`. Returns its scheduling; throws the exception
+  /// that kept it from that CPU or scheduling.
+  const scheduling& wait_until_ready();
+  /// Waits for the thread to exit, once. Throws the exception of the thread, if any.
+  void join();
+  /// True after an exception.
+  [[nodiscard]] bool has_failed() const noexcept { return failed_; }
 
  private:
+  enum class phase { starting, ready, refused };
+  void run(unsigned cpu, const std::optional<scheduling_wish>& request,
+           const std::function<void()>& work) noexcept;
+  void set_phase(phase reached) noexcept;
+
+  std::atomic<phase> phase_ = phase::starting;
+  std::atomic<bool> failed_ = false;
+  scheduling scheduling_ = {};
   std::exception_ptr thrown_;
   std::thread thread_;
 };

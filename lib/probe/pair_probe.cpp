@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <utility>
 #include <vector>
@@ -37,11 +36,9 @@ class thread_name {
 
 const channels::interrupt_row* row_named(const channels::interrupt_table& table,
                                          const std::string& action) {
-  const auto it =
-      std::find_if(table.rows.begin(), table.rows.end(), [&](const channels::interrupt_row& row) {
-        return row.actions.size() == 1 && row.actions.front() == action;
-      });
-  return it == table.rows.end() ? nullptr : &*it;
+  for (const auto& row : table.rows)
+    if (row.actions.size() == 1 && row.actions.front() == action) return &row;
+  return nullptr;
 }
 
 void doubt(pair_result& out, const std::string& reason) {
@@ -52,13 +49,6 @@ void doubt(pair_result& out, const std::string& reason) {
 
 /// One CPU in one role, with its current port and interrupt.
 struct pair_probe::endpoint {
-  endpoint(xen::event_channel_handle opened_handle, xen::custodian::kept_id id, unsigned target_cpu,
-           std::string action_name)
-      : handle(std::move(opened_handle)),
-        kept(id),
-        cpu(target_cpu),
-        action(std::move(action_name)) {}
-
   xen::event_channel_handle handle;
   xen::custodian::kept_id kept;
   unsigned cpu;
@@ -101,7 +91,8 @@ pair_probe::endpoint& pair_probe::endpoint_for(char role, unsigned cpu) {
   auto handle = xen::event_channel_handle::open();
   handle.set_nonblocking();
   const auto kept = custodian_.keep(handle.descriptor());
-  auto created = std::make_unique<endpoint>(std::move(handle), kept, cpu, "evtchn:" + name);
+  auto created = std::make_unique<endpoint>(
+      endpoint{.handle = std::move(handle), .kept = kept, .cpu = cpu, .action = "evtchn:" + name});
   return *endpoints_.emplace(std::pair(role, cpu), std::move(created)).first->second;
 }
 
@@ -114,7 +105,7 @@ void pair_probe::place(endpoint& target, const channels::interrupt_table& interr
   const auto moved = channels::move_irq(options_.root, *row->irq, {target.cpu});
   if (moved.error != 0)
     doubt(out, fmt::format("cannot move interrupt {} to CPU {}: {}", *row->irq, target.cpu,
-                           channels::describe_refusal(moved.error, *row->irq)));
+                           channels::describe_refusal(moved)));
 }
 
 void pair_probe::check(const endpoint& here, const endpoint& there,
@@ -140,11 +131,7 @@ void pair_probe::run(endpoint& here, endpoint& there, pair_result& out) const {
                           .echo = there.handle,
                           .echo_port = there.local,
                           .echo_cpu = there.cpu,
-                          .count = options_.count,
-                          .warm_up = options_.warm_up,
-                          .spin = options_.spin,
-                          .fifo_priority = options_.fifo_priority,
-                          .timeout = options_.timeout};
+                          .options = options_};
   // Xen marks a new interdomain port as pending once; that event belongs to no round trip.
   take_event(there.handle, there.local, options_.timeout, false);
   // From here on every event belongs to a round trip.

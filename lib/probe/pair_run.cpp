@@ -4,11 +4,8 @@
 #include <poll.h>
 
 #include <array>
-#include <exception>
 
 #include "probe/measuring_thread.hpp"
-#include "probe/scheduling.hpp"
-#include "xenpv/async/cpu_set.hpp"
 #include "xenpv/base/error.hpp"
 
 namespace xenpv::probe {
@@ -57,31 +54,28 @@ void sleep_for_event(xen::event_channel_handle& handle, port expected,
   }
 }
 
-void prepare_thread(unsigned cpu, const std::optional<int>& fifo_priority) {
-  async::pin_this_thread(cpu);
-  if (fifo_priority) take_scheduling({.policy = policy_wish::fifo, .priority = *fifo_priority});
-}
-
 void send_round_trips(const pair_run& run, histogram& round_trips) {
+  const auto& options = run.options;
   const bool alone = run.sender_cpu == run.echo_cpu;
-  for (std::uint32_t i = 0; i < run.warm_up + run.count; ++i) {
+  for (std::uint32_t i = 0; i < options.warm_up + options.count; ++i) {
     const auto start = clock::now();
     run.sender.notify(run.sender_port);
     if (alone) {
-      take_event(run.echo, run.echo_port, run.timeout, run.spin);
+      take_event(run.echo, run.echo_port, options.timeout, options.spin);
       run.echo.notify(run.echo_port);
     }
-    take_event(run.sender, run.sender_port, run.timeout, run.spin);
+    take_event(run.sender, run.sender_port, options.timeout, options.spin);
     const auto took = clock::now() - start;
-    if (i >= run.warm_up)
+    if (i >= options.warm_up)
       round_trips.add(static_cast<std::uint64_t>(
           std::chrono::duration_cast<std::chrono::nanoseconds>(took).count()));
   }
 }
 
 void echo_round_trips(const pair_run& run) {
-  for (std::uint32_t i = 0; i < run.warm_up + run.count; ++i) {
-    take_event(run.echo, run.echo_port, run.timeout, run.spin);
+  const auto& options = run.options;
+  for (std::uint32_t i = 0; i < options.warm_up + options.count; ++i) {
+    take_event(run.echo, run.echo_port, options.timeout, options.spin);
     run.echo.notify(run.echo_port);
   }
 }
@@ -97,20 +91,15 @@ void take_event(xen::event_channel_handle& handle, port expected, std::chrono::m
 }
 
 void run_round_trips(const pair_run& run, histogram& round_trips) {
-  std::exception_ptr echo_problem;
-  worker sender([&] {
-    prepare_thread(run.sender_cpu, run.fifo_priority);
-    send_round_trips(run, round_trips);
-  });
-  if (run.sender_cpu != run.echo_cpu) {
-    worker echo([&] {
-      prepare_thread(run.echo_cpu, run.fifo_priority);
-      echo_round_trips(run);
-    });
-    echo_problem = echo.finish();
-  }
-  if (const auto problem = sender.finish()) std::rethrow_exception(problem);
-  if (echo_problem) std::rethrow_exception(echo_problem);
+  std::optional<scheduling_wish> request;
+  if (const auto priority = run.options.fifo_priority)
+    request = {.policy = policy_wish::fifo, .priority = *priority};
+  measuring_thread sender(run.sender_cpu, request, [&] { send_round_trips(run, round_trips); });
+  std::optional<measuring_thread> echo;
+  if (run.sender_cpu != run.echo_cpu)
+    echo.emplace(run.echo_cpu, request, [&] { echo_round_trips(run); });
+  sender.join();
+  if (echo) echo->join();
 }
 
 }  // namespace xenpv::probe

@@ -3,9 +3,8 @@
 #pragma once
 
 #include <chrono>
-#include <cstdint>
-#include <optional>
 
+#include "probe/pair_probe.hpp"
 #include "xenpv/base/histogram.hpp"
 #include "xenpv/xen/event_channel.hpp"
 
@@ -18,11 +17,7 @@ struct pair_run {
   xen::event_channel_handle& echo;
   port echo_port;
   unsigned echo_cpu;
-  std::uint32_t count;
-  std::uint32_t warm_up;
-  bool spin;
-  std::optional<int> fifo_priority;
-  std::chrono::milliseconds timeout;
+  const pair_probe_options& options;
 };
 
 /// Waits for an event on port `expected` of the handle and unmasks it. Throws errc::timed_out after
@@ -30,7 +25,7 @@ struct pair_run {
 void take_event(xen::event_channel_handle& handle, port expected, std::chrono::milliseconds timeout,
                 bool spin);
 
-/// Waits until both threads have exited, then rethrows the exception of either.
+/// Waits until both threads have exited, then throws the exception of either.
 void run_round_trips(const pair_run& run, histogram& round_trips);
 
 }  // namespace xenpv::probe

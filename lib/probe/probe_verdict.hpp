@@ -4,6 +4,8 @@
 
 #include <string_view>
 
+#include "base/enum_name.hpp"
+
 namespace xenpv::probe {
 
 enum class probe_verdict {
@@ -12,6 +14,12 @@ enum class probe_verdict {
   refuted,     ///< the counts do not match: the times belong to other events
   failed,      ///< no result
 };
-[[nodiscard]] std::string_view to_string(probe_verdict verdict) noexcept;
+[[nodiscard]] constexpr std::string_view to_string(probe_verdict verdict) noexcept {
+  return enum_name<probe_verdict::failed>(verdict, "verified", "unverified", "refuted", "failed");
+}
+/// True if the times must not be used.
+[[nodiscard]] constexpr bool is_bad(probe_verdict verdict) noexcept {
+  return verdict == probe_verdict::refuted || verdict == probe_verdict::failed;
+}
 
 }  // namespace xenpv::probe

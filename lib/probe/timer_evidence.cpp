@@ -44,22 +44,14 @@ void judge_pv(timer_result& out) {
                        *evidence.local_interrupts));
 }
 
-const channels::interrupt_row* timer_row(const channels::interrupt_table& table, unsigned cpu) {
-  for (const auto& row : table.rows) {
-    const auto purpose = channels::purpose_of(row);
-    if (purpose && purpose->kind == channels::channel_kind::timer && purpose->cpu == cpu)
-      return &row;
-  }
-  return nullptr;
-}
-
 }  // namespace
 
 void count_timers(const channels::interrupt_table& before, const channels::interrupt_table& after,
                   timer_result& out) {
   auto& evidence = out.evidence;
   evidence.local_interrupts = channels::growth_on(before, after, "LOC", out.cpu);
-  const auto* row = timer_row(after, out.cpu);
+  const auto* row =
+      channels::find_row(after, {.kind = channels::channel_kind::timer, .cpu = out.cpu});
   if (row == nullptr) return;
   const std::array here{out.cpu};
   if (const auto grown = channels::growth_of(before, after, *row->irq, here)) {

@@ -7,13 +7,13 @@
 #include <memory>
 #include <thread>
 
+#include "base/enum_name.hpp"
 #include "base/words.hpp"
 #include "channels/raw_facts.hpp"
 #include "probe/clock_facts.hpp"
 #include "probe/timer_evidence.hpp"
 #include "probe/timer_run.hpp"
 #include "probe/timer_trace.hpp"
-#include "probe/trace_split.hpp"
 #include "xen/cpuid.hpp"
 #include "xenpv/async/cpu_set.hpp"
 #include "xenpv/base/error.hpp"
@@ -30,21 +30,17 @@ constexpr std::uint64_t warm_up = 8;
 struct timer_thread {
   timer_result result = {};
   std::vector<periods::wake> wakes = {};  ///< for the split
-  std::exception_ptr thrown = {};
 };
 
 /// The total time that this thread has waited for its CPU in the guest
 /// (Documentation/scheduler/sched-stats).
 std::optional<nanoseconds> time_waited() {
-  const auto text = system_root("/").read("/proc/thread-self/schedstat");
-  if (!text) return std::nullopt;
+  const auto text = system_root("/").read("/proc/thread-self/schedstat").value_or("");
   // Fields: time on the CPU, time waiting for it, number of time slices.
-  std::string_view rest = *text;
-  const auto ran = next_word(rest);
-  const auto word = next_word(rest);
-  const auto waited = ran && word ? parse_whole<std::int64_t>(*word) : std::nullopt;
-  if (!waited) return std::nullopt;
-  return nanoseconds(*waited);
+  std::string_view rest = text;
+  (void)next_word(rest);
+  const auto waited = parse_whole<std::int64_t>(next_word(rest).value_or(""));
+  return waited ? std::optional(nanoseconds(*waited)) : std::nullopt;
 }
 
 /// Spreads the CPUs' due times over an interval, so that the timers are not due at the same moment.
@@ -145,11 +141,9 @@ void count(const sample& before, const sample& after, timer_result& out) {
     count_timers(*before.interrupts.value, *after.interrupts.value, out);
   else
     out.reasons.push_back(before.interrupts.problem);
-  const auto times_of_cpu = [&](const std::vector<cpu_time>& all) {
-    std::vector<cpu_time> selected;
-    std::copy_if(all.begin(), all.end(), std::back_inserter(selected),
-                 [&](const cpu_time& time) { return time.cpu == out.cpu; });
-    return selected;
+  const auto times_of_cpu = [&](std::vector<cpu_time> times) {
+    std::erase_if(times, [&](const cpu_time& time) { return time.cpu != out.cpu; });
+    return times;
   };
   out.steal_ticks = steal_between(times_of_cpu(before.times), times_of_cpu(after.times));
   const auto then = before.runstates.find(out.cpu);
@@ -168,42 +162,41 @@ void name_device(const clock_facts& facts, timer_result& out) {
     }
 }
 
+using workers = std::vector<std::unique_ptr<measuring_thread>>;
+
 /// Waits until `end`. Returns false if options.go_on() or a failed thread ended the wait early.
-bool wait_for(const timer_probe_options& options, nanoseconds end, const stop_flag& failed) {
+bool wait_for(const timer_probe_options& options, nanoseconds end, const workers& all) {
   constexpr nanoseconds step = std::chrono::milliseconds(100);
   for (auto now = monotonic_now(); now < end; now = monotonic_now()) {
-    if (failed.is_set()) return false;
+    for (const auto& worker : all)
+      if (worker->has_failed()) return false;
     if (options.go_on && !options.go_on(end - now)) return false;
     std::this_thread::sleep_for(std::min(step, end - now));
   }
   return true;
 }
 
-/// Measures on all CPUs at the same time. Returns false if a thread or the caller ended the
-/// measurement early.
+/// Measures on all CPUs at the same time. Returns false if the caller ended the measurement early.
+/// Throws the exception of a thread.
 bool run_all(const timer_probe_options& options, std::vector<timer_thread>& threads) {
   stop_flag stop;
-  stop_flag failed;
   const auto base = monotonic_now();
-  std::vector<std::unique_ptr<worker>> workers;
-  for (std::size_t i = 0; i < threads.size(); ++i)
-    workers.push_back(std::make_unique<worker>([&, i] {
-      try {
-        auto& out = threads[i].result;
-        async::pin_this_thread(out.cpu);
-        out.thread = take_scheduling(options.schedule);
-        const auto first = first_due(base, options.interval, i, threads.size());
-        measure_here(options, first, stop, threads[i]);
-      } catch (...) {
-        failed.set();
-        throw;
-      }
-    }));
+  workers all;
+  for (std::size_t i = 0; i < threads.size(); ++i) {
+    const auto measure = [&, i] {
+      const auto first = first_due(base, options.interval, i, threads.size());
+      measure_here(options, first, stop, threads[i]);
+    };
+    all.push_back(
+        std::make_unique<measuring_thread>(threads[i].result.cpu, options.schedule, measure));
+  }
   const auto lead = options.interval * static_cast<std::int64_t>(warm_up + 2);
-  const bool completed = wait_for(options, base + lead + options.duration, failed);
+  const bool completed = wait_for(options, base + lead + options.duration, all);
   if (!completed) stop.set();
-  for (std::size_t i = 0; i < threads.size(); ++i)
-    threads[i].thrown = workers[i]->finish();
+  for (std::size_t i = 0; i < threads.size(); ++i) {
+    threads[i].result.thread = all[i]->wait_until_ready();
+    all[i]->join();
+  }
   return completed;
 }
 
@@ -216,10 +209,8 @@ void split(timer_trace& trace, timer_method method, std::vector<timer_thread>& t
   const auto interrupts = trace.finish(timer_function(method));
   for (auto& thread : threads) {
     const auto it = interrupts.find(thread.result.cpu);
-    auto parts =
-        split_wakes(thread.wakes, it == interrupts.end() ? std::vector<nanoseconds>() : it->second);
     thread.result.split =
-        timer_split{.hypervisor = parts.before, .guest = parts.after, .unmatched = parts.unmatched};
+        split_wakes(thread.wakes, it == interrupts.end() ? std::vector<nanoseconds>() : it->second);
   }
 }
 
@@ -244,17 +235,7 @@ std::unique_ptr<timer_trace> start_trace(const timer_probe_options& options, std
 }  // namespace
 
 std::string_view to_string(timer_method method) noexcept {
-  switch (method) {
-    case timer_method::clock_nanosleep:
-      return "clock_nanosleep";
-    case timer_method::timerfd:
-      return "timerfd";
-    case timer_method::asio:
-      return "asio";
-    case timer_method::spin:
-      return "spin";
-  }
-  return "invalid";
+  return enum_name<timer_method::spin>(method, "clock_nanosleep", "timerfd", "asio", "spin");
 }
 
 double timer_result::rate() const noexcept {
@@ -280,7 +261,6 @@ timer_report measure_timers(const timer_probe_options& options) {
   out.incarnation_before = before.incarnation;
   out.incarnation_after = after.incarnation;
   for (auto& thread : threads) {
-    if (thread.thrown) std::rethrow_exception(thread.thrown);
     name_device(facts, thread.result);
     count(before, after, thread.result);
     judge_timer(thread.result, options.method, out.guest != xen::guest_type::none);

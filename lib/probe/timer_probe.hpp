@@ -21,6 +21,7 @@
 #include "probe/clock_cost.hpp"
 #include "probe/probe_verdict.hpp"
 #include "probe/scheduling.hpp"
+#include "probe/trace_split.hpp"
 #include "xen/runstate.hpp"
 #include "xenpv/base/histogram.hpp"
 #include "xenpv/base/system_root.hpp"
@@ -60,14 +61,6 @@ struct timer_evidence {
   /// Increase of row LOC: interrupts from the (emulated) APIC timer.
   std::optional<std::uint64_t> local_interrupts = {};
   [[nodiscard]] bool is_pv_timer() const noexcept { return device == "xen"; }
-};
-
-/// Lateness in two parts, for the wake-ups that were found in the kernel's trace.
-struct timer_split {
-  /// From the due time to the kernel's timer interrupt, upcall included.
-  fine_histogram hypervisor;
-  fine_histogram guest;  ///< from that interrupt until the thread runs
-  std::uint64_t unmatched = 0;
 };
 
 /// For `spin`: the times during which the vCPU did not run this thread.

@@ -9,8 +9,6 @@
 namespace xenpv::probe {
 namespace {
 
-namespace asio = async::asio;
-
 class asio_run {
  public:
   asio_run(asio::io_context& context, periods& schedule, std::chrono::nanoseconds end,
@@ -36,7 +34,7 @@ class asio_run {
 }  // namespace
 
 void run_asio(periods& schedule, std::chrono::nanoseconds end, const stop_flag& stop) {
-  async::asio::io_context context(1);
+  asio::io_context context(1);
   asio_run run(context, schedule, end, stop);
   run.arm();
   context.run();

@@ -42,17 +42,17 @@ std::optional<timer_expiry> parse_timer_expiry(std::string_view line) {
   return timer_expiry{*cpu, std::chrono::nanoseconds(*now), function};
 }
 
-wake_parts split_wakes(const std::vector<periods::wake>& wakes,
-                       const std::vector<std::chrono::nanoseconds>& interrupts) {
-  wake_parts out{};
+timer_split split_wakes(const std::vector<periods::wake>& wakes,
+                        const std::vector<std::chrono::nanoseconds>& interrupts) {
+  timer_split out{};
   for (const auto& wake : wakes) {
     const auto interrupt = std::lower_bound(interrupts.begin(), interrupts.end(), wake.due);
     if (interrupt == interrupts.end() || *interrupt > wake.woke) {
       ++out.unmatched;
       continue;
     }
-    out.before.add(count_of(*interrupt - wake.due));
-    out.after.add(count_of(wake.woke - *interrupt));
+    out.hypervisor.add(count_of(*interrupt - wake.due));
+    out.guest.add(count_of(wake.woke - *interrupt));
   }
   return out;
 }

@@ -20,15 +20,17 @@ struct timer_expiry {
 /// nullopt for any other line.
 [[nodiscard]] std::optional<timer_expiry> parse_timer_expiry(std::string_view line);
 
-struct wake_parts {
-  fine_histogram before;  ///< from the due time to the interrupt
-  fine_histogram after;   ///< from the interrupt until the thread ran
+/// Lateness in two parts, for the wake-ups that were found in the kernel's trace.
+struct timer_split {
+  /// From the due time to the kernel's timer interrupt, upcall included.
+  fine_histogram hypervisor;
+  fine_histogram guest;  ///< from that interrupt until the thread ran
   std::uint64_t unmatched = 0;
 };
 /// `interrupts` are the times of the interrupts that may have caused a wake-up, ascending. A
 /// wake-up is attributed to the first interrupt between its due time and the time when the thread
 /// ran.
-[[nodiscard]] wake_parts split_wakes(const std::vector<periods::wake>& wakes,
-                                     const std::vector<std::chrono::nanoseconds>& interrupts);
+[[nodiscard]] timer_split split_wakes(const std::vector<periods::wake>& wakes,
+                                      const std::vector<std::chrono::nanoseconds>& interrupts);
 
 }  // namespace xenpv::probe

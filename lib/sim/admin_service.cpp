@@ -22,7 +22,7 @@ constexpr std::size_t line_max = std::size_t{64} * 1024;
 
 void send_line(int fd, std::string text) {
   text += '\n';
-  // Replies fit into the socket's buffer. The send never blocks: a client that does not read loses
+  // Replies fit into the socket buffer. The send never blocks; a client that does not read loses
   // its reply.
   [[maybe_unused]] const auto sent =
       ::send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -32,7 +32,7 @@ domid domain_of(const json& request) {
   return domid{request.at("domid").get<std::uint16_t>()};
 }
 
-/// Takes the result of a command.
+/// Called with the result of a command.
 using reply_function = std::function<void(json)>;
 
 json execute(host& simulated_host, const std::string& command, const json& request) {
@@ -129,7 +129,7 @@ void host::admin_service::serve(const std::shared_ptr<client>& peer, const std::
   try {
     execute(host_, json::parse(line), reply);
   } catch (const std::exception& problem) {
-    // A failed command is reported to its caller; the host continues.
+    // Report the error to the client and keep the host running.
     send_line(peer->socket.get(), json{{"ok", false}, {"error", problem.what()}}.dump());
   }
 }

@@ -1,6 +1,6 @@
-// The host's admin socket. Requests and replies are JSON objects, one per line. A request is
-// {"command": ...}; a reply is {"ok": true, ...} or {"ok": false, "error": "..."}. The socket is in
-// the host's directory. Owned by the host's thread.
+// The admin socket, in the directory of the host. Requests and replies are JSON objects, one per
+// line. A request is {"command": ...}; a reply is {"ok": true, ...} or {"ok": false, "error":
+// "..."}. Used only on the host thread.
 #pragma once
 
 #include <filesystem>
@@ -28,7 +28,7 @@ struct host::admin_service {
   };
   void accept();
   void readable(int fd);
-  /// Executes one request. The reply to a save or a checkpoint follows when the domain runs again.
+  /// Executes one request. A save or checkpoint is answered when the domain runs again.
   void serve(const std::shared_ptr<client>& peer, const std::string& line);
 
   host& host_;
@@ -37,16 +37,15 @@ struct host::admin_service {
   std::map<int, std::shared_ptr<client>> clients_;
 };
 
-/// Sends `request` (a JSON object) to the running host in `directory` and returns the reply (a JSON
-/// object). Throws `failure` if no host is running, or with the host's message if the host rejects
-/// the request.
+/// Sends `request` (a JSON object) to the host running in `directory` and returns the reply (a JSON
+/// object). Throws `failure` if no host is running or if the host rejects the request.
 [[nodiscard]] std::string ask_host(const std::filesystem::path& directory,
                                    const std::string& request);
-/// Returns the directory of a domain of the host in `directory`, for domain_environment(). Throws
-/// `failure` as ask_host() does.
+/// Returns the directory of a domain, for domain_environment(). `directory` is the directory of the
+/// host. Throws `failure` like ask_host().
 [[nodiscard]] std::filesystem::path ask_domain_directory(const std::filesystem::path& directory,
                                                          domid domain);
-/// Asks the host to stop and returns when its process has exited.
+/// Stops the host and waits until its process has exited.
 void stop_host(const std::filesystem::path& directory);
 
 }  // namespace xenpv::sim

@@ -62,7 +62,7 @@ bool control_service::serve() {
 }
 
 bool control_service::owns(event_channels::handle_id id) const {
-  // Processes inherit handles across fork() and pass them with SCM_RIGHTS, so any process of the
+  // Handles are inherited across fork() and can be passed with SCM_RIGHTS, so any process of the
   // domain may use a handle, as on Linux.
   return host_.events().slot_of(id) == slot_;
 }
@@ -88,7 +88,7 @@ control_service::answer control_service::execute(const control_request& request,
       host_.check_handle(handle_of(request), process_);
       return out;
     case control_op::evtchn_waker:
-      // Any domain may request this: the remote end of a channel is another domain's handle.
+      // Allowed for handles of any domain: the remote end of a channel belongs to another domain.
       out.fd = host_.events().waker(handle_of(request));
       out.reply.error = out.fd < 0 ? EBADF : 0;
       return out;

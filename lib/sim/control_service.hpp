@@ -1,6 +1,5 @@
-// The host's end of the connection to one process of a domain: serves the process's control
-// messages. When the process exits, releases the pages that it shared and mapped. Owned by the
-// host's thread.
+// Serves the control connection of one process of a domain. When the process exits, releases the
+// pages that it shared or mapped. Used only on the host thread.
 #pragma once
 
 #include <sys/types.h>
@@ -19,17 +18,17 @@
 
 namespace xenpv::sim {
 
-/// The interface through which a process connection uses the host.
+/// The part of the host that a control connection uses.
 class control_host {
  public:
   [[nodiscard]] virtual event_channels& events() = 0;
   [[nodiscard]] virtual grant_tables& grants() = 0;
   [[nodiscard]] virtual int shared_memory() const = 0;
-  /// The domain's gntalloc limit, in pages.
+  /// The gntalloc limit of the domain, in pages.
   [[nodiscard]] virtual std::uint32_t grant_limit(std::uint8_t slot) const = 0;
-  /// Starts watching a new handle, to detect the close of its last reference.
+  /// Watches a new handle, to detect when its last reference is closed.
   virtual void watch_handle(const event_channels::opened_handle& handle) = 0;
-  /// Called after a reference was closed; releases the handle if that was its last reference.
+  /// Called when a reference was closed. Releases the handle if no reference is left.
   virtual void check_handle(event_channels::handle_id id, pid_t closer) = 0;
   virtual void delay_event(std::uint8_t slot, std::uint32_t port) = 0;
   virtual void kill_process(pid_t process) = 0;
@@ -41,12 +40,12 @@ class control_host {
 class control_service {
  public:
   control_service(control_host& host, unique_fd socket, std::uint8_t slot, pid_t process);
-  /// Releases the pages that the process had shared and mapped.
+  /// Releases all pages that the process shared or mapped.
   ~control_service();
   control_service(const control_service&) = delete;
   control_service& operator=(const control_service&) = delete;
 
-  /// Serves the pending requests. Returns false if the process has disconnected.
+  /// Handles the pending requests. Returns false if the process has disconnected.
   [[nodiscard]] bool serve();
 
   [[nodiscard]] int descriptor() const noexcept { return socket_.get(); }

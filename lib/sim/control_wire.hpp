@@ -1,7 +1,7 @@
-// The messages between a process of a simulated domain and the host. They replace ioctl(2) and
-// mmap(2) on /dev/xen/* in the slow path (open, bind, share, map). A request and its reply are one
-// SEQPACKET message each. Definitions only. Both ends are built from the same source; the magic
-// number in `hello` detects a mismatch.
+// Messages between the processes of a simulated domain and the host. They replace ioctl(2) and
+// mmap(2) on /dev/xen/* in the slow path (open, bind, share, map). Each request and each reply is
+// one SEQPACKET message. Both ends are built from the same source; the magic number in `hello`
+// detects a mismatch.
 #pragma once
 
 #include <cstddef>
@@ -34,8 +34,8 @@ enum class control_op : std::uint32_t {
 
 inline constexpr std::uint64_t no_notice = ~std::uint64_t{0};
 
-/// Maximum number of words that follow a message. A page takes two words, so share and map are
-/// limited to half as many pages.
+/// Maximum number of words in a message. A page takes two words, so share and map are limited to
+/// half as many pages.
 inline constexpr std::size_t control_words_max = 16384;
 
 struct control_request {

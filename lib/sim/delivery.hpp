@@ -1,7 +1,7 @@
-// Event delivery from a port to the handle of the remote end, by any process that maps the shared
-// state. Lock-free. Used by the processes of the domains (in libxensim) and by the host, which
-// differ only in how they access a handle's ring, a pipe that carries port numbers. Does not bind
-// or free ports.
+// Delivers events to the handle at the remote end of a port. Lock-free; works in every process that
+// maps the shared state, that is, in the host and in the processes of the domains (in libxensim).
+// They differ only in how they write to the ring of a handle, a pipe that carries port numbers.
+// Does not bind or close ports.
 #pragma once
 
 #include <cstdint>
@@ -10,28 +10,28 @@
 
 namespace xenpv::sim {
 
-/// Writes a port number to the ring of a handle: the only step in which the host and the processes
-/// differ.
+/// Writes a port number to the ring of a handle. Only this step differs between the host and the
+/// other processes.
 class port_ring_writer {
  public:
-  /// Ignores a failed write (the reader has closed the handle), as the hypervisor does.
+  /// Ignores write errors (the reader has closed the handle), like the hypervisor.
   virtual void write_port(std::uint16_t handle, std::uint32_t generation, std::uint32_t port) = 0;
 
  protected:
   ~port_ring_writer() = default;
 };
 
-/// Delivers an event to `port` of the domain in `slot`: writes it to the ring, or marks it pending
-/// while the port is masked.
+/// Delivers an event to `port` of the domain in `slot`: writes it to the ring or, if the port is
+/// masked, marks it pending.
 void deliver(shared_state& state, port_ring_writer& rings, std::uint8_t slot, std::uint32_t port);
 
-/// Performs EVTCHNOP_send on `port` of the domain in `slot`, subject to the fault switches.
+/// Emulates EVTCHNOP_send on `port` of the domain in `slot`, subject to the fault switches.
 /// Silently drops the event if no remote end is bound. Returns false if the caller must delay the
 /// event.
 [[nodiscard]] bool send_event(shared_state& state, port_ring_writer& rings, std::uint8_t slot,
                               std::uint32_t port);
 
-/// Performs the late EOI of the evtchn driver: unmasks the port and delivers a pending event.
+/// Emulates the late EOI of the evtchn driver: unmasks the port and delivers a pending event.
 /// Ignores a port that is not masked or no longer belongs to the handle.
 void unmask_port(shared_state& state, port_ring_writer& rings, std::uint16_t handle,
                  std::uint32_t generation, std::uint32_t port);

@@ -112,7 +112,7 @@ constexpr std::array options = {
 constexpr std::array<std::string_view, 8> flags = {
     "ro", "cdrom", "no-persistent", "no-flush", "no-barrier", "no-discard", "volatile", "vdi"};
 
-/// Applies one of the options that follow the disk's name. `seen`: the keys so far; only `fault`
+/// Applies one of the options after the disk name. `seen` contains the keys so far; only `fault`
 /// may be repeated.
 result<void> apply_option(disk_spec& disk, std::string_view text,
                           std::vector<std::string_view>& seen, bool& has_store) {
@@ -128,7 +128,7 @@ result<void> apply_option(disk_spec& disk, std::string_view text,
   if (!is_flag && equals == std::string_view::npos)
     return invalid(fmt::format("option '{}'", text), fmt::format("expected {}=...", key));
   if (key != "fault" && std::find(seen.begin(), seen.end(), key) != seen.end())
-    return invalid(fmt::format("option '{}'", text), fmt::format("{} is given twice", key));
+    return invalid(fmt::format("option '{}'", text), fmt::format("{} may be given only once", key));
   seen.push_back(key);
   if (is_flag) return set_flag(disk, key);
   if (match->is_store && std::exchange(has_store, true))

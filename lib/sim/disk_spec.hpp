@@ -1,5 +1,5 @@
-// The argument of --disk: VDEV,memory=SIZE|file=PATH|null=SIZE[,option...]. Only parses; creates no
-// disk.
+// The argument of --disk: VDEV,memory=SIZE|file=PATH|null=SIZE[,option...]. Only parses it; does
+// not create a disk.
 #pragma once
 
 #include <cstdint>
@@ -21,13 +21,13 @@ struct disk_spec {
   std::string name;          ///< "xvdb"
   std::uint32_t device = 0;  ///< virtual device number, such as 51728
   disk_store store = disk_store::memory;
-  std::uint64_t size = 0;  ///< bytes; for a file, 0: the file's size
+  std::uint64_t size = 0;  ///< bytes; 0: use the size of the file
   std::string path;        ///< path given by file=
   bool read_only = false;
   bool cdrom = false;
   std::uint32_t sector_size = 512;
   backend_kind backend = backend_kind::linux_blkback;
-  std::optional<std::uint32_t> queues;  ///< multi-queue-max-queues; unset: the backend's default
+  std::optional<std::uint32_t> queues;      ///< multi-queue-max-queues; unset: backend default
   std::optional<std::uint32_t> ring_order;  ///< max-ring-page-order, 0..4
   std::optional<std::uint32_t> indirect;    ///< feature-max-indirect-segments
   bool persistent = true;
@@ -35,13 +35,14 @@ struct disk_spec {
   bool barrier = true;
   bool discard = true;
   bool volatile_cache = false;      ///< for a memory disk: a power cut loses unflushed writes
-  bool vdi = false;                 ///< publishes XAPI's nodes for a VDI: see toolstack.hpp
+  bool vdi = false;                 ///< publishes XAPI nodes for a VDI: see toolstack.hpp
   std::vector<std::string> faults;  ///< passed to the backend unchanged
 };
 
 /// Options: ro, cdrom, sector=512|4096, backend=KIND, queues=N, order=N, indirect=N, no-persistent,
-/// no-flush, no-barrier, no-discard, volatile, vdi, fault=WORD (may be repeated). The error names
-/// the invalid option. The backend checks the faults, and rejects features that its kind lacks.
+/// no-flush, no-barrier, no-discard, volatile, vdi, fault=WORD (may be repeated). The error
+/// contains the invalid option. Faults, and features that the backend may not support, are left to
+/// the backend to check.
 [[nodiscard]] result<disk_spec> parse_disk_spec(std::string_view text);
 
 }  // namespace xenpv::sim

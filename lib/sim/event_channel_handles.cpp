@@ -1,5 +1,4 @@
-// The part of event_channels that manages handles: open file descriptions of /dev/xen/evtchn, from
-// open() to the last close().
+// Handle management of event_channels. A handle is an open file description of /dev/xen/evtchn.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
@@ -127,8 +126,8 @@ void event_channels::write_port(std::uint16_t handle, std::uint32_t generation,
                                 std::uint32_t port) {
   const auto* record = find({handle, generation});
   if (record == nullptr) return;
-  // The pipe is never full: it has room for 16384 ports and contains each port at most once. A
-  // write error requires no action: EPOLLERR on this end reports a closed reader.
+  // The pipe is never full: it has room for 16384 ports and contains each port at most once. Write
+  // errors need no handling: EPOLLERR on this end reports a closed reader.
   [[maybe_unused]] const auto written = ::write(record->waker.get(), &port, sizeof port);
 }
 

@@ -38,7 +38,7 @@ std::optional<std::uint8_t> event_channels::find_domain(domid domain) const {
 }
 
 // The kernel binds its own ports first (xenstore, console, then the timer and IPIs of each vCPU),
-// so the port numbers of programs start well above 1.
+// so ports bound by programs start well above 1.
 void event_channels::bind_kernel_ports(std::uint8_t slot, unsigned cpus) {
   constexpr std::uint32_t ports_per_cpu = 5;
   for (std::uint32_t port = 1; port <= 2 + cpus * ports_per_cpu; ++port)

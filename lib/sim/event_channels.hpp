@@ -1,6 +1,6 @@
-// The slow path of event channels, as in Xen and Linux's evtchn driver: opening and closing
-// handles, binding and closing ports, and the effect of a resume on handles and ports. Owned by the
-// host's thread. The fast path is in delivery.hpp.
+// The slow path of event channels, modelled on Xen and the Linux evtchn driver: opens and closes
+// handles, binds and closes ports, and resets both on a resume. Used only on the host thread. The
+// fast path is in delivery.hpp.
 #pragma once
 
 #include <sys/types.h>
@@ -50,12 +50,12 @@ class event_channels final : public port_ring_writer {
 
   // Domains.
 
-  /// Clears the slot's ports and binds the kernel's ports.
+  /// Clears the ports of the slot and binds the kernel ports.
   void start_domain(std::uint8_t slot, domid domain, unsigned cpus);
   /// Closes all ports. Handles stay open but no longer work.
   void stop_domain(std::uint8_t slot);
-  /// Simulates a save and restore: resets the ports as start_domain() does, but leaves the driver's
-  /// port sets unchanged, so that they are stale.
+  /// Simulates a save and restore: resets the ports as start_domain() does, but leaves the driver
+  /// state of open handles unchanged, so that it is stale.
   void resume_domain(std::uint8_t slot, domid domain, unsigned cpus);
   [[nodiscard]] std::optional<std::uint8_t> find_domain(domid domain) const;
 
@@ -65,14 +65,15 @@ class event_channels final : public port_ring_writer {
                                                                      pid_t opener);
   /// Returns the handle whose descriptor has this inode, for xenevtchn_fdopen().
   [[nodiscard]] std::optional<handle_id> adopt(std::uint8_t slot, std::uint64_t inode) const;
-  /// Returns the write end of the handle's ring, for senders, or -1 if the handle was released.
+  /// Returns the write end of the ring, for senders, or -1 if the handle was released.
   [[nodiscard]] int waker(handle_id id) const;
   [[nodiscard]] std::optional<std::uint8_t> slot_of(handle_id id) const;
-  /// Returns the process that opened the handle, if the handle is stale and still has ports.
+  /// Returns the process that opened the handle if the handle is stale and still has ports.
   [[nodiscard]] std::optional<pid_t> stale_opener(handle_id id) const;
   [[nodiscard]] bool is_last_reference_closed(handle_id id) const;
-  /// Performs the driver's release(): unbinds all ports. For a stale handle, records the kernel BUG
-  /// and returns `closer` as the process to kill. Does nothing for a released handle.
+  /// Emulates release() in the driver: unbinds all ports. For a stale handle, records the kernel
+  /// BUG and returns `closer` as the process to kill. Does nothing if the handle was already
+  /// released.
   std::optional<pid_t> release(handle_id id, std::optional<pid_t> closer);
   [[nodiscard]] std::vector<handle_id> open_handles() const;
 
@@ -82,8 +83,8 @@ class event_channels final : public port_ring_writer {
   [[nodiscard]] ioctl_result bind_interdomain(handle_id id, domid remote,
                                               std::uint32_t remote_port);
   [[nodiscard]] ioctl_result bind_virq(handle_id id, std::uint32_t virq);
-  /// For a port of a stale handle, records the BUG as release() does and returns `owner_dead`;
-  /// `caller` must then be killed.
+  /// For a port of a stale handle, records the BUG as release() does and returns `owner_dead`; the
+  /// caller must then kill `caller`.
   [[nodiscard]] ioctl_result unbind(handle_id id, std::uint32_t port, pid_t caller);
   [[nodiscard]] ioctl_result restrict_to(handle_id id, domid domain);
 
@@ -94,18 +95,17 @@ class event_channels final : public port_ring_writer {
   void send_now(std::uint8_t slot, std::uint32_t port);
   /// Returns true if a handle of the domain owns `port`.
   [[nodiscard]] bool is_user_port(std::uint8_t slot, std::uint32_t port) const;
-  /// Keeps the port connected until unpin(), even if its handle unbinds it, because the release of
-  /// a granted page will send an event through it. Corresponds to the kernel's evtchn_get() and
-  /// evtchn_put().
+  /// Keeps the port connected until unpin(), even if its handle unbinds it: a notice for a granted
+  /// page sends an event through the port. Like evtchn_get() and evtchn_put() in the kernel.
   void pin(std::uint8_t slot, std::uint32_t port);
   void unpin(std::uint8_t slot, std::uint32_t port);
 
   void write_port(std::uint16_t handle, std::uint32_t generation, std::uint32_t port) override;
 
   [[nodiscard]] const std::vector<kernel_bug>& bugs() const noexcept { return bugs_; }
-  /// Number of ports in use, including the kernel's.
+  /// Number of ports in use, including kernel ports.
   [[nodiscard]] std::size_t port_count(std::uint8_t slot) const;
-  /// Returns true if no peer of the domain has an unhandled event from the domain.
+  /// Returns true if the peers of the domain have handled all its events.
   [[nodiscard]] bool is_quiet(std::uint8_t slot) const;
   [[nodiscard]] std::size_t user_port_count(std::uint8_t slot) const;
 
@@ -122,13 +122,13 @@ class event_channels final : public port_ring_writer {
   [[nodiscard]] const handle_record* find(handle_id id) const;
   [[nodiscard]] ioctl_result allocate(std::uint8_t slot, port_link link);
   void attach(handle_id id, std::uint8_t slot, std::uint32_t port);
-  /// Performs the driver's unbind: stops events for the handle, and closes the port unless it is
-  /// pinned.
+  /// Emulates an unbind in the driver: stops delivery to the handle, and closes the port unless it
+  /// is pinned.
   void unbind_port(std::uint8_t slot, std::uint32_t port);
   void close_port(std::uint8_t slot, std::uint32_t port);
   void bind_kernel_ports(std::uint8_t slot, unsigned cpus);
-  /// Closes the port that now has the number of a stale handle's port. Returns false if this
-  /// triggers the BUG.
+  /// Unbinds a port of a stale handle: closes whichever port now has that number. Returns false if
+  /// this triggers the BUG.
   bool close_stale(std::uint8_t slot, std::uint32_t port);
   [[nodiscard]] shared_port& at(std::uint8_t slot, std::uint32_t port);
   [[nodiscard]] port_link link_of(std::uint8_t slot, std::uint32_t port) const;

@@ -1,4 +1,4 @@
-// The argument of --fault: NAME=VALUE. Only parses; the host (host.hpp) injects the faults.
+// The argument of --fault: NAME=VALUE. Only parses it; the host (host.hpp) injects the faults.
 #pragma once
 
 #include <chrono>
@@ -23,10 +23,10 @@ struct fault_switches {
   std::uint32_t store_vanish_after = 0;  ///< xenstored disappears after n more guest requests
 };
 
-/// Sets the fault that `text` names in `switches`:
+/// Parses `text` and sets the fault in `switches`:
 ///   event-lost=1/10  event-doubled=1/10  event-delayed=5ms[:1/10]  grant-refused=1/3
 ///   store-slow=20ms  store-fail=10  store-eagain=2  store-vanish=100  none
-/// A ratio P/N means the first P of every N. `none` clears all faults.
+/// A ratio P/N affects the first P of every N. `none` clears all faults.
 [[nodiscard]] result<void> parse_fault(std::string_view text, fault_switches& switches);
 
 }  // namespace xenpv::sim

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::uint32_t memory_pages = 65536;       // per domain, sparse
 constexpr std::uint32_t first_ref = 8;              // GNTTAB_NR_RESERVED_ENTRIES
-constexpr std::uint32_t max_map_pages = 64 * 1024;  // gntdev's limit per call
+constexpr std::uint32_t max_map_pages = 64 * 1024;  // gntdev limit per call
 
 }  // namespace
 
@@ -134,8 +134,7 @@ std::errc grant_tables::unshare(share_id id) {
   carry_out(share.notice, share.slot, memory.file.get(), share.pages.front().page);
   for (const auto& [page, ref] : share.pages) {
     memory.use[page].shared = false;
-    // As with the kernel's list of deferred grants, a grant in use ends when its last mapping is
-    // removed.
+    // A grant in use ends when its last mapping is removed, like a deferred entry in the kernel.
     if (memory.use[page].mapped == 0) free_page(memory, share.slot, page);
   }
   return {};
@@ -185,7 +184,7 @@ std::errc grant_tables::unmap(map_id id) {
     const auto page = map.pages[i].page;
     const bool alive = memory.generation == map.generations[i];
     if (i == 0) carry_out(map.notice, map.slot, alive ? memory.file.get() : -1, page);
-    // The granting domain was destroyed and its slot may have been reused: there is no count to
+    // The granting domain was destroyed and its slot may have been reused, so there is no count to
     // update.
     if (!alive) continue;
     if (--memory.use[page].mapped == 0 && !memory.use[page].shared)

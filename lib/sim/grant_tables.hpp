@@ -1,9 +1,9 @@
 // Grants of all simulated domains: pages shared by the gntalloc driver, pages mapped by the gntdev
-// driver, and the hypervisor's grant table. Owned by the host's thread; the table itself is in the
-// shared state, so that processes can execute grant copies without the host.
+// driver, and the grant table of the hypervisor. Used only on the host thread, except for the grant
+// table, which is in the shared state so that processes can copy grants without the host.
 //
-// Each domain's pages are in one memory file that its peers map. A page that is still mapped when
-// its owner unshares it stays unchanged and is freed by the last unmap.
+// The pages of a domain are in a memory file that its peers map. A page that is unshared while it
+// is mapped keeps its contents and is freed by the last unmap.
 #pragma once
 
 #include <array>
@@ -21,7 +21,7 @@
 
 namespace xenpv::sim {
 
-/// The driver's UNMAP_NOTIFY: a byte to clear and a port to notify when a page is released.
+/// UNMAP_NOTIFY of the driver: a byte to clear and a port to notify when a page is released.
 struct grant_notice {
   std::optional<std::uint32_t> clear_offset;
   std::optional<std::uint32_t> port;
@@ -47,13 +47,13 @@ class grant_tables {
   grant_tables(shared_state& state, event_channels& events);
 
   void start_domain(std::uint8_t slot);
-  /// Ends the domain's shares. Pages that its peers have mapped stay mapped.
+  /// Unshares all pages of the domain. Pages mapped by peers stay mapped.
   void stop_domain(std::uint8_t slot);
-  /// Simulates a save and restore: empties the table, but the driver still counts the pages until
-  /// they are unshared.
+  /// Simulates a save and restore: clears the table, but the driver counts the pages until they are
+  /// unshared.
   void resume_domain(std::uint8_t slot);
 
-  /// Returns the memory file of the slot's current domain.
+  /// Returns the memory file of the domain in `slot`.
   [[nodiscard]] int memory(std::uint8_t slot) const;
 
   [[nodiscard]] boost::system::result<share_id, std::errc> share(std::uint8_t slot, domid peer,
@@ -70,7 +70,7 @@ class grant_tables {
   [[nodiscard]] std::errc unmap(map_id id);
   [[nodiscard]] std::errc set_map_notice(map_id id, const grant_notice& notice);
 
-  /// Sets the proportion of share and map requests to refuse.
+  /// Sets the fraction of share and map requests that fail.
   void set_refusal(ratio refuse) { refuse_ = refuse; }
 
   [[nodiscard]] std::size_t shared_page_count(std::uint8_t slot) const;

@@ -30,7 +30,7 @@ shared_state& map_shared_memory(int memory) {
   void* address =
       ::mmap(nullptr, sizeof(shared_state), PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
   if (address == MAP_FAILED) throw_errno("map the shared state of the simulated host");
-  // A fresh memory file is all zeros, which is a valid value of every atomic in it.
+  // A new memory file is all zeros, a valid value for every atomic in it.
   auto* state = static_cast<shared_state*>(address);
   state->magic = shared_magic;
   state->size = sizeof(shared_state);
@@ -46,8 +46,8 @@ pid_t peer_process(int socket) {
 
 constexpr std::chrono::milliseconds closer_grace{50};
 
-/// Limits for draining a guest that is being saved: wait at most drain_timeout for its backends to
-/// handle all events, then drain_grace for the requests in flight.
+/// Limits for draining a guest during a save: at most drain_timeout until its backends have handled
+/// all events, then drain_grace for the requests in flight.
 constexpr std::chrono::milliseconds drain_timeout{1000};
 constexpr std::chrono::milliseconds drain_poll_interval{1};
 constexpr std::chrono::milliseconds drain_grace{15};
@@ -162,8 +162,8 @@ void host::resume_as(std::uint8_t slot, domid old_domain, domid new_domain, bool
   grants_.resume_domain(slot);
   store_sockets_.rename(slot, new_domain);
   toolstack_.rebuild_domain(old_domain, new_domain, record.name, options_.disks, storage_moved);
-  // As with Linux's xenbus_dev driver on a resume, the new toolstack's nodes exist before the
-  // watches fire.
+  // As after a resume with the Linux xenbus_dev driver, the new nodes exist before the watches
+  // fire.
   store_.resume(old_domain, new_domain);
   store_sockets_.flush();
 }
@@ -222,8 +222,8 @@ void host::save_restore(domid domain, bool keep_number, std::chrono::millisecond
     done(new_domain);
     return;
   }
-  // Backends still complete the requests in flight, and may access the saved guest's memory until
-  // the drain is complete.
+  // Backends still complete the requests in flight, and may access guest memory until the drain is
+  // complete.
   resume_when_drained(
       {slot, domain, new_domain, storage_moved, std::max(frozen - drain_grace, drain_grace),
        std::move(stopped), [new_domain, done = std::move(done)] { done(new_domain); }},
@@ -264,7 +264,7 @@ std::uint32_t host::generation_of(std::uint8_t slot) const {
 }
 
 std::uint32_t host::grant_limit(std::uint8_t slot) const {
-  // Root may write the module parameter at run time: read it each time, as the kernel does.
+  // Like the kernel, read the module parameter each time: root may change it at run time.
   const system_root root(domains_[slot]->directory / "root");
   const auto text = root.read("/sys/module/xen_gntalloc/parameters/limit");
   const auto value = parse_unsigned(text.value_or(""), "limit", 0, 1U << 24);
@@ -293,8 +293,8 @@ void host::drop_process(control_service& process) {
   auto& list = domains_[process.slot()]->processes;
   list.erase(std::find_if(list.begin(), list.end(),
                           [&](const auto& entry) { return entry.get() == &process; }));
-  // The process's exit closed its handles. Release them here, where a kernel BUG can be attributed
-  // to the process: the hang-up events that follow do not identify it.
+  // The handles of the process were closed when it exited. Release them here, where a kernel BUG
+  // can be attributed to the process: the hang-up events that follow do not identify it.
   for (const auto id : events_.open_handles())
     if (events_.is_last_reference_closed(id)) release_handle(id, dead);
 }
@@ -309,9 +309,9 @@ void host::lose_handle(event_channels::handle_id id) {
     release_handle(id, std::nullopt);
     return;
   }
-  // The last reference to a stale handle was closed. Within closer_grace, xenevtchn_close() reports
-  // the closing process, or the host detects the exit of the process. Only a plain close(2) is not
-  // reported; attribute it to the process that opened the handle.
+  // The last reference to a stale handle was closed. xenevtchn_close(), or the exit of the process,
+  // identifies the closing process within closer_grace. A plain close(2) does not: attribute it to
+  // the process that opened the handle.
   reactor_.remove(events_.waker(id));
   reactor_.after(closer_grace, [this, id, opener] {
     const bool alive = ::kill(*opener, 0) == 0;

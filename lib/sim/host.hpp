@@ -1,12 +1,12 @@
 // A simulated Xen host: hypervisor, guest kernels, xenstored and toolstack in one single-threaded
-// process. The domains' processes connect to the host through sockets in its directory; events and
-// granted pages do not pass through the host.
+// process. The processes of the domains connect to it through sockets in its directory; events and
+// granted pages bypass it.
 //
 //   DIR/admin              commands of xenpv-sim (one JSON object per line)
-//   DIR/domN/control       emulates the domain's /dev/xen: see control_wire.hpp
+//   DIR/domN/control       emulates /dev/xen of the domain: see control_wire.hpp
 //   DIR/domN/xenstored     the domain's connection to xenstored
 //   DIR/domN/root          /sys, /proc and /dev/xen of the domain's programs (XENPV_ROOT)
-// N is the domain's number at creation; a restore may change the number but not the directory.
+// N is the initial domain ID; a restore may change the domain ID but not the directory.
 #pragma once
 
 #include <array>
@@ -40,10 +40,10 @@ struct host_options {
   unsigned guests = 1;              ///< domains created at start, numbered from 1
   unsigned cpus = 2;  ///< vCPUs of each domain; determines how many ports the kernel binds
   std::uint32_t max_channels = 1023;  ///< max_event_channels in xl.cfg
-  std::uint32_t grant_limit = 1024;   ///< xen-gntalloc's limit, in pages
-  std::vector<disk_spec> disks;       ///< of each guest created
+  std::uint32_t grant_limit = 1024;   ///< xen-gntalloc limit, in pages
+  std::vector<disk_spec> disks;       ///< attached to each new guest
   fault_switches faults;
-  xen_version version = xen_version::xen_4_17;  ///< whose behaviour is simulated
+  xen_version version = xen_version::xen_4_17;  ///< version to simulate
 };
 
 class host final : private control_host {
@@ -56,17 +56,16 @@ class host final : private control_host {
   void stop();
 
   [[nodiscard]] domid create_domain(std::optional<domid> number);
-  /// Kills the domain's processes. Pages that peers have mapped stay mapped.
+  /// Kills the processes of the domain. Pages mapped by peers stay mapped.
   void destroy_domain(domid domain);
-  /// Saves and restores the domain. If `frozen` is 0, the restore is immediate. Otherwise, the
-  /// domain's processes are stopped for that time, as by a save, and the restore follows when the
-  /// backends have completed the requests in flight. `storage_moved`: as for
-  /// toolstack::rebuild_domain(). `done` is called with the domain's new number when its processes
-  /// run again; until then, the domain has its old number.
+  /// Saves and restores the domain. If `frozen` is 0, restores it immediately. Otherwise, stops its
+  /// processes for that time, as a save does, and restores it when the backends have completed the
+  /// requests in flight. `storage_moved`: see toolstack::rebuild_domain(). `done` is called with
+  /// the new domain ID when the processes run again; until then, the domain keeps its old ID.
   void save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen,
                     bool storage_moved, std::function<void(domid)> done);
-  /// Simulates a cancelled suspend, as by `xl save -c`: stops the domain's processes for the
-  /// `frozen` time and does nothing else. `done` is called when they run again.
+  /// Simulates a cancelled suspend, like `xl save -c`: only stops the processes of the domain for
+  /// `frozen`. `done` is called when they run again.
   void checkpoint(domid domain, std::chrono::milliseconds frozen, std::function<void()> done);
   void raise_virq(domid domain, std::uint32_t virq);
   void set_faults(const fault_switches& faults);
@@ -93,7 +92,7 @@ class host final : private control_host {
     std::vector<pid_t> processes;
     std::function<void()> done;
   };
-  /// Stops the domain's processes and returns their pids.
+  /// Stops the processes of the domain and returns their PIDs.
   [[nodiscard]] std::vector<pid_t> stop_processes(const domain_record& domain) const;
   void continue_after(std::chrono::milliseconds delay, std::vector<pid_t> processes,
                       std::function<void()> done);

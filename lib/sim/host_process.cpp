@@ -40,8 +40,8 @@ void empty_directory(const std::filesystem::path& directory) {
     std::filesystem::remove_all(entry.path(), ignored);
 }
 
-/// Runs the host until it stops. Closes `report` when the host is ready. If the start fails, writes
-/// the reason to `report`.
+/// Runs the host until it stops. Closes `report` when the host is ready, or writes the reason to
+/// `report` if the host fails to start.
 [[noreturn]] void run_host(const host_options& options, unique_fd report) {
   ::signal(SIGPIPE, SIG_IGN);
   ::prctl(PR_SET_NAME, "xenpv-sim-host");
@@ -49,8 +49,8 @@ void empty_directory(const std::filesystem::path& directory) {
   try {
     host simulated(options);
     simulated.run([&] { report.reset(); });
-    // Empty the directory while the sockets are still open: a client that waits for them to close
-    // may reuse the directory immediately.
+    // Empty the directory while the sockets are still open: clients may reuse the directory as soon
+    // as the sockets are closed.
     empty_directory(options.directory);
   } catch (const std::exception& problem) {
     if (report) {
@@ -101,7 +101,7 @@ host_process host_process::start(host_options options) {
   if (child < 0) throw_errno("fork the simulated host");
   if (child == 0) {
     reader.reset();
-    // Leave the terminal's session, so that ^C interrupts only the command in the domain.
+    // Leave the terminal session, so that ^C interrupts only the command in the domain.
     ::setsid();
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) ::_exit(1);

@@ -1,5 +1,5 @@
-// A simulated host in a separate process, and its directory. Starting it forks, so start it before
-// any thread.
+// A simulated host in a separate process, and its directory. Forks on start, so start it before
+// creating threads.
 #pragma once
 
 #include <sys/types.h>
@@ -12,9 +12,9 @@ namespace xenpv::sim {
 
 class host_process {
  public:
-  /// Starts a host that is killed when this process exits. With an empty options.directory, creates
-  /// a directory below TMPDIR, which stop() removes. Returns when the host's sockets are listening.
-  /// Throws `failure` with the host's message if the start fails.
+  /// Starts a host that is killed when this process exits. If options.directory is empty, creates a
+  /// directory below TMPDIR, which stop() removes. Returns when the sockets of the host are
+  /// listening. Throws `failure` with the error message of the host if it fails to start.
   [[nodiscard]] static host_process start(host_options options);
   /// Starts a host that outlives this process, for `xenpv-sim start`.
   static void start_daemon(const host_options& options);

@@ -1,4 +1,4 @@
-// The output of `xenpv-sim status`. Scripts depend on the keys: add keys, but never rename any.
+// The output of `xenpv-sim status`. Scripts depend on its keys: add keys, but do not rename them.
 #include <nlohmann/json.hpp>
 
 #include "sim/admin_service.hpp"

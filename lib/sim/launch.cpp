@@ -45,8 +45,8 @@ std::map<std::string, std::string> domain_environment(
       {"XENPV_ROOT", domain_directory / "root"},
   };
 #if defined(__SANITIZE_ADDRESS__)
-  // The AddressSanitizer runtime must be loaded first by default, but libxensim.so now precedes it.
-  // libxensim.so interposes none of the runtime's functions, so disable this check.
+  // By default, the AddressSanitizer runtime must be loaded first, but libxensim.so precedes it.
+  // Disable that check: libxensim.so does not interpose any function of the runtime.
   out["ASAN_OPTIONS"] = variable("ASAN_OPTIONS") + ":verify_asan_link_order=0";
 #endif
   return out;

@@ -1,6 +1,6 @@
-// The environment of a program that runs as a process of a simulated domain. The program is
-// unmodified: it loads libxensim.so before Xen's libraries, and connects to its domain's xenstored
-// instead of the real one. Starts no process.
+// The environment of programs in a simulated domain. It makes unmodified programs load libxensim.so
+// before the Xen libraries and connect to the xenstored of their domain instead of the real one.
+// Does not start processes.
 #pragma once
 
 #include <filesystem>
@@ -9,8 +9,8 @@
 
 namespace xenpv::sim {
 
-/// Environment variables for a process of the domain in `domain_directory`: LD_PRELOAD (prepended
-/// to its current value), XENSTORED_PATH, XENPV_SIM_DIR, XENPV_ROOT.
+/// Returns the environment variables for a process of the domain in `domain_directory`: LD_PRELOAD
+/// (prepended to the current value), XENSTORED_PATH, XENPV_SIM_DIR, XENPV_ROOT.
 [[nodiscard]] std::map<std::string, std::string> domain_environment(
     const std::filesystem::path& domain_directory);
 

@@ -1,4 +1,4 @@
-// Functions to listen on and connect to Unix sockets in the file system.
+// Unix sockets in the file system: listen and connect.
 #pragma once
 
 #include <filesystem>
@@ -7,8 +7,8 @@
 
 namespace xenpv::sim {
 
-/// Listens at `path`, replacing an existing file. `type` as in socket(2); close-on-exec is added.
-/// Throws `failure`, with a separate message for a path too long for a Unix socket.
+/// Listens at `path`, replacing an existing file. `type` is a socket(2) type; close-on-exec is
+/// always set. Throws `failure`, with a separate message if `path` is too long for a Unix socket.
 [[nodiscard]] unique_fd listen_at(const std::filesystem::path& path, int type);
 
 /// Connects to a socket created by listen_at(). Throws `failure`.

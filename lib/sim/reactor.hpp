@@ -1,5 +1,5 @@
-// The host's event loop: descriptors and timers on one thread. It uses only epoll, because the
-// simulator must not depend on the event loop that it tests. Callbacks may add timers, and may add
+// The event loop of the host: descriptors and timers on one thread. Uses epoll directly, because
+// the simulator must not depend on the event loop under test. Callbacks may add timers, and may add
 // and remove watches, including their own.
 #pragma once
 
@@ -27,15 +27,13 @@ class reactor {
   /// Watches `fd` (not owned) for EPOLL* `events`; EPOLLERR and EPOLLHUP are always included.
   void add(int fd, std::uint32_t events, ready_callback callback);
   void modify(int fd, std::uint32_t events);
-  /// Must be called before `fd` is closed. Drops the events of `fd` that epoll has already
-  /// returned.
+  /// Must be called before `fd` is closed. Drops events that epoll has already returned for `fd`.
   void remove(int fd);
 
   void after(clock::duration delay, std::function<void()> callback);
 
-  /// Runs until stop(). In each iteration, handles hang-ups before requests, so that a descriptor
-  /// that a process closed before it sent a request is handled as closed before the request is
-  /// served.
+  /// Runs until stop(). Each iteration handles hang-ups before requests: if a process closes a
+  /// descriptor and then sends a request, the close takes effect first.
   void run();
   void stop() noexcept { stopping_ = true; }
 

@@ -1,11 +1,10 @@
-// The memory that the simulated host shares with every process of its domains: event-channel
-// tables, the drivers' port sets, grant tables and the fault switches.
+// Memory shared by the simulated host and all processes of its domains: event-channel tables, port
+// sets of the drivers, grant tables and fault switches.
 //
 // Only the host, which acts as hypervisor and kernel, changes the bindings. Processes read the
-// tables and change the two delivery bits, so that notify, delivery and unmask involve no other
-// process. All state that changes is a lock-free atomic, so a killed process cannot leave a lock
-// held. Never stored in a file: the host and the processes that map this memory are built from the
-// same source.
+// tables and change the two delivery bits, so notify, delivery and unmask involve no other process.
+// All mutable state is lock-free atomics, so a killed process cannot leave a lock held. Never
+// stored in a file: the host and the processes that map this memory are built from the same source.
 #pragma once
 
 #include <array>
@@ -21,10 +20,10 @@ inline constexpr std::size_t max_ports = 4096;  ///< per domain: the 64-bit limi
 inline constexpr std::size_t max_handles = 1024;  ///< open /dev/xen/evtchn handles of a host
 inline constexpr std::size_t max_grants = 32768;  ///< per domain: 64 frames of version 1 entries
 
-/// Xen's EVTCHNSTAT_* values, except that all ports of the guest's kernel have one kind.
+/// EVTCHNSTAT_* values of Xen, except that all ports of the guest kernel have one kind.
 enum class port_kind : std::uint8_t { closed, unbound, interdomain, virq, kernel };
 
-/// The hypervisor's state of a port, in one word so that a sender reads it atomically.
+/// State of a port in the hypervisor: one word, so that senders read it atomically.
 struct port_link {
   port_kind kind = port_kind::closed;
   std::uint8_t remote_slot = 0;
@@ -40,12 +39,12 @@ struct port_link {
   }
 };
 
-/// The handle to which the guest kernel delivers a port's events, and the port's delivery bits. If
+/// The handle that receives the events of a port, and the delivery bits of the port. If
 /// `generation` is 0, the port has no handle and events are dropped.
 struct port_delivery {
   std::uint32_t generation = 0;
   std::uint16_t handle = 0;
-  bool masked = false;   ///< delivered to the reader, which has not unmasked the port yet
+  bool masked = false;   ///< delivered and not yet unmasked by the reader
   bool pending = false;  ///< notified again while masked
 
   [[nodiscard]] constexpr std::uint64_t pack() const noexcept {
@@ -68,8 +67,8 @@ enum grant_flag : std::uint8_t { grant_in_use = 1, grant_read_only = 2 };
 /// A grant-table entry in one word.
 struct grant_table_entry {
   std::uint8_t flags = 0;
-  std::uint16_t grantee = 0;  ///< number of the domain that may access the page
-  std::uint32_t page = 0;     ///< page index in the granting domain's memory
+  std::uint16_t grantee = 0;  ///< ID of the domain that may access the page
+  std::uint32_t page = 0;     ///< page index in the memory of the granting domain
 
   [[nodiscard]] constexpr std::uint64_t pack() const noexcept {
     return std::uint64_t{flags} << 56 | std::uint64_t{grantee} << 32 | page;
@@ -82,16 +81,16 @@ struct grant_table_entry {
 
 struct shared_domain {
   std::atomic<std::uint32_t> generation;  ///< of the slot; 0: free
-  std::atomic<std::uint32_t> domain;      ///< domain number; a restore may change it
+  std::atomic<std::uint32_t> domain;      ///< domain ID; a restore may change it
   std::array<shared_port, max_ports> ports;
   std::array<std::atomic<std::uint64_t>, max_grants> grants;
 };
 
-/// The evtchn driver's state of one open file description.
+/// State of one open file description in the evtchn driver.
 struct shared_handle {
   std::atomic<std::uint32_t> generation;  ///< 0: free
   std::atomic<std::uint32_t> slot;        ///< domain slot
-  /// The driver's port tree. A resume does not clear it, which reproduces the kernel's bug.
+  /// Port tree of the driver. As in the kernel, a resume does not clear it; this causes the BUG.
   std::array<std::atomic<std::uint64_t>, max_ports / 64> ports;
 
   [[nodiscard]] bool has_port(std::uint32_t port) const noexcept {
@@ -100,8 +99,8 @@ struct shared_handle {
   }
 };
 
-/// Affects the first `part` of every `whole` events, counted over all domains of the host. A `part`
-/// of 0 disables the fault.
+/// Affects the first `part` of every `whole` events, counted across all domains of the host.
+/// Disabled if `part` is 0.
 struct shared_event_fault {
   std::atomic<std::uint32_t> part;
   std::atomic<std::uint32_t> whole;
@@ -121,7 +120,7 @@ struct shared_event_fault {
 
 struct shared_state {
   std::uint32_t magic;
-  std::uint32_t size;  ///< sizeof(shared_state) in the host's build
+  std::uint32_t size;  ///< sizeof(shared_state) in the host build
   shared_event_fault lose;
   shared_event_fault duplicate;
   shared_event_fault delay;

@@ -1,5 +1,5 @@
-// Functions to send and receive one SEQPACKET message with an optional descriptor. Used by the host
-// and by libxensim, so they depend only on the C library.
+// Send and receive one SEQPACKET message with an optional descriptor. Used by the host and by
+// libxensim; depends only on the C library.
 #pragma once
 
 #include <sys/socket.h>

@@ -1,4 +1,4 @@
-// A change of the store as reported to the watches, and the result type of the store's operations.
+// A store change as reported to watches, and the result type of store operations.
 #pragma once
 
 #include <boost/system/result.hpp>
@@ -10,7 +10,7 @@
 
 namespace xenpv::sim {
 
-/// Errors are errno values, which the wire protocol sends to the client by name.
+/// Errors are errno values; the wire protocol sends them by name.
 template <class T>
 using store_result = boost::system::result<T, std::errc>;
 
@@ -20,7 +20,7 @@ struct store_change {
   const store_node* node = nullptr;  ///< the changed or removed node; null: look it up
   /// The previous state; a client that could read it may be notified of the change.
   const store_node* before = nullptr;
-  bool exact = false;  ///< only for watches of exactly this path
+  bool exact = false;  ///< matches only watches on this exact path
 };
 
 using store_change_handler = std::function<void(const store_change&)>;

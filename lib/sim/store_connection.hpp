@@ -1,6 +1,6 @@
-// One client of the store: its partial requests, unread output, watches and transactions.
+// One client of the store: partial requests, unread output, watches and transactions.
 //
-// Owned by the service. Handles the framing of the wire protocol, but does not interpret requests.
+// Owned by the service. Handles the framing of the wire protocol, but not the requests.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +18,8 @@
 
 namespace xenpv::sim {
 
-/// Limit of a connection's unread watch events, in bytes. Further events are dropped, as xenstored
-/// does for a domain that has exhausted its memory quota (which has this size).
+/// Limit on unread watch events per connection, in bytes. Further events are dropped, as xenstored
+/// does for a domain that has exhausted its memory quota (of the same size).
 inline constexpr std::size_t store_unread_events_max = 2'621'440;
 
 class store_connection {

@@ -14,8 +14,7 @@ using namespace std::string_literals;
 
 constexpr std::uint32_t largest_domid = std::numeric_limits<std::uint16_t>::max();
 
-/// Returns nullopt for an out-of-range number: a cast would wrap it to the number of another
-/// domain.
+/// Returns nullopt for an out-of-range number, which a cast would wrap to another domain ID.
 std::optional<domid> as_domid(std::uint32_t number) {
   if (number > largest_domid) return std::nullopt;
   return domid{static_cast<std::uint16_t>(number)};
@@ -79,7 +78,7 @@ answer store_service::state::set_target(std::string_view payload) {
 answer store_service::state::get_domain_path(std::string_view payload) {
   const auto text = sole_string(payload);
   if (!text) return std::errc::invalid_argument;
-  // Not domain_path(): the daemon replies for any number, whether or not the domain exists.
+  // Not domain_path(): the daemon replies for any number, even if there is no such domain.
   return fmt::format("/local/domain/{}", lenient_number(*text)) + '\0';
 }
 

@@ -3,7 +3,7 @@
 namespace xenpv::sim {
 
 std::size_t store_node::accounted_size() const noexcept {
-  // xenstored also counts its record header and eight bytes for each permission.
+  // xenstored also counts its record header, and eight bytes per permission.
   constexpr std::size_t header_size = 24;
   constexpr std::size_t permission_size = 8;
   return header_size + permissions.size() * permission_size + value.size() + children.size();

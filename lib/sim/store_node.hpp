@@ -20,12 +20,12 @@ struct store_node {
   /// DIRECTORY reply; the offsets of DIRECTORY_PART requests refer to it.
   std::string children;
   std::uint64_t generation = 0;  ///< changes with every change of this node
-  /// The node's generation when its permissions were last set. If a domain was destroyed later, the
-  /// entries for its number are void.
+  /// The generation of the node when its permissions were last set. Entries for a domain that was
+  /// destroyed later are void.
   std::uint64_t permissions_generation = 0;
 
   [[nodiscard]] domid owner() const noexcept { return permissions.front().domain; }
-  /// Size in bytes that counts against the quota `node_size`.
+  /// Size that counts against the `node_size` quota, in bytes.
   [[nodiscard]] std::size_t accounted_size() const noexcept;
 
   void add_child(std::string_view name);
@@ -34,7 +34,7 @@ struct store_node {
   [[nodiscard]] std::vector<std::string> child_names() const;
 };
 
-/// A snapshot of a node: later changes create a new node. Null means that the node does not exist.
+/// A snapshot of a node: later changes create a new node. Null: the node does not exist.
 using store_node_ref = std::shared_ptr<const store_node>;
 
 }  // namespace xenpv::sim

@@ -114,7 +114,7 @@ answer store_service::state::watch(store_connection& client, std::string_view pa
   const auto strings = terminated_strings(payload);
   if (strings.size() != 2) return std::errc::invalid_argument;
   const store_watch fresh(strings[0], strings[1], client.domain);
-  // Any name of a special event may be watched: like the daemon, check only its length.
+  // Any special event may be watched: like the daemon, check only the length of its name.
   if (!is_special_store_path(fresh.path) && !is_valid_store_path(fresh.path))
     return std::errc::invalid_argument;
   if (exceeds_path_limit(quota, {.domain = client.domain}, fresh.path))

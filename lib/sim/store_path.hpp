@@ -1,5 +1,5 @@
-// Paths of the store: validity, resolution of relative paths, parents and children.
-// Pure text functions; they do not check whether nodes exist.
+// Store paths: validity, resolution of relative paths, parents and children. These functions do not
+// check whether nodes exist.
 #pragma once
 
 #include <string>
@@ -12,8 +12,8 @@ namespace xenpv::sim {
 /// "/local/domain/N": the base of domain N's relative paths.
 [[nodiscard]] std::string domain_path(domid domain);
 
-/// Returns `path` unchanged if it starts with '/' or '@'; otherwise resolves it below the domain's
-/// own directory. The result need not be valid.
+/// Returns `path` unchanged if it starts with '/' or '@'; otherwise resolves it against the
+/// directory of the domain. Does not check that the result is valid.
 [[nodiscard]] std::string resolve_store_path(std::string_view path, domid domain);
 [[nodiscard]] bool is_relative_store_path(std::string_view path) noexcept;
 

@@ -1,4 +1,4 @@
-// The store's limits for unprivileged domains.
+// Limits of the store for unprivileged domains.
 #pragma once
 
 #include <cstdint>

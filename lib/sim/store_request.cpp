@@ -26,7 +26,7 @@ std::uint32_t lenient_number(std::string_view text) {
 
 void store_request_reader::append(std::span<const std::byte> bytes) {
   if (broken_) return;
-  // Drop consumed bytes only here, so that many small requests in one buffer cost one move.
+  // Drop consumed bytes only here, so that many small requests in one buffer need only one move.
   bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(consumed_));
   consumed_ = 0;
   bytes_.insert(bytes_.end(), bytes.begin(), bytes.end());

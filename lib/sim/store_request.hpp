@@ -29,12 +29,11 @@ struct store_request {
 /// Parses a number as atoi(3) does: returns 0 if there is none, and a negative number wraps.
 [[nodiscard]] std::uint32_t lenient_number(std::string_view text);
 
-/// Splits a byte stream into requests, regardless of how the stream is fragmented.
+/// Splits a byte stream into requests, however the stream is fragmented.
 class store_request_reader {
  public:
   void append(std::span<const std::byte> bytes);
-  /// Returns the next complete request. After a header with too large a payload length, the stream
-  /// is broken.
+  /// Returns the next complete request. A header with an oversized payload breaks the stream.
   [[nodiscard]] std::optional<store_request> next();
   [[nodiscard]] bool is_broken() const noexcept { return broken_; }
 

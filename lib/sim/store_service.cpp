@@ -128,7 +128,7 @@ store_service::state::answer store_service::state::execute(store_connection& cli
       type == wire::xs_type::error)
     return std::errc::function_not_supported;
   if (is_for_privileged(type) && client.domain != domid_0) return std::errc::permission_denied;
-  // Watch requests are independent of transactions, so they may contain any transaction number.
+  // Watch requests are not part of a transaction, so accept any transaction ID.
   if (type == wire::xs_type::watch || type == wire::xs_type::unwatch || request.header.tx_id == 0)
     return dispatch(client, request, nullptr);
   auto* const transaction = client.transaction(request.header.tx_id);

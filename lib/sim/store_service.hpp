@@ -1,11 +1,11 @@
-// The simulated host's xenstored: the whole daemon except its sockets.
+// The xenstored of the simulated host: the whole daemon except its sockets.
 //
-// For each connection, it consumes and produces bytes of the wire protocol; a test or the host's
-// event loop transfers them. Owned by the host's single thread. Identifies domains only by number:
-// the host reports when a domain is introduced, released or restored. Follows C xenstored 4.17
-// (docs/misc/xenstore.txt), and Linux's xenbus driver where its behaviour is observable
-// (re-registered watches after a resume). Not modelled: the daemon's write rate limit, its memory
-// quota and its logging.
+// Consumes and produces the wire protocol of each connection as bytes; a test or the event loop of
+// the host transfers them. Used only on the host thread. Identifies domains by their ID; the host
+// reports when a domain is introduced, released or restored. Follows C xenstored 4.17
+// (docs/misc/xenstore.txt), and the Linux xenbus driver where its behaviour is observable
+// (re-registered watches after a resume). Not modelled: write rate limit, memory quota and logging
+// of the daemon.
 #pragma once
 
 #include <cstddef>
@@ -45,36 +45,36 @@ class store_service {
 
   [[nodiscard]] connection_id attach(domid domain);
   /// Removes the connection with its watches and transactions. This function and those below ignore
-  /// unknown ids.
+  /// unknown IDs.
   void detach(connection_id id);
   /// Consumes any number of bytes: whole or partial messages. Returns false if the peer violated
   /// the protocol (payload too long); the caller must then close the socket and call detach().
   [[nodiscard]] bool receive(connection_id id, std::span<const std::byte> bytes);
-  /// Returns and removes the queued replies and watch events of this connection. While watch events
-  /// are queued, equal ones are merged, and those beyond store_unread_events_max are dropped.
-  /// Replies are not limited, so do not call receive() for a client that does not read its replies.
+  /// Removes and returns the queued replies and watch events of this connection. Equal watch events
+  /// in the queue are merged, and those beyond store_unread_events_max are dropped. Replies are not
+  /// limited, so do not call receive() for a client that does not read its replies.
   [[nodiscard]] std::vector<std::byte> take_output(connection_id id);
   /// Returns and clears the list of connections that have output, without duplicates. A connection
   /// whose output is not taken is listed again when more output is queued.
   [[nodiscard]] std::vector<connection_id> take_ready();
 
-  // Domain lifetime, as reported by the toolstack and the hypervisor. Domain 0 is introduced from
-  // the start and cannot be released.
+  // Domain lifetime, as reported by the toolstack and the hypervisor. Domain 0 is introduced
+  // initially and cannot be released.
 
   /// Fires @introduceDomain unless the domain is already introduced.
   void introduce(domid domain);
-  /// Removes the nodes that the domain owns, with their subtrees, voids its permissions on other
-  /// nodes, and fires @releaseDomain. The domain's connections stay until the host detaches them.
+  /// Removes all nodes owned by the domain, with their subtrees, voids its permissions on other
+  /// nodes, and fires @releaseDomain. Its connections stay until the host detaches them.
   void release(domid domain);
   [[nodiscard]] bool is_introduced(domid domain) const;
-  /// Must be called after a domain was restored, possibly with a new number. Moves its connections
-  /// to `new_domain`; invalidates its open transactions, for which only the end request is still
-  /// valid (a commit fails with EAGAIN); resolves relative watches against the new number's
-  /// directory and fires each watch once. The toolstack rebuilds the nodes.
+  /// Must be called after a domain was restored, possibly with a new ID. Moves its connections to
+  /// `new_domain`; invalidates its open transactions, which can then only be ended (a commit fails
+  /// with EAGAIN); resolves relative watches against the new domain directory and fires each watch
+  /// once. The toolstack rebuilds the nodes.
   void resume(domid old_domain, domid new_domain);
 
-  // Direct access with domain 0's rights, for the simulated toolstack. Paths are absolute, or
-  // relative to domain 0's directory. Functions that change the store throw `failure` for an
+  // Direct access with the rights of domain 0, for the simulated toolstack. Paths are absolute or
+  // relative to the directory of domain 0. Functions that change the store throw `failure` for an
   // invalid path.
 
   void write(const std::string& path, std::string_view value);
@@ -82,7 +82,7 @@ class store_service {
   [[nodiscard]] std::optional<std::string> read(const std::string& path) const;
   /// Returns the names of the children in order of creation; empty if the node does not exist.
   [[nodiscard]] std::vector<std::string> list(const std::string& path) const;
-  /// Succeeds if the node does not exist.
+  /// Succeeds even if the node does not exist.
   void remove(const std::string& path);
   /// `list` must not be empty, and the node must exist. Also accepts "@introduceDomain" and
   /// "@releaseDomain".
@@ -96,7 +96,7 @@ class store_service {
   [[nodiscard]] std::size_t connection_count() const;
   [[nodiscard]] std::size_t watch_count(domid domain) const;
   [[nodiscard]] std::size_t node_count(domid domain) const;
-  /// Number of requests so far from all domains except domain 0.
+  /// Number of requests received from all domains except domain 0.
   [[nodiscard]] std::uint64_t guest_request_count() const;
 
  private:

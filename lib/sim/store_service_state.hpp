@@ -54,8 +54,8 @@ struct store_service::state {
   [[nodiscard]] answer execute(store_connection& client, const store_request& request);
   [[nodiscard]] answer dispatch(store_connection& client, const store_request& request,
                                 store_transaction* transaction);
-  /// Returns true if an injected fault makes the request fail. Then also drops the transaction that
-  /// the request would have ended.
+  /// Returns true if an injected fault makes the request fail. A failed request to end a
+  /// transaction also drops the transaction.
   [[nodiscard]] bool is_sabotaged(store_connection& client, const store_request& request);
 
   // Nodes, watches and transactions: store_node_requests.cpp.

@@ -118,7 +118,7 @@ void store_sockets::flush() {
 
 void store_sockets::send(connection& peer) {
   for (;;) {
-    // Output that does not fit into the socket's buffer stays in the service, which limits unread
+    // Output that does not fit into the socket buffer stays in the service, which limits unread
     // events.
     if (peer.unsent.empty()) peer.unsent = store_.take_output(peer.id);
     if (peer.unsent.empty()) break;

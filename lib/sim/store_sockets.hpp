@@ -1,6 +1,6 @@
 // The sockets of the simulated xenstored: one listener per domain, any number of connections.
 // Transfers bytes between the connections and store_service, and simulates a slow or vanished
-// daemon. Owned by the host's thread.
+// daemon. Used only on the host thread.
 #pragma once
 
 #include <chrono>
@@ -27,12 +27,12 @@ class store_sockets {
   void open(std::uint8_t slot, domid domain, std::filesystem::path path);
   /// Closes the listener and all connections of the slot.
   void close(std::uint8_t slot);
-  /// Assigns new connections of the slot to `domain`, after a restore changed the domain's number.
+  /// Assigns new connections of the slot to `domain`, after a restore changed the domain ID.
   void rename(std::uint8_t slot, domid domain);
 
   void set_faults(const fault_switches& faults);
-  /// Sends the output that the service has queued for all connections. Must be called after each
-  /// use of the service.
+  /// Sends the output that the service has queued for all connections. Call it after each use of
+  /// the service.
   void flush();
 
  private:

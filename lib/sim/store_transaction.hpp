@@ -1,8 +1,8 @@
 // One open transaction: the nodes that it has accessed, and their changes.
 //
-// Owned by the connection that started it. As in C xenstored, the snapshot of a node is taken when
-// the transaction first accesses it, not when the transaction starts, and the commit fails when any
-// such node has changed since. Does not check permissions; store_view does.
+// Owned by the connection that started it. As in C xenstored, a node is snapshotted when the
+// transaction first accesses it, not when the transaction starts, and the commit fails if any of
+// these nodes has changed since. Does not check permissions; store_view does.
 #pragma once
 
 #include <cstddef>
@@ -21,8 +21,8 @@ namespace xenpv::sim {
 
 class store_transaction {
  public:
-  /// `tree` must outlive the transaction. `node_limit`: the number of nodes that the transaction
-  /// may access.
+  /// `tree` must outlive the transaction. `node_limit` is the maximum number of nodes that the
+  /// transaction may access.
   explicit store_transaction(store_tree& tree, std::optional<std::size_t> node_limit = {});
 
   // The operations of store_tree, applied to the transaction's own state. find() returns
@@ -37,10 +37,10 @@ class store_transaction {
   /// Reports `path` to the watches when the transaction is committed. A non-exact change overrides
   /// an exact one.
   void note_change(std::string_view path, bool exact);
-  /// Makes the commit fail with not_enough_memory, as the daemon does after a partially failed
+  /// Makes the commit fail with not_enough_memory, like the daemon after a partially failed
   /// operation.
   void fail() noexcept { failed_ = true; }
-  /// Must be called when the domain was restored: only the end of the transaction is still valid.
+  /// Must be called when the domain is restored: the transaction can then only be ended.
   void lose() noexcept { lost_ = true; }
   [[nodiscard]] bool is_lost() const noexcept { return lost_; }
 

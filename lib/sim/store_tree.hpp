@@ -1,7 +1,7 @@
 // All nodes of the store, and the number of nodes that each domain owns.
 //
 // Owned by the store service. Does not check permissions or quotas; store_view does. Readers and
-// open transactions share a node with the tree; a change copies the node only if one of them still
+// open transactions share nodes with the tree; a change copies a node only if one of them still
 // refers to it.
 #pragma once
 
@@ -20,14 +20,14 @@ namespace xenpv::sim {
 
 class store_tree {
  public:
-  /// Creates the daemon's initial nodes, owned by domain 0 and not accessible to others: "/",
-  /// "/tool", "/tool/xenstored", and outside of the tree "@introduceDomain" and "@releaseDomain".
+  /// Creates the initial nodes of the daemon, owned by domain 0 and not accessible to others: "/",
+  /// "/tool", "/tool/xenstored" and, outside of the tree, "@introduceDomain" and "@releaseDomain".
   store_tree();
 
   [[nodiscard]] store_node_ref find(std::string_view path) const;
   /// Returns the node for modification, with a new generation. The path must exist.
   [[nodiscard]] store_node& edit(std::string_view path);
-  /// Adds the node, and adds its name to the parent, which must exist.
+  /// Adds the node, and its name to the parent, which must exist.
   void create(const std::string& path, store_node node);
   /// The node must exist.
   void set_permissions(std::string_view path, std::vector<store_permission> list);
@@ -41,8 +41,8 @@ class store_tree {
   [[nodiscard]] std::uint64_t next_generation() noexcept { return ++generation_; }
   [[nodiscard]] std::size_t node_count(domid owner) const;
 
-  /// Must be called when a domain is destroyed: voids its permissions for a later domain with the
-  /// same number.
+  /// Must be called when a domain is destroyed: voids its permissions, so that a later domain with
+  /// the same ID does not inherit them.
   void forget(domid domain);
   [[nodiscard]] store_rights rights(const store_caller& caller, const store_node& node) const;
 

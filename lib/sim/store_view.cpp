@@ -118,7 +118,7 @@ store_result<void> store_view::create(const std::string& path, std::string_view 
     parent = *directory;
   }
   if (!caller_.is_privileged()) {
-    // The new nodes of a transaction are counted when it is committed.
+    // The new nodes of a transaction are counted by the commit.
     const auto fresh = transaction_ ? 1 : missing.size();
     if (tree_.node_count(caller_.domain) + fresh > quota_.nodes)
       return std::errc::no_space_on_device;

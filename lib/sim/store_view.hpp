@@ -1,5 +1,5 @@
-// One caller's view of the store, with or without a transaction: checks permissions and quotas, and
-// hides the existence of nodes that the caller cannot access.
+// The store as seen by one caller, with or without a transaction. Checks permissions and quotas,
+// and hides the existence of nodes that the caller cannot access.
 //
 // Created for one request and then destroyed. Paths are absolute (store_path.hpp). Follows C
 // xenstored 4.17, including the requests it rejects and their errno values.
@@ -28,8 +28,8 @@ class store_view {
              store_transaction* transaction, const store_change_handler& on_change);
 
   /// Returns the node if it exists and the caller has the required rights. Otherwise returns the
-  /// actual error if the caller has one of these rights on the nearest existing ancestor, and
-  /// permission_denied if not.
+  /// actual error if the caller has one of these rights on the nearest existing ancestor, or
+  /// permission_denied.
   [[nodiscard]] store_result<store_node_ref> get(const std::string& path,
                                                  const store_rights& required);
   /// Writes the value. Creates missing parents with empty values.
@@ -40,7 +40,7 @@ class store_view {
   [[nodiscard]] store_result<void> remove(const std::string& path);
   [[nodiscard]] store_result<void> set_permissions(const std::string& path,
                                                    const std::vector<store_permission>& list);
-  /// Removes every node of `owner` with its subtree, regardless of the subtree's owners.
+  /// Removes every node of `owner` with its subtree, regardless of the owners in the subtree.
   void remove_owned_by(domid owner);
 
  private:

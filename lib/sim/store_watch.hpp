@@ -1,5 +1,5 @@
-// One watch: the changes that it matches and the path under which it reports them.
-// Does not check permissions: may_observe does.
+// One watch: the changes that it matches, and the paths that it reports. Does not check
+// permissions; may_observe() does.
 #pragma once
 
 #include <string>
@@ -18,10 +18,10 @@ struct store_watch {
 
   store_watch(std::string_view given_path, std::string_view given_token, domid domain);
 
-  /// Resolves a relative path again, for the domain's new number.
+  /// Resolves a relative path again, for the new domain ID.
   void move_to(domid domain);
   [[nodiscard]] bool matches(const store_change& change) const;
-  /// The path reported for `changed`: relative for a relative watch.
+  /// Returns the path to report for `changed`: relative for a relative watch.
   [[nodiscard]] std::string_view reported(std::string_view changed) const;
 };
 

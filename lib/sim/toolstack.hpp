@@ -1,5 +1,5 @@
-// Creates libxl's part of a domain's xenstore tree, and the few files of /sys, /proc and /dev/xen
-// that a guest's programs read. Owned by the host's thread; only the host decides when to call it.
+// Creates the xenstore nodes of a domain, as libxl does, and the few files of /sys, /proc and
+// /dev/xen that guest programs read. Used only on the host thread.
 #pragma once
 
 #include <cstdint>
@@ -26,13 +26,13 @@ class toolstack {
   void build_domain(domid domain, const std::string& name, std::span<const disk_spec> disks);
   /// Removes everything that build_domain() created; fires @releaseDomain.
   void destroy_domain(domid domain, std::span<const disk_spec> disks);
-  /// After a restore: removes the tree of `old_domain` and builds the tree of `new_domain`. Nodes
-  /// that the guest wrote are lost. `storage_moved`: the disks were migrated, too, so those with
-  /// `vdi` set get a new UUID.
+  /// Call after a restore. Removes the tree of `old_domain` and builds the tree of `new_domain`.
+  /// Nodes written by the guest are lost. `storage_moved`: the disks were migrated too, so those
+  /// with `vdi` set get a new UUID.
   void rebuild_domain(domid old_domain, domid new_domain, const std::string& name,
                       std::span<const disk_spec> disks, bool storage_moved);
 
-  /// Writes the files below `root` that emulate the domain's /sys, /proc and /dev/xen.
+  /// Writes the files below `root` that emulate /sys, /proc and /dev/xen of the domain.
   static void build_machine(const std::filesystem::path& root, domid domain,
                             std::uint32_t grant_limit, xen_version version);
 
@@ -50,9 +50,9 @@ class toolstack {
   std::map<std::string, unsigned, std::less<>> storage_moves_;  ///< by guest name
 };
 
-/// Returns the settings that the block backend requires for a disk in addition to libxl's nodes:
-/// node names below `xenpv/` in the backend directory, and their values. `guest`: the domain's
-/// name, which, unlike its number, survives a restore.
+/// Returns the settings of a disk that the block backend needs in addition to the libxl nodes: node
+/// names below `xenpv/` in the backend directory, and their values. `guest`: the domain name,
+/// which, unlike the domain ID, survives a restore.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> disk_nodes(const std::string& guest,
                                                                           const disk_spec& disk);
 /// Return the xenstore paths of a disk's frontend and backend directories.

@@ -1,6 +1,5 @@
-// The Xen versions whose behaviour the simulator can reproduce. Each difference that a program can
-// observe is a field of a plain options struct, whose value is determined here. Contains only
-// values.
+// The Xen versions that the simulator can reproduce. Each difference that a program can observe is
+// a field of an options struct; this file provides its value.
 #pragma once
 
 #include <string_view>
@@ -22,7 +21,7 @@ struct xen_version_files {
 };
 [[nodiscard]] xen_version_files files_of(xen_version version) noexcept;
 
-/// The limits of that version's xenstored.
+/// The limits of xenstored in that version.
 [[nodiscard]] store_quota quota_of(xen_version version) noexcept;
 
 }  // namespace xenpv::sim

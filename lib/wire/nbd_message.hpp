@@ -12,7 +12,7 @@ using be16 = boost::endian::big_uint16_buf_t;
 using be32 = boost::endian::big_uint32_buf_t;
 using be64 = boost::endian::big_uint64_buf_t;
 
-/// The server's first message. The client replies with 32 bits of flags.
+/// The first message from the server. The client replies with 32 bits of flags.
 struct nbd_greeting {
   be64 magic;
   be64 option_magic;

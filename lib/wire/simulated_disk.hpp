@@ -1,7 +1,7 @@
-// The values that the simulator's toolstack writes for its block backend below `xenpv/` in a disk's
-// backend directory. This is the only list of backend personalities and stores; the option parser,
-// the help, the error messages and the backend use it. A new personality needs a line here and a
-// row in blkback/personality.cpp.
+// Values that the simulated toolstack writes for the block backend below `xenpv/` in the backend
+// directory of a disk. This is the only list of backend personalities and stores; the option
+// parser, the help, the error messages and the backend use it. A new personality needs a line here
+// and a row in blkback/personality.cpp.
 #pragma once
 
 #include <array>

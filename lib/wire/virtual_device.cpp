@@ -36,15 +36,15 @@ std::optional<std::uint32_t> partition_number(std::string_view digits) {
 constexpr std::array<std::uint32_t, 16> scsi_majors = {8,   65,  66,  67,  68,  69,  70,  71,
                                                        128, 129, 130, 131, 132, 133, 134, 135};
 
-/// The SCSI disk's number, counted from sda; nullopt: not a SCSI major.
+/// Returns the index of a SCSI disk, counted from sda; nullopt if `major` is not a SCSI major.
 std::optional<std::uint32_t> scsi_disk(std::uint32_t major, std::uint32_t minor) {
   const auto* const match = std::ranges::find(scsi_majors, major);
   if (match == scsi_majors.end()) return std::nullopt;
   return static_cast<std::uint32_t>(match - scsi_majors.begin()) * 16 + (minor >> 4);
 }
 
-/// The number according to xen-vbd-interface(7). nullopt: the scheme has no number for this disk or
-/// partition.
+/// Returns the number according to xen-vbd-interface(7). nullopt: the scheme has no number for this
+/// disk or partition.
 std::optional<std::uint32_t> device_number(std::string_view kind, std::uint32_t disk,
                                            std::uint32_t partition) {
   if (kind == "xvd") {

@@ -12,31 +12,30 @@
 
 namespace xenpv::wire {
 
-/// The number of a disk or partition name: xvdb -> 51728, xvdb1 -> 51729, xvdaa -> extended
-/// numbering 1<<28 | disk<<8, hdX and sdX by their Linux major numbers. Also accepts a plain
-/// decimal number.
+/// Parses a disk or partition name: xvdb -> 51728, xvdb1 -> 51729, xvdaa -> extended numbering
+/// 1<<28 | disk<<8, hdX and sdX by their Linux major numbers. Also accepts a plain decimal number.
 [[nodiscard]] result<std::uint32_t> parse_virtual_device(std::string_view name);
 
-/// The toolstack's name for the number: 51728 -> xvdb, 768 -> hda. Returns the number itself as
-/// text if the scheme has no name for it.
+/// Returns the toolstack name for the number: 51728 -> xvdb, 768 -> hda. Returns the number itself
+/// as text if the scheme has no name for it.
 [[nodiscard]] std::string virtual_device_name(std::uint32_t number);
 
-/// The name that xen-blkfront in Linux assigns to the number: xvdX, regardless of the toolstack's
-/// name: 51728 -> xvdb, 768 (hda) -> xvda, 2049 (sda1) -> xvda1. Kernels before 3.1 and enterprise
-/// kernels derived from them number SCSI disks from xvde: prefer the name in sysfs, if there is
-/// one. nullopt: Linux does not attach a disk with this number.
+/// Returns the name that xen-blkfront in Linux assigns to the number: xvdX, regardless of the
+/// toolstack name: 51728 -> xvdb, 768 (hda) -> xvda, 2049 (sda1) -> xvda1. Kernels before 3.1, and
+/// enterprise kernels derived from them, number SCSI disks from xvde: prefer the name in sysfs if
+/// there is one. nullopt: Linux does not attach a disk with this number.
 [[nodiscard]] std::optional<std::string> linux_disk_name(std::uint32_t number);
 
 struct guest_disk {
   std::uint32_t number = 0;
-  std::optional<std::string> block_device = {};  ///< the kernel's name, if sysfs has one
+  std::optional<std::string> block_device = {};  ///< kernel name, if sysfs has one
 };
-/// The disk's name in the guest: the kernel's name, else the name that Linux would assign, else the
-/// toolstack's name.
+/// Returns the name of the disk in the guest: the kernel name, else the name that Linux would
+/// assign, else the toolstack name.
 [[nodiscard]] std::string guest_disk_name(const guest_disk& disk);
-/// The names of all disks of a guest, without duplicates. Linux can drive only one of two disks
-/// with the same name (768 and 51712 are both xvda). That disk keeps the name; the others get the
-/// toolstack's name, or their number.
+/// Returns the names of all disks of a guest, without duplicates. If two disks have the same name
+/// (768 and 51712 are both xvda), Linux can drive only one of them. That disk keeps the name; the
+/// others get their toolstack name or their number.
 [[nodiscard]] std::vector<std::string> guest_disk_names(std::span<const guest_disk> disks);
 
 }  // namespace xenpv::wire

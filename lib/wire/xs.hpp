@@ -1,5 +1,5 @@
 // The xenstore wire protocol (xen/io/xs_wire.h, docs/misc/xenstore.txt): constants and the message
-// header. The header's layout is asserted against Xen's own in tests/unit/wire.
+// header. The layout of the header is checked against the Xen header in tests/unit/wire.
 #pragma once
 
 #include <cstddef>
@@ -55,8 +55,8 @@ inline constexpr std::size_t xs_rel_path_max = 2048;  ///< XENSTORE_REL_PATH_MAX
 
 [[nodiscard]] std::string_view to_string(xs_type type) noexcept;
 
-/// The error name that xenstored puts into an XS_ERROR payload, such as "ENOENT"; "EINVAL" for
-/// errno values without a name.
+/// Returns the error name in an XS_ERROR payload, such as "ENOENT"; "EINVAL" for errno values
+/// without a name.
 [[nodiscard]] std::string_view xs_error_name(int errno_value) noexcept;
 
 }  // namespace xenpv::wire

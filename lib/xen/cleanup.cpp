@@ -73,7 +73,7 @@ struct step_runner {
     const watched_path watched(store, step.path);
     const auto start = store.now();
     const auto time_left = std::max(end_of_all_waits - start, time_point::duration::zero());
-    // Compared as milliseconds, because a step's limit may exceed the clock's range.
+    // Compare in milliseconds: the limit of a step may exceed the range of the clock.
     const auto allowed =
         std::min(step.at_most, std::chrono::duration_cast<milliseconds>(time_left));
     for (;;) {

@@ -1,6 +1,6 @@
-// Runs cleanup steps in order. A failed step does not prevent the later ones. One time limit bounds
-// all waits together. Runs in the custodian process (xenpv/xen/custodian.hpp), after the main
-// process died or on its request.
+// Runs cleanup steps in order. A failed step does not prevent the later ones. One time limit
+// applies to all waits together. Runs in the custodian process (xenpv/xen/custodian.hpp), on
+// request or after the death of the main process.
 #pragma once
 
 #include <chrono>
@@ -19,8 +19,7 @@ struct named_cleanup {
   std::vector<cleanup_step> steps;
 };
 
-/// The xenstore connection and the clock that a cleanup uses. All members except now() may throw
-/// `failure`.
+/// The xenstore connection and clock of a cleanup. All members except now() may throw `failure`.
 class cleanup_store {
  public:
   virtual ~cleanup_store() = default;
@@ -31,7 +30,7 @@ class cleanup_store {
   [[nodiscard]] virtual std::optional<std::string> read(const std::string& path) = 0;
   virtual void watch(const std::string& path) = 0;
   virtual void unwatch(const std::string& path) = 0;
-  /// Returns when a watched node may have changed, or after `at_most`.
+  /// Waits until a watched node may have changed, but at most `at_most`.
   virtual void wait_for_change(std::chrono::milliseconds at_most) = 0;
   [[nodiscard]] virtual std::chrono::steady_clock::time_point now() = 0;
 };
@@ -40,8 +39,8 @@ class cleanup_store {
 [[nodiscard]] std::unique_ptr<cleanup_store> open_cleanup_store();
 
 /// Runs all steps of all cleanups; logs failures and expired waits. All waits together take at most
-/// `limit`; steps that do not wait run even after that. The limit does not cover a xenstored that
-/// stops replying during a request: libxenstore then blocks.
+/// `limit`; later steps run without waiting. The limit does not cover a xenstored that stops
+/// replying: libxenstore then blocks.
 void run_cleanups(std::span<const named_cleanup> cleanups, cleanup_store& store,
                   std::chrono::milliseconds limit);
 

@@ -29,9 +29,8 @@ registers cpuid(std::uint32_t leaf) {
   return out;
 }
 
-/// XEN_EMULATE_PREFIX, "ud2a; .ascii "xen"", makes the hypervisor emulate cpuid in a PV guest,
-/// where the processor would execute a plain cpuid directly. Outside Xen, it is an illegal
-/// instruction.
+/// XEN_EMULATE_PREFIX, "ud2a; .ascii "xen"", makes the hypervisor emulate cpuid in a PV guest. A
+/// plain cpuid would not trap there. Outside Xen, the prefix is an illegal instruction.
 registers forced_cpuid(std::uint32_t leaf) {
   registers out;
   asm volatile(".byte 0x0f, 0x0b, 0x78, 0x65, 0x6e; cpuid"

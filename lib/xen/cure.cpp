@@ -66,9 +66,9 @@ std::string bind_remedy(int error_number) {
     case EACCES:
       return "the handle is restricted and does not allow this bind";
     case EPERM:
-      return "denied by Xen's security policy";
+      return "denied by the Xen security policy";
     case ESRCH:
-      return "there is no such domain";
+      return "no such domain";
     default:
       return {};
   }
@@ -81,7 +81,7 @@ std::string bind_virq_remedy(int error_number) {
     case EBUSY:
       return "global virtual IRQs are reserved for the control domain";
     case EINVAL:
-      return "there is no such virtual IRQ";
+      return "no such virtual IRQ";
     default:
       return bind_remedy(error_number);
   }

@@ -1,5 +1,5 @@
-// Remedies for failed calls to Xen's libraries, all in one place. A remedy depends on the
-// operation, the errno and the files below a system_root. Does not open devices.
+// Remedies for failed calls to the Xen libraries. A remedy depends on the operation, the errno and
+// the files below a system_root. Does not open devices.
 #pragma once
 
 #include <string>
@@ -11,8 +11,8 @@ namespace xenpv::xen {
 
 /// The kind of operation that failed, which selects the remedy.
 enum class attempt {
-  open_device,  ///< object: the device's path
-  open_store,   ///< object: the value of XENSTORED_PATH, or empty if unset
+  open_device,  ///< object: path of the device
+  open_store,   ///< object: value of XENSTORED_PATH, or empty if unset
   bind_unbound,
   bind_interdomain,
   bind_virq,
@@ -24,8 +24,8 @@ enum class attempt {
   store_request,
 };
 
-/// Text for the parentheses of a `failure`; empty if there is no useful advice. `object` is used
-/// only for the kinds of `attempt` that document it.
+/// Returns the text for the parentheses of a `failure`; empty if there is no useful advice.
+/// `object` is used only for the kinds of `attempt` that document it.
 [[nodiscard]] std::string cure_for(attempt kind, int error_number, std::string_view object,
                                    const system_root& root);
 
@@ -33,10 +33,11 @@ enum class attempt {
 [[noreturn]] void throw_failed(attempt kind, int error_number, std::string_view operation);
 
 /// Throws a `failure` such as "<path>: no such device (modprobe ...)". Reports a missing node as
-/// ENODEV, which is clearer to the user than open(2)'s ENOENT.
+/// ENODEV, which is clearer than the ENOENT from open(2).
 [[noreturn]] void throw_open_failed(std::string_view path, int error_number);
 
-/// The same for xs_open(). `xenstored_path` is the value of XENSTORED_PATH, or nullptr if unset.
+/// Like throw_open_failed(), for xs_open(). `xenstored_path` is the value of XENSTORED_PATH, or
+/// nullptr if unset.
 [[noreturn]] void throw_store_open_failed(const char* xenstored_path, int error_number);
 
 }  // namespace xenpv::xen

@@ -22,18 +22,17 @@ namespace {
 
 using steady_clock = std::chrono::steady_clock;
 
-/// The custodian itself limits the waits of its cleanups. This longer limit only detects a
-/// custodian that hangs.
+/// The custodian limits the waits of its cleanups itself. This longer limit only detects a hung
+/// custodian.
 constexpr std::chrono::milliseconds clean_up_timeout = cleanup_limit + std::chrono::seconds(15);
 
-/// Decides when the next replacement may start: immediately the first time, then at growing
-/// intervals.
+/// Schedules replacements: the first one immediately, later ones at growing intervals.
 class restart_schedule {
  public:
   [[nodiscard]] bool is_due() const noexcept { return steady_clock::now() >= next_; }
   void begin_attempt() noexcept {
     const auto now = steady_clock::now();
-    // A custodian that ran this long did not fail during start-up.
+    // A custodian that ran this long did not fail during its start.
     if (now - last_ > longest) delay_ = {};
     delay_ = std::clamp(2 * delay_, shortest, longest);
     last_ = now;
@@ -76,7 +75,7 @@ struct custodian::connection {
   ~connection() { stop(); }
 
   void submit(const custodian_request& request, std::string_view operation, int descriptor = -1);
-  /// As submit(), but logs errors instead of throwing them.
+  /// Like submit(), but logs errors instead of throwing them.
   void try_submit(const custodian_request& request, std::string_view operation,
                   int descriptor = -1) noexcept;
   void clean_up();
@@ -88,9 +87,9 @@ struct custodian::connection {
   custodian_link link;
   bool lost = false;
   bool replacement_failure_logged = false;
-  custodian_duty duty;  ///< a copy of the custodian's state, sent to a replacement
+  custodian_duty duty;  ///< copy of the custodian state, for a replacement
   restart_schedule restarts;
-  std::atomic<std::uint64_t> last_id = 0;  ///< the id of the latest kept descriptor
+  std::atomic<std::uint64_t> last_id = 0;  ///< ID of the latest kept descriptor
   std::atomic<pid_t> process{-1};
 
  private:
@@ -99,7 +98,7 @@ struct custodian::connection {
   void note_loss();
   bool replace() noexcept;
   void start_replacement();
-  /// Sends `request`, and sends it again if the custodian exits before it replies. Returns true if
+  /// Sends `request`, and sends it again if the custodian exits before replying. Returns true if
   /// `reply` was received.
   bool exchange_with_retry(const custodian_request& request, std::string_view operation,
                            std::optional<custodian_reply>& reply) noexcept;
@@ -137,7 +136,7 @@ void custodian::connection::note_loss() {
   lost = true;
   const auto number = link.process();
   const auto end = link.reap(WNOHANG);
-  log().error("the custodian, process {}, exited{}; starting another one", number,
+  log().error("custodian process {} exited{}; starting a replacement", number,
               end.empty() ? "" : " (" + end + ")");
 }
 
@@ -185,8 +184,8 @@ void custodian::connection::start_replacement() {
     replacement.kill();
     throw;
   }
-  // note_loss() may have been too early to reap the old custodian: its socket closes shortly before
-  // it can be reaped.
+  // note_loss() may have run too early to reap the old custodian: its socket closes shortly before
+  // the process can be reaped.
   static_cast<void>(link.reap(WNOHANG));
   link = std::move(replacement);
   process = link.process();
@@ -198,7 +197,7 @@ bool custodian::connection::exchange_with_retry(const custodian_request& request
                                                 std::string_view operation,
                                                 std::optional<custodian_reply>& reply) noexcept {
   try {
-    // Two attempts: the custodian may have exited earlier, and may also exit before it replies.
+    // Try twice: the custodian may have exited earlier, and may also exit before it replies.
     for (int attempt = 0; attempt < 2; ++attempt) {
       const bool is_needed = duty.must_stay() || !duty.cleanups().empty();
       if (lost && is_needed) {
@@ -220,7 +219,7 @@ void custodian::connection::clean_up() {
   const std::lock_guard lock(mutex);
   if (duty.cleanups().empty()) return;
   std::optional<custodian_reply> reply;
-  if (!exchange_with_retry(clean_up_request{}, "make the custodian clean up", reply))
+  if (!exchange_with_retry(clean_up_request{}, "run the cleanups", reply))
     log().warn("cannot run the cleanups: the custodian has exited");
   static_cast<void>(duty.take_cleanups());
 }
@@ -242,7 +241,7 @@ void custodian::connection::stop() noexcept {
     return;
   }
   if (reply->value != 0)
-    log().info("the custodian, process {}, keeps event channels opened before the resume",
+    log().info("custodian process {} keeps event channels opened before the resume",
                process.load());
   else
     static_cast<void>(link.reap(0));

@@ -29,17 +29,16 @@ namespace {
 
 constexpr std::string_view starting = "start the custodian";
 constexpr auto helper_name = "xenpv-custodian";
-/// Starting takes milliseconds; it takes longer only if the machine is out of memory or paused.
+/// A start takes milliseconds, and longer only if the machine is out of memory or paused.
 constexpr std::chrono::seconds start_limit{5};
-/// The first descriptor number that a new custodian does not use for the standard streams and its
-/// socket.
+/// First descriptor number above the standard streams and the socket of a new custodian.
 constexpr int first_free_number = custodian_socket + 1;
 
 void require_single_thread() {
   const std::filesystem::path tasks = "/proc/self/task";
   std::error_code code;
   const std::filesystem::directory_iterator first(tasks, code);
-  if (code) throw failure(code, starting, "/proc is needed to count this process's threads");
+  if (code) throw failure(code, starting, "/proc is needed to count threads");
   const auto threads = std::distance(first, std::filesystem::directory_iterator());
   if (threads != 1)
     throw failure(
@@ -47,7 +46,7 @@ void require_single_thread() {
         fmt::format("the custodian must start before other threads, but {} are running", threads));
 }
 
-/// Moves `descriptor` to a number above those that a new custodian uses.
+/// Moves `descriptor` to a number above those used by a new custodian.
 unique_fd move_above_used(unique_fd descriptor) {
   const int moved = ::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, first_free_number);
   if (moved < 0) throw_errno(starting);
@@ -87,8 +86,8 @@ class spawn_plan {
     ::posix_spawnattr_destroy(&attributes_);
   }
 
-  /// Starts the custodian with all signals blocked. It unblocks them after setting which ones to
-  /// ignore.
+  /// Starts the custodian with all signals blocked. It unblocks them after it has set up which ones
+  /// to ignore.
   void block_signals() {
     sigset_t all;
     ::sigfillset(&all);
@@ -223,7 +222,7 @@ std::string custodian_link::reap(int options) noexcept {
     ended = ::waitpid(process_, &status, options);
   } while (ended < 0 && errno == EINTR);
   if (ended != process_) return {};
-  // From now on, another process may have this id.
+  // The PID may be reused from now on.
   process_ = -1;
   return describe_end(status);
 }

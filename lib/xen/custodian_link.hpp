@@ -1,7 +1,7 @@
-// The main process's connection to one custodian (a helper process that keeps descriptors open and
-// closes devices after a crash): starts the custodian with fork or exec, exchanges one request at a
-// time and reaps the process. Does not interpret requests or replace a dead custodian
-// (custodian.cpp does). Used by one thread at a time.
+// The connection of the main process to one custodian (a helper process that keeps descriptors open
+// and closes devices after a crash). Starts the custodian with fork or exec, exchanges one request
+// at a time, and reaps the process. Does not interpret requests or replace a dead custodian;
+// custodian.cpp does. Used by one thread at a time.
 #pragma once
 
 #include <sys/types.h>
@@ -15,16 +15,16 @@
 
 namespace xenpv::xen {
 
-/// The program xenpv-custodian, which is executed as the custodian when forking is unsafe.
+/// The program xenpv-custodian, for a process that cannot fork safely.
 class custodian_helper {
  public:
-  /// Uses $XENPV_CUSTODIAN if set; otherwise searches this program's directory and libexec. Keeps
-  /// the file open, so that it stays usable after an upgrade or a chroot.
+  /// Uses $XENPV_CUSTODIAN if set; otherwise searches the directory of this program and libexec.
+  /// Keeps the file open, so that it stays usable after an upgrade or a chroot.
   [[nodiscard]] static custodian_helper find();
 
   [[nodiscard]] bool is_found() const noexcept { return static_cast<bool>(file_); }
   [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
-  /// The paths that were searched, for error messages.
+  /// The searched paths, for error messages.
   [[nodiscard]] const std::string& searched_paths() const noexcept { return searched_paths_; }
 
  private:
@@ -37,8 +37,8 @@ class custodian_link {
   /// Forks a custodian. Throws `failure` if other threads are running: the child of a threaded
   /// process may inherit locks that are never released.
   [[nodiscard]] static custodian_link fork();
-  /// Executes `helper`, which is safe with any number of threads. Within a few seconds, either
-  /// returns with the custodian ready or throws `failure`.
+  /// Executes `helper`, which is safe with any number of threads. Returns when the custodian is
+  /// ready, or throws `failure` within a few seconds.
   [[nodiscard]] static custodian_link spawn(const custodian_helper& helper);
 
   custodian_link(custodian_link&&) noexcept = default;
@@ -46,21 +46,21 @@ class custodian_link {
   ~custodian_link() = default;
 
   /// Sends one request and returns its reply, which may be a refusal. Returns nullopt if the
-  /// custodian's end is closed. Throws `failure` for all other errors. Blocks until the custodian
-  /// replies.
+  /// custodian has closed its end. Throws `failure` for all other errors. Blocks until the
+  /// custodian replies.
   [[nodiscard]] std::optional<custodian_reply> exchange(const custodian_request& request,
                                                         int descriptor = -1);
   /// As above, but throws errc::timed_out after `limit`; the link is then unusable.
   [[nodiscard]] std::optional<custodian_reply> exchange(const custodian_request& request,
                                                         std::chrono::milliseconds limit);
 
-  /// True if the custodian's end is closed.
+  /// True if the custodian has closed its end.
   [[nodiscard]] bool is_hung_up() const noexcept;
   [[nodiscard]] int socket() const noexcept { return socket_.get(); }
   [[nodiscard]] pid_t process() const noexcept { return process_; }
 
-  /// Kills the custodian. Otherwise, it would treat the closed link as the death of this process
-  /// and run the cleanups.
+  /// Kills the custodian. Otherwise, it would treat the closed link as a crash of this process and
+  /// run the cleanups.
   void kill() noexcept;
   /// Waits for the custodian to exit (WNOHANG: only polls) and describes how it exited. Returns an
   /// empty string if that is unknown.

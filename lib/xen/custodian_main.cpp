@@ -1,5 +1,5 @@
-// xenpv-custodian: runs as the custodian of the program that starts it, replacing one that died.
-// Not for interactive use: the program must inherit a socket.
+// xenpv-custodian: replaces a custodian that died. Not for interactive use: the program that starts
+// it passes it a socket.
 #include <sys/socket.h>
 
 #include <csignal>

@@ -22,7 +22,7 @@ namespace {
 
 void redirect_to_null(int number) {
   unique_fd null(::open("/dev/null", O_RDWR));
-  // If the number was free, open(2) may have returned it.
+  // If the number was free, open(2) may have returned it already.
   if (null.get() == number)
     static_cast<void>(null.release());
   else
@@ -51,7 +51,7 @@ void close_from(int first) {
 void ignore_signals() {
   for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGALRM, SIGUSR1, SIGUSR2})
     std::signal(number, SIG_IGN);
-  // The parent's handler would act on the parent's objects.
+  // The handler of the parent would access objects of the parent.
   std::signal(SIGCHLD, SIG_DFL);
   // An executed custodian starts with all signals blocked.
   sigset_t none;
@@ -59,7 +59,7 @@ void ignore_signals() {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-/// Detaches from the parent, but keeps the socket and stderr. Returns the socket with its new
+/// Detaches from the parent, but keeps the socket and stderr. Returns the socket under its new
 /// number.
 unique_fd leave_parent(unique_fd socket) {
   ignore_signals();
@@ -80,9 +80,9 @@ unique_fd leave_parent(unique_fd socket) {
 }
 
 /// Protects this process from being killed: after a resume, its exit would close descriptors that
-/// must stay open. A root process can be exempted from the kernel's OOM killer and from systemd's
-/// final SIGKILL at shutdown, which spares root processes whose argv[0] starts with '@'. In both
-/// glibc and musl, program_invocation_name points to argv[0] itself.
+/// must stay open. A process of root can be exempt from the OOM killer and from the final SIGKILL
+/// of systemd at shutdown, which spares processes whose argv[0] starts with '@'. In glibc and musl,
+/// program_invocation_name points to argv[0] itself.
 void avoid_killers() {
   std::ofstream("/proc/self/oom_score_adj") << "-1000";
   program_invocation_name[0] = '@';
@@ -103,7 +103,7 @@ custodian_reply answer(custodian_duty& duty, packet received) {
   const auto request = decode_request(received.bytes);
   if (!request)
     return {.refusal = static_cast<int>(errc::protocol_violation), .reason = request.error().text};
-  // Cleanups run before any descriptor is closed: a successor that waits for a held lock must not
+  // Run the cleanups before closing any descriptor: a successor that waits for a held lock must not
   // start before they are done.
   if (std::holds_alternative<clean_up_request>(*request) ||
       std::holds_alternative<stop_request>(*request))
@@ -113,7 +113,7 @@ custodian_reply answer(custodian_duty& duty, packet received) {
   return reply;
 }
 
-/// Handles requests until a clean stop or until the main process's end is closed.
+/// Handles requests until a clean stop or until the main process has closed its end.
 void serve(int socket, custodian_duty& duty, suspend_clock& suspends) {
   if (!send_packet(socket, encode(custodian_reply{}))) return;
   while (!duty.stopped()) {
@@ -126,8 +126,8 @@ void serve(int socket, custodian_duty& duty, suspend_clock& suspends) {
   }
 }
 
-/// Keeps all descriptors open, because the main process may have died before it detected a resume.
-/// If the suspend was only a checkpoint, this process keeps running needlessly.
+/// Keeps all descriptors open: the main process may have died before it detected a resume. If the
+/// suspend was only a checkpoint, this process keeps running needlessly.
 void keep_all(custodian_duty& duty) {
   static_cast<void>(duty.handle(resumed_request{}, {}));
   if (duty.must_stay()) avoid_killers();

@@ -1,6 +1,6 @@
-// The custodian's side: its task list (custodian_duty) and its process. The task list is plain data
-// that needs no process, so most tests use it alone. The main process keeps a copy, from which it
-// initialises a replacement.
+// The custodian side: its task list (custodian_duty) and its process. The task list is plain data,
+// so most tests use it without a process. The main process keeps a copy, from which it initialises
+// a replacement.
 #pragma once
 
 #include <chrono>
@@ -15,12 +15,11 @@
 
 namespace xenpv::xen {
 
-/// Descriptor number of the custodian's end of the socket pair: the first after the standard
-/// streams.
+/// Descriptor number of the custodian end of the socket pair: the first after the standard streams.
 inline constexpr int custodian_socket = 3;
 
-/// Limits the total waiting time of all cleanups. Long enough for the backends of several disks to
-/// close, but shorter than a service manager's stop timeout.
+/// Limit on the total waiting time of all cleanups. Long enough for the backends of several disks
+/// to close, but shorter than the stop timeout of a service manager.
 inline constexpr std::chrono::seconds cleanup_limit{60};
 
 /// The custodian's task list: the descriptors to keep open and the cleanups to run. Owns the
@@ -30,8 +29,8 @@ class custodian_duty {
   /// Handles one request. `descriptor` is the one received with the request.
   [[nodiscard]] custodian_reply handle(const custodian_request& request, unique_fd descriptor);
 
-  /// Returns, in order, the requests that recreate this task list in an empty one. Each comes with
-  /// the descriptor to send (still owned by this object), or -1.
+  /// Returns, in order, the requests that recreate this task list in an empty one. Each is paired
+  /// with the descriptor to send (still owned by this object), or -1.
   [[nodiscard]] std::vector<std::pair<custodian_request, int>> inventory() const;
   /// Removes and returns the registered cleanups.
   [[nodiscard]] std::vector<named_cleanup> take_cleanups() noexcept;
@@ -40,9 +39,9 @@ class custodian_duty {
   void leak_kept_for_ever() noexcept;
   /// Closes the descriptors held only until the cleanups have run.
   void close_held() noexcept;
-  /// Closes the descriptors that no resume affected.
+  /// Closes the descriptors that are not affected by a resume.
   void close_releasable() noexcept;
-  /// True if some descriptor must never be closed, because of a resume.
+  /// True if a resume requires some descriptor to stay open for ever.
   [[nodiscard]] bool must_stay() const noexcept;
   /// The number of resumes reported so far.
   [[nodiscard]] unsigned resumes() const noexcept { return resumes_; }

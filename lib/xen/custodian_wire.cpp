@@ -62,7 +62,7 @@ class reader {
   bool good_ = true;
 };
 
-// The first byte of a request, and of a step, is its alternative's index in the variant.
+// A request, like a step, starts with a byte that is the index of its alternative in the variant.
 template <class Alternative, class Variant, std::size_t Index = 0>
 consteval std::uint8_t kind_of() {
   if constexpr (std::is_same_v<Alternative, std::variant_alternative_t<Index, Variant>>)

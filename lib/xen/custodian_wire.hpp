@@ -1,7 +1,7 @@
-// The messages between the main process and its custodian, and their encoding. Both ends are built
-// together, so the encoding is private and uses host byte order; decoding is nevertheless strict.
-// Performs no I/O. The descriptor that accompanies a keep_request or a hold_request is not part of
-// the encoding.
+// Messages between the main process and its custodian, and their encoding. Both ends are built
+// together, so the encoding is private and uses host byte order; decoding is strict nevertheless.
+// Performs no I/O. The descriptor sent with a keep_request or hold_request is not part of the
+// encoding.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace xenpv::xen {
 
-/// The main process assigns the id, which stays valid when the custodian is replaced.
+/// The main process assigns the ID, which stays valid when the custodian is replaced.
 struct keep_request {
   std::uint64_t id = 0;
 };

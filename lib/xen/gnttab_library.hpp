@@ -1,5 +1,5 @@
-// Includes libxengnttab's C header for the two grant wrappers and defines a logger for the library.
-// One logger serves the whole process and is never destroyed.
+// Includes the C header of libxengnttab for the two grant wrappers, and defines a logger for the
+// library. One logger serves the whole process and is never destroyed.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,8 @@ namespace xenpv::xen {
 /// As an offset: the kernel clears no byte when a mapping ends. As a port: it sends no event.
 inline constexpr std::uint32_t no_notice = std::numeric_limits<std::uint32_t>::max();
 
-/// Forwards the library's error messages to log() at debug level. By default, the library prints
-/// them on stderr, where they would duplicate the `failure`. Preserves errno, which the library
-/// itself does not. Thread-safe.
+/// Forwards library errors to log() at debug level. By default, the library prints them to stderr,
+/// where they would duplicate the `failure`. Preserves errno, unlike the library. Thread-safe.
 [[nodiscard]] xentoollog_logger* gnttab_logger() noexcept;
 
 }  // namespace xenpv::xen

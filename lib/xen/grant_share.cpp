@@ -63,7 +63,7 @@ grant_sharer grant_sharer::open() {
     if (opened != nullptr) xengntshr_close(opened);
   });
   if (!handle) throw_open_failed(device_path, errno);
-  // Of the three devices, Xen's libraries open only this one without O_CLOEXEC.
+  // Of the three devices, the Xen libraries open only this one without O_CLOEXEC.
   if (::fcntl(xengntshr_fd(handle.get()), F_SETFD, FD_CLOEXEC) < 0)
     throw_errno(fmt::format("set close-on-exec on {}", device_path));
   return grant_sharer(std::move(handle));

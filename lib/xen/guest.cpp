@@ -10,7 +10,7 @@
 namespace xenpv::xen {
 namespace {
 
-// The text in sysfs for a value that Xen's security policy denies to this guest.
+// Text in sysfs for a value that the Xen security policy hides from this guest.
 constexpr std::string_view denied = "<denied>";
 
 guest_type read_guest_type(const system_root& root) {
@@ -36,7 +36,7 @@ xen_device inspect(const known_device& device, const system_root& root) {
   return {.path = std::string(device.path),
           .module = std::string(device.module),
           .present = root.exists(device.path),
-          // Checks the effective user, as open(2) does.
+          // Checks the effective user, like open(2).
           .accessible = ::faccessat(AT_FDCWD, path.c_str(), R_OK | W_OK, AT_EACCESS) == 0};
 }
 

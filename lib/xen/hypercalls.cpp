@@ -19,9 +19,9 @@ call_handle open_calls(const system_root& root, std::string_view operation) {
   const auto unavailable = [&](std::string_view remedy) {
     return failure(errc::not_available, operation, remedy);
   };
-  // Another tree does not describe the hypervisor that runs this process.
+  // Another tree does not describe the hypervisor of this machine.
   if (!root.is_real()) throw unavailable("a captured or simulated guest has no hypervisor");
-  // Checked first, because libxencall would report a missing device on stderr.
+  // Check this first: libxencall would report a missing device on stderr.
   if (::access(device, F_OK) != 0) throw unavailable("modprobe xen-privcmd");
   if (::faccessat(AT_FDCWD, device, R_OK | W_OK, AT_EACCESS) != 0)
     throw unavailable(fmt::format("{} needs root", device));

@@ -1,5 +1,5 @@
-// The devices below /dev/xen that xenpv uses, and the command that creates each of them. A constant
-// table, used for guest facts and error remedies. Does not access the devices.
+// The devices below /dev/xen that xenpv uses, and the commands that create them. A constant table
+// for guest facts and error remedies. Does not access the devices.
 #pragma once
 
 #include <array>

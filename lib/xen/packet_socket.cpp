@@ -18,8 +18,8 @@ struct control_buffer {
   alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> bytes{};
 };
 
-/// Needed because the socket may be non-blocking: code that watches a duplicate may have set
-/// O_NONBLOCK, which applies to both descriptors.
+/// Needed for a non-blocking socket: code that watches a duplicate may have set O_NONBLOCK, which
+/// applies to both descriptors.
 void wait_until_ready(int socket, short events) {
   pollfd entry{.fd = socket, .events = events, .revents = 0};
   static_cast<void>(::poll(&entry, 1, -1));
@@ -78,7 +78,7 @@ std::optional<packet> receive_packet(int socket) {
     message.msg_control = control.bytes.data();
     message.msg_controllen = control.bytes.size();
     const auto size = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
-    // ECONNRESET: the peer closed its end before reading one of our packets.
+    // ECONNRESET: the peer closed its end before reading all packets.
     if (size == 0 || (size < 0 && errno == ECONNRESET)) return std::nullopt;
     if (size < 0 && errno == EINTR) continue;
     if (size < 0 && errno == EAGAIN) {

@@ -21,10 +21,10 @@ struct packet {
 };
 
 /// Sends `bytes` (not empty, at most packet_limit) and a duplicate of `descriptor` unless it is -1.
-/// Returns false if the peer's end is closed. Throws `failure` for all other errors.
+/// Returns false if the peer has closed its end. Throws `failure` for all other errors.
 [[nodiscard]] bool send_packet(int socket, std::string_view bytes, int descriptor = -1);
 
-/// Receives the next packet. Returns nullopt if the peer's end is closed. Throws `failure`.
+/// Receives the next packet. Returns nullopt if the peer has closed its end. Throws `failure`.
 [[nodiscard]] std::optional<packet> receive_packet(int socket);
 
 }  // namespace xenpv::xen

@@ -21,7 +21,7 @@ static_assert(__HYPERVISOR_event_channel_op == 32, "the hypercall number since X
 namespace xenpv::xen {
 namespace {
 
-/// The size of the FIFO ABI's port space: all port numbers are lower.
+/// Size of the port space in the FIFO ABI: all port numbers are lower.
 constexpr std::uint32_t port_limit = EVTCHN_FIFO_NR_CHANNELS;
 constexpr std::string_view operation = "query the event channels";
 

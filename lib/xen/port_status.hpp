@@ -1,5 +1,5 @@
-// Reads the state of a domain's event channels from the hypervisor (EVTCHNOP_status); formats and
-// parses the text of lsevtchn(8). The hypervisor is the only source of a port's notify vCPU. Needs
+// Reads the state of event channels from the hypervisor (EVTCHNOP_status); formats and parses the
+// text of lsevtchn(8). The hypervisor is the only source of the notify vCPU of a port. Needs
 // hypercalls from user space, which Linux allows in domain 0 and, since XSA-482, forbids in
 // ordinary guests. Does not bind or change ports.
 #pragma once
@@ -33,10 +33,10 @@ struct port_status {
 /// "TIMER" for VIRQ_TIMER (xen.h); "VIRQ 21" for an unnamed one.
 [[nodiscard]] std::string virq_name(std::uint32_t virq);
 
-/// The open ports of `domain` in ascending order, except for those that Xen reserves (Xen 4.15 to
-/// 4.18 return EACCES for them). Only the control domain may query other domains. Throws `failure`
-/// with errc::not_available where hypercalls are forbidden; the remedy explains how to allow them.
-/// May block in open(2) until xenstore is up.
+/// Returns the open ports of `domain` in ascending order, except for those that Xen reserves (Xen
+/// 4.15 to 4.18 return EACCES for them). Only the control domain may query other domains. Throws
+/// `failure` with errc::not_available where hypercalls are forbidden; the remedy explains how to
+/// allow them. May block in open(2) until xenstore is up.
 [[nodiscard]] std::vector<port_status> read_port_status(
     domid domain = domid_self, const system_root& root = system_root::from_environment());
 

@@ -21,7 +21,7 @@ bool resume_watch::has_resumed() {
     try {
       resumed_ = store_->own_domid() != domain_;
     } catch (const failure&) {
-      // Without xenstored, old handles cannot be assumed safe.
+      // Without xenstored, assume that old handles are unsafe.
       resumed_ = true;
     }
   }

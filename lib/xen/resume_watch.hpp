@@ -1,7 +1,7 @@
-// Detects that the guest was saved and restored since this object was created. Event-channel
-// handles opened before a resume must not be used or even closed (xen/custodian.hpp). For code
-// without a guest session, which detects resumes itself. Queries xenstore, so it is not suitable
-// for hot paths.
+// Detects a save and restore of the guest since this object was created. Event-channel handles
+// opened before a resume must not be used or even closed (xen/custodian.hpp). For code without a
+// guest session; a session detects resumes itself. Queries xenstore, so it is not suitable for hot
+// paths.
 #pragma once
 
 #include <optional>
@@ -15,8 +15,8 @@ class resume_watch {
  public:
   resume_watch();
 
-  /// Stays true after the first detection. Detects a resume from two indicators: a changed domain
-  /// id, and a suspend or a new incarnation of the guest (suspend_clock). The result is therefore
+  /// Stays true after the first detection. There are two indicators of a resume: a changed domain
+  /// ID, and a suspend or new incarnation of the guest (suspend_clock). The result is therefore
   /// also true after a cancelled suspend. suspend_clock.hpp lists the suspends that are not
   /// detected.
   [[nodiscard]] bool has_resumed();

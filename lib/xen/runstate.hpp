@@ -1,6 +1,6 @@
-// Reads a vCPU's time in each run state from the hypervisor (VCPUOP_get_runstate_info), with
+// Reads the time of a vCPU in each run state from the hypervisor (VCPUOP_get_runstate_info), with
 // nanosecond resolution; /proc/stat reports steal time only in ticks of 10 ms. Needs hypercalls
-// from user space, as port_status.hpp does. Does not touch the runstate area that the kernel
+// from user space, like port_status.hpp. Does not touch the runstate area that the kernel has
 // registered with Xen.
 #pragma once
 
@@ -23,8 +23,8 @@ struct vcpu_runstate {
   }
 };
 
-/// The times of this domain's vCPU `vcpu`. On x86, vCPU numbers equal Linux CPU numbers. Throws
-/// `failure` with errc::not_available where hypercalls are forbidden.
+/// Returns the times of vCPU `vcpu` of this domain. On x86, vCPU numbers equal Linux CPU numbers.
+/// Throws `failure` with errc::not_available where hypercalls are forbidden.
 [[nodiscard]] vcpu_runstate read_runstate(
     unsigned vcpu, const system_root& root = system_root::from_environment());
 

@@ -34,7 +34,7 @@ class open_transaction {
 
   [[nodiscard]] xs_transaction_t id() const noexcept { return id_; }
 
-  /// False if another client changed nodes that the transaction touched.
+  /// Returns false if another client changed nodes that the transaction accessed.
   [[nodiscard]] bool commit() {
     if (xs_transaction_end(handle_, std::exchange(id_, XBT_NULL), false)) return true;
     if (errno == EAGAIN) return false;

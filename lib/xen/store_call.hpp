@@ -1,4 +1,4 @@
-// Helpers for libxenstore calls: ownership of results that free(3) must release, and the
+// Helpers for libxenstore calls: ownership of results that must be released with free(3), and the
 // distinction between a bad request and a lost connection.
 #pragma once
 
@@ -16,8 +16,8 @@ struct free_memory {
 template <class T>
 using malloced = std::unique_ptr<T, free_memory>;
 
-/// Sends a request that xenstored answers regardless of permissions. Returns false if the
-/// connection to xenstored is lost.
+/// Sends a request that succeeds regardless of permissions. Returns false if the connection to
+/// xenstored is lost.
 [[nodiscard]] bool answers(xs_handle* handle) noexcept;
 
 /// Throws for a failed request: errc::lost_connection if the connection to xenstored is lost,

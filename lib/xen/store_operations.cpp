@@ -17,7 +17,7 @@ extern "C" {
 namespace xenpv::xen {
 namespace {
 
-// libxenstore's errors for a broken connection. EIO is excluded, because xenstored also sends it in
+// libxenstore errors for a broken connection. EIO is excluded, because xenstored also sends it in
 // replies.
 bool is_broken_stream(int error_number) noexcept {
   return error_number == EBADF || error_number == EPIPE || error_number == ECONNRESET;

@@ -1,5 +1,5 @@
-# CMake toolchain file for ARM64 on another machine; packaging/cross-build.sh uses it.
-# XENPV_SYSROOT names a directory with the libraries and headers of an ARM64 Debian.
+# CMake toolchain file to cross-build for ARM64; used by packaging/cross-build.sh.
+# XENPV_SYSROOT is a directory with the libraries and headers of an ARM64 Debian system.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
@@ -17,7 +17,7 @@ set(ENV{PKG_CONFIG_SYSROOT_DIR} ${XENPV_SYSROOT})
 set(ENV{PKG_CONFIG_LIBDIR}
   ${XENPV_SYSROOT}/usr/lib/aarch64-linux-gnu/pkgconfig:${XENPV_SYSROOT}/usr/share/pkgconfig)
 
-# Emulates ARM64 for the programs, which write their manual pages, and for the unit tests.
+# The build runs the programs to generate their man pages; the unit tests need emulation, too.
 find_program(XENPV_QEMU_AARCH64 NAMES qemu-aarch64 qemu-aarch64-static)
 if(XENPV_QEMU_AARCH64)
   set(CMAKE_CROSSCOMPILING_EMULATOR ${XENPV_QEMU_AARCH64} -L ${XENPV_SYSROOT})

@@ -1,1 +1,1 @@
-// Owns the precompiled header of all rooms.
+// The source file of the target that owns the shared precompiled header.

@@ -1,4 +1,4 @@
-# All dependencies of xenpv. The installed package config repeats the public ones.
+# All dependencies of xenpv. The public ones are repeated in xenpvConfig.cmake.in.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 find_package(Boost 1.81 REQUIRED)

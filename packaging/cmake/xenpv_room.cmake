@@ -1,21 +1,21 @@
 # xenpv_room(NAME SOURCES ... [PUBLIC_DEPS ...] [PRIVATE_DEPS ...] [PRECOMPILE header...])
 #
-# One static library `xenpv_NAME` (alias xenpv::NAME) for lib/NAME. Its public headers are those of
-# include/xenpv/NAME; each of them must compile on its own (VERIFY_INTERFACE_HEADER_SETS).
-# A room of the hypervisor simulator (lib/sim) has no public headers.
+# Defines the static library `xenpv_NAME` (alias xenpv::NAME) with sources in lib/NAME. Its public
+# headers, if any, are in include/xenpv/NAME; each must compile on its own
+# (VERIFY_INTERFACE_HEADER_SETS).
 
 add_library(xenpv_options INTERFACE)
 add_library(xenpv::options ALIAS xenpv_options)
 set_target_properties(xenpv_options PROPERTIES EXPORT_NAME options)
 target_compile_features(xenpv_options INTERFACE cxx_std_20)
 
-# Warnings are for our own code only, so they are not exported.
+# Warnings apply only to this project's code, so they are not exported.
 add_library(xenpv_warnings INTERFACE)
 target_compile_options(xenpv_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor
   -Woverloaded-virtual -Wcast-align -Wformat=2 -Wimplicit-fallthrough -Wswitch-enum)
-# At some optimization levels, g++ 12 reports mismatched new and delete for coroutine frames, which
-# Asio allocates and frees.
+# At some optimization levels, g++ 12 wrongly reports mismatched new and delete for coroutine
+# frames, which Asio allocates and frees.
 target_compile_options(xenpv_warnings INTERFACE
   $<$<CXX_COMPILER_ID:GNU>:-Wno-mismatched-new-delete>)
 if(XENPV_WERROR)
@@ -23,24 +23,27 @@ if(XENPV_WERROR)
 endif()
 
 if(XENPV_SANITIZE)
-  # Global on purpose: a half-instrumented program gives false reports.
+  # For all targets: a partly instrumented program causes false reports.
   add_compile_options(-fsanitize=${XENPV_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   add_link_options(-fsanitize=${XENPV_SANITIZE})
-  # clang's prologue data for -fsanitize=function breaks coroutines ("difference across sections").
+  # The prologue data that clang emits for -fsanitize=function breaks coroutines ("difference across
+  # sections").
   add_compile_options($<$<CXX_COMPILER_ID:Clang>:-fno-sanitize=function>)
-  # The sources test GCC's macros.
+  # The sources test the macros that GCC defines; clang does not define them.
   if(XENPV_SANITIZE MATCHES "address")
     add_compile_definitions($<$<CXX_COMPILER_ID:Clang>:__SANITIZE_ADDRESS__>)
   endif()
   if(XENPV_SANITIZE MATCHES "thread")
     add_compile_definitions($<$<CXX_COMPILER_ID:Clang>:__SANITIZE_THREAD__>)
-    # libtsan does not model stand-alone fences; GCC says so at each of them, Asio's included.
+    # libtsan does not support atomic_thread_fence. GCC warns about each use, including those in
+    # Asio.
     add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-tsan>)
   endif()
 endif()
 
-# Precompiles the most expensive headers, which halves the build time. Each unit still includes the
-# headers it uses (the header check and clang-tidy build with CMAKE_DISABLE_PRECOMPILE_HEADERS).
+# Precompiles the most expensive headers, which halves the build time. Each source must still
+# include the headers it uses (the header check and clang-tidy build with
+# CMAKE_DISABLE_PRECOMPILE_HEADERS).
 add_library(xenpv_precompiled OBJECT ${CMAKE_CURRENT_LIST_DIR}/precompiled.cpp)
 target_link_libraries(xenpv_precompiled PRIVATE fmt::fmt Boost::headers xenpv_warnings)
 set(xenpv_costly_headers
@@ -49,17 +52,16 @@ set(xenpv_costly_headers
   <boost/system/result.hpp> <fmt/format.h>)
 target_precompile_headers(xenpv_precompiled PRIVATE ${xenpv_costly_headers})
 
-# Compiles several sources as one unit: halves the time of a full build, but slows down incremental
-# builds.
+# Unity builds halve the time of a full build but slow down incremental builds.
 option(XENPV_UNITY "Compile the sources of a library in batches" OFF)
 
-# xenpv_batches(TARGET): for a target whose sources are known to compile as one unit.
+# xenpv_batches(TARGET): enables unity builds for a target whose sources support them.
 function(xenpv_batches target)
   if(NOT XENPV_UNITY)
     return()
   endif()
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
-  # g++ treats a batch as a header, in which it warns about unnamed namespaces.
+  # The sources are included in a batch, so g++ warns about unnamed namespaces as in a header.
   target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
 endfunction()
 

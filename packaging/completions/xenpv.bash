@@ -1,11 +1,11 @@
-# bash completion for all xenpv programs. It holds no lists: it asks the program itself, so it is never
-# out of date. Installed once under each program's name.
+# bash completion for all xenpv programs, installed under the name of each program. It asks the
+# program for its commands and options, so it is always up to date.
 
 _xenpv() {
   local program=$1 current=$2 word
   local -a path=()
 
-  # After "--" comes another program's command line.
+  # The words after "--" are the command line of another program.
   local i
   for ((i = 1; i < COMP_CWORD; i++)); do
     word=${COMP_WORDS[i]}
@@ -14,7 +14,7 @@ _xenpv() {
       compopt -o default
       return
     fi
-    # Only words that are commands here lead on; the others are options and their values.
+    # A word that is not a subcommand is an option or its value.
     if "$program" "${path[@]}" --subcommands 2>/dev/null | grep -qxF -- "$word"; then
       path+=("$word")
     fi

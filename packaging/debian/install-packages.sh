@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs missing packages of packages.txt: install-packages.sh [--list] KIND...
-# Needs root or sudo only if a package is missing. For Debian 12 and 13; --list only prints the
-# packages.
+# install-packages.sh [--list] PURPOSE...: installs the packages in packages.txt for the given
+# purposes. --list only prints them. Needs root or sudo only if a package is missing. For Debian 12
+# and 13.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -22,7 +22,7 @@ codename() {
   echo "$VERSION_CODENAME"
 }
 
-# select_packages KIND...: prints the packages of these kinds for this release.
+# select_packages PURPOSE...: prints the packages for these purposes on this release.
 select_packages() {
   local release package kind only
   release=$(codename)
@@ -44,7 +44,7 @@ if [[ $list == yes ]]; then
 fi
 if ! command -v dpkg-query >/dev/null; then
   {
-    echo "install-packages.sh: cannot install packages: this system is not Debian."
+    echo "install-packages.sh: cannot install packages: this is not a Debian system."
     echo "Install your distribution's equivalents of these Debian packages:"
     printf '  %s\n' "${packages[@]}"
     echo "and then run: cmake -S . -B build -G Ninja && cmake --build build"
@@ -62,7 +62,7 @@ done
 as_root=()
 if [[ $(id -u) -ne 0 ]]; then
   if ! command -v sudo >/dev/null; then
-    echo "install-packages.sh: no root, no sudo; run as root: apt-get install ${missing[*]}" >&2
+    echo "install-packages.sh: neither root nor sudo is available; run as root: apt-get install ${missing[*]}" >&2
     exit 77
   fi
   as_root=(sudo)
@@ -72,7 +72,7 @@ apt_get() {
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
     -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@"
 }
-# The install fails if the package lists are missing or stale: update them and try again.
+# Missing or outdated package lists make the installation fail: update them and try again.
 if ! apt_get install --no-install-recommends "${missing[@]}"; then
   apt_get update
   apt_get install --no-install-recommends "${missing[@]}"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Runs the block engine's benchmark on the simulator: tests/bench/block.sh [BUILD_DIR]
-# The frontend runs on CPU 0 (with two queues: 0 and 1), the backend on any CPU. Compare only
-# figures of the same run.
+# tests/bench/block.sh [BUILD_DIR]: runs the block engine benchmark on the simulator. The frontend
+# runs on CPU 0 (with two queues, on CPUs 0 and 1), the backend on any CPU. Compare only results of
+# the same run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=${1:-build/try}
 [ -x "$build/bin/bench_block" ] || {
-  echo "tests/bench/block.sh: no benchmarks in $build: configure it with -DXENPV_BUILD_BENCH=ON" \
+  echo "tests/bench/block.sh: no benchmarks in $build; configure it with -DXENPV_BUILD_BENCH=ON" \
     "-DXENPV_BUILD_TESTS=ON and build them" >&2
   exit 2
 }

@@ -1,9 +1,10 @@
-// The block engine without NBD: the effect of segments, ring order, queues and persistent grants.
+// Measures the block engine without NBD, for various segments, ring orders, queues and persistent
+// grants.
 //
-//   bench_block DEVICE...            print a table for each device (block.sh makes the disks)
+//   bench_block DEVICE...            print a table for each device (block.sh creates the disks)
 //   bench_block --count N DEVICE     make only N random 4k reads at depth 32, for callgrind
-//   bench_block --speed MS DEVICE    print one line for each load, with default options and MS
-//                                    milliseconds a load, for real-xen/scenarios/speed
+//   bench_block --speed MS DEVICE    run each load for MS milliseconds with default options, and
+//                                    print one line per load
 #include <fmt/format.h>
 
 #include <cstdio>
@@ -20,7 +21,7 @@ namespace {
 using namespace xenpv;
 using namespace std::chrono_literals;
 
-/// Enough for 256 segments at depth; the host must permit it (--grant-limit).
+/// Enough for 256 segments at high depth; the host must allow it (--grant-limit).
 constexpr std::size_t pages = 6000;
 
 struct shape {
@@ -48,7 +49,7 @@ const std::vector<named_load>& loads() {
   return all;
 }
 
-async::asio::awaitable<double> measure(blkfront::frontend& disk, blk::workload load) {
+asio::awaitable<double> measure(blkfront::frontend& disk, blk::workload load) {
   const auto result = co_await blk::run(disk, load);
   if (result.errors > 0) fmt::print(stderr, "{} errors\n", result.errors);
   co_return result.per_second();
@@ -64,8 +65,8 @@ blkfront::options limited_to(const shape& s) {
   return options;
 }
 
-async::asio::awaitable<void> print_row(async::runtime& runtime, const std::string& device,
-                                       const shape& s) {
+asio::awaitable<void> print_row(async::runtime& runtime, const std::string& device,
+                                const shape& s) {
   const auto disk = co_await blkfront::frontend::open(runtime, device, limited_to(s));
   fmt::print("{:>8} {:>5} {:>6} {:>10}", s.segments, s.order, disk->queue_count(),
              s.persistent ? "yes" : "no");
@@ -88,7 +89,7 @@ async::asio::awaitable<void> print_row(async::runtime& runtime, const std::strin
   co_await disk->close();
 }
 
-async::asio::awaitable<void> print_table(async::runtime& runtime, std::string device) {
+asio::awaitable<void> print_table(async::runtime& runtime, std::string device) {
   fmt::print("\n{}\n{:>8} {:>5} {:>6} {:>10}", device, "segments", "order", "queues", "persistent");
   for (const auto& column : loads())
     fmt::print(" {:>10}", column.name);
@@ -116,15 +117,15 @@ const std::vector<named_load>& common_loads() {
   return all;
 }
 
-async::asio::awaitable<blkfront::queue_statistics> sum_of(blkfront::frontend& disk) {
+asio::awaitable<blkfront::queue_statistics> sum_of(blkfront::frontend& disk) {
   blkfront::queue_statistics sum;
   for (const auto& queue : co_await disk.statistics())
     sum.add(queue);
   co_return sum;
 }
 
-async::asio::awaitable<void> print_speed(async::runtime& runtime, std::string device,
-                                         std::chrono::milliseconds time) {
+asio::awaitable<void> print_speed(async::runtime& runtime, std::string device,
+                                  std::chrono::milliseconds time) {
   const auto disk = co_await blkfront::frontend::open(runtime, device, {});
   const auto& facts = disk->facts();
   fmt::print("# {} queues, ring order {}, {} segments, {} pages, grants {}\n", facts.queues,
@@ -146,8 +147,8 @@ async::asio::awaitable<void> print_speed(async::runtime& runtime, std::string de
   co_await disk->close();
 }
 
-async::asio::awaitable<void> read_exactly(async::runtime& runtime, std::string device,
-                                          std::uint64_t count) {
+asio::awaitable<void> read_exactly(async::runtime& runtime, std::string device,
+                                   std::uint64_t count) {
   const auto disk = co_await blkfront::frontend::open(runtime, device, {});
   blk::workload load;
   load.depth = 32;
@@ -155,10 +156,8 @@ async::asio::awaitable<void> read_exactly(async::runtime& runtime, std::string d
   load.count = count;
   blk::workload_result result;
   auto& queue = disk->queue(0);
-  const auto run = [&]() -> async::asio::awaitable<void> {
-    result = co_await blk::run(queue, load);
-  };
-  co_await async::run_on(queue.executor(), run);
+  const auto run = [&]() -> asio::awaitable<void> { result = co_await blk::run(queue, load); };
+  co_await async::run_on(queue.get_executor(), run);
   co_await disk->close();
   fmt::print("{} reads\n", result.requests);
 }
@@ -183,7 +182,7 @@ int main(int argc, char** argv) {
   }
   try {
     async::runtime runtime;
-    runtime.run([&](async::runtime& self) -> async::asio::awaitable<void> {
+    runtime.run([&](async::runtime& self) -> asio::awaitable<void> {
       for (const auto& device : devices) {
         if (count > 0)
           co_await read_exactly(self, device, count);

@@ -1,8 +1,8 @@
-// The Asio event loop compared with a bare poll() loop over libxenevtchn, on the same simulator in
-// the same run. A driver thread on CPU 1, always the bare loop, plays the peer; the loop under test
-// runs on CPU 0.
-//   rate:  events on N ports at full speed; events a second handled by the loop under test
-//   wake:  one port, one event at a time; time from notify to the handler's first line
+// Compares the Asio event loop with a bare poll() loop over libxenevtchn, on the same simulator in
+// the same run. The loop under test runs on CPU 0. The peer is a driver thread on CPU 1, which
+// always uses the bare loop.
+//   rate:  N ports at full speed; events per second handled by the loop under test
+//   wake:  one port, one event at a time; time from the notification to the start of the handler
 #include <fmt/format.h>
 #include <poll.h>
 
@@ -37,7 +37,7 @@ std::int64_t now_ns() {
   return clock::now().time_since_epoch().count();
 }
 
-/// The peer: binds the offered ports, then answers every event with another one until `stop`.
+/// The peer: binds the offered ports, then answers each event with another one until `stop`.
 void drive(shared& state) {
   bench::pin_to_cpu(1);
   auto handle = xen::event_channel_handle::open();
@@ -123,7 +123,7 @@ outcome run_bare(std::size_t port_count) {
 
 outcome run_asio(std::size_t port_count) {
   shared state;
-  async::asio::io_context context(1);
+  asio::io_context context(1);
   async::event_loop loop(context);
   std::vector<async::bound_port> ports;
   for (std::size_t i = 0; i < port_count; ++i) {
@@ -180,7 +180,7 @@ int main() {
   try {
     fmt::print(
         "event loop on CPU 0, peer on CPU 1; medians of {} interleaved rounds of {} ms\n"
-        "to reach: events/s ratio at least 0.90, wake p50 ratio at most 1.15\n",
+        "goals: events/s ratio at least 0.90, wake p50 ratio at most 1.15\n",
         rounds, std::chrono::milliseconds(round_time).count());
     for (const std::size_t ports : {1U, 4U, 32U})
       compare(ports);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Extracts figures from fio's JSON, and prints a table of many of them.
+"""Extracts results from fio's JSON output, and prints them as a table.
 
-fio_figures.py LOAD SERVER < fio.json   print one line: load, server, requests a second, bytes a
+fio_figures.py LOAD SERVER < fio.json   print one line: load, server, requests per second, bytes per
                                         second, p50 in ns
 fio_figures.py --table < lines          print medians for each load and server, and ratios of the
                                         first server to the others
@@ -13,7 +13,7 @@ import sys
 
 
 def print_figures(load, server):
-    # Messages of the I/O engine precede the JSON.
+    # The I/O engine may print messages before the JSON.
     text = sys.stdin.read()
     job = json.loads(text[text.index("{"):])["jobs"][0]
     side = max(job["read"], job["write"], key=lambda direction: direction["total_ios"])
@@ -40,7 +40,8 @@ def print_table():
     print(f"{'LOAD':<16}" + "".join(f"{server:>15}" for server in servers)
           + "".join(f"{'/' + server:>15}" for server in others))
     for load in loads:
-        # Requests a second for small requests, bytes a second for large ones, latency at depth 1.
+        # Requests per second for small requests, bytes per second for large ones, latency at depth
+        # 1.
         single, small = load.endswith("-1"), "4k" in load
         if single:
             cells = [f"{median(load, server, 2) / 1e3:.1f} us" for server in servers]
@@ -52,8 +53,8 @@ def print_table():
         ratios = [median(load, first, figure) / median(load, other, figure) for other in others]
         print(f"{load:<16}" + "".join(f"{cell:>15}" for cell in cells)
               + "".join(f"{ratio:>14.2f}x" for ratio in ratios))
-    print("Requests a second, bytes a second, or at depth 1 the median latency; then the ratios of "
-          f"{first}\nto each other server (for latencies, less is better).")
+    print("Requests per second, bytes per second, or at depth 1 the median latency, followed by the "
+          f"ratios\nof {first} to each other server (for latencies, lower is better).")
 
 
 if sys.argv[1:] == ["--table"]:

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Compares xenpv-disk with other NBD servers in one table: tests/bench/nbd.sh [BUILD_DIR] [ROUNDS]
-# Each server runs on CPU 0, ours together with the simulator and its backend; fio runs on CPU 1;
-# Unix sockets; 1 GiB in memory. Rounds are interleaved; the figures are their medians. Compare only
-# figures of the same run. Servers that are not installed are left out; to install them:
-# packaging/debian/install-packages.sh test bench.
+# tests/bench/nbd.sh [BUILD_DIR] [ROUNDS]: prints a table that compares xenpv-disk with other NBD
+# servers. All servers run on CPU 0, xenpv-disk together with the simulator and its backend; fio
+# runs on CPU 1. They use Unix sockets and 1 GiB of memory. Results are medians of interleaved
+# rounds; compare only results of the same run. Servers that are not installed are omitted; to
+# install them: packaging/debian/install-packages.sh test bench.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=${1:-build/try} rounds=${2:-3} seconds=${SECONDS_EACH:-2}
 [ -x "$build/bin/xenpv-disk" ] || {
-  echo "tests/bench/nbd.sh: no xenpv-disk in $build: build it first, or name the build directory" >&2
+  echo "tests/bench/nbd.sh: no xenpv-disk in $build; build it first, or specify the build directory" >&2
   exit 2
 }
 for tool in fio nbdinfo python3 taskset; do
@@ -18,14 +18,14 @@ for tool in fio nbdinfo python3 taskset; do
   }
 done
 [ "$(nproc)" -ge 2 ] || {
-  echo "tests/bench/nbd.sh: needs two CPUs, for the servers and for fio" >&2
+  echo "tests/bench/nbd.sh: two CPUs are required, one for the servers and one for fio" >&2
   exit 77
 }
 
 dir=$(mktemp -d /dev/shm/xenpv-bench-XXXXXX)
 servers=() names=()
 end() {
-  # Our server drains on SIGTERM, and `xenpv-sim run` ends with its command.
+  # xenpv-disk drains on SIGTERM, and `xenpv-sim run` ends when its command does.
   [ ! -f "$dir/nbd-server.pid" ] || kill "$(cat "$dir/nbd-server.pid")" 2>/dev/null || true
   for pid in "${servers[@]}"; do kill "$pid" 2>/dev/null || true; done
   for pid in "${servers[@]}"; do wait "$pid" 2>/dev/null || true; done
@@ -46,7 +46,7 @@ serve() {
   local name=$1 program=$2
   shift 2
   command -v "$program" >/dev/null || {
-    echo "# $program is not installed: left out"
+    echo "# $program is not installed: omitted"
     return 0
   }
   taskset -c 0 "$@" >"$dir/$name.log" 2>&1 &
@@ -56,13 +56,13 @@ serve() {
     nbdinfo --size "$(uri_of "$name")" >/dev/null 2>&1 && return 0
     sleep 0.1
   done
-  echo "tests/bench/nbd.sh: $name does not come up:" >&2
+  echo "tests/bench/nbd.sh: $name did not start:" >&2
   cat "$dir/$name.log" >&2
   exit 1
 }
 
 truncate -s 1G "$dir/disk" "$dir/disk2" "$dir/disk3"
-# Written once, so that the benchmark does not measure the kernel's allocation of zeroed pages.
+# Write all pages once, so that the benchmark does not measure page allocation in the kernel.
 for file in disk disk2 disk3; do dd if=/dev/urandom of="$dir/$file" bs=1M count=1024 conv=notrunc status=none; done
 printf '[generic]\nunixsock = %s\nallowlist = true\n[disk]\nexportname = %s\nflush = true\nfua = true\n' \
   "$dir/nbd-server" "$dir/disk3" >"$dir/nbd-server.conf"
@@ -71,10 +71,10 @@ serve xenpv "$build/bin/xenpv-disk" "$build/bin/xenpv-sim" run --disk xvdb,memor
 serve nbdkit-memory nbdkit nbdkit -f -U "$dir/nbdkit-memory" memory 1G
 serve nbdkit-file nbdkit nbdkit -f -U "$dir/nbdkit-file" file "$dir/disk"
 serve qemu-nbd qemu-nbd qemu-nbd -t -f raw -k "$dir/qemu-nbd" --shared=8 "$dir/disk2"
-# In the foreground it would serve only one client.
+# In the foreground, nbd-server would serve only one client.
 serve nbd-server nbd-server nbd-server -C "$dir/nbd-server.conf" -p "$dir/nbd-server.pid"
 
-# measure LOAD SERVER RW BLOCK DEPTH: appends a line of figures.
+# measure LOAD SERVER RW BLOCK DEPTH: appends a line of results.
 measure() {
   local load=$1 server=$2
   shift 2
@@ -92,7 +92,7 @@ measure() {
 loads=("randread-4k-1 randread 4k 1" "randwrite-4k-1 randwrite 4k 1" "randread-4k-32 randread 4k 32"
   "randwrite-4k-32 randwrite 4k 32" "read-128k-8 read 128k 8" "write-128k-8 write 128k 8" "read-1M-4 read 1m 4"
   "write-1M-4 write 1m 4")
-# Writes the pages of the memory servers once, too.
+# Write all pages of the memory servers once, too.
 for server in "${names[@]}"; do measure warm-up "$server" write 1m 4; done
 for ((round = 0; round < rounds; ++round)); do
   for load in "${loads[@]}"; do

@@ -1,5 +1,6 @@
-// Notify-to-wake latency between two processes: a ping-pong over a pair of event channels compared
-// with one over a pair of eventfds, with the same loop (poll, read, write) and interleaved rounds.
+// Measures the notify-to-wake latency between two processes: a ping-pong over a pair of event
+// channels, compared with one over a pair of eventfds, with the same loop (poll, read, write) and
+// interleaved rounds.
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -58,7 +59,7 @@ class channel_end final : public end {
   void offer() { port_ = handle_.bind_unbound(domid_self); }
   void bind(port remote) {
     port_ = handle_.bind_interdomain(domid_self, remote);
-    receive();  // Xen's own first event
+    receive();  // the initial event that Xen sends
   }
   [[nodiscard]] port number() const { return port_; }
   void send() override { handle_.notify(port_); }
@@ -133,8 +134,8 @@ int run() {
   int status = 0;
   ::wait(&status);
   fmt::print(
-      "notify across two processes, round trip p50: event channel {:.1f} us, eventfd {:.1f} us, "
-      "ratio {:.2f} (median of {} interleaved rounds of {}; to reach: at most 2.00)\n",
+      "notify between two processes, round trip p50: event channel {:.1f} us, eventfd {:.1f} us, "
+      "ratio {:.2f} (median of {} interleaved rounds of {}; goal: at most 2.00)\n",
       bench::median(ours) / 1000, bench::median(base) / 1000, bench::median(ratios), rounds, pings);
   return status == 0 ? 0 : 1;
 }

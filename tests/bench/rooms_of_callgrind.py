@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Instructions per request, by room, from two callgrind profiles of different request counts.
+"""Prints instructions per request, by component, from callgrind profiles of a short and a long run.
 
 Usage: rooms_of_callgrind.py FEW MANY REQUESTS
-REQUESTS: the difference in requests. The common part of both runs (start-up, connect, close)
-cancels out.
+REQUESTS is the difference in the number of requests. The parts that both runs have in common
+(start-up, connect, close) cancel out.
 """
 
 import re
@@ -12,7 +12,7 @@ from collections import Counter
 
 
 def room_of(path):
-    """The room of a source file, or the library that it belongs to."""
+    """Returns the component of a source file, or its library in parentheses."""
     match = re.search(r"(?:/lib|/include/xenpv)/([a-z]+)/[a-z_/]+\.[ch]pp$", path)
     if match and "boost" not in path:
         return match.group(1)
@@ -28,7 +28,7 @@ def room_of(path):
 
 
 def read_profile(name):
-    """Exclusive instructions by room; inlined code counts for the room of its source file."""
+    """Returns exclusive instructions by component. Inlined code counts for its source file."""
     files = {}
     costs = Counter()
     room = "(libc, vdso)"

@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# Runs the benchmarks of a build on the simulator: tests/bench/run.sh [BUILD_DIR]
-# They print figures and ratios and do not fail because of them. Machines are noisy: trust the
-# ratios.
+# tests/bench/run.sh [BUILD_DIR]: runs the benchmarks of a build on the simulator. They print times
+# and ratios, and no result makes them fail. Machines are noisy: rely on the ratios.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=${1:-build/try}
 [ -x "$build/bin/bench_notify" ] || {
-  echo "tests/bench/run.sh: no benchmarks in $build: configure it with -DXENPV_BUILD_BENCH=ON" \
+  echo "tests/bench/run.sh: no benchmarks in $build; configure it with -DXENPV_BUILD_BENCH=ON" \
     "-DXENPV_BUILD_TESTS=ON and build them" >&2
   exit 2
 }

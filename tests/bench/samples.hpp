@@ -1,4 +1,4 @@
-// Helpers for the benchmarks: samples and their percentiles, medians over rounds, pinning.
+// Functions shared by the benchmarks: percentiles of samples, medians over rounds, CPU pinning.
 #pragma once
 
 #include <sched.h>
@@ -17,7 +17,7 @@ class samples {
   void add(clock::duration value) {
     values_.push_back(std::chrono::duration_cast<std::chrono::nanoseconds>(value).count());
   }
-  /// The value in nanoseconds below which `share` of the samples lie.
+  /// The percentile `share` (0 to 1) of the samples, in nanoseconds.
   [[nodiscard]] double percentile(double share) {
     if (values_.empty()) return 0;
     const auto at = static_cast<std::ptrdiff_t>(share * static_cast<double>(values_.size() - 1));
@@ -34,7 +34,7 @@ class samples {
   return values.empty() ? 0 : values[values.size() / 2];
 }
 
-/// Best effort: with a single CPU the benchmarks still run, but the figures mean less.
+/// Best effort: with a single CPU the benchmarks still run, but the results are less meaningful.
 inline void pin_to_cpu(unsigned cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);

@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
-# A storm of unaligned, overlapping requests with a low-rate client (the neighbour) beside it, on
-# xenpv-disk on the simulator and on nbdkit:
-#   tests/bench/storm.sh [BUILD_DIR] [ROUNDS]
-# Servers on CPU 0, the client on CPU 1, 256 MiB in memory, Unix sockets; rounds are interleaved,
-# and the figures are their medians. Goals: 0.5 of nbdkit's rate, no request above 1000 ms, the
-# neighbour at 0.33 of its rate without the storm.
+# tests/bench/storm.sh [BUILD_DIR] [ROUNDS]: compares xenpv-disk on the simulator with nbdkit under
+# a storm of unaligned, overlapping requests and a concurrent low-rate client (the neighbour). The
+# servers run on CPU 0, the client runs on CPU 1. They use Unix sockets and 256 MiB of memory.
+# Results are medians of interleaved rounds. Goals: half the rate of nbdkit, no latency above
+# 1000 ms, and a neighbour that keeps a third of its rate.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=${1:-build/try} rounds=${2:-3} seconds=${SECONDS_EACH:-5}
 for program in nbd_storm xenpv-disk; do
   [ -x "$build/bin/$program" ] || {
-    echo "tests/bench/storm.sh: no $program in $build: build it first (nbd_storm needs libnbd-dev)" >&2
+    echo "tests/bench/storm.sh: no $program in $build; build it first (nbd_storm needs libnbd-dev)" >&2
     exit 77
   }
 done
@@ -21,7 +20,7 @@ for tool in nbdinfo nbdkit python3 taskset; do
   }
 done
 [ "$(nproc)" -ge 2 ] || {
-  echo "tests/bench/storm.sh: needs two CPUs, for the servers and for the client" >&2
+  echo "tests/bench/storm.sh: two CPUs are required, one for the servers and one for the client" >&2
   exit 77
 }
 
@@ -51,7 +50,7 @@ serve() {
     nbdinfo --size "$(uri_of "$name")" >/dev/null 2>&1 && return 0
     sleep 0.1
   done
-  echo "tests/bench/storm.sh: $name does not come up:" >&2
+  echo "tests/bench/storm.sh: $name did not start:" >&2
   cat "$dir/$name.log" >&2
   exit 1
 }
@@ -78,10 +77,11 @@ kept = {which: figures["neighbour-storm-rate"] / figures["neighbour-quiet-rate"]
         for which, figures in (("xenpv", xenpv), ("nbdkit", nbdkit))}
 print(f"{'':32}{'xenpv':>10}{'nbdkit':>10}{'ratio':>8}")
 for name, text in (("rate", "storm, requests/s"), ("worst-ms", "worst latency, ms"),
-                   ("neighbour-quiet-rate", "quiet neighbour, requests/s"),
-                   ("neighbour-storm-rate", "in the storm, requests/s"), ("neighbour-worst-ms", "its worst latency, ms"),
+                   ("neighbour-quiet-rate", "neighbour alone, requests/s"),
+                   ("neighbour-storm-rate", "neighbour in storm, requests/s"),
+                   ("neighbour-worst-ms", "neighbour, worst latency, ms"),
                    ("problems", "problems")):
     ratio = f"{xenpv[name] / nbdkit[name]:8.2f}" if nbdkit[name] else ""
     print(f"{text:32}{xenpv[name]:10.0f}{nbdkit[name]:10.0f}{ratio}")
-print(f"{'of the quiet rate kept':32}{kept['xenpv']:10.2f}{kept['nbdkit']:10.2f}")
+print(f"{'neighbour, storm to alone':32}{kept['xenpv']:10.2f}{kept['nbdkit']:10.2f}")
 TABLE

@@ -1,7 +1,7 @@
-// The three C headers under test. They declare no linkage, so C++ code must.
+// The three C headers under test. They do not declare C linkage, so C++ code must.
 #pragma once
 
-// Their own includes come first: those must not get C linkage.
+// Include their own includes first: those must not get C linkage.
 #include <cerrno>
 #include <climits>
 #include <cstddef>

@@ -1,5 +1,5 @@
-// A forked child that runs a function and reports one number to its parent before it exits.
-// The child never returns into the test framework: it ends by _exit, or is killed.
+// A forked child that runs a function and reports one number to its parent before it exits. The
+// child never returns to the test framework: it calls _exit or is killed.
 #pragma once
 
 #include <sys/prctl.h>
@@ -19,9 +19,9 @@ namespace xenpv::contract {
 
 class child_process {
  public:
-  /// Runs `work` in the child. It returns the number to report; the child then keeps its resources
-  /// and waits for stop(), kill() or the end of its parent. An exception ends the child without a
-  /// report.
+  /// Runs `work` in the child and reports the number that it returns. The child then keeps its
+  /// resources and waits for stop(), kill() or the exit of its parent. An exception ends the child
+  /// without a report.
   template <class Work>
   explicit child_process(Work&& work) {
     int report[2], order[2];
@@ -43,7 +43,7 @@ class child_process {
   child_process& operator=(const child_process&) = delete;
   ~child_process() { kill(); }
 
-  /// The number that the child reported; nullopt if it failed.
+  /// The number reported by the child; nullopt if the child failed.
   [[nodiscard]] std::optional<std::uint32_t> report() {
     std::uint32_t value = 0;
     if (!readable_within(report_.get(), time_limit)) return std::nullopt;
@@ -51,7 +51,7 @@ class child_process {
     return value;
   }
 
-  /// Ends the child by _exit, without any clean-up, and waits for it.
+  /// Ends the child with _exit, without any clean-up, and waits for it.
   void stop() {
     order_.reset();
     wait();

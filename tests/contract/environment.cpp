@@ -27,13 +27,13 @@ std::array<char, 200> current_case{};
 
 void report_hang(int) {
   const auto say = [](const char* text) {
-    // A signal handler cannot do anything about a failing stderr.
+    // A signal handler cannot handle a failing stderr.
     if (::write(STDERR_FILENO, text, std::strlen(text)) < 0) return;
   };
   say("contract_tests: ");
   say(current_case.data());
-  say(" hung; giving up\n");
-  // On real Xen the log is all there is.
+  say(" timed out\n");
+  // On real Xen, the log is the only source of information.
   const auto child = ::fork();
   if (child == 0) {
     ::dup2(STDERR_FILENO, STDOUT_FILENO);
@@ -62,7 +62,8 @@ std::uint32_t ask_own_domid() {
   const auto text = store.read("domid");
   std::uint32_t value = 0;
   if (!text || std::from_chars(text->data(), text->data() + text->size(), value).ec != std::errc{})
-    throw std::runtime_error("xenstore has no readable node 'domid' in this domain's home");
+    throw std::runtime_error(
+        "xenstore has no readable node 'domid' in the home directory of this domain");
   return value;
 }
 

@@ -1,5 +1,5 @@
-// The machine that the cases run on, and their time limits.
-// Only own_domid() opens a device: it asks xenstore once.
+// The machine on which the cases run, and their time limits. Only own_domid() opens a device: it
+// queries xenstore once.
 #pragma once
 
 #include <chrono>
@@ -10,27 +10,28 @@
 
 namespace xenpv::contract {
 
-/// Limit for an event that must happen; an emulated host with two busy CPUs stays well below.
+/// Limit for an event that must happen; far above the time on an emulated host with two busy CPUs.
 inline constexpr std::chrono::milliseconds time_limit{10'000};
-/// How long to poll a descriptor on which nothing may happen. Too short can only hide a failure.
+/// How long to poll a descriptor that must stay quiet. A value that is too short can only hide a
+/// failure.
 inline constexpr std::chrono::milliseconds quiet{50};
 
-/// DOMID_SELF and the values around it, as the libraries take them.
+/// DOMID_SELF and related values, in the type used by the libraries.
 inline constexpr std::uint32_t self = 0x7FF0;
-/// Below DOMID_FIRST_RESERVED, but higher than any number that a toolstack assigns.
+/// Below DOMID_FIRST_RESERVED, but higher than any ID that a toolstack assigns.
 inline constexpr std::uint32_t nobody = 0x7ABC;
 
 /// True inside `xenpv-sim run` or `xenpv-sim exec`.
 [[nodiscard]] bool on_simulator();
-/// Why no case can run here (one line); nullopt if they can.
+/// Returns why no case can run here (one line); nullopt if cases can run.
 [[nodiscard]] std::optional<std::string> reason_not_possible();
 
-/// Number of this process's domain. Throws std::runtime_error if xenstore has no readable number.
+/// Returns the ID of this domain. Throws std::runtime_error if xenstore has no readable ID.
 [[nodiscard]] std::uint32_t own_domid();
 [[nodiscard]] inline bool in_dom0() {
   return own_domid() == 0;
 }
-/// The 17 of Xen 4.17, as /sys/hypervisor/version shows it. Throws std::runtime_error without it.
+/// The 17 of Xen 4.17, from /sys/hypervisor/version. Throws std::runtime_error if it is missing.
 [[nodiscard]] unsigned xen_minor_version();
 /// Another domain: 0 for guests. In dom0 it is 1, which need not exist.
 [[nodiscard]] inline std::uint32_t other_domid() {
@@ -61,8 +62,8 @@ template <class Call>
   return value < 0 ? failed(errno) : succeeded;
 }
 
-/// Polls `condition` until it holds or `time_limit` is over; for events without a notification,
-/// such as the exit of another process or a deferred release.
+/// Polls `condition` until it is true or `time_limit` has passed; for events without a
+/// notification, such as the exit of another process or a deferred release.
 template <class Condition>
 [[nodiscard]] bool comes_true(Condition&& condition) {
   const auto end = std::chrono::steady_clock::now() + time_limit;

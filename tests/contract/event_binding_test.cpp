@@ -21,29 +21,30 @@ constexpr bool on_arm = true;
 constexpr bool on_arm = false;
 #endif
 
-/// Xen on ARM refuses a port for a domain that does not exist; on x86 it may be created later.
+/// Xen on ARM rejects a port for a domain that does not exist; on x86, the domain may be created
+/// later.
 bool lacks_another_domain() {
   return on_arm && in_dom0();
 }
-constexpr auto needs_a_domain = "Xen on ARM refuses a port for a domain that does not exist";
+constexpr auto needs_a_domain = "Xen on ARM rejects a port for a domain that does not exist";
 
-TEST(event_binding, gives_a_valid_port_when_remote_is_domid_self) {
+TEST(event_binding, returns_a_valid_port_for_domid_self) {
   event_handle handle;
   EXPECT_GT(handle.bind_unbound(self), 0U);
 }
 
-TEST(event_binding, gives_a_valid_port_when_remote_is_the_own_number) {
+TEST(event_binding, returns_a_valid_port_for_the_own_domid) {
   event_handle handle;
   EXPECT_GT(handle.bind_unbound(own_domid()), 0U);
 }
 
-TEST(event_binding, takes_a_port_that_waits_for_another_domain) {
+TEST(event_binding, returns_a_port_for_another_domain) {
   if (lacks_another_domain()) GTEST_SKIP() << needs_a_domain;
   event_handle handle;
   EXPECT_GT(handle.bind_unbound(other_domid()), 0U);
 }
 
-TEST(event_binding, connects_by_domid_self_and_by_number) {
+TEST(event_binding, connects_by_domid_self_and_by_own_domid) {
   event_handle left, right;
   const auto first = left.bind_unbound(self);
   const auto second = left.bind_unbound(own_domid());
@@ -61,7 +62,7 @@ TEST(event_binding, connects_two_ports_of_one_handle) {
   EXPECT_EQ(handle.take(), waiting);
 }
 
-TEST(event_binding, fails_with_einval_when_remote_port_is_free) {
+TEST(event_binding, fails_with_einval_if_the_remote_port_is_free) {
   event_handle left, right;
   const auto port = left.bind_unbound();
   left.unbind(port);
@@ -69,14 +70,14 @@ TEST(event_binding, fails_with_einval_when_remote_port_is_free) {
             failed(EINVAL));
 }
 
-TEST(event_binding, fails_with_einval_when_remote_port_cannot_exist) {
+TEST(event_binding, fails_with_einval_if_the_remote_port_is_out_of_range) {
   event_handle handle;
   EXPECT_EQ(
       attempt([&] { return xenevtchn_bind_interdomain(handle.get(), self, beyond_every_abi); }),
       failed(EINVAL));
 }
 
-TEST(event_binding, fails_with_einval_when_remote_port_is_connected) {
+TEST(event_binding, fails_with_einval_if_the_remote_port_is_connected) {
   loopback pair;
   event_handle third;
   EXPECT_EQ(attempt([&] { return xenevtchn_bind_interdomain(third.get(), self, pair.left_port); }),
@@ -85,7 +86,7 @@ TEST(event_binding, fails_with_einval_when_remote_port_is_connected) {
             failed(EINVAL));
 }
 
-TEST(event_binding, fails_with_einval_when_remote_port_waits_for_another_domain) {
+TEST(event_binding, fails_with_einval_if_the_remote_port_is_for_another_domain) {
   if (lacks_another_domain()) GTEST_SKIP() << needs_a_domain;
   event_handle left, right;
   const auto port = left.bind_unbound(other_domid());
@@ -93,13 +94,13 @@ TEST(event_binding, fails_with_einval_when_remote_port_waits_for_another_domain)
             failed(EINVAL));
 }
 
-TEST(event_binding, fails_with_esrch_when_remote_domain_does_not_exist) {
+TEST(event_binding, fails_with_esrch_if_the_remote_domain_does_not_exist) {
   event_handle handle;
   EXPECT_EQ(attempt([&] { return xenevtchn_bind_interdomain(handle.get(), nobody, 1); }),
             failed(ESRCH));
 }
 
-TEST(event_binding, leaves_the_remote_port_waiting_when_it_failed) {
+TEST(event_binding, leaves_the_remote_port_unbound_on_failure) {
   event_handle left, right;
   const auto port = left.bind_unbound();
   ASSERT_EQ(attempt([&] { return xenevtchn_bind_interdomain(right.get(), self, port + 1000); }),
@@ -113,45 +114,45 @@ TEST(event_binding, reuses_the_lowest_free_port) {
   const auto second = handle.bind_unbound();
   ASSERT_LT(first, second);
   handle.unbind(first);
-  // On a real host the guest's kernel could take the number in between, but only while it connects
-  // a device.
+  // On a real host, the guest kernel could take the port number in between, but only while it
+  // connects a device.
   EXPECT_EQ(handle.bind_unbound(), first);
 }
 
-TEST(event_binding, refuses_to_unbind_twice_with_enotconn) {
+TEST(event_binding, fails_with_enotconn_on_a_second_unbind) {
   event_handle handle;
   const auto port = handle.bind_unbound();
   handle.unbind(port);
   EXPECT_EQ(attempt([&] { return xenevtchn_unbind(handle.get(), port); }), failed(ENOTCONN));
 }
 
-TEST(event_binding, refuses_to_unbind_a_port_of_another_handle_with_enotconn) {
+TEST(event_binding, fails_with_enotconn_to_unbind_a_port_of_another_handle) {
   event_handle owner, stranger;
   const auto port = owner.bind_unbound();
   EXPECT_EQ(attempt([&] { return xenevtchn_unbind(stranger.get(), port); }), failed(ENOTCONN));
   owner.unbind(port);
 }
 
-TEST(event_binding, refuses_to_unbind_an_impossible_port_with_einval) {
+TEST(event_binding, fails_with_einval_to_unbind_an_out_of_range_port) {
   event_handle handle;
   EXPECT_EQ(attempt([&] { return xenevtchn_unbind(handle.get(), beyond_every_abi); }),
             failed(EINVAL));
 }
 
-TEST(event_binding, makes_the_other_end_wait_again_when_unbound) {
+TEST(event_binding, returns_the_other_end_to_unbound_on_unbind) {
   loopback pair;
   ASSERT_FALSE(waits_to_be_bound(pair.left_port));
   pair.right.unbind(pair.right_port);
   EXPECT_TRUE(waits_to_be_bound(pair.left_port));
 }
 
-TEST(event_binding, makes_the_binder_wait_when_the_first_end_is_unbound) {
+TEST(event_binding, returns_the_binding_end_to_unbound_when_the_first_end_is_unbound) {
   loopback pair;
   pair.left.unbind(pair.left_port);
   EXPECT_TRUE(waits_to_be_bound(pair.right_port));
 }
 
-TEST(event_binding, unbinds_all_ports_when_the_handle_is_closed) {
+TEST(event_binding, unbinds_all_ports_on_close) {
   event_handle left, right;
   std::vector<std::uint32_t> ports;
   for (int i = 0; i < 3; ++i) {
@@ -163,7 +164,7 @@ TEST(event_binding, unbinds_all_ports_when_the_handle_is_closed) {
     EXPECT_TRUE(waits_to_be_bound(port)) << "port " << port;
 }
 
-TEST(event_binding, carries_events_again_after_the_other_end_was_rebound) {
+TEST(event_binding, delivers_events_after_a_rebind_of_the_other_end) {
   loopback pair;
   pair.right.unbind(pair.right_port);
   event_handle third;
@@ -176,7 +177,7 @@ TEST(event_binding, carries_events_again_after_the_other_end_was_rebound) {
   EXPECT_EQ(pair.left.take(), pair.left_port);
 }
 
-TEST(event_binding, holds_two_hundred_ports_on_one_handle) {
+TEST(event_binding, supports_two_hundred_ports_on_one_handle) {
   event_handle handle;
   std::set<std::uint32_t> ports;
   for (int i = 0; i < 200; ++i)
@@ -185,7 +186,7 @@ TEST(event_binding, holds_two_hundred_ports_on_one_handle) {
   EXPECT_THAT(ports, testing::Each(testing::Gt(0U)));
 }
 
-TEST(event_binding, gives_all_numbers_back_when_closed) {
+TEST(event_binding, frees_all_port_numbers_on_close) {
   event_handle handle;
   std::set<std::uint32_t> before;
   for (int i = 0; i < 50; ++i)
@@ -198,14 +199,14 @@ TEST(event_binding, gives_all_numbers_back_when_closed) {
   EXPECT_EQ(after, before);
 }
 
-// Linux on ARM uses the architecture's timer and leaves the VIRQ alone.
-TEST(event_binding, refuses_the_timer_virq_with_eexist_where_the_kernel_uses_it) {
+// Linux on ARM uses the timer of the architecture and does not bind the VIRQ.
+TEST(event_binding, fails_with_eexist_for_the_timer_virq_if_the_kernel_uses_it) {
   event_handle handle;
   EXPECT_EQ(attempt([&] { return xenevtchn_bind_virq(handle.get(), virq_timer); }),
             on_arm ? succeeded : failed(EEXIST));
 }
 
-TEST(event_binding, refuses_an_unknown_virq_with_einval) {
+TEST(event_binding, fails_with_einval_for_an_unknown_virq) {
   event_handle handle;
   EXPECT_EQ(attempt([&] { return xenevtchn_bind_virq(handle.get(), virq_count); }), failed(EINVAL));
   EXPECT_EQ(attempt([&] { return xenevtchn_bind_virq(handle.get(), 100'000); }), failed(EINVAL));

@@ -1,4 +1,4 @@
-// Delivery of events: the receiver, the time, and merging of notifications.
+// Delivery of events: to which handle, when, and merging of notifications.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -13,17 +13,17 @@
 namespace xenpv::contract {
 namespace {
 
-TEST(event_delivery, starts_with_one_pending_event_at_the_binder) {
+TEST(event_delivery, starts_with_one_pending_event_at_the_binding_end) {
   event_handle left, right;
   const auto waiting = left.bind_unbound();
   const auto bound = right.bind_interdomain(self, waiting);
   EXPECT_EQ(right.take(), bound);
   right.unmask(bound);
   EXPECT_TRUE(right.stays_quiet());
-  EXPECT_TRUE(left.stays_quiet()) << "the end that waited has no event";
+  EXPECT_TRUE(left.stays_quiet()) << "no event at the unbound end";
 }
 
-TEST(event_delivery, starts_quiet_on_an_unbound_port) {
+TEST(event_delivery, starts_without_an_event_on_an_unbound_port) {
   event_handle handle;
   static_cast<void>(handle.bind_unbound());
   EXPECT_TRUE(handle.stays_quiet());
@@ -66,12 +66,12 @@ TEST(event_delivery, merges_notifications_of_a_masked_port_into_one) {
   EXPECT_TRUE(pair.right.stays_quiet());
 }
 
-TEST(event_delivery, makes_one_or_two_events_of_many_when_nobody_reads) {
+TEST(event_delivery, merges_many_notifications_into_one_or_two_events_without_a_reader) {
   loopback pair;
   for (int i = 0; i < 100; ++i)
     pair.left.notify(pair.left_port);
-  // The first is in the reader's queue and masks the port; the rest are merged behind the mask.
-  // They may also all arrive before the receiving vCPU takes its first upcall.
+  // The first event is in the queue of the reader and masks the port; the others are merged while
+  // it is masked. They may also all arrive before the receiving vCPU takes its first upcall.
   int events = 0;
   while (const auto port = pair.right.take(events == 0 ? time_limit : quiet)) {
     EXPECT_EQ(*port, pair.right_port);
@@ -81,7 +81,7 @@ TEST(event_delivery, makes_one_or_two_events_of_many_when_nobody_reads) {
   EXPECT_THAT(events, testing::AllOf(testing::Ge(1), testing::Le(2)));
 }
 
-TEST(event_delivery, leaves_a_port_quiet_when_unmasked_with_nothing_new) {
+TEST(event_delivery, sends_no_event_after_unmask_without_a_new_notification) {
   loopback pair;
   pair.left.notify(pair.left_port);
   ASSERT_EQ(pair.right.take(), pair.right_port);
@@ -92,28 +92,28 @@ TEST(event_delivery, leaves_a_port_quiet_when_unmasked_with_nothing_new) {
   EXPECT_TRUE(pair.right.stays_quiet());
 }
 
-TEST(event_delivery, drops_a_notification_of_an_unconnected_port_silently) {
+TEST(event_delivery, silently_drops_a_notification_of_an_unconnected_port) {
   event_handle handle;
   const auto port = handle.bind_unbound();
   EXPECT_EQ(attempt([&] { return xenevtchn_notify(handle.get(), port); }), succeeded);
   EXPECT_TRUE(handle.stays_quiet());
 }
 
-TEST(event_delivery, drops_a_notification_silently_when_the_peer_has_closed) {
+TEST(event_delivery, silently_drops_a_notification_after_the_peer_has_closed) {
   loopback pair;
   pair.right.close();
   EXPECT_EQ(attempt([&] { return xenevtchn_notify(pair.left.get(), pair.left_port); }), succeeded);
   EXPECT_TRUE(pair.left.stays_quiet());
 }
 
-TEST(event_delivery, refuses_to_notify_a_port_of_another_handle_with_enotconn) {
+TEST(event_delivery, fails_with_enotconn_to_notify_a_port_of_another_handle) {
   loopback pair;
   EXPECT_EQ(attempt([&] { return xenevtchn_notify(pair.right.get(), pair.left_port); }),
             failed(ENOTCONN));
   EXPECT_TRUE(pair.right.stays_quiet());
 }
 
-TEST(event_delivery, refuses_to_notify_a_port_that_was_unbound_with_enotconn) {
+TEST(event_delivery, fails_with_enotconn_to_notify_an_unbound_port) {
   loopback pair;
   pair.left.unbind(pair.left_port);
   EXPECT_EQ(attempt([&] { return xenevtchn_notify(pair.left.get(), pair.left_port); }),
@@ -124,28 +124,29 @@ TEST(event_delivery, keeps_an_event_until_it_is_read) {
   loopback pair;
   pair.left.notify(pair.left_port);
   ASSERT_TRUE(readable_within(pair.right.descriptor(), time_limit));
-  EXPECT_TRUE(readable_within(pair.right.descriptor(), quiet)) << "polling takes nothing";
+  EXPECT_TRUE(readable_within(pair.right.descriptor(), quiet))
+      << "polling does not consume the event";
   EXPECT_EQ(pair.right.take(), pair.right_port);
 }
 
-TEST(event_delivery, keeps_an_event_whose_sender_has_gone) {
+TEST(event_delivery, keeps_an_event_after_its_sender_has_closed) {
   loopback pair;
   pair.left.notify(pair.left_port);
   pair.left.close();
   EXPECT_EQ(pair.right.take(), pair.right_port);
 }
 
-TEST(event_delivery, ignores_the_unmask_of_a_port_of_another_handle) {
+TEST(event_delivery, ignores_unmask_of_a_port_of_another_handle) {
   loopback pair;
   pair.left.notify(pair.left_port);
   ASSERT_EQ(pair.right.take(), pair.right_port);
   pair.left.notify(pair.left_port);
   EXPECT_EQ(attempt([&] { return xenevtchn_unmask(pair.left.get(), pair.right_port); }), succeeded)
-      << "the driver skips ports that are not the handle's own and reports success";
+      << "the driver skips ports of other handles and reports success";
   EXPECT_TRUE(pair.right.stays_quiet()) << "still masked";
 }
 
-TEST(event_delivery, ignores_the_unmask_of_a_port_that_is_not_bound) {
+TEST(event_delivery, ignores_unmask_of_an_unbound_port) {
   event_handle handle;
   const auto port = handle.bind_unbound();
   handle.unbind(port);
@@ -159,7 +160,7 @@ TEST(event_delivery, goes_to_the_handle_that_bound_the_port) {
   EXPECT_TRUE(first.right.stays_quiet());
 }
 
-TEST(event_delivery, masks_each_port_by_itself) {
+TEST(event_delivery, masks_each_port_separately) {
   event_handle left, right;
   const auto first = right.bind_interdomain(self, left.bind_unbound());
   const auto waiting = left.bind_unbound();
@@ -168,10 +169,10 @@ TEST(event_delivery, masks_each_port_by_itself) {
   ASSERT_THAT(seen, testing::UnorderedElementsAre(first, second));
   right.unmask(second);
   left.notify(waiting);
-  EXPECT_EQ(right.take(), second) << "the first port is still masked and must not matter";
+  EXPECT_EQ(right.take(), second) << "the first port is still masked and must not block the second";
 }
 
-TEST(event_delivery, hands_out_many_ports_in_one_read) {
+TEST(event_delivery, returns_many_ports_in_one_read) {
   constexpr std::size_t count = 100;
   event_handle left, right;
   std::vector<std::uint32_t> bound;
@@ -182,7 +183,8 @@ TEST(event_delivery, hands_out_many_ports_in_one_read) {
   std::vector<std::uint32_t> seen;
   std::size_t largest = 0;
   while (seen.size() < count) {
-    ASSERT_TRUE(readable_within(right.descriptor(), time_limit)) << seen.size() << " ports came";
+    ASSERT_TRUE(readable_within(right.descriptor(), time_limit))
+        << seen.size() << " ports received";
     std::array<std::uint32_t, 1024> buffer{};
     const auto bytes = ::read(right.descriptor(), buffer.data(), sizeof buffer);
     ASSERT_GT(bytes, 0);
@@ -192,10 +194,10 @@ TEST(event_delivery, hands_out_many_ports_in_one_read) {
     seen.insert(seen.end(), buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(ports));
   }
   EXPECT_THAT(seen, testing::UnorderedElementsAreArray(bound));
-  EXPECT_GT(largest, 1U) << "never more than one port a read";
+  EXPECT_GT(largest, 1U) << "each read returned only one port";
 }
 
-TEST(event_delivery, keeps_what_a_small_buffer_could_not_take) {
+TEST(event_delivery, keeps_events_that_do_not_fit_into_the_buffer) {
   event_handle left, right;
   std::vector<std::uint32_t> bound;
   for (int i = 0; i < 3; ++i)
@@ -211,7 +213,7 @@ TEST(event_delivery, keeps_what_a_small_buffer_could_not_take) {
   EXPECT_TRUE(right.stays_quiet());
 }
 
-TEST(event_delivery, loses_nothing_in_a_thousand_round_trips_of_two_threads) {
+TEST(event_delivery, loses_no_event_in_a_thousand_round_trips_of_two_threads) {
   constexpr int rounds = 1000;
   loopback pair;
   std::thread echo([&] {
@@ -229,7 +231,7 @@ TEST(event_delivery, loses_nothing_in_a_thousand_round_trips_of_two_threads) {
     pair.left.unmask(pair.left_port);
   }
   EXPECT_EQ(done, rounds);
-  // A blocked echo thread cannot be joined: feed it until its rounds are done.
+  // A blocked echo thread cannot be joined, so send events until its rounds are done.
   for (int i = done; i < rounds; ++i) {
     pair.left.notify(pair.left_port);
     static_cast<void>(pair.left.take(quiet));

@@ -55,7 +55,7 @@ TEST(event_descriptor, makes_read_fail_with_eagain_when_drained) {
             failed(EAGAIN));
 }
 
-TEST(event_descriptor, blocks_pending_until_an_event_comes) {
+TEST(event_descriptor, blocks_pending_until_an_event_arrives) {
   loopback pair;
   std::promise<void> started;
   auto waiting = std::async(std::launch::async, [&] {
@@ -80,14 +80,14 @@ TEST(event_descriptor, wakes_a_thread_that_polls) {
   EXPECT_TRUE(waiting.get());
 }
 
-TEST(event_descriptor, is_readable_exactly_while_events_wait) {
+TEST(event_descriptor, is_readable_only_while_events_are_pending) {
   loopback pair;
   EXPECT_FALSE(readable_within(pair.right.descriptor(), std::chrono::milliseconds(0)));
   pair.left.notify(pair.left_port);
   EXPECT_TRUE(readable_within(pair.right.descriptor(), time_limit));
   ASSERT_EQ(pair.right.take(), pair.right_port);
   EXPECT_FALSE(readable_within(pair.right.descriptor(), std::chrono::milliseconds(0)))
-      << "a masked port is no reason to be readable";
+      << "a masked port must not make the descriptor readable";
 }
 
 TEST(event_descriptor, keeps_level_triggered_epoll_firing) {
@@ -114,7 +114,7 @@ TEST(event_descriptor, fires_edge_triggered_epoll_for_each_event_after_a_drain) 
   }
 }
 
-TEST(event_descriptor, fires_edge_triggered_epoll_when_unmasking_releases_an_event) {
+TEST(event_descriptor, fires_edge_triggered_epoll_when_unmask_delivers_an_event) {
   loopback pair;
   pair.right.set_nonblocking();
   pair.left.notify(pair.left_port);
@@ -137,17 +137,17 @@ TEST(event_descriptor, closes_on_exec_by_default) {
   EXPECT_TRUE(closes_on_exec(event_handle()));
 }
 
-TEST(event_descriptor, stays_open_on_exec_when_asked) {
+TEST(event_descriptor, stays_open_on_exec_if_requested) {
   EXPECT_FALSE(closes_on_exec(event_handle(XENEVTCHN_NO_CLOEXEC)));
 }
 
-TEST(event_descriptor, is_not_opened_with_unknown_flags) {
+TEST(event_descriptor, cannot_be_opened_with_unknown_flags) {
   errno = 0;
   EXPECT_EQ(xenevtchn_open(nullptr, 1U << 7), nullptr);
   EXPECT_EQ(errno, EINVAL);
 }
 
-TEST(event_descriptor, closes_nothing_for_a_null_handle) {
+TEST(event_descriptor, accepts_close_of_a_null_handle) {
   EXPECT_EQ(xenevtchn_close(nullptr), 0);
 }
 
@@ -156,12 +156,12 @@ TEST(event_descriptor, keeps_ports_bound_while_a_duplicate_is_open) {
   auto duplicate = unique_fd::duplicate(pair.right.descriptor());
   pair.right.close();
   EXPECT_FALSE(waits_to_be_bound(pair.left_port))
-      << "the close of one of two references unbound it";
+      << "the close of one of two references unbound the port";
   duplicate.reset();
   EXPECT_TRUE(comes_true([&] { return waits_to_be_bound(pair.left_port); }));
 }
 
-TEST(event_descriptor, hands_events_to_a_duplicate) {
+TEST(event_descriptor, delivers_events_through_a_duplicate) {
   loopback pair;
   const auto duplicate = unique_fd::duplicate(pair.right.descriptor());
   pair.right.close();
@@ -182,7 +182,7 @@ TEST(event_descriptor, can_be_adopted_by_fdopen) {
   EXPECT_EQ(pair.left.take(), pair.left_port);
 }
 
-TEST(event_descriptor, belongs_to_the_adopter_after_the_first_handle_closed) {
+TEST(event_descriptor, belongs_to_the_adopting_handle_after_the_first_is_closed) {
   loopback pair;
   event_handle adopted(
       xenevtchn_fdopen(nullptr, unique_fd::duplicate(pair.right.descriptor()).release(), 0));
@@ -196,7 +196,7 @@ TEST(event_descriptor, belongs_to_the_adopter_after_the_first_handle_closed) {
   EXPECT_TRUE(comes_true([&] { return waits_to_be_bound(pair.left_port); }));
 }
 
-TEST(event_descriptor, is_not_adopted_with_flags) {
+TEST(event_descriptor, cannot_be_adopted_with_flags) {
   event_handle handle;
   const auto duplicate = unique_fd::duplicate(handle.descriptor());
   errno = 0;

@@ -1,6 +1,6 @@
-// An owning wrapper of the C library's /dev/xen/evtchn handle, and a connected pair of them.
-// Calls that must succeed throw std::system_error, which fails the case; calls that are expected to
-// fail are made on get().
+// An owning wrapper for a /dev/xen/evtchn handle of the C library, and a connected pair of handles.
+// Calls that must succeed throw std::system_error, which fails the case; cases make calls that are
+// expected to fail on get().
 #pragma once
 
 #include <fcntl.h>
@@ -48,7 +48,7 @@ class event_handle {
     check(flags >= 0 && ::fcntl(descriptor(), F_SETFL, flags | O_NONBLOCK) == 0, "fcntl");
   }
 
-  /// The next pending port, left masked; nullopt if none becomes pending in time.
+  /// Returns the next pending port, which stays masked; nullopt if none becomes pending in time.
   [[nodiscard]] std::optional<std::uint32_t> take(std::chrono::milliseconds timeout = time_limit) {
     if (!readable_within(descriptor(), timeout)) return std::nullopt;
     const int port = xenevtchn_pending(get());
@@ -67,8 +67,8 @@ class event_handle {
   std::unique_ptr<xenevtchn_handle, closer> handle_;
 };
 
-/// Two handles of this process connected by one event channel; the binder's first event is already
-/// consumed.
+/// Two handles of this process connected by one event channel. The first event at the binding end
+/// is already consumed.
 struct loopback {
   event_handle left;                                                   ///< the unbound end
   event_handle right;                                                  ///< the binder
@@ -77,12 +77,12 @@ struct loopback {
 
   loopback() {
     if (right.take() != right_port)
-      throw std::runtime_error("a fresh interdomain port was not pending");
+      throw std::runtime_error("a new interdomain port was not pending");
     right.unmask(right_port);
   }
 };
 
-/// Is `port` of this domain unbound? Tries to bind it, and leaves it unbound.
+/// Returns true if `port` of this domain is unbound. Tries to bind it, and leaves it unbound.
 [[nodiscard]] inline bool waits_to_be_bound(std::uint32_t port) {
   const event_handle probe;
   return xenevtchn_bind_interdomain(probe.get(), self, port) >= 0;

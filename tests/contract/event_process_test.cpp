@@ -1,4 +1,4 @@
-// Handles and processes: sharing by fork, and release at the death of a process.
+// Handles and processes: sharing by fork, and release when a process exits.
 #include <gtest/gtest.h>
 
 #include "contract/child_process.hpp"
@@ -7,7 +7,7 @@
 namespace xenpv::contract {
 namespace {
 
-TEST(event_process, keeps_the_parents_ports_when_a_forked_child_ends) {
+TEST(event_process, keeps_the_ports_of_the_parent_when_a_forked_child_exits) {
   loopback pair;
   child_process child([] { return 1U; });
   ASSERT_EQ(child.report(), 1U);
@@ -17,7 +17,7 @@ TEST(event_process, keeps_the_parents_ports_when_a_forked_child_ends) {
   EXPECT_EQ(pair.right.take(), pair.right_port);
 }
 
-TEST(event_process, keeps_ports_bound_while_a_forked_child_holds_the_descriptor) {
+TEST(event_process, keeps_ports_bound_while_a_forked_child_has_the_descriptor) {
   loopback pair;
   child_process child([] { return 1U; });
   ASSERT_EQ(child.report(), 1U);
@@ -27,7 +27,7 @@ TEST(event_process, keeps_ports_bound_while_a_forked_child_holds_the_descriptor)
   EXPECT_TRUE(comes_true([&] { return waits_to_be_bound(pair.left_port); }));
 }
 
-TEST(event_process, keeps_the_parents_ports_when_the_child_closes_the_handle) {
+TEST(event_process, keeps_the_ports_of_the_parent_when_the_child_closes_the_handle) {
   loopback pair;
   child_process child([&] {
     pair.right.close();
@@ -39,7 +39,7 @@ TEST(event_process, keeps_the_parents_ports_when_the_child_closes_the_handle) {
   EXPECT_EQ(pair.right.take(), pair.right_port);
 }
 
-TEST(event_process, lets_a_child_open_a_handle_of_its_own) {
+TEST(event_process, lets_a_child_open_its_own_handle) {
   event_handle handle;
   const auto port = handle.bind_unbound();
   child_process child([port] {
@@ -83,7 +83,7 @@ TEST(event_process, unbinds_the_ports_of_a_process_that_is_killed) {
   EXPECT_TRUE(comes_true([&] { return waits_to_be_bound(port); }));
 }
 
-TEST(event_process, keeps_the_event_of_a_process_that_died) {
+TEST(event_process, keeps_the_event_of_a_killed_process) {
   event_handle handle;
   const auto port = handle.bind_unbound();
   child_process child([port] {

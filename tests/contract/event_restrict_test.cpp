@@ -14,13 +14,13 @@ constexpr unsigned virq_debug = 1;
   return attempt([&] { return xenevtchn_restrict(handle.get(), static_cast<domid_t>(domain)); });
 }
 
-TEST(event_restrict, is_refused_for_domain_0_with_einval) {
+TEST(event_restrict, fails_with_einval_for_domain_0) {
   event_handle handle;
   EXPECT_EQ(restrict_to(handle, 0), failed(EINVAL));
   EXPECT_GT(handle.bind_unbound(), 0U);
 }
 
-TEST(event_restrict, is_refused_for_reserved_numbers_with_einval) {
+TEST(event_restrict, fails_with_einval_for_reserved_domids) {
   event_handle handle;
   EXPECT_EQ(restrict_to(handle, self), failed(EINVAL));
   EXPECT_GT(handle.bind_unbound(), 0U);
@@ -34,14 +34,14 @@ TEST(event_restrict, forbids_new_unbound_ports_and_virqs) {
   EXPECT_EQ(attempt([&] { return xenevtchn_bind_virq(handle.get(), virq_debug); }), failed(EACCES));
 }
 
-TEST(event_restrict, allows_interdomain_to_that_domain_only) {
-  if (in_dom0()) GTEST_SKIP() << "Linux refuses to restrict to domain 0, and this is domain 0";
+TEST(event_restrict, allows_interdomain_only_to_that_domain) {
+  if (in_dom0()) GTEST_SKIP() << "this is domain 0, to which Linux does not restrict a handle";
   event_handle waiting, restricted;
   const auto port = waiting.bind_unbound(own_domid());
   ASSERT_EQ(restrict_to(restricted, own_domid()), succeeded);
   EXPECT_EQ(attempt([&] { return xenevtchn_bind_interdomain(restricted.get(), nobody, port); }),
             failed(EACCES));
-  // The driver compares the number as given, before Xen resolves DOMID_SELF.
+  // The driver compares the domid as given, before Xen resolves DOMID_SELF.
   EXPECT_EQ(attempt([&] { return xenevtchn_bind_interdomain(restricted.get(), self, port); }),
             failed(EACCES));
   EXPECT_GT(restricted.bind_interdomain(own_domid(), port), 0U);
@@ -54,7 +54,7 @@ TEST(event_restrict, cannot_be_repeated) {
   EXPECT_EQ(restrict_to(handle, nobody + 1), failed(EACCES));
 }
 
-TEST(event_restrict, leaves_ports_bound_before_at_work) {
+TEST(event_restrict, keeps_existing_ports_usable) {
   loopback pair;
   ASSERT_EQ(restrict_to(pair.left, nobody), succeeded);
   pair.left.notify(pair.left_port);
@@ -62,7 +62,7 @@ TEST(event_restrict, leaves_ports_bound_before_at_work) {
   pair.left.unbind(pair.left_port);
 }
 
-TEST(event_restrict, does_not_touch_other_handles) {
+TEST(event_restrict, does_not_affect_other_handles) {
   event_handle restricted, other;
   ASSERT_EQ(restrict_to(restricted, nobody), succeeded);
   EXPECT_GT(other.bind_unbound(), 0U);

@@ -1,6 +1,6 @@
-// xengnttab_grant_copy, with pages that this domain grants to itself: the hypervisor copies between
-// a granted page and our memory without a mapping. The call fails for requests that the driver
-// refuses; segments that the hypervisor refuses have an error status.
+// xengnttab_grant_copy with pages that this domain grants to itself: the hypervisor copies between
+// a granted page and local memory without a mapping. The call fails for requests that the driver
+// rejects; segments that the hypervisor rejects have an error status.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -59,7 +59,7 @@ class grant_copy : public testing::Test {
   std::vector<unsigned char> local_;
 };
 
-TEST_F(grant_copy, brings_bytes_from_an_offset_of_the_granted_page) {
+TEST_F(grant_copy, copies_from_an_offset_of_the_granted_page) {
   std::iota(granted_.bytes().begin(), granted_.bytes().begin() + 256,
             static_cast<unsigned char>(0));
   auto segment = from_grant(granted_.refs()[0], 10, local_.data(), 20);
@@ -70,7 +70,7 @@ TEST_F(grant_copy, brings_bytes_from_an_offset_of_the_granted_page) {
   EXPECT_TRUE(all_are(std::span(local_).subspan(20), 0));
 }
 
-TEST_F(grant_copy, takes_bytes_to_an_offset_of_the_granted_page) {
+TEST_F(grant_copy, copies_to_an_offset_of_the_granted_page) {
   std::fill(local_.begin(), local_.end(), 0x5A);
   auto segment = to_grant(local_.data(), granted_.refs()[1], 4000, 96);
   ASSERT_EQ(copy(segment), succeeded);
@@ -78,10 +78,10 @@ TEST_F(grant_copy, takes_bytes_to_an_offset_of_the_granted_page) {
   const auto page = granted_.bytes().subspan(page_size);
   EXPECT_TRUE(all_are(page.first(4000), 0));
   EXPECT_TRUE(all_are(page.subspan(4000), 0x5A));
-  EXPECT_TRUE(all_are(granted_.bytes().first(page_size), 0)) << "the other page";
+  EXPECT_TRUE(all_are(granted_.bytes().first(page_size), 0)) << "the other page must not change";
 }
 
-TEST_F(grant_copy, crosses_pages_on_the_local_side) {
+TEST_F(grant_copy, may_cross_pages_on_the_local_side) {
   std::fill(granted_.bytes().begin(), granted_.bytes().end(), 0x77);
   auto* across =
       local_.data() + page_size - reinterpret_cast<std::uintptr_t>(local_.data()) % page_size - 100;
@@ -100,34 +100,34 @@ TEST_F(grant_copy, copies_a_whole_page) {
   EXPECT_TRUE(all_are(std::span(local_).first(page_size), 0x31));
 }
 
-TEST_F(grant_copy, fails_as_a_whole_with_einval_when_a_segment_crosses_the_granted_page) {
+TEST_F(grant_copy, fails_entirely_with_einval_if_a_segment_crosses_the_granted_page) {
   auto segment = from_grant(granted_.refs()[0], 4000, local_.data(), 97);
   EXPECT_EQ(copy(segment), failed(EINVAL));
   auto other = to_grant(local_.data(), granted_.refs()[0], 1, page_size);
   EXPECT_EQ(copy(other), failed(EINVAL));
 }
 
-TEST_F(grant_copy, fails_as_a_whole_with_einval_when_neither_side_is_a_grant) {
+TEST_F(grant_copy, fails_entirely_with_einval_if_neither_side_is_a_grant) {
   auto segment = from_grant(granted_.refs()[0], 0, local_.data(), 16);
   segment.flags = 0;
   segment.source.virt = local_.data() + page_size;
   EXPECT_EQ(copy(segment), failed(EINVAL));
 }
 
-TEST_F(grant_copy, reports_a_bad_ref_in_the_status_while_the_call_succeeds) {
+TEST_F(grant_copy, reports_an_invalid_ref_in_the_status) {
   auto segment = from_grant(unused_ref, 0, local_.data(), 16);
   ASSERT_EQ(copy(segment), succeeded);
   EXPECT_LT(segment.status, 0);
 }
 
-TEST_F(grant_copy, reports_a_domain_that_does_not_exist_in_the_status) {
+TEST_F(grant_copy, reports_a_missing_domain_in_the_status) {
   auto segment = from_grant(granted_.refs()[0], 0, local_.data(), 16);
   segment.source.foreign.domid = nobody;
   ASSERT_EQ(copy(segment), succeeded);
   EXPECT_LT(segment.status, 0);
 }
 
-TEST_F(grant_copy, reports_a_page_granted_to_somebody_else_in_the_status) {
+TEST_F(grant_copy, reports_a_page_granted_to_another_domain_in_the_status) {
   const shared_pages foreign(sharer_, other_domid(), 1);
   auto segment = from_grant(foreign.refs()[0], 0, local_.data(), 16);
   ASSERT_EQ(copy(segment), succeeded);
@@ -152,7 +152,7 @@ TEST_F(grant_copy, reads_from_a_read_only_grant) {
   EXPECT_EQ(local_[0], 42);
 }
 
-TEST_F(grant_copy, judges_each_segment_by_itself) {
+TEST_F(grant_copy, checks_each_segment_separately) {
   granted_.bytes()[0] = 1;
   granted_.bytes()[page_size] = 2;
   std::array segments{from_grant(granted_.refs()[0], 0, local_.data(), 1),
@@ -179,7 +179,7 @@ TEST_F(grant_copy, copies_more_segments_than_the_driver_handles_at_once) {
   }
 }
 
-TEST_F(grant_copy, does_nothing_for_no_segments) {
+TEST_F(grant_copy, succeeds_without_segments) {
   EXPECT_EQ(attempt([&] { return xengnttab_grant_copy(mapper_.get(), 0, nullptr); }), succeeded);
 }
 

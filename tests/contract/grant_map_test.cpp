@@ -1,5 +1,5 @@
-// gnttab without a second domain: refusals. Successful mappings are in peer/grant_test.cpp: Linux
-// does not handle a domain that maps its own grants well.
+// gnttab without a second domain: only failures. Successful mappings are in peer/grant_test.cpp,
+// because Linux does not handle a domain that maps its own grants well.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -15,7 +15,7 @@ class grant_map : public testing::Test {
   mapper mapper_ = open_mapper();
 };
 
-TEST_F(grant_map, fails_with_einval_for_a_ref_that_grants_nothing) {
+TEST_F(grant_map, fails_with_einval_for_an_unused_ref) {
   const mapped_pages pages(mapper_, 0, {unused_ref});
   EXPECT_FALSE(pages);
   EXPECT_EQ(errno, EINVAL);
@@ -27,7 +27,7 @@ TEST_F(grant_map, fails_with_einval_for_a_ref_beyond_the_table) {
   EXPECT_EQ(errno, EINVAL);
 }
 
-TEST_F(grant_map, fails_with_einval_for_a_domain_that_does_not_exist) {
+TEST_F(grant_map, fails_with_einval_for_a_missing_domain) {
   const mapped_pages pages(mapper_, nobody, {8}, PROT_READ);
   EXPECT_FALSE(pages);
   EXPECT_EQ(errno, EINVAL);
@@ -41,11 +41,11 @@ TEST_F(grant_map, leaves_the_handle_usable_after_a_failure) {
   }
 }
 
-TEST_F(grant_map, fails_to_unmap_nothing_with_einval) {
+TEST_F(grant_map, fails_with_einval_to_unmap_null) {
   EXPECT_EQ(attempt([&] { return xengnttab_unmap(mapper_.get(), nullptr, 1); }), failed(EINVAL));
 }
 
-TEST_F(grant_map, fails_to_unmap_ordinary_memory_with_einval) {
+TEST_F(grant_map, fails_with_einval_to_unmap_ordinary_memory) {
   void* memory =
       ::mmap(nullptr, page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(memory, MAP_FAILED);
@@ -54,13 +54,13 @@ TEST_F(grant_map, fails_to_unmap_ordinary_memory_with_einval) {
   ::munmap(memory, page_size);
 }
 
-TEST_F(grant_map, takes_any_maximum_of_grants) {
+TEST_F(grant_map, accepts_any_maximum_number_of_grants) {
   EXPECT_EQ(attempt([&] { return xengnttab_set_max_grants(mapper_.get(), 16); }), succeeded);
   const auto fresh = open_mapper();
   EXPECT_EQ(attempt([&] { return xengnttab_set_max_grants(fresh.get(), 1'000'000); }), succeeded);
 }
 
-TEST_F(grant_map, closes_nothing_for_null_handles) {
+TEST_F(grant_map, accepts_close_of_null_handles) {
   EXPECT_EQ(xengnttab_close(nullptr), 0);
   EXPECT_EQ(xengntshr_close(nullptr), 0);
 }

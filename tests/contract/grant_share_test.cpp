@@ -1,4 +1,4 @@
-// gntshr: new zeroed pages of this domain with grant references, within the guest's limit.
+// gntshr: new zeroed pages of this domain with grant references, within the limit of the guest.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -15,10 +15,10 @@
 namespace xenpv::contract {
 namespace {
 
-/// GNTTAB_NR_RESERVED_ENTRIES: for the toolstack (console, xenstore) and for future use.
+/// GNTTAB_NR_RESERVED_ENTRIES: reserved for the toolstack (console, xenstore) and future use.
 constexpr std::uint32_t reserved_refs = 8;
 
-/// Number of pages that all processes of the guest together may share.
+/// Number of pages that all processes of the guest may share in total.
 [[nodiscard]] std::size_t page_limit() {
   std::size_t limit = 1024;
   const auto text =
@@ -36,13 +36,13 @@ class grant_share : public testing::Test {
   sharer sharer_ = open_sharer();
 };
 
-TEST_F(grant_share, gives_zeroed_pages) {
+TEST_F(grant_share, returns_zeroed_pages) {
   const auto pages = share(4);
   ASSERT_TRUE(pages);
   EXPECT_TRUE(all_are(pages.bytes(), 0));
 }
 
-TEST_F(grant_share, gives_page_aligned_contiguous_writable_memory) {
+TEST_F(grant_share, returns_page_aligned_contiguous_writable_memory) {
   const auto pages = share(16);
   ASSERT_TRUE(pages);
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(pages.bytes().data()) % page_size, 0U);
@@ -52,14 +52,14 @@ TEST_F(grant_share, gives_page_aligned_contiguous_writable_memory) {
     ASSERT_EQ(pages.bytes()[i], i % 251) << "at byte " << i;
 }
 
-TEST_F(grant_share, gives_distinct_refs_above_the_reserved_ones) {
+TEST_F(grant_share, returns_distinct_refs_above_the_reserved_ones) {
   const auto pages = share(64);
   ASSERT_TRUE(pages);
   EXPECT_EQ(std::set<std::uint32_t>(pages.refs().begin(), pages.refs().end()).size(), 64U);
   EXPECT_THAT(pages.refs(), testing::Each(testing::Ge(reserved_refs)));
 }
 
-TEST_F(grant_share, gives_refs_that_no_other_share_has) {
+TEST_F(grant_share, returns_refs_that_no_other_share_uses) {
   const auto first = share(8);
   const auto second_handle = open_sharer();
   const shared_pages second(second_handle, other_domid(), 8);
@@ -68,7 +68,7 @@ TEST_F(grant_share, gives_refs_that_no_other_share_has) {
     EXPECT_THAT(first.refs(), testing::Not(testing::Contains(ref)));
 }
 
-TEST_F(grant_share, lets_us_write_to_what_the_peer_may_only_read) {
+TEST_F(grant_share, is_writable_locally_if_read_only_for_the_peer) {
   const auto pages = share(1, false);
   ASSERT_TRUE(pages);
   pages.bytes()[0] = 7;
@@ -86,25 +86,25 @@ TEST_F(grant_share, accepts_the_own_domain) {
   EXPECT_TRUE(pages);
 }
 
-TEST_F(grant_share, accepts_a_domain_that_does_not_exist) {
+TEST_F(grant_share, accepts_a_missing_domain) {
   const shared_pages pages(sharer_, nobody, 1);
-  EXPECT_TRUE(pages) << "a grant is only an entry in our own table";
+  EXPECT_TRUE(pages) << "a grant is only an entry in the table of this domain";
 }
 
-TEST_F(grant_share, ends_with_unshare) {
+TEST_F(grant_share, ends_on_unshare) {
   auto pages = share(3);
   ASSERT_TRUE(pages);
   EXPECT_EQ(pages.unshare(), succeeded);
 }
 
-TEST_F(grant_share, ends_with_unshare_through_any_handle) {
+TEST_F(grant_share, ends_on_unshare_through_any_handle) {
   auto pages = share(2);
   ASSERT_TRUE(pages);
   const auto other = open_sharer();
   EXPECT_EQ(pages.unshare_through(other.get()), succeeded);
 }
 
-TEST_F(grant_share, gives_zeroed_pages_again_after_dirty_ones_were_unshared) {
+TEST_F(grant_share, returns_zeroed_pages_after_dirty_pages_were_unshared) {
   for (int round = 0; round < 5; ++round) {
     auto pages = share(32);
     ASSERT_TRUE(pages);
@@ -125,7 +125,7 @@ TEST_F(grant_share, outlives_its_handle) {
   EXPECT_EQ(pages.unshare_through(other.get()), succeeded);
 }
 
-TEST_F(grant_share, gives_nothing_for_zero_pages) {
+TEST_F(grant_share, fails_for_zero_pages) {
   std::uint32_t ref = 0;
   EXPECT_EQ(xengntshr_share_pages(sharer_.get(), other_domid(), 0, &ref, 1), nullptr);
 }
@@ -156,25 +156,25 @@ TEST_F(grant_share, counts_all_pages_against_the_limit) {
   EXPECT_FALSE(held.empty());
 }
 
-TEST_F(grant_share, gives_the_pages_back_to_the_limit_when_unshared) {
+TEST_F(grant_share, releases_pages_from_the_limit_on_unshare) {
   const auto limit = page_limit();
   const std::size_t half = limit / 2 + 1;
   auto first = share(half);
   ASSERT_TRUE(first) << "other processes of this guest share too many pages";
-  ASSERT_FALSE(share(half)) << "two halves and more fit";
+  ASSERT_FALSE(share(half)) << "more than the limit could be shared";
   ASSERT_EQ(first.unshare(), succeeded);
   const auto second = share(half);
   EXPECT_TRUE(second);
 }
 
-TEST_F(grant_share, changes_nothing_when_it_failed) {
+TEST_F(grant_share, has_no_effect_on_failure) {
   const auto limit = page_limit();
   for (int i = 0; i < 3; ++i)
     ASSERT_FALSE(share(limit + 1));
   EXPECT_TRUE(share(limit / 2));
 }
 
-TEST_F(grant_share, gives_the_pages_of_a_dead_process_back_to_the_limit) {
+TEST_F(grant_share, releases_pages_of_a_dead_process_from_the_limit) {
   const std::size_t most = page_limit() / 2 + 1;
   child_process child([most] {
     static const auto handle = open_sharer();
@@ -187,7 +187,7 @@ TEST_F(grant_share, gives_the_pages_of_a_dead_process_back_to_the_limit) {
   EXPECT_TRUE(comes_true([&] { return static_cast<bool>(share(most)); }));
 }
 
-TEST_F(grant_share, takes_no_notice_as_a_plain_page) {
+TEST_F(grant_share, accepts_a_page_without_a_notice) {
   auto page = shared_pages::with_notice(sharer_, other_domid(), no_offset, no_port);
   ASSERT_TRUE(page);
   EXPECT_GE(page.refs()[0], reserved_refs);
@@ -195,7 +195,7 @@ TEST_F(grant_share, takes_no_notice_as_a_plain_page) {
   EXPECT_EQ(page.unshare(), succeeded);
 }
 
-TEST_F(grant_share, sends_the_notice_event_when_unshared) {
+TEST_F(grant_share, sends_the_notice_event_on_unshare) {
   loopback pair;
   auto page = shared_pages::with_notice(sharer_, other_domid(), no_offset, pair.left_port);
   ASSERT_TRUE(page);
@@ -204,9 +204,9 @@ TEST_F(grant_share, sends_the_notice_event_when_unshared) {
   EXPECT_EQ(pair.right.take(), pair.right_port);
 }
 
-TEST_F(grant_share, keeps_the_port_of_its_notice_open_after_its_handle_let_go) {
+TEST_F(grant_share, keeps_the_notice_port_open_after_its_handle_is_closed) {
   // gntalloc holds a reference to the port, so the notice of a dying process is sent regardless of
-  // the order in which its descriptors close.
+  // the order in which its descriptors are closed.
   loopback pair;
   auto page = shared_pages::with_notice(sharer_, other_domid(), no_offset, pair.left_port);
   ASSERT_TRUE(page);
@@ -233,7 +233,7 @@ TEST_F(grant_share, sends_the_notice_event_when_the_process_dies) {
   EXPECT_EQ(handle.take(), port);
 }
 
-TEST_F(grant_share, refuses_a_notice_to_a_port_that_is_not_bound_with_einval) {
+TEST_F(grant_share, fails_with_einval_for_a_notice_to_an_unbound_port) {
   event_handle handle;
   const auto port = handle.bind_unbound();
   handle.unbind(port);

@@ -1,6 +1,5 @@
-// Owners for the resources of libxengnttab: handles, shared pages, mapped pages.
-// Without a logger, the library logs failures to stderr: cases that expect a failure print such
-// lines.
+// Owners of libxengnttab resources: handles, shared pages, mapped pages. Without a logger, the
+// library logs failures to stderr, so cases that expect a failure print such lines.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -23,13 +22,14 @@
 
 namespace xenpv::contract {
 
-/// "None" for the notify arguments of the library.
+/// "None" in the notify arguments of the library.
 inline constexpr std::uint32_t no_offset = ~std::uint32_t{0};
 inline constexpr evtchn_port_t no_port = ~evtchn_port_t{0};
-/// Far beyond the part of a grant table that a Linux guest uses.
+/// Far above the part of a grant table that a Linux guest uses.
 inline constexpr std::uint32_t unused_ref = 30'000;
 
-/// Do all bytes have this value? gmock's Each() takes a quarter of a second for a ring's pages.
+/// Checks that all bytes have this value. gmock's Each() takes a quarter of a second for the pages
+/// of a ring.
 [[nodiscard]] inline testing::AssertionResult all_are(std::span<const unsigned char> bytes,
                                                       unsigned char value) {
   const auto odd =

@@ -1,5 +1,4 @@
-// Entry point of the contract cases, or, with --peer, of the domain 0 side that serves the
-// two-domain cases.
+// Entry point of the contract cases or, with --peer, of the domain 0 side for the two-domain cases.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -20,8 +19,7 @@ constexpr int exit_usage = 2;
 constexpr int exit_not_possible = 77;
 
 constexpr const char* help_text =
-    "contract_tests: test the behaviour of libxenevtchn, libxengnttab and libxenstore that xenpv "
-    "relies on\n"
+    "contract_tests: test the parts of libxenevtchn, libxengnttab and libxenstore that xenpv uses\n"
     "\n"
     "  contract_tests [--gtest_filter=PATTERN ...]   run the cases in this domain\n"
     "  contract_tests --peer DOMID                   in domain 0: serve the two-domain cases of "
@@ -30,7 +28,7 @@ constexpr const char* help_text =
     "Runs on the simulator (xenpv-sim run -- contract_tests) and, as root, in a Xen guest or "
     "dom0.\n"
     "The cases named peer_* need XENPV_CONTRACT_PEER=1 and a peer in domain 0, and are skipped\n"
-    "otherwise. A peer exits when the guest is gone, or on a signal.\n"
+    "otherwise. A peer exits when the guest is destroyed, or on a signal.\n"
     "Exit status: 0 all passed or skipped, 1 failed, 2 usage, 77 neither Xen nor the simulator "
     "here.\n"
     "All options of GoogleTest work; some of them:\n\n";
@@ -51,15 +49,15 @@ constexpr const char* help_text =
 
 }  // namespace
 
-// libxenstore 4.17 leaks the body of each event that XS_UNWATCH_FILTER drops. Not called in a build
+// libxenstore 4.17 leaks the body of each event dropped by XS_UNWATCH_FILTER. Not called in a build
 // without LeakSanitizer.
 extern "C" const char* __lsan_default_suppressions() {
   return "leak:libxenstore.so";
 }
 
 int main(int argc, char** argv) try {
-  // libxenstore sets SIG_IGN around every request and restores the previous action; with SIG_IGN
-  // throughout, threads never see another action.
+  // libxenstore sets SIG_IGN around every request and restores the previous action. Set it
+  // permanently, so that threads never see another action.
   std::signal(SIGPIPE, SIG_IGN);
   const bool wants_peer = has_argument(argc, argv, "--peer");
   const auto guest = wants_peer && argc == 3 && std::string_view(argv[1]) == "--peer"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the contract tests on the simulator:
 #   run_on_simulator.sh XENPV_SIM CONTRACT_TESTS XEN_VERSION guest|domain_0
-# In a guest they have a peer in domain 0, so no two-domain case is skipped.
+# The guest has a peer in domain 0, so no two-domain case is skipped.
 set -euo pipefail
 sim=$1 tests=$2 version=$3 place=$4
 dir=$(mktemp -d "${TMPDIR:-/tmp}/xenpv-contract-XXXXXX")

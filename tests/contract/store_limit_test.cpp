@@ -1,5 +1,6 @@
 // Quotas and message sizes. xenstored applies its quotas to guests, not to domain 0. The cases
-// assume the defaults: 1000 nodes, 128 watches, 10 transactions, 2048 bytes a node, 5 permissions.
+// assume the defaults: 1000 nodes, 128 watches, 10 transactions, 2048 bytes per node, 5
+// permissions.
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -15,27 +16,27 @@ constexpr const char* no_quota = "xenstored has no quotas for domain 0";
 
 class store_limit : public store_case {};
 
-TEST_F(store_limit, refuses_a_value_beyond_the_node_size_with_enospc) {
+TEST_F(store_limit, fails_with_enospc_above_the_node_size) {
   if (in_dom0()) GTEST_SKIP() << no_quota;
   EXPECT_EQ(store_.try_write(node("a"), std::string(3000, 'v')), failed(ENOSPC));
   EXPECT_EQ(store_.read(node("a")), std::nullopt);
 }
 
-TEST_F(store_limit, lets_domain_0_write_what_a_message_holds) {
+TEST_F(store_limit, allows_values_up_to_the_message_size_in_domain_0) {
   if (!in_dom0()) GTEST_SKIP() << "guests have a smaller limit";
   const std::string value(3000, 'v');
   store_.write(node("a"), value);
   EXPECT_EQ(store_.read(node("a")), value);
 }
 
-TEST_F(store_limit, refuses_what_no_message_holds_with_e2big) {
+TEST_F(store_limit, fails_with_e2big_above_the_message_size) {
   EXPECT_EQ(store_.try_write(node("a"), std::string(XENSTORE_PAYLOAD_MAX, 'v')), failed(E2BIG))
-      << "by libxenstore itself: the path counts as well";
+      << "rejected by libxenstore; the path counts, too";
   store_.write(node("a"), "still alive");
   EXPECT_EQ(store_.read(node("a")), "still alive");
 }
 
-TEST_F(store_limit, counts_the_names_of_children_as_node_size) {
+TEST_F(store_limit, includes_child_names_in_the_node_size) {
   if (in_dom0()) GTEST_SKIP() << no_quota;
   const std::string prefix(60, 'n');
   outcome last = succeeded;
@@ -49,15 +50,15 @@ TEST_F(store_limit, counts_the_names_of_children_as_node_size) {
   EXPECT_LT(made, 34) << "34 such names take more than 2048 bytes";
 }
 
-TEST_F(store_limit, lists_more_children_than_one_message_holds) {
-  if (!in_dom0()) GTEST_SKIP() << "a guest cannot own such a node";
+TEST_F(store_limit, lists_children_that_exceed_the_message_size) {
+  if (!in_dom0()) GTEST_SKIP() << "a guest cannot create a node of this size";
   const std::string prefix(60, 'n');
   for (int i = 100; i < 200; ++i)
     store_.write(node("a/" + prefix + std::to_string(i)), "");
   EXPECT_EQ(store_.list(node("a")).size(), 100U);
 }
 
-TEST_F(store_limit, refuses_too_many_transactions_with_enospc) {
+TEST_F(store_limit, fails_with_enospc_for_too_many_transactions) {
   if (in_dom0()) GTEST_SKIP() << no_quota;
   std::vector<xs_transaction_t> open;
   int error = 0;
@@ -73,14 +74,15 @@ TEST_F(store_limit, refuses_too_many_transactions_with_enospc) {
   for (const auto transaction : open)
     store_.abort(transaction);
   EXPECT_EQ(error, ENOSPC);
-  // C xenstored compares with > instead of >=; the guest's kernel may have one open, too.
+  // C xenstored compares with > instead of >=, and the guest kernel may have a transaction open,
+  // too.
   EXPECT_GE(open.size(), 8U);
   EXPECT_LE(open.size(), 11U);
   const auto again = store_.start_transaction();
   store_.abort(again);
 }
 
-TEST_F(store_limit, refuses_too_many_permissions_with_enospc) {
+TEST_F(store_limit, fails_with_enospc_for_too_many_permissions) {
   if (in_dom0()) GTEST_SKIP() << no_quota;
   store_.write(node("a"), "");
   std::vector<xs_permissions> list{{own_domid(), XS_PERM_NONE}};
@@ -93,12 +95,12 @@ TEST_F(store_limit, refuses_too_many_permissions_with_enospc) {
   EXPECT_EQ(errno, ENOSPC);
 }
 
-TEST_F(store_limit, refuses_too_many_watches) {
+TEST_F(store_limit, fails_for_too_many_watches) {
   if (in_dom0()) GTEST_SKIP() << no_quota;
-  // Seen with Xen 4.20 and Linux 6.12, on x86 and ARM; not yet explained.
+  // Observed with Xen 4.20 and Linux 6.12, on x86 and ARM; not yet explained.
   if (!store_is_a_socket() && xen_minor_version() >= 18)
-    GTEST_SKIP() << "through /dev/xen/xenbus, the refusal of a watch hangs the caller";
-  // Uses its own connection, because through /dev/xen/xenbus the refusal breaks it.
+    GTEST_SKIP() << "with /dev/xen/xenbus, a rejected watch hangs the caller";
+  // Use a separate connection, because a rejected watch breaks it with /dev/xen/xenbus.
   const store_session many;
   int count = 0;
   errno = 0;
@@ -107,13 +109,13 @@ TEST_F(store_limit, refuses_too_many_watches) {
   const int error = errno;
   EXPECT_LT(count, 300);
   EXPECT_LE(count, 129);
-  EXPECT_GE(count, 64) << "the kernel's own watches are few";
+  EXPECT_GE(count, 64) << "the kernel has only a few watches";
   if (store_is_a_socket()) {
     EXPECT_EQ(error, E2BIG);
   }
 }
 
-TEST_F(store_limit, gives_watches_back_when_the_connection_closes) {
+TEST_F(store_limit, releases_watches_when_the_connection_closes) {
   if (in_dom0()) GTEST_SKIP() << no_quota;
   for (int round = 0; round < 4; ++round) {
     const store_session own;
@@ -123,11 +125,11 @@ TEST_F(store_limit, gives_watches_back_when_the_connection_closes) {
   }
 }
 
-TEST_F(store_limit, refuses_too_many_nodes_with_enospc) {
+TEST_F(store_limit, fails_with_enospc_for_too_many_nodes) {
   if (in_dom0()) GTEST_SKIP() << no_quota;
   outcome last = succeeded;
   int made = 0;
-  // Spread over directories: otherwise the names would first exceed the size limit of one node.
+  // Use several directories, so that the child names do not exceed the size limit of a node first.
   while (last.ok && made < 1200) {
     last = store_.try_write(
         node("n/" + std::to_string(made / 50) + '/' + std::to_string(made % 50)), "");

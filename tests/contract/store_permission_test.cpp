@@ -1,4 +1,4 @@
-// Permissions: ownership of and access to nodes, and the privileges of domain 0.
+// Permissions: ownership of nodes, access to nodes, and the privileges of domain 0.
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -9,7 +9,7 @@
 namespace xenpv::contract {
 namespace {
 
-constexpr const char* all_powerful = "xenstored lets domain 0 do anything";
+constexpr const char* all_powerful = "domain 0 has all permissions";
 
 class store_permission : public store_case {
  protected:
@@ -28,7 +28,7 @@ TEST_F(store_permission, makes_the_creator_the_owner) {
   EXPECT_EQ(list[0].id, own_domid());
 }
 
-TEST_F(store_permission, is_given_back_as_it_was_set) {
+TEST_F(store_permission, is_returned_as_set) {
   store_.write(node("a"), "");
   ASSERT_EQ(set(node("a"), {{own_domid(), XS_PERM_NONE},
                             {other_domid(), XS_PERM_READ},
@@ -54,13 +54,13 @@ TEST_F(store_permission, is_inherited_by_a_new_child) {
   EXPECT_EQ(list[1].perms, unsigned{XS_PERM_READ});
 }
 
-TEST_F(store_permission, keeps_the_value) {
+TEST_F(store_permission, does_not_change_the_value) {
   store_.write(node("a"), "value");
   ASSERT_EQ(set(node("a"), {{own_domid(), XS_PERM_READ}}), succeeded);
   EXPECT_EQ(store_.read(node("a")), "value");
 }
 
-TEST_F(store_permission, lets_the_owner_in_whatever_it_says) {
+TEST_F(store_permission, never_restricts_the_owner) {
   store_.write(node("a"), "value");
   ASSERT_EQ(set(node("a"), {{own_domid(), XS_PERM_NONE}}), succeeded);
   EXPECT_EQ(store_.read(node("a")), "value");
@@ -71,36 +71,37 @@ TEST_F(store_permission, cannot_be_set_on_an_absent_node) {
   EXPECT_EQ(set(node("absent"), {{own_domid(), XS_PERM_READ}}), failed(ENOENT));
 }
 
-TEST_F(store_permission, keeps_a_guest_from_giving_a_node_away) {
+TEST_F(store_permission, prevents_a_guest_from_transferring_ownership) {
   if (in_dom0()) GTEST_SKIP() << all_powerful;
   store_.write(node("a"), "");
   EXPECT_EQ(set(node("a"), {{0, XS_PERM_READ}, {own_domid(), XS_PERM_READ}}), failed(EPERM));
 }
 
-TEST_F(store_permission, keeps_a_guest_out_of_domain_0s_home) {
+TEST_F(store_permission, protects_the_home_directory_of_domain_0) {
   if (in_dom0()) GTEST_SKIP() << all_powerful;
   EXPECT_EQ(store_.try_write("/local/domain/0/xenpv-contract"), failed(EACCES));
 }
 
-TEST_F(store_permission, keeps_a_guest_out_of_the_top) {
+TEST_F(store_permission, protects_the_root_directory) {
   if (in_dom0()) GTEST_SKIP() << all_powerful;
   EXPECT_EQ(store_.try_write("/xenpv-contract"), failed(EACCES));
   EXPECT_EQ(store_.try_write("/tool/xenpv-contract"), failed(EACCES));
 }
 
-TEST_F(store_permission, keeps_a_guest_from_changing_its_own_home) {
+TEST_F(store_permission, protects_the_home_directory_of_a_guest) {
   if (in_dom0()) GTEST_SKIP() << all_powerful;
   EXPECT_EQ(store_.try_write("xenpv-contract"), failed(EACCES))
-      << "toolstacks give guests data/ and a few more, not the home itself";
+      << "guests may write to data/ and some other directories, but not to the home directory "
+         "itself";
   EXPECT_EQ(store_.try_write("domid", "0"), failed(EACCES));
 }
 
-TEST_F(store_permission, hides_from_a_guest_whether_a_foreign_node_exists) {
+TEST_F(store_permission, hides_foreign_nodes_from_a_guest) {
   if (in_dom0()) GTEST_SKIP() << all_powerful;
   EXPECT_EQ(store_.try_read("/local/domain/0/xenpv-does-not-exist"), failed(EACCES));
 }
 
-TEST_F(store_permission, keeps_a_guest_from_the_toolstacks_requests) {
+TEST_F(store_permission, prevents_a_guest_from_sending_toolstack_requests) {
   if (in_dom0()) GTEST_SKIP() << all_powerful;
   errno = 0;
   EXPECT_FALSE(xs_release_domain(store_.get(), nobody));
@@ -113,7 +114,7 @@ TEST_F(store_permission, keeps_a_guest_from_the_toolstacks_requests) {
   EXPECT_EQ(errno, EACCES);
 }
 
-TEST_F(store_permission, cannot_be_given_up_by_xs_restrict) {
+TEST_F(store_permission, cannot_be_dropped_with_xs_restrict) {
   EXPECT_FALSE(xs_restrict(store_.get(), nobody)) << "always false since libxenstore 3.0";
 }
 

@@ -103,7 +103,7 @@ void store_session::watch(const std::string& path, const std::string& token) con
   if (!xs_watch(get(), path.c_str(), token.c_str())) fail("xs_watch " + path);
   const auto event = take_event();
   if (event != store_event{path, token})
-    throw std::runtime_error("registration of watch " + path + " fired no event of its own");
+    throw std::runtime_error("registration of watch " + path + " fired no event");
 }
 
 std::optional<store_event> store_session::take_event(std::chrono::milliseconds timeout) const {
@@ -130,17 +130,17 @@ void store_case::SetUp() {
   top_ = "data/xenpv-contract/" + std::to_string(::getpid());
   const auto made = store_.try_write(top_, "");
   ASSERT_EQ(made, succeeded) << "a guest must be able to write below " << home_
-                             << "/data (toolstacks make it so)";
+                             << "/data (created by the toolstack)";
 }
 
 void store_case::TearDown() {
-  // A new connection, because the case may have broken its own on purpose.
+  // Use a new connection, because the case may have broken its own on purpose.
   const store_session fresh;
   xs_rm(fresh.get(), XBT_NULL, top_.c_str());
 }
 
 void store_case::watch_fence(const store_session& session) {
-  // Created in advance, because the creation changes the parent, which open transactions may use.
+  // Create the fence in advance, because this changes the parent, which open transactions may use.
   store_.write(node("fence"), "");
   session.watch(node("fence"), fence_token);
 }
@@ -150,8 +150,8 @@ testing::AssertionResult store_case::nothing_before_fence(const store_session& s
   const store_session writer;
   writer.write(fence.path, "");
   const auto event = session.take_event();
-  if (!event) return testing::AssertionFailure() << "not even the fence's event came";
-  if (*event != fence) return testing::AssertionFailure() << "came before the fence: " << *event;
+  if (!event) return testing::AssertionFailure() << "no event for the fence";
+  if (*event != fence) return testing::AssertionFailure() << "event before the fence: " << *event;
   return testing::AssertionSuccess();
 }
 

@@ -1,4 +1,4 @@
-// Transactions: atomic, invisible until committed, refused after a conflict.
+// Transactions: atomic, invisible until committed, and rejected after a conflict.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -29,7 +29,7 @@ TEST_F(store_transaction, hides_its_writes_before_the_commit) {
   ASSERT_EQ(store_.commit(transaction), succeeded);
 }
 
-TEST_F(store_transaction, sees_its_own_writes) {
+TEST_F(store_transaction, can_read_its_own_writes) {
   const auto transaction = store_.start_transaction();
   store_.write(node("a/b"), "value", transaction);
   EXPECT_EQ(store_.read(node("a/b"), transaction), "value");
@@ -37,7 +37,7 @@ TEST_F(store_transaction, sees_its_own_writes) {
   store_.abort(transaction);
 }
 
-TEST_F(store_transaction, leaves_nothing_when_aborted) {
+TEST_F(store_transaction, has_no_effect_if_aborted) {
   store_.write(node("a"), "old");
   const auto transaction = store_.start_transaction();
   store_.write(node("a"), "new", transaction);
@@ -47,7 +47,7 @@ TEST_F(store_transaction, leaves_nothing_when_aborted) {
   EXPECT_EQ(store_.read(node("b")), std::nullopt);
 }
 
-TEST_F(store_transaction, removes_nodes_at_the_commit_only) {
+TEST_F(store_transaction, removes_nodes_only_at_commit) {
   store_.write(node("a/b"), "value");
   const auto transaction = store_.start_transaction();
   ASSERT_TRUE(xs_rm(store_.get(), transaction, node("a").c_str()));
@@ -57,7 +57,7 @@ TEST_F(store_transaction, removes_nodes_at_the_commit_only) {
   EXPECT_EQ(store_.read(node("a/b")), std::nullopt);
 }
 
-TEST_F(store_transaction, fails_with_eagain_when_what_it_read_was_changed) {
+TEST_F(store_transaction, fails_with_eagain_if_a_node_that_it_read_was_changed) {
   store_.write(node("a"), "1");
   const auto transaction = store_.start_transaction();
   ASSERT_EQ(store_.read(node("a"), transaction), "1");
@@ -65,10 +65,10 @@ TEST_F(store_transaction, fails_with_eagain_when_what_it_read_was_changed) {
   other.write(node("a"), "2");
   store_.write(node("b"), "seen 1", transaction);
   EXPECT_EQ(store_.commit(transaction), failed(EAGAIN));
-  EXPECT_EQ(store_.read(node("b")), std::nullopt) << "nothing of it may stay";
+  EXPECT_EQ(store_.read(node("b")), std::nullopt) << "the failed transaction must have no effect";
 }
 
-TEST_F(store_transaction, fails_with_eagain_when_what_it_wrote_was_changed) {
+TEST_F(store_transaction, fails_with_eagain_if_a_node_that_it_wrote_was_changed) {
   store_.write(node("a"), "1");
   const auto transaction = store_.start_transaction();
   store_.write(node("a"), "mine", transaction);
@@ -78,7 +78,7 @@ TEST_F(store_transaction, fails_with_eagain_when_what_it_wrote_was_changed) {
   EXPECT_EQ(store_.read(node("a")), "other");
 }
 
-TEST_F(store_transaction, fails_with_eagain_when_its_own_connection_interfered) {
+TEST_F(store_transaction, fails_with_eagain_after_a_change_by_its_own_connection) {
   store_.write(node("a"), "1");
   const auto transaction = store_.start_transaction();
   ASSERT_EQ(store_.read(node("a"), transaction), "1");
@@ -87,7 +87,7 @@ TEST_F(store_transaction, fails_with_eagain_when_its_own_connection_interfered) 
   EXPECT_EQ(store_.commit(transaction), failed(EAGAIN));
 }
 
-TEST_F(store_transaction, succeeds_when_others_changed_unrelated_nodes) {
+TEST_F(store_transaction, succeeds_if_others_change_unrelated_nodes) {
   store_.write(node("a/x"), "");
   store_.write(node("b/x"), "");
   const auto transaction = store_.start_transaction();
@@ -99,7 +99,7 @@ TEST_F(store_transaction, succeeds_when_others_changed_unrelated_nodes) {
   EXPECT_EQ(store_.read(node("b/x")), "other");
 }
 
-TEST_F(store_transaction, keeps_what_it_read_once) {
+TEST_F(store_transaction, reads_the_same_value_repeatedly) {
   store_.write(node("a"), "1");
   const auto transaction = store_.start_transaction();
   ASSERT_EQ(store_.read(node("a"), transaction), "1");
@@ -118,7 +118,7 @@ TEST_F(store_transaction, may_be_aborted_after_a_conflict) {
   EXPECT_TRUE(xs_transaction_end(store_.get(), transaction, true));
 }
 
-TEST_F(store_transaction, is_over_after_its_end) {
+TEST_F(store_transaction, is_invalid_after_its_end) {
   const auto transaction = store_.start_transaction();
   ASSERT_EQ(store_.commit(transaction), succeeded);
   EXPECT_EQ(store_.try_write(node("a"), "x", transaction), failed(ENOENT));
@@ -131,7 +131,7 @@ TEST_F(store_transaction, may_be_read_only) {
   EXPECT_EQ(store_.commit(transaction), succeeded);
 }
 
-TEST_F(store_transaction, may_run_beside_another_of_the_same_connection) {
+TEST_F(store_transaction, may_be_concurrent_with_another_of_the_same_connection) {
   store_.write(node("a/x"), "");
   store_.write(node("b/x"), "");
   const auto first = store_.start_transaction();
@@ -145,7 +145,7 @@ TEST_F(store_transaction, may_run_beside_another_of_the_same_connection) {
   EXPECT_EQ(store_.read(node("b/x")), "2");
 }
 
-TEST_F(store_transaction, fires_watches_at_the_commit_only) {
+TEST_F(store_transaction, fires_watches_only_at_commit) {
   watch_fence(store_);
   store_.watch(node("a"), "token");
   const auto transaction = store_.start_transaction();
@@ -155,7 +155,7 @@ TEST_F(store_transaction, fires_watches_at_the_commit_only) {
   EXPECT_EQ(store_.take_event(), (store_event{node("a"), "token"}));
 }
 
-TEST_F(store_transaction, fires_no_watches_when_aborted) {
+TEST_F(store_transaction, fires_no_watches_if_aborted) {
   watch_fence(store_);
   store_.watch(node("a"), "token");
   const auto transaction = store_.start_transaction();
@@ -164,7 +164,7 @@ TEST_F(store_transaction, fires_no_watches_when_aborted) {
   EXPECT_TRUE(nothing_before_fence(store_));
 }
 
-TEST_F(store_transaction, fires_no_watches_when_it_conflicts) {
+TEST_F(store_transaction, fires_no_watches_after_a_conflict) {
   store_.write(node("b"), "");
   watch_fence(store_);
   store_.watch(node("a"), "token");

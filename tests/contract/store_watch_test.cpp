@@ -1,4 +1,4 @@
-// Watches: when they fire, with which path, and when they end.
+// Watches: when they fire, which path they report, and when they end.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -19,7 +19,7 @@ class store_watch : public store_case {
 
 TEST_F(store_watch, fires_at_registration) {
   ASSERT_TRUE(xs_watch(store_.get(), node("a").c_str(), "token"));
-  EXPECT_EQ(store_.take_event(), event("a", "token")) << "though the node does not exist";
+  EXPECT_EQ(store_.take_event(), event("a", "token")) << "even though the node does not exist";
 }
 
 TEST_F(store_watch, fires_once_at_registration) {
@@ -28,19 +28,19 @@ TEST_F(store_watch, fires_once_at_registration) {
   EXPECT_TRUE(nothing_before_fence(store_));
 }
 
-TEST_F(store_watch, reports_absolute_paths_when_registered_so) {
+TEST_F(store_watch, reports_absolute_paths_if_registered_with_one) {
   store_.watch(absolute("a"), "token");
   store_.write(node("a"), "");
   EXPECT_EQ(store_.take_event(), (store_event{absolute("a"), "token"}));
 }
 
-TEST_F(store_watch, reports_relative_paths_when_registered_so) {
+TEST_F(store_watch, reports_relative_paths_if_registered_with_one) {
   store_.watch(node("a"), "token");
   store_.write(absolute("a"), "");
   EXPECT_EQ(store_.take_event(), event("a", "token"));
 }
 
-TEST_F(store_watch, fires_for_what_is_below_with_that_path) {
+TEST_F(store_watch, fires_for_the_subtree_with_the_changed_path) {
   store_.watch(node("a"), "token");
   store_.write(node("a/b/c"), "");
   // xenstored may also report the parents that it created.
@@ -50,14 +50,14 @@ TEST_F(store_watch, fires_for_what_is_below_with_that_path) {
   EXPECT_EQ(got, event("a/b/c", "token"));
 }
 
-TEST_F(store_watch, does_not_fire_for_names_that_only_begin_alike) {
+TEST_F(store_watch, does_not_fire_for_names_with_a_common_prefix) {
   watch_fence(store_);
   store_.watch(node("a"), "token");
   store_.write(node("ab"), "");
   EXPECT_TRUE(nothing_before_fence(store_));
 }
 
-TEST_F(store_watch, does_not_fire_for_reading) {
+TEST_F(store_watch, does_not_fire_for_reads) {
   store_.write(node("a"), "value");
   watch_fence(store_);
   store_.watch(node("a"), "token");
@@ -87,7 +87,7 @@ TEST_F(store_watch, fires_for_removal) {
   EXPECT_EQ(store_.take_event(), event("a", "token"));
 }
 
-TEST_F(store_watch, fires_for_a_child_that_goes_with_its_parent) {
+TEST_F(store_watch, fires_for_a_child_removed_with_its_parent) {
   store_.write(node("a/b"), "");
   store_.watch(node("a/b"), "token");
   store_.remove(node("a"));
@@ -110,7 +110,7 @@ TEST_F(store_watch, does_not_fire_for_mkdir_of_an_existing_node) {
   EXPECT_TRUE(nothing_before_fence(store_));
 }
 
-TEST_F(store_watch, fires_once_per_watch_that_matches) {
+TEST_F(store_watch, fires_once_per_matching_watch) {
   store_.watch(node("a"), "outer");
   store_.watch(node("a/b"), "inner");
   store_.write(node("a"), "");
@@ -123,7 +123,7 @@ TEST_F(store_watch, fires_once_per_watch_that_matches) {
               testing::UnorderedElementsAre(event("a/b", "outer"), event("a/b", "inner")));
 }
 
-TEST_F(store_watch, is_told_apart_by_its_token) {
+TEST_F(store_watch, is_distinguished_by_its_token) {
   store_.watch(node("a"), "one");
   store_.watch(node("a"), "two");
   store_.write(node("a"), "");
@@ -142,7 +142,7 @@ TEST_F(store_watch, stops_with_unwatch) {
   EXPECT_TRUE(nothing_before_fence(store_));
 }
 
-TEST_F(store_watch, leaves_other_watches_of_the_node_when_unwatched) {
+TEST_F(store_watch, is_removed_without_other_watches_of_the_node) {
   store_.watch(node("a"), "one");
   store_.watch(node("a"), "two");
   ASSERT_TRUE(xs_unwatch(store_.get(), node("a").c_str(), "one"));
@@ -162,21 +162,22 @@ TEST_F(store_watch, leaves_no_stale_events_with_the_unwatch_filter) {
 
 TEST_F(store_watch, cannot_be_registered_twice_on_a_socket) {
   if (!store_is_a_socket())
-    GTEST_SKIP() << "/dev/xen/xenbus gives xenstored tokens of its own and accepts both";
+    GTEST_SKIP() << "/dev/xen/xenbus replaces the tokens and accepts both watches";
   store_.watch(node("a"), "token");
   errno = 0;
   EXPECT_FALSE(xs_watch(store_.get(), node("a").c_str(), "token"));
   EXPECT_EQ(errno, EEXIST);
 }
 
-TEST_F(store_watch, cannot_be_ended_when_there_is_none_on_a_socket) {
-  if (!store_is_a_socket()) GTEST_SKIP() << "/dev/xen/xenbus answers OK to the end of any watch";
+TEST_F(store_watch, cannot_be_removed_if_absent_on_a_socket) {
+  if (!store_is_a_socket())
+    GTEST_SKIP() << "/dev/xen/xenbus replies OK to the removal of any watch";
   errno = 0;
   EXPECT_FALSE(xs_unwatch(store_.get(), node("a").c_str(), "token"));
   EXPECT_EQ(errno, ENOENT);
 }
 
-TEST_F(store_watch, may_be_registered_alike_by_two_connections) {
+TEST_F(store_watch, may_be_registered_identically_by_two_connections) {
   const store_session other;
   store_.watch(node("a"), "token");
   other.watch(node("a"), "token");
@@ -185,7 +186,7 @@ TEST_F(store_watch, may_be_registered_alike_by_two_connections) {
   EXPECT_EQ(other.take_event(), event("a", "token"));
 }
 
-TEST_F(store_watch, gives_eagain_when_no_event_waits) {
+TEST_F(store_watch, fails_with_eagain_without_a_pending_event) {
   errno = 0;
   EXPECT_EQ(xs_check_watch(store_.get()), nullptr) << "before any watch";
   EXPECT_EQ(errno, EAGAIN);
@@ -195,7 +196,7 @@ TEST_F(store_watch, gives_eagain_when_no_event_waits) {
   EXPECT_EQ(errno, EAGAIN);
 }
 
-TEST_F(store_watch, makes_the_descriptor_readable_while_events_wait) {
+TEST_F(store_watch, makes_the_descriptor_readable_while_events_are_pending) {
   const int descriptor = xs_fileno(store_.get());
   ASSERT_GE(descriptor, 0);
   store_.watch(node("a"), "token");
@@ -228,7 +229,7 @@ TEST_F(store_watch, keeps_events_in_the_order_of_the_changes) {
   std::vector<std::string> seen;
   while (seen.size() < 20) {
     const auto got = store_.take_event();
-    ASSERT_TRUE(got) << "only " << seen.size() << " events came";
+    ASSERT_TRUE(got) << "only " << seen.size() << " events received";
     if (got->path != node("a")) seen.push_back(got->path);
   }
   for (std::size_t i = 0; i < seen.size(); ++i)
@@ -244,9 +245,9 @@ TEST_F(store_watch, ends_with_its_connection) {
   EXPECT_TRUE(nothing_before_fence(store_)) << "watches belong to one connection";
 }
 
-TEST_F(store_watch, is_refused_for_a_path_that_is_none_on_a_socket) {
+TEST_F(store_watch, fails_for_an_invalid_path_on_a_socket) {
   if (!store_is_a_socket())
-    GTEST_SKIP() << "through /dev/xen/xenbus the refusal breaks libxenstore's connection";
+    GTEST_SKIP() << "with /dev/xen/xenbus, a rejected watch breaks the connection of libxenstore";
   errno = 0;
   EXPECT_FALSE(xs_watch(store_.get(), node("a//b").c_str(), "token"));
   EXPECT_EQ(errno, EINVAL);

@@ -1,8 +1,8 @@
-// Untrusted requests to the backend's ring engine: each is answered once with its own id and a
+// Untrusted requests to the ring engine of the backend: each is answered once with its own ID and a
 // valid status, no access is outside the disk, and no grant stays mapped.
 //
-// The input: the disk's configuration, then steps of one opcode byte each: well-formed or malformed
-// requests, writes to their pages, a slow store, faults, a bogus index.
+// The input is the configuration of the disk, followed by steps of one opcode byte each:
+// well-formed or malformed requests, writes to their pages, a slow store, faults, a bogus index.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -41,7 +41,7 @@ class input {
     take(&value, 1);
     return value;
   }
-  /// Pads with zeros after the end of the input.
+  /// Returns zeros after the end of the input.
   void take(void* destination, std::size_t size) {
     const auto part = bytes_.first(std::min(size, bytes_.size()));
     std::memset(destination, 0, size);
@@ -53,7 +53,8 @@ class input {
   std::span<const std::uint8_t> bytes_;
 };
 
-/// Checks that the engine keeps the contract of store.hpp; delays requests as the input says.
+/// Checks that the engine follows the contract of store.hpp; delays requests as specified by the
+/// input.
 class checked_store final : public store {
  public:
   checked_store(store& behind, std::uint32_t sector) : behind_(behind), sector_(sector) {}
@@ -140,7 +141,7 @@ class session {
   void finish() {
     engine_->set_faults({});
     store_.is_late = false;
-    // In each round a barrier may wait for earlier requests.
+    // In each round, a barrier may wait for earlier requests.
     for (int round = 0; round < 100 && (round < 2 || engine_->in_store() != 0); ++round) {
       while (!store_.waiting.empty())
         store_.finish(0);
@@ -213,7 +214,7 @@ class session {
   }
   void take_responses() {
     const auto count = front_.available();
-    // After a bogus index the backend answers requests that were never put.
+    // After a bogus index, the backend answers requests that were never added.
     require(lied_ || count.has_value());
     for (auto left = count.value_or(0); left > 0; --left) {
       const auto response = front_.take();

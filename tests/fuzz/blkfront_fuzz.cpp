@@ -1,8 +1,8 @@
-// A hostile block backend: whatever it writes into the shared pages, the frontend's engine neither
-// crashes nor hangs nor loses a request.
+// A hostile block backend: whatever it writes to the shared pages, the frontend engine must not
+// crash, hang or lose a request.
 //
-// The input is a list of steps for an engine and the two ends of its ring. At the end, either the
-// backend behaves and all requests must complete, or the device fails.
+// The input is a list of steps for an engine and both ends of its ring. At the end, either the
+// backend behaves correctly and all requests must complete, or the device fails.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -29,7 +29,7 @@ constexpr std::uint32_t first_ref = 8;
 
 class rig;
 
-/// Destroyed when it is answered, so that a sanitizer detects any later access by the engine.
+/// Destroyed when answered, so that a sanitizer detects later accesses by the engine.
 struct tracked_request : blk::request {
   rig* owner = nullptr;
   std::vector<std::byte> bytes;
@@ -38,7 +38,7 @@ struct tracked_request : blk::request {
   bool submits_another = false;
 };
 
-/// A request that the backend has not answered, read from its end of the ring.
+/// An unanswered request, read from the backend end of the ring.
 struct backend_request {
   std::uint64_t id;
   std::uint8_t operation;
@@ -72,7 +72,7 @@ class rig final : private engine_host, private sector_guard::peer {
     const bool flush_cache = (choice & 8U) != 0;
     const bool barrier = (choice & 16U) != 0;
     shape_.can_flush = flush_cache || barrier;
-    // Some rings start where the indices wrap.
+    // Some rings start where their indices wrap.
     const std::uint32_t first = (choice & 32U) != 0 ? 0xFFFFFFF0U : 0;
     req_cons_ = rsp_prod_ = first;
     engine_setup setup{.ring = ring::blkif_front_ring(ring_memory_, first),
@@ -137,7 +137,7 @@ class rig final : private engine_host, private sector_guard::peer {
     }
   }
 
-  /// The backend answers all requests, the other queue releases its locks: nothing may be left.
+  /// The backend answers all requests, and the other queue releases its locks: nothing may be left.
   void complete_all() {
     // The producer index may be behind.
     publish(rsp_prod_);
@@ -163,7 +163,7 @@ class rig final : private engine_host, private sector_guard::peer {
 
   void fail() {
     engine_->fail(make_error(errc::lost_connection, "use the disk"));
-    // Submitted requests that the engine has not seen yet are answered in the next turn.
+    // Requests that were submitted but not yet seen by the engine are answered in the next turn.
     turn();
     turn();
     expect(engine_->unfinished() == 0 && requests_.empty());
@@ -209,7 +209,7 @@ class rig final : private engine_host, private sector_guard::peer {
   void flush_ignored() override {}
   void flush_failed_after_loss() override {}
 
-  // sector_guard::peer: queue 0 is the engine, other_queue() plays queue 1.
+  // sector_guard::peer: queue 0 is the engine; other_queue() acts as queue 1.
   void hold(std::size_t queue, std::uint64_t sector) override {
     if (queue == 0)
       engine_->hold_sector(sector);
@@ -254,7 +254,7 @@ class rig final : private engine_host, private sector_guard::peer {
     r.submits_another = (kind & 0x80U) != 0;
     const auto place = source.word();
     const auto length = source.word();
-    // Aligned to sectors as often as not.
+    // Half of the offsets are aligned to sectors.
     r.offset = (place & 1U) != 0 ? place * std::uint64_t{17} : (place >> 1U) * std::uint64_t{512};
     r.length = (length & 1U) != 0 ? length * std::uint64_t{3} : (length >> 1U) % 256 * 512;
     if (length == 0xFFFF) r.length = ~std::uint64_t{0} - source.byte();
@@ -300,7 +300,7 @@ class rig final : private engine_host, private sector_guard::peer {
 
   void drain() {
     (void)engine_->drain(now_);
-    // If the producer index was set back, the engine still has to take them.
+    // If the producer index was set back, the engine has yet to take the answers.
     if (!engine_->failure_reason() && engine_->in_flight() == asked_.size()) untaken_.clear();
   }
   void forget(std::vector<backend_request>::iterator request) {
@@ -324,7 +324,7 @@ class rig final : private engine_host, private sector_guard::peer {
   /// Reads the requests that the engine has just published, before they are overwritten.
   void observe() {
     if (engine_->failure_reason()) return;
-    // The producer index may be overwritten, so use the engine's own count.
+    // The producer index may have been overwritten, so use the count of the engine.
     const auto put = engine_->statistics().ring_requests;
     for (; observed_ < put; ++observed_, ++req_cons_) {
       const auto request = load<wire::blkif_request>(slot_at(req_cons_));
@@ -387,7 +387,7 @@ class rig final : private engine_host, private sector_guard::peer {
     forget(at);
     respond(response);
   }
-  /// A response with one wrong field, or a wrong producer index.
+  /// Sends a response with one wrong field, or a wrong producer index.
   void answer_nonsense(input& source) {
     const auto choice = source.byte();
     wire::blkif_response response{};
@@ -405,8 +405,8 @@ class rig final : private engine_host, private sector_guard::peer {
     if (well_formed) forget(asked_.begin());
     respond(response);
   }
-  /// Overwrites anything but the producer index, which would only fail: answer_nonsense() does
-  /// that.
+  /// Overwrites anything except the producer index, which would only make the ring fail;
+  /// answer_nonsense() does that.
   void scribble(input& source) {
     const auto at = (source.word() << 4U | source.byte()) % memory_.size();
     const auto value = static_cast<std::byte>(source.byte());
@@ -416,7 +416,7 @@ class rig final : private engine_host, private sector_guard::peer {
     std::fill_n(memory_.begin() + static_cast<std::ptrdiff_t>(at), count, value);
   }
 
-  /// Checks that no page of a backend's request is free.
+  /// Checks that no page of an unanswered request is free.
   void audit() {
     if (engine_->failure_reason() || pool_->free() == 0) return;
     const auto chain = *pool_->take(pool_->free());
@@ -442,7 +442,7 @@ class rig final : private engine_host, private sector_guard::peer {
   std::set<tracked_request*> requests_;
   std::vector<std::vector<blk::page_index>> abandoned_;
   std::vector<backend_request> asked_;
-  std::vector<backend_request> untaken_;  ///< answered, but the engine has not taken the answer
+  std::vector<backend_request> untaken_;  ///< answered, but not yet taken by the engine
   std::vector<std::uint64_t> holds_asked_;
   std::vector<std::uint64_t> other_locks_;
   std::uint32_t unit_ = 512;

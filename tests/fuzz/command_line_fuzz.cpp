@@ -1,4 +1,4 @@
-// Command lines, one argument a line: every one ends in a documented exit status, and a refusal is
+// Command lines, one argument per line: each ends with a documented exit status, and an error is
 // one line that names the program.
 #include <cstdint>
 #include <cstdlib>

@@ -1,5 +1,6 @@
-// Reports that `xenpv-doctor compare` reads, and a capture's notes: parsing of untrusted text
-// terminates; an accepted report round-trips, is equal to itself, and makes a page and metrics.
+// Reports for `xenpv-doctor compare`, and the notes of a capture: parsing of untrusted text
+// terminates; an accepted report round-trips, equals itself, and can be formatted as a page and as
+// metrics.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -1,7 +1,8 @@
 // A hostile NBD client in the transmission phase: accepted requests are within the export, and
 // replies stay within their buffers.
 //
-// The first byte selects the export's features; then follow requests, then a text for an error.
+// The first byte selects the features of the export. The requests follow, and then a text for an
+// error.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -53,7 +54,7 @@ void check(std::span<const std::byte, request_size> bytes, const export_info& in
   std::array<std::byte, request_size> raw{};
   std::copy(bytes.begin(), bytes.end(), raw.begin());
   if (!decode_request(raw)) {
-    // With the right magic, every request can be decoded.
+    // With the correct magic, every request can be decoded.
     const be32 magic(nbd_request_magic);
     std::memcpy(raw.data(), &magic, sizeof magic);
   }
@@ -75,7 +76,7 @@ bool is_clean(std::span<const std::byte> text) {
 }
 
 void check_texts(std::string_view text) {
-  // A buffer of exactly the maximum size, so that a sanitizer detects an overflow.
+  // Use a buffer of exactly the maximum size, so that a sanitizer detects an overflow.
   for (const std::size_t room : {std::size_t{0}, text.size() / 2, text.size() + 8}) {
     std::vector<std::byte> buffer(error_chunk_size + room);
     const auto size = encode_error(buffer, 1, nbd_error::eio, text);

@@ -1,9 +1,9 @@
-// A hostile NBD client during option haggling: the server's machine neither crashes nor hangs,
-// sends a bounded amount per received byte and only complete replies, stays in step, and does the
-// same for any split of the bytes.
+// A hostile NBD client during option haggling: the state machine of the server must not crash or
+// hang, sends a bounded amount per received byte, sends only complete replies, stays in sync, and
+// does the same for any fragmentation of the input.
 //
-// The first byte selects the configuration; the top bit of the second lets TLS succeed, its other
-// bits are the size of the parts of the rest, the client's bytes.
+// The first byte selects the configuration. The top bit of the second byte makes TLS succeed; its
+// other bits are the fragment size for the rest, which is the data from the client.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -49,7 +49,7 @@ struct outcome {
   friend bool operator==(const outcome&, const outcome&) = default;
 };
 
-/// Checks that the bytes are one complete reply, the greeting or the answer to EXPORT_NAME.
+/// Checks that the bytes are one complete reply, the greeting or the reply to EXPORT_NAME.
 void check_reply(const std::string& bytes) {
   if (bytes.size() == sizeof(nbd_greeting) || bytes.size() == sizeof(nbd_export_name_reply) ||
       bytes.size() == sizeof(nbd_export_name_reply) + nbd_export_name_zeroes)
@@ -100,8 +100,8 @@ outcome talk(const negotiation_options& options, std::string_view bytes, std::si
   return out;
 }
 
-/// The answer is bounded by the input: an option has at least 16 bytes, and its answer at most
-/// lists the exports or describes one.
+/// The output is bounded by the input: an option has at least 16 bytes, and its reply at most lists
+/// the exports or describes one.
 void check_amount(const outcome& out, std::size_t sent) {
   std::size_t answered = 0;
   for (const auto& reply : out.sent)
@@ -110,7 +110,7 @@ void check_amount(const outcome& out, std::size_t sent) {
   expect(out.sent.size() <= 1 + (sent / 16 + 1) * 5);
 }
 
-/// An unknown option with any data is answered, and so is the next one.
+/// An unknown option with arbitrary data is answered, and so is the next option.
 void check_in_step(const negotiation_options& options, std::string_view junk) {
   junk = junk.substr(0, largest_option);
   std::string bytes("\0\0\0\3", 4);
@@ -135,7 +135,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check_amount(at_once, bytes.size());
   const auto in_parts = talk(options, bytes, 1U + (data[1] & 0x7FU), tls);
   check_amount(in_parts, bytes.size());
-  // Bytes after STARTTLS are plaintext if they arrive together with it, else they belong to TLS.
+  // Bytes after STARTTLS are plaintext if they arrive together with it; otherwise they belong to
+  // TLS.
   if (options.tls == tls_mode::off) expect(at_once == in_parts);
   check_in_step(options, bytes);
   return 0;

@@ -1,5 +1,5 @@
-// Untrusted datagrams from the netlink socket of the kernel's NBD driver: decoded parts lie within
-// the datagram, and our own requests can be decoded again.
+// Untrusted datagrams from the netlink socket of the kernel NBD driver: decoded parts are within
+// the datagram, and requests that we encode can be decoded.
 #include <cstdint>
 #include <span>
 #include <string>
@@ -12,7 +12,6 @@ namespace {
 
 using namespace xenpv::nbd;
 using xenpv::fuzz::expect;
-namespace wire = xenpv::wire;
 
 bool lies_within(std::span<const std::byte> part, std::span<const std::byte> whole) {
   return part.empty() ||
@@ -27,8 +26,8 @@ void check_attributes(std::span<const std::byte> bytes) {
       expect(attribute.text().size() <= attribute.payload.size());
       expect(attribute.text().find('\0') == std::string_view::npos);
     }
-  const auto family = decode_family(bytes, wire::nbd_family_group);
-  if (family) expect(list.has_value() && family->id >= wire::netlink_lowest_family);
+  const auto family = decode_family(bytes, NBD_GENL_MCAST_GROUP_NAME);
+  if (family) expect(list.has_value() && family->id >= NLMSG_MIN_TYPE);
   if (decode_index(bytes)) expect(list.has_value());
   const auto status = decode_status(bytes);
   if (status) expect(list.has_value() && status->size() <= bytes.size());
@@ -46,7 +45,7 @@ void check_datagram(std::span<const std::byte> bytes) {
   }
 }
 
-/// Decodes one of our requests, as the kernel does.
+/// Decodes one of our requests, like the kernel.
 void check_request(xenpv::fuzz::input in) {
   driver_request request;
   request.index = in.word();
@@ -55,13 +54,12 @@ void check_request(xenpv::fuzz::input in) {
   for (unsigned i = 0; i < sockets; ++i)
     request.sockets.push_back(in.byte());
   request.identifier = std::string(in.text(64));
-  const auto encoded = encode_driver_request(0x1c, wire::nbd_driver_command::connect, 7, request);
+  const auto encoded = encode_driver_request(0x1c, driver_command::connect, 7, request);
   const auto messages = decode_messages(encoded.bytes());
   expect(messages && messages->size() == 1 && messages->front().sequence == 7);
   expect(decode_index(messages->front().attributes).value() == *request.index);
   const auto attributes = decode_attributes(messages->front().attributes).value();
-  const auto* const list =
-      find_attribute(attributes, static_cast<std::uint16_t>(wire::nbd_attribute::sockets));
+  const auto* const list = find_attribute(attributes, NBD_ATTR_SOCKETS);
   expect((list != nullptr) == (sockets > 0));
   if (list != nullptr) expect(decode_attributes(list->payload).value().size() == sockets);
 }

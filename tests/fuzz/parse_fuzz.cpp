@@ -1,4 +1,4 @@
-// Command-line values: parsing terminates for any text, and accepted values survive a round trip.
+// Command-line values: parsing terminates for any text, and accepted values round-trip.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -1,5 +1,5 @@
-// Replaces libFuzzer for compilers without it: feeds every file of the directories given as
-// arguments, and some fixed edge cases, to the target.
+// Replaces libFuzzer for compilers without it: runs the target on every file in the directories
+// given as arguments, and on some fixed edge cases.
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>

@@ -18,7 +18,7 @@ inline void expect(bool promise, unsigned line = __builtin_LINE()) {
   std::abort();
 }
 
-/// The input, byte by byte; zeros after its end.
+/// Reads the input byte by byte; returns zeros after its end.
 class input {
  public:
   explicit input(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}

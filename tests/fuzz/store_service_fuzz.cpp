@@ -1,8 +1,8 @@
 // Untrusted bytes to the simulated store: it must answer or disconnect, and keep its accounting
-// right.
+// correct.
 //
 // The input is a list of steps, one opcode byte each: raw bytes to one of four connections, a
-// well-formed request, which reaches more code, or a change of a domain's state.
+// well-formed request, which reaches more code, or a change of the state of a domain.
 #include <algorithm>
 #include <array>
 #include <cstdint>

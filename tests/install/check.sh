@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# check.sh cmake|pkg-config|files|examples WORK LIBDIR PREFIX: tests the package in WORK/stage.
-# LIBDIR is relative to the prefix; PREFIX is the configured prefix of the build.
+# check.sh cmake|pkg-config|files|examples WORK LIBDIR PREFIX: tests the package installed in
+# WORK/stage. LIBDIR is relative to the prefix; PREFIX is the install prefix with which the build
+# was configured.
 set -euo pipefail
 
 way=$1 work=$2 libdir=$3 prefix=$4
@@ -19,15 +20,15 @@ run_consumer() {
   [[ $output == "port 7 of domain 5: Connected, ran dry" ]] || fail "the consumer printed: $output"
 }
 
-# expect TEXT COMMAND...: its output contains TEXT.
+# expect TEXT COMMAND...: fails unless the output of COMMAND contains TEXT.
 expect() {
   local text=$1 output
   shift
   output=$("$@") || fail "$*: exit status $?: $output"
-  [[ $output == *"$text"* ]] || fail "$*: no '$text' in: $output"
+  [[ $output == *"$text"* ]] || fail "$*: the output does not contain '$text': $output"
 }
 
-# The only example that needs no Xen: an NBD server, which a public client reads.
+# The only example that does not need Xen: an NBD server, tested with nbdinfo.
 serve_memory() {
   ./serve_memory memory.sock >memory.out &
   local server=$!
@@ -50,7 +51,7 @@ case $way in
     run_consumer "$work/consumer/consumer"
     ;;
   pkg-config)
-    # The file has the configured prefix; the stage is elsewhere.
+    # The .pc file contains the configured prefix, but the package is installed in the stage.
     export PKG_CONFIG_PATH=$stage/$libdir/pkgconfig
     flags=$(pkg-config --define-variable=prefix="$stage" --cflags --libs xenpv)
     # shellcheck disable=SC2086  # split into flags
@@ -58,25 +59,26 @@ case $way in
     run_consumer "$work/consumer-pkg-config"
     ;;
   files)
-    # The stage is not the configured prefix: the program must find the library beside itself.
+    # Outside the configured prefix, the program must find the library relative to its own path.
     [[ $("$stage/bin/xenpv-sim" run -- echo moved) == moved ]] || fail "a moved xenpv-sim does not run"
     for app in "$stage"/bin/*; do
       name=$(basename "$app")
       [[ $("$app" --version) == "$name "* ]] || fail "$name --version does not print the name"
-      [[ -s $stage/share/man/man1/$name.1 ]] || fail "$name has no manual page"
+      [[ -s $stage/share/man/man1/$name.1 ]] || fail "$name has no man page"
       [[ -s $stage/share/bash-completion/completions/$name ]] || fail "$name has no completion"
       grep -q "complete .* $name\( \|$\)" "$stage/share/bash-completion/completions/$name" ||
         fail "the completion lacks $name"
     done
     for schema in "$stage"/share/xenpv/schema/*.schema.json; do
-      python3 -m json.tool "$schema" >/dev/null || fail "$schema is not JSON"
+      python3 -m json.tool "$schema" >/dev/null || fail "$schema is not valid JSON"
     done
     if [[ -e $stage/bin/xenpv-sim ]]; then
       [[ -s $stage/$libdir/xenpv/libxensim.so ]] || fail "libxensim.so is not in $libdir/xenpv"
     fi
-    ! grep -rl "$prefix/include\|$work/\.\." "$stage/$libdir/cmake" || fail "a path of this machine leaked"
-    # Only rooms with public headers are installed.
-    [[ ! -e $stage/$libdir/libxenpv_sim.a ]] || fail "the simulator's room is private"
+    ! grep -rl "$prefix/include\|$work/\.\." "$stage/$libdir/cmake" ||
+      fail "the CMake files contain a path of the build machine"
+    # Only libraries with public headers are installed.
+    [[ ! -e $stage/$libdir/libxenpv_sim.a ]] || fail "the private library of the simulator is installed"
     ;;
   examples)
     rm -rf "$work/examples"
@@ -87,7 +89,7 @@ case $way in
     expect "thread 0: an event on port" xenpv-sim run -- ./wait_on_each_cpu
     expect "copied 4096 bytes of device/vbd/51728" xenpv-sim run --disk xvdb,memory=16M -- ./copy_first_block
     expect "sum of the first MiB: 0" xenpv-sim run --disk xvdb,memory=16M -- ./checksum_without_copy
-    # shellcheck disable=SC2016  # for the shell inside
+    # shellcheck disable=SC2016  # expanded by the inner shell
     expect "/local/domain/1/data/x = 1" xenpv-sim run -- sh -c '
       ./watch_store /local/domain/1/data 2 & until [ -s started ]; do xenstore-read domid >started; done
       for i in 1 2 3 4 5 6 7 8 9; do xenstore-write data/x 1; sleep 0.1; done & wait %1'

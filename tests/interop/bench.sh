@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# xenpv-disk bench: results and refusals: bench.sh XENPV_SIM XENPV_DISK
+# bench.sh XENPV_SIM XENPV_DISK: tests the results and error messages of xenpv-disk bench.
 source "$(dirname "$0")/check.sh"
 disk=$2
 requires python3
@@ -7,8 +7,8 @@ requires python3
 source "$(dirname "$0")/serve.sh"
 bench() { in_domain 1 timeout 60 "$disk" bench "$@" --time 50ms 2>"$dir/log"; }
 refused() { in_domain 1 timeout 60 "$disk" bench "$@" --time 50ms 2>&1 || true; }
-# ask_json QUERY ARGUMENT...: evaluates QUERY on the JSON of `xenpv-disk bench`; `rows` is its list
-# of results.
+# ask_json QUERY ARGUMENT...: evaluates the Python expression QUERY on the JSON output of
+# `xenpv-disk bench ARGUMENT...`; `rows` is the list of results.
 ask_json() {
   local query=$1
   shift
@@ -20,12 +20,12 @@ print($query)"
 }
 
 table=$(bench xvdb)
-expect_line "the table has a head" \
+expect_line "the table has a header" \
   '^LOAD +ENGINE +IOPS +MB/S +P50 +P99 +MAX +ERRORS +VS-KERNEL$' "$table"
 expect_line "a row" '^randread 4k depth 32 +xenpv +[0-9]+ +[0-9.]+ .* 0 +-$' "$table"
-expect "it only reads by default" 4 "$(wc -l <<<"$table")"
+expect "only reads by default" 4 "$(wc -l <<<"$table")"
 expect "no progress without a terminal" "" "$(cat "$dir/log")"
-expect "with writes" 6 "$(ask_json 'len(rows)' xvdb --overwrite)"
+expect "reads and writes with --overwrite" 6 "$(ask_json 'len(rows)' xvdb --overwrite)"
 expect "the requested load" "write False 65536 4 xenpv 0 True True" "$(ask_json \
   '" ".join(str(rows[0][key]) for key in ("operation", "random", "block", "depth", "engine", "errors")),
    rows[0]["iops"] * 65536 == rows[0]["bytes_per_second"],
@@ -35,34 +35,34 @@ expect_line "a histogram" '^ +< [0-9.]+ (us|ms) +[0-9]+ #+$' "$(bench xvdb --loa
 expect "one queue of two" 0 "$(status_of bench xvdb --load randread --queues 1)"
 
 expect_line "a load that writes needs --overwrite" \
-  '^xenpv-disk: benchmark with a load that writes: invalid argument \(it destroys the data on the disk; confirm with --overwrite\)$' \
+  '^xenpv-disk: benchmark with a write load: invalid argument \(it destroys the data on the disk; confirm with --overwrite\)$' \
   "$(refused xvdb --load randwrite)"
-expect_line "no writes to a read-only disk" 'writes to a read-only device' \
+expect_line "a read-only disk refuses writes" 'the device is read-only' \
   "$(refused xvdc --load write --overwrite)"
-expect_line "blocks are whole sectors" 'block size 1000 is not a multiple of the sector size 512' \
+expect_line "blocks must be whole sectors" 'block size 1000 is not a multiple of the sector size 512' \
   "$(refused xvdb --load read --block 1000)"
-expect_line "the kernel's engine needs the kernel's driver" \
-  "^xenpv-disk: measure the kernel's engine on xvdb: not available here \(the kernel's driver is not using it" \
+expect_line "the kernel engine needs the kernel driver" \
+  "^xenpv-disk: benchmark the kernel driver on xvdb: not available here \(it is not using the disk" \
   "$(refused xvdb --engine kernel)"
 serve xvdd
 expect_line "a served disk is not measured" 'already served by process [0-9]+' "$(refused xvdd)"
 kill "$server"
 expect_end "the server" 0
 
-# Fakes a kernel driver that uses xvdb, with a file as its device.
+# Simulates a kernel driver that uses xvdb, with a regular file as its block device.
 mkdir -p "$root/sys/bus/xen/devices/vbd-51728/driver" "$root/sys/bus/xen/devices/vbd-51728/block/xvdb" \
   "$root/sys/bus/xen/drivers/vbd" "$root/dev"
 : >"$root/sys/bus/xen/drivers/vbd/unbind"
 truncate -s 16M "$root/dev/xvdb"
-expect_line "without --take nothing is taken" "the kernel.s driver is using it; use --take, or" \
+expect_line "the disk is not taken over without --take" "the kernel driver is using it; use --take, or" \
   "$(refused xvdb --engine xenpv)"
 if kernel=$(bench xvdb --engine kernel); then
-  expect_line "the kernel's engine" '^randread 4k depth 1 +kernel ' "$kernel"
-  expect "both in one run" "kernel kernel kernel xenpv xenpv xenpv" \
+  expect_line "the kernel engine" '^randread 4k depth 1 +kernel ' "$kernel"
+  expect "both engines in one run" "kernel kernel kernel xenpv xenpv xenpv" \
     "$(ask_json '" ".join(row["engine"] for row in rows)' xvdb --take)"
   expect "the driver was unbound" vbd-51728 "$(cat "$root/sys/bus/xen/drivers/vbd/unbind")"
 else
-  # A container without io_uring, or a file system without O_DIRECT.
-  expect_line "the reason why it cannot be measured" 'io_uring|O_DIRECT' "$(cat "$dir/log")"
+  # In a container without io_uring, or on a file system without O_DIRECT.
+  expect_line "the reason why the kernel engine cannot be measured" 'io_uring|O_DIRECT' "$(cat "$dir/log")"
 fi
 passed

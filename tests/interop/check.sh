@@ -1,5 +1,5 @@
-# Sourced by the interop tests. Sets `sim`, the simulator, and `dir`, a temporary folder. A failed
-# check prints the expected and the actual text.
+# Sourced by the interop tests. Sets `sim`, the simulator, and `dir`, a temporary directory. A
+# failed check prints the expected and the actual text.
 set -euo pipefail
 # Keep __pycache__ out of the source tree.
 export PYTHONDONTWRITEBYTECODE=1
@@ -18,7 +18,7 @@ requires() {
   done
 }
 
-# expect WHAT EXPECTED ACTUAL
+# expect WHAT EXPECTED ACTUAL: fails unless both texts are equal
 expect() {
   checks=$((checks + 1))
   [ "$2" = "$3" ] && return
@@ -26,7 +26,7 @@ expect() {
   exit 1
 }
 
-# expect_line WHAT EXTENDED_REGEX TEXT: at least one line matches
+# expect_line WHAT EXTENDED_REGEX TEXT: fails unless at least one line of TEXT matches
 expect_line() {
   checks=$((checks + 1))
   grep -Eq -- "$2" <<<"$3" && return
@@ -34,7 +34,7 @@ expect_line() {
   exit 1
 }
 
-# wait_for WHAT CMD...: waits until CMD succeeds; only a hang exceeds the limit
+# wait_for WHAT CMD...: waits until CMD succeeds. The limit is generous: only a hang exceeds it.
 wait_for() {
   local what=$1 i
   shift
@@ -42,21 +42,21 @@ wait_for() {
     "$@" >/dev/null 2>&1 && return
     sleep 0.05
   done
-  printf 'FAILED: waited 30 s: %s\n' "$what"
+  printf 'FAILED: timed out after 30 s: %s\n' "$what"
   cat "$dir"/log "$dir"/*.log 2>/dev/null || true
   exit 1
 }
 
-# status_of CMD...: prints its exit status and discards its output
+# status_of CMD...: prints the exit status of CMD and discards its output
 status_of() {
   local status=0
   "$@" >/dev/null 2>&1 || status=$?
   echo "$status"
 }
 
-# is_sanitized PROGRAM: if true, its time and memory figures are meaningless
+# is_sanitized PROGRAM: true for a build with sanitizers, whose time and memory usage is meaningless
 is_sanitized() {
-  # GCC's runtime is a library, clang's is linked into the program.
+  # GCC's runtime is a shared library; clang's is linked statically.
   case $(ldd "$1") in
     *libasan* | *libtsan*) return 0 ;;
   esac

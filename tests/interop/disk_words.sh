@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# xenpv-disk list and status, and the names of disks on the command line: disk_words.sh XENPV_SIM
-# XENPV_DISK
+# disk_words.sh XENPV_SIM XENPV_DISK: tests xenpv-disk list and status, and the names of disks on
+# the command line.
 source "$(dirname "$0")/check.sh"
 disk=$2
 here=$(dirname "$0")
@@ -9,8 +9,8 @@ truncate -s 8M "$dir/image"
 "$sim" start --dir "$host" --disk xvdb,memory=64M,queues=2 --disk xvdc,file="$dir/image" \
   --disk xvdd,file="$dir/image",ro,backend=qemu,sector=4096 --disk xvde,memory=1M,cdrom
 source "$here/serve.sh"
-# ask_json QUERY ARGUMENT...: evaluates QUERY on the JSON of `xenpv-disk ARGUMENT...`; `disks` is
-# its list.
+# ask_json QUERY ARGUMENT...: evaluates the Python expression QUERY on the JSON output of
+# `xenpv-disk ARGUMENT...`; `disks` is the list of disks.
 ask_json() {
   local query=$1
   shift
@@ -24,59 +24,59 @@ refused() { in_guest timeout 20 "$disk" "$@" 2>&1 || true; }
 
 # list
 listed=$(in_guest "$disk" list)
-expect_line "the table has a head" \
+expect_line "the table has a header" \
   '^NAME +DEVID +SIZE +SECTOR +MODE +TYPE +HOLDER +STATE +BACKEND +BACKEND-STATE +FEATURES$' "$listed"
-expect_line "a disk of Linux' backend, which publishes its size when it connects" \
+expect_line "a disk on Linux blkback, which publishes the size when it connects" \
   '^xvdb +51728 +- +512 +w +disk +nobody +Initialising +/local/domain/0/backend/vbd/1/51728 +InitWait +indirect=256,queues=2,ring-order=4$' \
   "$listed"
-expect_line "a read-only disk of QEMU's" \
+expect_line "a read-only disk on QEMU" \
   '^xvdd +51760 +8 MiB +4096 +r +disk +nobody +Initialising +/local/domain/0/backend/qdisk/1/51760 +InitWait +flush,discard,ring-order=4$' \
   "$listed"
 expect_line "a CD-ROM" '^xvde +51776 .* cdrom ' "$listed"
-expect "one line a disk" 5 "$(wc -l <<<"$listed")"
+expect "one line per disk" 5 "$(wc -l <<<"$listed")"
 expect "the same in JSON" "xenpv-disk.list 1 xvdb,xvdc,xvdd,xvde" "$(ask_json \
   'document["schema"], document["schema_version"], ",".join(row["name"] for row in disks)' list)"
-expect "all keys of a disk" "backend backend_kind backend_state devid features holder mode name params path sector_size size state toolstack_name type" \
+expect "the keys of a disk" "backend backend_kind backend_state devid features holder mode name params path sector_size size state toolstack_name type" \
   "$(ask_json '" ".join(sorted(disks[0]))' list)"
 expect "an unknown value is null" "None 8388608 512 4096" \
   "$(ask_json 'disks[0]["size"], disks[2]["size"], disks[0]["sector_size"], disks[2]["sector_size"]' list)"
 expect "a guest without disks" "[]" "$("$sim" run -- "$disk" list --json |
   python3 -c 'import json, sys; print(json.load(sys.stdin)["disks"])')"
 
-# Names of a disk.
+# Disk names.
 for word in xvdb /dev/xvdb 51728 device/vbd/51728; do
   expect "DISK may be $word" 67108864 "$(in_guest "$disk" run "$word" -- sh -c 'nbdinfo --size "$uri"' 2>/dev/null)"
 done
 expect_line "an image that two disks use is ambiguous" \
   "^xenpv-disk: disk '$dir/image': invalid argument \(matches xvdc, xvdd; specify one\)\$" \
   "$(refused run "$dir/image" -- true)"
-expect "which is bad usage" 2 "$(status_of in_guest "$disk" run "$dir/image" -- true)"
-expect_line "a disk that is not there" \
+expect "an ambiguous name is a usage error" 2 "$(status_of in_guest "$disk" run "$dir/image" -- true)"
+expect_line "a missing disk" \
   "^xenpv-disk: disk 'xvdz': not available here \(available: xvdb, xvdc, xvdd, xvde\)\$" "$(refused run xvdz -- true)"
-expect "which is not possible here" 77 "$(status_of in_guest "$disk" run xvdz -- true)"
+expect "a missing disk has its own exit status" 77 "$(status_of in_guest "$disk" run xvdz -- true)"
 
-# A disk that the kernel's driver uses, faked by a tree of the guest's /sys and /proc.
+# A disk used by the kernel driver, simulated by files in the guest's /sys and /proc.
 mkdir -p "$root/sys/bus/xen/devices/vbd-51728/driver" "$root/sys/bus/xen/devices/vbd-51728/block/xvdb" \
   "$root/sys/bus/xen/drivers/vbd" "$root/dev" "$root/proc/812/fd" \
   "$root/sys/block/xvdb/xvdb2/holders/dm-0"
 touch "$root/sys/bus/xen/drivers/vbd/unbind" "$root/dev/xvdb"
 expect "list shows that the kernel uses it" kernel "$(ask_json 'disks[0]["holder"]' list)"
-expect_line "it is not taken without --take" \
-  '^xenpv-disk: serve xvdb: device or resource busy \(the kernel.s driver is using it; use --take, or as root: echo vbd-51728 > /sys/bus/xen/drivers/vbd/unbind\)$' \
+expect_line "it is not taken over without --take" \
+  '^xenpv-disk: serve xvdb: device or resource busy \(the kernel driver is using it; use --take, or as root: echo vbd-51728 > /sys/bus/xen/drivers/vbd/unbind\)$' \
   "$(refused serve xvdb)"
 mkdir -p "$root/proc/self"
 echo '23 1 202:17 / /srv\040x rw - ext4 /dev/xvdb1 rw' >"$root/proc/self/mountinfo"
 ln -s /dev/xvdb "$root/proc/812/fd/3"
 echo postgres >"$root/proc/812/comm"
-expect_line "nor while it is in use; the error names the users" \
+expect_line "it is not taken over while it is in use; the error lists the users" \
   '^xenpv-disk: take xvdb from the kernel: device or resource busy \(it is mounted on /srv x \(/dev/xvdb1\); part of dm-0; open in process 812 \(postgres\)\)$' \
   "$(refused serve xvdb --take)"
-expect "and nothing was done to it" "6 0" "$(state_of 51728) $(stat -c %s "$root/sys/bus/xen/drivers/vbd/unbind")"
+expect "it is unchanged" "6 0" "$(state_of 51728) $(stat -c %s "$root/sys/bus/xen/drivers/vbd/unbind")"
 rm -r "$root/proc/self" "$root/proc/812" "$root/sys/block"
 serve xvdb --take --unix "$dir/nbd.sock"
 expect "the driver is unbound when the disk is not in use" vbd-51728 "$(cat "$root/sys/bus/xen/drivers/vbd/unbind")"
 rm -r "$root/sys/bus/xen/devices/vbd-51728"
-expect "and it is served" 67108864 "$(nbdinfo --size "nbd+unix:///xvdb?socket=$dir/nbd.sock")"
+expect "it is served" 67108864 "$(nbdinfo --size "nbd+unix:///xvdb?socket=$dir/nbd.sock")"
 expect "list shows that a process serves it" "process Connected 67108864" \
   "$(ask_json 'disks[0]["holder"], disks[0]["state"], disks[0]["size"]' list)"
 
@@ -86,8 +86,8 @@ truncate -s 64M "$dir/data"
 nbdcopy --flush "$dir/data" "nbd+unix:///xvdb?socket=$dir/nbd.sock"
 shown=$(in_guest "$disk" status)
 expect_line "status names the disk" '^xvdb: connected, 64 MiB, [1-9][0-9]* queues, segments [1-9][0-9]*, 0 clients$' "$shown"
-expect_line "and its operations" '^write +[1-9][0-9]* +[1-9][0-9]+ +0 +[0-9.]+ [mun]?s +[0-9.]+ [mun]?s +[0-9.]+ [mun]?s$' "$shown"
-expect "in JSON" "xenpv-disk.status 1 xvdb xvdb $server connected" "$(ask_json 'document["schema"],
+expect_line "status lists the operations" '^write +[1-9][0-9]* +[1-9][0-9]+ +0 +[0-9.]+ [mun]?s +[0-9.]+ [mun]?s +[0-9.]+ [mun]?s$' "$shown"
+expect "status in JSON" "xenpv-disk.status 1 xvdb xvdb $server connected" "$(ask_json 'document["schema"],
   document["schema_version"], disks[0]["name"], disks[0]["export"], disks[0]["pid"], disks[0]["device"]["state"]' status xvdb)"
 expect "operations add up" "67108864 True 0" "$(ask_json \
   'disks[0]["operations"]["write"]["bytes"], disks[0]["operations"]["flush"]["requests"] > 0,
@@ -104,10 +104,10 @@ c.error_of(READ, 1 << 40, 4096)
 open(sys.argv[3], "w").close()
 c.receive(1)' "$here" "$dir/nbd.sock" "$dir/asked" 2>/dev/null &
 client=$!
-wait_for "a client has asked" test -e "$dir/asked"
+wait_for "a client has sent requests" test -e "$dir/asked"
 expect "a client's statistics" "unix 2 1 4096 0" "$(ask_json '(lambda c: (c["peer"], c["requests"], c["errors"],
   c["bytes_read"], c["bytes_written"]))(disks[0]["server"]["clients"][0])' status | tr -d "(),'")"
-expect "the text for Prometheus" "xenpv_disk_bytes_total xenpv_disk_clients xenpv_disk_connected xenpv_disk_errors_total xenpv_disk_flushes_ignored_total \
+expect "the Prometheus metrics" "xenpv_disk_bytes_total xenpv_disk_clients xenpv_disk_connected xenpv_disk_errors_total xenpv_disk_flushes_ignored_total \
 xenpv_disk_flushes_refused_total xenpv_disk_latency_seconds xenpv_disk_longest_pause_seconds xenpv_disk_reconnects_total \
 xenpv_disk_replayed_requests_total xenpv_disk_requests_total xenpv_disk_stalled xenpv_disk_stalls_total" \
   "$(in_guest "$disk" status --prometheus | python3 -c '
@@ -128,14 +128,14 @@ for line in sys.stdin.read().splitlines():
     assert not order or order[-1] == name or name not in order, f"{name} is scattered"
     order.append(name)
 print(*sorted(types))')"
-expect_line "with the client count" '^xenpv_disk_clients\{disk="xvdb"\} 1$' "$(in_guest "$disk" status --prometheus)"
-expect_line "and the byte count" '^xenpv_disk_bytes_total\{disk="xvdb",operation="write"\} 67108864$' \
+expect_line "the metrics include the client count" '^xenpv_disk_clients\{disk="xvdb"\} 1$' "$(in_guest "$disk" status --prometheus)"
+expect_line "the metrics include the byte count" '^xenpv_disk_bytes_total\{disk="xvdb",operation="write"\} 67108864$' \
   "$(in_guest "$disk" status --prometheus)"
 expect_line "a disk without a server" \
-  '^xenpv-disk: ask the server of xvdc: not available here \(no process serves it; start a server with xenpv-disk serve\)$' \
+  '^xenpv-disk: query the server of xvdc: not available here \(no process serves it; start a server with xenpv-disk serve\)$' \
   "$(refused status xvdc)"
 kill "$client"
 kill -TERM "$server"
 expect_end "an orderly end" 0
-expect "no server is no error" 0 "$(ask_json 'len(disks)' status)"
+expect "status without servers succeeds" 0 "$(ask_json 'len(disks)' status)"
 passed

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# xenpv-doctor's page in headless Chromium: doctor_page.sh XENPV_SIM XENPV_DOCTOR [FOLDER]
-# FOLDER: keeps the page and the screenshots for inspection.
+# doctor_page.sh XENPV_SIM XENPV_DOCTOR [DIRECTORY]: tests the HTML report of xenpv-doctor in
+# headless Chromium. The page and the screenshots are kept in DIRECTORY for inspection.
 source "$(dirname "$0")/check.sh"
 doctor=$2
 here=$(dirname "$0")
@@ -10,13 +10,13 @@ requires python3
 chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
 [[ -n $chromium ]] || { echo "skipped: chromium is not installed"; exit 77; }
 
-# A captured guest has all verdicts; a measurement on this machine has all charts.
+# The report on a captured guest shows all verdicts; that on a measurement here shows all charts.
 python3 "$here/evtchn_tree.py" unpack "$here/../unit/channels/captures/hvm-intx.txt" "$dir/guest"
 "$doctor" --root "$dir/guest" --html "$kept/captured.html" >/dev/null 2>&1 || true
 "$doctor" --measure 2s --html "$kept/measured.html" >/dev/null 2>&1 || true
 for page in captured measured; do
   mkdir -p "$kept/$page"
-  # Redirected, because the browser complains about missing services such as dbus.
+  # The browser complains about missing services such as dbus.
   status=0
   python3 "$here/page_check.py" "$chromium" "$kept/$page.html" "$kept/$page" >"$dir/output" 2>&1 || status=$?
   cat "$dir/output"

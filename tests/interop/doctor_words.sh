@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The output of xenpv-doctor, in all formats, for captured guests, a simulated guest and this
-# machine: doctor_words.sh XENPV_SIM XENPV_DOCTOR
+# doctor_words.sh XENPV_SIM XENPV_DOCTOR: tests the output of xenpv-doctor in all formats, for
+# captured guests, a simulated guest and this machine.
 source "$(dirname "$0")/check.sh"
 doctor=$2
 here=$(dirname "$0")
@@ -9,42 +9,42 @@ schema=$here/../../packaging/schema/xenpv-doctor.schema.json
 requires python3
 for name in pv pvh hvm-vector hvm-intx dom0; do python3 "$here/evtchn_tree.py" unpack "$captures/$name.txt" "$dir/$name"; done
 
-# The steal time of an emulated host is not under test.
+# Ignore the steal time of the emulated host.
 sed -i 's/^\(cpu[0-9 ].*\) [0-9]* 0 0$/\1 0 0 0/' "$dir"/*/proc/stat
 
-# in_capture NAME OPTION...: runs the doctor on that capture; ignores its exit status
+# in_capture NAME OPTION...: runs xenpv-doctor on the capture and ignores the exit status
 in_capture() {
   local name=$1
   shift
   "$doctor" --root "$dir/$name" "$@" 2>"$dir/stderr" || true
 }
 
-# rows, and the evidence below those that are not PASS
+# rows, and evidence below rows that are not PASS
 seen=$(in_capture hvm-intx)
 expect_line "a row" '^PASS +domain +HVM guest on Xen 4\.17\.7, Linux 6\.1\.0-56-amd64, 2 CPUs$' "$seen"
-expect_line "a bad one" '^FAIL +upcall +events arrive through a PCI interrupt: all on one CPU, without PV timers or PV IPIs$' "$seen"
+expect_line "a failed row" '^FAIL +upcall +events arrive through a PCI interrupt: all on one CPU, without PV timers or PV IPIs$' "$seen"
 expect_line "its evidence" '^ +/proc/interrupts xen-platform-pci: 536 0$' "$seen"
 expect_line "its remedy" "^ +-> remove xen_no_vector_callback from the kernel's command line and reboot$" "$seen"
-expect "no evidence below a good one" 0 "$(grep -c 'guest_type' <<<"$seen" || true)"
-expect_line "except with -v" '^ +/sys/hypervisor/guest_type: HVM$' "$(in_capture hvm-intx -v)"
+expect "no evidence below a passed row" 0 "$(grep -c 'guest_type' <<<"$seen" || true)"
+expect_line "evidence below a passed row with -v" '^ +/sys/hypervisor/guest_type: HVM$' "$(in_capture hvm-intx -v)"
 expect_line "a summary" '^[0-9]+ PASS, [0-9]+ WARN, [0-9]+ FAIL, [0-9]+ UNKNOWN$' "$(cat "$dir/stderr")"
 
 # the exit status is that of the worst row
 expect "FAIL" 2 "$(status_of "$doctor" --root "$dir/hvm-intx")"
 expect "UNKNOWN is not a failure" "0 0 1" \
   "$(in_capture pv | grep -Ec '^(WARN|FAIL)' || true) $(status_of "$doctor" --root "$dir/pv") $(in_capture pv | grep -c '^UNKNOWN' | sed 's/[1-9][0-9]*/1/')"
-expect "except with --strict" 1 "$(status_of "$doctor" --root "$dir/pv" --strict)"
+expect "UNKNOWN with --strict" 1 "$(status_of "$doctor" --root "$dir/pv" --strict)"
 for file in "$dir"/pv/proc/irq/*/smp_affinity_list; do echo 0 >"$file"; done
 expect "WARN" 1 "$(status_of "$doctor" --root "$dir/pv")"
 
-# errors: not 1 or 2, which are results
-expect "a wrong option" 64 "$(status_of "$doctor" --jsno)"
-expect "a folder that is no capture" 64 "$(status_of "$doctor" --root "$dir")"
-expect "measuring in a capture" 64 "$(status_of "$doctor" --root "$dir/pv" --measure 1s)"
-expect "too short a time" 64 "$(status_of "$doctor" --measure 10ms)"
+# errors have exit statuses other than 1 and 2, which are results
+expect "an unknown option" 64 "$(status_of "$doctor" --jsno)"
+expect "a directory that is not a capture" 64 "$(status_of "$doctor" --root "$dir")"
+expect "a measurement on a capture" 64 "$(status_of "$doctor" --root "$dir/pv" --measure 1s)"
+expect "a time that is too short" 64 "$(status_of "$doctor" --measure 10ms)"
 expect "a file that cannot be written" 70 "$(status_of "$doctor" --root "$dir/pv" --html "$dir/none/page.html")"
 expect "a missing report" 70 "$(status_of "$doctor" compare "$dir/none" "$dir/none")"
-expect_line "the manual page documents it" '^\.B 64$' "$("$doctor" --help-man)"
+expect_line "the man page documents it" '^\.B 64$' "$("$doctor" --help-man)"
 
 # on this machine
 "$doctor" >"$dir/here" 2>/dev/null || true
@@ -65,26 +65,26 @@ in_capture hvm-intx --json >"$dir/intx.json"
 compared=$("$doctor" compare "$dir/vector.json" "$dir/intx.json" 2>"$dir/stderr" || true)
 expect_line "worse rows first" '^worse +row upcall +PASS: .* +FAIL: ' "$(sed -n 2p <<<"$compared")"
 expect_line "differences" '^different +clocksource +xen +hpet$' "$compared"
-expect_line "parts that were not compared" '^not compared: timers and IPIs: both reports must be made with --measure' "$(cat "$dir/stderr")"
-expect "it got worse" 1 "$(status_of "$doctor" compare "$dir/vector.json" "$dir/intx.json")"
-expect "it got better" 0 "$(status_of "$doctor" compare "$dir/intx.json" "$dir/vector.json")"
-expect "the same report is no change" "" "$("$doctor" compare "$dir/intx.json" "$dir/intx.json" 2>/dev/null)"
+expect_line "omitted comparisons" '^not compared: timers and IPIs: both reports must be made with --measure' "$(cat "$dir/stderr")"
+expect "a worse report" 1 "$(status_of "$doctor" compare "$dir/vector.json" "$dir/intx.json")"
+expect "a better report" 0 "$(status_of "$doctor" compare "$dir/intx.json" "$dir/vector.json")"
+expect "two identical reports" "" "$("$doctor" compare "$dir/intx.json" "$dir/intx.json" 2>/dev/null)"
 echo '{"schema": "xenpv-doctor.report", "schema_version": 1, "time": 5}' >"$dir/bad.json"
 expect "an invalid report" "xenpv-doctor: $dir/bad.json: read a report: invalid argument (time is not a string): invalid argument" \
   "$("$doctor" compare "$dir/bad.json" "$dir/intx.json" 2>&1 | head -n 1)"
-expect "is an error" 64 "$(status_of "$doctor" compare "$dir/bad.json" "$dir/intx.json")"
+expect "an invalid report is an error" 64 "$(status_of "$doctor" compare "$dir/bad.json" "$dir/intx.json")"
 
 # output files
 in_capture pvh --prometheus "$dir/xenpv.prom" --html "$dir/page.html" >/dev/null
 expect_line "a metric" '^xen_events_total\{cpu="0",kind="timer"\} 5173$' "$(cat "$dir/xenpv.prom")"
-expect "each has its type once" 0 "$(grep '^# TYPE' "$dir/xenpv.prom" | sort | uniq -d | wc -l)"
+expect "each metric has one type" 0 "$(grep '^# TYPE' "$dir/xenpv.prom" | sort | uniq -d | wc -l)"
 expect "no temporary file is left" 0 "$(find "$dir" -maxdepth 1 -name '*.new' | wc -l)"
-if command -v promtool >/dev/null; then expect "promtool accepts them" 0 "$(status_of promtool check metrics <"$dir/xenpv.prom")"; fi
+if command -v promtool >/dev/null; then expect "promtool accepts the metrics" 0 "$(status_of promtool check metrics <"$dir/xenpv.prom")"; fi
 expect "a page" "<!DOCTYPE html>" "$(head -n 1 "$dir/page.html")"
 
-# a short measurement checks only the format; a busy machine cannot check the times
+# a short measurement tests only the format, because times are unreliable on a busy machine
 "$doctor" --measure 1s --json >"$dir/measured.json" 2>/dev/null || true
-expect "for all CPUs" "$(nproc)" "$(grep -c '"late_ns"' "$dir/measured.json")"
+expect "a measurement covers all CPUs" "$(nproc)" "$(grep -c '"late_ns"' "$dir/measured.json")"
 
 # JSON matches its schema
 if python3 -c 'import jsonschema' 2>/dev/null; then
@@ -93,7 +93,7 @@ if python3 -c 'import jsonschema' 2>/dev/null; then
   expect "all documents are valid" "6 xenpv-doctor.report 1 xenpv-doctor.comparison" \
     "$(python3 "$here/evtchn_tree.py" validate "$schema" "$dir"/{pv,dom0,pvh,vector,intx,measured,compared}.json | uniq -c | xargs)"
   sed 's/"verdict": "FAIL"/"verdict": "BAD"/' "$dir/intx.json" >"$dir/wrong.json"
-  expect "an invalid one is not" 1 "$(status_of python3 "$here/evtchn_tree.py" validate "$schema" "$dir/wrong.json")"
+  expect "an invalid document is rejected" 1 "$(status_of python3 "$here/evtchn_tree.py" validate "$schema" "$dir/wrong.json")"
 else
   echo "not checked: python3-jsonschema is not installed"
 fi

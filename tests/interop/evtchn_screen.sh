@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# xenpv-evtchn watch on a terminal: its output at 80x24 and 200x50, resizing, restoring of the
-# terminal, and CPU usage: evtchn_screen.sh XENPV_SIM XENPV_EVTCHN
+# evtchn_screen.sh XENPV_SIM XENPV_EVTCHN: tests xenpv-evtchn watch on a terminal: output at 80x24
+# and 200x50, resizing, restoring the terminal, and CPU usage.
 source "$(dirname "$0")/check.sh"
 evtchn=$2
 here=$(dirname "$0")
@@ -13,7 +13,7 @@ server=xenpv-$$
 terminal() { tmux -L "$server" -f /dev/null "$@"; }
 trap 'terminal kill-server 2>/dev/null || true; jobs -p | xargs -r kill 2>/dev/null || true; rm -rf "$dir"' EXIT
 
-# looks_until TEST...: captures the terminal in `shown` until TEST succeeds on it, for at most 20 s
+# looks_until TEST...: captures the terminal in `shown` until TEST succeeds, for at most 20 s
 looks_until() {
   local end=$((SECONDS + 20))
   while [[ $SECONDS -lt $end ]]; do
@@ -23,14 +23,14 @@ looks_until() {
   done
 }
 has_line() { grep -Eq -- "$1" <<<"$shown"; }
-# The line of the first channel, which shows the sort order.
+# The first channel shows the sort order.
 first_channel() { sed -n 4p <<<"$shown"; }
 first_is() { first_channel | grep -E -- "$1" >/dev/null; }
-# The last line is the shell's prompt.
+# If the shell is ready, the last line is its prompt.
 last_line() { grep . <<<"$shown" | tail -n 1; }
 is_prompt() { [[ $(last_line) == '$' ]]; }
 
-shows() { # WHAT REGEX: some line
+shows() { # WHAT REGEX: expects a matching line
   looks_until has_line "$2"
   expect_line "$1" "$2" "$shown"
 }
@@ -46,7 +46,7 @@ widest() { awk '{ if (length > most) most = length } END { print most }' <<<"$sh
 
 tree grow "$dir/dom0" 60 &
 growing=$!
-# Short commands: a longer one would wrap depending on the paths.
+# Commands must be short, because long paths would wrap.
 printf '#!/bin/sh\nexec "%s" watch --root "$1" --interval 500ms\n' "$evtchn" >"$dir/w"
 printf '#!/bin/sh\nstty -a | grep -c -- " -echo "\n"%s" watch --root cpus-64 --iterations 2 --interval 400ms\necho ended\n' \
   "$evtchn" >"$dir/twice"
@@ -55,22 +55,22 @@ terminal new-session -d -x 80 -y 24 "cd $dir; echo before; PS1='$ ' sh"
 shows_prompt "a shell"
 terminal send-keys "./w dom0" Enter
 shows "a summary at 80x24" '^[0-9]+ events/s, [0-9]+ % on CPU 0; balance [01]\.[0-9]+, movable [01]\.[0-9]+ \(1 is even\)$'
-shows "the CPUs' columns, as there are only two" '^ +IRQ KIND +NAME +EVENTS/S ON +CPU0 +CPU1$'
+shows "one column per CPU, because there are only two" '^ +IRQ KIND +NAME +EVENTS/S ON +CPU0 +CPU1$'
 expect_line "the total of each CPU" '^all +[0-9]+ +[0-9]+$' "$shown"
 expect_line "channels" '^ +[0-9]+ device +blkif-backend +[0-9.]+ CPU [01]( [0-9]+%)? +[0-9.]+ +[0-9.]+$' "$shown"
-expect_line "the keys in the last line" '^41 channels; sort by r rate, i IRQ, n name; q quits$' "$(tail -n 1 <<<"$shown")"
-expect "all of the window's lines" 24 "$(wc -l <<<"$shown")"
-expect "and no more than its columns" yes "$([[ $(widest) -le 80 ]] && echo yes)"
+expect_line "the last line lists the keys" '^41 channels; sort by r rate, i IRQ, n name; q quits$' "$(tail -n 1 <<<"$shown")"
+expect "all lines of the window are used" 24 "$(wc -l <<<"$shown")"
+expect "no line is wider than the window" yes "$([[ $(widest) -le 80 ]] && echo yes)"
 rates() { awk '$2 ~ /^(timer|ipi|device|user|pirq|xenbus|console|virq|spinlock)$/ { print $4 }' <<<"$shown"; }
-expect "the busiest first" "$(rates | sort -rn)" "$(rates)"
+expect "channels are sorted by rate" "$(rates | sort -rn)" "$(rates)"
 terminal send-keys i
 shows_first "sorted by interrupt" '^ +1 pirq +i8042'
 terminal resize-window -x 200 -y 50
 shows "the last channels fit at 200x50" '^ +60 device'
-expect "all of the larger window's lines" 50 "$(wc -l <<<"$shown")"
+expect "all lines of the larger window are used" 50 "$(wc -l <<<"$shown")"
 terminal resize-window -x 40 -y 10
-shows "a small window shows a part" '^ +IRQ KIND'
-expect "and stays within it" yes "$([[ $(widest) -le 40 && $(wc -l <<<"$shown") -eq 10 ]] && echo yes)"
+shows "a small window shows part of the list" '^ +IRQ KIND'
+expect "the output fits in the small window" yes "$([[ $(widest) -le 40 && $(wc -l <<<"$shown") -eq 10 ]] && echo yes)"
 terminal send-keys q
 shows_prompt "q quits"
 expect_line "the terminal is restored" '^\$ \./w dom0$' "$shown"
@@ -80,26 +80,26 @@ terminal send-keys C-c
 shows_prompt "Ctrl-C quits"
 expect "the terminal is restored again" 2 "$(grep -cE '^\$ \./w dom0$' <<<"$shown")"
 terminal send-keys ./twice Enter
-shows "it ends after its iterations" '^ended$'
-expect_line "with echo enabled again" '^0$' "$shown"
-shows_prompt "and the shell continues"
+shows "watch ends after the last iteration" '^ended$'
+expect_line "echo is enabled again" '^0$' "$shown"
+shows_prompt "the shell is ready again"
 
-# no room for the columns of 64 CPUs
+# not enough space for 64 CPU columns
 tree grow "$dir/cpus-64" 20 &
 terminal resize-window -x 80 -y 24
 terminal send-keys "./w cpus-64" Enter
-shows "some CPUs, by name" '^CPU 0: [0-9.]+ +CPU 1: [0-9.]+ '
-expect_line "and a hint that there are more" '^... and more CPUs; --json has them all$' "$shown"
-expect_line "no columns of CPUs" '^ +IRQ KIND +NAME +EVENTS/S ON$' "$shown"
+shows "some CPUs in the summary" '^CPU 0: [0-9.]+ +CPU 1: [0-9.]+ '
+expect_line "a hint that there are more CPUs" '^... and more CPUs; --json has them all$' "$shown"
+expect_line "no CPU columns" '^ +IRQ KIND +NAME +EVENTS/S ON$' "$shown"
 terminal kill-server
 kill $growing
 
-# Its CPU usage with 500 channels on 8 and 64 CPUs at an interval of 1 s: less than 2 %.
+# CPU usage with 500 channels on 8 and 64 CPUs at an interval of 1 s must be less than 2 %.
 if is_sanitized "$evtchn"; then passed && exit; fi
 for cpus in 8 64; do
   tree make "$dir/large-$cpus" 500 "$cpus"
   share=$(tree cpu_share "$dir/large-$cpus" 10 "$evtchn" watch --root "$dir/large-$cpus")
   echo "500 channels on $cpus CPUs: $share % of a CPU"
-  expect "watch costs less than 2 % of a CPU ($share)" yes "$(awk -v share="$share" 'BEGIN { if (share < 2) print "yes" }')"
+  expect "watch uses less than 2 % of a CPU ($share)" yes "$(awk -v share="$share" 'BEGIN { if (share < 2) print "yes" }')"
 done
 passed

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Makes and changes trees for xenpv-evtchn --root, and tests programs with them.
+"""Creates and modifies directory trees for xenpv-evtchn --root, and tests programs with them.
 
-usage: evtchn_tree.py unpack CAPTURE DIR          unpack a capture of tests/unit/channels/captures
-       evtchn_tree.py make DIR ROWS CPUS          make a guest with ROWS event channels
+usage: evtchn_tree.py unpack CAPTURE DIR          unpack a capture from tests/unit/channels/captures
+       evtchn_tree.py make DIR ROWS CPUS          create a guest with ROWS event channels
        evtchn_tree.py grow DIR SECONDS            increase the counts regularly, as in a busy guest
-       evtchn_tree.py validate SCHEMA [FILE...]   validate JSON documents, one a file or one a line
+       evtchn_tree.py validate SCHEMA [FILE...]   validate JSON documents, one per file or one per line
        evtchn_tree.py cpu_share DIR SECONDS COMMAND...
-                                                  run COMMAND on a terminal of 200x50 and print its
-                                                  CPU usage in percent
+                                                  run COMMAND on a 200x50 terminal and print its CPU
+                                                  usage in percent
 """
 
 import fcntl
@@ -52,7 +52,7 @@ def make(top, rows, cpus):
 
 
 def count_up(path):
-    """Increases the largest count of each row. Replaces the file atomically."""
+    """Increases the largest count in each row, and replaces the file atomically."""
     lines = open(path, encoding="utf-8").read().split("\n")
     cpus = len(lines[0].split())
     for at, line in enumerate(lines):
@@ -69,7 +69,7 @@ def count_up(path):
 
 def grow(top, seconds, pause=0.25):
     end = time.monotonic() + float(seconds)
-    # The caller may remove the tree meanwhile.
+    # The caller may remove the tree at any time.
     while time.monotonic() < end and os.path.exists(top + "/proc/interrupts"):
         try:
             count_up(top + "/proc/interrupts")
@@ -108,7 +108,7 @@ def cpu_share(top, seconds, *command):
             while data := os.read(terminal, 65536):
                 seen.append(data)
         except OSError:
-            pass  # the other side is closed
+            pass  # the command has closed the terminal
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -120,7 +120,7 @@ def cpu_share(top, seconds, *command):
     reader.join()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     if status != 0 or b"EVENTS/S" not in b"".join(seen):
-        sys.exit("the command failed or showed nothing: status %d" % status)
+        sys.exit("the command failed or printed nothing: status %d" % status)
     print("%.2f" % (100 * (used.ru_utime + used.ru_stime) / elapsed))
 
 

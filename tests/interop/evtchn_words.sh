@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The output of xenpv-evtchn, in all formats, for captured guests and a simulated one:
-# evtchn_words.sh XENPV_SIM XENPV_EVTCHN
+# evtchn_words.sh XENPV_SIM XENPV_EVTCHN: tests the output of xenpv-evtchn in all formats, for
+# captured guests and a simulated guest.
 source "$(dirname "$0")/check.sh"
 evtchn=$2
 here=$(dirname "$0")
@@ -9,7 +9,7 @@ schema=$here/../../packaging/schema/xenpv-evtchn.schema.json
 requires python3 tar
 for name in pv pvh dom0 cpus-64; do python3 "$here/evtchn_tree.py" unpack "$captures/$name.txt" "$dir/$name"; done
 
-# in_capture NAME COMMAND...: runs the command on that capture
+# in_capture NAME COMMAND...: runs the command on the capture
 in_capture() {
   local name=$1 command=$2
   shift 2
@@ -18,25 +18,25 @@ in_capture() {
 
 # list
 listed=$(in_capture pv list)
-expect_line "the table has a head" '^IRQ +PORT +KIND +NAME +PEER +CPU +AFFINITY +EVENTS +BELONGS-TO$' "$listed"
-expect "a line for each channel" 22 "$(wc -l <<<"$listed")"
+expect_line "the table has a header" '^IRQ +PORT +KIND +NAME +PEER +CPU +AFFINITY +EVENTS +BELONGS-TO$' "$listed"
+expect "one line per channel" 22 "$(wc -l <<<"$listed")"
 expect_line "a timer, whose port is unknown" '^ +0 +- +timer +timer0 +- +0 +0 +3229 +-$' "$listed"
 expect_line "a queue of a disk" '^ +15 +~16 +device +blkif +0:\? +0 +0-1 +97 +device/vbd/51712 queue 1$' "$listed"
-expect_line "a process" '^ +20 +- +user +evtchn:xenpv-sim .* process 310$' "$listed"
+expect_line "a channel of a process" '^ +20 +- +user +evtchn:xenpv-sim .* process 310$' "$listed"
 expect_line "the available sources" '^sources: xenstore, proc, processes$' "$(cat "$dir/stderr")"
-expect_line "and the missing ones" '^  not used: hypervisor \(.*\): not in the capture$' "$(cat "$dir/stderr")"
+expect_line "the missing sources" '^  not used: hypervisor \(.*\): not in the capture$' "$(cat "$dir/stderr")"
 expect "channels of one kind" "8 ipi" "$(in_capture pv list --kind ipi | awk 'NR > 1 { print $3 }' | uniq -c | xargs)"
 expect "channels of CPU 1" "14 16 18 20" "$(in_capture pv list --kind device --kind user --cpu 1 | awk 'NR > 1 { print $1 }' | xargs)"
-expect "domain 0's ports are lsevtchn's lines" "$(sed '1,/^== .xenpv.ports/d; /^== /,$d' "$captures/dom0.txt")" \
+expect "the ports of domain 0 match lsevtchn" "$(sed '1,/^== .xenpv.ports/d; /^== /,$d' "$captures/dom0.txt")" \
   "$(in_capture dom0 list --lsevtchn)"
-expect "csv has a line for each channel too" 42 "$(in_capture dom0 list --csv | wc -l)"
-expect "csv has a column for each CPU" "events,cpu0,cpu1" "$(in_capture pv list --csv | head -n 1 | tr -d '\r' | grep -o 'events.*')"
+expect "CSV has one line per channel" 42 "$(in_capture dom0 list --csv | wc -l)"
+expect "CSV has one column per CPU" "events,cpu0,cpu1" "$(in_capture pv list --csv | head -n 1 | tr -d '\r' | grep -o 'events.*')"
 
 # errors
 expect "two formats at once" 2 "$(status_of in_capture pv list --json --csv)"
 expect "an unknown kind" 2 "$(status_of in_capture pv list --kind disk)"
-expect "a folder that is no capture" 2 "$(status_of "$evtchn" list --root "$dir")"
-expect_line "and the expected folder" 'it contains no proc/interrupts; unpack an archive made by xenpv-evtchn capture' \
+expect "a directory that is not a capture" 2 "$(status_of "$evtchn" list --root "$dir")"
+expect_line "the error states the expected directory" 'it contains no proc/interrupts; unpack an archive made by xenpv-evtchn capture' \
   "$("$evtchn" list --root "$dir" 2>&1 || true)"
 if [[ $(cat /sys/hypervisor/type 2>/dev/null) != xen ]]; then
   expect "no Xen here" 77 "$(status_of "$evtchn" list)"
@@ -47,29 +47,29 @@ expect "a broken /proc/interrupts is reported" "not used: proc (" \
      echo nonsense >"$dir/broken/proc/interrupts"; in_capture broken list >/dev/null; grep -o 'not used: proc (' "$dir/stderr")"
 
 # balance
-expect_line "the busiest CPU's queues are moved, with the reason" \
+expect_line "the queues of the busiest CPU are moved, with a reason" \
   '^346 +blkif +0 +[0-9]+ +1000 +pinned: blkif goes to 1-3$' "$(in_capture cpus-64 balance --policy 'pin:blkif=1-3')"
-expect "nothing is moved in a capture" 2 "$(status_of in_capture pv balance --apply)"
+expect "--apply is refused on a capture" 2 "$(status_of in_capture pv balance --apply)"
 expect "no NUMA nodes" 77 "$(status_of in_capture pv balance --policy numa)"
 expect "an unknown policy" 2 "$(status_of in_capture pv balance --policy best)"
 
-# affinity and balance --apply, on a tree that accepts writes without a kernel behind it
+# affinity and balance --apply, on a directory tree that is not backed by a kernel
 in_tree() { XENPV_ROOT=$dir/$1 "$evtchn" "${@:2}" 2>"$dir/stderr"; }
 expect_line "one channel is moved" '^blkif \(interrupt 14\) to CPU 0: set, no event arrived to prove it$' \
   "$(in_tree pv affinity 14 0 --interval 10ms)"
 expect "its affinity was written" 0 "$(cat "$dir/pv/proc/irq/14/smp_affinity_list")"
 expect "an ambiguous name" 2 "$(status_of in_tree pv affinity blkif 0)"
-expect_line "has to be more precise" "event channel 'blkif': invalid argument \(interrupts 14, 15, 16, 17, 18, 19 have this name; specify one by number\)" \
+expect_line "the error lists the matching interrupts" "event channel 'blkif': invalid argument \(interrupts 14, 15, 16, 17, 18, 19 have this name; specify one by number\)" \
   "$(cat "$dir/stderr")"
 expect "an unknown name" 2 "$(status_of in_tree pv affinity vif0 0)"
 python3 "$here/evtchn_tree.py" grow "$dir/pv" 8 &
 in_tree pv affinity 15 1 --interval 1s --json >"$dir/affinity.json" || true
-expect "events that still come to the old CPU are no success" '"verdict": "elsewhere",' \
+expect "affinity fails if events still arrive on the old CPU" '"verdict": "elsewhere",' \
   "$(grep -o '"verdict": .*' "$dir/affinity.json")"
 status=0
 in_tree pv balance --apply --interval 1s --policy 'pin:xenbus=0' --json >"$dir/applied.json" || status=$?
-expect "nor are they for balance" 1 "$status"
-expect_line "it reports the result" '"reason": "[0-9]+ of [0-9]+ events arrived elsewhere"' "$(cat "$dir/applied.json")"
+expect "balance fails if events still arrive on the old CPU" 1 "$status"
+expect_line "balance reports the reason" '"reason": "[0-9]+ of [0-9]+ events arrived elsewhere"' "$(cat "$dir/applied.json")"
 wait
 python3 "$here/evtchn_tree.py" make "$dir/wide" 300 128
 expect "128 CPUs and 300 channels" "301 128" \
@@ -82,7 +82,7 @@ expect_line "a summary" '^[0-9]+ events/s, [0-9]+ % on CPU 0; balance 0\.[0-9]+,
 expect_line "a channel" '^ +[0-9]+ device +blkif-backend +[0-9.]+ CPU [01]$' "$watched"
 expect "no control characters" 0 "$(grep -c $'\x1b' <<<"$watched" || true)"
 in_capture dom0 watch --interval 500ms --iterations 2 --json >"$dir/watch.json"
-expect "a document a line" 2 "$(wc -l <"$dir/watch.json")"
+expect "one document per line" 2 "$(wc -l <"$dir/watch.json")"
 wait
 mkdir -p "$dir/vanishing/proc"
 printf '  CPU0\n 1: 5 xen-dyn -event a\n' >"$dir/vanishing/proc/interrupts"
@@ -91,21 +91,21 @@ vanished=$(in_capture vanishing watch --interval 1s --iterations 1)
 mkdir -p "$dir/foreign/proc"
 printf '  CPU0\n 1: 5 xen-dyn -event evtchn:größer-als-zweiundzwanzig\n' >"$dir/foreign/proc/interrupts"
 (sleep 0.3; sed 's/ 5 / 9 /' "$dir/foreign/proc/interrupts" >"$dir/foreign/proc/new"; mv "$dir/foreign/proc/new" "$dir/foreign/proc/interrupts") &
-expect_line "a long name is cut between characters" '^ +1 user +evtchn:größer-als-zwe\+ +' "$(in_capture foreign watch --interval 1s --iterations 1)"
+expect_line "a long name is truncated between characters" '^ +1 user +evtchn:größer-als-zwe\+ +' "$(in_capture foreign watch --interval 1s --iterations 1)"
 expect_line "a new channel" '^new: b$' "$vanished"
-expect_line "and a removed one" '^gone: a$' "$vanished"
+expect_line "a removed channel" '^gone: a$' "$vanished"
 wait
 
 # capture of a simulated guest
 (cd "$dir" && "$sim" run --disk xvdb,memory=4M -- "$evtchn" capture guest.tar 2>/dev/null && tar -xf guest.tar)
 expect "its guest type" "PVH" "$(cat "$dir/xenpv-capture/sys/hypervisor/guest_type")"
-expect_line "and its console" '^console/port = "2"$' "$(cat "$dir/xenpv-capture/xenpv/store")"
+expect_line "its console" '^console/port = "2"$' "$(cat "$dir/xenpv-capture/xenpv/store")"
 rm -r "$dir/xenpv-capture"
 XENPV_ROOT=$dir/dom0 "$evtchn" capture - 2>/dev/null | tar -x -C "$dir"
 expect "a captured guest can be listed" "$(in_capture dom0 list --csv | cut -d, -f 1,5,19)" \
   "$(in_capture xenpv-capture list --csv | cut -d, -f 1,5,19)"
 
-# ping: a simulated guest has no counts, and ping reports that
+# ping on a simulated guest, which has no interrupt counts
 "$sim" run -- "$evtchn" ping --count 200 --from 0 --to 0 --svg "$dir/ping.svg" >"$dir/ping" 2>"$dir/stderr"
 expect_line "a matrix" '^0 +[0-9.]+ (ns|us|ms) \?$' "$(cat "$dir/ping")"
 expect_line "each pair" '^ +0 +0 +200 +[0-9.]+ (ns|us|ms) .* unverified$' "$(cat "$dir/ping")"
@@ -114,9 +114,9 @@ expect_line "the reason" '^1 of 1 pairs unverified: .*/proc/interrupts cannot be
 expect "a percentile needs enough samples, also in the chart" "1 0" \
   "$(grep -c 'p99' "$dir/ping.svg") $(grep -c 'p99' "$dir/few.svg" || true)"
 expect "a chart" 'svg' "$(python3 -c "import sys, xml.dom.minidom; print(xml.dom.minidom.parse(sys.argv[1]).documentElement.tagName)" "$dir/ping.svg")"
-expect "a CPU that is not ours" 2 "$(status_of "$sim" run -- "$evtchn" ping --from 8000)"
+expect "a CPU that does not exist" 2 "$(status_of "$sim" run -- "$evtchn" ping --from 8000)"
 
-# A guest that is saved and restored meanwhile: closing handles from before triggers a kernel BUG.
+# ping while the guest is saved and restored: closing a handle from before triggers a kernel BUG.
 "$sim" start --dir "$host"
 count=$((100000000 - $$))
 in_domain 1 "$evtchn" ping --count "$count" --from 0 --to 0 --block >/dev/null 2>"$dir/stderr" &
@@ -126,11 +126,11 @@ until "$sim" status --dir "$host" | grep -q '"user_event_channels": 2' || [[ $((
 "$sim" domain save-restore --dir "$host" 1 >/dev/null
 status=0
 wait "$pinging" || status=$?
-expect "it exits" 1 "$status"
-expect_line "with the reason" 'the guest was saved and restored during the measurement; start again' "$(cat "$dir/stderr")"
-expect "without a kernel BUG" "[]" "$("$sim" status --dir "$host" | python3 -c 'import json, sys; print(json.load(sys.stdin).get("kernel_bugs"))')"
+expect "ping exits with an error" 1 "$status"
+expect_line "ping reports the reason" 'the guest was saved and restored during the measurement; start again' "$(cat "$dir/stderr")"
+expect "no kernel BUG is recorded" "[]" "$("$sim" status --dir "$host" | python3 -c 'import json, sys; print(json.load(sys.stdin).get("kernel_bugs"))')"
 "$sim" stop --dir "$host"
-# The custodian keeps such handles until power-off: end it by hand.
+# The custodian would keep such handles until power-off.
 pgrep -f -- "xenpv-evtchn ping --count $count" | xargs -r kill -9
 
 # JSON matches its schema
@@ -143,7 +143,7 @@ if python3 -c 'import jsonschema' 2>/dev/null; then
     "$(python3 "$here/evtchn_tree.py" validate "$schema" "$dir"/list-{pv,dom0,pvh,cpus-64}.json \
       "$dir/balance.json" "$dir/applied.json" "$dir/affinity.json" "$dir/ping.json" "$dir/watch.json" | xargs)"
   sed 's/"kind": "timer"/"kind": "clock"/' "$dir/list-pv.json" >"$dir/wrong.json"
-  expect "an invalid one is not" 1 "$(status_of python3 "$here/evtchn_tree.py" validate "$schema" "$dir/wrong.json")"
+  expect "an invalid document is rejected" 1 "$(status_of python3 "$here/evtchn_tree.py" validate "$schema" "$dir/wrong.json")"
 else
   echo "not checked: python3-jsonschema is not installed"
 fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The output of xenpv-timer and xenpv-ipi, in all formats, on this machine, with captured guests and
-# in a simulated one: latency_words.sh XENPV_SIM XENPV_TIMER XENPV_IPI
+# latency_words.sh XENPV_SIM XENPV_TIMER XENPV_IPI: tests the output of xenpv-timer and xenpv-ipi in
+# all formats, on this machine, on captured guests and in a simulated guest.
 source "$(dirname "$0")/check.sh"
 timer=$2
 ipi=$3
@@ -13,32 +13,32 @@ done
 cpu=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
 cpus=$(nproc)
 
-# in_capture NAME COMMAND...: runs the command with the captured guest's /proc and /sys
+# in_capture NAME COMMAND...: runs the command with /proc and /sys of the captured guest
 in_capture() { XENPV_ROOT=$dir/$1 "${@:2}" 2>"$dir/stderr"; }
-# json_of EXPRESSION FILE: evaluates a Python expression on the document, `d`
+# json_of EXPRESSION FILE: evaluates a Python expression on the document `d` in FILE
 json_of() { python3 -c 'import json, sys; d = json.load(open(sys.argv[2])); print(eval(sys.argv[1]))' "$1" "$2"; }
 
 # xenpv-timer on this machine
 "$timer" --cpus "$cpu" --interval 1ms --duration 300ms >"$dir/here" 2>"$dir/stderr" || true
 expect_line "the method and policy" '^late after clock_nanosleep every 1.00 ms, SCHED_(FIFO 80|OTHER with a timer slack of 1 ns):$' \
   "$(cat "$dir/here")"
-expect_line "the figures; p99 needs 1000 periods" \
+expect_line "the results; p99 needs 1000 periods" \
   "^ +$cpu +[0-9]+ +[0-9]+( +[0-9.]+ [num]?s){4} +- +- +[0-9.]+ [num]?s +[0-9.]+/s +[a-z]+\$" "$(cat "$dir/here")"
-expect_line "and the timers that fired" '^CPU +TIMER +MIN-DELTA +NEEDED +PV-EVENTS +LOC +STEAL +RUNNABLE +WAITED$' "$(cat "$dir/here")"
+expect_line "the timers that fired" '^CPU +TIMER +MIN-DELTA +NEEDED +PV-EVENTS +LOC +STEAL +RUNNABLE +WAITED$' "$(cat "$dir/here")"
 if [[ $(cat /sys/hypervisor/type 2>/dev/null) != xen ]]; then
   expect_line "no Xen" '^not a Xen guest: ' "$(cat "$dir/stderr")"
   if grep -q '^LOC' /proc/interrupts; then
-    expect "wake-ups by this machine's own timer are verified" "verified" "$(awk 'NR == 3 { print $NF }' "$dir/here")"
+    expect "wake-ups by the timer of this machine are verified" "verified" "$(awk 'NR == 3 { print $NF }' "$dir/here")"
   fi
 fi
 "$timer" --cpus "$cpu" --duration 300ms --histogram >"$dir/bars" 2>/dev/null || true
 expect_line "a histogram" '^ +< [0-9.]+ (us|ms) +[0-9]+ #+$' "$(cat "$dir/bars")"
 "$timer" --cpus "$cpu" --method spin --duration 100ms >"$dir/gaps" 2>/dev/null
 expect_line "gaps" "^ +$cpu +[0-9.]+ ms +[0-9]+ .* [0-9.]+% " "$(cat "$dir/gaps")"
-expect "no timer, no split" "no split: no timer is used" \
+expect "without a timer, there is no split" "no split: no timer is used" \
   "$("$timer" --cpus "$cpu" --method spin --duration 10ms --split 2>&1 >/dev/null | grep split)"
 
-# Ctrl-C ends it with the results so far
+# after Ctrl-C, xenpv-timer reports the results so far
 "$timer" --cpus "$cpu" --duration 60min --json >"$dir/early.json" 2>"$dir/stderr" &
 timing=$!
 waited=0
@@ -49,23 +49,23 @@ wait "$timing" || true
 expect "the document is complete" "True 1" "$(json_of 'str(d["ended_early"]) + " " + str(len(d["cpus"]))' "$dir/early.json")"
 expect_line "a note that it ended early" '^the measurement ended early$' "$(cat "$dir/stderr")"
 
-# on captured guests: their counts do not change, so all wake-ups are refuted
+# on captured guests, counts never change, so all wake-ups are refuted
 status=0
 in_capture pvh "$timer" --cpus "$cpu" --duration 100ms >/dev/null || status=$?
-expect "that is a failure" 1 "$status"
-expect_line "with the reason" "^CPU $cpu is refuted: [0-9]+ wake-ups, and row timer$cpu counted 0\$" "$(cat "$dir/stderr")"
+expect "a refuted measurement fails" 1 "$status"
+expect_line "the reason is reported" "^CPU $cpu is refuted: [0-9]+ wake-ups, and row timer$cpu counted 0\$" "$(cat "$dir/stderr")"
 status=0
 in_capture hvm-intx "$timer" --cpus "$cpu" --duration 100ms >/dev/null || status=$?
-expect "a guest without PV timer fails, too" 1 "$status"
-expect_line "by name of its timer" "^CPU $cpu is refuted: " "$(cat "$dir/stderr")"
+expect "a measurement without PV timer fails" 1 "$status"
+expect_line "the refuted CPU is reported" "^CPU $cpu is refuted: " "$(cat "$dir/stderr")"
 
-# a simulated guest has no counts at all
+# a simulated guest has no interrupt counts
 "$sim" run -- "$timer" --cpus "$cpu" --duration 100ms --split >"$dir/simulated" 2>"$dir/stderr"
-expect_line "unverified is no failure" ' unverified$' "$(cat "$dir/simulated")"
-expect_line "the reason why there is no split" '^no split: trace the kernel.s timers: .*a captured or simulated guest has no kernel to trace' "$(cat "$dir/stderr")"
+expect_line "an unverified measurement succeeds" ' unverified$' "$(cat "$dir/simulated")"
+expect_line "the reason for the missing split" '^no split: trace the kernel.s timers: .*a captured or simulated guest has no kernel to trace' "$(cat "$dir/stderr")"
 
 # errors
-expect "a CPU that we may not use" 2 "$(status_of "$timer" --cpus 8000)"
+expect "a CPU that may not be used" 2 "$(status_of "$timer" --cpus 8000)"
 expect "an unknown method" 2 "$(status_of "$timer" --method sleep)"
 expect "an interval that is too short" 2 "$(status_of "$timer" --interval 1us)"
 expect_line "the allowed range" "--interval '1us': invalid argument \(expected 10.0 us to 10.0 s\)" \
@@ -75,10 +75,10 @@ if command -v setpriv >/dev/null && [[ $(id -u) -eq 0 ]]; then
   cp "$timer" "$dir/timer" && chmod 755 "$dir" "$dir/timer"
   nobody() { setpriv --reuid=65534 --clear-groups prlimit --rtprio=0 "$dir/timer" "$@"; }
   if nobody --version >/dev/null 2>&1; then
-    expect "SCHED_FIFO that is required and refused" 77 "$(status_of nobody --policy fifo --duration 10ms)"
+    expect "SCHED_FIFO is required but not permitted" 77 "$(status_of nobody --policy fifo --duration 10ms)"
     nobody --cpus "$cpu" --duration 50ms >"$dir/other" 2>"$dir/stderr" || true
-    expect_line "if it is not required, it warns and measures" '^SCHED_FIFO 80 is refused \(operation not permitted\): ' "$(cat "$dir/stderr")"
-    expect_line "in the table too" 'SCHED_OTHER with a timer slack of 1 ns:$' "$(cat "$dir/other")"
+    expect_line "SCHED_FIFO is not permitted: a warning" '^SCHED_FIFO 80 is refused \(operation not permitted\): ' "$(cat "$dir/stderr")"
+    expect_line "the table shows the actual policy" 'SCHED_OTHER with a timer slack of 1 ns:$' "$(cat "$dir/other")"
   fi
 fi
 
@@ -94,17 +94,17 @@ if [[ $counts == yes ]]; then
   expect "a chart" svg "$(python3 -c "import sys, xml.dom.minidom; print(xml.dom.minidom.parse(sys.argv[1]).documentElement.tagName)" "$dir/ipi.svg")"
   expect "no control characters without a terminal" 0 "$(grep -c $'\x1b' "$dir/here" || true)"
 fi
-# Calls without counted IPIs, as if none were sent.
+# On a captured guest, IPIs are not counted, as if none had been sent.
 status=0
 if [[ $cpus -ge 2 ]]; then
   in_capture pvh "$ipi" --method membarrier --from 0 --to 1 --count 20 --batch 10 --json >"$dir/trap.json" || status=$?
-  expect "a time without an IPI is not shown" "refuted None 11" \
+  expect "a time without IPIs is not reported" "refuted None 11" \
     "$(json_of '" ".join(str(d["pairs"][0][k]) for k in ("verdict", "round_trip_ns", "batches_thrown_away"))' "$dir/trap.json")"
-  expect "and is a failure" 1 "$status"
-  expect_line "with the reason" '^1 times: refuted: 10 calls, and CPU 1 counted 0 IPIs: the measuring thread there was not always running$' "$(cat "$dir/stderr")"
+  expect "a refuted IPI measurement fails" 1 "$status"
+  expect_line "the reason for the refutation is reported" '^1 times: refuted: 10 calls, and CPU 1 counted 0 IPIs: the measuring thread there was not always running$' "$(cat "$dir/stderr")"
 fi
 expect "a broadcast alone has no chart" 2 "$(status_of "$ipi" --method broadcast --count 1 --svg "$dir/none.svg")"
-expect "a CPU that we may not use" 2 "$(status_of "$ipi" --from 8000)"
+expect "a CPU that may not be used" 2 "$(status_of "$ipi" --from 8000)"
 
 # JSON matches its schema
 if python3 -c 'import jsonschema' 2>/dev/null; then
@@ -115,10 +115,10 @@ if python3 -c 'import jsonschema' 2>/dev/null; then
     "$(python3 "$here/evtchn_tree.py" validate "$schemas/xenpv-timer.schema.json" "$dir"/{early,spin,split,sim}.json | xargs)"
   "$ipi" --count 20 --batch 10 --json >"$dir/ipi.json" 2>/dev/null || true
   "$sim" run -- "$ipi" --count 20 --batch 10 --json >"$dir/sim-ipi.json" 2>/dev/null || true
-  expect "and those of xenpv-ipi" "xenpv-ipi xenpv-ipi" \
+  expect "all documents of xenpv-ipi are valid" "xenpv-ipi xenpv-ipi" \
     "$(python3 "$here/evtchn_tree.py" validate "$schemas/xenpv-ipi.schema.json" "$dir"/{ipi,sim-ipi}.json | xargs)"
   sed 's/"pv"/"quick"/; s/"native"/"quick"/; s/"unknown"/"quick"/' "$dir/ipi.json" >"$dir/wrong.json"
-  expect "an invalid one is not" 1 "$(status_of python3 "$here/evtchn_tree.py" validate "$schemas/xenpv-ipi.schema.json" "$dir/wrong.json")"
+  expect "an invalid document is rejected" 1 "$(status_of python3 "$here/evtchn_tree.py" validate "$schemas/xenpv-ipi.schema.json" "$dir/wrong.json")"
 else
   echo "not checked: python3-jsonschema is not installed"
 fi

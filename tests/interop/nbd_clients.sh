@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Public NBD clients against xenpv-disk on the simulator: nbd_clients.sh XENPV_SIM XENPV_DISK
+# nbd_clients.sh XENPV_SIM XENPV_DISK: tests xenpv-disk on the simulator with third-party NBD
+# clients.
 source "$(dirname "$0")/check.sh"
 disk=$2
 here=$(dirname "$0")
 requires nbdinfo nbdcopy nbdkit qemu-img qemu-io python3
 
-# on_disk OPTION... -- CMD: runs CMD with $uri set, while the disk is served in domain 1
+# on_disk OPTION... -- CMD: runs CMD while the disk is served in domain 1, with $uri set to its URI
 on_disk() {
   local options=()
   while [ "$1" != -- ]; do options+=("$1"); shift; done
@@ -20,7 +21,7 @@ for name in xvdb xvdc; do
   for can in connect read write zero fast-zero trim flush fua df multi-conn; do
     expect "$name: nbdinfo --can $can" 0 "$(status_of on_disk $name -- "nbdinfo --can $can \"\$uri\"")"
   done
-  expect "$name: nbdcopy there and back, four connections" same "$(on_disk $name -- '
+  expect "$name: nbdcopy to the disk and back, four connections" same "$(on_disk $name -- '
     nbdkit -U - pattern 64M --run "nbdcopy \"\$uri\" $2/pattern.img"
     nbdcopy --connections=4 "$2/pattern.img" "$uri"
     nbdcopy --connections=4 "$uri" "$2/back.img"
@@ -46,15 +47,15 @@ expect_line "conformance of a disk without flush" ' 0 failed' "$checked"
 checked=$(on_disk xvdb -- 'python3 "$1/nbd_conformance.py" "unix:$unixsocket" xvdb --deadline 10 \
   --only handshake_is_dropped' || true)
 expect_line "a handshake times out after ten seconds" '^ok idle_handshake_is_dropped: after (9|10|11)' "$checked"
-expect_line "also one that sends byte by byte" '^ok trickling_handshake_is_dropped: after (9|10|11)' "$checked"
+expect_line "a handshake sent byte by byte times out, too" '^ok trickling_handshake_is_dropped: after (9|10|11)' "$checked"
 expect "a read-only disk is exported read-only" 0 "$(status_of on_disk xvdd -- 'nbdinfo --is read-only "$uri"')"
-expect "a disk without flush offers none" 2 "$(status_of on_disk xvde -- 'nbdinfo --can flush "$uri"')"
+expect "a disk without flush support does not offer it" 2 "$(status_of on_disk xvde -- 'nbdinfo --can flush "$uri"')"
 expect "--read-only applies to clients" 2 "$(status_of on_disk xvdb --read-only -- 'nbdinfo --can write "$uri"')"
 expect_line "an unknown disk" "available: xvdb, xvdc, xvdd, xvde" \
   "$(on_disk xvdz -- true 2>&1 || true)"
-expect "the command's status is ours" 3 "$(status_of on_disk xvdb -- 'exit 3')"
+expect "the exit status is that of the command" 3 "$(status_of on_disk xvdb -- 'exit 3')"
 
-# A long-running server, on TCP and on a Unix socket: status and an orderly end.
+# A long-running server on TCP and a Unix socket: status and orderly shutdown.
 "$sim" start --dir "$host" --disk xvdb,memory=64M
 in_guest() { "$sim" exec --dir "$host" --domain 1 -- "$@"; }
 mkfifo "$dir/ready"
@@ -66,7 +67,7 @@ read -r uri <&3
 expect "serve prints the URI first" "nbd+unix:///xvdb?socket=$dir/nbd.sock" "$uri"
 read -r over_tcp <&3
 read -r line <&3
-expect "and the nbd-client line" "nbd-client -unix $dir/nbd.sock -N 'xvdb' -b 512 /dev/nbd0" "$line"
+expect "serve then prints the nbd-client line" "nbd-client -unix $dir/nbd.sock -N 'xvdb' -b 512 /dev/nbd0" "$line"
 expect "a second server of the disk is refused" 1 "$(status_of in_guest "$disk" serve xvdb)"
 port=${over_tcp##*:}
 checked=$(python3 "$here/nbd_conformance.py" "tcp:127.0.0.1:${port%/*}" xvdb || true)
@@ -76,12 +77,12 @@ nbdcopy "$dir/pattern.img" "$uri"
 expect_line "status in JSON" '"accepted": [1-9]' "$(in_guest "$disk" status xvdb --json)"
 expect_line "status for Prometheus" 'xenpv_disk_bytes_total\{disk="xvdb",operation="write"\} '$((before + 67108864)) \
   "$(in_guest "$disk" status --prometheus)"
-expect "list shows that a process serves it" process \
+expect "list shows that a process serves the disk" process \
   "$(in_guest "$disk" list --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["disks"][0]["holder"])')"
 kill -TERM "$server"
 ended=0
 wait "$server" || ended=$?
-expect "SIGTERM ends it with status 0" 0 "$ended"
-expect "its socket is gone" 1 "$(status_of test -e "$dir/nbd.sock")"
+expect "after SIGTERM the exit status is 0" 0 "$ended"
+expect "the socket is removed" 1 "$(status_of test -e "$dir/nbd.sock")"
 expect "the disk is closed" 6 "$(in_guest xenstore-read device/vbd/51728/state)"
 passed

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Checks an NBD server against the requirements of the protocol document, and its warnings.
+"""Checks an NBD server against the requirements and warnings of the protocol document.
 
 Usage: nbd_conformance.py (unix:PATH | tcp:HOST:PORT) EXPORT [--read-only] [--no-flush]
                           [--deadline SECONDS] [--only PART]
                           [--tls MODE] [--tls-certificates DIR]
 
-EXPORT IS OVERWRITTEN unless it is read-only; it must have at least 64 MiB. --read-only and
---no-flush state the expected properties of the export. --deadline checks that a client that does
-not complete its handshake is dropped after SECONDS. With --tls-certificates, a folder with
-ca-cert.pem and, if the server requires one, a client certificate, all connections use TLS. --tls
-states the expected mode of the server (off, on or require) and adds checks of it. Prints
-"ok NAME: detail" or "FAIL NAME: detail" for each check, then the totals; exit status 1 if a check
+EXPORT IS OVERWRITTEN unless it is read-only; it must be at least 64 MiB in size. --read-only and
+--no-flush specify expected properties of the export. --deadline checks that a client that does not
+complete its handshake is dropped after SECONDS. With --tls-certificates, all connections use TLS;
+DIR contains ca-cert.pem and, if the server requires it, a client certificate. --tls specifies the
+expected mode of the server (off, on or require) and adds checks for this mode. Prints "ok NAME:
+detail" or "FAIL NAME: detail" for each check, and then the totals. Exit status 1 means that a check
 failed. Needs only Python.
 """
 
@@ -52,7 +52,7 @@ def require(condition, text):
 
 
 def error_name(value):
-    return ERRORS.get(value, f"error {value}, which the protocol does not define")
+    return ERRORS.get(value, f"undefined error {value}")
 
 
 def require_error(got, *allowed):
@@ -75,7 +75,7 @@ def request(command, offset=0, length=0, flags=0, cookie=1, data=b""):
 
 
 class Connection:
-    """One connection, driven step by step. Every wait is bounded."""
+    """One connection, controlled step by step. All waits have a timeout."""
 
     def __init__(self, address, flags=3, timeout=10):
         if address.startswith("unix:"):
@@ -112,20 +112,20 @@ class Connection:
         parts = []
         while size:
             part = self.socket.recv(min(size, MIB))
-            require(part, f"the server hung up with {size} bytes to come")
+            require(part, f"the server disconnected with {size} bytes missing")
             parts.append(part)
             size -= len(part)
         return b"".join(parts)
 
     def require_end(self, why):
-        """The server hangs up without sending anything."""
+        """Expects the server to disconnect without sending anything."""
         try:
             got = self.socket.recv(4096)
         except ConnectionResetError:
             return
         except socket.timeout:
             raise Wrong(f"still connected {why}") from None
-        require(not got, f"{len(got)} bytes {why}: {got[:32].hex()}")
+        require(not got, f"received {len(got)} bytes {why}: {got[:32].hex()}")
 
     def reset(self):
         """Disconnects like a crashed client."""
@@ -139,17 +139,17 @@ class Connection:
 
     def receive_reply(self, option):
         magic, to, kind, length = struct.unpack(">QIII", self.receive(20))
-        require(magic == REPLY_MAGIC, f"reply magic {magic:#x}: out of step")
+        require(magic == REPLY_MAGIC, f"wrong reply magic {magic:#x}")
         require(to == option, f"a reply to option {to} instead of {option}")
         require(length < 4096, f"a reply of {length} bytes, which nbd-client cannot read")
         data = self.receive(length)
         if kind & 0x80000000:
-            require(length < 1024, f"an error text of {length} bytes")
+            require(length < 1024, f"an error message of {length} bytes")
             data.decode("utf-8")
         return kind, data
 
     def option(self, option, data=b""):
-        """Returns the kind of the final reply, and the earlier replies as (kind, data)."""
+        """Returns the type of the final reply, and all earlier replies as (type, data)."""
         self.send_option(option, data)
         before = []
         while True:
@@ -166,7 +166,7 @@ class Connection:
 
     def require_in_step(self):
         kind, _ = self.option(ABORT)
-        require(kind == ACK, "the next option is not understood")
+        require(kind == ACK, "the next option was not acknowledged")
 
     def go(self, name, structured=False):
         if structured:
@@ -178,7 +178,7 @@ class Connection:
     def take_infos(self, before):
         self.size, self.flags, self.block = None, 0, (1, 4096, 32 * MIB)
         for kind, data in before:
-            require(kind == REP_INFO, f"a reply of type {kind} among the INFOs")
+            require(kind == REP_INFO, f"an unexpected reply of type {kind} before the ACK")
             info, = struct.unpack(">H", data[:2])
             if info == 0:
                 self.size, self.flags = struct.unpack(">QH", data[2:])
@@ -190,13 +190,13 @@ class Connection:
     # Requests.
 
     def receive_answer(self, reading=0):
-        """Returns (error, cookie, data) of the next reply; on success with `reading` bytes."""
+        """Returns (error, cookie, data) of the next reply; data has `reading` bytes on success."""
         magic, = struct.unpack(">I", self.receive(4))
         if magic == SIMPLE:
             require(not (self.structured and reading), "a simple reply to a structured READ")
             error, cookie = struct.unpack(">IQ", self.receive(12))
             return error, cookie, self.receive(reading) if not error else b""
-        require(magic == STRUCTURED and self.structured, f"reply magic {magic:#x}: out of step")
+        require(magic == STRUCTURED and self.structured, f"wrong reply magic {magic:#x}")
         return self.receive_chunks(reading)
 
     def receive_chunks(self, reading):
@@ -220,7 +220,7 @@ class Connection:
             if flags & 1:
                 break
             magic, = struct.unpack(">I", self.receive(4))
-            require(magic == STRUCTURED, "a chunk without its magic")
+            require(magic == STRUCTURED, "a chunk without magic")
         whole = b"".join(data[offset] for offset in sorted(data))
         require(error or len(whole) == reading, f"{len(whole)} bytes instead of {reading}")
         return error, cookie, whole
@@ -264,7 +264,7 @@ class Target:
         self.tls = make_context(options.tls_certificates) if options.tls_certificates else None
 
     def connect(self, flags=3, timeout=10, plain=False):
-        """Uses TLS if that is configured, except with flags that the server must refuse."""
+        """Uses TLS if configured, except with flags that the server must reject."""
         c = Connection(self.address, flags, timeout)
         if self.tls and not plain and flags in (1, 3):
             c.start_tls(self.tls)
@@ -283,7 +283,7 @@ class Target:
 
 # Handshake.
 
-# "Newstyle negotiation": both magic numbers, and only known flags.
+# "Newstyle negotiation": both magic numbers and only known flags.
 @check
 def greeting(t):
     with t.connect() as c:
@@ -304,8 +304,8 @@ def unknown_client_flag_is_dropped(t):
             c.require_end(f"with client flags {flags:#x}")
 
 
-# "Client flags": a client without C_FIXED_NEWSTYLE may only use EXPORT_NAME; the server may answer
-# other options.
+# "Client flags": a client without C_FIXED_NEWSTYLE may only use EXPORT_NAME; the server may or may
+# not answer other options.
 @check
 def no_fixed_newstyle_then_list(t):
     with t.connect(flags=0) as c:
@@ -321,7 +321,7 @@ def read_export_name(t, flags, zeroes):
     with t.connect(flags=flags) as c:
         c.send_option(EXPORT_NAME, t.name)
         size, eflags = struct.unpack(">QH", c.receive(10))
-        require(c.receive(zeroes) == bytes(zeroes), "padding other than zeroes")
+        require(c.receive(zeroes) == bytes(zeroes), "nonzero padding")
         c.require_alive()
         return size, eflags
 
@@ -333,13 +333,13 @@ def export_name_with_124_zeroes(t):
     return f"size {size}, flags {flags:#x}"
 
 
-# "NBD_OPT_EXPORT_NAME": none if NO_ZEROES was agreed.
+# "NBD_OPT_EXPORT_NAME": no zeroes if NO_ZEROES was agreed.
 @check
 def export_name_without_zeroes(t):
-    require(read_export_name(t, 3, 0) == read_export_name(t, 1, 124), "not the same as with zeroes")
+    require(read_export_name(t, 3, 0) == read_export_name(t, 1, 124), "the result differs from that with zeroes")
 
 
-# "NBD_OPT_EXPORT_NAME": there is no reply for an unknown export, so MUST close.
+# "NBD_OPT_EXPORT_NAME": MUST disconnect if the export is unknown, because there is no error reply.
 @check
 def export_name_unknown_is_closed(t):
     with t.connect() as c:
@@ -347,7 +347,7 @@ def export_name_unknown_is_closed(t):
         c.require_end("after an unknown export name")
 
 
-# "NBD_OPT_ABORT": ACK for any data, then the end of the connection.
+# "NBD_OPT_ABORT": ACK with any data, then disconnect.
 @check
 def abort_is_acknowledged(t):
     for data in (b"", b"data to ignore"):
@@ -366,7 +366,7 @@ def disconnect_after_abort_is_harmless(t):
     t.require_alive()
 
 
-# "NBD_OPT_LIST": a SERVER reply for each export, or a refusal by policy.
+# "NBD_OPT_LIST": a SERVER reply for each export, or ERR_POLICY.
 @check
 def list_names_the_export(t):
     with t.connect() as c:
@@ -382,7 +382,7 @@ def list_names_the_export(t):
         return f"{kind}, {len(names)} exports"
 
 
-# Not in the document, but clients rely on it.
+# Not required by the document, but clients rely on it.
 @check
 def replies_come_in_one_piece(t):
     # nbd-client -l calls read once for the header and once for the data, without handling short
@@ -390,12 +390,12 @@ def replies_come_in_one_piece(t):
     with t.connect() as c:
         c.send_option(LIST)
         first = c.socket.recv(4096)
-        require(len(first) >= 20, f"{len(first)} bytes of a header")
+        require(len(first) >= 20, f"only {len(first)} bytes of the header")
         length, = struct.unpack(">I", first[16:20])
-        require(len(first) >= 20 + length, f"a header, and {len(first) - 20} bytes of {length}")
+        require(len(first) >= 20 + length, f"the header and {len(first) - 20} of {length} bytes")
 
 
-# "NBD_OPT_LIST", "NBD_OPT_STARTTLS", "NBD_OPT_STRUCTURED_REPLY": ERR_INVALID with data.
+# "NBD_OPT_LIST", "NBD_OPT_STARTTLS", "NBD_OPT_STRUCTURED_REPLY": ERR_INVALID if there is data.
 @check
 def data_with_options_that_take_none(t):
     for option in (LIST, STARTTLS, STRUCTURED_REPLY):
@@ -407,7 +407,8 @@ def data_with_options_that_take_none(t):
             c.require_in_step()
 
 
-# "Baseline": consume it and reply ERR_UNSUP; MUST NOT fail to parse the next option.
+# "Baseline": an unknown option is skipped and gets ERR_UNSUP; the server MUST parse the next
+# option.
 @check
 def unknown_option(t):
     for data in (b"", b"x", OPTION_MAGIC * 512):
@@ -417,13 +418,13 @@ def unknown_option(t):
             c.require_in_step()
 
 
-# "NBD_OPT_INFO", "NBD_OPT_GO": inconsistent lengths are ERR_INVALID; "Conventions": so is a string
-# of more than 4096 bytes.
+# "NBD_OPT_INFO", "NBD_OPT_GO": ERR_INVALID for inconsistent lengths; "Conventions": also for a
+# string of more than 4096 bytes.
 @check
 def info_and_go_malformed(t):
     good = info_data(t.name, (3,))
     broken = {"no data": b"", "3 bytes": b"abc", "5 bytes": bytes(5), "one byte over": good + b"x",
-              "one byte short": good[:-1], "name length lies": struct.pack(">I", 1 << 31) + good[4:],
+              "one byte short": good[:-1], "wrong name length": struct.pack(">I", 1 << 31) + good[4:],
               "too many types": good[:-4] + struct.pack(">HH", 2, 3),
               "name of 4097 bytes": info_data(b"x" * 4097)}
     for option in (INFO, GO):
@@ -436,7 +437,7 @@ def info_and_go_malformed(t):
                     raise Wrong(f"option {option}, {defect}: {e or 'no answer'}") from None
 
 
-# "Conventions": strings are UTF-8 without NUL; others must not break the stream.
+# "Conventions": strings are UTF-8 without NUL; invalid strings must not break the stream.
 @check
 def names_that_are_not_utf8(t):
     with t.connect() as c:
@@ -446,7 +447,7 @@ def names_that_are_not_utf8(t):
         c.require_in_step()
 
 
-# "Conventions": the server's strings are UTF-8, too; NBD_INFO_NAME is the export's name.
+# "Conventions": strings from the server are UTF-8, too; NBD_INFO_NAME is the name of the export.
 @check
 def texts_are_utf8(t):
     with t.connect() as c:
@@ -459,7 +460,7 @@ def texts_are_utf8(t):
         return "; ".join(texts.values())
 
 
-# "NBD_OPT_GO": ERR_UNKNOWN does not change the connection.
+# "NBD_OPT_GO": negotiation continues after ERR_UNKNOWN.
 @check
 def go_unknown_then_known(t):
     with t.connect() as c:
@@ -470,7 +471,7 @@ def go_unknown_then_known(t):
         c.require_alive()
 
 
-# "NBD_OPT_INFO": the same parameters to GO give the same data.
+# "NBD_OPT_INFO": GO with the same parameters returns the same data.
 @check
 def info_matches_go(t):
     size, flags = read_export_name(t, 3, 0)
@@ -485,8 +486,8 @@ def info_matches_go(t):
         return f"size {c.size}, flags {c.flags:#x}, blocks {c.block}"
 
 
-# "NBD_OPT_GO": INFO_EXPORT is always sent, unknown types are ignored, and the server may not
-# require a request for INFO_BLOCK_SIZE: nbd-client requests nothing.
+# "NBD_OPT_GO": INFO_EXPORT is always sent, unknown types are ignored, and the server must not
+# require INFO_BLOCK_SIZE to be requested: nbd-client requests nothing.
 @check
 def info_types_unknown_or_none(t):
     with t.connect() as c:
@@ -497,7 +498,7 @@ def info_types_unknown_or_none(t):
         c.take_infos(before).require_alive()
 
 
-# "NBD_OPT_GO": no zeroes after its ACK, with any flags.
+# "NBD_OPT_GO": no zeroes after the ACK, whatever the flags are.
 @check
 def go_is_not_padded(t):
     with t.connect(flags=1) as c:
@@ -505,7 +506,7 @@ def go_is_not_padded(t):
         c.require_alive()
 
 
-# "Size constraints": powers of two within their bounds; the export size is a multiple.
+# "Size constraints": powers of two within bounds; the export size is a multiple of the minimum.
 @check
 def block_sizes_are_sane(t):
     with t.open() as c:
@@ -514,11 +515,11 @@ def block_sizes_are_sane(t):
         require(preferred & (preferred - 1) == 0 and preferred >= max(least, 512),
                 f"preferred {preferred}")
         require(most >= preferred and (most % least == 0 or most == 0xFFFFFFFF), f"maximum {most}")
-        require(c.size % least == 0, f"size {c.size} is no multiple of {least}")
+        require(c.size % least == 0, f"size {c.size} is not a multiple of {least}")
 
 
-# "Termination of the session during option haggling": the server may disconnect on a denial of
-# service.
+# "Termination of the session during option haggling": the server may disconnect to prevent a denial
+# of service.
 @check
 def option_of_4_gib_is_dropped(t):
     with t.connect(timeout=5) as c:
@@ -526,7 +527,8 @@ def option_of_4_gib_is_dropped(t):
         c.require_end("after an option of 4 GiB was announced")
 
 
-# "Termination of the session during option haggling": the same on a protocol violation.
+# "Termination of the session during option haggling": the server may disconnect on a protocol
+# violation.
 @check
 def option_without_magic_is_dropped(t):
     with t.connect(timeout=5) as c:
@@ -534,7 +536,7 @@ def option_without_magic_is_dropped(t):
         c.require_end("after a wrong option magic")
 
 
-# The same; but the limit must be above the number of options of an ordinary client.
+# The same, but the limit must not affect ordinary clients.
 @check
 def options_are_bounded(t):
     with t.connect() as c:
@@ -543,13 +545,13 @@ def options_are_bounded(t):
                 kind, _ = c.option(99)
             except (Wrong, ConnectionResetError, BrokenPipeError):
                 least = 31 if t.tls else 32  # NBD_OPT_STARTTLS was one
-                require(count >= least, f"dropped after {count} options")
-                return f"{count} taken"
+                require(count >= least, f"dropped after only {count} options")
+                return f"{count} accepted"
             require(kind == UNSUP, hex(kind))
-        raise Wrong("20000 options were taken")
+        raise Wrong("20000 options were accepted")
 
 
-# "NBD_OPT_STARTTLS": ERR_POLICY or ERR_UNSUP without TLS, and the session continues.
+# "NBD_OPT_STARTTLS": without TLS, ERR_POLICY or ERR_UNSUP, and negotiation continues.
 @check
 def starttls(t):
     with t.connect() as c:
@@ -560,7 +562,7 @@ def starttls(t):
         return kind
 
 
-# "NBD_OPT_STRUCTURED_REPLY": a second negotiation succeeds or gets ERR_INVALID.
+# "NBD_OPT_STRUCTURED_REPLY": a second request succeeds or gets ERR_INVALID.
 @check
 def structured_reply_twice(t):
     with t.connect() as c:
@@ -570,8 +572,8 @@ def structured_reply_twice(t):
         return kind
 
 
-# "NBD_OPT_LIST_META_CONTEXT", "NBD_OPT_SET_META_CONTEXT": ERR_UNSUP from a server without metadata
-# contexts; otherwise structured replies are needed. Offered contexts are not checked.
+# "NBD_OPT_LIST_META_CONTEXT", "NBD_OPT_SET_META_CONTEXT": ERR_UNSUP if the server does not support
+# metadata contexts; otherwise structured replies are required. Offered contexts are not checked.
 @check
 def metadata_contexts(t):
     replies = set()
@@ -601,7 +603,7 @@ def handshake_byte_by_byte(t):
         require(c.receive_answer(512)[0] == 0, "the first READ failed")
 
 
-# The same: data received together with an option may not get lost.
+# The same: data received together with an option must not be lost.
 @check
 def request_right_behind_go(t):
     with t.connect() as c:
@@ -612,7 +614,7 @@ def request_right_behind_go(t):
         require(c.receive_answer(512)[0] == 0, "the READ failed")
 
 
-# A client that stops in its handshake must not block others.
+# A client that stops during its handshake must not block others.
 @check
 def silent_clients_do_not_block_others(t):
     idle = [t.connect(flags=None) for _ in range(3)]
@@ -652,7 +654,7 @@ def write_outside(t):
     return check_outside(t, WRITE, 0, ENOSPC if t.writable() else EPERM)
 
 
-# "Error values": the same.
+# "Error values": as for WRITE.
 @check
 def write_zeroes_outside(t):
     return check_outside(t, ZEROES, F_ZEROES, ENOSPC if t.writable() else EPERM)
@@ -670,7 +672,7 @@ def cache_outside(t):
     return check_outside(t, CACHE, F_CACHE, EINVAL)
 
 
-# "Request types": length 0 is unspecified, but SHOULD NOT end the connection.
+# "Request types": a length of 0 is unspecified, but SHOULD NOT end the connection.
 @check
 def zero_length_keeps_the_connection(t):
     errors = []
@@ -693,7 +695,7 @@ def unknown_flags(t):
         c.require_alive()
 
 
-# "Command flags": EINVAL for a flag that is invalid for the command; DF needs structured replies.
+# "Command flags": EINVAL for a flag of another command; DF requires structured replies.
 @check
 def flags_of_other_commands(t):
     with t.open() as c:
@@ -740,8 +742,8 @@ def fua_is_taken_with_everything(t):
         c.require_alive()
 
 
-# "Transmission flags": FLUSH and FUA are offered only if they are honoured; "NBD_CMD_FLUSH": offset
-# and length are 0; servers may accept or refuse others.
+# "Transmission flags": FLUSH and FUA are offered only if they are supported; "NBD_CMD_FLUSH":
+# offset and length are 0, and servers may accept or reject other values.
 @check
 def flush(t):
     with t.open() as c:
@@ -752,7 +754,7 @@ def flush(t):
         return f"with an offset: {error_name(got)}"
 
 
-# "NBD_CMD_WRITE_ZEROES": ENOTSUP at once if it would not be fast; EINVAL if not offered.
+# "NBD_CMD_WRITE_ZEROES": immediate ENOTSUP if it would not be fast; EINVAL if not offered.
 @check
 def fast_zero(t):
     with t.open() as c:
@@ -776,7 +778,7 @@ def read_only(t):
             require(c.read(0, 4096) == before, "the data has changed")
 
 
-# "Terminating the transmission phase": the stream is out of step.
+# "Terminating the transmission phase": disconnect, because the stream cannot be parsed further.
 @check
 def bad_magic_is_dropped(t):
     with t.open() as c:
@@ -796,11 +798,11 @@ def read_unaligned_and_large(t):
             require_error(c.error_of(READ, 1, 14), EINVAL)
             return f"minimum {c.block[0]}"
         for length in (1, MIB + 14, 2 * MIB + 14):
-            require(c.read(1, length) == whole[1:1 + length], f"other bytes in {length} at 1")
+            require(c.read(1, length) == whole[1:1 + length], f"wrong data in {length} bytes at 1")
 
 
-# "Size constraints": a client that does not know the minimum gets an error or success; adjacent
-# bytes may not change.
+# "Size constraints": if the client did not request the minimum, unaligned requests succeed or fail,
+# and never change adjacent bytes.
 @check
 def unaligned_by_a_client_that_knows_no_minimum(t):
     with t.connect() as c:
@@ -814,7 +816,7 @@ def unaligned_by_a_client_that_knows_no_minimum(t):
         got = c.error_of(WRITE, 511, 2, 0, b"\xc3\x3c")
         require_error(got, 0, EINVAL)
         now = before if got else before[:511] + b"\xc3\x3c" + before[513:]
-        require(c.read(0, 4096) == now, "other bytes have changed")
+        require(c.read(0, 4096) == now, "adjacent bytes have changed")
         return f"READ {error_name(error)}, WRITE {error_name(got)}"
 
 
@@ -825,7 +827,7 @@ def read_32_mib(t):
         c.read(0, 32 * MIB)
 
 
-# "Size constraints": more may be refused, but not by disconnecting.
+# "Size constraints": larger requests may be refused, but not by disconnecting.
 @check
 def read_more_than_32_mib(t):
     with t.open() as c:
@@ -835,7 +837,7 @@ def read_more_than_32_mib(t):
         return ", ".join(errors)
 
 
-# "Error values": EOVERFLOW is for commands without a payload to skip.
+# "Error values": EOVERFLOW is for commands that have no payload to skip.
 @check
 def read_4_gib(t):
     with t.open() as c:
@@ -853,10 +855,10 @@ def write_32_mib(t):
             require_error(c.error_of(WRITE, 0, len(data), 0, data), EPERM)
             return "EPERM"
         c.write(0, data)
-        require(c.read(0, len(data)) == data, "other data is read back")
+        require(c.read(0, len(data)) == data, "the data read back differs")
 
 
-# "Size constraints": more may be refused; the payload is consumed, or the connection ends.
+# "Size constraints": larger writes may be refused, by consuming the payload or by disconnecting.
 @check
 def write_more_than_32_mib(t):
     with t.open() as c:
@@ -870,7 +872,7 @@ def write_more_than_32_mib(t):
         return error_name(got)
 
 
-# The same; but the server may neither wait for the payload nor allocate it.
+# The same, but the server must neither wait for the payload nor allocate memory for it.
 @check
 def write_claiming_4_gib(t):
     with t.open() as c:
@@ -880,7 +882,7 @@ def write_claiming_4_gib(t):
             error, _, _ = c.receive_answer()
             return require_error(error, EINVAL, ENOSPC, EPERM, EOVERFLOW)
         except socket.timeout:
-            raise Wrong("it waits for 4 GiB") from None
+            raise Wrong("the server waits for 4 GiB") from None
         except (Wrong, ConnectionResetError):
             return "dropped"
 
@@ -902,7 +904,7 @@ def trim_and_zeroes_of_any_length(t):
 
 # Transmission: data.
 
-# "Ordering of messages and writes": every connection sees answered writes.
+# "Ordering of messages and writes": answered writes are visible on every connection.
 @check
 def written_data_is_read_back(t):
     if not t.writable():
@@ -922,8 +924,8 @@ def written_data_is_read_back(t):
             expected[300 * step:5300 * step] = bytes(5000 * step)
         if not t.options.no_flush:
             require_error(c.error_of(FLUSH), 0)
-        require(c.read(0, MIB) == expected, "other data is read back")
-        require(other.read(0, MIB) == expected, "other data on another connection")
+        require(c.read(0, MIB) == expected, "the data read back differs")
+        require(other.read(0, MIB) == expected, "the data read on another connection differs")
 
 
 # "NBD_CMD_WRITE": the client sends the payload of a refused write, too.
@@ -935,31 +937,31 @@ def payload_of_refused_writes_is_not_parsed(t):
         errors = []
         for offset, flags in ((c.size, 0), (2 ** 64 - 512, 0), (0, 0x8000)):
             errors.append(error_name(c.error_of(WRITE, offset, len(trap), flags, trap)))
-            require(errors[-1] != "success", "it was carried out")
+            require(errors[-1] != "success", "the write was executed")
             c.require_alive()
         # Larger than any server reads at once.
         large = trap * 200
-        require(c.error_of(WRITE, c.size - 512, len(large), 0, large), "it was carried out")
+        require(c.error_of(WRITE, c.size - 512, len(large), 0, large), "the write was executed")
         c.require_alive()
         return ", ".join(errors)
 
 
 # Structured replies.
 
-# "Structured replies": each READ gets one; "NBD_CMD_FLAG_DF" is honoured up to 64 KiB.
+# "Structured replies": required for each READ; "NBD_CMD_FLAG_DF" works up to 64 KiB.
 @check
 def structured_reads(t):
     with t.open() as plain, t.open(True) as c:
         require(c.flags & F_DF, f"flags {c.flags:#x}")
         require(not plain.flags & F_DF, "DF without structured replies")
-        require(c.read(512, 70000) == plain.read(512, 70000), "other data than in simple replies")
+        require(c.read(512, 70000) == plain.read(512, 70000), "the data differs from that in simple replies")
         error, _ = c.ask(READ, 0, 65536, DF)
         require(not error and c.chunks == 1, f"{error_name(error)}, {c.chunks} chunks with DF")
         c.error_of(READ, 0, 0)
         c.require_alive()
 
 
-# "Structured replies": also for errors found at once.
+# "Structured replies": also required for errors that are detected immediately.
 @check
 def structured_errors(t):
     with t.open(True) as c:
@@ -972,7 +974,7 @@ def structured_errors(t):
         c.require_alive()
 
 
-# Many requests at once, and the end of the connection.
+# Requests in flight, and the end of the connection.
 
 def answers(c, count, length=4096):
     seen = collections.Counter()
@@ -983,13 +985,13 @@ def answers(c, count, length=4096):
     return seen
 
 
-# "Ordering of messages and writes": one answer each, in any order.
+# "Ordering of messages and writes": one reply per request, in any order.
 @check
 def reads_in_flight(t):
     with t.open() as c:
         c.send(b"".join(request(READ, n * 4096, 4096, cookie=n) for n in range(64)))
         seen = answers(c, 64)
-        require(sorted(seen.elements()) == list(range(64)), "not every request was answered once")
+        require(sorted(seen.elements()) == list(range(64)), "not every request was answered exactly once")
 
 
 # "Request message": the cookie is opaque and need not be unique.
@@ -1009,7 +1011,8 @@ def read_and_leave(t, leave):
         c.require_end("after the last answer")
 
 
-# "NBD_CMD_DISC": no reply to it, but to all earlier requests; its other fields are ignored.
+# "NBD_CMD_DISC": all earlier requests are answered, but not NBD_CMD_DISC; its other fields are
+# ignored.
 @check
 def disc_answers_requests_in_flight(t):
     read_and_leave(t, lambda c: c.send(request(DISC, 2 ** 64 - 1, 0xFFFFFFFF)))
@@ -1032,7 +1035,7 @@ def truncated_request_is_harmless(t):
 
 
 def flood(c, most=100000):
-    """Sends READs and reads no replies until the server stops receiving; returns their number."""
+    """Sends READs without reading replies until the server stops receiving; returns their number."""
     c.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
     c.socket.settimeout(1)
     piece = request(READ, 0, 65536)
@@ -1043,17 +1046,17 @@ def flood(c, most=100000):
             count += 1 if c.socket.family == socket.AF_UNIX else 100
     except socket.timeout:
         return count
-    raise Wrong(f"{count} requests were accepted without a reply being read")
+    raise Wrong(f"{count} requests were accepted although no reply was read")
 
 
-# Unread replies of a client take bounded memory.
+# The memory for unread replies of a client is bounded.
 @check
 def never_reading_client_is_throttled(t):
     with t.open() as c:
-        return f"{flood(c)} requests sent, those in the socket's buffers included"
+        return f"{flood(c)} requests sent, including those in socket buffers"
 
 
-# Undeliverable replies are dropped without effect on other clients.
+# Undeliverable replies are dropped; other clients are not affected.
 @check
 def never_reading_clients_disappear(t):
     clients = [t.open() for _ in range(4)]
@@ -1066,7 +1069,7 @@ def never_reading_clients_disappear(t):
     t.require_alive()
 
 
-# The same for payloads that never arrive.
+# The same applies to payloads that never arrive.
 @check
 def writers_disappear(t):
     if not t.writable():
@@ -1103,22 +1106,22 @@ def drops_within(t, trickle, begun=None):
 
 
 # "Termination of the session during option haggling", CVE-2024-7409: the handshake has a time
-# limit,
+# limit.
 @check
 def idle_handshake_is_dropped(t):
     return drops_within(t, False)
 
 
-# which does not restart with each byte.
+# The time limit does not restart with each byte.
 @check
 def trickling_handshake_is_dropped(t):
     return drops_within(t, True)
 
 
-# TLS. These checks open plaintext connections and start TLS themselves.
+# TLS. These checks open plaintext connections and start TLS explicitly.
 
 def tls_check(*modes):
-    """A check for servers in one of these modes."""
+    """A check that runs only if the server is in one of these modes."""
     def add(function):
         def run_if_requested(t):
             if t.options.tls not in modes:
@@ -1132,7 +1135,7 @@ def tls_check(*modes):
 
 
 def require_no_reply(c, cause):
-    """The server hangs up; a TLS alert is allowed, an NBD reply is not."""
+    """Expects the server to disconnect, possibly with a TLS alert, but without an NBD reply."""
     got = b""
     try:
         while True:
@@ -1194,7 +1197,7 @@ def starttls_discards_earlier_options(t):
         c.require_reply(STRUCTURED_REPLY, b"", *allowed)
         c.start_tls(t.tls)
         c.go(t.name)
-        require(not c.flags & F_DF, "structured replies outlive NBD_OPT_STARTTLS")
+        require(not c.flags & F_DF, "structured replies are still enabled after NBD_OPT_STARTTLS")
         c.require_alive()  # with a simple reply
 
 
@@ -1206,31 +1209,31 @@ def plaintext_after_starttls_is_not_accepted(t):
     with t.connect(plain=True) as c:
         c.send(starttls + inject)
         try:
-            require(c.receive_reply(STARTTLS)[0] == ACK, "neither ACK nor end")
+            require(c.receive_reply(STARTTLS)[0] == ACK, "neither ACK nor disconnect")
         except (Wrong, ConnectionResetError):
             pass
-        require_no_reply(c, "an option in plaintext behind NBD_OPT_STARTTLS")
+        require_no_reply(c, "an option in plaintext after NBD_OPT_STARTTLS")
     with t.connect(plain=True) as c:
         require(c.option(STARTTLS)[0] == ACK, "no ACK")
         c.send(inject)
         require_no_reply(c, "an option in plaintext instead of TLS")
-    # Injected by a man in the middle, without the client's knowledge.
+    # Injected by a man in the middle, unnoticed by the client.
     with t.connect(plain=True) as c:
         c.send(starttls + inject)
         try:
-            require(c.receive_reply(STARTTLS)[0] == ACK, "neither ACK nor end")
+            require(c.receive_reply(STARTTLS)[0] == ACK, "neither ACK nor disconnect")
             c.socket = TlsSocket(c.socket, t.tls).handshake()
         except (Wrong, ConnectionResetError, ssl.SSLError):
             return "dropped"
         c.go(t.name)
-        require(not c.flags & F_DF, "the injected option is accepted")
+        require(not c.flags & F_DF, "the injected option was accepted")
         c.require_alive()  # with a simple reply
-        return "left out"
+        return "ignored"
 
 
 @tls_check("on", "require")
 def client_hello_before_the_acknowledgement(t):
-    # A client may not send it before the ACK, but it must be harmless.
+    # Clients must not send the ClientHello before the ACK, but the server must handle it.
     with t.connect(plain=True) as c:
         tls = TlsSocket(c.socket, t.tls)
         c.send(OPTION_MAGIC + struct.pack(">II", STARTTLS, 0) + tls.first_flight())
@@ -1240,7 +1243,7 @@ def client_hello_before_the_acknowledgement(t):
             return "dropped"
         c.socket = tls.handshake()
         c.go(t.name).require_alive()
-        return "taken"
+        return "accepted"
 
 
 @tls_check("on", "require")
@@ -1304,7 +1307,7 @@ def run(name, function, target):
         print(f"ok {name}: {detail}" if detail else f"ok {name}", flush=True)
         return True
     except (socket.timeout, TimeoutError):
-        reason = "no answer in time"
+        reason = "timed out"
     except (Wrong, OSError, struct.error, UnicodeDecodeError) as e:  # TLS errors are OSErrors
         reason = str(e) or type(e).__name__
     print(f"FAIL {name}: {reason}", flush=True)
@@ -1319,7 +1322,7 @@ def main():
     parser.add_argument("--read-only", action="store_true")
     parser.add_argument("--no-flush", action="store_true")
     parser.add_argument("--deadline", type=float, metavar="SECONDS")
-    parser.add_argument("--tls", choices=("off", "on", "require"), help="mode of the server")
+    parser.add_argument("--tls", choices=("off", "on", "require"), help="expected mode of the server")
     parser.add_argument("--tls-certificates", metavar="DIR", help="use TLS with these certificates")
     parser.add_argument("--only", metavar="PART", default="", help="checks with PART in their name")
     options = parser.parse_args()

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""A client that keeps writing while its server is stopped, and records the answered writes.
+"""An NBD client that keeps writing while its server is stopped, and records the answered writes.
 
 Usage: nbd_drain.py write (unix:PATH | tcp:HOST:PORT) EXPORT RECORD PID
        nbd_drain.py check (unix:PATH | tcp:HOST:PORT) EXPORT RECORD
 
-`write` keeps 16 writes in flight. After some answers it sends SIGTERM to PID and continues until
-the server hangs up. Every answer must be complete and a success. Prints the number of answers after
-the signal. `check` verifies that the answered writes are on the disk.
+`write` keeps 16 writes in flight. After some replies, it sends SIGTERM to PID and continues until
+the server disconnects. Every reply must be complete and successful. It prints the number of replies
+before and after the signal. `check` verifies that the answered writes are on the disk.
 """
 
 import json
@@ -31,7 +31,7 @@ class Load:
         self.sent, self.answered, self.blocks = 0, [], connection.size // BLOCK
 
     def is_over(self):
-        """Sends and receives without blocking; returns whether the server has hung up."""
+        """Sends and receives without blocking; returns whether the server has disconnected."""
         wire = self.connection.socket
         while self.sent - len(self.answered) < DEPTH and len(self.unsent) < BLOCK:
             number = self.sent % self.blocks
@@ -39,7 +39,7 @@ class Load:
             self.sent += 1
         readable, writable, _ = select.select([wire], [wire] if self.unsent else [], [], 30)
         if not readable and not writable:
-            sys.exit("neither answers nor an end for 30 s")
+            sys.exit("no reply and no disconnect for 30 s")
         try:
             if writable:
                 self.unsent = self.unsent[wire.send(self.unsent):]
@@ -73,15 +73,15 @@ def write(address, export, record, pid):
             os.kill(pid, signal.SIGTERM)
             before = len(load.answered)
     if load.received:
-        sys.exit(f"{len(load.received)} bytes of an answer")
+        sys.exit(f"the last reply has only {len(load.received)} bytes")
     if before is None:
-        sys.exit(f"it hung up after {len(load.answered)} answers")
+        sys.exit(f"the server disconnected after {len(load.answered)} replies")
     last = {}
     for number in load.answered:
         last[number % load.blocks] = max(number, last.get(number % load.blocks, 0))
     with open(record, "w") as file:
         json.dump({"last": last, "sent": load.sent}, file)
-    print(f"{before} answers before the signal, {len(load.answered) - before} after it")
+    print(f"{before} replies before the signal, {len(load.answered) - before} after it")
 
 
 def check(address, export, record):
@@ -91,10 +91,10 @@ def check(address, export, record):
         for block, number in known["last"].items():
             data = c.read(int(block) * BLOCK, BLOCK)
             stored, = struct.unpack(">Q", data[:8])
-            # A later, unanswered write may have been carried out as well.
+            # A later, unanswered write may also have been executed.
             if data != content(stored) or stored < number or stored % (c.size // BLOCK) != int(block):
-                sys.exit(f"block {block} has {stored} instead of {number}")
-    print(f"{len(known['last'])} blocks are there")
+                sys.exit(f"block {block} contains {stored} instead of {number}")
+    print(f"{len(known['last'])} blocks are intact")
 
 
 def main():

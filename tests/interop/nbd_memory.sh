@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Memory usage of an xenpv-disk server: little while idle, and no growth over a million requests:
-# nbd_memory.sh XENPV_SIM XENPV_DISK
+# nbd_memory.sh XENPV_SIM XENPV_DISK: checks that an idle xenpv-disk server uses little memory, and
+# that its memory usage does not grow over a million requests.
 source "$(dirname "$0")/check.sh"
 disk=$2
 requires fio
 most_idle_kib=$((20 * 1024)) most_growth_kib=1024 requests=${REQUESTS:-1000000}
 
-# A sanitizer keeps freed memory.
+# Sanitizers do not release freed memory.
 if is_sanitized "$disk"; then
-  echo "skipped: meaningless for a build with a sanitizer"
+  echo "skipped: meaningless for a build with sanitizers"
   exit 77
 fi
 
 # shellcheck disable=SC2016 # expanded by the shell in the guest
 "$sim" run --disk xvdb,memory=64M -- "$disk" run xvdb -- bash -euo pipefail -c '
   server=$PPID most_idle=$1 most_growth=$2 requests=$3
-  # Granted pages are shared memory here; they belong to the disk, not to the program.
+  # Granted pages are shared memory on the simulator, which is not counted.
   resident() {
     awk "/^RssAnon|^RssFile/ { sum += \$2 } END { print sum }" "/proc/$server/status"
   }
@@ -24,12 +24,12 @@ fi
       --iodepth=32 --size=64m --number_ios="$1" --io_size=1t --norandommap --thread --output=/dev/null
   }
   idle=$(resident)
-  # Warm-up: buffers and lists grow once to the size that this load needs.
+  # Warm-up: buffers and lists grow to the size that this load needs.
   reads $((requests / 20))
   before=$(resident)
   reads "$requests"
   after=$(resident)
   echo "idle $idle KiB, after $((requests / 20)) requests $before KiB, after $requests more $after KiB"
-  [ "$idle" -le "$most_idle" ] || { echo "more than $most_idle KiB while idle" >&2; exit 1; }
+  [ "$idle" -le "$most_idle" ] || { echo "uses more than $most_idle KiB while idle" >&2; exit 1; }
   [ "$((after - before))" -le "$most_growth" ] || { echo "grows by more than $most_growth KiB" >&2; exit 1; }
 ' sh "$most_idle_kib" "$most_growth_kib" "$requests"

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Writes over several connections until the power fails, and checks that flushed writes survived.
+"""Writes over several connections until a power cut, and checks that flushed writes survived.
 
 Usage: nbd_multi_conn.py write SOCKET EXPORT RECORD WRITES CUT...   CUT... is the command that cuts the power
        nbd_multi_conn.py check SOCKET EXPORT RECORD
 
-`write`: each connection writes versions of its own blocks, and flushes now and then. All writes
-answered on any connection before a flush was sent on any other must survive once that flush is
-answered: section "Transmission flags", NBD_FLAG_CAN_MULTI_CONN. `check` verifies that, and prints
-the number of blocks older than the last answered write: unflushed ones, which prove that the power
-was really cut.
+`write`: each connection writes successive versions of its own blocks and flushes occasionally. Once
+a flush on any connection has been answered, all writes that had been answered on any connection
+before this flush was sent must survive: section "Transmission flags", NBD_FLAG_CAN_MULTI_CONN.
+`check` verifies this. It also prints the number of blocks that are older than the last answered
+write: they had not been flushed, and prove that the power cut was effective.
 """
 
 import json
@@ -43,7 +43,7 @@ class Writer(threading.Thread):
                 else:
                     self.write()
         except (Wrong, OSError) as e:
-            # The power is cut: unanswered writes may have been carried out or not.
+            # After the power cut, unanswered writes may or may not have been executed.
             self.shared.ended.append(str(e))
 
     def write(self):
@@ -110,10 +110,10 @@ def check(address, export, record):
                 stored, version = struct.unpack(">QQ", data[at:at + 16])
                 place = f"block {block}, byte {at}"
                 if version and (stored != block or data[at:at + SECTOR] != sector(block, version)):
-                    sys.exit(f"{place}: data that was never written there")
+                    sys.exit(f"{place}: data that was not written to this block")
                 if not durable <= version <= known["sent"][block]:
-                    sys.exit(f"{place}: version {version}, but {durable} was flushed and "
-                             f"{known['sent'][block]} is the last")
+                    sys.exit(f"{place}: version {version}, expected {durable} (flushed) to "
+                             f"{known['sent'][block]} (last)")
                 oldest = version if oldest is None else min(oldest, version)
             lost += oldest < known["answered"][block]
     print(f"durable {sum(1 for version in known['durable'] if version)} lost {lost}")

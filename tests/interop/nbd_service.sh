@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# xenpv-disk serve as a service: its sockets, its files, and its notifications to a service manager:
-# nbd_service.sh XENPV_SIM XENPV_DISK
+# nbd_service.sh XENPV_SIM XENPV_DISK: tests xenpv-disk serve as a service: sockets, files, and
+# service manager notifications.
 source "$(dirname "$0")/check.sh"
 disk=$2
 here=$(dirname "$0")
@@ -22,34 +22,34 @@ leave_socket() {
 leave_socket
 serve xvdb --unix "$socket" --pid-file "$dir/pid"
 expect "a stale socket is replaced" 67108864 "$(nbdinfo --size "$uri")"
-expect "only its user has access" 600 "$(stat -c %a "$socket")"
-expect "the file holds the server's process ID" "$server" "$(cat "$dir/pid")"
-expect_line "another server does not replace it" \
-  "^xenpv-disk: listen on $socket: address already in use \(another server listens there\)\$" \
+expect "only the user has access" 600 "$(stat -c %a "$socket")"
+expect "the pid file contains the process ID of the server" "$server" "$(cat "$dir/pid")"
+expect_line "a second server does not replace the socket" \
+  "^xenpv-disk: listen on $socket: address already in use \(another server is listening on it\)\$" \
   "$(refused xvdc --unix "$socket")"
-expect "the first still serves" 67108864 "$(nbdinfo --size "$uri")"
-expect "and the other disk is untouched" 1 "$(state_of 51744)"
-expect_line "a disk has one server" \
+expect "the first server is still running" 67108864 "$(nbdinfo --size "$uri")"
+expect "the other disk is unchanged" 1 "$(state_of 51744)"
+expect_line "a second server for the same disk is refused" \
   "^xenpv-disk: serve xvdb: device or resource busy \(already served by process $server; see xenpv-disk status\)\$" \
   "$(refused xvdb --unix "$dir/other.sock")"
-expect "the failed server left no socket" 1 "$(status_of test -e "$dir/other.sock")"
+expect "the refused server left no socket behind" 1 "$(status_of test -e "$dir/other.sock")"
 stop_serving "with a replaced socket"
-expect "its socket is gone" 1 "$(status_of test -e "$socket")"
-expect "its pid file is gone" 1 "$(status_of test -e "$dir/pid")"
-expect "its control socket is gone" 1 "$(status_of test -e "$root/run/xenpv/xvdb.control")"
+expect "the socket is removed" 1 "$(status_of test -e "$socket")"
+expect "the pid file is removed" 1 "$(status_of test -e "$dir/pid")"
+expect "the control socket is removed" 1 "$(status_of test -e "$root/run/xenpv/xvdb.control")"
 
 echo precious >"$socket"
-expect_line "a file is not replaced" "^xenpv-disk: listen on $socket: file exists \(it is not a socket\)\$" \
+expect_line "a regular file is not replaced" "^xenpv-disk: listen on $socket: file exists \(it is not a socket\)\$" \
   "$(refused xvdb --unix "$socket")"
-expect "it is unchanged" precious "$(cat "$socket")"
+expect "the file is unchanged" precious "$(cat "$socket")"
 rm "$socket"
 expect_line "a pid file that cannot be written" '^xenpv-disk: write /nowhere/pid: no such file or directory$' \
   "$(refused xvdb --unix "$socket" --pid-file /nowhere/pid)"
-expect "leaves no socket behind" 1 "$(status_of test -e "$socket")"
+expect "no socket is left behind" 1 "$(status_of test -e "$socket")"
 mkdir -p "$root/run/xenpv/xvdb.control"
 expect_line "a status socket that cannot be made ends the server" 'xvdb.control: file exists \(it is not a socket\)$' \
   "$(refused xvdb --unix "$socket")"
-expect "and leaves no socket behind" 1 "$(status_of test -e "$socket")"
+expect "no socket is left behind" 1 "$(status_of test -e "$socket")"
 rmdir "$root/run/xenpv/xvdb.control"
 
 serve xvdb --unix "$socket" --unix "$dir/more.sock" --socket-mode 0660 --socket-group daemon
@@ -58,16 +58,16 @@ for path in "$socket" "$dir/more.sock"; do
   expect "$(basename "$path") serves" 67108864 "$(nbdinfo --size "nbd+unix:///xvdb?socket=$path")"
 done
 stop_serving "with two sockets"
-expect "both are gone" 0 "$(find "$dir" -maxdepth 1 -type s | wc -l)"
+expect "both sockets are removed" 0 "$(find "$dir" -maxdepth 1 -type s | wc -l)"
 expect "an invalid mode" 2 "$(status_of in_guest "$disk" serve xvdb --socket-mode 0689)"
-expect_line "an unknown group" "^xenpv-disk: group 'nobody-is-in-it': invalid argument \(there is no such group\)\$" \
+expect_line "an unknown group" "^xenpv-disk: group 'nobody-is-in-it': invalid argument \(no such group\)\$" \
   "$(refused xvdb --unix "$socket" --socket-group nobody-is-in-it)"
 expect_line "an invalid address" "address 'localhost:99999'" "$(refused xvdb --tcp localhost:99999)"
 
 serve xvdb --name 'disk of büro/1'
 expect "the default address" \
   "nbd+unix:///disk%20of%20b%C3%BCro/1?socket=$root/run/xenpv/xvdb.sock" "$(head -1 "$dir/out")"
-expect "its URI works" 67108864 "$(nbdinfo --size "$(head -1 "$dir/out")")"
+expect "the URI works" 67108864 "$(nbdinfo --size "$(head -1 "$dir/out")")"
 stop_serving "with its own socket"
 expect_line "a name that is too long" "offer export '.*': its name is longer than 1023 bytes" \
   "$(refused xvdb --name "$(printf '%2000s' x)")"
@@ -81,17 +81,17 @@ manage() {
 guest_command=("$sim" exec --dir "$host" --domain 1 -- "$disk" serve xvdb)
 manage --listen "$socket" -- "${guest_command[@]}"
 expect "an inherited socket is served" 67108864 "$(nbdinfo --size "$uri")"
-expect "and no other" "" "$(cat "$dir/out")$(ls "$root/run/xenpv/xvdb.sock" 2>/dev/null)"
+expect "no other socket is created" "" "$(cat "$dir/out")$(ls "$root/run/xenpv/xvdb.sock" 2>/dev/null)"
 stop_serving "with an inherited socket"
-expect "the server does not remove it" 0 "$(status_of test -S "$socket")"
+expect "the server does not remove an inherited socket" 0 "$(status_of test -S "$socket")"
 expect "the notifications" "READY=1|STATUS=serving xvdb|clients connect
 STOPPING=1|STATUS=waiting for clients" "$(cat "$dir/heard")"
 rm "$socket"
 manage --abstract --watchdog 200000 -- "${guest_command[@]}" --unix "$socket"
-wait_for "the watchdog is fed" grep -q '^WATCHDOG=1$' "$dir/heard"
+wait_for "the watchdog is notified" grep -q '^WATCHDOG=1$' "$dir/heard"
 stop_serving "with a watchdog"
 
-# Locked memory, which needs privileges.
+# Locking memory requires privileges.
 locked=$(in_guest "$disk" run xvdb --swap -- sh -c 'awk "/^VmLck/ { print (\$2 > 0) }" /proc/$PPID/status' 2>&1 || true)
 expect_line "--swap locks the server's memory, or reports the missing privilege" \
   "^1$|--swap.*(run as root, or raise the limit: ulimit -l|it needs CAP_SYS_RESOURCE)" "$locked"

@@ -1,16 +1,18 @@
-// A storm of NBD requests that verifies its data, with a low-rate client (the neighbour) beside it:
+// A storm of NBD requests with data verification, and a concurrent low-rate client (the neighbour):
 //
 //   nbd_storm URI [--connections N] [--depth N] [--seconds N] [--quiet N] [--seed N]
 //             [--worst-allowed SECONDS]
 //
-// Each connection has a thread and `depth` requests in flight: 512 bytes to 1 MiB at arbitrary byte
-// offsets, half of them writes. A connection tracks every byte of its own range, whose ends share
-// sectors with the adjacent ranges. In the shared region writers overlap: each word read must
-// belong to a write that no completed write had replaced before the read began. The neighbour reads
-// 4 KiB at depth 1, alone for `quiet` seconds and then beside the storm.
+// Each connection has its own thread and `depth` requests in flight: 512 bytes to 1 MiB at
+// arbitrary byte offsets, half of them writes. A connection tracks every byte of its own range,
+// which shares the sectors at its ends with the adjacent ranges. In the shared region, writes
+// overlap: each word read must belong to a write that had not been replaced by a completed write
+// before the read began. The neighbour reads 4 KiB at depth 1, alone for `quiet` seconds and then
+// during the storm.
 //
-// Prints figures as "name value" lines to stdout and problems to stderr. Exit status: 0; 1 for an
-// error, wrong data, an unanswered request or a latency above --worst-allowed; 2 usage.
+// Prints results as "name value" lines to stdout and problems to stderr. Exit status: 0 on success;
+// 1 for an error, wrong data, an unanswered request or a latency above --worst-allowed; 2 for an
+// invalid command line.
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -35,13 +37,13 @@
 namespace nbd_storm {
 namespace {
 
-/// Raises the priority above the storm's threads, if permitted: the test measures the fairness of
-/// the server, not of our own CPU.
+/// Raises the priority above that of the storm's threads, if permitted: the test measures the
+/// fairness of the server, not that of the client's CPU.
 void raise_priority() {
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), -15);
 }
 
-/// Reads at depth 1 until `over`.
+/// Reads at depth 1 until `over` is set.
 client_figures run_neighbour(const connection& server, std::uint64_t begin,
                              const std::atomic<bool>& over, problem_count& problems) {
   client_figures out;
@@ -88,10 +90,10 @@ int run(const storm_options& options) {
   problem_count problems;
   const connection server(options.uri);
   if (server.size() < shared_size + neighbour_size + 8 * mib * options.connections)
-    give_up("the disk is too small: 33 MiB, and 8 MiB for each connection");
+    give_up("the disk is too small: 33 MiB plus 8 MiB per connection are required");
   shared_region shared(0, options.connections);
   prepare_shared(server, shared, options.connections);
-  // Odd, so that the owners of adjacent ranges share a sector.
+  // An odd size, so that adjacent ranges share a sector.
   const auto range = (server.size() - shared_size - neighbour_size) / options.connections - 1;
   std::vector<std::unique_ptr<storm_client>> clients;
   for (unsigned i = 0; i < options.connections; ++i) {

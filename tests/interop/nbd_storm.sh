@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Many connections with many unaligned, overlapping requests each: no request fails or starves, all
-# data is correct, and a low-rate client is served, too: nbd_storm.sh XENPV_SIM XENPV_DISK NBD_STORM
+# nbd_storm.sh XENPV_SIM XENPV_DISK NBD_STORM: with many connections that each send many unaligned,
+# overlapping requests, no request fails or starves, all data is correct, and a low-rate client is
+# served as well.
 source "$(dirname "$0")/check.sh"
 disk=$2 storm=$3
 [ -x "$storm" ] || { echo "skipped: nbd_storm is not built, because libnbd-dev is not installed"; exit 77; }
 seconds=3
-# Far above the latencies of a busy machine: only a starving request exceeds it.
-# tests/bench/storm.sh measures the speed.
+# This limit is far above latencies on a busy machine, so only a starving request exceeds it. To
+# measure speed, use tests/bench/storm.sh.
 worst_allowed=10
 if is_sanitized "$disk"; then worst_allowed=60; fi
 
@@ -19,7 +20,7 @@ for name in xvdb xvdc; do
     --worst-allowed "$worst_allowed" 2>"$dir/problems") || status=$?
   [ "$status" = 0 ] || { echo "$figures"; cat "$dir/problems" "$dir/log"; }
   expect "$name: a storm without problems" 0 "$status"
-  expect_line "$name: it made requests" '^requests [1-9][0-9]' "$figures"
+  expect_line "$name: requests were made" '^requests [1-9][0-9]' "$figures"
   kill -TERM "$server"
   expect_end "$name: an orderly end" 0
 done

@@ -1,5 +1,5 @@
 // One connection of a storm: its libnbd handle, its requests in flight, and the expected contents
-// of its range. Each object belongs to one thread; any thread may report problems.
+// of its range. Each connection belongs to one thread; any thread may report problems.
 #pragma once
 
 #include <libnbd.h>
@@ -51,7 +51,7 @@ class problem_count {
   unsigned count_ = 0;
 };
 
-/// A connection; only its thread issues commands.
+/// A connection, used by one thread only.
 class connection {
  public:
   explicit connection(const std::string& uri) : handle_(nbd_create()) {
@@ -113,7 +113,7 @@ class storm_client {
       s.bytes.resize(largest);
   }
 
-  /// Fills the range with known bytes; call it before the storm.
+  /// Fills the range with known bytes. To be called before the storm.
   void prepare() {
     for (auto& byte : known_)
       byte = static_cast<std::byte>(random_());
@@ -154,10 +154,10 @@ class storm_client {
     int error = 0;
     bool is_write = false;
     bool is_shared = false;
-    std::uint64_t offset = 0;  ///< on the disk
+    std::uint64_t offset = 0;  ///< from the start of the disk
     std::uint64_t length = 0;
     std::uint64_t submitted = 0;
-    std::uint32_t number = 0;  ///< of a write to the shared region
+    std::uint32_t number = 0;  ///< number of a write to the shared region
     std::vector<std::uint64_t> floors;
     std::vector<std::byte> bytes;
   };
@@ -171,7 +171,7 @@ class storm_client {
 
   [[nodiscard]] std::uint64_t pick(std::uint64_t below) { return random_() % below; }
 
-  /// 512 bytes, 1 MiB, or any length in between, with equal probability.
+  /// Returns 512 bytes, 1 MiB, or a random length in between, with equal probability.
   [[nodiscard]] std::uint64_t pick_length() {
     const auto kind = pick(3);
     if (kind == 0) return sector;
@@ -180,7 +180,8 @@ class storm_client {
     return sector + pick(most);
   }
 
-  /// Chooses a part of our own range that conflicts with no request in flight; false: found none.
+  /// Chooses a part of this connection's range that conflicts with no request in flight. Returns
+  /// false if it finds none.
   [[nodiscard]] bool place_own(slot& s) {
     for (int tries = 0; tries < 20; ++tries) {
       s.length = std::min(pick_length(), largest);
@@ -287,7 +288,7 @@ class storm_client {
   shared_region& shared_;
   problem_count& problems_;
   connection connection_;
-  std::vector<std::byte> known_;  ///< expected contents of our own range
+  std::vector<std::byte> known_;  ///< expected contents of this connection's range
   std::vector<slot> slots_;
   std::mt19937_64 random_;
   std::uint64_t in_flight_ = 0;

@@ -1,6 +1,6 @@
 // The region that all connections of a storm write to, and its allowed contents.
 //
-// Shared by all threads of the storm. Does no I/O.
+// Shared by all threads of the storm. Performs no I/O.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +22,7 @@ inline constexpr std::uint64_t sector = 512;
 inline constexpr std::uint64_t largest = mib;
 inline constexpr std::uint64_t shared_size = 32 * mib;
 inline constexpr std::uint64_t neighbour_size = mib;
-/// A request without an answer for this long is lost, not slow.
+/// A request that is unanswered for this long is lost, not just slow.
 inline constexpr std::uint64_t answer_limit_ns = 120'000'000'000;
 
 inline std::uint64_t now_ns() {
@@ -30,15 +30,15 @@ inline std::uint64_t now_ns() {
                                     std::chrono::nanoseconds(1));
 }
 
-/// The allowed contents of the shared region. Each word names its write and its position; writes
-/// cover whole words, so each word belongs to exactly one write.
+/// The allowed contents of the shared region. Each word identifies the write and the position;
+/// writes cover whole words, so each word belongs to exactly one write.
 class shared_region {
  public:
   shared_region(std::uint64_t begin, unsigned writers)
       : begin_(begin), floors_(shared_size / sector), completed_(writers + 1) {
     for (auto& times : completed_)
       times = std::make_unique<std::array<std::atomic<std::uint64_t>, writes_most>>();
-    // The initial contents: a write of no connection, completed before the storm.
+    // The initial contents count as a write that completed before the storm.
     (*completed_[writers])[0] = 1;
   }
 
@@ -52,7 +52,7 @@ class shared_region {
     }
   }
 
-  /// Call it after the answer; `submitted`: now_ns() before the submission.
+  /// To be called after the reply; `submitted` is the value of now_ns() before the submission.
   void complete(unsigned writer, std::uint32_t number, std::uint64_t offset, std::uint64_t length,
                 std::uint64_t submitted) {
     (*completed_[writer])[number] = now_ns();
@@ -65,7 +65,8 @@ class shared_region {
     }
   }
 
-  /// Call it before submitting a read: writes completed before these times are replaced.
+  /// To be called before submitting a read: writes that completed before the returned times have
+  /// been replaced.
   void note_floors(std::uint64_t offset, std::uint64_t length,
                    std::vector<std::uint64_t>& out) const {
     out.clear();
@@ -93,7 +94,7 @@ class shared_region {
       const auto completed = (*completed_[writer])[number].load();
       if (completed != 0 && completed < floors[position / sector - first])
         return prefix + "write " + std::to_string(number) + " of connection " +
-               std::to_string(writer) + " is back, although a later one had replaced it";
+               std::to_string(writer) + " reappeared after a later write had replaced it";
     }
     return {};
   }

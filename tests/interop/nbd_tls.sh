@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Public NBD clients, all based on GnuTLS, over TLS against xenpv-disk on the simulator:
-# nbd_tls.sh XENPV_SIM XENPV_DISK
+# nbd_tls.sh XENPV_SIM XENPV_DISK: tests xenpv-disk on the simulator over TLS, with third-party NBD
+# clients, all of which use GnuTLS.
 source "$(dirname "$0")/check.sh"
 source "$(dirname "$0")/tls_credentials.sh"
 disk=$2
@@ -12,11 +12,11 @@ cd "$dir"
 "$sim" start --dir "$host" --disk xvdb,memory=64M,queues=2
 mkfifo ready
 
-# serve OPTION...: serves on nbd.sock and a TCP port. Sets $server, $unix and $tcp (the URIs that it
-# prints); read the following lines with `read <&3`.
+# serve OPTION...: starts a server on nbd.sock and a TCP port. Sets $server, and $unix and $tcp to
+# the URIs that it prints; use `read <&3` to read further lines.
 serve() {
   port=$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  exec 3<&- # drops unread output of the previous server
+  exec 3<&- # discard unread output of the previous server
   "$sim" exec --dir "$host" --domain 1 -- "$disk" serve xvdb --unix "$dir/nbd.sock" \
     --tcp "127.0.0.1:$port" --log-level debug "$@" >ready 2>log &
   server=$!
@@ -24,14 +24,14 @@ serve() {
   read -r unix <&3 && read -r tcp <&3 || { cat log; exit 1; }
 }
 
-# stop: sends SIGTERM; sets $ended to the server's status
+# stop: sends SIGTERM and sets $ended to the exit status of the server
 stop() {
   kill -TERM "$server"
   ended=0
   wait "$server" || ended=$?
 }
 
-# expect_logged WHAT EXTENDED_REGEX: waits for a line in the server's log
+# expect_logged WHAT EXTENDED_REGEX: waits for a matching line in the server's log
 expect_logged() {
   for _ in {1..100}; do
     grep -Eq -- "$2" log && break
@@ -40,7 +40,7 @@ expect_logged() {
   expect_line "$1" "$2" "$(<log)"
 }
 
-# refuses WHAT LOG-LINE CMD...: CMD fails, and the server logs the reason
+# refuses WHAT LOG-LINE CMD...: expects CMD to fail and the server to log the reason
 refuses() {
   local what=$1 line=$2
   shift 2
@@ -48,7 +48,7 @@ refuses() {
   expect_logged "$what: the log" "$line"
 }
 
-# qemu TOOL CREDENTIALS WHERE [ARGUMENT...]: runs TOOL with a TLS object on the export at WHERE
+# qemu TOOL CREDENTIALS WHERE [ARGUMENT...]: runs TOOL with TLS credentials on the export at WHERE
 qemu() {
   local tool=$1 credentials=$2 where=$3
   shift 3
@@ -59,7 +59,8 @@ before=()
 qemu_info() { before=(info); qemu qemu-img "$@"; before=(); }
 qemu_read() { qemu qemu-io "$1" "$2" -c 'write -P 0xab 1M 1M' -c 'read -P 0xab 1M 1M'; }
 
-# over_tls CONTEXT PYTHON: runs Python with `c`, a TLS connection in the transmission phase
+# over_tls CONTEXT PYTHON: runs Python code in which `c` is a TLS connection in the transmission
+# phase
 over_tls() {
   PYTHONPATH=$here python3 -B - "$dir" <<END
 import socket, sys, time
@@ -91,8 +92,8 @@ expect "the nbd-client line" \
 for uri in "$unix" "$tcp"; do
   expect_line "nbdinfo reports TLS" '"TLS": true' "$(nbdinfo --json "$uri")"
 done
-expect "nbdcopy, there by Unix socket" same "$(there_and_back "$unix" "$tcp")"
-expect "nbdcopy, there by TCP" same "$(there_and_back "$tcp" "$unix")"
+expect "nbdcopy, to the disk over the Unix socket" same "$(there_and_back "$unix" "$tcp")"
+expect "nbdcopy, to the disk over TCP" same "$(there_and_back "$tcp" "$unix")"
 expect "plaintext is refused" 1 "$(status_of nbdinfo "nbd+unix:///xvdb?socket=$dir/nbd.sock")"
 expect_line "qemu-img reports the reason" 'TLS' "$(qemu-img info "nbd://127.0.0.1:$port/xvdb" 2>&1 || true)"
 x509=tls-creds-x509,verify-peer=yes,dir=$dir
@@ -114,15 +115,15 @@ fi
 refuses "a client with another authority" \
   'TLS handshake: tlsv1 alert .* \(the client|disconnected .* \(does it have the ca-cert.pem that signed' \
   qemu qemu-io "$x509/stranger" "$at_tcp" -c 'read 0 512'
-refuses "a client that expects another server name" 'client disconnected|the client refuses' \
+refuses "a client that expects another server name" 'client disconnected|the client rejects' \
   qemu qemu-io "$x509/x509" "file.path=$dir/nbd.sock,file.tls-hostname=elsewhere" -c 'read 0 512'
 expect_line "conformance through TLS" ' 0 failed' \
   "$(conformance unix:nbd.sock xvdb --tls require --tls-certificates x509)"
-expect_line "and through TLS over TCP" ' 0 failed' \
+expect_line "conformance through TLS over TCP" ' 0 failed' \
   "$(conformance "tcp:127.0.0.1:$port" xvdb --tls require --tls-certificates x509 --only s_)"
-expect_line "a client that idles in the TLS handshake is dropped" 'ok idle_tls_handshake_is_dropped: after 10' \
+expect_line "a client that is idle in the TLS handshake is dropped" 'ok idle_tls_handshake_is_dropped: after 10' \
   "$(conformance unix:nbd.sock xvdb --tls require --tls-certificates x509 --deadline 10 --only idle_tls)"
-expect_logged "and the log tells the reason" 'agree on an export: timed out .*, during the TLS handshake'
+expect_logged "the log states the reason" 'negotiate an export: timed out .*, during the TLS handshake'
 over_tls x509 'c.socket.recv(1)' & # until the server hangs up
 for _ in {1..100}; do
   status=$("$sim" exec --dir "$host" --domain 1 -- "$disk" status xvdb --json)
@@ -146,14 +147,14 @@ while True:
     if not first: break
     magic, = struct.unpack(">I", first + c.receive(4 - len(first)))
     error, cookie = struct.unpack(">IQ", c.receive(12))
-    require(magic == SIMPLE and not error, "a strange answer")
+    require(magic == SIMPLE and not error, "an unexpected reply")
     c.receive(MIB)
     count += 1
 require(c.socket.got_close_notify, "no close_notify")
 print("complete answers, then close_notify" if count <= 16 else count)')"
 ended=0
 wait "$server" || ended=$?
-expect "SIGTERM ends it with status 0" 0 "$ended"
+expect "after SIGTERM the exit status is 0" 0 "$ended"
 wait
 
 echo "== keys"
@@ -164,16 +165,16 @@ expect "the URI of the TCP port" "nbds://alice@127.0.0.1:$port/xvdb?$psk" "$tcp"
 for uri in "$unix" "$tcp"; do
   expect "nbdinfo" 67108864 "$(nbdinfo --size "$uri")"
 done
-expect_logged "TLS 1.3 and the user" 'TLSv1.3 TLS_AES_128_GCM_SHA256, alice'
-expect "nbdcopy, there by Unix socket" same "$(there_and_back "$unix" "$tcp")"
-expect "nbdcopy, there by TCP" same "$(there_and_back "$tcp" "$unix")"
-sed -n 's/^#623a62:/b:b:/p' psk/keys.psk >colon.psk # psktool encodes the name, libnbd does not
+expect_logged "TLS 1.3 and the user are logged" 'TLSv1.3 TLS_AES_128_GCM_SHA256, alice'
+expect "nbdcopy, to the disk over the Unix socket" same "$(there_and_back "$unix" "$tcp")"
+expect "nbdcopy, to the disk over TCP" same "$(there_and_back "$tcp" "$unix")"
+sed -n 's/^#623a62:/b:b:/p' psk/keys.psk >colon.psk # psktool hex-encodes the name, libnbd does not
 expect "a user with a colon" 67108864 \
   "$(nbdinfo --size "nbds://b%3Ab@127.0.0.1:$port/xvdb?tls-psk-file=$dir/colon.psk")"
 printf '[overrides]\ndisabled-version = tls1.3\n' >gnutls-1.2
 expect "nbdinfo with TLS 1.2" 67108864 \
   "$(GNUTLS_SYSTEM_PRIORITY_FILE=$dir/gnutls-1.2 nbdinfo --size "$unix")"
-expect_logged "which has forward secrecy" 'TLSv1.2 (EC)?DHE-PSK-.*, alice'
+expect_logged "the TLS 1.2 cipher has forward secrecy" 'TLSv1.2 (EC)?DHE-PSK-.*, alice'
 creds=tls-creds-psk,username
 at_tcp=file.host=localhost,file.port=$port
 at_unix=file.path=$dir/nbd.sock
@@ -186,15 +187,15 @@ done
 expect_line "nbdkit as a client" 'read 1048576/1048576 bytes' "$(
   nbdkit -U - nbd socket="$dir/nbd.sock" export=xvdb tls=require tls-psk="$dir/psk/keys.psk" \
     tls-username=alice --run 'qemu-io -f raw -c "write -P 3 0 1M" -c "read -P 3 0 1M" $uri')"
-refuses "another key" "the client's key for user 'alice' is not the one in psk/keys.psk" \
+refuses "a wrong key" "the client's key for user 'alice' is not the one in psk/keys.psk" \
   nbdinfo --size "nbds://alice@127.0.0.1:$port/xvdb?tls-psk-file=$dir/wrong/keys.psk"
-refuses "an unknown user" "there is no user 'mallory' in psk/keys.psk" \
+refuses "an unknown user" "no user 'mallory' in psk/keys.psk" \
   nbdinfo --size "nbds://mallory@127.0.0.1:$port/xvdb?tls-psk-file=$dir/wrong/keys.psk"
 refuses "certificates instead of keys" 'the client offers no key; it needs the key of a user in psk/keys.psk' \
   qemu qemu-io "$x509/x509" "$at_tcp" -c 'read 0 512'
-expect "and still serves others" 67108864 "$(nbdinfo --size "$tcp")"
+expect "other clients are still served" 67108864 "$(nbdinfo --size "$tcp")"
 stop
-expect "it ends with status 0" 0 "$ended"
+expect "the exit status is 0" 0 "$ended"
 
 echo "== modes"
 serve --tls-psk psk/keys.psk --tls on
@@ -224,7 +225,7 @@ echo "== clients' certificates"
 serve --tls-certificates x509 --tls-verify-peer
 at_tcp=file.host=localhost,file.port=$port
 expect "nbdinfo with a certificate" 67108864 "$(nbdinfo --size "$tcp")"
-expect_logged "its name is logged" 'TLSv1.3 .*, CN=client.example'
+expect_logged "the name in the certificate is logged" 'TLSv1.3 .*, CN=client.example'
 expect_line "qemu-io with a certificate" 'read 1048576/1048576 bytes' "$(qemu_read "$x509/x509" "$at_tcp")"
 refuses "no certificate" 'peer did not return a certificate \(clients need a certificate signed by' \
   nbdinfo --size "nbds://127.0.0.1:$port/xvdb?tls-certificates=$dir/anonymous"
@@ -241,7 +242,7 @@ stop
 serve --tls-certificates expired
 expect_logged "a warning about an expired certificate at start" \
   'warning: expired/server-cert.pem: clients .* will reject it: certificate has expired'
-refuses "a client that refuses it" 'TLS handshake.* \(.*expired/server-cert.pem .*expired; issue a new one' \
+refuses "a client that rejects it" 'TLS handshake.* \(.*expired/server-cert.pem .*expired; issue a new one' \
   qemu qemu-io "$x509/anonymous" "file.host=localhost,file.port=$port" -c 'read 0 512'
 stop
 
@@ -250,15 +251,15 @@ serve_fails() { timeout 60 "$disk" serve xvdb "$@" 2>&1 || echo "status $?"; }
 expect "require without credentials" "$(printf '%s\n' \
   "xenpv-disk: --tls require: invalid argument (it needs --tls-psk FILE or --tls-certificates DIR)" \
   "try 'xenpv-disk serve --help'" "status 2")" "$(serve_fails --tls require)"
-expect_line "both kinds" '^xenpv-disk: --tls-certificates with --tls-psk: .*choose one' \
+expect_line "both keys and certificates" '^xenpv-disk: --tls-certificates with --tls-psk: .*choose one' \
   "$(serve_fails --tls-certificates x509 --tls-psk psk/keys.psk)"
-expect_line "verify without certificates" '^xenpv-disk: --tls-verify-peer without --tls-certificates' \
+expect_line "--tls-verify-peer without certificates" '^xenpv-disk: --tls-verify-peer without --tls-certificates' \
   "$(serve_fails --tls-psk psk/keys.psk --tls-verify-peer)"
 expect_line "an unknown mode" "--tls 'maybe': .*expected off, on or require" "$(serve_fails --tls maybe)"
-expect_line "a missing folder" 'read nowhere/server-cert.pem: no such file' \
+expect_line "a missing directory" 'read nowhere/server-cert.pem: no such file' \
   "$(serve_fails --tls-certificates nowhere)"
-expect_line "a folder without a key" 'read anonymous/server-cert.pem: no such file' \
+expect_line "a directory without a key" 'read anonymous/server-cert.pem: no such file' \
   "$(serve_fails --tls-certificates anonymous)"
-expect_line "a bad line" '^xenpv-disk: bad.psk:2: ' \
+expect_line "an invalid line in the key file" '^xenpv-disk: bad.psk:2: ' \
   "$(printf 'alice:%032d\nbob' 0 >bad.psk; serve_fails --tls-psk bad.psk)"
 passed

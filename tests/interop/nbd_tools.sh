@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Every public NBD client of Debian 12, over a Unix socket and over TCP, and with four connections
-# at once: nbd_tools.sh XENPV_SIM XENPV_DISK
+# nbd_tools.sh XENPV_SIM XENPV_DISK: tests all NBD clients in Debian 12, over a Unix socket, over
+# TCP, and with four parallel connections.
 source "$(dirname "$0")/check.sh"
 disk=$2
 here=$(dirname "$0")
 PATH=$PATH:/usr/sbin
 requires fio nbd-client nbdcopy nbdinfo nbdkit nbdsh qemu-img qemu-io qemu-nbd
-# nbdsh needs the system's Python, even if another one comes first in PATH.
+# nbdsh needs the system's Python even if another one is first in PATH.
 nbdsh() { PATH=/usr/bin:/bin command nbdsh "$@"; }
 size=$((64 << 20))
 
@@ -55,7 +55,7 @@ print(export["export-name"], export["export-size"])')"
     "$(status_of qemu-img bench -f raw -w -c 5000 -d 32 -s 4096 -S 1052672 --flush-interval=100 "$uri")"
   expect "$over: nbdcopy, four connections" same "$(nbdcopy --connections=4 "$dir/pattern.img" "$uri" &&
     nbdcopy --connections=4 "$uri" "$dir/back.img" && cmp "$dir/pattern.img" "$dir/back.img" && echo same)"
-  expect "$over: nbdcopy, one connection, to nowhere" 0 \
+  expect "$over: nbdcopy, one connection, to null:" 0 \
     "$(status_of nbdcopy --connections=1 --request-size=262144 "$uri" null:)"
   expect "$over: fio, random sizes, verified" 0 "$(status_of fio_nbd --name=verify --rw=randwrite \
     --bsrange=512-128k --blockalign=512 --iodepth=16 --verify=crc32c --verify_state_save=0 --verify_backlog=64)"
@@ -72,7 +72,7 @@ print(export["export-name"], export["export-size"])')"
     done
     wait "${pids[0]}" && wait "${pids[1]}" && wait "${pids[2]}" && wait "${pids[3]}"
   }
-  expect "$over: four times qemu-io at once" 0 "$(status_of four_at_once)"
+  expect "$over: four parallel qemu-io processes" 0 "$(status_of four_at_once)"
   # Invalid requests that libnbd sends in non-strict mode: each fails, and the connection survives.
   expect "$over: nbdsh with strict mode off" \
     "EINVAL ENOSPC ENOSPC EINVAL ENOTSUP EINVAL EINVAL ok ok alive" "$(nbdsh -u "$uri" -c '
@@ -97,7 +97,7 @@ results.append("alive" if len(h.pread(512, 0)) == 512 else "dead")
 print(*results)')"
   for filter in "blocksize maxlen=4096" "retry" "log logfile=$dir/nbdkit.log" "checkwrite" "cow" "cache" \
       "delay rdelay=1ms" "readahead" "stats statsfile=$dir/stats"; do
-    # checkwrite only compares, so the data must be on the disk already.
+    # checkwrite only compares data, so it must be on the disk already.
     nbdcopy "$dir/pattern.img" "$uri"
     expect "$over: nbdkit's nbd plugin with the filter ${filter%% *}" 0 "$(status_of nbdkit -U - nbd uri="$uri" \
       --filter=${filter} --run "qemu-img convert -n -f raw -O raw $dir/pattern.img \$uri &&
@@ -108,5 +108,5 @@ done
 expect "no client was refused" 0 "$(in_guest "$disk" status xvdb --json |
   python3 -c 'import json, sys; print(json.load(sys.stdin)["disks"][0]["server"]["refused"])')"
 kill -TERM "$server"
-expect_end "SIGTERM ends it with status 0" 0
+expect_end "after SIGTERM the exit status is 0" 0
 passed

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Checks a page in headless Chromium, over the DevTools protocol on a pipe: no port, no library.
+"""Checks a page in headless Chromium, using the DevTools protocol over a pipe, without a library.
 
-usage: page_check.py CHROMIUM PAGE FOLDER
+usage: page_check.py CHROMIUM PAGE DIRECTORY
 
-Renders PAGE at 400 and 1400 pixels, in light and dark, and for print. Prints a line for each view
-and its problems; exit status 1 if there are any: console messages, requests other than the page,
-elements wider than the window, text with too little contrast, charts without a size. The
-screenshots are FOLDER/WIDTH-SCHEME.png.
+Renders PAGE at widths of 400 and 1400 pixels, in light and dark mode, and for print. Prints one
+line per view, followed by its problems: console messages, network requests, elements wider than the
+window, insufficient contrast, charts without a size. Exit status 1 means that there were problems.
+The screenshots are written to DIRECTORY/WIDTH-SCHEME.png.
 """
 
 import base64
@@ -17,9 +17,9 @@ import sys
 import tempfile
 import threading
 
-LIMIT = 120  # seconds for everything, on a busy machine
+LIMIT = 120  # seconds for all views, on a busy machine
 
-# Finds elements that are too wide, except in a scrolling box; text that is hard to read; empty
+# Finds elements that are too wide, except in scrolling boxes; text with too little contrast; empty
 # charts.
 INSPECT = r"""
 (() => {
@@ -42,7 +42,7 @@ INSPECT = r"""
     const one = light(rgb(svg ? style.fill : style.color).c), other = light(ground(svg ? svg.parentElement : e));
     const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
     ++texts;
-    // WCAG asks for 4.5.
+    // WCAG requires a contrast of 4.5.
     if (contrast < 4.5) notes.push(`contrast ${contrast.toFixed(2)} of '${e.textContent.slice(0, 30)}' <${e.tagName} class=${e.getAttribute('class')}>`);
     if (parseFloat(style.fontSize) * (svg ? box.height / Math.max(e.getBBox().height, 1) : 1) < 9)
       notes.push(`'${e.textContent.slice(0, 30)}' is smaller than 9 pixels`);
@@ -65,8 +65,8 @@ class Browser:
         if os.geteuid() == 0:
             words.insert(1, "--no-sandbox")  # Chromium refuses to run as root otherwise
 
-        # The browser uses descriptors 3 and 4; the dup2 calls must not overwrite each other's
-        # source.
+        # The browser uses descriptors 3 and 4. Neither dup2 call may overwrite the source of the
+        # other.
         def place():
             os.dup2(to_browser, 13)
             os.dup2(from_browser, 14)
@@ -84,7 +84,7 @@ class Browser:
         while b"\0" not in self.rest:
             data = os.read(self.input, 1 << 20)
             if not data:
-                raise EOFError("the browser ended")
+                raise EOFError("the browser exited")
             self.rest += data
         text, self.rest = self.rest.split(b"\0", 1)
         return json.loads(text)
@@ -136,7 +136,7 @@ def complaints(events, url):
         elif method == "Network.requestWillBeSent":
             requested = parameters["request"]["url"]
             if requested != url and not requested.startswith("data:"):
-                yield "requests %s" % requested
+                yield "request: %s" % requested
 
 
 def view(browser, url, folder, width, scheme, media="screen"):
@@ -152,7 +152,7 @@ def view(browser, url, folder, width, scheme, media="screen"):
     if is_dark != (scheme == "dark" and media == "screen"):
         wrong.append("the background has a luminance of %.2f" % seen["ground"])
     if media == "print" and seen["open"] != seen["lists"]:
-        wrong.append("only %d of %d lists of evidence are printed" % (seen["open"], seen["lists"]))
+        wrong.append("only %d of %d evidence lists are printed" % (seen["open"], seen["lists"]))
     name = "print" if media == "print" else "%d-%s" % (width, scheme)
     shot = browser.ask("Page.captureScreenshot", session, captureBeyondViewport=True,
                        clip={"x": 0, "y": 0, "width": width, "height": seen["height"], "scale": 1})

@@ -1,11 +1,11 @@
-# Sourced after check.sh by tests of long-running servers. Needs $disk, the xenpv-disk program; sets
-# $root, the root directory that domain 1 sees.
+# Sourced after check.sh by tests of long-running servers. Needs $disk, the path of xenpv-disk; sets
+# $root, the root directory of domain 1.
 root="$host/dom1/root"
 
 in_guest() { in_domain 1 "$@"; }
 
-# serve DISK ARGUMENT...: starts a server in domain 1 and waits until it is ready. Its process is
-# $server, its output is in $dir/out and $dir/log.
+# serve DISK ARGUMENT...: starts a server in domain 1 and waits until it is ready. Sets $server to
+# its process ID; its output is in $dir/out and $dir/log.
 serve() {
   : >"$dir/out"
   "$sim" exec --dir "$host" --domain 1 -- "$disk" serve "$@" >"$dir/out" 2>"$dir/log" &
@@ -13,7 +13,7 @@ serve() {
   wait_for "$* is served" grep -q '^nbd-client' "$dir/out"
 }
 
-# expect_end WHAT STATUS: waits for the server's exit and checks its status
+# expect_end WHAT STATUS: waits until the server exits and checks its status
 expect_end() {
   local status=0
   wait "$server" || status=$?

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Starts a service as a service manager does, and logs its notifications.
+"""Starts a service like a service manager, and logs its notifications.
 
 Usage: service_manager.py LOG [--listen PATH] [--abstract] [--watchdog USEC] -- CMD...
 
-CMD gets NOTIFY_SOCKET in its environment and, with --listen, a listening socket at PATH
-(LISTEN_FDS). Each message becomes a line of LOG, with | for its newlines; watchdog messages are
-logged once. At "READY=1" a client connects to PATH, and the line records whether that succeeded.
-Exits with CMD's status; forwards SIGTERM.
+CMD is started with NOTIFY_SOCKET in its environment and, with --listen, inherits a listening socket
+at PATH (LISTEN_FDS). Each message becomes a line in LOG, with | for newlines; repeated watchdog
+messages are logged only once. On "READY=1", a client connects to PATH, and the line records whether
+it succeeded. Exits with the status of CMD; forwards SIGTERM.
 """
 
 import argparse

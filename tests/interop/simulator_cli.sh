@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# xenpv-sim's command line: exit statuses, clean-up, messages.
+# Tests the command line of xenpv-sim: exit statuses, cleanup, messages.
 . "$(dirname "$0")/check.sh"
 export TMPDIR=$dir
 
-expect "the command's status is ours" 7 "$(status_of "$sim" run -- sh -c 'exit 7')"
-expect "death by a signal, as a shell reports it" 137 "$(status_of "$sim" run -- sh -c 'kill -9 $$')"
+expect "the exit status is that of the command" 7 "$(status_of "$sim" run -- sh -c 'exit 7')"
+expect "death by a signal has the status of a shell" 137 "$(status_of "$sim" run -- sh -c 'kill -9 $$')"
 expect "a missing command" 127 "$(status_of "$sim" run -- no-such-command)"
 expect "standard input reaches the command" hello "$(echo hello | "$sim" run -- cat)"
-expect "nothing stays behind" "" "$(ls "$dir")"
+expect "no files are left behind" "" "$(ls "$dir")"
 
-# A process left in the background ends with the host.
+# Background processes end with the host.
 "$sim" run -- sh -c "sleep 1000 & echo \$! >'$dir/pid'"
-expect "background processes are gone" 1 "$(status_of kill -0 "$(cat "$dir/pid")")"
+expect "background processes have ended" 1 "$(status_of kill -0 "$(cat "$dir/pid")")"
 rm "$dir/pid"
 
 "$sim" run --report "$dir/report" -- true
@@ -23,41 +23,41 @@ expect "demo" 0 "$(status_of "$sim" demo --count 200)"
 expect_line "demo prints one line of latencies" \
   '^ping: domain 1 <-> domain 0: 200 round trips .* p50 [0-9.]+ [mun]?s, p99 ' "$("$sim" demo --count 200)"
 
-expect "bad usage" 2 "$(status_of "$sim" run --no-such-option -- true)"
+expect "an invalid option" 2 "$(status_of "$sim" run --no-such-option -- true)"
 expect "a command is required" 2 "$(status_of "$sim" run)"
-expect_line "an invalid disk is named" "disk|xvdb" "$("$sim" run --disk xvdb -- true 2>&1 || true)"
-expect_line "an unknown fault is named with the known ones" "fault 'gremlins'.*event-lost" \
+expect_line "the error for an invalid disk names the option" "disk|xvdb" "$("$sim" run --disk xvdb -- true 2>&1 || true)"
+expect_line "the error for an unknown fault lists the known ones" "fault 'gremlins'.*event-lost" \
   "$("$sim" run --fault gremlins -- true 2>&1 || true)"
 
 # Disks.
-expect_line "an unknown disk fault is named with the known ones" "disk xvdb: disk fault 'x'.*expected error=N" \
+expect_line "the error for an unknown disk fault lists the known ones" "disk xvdb: disk fault 'x'.*expected error=N" \
   "$("$sim" run --disk xvdb,null=1M,fault=x -- true 2>&1 || true)"
-expect_line "a property that the kind of backend lacks is refused" 'a qemu backend has at most 1' \
+expect_line "a feature that the backend does not support is refused" 'a qemu backend has at most 1' \
   "$("$sim" run --disk xvdb,null=1M,backend=qemu,queues=2 -- true 2>&1 || true)"
-expect "disks wait for their frontends before the command runs" 2222 "$("$sim" run \
+expect "backends are in InitWait before the command runs" 2222 "$("$sim" run \
   --disk xvdb,memory=1M --disk xvdc,null=1T,backend=qemu --disk xvdd,null=1M,backend=tapdisk \
   --disk xvde,null=1M,backend=freebsd -- sh -c 'for disk in vbd/1/51728 qdisk/1/51744 vbd/1/51760 vbd/1/51776
   do printf %s "$(xenstore-read "/local/domain/0/backend/$disk/state")"; done')"
-expect "a quiet end, with disks too" "" "$("$sim" run --disk xvdb,memory=1M -- true 2>&1)"
-expect_line "a missing file is named" '51728: open /nowhere: no such file' \
+expect "no messages at the end, even with disks" "" "$("$sim" run --disk xvdb,memory=1M -- true 2>&1)"
+expect_line "the error for a missing file names it" '51728: open /nowhere: no such file' \
   "$("$sim" run --disk xvdb,file=/nowhere -- true 2>&1)"
-expect "nothing else stays behind" report "$(ls "$dir")"
+expect "no other files are left behind" report "$(ls "$dir")"
 
-# Started in another directory with a relative path: the backend resolves it there.
+# A relative path is resolved in the directory in which the host was started.
 truncate -s 1M "$dir/image"
 (cd "$dir" && "$sim" start --dir "$host" --disk xvdb,memory=8M,volatile --disk xvdc,file=image)
 in_backend() { in_domain 0 xenstore-read "backend/vbd/1/51728/$1"; }
 expect "a relative file is found" connected "$(in_domain 0 xenstore-read backend/vbd/1/51744/hotplug-status)"
 "$sim" disk --dir "$host" resize xvdb 16M
-expect "disk resize returns when it is done" 16777216 "$(in_backend xenpv/applied-size)"
+expect "disk resize returns after the resize" 16777216 "$(in_backend xenpv/applied-size)"
 expect "disk resize to a partial sector" 2 "$(status_of "$sim" disk --dir "$host" resize xvdb 1000)"
 "$sim" disk --dir "$host" fault xvdb delay=5ms:1/2 error=3
-expect "disk fault returns when it is in force" 'delay=5ms:1/2 error=3' "$(in_backend xenpv/applied-fault)"
+expect "disk fault returns when the fault is active" 'delay=5ms:1/2 error=3' "$(in_backend xenpv/applied-fault)"
 expect "disk fault with an unknown fault" 2 "$(status_of "$sim" disk --dir "$host" fault xvdb gremlins)"
 "$sim" disk --dir "$host" fault xvdb none
 "$sim" disk --dir "$host" restart xvdb
 "$sim" disk --dir "$host" power-cut xvdb --seed 7
-expect "the backend is back" 2 "$(in_backend state)"
+expect "the backend is in InitWait again" 2 "$(in_backend state)"
 expect_line "an unknown disk" 'disk 51760 of domain 1.*no such disk' \
   "$("$sim" disk --dir "$host" restart xvdd 2>&1 || true)"
 "$sim" disk --dir "$host" unplug xvdb
@@ -65,7 +65,7 @@ expect "disk unplug removes both directories" 1 "$(status_of in_domain 1 xenstor
 created=$("$sim" domain create --dir "$host")
 state="/local/domain/0/backend/vbd/$created/51728/state"
 mkfifo "$dir/events"
-# Without in_domain, because killing its subshell would leave the watch running.
+# Not in_domain: killing its subshell would leave xenstore-watch running.
 "$sim" exec --dir "$host" --domain 0 -- xenstore-watch "$state" >"$dir/events" &
 exec 3<"$dir/events"
 while read -r -t 20 _ <&3; do
@@ -73,19 +73,19 @@ while read -r -t 20 _ <&3; do
   [ "$now" = 2 ] && break
 done
 kill $!
-expect "a domain created later has its disks served" 2 "$now"
+expect "the disks of a domain created later are served" 2 "$now"
 "$sim" stop --dir "$host"
 
 "$sim" start --dir "$host"
-expect_line "a folder in use is refused" 'not empty' "$("$sim" start --dir "$host" 2>&1 || true)"
+expect_line "a directory in use is refused" 'not empty' "$("$sim" start --dir "$host" 2>&1 || true)"
 expect "a domain's environment" 1 "$(in_domain 1 sh -c 'xenstore-read domid')"
 expect_line "an unknown domain" 'no such domain' "$(in_domain 9 true 2>&1 || true)"
-expect "save-restore prints the new number" 2 "$("$sim" domain save-restore --dir "$host" 1)"
-expect "and keeps it when asked" 2 "$("$sim" domain save-restore --dir "$host" --same-number 2)"
+expect "save-restore prints the new domain ID" 2 "$("$sim" domain save-restore --dir "$host" 1)"
+expect "--same-number keeps the domain ID" 2 "$("$sim" domain save-restore --dir "$host" --same-number 2)"
 "$sim" domain destroy --dir "$host" 2
-expect "status is JSON with the domains left" '[0]' "$("$sim" status --dir "$host" | python3 -c "
+expect "status lists the remaining domains" '[0]' "$("$sim" status --dir "$host" | python3 -c "
 import json, sys
 print([d['domid'] for d in json.load(sys.stdin)['domains']])")"
 "$sim" stop --dir "$host"
-expect_line "a host that does not run" 'is it running' "$("$sim" status --dir "$host" 2>&1 || true)"
+expect_line "a host that is not running" 'is it running' "$("$sim" status --dir "$host" 2>&1 || true)"
 passed

@@ -1,16 +1,16 @@
-# Sourced by the interop tests of TLS: credentials as an administrator would make them.
-# make_credentials FOLDER creates there:
+# Sourced by the TLS tests: creates credentials with the tools that an administrator would use.
+# make_credentials DIRECTORY creates in DIRECTORY:
 #   x509/       ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem, client-key.pem
 #   stranger/   ca-cert.pem and a client certificate of another authority
-#   anonymous/  ca-cert.pem alone
-#   expired/    as x509/, with a server certificate that has expired
-#   revoked/    as x509/, with a ca-crl.pem that revokes the client's certificate
-#   psk/keys.psk   keys of alice and of "b:b";  wrong/keys.psk  another key for alice, and one for mallory
+#   anonymous/  only ca-cert.pem
+#   expired/    like x509/, but with an expired server certificate
+#   revoked/    like x509/, with a ca-crl.pem that revokes the client certificate
+#   psk/keys.psk   keys of alice and of "b:b";  wrong/keys.psk  a different key for alice, and one for mallory
 
-# key FILE
+# key FILE: creates a private key
 key() { certtool --generate-privkey --key-type ecdsa --curve secp256r1 --outfile "$1" 2>/dev/null; }
 
-# authority FOLDER NAME
+# authority DIRECTORY NAME: creates a certificate authority
 authority() {
   mkdir -p "$1"
   key "$1/ca-key.pem"
@@ -19,7 +19,7 @@ authority() {
     --outfile "$1/ca-cert.pem" 2>/dev/null
 }
 
-# issue FOLDER NAME LINE-OF-TEMPLATE...: makes NAME-cert.pem and NAME-key.pem
+# issue DIRECTORY NAME LINE-OF-TEMPLATE...: creates NAME-cert.pem and NAME-key.pem
 issue() {
   local folder=$1 who=$2
   shift 2

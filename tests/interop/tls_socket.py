@@ -1,12 +1,12 @@
-"""A TLS socket for clients that test TLS: unlike ssl.SSLSocket it can send close_notify and keep
-reading, and it records whether the server sent close_notify."""
+"""A TLS socket for tests. Unlike ssl.SSLSocket, it can send close_notify and continue to read, and
+it records whether the server sent close_notify."""
 
 import os
 import ssl
 
 
 def make_context(directory, version=None):
-    """Verifies with ca-cert.pem of `directory`; presents client-cert.pem if it exists."""
+    """Verifies the server with ca-cert.pem in `directory`; presents client-cert.pem if it exists."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(os.path.join(directory, "ca-cert.pem"))
     certificate = os.path.join(directory, "client-cert.pem")
@@ -31,7 +31,7 @@ class TlsSocket:
 
     def flush(self):
         data = self.outgoing.read()
-        if data:  # on a closed connection, sending nothing fails, too
+        if data:  # on a closed connection, even sending nothing fails
             self.raw.sendall(data)
 
     def run(self, step):
@@ -77,7 +77,7 @@ class TlsSocket:
         return data
 
     def shutdown(self, _):
-        """Sends close_notify; reading continues."""
+        """Sends close_notify; reading is still possible."""
         try:
             self.tls.unwrap()
         except ssl.SSLWantReadError:

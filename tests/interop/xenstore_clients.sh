@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Xen's own xenstore-* clients on the simulated xenstored, from a guest and from domain 0.
+# Tests the simulated xenstored with Xen's own xenstore-* clients, from a guest and from domain 0.
 . "$(dirname "$0")/check.sh"
 requires xenstore-ls xenstore-read xenstore-write xenstore-rm xenstore-list xenstore-exists \
   xenstore-chmod xenstore-watch
 
 "$sim" start --dir "$host" --disk xvdb,memory=1M 2>/dev/null
 
-expect "ls of a disk's frontend directory, relative to the guest's home" 'backend = "/local/domain/0/backend/vbd/1/51728"
+expect "ls of a frontend directory, relative to the guest's home" 'backend = "/local/domain/0/backend/vbd/1/51728"
 backend-id = "0"
 virtual-device = "51728"
 device-type = "disk"
@@ -23,14 +23,14 @@ expect "domain 0 reads it by its absolute path" 7 "$(in_domain 0 xenstore-read /
 expect "list" $'a\nn' "$(in_domain 1 xenstore-list data | sort)"
 expect "exists" 0 "$(status_of in_domain 1 xenstore-exists data/a/b)"
 in_domain 1 xenstore-rm data/a
-expect "rm takes the whole subtree" 1 "$(status_of in_domain 1 xenstore-exists data/a/b)"
+expect "rm removes the whole subtree" 1 "$(status_of in_domain 1 xenstore-exists data/a/b)"
 expect "a guest may not write elsewhere" 1 "$(status_of in_domain 1 xenstore-write /local/domain/0/data/x 1)"
 
 in_domain 1 xenstore-chmod data/n n1 r0
 expect_line "chmod" '^n = "7" [ .]* \(n1,r0\)$' "$(in_domain 1 xenstore-ls -p data)"
 expect "chmod of another domain's node is refused" 1 "$(status_of in_domain 1 xenstore-chmod /local/domain/0 n1)"
 
-# The watch prints once at registration, then for each change below it.
+# xenstore-watch prints one line at registration, and one for each change below the path.
 mkfifo "$dir/events"
 in_domain 1 xenstore-watch -n 3 data/watched >"$dir/events" &
 exec 3<"$dir/events"
@@ -50,6 +50,6 @@ read -r -t 20 first <&4
 created=$("$sim" domain create --dir "$host")
 read -r -t 20 second <&4
 wait
-expect "the new domain's number" 2 "$created"
+expect "the ID of the new domain" 2 "$created"
 expect "domain 0 sees the introduction of a domain" '@introduceDomain @introduceDomain' "$first $second"
 passed

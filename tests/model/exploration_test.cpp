@@ -19,13 +19,13 @@ struct totals {
   std::uint64_t stories = 0;
 };
 
-/// Maximum number of states per test; sanitizer builds set a lower one.
+/// Maximum number of states per test; sanitizer builds set a lower limit.
 std::uint64_t bound() {
   const auto* const text = std::getenv("XENPV_MODEL_STATES");
   return text == nullptr ? ~std::uint64_t{0} : std::strtoull(text, nullptr, 10);
 }
 
-/// Follows all histories of a story. False: it has reported a violation.
+/// Explores all histories of a story. Returns false after reporting a violation.
 bool explore(const story& scenario, totals& sum) {
   world disk(scenario);
   explorer choices;

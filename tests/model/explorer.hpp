@@ -1,5 +1,5 @@
-// Enumerates every sequence of choices of a deterministic run: each run repeats the previous one up
-// to its last open choice, and takes the next alternative there.
+// Enumerates all sequences of choices of a deterministic run. Each run repeats the previous one up
+// to the last choice with alternatives left, and takes the next alternative there.
 //
 // Independent of the explored system. For one thread.
 #pragma once
@@ -21,7 +21,7 @@ class explorer {
     return path_[depth_++].taken;
   }
 
-  /// Begins the next run; false: there is none. The first run needs no call.
+  /// Begins the next run; returns false if there is none. The first run needs no call.
   [[nodiscard]] bool next() {
     ++runs_;
     depth_ = 0;

@@ -41,7 +41,7 @@ void manual_backend::check_pages(const wire::blkif_request& request) {
     for (unsigned i = 0; i < request.nr_segments; ++i)
       for (unsigned j = 0; j < other.request.nr_segments; ++j)
         if (request.seg[i].gref == other.request.seg[j].gref)
-          violation_ = fmt::format("two requests name page {} at a time", request.seg[i].gref);
+          violation_ = fmt::format("two unanswered requests use page {}", request.seg[i].gref);
   }
 }
 

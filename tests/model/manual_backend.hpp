@@ -1,8 +1,8 @@
-// A passive block backend: takes requests from one ring over plain memory, and carries out and
-// answers them one by one, in the order of the caller's choice.
+// A passive block backend: takes requests from one ring in plain memory, and executes and answers
+// them one by one, in an order chosen by the caller.
 //
-// Checks that no page of an unanswered request is named by another request, and that pages do not
-// change during their request.
+// Checks that no two unanswered requests use the same page, and that pages do not change during
+// their request.
 #pragma once
 
 #include <array>
@@ -19,7 +19,7 @@ namespace xenpv::model {
 
 inline constexpr std::uint32_t sector_size = 512;
 
-/// Two sectors, and a volatile cache over them.
+/// Two sectors with a volatile cache.
 struct manual_disk {
   using bytes = std::array<std::byte, std::size_t{2} * sector_size>;
   bytes cache{};
@@ -32,7 +32,7 @@ class manual_backend {
  public:
   struct pending {
     wire::blkif_request request;
-    std::vector<std::byte> payload;  ///< of a write, at the time when the request was taken
+    std::vector<std::byte> payload;  ///< of a write, when the request was taken
     bool carried_out = false;
   };
 
@@ -43,14 +43,14 @@ class manual_backend {
   /// Takes all published requests.
   void take();
   [[nodiscard]] const std::vector<pending>& requests() const noexcept { return requests_; }
-  /// Carries out the n-th unanswered request; does nothing the second time.
+  /// Executes the n-th unanswered request; does nothing the second time.
   void carry_out(std::size_t n);
-  /// Answers and removes the n-th request, carried out or not. `status`: BLKIF_RSP_*.
+  /// Answers and removes the n-th request, whether executed or not. `status`: BLKIF_RSP_*.
   void answer(std::size_t n, std::int16_t status);
   /// Sends a response without a request.
   void lie();
 
-  /// The frontend's protocol violation; nullopt: none.
+  /// The protocol violation of the frontend; nullopt: none.
   [[nodiscard]] const std::optional<std::string>& violation() const noexcept { return violation_; }
 
  private:

@@ -20,10 +20,10 @@ bool oracle::writes(std::size_t number, std::size_t cell) const {
   return changes && (unsigned{r.cells} >> cell & 1U) != 0;
 }
 
-/// Must the completed write be on the disk, even if the backend's cache was lost?
+/// Returns true if the completed write must be on the disk even after a loss of the backend cache.
 bool oracle::is_promised(const record& write) const {
   if (cut_ == 0 || write.answered > cut_) return true;
-  // A discard is advice.
+  // A discard is only a hint.
   if (write.kind == request_kind::discard) return false;
   if (write.fua) return true;
   for (const auto& flush : requests_) {
@@ -43,12 +43,12 @@ bool oracle::is_promised(const record& write) const {
   return false;
 }
 
-/// A request that was submitted after the answer to `writer` (0: the initial contents) and answered
-/// before `moment`: the cell must hold its value or a later one. 0: there is none.
+/// Returns a request that was submitted after the answer to `writer` (0: the initial contents) and
+/// answered before `moment`: the cell must hold its value or a later one. 0: no such request.
 std::size_t oracle::superseded_by(std::size_t writer, std::size_t cell,
                                   std::uint32_t moment) const {
   const auto ended = writer == 0 ? 0 : requests_[writer - 1].answered;
-  // Still in flight: it may be applied at any time.
+  // Still in flight: it may take effect at any time.
   if (writer != 0 && ended == 0) return 0;
   for (std::size_t number = 1; number <= requests_.size(); ++number) {
     const auto& later = requests_[number - 1];
@@ -65,7 +65,7 @@ std::optional<std::string> oracle::check(const cell_values& values, cell_mask ce
     if ((unsigned{cells} >> cell & 1U) == 0) continue;
     const std::size_t writer = values[cell];
     if (writer > requests_.size() || (writer != 0 && !writes(writer, cell)))
-      return fmt::format("cell {} holds {}, which no request wrote there", cell, writer);
+      return fmt::format("cell {} holds {}, which no request has written there", cell, writer);
     const auto later = superseded_by(writer, cell, moment);
     // Zeros may be the initial contents or come from a discard.
     bool is_fine = later == 0;

@@ -1,9 +1,9 @@
 // The allowed contents of a disk and the allowed results of reads after any history of requests: an
-// independent statement of the block contract, without rings and engines.
+// independent specification of the block contract, without rings and engines.
 //
-// The disk has two sectors of two cells each: the bytes that an unaligned write changes, and the
-// rest. Requests have numbers; a cell's value is the number of the request that wrote it, 0 for the
-// initial contents.
+// The disk has two sectors of two cells each: the bytes changed by an unaligned write, and the
+// rest. Requests are numbered. The value of a cell is the number of the request that wrote it; 0:
+// the initial contents.
 #pragma once
 
 #include <array>
@@ -28,20 +28,20 @@ class oracle {
     cell_mask cells = 0;
     bool fua = false;
     std::uint32_t submitted = 0;  ///< time: the number of the event in the history
-    std::uint32_t answered = 0;   ///< 0: not yet
+    std::uint32_t answered = 0;   ///< 0: unanswered
     bool failed = false;
   };
 
   /// Requests are submitted in the order of their numbers: 1, 2, ...
   void submit(request_kind kind, cell_mask cells, bool fua);
   void answer(std::size_t number, bool failed);
-  /// Loses the backend's volatile cache.
+  /// Loses the volatile cache of the backend.
   void cut_power() { cut_ = ++now_; }
 
-  /// Why the answered read `number` may not return these values; nullopt: it may.
+  /// Returns why the answered read `number` must not return these values; nullopt if it may.
   [[nodiscard]] std::optional<std::string> check_read(std::size_t number,
                                                       const cell_values& values) const;
-  /// Why the disk may not contain these values now; nullopt: it may.
+  /// Returns why the disk must not contain these values now; nullopt if it may.
   [[nodiscard]] std::optional<std::string> check_disk(const cell_values& values) const;
 
  private:

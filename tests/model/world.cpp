@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint64_t limit = 1'000'000;
 constexpr std::size_t data_pages = 6;
-/// A cell's first byte on the disk.
+/// First byte of each cell on the disk.
 constexpr std::array<std::size_t, cell_count> cell_at = {100, 0, 612, 512};
 constexpr std::uint64_t odd_bytes = 100;
 
@@ -64,7 +64,8 @@ scripted_request parse_request(const std::string& word) {
   return out;
 }
 
-/// One queue of a connection: its memory, its backend, and its engine's messages to others.
+/// One queue of a connection: its memory, its backend, and the messages of its engine to other
+/// queues.
 class world::queue_end final : public engine_host {
  public:
   queue_end(world& owner, std::size_t index)
@@ -204,8 +205,8 @@ void world::guard_peer::locked(std::size_t queue, std::uint64_t sector) {
   });
 }
 
-/// As sector_locks does: at once on the queue's own thread, else as a message. Messages to one
-/// queue arrive in order, those to different queues in any order.
+/// Like sector_locks: immediate on the thread of the queue, otherwise as a message. Messages to one
+/// queue arrive in order, messages to different queues in any order.
 void world::post(std::size_t queue, std::function<void()> message) {
   if (queue == running_)
     message();
@@ -222,7 +223,7 @@ std::optional<std::string> world::run(explorer& choices) {
     if (!violation_) check_backends();
     if (violation_) return violation_;
   }
-  if (!is_done()) return "requests are unanswered, and nothing can happen any more";
+  if (!is_done()) return "requests are unanswered, and no further event is possible";
   return oracle_.check_disk(values());
 }
 
@@ -255,7 +256,8 @@ void world::list_steps() {
     for (std::uint8_t i = 0; i < pending.size(); ++i) {
       const auto op = wire::blkif_op{pending[i].request.operation};
       const bool stays = op == wire::blkif_op::write || op == wire::blkif_op::flush_diskcache;
-      // A separate step makes a difference only if the write may still be lost or come too late.
+      // A separate step makes a difference only if the write may still be lost or take effect too
+      // late.
       const bool matters = losses_left_ > 0 || failed_;
       if (stays && matters && !pending[i].carried_out)
         steps_.push_back({step_kind::carry_out, q, i});
@@ -390,7 +392,7 @@ void world::submit() {
 
 void world::answered(client_request& r) {
   if (std::exchange(r.is_answered, true))
-    violation_ = fmt::format("request {} is answered twice", r.number);
+    violation_ = fmt::format("request {} answered twice", r.number);
   oracle_.answer(r.number, static_cast<bool>(r.status));
   r.lease.reset();
   if (r.asked.kind != request_kind::read || r.status) return;
@@ -417,7 +419,8 @@ void world::lose(bool resumed, bool loses_cache) {
   }
   for (const auto& queue : queues_)
     queue->messages.clear();
-  // After suspend() has taken the answers from the ring: their writes were in the cache, too.
+  // Only after suspend() has taken the answers from the ring, because their writes were in the
+  // cache, too.
   if (loses_cache) oracle_.cut_power();
 }
 

@@ -1,8 +1,8 @@
 // The explored device: a client with a script of requests, one or two queues (request_queue: engine
-// and journal) with the locks between them, a backend per queue that carries out and answers
+// and journal) with the locks between them, one backend per queue that executes and answers
 // requests in any order, and all other events. Each step is a choice.
 //
-// The real engine, journal and sector guard over plain memory, without threads, xenstore and
+// Uses the real engine, journal and sector guard on plain memory, without threads, xenstore and
 // events. For one thread.
 #pragma once
 
@@ -22,7 +22,7 @@
 
 namespace xenpv::model {
 
-/// A client's request, one item of a script such as "W0 O0 F".
+/// One request of the client: one item of a script such as "W0 O0 F".
 struct scripted_request {
   request_kind kind = request_kind::read;
   std::uint64_t offset = 0;
@@ -37,11 +37,11 @@ struct scripted_request {
 /// queue 1.
 [[nodiscard]] scripted_request parse_request(const std::string& word);
 
-/// The requests, and the other events with their maximum numbers.
+/// The requests, and the maximum number of each other event.
 struct story {
   std::vector<std::string> script = {};
   unsigned queues = 1;
-  /// Sending, taking answers, and each message between queues are separate steps.
+  /// Sending, taking answers and each message between queues are separate steps.
   bool fine = false;
   unsigned deadlines = 0;
   unsigned errors = 0;  ///< failed answers
@@ -125,7 +125,7 @@ class world {
   unsigned errors_left_ = 0;
   unsigned lies_left_ = 0;
   static constexpr std::size_t nowhere = ~std::size_t{0};
-  std::size_t running_ = nowhere;  ///< the queue whose thread runs the current step
+  std::size_t running_ = nowhere;  ///< queue whose thread runs the current step
   std::vector<step> steps_;
   std::vector<std::string> trail_;
   std::optional<std::string> violation_;

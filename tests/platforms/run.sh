@@ -1,28 +1,28 @@
 #!/usr/bin/env bash
-# Runs the README's commands in a minimal root of another Debian release. See usage below.
+# Runs the commands of the README in a minimal chroot of a Debian release; see usage() below.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 usage: tests/platforms/run.sh [--root DIR] RELEASE [STEP...]
 
-Makes a minimal root of the Debian release RELEASE (bookworm or trixie) with mmdebstrap, clones the
-last commit of this tree into it and runs these steps there:
+Creates a minimal chroot of the Debian release RELEASE (bookworm or trixie) with mmdebstrap, clones the
+last commit of this tree into it and runs these steps in it:
 
   try     packaging/try.sh
   quick   tests/run.sh --quick
   tests   tests/run.sh
-  clang   build everything with clang++, warnings as errors, and run the unit tests
+  clang   build everything with clang++ and warnings as errors, and run the unit tests
 
-The default steps are try, quick and clang. Needs the root user, and mount and process namespaces.
-All packages are installed into the minimal root, which is removed at the end.
+The default steps are try, quick and clang. Must be run as root; needs mount and PID namespaces. All
+packages are installed in the chroot, which is removed at the end.
 
-  --root DIR   keep the minimal root in DIR, or use the one of an earlier run
+  --root DIR   keep the chroot in DIR, or reuse the one that an earlier run left there
 
 XENPV_DEBIAN_MIRROR: the mirror to use instead of deb.debian.org.
 The last line is "N passed, N failed" and counts steps. Logs are in build/logs/platforms.
-Exit status: 0 if nothing failed, 1 if something did, 2 for a wrong command line, 77 if a minimal
-root cannot be made here.
+Exit status: 0 if nothing failed, 1 if something failed, 2 if the command line is invalid, 77 if the
+chroot cannot be created on this machine.
 TEXT
 }
 
@@ -48,10 +48,10 @@ bootstrap() {
   mkdir -p "$root"
   mmdebstrap --mode=root --variant=apt --skip=chroot/mount,check/canmount,cleanup/apt/lists \
     "$release" "$root" "${mirror[@]}" >"$logs/$release-root.log" 2>&1 ||
-    fail "no root of $release: see $logs/$release-root.log"
+    fail "cannot create a chroot of $release; see $logs/$release-root.log"
 }
 
-# inside COMMAND: runs COMMAND in a shell in the root, with the usual file systems mounted.
+# inside COMMAND: runs COMMAND in a shell in the chroot, with the usual file systems mounted.
 inside() {
   # shellcheck disable=SC2016  # expanded by the inner shell
   unshare --mount --pid --fork --kill-child --uts -- bash -euc '
@@ -74,7 +74,7 @@ inside() {
   ' bash "$root" "$1"
 }
 
-# Network configuration, which packages do not provide, and the sources.
+# Copies the network configuration, which no package provides, and the sources.
 set_up_root() {
   cp /etc/resolv.conf "$root/etc/resolv.conf"
   echo "127.0.0.1 localhost" >"$root/etc/hosts"
@@ -131,13 +131,13 @@ for step in "${steps[@]}"; do
   command_of "$step" >/dev/null || { usage >&2 && exit 2; }
 done
 
-[[ $(id -u) -eq 0 ]] || skip "making a root needs root"
+[[ $(id -u) -eq 0 ]] || skip "creating a chroot requires root"
 command -v mmdebstrap >/dev/null || "$top/packaging/debian/install-packages.sh" real-xen >&2 || true
-command -v mmdebstrap >/dev/null || skip "no mmdebstrap, and it cannot be installed"
+command -v mmdebstrap >/dev/null || skip "mmdebstrap is missing and cannot be installed"
 mkdir -p "$logs"
 if [[ $keep == no ]]; then
   root=$(mktemp -d "${TMPDIR:-/var/tmp}/xenpv-$release-XXXXXX")
-  # The mounts vanish with their namespace.
+  # The mounts disappear with their namespace.
   trap 'rm -rf --one-file-system "$root"' EXIT
 fi
 [[ -e $root/etc/debian_version ]] || bootstrap

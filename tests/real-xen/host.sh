@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# host.sh IMAGES GUEST_IMAGES RUN_DISK OUT SECONDS: boots one Xen host in QEMU, without KVM, and
-# waits until it powers off.
+# host.sh IMAGES GUEST_IMAGES RUN_DISK OUT SECONDS: boots a Xen host in QEMU, without KVM, and waits
+# until it powers off.
 #
-# IMAGES        the directory that image.sh prints for the host
-# GUEST_IMAGES  the same for the guests, often the same directory
+# IMAGES        the image directory of the host, as printed by image.sh
+# GUEST_IMAGES  the image directory of the guests, often the same
 # RUN_DISK      an ext4 image with inside/, scenario/, bin/ and lib/ for domain 0 and the guests
 # OUT           a directory for console.log (of the hypervisor and domain 0), results.txt (written
 #               line by line during the run) and results.tar (written at the end)
@@ -13,7 +13,7 @@ set -euo pipefail
 
 images=$1 guest_images=$2 run_disk=$3 out=$4 seconds=$5
 memory=4096 memory_dom0=2048
-# Guests run on the last two (see inside/domain-0.sh), domain 0 on the first two.
+# Domain 0 runs on the first two CPUs, guests on the last two (see inside/domain-0.sh).
 cpus=3
 
 xen_options="dom0_mem=${memory_dom0}M dom0_max_vcpus=2 dom0_vcpus_pin loglvl=warning"
@@ -21,13 +21,14 @@ kernel_options="console=hvc0 loglevel=4 panic=1 xenpv.root=vda xenpv.run=vdb xen
 qemu=()
 drives=0
 
-# slot: the bus of the next device. The kernel numbers the disks of an ARM machine by address, and QEMU
-# would give the first disk the last address.
+# slot: prints the bus option for the next device. On ARM, the kernel numbers disks by address, and
+# QEMU would assign the last address to the first disk.
 slot() {
   [[ $bus != device ]] || echo ",bus=virtio-mmio-bus.$drives"
 }
 
-# virtio_disk FILE OPTIONS: adds a disk; domain 0 names them vda, vdb... in the order of the calls.
+# virtio_disk FILE OPTIONS: adds a disk. In domain 0, disks are vda, vdb and so on, in the order of
+# the calls.
 virtio_disk() {
   qemu+=(-drive "if=none,id=disk$drives,format=raw,file=${1//,/,,},$2" -device "virtio-blk-$bus,drive=disk$drives$(slot)")
   drives=$((drives + 1))
@@ -35,13 +36,14 @@ virtio_disk() {
 
 truncate -s 512M "$out/results.tar"
 : >"$out/results.txt"
-# QEMU parses commas in file names, so the images are named without a directory.
+# QEMU parses commas in file names, so specify the images without a directory.
 cd "$images"
 case $(<architecture) in
   amd64)
     bus=pci
-    # The only CPU model of TCG that boots both PV and PVH guests: with "max" domain 0 crashes
-    # because of SMAP, and newer AMD models hang. PVH and HVM guests need SVM with nested paging.
+    # Of the TCG CPU models, only this one boots both PV and PVH guests: with "max", domain 0
+    # crashes because of SMAP, and newer AMD models hang. PVH and HVM guests need SVM with nested
+    # paging.
     qemu+=(qemu-system-x86_64 -machine q35 -cpu qemu64,+svm,+npt -kernel xen
       -append "$xen_options console=com1 com1=115200,8n1" -initrd "vmlinuz $kernel_options,initrd.cpio")
     ;;
@@ -61,5 +63,5 @@ virtio_disk "$out/results.tar" cache=unsafe
 virtio_disk "$guest_images/root.img" snapshot=on
 qemu+=(-device "virtio-serial-$bus" -chardev "file,id=results,path=$out/results.txt"
   -device "virtserialport,chardev=results,name=xenpv.results")
-# exec, so that a signal to this process ends QEMU.
+# exec, so that a signal to this process terminates QEMU.
 exec timeout --kill-after=10 "$seconds" "${qemu[@]}"

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Builds the hypervisor, kernel, initramfs and root image of a host. See usage below.
+# Builds the hypervisor, kernel, initramfs and root image of a host; see usage() below.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 usage: tests/real-xen/image.sh [--rebuild] HOST
 
-Prints the directory with xen, vmlinuz, initrd.cpio, root.img and root.files of HOST, one of
-hosts/*.sh. Builds them if they are missing: from Debian packages alone, without mounts or loop
-devices, as root or with sudo. They do not contain this project's programs; each run has those on a
-separate disk.
+Prints the directory that contains xen, vmlinuz, initrd.cpio, root.img and root.files of HOST, which is
+defined in hosts/HOST.sh. Builds these files from Debian packages if they are missing (as root or with
+sudo), without mounts or loop devices. They do not contain xenpv programs, which are on a separate disk
+for each run.
 
-The directory is ${XENPV_CACHE:-${XDG_CACHE_HOME:-~/.cache}}/xenpv/real-xen/HOST-HASH. The hash
-covers this script, hosts/HOST.sh, image-packages.txt and inside/initramfs-init. Updates in Debian
-do not change it: --rebuild fetches them.
+The directory is ${XENPV_CACHE:-${XDG_CACHE_HOME:-~/.cache}}/xenpv/real-xen/HOST-HASH. The hash covers
+this script, hosts/HOST.sh, image-packages.txt and inside/initramfs-init. To include updates from
+Debian, which do not change the hash, use --rebuild.
 
 XENPV_DEBIAN_MIRROR: the mirror to use instead of deb.debian.org.
 TEXT
@@ -24,9 +24,9 @@ PATH=$PATH:/usr/sbin:/sbin
 root_size=1000M
 keep_days=14
 
-# Loaded by the initramfs, in domain 0 and in guests: drivers of all kinds of root disks.
+# Drivers for all types of root disks, loaded by the initramfs in domain 0 and in guests.
 boot_modules=(virtio_pci virtio_mmio virtio_blk xen-blkfront ext4 overlay)
-# Modules that domain 0, guests or scenarios load later. The image has only the modules of both
+# Modules that domain 0, guests or scenarios load later. The image contains only the modules in both
 # lists and their dependencies.
 more_modules=(
   xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-blkback xen-netfront xen-netback
@@ -38,7 +38,7 @@ fail() {
   exit 1
 }
 
-# files_hash FILE...: hashes only the contents, so that clones of this tree share the cache.
+# files_hash FILE...: hashes only file contents, so that clones of this tree share the cache.
 files_hash() {
   cat "$@" | sha256sum | cut -c 1-16
 }
@@ -49,9 +49,9 @@ image_packages() {
     "$here/image-packages.txt" | paste -s -d ,
 }
 
-# bootstrap ROOT DEBS: installs Debian's essential packages and ours. Packages of another
-# architecture are only unpacked, as their programs cannot run here; finish_foreign replaces their
-# maintainer scripts.
+# bootstrap ROOT DEBS: installs Debian's essential packages and those in image-packages.txt.
+# Packages for another architecture are only unpacked, because their programs cannot run on this
+# machine; finish_foreign replaces their maintainer scripts.
 bootstrap() {
   local root=$1 debs=$2 mirror=("${XENPV_DEBIAN_MIRROR:-}") variant=essential hook=customize include
   include=(--include="$(image_packages)")
@@ -75,7 +75,7 @@ finish_foreign() {
   [[ -e $root/bin/sh ]] || ln -s dash "$root/bin/sh"
   [[ -e $root/usr/bin/awk ]] || ln -s mawk "$root/usr/bin/awk"
   mkdir -p "$root"/{mnt,proc,sys,dev,run,tmp,root,results}
-  # Links, once the packages are set up; directories before.
+  # These are directories in unpacked packages, and links once the packages have been configured.
   local name
   for name in run lock; do
     [[ -L $root/var/$name ]] || rmdir "$root/var/$name" 2>/dev/null || true
@@ -86,15 +86,15 @@ finish_foreign() {
   [[ -e $root/etc/group ]] || cp "$root/usr/share/base-passwd/group.master" "$root/etc/group"
 }
 
-# assemble DIRECTORY: builds everything in an empty directory. Needs root, because it makes files of
-# other owners and runs the packages' scripts in a chroot.
+# assemble DIRECTORY: builds all files in an empty directory. Needs root, because it creates files
+# of other owners and runs maintainer scripts in a chroot.
 assemble() {
   local out=$1 work=$1/work
   mkdir -p "$work/debs"
   bootstrap "$work/root" "$work/debs"
   local deb
   for deb in "$work"/debs/*.deb; do
-    # Only unpacked: a kernel's maintainer scripts would change the build machine.
+    # Only unpacked, because the maintainer scripts of a kernel would modify this machine.
     dpkg -x "$deb" "$work/unpacked"
   done
   echo "$architecture" >"$out/architecture"
@@ -102,14 +102,14 @@ assemble() {
   make_initramfs "$work" "$out"
   prune "$work/root"
   find "$work/root" -printf '/%P\n' | sort >"$out/root.files"
-  # For the guests: domain 0 boots them with the kernel from its own root.
+  # Domain 0 boots the guests with the kernel in their root image.
   mkdir -p "$work/root/boot"
   cp "$out/vmlinuz" "$out/initrd.cpio" "$work/root/boot/"
   mke2fs -q -t ext4 -L xenpv-root -m 0 -d "$work/root" "$out/root.img" "$root_size"
   rm -rf "$work"
 }
 
-# Runs inside mmdebstrap, whose apt has the package lists of the image: the machine's own apt may
+# Runs inside mmdebstrap, whose apt has the package lists for the image. The apt of this machine may
 # have those of another release, or none.
 fetch_for_hook() {
   local debs=$1 kernel hypervisor
@@ -125,7 +125,7 @@ take_kernel() {
   hypervisor=$(find "$work/unpacked/boot" -name "xen-[0-9]*-$architecture" -o -name "xen-[0-9]*-$architecture.gz" |
     sort | head -n 1)
   kernel=$(find "$work/unpacked/boot" -name 'vmlinuz-*' | sort | head -n 1)
-  [[ -n $hypervisor && -n $kernel ]] || fail "the packages contain no hypervisor or no kernel"
+  [[ -n $hypervisor && -n $kernel ]] || fail "the hypervisor or the kernel is missing in the packages"
   # QEMU's multiboot loader accepts only an uncompressed ELF file.
   case $hypervisor in
     *.gz) gunzip -c "$hypervisor" >"$out/xen" ;;
@@ -140,8 +140,8 @@ take_kernel() {
   echo "$version" >"$work/kernel-version"
 }
 
-# module_files ROOT VERSION NAME...: prints the modules below ROOT and their dependencies in loading
-# order. modprobe prints "builtin" for modules that are built in.
+# module_files ROOT VERSION NAME...: prints the paths of the modules and their dependencies below
+# ROOT, in loading order. modprobe prints "builtin" for built-in modules.
 module_files() {
   local root=$1 version=$2 name
   shift 2
@@ -177,7 +177,8 @@ prune() {
   depmod -b "$root" "$version"
   rm -rf "$root"/usr/share/{doc,man,locale,info,lintian,perl/*/unicore} "$root"/var/lib/apt/lists/* \
     "$root"/var/cache/* "$root"/usr/share/qemu/*.{dtb,lid} "$root"/usr/share/qemu/edk2-*
-  # The mount point of a run's disk with programs; the host name for prompts and logs.
+  # /mnt/run is the mount point of the disk with the programs; the host name appears in prompts and
+  # logs.
   mkdir -p "$root/mnt/run"
   echo real-xen >"$root/etc/hostname"
 }
@@ -188,7 +189,7 @@ as_root() {
   elif command -v sudo >/dev/null; then
     sudo --preserve-env=XENPV_DEBIAN_MIRROR,http_proxy,https_proxy "$@"
   else
-    fail "building the images needs root or sudo: run it once as root"
+    fail "building the images needs root or sudo; run this script once as root"
   fi
 }
 
@@ -197,7 +198,7 @@ remove_old() {
   find "$cache" -mindepth 1 -maxdepth 1 ! -name lock -mtime "+$keep_days" -exec rm -rf {} +
 }
 
-# build_into CACHE NAME: makes CACHE/NAME completely or not at all.
+# build_into CACHE NAME: creates CACHE/NAME completely or not at all.
 build_into() {
   local cache=$1 name=$2 log=$1/$2.log
   local new=$cache/$name.new
@@ -206,7 +207,7 @@ build_into() {
   mkdir -p "$new"
   if ! as_root "$here/image.sh" assemble "$host" "$new" >"$log" 2>&1; then
     tail -n 30 "$log" >&2
-    fail "building the images failed: see $log"
+    fail "building the images failed; see $log"
   fi
   as_root chown -R "$(id -u):$(id -g)" "$new"
   rm -rf "${cache:?}/$name"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs xenpv's programs on real Xen: in domain 0 and in PV, PVH and HVM guests. See usage below.
+# Runs the xenpv programs on real Xen, in domain 0 and in PV, PVH and HVM guests; see usage() below.
 set -euo pipefail
 
 usage() {
@@ -7,32 +7,32 @@ usage() {
 usage: tests/real-xen/run.sh [--host HOST] [--guest HOST] [--build DIR] [--out DIR]
                              [--places "PLACE..." | --short] [--again] [--list] [SCENARIO...]
 
-Boots a Xen host in QEMU, without KVM, once for each scenario, and compares the reports with the
-scenario's table of expectations. Installs missing packages and builds the images, which are kept
-for later runs (as root or with sudo; see image.sh --help).
+Boots a Xen host in QEMU, without KVM, once per scenario, and compares the reported results with the
+expectations of the scenario. Installs missing packages (as root or with sudo) and builds the images,
+which are kept for later runs; see image.sh --help.
 
-  --host HOST    bookworm (Xen 4.17), trixie (Xen 4.20) or trixie-arm64; the default is this
-                 machine's release if it is one of them, otherwise bookworm
+  --host HOST    bookworm (Xen 4.17), trixie (Xen 4.20) or trixie-arm64; the default is the release
+                 of this machine if it is one of these, otherwise bookworm
   --guest HOST   run guests with the kernel and system of HOST
   --build DIR    use the programs of this build instead of building them in build/check
-  --out DIR      write logs to DIR instead of build/logs/real-xen; SCENARIO/console.log is the
+  --out DIR      write logs to DIR instead of build/logs/real-xen/HOST; SCENARIO/console.log is the
                  console of domain 0
-  --places LIST  run only in these places, of dom0 pv pvh hvm; pv4 is pv with four vCPUs
-  --short        run each scenario only in its essential places, and leave out scenarios that take
-                 long or need a quiet machine
-  --again        run a failed scenario a second time, and count only that run: on a busy machine an
-                 emulated host may exceed any limit
-  --list         print the scenarios' names
+  --places LIST  run only in these places (dom0 pv pvh hvm); pv4 is pv with four vCPUs
+  --short        run each scenario only in its essential places, and omit scenarios that take long
+                 or need a quiet machine
+  --again        run a failed scenario a second time and count only this run, because an emulated
+                 host on a busy machine may exceed any time limit
+  --list         list the scenarios
 
 The last line is "N passed, N failed, N skipped". Exit status: 0 if nothing failed, 1 if something
-did, 2 for a wrong command line, 77 if QEMU is missing and cannot be installed.
+failed, 2 if the command line is invalid, 77 if QEMU is missing and cannot be installed.
 TEXT
 }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$here/../.." && pwd)
 PATH=$PATH:/usr/sbin:/sbin
-# On a quiet machine an idle host boots in 10 to 20 s; a guest takes as long again.
+# On a quiet machine, the host boots in 10 to 20 s, and a guest takes another 10 to 20 s.
 boot_seconds=120 guest_seconds=180
 
 host= guest=
@@ -99,7 +99,7 @@ parse_options() {
   done
   architecture=$(of_host "$host" architecture)
   if [[ $(of_host "$guest" architecture) != "$architecture" ]]; then
-    echo "real-xen: cannot run guests of $guest on $host: another architecture" >&2
+    echo "real-xen: cannot run guests of $guest on $host: the architectures differ" >&2
     exit 2
   fi
   out=${out:-$top/build/logs/real-xen/$host}
@@ -119,7 +119,7 @@ own_host() {
   if [[ -e $here/hosts/$VERSION_CODENAME.sh ]]; then echo "$VERSION_CODENAME"; else echo bookworm; fi
 }
 
-# of_host HOST VARIABLE: prints a variable that hosts/HOST.sh sets.
+# of_host HOST VARIABLE: prints a variable set in hosts/HOST.sh.
 of_host() {
   (
     set +u
@@ -148,7 +148,7 @@ need_tools() {
   exit 77
 }
 
-# setting_of SCENARIO VARIABLE: prints a variable of the scenario, read in a subshell.
+# setting_of SCENARIO VARIABLE: prints a variable set in the scenario.
 setting_of() {
   (
     set +u
@@ -158,7 +158,7 @@ setting_of() {
   )
 }
 
-# places_of SCENARIO: prints the places of this run.
+# places_of SCENARIO: prints the places in which to run the scenario.
 places_of() {
   local places=$only_places
   if [[ -z $places && $short == yes ]]; then places=$(setting_of "$1" short_places); fi
@@ -167,7 +167,7 @@ places_of() {
   local here_only place
   here_only=$(of_host "$host" host_places)
   for place in $places; do
-    # Some architectures lack some kinds of guests.
+    # Not every architecture supports all guest types.
     if [[ -z $here_only || $place == none || " $here_only " == *" $place "* ]]; then echo "$place"; fi
   done | paste -s -d ' '
 }
@@ -194,14 +194,14 @@ build_programs() {
   }
 }
 
-# needed_libraries PROGRAM...: prints the paths of all shared libraries that the programs load.
+# needed_libraries PROGRAM...: prints the paths of all shared libraries that the programs need.
 needed_libraries() {
   local root=
   if [[ $architecture == "$(dpkg --print-architecture)" ]]; then
     ldd "$@" | awk '$2 == "=>" { print $3 == "not" ? "missing:" $1 : $3 }' | sort -u
     return
   fi
-  # ldd does not work for another architecture.
+  # ldd does not work for other architectures.
   root=$("$top/packaging/cross-build.sh" --sysroot "$architecture")
   local -A seen=()
   local todo=("$@") name path
@@ -217,11 +217,12 @@ needed_libraries() {
   done
 }
 
-# missing_libraries PROGRAM...: prints those that the host's or the guests' root image lacks.
+# missing_libraries PROGRAM...: prints the libraries that are missing in a root image, of the host
+# or the guests.
 missing_libraries() {
   local path images
   needed_libraries "$@" | while read -r path; do
-    [[ $path != missing:* ]] || die "no library ${path#missing:} for $*"
+    [[ $path != missing:* ]] || die "cannot find library ${path#missing:}, needed by $*"
     for images in "$host_images" "$guest_images"; do
       if ! grep -q "/${path##*/}\$" "$images/root.files"; then
         echo "$path"
@@ -231,7 +232,8 @@ missing_libraries() {
   done
 }
 
-# make_run_disk SCENARIO FILE: makes the disk with everything that may change between runs.
+# make_run_disk SCENARIO FILE: creates a disk image with the scenario, its programs and the scripts
+# in inside/.
 make_run_disk() {
   local name=$1 file=$2 tree program programs=() paths=() libraries size
   tree=$(mktemp -d "${TMPDIR:-/tmp}/real-xen-XXXXXX")
@@ -240,7 +242,7 @@ make_run_disk() {
   cp -r "$here/scenarios/$name" "$tree/scenario"
   read -r -a programs <<<"$(setting_of "$name" programs)"
   for program in "${programs[@]}"; do
-    [[ -x $build/bin/$program ]] || die "no $build/bin/$program; build it first, or leave out --build"
+    [[ -x $build/bin/$program ]] || die "no $build/bin/$program; build it first, or omit --build"
     paths+=("$build/bin/$program")
   done
   if [[ ${#paths[@]} -gt 0 ]]; then
@@ -256,13 +258,13 @@ make_run_disk() {
   rm -rf "$tree"
 }
 
-# fits PLACE LIST: LIST is "*" or a comma-separated list of places; HOST/PLACE and HOST/* match only
-# on that host.
+# fits PLACE LIST: true if PLACE is in LIST, which is "*" or a comma-separated list of places.
+# HOST/PLACE and HOST/* match only on that host.
 fits() {
   [[ $2 == '*' || ,$2, == *,$1,* || ,$2, == *,$host/$1,* || ,$2, == *",$host/*,"* ]]
 }
 
-# load_table FILE: reads the lines "PLACES CASE EXPECTATION"; the first one that matches a case
+# load_table FILE: reads lines "PLACES CASE EXPECTATION"; the first line that matches a case
 # applies.
 load_table() {
   local line
@@ -272,7 +274,7 @@ load_table() {
   done <"$1"
 }
 
-# expectation PLACE CASE: sets `expected` and marks the line as used, and those that it overrides.
+# expectation PLACE CASE: sets `expected`, and marks all matching lines as used.
 expectation() {
   local index places pattern value
   expected=
@@ -286,7 +288,7 @@ expectation() {
   done
 }
 
-# compare TEXT RELATION-AND-NUMBER
+# compare TEXT RELATION-AND-NUMBER: true if TEXT is a number and the relation holds
 compare() {
   awk -v value="$1" -v relation="${2:0:2}" -v limit="${2:2}" 'BEGIN {
     exit !(value ~ /^[-+.0-9e]+$/ && (relation == ">=" ? value + 0 >= limit + 0 : value + 0 <= limit + 0))
@@ -299,11 +301,11 @@ evaluate() {
   expectation "$place" "$name"
   case $verdict/$expected in
     fail/*) ;;
-    */) why="not in the table of expectations; reported: $verdict $text" ;;
+    */) why="no matching expectation; reported: $verdict $text" ;;
     pass/pass) result=ok ;;
     skip/skip) result=skipped ;;
     skip/*) why="skipped, but expected $expected: $text" ;;
-    pass/skip) why="passes, but the table expects it to be skipped: update the table" ;;
+    pass/skip) why="passed, but expected to be skipped; update the expectations" ;;
     value/=*)
       # shellcheck disable=SC2053
       if [[ $text == ${expected:1} ]]; then result=ok; else why="is '$text', expected '${expected:1}'"; fi
@@ -323,18 +325,18 @@ count() {
   printf '%-8s%s %s%s\n' "$1" "$scenario" "$2" "${3:+  ($3)}"
 }
 
-# Lines of the table for a finished place without a report.
+# report_missing PLACE: counts expectations without a reported case as failed.
 report_missing() {
   local place=$1 index places pattern
   for index in "${!table[@]}"; do
     read -r places pattern _ <<<"${table[index]}"
     if fits "$place" "$places" && [[ " ${used[index]:-} " != *" $place "* ]]; then
-      count FAILED "$place $pattern" "in the table of expectations, but not reported"
+      count FAILED "$place $pattern" "expected, but not reported"
     fi
   done
 }
 
-# process_lines: handles the lines from domain 0 as they arrive.
+# process_lines: processes the lines from domain 0 as they arrive.
 process_lines() {
   local kind place verdict name text
   while read -r kind place verdict name text; do
@@ -376,15 +378,15 @@ run_scenario() {
   tar -xf "$where/results.tar" -C "$where" 2>/dev/null || true
   rm -f "$where/results.tar" "$where/run.img"
   for place in $places; do
-    [[ " $ended " == *" $place "* ]] || count FAILED "$place" "the host ended or was stopped before this place ended"
+    [[ " $ended " == *" $place "* ]] || count FAILED "$place" "the host ended or was stopped before the end of this place"
   done
   case $status in
-    0) [[ $over == yes ]] || count FAILED host "powered off before the end" ;;
+    0) [[ $over == yes ]] || count FAILED host "powered off prematurely" ;;
     124 | 137) count FAILED host "was stopped after $seconds s" ;;
-    *) count FAILED host "QEMU ended with status $status: $(tail -n 1 "$where/qemu.log")" ;;
+    *) count FAILED host "QEMU exited with status $status: $(tail -n 1 "$where/qemu.log")" ;;
   esac
   if [[ $over == no ]]; then
-    echo "-- the end of $where/console.log:" >&2
+    echo "-- end of $where/console.log:" >&2
     tail -n 40 "$where/console.log" >&2 || true
   fi
   echo "== $scenario took $((SECONDS - start)) s; logs: $where"
@@ -404,14 +406,14 @@ for name in "${scenarios[@]}"; do
       continue
       ;;
     '')
-      echo "note    $name has no place on $host"
+      echo "note    $name cannot run on $host"
       continue
       ;;
   esac
   before=("$passed" "$failed" "$skipped")
   run_scenario "$name"
   if [[ $again == yes && $failed -gt ${before[1]} ]]; then
-    echo "note    $name failed; only the second try counts. Logs of the first: $out/$name.first"
+    echo "note    $name failed; only the second attempt counts. Logs of the first: $out/$name.first"
     rm -rf "$out/$name.first"
     mv "$out/$name" "$out/$name.first"
     passed=${before[0]} failed=${before[1]} skipped=${before[2]}

@@ -1,5 +1,5 @@
-// A process of a simulated domain. Reads commands from stdin, one a line, and answers each with one
-// line: "ok ..." or "error ...". Uses the library's own classes, as an application would.
+// A process of a simulated domain. Reads one command per line from stdin and replies to each with
+// one line: "ok ..." or "error ...". Uses the library like an application would.
 #include <poll.h>
 
 #include <csignal>
@@ -92,7 +92,7 @@ class event_actor {
     xen::event_channel_handle handle;
     std::optional<xen::custodian::kept_id> kept;
   };
-  std::optional<xen::custodian> custodian_;  // outlives the handles it keeps
+  std::optional<xen::custodian> custodian_;  // outlives the handles that it keeps
   std::vector<held_handle> handles_;
 };
 
@@ -156,7 +156,7 @@ class store_actor {
     return event ? " " + event->path : " none";
   }
   std::string connected() { return store_->is_connected() ? " yes" : " no"; }
-  /// Answers the number of runs of the transaction's body.
+  /// Replies with the number of times that the body of the transaction ran.
   std::string transact(operands args) {
     int runs = 0;
     store_->transact(

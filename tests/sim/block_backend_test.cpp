@@ -1,5 +1,5 @@
-// The block backend over xenstore, event channels and grants, seen by a guest: a raw frontend in
-// domain 1, one disk for each kind of backend. Tests without I/O are in tests/unit/blkback.
+// The block backend over xenstore, event channels and grants, as seen by a guest: a raw frontend in
+// domain 1, with one disk per kind of backend. Tests without I/O are in tests/unit/blkback.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -16,7 +16,7 @@ struct served_disk {
   const char* kind;
   unsigned device;                  ///< as on the command line in CMakeLists.txt
   std::vector<std::string> before;  ///< nodes before the connect
-  std::vector<std::string> after;   ///< nodes after it
+  std::vector<std::string> after;   ///< nodes after the connect
 };
 
 const std::vector<std::string> all_nodes = {"hotplug-status",
@@ -68,7 +68,7 @@ class each_backend : public ::testing::TestWithParam<served_disk> {};
 INSTANTIATE_TEST_SUITE_P(, each_backend, ::testing::ValuesIn(disks),
                          [](const auto& instance) { return std::string(instance.param.kind); });
 
-TEST_P(each_backend, publishes_its_nodes_and_moves_data) {
+TEST_P(each_backend, publishes_its_nodes_and_transfers_data) {
   raw_frontend front(GetParam().device);
   front.await({init_wait});
   EXPECT_EQ(front.backend_nodes(all_nodes), GetParam().before);
@@ -122,7 +122,7 @@ TEST(linux_backend, goes_to_closing_without_a_protocol_node) {
   front.close();
 }
 
-TEST(qemu_backend, serves_large_sectors_only_on_request_and_counts_in_them) {
+TEST(qemu_backend, serves_large_sectors_only_on_request_and_uses_them_as_the_unit) {
   raw_frontend front(51808);
   EXPECT_EQ(front.backend_nodes({"sectors", "sector-size"}),
             (std::vector<std::string>{"sectors=2048", "sector-size=4096"}));

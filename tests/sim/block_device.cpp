@@ -20,7 +20,7 @@
 #include <sstream>
 #include <string_view>
 
-#include "xenpv/async/nursery.hpp"
+#include "async/nursery.hpp"
 
 extern char** environ;
 
@@ -33,7 +33,7 @@ std::string own_path() {
   return std::filesystem::read_symlink("/proc/self/exe").string();
 }
 
-/// Starts this program again, as a child process. Returns the read end of its output.
+/// Starts this program again as a child process. Returns the read end of its output.
 int spawn_self(const std::vector<std::string>& arguments, pid_t& process) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("make a pipe");
@@ -51,7 +51,7 @@ int spawn_self(const std::vector<std::string>& arguments, pid_t& process) {
   ::close(ends[1]);
   if (failed == 0) return ends[0];
   ::close(ends[0]);
-  throw_errno(failed, fmt::format("start {} once more", program));
+  throw_errno(failed, fmt::format("start {} again", program));
 }
 
 }  // namespace
@@ -78,7 +78,7 @@ void holder::kill() {
 
 namespace {
 
-/// Never returns: submits one write after the other.
+/// Never returns: submits one write after another.
 asio::awaitable<void> write_for_ever(frontend& disk, std::uint64_t at) {
   const std::vector<std::byte> bytes(64 * 1024, std::byte{0x5A});
   for (;;)
@@ -217,7 +217,7 @@ void toolstack(const std::string& arguments) {
   }
   const auto simulator = std::filesystem::path(own_path()).parent_path() / "xenpv-sim";
   const auto host = std::filesystem::path(std::getenv("XENPV_SIM_DIR")).parent_path();
-  // Runs outside the domain: it talks to the host's admin socket.
+  // Run this outside the domain: it connects to the admin socket of the host.
   const auto command = fmt::format("env -u LD_PRELOAD -u XENSTORED_PATH '{}' disk --dir '{}' {}",
                                    simulator.string(), host.string(), arguments);
   if (std::system(command.c_str()) != 0)

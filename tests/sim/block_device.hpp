@@ -1,6 +1,6 @@
 // Helpers for the frontend tests: a runtime for one coroutine, other processes of the domain, and
-// the toolstack's side of a disk. The same program runs on the simulator and, with fewer cases, in
-// a guest of real Xen (tests/real-xen/scenarios/block).
+// the toolstack side of a disk. The same program runs on the simulator and, with fewer cases, in a
+// guest of real Xen (tests/real-xen/scenarios/block).
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,12 +19,10 @@
 
 namespace xenpv::blkfront {
 
-namespace asio = boost::asio;
-
-/// Only a hang exceeds this limit.
+/// Only detects a hang.
 inline constexpr std::chrono::seconds time_limit(20);
 
-/// Runs `body` on a fresh runtime without a custodian.
+/// Runs `body` on a new runtime without a custodian.
 inline void with_runtime(std::function<asio::awaitable<void>(async::runtime&)> body) {
   async::runtime_options settings;
   settings.with_custodian = false;
@@ -32,7 +30,7 @@ inline void with_runtime(std::function<asio::awaitable<void>(async::runtime&)> b
   runtime.run(std::move(body));
 }
 
-/// The error of `operation`; the text is empty if it succeeds.
+/// Returns the error of `operation`; the text is empty if it succeeds.
 inline asio::awaitable<error> failure_of(asio::awaitable<void> operation) {
   try {
     co_await std::move(operation);
@@ -42,8 +40,8 @@ inline asio::awaitable<error> failure_of(asio::awaitable<void> operation) {
   co_return error{};
 }
 
-/// This program as another process of the domain: opens `device`, reports that, and waits to be
-/// killed; `busy`: under a load of writes.
+/// This program as another process of the domain: opens `device`, reports this, and waits until it
+/// is killed; `busy`: while it submits writes.
 class holder {
  public:
   holder(const std::string& device, bool with_custodian, bool busy = false);
@@ -55,10 +53,10 @@ class holder {
  private:
   pid_t process_ = -1;
 };
-/// Runs in that process; see main().
+/// Runs in the holder process; see main().
 int hold(const std::string& device, bool with_custodian, bool busy);
 
-/// This program as another process of the domain, until it is killed: writes (version << 8 | seed)
+/// This program as another process of the domain: until it is killed, writes (version << 8 | seed)
 /// to the first 64 blocks of 4 KiB, flushes, and reports the flushed versions.
 class flushing_writer {
  public:
@@ -68,7 +66,7 @@ class flushing_writer {
   flushing_writer(const flushing_writer&) = delete;
   flushing_writer& operator=(const flushing_writer&) = delete;
   void kill();
-  /// The flushed version of each block; 0: none. Call it after kill().
+  /// The flushed version of each block; 0: none. Call after kill().
   [[nodiscard]] std::array<std::uint32_t, blocks> flushed();
 
  private:
@@ -77,20 +75,20 @@ class flushing_writer {
 };
 int write_and_flush(const std::string& device, unsigned seed);
 
-/// Modes of this program for scripts: copy a file to a disk and flush, or the disk's first bytes to
-/// a file.
+/// Modes of this program for scripts: copy a file to a disk and flush, or copy the first bytes of a
+/// disk to a file.
 int write_disk(const std::string& device, const std::string& file);
 int read_disk(const std::string& device, const std::string& file, std::uint64_t bytes);
 
-/// Runs `xenpv-sim disk --dir <this domain's host> ARGUMENTS`, or the program that the environment
-/// variable XENPV_TEST_TOOLSTACK names, with the same arguments.
+/// Runs `xenpv-sim disk --dir <host of this domain> ARGUMENTS`, or the program in the environment
+/// variable XENPV_TEST_TOOLSTACK with the same arguments.
 void toolstack(const std::string& arguments);
 
 struct disk_under_test {
   std::string name;
   std::string device;
 };
-/// The disks of the environment variable XENPV_TEST_DISKS, as in
+/// The disks in the environment variable XENPV_TEST_DISKS, such as
 /// "brd=device/vbd/51728,file=device/vbd/51744"; by default, the simulated disks of
 /// tests/sim/CMakeLists.txt.
 [[nodiscard]] std::vector<disk_under_test> disks_under_test();

@@ -23,7 +23,7 @@ constexpr unsigned xvdb = 51728;
 constexpr std::size_t slow_reads = 8;
 constexpr std::size_t block_size = 4096;
 /// Far above the latency of a read on a busy machine, far below that of the slow reads, and below
-/// the second after which a queue polls its ring in any case.
+/// the one-second interval at which a queue polls its ring in any case.
 constexpr auto fast_enough = 300ms;
 
 struct counted_read : blk::request {
@@ -32,9 +32,10 @@ struct counted_read : blk::request {
   asio::steady_timer* last_answered = nullptr;
 };
 
-/// Submits all in one turn, so that the backend sees them together, and awaits them.
+/// Submits all reads in one handler, so that the backend receives them together, and waits for
+/// them.
 asio::awaitable<void> read_together(blk::block_queue& queue, std::span<counted_read> reads) {
-  asio::steady_timer last_answered(queue.executor(), asio::steady_timer::time_point::max());
+  asio::steady_timer last_answered(queue.get_executor(), asio::steady_timer::time_point::max());
   auto left = reads.size();
   for (std::size_t i = 0; i < reads.size(); ++i) {
     auto& r = reads[i];
@@ -60,7 +61,8 @@ asio::awaitable<void> read_together(blk::block_queue& queue, std::span<counted_r
   }
 }
 
-/// Replies follow each other so fast that the queue requests one event for several of them.
+/// Makes replies follow each other so quickly that the queue requests one event for several of
+/// them.
 asio::awaitable<void> make_burst(blk::block_queue& queue) {
   for (int round = 0; round < 50; ++round) {
     std::array<counted_read, 32> reads;
@@ -73,7 +75,7 @@ struct latencies {
   std::chrono::nanoseconds slowest;
 };
 
-/// The backend delays all replies but the last.
+/// The backend delays all replies except the last one.
 asio::awaitable<latencies> read_beside_slow_ones(blk::block_queue& queue) {
   std::array<counted_read, slow_reads + 1> reads;
   const auto start = blk::now_ns();
@@ -100,16 +102,16 @@ TEST(coalescing, a_fast_read_does_not_wait_for_slow_ones_after_a_burst) {
       rounds.push_back(measured);
     };
     for (int round = 0; round < 4; ++round) {
-      co_await async::run_on(queue.executor(), burst);
+      co_await async::run_on(queue.get_executor(), burst);
       toolstack.set_faults(xvdb, fmt::format("delay=1500ms:{}/100000", slow_reads));
-      co_await async::run_on(queue.executor(), measure);
+      co_await async::run_on(queue.get_executor(), measure);
       toolstack.set_faults(xvdb, "none");
     }
     co_await disk->close();
   });
   for (const auto& round : rounds) {
     EXPECT_LT(round.fast, fast_enough);
-    EXPECT_GT(round.slowest, 1s) << "the others were not slow, so this proves nothing";
+    EXPECT_GT(round.slowest, 1s) << "the other reads were not slow, so the test proves nothing";
   }
 }
 

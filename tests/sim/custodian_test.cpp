@@ -1,5 +1,5 @@
-// Programs with disks whose custodian is killed, and programs that leave their disks connected: the
-// disks end closed and the guest's kernel survives. Runs inside a domain.
+// Programs whose custodian is killed, and programs that leave their disks connected: the disks end
+// up closed, and no kernel BUG is triggered. Runs inside a domain.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <sys/wait.h>
@@ -57,7 +57,7 @@ class killed_custodian : public ::testing::Test {
   void SetUp() override {
     if (!has_custodian) GTEST_SKIP() << "needs a custodian";
   }
-  /// Opens a disk, runs `body` and closes the disk. Checks that the guest's kernel survived.
+  /// Opens a disk, runs `body` and closes the disk. Checks that no kernel BUG was triggered.
   void with_disk(std::function<asio::awaitable<void>(async::runtime&, frontend&)> body) {
     async::runtime runtime;
     runtime.run([&](async::runtime& self) -> asio::awaitable<void> {
@@ -83,11 +83,11 @@ TEST_F(killed_custodian, does_not_prevent_a_disk_from_reconnecting_to_its_backen
   });
 }
 
-TEST_F(killed_custodian, causes_no_kernel_bug_at_a_resume_before_its_successor_starts) {
+TEST_F(killed_custodian, causes_no_kernel_bug_at_a_resume_before_its_replacement_starts) {
   with_disk([&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     for (std::uint64_t i = 1; i <= 3; ++i) {
       const auto killed = runtime.custodian()->process();
-      // The control thread is busy with the toolstack, so the death goes unnoticed meanwhile.
+      // The control thread is busy with the toolstack, so it does not notice the death yet.
       kill_custodian(runtime);
       toolstack_.save_restore(i == 2, std::chrono::milliseconds(1));
       co_await await_reconnect(runtime, disk, i);
@@ -97,7 +97,7 @@ TEST_F(killed_custodian, causes_no_kernel_bug_at_a_resume_before_its_successor_s
   });
 }
 
-TEST_F(killed_custodian, causes_no_kernel_bug_after_a_resume_that_it_was_told_of) {
+TEST_F(killed_custodian, causes_no_kernel_bug_after_a_reported_resume) {
   with_disk([&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     toolstack_.save_restore(true, std::chrono::milliseconds(1));
     co_await await_reconnect(runtime, disk, 1);
@@ -106,8 +106,8 @@ TEST_F(killed_custodian, causes_no_kernel_bug_after_a_resume_that_it_was_told_of
   });
 }
 
-/// A separate main process. Construct it before this process has threads, as it forks. The
-/// constructor returns when the child reports that `body` is done; the child then waits to be
+/// A separate main process. It forks, so construct it before creating threads. The constructor
+/// returns when the child reports that `body` has returned; the child then waits until it is
 /// killed.
 class main_process {
  public:
@@ -159,7 +159,7 @@ asio::awaitable<void> wait_for_both_closed(async::runtime& runtime,
   });
 }
 
-TEST_F(killed_custodian, has_a_successor_that_closes_the_disk_when_the_main_process_dies_too) {
+TEST_F(killed_custodian, has_a_replacement_that_closes_the_disk_when_the_main_process_dies) {
   std::unique_ptr<frontend> disk;
   main_process main([&](async::runtime& runtime) -> asio::awaitable<void> {
     disk = co_await frontend::open(runtime, path_of(xvdb));
@@ -171,7 +171,7 @@ TEST_F(killed_custodian, has_a_successor_that_closes_the_disk_when_the_main_proc
   expect_no_bug();
 }
 
-TEST_F(killed_custodian, has_a_successor_that_keeps_the_handles_from_before_a_resume) {
+TEST_F(killed_custodian, has_a_replacement_that_keeps_handles_from_before_a_resume) {
   std::unique_ptr<frontend> disk;
   main_process main([&](async::runtime& runtime) -> asio::awaitable<void> {
     disk = co_await frontend::open(runtime, path_of(xvdb));
@@ -191,7 +191,7 @@ TEST_F(disk_left_connected, is_closed_at_both_ends_when_an_exception_leaves_main
   const auto main = [](async::runtime& self) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(self, path_of(xvdb));
     co_await expect_usable(*disk, 1);
-    throw std::runtime_error("out of main");
+    throw std::runtime_error("exception in main");
   };
   EXPECT_THROW(runtime.run(main), std::runtime_error);
   EXPECT_EQ(toolstack_.frontend_state(xvdb), "6");
@@ -204,7 +204,7 @@ TEST_F(disk_left_connected, is_closed_at_both_ends_even_if_the_custodian_was_kil
   const auto main = [](async::runtime& self) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(self, path_of(xvdb));
     kill_custodian(self);
-    throw std::runtime_error("out of main");
+    throw std::runtime_error("exception in main");
   };
   EXPECT_THROW(runtime.run(main), std::runtime_error);
   EXPECT_EQ(toolstack_.frontend_state(xvdb), "6");

@@ -1,15 +1,15 @@
-// Data safety, one case at a time: a disk never undoes a completed write, writes another request's
-// bytes, or reports lost writes as flushed. Runs inside a domain of the simulator.
-// recovery_test.cpp covers the same at random.
+// Data safety, one case at a time: a disk never undoes a completed write, writes the bytes of
+// another request, or reports lost writes as flushed. Runs inside a domain of the simulator.
+// recovery_test.cpp covers the same with random events.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <boost/asio/use_awaitable.hpp>
 
+#include "async/nursery.hpp"
 #include "sim/block_device.hpp"
 #include "sim/recovery_case.hpp"
 #include "sim/simulated_toolstack.hpp"
-#include "xenpv/async/nursery.hpp"
 #include "xenpv/async/run_on.hpp"
 
 namespace xenpv::blkfront {
@@ -20,7 +20,7 @@ using namespace std::chrono_literals;
 constexpr unsigned xvdb = 51728;
 constexpr unsigned xvdc = 51744;  // a volatile cache
 constexpr std::size_t sector_size = 512;
-/// Delays only the first write, until the faults change.
+/// Delays only the first write, until the faults are changed.
 constexpr auto first_write_late = "late=60s:1/1000000";
 
 std::vector<std::byte> filled(int value, std::size_t size = sector_size) {
@@ -53,13 +53,13 @@ class data_safety : public ::testing::Test {
     co_await disk.read(offset, bytes);
     co_return std::to_integer<int>(bytes[0]);
   }
-  /// Runs `next` after a request that timed out while the backend still holds it: `next` completes
-  /// either at once or after the backend has finished the late request.
+  /// Runs `next` after a request that timed out while the backend still holds it. `next` completes
+  /// either immediately or after the backend has finished the late request.
   asio::awaitable<void> follow_late_write(async::runtime& runtime, asio::awaitable<void> next) {
     pending following;
     async::nursery requests(runtime.control());
     requests.spawn(carry_out(std::move(next), following));
-    // Long enough for `next` to overtake the late request, if it can.
+    // Long enough for `next` to overtake the late request if that is possible.
     for (int i = 0; i < 100 && !following.done; ++i)
       co_await sleep(runtime, 1ms);
     toolstack_.set_faults(xvdb, "none");
@@ -115,22 +115,22 @@ TEST_F(data_safety, a_timed_out_discard_does_not_undo_a_later_write) {
             });
 }
 
-TEST_F(data_safety, a_late_write_carries_its_own_bytes_despite_writes_meanwhile) {
+TEST_F(data_safety, a_late_write_keeps_its_own_data_despite_later_writes) {
   with_disk(xvdb, with_deadline(), [&](async::runtime&, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(0x1));
     toolstack_.set_faults(xvdb, first_write_late);
     const auto late = co_await failure_of(disk.write(0, filled(0xA)));
     EXPECT_EQ(late.code, errc::timed_out);
-    // Cycles through all pages of the pool, so it would reuse the late write's page.
+    // Cycles through all pages of the pool, which would include the page of the late write.
     for (std::uint64_t i = 1; i < 2000; ++i)
       co_await disk.write(i * sector_size, filled(0xC));
     toolstack_.set_faults(xvdb, "none");
     const auto byte = co_await first_byte(disk);
-    EXPECT_EQ(byte, 0xA) << "the late write's own data";
+    EXPECT_EQ(byte, 0xA) << "the data of the late write";
   });
 }
 
-TEST_F(data_safety, a_flush_fails_once_when_a_lost_backend_may_have_lost_covered_writes) {
+TEST_F(data_safety, a_flush_fails_once_when_a_backend_may_have_lost_covered_writes) {
   with_disk(xvdc, {}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(0x1, 65536));
     co_await disk.flush();
@@ -150,7 +150,7 @@ TEST_F(data_safety, a_flush_fails_once_when_a_lost_backend_may_have_lost_covered
     toolstack_.cut_power(xvdc, 8);
     auto bytes = filled(0, 65536);
     co_await disk.read(0, bytes);
-    EXPECT_TRUE(bytes == filled(0x3, 65536)) << "a flush that succeeds keeps its promise again";
+    EXPECT_TRUE(bytes == filled(0x3, 65536)) << "flushed data must survive the power cut";
   });
 }
 
@@ -165,7 +165,7 @@ TEST_F(data_safety, a_flush_succeeds_after_a_loss_without_unflushed_writes) {
   });
 }
 
-TEST_F(data_safety, a_disk_with_another_vdi_is_refused_when_only_its_backend_restarted) {
+TEST_F(data_safety, a_disk_with_another_vdi_is_rejected_after_a_backend_restart) {
   with_disk(xvdb, {}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     const auto uuid = toolstack_.read(xvdb, "sm-data/vdi-uuid");
     EXPECT_TRUE(uuid);
@@ -179,8 +179,8 @@ TEST_F(data_safety, a_disk_with_another_vdi_is_refused_when_only_its_backend_res
   });
 }
 
-/// The only case with a custodian, which a resume needs.
-TEST_F(data_safety, a_disk_survives_a_live_migration_of_its_storage) {
+/// The only case with a custodian, because a resume requires one.
+TEST_F(data_safety, a_disk_survives_a_live_storage_migration) {
   if (!has_custodian) GTEST_SKIP() << "needs a custodian";
   async::runtime runtime;
   runtime.run([&](async::runtime& self) -> asio::awaitable<void> {

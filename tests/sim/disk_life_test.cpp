@@ -1,5 +1,5 @@
-// Events on a disk in use: resize, unplug, restart, power cut, faults. The test plays the guest
-// with a raw frontend, and the toolstack through domain 0's xenstore.
+// Events on a disk in use: resize, unplug, restart, power cut, faults. The test acts as the guest
+// with a raw frontend, and as the toolstack through the xenstore of domain 0.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -15,7 +15,7 @@ namespace {
 using enum wire::xenbus_state;
 using wire::blkif_op;
 
-/// Domain 0's view of one of our disks.
+/// One disk of this guest as seen by domain 0.
 class toolstack_view {
  public:
   explicit toolstack_view(const std::string& directory)
@@ -31,7 +31,7 @@ class toolstack_view {
       all.write(directory_ + "/state", "5");
     });
   }
-  /// Waits for the backend to write its error node; returns the text.
+  /// Waits until the backend writes its error node; returns the text.
   [[nodiscard]] std::string await_error() {
     auto path = directory_ + "/error";
     path.insert(path.find("/backend/"), "/error");
@@ -77,7 +77,7 @@ class disk_in_use : public ::testing::Test {
     EXPECT_EQ(front->transfer(blkif_op::read, sector, 1), 0);
     return std::to_integer<int>(front->page(1)[0]);
   }
-  /// The reset of a frontend whose backend restarted.
+  /// Reconnects like a frontend whose backend restarted.
   void reconnect() {
     front->close();
     front->set_state(initialising);
@@ -119,12 +119,12 @@ TEST_F(disk_in_use, keeps_its_data_across_a_restart_and_drops_the_old_ring) {
   toolstack->write("xenpv/command", "restart");
   front->await({init_wait});
   EXPECT_EQ(front->backend_node("sectors"), std::nullopt);
-  // The backend does not map the old ring, though the frontend is still Connected.
+  // The backend does not map the old ring, even though the frontend is still Connected.
   reconnect();
   EXPECT_EQ(byte_at(8), 0x42);
 }
 
-TEST_F(disk_in_use, vanishes_silently_and_returns_after_a_restart) {
+TEST_F(disk_in_use, stops_responding_and_recovers_after_a_restart) {
   use(51776);
   ASSERT_EQ(write(8, 0x42), 0);
   set_faults("vanish=1");
@@ -158,7 +158,7 @@ TEST_F(disk_in_use, loses_only_unflushed_writes_in_a_power_cut) {
   EXPECT_LT(lost, 54);
 }
 
-TEST_F(disk_in_use, takes_new_faults_while_connected) {
+TEST_F(disk_in_use, accepts_new_faults_while_connected) {
   use(51808);
   set_faults("error=1");
   EXPECT_EQ(write(0, 1), -1);
@@ -180,7 +180,7 @@ TEST_F(disk_in_use, is_no_longer_served_after_its_ring_overflows) {
   use(51824);
   EXPECT_EQ(write(0, 1), 0);
   front->corrupt_request_index(100);
-  // Only the connection is lost: the frontend can reconnect.
+  // Only the connection is lost; the frontend can reconnect.
   reconnect();
   EXPECT_EQ(byte_at(0), 1);
 }

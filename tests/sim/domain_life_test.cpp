@@ -1,4 +1,4 @@
-// Domains and their processes: deaths, saves and restores.
+// Domains and their processes: exits, saves and restores.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -22,7 +22,7 @@ TEST(domain_life, two_domains_exchange_events_and_bytes) {
   backend->ask("open");
   const auto offered = guest->ask("bind_unbound 0");
   const auto bound = backend->ask("bind_interdomain 1 " + offered);
-  EXPECT_EQ(backend->ask("pending 5000"), bound) << "Xen's own first event";
+  EXPECT_EQ(backend->ask("pending 5000"), bound) << "the first event is sent by Xen";
   const auto ref = guest->ask("share 0 1");
   ASSERT_EQ(backend->ask("map 1 " + ref), "");
   guest->ask("poke_shared 42");
@@ -32,7 +32,7 @@ TEST(domain_life, two_domains_exchange_events_and_bytes) {
   EXPECT_EQ(backend->ask("peek_mapped"), "42");
 }
 
-TEST(domain_life, killed_process_releases_everything_it_held) {
+TEST(domain_life, killed_process_releases_its_resources) {
   simulated_host host;
   const auto before = host.domain(1);
   const auto guest = host.actor(1);
@@ -74,7 +74,7 @@ TEST(domain_life, pages_of_a_destroyed_domain_stay_mapped) {
   EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
   EXPECT_TRUE(host.domain(1).is_null());
   EXPECT_EQ(backend->ask("peek_mapped"), "7");
-  EXPECT_EQ(backend->ask("notify " + bound), "") << "dropped, as by Xen";
+  EXPECT_EQ(backend->ask("notify " + bound), "") << "dropped, like by Xen";
   EXPECT_EQ(backend->ask("store_read /local/domain/1/name"), "absent");
   EXPECT_EQ(backend->ask("unmap"), "");
 }
@@ -85,7 +85,7 @@ TEST(domain_life, closing_a_stale_handle_is_recorded_as_a_kernel_bug_and_kills_t
   guest->ask("open");
   const auto port = guest->ask_number("bind_unbound 0");
   const auto number = host.save_restore(1);
-  EXPECT_EQ(guest->ask("notify " + std::to_string(port)), "") << "as on Linux: no error";
+  EXPECT_EQ(guest->ask("notify " + std::to_string(port)), "") << "no error, as on Linux";
   const auto pid = guest->process();
   EXPECT_EQ(guest->ask("close"), "dead");
   const int status = guest->wait();
@@ -99,16 +99,16 @@ TEST(domain_life, closing_a_stale_handle_is_recorded_as_a_kernel_bug_and_kills_t
               HasSubstr("kernel BUG at drivers/xen/evtchn.c: last reference closed"));
 }
 
-TEST(domain_life, a_save_is_reported_when_the_domain_runs_under_its_new_number) {
+TEST(domain_life, save_is_answered_when_the_domain_runs_with_its_new_id) {
   simulated_host host;
   const auto guest = host.actor(1);
   guest->ask("open");
   const auto number = host.save_restore(1, false, std::chrono::milliseconds(30));
   EXPECT_TRUE(host.domain(1).is_null());
-  EXPECT_FALSE(host.domain(number).is_null()) << "the next command may name it";
+  EXPECT_FALSE(host.domain(number).is_null()) << "the next command may use the ID";
 }
 
-TEST(domain_life, unbinding_a_stale_port_triggers_the_kernel_bug_too) {
+TEST(domain_life, unbinding_a_stale_port_triggers_the_kernel_bug) {
   simulated_host host;
   const auto guest = host.actor(1);
   guest->ask("open");
@@ -116,14 +116,14 @@ TEST(domain_life, unbinding_a_stale_port_triggers_the_kernel_bug_too) {
   host.save_restore(1);
   EXPECT_EQ(guest->ask("unbind " + port), "dead");
   guest->wait();
-  // As on Linux, the exit of the dying process closes the handle and triggers the bug again.
+  // As on Linux, the dying process closes the handle when it exits and triggers the BUG again.
   ASSERT_TRUE(
       host.eventually([](const auto& status) { return status["kernel_bugs"].size() == 2; }));
   EXPECT_THAT(host.status()["kernel_bugs"][0]["what"].get<std::string>(),
               HasSubstr("unbind of port " + port));
 }
 
-TEST(domain_life, exit_with_a_stale_handle_triggers_the_kernel_bug_too) {
+TEST(domain_life, exit_with_a_stale_handle_triggers_the_kernel_bug) {
   simulated_host host;
   const auto guest = host.actor(1);
   guest->ask("open");
@@ -157,13 +157,13 @@ TEST(domain_life, custodian_protects_the_process_from_the_kernel_bug) {
   host.save_restore(1);
   EXPECT_EQ(guest->ask("resumed"), "");
   EXPECT_EQ(guest->exit(), 0);
-  EXPECT_EQ(::kill(custodian, 0), 0) << "it holds the handles until power-off";
+  EXPECT_EQ(::kill(custodian, 0), 0) << "must keep the handles until power-off";
   EXPECT_EQ(host.status()["open_handles"], 2);
   EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
   ::kill(custodian, SIGKILL);
 }
 
-TEST(domain_life, killed_custodian_has_a_successor_that_protects_the_process_from_the_kernel_bug) {
+TEST(domain_life, replaced_custodian_protects_the_process_from_the_kernel_bug) {
   simulated_host host;
   const auto guest = host.actor(1);
   const auto killed = static_cast<pid_t>(guest->ask_number("custodian"));
@@ -171,12 +171,12 @@ TEST(domain_life, killed_custodian_has_a_successor_that_protects_the_process_fro
   guest->ask("bind_unbound 0");
   host.save_restore(1);
   ASSERT_EQ(::kill(killed, SIGKILL), 0);
-  // The first call after the death starts a successor and hands it all handles.
+  // The first call after the death starts a replacement and sends it all handles.
   EXPECT_EQ(guest->ask("resumed"), "");
   const auto successor = static_cast<pid_t>(guest->ask_number("custodian_process"));
   EXPECT_NE(successor, killed);
   EXPECT_EQ(guest->exit(), 0);
-  EXPECT_EQ(::kill(successor, 0), 0) << "it holds the handle until power-off";
+  EXPECT_EQ(::kill(successor, 0), 0) << "must keep the handle until power-off";
   EXPECT_EQ(host.status()["open_handles"], 1);
   EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
   ::kill(successor, SIGKILL);
@@ -192,11 +192,12 @@ TEST(domain_life, custodian_runs_the_remaining_cleanups_at_a_clean_stop) {
   guest->ask("store_write data/state 4");
   guest->ask("cleanup data/state 6");
   EXPECT_EQ(guest->exit(), 0);
-  EXPECT_EQ(backend->ask("store_read /local/domain/1/data/state"), "6") << "before it has ended";
+  EXPECT_EQ(backend->ask("store_read /local/domain/1/data/state"), "6")
+      << "before the process exits";
   EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
 }
 
-TEST(domain_life, new_handle_works_after_a_resume_and_gets_the_old_numbers) {
+TEST(domain_life, new_handle_works_after_a_resume_and_reuses_port_numbers) {
   simulated_host host;
   const auto guest = host.actor(1);
   const auto backend = host.actor(0);
@@ -212,13 +213,13 @@ TEST(domain_life, new_handle_works_after_a_resume_and_gets_the_old_numbers) {
   const auto bound = backend->ask("bind_interdomain " + number + " " + after);
   backend->ask("notify " + bound);
   EXPECT_EQ(guest->ask("pending 5000"), after);
-  EXPECT_EQ(guest->ask("close"), "") << "no resume since this one was opened";
+  EXPECT_EQ(guest->ask("close"), "") << "no resume since this handle was opened";
   EXPECT_EQ(guest->exit(), 0);
   EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
   ::kill(custodian, SIGKILL);
 }
 
-TEST(domain_life, custodian_exits_with_its_process_if_there_was_no_resume) {
+TEST(domain_life, custodian_exits_with_its_process_without_a_resume) {
   simulated_host host;
   const auto guest = host.actor(1);
   guest->ask("custodian");
@@ -262,7 +263,7 @@ TEST(domain_life, custodian_keeps_the_stale_handles_of_a_killed_process) {
   guest->kill(SIGKILL);
   EXPECT_TRUE(host.eventually([&](const auto&) {
     return backend->ask("store_read /local/domain/1/data/state") == "6";
-  })) << "the cleanup has run, so the custodian has handled the death";
+  })) << "the custodian must run the cleanup";
   EXPECT_EQ(host.status()["open_handles"], 1);
   EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
   ::kill(custodian, SIGKILL);
@@ -287,7 +288,7 @@ TEST(domain_life, restore_rebuilds_the_devices_and_fires_every_watch_once) {
   EXPECT_TRUE(host.domain(1).is_null());
 }
 
-TEST(domain_life, a_migration_with_storage_gives_a_disk_another_uuid_and_a_restore_does_not) {
+TEST(domain_life, only_a_storage_migration_changes_the_uuid_of_a_disk) {
   host_options options;
   options.disks.push_back(parse_disk_spec("xvdb,memory=1M,vdi").value());
   simulated_host host(std::move(options));
@@ -308,13 +309,13 @@ TEST(domain_life, a_migration_with_storage_gives_a_disk_another_uuid_and_a_resto
   EXPECT_EQ(node("scsi/0x12/0x83"), "0083:" + after);
 }
 
-TEST(domain_life, restore_may_keep_the_number) {
+TEST(domain_life, restore_can_keep_the_domain_id) {
   simulated_host host;
   const auto guest = host.actor(1);
   guest->ask("store_write data/mark 1");
   EXPECT_EQ(host.save_restore(1, true), 1U);
   EXPECT_EQ(guest->ask("store_read domid"), "1");
-  EXPECT_EQ(guest->ask("store_read data/mark"), "absent") << "the tree is new";
+  EXPECT_EQ(guest->ask("store_read data/mark"), "absent") << "the xenstore tree is new";
 }
 
 TEST(domain_life, two_hosts_run_side_by_side) {

@@ -1,5 +1,5 @@
-// The event loop on the simulator: real pipes, real threads, libxenevtchn's own calls. Runs inside
-// a domain: xenpv-sim run -- sim_event_loop_tests. Tests with a single thread are in
+// The event loop on the simulator: real pipes, real threads, calls of libxenevtchn. Runs inside a
+// domain: xenpv-sim run -- sim_event_loop_tests. Tests with a single thread are in
 // tests/unit/async.
 #include "xenpv/async/event_loop.hpp"
 
@@ -13,10 +13,10 @@
 #include <memory>
 #include <thread>
 
+#include "async/nursery.hpp"
 #include "unit/async/run_coroutine.hpp"
 #include "xenpv/async/cpu_pool.hpp"
 #include "xenpv/async/cpu_set.hpp"
-#include "xenpv/async/nursery.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/xen/custodian.hpp"
 
@@ -27,7 +27,7 @@ using ::testing::HasSubstr;
 
 constexpr int rounds = 2000;
 
-/// Answers each event until all rounds are done.
+/// Replies to each event until all rounds are done.
 asio::awaitable<void> echo(asio::io_context& context, std::promise<port>& offered) {
   event_loop loop(context);
   auto local = loop.bind_unbound(domid_self);
@@ -91,7 +91,7 @@ TEST_F(one_loop, notifications_are_merged_while_a_callback_runs) {
   EXPECT_EQ(loop.statistics().notifies, 6u);
 }
 
-TEST_F(one_loop, close_lets_the_context_run_out_of_work_and_frees_the_ports) {
+TEST_F(one_loop, close_lets_run_return_and_frees_the_ports) {
   const auto number = near.number();
   loop.close();
   test::run_until_dry(context);
@@ -99,14 +99,14 @@ TEST_F(one_loop, close_lets_the_context_run_out_of_work_and_frees_the_ports) {
   EXPECT_EQ(again.bind_unbound(domid_self).number(), number);
 }
 
-TEST_F(one_loop, taken_port_cannot_be_bound_again) {
+TEST_F(one_loop, bound_port_cannot_be_bound_again) {
   try {
     static_cast<void>(loop.bind_interdomain(domid_self, near.number()));
     FAIL();
   } catch (const failure& e) {
     EXPECT_THAT(e.what(), HasSubstr("bind to port"));
   }
-  // The loop still works.
+  // The loop must still work.
   int calls = 0;
   near.on_event([&] { ++calls; });
   far.notify();
@@ -114,7 +114,7 @@ TEST_F(one_loop, taken_port_cannot_be_bound_again) {
   EXPECT_EQ(calls, 1);
 }
 
-TEST_F(one_loop, many_ports_fire_at_once_and_all_are_served) {
+TEST_F(one_loop, serves_many_ports_that_fire_at_once) {
   std::vector<bound_port> ends;
   std::vector<bound_port> peers;
   int calls = 0;
@@ -132,9 +132,9 @@ TEST_F(one_loop, many_ports_fire_at_once_and_all_are_served) {
   EXPECT_EQ(loop.statistics().spurious, 0u);
 }
 
-// ThreadSanitizer runs a thread, and the custodian refuses to fork in a process with threads.
+// ThreadSanitizer starts a thread, and a multi-threaded process cannot fork a custodian.
 #ifndef __SANITIZE_THREAD__
-TEST(event_loop_with_custodian, clean_stop_also_frees_the_ports_that_the_custodian_keeps) {
+TEST(event_loop_with_custodian, clean_stop_frees_the_ports_kept_by_the_custodian) {
   auto keeper = xen::custodian::start();
   asio::io_context context(1);
   event_loop loop(context, {.custodian = &keeper, .irq_cpu = {}, .root = system_root("/")});

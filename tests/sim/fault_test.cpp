@@ -1,4 +1,4 @@
-// Every fault of the simulated host, seen by a program in a domain.
+// Every fault of the simulated host, as seen by a program in a domain.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -40,12 +40,12 @@ class fault_test : public testing::Test {
   std::string backend_port_;
 };
 
-TEST_F(fault_test, without_faults_every_event_arrives_once) {
+TEST_F(fault_test, every_event_arrives_once_without_faults) {
   connect();
   EXPECT_EQ(count_events(12), 12);
 }
 
-TEST_F(fault_test, event_lost_drops_its_share) {
+TEST_F(fault_test, event_lost_drops_the_given_ratio) {
   connect();
   host_.fault("event-lost=1/3");
   EXPECT_EQ(count_events(12), 8);
@@ -77,7 +77,7 @@ TEST_F(fault_test, grant_refused_looks_like_an_exhausted_limit) {
   EXPECT_GT(guest_->ask_number("share 0 1"), 0U);
 }
 
-TEST_F(fault_test, store_slow_delays_the_requests_of_guests_only) {
+TEST_F(fault_test, store_slow_delays_only_guest_requests) {
   host_.fault("store-slow=50ms");
   const auto start = std::chrono::steady_clock::now();
   EXPECT_EQ(guest_->ask("store_read domid"), "1");
@@ -85,27 +85,27 @@ TEST_F(fault_test, store_slow_delays_the_requests_of_guests_only) {
   EXPECT_EQ(backend_->ask("store_read domid"), "0");
 }
 
-TEST_F(fault_test, store_fail_answers_with_an_input_output_error) {
+TEST_F(fault_test, store_fail_returns_eio) {
   host_.fault("store-fail=2");
   EXPECT_EQ(guest_->ask("store_read domid"), "1");
   EXPECT_THAT(guest_->ask("store_read domid"), HasSubstr("nput/output error"));
 }
 
-TEST_F(fault_test, store_eagain_makes_transactions_run_again) {
+TEST_F(fault_test, store_eagain_repeats_transactions) {
   guest_->ask("store_keep");
   host_.fault("store-eagain=2");
   EXPECT_EQ(guest_->ask("transact 10"), "1");
-  EXPECT_EQ(guest_->ask("transact 10"), "2") << "the second commit failed, the third did not";
+  EXPECT_EQ(guest_->ask("transact 10"), "2") << "the second commit fails, the third succeeds";
 }
 
-TEST_F(fault_test, store_eagain_storm_fails_a_transaction_after_its_attempts) {
+TEST_F(fault_test, store_eagain_fails_a_transaction_after_all_attempts) {
   guest_->ask("store_keep");
   host_.fault("store-eagain=1");
   EXPECT_THAT(guest_->ask("transact 5"), HasSubstr("resource temporarily unavailable"));
   EXPECT_EQ(guest_->ask("store_read data/transacted"), "absent");
 }
 
-TEST_F(fault_test, store_vanish_cuts_connections_until_switched_off) {
+TEST_F(fault_test, store_vanish_closes_connections_until_cleared) {
   guest_->ask("store_keep");
   EXPECT_EQ(guest_->ask("store_connected"), "yes");
   host_.fault("store-vanish=1");
@@ -116,7 +116,7 @@ TEST_F(fault_test, store_vanish_cuts_connections_until_switched_off) {
   EXPECT_EQ(guest_->ask("store_read domid"), "1");
 }
 
-TEST_F(fault_test, unknown_fault_is_refused_with_the_list_of_names) {
+TEST_F(fault_test, unknown_fault_is_rejected_with_the_list_of_faults) {
   try {
     host_.fault("gremlins=1");
     FAIL() << "accepted";

@@ -1,5 +1,5 @@
-// Frontends that end early: a cancelled caller, an exception, a dead custodian. And resources that
-// the frontends of one process share: granted pages and CPUs. Runs in the same program as
+// Frontends that end early: a cancelled caller, an exception, a dead custodian. Also, resources
+// shared by the frontends of one process: granted pages and CPUs. Runs in the same program as
 // frontend_test.cpp.
 #include <gmock/gmock.h>
 #include <signal.h>
@@ -10,11 +10,11 @@
 #include <set>
 #include <stdexcept>
 
+#include "async/nursery.hpp"
 #include "sim/block_device.hpp"
 #include "sim/frontend_disks.hpp"
 #include "sim/recovery_case.hpp"
 #include "xenpv/async/deadline.hpp"
-#include "xenpv/async/nursery.hpp"
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/xen/custodian.hpp"
 #include "xenpv/xen/grant_share.hpp"
@@ -39,7 +39,7 @@ asio::awaitable<std::string> state_of(async::runtime& runtime, std::string devic
   return runtime.store().read(device + "/state");
 }
 
-/// Returns as soon as the device shows `state`.
+/// Returns when the device has this state.
 asio::awaitable<void> until_state(async::runtime& runtime, std::string device,
                                   std::string_view state) {
   auto watch = co_await runtime.store().watch(device + "/state");
@@ -55,7 +55,7 @@ asio::awaitable<void> poll_until(async::runtime& runtime, std::function<bool()> 
   asio::steady_timer timer(runtime.control());
   while (!done()) {
     if (std::chrono::steady_clock::now() > limit)
-      throw failure(errc::timed_out, "wait for what the test expects");
+      throw failure(errc::timed_out, "wait for the expected condition");
     timer.expires_after(1ms);
     co_await timer.async_wait(asio::use_awaitable);
   }
@@ -75,7 +75,7 @@ asio::awaitable<void> expect_usable(async::runtime& runtime, const char* device)
   EXPECT_EQ(state, "6");
 }
 
-TEST(frontend_end, a_cancelled_open_closes_the_device_again) {
+TEST(frontend_end, a_cancelled_open_closes_the_device) {
   for (const auto state : states_while_opening) {
     SCOPED_TRACE(state);
     with_runtime([&](async::runtime& runtime) -> asio::awaitable<void> {
@@ -93,7 +93,7 @@ TEST(frontend_end, a_cancelled_open_closes_the_device_again) {
   }
 }
 
-TEST(frontend_end, an_open_cancelled_at_once_leaves_the_disk_usable) {
+TEST(frontend_end, an_open_cancelled_immediately_leaves_the_disk_usable) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     std::unique_ptr<frontend> disk;
     async::nursery opening(runtime.control());
@@ -137,7 +137,7 @@ TEST(frontend_end, a_close_waits_for_a_concurrent_one) {
   });
 }
 
-TEST(frontend_end, a_close_completes_after_a_callback_threw) {
+TEST(frontend_end, a_close_completes_after_an_exception_in_a_callback) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(runtime, xvdj);
     bool called = false;
@@ -161,11 +161,11 @@ asio::awaitable<void> throw_with_a_disk_open(async::runtime& runtime) {
   throw std::runtime_error("a bug");
 }
 
-TEST(frontend_end, an_exception_out_of_main_closes_both_ends_of_the_disk) {
+TEST(frontend_end, an_exception_in_main_closes_both_ends_of_the_disk) {
   EXPECT_THROW(with_guarded_runtime(throw_with_a_disk_open), std::runtime_error);
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     const auto backend = co_await runtime.store().read(std::string(xvdb) + "/backend");
-    // The custodian may still be closing it.
+    // The custodian may still be closing the disk.
     co_await async::with_deadline(until_state(runtime, backend, "6"), time_limit,
                                   "wait for the backend");
     const auto own = co_await state_of(runtime, xvdb);
@@ -177,7 +177,7 @@ void kill_custodian(async::runtime& runtime) {
   ASSERT_EQ(::kill(runtime.custodian()->process(), SIGKILL), 0);
 }
 
-TEST(frontend_end, connects_and_closes_after_its_custodian_died) {
+TEST(frontend_end, connects_and_closes_after_the_death_of_its_custodian) {
   if (!has_custodian) GTEST_SKIP() << "needs a custodian";
   with_guarded_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     kill_custodian(runtime);
@@ -185,7 +185,7 @@ TEST(frontend_end, connects_and_closes_after_its_custodian_died) {
   });
 }
 
-TEST(frontend_end, reconnects_after_its_custodian_died) {
+TEST(frontend_end, reconnects_after_the_death_of_its_custodian) {
   if (!has_custodian) GTEST_SKIP() << "needs a custodian";
   with_guarded_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(runtime, xvdj);
@@ -228,7 +228,7 @@ TEST(frontend_pages, takes_at_most_half_of_the_free_pages) {
   });
 }
 
-TEST(frontend_pages, takes_as_many_as_the_options_say) {
+TEST(frontend_pages, takes_the_number_of_pages_in_the_options) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     options settings;
     settings.pages = 700;
@@ -241,11 +241,11 @@ TEST(frontend_pages, takes_as_many_as_the_options_say) {
 
 asio::awaitable<void> take_lease(frontend& disk, std::optional<blk::lease>& out) {
   auto take = [&] { out = disk.queue(0).try_lease(0, 4096); };
-  co_await async::call_on(disk.queue(0).executor(), take);
+  co_await async::call_on(disk.queue(0).get_executor(), take);
 }
 
-// As when the backend is lost while a client receives into granted pages.
-TEST(frontend_pages, are_all_available_again_after_old_leases_are_returned) {
+// As after a loss of the backend while a client receives into granted pages.
+TEST(frontend_pages, are_all_free_after_old_leases_are_returned) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     options settings;
     settings.pages = 700;
@@ -259,7 +259,7 @@ TEST(frontend_pages, are_all_available_again_after_old_leases_are_returned) {
     asio::steady_timer a_moment(runtime.control(), 100ms);
     co_await a_moment.async_wait(asio::use_awaitable);
     auto give_back = [&] { lease.reset(); };
-    co_await async::call_on(disk->queue(0).executor(), give_back);
+    co_await async::call_on(disk->queue(0).get_executor(), give_back);
     co_await poll_until(runtime, [&] { return disk->recovery().reconnects > 0; });
     EXPECT_EQ(disk->facts().pages, before);
     co_await disk->close();
@@ -273,10 +273,10 @@ TEST(frontend_cpus, two_disks_with_one_queue_each_use_two_cpus) {
     settings.queues = 1;
     const auto first = co_await frontend::open(runtime, xvdb, settings);
     const auto second = co_await frontend::open(runtime, xvdj, settings);
-    EXPECT_NE(first->queue(0).executor(), second->queue(0).executor());
+    EXPECT_NE(first->queue(0).get_executor(), second->queue(0).get_executor());
     co_await first->close();
     const auto third = co_await frontend::open(runtime, xvdb, settings);
-    EXPECT_NE(third->queue(0).executor(), second->queue(0).executor());
+    EXPECT_NE(third->queue(0).get_executor(), second->queue(0).get_executor());
     co_await second->close();
     co_await third->close();
   });

@@ -1,6 +1,6 @@
-// Every kind of backend and every combination of connection parameters through the whole stack:
-// workers on all queues write and verify adjacent unaligned ranges, with flushes and discards
-// between them.
+// Every kind of backend with every combination of connection parameters, through the whole stack:
+// workers on all queues write and verify adjacent unaligned ranges, with flushes and discards in
+// between.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,14 +8,14 @@
 #include <random>
 #include <tuple>
 
+#include "async/nursery.hpp"
 #include "sim/block_device.hpp"
-#include "xenpv/async/nursery.hpp"
 #include "xenpv/async/run_on.hpp"
 
 namespace xenpv::blkfront {
 namespace {
 
-constexpr std::uint64_t area = 96 * 1024 + 77;  // odd, so that neighbours share sectors
+constexpr std::uint64_t area = 96 * 1024 + 77;  // odd, so that adjacent areas share sectors
 constexpr unsigned workers_per_queue = 5;
 constexpr unsigned operations = 40;
 
@@ -70,7 +70,7 @@ class worker {
     co_await queue_.read(begin_ + first, got);
     if (std::memcmp(got.data(), model_.data() + first, count) != 0)
       throw std::runtime_error(
-          fmt::format("{} bytes at {} are not what was written", count, begin_ + first));
+          fmt::format("{} bytes at {} differ from the data written", count, begin_ + first));
   }
 
   blk::block_queue& queue_;
@@ -80,10 +80,10 @@ class worker {
 };
 
 asio::awaitable<void> work(blk::block_queue& queue, std::size_t index, std::size_t stride) {
-  async::nursery all(queue.executor());
+  async::nursery all(queue.get_executor());
   std::vector<std::unique_ptr<worker>> workers;
   for (unsigned i = 0; i < workers_per_queue; ++i) {
-    // Interleaved, so that a worker's neighbours belong to other queues.
+    // Interleaved, so that adjacent areas belong to different queues.
     const auto begin = (i * stride + index) * area;
     workers.push_back(std::make_unique<worker>(queue, begin, static_cast<unsigned>(begin)));
     all.spawn(workers.back()->run());
@@ -95,7 +95,7 @@ using shape = std::tuple<disk_under_test, bool, bool, bool, bool>;
 
 class frontend_matrix : public ::testing::TestWithParam<shape> {};
 
-TEST_P(frontend_matrix, gives_back_what_was_written) {
+TEST_P(frontend_matrix, reads_the_written_data) {
   const auto [disk_name, large_ring, many_queues, indirect, persistent] = GetParam();
   options settings;
   if (!large_ring) settings.ring_page_order = 0;
@@ -108,8 +108,8 @@ TEST_P(frontend_matrix, gives_back_what_was_written) {
     for (std::size_t i = 0; i < disk->queue_count(); ++i) {
       auto& queue = disk->queue(i);
       const auto count = disk->queue_count();
-      queues.spawn(
-          async::run_on(queue.executor(), [&queue, i, count] { return work(queue, i, count); }));
+      queues.spawn(async::run_on(queue.get_executor(),
+                                 [&queue, i, count] { return work(queue, i, count); }));
     }
     co_await queues.join();
     EXPECT_EQ(disk->state(), device_state::connected);
@@ -130,7 +130,7 @@ INSTANTIATE_TEST_SUITE_P(all, frontend_matrix,
                                             ::testing::Bool()),
                          name_of);
 
-// FreeBSD's backend serves one connection only, so each combination has its own disk. It supports
+// The FreeBSD backend serves only one connection, so each combination has its own disk. It supports
 // neither multiple queues nor indirect requests.
 INSTANTIATE_TEST_SUITE_P(
     freebsd, frontend_matrix,

@@ -1,6 +1,6 @@
-// A frontend: connect, use, take over, and every way a device can end. Runs inside a domain of the
-// simulator, whose disks tests/sim/CMakeLists.txt lists, or of real Xen (real-xen/scenarios/block),
-// there without the cases that need a fault or a backend restart.
+// A frontend: connect, I/O, takeover, and every way in which a device can end. Runs inside a domain
+// of the simulator, with the disks listed in tests/sim/CMakeLists.txt, or of real Xen
+// (real-xen/scenarios/block), without the cases that need a fault or a backend restart.
 #include "xenpv/blkfront/frontend.hpp"
 
 #include <gmock/gmock.h>
@@ -31,7 +31,7 @@ constexpr const char* read_only = "device/vbd/51888";  // xvdl
 constexpr std::array not_writable = {cdrom, read_only};
 constexpr std::array unknown_units = {"device/vbd/51808", "device/vbd/51840"};  // tapdisk, FreeBSD
 
-/// Returns when `done()` is true; checks it after each change of the device.
+/// Returns when `done()` is true. Checks it after each change of the device.
 asio::awaitable<void> until(frontend& disk, async::runtime& runtime, std::function<bool()> done) {
   asio::steady_timer changed(runtime.control(), std::chrono::steady_clock::time_point::max());
   disk.on_change([&] { changed.cancel(); });
@@ -53,12 +53,12 @@ std::vector<std::byte> pattern(std::size_t size, unsigned seed) {
   return out;
 }
 
-/// The backend's directory, from the toolstack's `backend` node.
+/// The backend directory, from the `backend` node written by the toolstack.
 asio::awaitable<std::string> backend_of(async::runtime& runtime, std::string device) {
   return runtime.store().read(device + "/backend");
 }
 
-TEST(frontend, connects_by_itself_with_all_that_the_backend_offers) {
+TEST(frontend, connects_with_all_features_of_the_backend) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(runtime, xvdb);
     EXPECT_EQ(disk->state(), device_state::connected);
@@ -71,7 +71,7 @@ TEST(frontend, connects_by_itself_with_all_that_the_backend_offers) {
     EXPECT_GT(disk->facts().segments, 11u);
     EXPECT_LE(disk->facts().pages, 512u);
     EXPECT_EQ(disk->shape().size, is_simulated() ? 64u << 20 : 256u << 20);
-    EXPECT_EQ(disk->shape().can_flush, is_simulated());  // a ram disk has nothing to flush
+    EXPECT_EQ(disk->shape().can_flush, is_simulated());  // a RAM disk offers no flush
     EXPECT_EQ(co_await runtime.store().read(std::string(xvdb) + "/state"), "4");
     EXPECT_EQ(co_await runtime.store().read(std::string(xvdb) + "/protocol"),
               wire::blkif_protocol_native);
@@ -81,7 +81,7 @@ TEST(frontend, connects_by_itself_with_all_that_the_backend_offers) {
   });
 }
 
-TEST(frontend, keeps_what_was_written_over_a_reconnect_by_number) {
+TEST(frontend, keeps_data_across_a_reconnect_by_number) {
   const auto bytes = pattern(300'000, 3);
   with_runtime([&](async::runtime& runtime) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(runtime, "51728");
@@ -98,7 +98,7 @@ TEST(frontend, keeps_what_was_written_over_a_reconnect_by_number) {
   });
 }
 
-TEST(frontend, answers_what_comes_after_close) {
+TEST(frontend, fails_requests_after_close) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(runtime, xvdb);
     co_await disk->close();
@@ -112,7 +112,7 @@ TEST(frontend, answers_what_comes_after_close) {
   });
 }
 
-TEST(frontend, closes_what_an_exception_leaves_open) {
+TEST(frontend, closes_the_disk_after_an_exception) {
   EXPECT_THROW(with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
                  const auto disk = co_await frontend::open(runtime, xvdb);
                  throw std::runtime_error("a bug");
@@ -124,7 +124,7 @@ TEST(frontend, closes_what_an_exception_leaves_open) {
   });
 }
 
-TEST(frontend, counts_what_it_does) {
+TEST(frontend, counts_requests) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(runtime, xvdb);
     const auto bytes = pattern(8192, 1);
@@ -145,7 +145,7 @@ TEST(frontend, counts_what_it_does) {
   });
 }
 
-TEST(frontend, says_what_is_wrong_with_a_device_that_is_not_there) {
+TEST(frontend, explains_a_missing_device) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     error problem;
     try {
@@ -160,7 +160,7 @@ TEST(frontend, says_what_is_wrong_with_a_device_that_is_not_there) {
   });
 }
 
-TEST(frontend, takes_over_from_a_process_that_was_killed) {
+TEST(frontend, takes_over_from_a_killed_process) {
   for (const bool with_custodian : {false, true}) {
     holder before(xvdb, with_custodian);
     before.kill();
@@ -173,9 +173,9 @@ TEST(frontend, takes_over_from_a_process_that_was_killed) {
   }
 }
 
-// Its last writes may still be in flight in the backend, which refuses a new ring until they have
+// Its last writes may still be in flight in the backend, which rejects a new ring until they have
 // completed.
-TEST(frontend, takes_over_from_a_process_that_was_killed_while_it_wrote) {
+TEST(frontend, takes_over_from_a_process_killed_while_writing) {
   for (const bool with_custodian : {false, true}) {
     for (unsigned i = 0; i < 3; ++i) {
       holder before(xvdb, with_custodian, true);
@@ -193,7 +193,7 @@ TEST(frontend, takes_over_from_a_process_that_was_killed_while_it_wrote) {
   }
 }
 
-TEST(frontend, leaves_its_custodian_to_close_the_device_when_it_is_killed) {
+TEST(frontend, is_closed_by_its_custodian_when_killed) {
   holder before(xvdb, true);
   before.kill();
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
@@ -211,7 +211,7 @@ TEST(frontend, leaves_its_custodian_to_close_the_device_when_it_is_killed) {
 
 using node_values = std::vector<std::pair<std::string, std::string>>;
 
-/// Opens a fake device: its backend is only a directory of nodes.
+/// Opens a fake device, whose backend is only a directory of nodes.
 asio::awaitable<error> open_scripted(async::runtime& runtime, node_values backend) {
   const auto home = co_await runtime.store().domain_path(*co_await runtime.store().own_domid());
   const auto back = home + "/data/backend/vbd/1/7";
@@ -239,23 +239,22 @@ struct scripted {
   std::string text;
 };
 
-/// Not in the coroutine below, because g++ 12 rejects such initialisers there.
+/// Not in the coroutine below, where g++ 12 rejects such initialisers.
 std::vector<scripted> stalled_connects() {
-  return {
-      {{},
-       "connect data/vbd/7: the backend's directory does not exist (is the disk attached, and "
-       "its backend domain alive?): "},
-      {{{"state", "1"}},
-       "connect data/vbd/7: backend is in Initialising: no driver in the backend's domain serves "
-       "the disk (is xen-blkback loaded there?): "},
-      {{{"state", "2"}},
-       "connect data/vbd/7: backend is in InitWait and has not accepted this frontend's ring; "
-       "hotplug-status is missing: the toolstack's script has not run: "},
-      {{{"state", "2"}, {"hotplug-status", "busy"}},
-       "connect data/vbd/7: backend is in InitWait and has not accepted this frontend's ring; "
-       "hotplug-status is 'busy': the toolstack's script failed: "},
-      {{{"state", "6"}},
-       "connect data/vbd/7: backend is in Closed and does not prepare for a new connection: "}};
+  return {{{},
+           "connect data/vbd/7: the backend directory does not exist (is the disk attached, and "
+           "its backend domain running?): "},
+          {{{"state", "1"}},
+           "connect data/vbd/7: backend is in Initialising: no driver in the backend domain serves "
+           "the disk (is xen-blkback loaded there?): "},
+          {{{"state", "2"}},
+           "connect data/vbd/7: backend is in InitWait and has not accepted this frontend's ring; "
+           "hotplug-status is missing: the hotplug script has not run: "},
+          {{{"state", "2"}, {"hotplug-status", "busy"}},
+           "connect data/vbd/7: backend is in InitWait and has not accepted this frontend's ring; "
+           "hotplug-status is 'busy': the hotplug script failed: "},
+          {{{"state", "6"}},
+           "connect data/vbd/7: backend is in Closed and does not prepare for a new connection: "}};
 }
 
 node_values leaving_backend() {
@@ -280,11 +279,11 @@ asio::awaitable<void> fail_with_the_toolstacks_script(async::runtime& runtime) {
   const auto quoted = co_await open_scripted(runtime, backend_without_its_disk());
   EXPECT_EQ(quoted.code, errc::not_available);
   EXPECT_EQ(quoted.text,
-            "connect data/vbd/7: the toolstack's script could not prepare the disk: not available "
+            "connect data/vbd/7: the hotplug script could not set up the disk: not available "
             "here (hotplug-error: losetup /srv/disk.img failed)");
   const auto silent = co_await open_scripted(runtime, backend_without_a_reason());
   EXPECT_EQ(silent.code, errc::not_available);
-  EXPECT_THAT(silent.text, HasSubstr("see the log of the backend's domain"));
+  EXPECT_THAT(silent.text, HasSubstr("see the log of the backend domain"));
 }
 
 asio::awaitable<void> explain_stalled_connects(async::runtime& runtime) {
@@ -300,15 +299,15 @@ asio::awaitable<void> explain_stalled_connects(async::runtime& runtime) {
   EXPECT_THAT(junk.text, HasSubstr("backend node max-ring-page-order"));
 }
 
-TEST(frontend, explains_a_connect_that_does_not_come_about) {
+TEST(frontend, explains_a_connect_that_times_out) {
   with_runtime(explain_stalled_connects);
 }
 
-TEST(frontend, fails_at_once_when_the_toolstacks_script_did_and_quotes_it) {
+TEST(frontend, fails_immediately_with_the_error_of_the_hotplug_script) {
   with_runtime(fail_with_the_toolstacks_script);
 }
 
-TEST(frontend, serves_a_cdrom_and_a_read_only_disk_for_reading_only) {
+TEST(frontend, serves_a_cdrom_and_a_read_only_disk_read_only) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     for (const auto* device : not_writable) {
       const auto disk = co_await frontend::open(runtime, device);
@@ -323,7 +322,7 @@ TEST(frontend, serves_a_cdrom_and_a_read_only_disk_for_reading_only) {
   });
 }
 
-TEST(frontend, refuses_sectors_of_a_size_whose_unit_it_cannot_know) {
+TEST(frontend, rejects_a_sector_size_with_an_ambiguous_unit) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     for (const auto* device : unknown_units) {
       std::string text;
@@ -333,12 +332,12 @@ TEST(frontend, refuses_sectors_of_a_size_whose_unit_it_cannot_know) {
         text = problem.what();
       }
       EXPECT_THAT(text, HasSubstr("backend node sector-size '4096'")) << device;
-      EXPECT_THAT(text, HasSubstr("give the disk 512-byte sectors")) << device;
+      EXPECT_THAT(text, HasSubstr("configure 512-byte sectors")) << device;
     }
   });
 }
 
-TEST(frontend, shrinks_its_pool_when_pages_are_short_and_names_the_limit_when_there_are_none) {
+TEST(frontend, shrinks_its_pool_when_pages_are_scarce_and_names_the_limit_when_exhausted) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     auto sharer = xen::grant_sharer::open();
     auto hog = sharer.share(domid_0, 900, true);
@@ -359,7 +358,7 @@ TEST(frontend, shrinks_its_pool_when_pages_are_short_and_names_the_limit_when_th
   });
 }
 
-TEST(frontend, notices_a_resize) {
+TEST(frontend, detects_a_resize) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(runtime, xvdj);
     const auto before = disk->shape().size;
@@ -375,7 +374,7 @@ TEST(frontend, notices_a_resize) {
   });
 }
 
-TEST(frontend, fails_by_name_when_the_backend_breaks_the_protocol) {
+TEST(frontend, fails_with_a_reason_when_the_backend_violates_the_protocol) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(runtime, xvdj);
     toolstack("fault xvdj producer-jump=1");
@@ -393,7 +392,7 @@ TEST(frontend, fails_by_name_when_the_backend_breaks_the_protocol) {
   });
 }
 
-TEST(frontend, times_out_what_is_not_answered) {
+TEST(frontend, times_out_unanswered_requests) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     options settings;
     settings.request_deadline = 100ms;
@@ -409,7 +408,7 @@ TEST(frontend, times_out_what_is_not_answered) {
   });
 }
 
-TEST(frontend, goes_on_when_the_backend_restarts) {
+TEST(frontend, continues_after_a_backend_restart) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(runtime, xvdj);
     const auto bytes = pattern(4096, 5);
@@ -418,7 +417,7 @@ TEST(frontend, goes_on_when_the_backend_restarts) {
     co_await until(*disk, runtime, [&] { return disk->recovery().reconnects == 1; });
     EXPECT_EQ(disk->state(), device_state::connected);
     EXPECT_FALSE(disk->failure_reason());
-    EXPECT_EQ(disk->recovery().last_reason, "the backend gave the connection up or restarted");
+    EXPECT_EQ(disk->recovery().last_reason, "the backend abandoned the connection or restarted");
     EXPECT_GT(disk->recovery().longest_pause, 0ns);
     std::vector<std::byte> back(bytes.size());
     co_await disk->read(0, back);
@@ -428,11 +427,11 @@ TEST(frontend, goes_on_when_the_backend_restarts) {
   });
 }
 
-// The last case, because the disk does not come back.
-TEST(frontend, zz_leaves_a_disk_that_the_toolstack_takes_away) {
+// Must be the last case, because the disk does not come back.
+TEST(frontend, zz_closes_a_disk_that_the_toolstack_detaches) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     const auto disk = co_await frontend::open(runtime, xvdj);
-    toolstack("unplug xvdj &");  // it waits for this process to close the disk
+    toolstack("unplug xvdj &");  // the command waits for this process to close the disk
     co_await until(*disk, runtime, [&] { return disk->state() != device_state::connected; });
     EXPECT_EQ(disk->state(), device_state::unplugged);
     EXPECT_EQ(disk->failure_reason()->code.value(), ESHUTDOWN);

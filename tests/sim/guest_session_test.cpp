@@ -1,4 +1,4 @@
-// A guest session of a program that owns its io_context: one thread for control and for the event
+// A guest session in a program that owns its io_context: one thread for control and for the event
 // loop. Runs inside a domain: xenpv-sim run -- sim_runtime_tests.
 #include "xenpv/async/guest_session.hpp"
 
@@ -21,7 +21,7 @@
 namespace xenpv::async {
 namespace {
 
-/// Runs `body` as a program would, between open() and close(), on one thread.
+/// Runs `body` like a program, between open() and close(), on one thread.
 void run_session(std::function<asio::awaitable<void>(guest_session&)> body) {
   asio::io_context context(1);
   guest_session session(context.get_executor(), false);
@@ -70,7 +70,7 @@ TEST(guest_session, closes_completely_if_the_program_has_closed_the_store_client
   run_session([](guest_session& session) { return session.store().close(); });
 }
 
-TEST(guest_session, closes_completely_although_the_caller_of_close_is_cancelled) {
+TEST(guest_session, closes_completely_if_the_caller_of_close_is_cancelled) {
   asio::io_context context(1);
   guest_session session(context.get_executor(), false);
   session.set_cpus({{.context = &context}});
@@ -88,7 +88,7 @@ TEST(guest_session, closes_completely_although_the_caller_of_close_is_cancelled)
   EXPECT_TRUE(has_ended);
 }
 
-TEST(guest_session, of_a_runtime_ends_if_main_has_closed_the_store_client) {
+TEST(guest_session, ends_in_a_runtime_if_main_has_closed_the_store_client) {
   runtime_options options;
   options.with_custodian = false;
   runtime program(std::move(options));

@@ -44,7 +44,7 @@ std::vector<std::string> raw_frontend::backend_nodes(const std::vector<std::stri
 }
 
 void raw_frontend::wait_for_store() {
-  wait_readable(store_.watch_descriptor(), "the backend to write something");
+  wait_readable(store_.watch_descriptor(), "a change in the backend directory");
   while (store_.next_event()) {
   }
 }
@@ -92,7 +92,7 @@ void raw_frontend::connect(unsigned queues, unsigned order, bool persistent) {
   offer(queues, order, persistent);
   set_state(initialised);
   if (await({connected, closing, closed}) != connected)
-    throw std::runtime_error("the backend refused to connect");
+    throw std::runtime_error("the backend rejected the connection");
   set_state(connected);
 }
 
@@ -128,7 +128,7 @@ wire::blkif_response raw_frontend::await_response(std::size_t queue) {
   auto& end = *queues_[queue];
   for (;;) {
     const auto count = end.ring.available();
-    if (!count) throw std::runtime_error("the response index is beyond the ring");
+    if (!count) throw std::runtime_error("the response index is out of range");
     if (*count > 0) return end.ring.take();
     if (!end.ring.arm()) continue;
     wait_readable(events_.descriptor(), "a response");
@@ -147,7 +147,7 @@ int raw_frontend::transfer(wire::blkif_op op, std::uint64_t sector, std::size_t 
   request.seg[0] = {ref(index), 0, last_sect, 0};
   put(request, queue);
   const auto response = await_response(queue);
-  if (response.id != request.id) throw std::runtime_error("a response to another request");
+  if (response.id != request.id) throw std::runtime_error("response to another request");
   return response.status;
 }
 

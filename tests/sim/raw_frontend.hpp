@@ -1,5 +1,5 @@
-// A minimal block frontend for tests of the backend: the test writes its xenstore nodes and its
-// requests by hand and waits for the responses. Throws when a wait times out.
+// A minimal block frontend for backend tests: the test writes its xenstore nodes and requests
+// explicitly and waits for the responses. Throws when a wait times out.
 #pragma once
 
 #include <memory>
@@ -20,9 +20,9 @@ class raw_frontend {
   explicit raw_frontend(unsigned device);
 
   [[nodiscard]] std::optional<std::string> backend_node(const std::string& name) const;
-  /// The named nodes that exist, as "name=value".
+  /// Returns the named nodes that exist, as "name=value".
   [[nodiscard]] std::vector<std::string> backend_nodes(const std::vector<std::string>& names) const;
-  /// Waits until the backend is in one of `states`; returns it.
+  /// Waits until the backend is in one of `states`; returns that state.
   wire::xenbus_state await(std::vector<wire::xenbus_state> states);
   void await_node(const std::string& name, const std::string& value);
   void set_state(wire::xenbus_state state);
@@ -30,9 +30,9 @@ class raw_frontend {
 
   /// Shares rings and writes their keys, but not the state.
   void offer(unsigned queues, unsigned order, bool persistent = false);
-  /// InitWait, offer, Initialised, Connected on both sides.
+  /// Performs the whole connect: InitWait, offer, Initialised, Connected at both ends.
   void connect(unsigned queues = 1, unsigned order = 0, bool persistent = false);
-  /// Closing, Closed on both sides; forgets the rings.
+  /// Closing, Closed at both ends; drops the rings.
   void close();
 
   /// Pages for data, granted to the backend.
@@ -44,7 +44,7 @@ class raw_frontend {
   /// Transfers one page at `sector`; returns the status.
   [[nodiscard]] int transfer(wire::blkif_op op, std::uint64_t sector, std::size_t index,
                              std::size_t queue = 0, std::uint8_t last_sect = 7);
-  /// Publishes `count` requests that were never put, and notifies the backend.
+  /// Publishes `count` requests that were never added, and notifies the backend.
   void corrupt_request_index(std::uint32_t count);
   [[nodiscard]] int flush(wire::blkif_op op = wire::blkif_op::flush_diskcache);
 

@@ -16,8 +16,8 @@
 
 namespace xenpv::blkfront {
 
-/// ThreadSanitizer runs a thread, and the custodian refuses to fork in a process with threads. So
-/// the cases run without a custodian there, and those that need one are skipped.
+/// ThreadSanitizer starts a thread, and a multi-threaded process cannot fork a custodian. The cases
+/// then run without a custodian, and those that need one are skipped.
 #ifdef __SANITIZE_THREAD__
 inline constexpr bool has_custodian = false;
 #else
@@ -38,7 +38,7 @@ inline boost::asio::awaitable<void> poll_until(async::runtime& runtime,
   const auto limit = std::chrono::steady_clock::now() + time_limit;
   while (!done()) {
     if (std::chrono::steady_clock::now() > limit)
-      throw failure(errc::timed_out, "wait for what the test expects");
+      throw failure(errc::timed_out, "wait for the expected condition");
     co_await sleep(runtime, std::chrono::milliseconds(1));
   }
 }

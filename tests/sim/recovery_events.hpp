@@ -1,7 +1,7 @@
-// Events of one seed of the recovery test: restarts, losses, stalls, power cuts, saves and
-// migrations, at times that the seed decides, each reported to the oracle of its disk.
+// The events of one seed of the recovery test: restarts, losses, stalls, power cuts, saves and
+// migrations, at times determined by the seed. Each is reported to the oracle of its disk.
 //
-// Blocks: runs on its own thread beside the runtime. Checks no data.
+// Blocks: runs on its own thread alongside the runtime. Does not check data.
 #pragma once
 
 #include <fmt/format.h>
@@ -30,14 +30,14 @@ namespace xenpv::blkfront {
 using namespace std::chrono_literals;
 
 inline constexpr std::uint64_t usual_size = 16U << 20;
-inline constexpr unsigned workers = 12;  // at each disk
+inline constexpr unsigned workers = 12;  // per disk
 
 inline unsigned number_from(const char* variable, unsigned otherwise) {
   const auto* const text = std::getenv(variable);
   return text == nullptr ? otherwise : static_cast<unsigned>(std::strtoul(text, nullptr, 10));
 }
 
-/// Is this kind of event in XENPV_RECOVERY_WITHOUT, a comma-separated list?
+/// Returns true if this kind of event is in XENPV_RECOVERY_WITHOUT, a comma-separated list.
 inline bool is_left_out(std::string_view kind) {
   const auto* const text = std::getenv("XENPV_RECOVERY_WITHOUT");
   const std::string_view all = text == nullptr ? "" : text;
@@ -84,7 +84,7 @@ class misfortune {
   [[nodiscard]] const std::vector<unsigned>& resized() const noexcept { return resized_; }
 
  private:
-  /// A region for each worker, and the shared one.
+  /// One region per worker, and the shared region.
   static constexpr std::size_t cells =
       (workers + 1) * recovery_load::region_size / recovery_oracle::cell_size;
 
@@ -141,8 +141,8 @@ class misfortune {
     toolstack_.restart(disk);
   }
 
-  /// Not between a resume and the reconnect, and not unnoticed before a suspend: that loss cannot
-  /// be distinguished from the resume (xenpv-recovery(7)).
+  /// Must not happen between a resume and the reconnect, or unnoticed before a suspend: that loss
+  /// cannot be distinguished from the resume (xenpv-recovery(7)).
   void cut_power(unsigned disk) {
     if (std::exchange(was_saved_, false)) await_connection(disk);
     record(disk, "power-cut");
@@ -168,7 +168,7 @@ class misfortune {
     toolstack_.set_faults(disk, "none");
   }
 
-  /// The backend carries out some writes after the client's deadline.
+  /// The backend executes some writes after the deadline of the client.
   void be_late(unsigned disk) {
     record(disk, "late");
     toolstack_.set_faults(disk, fmt::format("late={}ms:1/{}", 1 + pick(100), 1 + pick(8)));
@@ -176,8 +176,8 @@ class misfortune {
     toolstack_.set_faults(disk, "none");
   }
 
-  /// The backend holds some writes until it is lost; only the end of the connection carries them
-  /// out.
+  /// The backend holds some writes until it is lost; they are executed only when the connection
+  /// ends.
   void be_late_and_lost(const disk_under_load& disk) {
     record(disk.number, "late");
     toolstack_.set_faults(disk.number, fmt::format("late=60s:1/{}", 2 + pick(8)));
@@ -210,7 +210,7 @@ class misfortune {
   void save(unsigned disk, bool same_number, bool storage_moved = false) {
     for (const auto number : std::exchange(cut_, {}))
       await_connection(number);
-    // The backend after the save may not be the one that closed.
+    // After the save, the backend may be another one than the backend that closed.
     for (const auto number : std::exchange(closed_, {}))
       oracle(number).note_loss();
     story_ += storage_moved ? " move" : same_number ? " save-same-number" : " save";
@@ -227,7 +227,7 @@ class misfortune {
     const auto is_connected = [&] {
       return toolstack_.frontend_state(disk) == "4" && toolstack_.read(disk, "state") == "4";
     };
-    // Twice: the first may predate a loss that the frontend has not noticed yet.
+    // Wait twice: the first connection may predate a loss that the frontend has not detected yet.
     for (unsigned i = 0; i < 5000 && !is_connected(); ++i)
       std::this_thread::sleep_for(1ms);
     std::this_thread::sleep_for(100ms);
@@ -235,7 +235,7 @@ class misfortune {
       std::this_thread::sleep_for(1ms);
   }
 
-  /// Waits for the connection first: a disk that comes back larger is refused.
+  /// Waits for the connection first, because a disk that comes back with a larger size is rejected.
   void grow(unsigned disk) {
     record(disk, "grow");
     await_connection(disk);

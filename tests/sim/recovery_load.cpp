@@ -37,8 +37,8 @@ void recovery_load::report(std::string problem) {
   stopped_ = true;
 }
 
-/// In our own region or the shared one: one or a few blocks, now and then the whole region or a
-/// range not aligned to sectors.
+/// Uses the region of this worker or the shared one: one or a few blocks, sometimes the whole
+/// region or a range that is not aligned to sectors.
 void recovery_load::choose_range(tracked_request& r, bool whole_blocks) {
   const auto region = pick(3) == 0 ? shared_ : number_;
   auto first = std::size_t{pick(blocks)} * cells_of_block;
@@ -130,7 +130,7 @@ void recovery_load::end(tracked_request& r) {
   const bool failed = bool(r.status);
   if (r.write) {
     using outcome = recovery_oracle::outcome;
-    // Like a failed flush, it reports that earlier writes may be lost.
+    // Like a failed flush, this reports that earlier writes may be lost.
     if (failed && r.fua) oracle_.end_flush(oracle_.begin_flush(), false);
     oracle_.end_write(r.write, failed ? outcome::failed : r.fua ? outcome::durable : outcome::done);
   } else if (r.op == blk::operation::flush) {
@@ -153,9 +153,10 @@ void recovery_load::answered(blk::request& r) {
   if (--*self.left == 0) self.all_answered->cancel();
 }
 
-/// Submits all in one turn and returns when all are answered.
+/// Submits all requests in one handler and returns when all are answered.
 asio::awaitable<void> recovery_load::run_together(const batch& requests) {
-  asio::steady_timer all_answered(queue_.executor(), std::chrono::steady_clock::time_point::max());
+  asio::steady_timer all_answered(queue_.get_executor(),
+                                  std::chrono::steady_clock::time_point::max());
   auto left = requests.size();
   for (const auto& request : requests) {
     request->owner = this;
@@ -185,7 +186,7 @@ asio::awaitable<void> recovery_load::run() {
 
 asio::awaitable<void> recovery_load::flush() {
   if (!queue_.shape().can_flush) co_return;
-  asio::steady_timer pause(queue_.executor());
+  asio::steady_timer pause(queue_.get_executor());
   for (int tries = 0; tries < 200 && problems_.empty(); ++tries) {
     batch one;
     one.push_back(std::make_unique<tracked_request>());
@@ -195,7 +196,7 @@ asio::awaitable<void> recovery_load::flush() {
     pause.expires_after(std::chrono::milliseconds(10));
     co_await pause.async_wait(asio::use_awaitable);
   }
-  if (problems_.empty()) report(fmt::format("worker {}: no flush succeeds any more", number_));
+  if (problems_.empty()) report(fmt::format("worker {}: every flush fails", number_));
 }
 
 asio::awaitable<void> recovery_load::verify() {

@@ -1,6 +1,6 @@
 // Verified I/O on a disk whose backend is lost and comes back: workers write, read, flush and
-// discard, with several overlapping requests in flight, each in its own region and in one that all
-// workers share. The oracle decides what they may read.
+// discard with several overlapping requests in flight. Each uses its own region and one shared by
+// all workers. The oracle determines the allowed results of reads.
 #pragma once
 
 #include <chrono>
@@ -22,8 +22,8 @@ class recovery_load {
   static constexpr std::uint32_t blocks = 16;  ///< per region
   static constexpr std::uint64_t region_size = std::uint64_t{block_size} * blocks;
 
-  /// `number`: of this worker and of its own region; `shared`: the region that all workers of the
-  /// disk use. `has_deadline`: requests may fail with errc::timed_out.
+  /// `number`: of this worker and of its own region; `shared`: number of the region shared by all
+  /// workers of the disk. `has_deadline`: requests may fail with errc::timed_out.
   recovery_load(blk::block_queue& queue, recovery_oracle& oracle, std::uint64_t number,
                 std::uint64_t shared, unsigned seed, bool has_deadline)
       : queue_(queue),
@@ -33,17 +33,17 @@ class recovery_load {
         random_(seed),
         has_deadline_(has_deadline) {}
 
-  /// Runs on the queue's thread until `stop()` or until a check fails.
+  /// Runs on the thread of the queue until `stop()` returns true or a check fails.
   [[nodiscard]] asio::awaitable<void> run();
   void stop() noexcept { stopped_ = true; }
-  /// Flushes; repeats a flush that may fail.
+  /// Flushes, and repeats a flush that is allowed to fail.
   [[nodiscard]] asio::awaitable<void> flush();
-  /// Reads our region, and the shared one.
+  /// Reads the region of this worker and the shared one.
   [[nodiscard]] asio::awaitable<void> verify();
 
   [[nodiscard]] const std::vector<std::string>& problems() const noexcept { return problems_; }
   [[nodiscard]] std::uint64_t operations() const noexcept { return operations_; }
-  /// Requests that failed as expected.
+  /// Number of requests that failed as expected.
   [[nodiscard]] std::uint64_t timed_out() const noexcept { return timed_out_; }
   [[nodiscard]] std::uint64_t flushes_failed() const noexcept { return flushes_failed_; }
 

@@ -10,7 +10,7 @@
 namespace xenpv::blkfront {
 namespace {
 
-/// Shared by all disks and seeds, so that data of another disk's write is recognised as wrong.
+/// Shared by all disks and seeds, so that data from another disk is recognised as wrong.
 std::atomic<std::uint32_t> last_number = 0;
 
 constexpr std::size_t word_size = sizeof(std::uint64_t);
@@ -59,7 +59,7 @@ recovery_oracle::write recovery_oracle::begin_discard(std::size_t first_cell, st
 void recovery_oracle::end_write(const write& record, outcome result) {
   const std::lock_guard lock(mutex_);
   record->ended = ++now_;
-  // A successful discard may leave the old data, so it replaces nothing.
+  // A successful discard may leave the old data, so it does not replace anything.
   record->succeeded = result != outcome::failed && !record->is_discard;
   record->is_durable = result == outcome::durable && !record->is_discard;
   if (record->succeeded && !record->is_durable) not_durable_.push_back(record);
@@ -118,7 +118,7 @@ bool recovery_oracle::replaces(const write_record& later, const write_record& ea
   return later.is_durable || (!cutting_ && last_cut_end_ < later.begun);
 }
 
-/// Drops writes that no read can return any more, whatever happens to the disk.
+/// Drops writes that no read can return any longer, whatever happens to the disk.
 void recovery_oracle::prune(cell& c) const {
   const auto oldest_read = reads_.empty() ? now_ + 1 : *reads_.begin();
   const auto is_replaced = [&](const write& earlier) {
@@ -163,7 +163,7 @@ std::string recovery_oracle::check_word(std::uint64_t word, std::size_t index,
   write_record before_all;
   before_all.ended = 1;
   bool is_unwritten = !c.is_known;
-  std::string problem = fmt::format("holds {:#x}, of no write that it may hold", word);
+  std::string problem = fmt::format("holds {:#x}, which is not the data of an allowed write", word);
   for (const auto& w : c.writes) {
     if (is_unwritten && replaces(*w, before_all, read_begun)) is_unwritten = false;
     // Zeros may come from any of several discards.

@@ -1,12 +1,13 @@
 // The allowed contents of a disk, derived from requests and replies:
-//  - each cell holds the value of the last completed write, or of one that was in flight together
-//    with it or after it; a failed write may have been carried out or not, but no later than a
+//  - each cell holds the value of the last completed write, or of a write that was in flight at the
+//    same time or later; a failed write may or may not have taken effect, but no later than a
 //    completed write that was submitted after the failure;
-//  - after a power cut, nothing older than the last successful flush. A failed flush promises
-//    nothing, and neither does a later one for the writes completed before that failure.
+//  - after a power cut, nothing older than the last successful flush. A failed flush guarantees
+//    nothing, and neither does a later flush for the writes completed before that failure.
 //
-// A cell is 128 bytes, so that writes to parts of a sector are checked; each word of a cell names
-// its write. Thread-safe. Does no I/O: recovery_load.hpp does, and reports to it.
+// A cell is 128 bytes, so that writes to parts of a sector are checked; each word of a cell
+// identifies its write. Thread-safe. Does no I/O: recovery_load.hpp does, and reports to the
+// oracle.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +25,7 @@ class recovery_oracle {
  public:
   static constexpr std::uint32_t cell_size = 128;
 
-  /// For one disk. Until they are written, cells may hold anything.
+  /// `cells` is the number of cells of one disk. Unwritten cells may hold anything.
   explicit recovery_oracle(std::size_t cells) : cells_(cells) {}
 
   /// A position in the order of all calls to this oracle.
@@ -34,27 +35,27 @@ class recovery_oracle {
   enum class outcome : std::uint8_t {
     done,
     durable,  ///< a write with FUA
-    failed,   ///< carried out or not
+    failed,   ///< may or may not have taken effect
   };
 
-  /// Call it before submission; fill() makes the bytes to write.
+  /// Call before submission; fill() generates the bytes to write.
   [[nodiscard]] write begin_write(std::size_t first_cell, std::size_t cells);
-  /// The same for a discard, which leaves zeros or the old data.
+  /// The same for a discard, after which the range may contain zeros or the old data.
   [[nodiscard]] write begin_discard(std::size_t first_cell, std::size_t cells);
   void end_write(const write& record, outcome result);
-  /// A flush covers the writes answered before begin_flush().
+  /// A flush covers the writes completed before begin_flush().
   [[nodiscard]] moment begin_flush();
   void end_flush(moment begun, bool succeeded);
   [[nodiscard]] moment begin_read();
-  /// `bytes`: the data read, starting at `first_cell`; empty: the read failed. Returns the problem
-  /// with the cell's history, or an empty string.
+  /// `bytes`: the data read, starting at `first_cell`; empty: the read failed. Returns a
+  /// description of the problem with the history of the cell, or an empty string.
   [[nodiscard]] std::string end_read(moment begun, std::size_t first_cell,
                                      std::span<const std::byte> bytes);
 
-  /// Between the two, a volatile cache loses its contents.
+  /// Between these two calls, a volatile cache loses its contents.
   void begin_power_cut();
   void end_power_cut();
-  /// The backend is about to be lost without closing: from now on a flush may fail once.
+  /// Call before the backend is lost without closing: a flush may then fail once.
   void note_loss();
   [[nodiscard]] bool may_fail_flush() const;
 
@@ -63,11 +64,12 @@ class recovery_oracle {
  private:
   struct cell {
     std::vector<write> writes;  ///< candidates for its contents
-    bool is_known = false;      ///< written, and the write cannot be undone
+    bool is_known = false;      ///< written, and the write cannot be lost
   };
 
   [[nodiscard]] write begin(std::size_t first_cell, std::size_t cells, bool is_discard);
-  /// Can a read that began at `read_begun` no longer return `earlier`, because of `later`?
+  /// Returns true if a read that began at `read_begun` can no longer return `earlier`, because of
+  /// `later`.
   [[nodiscard]] bool replaces(const write_record& later, const write_record& earlier,
                               moment read_begun) const;
   void prune(cell& c) const;

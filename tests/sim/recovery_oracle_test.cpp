@@ -1,4 +1,4 @@
-// The oracle of the recovery seeds: which contents it allows.
+// Which contents the oracle of the recovery tests allows.
 #include <gmock/gmock.h>
 
 #include <array>
@@ -35,20 +35,20 @@ class recovery_oracle_cell : public ::testing::Test {
   recovery_oracle oracle_{1};
 };
 
-TEST_F(recovery_oracle_cell, holds_anything_until_it_is_written) {
+TEST_F(recovery_oracle_cell, may_hold_anything_until_written) {
   EXPECT_EQ(read(nullptr), "");
   done();
-  EXPECT_THAT(read(nullptr), HasSubstr("of no write that it may hold"));
+  EXPECT_THAT(read(nullptr), HasSubstr("which is not the data of an allowed write"));
 }
 
-TEST_F(recovery_oracle_cell, holds_the_last_answered_write) {
+TEST_F(recovery_oracle_cell, holds_the_last_completed_write) {
   const auto first = done();
   const auto second = done();
   EXPECT_EQ(read(second), "");
   EXPECT_THAT(read(first), HasSubstr("although write"));
 }
 
-TEST_F(recovery_oracle_cell, holds_either_of_two_writes_in_flight_together) {
+TEST_F(recovery_oracle_cell, may_hold_either_of_two_concurrent_writes) {
   const auto first = begin();
   const auto second = begin();
   oracle_.end_write(second, outcome::done);
@@ -57,7 +57,7 @@ TEST_F(recovery_oracle_cell, holds_either_of_two_writes_in_flight_together) {
   EXPECT_EQ(read(second), "");
 }
 
-TEST_F(recovery_oracle_cell, holds_a_failed_write_until_another_is_answered) {
+TEST_F(recovery_oracle_cell, may_hold_a_failed_write_until_another_completes) {
   const auto before = done();
   const auto failed = done(outcome::failed);
   EXPECT_EQ(read(before), "");
@@ -68,7 +68,7 @@ TEST_F(recovery_oracle_cell, holds_a_failed_write_until_another_is_answered) {
   EXPECT_NE(read(before), "");
 }
 
-TEST_F(recovery_oracle_cell, may_change_while_it_is_read) {
+TEST_F(recovery_oracle_cell, may_change_during_a_read) {
   const auto before = done();
   const auto reading = oracle_.begin_read();
   const auto after = done();
@@ -86,7 +86,7 @@ TEST_F(recovery_oracle_cell, may_lose_unflushed_writes_in_a_power_cut) {
   EXPECT_EQ(read(lost), "");
   const auto after = done();
   EXPECT_EQ(read(after), "");
-  EXPECT_NE(read(lost), "") << "no power cut since";
+  EXPECT_NE(read(lost), "") << "no power cut since then";
 }
 
 TEST_F(recovery_oracle_cell, keeps_flushed_writes_across_a_power_cut) {
@@ -117,7 +117,7 @@ TEST_F(recovery_oracle_cell, is_not_covered_by_a_flush_after_a_failed_one) {
   EXPECT_EQ(read(written), "");
 }
 
-TEST_F(recovery_oracle_cell, is_not_covered_by_a_flush_that_was_in_flight_before) {
+TEST_F(recovery_oracle_cell, is_not_covered_by_a_flush_that_was_already_in_flight) {
   const auto before = done();
   flush();
   const auto flushing = oracle_.begin_flush();
@@ -127,7 +127,7 @@ TEST_F(recovery_oracle_cell, is_not_covered_by_a_flush_that_was_in_flight_before
   EXPECT_EQ(read(before), "");
 }
 
-TEST_F(recovery_oracle_cell, holds_zeros_or_the_old_data_after_a_discard) {
+TEST_F(recovery_oracle_cell, may_hold_zeros_or_the_old_data_after_a_discard) {
   const auto before = done();
   oracle_.end_write(oracle_.begin_discard(0, 1), outcome::done);
   EXPECT_EQ(read(before), "");
@@ -136,7 +136,7 @@ TEST_F(recovery_oracle_cell, holds_zeros_or_the_old_data_after_a_discard) {
   EXPECT_NE(read(nullptr), "");
 }
 
-TEST_F(recovery_oracle_cell, holds_the_zeros_of_any_discard_that_may_have_left_them) {
+TEST_F(recovery_oracle_cell, may_hold_zeros_of_any_relevant_discard) {
   const auto in_flight = oracle_.begin_discard(0, 1);
   oracle_.end_write(oracle_.begin_discard(0, 1), outcome::done);
   done();
@@ -146,7 +146,7 @@ TEST_F(recovery_oracle_cell, holds_the_zeros_of_any_discard_that_may_have_left_t
   EXPECT_NE(read(nullptr), "");
 }
 
-TEST_F(recovery_oracle_cell, forgets_no_write_that_it_may_still_hold) {
+TEST_F(recovery_oracle_cell, keeps_all_writes_that_it_may_still_hold) {
   const auto flushed = done();
   flush();
   recovery_oracle::write last;

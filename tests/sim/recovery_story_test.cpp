@@ -1,5 +1,5 @@
-// One loss of a backend at a time, seen by the disk's user. Runs in the same program as
-// recovery_test.cpp, which covers the same at random.
+// One loss of a backend at a time, as seen by the user of a disk. Runs in the same program as
+// recovery_test.cpp, which covers the same with random events.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <signal.h>
@@ -13,10 +13,10 @@
 #include <random>
 #include <thread>
 
+#include "async/nursery.hpp"
 #include "sim/block_device.hpp"
 #include "sim/recovery_case.hpp"
 #include "sim/simulated_toolstack.hpp"
-#include "xenpv/async/nursery.hpp"
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/xen/custodian.hpp"
 
@@ -38,7 +38,7 @@ struct pending_read {
 asio::awaitable<void> read_sector(frontend& disk, std::size_t queue, pending_read& out) {
   std::array<std::byte, 512> sector{};
   auto body = [&] { return disk.queue(queue).read(0, sector); };
-  out.problem = co_await failure_of(async::run_on(disk.queue(queue).executor(), body));
+  out.problem = co_await failure_of(async::run_on(disk.queue(queue).get_executor(), body));
   out.done = true;
 }
 
@@ -69,7 +69,7 @@ class recovery_story : public ::testing::Test {
   sim::simulated_toolstack toolstack_;
 };
 
-TEST_F(recovery_story, requests_wait_for_a_backend_that_vanished_and_is_rebuilt) {
+TEST_F(recovery_story, requests_wait_for_a_backend_that_is_rebuilt) {
   with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(512, 7));
     toolstack_.remove_backend(xvde);
@@ -85,17 +85,17 @@ TEST_F(recovery_story, requests_wait_for_a_backend_that_vanished_and_is_rebuilt)
     // Waiting requests complete before the state changes.
     co_await poll_until(runtime, [&] { return disk.state() == device_state::connected; });
     EXPECT_EQ(disk.recovery().reconnects, 1U);
-    EXPECT_EQ(disk.recovery().last_reason, "the backend's directory vanished");
+    EXPECT_EQ(disk.recovery().last_reason, "the backend directory was removed");
     EXPECT_GE(disk.recovery().longest_pause, 50ms);
-    EXPECT_EQ(disk.recovery().replayed, 0U) << "it came after the loss";
+    EXPECT_EQ(disk.recovery().replayed, 0U) << "submitted after the loss";
   });
 }
 
-TEST_F(recovery_story, a_suspend_that_is_cancelled_changes_nothing) {
+TEST_F(recovery_story, a_cancelled_suspend_has_no_effect) {
   with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(512, 7));
     const auto before = toolstack_.own_status();
-    // With a request in flight, which the backend does not answer before the guest runs again.
+    // With a request in flight that the backend does not answer before the guest runs again.
     toolstack_.set_faults(xvde, "stall=0");
     pending_read waiting;
     async::nursery reads(runtime.control());
@@ -115,7 +115,7 @@ TEST_F(recovery_story, a_suspend_that_is_cancelled_changes_nothing) {
   });
 }
 
-TEST_F(recovery_story, requests_fail_after_the_recovery_timeout_and_the_disk_still_comes_back) {
+TEST_F(recovery_story, requests_fail_after_the_recovery_timeout_and_the_disk_can_reconnect) {
   options settings;
   settings.recovery_timeout = 100ms;
   with_disk(settings, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
@@ -138,7 +138,7 @@ TEST_F(recovery_story, requests_fail_after_the_recovery_timeout_and_the_disk_sti
   });
 }
 
-TEST_F(recovery_story, a_disk_of_another_size_is_refused_and_not_written_to) {
+TEST_F(recovery_story, a_disk_of_another_size_is_rejected_without_writing_to_it) {
   with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(512, 1));
     toolstack_.remove_backend(xvde);
@@ -152,8 +152,8 @@ TEST_F(recovery_story, a_disk_of_another_size_is_refused_and_not_written_to) {
     EXPECT_EQ(waiting.problem.code, errc::wrong_disk);
     EXPECT_EQ(disk.failure_reason()->code, errc::wrong_disk);
     EXPECT_THAT(disk.failure_reason()->text,
-                HasSubstr("device/vbd/51776: the disk came back with 8 MiB (8388608 bytes) in "
-                          "place of 16 MiB (16777216 bytes)"));
+                HasSubstr("device/vbd/51776: the size is 8 MiB (8388608 bytes), "
+                          "previously 16 MiB (16777216 bytes)"));
   });
   toolstack_.remove_backend(xvde);
   toolstack_.rebuild_backend(xvde, {{"xenpv/size", "16777216"}, {"xenpv/medium", "guest-1/xvde"}});
@@ -172,7 +172,7 @@ asio::awaitable<error> failure_to_open_again(async::runtime& runtime, std::strin
   co_return out;
 }
 
-TEST_F(recovery_story, a_disk_is_recognised_when_it_is_opened_again) {
+TEST_F(recovery_story, open_again_verifies_the_identity_of_the_disk) {
   std::string identity;
   with_disk({}, [&](async::runtime&, frontend& disk) -> asio::awaitable<void> {
     identity = co_await disk.identity();
@@ -186,65 +186,64 @@ TEST_F(recovery_story, a_disk_is_recognised_when_it_is_opened_again) {
     other.replace(other.find("size=16777216"), 13, "size=8388608");
     const auto refused = co_await failure_to_open_again(self, other);
     EXPECT_EQ(refused.code, errc::wrong_disk);
-    EXPECT_THAT(refused.text,
-                HasSubstr("the disk came back with 16 MiB (16777216 bytes) in place of 8 MiB"));
+    EXPECT_THAT(refused.text, HasSubstr("the size is 16 MiB (16777216 bytes), previously 8 MiB"));
   });
 }
 
-TEST_F(recovery_story, a_disk_that_became_read_only_is_refused) {
+TEST_F(recovery_story, a_disk_that_became_read_only_is_rejected) {
   with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     toolstack_.remove_backend(xvde);
     co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
     toolstack_.rebuild_backend(xvde, {{"mode", "r"}});
     co_await poll_until(runtime, [&] { return disk.state() == device_state::failed; });
-    EXPECT_THAT(disk.failure_reason()->text, HasSubstr("the disk came back read-only"));
+    EXPECT_THAT(disk.failure_reason()->text, HasSubstr("the disk is now read-only"));
   });
   toolstack_.remove_backend(xvde);
   toolstack_.rebuild_backend(xvde, {{"mode", "w"}});
 }
 
-TEST_F(recovery_story, a_queue_that_loses_its_ring_forwards_to_another) {
+TEST_F(recovery_story, a_queue_without_a_ring_forwards_to_another_queue) {
   with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
-    if (disk.queue_count() < 2) co_return;  // on one CPU
+    if (disk.queue_count() < 2) co_return;  // only one CPU
     auto& second = disk.queue(1);
     const auto before = filled(100'000, 3);
     auto write = [&] { return second.write(4096, before); };
-    co_await async::run_on(second.executor(), write);
+    co_await async::run_on(second.get_executor(), write);
     toolstack_.remove_backend(xvde);
     co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
     toolstack_.rebuild_backend(xvde, {{"xenpv/max-queues", "1"}});
     co_await poll_until(runtime, [&] { return disk.state() == device_state::connected; });
     EXPECT_EQ(disk.facts().queues, 1U);
-    EXPECT_EQ(disk.queue_count(), 2U) << "callers keep references to them";
+    EXPECT_EQ(disk.queue_count(), 2U) << "callers keep references to the queues";
     std::vector<std::byte> back(before.size());
     auto use = [&]() -> asio::awaitable<void> {
       co_await second.read(4096, back);
       co_await second.write(8192, filled(5000, 9));
-      // The write before the loss was not flushed and may be lost: each queue reports that once,
-      // and this one's flushes go through another.
+      // The write before the loss was not flushed and may be lost. Each queue reports this once,
+      // and flushes of this queue go through another queue.
       const auto lost = co_await failure_of(second.flush());
       EXPECT_EQ(lost.code, std::errc::io_error);
       (void)co_await failure_of(second.flush());
       co_await second.flush();
       auto pages = second.try_lease(0, 4096);
-      EXPECT_TRUE(pages) << "of its own";
+      EXPECT_TRUE(pages) << "the queue has its own pages";
     };
-    co_await async::run_on(second.executor(), use);
+    co_await async::run_on(second.get_executor(), use);
     EXPECT_TRUE(back == before);
     co_await disk.read(8192, std::span(back).first(5000));
     EXPECT_TRUE(std::equal(back.begin(), back.begin() + 5000, filled(5000, 9).begin()));
-    // And back to its own ring.
+    // The queue gets its own ring back.
     toolstack_.remove_backend(xvde);
     co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
     toolstack_.rebuild_backend(xvde, {{"xenpv/max-queues", "2"}});
     co_await poll_until(runtime, [&] { return disk.state() == device_state::connected; });
     EXPECT_EQ(disk.facts().queues, 2U);
     auto read = [&] { return second.read(4096, back); };
-    co_await async::run_on(second.executor(), read);
+    co_await async::run_on(second.get_executor(), read);
   });
 }
 
-TEST_F(recovery_story, deadlines_do_not_run_while_the_guest_is_frozen) {
+TEST_F(recovery_story, deadlines_are_suspended_while_the_guest_is_frozen) {
   if (!has_custodian) GTEST_SKIP() << "needs a custodian";
   options settings;
   settings.request_deadline = 400ms;
@@ -288,7 +287,7 @@ TEST_F(recovery_story, resume_hooks_are_called_once_per_resume) {
   });
 }
 
-TEST_F(recovery_story, closing_while_the_backend_is_lost_answers_waiting_requests) {
+TEST_F(recovery_story, closing_while_the_backend_is_lost_fails_waiting_requests) {
   pending_read waiting;
   with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     toolstack_.remove_backend(xvde);
@@ -304,7 +303,7 @@ TEST_F(recovery_story, closing_while_the_backend_is_lost_answers_waiting_request
   toolstack_.rebuild_backend(xvde);
 }
 
-TEST_F(recovery_story, a_disk_whose_storage_migrated_with_the_guest_is_the_same_disk) {
+TEST_F(recovery_story, a_disk_is_accepted_after_a_storage_migration) {
   if (!has_custodian) GTEST_SKIP() << "needs a custodian";
   toolstack_.write(xvde, "sm-data/vdi-uuid", "a1");
   toolstack_.write(xvde, "params", "/dev/vg/before");
@@ -321,7 +320,7 @@ TEST_F(recovery_story, a_disk_whose_storage_migrated_with_the_guest_is_the_same_
   });
 }
 
-TEST_F(recovery_story, a_disk_that_grew_while_its_backend_was_lost_is_resized) {
+TEST_F(recovery_story, a_disk_that_grew_during_a_backend_loss_is_resized) {
   toolstack_.write(xvde, "params", "/dev/vg/disk");
   with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     std::uint64_t reported = 0;
@@ -374,11 +373,12 @@ TEST_F(recovery_story, a_flush_succeeds_after_a_resume) {
   });
 }
 
-// Its backend closes in order, and then its directory is removed: the next one is another backend.
-TEST_F(recovery_story, a_flush_fails_once_when_a_backend_that_closed_is_replaced) {
+// The backend closes in an orderly way, and then its directory is removed: the next one is a
+// different backend.
+TEST_F(recovery_story, a_flush_fails_once_when_a_closed_backend_is_replaced) {
   with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(512, 7));
-    // It closes in step with the frontend, and does not return to InitWait.
+    // The backend closes together with the frontend and does not return to InitWait.
     toolstack_.write(xvde, "hotplug-status", "error");
     toolstack_.begin_closing(xvde);
     co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
@@ -391,7 +391,7 @@ TEST_F(recovery_story, a_flush_fails_once_when_a_backend_that_closed_is_replaced
   });
 }
 
-TEST_F(recovery_story, flush_stays_available_when_the_backend_no_longer_offers_it) {
+TEST_F(recovery_story, flush_stays_available_if_the_backend_stops_offering_it) {
   options settings;
   for (const bool strict : {false, true}) {
     settings.strict_flush = strict;
@@ -404,7 +404,7 @@ TEST_F(recovery_story, flush_stays_available_when_the_backend_no_longer_offers_i
       co_await poll_until(runtime, [&] { return disk.state() == device_state::connected; });
       EXPECT_EQ(disk.shape().can_flush, !strict);
       EXPECT_EQ(disk.facts().flush, strict ? flush_support::none : flush_support::ignored);
-      // No unflushed writes before the loss, so this flush has nothing to report.
+      // There were no unflushed writes before the loss, so this flush has nothing to report.
       const auto problem = co_await failure_of(disk.flush());
       EXPECT_EQ(problem.code, strict ? std::make_error_code(std::errc::operation_not_supported)
                                      : std::error_code());
@@ -414,7 +414,7 @@ TEST_F(recovery_story, flush_stays_available_when_the_backend_no_longer_offers_i
   }
 }
 
-TEST_F(recovery_story, a_killed_server_loses_no_flushed_write_and_a_new_one_takes_over) {
+TEST_F(recovery_story, a_killed_server_loses_no_flushed_write) {
   if (!has_custodian) GTEST_SKIP() << "needs a custodian";
   for (unsigned seed = 0; seed < 8; ++seed) {
     SCOPED_TRACE(fmt::format("seed {}", seed));
@@ -440,11 +440,11 @@ TEST_F(recovery_story, a_killed_server_loses_no_flushed_write_and_a_new_one_take
   }
 }
 
-// The last case, because the disk does not come back.
-TEST_F(recovery_story, zz_a_disk_taken_away_by_force_is_shut_down) {
+// Must be the last case, because the disk does not come back.
+TEST_F(recovery_story, zz_a_disk_detached_by_force_is_shut_down) {
   pending_read waiting;
   with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
-    // The custodian's death makes no difference.
+    // The death of the custodian must make no difference.
     if (runtime.custodian() != nullptr) ::kill(runtime.custodian()->process(), SIGKILL);
     toolstack_.set_faults(xvde, "stall=0");
     async::nursery reads(runtime.control());
@@ -453,12 +453,12 @@ TEST_F(recovery_story, zz_a_disk_taken_away_by_force_is_shut_down) {
     toolstack_.remove_device(xvde);
     co_await poll_until(runtime, [&] { return disk.state() == device_state::unplugged; });
     co_await reads.join();
-    EXPECT_THAT(disk.failure_reason()->text, HasSubstr("the toolstack detached the disk by force"));
+    EXPECT_THAT(disk.failure_reason()->text, HasSubstr("the toolstack forcibly detached the disk"));
     pending_read late;
     co_await read_sector(disk, 0, late);
     EXPECT_EQ(late.problem.code.value(), ESHUTDOWN);
     const auto left = co_await runtime.store().read_if_exists(path_of(xvde));
-    EXPECT_EQ(left, std::nullopt) << "nothing recreates the device's directory";
+    EXPECT_EQ(left, std::nullopt) << "the device directory must not be recreated";
   });
   EXPECT_EQ(waiting.problem.code.value(), ESHUTDOWN) << waiting.problem.text;
 }

@@ -1,9 +1,9 @@
-// Recovery under verified I/O: at random moments the backend restarts, vanishes, stalls or closes,
+// Recovery under verified I/O. At random times, the backend restarts, vanishes, stalls or closes,
 // the guest is saved and restored, or the custodian is killed. Runs inside a domain of the
 // simulator (tests/sim/CMakeLists.txt).
 //
 // Environment: XENPV_RECOVERY_SEEDS, the number of seeds; XENPV_RECOVERY_FIRST, the first seed;
-// XENPV_RECOVERY_WITHOUT, which of cuts, deadlines and moves to leave out;
+// XENPV_RECOVERY_WITHOUT, which of cuts, deadlines and moves to omit;
 // XENPV_RECOVERY_KILL_CUSTODIAN, whether to kill custodians.
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -17,13 +17,13 @@
 #include <map>
 #include <thread>
 
+#include "async/nursery.hpp"
 #include "sim/recovery_case.hpp"
 #include "sim/recovery_events.hpp"
 #include "sim/recovery_load.hpp"
 #include "sim/recovery_oracle.hpp"
 #include "sim/simulated_toolstack.hpp"
 #include "xenpv/async/deadline.hpp"
-#include "xenpv/async/nursery.hpp"
 #include "xenpv/async/run_on.hpp"
 #include "xenpv/base/log.hpp"
 
@@ -44,7 +44,7 @@ void with_guarded_runtime(std::function<asio::awaitable<void>(async::runtime&)> 
   runtime.run(std::move(body));
 }
 
-/// Calls `work` on its own thread, because it blocks and the runtime must go on.
+/// Calls `work` on its own thread, because it blocks and the runtime must continue.
 asio::awaitable<void> run_blocking(async::runtime& runtime, std::function<void()> work) {
   std::atomic<bool> done = false;
   std::string problem;
@@ -72,7 +72,7 @@ struct loaded_disk {
   }
 };
 
-/// Runs `part` of a worker on its queue's thread.
+/// Runs `part` of a worker on the thread of its queue.
 asio::awaitable<void> work(loaded_disk& disk, std::size_t worker,
                            asio::awaitable<void> (recovery_load::*part)(),
                            std::vector<std::string>& problems) {
@@ -85,7 +85,7 @@ asio::awaitable<void> work(loaded_disk& disk, std::size_t worker,
       thrown = e.what();
     }
   };
-  co_await async::run_on(disk.queue_of(worker).executor(), body);
+  co_await async::run_on(disk.queue_of(worker).get_executor(), body);
   if (!thrown.empty()) problems.push_back(thrown);
 }
 
@@ -107,7 +107,7 @@ std::vector<disk_under_load> disks_of(unsigned seed) {
   return {all[seed % all.size()]};
 }
 
-/// None, or short enough for late backends to exceed it.
+/// Zero, or short enough for late backends to exceed it.
 std::chrono::nanoseconds deadline_of(unsigned seed) {
   if (is_left_out("deadlines") || seed % 3 != 1) return {};
   return std::chrono::milliseconds(20 + seed % 4 * 20);
@@ -128,7 +128,7 @@ asio::awaitable<loaded_disk> open_disk(async::runtime& runtime, unsigned number,
   co_return out;
 }
 
-/// After all writers have stopped: flushed data survives a last power cut.
+/// Call after all writers have stopped: flushed data must survive a last power cut.
 asio::awaitable<void> verify(async::runtime& runtime, std::vector<loaded_disk>& disks,
                              misfortune& fate, std::vector<std::string>& problems) {
   for (auto& disk : disks)
@@ -168,10 +168,11 @@ asio::awaitable<void> run_seed(async::runtime& runtime, sim::simulated_toolstack
   for (auto& disk : loaded)
     for (unsigned i = 0; i < workers; ++i) {
       auto stop = [&] { disk.loads[i]->stop(); };
-      co_await async::call_on(disk.queue_of(i).executor(), stop);
+      co_await async::call_on(disk.queue_of(i).get_executor(), stop);
     }
   out.story = fate.story();
-  // A hanging worker cannot be cancelled. Log the history before something else ends the program.
+  // A hanging worker cannot be cancelled. Log the history before the program is ended by something
+  // else.
   asio::steady_timer watchdog(runtime.control(), time_limit);
   watchdog.async_wait([history = history_of(seed, out.story)](boost::system::error_code cancelled) {
     if (!cancelled) log().error("requests are not answered: {}", history);
@@ -180,7 +181,7 @@ asio::awaitable<void> run_seed(async::runtime& runtime, sim::simulated_toolstack
   co_await async::with_deadline(std::move(joined), time_limit,
                                 "wait for the workers" + fate.story());
   auto verified = verify(runtime, loaded, fate, out.problems);
-  co_await async::with_deadline(std::move(verified), time_limit, "read it all" + fate.story());
+  co_await async::with_deadline(std::move(verified), time_limit, "read all data" + fate.story());
   for (auto& disk : loaded) {
     const auto& recovery = disk.device->recovery();
     out.reconnects += recovery.reconnects;
@@ -199,10 +200,10 @@ asio::awaitable<void> run_seed(async::runtime& runtime, sim::simulated_toolstack
     toolstack.resize(disk, usual_size);
 }
 
-/// After the disks are closed, ports, pages and watches are as before. Returns the number of ports
-/// that are not released: a port bound between a resume and its detection belongs to a handle that
-/// must not be used any more. Linux' clocks identify such handles (xen/suspend_clock.hpp); a
-/// simulated guest's clocks do not.
+/// Checks that all ports, pages and watches are released after the disks are closed. Returns the
+/// number of ports that are not: a port bound between a resume and its detection belongs to a
+/// handle that must no longer be used. Linux identifies such handles by its clocks
+/// (xen/suspend_clock.hpp); a simulated guest cannot.
 asio::awaitable<unsigned> expect_all_released(async::runtime& runtime,
                                               sim::simulated_toolstack& toolstack,
                                               nlohmann::json& before, std::uint64_t resumes) {
@@ -267,7 +268,7 @@ asio::awaitable<void> run_seeds(async::runtime& runtime, sim::simulated_toolstac
       abandoned);
   EXPECT_LE(abandoned, 2 + runtime.resumes() / 4);
   EXPECT_GT(all.reconnects, count / 2);
-  EXPECT_GT(all.replayed, all.reconnects) << "or nothing was in flight when the backends were lost";
+  EXPECT_GT(all.replayed, all.reconnects) << "no request was in flight when the backends were lost";
 }
 
 TEST(recovery, loses_no_data_in_any_sequence_of_backend_and_guest_events) {

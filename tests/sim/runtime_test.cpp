@@ -1,5 +1,5 @@
-// The complete runtime, as in a program: custodian, xenstore client, CPU threads, event loops. Runs
-// inside a domain: xenpv-sim run -- sim_runtime_tests.
+// The complete runtime, as in a program: custodian, xenstore client, CPU threads and event loops.
+// Runs inside a domain: xenpv-sim run -- sim_runtime_tests.
 #include "xenpv/async/runtime.hpp"
 
 #include <gmock/gmock.h>
@@ -36,7 +36,7 @@ bool have_child() {
   return ::waitpid(-1, nullptr, WNOHANG) != -1 || errno != ECHILD;
 }
 
-/// Parameter: with a custodian.
+/// Parameter: whether to start a custodian.
 class runtime_on_simulator : public ::testing::TestWithParam<bool> {
  protected:
   static void SetUpTestSuite() {
@@ -44,14 +44,14 @@ class runtime_on_simulator : public ::testing::TestWithParam<bool> {
     static_cast<void>(xen::event_channel_handle::open());
     static_cast<void>(xen::store::open());
 #ifdef __SANITIZE_THREAD__
-    // ThreadSanitizer's own thread starts with the first of ours, and stays.
+    // ThreadSanitizer starts its own thread with the first thread of the program, and keeps it.
     std::thread([] {}).join();
 #endif
   }
   void SetUp() override {
 #ifdef __SANITIZE_THREAD__
-    // ThreadSanitizer runs a thread, and the custodian refuses to fork in a process with threads.
-    if (GetParam()) GTEST_SKIP() << "needs a process without another thread";
+    // ThreadSanitizer starts a thread, and a multi-threaded process cannot fork a custodian.
+    if (GetParam()) GTEST_SKIP() << "needs a single-threaded process";
 #endif
     descriptors_ = entries("/proc/self/fd");
     threads_ = entries("/proc/self/task");
@@ -60,14 +60,14 @@ class runtime_on_simulator : public ::testing::TestWithParam<bool> {
     if (IsSkipped()) return;
     EXPECT_EQ(entries("/proc/self/fd"), descriptors_);
     EXPECT_EQ(entries("/proc/self/task"), threads_);
-    EXPECT_FALSE(have_child()) << "the custodian is still there";
+    EXPECT_FALSE(have_child()) << "the custodian is still running";
   }
   [[nodiscard]] static runtime_options options() {
     runtime_options chosen;
     chosen.with_custodian = GetParam();
     return chosen;
   }
-  /// The text of the exception that run() throws with this main.
+  /// Returns the text of the exception that run() throws with `main`.
   static std::string failure_of(std::function<asio::awaitable<void>(runtime&)> main) {
     runtime r(options());
     try {
@@ -101,7 +101,7 @@ TEST_P(runtime_on_simulator, runs_main_on_the_callers_thread) {
   EXPECT_TRUE(caller == std::this_thread::get_id());
 }
 
-TEST_P(runtime_on_simulator, starts_a_custodian_if_the_options_say_so) {
+TEST_P(runtime_on_simulator, starts_a_custodian_if_enabled) {
   runtime r(options());
   EXPECT_EQ(r.custodian() != nullptr, GetParam());
   EXPECT_EQ(have_child(), GetParam());
@@ -114,7 +114,7 @@ struct thread_facts {
   port bound{};
 };
 
-/// Call it on the CPU thread with this index.
+/// Call on the CPU thread with this index.
 thread_facts inspect_thread(runtime& r, std::size_t index) {
   std::array<char, 16> name{};
   ::pthread_getname_np(::pthread_self(), name.data(), name.size());
@@ -164,7 +164,7 @@ asio::awaitable<void> bind_and_forget(runtime& r, std::vector<port>& numbers) {
   numbers.push_back(bound.number());
 }
 
-TEST_P(runtime_on_simulator, frees_the_ports_of_its_loops_for_the_next) {
+TEST_P(runtime_on_simulator, frees_the_ports_of_its_loops) {
   std::vector<port> numbers;
   for (int i = 0; i < 2; ++i) {
     runtime r(options());
@@ -174,7 +174,7 @@ TEST_P(runtime_on_simulator, frees_the_ports_of_its_loops_for_the_next) {
   EXPECT_EQ(numbers[0], numbers[1]);
 }
 
-TEST_P(runtime_on_simulator, threads_have_ended_when_run_returns) {
+TEST_P(runtime_on_simulator, joins_its_threads_before_run_returns) {
   const auto threads = entries("/proc/self/task");
   runtime r(options());
   EXPECT_EQ(entries("/proc/self/task"), threads + allowed_cpus().size());
@@ -194,17 +194,17 @@ TEST_P(runtime_on_simulator, run_rethrows_an_exception_of_main) {
 
 TEST_P(runtime_on_simulator, run_rethrows_an_exception_before_the_first_suspension) {
   EXPECT_EQ(failure_of([](runtime&) -> asio::awaitable<void> {
-              throw std::runtime_error("at once");
+              throw std::runtime_error("before the first suspension");
               co_return;
             }),
-            "at once");
+            "before the first suspension");
 }
 
-TEST_P(runtime_on_simulator, run_rethrows_an_exception_of_a_main_that_is_no_coroutine) {
+TEST_P(runtime_on_simulator, run_rethrows_an_exception_of_a_main_that_is_not_a_coroutine) {
   EXPECT_EQ(failure_of([](runtime&) -> asio::awaitable<void> {
-              throw std::runtime_error("no coroutine");
+              throw std::runtime_error("not a coroutine");
             }),
-            "no coroutine");
+            "not a coroutine");
 }
 
 TEST_P(runtime_on_simulator, run_rethrows_a_failure_on_a_cpu_thread_after_main) {
@@ -242,12 +242,12 @@ TEST_P(runtime_on_simulator, may_be_destroyed_without_a_run) {
   const runtime r(options());
 }
 
-TEST_P(runtime_on_simulator, may_be_destroyed_with_posted_work_and_without_a_run) {
+TEST_P(runtime_on_simulator, may_be_destroyed_without_a_run_after_posting_work) {
   runtime r(options());
   asio::post(r.control(), [] { throw std::runtime_error("not reported"); });
 }
 
-TEST_P(runtime_on_simulator, leaves_nothing_behind_when_it_cannot_start) {
+TEST_P(runtime_on_simulator, releases_everything_when_it_cannot_start) {
   auto chosen = options();
   chosen.cpus = {allowed_cpus().front(), 8190};
   try {

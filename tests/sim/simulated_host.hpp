@@ -24,11 +24,11 @@ class actor_process {
   actor_process(const actor_process&) = delete;
   actor_process& operator=(const actor_process&) = delete;
 
-  /// Sends one command and returns the answer without "ok ". Returns an answer that starts with
-  /// "error" unchanged, and "dead" if the process died instead of answering.
+  /// Sends one command and returns the reply without "ok ". Returns a reply that starts with
+  /// "error" unchanged, and "dead" if the process died without replying.
   std::string ask(const std::string& command);
   [[nodiscard]] std::uint32_t ask_number(const std::string& command);
-  /// Each returns waitpid's status.
+  /// These return the status from waitpid(2).
   int exit();
   int kill(int signal);
   int wait();
@@ -49,13 +49,14 @@ class simulated_host {
   [[nodiscard]] std::unique_ptr<actor_process> actor(unsigned domain);
   nlohmann::json ask(const nlohmann::json& request);
   [[nodiscard]] nlohmann::json status() { return ask({{"command", "status"}}); }
-  /// The entry of `status` for a domain; null if there is none.
+  /// The entry for a domain in `status`; null if there is none.
   [[nodiscard]] nlohmann::json domain(unsigned number);
-  /// Returns the domain's new number.
+  /// Returns the new domain ID.
   unsigned save_restore(unsigned domain, bool keep = false, std::chrono::milliseconds frozen = {});
   void fault(const std::string& spec);
   [[nodiscard]] std::filesystem::path directory_of(unsigned domain);
-  /// Polls the status until `done` returns true, at most 10 s: for effects of a process's death.
+  /// Polls the status until `done` returns true, for at most 10 s: used for the effects of a
+  /// process exit.
   [[nodiscard]] bool eventually(const std::function<bool(const nlohmann::json&)>& done);
 
  private:

@@ -33,7 +33,7 @@ xen::store open_store_of_domain_0() {
   return store;
 }
 
-/// Does the backend write this node, and not the toolstack?
+/// Returns true if the backend, not the toolstack, writes this node.
 bool is_published(std::string_view name) {
   constexpr std::array<std::string_view, 8> own = {
       "state", "sectors", "info", "sector-size", "max-", "multi-queue-", "discard-", "physical-"};
@@ -96,12 +96,12 @@ void simulated_toolstack::begin_closing(unsigned disk) {
 }
 
 void simulated_toolstack::set_faults(unsigned disk, const std::string& faults) {
-  // A backend that is starting takes them as its initial faults and does not confirm them.
+  // A backend that is starting uses the faults initially and does not confirm them.
   const auto until = std::chrono::steady_clock::now() + time_limit;
   for (auto state = read(disk, "state"); state != "2" && state != "4";
        state = read(disk, "state")) {
     if (std::chrono::steady_clock::now() > until)
-      throw std::runtime_error(fmt::format("disk {}: its backend does not get ready", disk));
+      throw std::runtime_error(fmt::format("disk {}: the backend is not ready", disk));
     ::poll(nullptr, 0, 1);
   }
   write(disk, "xenpv/fault", faults);
@@ -139,7 +139,7 @@ void simulated_toolstack::rebuild_backend(unsigned disk,
   const std::vector<xen::store_permission> permissions = {{domid_0, false, false},
                                                           {guest, true, false}};
   store_.transact([&](xen::store_transaction& t) {
-    // As libxl does: a backend that missed the removal may have written below it.
+    // Like libxl: a backend that missed the removal may have written nodes below the directory.
     (void)t.remove(top);
     t.write(top, "");
     t.set_permissions(top, permissions);
@@ -171,7 +171,7 @@ nlohmann::json simulated_toolstack::ask(const nlohmann::json& request) const {
   while (!text.ends_with('\n')) {
     const auto got = ::read(socket.get(), bytes.data(), bytes.size());
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) throw std::runtime_error("the host hung up");
+    if (got <= 0) throw std::runtime_error("the host closed the connection");
     text.append(bytes.data(), static_cast<std::size_t>(got));
   }
   auto answer = nlohmann::json::parse(text);

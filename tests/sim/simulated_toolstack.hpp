@@ -1,8 +1,8 @@
-// The toolstack's and the host's side of a simulated guest, driven by a process of that guest:
-// changes the guest's disks, and saves or restores the guest.
+// The toolstack and host side of a simulated guest, controlled by a process of that guest: changes
+// the disks of the guest, and saves or restores the guest.
 //
-// For one thread. Talks to domain 0's xenstore and to the host's admin socket. Construct it before
-// the program has threads, because it changes an environment variable for a moment.
+// For one thread. Uses the xenstore of domain 0 and the admin socket of the host. Construct it
+// before creating threads, because it temporarily changes an environment variable.
 #pragma once
 
 #include <chrono>
@@ -20,30 +20,30 @@ class simulated_toolstack {
  public:
   simulated_toolstack();
 
-  /// A node of the backend's directory of a disk, by its virtual device number.
+  /// Returns a node from the backend directory of a disk, by virtual device number.
   [[nodiscard]] std::optional<std::string> read(unsigned disk, const std::string& node);
   void write(unsigned disk, const std::string& node, const std::string& value);
   [[nodiscard]] std::optional<std::string> frontend_state(unsigned disk);
-  /// These wait until the backend has applied the change.
+  /// These functions wait until the backend has applied the change.
   void restart(unsigned disk);
-  /// A restart that loses unflushed writes; `seed` selects which of them survive.
+  /// Restarts the backend and loses unflushed writes; `seed` selects those that survive.
   void cut_power(unsigned disk, unsigned seed);
   void set_faults(unsigned disk, const std::string& faults);
   void resize(unsigned disk, std::uint64_t bytes);
-  /// Sets the state of a Connected backend to Closing, as a backend that gives up would.
+  /// Sets the state of a Connected backend to Closing, like a backend that gives up.
   void begin_closing(unsigned disk);
-  /// Removes the backend's directory, and recreates it as a toolstack would.
+  /// Removes the backend directory, or recreates it as a toolstack would.
   void remove_backend(unsigned disk);
   void rebuild_backend(unsigned disk, const std::map<std::string, std::string>& changed = {});
-  /// Removes both ends at once, as `xl block-detach --force` does.
+  /// Removes both ends at once, like `xl block-detach --force`.
   void remove_device(unsigned disk);
 
-  /// `storage_moved`: the disks migrate, too; a disk with a VDI gets another UUID.
+  /// `storage_moved`: the disks are migrated, too, and a disk with a VDI gets another UUID.
   void save_restore(bool same_number, std::chrono::milliseconds frozen, bool storage_moved = false);
-  /// A suspend that is cancelled.
+  /// Simulates a cancelled suspend.
   void checkpoint(std::chrono::milliseconds frozen);
   [[nodiscard]] nlohmann::json status();
-  /// The entry of this guest.
+  /// The status entry of this guest.
   [[nodiscard]] nlohmann::json own_status();
 
  private:
@@ -55,7 +55,7 @@ class simulated_toolstack {
   std::string host_;
   unsigned domain_ = 0;
   xen::store store_;
-  std::map<std::string, std::string> saved_;  ///< nodes of the directory removed last
+  std::map<std::string, std::string> saved_;  ///< nodes of the last removed directory
 };
 
 }  // namespace xenpv::sim

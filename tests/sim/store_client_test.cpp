@@ -78,7 +78,7 @@ asio::awaitable<void> use_permissions(store_client& client) {
   EXPECT_EQ(now, list);
 }
 
-TEST_F(store_on_simulator, permissions_come_back_as_set) {
+TEST_F(store_on_simulator, permissions_are_returned_as_set) {
   run(context, use_permissions(client));
 }
 
@@ -86,7 +86,7 @@ asio::awaitable<void> read_missing_node(store_client& client) {
   static_cast<void>(co_await client.read("data/xenpv-test/nowhere"));
 }
 
-TEST_F(store_on_simulator, missing_node_is_an_error_that_names_it) {
+TEST_F(store_on_simulator, error_for_a_missing_node_names_the_node) {
   try {
     run(context, read_missing_node(client));
     FAIL();
@@ -109,7 +109,7 @@ asio::awaitable<void> conflict(store_client& client) {
   EXPECT_EQ(co_await client.read("data/xenpv-test/b"), "1");
 }
 
-TEST_F(store_on_simulator, conflicting_transaction_runs_again) {
+TEST_F(store_on_simulator, conflicting_transaction_is_repeated) {
   run(context, conflict(client));
 }
 
@@ -122,7 +122,7 @@ asio::awaitable<void> write_below_a_removed_directory(store_client& client, stor
   EXPECT_EQ(co_await client.list_if_exists("data/xenpv-test/device"), std::nullopt);
 }
 
-TEST_F(store_on_simulator, write_if_exists_leaves_a_removed_directory_removed) {
+TEST_F(store_on_simulator, write_if_exists_does_not_recreate_a_removed_directory) {
   run(context, write_below_a_removed_directory(client, other));
 }
 
@@ -140,7 +140,7 @@ asio::awaitable<void> follow(store_client& client, store_client& other) {
   EXPECT_THAT(paths, ElementsAre("data/xenpv-test/state"));
 }
 
-TEST_F(store_on_simulator, watch_sees_what_another_connection_writes) {
+TEST_F(store_on_simulator, watch_reports_writes_of_another_connection) {
   run(context, follow(client, other));
 }
 

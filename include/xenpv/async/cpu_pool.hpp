@@ -1,8 +1,8 @@
-// One io_context(1) and one pinned thread per CPU: the data path's execution resources.
+// One io_context(1) and one pinned thread per CPU, for the data path.
 //
 // Owned by main(). The objects of a CPU are created, used and destroyed on that CPU's thread; other
-// threads reach them with post() or co_spawn() on its executor. The pool does not balance load or
-// move work.
+// threads access them through post() or co_spawn() on its executor. Does not balance load or
+// migrate work.
 #pragma once
 
 #include <atomic>
@@ -18,13 +18,13 @@
 namespace xenpv::async {
 
 struct cpu_pool_options {
-  /// Prefix of the threads' names; the CPU's number follows ("xev-cpu3"). A /dev/xen/evtchn handle
+  /// Prefix of the thread names, followed by the CPU number ("xev-cpu3"). A /dev/xen/evtchn handle
   /// is named after the thread that opens it, so /proc/interrupts shows "evtchn:xev-cpu3". The
-  /// kernel truncates names to 15 bytes.
+  /// kernel truncates thread names to 15 bytes.
   std::string thread_name = "xev-cpu";
-  /// Called once per pool, on the failing thread, when a handler throws an exception, so that the
-  /// owner can start a shutdown. Every such exception is logged immediately with the thread's name;
-  /// the first one of each thread is kept for join().
+  /// Called once per pool, on the failing thread, when a handler throws, so that the owner can
+  /// start a shutdown. Every exception is logged immediately with the thread name; the first one of
+  /// each thread is kept for join().
   std::function<void()> on_failure;
 };
 
@@ -44,12 +44,12 @@ class cpu_pool {
   [[nodiscard]] asio::io_context& context(std::size_t index);
   [[nodiscard]] asio::any_io_executor executor(std::size_t index);
 
-  /// Lets the contexts run out of work: each thread exits when the services on its CPU have
-  /// finished. Cancels nothing, so shut the services down first. Callable from any thread, one at a
-  /// time; idempotent.
+  /// Lets the contexts run out of work: each thread exits once the services on its CPU have
+  /// finished. Cancels nothing, so shut the services down first. May be called from any thread, but
+  /// not concurrently; idempotent.
   void stop();
-  /// Waits for all threads and rethrows the first exception that a handler threw, in CPU order. A
-  /// thread keeps running after such an exception, so that its objects can still be destroyed.
+  /// Waits for all threads and rethrows the first handler exception, in CPU order. A thread keeps
+  /// running after such an exception, so that its objects can still be destroyed.
   void join();
 
  private:

@@ -1,5 +1,4 @@
-// The CPUs that a process may use, and the kernel's "0-3,8" notation for CPU lists. Does not report
-// whether a CPU is idle.
+// The CPUs available to a process, and the kernel's "0-3,8" notation for CPU lists.
 #pragma once
 
 #include <optional>
@@ -31,8 +30,8 @@ struct cpu_list {
   std::vector<unsigned> cpus;
 };
 [[nodiscard]] result<cpu_list> as_cpu_list(std::string_view text);
-/// The CPUs of `selection`, checked with require_allowed(). If `selection` is unset, all CPUs on
-/// which the calling thread may run.
+/// The CPUs of `selection` after require_allowed(). If `selection` is unset, all CPUs on which the
+/// calling thread may run.
 [[nodiscard]] std::vector<unsigned> selected_cpus(const std::optional<cpu_list>& selection);
 
 /// {0, 1, 2, 3, 8} -> "0-3,8". `cpus` must be in ascending order.

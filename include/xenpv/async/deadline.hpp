@@ -1,5 +1,5 @@
-// A time limit for any awaitable. Asio's own cancel_after would be simpler, but it requires Asio
-// 1.31, and Boost 1.81 contains Asio 1.26.
+// A time limit for any awaitable. Replaces asio::cancel_after, which requires Asio 1.31; Boost 1.81
+// contains Asio 1.26.
 #pragma once
 
 #include <chrono>

@@ -1,8 +1,9 @@
-// Event channels as Asio objects: one /dev/xen/evtchn handle per CPU thread, its ports awaitable.
+// Event channels as Asio I/O objects: one /dev/xen/evtchn handle per CPU thread, with awaitable
+// ports.
 //
-// Created, used and destroyed on the one thread that runs its io_context; this keeps the wake-up
-// local and the handle's kernel mutex uncontended. Independent of rings and devices. Events
-// coalesce and may be spurious: a listener must check for work itself.
+// Created, used and destroyed on the thread that runs its io_context, which keeps wake-ups local
+// and the kernel's per-handle mutex uncontended. Independent of rings and devices. Events coalesce
+// and may be spurious: a listener must check for work itself.
 #pragma once
 
 #include <cstdint>
@@ -27,12 +28,12 @@ struct event_loop_statistics {
   std::uint64_t wakes = 0;   ///< reads of the device that returned ports
   std::uint64_t events = 0;  ///< ports passed to a callback or waiter, or kept for the next wait();
                              ///< each may represent any number of notifications
-  std::uint64_t spurious = 0;   ///< ports read that are not, or no longer, bound here
+  std::uint64_t spurious = 0;   ///< events of ports that are not, or no longer, bound
   std::uint64_t swallowed = 0;  ///< discarded first events of interdomain ports
   std::uint64_t unmasks = 0;
   std::uint64_t notifies = 0;  ///< events sent
   std::uint64_t resumes = 0;
-  std::uint64_t left = 0;  ///< ports not unbound, because the guest had just been suspended
+  std::uint64_t left = 0;  ///< ports left bound because of an unacknowledged suspend
 };
 
 struct event_loop_options {
@@ -45,17 +46,19 @@ struct event_loop_options {
   /// custodian: unbinding a port or closing the handle would trigger a kernel BUG if the guest was
   /// resumed. If unset, the caller must prevent this.
   const xen::suspend_clock* suspends = nullptr;
-  /// Called on the loop's thread when it skips an unbind for that reason: the program must
+  /// Called on the loop's thread when an unbind is skipped because of a suspend: the program must
   /// determine how the suspend ended.
   std::function<void()> on_suspend = {};
-  /// The CPU to which each port's IRQ is moved at bind; see bound_port::irq(). If unset, the kernel
-  /// decides.
+  /// The CPU to which the IRQ of each bound port is moved; see bound_port::irq(). If unset, the
+  /// kernel chooses.
   std::optional<unsigned> irq_cpu;
   system_root root = system_root::from_environment();
 };
 
 class event_loop {
  public:
+  using executor_type = asio::io_context::executor_type;
+
   /// Opens a handle named after the calling thread, which must be the one that runs `context`.
   /// Throws `failure`. Keeps the context running until close().
   explicit event_loop(asio::io_context& context, event_loop_options options = {});
@@ -64,30 +67,33 @@ class event_loop {
   event_loop(const event_loop&) = delete;
   event_loop& operator=(const event_loop&) = delete;
 
-  /// The bind functions work like those of xen::event_channel_handle. They throw `failure`; after a
-  /// failed read of the device, it has the error of that read (see also bound_port::on_death).
+  /// The executor of the loop's io_context.
+  [[nodiscard]] executor_type get_executor() const noexcept;
+
+  /// The bind functions are those of xen::event_channel_handle. They throw `failure`; after a
+  /// failed read of the device, with the error of that read (see also bound_port::on_death).
   [[nodiscard]] bound_port bind_unbound(domid remote);
   /// Discards the port's first event, which Xen always sends. The peer's first event may be merged
   /// with it, so check for work once after binding, even without an event.
   [[nodiscard]] bound_port bind_interdomain(domid remote, port remote_port);
   [[nodiscard]] bound_port bind_virq(std::uint32_t virq);
 
-  /// Call this after the guest was saved and restored. Gives up the handle without ever closing it
-  /// and opens a new one. Every port bound so far is dead: waiters get `failure` with
-  /// errc::resumed, and callbacks are not called again. Call custodian::resumed() first, once per
-  /// process, before the resumed() of any loop.
+  /// Call this after the guest was saved and restored. Abandons the handle without closing it and
+  /// opens a new one. All ports bound so far are dead: their waits fail with `failure`
+  /// (errc::resumed), and their callbacks are no longer called. Call custodian::resumed() once per
+  /// process before calling resumed() of any loop.
   void resumed();
 
-  /// True while a suspend is unacknowledged: the guest may have been resumed elsewhere. Reads the
-  /// clock a few times. Callable from any thread.
+  /// True while a suspend is unacknowledged: the guest may have been resumed elsewhere. May be
+  /// called from any thread.
   [[nodiscard]] bool suspend_pending() const noexcept;
   /// Calls event_loop_options::on_suspend, if set, and logs its exceptions. For the loop's thread
   /// only.
   void report_suspend() noexcept;
 
-  /// Stops cleanly: unbinds all ports and closes the handle and the custodian's duplicate. Pending
-  /// waits fail with operation_aborted. The loop no longer keeps the context running. Ports may
-  /// outlive the loop, but they are dead. May throw `failure`, but even then leaves nothing open.
+  /// Unbinds all ports and closes the handle and the custodian's duplicate of it. Pending waits
+  /// fail with operation_aborted. The loop then no longer keeps the context running. Ports may
+  /// outlive the loop, but are dead. May throw `failure`, but leaves nothing open.
   void close();
 
   [[nodiscard]] const event_loop_statistics& statistics() const noexcept;

@@ -1,11 +1,10 @@
 // Safe access to event channels, xenstore and PV devices across save, restore and live migration of
 // the guest. Consists of the custodian, the suspend clock, a xenstore client, an event loop for
-// each of the given io_contexts, and the callbacks that run after a resume. For programs that have
-// their own io_contexts and threads; runtime.hpp adds both.
+// each of the given io_contexts, and callbacks to run after a resume. For programs with their own
+// io_contexts and threads; otherwise use runtime.hpp.
 //
 // Incorrect use of an event-channel handle after a migration triggers a kernel BUG
-// (xen/custodian.hpp). This class does everything necessary to prevent that. Independent of device
-// types.
+// (xen/custodian.hpp); this class prevents it. Independent of device types.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +19,8 @@
 
 namespace xenpv::async {
 
-/// A subscription to resume notifications, which ends when this object is destroyed. Move-only; may
-/// outlive the session.
+/// A subscription to resume notifications; destroying it unsubscribes. Move-only; may outlive the
+/// session.
 class resume_hook {
  public:
   resume_hook() noexcept;
@@ -37,56 +36,55 @@ class resume_hook {
 };
 
 struct session_cpu {
-  /// Run by one thread; must outlive the session. May be the control executor's context.
+  /// Must be run by one thread and outlive the session. May be the control executor's context.
   asio::io_context* context = nullptr;
-  /// The CPU that receives the loop's interrupts. If unset, the kernel decides.
+  /// The CPU to which the loop's interrupts are routed. If unset, the kernel chooses.
   std::optional<unsigned> irq_cpu = {};
 };
 
 class guest_session {
  public:
-  /// Starts the custodian if `with_custodian` is true, and connects to xenstore. Slow and blocking
-  /// operations run on `control`, which one thread runs. The custodian must start before the
-  /// process has other threads. Throws `failure`.
+  /// Starts the custodian if `with_custodian` is true, and connects to xenstore. Blocking
+  /// operations run on `control`, which must be run by one thread. The custodian must be started
+  /// before the process has other threads. Throws `failure`.
   ///
-  /// Without a custodian, the exit of this process after a save and restore triggers a kernel BUG,
-  /// and a killed process leaves its devices connected. The death of a custodian is detected and
-  /// logged immediately, and the custodian is replaced (xen/custodian.hpp).
+  /// Without a custodian, exiting after a save and restore triggers a kernel BUG, and a killed
+  /// process leaves its devices connected. If the custodian dies, this is logged immediately and a
+  /// new one is started (xen/custodian.hpp).
   explicit guest_session(asio::any_io_executor control, bool with_custodian = true);
-  /// If open() was called, close() must have returned: otherwise the program is terminated.
+  /// Terminates the program if open() was called and close() has not returned.
   virtual ~guest_session();
   guest_session(const guest_session&) = delete;
   guest_session& operator=(const guest_session&) = delete;
 
-  /// Sets the contexts that get an event loop, in index order. Call this before open().
+  /// Sets the contexts that get an event loop, in index order. Call before open().
   void set_cpus(std::vector<session_cpu> cpus);
 
-  /// Opens the event loops, each on its context's thread, and watches for resumes. Call this on the
+  /// Opens the event loops, each on its context's thread, and watches for resumes. Call on the
   /// control executor.
   ///
   /// Cancellation: terminal, partial, total. After an error or a cancellation, call close().
   [[nodiscard]] asio::awaitable<void> open();
 
-  /// Makes the custodian close the devices that were not closed cleanly, then closes the event
-  /// loops and the xenstore client. Closing the devices takes up to ten seconds for each device
-  /// whose backend does not respond, and at most a minute in total. Call this on the control
-  /// executor; it is allowed without open().
+  /// Makes the custodian close all devices that were not closed cleanly, then closes the event
+  /// loops and the xenstore client. Closing a device whose backend does not respond takes up to ten
+  /// seconds; closing all of them takes at most a minute. Call on the control executor; may be
+  /// called without open().
   ///
-  /// Cancellation: does not interrupt it; the caller sees operation_aborted at its next co_await. A
-  /// caller that is already cancelled gets operation_aborted, and nothing is closed.
+  /// Cancellation: does not interrupt close(); the caller gets operation_aborted at its next
+  /// co_await. If the caller is already cancelled, it gets operation_aborted and nothing is closed.
   [[nodiscard]] asio::awaitable<void> close();
 
-  /// Calls `callback` on the control executor after each save and restore of the guest. At that
-  /// time, the custodian keeps the old event-channel handles open permanently, and every event loop
-  /// has a new handle. Old ports are dead (errc::resumed), old grants are invalid, and nodes
-  /// written to xenstore no longer exist. Bind, grant and write again; destroy the old objects as
-  /// usual. A cancelled suspend changes nothing, and no callback is called. `callback` must not
-  /// throw.
+  /// Calls `callback` on the control executor after each save and restore of the guest. By then,
+  /// the custodian holds the old event-channel handles open permanently, and every event loop has a
+  /// new handle. Old ports are dead (errc::resumed), old grants are invalid, and nodes written to
+  /// xenstore no longer exist: bind, grant and write again, and destroy the old objects as usual.
+  /// Not called after a cancelled suspend. `callback` must not throw.
   [[nodiscard]] resume_hook on_resume(std::function<void()> callback);
-  /// Checks whether the guest was resumed since the last check. If so, handles the resume as
-  /// described for on_resume(), including the callbacks, and returns true. Control executor only. A
-  /// frontend whose nodes are missing must call this before it unbinds a port, because the watch
-  /// that reports a resume may fire later.
+  /// Checks for a resume since the last check. If there was one, handles it as described for
+  /// on_resume(), including the callbacks, and returns true. Control executor only. A frontend
+  /// whose nodes are missing must call this before it unbinds a port, because the watch that
+  /// reports a resume may fire later.
   [[nodiscard]] asio::awaitable<bool> check_resume();
   /// The number of resumes since open().
   [[nodiscard]] std::uint64_t resumes() const noexcept;

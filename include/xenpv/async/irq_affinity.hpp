@@ -1,11 +1,11 @@
-// Steers the interrupt of an event-channel port: finds the port's Linux IRQ, moves it to a CPU, and
-// verifies from interrupt counts that it stayed there. Reads and writes files below a system_root.
-// Does not bind or notify ports.
+// Sets the affinity of an event channel's interrupt: finds the IRQ of the port, moves it to a CPU,
+// and verifies from interrupt counts that it stays there. Reads and writes files below a
+// system_root. Does not bind or notify ports.
 //
 // Linux names the IRQ of a user-bound port "evtchn:<name of the thread that opened the handle>",
-// but no file maps IRQs to ports. The new IRQ is therefore found by comparing the lists before and
-// after the bind. Linux also reports an affinity that the hypervisor refused, so only increasing
-// counts prove the placement.
+// but provides no mapping from ports to IRQs. The new IRQ is therefore identified by comparing the
+// IRQ lists before and after the bind. Linux reports the new affinity even if the hypervisor
+// refused it, so only the interrupt counts prove the placement.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +29,7 @@ struct cpu_count {
 
 enum class irq_placement_status {
   verified,     ///< counts increased only on the requested CPU
-  set,          ///< the kernel accepted it; not yet verified, or refuted (see `reason`)
+  set,          ///< accepted by the kernel, but not verified, or disproved (see `reason`)
   unavailable,  ///< IRQ not found, or its affinity could not be changed
 };
 [[nodiscard]] std::string_view to_string(irq_placement_status status) noexcept;
@@ -38,12 +38,12 @@ struct irq_placement {
   irq_placement_status status = irq_placement_status::unavailable;
   std::optional<unsigned> irq = {};
   unsigned cpu = 0;
-  std::string reason = {};               ///< why it is not verified, or the evidence; for display
+  std::string reason = {};               ///< explanation or evidence, for display
   std::vector<cpu_count> baseline = {};  ///< counts for comparison in the next check
 };
 
-/// Parses the row of `irq` in the text of /proc/interrupts. The header line names the columns,
-/// because offline CPUs have none. Returns an error if the row is missing or has too few columns.
+/// Parses the row of `irq` in /proc/interrupts. The columns are identified by the header line,
+/// because offline CPUs have no column. Returns an error if the row is missing or too short.
 [[nodiscard]] result<std::vector<cpu_count>> parse_irq_counts(std::string_view interrupts,
                                                               unsigned irq);
 
@@ -51,15 +51,13 @@ struct irq_placement {
 /// the kernel does not provide these files.
 [[nodiscard]] std::vector<unsigned> find_irqs(const system_root& root, std::string_view action);
 
-/// Writes /proc/irq/N/smp_affinity_list. Returns 0 or the errno of a refusal: EIO for a per-CPU
-/// channel, EPERM in an HVM guest without the callback vector, ENOENT for an IRQ that no longer
-/// exists.
+/// Writes /proc/irq/N/smp_affinity_list. Returns 0 or the errno of the write: EIO for a per-CPU
+/// channel, EPERM in an HVM guest without the callback vector, ENOENT if the IRQ no longer exists.
 [[nodiscard]] int write_irq_affinity(const system_root& root, unsigned irq,
                                      std::span<const unsigned> cpus);
 
-/// Selects the single IRQ that is in `after` but not in `before`, and moves it to `cpu`. Does not
-/// throw if the machine lacks a feature: the returned placement reports that. Needs root on a real
-/// system.
+/// Moves the only IRQ that is in `after` but not in `before` to `cpu`. Missing kernel features are
+/// reported in the result instead of being thrown. Needs root on a real system.
 [[nodiscard]] irq_placement place_new_irq(const system_root& root, std::span<const unsigned> before,
                                           std::span<const unsigned> after, std::string_view action,
                                           unsigned cpu);

@@ -1,9 +1,9 @@
 // Runs a blocking function (call_on) or a coroutine (run_on) on another thread's executor and
-// resumes the caller with its result.
+// returns its result to the caller.
 //
-// Neither is plain co_spawn with use_awaitable: Asio 1.26 keeps the child's cancellation state in
-// the caller's slot, which two threads would then access. Here the threads share only a handler,
-// which is passed from one to the other.
+// Plain co_spawn with use_awaitable does not work here: Asio 1.26 keeps the child's cancellation
+// state in the caller's slot, and two threads would access it. The threads share only the
+// completion handler, which is moved from one to the other.
 #pragma once
 
 #include <boost/asio/associated_executor.hpp>
@@ -25,14 +25,14 @@
 
 namespace xenpv::async {
 
-/// A copy of `executor` that keeps its context running.
+/// A copy of `executor` with outstanding work, so that its context keeps running.
 inline asio::any_io_executor keep_running(const asio::any_io_executor& executor) {
   return asio::prefer(executor, asio::execution::outstanding_work.tracked);
 }
 
 namespace detail {
 
-// An optional cannot hold void.
+// std::optional<void> is ill-formed.
 template <class Function>
 auto invoke_for_value(Function& function) {
   if constexpr (std::is_void_v<std::invoke_result_t<Function&>>) {
@@ -76,9 +76,9 @@ struct start_call {
 
 }  // namespace detail
 
-/// Calls `function` on `executor`. Returns its result, or rethrows its exception, on the caller's
-/// executor, whose context is kept running meanwhile. Does not support cancellation, so `function`
-/// may refer to the caller's frame.
+/// Calls `function` on `executor`, then returns its result or rethrows its exception on the
+/// caller's executor, which has outstanding work until then. Cancellation: not supported, so
+/// `function` may refer to the caller's frame.
 template <class Function>
 asio::awaitable<std::invoke_result_t<Function&>> call_on(asio::any_io_executor executor,
                                                          Function function) {
@@ -101,8 +101,8 @@ struct returned_run {
   void operator()() { std::move(handler)(std::move(error)); }
 };
 
-// Keeps the function alive until its coroutine is done: a coroutine lambda's captures live in the
-// lambda.
+// Keeps `function` alive until its coroutine completes: the captures of a coroutine lambda are
+// members of the lambda.
 inline asio::awaitable<void> run_and_keep(std::function<asio::awaitable<void>()> function) {
   co_await function();
 }
@@ -128,9 +128,9 @@ struct start_run {
 
 }  // namespace detail
 
-/// Runs `function`'s coroutine on `executor` and rethrows its exception on the caller's. Both
-/// contexts are kept running meanwhile. Does not support cancellation, so `function` may refer to
-/// the caller's frame.
+/// Runs the coroutine returned by `function` on `executor` and rethrows its exception on the
+/// caller's executor. Both executors have outstanding work until then. Cancellation: not supported,
+/// so `function` may refer to the caller's frame.
 [[nodiscard]] inline asio::awaitable<void> run_on(asio::any_io_executor executor,
                                                   std::function<asio::awaitable<void>()> function) {
   // Named, because g++ 12 destroys an aggregate temporary of a co_await expression twice.

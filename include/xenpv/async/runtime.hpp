@@ -1,7 +1,6 @@
-// The execution environment of a program that uses /dev/xen: a guest session and its threads, which
-// are one control thread and one pinned thread per CPU. Created once, in main(), before any other
-// thread; shuts down in the right order. Programs with their own io_contexts use guest_session.hpp
-// instead.
+// The execution environment of a program that uses /dev/xen: a guest session, one control thread,
+// and one pinned thread per CPU. Create it once, in main(), before any other thread. Programs with
+// their own io_contexts use guest_session.hpp instead.
 #pragma once
 
 #include <exception>
@@ -16,14 +15,14 @@
 namespace xenpv::async {
 
 struct runtime_options {
-  /// CPUs to use, in index order. If empty, all CPUs that the process may use.
+  /// CPUs to use, in index order. If empty, all CPUs available to the process.
   std::vector<unsigned> cpus;
-  /// Prefix of the CPU threads' names; see cpu_pool_options.
+  /// Prefix of the CPU thread names; see cpu_pool_options.
   std::string thread_name = "xev-cpu";
-  /// Without a custodian, the exit of this process after a save and restore triggers a kernel BUG,
-  /// and a killed process leaves its devices connected. Disable it only for short-lived tests: the
-  /// first custodian cannot start after a thread has started. The death of a custodian is detected
-  /// and logged immediately, and the custodian is replaced (xen/custodian.hpp).
+  /// Without a custodian, exiting after a save and restore triggers a kernel BUG, and a killed
+  /// process leaves its devices connected. Disable it only in short-lived tests: the first
+  /// custodian cannot be started once the process has other threads. If the custodian dies, this is
+  /// logged immediately and a new one is started (xen/custodian.hpp).
   bool with_custodian = true;
 };
 
@@ -52,25 +51,25 @@ class runtime : private detail::runtime_contexts, public guest_session {
   runtime(const runtime&) = delete;
   runtime& operator=(const runtime&) = delete;
 
-  /// Runs `main` on the calling thread, which becomes the control thread. Event loops exist while
-  /// `main` runs; when it returns, the loops and the xenstore client are closed and all threads
-  /// exit. Rethrows the exception thrown by `main`, or otherwise the first one thrown by a handler
-  /// on the control thread or a CPU thread; exceptions thrown by handlers are logged immediately.
-  /// Call run() only once.
+  /// Runs `main` on the calling thread, which becomes the control thread. The event loops exist
+  /// while `main` runs; when it returns, the loops and the xenstore client are closed and all
+  /// threads exit. Rethrows the exception thrown by `main`, or else the first one thrown by a
+  /// handler on the control thread or a CPU thread; exceptions thrown by handlers are also logged
+  /// immediately. Call only once.
   ///
   /// When `main` returns, the custodian closes the devices that `main` did not close, before the
-  /// event loops are closed and the CPU threads exit. That takes up to ten seconds for each device
-  /// whose backend does not respond, and at most a minute in total.
+  /// event loops are closed and the CPU threads exit. Closing a device whose backend does not
+  /// respond takes up to ten seconds; closing all of them takes at most a minute.
   void run(std::function<asio::awaitable<void>(runtime&)> main);
 
  private:
-  // run() calls these functions.
+  // Used by run().
   using guest_session::close;
   using guest_session::open;
   using guest_session::set_cpus;
 
   [[nodiscard]] asio::awaitable<void> run_main(std::function<asio::awaitable<void>(runtime&)> main);
-  /// Runs the control context until it runs out of work. As on the CPU threads, an exception thrown
+  /// Runs the control context until it is out of work. As on the CPU threads, an exception thrown
   /// by a handler does not stop the thread, so that its objects can still be destroyed. Returns the
   /// first exception.
   [[nodiscard]] std::exception_ptr run_control();

@@ -1,6 +1,6 @@
-// Shields coroutines from cancellation: either the completion of a spawned coroutine, or the whole
-// run of one that must not be interrupted (a closing handshake, a clean-up). Header-only. Owns only
-// the coroutine frames of the calls below; does not limit the duration of a shielded body.
+// Protects coroutines from cancellation: either the completion of a spawned coroutine, or the whole
+// run of one that must not be interrupted (a closing handshake, a clean-up). Header-only. Does not
+// limit the duration of a shielded body.
 #pragma once
 
 #include <boost/asio/async_result.hpp>
@@ -17,11 +17,10 @@
 
 namespace xenpv::async {
 
-/// Runs `body`. After it finishes, a cancellation can no longer keep its result from the completion
-/// handler. Every coroutine passed to co_spawn is wrapped in this function: co_spawn (Asio 1.26)
-/// posts before it calls the completion handler of a coroutine that never suspended. If that
-/// coroutine was cancelled meanwhile, the post throws, the handler is never called, and its waiter
-/// never resumes.
+/// Runs `body`, then disables cancellation so that the result reaches the completion handler. Every
+/// coroutine passed to co_spawn is wrapped in this function: if the coroutine never suspended,
+/// co_spawn (Asio 1.26) posts before it calls the completion handler. If the coroutine was
+/// cancelled by then, the post throws, the handler is never called, and its waiter never resumes.
 inline asio::awaitable<void> shield_completion(asio::awaitable<void> body) {
   std::exception_ptr error;
   try {
@@ -41,8 +40,8 @@ struct start_shielded {
 
   template <class Handler>
   void operator()(Handler&& handler) {
-    // The lambda hides the handler's cancellation slot: the caller's cancellation is recorded in
-    // the caller's state but not propagated.
+    // The lambda hides the handler's cancellation slot: cancelling the caller is recorded in the
+    // caller's state but not propagated.
     asio::co_spawn(executor, shield_completion(std::move(body)),
                    [handler = std::forward<Handler>(handler)](std::exception_ptr error) mutable {
                      std::move(handler)(std::move(error));
@@ -63,7 +62,7 @@ asio::awaitable<void> store_shielded(asio::awaitable<T> body, std::optional<T>& 
 ///
 /// If the caller is already cancelled, its `co_await shielded(...)` throws before `body` starts,
 /// like any other co_await of a cancelled coroutine. To clean up after a cancelled operation, use
-/// clean_up_on_failure().
+/// clean_up_on_failure() or finally().
 [[nodiscard]] inline asio::awaitable<void> shielded(asio::awaitable<void> body) {
   // Two statements and a name, because g++ 12 destroys an aggregate twice if it is built by a
   // co_await expression or is a temporary of one.
@@ -80,10 +79,10 @@ template <class T>
   co_return std::move(*result);
 }
 
-/// Runs `body`, which can be cancelled as usual. If it throws, runs the coroutine of `clean_up`,
-/// shielded and even if the caller is already cancelled, and then rethrows the error of `body`. An
-/// exception thrown by `clean_up` replaces that error, so `clean_up` should itself catch the errors
-/// that it can report better.
+/// Runs `body`, which can be cancelled as usual. If it throws, runs the coroutine returned by
+/// `clean_up`, shielded and even if the caller is already cancelled, and then rethrows the error of
+/// `body`. An exception thrown by `clean_up` replaces that error, so `clean_up` should catch any
+/// error that it can report better itself.
 template <class T>
 [[nodiscard]] asio::awaitable<T> clean_up_on_failure(
     asio::awaitable<T> body, std::function<asio::awaitable<void>()> clean_up) {
@@ -103,6 +102,40 @@ template <class T>
   co_await shielded(clean_up());
   co_await asio::this_coro::throw_if_cancelled(throws);
   std::rethrow_exception(error);
+}
+
+/// Runs `body`, which can be cancelled as usual, and then in all cases the coroutine returned by
+/// `clean_up`, shielded and even if the caller has been cancelled. Returns the result of `body`, or
+/// rethrows the error of `body`, or else the error of `clean_up`. If both fail, the error of
+/// `clean_up` is dropped, so `clean_up` should catch any error that it can report better itself.
+///
+/// If the caller is already cancelled, its `co_await finally(...)` throws before `body` starts, and
+/// `clean_up` does not run.
+[[nodiscard]] inline asio::awaitable<void> finally(
+    asio::awaitable<void> body, std::function<asio::awaitable<void>()> clean_up) {
+  std::exception_ptr error;
+  try {
+    co_await std::move(body);
+  } catch (...) {
+    error = std::current_exception();
+  }
+  const bool throws = co_await asio::this_coro::throw_if_cancelled();
+  co_await asio::this_coro::throw_if_cancelled(false);
+  try {
+    co_await shielded(clean_up());
+  } catch (...) {
+    if (!error) error = std::current_exception();
+  }
+  co_await asio::this_coro::throw_if_cancelled(throws);
+  if (error) std::rethrow_exception(error);
+}
+
+template <class T>
+[[nodiscard]] asio::awaitable<T> finally(asio::awaitable<T> body,
+                                         std::function<asio::awaitable<void>()> clean_up) {
+  std::optional<T> result;
+  co_await finally(detail::store_shielded(std::move(body), result), std::move(clean_up));
+  co_return std::move(*result);
 }
 
 }  // namespace xenpv::async

@@ -1,8 +1,8 @@
-// The awaitable interface of xen::store. All requests run on one control thread, because each
-// blocks for a round trip; a caller may use any executor and is resumed there.
+// Awaitable interface to xen::store. Each request blocks for a round trip to xenstored, so all of
+// them run on one control thread. Callers may use any executor and are resumed on it.
 //
-// Owned by main(). Requests of one client run sequentially, in the order in which they reach the
-// control thread. Caches nothing, and retries only transactions.
+// Owned by main(). Requests of one client run one at a time, in the order in which they reach the
+// control thread. Does not cache; retries only transactions.
 #pragma once
 
 #include <chrono>
@@ -20,24 +20,29 @@
 namespace xenpv::async {
 
 struct store_client_options {
-  /// Interval between checks that xenstored is alive. A lost connection causes no event.
+  /// Interval between checks that xenstored is alive: losing the connection raises no event.
   std::chrono::milliseconds liveness_interval{5000};
 };
 
-/// Calls throw the errors of xen::store. Once the connection to xenstored is lost, every call
-/// throws `failure` with errc::lost_connection; after close(), with ECANCELED.
+/// All functions throw the errors of xen::store. Once the connection to xenstored is lost, they
+/// throw `failure` with errc::lost_connection; after close(), with ECANCELED.
 ///
 /// Executor: any. Cancellation: not supported. Every call waits for its request to complete, so
 /// references in the body of transact() stay valid until the body returns.
 class store_client {
  public:
-  /// `control` must outlive the client and is run by one thread. The client keeps its context
-  /// running until close().
+  using executor_type = asio::any_io_executor;
+
+  /// `control` must outlive the client and be run by one thread. The client counts as outstanding
+  /// work of its context until close().
   store_client(asio::any_io_executor control, xen::store store, store_client_options options = {});
-  /// If close() was not called, starts it on the control executor.
+  /// Starts close() on the control executor, unless close() was called.
   ~store_client();
   store_client(const store_client&) = delete;
   store_client& operator=(const store_client&) = delete;
+
+  /// The control executor, on which requests run.
+  [[nodiscard]] executor_type get_executor() const noexcept;
 
   [[nodiscard]] asio::awaitable<std::string> read(std::string path);
   [[nodiscard]] asio::awaitable<std::optional<std::string>> read_if_exists(std::string path);
@@ -57,17 +62,17 @@ class store_client {
   [[nodiscard]] asio::awaitable<bool> is_domain_introduced(domid domain);
   [[nodiscard]] asio::awaitable<std::optional<domid>> own_domid();
 
-  /// Calls xen::store::transact: `body` runs on the control thread, and runs again after a
-  /// conflict. It must not use objects of other threads, except for those of the caller, which is
-  /// suspended meanwhile.
+  /// Calls xen::store::transact(). `body` runs on the control thread, and again after each
+  /// conflict. It must not use objects of other threads, except for the caller's: the caller is
+  /// suspended until `body` has returned.
   [[nodiscard]] asio::awaitable<void> transact(std::function<void(xen::store_transaction&)> body);
 
-  /// Watches a node and its subtree. The first event arrives immediately, whether or not the node
-  /// exists.
+  /// Watches a node and its subtree. The first event is delivered immediately, whether or not the
+  /// node exists.
   [[nodiscard]] asio::awaitable<watch_stream> watch(std::string path);
 
-  /// Ends all watches (their readers get operation_aborted) and closes the connection; the client
-  /// no longer keeps the control context running. Idempotent.
+  /// Ends all watches (pending reads fail with operation_aborted) and closes the connection. The
+  /// client then no longer counts as outstanding work. Idempotent.
   [[nodiscard]] asio::awaitable<void> close();
 
  private:

@@ -25,11 +25,15 @@ struct watch_event {
 
 class watch_stream {
  public:
+  using executor_type = asio::any_io_executor;
+
   watch_stream(watch_stream&& other) noexcept;
   watch_stream& operator=(watch_stream&& other) noexcept;
   ~watch_stream();
 
   [[nodiscard]] const std::string& path() const noexcept;
+  /// The control executor of the client, on which events arrive; empty for a moved-from stream.
+  [[nodiscard]] executor_type get_executor() const noexcept;
 
   /// The next event, in order of arrival. When the stream is full, a new event for a path that is
   /// already queued is merged with the queued one; otherwise a single event marked `overflowed`

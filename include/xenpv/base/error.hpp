@@ -1,8 +1,8 @@
 // Errors with context: the operation, its object, the reason and the remedy.
 //
 // Code that calls the system (constructors, system calls, C libraries) throws `failure`; code
-// without I/O returns `result<T>`. A missing value is never an error: functions that may return
-// none return std::optional. Does not format values for logs. Independent of Xen.
+// without I/O returns `result<T>`. A missing value is never an error: functions that may find none
+// return std::optional. Independent of Xen.
 #pragma once
 
 #include <boost/system/result.hpp>
@@ -14,14 +14,14 @@ namespace xenpv {
 
 /// Conditions that have no errno of their own. Category name: "xenpv".
 enum class errc {
-  invalid_argument = 1,  ///< a value given by the user does not parse or is out of range
+  invalid_argument = 1,  ///< a user-supplied value is malformed or out of range
   protocol_violation,    ///< the peer violated the protocol
   not_available,         ///< this machine lacks a required device or feature (exit status 77)
   limit_reached,         ///< a configured or built-in limit is reached
   lost_connection,       ///< the connection to the peer is lost
   resumed,               ///< the guest was saved and restored; the object is unusable
   timed_out,             ///< a deadline passed
-  wrong_disk,            ///< the disk found after a reconnect is a different one
+  wrong_disk,            ///< a different disk was found after a reconnect
 };
 
 [[nodiscard]] const std::error_category& category() noexcept;
@@ -37,8 +37,8 @@ struct error {
 /// "<operation>: <reason> (<remedy>)".
 class failure : public std::system_error {
  public:
-  /// `operation` names the operation with its operands ("share 353 pages with domain 0"); `remedy`,
-  /// if not empty, explains how the user can fix the problem; it is put in parentheses.
+  /// `operation` is the operation with its operands ("share 353 pages with domain 0"). `remedy`, if
+  /// not empty, explains how to fix the problem and is put in parentheses.
   failure(std::error_code code, std::string_view operation, std::string_view remedy = {});
   explicit failure(const error& e);
 
@@ -54,8 +54,8 @@ using result = boost::system::result<T, error>;
 /// The text of strerror(3) for an errno value. Thread-safe.
 [[nodiscard]] std::string describe_errno(int value);
 
-/// Throws `failure` for the current errno. `operation` and `remedy` have the same meaning as in
-/// failure's constructor.
+/// Throws `failure` for the current errno. `operation` and `remedy` are as in the constructor of
+/// `failure`.
 [[noreturn]] void throw_errno(std::string_view operation, std::string_view remedy = {});
 [[noreturn]] void throw_errno(int value, std::string_view operation, std::string_view remedy = {});
 

@@ -1,6 +1,6 @@
-// A histogram of durations or sizes. Divides each power of two into equal steps: 16 (about 6 %
+// A histogram of durations or sizes. Each power of two is divided into equal steps: 16 (about 6 %
 // resolution) or 128 (under 1 %, 34 KiB). Fixed size, no allocation, a few instructions per sample.
-// One owner, no locks. Does not format its contents for display.
+// One owner, no locks.
 #pragma once
 
 #include <algorithm>
@@ -50,8 +50,8 @@ class basic_histogram {
     return count_ == 0 ? 0 : static_cast<double>(sum_) / static_cast<double>(count_);
   }
 
-  /// The smallest sample that `share` (0 to 1) of the samples do not exceed, rounded up to the end
-  /// of its step, but at most max(). 0 if there are no samples.
+  /// Returns the smallest sample that is not exceeded by `share` (0 to 1) of the samples, rounded
+  /// up to the end of its step, but at most max(). 0 if there are no samples.
   [[nodiscard]] std::uint64_t percentile(double share) const noexcept {
     if (count_ == 0) return 0;
     const auto rank = std::ceil(share * static_cast<double>(count_));
@@ -68,7 +68,7 @@ class basic_histogram {
   [[nodiscard]] std::uint64_t count_in(std::size_t bucket) const noexcept {
     return counts_[bucket];
   }
-  /// The largest value that falls into `bucket` (the last one's real bound is max()).
+  /// The largest value that falls into `bucket`; the last bucket is bounded only by max().
   [[nodiscard]] static constexpr std::uint64_t upper_bound(std::size_t bucket) noexcept {
     if (bucket < steps) return bucket;
     const auto octave = bucket / steps - 1;

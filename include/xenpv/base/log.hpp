@@ -11,8 +11,8 @@ namespace xenpv {
 enum class log_format { text, json };
 enum class log_level { error, warning, info, debug };
 
-/// Formats and writes messages of its level and above. All formatting is in write(): otherwise,
-/// each translation unit that logs would compile all of {fmt}. Thread-safe.
+/// Formats and writes messages at or above its level. All formatting is in write(): otherwise, each
+/// translation unit that logs would compile all of {fmt}. Thread-safe.
 class logger {
  public:
   template <typename... T>
@@ -41,8 +41,8 @@ class logger {
 void set_up_log(std::string_view program, log_level level = log_level::info,
                 log_format format = log_format::text);
 
-/// Also sends later messages to syslog(3), for a process that detaches from its terminal. Call it,
-/// like set_up_log(), before any thread starts.
+/// Also sends later messages to syslog(3), for a process that detaches from its terminal. Like
+/// set_up_log(), call it before any thread starts.
 void log_to_syslog_too(std::string_view program);
 
 /// The process-wide logger. Until set_up_log() is called, it writes warnings and errors only.

@@ -1,6 +1,6 @@
 // The root of the tree that contains /dev/xen, /proc and /sys. Normally "/"; the environment
-// variable XENPV_ROOT can name another root (of files captured on another machine, or of a
-// simulated guest). Redirects only file look-ups: Xen's own libraries always open the real devices.
+// variable XENPV_ROOT can select another tree (files captured on another machine, or a simulated
+// guest). Redirects only file look-ups: the Xen libraries always open the real devices.
 #pragma once
 
 #include <filesystem>
@@ -13,16 +13,17 @@ namespace xenpv {
 
 class system_root {
  public:
-  /// The tree that XENPV_ROOT names, or "/".
+  /// The tree selected by XENPV_ROOT, or "/".
   [[nodiscard]] static system_root from_environment();
   explicit system_root(std::filesystem::path top) : top_(std::move(top)) {}
 
   /// The path of `absolute` ("/sys/hypervisor/type") in this tree.
   [[nodiscard]] std::filesystem::path path(std::string_view absolute) const;
   [[nodiscard]] bool exists(std::string_view absolute) const;
-  /// The whole file without its trailing newline; nullopt if it does not exist or cannot be read.
+  /// Returns the whole file without its trailing newline; nullopt if it does not exist or cannot be
+  /// read.
   [[nodiscard]] std::optional<std::string> read(std::string_view absolute) const;
-  /// The sorted names of a directory's entries; empty if it cannot be read. Entries that vanish
+  /// Returns the sorted entry names of a directory; empty if it cannot be read. Entries that vanish
   /// during the scan may be missing.
   [[nodiscard]] std::vector<std::string> names(std::string_view absolute) const;
   [[nodiscard]] bool is_real() const noexcept { return top_ == "/"; }

@@ -1,5 +1,5 @@
-// Owns a file descriptor and closes it on destruction. Ignores close(2) errors, because there is no
-// sensible way to handle them. Never closes a descriptor that it does not own.
+// Owns a file descriptor and closes it on destruction. Ignores errors from close(2), because there
+// is no sensible way to handle them.
 #pragma once
 
 #include <unistd.h>
@@ -20,7 +20,7 @@ class unique_fd {
   }
   ~unique_fd() { reset(); }
 
-  /// A duplicate with close-on-exec set. Throws `failure`.
+  /// Returns a duplicate with close-on-exec set. Throws `failure`.
   [[nodiscard]] static unique_fd duplicate(int fd);
 
   [[nodiscard]] int get() const noexcept { return fd_; }

@@ -5,7 +5,10 @@
 // completed before it was submitted, on any queue.
 #pragma once
 
+#include <boost/asio/async_result.hpp>
+#include <boost/system/error_code.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,27 +17,30 @@
 #include "xenpv/blk/geometry.hpp"
 #include "xenpv/blk/page_pool.hpp"
 #include "xenpv/blk/request.hpp"
+#include "xenpv/blk/submit_operation.hpp"
 
 namespace xenpv::blk {
 
 class block_queue {
  public:
+  using executor_type = asio::any_io_executor;
+
   virtual ~block_queue() = default;
 
-  /// The geometry as this queue currently reports it. It changes after a resize, or when the
-  /// backend withdraws a feature.
-  [[nodiscard]] virtual const geometry& shape() const noexcept = 0;
-  [[nodiscard]] virtual async::asio::any_io_executor executor() const = 0;
+  /// The current geometry. It changes after a resize, or when the backend withdraws a feature.
+  [[nodiscard]] const geometry& shape() const noexcept { return shape_; }
+  /// The executor of the queue's thread.
+  [[nodiscard]] virtual executor_type get_executor() const = 0;
 
-  /// Owns `r` until it calls r.done, which never happens within submit(). Any number of requests
-  /// may be in flight. Requests submitted in one iteration of the event loop are sent together, at
-  /// the end of the iteration or at commit().
+  /// Takes ownership of `r` until it calls r.done, which never happens within submit(). Any number
+  /// of requests may be in flight. Requests submitted in one iteration of the event loop are sent
+  /// together, at the end of the iteration or at commit().
   virtual void submit(request& r) = 0;
   /// Sends the submitted requests immediately.
   virtual void commit() = 0;
 
   /// The pool from which try_lease() takes pages.
-  [[nodiscard]] virtual const std::shared_ptr<page_pool>& pages() const noexcept = 0;
+  [[nodiscard]] const std::shared_ptr<page_pool>& pages() const noexcept { return pages_; }
   /// Leases pages for `length` bytes at `offset`. Returns nullopt while too few pages are free; use
   /// page_pool::wait() to wait for pages.
   [[nodiscard]] std::optional<lease> try_lease(std::uint64_t offset, std::uint64_t length) const {
@@ -43,14 +49,61 @@ class block_queue {
 
   /// Coroutines; call them on the queue's own thread. They throw `failure` with the byte range and
   /// the reason. They cannot be cancelled: the device owns the memory until the request completes.
-  [[nodiscard]] async::asio::awaitable<void> read(std::uint64_t offset,
-                                                  std::span<std::byte> buffer);
-  [[nodiscard]] async::asio::awaitable<void> write(std::uint64_t offset,
-                                                   std::span<const std::byte> data,
-                                                   bool fua = false);
-  [[nodiscard]] async::asio::awaitable<void> flush();
-  [[nodiscard]] async::asio::awaitable<void> discard(std::uint64_t offset, std::uint64_t length,
-                                                     bool secure = false);
+  [[nodiscard]] asio::awaitable<void> read(std::uint64_t offset, std::span<std::byte> buffer);
+  [[nodiscard]] asio::awaitable<void> write(std::uint64_t offset, std::span<const std::byte> data,
+                                            bool fua = false);
+  [[nodiscard]] asio::awaitable<void> flush();
+  [[nodiscard]] asio::awaitable<void> discard(std::uint64_t offset, std::uint64_t length,
+                                              bool secure = false);
+
+  /// Submits a copy of `r` and completes with its status, which is also stored in `r` together with
+  /// `answered_ns`. Does not use r.done. `r` must live until the operation completes; so must its
+  /// memory or lease.
+  ///
+  /// Call on the queue's own thread. The handler is called on its associated executor, by default
+  /// the queue's, never within async_submit(). The operation keeps the executor's context running.
+  /// Memory comes from the handler's associated allocator. Errors: those of request::status; they
+  /// compare equal to std::error_code values.
+  ///
+  /// Cancellation: not supported, because the device owns the memory until the request completes. A
+  /// cancelled operation, such as the loser of a parallel_group, completes as usual.
+  template <asio::completion_token_for<void(boost::system::error_code)> Token>
+  auto async_submit(request& r, Token&& token) {
+    return asio::async_initiate<Token, void(boost::system::error_code)>(
+        detail::initiate_submit(*this, r, &r), token);
+  }
+
+  /// Transfer exactly the given bytes, flush, or discard, like async_submit() of such a request.
+  /// For FUA, leases and secure discard, use async_submit().
+  template <asio::completion_token_for<void(boost::system::error_code)> Token>
+  auto async_read(std::uint64_t offset, std::span<std::byte> buffer, Token&& token) {
+    const auto r = detail::make_request(operation::read, offset, buffer.size(), buffer.data());
+    return asio::async_initiate<Token, void(boost::system::error_code)>(
+        detail::initiate_submit(*this, r), token);
+  }
+  template <asio::completion_token_for<void(boost::system::error_code)> Token>
+  auto async_write(std::uint64_t offset, std::span<const std::byte> data, Token&& token) {
+    const auto r = detail::make_request(operation::write, offset, data.size(), data.data());
+    return asio::async_initiate<Token, void(boost::system::error_code)>(
+        detail::initiate_submit(*this, r), token);
+  }
+  template <asio::completion_token_for<void(boost::system::error_code)> Token>
+  auto async_flush(Token&& token) {
+    const auto r = detail::make_request(operation::flush, 0, 0);
+    return asio::async_initiate<Token, void(boost::system::error_code)>(
+        detail::initiate_submit(*this, r), token);
+  }
+  template <asio::completion_token_for<void(boost::system::error_code)> Token>
+  auto async_discard(std::uint64_t offset, std::uint64_t length, Token&& token) {
+    const auto r = detail::make_request(operation::discard, offset, length);
+    return asio::async_initiate<Token, void(boost::system::error_code)>(
+        detail::initiate_submit(*this, r), token);
+  }
+
+ protected:
+  // Read for every request, so not behind virtual functions.
+  geometry shape_;
+  std::shared_ptr<page_pool> pages_;  ///< set before the first request
 };
 
 class block_device {
@@ -58,12 +111,12 @@ class block_device {
   virtual ~block_device() = default;
   /// At least one; never changes.
   [[nodiscard]] virtual std::size_t queue_count() const noexcept = 0;
-  /// Can be called from any thread, but the queue may only be used on its own thread.
+  /// May be called from any thread, but the queue may only be used on its own thread.
   [[nodiscard]] virtual block_queue& queue(std::size_t index) noexcept = 0;
 };
 
-/// Submits `r` and returns when it has completed; the caller checks r.status. Call on the queue's
-/// own thread. Overwrites r.done.
-[[nodiscard]] async::asio::awaitable<void> run(block_queue& queue, request& r);
+/// Submits a copy of `r` and returns when it has completed; the caller checks r.status. Call on the
+/// queue's own thread. Does not use r.done. Cannot be cancelled.
+[[nodiscard]] asio::awaitable<void> run(block_queue& queue, request& r);
 
 }  // namespace xenpv::blk

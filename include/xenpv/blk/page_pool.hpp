@@ -1,5 +1,5 @@
-// A pool of a device's pages for zero-copy I/O. Pages are reused in last-in, first-out order, so
-// that they are warm in the cache and, with a Xen backend, already mapped.
+// A pool of a device's pages for zero-copy I/O. Pages are reused in LIFO order: the most recently
+// used ones are warm in the cache and, with a Xen backend, already mapped.
 //
 // Shared by the device's queue and its leases, all on one thread. Never blocks: when the pool is
 // empty, callers register a page_waiter.
@@ -18,20 +18,20 @@
 
 namespace xenpv::blk {
 
-/// In bytes. Larger requests must leave page_pool::reserve() pages to small requests.
+/// In bytes. Larger requests must leave page_pool::reserve() pages for small ones.
 inline constexpr std::uint64_t small_request = std::uint64_t{32} << 10;
 
 using page_index = std::uint16_t;
 inline constexpr page_index no_page = 0xFFFF;
 
-/// A linked list of pages of one pool. Its owner returns the pages to the pool exactly once.
+/// A linked list of pages of one pool. The owner must return the pages to the pool exactly once.
 struct page_chain {
   page_index first = no_page;
   page_index last = no_page;
   std::uint16_t count = 0;
 };
 
-/// Woken once when pages have been returned to the pool. Intrusive: owned by the caller, which must
+/// Woken once, when pages have been returned to the pool. Intrusive: the caller owns it and must
 /// keep it alive while it waits (see page_pool::stop_waiting).
 struct page_waiter {
   void (*wake)(page_waiter&) = nullptr;
@@ -42,7 +42,7 @@ struct page_waiter {
 class page_pool {
  public:
   /// `memory` consists of fewer than 65535 whole pages; `owner` keeps it alive. `scrub`: zero pages
-  /// when they are returned, because an untrusted backend can read them.
+  /// when they are returned, because the backend is untrusted and can read them.
   explicit page_pool(std::span<std::byte> memory, std::shared_ptr<const void> owner = nullptr,
                      bool scrub = false);
   page_pool(const page_pool&) = delete;
@@ -52,7 +52,7 @@ class page_pool {
   [[nodiscard]] std::size_t free() const noexcept { return free_; }
   /// Pages reserved for small requests, so that a few large ones cannot block them.
   [[nodiscard]] std::size_t reserve() const noexcept { return size() < 64 ? 0 : size() / 8; }
-  /// Whether callers wait for pages. A large lease must then wait, too, so that it does not
+  /// Whether callers are waiting for pages. A large lease must then wait too, so that it does not
   /// overtake them.
   [[nodiscard]] bool has_waiters() const noexcept { return waiters_ != nullptr; }
   /// The low-water mark of free().
@@ -83,7 +83,7 @@ class page_pool {
   [[nodiscard]] page_index next(page_index page) const noexcept { return next_[page]; }
   /// Splits the first `count` pages off `chain`, which has at least that many.
   [[nodiscard]] page_chain split(page_chain& chain, std::size_t count) noexcept;
-  /// If this pool scrubs, zeroes pages that are reused without having been returned to it.
+  /// Zeroes `pages`, which are reused without being returned to the pool, if the pool scrubs.
   void clean(const page_chain& pages) noexcept {
     if (scrub_) scrub(pages);
   }
@@ -163,9 +163,9 @@ class lease {
   /// timed out or failed without a response. Leaves the lease empty, with length 0.
   void abandon() noexcept;
 
-  /// Moves the data to private memory and returns the pages to the pool. The device calls this
-  /// before it drops the pool while the lease's request waits. Returns false if memory allocation
-  /// fails; the lease is then unchanged.
+  /// Moves the data to private memory and returns the pages to the pool. The device calls this for
+  /// requests that wait while it replaces the pool. Returns false if memory allocation fails; the
+  /// lease is then unchanged.
   [[nodiscard]] bool move_out() noexcept;
 
  private:

@@ -19,8 +19,8 @@ inline constexpr std::size_t operation_count = 5;
 [[nodiscard]] std::string_view to_string(operation op) noexcept;
 
 struct request {
-  /// Called once, on the queue's thread, when `status` is final. Returns the request to the caller,
-  /// which may resubmit or destroy it here. Must not throw.
+  /// Called once, on the queue's thread, when `status` is final. The caller then owns the request
+  /// again and may resubmit or destroy it in this function. Must not throw.
   using completion = void (*)(request&);
 
   operation op = operation::read;
@@ -38,14 +38,13 @@ struct request {
   completion done = nullptr;
 
   /// Unset on success. Otherwise EIO: the backend failed the request; operation_not_supported: the
-  /// backend does not support it (any more); invalid_argument: outside the device;
-  /// read_only_file_system; ENOMEDIUM; errc::timed_out: no response in time; errc::lost_connection
-  /// or errc::protocol_violation: the device failed; ESHUTDOWN: the device was unplugged;
-  /// operation_canceled: the device was closed. Never EFAULT.
+  /// backend does not support the operation, or no longer does; invalid_argument: outside the
+  /// device; read_only_file_system; ENOMEDIUM; errc::timed_out: no response in time;
+  /// errc::lost_connection or errc::protocol_violation: the device failed; ESHUTDOWN: the device
+  /// was unplugged; operation_canceled: the device was closed. Never EFAULT.
   std::error_code status;
-  /// When the device received the response, as a time of the steady clock. The device reads the
-  /// clock once for each batch of responses. Set before `done` is called; 0 if the device does not
-  /// measure time.
+  /// Steady-clock time at which the response was received. Read once per batch of responses and set
+  /// before `done` is called; 0 if the device does not measure time.
   std::uint64_t answered_ns = 0;
 
   /// Used by the device only, from submit() until `done`.
@@ -55,7 +54,7 @@ struct request {
     std::uint64_t order = 0;        ///< position among the requests submitted to the queue
     std::uint64_t planned = 0;      ///< position up to which data was sent
     std::uint64_t end = 0;          ///< position at which the data to send ends
-    std::uint32_t outstanding = 0;  ///< unanswered ring requests
+    std::uint32_t outstanding = 0;  ///< ring requests without a response
     std::uint16_t cursor = 0xFFFF;  ///< the page of `pages` for byte `planned`
     std::uint8_t phase = 0;
     std::uint8_t flags = 0;

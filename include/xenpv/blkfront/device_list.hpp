@@ -19,7 +19,7 @@ namespace xenpv::blkfront {
 /// The user of a disk in this guest.
 enum class device_holder {
   nobody,
-  kernel,   ///< the kernel's xen-blkfront is bound to the disk
+  kernel,   ///< xen-blkfront in the kernel is bound to the disk
   process,  ///< a process has connected the disk
 };
 [[nodiscard]] std::string_view to_string(device_holder holder) noexcept;
@@ -29,13 +29,13 @@ struct listed_device {
   std::string name;            ///< name in the guest, such as "xvda"; unique within a list
   std::string toolstack_name;  ///< name in the toolstack, such as "hda"; usually equal to `name`
   std::string path;            ///< "device/vbd/768"
-  /// The kernel's block device from sysfs, such as "xvda". Set while the kernel's driver is bound
-  /// and connected. Identifies the mounts and other users of the disk.
+  /// The kernel block device from sysfs, such as "xvda". Set while a kernel driver is bound and
+  /// connected. Identifies the mounts and other users of the disk.
   std::optional<std::string> block_device;
-  std::string backend;       ///< the backend's directory
-  std::string backend_kind;  ///< the backend's type: "vbd", "qdisk"
-  std::string params;  ///< the disk's source as configured in the toolstack; empty if unreadable
-  std::string mode;    ///< "r" or "w"
+  std::string backend;        ///< backend directory
+  std::string backend_kind;   ///< backend type: "vbd", "qdisk"
+  std::string params;         ///< source as configured in the toolstack; empty if unreadable
+  std::string mode;           ///< "r" or "w"
   std::string type = "disk";  ///< "disk" or "cdrom"
   wire::xenbus_state state = wire::xenbus_state::unknown;
   std::optional<wire::xenbus_state> backend_state;
@@ -47,14 +47,14 @@ struct listed_device {
 };
 
 /// Returns all disks, sorted by number. Throws `failure` if xenstore cannot be read.
-[[nodiscard]] async::asio::awaitable<std::vector<listed_device>> list_devices(
+[[nodiscard]] asio::awaitable<std::vector<listed_device>> list_devices(
     async::store_client& store, system_root root = system_root::from_environment());
 
 /// Finds a disk by its name in the guest ("xvda", "/dev/xvda"), its name in the toolstack ("hda",
-/// "sda1"), its number ("768"), its path ("device/vbd/768") or a path in the backend's `params`. If
-/// no disk or several disks match, the error lists the choices. If one disk has the name in the
-/// guest and another disk has it in the toolstack, both match. /dev/NAME matches only the disk
-/// whose kernel block device has that name, if there is one.
+/// "sda1"), its number ("768"), its path ("device/vbd/768") or a path in the `params` of its
+/// backend. If no disk or several disks match, the error lists the choices. If one disk has the
+/// name in the guest and another disk has it in the toolstack, both match. /dev/NAME matches only
+/// the disk whose kernel block device has that name, if there is one.
 [[nodiscard]] result<listed_device> find_device(std::span<const listed_device> devices,
                                                 std::string_view name);
 

@@ -1,17 +1,17 @@
 // A user-space block frontend: drives one PV disk that the toolstack attached to the guest. Opens,
 // serves and closes the device on the CPUs of a guest session.
 //
-// The frontend lives on the session's control thread; each queue lives on one CPU thread. The
-// frontend does not unbind the kernel's driver from the device.
+// The frontend runs on the control thread of the session, and each queue on a CPU thread. The
+// frontend does not unbind the kernel driver from the device.
 //
 // I/O pauses when the backend closes the connection, restarts or vanishes, and when the guest is
 // saved, restored or migrated. Unanswered and new requests then wait (at most
 // options::recovery_timeout) and are sent to the next backend. A request is resent only after all
 // earlier requests to the same bytes have completed. Overlapping writes that were in flight
-// together may be applied in either order, as on any block device. Waiting requests stay in the
-// callers' memory; to bound it, limit the number of requests in flight. Completed writes that were
-// not flushed may be lost with the backend's cache. They count as safe after an orderly close and
-// after a suspend of the guest; after any other loss of the backend, the next flush fails once
+// together may be applied in either order, as on any block device. Waiting requests use memory of
+// the caller; to bound it, limit the number of requests in flight. Completed writes that were not
+// flushed may be lost with the backend cache. They count as safe after an orderly close and after a
+// suspend of the guest; after any other loss of the backend, the next flush fails once
 // (options::trust_backend_cache).
 #pragma once
 
@@ -40,7 +40,7 @@ enum class device_state {
 };
 [[nodiscard]] std::string_view to_string(device_state state) noexcept;
 
-/// How flushes and FUA writes are carried out.
+/// How flushes and FUA writes are implemented.
 enum class flush_support {
   none,     ///< refused: the backend has never offered flush, or options::strict_flush is set
   cache,    ///< BLKIF_OP_FLUSH_DISKCACHE
@@ -54,7 +54,7 @@ enum class flush_support {
 /// Properties of the connection, read at the last connect.
 struct connection_facts {
   std::string device;   ///< "device/vbd/51728"
-  std::string backend;  ///< the backend's directory
+  std::string backend;  ///< backend directory
   domid backend_domain{};
   unsigned queues = 1;
   unsigned ring_page_order = 0;
@@ -69,24 +69,25 @@ struct connection_facts {
 
 class frontend final : public blk::block_device {
  public:
+  using executor_type = asio::any_io_executor;
+
   /// Connects to `device`, which is a relative or absolute xenstore path ("device/vbd/51728") or a
   /// virtual device number. Resets the connection of a frontend that exited without closing it.
   /// Call on the control thread.
   ///
-  /// Throws `failure`: timed_out, with an explanation of both ends' states; not_available if the
-  /// device does not exist or the toolstack's script could not prepare it; errors of xenstore;
-  /// errors of the grant device, with the page limit; protocol_violation if the backend's nodes are
-  /// invalid.
+  /// Throws `failure`: timed_out, with the states of both ends; not_available if the device does
+  /// not exist or the hotplug script could not prepare it; xenstore errors; grant device errors,
+  /// with the page limit; protocol_violation if the backend nodes are invalid.
   ///
-  /// Cancellation: terminal, partial, total. Closes the device as close() does, then throws
+  /// Cancellation: terminal, partial, total. Closes the device like close(), then throws
   /// operation_aborted.
-  [[nodiscard]] static async::asio::awaitable<std::unique_ptr<frontend>> open(
+  [[nodiscard]] static asio::awaitable<std::unique_ptr<frontend>> open(
       async::guest_session& session, std::string device, options options = {});
 
   /// Like open(), for a disk that was connected before, possibly by another process. `identity` is
   /// the result of an earlier identity() call. Refuses a disk that differs from it in size, access
   /// or backend nodes, with errc::wrong_disk.
-  [[nodiscard]] static async::asio::awaitable<std::unique_ptr<frontend>> open_again(
+  [[nodiscard]] static asio::awaitable<std::unique_ptr<frontend>> open_again(
       async::guest_session& session, std::string device, options options, std::string identity);
 
   /// close() should have completed. Otherwise the destructor logs a warning and starts close() on
@@ -96,11 +97,14 @@ class frontend final : public blk::block_device {
   /// the disk resets it.
   ~frontend() override;
 
+  /// The control executor of the session.
+  [[nodiscard]] executor_type get_executor() const;
+
   [[nodiscard]] std::size_t queue_count() const noexcept override;
   [[nodiscard]] blk::block_queue& queue(std::size_t index) noexcept override;
 
   [[nodiscard]] const connection_facts& facts() const noexcept;
-  /// Reflects the last change reported to the control thread; a queue's own shape() may be newer.
+  /// Reflects the last change reported to the control thread; shape() of a queue may be newer.
   [[nodiscard]] const blk::geometry& shape() const noexcept;
   [[nodiscard]] device_state state() const noexcept;
   /// The reason, once the device is unplugged or has failed.
@@ -110,31 +114,29 @@ class frontend final : public blk::block_device {
   void on_change(std::function<void()> callback);
 
   /// These functions can be called from any executor and run on queue 0. They throw `failure`.
-  [[nodiscard]] async::asio::awaitable<void> read(std::uint64_t offset,
-                                                  std::span<std::byte> buffer);
-  [[nodiscard]] async::asio::awaitable<void> write(std::uint64_t offset,
-                                                   std::span<const std::byte> data,
-                                                   bool fua = false);
-  [[nodiscard]] async::asio::awaitable<void> flush();
-  [[nodiscard]] async::asio::awaitable<void> discard(std::uint64_t offset, std::uint64_t length);
+  [[nodiscard]] asio::awaitable<void> read(std::uint64_t offset, std::span<std::byte> buffer);
+  [[nodiscard]] asio::awaitable<void> write(std::uint64_t offset, std::span<const std::byte> data,
+                                            bool fua = false);
+  [[nodiscard]] asio::awaitable<void> flush();
+  [[nodiscard]] asio::awaitable<void> discard(std::uint64_t offset, std::uint64_t length);
 
   /// Returns one line that identifies this disk, for open_again(). Call on the control thread.
-  [[nodiscard]] async::asio::awaitable<std::string> identity();
+  [[nodiscard]] asio::awaitable<std::string> identity();
 
   /// Returns one snapshot per queue.
-  [[nodiscard]] async::asio::awaitable<std::vector<queue_statistics>> statistics();
+  [[nodiscard]] asio::awaitable<std::vector<queue_statistics>> statistics();
   /// Call on the control thread.
   [[nodiscard]] const recovery_statistics& recovery() const noexcept;
 
   /// Waits for requests in flight (bounded), performs the closing handshake with the backend
   /// (Closing, Closed) and releases pages and ports. Remaining and later requests complete with
-  /// operation_canceled. Always completes: errors of the backend and of xenstore are logged. A
-  /// second call returns when the first one does.
+  /// operation_canceled. Always completes: backend and xenstore errors are logged. A second call
+  /// returns when the first one does.
   ///
   /// Cancellation does not interrupt close(); the caller gets operation_aborted at its next
   /// co_await. If the caller is already cancelled, close() throws operation_aborted and does
   /// nothing: call it again, or let the destructor close the device.
-  [[nodiscard]] async::asio::awaitable<void> close();
+  [[nodiscard]] asio::awaitable<void> close();
 
  private:
   class connection;

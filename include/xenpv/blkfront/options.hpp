@@ -1,4 +1,4 @@
-// Options of a frontend. All have defaults. The backend's features are negotiated, not configured.
+// Options of a frontend. All have defaults. Backend features are negotiated, not configured.
 #pragma once
 
 #include <chrono>
@@ -21,8 +21,8 @@ struct options {
   /// fail with errc::timed_out until the backend returns. 0: no limit. Excludes time during which
   /// the guest did not run.
   std::chrono::nanoseconds recovery_timeout = std::chrono::minutes(5);
-  /// How long close() waits for requests in flight, and for each response of the backend to the
-  /// closing handshake.
+  /// Time limit of close() for requests in flight, and for each step of the backend in the closing
+  /// handshake.
   std::chrono::nanoseconds close_deadline = std::chrono::seconds(10);
 
   /// Applies when a backend stops offering flush, at run time or after a reconnect. true: flushes
@@ -37,7 +37,7 @@ struct options {
   /// Number of pages to grant, for rings and data. Unset: half of the free pages of xen-gntalloc,
   /// minus a reserve for other users.
   std::optional<std::size_t> pages;
-  /// Upper bounds, for measurements. Unset: limited only by the backend's offer and the granted
+  /// Upper bounds, for measurements. Unset: limited only by the backend and the granted
   /// pages.
   std::optional<unsigned> ring_page_order;
   std::optional<unsigned> queues;

@@ -1,5 +1,5 @@
-// Counters of one queue, or of all queues of a frontend added up. Nothing here is atomic: snapshots
-// are taken on the queue's thread.
+// Counters of one queue, or of all queues of a frontend added up. Not atomic: snapshots are taken
+// on the thread of the queue.
 #pragma once
 
 #include <array>

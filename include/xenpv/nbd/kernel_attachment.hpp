@@ -1,10 +1,10 @@
-// Attaches a block device of the kernel's NBD driver to a server in this process. Connects the
-// kernel and the server with socket pairs, which start in the transmission phase. Replaces sockets
-// that fail, and passes size changes to the kernel.
+// Attaches a block device of the kernel NBD driver to a server in this process. Connects the kernel
+// and the server with socket pairs, which start in the transmission phase. Replaces sockets that
+// fail, and passes size changes to the kernel.
 //
 // Used on the control thread, like its server. A request to the kernel may block on I/O that this
-// process must serve. Therefore the attachment makes such requests on a separate thread, and opens
-// devices in child processes.
+// process must serve, so the attachment makes such requests on a separate thread and opens devices
+// in child processes.
 #pragma once
 
 #include <chrono>
@@ -23,18 +23,18 @@ namespace xenpv::nbd {
 
 struct attachment_options {
   std::optional<std::uint32_t> index;  ///< empty: the kernel chooses
-  std::size_t queues = 1;              ///< number of queues of the server's device
+  std::size_t queues = 1;              ///< number of queues of the device being served
   std::size_t connections = 1;         ///< number of connections, distributed over the queues
   std::chrono::seconds timeout{0};     ///< see kernel_device_config
   std::chrono::seconds dead_timeout{0};
   std::string identifier;
-  /// Set to take over a device that a previous server left behind; `index` is then ignored. The
-  /// device's dead sockets are replaced, and its users continue. The device must have the same
+  /// Set to take over a device left behind by a previous server; `index` is then ignored. The dead
+  /// sockets of the device are replaced, and its users continue. The device must have the same
   /// number of connections and the same sector size.
   std::optional<std::uint32_t> adopted;
   /// The device outlives this process (see leave_behind()). The kernel resends requests that a
   /// crashed server left unanswered: with one connection and no timeout, after at most
-  /// `resend_after`; otherwise when the kernel's time limit for requests expires (30 s without a
+  /// `resend_after`; otherwise when the kernel time limit for requests expires (30 s without a
   /// timeout).
   bool keep = false;
   std::chrono::milliseconds resend_after = std::chrono::seconds(2);
@@ -48,10 +48,9 @@ struct attachment_options {
 class kernel_attachment {
  public:
   /// `nbd_server` must outlive this object, and must be stopped before this object is destroyed.
-  /// `geometry` describes the server's device.
-  kernel_attachment(const async::asio::any_io_executor& control, server& nbd_server,
-                    kernel_driver driver, const blk::geometry& geometry,
-                    attachment_options options);
+  /// `geometry` describes the device being served.
+  kernel_attachment(const asio::any_io_executor& control, server& nbd_server, kernel_driver driver,
+                    const blk::geometry& geometry, attachment_options options);
   ~kernel_attachment();
   kernel_attachment(const kernel_attachment&) = delete;
   kernel_attachment& operator=(const kernel_attachment&) = delete;
@@ -59,7 +58,7 @@ class kernel_attachment {
   /// Creates the device and opens it once, so that its partitions also exist when this function
   /// returns. For an adopted device, only replaces the sockets. Throws `failure`, and then leaves
   /// no new device behind. Call once.
-  [[nodiscard]] async::asio::awaitable<void> connect();
+  [[nodiscard]] asio::awaitable<void> connect();
   /// The path of the device, such as "/dev/nbd0"; valid after connect().
   [[nodiscard]] const std::string& path() const noexcept;
   [[nodiscard]] std::uint32_t index() const noexcept;
@@ -69,15 +68,15 @@ class kernel_attachment {
 
   /// Maintains the device until the kernel releases it, for any reason. Throws `failure` if the
   /// device cannot be maintained. Cancellation leaves the device unchanged.
-  [[nodiscard]] async::asio::awaitable<void> run();
-  /// The device has a new size; run() passes it to the kernel.
+  [[nodiscard]] asio::awaitable<void> run();
+  /// Call when the device has a new size; run() passes it to the kernel.
   void reshape(const blk::geometry& geometry);
 
   /// Writes back the page cache (for at most drain_limit), then asks the kernel to release the
   /// device. Requests that do not complete before the release fail. After drain_limit, the server
   /// closes its connections to the kernel. Logs errors from the kernel instead of throwing them.
   /// Idempotent.
-  [[nodiscard]] async::asio::awaitable<void> disconnect();
+  [[nodiscard]] asio::awaitable<void> disconnect();
   /// Leaves the device in place for the next server, and makes run() return once this server has
   /// closed its connections. Until the next server takes over, requests to the device wait, for at
   /// most dead_timeout. Use instead of disconnect().

@@ -1,9 +1,9 @@
-// The kernel's NBD driver, controlled over generic netlink: creates a block device (/dev/nbd0) from
+// Controls the kernel NBD driver over generic netlink: creates a block device (/dev/nbd0) from
 // connected sockets, changes it and disconnects it. Replaces nbd-client.
 //
 // A thin wrapper around a netlink socket. Calls block, some of them until the server at the other
-// end of a device's sockets reads from them, so the server's thread must not make these calls. Use
-// from one thread at a time. Needs CAP_SYS_ADMIN.
+// end reads from the sockets of the device, so do not call them on the server thread. Use from one
+// thread at a time. Needs CAP_SYS_ADMIN.
 #pragma once
 
 #include <chrono>
@@ -22,7 +22,7 @@ struct kernel_device_config {
   std::optional<std::uint32_t> index;  ///< empty: the kernel chooses a free one
   std::uint64_t size = 0;              ///< bytes
   std::uint32_t block_size = 512;      ///< a power of two up to the page size
-  std::uint16_t flags = 0;             ///< the NBD protocol's transmission flags
+  std::uint16_t flags = 0;             ///< NBD transmission flags
   /// If a request takes longer, its socket is replaced or the request fails. 0: the kernel only
   /// logs a warning.
   std::chrono::seconds timeout{0};
@@ -40,8 +40,8 @@ class kernel_driver {
   /// Throws `failure`: errc::not_available, with the command that loads the driver, if it is not
   /// loaded.
   [[nodiscard]] static kernel_driver open();
-  /// Uses the given sockets, whose peer acts as the kernel: `commands` for requests, `notices` (may
-  /// be empty) for notifications.
+  /// Uses the given sockets, whose peer emulates the kernel: `commands` for requests, `notices`
+  /// (may be empty) for notifications.
   kernel_driver(unique_fd commands, unique_fd notices);
   kernel_driver(kernel_driver&&) noexcept;
   kernel_driver& operator=(kernel_driver&&) noexcept;
@@ -50,14 +50,13 @@ class kernel_driver {
   /// Creates a device and returns its number. Throws `failure` with a remedy: missing capability,
   /// device in use, device limit reached. Omits the identifier on kernels that do not support it.
   [[nodiscard]] std::uint32_t connect(const kernel_device_config& config);
-  /// Sets the identifier of a device that another process connected: the kernel requires the
-  /// identifier for changes. Empty: the device has none, or this kernel does not support
-  /// identifiers.
+  /// Sets the identifier of a device that another process connected; the kernel requires it for
+  /// changes. Empty: the device has none, or this kernel does not support identifiers.
   void adopt(std::string identifier);
-  /// Changes the device's size.
+  /// Changes the size of the device.
   void resize(std::uint32_t index, std::uint64_t size, std::uint32_t block_size);
-  /// Replaces the device's dead sockets; the kernel drops surplus ones. Throws invalid_argument
-  /// (errno) if the device is no longer connected.
+  /// Replaces the dead sockets of the device; the kernel drops surplus ones. Throws
+  /// invalid_argument (errno) if the device is no longer connected.
   void replace_sockets(std::uint32_t index, const std::vector<int>& sockets);
   /// Makes the kernel send NBD_CMD_DISC on all sockets of the device, fail its pending requests and
   /// release it. No effect on a device that is not connected.

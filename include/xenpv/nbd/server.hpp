@@ -1,9 +1,8 @@
 // An NBD server for one block device: listens, negotiates the export with each client, and serves
-// it on the CPU of one of the device's queues.
+// it on the CPU of one of the device queues.
 //
 // Used on the control thread, which accepts clients and shuts down the server. Each connection runs
-// on the thread of its queue, from its first byte to its last. Exports one device, which it does
-// not own.
+// entirely on the thread of its queue. Exports one device, which it does not own.
 #pragma once
 
 #include <boost/asio/generic/stream_protocol.hpp>
@@ -38,8 +37,8 @@ struct server_options {
   std::shared_ptr<const tls_credentials> credentials;
 };
 
-/// Checks an export name: at most 1023 bytes of UTF-8 without a NUL. The server's constructor makes
-/// the same check; this function needs no device.
+/// Checks an export name: at most 1023 bytes of UTF-8 without a NUL. The constructor of `server`
+/// makes the same check; this function needs no device.
 [[nodiscard]] result<void> check_export_name(const std::string& name);
 
 struct server_statistics {
@@ -60,42 +59,46 @@ struct client_statistics {
   std::uint64_t bytes_written = 0;
   std::uint64_t from_heap = 0;
   std::string tls;   ///< "TLSv1.3 TLS_AES_128_GCM_SHA256"; empty: plaintext
-  std::string user;  ///< the user of its key, or its certificate's subject; empty: anonymous
+  std::string user;  ///< user of the key, or certificate subject; empty: anonymous
 };
 
 class server {
  public:
+  using executor_type = asio::any_io_executor;
+
   /// `device` must outlive the server. Throws `failure` if TLS is enabled without credentials.
-  server(const async::asio::any_io_executor& control, blk::block_device& device,
-         server_options options);
+  server(const asio::any_io_executor& control, blk::block_device& device, server_options options);
   ~server();
   server(const server&) = delete;
   server& operator=(const server&) = delete;
 
+  /// The control executor.
+  [[nodiscard]] executor_type get_executor() const noexcept;
+
   /// Starts to accept clients on a listening stream socket (Unix or TCP).
   void listen(unique_fd listener);
-  /// Serves a client on a connected stream socket, starting with the server's greeting.
+  /// Serves a client on a connected stream socket, starting with the greeting.
   void serve(unique_fd socket);
   /// Serves a client on a connected stream socket, on queue `queue`, without a handshake. For the
-  /// kernel's NBD driver, which receives the size and transmission_flags() in another way. Does not
+  /// kernel NBD driver, which receives the size and transmission_flags() by other means. Does not
   /// count towards max_connections. `ended` is called on the control thread when the connection
-  /// ends, possibly before this function returns; its argument tells whether the client sent
+  /// ends, possibly before this function returns; its argument is true if the client sent
   /// NBD_CMD_DISC.
   void serve_agreed(unique_fd socket, std::size_t queue, std::function<void(bool)> ended);
   /// The transmission flags for a client of serve_agreed().
   [[nodiscard]] std::uint16_t transmission_flags() const;
-  /// The device's geometry has changed: connections check requests against the new one, and new
-  /// clients receive it. NBD cannot notify connected clients.
+  /// Call when the geometry of the device has changed: connections check requests against the new
+  /// geometry, and new clients receive it. NBD cannot notify connected clients.
   void reshape(const blk::geometry& geometry);
 
   /// Stops listening, answers all requests in flight (for at most drain_limit), and closes the
   /// connections. Returns when all connections have ended. Idempotent.
-  [[nodiscard]] async::asio::awaitable<void> stop();
+  [[nodiscard]] asio::awaitable<void> stop();
   /// Closes all connections immediately; used for a second termination signal.
   void hang_up();
 
   [[nodiscard]] server_statistics statistics() const noexcept;
-  [[nodiscard]] async::asio::awaitable<std::vector<client_statistics>> clients();
+  [[nodiscard]] asio::awaitable<std::vector<client_statistics>> clients();
 
  private:
   class state;

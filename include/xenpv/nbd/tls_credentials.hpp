@@ -1,8 +1,8 @@
-// An NBD server's TLS credentials and the requirements for its clients: certificates or pre-shared
+// TLS credentials of an NBD server and the requirements for its clients: certificates or pre-shared
 // keys, in the file formats of qemu, nbdkit and GnuTLS. TLS 1.2 and 1.3; every key exchange has
 // forward secrecy.
 //
-// Loaded once, at construction, and immutable afterwards. All connections share it, on any thread.
+// Loaded once, at construction, and immutable afterwards. Shared by all connections, on any thread.
 #pragma once
 
 #include <memory>
@@ -22,9 +22,9 @@ class tls_credentials {
   [[nodiscard]] static std::shared_ptr<const tls_credentials> from_certificates(
       const std::string& directory, bool verify_peer);
 
-  /// The file `path` contains lines "USER:KEY" with the key in hexadecimal, as psktool(1) writes
-  /// them. Only clients with a key can connect. Throws a `failure` that names the file and the
-  /// line.
+  /// The file `path` contains lines "USER:KEY" with the key in hexadecimal, as written by
+  /// psktool(1). Only clients with a key can connect. Throws a `failure` that names the file and
+  /// the line.
   [[nodiscard]] static std::shared_ptr<const tls_credentials> from_psk_file(
       const std::string& path);
 

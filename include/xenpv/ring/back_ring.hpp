@@ -1,5 +1,4 @@
-// The backend's end of a shared ring: takes requests and adds responses (xen/io/ring.h
-// BACK_RING_*).
+// The backend end of a shared ring: takes requests and adds responses (xen/io/ring.h BACK_RING_*).
 //
 // Owned by one thread. Handles indices and bytes only and does not interpret entries. Does not send
 // events: publish() returns whether to send one.
@@ -35,11 +34,11 @@ class back_ring {
   }
 
   [[nodiscard]] std::uint32_t size() const noexcept { return ring_.size(); }
-  /// Requests that were taken and not yet answered.
+  /// Number of requests taken and not yet answered.
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return req_cons_ - rsp_prod_; }
 
   /// The number of requests that can be taken now. nullopt: the frontend published more requests
-  /// than the ring can hold (RING_REQUEST_PROD_OVERFLOW), or moved its index back below requests
+  /// than the ring can hold (RING_REQUEST_PROD_OVERFLOW), or moved its index back past requests
   /// that were already taken.
   [[nodiscard]] std::optional<std::uint32_t> available() noexcept {
     const auto open = ring_.load(ring_.header().req_prod) - rsp_prod_;
@@ -50,8 +49,8 @@ class back_ring {
   /// Takes the next request and returns a copy. Call at most available() times.
   [[nodiscard]] Request take() noexcept { return ring_.template copy_out<Request>(req_cons_++); }
 
-  /// Adds a response. Every request needs exactly one response; the order is free. publish() makes
-  /// the responses visible to the peer.
+  /// Adds a response. Every request needs exactly one response, in any order. publish() makes the
+  /// responses visible to the peer.
   void put(const Response& response) noexcept {
     ring_.copy_in(rsp_prod_++, response, sizeof response);
   }

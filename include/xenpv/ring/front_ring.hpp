@@ -1,4 +1,4 @@
-// The frontend's end of a shared ring: adds requests and takes responses (xen/io/ring.h
+// The frontend end of a shared ring: adds requests and takes responses (xen/io/ring.h
 // FRONT_RING_*).
 //
 // Owned by one thread. Handles indices and bytes only and does not interpret entries. Does not send
@@ -36,7 +36,7 @@ class front_ring {
 
   /// The number of entries; a power of two.
   [[nodiscard]] std::uint32_t size() const noexcept { return ring_.size(); }
-  /// Requests added whose responses have not been taken.
+  /// Number of requests whose responses have not been taken.
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return req_prod_ - rsp_cons_; }
   [[nodiscard]] std::uint32_t free() const noexcept { return size() - in_flight(); }
 

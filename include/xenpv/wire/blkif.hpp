@@ -1,6 +1,6 @@
 // The block protocol (xen/io/blkif.h) with the ring layout of the x86_64 ABI, which is also the
-// layout of the Arm ABI. Contains constants and structures only. Their layout is asserted here and,
-// in tests/unit/wire, against Xen's own header.
+// layout of the Arm ABI. Constants and structures only. Their layout is checked here and, against
+// the Xen header, in tests/unit/wire.
 #pragma once
 
 #include <cstddef>
@@ -131,8 +131,8 @@ static_assert(offsetof(blkif_indirect_request, pad2) == 26);
 static_assert(offsetof(blkif_indirect_request, indirect_grefs) == 28);
 static_assert(offsetof(blkif_indirect_request, pad3) == 60);
 
-/// struct blkif_response. `operation` is that of the request; for an indirect request, its
-/// indirect_op.
+/// struct blkif_response. `operation` repeats the operation of the request; for an indirect
+/// request, its indirect_op.
 struct blkif_response {
   std::uint64_t id;
   std::uint8_t operation;

@@ -17,7 +17,7 @@ inline constexpr std::uint32_t nbd_request_magic = 0x25609513;
 inline constexpr std::uint32_t nbd_simple_reply_magic = 0x67446698;
 inline constexpr std::uint32_t nbd_structured_reply_magic = 0x668e33ef;
 
-// Section "Handshake flags", and the client's handshake flags.
+// Section "Handshake flags", and the handshake flags of the client.
 inline constexpr std::uint16_t nbd_flag_fixed_newstyle = 1U << 0U;
 inline constexpr std::uint16_t nbd_flag_no_zeroes = 1U << 1U;
 inline constexpr std::uint32_t nbd_flag_c_fixed_newstyle = 1U << 0U;

@@ -1,5 +1,5 @@
-// The custodian: a helper process, forked before any thread starts, that keeps a duplicate of every
-// event-channel descriptor open and closes devices after a crash. It outlives the main process.
+// The custodian: a helper process, forked before any thread starts, that keeps duplicates of all
+// event-channel descriptors open and closes devices after a crash. It outlives the main process.
 //
 // Why: closing the last reference to a handle that was open across save/restore is a kernel BUG
 // (drivers/xen/evtchn.c, BUG_ON in evtchn_unbind_from_user), even at process exit. In addition, if
@@ -18,14 +18,14 @@
 // connects to xenstore only while a cleanup runs. The members of this class may be called from any
 // thread; calls are serialised.
 //
-// Replacement: this object keeps a duplicate of every descriptor that it sent to the custodian and
+// Replacement: this object keeps a duplicate of every descriptor that it sent to the custodian, and
 // a copy of every registration. If the custodian dies, this object executes the program
 // xenpv-custodian as a replacement and sends it the same state. The program is $XENPV_CUSTODIAN if
-// set; otherwise it is searched for in the running program's directory and in libexec/xenpv when
-// this object is created. No call fails because the custodian has exited: the request is recorded
-// here and sent to the replacement. If the program is missing or does not start, an error with the
-// remedy is logged, handles opened before a resume stay open in this process, and later calls retry
-// at growing intervals of up to a minute.
+// set; otherwise this object searches the directory of the running program and libexec/xenpv when
+// it is created. No call fails because the custodian has exited: the request is recorded here and
+// sent to the replacement. If the program is missing or does not start, an error with the remedy is
+// logged, handles opened before a resume stay open in this process, and later calls retry at
+// intervals that grow to a minute.
 //
 // Limitations:
 //  - The main process counts as alive while any process has its end of the socket open. The socket
@@ -35,7 +35,7 @@
 //    resume from a checkpoint. It then keeps all handles open, which is needless after a
 //    checkpoint. suspend_clock.hpp describes which suspends are detected.
 //  - Nothing protects against a SIGKILL sent to both processes: a service manager must kill only
-//    the main process (systemd: KillMode=process; OpenRC: use a pid file, not the program's name).
+//    the main process (systemd: KillMode=process; OpenRC: use a PID file, not the program name).
 #pragma once
 
 #include <sys/types.h>
@@ -62,7 +62,7 @@ struct cleanup_remove {
   std::string path;
 };
 /// Waits until the node has one of `values` or no longer exists, but at most `at_most`. The cleanup
-/// continues in any case.
+/// then continues in any case.
 struct cleanup_wait {
   std::string path;
   std::vector<std::string> values;
@@ -90,10 +90,10 @@ class custodian {
   /// or when it is recorded for a replacement. Call immediately after opening the handle and before
   /// its first bind. Throws errc::limit_reached if the custodian's descriptor table is full.
   [[nodiscard]] kept_id keep(int descriptor);
-  /// Closes the custodian's duplicate. Call after the main process has closed its own descriptor
-  /// cleanly and without a resume. Returns when the duplicate is closed and the ports are free. Has
-  /// no effect on descriptors kept across a resume; throws errc::invalid_argument for an id that is
-  /// already released.
+  /// Closes the duplicate in the custodian. Call this after the main process has closed its own
+  /// descriptor cleanly and without a resume. Returns when the duplicate is closed and the ports
+  /// are free. Has no effect on descriptors kept across a resume; throws errc::invalid_argument for
+  /// an ID that was already released.
   void release(kept_id id);
   /// Sends the custodian a duplicate of a descriptor that must stay open only until the cleanups of
   /// this process have run, such as a lock for which a successor waits. The custodian closes the
@@ -102,8 +102,8 @@ class custodian {
   void hold(int descriptor);
   /// Reports that the guest was resumed: the custodian never closes the descriptors kept so far.
   /// Returns when the report is recorded. Cleanups stay registered, and their relative paths now
-  /// refer to the new domain's nodes. If absolute paths have changed, register the cleanups again
-  /// after reconnecting.
+  /// refer to the nodes of the new domain. If absolute paths have changed, register the cleanups
+  /// again after reconnecting.
   void resumed();
 
   /// Registers or replaces the steps to run if this process dies or stops without clearing them.
@@ -114,19 +114,18 @@ class custodian {
   void clear_cleanup(const std::string& name);
 
   /// Makes the custodian run and unregister the remaining cleanups. Returns when they have run, or
-  /// after 75 seconds. Call it before the program exits, while the pages that its devices share
+  /// after 75 seconds. Call this before the program exits, while the pages shared by its devices
   /// still exist: a device that is still registered at that time was not closed cleanly.
   void clean_up();
 
   /// Returns a descriptor that reports POLLHUP when the current custodian exits. No data ever
   /// arrives on it. Throws `failure`.
   [[nodiscard]] unique_fd end_descriptor() const;
-  /// Checks whether the custodian is alive and starts a replacement if it is not. Returns false if
-  /// there is no custodian afterwards: call again a second later. Blocks for milliseconds, at worst
-  /// for a few seconds.
+  /// Checks whether the custodian is alive and starts a replacement if not. Returns false if this
+  /// fails: call again a second later. Blocks for milliseconds, or at worst for a few seconds.
   [[nodiscard]] bool revive();
 
-  /// The process id of the current custodian.
+  /// The PID of the current custodian.
   [[nodiscard]] pid_t process() const noexcept;
 
  private:

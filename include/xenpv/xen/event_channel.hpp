@@ -38,7 +38,7 @@ class event_channel_handle {
   /// be domid_self.
   [[nodiscard]] port bind_unbound(domid remote);
   /// Binds a new port to `remote_port` of `remote`. Xen itself sends the first event
-  /// ("conservatively always setting a notification"), which has no meaning.
+  /// ("conservatively always setting a notification"); ignore it.
   [[nodiscard]] port bind_interdomain(domid remote, port remote_port);
   /// Binds a new port to a virtual IRQ of vCPU 0, the only vCPU available to user space.
   [[nodiscard]] port bind_virq(std::uint32_t virq);
@@ -54,13 +54,13 @@ class event_channel_handle {
   /// pending. All of them stay masked until unmask(). Uses read(2) on the descriptor, which, unlike
   /// xenevtchn_pending, returns as many ports as the buffer holds.
   [[nodiscard]] std::size_t drain(std::span<port> ports);
-  /// Lets `local` fire again. If it was notified while masked, it fires immediately.
+  /// Unmasks `local`. If it was notified while masked, it fires immediately.
   void unmask(port local);
 
-  /// Irrevocably restricts the handle to bind_interdomain() with `remote`. Linux refuses domain 0.
+  /// Irrevocably restricts the handle to bind_interdomain() with `remote`. Linux rejects domain 0.
   void restrict_to(domid remote);
 
-  /// Gives up the handle without closing it: its descriptor stays open and its ports stay bound
+  /// Abandons the handle without closing it: its descriptor stays open and its ports stay bound
   /// until the process exits.
   void leak() noexcept;
 

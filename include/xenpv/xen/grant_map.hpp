@@ -15,7 +15,7 @@ namespace xenpv::xen {
 
 enum class map_access { read_only, read_write };
 
-/// Mapped foreign pages, contiguous in this process's address space; move-only.
+/// Mapped foreign pages, at contiguous addresses in this process; move-only.
 class mapped_grants {
  public:
   mapped_grants() noexcept = default;
@@ -51,13 +51,12 @@ class grant_mapper {
 
   /// Maps `refs` of `domain`. Blocks while a granted page is paged out. Throws `failure`.
   [[nodiscard]] mapped_grants map(domid domain, std::span<const grant_ref> refs, map_access access);
-  /// Maps one page; the kernel carries out `notice` when the page is unmapped or this process
-  /// exits.
+  /// Maps one page. The kernel executes `notice` when the page is unmapped or this process exits.
   [[nodiscard]] mapped_grants map_page(domid domain, grant_ref ref, map_access access,
                                        const release_notice& notice);
 
   /// Copy foreign -> local, and local -> foreign. Throw `failure` if the call itself fails. If any
-  /// segment fails, set every segment's status and throw errc::protocol_violation, which names the
+  /// segment fails, set the status of every segment and throw errc::protocol_violation with the
   /// first failed segment.
   void copy_from(std::span<copy_segment> segments);
   void copy_to(std::span<copy_segment> segments);

@@ -1,10 +1,10 @@
-// Pages of this domain, granted to another domain (libxengnttab's gntshr interface,
+// Pages of this domain that are granted to another domain (gntshr interface of libxengnttab,
 // /dev/xen/gntalloc).
 //
-// The kernel allocates the pages, zeroed; existing memory cannot be granted. They count against a
-// limit that all processes of the guest share (1024 pages unless raised). Grants cannot be revoked
-// early: pages stay granted from share() until the object is destroyed. If the peer still maps them
-// at that time, it keeps the memory; this process does not.
+// The kernel allocates zeroed pages; existing memory cannot be granted. They count against a limit
+// shared by all processes of the guest (1024 pages by default). Grants cannot be revoked early:
+// pages stay granted from share() until the object is destroyed. If the peer still maps them at
+// that time, it keeps the memory; this process does not.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +26,8 @@ struct release_notice {
   std::optional<port> event;                  ///< port of this process to notify
 };
 
-/// Granted pages, mapped contiguously in this process; move-only. Thread: any, one at a time.
+/// Granted pages, mapped at contiguous addresses in this process; move-only. Used by one thread at
+/// a time.
 class granted_pages {
  public:
   granted_pages() noexcept = default;
@@ -35,7 +36,7 @@ class granted_pages {
   ~granted_pages();
 
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
-  /// One reference per page, in page order. The numbers are in no particular order.
+  /// One reference per page, in page order. The references are in no particular order.
   [[nodiscard]] std::span<const grant_ref> refs() const noexcept { return refs_; }
   [[nodiscard]] explicit operator bool() const noexcept { return !bytes_.empty(); }
 
@@ -56,11 +57,10 @@ class grant_sharer {
   /// Throws `failure`. If /dev/xen/gntalloc is missing, the remedy names the module to load.
   [[nodiscard]] static grant_sharer open();
 
-  /// Shares `count` new zeroed pages with `domain`. Throws `failure`; if the limit is reached, the
-  /// message names it ("share 353 pages with domain 0: no space left on device (limit 1024 in
-  /// ...)").
+  /// Shares `count` new zeroed pages with `domain`. Throws `failure`, with the limit if it is
+  /// reached ("share 353 pages with domain 0: no space left on device (limit 1024 in ...)").
   [[nodiscard]] granted_pages share(domid domain, std::size_t count, bool writable);
-  /// Shares one page; the kernel carries out `notice` when the page is released.
+  /// Shares one page. The kernel executes `notice` when the page is released.
   [[nodiscard]] granted_pages share_page(domid domain, bool writable, const release_notice& notice);
 
  private:

@@ -1,6 +1,5 @@
-// Facts about this guest and its devices below /dev/xen, read once, without privilege and without
-// opening a device. Reads files below XENPV_ROOT (base/system_root.hpp). Does not measure or assess
-// anything.
+// Facts about this guest and its devices below /dev/xen, read once, without privileges and without
+// opening a device. Reads files below XENPV_ROOT (base/system_root.hpp).
 #pragma once
 
 #include <optional>
@@ -17,7 +16,7 @@ namespace xenpv::xen {
 enum class guest_type { none, pv, pvh, hvm, xen_arm, unknown };
 [[nodiscard]] std::string_view to_string(guest_type type) noexcept;
 
-/// One of the devices xenpv uses.
+/// One of the devices that xenpv uses.
 struct xen_device {
   std::string path;         ///< "/dev/xen/evtchn"
   std::string module;       ///< the module to load: "xen-evtchn"

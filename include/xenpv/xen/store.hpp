@@ -2,8 +2,9 @@
 // threads (async/store_client.hpp is the awaitable interface). Used by one thread at a time.
 // libxenstore starts a reader thread at the first watch.
 //
-// Paths may be relative ("device/vbd/51712"): xenstored resolves them against this domain's home.
-// libxenstore changes SIGPIPE's action around every request: ignore SIGPIPE process-wide in main().
+// Paths may be relative ("device/vbd/51712"): xenstored resolves them against the home directory of
+// this domain. libxenstore changes the action of SIGPIPE around every request, so ignore SIGPIPE
+// process-wide in main().
 #pragma once
 
 #include <chrono>
@@ -22,8 +23,8 @@ struct xs_handle;
 
 namespace xenpv::xen {
 
-/// One entry of a node's permissions. A node's first entry names its owner and the default for all
-/// other domains.
+/// One entry of a node's permissions. The first entry names the owner of the node and the default
+/// for all other domains.
 struct store_permission {
   domid domain;
   bool read = false;
@@ -33,11 +34,11 @@ struct store_permission {
 
 struct store_event {
   std::string path;   ///< the node that changed; relative if the watched path is
-  std::string token;  ///< the watch's token
+  std::string token;  ///< token of the watch
   friend bool operator==(const store_event&, const store_event&) = default;
 };
 
-/// The operations available both on their own and inside a transaction. For a missing node, read()
+/// Operations that are available both inside and outside a transaction. For a missing node, read()
 /// and list() throw ENOENT; the *_if_exists forms return nullopt, and throw all other errors.
 class store_operations {
  public:
@@ -84,7 +85,7 @@ class store : public store_operations {
   ~store();
 
   /// Runs `body` in a transaction and commits. xenstored returns EAGAIN if another client changed
-  /// nodes that the transaction touched. `body` then runs again, at most `attempts` (one or more)
+  /// nodes that the transaction accessed. `body` then runs again, at most `attempts` (one or more)
   /// times in total; after that, EAGAIN is thrown. An exception from `body` aborts the transaction
   /// and propagates, except for a `failure` with EAGAIN, which counts as a conflict.
   void transact(const std::function<void(store_transaction&)>& body, unsigned attempts = 100);
@@ -94,13 +95,13 @@ class store : public store_operations {
   /// Throws the same errors as transact().
   [[nodiscard]] bool write_if_exists(const std::string& path, std::string_view value);
 
-  /// Watches a node and its subtree. The first event arrives immediately, whether or not the node
-  /// exists.
+  /// Watches a node and its subtree. The first event arrives immediately, even if the node does not
+  /// exist.
   void watch(const std::string& path, const std::string& token);
   /// Stops the watch; next_event() may still return events that are already queued for it.
   void unwatch(const std::string& path, const std::string& token);
   /// Readable while events are queued. A lost connection to xenstored does *not* make it readable:
-  /// call is_connected() from a slow timer.
+  /// poll is_connected() from a slow timer.
   [[nodiscard]] int watch_descriptor();
   /// The next queued event; nullopt if there is none.
   [[nodiscard]] std::optional<store_event> next_event();
@@ -108,11 +109,11 @@ class store : public store_operations {
   /// throw errc::lost_connection.
   [[nodiscard]] bool is_connected() const noexcept;
 
-  /// Home directory of a domain ("/local/domain/3"), whether or not the domain exists.
+  /// Home directory of a domain ("/local/domain/3"), even if the domain does not exist.
   [[nodiscard]] std::string domain_path(domid domain) const;
   /// True if the domain is introduced to xenstored. Throws EACCES outside the control domain.
   [[nodiscard]] bool is_domain_introduced(domid domain) const;
-  /// The id of this domain, from the relative node `domid`; nullopt if the toolstack did not write
+  /// The ID of this domain, from the relative node `domid`; nullopt if the toolstack did not write
   /// it.
   [[nodiscard]] std::optional<domid> own_domid() const;
 

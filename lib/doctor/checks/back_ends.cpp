@@ -22,11 +22,10 @@ void check_back_ends(const guest_snapshot& snapshot, check_results& out) {
   if (count == 0) return;
   result.summary = fmt::format("the frontends of {} backends send few spurious events", count);
   if (!rogues.empty()) {
-    result.verdict = health::warn;
-    result.summary = fmt::format("more than a tenth of the events for {} were spurious", rogues);
-    result.remedy =
-        "the frontend's domain is broken or malicious; the kernel already delays events from it "
-        "(spurious_threshold)";
+    conclude(result, health::warn,
+             fmt::format("more than a tenth of the events for {} were spurious", rogues),
+             "the frontend's domain is broken or malicious; the kernel already delays events from "
+             "it (spurious_threshold)");
   }
   constexpr std::size_t most = 8;
   if (result.evidence.size() > most) {

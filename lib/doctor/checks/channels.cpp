@@ -33,41 +33,37 @@ void check_abi(const guest_snapshot& snapshot, check_results& out) {
          *snapshot.channels.abi == channels::event_abi::two_level ? "present: 2-level"
                                                                   : "absent: FIFO");
   if (!abi) {
-    result.summary = "the event-channel ABI cannot be determined";
-    result.remedy = snapshot.log.problem.empty()
-                        ? "reboot and re-run promptly: the kernel's log has been overwritten"
-                        : snapshot.log.problem;
+    conclude(result, health::unknown, "the event-channel ABI cannot be determined",
+             snapshot.log.problem.empty()
+                 ? "reboot and re-run promptly: the kernel's log has been overwritten"
+                 : snapshot.log.problem);
   } else if (*abi == channels::event_abi::fifo) {
-    result.verdict = health::pass;
-    result.summary =
-        fmt::format("FIFO event channels: up to {} ports, with priorities", fifo_limit);
+    conclude(result, health::pass,
+             fmt::format("FIFO event channels: up to {} ports, with priorities", fifo_limit));
   } else {
-    result.verdict = health::warn;
-    result.summary = fmt::format(
-        "2-level event channels: at most {} ports, and no fairness between "
-        "them",
-        two_level_limit);
     const bool is_disabled = snapshot.was_booted_with(disable_option);
     if (is_disabled) cite(result, "/proc/cmdline", disable_option);
-    result.remedy = is_disabled
-                        ? fmt::format("remove {} from the kernel's command line", disable_option)
-                        : "Xen 4.4 and Linux 3.14 or newer support FIFO event channels, unless the "
-                          "toolstack disables them";
+    conclude(result, health::warn,
+             fmt::format("2-level event channels: at most {} ports, and no fairness between them",
+                         two_level_limit),
+             is_disabled
+                 ? fmt::format("remove {} from the kernel's command line", disable_option)
+                 : "Xen 4.4 and Linux 3.14 or newer support FIFO event channels, unless the "
+                   "toolstack disables them");
   }
   out.push_back(std::move(result));
 }
 
 void check_use(const guest_snapshot& snapshot, check_results& out) {
-  check_result result{.id = "event-channels"};
   const bool exact = snapshot.from.ports.value.has_value();
   std::uint64_t used = exact ? snapshot.from.ports.value->size() : 0;
   if (!exact)
     for (const auto& channel : snapshot.channels.channels)
       if (channel.irq || channel.number) ++used;
-  if (!exact &&
-      lacks_interrupts(snapshot, "the number of event channels in use cannot be determined", result,
-                       out))
+  if (!exact && lacks_interrupts(snapshot, "event-channels",
+                                 "the number of event channels in use cannot be determined", out))
     return;
+  check_result result{.id = "event-channels"};
   const auto limit =
       abi_of(snapshot) == channels::event_abi::two_level ? two_level_limit : fifo_limit;
   result.evidence.push_back(

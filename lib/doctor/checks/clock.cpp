@@ -14,16 +14,8 @@ constexpr nanoseconds expensive{1000};
 
 constexpr const char* folder = "/sys/devices/system/clocksource/clocksource0";
 
-std::string available_text(const probe::clock_facts& clock) {
-  std::string out;
-  for (const auto& name : clock.available_clocksources)
-    out += (out.empty() ? "" : " ") + name;
-  return out;
-}
-
 bool is_available(const probe::clock_facts& clock, std::string_view name) {
-  const auto& all = clock.available_clocksources;
-  return std::find(all.begin(), all.end(), name) != all.end();
+  return std::ranges::count(clock.available_clocksources, name) > 0;
 }
 
 quote tsc_quote(const xen::cpuid_facts& cpuid) {
@@ -34,8 +26,7 @@ quote tsc_quote(const xen::cpuid_facts& cpuid) {
 }
 
 void judge_tsc(const guest_snapshot& snapshot, check_result& result) {
-  result.verdict = health::pass;
-  result.summary = "the clock is the TSC";
+  conclude(result, health::pass, "the clock is the TSC");
   if (!snapshot.on_xen()) return;
   if (!snapshot.cpuid) {
     result.verdict = health::unknown;
@@ -61,48 +52,40 @@ void judge_tsc(const guest_snapshot& snapshot, check_result& result) {
 void judge_source(const guest_snapshot& snapshot, check_result& result) {
   const auto& source = *snapshot.clock.clocksource;
   if (source == "xen") {
-    result.verdict = health::pass;
-    result.summary = "the clock is Xen's PV clock";
+    conclude(result, health::pass, "the clock is Xen's PV clock");
   } else if (source == "tsc") {
     judge_tsc(snapshot, result);
   } else if (!snapshot.on_xen()) {
-    result.verdict = source == "kvm-clock" || source == "hyperv_clocksource_tsc_page" ||
-                             source == "arch_sys_counter"
-                         ? health::pass
-                         : health::warn;
-    result.summary = fmt::format("the clock is {}", source);
-    if (result.verdict == health::warn)
-      result.remedy = "this clocksource is emulated or slow; tsc would be faster";
+    const bool is_good = source == "kvm-clock" || source == "hyperv_clocksource_tsc_page" ||
+                         source == "arch_sys_counter";
+    conclude(result, is_good ? health::pass : health::warn, fmt::format("the clock is {}", source),
+             is_good ? "" : "this clocksource is emulated or slow; tsc would be faster");
   } else if (source == "arch_sys_counter") {
-    result.verdict = health::pass;
-    result.summary = "the clock is the ARM counter";
+    conclude(result, health::pass, "the clock is the ARM counter");
   } else {
-    result.verdict = health::fail;
-    result.summary = fmt::format(
-        "the clock is '{}', a device that the hypervisor emulates: each read causes a VM exit",
-        source);
-    result.remedy = is_available(snapshot.clock, "xen")
-                        ? fmt::format(
-                              "echo xen > {}/current_clocksource, and remove clocksource= from the "
-                              "kernel's command line",
-                              folder)
-                        : "the kernel does not offer 'xen', which depends on the upcall in HVM "
-                          "guests: see row upcall";
+    conclude(
+        result, health::fail,
+        fmt::format(
+            "the clock is '{}', a device that the hypervisor emulates: each read causes a VM exit",
+            source),
+        is_available(snapshot.clock, "xen")
+            ? fmt::format("echo xen > {}/current_clocksource, and remove clocksource= from the "
+                          "kernel's command line",
+                          folder)
+            : "the kernel does not offer 'xen', which depends on the upcall in HVM guests: see row "
+              "upcall");
   }
 }
 
 void check_source(const guest_snapshot& snapshot, check_results& out) {
+  if (!snapshot.clock.clocksource)
+    return add_unknown(out, "clocksource", "the clocksource cannot be determined",
+                       unreadable(fmt::format("{}/current_clocksource", folder)), "mount sysfs");
   check_result result{.id = "clocksource"};
-  if (!snapshot.clock.clocksource) {
-    result.summary = "the clocksource cannot be determined";
-    result.evidence.push_back(unreadable(fmt::format("{}/current_clocksource", folder)));
-    result.remedy = "mount sysfs";
-    out.push_back(std::move(result));
-    return;
-  }
   judge_source(snapshot, result);
   cite(result, fmt::format("{}/current_clocksource", folder), *snapshot.clock.clocksource);
-  cite(result, fmt::format("{}/available_clocksource", folder), available_text(snapshot.clock));
+  cite(result, fmt::format("{}/available_clocksource", folder),
+       fmt::format("{}", fmt::join(snapshot.clock.available_clocksources, " ")));
   if (snapshot.cpuid) result.evidence.push_back(tsc_quote(*snapshot.cpuid));
   if (const auto* line = snapshot.log.find_last("Switched to clocksource"))
     cite(result, "kernel log", *line);
@@ -128,14 +111,11 @@ std::string remedy_for_cost(const guest_snapshot& snapshot) {
 }
 
 void check_cost(const guest_snapshot& snapshot, check_results& out) {
+  if (!snapshot.cost)
+    return add_unknown(out, "clock-read", "the cost of a clock read was not measured",
+                       {"clock_gettime(CLOCK_MONOTONIC)", "not in the capture"},
+                       "run xenpv-doctor in the guest itself");
   check_result result{.id = "clock-read"};
-  if (!snapshot.cost) {
-    result.summary = "the cost of a clock read was not measured";
-    cite(result, "clock_gettime(CLOCK_MONOTONIC)", "not in the capture");
-    result.remedy = "run xenpv-doctor in the guest itself";
-    out.push_back(std::move(result));
-    return;
-  }
   const auto read = snapshot.cost->read;
   cite(result, "clock_gettime(CLOCK_MONOTONIC), median", fmt::format("{} ns", read.count()));
   cite(result, "clock_gettime as a bare system call, median",

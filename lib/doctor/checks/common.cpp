@@ -20,21 +20,31 @@ std::string share_text(double share) {
   return fmt::format("{:.1f} %", 100 * share);
 }
 
-bool lacks_interrupts(const guest_snapshot& snapshot, std::string_view summary,
-                      check_result& result, check_results& out) {
+void add_unknown(check_results& out, std::string_view id, std::string_view summary, quote evidence,
+                 std::string_view remedy) {
+  out.push_back({.id = std::string(id),
+                 .summary = std::string(summary),
+                 .evidence = {std::move(evidence)},
+                 .remedy = std::string(remedy)});
+}
+
+bool lacks_interrupts(const guest_snapshot& snapshot, std::string_view id, std::string_view summary,
+                      check_results& out) {
   if (snapshot.from.interrupts.value) return false;
-  result.summary = summary;
-  result.evidence.push_back(unreadable("/proc/interrupts"));
-  result.remedy = snapshot.from.interrupts.problem;
-  out.push_back(std::move(result));
+  add_unknown(out, id, summary, unreadable("/proc/interrupts"), snapshot.from.interrupts.problem);
   return true;
 }
 
+std::uint64_t total_of(const guest_snapshot& snapshot, std::string_view label) {
+  const auto& table = snapshot.from.interrupts.value;
+  const auto* row = table ? table->find(label) : nullptr;
+  return row == nullptr ? 0 : row->total();
+}
+
 quote log_quote(const kernel_log& log, std::string_view part) {
-  constexpr std::string_view source = "kernel log";
-  if (const auto* line = log.find_last(part)) return {std::string(source), *line};
-  if (!log.problem.empty()) return {std::string(source), log.problem};
-  return {std::string(source),
+  if (const auto* line = log.find_last(part)) return {"kernel log", *line};
+  if (!log.problem.empty()) return {"kernel log", log.problem};
+  return {"kernel log",
           fmt::format("{} '{}'",
                       log.is_complete ? "complete, and does not contain"
                                       : "begins after the start of the kernel; does not contain",

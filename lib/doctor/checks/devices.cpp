@@ -38,14 +38,12 @@ void check_devices(const guest_snapshot& snapshot, check_results& out) {
   }
   result.summary = "all device nodes that xenpv uses are present";
   if (!missing.empty()) {
-    result.verdict = health::warn;
-    result.summary = fmt::format("missing: {}; programs that require them cannot run", missing);
-    result.remedy =
-        fmt::format("{}", fmt::join(xen::missing_device_cures(snapshot.from.guest), "; "));
+    conclude(result, health::warn,
+             fmt::format("missing: {}; programs that require them cannot run", missing),
+             fmt::format("{}", fmt::join(xen::missing_device_cures(snapshot.from.guest), "; ")));
   } else if (!closed.empty()) {
-    result.verdict = health::unknown;
-    result.summary = fmt::format("this user has no permission to open {}", closed);
-    result.remedy = "run as root, or grant a group access with a udev rule";
+    conclude(result, health::unknown, fmt::format("this user has no permission to open {}", closed),
+             "run as root, or grant a group access with a udev rule");
   }
   out.push_back(std::move(result));
   out.push_back(judge_hypercalls(snapshot));

@@ -14,6 +14,7 @@ constexpr unsigned default_queues = 4;
 constexpr unsigned default_ring_order = 0;
 constexpr unsigned default_indirect = 32;
 constexpr unsigned plain_segments = 11;  ///< BLKIF_MAX_SEGMENTS_PER_REQUEST
+constexpr unsigned connected = 4;        ///< XenbusStateConnected
 
 /// The parts of a disk's check result: active features, problems, and possible improvements.
 struct disk_notes {
@@ -137,7 +138,7 @@ void quote_nodes(const disk_facts& disk, check_result& result) {
 check_result judge_disk(const guest_snapshot& snapshot, const disk_facts& disk) {
   check_result result{.id = "disk-" + disk.name};
   if (disk.front.empty() || disk.back.empty()) {
-    result.summary = fmt::format("{}: the negotiated features cannot be determined", disk.name);
+    result.summary = disk.name + ": the negotiated features cannot be determined";
     cite(result, disk.path,
          disk.front.empty() ? "the frontend's nodes cannot be read"
                             : "the backend's nodes cannot be read");
@@ -147,15 +148,13 @@ check_result judge_disk(const guest_snapshot& snapshot, const disk_facts& disk) 
     if (!snapshot.from.store.problem.empty()) result.remedy = snapshot.from.store.problem;
     return result;
   }
-  constexpr unsigned connected = 4;  // XenbusStateConnected
   if (const auto state = number_in(disk.front, "state"); state != connected) {
-    result.verdict = disk.kernel_drives ? health::fail : health::pass;
-    result.summary =
-        fmt::format("{} is not connected{}", disk.name, disk.kernel_drives ? "" : ": not in use");
     cite(result, disk.path + "/state", fmt::format("{}", state));
     if (disk.kernel_drives)
-      result.remedy =
-          "look for blkfront in the kernel's log, and check that the backend is running";
+      conclude(result, health::fail, disk.name + " is not connected",
+               "look for blkfront in the kernel's log, and check that the backend is running");
+    else
+      conclude(result, health::pass, disk.name + " is not connected: not in use");
     return result;
   }
   disk_notes notes;
@@ -167,16 +166,15 @@ check_result judge_disk(const guest_snapshot& snapshot, const disk_facts& disk) 
     note_flush(disk, notes);
     note_discard(disk, notes);
   }
-  result.verdict = notes.problems.empty() ? health::pass : health::warn;
-  result.summary = notes.problems.empty()
-                       ? fmt::format("{}: {}", disk.name, joined(notes.active))
-                       : fmt::format("{}: {}", disk.name, joined(notes.problems));
-  if (!notes.problems.empty())
-    result.remedy =
-        "set xen_blkfront's parameters on the kernel's command line; they take effect when a "
-        "disk is attached";
-  else if (!notes.improvements.empty())
-    result.remedy = "possible improvements: " + joined(notes.improvements);
+  if (!notes.problems.empty()) {
+    conclude(result, health::warn, fmt::format("{}: {}", disk.name, joined(notes.problems)),
+             "set xen_blkfront's parameters on the kernel's command line; they take effect when a "
+             "disk is attached");
+  } else {
+    conclude(result, health::pass, fmt::format("{}: {}", disk.name, joined(notes.active)));
+    if (!notes.improvements.empty())
+      result.remedy = "possible improvements: " + joined(notes.improvements);
+  }
   quote_nodes(disk, result);
   if (const auto* line = snapshot.log.find_last(fmt::format("blkfront: {}:", disk.name)))
     cite(result, "kernel log", *line);
@@ -186,7 +184,6 @@ check_result judge_disk(const guest_snapshot& snapshot, const disk_facts& disk) 
 /// A backend without a write cache publishes 0. A backend that publishes no such node may have a
 /// cache that the guest cannot flush. Most backends publish the node when they connect.
 bool lacks_flush(const disk_facts& disk) {
-  constexpr unsigned connected = 4;  // XenbusStateConnected
   const auto mode = disk.back.find("mode");
   return number_in(disk.front, "state") == connected && !disk.back.empty() &&
          !disk.back.contains("feature-flush-cache") && !disk.back.contains("feature-barrier") &&
@@ -194,15 +191,15 @@ bool lacks_flush(const disk_facts& disk) {
 }
 
 check_result judge_missing_flush(const disk_facts& disk) {
-  check_result result{.id = "flush-" + disk.name, .verdict = health::warn};
-  result.summary = fmt::format(
-      "{}: the backend offers neither flush nor barrier: a file system on this disk cannot make "
-      "its journal durable, and a crash of the backend's host may lose acknowledged writes",
-      disk.name);
+  check_result result{.id = "flush-" + disk.name};
+  conclude(result, health::warn,
+           disk.name +
+               ": the backend offers neither flush nor barrier: a file system on this disk cannot "
+               "make its journal durable, and a crash of the backend's host may lose acknowledged "
+               "writes",
+           "use a backend that offers feature-flush-cache, or storage without a volatile cache");
   cite(result, disk.backend + "/feature-flush-cache", "absent");
   cite(result, disk.backend + "/feature-barrier", "absent");
-  result.remedy =
-      "use a backend that offers feature-flush-cache, or storage without a volatile cache";
   return result;
 }
 

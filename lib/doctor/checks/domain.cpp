@@ -5,26 +5,23 @@ namespace xenpv::doctor {
 namespace {
 
 check_result elsewhere(const guest_snapshot& snapshot) {
-  check_result out{.id = "domain", .verdict = health::unknown};
-  out.summary =
+  check_result out{.id = "domain"};
+  conclude(
+      out, health::unknown,
       snapshot.hypervisor_elsewhere.empty()
           ? "not a Xen domain: bare metal, or a hypervisor that does not identify itself"
-          : fmt::format("not a Xen domain: the hypervisor is {}", snapshot.hypervisor_elsewhere);
+          : "not a Xen domain: the hypervisor is " + snapshot.hypervisor_elsewhere,
+      "only checks that apply to any machine were run; --root DIR checks a capture of a guest");
   cite(out, "/sys/hypervisor/type", "absent or not \"xen\"");
   if (!snapshot.hypervisor_elsewhere.empty())
     cite(out, "CPUID 0x40000000", snapshot.hypervisor_elsewhere);
-  out.remedy =
-      "only checks that apply to any machine were run; --root DIR checks a capture of a guest";
   return out;
 }
 
 }  // namespace
 
 void check_domain(const guest_snapshot& snapshot, check_results& out) {
-  if (!snapshot.on_xen()) {
-    out.push_back(elsewhere(snapshot));
-    return;
-  }
+  if (!snapshot.on_xen()) return out.push_back(elsewhere(snapshot));
   const auto& guest = snapshot.from.guest;
   check_result result{.id = "domain", .verdict = health::pass};
   const auto type = to_string(guest.type);
@@ -38,10 +35,9 @@ void check_domain(const guest_snapshot& snapshot, check_results& out) {
   if (guest.xen_version) cite(result, "/sys/hypervisor/version", *guest.xen_version);
   if (guest.is_control_domain) cite(result, "/proc/xen/capabilities", "control_d");
   if (guest.type == xen::guest_type::unknown) {
-    result.verdict = health::unknown;
-    result.summary = "a Xen domain, but the kernel does not report its type";
+    conclude(result, health::unknown, "a Xen domain, but the kernel does not report its type",
+             "Linux 4.13 or newer reports it");
     result.evidence.front().value = "absent or unknown";
-    result.remedy = "Linux 4.13 or newer reports it";
   }
   out.push_back(std::move(result));
 }

@@ -2,6 +2,7 @@
 // shared.
 #include <algorithm>
 #include <cerrno>
+#include <functional>
 
 #include "doctor/checks.hpp"
 
@@ -14,8 +15,7 @@ constexpr const char* trial_source = "probe: a page shared with domain 0, then r
 /// "xenpv-disk (310) 512, qemu (77) 11": largest first.
 std::string holders_text(const grant_use& use, std::uint64_t grant_holder::*pages) {
   auto all = use.holders;
-  std::sort(all.begin(), all.end(),
-            [pages](const grant_holder& a, const grant_holder& b) { return a.*pages > b.*pages; });
+  std::ranges::sort(all, std::ranges::greater(), pages);
   std::string out;
   for (std::size_t i = 0; i < all.size() && i < 4 && all[i].*pages > 0; ++i)
     out +=
@@ -36,40 +36,35 @@ void judge_gntalloc(const grant_use& use, check_result& result) {
   const auto shared = use.shared();
   const bool is_full = use.trial && !use.trial->worked && use.trial->error == ENOSPC;
   if (is_full) {
-    result.verdict = health::fail;
-    result.summary =
-        fmt::format("the limit of {} pages is reached: no process can share another page", limit);
-    result.remedy = remedy_for_limit(limit);
+    conclude(
+        result, health::fail,
+        fmt::format("the limit of {} pages is reached: no process can share another page", limit),
+        remedy_for_limit(limit));
   } else if (use.trial && !use.trial->worked) {
-    result.verdict = health::fail;
-    result.summary = "sharing a page fails";
-    result.remedy = use.trial->problem;
+    conclude(result, health::fail, "sharing a page fails", use.trial->problem);
   } else if (limit > 0 && shared * 10 >= limit * 8) {
-    result.verdict = health::warn;
-    result.summary = fmt::format("{} of {} pages are shared", shared, limit);
-    result.remedy = remedy_for_limit(limit);
+    conclude(result, health::warn, fmt::format("{} of {} pages are shared", shared, limit),
+             remedy_for_limit(limit));
   } else if (!use.trial) {
-    result.summary = fmt::format(
-        "at least {} of {} pages are shared; whether another page can be shared was not tested",
-        shared, limit);
-    result.remedy = "run as root, in the guest itself";
+    conclude(
+        result, health::unknown,
+        fmt::format(
+            "at least {} of {} pages are shared; whether another page can be shared was not tested",
+            shared, limit),
+        "run as root, in the guest itself");
   } else {
-    result.verdict = health::pass;
-    result.summary =
-        fmt::format("{} of {} pages are shared, and another page can be shared", shared, limit);
+    conclude(
+        result, health::pass,
+        fmt::format("{} of {} pages are shared, and another page can be shared", shared, limit));
   }
 }
 
 void check_gntalloc(const guest_snapshot& snapshot, check_results& out) {
-  check_result result{.id = "gntalloc"};
   const auto& use = snapshot.grants;
-  if (!use.gntalloc_limit) {
-    result.summary = "processes cannot share pages: the module is not loaded";
-    cite(result, limit_file, "absent");
-    result.remedy = "modprobe xen-gntalloc";
-    out.push_back(std::move(result));
-    return;
-  }
+  if (!use.gntalloc_limit)
+    return add_unknown(out, "gntalloc", "processes cannot share pages: the module is not loaded",
+                       {limit_file, "absent"}, "modprobe xen-gntalloc");
+  check_result result{.id = "gntalloc"};
   judge_gntalloc(use, result);
   cite(result, limit_file, fmt::format("{}", *use.gntalloc_limit));
   cite(result, "/proc/*/maps of /dev/xen/gntalloc, pages",
@@ -79,16 +74,13 @@ void check_gntalloc(const guest_snapshot& snapshot, check_results& out) {
 }
 
 void check_gntdev(const guest_snapshot& snapshot, check_results& out) {
-  check_result result{.id = "gntdev"};
   constexpr const char* file = "/sys/module/xen_gntdev/parameters/limit";
   const auto& use = snapshot.grants;
-  if (!use.gntdev_limit) {
-    result.summary = "processes cannot map pages of other domains: the module is not loaded";
-    cite(result, file, "absent");
-    result.remedy = "modprobe xen-gntdev; only backends and device models require it";
-    out.push_back(std::move(result));
-    return;
-  }
+  if (!use.gntdev_limit)
+    return add_unknown(
+        out, "gntdev", "processes cannot map pages of other domains: the module is not loaded",
+        {file, "absent"}, "modprobe xen-gntdev; only backends and device models require it");
+  check_result result{.id = "gntdev"};
   cite(result, file, fmt::format("{}", *use.gntdev_limit));
   cite(result, "/proc/*/maps of /dev/xen/gntdev, pages", holders_text(use, &grant_holder::mapped));
   std::uint64_t most = 0;

@@ -24,61 +24,48 @@ ipi_rows rows_of(const channels::inventory& all) {
   return out;
 }
 
-std::uint64_t total_of(const channels::interrupt_table& table, std::string_view label) {
-  const auto* row = table.find(label);
-  return row == nullptr ? 0 : row->total();
-}
-
 void judge_counts(const ipi_rows& pv, std::uint64_t all_resched, std::uint64_t all_calls,
                   check_result& result) {
   // The rows are not read atomically, so a small difference is tolerated.
   const auto all = all_resched + all_calls;
   const auto ours = pv.resched + pv.calls;
   const auto share = all == 0 ? 1.0 : static_cast<double>(ours) / static_cast<double>(all);
-  result.verdict = share >= 0.99 ? health::pass : health::warn;
-  result.summary =
-      share >= 0.99
-          ? fmt::format("all {} IPIs since boot went through the hypervisor", ours)
-          : fmt::format("of {} IPIs since boot, {} went through the hypervisor", all, ours);
-  if (share < 0.99)
-    result.remedy =
-        "the other IPIs used the APIC, either early during boot or because the kernel uses both";
+  if (share >= 0.99)
+    return conclude(result, health::pass,
+                    fmt::format("all {} IPIs since boot went through the hypervisor", ours));
+  conclude(
+      result, health::warn,
+      fmt::format("of {} IPIs since boot, {} went through the hypervisor", all, ours),
+      "the other IPIs used the APIC, either early during boot or because the kernel uses both");
 }
 
 void judge_native(const guest_snapshot& snapshot, check_result& result) {
-  const bool assisted = snapshot.cpuid && (snapshot.cpuid->apic_access_is_virtual ||
-                                           snapshot.cpuid->x2apic_is_virtual);
-  result.verdict = assisted ? health::pass : health::warn;
-  result.summary = assisted ? "IPIs use the APIC, which this processor virtualizes"
-                            : "IPIs use an emulated APIC: each one causes several VM exits";
-  if (!assisted)
-    result.remedy = snapshot.channels.delivery == channels::upcall::pci_interrupt
-                        ? "PV IPIs require the callback vector: see row upcall"
-                        : "PV IPIs require a kernel with CONFIG_XEN_PVHVM_SMP and without xen_nopv";
+  if (snapshot.cpuid &&
+      (snapshot.cpuid->apic_access_is_virtual || snapshot.cpuid->x2apic_is_virtual))
+    return conclude(result, health::pass, "IPIs use the APIC, which this processor virtualizes");
+  conclude(result, health::warn, "IPIs use an emulated APIC: each one causes several VM exits",
+           snapshot.channels.delivery == channels::upcall::pci_interrupt
+               ? "PV IPIs require the callback vector: see row upcall"
+               : "PV IPIs require a kernel with CONFIG_XEN_PVHVM_SMP and without xen_nopv");
 }
 
 }  // namespace
 
 void check_ipis(const guest_snapshot& snapshot, check_results& out) {
+  if (lacks_interrupts(snapshot, "ipi", "how IPIs are delivered cannot be determined", out)) return;
   check_result result{.id = "ipi"};
-  if (lacks_interrupts(snapshot, "how IPIs are delivered cannot be determined", result, out))
-    return;
-  const auto& table = *snapshot.from.interrupts.value;
   const auto pv = rows_of(snapshot.channels);
-  const auto res = total_of(table, "RES");
-  const auto cal = total_of(table, "CAL");
+  const auto res = total_of(snapshot, "RES");
+  const auto cal = total_of(snapshot, "CAL");
   if (snapshot.online.size() < 2) {
-    result.verdict = health::pass;
-    result.summary = "one CPU: no IPIs";
+    conclude(result, health::pass, "one CPU: no IPIs");
   } else if (pv.cpus.size() >= snapshot.online.size()) {
     judge_counts(pv, res, cal, result);
   } else if (pv.cpus.empty()) {
     judge_native(snapshot, result);
   } else {
-    result.verdict = health::fail;
-    result.summary = fmt::format("only CPUs {} have PV IPIs", cpus_text(pv.cpus));
-    result.remedy =
-        "look in the kernel's log for errors near \"installing Xen timer\" and about SMP";
+    conclude(result, health::fail, fmt::format("only CPUs {} have PV IPIs", cpus_text(pv.cpus)),
+             "look in the kernel's log for errors near \"installing Xen timer\" and about SMP");
   }
   cite(result, "/proc/interrupts resched*",
        pv.cpus.empty() ? "absent" : fmt::format("{}", pv.resched));

@@ -22,23 +22,19 @@ std::string holders_text(const std::vector<channels::port_holder>& holders) {
 
 void check_migration(const guest_snapshot& snapshot, check_results& out) {
   if (snapshot.from.guest.is_control_domain) return;
-  check_result result{.id = "migration"};
-  if (!snapshot.cpuid) {
-    result.summary = "whether the guest was migrated or restored cannot be determined";
-    cite(result, "CPUID base+3 EDX (incarnation)",
-         snapshot.is_capture ? "not in the capture" : "not available on this processor");
-    result.remedy = snapshot.is_capture ? "run xenpv-doctor in the guest itself"
-                                        : "only x86 guests have this counter";
-    out.push_back(std::move(result));
-    return;
-  }
+  constexpr const char* source = "CPUID base+3 EDX (incarnation)";
+  if (!snapshot.cpuid)
+    return add_unknown(
+        out, "migration", "whether the guest was migrated or restored cannot be determined",
+        {source, snapshot.is_capture ? "not in the capture" : "not available on this processor"},
+        snapshot.is_capture ? "run xenpv-doctor in the guest itself"
+                            : "only x86 guests have this counter");
+  check_result result{.id = "migration", .verdict = health::pass};
   const auto incarnation = snapshot.cpuid->incarnation;
-  cite(result, "CPUID base+3 EDX (incarnation)", fmt::format("{}", incarnation));
-  result.verdict = health::pass;
+  cite(result, source, fmt::format("{}", incarnation));
   if (incarnation <= incarnation_when_built) {
     result.summary = "never migrated or restored since it was built";
-    out.push_back(std::move(result));
-    return;
+    return out.push_back(std::move(result));
   }
   const auto times = incarnation - incarnation_when_built;
   cite(result, "/proc/*/fd of /dev/xen/evtchn", holders_text(snapshot.from.holders));
@@ -46,14 +42,13 @@ void check_migration(const guest_snapshot& snapshot, check_results& out) {
     result.summary =
         fmt::format("migrated or restored {} times; no process has /dev/xen/evtchn open", times);
   } else {
-    result.verdict = health::warn;
-    result.summary =
+    conclude(
+        result, health::warn,
         fmt::format("migrated or restored {} times, and {} processes have /dev/xen/evtchn open",
-                    times, snapshot.from.holders.size());
-    result.remedy =
+                    times, snapshot.from.holders.size()),
         "event channels opened before the restore are dead, and closing them triggers a kernel "
         "BUG. xenpv's programs keep theirs open in a helper process, the custodian; leave other "
-        "programs running until the guest is shut down";
+        "programs running until the guest is shut down");
   }
   out.push_back(std::move(result));
 }

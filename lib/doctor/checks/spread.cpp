@@ -30,8 +30,7 @@ movable movable_of(const channels::inventory& all) {
   for (const auto& channel : all.channels) {
     if (!channel.can_move()) continue;
     ++out.channels;
-    for (std::size_t i = 0; i < channel.counts.size() && i < out.events.size(); ++i)
-      out.events[i] += channel.counts[i];
+    channels::add_counts(out.events, channel.counts);
     // Uses the allowed CPUs, which the user sets, because the kernel may have chosen the effective
     // CPU.
     const auto& allowed = channel.allowed;
@@ -44,13 +43,6 @@ movable movable_of(const channels::inventory& all) {
   out.allowed_cpus.erase(std::unique(out.allowed_cpus.begin(), out.allowed_cpus.end()),
                          out.allowed_cpus.end());
   return out;
-}
-
-std::uint64_t sum_of(const std::vector<std::uint64_t>& events) {
-  std::uint64_t sum = 0;
-  for (const auto count : events)
-    sum += count;
-  return sum;
 }
 
 /// The share of the busiest CPU's events that the balancer could move away, 0 to 1.
@@ -74,7 +66,7 @@ double gain_of_moving(const channels::inventory& all) {
 
 void judge_movable(const guest_snapshot& snapshot, const movable& candidates,
                    check_result& result) {
-  const auto total = sum_of(candidates.events);
+  const auto total = channels::sum_of(candidates.events);
   const auto busiest = std::max_element(candidates.events.begin(), candidates.events.end());
   const auto busiest_cpu =
       snapshot.channels.cpus[static_cast<std::size_t>(busiest - candidates.events.begin())];
@@ -82,13 +74,12 @@ void judge_movable(const guest_snapshot& snapshot, const movable& candidates,
   result.verdict = health::pass;
   if (candidates.affinities_known && candidates.allowed_cpus.size() == 1 &&
       candidates.channels > 1) {
-    result.verdict = health::warn;
-    result.summary = fmt::format("all {} movable event channels are restricted to CPU {}",
-                                 candidates.channels, candidates.allowed_cpus.front());
-    result.remedy = fmt::format(
-        "for i in /proc/irq/*/smp_affinity_list; do echo {} > $i; done; then "
-        "xenpv-evtchn balance --apply",
-        cpus_text(snapshot.online));
+    conclude(result, health::warn,
+             fmt::format("all {} movable event channels are restricted to CPU {}",
+                         candidates.channels, candidates.allowed_cpus.front()),
+             fmt::format("for i in /proc/irq/*/smp_affinity_list; do echo {} > $i; done; then "
+                         "xenpv-evtchn balance --apply",
+                         cpus_text(snapshot.online)));
   } else if (total < enough_events) {
     result.summary = fmt::format(
         "{} event channels are movable; {} events are too few to judge their distribution",
@@ -97,10 +88,10 @@ void judge_movable(const guest_snapshot& snapshot, const movable& candidates,
              share > uneven && gain > worth_moving) {
     cite(result, "xenpv-evtchn balance",
          fmt::format("would move {} of its events", share_text(gain)));
-    result.verdict = health::warn;
-    result.summary = fmt::format("{} of the events of {} movable event channels went to CPU {}",
-                                 share_text(share), candidates.channels, busiest_cpu);
-    result.remedy = "xenpv-evtchn balance shows which channels to move; --apply moves them";
+    conclude(result, health::warn,
+             fmt::format("{} of the events of {} movable event channels went to CPU {}",
+                         share_text(share), candidates.channels, busiest_cpu),
+             "xenpv-evtchn balance shows which channels to move; --apply moves them");
   } else if (share > uneven) {
     result.summary = fmt::format(
         "{} of the events of movable channels went to CPU {}, but moving channels would change "
@@ -122,13 +113,11 @@ void check_spread(const guest_snapshot& snapshot, check_results& out) {
   const auto candidates = movable_of(snapshot.channels);
   const auto all = snapshot.channels.events_per_cpu();
   if (snapshot.online.size() < 2 || candidates.channels == 0) {
-    result.verdict = health::pass;
-    result.summary =
-        candidates.channels == 0 ? "no event channel can move" : "one CPU: nothing to spread";
+    conclude(result, health::pass,
+             candidates.channels == 0 ? "no event channel can move" : "one CPU: nothing to spread");
   } else if (snapshot.channels.delivery == channels::upcall::pci_interrupt) {
-    result.verdict = health::fail;
-    result.summary = "all events go to one CPU and cannot move";
-    result.remedy = "spreading events requires a callback vector: see row upcall";
+    conclude(result, health::fail, "all events go to one CPU and cannot move",
+             "spreading events requires a callback vector: see row upcall");
   } else {
     judge_movable(snapshot, candidates, result);
   }

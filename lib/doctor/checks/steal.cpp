@@ -1,7 +1,5 @@
 // Stolen time since boot: the time during which a vCPU was ready to run but the hypervisor did not
 // run it.
-#include <algorithm>
-
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {
@@ -18,14 +16,10 @@ double share_of(const probe::cpu_time& time) {
 }  // namespace
 
 void check_steal(const guest_snapshot& snapshot, check_results& out) {
+  if (snapshot.cpu_times.empty())
+    return add_unknown(out, "steal", "stolen time cannot be determined", unreadable("/proc/stat"),
+                       "mount /proc");
   check_result result{.id = "steal"};
-  if (snapshot.cpu_times.empty()) {
-    result.summary = "stolen time cannot be determined";
-    result.evidence.push_back(unreadable("/proc/stat"));
-    result.remedy = "mount /proc";
-    out.push_back(std::move(result));
-    return;
-  }
   double worst = 0;
   unsigned cpu = snapshot.cpu_times.front().cpu;
   std::string ticks;

@@ -10,13 +10,6 @@ constexpr const char* pv_timer = "xen";
 /// TIMER_SLOP in arch/x86/xen/time.c until Linux 6.x: shorter timers are late by design.
 constexpr std::uint64_t old_slop_ns = 100'000;
 
-/// Row LOC: interrupts from the (emulated) APIC timer.
-std::uint64_t local_timer_interrupts(const guest_snapshot& snapshot) {
-  const auto* row =
-      snapshot.from.interrupts.value ? snapshot.from.interrupts.value->find("LOC") : nullptr;
-  return row == nullptr ? 0 : row->total();
-}
-
 void quote_rows(const guest_snapshot& snapshot, check_result& result) {
   if (!snapshot.from.interrupts.value) return;
   std::string rows;
@@ -35,12 +28,10 @@ void quote_rows(const guest_snapshot& snapshot, check_result& result) {
 std::vector<unsigned> without_device(const guest_snapshot& snapshot, std::string& others) {
   std::vector<unsigned> out;
   for (const auto cpu : snapshot.online) {
-    const auto event = std::find_if(
-        snapshot.clock.events.begin(), snapshot.clock.events.end(),
-        [cpu](const probe::clock_event& candidate) { return candidate.number == cpu; });
-    if (event != snapshot.clock.events.end() && event->device == pv_timer) continue;
-    out.push_back(cpu);
+    const auto event = std::ranges::find(snapshot.clock.events, cpu, &probe::clock_event::number);
     const auto device = event == snapshot.clock.events.end() ? std::string("none") : event->device;
+    if (device == pv_timer) continue;
+    out.push_back(cpu);
     if (others.find(device) == std::string::npos) others += (others.empty() ? "" : ", ") + device;
   }
   return out;
@@ -52,9 +43,10 @@ void judge_devices(const guest_snapshot& snapshot, check_result& result) {
   constexpr const char* source = "/sys/devices/system/clockevents/clockevent*/current_device";
   if (without.empty()) {
     cite(result, source, fmt::format("{} on CPUs {}", pv_timer, cpus_text(snapshot.online)));
-    result.verdict = health::pass;
-    result.summary = fmt::format("the PV timer drives all {} CPUs", snapshot.online.size());
-    if (const auto local = local_timer_interrupts(snapshot); local > 0) {
+    conclude(result, health::pass,
+             fmt::format("the PV timer drives all {} CPUs", snapshot.online.size()));
+    // Interrupts from the (emulated) APIC timer.
+    if (const auto local = total_of(snapshot, "LOC"); local > 0) {
       result.verdict = health::warn;
       result.summary +=
           fmt::format(", but {} interrupts came from the APIC timer since boot", local);
@@ -64,15 +56,16 @@ void judge_devices(const guest_snapshot& snapshot, check_result& result) {
     }
     return;
   }
-  result.verdict = health::fail;
-  result.summary = fmt::format(
-      "CPUs {} use the timer '{}' instead of the PV timer: the hypervisor emulates each tick",
-      cpus_text(without), others);
+  conclude(
+      result, health::fail,
+      fmt::format(
+          "CPUs {} use the timer '{}' instead of the PV timer: the hypervisor emulates each tick",
+          cpus_text(without), others),
+      snapshot.channels.delivery == channels::upcall::pci_interrupt
+          ? "the PV timer requires the callback vector: see row upcall"
+          : "look for \"installing Xen timer\" in the kernel's log");
   cite(result, source, fmt::format("{} on CPUs {}", others, cpus_text(without)));
   if (const auto* line = snapshot.log.find("disable pv timer")) cite(result, "kernel log", *line);
-  result.remedy = snapshot.channels.delivery == channels::upcall::pci_interrupt
-                      ? "the PV timer requires the callback vector: see row upcall"
-                      : "look for \"installing Xen timer\" in the kernel's log";
 }
 
 /// Cites the hypercall that sets the timer; Xen before 3.4 requires the old one.
@@ -92,12 +85,11 @@ void quote_call(const guest_snapshot& snapshot, check_result& result) {
 }
 
 void check_slop(const guest_snapshot& snapshot, check_results& out) {
-  check_result result{.id = "timer-slop"};
   for (const auto& device : snapshot.clock.timer_devices) {
     if (!device.cpu || device.name != pv_timer || !device.min_delta_ns) continue;
+    check_result result{.id = "timer-slop", .verdict = health::pass};
     cite(result, fmt::format("/proc/timer_list CPU {} min_delta_ns", *device.cpu),
          fmt::format("{}", *device.min_delta_ns));
-    result.verdict = health::pass;
     result.summary =
         fmt::format("the minimum delay of the PV timer is {} ns", *device.min_delta_ns);
     if (*device.min_delta_ns >= old_slop_ns) {
@@ -108,27 +100,20 @@ void check_slop(const guest_snapshot& snapshot, check_results& out) {
       result.remedy =
           "if shorter timers matter, add xen_timer_slop=1000 (ns) to the kernel's command line";
     }
-    out.push_back(std::move(result));
-    return;
+    return out.push_back(std::move(result));
   }
   if (!snapshot.clock.timer_devices.empty()) return;  // no PV timer: reported above
-  result.summary = "the minimum delay of the PV timer cannot be determined";
-  result.evidence.push_back(unreadable("/proc/timer_list"));
-  result.remedy = "run as root";
-  out.push_back(std::move(result));
+  add_unknown(out, "timer-slop", "the minimum delay of the PV timer cannot be determined",
+              unreadable("/proc/timer_list"), "run as root");
 }
 
 }  // namespace
 
 void check_timer(const guest_snapshot& snapshot, check_results& out) {
+  if (snapshot.clock.events.empty())
+    return add_unknown(out, "timer", "the CPUs' timer cannot be determined",
+                       unreadable("/sys/devices/system/clockevents"), "mount sysfs");
   check_result result{.id = "timer"};
-  if (snapshot.clock.events.empty()) {
-    result.summary = "the CPUs' timer cannot be determined";
-    result.evidence.push_back(unreadable("/sys/devices/system/clockevents"));
-    result.remedy = "mount sysfs";
-    out.push_back(std::move(result));
-    return;
-  }
   judge_devices(snapshot, result);
   quote_rows(snapshot, result);
   quote_call(snapshot, result);

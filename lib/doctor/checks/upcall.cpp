@@ -1,8 +1,6 @@
 // How events are delivered to the guest: through the PV callback, a vector on each vCPU, or a
 // single PCI interrupt on CPU 0 for all vCPUs. With the PCI interrupt, event channels are hardly
 // better than an emulated device.
-#include <algorithm>
-
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {
@@ -25,27 +23,25 @@ void judge_vector(const guest_snapshot& snapshot, const channels::interrupt_tabl
   std::vector<unsigned> without_events;
   for (std::size_t i = 0; i < row->counts.size(); ++i)
     if (row->counts[i] == 0) without_events.push_back(table.cpus[i]);
-  result.verdict = without_events.empty() ? health::pass : health::warn;
-  result.summary = "events arrive through a callback vector on each vCPU";
-  if (without_events.empty()) return;
-  result.summary = fmt::format("a callback vector is in use, but no event has arrived on CPU {}",
-                               cpus_text(without_events));
-  result.remedy =
-      "a vCPU that receives no events has neither a PV timer nor PV IPIs: check its timer row in "
-      "/proc/interrupts";
+  if (without_events.empty())
+    return conclude(result, health::pass, "events arrive through a callback vector on each vCPU");
+  conclude(result, health::warn,
+           fmt::format("a callback vector is in use, but no event has arrived on CPU {}",
+                       cpus_text(without_events)),
+           "a vCPU that receives no events has neither a PV timer nor PV IPIs: check its timer row "
+           "in /proc/interrupts");
 }
 
 void judge_pci(const guest_snapshot& snapshot, const channels::interrupt_table& table,
                check_result& result) {
-  result.verdict = health::fail;
-  result.summary =
-      "events arrive through a PCI interrupt: all on one CPU, without PV timers or PV IPIs";
+  conclude(result, health::fail,
+           "events arrive through a PCI interrupt: all on one CPU, without PV timers or PV IPIs",
+           remedy_for_pci(snapshot));
   cite(result, "/proc/interrupts HYP", "absent");
   for (const auto& row : table.rows)
     if (row.name().find("xen-platform-pci") != std::string::npos)
       cite(result, "/proc/interrupts xen-platform-pci", counts_text(row.counts));
   if (snapshot.was_booted_with(disable_option)) cite(result, "/proc/cmdline", disable_option);
-  result.remedy = remedy_for_pci(snapshot);
 }
 
 /// Linux 6.0 and newer request a vector for each vCPU if CPUID offers it, but do not log this. The
@@ -64,20 +60,18 @@ void check_per_vcpu(const guest_snapshot& snapshot, check_results& out) {
     cite(result, "/sys/devices/system/cpu/hotplug/states",
          has_state ? state : fmt::format("no {}", state));
   if (has_state) {
-    result.verdict = health::pass;
-    result.summary = "each vCPU has its own upcall vector (HVMOP_set_evtchn_upcall_vector)";
+    conclude(result, health::pass,
+             "each vCPU has its own upcall vector (HVMOP_set_evtchn_upcall_vector)");
   } else if (snapshot.cpuid && !snapshot.cpuid->has_upcall_vector) {
-    result.verdict = health::pass;
-    result.summary =
-        "this Xen offers no per-vCPU upcall vectors: all vCPUs share one callback vector";
+    conclude(result, health::pass,
+             "this Xen offers no per-vCPU upcall vectors: all vCPUs share one callback vector");
   } else {
-    result.summary = snapshot.cpuid
-                         ? "Xen offers per-vCPU upcall vectors, but the kernel does not show "
-                           "whether it uses them"
-                         : "whether each vCPU has its own upcall vector cannot be determined";
-    result.remedy =
-        "Linux 6.0 or newer uses per-vCPU vectors if Xen offers them; no action is needed unless "
-        "events are slow in an HVM guest";
+    conclude(result, health::unknown,
+             snapshot.cpuid ? "Xen offers per-vCPU upcall vectors, but the kernel does not show "
+                              "whether it uses them"
+                            : "whether each vCPU has its own upcall vector cannot be determined",
+             "Linux 6.0 or newer uses per-vCPU vectors if Xen offers them; no action is needed "
+             "unless events are slow in an HVM guest");
   }
   out.push_back(std::move(result));
 }
@@ -85,13 +79,12 @@ void check_per_vcpu(const guest_snapshot& snapshot, check_results& out) {
 }  // namespace
 
 void check_upcall(const guest_snapshot& snapshot, check_results& out) {
+  if (lacks_interrupts(snapshot, "upcall", "event delivery cannot be determined", out)) return;
   check_result result{.id = "upcall"};
-  if (lacks_interrupts(snapshot, "event delivery cannot be determined", result, out)) return;
   const auto& table = *snapshot.from.interrupts.value;
   switch (snapshot.channels.delivery) {
     case channels::upcall::callback:
-      result.verdict = health::pass;
-      result.summary = "events arrive through the PV callback of each vCPU";
+      conclude(result, health::pass, "events arrive through the PV callback of each vCPU");
       cite(result, "/sys/hypervisor/guest_type", "PV");
       break;
     case channels::upcall::vector:
@@ -101,9 +94,10 @@ void check_upcall(const guest_snapshot& snapshot, check_results& out) {
       judge_pci(snapshot, table, result);
       break;
     case channels::upcall::unknown:
-      result.summary = "/proc/interrupts has neither row HYP nor an interrupt of xen-platform-pci";
+      conclude(result, health::unknown,
+               "/proc/interrupts has neither row HYP nor an interrupt of xen-platform-pci",
+               "this is normal on ARM; elsewhere, boot a kernel with CONFIG_XEN_PVHVM");
       cite(result, "/proc/interrupts", "no HYP, no xen-platform-pci");
-      result.remedy = "this is normal on ARM; elsewhere, boot a kernel with CONFIG_XEN_PVHVM";
       break;
   }
   const auto delivery = snapshot.channels.delivery;

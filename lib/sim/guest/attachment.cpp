@@ -18,13 +18,13 @@
 namespace xenpv::sim::guest {
 namespace {
 
-// Never destroyed: the C API may be called from other libraries' exit handlers.
+// Never destroyed: exit handlers of other libraries may call the C API.
 alignas(attachment) unsigned char storage[sizeof(attachment)];
 std::atomic<attachment*> instance{nullptr};
 std::mutex creation;
 
-/// Blocks SIGPIPE for this thread, and discards a SIGPIPE that this thread's write raised: write(2)
-/// on a pipe has no MSG_NOSIGNAL.
+/// Blocks SIGPIPE for this thread, and discards a SIGPIPE that this thread raised: write(2) on a
+/// pipe has no MSG_NOSIGNAL.
 class sigpipe_guard {
  public:
   sigpipe_guard() noexcept {
@@ -69,9 +69,9 @@ attachment* attachment::current() noexcept {
 }
 
 void attachment::forget_after_fork() noexcept {
-  // The host detects the parent's exit by the close of the parent's connection, so the child must
-  // not keep that connection open. Locks may be held by threads that do not exist in the child, so
-  // nothing is destroyed, only rebuilt.
+  // The host detects the exit of the parent when its connection closes, so the child must not keep
+  // that connection open. Locks may be held by threads that do not exist in the child, so do not
+  // destroy anything; only rebuild it.
   auto* old = instance.exchange(nullptr);
   new (&creation) std::mutex;
   if (old == nullptr) return;
@@ -114,7 +114,7 @@ bool attachment::connect() noexcept {
   state_ = static_cast<shared_state*>(memory);
   slot_ = static_cast<std::uint8_t>(hello.a);
   if (state_->magic == shared_magic && state_->size == sizeof(shared_state)) return true;
-  // The host is a different build: the layout of its tables may differ.
+  // The host is a different build and may have a different table layout.
   ::munmap(memory, sizeof(shared_state));
   errno = EPROTO;
   return false;

@@ -1,7 +1,7 @@
-// This process's connection to its simulated host, on which the rest of libxensim.so is built.
-// Created at the first use of a /dev/xen device, in the domain's directory (XENPV_SIM_DIR).
-// Thread-safe. After a fork, the child opens a new connection, as the C libraries require. Depends
-// only on the C library and the shared tables, because it is loaded into third-party programs.
+// The connection of this process to its simulated host. All of libxensim.so is built on it. Opened
+// at the first use of a /dev/xen device, in the domain directory (XENPV_SIM_DIR). Thread-safe.
+// After a fork, the child opens its own connection, as the C libraries require. Depends only on the
+// C library and the shared tables, because it is loaded into third-party programs.
 #pragma once
 
 #include <array>
@@ -18,7 +18,7 @@
 
 namespace xenpv::sim::guest {
 
-/// The host's reply. `error`: an errno; 0: success.
+/// A reply from the host. `error`: an errno; 0: success.
 struct host_answer {
   int error = 0;
   std::uint64_t a = 0;
@@ -42,8 +42,8 @@ class attachment final : public port_ring_writer {
   /// set.
   [[nodiscard]] int memory(std::uint8_t slot) noexcept;
 
-  /// Writes to a handle's ring through a descriptor that is requested once from the host. Never
-  /// raises SIGPIPE.
+  /// Writes to the ring of a handle through a cached descriptor, which the host provides on first
+  /// use. Never raises SIGPIPE.
   void write_port(std::uint16_t handle, std::uint32_t generation, std::uint32_t port) override;
 
  private:
@@ -62,8 +62,8 @@ class attachment final : public port_ring_writer {
   std::uint8_t slot_ = 0;
   std::mutex descriptors_mutex_;
   std::array<cached_descriptor, max_domains> memories_{};
-  /// generation << 32 | descriptor + 1. A descriptor stored here is only ever replaced with dup3(),
-  /// which keeps its number, so a sender that has just read the number never writes to an unrelated
+  /// generation << 32 | descriptor + 1. A descriptor in this table is replaced only with dup3(),
+  /// which keeps its number, so a sender that has just read the number cannot write to an unrelated
   /// file.
   std::array<std::atomic<std::uint64_t>, max_handles> wakers_{};
 };

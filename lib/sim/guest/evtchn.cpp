@@ -1,6 +1,6 @@
-// libxenevtchn's C ABI on the simulator. Ioctls become messages to the host; notify and unmask use
-// the shared tables; the descriptor is a pipe that returns port numbers as /dev/xen/evtchn does.
-// Not simulated: unmasking by write(2) on the descriptor; use xenevtchn_unmask().
+// The C ABI of libxenevtchn on the simulator. Ioctls become messages to the host; notify and unmask
+// use the shared tables; the descriptor is a pipe that returns port numbers like /dev/xen/evtchn.
+// Unmasking by write(2) on the descriptor is not simulated; use xenevtchn_unmask().
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,7 +31,7 @@ int fail(int error) {
   return -1;
 }
 
-/// Sends a control request. Returns a number, or -1 with errno set, as an ioctl wrapper does.
+/// Sends a control request. Like an ioctl wrapper, returns a number, or -1 with errno set.
 int request(control_op op, const xenevtchn_handle* handle, std::uint64_t b, std::uint64_t c = 0) {
   auto* host = attachment::current();
   if (host == nullptr) return -1;
@@ -88,8 +88,8 @@ xenevtchn_handle* xenevtchn_fdopen(xentoollog_logger*, int fd, unsigned open_fla
 int xenevtchn_close(xenevtchn_handle* handle) {
   if (handle == nullptr) return 0;
   const int result = ::close(handle->fd);
-  // Make the host check whether that was the last reference, so that the ports are free when this
-  // function returns.
+  // Make the host check for the last reference now, so that the ports are free when this function
+  // returns.
   (void)request(control_op::evtchn_closed, handle, 0);
   delete handle;
   return result;

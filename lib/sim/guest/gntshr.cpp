@@ -1,5 +1,6 @@
-// libxengnttab's gntshr functions on the simulator. Pages are allocated from the domain's memory
-// file, so that peers can map them. They stay granted until they are unshared or the process exits.
+// The gntshr functions of libxengnttab on the simulator. Pages are allocated from the memory file
+// of the domain, so that peers can map them. They stay granted until they are unshared or the
+// process exits.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -32,7 +33,7 @@ void* fail(int error) {
   return nullptr;
 }
 
-/// Shares and maps pages. Stores the host's id of the share in `id`.
+/// Shares and maps pages. Stores the ID of the share in `id`.
 void* share(uint32_t domid, int count, uint32_t* refs, int writable, std::uint32_t& id) {
   auto* host = attachment::current();
   if (host == nullptr) return nullptr;
@@ -62,8 +63,7 @@ void* share(uint32_t domid, int count, uint32_t* refs, int writable, std::uint32
 extern "C" {
 
 xengntshr_handle* xengntshr_open(xentoollog_logger*, unsigned) {
-  // libxengnttab opens gntalloc without O_CLOEXEC, unlike gntdev; programs can observe the
-  // difference.
+  // Like libxengnttab, open gntalloc without O_CLOEXEC, unlike gntdev: programs can observe this.
   return xenpv::sim::guest::open_grant_device(0);
 }
 

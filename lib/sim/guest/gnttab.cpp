@@ -1,6 +1,6 @@
-// libxengnttab's gnttab functions on the simulator. Foreign pages are mapped from the granting
-// domain's memory file. Grant copy reads the shared grant table and copies through the memory file,
-// without involving another process.
+// The gnttab functions of libxengnttab on the simulator. Foreign pages are mapped from the memory
+// file of the granting domain. Grant copy reads the shared grant table and copies through that
+// file, without involving another process.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -34,7 +34,7 @@ void* fail(int error) {
   return nullptr;
 }
 
-/// Maps (domain, ref) pairs. Stores the host's id of the mapping in `id`.
+/// Maps (domain, ref) pairs. Stores the ID of the mapping in `id`.
 void* map(const std::vector<std::uint32_t>& grants, int prot, std::uint32_t& id) {
   auto* host = attachment::current();
   if (host == nullptr) return nullptr;
@@ -113,7 +113,7 @@ int16_t copy_bytes(const copy_side& source, const copy_side& destination, std::s
              : int16_t{GNTST_general_error};
 }
 
-/// Returns false for a segment that makes gntdev reject the whole call before copying any segment.
+/// Returns false for a segment that makes gntdev reject the whole call before it copies anything.
 bool is_well_formed(const xengnttab_grant_copy_segment_t& segment) {
   constexpr unsigned both = GNTCOPY_source_gref | GNTCOPY_dest_gref;
   if ((segment.flags & both) == 0) return false;

@@ -1,12 +1,12 @@
-// The common part of gntalloc and gntdev handles on the simulator: a descriptor that never reports
-// an event, and the notices sent when a page is released (UNMAP_NOTIFY).
+// The common part of gntalloc and gntdev handles on the simulator: a descriptor that never becomes
+// ready, and the notices sent when a page is released (UNMAP_NOTIFY).
 #pragma once
 
 #include <cstdint>
 
 #include "sim/control_wire.hpp"
 
-/// The libxengnttab struct to which both xengnttab_handle and xengntshr_handle refer.
+/// The libxengnttab struct behind both xengnttab_handle and xengntshr_handle.
 struct xengntdev_handle {
   int fd;
 };
@@ -18,7 +18,7 @@ namespace xenpv::sim::guest {
 [[nodiscard]] xengntdev_handle* open_grant_device(int flags) noexcept;
 int close_grant_device(xengntdev_handle* handle) noexcept;
 
-/// Sends a notice to the host. `offset` and `port` are in the C API's format (-1: none). Returns an
+/// Sends a notice to the host. `offset` and `port` are as in the C API (-1: none). Returns an
 /// errno; 0: success.
 [[nodiscard]] int set_notice(control_op op, std::uint32_t id, std::uint32_t offset,
                              std::uint32_t port) noexcept;

@@ -10,7 +10,7 @@ namespace xenpv::sim::guest {
 
 void* map_pages(std::span<const page_source> pages, int protection) noexcept {
   const auto size = pages.size() * page_size;
-  // Reserve the whole range first, so that the pages are contiguous and no other thread maps memory
+  // Reserve the whole range first: the pages must be contiguous, and no other thread may map memory
   // between them.
   void* base = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED) return nullptr;

@@ -1,6 +1,5 @@
-// The memory mappings of this process that emulate mappings of gntalloc and gntdev. For each
-// address, a table stores the host's id and the size. One table per process and device;
-// thread-safe.
+// Mappings of this process that emulate gntalloc and gntdev mappings. A table stores the host ID
+// and the size of each mapping by its address. One table per process and device; thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +17,7 @@ struct page_source {
   std::uint32_t page = 0;
 };
 
-/// Maps the pages contiguously in the address space. Returns nullptr and sets errno on failure.
+/// Maps the pages at contiguous addresses. Returns nullptr and sets errno on failure.
 [[nodiscard]] void* map_pages(std::span<const page_source> pages, int protection) noexcept;
 
 class mapping_table {
@@ -28,7 +27,7 @@ class mapping_table {
     std::size_t pages = 0;
   };
   void insert(void* address, mapping entry);
-  /// Removes and returns the mapping if it starts at `address` and has `pages` pages.
+  /// Removes and returns the mapping at `address` if it has `pages` pages.
   [[nodiscard]] std::optional<mapping> take(void* address, std::size_t pages);
 
  private:

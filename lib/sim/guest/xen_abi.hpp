@@ -1,5 +1,5 @@
-// The prototypes of the functions that libxensim.so implements. Xen's headers do not declare C
-// linkage themselves.
+// Prototypes of the functions that libxensim.so implements. The Xen headers do not declare C
+// linkage.
 #pragma once
 
 extern "C" {

@@ -1,5 +1,5 @@
-// The guest side of the two-domain cases: sends orders, receives replies; and the fixture of cases
-// that need a peer.
+// The guest side of the two-domain cases: sends orders and receives replies. Also, the fixture of
+// the cases that need a peer.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -24,7 +24,7 @@ class peer_client {
   peer_reply ask(const Words&... words) {
     return send({to_word(words)...});
   }
-  /// For orders that must succeed; throws std::system_error with the peer's errno.
+  /// For orders that must succeed; throws std::system_error with the errno of the peer.
   template <class... Words>
   peer_reply must(const Words&... words) {
     return succeed(send({to_word(words)...}));
@@ -42,7 +42,7 @@ class peer_client {
   store_session store_;
 };
 
-/// Skips the case if no peer is announced. Each case gets a new worker without any resources.
+/// Skips the case if there is no peer. Each case gets a new worker without any resources.
 class peer_case : public testing::Test {
  protected:
   void SetUp() override;
@@ -50,7 +50,7 @@ class peer_case : public testing::Test {
   static constexpr std::uint32_t dom0 = 0;
   static constexpr std::uint32_t long_enough = 10'000;  ///< milliseconds
   peer_client& peer() { return *peer_; }
-  /// Lets the worker die without releasing anything, and waits for the next one.
+  /// Makes the worker exit without releasing anything, and waits for the next worker.
   void replace_worker();
 
  private:

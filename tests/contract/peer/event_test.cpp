@@ -12,7 +12,7 @@ constexpr std::uint32_t a_moment = 50;
 
 class peer_event : public peer_case {
  protected:
-  /// Makes a channel whose remote end the peer binds, and consumes its first event.
+  /// Creates a channel whose remote end is bound by the peer, and consumes its first event.
   void connect() {
     here_ = events_.bind_unbound(dom0);
     there_ = peer().must("bind", here_).number(0);
@@ -32,7 +32,7 @@ TEST_F(peer_event, starts_with_one_pending_event_at_the_binding_domain) {
   EXPECT_TRUE(events_.stays_quiet());
 }
 
-TEST_F(peer_event, travels_both_ways) {
+TEST_F(peer_event, is_delivered_in_both_directions) {
   connect();
   events_.notify(here_);
   EXPECT_EQ(peer().must("take", there_, long_enough).number(0), 1U);
@@ -40,10 +40,10 @@ TEST_F(peer_event, travels_both_ways) {
   EXPECT_EQ(events_.take(), here_);
 }
 
-TEST_F(peer_event, travels_both_ways_when_the_guest_does_the_binding) {
+TEST_F(peer_event, is_delivered_in_both_directions_if_the_guest_binds) {
   const auto there = peer().must("unbound").number(0);
   const auto here = events_.bind_interdomain(dom0, there);
-  ASSERT_EQ(events_.take(), here) << "the first event is the binder's";
+  ASSERT_EQ(events_.take(), here) << "the first event is delivered to the binding end";
   events_.unmask(here);
   events_.notify(here);
   EXPECT_EQ(peer().must("take", there, long_enough).number(0), 1U);
@@ -51,7 +51,7 @@ TEST_F(peer_event, travels_both_ways_when_the_guest_does_the_binding) {
   EXPECT_EQ(events_.take(), here);
 }
 
-TEST_F(peer_event, merges_while_the_peers_port_is_masked) {
+TEST_F(peer_event, is_merged_while_the_port_of_the_peer_is_masked) {
   connect();
   events_.notify(here_);
   ASSERT_EQ(peer().must("take", there_, long_enough).number(0), 1U);
@@ -64,7 +64,7 @@ TEST_F(peer_event, merges_while_the_peers_port_is_masked) {
   EXPECT_EQ(peer().must("take", there_, a_moment).number(0), 0U);
 }
 
-TEST_F(peer_event, merges_while_our_port_is_masked) {
+TEST_F(peer_event, is_merged_while_the_local_port_is_masked) {
   connect();
   peer().must("notify", there_, 1U);
   ASSERT_EQ(events_.take(), here_);
@@ -76,17 +76,17 @@ TEST_F(peer_event, merges_while_our_port_is_masked) {
   EXPECT_TRUE(events_.stays_quiet());
 }
 
-TEST_F(peer_event, refuses_a_port_that_waits_for_another_domain) {
+TEST_F(peer_event, cannot_be_bound_to_a_port_for_another_domain) {
   const auto here = events_.bind_unbound(self);
   EXPECT_EQ(peer().ask("bind", here).error, EINVAL);
 }
 
-TEST_F(peer_event, refuses_a_port_that_is_connected_already) {
+TEST_F(peer_event, cannot_be_bound_to_a_connected_port) {
   connect();
   EXPECT_EQ(peer().ask("bind", here_).error, EINVAL);
 }
 
-TEST_F(peer_event, makes_our_port_wait_again_when_the_peer_unbinds) {
+TEST_F(peer_event, leaves_the_local_port_unbound_when_the_peer_unbinds) {
   connect();
   peer().must("unbind", there_);
   EXPECT_EQ(attempt([&] { return xenevtchn_notify(events_.get(), here_); }), succeeded)
@@ -98,28 +98,28 @@ TEST_F(peer_event, makes_our_port_wait_again_when_the_peer_unbinds) {
   EXPECT_EQ(peer().must("take", again, long_enough).number(0), 1U);
 }
 
-TEST_F(peer_event, is_dropped_silently_at_the_peer_after_we_unbind) {
+TEST_F(peer_event, is_silently_dropped_at_the_peer_after_unbind) {
   connect();
   events_.unbind(here_);
   EXPECT_EQ(peer().ask("notify", there_, 1U).error, 0);
   EXPECT_TRUE(events_.stays_quiet());
 }
 
-TEST_F(peer_event, makes_our_port_wait_again_when_the_peer_dies) {
+TEST_F(peer_event, leaves_the_local_port_unbound_when_the_peer_dies) {
   connect();
   replace_worker();
   EXPECT_EQ(attempt([&] { return xenevtchn_notify(events_.get(), here_); }), succeeded);
   EXPECT_TRUE(comes_true([&] { return peer().ask("bind", here_).error == 0; }));
 }
 
-TEST_F(peer_event, keeps_the_event_of_a_peer_that_died) {
+TEST_F(peer_event, stays_pending_after_the_death_of_the_peer) {
   connect();
   peer().must("notify", there_, 1U);
   replace_worker();
   EXPECT_EQ(events_.take(), here_);
 }
 
-TEST_F(peer_event, is_told_apart_by_port) {
+TEST_F(peer_event, is_distinguished_by_port) {
   const auto first = events_.bind_unbound(dom0);
   const auto second = events_.bind_unbound(dom0);
   const auto first_there = peer().must("bind", first).number(0);

@@ -1,4 +1,5 @@
-// Notices to one domain when the other releases a granted page: a cleared byte, an event, or both.
+// Notices to one domain when the other domain releases a granted page: a cleared byte, an event, or
+// both.
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -14,7 +15,7 @@ constexpr unsigned char alive = 1;
 
 class peer_notice : public peer_case {
  protected:
-  /// Makes a channel whose remote end the peer binds.
+  /// Creates a channel whose remote end is bound by the peer.
   void connect() {
     here_ = events_.bind_unbound(dom0);
     there_ = peer().must("bind", here_).number(0);
@@ -33,10 +34,10 @@ TEST_F(peer_notice, clears_the_byte_when_the_peer_unmaps) {
   page.bytes()[status_offset] = alive;
   page.bytes()[status_offset + 1] = alive;
   const auto id = peer().must("map-notify", page.refs()[0], status_offset, "-").words.at(0);
-  EXPECT_EQ(page.bytes()[status_offset], alive) << "not before";
+  EXPECT_EQ(page.bytes()[status_offset], alive) << "not cleared before the unmap";
   peer().must("unmap", id);
   EXPECT_TRUE(comes_true([&] { return page.bytes()[status_offset] == 0; }));
-  EXPECT_EQ(page.bytes()[status_offset + 1], alive) << "and no other byte";
+  EXPECT_EQ(page.bytes()[status_offset + 1], alive) << "must not clear other bytes";
 }
 
 TEST_F(peer_notice, sends_the_event_when_the_peer_unmaps) {
@@ -58,14 +59,14 @@ TEST_F(peer_notice, clears_the_byte_and_sends_the_event_when_the_peer_dies) {
   EXPECT_TRUE(comes_true([&] { return page.bytes()[status_offset] == 0; }));
 }
 
-TEST_F(peer_notice, is_refused_for_a_port_that_the_peer_has_not_bound) {
+TEST_F(peer_notice, is_rejected_for_a_port_that_the_peer_has_not_bound) {
   const shared_pages page(sharer_, dom0, 1);
   const auto port = peer().must("unbound").number(0);
   peer().must("unbind", port);
   EXPECT_EQ(peer().ask("map-notify", page.refs()[0], "-", port).error, EINVAL);
 }
 
-TEST_F(peer_notice, tells_the_peer_when_we_unshare) {
+TEST_F(peer_notice, notifies_the_peer_on_unshare) {
   connect();
   auto page = shared_pages::with_notice(sharer_, dom0, status_offset, here_);
   ASSERT_TRUE(page);
@@ -77,7 +78,7 @@ TEST_F(peer_notice, tells_the_peer_when_we_unshare) {
   EXPECT_EQ(peer().must("read", id, status_offset, 1U).words.at(0), "00");
 }
 
-TEST_F(peer_notice, tells_us_when_the_sharing_peer_dies) {
+TEST_F(peer_notice, notifies_the_guest_when_the_sharing_peer_dies) {
   connect();
   const auto reply = peer().must("share-notify", status_offset, there_);
   const auto mapper = open_mapper();

@@ -33,7 +33,7 @@ class peer_grant : public peer_case {
   sharer sharer_ = open_sharer();
 };
 
-TEST_F(peer_grant, shows_both_domains_the_same_bytes) {
+TEST_F(peer_grant, is_shared_memory_of_both_domains) {
   const auto page = share();
   put(page, 100, "from the guest");
   const auto id = peer().must("map", "rw", page.refs()[0]).words.at(0);
@@ -58,7 +58,7 @@ TEST_F(peer_grant, maps_several_pages_in_the_order_of_the_refs) {
   EXPECT_EQ(seen, "cadb");
 }
 
-TEST_F(peer_grant, refuses_a_writable_mapping_of_a_read_only_grant) {
+TEST_F(peer_grant, cannot_be_mapped_writable_if_read_only) {
   const auto page = share(1, false);
   put(page, 0, "look");
   EXPECT_EQ(peer().ask("map", "rw", page.refs()[0]).error, EINVAL);
@@ -66,12 +66,12 @@ TEST_F(peer_grant, refuses_a_writable_mapping_of_a_read_only_grant) {
   EXPECT_EQ(peer_reads(id, 0, 4), "look");
 }
 
-TEST_F(peer_grant, refuses_a_page_granted_to_another_domain) {
+TEST_F(peer_grant, cannot_be_mapped_if_granted_to_another_domain) {
   const shared_pages page(sharer_, own_domid(), 1);
   EXPECT_EQ(peer().ask("map", "ro", page.refs()[0]).error, EINVAL);
 }
 
-TEST_F(peer_grant, refuses_a_list_with_one_bad_ref_as_a_whole) {
+TEST_F(peer_grant, cannot_be_mapped_together_with_an_invalid_ref) {
   const auto page = share();
   EXPECT_EQ(peer().ask("map", "ro", page.refs()[0], unused_ref).error, EINVAL);
 }
@@ -86,7 +86,7 @@ TEST_F(peer_grant, can_be_mapped_twice) {
   EXPECT_EQ(peer_reads(second, 0, 1), "x");
 }
 
-TEST_F(peer_grant, is_unmapped_with_its_whole_count_only) {
+TEST_F(peer_grant, can_only_be_unmapped_with_its_full_page_count) {
   const auto pages = share(3);
   const auto id =
       peer().must("map", "ro", pages.refs()[0], pages.refs()[1], pages.refs()[2]).words.at(0);
@@ -112,11 +112,11 @@ TEST_F(peer_grant, cannot_be_mapped_after_unshare) {
   auto page = share();
   const auto ref = page.refs()[0];
   ASSERT_EQ(page.unshare(), succeeded);
-  // On a real host the guest's kernel could reuse the reference, but only during I/O.
+  // On a real host, the guest kernel could reuse the reference, but only during I/O.
   EXPECT_EQ(peer().ask("map", "ro", ref).error, EINVAL);
 }
 
-TEST_F(peer_grant, keeps_what_a_peer_wrote_that_died) {
+TEST_F(peer_grant, keeps_the_data_written_by_a_killed_peer) {
   const auto page = share();
   const auto id = peer().must("map", "rw", page.refs()[0]).words.at(0);
   peer().must("write", id, 10U, to_hex("testament"));
@@ -147,10 +147,10 @@ TEST_F(peer_grant, stays_mapped_when_the_handle_closes) {
   mapper.reset();
   peer().must("write", reply.words[0], 0U, to_hex("z"));
   EXPECT_EQ(bytes[0], 'z');
-  // No handle refers to this mapping any more: it lasts until the process exits.
+  // No handle refers to this mapping any longer; it lasts until the process exits.
 }
 
-TEST_F(peer_grant, is_copied_from_and_to_an_offset) {
+TEST_F(peer_grant, can_be_copied_from_and_to_an_offset) {
   const auto page = share();
   put(page, 4000, "tail");
   const auto reply = peer().must("copy-from", page.refs()[0], 4000U, 4U);
@@ -168,7 +168,7 @@ TEST_F(peer_grant, cannot_be_copied_across_its_end) {
   EXPECT_EQ(page.bytes()[4095], 0);
 }
 
-TEST_F(peer_grant, cannot_be_copied_to_when_read_only) {
+TEST_F(peer_grant, cannot_be_copied_to_if_read_only) {
   const auto page = share(1, false);
   EXPECT_EQ(peer().must("copy-to", page.refs()[0], 0U, to_hex("no")).words.at(0), "refused");
   EXPECT_TRUE(all_are(page.bytes(), 0));

@@ -24,7 +24,7 @@ void append(std::string& text, const std::vector<std::string>& words) {
 [[nodiscard]] int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  throw std::runtime_error("bad hexadecimal digit in an order or a reply");
+  throw std::runtime_error("invalid hexadecimal digit in an order or a reply");
 }
 
 }  // namespace
@@ -90,7 +90,8 @@ std::string to_hex(std::string_view bytes) {
 
 std::string from_hex(std::string_view text) {
   if (text == "-") return {};
-  if (text.size() % 2 != 0) throw std::runtime_error("half a byte in an order or a reply");
+  if (text.size() % 2 != 0)
+    throw std::runtime_error("odd number of hexadecimal digits in an order or a reply");
   std::string bytes;
   for (std::size_t i = 0; i < text.size(); i += 2)
     bytes += static_cast<char>(hex_digit(text[i]) << 4 | hex_digit(text[i + 1]));

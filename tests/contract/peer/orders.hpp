@@ -1,6 +1,7 @@
-// The protocol between the guest's cases and their peer in domain 0: text in two xenstore nodes of
-// the guest's home, an order "ID WORD WORD..." and a reply "ID ok WORD..." or "ID error ERRNO". IDs
-// are unique, so each side recognises a text that it has handled.
+// The protocol between the cases in the guest and their peer in domain 0: text in two xenstore
+// nodes below the home directory of the guest, an order "ID WORD WORD..." and a reply "ID ok
+// WORD..." or "ID error ERRNO". IDs are unique, so each side recognises a text that it has already
+// handled.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +11,7 @@
 
 namespace xenpv::contract {
 
-/// Relative to the guest's home.
+/// Relative to the home directory of the guest.
 inline constexpr std::string_view peer_order_node = "data/xenpv-contract-peer/order";
 inline constexpr std::string_view peer_reply_node = "data/xenpv-contract-peer/reply";
 
@@ -30,14 +31,14 @@ struct peer_reply {
 
 [[nodiscard]] std::string to_text(const peer_order& order);
 [[nodiscard]] std::string to_text(const peer_reply& reply);
-/// These return an empty id for invalid text.
+/// These functions return an empty ID for invalid text.
 [[nodiscard]] peer_order parse_order(std::string_view text);
 [[nodiscard]] peer_reply parse_reply(std::string_view text);
 
 /// Throws std::runtime_error unless `text` is a decimal number.
 [[nodiscard]] std::uint32_t parse_number(std::string_view text);
 
-/// Two hexadecimal digits a byte; "-" for no bytes.
+/// Two hexadecimal digits per byte; "-" for no bytes.
 [[nodiscard]] std::string to_hex(std::string_view bytes);
 [[nodiscard]] std::string from_hex(std::string_view text);
 

@@ -1,5 +1,5 @@
-// The domain 0 side of the two-domain cases: a supervisor that keeps one worker process alive.
-// Cases order workers to die; the supervisor holds no handle and no connection, so a new worker
+// The domain 0 side of the two-domain cases: a supervisor that keeps one worker process running.
+// Cases order workers to exit. The supervisor has no handle and no connection, so a new worker
 // inherits nothing.
 #pragma once
 
@@ -7,7 +7,7 @@
 
 namespace xenpv::contract {
 
-/// Serves the guest `domain` until it is gone. Returns the exit status for the process.
+/// Serves the guest `domain` until it is destroyed. Returns the exit status of the process.
 [[nodiscard]] int serve_peer(std::uint32_t domain);
 
 }  // namespace xenpv::contract

@@ -56,17 +56,17 @@ void peer_worker::follow(const peer_order& order,
   publish(reply);
 }
 
-/// hello -> own domain's number
+/// hello -> ID of the own domain
 peer_worker::words peer_worker::hello(const words&) {
   return {decimal(own_domid())};
 }
 
-/// bind PORT -> our port, connected to the guest's PORT
+/// bind PORT -> local port, connected to PORT of the guest
 peer_worker::words peer_worker::bind(const words& order) {
   return {decimal(events_.bind_interdomain(guest_, parse_number(order.at(1))))};
 }
 
-/// unbound -> a port that waits for the guest
+/// unbound -> a port that the guest may bind
 peer_worker::words peer_worker::unbound(const words&) {
   return {decimal(events_.bind_unbound(guest_))};
 }
@@ -85,7 +85,8 @@ peer_worker::words peer_worker::notify(const words& order) {
   return {};
 }
 
-/// take PORT MILLISECONDS -> 1 if an event of PORT came in time (the port is masked then), else 0
+/// take PORT MILLISECONDS -> 1 if an event of PORT arrived in time (the port is then masked), else
+/// 0
 peer_worker::words peer_worker::take(const words& order) {
   const auto expected = parse_number(order.at(1));
   const std::chrono::milliseconds timeout(parse_number(order.at(2)));

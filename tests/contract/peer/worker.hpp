@@ -1,6 +1,6 @@
-// One worker process of the peer: owns its ports, mappings and shared pages, and carries out
-// orders. Its IDs of mappings and shares mean nothing to other workers. Does no communication: the
-// server delivers orders and replies.
+// One worker process of the peer: owns its ports, mappings and shared pages, and executes orders.
+// Its IDs of mappings and shares are not valid in other workers. The server delivers orders and
+// replies.
 #pragma once
 
 #include <functional>
@@ -15,14 +15,14 @@
 
 namespace xenpv::contract {
 
-/// Exit status of a worker that was ordered to die: start another.
+/// Exit status of a worker that was ordered to exit: start another one.
 inline constexpr int died_as_ordered = 3;
 
 class peer_worker {
  public:
   explicit peer_worker(std::uint32_t guest);
 
-  /// Carries out the order and passes exactly one reply to `publish`. Does not return from "die",
+  /// Executes the order and passes exactly one reply to `publish`. Does not return from "die",
   /// which exits after the reply and leaves all releases to the kernel.
   void follow(const peer_order& order, const std::function<void(const peer_reply&)>& publish);
 
@@ -63,7 +63,7 @@ class peer_worker {
   event_handle events_;
   mapper mapper_ = open_mapper();
   sharer sharer_ = open_sharer();
-  /// Ports that became pending while take() waited for another one.
+  /// Ports that became pending while take() was waiting for another port.
   std::multiset<std::uint32_t> set_aside_;
   std::map<std::uint32_t, mapping> mappings_;
   std::map<std::uint32_t, shared_pages> shares_;

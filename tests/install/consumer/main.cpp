@@ -1,5 +1,5 @@
-// An external program: uses something of every room, so that a missing header, library or
-// dependency is detected, and runs the parts that work on any machine.
+// An external program that uses every public component, to detect missing headers, libraries and
+// dependencies. It runs only the parts that work on any machine.
 #include <fmt/format.h>
 
 #include <boost/asio/co_spawn.hpp>
@@ -29,12 +29,12 @@ boost::asio::awaitable<xenpv::port> answer() {
   co_return xenpv::port{7};
 }
 
-/// Never called on a machine without Xen; linking it needs libxenevtchn.
+/// Not called, because it needs Xen; linking it requires libxenevtchn.
 [[maybe_unused]] void open_channels(boost::asio::io_context& context) {
   const xenpv::async::event_loop loop(context);
 }
 
-/// Not called either; linking it needs the libraries of a PV disk and an NBD server.
+/// Not called either; linking it requires the libraries for PV disks and NBD.
 boost::asio::awaitable<void> open_disk(xenpv::async::runtime& runtime) {
   const auto disk = co_await xenpv::blkfront::frontend::open(runtime, "device/vbd/51728");
   std::byte first{};
@@ -48,7 +48,7 @@ boost::asio::awaitable<void> open_disk(xenpv::async::runtime& runtime) {
   co_await disk->close();
 }
 
-/// Puts a request into a ring, with a page pool and a histogram: needs no Xen.
+/// Uses a ring, a page pool and a histogram, none of which needs Xen.
 bool fill_a_ring() {
   alignas(4096) static std::byte memory[2 * xenpv::page_size];
   const std::span all(memory);

@@ -1,4 +1,4 @@
 #!/bin/bash
-# The function `ask` of lib.sh as a program.
+# Runs the function `ask` of lib.sh as a program.
 source "$XENPV_INSIDE/lib.sh"
 ask "$@"

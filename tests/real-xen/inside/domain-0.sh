@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs in domain 0: starts Xen's daemons, runs one guest after the other, and writes all results as
-# a tar to the third disk. Progress goes line by line to a virtio port:
+# Runs in domain 0: starts the Xen daemons, runs one guest after the other, and writes all results
+# to the third disk as a tar archive. Progress is reported line by line on a virtio port:
 #   begin PLACE | note PLACE TEXT | case PLACE VERDICT NAME TEXT | end PLACE SECONDS | over
 set -u
 source "$XENPV_INSIDE/lib.sh"
@@ -9,7 +9,7 @@ source "$XENPV_INSIDE/run-main.sh"
 
 limit=${limit:-120}
 all_results=/results
-# The guests' release may differ from domain 0's.
+# The release of the guests may differ from that of domain 0.
 guest_root=/mnt/guest
 port=
 # Extra time for a guest's boot and shutdown on a busy machine.
@@ -25,7 +25,7 @@ open_port() {
       port=/dev/${name##*/}
     fi
   done
-  [[ -n $port ]] || echo "domain 0: no port to report to"
+  [[ -n $port ]] || echo "domain 0: the virtio port for reports is missing"
 }
 
 send() {
@@ -40,27 +40,27 @@ start_xen() {
   xenconsoled --log=guest
 }
 
-# Removes disk files, so that a guest never sees data of an earlier one.
+# Removes disk images, so that a guest never sees data of an earlier guest.
 renew_file_disks() {
   modprobe loop
   losetup -D
   rm -f /tmp/*.img
 }
 
-# file_disk DEVICE FILE SIZE: makes a loop device with a write cache; FILE is /tmp/NAME.img. For
+# file_disk DEVICE FILE SIZE: creates a loop device with a write cache; FILE is /tmp/NAME.img. For
 # dom0_before().
 file_disk() {
   truncate -s "$3" "$2"
   losetup "$1" "$2"
 }
 
-# Reloads the ram disks' module: a guest must not see data of an earlier one, and only unloading
+# Reloads the RAM disk module: a guest must not see data of an earlier guest, and only unloading
 # frees the memory. Sizes are in KiB; memory is allocated on write.
 renew_ram_disks() {
   local end=$((SECONDS + 30))
   while lsmod | grep -q '^brd ' && ! modprobe -r brd 2>/dev/null; do
     if [[ $SECONDS -ge $end ]]; then
-      echo "domain 0: the ram disks are still in use"
+      echo "domain 0: the RAM disks are still in use"
       return
     fi
     sleep 0.5
@@ -69,7 +69,7 @@ renew_ram_disks() {
 }
 
 # disk VDEV TARGET r|w [phy|qdisk [OPTION...]]: adds a disk to the next guest; for dom0_before().
-# ram1 to ram7 are free ram disks.
+# /dev/ram1 to /dev/ram7 are available RAM disks.
 disk() {
   local backend=${4:-phy} line
   line="format=raw,vdev=$1,access=$3,backendtype=$backend"
@@ -79,14 +79,14 @@ disk() {
   disks+=("$line,target=$2")
 }
 
-# A place may end with a number of vCPUs: pv4 is a PV guest with four.
+# A place may end with the number of vCPUs: pv4 is a PV guest with four vCPUs.
 write_config() {
-  # hvm-intx is an HVM guest, too: the part after the dash has a meaning only in the scenario.
+  # hvm-intx is also an HVM guest: only the scenario interprets the part after the dash.
   local file=$1 root_access=r entry type=${place%%-*} cpus kind
   kind=${type%%[0-9]*}
   cpus=${type#"$kind"}
-  # QEMU also offers the disk to an HVM guest as IDE and does not support read-only IDE disks. The
-  # guest mounts it read-only like the others.
+  # For an HVM guest, QEMU also emulates the disk as an IDE disk, which cannot be read-only. The
+  # guest mounts it read-only, like all guests.
   if [[ $kind == hvm ]]; then root_access=w; fi
   disk "${root_vdev:-xvda}" /dev/vdd "$root_access"
   disk xvdy /dev/vdb r
@@ -96,13 +96,13 @@ write_config() {
     echo "type='$kind'"
     echo "memory=${memory:-512}"
     echo "vcpus=${cpus:-${vcpus:-2}}"
-    # Not on CPU 0: all crashes caused by the emulated SVM were seen there.
+    # Not on CPU 0, where all crashes caused by the SVM emulation were observed.
     echo "cpus='1-2'"
     echo "kernel='$guest_root/boot/vmlinuz'"
     echo "ramdisk='$guest_root/boot/initrd.cpio'"
     echo "cmdline='console=hvc0 loglevel=4 panic=1 xenpv.root=xvda xenpv.run=xvdy xenpv.place=$place ${kernel_parameters:-}'"
-    # By default Xen emulates the TSC here: each clock read is an exit to Xen, which uses up most of
-    # a PVH guest's time on this emulated host. Real hosts do not need that.
+    # By default Xen emulates the TSC on this emulated host: each clock read traps into Xen, which
+    # takes most of the time of a PVH guest. This is not the case on real hosts.
     if [[ -n ${tsc_mode:-} ]]; then echo "tsc_mode='$tsc_mode'"; fi
     echo "on_poweroff='destroy'"
     echo "on_reboot='destroy'"
@@ -121,8 +121,8 @@ has() {
   declare -F "$1" >/dev/null
 }
 
-# Waits until the guest is gone and dom0_during has ended. The guest may be absent for a while:
-# after a save it comes back with another number.
+# Waits until the guest and dom0_during have ended. The guest may be absent for a while: after a
+# save, it is restored with another domain ID.
 await_guest() {
   local during=$1 end=$((SECONDS + limit + boot_seconds)) gone_since=
   while [[ $SECONDS -lt $end ]]; do
@@ -138,7 +138,7 @@ await_guest() {
       return 0
     fi
     if [[ $SECONDS -ge $((gone_since + 30)) ]]; then
-      fail dom0_during "still ran 30 s after the guest had ended"
+      fail dom0_during "still running 30 s after the end of the guest"
       kill "$during"
       return 0
     fi
@@ -152,14 +152,14 @@ await_guest() {
 fetch_guest_results() {
   mkdir -p "$results/guest"
   if ! tar -xf /dev/ram0 -C "$results/guest" 2>/dev/null || [[ ! -e $results/guest/status ]]; then
-    fail guest "ended without bringing back results; its console is in console.log"
+    fail guest "ended without results; see console.log"
     return
   fi
   if [[ -e $results/guest/cases ]]; then cat "$results/guest/cases" >>"$results/cases"; fi
   rm -f "$results/guest/cases"
 }
 
-# Runs dom0_during beside the guest and waits for both.
+# Runs dom0_during alongside the guest and waits for both.
 accompany_guest() {
   local during= status=0
   guest=$(xl domid "$place")
@@ -229,10 +229,10 @@ run_place() {
     else
       run_guest
     fi
-    # QEMU's emulated SVM crashes about one guest in ten that needs SVM, at any time. No program in
-    # the guest can cause that, and one that did would cause it again.
+    # QEMU's SVM emulation crashes about one in ten guests that need SVM, at any time. Programs in
+    # the guest cannot cause this; if one did, it would do so again.
     [[ $(triple_faults) -gt $faults && $try -lt $tries ]] || break
-    send "note $place the guest died of a triple fault, a known flaw of the emulated SVM: retrying"
+    send "note $place the guest died of a triple fault, a known bug of the SVM emulation: retrying"
     mv "$results" "$results-died-$try"
   done
   while read -r line; do send "case $place $line"; done <"$results/cases"

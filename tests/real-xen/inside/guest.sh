@@ -1,5 +1,6 @@
 #!/bin/bash
-# Runs in a guest: runs the scenario's main() and writes all results as a tar to the last disk.
+# Runs in a guest: calls the scenario's main() and writes all results to the last disk as a tar
+# archive.
 set -u
 source "$XENPV_INSIDE/lib.sh"
 source "$XENPV_SCENARIO"

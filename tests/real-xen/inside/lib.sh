@@ -1,9 +1,9 @@
-# Functions for scenarios; sourced before scenario.sh wherever one of its functions runs.
-# A report is one line "VERDICT NAME TEXT"; names contain no blanks.
+# Functions for scenarios. Sourced before scenario.sh wherever one of its functions runs.
+# A report is a line "VERDICT NAME TEXT"; names must not contain spaces.
 
 results=$XENPV_RESULTS
 place=$XENPV_PLACE
-# Debian's directory of Xen's programs and libraries.
+# The directory of Xen programs and libraries in Debian.
 xen_directory=$(echo /usr/lib/xen-[0-9]*)
 
 report() {
@@ -16,9 +16,9 @@ report() {
 pass() { report pass "$@"; }              # pass NAME [TEXT]
 skip() { report skip "$@"; }              # skip NAME REASON
 fail() { report fail "$@"; }              # fail NAME REASON
-value() { report value "$@"; }            # value NAME TEXT: compared with the table of expectations
+value() { report value "$@"; }            # value NAME TEXT: compared with the expectations
 
-# check NAME COMMAND...: passes if the command succeeds; its output is in NAME.log.
+# check NAME COMMAND...: passes if the command succeeds; the output is in NAME.log.
 check() {
   local name=$1 status=0
   shift
@@ -31,9 +31,9 @@ check() {
   fi
 }
 
-# same NAME ONE OTHER: passes if they are equal and not empty.
+# same NAME ONE OTHER: passes if both are equal and not empty.
 same() {
-  if [[ $2 == "$3" && -n $2 ]]; then pass "$1"; else fail "$1" "$2 and $3"; fi
+  if [[ $2 == "$3" && -n $2 ]]; then pass "$1"; else fail "$1" "'$2' differs from '$3'"; fi
 }
 
 # awaits SECONDS COMMAND...: waits until the command succeeds.
@@ -46,13 +46,13 @@ awaits() {
   done
 }
 
-# gtest PROGRAM [ARGUMENT...]: reports each case of a GoogleTest program when it ends, also if the
+# gtest PROGRAM [ARGUMENT...]: reports each case of a GoogleTest program when the case ends or the
 # program crashes, and the number of cases as the value PROGRAM.cases.
 gtest() {
   local log=$results/${1##*/}.log pid status=0
   "$@" >"$log" 2>&1 &
   pid=$!
-  # The text of a failure is between the lines RUN and FAILED; only its beginning is reported.
+  # The failure message is between the lines RUN and FAILED; only its beginning is reported.
   tail -q -n +1 -f --pid="$pid" "$log" | awk '
     /^\[ RUN      \] / { name = $4; text = ""; next }
     /^\[       OK \] / && name { print "pass", $4; name = ""; fflush(); next }
@@ -68,9 +68,9 @@ gtest() {
     fail "${1##*/}" "exit status $status: $(tail -n 1 "$log")"
 }
 
-# tell KEY VALUE and hear KEY: messages between a guest and its dom0_during, through the guest's
-# data/ in xenstore. hear waits for the message, up to the scenario's limit. In domain 0, `guest`
-# must be the guest's number.
+# tell KEY VALUE, hear KEY: messages between a guest and dom0_during, through the guest's data/
+# directory in xenstore. hear waits for the message, up to the limit of the scenario. In domain 0,
+# `guest` must be set to the domain ID of the guest.
 message_path() {
   if [[ $place == dom0 || -z ${guest:-} ]]; then
     echo "data/real-xen/$1"
@@ -87,7 +87,7 @@ hear() {
   until xenstore-read "$path" 2>/dev/null; do sleep 0.2; done
 }
 
-# ask WORDS...: lets `answer FUNCTION` in dom0_during call FUNCTION WORDS..., prints its output and
+# ask WORDS...: makes `answer FUNCTION` in dom0_during call FUNCTION WORDS..., prints its output and
 # returns its exit status. "ask over" ends answer.
 ask() {
   local number reply
@@ -114,8 +114,8 @@ answer() {
   done
 }
 
-# take_disk VDEV: unbinds a disk from the kernel's driver and prints its path in xenstore. The
-# kernel leaves it Closed, with all its nodes in place.
+# take_disk VDEV: unbinds a disk from the kernel driver and prints its xenstore path. The kernel
+# leaves the disk in state Closed, with all its nodes.
 take_disk() {
   local letter number
   printf -v letter '%d' "'${1:3:1}"

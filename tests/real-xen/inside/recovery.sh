@@ -1,6 +1,6 @@
-# Functions for the scenarios about lost backends: serve and mount a disk, run verified load, check
-# the results. Scenarios source it only inside the domains, as run.sh sources them to read their
-# variables.
+# Functions for recovery scenarios: serve and mount a disk, run a verified load, check the results.
+# Scenarios source this file only inside the domains, because run.sh also sources them, to read
+# their variables.
 
 mount_point=/mnt/disk
 
@@ -15,7 +15,7 @@ serve_and_mount() {
   mount_disk /dev/nbd0
 }
 
-# mount_disk DEVICE: mounts it and copies files to compare later.
+# mount_disk DEVICE: mounts it and copies files to it, which are compared later.
 mount_disk() {
   mkdir -p $mount_point
   check mount mount "$1" $mount_point
@@ -23,8 +23,8 @@ mount_disk() {
   sync
 }
 
-# start_load: repeatedly writes a file and verifies it; sets `load`. The file `rounds` has the
-# number of rounds.
+# start_load: repeatedly writes and verifies a file in the background; sets `load`. The file
+# `rounds` contains the number of completed rounds.
 start_load() {
   echo 0 >"$results/rounds"
   keep_loading &
@@ -43,9 +43,9 @@ keep_loading() {
 }
 
 # ask_again: Linux freezes all processes before a save, and aborts if a process or kernel thread
-# waits for a disk whose server is already frozen. The toolstack is not informed and waits for a
-# minute; so the guest requests the suspend again. Sets `asking`; the file `failed-freezes` has a
-# line for each abort.
+# waits for a disk whose server is already frozen. The toolstack is not notified and waits for a
+# minute, so the guest requests the suspend again. Sets `asking`; the file `failed-freezes` has one
+# line per abort.
 ask_again() {
   echo 1000 >/sys/power/pm_freeze_timeout
   : >"$results/failed-freezes"
@@ -63,22 +63,22 @@ end_load() {
   value load.rounds "$(<"$results/rounds")"
 }
 
-# recovery_figure NAME: prints a number from the recovery part of the status.
+# recovery_figure NAME: prints a number from the recovery section of the status.
 recovery_figure() { xenpv-disk status --json | grep -o "\"$1\": *[0-9]*" | head -n 1 | grep -o '[0-9]*$'; }
 
 has_recovered() { # TIMES
   [[ $(recovery_figure reconnects) -ge $1 ]]
 }
 
-# Sectors read and written: the load may be doing either.
+# Prints the number of sectors read and written, because the load may be doing either.
 moved() { awk '{ print $3 + $7 }' /sys/block/nbd0/stat; }
 
 has_moved_more() { # SECTORS
   [[ $(moved) -gt $(($1 + 256)) ]]
 }
 
-# goes_on NAME TIMES: checks that the disk has reconnected TIMES times and that clients read and
-# write; records the length of the pause.
+# goes_on NAME TIMES: checks that the disk has reconnected TIMES times and that I/O continues;
+# records the length of the pause.
 goes_on() {
   local before
   check "$1.back" awaits 90 has_recovered "$2"
@@ -95,7 +95,7 @@ tell_pauses() {
   value pause.longest "${sorted[-1]}"
 }
 
-# files_are_whole DEVICE: checks the copied files without the page cache, and the file system.
+# files_are_whole DEVICE: checks the copied files, bypassing the page cache, and the file system.
 files_are_whole() {
   sync
   echo 3 >/proc/sys/vm/drop_caches
@@ -113,8 +113,8 @@ stop_server() {
 }
 
 tell_complaints() {
-  # xs_request_exit: ask's own xenstore-read, when a suspend cuts through its transaction. The kernel
-  # ends that when the file is closed, finds that it is gone, and warns.
+  # xs_request_exit: if a suspend interrupts a transaction of xenstore-read, the kernel ends it when
+  # the file is closed, and warns because it no longer exists.
   value kernel_complaints "$(dmesg | grep -v 'WARNING: .* xs_request_exit' |
     grep -Ec 'BUG|WARNING|Oops|I/O error|EXT4-fs (error|warning)')"
 }

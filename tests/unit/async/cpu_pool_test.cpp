@@ -66,13 +66,13 @@ TEST(cpu_pool, refuses_a_cpu_it_cannot_pin_to) {
   }
 }
 
-TEST(cpu_pool, stop_still_runs_the_work_posted_before) {
+TEST(cpu_pool, stop_runs_work_posted_before_it) {
   cpu_pool pool(std::array{allowed_cpus().front()});
   std::promise<void> gate;
   int done = 0;
   asio::post(pool.executor(0), [&, opened = gate.get_future().share()] {
     opened.wait();
-    // stop() was called meanwhile, but the chain still runs to its end.
+    // stop() has been called by now, but the chain still runs to its end.
     asio::post(pool.executor(0), [&] {
       ++done;
       asio::post(pool.executor(0), [&] { ++done; });
@@ -104,7 +104,7 @@ TEST(cpu_pool, join_rethrows_the_first_exception_of_a_handler) {
   EXPECT_TRUE(ran_after);
 }
 
-TEST(cpu_pool, logs_exceptions_of_handlers_at_once_with_the_thread_name) {
+TEST(cpu_pool, logs_handler_exceptions_immediately_with_the_thread_name) {
   const auto cpu = allowed_cpus().front();
   cpu_pool pool(std::array{cpu}, {.thread_name = "t", .on_failure = {}});
   ::testing::internal::CaptureStderr();

@@ -10,8 +10,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "async/nursery.hpp"
 #include "unit/async/run_coroutine.hpp"
-#include "xenpv/async/nursery.hpp"
 #include "xenpv/base/error.hpp"
 
 namespace xenpv::async {
@@ -75,7 +75,7 @@ TEST(deadline, returns_the_result_of_an_operation_in_time) {
   asio::io_context context(1);
   const auto before = std::chrono::steady_clock::now();
   run(context, expect_answer(answer_at_once(), 1h, 42));
-  EXPECT_LT(std::chrono::steady_clock::now() - before, 1min) << "the timer must not outlive it";
+  EXPECT_LT(std::chrono::steady_clock::now() - before, 1min) << "the timer must be cancelled";
 }
 
 TEST(deadline, throws_timed_out_and_names_the_operation) {
@@ -89,12 +89,12 @@ TEST(deadline, throws_timed_out_and_names_the_operation) {
   }
 }
 
-TEST(deadline, keeps_a_result_that_came_with_the_cancellation) {
+TEST(deadline, keeps_a_result_that_arrives_with_the_cancellation) {
   asio::io_context context(1);
   run(context, expect_answer(answer_when_cancelled(), 1ms, 7));
 }
 
-TEST(deadline, passes_on_the_operations_own_error) {
+TEST(deadline, rethrows_other_errors_of_the_operation) {
   asio::io_context context(1);
   EXPECT_THROW(run(context, with_deadline(fail(), 1h, "x")), std::runtime_error);
   EXPECT_THROW(run(context, with_deadline(fail_when_cancelled(), 1ms, "x")), std::runtime_error);

@@ -1,4 +1,4 @@
-// The hot path allocates nothing per event. Its own program, because it replaces operator new.
+// The hot path allocates nothing per event. A separate program, because it replaces operator new.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

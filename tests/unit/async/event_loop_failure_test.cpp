@@ -49,7 +49,7 @@ TEST_F(failing_event_loop, refuses_to_bind_after_its_device_failed) {
   }
   EXPECT_EQ(device.ports.size(), bound);
   loop.resumed();
-  EXPECT_NO_THROW(static_cast<void>(loop.bind_unbound(domid_0))) << "the handle is a new one";
+  EXPECT_NO_THROW(static_cast<void>(loop.bind_unbound(domid_0))) << "the handle is new";
 }
 
 TEST_F(failing_event_loop, reopens_its_device_at_the_next_attempt_after_a_failed_one) {

@@ -25,7 +25,7 @@ void suspend(xen::suspend_clock& clock) {
   clock.advance(std::chrono::hours(1));
 }
 
-TEST_F(suspended_event_loop, leaves_a_port_bound_before_an_unsettled_suspend) {
+TEST_F(suspended_event_loop, leaves_a_port_bound_before_an_unacknowledged_suspend) {
   xen::suspend_clock suspends;
   int suspends_seen = 0;
   event_loop_options options;
@@ -41,7 +41,7 @@ TEST_F(suspended_event_loop, leaves_a_port_bound_before_an_unsettled_suspend) {
   EXPECT_EQ(device.unbinds, 1);
   EXPECT_EQ(loop.statistics().left, 1U);
   EXPECT_EQ(suspends_seen, 1);
-  // It was only a checkpoint.
+  // The suspend was only a checkpoint.
   suspends.acknowledge(suspends.reading());
   auto third = loop.bind_unbound(domid_0);
   third = bound_port();
@@ -75,7 +75,7 @@ TEST_F(suspended_event_loop, leaves_a_port_bound_before_a_resume_that_no_clock_s
   EXPECT_EQ(device.handles.size(), 1U) << "the handle is not closed";
 }
 
-TEST_F(suspended_event_loop, gives_back_a_port_bound_between_a_resume_and_its_discovery) {
+TEST_F(suspended_event_loop, unbinds_a_port_bound_between_a_resume_and_its_detection) {
   xen::suspend_clock suspends;
   event_loop_options options;
   options.suspends = &suspends;
@@ -90,7 +90,7 @@ TEST_F(suspended_event_loop, gives_back_a_port_bound_between_a_resume_and_its_di
   EXPECT_TRUE(device.ports.contains(raw(before.number())));
 }
 
-TEST_F(suspended_event_loop, closes_no_handle_after_an_unsettled_suspend) {
+TEST_F(suspended_event_loop, closes_no_handle_after_an_unacknowledged_suspend) {
   xen::suspend_clock suspends;
   event_loop_options options;
   options.suspends = &suspends;

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "async/nursery.hpp"
 #include "unit/async/fake_evtchn.hpp"
 #include "unit/async/run_coroutine.hpp"
-#include "xenpv/async/nursery.hpp"
 #include "xenpv/base/error.hpp"
 
 namespace xenpv::async {
@@ -160,7 +160,7 @@ TEST_F(event_loop_test, callback_runs_before_the_port_is_unmasked) {
   EXPECT_FALSE(device.is_masked(raw(port.number())));
 }
 
-TEST_F(event_loop_test, notifications_during_the_callback_become_one_more_event) {
+TEST_F(event_loop_test, notifications_during_the_callback_are_merged_into_one_event) {
   event_loop loop(context);
   auto port = loop.bind_unbound(domid_0);
   int calls = 0;
@@ -182,7 +182,7 @@ TEST_F(event_loop_test, callback_may_unbind_its_own_port) {
   std::string captured = "still here";
   port.on_event([&, captured] {
     port = bound_port();
-    // The callback's own captures must outlive it.
+    // The captures must stay alive until the callback returns.
     EXPECT_EQ(captured, "still here");
   });
   device.raise(number);
@@ -206,7 +206,7 @@ TEST_F(event_loop_test, event_of_a_port_unbound_in_the_same_batch_is_spurious) {
   EXPECT_EQ(loop.statistics().events, 1u);
 }
 
-TEST_F(event_loop_test, port_bound_in_a_callback_does_not_get_its_predecessor_s_event) {
+TEST_F(event_loop_test, port_bound_in_a_callback_does_not_get_the_event_of_its_predecessor) {
   event_loop loop(context);
   auto first = loop.bind_unbound(domid_0);
   auto second = loop.bind_unbound(domid_0);
@@ -250,7 +250,7 @@ TEST_F(event_loop_test, callback_may_replace_and_remove_itself) {
   EXPECT_EQ(end, "event") << "the third event was kept";
 }
 
-TEST_F(event_loop_test, new_callback_gets_the_event_that_was_there_before) {
+TEST_F(event_loop_test, new_callback_gets_a_pending_event) {
   event_loop loop(context);
   auto port = loop.bind_unbound(domid_0);
   device.raise(raw(port.number()));
@@ -263,7 +263,7 @@ TEST_F(event_loop_test, new_callback_gets_the_event_that_was_there_before) {
   EXPECT_FALSE(device.is_masked(raw(port.number())));
 }
 
-TEST_F(event_loop_test, failing_callback_leaves_run_after_the_rest_of_the_batch) {
+TEST_F(event_loop_test, callback_exception_propagates_after_the_rest_of_the_batch) {
   event_loop loop(context);
   auto bad = loop.bind_unbound(domid_0);
   auto good = loop.bind_unbound(domid_0);
@@ -289,7 +289,7 @@ TEST_F(event_loop_test, unknown_ports_are_counted_and_dropped) {
   EXPECT_EQ(device.unmasks, 0);
 }
 
-TEST_F(event_loop_test, flood_of_ports_lets_other_work_through_between_batches) {
+TEST_F(event_loop_test, flood_of_events_does_not_starve_other_handlers) {
   event_loop loop(context);
   std::vector<bound_port> ports;
   int calls = 0;
@@ -307,7 +307,7 @@ TEST_F(event_loop_test, flood_of_ports_lets_other_work_through_between_batches) 
   EXPECT_EQ(loop.statistics().wakes, 3u);
 }
 
-TEST_F(event_loop_test, close_unbinds_everything_and_lets_the_context_run_dry) {
+TEST_F(event_loop_test, close_unbinds_all_ports_and_lets_the_context_stop) {
   event_loop loop(context);
   auto port = loop.bind_unbound(domid_0);
   auto other = loop.bind_virq(3);
@@ -389,7 +389,7 @@ TEST_F(event_loop_test, resume_kills_the_ports_and_never_touches_the_old_handle)
   EXPECT_THAT(device.handles, ElementsAre(old_handle)) << "and so is closing it";
 }
 
-TEST_F(event_loop_test, new_handle_works_after_a_resume_even_with_the_old_numbers) {
+TEST_F(event_loop_test, new_handle_works_after_a_resume_even_if_port_numbers_are_reused) {
   event_loop loop(context);
   auto old_port = loop.bind_unbound(domid_0);
   int old_calls = 0;
@@ -432,7 +432,7 @@ TEST_F(event_loop_test, failed_reopen_leaves_a_closed_loop) {
   loop.close();
 }
 
-TEST_F(event_loop_test, end_of_the_device_wakes_waiters_and_leaves_run) {
+TEST_F(event_loop_test, device_failure_wakes_waiters_and_propagates_from_run) {
   event_loop loop(context);
   auto port = loop.bind_unbound(domid_0);
   std::string end;
@@ -449,7 +449,7 @@ TEST_F(event_loop_test, end_of_the_device_wakes_waiters_and_leaves_run) {
   EXPECT_EQ(end, "wait for an event on port 1: connection lost");
 }
 
-TEST_F(event_loop_test, interrupt_that_cannot_be_found_is_reported_not_fatal) {
+TEST_F(event_loop_test, missing_interrupt_is_reported_but_not_fatal) {
   event_loop loop(context,
                   {.custodian = nullptr, .irq_cpu = 0, .root = system_root("/nonexistent")});
   auto port = loop.bind_unbound(domid_0);

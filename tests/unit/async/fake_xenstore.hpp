@@ -34,7 +34,7 @@ class fake_store {
   std::deque<std::pair<std::string, std::string>> events;
   xs_handle* handle = nullptr;
   bool lost = false;
-  int conflicts = 0;                        ///< commits still to be answered with EAGAIN
+  int conflicts = 0;                        ///< number of commits still to fail with EAGAIN
   std::set<std::string> removed_by_rivals;  ///< nodes that each conflict removes
   std::thread::id last_thread;
 
@@ -70,7 +70,7 @@ class fake_store {
     return handle != nullptr;
   }
 
-  // The functions below require the lock.
+  // Call the functions below with `lock` held.
   void set(const std::string& path, const std::string& value) {
     nodes[path] = value;
     for (const auto& [watched, token] : watches) {

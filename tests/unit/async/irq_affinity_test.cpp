@@ -20,7 +20,7 @@ constexpr std::string_view two_cpus =
     "LOC:          0          0   Local timer interrupts\n"
     "ERR:          0\n";
 
-TEST(irq_counts, are_read_by_the_header_s_cpu_numbers) {
+TEST(irq_counts, use_the_cpu_numbers_of_the_header) {
   EXPECT_THAT(parse_irq_counts(two_cpus, 43).value(),
               ElementsAre(cpu_count{0, 19}, cpu_count{2, 7}));
   EXPECT_THAT(parse_irq_counts(two_cpus, 312).value(),
@@ -49,7 +49,7 @@ TEST(find_irqs, matches_the_exact_action) {
   EXPECT_THAT(find_irqs(tree.root(), "evtchn:xev-cpu2"), ElementsAre(9u, 43u));
 }
 
-TEST(find_irqs, finds_nothing_without_the_kernel_s_files) {
+TEST(find_irqs, finds_nothing_if_the_kernel_lacks_the_files) {
   EXPECT_THAT(find_irqs(fake_root().root(), "evtchn:x"), IsEmpty());
 }
 

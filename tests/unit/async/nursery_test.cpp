@@ -1,4 +1,4 @@
-#include "xenpv/async/nursery.hpp"
+#include "async/nursery.hpp"
 
 #include <gtest/gtest.h>
 
@@ -17,7 +17,7 @@ namespace {
 
 using test::run;
 
-/// Waits until cancelled, then notes how it ended.
+/// Waits until cancelled, then logs how it ended.
 asio::awaitable<void> sleep_for_ever(std::vector<std::string>& log, std::string name) {
   asio::steady_timer never(co_await asio::this_coro::executor,
                            asio::steady_timer::time_point::max());
@@ -40,7 +40,7 @@ asio::awaitable<void> fail(std::string text) {
   co_return;
 }
 
-/// Takes a few turns of the context and ignores cancellation.
+/// Suspends a few times and ignores cancellation.
 asio::awaitable<void> be_stubborn(std::vector<std::string>& log) {
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   asio::steady_timer turn(co_await asio::this_coro::executor);
@@ -77,7 +77,7 @@ asio::awaitable<void> join_nothing() {
   co_await children.join();
 }
 
-TEST_F(nursery_test, join_without_children_returns_at_once) {
+TEST_F(nursery_test, join_without_children_returns_immediately) {
   run(context, join_nothing());
 }
 
@@ -89,7 +89,7 @@ asio::awaitable<void> cancel_all(std::vector<std::string>& log) {
   co_await children.join();
 }
 
-TEST_F(nursery_test, cancel_ends_all_children_and_is_no_error) {
+TEST_F(nursery_test, cancel_ends_all_children_and_is_not_an_error) {
   run(context, cancel_all(log));
   EXPECT_EQ(log, (std::vector<std::string>{"a starts", "b starts", "a ends: Operation canceled",
                                            "b ends: Operation canceled"}));
@@ -107,12 +107,12 @@ asio::awaitable<void> fail_among_siblings(std::vector<std::string>& log) {
     caught = e.what();
   }
   log.push_back(caught);
-  // The error was reported; the nursery starts afresh.
+  // The error has been reported; the nursery can be reused.
   children.spawn(note(log, "again"));
   co_await children.join();
 }
 
-TEST_F(nursery_test, first_failure_cancels_the_siblings_and_leaves_join) {
+TEST_F(nursery_test, first_failure_cancels_the_siblings_and_is_rethrown_by_join) {
   run(context, fail_among_siblings(log));
   EXPECT_EQ(log, (std::vector<std::string>{"sibling starts", "sibling ends: Operation canceled",
                                            "the first", "again"}));
@@ -131,7 +131,7 @@ asio::awaitable<void> spawn_during_join(std::vector<std::string>& log) {
   log.push_back("joined");
 }
 
-TEST_F(nursery_test, join_waits_for_children_spawned_meanwhile) {
+TEST_F(nursery_test, join_waits_for_children_spawned_while_it_waits) {
   run(context, spawn_during_join(log));
   EXPECT_EQ(log, (std::vector<std::string>{"stubborn ends", "joined"}));
 }
@@ -223,7 +223,7 @@ TEST_F(nursery_test, cancelled_join_cancels_the_children_and_still_waits_for_the
                                            "stubborn ends", "inner joined"}));
 }
 
-TEST(nursery_death_test, destroying_a_nursery_with_children_ends_the_program) {
+TEST(nursery_death_test, destroying_a_nursery_with_children_terminates_the_program) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(
       {

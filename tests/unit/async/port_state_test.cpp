@@ -9,7 +9,7 @@ TEST(port_state, keeps_an_event_without_a_waiter_for_the_next_wait) {
   port_state state(false);
   EXPECT_EQ(state.on_event(), event_action::keep);
   EXPECT_EQ(state.begin_wait(), listen_action::deliver);
-  // The event is handled once the next wait begins, so that wait unmasks.
+  // The event has been handled when the next wait begins, so that wait unmasks the port.
   EXPECT_EQ(state.begin_wait(), listen_action::unmask);
 }
 
@@ -29,7 +29,7 @@ TEST(port_state, refuses_a_second_listener) {
   EXPECT_EQ(state.set_callback(true), listen_action::refuse);
 }
 
-TEST(port_state, refuses_a_wait_beside_a_callback) {
+TEST(port_state, refuses_a_wait_while_a_callback_is_set) {
   port_state state(false);
   EXPECT_EQ(state.set_callback(true), listen_action::listen);
   EXPECT_EQ(state.begin_wait(), listen_action::refuse);
@@ -43,7 +43,7 @@ TEST(port_state, swallows_exactly_the_first_event_of_an_interdomain_port) {
   EXPECT_EQ(state.on_event(), event_action::wake);
 }
 
-TEST(port_state, loses_no_event_to_a_cancelled_wait) {
+TEST(port_state, loses_no_event_when_a_wait_is_cancelled) {
   port_state state(false);
   EXPECT_EQ(state.begin_wait(), listen_action::listen);
   state.cancel_wait();
@@ -58,7 +58,7 @@ TEST(port_state, does_not_unmask_again_after_a_cancelled_wait) {
   EXPECT_EQ(state.begin_wait(), listen_action::listen);
 }
 
-TEST(port_state, merges_events_that_come_while_one_is_kept) {
+TEST(port_state, merges_events_that_arrive_while_one_is_kept) {
   port_state state(false);
   EXPECT_EQ(state.on_event(), event_action::keep);
   EXPECT_EQ(state.on_event(), event_action::keep);

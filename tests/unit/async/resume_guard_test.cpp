@@ -80,7 +80,7 @@ TEST_F(resume_guard_test, handles_a_resume_at_the_next_check_if_the_first_attemp
   EXPECT_EQ(given_up, 2);
 }
 
-TEST_F(resume_guard_test, treats_a_new_incarnation_as_a_resume_although_no_clock_moved) {
+TEST_F(resume_guard_test, treats_a_new_incarnation_as_a_resume_even_if_no_clock_changed) {
   with_guard([&](resume_guard& guard) -> asio::awaitable<void> {
     guest.now.incarnation = 1;
     EXPECT_TRUE(suspends.has_moved());
@@ -95,7 +95,7 @@ TEST_F(resume_guard_test, treats_a_suspend_alone_as_a_checkpoint) {
   with_guard([&](resume_guard& guard) -> asio::awaitable<void> {
     guest.now.suspended = std::chrono::hours(1);
     EXPECT_FALSE(co_await guard.check());
-    EXPECT_FALSE(suspends.has_moved()) << "it is settled";
+    EXPECT_FALSE(suspends.has_moved()) << "it is acknowledged";
   });
   EXPECT_EQ(given_up, 0);
 }

@@ -1,5 +1,5 @@
-// Runs a coroutine on a context until the context runs out of work. A context that never does is a
-// failure, not a hang.
+// Runs a coroutine on a context until the context runs out of work. If it never does, the test
+// fails instead of hanging.
 #pragma once
 
 #include <boost/asio/co_spawn.hpp>
@@ -13,13 +13,13 @@
 
 namespace xenpv::async::test {
 
-/// Far longer than any test takes: only a hang reaches it.
+/// Far longer than any test takes: only a hang exceeds it.
 inline constexpr std::chrono::seconds time_limit{30};
 
 inline void run_until_dry(asio::io_context& context) {
   context.restart();
   context.run_for(time_limit);
-  if (!context.stopped()) throw std::logic_error("the context did not run dry");
+  if (!context.stopped()) throw std::logic_error("the context did not run out of work");
 }
 
 /// Rethrows the exception of `body`.

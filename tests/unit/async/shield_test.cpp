@@ -5,13 +5,14 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/system/system_error.hpp>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "async/nursery.hpp"
 #include "unit/async/run_coroutine.hpp"
-#include "xenpv/async/nursery.hpp"
 
 namespace xenpv::async {
 namespace {
@@ -19,7 +20,7 @@ namespace {
 using test::run;
 using log_lines = std::vector<std::string>;
 
-/// Takes a few turns of the context. Each is a point where a cancellation would throw.
+/// Suspends a few times; a cancellation would throw at each suspension.
 asio::awaitable<void> take_turns() {
   asio::steady_timer turn(co_await asio::this_coro::executor);
   for (int i = 0; i < 3; ++i) {
@@ -40,7 +41,7 @@ asio::awaitable<void> wait_for_ever() {
   co_await never.async_wait(asio::use_awaitable);
 }
 
-/// Spawns `child`, cancels it at its first suspension, and waits for its end.
+/// Spawns `child`, cancels it at its first suspension, and waits for it to end.
 asio::awaitable<void> cancel_at_once(asio::awaitable<void> child) {
   nursery children(co_await asio::this_coro::executor);
   children.spawn(std::move(child));
@@ -48,15 +49,15 @@ asio::awaitable<void> cancel_at_once(asio::awaitable<void> child) {
   co_await children.join();
 }
 
-TEST(shielded, runs_its_body_to_the_end_although_the_caller_is_cancelled_meanwhile) {
+TEST(shielded, runs_its_body_to_completion_even_if_the_caller_is_cancelled) {
   asio::io_context context;
   log_lines log;
   const auto caller = [&]() -> asio::awaitable<void> {
     co_await shielded(body_in_turns(log));
-    log.emplace_back("caller goes on");
+    log.emplace_back("caller continues");
   };
   run(context, cancel_at_once(caller()));
-  EXPECT_EQ(log, (log_lines{"begins", "ends", "caller goes on"}));
+  EXPECT_EQ(log, (log_lines{"begins", "ends", "caller continues"}));
 }
 
 TEST(shielded, lets_the_caller_see_the_cancellation_afterwards) {
@@ -115,7 +116,7 @@ TEST(shielded, completes_for_a_body_that_never_suspends) {
   EXPECT_EQ(runs, 2);
 }
 
-TEST(clean_up_on_failure, cleans_up_in_full_after_a_body_that_was_cancelled) {
+TEST(clean_up_on_failure, cleans_up_completely_after_a_cancelled_body) {
   asio::io_context context;
   log_lines log;
   const auto caller = [&]() -> asio::awaitable<void> {
@@ -130,7 +131,7 @@ TEST(clean_up_on_failure, cleans_up_in_full_after_a_body_that_was_cancelled) {
   EXPECT_EQ(log, (log_lines{"begins", "ends", "aborted", "throws"}));
 }
 
-TEST(clean_up_on_failure, rethrows_the_error_of_a_body_that_failed) {
+TEST(clean_up_on_failure, rethrows_the_error_of_a_failed_body) {
   asio::io_context context;
   log_lines log;
   const auto body = []() -> asio::awaitable<int> {
@@ -158,6 +159,80 @@ TEST(clean_up_on_failure, does_not_clean_up_after_success) {
   run(context, caller());
   EXPECT_EQ(result, 42);
   EXPECT_TRUE(log.empty());
+}
+
+TEST(finally, cleans_up_after_success_and_returns_the_result) {
+  asio::io_context context;
+  log_lines log;
+  int result = 0;
+  const auto body = [&]() -> asio::awaitable<int> {
+    co_await take_turns();
+    log.emplace_back("body");
+    co_return 42;
+  };
+  const auto caller = [&]() -> asio::awaitable<void> {
+    result = co_await finally(body(), [&] { return body_in_turns(log); });
+  };
+  run(context, caller());
+  EXPECT_EQ(result, 42);
+  EXPECT_EQ(log, (log_lines{"body", "begins", "ends"}));
+}
+
+TEST(finally, cleans_up_completely_after_a_cancelled_body) {
+  asio::io_context context;
+  log_lines log;
+  const auto caller = [&]() -> asio::awaitable<void> {
+    try {
+      co_await finally(wait_for_ever(), [&] { return body_in_turns(log); });
+    } catch (const boost::system::system_error& e) {
+      log.push_back(e.code() == asio::error::operation_aborted ? "aborted" : e.what());
+    }
+    log.emplace_back(co_await asio::this_coro::throw_if_cancelled() ? "throws" : "does not throw");
+  };
+  run(context, cancel_at_once(caller()));
+  EXPECT_EQ(log, (log_lines{"begins", "ends", "aborted", "throws"}));
+}
+
+TEST(finally, cleans_up_completely_even_if_the_caller_is_cancelled) {
+  asio::io_context context;
+  log_lines log;
+  const auto body = []() -> asio::awaitable<void> { co_return; };
+  const auto caller = [&]() -> asio::awaitable<void> {
+    co_await finally(body(), [&] { return body_in_turns(log); });
+    log.emplace_back("caller continues");
+  };
+  run(context, cancel_at_once(caller()));
+  EXPECT_EQ(log, (log_lines{"begins", "ends", "caller continues"}));
+}
+
+/// The error of `finally` with a body and a clean-up that throw, unless their text is empty. Also
+/// checks that the clean-up ran.
+std::string error_of_finally(const std::string& body_error, const std::string& clean_up_error) {
+  asio::io_context context;
+  bool cleaned_up = false;
+  const auto fail = [](const std::string& text) -> asio::awaitable<void> {
+    co_await take_turns();
+    if (!text.empty()) throw std::runtime_error(text);
+  };
+  const std::function<asio::awaitable<void>()> clean_up = [&] {
+    cleaned_up = true;
+    return fail(clean_up_error);
+  };
+  std::string error;
+  try {
+    run(context, finally(fail(body_error), clean_up));
+  } catch (const std::runtime_error& e) {
+    error = e.what();
+  }
+  EXPECT_TRUE(cleaned_up);
+  return error;
+}
+
+TEST(finally, rethrows_the_error_of_the_body_or_else_of_the_clean_up) {
+  EXPECT_EQ(error_of_finally("", ""), "");
+  EXPECT_EQ(error_of_finally("body", ""), "body");
+  EXPECT_EQ(error_of_finally("", "clean-up"), "clean-up");
+  EXPECT_EQ(error_of_finally("body", "clean-up"), "body");
 }
 
 TEST(shielded, does_not_start_for_a_caller_that_is_already_cancelled) {

@@ -9,10 +9,10 @@
 #include <thread>
 #include <vector>
 
+#include "async/nursery.hpp"
 #include "unit/async/fake_xenstore.hpp"
 #include "unit/async/run_coroutine.hpp"
 #include "xenpv/async/deadline.hpp"
-#include "xenpv/async/nursery.hpp"
 #include "xenpv/base/error.hpp"
 
 namespace xenpv::async {
@@ -62,7 +62,7 @@ asio::awaitable<void> use_nodes(store_client& client) {
   EXPECT_FALSE(co_await client.is_domain_introduced(domid(3)));
 }
 
-TEST_F(store_client_test, requests_return_the_store_s_replies) {
+TEST_F(store_client_test, requests_return_replies_of_the_store) {
   run(context, use_nodes(client));
 }
 
@@ -73,7 +73,7 @@ asio::awaitable<void> check_threads(store_client& client, std::thread::id contro
   EXPECT_TRUE(xenstore.was_last_called_on(control));
 }
 
-TEST_F(store_client_test, requests_run_on_the_control_thread_and_resume_here) {
+TEST_F(store_client_test, requests_run_on_the_control_thread_and_resume_on_the_caller) {
   run(context, check_threads(client, control_thread.get_id()));
 }
 
@@ -128,7 +128,7 @@ asio::awaitable<void> write_while_the_node_is_removed(store_client& client) {
   EXPECT_EQ(co_await client.read_if_exists("device/vbd/51712/state"), std::nullopt);
 }
 
-TEST_F(store_client_test, does_not_bring_back_a_node_that_is_removed_while_it_is_written) {
+TEST_F(store_client_test, does_not_recreate_a_node_that_is_removed_during_the_write) {
   run(context, write_while_the_node_is_removed(client));
 }
 
@@ -152,7 +152,7 @@ asio::awaitable<void> follow_a_node(store_client& client) {
   EXPECT_EQ(co_await next_path(watch), "device/vbd/51728/state");
 }
 
-TEST_F(store_client_test, watch_gives_its_events_in_order) {
+TEST_F(store_client_test, watch_returns_events_in_order) {
   run(context, follow_a_node(client));
 }
 
@@ -175,7 +175,7 @@ asio::awaitable<void> watch_and_leave(store_client& client) {
     auto watch = co_await client.watch("a");
     EXPECT_EQ(xenstore.watch_count(), 1u);
   }
-  // Requests are served in order: once this one is done, so is the unwatch.
+  // Requests run in order: when this one has completed, so has the unwatch.
   co_await client.write("b", "");
   EXPECT_EQ(xenstore.watch_count(), 0u);
 }
@@ -244,7 +244,7 @@ asio::awaitable<void> two_readers(store_client& client) {
   nursery children(co_await asio::this_coro::executor);
   children.spawn(read_twice_at_once(watch, first));
   children.spawn(read_twice_at_once(watch, second));
-  // Both have reached the control thread when this is answered.
+  // Both calls have reached the control thread when this write completes.
   co_await client.write("b", "");
   xenstore.change("a", "");
   co_await children.join();

@@ -31,7 +31,7 @@ TEST(block_device_users, are_none_without_proc_and_sys) {
   EXPECT_THAT(block_device_users("xvdb", tree.root()), ElementsAre());
 }
 
-TEST(block_device_users, mount_it_or_a_partition) {
+TEST(block_device_users, include_mounts_of_the_device_and_its_partitions) {
   fake_root tree;
   tree.with("/proc/self/mountinfo",
             "36 35 0:99 / / rw shared:1 - ext4 /dev/xvda1 rw\n"
@@ -44,7 +44,7 @@ TEST(block_device_users, mount_it_or_a_partition) {
       ElementsAre("mounted on /srv (/dev/xvdb)", "mounted on /srv/with blanks (/dev/xvdb2)"));
 }
 
-TEST(block_device_users, mount_it_under_any_name) {
+TEST(block_device_users, include_mounts_under_other_names) {
   fake_root tree;
   tree.with("/sys/block/xvdb/dev", "202:16\n")
       .with("/sys/block/xvdb/xvdb1/dev", "202:17\n")
@@ -61,7 +61,7 @@ TEST(block_device_users, mount_it_under_any_name) {
                           "mounted on /data (/dev/xvdb1)"));
 }
 
-TEST(block_device_users, swap_to_it) {
+TEST(block_device_users, include_swap) {
   fake_root tree;
   tree.with("/proc/swaps",
             "Filename\t\t\tType\t\tSize\tUsed\tPriority\n"
@@ -69,7 +69,7 @@ TEST(block_device_users, swap_to_it) {
   EXPECT_THAT(block_device_users("xvdb", tree.root()), ElementsAre("used as swap (/dev/xvdb1)"));
 }
 
-TEST(block_device_users, are_devices_stacked_on_it) {
+TEST(block_device_users, include_stacked_devices) {
   fake_root tree;
   tree.with("/sys/block/xvdb/size", "8\n");
   fs::create_directories(tree.root().path("/sys/block/xvdb/holders/dm-0"));
@@ -79,7 +79,7 @@ TEST(block_device_users, are_devices_stacked_on_it) {
               ElementsAre("part of dm-0", "part of md127"));
 }
 
-TEST(block_device_users, are_processes_that_have_it_open) {
+TEST(block_device_users, include_processes_with_the_device_open) {
   fake_root tree;
   add_process(tree, "812", "postgres", "/dev/xvdb1");
   add_process(tree, "813", "sh", "/dev/xvdc");
@@ -105,7 +105,7 @@ TEST(block_device_users, include_partitions_of_a_device_whose_name_ends_in_a_dig
               ElementsAre("mounted on /part (/dev/nbd1p2)", "mounted on /whole (/dev/nbd1)"));
 }
 
-TEST(block_device_users, are_loop_devices_on_it) {
+TEST(block_device_users, include_loop_devices) {
   fake_root tree;
   tree.with("/sys/block/loop0/loop/backing_file", "/dev/xvdb\n")
       .with("/sys/block/loop1/loop/backing_file", "/dev/xvdb2\n")
@@ -118,7 +118,7 @@ TEST(block_device_users, are_loop_devices_on_it) {
                           "used by loop4 (/dev/xvdb1)"));
 }
 
-TEST(xen_block_device, is_the_kernels_name_of_the_disk) {
+TEST(xen_block_device, returns_the_kernel_name) {
   fake_root tree;
   EXPECT_EQ(xen_block_device("vbd-768", tree.root()), std::nullopt);
   fs::create_directories(tree.root().path("/sys/bus/xen/devices/vbd-768/block"));
@@ -156,7 +156,7 @@ TEST(claim_block_device, does_not_count_descriptors_of_this_process) {
             "take xvdb: device or resource busy (it is open in process 1 (them))");
 }
 
-TEST(claim_block_device, names_the_users_that_block_the_claim) {
+TEST(claim_block_device, names_the_users_that_prevent_the_claim) {
   fake_root tree;
   tree.with("/dev/xvdb")
       .with("/proc/swaps", "Filename Type\n/dev/xvdb2 partition 8 0 -2\n")
@@ -166,7 +166,7 @@ TEST(claim_block_device, names_the_users_that_block_the_claim) {
             "(/dev/xvdb))");
 }
 
-TEST(claim_block_device, refuses_a_device_without_a_node_because_its_users_are_unknown) {
+TEST(claim_block_device, fails_for_a_device_without_a_node) {
   const fake_root tree;
   EXPECT_EQ(claim_problem(tree),
             "take xvdb: open " + tree.root().path("/dev/xvdb").string() +

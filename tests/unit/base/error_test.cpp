@@ -14,7 +14,7 @@ std::string message_of(const std::function<void()>& act) {
   } catch (const failure& e) {
     return e.what();
   }
-  return "nothing was thrown";
+  return "no exception";
 }
 
 TEST(error, has_a_message_for_every_code) {

@@ -10,14 +10,14 @@ namespace {
 
 constexpr auto largest = std::numeric_limits<std::uint64_t>::max();
 
-TEST(histogram, has_a_bucket_for_each_of_the_first_values) {
+TEST(histogram, has_one_bucket_per_small_value) {
   for (std::uint64_t value = 0; value < 32; ++value) {
     EXPECT_EQ(histogram::bucket_of(value), value);
     EXPECT_EQ(histogram::upper_bound(value), value);
   }
 }
 
-TEST(histogram, puts_values_into_sixteen_steps_per_power_of_two) {
+TEST(histogram, divides_each_power_of_two_into_sixteen_steps) {
   struct example {
     std::uint64_t first;
     std::uint64_t last;
@@ -41,7 +41,7 @@ TEST(histogram, puts_values_into_sixteen_steps_per_power_of_two) {
   EXPECT_EQ(histogram::buckets, 592u);
 }
 
-TEST(histogram, buckets_meet_without_gap_and_overlap) {
+TEST(histogram, buckets_have_no_gaps_or_overlaps) {
   for (std::size_t bucket = 0; bucket + 1 < histogram::buckets; ++bucket) {
     const auto last = histogram::upper_bound(bucket);
     ASSERT_EQ(histogram::bucket_of(last), bucket);
@@ -84,7 +84,7 @@ TEST(histogram, empty_histogram_returns_zero) {
   EXPECT_EQ(empty.percentile(0.99), 0u);
 }
 
-TEST(histogram, counts_sums_and_keeps_the_largest) {
+TEST(histogram, tracks_count_sum_and_maximum) {
   histogram h;
   for (const auto value : {3u, 1000u, 3u, 0u})
     h.add(value);
@@ -97,7 +97,7 @@ TEST(histogram, counts_sums_and_keeps_the_largest) {
   EXPECT_EQ(h.count_in(111), 1u);
 }
 
-TEST(histogram, percentile_is_the_smallest_sample_that_covers_the_share) {
+TEST(histogram, percentile_is_the_smallest_sample_covering_the_share) {
   histogram h;
   for (std::uint64_t value = 1; value <= 10; ++value)
     h.add(value);
@@ -109,16 +109,16 @@ TEST(histogram, percentile_is_the_smallest_sample_that_covers_the_share) {
   EXPECT_EQ(h.percentile(1), 10u);
 }
 
-TEST(histogram, high_percentile_of_few_samples_is_the_largest) {
+TEST(histogram, high_percentile_of_few_samples_is_the_maximum) {
   histogram h;
   for (std::uint64_t value = 1; value <= 10; ++value)
     h.add(value);
-  // Nine of ten are only 90 %.
+  // Nine samples of ten are only 90 %.
   EXPECT_EQ(h.percentile(0.95), 10u);
   EXPECT_EQ(h.percentile(0.99), 10u);
 }
 
-TEST(histogram, percentile_is_rounded_up_to_its_bucket_end_but_not_beyond_the_largest) {
+TEST(histogram, percentile_is_rounded_up_to_the_bucket_end_but_not_above_the_maximum) {
   histogram h;
   h.add(1025);
   h.add(5000);
@@ -157,10 +157,10 @@ TEST(histogram, merging_equals_adding_all_values_to_one) {
   EXPECT_EQ(left.count_in(10), 1u);
   EXPECT_EQ(left.count_in(20), 2u);
   EXPECT_EQ(left.percentile(0.75), 20u);
-  EXPECT_EQ(right.count(), 2u) << "the source is unchanged";
+  EXPECT_EQ(right.count(), 2u) << "the source must not change";
 }
 
-TEST(histogram, merging_an_empty_histogram_changes_nothing) {
+TEST(histogram, merging_an_empty_histogram_has_no_effect) {
   histogram h;
   h.add(7);
   h.add(histogram());
@@ -171,7 +171,7 @@ TEST(histogram, merging_an_empty_histogram_changes_nothing) {
   EXPECT_EQ(fresh.percentile(1), 7u);
 }
 
-TEST(histogram, keeps_the_smallest_value_exactly) {
+TEST(histogram, tracks_the_exact_minimum) {
   histogram one;
   EXPECT_EQ(one.min(), 0U);
   one.add(1'000'003);

@@ -12,7 +12,7 @@ fine_histogram samples(std::uint64_t count) {
   return out;
 }
 
-TEST(latency_summary, has_a_percentile_only_with_ten_samples_beyond_it) {
+TEST(latency_summary, has_only_percentiles_with_ten_samples_beyond_them) {
   EXPECT_FALSE(summary_of(samples(19)).p50);
   EXPECT_TRUE(summary_of(samples(20)).p50);
   EXPECT_FALSE(summary_of(samples(99)).p90);

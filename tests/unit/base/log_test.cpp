@@ -10,7 +10,7 @@ namespace {
 
 using testing::MatchesRegex;
 
-/// Returns what `act` logs to the real stderr.
+/// Returns the output of `act` on the real stderr.
 std::string logged(log_level level, log_format format, const std::function<void()>& act) {
   testing::internal::CaptureStderr();
   set_up_log("xenpv-test", level, format);
@@ -41,7 +41,7 @@ TEST(log, drops_messages_below_its_level) {
             "xenpv-test: error: e\n");
 }
 
-TEST(log, writes_one_json_object_a_line) {
+TEST(log, writes_one_json_object_per_line) {
   EXPECT_THAT(
       logged(log_level::info, log_format::json, [] { log().error("lost"); }),
       MatchesRegex("\\{\"time\":\"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}"

@@ -13,7 +13,7 @@ bool is_evtchn(const std::string& path) {
   return path == "/dev/xen/evtchn";
 }
 
-TEST(processes_with_open, are_found_by_their_descriptors_in_pid_order) {
+TEST(processes_with_open, are_found_in_pid_order) {
   xen::test::fake_root tree;
   const auto link = [&](const char* fd, const char* target) {
     const auto at = tree.root().path(fd);

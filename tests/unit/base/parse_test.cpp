@@ -20,7 +20,7 @@ TEST(parse_unsigned, accepts_decimal_numbers_within_the_bounds) {
   EXPECT_EQ(parse_unsigned("4", "n", 4, 4).value(), 4U);
 }
 
-TEST(parse_unsigned, refuses_junk_and_overflow) {
+TEST(parse_unsigned, rejects_junk_and_overflow) {
   for (const auto* text : {"", " ", "-1", "+1", "1 ", " 1", "1.0", "0x10", "1K", "ten",
                            "18446744073709551616", "99999999999999999999999"}) {
     const auto parsed = parse_unsigned(text, "--n");
@@ -29,7 +29,7 @@ TEST(parse_unsigned, refuses_junk_and_overflow) {
     EXPECT_EQ(parsed.error().text, "--n '" + std::string(text) +
                                        "': invalid argument (expected a whole number, 0 or more)");
   }
-  EXPECT_FALSE(parse_unsigned(std::string_view("1\0", 2), "--n")) << "a NUL is junk, too";
+  EXPECT_FALSE(parse_unsigned(std::string_view("1\0", 2), "--n")) << "trailing NUL";
 }
 
 TEST(parse_unsigned, names_the_bounds) {
@@ -63,7 +63,7 @@ TEST(parse_size, accepts_powers_of_1024) {
     EXPECT_EQ(parse_size(text, "s").value(), bytes) << text;
 }
 
-TEST(parse_size, refuses_junk_and_overflow) {
+TEST(parse_size, rejects_junk_and_overflow) {
   for (const auto* text : {"", "K", "-1K", "1.5G", "1 K", "1KB", "1Ki", "1P", "1KK", "0x1K",
                            "16777216T", "18446744073709551616", "18014398509481984K"}) {
     const auto parsed = parse_size(text, "memory=");
@@ -85,7 +85,7 @@ TEST(parse_duration, accepts_every_unit) {
   EXPECT_EQ(parse_duration("9223372036854775807ns", "t").value(), std::chrono::nanoseconds::max());
 }
 
-TEST(parse_duration, refuses_junk_overflow_and_a_missing_unit) {
+TEST(parse_duration, rejects_junk_overflow_and_a_missing_unit) {
   for (const auto* text :
        {"", "5", "00x", "s", "-5ms", "1.5s", "5 ms", "5S", "5m", "1h", "9223372036854775808ns",
         "9223372037s", "153722868min", "18446744073709551615min"}) {
@@ -105,7 +105,7 @@ TEST(parse_ratio, accepts_ratios_up_to_one) {
             (ratio{4'294'967'295U, 4'294'967'295U}));
 }
 
-TEST(parse_ratio, refuses_junk_overflow_and_more_than_one) {
+TEST(parse_ratio, rejects_junk_overflow_and_more_than_one) {
   for (const auto* text :
        {"", "/", "1", "1/", "/2", "2/1", "0/0", "1/0", "-1/2", "1/-2", "1//2", "1/2/3", "1/2 ",
         " 1/2", "10%", "1/4294967296", "4294967296/4294967296"}) {
@@ -154,14 +154,14 @@ TEST(format_duration, has_three_significant_digits) {
     EXPECT_EQ(format_duration(value), text);
 }
 
-TEST(format_duration, rounds_up_into_the_next_form) {
+TEST(format_duration, rounds_up_to_the_next_unit) {
   EXPECT_EQ(format_duration(9'999ns), "10.0 us");
   EXPECT_EQ(format_duration(99'960ns), "100 us");
   EXPECT_EQ(format_duration(999'600ns), "1.00 ms");
   EXPECT_EQ(format_duration(999'999'999ns), "1.00 s");
 }
 
-TEST(parse_whole, accepts_only_a_number_that_is_the_whole_text) {
+TEST(parse_whole, accepts_only_a_number_without_other_text) {
   EXPECT_EQ(parse_whole<unsigned>("0"), 0U);
   EXPECT_EQ(parse_whole<std::uint64_t>("18446744073709551615"), ~std::uint64_t{0});
   EXPECT_FALSE(parse_whole<unsigned>(""));

@@ -35,7 +35,7 @@ TEST_F(system_root_tree, is_the_real_root_without_the_environment_variable) {
   EXPECT_TRUE(system_root::from_environment().is_real());
 }
 
-TEST_F(system_root_tree, is_the_tree_that_the_environment_names) {
+TEST_F(system_root_tree, is_the_tree_selected_by_the_environment) {
   ::setenv("XENPV_ROOT", top_.c_str(), 1);
   const auto root = system_root::from_environment();
   EXPECT_FALSE(root.is_real());
@@ -44,7 +44,7 @@ TEST_F(system_root_tree, is_the_tree_that_the_environment_names) {
   EXPECT_FALSE(root.exists("/sys/hypervisor/type"));
 }
 
-TEST_F(system_root_tree, reads_a_file_without_its_last_newline) {
+TEST_F(system_root_tree, reads_a_file_without_the_trailing_newline) {
   write("sys/hypervisor/type", "xen\n");
   write("sys/hypervisor/two", "a\n\n");
   write("sys/hypervisor/bare", "x");
@@ -56,13 +56,13 @@ TEST_F(system_root_tree, reads_a_file_without_its_last_newline) {
   EXPECT_EQ(root.read("/sys/hypervisor/empty"), "");
 }
 
-TEST_F(system_root_tree, reads_nothing_where_there_is_no_file) {
+TEST_F(system_root_tree, returns_nullopt_for_a_missing_file) {
   const system_root root(top_);
   EXPECT_EQ(root.read("/sys/hypervisor/type"), std::nullopt);
-  EXPECT_EQ(root.read("/sys/hypervisor"), std::nullopt) << "a directory";
+  EXPECT_EQ(root.read("/sys/hypervisor"), std::nullopt) << "is a directory";
 }
 
-TEST_F(system_root_tree, lists_a_directory_in_order) {
+TEST_F(system_root_tree, lists_a_directory_in_sorted_order) {
   write("sys/b", "");
   write("sys/a", "");
   const system_root root(top_);

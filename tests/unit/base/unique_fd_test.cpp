@@ -36,7 +36,7 @@ TEST(unique_fd, closes_its_descriptor) {
   EXPECT_FALSE(is_open(number));
 }
 
-TEST(unique_fd, moves_ownership_and_closes_its_old_descriptor) {
+TEST(unique_fd, moves_ownership_and_closes_the_old_descriptor) {
   auto first = open_null();
   auto second = open_null();
   const int first_number = first.get();
@@ -50,7 +50,7 @@ TEST(unique_fd, moves_ownership_and_closes_its_old_descriptor) {
   EXPECT_TRUE(is_open(first_number));
 }
 
-TEST(unique_fd, survives_assignment_to_itself) {
+TEST(unique_fd, supports_self_assignment) {
   auto fd = open_null();
   const int number = fd.get();
   auto& same = fd;
@@ -68,7 +68,7 @@ TEST(unique_fd, release_leaves_the_descriptor_open) {
   ::close(number);
 }
 
-TEST(unique_fd, duplicate_is_another_descriptor_that_exec_closes) {
+TEST(unique_fd, duplicate_is_a_close_on_exec_descriptor) {
   const auto fd = open_null();
   const auto copy = unique_fd::duplicate(fd.get());
   EXPECT_NE(copy.get(), fd.get());
@@ -76,10 +76,10 @@ TEST(unique_fd, duplicate_is_another_descriptor_that_exec_closes) {
   EXPECT_EQ(::fcntl(copy.get(), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
 }
 
-TEST(unique_fd, duplicate_names_the_descriptor_it_could_not_copy) {
+TEST(unique_fd, failed_duplicate_names_the_descriptor) {
   try {
     (void)unique_fd::duplicate(-7);
-    FAIL() << "nothing was thrown";
+    FAIL() << "expected a failure";
   } catch (const failure& e) {
     EXPECT_STREQ(e.what(), "duplicate descriptor -7: bad file descriptor");
   }

@@ -1,8 +1,19 @@
-// The coroutine interface of a block queue, on a queue that only records its requests.
+// The coroutines and initiating functions of a block queue, on a queue that only records its
+// requests.
 #include <gtest/gtest.h>
 
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/bind_executor.hpp>
+#include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/use_future.hpp>
+#include <boost/system/system_error.hpp>
+#include <chrono>
 #include <cstring>
+#include <future>
+#include <optional>
 
 #include "unit/async/run_coroutine.hpp"
 #include "unit/blk/pool_memory.hpp"
@@ -12,16 +23,19 @@
 namespace xenpv::blk {
 namespace {
 
-namespace asio = async::asio;
 using async::test::run;
+using async::test::run_until_dry;
 
 /// Completes each request in a later turn with `answer`. Reads return bytes of 0x5A.
 class fake_queue : public block_queue {
  public:
-  explicit fake_queue(asio::io_context& context) : context_(context) {}
+  explicit fake_queue(asio::io_context& context) : context_(context) {
+    shape_.size = 1 << 20;
+    shape_.sector_size = 4096;
+    pages_ = test::make_pool(2);
+  }
 
-  const geometry& shape() const noexcept override { return shape_; }
-  asio::any_io_executor executor() const override { return context_.get_executor(); }
+  asio::any_io_executor get_executor() const override { return context_.get_executor(); }
   void submit(request& r) override {
     seen = r;
     written.clear();
@@ -33,7 +47,6 @@ class fake_queue : public block_queue {
     });
   }
   void commit() override { ++commits; }
-  const std::shared_ptr<page_pool>& pages() const noexcept override { return pages_; }
 
   std::error_code answer;
   request seen;
@@ -42,8 +55,6 @@ class fake_queue : public block_queue {
 
  private:
   asio::io_context& context_;
-  geometry shape_{.size = 1 << 20, .sector_size = 4096};
-  std::shared_ptr<page_pool> pages_ = test::make_pool(2);
 };
 
 class block_queue_test : public ::testing::Test {
@@ -160,6 +171,94 @@ TEST_F(block_queue_test, run_stores_the_result_in_the_request) {
   queue.answer = {};
   run(context, blk::run(queue, r));
   EXPECT_FALSE(r.status) << "a retry clears the earlier failure";
+}
+
+TEST_F(block_queue_test, async_submit_completes_a_future_with_the_status) {
+  request r;
+  r.op = operation::write;
+  r.fua = true;
+  r.length = bytes.size();
+  r.memory = bytes.data();
+  auto written = queue.async_submit(r, asio::use_future);
+  EXPECT_EQ(written.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+  run_until_dry(context);
+  EXPECT_NO_THROW(written.get());
+  EXPECT_EQ(queue.seen.op, operation::write);
+  EXPECT_TRUE(queue.seen.fua);
+  EXPECT_EQ(queue.seen.memory, bytes.data());
+
+  queue.answer = io_error;
+  auto failed = queue.async_submit(r, asio::use_future);
+  run_until_dry(context);
+  try {
+    failed.get();
+    FAIL();
+  } catch (const boost::system::system_error& e) {
+    EXPECT_TRUE(e.code() == io_error) << e.what();
+  }
+  EXPECT_EQ(r.status, io_error);
+}
+
+asio::awaitable<void> read_as_tuple(block_queue& queue, std::span<std::byte> buffer,
+                                    std::error_code& result) {
+  const auto [code] = co_await queue.async_read(0, buffer, asio::as_tuple(asio::use_awaitable));
+  result = code;
+}
+
+TEST_F(block_queue_test, as_tuple_returns_the_error_status) {
+  queue.answer = io_error;
+  std::error_code result;
+  run(context, read_as_tuple(queue, bytes, result));
+  EXPECT_EQ(result, io_error);
+  queue.answer = {};
+  run(context, read_as_tuple(queue, bytes, result));
+  EXPECT_FALSE(result);
+}
+
+TEST_F(block_queue_test, initiating_functions_submit_the_same_requests_as_the_coroutines) {
+  auto read = queue.async_read(8192, bytes, asio::use_future);
+  EXPECT_EQ(queue.seen.op, operation::read);
+  EXPECT_EQ(queue.seen.offset, 8192u);
+  EXPECT_EQ(queue.seen.memory, bytes.data());
+  auto write = queue.async_write(1, bytes, asio::use_future);
+  EXPECT_EQ(queue.seen.op, operation::write);
+  EXPECT_EQ(queue.seen.offset, 1u);
+  EXPECT_FALSE(queue.seen.fua);
+  EXPECT_EQ(queue.written.size(), bytes.size());
+  auto flush = queue.async_flush(asio::use_future);
+  EXPECT_EQ(queue.seen.op, operation::flush);
+  auto discard = queue.async_discard(4096, 1ULL << 40, asio::use_future);
+  EXPECT_EQ(queue.seen.op, operation::discard);
+  EXPECT_EQ(queue.seen.length, 1ULL << 40);
+  run_until_dry(context);
+  for (auto* const done : {&read, &write, &flush, &discard})
+    EXPECT_NO_THROW(done->get());
+  EXPECT_EQ(bytes[0], std::byte{0x5A});
+}
+
+TEST_F(block_queue_test, cancellation_does_not_interrupt_a_request) {
+  std::optional<boost::system::error_code> result;
+  const auto finish = [&](boost::system::error_code code) { result = code; };
+  asio::cancellation_signal cancel;
+  queue.async_read(0, bytes, asio::bind_cancellation_slot(cancel.slot(), finish));
+  cancel.emit(asio::cancellation_type::terminal);
+  EXPECT_FALSE(result.has_value());
+  run_until_dry(context);
+  ASSERT_TRUE(result.has_value());
+  EXPECT_FALSE(*result);
+}
+
+TEST_F(block_queue_test, request_completes_on_the_associated_executor) {
+  asio::io_context other(1);
+  std::optional<boost::system::error_code> result;
+  const auto finish = [&](boost::system::error_code code) { result = code; };
+  queue.async_flush(asio::bind_executor(other.get_executor(), finish));
+  other.poll();
+  EXPECT_FALSE(other.stopped()) << "a pending request keeps the context running";
+  run_until_dry(context);
+  EXPECT_FALSE(result.has_value());
+  other.poll();
+  EXPECT_TRUE(result.has_value());
 }
 
 TEST_F(block_queue_test, leases_are_aligned_to_the_device_sectors) {

@@ -71,20 +71,20 @@ TEST(lease, starts_at_its_offset_within_the_device_sector) {
   }
 }
 
-TEST(lease, is_not_given_while_too_few_pages_are_free) {
+TEST(lease, is_refused_while_too_few_pages_are_free) {
   const auto pool = test::make_pool(2);
   EXPECT_FALSE(lease::try_take(pool, 1, 8192, 512).has_value());
   EXPECT_EQ(pool->free(), 2u);
   EXPECT_TRUE(lease::try_take(pool, 0, 8192, 512).has_value());
 }
 
-TEST(lease, of_no_bytes_is_not_given) {
+TEST(lease, of_no_bytes_is_refused) {
   const auto pool = test::make_pool(2);
   EXPECT_FALSE(lease::try_take(pool, 0, 0, 512).has_value());
   EXPECT_FALSE(lease::try_take(pool, 5, 0, 512).has_value());
 }
 
-TEST(lease, whose_size_overflows_is_not_given) {
+TEST(lease, whose_size_overflows_is_refused) {
   const auto pool = test::make_pool(2);
   constexpr auto most = std::numeric_limits<std::uint64_t>::max();
   EXPECT_FALSE(lease::try_take(pool, 511, most, 512).has_value());

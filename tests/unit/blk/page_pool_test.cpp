@@ -20,7 +20,7 @@ TEST(page_pool, starts_with_all_pages_free) {
   EXPECT_EQ(pool.data(2), memory.data() + 8192);
 }
 
-TEST(page_pool, gives_the_lowest_pages_first) {
+TEST(page_pool, takes_the_lowest_pages_first) {
   const auto pool = test::make_pool(4);
   const auto chain = pool->take(3);
   ASSERT_TRUE(chain.has_value());
@@ -31,7 +31,7 @@ TEST(page_pool, gives_the_lowest_pages_first) {
   EXPECT_EQ(pool->free(), 1u);
 }
 
-TEST(page_pool, gives_the_most_recently_returned_pages_first) {
+TEST(page_pool, takes_the_most_recently_returned_pages_first) {
   const auto pool = test::make_pool(4);
   const auto first = pool->take(2);
   const auto second = pool->take(1);
@@ -41,7 +41,7 @@ TEST(page_pool, gives_the_most_recently_returned_pages_first) {
   EXPECT_THAT(test::list(*pool, *all), ElementsAre(2, 0, 1, 3));
 }
 
-TEST(page_pool, gives_all_or_nothing) {
+TEST(page_pool, takes_all_pages_or_none) {
   const auto pool = test::make_pool(2);
   EXPECT_EQ(pool->take(3).has_value(), false);
   EXPECT_EQ(pool->free(), 2u);
@@ -52,14 +52,14 @@ TEST(page_pool, gives_all_or_nothing) {
   EXPECT_TRUE(pool->take(2).has_value());
 }
 
-TEST(page_pool, gives_no_empty_chain) {
+TEST(page_pool, takes_no_empty_chain) {
   const auto pool = test::make_pool(2);
   EXPECT_FALSE(pool->take(0).has_value());
   pool->give_back({});
   EXPECT_EQ(pool->free(), 2u);
 }
 
-TEST(page_pool, remembers_the_lowest_number_of_free_pages) {
+TEST(page_pool, records_the_lowest_number_of_free_pages) {
   const auto pool = test::make_pool(8);
   const auto some = pool->take(5);
   pool->give_back(*some);

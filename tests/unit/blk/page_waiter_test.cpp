@@ -106,7 +106,7 @@ TEST_F(page_waiter_test, stopping_the_last_waiter_keeps_the_queue_intact) {
   EXPECT_EQ(woken, "ab");
 }
 
-TEST_F(page_waiter_test, waiter_stopped_in_another_s_wake_is_not_touched) {
+TEST_F(page_waiter_test, waiter_stopped_in_the_wake_of_another_is_not_accessed) {
   auto b = std::make_unique<recording_waiter>(woken, 'b');
   recording_waiter a(woken, 'a', [&] {
     pool->stop_waiting(*b);
@@ -140,7 +140,7 @@ TEST_F(page_waiter_test, pages_returned_in_a_wake_reach_waiters_that_wait_again)
   pool->wait(b);
   pool->wait(c);
   give_back();
-  // In order, and none from inside another's wake().
+  // In order, and never from within the wake() of another.
   EXPECT_EQ(woken, "abca");
 }
 

@@ -1,4 +1,4 @@
-// The io_uring device, which measures the kernel's path for comparison, on a file.
+// The io_uring device, the baseline for benchmarks, on a file.
 #include "blk/uring_device.hpp"
 
 #include <gmock/gmock.h>
@@ -18,7 +18,6 @@
 namespace xenpv::blk {
 namespace {
 
-namespace asio = async::asio;
 using async::test::run;
 using namespace std::chrono_literals;
 using ::testing::HasSubstr;
@@ -135,7 +134,7 @@ TEST_F(uring_device_test, more_requests_than_its_ring_holds_wait_their_turn) {
   run(context, small->close());
 }
 
-TEST_F(uring_device_test, a_path_without_a_file_is_named) {
+TEST_F(uring_device_test, error_names_a_missing_file) {
   try {
     (void)uring_device::open("/no/such/disk", {context.get_executor()}, {});
     FAIL();

@@ -15,7 +15,6 @@
 namespace xenpv::blk {
 namespace {
 
-namespace asio = async::asio;
 using async::test::run;
 using namespace std::chrono_literals;
 using ::testing::AllOf;
@@ -26,13 +25,16 @@ using ::testing::Lt;
 
 constexpr std::uint64_t device_size = 64 * 4096;
 
-/// Records its requests. Completes the newest first, one a turn.
+/// Records its requests. Completes one per turn, newest first.
 class counting_queue : public block_queue {
  public:
-  explicit counting_queue(asio::io_context& context) : context_(context) {}
+  explicit counting_queue(asio::io_context& context) : context_(context) {
+    shape_.size = device_size;
+  }
+  using block_queue::pages_;
+  using block_queue::shape_;
 
-  const geometry& shape() const noexcept override { return shape_; }
-  asio::any_io_executor executor() const override { return context_.get_executor(); }
+  asio::any_io_executor get_executor() const override { return context_.get_executor(); }
   void submit(request& r) override {
     offsets.push_back(r.offset);
     memories.insert(r.memory);
@@ -51,7 +53,6 @@ class counting_queue : public block_queue {
     });
   }
   void commit() override {}
-  const std::shared_ptr<page_pool>& pages() const noexcept override { return pool; }
 
   static std::byte* first_byte(const lease& held) {
     std::byte* out = nullptr;
@@ -59,11 +60,10 @@ class counting_queue : public block_queue {
     return out;
   }
 
-  std::shared_ptr<page_pool> pool;
   bool abandons = false;  ///< abandons the pages of its requests
   std::uint64_t block = 4096;
   bool keeps_time = false;
-  std::uint64_t answered_ns = 0;  ///< the same for all, with keeps_time
+  std::uint64_t answered_ns = 0;  ///< of all requests, if keeps_time
   std::error_code answer;
   std::size_t fail_from = 0;
   std::vector<std::uint64_t> offsets;
@@ -71,7 +71,6 @@ class counting_queue : public block_queue {
   std::set<lease*> places;
   std::set<std::byte*> first_bytes;  ///< of the leases in `places`
   std::size_t most_in_flight = 0;
-  geometry shape_{.size = device_size, .sector_size = 512};
 
  private:
   asio::io_context& context_;
@@ -132,7 +131,7 @@ TEST_F(workload_test, count_is_exact) {
   EXPECT_EQ(result.latency_ns.count(), 100u);
   EXPECT_EQ(queue.offsets.size(), 100u);
   EXPECT_EQ(queue.most_in_flight, 8u);
-  EXPECT_EQ(queue.memories.size(), 8u) << "each request in flight has memory of its own";
+  EXPECT_EQ(queue.memories.size(), 8u) << "each request in flight has its own memory";
   EXPECT_GT(result.per_second(), 0);
 }
 
@@ -143,7 +142,7 @@ TEST_F(workload_test, uses_the_completion_time_of_a_device_that_keeps_time) {
       std::chrono::nanoseconds((std::chrono::steady_clock::now() + 1h).time_since_epoch()).count());
   const auto result = result_of(queue, load);
   EXPECT_EQ(result.latency_ns.count(), 100u);
-  // The first began an hour before its completion, each other one when its predecessor completed.
+  // The first began an hour before its completion, each other one when the previous one completed.
   EXPECT_GT(result.latency_ns.max(), 3'500'000'000'000u);
   EXPECT_EQ(result.latency_ns.percentile(0.9), 0u);
 }
@@ -196,17 +195,17 @@ TEST_F(workload_test, memory_is_aligned_to_pages) {
 }
 
 TEST_F(workload_test, uses_the_pages_of_a_device_that_has_some) {
-  queue.pool = test::make_pool(16);
+  queue.pages_ = test::make_pool(16);
   auto load = reads(100);
   load.depth = 4;
   EXPECT_EQ(result_of(queue, load).requests, 100u);
   EXPECT_EQ(queue.memories, std::set<std::byte*>{nullptr});
-  EXPECT_EQ(queue.first_bytes.size(), 4u) << "each request in flight has pages of its own";
-  EXPECT_EQ(queue.pool->free(), 16u);
+  EXPECT_EQ(queue.first_bytes.size(), 4u) << "each request in flight has its own pages";
+  EXPECT_EQ(queue.pages_->free(), 16u);
 }
 
 TEST_F(workload_test, writes_from_pages_of_the_device_are_pseudo_random_too) {
-  queue.pool = test::make_pool(16);
+  queue.pages_ = test::make_pool(16);
   auto load = reads(1);
   load.op = operation::write;
   result_of(queue, load);
@@ -216,19 +215,19 @@ TEST_F(workload_test, writes_from_pages_of_the_device_are_pseudo_random_too) {
   EXPECT_NE(number, 0u);
 }
 
-TEST_F(workload_test, requests_wait_for_each_others_pages_when_there_are_too_few) {
-  queue.pool = test::make_pool(5);
+TEST_F(workload_test, requests_wait_for_pages_of_others_when_there_are_too_few) {
+  queue.pages_ = test::make_pool(5);
   auto load = reads(100);
   load.depth = 8;
   EXPECT_EQ(result_of(queue, load).requests, 100u);
   EXPECT_EQ(queue.most_in_flight, 5u);
   EXPECT_EQ(queue.first_bytes.size(), 5u);
   EXPECT_EQ(queue.offsets.size(), 100u);
-  EXPECT_EQ(queue.pool->free(), 5u);
+  EXPECT_EQ(queue.pages_->free(), 5u);
 }
 
 TEST_F(workload_test, blocks_are_split_when_the_pages_cannot_hold_all_of_them) {
-  queue.pool = test::make_pool(17);
+  queue.pages_ = test::make_pool(17);
   auto load = reads(8);
   load.block = 16 * 4096;
   load.depth = 4;
@@ -242,11 +241,11 @@ TEST_F(workload_test, blocks_are_split_when_the_pages_cannot_hold_all_of_them) {
   for (std::uint64_t at = 0; at < device_size; at += queue.block)
     twice.insert({at, at});
   EXPECT_EQ(std::multiset<std::uint64_t>(queue.offsets.begin(), queue.offsets.end()), twice);
-  EXPECT_EQ(queue.pool->free(), 17u);
+  EXPECT_EQ(queue.pages_->free(), 17u);
 }
 
 TEST_F(workload_test, failed_piece_ends_its_block) {
-  queue.pool = test::make_pool(4);
+  queue.pages_ = test::make_pool(4);
   queue.block = 4 * 4096;
   queue.answer = std::make_error_code(std::errc::io_error);
   queue.fail_from = 2;
@@ -260,7 +259,7 @@ TEST_F(workload_test, failed_piece_ends_its_block) {
 
 TEST_F(workload_test, uses_memory_when_pages_are_disabled_exhausted_or_do_not_fit) {
   const std::set<lease*> none{nullptr};
-  queue.pool = test::make_pool(16);
+  queue.pages_ = test::make_pool(16);
   auto load = reads(10);
   load.in_place = false;
   result_of(queue, load);
@@ -269,14 +268,14 @@ TEST_F(workload_test, uses_memory_when_pages_are_disabled_exhausted_or_do_not_fi
   queue.block = load.block = 512;
   result_of(queue, load);
   EXPECT_EQ(queue.places, none);
-  const auto all = lease::try_take(queue.pool, 0, 16 * 4096, 512);
+  const auto all = lease::try_take(queue.pages_, 0, 16 * 4096, 512);
   queue.block = load.block = 4 * 4096;
   result_of(queue, load);
   EXPECT_EQ(queue.places, none);
 }
 
 TEST_F(workload_test, continues_in_memory_when_the_device_keeps_pages) {
-  queue.pool = test::make_pool(2);
+  queue.pages_ = test::make_pool(2);
   queue.abandons = true;
   auto load = reads(20);
   load.depth = 4;
@@ -284,7 +283,7 @@ TEST_F(workload_test, continues_in_memory_when_the_device_keeps_pages) {
   EXPECT_EQ(queue.first_bytes.size(), 2u);
   EXPECT_GT(queue.memories.size(), 1u) << "nullptr stands for pages, any other for memory";
   EXPECT_EQ(queue.most_in_flight, 2u);
-  EXPECT_EQ(queue.pool->free(), 0u);
+  EXPECT_EQ(queue.pages_->free(), 0u);
 }
 
 TEST_F(workload_test, errors_are_counted_and_the_first_is_kept) {
@@ -302,7 +301,7 @@ TEST_F(workload_test, invalid_workloads_are_refused) {
   EXPECT_THAT(refusal_of(load), HasSubstr("flush is not supported; use read or write"));
   load = reads(1);
   load.depth = 0;
-  EXPECT_THAT(refusal_of(load), HasSubstr("the depth is 0"));
+  EXPECT_THAT(refusal_of(load), HasSubstr("the depth must be at least 1"));
   load = reads(1);
   load.block = 1000;
   EXPECT_THAT(refusal_of(load),
@@ -314,7 +313,7 @@ TEST_F(workload_test, invalid_workloads_are_refused) {
   load = reads(1);
   load.op = operation::write;
   queue.shape_.read_only = true;
-  EXPECT_THAT(refusal_of(load), HasSubstr("writes to a read-only device"));
+  EXPECT_THAT(refusal_of(load), HasSubstr("the device is read-only"));
   EXPECT_TRUE(queue.offsets.empty());
 }
 

@@ -43,7 +43,7 @@ TEST(backend_nodes, leave_out_disabled_features) {
   EXPECT_EQ(nodes.size(), 7u);
 }
 
-TEST(backend_nodes, of_qemu_are_all_there_before_init_wait) {
+TEST(backend_nodes, of_qemu_are_all_published_before_init_wait) {
   EXPECT_EQ(nodes_before_init_wait(config_of(backend_kind::qemu)),
             (node_list{{"max-ring-page-order", "4"},
                        {"feature-flush-cache", "1"},

@@ -70,7 +70,7 @@ TEST(disk_plan, cannot_enable_features_that_the_backend_kind_lacks) {
   EXPECT_TRUE(disk.barrier);
 }
 
-TEST(disk_plan, names_the_node_that_is_wrong) {
+TEST(disk_plan, names_the_invalid_node) {
   const auto with = [](const std::string& name, const std::string& value) {
     auto all = memory_disk();
     all[name] = value;

@@ -1,4 +1,4 @@
-// Each injected fault as a frontend sees it.
+// Each injected fault, as seen by a frontend.
 #include <gmock/gmock.h>
 
 #include "unit/blkback/engine_rig.hpp"
@@ -31,7 +31,7 @@ class faulty_engine : public ::testing::Test {
   rig r;
 };
 
-TEST_F(faulty_engine, fails_every_third_request_without_carrying_it_out) {
+TEST_F(faulty_engine, fails_every_third_request_without_executing_it) {
   set("error=3");
   r.fill(a, 0x77);
   for (std::uint64_t id = 1; id <= 6; ++id)
@@ -54,7 +54,7 @@ TEST_F(faulty_engine, holds_delayed_responses_until_they_are_released) {
   EXPECT_THAT(ids(), ElementsAre(3));
 }
 
-TEST_F(faulty_engine, carries_out_late_writes_when_they_are_due) {
+TEST_F(faulty_engine, executes_late_writes_when_they_are_due) {
   set("late=5ms:1/2");
   const auto first_byte = [&](std::uint64_t block) {
     return std::to_integer<int>(r.medium->data()[block * 4096]);
@@ -62,14 +62,14 @@ TEST_F(faulty_engine, carries_out_late_writes_when_they_are_due) {
   r.fill(a, 0x11);
   for (std::uint64_t id = 1; id <= 2; ++id)
     r.put(rig::transfer(blkif_op::write, id, id * 8, {page(a)}));
-  // The second write and the read are not late: they complete at once.
+  // The second write and the read are not late: they complete immediately.
   put_reads(3, 3);
   EXPECT_THAT(run(), ElementsAre(2, 3));
   EXPECT_EQ(r.backend->late(), 1u);
   EXPECT_EQ(r.backend->in_store(), 1u);
   EXPECT_EQ(r.backend->late_time(), std::chrono::milliseconds(5));
   EXPECT_EQ(first_byte(1), 0);
-  // A late write stores the content that the page has when the write is carried out.
+  // A late write stores the content of the page at the time of its execution.
   r.fill(a, 0x22);
   r.backend->carry_out(9);
   EXPECT_EQ(first_byte(1), 0x22);
@@ -77,7 +77,7 @@ TEST_F(faulty_engine, carries_out_late_writes_when_they_are_due) {
   EXPECT_EQ(r.backend->in_store(), 0u);
 }
 
-TEST_F(faulty_engine, carries_out_late_writes_at_once_when_the_faults_change_or_it_stops) {
+TEST_F(faulty_engine, executes_late_writes_immediately_when_the_faults_change_or_it_stops) {
   r.fill(a, 0x33);
   set("late=60min");
   r.put(rig::transfer(blkif_op::write, 1, 8, {page(a)}));
@@ -91,7 +91,7 @@ TEST_F(faulty_engine, carries_out_late_writes_at_once_when_the_faults_change_or_
   EXPECT_EQ(std::to_integer<int>(r.medium->data()[2 * 4096]), 0x33);
 }
 
-TEST_F(faulty_engine, takes_no_request_while_it_stalls) {
+TEST_F(faulty_engine, consumes_no_request_while_it_stalls) {
   set("stall=2");
   put_reads(1, 4);
   EXPECT_THAT(run(), ElementsAre(1, 2));
@@ -100,13 +100,13 @@ TEST_F(faulty_engine, takes_no_request_while_it_stalls) {
   EXPECT_THAT(run(), ElementsAre(3, 4));
 }
 
-TEST_F(faulty_engine, answers_a_batch_in_reverse) {
+TEST_F(faulty_engine, responds_to_a_batch_in_reverse_order) {
   set("reorder");
   put_reads(1, 3);
   EXPECT_THAT(run(), ElementsAre(3, 2, 1));
 }
 
-TEST_F(faulty_engine, answers_twice) {
+TEST_F(faulty_engine, responds_twice) {
   set("answer-twice=2");
   put_reads(1, 3);
   EXPECT_TRUE(r.backend->run(2).more);
@@ -116,13 +116,13 @@ TEST_F(faulty_engine, answers_twice) {
   EXPECT_TRUE(r.backend->halted());
 }
 
-TEST_F(faulty_engine, answers_with_unknown_ids) {
+TEST_F(faulty_engine, responds_with_unknown_ids) {
   set("bad-id=2");
   put_reads(1, 2);
   EXPECT_THAT(run(), ElementsAre(1, 0xDEAD'BEEF'0BAD'1D00 ^ 2));
 }
 
-TEST_F(faulty_engine, answers_with_the_wrong_operation) {
+TEST_F(faulty_engine, responds_with_the_wrong_operation) {
   set("wrong-operation=1");
   EXPECT_EQ(r.answer_to(rig::transfer(blkif_op::read, 1, 0, {page(a)})).operation, 1);
 }
@@ -138,7 +138,7 @@ TEST_F(faulty_engine, moves_the_response_index_beyond_the_ring) {
   EXPECT_TRUE(r.backend->halted());
 }
 
-TEST_F(faulty_engine, takes_no_request_after_it_vanished) {
+TEST_F(faulty_engine, consumes_no_request_after_it_vanished) {
   set("vanish=2");
   put_reads(1, 3);
   EXPECT_THAT(run(), ElementsAre(1, 2));

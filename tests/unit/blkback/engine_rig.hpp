@@ -1,4 +1,4 @@
-// A backend engine and a hand-driven frontend on one ring, both on the test's thread.
+// A backend engine and a frontend that the test drives by hand, on one ring and one thread.
 #pragma once
 
 #include <memory>
@@ -105,7 +105,7 @@ struct engine_rig {
       out.push_back(front.take());
     return out;
   }
-  /// Carries out one request and returns its only response.
+  /// Executes one request and returns its only response.
   template <class Request>
   wire::blkif_response answer_to(const Request& request) {
     put(request);

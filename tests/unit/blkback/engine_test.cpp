@@ -1,4 +1,4 @@
-// The backend engine against a hand-driven frontend: the requests it carries out and refuses.
+// The requests that the backend engine executes or refuses. The tests drive the frontend by hand.
 #include "blkback/engine.hpp"
 
 #include <gmock/gmock.h>
@@ -79,7 +79,7 @@ TEST_P(every_backend, allows_an_empty_read_only_where_qemu_does) {
             personality.allows_empty ? okay : error);
 }
 
-TEST_P(every_backend, answers_unknown_operations_in_its_own_way) {
+TEST_P(every_backend, refuses_unknown_operations_with_its_own_status) {
   rig r(config);
   auto request = rig::transfer(blkif_op::read, 9, 0, {});
   request.operation = 4;
@@ -143,7 +143,7 @@ TEST(engine, refuses_discards_outside_the_disk_and_secure_ones_it_did_not_offer)
   EXPECT_EQ(r.status_of(rig::discard(3, 0, 1, wire::blkif_discard_secure)), eopnotsupp);
 }
 
-TEST(engine, answers_an_indirect_request_with_the_operation_inside) {
+TEST(engine, responds_to_an_indirect_request_with_the_inner_operation) {
   rig r;
   std::vector<wire::blkif_segment> segments;
   for (std::uint32_t i = 0; i < 200; ++i) {
@@ -249,10 +249,10 @@ TEST(engine, publishes_a_batch_once_with_one_event) {
   EXPECT_EQ(r.responses().size(), 20u);
   EXPECT_EQ(r.backend->statistics().batches, 1u);
   EXPECT_EQ(r.backend->statistics().events_due, 1u);
-  // The frontend did not ask for another event.
+  // The frontend did not request another event.
   r.put(rig::transfer(blkif_op::read, 1, 0, {page(a)}));
   EXPECT_FALSE(r.backend->run().notify);
-  // It asks for one after two more.
+  // It requests one after two more responses.
   (void)r.responses();
   EXPECT_TRUE(r.front.arm(2));
   r.put(rig::transfer(blkif_op::read, 1, 0, {page(a)}));
@@ -306,7 +306,7 @@ TEST(engine, attaches_at_the_published_responses_only_as_blkback) {
   }
 }
 
-TEST(engine, returns_the_store_s_errors) {
+TEST(engine, returns_the_errors_of_the_store) {
   failing_store broken(EIO);
   rig r(usual(backend_kind::linux_blkback), false, &broken);
   EXPECT_EQ(r.status_of(rig::transfer(blkif_op::read, 1, 0, {page(a)})), error);

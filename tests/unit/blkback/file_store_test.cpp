@@ -15,7 +15,6 @@
 namespace xenpv::blkback {
 namespace {
 
-namespace asio = async::asio;
 constexpr std::uint64_t disk_size = 1 << 20;
 
 class file_disk : public ::testing::Test {
@@ -44,7 +43,7 @@ class file_disk : public ::testing::Test {
     };
     file_store store(medium, ring.get_executor());
     store.submit(request);
-    // Only the request's completion ends this loop.
+    // This loop ends only when the request completes.
     while (request.error == -1) {
       ring.restart();
       ring.run_for(std::chrono::milliseconds(100));

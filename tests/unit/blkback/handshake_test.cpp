@@ -81,7 +81,7 @@ TEST(handshake, follows_an_unplug_through_to_the_end) {
   EXPECT_EQ(next(now), step::leave);
 }
 
-TEST(handshake, finishes_an_unplug_at_once_without_a_frontend_driver) {
+TEST(handshake, finishes_an_unplug_immediately_without_a_frontend_driver) {
   auto now = in(init_wait);
   now.frontend = initialising;
   now.online = false;
@@ -92,7 +92,7 @@ TEST(handshake, finishes_an_unplug_at_once_without_a_frontend_driver) {
   EXPECT_EQ(next(now), step::leave);
 }
 
-TEST(handshake, stays_closed_as_freebsd_when_a_frontend_reconnects) {
+TEST(handshake, stays_closed_like_freebsd_when_a_frontend_reconnects) {
   auto now = in(closed);
   now.frontend = initialising;
   EXPECT_EQ(next(now, backend_kind::freebsd), step::wait);

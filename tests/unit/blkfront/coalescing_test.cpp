@@ -14,11 +14,11 @@ TEST(event_distance, is_at_most_half_of_the_requests_in_flight) {
   EXPECT_EQ(event_distance(4, 1), 2u);
   EXPECT_EQ(event_distance(33, 1), 16u);
   EXPECT_EQ(event_distance(512, 1), 256u);
-  EXPECT_EQ(event_distance(512, 0), 256u) << "answers in the same nanosecond";
+  EXPECT_EQ(event_distance(512, 0), 256u) << "responses in the same nanosecond";
   EXPECT_EQ(event_distance(0xFFFFFFFF, 0), 32'000u);
 }
 
-TEST(event_distance, is_the_number_of_answers_within_the_window) {
+TEST(event_distance, is_the_number_of_responses_within_the_window) {
   EXPECT_EQ(event_distance(512, 1000), 32u);
   EXPECT_EQ(event_distance(512, 8000), 4u);
   EXPECT_EQ(event_distance(512, 16'001), 1u);

@@ -1,5 +1,5 @@
-// Shared by the tests of connection_machine: a driver that plays the shell, and shortcuts to the
-// usual states.
+// Shared by the tests of connection_machine: a driver that is controlled by the test, and shortcuts
+// to common states.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -24,7 +24,7 @@ inline device_view view_of(xenbus_state own, std::optional<xenbus_state> backend
   return view;
 }
 
-/// A machine that the test drives in place of a shell.
+/// Drives a machine step by step.
 struct driver {
   connection_machine machine;
   connection_action action;
@@ -69,7 +69,7 @@ inline void expect_loss(const driver& d, loss_reason reason, connection_loss los
   EXPECT_EQ(d.state(), connection_state::recovering);
 }
 
-/// The backend begins to close, the frontend answers, both are closed.
+/// The backend begins to close, the frontend responds, both are closed.
 inline driver parted_machine() {
   auto d = connected_machine();
   EXPECT_EQ(d.see(connected, closing), step::part);

@@ -1,5 +1,5 @@
-// The life of a connection step by step, and the kind of each loss. connection_walk_test.cpp visits
-// every reachable state.
+// The lifecycle of a connection step by step, and the type of each loss. connection_walk_test.cpp
+// visits every reachable state.
 #include <array>
 #include <utility>
 #include <vector>
@@ -38,7 +38,7 @@ TEST(connection_machine, releases_ports_and_backs_off_when_a_ring_is_refused) {
   EXPECT_EQ(d.see(initialised, closing), step::set_closed);
 }
 
-TEST(connection_machine, closes_nothing_when_an_open_fails_before_it_published) {
+TEST(connection_machine, closes_nothing_when_an_open_fails_before_publishing) {
   driver d;
   (void)d.post(kind::open);
   EXPECT_EQ(d.post(kind::failed), step::release);
@@ -87,7 +87,7 @@ TEST(connection_machine, explains_why_an_attempt_cannot_succeed) {
   }
 }
 
-// Orderly and abrupt losses. An abrupt loss may cost answered writes that were not flushed.
+// Orderly and abrupt losses. An abrupt loss may lose completed writes that were not flushed.
 
 TEST(connection_loss, is_orderly_when_both_ends_closed) {
   const auto d = parted_machine();
@@ -102,7 +102,7 @@ TEST(connection_loss, is_orderly_when_the_guest_was_resumed) {
   expect_loss(d, loss_reason::resumed, connection_loss::orderly);
   EXPECT_EQ(d.post(kind::done), step::read_device);
   EXPECT_TRUE(d.machine.may_have_moved());
-  // The toolstack rebuilt the device. The loss stays orderly.
+  // The toolstack recreated the device. The loss stays orderly.
   EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(initialising, initialising), step::wait);
   EXPECT_EQ(d.machine.loss(), connection_loss::orderly);
@@ -118,7 +118,7 @@ TEST(connection_loss, is_orderly_when_the_resume_shows_only_on_confirmation) {
   }
 }
 
-TEST(connection_loss, is_abrupt_when_the_directory_vanished) {
+TEST(connection_loss, is_abrupt_when_the_directory_was_removed) {
   auto d = connected_machine();
   EXPECT_EQ(d.see(connected, std::nullopt), step::confirm);
   (void)d.see(connected, std::nullopt);
@@ -134,7 +134,7 @@ TEST(connection_loss, is_abrupt_when_the_backend_restarted_without_closing) {
   }
 }
 
-TEST(connection_loss, is_abrupt_when_the_toolstack_rebuilt_the_device) {
+TEST(connection_loss, is_abrupt_when_the_toolstack_recreated_the_device) {
   auto d = connected_machine();
   EXPECT_EQ(d.see(initialising, init_wait), step::confirm);
   (void)d.see(initialising, init_wait);
@@ -244,7 +244,7 @@ TEST(connection_machine, fails_requests_at_the_recovery_timeout_and_still_recove
   connect(d);
 }
 
-TEST(connection_machine, recovers_at_once_from_a_resume_during_the_last_step_of_a_recovery) {
+TEST(connection_machine, recovers_immediately_from_a_resume_during_the_last_step_of_a_recovery) {
   auto d = connected_machine();
   (void)d.see(connected, std::nullopt);
   (void)d.see(connected, std::nullopt);
@@ -262,7 +262,7 @@ TEST(connection_machine, recovers_at_once_from_a_resume_during_the_last_step_of_
   EXPECT_FALSE(d.machine.may_have_moved());
 }
 
-TEST(connection_machine, fails_permanently_when_another_disk_comes_back) {
+TEST(connection_machine, fails_permanently_when_a_different_disk_appears) {
   auto d = connected_machine();
   (void)d.see(connected, std::nullopt);
   (void)d.see(connected, std::nullopt);
@@ -297,7 +297,7 @@ TEST(connection_machine, rereads_properties_when_the_backend_sets_connected_agai
   EXPECT_EQ(d.see(connected, reconfiguring), step::wait);
 }
 
-TEST(connection_machine, reads_the_view_again_after_a_failure) {
+TEST(connection_machine, rereads_the_view_after_a_failure) {
   auto d = connected_machine();
   EXPECT_EQ(d.post(kind::failed), step::back_off);
   EXPECT_EQ(d.post(kind::done), step::look);
@@ -317,18 +317,18 @@ TEST(connection_machine, drains_requests_when_the_toolstack_removes_the_disk) {
   EXPECT_EQ(d.state(), connection_state::unplugged);
 }
 
-TEST(connection_machine, skips_the_drain_when_the_disk_is_removed_by_force) {
+TEST(connection_machine, skips_the_drain_when_the_disk_is_forcibly_removed) {
   auto d = connected_machine();
   device_view gone;
   gone.node = backend_node::removed;
   EXPECT_EQ(d.see(gone), step::confirm);
   EXPECT_EQ(d.see(gone), step::shut);
-  EXPECT_EQ(d.action.text, "the toolstack detached the disk by force");
+  EXPECT_EQ(d.action.text, "the toolstack forcibly detached the disk");
   EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(gone), step::fail);
 }
 
-TEST(connection_machine, completes_an_unplug_although_each_step_fails) {
+TEST(connection_machine, completes_an_unplug_even_if_each_step_fails) {
   auto d = connected_machine();
   EXPECT_EQ(d.see(connected, closing, false), step::shut);
   for (const auto next : {step::look, step::fail, step::part, step::release, step::rest})

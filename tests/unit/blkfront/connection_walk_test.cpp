@@ -1,4 +1,4 @@
-// Visits every reachable state of connection_machine, with every event that a shell, a backend, a
+// Visits every reachable state of connection_machine, with every event that a driver, a backend, a
 // toolstack or an interruption can cause in it.
 #include <array>
 #include <cstdio>
@@ -11,8 +11,6 @@
 
 namespace xenpv::blkfront {
 namespace {
-
-// Every reachable state, with every event in it.
 
 std::vector<device_view> all_views() {
   std::vector<device_view> out;
@@ -43,11 +41,11 @@ bool is_end(connection_state state) {
          state == connection_state::closed;
 }
 
-/// The ring that the backend may hold, as a shell tracks it.
+/// The ring that the backend may hold, as tracked by a driver.
 enum class ring_state : std::uint8_t { none, published, in_use };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr unsigned refusals_max = 0;  // instrumented, the walk takes thirty times as long
+constexpr unsigned refusals_max = 0;  // with a sanitizer, the walk takes thirty times as long
 #else
 constexpr unsigned refusals_max = 3;
 #endif
@@ -62,7 +60,7 @@ struct node {
 ring_state ring_after(ring_state before, step s, kind outcome) {
   switch (s) {
     case step::publish:
-      // A failed publish may have gone half-way.
+      // A failed publish may have been partially completed.
       return ring_state::published;
     case step::finish:
       return outcome == kind::done ? ring_state::in_use : before;
@@ -118,7 +116,7 @@ class exploration {
     if (source.under_way == step::finish) take(source, {kind::wrong_disk, {}});
     if (source.under_way == step::wait && source.machine.is_interrupted())
       take(source, {kind::changed, {}});
-    // A shell gives up after this many refusals.
+    // A driver gives up after this many refusals.
     if (source.under_way == step::back_off && source.machine.refusals() > refusals_max) return;
     if (!answers_with_view(source.under_way)) return take(source, {kind::done, {}});
     for (const auto& view : views_)
@@ -192,7 +190,7 @@ class exploration {
   std::uint64_t transitions_ = 0;
 };
 
-/// The most steps that a close takes, whatever their outcomes.
+/// The maximum number of steps of a close, regardless of their outcomes.
 constexpr unsigned longest_close = 6;
 
 void expect_close_ends(node source) {

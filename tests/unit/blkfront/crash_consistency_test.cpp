@@ -30,7 +30,7 @@ struct stamped : test_request {
   std::uint64_t first = 0;
   std::uint64_t count = 0;
   std::vector<std::uint32_t> versions;  ///< of a write: one for each sector
-  std::vector<std::uint32_t> covered;   ///< of a flush: the acked versions when it was sent
+  std::vector<std::uint32_t> covered;   ///< of a flush: the completed versions when it was sent
 };
 
 class power_cut {

@@ -13,7 +13,6 @@
 namespace xenpv::blkfront {
 namespace {
 
-namespace asio = async::asio;
 using async::test::xenstore;
 using enum wire::xenbus_state;
 using ::testing::ElementsAre;
@@ -28,7 +27,7 @@ class device_list : public testing::Test {
     control_thread_.join();
   }
 
-  /// Adds a disk with these nodes besides those that every disk has.
+  /// Adds a disk with these nodes in addition to those that every disk has.
   void add_disk(const std::string& number, const std::string& backend,
                 const std::map<std::string, std::string>& front,
                 const std::map<std::string, std::string>& back) {
@@ -110,7 +109,7 @@ TEST_F(device_list, shows_the_xenstore_nodes_of_a_disk) {
   EXPECT_EQ(disk.state, initialising);
   EXPECT_EQ(disk.backend_state, init_wait);
   EXPECT_EQ(disk.holder, device_holder::nobody);
-  EXPECT_EQ(disk.size, std::nullopt) << "Linux' backend publishes it when it connects";
+  EXPECT_EQ(disk.size, std::nullopt) << "blkback publishes it when it connects";
   EXPECT_EQ(disk.sector_size, 512U);
   EXPECT_THAT(disk.features, ElementsAre("flush", "discard", "persistent", "indirect=256",
                                          "queues=4", "ring-order=4"));
@@ -121,7 +120,7 @@ TEST_F(device_list, reads_sizes_in_the_units_of_each_backend) {
            {{"sectors", "16384"}, {"sector-size", "512"}, {"info", "0"}});
   EXPECT_EQ(list_one().size, 8U << 20U);
   clear();
-  // Linux counts in 512 bytes, QEMU in its own sectors.
+  // Linux counts in units of 512 bytes, QEMU in its own sectors.
   add_disk("51728", linux_backend, {}, {{"sectors", "16384"}, {"sector-size", "4096"}});
   EXPECT_EQ(list_one().size, std::nullopt) << "without physical-sector-size the unit is unknown";
   set(std::string(linux_backend) + "/physical-sector-size", "4096");
@@ -189,7 +188,7 @@ TEST_F(device_list, prefers_the_name_in_sysfs_to_the_numbering_rule) {
   EXPECT_EQ(list_one().toolstack_name, "sda");
 }
 
-TEST_F(device_list, never_gives_one_name_to_two_disks) {
+TEST_F(device_list, never_assigns_one_name_to_two_disks) {
   add_disk("768", "/a", {}, {});
   add_disk("51712", "/b", {}, {});
   add_disk("268435456", "/c", {}, {});
@@ -205,7 +204,7 @@ TEST_F(device_list, never_gives_one_name_to_two_disks) {
       << "the disk with a driver keeps its name";
 }
 
-TEST_F(device_list, shows_a_disk_whose_backend_is_gone_or_not_readable) {
+TEST_F(device_list, shows_a_disk_whose_backend_is_missing_or_not_readable) {
   set("device/vbd/51728/backend", linux_backend);
   set("device/vbd/51728/state", "6");
   EXPECT_EQ(list_one().backend_state, std::nullopt);
@@ -299,7 +298,7 @@ TEST(find_device, refuses_a_name_that_guest_and_toolstack_give_to_different_disk
   EXPECT_FALSE(find_device(disks, "/dev/xvda"));
   EXPECT_EQ(find_device(disks, "hda")->number, 768U);
   EXPECT_EQ(find_device(disks, "51712")->number, 51712U);
-  // /dev/xvda is the disk that the kernel shows under this name.
+  // /dev/xvda is the disk that has this name in the kernel.
   disks[0].name = "xvda";
   disks[0].block_device = "xvda";
   disks[1].name = "51712";

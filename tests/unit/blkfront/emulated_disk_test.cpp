@@ -14,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 using xen::test::fake_root;
 
-/// An HVM guest whose kernel unplugged no emulated disks.
+/// An HVM guest whose kernel did not unplug any emulated disks.
 class emulated_disk : public testing::Test {
  protected:
   emulated_disk() { tree.with("/sys/hypervisor/guest_type", "HVM\n"); }

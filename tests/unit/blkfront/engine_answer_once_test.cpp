@@ -1,4 +1,4 @@
-// Every request is answered exactly once. Each test is a coincidence that once broke this.
+// Every request completes exactly once. Each test is a combination that once violated this.
 #include <gmock/gmock.h>
 
 #include "unit/blkfront/loopback.hpp"
@@ -49,7 +49,7 @@ TEST(engine_answer_once, fua_is_ignored_on_requests_that_do_not_write) {
 }
 
 TEST(engine_answer_once, a_request_with_pages_behind_one_that_waits_for_them) {
-  // The engine keeps two pages; the lease holds all others.
+  // The engine reserves two pages; the lease holds all others.
   loopback disk({.data_pages = 14});
   auto lease = blk::lease::try_take(disk.pool(), 0, 12 * 4096, 512);
   ASSERT_TRUE(lease);
@@ -94,7 +94,7 @@ TEST(engine_answer_once, a_merge_of_another_queue_when_a_write_fails_half_sent) 
 
 TEST(engine_answer_once, an_odd_write_that_fails_half_sent_while_it_waits_for_its_own_sector) {
   loopback disk({.data_pages = 20});
-  // Waits for its first sector's lock until the write before it is done.
+  // Waits for the lock of its first sector until the previous write has completed.
   test_request before(operation::write, 0, 4096);
   test_request odd(operation::write, 100, 500'000);
   disk.front().submit(before);
@@ -112,7 +112,8 @@ TEST(engine_answer_once, an_odd_write_that_fails_half_sent_while_it_waits_for_it
 
 TEST(engine_answer_once, an_odd_write_whose_sector_another_write_needs_that_waits_for_its_pages) {
   loopback disk({.data_pages = 14});
-  // The lease of an odd write that ends within a sector. It holds all pages but the engine's.
+  // The lease of an unaligned write that ends within a sector. It holds all pages except the
+  // engine's.
   auto lease = blk::lease::try_take(disk.pool(), 0, 11 * 4096 + 100, 512);
   ASSERT_TRUE(lease);
   test_request blocked(operation::write, 40'960, 8192, std::byte{1});
@@ -135,7 +136,7 @@ TEST(engine_answer_once, an_odd_write_behind_a_merge_that_waits_for_a_write_that
   loopback disk({});
   disk.set_faults(faults("stall=0"));
   // Both sectors are requested while a write to them is in flight. That write times out, and the
-  // locks are granted once the backend has answered it.
+  // locks are granted once the backend has responded to it.
   test_request whole(operation::write, 0, 4096);
   disk.front().submit(whole);
   disk.step_front(0);
@@ -188,7 +189,7 @@ TEST(engine_answer_once, a_request_with_pages_behind_a_refused_piece_that_waits_
   disk.front().submit(greedy);
   disk.settle();
   EXPECT_EQ(greedy.next.answers, 1u);
-  EXPECT_EQ(leased.answers, 1u) << "refused too, and sent again from its own pages";
+  EXPECT_EQ(leased.answers, 1u) << "also refused, and resent from its own pages";
   EXPECT_EQ(refused.answers, 0u) << "the caller holds its pages";
   greedy.taken.reset();
   disk.settle();
@@ -244,7 +245,7 @@ TEST(engine_answer_once, refused_features_stay_off_when_the_disk_is_resized) {
   test_request flush(operation::flush, 0, 0);
   auto shape = disk.front().shape();
   EXPECT_EQ(disk.run(flush), std::errc::operation_not_supported);
-  // The geometry that the control thread knew before the refusal.
+  // The control thread's geometry from before the refusal.
   shape.size /= 2;
   disk.front().reshape(shape);
   EXPECT_EQ(disk.front().shape().size, 1u << 19);
@@ -255,7 +256,7 @@ TEST(engine_answer_once, refused_features_stay_off_when_the_disk_is_resized) {
 }
 
 TEST(engine_merge, does_not_write_back_bytes_read_before_another_queues_write) {
-  // In one page (the fast path), and in more.
+  // Within one page (the fast path), and in several pages.
   for (const std::size_t length : {512U, 4096U, 8192U}) {
     loopback disk({.queues = 2});
     test_request whole(operation::write, 0, length, std::byte{0x11});

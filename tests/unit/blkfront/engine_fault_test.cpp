@@ -1,4 +1,4 @@
-// A backend that fails, lies, stalls or withdraws features, as its caller sees it.
+// A backend that fails, misbehaves, stalls or withdraws features, as seen by the caller.
 #include <gmock/gmock.h>
 
 #include "unit/blkfront/loopback.hpp"
@@ -9,7 +9,7 @@ namespace {
 using blk::operation;
 using ::testing::HasSubstr;
 
-/// Submits four reads and settles the disk, which has a fault.
+/// Submits four reads to a disk with a fault, and runs both ends until there is no progress.
 std::vector<test_request> read_four(loopback& disk) {
   std::vector<test_request> requests;
   for (unsigned i = 0; i < 4; ++i)
@@ -20,8 +20,8 @@ std::vector<test_request> read_four(loopback& disk) {
   return requests;
 }
 
-/// The device failed with a protocol violation that contains `text`. Each request was answered
-/// once, and later requests fail as well.
+/// Expects that the device failed with a protocol violation that contains `text`, that each request
+/// completed once, and that later requests fail as well.
 void expect_failed(loopback& disk, std::vector<test_request>& requests, std::string_view text) {
   ASSERT_TRUE(disk.front().failure_reason());
   EXPECT_EQ(disk.front().failure_reason()->code, errc::protocol_violation);
@@ -64,7 +64,7 @@ TEST(engine_fault, error_of_one_piece_fails_the_whole_request_once) {
   EXPECT_TRUE(disk.front().is_idle());
 }
 
-TEST(engine_fault, error_of_the_read_fails_an_odd_write_and_frees_its_sector) {
+TEST(engine_fault, error_of_the_read_fails_an_unaligned_write_and_unlocks_its_sector) {
   loopback disk({});
   disk.set_faults(faults("error=1"));
   test_request odd(operation::write, 10, 20, std::byte{1});
@@ -74,14 +74,14 @@ TEST(engine_fault, error_of_the_read_fails_an_odd_write_and_frees_its_sector) {
   EXPECT_EQ(disk.run(again), std::error_code());
 }
 
-TEST(engine_fault, reordered_answers_are_no_errors) {
+TEST(engine_fault, reordered_responses_are_accepted) {
   loopback disk({});
   disk.set_faults(faults("reorder"));
   for (const auto& r : read_four(disk))
     EXPECT_EQ(r.status, std::error_code());
 }
 
-TEST(engine_fault, an_answer_given_twice_fails_the_device) {
+TEST(engine_fault, a_duplicate_response_fails_the_device) {
   loopback disk({});
   disk.set_faults(faults("answer-twice=1"));
   auto requests = read_four(disk);
@@ -109,7 +109,7 @@ TEST(engine_fault, a_producer_that_jumps_fails_the_device) {
   expect_failed(disk, requests, "backend published more responses than the");
 }
 
-TEST(engine_fault, refused_indirect_requests_are_sent_again_directly) {
+TEST(engine_fault, refused_indirect_requests_are_resent_as_direct_requests) {
   loopback disk({.segments = 64, .data_pages = 200});
   for (unsigned i = 0; i < 300'000; ++i)
     disk.medium().data()[i] = static_cast<std::byte>(i % 253);
@@ -123,7 +123,7 @@ TEST(engine_fault, refused_indirect_requests_are_sent_again_directly) {
   EXPECT_EQ(disk.front().statistics().indirect_requests, 1u) << "not tried again";
 }
 
-TEST(engine_fault, refused_indirect_requests_of_a_lease_are_sent_again_directly) {
+TEST(engine_fault, refused_indirect_requests_of_a_lease_are_resent_as_direct_requests) {
   loopback disk({.segments = 64, .data_pages = 200});
   disk.set_faults(faults("refuse-indirect"));
   auto lease = blk::lease::try_take(disk.pool(), 512, 400'384, 512);
@@ -142,7 +142,7 @@ TEST(engine_fault, refused_indirect_requests_of_a_lease_are_sent_again_directly)
     ASSERT_EQ(disk.medium().data()[512 + i], bytes[i]) << i;
 }
 
-TEST(engine_fault, a_refused_flush_falls_back_to_the_barrier_and_then_is_gone) {
+TEST(engine_fault, a_refused_flush_falls_back_to_the_barrier_and_is_then_disabled) {
   loopback disk({});
   disk.set_faults(faults("refuse-flush"));
   test_request flush(operation::flush, 0, 0);
@@ -152,7 +152,7 @@ TEST(engine_fault, a_refused_flush_falls_back_to_the_barrier_and_then_is_gone) {
   EXPECT_EQ(disk.back().statistics().requests[2], 1u) << "the barrier was tried";
   test_request again(operation::flush, 0, 0);
   EXPECT_EQ(disk.run(again), std::errc::operation_not_supported);
-  EXPECT_EQ(disk.front().statistics().ring_requests, 2u) << "not sent any more";
+  EXPECT_EQ(disk.front().statistics().ring_requests, 2u) << "no longer sent";
 }
 
 TEST(engine_fault, a_fua_write_whose_flush_is_refused_fails) {
@@ -171,7 +171,7 @@ TEST(engine_fault, a_refused_discard_is_not_offered_again) {
   EXPECT_FALSE(disk.front().shape().can_discard);
 }
 
-TEST(engine_fault, a_stalled_request_times_out_and_its_pages_are_withheld_until_it_is_answered) {
+TEST(engine_fault, a_stalled_request_times_out_and_its_pages_are_withheld_until_the_response) {
   loopback disk({});
   const auto free = disk.pool()->free();
   disk.set_faults(faults("stall=0"));
@@ -238,7 +238,7 @@ TEST(engine_fault, requests_outside_the_ring_do_not_time_out) {
   EXPECT_EQ(disk.medium().data()[500], std::byte{3});
 }
 
-TEST(engine_fault, failing_the_device_answers_everything_once) {
+TEST(engine_fault, failing_the_device_completes_each_request_once) {
   loopback disk({.data_pages = 32});
   disk.set_faults(faults("stall=0"));
   std::vector<test_request> requests;

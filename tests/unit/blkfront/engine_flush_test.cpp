@@ -68,7 +68,7 @@ TEST(engine_flush, succeeds_after_a_loss_when_all_answered_writes_were_flushed) 
   EXPECT_EQ(device.run(device.second, flush()), std::error_code());
 }
 
-TEST(engine_flush, a_flush_that_was_not_answered_covers_nothing) {
+TEST(engine_flush, an_unanswered_flush_covers_nothing) {
   two_connections device;
   EXPECT_EQ(device.run(device.first, write()), std::error_code());
   device.first.set_faults(faults("stall=0"));
@@ -111,7 +111,7 @@ TEST(engine_flush, a_flush_on_one_queue_covers_the_writes_of_another) {
   EXPECT_EQ(device.run(device.second, flush(), 1), std::error_code());
 }
 
-TEST(engine_flush, a_refused_flush_is_answered_without_the_backend_from_then_on) {
+TEST(engine_flush, flushes_succeed_without_the_backend_after_a_refusal) {
   loopback disk({.strict_flush = false});
   disk.set_faults(faults("refuse-flush"));
   auto first = flush();

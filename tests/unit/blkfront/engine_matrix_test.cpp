@@ -1,5 +1,5 @@
 // Random traffic against a model of the disk, for every kind of backend and of connection: reads
-// return exactly the written bytes, whatever the interleaving.
+// return exactly the written bytes, regardless of the interleaving.
 #include <gtest/gtest.h>
 
 #include <algorithm>

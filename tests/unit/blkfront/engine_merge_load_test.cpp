@@ -10,9 +10,10 @@ namespace {
 
 using blk::operation;
 
-TEST(engine_merge_load, a_wide_write_is_not_overtaken_by_merges_that_come_later) {
+TEST(engine_merge_load, a_wide_write_is_not_overtaken_by_later_merges) {
   loopback disk({.data_pages = 64});
-  // Merges inside the range of the wide write keep coming, each before its predecessor is done.
+  // New merges within the range of the wide write keep arriving, each before the previous one is
+  // done.
   std::deque<test_request> odd;
   const auto add_odd = [&](unsigned n) {
     auto& r = odd.emplace_back(operation::write, 512 * (1 + n % 7) + 1, 10, std::byte{1});
@@ -37,7 +38,7 @@ TEST(engine_merge_load, a_wide_write_is_not_overtaken_by_merges_that_come_later)
     disk.now += 1000;
   }
   EXPECT_EQ(wide.answers, 1u);
-  EXPECT_LT(later, 20u) << "only merges that began before it come first";
+  EXPECT_LT(later, 20u) << "only merges that began earlier precede it";
   disk.settle();
   for (const auto& r : odd)
     EXPECT_EQ(r.status, std::error_code());
@@ -62,7 +63,7 @@ TEST(engine_merge_load, a_small_request_does_not_wait_for_the_pages_of_all_large
     EXPECT_EQ(r.status, std::error_code());
 }
 
-/// Submits itself again as long as `goes_on` is set.
+/// Resubmits itself as long as `goes_on` is set.
 struct endless_request : test_request {
   endless_request(loopback& target, std::uint64_t position)
       : test_request(operation::read, position, 4096), disk(target) {

@@ -47,7 +47,7 @@ std::vector<blk::page_index> pages_of(loopback& disk, const blk::lease& lease) {
   return out;
 }
 
-TEST(engine_migration, answers_stay_in_the_ring_while_a_suspend_is_unresolved) {
+TEST(engine_migration, responses_stay_in_the_ring_while_a_suspend_is_unresolved) {
   loopback disk({});
   test_request read(operation::read, 0, 8192);
   test_request write(operation::write, 8192, 4096, std::byte{1});
@@ -59,7 +59,7 @@ TEST(engine_migration, answers_stay_in_the_ring_while_a_suspend_is_unresolved) {
   disk.step_front(0);
   EXPECT_EQ(read.answers, 0u);
   EXPECT_EQ(write.answers, 0u);
-  // It was only a checkpoint.
+  // The suspend was only a checkpoint.
   disk.was_suspended = false;
   disk.settle();
   EXPECT_EQ(read.status, std::error_code());
@@ -67,11 +67,11 @@ TEST(engine_migration, answers_stay_in_the_ring_while_a_suspend_is_unresolved) {
   EXPECT_EQ(write.answers, 1u);
 }
 
-TEST(engine_migration, the_guest_has_written_to_each_page_of_an_answered_read) {
+TEST(engine_migration, the_guest_has_written_to_each_page_of_a_completed_read) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "the sanitizer owns SIGSEGV";
+  GTEST_SKIP() << "the sanitizer handles SIGSEGV";
 #endif
-  // One page, several, more than a direct request holds, and a start within a page.
+  // One page, several pages, more than fit into a direct request, and a start within a page.
   for (const auto& [offset, length] : std::vector<std::pair<std::uint64_t, std::uint64_t>>{
            {0, 4096}, {4096, 16384}, {0, 128 * 1024}, {512, 8192}}) {
     for (const unsigned segments : {11u, 64u}) {

@@ -1,5 +1,5 @@
 // Memory that the backend may still access: bytes and pages of a request that completed before the
-// backend answered its ring requests.
+// backend responded to its ring requests.
 #include <gmock/gmock.h>
 
 #include <algorithm>
@@ -14,7 +14,7 @@ using blk::operation;
 
 constexpr std::uint64_t limit = 1'000'000;
 
-/// Submits a write that the backend withholds, and lets it time out.
+/// Submits a write to which the backend does not respond, and lets it time out.
 void time_out(loopback& disk, test_request& r, std::size_t queue = 0) {
   disk.set_faults(faults("stall=0"));
   disk.front(queue).submit(r);
@@ -26,7 +26,7 @@ void time_out(loopback& disk, test_request& r, std::size_t queue = 0) {
 }
 
 TEST(engine_ownership, a_write_that_timed_out_is_not_applied_over_a_newer_one) {
-  // In one page (the fast path), in more, and at odd bytes. The newer write covers a part.
+  // In one page (the fast path), in several pages, and unaligned. The newer write covers a part.
   struct sizes {
     std::uint64_t first_at, first, second_at, second;
   };
@@ -125,7 +125,7 @@ TEST(engine_ownership, reads_do_not_wait_for_a_write_that_timed_out) {
   EXPECT_EQ(disk.run(read), std::error_code());
 }
 
-TEST(engine_ownership, a_request_behind_one_that_timed_out_waits_until_that_is_answered) {
+TEST(engine_ownership, a_request_behind_one_that_timed_out_waits_for_its_response) {
   loopback disk({});
   test_request a(operation::write, 0, 4096, std::byte{0xAA});
   time_out(disk, a);
@@ -188,7 +188,7 @@ TEST(engine_ownership, leased_pages_of_a_failed_engine_are_not_reused) {
 }
 
 TEST(engine_ownership, ring_entries_contain_only_the_request) {
-  // The bytes behind the segments in use must not leak stack contents.
+  // The bytes after the segments in use must not leak stack contents.
   loopback disk({});
   auto* const entry = reinterpret_cast<unsigned char*>(disk.ring_memory().data()) + 64;
   constexpr auto segments = offsetof(wire::blkif_request, seg);

@@ -1,4 +1,4 @@
-// An engine that lost its backend: the requests it hands back, and their replay on another engine.
+// An engine that lost its backend: the requests it returns, and their replay on another engine.
 #include <gmock/gmock.h>
 
 #include <vector>
@@ -12,7 +12,7 @@ using blk::operation;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-TEST(engine_take_unfinished, hands_back_unanswered_requests_in_submission_order) {
+TEST(engine_take_unfinished, returns_unanswered_requests_in_submission_order) {
   loopback disk({.data_pages = 24});
   test_request in_ring(operation::write, 0, 4096, std::byte{1});
   test_request waits_for_pages(operation::write, 65536, 256 * 1024, std::byte{2});
@@ -34,7 +34,7 @@ TEST(engine_take_unfinished, hands_back_unanswered_requests_in_submission_order)
   EXPECT_THAT(disk.front().take_unfinished(), IsEmpty());
 }
 
-TEST(engine_take_unfinished, does_not_hand_back_answered_or_timed_out_requests) {
+TEST(engine_take_unfinished, does_not_return_answered_or_timed_out_requests) {
   loopback disk({});
   test_request answered(operation::read, 0, 512);
   EXPECT_EQ(disk.run(answered), std::error_code());
@@ -100,7 +100,7 @@ TEST(engine_take_unfinished, a_lease_of_the_lost_pool_is_copied) {
   ASSERT_THAT(before.front().take_unfinished(), ElementsAre(&write));
   const auto free_before = before.pool()->free();
   EXPECT_TRUE(pages->move_out());
-  EXPECT_EQ(before.pool()->free(), free_before + 2) << "its pages are back";
+  EXPECT_EQ(before.pool()->free(), free_before + 2) << "its pages were returned";
   EXPECT_EQ(after.run(write), std::error_code());
   EXPECT_EQ(after.medium().data()[8191], std::byte{5});
 }

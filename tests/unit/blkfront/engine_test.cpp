@@ -1,5 +1,6 @@
-// A frontend engine with one or a few requests: what it sends to the backend and returns to the
-// caller. Faults are in engine_fault_test.cpp, traffic in engine_matrix_test.cpp.
+// A frontend engine with one or a few requests: the requests that it sends to the backend, and the
+// results that the caller gets. Faults are in engine_fault_test.cpp, traffic in
+// engine_matrix_test.cpp.
 #include "blkfront/engine.hpp"
 
 #include <gmock/gmock.h>
@@ -27,7 +28,7 @@ TEST(engine, writes_and_reads_back) {
   EXPECT_EQ(disk.medium().data()[20480], std::byte{0});
   EXPECT_TRUE(disk.front().is_idle());
   EXPECT_EQ(disk.pool()->free(), disk.pool()->size() - 2 - 8)
-      << "two pages are kept for merging, and eight for requests that find none";
+      << "two pages are reserved for merging, and eight for requests that find none";
 }
 
 TEST(engine, publishes_a_batch_with_one_notification) {
@@ -46,7 +47,7 @@ TEST(engine, publishes_a_batch_with_one_notification) {
   EXPECT_EQ(counted.depth.max(), 20u);
 }
 
-TEST(engine, stamps_all_answers_of_a_turn_with_the_same_time) {
+TEST(engine, assigns_the_same_time_to_all_responses_of_a_turn) {
   loopback disk({});
   test_request first(operation::read, 0, 4096);
   test_request second(operation::read, 4096, 4096);
@@ -119,7 +120,7 @@ TEST(engine, splits_transfers_larger_than_one_ring_request) {
   loopback disk({.data_pages = 300, .indirect_pages = 0});
   test_request write(operation::write, 0, 1 << 20, std::byte{1});
   EXPECT_EQ(disk.run(write), std::error_code());
-  // 256 pages, 11 to a request.
+  // 256 pages, 11 per request.
   EXPECT_EQ(disk.front().statistics().ring_requests, 24u);
   EXPECT_EQ(disk.front().statistics().segments.max(), 11u);
 }
@@ -164,7 +165,7 @@ TEST(engine, moves_leased_pages_without_copying) {
   EXPECT_EQ(disk.medium().data()[4096 + 200'000 / 512 * 512], std::byte{0});
 }
 
-TEST(engine, reads_odd_bytes_into_a_lease) {
+TEST(engine, reads_unaligned_bytes_into_a_lease) {
   loopback disk({.data_pages = 64});
   for (unsigned i = 0; i < 65536; ++i)
     disk.medium().data()[i] = static_cast<std::byte>(i % 251);
@@ -181,7 +182,7 @@ TEST(engine, reads_odd_bytes_into_a_lease) {
   EXPECT_EQ(0, std::memcmp(got.data(), disk.medium().data() + 1237, got.size()));
 }
 
-TEST(engine, merges_odd_bytes_into_their_sectors) {
+TEST(engine, merges_unaligned_bytes_into_their_sectors) {
   loopback disk({.sector_size = 4096});
   test_request base(operation::write, 0, 16384, std::byte{1});
   ASSERT_EQ(disk.run(base), std::error_code());
@@ -219,7 +220,7 @@ TEST(engine, delays_a_write_to_a_sector_that_another_queue_merges) {
   test_request merge(operation::write, 10, 20, std::byte{1});
   test_request whole(operation::write, 0, 512, std::byte{2});
   disk.front(0).submit(merge);
-  disk.step_front(0);  // has the lock, has sent its read
+  disk.step_front(0);  // has the lock and has sent its read
   disk.step_back(0);
   disk.front(1).submit(whole);
   disk.step_front(1);
@@ -265,7 +266,7 @@ TEST(engine, sends_the_flush_of_a_fua_write_after_its_data) {
   EXPECT_EQ(write.answers, 1u);
 }
 
-TEST(engine, uses_a_barrier_where_there_is_no_flush) {
+TEST(engine, uses_a_barrier_if_flush_is_not_supported) {
   loopback disk({.kind = blkback::backend_kind::tapdisk});
   test_request flush(operation::flush, 0, 0);
   EXPECT_EQ(disk.run(flush), std::error_code());
@@ -292,7 +293,7 @@ TEST(engine, discards_whole_granules_and_skips_partial_ones) {
   EXPECT_EQ(disk.run(crumb), std::error_code());
 }
 
-TEST(engine, scrubs_pages_of_a_backend_that_is_not_trusted) {
+TEST(engine, scrubs_pages_of_an_untrusted_backend) {
   loopback disk({.scrub = true});
   test_request write(operation::write, 0, 8192, std::byte{9});
   ASSERT_EQ(disk.run(write), std::error_code());

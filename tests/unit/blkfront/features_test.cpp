@@ -100,7 +100,7 @@ TEST(backend_offer, takes_the_order_from_a_number_of_pages) {
   EXPECT_EQ(parse_offer(both).value().max_ring_page_order, 1u);
 }
 
-TEST(backend_offer, is_bounded_to_what_the_protocol_allows) {
+TEST(backend_offer, is_capped_at_the_limits_of_the_protocol) {
   const char* const huge = "18446744073709551615";
   const node_map most = {{"max-ring-page-order", huge},
                          {"multi-queue-max-queues", huge},
@@ -137,7 +137,7 @@ TEST(backend_properties, of_blkback) {
   EXPECT_EQ(disk, expected);
 }
 
-TEST(backend_properties, of_blkback_on_a_ram_disk_that_can_neither_flush_nor_barrier) {
+TEST(backend_properties, of_blkback_on_a_ram_disk_without_flush_and_barrier) {
   const auto disk =
       properties(with(blkback, {{"feature-flush-cache", "0"}, {"feature-barrier", "0"}}));
   EXPECT_FALSE(disk.shape.can_flush);
@@ -176,7 +176,7 @@ TEST(backend_properties, a_barrier_flushes_one_queue_only) {
   EXPECT_FALSE(properties(tapdisk, "vbd", "disk", 2).shape.can_flush);
 }
 
-TEST(backend_properties, large_sectors_are_counted_as_the_backend_does) {
+TEST(backend_properties, large_sectors_are_counted_in_the_unit_of_the_backend) {
   const node_map large = {{"sectors", "2048"}, {"sector-size", "4096"}};
   const auto linux_properties = properties(with(large, {{"physical-sector-size", "4096"}}));
   EXPECT_EQ(linux_properties.unit, 512u);
@@ -188,7 +188,7 @@ TEST(backend_properties, large_sectors_are_counted_as_the_backend_does) {
   EXPECT_EQ(qemu_properties.shape.physical_sector_size, 4096u);
   EXPECT_EQ(problem(large),
             "backend node sector-size '4096': protocol violation (this backend does not publish "
-            "its sector unit, so any access could hit the wrong sectors; give the disk 512-byte "
+            "its sector unit, so any access could use the wrong sectors; configure 512-byte "
             "sectors, or use Linux blkback or QEMU)");
 }
 
@@ -217,10 +217,12 @@ TEST(backend_properties, refuses_impossible_sector_sizes) {
 
 TEST(backend_properties, refuses_impossible_sizes) {
   EXPECT_EQ(problem({}),
-            "backend node sectors: protocol violation (absent; a connected backend must publish "
-            "the size of the disk)");
-  EXPECT_EQ(problem({{"sectors", "18014398509481984"}}),
-            "backend node sectors '18014398509481984': protocol violation (no disk is that large)");
+            "backend node sectors: protocol violation (missing; a connected backend must publish "
+            "the disk size)");
+  EXPECT_EQ(
+      problem({{"sectors", "18014398509481984"}}),
+      "backend node sectors '18014398509481984': protocol violation (the size exceeds 2^63 - 1 "
+      "bytes)");
   EXPECT_EQ(shape({{"sectors", "18014398509481983"}}).size, 9223372036854775296u);
   EXPECT_EQ(
       problem({{"sectors", "2048K"}}),
@@ -249,19 +251,19 @@ TEST(backend_properties, reads_the_bits_of_info) {
   EXPECT_TRUE(read_only.read_only);
   EXPECT_FALSE(read_only.cdrom);
   EXPECT_FALSE(shape(with(small, {{"info", "4"}, {"feature-flush-cache", "1"}})).can_flush)
-      << "there is nothing to flush, and Linux' backend fails a flush like a write";
+      << "there is nothing to flush, and blkback fails a flush like a write";
   const auto others = shape(with(small, {{"info", "248"}}));
   EXPECT_FALSE(others.cdrom || others.removable || others.read_only);
 }
 
-TEST(backend_properties, a_cdrom_is_known_by_its_device_type_too) {
+TEST(backend_properties, a_cdrom_is_also_detected_by_its_device_type) {
   const auto drive = properties(small, "vbd", "cdrom").shape;
   EXPECT_TRUE(drive.cdrom);
   EXPECT_TRUE(drive.read_only);
   EXPECT_TRUE(shape(with(small, {{"removable", "1"}})).removable);
 }
 
-TEST(backend_properties, may_be_written_where_mode_has_a_w) {
+TEST(backend_properties, is_writable_if_mode_contains_a_w) {
   EXPECT_FALSE(shape(small).read_only);
   EXPECT_FALSE(shape(with(small, {{"mode", "w"}})).read_only);
   EXPECT_FALSE(shape(with(small, {{"mode", "w!"}})).read_only);
@@ -286,7 +288,7 @@ TEST(backend_properties, reads_the_discard_parameters) {
   EXPECT_EQ(disabled.discard_granularity, 0u);
 }
 
-TEST(backend_properties, a_discard_grid_not_aligned_to_sectors_is_ignored) {
+TEST(backend_properties, discard_granules_not_aligned_to_sectors_are_ignored) {
   const auto enabled = with(small, {{"feature-discard", "1"}});
   for (const auto& [granularity, alignment] :
        {std::pair{"0", "0"}, {"1000", "0"}, {"4096", "100"}, {"18446744073709551615", "0"}}) {

@@ -13,7 +13,8 @@ using enum wire::xenbus_state;
 using ::testing::ElementsAre;
 using wire::xenbus_state;
 
-/// Returns the steps to a connection, or until there is no progress. The backend answers at once.
+/// Returns the steps to a connection, or until there is no progress. The backend reacts
+/// immediately.
 std::vector<std::string> connect(handshake& machine, model_backend& backend) {
   std::vector<std::string> steps;
   for (unsigned i = 0; i < 100; ++i) {
@@ -102,7 +103,7 @@ TEST(handshake_story, retries_while_a_busy_backend_refuses) {
   EXPECT_EQ(backend.rings, 1u);
 }
 
-TEST(handshake_story, waits_for_a_backend_that_is_not_there_yet) {
+TEST(handshake_story, waits_for_a_backend_that_does_not_exist_yet) {
   handshake machine;
   auto backend = backend_in(initialising, std::nullopt);
   EXPECT_THAT(connect(machine, backend), ElementsAre());
@@ -112,7 +113,7 @@ TEST(handshake_story, waits_for_a_backend_that_is_not_there_yet) {
   EXPECT_THAT(connect(machine, backend), ElementsAre("publish", "finish"));
 }
 
-TEST(handshake_story, leaves_when_the_toolstack_unplugs) {
+TEST(handshake_story, closes_when_the_toolstack_unplugs_the_disk) {
   connected_pair pair;
   pair.backend.online = false;
   EXPECT_EQ(pair.next(), handshake_step::look_again);
@@ -124,13 +125,13 @@ TEST(handshake_story, leaves_when_the_toolstack_unplugs) {
   EXPECT_EQ(later.next(pair.backend.view()), handshake_step::unplugged);
 }
 
-TEST(handshake_story, looks_again_whenever_connected_is_set) {
+TEST(handshake_story, looks_again_whenever_connected_is_written) {
   connected_pair pair;
   EXPECT_EQ(pair.next(), handshake_step::look_again);
   EXPECT_EQ(pair.next(), handshake_step::look_again);
 }
 
-TEST(handshake_story, notices_that_the_backend_restarted) {
+TEST(handshake_story, detects_a_restart_of_the_backend) {
   connected_pair pair;
   pair.backend.state = init_wait;
   EXPECT_EQ(pair.next(), handshake_step::lost);
@@ -138,7 +139,7 @@ TEST(handshake_story, notices_that_the_backend_restarted) {
   EXPECT_EQ(pair.next(), handshake_step::lost);
 }
 
-TEST(handshake_story, notices_that_its_own_directory_was_rebuilt) {
+TEST(handshake_story, detects_that_its_directory_was_recreated) {
   connected_pair pair;
   pair.backend.front = initialising;
   EXPECT_EQ(pair.next(), handshake_step::lost);
@@ -146,7 +147,7 @@ TEST(handshake_story, notices_that_its_own_directory_was_rebuilt) {
       << "the new directory has nothing to close";
 }
 
-TEST(handshake_story, notices_a_new_directory_while_it_waits_for_connected) {
+TEST(handshake_story, detects_a_new_directory_while_it_waits_for_connected) {
   handshake machine;
   auto backend = backend_in(initialising, init_wait);
   EXPECT_EQ(machine.next(backend.view()), handshake_step::publish);
@@ -154,7 +155,7 @@ TEST(handshake_story, notices_a_new_directory_while_it_waits_for_connected) {
   EXPECT_EQ(machine.next(backend.view()), handshake_step::lost);
 }
 
-TEST(handshake_story, gives_up_on_a_backend_that_vanishes_before_it_connects) {
+TEST(handshake_story, gives_up_on_a_backend_that_disappears_before_it_connects) {
   handshake machine;
   auto backend = backend_in(initialising, init_wait);
   EXPECT_EQ(machine.next(backend.view()), handshake_step::publish);
@@ -175,7 +176,8 @@ TEST(handshake_story, does_not_recreate_a_removed_device_on_close) {
   EXPECT_EQ(next_close_step({unknown, std::nullopt}), handshake_step::closed);
 }
 
-/// A random walk from any pair of states: both ends, the clock and the watches move in any order.
+/// A random walk from any pair of states: both ends, the clock and the watches advance in any
+/// order.
 class walk {
  public:
   walk(model_backend start, std::uint32_t seed) : backend_(start), random_(seed) {}
@@ -199,7 +201,7 @@ class walk {
 
  private:
   void move_backend() {
-    // The backend's driver comes up on its own.
+    // The backend driver starts on its own.
     if (!backend_.state || backend_.state == unknown || backend_.state == initialising)
       backend_.state = !backend_.state ? initialising : init_wait;
     else
@@ -230,7 +232,7 @@ TEST(handshake_walk, reaches_connected_from_every_pair_of_states) {
   EXPECT_LT(most, 300u);
 }
 
-TEST(handshake_walk, reaches_connected_without_events_from_states_that_a_dead_process_left) {
+TEST(handshake_walk, reaches_connected_without_events_from_states_left_by_a_dead_process) {
   struct pair {
     xenbus_state own, backend;
   };

@@ -63,7 +63,7 @@ void expect_table(const table& expected, Function step) {
   }
 }
 
-/// The same for a machine that has seen the views in `before`. Each pair gets a new machine.
+/// Like expect_table(), but each pair gets a new machine that has processed the views in `before`.
 void expect_next(const table& expected, const std::vector<handshake_view>& before,
                  bool online = true, bool waited_long = false) {
   expect_table(expected, [&](handshake_view view) {
@@ -191,7 +191,7 @@ TEST(handshake_table, waits_for_connected_once_the_ring_is_published) {
   expect_next(expected, {waits_for_ring});
 }
 
-TEST(handshake_table, waits_for_connected_however_long_it_takes) {
+TEST(handshake_table, waits_for_connected_indefinitely) {
   const table expected = {{
       //- 0 1 2 3 4 5 6 7 8
       " X X X X X X X X X X",  // Unknown
@@ -327,26 +327,26 @@ TEST(handshake, explains_every_wait) {
   const explanation cases[] = {
       {{initialising, std::nullopt},
        {},
-       "the backend's directory does not exist (is the disk attached, and its backend domain "
-       "alive?)"},
+       "the backend directory does not exist (is the disk attached, and its backend domain "
+       "running?)"},
       {{initialising, unknown}, {}, "backend is in Unknown: its domain is being shut down"},
       {{initialising, xenbus_state::initialising},
        {},
-       "backend is in Initialising: no driver in the backend's domain serves the disk (is "
+       "backend is in Initialising: no driver in the backend domain serves the disk (is "
        "xen-blkback loaded there?)"},
-      {{closing, init_wait}, {}, "backend is in InitWait and waits for this frontend's ring"},
+      {{closing, init_wait}, {}, "backend is in InitWait, waiting for this frontend's ring"},
       {{initialised, init_wait},
        {},
        "backend is in InitWait and has not accepted this frontend's ring; hotplug-status is "
-       "missing: the toolstack's script has not run"},
+       "missing: the hotplug script has not run"},
       {{initialised, init_wait},
        "error",
        "backend is in InitWait and has not accepted this frontend's ring; hotplug-status is "
-       "'error': the toolstack's script failed"},
+       "'error': the hotplug script failed"},
       {{initialised, init_wait},
        "connected",
        "backend is in InitWait and has not accepted this frontend's ring; see the log of the "
-       "backend's domain"},
+       "backend domain"},
       {{initialised, initialised},
        {},
        "backend is in Initialised and has not switched to Connected"},

@@ -1,4 +1,4 @@
-// Which disks are accepted in place of one that was lost.
+// Which disks are accepted after a reconnect.
 #include "blkfront/identity.hpp"
 
 #include <gmock/gmock.h>
@@ -26,7 +26,7 @@ std::string refusal(const known_disk& now, bool may_have_moved = false,
   return same.error().text;
 }
 
-TEST(identity, survives_a_round_trip_through_its_line) {
+TEST(identity, survives_a_round_trip_through_its_text) {
   auto disk = usual();
   disk.shape.read_only = true;
   disk.identity.params = "a b=c\n%2f/\xff";
@@ -62,10 +62,10 @@ TEST(identity, refuses_a_smaller_disk_by_both_sizes) {
   auto now = usual();
   now.shape.size = 32U << 20;
   EXPECT_EQ(refusal(now),
-            "the disk came back with 32 MiB (33554432 bytes) in place of 64 MiB (67108864 bytes): "
-            "not the same disk (nothing was written to it; the waiting requests have failed. "
+            "the size is 32 MiB (33554432 bytes), previously 64 MiB (67108864 bytes): "
+            "not the same disk (nothing was written to it; queued requests have failed. "
             "Attach the right disk, or reopen this one)");
-  EXPECT_THAT(refusal(now, true), HasSubstr("came back with 32 MiB"));
+  EXPECT_THAT(refusal(now, true), HasSubstr("the size is 32 MiB"));
 }
 
 TEST(identity, accepts_a_larger_disk_only_with_a_matching_name) {
@@ -75,39 +75,39 @@ TEST(identity, accepts_a_larger_disk_only_with_a_matching_name) {
   EXPECT_EQ(refusal(now, true), "");
   now.identity = {.vdi = "", .page83 = "", .params = "/dev/vg/disk"};
   EXPECT_EQ(refusal(now), "") << "the same path on the same host";
-  EXPECT_THAT(refusal(now, true), HasSubstr("came back with 128 MiB"))
+  EXPECT_THAT(refusal(now, true), HasSubstr("the size is 128 MiB"))
       << "the same path on another host may be another disk";
   now.identity = {};
-  EXPECT_THAT(refusal(now), HasSubstr("came back with 128 MiB"));
+  EXPECT_THAT(refusal(now), HasSubstr("the size is 128 MiB"));
 }
 
 TEST(identity, refuses_another_sector_size) {
   auto now = usual();
   now.shape.sector_size = 4096;
-  EXPECT_THAT(refusal(now), HasSubstr("sectors of 4096 bytes in place of 512"));
+  EXPECT_THAT(refusal(now), HasSubstr("the sector size is 4096 bytes, previously 512"));
 }
 
-TEST(identity, refuses_a_writable_disk_that_comes_back_read_only_but_not_the_reverse) {
+TEST(identity, refuses_a_writable_disk_that_becomes_read_only_but_not_the_reverse) {
   auto now = usual();
   now.shape.read_only = true;
-  EXPECT_THAT(refusal(now), HasSubstr("came back read-only"));
+  EXPECT_THAT(refusal(now), HasSubstr("now read-only"));
   EXPECT_EQ(refusal(usual(), false, now), "");
 }
 
 TEST(identity, refuses_another_name_if_both_have_one) {
   auto now = usual();
   now.identity.vdi = "b2";
-  EXPECT_THAT(refusal(now), HasSubstr("came back as VDI b2 in place of a1"));
+  EXPECT_THAT(refusal(now), HasSubstr("the VDI is b2, previously a1"));
   now.identity.vdi.clear();
   EXPECT_EQ(refusal(now), "");
   now.identity.page83 = "naa.6";
-  EXPECT_THAT(refusal(now), HasSubstr("another SCSI identity"));
+  EXPECT_THAT(refusal(now), HasSubstr("SCSI identity has changed"));
 }
 
 TEST(identity, accepts_another_path_only_on_another_host) {
   auto now = usual();
   now.identity.params = "/dev/drbd0";
-  EXPECT_THAT(refusal(now), HasSubstr("source '/dev/drbd0' in place of '/dev/vg/disk'"));
+  EXPECT_THAT(refusal(now), HasSubstr("source is '/dev/drbd0', previously '/dev/vg/disk'"));
   EXPECT_EQ(refusal(now, true), "");
 }
 

@@ -1,4 +1,4 @@
-// Which requests of a lost backend are sent to the next one, and in which order.
+// Which requests of a lost backend are resent to the next one, and in which order.
 #include "blkfront/journal.hpp"
 
 #include <gmock/gmock.h>

@@ -28,7 +28,7 @@ listed_device make_disk(std::uint32_t number = 51728, const std::string& name = 
   return out;
 }
 
-/// Adds the files of a disk that is bound to the kernel's driver.
+/// Adds the files of a disk that is bound to the kernel driver.
 fake_root& add_driven(fake_root& tree, std::uint32_t number = 51728,
                       const std::string& name = "xvdb") {
   return tree.with(fmt::format("/sys/bus/xen/devices/vbd-{}/block/{}/dev", number, name), "202:0\n")
@@ -132,7 +132,7 @@ class give_to_kernel_test : public testing::Test {
 
   std::string give() {
     std::string out;
-    auto body = [&]() -> async::asio::awaitable<void> {
+    auto body = [&]() -> asio::awaitable<void> {
       try {
         out =
             co_await give_to_kernel(client_, make_disk(), tree.root(), std::chrono::nanoseconds(0));
@@ -153,10 +153,9 @@ class give_to_kernel_test : public testing::Test {
   fake_root tree;
 
  private:
-  async::asio::io_context context_{1};
-  async::asio::io_context control_{1};
-  async::asio::executor_work_guard<async::asio::io_context::executor_type> work_{
-      control_.get_executor()};
+  asio::io_context context_{1};
+  asio::io_context control_{1};
+  asio::executor_work_guard<asio::io_context::executor_type> work_{control_.get_executor()};
   std::thread control_thread_;
   async::store_client client_{control_.get_executor(), xen::store::open()};
 };
@@ -167,14 +166,14 @@ TEST_F(give_to_kernel_test, binds_the_driver_to_a_disk_in_its_first_state) {
   EXPECT_EQ(tree.root().read(bind), "vbd-51728");
   EXPECT_EQ(node("device/vbd/51728/state"), "1");
   EXPECT_EQ(node("device/vbd/51728/ring-ref"), std::nullopt);
-  EXPECT_EQ(node("device/vbd/51728/ring-page-order"), std::nullopt) << "Linux writes none for 0";
+  EXPECT_EQ(node("device/vbd/51728/ring-page-order"), std::nullopt) << "Linux omits it for 0";
   EXPECT_EQ(node("device/vbd/51728/virtual-device"), "51728");
 }
 
 TEST_F(give_to_kernel_test, suggests_a_remedy_when_the_driver_does_not_connect) {
   tree.with(bind).with(unbind);
   EXPECT_EQ(give(),
-            "return xvdb to the kernel's driver: timed out (its driver has not connected, and was "
+            "return xvdb to the kernel driver: timed out (its driver has not connected, and was "
             "unbound again; detach and attach the disk in the toolstack, or reboot)");
   EXPECT_EQ(tree.root().read(bind), "vbd-51728");
   EXPECT_EQ(tree.root().read(unbind), "vbd-51728");
@@ -188,26 +187,25 @@ TEST_F(give_to_kernel_test, reports_that_the_backend_is_not_ready) {
   }
   EXPECT_EQ(
       give(),
-      "return xvdb to the kernel's driver: timed out (its driver cannot connect while the backend "
+      "return xvdb to the kernel driver: timed out (its driver cannot connect while the backend "
       "is not ready, and was unbound again; detach and attach the disk in the toolstack, or "
       "reboot)");
 }
 
-TEST_F(give_to_kernel_test, leaves_a_disk_alone_that_the_toolstack_has_removed) {
+TEST_F(give_to_kernel_test, does_not_touch_a_disk_that_the_toolstack_has_removed) {
   tree.with(bind);
   {
     const std::lock_guard guard(xenstore.lock);
     xenstore.nodes.clear();
   }
-  EXPECT_EQ(
-      give(),
-      "return xvdb to the kernel's driver: not available here (the toolstack has removed it)");
+  EXPECT_EQ(give(),
+            "return xvdb to the kernel driver: not available here (the toolstack has removed it)");
   EXPECT_EQ(tree.root().read(bind), "");
   EXPECT_EQ(node("device/vbd/51728/state"), std::nullopt);
 }
 
 TEST_F(give_to_kernel_test, fails_without_the_driver) {
-  EXPECT_EQ(give(), "return xvdb to the kernel's driver: write " + tree.root().path(bind).string() +
+  EXPECT_EQ(give(), "return xvdb to the kernel driver: write " + tree.root().path(bind).string() +
                         ": no such file or directory (are you root?)");
 }
 

@@ -1,4 +1,4 @@
-// How granted pages are divided: exact layouts, and invariants of all layouts.
+// The division of granted pages: exact layouts, and invariants of all layouts.
 #include "blkfront/layout.hpp"
 
 #include <gmock/gmock.h>
@@ -99,14 +99,14 @@ TEST(layout, never_needs_more_than_the_budget) {
     const std::size_t budget = 16 + pick(0, 1U << pick(0, 20));
     const auto plan = choose_layout(offer, limits, budget, pick(0, 64)).value();
     ASSERT_LE(plan.pages(), budget) << describe(plan);
-    // The engine keeps two, and a full direct request takes eleven.
+    // The engine reserves two pages, and a full direct request needs eleven.
     ASSERT_GE(plan.data_pages, 13u) << describe(plan);
     ASSERT_LT(plan.pages_per_queue(), 65'535u) << "a page_pool cannot number more";
     ASSERT_EQ(plan.segments > 11, plan.indirect_pages > 0) << describe(plan);
     ASSERT_TRUE(plan.segments == 11 || plan.segments <= offer.max_indirect_segments);
     ASSERT_LE(plan.queues, offer.max_queues);
     ASSERT_LE(plan.ring_page_order, offer.max_ring_page_order);
-    // The largest request can be sent at once, with the pages kept for merging set aside.
+    // The largest request can be sent at once, without the pages reserved for merging.
     ASSERT_LE(plan.segments, plan.data_pages - 2) << describe(plan);
     ASSERT_GE(plan.indirect_pages, (plan.segments > 11 ? (plan.segments + 511) / 512 : 0U));
   }
@@ -149,7 +149,7 @@ TEST(page_budget, leaves_pages_for_every_disk_and_keeps_the_reserve) {
   EXPECT_LE(granted, 1024 - reserved_pages(1024) + 3 * least_pages);
 }
 
-TEST(page_budget, is_never_too_small_to_try) {
+TEST(page_budget, is_never_below_the_minimum) {
   EXPECT_EQ(first_budget(1024, 1024), least_pages);
   EXPECT_EQ(first_budget(0, 0), least_pages);
 }

@@ -77,13 +77,13 @@ class loopback final : private sector_guard::peer {
   /// Submits, settles, returns the status.
   std::error_code run(blk::request& r, std::size_t queue = 0);
 
-  std::uint64_t now = 1'000'000;  ///< ns; the tests' clock
+  std::uint64_t now = 1'000'000;  ///< ns; the clock of the test
   std::size_t shape_changes = 0;
-  std::size_t flushes_given_up = 0;  ///< times that a backend refused them permanently
+  std::size_t flushes_given_up = 0;  ///< number of permanent refusals by a backend
   std::size_t doubtful_flushes = 0;
   std::size_t notifications = 0;  ///< sent to the backend
   bool was_suspended = false;
-  bool fences_wait = false;  ///< until deliver_fences(), like messages between threads
+  bool fences_wait = false;  ///< fences are delayed until deliver_fences()
   std::vector<std::function<void()>> fences_in_transit;
 
  private:
@@ -137,7 +137,7 @@ class loopback final : private sector_guard::peer {
   std::vector<std::unique_ptr<end>> ends_;
 };
 
-/// A request that owns its bytes and counts its answers.
+/// A request that owns its bytes and counts its completions.
 struct test_request : blk::request {
   test_request() {
     done = [](blk::request& r) { ++static_cast<test_request&>(r).answers; };

@@ -1,5 +1,5 @@
-// A model of Linux' backend as far as a handshake can see it. It reacts to changes of the
-// frontend's state one step at a time.
+// A model of blkback, limited to the behaviour that a handshake depends on. Reacts to changes of
+// the frontend's state one step at a time.
 #pragma once
 
 #include <optional>
@@ -14,7 +14,7 @@ class model_backend {
   wire::xenbus_state front = wire::xenbus_state::initialising;              ///< the frontend's node
   std::optional<wire::xenbus_state> state = wire::xenbus_state::init_wait;  ///< its own
   bool online = true;
-  /// Requests of an earlier session are in flight: a ring offered meanwhile is refused.
+  /// Requests of an earlier session are in flight: a ring published at this time is refused.
   bool busy = false;
   unsigned rings = 0;  ///< connected so far
 
@@ -53,7 +53,7 @@ class model_backend {
   std::optional<wire::xenbus_state> seen_;
 };
 
-/// Carries out a step as the shell does. Returns true if it wrote something.
+/// Performs a step like the driver. Returns true if it wrote something.
 inline bool carry_out(handshake_step step, model_backend& backend) {
   using enum wire::xenbus_state;
   switch (step) {

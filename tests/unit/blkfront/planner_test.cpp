@@ -1,4 +1,4 @@
-// How ranges of bytes become sectors and segments: by table, and byte by byte for small sizes.
+// The mapping of byte ranges to sectors and segments: in tables, and byte by byte for small sizes.
 #include "blkfront/planner.hpp"
 
 #include <gmock/gmock.h>
@@ -65,7 +65,7 @@ TEST(plan_write, writes_each_byte_once_and_no_other) {
       const auto plan = plan_write({begin, end}, sector);
       const auto bytes = painted(plan);
       for (std::uint64_t i = 0; i < bytes.size(); ++i) {
-        // A sector that is written as a whole need not be read before.
+        // A sector that is written completely need not be read first.
         const auto first = i - i % sector;
         const bool whole = begin <= first && first + sector <= end;
         const bool inside = begin <= i && i < end;

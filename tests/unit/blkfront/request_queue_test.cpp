@@ -1,4 +1,4 @@
-// A queue's requests while it has a backend, has none, or sends through another queue.
+// The requests of a queue that has a backend, has none, or sends through another queue.
 #include "blkfront/request_queue.hpp"
 
 #include <gmock/gmock.h>
@@ -75,14 +75,14 @@ TEST(request_queue, expiring_fails_waiting_requests_and_refuses_new_ones_until_r
   queue.expire(timed_out());
   EXPECT_EQ(waiting.answers, 1u);
   EXPECT_EQ(waiting.status, errc::timed_out);
-  // An attempt that fails changes nothing.
+  // A failed attempt changes nothing.
   EXPECT_EQ(queue.suspend(false, false, 1), 0u);
   test_request later(operation::read, 0, 512);
   EXPECT_EQ(queue.submit(later, 1), fate::refused);
   EXPECT_EQ(later.status, errc::timed_out);
 }
 
-TEST(request_queue, stays_failed_whatever_happens) {
+TEST(request_queue, stays_failed_permanently) {
   request_queue queue(nullptr, 0, canceled());
   queue.fail(timed_out());
   queue.shut(canceled());

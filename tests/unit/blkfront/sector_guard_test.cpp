@@ -11,7 +11,7 @@ namespace {
 
 using ::testing::ElementsAre;
 
-/// Records the guard's calls, and answers on demand.
+/// Records the guard's calls, and replies on demand.
 class recorder final : public sector_guard::peer {
  public:
   void hold(std::size_t queue, std::uint64_t sector) override {
@@ -31,7 +31,7 @@ class recorder final : public sector_guard::peer {
   sector_guard* guard = nullptr;
   bool answers_at_once = false;
   bool unlocks_at_once = false;
-  bool locks_on_release = false;  ///< queue 0, once: it is called directly and may do so
+  bool locks_on_release = false;  ///< queue 0 locks from within release(), once
 
  private:
   void record(std::string_view call, std::size_t queue, std::uint64_t sector) {
@@ -73,7 +73,7 @@ TEST(sector_guard, sends_every_release_before_the_lock_that_follows_it) {
               ElementsAre("release 1 512", "release 0 512", "hold 0 512", "hold 1 512"));
 }
 
-TEST(sector_guard, hands_over_in_order_without_releasing_the_sector) {
+TEST(sector_guard, passes_the_lock_on_in_order_without_releasing_the_sector) {
   guarded g(2);
   g.guard.lock(1, 0);
   g.guard.lock(0, 0);
@@ -91,7 +91,7 @@ TEST(sector_guard, hands_over_in_order_without_releasing_the_sector) {
   EXPECT_TRUE(g.guard.is_idle());
 }
 
-TEST(sector_guard, keeps_two_sectors_apart) {
+TEST(sector_guard, locks_two_sectors_independently) {
   guarded g(2);
   g.guard.lock(0, 0);
   g.guard.lock(1, 512);
@@ -107,7 +107,7 @@ TEST(sector_guard, keeps_two_sectors_apart) {
   EXPECT_THAT(g.peer.take(), ElementsAre("locked 0 0"));
 }
 
-TEST(sector_guard, accepts_answers_inside_its_own_calls) {
+TEST(sector_guard, accepts_replies_within_its_own_calls) {
   guarded g(2);
   g.peer.answers_at_once = true;
   g.guard.lock(0, 0);
@@ -142,7 +142,7 @@ TEST(sector_guard, ignores_messages_about_unlocked_sectors) {
   EXPECT_THAT(g.peer.take(), ElementsAre("hold 0 0", "hold 1 0", "locked 0 0"));
 }
 
-/// Queues that answer late. Each handles its messages in order; different queues are unordered.
+/// Queues that reply late. Each handles its messages in order; different queues are unordered.
 class slow_queues final : public sector_guard::peer {
  public:
   slow_queues(std::size_t queues, std::uint32_t seed) : guard_(queues, *this), random_(seed) {
@@ -171,7 +171,7 @@ class slow_queues final : public sector_guard::peer {
     });
   }
 
-  /// Makes one of the possible moves at random. Returns false if there is none.
+  /// Performs one of the possible actions at random. Returns false if there is none.
   bool move() {
     std::vector<std::function<void()>> moves;
     for (auto& queue : messages_)

@@ -36,15 +36,27 @@ TEST(irq_move, reports_an_interrupt_that_is_gone) {
   xen::test::fake_root tree;
   const auto move = move_irq(tree.root(), 9, {1});
   EXPECT_EQ(move.verdict, move_verdict::refused);
-  EXPECT_EQ(describe_refusal(move.error, 9), "interrupt 9 no longer exists");
+  EXPECT_EQ(describe_refusal(move), "interrupt 9 no longer exists");
 }
 
 TEST(irq_move, explains_refusals_by_the_kernel) {
-  EXPECT_EQ(describe_refusal(EIO, 9), "input/output error (a per-CPU channel cannot move)");
-  EXPECT_EQ(describe_refusal(EACCES, 9), "permission denied (root is required)");
-  EXPECT_EQ(describe_refusal(EPERM, 9),
+  const auto refusal = [](int error, bool per_cpu) {
+    return describe_refusal({.irq = 9, .error = error, .per_cpu = per_cpu});
+  };
+  EXPECT_EQ(refusal(EIO, true), "input/output error (a per-CPU channel cannot move)");
+  EXPECT_EQ(refusal(EPERM, true), "operation not permitted (a per-CPU channel cannot move)");
+  EXPECT_EQ(refusal(EACCES, false), "permission denied (root is required)");
+  EXPECT_EQ(refusal(EPERM, false),
             "operation not permitted (without the callback vector all events of an HVM guest go to "
             "vCPU 0)");
+}
+
+TEST(irq_move, finds_out_whether_a_refused_interrupt_belongs_to_one_cpu) {
+  xen::test::fake_root tree;
+  tree.with("/proc/interrupts",
+            "  CPU0 CPU1\n 9: 5 0 xen-percpu -virq timer0\n10: 5 0 xen-dyn -event a\n");
+  EXPECT_TRUE(move_irq(tree.root(), 9, {1}).per_cpu);
+  EXPECT_FALSE(move_irq(tree.root(), 10, {1}).per_cpu);
 }
 
 TEST(irq_move, is_proven_only_by_the_column_that_grows) {

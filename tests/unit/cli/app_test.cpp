@@ -39,21 +39,20 @@ TEST(cli_app, reports_missing_support_with_status_77) {
   EXPECT_EQ(err, "vault: read /proc/xen: not available here\n");
 }
 
-TEST(cli_app, reports_a_late_invalid_argument_as_usage_with_a_hint) {
+TEST(cli_app, reports_an_invalid_argument_of_the_action_as_a_usage_error) {
   const auto [status, out, err] =
-      run_failing([] { throw failure(errc::invalid_argument, "domain '9'", "there is no such"); });
+      run_failing([] { throw failure(errc::invalid_argument, "domain '9'", "no such domain"); });
   EXPECT_EQ(status, exit_code::usage);
-  EXPECT_EQ(err,
-            "vault: domain '9': invalid argument (there is no such)\ntry 'vault fail --help'\n");
+  EXPECT_EQ(err, "vault: domain '9': invalid argument (no such domain)\ntry 'vault fail --help'\n");
 }
 
 TEST(cli_app, reports_any_other_exception_with_status_1) {
-  const auto [status, out, err] = run_failing([] { throw std::runtime_error("it broke"); });
+  const auto [status, out, err] = run_failing([] { throw std::runtime_error("broken pipe"); });
   EXPECT_EQ(status, exit_code::failed);
-  EXPECT_EQ(err, "vault: it broke\n");
+  EXPECT_EQ(err, "vault: broken pipe\n");
 }
 
-TEST(cli_app, fails_when_output_cannot_be_written) {
+TEST(cli_app, fails_if_output_cannot_be_written) {
   app program("p", "print");
   program.root().action([](std::ostream& out) {
     out << "data";
@@ -66,7 +65,7 @@ TEST(cli_app, fails_when_output_cannot_be_written) {
   EXPECT_EQ(err.str(), "p: cannot write to standard output\n");
 }
 
-TEST(cli_app, whose_statuses_are_results_reports_failures_with_other_statuses) {
+TEST(cli_app, supports_other_exit_statuses_for_failures) {
   vault v;
   v.use_check_statuses();
   EXPECT_EQ(static_cast<int>(v.run({"fail", "--nonsense"}).status), 64);
@@ -79,9 +78,8 @@ TEST(cli_app, whose_statuses_are_results_reports_failures_with_other_statuses) {
   v.fail = [] { throw failure(errc::not_available, "open the vault"); };
   EXPECT_EQ(v.run({"fail"}).status, exit_code::not_possible);
   const auto page = v.run({"--help-man"}).out;
-  EXPECT_THAT(page,
-              testing::HasSubstr(".SH EXIT STATUS\n.TP\n.B 0\nAll is well.\n.TP\n.B 2\nThieves.\n"
-                                 ".TP\n.B 70\n"));
+  EXPECT_THAT(page, testing::HasSubstr(".SH EXIT STATUS\n.TP\n.B 0\nNo alarm.\n.TP\n.B 2\nAlarm.\n"
+                                       ".TP\n.B 70\n"));
   EXPECT_THAT(page, testing::HasSubstr(".B 64\nThe command line is invalid; nothing was done.\n"));
 }
 
@@ -110,15 +108,15 @@ TEST(cli_app, shows_help_of_the_program) {
   EXPECT_EQ(status, exit_code::ok);
   EXPECT_EQ(err, "");
   EXPECT_EQ(out,
-            "vault: keep things in a vault\n"
+            "vault: store things in a vault\n"
             "\n"
             "Usage: vault [OPTIONS] COMMAND\n"
             "\n"
-            "A vault keeps things. It opens only for its owner.\n"
+            "A vault stores things for its owner.\n"
             "\n"
             "Commands:\n"
             "  run   run a command in the vault\n"
-            "  item  look after the things inside\n"
+            "  item  manage the contents\n"
             "  fail  fail\n"
             "\n"
             "Options:\n"
@@ -132,7 +130,7 @@ TEST(cli_app, shows_help_of_the_program) {
             "The manual page vault(1) covers all commands.\n");
 }
 
-TEST(cli_app, shows_help_of_a_command_even_when_the_line_is_otherwise_wrong) {
+TEST(cli_app, shows_help_of_a_command_for_an_otherwise_invalid_line) {
   for (const auto& line : std::vector<std::vector<std::string>>{
            {"run", "--help"}, {"--help", "run"}, {"run", "--wait", "soon", "-h", "--what"}}) {
     vault v;
@@ -148,11 +146,11 @@ TEST(cli_app, shows_help_of_a_command_even_when_the_line_is_otherwise_wrong) {
                                 "  -d, --door SPEC  add a door (may be given several times)\n"));
     EXPECT_THAT(out, HasSubstr("      --wait TIME  how long the doors stay closed (default: 5s)\n"
                                "      --guests N   number of guests\n"
-                               "  -q, --quiet      say nothing\n"
+                               "  -q, --quiet      print nothing\n"
                                "\n"
                                "Options of vault:\n"));
     EXPECT_THAT(out, EndsWith("Examples:\n"
-                              "  List what is inside:\n"
+                              "  List the contents:\n"
                               "    vault run -d small -- ls -l\n"
                               "\n"
                               "The manual page vault(1) covers all commands.\n"));
@@ -166,7 +164,7 @@ TEST(cli_app, shows_arguments_in_the_help) {
   EXPECT_THAT(out, HasSubstr("Arguments:\n"
                              "  NAME         the thing\n"
                              "  [REASON...]  why\n"));
-  EXPECT_THAT(out, HasSubstr("      --key DOMAIN  whose key (required)\n"));
+  EXPECT_THAT(out, HasSubstr("      --key DOMAIN  domain of the key (required)\n"));
 }
 
 TEST(cli_app, lists_candidates_for_completion) {
@@ -179,7 +177,7 @@ TEST(cli_app, lists_candidates_for_completion) {
   EXPECT_EQ(v.run({"item", "list", "--short-options"}).out, "-h\n");
 }
 
-TEST(cli_app, refuses_an_option_without_a_long_name) {
+TEST(cli_app, rejects_an_option_without_a_long_name) {
   app program("p", "print");
   bool enabled = false;
   EXPECT_THROW(program.root().flag("-x", enabled, "Bad."), std::logic_error);
@@ -187,7 +185,7 @@ TEST(cli_app, refuses_an_option_without_a_long_name) {
   EXPECT_THROW(program.root().option("--name", text, "Bad.", as_text), std::logic_error);
 }
 
-TEST(cli_app, refuses_a_default_that_does_not_parse) {
+TEST(cli_app, rejects_an_invalid_default) {
   app program("p", "print");
   unsigned number = 0;
   EXPECT_THROW(program.root().option("--n N", number, "N.", whole_number<unsigned>(1, 2),

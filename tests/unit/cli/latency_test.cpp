@@ -7,12 +7,12 @@
 namespace xenpv::cli {
 namespace {
 
-TEST(latency, of_an_unknown_time_is_an_empty_cell) {
+TEST(latency, is_an_empty_cell_for_an_unknown_time) {
   EXPECT_EQ(time_text(std::nullopt), "");
   EXPECT_EQ(time_text(15500), "15.5 us");
 }
 
-TEST(latency, as_json_has_null_for_percentiles_without_enough_samples) {
+TEST(latency, has_null_in_json_for_percentiles_without_enough_samples) {
   fine_histogram samples;
   for (std::uint64_t i = 1; i <= 20; ++i)
     samples.add(i);
@@ -24,7 +24,7 @@ TEST(latency, as_json_has_null_for_percentiles_without_enough_samples) {
   EXPECT_EQ(latency_json({}).dump(), "null");
 }
 
-TEST(latency, as_bars_goes_from_the_first_line_with_samples_to_the_last) {
+TEST(latency, has_bars_from_the_first_to_the_last_line_with_samples) {
   fine_histogram samples;
   for (int i = 0; i < 100; ++i)
     samples.add(1000);
@@ -35,7 +35,7 @@ TEST(latency, as_bars_goes_from_the_first_line_with_samples_to_the_last) {
   EXPECT_EQ(lines[0].count, 100U);
   EXPECT_EQ(lines[1].count, 0U);
   EXPECT_EQ(lines[3].limit, 8192U);
-  // Four lines for each power of two: 1000 is in the last quarter of 512 to 1024.
+  // Four lines per power of two: 1000 is in the last quarter of 512 to 1024.
   EXPECT_EQ(histogram_lines(samples, 4).front().limit, 1024U);
   std::ostringstream out;
   print_lines(out, lines);

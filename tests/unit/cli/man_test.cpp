@@ -14,33 +14,33 @@ namespace {
 using testing::HasSubstr;
 using testing::StartsWith;
 
-TEST(cli_man, has_every_part_in_order) {
+TEST(cli_man, has_all_sections_in_order) {
   vault v;
   const auto [status, page, err] = v.run({"--help-man"});
   ASSERT_EQ(status, exit_code::ok);
   EXPECT_THAT(page, StartsWith(".TH \"VAULT\" 1 \"\" \"xenpv "));
   std::size_t offset = 0;
   for (const auto* part :
-       {".SH NAME\nvault \\- keep things in a vault\n",
+       {".SH NAME\nvault \\- store things in a vault\n",
         ".SH SYNOPSIS\n.PP\n.B \"vault run [OPTIONS] \\-\\- COMMAND [ARGUMENT...]\"\n",
         ".B \"vault item remove [OPTIONS] \\-\\-key DOMAIN NAME [REASON...]\"\n",
-        ".SH DESCRIPTION\n.PP\nA vault keeps things. It opens only for its owner.\n",
+        ".SH DESCRIPTION\n.PP\nA vault stores things for its owner.\n",
         ".SH COMMANDS\n.SS \"vault run [OPTIONS] \\-\\- COMMAND [ARGUMENT...]\"\n"
         "run a command in the vault.\n",
         ".TP\n.BI \"\\-d, \\-\\-door \" \"SPEC\"\nadd a door (may be given several times)\n",
-        ".TP\n.B \"\\-q, \\-\\-quiet\"\nsay nothing\n", ".TP\n.I \"[REASON...]\"\nwhy\n",
+        ".TP\n.B \"\\-q, \\-\\-quiet\"\nprint nothing\n", ".TP\n.I \"[REASON...]\"\nwhy\n",
         ".SH OPTIONS\n", ".TP\n.B \"\\-h, \\-\\-help\"\n", ".SH EXIT STATUS\n.TP\n.B 0\n",
         ".TP\n.B 77\n",
-        ".SH EXAMPLES\n.PP\nList what is inside:\n.PP\n.RS 4\n.nf\n"
+        ".SH EXAMPLES\n.PP\nList the contents:\n.PP\n.RS 4\n.nf\n"
         "vault run \\-d small \\-\\- ls \\-l\n.fi\n.RE\n",
         ".SH SEE ALSO\n.BR xenpv\\-disk (1),\n"}) {
     const auto position = page.find(part, offset);
-    ASSERT_NE(position, std::string::npos) << "missing, or in the wrong place: " << part;
+    ASSERT_NE(position, std::string::npos) << "missing or out of order: " << part;
     offset = position;
   }
 }
 
-TEST(cli_man, has_the_sections_of_the_program_before_the_examples) {
+TEST(cli_man, has_program_sections_before_the_examples) {
   app program("vault", "keep things");
   program.root()
       .manual_section("FILES", {{"/vault", "All things."}})
@@ -74,7 +74,7 @@ TEST(cli_man, escapes_characters_that_roff_interprets) {
   EXPECT_THAT(out.str(), HasSubstr(".B \"\\-\\-say\\-\\(dqhello\\(dq\"\n\\&.help\n"));
 }
 
-TEST(cli_man, is_accepted_by_groff_without_a_warning) {
+TEST(cli_man, is_accepted_by_groff_without_warnings) {
   if (std::system("groff --version >/dev/null 2>&1") != 0) GTEST_SKIP() << "needs groff";
   vault v;
   const auto path = testing::TempDir() + "vault.1";

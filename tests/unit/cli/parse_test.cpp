@@ -22,7 +22,7 @@ TEST(cli_parse, stores_options_in_every_spelling) {
   EXPECT_TRUE(v.quiet);
 }
 
-TEST(cli_parse, keeps_defaults_and_absence_when_nothing_is_given) {
+TEST(cli_parse, keeps_defaults_without_options) {
   vault v;
   EXPECT_EQ(v.run({"run", "--", "ls"}).status, exit_code::ok);
   EXPECT_THAT(v.doors, IsEmpty());
@@ -31,7 +31,7 @@ TEST(cli_parse, keeps_defaults_and_absence_when_nothing_is_given) {
   EXPECT_FALSE(v.quiet);
 }
 
-TEST(cli_parse, leaves_the_other_command_untouched) {
+TEST(cli_parse, passes_the_inner_command_unchanged) {
   vault v;
   EXPECT_EQ(v.run({"run", "--", "sh", "--door", "-q", "--help", "--version", "[a,b]", "", "--",
                    "--long-options"})
@@ -43,13 +43,13 @@ TEST(cli_parse, leaves_the_other_command_untouched) {
   EXPECT_FALSE(v.quiet);
 }
 
-TEST(cli_parse, passes_the_other_commands_status_on) {
+TEST(cli_parse, returns_the_status_of_the_inner_command) {
   vault v;
   v.inner_status = 42;
   EXPECT_EQ(static_cast<int>(v.run({"run", "--", "x"}).status), 42);
 }
 
-TEST(cli_parse, takes_awkward_values_literally) {
+TEST(cli_parse, takes_special_characters_in_values_literally) {
   vault v;
   v.run({"run", "--door", "[a,b]", "--door", "-q", "--door=", "--door", "x=y", "--door", "%%", "--",
          "x"});
@@ -94,7 +94,7 @@ void PrintTo(const wrong_line& line, std::ostream* out) {
 
 class cli_usage : public testing::TestWithParam<wrong_line> {};
 
-TEST_P(cli_usage, is_refused_with_a_hint_at_the_help) {
+TEST_P(cli_usage, is_rejected_with_a_hint_to_try_help) {
   vault v;
   const auto [status, out, err] = v.run(GetParam().arguments);
   EXPECT_EQ(status, exit_code::usage);
@@ -107,7 +107,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         wrong_line{"nothing",
                    {},
-                   "vault: a command is missing (one of: run, item, fail)\n"
+                   "vault: missing command (one of: run, item, fail)\n"
                    "try 'vault --help'\n"},
         wrong_line{"unknown_command",
                    {"open"},
@@ -119,7 +119,7 @@ INSTANTIATE_TEST_SUITE_P(
                    "try 'vault item --help'\n"},
         wrong_line{"missing_nested_command",
                    {"item"},
-                   "vault: a command is missing (one of: list, remove)\n"
+                   "vault: missing command (one of: list, remove)\n"
                    "try 'vault item --help'\n"},
         wrong_line{"unknown_option",
                    {"run", "--colour=red", "--", "x"},
@@ -129,13 +129,13 @@ INSTANTIATE_TEST_SUITE_P(
                    "vault: unknown option '-z'\ntry 'vault item list --help'\n"},
         wrong_line{"missing_value",
                    {"run", "--door"},
-                   "vault: option --door needs a value\ntry 'vault run --help'\n"},
+                   "vault: option --door requires a value\ntry 'vault run --help'\n"},
         wrong_line{"value_for_a_flag",
                    {"run", "--quiet=no", "--", "x"},
                    "vault: option --quiet takes no value\ntry 'vault run --help'\n"},
         wrong_line{"given_twice",
                    {"run", "--wait", "1s", "--wait", "2s", "--", "x"},
-                   "vault: option --wait is given 2 times\ntry 'vault run --help'\n"},
+                   "vault: option --wait may be given only once\ntry 'vault run --help'\n"},
         wrong_line{"bad_value",
                    {"run", "--wait", "soon", "--", "x"},
                    "vault: --wait 'soon': invalid argument (expected a time with a unit (ns, us, "
@@ -154,26 +154,26 @@ INSTANTIATE_TEST_SUITE_P(
                    "debug)\ntry 'vault item list --help'\n"},
         wrong_line{"required_option",
                    {"item", "remove", "it"},
-                   "vault: option --key DOMAIN is missing\ntry 'vault item remove --help'\n"},
+                   "vault: missing option --key DOMAIN\ntry 'vault item remove --help'\n"},
         wrong_line{"required_argument",
                    {"item", "remove", "--key", "1"},
-                   "vault: argument NAME is missing\ntry 'vault item remove --help'\n"},
+                   "vault: missing argument NAME\ntry 'vault item remove --help'\n"},
         wrong_line{"extra_argument",
                    {"item", "list", "all"},
                    "vault: unexpected argument 'all'\ntry 'vault item list --help'\n"},
         wrong_line{"no_inner_command",
                    {"run"},
-                   "vault: no command to run; it goes after '--'\ntry 'vault run --help'\n"},
+                   "vault: missing command to run after '--'\ntry 'vault run --help'\n"},
         wrong_line{"empty_inner_command",
                    {"run", "--"},
-                   "vault: no command to run; it goes after '--'\ntry 'vault run --help'\n"},
+                   "vault: missing command to run after '--'\ntry 'vault run --help'\n"},
         wrong_line{"inner_command_without_mark",
                    {"run", "ls"},
-                   "vault: unexpected argument 'ls' (the command to run goes after '--')\n"
+                   "vault: unexpected argument 'ls' (put the command to run after '--')\n"
                    "try 'vault run --help'\n"}),
     [](const auto& instance) { return std::string(instance.param.name); });
 
-TEST(cli_parse, applies_no_part_of_a_wrong_line) {
+TEST(cli_parse, stores_nothing_from_an_invalid_line) {
   vault v;
   v.run({"run", "--door", "one", "--colour", "--", "x"});
   EXPECT_THAT(v.doors, IsEmpty());

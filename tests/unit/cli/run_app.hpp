@@ -18,26 +18,26 @@ struct outcome {
   std::string err;
 };
 
-/// `vault`: run (options, another program's command line), item list|remove (nested), fail
+/// `vault`: run (options, and the command line of another program), item list|remove (nested), fail
 /// (throws).
 class vault {
  public:
-  vault() : program_("vault", "keep things in a vault") {
-    program_.root().describe("A vault keeps things. It opens only for its owner.");
+  vault() : program_("vault", "store things in a vault") {
+    program_.root().describe("A vault stores things for its owner.");
     program_.add_command("run", "run a command in the vault")
         .describe("Runs COMMAND with the doors closed.")
-        .example("List what is inside", "vault run -d small -- ls -l")
+        .example("List the contents", "vault run -d small -- ls -l")
         .option("-d, --door SPEC", doors, "add a door", as_text)
         .option("--wait TIME", wait, "how long the doors stay closed", parse_duration,
                 {.by_default = "5s"})
         .option("--guests N", guests, "number of guests", whole_number<unsigned>(1, 8))
-        .flag("-q, --quiet", quiet, "say nothing")
+        .flag("-q, --quiet", quiet, "print nothing")
         .takes_command(inner)
         .action([this](std::ostream& out) {
           out << "ran\n";
           return static_cast<exit_code>(inner_status);
         });
-    auto& item = program_.add_command("item", "look after the things inside");
+    auto& item = program_.add_command("item", "manage the contents");
     item.add_command("list", "list them").offers_json(json_output).action([](std::ostream& out) {
       out << "a thing\n";
       return exit_code::ok;
@@ -45,7 +45,8 @@ class vault {
     item.add_command("remove", "remove one")
         .argument("NAME", name, "the thing", as_text)
         .argument("[REASON]", reasons, "why", as_text)
-        .option("--key DOMAIN", key, "whose key", whole_number<domid>(0, 65535), {.required = true})
+        .option("--key DOMAIN", key, "domain of the key", whole_number<domid>(0, 65535),
+                {.required = true})
         .action([](std::ostream&) { return exit_code::ok; });
     program_.add_command("fail", "fail").action([this](std::ostream&) -> exit_code {
       fail();
@@ -60,10 +61,10 @@ class vault {
     return {status, out.str(), err.str()};
   }
 
-  /// Makes the statuses 0 to 2 results, like those of a monitoring check.
+  /// Makes exit statuses 0 to 2 results, like a monitoring check.
   void use_check_statuses() {
     program_.set_exit_statuses(
-        {.results = {{0, "All is well."}, {2, "Thieves."}}, .failed = 70, .usage = 64});
+        {.results = {{0, "No alarm."}, {2, "Alarm."}}, .failed = 70, .usage = 64});
   }
 
   std::vector<std::string> doors;

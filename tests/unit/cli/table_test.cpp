@@ -38,17 +38,17 @@ TEST(cli_table, shows_an_empty_cell_as_a_dash) {
   EXPECT_EQ(print(t), "A  B\n-  x\n");
 }
 
-TEST(cli_table, counts_characters_and_not_bytes) {
+TEST(cli_table, counts_characters_instead_of_bytes) {
   table t({{"TIME", align::right}, {"X"}});
   t.add_row({"15 \xC2\xB5s", "a"}).add_row({"1500 s", "b"});
   EXPECT_EQ(print(t), "  TIME  X\n 15 \xC2\xB5s  a\n1500 s  b\n");
 }
 
-TEST(cli_table, refuses_a_row_of_another_width) {
+TEST(cli_table, rejects_a_row_with_the_wrong_number_of_cells) {
   table t({{"A"}, {"B"}});
   try {
     t.add_row({"only one"});
-    FAIL() << "not refused";
+    FAIL() << "expected an exception";
   } catch (const std::invalid_argument& e) {
     EXPECT_STREQ(e.what(), "table row of 1 cells for 2 columns");
   }
@@ -74,10 +74,10 @@ TEST(cli_text, breaks_a_long_row_of_optional_parts) {
   using lines = std::vector<std::string>;
   EXPECT_EQ(wrap("see A=B[,ro][,sector=4096][,x] now", 14),
             (lines{"see A=B[,ro]", "[,sector=4096]", "[,x] now"}));
-  EXPECT_EQ(wrap("a [b][c]", 6), (lines{"a", "[b][c]"})) << "it fits a line of its own";
+  EXPECT_EQ(wrap("a [b][c]", 6), (lines{"a", "[b][c]"})) << "fits on a separate line";
 }
 
-TEST(cli_json, names_its_schema_first_and_keeps_the_order_of_keys) {
+TEST(cli_json, has_the_schema_first_and_keeps_the_order_of_keys) {
   auto document = json_document("vault.list", 3);
   document["zebra"] = 1;
   document["ant"] = "x\"y";
@@ -92,7 +92,7 @@ TEST(cli_json, names_its_schema_first_and_keeps_the_order_of_keys) {
             "}\n");
 }
 
-TEST(cli_json, stays_valid_when_a_value_is_not_utf8) {
+TEST(cli_json, stays_valid_for_values_that_are_not_utf8) {
   auto document = json_document("vault.list", 1);
   document["name"] = "a\xFFz";
   std::ostringstream out;

@@ -44,7 +44,7 @@ REQUEST_TYPES = re.compile(r"^(blk/(request|page_pool|geometry)|blkfront/statist
 
 # Headers of lib/ that other rooms may include where the table above allows it. The rest of lib/ is for its
 # own room, the apps and the tests.
-SHARED_HEADERS = re.compile(r"^(base/.*|wire/.*|xen/(cpuid|port_status|resume_watch|runstate)|blk/(clock|uring_device)|"
+SHARED_HEADERS = re.compile(r"^(async/(nursery|signal)|base/.*|wire/.*|xen/(cpuid|port_status|resume_watch|runstate)|blk/(clock|uring_device)|"
                             r"channels/.*|probe/.*)$")
 
 # Apps that use Asio themselves, and why.

@@ -77,19 +77,18 @@ std::mutex& disk_mutex() {
 class memory_disk::memory_queue final : public blk::block_queue {
  public:
   memory_queue(asio::any_io_executor executor, std::vector<std::byte>& bytes)
-      : executor_(std::move(executor)), bytes_(bytes), pages_(blk::test::make_pool(64)) {
+      : executor_(std::move(executor)), bytes_(bytes) {
+    pages_ = blk::test::make_pool(64);
     shape_.size = disk_size / 2;
     shape_.can_flush = true;
   }
 
-  const blk::geometry& shape() const noexcept override { return shape_; }
-  asio::any_io_executor executor() const override { return executor_; }
+  asio::any_io_executor get_executor() const override { return executor_; }
   void submit(blk::request& r) override {
     waiting_.push_back(&r);
     if (!stalls_) asio::post(executor_, [this] { answer(); });
   }
   void commit() override {}
-  const std::shared_ptr<blk::page_pool>& pages() const noexcept override { return pages_; }
 
   void stall(bool enable) {
     stalls_ = enable;
@@ -123,8 +122,6 @@ class memory_disk::memory_queue final : public blk::block_queue {
 
   asio::any_io_executor executor_;
   std::vector<std::byte>& bytes_;
-  std::shared_ptr<blk::page_pool> pages_;
-  blk::geometry shape_;
   bool stalls_ = false;
   std::vector<blk::request*> waiting_;
 };
@@ -221,7 +218,7 @@ asio::awaitable<void> attachment_rig::until(std::function<bool()> condition) {
   const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (!condition()) {
     if (std::chrono::steady_clock::now() > limit)
-      throw std::runtime_error("the condition does not become true");
+      throw std::runtime_error("the condition did not become true");
     timer.expires_after(std::chrono::milliseconds(1));
     co_await timer.async_wait(asio::use_awaitable);
   }

@@ -1,5 +1,5 @@
-// A server on a disk in memory whose two queues have a thread each, a fake kernel, and the
-// attachment under test, which connects them.
+// A server for an in-memory disk with two queues on two threads, a fake kernel, and the attachment
+// under test, which connects them.
 #pragma once
 
 #include <boost/asio/thread_pool.hpp>
@@ -19,8 +19,6 @@
 #include "xenpv/nbd/server.hpp"
 
 namespace xenpv::nbd::test {
-
-namespace asio = async::asio;
 
 /// 1 MiB of memory behind two queues. A stalled queue holds its requests.
 class memory_disk final : public blk::block_device {
@@ -50,8 +48,8 @@ class attachment_rig {
   /// Runs `body` on the control thread, then stops the server.
   void run(std::function<asio::awaitable<void>()> body);
 
-  /// The kernel's I/O on socket `link` of the device, on a separate thread. Throws if the server
-  /// hangs up.
+  /// Performs the kernel's I/O on socket `link` of the device, on a separate thread. Throws if the
+  /// server closes the connection.
   [[nodiscard]] asio::awaitable<std::string> read(std::size_t link, std::uint64_t offset,
                                                   std::uint32_t length);
   [[nodiscard]] asio::awaitable<void> write(std::size_t link, std::uint64_t offset,
@@ -76,7 +74,7 @@ class attachment_rig {
   asio::thread_pool kernel_thread_{1};
 
  public:
-  xen::test::fake_root tree;  ///< where /dev/nbd0 is
+  xen::test::fake_root tree;  ///< contains /dev/nbd0
   fake_kernel kernel;
   std::unique_ptr<memory_disk> disk;
   std::unique_ptr<nbd::server> server;
@@ -90,7 +88,7 @@ class background {
   /// Terminal cancellation.
   void cancel();
   [[nodiscard]] bool is_over() const;
-  /// Waits for its end. Rethrows its exception.
+  /// Waits for it to end. Rethrows its exception.
   [[nodiscard]] asio::awaitable<void> wait();
 
  private:
@@ -99,8 +97,8 @@ class background {
   std::shared_ptr<outcome> outcome_;
 };
 
-/// Makes opening the device hang for the lifetime of this object, as if the kernel's reads had no
-/// reply.
+/// Makes opening the device hang for the lifetime of this object, as if the server did not reply to
+/// the kernel's reads.
 class hanging_device {
  public:
   explicit hanging_device(attachment_rig& rig, const std::string& path = "/dev/nbd0");

@@ -1,4 +1,4 @@
-// Messages of the kernel's NBD driver, byte by byte (little-endian).
+// Messages of the kernel NBD driver, byte by byte (little-endian).
 #include "nbd/codec_driver.hpp"
 
 #include <gmock/gmock.h>
@@ -10,9 +10,8 @@ namespace {
 
 using namespace test;
 using ::testing::ElementsAre;
-using wire::nbd_driver_command;
 
-std::string request(nbd_driver_command command, const driver_request& fields) {
+std::string request(driver_command command, const driver_request& fields) {
   return hex(as_text(encode_driver_request(0x1c, command, 7, fields).bytes()));
 }
 
@@ -21,12 +20,12 @@ TEST(encode_family_request, looks_up_a_family_by_name) {
             digits("1c000000 1000 0500 03000000 00000000  03 02 0000  0800 0200 6e626400"));
 }
 
-TEST(encode_driver_request, leaves_out_unset_fields) {
-  EXPECT_EQ(request(nbd_driver_command::status, {}),
+TEST(encode_driver_request, omits_unset_fields) {
+  EXPECT_EQ(request(driver_command::status, {}),
             digits("14000000 1c00 0500 07000000 00000000  05 01 0000"));
   driver_request one;
   one.index = 0;
-  EXPECT_EQ(request(nbd_driver_command::disconnect, one),
+  EXPECT_EQ(request(driver_command::disconnect, one),
             digits("1c000000 1c00 0500 07000000 00000000  02 01 0000  0800 0100 00000000"));
 }
 
@@ -40,7 +39,7 @@ TEST(encode_driver_request, connects_with_every_field) {
   fields.server_flags = 0x10d;
   fields.sockets = {10, 11};
   fields.identifier = "xvdb";
-  EXPECT_EQ(request(nbd_driver_command::connect, fields),
+  EXPECT_EQ(request(driver_command::connect, fields),
             digits("80000000 1c00 0500 07000000 00000000  01 01 0000"
                    "0800 0100 02000000"
                    "0c00 0200 0000000100000000"
@@ -58,14 +57,14 @@ TEST(encode_driver_request, reconfigures_a_single_field) {
   driver_request fields;
   fields.index = 1;
   fields.size = 4096;
-  EXPECT_EQ(request(nbd_driver_command::reconfigure, fields),
+  EXPECT_EQ(request(driver_command::reconfigure, fields),
             digits("28000000 1c00 0500 07000000 00000000  03 01 0000"
                    "0800 0100 01000000  0c00 0200 0010000000000000"));
 }
 
-// ---- answers
+// ---- replies
 
-/// As Linux 6.1 answers: name, id, version, header size, attributes, operations, groups.
+/// The reply of Linux 6.1: name, id, version, header size, attributes, operations, groups.
 const std::string family_answer = unhex(
     "0800 0200 6e626400  0600 0100 1c00 0000  0800 0300 01000000"
     "0800 0400 00000000  0800 0500 0a000000"
@@ -81,7 +80,7 @@ TEST(decode_family, finds_its_id_and_the_group) {
   EXPECT_EQ(decode_family(as_bytes(family_answer), "nbd_mc")->group, std::nullopt);
 }
 
-TEST(decode_family, accepts_an_answer_without_groups) {
+TEST(decode_family, accepts_a_reply_without_groups) {
   const auto answer = unhex("0600 0100 1c00 0000");
   const auto decoded = decode_family(as_bytes(answer), "nbd_mc_group");
   ASSERT_TRUE(decoded.has_value()) << decoded.error().text;
@@ -94,14 +93,14 @@ std::string fault_of_family(std::string_view grouped) {
   return decoded.has_value() ? "no fault" : decoded.error().text;
 }
 
-TEST(decode_family, refuses_malformed_answers) {
+TEST(decode_family, refuses_malformed_replies) {
   const std::string start = "read a reply from the NBD driver: protocol violation ";
-  EXPECT_EQ(fault_of_family(""), start + "(a family without a valid number)");
-  EXPECT_EQ(fault_of_family("0800 0100 1c000000"), start + "(a family without a valid number)");
-  EXPECT_EQ(fault_of_family("0600 0100 0300 0000"), start + "(a family without a valid number)");
+  EXPECT_EQ(fault_of_family(""), start + "(no valid family id)");
+  EXPECT_EQ(fault_of_family("0800 0100 1c000000"), start + "(no valid family id)");
+  EXPECT_EQ(fault_of_family("0600 0100 0300 0000"), start + "(no valid family id)");
   EXPECT_EQ(fault_of_family("0600 0100 1c00 0000  2100 0700  1d00 0100"
                             "  0500 0200 05 000000  1100 0100 6e62645f6d635f67726f757000"),
-            start + "(a multicast group whose number has the wrong size)");
+            start + "(multicast group id of the wrong size)");
   for (const auto* broken : {"0300", "0600 0100 1c00 0000 0800 0700 05000000",
                              "0600 0100 1c00 0000 0c00 0700 0800 0100 05000000"})
     EXPECT_THAT(fault_of_family(broken), ::testing::HasSubstr("protocol violation")) << broken;
@@ -112,13 +111,13 @@ TEST(decode_index, returns_the_device_number) {
   EXPECT_EQ(decode_index(as_bytes(bytes)).value(), 15u);
 }
 
-TEST(decode_index, refuses_an_answer_without_a_device_number) {
+TEST(decode_index, refuses_a_reply_without_a_device_number) {
   for (const auto* grouped : {"", "0c00 0100 0f00000000000000", "0800 0200 0f000000"}) {
     const auto bytes = unhex(grouped);
     const auto index = decode_index(as_bytes(bytes));
     ASSERT_FALSE(index.has_value());
     EXPECT_EQ(index.error().text,
-              "read a reply from the NBD driver: protocol violation (it has no device number)");
+              "read a reply from the NBD driver: protocol violation (no device number)");
   }
   const auto broken = unhex("0900 0100 0f000000");
   EXPECT_FALSE(decode_index(as_bytes(broken)).has_value());
@@ -134,25 +133,25 @@ TEST(decode_status, lists_devices) {
   EXPECT_THAT(*list, ElementsAre(device_status{0, true}, device_status{3, false}));
 }
 
-TEST(decode_status, lists_none_for_a_device_that_is_not_there) {
+TEST(decode_status, lists_nothing_for_a_missing_device) {
   const auto bytes = unhex("0400 0980");
   const auto list = decode_status(as_bytes(bytes));
   ASSERT_TRUE(list.has_value()) << list.error().text;
   EXPECT_TRUE(list->empty());
 }
 
-TEST(decode_status, refuses_malformed_answers) {
+TEST(decode_status, refuses_malformed_replies) {
   const auto fault = [](std::string_view grouped) {
     const auto bytes = unhex(grouped);
     const auto list = decode_status(as_bytes(bytes));
     return list.has_value() ? std::string("no fault") : list.error().text;
   };
   const std::string start = "read a reply from the NBD driver: protocol violation ";
-  EXPECT_EQ(fault(""), start + "(a status reply without a device list)");
+  EXPECT_EQ(fault(""), start + "(no device list)");
   EXPECT_EQ(fault("1000 0900  0c00 0100  0800 0100 00000000"),
-            start + "(a device without a number or a state)");
+            start + "(device without number or state)");
   EXPECT_EQ(fault("1000 0900  0c00 0100  0500 0200 01 000000"),
-            start + "(a device without a number or a state)");
+            start + "(device without number or state)");
   for (const auto* broken :
        {"0300", "0800 0900 0500 0100", "0c00 0900  0800 0100 0500 0100", "0900 0900 00000000"})
     EXPECT_THAT(fault(broken), ::testing::HasSubstr("protocol violation")) << broken;

@@ -25,7 +25,7 @@ TEST(transmission_flags, have_a_bit_for_each_feature_of_an_export) {
   }
 }
 
-TEST(transmission_flags, promise_no_fua_without_flush) {
+TEST(transmission_flags, offer_no_fua_without_flush) {
   export_info out;
   out.can_fua = true;
   EXPECT_EQ(transmission_flags(out, false), 0x0001);
@@ -33,7 +33,7 @@ TEST(transmission_flags, promise_no_fua_without_flush) {
   EXPECT_EQ(transmission_flags(out, false), 0x000d);
 }
 
-TEST(transmission_flags, promise_no_fast_zeroes_without_zeroes) {
+TEST(transmission_flags, offer_no_fast_zeroes_without_zeroes) {
   export_info out;
   out.can_fast_zero = out.zeroes_are_fast = true;
   EXPECT_EQ(transmission_flags(out, false), 0x0001);
@@ -41,7 +41,7 @@ TEST(transmission_flags, promise_no_fast_zeroes_without_zeroes) {
   EXPECT_EQ(transmission_flags(out, false), 0x0841);
 }
 
-TEST(transmission_flags, leave_out_features_that_write_if_the_export_is_read_only) {
+TEST(transmission_flags, omit_write_features_if_the_export_is_read_only) {
   export_info out;
   out.can_flush = out.can_fua = out.can_trim = out.can_write_zeroes = out.can_fast_zero = true;
   out.read_only = true;

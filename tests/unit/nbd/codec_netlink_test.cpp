@@ -97,15 +97,12 @@ std::string fault_of_attributes(std::string_view grouped) {
 }
 
 TEST(decode_attributes, refuses_impossible_lengths) {
-  EXPECT_EQ(
-      fault_of_attributes("0300 0100 00000000"),
-      "read a netlink message: protocol violation (an attribute of 3 bytes where 8 are left)");
-  EXPECT_EQ(
-      fault_of_attributes("0000 0100"),
-      "read a netlink message: protocol violation (an attribute of 0 bytes where 4 are left)");
-  EXPECT_EQ(
-      fault_of_attributes("0800 0100 00000000 0900 0200 00000000"),
-      "read a netlink message: protocol violation (an attribute of 9 bytes where 8 are left)");
+  EXPECT_EQ(fault_of_attributes("0300 0100 00000000"),
+            "read a netlink message: protocol violation (attribute length 3 with 8 bytes left)");
+  EXPECT_EQ(fault_of_attributes("0000 0100"),
+            "read a netlink message: protocol violation (attribute length 0 with 4 bytes left)");
+  EXPECT_EQ(fault_of_attributes("0800 0100 00000000 0900 0200 00000000"),
+            "read a netlink message: protocol violation (attribute length 9 with 8 bytes left)");
 }
 
 // ---- messages
@@ -199,19 +196,18 @@ std::string fault_of_messages(std::string_view grouped) {
 TEST(decode_messages, refuses_malformed_messages) {
   const std::string start = "read a netlink message: protocol violation ";
   EXPECT_EQ(fault_of_messages("0f000000 1c00 0000 00000000 00000000"),
-            start + "(a message of 15 bytes where 16 are left)");
+            start + "(message length 15 with 16 bytes left)");
   EXPECT_EQ(fault_of_messages("ffffffff 1c00 0000 00000000 00000000"),
-            start + "(a message of 4294967295 bytes where 16 are left)");
+            start + "(message length 4294967295 with 16 bytes left)");
   EXPECT_EQ(fault_of_messages("10000000 1c00 0000 00000000 00000000"),
-            start + "(no room for the family's header)");
-  EXPECT_EQ(fault_of_messages("10000000 0200 0000 00000000 00000000"),
-            start + "(an error without a number)");
+            start + "(truncated family header)");
+  EXPECT_EQ(fault_of_messages("10000000 0200 0000 00000000 00000000"), start + "(truncated error)");
   EXPECT_EQ(fault_of_messages("14000000 0200 0000 00000000 00000000 01000000"),
             start + "(error number 1)");
   EXPECT_EQ(fault_of_messages("14000000 0200 0000 00000000 00000000 00000080"),
             start + "(error number -2147483648)");
   EXPECT_EQ(fault_of_messages("10000000 0100 0000 00000000 00000000 0000"),
-            start + "(2 bytes too many)");
+            start + "(2 trailing bytes)");
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ TEST(encode_simple_reply, is_a_header_of_16_bytes) {
   EXPECT_EQ(hex(as_text(buffer)), digits("67446698 0000006c 0123456789abcdef"));
 }
 
-TEST(encode_offset_data, counts_the_offset_into_the_length) {
+TEST(encode_offset_data, includes_the_offset_in_the_length) {
   std::array<std::byte, data_chunk_size> buffer{};
   encode_offset_data(buffer, cookie, 0x1122334455667788, 4096);
   EXPECT_EQ(hex(as_text(buffer)),
@@ -68,7 +68,7 @@ TEST(encode_error, truncates_the_text_at_4096_bytes_between_two_characters) {
   const std::string ascii(5000, 'x');
   EXPECT_EQ(error(8192, ascii).size(), error_chunk_size + 4096);
   EXPECT_EQ(error(largest_error_chunk, ascii).size(), largest_error_chunk);
-  // The character of three bytes would end at 4097.
+  // The three-byte character would end at byte 4097.
   const auto split = padded(4094, "\xe2\x82\xac");
   EXPECT_EQ(error(8192, split).size(), error_chunk_size + 4094);
   EXPECT_EQ(hex(error(8192, split).substr(16, 4)), "00001004");

@@ -255,7 +255,7 @@ TEST(check_request, skips_the_payload_of_every_refused_write) {
        {nbd_error::einval, 512, false, "not aligned to the minimum block size"}},
       {ask(nbd_command::write, 0, 512, 0x8000),
        everything(),
-       {nbd_error::einval, 512, false, "a flag that is unknown or not valid for this command"}},
+       {nbd_error::einval, 512, false, "a flag that is unknown or invalid for this command"}},
       {ask(nbd_command::write, 0, 100U << 20U),
        everything(),
        {nbd_error::einval, 100U << 20U, false, "a write of more than 64 MiB"}}};

@@ -41,12 +41,12 @@ TEST(large_reads, are_answered_in_chunks_as_data_arrives) {
   EXPECT_EQ(rig.dispatch().in_flight(), 0U);
 }
 
-TEST(large_reads, have_no_more_chunks_in_flight_than_the_client_takes) {
+TEST(large_reads, have_no_more_chunks_in_flight_than_the_client_accepts) {
   dispatcher_rig rig(large(), structured);
   (void)rig.begin({nbd_command::read, 1, 0, 2048 * kib});
   EXPECT_EQ(rig.queue.submitted, 4U);
   rig.queue.answer_all();
-  EXPECT_EQ(rig.queue.submitted, 4U) << "none of the chunks is sent";
+  EXPECT_EQ(rig.queue.submitted, 4U) << "no chunk has been sent";
   rig.recycle();
   EXPECT_EQ(rig.queue.submitted, 8U);
   rig.queue.answer_all();
@@ -111,7 +111,7 @@ TEST(large_reads, come_from_pages_in_pieces_that_fit_a_lease) {
   EXPECT_EQ(rig.queue.pages()->free(), 480U);
 }
 
-TEST(large_reads, of_a_client_that_is_gone_end_early) {
+TEST(large_reads, end_early_when_the_client_disconnects) {
   dispatcher_rig rig(large(), structured);
   (void)rig.begin({nbd_command::read, 1, 0, 4096 * kib});
   rig.queue.answer_all();

@@ -58,7 +58,7 @@ TEST(dispatcher_errors, succeeds_for_a_trim_that_the_device_does_not_support) {
   EXPECT_EQ(rig.replies(), lines{"2 ok"});
 }
 
-TEST(dispatcher_errors, passes_on_other_errors_of_a_trim) {
+TEST(dispatcher_errors, reports_other_errors_of_a_trim) {
   dispatcher_rig rig;
   rig.queue.fails = [](const blk::request&) { return code_of(EIO); };
   (void)rig.begin({nbd_command::trim, 1, 0, 4096, fua});
@@ -67,14 +67,14 @@ TEST(dispatcher_errors, passes_on_other_errors_of_a_trim) {
   EXPECT_EQ(rig.queue.submitted, 1U) << "there is nothing to flush";
 }
 
-TEST(dispatcher_errors, refuses_fast_zeroes_without_asking_the_device) {
+TEST(dispatcher_errors, refuses_fast_zeroes_without_a_device_request) {
   dispatcher_rig rig;
   (void)rig.begin({nbd_command::write_zeroes, 1, 0, 4096, wire::nbd_cmd_flag_fast_zero});
   EXPECT_EQ(rig.replies(), lines{"1 ENOTSUP"});
   EXPECT_EQ(rig.queue.submitted, 0U);
 }
 
-TEST(dispatcher_errors, fails_a_write_of_several_pieces_by_its_first_error_without_a_flush) {
+TEST(dispatcher_errors, fails_a_write_of_several_pieces_with_its_first_error_and_no_flush) {
   dispatcher_rig rig;
   rig.queue.fails = [](const blk::request& r) {
     if (r.offset == 0) return code_of(ENOSPC);
@@ -121,20 +121,20 @@ TEST(dispatcher_errors, ends_a_write_whose_payload_does_not_arrive) {
   EXPECT_EQ(rig.queue.submitted, 0U) << "an incomplete payload is not written";
 }
 
-TEST(dispatcher_errors, ends_a_write_whose_payload_breaks_off_once_its_pieces_are_answered) {
+TEST(dispatcher_errors, ends_a_write_with_an_incomplete_payload_once_its_pieces_complete) {
   dispatcher_rig rig;
   auto* const op = rig.begin({nbd_command::write, 1, 0, 600 * kib, fua});
   ASSERT_NE(op, nullptr);
   EXPECT_TRUE(rig.receive(*op, pattern(300 * kib)));
   rig.dispatch().commit();
   rig.dispatch().abandon_payload(*op);
-  EXPECT_EQ(rig.replies(), lines{}) << "the device still has a piece of it";
+  EXPECT_EQ(rig.replies(), lines{}) << "the device still processes a piece of it";
   rig.queue.answer_all();
   EXPECT_EQ(rig.replies(), lines{"1 EIO"});
   EXPECT_EQ(rig.queue.submitted, 1U);
 }
 
-TEST(dispatcher_errors, ends_long_requests_early_when_the_client_is_gone) {
+TEST(dispatcher_errors, ends_long_requests_early_when_the_client_disconnects) {
   dispatcher_rig rig({.size = 8192 * kib});
   (void)rig.begin({nbd_command::write_zeroes, 1, 0, 8192 * kib, fua});
   rig.queue.answer();
@@ -143,7 +143,7 @@ TEST(dispatcher_errors, ends_long_requests_early_when_the_client_is_gone) {
   rig.dispatch().abandon();
   rig.queue.answer_all();
   EXPECT_EQ(rig.queue.submitted, 5U);
-  EXPECT_EQ(rig.replies(), lines{"1 ESHUTDOWN"}) << "it was not carried out";
+  EXPECT_EQ(rig.replies(), lines{"1 ESHUTDOWN"}) << "it was not executed";
 }
 
 TEST(dispatcher_errors, sends_the_reason_in_structured_replies) {

@@ -1,4 +1,4 @@
-// A dispatcher on a fake device whose requests the test completes, and the dispatcher's replies.
+// A dispatcher on a fake device. The test completes the device requests and reads the replies.
 #pragma once
 
 #include <algorithm>
@@ -33,7 +33,8 @@ class dispatcher_rig {
         queue(device.queue(0)),
         export_(whole_export(options.size)),
         terms_(terms),
-        dispatch_(queue, terms, sink_, limits) {}
+        dispatch_(
+            queue, terms, [this] { ++wake_ups; }, limits) {}
   ~dispatcher_rig() { recycle(); }
   dispatcher_rig(const dispatcher_rig&) = delete;
   dispatcher_rig& operator=(const dispatcher_rig&) = delete;
@@ -75,8 +76,8 @@ class dispatcher_rig {
 
   /// The replies since the last call, in order. They are kept until recycle().
   std::vector<std::string> replies() {
-    for (; shown_ < sink_.done.size(); ++shown_) {
-      auto& part = *sink_.done[shown_];
+    while (auto* const taken = dispatch_.take_reply()) {
+      auto& part = *unsent_.emplace_back(taken);
       reader_.feed({reinterpret_cast<const char*>(part.header.data()), part.header.size()});
       dispatcher::for_each_data(
           part, [&](std::span<std::byte> stretch) { reader_.feed(as_text(stretch)); });
@@ -88,9 +89,8 @@ class dispatcher_rig {
   /// Marks all replies as sent.
   void recycle() {
     (void)replies();
-    for (auto* const part : std::exchange(sink_.done, {}))
+    for (auto* const part : std::exchange(unsent_, {}))
       dispatch_.sent(*part);
-    shown_ = 0;
   }
   [[nodiscard]] dispatcher& dispatch() { return dispatch_; }
   [[nodiscard]] const std::string& data() const { return reader_.data; }
@@ -100,10 +100,6 @@ class dispatcher_rig {
   }
 
  private:
-  struct recording_sink final : reply_sink {
-    std::vector<reply_part*> done;
-    void reply_ready(reply_part& part) override { done.push_back(&part); }
-  };
   static fake_options held(fake_options options) {
     options.answers = false;
     return options;
@@ -114,14 +110,14 @@ class dispatcher_rig {
  public:
   fake_device device;
   fake_queue& queue;
+  unsigned wake_ups = 0;  ///< calls of replies_ready
 
  private:
   export_info export_;
   session_terms terms_;
-  recording_sink sink_;
+  std::vector<reply_part*> unsent_;
   dispatcher dispatch_;
   reply_reader reader_;
-  std::size_t shown_ = 0;
 };
 
 using lines = std::vector<std::string>;

@@ -7,7 +7,7 @@ namespace {
 
 using namespace test;
 
-TEST(dispatcher, reads_into_pages_and_replies_once_the_data_is_there) {
+TEST(dispatcher, reads_into_pages_and_replies_once_the_data_has_arrived) {
   dispatcher_rig rig;
   const auto bytes = pattern(4096);
   std::memcpy(rig.device.bytes.data() + 512, bytes.data(), bytes.size());
@@ -20,8 +20,20 @@ TEST(dispatcher, reads_into_pages_and_replies_once_the_data_is_there) {
   EXPECT_EQ(rig.dispatch().statistics().from_heap, 0U);
 }
 
+TEST(dispatcher, wakes_the_session_once_for_replies_that_are_queued_together) {
+  dispatcher_rig rig;
+  for (std::uint64_t i = 0; i < 3; ++i)
+    (void)rig.begin({nbd_command::read, i, i * 4096, 4096});
+  rig.queue.answer_all();
+  EXPECT_EQ(rig.wake_ups, 1U);
+  EXPECT_EQ(rig.replies().size(), 3U);
+  (void)rig.begin({nbd_command::read, 3, 0, 4096});
+  rig.queue.answer_all();
+  EXPECT_EQ(rig.wake_ups, 2U);
+}
+
 TEST(dispatcher, uses_the_heap_for_requests_of_too_many_pages_and_counts_them) {
-  // A lease takes an eighth of the pool at most: 8 pages here.
+  // A lease may use at most an eighth of the pool: 8 pages here.
   dispatcher_rig rig({.pages = 64});
   const auto bytes = pattern(64 * kib);
   std::memcpy(rig.device.bytes.data() + 100, bytes.data(), bytes.size());
@@ -46,7 +58,7 @@ TEST(dispatcher, leaves_a_quarter_of_the_pages_to_others_while_replies_wait) {
   EXPECT_EQ(rig.queue.pages()->free(), 64U);
 }
 
-TEST(dispatcher, writes_from_pages_wherever_the_payload_is_split) {
+TEST(dispatcher, writes_from_pages_for_any_split_of_the_payload) {
   for (const std::size_t at_once : {1U, 7U, 411U, 4096U, 5000U}) {
     dispatcher_rig rig;
     // Pages that are not adjacent: the payload must be spread over them.
@@ -72,7 +84,7 @@ TEST(dispatcher, sends_a_large_write_in_pieces_while_the_rest_is_received) {
   EXPECT_TRUE(rig.receive(*op, std::string_view(bytes).substr(0, 256 * kib)));
   rig.dispatch().commit();
   EXPECT_EQ(rig.queue.waiting.size(), 1U);
-  // This answer does not end the request: its other pieces are still to come.
+  // This response does not complete the request: further pieces follow.
   rig.queue.answer();
   EXPECT_EQ(rig.replies(), lines{});
   EXPECT_FALSE(rig.receive(*op, std::string_view(bytes).substr(256 * kib)));
@@ -89,7 +101,7 @@ TEST(dispatcher, sends_a_large_write_in_pieces_while_the_rest_is_received) {
   EXPECT_EQ(rig.dispatch().statistics().bytes_written, bytes.size());
 }
 
-TEST(dispatcher, lets_a_write_of_one_piece_keep_fua_itself) {
+TEST(dispatcher, sends_fua_with_a_write_of_one_piece) {
   dispatcher_rig rig;
   rig.write({nbd_command::write, 1, 0, 512, fua}, pattern(512));
   EXPECT_EQ(rig.queue.log, lines{"write 0+512 fua pages"});
@@ -97,7 +109,7 @@ TEST(dispatcher, lets_a_write_of_one_piece_keep_fua_itself) {
   EXPECT_EQ(rig.replies(), lines{"1 ok"});
 }
 
-TEST(dispatcher, keeps_fua_of_several_pieces_by_a_flush_after_the_last_answer) {
+TEST(dispatcher, implements_fua_of_several_pieces_by_a_flush_after_the_last_response) {
   dispatcher_rig rig;
   rig.write({nbd_command::write, 1, 0, 300 * kib, fua}, pattern(300 * kib));
   EXPECT_EQ(rig.queue.log, (lines{"write 0+262144 memory", "write 262144+45056 memory"}));
@@ -133,7 +145,7 @@ TEST(dispatcher, writes_zeroes_from_one_block_a_few_pieces_at_a_time) {
   EXPECT_EQ(rig.stored(1024 + length, 1), "\xAA");
 }
 
-TEST(dispatcher, keeps_fua_of_zeroes_and_trim_by_a_flush) {
+TEST(dispatcher, implements_fua_of_zeroes_and_trim_by_a_flush) {
   for (const auto command : {nbd_command::write_zeroes, nbd_command::trim}) {
     dispatcher_rig rig;
     (void)rig.begin({command, 1, 0, 4096, fua});
@@ -155,7 +167,7 @@ TEST(dispatcher, accepts_fua_with_commands_that_change_nothing_without_a_flush) 
   EXPECT_EQ(rig.queue.log, (lines{"read 0+512 pages", "flush"}));
 }
 
-TEST(dispatcher, trims_in_one_request_whatever_the_length) {
+TEST(dispatcher, trims_any_length_in_one_request) {
   dispatcher_rig rig({.size = 8 * mib});
   (void)rig.begin({nbd_command::trim, 1, 512, 8 * mib - 512});
   EXPECT_EQ(rig.queue.log, lines{"discard 512+8388096"});
@@ -180,7 +192,7 @@ TEST(dispatcher, is_full_at_the_request_limit_until_replies_are_sent) {
   }
   EXPECT_TRUE(rig.dispatch().is_full());
   rig.queue.answer_all();
-  EXPECT_TRUE(rig.dispatch().is_full()) << "replies that are not sent count";
+  EXPECT_TRUE(rig.dispatch().is_full()) << "unsent replies count";
   rig.recycle();
   EXPECT_FALSE(rig.dispatch().is_full());
   EXPECT_EQ(rig.dispatch().in_flight(), 0U);
@@ -205,7 +217,7 @@ TEST(dispatcher, releases_the_memory_of_a_write_when_it_is_answered) {
   EXPECT_FALSE(rig.dispatch().is_full()) << "the reply does not need the memory";
 }
 
-TEST(dispatcher, keeps_requests_with_the_same_cookie_apart) {
+TEST(dispatcher, distinguishes_requests_with_the_same_cookie) {
   dispatcher_rig rig;
   rig.device.bytes[0] = std::byte{'a'};
   rig.device.bytes[4096] = std::byte{'b'};

@@ -33,7 +33,7 @@ fake_queue::fake_queue(asio::any_io_executor executor, const fake_options& optio
 
 fake_queue::~fake_queue() {
   EXPECT_TRUE(waiting.empty() && batch_.empty()) << "requests were left with the device";
-  EXPECT_EQ(pages_->free(), pages_->size()) << "pages were not given back";
+  EXPECT_EQ(pages_->free(), pages_->size()) << "pages were not returned";
 }
 
 void fake_queue::submit(blk::request& r) {
@@ -57,7 +57,7 @@ void fake_queue::end_batch() {
   waiting.insert(waiting.end(), batch_.begin(), batch_.end());
   batch_.clear();
   most_waiting = std::max(most_waiting, waiting.size());
-  // Never inside submit() or commit(), like a real device.
+  // Never within submit() or commit(), like a real device.
   if (answers) asio::post(executor_, [this] { answer_all(); });
 }
 

@@ -1,5 +1,5 @@
-// A block device in memory that answers as a test chooses: at the end of a batch, later, in any
-// order, with errors. Counts batches and logs every request.
+// An in-memory block device that completes requests as the test chooses: at the end of a batch,
+// later, in any order, with errors. Counts batches and logs every request.
 //
 // A queue and its pages belong to the thread of its executor. All queues share the device's bytes,
 // so they must not access the same ones at the same time.
@@ -15,14 +15,12 @@
 
 namespace xenpv::nbd::test {
 
-namespace asio = boost::asio;
-
 struct fake_options {
   std::uint64_t size = std::uint64_t{1} << 20U;
   std::size_t pages = 64;  ///< of each queue
   bool can_flush = true;
   bool can_discard = true;
-  /// Answers at the end of each batch. Otherwise the test calls answer().
+  /// Completes requests at the end of each batch. Otherwise the test calls answer().
   bool answers = true;
 };
 
@@ -33,24 +31,20 @@ class fake_queue final : public blk::block_queue {
   ~fake_queue() override;
 
   // block_queue
-  [[nodiscard]] const blk::geometry& shape() const noexcept override { return shape_; }
-  [[nodiscard]] asio::any_io_executor executor() const override { return executor_; }
+  [[nodiscard]] asio::any_io_executor get_executor() const override { return executor_; }
   void submit(blk::request& r) override;
   void commit() override;
-  [[nodiscard]] const std::shared_ptr<blk::page_pool>& pages() const noexcept override {
-    return pages_;
-  }
 
-  /// Carries out and answers the request at `position` in `waiting`.
+  /// Executes and completes the request at `position` in `waiting`.
   void answer(std::size_t position = 0);
-  /// Answers all requests, oldest first, including those that answers cause.
+  /// Completes all requests, oldest first, including those submitted by completions.
   void answer_all();
 
   bool answers = true;
   /// Decides the status of each request. An unset code means success.
   std::function<std::error_code(const blk::request&)> fails;
 
-  /// Requests that the test has not answered, oldest first.
+  /// Requests that the test has not completed, oldest first.
   std::vector<blk::request*> waiting;
   /// Requests in each batch: submissions that one commit(), or the end of a turn, made visible.
   std::vector<std::size_t> batches;
@@ -64,9 +58,7 @@ class fake_queue final : public blk::block_queue {
   void carry_out(blk::request& r);
 
   asio::any_io_executor executor_;
-  blk::geometry shape_;
   std::vector<std::byte>& bytes_;
-  std::shared_ptr<blk::page_pool> pages_;
   std::vector<blk::request*> batch_;
   bool turn_ends_ = false;
 };

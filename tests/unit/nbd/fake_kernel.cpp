@@ -13,9 +13,6 @@
 namespace xenpv::nbd::test {
 namespace {
 
-using wire::nbd_attribute;
-using wire::nbd_driver_command;
-
 constexpr std::uint16_t family = 0x1c;
 constexpr std::uint32_t group = 5;
 
@@ -43,53 +40,46 @@ std::string data(std::uint32_t sequence, std::uint8_t command, const std::string
 
 std::string outcome(std::uint32_t sequence, int error, const std::string& why) {
   const auto request = std::string(16, '\0');
-  if (why.empty())
-    return message(wire::netlink_error, wire::netlink_flag_capped, sequence, raw(-error) + request);
-  return message(wire::netlink_error, wire::netlink_flag_capped | wire::netlink_flag_ack_tlvs,
-                 sequence,
-                 raw(-error) + request +
-                     attribute(wire::netlink_error_attribute_message, why + std::string(1, '\0')));
+  if (why.empty()) return message(NLMSG_ERROR, NLM_F_CAPPED, sequence, raw(-error) + request);
+  return message(NLMSG_ERROR, NLM_F_CAPPED | NLM_F_ACK_TLVS, sequence,
+                 raw(-error) + request + attribute(NLMSGERR_ATTR_MSG, why + std::string(1, '\0')));
 }
 
 std::string family_attributes() {
-  const auto entry = attribute(wire::controller_group_id, raw(group)) +
-                     attribute(wire::controller_group_name, std::string("nbd_mc_group\0", 13));
-  return attribute(wire::controller_attribute_family_name, std::string("nbd\0", 4)) +
-         attribute(wire::controller_attribute_family_id, raw(family)) +
-         attribute(wire::controller_attribute_groups, attribute(1, entry));
-}
-
-const netlink_attribute* find(std::span<const netlink_attribute> attributes, nbd_attribute type) {
-  return find_attribute(attributes, static_cast<std::uint16_t>(type));
+  const auto entry = attribute(CTRL_ATTR_MCAST_GRP_ID, raw(group)) +
+                     attribute(CTRL_ATTR_MCAST_GRP_NAME, std::string("nbd_mc_group\0", 13));
+  return attribute(CTRL_ATTR_FAMILY_NAME, std::string("nbd\0", 4)) +
+         attribute(CTRL_ATTR_FAMILY_ID, raw(family)) +
+         attribute(CTRL_ATTR_MCAST_GROUPS, attribute(1, entry));
 }
 
 std::optional<std::uint64_t> value_of(std::span<const netlink_attribute> attributes,
-                                      nbd_attribute type) {
-  const auto* const found = find(attributes, type);
+                                      std::uint16_t type) {
+  const auto* const found = find_attribute(attributes, type);
   if (found == nullptr) return std::nullopt;
   return found->number<std::uint64_t>();
 }
 
 std::vector<int> sockets_of(std::span<const netlink_attribute> attributes) {
   std::vector<int> out;
-  const auto* const sockets = find(attributes, nbd_attribute::sockets);
+  const auto* const sockets = find_attribute(attributes, NBD_ATTR_SOCKETS);
   if (sockets == nullptr) return out;
   const auto items = decode_attributes(sockets->payload).value();
   for (const auto& item : items) {
     const auto inner = decode_attributes(item.payload).value();
-    out.push_back(static_cast<int>(
-        find_attribute(inner, wire::nbd_socket_fd)->number<std::uint32_t>().value()));
+    out.push_back(
+        static_cast<int>(find_attribute(inner, NBD_SOCK_FD)->number<std::uint32_t>().value()));
   }
   return out;
 }
 
-std::string describe(nbd_driver_command command, std::span<const netlink_attribute> attributes) {
+std::string describe(driver_command command, std::span<const netlink_attribute> attributes) {
   auto out = std::string(to_string(command));
-  if (const auto* index = find(attributes, nbd_attribute::index))
+  if (const auto* index = find_attribute(attributes, NBD_ATTR_INDEX))
     out += fmt::format(" nbd{}", index->number<std::uint32_t>().value());
-  if (const auto size = value_of(attributes, nbd_attribute::size_bytes))
+  if (const auto size = value_of(attributes, NBD_ATTR_SIZE_BYTES))
     out += fmt::format(" size={}", *size);
-  if (const auto* id = find(attributes, nbd_attribute::backend_identifier))
+  if (const auto* id = find_attribute(attributes, NBD_ATTR_BACKEND_IDENTIFIER))
     out += fmt::format(" id={}", id->text());
   if (const auto sockets = sockets_of(attributes); !sockets.empty())
     out += fmt::format(" sockets={}", sockets.size());
@@ -125,7 +115,7 @@ void fake_kernel::unload() {
   loaded_ = false;
 }
 
-void fake_kernel::refuse(nbd_driver_command command, int error, std::string why) {
+void fake_kernel::refuse(driver_command command, int error, std::string why) {
   const std::lock_guard lock(mutex_);
   refusals_[command] = {error, std::move(why)};
 }
@@ -168,8 +158,8 @@ void fake_kernel::kill_link(std::uint32_t index, std::size_t number, bool notify
 }
 
 void fake_kernel::notify_dead_link(std::uint32_t index) {
-  const auto bytes = data(0, static_cast<std::uint8_t>(nbd_driver_command::link_dead),
-                          attribute(static_cast<std::uint16_t>(nbd_attribute::index), raw(index)));
+  const auto bytes = data(0, static_cast<std::uint8_t>(driver_command::link_dead),
+                          attribute(NBD_ATTR_INDEX, raw(index)));
   EXPECT_EQ(::send(notices_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL),
             static_cast<ssize_t>(bytes.size()));
 }
@@ -193,71 +183,68 @@ std::string fake_kernel::answer(std::span<const std::byte> datagram) {
   if (dying_) return {};
   if (next_answer_) return *std::exchange(next_answer_, std::nullopt);
   const auto request = decode_messages(datagram).value().at(0);
-  if (request.type == wire::controller_family) {
+  if (request.type == GENL_ID_CTRL) {
     if (!loaded_) return outcome(request.sequence, ENOENT, {});
-    return data(request.sequence, wire::controller_new_family, family_attributes()) +
+    return data(request.sequence, CTRL_CMD_NEWFAMILY, family_attributes()) +
            outcome(request.sequence, 0, {});
   }
-  return carry_out(nbd_driver_command{request.command}, request);
+  return carry_out(driver_command{request.command}, request);
 }
 
-std::string fake_kernel::carry_out(nbd_driver_command command, const netlink_message& request) {
+std::string fake_kernel::carry_out(driver_command command, const netlink_message& request) {
   const auto attributes = decode_attributes(request.attributes).value();
   requests_.push_back(describe(command, attributes));
   if (const auto refusal = refusals_.extract(command))
     return outcome(request.sequence, refusal.mapped().first, refusal.mapped().second);
-  const auto* const named = find(attributes, nbd_attribute::index);
+  const auto* const named = find_attribute(attributes, NBD_ATTR_INDEX);
   auto index = named == nullptr ? 0 : named->number<std::uint32_t>().value();
-  const auto index_attribute = [&] {
-    return attribute(static_cast<std::uint16_t>(nbd_attribute::index), raw(index));
-  };
+  const auto index_attribute = [&] { return attribute(NBD_ATTR_INDEX, raw(index)); };
   switch (command) {
-    case nbd_driver_command::connect: {
+    case driver_command::connect: {
       const int error = connect(attributes, index);
       if (error != 0) return outcome(request.sequence, error, {});
       return data(request.sequence, request.command, index_attribute()) +
              outcome(request.sequence, 0, {});
     }
-    case nbd_driver_command::reconfigure:
+    case driver_command::reconfigure:
       return outcome(request.sequence, reconfigure(attributes, devices_[index]), {});
-    case nbd_driver_command::disconnect:
+    case driver_command::disconnect:
       release(devices_[index]);
       return outcome(request.sequence, 0, {});
-    case nbd_driver_command::status: {
+    case driver_command::status: {
       std::string items;
       if (const auto found = devices_.find(index); found != devices_.end()) {
         const bool is_busy = found->second.is_configured || found->second.is_open;
-        items = attribute(wire::nbd_device_item,
-                          attribute(wire::nbd_device_index, raw(index)) +
-                              attribute(wire::nbd_device_connected, raw(std::uint8_t{is_busy})));
+        items = attribute(NBD_DEVICE_ITEM,
+                          attribute(NBD_DEVICE_INDEX, raw(index)) +
+                              attribute(NBD_DEVICE_CONNECTED, raw(std::uint8_t{is_busy})));
       }
-      return data(request.sequence, request.command,
-                  attribute(static_cast<std::uint16_t>(nbd_attribute::device_list), items)) +
+      return data(request.sequence, request.command, attribute(NBD_ATTR_DEVICE_LIST, items)) +
              outcome(request.sequence, 0, {});
     }
-    case nbd_driver_command::link_dead:
+    case driver_command::link_dead:
       break;
   }
   return outcome(request.sequence, EOPNOTSUPP, {});
 }
 
 int fake_kernel::connect(std::span<const netlink_attribute> attributes, std::uint32_t& index) {
-  const auto* const id = find(attributes, nbd_attribute::backend_identifier);
+  const auto* const id = find_attribute(attributes, NBD_ATTR_BACKEND_IDENTIFIER);
   if (id != nullptr && !knows_identifier_) return EINVAL;
-  if (find(attributes, nbd_attribute::index) == nullptr)
+  if (find_attribute(attributes, NBD_ATTR_INDEX) == nullptr)
     while (devices_[index].is_configured || devices_[index].is_open)
       ++index;
   auto& fresh = devices_[index];
   if (fresh.is_configured || fresh.is_open) return EBUSY;
   const auto sockets = sockets_of(attributes);
-  const auto size = value_of(attributes, nbd_attribute::size_bytes);
-  fresh.flags = value_of(attributes, nbd_attribute::server_flags).value_or(0);
+  const auto size = value_of(attributes, NBD_ATTR_SIZE_BYTES);
+  fresh.flags = value_of(attributes, NBD_ATTR_SERVER_FLAGS).value_or(0);
   if (sockets.empty() || !size) return EINVAL;
   if (sockets.size() > 1 && (fresh.flags & wire::nbd_flag_can_multi_conn) == 0) return EINVAL;
   fresh.size = *size;
-  fresh.block_size = value_of(attributes, nbd_attribute::block_size_bytes).value_or(0);
-  fresh.timeout = value_of(attributes, nbd_attribute::timeout);
-  fresh.dead_timeout = value_of(attributes, nbd_attribute::dead_conn_timeout);
+  fresh.block_size = value_of(attributes, NBD_ATTR_BLOCK_SIZE_BYTES).value_or(0);
+  fresh.timeout = value_of(attributes, NBD_ATTR_TIMEOUT);
+  fresh.dead_timeout = value_of(attributes, NBD_ATTR_DEAD_CONN_TIMEOUT);
   fresh.identifier = id == nullptr ? "" : std::string(id->text());
   fresh.sockets.clear();
   for (const int fd : sockets)
@@ -269,10 +256,10 @@ int fake_kernel::connect(std::span<const netlink_attribute> attributes, std::uin
 
 int fake_kernel::reconfigure(std::span<const netlink_attribute> attributes, device& target) {
   if (!target.is_configured) return EINVAL;
-  const auto* const id = find(attributes, nbd_attribute::backend_identifier);
+  const auto* const id = find_attribute(attributes, NBD_ATTR_BACKEND_IDENTIFIER);
   if (!target.identifier.empty() && (id == nullptr || id->text() != target.identifier))
     return EINVAL;
-  if (const auto size = value_of(attributes, nbd_attribute::size_bytes)) target.size = *size;
+  if (const auto size = value_of(attributes, NBD_ATTR_SIZE_BYTES)) target.size = *size;
   for (const int fd : sockets_of(attributes)) {
     std::size_t i = 0;
     while (i < target.dead.size() && !target.dead[i])

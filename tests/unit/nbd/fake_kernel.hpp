@@ -1,6 +1,6 @@
-// A fake of the kernel's NBD driver behind its netlink sockets, run by a thread. Like the kernel,
-// it takes the sockets of a device by their descriptor numbers in the message, and keeps
-// duplicates. The I/O on them is up to the test.
+// A fake of the kernel NBD driver behind its netlink sockets, run by a thread. Like the kernel, it
+// takes the sockets of a device by their descriptor numbers in the message, and keeps duplicates.
+// The test performs the I/O on them.
 #pragma once
 
 #include <cstdint>
@@ -41,17 +41,17 @@ class fake_kernel {
   /// A driver that is connected to this kernel.
   [[nodiscard]] kernel_driver driver();
 
-  /// Unloads the driver's module.
+  /// Unloads the driver module.
   void unload();
-  /// Refuses the next request of this kind. Others are carried out.
-  void refuse(wire::nbd_driver_command command, int error, std::string why = {});
-  /// Refuses identifiers, as kernels before 5.14 do that check attributes strictly.
+  /// Refuses the next request of this kind; all others succeed.
+  void refuse(driver_command command, int error, std::string why = {});
+  /// Refuses identifiers, like kernels before 5.14 that validate attributes strictly.
   void reject_identifiers();
-  /// Sends these bytes as the next answer.
+  /// Sends these bytes as the next reply.
   void answer_with(std::string bytes);
   /// Releases a device only when the other ends of its sockets are closed.
   void wait_for_hang_up();
-  /// Stops answering and hangs up at the next request.
+  /// At the next request, closes the connection instead of replying.
   void die();
 
   /// Requests so far, as in "NBD_CMD_RECONFIGURE nbd1 size=8192".
@@ -62,18 +62,17 @@ class fake_kernel {
     const std::lock_guard lock(mutex_);
     return use(devices_[index]);
   }
-  /// Marks socket `number` as dead, as after a timeout: shuts it down, and sends a notice to the
-  /// group if `notify`.
+  /// Marks socket `number` as dead, as after a timeout: shuts it down, and if `notify` is true,
+  /// sends a notification to the group.
   void kill_link(std::uint32_t index, std::size_t number, bool notify = true);
   void notify_dead_link(std::uint32_t index);
-  /// Disconnects the device as if another process had asked for it.
+  /// Disconnects the device as if another process had requested it.
   void disconnect(std::uint32_t index);
 
  private:
   void serve();
   [[nodiscard]] std::string answer(std::span<const std::byte> datagram);
-  [[nodiscard]] std::string carry_out(wire::nbd_driver_command command,
-                                      const netlink_message& request);
+  [[nodiscard]] std::string carry_out(driver_command command, const netlink_message& request);
   [[nodiscard]] int connect(std::span<const netlink_attribute> attributes, std::uint32_t& index);
   [[nodiscard]] int reconfigure(std::span<const netlink_attribute> attributes, device& target);
   void release(device& target) const;
@@ -87,7 +86,7 @@ class fake_kernel {
   bool knows_identifier_ = true;
   bool dying_ = false;
   bool waits_for_hang_up_ = false;
-  std::map<wire::nbd_driver_command, std::pair<int, std::string>> refusals_;
+  std::map<driver_command, std::pair<int, std::string>> refusals_;
   std::optional<std::string> next_answer_;
   std::vector<std::string> requests_;
   std::map<std::uint32_t, device> devices_;

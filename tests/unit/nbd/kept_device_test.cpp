@@ -1,4 +1,4 @@
-// A device that outlives its server: one server leaves it behind, the next one takes it over.
+// A device that outlives its server: one server leaves it behind, and the next one takes it over.
 #include <gmock/gmock.h>
 #include <sys/socket.h>
 
@@ -27,8 +27,7 @@ attachment_options adopting() {
   return out;
 }
 
-/// Leaves the kernel's side of a device whose server has died: its socket is dead, and the kernel
-/// knows it.
+/// Leaves a device whose server has died: its socket is dead, and the kernel has marked it as dead.
 void leave_device(fake_kernel& kernel, std::uint64_t size = 1U << 20) {
   kernel.with(3, [&](fake_kernel::device& target) {
     int ends[2];
@@ -112,7 +111,7 @@ TEST(kept_device, gets_sockets_of_a_new_server_without_being_recreated) {
               ElementsAre("NBD_CMD_RECONFIGURE nbd3 id=xenpv-disk xvdb sockets=1"));
 }
 
-TEST(kept_device, is_resized_when_the_disk_has_another_size) {
+TEST(kept_device, is_resized_when_the_disk_size_has_changed) {
   attachment_rig rig(adopting());
   leave_smaller_device(rig);
   rig.run([&]() -> asio::awaitable<void> {

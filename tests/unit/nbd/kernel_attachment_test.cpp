@@ -17,7 +17,6 @@ using ::testing::HasSubstr;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 using namespace test;
-using wire::nbd_driver_command;
 
 /// Returns the message that `body` throws, or "" if it does not throw.
 asio::awaitable<std::string> failure_of(asio::awaitable<void> body) {
@@ -53,7 +52,7 @@ TEST(kernel_attachment, creates_a_device_that_the_server_serves) {
       EXPECT_EQ(target.identifier, "xvdb");
       EXPECT_THAT(target.sockets, SizeIs(2));
     });
-    // Both sockets reach the same disk, each through a queue of its own.
+    // Both sockets access the same disk, each through its own queue.
     co_await rig.write(0, 4096, std::string(8192, 'a'));
     const auto back = co_await rig.read(1, 4096, 8192);
     EXPECT_EQ(back, std::string(8192, 'a'));
@@ -106,7 +105,7 @@ TEST(kernel_attachment, may_exceed_the_connection_limit_of_the_server) {
 
 TEST(kernel_attachment, explains_why_the_kernel_refuses_a_device) {
   attachment_rig rig(with_two_connections());
-  rig.kernel.refuse(nbd_driver_command::connect, EPERM);
+  rig.kernel.refuse(driver_command::connect, EPERM);
   rig.run([&]() -> asio::awaitable<void> {
     auto connecting = rig.attachment->connect();
     const auto problem = co_await failure_of(std::move(connecting));
@@ -117,7 +116,7 @@ TEST(kernel_attachment, explains_why_the_kernel_refuses_a_device) {
     co_await rig.until([&] { return rig.server->statistics().connections == 0; });
     co_await rig.attachment->disconnect();
   });
-  EXPECT_THAT(rig.kernel.requests(), SizeIs(1)) << "nothing was there to disconnect";
+  EXPECT_THAT(rig.kernel.requests(), SizeIs(1)) << "there was nothing to disconnect";
 }
 
 TEST(kernel_attachment, waits_for_a_device_that_is_only_open) {
@@ -163,7 +162,7 @@ TEST(kernel_attachment, disconnects_a_device_that_cannot_be_opened) {
   EXPECT_EQ(rig.kernel.requests().back(), "NBD_CMD_DISCONNECT nbd0");
 }
 
-TEST(kernel_attachment, disconnects_a_device_that_does_not_answer) {
+TEST(kernel_attachment, disconnects_a_device_that_does_not_respond) {
   auto options = with_two_connections();
   options.open_limit = std::chrono::milliseconds(20);
   attachment_rig rig(options);
@@ -230,7 +229,7 @@ TEST(kernel_attachment, ends_when_a_released_device_is_only_held_open) {
   });
 }
 
-TEST(kernel_attachment, gives_the_kernel_a_new_socket_for_a_dead_one) {
+TEST(kernel_attachment, replaces_a_dead_socket) {
   attachment_rig rig(with_two_connections());
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->connect();
@@ -267,14 +266,14 @@ TEST(kernel_attachment, retries_until_the_kernel_treats_the_socket_as_dead) {
   });
 }
 
-TEST(kernel_attachment, gives_up_when_the_kernel_takes_no_socket) {
+TEST(kernel_attachment, gives_up_when_the_kernel_accepts_no_socket) {
   attachment_rig rig(with_two_connections());
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->connect();
     background running(rig, rig.attachment->run());
     rig.kernel.with(
         0, [](fake_kernel::device& target) { ::shutdown(target.sockets[0].get(), SHUT_RDWR); });
-    // A notice cuts each pause short.
+    // A notification ends each pause early.
     co_await rig.until([&] {
       if (!running.is_over()) rig.kernel.notify_dead_link(0);
       return running.is_over();
@@ -282,8 +281,8 @@ TEST(kernel_attachment, gives_up_when_the_kernel_takes_no_socket) {
     auto ending = running.wait();
     const auto problem = co_await failure_of(std::move(ending));
     EXPECT_EQ(problem,
-              "keep /dev/nbd0: connection lost (its sockets die as fast as they are "
-              "replaced)");
+              "keep /dev/nbd0: connection lost (every new connection dies "
+              "immediately)");
     co_await rig.attachment->disconnect();
   });
   EXPECT_EQ(rig.kernel.requests().back(), "NBD_CMD_DISCONNECT nbd0");
@@ -302,12 +301,12 @@ TEST(kernel_attachment, replaces_a_socket_only_when_its_requests_are_answered) {
       waiting = co_await rig.on_queue(0, look);
     }
     rig.kernel.kill_link(0, 0);
-    // The other socket is replaced at once, so there was time enough for this one.
+    // The other socket is replaced immediately, so this one could have been replaced by now.
     rig.kernel.kill_link(0, 1);
     co_await rig.until(
         [&] { return rig.kernel.with(0, [](auto& target) { return !target.dead[0]; }); });
     EXPECT_TRUE(rig.kernel.with(0, [](auto& target) { return target.dead[1]; }))
-        << "the kernel puts the first new socket into the first free place";
+        << "the kernel assigns the first new socket to the first free slot";
     EXPECT_EQ(rig.kernel.requests().back(), "NBD_CMD_RECONFIGURE nbd0 id=xvdb sockets=1");
     auto resume = [&] { rig.disk->stall(0, false); };
     co_await rig.on_queue(0, resume);
@@ -318,7 +317,7 @@ TEST(kernel_attachment, replaces_a_socket_only_when_its_requests_are_answered) {
   });
 }
 
-TEST(kernel_attachment, resizes_the_device_of_the_kernel) {
+TEST(kernel_attachment, resizes_the_kernel_device) {
   attachment_rig rig(with_two_connections());
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->connect();
@@ -353,8 +352,8 @@ TEST(kernel_attachment, warns_when_the_kernel_keeps_the_old_size) {
     co_await running.wait();
   });
   EXPECT_THAT(::testing::internal::GetCapturedStderr(),
-              HasSubstr("/dev/nbd0: the kernel still has 1048576 bytes, the disk has 2097152 now; "
-                        "detach and attach it again"));
+              HasSubstr("/dev/nbd0: the kernel still uses 1048576 bytes, but the disk has 2097152; "
+                        "detach and reattach it"));
 }
 
 TEST(kernel_attachment, keeps_the_device_when_cancelled) {
@@ -408,7 +407,7 @@ TEST(kernel_attachment, warns_when_the_kernel_does_not_release_the_device) {
   ::testing::internal::CaptureStderr();
   rig.run([&]() -> asio::awaitable<void> {
     co_await rig.attachment->connect();
-    rig.kernel.refuse(nbd_driver_command::disconnect, EPERM);
+    rig.kernel.refuse(driver_command::disconnect, EPERM);
     co_await rig.attachment->disconnect();
   });
   EXPECT_THAT(::testing::internal::GetCapturedStderr(),

@@ -15,7 +15,6 @@ namespace {
 using test::fake_kernel;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using wire::nbd_driver_command;
 
 /// Returns the message that `body` throws, or "" if it does not throw.
 template <class Function>
@@ -54,7 +53,7 @@ class kernel_driver_test : public ::testing::Test {
 TEST_F(kernel_driver_test, explains_how_to_load_the_driver) {
   kernel.unload();
   EXPECT_EQ(failure_of([&] { (void)kernel.driver(); }, make_error_code(errc::not_available)),
-            "find the kernel's NBD driver: not available here (its module is not loaded; as root: "
+            "find the kernel NBD driver: not available here (its module is not loaded; as root: "
             "modprobe nbd)");
 }
 
@@ -85,7 +84,7 @@ TEST_F(kernel_driver_test, connects_the_device_that_the_kernel_chooses) {
   EXPECT_EQ(::recv(other_end.get(), &byte, 1, 0), 1) << "it is the same socket";
 }
 
-TEST_F(kernel_driver_test, leaves_out_unset_limits) {
+TEST_F(kernel_driver_test, omits_unset_limits) {
   auto driver = kernel.driver();
   (void)driver.connect(config);
   kernel.with(0, [](fake_kernel::device& target) {
@@ -125,11 +124,11 @@ TEST_F(kernel_driver_test, suggests_a_remedy_when_a_device_cannot_be_connected) 
   const auto connect = [&] { (void)driver.connect(config); };
   const auto errno_code = [](int value) { return std::error_code(value, std::generic_category()); };
 
-  kernel.refuse(nbd_driver_command::connect, EPERM);
+  kernel.refuse(driver_command::connect, EPERM);
   EXPECT_EQ(failure_of(connect, errno_code(EPERM)),
             "connect a kernel NBD device: operation not permitted (CAP_SYS_ADMIN "
             "is needed; are you root?)");
-  kernel.refuse(nbd_driver_command::connect, ENOSPC);
+  kernel.refuse(driver_command::connect, ENOSPC);
   EXPECT_EQ(failure_of(connect, errno_code(ENOSPC)),
             "connect a kernel NBD device: no space left on device (the kernel "
             "could not create another device; load its module nbd with a larger nbds_max)");
@@ -139,14 +138,14 @@ TEST_F(kernel_driver_test, suggests_a_remedy_when_a_device_cannot_be_connected) 
   kernel.with(3, [](fake_kernel::device& target) { target.is_configured = true; });
   EXPECT_EQ(failure_of(connect, errno_code(EBUSY)),
             "connect /dev/nbd3: device or resource busy (it is in use; see /sys/block/nbd3/pid)");
-  kernel.refuse(nbd_driver_command::connect, EINVAL);
+  kernel.refuse(driver_command::connect, EINVAL);
   EXPECT_EQ(failure_of(connect, errno_code(EINVAL)),
             "connect /dev/nbd3: invalid argument (no such device, or not connected; see "
             "/sys/block/nbd3, or load the module nbd with a larger nbds_max)");
-  kernel.refuse(nbd_driver_command::connect, EINVAL, "Attribute failed policy validation");
+  kernel.refuse(driver_command::connect, EINVAL, "Attribute failed policy validation");
   EXPECT_EQ(failure_of(connect, errno_code(EINVAL)),
             "connect /dev/nbd3: invalid argument (Attribute failed policy validation)");
-  kernel.refuse(nbd_driver_command::connect, EIO, "");
+  kernel.refuse(driver_command::connect, EIO, "");
   EXPECT_EQ(failure_of(connect, errno_code(EIO)), "connect /dev/nbd3: input/output error");
 }
 
@@ -174,7 +173,7 @@ TEST_F(kernel_driver_test, reports_which_devices_are_connected) {
   EXPECT_EQ(driver.is_connected(0), true);
   driver.disconnect(0);
   EXPECT_EQ(driver.is_connected(0), false);
-  kernel.refuse(nbd_driver_command::disconnect, EINVAL);
+  kernel.refuse(driver_command::disconnect, EINVAL);
   EXPECT_EQ(failure_of([&] { driver.disconnect(9); }),
             "disconnect /dev/nbd9: invalid argument (no such device, or not connected; see "
             "/sys/block/nbd9, or load the module nbd with a larger nbds_max)");
@@ -208,28 +207,27 @@ TEST_F(kernel_driver_test, fails_when_the_kernel_sends_malformed_messages) {
   kernel.answer_with(test::unhex("ff000000 1c00 0000 02000000 00000000"));
   EXPECT_EQ(
       failure_of([&] { (void)driver.is_connected(0); }, make_error_code(errc::protocol_violation)),
-      "query the state of /dev/nbd0: read a netlink message: protocol violation (a message of "
-      "255 bytes where 16 are left)");
-  // An acknowledgement and nothing else.
+      "query the state of /dev/nbd0: read a netlink message: protocol violation (message length "
+      "255 with 16 bytes left)");
+  // Only an acknowledgement.
   kernel.answer_with(test::unhex("14000000 0200 0000 03000000 00000000 00000000"));
   EXPECT_EQ(failure_of([&] { (void)driver.is_connected(0); }),
-            "query the state of /dev/nbd0: protocol violation (the kernel's reply is empty)");
+            "query the state of /dev/nbd0: protocol violation (empty reply)");
   kernel.answer_with(test::unhex("14000000 0200 0000 04000000 00000000 00000000"));
   EXPECT_EQ(failure_of([&] { (void)driver.connect(config); }),
-            "connect a kernel NBD device: protocol violation (the kernel named no "
-            "device)");
+            "connect a kernel NBD device: protocol violation (no device number)");
 }
 
-TEST_F(kernel_driver_test, ignores_answers_to_other_requests) {
+TEST_F(kernel_driver_test, ignores_replies_to_other_requests) {
   auto driver = kernel.driver();
-  // A refusal of another sequence number, then the acknowledgement of this one.
+  // An error for another sequence number, then the acknowledgement of this one.
   kernel.answer_with(
       test::unhex("14000000 0200 0000 77000000 00000000 ffffffff"
                   "14000000 0200 0000 02000000 00000000 00000000"));
   driver.disconnect(0);
 }
 
-TEST_F(kernel_driver_test, fails_when_the_kernel_is_gone) {
+TEST_F(kernel_driver_test, fails_when_the_kernel_disconnects) {
   auto driver = kernel.driver();
   kernel.die();
   EXPECT_EQ(failure_of([&] { driver.disconnect(0); }),

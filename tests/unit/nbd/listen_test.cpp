@@ -1,4 +1,4 @@
-// Listening sockets: stale ones are replaced, others are left alone, and some are inherited.
+// Listening sockets: stale ones are replaced, others are left untouched, and some are inherited.
 #include <fcntl.h>
 #include <grp.h>
 #include <gtest/gtest.h>
@@ -118,7 +118,7 @@ TEST_F(listening, replaces_a_stale_socket) {
 TEST_F(listening, refuses_the_socket_of_another_server) {
   const auto other = listen_unix(path);
   EXPECT_EQ(failure_text([&] { (void)listen_unix(path); }),
-            "listen on " + path + ": address already in use (another server listens there)");
+            "listen on " + path + ": address already in use (another server is listening on it)");
   EXPECT_TRUE(connect(path)) << "the other server is unaffected";
 }
 
@@ -132,13 +132,13 @@ TEST_F(listening, does_not_wait_for_a_server_that_does_not_accept) {
     waiting.push_back(std::move(next));
   }
   EXPECT_EQ(failure_text([&] { (void)listen_unix(path); }),
-            "listen on " + path + ": address already in use (another server listens there)");
+            "listen on " + path + ": address already in use (another server is listening on it)");
 }
 
 TEST_F(listening, leaves_other_kinds_of_sockets_alone) {
   const auto other = bind(SOCK_DGRAM, path);
   EXPECT_EQ(failure_text([&] { (void)listen_unix(path); }),
-            "listen on " + path + ": address already in use (another server listens there)");
+            "listen on " + path + ": address already in use (another server is listening on it)");
   EXPECT_TRUE(fs::exists(path));
 }
 
@@ -152,7 +152,7 @@ TEST_F(listening, leaves_files_alone) {
             "listen on " + path + ": file exists (it is not a socket)");
 }
 
-TEST_F(listening, gives_the_socket_mode_and_group) {
+TEST_F(listening, sets_the_mode_and_group_of_the_socket) {
   const auto before = ::umask(0);
   (void)listen_unix(path);
   EXPECT_EQ(status().st_mode & 07777U, 0600U) << "private by default";
@@ -160,7 +160,7 @@ TEST_F(listening, gives_the_socket_mode_and_group) {
   EXPECT_EQ(status().st_mode & 07777U, 0666U);
   ::umask(0077);
   (void)listen_unix(path, 0660, ::getgid());
-  EXPECT_EQ(status().st_mode & 07777U, 0660U) << "whatever the umask is";
+  EXPECT_EQ(status().st_mode & 07777U, 0660U) << "regardless of the umask";
   EXPECT_EQ(status().st_gid, ::getgid());
   EXPECT_EQ(::umask(before), 0077U) << "the umask is restored";
   if (::getuid() != 0) return;
@@ -190,7 +190,7 @@ TEST_F(listening, leaves_a_socket_alone_that_it_may_not_connect_to) {
   EXPECT_TRUE(fs::exists(path));
 }
 
-TEST_F(listening, names_the_limit_of_the_path) {
+TEST_F(listening, reports_the_limit_of_the_path) {
   const auto longest =
       directory.string() + "/" + std::string(107 - directory.string().size() - 1, 'x');
   const auto listener = listen_unix(longest);
@@ -203,7 +203,7 @@ TEST_F(listening, names_the_limit_of_the_path) {
   EXPECT_EQ(refused(""), "socket : invalid argument (expected a path of 1 to 107 bytes)");
 }
 
-TEST_F(listening, names_a_directory_that_is_not_there) {
+TEST_F(listening, reports_a_missing_directory) {
   const auto nowhere = (directory / "no" / "nbd.sock").string();
   EXPECT_EQ(failure_text([&] { (void)listen_unix(nowhere); }),
             "listen on " + nowhere + ": no such file or directory");
@@ -269,7 +269,7 @@ void announce(pid_t process, const char* count) {
 
 class inherited : public listening {
  protected:
-  /// Puts two listeners where a service manager does, in the child only.
+  /// Places two listeners at the descriptors that a service manager uses, in the child only.
   void put_listeners() const {
     auto first = listen_unix(path);
     auto second = listen_tcp({"127.0.0.1", "0"}).front().release();

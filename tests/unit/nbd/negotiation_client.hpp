@@ -1,5 +1,5 @@
-// A client of option haggling that encodes its own messages and describes each step of the server
-// in a line: "NBD_OPT_GO: NBD_REP_ACK", "NBD_OPT_LIST: NBD_REP_SERVER 0000...".
+// A client of option haggling that encodes its own messages and formats each step of the server as
+// one line: "NBD_OPT_GO: NBD_REP_ACK", "NBD_OPT_LIST: NBD_REP_SERVER 0000...".
 #pragma once
 
 #include <gtest/gtest.h>
@@ -42,7 +42,7 @@ inline std::uint64_t number_at(std::string_view bytes, std::size_t position, uns
 /// Describes one reply. Error texts are shown as text, other data as hexadecimal.
 inline std::string shown_reply(std::string_view bytes) {
   if (bytes.size() < 20 || hex(bytes.substr(0, 8)) != "0003e889045565a9") return hex(bytes);
-  EXPECT_EQ(number_at(bytes, 16, 4), bytes.size() - 20) << "header and data are not in one piece";
+  EXPECT_EQ(number_at(bytes, 16, 4), bytes.size() - 20) << "header and data were not sent together";
   const auto number = static_cast<wire::nbd_option>(number_at(bytes, 8, 4));
   const auto type = static_cast<wire::nbd_reply>(number_at(bytes, 12, 4));
   const auto data = bytes.substr(20);
@@ -105,7 +105,7 @@ class client {
   bool is_reading_ = true;
 };
 
-inline const std::string client_left = "(closed: the client left)";
+inline const std::string client_left = "(closed: the client aborted the negotiation)";
 
 /// A refused option as client::send() describes it.
 inline std::string refusal(wire::nbd_option number, std::string_view type, std::string_view text) {

@@ -1,4 +1,4 @@
-// Option haggling with clients that are faulty, hostile or too late, or that must use TLS.
+// Option haggling with faulty, malicious or late clients, and with clients that must use TLS.
 #include <gmock/gmock.h>
 
 #include "nbd/negotiation.hpp"
@@ -23,7 +23,7 @@ negotiation_options one_disk(tls_mode tls = tls_mode::off) {
 
 const std::string abort_ack = "NBD_OPT_ABORT: NBD_REP_ACK";
 
-/// The option gets exactly this reply, and the next option is parsed correctly.
+/// Expects exactly this reply to the option, and that the next option is parsed correctly.
 void expect_refused(nbd_option which, const std::string& data, std::string_view type,
                     std::string_view text) {
   client c(one_disk());
@@ -43,7 +43,7 @@ TEST(negotiation, refuses_data_of_options_that_take_none) {
   }
 }
 
-TEST(negotiation, refuses_lengths_of_info_and_go_that_do_not_add_up) {
+TEST(negotiation, refuses_inconsistent_lengths_in_info_and_go) {
   const auto good = info("xvda", {3});
   std::vector<std::string> all = {
       "",
@@ -86,7 +86,7 @@ TEST(negotiation, refuses_an_unknown_name_of_4096_bytes_in_less_than_1024) {
   client c(one_disk());
   c.start();
   const auto steps = c.send(option(nbd_option::go, info(std::string(4096, 'x'))));
-  const auto text = "no export is called '" + std::string(1023 - 21, 'x');
+  const auto text = "no export is named '" + std::string(1023 - 20, 'x');
   EXPECT_THAT(steps, ElementsAre(refusal(nbd_option::go, "UNKNOWN", text)));
 }
 
@@ -103,17 +103,16 @@ TEST(negotiation, drops_a_client_that_announces_too_much_data_without_reading_it
   }
 }
 
-TEST(negotiation, drops_an_option_without_its_magic) {
+TEST(negotiation, drops_an_option_with_an_invalid_magic_number) {
   for (std::size_t at = 0; at < 8; ++at) {
     client c(one_disk());
     auto input = option(nbd_option::list);
     input[at] = '?';
-    EXPECT_THAT(c.start().send(input),
-                ElementsAre("(dropped: an option without its magic number)"));
+    EXPECT_THAT(c.start().send(input), ElementsAre("(dropped: invalid magic number in an option)"));
   }
 }
 
-TEST(negotiation, accepts_32_options_and_32_more_for_each_export_it_listed) {
+TEST(negotiation, accepts_32_options_and_32_more_for_each_listed_export) {
   const std::string too_many = "(dropped: too many options)";
   client c(one_disk());
   c.start();
@@ -144,11 +143,11 @@ TEST(negotiation, answers_everything_but_abort_with_shutdown) {
               ElementsAre("(closed: NBD_OPT_EXPORT_NAME: the server is shutting down)"));
 }
 
-TEST(negotiation, refuses_tls_unless_it_is_set_up) {
-  expect_refused(nbd_option::starttls, "", "POLICY", "this server is not set up for TLS");
+TEST(negotiation, refuses_tls_unless_it_is_configured) {
+  expect_refused(nbd_option::starttls, "", "POLICY", "TLS is not configured on this server");
 }
 
-TEST(negotiation, requires_tls_in_the_mode_that_requires_it) {
+TEST(negotiation, requires_tls_in_require_mode) {
   const auto text = "the server requires TLS";
   for (const auto which :
        {nbd_option::list, nbd_option::info, nbd_option::go, nbd_option::structured_reply,
@@ -176,7 +175,7 @@ TEST(negotiation, starts_tls_after_the_acknowledgement) {
   }
 }
 
-TEST(negotiation, forgets_at_tls_the_negotiation_in_plaintext) {
+TEST(negotiation, discards_the_plaintext_negotiation_when_tls_starts) {
   client c(one_disk(tls_mode::on));
   c.start();
   EXPECT_THAT(c.send(option(nbd_option::structured_reply)),

@@ -52,7 +52,7 @@ TEST(negotiation, drops_a_client_that_sets_an_unknown_flag) {
   }
 }
 
-TEST(negotiation, serves_a_client_that_forgot_to_claim_fixed_newstyle) {
+TEST(negotiation, serves_a_client_that_does_not_announce_fixed_newstyle) {
   client c(two_disks());
   c.start(0);
   EXPECT_EQ(c.send(option(nbd_option::list)).back(), "NBD_OPT_LIST: NBD_REP_ACK");
@@ -69,7 +69,7 @@ TEST(negotiation, ends_with_export_name_and_124_zeroes) {
   }
 }
 
-TEST(negotiation, leaves_the_zeroes_out_if_negotiated) {
+TEST(negotiation, omits_the_zeroes_if_negotiated) {
   for (const unsigned client_flags : {2U, 3U}) {
     client c(two_disks());
     EXPECT_THAT(c.start(client_flags).send(option(nbd_option::export_name, "iso")),
@@ -97,7 +97,7 @@ TEST(negotiation, treats_the_empty_name_as_the_default_export) {
   none.default_export.clear();
   client nameless(none);
   EXPECT_THAT(nameless.start().send(option(nbd_option::go, info(""))),
-              ElementsAre(refusal(nbd_option::go, "UNKNOWN", "no export is called ''")));
+              ElementsAre(refusal(nbd_option::go, "UNKNOWN", "no export is named ''")));
 }
 
 TEST(negotiation, acknowledges_abort_with_and_without_data) {
@@ -171,12 +171,12 @@ TEST(negotiation, answers_go_like_info_and_sends_no_zeroes) {
 TEST(negotiation, stays_usable_after_an_unknown_name) {
   client c(two_disks());
   EXPECT_THAT(c.start().send(option(nbd_option::go, info("other"))),
-              ElementsAre(refusal(nbd_option::go, "UNKNOWN", "no export is called 'other'")));
+              ElementsAre(refusal(nbd_option::go, "UNKNOWN", "no export is named 'other'")));
   EXPECT_THAT(c.send(option(nbd_option::go, info("xvda"))),
               ElementsAre(go_xvda, "NBD_OPT_GO: NBD_REP_ACK", "(transmission xvda)"));
 }
 
-TEST(negotiation, hands_over_the_bytes_after_the_last_option) {
+TEST(negotiation, returns_the_bytes_after_the_last_option) {
   const auto last = {option(nbd_option::export_name, "xvda"), option(nbd_option::go, info("xvda"))};
   for (const auto& final_option : last) {
     client c(two_disks());
@@ -201,13 +201,13 @@ TEST(negotiation, accepts_structured_replies_repeatedly) {
   EXPECT_TRUE(c.machine().agreed().terms().structured);
 }
 
-TEST(negotiation, offers_no_structured_replies_when_they_are_off) {
+TEST(negotiation, offers_no_structured_replies_when_they_are_disabled) {
   auto options = two_disks();
   options.structured_replies = false;
   client c(options);
   EXPECT_THAT(c.start().send(option(nbd_option::structured_reply)),
               ElementsAre(refusal(nbd_option::structured_reply, "UNSUP",
-                                  "structured replies are switched off")));
+                                  "structured replies are disabled")));
   EXPECT_EQ(c.send(option(nbd_option::go, info("xvda"))).back(), "(transmission xvda)");
   EXPECT_FALSE(c.machine().agreed().structured);
 }

@@ -6,7 +6,7 @@
 #include "session_rig.hpp"
 
 namespace {
-/// Allocations that succeed before all later ones fail. Negative: all succeed.
+/// Number of allocations that succeed before all later ones fail. Negative: all succeed.
 int allowed_allocations = -1;
 }  // namespace
 

@@ -30,7 +30,7 @@ TEST(psk_file, returns_users_in_the_order_of_its_lines) {
               ElementsAre(user("bob", key), user("alice", "ffeeddccbbaa99887766554433221100ab")));
 }
 
-TEST(psk_file, reads_a_name_with_a_colon_as_psktool_writes_it) {
+TEST(psk_file, reads_a_name_with_a_colon_in_the_format_of_psktool) {
   EXPECT_THAT(parse_psk_file("#623a62:" + key + "\n", "f").value(), ElementsAre(user("b:b", key)));
 }
 
@@ -43,8 +43,9 @@ TEST(psk_file, names_file_line_and_error) {
   const auto good = "alice:" + key + "\n";
   const std::string long_name(257, 'a');
   EXPECT_EQ(refusal(good + "\nbob\n"),
-            "keys.psk:3: invalid argument (expected USER:KEY, as psktool writes it)");
-  EXPECT_EQ(refusal(":" + key), "keys.psk:1: invalid argument (there is no name before the colon)");
+            "keys.psk:3: invalid argument (expected USER:KEY, as written by psktool)");
+  EXPECT_EQ(refusal(":" + key),
+            "keys.psk:1: invalid argument (the name before the colon is empty)");
   EXPECT_EQ(refusal(good + "#6:" + key),
             "keys.psk:2: invalid argument (the name begins with # but is not in hexadecimal)");
   EXPECT_EQ(refusal("#zz:" + key),
@@ -66,12 +67,12 @@ TEST(psk_file, names_file_line_and_error) {
 
 TEST(psk_file, refuses_a_repeated_name) {
   EXPECT_EQ(refusal("alice:" + key + "\nbob:" + key + "\n#616c696365:" + key),
-            "keys.psk:3: invalid argument (the same name is already in line 1)");
+            "keys.psk:3: invalid argument (the same name is on line 1)");
 }
 
 TEST(psk_file, refuses_a_file_without_users) {
   const auto message =
-      "keys.psk: invalid argument (it has no users; psktool -u USER -p keys.psk adds one)";
+      "keys.psk: invalid argument (no users; add one with psktool -u USER -p keys.psk)";
   EXPECT_EQ(refusal(""), message);
   EXPECT_EQ(refusal("\n# nobody yet\n"), message);
 }

@@ -1,4 +1,4 @@
-// Encodes requests of the transmission phase, and describes each reply in a line.
+// Encodes requests of the transmission phase, and formats each reply as one line.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -97,7 +97,7 @@ class reply_reader {
   }
   std::string next_chunk() {
     if (stream_.size() < 20) return {};
-    EXPECT_EQ(number_in(stream_, 0, 4), 0x668e33efU) << "no magic of a chunk";
+    EXPECT_EQ(number_in(stream_, 0, 4), 0x668e33efU) << "not the magic number of a chunk";
     const bool is_last = number_in(stream_, 4, 2) == 1;
     const auto length = number_in(stream_, 16, 4);
     if (stream_.size() < 20 + length) return {};

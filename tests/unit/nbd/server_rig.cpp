@@ -173,7 +173,7 @@ asio::awaitable<void> server_rig::live(std::function<asio::awaitable<void>(serve
 std::unique_ptr<test_client> server_rig::new_client() {
   std::array<int, 2> fds{};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()) != 0)
-    throw_errno("make a pair of sockets");
+    throw_errno("create a socket pair");
   server->serve(unique_fd(fds[0]));
   return std::make_unique<test_client>(control(), unique_fd(fds[1]));
 }
@@ -183,7 +183,7 @@ asio::awaitable<void> server_rig::until(std::function<bool()> condition) {
   const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (!condition()) {
     if (std::chrono::steady_clock::now() > limit)
-      throw std::runtime_error("the condition does not become true");
+      throw std::runtime_error("the condition did not become true");
     timer.expires_after(std::chrono::milliseconds(1));
     co_await timer.async_wait(asio::use_awaitable);
   }

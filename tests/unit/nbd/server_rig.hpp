@@ -1,4 +1,4 @@
-// A server on a fake device whose queues have a thread each, and clients that are coroutines on the
+// A server for a fake device with one thread per queue, and clients that run as coroutines on the
 // control thread.
 #pragma once
 
@@ -28,7 +28,7 @@
 
 namespace xenpv::nbd::test {
 
-/// One connection's client.
+/// The client of one connection.
 class test_client {
  public:
   test_client(const asio::any_io_executor& executor, unique_fd socket);
@@ -48,9 +48,9 @@ class test_client {
   [[nodiscard]] asio::awaitable<std::string> some();
   /// Receives all bytes until the server hangs up.
   [[nodiscard]] asio::awaitable<std::string> rest();
-  /// Greeting and NBD_OPT_GO. Returns the export's size.
+  /// Negotiates up to NBD_OPT_GO. Returns the size of the export.
   [[nodiscard]] asio::awaitable<std::uint64_t> go(std::string name = "disk");
-  /// Sends a request. Returns its reply as reply_reader describes it.
+  /// Sends a request. Returns its reply as formatted by reply_reader.
   [[nodiscard]] asio::awaitable<std::string> ask(sent_request r, std::string payload = {});
   [[nodiscard]] asio::awaitable<std::string> reply();
 
@@ -74,7 +74,7 @@ class server_rig {
   /// Runs `body` on the control thread, then stops the server.
   void run(std::function<asio::awaitable<void>(server_rig&)> body);
 
-  /// A new client, which the server serves over a socket pair.
+  /// Creates a client that the server serves over a socket pair.
   [[nodiscard]] std::unique_ptr<test_client> new_client();
   /// Runs `function` on a queue's thread.
   template <class Function>

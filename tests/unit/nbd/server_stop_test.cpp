@@ -29,14 +29,14 @@ server_options short_drain() {
   return limits(30ms, std::chrono::hours(1));
 }
 
-/// Sends reads of 64 KiB without receiving replies, until the server holds the client back.
+/// Sends reads of 64 KiB without receiving replies, until the server throttles the client.
 awaitable<void> flood(server_rig& rig, test_client& client) {
   (void)co_await client.go();
   std::string all;
   for (unsigned i = 0; i < 200; ++i)
     all += read_request(i, 0, 65536);
   co_await client.send(all);
-  // Its replies fill the socket.
+  // Its replies fill the socket buffer.
   auto count = [&] { return rig.device->queue(0).submitted; };
   for (;;) {
     const auto taken = co_await rig.on_queue(0, count);
@@ -54,7 +54,7 @@ TEST(server_stop, answers_requests_in_flight) {
     }
     co_await rig.until_waiting(0, 3);
     stopping stop(rig);
-    // Idle clients are dropped at once: this one shows that the stop has begun.
+    // Idle clients are dropped immediately: this one shows that the stop has begun.
     EXPECT_EQ(co_await rig.new_client()->rest(), "");
     EXPECT_FALSE(stop.is_over());
     co_await rig.answer_all(0);
@@ -66,7 +66,7 @@ TEST(server_stop, answers_requests_in_flight) {
   });
 }
 
-TEST(server_stop, hangs_up_on_idle_clients_at_once) {
+TEST(server_stop, hangs_up_on_idle_clients_immediately) {
   server_rig(long_limits()).run([](server_rig& rig) -> awaitable<void> {
     auto client = rig.new_client();
     (void)co_await client->go();
@@ -79,7 +79,7 @@ TEST(server_stop, refuses_options_because_it_shuts_down) {
   server_rig(long_limits()).run([](server_rig& rig) -> awaitable<void> {
     auto client = rig.new_client();
     (void)co_await client->receive(18);
-    // The client is at the options when the stop begins.
+    // The client is negotiating options when the stop begins.
     co_await client->send(flags() + option(wire::nbd_option::list));
     const auto listed = co_await client->receive(20 + 4 + 4 + 20);
     EXPECT_EQ(shown_reply(listed.substr(28)), "NBD_OPT_LIST: NBD_REP_ACK");
@@ -123,7 +123,7 @@ TEST(server_stop, waits_no_longer_than_the_limit_for_a_long_write_zeroes) {
     co_await client->send(request({nbd_command::write_zeroes, 1, 0, std::uint64_t{64} << 20U}));
     co_await rig.until_waiting(0, 4);
     stopping stop(rig);
-    // The end of the stream shows that the client was cut off.
+    // The end of the stream shows that the client was disconnected.
     EXPECT_EQ(co_await client->rest(), "");
     co_await rig.answer_all(0);
     co_await stop.wait();
@@ -149,7 +149,7 @@ TEST(server_stop, is_cut_short_by_hang_up) {
 
 TEST(server_stop, hang_up_reaches_clients_that_have_just_connected) {
   server_rig(long_limits()).run([](server_rig& rig) -> awaitable<void> {
-    // The control thread has had no turn, so the client's session does not exist yet.
+    // The control thread has not run yet, so the client's session does not exist.
     auto mute = rig.new_client();
     rig.server->hang_up();
     EXPECT_LE((co_await mute->rest()).size(), 18U);
@@ -186,7 +186,7 @@ TEST(server_stop, accepts_no_new_clients) {
     (void)co_await client->go();
     co_await client->send(read_request(1, 0, 512));
     co_await rig.until_waiting(0, 1);
-    // Connected, but not accepted when the stop begins: the control thread has had no turn since.
+    // Connected, but not accepted when the stop begins: the control thread has not run since.
     auto late = test_client::connect(rig.control(), path);
     stopping stop(rig);
     EXPECT_EQ(co_await late->rest(), "");

@@ -1,4 +1,5 @@
-// A running server: which clients it accepts, how it spreads them over queues, what it offers them.
+// A running server: which clients it accepts, how it distributes them over queues, and what it
+// offers to them.
 #include <gtest/gtest.h>
 
 #include "negotiation_client.hpp"
@@ -84,7 +85,7 @@ TEST(server, has_no_time_limit_after_the_handshake) {
   server_rig(handshake_within(20ms)).run([](server_rig& rig) -> awaitable<void> {
     auto idle = rig.new_client();
     (void)co_await idle->go();
-    // Waits longer than the limit: another client, which exceeds it, is dropped meanwhile.
+    // Wait longer than the limit, until another client has been dropped because of it.
     auto mute = rig.new_client();
     (void)co_await mute->rest();
     sent_request read{nbd_command::read, 1, 0, 512};
@@ -106,7 +107,7 @@ TEST(server, refuses_clients_over_the_limit_even_if_they_connect_at_once) {
   });
 }
 
-TEST(server, accepts_the_next_client_when_one_has_left) {
+TEST(server, accepts_the_next_client_when_one_has_disconnected) {
   server_rig(at_most(1)).run([](server_rig& rig) -> awaitable<void> {
     auto first = rig.new_client();
     (void)co_await first->go();
@@ -125,7 +126,7 @@ TEST(server, counts_clients_in_the_handshake_as_connections) {
   });
 }
 
-TEST(server, spreads_clients_over_the_queues_even_if_they_connect_at_once) {
+TEST(server, distributes_clients_over_the_queues_even_if_they_connect_at_once) {
   server_rig().run([](server_rig& rig) -> awaitable<void> {
     client_list clients;
     for (int i = 0; i < 4; ++i)
@@ -158,7 +159,7 @@ TEST(server, assigns_the_next_client_to_the_queue_with_the_fewest) {
       clients.push_back(rig.new_client());
       (void)co_await clients.back()->go();
     }
-    // Of the clients on queues 0, 1, 0 the first and the last leave.
+    // Of the clients on queues 0, 1, 0, the first and the last disconnect.
     clients[0].reset();
     clients[2].reset();
     co_await rig.until([&] { return rig.server->statistics().connections == 1; });
@@ -170,7 +171,7 @@ TEST(server, assigns_the_next_client_to_the_queue_with_the_fewest) {
   });
 }
 
-TEST(server, survives_clients_that_vanish_anywhere_in_the_handshake) {
+TEST(server, survives_clients_that_disconnect_anywhere_in_the_handshake) {
   server_rig().run([](server_rig& rig) -> awaitable<void> {
     const auto whole = flags() + option(wire::nbd_option::list) +
                        option(wire::nbd_option::go, info("disk")) + read_request(1, 0, 512);
@@ -209,7 +210,7 @@ TEST(server, names_clients_by_their_remote_address) {
       try {
         listeners = listen_tcp({host, "0"});
       } catch (const failure&) {
-        // This machine lacks the protocol.
+        // This machine does not support the protocol.
         co_return;
       }
       auto client = test_client::connect(rig.control(), listeners.front());

@@ -1,4 +1,4 @@
-// How sessions end: by the client, by the server, and by clients that misbehave.
+// The end of a session: by the client, by the server, or because the client misbehaves.
 #include <gtest/gtest.h>
 
 #include "session_rig.hpp"
@@ -18,7 +18,7 @@ void send_reads(session_rig& rig, std::uint64_t count) {
   rig.send(all);
 }
 
-/// Sends reads of `length` bytes as long as the session takes them. Returns their number.
+/// Sends reads of `length` bytes as long as the session accepts them. Returns their number.
 std::size_t flood(session_rig& rig, std::uint64_t length) {
   const auto one = read_request(1, 0, length);
   std::size_t count = 0;
@@ -27,7 +27,7 @@ std::size_t flood(session_rig& rig, std::uint64_t length) {
     if (rig.offer(one) == 0) return count;
     rig.settle();
   }
-  ADD_FAILURE() << "a client that reads nothing is never held back";
+  ADD_FAILURE() << "a client that reads no replies is never throttled";
   return count;
 }
 
@@ -67,7 +67,7 @@ TEST(session_end, answers_requests_received_before_a_drain_and_takes_no_more) {
   EXPECT_EQ(rig.ended, "the server is stopping");
 }
 
-TEST(session_end, ends_at_once_when_an_idle_session_is_drained) {
+TEST(session_end, ends_immediately_when_an_idle_session_is_drained) {
   session_rig rig;
   rig.settle();
   rig.served->drain();
@@ -97,7 +97,7 @@ TEST(session_end, ends_inside_the_payload_of_a_refused_write_when_it_is_drained)
   EXPECT_EQ(rig.ended, "the server is stopping");
 }
 
-TEST(session_end, is_drained_while_it_holds_a_client_back) {
+TEST(session_end, is_drained_while_it_throttles_a_client) {
   auto options = held();
   options.limits.requests = 4;
   session_rig rig(std::move(options));
@@ -118,7 +118,7 @@ TEST(session_end, serves_a_burst_that_is_larger_than_the_request_limit) {
   EXPECT_LE(rig.queue.most_waiting, 4U);
 }
 
-TEST(session_end, holds_back_a_client_that_never_reads_and_releases_all_when_it_vanishes) {
+TEST(session_end, throttles_a_client_that_never_reads_and_releases_all_on_disconnect) {
   session_rig rig({.device = {.pages = 256}, .limits = {.requests = 16}});
   const auto taken = flood(rig, 64 * kib);
   EXPECT_GT(taken, 16U);
@@ -152,7 +152,7 @@ TEST(session_end, continues_when_a_client_reads_again) {
   EXPECT_EQ(rig.replies(), lines{"2 data 512"});
 }
 
-TEST(session_end, waits_for_the_device_when_a_client_vanishes_with_requests_in_flight) {
+TEST(session_end, waits_for_the_device_when_a_client_disconnects_with_requests_in_flight) {
   session_rig rig(held());
   send_reads(rig, 8);
   rig.send(write_request(8, 0, pattern(512)));
@@ -167,7 +167,7 @@ TEST(session_end, waits_for_the_device_when_a_client_vanishes_with_requests_in_f
   EXPECT_EQ(rig.queue.pages()->free(), rig.queue.pages()->size());
 }
 
-TEST(session_end, does_not_write_a_piece_whose_payload_breaks_off) {
+TEST(session_end, does_not_write_a_piece_with_an_incomplete_payload) {
   session_rig rig(held());
   rig.send(write_request(1, 0, pattern(300 * kib)).substr(0, 290 * kib));
   rig.vanish();
@@ -178,7 +178,7 @@ TEST(session_end, does_not_write_a_piece_whose_payload_breaks_off) {
   EXPECT_EQ(rig.queue.log, lines{"write 0+262144 memory"});
 }
 
-TEST(session_end, ends_with_a_client_that_breaks_off_anywhere_in_a_request) {
+TEST(session_end, ends_when_a_client_disconnects_anywhere_in_a_request) {
   const auto whole = write_request(1, 0, pattern(100));
   for (std::size_t size = 0; size < whole.size(); ++size) {
     session_rig rig;
@@ -189,14 +189,14 @@ TEST(session_end, ends_with_a_client_that_breaks_off_anywhere_in_a_request) {
   }
 }
 
-TEST(session_end, ends_with_a_client_that_breaks_off_in_the_payload_of_a_refused_write) {
+TEST(session_end, ends_when_a_client_disconnects_in_the_payload_of_a_refused_write) {
   session_rig rig;
   rig.send(write_request(1, 1024 * kib, pattern(200 * kib)).substr(0, 190 * kib));
   rig.vanish();
   EXPECT_EQ(rig.ended, "the client closed the connection");
 }
 
-TEST(session_end, stops_the_zeroes_of_a_client_that_was_cut_off) {
+TEST(session_end, stops_the_zeroes_of_a_client_that_was_disconnected) {
   session_rig rig(held({.size = 8192 * kib}));
   rig.send(request({nbd_command::write_zeroes, 1, 0, 8192 * kib}));
   EXPECT_EQ(rig.queue.submitted, 4U);
@@ -208,7 +208,7 @@ TEST(session_end, stops_the_zeroes_of_a_client_that_was_cut_off) {
   EXPECT_TRUE(rig.ended);
 }
 
-TEST(session_end, hangs_up_on_a_request_with_a_wrong_magic) {
+TEST(session_end, hangs_up_on_a_request_with_an_invalid_magic_number) {
   session_rig rig(held());
   send_reads(rig, 2);
   auto wrong = read_request(3, 0, 512);
@@ -220,7 +220,7 @@ TEST(session_end, hangs_up_on_a_request_with_a_wrong_magic) {
   rig.queue.answer_all();
   EXPECT_EQ(rig.replies(), lines{});
   EXPECT_TRUE(rig.saw_end);
-  EXPECT_EQ(rig.ended, "a request from the client has an invalid magic number");
+  EXPECT_EQ(rig.ended, "invalid magic number in a request");
 }
 
 TEST(session_end, hangs_up_on_a_payload_of_4_gib) {

@@ -1,4 +1,4 @@
-// A session over a socketpair on a fake device, driven turn by turn: it runs only in settle().
+// A session over a socketpair on a fake device. It runs only in settle().
 #pragma once
 
 #include <fcntl.h>
@@ -92,7 +92,7 @@ class session_rig {
       context.restart();
     } while (context.poll() > 0);
   }
-  /// Sends as much as the socket takes. Returns the number of bytes.
+  /// Sends as much as the socket accepts. Returns the number of bytes.
   std::size_t offer(std::string_view bytes) {
     std::size_t sent = 0;
     while (sent < bytes.size()) {
@@ -103,12 +103,12 @@ class session_rig {
     }
     return sent;
   }
-  /// Sends all bytes, and runs the session meanwhile.
+  /// Sends all bytes while running the session.
   void send(std::string_view bytes) {
     while (!bytes.empty()) {
       const auto sent = offer(bytes);
       settle();
-      ASSERT_GT(sent, 0U) << "the session takes no more";
+      ASSERT_GT(sent, 0U) << "the session accepts no more data";
       bytes.remove_prefix(sent);
     }
   }
@@ -170,11 +170,11 @@ class session_rig {
   std::unique_ptr<session<counted_socket>> served;
   reply_reader reader;
   std::optional<std::string> ended;
-  bool is_shut = false;  ///< the session hung up itself
-  bool saw_end = false;  ///< the client saw the end of the stream
+  bool is_shut = false;  ///< the session closed the connection
+  bool saw_end = false;  ///< the client received the end of the stream
 };
 
-/// Options for a device that holds its requests until the test answers them.
+/// Options for a device that holds its requests until the test completes them.
 inline session_options held(fake_options options = {}) {
   options.answers = false;
   return {.device = options};

@@ -56,9 +56,9 @@ TEST(session, begins_with_the_bytes_received_after_the_handshake) {
   EXPECT_EQ(rig.stored(4096, 5), "hello");
 }
 
-TEST(session, reassembles_a_request_that_was_split_anywhere) {
+TEST(session, reassembles_a_request_split_at_any_byte) {
   for (std::size_t split = 1; split < 28; ++split) {
-    // The first part may be among the last bytes of the handshake.
+    // The first part may have been received with the end of the handshake.
     const auto whole = read_request(7, 0, 512);
     session_rig rig({.first = whole.substr(0, split)});
     rig.expect_data(7, 512);
@@ -79,7 +79,7 @@ TEST(session, accepts_requests_byte_by_byte) {
   EXPECT_EQ(rig.reader.data, pattern(300));
 }
 
-TEST(session, accepts_a_payload_that_is_split_anywhere) {
+TEST(session, accepts_a_payload_split_at_any_byte) {
   const auto payload = pattern(9000, 4);
   const auto whole = write_request(1, 511, payload) + write_request(2, 20'000, "next");
   for (const std::size_t split : {27U, 28U, 29U, 28U + 4096U, 28U + 4097U, 28U + 8999U, 28U + 9000U,
@@ -109,7 +109,7 @@ TEST(session, submits_the_first_pieces_of_a_large_write_while_the_rest_arrives) 
 }
 
 TEST(session, sends_many_ranges_of_data_in_order) {
-  // More vectors than one write takes: pages that are not adjacent need one each.
+  // More vectors than fit into one write: pages that are not adjacent need one each.
   session_rig rig(held({.pages = 2048}));
   std::vector<std::optional<blk::lease>> every_other;
   std::vector<std::optional<blk::lease>> between;
@@ -151,7 +151,7 @@ TEST(session, discards_the_payload_of_a_refused_write) {
   }
 }
 
-TEST(session, discards_the_payload_of_a_refused_write_wherever_it_is_split) {
+TEST(session, discards_the_payload_of_a_refused_write_split_at_any_byte) {
   const auto whole = write_request(1, 1024 * kib, request({nbd_command::trim, 9})) +
                      request({nbd_command::flush, 2});
   for (std::size_t split = 1; split < whole.size(); ++split) {

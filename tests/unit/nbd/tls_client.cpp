@@ -11,7 +11,7 @@ namespace xenpv::nbd::test {
 tls_client::tls_client(tls_client_options options)
     : options_(std::move(options)), context_(SSL_CTX_new(TLS_client_method())) {
   auto* const ctx = context_.get();
-  // Allows versions and ciphers that are too old or too weak: the server has to refuse them.
+  // Allow outdated versions and weak ciphers: the server must refuse them.
   SSL_CTX_set_security_level(ctx, 0);
   SSL_CTX_set_min_proto_version(ctx, options_.version);
   SSL_CTX_set_max_proto_version(ctx, options_.version);
@@ -44,7 +44,7 @@ unsigned tls_client::give_key(SSL* ssl, const char*, char* name, unsigned name_s
 
 bool tls_client::shake_hands(tls_engine& server) {
   auto server_status = tls_engine::status::needs_input;
-  // More flights than any handshake has.
+  // More flights than any handshake needs.
   for (int flight = 0; flight < 8; ++flight) {
     const bool is_done = SSL_do_handshake(ssl_.get()) == 1;
     exchange(server);

@@ -1,4 +1,4 @@
-// A TLS client without a socket, the peer of a tls_engine. It uses OpenSSL as well.
+// A TLS client without a socket, based on OpenSSL: the peer of a tls_engine.
 #pragma once
 
 #include <string>
@@ -23,7 +23,7 @@ class tls_client {
 
   /// Runs the handshake on both sides. Returns true if both complete it.
   bool shake_hands(tls_engine& server);
-  /// Transfers the pending output of both sides, to the server `at_once` bytes at a time.
+  /// Transfers the pending output of both sides; to the server, in parts of `at_once` bytes.
   void exchange(tls_engine& server, std::size_t at_once = ~std::size_t{0});
 
   void write(std::string_view text);

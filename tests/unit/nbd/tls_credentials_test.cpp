@@ -1,4 +1,4 @@
-// Keys and certificates are read at start. Errors are reported then, with the name of the file.
+// Keys and certificates are read at start; errors are reported then, with the name of the file.
 #include "xenpv/nbd/tls_credentials.hpp"
 
 #include <gmock/gmock.h>
@@ -17,7 +17,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-/// Returns the message that `function` throws, with DIR in place of the directory's name.
+/// Returns the message that `function` throws, with the directory name replaced by DIR.
 template <class Function>
 std::string refusal(const tls_pki& pki, Function function) {
   try {
@@ -46,13 +46,13 @@ std::string warnings_of_certificates(const tls_pki& pki) {
   return testing::internal::GetCapturedStderr();
 }
 
-TEST(tls_credentials, accepts_good_certificates_silently) {
+TEST(tls_credentials, accepts_valid_certificates_without_warnings) {
   const tls_pki pki;
   EXPECT_EQ(warnings_of_certificates(pki), "");
   EXPECT_EQ(refusal_of_certificates(pki, true), "nothing");
 }
 
-TEST(tls_credentials, names_the_file_that_is_missing) {
+TEST(tls_credentials, reports_a_missing_file) {
   for (const std::string name : {"server-cert.pem", "server-key.pem"}) {
     const tls_pki pki;
     std::filesystem::remove(pki.path(name));
@@ -72,7 +72,7 @@ TEST(tls_credentials, needs_the_authority_only_to_verify_clients) {
             "certificates)");
 }
 
-TEST(tls_credentials, names_the_file_that_is_not_pem) {
+TEST(tls_credentials, reports_a_file_that_is_not_pem) {
   const tls_pki pki;
   for (const std::string name :
        {"ca-crl.pem", "ca-cert.pem", "server-key.pem", "server-cert.pem"}) {
@@ -85,26 +85,24 @@ TEST(tls_credentials, refuses_a_key_of_another_certificate) {
   tls_pki pki;
   std::filesystem::copy_file(pki.path("client-key.pem"), pki.path("server-key.pem"),
                              std::filesystem::copy_options::overwrite_existing);
-  EXPECT_EQ(refusal_of_certificates(pki),
-            "DIR/server-key.pem: it is not the key of server-cert.pem");
+  EXPECT_EQ(refusal_of_certificates(pki), "DIR/server-key.pem: does not match server-cert.pem");
 }
 
-TEST(tls_credentials, refuses_a_key_of_another_kind) {
+TEST(tls_credentials, refuses_a_key_of_another_type) {
   const tls_pki pki;
   const test::key_ptr key(EVP_RSA_gen(2048));
   const bio_ptr file(BIO_new_file(pki.path("server-key.pem").c_str(), "w"));
   PEM_write_bio_PrivateKey(file.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr);
   BIO_flush(file.get());
-  EXPECT_EQ(refusal_of_certificates(pki),
-            "DIR/server-key.pem: it is not the key of server-cert.pem");
+  EXPECT_EQ(refusal_of_certificates(pki), "DIR/server-key.pem: does not match server-cert.pem");
 }
 
 TEST(tls_credentials, refuses_a_key_with_a_passphrase) {
   const tls_pki pki;
   pki.lock_key("server");
   EXPECT_EQ(refusal_of_certificates(pki),
-            "DIR/server-key.pem: it has a passphrase; openssl pkey -in FILE -out server-key.pem "
-            "removes it");
+            "DIR/server-key.pem: it has a passphrase; remove it with openssl pkey -in FILE "
+            "-out server-key.pem");
 }
 
 TEST(tls_credentials, warns_of_a_key_that_others_can_read) {
@@ -112,13 +110,12 @@ TEST(tls_credentials, warns_of_a_key_that_others_can_read) {
   const auto name = pki.path("server-key.pem");
   for (const auto mode : {0640, 0604}) {
     std::filesystem::permissions(name, static_cast<std::filesystem::perms>(mode));
-    EXPECT_EQ(
-        warnings_of_certificates(pki),
-        "xenpv: warning: " + name + ": others can read this key; chmod 600 keeps it secret\n");
+    EXPECT_EQ(warnings_of_certificates(pki),
+              "xenpv: warning: " + name + ": readable by other users; run chmod 600\n");
   }
 }
 
-TEST(tls_credentials, warns_of_certificates_that_clients_will_refuse) {
+TEST(tls_credentials, warns_of_certificates_that_clients_will_reject) {
   tls_pki pki;
   const auto begin = "xenpv: warning: " + pki.directory() +
                      "/server-cert.pem: clients with this ca-cert.pem will reject it: ";
@@ -144,15 +141,15 @@ TEST(tls_credentials, lists_the_users_of_a_key_file) {
   EXPECT_TRUE(tls_credentials::from_certificates(pki.directory(), false)->users().empty());
 }
 
-TEST(tls_credentials, names_file_and_line_of_a_bad_key) {
+TEST(tls_credentials, reports_the_file_and_line_of_an_invalid_key) {
   const tls_pki pki;
   EXPECT_EQ(refusal_of_keys(pki),
             "read DIR/keys.psk: no such file or directory (psktool -u USER -p DIR/keys.psk creates "
             "it)");
   pki.write("keys.psk", "");
   EXPECT_EQ(refusal_of_keys(pki),
-            "DIR/keys.psk: invalid argument (it has no users; psktool -u USER -p DIR/keys.psk adds "
-            "one)");
+            "DIR/keys.psk: invalid argument (no users; add one with psktool -u USER -p "
+            "DIR/keys.psk)");
   pki.write("keys.psk", "bob:12");
   EXPECT_EQ(refusal_of_keys(pki),
             "DIR/keys.psk:1: invalid argument (the key is too short: 16 bytes or more, 32 digits)");
@@ -166,9 +163,9 @@ TEST(tls_credentials, warns_of_a_key_file_that_others_can_read) {
   std::filesystem::permissions(pki.path("keys.psk"), std::filesystem::perms(0644));
   testing::internal::CaptureStderr();
   (void)tls_credentials::from_psk_file(pki.path("keys.psk"));
-  EXPECT_EQ(testing::internal::GetCapturedStderr(),
-            "xenpv: warning: " + pki.path("keys.psk") +
-                ": others can read this key; chmod 600 keeps it secret\n");
+  EXPECT_EQ(
+      testing::internal::GetCapturedStderr(),
+      "xenpv: warning: " + pki.path("keys.psk") + ": readable by other users; run chmod 600\n");
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ struct tls_server {
     credentials = tls_credentials::from_psk_file(pki.path("keys.psk"));
     return *this;
   }
-  /// The problem logged for a refused client, with DIR in place of the directory's name; "" if the
+  /// The problem logged for a refused client, with the directory name replaced by DIR; "" if the
   /// client is accepted.
   [[nodiscard]] std::string problem_with(tls_client_options options) const {
     tls_engine engine(credentials);
@@ -111,7 +111,7 @@ TEST(tls_engine, refuses_versions_older_than_tls_1_2) {
   for (auto* const configured : {&server.with_certificates(), &server.with_keys()})
     for (const int version : {TLS1_VERSION, TLS1_1_VERSION})
       EXPECT_EQ(configured->problem_with({.version = version}),
-                "TLS handshake: unsupported protocol (TLS 1.2 or newer is needed)");
+                "TLS handshake: unsupported protocol (TLS 1.2 or newer is required)");
 }
 
 TEST(tls_engine, names_the_user_that_has_no_key) {
@@ -119,8 +119,8 @@ TEST(tls_engine, names_the_user_that_has_no_key) {
   server.with_keys();
   for (const int version : versions)
     EXPECT_THAT(server.problem_with(with_key("mallory", '1', version)),
-                HasSubstr(" (there is no user 'mallory' in DIR/keys.psk; psktool -u mallory -p "
-                          "DIR/keys.psk adds one; restart the server)"));
+                HasSubstr(" (no user 'mallory' in DIR/keys.psk; add it with psktool -u mallory -p "
+                          "DIR/keys.psk and restart the server)"));
 }
 
 TEST(tls_engine, shows_a_user_name_without_control_characters) {
@@ -147,7 +147,7 @@ TEST(tls_engine, reports_that_a_client_has_no_key_or_only_a_key) {
     EXPECT_THAT(
         keys.problem_with({.version = version}),
         HasSubstr("(the client offers no key; it needs the key of a user in DIR/keys.psk)"));
-    // A TLS 1.3 client that has a key also accepts a certificate, and says so in its hello.
+    // A TLS 1.3 client that has a key also accepts a certificate, and offers both.
     if (version == TLS1_3_VERSION) continue;
     tls_engine engine(certificates.credentials);
     tls_client client(with_key("alice", '1', version));
@@ -228,7 +228,7 @@ TEST(tls_engine, refuses_a_client_whose_certificate_is_revoked) {
       "issue a new one)");
 }
 
-TEST(tls_engine, reports_that_a_client_refuses_its_certificate) {
+TEST(tls_engine, reports_that_a_client_rejects_its_certificate) {
   tls_server server;
   const tls_pki other("another CA");
   const tls_pki namesake;
@@ -239,7 +239,7 @@ TEST(tls_engine, reports_that_a_client_refuses_its_certificate) {
         StartsWith("TLS handshake: tlsv1 alert unknown ca (the client does not trust the CA "
                    "of DIR/server-cert.pem"));
     EXPECT_THAT(server.problem_with({.version = version, .trusts = &namesake}),
-                StartsWith("TLS handshake: tlsv1 alert decrypt error (the client refuses "
+                StartsWith("TLS handshake: tlsv1 alert decrypt error (the client rejects "
                            "DIR/server-cert.pem"));
   }
   server.pki.issue("server", {"localhost", "serverAuth", -10, -1});
@@ -269,8 +269,8 @@ TEST(tls_engine, reports_that_the_input_is_not_tls) {
     std::memcpy(space.data(), bytes.data(), bytes.size());
     engine.input_received(bytes.size());
     EXPECT_EQ(engine.shake_hands(), status::failed);
-    EXPECT_THAT(engine.problem(), HasSubstr("(the client did not send TLS)")) << hex(bytes);
-    EXPECT_EQ(engine.shake_hands(), status::failed) << "and stays failed";
+    EXPECT_THAT(engine.problem(), HasSubstr("(the client does not use TLS)")) << hex(bytes);
+    EXPECT_EQ(engine.shake_hands(), status::failed) << "it stays failed";
   }
 }
 
@@ -316,7 +316,7 @@ TEST_P(established_tls, reads_many_records_at_once) {
   EXPECT_EQ(got.substr(0, read.count), all);
 }
 
-TEST_P(established_tls, reads_a_record_that_comes_byte_by_byte) {
+TEST_P(established_tls, reads_a_record_that_arrives_byte_by_byte) {
   client_.write("slowly");
   const auto bytes = client_.take_output();
   for (const char byte : bytes) {
@@ -403,7 +403,7 @@ TEST(established_tls_1_3, fails_on_a_client_that_only_requests_key_updates) {
     result = engine.read({&byte, 1}).then;
   }
   EXPECT_EQ(result, status::failed);
-  EXPECT_EQ(engine.problem(), "TLS: the client keeps requesting new keys, but reads no replies");
+  EXPECT_EQ(engine.problem(), "TLS: the client keeps requesting key updates but reads no replies");
 }
 
 }  // namespace

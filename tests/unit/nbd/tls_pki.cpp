@@ -129,7 +129,7 @@ void tls_pki::lock_key(const std::string& owner) const {
   unsigned char passphrase[] = "secret";
   require(key && PEM_write_bio_PrivateKey(open_file(file).get(), key.get(), EVP_aes_128_cbc(),
                                           passphrase, 6, nullptr, nullptr) == 1,
-          "lock a key");
+          "encrypt a key");
 }
 
 std::string hexadecimal_key(char fill, std::size_t size) {

@@ -1,5 +1,5 @@
-// A certificate authority for a test, in a temporary directory that it owns: keys and certificates
-// under the names that NBD servers look for, valid or invalid as the test chooses.
+// A certificate authority for tests, in its own temporary directory: keys and certificates with the
+// file names that NBD servers expect, valid or invalid as required.
 #pragma once
 
 #include <memory>
@@ -22,8 +22,8 @@ struct certificate_options {
 
 class tls_pki {
  public:
-  /// Makes ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem and client-key.pem.
-  /// With `is_intermediate` the authority is signed by a root whose certificate is in no file.
+  /// Creates ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem and client-key.pem. If
+  /// `is_intermediate` is true, the authority is signed by a root whose certificate is not saved.
   explicit tls_pki(const std::string& name = "test CA", bool is_intermediate = false);
   ~tls_pki();
   tls_pki(const tls_pki&) = delete;

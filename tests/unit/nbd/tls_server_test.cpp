@@ -30,7 +30,7 @@ class secure_client {
 
   [[nodiscard]] test_client& plain() { return *plain_; }
 
-  /// From the greeting to the end of the handshake.
+  /// Runs the negotiation from the greeting to the end of the TLS handshake.
   awaitable<void> start() {
     (void)co_await plain_->receive(18);
     co_await plain_->send(flags() + option(nbd_option::starttls));
@@ -61,7 +61,7 @@ class secure_client {
     got_.erase(0, size);
     co_return out;
   }
-  /// One reply of option haggling, as shown_reply() shows it.
+  /// Receives one reply of option haggling and formats it with shown_reply().
   awaitable<std::string> reply() {
     const auto header = co_await receive(20);
     const auto data = co_await receive(number_in(header, 16, 4));
@@ -72,7 +72,7 @@ class secure_client {
     EXPECT_THAT(co_await reply(), ::testing::StartsWith("NBD_OPT_GO: NBD_REP_INFO"));
     EXPECT_EQ(co_await reply(), "NBD_OPT_GO: NBD_REP_ACK");
   }
-  /// Receives all bytes until the server hangs up, and returns whether it sent close_notify before.
+  /// Receives all bytes until the server closes the connection; true: it sent close_notify first.
   awaitable<std::pair<std::string, bool>> rest() {
     tls_.give_input(co_await plain_->rest());
     got_ += tls_.read();
@@ -105,7 +105,8 @@ TEST(tls_server, needs_credentials) {
       FAIL() << "not refused";
     } catch (const failure& problem) {
       EXPECT_STREQ(problem.what(),
-                   "serve over TLS: invalid argument (it needs certificates or pre-shared keys)");
+                   "serve over TLS: invalid argument (certificates or pre-shared keys are "
+                   "required)");
     }
   }
 }
@@ -154,7 +155,7 @@ TEST(tls_server, commits_requests_of_many_records_once) {
   });
 }
 
-TEST(tls_server, forgets_the_negotiation_in_plaintext) {
+TEST(tls_server, discards_the_plaintext_negotiation) {
   const tls_pki pki;
   server_rig(with_tls(pki, tls_mode::on)).run([](server_rig& rig) -> awaitable<void> {
     secure_client client(rig.new_client());
@@ -190,7 +191,7 @@ TEST(tls_server, accepts_no_plaintext_after_starttls) {
   });
 }
 
-TEST(tls_server, bounds_the_tls_handshake_by_time) {
+TEST(tls_server, limits_the_duration_of_the_tls_handshake) {
   const tls_pki pki;
   auto settings = with_tls(pki);
   settings.handshake_limit = std::chrono::milliseconds(50);
@@ -233,7 +234,7 @@ TEST(tls_server, answers_requests_in_flight_and_sends_close_notify_when_it_stops
   });
 }
 
-TEST(tls_server, survives_clients_that_vanish_in_the_tls_handshake) {
+TEST(tls_server, survives_clients_that_disconnect_during_the_tls_handshake) {
   const tls_pki pki;
   server_rig(with_tls(pki)).run([](server_rig& rig) -> awaitable<void> {
     const std::array<std::size_t, 4> sizes = {0, 1, 5, 100};

@@ -1,4 +1,4 @@
-// A TLS stream over a socket, as Asio's operations see it.
+// A TLS stream over a socket, used through Asio operations.
 #include "nbd/tls_stream.hpp"
 
 #include <gmock/gmock.h>
@@ -85,7 +85,7 @@ class tls_stream_test : public ::testing::Test {
       context_.run_one_for(std::chrono::seconds(5));
     }
   }
-  /// Runs the server's side until it waits for something.
+  /// Runs the server's side until it has to wait.
   void run_ready() {
     context_.restart();
     context_.poll();
@@ -143,7 +143,7 @@ TEST_F(tls_stream_test, reads_all_bytes_of_many_records) {
   EXPECT_EQ(first + second.substr(0, read.count - first.size()), all);
 }
 
-TEST_F(tls_stream_test, completes_no_read_inside_the_initiating_call) {
+TEST_F(tls_stream_test, completes_no_read_within_the_initiating_function) {
   ASSERT_EQ(shake_hands(), "");
   client_->write("twelve bytes");
   send();
@@ -161,11 +161,11 @@ TEST_F(tls_stream_test, completes_no_read_inside_the_initiating_call) {
   EXPECT_FALSE(nothing.code);
 }
 
-TEST_F(tls_stream_test, loses_nothing_when_a_read_is_cancelled) {
+TEST_F(tls_stream_test, loses_no_data_when_a_read_is_cancelled) {
   ASSERT_EQ(shake_hands(), "");
   client_->write("the whole of it");
   const auto record = client_->take_output();
-  // Without a byte, and with a part of a record, which the socket's own read has taken already.
+  // Without any data, and with a part of a record that has already been read from the socket.
   for (const std::size_t available : {std::size_t{0}, record.size() / 2}) {
     ASSERT_EQ(::send(peer_.get(), record.data(), available, 0), static_cast<ssize_t>(available));
     asio::cancellation_signal signal;
@@ -291,7 +291,7 @@ TEST_F(tls_stream_test, fails_reading_when_the_client_sends_no_tls) {
   EXPECT_EQ(written.code, boost::system::errc::protocol_error);
 }
 
-TEST_F(tls_stream_test, ends_reading_when_the_client_is_gone_without_close_notify) {
+TEST_F(tls_stream_test, ends_reading_when_the_client_disconnects_without_close_notify) {
   ASSERT_EQ(shake_hands(), "");
   peer_.reset();
   std::string bytes(100, '\0');
@@ -301,7 +301,7 @@ TEST_F(tls_stream_test, ends_reading_when_the_client_is_gone_without_close_notif
   EXPECT_EQ(read.code, asio::error::eof);
 }
 
-TEST_F(tls_stream_test, sends_close_notify_at_once) {
+TEST_F(tls_stream_test, sends_close_notify_immediately) {
   ASSERT_EQ(shake_hands(), "");
   stream_->say_goodbye();
   receive();
@@ -329,7 +329,7 @@ TEST_F(tls_stream_test, sends_an_alert_to_a_client_that_fails_in_the_handshake) 
   options.key = unhex(hexadecimal_key('1'));
   options.version = TLS1_2_VERSION;
   client_.emplace(options);
-  EXPECT_THAT(shake_hands(), HasSubstr("there is no user 'mallory'"));
+  EXPECT_THAT(shake_hands(), HasSubstr("no user 'mallory'"));
   stream_->say_goodbye();
   receive();
   EXPECT_EQ(SSL_do_handshake(client_->ssl()), -1);

@@ -202,9 +202,9 @@ TEST(trace_split, matches_each_wake_up_with_the_first_interrupt_after_it_was_due
   const auto parts = split_wakes(
       {{.due = 100ns, .woke = 190ns}, {.due = 200ns, .woke = 230ns}, {.due = 300ns, .woke = 350ns}},
       {50ns, 130ns, 180ns, 210ns, 360ns});
-  EXPECT_EQ(parts.before.count(), 2U);
-  EXPECT_EQ(parts.before.sum(), 30U + 10U);
-  EXPECT_EQ(parts.after.sum(), 60U + 20U);
+  EXPECT_EQ(parts.hypervisor.count(), 2U);
+  EXPECT_EQ(parts.hypervisor.sum(), 30U + 10U);
+  EXPECT_EQ(parts.guest.sum(), 60U + 20U);
   // The interrupt of the third was not traced: the one at 360 came after the wake-up.
   EXPECT_EQ(parts.unmatched, 1U);
 }

@@ -1,4 +1,4 @@
-// The backend's end of a ring against Xen's macros for the frontend, over the same memory.
+// The backend end of a ring, tested against Xen's frontend macros on the same memory.
 #include "xenpv/ring/back_ring.hpp"
 
 #include <gtest/gtest.h>
@@ -30,7 +30,7 @@ class back_ring_test : public ::testing::Test {
   std::uint64_t asked = 0;
 };
 
-TEST_F(back_ring_test, starts_empty_and_leaves_the_ring_as_it_is) {
+TEST_F(back_ring_test, starts_empty_and_does_not_change_the_ring) {
   EXPECT_EQ(back.available(), 0u);
   EXPECT_EQ(back.in_flight(), 0u);
   EXPECT_EQ(memory.xens()->req_prod, 0u);
@@ -49,14 +49,14 @@ TEST_F(back_ring_test, requests_are_taken_in_order) {
   EXPECT_EQ(back.in_flight(), 2u);
 }
 
-TEST_F(back_ring_test, request_does_not_change_after_it_was_taken) {
+TEST_F(back_ring_test, request_does_not_change_after_take) {
   ask(1);
   const auto request = back.take();
   memory.xens()->ring[0].req.id = 666;
   EXPECT_TRUE(test::is_request_of(request, 0));
 }
 
-TEST_F(back_ring_test, response_is_visible_once_it_is_published) {
+TEST_F(back_ring_test, response_is_visible_once_published) {
   ask(2);
   static_cast<void>(back.take());
   static_cast<void>(back.take());
@@ -77,24 +77,24 @@ TEST_F(back_ring_test, event_is_due_when_the_frontend_sleeps) {
   EXPECT_TRUE(back.publish());
 }
 
-TEST_F(back_ring_test, no_event_is_due_while_the_frontend_works) {
+TEST_F(back_ring_test, no_event_is_due_while_the_frontend_is_busy) {
   ask(3);
   back.put(response_of(back.take().id));
   EXPECT_TRUE(back.publish());
   back.put(response_of(back.take().id));
-  EXPECT_FALSE(back.publish()) << "it was notified already and has not looked since";
+  EXPECT_FALSE(back.publish()) << "already notified, and has not checked the ring since";
   static_cast<void>(front.take());
   static_cast<void>(front.take());
   back.put(response_of(back.take().id));
-  EXPECT_FALSE(back.publish()) << "it has not armed again";
+  EXPECT_FALSE(back.publish()) << "not armed again";
 }
 
-TEST_F(back_ring_test, no_event_is_due_when_nothing_was_put) {
+TEST_F(back_ring_test, no_event_is_due_without_new_responses) {
   EXPECT_FALSE(back.publish());
   EXPECT_EQ(memory.xens()->rsp_prod, 0u);
 }
 
-TEST_F(back_ring_test, one_event_is_due_for_a_batch_that_passes_the_event_index_in_its_middle) {
+TEST_F(back_ring_test, one_event_is_due_for_a_batch_that_passes_the_event_index) {
   ask(5);
   memory.xens()->rsp_event = 3;
   back.put(response_of(back.take().id));
@@ -104,7 +104,7 @@ TEST_F(back_ring_test, one_event_is_due_for_a_batch_that_passes_the_event_index_
   EXPECT_TRUE(back.publish());
 }
 
-TEST_F(back_ring_test, changes_of_the_own_index_by_the_peer_are_ignored) {
+TEST_F(back_ring_test, ignores_changes_of_its_own_index_by_the_peer) {
   ask(1);
   memory.xens()->rsp_prod = 900;
   back.put(response_of(back.take().id));
@@ -129,7 +129,7 @@ TEST_F(back_ring_test, does_not_arm_when_a_request_has_arrived) {
   EXPECT_TRUE(back.arm());
 }
 
-TEST_F(back_ring_test, full_ring_is_no_overflow) {
+TEST_F(back_ring_test, full_ring_is_not_an_overflow) {
   ask(32);
   EXPECT_EQ(back.available(), 32u);
   for (int i = 0; i < 32; ++i)
@@ -144,29 +144,29 @@ TEST_F(back_ring_test, more_requests_than_the_ring_holds_are_an_overflow) {
   EXPECT_EQ(back.available(), std::nullopt);
 }
 
-TEST_F(back_ring_test, requests_in_entries_that_await_their_response_are_an_overflow) {
+TEST_F(back_ring_test, requests_in_entries_that_await_a_response_are_an_overflow) {
   ask(32);
   for (int i = 0; i < 32; ++i)
     static_cast<void>(back.take());
   memory.xens()->req_prod = 33;
   EXPECT_EQ(back.available(), std::nullopt);
-  // The response returns the entry to the frontend.
+  // The response frees the entry for the frontend.
   back.put(response_of(0));
   EXPECT_EQ(back.available(), 1u);
 }
 
-TEST_F(back_ring_test, requests_taken_back_are_an_overflow) {
+TEST_F(back_ring_test, request_index_that_moves_back_is_an_overflow) {
   ask(3);
   for (int i = 0; i < 3; ++i)
     static_cast<void>(back.take());
-  // Xen's own check accepts this, because it is within the size of the ring; its count is then
-  // limited to the remaining entries. Without either there would be four thousand million requests.
+  // Xen's own check accepts this index, because it is within the size of the ring, and then limits
+  // its count to the remaining entries. Without either limit, there would be four billion requests.
   memory.xens()->req_prod = 2;
   EXPECT_EQ(back.available(), std::nullopt);
-  EXPECT_FALSE(back.arm()) << "an end must not sleep on a broken ring";
+  EXPECT_FALSE(back.arm()) << "must not sleep on a broken ring";
 }
 
-TEST_F(back_ring_test, attaches_to_a_ring_that_is_in_use) {
+TEST_F(back_ring_test, attaches_to_a_ring_in_use) {
   ask(3);
   answer(2);
   blkif_back_ring next(memory.bytes(), blkif_back_ring::start::at_published);
@@ -181,7 +181,7 @@ TEST_F(back_ring_test, attaches_to_a_ring_that_is_in_use) {
     EXPECT_TRUE(test::is_response_of(front.take(), id));
 }
 
-TEST_F(back_ring_test, takes_requests_again_that_its_predecessor_left_unanswered) {
+TEST_F(back_ring_test, takes_requests_that_its_predecessor_left_unanswered) {
   ask(3);
   answer(1);
   static_cast<void>(back.take());
@@ -190,7 +190,7 @@ TEST_F(back_ring_test, takes_requests_again_that_its_predecessor_left_unanswered
   EXPECT_TRUE(test::is_request_of(next.take(), 1));
 }
 
-TEST_F(back_ring_test, attaching_to_more_than_the_ring_holds_is_an_overflow) {
+TEST_F(back_ring_test, attaching_with_too_many_requests_is_an_overflow) {
   memory.xens()->rsp_prod = 10;
   memory.xens()->req_prod = 43;
   blkif_back_ring next(memory.bytes(), blkif_back_ring::start::at_published);
@@ -201,7 +201,7 @@ TEST_F(back_ring_test, attaching_to_more_than_the_ring_holds_is_an_overflow) {
   EXPECT_EQ(next.available(), std::nullopt);
 }
 
-TEST_F(back_ring_test, jump_claims_responses_that_were_not_put) {
+TEST_F(back_ring_test, jump_publishes_responses_that_were_not_added) {
   ask(1);
   answer(1);
   back.jump(40);

@@ -1,4 +1,4 @@
-// The frontend's end of a ring against Xen's macros for the backend, over the same memory.
+// The frontend end of a ring, tested against Xen's backend macros on the same memory.
 #include "xenpv/ring/front_ring.hpp"
 
 #include <gtest/gtest.h>
@@ -31,20 +31,20 @@ class front_ring_test : public ::testing::Test {
   test::xens_back back{memory};
 };
 
-TEST_F(front_ring_test, new_ring_is_as_xen_initialises_it) {
+TEST_F(front_ring_test, new_ring_is_initialised_like_in_xen) {
   EXPECT_EQ(memory.xens()->req_prod, 0u);
   EXPECT_EQ(memory.xens()->req_event, 1u);
   EXPECT_EQ(memory.xens()->rsp_prod, 0u);
   EXPECT_EQ(memory.xens()->rsp_event, 1u);
   const auto rest = memory.bytes().subspan(16);
   EXPECT_TRUE(std::all_of(rest.begin(), rest.end(), [](std::byte b) { return b == std::byte{}; }))
-      << "the peer must not see earlier contents of the pages";
+      << "the peer must not see the previous contents of the pages";
   EXPECT_EQ(front.free(), 32u);
   EXPECT_EQ(front.in_flight(), 0u);
   EXPECT_EQ(front.available(), 0u);
 }
 
-TEST_F(front_ring_test, request_is_visible_once_it_is_published) {
+TEST_F(front_ring_test, request_is_visible_once_published) {
   front.put(request_of(5));
   front.put(request_of(6));
   EXPECT_EQ(back.available(), 0u);
@@ -81,22 +81,22 @@ TEST_F(front_ring_test, event_is_due_when_the_backend_sleeps) {
   EXPECT_TRUE(front.publish());
 }
 
-TEST_F(front_ring_test, no_event_is_due_while_the_backend_works) {
+TEST_F(front_ring_test, no_event_is_due_while_the_backend_is_busy) {
   front.put(request_of(0));
   EXPECT_TRUE(front.publish());
   front.put(request_of(1));
-  EXPECT_FALSE(front.publish()) << "it was notified already and has not looked since";
+  EXPECT_FALSE(front.publish()) << "already notified, and has not checked the ring since";
   answer(2);
   front.put(request_of(2));
-  EXPECT_FALSE(front.publish()) << "it has not armed again";
+  EXPECT_FALSE(front.publish()) << "not armed again";
 }
 
-TEST_F(front_ring_test, no_event_is_due_when_nothing_was_put) {
+TEST_F(front_ring_test, no_event_is_due_without_new_requests) {
   EXPECT_FALSE(front.publish());
   EXPECT_EQ(memory.xens()->req_prod, 0u);
 }
 
-TEST_F(front_ring_test, one_event_is_due_for_a_batch_that_passes_the_event_index_in_its_middle) {
+TEST_F(front_ring_test, one_event_is_due_for_a_batch_that_passes_the_event_index) {
   memory.xens()->req_event = 3;
   ask(2);
   for (int i = 0; i < 3; ++i)
@@ -104,7 +104,7 @@ TEST_F(front_ring_test, one_event_is_due_for_a_batch_that_passes_the_event_index
   EXPECT_TRUE(front.publish());
 }
 
-TEST_F(front_ring_test, changes_of_the_own_index_by_the_peer_are_ignored) {
+TEST_F(front_ring_test, ignores_changes_of_its_own_index_by_the_peer) {
   ask(2);
   memory.xens()->req_prod = 900;
   front.put(request_of(2));
@@ -127,7 +127,7 @@ TEST_F(front_ring_test, responses_are_taken_in_order) {
   EXPECT_EQ(front.in_flight(), 0u);
 }
 
-TEST_F(front_ring_test, full_ring_has_nothing_free_until_a_response_is_taken) {
+TEST_F(front_ring_test, full_ring_has_no_free_entry_until_a_response_is_taken) {
   ask(32);
   EXPECT_EQ(front.free(), 0u);
   answer(1);
@@ -162,17 +162,17 @@ TEST_F(front_ring_test, arms_for_the_last_of_several_responses) {
   }
 }
 
-TEST_F(front_ring_test, arms_at_a_distance_as_long_as_fewer_have_arrived) {
+TEST_F(front_ring_test, arms_at_a_distance_until_as_many_responses_have_arrived) {
   ask(4);
   answer(2);
-  EXPECT_TRUE(front.arm(3)) << "the third response causes the event";
+  EXPECT_TRUE(front.arm(3)) << "the third response triggers the event";
   back.put(response_of(back.take().id));
   EXPECT_TRUE(back.publish());
   EXPECT_FALSE(front.arm(3)) << "all three have arrived";
   EXPECT_FALSE(front.arm(2));
 }
 
-TEST_F(front_ring_test, responses_to_nothing_are_an_overflow) {
+TEST_F(front_ring_test, responses_without_requests_are_an_overflow) {
   memory.xens()->rsp_prod = 1;
   EXPECT_EQ(front.available(), std::nullopt);
 }
@@ -188,17 +188,17 @@ TEST_F(front_ring_test, more_responses_than_published_requests_are_an_overflow) 
   EXPECT_EQ(front.available(), std::nullopt);
 }
 
-TEST_F(front_ring_test, responses_taken_back_are_an_overflow) {
+TEST_F(front_ring_test, response_index_that_moves_back_is_an_overflow) {
   ask(3);
   answer(2);
   static_cast<void>(front.take());
   static_cast<void>(front.take());
   memory.xens()->rsp_prod = 1;
   EXPECT_EQ(front.available(), std::nullopt);
-  EXPECT_FALSE(front.arm()) << "an end must not sleep on a broken ring";
+  EXPECT_FALSE(front.arm()) << "must not sleep on a broken ring";
 }
 
-TEST_F(front_ring_test, counts_the_requests_put) {
+TEST_F(front_ring_test, counts_added_requests) {
   ask(2);
   front.put(request_of(0));
   EXPECT_EQ(front.requests_put(), 3u);

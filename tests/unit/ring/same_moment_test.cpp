@@ -1,6 +1,6 @@
-// One end publishes at the moment when the other goes to sleep, many times: at least one of them
-// has to notice. Without the full barriers, both ends sometimes miss each other's write, which is a
-// lost wake-up.
+// Repeatedly, one end publishes at the moment when the other end goes to sleep. At least one of
+// them must detect this. Without the full barriers, both ends sometimes miss the write of the
+// other, which is a lost wake-up.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,12 +14,12 @@
 namespace xenpv::ring {
 namespace {
 
-/// Lets two threads wait for each other and continue within some nanoseconds.
+/// Makes two threads wait for each other and continue within some nanoseconds.
 class meeting {
  public:
   void arrive(unsigned side) {
     const auto round = arrived_[side].fetch_add(1) + 1;
-    // Yields in the end, for machines with one CPU.
+    // Eventually yields, for machines with one CPU.
     for (unsigned spins = 0; arrived_[1 - side].load() < round; ++spins)
       if (spins > 2000) std::this_thread::yield();
   }

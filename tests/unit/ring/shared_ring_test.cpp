@@ -27,23 +27,23 @@ TEST(ring_size, is_the_largest_power_of_two_that_fits_after_the_header) {
   EXPECT_EQ(entries_in(64 + 223, 112), 1u);
   EXPECT_EQ(entries_in(64 + 224, 112), 2u);
   EXPECT_EQ(entries_in(64 + 3 * 112, 112), 2u);
-  // Other protocols: a console has no entries, requests of a network device are small.
+  // Other protocols: a console ring has no entries, and requests of a network device are small.
   EXPECT_EQ(entries_in(4096, 12), 256u);
   EXPECT_EQ(entries_in(4096, 8), 256u);
   EXPECT_EQ(entries_in(4096, 4033), 0u);
 }
 
 TEST(ring_passes, is_true_if_the_event_index_is_among_the_added_entries) {
-  EXPECT_FALSE(passes(10, 13, 10)) << "was there before";
-  EXPECT_TRUE(passes(10, 13, 11)) << "the first that was added";
+  EXPECT_FALSE(passes(10, 13, 10)) << "before the first added entry";
+  EXPECT_TRUE(passes(10, 13, 11)) << "the first added entry";
   EXPECT_TRUE(passes(10, 13, 12));
-  EXPECT_TRUE(passes(10, 13, 13)) << "the last that was added";
-  EXPECT_FALSE(passes(10, 13, 14)) << "yet to come";
-  EXPECT_FALSE(passes(10, 10, 10)) << "nothing was added";
+  EXPECT_TRUE(passes(10, 13, 13)) << "the last added entry";
+  EXPECT_FALSE(passes(10, 13, 14)) << "after the last added entry";
+  EXPECT_FALSE(passes(10, 10, 10)) << "no entry added";
   EXPECT_FALSE(passes(10, 10, 11));
 }
 
-TEST(ring_passes, holds_where_indices_wrap) {
+TEST(ring_passes, is_correct_when_indices_wrap) {
   EXPECT_FALSE(passes(0xFFFFFFFE, 1, 0xFFFFFFFE));
   EXPECT_TRUE(passes(0xFFFFFFFE, 1, 0xFFFFFFFF));
   EXPECT_TRUE(passes(0xFFFFFFFE, 1, 0));
@@ -56,14 +56,14 @@ TEST(shared_ring, copies_entries_to_and_from_xens_positions) {
   shared_ring<112> ring(memory.bytes());
   // Index 33 is entry 1 of 32.
   ring.copy_in(33, test::request_of(7), sizeof(wire::blkif_request));
-  // Xen's header declares one entry of an array that is as long as the page allows.
+  // The Xen header declares one entry of an array that extends to the end of the page.
   auto* const entries = &memory.xens()->ring[0];
   EXPECT_EQ((entries + 1)->req.id, 7u);
   (entries + 31)->rsp.id = 9;
   EXPECT_EQ(ring.copy_out<wire::blkif_response>(0xFFFFFFFF).id, 9u);
 }
 
-TEST(shared_ring, writes_only_the_bytes_of_the_entry_s_layout) {
+TEST(shared_ring, writes_only_the_bytes_of_the_layout) {
   test::ring_memory memory;
   shared_ring<112> ring(memory.bytes());
   ring.copy_in(0, wire::blkif_discard_request{}, sizeof(wire::blkif_discard_request));

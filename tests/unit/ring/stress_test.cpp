@@ -1,5 +1,5 @@
-// Both ends of a ring on a thread each, which sleep whenever arm() permits. An end that sleeps and
-// is not notified is a lost wake-up.
+// Both ends of a ring, each on its own thread, sleep whenever arm() permits. If an end sleeps and
+// is not notified, a wake-up was lost.
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -23,7 +23,7 @@ class bell {
     const std::uint64_t one = 1;
     ASSERT_EQ(::write(descriptor_.get(), &one, sizeof one), ssize_t{sizeof one});
   }
-  /// Returns false if no notification came for so long that none is expected any more.
+  /// Returns false if no notification arrived within a time after which none is expected.
   [[nodiscard]] bool wait() {
     pollfd ready{descriptor_.get(), POLLIN, 0};
     if (::poll(&ready, 1, 30'000) != 1) return false;
@@ -57,7 +57,7 @@ void serve(blkif_back_ring& back, line& bells, std::uint64_t total) {
       ASSERT_TRUE(!idle || bells.to_back.wait()) << "the backend was not woken";
       continue;
     }
-    // Answers only some of them, so that the ring is rarely empty.
+    // Answers only some requests, so that the ring is rarely empty.
     for (auto count = 1 + random() % taken.size(); count > 0; --count) {
       std::swap(taken[random() % taken.size()], taken.back());
       back.put(test::response_of(taken.back()));
@@ -74,13 +74,14 @@ void take_all(blkif_front_ring& front, std::uint32_t available, std::vector<bool
     const auto response = front.take();
     ASSERT_TRUE(test::is_response_of(response, response.id));
     ASSERT_LT(response.id, done.size());
-    ASSERT_FALSE(done[response.id]) << response.id << " was answered twice";
+    ASSERT_FALSE(done[response.id]) << response.id << " answered twice";
     done[response.id] = true;
     ++count;
   }
 }
 
-/// Sends `total` requests. With `coalesces`, sleeps until half of those in flight are answered.
+/// Sends `total` requests. With `coalesces`, sleeps until half of the requests in flight are
+/// answered.
 void drive(blkif_front_ring& front, line& bells, std::uint64_t total, bool coalesces) {
   std::mt19937 random(1);
   std::vector<bool> done(total, false);
@@ -131,7 +132,7 @@ INSTANTIATE_TEST_SUITE_P(loads, ring_of_two_threads,
                                            load{"sixteen_pages", 4, 0xFFFF8000, true}),
                          [](const auto& instance) { return instance.param.name; });
 
-/// Sends one request at a time, so that each end sleeps for each request.
+/// Sends one request after the other, so that each end sleeps for each request.
 void drive_in_turns(blkif_front_ring& front, line& bells, std::uint64_t total) {
   for (std::uint64_t id = 0; id < total; ++id) {
     front.put(test::request_of(id));

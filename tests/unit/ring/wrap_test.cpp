@@ -1,5 +1,5 @@
-// Random traffic, with indices that wrap, over two rings at once: one with an end of this library,
-// one with Xen's ends only. All results and the shared headers must be equal.
+// Random traffic with wrapping indices over two rings in parallel: one with an end of this library,
+// one with two Xen ends. All results and the shared headers must be equal.
 #include <gtest/gtest.h>
 
 #include <optional>
@@ -36,7 +36,7 @@ class pair {
     return front_.publish();
   }
   std::uint32_t requests() { return count(back_.available()); }
-  /// Takes `count` requests, whose ids start at `first_id`.
+  /// Takes `count` requests with consecutive IDs from `first_id`.
   void take_requests(std::uint64_t first_id, std::uint32_t count) {
     for (std::uint32_t i = 0; i < count; ++i)
       ASSERT_TRUE(test::is_request_of(back_.take(), first_id + i));
@@ -134,7 +134,7 @@ class wrapping_ring : public ::testing::TestWithParam<start> {
   void compare(Ours ours, Xens xens) {
     std::mt19937 random(20260101 + GetParam().page_order);
     traffic_counts n;
-    // Long enough to wrap, and to reach often an empty ring, where an end sleeps.
+    // Long enough to wrap, and to empty the ring often enough that an end sleeps.
     while (n.done < 3000u * entries()) {
       step(random, ours, xens, n);
       if (HasFatalFailure()) break;

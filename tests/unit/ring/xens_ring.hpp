@@ -1,8 +1,8 @@
-// The two ends of a block ring made with Xen's own header (xen/io/ring.h), as a reference for those
-// of this library; and memory for rings.
+// The two ends of a block ring built with the Xen header (xen/io/ring.h), as a reference for the
+// ends of this library; and memory for rings.
 #pragma once
 
-// The first version whose users define the barriers.
+// The first version that leaves the definition of the barriers to its users.
 #define __XEN_INTERFACE_VERSION__ 0x00030208
 #include <xen/xen.h>
 
@@ -42,7 +42,7 @@ class ring_memory {
   std::vector<page> pages_;
 };
 
-// The macros are C: they compare and convert as C does.
+// The macros are written in C and use its implicit conversions.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic"
 #pragma GCC diagnostic ignored "-Wconversion"
@@ -80,7 +80,7 @@ class xens_front {
     ++ring_.rsp_cons;
     return response;
   }
-  /// Returns true if there is nothing to do and the next response causes an event.
+  /// Returns true if no response is available and the next one causes an event.
   [[nodiscard]] bool arm() {
     bool work_to_do = false;
     RING_FINAL_CHECK_FOR_RESPONSES(&ring_, work_to_do);
@@ -129,7 +129,7 @@ class xens_back {
 
 #pragma GCC diagnostic pop
 
-/// A request whose fields all depend on its id.
+/// A request in which all fields depend on its ID.
 inline wire::blkif_request request_of(std::uint64_t id) {
   wire::blkif_request request{};
   request.operation = static_cast<std::uint8_t>(id);

@@ -18,7 +18,7 @@ void PrintTo(const device_case& item, std::ostream* out) {
 
 class virtual_device : public ::testing::TestWithParam<device_case> {};
 
-TEST_P(virtual_device, has_the_number_of_xen_vbd_interface) {
+TEST_P(virtual_device, follows_xen_vbd_interface) {
   const auto number = wire::parse_virtual_device(GetParam().name);
   ASSERT_TRUE(number) << number.error().text;
   EXPECT_EQ(*number, GetParam().number);
@@ -44,7 +44,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 class no_virtual_device : public ::testing::TestWithParam<std::string> {};
 
-TEST_P(no_virtual_device, is_refused_by_name) {
+TEST_P(no_virtual_device, is_rejected) {
   const auto number = wire::parse_virtual_device(GetParam());
   ASSERT_FALSE(number);
   EXPECT_EQ(number.error().text,
@@ -116,7 +116,7 @@ void PrintTo(const flag_case& item, std::ostream* out) {
 
 class disk_flag : public ::testing::TestWithParam<flag_case> {};
 
-TEST_P(disk_flag, changes_its_own_member_only) {
+TEST_P(disk_flag, changes_only_its_own_member) {
   const auto plain = parse_disk_spec("xvda,memory=1M");
   const auto flagged = parse_disk_spec("xvda,memory=1M," + std::string(GetParam().keyword));
   ASSERT_TRUE(plain);
@@ -140,7 +140,7 @@ INSTANTIATE_TEST_SUITE_P(flags, disk_flag,
                                            flag_case{"volatile", &disk_spec::volatile_cache, true},
                                            flag_case{"vdi", &disk_spec::vdi, true}));
 
-TEST(parse_disk_spec, accepts_the_bounds_of_every_limit) {
+TEST(parse_disk_spec, accepts_the_bounds_of_every_range) {
   const auto low = parse_disk_spec("xvda,memory=512,queues=1,order=0,indirect=0");
   ASSERT_TRUE(low) << low.error().text;
   EXPECT_EQ(low->queues, 1U);
@@ -153,7 +153,7 @@ TEST(parse_disk_spec, accepts_the_bounds_of_every_limit) {
   EXPECT_EQ(high->indirect, 4096U);
 }
 
-TEST(parse_disk_spec, leaves_the_size_of_a_file_to_the_file) {
+TEST(parse_disk_spec, leaves_the_size_of_a_file_unset) {
   const auto disk = parse_disk_spec("xvda,file=/var/lib/a=b.img,sector=4096");
   ASSERT_TRUE(disk) << disk.error().text;
   EXPECT_EQ(disk->store, disk_store::file);
@@ -188,7 +188,7 @@ void PrintTo(const error_case& item, std::ostream* out) {
 
 class bad_disk_spec : public ::testing::TestWithParam<error_case> {};
 
-TEST_P(bad_disk_spec, is_refused_with_the_part_that_is_wrong) {
+TEST_P(bad_disk_spec, is_rejected_with_the_invalid_part) {
   const auto disk = parse_disk_spec(GetParam().text);
   ASSERT_FALSE(disk) << GetParam().text;
   EXPECT_EQ(disk.error().text, GetParam().message);
@@ -219,11 +219,12 @@ INSTANTIATE_TEST_SUITE_P(
         error_case{"xvdb,memory", "option 'memory': invalid argument (expected memory=...)"},
         error_case{"xvdb,memory=1M,queues",
                    "option 'queues': invalid argument (expected queues=...)"},
-        error_case{"xvdb,memory=1M,ro,ro", "option 'ro': invalid argument (ro is given twice)"},
+        error_case{"xvdb,memory=1M,ro,ro",
+                   "option 'ro': invalid argument (ro may be given only once)"},
         error_case{"xvdb,memory=1M,memory=2M",
-                   "option 'memory=2M': invalid argument (memory is given twice)"},
+                   "option 'memory=2M': invalid argument (memory may be given only once)"},
         error_case{"xvdb,memory=1M,sector=512,sector=512",
-                   "option 'sector=512': invalid argument (sector is given twice)"},
+                   "option 'sector=512': invalid argument (sector may be given only once)"},
         error_case{"xvdb,memory=1M,file=/a",
                    "option 'file=/a': invalid argument (a disk accepts only one of memory=, "
                    "file= and null=)"},

@@ -38,24 +38,24 @@ class event_channels_test : public testing::Test, protected simulated_tables {
   }
 };
 
-TEST_F(event_channels_test, lowest_free_port_after_the_kernels_ports_is_given_first) {
+TEST_F(event_channels_test, allocates_the_lowest_port_above_the_kernel_ports) {
   const auto handle = open(slot_1);
   const auto first = events.bind_unbound(handle.id, domid_0).value();
   const auto second = events.bind_unbound(handle.id, domid_0).value();
-  EXPECT_EQ(first, 8U);  // xenstore, console and five of one vCPU come before
+  EXPECT_EQ(first, 8U);  // after xenstore, console and five ports of one vCPU
   EXPECT_EQ(second, 9U);
   ASSERT_TRUE(events.unbind(handle.id, first, 0));
   EXPECT_EQ(events.bind_unbound(handle.id, domid_0).value(), first);
 }
 
-TEST_F(event_channels_test, bind_fails_with_no_space_when_all_channels_are_used) {
+TEST_F(event_channels_test, bind_fails_with_no_space_when_all_ports_are_in_use) {
   const auto handle = open(slot_1);
   for (std::uint32_t port = 8; port <= max_channels; ++port)
     ASSERT_TRUE(events.bind_unbound(handle.id, domid_0));
   EXPECT_EQ(events.bind_unbound(handle.id, domid_0).error(), std::errc::no_space_on_device);
 }
 
-TEST_F(event_channels_test, fresh_interdomain_port_is_pending_once_on_the_binding_side_only) {
+TEST_F(event_channels_test, new_interdomain_port_is_pending_once_on_the_binding_side_only) {
   const auto guest = open(slot_1);
   const auto backend = open(slot_0);
   const auto waiting = events.bind_unbound(guest.id, domid_0).value();
@@ -64,7 +64,7 @@ TEST_F(event_channels_test, fresh_interdomain_port_is_pending_once_on_the_bindin
   EXPECT_THAT(read_ports(guest.reader), IsEmpty());
 }
 
-TEST_F(event_channels_test, event_reaches_the_other_end_once_until_unmasked) {
+TEST_F(event_channels_test, event_is_delivered_once_until_unmasked) {
   const auto c = connect();
   send(slot_0, c.backend_port);
   send(slot_0, c.backend_port);
@@ -72,12 +72,12 @@ TEST_F(event_channels_test, event_reaches_the_other_end_once_until_unmasked) {
   EXPECT_THAT(read_ports(c.guest.reader), ElementsAre(c.guest_port));
   unmask(c.guest, c.guest_port);
   EXPECT_THAT(read_ports(c.guest.reader), ElementsAre(c.guest_port))
-      << "two notifications while masked are latched as one event";
+      << "two notifications while masked become one event";
   unmask(c.guest, c.guest_port);
   EXPECT_THAT(read_ports(c.guest.reader), IsEmpty());
 }
 
-TEST_F(event_channels_test, unmask_of_a_port_that_is_not_masked_changes_nothing) {
+TEST_F(event_channels_test, unmask_of_an_unmasked_port_has_no_effect) {
   const auto c = connect();
   unmask(c.guest, c.guest_port);
   EXPECT_THAT(read_ports(c.guest.reader), IsEmpty());
@@ -85,7 +85,7 @@ TEST_F(event_channels_test, unmask_of_a_port_that_is_not_masked_changes_nothing)
   EXPECT_THAT(read_ports(c.guest.reader), ElementsAre(c.guest_port));
 }
 
-TEST_F(event_channels_test, unmask_through_another_handle_changes_nothing) {
+TEST_F(event_channels_test, unmask_through_another_handle_has_no_effect) {
   const auto c = connect();
   const auto other = open(slot_1);
   send(slot_0, c.backend_port);
@@ -102,7 +102,7 @@ TEST_F(event_channels_test, event_to_an_unconnected_port_is_dropped) {
   EXPECT_THAT(read_ports(handle.reader), IsEmpty());
 }
 
-TEST_F(event_channels_test, interdomain_bind_is_refused_where_xen_refuses_it) {
+TEST_F(event_channels_test, interdomain_bind_fails_like_on_xen) {
   const auto guest = open(slot_1);
   const auto backend = open(slot_0);
   const auto for_another_domain = events.bind_unbound(guest.id, domid{7}).value();
@@ -116,10 +116,10 @@ TEST_F(event_channels_test, interdomain_bind_is_refused_where_xen_refuses_it) {
   ASSERT_TRUE(events.bind_interdomain(backend.id, domain_1, waiting));
   EXPECT_EQ(events.bind_interdomain(backend.id, domain_1, waiting).error(),
             std::errc::invalid_argument)
-      << "it is connected already";
+      << "already connected";
 }
 
-TEST_F(event_channels_test, closing_one_end_leaves_the_other_waiting_for_the_same_domain) {
+TEST_F(event_channels_test, closing_one_end_leaves_the_other_end_unbound) {
   const auto c = connect();
   ASSERT_TRUE(events.unbind(c.backend.id, c.backend_port, 0));
   send(slot_1, c.guest_port);
@@ -131,7 +131,7 @@ TEST_F(event_channels_test, closing_one_end_leaves_the_other_waiting_for_the_sam
   EXPECT_THAT(read_ports(c.backend.reader), ElementsAre(*again));
 }
 
-TEST_F(event_channels_test, virq_is_bound_once_and_the_timer_never) {
+TEST_F(event_channels_test, virq_can_be_bound_only_once_and_the_timer_never) {
   const auto handle = open(slot_1);
   const auto port = events.bind_virq(handle.id, 1).value();
   EXPECT_EQ(events.bind_virq(handle.id, 1).error(), std::errc::file_exists);
@@ -139,10 +139,10 @@ TEST_F(event_channels_test, virq_is_bound_once_and_the_timer_never) {
   EXPECT_EQ(events.bind_virq(handle.id, 24).error(), std::errc::invalid_argument);
   events.raise_virq(slot_1, 1);
   EXPECT_THAT(read_ports(handle.reader), ElementsAre(port));
-  EXPECT_TRUE(events.bind_virq(open(slot_0).id, 1)) << "another domain has its own";
+  EXPECT_TRUE(events.bind_virq(open(slot_0).id, 1)) << "each domain has its own VIRQs";
 }
 
-TEST_F(event_channels_test, unbind_is_refused_for_unbound_ports_and_those_of_another_handle) {
+TEST_F(event_channels_test, unbind_fails_for_unbound_ports_and_ports_of_other_handles) {
   const auto own = open(slot_1);
   const auto other = open(slot_1);
   const auto port = events.bind_unbound(own.id, domid_0).value();
@@ -153,7 +153,7 @@ TEST_F(event_channels_test, unbind_is_refused_for_unbound_ports_and_those_of_ano
   EXPECT_EQ(events.unbind(own.id, port, 0).error(), std::errc::not_connected);
 }
 
-TEST_F(event_channels_test, restricted_handle_may_only_bind_interdomain_to_that_domain) {
+TEST_F(event_channels_test, restricted_handle_can_only_bind_to_that_domain) {
   const auto guest = open(slot_1);
   const auto handle = open(slot_0);
   const auto waiting = events.bind_unbound(guest.id, domid_0).value();
@@ -166,7 +166,7 @@ TEST_F(event_channels_test, restricted_handle_may_only_bind_interdomain_to_that_
   EXPECT_TRUE(events.bind_interdomain(handle.id, domain_1, waiting));
 }
 
-TEST_F(event_channels_test, last_reference_is_the_last_duplicate) {
+TEST_F(event_channels_test, duplicates_keep_the_handle_open) {
   auto handle = open(slot_1);
   auto copy = unique_fd::duplicate(handle.reader.get());
   handle.reader.reset();
@@ -175,7 +175,7 @@ TEST_F(event_channels_test, last_reference_is_the_last_duplicate) {
   EXPECT_TRUE(events.is_last_reference_closed(handle.id));
 }
 
-TEST_F(event_channels_test, release_frees_ports_and_reuse_gets_a_new_generation) {
+TEST_F(event_channels_test, release_frees_the_ports_and_reuse_changes_the_generation) {
   const auto before = events.port_count(slot_1);
   const auto handle = open(slot_1);
   ASSERT_TRUE(events.bind_unbound(handle.id, domid_0));
@@ -185,7 +185,7 @@ TEST_F(event_channels_test, release_frees_ports_and_reuse_gets_a_new_generation)
   EXPECT_NE(open(slot_1).id.generation, handle.id.generation);
 }
 
-TEST_F(event_channels_test, resume_makes_old_ports_dead_and_reuses_their_numbers) {
+TEST_F(event_channels_test, resume_invalidates_ports_and_reuses_their_numbers) {
   const auto c = connect();
   const auto idle = open(slot_1);
   events.resume_domain(slot_1, domid{5}, 1);
@@ -218,7 +218,7 @@ TEST_F(event_channels_test, releasing_a_stale_handle_without_ports_is_harmless) 
   EXPECT_THAT(events.bugs(), IsEmpty());
 }
 
-TEST_F(event_channels_test, late_release_of_a_stale_handle_unbinds_the_numbers_new_owner) {
+TEST_F(event_channels_test, late_release_of_a_stale_handle_unbinds_reused_port_numbers) {
   const auto c = connect();
   events.resume_domain(slot_1, domid{5}, 1);
   const auto fresh = open(slot_1);
@@ -237,7 +237,7 @@ TEST_F(event_channels_test, unbind_through_a_stale_handle_triggers_the_kernel_bu
   EXPECT_EQ(events.bugs()[0].process, 99);
 }
 
-TEST_F(event_channels_test, adopted_descriptor_names_its_handle_within_its_own_domain_only) {
+TEST_F(event_channels_test, adopt_finds_handles_of_the_same_domain_only) {
   const auto handle = open(slot_1);
   struct stat facts {};
   ASSERT_EQ(::fstat(handle.reader.get(), &facts), 0);
@@ -261,7 +261,7 @@ TEST_F(event_channels_test, lost_events_never_arrive) {
   EXPECT_EQ(state->lose.hit, 5U);
 }
 
-TEST_F(event_channels_test, doubled_events_arrive_again_after_the_unmask) {
+TEST_F(event_channels_test, doubled_events_arrive_again_after_unmask) {
   const auto c = connect();
   state->duplicate.whole = 1;
   state->duplicate.part = 1;
@@ -271,7 +271,7 @@ TEST_F(event_channels_test, doubled_events_arrive_again_after_the_unmask) {
   EXPECT_THAT(read_ports(c.guest.reader), ElementsAre(c.guest_port));
 }
 
-TEST_F(event_channels_test, delayed_events_are_sent_later_by_the_caller) {
+TEST_F(event_channels_test, delayed_events_are_left_to_the_caller) {
   const auto c = connect();
   state->delay.whole = 1;
   state->delay.part = 1;

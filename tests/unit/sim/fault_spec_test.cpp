@@ -13,7 +13,7 @@ fault_switches parsed(std::string_view text) {
   return switches;
 }
 
-TEST(fault_spec, each_name_sets_its_own_switch) {
+TEST(fault_spec, each_name_sets_one_switch) {
   EXPECT_EQ(parsed("event-lost=1/10").event_lost, (ratio{1, 10}));
   EXPECT_EQ(parsed("event-doubled=2/3").event_doubled, (ratio{2, 3}));
   EXPECT_EQ(parsed("grant-refused=1/2").grant_refused, (ratio{1, 2}));
@@ -23,14 +23,14 @@ TEST(fault_spec, each_name_sets_its_own_switch) {
   EXPECT_EQ(parsed("store-vanish=100").store_vanish_after, 100U);
 }
 
-TEST(fault_spec, delay_affects_every_event_unless_a_ratio_follows) {
+TEST(fault_spec, delay_affects_every_event_without_a_ratio) {
   EXPECT_EQ(parsed("event-delayed=5ms").event_delayed, (ratio{1, 1}));
   EXPECT_EQ(parsed("event-delayed=5ms").event_delay, 5ms);
   EXPECT_EQ(parsed("event-delayed=1s:1/4").event_delayed, (ratio{1, 4}));
   EXPECT_EQ(parsed("event-delayed=1s:1/4").event_delay, 1s);
 }
 
-TEST(fault_spec, none_switches_everything_off) {
+TEST(fault_spec, none_clears_all_faults) {
   fault_switches switches;
   parse_fault("event-lost=1/2", switches).value();
   parse_fault("store-slow=1s", switches).value();
@@ -39,7 +39,7 @@ TEST(fault_spec, none_switches_everything_off) {
   EXPECT_EQ(switches.store_delay, 0ns);
 }
 
-TEST(fault_spec, invalid_faults_are_named_and_change_nothing) {
+TEST(fault_spec, rejects_invalid_faults_without_effect) {
   struct bad {
     const char* text;
     const char* message;

@@ -47,7 +47,7 @@ TEST_F(grant_tables_test, references_are_distinct_unordered_and_above_the_reserv
   EXPECT_FALSE(ascending);
 }
 
-TEST_F(grant_tables_test, limit_counts_all_shares_of_the_domain_until_they_end) {
+TEST_F(grant_tables_test, limit_covers_all_shares_of_the_domain) {
   const auto first = share(40);
   EXPECT_EQ(grants.share(slot_1, domid_0, 25, true, limit).error(), std::errc::no_space_on_device);
   EXPECT_EQ(grants.shared_page_count(slot_1), 40U);
@@ -55,21 +55,21 @@ TEST_F(grant_tables_test, limit_counts_all_shares_of_the_domain_until_they_end) 
   EXPECT_TRUE(grants.share(slot_1, domid_0, limit, true, limit));
 }
 
-TEST_F(grant_tables_test, share_of_no_pages_is_refused) {
+TEST_F(grant_tables_test, rejects_a_share_of_zero_pages) {
   EXPECT_EQ(grants.share(slot_1, domid_0, 0, true, limit).error(), std::errc::invalid_argument);
 }
 
-TEST_F(grant_tables_test, page_is_zero_when_it_is_shared_again) {
+TEST_F(grant_tables_test, reused_page_is_zeroed) {
   const auto first = share(1);
   const auto page = grants.pages(first)[0].page;
   write_byte(page, 'A');
   ASSERT_EQ(grants.unshare(first), std::errc{});
   const auto again = share(1);
-  ASSERT_EQ(grants.pages(again)[0].page, page) << "the pool is last in, first out";
+  ASSERT_EQ(grants.pages(again)[0].page, page) << "the pool is LIFO";
   EXPECT_EQ(byte_of(page), 0);
 }
 
-TEST_F(grant_tables_test, map_follows_the_grant_table) {
+TEST_F(grant_tables_test, map_checks_the_grant_table) {
   const auto ref = grants.pages(share(1, false))[0].ref;
   EXPECT_TRUE(map(ref, false));
   EXPECT_EQ(map(ref, true).error(), std::errc::invalid_argument) << "granted read-only";
@@ -89,7 +89,7 @@ TEST_F(grant_tables_test, mapped_page_survives_unshare_and_is_freed_by_the_last_
   const auto two = map(ref, true).value();
   write_byte(page, 'A');
   ASSERT_EQ(grants.unshare(id), std::errc{});
-  EXPECT_EQ(grants.shared_page_count(slot_1), 0U) << "no longer counted against the limit";
+  EXPECT_EQ(grants.shared_page_count(slot_1), 0U) << "must not count against the limit";
   EXPECT_EQ(byte_of(page), 'A');
   EXPECT_NE(grants.pages(share(1))[0].page, page) << "still in use";
   ASSERT_EQ(grants.unmap(one), std::errc{});
@@ -98,7 +98,7 @@ TEST_F(grant_tables_test, mapped_page_survives_unshare_and_is_freed_by_the_last_
   EXPECT_EQ(byte_of(page), 0);
 }
 
-TEST_F(grant_tables_test, unshare_and_unmap_twice_are_refused) {
+TEST_F(grant_tables_test, second_unshare_or_unmap_fails) {
   const auto id = share(1);
   const auto mapped = map(grants.pages(id)[0].ref, true).value();
   EXPECT_EQ(grants.unmap(mapped), std::errc{});
@@ -125,11 +125,11 @@ TEST_F(grant_tables_test, share_notice_clears_a_byte_and_sends_an_event) {
   (void)mapped;
 }
 
-TEST_F(grant_tables_test, notice_through_an_unbound_port_is_refused) {
+TEST_F(grant_tables_test, rejects_a_notice_with_an_unbound_port) {
   EXPECT_EQ(grants.set_share_notice(share(1), {std::nullopt, 50U}), std::errc::invalid_argument);
 }
 
-TEST_F(grant_tables_test, refusal_fault_affects_its_ratio_of_requests) {
+TEST_F(grant_tables_test, refusal_fault_affects_the_given_ratio) {
   grants.set_refusal({1, 3});
   int refused = 0;
   for (int i = 0; i < 9; ++i)
@@ -137,7 +137,7 @@ TEST_F(grant_tables_test, refusal_fault_affects_its_ratio_of_requests) {
   EXPECT_EQ(refused, 3);
 }
 
-TEST_F(grant_tables_test, resume_empties_the_table_but_not_the_drivers_records) {
+TEST_F(grant_tables_test, resume_clears_the_table_but_not_the_driver_state) {
   const auto id = share(4);
   const auto ref = grants.pages(id)[0].ref;
   grants.resume_domain(slot_1);
@@ -147,7 +147,7 @@ TEST_F(grant_tables_test, resume_empties_the_table_but_not_the_drivers_records) 
   EXPECT_EQ(grants.shared_page_count(slot_1), 0U);
 }
 
-TEST_F(grant_tables_test, unmap_after_the_granting_domain_died_leaves_other_pages_alone) {
+TEST_F(grant_tables_test, unmap_after_the_death_of_the_granting_domain_affects_no_other_page) {
   const auto mapped = map(grants.pages(share(1))[0].ref, true).value();
   grants.stop_domain(slot_1);
   state->domains[slot_1].generation.store(77);

@@ -1,5 +1,5 @@
-// A client of the simulated store for tests: speaks the wire protocol to a store_service in memory.
-// Checks that every reply is well-formed and echoes the request's numbers.
+// A test client of the simulated store. Exchanges wire messages with a store_service in memory.
+// Checks that every reply is well-formed and echoes the request ID and transaction ID.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -40,13 +40,13 @@ inline std::vector<store_message> decode(std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     store_message message{};
     if (bytes.size() < sizeof message.header) {
-      ADD_FAILURE() << "half a header at the end of the output";
+      ADD_FAILURE() << "truncated header at the end of the output";
       break;
     }
     std::memcpy(&message.header, bytes.data(), sizeof message.header);
     bytes = bytes.subspan(sizeof message.header);
     if (bytes.size() < message.header.len) {
-      ADD_FAILURE() << "half a payload at the end of the output";
+      ADD_FAILURE() << "truncated payload at the end of the output";
       break;
     }
     message.payload.assign(reinterpret_cast<const char*>(bytes.data()), message.header.len);
@@ -56,7 +56,7 @@ inline std::vector<store_message> decode(std::span<const std::byte> bytes) {
   return messages;
 }
 
-/// "path>token" for each event: easier to read in a failed expectation than NULs.
+/// "path>token" for each event, which is easier to read in a failed expectation than NULs.
 inline std::string readable_event(const std::string& payload) {
   const auto middle = payload.find('\0');
   EXPECT_NE(middle, std::string::npos);
@@ -64,7 +64,7 @@ inline std::string readable_event(const std::string& payload) {
   return payload.substr(0, middle) + ">" + payload.substr(middle + 1, payload.size() - middle - 2);
 }
 
-/// A payload in the notation of xenstore.txt, '|' for each NUL: for the names of test cases.
+/// A payload in the notation of xenstore.txt, with '|' for NUL, for test names.
 inline std::string readable_payload(std::string payload) {
   for (auto& letter : payload)
     if (letter == '\0') letter = '|';
@@ -81,13 +81,13 @@ class store_client {
   store_client(const store_client&) = delete;
   store_client& operator=(const store_client&) = delete;
 
-  /// Returns the whole payload of the reply; for an error its name, "ENOENT", without the NUL.
+  /// Returns the whole payload of the reply, or the name of the error ("ENOENT") without the NUL.
   std::string call(xs_type type, std::string_view payload = {}, std::uint32_t tx = 0) {
     ++req_id_;
     EXPECT_TRUE(service_.receive(id_, encode(type, payload, req_id_, tx)));
     const auto reply = collect();
     if (reply.size() != 1) {
-      ADD_FAILURE() << reply.size() << " replies to one " << wire::to_string(type);
+      ADD_FAILURE() << reply.size() << " replies to one request of type " << wire::to_string(type);
       return {};
     }
     const auto& [header, text] = reply.front();
@@ -149,7 +149,7 @@ class store_client {
   [[nodiscard]] store_service::connection_id id() const { return id_; }
 
  private:
-  /// "OK" for the daemon's plain acknowledgement; anything else unchanged.
+  /// Returns "OK" for the plain acknowledgement of the daemon, and other replies unchanged.
   static std::string plain(std::string reply) { return reply == "OK\0"s ? "OK" : reply; }
 
   static std::string spaced(std::string reply) {
@@ -180,8 +180,8 @@ class store_client {
   std::vector<std::string> events_;
 };
 
-/// A host with domains 1, 2 and 3, each with its own directory, and a client in each and in domain
-/// 0.
+/// A host with domains 1, 2 and 3, each with its own directory, and one client in each domain,
+/// including domain 0.
 class store_fixture : public ::testing::Test {
  protected:
   using lines = std::vector<std::string>;

@@ -1,5 +1,5 @@
-// Requests on nodes: payload rules, replies, permissions and hidden nodes.
-// The expected errors are those of a real xenstored 4.17 for the same requests.
+// Requests on nodes: payload rules, replies, permissions and hidden nodes. The expected errors are
+// the errors of xenstored 4.17 for the same requests.
 #include "unit/sim/store_client.hpp"
 
 namespace xenpv::sim {
@@ -11,20 +11,20 @@ using wire::xs_type;
 
 struct store_nodes : test::store_fixture {};
 
-TEST_F(store_nodes, start_with_the_daemons_own) {
+TEST_F(store_nodes, are_created_by_the_daemon) {
   EXPECT_EQ(zero.directory("/tool"), "xenstored");
   EXPECT_EQ(zero.permissions("/"), "n0");
   EXPECT_EQ(zero.read("/"), "");
 }
 
-TEST_F(store_nodes, keep_any_bytes_as_value) {
+TEST_F(store_nodes, store_binary_values) {
   EXPECT_EQ(one.write("data/binary", "a\0b\xff\n"s), "OK");
   EXPECT_EQ(one.read("data/binary"), "a\0b\xff\n"s);
   EXPECT_EQ(one.write("data/binary", ""), "OK");
   EXPECT_EQ(one.read("data/binary"), "");
 }
 
-TEST_F(store_nodes, are_found_relative_and_absolute) {
+TEST_F(store_nodes, have_relative_and_absolute_paths) {
   EXPECT_EQ(one.write("a", "v"), "OK");
   EXPECT_EQ(zero.read("/local/domain/1/a"), "v");
   EXPECT_EQ(zero.write("zz", "w"), "OK");
@@ -49,13 +49,13 @@ TEST_F(store_nodes, are_listed_in_order_of_creation) {
   EXPECT_EQ(one.call(xs_type::directory, "dir/a\0"s), "");
 }
 
-TEST_F(store_nodes, survive_a_mkdir_of_an_existing_node) {
+TEST_F(store_nodes, are_unchanged_by_mkdir) {
   EXPECT_EQ(one.write("a", "v"), "OK");
   EXPECT_EQ(one.mkdir("a"), "OK");
   EXPECT_EQ(one.read("a"), "v");
 }
 
-TEST_F(store_nodes, are_removed_with_everything_below) {
+TEST_F(store_nodes, are_removed_with_their_subtree) {
   EXPECT_EQ(one.write("a/b/c", ""), "OK");
   EXPECT_EQ(one.write("ab", ""), "OK");
   EXPECT_EQ(one.rm("a"), "OK");
@@ -63,13 +63,13 @@ TEST_F(store_nodes, are_removed_with_everything_below) {
   EXPECT_EQ(one.directory("/local/domain/1"), "ab");
 }
 
-TEST_F(store_nodes, that_are_absent_can_be_removed_if_their_directory_exists) {
+TEST_F(store_nodes, can_be_removed_if_absent_from_an_existing_directory) {
   EXPECT_EQ(zero.rm("/nope"), "OK");
   EXPECT_EQ(zero.rm("/nope/a"), "ENOENT");
   EXPECT_EQ(one.rm("nope"), "OK");
 }
 
-TEST_F(store_nodes, have_a_root_that_cannot_be_removed) {
+TEST_F(store_nodes, include_a_root_that_cannot_be_removed) {
   EXPECT_EQ(zero.rm("/"), "EINVAL");
   EXPECT_EQ(one.rm("/"), "EACCES");
 }
@@ -157,7 +157,7 @@ TEST_F(store_nodes, unknown_requests_are_not_implemented) {
   }
 }
 
-TEST_F(store_nodes, only_domain_0_manages_domains) {
+TEST_F(store_nodes, only_domain_0_may_manage_domains) {
   for (const auto type : {xs_type::introduce, xs_type::release, xs_type::resume,
                           xs_type::set_target, xs_type::is_domain_introduced, xs_type::control}) {
     EXPECT_EQ(one.call(type,
@@ -178,13 +178,13 @@ TEST_F(store_nodes, only_domain_0_manages_domains) {
 
 // Permissions.
 
-TEST_F(store_nodes, belong_to_the_domain_that_makes_them) {
+TEST_F(store_nodes, belong_to_the_domain_that_creates_them) {
   EXPECT_EQ(one.write("a/b", ""), "OK");
   EXPECT_EQ(zero.permissions("/local/domain/1/a"), "n1");
   EXPECT_EQ(zero.permissions("/local/domain/1/a/b"), "n1");
 }
 
-TEST_F(store_nodes, inherit_the_directorys_permissions) {
+TEST_F(store_nodes, inherit_permissions_from_the_directory) {
   EXPECT_EQ(two.mkdir("shared"), "OK");
   EXPECT_EQ(two.set_permissions("shared", "r2 w1 b3"), "OK");
   EXPECT_EQ(one.write("/local/domain/2/shared/a/b", ""), "OK");
@@ -194,7 +194,7 @@ TEST_F(store_nodes, inherit_the_directorys_permissions) {
   EXPECT_EQ(zero.permissions("/local/domain/2/shared/c"), "r2 w1 b3");
 }
 
-TEST_F(store_nodes, of_other_domains_are_inaccessible_and_hidden) {
+TEST_F(store_nodes, are_hidden_from_other_domains) {
   EXPECT_EQ(two.write("a", "v"), "OK");
   for (const auto* const path : {"/local/domain/2", "/local/domain/2/a", "/local/domain/2/missing",
                                  "/local", "/", "/nowhere", "/nowhere/at/all"}) {
@@ -207,50 +207,51 @@ TEST_F(store_nodes, of_other_domains_are_inaccessible_and_hidden) {
   }
 }
 
-TEST_F(store_nodes, can_be_opened_for_reading_one_by_one) {
+TEST_F(store_nodes, can_be_made_readable_individually) {
   EXPECT_EQ(two.write("a/b/c", "v"), "OK");
   EXPECT_EQ(two.set_permissions("a/b", "n2 r1"), "OK");
   EXPECT_EQ(one.directory("/local/domain/2/a/b"), "c");
   EXPECT_EQ(one.read("/local/domain/2/a/b/c"), "EACCES");
   EXPECT_EQ(one.read("/local/domain/2/a/b/missing"), "ENOENT")
-      << "the directory may be read, so there is nothing to hide";
+      << "the directory is readable, so nothing is hidden";
   EXPECT_EQ(one.write("/local/domain/2/a/b", ""), "EACCES");
   EXPECT_EQ(one.write("/local/domain/2/a/b/new", ""), "EACCES");
   EXPECT_EQ(one.rm("/local/domain/2/a/b/missing"), "EACCES");
   EXPECT_EQ(three.read("/local/domain/2/a/b"), "EACCES");
 }
 
-TEST_F(store_nodes, can_be_opened_for_writing_only) {
+TEST_F(store_nodes, can_be_write_only) {
   EXPECT_EQ(two.write("box", ""), "OK");
   EXPECT_EQ(two.set_permissions("box", "n2 w1"), "OK");
   EXPECT_EQ(one.write("/local/domain/2/box/letter", "hi"), "OK");
   EXPECT_EQ(one.read("/local/domain/2/box"), "EACCES");
   EXPECT_EQ(one.permissions("/local/domain/2/box"), "EACCES");
-  EXPECT_EQ(one.read("/local/domain/2/box/letter"), "hi") << "its own node";
-  EXPECT_EQ(two.read("box/letter"), "EACCES") << "inherited: w1, nothing for the others";
-  EXPECT_EQ(two.rm("box/letter"), "EACCES") << "removal needs write on the node itself";
-  EXPECT_EQ(two.rm("box"), "OK") << "but the nodes below do not matter";
+  EXPECT_EQ(one.read("/local/domain/2/box/letter"), "hi") << "own node";
+  EXPECT_EQ(two.read("box/letter"), "EACCES") << "inherited: w1, no access for others";
+  EXPECT_EQ(two.rm("box/letter"), "EACCES")
+      << "removal requires write permission on the node itself";
+  EXPECT_EQ(two.rm("box"), "OK") << "permissions of child nodes do not matter";
 }
 
-TEST_F(store_nodes, can_be_opened_for_everybody) {
+TEST_F(store_nodes, can_be_made_readable_for_all_domains) {
   EXPECT_EQ(two.write("a", "v"), "OK");
   EXPECT_EQ(two.set_permissions("a", "r2 n3"), "OK");
   EXPECT_EQ(one.read("/local/domain/2/a"), "v");
-  EXPECT_EQ(three.read("/local/domain/2/a"), "EACCES") << "its own entry comes before the default";
+  EXPECT_EQ(three.read("/local/domain/2/a"), "EACCES") << "its own entry overrides the default";
 }
 
-TEST_F(store_nodes, change_permissions_for_their_owner_only) {
+TEST_F(store_nodes, let_only_the_owner_change_permissions) {
   EXPECT_EQ(two.write("a", ""), "OK");
   EXPECT_EQ(two.set_permissions("a", "n2 b1"), "OK");
   EXPECT_EQ(one.set_permissions("/local/domain/2/a", "n1"), "EACCES");
-  EXPECT_EQ(two.set_permissions("a", "n1"), "EPERM") << "nodes cannot be given away";
+  EXPECT_EQ(two.set_permissions("a", "n1"), "EPERM") << "ownership cannot be transferred";
   EXPECT_EQ(two.permissions("a"), "n2 b1");
   EXPECT_EQ(zero.set_permissions("/local/domain/2/a", "n1"), "OK");
   EXPECT_EQ(one.permissions("/local/domain/2/a"), "n1");
   EXPECT_EQ(two.set_permissions("missing", "n2"), "ENOENT");
 }
 
-TEST_F(store_nodes, count_for_their_owner) {
+TEST_F(store_nodes, are_counted_for_their_owner) {
   EXPECT_EQ(service.node_count(domid{1}), 1U);
   EXPECT_EQ(one.write("a/b", ""), "OK");
   EXPECT_EQ(service.node_count(domid{1}), 3U);
@@ -262,7 +263,7 @@ TEST_F(store_nodes, count_for_their_owner) {
   EXPECT_EQ(service.node_count(domid{2}), 1U);
 }
 
-// Directories too long for one reply.
+// Directories that are too long for one reply.
 
 TEST_F(store_nodes, are_listed_in_parts) {
   std::string names;
@@ -293,7 +294,7 @@ TEST_F(store_nodes, are_listed_in_parts) {
                    .starts_with(generation + '\0'));
 }
 
-TEST_F(store_nodes, end_their_list_with_an_empty_name) {
+TEST_F(store_nodes, are_listed_in_parts_up_to_an_empty_name) {
   EXPECT_EQ(one.write("dir/ab", ""), "OK");
   EXPECT_EQ(one.write("dir/c", ""), "OK");
   const auto part = [&](const std::string& offset) {

@@ -12,7 +12,7 @@ TEST(store_path, accepts_paths_that_xenstored_accepts) {
     EXPECT_TRUE(is_valid_store_path(path)) << path;
 }
 
-TEST(store_path, refuses_paths_that_xenstored_refuses) {
+TEST(store_path, rejects_paths_that_xenstored_rejects) {
   for (const std::string path :
        {"", "a", "//", "/a/", "/a//b", "/a b", "/a.b", "/a:b", "@event", "/\xc3\xa4", "/a\n"})
     EXPECT_FALSE(is_valid_store_path(path)) << path;
@@ -24,20 +24,20 @@ TEST(store_path, limits_length_to_2048_bytes) {
   EXPECT_TRUE(is_too_long_store_path("/" + std::string(2048, 'a')));
 }
 
-TEST(store_path, does_not_count_the_domains_own_directory) {
+TEST(store_path, does_not_count_the_domain_directory) {
   const std::string own = "/local/domain/12345/";
   EXPECT_FALSE(is_too_long_store_path(own + std::string(2048, 'a')));
   EXPECT_TRUE(is_too_long_store_path(own + std::string(2049, 'a')));
 }
 
-TEST(store_path, counts_a_directory_that_belongs_to_no_domain) {
+TEST(store_path, counts_directories_of_no_domain) {
   for (const std::string top : {"/local/domain/", "/local/domain/x1/", "/local/domain/123456/"}) {
     EXPECT_FALSE(is_too_long_store_path(top + std::string(2048 - top.size(), 'a'))) << top;
     EXPECT_TRUE(is_too_long_store_path(top + std::string(2049 - top.size(), 'a'))) << top;
   }
 }
 
-TEST(store_path, resolves_relative_paths_below_the_domain) {
+TEST(store_path, resolves_relative_paths_against_the_domain_directory) {
   EXPECT_EQ(resolve_store_path("device/vbd", domid{7}), "/local/domain/7/device/vbd");
   EXPECT_EQ(resolve_store_path("", domid{7}), "/local/domain/7/");
   EXPECT_EQ(resolve_store_path("/tool", domid{7}), "/tool");
@@ -54,7 +54,7 @@ TEST(store_path, is_split_into_directory_and_name) {
   EXPECT_EQ(child_store_path("/a", "b"), "/a/b");
 }
 
-TEST(store_path, is_within_itself_and_its_directories_only) {
+TEST(store_path, is_within_itself_and_its_ancestors_only) {
   EXPECT_TRUE(is_within_store_path("/a", "/a"));
   EXPECT_TRUE(is_within_store_path("/a/b/c", "/a"));
   EXPECT_TRUE(is_within_store_path("/a", "/"));

@@ -23,13 +23,13 @@ TEST(store_permission, parses_permissions_from_the_wire) {
   EXPECT_EQ(parse_permission("n+1"), (store_permission{domid{1}, false, false}));
 }
 
-TEST(store_permission, refuses_other_text) {
+TEST(store_permission, rejects_other_text) {
   for (const auto* const text : {"", "r", "1", "x1", "r1x", "rx", "R1", "r-1", "r65536", "rr1",
                                  "r99999999999999999999", "r1 "})
     EXPECT_EQ(parse_permission(text), std::nullopt) << text;
 }
 
-TEST(store_rights, cover_needs_all_and_touch_needs_one) {
+TEST(store_rights, cover_requires_all_and_touch_requires_one) {
   constexpr store_rights none{};
   constexpr store_rights write_only{.write = true};
   EXPECT_TRUE(right_to_own.cover(right_to_write));
@@ -57,7 +57,7 @@ class store_tree_rights : public ::testing::Test {
   }
 };
 
-TEST_F(store_tree_rights, are_complete_for_the_owner_and_domain_0) {
+TEST_F(store_tree_rights, are_full_for_the_owner_and_domain_0) {
   for (const int number : {0, 1}) {
     const auto domain = static_cast<std::uint16_t>(number);
     EXPECT_TRUE(rights_of(domain).read) << domain;
@@ -66,7 +66,7 @@ TEST_F(store_tree_rights, are_complete_for_the_owner_and_domain_0) {
   }
 }
 
-TEST_F(store_tree_rights, follow_the_first_entry_of_a_domain) {
+TEST_F(store_tree_rights, come_from_the_first_entry_for_a_domain) {
   EXPECT_FALSE(rights_of(2).read);
   EXPECT_TRUE(rights_of(2).write);
   EXPECT_TRUE(rights_of(3).read);
@@ -74,20 +74,20 @@ TEST_F(store_tree_rights, follow_the_first_entry_of_a_domain) {
   EXPECT_FALSE(rights_of(3).own);
 }
 
-TEST_F(store_tree_rights, follow_the_owners_entry_for_everybody_else) {
+TEST_F(store_tree_rights, default_to_the_entry_of_the_owner) {
   EXPECT_TRUE(rights_of(9).read);
   EXPECT_FALSE(rights_of(9).write);
 }
 
-TEST_F(store_tree_rights, of_a_dead_domain_do_not_pass_to_the_next_with_its_number) {
+TEST_F(store_tree_rights, of_a_destroyed_domain_do_not_pass_to_a_new_domain_with_its_id) {
   tree.forget(domid{2});
   EXPECT_FALSE(rights_of(2).write);
-  EXPECT_TRUE(rights_of(2).read) << "the default is for the new domain too";
+  EXPECT_TRUE(rights_of(2).read) << "the default applies to the new domain, too";
   node.permissions_generation = tree.next_generation();
-  EXPECT_TRUE(rights_of(2).write) << "granted after the death, so to the new domain";
+  EXPECT_TRUE(rights_of(2).write) << "granted to the new domain";
 }
 
-TEST_F(store_tree_rights, include_those_of_the_target_domain) {
+TEST_F(store_tree_rights, include_the_rights_of_the_target_domain) {
   const store_caller stubdomain{.domain = domid{9}, .target = domid{1}};
   EXPECT_TRUE(tree.rights(stubdomain, node).own);
 }

@@ -1,4 +1,4 @@
-// The quotas, and whether the number itself is still allowed, are those of a real xenstored 4.17.
+// The quotas, and whether the limit itself is still allowed, are those of xenstored 4.17.
 #include "sim/store_quota.hpp"
 
 #include <fmt/format.h>
@@ -26,7 +26,7 @@ struct store_small_quotas : store_quotas {
                       .permissions = 2}) {}
 };
 
-TEST_F(store_quotas, have_the_daemons_defaults) {
+TEST_F(store_quotas, have_the_defaults_of_xenstored) {
   constexpr store_quota quota;
   EXPECT_EQ(quota.nodes, 1000U);
   EXPECT_EQ(quota.watches, 128U);
@@ -37,18 +37,19 @@ TEST_F(store_quotas, have_the_daemons_defaults) {
 }
 
 TEST_F(store_quotas, allow_a_thousand_nodes) {
-  // The domain's own directory is the first; in groups, because child names count as size.
+  // The directory of the domain is the first node. Use groups, because child names count as size.
   for (int group = 0; group < 9; ++group)
     for (int i = 0; i < 110; ++i)
       ASSERT_EQ(one.write(fmt::format("{}/{}", group, i), ""), "OK") << group << " " << i;
   EXPECT_EQ(service.node_count(domid{1}), 1000U);
   EXPECT_EQ(one.write("x", ""), "ENOSPC");
-  EXPECT_EQ(zero.write("/local/domain/1/x", ""), "OK") << "domain 0 may exceed it";
+  EXPECT_EQ(zero.write("/local/domain/1/x", ""), "OK") << "domain 0 has no quota";
   EXPECT_EQ(service.node_count(domid{1}), 1001U);
 }
 
 TEST_F(store_quotas, limit_the_size_of_a_node) {
-  EXPECT_EQ(one.write("a", std::string(2015, 'v')), "OK") << "with 24 + 8 bytes one below 2048";
+  EXPECT_EQ(one.write("a", std::string(2015, 'v')), "OK")
+      << "24 + 8 + 2015 bytes, one below the limit of 2048";
   EXPECT_EQ(one.write("a", std::string(2016, 'v')), "ENOSPC");
   EXPECT_EQ(one.read("a").size(), 2015U);
   EXPECT_EQ(one.write("b", std::string(2016, 'v')), "ENOSPC");
@@ -69,7 +70,7 @@ TEST_F(store_quotas, count_child_names_as_size) {
   EXPECT_EQ(one.write("a/ccccccccccccccc", ""), "ENOSPC");
   EXPECT_EQ(one.directory("a"), "ccccc cccccccccc");
   EXPECT_EQ(one.write("b/" + std::string(2020, 'c') + "/d", ""), "ENOSPC");
-  EXPECT_EQ(one.read("b"), "ENOENT") << "nothing is left of a path that did not fit";
+  EXPECT_EQ(one.read("b"), "ENOENT") << "a path that exceeds the quota must leave no nodes";
 }
 
 TEST_F(store_quotas, allow_one_watch_more_than_the_quota) {
@@ -88,11 +89,11 @@ TEST_F(store_quotas, allow_one_transaction_more_than_the_quota) {
   EXPECT_EQ(one.start(), 12U);
 }
 
-TEST_F(store_quotas, limit_the_nodes_a_transaction_touches) {
+TEST_F(store_quotas, limit_the_nodes_of_a_transaction) {
   const auto tx = one.start();
   for (int i = 0; i < 1023; ++i)
     ASSERT_EQ(one.read(fmt::format("m{}", i), tx), "ENOENT") << i;
-  EXPECT_EQ(one.read("m1023", tx), "ENOSPC") << "the directory was the 1024th";
+  EXPECT_EQ(one.read("m1023", tx), "ENOSPC") << "the directory is the 1024th node";
   EXPECT_EQ(one.read("m7", tx), "ENOENT");
   EXPECT_EQ(one.commit(tx), "ENOMEM");
 }
@@ -106,7 +107,7 @@ TEST_F(store_quotas, limit_permissions) {
 TEST_F(store_small_quotas, count_nodes_exactly_outside_of_transactions) {
   for (int i = 1; i < 9; ++i)
     ASSERT_EQ(one.write(std::to_string(i), ""), "OK");
-  EXPECT_EQ(one.write("a/b", ""), "ENOSPC") << "two nodes, but only one is free";
+  EXPECT_EQ(one.write("a/b", ""), "ENOSPC") << "needs two nodes, but only one is left";
   EXPECT_EQ(one.read("a"), "ENOENT");
   EXPECT_EQ(one.write("9", ""), "OK");
   EXPECT_EQ(service.node_count(domid{1}), 10U);
@@ -117,7 +118,7 @@ TEST_F(store_small_quotas, count_nodes_exactly_outside_of_transactions) {
   EXPECT_EQ(one.write("10", ""), "OK");
 }
 
-TEST_F(store_small_quotas, count_a_transactions_nodes_at_its_commit) {
+TEST_F(store_small_quotas, count_the_nodes_of_a_transaction_at_its_commit) {
   for (int i = 1; i < 8; ++i)
     ASSERT_EQ(one.write(std::to_string(i), ""), "OK");
   const auto two_more = one.start();
@@ -128,21 +129,21 @@ TEST_F(store_small_quotas, count_a_transactions_nodes_at_its_commit) {
   EXPECT_EQ(service.node_count(domid{1}), 8U);
   const auto one_more = one.start();
   EXPECT_EQ(one.write("a", "", one_more), "OK");
-  EXPECT_EQ(one.commit(one_more), "OK") << "below the quota, not at it";
+  EXPECT_EQ(one.commit(one_more), "OK") << "must stay below the quota";
   const auto same = one.start();
   EXPECT_EQ(one.write("a", "v", same), "OK");
   EXPECT_EQ(one.commit(same), "OK");
 }
 
-TEST_F(store_small_quotas, refuse_new_nodes_in_a_transaction_when_used_up) {
+TEST_F(store_small_quotas, reject_new_nodes_in_a_transaction_when_exhausted) {
   for (int i = 1; i < 10; ++i)
     ASSERT_EQ(one.write(std::to_string(i), ""), "OK");
   const auto tx = one.start();
   EXPECT_EQ(one.write("a", "", tx), "ENOSPC");
-  EXPECT_EQ(one.commit(tx), "OK") << "nothing was done half-way";
+  EXPECT_EQ(one.commit(tx), "OK") << "the rejected write must have no effect";
 }
 
-TEST_F(store_small_quotas, fail_a_transaction_in_which_a_node_grew_too_large) {
+TEST_F(store_small_quotas, fail_a_transaction_with_an_oversized_node) {
   ASSERT_EQ(one.write("a", "v"), "OK");
   for (const auto* const path : {"a", "b"}) {
     const auto tx = one.start();
@@ -165,7 +166,7 @@ TEST_F(store_small_quotas, are_shared_by_the_connections_of_a_domain) {
   EXPECT_EQ(other.call(xs_type::transaction_start, "\0"s), "ENOSPC");
 }
 
-TEST_F(store_small_quotas, do_not_bind_domain_0) {
+TEST_F(store_small_quotas, do_not_apply_to_domain_0) {
   for (int i = 0; i < 50; ++i) {
     ASSERT_EQ(zero.write(fmt::format("/n/{}", i), std::string(200, 'v')), "OK");
     ASSERT_EQ(zero.watch(fmt::format("/n/{}", i), "t"), "OK");

@@ -45,7 +45,7 @@ std::vector<std::byte> three_requests() {
 
 class store_request_reader_chunks : public ::testing::TestWithParam<std::size_t> {};
 
-TEST_P(store_request_reader_chunks, do_not_matter) {
+TEST_P(store_request_reader_chunks, do_not_affect_requests) {
   const auto bytes = three_requests();
   store_request_reader reader;
   std::vector<store_request> requests;
@@ -74,7 +74,7 @@ TEST(store_request_reader, accepts_the_longest_payload) {
   EXPECT_EQ(request->payload.size(), 4096U);
 }
 
-TEST(store_request_reader, breaks_on_a_longer_payload_before_it_arrives) {
+TEST(store_request_reader, breaks_on_the_header_of_an_oversized_payload) {
   store_request_reader reader;
   const auto bytes = encode(xs_type::write, std::string(4097, 'x'), 1, 0);
   reader.append(std::span(bytes).first(15));

@@ -1,4 +1,4 @@
-// The service as the host uses it: connections, lifetime of domains, direct access, faults.
+// The service as used by the host: connections, domain lifetime, direct access, faults.
 #include "sim/store_service.hpp"
 
 #include <cerrno>
@@ -17,7 +17,7 @@ struct store_services : test::store_fixture {};
 
 // Connections.
 
-TEST_F(store_services, answer_requests_however_they_are_split) {
+TEST_F(store_services, answer_fragmented_requests) {
   auto bytes = test::encode(xs_type::write, "a\0v"s, 1, 0);
   for (const auto& more :
        {test::encode(xs_type::watch, "a\0t\0"s, 2, 0), test::encode(xs_type::read, "a\0"s, 3, 0),
@@ -39,19 +39,19 @@ TEST_F(store_services, answer_requests_however_they_are_split) {
   EXPECT_EQ(twin.take_output(id), whole);
 }
 
-TEST_F(store_services, end_a_connection_that_breaks_the_protocol) {
+TEST_F(store_services, reject_a_connection_that_violates_the_protocol) {
   ASSERT_EQ(one.watch("a", "t"), "OK");
   one.events();
   auto bytes = test::encode(xs_type::write, "a\0v"s, 1, 0);
   const auto bad = test::encode(xs_type::write, std::string(4097, 'v'), 2, 0);
   bytes.insert(bytes.end(), bad.begin(), bad.begin() + 16);
-  EXPECT_FALSE(service.receive(one.id(), bytes)) << "known from the header alone";
+  EXPECT_FALSE(service.receive(one.id(), bytes)) << "the header alone violates the protocol";
   EXPECT_EQ(service.watch_count(domid{1}), 0U);
-  EXPECT_EQ(zero.read("/local/domain/1/a"), "v") << "the request before it has been carried out";
+  EXPECT_EQ(zero.read("/local/domain/1/a"), "v") << "the previous request must take effect";
   EXPECT_FALSE(service.receive(one.id(), test::encode(xs_type::read, "a\0"s, 3, 0)));
 }
 
-TEST_F(store_services, answer_with_the_numbers_of_the_request) {
+TEST_F(store_services, echo_the_ids_of_the_request) {
   ASSERT_TRUE(service.receive(one.id(), test::encode(xs_type::read, "a\0"s, 0xDEADBEEF, 77)));
   const auto replies = test::decode(service.take_output(one.id()));
   ASSERT_EQ(replies.size(), 1U);
@@ -61,7 +61,7 @@ TEST_F(store_services, answer_with_the_numbers_of_the_request) {
   EXPECT_EQ(replies[0].payload, "ENOENT\0"s);
 }
 
-TEST_F(store_services, name_the_connections_that_have_output) {
+TEST_F(store_services, list_the_connections_with_output) {
   ASSERT_EQ(one.watch("a", "t"), "OK");
   ASSERT_EQ(two.watch("a", "t"), "OK");
   one.events();
@@ -72,13 +72,13 @@ TEST_F(store_services, name_the_connections_that_have_output) {
   EXPECT_EQ(service.take_ready(), std::vector{one.id()}) << "once";
   EXPECT_TRUE(service.take_ready().empty());
   service.write("/local/domain/1/a/c", "2");
-  EXPECT_EQ(service.take_ready(), std::vector{one.id()}) << "again when there is more";
+  EXPECT_EQ(service.take_ready(), std::vector{one.id()}) << "listed again for more output";
   service.write("/local/domain/1/a/d", "2");
   EXPECT_EQ(one.events(), (lines{"a>t", "a/b>t", "a/c>t", "a/d>t"}));
-  EXPECT_TRUE(service.take_ready().empty()) << "its output has been taken";
+  EXPECT_TRUE(service.take_ready().empty()) << "all output has been taken";
 }
 
-TEST_F(store_services, forget_a_connection_that_is_detached) {
+TEST_F(store_services, ignore_detached_connections) {
   store_service::connection_id id{};
   {
     store_client other(service, 1);
@@ -95,7 +95,7 @@ TEST_F(store_services, forget_a_connection_that_is_detached) {
 
 // Domains.
 
-TEST_F(store_services, know_which_domains_are_introduced) {
+TEST_F(store_services, report_whether_a_domain_is_introduced) {
   EXPECT_TRUE(service.is_introduced(domid_0));
   EXPECT_TRUE(service.is_introduced(domid{1}));
   EXPECT_FALSE(service.is_introduced(domid{9}));
@@ -155,7 +155,7 @@ TEST_F(store_services, release_domains_over_the_wire) {
   EXPECT_FALSE(service.is_introduced(domid{3}));
 }
 
-TEST_F(store_services, resume_known_domains_only_over_the_wire) {
+TEST_F(store_services, resume_only_introduced_domains_over_the_wire) {
   EXPECT_EQ(zero.call(xs_type::resume, "1\0"s), "OK\0"s);
   EXPECT_EQ(zero.call(xs_type::resume, "9\0"s), "ENOENT");
   EXPECT_EQ(zero.call(xs_type::resume, "0\0"s), "EINVAL");
@@ -184,11 +184,11 @@ TEST_F(store_services, void_the_permissions_of_a_released_domain) {
   EXPECT_EQ(three.read("/shared"), "v");
   service.release(domid{3});
   service.introduce(domid{3});
-  EXPECT_EQ(three.read("/shared"), "EACCES") << "another domain of the same number";
+  EXPECT_EQ(three.read("/shared"), "EACCES") << "another domain with the same ID";
   service.write("/shared", "w");
   service.write("/shared/child", "");
   EXPECT_EQ(three.read("/shared"), "EACCES");
-  EXPECT_EQ(three.read("/shared/child"), "EACCES") << "inherited, so as void as the original";
+  EXPECT_EQ(three.read("/shared/child"), "EACCES") << "inherited from void permissions";
   service.set_permissions("/shared", std::vector{store_permission{domid_0}, {domid{3}, true}});
   EXPECT_EQ(three.read("/shared"), "w");
 }
@@ -199,7 +199,7 @@ TEST_F(store_services, never_release_domain_0) {
   EXPECT_EQ(zero.directory("/tool"), "xenstored");
 }
 
-TEST_F(store_services, let_a_domain_act_for_its_target) {
+TEST_F(store_services, let_a_domain_act_on_behalf_of_its_target) {
   ASSERT_EQ(two.write("private", "v"), "OK");
   EXPECT_EQ(one.read("/local/domain/2/private"), "EACCES");
   EXPECT_EQ(zero.call(xs_type::set_target,
@@ -220,7 +220,7 @@ TEST_F(store_services, let_a_domain_act_for_its_target) {
   service.introduce(domid{2});
   service.write("/local/domain/2/next", "");
   service.set_permissions("/local/domain/2/next", std::vector{store_permission{domid{2}}});
-  EXPECT_EQ(one.read("/local/domain/2/next"), "EACCES") << "the target was another domain 2";
+  EXPECT_EQ(one.read("/local/domain/2/next"), "EACCES") << "the target was the previous domain 2";
 }
 
 struct control_case {
@@ -235,7 +235,7 @@ void PrintTo(const control_case& item, std::ostream* out) {
 class store_control : public test::store_fixture,
                       public ::testing::WithParamInterface<control_case> {};
 
-TEST_P(store_control, answers) {
+TEST_P(store_control, are_answered) {
   EXPECT_EQ(zero.call(xs_type::control, GetParam().payload), GetParam().reply);
 }
 
@@ -251,7 +251,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 // Save and restore.
 
-TEST_F(store_services, move_connections_to_the_number_after_a_restore) {
+TEST_F(store_services, move_connections_to_the_new_domain_id_after_a_restore) {
   ASSERT_EQ(one.write("a", "old"), "OK");
   service.introduce(domid{7});
   service.write("/local/domain/7/a", "new");
@@ -277,7 +277,7 @@ TEST_F(store_services, fire_every_watch_once_after_a_restore) {
   EXPECT_EQ(service.watch_count(domid{7}), 3U);
 }
 
-TEST_F(store_services, point_relative_watches_at_the_new_directory) {
+TEST_F(store_services, resolve_relative_watches_against_the_new_directory) {
   ASSERT_EQ(one.watch("device", "t"), "OK");
   service.write("/local/domain/7", "");
   service.set_permissions("/local/domain/7", std::vector{store_permission{domid{7}}});
@@ -290,13 +290,13 @@ TEST_F(store_services, point_relative_watches_at_the_new_directory) {
   EXPECT_EQ(one.unwatch("device", "t"), "OK");
 }
 
-TEST_F(store_services, end_transactions_begun_before_a_restore) {
+TEST_F(store_services, invalidate_transactions_started_before_a_restore) {
   const auto committed = one.start();
   const auto aborted = one.start();
   EXPECT_EQ(one.write("a", "v", committed), "OK");
   service.resume(domid{1}, domid{1});
   EXPECT_EQ(one.write("b", "v", committed), "ENOENT")
-      << "the new store does not know the transaction";
+      << "the transaction does not exist in the new store";
   EXPECT_EQ(one.commit(committed), "EAGAIN");
   EXPECT_EQ(one.commit(committed), "ENOENT");
   EXPECT_EQ(one.abort(aborted), "OK");
@@ -308,7 +308,7 @@ TEST_F(store_services, end_transactions_begun_before_a_restore) {
 
 // Direct access.
 
-TEST_F(store_services, give_the_toolstack_domain_0s_rights) {
+TEST_F(store_services, give_the_toolstack_the_rights_of_domain_0) {
   service.write("/local/domain/1/device/vbd/51728/state", "1");
   EXPECT_EQ(service.read("/local/domain/1/device/vbd/51728/state"), "1");
   EXPECT_EQ(service.read("/local/domain/1/missing"), std::nullopt);
@@ -321,7 +321,7 @@ TEST_F(store_services, give_the_toolstack_domain_0s_rights) {
   service.remove("/local/domain/1/device/vbd");
 }
 
-TEST_F(store_services, resolve_the_toolstacks_relative_paths_for_domain_0) {
+TEST_F(store_services, resolve_relative_paths_of_the_toolstack_for_domain_0) {
   service.write("backend/x", "v");
   EXPECT_EQ(service.read("/local/domain/0/backend/x"), "v");
   EXPECT_EQ(service.list("backend"), lines{"x"});
@@ -348,7 +348,7 @@ TEST_F(store_services, report_errors_to_the_toolstack) {
             "set permissions of /a in the simulated xenstore: no such file or directory");
 }
 
-TEST_F(store_services, let_the_toolstack_permit_domain_events) {
+TEST_F(store_services, let_the_toolstack_allow_domain_events) {
   service.set_permissions("@introduceDomain",
                           std::vector{store_permission{domid_0}, {domid{1}, true}});
   ASSERT_EQ(one.watch("@introduceDomain", "in"), "OK");
@@ -372,7 +372,7 @@ TEST_F(store_services, fail_every_nth_request_of_guests) {
     EXPECT_EQ(one.write("a", ""), "OK");
 }
 
-TEST_F(store_services, do_not_carry_out_requests_that_they_fail) {
+TEST_F(store_services, do_not_execute_requests_that_they_fail) {
   service.set_faults({.fail_every = 1, .fail_errno = ENOMEM});
   EXPECT_EQ(one.write("a", "v"), "ENOMEM");
   EXPECT_EQ(service.read("/local/domain/1/a"), std::nullopt);
@@ -380,10 +380,10 @@ TEST_F(store_services, do_not_carry_out_requests_that_they_fail) {
   const auto tx = one.start();
   EXPECT_EQ(one.commit(tx), "EIO");
   service.set_faults({});
-  EXPECT_EQ(one.commit(tx), "ENOENT") << "a transaction does not outlive its end, failed or not";
+  EXPECT_EQ(one.commit(tx), "ENOENT") << "a failed end also ends the transaction";
 }
 
-TEST_F(store_services, restart_counting_with_new_faults) {
+TEST_F(store_services, reset_the_counters_with_new_faults) {
   service.set_faults({.fail_every = 2});
   EXPECT_EQ(one.write("a", ""), "OK");
   service.set_faults({.fail_every = 2});
@@ -401,7 +401,7 @@ TEST_F(store_services, count_the_requests_of_guests) {
   EXPECT_EQ(service.guest_request_count(), before + 3);
 }
 
-TEST_F(store_services, refuse_every_nth_commit_of_guests) {
+TEST_F(store_services, fail_every_nth_commit_of_guests) {
   service.set_faults({.eagain_every = 2});
   lines replies;
   for (int i = 0; i < 5; ++i) {
@@ -409,7 +409,7 @@ TEST_F(store_services, refuse_every_nth_commit_of_guests) {
     EXPECT_EQ(one.write("n", std::to_string(i), tx), "OK");
     replies.push_back(one.commit(tx));
     const auto aborted = one.start();
-    EXPECT_EQ(one.abort(aborted), "OK") << "not a commit";
+    EXPECT_EQ(one.abort(aborted), "OK") << "an abort is not a commit";
     EXPECT_EQ(zero.commit(zero.start()), "OK");
   }
   EXPECT_EQ(replies, (lines{"OK", "EAGAIN", "OK", "EAGAIN", "OK"}));

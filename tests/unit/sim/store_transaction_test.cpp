@@ -11,12 +11,12 @@ using wire::xs_type;
 
 struct store_transactions : test::store_fixture {};
 
-TEST_F(store_transactions, are_numbered_from_one_for_each_connection) {
+TEST_F(store_transactions, are_numbered_from_one_per_connection) {
   EXPECT_EQ(one.start(), 1U);
   EXPECT_EQ(one.start(), 2U);
   EXPECT_EQ(two.start(), 1U);
   EXPECT_EQ(one.abort(1), "OK");
-  EXPECT_EQ(one.start(), 3U) << "a number is not reused at once";
+  EXPECT_EQ(one.start(), 3U) << "IDs are not reused immediately";
 }
 
 TEST_F(store_transactions, are_unknown_to_other_connections_and_after_their_end) {
@@ -41,7 +41,7 @@ TEST_F(store_transactions, survive_a_malformed_end) {
   EXPECT_EQ(one.commit(tx), "OK");
 }
 
-TEST_F(store_transactions, are_seen_by_others_only_when_committed) {
+TEST_F(store_transactions, are_visible_to_others_only_after_commit) {
   const auto tx = one.start();
   EXPECT_EQ(one.write("a", "new", tx), "OK");
   EXPECT_EQ(one.read("a", tx), "new");
@@ -53,7 +53,7 @@ TEST_F(store_transactions, are_seen_by_others_only_when_committed) {
   EXPECT_EQ(one.directory("/local/domain/1"), "a");
 }
 
-TEST_F(store_transactions, leave_nothing_when_aborted) {
+TEST_F(store_transactions, have_no_effect_when_aborted) {
   ASSERT_EQ(one.write("keep", "v"), "OK");
   const auto tx = one.start();
   EXPECT_EQ(one.write("a/b", "v", tx), "OK");
@@ -65,7 +65,7 @@ TEST_F(store_transactions, leave_nothing_when_aborted) {
   EXPECT_EQ(service.node_count(domid{1}), 2U);
 }
 
-TEST_F(store_transactions, leave_nothing_when_the_connection_ends) {
+TEST_F(store_transactions, have_no_effect_when_the_connection_ends) {
   {
     store_client other(service, 1);
     EXPECT_EQ(other.write("a", "", other.start()), "OK");
@@ -86,7 +86,7 @@ TEST_F(store_transactions, can_remove_and_recreate_a_node) {
   EXPECT_EQ(service.node_count(domid{1}), 3U);
 }
 
-TEST_F(store_transactions, change_permissions_for_later_requests) {
+TEST_F(store_transactions, apply_permission_changes_to_later_requests) {
   ASSERT_EQ(two.write("a", "v"), "OK");
   const auto tx = two.start();
   EXPECT_EQ(two.set_permissions("a", "n2 r1", tx), "OK");
@@ -97,11 +97,11 @@ TEST_F(store_transactions, change_permissions_for_later_requests) {
   EXPECT_EQ(one.read("/local/domain/2/a"), "v");
 }
 
-TEST_F(store_transactions, fix_a_node_when_they_first_access_it) {
+TEST_F(store_transactions, snapshot_a_node_at_the_first_access) {
   ASSERT_EQ(one.write("a", "1"), "OK");
   const auto tx = one.start();
   ASSERT_EQ(one.write("a", "2"), "OK");
-  EXPECT_EQ(one.read("a", tx), "2") << "as in C xenstored: not as it was at the start";
+  EXPECT_EQ(one.read("a", tx), "2") << "like C xenstored, not the value at the start";
   ASSERT_EQ(one.write("a", "3"), "OK");
   EXPECT_EQ(one.read("a", tx), "2");
   EXPECT_EQ(one.commit(tx), "EAGAIN");
@@ -109,7 +109,7 @@ TEST_F(store_transactions, fix_a_node_when_they_first_access_it) {
 }
 
 // One request inside the transaction, another one outside before the commit. Each step is a verb
-// and a path below the domain's directory, in which s/a and s/b exist.
+// and a path below the domain directory, which contains s/a and s/b.
 struct conflict_case {
   const char* inside;
   const char* outside;
@@ -145,7 +145,7 @@ class store_conflicts : public test::store_fixture,
   }
 };
 
-TEST_P(store_conflicts, are_found_at_the_commit) {
+TEST_P(store_conflicts, are_detected_at_commit) {
   ASSERT_EQ(one.write("s/a", "1"), "OK");
   ASSERT_EQ(one.write("s/b", "1"), "OK");
   const auto tx = one.start();
@@ -191,7 +191,7 @@ TEST_F(store_transactions, conflict_with_each_other) {
   EXPECT_EQ(one.read("n"), "2");
 }
 
-TEST_F(store_transactions, leave_the_store_alone_after_a_conflict) {
+TEST_F(store_transactions, do_not_change_the_store_after_a_conflict) {
   const auto tx = one.start();
   EXPECT_EQ(one.write("a", "v", tx), "OK");
   EXPECT_EQ(one.write("b", "v"), "OK");
@@ -200,24 +200,24 @@ TEST_F(store_transactions, leave_the_store_alone_after_a_conflict) {
   EXPECT_EQ(service.node_count(domid{1}), 2U);
 }
 
-TEST_F(store_transactions, notice_a_removal_below_a_directory_they_have_read) {
+TEST_F(store_transactions, detect_a_removal_in_a_directory_that_they_have_read) {
   ASSERT_EQ(one.write("s/a", ""), "OK");
   const auto tx = one.start();
   EXPECT_EQ(one.directory("s", tx), "a");
   EXPECT_EQ(one.rm("s/a"), "OK");
-  EXPECT_EQ(one.rm("s", tx), "EIO") << "the known list names a node that is gone";
+  EXPECT_EQ(one.rm("s", tx), "EIO") << "the listed child was removed";
   EXPECT_EQ(one.commit(tx), "EAGAIN");
 }
 
-TEST_F(store_transactions, notice_a_directory_that_appeared_meanwhile) {
+TEST_F(store_transactions, detect_a_directory_created_after_their_snapshot) {
   const auto tx = one.start();
   EXPECT_EQ(one.read("s", tx), "ENOENT");
   EXPECT_EQ(one.write("s/a", ""), "OK");
-  EXPECT_EQ(one.rm("s/a", tx), "EINVAL") << "a node in a directory known to be absent";
+  EXPECT_EQ(one.rm("s/a", tx), "EINVAL") << "the snapshot has no such directory";
   EXPECT_EQ(one.commit(tx), "EAGAIN");
 }
 
-TEST_F(store_transactions, notice_a_node_that_its_directory_does_not_list) {
+TEST_F(store_transactions, detect_a_node_missing_from_the_list_of_its_directory) {
   ASSERT_EQ(one.mkdir("s"), "OK");
   const auto tx = one.start();
   EXPECT_EQ(one.read("s", tx), "");
@@ -228,7 +228,7 @@ TEST_F(store_transactions, notice_a_node_that_its_directory_does_not_list) {
 
 // Watches.
 
-TEST_F(store_transactions, fire_watches_only_when_committed) {
+TEST_F(store_transactions, fire_watches_only_at_commit) {
   ASSERT_EQ(zero.watch("/local/domain/1", "t"), "OK");
   zero.events();
   const auto tx = one.start();
@@ -244,7 +244,7 @@ TEST_F(store_transactions, fire_watches_only_when_committed) {
   EXPECT_EQ(zero.events(), lines{});
 }
 
-TEST_F(store_transactions, fire_no_watches_for_nodes_that_came_and_went) {
+TEST_F(store_transactions, fire_no_watches_for_nodes_created_and_removed) {
   ASSERT_EQ(zero.watch("/local/domain/1", "t"), "OK");
   zero.events();
   const auto tx = one.start();
@@ -266,7 +266,7 @@ TEST_F(store_transactions, fire_watches_below_a_removed_node) {
   EXPECT_EQ(zero.events(), (lines{"/local/domain/1/d>t", "/local/domain/1/d/y>y"}));
 }
 
-TEST_F(store_transactions, fire_watches_of_readers_before_and_after_the_change) {
+TEST_F(store_transactions, fire_watches_of_old_and_new_readers) {
   ASSERT_EQ(two.write("a", ""), "OK");
   ASSERT_EQ(one.watch("/local/domain/2/a", "t"), "OK");
   one.events();
@@ -282,7 +282,7 @@ TEST_F(store_transactions, fire_watches_of_readers_before_and_after_the_change) 
   EXPECT_EQ(one.events(), lines{});
 }
 
-TEST_F(store_transactions, touch_few_nodes_of_a_large_store) {
+TEST_F(store_transactions, copy_only_the_accessed_nodes_of_a_large_store) {
   for (int i = 0; i < 20000; ++i)
     service.write("/big/" + std::to_string(i / 200) + "/" + std::to_string(i), "v");
   // If each transaction copied the tree, this would take minutes.

@@ -17,22 +17,22 @@ struct store_watches : test::store_fixture {
   }
 };
 
-TEST_F(store_watches, fire_once_when_they_are_set) {
+TEST_F(store_watches, fire_once_when_registered) {
   EXPECT_EQ(one.watch("device", "t"), "OK");
   EXPECT_EQ(one.events(), lines{"device>t"});
   EXPECT_EQ(one.watch("/local/domain/2/secret", "u"), "OK");
   EXPECT_EQ(one.events(), lines{"/local/domain/2/secret>u"})
-      << "whether or not it is readable or exists";
+      << "even if it is not readable or does not exist";
   EXPECT_EQ(one.watch("@anything goes/", ""), "OK");
   EXPECT_EQ(one.events(), lines{"@anything goes/>"});
 }
 
-TEST_F(store_watches, acknowledge_before_they_fire) {
+TEST_F(store_watches, are_acknowledged_before_they_fire) {
   const auto id = one.id();
   ASSERT_TRUE(service.receive(id, test::encode(xs_type::watch, "a\0t\0"s, 1, 0)));
   ASSERT_TRUE(service.receive(id, test::encode(xs_type::write, "a\0v"s, 2, 0)));
   const auto first = test::decode(service.take_output(id));
-  ASSERT_EQ(first.size(), 3U) << "an equal event is still unread, so the write adds none";
+  ASSERT_EQ(first.size(), 3U) << "the write adds no event while an equal one is unread";
   EXPECT_EQ(first[0].header.type, xs_type::watch);
   EXPECT_EQ(first[1].header.type, xs_type::watch_event);
   EXPECT_EQ(first[2].header.type, xs_type::write);
@@ -40,17 +40,18 @@ TEST_F(store_watches, acknowledge_before_they_fire) {
   ASSERT_TRUE(service.receive(id, test::encode(xs_type::write, "a\0v"s, 3, 0)));
   const auto second = test::decode(service.take_output(id));
   ASSERT_EQ(second.size(), 2U);
-  EXPECT_EQ(second[0].header.type, xs_type::watch_event) << "the cause is acknowledged last";
+  EXPECT_EQ(second[0].header.type, xs_type::watch_event)
+      << "the event precedes the reply to its cause";
   EXPECT_EQ(second[1].header.type, xs_type::write);
 }
 
-TEST_F(store_watches, fire_for_changes_below) {
+TEST_F(store_watches, fire_for_changes_in_the_subtree) {
   watch(zero, "/local/domain/1", "base");
   watch(zero, "/local/domain/1/d/e", "e");
   watch(zero, "/local/domain/1/d/e/f/g", "leaf");
   EXPECT_EQ(one.write("d/e/f", "v"), "OK");
   EXPECT_EQ(zero.events(), (lines{"/local/domain/1/d/e/f>base", "/local/domain/1/d/e/f>e"}))
-      << "once, although directories were created as well";
+      << "no events for the directories created implicitly";
   EXPECT_EQ(one.mkdir("d/e"), "OK");
   EXPECT_EQ(zero.events(), lines{}) << "nothing has changed";
   EXPECT_EQ(one.set_permissions("d/e/f", "n1 r2"), "OK");
@@ -59,7 +60,7 @@ TEST_F(store_watches, fire_for_changes_below) {
   EXPECT_EQ(zero.events(), lines{"/local/domain/1/d2>base"});
 }
 
-TEST_F(store_watches, fire_for_a_removal_above) {
+TEST_F(store_watches, fire_when_an_ancestor_is_removed) {
   ASSERT_EQ(one.write("d/e/f", ""), "OK");
   ASSERT_EQ(one.write("d/e/g", ""), "OK");
   watch(zero, "/local/domain/1/d/e/f", "f");
@@ -74,7 +75,7 @@ TEST_F(store_watches, fire_for_a_removal_above) {
                                   "/local/domain/1/d/e>e", "/local/domain/1/d>base"}));
 }
 
-TEST_F(store_watches, report_paths_as_they_were_registered) {
+TEST_F(store_watches, report_paths_as_registered) {
   watch(one, "device", "relative");
   watch(one, "/local/domain/1/device", "absolute");
   EXPECT_EQ(one.write("device/vbd/51712/state", "1"), "OK");
@@ -84,7 +85,7 @@ TEST_F(store_watches, report_paths_as_they_were_registered) {
   EXPECT_EQ(one.events(), (lines{"device>relative", "/local/domain/1/device>absolute"}));
 }
 
-TEST_F(store_watches, of_domain_0_may_be_relative_too) {
+TEST_F(store_watches, of_domain_0_may_be_relative) {
   watch(zero, "foo", "t");
   service.write("/local/domain/0/foo", "");
   EXPECT_EQ(zero.events(), lines{"foo>t"});
@@ -114,7 +115,7 @@ TEST_F(store_watches, can_be_removed) {
   EXPECT_EQ(one.unwatch("a", "t"), "ENOENT");
 }
 
-TEST_F(store_watches, refuse_invalid_paths) {
+TEST_F(store_watches, reject_invalid_paths) {
   const std::string too_long(2049, 'a');
   for (const auto& path : {""s, "//"s, "a/"s, "a//b"s, "a b"s, too_long, "@" + too_long})
     EXPECT_EQ(one.watch(path, "t"), "EINVAL") << path.substr(0, 20);
@@ -144,7 +145,7 @@ TEST_F(store_watches, end_with_their_connection) {
   EXPECT_EQ(service.connection_count(), 4U);
 }
 
-TEST_F(store_watches, can_be_reset_all_at_once) {
+TEST_F(store_watches, can_be_reset) {
   watch(one, "a", "t");
   const auto tx = one.start();
   EXPECT_EQ(one.call(xs_type::reset_watches, "\0"s), "OK\0"s);
@@ -160,7 +161,7 @@ TEST_F(store_watches, can_be_reset_inside_a_transaction) {
   EXPECT_EQ(one.commit(tx), "ENOENT");
 }
 
-TEST_F(store_watches, ignore_the_transaction_number) {
+TEST_F(store_watches, ignore_the_transaction_id) {
   EXPECT_EQ(one.call(xs_type::watch, "a\0t\0"s, 999), "OK\0"s);
   EXPECT_EQ(one.call(xs_type::unwatch, "a\0t\0"s, 999), "OK\0"s);
   EXPECT_EQ(one.call(xs_type::get_domain_path, "1\0"s, 999), "ENOENT");
@@ -205,14 +206,15 @@ TEST_F(store_watches, fire_for_the_removal_of_nodes_that_could_be_read) {
   EXPECT_EQ(one.events(), lines{"/local/domain/2/a/b>t"});
 }
 
-TEST_F(store_watches, of_domain_events_need_a_permission) {
+TEST_F(store_watches, for_domain_events_require_permission) {
   for (auto* const client : {&zero, &one}) {
     watch(*client, "@introduceDomain", "in");
     watch(*client, "@releaseDomain", "out");
   }
   service.introduce(domid{9});
   service.introduce(domid{9});
-  EXPECT_EQ(zero.events(), lines{"@introduceDomain>in"}) << "once: it is known by then";
+  EXPECT_EQ(zero.events(), lines{"@introduceDomain>in"})
+      << "once, because the domain is already introduced";
   EXPECT_EQ(one.events(), lines{});
   EXPECT_EQ(zero.set_permissions("@releaseDomain", "n0 r1"), "OK");
   service.release(domid{9});
@@ -221,21 +223,21 @@ TEST_F(store_watches, of_domain_events_need_a_permission) {
   EXPECT_EQ(one.events(), lines{"@releaseDomain>out"});
 }
 
-TEST_F(store_watches, of_the_root_do_not_fire_for_domain_events) {
+TEST_F(store_watches, on_the_root_do_not_fire_for_domain_events) {
   watch(zero, "/", "t");
   service.introduce(domid{9});
   EXPECT_EQ(zero.events(), lines{});
 }
 
-TEST_F(store_watches, get_event_permissions_from_domain_0_only) {
+TEST_F(store_watches, let_only_domain_0_set_event_permissions) {
   EXPECT_EQ(one.set_permissions("@releaseDomain", "n1"), "EINVAL");
   EXPECT_EQ(zero.set_permissions("@somethingElse", "n0"), "EINVAL");
   EXPECT_EQ(zero.set_permissions("@introduceDomain", "n0 r1"), "OK");
 }
 
-// Clients that do not read.
+// Clients that do not read their events.
 
-TEST_F(store_watches, merge_equal_events_that_are_unread) {
+TEST_F(store_watches, merge_equal_unread_events) {
   watch(one, "a", "t");
   for (const auto* const value : {"1", "2", "3"})
     service.write("/local/domain/1/a", value);
@@ -253,7 +255,7 @@ TEST_F(store_watches, do_not_merge_domain_events) {
   EXPECT_EQ(zero.events(), (lines{"@introduceDomain>in", "@introduceDomain>in"}));
 }
 
-TEST_F(store_watches, stop_at_a_limit_and_resume_when_read) {
+TEST_F(store_watches, drop_events_beyond_a_limit) {
   const std::string token(1000, 't');
   watch(zero, "/", token);
   for (int i = 0; i < 4000; ++i)

@@ -9,7 +9,7 @@
 #include <cstring>
 #include <utility>
 
-// Xen's header expects fixed-width types and memset() to be declared.
+// The Xen header expects fixed-width types and memset() to be declared.
 #include <xen/io/blkif.h>
 #include <xen/io/protocols.h>
 
@@ -18,7 +18,7 @@
 namespace xenpv::wire {
 namespace {
 
-TEST(blkif_op, has_xens_numbers_and_names) {
+TEST(blkif_op, has_the_numbers_and_names_of_xen) {
   struct known {
     blkif_op ours;
     int xens;
@@ -44,13 +44,13 @@ TEST(blkif_op, is_invalid_for_reserved_and_undefined_numbers) {
   EXPECT_EQ(to_string(blkif_op{255}), "invalid");
 }
 
-TEST(blkif_status, has_xens_numbers) {
+TEST(blkif_status, has_the_numbers_of_xen) {
   EXPECT_EQ(static_cast<int>(blkif_status::okay), BLKIF_RSP_OKAY);
   EXPECT_EQ(static_cast<int>(blkif_status::error), BLKIF_RSP_ERROR);
   EXPECT_EQ(static_cast<int>(blkif_status::eopnotsupp), BLKIF_RSP_EOPNOTSUPP);
 }
 
-TEST(blkif, constants_are_xens) {
+TEST(blkif, has_the_constants_of_xen) {
   EXPECT_EQ(blkif_max_segments_per_request, std::size_t{BLKIF_MAX_SEGMENTS_PER_REQUEST});
   EXPECT_EQ(blkif_max_indirect_pages_per_request,
             std::size_t{BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST});
@@ -61,17 +61,17 @@ TEST(blkif, constants_are_xens) {
   EXPECT_EQ(blkif_protocol_x86_64, XEN_IO_PROTO_ABI_X86_64);
   EXPECT_EQ(blkif_protocol_arm, XEN_IO_PROTO_ABI_ARM);
   EXPECT_EQ(blkif_protocol_native, XEN_IO_PROTO_ABI_NATIVE);
-  // The header defines these only in prose.
+  // The header defines these only in comments.
   EXPECT_EQ(blkif_sector_size, 512u);
   EXPECT_EQ(blkif_segments_per_indirect_page, 512u);
 }
 
-// A member at the same offset and of the same size is the same member.
+// A member of the same size at the same offset is the same member.
 #define EXPECT_SAME_MEMBER(ours, xens, member)               \
   EXPECT_EQ(offsetof(ours, member), offsetof(xens, member)); \
   EXPECT_EQ(sizeof(std::declval<ours>().member), sizeof(std::declval<xens>().member))
 
-TEST(blkif, segment_has_the_layout_of_xens) {
+TEST(blkif, segment_has_the_layout_of_xen) {
   EXPECT_EQ(sizeof(blkif_segment), sizeof(::blkif_request_segment));
   EXPECT_EQ(alignof(blkif_segment), alignof(::blkif_request_segment));
   EXPECT_SAME_MEMBER(blkif_segment, ::blkif_request_segment, gref);
@@ -79,7 +79,7 @@ TEST(blkif, segment_has_the_layout_of_xens) {
   EXPECT_SAME_MEMBER(blkif_segment, ::blkif_request_segment, last_sect);
 }
 
-TEST(blkif, request_has_the_layout_of_xens) {
+TEST(blkif, request_has_the_layout_of_xen) {
   EXPECT_EQ(sizeof(blkif_request), sizeof(::blkif_request));
   EXPECT_EQ(alignof(blkif_request), alignof(::blkif_request));
   EXPECT_SAME_MEMBER(blkif_request, ::blkif_request, operation);
@@ -90,7 +90,7 @@ TEST(blkif, request_has_the_layout_of_xens) {
   EXPECT_SAME_MEMBER(blkif_request, ::blkif_request, seg);
 }
 
-TEST(blkif, discard_request_has_the_layout_of_xens) {
+TEST(blkif, discard_request_has_the_layout_of_xen) {
   EXPECT_EQ(sizeof(blkif_discard_request), sizeof(::blkif_request_discard));
   EXPECT_EQ(alignof(blkif_discard_request), alignof(::blkif_request_discard));
   EXPECT_SAME_MEMBER(blkif_discard_request, ::blkif_request_discard, operation);
@@ -101,7 +101,7 @@ TEST(blkif, discard_request_has_the_layout_of_xens) {
   EXPECT_SAME_MEMBER(blkif_discard_request, ::blkif_request_discard, nr_sectors);
 }
 
-TEST(blkif, indirect_request_has_the_layout_of_xens) {
+TEST(blkif, indirect_request_has_the_layout_of_xen) {
   EXPECT_EQ(sizeof(blkif_indirect_request), sizeof(::blkif_request_indirect));
   EXPECT_EQ(alignof(blkif_indirect_request), alignof(::blkif_request_indirect));
   EXPECT_SAME_MEMBER(blkif_indirect_request, ::blkif_request_indirect, operation);
@@ -113,7 +113,7 @@ TEST(blkif, indirect_request_has_the_layout_of_xens) {
   EXPECT_SAME_MEMBER(blkif_indirect_request, ::blkif_request_indirect, indirect_grefs);
 }
 
-TEST(blkif, response_has_the_layout_of_xens) {
+TEST(blkif, response_has_the_layout_of_xen) {
   EXPECT_EQ(sizeof(blkif_response), sizeof(::blkif_response));
   EXPECT_EQ(alignof(blkif_response), alignof(::blkif_response));
   EXPECT_SAME_MEMBER(blkif_response, ::blkif_response, id);
@@ -121,7 +121,7 @@ TEST(blkif, response_has_the_layout_of_xens) {
   EXPECT_SAME_MEMBER(blkif_response, ::blkif_response, status);
 }
 
-TEST(blkif, ring_has_the_layout_of_xens) {
+TEST(blkif, ring_has_the_layout_of_xen) {
   EXPECT_EQ(sizeof(ring_header), offsetof(::blkif_sring_t, ring));
   EXPECT_SAME_MEMBER(ring_header, ::blkif_sring_t, req_prod);
   EXPECT_SAME_MEMBER(ring_header, ::blkif_sring_t, req_event);
@@ -132,7 +132,7 @@ TEST(blkif, ring_has_the_layout_of_xens) {
 }
 
 TEST(blkif, request_has_its_bytes_in_order) {
-  if (std::endian::native != std::endian::little) GTEST_SKIP() << "bytes are for little endian";
+  if (std::endian::native != std::endian::little) GTEST_SKIP() << "expects little endian";
   blkif_request request{};
   request.operation = 1;
   request.nr_segments = 2;

@@ -11,7 +11,7 @@
 namespace xenpv::wire {
 namespace {
 
-TEST(nbd_magic, spells_the_specified_text) {
+TEST(nbd_magic, has_the_specified_text) {
   const be64 init(nbd_init_magic);
   const be64 option(nbd_option_magic);
   EXPECT_EQ(std::string_view(reinterpret_cast<const char*>(&init), 8), "NBDMAGIC");

@@ -11,9 +11,9 @@ struct naming_case {
   std::optional<std::string> guest;
 };
 
-// Linux' xen_translate_vdev() and encode_disk_name(); EC2 numbers PV disks from 2049 (sda1),
-// XenServer and XCP-ng number those of HVM guests from 768 (hda).
-TEST(linux_disk_name, is_xvd_regardless_of_the_toolstacks_name) {
+// As xen_translate_vdev() and encode_disk_name() in Linux. EC2 numbers PV disks from 2049 (sda1);
+// XenServer and XCP-ng number the disks of HVM guests from 768 (hda).
+TEST(linux_disk_name, is_xvd_regardless_of_the_toolstack_name) {
   const std::vector<naming_case> table = {
       {51712, "xvda", "xvda"},
       {51713, "xvda1", "xvda1"},

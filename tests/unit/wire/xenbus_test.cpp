@@ -26,7 +26,7 @@ constexpr known states[] = {
     {xenbus_state::reconfigured, XenbusStateReconfigured, "Reconfigured", "8"},
 };
 
-TEST(xenbus_state, has_xens_numbers_and_names) {
+TEST(xenbus_state, has_the_numbers_and_names_of_xen) {
   for (const auto& [ours, xens, name, node] : states) {
     EXPECT_EQ(static_cast<int>(ours), static_cast<int>(xens)) << name;
     EXPECT_EQ(to_string(ours), name);
@@ -35,7 +35,7 @@ TEST(xenbus_state, has_xens_numbers_and_names) {
   EXPECT_EQ(to_string(xenbus_state{9}), "invalid");
 }
 
-TEST(xenbus_state, is_unset_when_the_node_has_another_value) {
+TEST(xenbus_state, is_unset_for_any_other_value) {
   for (const auto* text : {"", "9", "-1", "44", "04", " 4", "4 ", "4\n", "x", "Connected"})
     EXPECT_EQ(parse_xenbus_state(text), std::nullopt) << '\'' << text << '\'';
   EXPECT_EQ(parse_xenbus_state(std::string_view("4\0", 2)), std::nullopt);

@@ -8,13 +8,13 @@
 #include <cstring>
 #include <string>
 
-// Xen's header defines its list of errnos only if <cerrno> is included first.
+// The Xen header defines its list of errnos only if <cerrno> is included first.
 #include <xen/io/xs_wire.h>
 
 namespace xenpv::wire {
 namespace {
 
-TEST(xs_wire, header_has_the_layout_of_xens) {
+TEST(xs_wire, header_has_the_layout_of_xen) {
   EXPECT_EQ(sizeof(xs_message_header), sizeof(xsd_sockmsg));
   EXPECT_EQ(offsetof(xs_message_header, type), offsetof(xsd_sockmsg, type));
   EXPECT_EQ(offsetof(xs_message_header, req_id), offsetof(xsd_sockmsg, req_id));
@@ -25,7 +25,7 @@ TEST(xs_wire, header_has_the_layout_of_xens) {
 }
 
 TEST(xs_wire, header_has_its_bytes_in_order) {
-  if (std::endian::native != std::endian::little) GTEST_SKIP() << "bytes are for little endian";
+  if (std::endian::native != std::endian::little) GTEST_SKIP() << "expects little endian";
   const xs_message_header header{xs_type::set_target, 0x04030201, 0x14131211, 0x24232221};
   std::array<unsigned char, 16> bytes{};
   std::memcpy(bytes.data(), &header, sizeof header);
@@ -41,7 +41,7 @@ TEST(xs_wire, header_has_its_bytes_in_order) {
   EXPECT_EQ(back.len, 0x24232221U);
 }
 
-TEST(xs_wire, types_have_xens_numbers_and_names) {
+TEST(xs_wire, types_have_the_numbers_and_names_of_xen) {
   struct known {
     xs_type ours;
     xsd_sockmsg_type xens;
@@ -75,22 +75,22 @@ TEST(xs_wire, types_have_xens_numbers_and_names) {
     EXPECT_EQ(static_cast<unsigned>(ours), static_cast<unsigned>(xens)) << name;
     EXPECT_EQ(to_string(ours), name);
   }
-  // XS_RESTRICT, number 20, was removed. With it the list would have no gap.
+  // XS_RESTRICT, number 20, was removed. It is the only gap in the list.
   EXPECT_EQ(std::size(all), static_cast<std::size_t>(XS_TYPE_COUNT) - 1);
   EXPECT_EQ(to_string(xs_type{20}), "unknown");
   EXPECT_EQ(to_string(xs_type{XS_INVALID}), "unknown");
 }
 
-TEST(xs_wire, limits_are_xens) {
+TEST(xs_wire, limits_are_the_limits_of_xen) {
   EXPECT_EQ(xs_payload_max, static_cast<std::size_t>(XENSTORE_PAYLOAD_MAX));
   EXPECT_EQ(xs_abs_path_max, static_cast<std::size_t>(XENSTORE_ABS_PATH_MAX));
   EXPECT_EQ(xs_rel_path_max, static_cast<std::size_t>(XENSTORE_REL_PATH_MAX));
 }
 
-TEST(xs_wire, errors_have_xens_names) {
+TEST(xs_wire, errors_have_the_names_of_xen) {
   for (const auto& [number, name] : xsd_errors)
     EXPECT_EQ(xs_error_name(number), name);
-  EXPECT_EQ(xs_error_name(ENOTCONN), "EINVAL") << "xenstored has no name for it";
+  EXPECT_EQ(xs_error_name(ENOTCONN), "EINVAL") << "xenstored has no name for ENOTCONN";
   EXPECT_EQ(xs_error_name(0), "EINVAL");
 }
 

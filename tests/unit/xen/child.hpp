@@ -1,4 +1,4 @@
-// Signals and exit statuses of a test's children.
+// Signals and exit statuses of child processes.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -8,8 +8,8 @@
 
 namespace xenpv::xen::test {
 
-/// Never signals a group or all processes: kill(2) takes -1, which a failed start leaves behind, as
-/// "all processes".
+/// Never signals a process group or all processes: after a failed start, `process` is -1, which
+/// kill(2) takes as "all processes".
 [[nodiscard]] inline bool send_signal(pid_t process, int number) {
   if (process <= 1) {
     ADD_FAILURE() << "no process to signal: " << process;

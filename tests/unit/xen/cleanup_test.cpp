@@ -15,7 +15,7 @@ namespace {
 using std::chrono::milliseconds;
 using testing::ElementsAre;
 
-/// Records its calls. Its time advances in wait_for_change() only.
+/// Records its calls. Its time advances only in wait_for_change().
 class scripted_store final : public cleanup_store {
  public:
   void write(const std::string& path, const std::string& value) override {
@@ -44,8 +44,8 @@ class scripted_store final : public cleanup_store {
 
   using node_map = std::map<std::string, std::string>;
   node_map nodes;
-  /// The changes in successive calls of wait_for_change(), which take 10 ms each. Later calls take
-  /// their whole time.
+  /// The changes in successive calls of wait_for_change(), each after 10 ms. Later calls wait for
+  /// their whole timeout.
   std::vector<std::function<void(node_map&)>> changes;
   std::string refused;
   std::vector<std::string> calls;
@@ -77,7 +77,7 @@ TEST(cleanup, continues_when_a_step_fails) {
   EXPECT_THAT(store.calls, ElementsAre("write state2=6"));
 }
 
-TEST(cleanup, does_not_wait_for_a_value_that_is_set_already) {
+TEST(cleanup, does_not_wait_for_a_value_that_is_already_set) {
   scripted_store store;
   store.nodes["b"] = "6";
   const std::vector<named_cleanup> cleanups = {
@@ -86,7 +86,7 @@ TEST(cleanup, does_not_wait_for_a_value_that_is_set_already) {
   EXPECT_THAT(store.calls, ElementsAre("watch b", "unwatch b"));
 }
 
-TEST(cleanup, does_not_wait_for_a_node_that_is_gone) {
+TEST(cleanup, does_not_wait_for_a_missing_node) {
   scripted_store store;
   const std::vector<named_cleanup> cleanups = {
       {"n", {cleanup_wait{"b", {"6"}, milliseconds(100)}, cleanup_write{"state", "6"}}}};
@@ -94,7 +94,7 @@ TEST(cleanup, does_not_wait_for_a_node_that_is_gone) {
   EXPECT_THAT(store.calls, ElementsAre("watch b", "unwatch b", "write state=6"));
 }
 
-TEST(cleanup, waits_through_other_changes_until_the_value_is_set) {
+TEST(cleanup, keeps_waiting_after_other_changes) {
   scripted_store store;
   store.nodes["b"] = "4";
   store.changes = {[](auto&) {}, [](auto& nodes) { nodes["b"] = "5"; },
@@ -105,7 +105,7 @@ TEST(cleanup, waits_through_other_changes_until_the_value_is_set) {
   EXPECT_THAT(store.calls, ElementsAre("watch b", "wait 100", "wait 90", "wait 80", "unwatch b"));
 }
 
-TEST(cleanup, reports_a_wait_that_timed_out_and_continues) {
+TEST(cleanup, reports_an_expired_wait_and_continues) {
   scripted_store store;
   store.nodes["b"] = "4";
   const std::vector<named_cleanup> cleanups = {
@@ -117,7 +117,7 @@ TEST(cleanup, reports_a_wait_that_timed_out_and_continues) {
   EXPECT_THAT(store.calls, ElementsAre("watch b", "wait 100", "unwatch b", "write state=6"));
 }
 
-TEST(cleanup, bounds_the_time_of_all_waits_together) {
+TEST(cleanup, limits_the_total_time_of_all_waits) {
   scripted_store store;
   store.nodes["b"] = "4";
   const cleanup_wait wait{"b", {"6"}, milliseconds::max()};

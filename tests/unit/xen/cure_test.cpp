@@ -58,7 +58,7 @@ INSTANTIATE_TEST_SUITE_P(
                   "global virtual IRQs are reserved for the control domain"},
         cure_case{attempt::bind_interdomain, EINVAL, "",
                   "the remote port is not waiting for this domain"},
-        cure_case{attempt::bind_interdomain, ESRCH, "", "there is no such domain"},
+        cure_case{attempt::bind_interdomain, ESRCH, "", "no such domain"},
         cure_case{attempt::use_port, ENOTCONN, "", "the port is not bound through this handle"},
         cure_case{attempt::use_port, EINVAL, "", ""},
         cure_case{attempt::drain_ports, EFBIG, "",
@@ -83,7 +83,7 @@ TEST(cure, suggests_the_simulator_outside_a_guest) {
             "xenpv-sim simulates one");
 }
 
-TEST(cure, names_the_limit_file_when_it_cannot_be_read) {
+TEST(cure, names_the_limit_file_if_it_is_not_readable) {
   const fake_root tree;
   EXPECT_EQ(cure_for(attempt::share_pages, ENOSPC, {}, tree.root()),
             "the limit in /sys/module/xen_gntalloc/parameters/limit is reached");
@@ -99,7 +99,7 @@ failure caught(Thrower thrower) {
   throw std::logic_error("nothing was thrown");
 }
 
-TEST(failed_open, reads_no_such_device_when_the_node_is_missing) {
+TEST(failed_open, reports_a_missing_node_as_no_such_device) {
   fake_root tree;
   tree.with("/sys/hypervisor/type", "xen\n");
   const scoped_variable root("XENPV_ROOT", tree.root().path("/").string());
@@ -118,7 +118,7 @@ TEST(failed_open, keeps_the_error_when_access_is_denied) {
   EXPECT_EQ(e.code(), std::errc::permission_denied);
 }
 
-TEST(failed_store_open, blames_xenbus_when_no_path_is_set) {
+TEST(failed_store_open, names_xenbus_when_no_path_is_set) {
   fake_root tree;
   tree.with("/sys/hypervisor/type", "xen\n");
   const scoped_variable root("XENPV_ROOT", tree.root().path("/").string());

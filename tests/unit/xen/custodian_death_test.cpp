@@ -1,4 +1,4 @@
-// Descriptors and cleanups after the custodian's main process was killed.
+// Descriptors and cleanups after the main process of a custodian was killed.
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -22,18 +22,18 @@ using test::read_all;
 using test::send_signal;
 using test::wait_status;
 
-/// Only bounds a hang; no test waits for it to pass.
+/// Only limits a hang; no test waits this long.
 constexpr int hang_limit_ms = 20'000;
 
-/// fork(2) without the C library: ThreadSanitizer starts a thread in every child that it sees, and
-/// a custodian has to start before any thread.
+/// fork(2) without the C library: ThreadSanitizer starts a thread in every child that it
+/// intercepts, but a custodian must start before any thread.
 pid_t bare_fork() {
   return static_cast<pid_t>(::syscall(SYS_clone, static_cast<unsigned long>(SIGCHLD), nullptr,
                                       nullptr, nullptr, nullptr));
 }
 
-/// Runs `body` in a separate main process, which then sleeps until it is killed. Its custodian then
-/// becomes a child of the test. `errors_` receives stderr of both.
+/// Runs `body` in a separate main process, which then sleeps until it is killed. Its custodian
+/// becomes a child of the test. `errors_` receives stderr of both processes.
 class custodian_of_a_killed_main : public testing::Test {
  protected:
   void SetUp() override { ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0); }
@@ -42,7 +42,7 @@ class custodian_of_a_killed_main : public testing::Test {
     if (main_ > 0) kill_main();
   }
 
-  /// Returns the custodian's process number once `body` is done.
+  /// Returns the PID of the custodian when `body` has returned.
   pid_t run_main(const std::function<void(custodian&)>& body) {
     auto report = make_pipe();
     auto stderr_pipe = make_pipe();
@@ -84,7 +84,7 @@ class custodian_of_a_killed_main : public testing::Test {
   pid_t main_ = -1;
 };
 
-TEST_F(custodian_of_a_killed_main, closes_and_exits_if_there_was_no_resume) {
+TEST_F(custodian_of_a_killed_main, closes_descriptors_and_exits_without_a_resume) {
   auto ends = make_pipe();
   const auto process = run_main([&](custodian& c) {
     static_cast<void>(c.keep(ends.write.get()));
@@ -97,7 +97,7 @@ TEST_F(custodian_of_a_killed_main, closes_and_exits_if_there_was_no_resume) {
   EXPECT_EQ(wait_status(process), 0);
 }
 
-TEST_F(custodian_of_a_killed_main, releases_a_lock_although_it_stays) {
+TEST_F(custodian_of_a_killed_main, releases_a_lock_even_if_it_keeps_running) {
   auto lock = make_pipe();
   auto handle = make_pipe();
   const auto process = run_main([&](custodian& c) {
@@ -131,7 +131,7 @@ TEST_F(custodian_of_a_killed_main, keeps_descriptors_from_before_a_resume) {
   after.write.reset();
   kill_main();
   EXPECT_TRUE(is_hung_up(after.read, hang_limit_ms));
-  // A reader of the dead service's messages must not wait for ever for their end.
+  // A reader of the messages of the dead process must not wait for their end for ever.
   EXPECT_TRUE(is_hung_up(errors_, hang_limit_ms));
   EXPECT_FALSE(is_hung_up(before.read));
   ASSERT_TRUE(send_signal(process, SIGTERM));

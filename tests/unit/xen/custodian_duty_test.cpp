@@ -19,7 +19,7 @@ std::uint64_t keep(custodian_duty& duty, unique_fd descriptor) {
   return id;
 }
 
-TEST(custodian_duty, refuses_to_keep_without_a_descriptor) {
+TEST(custodian_duty, rejects_keep_without_a_descriptor) {
   custodian_duty duty;
   const auto reply = duty.handle(keep_request{}, unique_fd());
   EXPECT_EQ(reply.refusal, static_cast<int>(errc::limit_reached));
@@ -37,7 +37,7 @@ TEST(custodian_duty, closes_only_the_released_descriptor) {
   EXPECT_FALSE(is_hung_up(second.read));
 }
 
-TEST(custodian_duty, refuses_to_release_twice) {
+TEST(custodian_duty, rejects_a_second_release) {
   custodian_duty duty;
   auto ends = make_pipe();
   const auto id = keep(duty, std::move(ends.write));
@@ -47,7 +47,7 @@ TEST(custodian_duty, refuses_to_release_twice) {
   EXPECT_EQ(reply.reason, "no descriptor has id " + std::to_string(id));
 }
 
-TEST(custodian_duty, refuses_to_keep_two_descriptors_under_one_id) {
+TEST(custodian_duty, rejects_a_duplicate_id) {
   custodian_duty duty;
   auto first = make_pipe();
   auto second = make_pipe();
@@ -58,7 +58,7 @@ TEST(custodian_duty, refuses_to_keep_two_descriptors_under_one_id) {
   EXPECT_TRUE(is_hung_up(second.read));
 }
 
-/// Copies the inventory of `source` to `target`, as a main process does for a new custodian.
+/// Copies the inventory of `source` to `target`, like a main process that starts a new custodian.
 void hand_over(const custodian_duty& source, custodian_duty& target) {
   for (const auto& [request, descriptor] : source.inventory()) {
     auto duplicate = descriptor < 0 ? unique_fd() : unique_fd::duplicate(descriptor);
@@ -66,7 +66,7 @@ void hand_over(const custodian_duty& source, custodian_duty& target) {
   }
 }
 
-TEST(custodian_duty, can_be_handed_over_completely) {
+TEST(custodian_duty, can_be_copied_completely) {
   auto stale = make_pipe();
   auto live = make_pipe();
   auto lock = make_pipe();
@@ -96,7 +96,7 @@ TEST(custodian_duty, can_be_handed_over_completely) {
   EXPECT_FALSE(is_hung_up(stale.read));
 }
 
-TEST(custodian_duty, forgets_its_cleanups_after_it_ran_them) {
+TEST(custodian_duty, drops_cleanups_after_running_them) {
   custodian_duty duty;
   EXPECT_EQ(duty.handle(set_cleanup_request{"xvdb", {cleanup_write{"state", "6"}}}, {}).refusal, 0);
   EXPECT_EQ(duty.handle(clean_up_request{}, {}), custodian_reply{});
@@ -134,13 +134,13 @@ TEST(custodian_duty, closes_held_descriptors_at_a_stop_even_after_a_resume) {
   EXPECT_FALSE(is_hung_up(handle.read));
 }
 
-TEST(custodian_duty, refuses_to_hold_without_a_descriptor) {
+TEST(custodian_duty, rejects_hold_without_a_descriptor) {
   custodian_duty duty;
   EXPECT_EQ(duty.handle(hold_request{}, unique_fd()).refusal,
             static_cast<int>(errc::limit_reached));
 }
 
-TEST(custodian_duty, does_not_stay_for_descriptors_that_it_only_holds) {
+TEST(custodian_duty, does_not_keep_running_for_held_descriptors) {
   custodian_duty duty;
   auto lock = make_pipe();
   EXPECT_EQ(duty.handle(hold_request{}, std::move(lock.write)).refusal, 0);
@@ -149,7 +149,7 @@ TEST(custodian_duty, does_not_stay_for_descriptors_that_it_only_holds) {
   EXPECT_FALSE(duty.must_stay());
 }
 
-TEST(custodian_duty, may_exit_if_nothing_was_kept_at_a_resume) {
+TEST(custodian_duty, may_exit_if_no_descriptor_was_kept_at_a_resume) {
   custodian_duty duty;
   EXPECT_EQ(duty.handle(resumed_request{}, {}).refusal, 0);
   EXPECT_FALSE(duty.must_stay());

@@ -1,5 +1,5 @@
-// The custodian as a process. Pipes stand in for event-channel handles: the kind of descriptor must
-// not matter.
+// The custodian as a process. Pipes stand in for event-channel handles, because the custodian
+// handles all descriptors alike.
 #include "xenpv/xen/custodian.hpp"
 
 #include <gmock/gmock.h>
@@ -63,7 +63,7 @@ TEST(custodian, closes_its_duplicate_and_exits_on_a_clean_stop) {
   EXPECT_EQ(errno, ESRCH);
 }
 
-TEST(custodian, has_closed_a_duplicate_when_release_returns) {
+TEST(custodian, closes_the_duplicate_before_release_returns) {
   auto first = make_pipe();
   auto second = make_pipe();
   auto c = custodian::start();
@@ -78,7 +78,7 @@ TEST(custodian, has_closed_a_duplicate_when_release_returns) {
             "release a kept descriptor: invalid argument (no descriptor has id 1)");
 }
 
-TEST(custodian, outlives_a_clean_stop_when_a_resume_forbids_closing) {
+TEST(custodian, keeps_running_after_a_clean_stop_if_there_was_a_resume) {
   auto before = make_pipe();
   auto after = make_pipe();
   pid_t process = -1;
@@ -100,7 +100,7 @@ TEST(custodian, outlives_a_clean_stop_when_a_resume_forbids_closing) {
   EXPECT_TRUE(is_hung_up(before.read));
 }
 
-TEST(custodian, stops_the_old_custodian_when_assigned_to) {
+TEST(custodian, stops_the_old_custodian_on_assignment) {
   auto ends = make_pipe();
   auto c = custodian::start();
   static_cast<void>(c.keep(ends.write.get()));
@@ -113,20 +113,20 @@ TEST(custodian, stops_the_old_custodian_when_assigned_to) {
   c.resumed();
 }
 
-TEST(custodian, inherits_no_descriptors_of_its_parent) {
+TEST(custodian, inherits_no_descriptors_from_its_parent) {
   auto ends = make_pipe(0);
   auto c = custodian::start();
   ends.write.reset();
   EXPECT_TRUE(is_hung_up(ends.read));
 }
 
-TEST(custodian, shows_its_name_and_leads_its_own_session) {
+TEST(custodian, has_its_own_name_and_session) {
   auto c = custodian::start();
   EXPECT_EQ(proc_text(c.process(), "comm"), "xenpv-custodian\n");
   EXPECT_EQ(::getsid(c.process()), c.process());
 }
 
-TEST(custodian, marks_itself_for_systemd_once_it_must_not_die) {
+TEST(custodian, marks_itself_for_systemd_after_a_resume) {
   auto ends = make_pipe();
   pid_t process = -1;
   {
@@ -141,7 +141,7 @@ TEST(custodian, marks_itself_for_systemd_once_it_must_not_die) {
   wait_status(process);
 }
 
-TEST(custodian, ignores_the_signals_that_end_services) {
+TEST(custodian, ignores_termination_signals) {
   auto c = custodian::start();
   for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGUSR1}) {
     ASSERT_TRUE(send_signal(c.process(), number));
@@ -149,7 +149,7 @@ TEST(custodian, ignores_the_signals_that_end_services) {
   }
 }
 
-/// Kills the custodian and waits until it is dead, but does not reap it.
+/// Kills the custodian and waits until it is dead, without reaping it.
 void kill_dead(const custodian& c) {
   ASSERT_TRUE(send_signal(c.process(), SIGKILL));
   siginfo_t info{};
@@ -161,7 +161,7 @@ std::ptrdiff_t descriptors_of(pid_t process) {
   return std::distance(first, std::filesystem::directory_iterator());
 }
 
-TEST(custodian, is_replaced_by_one_with_all_its_descriptors) {
+TEST(custodian, is_replaced_with_all_its_descriptors) {
   auto before = make_pipe();
   auto after = make_pipe();
   auto lock = make_pipe();
@@ -187,8 +187,8 @@ TEST(custodian, is_replaced_by_one_with_all_its_descriptors) {
     lock.write.reset();
     EXPECT_THAT(
         testing::internal::GetCapturedStderr(),
-        testing::AllOf(HasSubstr("the custodian, process " + std::to_string(first) +
-                                 ", exited (killed by signal 9)"),
+        testing::AllOf(HasSubstr("custodian process " + std::to_string(first) +
+                                 " exited (killed by signal 9)"),
                        HasSubstr("process " + std::to_string(second) + " is the new custodian")));
   }
   EXPECT_TRUE(is_hung_up(after.read));
@@ -199,7 +199,7 @@ TEST(custodian, is_replaced_by_one_with_all_its_descriptors) {
   EXPECT_TRUE(is_hung_up(before.read));
 }
 
-TEST(custodian, is_replaced_while_threads_run) {
+TEST(custodian, is_replaced_in_a_multi_threaded_process) {
   auto c = custodian::start();
   const auto first = c.process();
   std::thread other([&] {
@@ -208,10 +208,10 @@ TEST(custodian, is_replaced_while_threads_run) {
   });
   other.join();
   EXPECT_NE(c.process(), first);
-  EXPECT_TRUE(c.revive()) << "it is alive";
+  EXPECT_TRUE(c.revive()) << "the custodian is alive";
 }
 
-TEST(custodian, passes_descriptors_kept_after_its_death_to_its_successor) {
+TEST(custodian, passes_descriptors_kept_after_its_death_to_its_replacement) {
   auto ends = make_pipe();
   auto c = custodian::start();
   kill_dead(c);
@@ -223,7 +223,7 @@ TEST(custodian, passes_descriptors_kept_after_its_death_to_its_successor) {
   EXPECT_TRUE(is_hung_up(ends.read));
 }
 
-TEST(custodian, hangs_up_its_end_when_it_dies) {
+TEST(custodian, reports_a_hang_up_when_it_dies) {
   auto c = custodian::start();
   const auto end = c.end_descriptor();
   EXPECT_FALSE(is_hung_up(end));
@@ -231,7 +231,7 @@ TEST(custodian, hangs_up_its_end_when_it_dies) {
   EXPECT_TRUE(is_hung_up(end));
 }
 
-TEST(custodian, is_not_confused_by_a_watcher_that_makes_its_socket_non_blocking) {
+TEST(custodian, works_with_a_non_blocking_socket) {
   auto ends = make_pipe();
   auto c = custodian::start();
   const auto end = c.end_descriptor();
@@ -240,7 +240,7 @@ TEST(custodian, is_not_confused_by_a_watcher_that_makes_its_socket_non_blocking)
     EXPECT_NO_THROW(c.release(c.keep(ends.write.get())));
 }
 
-TEST(custodian, fails_no_call_when_it_cannot_be_replaced) {
+TEST(custodian, accepts_calls_when_it_cannot_be_replaced) {
   const test::scoped_variable nowhere("XENPV_CUSTODIAN", "/nonexistent/xenpv-custodian");
   auto before = make_pipe();
   auto after = make_pipe();
@@ -260,14 +260,14 @@ TEST(custodian, fails_no_call_when_it_cannot_be_replaced) {
     EXPECT_NO_THROW(c.release(id));
     EXPECT_FALSE(c.revive());
   }
-  EXPECT_FALSE(is_hung_up(before.read)) << "closing it would trigger the kernel's BUG";
+  EXPECT_FALSE(is_hung_up(before.read)) << "closing it would trigger the kernel BUG";
   const auto messages = testing::internal::GetCapturedStderr();
   EXPECT_THAT(messages,
               HasSubstr("start the custodian: not available here (install xenpv-custodian in "
                         "one of: /nonexistent/xenpv-custodian); without a custodian"));
 }
 
-TEST(custodian, refuses_to_release_an_unknown_descriptor_after_its_death) {
+TEST(custodian, rejects_release_of_an_unknown_descriptor_after_its_death) {
   const test::scoped_variable nowhere("XENPV_CUSTODIAN", "/nonexistent/xenpv-custodian");
   auto c = custodian::start();
   kill_dead(c);
@@ -275,8 +275,8 @@ TEST(custodian, refuses_to_release_an_unknown_descriptor_after_its_death) {
             "release a kept descriptor: invalid argument (no descriptor has id 7)");
 }
 
-// In a separate process: a thread may be visible in /proc for a while after it was joined.
-TEST(custodian, refuses_to_start_beside_a_thread) {
+// In a separate process, because a thread may stay visible in /proc for a while after join().
+TEST(custodian, does_not_start_in_a_multi_threaded_process) {
   auto report = make_pipe();
   const pid_t process = ::fork();
   if (process == 0) {
@@ -297,7 +297,7 @@ TEST(custodian, refuses_to_start_beside_a_thread) {
   EXPECT_EQ(wait_status(process), 0);
 }
 
-TEST(custodian, refuses_an_invalid_descriptor) {
+TEST(custodian, rejects_an_invalid_descriptor) {
   auto c = custodian::start();
   EXPECT_EQ(text_of([&] { static_cast<void>(c.keep(-1)); },
                     std::error_code(EBADF, std::generic_category())),
@@ -307,7 +307,7 @@ TEST(custodian, refuses_an_invalid_descriptor) {
 TEST(custodian, reports_that_its_descriptor_table_is_full) {
   auto c = custodian::start();
   auto ends = make_pipe();
-  // Three standard streams, its socket and one more.
+  // Three standard streams, its socket and one kept descriptor.
   rlimit limit{};
   ASSERT_EQ(::prlimit(c.process(), RLIMIT_NOFILE, nullptr, &limit), 0);
   limit.rlim_cur = 5;
@@ -318,7 +318,7 @@ TEST(custodian, reports_that_its_descriptor_table_is_full) {
                 ": limit reached (the custodian's descriptor table is full: raise ulimit -n)");
 }
 
-TEST(custodian, refuses_a_cleanup_that_is_too_big) {
+TEST(custodian, rejects_an_oversized_cleanup) {
   auto c = custodian::start();
   const cleanup_write step{"state", std::string(70'000, 'x')};
   EXPECT_THAT(text_of([&] { c.set_cleanup("xvdb", {step}); }, errc::limit_reached),
@@ -329,7 +329,7 @@ TEST(custodian, refuses_a_cleanup_that_is_too_big) {
   c.clear_cleanup("xvdb");
 }
 
-/// The message when it tries to run a cleanup without xenstored.
+/// Logged when the custodian tries to run a cleanup without xenstored.
 constexpr auto no_cleanup = "custodian: cannot run the cleanups: xenstore at ";
 
 class without_xenstored : public testing::Test {
@@ -340,7 +340,7 @@ class without_xenstored : public testing::Test {
 };
 using custodian_clean_up = without_xenstored;
 
-TEST_F(custodian_clean_up, runs_at_a_clean_stop_unless_it_was_cleared) {
+TEST_F(custodian_clean_up, runs_at_a_clean_stop) {
   testing::internal::CaptureStderr();
   {
     auto c = custodian::start();
@@ -349,7 +349,7 @@ TEST_F(custodian_clean_up, runs_at_a_clean_stop_unless_it_was_cleared) {
   EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr(no_cleanup));
 }
 
-TEST_F(custodian_clean_up, does_not_run_at_a_clean_stop_after_it_was_cleared) {
+TEST_F(custodian_clean_up, does_not_run_at_a_clean_stop_if_cleared) {
   testing::internal::CaptureStderr();
   {
     auto c = custodian::start();
@@ -370,7 +370,7 @@ TEST_F(custodian_clean_up, runs_once_on_request) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
 }
 
-TEST_F(custodian_clean_up, runs_in_a_successor_of_a_killed_custodian) {
+TEST_F(custodian_clean_up, runs_in_the_replacement_of_a_killed_custodian) {
   testing::internal::CaptureStderr();
   {
     auto c = custodian::start();

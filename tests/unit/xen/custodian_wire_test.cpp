@@ -49,7 +49,7 @@ TEST(custodian_wire, round_trips_replies) {
   EXPECT_EQ(decode_reply(encode(reply)).value(), reply);
 }
 
-TEST(custodian_wire, refuses_every_truncation) {
+TEST(custodian_wire, rejects_every_truncation) {
   const auto request = encode(set_cleanup_request{
       "n", {cleanup_write{"p", "v"}, cleanup_wait{"q", {"6"}, milliseconds(1)}}});
   for (std::size_t size = 0; size < request.size(); ++size)
@@ -59,12 +59,12 @@ TEST(custodian_wire, refuses_every_truncation) {
     EXPECT_FALSE(decode_reply(std::string_view(reply).substr(0, size))) << size;
 }
 
-TEST(custodian_wire, refuses_trailing_bytes) {
+TEST(custodian_wire, rejects_trailing_bytes) {
   EXPECT_FALSE(decode_request(encode(keep_request{}) + "x"));
   EXPECT_FALSE(decode_reply(encode(custodian_reply{}) + "x"));
 }
 
-TEST(custodian_wire, refuses_an_unknown_kind) {
+TEST(custodian_wire, rejects_an_unknown_kind) {
   const auto decoded = decode_request("\xff");
   ASSERT_FALSE(decoded);
   EXPECT_EQ(decoded.error().code, errc::protocol_violation);

@@ -1,5 +1,5 @@
-// A temporary directory tree in place of /dev, /proc and /sys of some machine. It is removed with
-// the object. scoped_variable can make it the process's XENPV_ROOT.
+// A temporary directory tree that emulates /dev, /proc and /sys of a machine. Removed by the
+// destructor. scoped_variable can set XENPV_ROOT to it.
 #pragma once
 
 #include <stdlib.h>
@@ -40,7 +40,7 @@ class fake_root {
   std::filesystem::path top_;
 };
 
-/// Sets an environment variable and restores its old state on destruction.
+/// Sets an environment variable and restores its previous state on destruction.
 class scoped_variable {
  public:
   scoped_variable(const char* name, const std::string& value) : name_(name) {

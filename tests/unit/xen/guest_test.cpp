@@ -18,7 +18,7 @@ void add_all_devices(fake_root& tree) {
     tree.with(std::string("/dev/xen/") + name);
 }
 
-TEST(guest_facts, are_none_when_sysfs_shows_no_hypervisor) {
+TEST(guest_facts, are_empty_without_a_hypervisor_in_sysfs) {
   const fake_root tree;
   const auto facts = read_guest_facts(tree.root());
   EXPECT_EQ(facts.type, guest_type::none);
@@ -48,7 +48,7 @@ TEST(guest_facts, distinguish_the_guest_types) {
   }
 }
 
-TEST(guest_facts, report_an_unknown_type_on_kernels_that_are_too_old) {
+TEST(guest_facts, report_an_unknown_type_on_old_kernels) {
   fake_root tree;
   tree.with("/sys/hypervisor/type", "xen\n");
   const auto facts = read_guest_facts(tree.root());
@@ -56,7 +56,7 @@ TEST(guest_facts, report_an_unknown_type_on_kernels_that_are_too_old) {
   EXPECT_TRUE(facts.runs_on_xen());
 }
 
-TEST(guest_facts, assemble_the_version) {
+TEST(guest_facts, contain_the_version) {
   fake_root tree;
   tree.with("/sys/hypervisor/version/major", "4\n")
       .with("/sys/hypervisor/version/minor", "17\n")
@@ -64,7 +64,7 @@ TEST(guest_facts, assemble_the_version) {
   EXPECT_EQ(read_guest_facts(tree.root()).xen_version, "4.17.7");
 }
 
-TEST(guest_facts, leave_out_the_part_of_the_version_that_is_denied) {
+TEST(guest_facts, omit_denied_parts_of_the_version) {
   fake_root tree;
   tree.with("/sys/hypervisor/version/major", "4\n")
       .with("/sys/hypervisor/version/minor", "17\n")
@@ -119,7 +119,7 @@ TEST(guest_facts, distinguish_present_from_accessible) {
   EXPECT_FALSE(facts.device("/dev/xen/evtchn")->accessible);
 }
 
-TEST(missing_device_cures, are_shell_lines_in_a_fixed_order) {
+TEST(missing_device_cures, are_shell_commands_in_a_fixed_order) {
   fake_root tree;
   tree.with("/sys/hypervisor/type", "xen\n").with("/dev/xen/gntdev").with("/dev/xen/privcmd");
   EXPECT_THAT(missing_device_cures(read_guest_facts(tree.root())),
@@ -134,7 +134,7 @@ TEST(missing_device_cures, are_none_when_all_devices_exist) {
   EXPECT_THAT(missing_device_cures(read_guest_facts(tree.root())), IsEmpty());
 }
 
-TEST(guest_type, prints_as_sysfs_does) {
+TEST(guest_type, prints_like_sysfs) {
   EXPECT_EQ(to_string(guest_type::pvh), "PVH");
   EXPECT_EQ(to_string(guest_type::xen_arm), "Xen");
   EXPECT_EQ(to_string(guest_type::none), "none");

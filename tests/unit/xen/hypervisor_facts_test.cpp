@@ -1,4 +1,4 @@
-// Facts that only a real hypervisor provides: tests that they are not requested elsewhere.
+// Facts that only a real hypervisor provides: tests that they are not requested anywhere else.
 #include <gmock/gmock.h>
 
 #include "unit/xen/fake_root.hpp"
@@ -9,17 +9,17 @@
 namespace xenpv::xen {
 namespace {
 
-TEST(cpuid, is_not_read_off_xen_or_for_another_tree) {
+TEST(cpuid, is_not_read_outside_xen_or_for_another_tree) {
   EXPECT_FALSE(read_cpuid(guest_type::none, system_root("/")));
   EXPECT_FALSE(read_cpuid(guest_type::xen_arm, system_root("/")));
-  // The CPUID instruction of a PV guest would kill this process off Xen.
+  // Outside Xen, the CPUID instruction for PV guests would kill this process.
   const test::fake_root tree;
   EXPECT_FALSE(read_cpuid(guest_type::pv, tree.root()));
   EXPECT_FALSE(read_cpuid(guest_type::pvh, tree.root()));
 }
 
-TEST(cpuid, off_xen_has_no_xen_leaves) {
-  if (read_guest_facts(system_root("/")).runs_on_xen()) GTEST_SKIP() << "this is Xen";
+TEST(cpuid, has_no_xen_leaves_outside_xen) {
+  if (read_guest_facts(system_root("/")).runs_on_xen()) GTEST_SKIP() << "this machine runs on Xen";
   EXPECT_FALSE(read_cpuid(guest_type::hvm, system_root("/")));
 }
 
@@ -27,7 +27,7 @@ TEST(runstate, of_a_captured_guest_cannot_be_read) {
   const test::fake_root tree;
   try {
     (void)read_runstate(1, tree.root());
-    FAIL() << "not refused";
+    FAIL() << "expected a failure";
   } catch (const failure& problem) {
     EXPECT_EQ(problem.code(), errc::not_available);
     EXPECT_THAT(problem.what(), testing::StartsWith("read the run state of vCPU 1: "));

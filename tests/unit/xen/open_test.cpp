@@ -1,4 +1,4 @@
-// Errors of the wrappers on a machine without Xen.
+// Errors from the wrappers on a machine without Xen.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -44,7 +44,7 @@ TEST_F(open_without_xen, event_channels_name_their_module) {
             "/dev/xen/evtchn: no such device (modprobe xen-evtchn)");
 }
 
-TEST_F(open_without_xen, grants_name_their_modules_and_print_nothing_themselves) {
+TEST_F(open_without_xen, grants_name_their_modules_and_print_nothing) {
   testing::internal::CaptureStderr();
   EXPECT_EQ(text_of([] { static_cast<void>(grant_sharer::open()); }),
             "/dev/xen/gntalloc: no such device (modprobe xen-gntalloc)");
@@ -53,9 +53,9 @@ TEST_F(open_without_xen, grants_name_their_modules_and_print_nothing_themselves)
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
 }
 
-TEST_F(open_without_xen, store_names_the_path_that_the_environment_gave) {
+TEST_F(open_without_xen, store_names_the_path_from_the_environment) {
   const auto socket = tree_.root().path("/run/xenstored/socket").string();
-  // Keeps libxenstore away from this machine's own socket.
+  // Keeps libxenstore away from the real socket of this machine.
   const scoped_variable directory("XENSTORED_RUNDIR", tree_.root().path("/run").string());
   const scoped_variable path("XENSTORED_PATH", socket);
   EXPECT_EQ(text_of([] { static_cast<void>(store::open()); }),

@@ -7,7 +7,7 @@
 namespace xenpv::xen {
 namespace {
 
-TEST(port_status, lines_of_lsevtchn_survive_a_round_trip) {
+TEST(port_status, round_trips_lines_of_lsevtchn) {
   const std::string text =
       "   1: VCPU 0: Virtual IRQ 0\n   2: VCPU 11: IPI\n"
       "  13: VCPU 1: Interdomain (Connected) - Remote Domain 0, Port 33\n"
@@ -24,7 +24,7 @@ TEST(port_status, lines_of_lsevtchn_survive_a_round_trip) {
   EXPECT_EQ(again, text);
 }
 
-TEST(port_status, refuses_malformed_lines) {
+TEST(port_status, rejects_malformed_lines) {
   for (const auto* line :
        {"x", "1: VCPU 0: Party", "1: VCPU x: IPI", "1: VCPU 0: IPIs", "1: VCPU 0: Virtual IRQ ",
         "1: VCPU 0: Interdomain (Connected) - Remote Domain 99999, Port 1",
@@ -42,7 +42,7 @@ TEST(port_status, names_virqs) {
   EXPECT_EQ(virq_name(21), "VIRQ 21");
 }
 
-TEST(port_status, does_not_ask_the_hypervisor_about_another_tree) {
+TEST(port_status, does_not_query_the_hypervisor_for_another_tree) {
   const test::fake_root tree;
   try {
     (void)read_port_status(domid_self, tree.root());

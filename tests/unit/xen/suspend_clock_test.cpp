@@ -7,13 +7,13 @@ namespace {
 
 using namespace std::chrono_literals;
 
-TEST(suspend_clock, stands_still_while_the_guest_runs) {
+TEST(suspend_clock, does_not_move_while_the_guest_runs) {
   const suspend_clock clock;
   EXPECT_FALSE(clock.has_moved());
   EXPECT_FALSE(clock.has_moved_since(clock.reading()));
 }
 
-TEST(suspend_clock, moves_with_a_suspend_until_it_is_settled) {
+TEST(suspend_clock, moves_with_a_suspend_until_acknowledged) {
   suspend_clock clock;
   const auto before = clock.reading();
   clock.advance(5ms);
@@ -25,7 +25,7 @@ TEST(suspend_clock, moves_with_a_suspend_until_it_is_settled) {
   EXPECT_FALSE(clock.has_moved());
 }
 
-/// A guest whose suspend reading the test sets.
+/// A guest whose suspend reading is set by the test.
 class fake_guest final : public suspend_source {
  public:
   suspend_reading now;
@@ -38,7 +38,7 @@ TEST(suspend_clock, detects_a_resume_on_a_host_whose_clock_lags) {
   suspend_clock clock(guest);
   const auto before = clock.reading();
   EXPECT_FALSE(clock.has_moved());
-  // The new host's clock is behind the old one's, so Linux adds no suspended time.
+  // The clock of the new host is behind the old one, so Linux adds no suspended time.
   guest.now.incarnation = 4;
   EXPECT_TRUE(clock.has_moved());
   EXPECT_TRUE(clock.has_moved_since(before));
@@ -67,7 +67,7 @@ TEST(suspend_clock, ignores_jitter) {
   EXPECT_FALSE(clock.has_moved());
 }
 
-TEST(suspend_clock, still_shows_a_suspend_after_the_settled_reading) {
+TEST(suspend_clock, still_reports_a_suspend_after_the_acknowledged_reading) {
   suspend_clock clock;
   const auto first = clock.reading();
   clock.advance(1h);

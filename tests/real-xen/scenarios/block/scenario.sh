@@ -1,12 +1,12 @@
-# The block frontend on all available backends: Linux' blkback with various parameters on ram disks,
-# on a file with a write cache and on 4096-byte sectors, and QEMU's xen-block.
+# The block frontend with all available backends: Linux blkback with various parameters on RAM
+# disks, on a file with a write cache and on a device with 4096-byte sectors, and QEMU's xen-block.
 programs=(sim_frontend_tests)
 short_places='pv'
 limit=900
 memory=768
 
-# Device, name in the tests, combinations of the matrix: the simulator runs all of them, here each
-# of the four parameters has both values at least once.
+# Device, name in the tests, combinations of the matrix. The simulator runs all combinations; here,
+# both values of each of the four parameters occur at least once.
 all_disks=(
   'xvdb brd _one_page_one_queue_*_persistent _largest_ring_all_queues_*_mapped'
   'xvdc file _largest_ring_all_queues_*_persistent'
@@ -17,12 +17,12 @@ all_disks=(
 )
 other_disks=(xvdj xvdk xvdl xvdm)
 
-# Cases of frontend_test.cpp that need the simulator: faults, a restart, other backends.
+# Cases in frontend_test.cpp that need the simulator, for faults, a restart or other backends.
 only_simulated=(
-  refuses_sectors_of_a_size_whose_unit_it_cannot_know
-  fails_by_name_when_the_backend_breaks_the_protocol
-  times_out_what_is_not_answered
-  goes_on_when_the_backend_restarts
+  rejects_a_sector_size_with_an_ambiguous_unit
+  fails_with_a_reason_when_the_backend_violates_the_protocol
+  times_out_unanswered_requests
+  continues_after_a_backend_restart
 )
 
 sectors_of_4096() {
@@ -59,16 +59,16 @@ blkback_parameter() {
   echo "$2" >"/sys/module/xen_blkback/parameters/$1"
 }
 
-# attach VDEV TARGET: as `disk`, but for the running guest. blkback reads its parameters at that
+# attach VDEV TARGET: like `disk`, but for the running guest. blkback reads its parameters at this
 # time.
 attach() {
   xl block-attach "$guest" "format=raw,vdev=$1,access=w,backendtype=phy,script=$XENPV_INSIDE/block,target=$2"
 }
 
-# Requests of the guest to its toolstack.
+# Requests from the guest to its toolstack.
 toolstack() {
   local uncached=
-  # Not for a file on a tmpfs.
+  # tmpfs does not support direct I/O.
   if [[ -b ${2:-} ]]; then uncached=oflag=direct; fi
   case $1 in
     attach) attach "$2" "$3" ;;
@@ -105,7 +105,7 @@ run_cases() {
   gtest sim_frontend_tests "--gtest_filter=$filter:freebsd/*"
 }
 
-# Each end reads the data that the other end wrote, bypassing all caches.
+# Frontend and domain 0 each read the data that the other wrote, bypassing all caches.
 compare_with_dom0() { # NAME PATH TARGET
   local bytes=$((32 << 20)) file=/tmp/data
   dd if=/dev/urandom of="$file" bs=1M count=32 status=none
@@ -116,7 +116,7 @@ compare_with_dom0() { # NAME PATH TARGET
   same "$1.is_read" "$(md5sum <"$file")" "$(ask sum "$3" 32)"
 }
 
-# After a detach and attach by the toolstack, the kernel uses the disk again.
+# After the toolstack has detached and attached the disk, the kernel uses it again.
 hand_back() {
   check hand_back.detach ask unplug xvdb
   check hand_back.attach ask attach xvdb /dev/ram1

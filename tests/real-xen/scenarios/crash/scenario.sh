@@ -1,5 +1,5 @@
-# The server is killed under load several times: the backend is released at once, the next server
-# can connect, and all flushed writes are on the disk, also when domain 0 reads it.
+# The server is killed several times under load: the backend is released immediately, the next
+# server can connect, and all flushed writes are on the disk, also when domain 0 reads it.
 programs=(xenpv-disk xenpv-custodian)
 short_places='pv'
 limit=300
@@ -22,7 +22,7 @@ toolstack() {
 
 dom0_during() { answer toolstack; }
 
-# start_server NAME [OPTION...]: sets `server`; the kernel's /dev/nbd0 is its client.
+# start_server NAME [OPTION...]: starts a server and connects /dev/nbd0 to it; sets `server`.
 start_server() {
   local name=$1
   shift
@@ -32,8 +32,8 @@ start_server() {
   check "$name.connect" bash -c "$(grep nbd-client "$results/$name.out")"
 }
 
-# write_blocks: writes and flushes one block after the other until an error; the file `written` has
-# the number of the next block.
+# write_blocks: writes and flushes one block after another until an error; the file `written`
+# contains the number of the next block.
 write_blocks() {
   local number
   for ((number = $(<"$results/written"); number < most_blocks; number++)); do

@@ -1,5 +1,5 @@
-# The main use: takes a disk from the kernel's driver, serves it, and makes it a block device again,
-# with nbd-client and with `attach`; domain 0 reads the same data from the backend's disk.
+# The main use case: a disk is taken over from the kernel driver, served, and made a block device
+# again, with nbd-client and with `attach`. Domain 0 reads the same data from the backend's disk.
 programs=(xenpv-disk xenpv-custodian)
 short_places='pvh'
 limit=600
@@ -24,7 +24,7 @@ dom0_before() {
   disk xvdf /dev/ram3 r phy devtype=cdrom
 }
 
-# Requests of the guest to its toolstack.
+# Requests from the guest to its toolstack.
 toolstack() {
   case $1 in
     sum) dd if="$2" bs=1M count="$3" iflag=direct status=none | md5sum ;;
@@ -39,7 +39,7 @@ sum() { # DEVICE MIB
   dd if="$1" bs=1M count="$2" iflag=direct status=none | md5sum
 }
 
-# status_of COMMAND...: prints its exit status; its output is in status.log.
+# status_of COMMAND...: prints the exit status; the output is in status.log.
 status_of() {
   local status=0
   "$@" >"$results/status.log" 2>&1 || status=$?
@@ -47,12 +47,13 @@ status_of() {
   echo "$status"
 }
 
-# says NAME PATTERN: the output of the last status_of matches.
+# says NAME PATTERN: checks that the output of the last status_of matches.
 says() {
   check "$1" grep -Eq -- "$2" "$results/status.log"
 }
 
-# fill NAME DEVICE DIRECTORY: makes a file system with a copy of DIRECTORY, unmounts and checks it.
+# fill NAME DEVICE DIRECTORY: creates a file system with a copy of DIRECTORY, unmounts and checks
+# it.
 fill() {
   mkdir -p /mnt/disk
   check "$1.mkfs" mkfs.ext4 -q -F "$2"
@@ -63,7 +64,7 @@ fill() {
   check "$1.fsck" e2fsck -fn "$2"
 }
 
-# compare NAME DEVICE DIRECTORY PART: compares PART of the copy; the checksums cover the whole disk.
+# compare NAME DEVICE DIRECTORY PART: compares PART of the copy; checksums cover the whole disk.
 compare() {
   check "$1.mount" mount -o ro "$2" /mnt/disk
   check "$1.compare" diff -r --no-dereference "$3/$4" "/mnt/disk/${3##*/}/$4"
@@ -73,11 +74,11 @@ compare() {
 served_by_nbd_client() {
   check list.shows_disks grep -Eq '^xvdb .* kernel ' <(xenpv-disk list)
   value serve.no_take "$(status_of xenpv-disk serve xvdb)"
-  says serve.no_take_words 'the kernel.s driver is using it; use --take'
+  says serve.no_take_words 'the kernel driver is using it; use --take'
   xenpv-disk serve xvdb --take >"$results/serve.out" 2>"$results/serve.log" &
   local server=$!
   check serve.ready awaits 30 grep -q nbd-client "$results/serve.out"
-  # Runs the printed line.
+  # Run the printed nbd-client command.
   check serve.connect bash -c "$(grep nbd-client "$results/serve.out")"
   check serve.device awaits 10 test -e /sys/block/nbd0/pid
   fill serve /dev/nbd0 /usr/lib
@@ -89,7 +90,7 @@ served_by_nbd_client() {
   same serve.sum "$seen" "$(ask sum /dev/loop0 320)"
 }
 
-# attach NAME DISK [OPTION...]: sets `device`.
+# attach NAME DISK [OPTION...]: attaches the disk in the background; sets `device`.
 attach() {
   local name=$1
   shift
@@ -138,7 +139,7 @@ resized() {
   same resize.sum "$seen" "$(ask sum /dev/loop1 192)"
 }
 
-# Makes one primary partition of 16 MiB, starting at 1 MiB.
+# Creates one primary partition of 16 MiB at offset 1 MiB.
 partition() {
   printf '\0\0\0\0\x83\0\0\0\0\x08\0\0\0\x80\0\0' | dd of="$1" bs=1 seek=446 conv=notrunc status=none
   printf '\x55\xaa' | dd of="$1" bs=1 seek=510 conv=notrunc status=none
@@ -153,7 +154,7 @@ without_flush() {
   seen=$(sum "$device" 256)
   check plain.detach xenpv-disk detach xvdd
   same plain.sum "$seen" "$(ask sum /dev/ram1 256)"
-  # In the foreground; ends when another program disconnects the kernel's device.
+  # In the foreground, attach ends when another program disconnects the kernel device.
   xenpv-disk attach xvdd >"$results/foreground.out" 2>"$results/foreground.log" &
   local server=$!
   check foreground.ready awaits 30 grep -q /dev/nbd "$results/foreground.out"
@@ -170,7 +171,7 @@ read_only() { # NAME DISK TARGET
   check "$1.detach" xenpv-disk detach "$2"
 }
 
-# A server that is stopped for longer than the device's timeout gets its requests again.
+# If the server is stopped for longer than the timeout of the device, the kernel resends requests.
 reconnected() {
   xenpv-disk attach xvdd --timeout 2s --connections 1 >"$results/stop.out" 2>"$results/stop.log" &
   local server=$!
@@ -200,7 +201,7 @@ killed() {
   else
     pass kill.fails
   fi
-  # Without a server, detach asks the kernel to free it.
+  # Without a server, detach asks the kernel to release the device.
   check kill.detach xenpv-disk detach "$device"
   attach again xvdd || return
   same again.sum "$(sum "$device" 8)" "$(ask sum /dev/ram1 8)"

@@ -1,6 +1,5 @@
-# xenpv-doctor in each kind of domain: its rows are correct in a healthy domain, and change when
-# something is broken on purpose. Expected values are in the table, or are read here without the
-# program.
+# xenpv-doctor in all types of domains: its rows are correct in a healthy domain and change after
+# injected problems. Expected values are in `expect` or are determined here without xenpv-doctor.
 programs=(xenpv-doctor xenpv-disk xenpv-evtchn)
 places='dom0 pv pvh hvm hvm-intx'
 short_places=hvm
@@ -12,13 +11,13 @@ dom0_before() {
   disk xvdb /dev/ram1 w
 }
 
-# verdict FILE ROW: prints the verdict of a row
+# verdict FILE ROW: prints the verdict of the row.
 verdict() { awk -F '"' -v row="$2" '/"id":/ { id = $4 } /"verdict":/ && id == row { print $4; exit }' "$1"; }
 
-# worst FILE: prints the expected exit status, that of the worst row.
+# worst FILE: prints the expected exit status, which is that of the worst row.
 worst() { awk -F '"' '/"verdict":/ { seen[$4] = 1 } END { print "FAIL" in seen ? 2 : "WARN" in seen ? 1 : 0 }' "$1"; }
 
-# examine NAME [OPTION...]: makes NAME.json and checks the exit status
+# examine NAME [OPTION...]: writes NAME.json and checks the exit status.
 examine() {
   local name=$1 status=0
   shift
@@ -26,8 +25,8 @@ examine() {
   same "$name.status" "$status" "$(worst "$results/$name.json")"
 }
 
-# same_verdicts ONE OTHER [VERDICT]: compares the verdicts of all rows except `steal`; in OTHER any
-# row may have VERDICT instead
+# same_verdicts ONE OTHER [VERDICT]: compares the verdicts of all rows except `steal`; in OTHER, any
+# row may have VERDICT instead.
 same_verdicts() {
   awk -F '"' -v also="${3:-}" '/"id":/ { id = $4 }
     /"verdict":/ && id != "steal" {
@@ -50,7 +49,7 @@ healthy() {
   check quotes.steal grep -Eq "/proc/stat steal, in ticks of 10 ms: cpu0 [0-9]+, cpu1 [0-9]+" "$results/healthy.txt"
 }
 
-# The number of currently shared pages, from the row's text.
+# Prints the number of shared pages, taken from the text of the row.
 shared_pages() { sed -n 's/.*"summary": "\([0-9]*\) of [0-9]* pages are shared.*/\1/p' "$1"; }
 
 gntalloc_used_up() {
@@ -93,7 +92,7 @@ clocksource_switched() {
   examine acpi_pm
   value switched.clocksource "$(verdict "$results/acpi_pm.json" clocksource)"
   value switched.clock-read "$(verdict "$results/acpi_pm.json" clock-read)"
-  # The remedy of the row.
+  # Apply the remedy that the row suggests.
   echo xen >"$file"
   examine xen_again
   value switched.back "$(verdict "$results/xen_again.json" clocksource)"
@@ -102,14 +101,14 @@ clocksource_switched() {
 measured() {
   xenpv-doctor --measure 10s --html "$results/page.html" --prometheus "$results/doctor.prom" --json \
     >"$results/measured.json" 2>"$results/measured.err"
-  # Emulation loses periods, which is a warning, but the times must be verified.
+  # Emulation causes lost periods, which are a warning, but the times must be verified.
   check measured.timers grep -q '"value": "verified on all 2 CPUs"' "$results/measured.json"
   check measured.pairs grep -q '"value": "verified on all 4 pairs"' "$results/measured.json"
   check measured.page grep -q '</html>' "$results/page.html"
   check measured.metrics grep -q '^xen_timer_latency_seconds_count{cpu="1"}' "$results/doctor.prom"
 }
 
-# Without root every verdict is the same as root's, or UNKNOWN.
+# Without root privileges, each verdict is the same as with them, or UNKNOWN.
 unprivileged() {
   setpriv --reuid 65534 --regid 65534 --clear-groups xenpv-doctor --json >"$results/nobody.json" 2>/dev/null
   check unprivileged same_verdicts "$results/healthy.json" "$results/nobody.json" UNKNOWN
@@ -137,5 +136,5 @@ main() {
   fi
   if [[ $place == hvm ]]; then clocksource_switched; fi
   case $place in pv | pvh | hvm) gntalloc_used_up ;; esac
-  echo "$place: over after $SECONDS s"
+  echo "$place: finished after $SECONDS s"
 }

@@ -1,6 +1,6 @@
-# xenpv-evtchn compared with other sources about the same event channels: the kernel's rows, and
-# lsevtchn in domain 0. The PVH guest may make hypercalls, so its list must equal domain 0's; the PV
-# guest may not.
+# xenpv-evtchn compared with other sources of information on the same event channels:
+# /proc/interrupts, and lsevtchn in domain 0. The PVH guest is allowed to make hypercalls, so its
+# list must equal that of domain 0; the PV guest is not.
 programs=(xenpv-evtchn)
 places='dom0 pv pvh'
 short_places=dom0
@@ -13,7 +13,7 @@ dom0_before() {
   if [[ $place == pvh ]]; then kernel_parameters=xen_privcmd.unrestricted=1; fi
 }
 
-# Requests of the guest to domain 0.
+# Requests from the guest to domain 0.
 hypervisor() { "$lsevtchn" "$guest"; }
 
 dom0_during() {
@@ -29,10 +29,10 @@ dom0_during() {
   answer hypervisor
 }
 
-# Domain 0's list for this guest; xenstore-read writes newlines as \n.
+# Prints domain 0's list for this guest; xenstore-read escapes newlines as \n.
 ports_of_guest() { ask ports | sed 's/\\n/\n/g'; }
 
-# Each of blkback's channels leads to a disk of this guest.
+# Every channel of blkback belongs to a disk of this guest.
 back_ends_are_named() {
   awk -F, -v guest="$guest" '$5 == "blkif-backend" {
     rows++
@@ -40,15 +40,15 @@ back_ends_are_named() {
   } END { print rows, "rows"; exit bad || !rows }' "$results/dom0-list.csv"
 }
 
-# The rows of event channels, "IRQ NAME".
+# Prints the kernel's event channels as "IRQ NAME".
 kernel_rows() {
   awk 'NR == 1 { cpus = NF; next } $(cpus + 2) ~ /^xen-/ { sub(":", "", $1); print $1, $NF }' /proc/interrupts
 }
 
-# The same from the CSV.
+# Prints the same from the CSV output.
 listed_rows() { awk -F, 'NR > 1 && $1 != "" { print $1, $5 }' "$results/list.csv"; }
 
-# The lines of lsevtchn, made from the CSV.
+# Prints the CSV output in the format of lsevtchn.
 as_lsevtchn() {
   tr -d '\r' <"$results/list.csv" | awk -F, 'NR > 1 && $2 != "" {
     text = "IPI"
@@ -60,7 +60,7 @@ as_lsevtchn() {
   }' | sort -n
 }
 
-# Each port found in xenstore is connected and notifies the CPU that the kernel reports.
+# Every port found in xenstore is connected and bound to the CPU that the kernel reports.
 ports_agree() { # LSEVTCHN
   tr -d '\r' <"$results/list.csv" | awk -F, '
     FNR == NR { sub(":", "", $0); split($0, words, " "); vcpu[words[1]] = words[3] + 0; next }
@@ -106,7 +106,7 @@ count() { awk -v irq="$1:" -v column="$(($2 + 2))" '$1 == irq { print $column }'
 
 irq_of() { awk -v name="$1" '$NF == name { sub(":", "", $1); print $1; exit }' /proc/interrupts; }
 
-# Checks without the program that events of IRQ arrive on CPU 1 only.
+# Checks without xenpv-evtchn that events of IRQ arrive only on CPU 1.
 comes_to_1() { # IRQ
   local on0 on1
   on0=$(count "$1" 0) on1=$(count "$1" 1)
@@ -117,10 +117,10 @@ comes_to_1() { # IRQ
 
 balanced() {
   local pinger talker user kernel
-  # Busy channels of a process and of the kernel, both on CPU 0.
+  # Two busy channels on CPU 0: one of a process and one of the kernel.
   xenpv-evtchn ping --from 0 --to 0 --count 100000000 >/dev/null 2>&1 &
   pinger=$!
-  # Uses the kernel's ring also in domain 0, which has a socket, too.
+  # Uses the kernel's xenstore ring even in domain 0, which also has a socket.
   while :; do XENSTORED_PATH=/dev/xen/xenbus xenstore-read domid; done >/dev/null 2>&1 &
   talker=$!
   sleep 2
@@ -129,7 +129,7 @@ balanced() {
   check balance.spread xenpv-evtchn balance --apply --interval 3s --json
   value balance.moves "$(grep -c '"verdict": "proven"' "$results/balance.spread.log")"
   check balance.pin xenpv-evtchn balance --apply --interval 3s --policy 'pin:xenbus=1;evtchn:xp*=1'
-  # The second policy moves only channels that are not on CPU 1 after the first.
+  # The second policy moves only channels that the first one did not move to CPU 1.
   user=$(awk '$NF ~ /^evtchn:xp/ { sub(":", "", $1); print $1; exit }' /proc/interrupts)
   check balance.kernel_came comes_to_1 "$kernel"
   check balance.user_came comes_to_1 "$user"
@@ -162,7 +162,7 @@ main() {
   pinged ping.spin --spin
   balanced
   refused
-  echo "$place: $SECONDS s until here"
+  echo "$place: $SECONDS s before the capture"
   captured
   value watch.lines "$(xenpv-evtchn watch --interval 1s --iterations 3 --json | wc -l)"
   [[ $place == dom0 ]] || ask over

@@ -1,11 +1,11 @@
-# Each kind of domain has the expected properties, and our programs work there.
+# All types of domains have the expected properties, and the programs run in them.
 programs=(xenpv-sim)
 places='dom0 pv pvh hvm'
 short_places='dom0 hvm'
 limit=60
 
 dom0_during() {
-  # The guest may take longer to boot than the server waits.
+  # The guest may take longer to boot than the server's timeout.
   hear ready
   xenpv-sim ping --serve --peer "$guest"
 }

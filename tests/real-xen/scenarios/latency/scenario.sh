@@ -1,6 +1,6 @@
-# xenpv-timer and xenpv-ipi: verified counts for every vCPU and pair, injected delays of known size,
-# and a comparison with cyclictest. The PVH guests may make hypercalls, so the hypervisor is asked
-# there, too.
+# xenpv-timer and xenpv-ipi: verified counts for all vCPUs and pairs, injected delays of known
+# length, and a comparison with cyclictest. The PVH guests are allowed to make hypercalls, so they
+# also query the hypervisor.
 programs=(xenpv-timer xenpv-ipi)
 places='pv pvh pv4 pvh4'
 short_places=none
@@ -11,8 +11,8 @@ dom0_before() {
   if [[ $place == pvh* ]]; then kernel_parameters=xen_privcmd.unrestricted=1; fi
 }
 
-# Stops all vCPUs of the guest for half a second. Prints the minimum and maximum length of the
-# pause, in ms.
+# Pauses all vCPUs of the guest for half a second. Prints the minimum and maximum length of the
+# pause in ms.
 pause() {
   local before stopped going after
   before=$(date +%s%N)
@@ -27,7 +27,7 @@ pause() {
 
 dom0_during() { answer pause; }
 
-# within LOW HIGH NUMBER...: all numbers are between LOW and HIGH.
+# within LOW HIGH NUMBER...: true if all numbers are between LOW and HIGH.
 within() {
   local low=$1 high=$2
   shift 2
@@ -35,7 +35,7 @@ within() {
   printf '%s\n' "$@" | awk -v low="$low" -v high="$high" '$1 < low || $1 > high { bad++ } END { exit bad || !NR }'
 }
 
-# json NAME COMMAND...: passes if the command succeeds; its output is in NAME.json and NAME.err.
+# json NAME COMMAND...: passes if the command succeeds; the output is in NAME.json and NAME.err.
 json() {
   local name=$1 status=0
   shift
@@ -43,10 +43,10 @@ json() {
   if [[ $status -eq 0 ]]; then pass "$name"; else fail "$name" "exit status $status: $(tail -n 1 "$results/$name.err")"; fi
 }
 
-# read_json NAME FILTER: applies a jq filter to the output of `json NAME`.
+# read_json NAME FILTER: applies a jq filter to NAME.json.
 read_json() { jq -r "$2" "$results/$1.json"; }
 
-# timer NAME OPTION...: measures, and reports the number of verified CPUs.
+# timer NAME OPTION...: runs xenpv-timer and reports the number of verified CPUs.
 timer() {
   json "$1" xenpv-timer "${@:2}"
   value "$1.verified" "$(read_json "$1" '[.cpus[] | select(.verdict == "verified")] | length')"
@@ -57,7 +57,7 @@ timers() {
   for method in clock_nanosleep timerfd asio spin; do
     timer "timer.$method" --method "$method" --interval 10ms --duration 2s
   done
-  # Only events of the PV timer.
+  # All events must be those of the PV timer.
   method=timer.clock_nanosleep
   value timer.device "$(read_json "$method" '[.cpus[].evidence.device] | unique | join(" ")')"
   value timer.local_interrupts "$(read_json "$method" '[.cpus[].evidence.local_interrupts] | add')"
@@ -66,7 +66,7 @@ timers() {
   value timer.runstate "$(read_json "$method" '[.cpus[].runstate_ns | select(.running > 0)] | length')"
 }
 
-# If the kernel can be traced, the two parts of the lateness add up to the total.
+# The two parts of the timer latency add up to the total.
 split() {
   mount -t tracefs tracefs /sys/kernel/tracing
   timer timer.split --split --interval 10ms --duration 3s
@@ -75,7 +75,7 @@ split() {
   same timer.split.gone "instances: " "instances: $(ls /sys/kernel/tracing/instances)"
 }
 
-# Without the right to use SCHED_FIFO, xenpv-timer warns.
+# Without permission to use SCHED_FIFO, xenpv-timer prints a warning.
 unprivileged() {
   setpriv --reuid=65534 --clear-groups xenpv-timer --duration 200ms >"$results/unprivileged.log" 2>&1
   check unprivileged.words grep -q '^SCHED_FIFO 80 is refused (operation not permitted)' "$results/unprivileged.log"
@@ -98,9 +98,10 @@ injected() {
   sleep 2
   took=$(taskset -cp 0 "$BASHPID" >/dev/null; hog)
   wait "$!"
-  # Changing the scheduling policy twice takes extra time.
+  # The two changes of the scheduling policy take extra time.
   check injected.late within "$took" "$((took + 100))" "$(jq '.cpus[0].late_ns.max / 1e6' "$results/injected.json")"
-  # No late period is left out: all periods of those 300 ms are counted as lost, each with its time.
+  # No late period is omitted: all periods within these 300 ms are counted as lost, each with its
+  # time.
   check injected.lost jq -e --argjson took "$took" '.cpus[0] | .lost >= $took / 10 - 2 and
     ([.late_ns.histogram[] | select(.[0] > 100e6) | .[1]] | add) >= ($took - 100) / 10 - 2' "$results/injected.json"
 
@@ -122,13 +123,14 @@ ipis() {
   check ipi.broadcasts jq -e '(.from | length) as $n | .broadcasts | length == $n * ($n - 1) and all(.verdict == "verified")' "$results/ipi.json"
   value ipi.type "$(jq -r '.type.value' "$results/ipi.json")"
   value ipi.thrown_away "$(jq '[.pairs[], .broadcasts[] | .batches_thrown_away] | add' "$results/ipi.json")"
-  # On a running CPU each call causes one callfuncsingle, and none on the diagonal.
+  # Each call to another running CPU causes one callfuncsingle there. The baseline is a call from a
+  # CPU to itself.
   check ipi.counted jq -e '[.pairs[] | select(.method == "membarrier" and (.is_baseline | not))] |
     all(.counted.to.callfuncsingle == .calls and .counted.to.callfunc == 0)' "$results/ipi.json"
 }
 
-# IPIs that are never sent: another thread occupies CPU 1, so ours does not run there and the kernel
-# need not interrupt it.
+# IPIs that are never sent: another thread occupies CPU 1, so the measuring thread does not run
+# there and the kernel does not need to interrupt it.
 trap_is_seen() {
   local status=0 busy
   chrt -f 50 taskset -c 1 bash -c 'while :; do :; done' &
@@ -142,7 +144,7 @@ trap_is_seen() {
   value trap.words "$(grep -cE 'the measuring thread there was not always running|another thread with a higher priority' "$results/trap.err")"
 }
 
-# percentiles: prints p50, p99 and the number of samples of lines "TIME COUNT".
+# percentiles: reads lines "TIME COUNT", and prints p50, p99 and the number of samples.
 percentiles() {
   sort -g | awk '{ time[NR] = $1; count[NR] = $2; all += $2 }
     END { for (i = 1; i <= NR; i++) { seen += count[i]
@@ -150,10 +152,11 @@ percentiles() {
       if (seen >= all * 0.99) { print p50, time[i], all; exit } } }'
 }
 
-# Compares wake-ups only, because cyclictest does not report lost periods. Its histogram has whole
-# microseconds, rounded down, and omits latencies beyond its end. One thread, because cyclictest
-# wakes several threads at the same time and xenpv-timer does not. They take turns, because the load
-# of the machine changes within seconds, and all rounds count together.
+# Compares only wake-ups, because cyclictest does not report lost periods. Its histogram is rounded
+# down to whole microseconds and omits latencies beyond the last bucket. Both programs use one
+# thread, because cyclictest wakes several threads at the same time and xenpv-timer does not. They
+# alternate, because the load on the machine changes within seconds, and the samples of all rounds
+# are combined.
 compared() {
   local round ours theirs
   for ((round = 1; round <= 12; round++)); do

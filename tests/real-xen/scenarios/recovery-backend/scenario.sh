@@ -1,13 +1,13 @@
-# Actions of domain 0 on a backend under load: it closes the connection, unbinds and rebinds the
-# backend's driver, detaches and attaches the disk. A mounted file system sees pauses; clients of a
-# detached disk get errors at once.
+# Under load, domain 0 closes the backend's connection, unbinds and rebinds its driver, and detaches
+# and attaches the disk. A mounted file system sees pauses; clients of a detached disk get errors
+# immediately.
 programs=(xenpv-disk xenpv-custodian)
 short_places=none
 limit=300
 memory=512
 
-# An unbound backend looks like one whose domain lost power; here its host keeps running, so the
-# cache of its file is not lost.
+# An unbound backend looks like one whose domain lost power. Here, domain 0 keeps running, so the
+# cache is not lost.
 serve_options=--trust-backend-cache
 
 [[ -z ${XENPV_INSIDE:-} ]] || source "$XENPV_INSIDE/recovery.sh"
@@ -71,7 +71,7 @@ start_client() { # NAME
   client=$!
 }
 
-# No other server runs at that time.
+# Only one server is running at this time.
 has_client() { xenpv-disk status --json | grep -q '"peer"'; }
 
 # taken_away NAME [OPTION]: runs xl block-detach under load.

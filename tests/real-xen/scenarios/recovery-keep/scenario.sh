@@ -1,4 +1,4 @@
-# The server of a mounted file system is killed and replaced (attach --keep): the kernel's device
+# The server of a mounted file system is killed and replaced (attach --keep): the kernel device
 # stays, its users wait and continue, and no write is lost or repeated in the wrong order.
 programs=(xenpv-disk xenpv-custodian)
 short_places='pv'
@@ -23,7 +23,7 @@ dom0_during() { answer toolstack; }
 
 now() { echo $((${EPOCHREALTIME/./} / 1000)); }
 
-# start_server NAME [OPTION...]: sets `server`.
+# start_server NAME [OPTION...]: starts a server; sets `server`.
 start_server() {
   local name=$1
   shift
@@ -32,7 +32,7 @@ start_server() {
   check "$name.ready" awaits 60 grep -q '^/dev/nbd0$' "$results/$name.out"
 }
 
-# goes_on_working NAME SINCE: waits for reads or writes and records the length of the pause.
+# goes_on_working NAME SINCE: waits until I/O continues and records the length of the pause.
 goes_on_working() {
   local before
   before=$(moved)
@@ -40,7 +40,7 @@ goes_on_working() {
   echo "$1 $(($(now) - $2))" >>"$results/pauses"
 }
 
-# replaced NAME SIGNAL PAUSE: replaces the server under load, with no server for PAUSE seconds.
+# replaced NAME SIGNAL PAUSE: ends the server under load and starts another one after PAUSE seconds.
 replaced() {
   local since status=0
   sleep 3
@@ -53,7 +53,7 @@ replaced() {
   goes_on_working "$1" "$since"
 }
 
-# No other server may write to a disk with a mounted file system.
+# No other server may write to the disk while its file system is mounted.
 guarded() {
   local status=0
   kill -KILL "$server"

@@ -1,5 +1,5 @@
-# The guest is saved and restored ten times, checkpointed and, if possible, migrated to the same
-# host, under verified load on a mounted file system: clients only see pauses.
+# Under a verified load on a mounted file system, the guest is saved and restored ten times,
+# checkpointed and, if possible, migrated to the same host. Clients only see pauses.
 programs=(xenpv-disk xenpv-custodian xenpv-doctor)
 short_places=none
 limit=400
@@ -27,7 +27,7 @@ save_and_restore() { # NUMBER
 
 migrate() {
   local start=$SECONDS
-  # With an empty ssh command, xl runs the "host" argument as the receiving command.
+  # With an empty ssh command, xl executes the "host" argument to receive the guest.
   xl migrate -s '' "$place" 'xl migrate-receive' || return 1
   echo "migrated in $((SECONDS - start)) s"
   guest=$(xl domid "$place")
@@ -45,7 +45,7 @@ dom0_during() {
   tell checkpointed yes
   hear went-on
   if [[ $place == pv ]]; then
-    skip migrate "Debian's hypervisor lacks shadow page tables, which migration of a PV guest needs"
+    skip migrate "migrating a PV guest needs shadow page tables, which Debian's hypervisor lacks"
   else
     check migrate migrate
   fi
@@ -57,7 +57,7 @@ dom0_during() {
   tell restored yes
 }
 
-# A cancelled suspend is not a resume: nothing reconnects.
+# After a cancelled suspend, nothing reconnects.
 cancelled() {
   local before
   hear checkpointed >/dev/null
@@ -66,8 +66,8 @@ cancelled() {
   value checkpoint.reconnects "$(recovery_figure reconnects)"
 }
 
-# A server that is killed before it notices a resume: its custodian must not close the handles that
-# it keeps, which would trigger the kernel's BUG. A stopped process stays stopped across a save.
+# A server is killed before it detects a resume. Its custodian must not close the old handles, which
+# would trigger the kernel BUG. A stopped process stays stopped across a save.
 unnoticed() {
   local other
   xenpv-disk serve xvdc --take >"$results/unnoticed.out" 2>"$results/unnoticed.log" &
@@ -87,7 +87,7 @@ unnoticed() {
   value custodians "$(pgrep -c xenpv-custodian)"
 }
 
-# examined TIMES: the doctor reports that number of restores.
+# examined TIMES: checks that xenpv-doctor reports this number of restores.
 examined() {
   xenpv-doctor --json >"$results/doctor.json" 2>"$results/doctor.err"
   check doctor.migration grep -Eq "\"migrated or restored $1 times, and [0-9]+ processes have /dev/xen/evtchn open\"" \

@@ -1,6 +1,6 @@
-# A backend that stalls for a minute under a mounted ext4: its device is suspended below blkback, or
-# QEMU is stopped. Writers pause and continue without an error, and the status shows the stall while
-# it lasts.
+# A backend stalls for a minute under a mounted ext4: the device below blkback is suspended, or QEMU
+# is stopped. Writers pause and continue without an error, and the status shows the stall while it
+# lasts.
 programs=(xenpv-disk xenpv-custodian)
 short_places=none
 limit=600
@@ -10,7 +10,7 @@ memory=512
 
 stall_seconds=60
 
-# The kernel's name, because nothing makes nodes in /dev/mapper here.
+# Prints the kernel name, because there are no nodes in /dev/mapper without udev.
 stalled_device() { echo "/dev/$(dmsetup info -c --noheadings -o blkdevname stalled)"; }
 
 dom0_before() {
@@ -22,7 +22,7 @@ dom0_before() {
   disk xvdc /tmp/xvdc.img w qdisk
 }
 
-# Frees the ram disk, which the next guest's setup reloads.
+# Frees the RAM disk, whose module is reloaded for the next guest.
 dom0_after() {
   dmsetup resume stalled --noudevsync
   dmsetup remove stalled --noudevsync --retry
@@ -45,7 +45,7 @@ toolstack() {
 
 dom0_during() { answer toolstack; }
 
-# keep_writing NUMBER: writes and syncs one file after the other; returns at the first error.
+# keep_writing NUMBER: writes and syncs one file after another until an error.
 keep_writing() {
   local round file
   for ((round = 0; ; round++)); do
@@ -63,14 +63,14 @@ has_written() { [[ $(written) -ge $1 ]]; }
 is_stalled() { xenpv-disk status --json | tr -d ' \n' | grep -Eq '"stalls":\{[^}]*"now":true'; }
 is_not_stalled() { ! is_stalled; }
 
-# files_are_written NAME: verifies the files without the page cache.
+# files_are_written NAME: verifies the files, bypassing the page cache.
 files_are_written() {
   local file
   sync
   echo 3 >/proc/sys/vm/drop_caches
   for file in "$mount_point"/[0-9]-[0-9]; do
     [[ $(sha256sum <"$file") == "$(</tmp/sum-"${file##*/}")" ]] || {
-      fail "$1.files" "${file##*/} is not what was written"
+      fail "$1.files" "${file##*/} differs from the data written"
       return
     }
   done
@@ -95,7 +95,7 @@ stalled() {
   done
   check "$name.writing" awaits 90 has_written 16
   check "$name.stop" ask "stop-$disk"
-  # The test needs the whole length of the stall; the stall is reported after ten seconds.
+  # Not a wait for an event: the stall must last this long. It is reported after ten seconds.
   sleep $((stall_seconds / 2))
   check "$name.status" is_stalled
   xenpv-disk status >"$results/$name.status" 2>&1

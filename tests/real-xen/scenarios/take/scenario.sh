@@ -1,6 +1,6 @@
-# Which disks --take takes over from the kernel's driver: never one in use, by any of its names. The
-# guest's disks are hda, hdb and sdf, as on XCP-ng, XenServer and EC2; Linux names them xvda, xvdb
-# and xvdf.
+# Which disks --take takes over from the kernel driver: never one that is in use, under any of its
+# names. The toolstack calls the disks hda, hdb and sdf, as on XCP-ng, XenServer and EC2; in Linux
+# they are xvda, xvdb and xvdf.
 programs=(xenpv-disk xenpv-custodian)
 places='pv pvh hvm'
 short_places='pv'
@@ -11,11 +11,11 @@ root_vdev=hda
 dom0_before() {
   file_disk /dev/loop0 /tmp/hdb.img 64M
   disk hdb /dev/loop0 w
-  # QEMU would have to emulate a SCSI controller for it.
+  # In an HVM guest, QEMU would have to emulate a SCSI controller.
   [[ $place == hvm* ]] || disk sdf /dev/ram1 w
 }
 
-# Requests of the guest to its toolstack.
+# Requests from the guest to its toolstack.
 toolstack() {
   case $1 in
     again)
@@ -28,7 +28,7 @@ toolstack() {
 
 dom0_during() { answer toolstack; }
 
-# status_of COMMAND...: prints its exit status; its output is in status.log.
+# status_of COMMAND...: prints the exit status; the output is in status.log.
 status_of() {
   local status=0
   "$@" >"$results/status.log" 2>&1 || status=$?
@@ -36,7 +36,7 @@ status_of() {
   echo "$status"
 }
 
-# says NAME PATTERN: the output of the last status_of matches.
+# says NAME PATTERN: checks that the output of the last status_of matches.
 says() {
   check "$1" grep -Eq -- "$2" "$results/status.log"
 }
@@ -50,8 +50,9 @@ names() {
   [[ $place == hvm* ]] || check list.sdf grep -Eq '^xvdf +2128 .* kernel +Connected' "$results/list.txt"
 }
 
-# The root file system is below an overlay that was mounted before switch_root: /proc/self/mountinfo
-# does not show it, only the kernel's exclusive claim does.
+# The root file system is below an overlay that was mounted before switch_root, so
+# /proc/self/mountinfo does not show it. Only the kernel's exclusive claim reveals that it is in
+# use.
 hidden_mount() {
   local word
   for word in hda xvda 768; do
@@ -86,7 +87,7 @@ other_users() {
   check other.bound is_bound 832
 }
 
-# All other errors are reported before the disk is taken.
+# All other errors are reported before the disk is taken over.
 checked_first() {
   value first.group "$(status_of timeout 60 xenpv-disk serve hdb --take --socket-group nobody-is-in-it)"
   value first.folder "$(status_of timeout 60 xenpv-disk serve hdb --take --unix /nowhere/nbd.sock)"
@@ -94,14 +95,14 @@ checked_first() {
   check first.alive dd if=/dev/xvdb of=/dev/null bs=1M count=1 iflag=direct
 }
 
-# An error that only shows after the take: one page is not enough to connect. Linux may or may not
-# reconnect (see give_to_kernel()); the toolstack always can.
+# An error that occurs only after the takeover: one page is not enough to connect. Linux may be
+# unable to reconnect (see give_to_kernel()); the toolstack can always attach the disk again.
 given_back() {
   value back.failed "$(status_of timeout 60 xenpv-disk serve hdb --take --pages 1)"
-  says back.words "returned to the kernel's driver, as /dev/xvdb|its driver has not connected, and was unbound again"
+  says back.words "returned to the kernel driver, as /dev/xvdb|its driver has not connected, and was unbound again"
   if [[ -b /dev/xvdb ]]; then value back.outcome connected; else value back.outcome unbound; fi
   if ! is_bound 832; then
-    # The disk is usable: it can be served, and attached again.
+    # The disk is still usable: it can be served and attached again.
     xenpv-disk serve hdb --unix /tmp/hdb.sock >"$results/back.out" 2>"$results/back.log" &
     local server=$!
     check back.serves awaits 30 grep -q nbd-client "$results/back.out"

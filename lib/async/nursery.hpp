@@ -1,8 +1,8 @@
 // Owns child coroutines: spawns, cancels and joins them, so that no coroutine runs unsupervised.
 //
-// Uses one executor, which one thread runs: all members must be called on that thread (or before
-// the context runs). Must outlive its children: destroying it while one is alive terminates the
-// program with a message, because the child would continue with dangling references.
+// Not thread-safe: call all members on the thread that runs the executor, or before its context
+// runs. Must outlive its children: the destructor terminates the program with a message if a child
+// is still alive, because the child would continue with dangling references.
 #pragma once
 
 #include <boost/asio/cancellation_signal.hpp>
@@ -11,34 +11,37 @@
 #include <list>
 #include <memory>
 
+#include "async/signal.hpp"
 #include "xenpv/async/asio.hpp"
-#include "xenpv/async/signal.hpp"
 
 namespace xenpv::async {
 
 class nursery {
  public:
+  using executor_type = asio::any_io_executor;
+
   explicit nursery(asio::any_io_executor executor);
   ~nursery();
   nursery(const nursery&) = delete;
   nursery& operator=(const nursery&) = delete;
 
-  /// Starts `body` as a child; on the executor's thread, it runs immediately up to its first
-  /// suspension. Allowed while join() waits. After cancel() or a failure, until join() has
-  /// returned, a new child is started and then cancelled at its first suspension.
+  /// The executor that runs the children.
+  [[nodiscard]] executor_type get_executor() const noexcept { return executor_; }
+
+  /// Starts `body` as a child. On the executor's thread, runs it up to its first suspension before
+  /// returning. May be called while join() waits. After cancel() or a failure, until join()
+  /// returns, a new child is cancelled at its first suspension.
   ///
-  /// An exception that leaves the child cancels its siblings, and join() rethrows it; only the
-  /// first one is kept. operation_aborted is not an error while the nursery is being cancelled.
+  /// An exception thrown by a child cancels its siblings and is rethrown by join(); only the first
+  /// exception is kept. operation_aborted is not an error while the nursery is being cancelled.
   void spawn(asio::awaitable<void> body);
 
-  /// Cancels all children (terminal). A child may ignore the cancellation; join() still waits for
-  /// it.
+  /// Cancels all children (terminal). A child may ignore the cancellation; join() waits for it.
   void cancel();
 
-  /// Waits until no child is left, then rethrows the first error if there was one. The nursery can
-  /// then be used again.
+  /// Waits for all children, then rethrows the first error, if any. The nursery can then be reused.
   ///
-  /// Cancellation: cancels the children, still waits for them, then returns as usual.
+  /// Cancellation: cancels the children, waits for them, then returns as usual.
   [[nodiscard]] asio::awaitable<void> join();
 
   /// The number of children that have not finished.

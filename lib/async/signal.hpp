@@ -1,6 +1,6 @@
-// A condition that coroutines of one executor wait for: "something changed, check again". Carries
-// no value and remembers nothing: a notification without a waiter is lost, so waiters check their
-// condition first. Owned by the object whose state changes; used on one thread.
+// A condition that coroutines of one executor wait for. Stores neither a value nor notifications: a
+// notification without a waiter is lost, so check the condition before waiting. Owned by the object
+// whose state changes; used on one thread.
 #pragma once
 
 #include <boost/asio/as_tuple.hpp>
@@ -21,13 +21,13 @@ class signal {
 
   /// Returns after the next notify().
   ///
-  /// Cancellation: terminal, partial, total; a cancelled wait returns as after a notification.
+  /// Cancellation: terminal, partial, total; a cancelled wait returns as if notified.
   [[nodiscard]] asio::awaitable<void> wait() {
     return wait_until(asio::steady_timer::time_point::max());
   }
 
-  /// Like wait(), but returns at `deadline` at the latest. Only one waiter at a time: a wait with a
-  /// different deadline wakes the current waiters.
+  /// Like wait(), but returns at `deadline` at the latest. Supports one waiter at a time: a wait
+  /// with a different deadline wakes the current waiters.
   [[nodiscard]] asio::awaitable<void> wait_until(asio::steady_timer::time_point deadline) {
     if (timer_.expiry() != deadline) timer_.expires_at(deadline);
     (void)co_await timer_.async_wait(asio::as_tuple(asio::use_awaitable));
