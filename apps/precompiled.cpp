@@ -1,2 +1,2 @@
-// Owns the precompiled header of the apps; does nothing.
+// Owns the precompiled header of the apps. Does nothing.
 int main() {}

@@ -46,8 +46,8 @@ release() {
   echo "$VERSION_CODENAME"
 }
 
-# Prints the library packages in packages.txt, which are needed for the target. Tools run on this
-# machine.
+# Prints the library packages from packages.txt. The target needs only these, because the tools run
+# on this machine.
 library_packages() {
   "$top/packaging/debian/install-packages.sh" --list build test | grep -E '^lib.*-dev$|-dev$'
 }
@@ -60,7 +60,7 @@ relative_links() {
   done
 }
 
-# make_sysroot ARCHITECTURE: creates the sysroot if it is missing, and prints its directory.
+# make_sysroot ARCHITECTURE: creates the sysroot if it is missing and prints its directory.
 make_sysroot() {
   local architecture=$1 cache name packages hash mirror=("${XENPV_DEBIAN_MIRROR:-}")
   [[ -n ${mirror[0]} ]] || mirror=()

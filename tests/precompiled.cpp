@@ -1,2 +1,2 @@
-// The program that owns the precompiled header of the tests; does nothing.
+// An empty program that owns the tests' precompiled header.
 int main() {}

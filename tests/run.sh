@@ -63,7 +63,7 @@ stage() {
   fi
 }
 
-# note NAME VERDICT START TEXT: prints a line, which is repeated in the summary.
+# note NAME VERDICT START TEXT: prints a line, and repeats it in the summary.
 note() {
   summary+=("$(printf '%-12s %-7s %4d s  %s' "$1" "$2" $((SECONDS - $3)) "$4")")
   echo "${summary[-1]}"
@@ -75,19 +75,19 @@ cases() {
   shift 2
   echo "== $name"
   rm -f "$logs/$name.xml"
-  # Most tests wait more than they compute.
+  # Most tests wait more than they compute, so run more tests than there are CPUs.
   "${launcher[@]}" ctest --test-dir "$build" -j $((jobs * 3 / 2 + 1)) --timeout 300 --no-tests=error --output-on-failure \
     --output-junit "$logs/$name.xml" "$@" >"$logs/$name.log" 2>&1 || verdict=FAILED
   counts=$(count_cases "$logs/$name.xml") || counts="0 1 0"
   read -r p f s <<<"$counts"
-  # Without cases, or if a program is missing, ctest fails although no case has failed.
+  # If there are no cases or a program is missing, ctest fails although no case has failed.
   if [[ $verdict == FAILED && $f -eq 0 ]]; then f=1; fi
   passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
   note "$name" "$verdict" "$start" "$p passed, $f failed, $s skipped"
   [[ $verdict == ok ]] || failed_logs+=("$name")
 }
 
-# run_real_xen: runs the scenarios on real Xen and counts their cases.
+# run_real_xen: runs the scenarios on real Xen and counts the cases.
 run_real_xen() {
   local start=$SECONDS verdict=ok status=0 p f s again
   echo "== real-xen"
@@ -109,7 +109,7 @@ run_real_xen() {
   [[ $verdict == ok ]] || grep -vE '^(ok|skipped) ' "$logs/real-xen.log" | tail -n 120 >&2
 }
 
-# failed_output NAME: prints the output of the failed cases of a stage, and the end of its log.
+# failed_output NAME: prints the output of a stage's failed cases, and the end of the stage's log.
 failed_output() {
   echo "== $1: failed cases"
   [[ ! -f $logs/$1.xml ]] || python3 - "$logs/$1.xml" <<'END'
@@ -159,7 +159,7 @@ build() {
   local options=(-DXENPV_WERROR=ON "$@")
   if command -v ccache >/dev/null; then
     options+=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
-    # Required by ccache for sources that use a precompiled header.
+    # ccache requires this for sources that use a precompiled header.
     export CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
   fi
   cmake -S "$top" -B "$directory" -G Ninja "${options[@]}" &&
@@ -185,16 +185,16 @@ check_tidy() {
 }
 
 # sanitized NAME SANITIZERS OPTION...: makes a separate build and runs its tests. Unity batches and
-# the optimization level do not affect the results.
-# Sanitized programs do not start on kernels with more address space randomization than they expect.
-# The build also needs the launcher, because it runs the test programs to list their cases.
+# the optimization level do not affect the results. Sanitized programs do not start on kernels with
+# more address space randomization than they expect, so a launcher disables randomization. The build
+# also needs the launcher, because it runs the test programs to list their cases.
 sanitized() {
   local name=$1 sanitizers=$2 launcher=()
   shift 2
   if setarch "$(uname -m)" -R true 2>/dev/null; then launcher=(setarch "$(uname -m)" -R); fi
   stage "build-$name" build "build/$name" -DCMAKE_BUILD_TYPE=None -DXENPV_BUILD_BENCH=OFF -DXENPV_UNITY=ON \
     -DXENPV_SANITIZE="$sanitizers" "$@" || return 0
-  # With instrumentation, exploring millions of states would take many minutes.
+  # In an instrumented build, exploring millions of states would take many minutes.
   XENPV_MODEL_STATES=50000 cases "$name" "build/$name" -LE 'install|bench'
 }
 

@@ -1,7 +1,7 @@
 // checksum_without_copy [DEVICE]: adds up the bytes in the first MiB of a PV disk.
 //
-// The backend writes the data to leased pages, where the program reads it: no data is copied, and
-// no memory is allocated. Requests are submitted on the thread that owns the queue. To try it
+// The backend writes the data to leased pages, where the program reads it, without copying data or
+// allocating memory. Requests are submitted on the thread that owns the queue. To try it
 // without Xen:
 //   xenpv-sim run --disk xvdb,memory=64M -- ./checksum_without_copy
 #include <cstdio>

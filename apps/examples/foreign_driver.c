@@ -1,6 +1,6 @@
 /* foreign_driver: the first half of a PV driver, in plain C with Xen's own libraries. It shares a page with
  * domain 0, writes a greeting to it, and publishes the grant reference and an unbound port in xenstore.
- * It does not use xenpv; test_foreign_driver.sh shows how to test such a program on the simulator.
+ * It does not use xenpv; test_foreign_driver.sh shows how to test such a program in the simulator.
  */
 #include <stdint.h>
 #include <stdio.h>

@@ -19,7 +19,7 @@ namespace {
 namespace asio = boost::asio;
 using xenpv::domid;
 
-/// Relative to the server's home directory; guests may write below `data`.
+/// A path relative to the server's home directory; guests may write below `data`.
 constexpr auto node = "data/ping-port";
 
 std::vector<xenpv::xen::store_permission> readable_by(domid owner, domid peer) {

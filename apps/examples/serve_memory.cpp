@@ -19,7 +19,7 @@ namespace {
 namespace asio = boost::asio;
 namespace blk = xenpv::blk;
 
-/// One queue on one thread. It completes each request in a later iteration of the event loop, as
+/// One queue on one thread. Each request completes in a later iteration of the event loop, as
 /// submit() requires.
 class memory_device final : public blk::block_device, public blk::block_queue {
  public:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# test_foreign_driver.sh DRIVER: tests a PV driver on the simulator, without Xen and without root.
+# test_foreign_driver.sh DRIVER: tests a PV driver in the simulator, without Xen and without root.
 # Checks the published values, and that the driver reports an error when the grant table is full.
 set -eu
 driver=$1

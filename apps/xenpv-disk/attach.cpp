@@ -17,7 +17,7 @@ namespace xenpv::disk_app {
 namespace {
 
 /// How long requests wait without a server. Longer for a kept device, because an administrator may
-/// have to start its next server.
+/// have to start the next server.
 constexpr std::chrono::seconds usual_dead_timeout(30);
 constexpr std::chrono::minutes kept_dead_timeout(10);
 
@@ -36,7 +36,7 @@ result<std::uint32_t> parse_device(std::string_view text) {
                     "expected a device of the kernel NBD driver, such as /dev/nbd0");
 }
 
-/// The driver's timeouts are in seconds.
+/// The kernel driver supports only timeouts in whole seconds.
 result<std::chrono::seconds> parse_seconds(std::string_view text, std::string_view name) {
   const auto value = parse_duration(text, name);
   if (!value) return value.error();
@@ -76,7 +76,7 @@ nbd::attachment_options attachment_options_for(const attach_options& options, se
   return out;
 }
 
-/// Refuses a device other than the one kept for the disk.
+/// Throws if the user chose a device other than the one kept for the disk.
 void check_choice(const attach_options& options, const claimed_disk& claimed) {
   const auto& kept = claimed.kept;
   if (!options.device || !kept || *options.device == kept->index) return;
@@ -121,7 +121,7 @@ class attached_disk {
     log().info("{}: {} was disconnected", disk_.name, device_.path());
   }
 
-  /// Records the device for the next server, which may start after a crash of this one.
+  /// Records the device for the next server, which may start after this server has crashed.
   asio::awaitable<void> remember() {
     kept_device kept;
     kept.index = device_.index();
@@ -143,7 +143,7 @@ class attached_disk {
       (out_ << device_.path() << '\n').flush();
   }
 
-  /// Also true while the backend is lost: the next server waits for it as well.
+  /// Also true while the backend is lost: the next server also waits for the backend.
   [[nodiscard]] bool stays_for_next_server() const {
     const auto state = disk_.device.state();
     return options_.disk.keep && device_.is_connected() &&

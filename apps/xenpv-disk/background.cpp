@@ -40,9 +40,9 @@ std::string read_some(int descriptor) {
   }
 }
 
-/// Forwards `messages` to stderr until a line arrives on `ready`, and returns the line. Without a
-/// line, continues until both pipes are closed, because a command writes its final error after it
-/// has closed everything else.
+/// Forwards `messages` to stderr until a line arrives on `ready`, and returns that line. If no line
+/// arrives, continues until both pipes are closed, because a command writes its final error after
+/// it has closed everything else.
 std::string forward_until_ready(int ready, int messages) {
   std::string announced;
   std::array<pollfd, 2> ends = {pollfd{ready, POLLIN, 0}, pollfd{messages, POLLIN, 0}};

@@ -1,5 +1,5 @@
-// Moves a command to the background once it has a result. The foreground process then prints the
-// result, or the error, and exits with the status.
+// Moves a command to the background once the command has a result. The foreground process then
+// prints the result or the error, and exits with the status of the command.
 #pragma once
 
 #include <iosfwd>
@@ -14,7 +14,7 @@ namespace xenpv::disk_app {
 struct background_start {
   /// In the first process: the command's exit code, or ok once the second process continues.
   std::optional<cli::exit_code> outcome;
-  /// In the second process, which executes the command: for announce().
+  /// In the second process, which executes the command: the pipe for announce().
   unique_fd ready;
 };
 

@@ -80,8 +80,8 @@ asio::awaitable<void> run_loads(blk::block_device& device, bench_engine engine,
   }
 }
 
-/// Runs the loads and closes the device. A template, because the two device classes share no
-/// close().
+/// Runs the loads and closes the device. A template, because the two device classes do not inherit
+/// close() from a common base.
 template <class Device>
 asio::awaitable<void> measure(Device& device, bench_engine engine, const bench_options& options,
                               std::vector<bench_row>& rows) {
@@ -113,8 +113,8 @@ asio::awaitable<void> measure_xenpv(async::runtime& runtime, const blkfront::lis
   co_await measure(*connected.device, bench_engine::xenpv, options, rows);
 }
 
-/// Measures the kernel driver first: once it has released a disk, only the toolstack can reliably
-/// return the disk to it.
+/// Measures the kernel driver first: once that driver has released a disk, only the toolstack can
+/// reliably return the disk to it.
 asio::awaitable<void> bench(async::runtime& runtime, bench_options options,
                             std::vector<bench_row>& rows) {
   const auto held = co_await lock_disk(runtime, options.disk);

@@ -1,4 +1,4 @@
-// The results of `xenpv-disk bench`, and their output.
+// The results of `xenpv-disk bench` and their output.
 #pragma once
 
 #include <iosfwd>
@@ -25,9 +25,9 @@ struct bench_row {
   blk::workload_result result;
 };
 
-/// Prints a line for each row, with a comparison to the kernel's row for the same load, if any.
+/// Prints one line per row, with a comparison to the kernel driver for the same load, if measured.
 void print_bench_table(std::ostream& out, const std::vector<bench_row>& rows);
-/// Prints the latency distribution, with a bar for each power of two.
+/// Prints the latency distribution, with one bar per power of two.
 void print_bench_histogram(std::ostream& out, const bench_row& row);
 [[nodiscard]] cli::json to_json(const bench_row& row);
 

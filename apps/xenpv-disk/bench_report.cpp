@@ -19,8 +19,8 @@ std::string latency_at(const bench_row& row, double share) {
   return format_nanoseconds(row.result.latency_ns.percentile(share));
 }
 
-/// Returns the speed relative to the kernel driver with the same load, such as "1.83x"; empty if
-/// there is no row for the kernel.
+/// Returns the speed relative to the kernel driver for the same load, such as "1.83x", or an empty
+/// string if the kernel driver was not measured.
 std::string beside_kernel(const std::vector<bench_row>& rows, const bench_row& row) {
   if (row.engine == bench_engine::kernel) return {};
   for (const auto& other : rows)

@@ -29,12 +29,12 @@ namespace {
 using blkfront::device_holder;
 using blkfront::listed_device;
 
-/// How long a custodian may need to close a disk: its time limit for handshakes, plus a margin.
+/// How long a custodian may need to close a disk: its handshake time limit plus a margin.
 /// (Custodian: a helper process that keeps descriptors open and closes devices after a crash.)
 constexpr std::chrono::seconds custodian_limit(70);
 constexpr std::chrono::milliseconds poll_interval(50);
 
-/// Whether the process runs; false for a zombie.
+/// True if the process is running; false for a zombie.
 bool is_running(pid_t process) {
   std::ifstream status(fmt::format("/proc/{}/status", process));
   for (std::string line; std::getline(status, line);)
@@ -42,7 +42,7 @@ bool is_running(pid_t process) {
   return false;
 }
 
-/// Reads the process ID from the lock file; 0: none yet.
+/// Reads the process ID from the lock file. Returns 0 if the file does not contain one yet.
 pid_t owner_of(const unique_fd& lock) {
   char text[32] = {};
   const auto size = ::pread(lock.get(), text, sizeof text - 1, 0);
@@ -87,8 +87,8 @@ asio::awaitable<unique_fd> open_lock(async::runtime& runtime, const listed_devic
   co_return lock;
 }
 
-/// Returns the kernel device that a previous server left behind. Without `keep`, such a device is
-/// an error: writes of other clients would make the page cache of the device stale.
+/// Returns the kernel device that a previous server left behind. Throws for such a device unless
+/// `keep` is set, because writes by other clients would make the device's page cache stale.
 std::optional<kept_device> find_left_behind(const std::string& disk, bool keep) {
   auto kept = find_kept_device(disk);
   if (!kept || keep) return kept;
@@ -100,7 +100,7 @@ std::optional<kept_device> find_left_behind(const std::string& disk, bool keep) 
                             path, disk, path));
 }
 
-/// Throws, before the kernel releases the disk, if this guest cannot grant pages.
+/// Throws if this guest cannot grant pages. Called before the kernel releases the disk.
 void check_grants(const listed_device& disk) {
   constexpr std::string_view prefix = "/local/domain/";
   if (!disk.backend.starts_with(prefix)) return;
@@ -126,7 +126,7 @@ asio::awaitable<locked_disk> lock_disk(async::runtime& runtime, std::string name
   out.disk = blkfront::find_device(devices, name).value();
   out.lock = co_await open_lock(runtime, out.disk);
   // The custodian holds the lock until it has closed the disk, so that no other server starts
-  // before.
+  // before then.
   if (runtime.custodian() != nullptr) runtime.custodian()->hold(out.lock.get());
   out.kept = find_left_behind(out.disk.name, keep);
   co_return out;

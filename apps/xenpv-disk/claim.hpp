@@ -1,5 +1,5 @@
 // Claims a disk for this process: finds it, locks it against other servers and, as the last step,
-// takes it over from the kernel driver. Returns the disk to that driver if it cannot be connected.
+// takes it over from the kernel driver. If the disk cannot be connected, returns it to that driver.
 // Shared by serve, run, attach and bench.
 #pragma once
 
@@ -16,46 +16,48 @@
 
 namespace xenpv::disk_app {
 
-/// Returns the directory for files of running servers: sockets, locks, pid files. Creates it if
-/// necessary.
+/// Returns the directory for the files of running servers: sockets, locks, PID files. Creates the
+/// directory if necessary.
 [[nodiscard]] std::string runtime_directory();
 
 struct locked_disk {
   blkfront::listed_device disk;
-  /// Locked while the disk is in use, because two servers would take the disk from each other.
+  /// Held while the disk is in use: otherwise, two servers could take the disk from each other.
   unique_fd lock;
-  std::optional<kept_device> kept;  ///< left behind by a previous server
+  std::optional<kept_device> kept;  ///< kernel device that a previous server left behind
 };
 
 /// Locks the disk called `name`. Throws `failure` if there is no such disk, or if another process
-/// serves it. If the disk's last server crashed, waits until that server's custodian has closed the
-/// disk, because a new connection must not begin earlier. Refuses a disk with a kernel device that
-/// a previous server left behind, unless `keep` is set.
+/// serves it. If the previous server of the disk crashed, waits until that server's custodian has
+/// closed the disk, because a new connection must not begin earlier. Refuses a disk with a kernel
+/// device that a previous server left behind, unless `keep` is set.
 [[nodiscard]] asio::awaitable<locked_disk> lock_disk(async::runtime& runtime, std::string name,
                                                      bool keep = false);
 
-/// Whether a process has locked the disk of that name.
+/// True if a process has locked the disk called `name`.
 [[nodiscard]] bool is_locked(const std::string& name);
 
-/// Throws `failure` if this process cannot drive the disk: the guest uses its emulated twin (the
-/// same disk as an emulated IDE or SCSI disk), the kernel driver is using it and --take was not
-/// given, or the disk is in use. Changes nothing.
+/// Throws `failure` if this process cannot drive the disk: the guest uses the emulated twin of the
+/// disk (the same disk as an emulated IDE or SCSI disk), the kernel driver is using the disk and
+/// --take was not given, or the disk is in use. Changes nothing.
 void check_claim(const blkfront::listed_device& disk, const device_options& options);
 
 struct connected_disk {
   std::unique_ptr<blkfront::frontend> device;
-  bool taken = false;  ///< from the kernel driver, by this process
+  bool taken = false;  ///< this process took the disk from the kernel driver
 };
 
 /// Checks the claim again, takes the disk over from the kernel driver if necessary, and connects
-/// it. Returns the disk to that driver if it cannot be connected. Call after all other preparations
-/// of a command. See blkfront::frontend::open_again() for `identity`. Throws `failure`.
+/// it. If the disk cannot be connected, returns it to that driver. Call after all other
+/// preparations of a command. See blkfront::frontend::open_again() for `identity`. Throws
+/// `failure`.
 [[nodiscard]] asio::awaitable<connected_disk> connect_disk(async::runtime& runtime,
                                                            blkfront::listed_device disk,
                                                            device_options options,
                                                            std::string identity);
 
-/// Returns a disk that was taken over, and is now closed, to the kernel driver; logs the result.
+/// Returns a disk to the kernel driver and logs the result. The disk was taken over from that
+/// driver and is now closed.
 [[nodiscard]] asio::awaitable<void> give_back(async::runtime& runtime,
                                               blkfront::listed_device disk);
 

@@ -24,9 +24,9 @@
 namespace xenpv::disk_app {
 namespace {
 
-/// Time limit for a client that does not read its report.
+/// Time limit for a client to read its report.
 constexpr std::chrono::seconds timeout(2);
-/// Time limit for a server that does not reply.
+/// Time limit for a server to reply.
 constexpr std::chrono::seconds answer_limit(10);
 
 std::string control_path(const std::string& name) {
@@ -37,7 +37,7 @@ asio::awaitable<void> send(asio::posix::stream_descriptor& out, const std::strin
   (void)co_await asio::async_write(out, asio::buffer(text), asio::as_tuple(asio::use_awaitable));
 }
 
-/// Returns the server's report; nullopt: no server replied.
+/// Returns the server's report, or nullopt if no server replied.
 std::optional<cli::json> ask(const std::string& path) {
   const unique_fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_un address{};
@@ -79,7 +79,8 @@ asio::awaitable<unique_fd> status_socket::accept() {
     co_await listener_.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
     unique_fd client(::accept4(listener_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC));
     if (client) co_return client;
-    // Probably out of descriptors: the socket stays readable, so an immediate retry would spin.
+    // Probably out of file descriptors: the socket stays readable, so an immediate retry would
+    // spin.
     asio::steady_timer timer(listener_.get_executor(), std::chrono::milliseconds(100));
     co_await timer.async_wait(asio::use_awaitable);
   }
@@ -97,7 +98,7 @@ asio::awaitable<void> status_socket::answer(served_disk& disk) {
     const auto text = report.dump(-1, ' ', false, cli::json::error_handler_t::replace) + "\n";
     asio::posix::stream_descriptor out(listener_.get_executor(), client.release());
     try {
-      // A client that does not read must not block the others.
+      // A client that does not read must not block other clients.
       auto written = send(out, text);
       co_await async::with_deadline(std::move(written), timeout, "answer a status request");
     } catch (const failure& problem) {

@@ -13,8 +13,8 @@
 
 namespace xenpv::disk_app {
 
-/// Listens from construction on; close() or the destructor removes the file. Use on the control
-/// thread.
+/// Listens from construction on; close() or the destructor removes the socket file. Use on the
+/// control thread.
 class status_socket {
  public:
   /// Throws `failure` if the socket cannot be created.
@@ -23,7 +23,7 @@ class status_socket {
   status_socket(const status_socket&) = delete;
   status_socket& operator=(const status_socket&) = delete;
 
-  /// Disconnects clients until cancelled, because there is nothing to report yet.
+  /// Disconnects all clients until cancelled. Used while there is nothing to report yet.
   [[nodiscard]] asio::awaitable<void> refuse();
   /// Sends a report to each client until cancelled.
   [[nodiscard]] asio::awaitable<void> answer(served_disk& disk);
@@ -36,13 +36,13 @@ class status_socket {
   asio::posix::stream_descriptor listener_;
 };
 
-/// Whether `name` is a name of the disk in `report`: its name in the guest or in the toolstack, its
-/// device node, its number or its xenstore path.
+/// True if `name` identifies the disk in `report`: by guest name, toolstack name, device node,
+/// number or xenstore path.
 [[nodiscard]] bool names_disk(const cli::json& report, std::string_view name);
 
-/// Queries the running servers for their reports: all servers if `disk` is empty, otherwise only
-/// the server of `disk`, which may be any name of the disk. Throws `failure` for a disk that is not
-/// served.
+/// Queries running servers for their reports: all servers if `disk` is empty, otherwise only the
+/// server of `disk`, which may be any name of the disk. Throws `failure` if no server serves that
+/// disk.
 [[nodiscard]] std::vector<cli::json> ask_servers(const std::string& disk);
 
 }  // namespace xenpv::disk_app

@@ -30,7 +30,7 @@ asio::awaitable<moved_bytes> count(blkfront::frontend& device) {
   co_return out;
 }
 
-/// Returns an empty text for a direction without data.
+/// Returns an empty string if no data moved in this direction.
 std::string describe(std::string_view direction, std::uint64_t bytes, std::uint64_t size) {
   if (bytes == 0) return {};
   const auto part =

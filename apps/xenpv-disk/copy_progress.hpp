@@ -1,5 +1,4 @@
-// Shows the progress of the command that `run` executes, on a terminal: the amount of data read and
-// written.
+// Shows on a terminal how much data the command that `run` executes has read and written.
 #pragma once
 
 #include "served_disk.hpp"

@@ -39,10 +39,10 @@ struct detach_options {
   bool force = false;
 };
 
-/// A kernel device, and the disk behind it if a xenpv-disk server created the device.
+/// A kernel device and, if a xenpv-disk server created the device, the disk behind it.
 struct target {
   std::uint32_t index = 0;
-  std::string disk;  ///< "xvdb", if served or left behind by xenpv-disk; or empty
+  std::string disk;  ///< "xvdb"; empty unless xenpv-disk serves it or left it behind
 
   [[nodiscard]] std::string path() const { return nbd::kernel_device_path(index); }
   [[nodiscard]] std::string name() const { return nbd::kernel_device_name(index); }
@@ -64,7 +64,7 @@ bool wait_until(Condition condition, std::chrono::nanoseconds limit) {
   return true;
 }
 
-/// Finds the device that was left behind for a disk, by the disk's name in the guest.
+/// Looks up a disk's leftover kernel device by the disk's guest name.
 std::optional<target> find_left_behind(const std::string& name) {
   const auto node = name.substr(name.rfind('/') + 1);
   std::vector<std::string> names = {node};
@@ -125,8 +125,8 @@ void refuse_if_used(const target& device) {
   refuse_if_claimed(device);
 }
 
-/// Makes the request in a child process: the kernel may wait for a server that does not reply, and
-/// this wait cannot be interrupted.
+/// Sends the request from a child process: the kernel may wait for a server that does not reply,
+/// and this wait cannot be interrupted.
 void disconnect(const target& device) {
   auto [reader, writer] = make_pipe();
   const auto child = ::fork();

@@ -10,7 +10,7 @@ namespace xenpv::disk_app {
 
 struct device_options {
   bool take = false;
-  bool force = false;  ///< even if the guest uses the disk's emulated twin
+  bool force = false;  ///< open the disk even if the guest uses its emulated twin
   blkfront::options frontend;
 };
 

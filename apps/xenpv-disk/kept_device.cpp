@@ -37,7 +37,7 @@ kept_device parse(std::istream& file, const std::string& path) {
   }
 }
 
-/// Whether the kernel's device with this number is still the recorded one.
+/// True if the kernel device with this index is still the recorded one.
 bool is_still_there(const std::string& disk, const kept_device& device) {
   if (nbd::kernel_device_owner(device.index) != device.connected_by) return false;
   const auto identifier = nbd::kernel_device_identifier(device.index);

@@ -12,10 +12,10 @@
 namespace xenpv::disk_app {
 
 struct kept_device {
-  std::uint32_t index = 0;      ///< of /dev/nbdN
+  std::uint32_t index = 0;      ///< N in /dev/nbdN
   pid_t connected_by = 0;       ///< process ID in /sys/block/nbdN/pid
   std::size_t connections = 1;  ///< number of connections that the kernel expects
-  std::string identity;         ///< of the disk: blkfront::frontend::identity()
+  std::string identity;         ///< disk identity, from blkfront::frontend::identity()
 };
 
 /// Returns the identifier that the kernel stores for the server of a disk ("xvdb").
@@ -24,10 +24,10 @@ struct kept_device {
 /// Writes the record. Throws `failure`.
 void remember_device(const std::string& disk, const kept_device& device);
 void forget_device(const std::string& disk) noexcept;
-/// Returns the device that was left behind for a disk, if it still exists in the kernel and no
-/// other process has connected it since. Throws `failure` for an invalid record.
+/// Returns the device that was left behind for a disk, if the device still exists in the kernel and
+/// no other process has connected it since. Throws `failure` for an invalid record.
 [[nodiscard]] std::optional<kept_device> find_kept_device(const std::string& disk);
-/// Returns the disk for which the device was left behind; empty: none.
+/// Returns the disk for which the device was left behind, or an empty string.
 [[nodiscard]] std::string disk_of_kept_device(std::uint32_t index);
 
 }  // namespace xenpv::disk_app

@@ -92,10 +92,10 @@ void add_list(cli::app& app) {
   auto& command = app.add_command("list", "show the PV disks of this guest");
   command
       .describe(
-          "NAME is the guest's name: Linux calls each PV disk xvdX, regardless of the toolstack's "
-          "name (768 is xvda here and hda there); --json shows both. HOLDER is the disk's driver "
-          "in this guest: the kernel, a process, or nobody. Most backends report the size of a "
-          "disk only to a connected frontend.")
+          "NAME is the name in this guest: Linux calls each PV disk xvdX, even if the toolstack "
+          "uses another name (768 is xvda in Linux and hda in the toolstack); --json shows both. "
+          "HOLDER is the disk's driver in this guest: the kernel, a process, or nobody. Most "
+          "backends report the size of a disk only to a connected frontend.")
       .offers_json(as_json)
       .action([](std::ostream& out) { return list(as_json, out); });
 }

@@ -23,7 +23,8 @@ int main(int argc, char** argv) {
            {"XENPV_CUSTODIAN",
             "Path of xenpv-custodian, the program that is started if the custodian dies. "
             "(Custodian: a helper process that closes the disk after a crash.)"},
-           {"XENSTORED_PATH", "Path of the xenstored socket, in place of the default."},
+           {"XENSTORED_PATH",
+            "Path of the xenstored socket to connect to (default: the local one)."},
            {"uri, unixsocket",
             "Set by the run command for CMD, as nbdkit --run does: the address of the disk."}})
       .manual_section(

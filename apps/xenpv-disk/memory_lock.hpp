@@ -4,8 +4,8 @@
 
 namespace xenpv::disk_app {
 
-/// Locks this process's memory, present and future; keeps freed memory instead of returning it;
-/// marks its threads as serving I/O, so that their allocations do not wait for I/O
+/// Locks all present and future memory of this process; keeps freed memory instead of returning it;
+/// marks the threads of the process as serving I/O, so that their allocations do not wait for I/O
 /// (PR_SET_IO_FLUSHER); protects the process from the OOM killer. Threads started later inherit the
 /// settings. Throws a `failure` that names the missing privilege.
 void prepare_for_swap();

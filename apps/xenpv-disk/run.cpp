@@ -36,7 +36,7 @@ struct run_options {
   std::vector<std::string> command;
 };
 
-/// A private directory for the socket; the destructor removes it.
+/// A private directory for the socket. The destructor removes the directory.
 class private_directory {
  public:
   private_directory() : path_(fmt::format("{}/run-XXXXXX", runtime_directory())) {
@@ -76,7 +76,7 @@ pid_t start(const std::vector<std::string>& command) {
   return child;
 }
 
-/// A child process that a coroutine can wait for. Uses SIGCHLD, because some guest kernels lack
+/// A child process that a coroutine can wait for. Uses SIGCHLD because some guest kernels lack
 /// pidfd_open(2).
 class child_process {
  public:
@@ -93,11 +93,11 @@ class child_process {
   void kill(int signal) const { ::kill(pid_, signal); }
 
  private:
-  asio::signal_set ended_;  ///< constructed before the process starts, to catch its SIGCHLD
+  asio::signal_set ended_;  ///< constructed before the process starts so that SIGCHLD is caught
   pid_t pid_;
 };
 
-/// Terminates a command that has lost its disk: sends SIGTERM, and after a time limit SIGKILL.
+/// Terminates a command that has lost its disk: sends SIGTERM and, after a time limit, SIGKILL.
 asio::awaitable<int> stop_command(child_process& child, std::string_view name) {
   child.kill(SIGTERM);
   try {
@@ -146,7 +146,7 @@ asio::awaitable<void> run_with_progress(served_disk& disk, const std::vector<std
   co_await async::finally(run_command(disk, command, status), clean_up);
 }
 
-/// Returns 0 if posix_spawnp(3) would find and run the program, otherwise its error.
+/// Returns 0 if posix_spawnp(3) would find and run the program, otherwise the errno of its failure.
 int spawn_problem(const std::string& program) {
   std::vector<std::string> paths;
   if (program.find('/') != std::string::npos) {

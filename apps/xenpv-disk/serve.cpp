@@ -49,7 +49,7 @@ std::optional<gid_t> find_group(const std::string& name) {
   return entry->gr_gid;
 }
 
-/// Whether other machines can connect.
+/// True if other machines can connect.
 bool is_exposed(const unique_fd& listener) {
   sockaddr_storage bound{};
   socklen_t size = sizeof bound;
@@ -120,8 +120,8 @@ void print_hints(std::ostream& out, const served_disk& disk, const serve_options
   out.flush();
 }
 
-/// A file that contains the process ID from write() until the destructor removes it. The
-/// constructor opens it, so that an error is reported early.
+/// A PID file. write() stores the process ID; the destructor removes the file. The constructor
+/// opens the file so that an error is reported early.
 class pid_file {
  public:
   explicit pid_file(std::string path) : path_(std::move(path)) {

@@ -39,8 +39,8 @@ void warn_about(const blkfront::frontend& device, const std::string& name) {
         name);
 }
 
-/// The first signal does not interrupt a connection attempt, because that would leave the disk
-/// without a driver. The second signal does.
+/// The first signal does not interrupt a connection attempt, because the interruption would leave
+/// the disk without a driver. The second signal does.
 asio::awaitable<void> handle_signals(const claimed_disk& claimed, int& first) {
   asio::signal_set signals(claimed.runtime.control(), SIGTERM, SIGINT);
   first = co_await signals.async_wait(asio::use_awaitable);
@@ -59,8 +59,8 @@ asio::awaitable<void> disconnect(const claimed_disk& claimed, const connected_di
   if (connected.taken) co_await give_back(claimed.runtime, claimed.disk);
 }
 
-/// Until the disk is connected, its status socket disconnects all clients. Sets `signal` to a
-/// signal received in the meantime.
+/// Connects the disk. Meanwhile, the status socket disconnects all clients, and `signal` is set to
+/// any signal that arrives.
 asio::awaitable<connected_disk> connect(const claimed_disk& claimed, const disk_options& options,
                                         status_socket& status, int& signal) {
   auto identity = claimed.kept ? claimed.kept->identity : std::string();
@@ -154,7 +154,7 @@ void add_client_options(cli::command& command, disk_options& options) {
 
 void with_served_disk(const disk_options& options, const tls_settings& tls,
                       std::function<disk_service(const claimed_disk&)> prepare) {
-  // Called before any threads exist, so that they inherit the settings.
+  // Called before any threads exist so that all threads inherit the settings.
   if (options.swap) prepare_for_swap();
   async::runtime_options settings;
   settings.thread_name = "xenpv-disk";

@@ -1,5 +1,5 @@
-// Serves a disk: finds, claims, connects and exports it, and shuts it down. Shared by serve, run
-// and attach.
+// Serves a disk: finds, claims, connects and exports the disk, and shuts it down. Shared by serve,
+// run and attach.
 #pragma once
 
 #include <functional>
@@ -22,12 +22,12 @@ struct disk_options {
   std::string disk;  ///< as the user named it
   device_options device;
   bool read_only = false;
-  std::string name;  ///< of the export; empty: the disk's name
+  std::string name;  ///< export name; empty: the disk's name
   unsigned max_connections = 16;
   bool swap = false;
   bool keep = false;  ///< accept a kernel device that a previous server left behind
 };
-/// Adds DISK and the options for driving it.
+/// Adds the DISK argument and the options for driving the disk.
 void add_disk_options(cli::command& command, disk_options& options);
 /// Adds the options for NBD clients.
 void add_client_options(cli::command& command, disk_options& options);
@@ -50,9 +50,9 @@ struct served_disk {
   nbd::server& server;
   status_socket& status;
   std::optional<kept_device> kept = {};  ///< left behind by a previous server
-  std::string kernel_device = {};        ///< "/dev/nbd0"; empty: none
-  /// Clients can use the disk. A disk that was taken over but never became ready is returned to the
-  /// kernel driver.
+  std::string kernel_device = {};        ///< "/dev/nbd0"; empty without a kernel device
+  /// True once clients can use the disk. A disk that was taken over but never became ready is
+  /// returned to the kernel driver.
   bool is_ready = false;
 };
 

@@ -20,7 +20,7 @@
 namespace xenpv::disk_app {
 namespace {
 
-/// Stops a service. A coroutine can wait for the reason; the first one is kept.
+/// Stops a service. A coroutine can wait for the reason; only the first reason is kept.
 class stop_switch {
  public:
   explicit stop_switch(const asio::any_io_executor& executor) : changed_(executor) {}
@@ -59,14 +59,14 @@ asio::awaitable<void> run_part(asio::awaitable<void> part, stop_switch& stop) {
   }
 }
 
-/// Whether the disk is connected, or lost only temporarily.
+/// True if the disk is connected, or lost only temporarily.
 bool is_alive(blkfront::device_state state) {
   return state == blkfront::device_state::connected || state == blkfront::device_state::recovering;
 }
 
-/// How long clients of a lost disk are still served, and how often to check whether any are
+/// How long clients of a lost disk are still served, and how often to check whether any clients are
 /// connected. During this time, requests fail with ESHUTDOWN. Without it, a client without requests
-/// in flight would only see the connection closed, without an error.
+/// in flight would only see the connection close, without an error.
 constexpr std::chrono::milliseconds error_period(1000);
 constexpr std::chrono::milliseconds error_poll_interval(20);
 

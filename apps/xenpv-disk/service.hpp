@@ -1,4 +1,5 @@
-// Serves a disk until it is stopped: listeners, signals, the service manager, the status socket.
+// Serves a disk until the service is stopped: listeners, signals, the service manager, the status
+// socket.
 #pragma once
 
 #include <functional>
@@ -26,10 +27,10 @@ struct endpoints {
 struct service_work {
   /// The service stops when the task returns.
   std::function<asio::awaitable<void>()> task{};
-  /// The task notifies the service manager that the service is ready, and sets
-  /// served_disk::is_ready. Otherwise the service is ready immediately.
+  /// True if the task itself notifies the service manager that the service is ready and sets
+  /// served_disk::is_ready. Otherwise, the service is ready immediately.
   bool task_says_ready = false;
-  /// The disk's geometry has changed. Called on the control thread.
+  /// Called on the control thread after the disk's geometry has changed.
   std::function<void()> reshaped{};
   /// Called before the service stops, while clients are still served.
   std::function<asio::awaitable<void>()> before_stop{};

@@ -72,7 +72,7 @@ tls_settings read_tls_settings(const tls_options& options) {
 tls_uri_parts make_uri_parts(const tls_options& options, const tls_settings& settings) {
   tls_uri_parts out;
   if (settings.mode == tls_mode::off) return out;
-  // A character instead of a string, because GCC 12 at -O3 emits a false warning for the string.
+  // A character instead of a string: for a string, GCC 12 at -O3 emits a false warning.
   out.scheme_suffix = 's';
   if (options.psk_file.empty()) {
     out.query = "tls-certificates=" + uri_part(absolute(options.certificates));

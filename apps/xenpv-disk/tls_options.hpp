@@ -1,5 +1,5 @@
-// The TLS options of a command line: checks them, reads the credentials, and derives the TLS parts
-// of the URIs for clients.
+// TLS command-line options: checks them, reads the credentials, and derives the TLS parts of client
+// URIs.
 #pragma once
 
 #include <memory>
@@ -27,7 +27,7 @@ struct tls_settings {
 /// Reads the credentials. Throws `failure`: errc::invalid_argument for conflicting options.
 [[nodiscard]] tls_settings read_tls_settings(const tls_options& options);
 
-/// The TLS parts of an NBD URI for a client on this machine, in libnbd's syntax; all empty without
+/// The TLS parts of an NBD URI for a client on this machine, in libnbd syntax; all empty without
 /// TLS.
 struct tls_uri_parts {
   std::string scheme_suffix;  ///< "s" in nbds:// and nbds+unix://
@@ -37,11 +37,11 @@ struct tls_uri_parts {
 [[nodiscard]] tls_uri_parts make_uri_parts(const tls_options& options,
                                            const tls_settings& settings);
 
-/// Percent-encodes those bytes of a path or a name that a URI must not contain.
+/// Percent-encodes the bytes in a path or name that a URI must not contain.
 [[nodiscard]] std::string uri_part(std::string_view text);
 
-/// The options for nbd-client(8), with a leading blank. nullopt: nbd-client cannot connect, because
-/// it does not support pre-shared keys.
+/// Returns the options for nbd-client(8), with a leading blank. Returns nullopt if nbd-client
+/// cannot connect because it does not support pre-shared keys.
 [[nodiscard]] std::optional<std::string> nbd_client_options(const tls_options& options,
                                                             const tls_settings& settings);
 

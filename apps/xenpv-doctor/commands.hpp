@@ -5,11 +5,11 @@
 
 namespace xenpv::doctor_app {
 
-/// Exit statuses like those of a monitoring plugin, determined by the worst row.
+/// Exit statuses as in monitoring plugins, determined by the worst row.
 inline constexpr int healthy = 0;
 inline constexpr int warned = 1;
 inline constexpr int failing = 2;
-// Usage errors and failures use EX_USAGE and EX_SOFTWARE of sysexits.h instead of 2 and 1.
+// Usage errors and failures use EX_USAGE and EX_SOFTWARE from sysexits.h instead of 2 and 1.
 inline constexpr int usage_error = 64;
 inline constexpr int internal_error = 70;
 

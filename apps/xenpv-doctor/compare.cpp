@@ -57,9 +57,9 @@ void add_compare(cli::app& app, const bool& json) {
       .describe(
           "Compares two files written with --json, from before and after a change or from two "
           "guests. Rows are compared by verdict. Measured times (--measure) are compared by p50 "
-          "and p99. Each figure has a range: its 99 % confidence interval, widened by the spread "
-          "of the measurement's rounds. A figure has changed if the two ranges do not overlap and "
-          "the figures differ by more than 5 %. Times refuted by the counts in /proc/interrupts "
+          "and p99. Each figure has a range: its 99% confidence interval, widened by the spread "
+          "of the measurement rounds. A figure has changed if the two ranges do not overlap and "
+          "the figures differ by more than 5%. Times refuted by the counts in /proc/interrupts "
           "are not compared.")
       .example("fail after a regression",
                "xenpv-doctor compare good.json now.json || echo 'something got worse'")

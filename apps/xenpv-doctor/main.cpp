@@ -27,11 +27,10 @@ int main(int argc, char** argv) {
       .manual_section("ROWS", std::move(rows))
       .manual_section("ENVIRONMENT",
                       {{"XENPV_ROOT", "Read /proc, /sys and /dev below this directory."}})
-      .manual_section("FILES",
-                      {{"/proc/interrupts", "The counts of event channels, timers and IPIs."},
-                       {"/sys/hypervisor", "The kind of guest and Xen's version."},
-                       {"/dev/kmsg", "The kernel's messages at boot (root)."},
-                       {"/dev/xen/xenbus", "xenstore: the state of the PV devices (root)."}});
+      .manual_section("FILES", {{"/proc/interrupts", "Event-channel, timer and IPI counts."},
+                                {"/sys/hypervisor", "The guest type and the Xen version."},
+                                {"/dev/kmsg", "Kernel boot messages (root)."},
+                                {"/dev/xen/xenbus", "xenstore: PV device states (root)."}});
   doctor::set_up_examine(app, json);
   doctor::add_compare(app, json);
   return app.run(argc, argv);

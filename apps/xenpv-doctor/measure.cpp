@@ -22,7 +22,7 @@ constexpr std::size_t max_ipi_cpus = 8;
 constexpr std::uint32_t min_calls = 100;
 constexpr std::uint32_t max_calls = 2000;
 
-/// The worse of two verdicts: probe_verdict is ordered from best to worst.
+/// Returns the worse verdict: probe_verdict is ordered from best to worst.
 probe_verdict worse(probe_verdict a, probe_verdict b) {
   return std::max(a, b);
 }
@@ -84,8 +84,7 @@ doctor::measured_ipi measure_pair(const probe::ipi_probe& probe, unsigned from, 
           .round_trips = probe::figures_of(times)};
 }
 
-/// The number of calls per round and pair that fit in `budget`, estimated from the time of a few
-/// calls.
+/// Estimates, from the time of a few calls, how many calls per round and pair fit in `budget`.
 std::uint32_t calls_within(nanoseconds budget, const std::vector<unsigned>& cpus) {
   const auto start = std::chrono::steady_clock::now();
   (void)probe::ipi_probe({.count = min_calls})

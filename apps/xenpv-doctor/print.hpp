@@ -10,11 +10,12 @@
 
 namespace xenpv::doctor_app {
 
-/// `show_all` also prints the evidence of rows that are PASS.
+/// If `show_all` is set, also prints the evidence of PASS rows.
 void print_rows(std::ostream& out, const doctor::health_report& report, bool show_all);
 void print_changes(std::ostream& out, const doctor::comparison& comparison);
 [[nodiscard]] cli::json to_json(const doctor::comparison& comparison);
-/// Prints to stderr the number of rows per verdict, or the comparisons that were not made.
+/// Prints a summary to stderr: the number of rows per verdict, or the number of changes and the
+/// comparisons that were not made.
 void print_summary(const doctor::health_report& report);
 void print_summary(const doctor::comparison& comparison);
 

@@ -11,7 +11,8 @@
 namespace xenpv::doctor_app {
 
 void replace_file(const std::string& path, std::string_view content) {
-  // Not ".prom": node_exporter's textfile collector reads every file with that suffix.
+  // The suffix must not be ".prom": node_exporter's textfile collector reads every file with that
+  // suffix.
   const auto temporary = fmt::format("{}.{}.new", path, ::getpid());
   std::ofstream file(temporary, std::ios::binary | std::ios::trunc);
   file << content;

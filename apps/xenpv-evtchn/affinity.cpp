@@ -20,8 +20,8 @@ struct affinity_options {
   bool json = false;
 };
 
-/// Returns the channel whose interrupt has this number or name; throws `failure` if it is not
-/// unique.
+/// Returns the channel with this interrupt number or name. Throws `failure` if there is none or if
+/// the name is ambiguous.
 const channels::channel& find_channel(const channels::inventory& inventory,
                                       const std::string& name) {
   std::vector<const channels::channel*> matches;
@@ -38,7 +38,7 @@ const channels::channel& find_channel(const channels::inventory& inventory,
     irqs.push_back(*match->irq);
   throw failure(
       errc::invalid_argument, fmt::format("event channel '{}'", name),
-      fmt::format("interrupts {} have this name; specify one by number", fmt::join(irqs, ", ")));
+      fmt::format("ambiguous: matches interrupts {}; use the number", fmt::join(irqs, ", ")));
 }
 
 cli::exit_code affinity(const affinity_options& options, std::ostream& out) {

@@ -31,9 +31,9 @@ struct balance_options {
 struct balance_report {
   channels::balance_input input;
   std::vector<channels::planned_move> plan;
-  std::vector<std::uint64_t> events_before;   ///< on each CPU
-  std::vector<std::uint64_t> events_planned;  ///< on each CPU after the moves
-  bool since_boot = false;                    ///< weights are counts since boot, not of an interval
+  std::vector<std::uint64_t> events_before;   ///< per CPU
+  std::vector<std::uint64_t> events_planned;  ///< per CPU, after the moves
+  bool since_boot = false;                    ///< weights are totals since boot, not deltas
   std::vector<channels::irq_move> done;
 };
 
@@ -60,7 +60,7 @@ balance_report make_plan(const balance_options& options, const channels::fact_so
   out.since_boot = source.is_capture || options.interval.count() == 0;
   weights events;
   if (!out.since_boot) events = events_within(source.root, options.interval);
-  // Read after the interval: the plan depends on the current placement.
+  // Read the inventory after the interval: the plan depends on the current placement.
   const auto inventory = take_inventory(source);
   if (!inventory.problems.empty()) throw failure(errc::not_available, inventory.problems.front());
   out.input = channels::make_balance_input(inventory,

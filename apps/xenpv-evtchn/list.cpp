@@ -49,14 +49,14 @@ std::vector<const channel*> selected(const channels::inventory& inventory,
   return out;
 }
 
-/// "15", or "~15" for a port that was inferred from the binding order.
+/// Formats the port: "15", or "~15" if it was inferred from the binding order.
 std::string port_cell(const channel& entry) {
   if (!entry.number) return "";
   return fmt::format("{}{}", entry.number->from == channels::evidence::order ? "~" : "",
                      entry.number->value);
 }
 
-/// The remote end: "1:15" is port 15 of domain 1, "1:?" an unknown port of domain 1.
+/// Formats the remote end: "1:15" is port 15 of domain 1, "1:?" an unknown port of domain 1.
 std::string peer_cell(const channel& entry) {
   if (entry.virq) return "virq " + xen::virq_name(entry.virq->value);
   if (entry.pirq) return fmt::format("pirq {}", entry.pirq->value);

@@ -15,12 +15,13 @@ int main(int argc, char** argv) {
           "fact.")
       .manual_section("ENVIRONMENT", {{"XENPV_ROOT", "Read /proc and /sys below this directory."},
                                       {"XENSTORED_PATH",
-                                       "The socket of xenstored, instead of this machine's own."}})
+                                       "Path of the xenstored socket to connect to (default: the "
+                                       "local one)."}})
       .manual_section("FILES", {{"/proc/interrupts, /proc/irq",
                                  "Channels with an interrupt, counts, affinities."},
                                 {"/dev/xen/evtchn", "The ports that ping binds."},
                                 {"/dev/xen/privcmd",
-                                 "The hypervisor's own list of ports (root; since XSA-482 "
+                                 "The hypervisor's port list (root; since XSA-482 "
                                  "only with xen_privcmd.unrestricted=1)."}})
       .example("list all channels, with their ports and counts", "xenpv-evtchn list")
       .example("show live rates", "xenpv-evtchn watch")

@@ -25,7 +25,7 @@ std::optional<std::uint64_t> p99_of(const histogram& times) {
   return times.count() < samples_for_p99 ? std::nullopt : std::optional(times.percentile(0.99));
 }
 
-/// The median, with a mark unless the counts verify it.
+/// Formats the median, with a mark unless the counts verify it.
 std::string median_text(const pair_result& pair) {
   if (pair.round_trips.count() == 0) return "failed";
   auto text = cli::time_text(pair.round_trips.percentile(0.5));
@@ -146,7 +146,8 @@ void print_warnings(const ping_report& report) {
   for (const auto& pair : report.pairs)
     if (pair.verdict != probe_verdict::verified)
       ++reasons[fmt::format("{}: {}", to_string(pair.verdict), pair.reason)];
-  // The counts in the reasons differ from pair to pair: --json has all of them.
+  // The counts in the reasons differ from pair to pair, so print only some reasons; --json contains
+  // all of them.
   constexpr std::size_t max_reasons = 10;
   std::size_t printed = 0;
   for (const auto& [reason, pairs] : reasons) {

@@ -26,7 +26,7 @@ json fact_json(const fact<T>& entry) {
   return {{"value", plain(entry->value)}, {"source", to_string(entry->from)}};
 }
 
-/// A CSV cell, quoted if necessary.
+/// Formats a CSV cell, quoted if necessary.
 std::string csv_cell(const std::string& text) {
   if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
   std::string out = "\"";

@@ -34,7 +34,7 @@ sample take_sample(const system_root& root) {
   return {std::move(*interrupts.value), at};
 }
 
-/// Takes samples and computes the rates between consecutive ones.
+/// Takes samples and computes the rates between consecutive samples.
 class rate_source {
  public:
   explicit rate_source(system_root root) : root_(std::move(root)), last_(take_sample(root_)) {}

@@ -15,10 +15,10 @@ using channels::rate_report;
 
 constexpr std::size_t name_width = 22;
 constexpr std::size_t cpu_width = 9;
-/// IRQ, KIND, NAME, EVENTS/S and ON with the blanks between them.
+/// The width of the columns IRQ, KIND, NAME, EVENTS/S and ON, including the blanks between them.
 constexpr std::size_t fixed_width = 5 + 1 + 8 + 1 + name_width + 1 + 10 + 1 + 10;
 
-/// "1234", "12.3": at most six characters below a million.
+/// Formats a rate: "1234", "12.3". Uses at most six characters for rates below a million.
 std::string rate_text(double rate) {
   if (rate == 0) return "0";
   return rate < 100 ? fmt::format("{:.1f}", rate) : fmt::format("{:.0f}", rate);
@@ -32,7 +32,7 @@ std::string summary(const rate_report& report) {
                      channels::balance_of(report.movable_per_cpu));
 }
 
-/// "CPU 3", or "CPU 3 71%" if other CPUs receive events as well.
+/// Returns "CPU 3", or "CPU 3 71%" if other CPUs receive events as well.
 std::string busiest_cpu(const channel_rate& channel, const rate_report& report) {
   if (channel.events == 0) return "";
   const auto most = std::max_element(channel.grown.begin(), channel.grown.end());
@@ -72,8 +72,8 @@ std::string per_cpu_cells(const std::vector<std::uint64_t>& counts, const rate_r
   return out;
 }
 
-/// The rates of the CPUs, for a window that is too narrow for a column per CPU; as many per line as
-/// fit.
+/// Formats the per-CPU rates, as many per line as fit. For a window that is too narrow for one
+/// column per CPU.
 std::vector<std::string> cpu_lines(const rate_report& report, unsigned columns) {
   std::vector<std::string> out;
   for (std::size_t i = 0; i < report.cpus.size(); ++i) {

@@ -11,14 +11,14 @@ namespace xenpv::evtchn_app {
 
 enum class watch_order { rate, irq, name };
 
-/// At most `rows` lines of at most `columns` characters: a summary, each CPU, then the channels.
-/// Shows per-CPU columns if all CPUs fit.
+/// Returns at most `rows` lines of at most `columns` characters: a summary, each CPU, then the
+/// channels. Shows per-CPU columns if all CPUs fit.
 [[nodiscard]] std::vector<std::string> watch_lines(const channels::rate_report& report,
                                                    watch_order order, unsigned columns,
                                                    unsigned rows);
-/// For files and pipes: the summary and every channel that had events.
+/// Returns the summary and every channel that had events, for files and pipes.
 [[nodiscard]] std::vector<std::string> watch_plain(const channels::rate_report& report);
-/// A JSON document, to be printed on one line.
+/// Returns a JSON document, for printing on one line.
 [[nodiscard]] cli::json watch_json(const channels::rate_report& report);
 
 }  // namespace xenpv::evtchn_app

@@ -126,7 +126,7 @@ void describe(cli::command& command) {
           "this program and returns after its reply: one IPI, there and back. futex and eventfd "
           "wake a thread on an idle CPU and are woken by it: two wake-ups, each with an IPI and "
           "the scheduler's work. broadcast interrupts one, two, three and more CPUs at once. On "
-          "the diagonal no IPI is sent: the baseline. All times are round trips on one CPU's "
+          "the diagonal, no IPI is sent: the baseline. All times are round trips on one CPU's "
           "clock.")
       .describe(
           "The kernel omits an IPI if it can, and the measured time is then meaningless: a "

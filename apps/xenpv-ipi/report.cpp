@@ -35,7 +35,7 @@ std::string_view title_of(ipi_method method) {
       "wake an idle CPU and be woken by it (eventfd)");
 }
 
-/// The median, with a mark unless the counts verify it. The matrix shows the median even for few
+/// Formats the median, with a mark unless the counts verify it. Shows the median even for few
 /// samples, because a pair without a figure would be less useful.
 std::string median_text(const ipi_pair& pair) {
   if (pair.times.count() == 0) return "none";
@@ -56,7 +56,7 @@ std::string tip_of(const ipi_pair& pair) {
 probe::heat_map map_of(const ipi_report& report, const ipi_matrix& matrix) {
   auto map = probe::cpu_pairs_map(report.from, report.to);
   map.title = fmt::format("Time to {}: medians", title_of(matrix.method));
-  map.note = "On the diagonal no IPI is sent: the baseline. Hatched: not verified by the counts.";
+  map.note = "On the diagonal, no IPI is sent: the baseline. Hatched: not verified by the counts.";
   for (const auto& pair : matrix.pairs) {
     auto& cell = map.cells.emplace_back();
     cell.doubtful = pair.verdict != probe_verdict::verified;
@@ -80,7 +80,7 @@ std::vector<std::string> figures(const fine_histogram& times) {
           time_text(summary.p99), time_text(summary.max)};
 }
 
-/// A table of results: from CPU, `target`, calls, times, IPIs.
+/// Creates an empty table of results; `target` is the title of the second column.
 cli::table make_table(const char* target) {
   std::vector<cli::column> columns;
   for (const auto* title :
@@ -117,7 +117,7 @@ void print_broadcasts(std::ostream& out, const ipi_report& report) {
   table.print(out);
 }
 
-/// The IPI type and its evidence, as text.
+/// Describes the IPI type and its evidence.
 std::string type_text(const ipi_report& report) {
   const auto facts = type_of(report);
   auto text = fmt::format("IPIs are {}: {}", to_string(facts.type), facts.evidence);

@@ -29,20 +29,20 @@ struct ipi_report {
   std::optional<xen::cpuid_facts> cpuid_before = {};
   std::optional<xen::cpuid_facts> cpuid_after = {};
   probe::clock_cost clock = {};
-  std::uint64_t steal_ticks = 0;  ///< of 10 ms, stolen from all CPUs during the measurement
+  std::uint64_t steal_ticks = 0;  ///< ticks of 10 ms stolen from all CPUs during the measurement
   bool ended_early = false;
 };
 
-/// How the IPIs of all pairs were delivered: through event channels or through the APIC.
+/// Determines how the IPIs of all pairs were delivered: through event channels or through the APIC.
 [[nodiscard]] probe::ipi_type_facts type_of(const ipi_report& report);
-/// True if no pair and no broadcast failed or was refuted.
+/// True unless a pair or a broadcast failed or was refuted.
 [[nodiscard]] bool is_good(const ipi_report& report);
 
 void print_tables(std::ostream& out, const ipi_report& report, bool in_colour);
 [[nodiscard]] cli::json to_json(const ipi_report& report);
-/// The heat map of one method.
+/// Draws the heat map of one method.
 [[nodiscard]] std::string to_svg(const ipi_report& report, const ipi_matrix& matrix);
-/// Prints to stderr the caveats that apply to the figures.
+/// Prints caveats about the figures to stderr.
 void print_warnings(const ipi_report& report);
 
 }  // namespace xenpv::ipi_app

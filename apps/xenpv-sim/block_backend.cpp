@@ -29,7 +29,7 @@ namespace {
 constexpr std::string_view silent_argument = "silent";
 constexpr std::string_view verbose_argument = "verbose";
 
-/// Redirects `streams` to /dev/null: the command that runs in the guest uses the original ones.
+/// Redirects `streams` to /dev/null: the command that runs in the guest uses the original streams.
 void silence(std::initializer_list<int> streams) {
   const unique_fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
   for (const int stream : streams)

@@ -1,5 +1,6 @@
 // The block backend of a simulated host: a process of domain 0 that serves the disks of all other
-// domains. It uses lib/blkback but no simulator internals, and exits when its host exits.
+// domains. It uses lib/blkback but not the internals of the simulator, and exits when its host
+// exits.
 #pragma once
 
 #include <sys/types.h>
@@ -16,18 +17,18 @@ namespace xenpv::sim_app {
 /// First argument that makes this program run as a block backend. Internal, not a user command.
 inline constexpr std::string_view serve_disks_argument = "serve-disks";
 
-/// Parses like sim::parse_disk_spec(), then applies the backend's own checks: the faults are valid,
-/// and this kind of backend supports the requested features.
+/// Parses like sim::parse_disk_spec(), then applies the backend's own checks: the faults must be
+/// valid, and this kind of backend must support the requested features.
 [[nodiscard]] result<sim::disk_spec> parse_served_disk(std::string_view text);
 
 enum class log_mode {
-  verbose,  ///< logs to this process's stderr for its whole lifetime
-  silent,   ///< logs to stderr only until it is ready, as a daemon does
+  verbose,  ///< logs to stderr throughout
+  silent,   ///< logs to stderr only until the backend is ready, as a daemon does
 };
 
 /// Starts the backend as a child process and returns its pid once the backend has announced every
-/// existing disk. It forks, so call it before any thread starts. Throws `failure` if the backend
-/// fails to start; the backend has then logged the reason to stderr.
+/// existing disk. Forks, so call it before any thread starts. Throws `failure` if the backend fails
+/// to start; the backend has then logged the reason to stderr.
 [[nodiscard]] pid_t start_block_backend(const std::filesystem::path& host_directory, log_mode mode);
 /// Kills the backend and reaps it.
 void end_block_backend(pid_t process) noexcept;

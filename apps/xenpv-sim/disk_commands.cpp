@@ -1,5 +1,5 @@
-// Toolstack operations on an existing disk of a guest. As with xl, each operation writes a few
-// xenstore nodes in domain 0; the block backend watches these nodes and performs the operation.
+// Toolstack operations on a guest's existing disk. As with xl, each operation writes a few xenstore
+// nodes in domain 0; the block backend watches these nodes and performs the operation.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <poll.h>
@@ -75,7 +75,8 @@ class disk_nodes {
     (void)store_.remove(backend_);
   }
 
-  /// Waits until `done` is true for the value of the backend's node. Throws `failure` on timeout.
+  /// Waits until `done` returns true for the value of backend node `node`. Throws `failure` on
+  /// timeout.
   void await(const std::string& node, const std::string& action,
              const std::function<bool(const std::optional<std::string>&)>& done) {
     const auto limit = std::chrono::steady_clock::now() + toolstack_timeout;

@@ -23,7 +23,8 @@ namespace xenpv::sim_app {
 /// a shell does.
 [[nodiscard]] int wait_for(pid_t child);
 
-/// Makes this process the subreaper of its descendants, so that end_orphans() can find orphans.
+/// Makes this process the subreaper of its descendants, so that end_orphans() can find orphaned
+/// processes.
 void adopt_orphans();
 /// Kills and reaps all remaining children.
 void end_orphans();

@@ -17,7 +17,7 @@ using nlohmann::ordered_json;
 
 constexpr std::uint64_t domid_max = 0x7FEF;
 
-/// The option values of these commands. Each process runs only one command.
+/// The option values shared by these commands. Each process runs only one command.
 struct host_command_options {
   host_settings host;
   std::string directory;

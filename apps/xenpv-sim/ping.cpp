@@ -1,5 +1,5 @@
 // Ping between two domains over a shared page and an event channel: a minimal but complete example
-// of the library. It runs on the simulator and on real Xen (--serve in domain 0, the client in a
+// of the library. It runs in the simulator and on real Xen (--serve in domain 0, the client in a
 // guest).
 #include <poll.h>
 
@@ -54,7 +54,7 @@ std::atomic_ref<std::uint32_t> reply_of(std::span<std::byte> page) {
   return std::atomic_ref(reinterpret_cast<ping_page*>(page.data())->reply);
 }
 
-/// Blocks until the node has a value.
+/// Blocks until the node has a value. Throws `failure` on timeout.
 std::string await_node(xen::store& store, const std::string& path) {
   const auto deadline = clock::now() + peer_timeout;
   store.watch(path, "ping");
@@ -115,7 +115,7 @@ asio::awaitable<void> with_timeout(asio::awaitable<void> exchange, clock::durati
   return async::with_deadline(std::move(exchange), timeout, "exchange events with the peer");
 }
 
-/// The setup blocks the CPU thread, which is acceptable because nothing else runs on it.
+/// The setup blocks the CPU thread, which is acceptable because nothing else runs on that thread.
 asio::awaitable<void> offer(async::event_loop& loop, const ping_options& options,
                             std::vector<std::chrono::nanoseconds>& times) {
   auto store = xen::store::open();

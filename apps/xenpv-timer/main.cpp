@@ -58,7 +58,7 @@ void describe(cli::command& command) {
       .describe(
           "The figures come with evidence of the timer that fired: the clock event device, and the "
           "counts in /proc/interrupts before and after. On Xen, the PV timer must fire, on its own "
-          "CPU and as often as the thread wakes, and the local APIC's timer must not: otherwise "
+          "CPU and as often as the thread wakes, and the local APIC timer must not: otherwise "
           "the verdict is 'refuted' and the exit status is 1. Without Xen, the program also "
           "measures, but reports that this is not a Xen guest.")
       .describe(
@@ -72,7 +72,7 @@ void describe(cli::command& command) {
       .manual_section("FILES",
                       {{"/proc/interrupts", "The counts that verify the measurement."},
                        {"/sys/devices/system/clockevents", "The timer device of each CPU."},
-                       {"/sys/kernel/tracing", "The kernel's trace, for --split (root)."}})
+                       {"/sys/kernel/tracing", "The kernel trace, for --split (root)."}})
       .example("measure 1000 wake-ups per second on each CPU, for 5 seconds", "xenpv-timer")
       .example("measure p99.9 and show the distribution", "xenpv-timer --duration 20s --histogram")
       .example("show the hypervisor's part (requires root)", "xenpv-timer --split")

@@ -28,7 +28,7 @@ std::uint64_t steal_ns(const timer_result& cpu) {
   return cpu.steal_ticks * 10'000'000;
 }
 
-/// The scheduling of the threads, which may differ between CPUs.
+/// Describes the scheduling of the threads, which may differ between CPUs.
 std::string scheduling_text(const timer_report& report) {
   std::vector<std::string> texts;
   for (const auto& cpu : report.cpus) {
@@ -244,7 +244,7 @@ json to_json(const timer_report& report) {
 
 void print_warnings(const timer_report& report) {
   if (report.guest == xen::guest_type::none)
-    std::cerr << "not a Xen guest: times and evidence are those of this machine's own timers\n";
+    std::cerr << "not a Xen guest: the times and the evidence describe this machine's own timers\n";
   const auto& first = report.cpus.front().thread;
   if (!first.refused.empty())
     std::cerr << fmt::format("{}; the times include the guest's other work\n", first.refused);

@@ -17,7 +17,7 @@ namespace xenpv::async {
 
 namespace {
 
-/// Called immediately, because it may take months until the threads are joined.
+/// Called immediately because the threads may not be joined for months.
 void report(std::string_view thread, const std::exception_ptr& error) noexcept {
   try {
     std::rethrow_exception(error);
@@ -60,7 +60,7 @@ cpu_pool::cpu_pool(std::span<const unsigned> cpus, cpu_pool_options options)
 
 cpu_pool::~cpu_pool() {
   stop();
-  // Exceptions thrown by handlers are already logged.
+  // Exceptions thrown by handlers have already been logged.
   wait_for_threads();
 }
 

@@ -17,7 +17,7 @@ namespace {
 // The largest CONFIG_NR_CPUS in Linux (MAXSMP).
 constexpr unsigned cpu_limit = 8192;
 
-/// A cpu_set_t of any size.
+/// A dynamically sized cpu_set_t.
 class cpu_mask {
  public:
   explicit cpu_mask(unsigned cpus) : cpus_(cpus), set_(CPU_ALLOC(cpus)) {

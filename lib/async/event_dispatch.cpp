@@ -26,8 +26,8 @@ struct resume_waiter {
   void operator()() { std::move(handler)(code); }
 };
 
-/// Runs when the wait is cancelled. Holds only a weak reference, because the waiting coroutine owns
-/// this object.
+/// Called when the wait is cancelled. Holds only a weak reference because the waiting coroutine
+/// owns this object.
 struct withdraw_wait {
   std::weak_ptr<port_entry> entry;
   std::uint64_t wait;
@@ -96,7 +96,7 @@ void event_loop_state::dispatch(std::span<const std::uint32_t> ports) {
   ++statistics_.wakes;
   ++batch_;
   for (const auto number : ports) {
-    // A callback closed or resumed the loop: the rest of the batch belongs to the old handle.
+    // A callback called close() or resumed(): the rest of the batch belongs to the old handle.
     if (generation != generation_) return;
     dispatch_one(port(number));
   }
@@ -104,8 +104,8 @@ void event_loop_state::dispatch(std::span<const std::uint32_t> ports) {
 
 void event_loop_state::dispatch_one(port number) {
   auto* entry = table_.find(number);
-  // A port bound during this batch has no event in it: the event belongs to an earlier port with
-  // the same number.
+  // A port bound during this batch cannot have an event in it: the event belongs to an earlier port
+  // with the same number.
   if (entry == nullptr || entry->born == batch_) {
     ++statistics_.spurious;
     return;
@@ -171,7 +171,7 @@ void event_loop_state::on_event(const std::shared_ptr<port_entry>& entry,
     if (live == nullptr || live->death) return;
     {
       const dispatch_scope scope(*self);
-      --self->statistics_.events;  // already counted when it was kept
+      --self->statistics_.events;  // counted when the event was kept
       self->deliver(*live);
     }
     if (self->callback_error_)
@@ -238,7 +238,7 @@ asio::awaitable<void> event_loop_state::wait(std::shared_ptr<event_loop_state> s
       break;
   }
   constexpr auto token = asio::as_tuple(asio::use_awaitable);
-  // Named, because g++ 12 destroys an aggregate temporary of a co_await expression twice.
+  // Named: g++ 12 destroys an aggregate temporary of a co_await expression twice.
   continue_wait start{entry, self->get_executor()};
   const auto [code] =
       co_await asio::async_initiate<decltype(token), void(boost::system::error_code)>(

@@ -24,11 +24,10 @@ std::string this_thread_name() {
 
 }  // namespace
 
-// Uses async_read_some instead of async_wait. Per wake-up, both need one system call more than a
-// plain poll loop, to check for further ports (Asio's epoll is edge-triggered): a read that returns
-// nothing, or an epoll_ctl(MOD), which cost a fifth more in measurements. Under load, the
-// additional read returns the next batch and saves the poll, whereas async_wait would repeat all
-// its calls.
+// Uses async_read_some instead of async_wait. Asio's epoll is edge-triggered, so both need one more
+// system call per wake-up than a plain poll loop to check for further ports: an empty read, or an
+// epoll_ctl(MOD), which cost a fifth more in measurements. Under load, the additional read returns
+// the next batch and saves the poll, whereas async_wait would repeat all of its system calls.
 struct event_loop_state::read_handler {
   std::shared_ptr<event_loop_state> loop;
   std::uint64_t generation;
@@ -63,7 +62,7 @@ void event_loop_state::open() {
 }
 
 void event_loop_state::resumed() {
-  // If the device could not be reopened, there is no handle, and this retries.
+  // If an earlier call could not reopen the device, there is no handle, and this call retries.
   if (!is_reopening_) static_cast<void>(handle());
   ++generation_;
   ++statistics_.resumes;
@@ -81,7 +80,7 @@ void event_loop_state::resumed() {
 }
 
 bool event_loop_state::is_bound_after_resume(const port_entry& entry) const noexcept {
-  // Only the suspend clock can tell.
+  // Only the suspend clock shows on which side of the resume the port was bound.
   return suspend_pending() && !options_.suspends->has_moved_since(entry.suspended);
 }
 

@@ -37,10 +37,10 @@ struct port_entry {
   port_state state;
   std::error_code death;           ///< why the port is dead; unset while it is live
   std::uint64_t born = 0;          ///< the batch during which the port was bound
-  xen::suspend_reading suspended;  ///< reading taken just before the bind
+  xen::suspend_reading suspended;  ///< read from the suspend clock just before the bind
   std::shared_ptr<const std::function<void()>> callback;
   std::shared_ptr<const std::function<void(const error&)>> on_death;
-  std::optional<wait_handler> waiter;  ///< emplace and reset only: not assignable in Boost 1.81
+  std::optional<wait_handler> waiter;  ///< only emplace or reset: not assignable in Boost 1.81
   std::uint64_t waits = 0;             ///< identifies the current wait; detects stale cancellations
   std::weak_ptr<class event_loop_state> loop;
   irq_placement irq;
@@ -54,7 +54,7 @@ enum class wait_start : std::uint8_t {
   dead,     ///< the port is dead: see wait_error()
 };
 
-/// The error with which a wait on a dead port fails.
+/// Returns the error with which a wait on a dead port fails.
 [[nodiscard]] boost::system::error_code wait_error(const port_entry& entry);
 
 class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
@@ -84,7 +84,7 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   }
   [[nodiscard]] const event_loop_options& options() const noexcept { return options_; }
   [[nodiscard]] const event_loop_statistics& statistics() const noexcept { return statistics_; }
-  /// True while a suspend, which may have been a resume, is unacknowledged.
+  /// True while a suspend is unacknowledged: the guest may have been resumed elsewhere.
   [[nodiscard]] bool suspend_pending() const noexcept;
   void report_suspend() noexcept;
 
@@ -94,8 +94,8 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   enum class completion { now, posted };
 
   [[nodiscard]] xen::event_channel_handle& handle();
-  /// True if the port was bound after a resume through a handle opened before that resume. The
-  /// port's number is then still valid.
+  /// True if the port was bound after a resume, but through a handle opened before that resume. The
+  /// port number is then still valid.
   [[nodiscard]] bool is_bound_after_resume(const port_entry& entry) const noexcept;
   /// Leaves the handle to the custodian permanently.
   void give_up_handle();
@@ -104,7 +104,7 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   void leave(port number) noexcept;
   void start_read();
   void on_read(std::uint64_t generation, boost::system::error_code code, std::size_t bytes);
-  /// Called if the device cannot be read: kills all ports and calls their on_death callbacks.
+  /// Called if reading the device fails: kills all ports and calls their on_death callbacks.
   [[noreturn]] void fail(boost::system::error_code code);
   void report_death(const std::vector<port_entry*>& dead);
   void dispatch(std::span<const std::uint32_t> ports);
@@ -119,26 +119,27 @@ class event_loop_state : public std::enable_shared_from_this<event_loop_state> {
   [[nodiscard]] std::vector<port_entry*> kill_ports(std::error_code death);
   void retire(std::shared_ptr<const void> object);
 
-  // 64 ports of 4 bytes each: the smallest ring of the driver. A larger batch would only delay
-  // other handlers.
+  // 64 ports of 4 bytes each: the driver's minimum ring size. A larger batch would only delay other
+  // handlers.
   static constexpr std::size_t batch_size = 64;
 
   asio::io_context& context_;
   event_loop_options options_;
   std::string action_name_;  ///< action name of the handle's IRQs: "evtchn:xev-cpu3"
   std::optional<xen::event_channel_handle> handle_;
-  bool is_reopening_ = false;  ///< resumed() gave up the handle and could not open the device
+  bool is_reopening_ = false;  ///< resumed() gave up the handle but has not opened a new one
   std::optional<xen::custodian::kept_id> kept_;
-  // Owns a duplicate: Asio closes its descriptor, but the library must close the handle.
+  // Owns a duplicate descriptor: Asio closes the duplicate, whereas the library must close the
+  // original.
   asio::posix::basic_stream_descriptor<asio::io_context::executor_type> stream_;
   std::optional<error> read_error_;  ///< set after a failed read of the current handle
   port_table<port_entry> table_;
   std::array<std::uint32_t, batch_size> ports_{};
   handler_memory read_memory_;
-  std::uint64_t generation_ = 0;  ///< of the handle; reads of earlier ones are ignored
+  std::uint64_t generation_ = 0;  ///< number of the handle; reads of earlier ones are ignored
   std::uint64_t batch_ = 0;
   bool dispatching_ = false;
-  std::vector<std::shared_ptr<const void>> retired_;  ///< kept alive for the current batch
+  std::vector<std::shared_ptr<const void>> retired_;  ///< kept alive during the current batch
   std::exception_ptr callback_error_;
   event_loop_statistics statistics_;
 };

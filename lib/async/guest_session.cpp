@@ -27,7 +27,7 @@ std::optional<xen::custodian> start_custodian(bool enabled) {
   return xen::custodian::start();
 }
 
-/// Runs `step`. Stores its exception in `first`, unless that already holds one.
+/// Runs `step`. If it throws, stores the exception in `first` unless `first` is already set.
 asio::awaitable<void> attempt(asio::awaitable<void> step, std::exception_ptr& first) {
   try {
     co_await std::move(step);
@@ -36,7 +36,7 @@ asio::awaitable<void> attempt(asio::awaitable<void> step, std::exception_ptr& fi
   }
 }
 
-/// The name of the cleanup that removes a dead process's resume marker.
+/// Names the cleanup that removes a dead process's resume marker.
 const std::string marker_cleanup = "xenpv resume marker";
 
 }  // namespace
@@ -49,7 +49,7 @@ struct guest_session::state {
         background(control),
         resumes(control, store, suspends, [this] { return give_up_handles(); }) {}
 
-  /// Calls `function(i)` for the index of each CPU, on that CPU. Makes all calls even if one
+  /// Calls `function(i)` for each CPU index `i`, on that CPU's thread. Makes all calls even if one
   /// throws, and then rethrows the first error.
   asio::awaitable<void> on_each_cpu(std::function<void(std::size_t)> function);
   asio::awaitable<void> open_loops();
@@ -119,9 +119,9 @@ asio::awaitable<void> guest_session::state::close_loops() {
 }
 
 asio::awaitable<void> guest_session::state::give_up_handles() {
-  // The custodian must be notified before the loops: nothing that they do with the old handles can
-  // then cause harm. The loops must be notified even if this fails: otherwise they would unbind
-  // ports that they consider live, which triggers a kernel BUG.
+  // The custodian must be notified first: from then on, it holds the old handles open, whatever the
+  // loops do with them. The loops must be notified even if notifying the custodian fails: otherwise
+  // they would unbind ports that they consider live, which triggers a kernel BUG.
   try {
     if (custodian) custodian->resumed();
   } catch (const std::exception& e) {
@@ -194,7 +194,8 @@ asio::awaitable<void> guest_session::state::close() {
 }
 
 asio::awaitable<void> guest_session::close() {
-  // An interrupted close would leave event loops open, whose handles are dangerous after a resume.
+  // An interrupted close would leave event loops open, and their handles are dangerous after a
+  // resume.
   return shielded(state_->close());
 }
 

@@ -13,8 +13,8 @@ class handler_memory {
   handler_memory(const handler_memory&) = delete;
   handler_memory& operator=(const handler_memory&) = delete;
 
-  /// Returns the block, or heap memory while the block is in use (by an aborted read that has not
-  /// completed yet).
+  /// Returns the block, or heap memory while the block is in use by an aborted read that has not
+  /// completed yet.
   [[nodiscard]] void* allocate(std::size_t size) {
     if (in_use_ || size > sizeof(block_)) return ::operator new(size);
     in_use_ = true;
@@ -32,7 +32,7 @@ class handler_memory {
   bool in_use_ = false;
 };
 
-/// An allocator for use as a handler's associated allocator.
+/// Allocates from a handler_memory; used as a handler's associated allocator.
 template <class T>
 class handler_allocator {
  public:

@@ -141,7 +141,7 @@ irq_placement place_new_irq(const system_root& root, std::span<const unsigned> b
 irq_placement judge_irq_counts(irq_placement placement, std::vector<cpu_count> counts) {
   std::uint64_t here = 0;
   std::uint64_t elsewhere = 0;
-  // Without a baseline the counts prove nothing, because their age is unknown.
+  // Without a baseline, the counts do not prove anything: their age is unknown.
   if (placement.baseline.empty()) placement.baseline = counts;
   for (const auto& now : counts) {
     const auto grown = now.count - std::min(now.count, count_of(placement.baseline, now.cpu));

@@ -56,7 +56,7 @@ asio::awaitable<void> nursery::run(std::shared_ptr<child> self, asio::awaitable<
 
 void nursery::cancel() {
   cancelling_ = true;
-  // emit() never removes a child from the list: a later handler reports that it has finished.
+  // emit() does not remove children from the list: a later handler removes a finished child.
   for (const auto& entry : children_)
     if (entry->started) entry->signal.emit(asio::cancellation_type::terminal);
 }

@@ -28,8 +28,8 @@ class nursery {
   /// The executor that runs the children.
   [[nodiscard]] executor_type get_executor() const noexcept { return executor_; }
 
-  /// Starts `body` as a child. On the executor's thread, runs it up to its first suspension before
-  /// returning. May be called while join() waits. After cancel() or a failure, until join()
+  /// Starts `body` as a child. On the executor's thread, runs `body` up to its first suspension
+  /// before returning. May be called while join() waits. After cancel() or a failure, until join()
   /// returns, a new child is cancelled at its first suspension.
   ///
   /// An exception thrown by a child cancels its siblings and is rethrown by join(); only the first

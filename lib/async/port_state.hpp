@@ -12,7 +12,7 @@ enum class event_action : std::uint8_t {
   unmask,  ///< first event of an interdomain port, sent by Xen itself: unmask the port
   call,    ///< run the callback, then unmask
   wake,    ///< resume the waiter; the port stays masked
-  keep,    ///< no listener: keep the event; the port stays masked
+  keep,    ///< without a listener: keep the event; the port stays masked
 };
 
 /// The action for a new listener.
@@ -28,7 +28,7 @@ class port_state {
   /// `swallow_first`: set for interdomain ports, whose first event is sent by Xen itself.
   explicit port_state(bool swallow_first) noexcept : swallow_(swallow_first) {}
 
-  /// Call for each event read from the device, which has masked the port.
+  /// Call for each event read from the device; the port is masked by then.
   [[nodiscard]] event_action on_event() noexcept;
   /// Call when the port has been unmasked.
   void on_unmasked() noexcept { masked_ = false; }
@@ -38,7 +38,7 @@ class port_state {
   void cancel_wait() noexcept;
 
   /// Sets a callback, or removes it if `present` is false. Replaces an existing callback; refuses
-  /// if there is a waiter.
+  /// while a waiter is pending.
   [[nodiscard]] listen_action set_callback(bool present) noexcept;
 
  private:

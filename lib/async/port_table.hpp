@@ -16,7 +16,7 @@ inline constexpr std::uint32_t port_limit = 1U << 17;
 template <class Entry>
 class port_table {
  public:
-  /// Returns nullptr if no such port is bound. `number` may be out of range.
+  /// Returns nullptr if port `number` is not bound. `number` may be out of range.
   [[nodiscard]] Entry* find(port number) const noexcept {
     const std::size_t index = raw(number);
     return index < entries_.size() ? entries_[index] : nullptr;

@@ -88,7 +88,7 @@ asio::awaitable<bool> resume_guard::has_resumed(const xen::suspend_reading& read
   const auto current = co_await store_.own_domid();
   if (std::exchange(own_domid_, current) != current) co_return true;
   if (suspends_.is_new_incarnation(reading)) co_return true;
-  // Without a marker, only the watch indicates a resume; it fires for no other reason.
+  // Without a marker, only the watch indicates a resume. It does not fire for any other reason.
   if (marker_.empty()) co_return watch_fired;
   const auto marker = co_await store_.read_if_exists(marker_);
   co_return !marker.has_value();
@@ -99,7 +99,7 @@ asio::awaitable<bool> resume_guard::check() {
   const auto before = resumes_;
   while (busy_)
     co_await idle_.wait();
-  // The check that was in progress has handled the resume.
+  // The check that was in progress has already handled the resume.
   if (resumes_ != before) co_return true;
   if (!started_) co_return false;
   busy_ = true;
@@ -136,7 +136,7 @@ asio::awaitable<void> resume_guard::stop() {
   std::string problem;
   try {
     (void)co_await check();
-    // From now on, the missing marker must not be treated as a resume.
+    // From now on, a missing marker must not be treated as a resume.
     started_ = false;
     while (busy_)
       co_await idle_.wait();

@@ -2,11 +2,10 @@
 // loop give up its handle, and then calls the subscribers.
 //
 // Detection: Linux re-registers every watch on resume, and each watch then fires once (xs_resume).
-// A watch on `domid`, a node that is never written, fires only then. A marker node then confirms
-// the resume, because a restored guest has a new tree, without the marker. A cancelled suspend
-// changes neither node; only the clocks show it (xen/suspend_clock.hpp). A changed domain id or
-// incarnation of the guest always means a resume. Owned by the guest session; runs on the control
-// thread.
+// A watch on `domid`, a node that is never written, fires only then. A marker node confirms the
+// resume: a restored guest has a new tree, which lacks the marker. A cancelled suspend changes
+// neither node; only the clocks show it (xen/suspend_clock.hpp). A change of the guest's domain ID
+// or incarnation always means a resume. Owned by the guest session; runs on the control thread.
 #pragma once
 
 #include <cstdint>
@@ -41,12 +40,12 @@ class resume_guard {
   resume_guard& operator=(const resume_guard&) = delete;
 
   [[nodiscard]] asio::awaitable<void> start();
-  /// Runs a last check, so that a late resume is handled, then stops.
+  /// Runs a final check to handle a late resume, then stops.
   [[nodiscard]] asio::awaitable<void> stop();
   /// Returns true if the guest was resumed since the last check; the resume has then been handled.
   [[nodiscard]] asio::awaitable<bool> check();
 
-  /// Starts a check after the guest was suspended. Called on the control thread.
+  /// Starts a check without waiting for it. Call on the control thread after a suspend.
   void check_soon();
 
   [[nodiscard]] const std::shared_ptr<resume_callbacks>& callbacks() const noexcept {
@@ -68,7 +67,7 @@ class resume_guard {
   std::shared_ptr<resume_callbacks> callbacks_ = std::make_shared<resume_callbacks>();
   nursery background_;
   std::string marker_;         ///< path of the marker node; empty if it cannot be written
-  bool watch_fired_ = false;   ///< since the last check; used only without a marker
+  bool watch_fired_ = false;   ///< fired since the last check; used only without a marker
   bool is_unhandled_ = false;  ///< a resume was detected; carry_out() has not succeeded yet
   bool started_ = false;
   bool busy_ = false;

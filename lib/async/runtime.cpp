@@ -42,7 +42,7 @@ detail::runtime_contexts::runtime_contexts() = default;
 detail::runtime_contexts::~runtime_contexts() = default;
 
 // The session is created before the threads: the custodian must start before any thread, and the
-// most common failure (xenstore is unreachable) then leaves no threads to stop.
+// most common failure (xenstore is unreachable) then occurs before there are threads to stop.
 runtime::runtime(runtime_options options)
     : guest_session(context_.get_executor(), options.with_custodian) {
   pool_ = std::make_unique<cpu_pool>(chosen_cpus(std::move(options.cpus)),
@@ -50,7 +50,7 @@ runtime::runtime(runtime_options options)
   std::vector<session_cpu> cpus;
   for (std::size_t i = 0; i < pool_->size(); ++i) {
     cpus.push_back({.context = &pool_->context(i)});
-    // With one CPU there is nothing to steer, and a simulated guest has no IRQs.
+    // IRQs need not be distributed over a single CPU, and a simulated guest does not have any.
     if (pool_->size() > 1) cpus.back().irq_cpu = pool_->cpu(i);
   }
   set_cpus(std::move(cpus));
@@ -92,7 +92,7 @@ std::exception_ptr runtime::join_pool() {
 
 runtime::~runtime() {
   if (context_.stopped()) return;
-  // run() was not called, but the xenstore client must still be closed on its own thread.
+  // run() was not called, but the xenstore client must still be closed on the control executor.
   const auto log_error = [](const std::exception_ptr& error) {
     report("on the control thread", error);
   };

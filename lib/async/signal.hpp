@@ -34,7 +34,7 @@ class signal {
   }
 
  private:
-  asio::steady_timer timer_;  ///< expires at the deadline, or never
+  asio::steady_timer timer_;  ///< expires at the waiter's deadline, or never
 };
 
 }  // namespace xenpv::async

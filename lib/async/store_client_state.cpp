@@ -55,7 +55,7 @@ watch_stream store_client_state::start_watch(const std::string& path) {
     static_cast<void>(duplicate.release());
     wait_for_events();
   }
-  // Registered before the first event can arrive.
+  // Register before the first event can arrive.
   watches_.emplace(token, watch);
   watch_stream stream(watch);
   const auto begin = [&](xen::store& store) { store.watch(path, token); };
@@ -78,7 +78,7 @@ void store_client_state::begin_next(subscription& watch, std::shared_ptr<next_re
     answer(std::move(request),
            std::make_exception_ptr(failure(errc::invalid_argument,
                                            fmt::format("await events of {}", watch.queue.path()),
-                                           "another call of next() is pending")),
+                                           "another next() call is pending")),
            std::nullopt);
     return;
   }
@@ -88,7 +88,7 @@ void store_client_state::begin_next(subscription& watch, std::shared_ptr<next_re
 
 void store_client_state::cancel_next(subscription& watch,
                                      const std::shared_ptr<next_request>& request) {
-  // The request has completed: the event is on its way to the reader.
+  // The request has already completed: its result is on its way to the reader.
   if (watch.reader != request) return;
   answer(std::exchange(watch.reader, nullptr),
          std::make_exception_ptr(boost::system::system_error(asio::error::operation_aborted)),
@@ -134,7 +134,7 @@ void store_client_state::take_events() {
       serve_reader(*watch);
     }
   } catch (const failure&) {
-    // All events that preceded the loss have been read.
+    // All events sent before the connection was lost have been read.
     lose();
   }
 }

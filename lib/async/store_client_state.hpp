@@ -48,7 +48,7 @@ class store_client_state : public std::enable_shared_from_this<store_client_stat
   [[nodiscard]] const asio::any_io_executor& control() const noexcept { return control_; }
 
   void start();
-  /// Calls `function` with the connection; detects the loss of the connection.
+  /// Calls `function` with the connection; detects whether the connection was lost.
   template <class Function>
   auto with_store(Function& function) {
     auto& connection = require_store();
@@ -82,7 +82,7 @@ class store_client_state : public std::enable_shared_from_this<store_client_stat
   std::optional<xen::store> store_;
   bool lost_ = false;
   std::uint64_t watches_made_ = 0;
-  // Weak: a stream destroyed after its client does not unregister.
+  // Weak because a stream that outlives the client does not unregister.
   std::map<std::string, std::weak_ptr<subscription>> watches_;  ///< by token
   asio::posix::stream_descriptor readable_;  ///< a duplicate of the library's descriptor
   asio::steady_timer liveness_;

@@ -13,7 +13,7 @@ namespace {
 
 using subscription_ptr = std::shared_ptr<store_client_state::subscription>;
 
-/// Runs when the waiting coroutine is cancelled, on the coroutine's thread.
+/// Called on the waiting coroutine's thread when the coroutine is cancelled.
 struct withdraw_next {
   std::weak_ptr<store_client_state::subscription> watch;
   std::weak_ptr<next_request> request;
@@ -44,7 +44,7 @@ struct start_next {
 };
 
 asio::awaitable<watch_event> next_of(subscription_ptr watch) {
-  // Named, because g++ 12 destroys an aggregate temporary of a co_await expression twice.
+  // Named: g++ 12 destroys an aggregate temporary of a co_await expression twice.
   start_next start{std::move(watch)};
   auto event = co_await asio::async_initiate<const asio::use_awaitable_t<>,
                                              void(std::exception_ptr, std::optional<watch_event>)>(

@@ -29,8 +29,8 @@ bool belongs_to(std::string_view node, std::string_view name) {
   if (!node.starts_with(disk)) return false;
   auto rest = node.substr(disk.size());
   if (rest.empty()) return true;
-  // The kernel puts a 'p' between a digit and a partition's number: /dev/nbd10 is not a
-  // partition of nbd1.
+  // After a name that ends in a digit, the kernel puts a 'p' before the partition number:
+  // /dev/nbd10 is not a partition of nbd1.
   if (!name.empty() && is_digit(name.back())) {
     if (rest.front() != 'p') return false;
     rest.remove_prefix(1);
@@ -38,7 +38,7 @@ bool belongs_to(std::string_view node, std::string_view name) {
   return !rest.empty() && std::all_of(rest.begin(), rest.end(), is_digit);
 }
 
-/// The kernel escapes blanks in paths as \040.
+/// Decodes the kernel's octal escapes in paths, such as \040 for a space.
 std::string unescaped(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -53,7 +53,7 @@ std::string unescaped(std::string_view text) {
   return out;
 }
 
-/// The sysfs directories of the disk and its partitions.
+/// Returns the sysfs directories of the disk and its partitions.
 std::vector<std::string> sysfs_directories(const system_root& root, const std::string& name) {
   const auto disk = "/sys/block/" + name;
   std::vector<std::string> out = {disk};
@@ -62,7 +62,7 @@ std::vector<std::string> sysfs_directories(const system_root& root, const std::s
   return out;
 }
 
-/// The device numbers of the disk and its partitions, "202:16".
+/// Returns the device numbers ("202:16") of the disk and its partitions.
 std::vector<std::string> device_numbers(const system_root& root, const std::string& name) {
   std::vector<std::string> out;
   for (const auto& directory : sysfs_directories(root, name))
@@ -70,8 +70,8 @@ std::vector<std::string> device_numbers(const system_root& root, const std::stri
   return out;
 }
 
-/// Compares both device number and source: the source may be /dev/root or a udev link, and on btrfs
-/// the number is not a number of the disk.
+/// Compares both the device number and the source: the source may be /dev/root or a udev link, and
+/// the device number of a btrfs mount is not the disk's.
 void add_mounts(std::vector<std::string>& out, const system_root& root, const std::string& name) {
   const auto numbers = device_numbers(root, name);
   std::istringstream lines(root.read("/proc/self/mountinfo").value_or(""));
@@ -113,8 +113,9 @@ void add_claim(std::vector<std::string>& out, const system_root& root, std::stri
   if (!free && errno == EBUSY) out.push_back(claimed_by_others(node));
 }
 
-/// A loop device does not open its backing device exclusively, appears in no process and is not
-/// listed as a holder. A backing file in a file system on the disk is already covered by the mount.
+/// A loop device does not open its backing device exclusively, does not appear in any process and
+/// is not listed as a holder. A backing file in a file system on the disk is already covered by the
+/// mount.
 void add_loops(std::vector<std::string>& out, const system_root& root, const std::string& name) {
   const auto numbers = device_numbers(root, name);
   const auto is_disk_under_another_name = [&](const std::string& path) {
@@ -142,7 +143,7 @@ void add_holders(std::vector<std::string>& out, const system_root& root, const s
       out.push_back(fmt::format("part of {}", holder));
 }
 
-/// Descriptors of the process `ignored` do not count; 0: no such process.
+/// Skips the process `ignored`; 0 skips none.
 void add_processes(std::vector<std::string>& out, const system_root& root, std::string_view name,
                    pid_t ignored = 0) {
   const auto is_device = [name](const std::string& path) { return belongs_to(path, name); };
@@ -153,7 +154,7 @@ void add_processes(std::vector<std::string>& out, const system_root& root, std::
   }
 }
 
-/// Holders that are visible below /proc and /sys.
+/// Returns the holders listed in /proc and /sys.
 std::vector<std::string> visible_holders(std::string_view name, const system_root& root) {
   std::vector<std::string> out;
   add_mounts(out, root, std::string(name));
@@ -204,7 +205,7 @@ unique_fd claim_block_device(std::string_view operation, std::string_view name,
   if (!users.empty()) refuse(users);
   if (!out)
     throw_errno(reason, fmt::format("{}: open {}", operation, node.string()),
-                "opening it is needed to check whether it is in use");
+                "the device must be opened to check whether it is in use");
   struct stat status {};
   const auto number = root.read(fmt::format("/sys/block/{}/dev", name));
   if (::fstat(out.get(), &status) == 0 && S_ISBLK(status.st_mode) && number) {

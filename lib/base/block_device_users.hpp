@@ -23,8 +23,8 @@ namespace xenpv {
 
 /// Returns the permanent users of the device ("xvdb", "nbd0") and of its partitions: "mounted on
 /// /srv (/dev/xvdb1)", "used as swap (/dev/xvdb2)", "part of dm-0", "used by loop0 (/dev/xvdb)";
-/// "claimed (/dev/xvdb), possibly mounted in another namespace" for a user that is not visible
-/// here.
+/// "claimed (/dev/xvdb), possibly mounted in another namespace" for a user that is not visible in
+/// this namespace.
 [[nodiscard]] std::vector<std::string> block_device_holders(std::string_view name,
                                                             const system_root& root);
 /// Returns the processes that have the device open, possibly only to inspect it: "open in process
@@ -37,9 +37,9 @@ namespace xenpv {
 
 /// Opens the device node exclusively, then checks for users. While the descriptor is open, neither
 /// the device nor a partition can be mounted, used as swap or added to another device. Loop devices
-/// and plain open() calls are not excluded, because they do not claim the device. Descriptors of
-/// this process do not count as users. Throws `failure` with a message that starts with
-/// `operation`: EBUSY with the users, the errno of open(2), or not_available for a node that
+/// and plain open() calls are not excluded, because they do not claim the device. The file
+/// descriptors of this process do not count as users. Throws `failure` with a message that starts
+/// with `operation`: EBUSY with the users, the errno of open(2), or not_available for a node that
 /// belongs to another device.
 [[nodiscard]] unique_fd claim_block_device(std::string_view operation, std::string_view name,
                                            const system_root& root);

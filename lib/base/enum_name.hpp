@@ -1,4 +1,4 @@
-// The name of an enumerator, for to_string() of an enum whose values count up from 0.
+// Maps enumerators to names, for the to_string() of an enum whose values are 0, 1, 2 and so on.
 #pragma once
 
 #include <array>
@@ -8,8 +8,8 @@
 
 namespace xenpv {
 
-/// The name of `value`, out of the `names` of all enumerators in order, up to `Last`. Returns
-/// "invalid" for a value that is not an enumerator.
+/// Returns the name of `value`. `names` lists the enumerators' names in declaration order, through
+/// `Last`. Returns "invalid" for a value that is not an enumerator.
 template <auto Last, class Enum, class... Names>
 [[nodiscard]] constexpr std::string_view enum_name(Enum value, const Names&... names) noexcept {
   static_assert(std::is_same_v<Enum, std::remove_const_t<decltype(Last)>>);

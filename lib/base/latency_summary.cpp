@@ -5,7 +5,7 @@
 namespace xenpv {
 
 bool has_percentile(std::uint64_t samples, double share) noexcept {
-  // In binary fractions, 0.001 of 10000 is slightly less than 10.
+  // In binary floating point, 100 * (1 - 0.9) is slightly less than 10.
   const auto beyond = std::floor(static_cast<double>(samples) * (1 - share) + 1e-6);
   return beyond >= static_cast<double>(samples_beyond);
 }

@@ -9,13 +9,13 @@
 
 namespace xenpv {
 
-/// The number of samples required beyond a percentile, so that ten more or fewer late samples do
-/// not move it to the maximum. p50 needs 20 samples, p90 100, p99 1000, p99.9 10000.
+/// A percentile is reported only if at least this many samples lie beyond it. Otherwise, a few late
+/// samples could move it to the maximum. p50 needs 20 samples, p90 100, p99 1000, p99.9 10000.
 inline constexpr std::uint64_t samples_beyond = 10;
 
 [[nodiscard]] bool has_percentile(std::uint64_t samples, double share) noexcept;
 
-/// In nanoseconds. Percentiles without enough samples are unset.
+/// Times are in nanoseconds. A percentile with too few samples beyond it is unset.
 struct latency_summary {
   std::uint64_t samples = 0;
   std::uint64_t min = 0;

@@ -48,7 +48,7 @@ class json_message_flag final : public spdlog::custom_flag_formatter {
   }
 };
 
-/// On a terminal, the message overwrites a progress line.
+/// On a terminal, a message overwrites any progress line.
 std::string text_pattern() {
   return std::string(can_redraw(STDERR_FILENO) ? wipe_line : "") + "%n: %l: %v";
 }

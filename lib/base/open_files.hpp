@@ -10,7 +10,8 @@
 
 namespace xenpv {
 
-/// Returns the PIDs, in ascending order, of the processes with an open file whose path `matches`.
+/// Returns the PIDs, in ascending order, of the processes with an open file whose path satisfies
+/// `matches`.
 [[nodiscard]] std::vector<unsigned> processes_with_open(
     const system_root& root, const std::function<bool(const std::string& path)>& matches);
 

@@ -14,7 +14,7 @@ error expected(std::string_view name, std::string_view text, std::string_view fo
                     fmt::format("expected {}", form));
 }
 
-/// Removes the leading digits from `text`. False for empty or overflowing input.
+/// Removes the leading digits from `text`. Returns false if there are none or the number overflows.
 bool take_digits(std::string_view& text, std::uint64_t& value) {
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (code != std::errc{}) return false;
@@ -123,7 +123,8 @@ std::string format_duration(std::chrono::nanoseconds value) {
   constexpr std::array names = {"ns", "us", "ms", "s"};
   auto amount = static_cast<double>(value.count());
   std::size_t step = 0;
-  // 999.6 and 9.996 round up to 1000 and 10.00, so the limits are lower by half of the last digit.
+  // 999.6 and 9.996 round up to 1000 and 10.00, so the limits are lower by half a unit in the last
+  // digit.
   while (std::abs(amount) >= 999.5 && step + 1 < names.size()) {
     amount /= 1000;
     ++step;

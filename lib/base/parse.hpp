@@ -15,12 +15,12 @@
 
 namespace xenpv {
 
-/// Decimal unsigned integer within [low, high]. `name` names the value in the error text.
+/// Decimal unsigned integer within [low, high]. Error messages refer to the value as `name`.
 [[nodiscard]] result<std::uint64_t> parse_unsigned(
     std::string_view text, std::string_view name, std::uint64_t low = 0,
     std::uint64_t high = std::numeric_limits<std::uint64_t>::max());
 
-/// The whole text as a decimal number; nullopt if it is not one.
+/// Parses the whole text as a decimal number. nullopt if it is not a valid number.
 template <class Number>
 [[nodiscard]] std::optional<Number> parse_whole(std::string_view text) noexcept {
   Number value{};
@@ -44,15 +44,16 @@ struct ratio {
 };
 [[nodiscard]] result<ratio> parse_ratio(std::string_view text, std::string_view name);
 
-/// The fields between separators; an empty text has one empty field.
+/// Splits `text` at each separator. An empty text yields one empty field.
 [[nodiscard]] std::vector<std::string_view> split(std::string_view text, char separator);
 
-/// Bytes for display: exact multiples only ("256 MiB", "512 B", "1536 KiB").
+/// Formats a byte count in the largest unit of which it is an exact multiple ("256 MiB", "512 B",
+/// "1536 KiB").
 [[nodiscard]] std::string format_size(std::uint64_t bytes);
 
-/// A duration for display, with three significant digits: "812 ns", "15.5 us", "1.20 s".
+/// Formats a duration with three significant digits: "812 ns", "15.5 us", "1.20 s".
 [[nodiscard]] std::string format_duration(std::chrono::nanoseconds value);
-/// The same for a plain number of nanoseconds.
+/// Like format_duration(), for a number of nanoseconds.
 [[nodiscard]] std::string format_nanoseconds(std::uint64_t value);
 
 }  // namespace xenpv

@@ -11,7 +11,7 @@ namespace xenpv {
 
 pipe_ends make_pipe() {
   std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("make a pipe");
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("create a pipe");
   return {unique_fd(ends[0]), unique_fd(ends[1])};
 }
 

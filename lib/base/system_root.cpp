@@ -26,7 +26,7 @@ std::optional<std::string> system_root::read(std::string_view absolute) const {
   if (!file) return std::nullopt;
   std::string text;
   std::array<char, 4096> part{};
-  // A directory can be opened but not read: read() sets badbit, where an iterator would throw.
+  // A directory can be opened but not read. read() then sets badbit; an iterator would throw.
   while (file.read(part.data(), part.size()) || file.gcount() > 0)
     text.append(part.data(), static_cast<std::size_t>(file.gcount()));
   if (file.bad()) return std::nullopt;

@@ -10,7 +10,7 @@ namespace xenpv {
 
 unique_fd unique_fd::duplicate(int fd) {
   const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
-  if (copy < 0) throw_errno(fmt::format("duplicate descriptor {}", fd));
+  if (copy < 0) throw_errno(fmt::format("duplicate file descriptor {}", fd));
   return unique_fd(copy);
 }
 

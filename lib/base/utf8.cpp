@@ -9,7 +9,7 @@ namespace {
 struct sequence {
   std::size_t length;
   std::uint32_t first_bits;
-  std::uint32_t least;  ///< smallest code point that needs this length: anything below is overlong
+  std::uint32_t least;  ///< smallest code point that needs this length; a smaller one is overlong
 };
 
 sequence sequence_of(unsigned char lead) noexcept {

@@ -6,13 +6,13 @@
 
 namespace xenpv {
 
-/// Length in bytes of the character at the start of `text`; 0 if there is no valid one (empty,
-/// truncated, overlong, a surrogate, above U+10FFFF).
+/// Returns the length in bytes of the character at the start of `text`. 0 if that is not a valid
+/// character (empty, truncated, overlong, a surrogate, above U+10FFFF).
 [[nodiscard]] std::size_t utf8_length(std::string_view text) noexcept;
 
-/// The number of characters in valid UTF-8.
+/// Counts the characters in valid UTF-8.
 [[nodiscard]] std::size_t utf8_characters(std::string_view text) noexcept;
-/// The first `count` characters of valid UTF-8, or all if there are fewer.
+/// Returns the first `count` characters of valid UTF-8, or all if there are fewer.
 [[nodiscard]] std::string_view utf8_prefix(std::string_view text, std::size_t count) noexcept;
 
 }  // namespace xenpv

@@ -17,7 +17,7 @@ inline constexpr std::string_view blanks = " \t\r";
   return text.substr(first, text.find_last_not_of(blanks) - first + 1);
 }
 
-/// The first line without its newline; the rest stays in `text`.
+/// Returns the first line without its newline.
 [[nodiscard]] constexpr std::string_view next_line(std::string_view& text) noexcept {
   const auto end = text.find('\n');
   const auto line = text.substr(0, end);

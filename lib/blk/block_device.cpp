@@ -10,7 +10,7 @@
 namespace xenpv::blk {
 namespace {
 
-/// Throws the error of `r`, if it failed.
+/// Runs `r` and throws its error if it fails.
 asio::awaitable<void> run_or_throw(block_queue& queue, request r) {
   co_await run(queue, r);
   if (!r.status) co_return;

@@ -145,7 +145,7 @@ lease::~lease() {
 
 std::optional<lease> lease::try_take(const std::shared_ptr<page_pool>& pool, std::uint64_t offset,
                                      std::uint64_t length, std::uint32_t sector_size) noexcept {
-  // Check this before the sum below, which an untrusted length could overflow.
+  // Must precede the sum below, which an untrusted length could overflow.
   if (length == 0 || length > pool->size() * page_size) return std::nullopt;
   const auto lead = static_cast<std::uint32_t>(offset % sector_size);
   const auto count = (lead + length + page_size - 1) / page_size;

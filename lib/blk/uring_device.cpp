@@ -63,7 +63,7 @@ class uring_device::uring_queue final : public block_queue {
               unsigned depth)
       : file_(std::move(file)), event_(executor), depth_(depth) {
     shape_ = shape;
-    // An empty pool: the kernel accepts any memory, so there are no leases.
+    // An empty pool: the kernel accepts any memory, so leases are not needed.
     pages_ = std::make_shared<page_pool>(std::span<std::byte>());
     const int code = ::io_uring_queue_init(depth, &ring_, 0);
     if (code < 0)
@@ -189,7 +189,7 @@ class uring_device::uring_queue final : public block_queue {
     } else if (moves_data) {
       r.device.planned += static_cast<std::uint64_t>(result);
       if (r.device.planned < r.length) {
-        // After a short transfer, submit the rest. 0 bytes mean the end of the device.
+        // After a short transfer, submit the rest. A count of 0 bytes means the end of the device.
         if (result > 0) return append(r);
         r.status = std::make_error_code(std::errc::invalid_argument);
       }
@@ -202,10 +202,10 @@ class uring_device::uring_queue final : public block_queue {
   asio::posix::stream_descriptor event_;
   unsigned depth_;
   io_uring ring_{};
-  request* first_ = nullptr;  ///< waiting for a submission entry
+  request* first_ = nullptr;  ///< list of requests waiting for a submission entry
   request* last_ = nullptr;
   unsigned in_flight_ = 0;
-  std::uint64_t now_ns_ = 0;  ///< time of the current drain()
+  std::uint64_t now_ns_ = 0;  ///< start time of the current drain()
   bool scheduled_ = false;
   bool listening_ = false;
   bool in_turn_ = false;

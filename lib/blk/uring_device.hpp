@@ -19,7 +19,7 @@ class uring_device final : public block_device {
   struct options {
     bool read_only = true;
     bool direct = true;    ///< false: use the page cache, for file systems without O_DIRECT
-    unsigned depth = 256;  ///< entries of each ring; further requests wait in a list
+    unsigned depth = 256;  ///< entries per ring; further requests wait in a list
   };
 
   /// Creates one queue on each of `executors`. A writable block device is opened exclusively
@@ -28,15 +28,15 @@ class uring_device final : public block_device {
   [[nodiscard]] static std::unique_ptr<uring_device> open(
       const std::string& path, const std::vector<asio::any_io_executor>& executors,
       options options);
-  /// Call close() first. Otherwise no request may be in flight, and the executors' threads must
-  /// have stopped.
+  /// Call close() first. Otherwise all requests must have completed, and the threads that run the
+  /// executors must have stopped.
   ~uring_device() override;
 
   [[nodiscard]] std::size_t queue_count() const noexcept override;
   [[nodiscard]] block_queue& queue(std::size_t index) noexcept override;
   [[nodiscard]] const geometry& shape() const noexcept;
 
-  /// Closes each queue on its thread. No request may be in flight. Idempotent.
+  /// Closes each queue on its thread. Call only when all requests have completed. Idempotent.
   [[nodiscard]] asio::awaitable<void> close();
 
  private:

@@ -66,7 +66,7 @@ struct job : request {
       : owner(parent), numbers(number + 1), block(allocate_block(load.block, number + 1)) {
     op = load.op;
   }
-  /// An empty lease selects the job's own memory.
+  /// If `buffer` is empty, the job uses its private memory.
   void set_buffer(lease buffer) {
     buffer_lease = std::move(buffer);
     pages = buffer_lease ? &buffer_lease : nullptr;
@@ -83,17 +83,17 @@ struct job : request {
   block_memory block;
   lease buffer_lease;
   bool has_buffer = false;
-  std::uint64_t left = 0;  ///< bytes of the block that follow the current request
+  std::uint64_t left = 0;  ///< bytes of the block after the current request
   clock::time_point submitted;
 };
 
-/// Leases are taken for offset 0 and reused for other offsets, which works only for whole pages.
+/// Leases are taken for offset 0 and reused for other offsets. This works only for whole pages.
 bool uses_device_pages(const block_queue& queue, const workload& load) {
   return load.in_place && queue.pages() != nullptr && load.block % page_size == 0;
 }
 
-/// The number of bytes per request: the whole block, or an equal part of it if the device has too
-/// few pages for `depth` whole blocks.
+/// Returns the number of bytes per request: the whole block, or an equal part of the block if the
+/// device has too few pages for `depth` whole blocks.
 std::uint32_t choose_piece(const block_queue& queue, const workload& load) {
   if (!uses_device_pages(queue, load)) return load.block;
   const auto pages = load.block / page_size;
@@ -104,8 +104,8 @@ std::uint32_t choose_piece(const block_queue& queue, const workload& load) {
   return static_cast<std::uint32_t>(load.block / parts);
 }
 
-/// Leases pages for the requests of a load, as many as the device has pages for. If the result is
-/// empty, the requests use their own memory.
+/// Leases up to `depth` buffers of device pages, as many as fit into the pool. If the result is
+/// empty, the requests use private memory.
 std::vector<lease> lease_buffers(block_queue& queue, const workload& load, std::uint32_t piece) {
   std::vector<lease> out;
   if (!uses_device_pages(queue, load)) return out;
@@ -117,8 +117,8 @@ std::vector<lease> lease_buffers(block_queue& queue, const workload& load, std::
   return out;
 }
 
-/// The part of a load that runs on one queue. A sequential load starts at the beginning of range
-/// `part` of `parts` equal ranges of the device.
+/// Runs one queue's share of a load. A sequential load divides the device into `parts` equal ranges
+/// and starts at the beginning of range `part`.
 class queue_load {
  public:
   queue_load(block_queue& queue, const workload& load, std::uint64_t part, std::uint64_t parts)
@@ -194,8 +194,8 @@ class queue_load {
   }
 
   void answered(job& j) {
-    // Also the start time of the next request. Use the device's clock reading if there is one: if
-    // the hypervisor emulates the counter, another reading takes as long as a request.
+    // Also the start time of the next request. Use the device's timestamp if there is one: reading
+    // the clock takes as long as a request if the hypervisor emulates the counter.
     const auto completed = j.answered_ns != 0
                                ? clock::time_point(std::chrono::nanoseconds(j.answered_ns))
                                : clock::now();
@@ -220,7 +220,7 @@ class queue_load {
   std::uint64_t next_;
   async::signal ended_;
   std::vector<std::unique_ptr<job>> jobs_;
-  std::deque<job*> waiting_;  ///< started, but waiting for a buffer
+  std::deque<job*> waiting_;  ///< started jobs that wait for a buffer
   workload_result result_;
   std::uint64_t submitted_ = 0;
   unsigned active_ = 0;

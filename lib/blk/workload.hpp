@@ -2,7 +2,7 @@
 // completion callback of a request submits the next one.
 //
 // Works with any kind of device, so that devices can be compared. The only overhead on the hot path
-// is one clock reading per request, and only for devices that do not measure time.
+// is reading the clock once per request, and only for devices that do not measure time.
 #pragma once
 
 #include <chrono>
@@ -18,11 +18,11 @@ namespace xenpv::blk {
 
 struct workload {
   operation op = operation::read;  ///< read or write; writes store pseudo-random bytes
-  std::uint32_t block = 4096;      ///< bytes of each request; whole sectors
-  unsigned depth = 1;              ///< requests in flight, over all queues
+  std::uint32_t block = 4096;      ///< bytes per request; a multiple of the sector size
+  unsigned depth = 1;              ///< requests in flight, in total for all queues
   bool random = true;              ///< false: sequential, each queue in its own range
   std::chrono::nanoseconds time = std::chrono::seconds(1);
-  /// The number of requests on each queue after which the load ends early.
+  /// The load ends early after this number of requests on each queue.
   std::uint64_t count = std::numeric_limits<std::uint64_t>::max();
   /// Use the device's own pages (block_queue::try_lease) if it has any, else private memory. If
   /// there are too few pages for `depth` whole blocks, each block is transferred in equal parts,
@@ -46,8 +46,9 @@ struct workload_result {
 };
 
 /// Runs `load` on one queue. Call on the queue's own thread. Throws `failure` if the load does not
-/// fit the device: a block that is not whole sectors or exceeds the device, depth 0, or a write to
-/// a read-only device. Failed requests are counted and do not throw. Cannot be cancelled.
+/// fit the device: a block size that is not a multiple of the sector size or exceeds the device
+/// size, depth 0, or a write to a read-only device. Counts failed requests instead of throwing.
+/// Cannot be cancelled.
 [[nodiscard]] asio::awaitable<workload_result> run(block_queue& queue, workload load);
 
 /// Runs `load` on all queues of the device and divides its depth among them. If there are fewer

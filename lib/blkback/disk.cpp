@@ -74,7 +74,7 @@ asio::awaitable<void> disk::serve() {
 }
 
 asio::awaitable<void> disk::run_until_gone() {
-  // Not `while (co_await advance())`: g++ 12 mishandles the temporaries of such a condition.
+  // Not `while (co_await advance())`: g++ 12 mishandles temporaries in such a condition.
   for (;;) {
     const bool exists = co_await advance();
     if (!exists) co_return;
@@ -220,7 +220,8 @@ asio::awaitable<void> disk::resize(std::uint64_t size) {
     if (size % config.sector_size != 0)
       throw failure(errc::invalid_argument, fmt::format("change the size to {} bytes", size),
                     fmt::format("expected a multiple of {}", config.sector_size));
-    // Grow the medium before the rings, but shrink it after them: no request may exceed the medium.
+    // Grow the medium before the rings, but shrink it after them: a request must not exceed the
+    // medium.
     if (size > config.size) medium_->resize(size);
     auto set = [size](ring_server& ring) { ring.set_size(size); };
     co_await for_each_ring(set);

@@ -2,8 +2,8 @@
 // threads.
 //
 // Runs on the control thread. Owns its rings; shares its medium with the service, which keeps the
-// medium when the disk's directory moves. Reports errors of the frontend, the toolstack and the
-// medium in the log and in the error node; throws only if the connection to xenstored is lost.
+// medium when the disk's directory moves. Reports frontend, toolstack and medium errors in the log
+// and in the error node; throws only if the connection to xenstored is lost.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -28,7 +28,7 @@ struct disk_place {
   std::string kind;       ///< "vbd", "qdisk"
 };
 
-/// Returns the medium of a plan: opens it, or reuses the open medium of the same name. Throws
+/// Returns the medium for a plan: opens it, or reuses the open medium with the same name. Throws
 /// `failure`.
 using medium_source = std::function<std::shared_ptr<medium>(const disk_plan&)>;
 

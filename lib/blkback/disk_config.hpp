@@ -30,18 +30,18 @@ struct disk_config {
   [[nodiscard]] const blkback::personality& personality() const noexcept {
     return personality_of(kind);
   }
-  /// Bytes per unit of the ring's sector fields.
+  /// Returns the number of bytes per unit of the ring's sector fields.
   [[nodiscard]] std::uint32_t ring_unit() const noexcept {
     return personality().ring_fields == sector_unit::sector_size ? sector_size : 512;
   }
-  /// The value of the node `sectors`.
+  /// Returns the value of the node `sectors`.
   [[nodiscard]] std::uint64_t sectors() const noexcept {
     return size / (personality().sectors_node == sector_unit::sector_size ? sector_size : 512);
   }
 };
 
-/// A writable disk with all features of this kind of backend. `queues`: the queue limit of a
-/// multi-queue backend; blkback uses its number of CPUs.
+/// Returns the configuration of a writable disk with all features of this kind of backend.
+/// `queues`: the queue limit of a multi-queue backend; blkback's limit is its number of CPUs.
 [[nodiscard]] constexpr disk_config usual_config(const personality& personality, std::uint64_t size,
                                                  std::uint32_t queues = 1) noexcept {
   disk_config out;

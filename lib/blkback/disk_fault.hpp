@@ -20,14 +20,14 @@ struct disk_faults {
   std::chrono::nanoseconds delay{};
   ratio late{0, 1};  ///< writes and discards executed and answered `late_by` later
   std::chrono::nanoseconds late_by{};
-  std::optional<std::uint32_t> stall_after;   ///< n more requests are consumed, then none
+  std::optional<std::uint32_t> stall_after;   ///< consumes n more requests, then stops
   bool reorder = false;                       ///< responses of a batch in reverse order
   std::uint32_t answer_twice_every = 0;       ///< responses published twice
   std::uint32_t bad_id_every = 0;             ///< responses with an unused id
   std::uint32_t wrong_operation_every = 0;    ///< responses with a wrong operation
-  std::uint32_t producer_jump_every = 0;      ///< responses that advance the index a ring too far
+  std::uint32_t producer_jump_every = 0;      ///< responses that push the index past a full ring
   std::optional<std::uint32_t> vanish_after;  ///< the backend vanishes after n more requests
-  bool refuse_indirect = false;               ///< EOPNOTSUPP, although offered
+  bool refuse_indirect = false;               ///< EOPNOTSUPP although the feature is offered
   bool refuse_flush = false;                  ///< EOPNOTSUPP for flush and barrier
   bool refuse_discard = false;
 

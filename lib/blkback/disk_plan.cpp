@@ -54,7 +54,7 @@ class reader {
 };
 
 constexpr std::uint32_t max_queue_count = 64;
-/// The number of segments that fit into BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST pages.
+/// Number of segments that fit into BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST pages.
 constexpr std::uint32_t max_indirect_count = 4096;
 
 void read_limits(reader& input, disk_config& disk) {

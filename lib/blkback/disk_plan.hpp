@@ -10,7 +10,7 @@
 //                                          service confirms in applied-size or applied-fault
 //   command = restart | power-cut SEED     executed once, then removed
 //
-// Only parses; opens nothing.
+// Only parses; does not open the medium.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ namespace xenpv::blkback {
 using wire::disk_store;
 
 struct disk_plan {
-  disk_config config;  ///< size 0: the size of the file
+  disk_config config;  ///< size 0: use the file's size
   disk_store store = disk_store::file;
   std::string path;
   std::string medium;

@@ -89,8 +89,8 @@ asio::awaitable<void> disk::take_over(const frontend_keys& keys, domid frontend)
   }
 }
 
-/// Waits for the requests in flight in the store, then closes ports and unmaps pages. Writes
-/// nothing to xenstore.
+/// Waits for the requests that are in flight in the store, then closes ports and unmaps pages. Does
+/// not write to xenstore.
 asio::awaitable<void> disk::drop_rings() {
   for (auto& ring : rings_)
     ring.status.idle = ring.server == nullptr;
@@ -103,7 +103,8 @@ asio::awaitable<void> disk::drop_rings() {
     co_await async::call_on(runtime_.executor(ring.cpu), drop);
   }
   rings_.clear();
-  // A wake-up in the meantime may have had a cause other than the rings, so check again.
+  // The disk may also have been woken for reasons other than the rings in the meantime, so check
+  // again.
   dirty_ = true;
 }
 
@@ -119,8 +120,9 @@ void disk::reported(std::size_t index, const ring_status& status) {
   if (index >= rings_.size()) return;
   auto& known = rings_[index].status;
   if (status.halted && !known.halted)
-    log().error("{}: queue {} is no longer served: the frontend claims more requests than fit",
-                place_.directory, index);
+    log().error(
+        "{}: queue {} is no longer served: the frontend claims more requests than the ring holds",
+        place_.directory, index);
   if (status.vanished && !vanished_) {
     log().warn("{}: vanishing (injected fault)", place_.directory);
     vanished_ = true;

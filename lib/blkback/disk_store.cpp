@@ -1,4 +1,4 @@
-// The part of class disk that accesses xenstore: reads the nodes of the toolstack and the frontend,
+// The part of class disk that accesses xenstore: reads the toolstack's and the frontend's nodes,
 // and publishes the backend's nodes.
 #include <fmt/format.h>
 
@@ -77,8 +77,8 @@ asio::awaitable<void> disk::write_one_by_one(node_list entries) {
     co_await runtime_.store().write(node(entry.name), std::move(entry.value));
 }
 
-/// Writes the error node to the same place as xenbus_dev_error() in the kernel: below the home
-/// directory of the backend domain.
+/// Writes the error node to the same place as xenbus_dev_error() in the kernel: below the backend
+/// domain's home directory.
 asio::awaitable<void> disk::report_error(std::string message) {
   log().error("{}: {}", place_.directory, message);
   co_await runtime_.store().write(fmt::format("error/{}/error", place_.directory),

@@ -1,10 +1,10 @@
-// Executes the requests of one ring like the selected kind of backend: consumes and checks the
+// Executes the requests of one ring as the selected kind of backend does: consumes and checks the
 // requests, maps or copies the frontend's pages, submits the requests to the store, and responds.
 //
-// Owned by one thread, which makes all calls and runs the store's completions. Uses no Asio, no
-// Xen, no clock and no events: the owner calls run() after an event or when the on_wake() callback
-// requests it, and sends an event if the result of run() requires one. Requests allocate no memory,
-// except for one that is larger than all previous ones. The frontend is not trusted: each request
+// Owned by one thread, which makes all calls and runs the store's completions. Does not use Asio,
+// Xen, a clock or events: the owner calls run() after an event or when the on_wake() callback
+// requests it, and sends an event if the result of run() requires one. A request does not allocate
+// memory unless it is larger than all previous requests. The frontend is not trusted: each request
 // is copied out of the ring once, then checked, then used.
 //
 //   page_array pages(memory);  memory_store disk(medium);
@@ -87,7 +87,7 @@ class engine {
     carry_out(late_.size());
   }
 
-  /// Number of requests in flight in the store, plus a barrier that waits for them.
+  /// Number of requests in flight in the store, including a barrier that waits for the others.
   [[nodiscard]] std::uint32_t in_store() const noexcept {
     return in_store_ + (draining_ == nullptr ? 0 : 1);
   }
@@ -95,13 +95,12 @@ class engine {
   /// in_store() includes them.
   [[nodiscard]] std::size_t late() const noexcept { return late_.size(); }
   [[nodiscard]] std::chrono::nanoseconds late_time() const noexcept { return faults_.late_by; }
-  /// Submits the `count` oldest of these requests to the store; wakes the owner when they complete.
+  /// Submits the `count` oldest late requests to the store; wakes the owner when they complete.
   void carry_out(std::size_t count) noexcept;
   /// Number of responses held back by the delay fault, which are released in order.
   [[nodiscard]] std::size_t held() const noexcept { return held_.size(); }
   [[nodiscard]] std::chrono::nanoseconds hold_time() const noexcept { return faults_.delay; }
-  /// Publishes the `count` oldest of these responses. Returns true if the frontend requires an
-  /// event.
+  /// Publishes the `count` oldest held responses. Returns true if the frontend requires an event.
   [[nodiscard]] bool release(std::size_t count);
 
   /// True if the frontend claimed more requests than the ring can hold; the ring is then no longer

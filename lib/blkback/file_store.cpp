@@ -22,7 +22,7 @@
 namespace xenpv::blkback {
 namespace {
 
-/// Enough threads to keep several requests queued at the disk, but few enough to cost nothing while
+/// Enough threads to keep several requests queued at the disk, but so few that they are cheap while
 /// idle.
 constexpr std::size_t thread_count = 4;
 

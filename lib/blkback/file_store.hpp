@@ -1,5 +1,5 @@
-// A disk in a file or on a block device. Blocking calls run in a thread pool of the medium, so that
-// a ring's thread never waits for the disk.
+// A disk in a file or on a block device. Blocking calls run in the medium's thread pool, so that a
+// ring's thread never waits for the disk.
 #pragma once
 
 #include <boost/asio/strand.hpp>
@@ -27,9 +27,10 @@ class file_medium {
   /// Returns the size in bytes. Queries the kernel, because another program may have resized the
   /// file. Throws `failure`.
   [[nodiscard]] std::uint64_t size() const;
-  /// Truncates or extends a file. Only verifies the size of a block device. Throws `failure`.
+  /// Truncates or extends a regular file; only verifies the size of a block device. Throws
+  /// `failure`.
   void resize(std::uint64_t new_size);
-  /// Returns "major:minor" in hexadecimal, of the block device or of the device that contains the
+  /// Returns "major:minor", in hexadecimal, of the block device or of the device that contains the
   /// file.
   [[nodiscard]] std::string device() const;
   [[nodiscard]] bool is_direct() const noexcept { return static_cast<bool>(direct_); }
@@ -47,8 +48,8 @@ class file_medium {
   bool is_block_device_ = false;
   unique_fd cached_;
   unique_fd direct_;
-  /// The error of the first failed flush, which all later flushes return: the kernel drops data
-  /// that it cannot write, so a later success would be wrong. Accessed only on the strand flushes_.
+  /// The error of the first failed flush. All later flushes return it: the kernel drops data that
+  /// it cannot write, so a later success would be wrong. Accessed only on the strand flushes_.
   int flush_error_ = 0;
   // Declared last, so that the threads exit before the members they use are destroyed.
   asio::thread_pool threads_;

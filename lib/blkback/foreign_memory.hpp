@@ -1,8 +1,8 @@
-// An engine's access to the frontend's pages, which are mapped or copied by the hypervisor.
+// Gives an engine access to the frontend's pages, either by mapping them or by grant copy.
 // mapped_memory.hpp implements this interface with xen::grant_mapper; tests use local pages
 // (page_array.hpp).
 //
-// Called on the engine's thread. No call throws: a refused grant becomes an error response.
+// Called on the engine's thread. The calls do not throw: a refused grant becomes an error response.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ namespace xenpv::blkback {
 /// One segment of a copy, within one foreign page.
 struct foreign_piece {
   std::uint32_t ref;
-  std::uint16_t offset;  ///< bytes into the page
+  std::uint16_t offset;  ///< in bytes, within the page
   std::uint16_t length;  ///< bytes; offset + length <= 4096
   std::byte* local;
 };
@@ -23,12 +23,12 @@ class foreign_memory {
  public:
   virtual ~foreign_memory() = default;
 
-  /// Identifies the pages mapped by one call of map(); 0: no mapping.
+  /// Identifies the pages mapped by one map() call; 0: no mapping.
   using mapping = std::uint32_t;
 
   /// Maps the pages of `refs` (not empty) and stores their addresses in `pages` (at least as long).
-  /// Returns 0 if a page cannot be mapped, and then maps none. The frontend may change the bytes at
-  /// any time.
+  /// If a page cannot be mapped, returns 0 without mapping any page. The frontend may change the
+  /// bytes at any time.
   [[nodiscard]] virtual mapping map(std::span<const std::uint32_t> refs, bool writable,
                                     std::span<std::byte*> pages) noexcept = 0;
   virtual void unmap(mapping which) noexcept = 0;

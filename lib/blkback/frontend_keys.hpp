@@ -1,6 +1,5 @@
-// The validated contents of a frontend's directory: the location of its rings, and its features.
-// Pure functions; the rules depend on the kind of backend (personality.hpp). The frontend is not
-// trusted.
+// The validated contents of a frontend's directory: ring locations and features. Pure functions;
+// the rules depend on the kind of backend (personality.hpp). The frontend is not trusted.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +21,7 @@ struct ring_location {
 
 struct frontend_keys {
   std::vector<ring_location> queues;  ///< at least one, all with the same number of pages
-  bool persistent = false;  ///< the frontend's offer; in effect if the backend offers it, too
+  bool persistent = false;  ///< the frontend offers it; used if the backend also offers it
 };
 
 /// `directory`: the frontend's nodes. `path`: the directory's path, for error messages. After an

@@ -1,5 +1,5 @@
 // The backend's half of the xenbus handshake as a pure function: derives the next step from the
-// states of both ends. Uses no Asio, no Xen and no I/O; class disk performs the steps.
+// states of both ends. Does not use Asio, Xen or I/O; class disk performs the steps.
 //
 //   Initialising --announce--> InitWait --connect--> Connected --begin_closing--> Closing
 //        ^                        ^                                                  |
@@ -25,7 +25,7 @@ struct situation {
   bool asked_to_close = false;
   /// The medium is open and `hotplug-status` is "connected".
   bool medium_ready = true;
-  /// The frontend has been in this state since before the backend restarted: its ring is orphaned.
+  /// The frontend has been in this state since before the backend restarted: the ring is orphaned.
   bool frontend_is_stale = false;
 };
 

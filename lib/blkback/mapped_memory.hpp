@@ -1,4 +1,5 @@
-// Access to a frontend's pages through /dev/xen/gntdev. Owned by a ring server, used on its thread.
+// Accesses a frontend's pages through /dev/xen/gntdev. Owned by a ring server and used on its
+// thread.
 #pragma once
 
 #include <vector>

@@ -21,7 +21,7 @@ class memory_disk final : public medium {
   std::shared_ptr<memory_medium> bytes_;
 };
 
-/// Forwards to a store that outlives it.
+/// Forwards requests to a store that must outlive this object.
 class borrowed_store final : public store {
  public:
   explicit borrowed_store(store& owner) : owner_(owner) {}

@@ -9,9 +9,9 @@
 
 namespace xenpv::blkback {
 
-/// The bytes of a memory disk: zeros that occupy no memory until written. Shared by the stores of a
-/// disk's rings, whose threads access it without locks: concurrent requests for the same sector
-/// race, as on any disk.
+/// The bytes of a memory disk. They are initially zero and do not occupy memory until they are
+/// written. Shared by the stores of a disk's rings, whose threads access the bytes without locks:
+/// concurrent requests for the same sector race, as on any disk.
 class memory_medium {
  public:
   /// Throws `failure` if there is not enough address space or, without overcommit, memory.
@@ -27,7 +27,7 @@ class memory_medium {
   /// reserved address space, which is twice the initial size and at least 16 GiB. Must be called by
   /// a single thread while no other thread accesses the removed bytes.
   void resize(std::uint64_t size);
-  /// Zeroes the range, and frees the memory of the pages that are completely in the range.
+  /// Zeroes the range, and frees the memory of all pages that lie completely within it.
   void forget(std::uint64_t offset, std::uint64_t length) noexcept;
 
  private:
@@ -47,7 +47,7 @@ class memory_store final : public store {
   std::shared_ptr<memory_medium> medium_;
 };
 
-/// Reads return zeros, writes are discarded. For benchmarks of everything except the disk.
+/// Reads return zeros, and writes are discarded. For benchmarks that exclude the disk.
 class null_store final : public store {
  public:
   void submit(store_request& request) noexcept override;

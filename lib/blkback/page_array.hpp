@@ -18,7 +18,7 @@ class page_array final : public foreign_memory {
   explicit page_array(std::span<std::byte> memory, std::uint32_t first = 8)
       : memory_(memory), first_(first), read_only_(memory.size() / page_size) {}
 
-  /// A read-only page can be copied from, and can be mapped read-only.
+  /// A read-only page can only be copied from or mapped read-only.
   void set_read_only(std::uint32_t ref, bool read_only = true) {
     read_only_[ref - first_] = read_only;
   }
@@ -32,7 +32,8 @@ class page_array final : public foreign_memory {
   [[nodiscard]] std::byte* page(std::uint32_t ref) const noexcept {
     return memory_.data() + std::size_t{ref - first_} * page_size;
   }
-  /// Current mappings, calls of map() so far, and whether the last one was writable.
+  /// Number of current mappings, number of map() calls so far, and whether the last call requested
+  /// writable mappings.
   [[nodiscard]] std::size_t mappings() const noexcept { return mappings_; }
   [[nodiscard]] std::size_t map_calls() const noexcept { return map_calls_; }
   [[nodiscard]] bool mapped_writable() const noexcept { return mapped_writable_; }

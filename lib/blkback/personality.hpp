@@ -1,5 +1,6 @@
-// The behaviour of real block backends: the features that each offers, when it publishes them, and
-// where it deviates from blkif.h. A table of constants; disk_config.hpp configures a single disk.
+// The behaviour of real block backends: the features that each backend offers, when it publishes
+// them, and where it deviates from blkif.h. A table of constants; disk_config.hpp configures a
+// single disk.
 #pragma once
 
 #include <cstdint>
@@ -32,11 +33,12 @@ struct personality {
   bool discard;
   bool physical_sector_size;  ///< publishes the node `physical-sector-size`
 
-  /// Grants are copied by the hypervisor, never mapped.
+  /// The hypervisor copies the grants; the backend never maps them.
   bool copies_grants;
   /// Publishes properties (`sectors`, `info`, ...) before InitWait instead of with Connected.
   bool properties_before_init_wait;
-  /// Requires `feature-large-sector-size` from the frontend unless sectors have 512 bytes.
+  /// Requires the frontend to write `feature-large-sector-size` unless the sector size is 512
+  /// bytes.
   bool requires_large_sector_key;
   sector_unit sectors_node;  ///< unit of the node `sectors`
   sector_unit ring_fields;   ///< unit of sector_number, nr_sectors, first_sect and last_sect

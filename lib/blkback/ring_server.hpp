@@ -1,7 +1,7 @@
 // One ring of one frontend, served on one CPU. Owns the engine, the mapped pages and the port.
 //
 // Constructed, used and destroyed on the thread of its executor. Does not access xenstore; reports
-// its status to its disk. Pending handlers may outlive it, because they use weak pointers.
+// its status to its disk. Pending handlers may outlive the server, because they use weak pointers.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -37,14 +37,14 @@ class ring_server : public std::enable_shared_from_this<ring_server> {
   /// Maps the ring and binds the port. Throws `failure`.
   ring_server(asio::any_io_executor executor, async::event_loop& loop, const ring_options& options,
               std::unique_ptr<store> disk);
-  /// Requires that the ring reported idle after stop().
+  /// The ring must have reported idle after stop().
   ~ring_server();
   ring_server(const ring_server&) = delete;
   ring_server& operator=(const ring_server&) = delete;
 
   /// Starts serving, including the requests that arrived before the port was bound.
   void start();
-  /// Stops consuming requests; reports when the ring is idle.
+  /// Stops consuming requests. Calls ring_options::report when the ring is idle.
   void stop();
   void set_faults(const disk_faults& faults);
   void set_size(std::uint64_t size);

@@ -105,7 +105,7 @@ asio::awaitable<void> service::handle_change(std::string path) {
     known->second->wake();
     co_return;
   }
-  // Do not serve a directory left in Closed again; a new directory starts in Initialising.
+  // Serve only a new directory, which starts in Initialising, and not one that was left in Closed.
   const auto state = co_await runtime_.store().read_if_exists(directory + "/state");
   if (state == "1" && !disks_.contains(directory))
     add(std::move(directory), std::move(kind), false);

@@ -1,5 +1,5 @@
-// The interface through which an engine accesses the data of a disk. One store per ring, used on
-// that ring's thread; several stores may share one medium (memory_store.hpp).
+// The interface through which an engine accesses a disk's data. One store per ring, used on that
+// ring's thread; several stores may share one medium (memory_store.hpp).
 //
 // Does not check sizes and sectors: the engine rejects requests outside the disk.
 #pragma once
@@ -20,7 +20,7 @@ struct store_request {
   std::uint64_t length = 0;  ///< bytes; for a read or write: the total size of `pieces`
   std::span<const iovec> pieces;
   /// Called once, on the ring's thread, possibly from within submit(). `error`: 0 (success) or an
-  /// errno. EOPNOTSUPP becomes the response status of that name, all others become ERROR.
+  /// errno. EOPNOTSUPP becomes the response status of the same name; any other error becomes ERROR.
   void (*done)(store_request&, int error) noexcept = nullptr;
 };
 

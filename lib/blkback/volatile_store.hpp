@@ -1,5 +1,5 @@
-// A write cache in front of a disk. The cache loses unflushed writes at a power cut, for
-// crash-consistency tests.
+// A write cache in front of a disk, for crash-consistency tests: a power cut loses unflushed
+// writes.
 //
 // The cache keeps every version of a sector written since the last flush. For each sector, a power
 // cut randomly writes one of these versions to the disk or keeps the flushed one. Flushed data
@@ -23,10 +23,10 @@ class volatile_store final : public store {
       : platter_(platter), sector_size_(sector_size) {}
 
   void submit(store_request& request) noexcept override;
-  /// Loses a random selection of writes, determined by `seed`; the cache is empty afterwards.
+  /// Loses a random selection of writes, determined by `seed`, and empties the cache.
   void power_cut(std::uint64_t seed);
 
-  /// Sectors that a power cut may lose.
+  /// Number of sectors with writes that a power cut may lose.
   [[nodiscard]] std::size_t unflushed() const noexcept { return cache_.size(); }
 
  private:

@@ -11,8 +11,8 @@ namespace xenpv::blkfront {
 inline constexpr std::uint64_t coalescing_window_ns = 32'000;
 
 /// The distance for engine::arm(): the number of responses expected within the window, but at most
-/// half of the requests in flight, because the last ones may be slow. `interval_ns` is the recent
-/// interval between responses.
+/// half of the requests in flight, because the last responses may be slow. `interval_ns` is the
+/// recent interval between responses.
 [[nodiscard]] constexpr std::uint32_t event_distance(std::uint32_t in_flight,
                                                      std::uint64_t interval_ns) noexcept {
   const auto expected = coalescing_window_ns / std::max<std::uint64_t>(interval_ns, 1);

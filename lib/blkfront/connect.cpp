@@ -152,7 +152,7 @@ asio::awaitable<void> frontend::connection::publish() {
 asio::awaitable<std::vector<queue_transport>> frontend::connection::open_transports(
     const backend_offer& offer) {
   layout_limits limits{options_.ring_page_order, options_.queues, options_.segments};
-  // Callers use the queues of the first connection only, so more queues would stay idle.
+  // Callers use only the first connection's queues, so additional queues would stay idle.
   const bool is_first = machine_.is_opening();
   if (!is_first) limits.queues = static_cast<unsigned>(queues_.size());
   const auto domain = nodes_.facts().backend_domain;
@@ -164,8 +164,8 @@ asio::awaitable<std::vector<queue_transport>> frontend::connection::open_transpo
   for (;;) {
     plan_ = choose_layout(offer, limits, budget, static_cast<unsigned>(session_.cpus())).value();
     if (is_first) make_queues(plan_.queues);
-    // A port bound through a handle from before a resume would stay bound for the lifetime of the
-    // guest.
+    // A port bound through a handle opened before a resume would stay bound for the guest's
+    // lifetime.
     co_await check_resume();
     if (machine_.is_resumed()) throw failure(errc::resumed, fmt::format("connect {}", device_));
     auto transports = co_await queues_.open(nodes_.facts(), plan_);
@@ -219,11 +219,11 @@ void frontend::connection::keep_advertised_features(backend_properties& properti
     ignore_flush();
 }
 
-/// From now on, the queues complete flushes without the backend.
+/// Records that the queues now complete flushes without the backend.
 void frontend::connection::ignore_flush() {
   if (std::exchange(facts_.flush, flush_support::ignored) == flush_support::ignored) return;
   log().warn(
-      "{}: the backend no longer offers flush, or refused a flush: flushes and FUA writes succeed "
+      "{}: the backend no longer offers flush or refused a flush: flushes and FUA writes succeed "
       "without reaching it, and writes might not be durable (with strict_flush they fail)",
       device_);
   notify_change();
@@ -252,8 +252,8 @@ asio::awaitable<void> frontend::connection::finish() {
 }
 
 /// The custodian, a helper process, closes the device if this process dies. Otherwise the backend
-/// would stay connected to a dead frontend until the next user resets it. Errors are only logged,
-/// because the disk is usable without a custodian.
+/// would stay connected to a dead frontend until the next user resets the connection. Errors are
+/// only logged, because the disk is usable without a custodian.
 void frontend::connection::guard_with_custodian() {
   auto* const custodian = session_.custodian();
   if (custodian == nullptr) return;
@@ -287,7 +287,7 @@ asio::awaitable<void> frontend::connection::reread() {
     co_return;
   }
   // Features that the backend refused at run time stay off, regardless of its nodes. An advertised
-  // flush stays on, because the queues complete it even without the backend.
+  // flush stays on because the queues complete it even without the backend.
   shape.can_flush = shape_.can_flush && !shape.read_only;
   shape.can_discard = shape.can_discard && shape_.can_discard;
   shape.can_secure_discard = shape.can_secure_discard && shape_.can_secure_discard;

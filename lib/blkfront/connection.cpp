@@ -97,7 +97,7 @@ connection_action frontend::connection::step(const connection_event& event) {
   return action;
 }
 
-/// Derives the frontend's public state from the machine's state.
+/// Derives the frontend's public state from the state machine.
 void frontend::connection::follow_state(connection_state before) {
   switch (machine_.state()) {
     case connection_state::connected:
@@ -141,7 +141,7 @@ void frontend::connection::become(device_state state, const std::optional<error>
 
 void frontend::connection::notify_change() {
   if (!changed_) return;
-  // Call a copy, because the callback may replace itself.
+  // Call a copy because the callback may replace itself.
   const auto callback = changed_;
   try {
     callback();

@@ -53,8 +53,8 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
 
  private:
   using clock = std::chrono::steady_clock;
-  /// The progress of close(). It first cancels the monitor; after that, close() itself cannot be
-  /// cancelled.
+  /// The progress of close(), which first cancels the monitor and cannot itself be cancelled after
+  /// that.
   enum class progress : std::uint8_t { none, cancelling, closing, done };
 
   // connection.cpp: drives the state machine
@@ -124,7 +124,7 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   device_state state_ = device_state::closed;
   std::optional<error> reason_;
   recovery_statistics recovery_;
-  std::vector<queue_statistics> last_statistics_;  ///< of closed queues
+  std::vector<queue_statistics> last_statistics_;  ///< final statistics of closed queues
   std::function<void()> changed_;
 
   // The current attempt.
@@ -135,7 +135,7 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   /// the frontend has published its ring, but before it is Connected itself, may wait for a new
   /// attempt without any indication.
   std::chrono::nanoseconds attempt_limit_ = std::chrono::nanoseconds::max();
-  std::chrono::nanoseconds pause_{};        ///< between two attempts
+  std::chrono::nanoseconds pause_{};        ///< between attempts
   std::chrono::nanoseconds retry_pause_{};  ///< after a failed read of a connected device
   std::optional<known_disk> known_;         ///< the disk at the last connect
 
@@ -145,14 +145,14 @@ class frontend::connection : public std::enable_shared_from_this<frontend::conne
   std::optional<error> end_reason_;
   std::string logged_problem_;
 
-  // The current loss.
+  // The current recovery.
   clock::time_point lost_at_;
   std::size_t to_replay_ = 0;
   std::chrono::nanoseconds recovery_time_left_{};
   asio::steady_timer recovery_timer_;
 
   progress close_progress_ = progress::none;
-  async::signal closed_;  ///< close() is done
+  async::signal closed_;  ///< notified when close() is done
 };
 
 }  // namespace xenpv::blkfront

@@ -36,8 +36,8 @@ bool is_gone(const device_view& view) noexcept {
   return view.node == backend_node::removed || !view.states.online;
 }
 
-/// Whether the backend that closed the connection may be replaced by another one, in which case its
-/// cache may be lost. A backend that goes from Closed directly to InitWait has kept its cache.
+/// Whether a new backend may replace the backend that closed the connection, whose cache may then
+/// be lost. A backend that goes from Closed directly to InitWait has kept its cache.
 bool is_replaced(const device_view& view) noexcept {
   const auto backend = view.states.backend.value_or(xenbus_state::unknown);
   return view.rebuilt || view.node != backend_node::same || backend == xenbus_state::unknown ||
@@ -134,8 +134,8 @@ connection_action connection_machine::begin_close() noexcept {
     case unplugging:
     case failing:
     case closing:
-      // Restart the teardown at a step that skips nothing. If the backend never had the ring, there
-      // is nothing to close.
+      // Restart the teardown without skipping any step. The release is the last step, and the only
+      // step if the backend never had the ring.
       return {step_ == step::release ? step::release : step::fail};
     case unplugged:
     case failed:
@@ -272,7 +272,7 @@ connection_action connection_machine::stay_connected(const connection_event& eve
 connection_action connection_machine::follow_connected(const device_view& view) noexcept {
   if (step_ == step::confirm) {
     if (is_gone(view)) return begin_unplug(disk_force_detached);
-    // There was no closing handshake, so the state of the backend's cache is unknown.
+    // Without a closing handshake, the state of the backend's cache is unknown.
     if (!view.states.backend) return lose(loss_reason::directory_vanished, connection_loss::abrupt);
     if (view.states.own != xenbus_state::connected)
       return lose(loss_reason::device_rebuilt, connection_loss::abrupt);
@@ -286,7 +286,7 @@ connection_action connection_machine::follow_connected(const device_view& view) 
       state_ = parting;
       return {step::part};
     case handshake_step::lost:
-      // A resume has the same symptoms, and must be detected before any port is used.
+      // A resume has the same symptoms and must be detected before any port is used.
       return {step::confirm};
     case handshake_step::wait:
     case handshake_step::set_closing:
@@ -345,7 +345,7 @@ connection_action connection_machine::recover(const connection_event& event) noe
     case kind::done:
       break;
   }
-  // The next step after these is the same whether they succeed or fail.
+  // These steps have the same successor whether they succeed or fail.
   if (step_ == step::suspend || step_ == step::pause) return begin_attempt();
   if (step_ == step::rebind) return {step::back_off};
   if (step_ == step::confirm) return {step::pause};

@@ -18,7 +18,7 @@ namespace xenpv::blkfront {
 
 enum class connection_state : std::uint8_t {
   unopened,
-  connecting,  ///< first connect; no ring has been published yet
+  connecting,  ///< first connect; the ring has not been published yet
   offered,     ///< first connect; the backend may already have the ring
   connected,
   parting,     ///< the backend is closing the connection; queues still accept its responses
@@ -38,10 +38,10 @@ enum class connection_step : std::uint8_t {
   look,              ///< report the states of both ends (`view`)
   confirm,           ///< like `look`, after checking whether the guest was resumed
   wait,              ///< wait for a change and report a `view`, or `changed` if interrupted
-  set_closing,       ///< write the frontend's state
-  set_closed,        ///< write the frontend's state
-  set_initialising,  ///< write the frontend's state
-  publish,           ///< grant pages, bind ports and publish both
+  set_closing,       ///< write Closing as the frontend's state
+  set_closed,        ///< write Closed as the frontend's state
+  set_initialising,  ///< write Initialising as the frontend's state
+  publish,           ///< grant pages, bind ports, and publish the grants and ports
   finish,            ///< read the backend's properties, start the queues and write Connected
   reread,            ///< reread the properties of a connected disk, which may have changed
   back_off,          ///< wait for a while, then continue this attempt
@@ -86,7 +86,7 @@ struct device_view {
 struct connection_event {
   enum class kind : std::uint8_t {
     open,
-    close,       ///< in any state, also instead of a step's outcome
+    close,       ///< allowed in any state, also instead of a step's outcome
     done,        ///< the step succeeded
     view,        ///< the step succeeded and read `view`
     changed,     ///< the wait was interrupted
@@ -97,11 +97,11 @@ struct connection_event {
   device_view view;
 };
 
-/// An asynchronous event. It can occur between two steps or during one.
+/// An asynchronous event, which can occur between steps or during a step.
 enum class interruption : std::uint8_t {
   resumed,      ///< the guest was suspended and resumed: rings, ports and nodes are stale
-  distrusted,   ///< a queue failed because its backend violated the protocol
-  out_of_time,  ///< the recovery timeout has passed
+  distrusted,   ///< a queue failed because the backend violated the protocol
+  out_of_time,  ///< the recovery timeout has expired
 };
 
 /// Why the backend was lost.
@@ -113,7 +113,7 @@ enum class loss_reason : std::uint8_t {
   device_rebuilt,
   backend_restarted,
 };
-/// A text such as "the backend closed the connection".
+/// Returns text such as "the backend closed the connection".
 [[nodiscard]] std::string_view to_string(loss_reason reason) noexcept;
 
 class connection_machine {
@@ -134,12 +134,12 @@ class connection_machine {
   [[nodiscard]] bool is_recovering() const noexcept {
     return state_ == connection_state::recovering || state_ == connection_state::absent;
   }
-  /// Whether the disk was connected and the connection is not being torn down for good.
+  /// Whether the disk has been connected and is not being closed permanently.
   [[nodiscard]] bool is_in_use() const noexcept {
     return state_ == connection_state::connected || state_ == connection_state::parting ||
            is_recovering();
   }
-  /// The reason of the last loss.
+  /// Why the backend was last lost.
   [[nodiscard]] loss_reason reason() const noexcept { return reason_; }
   /// The assumed state of the lost backend's cache. Later information can only change it from
   /// orderly to abrupt.
@@ -167,7 +167,7 @@ class connection_machine {
   [[nodiscard]] connection_action end(const connection_event& event) noexcept;
 
   [[nodiscard]] connection_action begin_attempt() noexcept;
-  /// The next step after a successful step that reported no view.
+  /// Returns the next step after a successful step that did not report a view.
   [[nodiscard]] connection_action continue_attempt() noexcept;
   [[nodiscard]] connection_action follow_handshake(const device_view& view) noexcept;
   [[nodiscard]] connection_action follow_recovery(const device_view& view) noexcept;

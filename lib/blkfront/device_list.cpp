@@ -20,7 +20,7 @@ wire::xenbus_state state_in(const node_map& nodes) {
   return wire::parse_xenbus_state(value_or(nodes, "state")).value_or(wire::xenbus_state::unknown);
 }
 
-/// The readable nodes of a directory, by name.
+/// Returns the readable nodes of a directory by name.
 node_map read_values(xen::store_transaction& t, const std::string& directory,
                      std::span<const std::string_view> names) {
   node_map out;
@@ -196,9 +196,10 @@ result<listed_device> find_device(std::span<const listed_device> devices, std::s
   }
   for (const auto* device : matches)
     names.push_back(by_name ? all_names(*device) : device->name);
-  return make_error(errc::invalid_argument, subject,
-                    by_name ? fmt::format("matches {}; use the number", fmt::join(names, " and "))
-                            : fmt::format("matches {}; specify one", fmt::join(names, ", ")));
+  return make_error(
+      errc::invalid_argument, subject,
+      by_name ? fmt::format("ambiguous: matches {}; use the number", fmt::join(names, " and "))
+              : fmt::format("ambiguous: matches {}; specify one", fmt::join(names, ", ")));
 }
 
 }  // namespace xenpv::blkfront

@@ -43,7 +43,8 @@ asio::awaitable<void> device_nodes::read_device() {
   co_await watch_directories();
 }
 
-/// Reads of a removed directory fail with EACCES, because the guest has no access to its parent.
+/// Reads of a removed directory fail with EACCES because the guest cannot access the parent
+/// directory.
 asio::awaitable<std::optional<std::string>> device_nodes::read_backend_node(std::string name) {
   try {
     co_return co_await session_.store().read_if_exists(facts_.backend + "/" + name);
@@ -114,8 +115,8 @@ asio::awaitable<void> device_nodes::publish(
     // If the toolstack has removed the device, a write would recreate its directory.
     removed = !t.read_if_exists(device_ + "/backend");
     if (removed) return;
-    // The backend would mistake a previous frontend's nodes for the new ones, so remove them in
-    // this transaction.
+    // The backend would mistake a previous frontend's nodes for the new ones, so remove the old
+    // nodes in this transaction.
     for (const auto& name : t.list(device_))
       if (is_transport_node(name)) (void)t.remove(device_ + "/" + name);
     for (const auto& [name, value] : nodes)
@@ -167,7 +168,7 @@ asio::awaitable<void> device_nodes::watch_directories() {
   co_await watchers_.join();
   auto backend = co_await session_.store().watch(facts_.backend);
   auto own = co_await session_.store().watch(device_ + "/backend");
-  // A new watch fires once without a change.
+  // A new watch fires once even if nothing has changed.
   (void)co_await backend.next();
   watched_ = facts_.backend;
   rebuilt_ = false;

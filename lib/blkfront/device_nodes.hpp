@@ -1,5 +1,5 @@
 // One device's nodes in xenstore: the frontend directory and the backend directory. Reads and
-// watches both and writes the frontend's nodes. No other part of a connection accesses xenstore.
+// watches both and writes the frontend's nodes. Handles all of a connection's xenstore access.
 //
 // Used on the control thread. Owned by one connection, which must call close(). All functions throw
 // the errors of store_client, unless noted otherwise.
@@ -22,7 +22,7 @@
 
 namespace xenpv::blkfront {
 
-/// The values of the toolstack's nodes in the device's directory.
+/// The values that the toolstack wrote to the device's directory.
 struct device_facts {
   std::string backend;  ///< the backend directory
   domid backend_domain{};
@@ -47,12 +47,12 @@ class device_nodes {
   [[nodiscard]] asio::awaitable<node_map> read_backend();
   /// Returns the error text of the toolstack's hotplug script, if the script failed.
   [[nodiscard]] asio::awaitable<std::optional<std::string>> hotplug_problem();
-  /// Throws errc::timed_out. The message explains from the states of both ends why the connect
+  /// Throws errc::timed_out. From the states of both ends, the message explains why the connect
   /// failed.
   [[nodiscard]] asio::awaitable<void> give_up(std::chrono::nanoseconds waited);
 
-  /// Writes the frontend's state. Returns false if nothing was written because the toolstack has
-  /// removed the device.
+  /// Writes the frontend's state. Returns false without writing if the toolstack has removed the
+  /// device.
   [[nodiscard]] asio::awaitable<bool> set_state(wire::xenbus_state state);
   /// Replaces the transport nodes of a previous frontend with `nodes` and writes Initialised, in
   /// one transaction.
@@ -69,7 +69,7 @@ class device_nodes {
     return std::exchange(properties_changed_, false);
   }
   void assume_properties_changed() noexcept { properties_changed_ = true; }
-  /// Whether the connection to xenstored is lost, so that no further changes are reported.
+  /// Whether the connection to xenstored is lost. Changes are then no longer reported.
   [[nodiscard]] bool is_lost() const noexcept { return lost_; }
 
   /// Ends the watches. Never throws.

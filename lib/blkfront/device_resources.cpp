@@ -20,8 +20,8 @@ struct resource_share::account {
   std::size_t pages = 0;            ///< pages granted by all frontends
 };
 
-/// Attaches the accounts to the control context: one for each session that uses it, shared by the
-/// session's frontends.
+/// Attaches the accounts to the control context: one for each session that uses the context, shared
+/// by the session's frontends.
 class resource_share::service : public asio::execution_context::service {
  public:
   using key_type = service;

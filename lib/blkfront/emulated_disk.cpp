@@ -26,8 +26,8 @@ constexpr unsigned ide_ports = 2;
 constexpr unsigned ide_disks = 4;
 constexpr unsigned ahci_disks = 6;
 
-/// The position of the emulated twin of disk `number`; nullopt: it has none. IDE and AHCI disks
-/// share one numbering.
+/// Returns the position of the emulated twin of disk `number`, or nullopt if the disk cannot have a
+/// twin. IDE and AHCI disks share one numbering.
 std::optional<disk_position> twin_position(std::uint32_t number) {
   const auto minor = number & 0xFF;
   if ((number >> 28) == 1) {
@@ -50,13 +50,13 @@ std::optional<disk_position> twin_position(std::uint32_t number) {
   }
 }
 
-/// The number in "ata2" or "ata12".
+/// Returns N for "ataN".
 std::optional<unsigned> ata_number(std::string_view name) {
   if (!name.starts_with("ata")) return std::nullopt;
   return parse_whole<unsigned>(name.substr(3));
 }
 
-/// The target (T) in a SCSI address "H:C:T:L".
+/// Returns the target (T) of a SCSI address "H:C:T:L".
 std::optional<unsigned> scsi_target(std::string_view address) {
   std::vector<unsigned> parts;
   while (true) {
@@ -71,7 +71,7 @@ std::optional<unsigned> scsi_target(std::string_view address) {
   return parts[2];
 }
 
-/// The position of a disk, from its directory in /sys/devices:
+/// Derives a disk's position from its directory in /sys/devices:
 /// .../0000:00:01.1/ata1/host0/target0:0:0/0:0:0:0/block/sda.
 std::optional<disk_position> position_of(const std::filesystem::path& folder) {
   std::filesystem::path parent;
@@ -106,8 +106,8 @@ bool is_emulated(const system_root& root, const std::string& name,
          folder.string().find("/usb") == std::string::npos;
 }
 
-/// Returns " (xen_emul_unplug=never)" or similar from the kernel's command line; empty if the
-/// command line has no such parameter.
+/// Returns " (xen_emul_unplug=never)" or similar from the kernel command line; empty if the command
+/// line does not contain this parameter.
 std::string unplug_parameter(const system_root& root) {
   std::istringstream command_line(root.read("/proc/cmdline").value_or(""));
   for (std::string parameter; command_line >> parameter;)

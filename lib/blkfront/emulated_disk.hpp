@@ -14,8 +14,8 @@
 
 namespace xenpv::blkfront {
 
-/// The guest's block device for the twin, such as "sda". nullopt: there is none, or the disk is
-/// read-only, which is safe with two drivers.
+/// Returns the twin's block device in the guest, such as "sda", or nullopt if there is no twin or
+/// the disk is read-only (two drivers are then safe).
 ///
 /// An emulated disk is matched by its position: libxl places hda to hdd and xvda to xvdd on the IDE
 /// controller in this order (AHCI: six disks), and sda to sdp on the SCSI controller. If /sys does
@@ -23,7 +23,7 @@ namespace xenpv::blkfront {
 [[nodiscard]] std::optional<std::string> emulated_twin(
     const listed_device& device, const system_root& root = system_root::from_environment());
 
-/// Throws `failure` (EBUSY) for `operation` if the guest uses the disk's emulated twin.
+/// Throws `failure` (EBUSY) for `operation` if the guest has an emulated twin of the disk.
 void refuse_emulated_twin(const listed_device& device, std::string_view operation,
                           const system_root& root = system_root::from_environment());
 

@@ -1,5 +1,5 @@
-// The order of requests: from submission to the list of requests that can be sent, and from the
-// last response to completion.
+// Orders requests: from submission to the list of requests that can be sent, and from the last
+// response to completion.
 #include "blkfront/engine.hpp"
 
 #include <algorithm>
@@ -13,7 +13,7 @@ namespace {
 /// Pages reserved in a pool of at least 64 pages (engine::spare_pages_).
 constexpr std::size_t spare_pages = 8;
 
-/// How many small requests may overtake a large one that waits for pages.
+/// How many small requests may overtake a large request that waits for pages.
 constexpr unsigned overtaking_limit = 64;
 
 }  // namespace
@@ -142,7 +142,7 @@ void engine::begin(blk::request& r) noexcept {
   const bool is_unaligned = ((r.offset | r.length) & sector_mask_) != 0;
   if (r.op != blk::operation::write || r.length == 0 || !is_unaligned) return park_or_queue();
   const auto plan = plan_write({r.offset, r.offset + r.length}, setup_.shape.sector_size);
-  // Count the merges before the first lock request, which may be granted immediately.
+  // Count the sectors to merge before the first lock request, which may be granted immediately.
   r.device.outstanding = (plan.head ? 1U : 0U) + (plan.tail ? 1U : 0U);
   if (!plan.middle.empty()) park_or_queue();
   if (plan.head) add_merge(r, *plan.head);
@@ -191,8 +191,8 @@ bool engine::send_flush() noexcept {
   return true;
 }
 
-/// Fails flushes that may cover lost writes: they must not succeed, because these writes had
-/// already completed.
+/// Fails flushes that may cover lost writes. These writes had already completed, so the flushes
+/// must not succeed.
 void engine::fail_doubtful_flushes() noexcept {
   request_list doubtful;
   request_list others;
@@ -233,8 +233,8 @@ bool engine::send_again() noexcept {
     r.device.cursor = cursor;
     if (sent == 0) enough_pages = false;
     piece->bytes.begin += sent;
-    // The entry counts as one outstanding request. The last ring request sent for it takes its
-    // place.
+    // The entry counts as one outstanding ring request. The last ring request sent for the entry
+    // takes the entry's place.
     if (!piece->bytes.empty()) continue;
     --r.device.outstanding;
     piece = again_.erase(piece);
@@ -252,7 +252,7 @@ void engine::send_pending(bool enough_pages) noexcept {
   while (auto* const r = free_slots_.empty() ? nullptr : pending_.pop()) {
     if (changes_data(r->op) && gate_.park(*r, {r->device.planned, r->device.end})) continue;
     // Requests with leased pages or without data do not wait for pages, because other requests may
-    // wait for the pages of that lease. A small request waits only behind other small ones.
+    // be waiting for those leased pages. A small request waits only behind other small requests.
     const bool is_small = r->length <= blk::small_request;
     const bool waits = takes_pages(*r) && (is_small ? !small_.empty() : !enough_pages);
     if (!waits && send_request(*r)) {

@@ -2,14 +2,14 @@
 // pages. Uses neither Asio nor Xen: memory and the current time are passed in, and events and
 // messages to other queues go through the engine_host.
 //
-// Used on one thread. Does not trust the ring: an invalid response fails the engine, with a
-// descriptive error, and all its requests.
+// Used on one thread. Does not trust the ring: an invalid response fails the engine and all its
+// requests with a descriptive error.
 //
 // Only disown() decides which resources the backend may still access. If a request completes before
-// the backend has responded to all its ring requests, the backend keeps the outstanding ones, their
-// pages and the byte range that they write. The pages return to the pool with the backend's
-// response or not at all. Writes to that range wait, on every queue, until the backend responds or
-// the connection ends.
+// the backend has responded to all its ring requests, the backend keeps the outstanding ring
+// requests, their pages and the byte range that they write. The pages return to the pool with the
+// backend's response or not at all. Writes to that range wait, on every queue, until the backend
+// responds or the connection ends.
 #pragma once
 
 #include <cstdint>
@@ -46,8 +46,8 @@ class engine {
  public:
   /// Bits in request::device_part::flags that the caller sets after submit().
   static constexpr std::uint8_t caller_marks = 0x0F;
-  /// Marks a flush or FUA write that must fail: it may cover lost writes, and no flush has failed
-  /// because of them yet (flush_ledger).
+  /// Marks a flush or FUA write that must fail: it may cover lost writes that have not been
+  /// reported yet by a failed flush (flush_ledger).
   static constexpr std::uint8_t in_doubt = 0x40;
 
   engine(engine_setup setup, engine_host& host);
@@ -70,7 +70,7 @@ class engine {
   }
 
   /// Fills the ring with requests and publishes them. Returns true if the backend must be notified.
-  /// `now` is the time in ns of a steady clock.
+  /// `now` is a steady-clock time in ns.
   [[nodiscard]] bool send(std::uint64_t now) noexcept;
   /// Takes the backend's responses. Returns true if there were any.
   bool drain(std::uint64_t now) noexcept;
@@ -105,8 +105,8 @@ class engine {
   /// The number of requests that have not completed.
   [[nodiscard]] std::size_t unfinished() const noexcept { return unfinished_; }
 
-  /// Requests a write lock on the sector, for read-modify-write on any queue. Between
-  /// engine_host::sector_held() and release_sector(), no write of this queue touches the sector.
+  /// Requests a write lock on the sector for read-modify-write on any queue. Between
+  /// engine_host::sector_held() and release_sector(), this queue does not write to the sector.
   void hold_sector(std::uint64_t sector);
   void release_sector(std::uint64_t sector) noexcept { resume(gate_.release(sector)); }
   /// The reply to engine_host::lock_sector().
@@ -123,8 +123,8 @@ class engine {
   [[nodiscard]] queue_statistics& counters() noexcept { return statistics_; }
 
  private:
-  /// `simple`: all data of one request, in one segment. `orphan`: the request completed before its
-  /// response.
+  /// `simple`: all of a request's data in one segment. `orphan`: the request completed before the
+  /// response arrived.
   enum class slot_kind : std::uint8_t {
     free,
     simple,
@@ -141,9 +141,9 @@ class engine {
 
   /// A ring request in flight.
   struct slot {
-    blk::request* r = nullptr;  ///< for a flush: the first request of a chain
+    blk::request* r = nullptr;  ///< for a flush: the first of a chain of requests
     std::uint64_t id =
-        0;  ///< the id in the ring; contains a serial number to detect late responses
+        0;  ///< the ID in the ring, with a serial number for detecting late responses
     std::uint64_t started_ns = 0;
     stretch bytes;          ///< byte range on the device
     blk::page_chain pages;  ///< for data; owned by the engine
@@ -205,7 +205,7 @@ class engine {
   void put_direct(slot& s, blk::page_index page, std::uint64_t position) noexcept;
   void put_indirect(slot& s, blk::page_index page, std::uint64_t position) noexcept;
   void lack_pages() noexcept;
-  /// The number of responses that drain() takes in one batch.
+  /// The maximum number of responses that drain() takes in one batch.
   static constexpr std::size_t claimed_at_once = 32;
   [[nodiscard]] bool claim(std::span<wire::blkif_response> answers) noexcept;
   void claim_pages(const slot& s) noexcept;
@@ -236,7 +236,7 @@ class engine {
   std::uint64_t sector_mask_;
   std::uint64_t now_ = 0;
   std::vector<slot> slots_;
-  std::vector<std::uint16_t> free_slots_;  ///< last in, first out
+  std::vector<std::uint16_t> free_slots_;  ///< used in LIFO order
   std::uint64_t serial_ = 0;
 
   request_list fresh_;      ///< submitted since the last send()
@@ -244,7 +244,7 @@ class engine {
   request_list pending_;    ///< waiting for ring entries; the first may be partially sent
   request_list small_;      ///< small requests waiting for pages; sent before large_
   request_list large_;      ///< large requests waiting for pages; may be partially sent
-  unsigned overtaken_ = 0;  ///< small requests sent while large ones wait
+  unsigned overtaken_ = 0;  ///< small requests sent while large requests wait
   request_list flushing_;   ///< waiting for the next flush
   bool flush_in_flight_ = false;
   bool barrier_worked_ = false;
@@ -253,9 +253,9 @@ class engine {
   std::deque<again> again_;
   write_gate gate_;
   sector_merger merger_;
-  /// For requests when no pool page is free. Spare pages are never leased, so these requests make
-  /// progress even if all leased pages belong to waiting requests. Write locks may therefore wait
-  /// for these requests. Empty if the pool is too small.
+  /// Used when the pool is out of pages. Spare pages are never leased, so requests that use them
+  /// make progress even if all leased pages belong to waiting requests. Write locks may therefore
+  /// wait for such requests. Empty if the pool is too small.
   blk::page_chain spare_pages_;
   bool has_spare_pages_ = false;
   std::list<orphaned_request> orphans_;

@@ -41,8 +41,8 @@ bool engine::drain(std::uint64_t now) noexcept {
   return any;
 }
 
-/// Copies the next responses and removes them from the ring. Returns false if they must not be
-/// used.
+/// Copies the next responses and removes them from the ring. Returns false if the responses must
+/// not be used.
 bool engine::claim(std::span<wire::blkif_response> answers) noexcept {
   for (std::uint32_t i = 0; i < answers.size(); ++i) {
     answers[i] = ring_.peek(i);
@@ -54,7 +54,7 @@ bool engine::claim(std::span<wire::blkif_response> answers) noexcept {
   return true;
 }
 
-/// Dirties each data page of a read in Xen's log, without changing its contents.
+/// Marks each data page of a read in Xen's dirty log without changing the page's contents.
 void engine::claim_pages(const slot& s) noexcept {
   auto& pool = *setup_.data.pages;
   auto page = s.pages.first;

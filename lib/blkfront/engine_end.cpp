@@ -9,8 +9,8 @@ namespace xenpv::blkfront {
 
 /// Call when `r` completes before the backend's responses. Until the backend responds, it owns the
 /// ring requests of `r`, their pages and the byte range that they write. Returns the record of
-/// these resources. Returns null if nothing needs to be recorded, because the engine's own pages
-/// return with each slot.
+/// these resources, or null if a record is not needed because the engine's own pages return with
+/// each slot.
 engine::orphaned_request* engine::disown(blk::request& r) noexcept {
   orphaned_request* kept = nullptr;
   bool leased = false;
@@ -38,8 +38,8 @@ engine::orphaned_request* engine::disown(blk::request& r) noexcept {
   return kept;
 }
 
-/// Call when the backend has responded to all slots of an orphan, and when all queues have raised
-/// its fence. Ends the orphan once both are true.
+/// Call when the backend has responded to all of an orphan's slots, and also when all queues have
+/// raised the orphan's fence. Ends the orphan once both conditions are met.
 void engine::end_orphan(orphaned_request& orphan) noexcept {
   if (orphan.slots > 0 || orphan.waits != nullptr) return;
   setup_.data.pages->give_back(std::exchange(orphan.pages, {}));
@@ -67,7 +67,7 @@ void engine::forget_queued(blk::request& r) noexcept {
     (void)chain.remove(r);
     s.r = chain.first;
     if (s.r != nullptr) continue;
-    // No request waits for this flush any longer, so the next flush need not wait for its response.
+    // Requests no longer wait for this flush, so the next flush need not wait for the response.
     s.kind = slot_kind::orphan;
     flush_in_flight_ = false;
   }
@@ -120,7 +120,7 @@ std::vector<blk::request*> engine::unfinished_requests() const {
     add(piece.r);
   for (const auto& orphan : orphans_)
     add(orphan.waits);
-  // A request may be in several of these places.
+  // A request may be in several of these lists.
   std::sort(out.begin(), out.end());
   out.erase(std::unique(out.begin(), out.end()), out.end());
   return out;
@@ -163,7 +163,7 @@ overdue engine::check_deadlines(std::uint64_t now, std::uint64_t limit) noexcept
   for (const auto& [id, bytes] : fences)
     host_.raise_fences(id, bytes);
   if (late.empty() || failure_) return out;
-  // Write locks and merges may have waited for these requests.
+  // Write locks and read-modify-writes may have waited for these requests.
   check_holds({0, ~std::uint64_t{0}});
   host_.schedule_send();
   return out;

@@ -24,10 +24,10 @@ struct granted_pool {
 };
 
 struct engine_setup {
-  /// Initialised before it was published, and unused since then.
+  /// Initialised before it was published and unused since then.
   ring::blkif_front_ring ring;
   granted_pool data;
-  granted_pool indirect;  ///< empty: no indirect requests
+  granted_pool indirect;  ///< empty: indirect requests are not used
   blk::geometry shape;
   std::uint32_t unit = 512;  ///< the backend's sector unit in bytes
   unsigned segments = 11;    ///< maximum number of segments per request
@@ -37,7 +37,7 @@ struct engine_setup {
   std::uint16_t handle = 0;
   /// true: flushes that the backend refuses fail. false: they succeed without reaching the backend.
   bool strict_flush = false;
-  std::shared_ptr<flush_ledger> ledger = {};  ///< the device's ledger; null: losses are not tracked
+  std::shared_ptr<flush_ledger> ledger = {};  ///< of the device; null: lost writes are not tracked
   std::size_t queue = 0;                      ///< index of this queue in the ledger
 };
 
@@ -45,7 +45,7 @@ class engine_host {
  public:
   /// The engine has requests to send: call send() soon, but not from within this call.
   virtual void schedule_send() = 0;
-  /// Requests the device-wide lock of a sector for read-modify-write; engine::sector_locked()
+  /// Requests the device-wide lock on a sector for read-modify-write; engine::sector_locked()
   /// grants it. A sector is identified by the offset of its first byte.
   virtual void lock_sector(std::uint64_t sector) = 0;
   virtual void unlock_sector(std::uint64_t sector) = 0;
@@ -57,9 +57,9 @@ class engine_host {
   virtual void lower_fences(std::uint64_t id) = 0;
   /// The backend refused a feature: shape() has changed.
   virtual void shape_changed() = 0;
-  /// The backend refused a flush; flushes now succeed without reaching it.
+  /// The backend refused a flush; flushes now succeed without reaching the backend.
   virtual void flush_ignored() = 0;
-  /// Flushes failed because a lost backend may have lost completed writes.
+  /// Flushes failed because completed writes may have been lost with a backend.
   virtual void flush_failed_after_loss() = 0;
   /// Returns false if the guest was suspended and may have moved to another host. The contents of
   /// the ring and its pages must not be used until the suspend is resolved.

@@ -53,7 +53,7 @@ bool engine::takes_pages(const blk::request& r) const noexcept {
 
 /// The fast path for the most frequent request: whole sectors within one page, with no earlier
 /// request waiting. Behaves like the slow path, which handles all other requests and all responses
-/// other than OKAY. Returns false, without effect, if `r` is not such a request.
+/// other than OKAY. Returns false without effect if `r` is not such a request.
 bool engine::send_simple(blk::request& r) noexcept {
   const auto& shape = setup_.shape;
   const bool writes = r.op == blk::operation::write;
@@ -80,7 +80,7 @@ bool engine::send_simple(blk::request& r) noexcept {
   }
   const auto number = free_slots_.back();
   free_slots_.pop_back();
-  // Set only these members: release() and take_slot() leave the others of a free slot cleared.
+  // Set only these members: release() and take_slot() leave a free slot's other members cleared.
   auto& s = slots_[number];
   s.r = &r;
   s.id = ++serial_ << 16 | number;
@@ -140,18 +140,18 @@ std::uint32_t engine::segments_allowed(std::uint32_t needed, bool direct) const 
   if (needed <= direct_segments || limit <= direct_segments)
     return std::min(needed, direct_segments);
   const auto allowed = std::min(needed, limit);
-  // If no descriptor pages are free, fall back to a direct request instead of waiting.
+  // If too few descriptor pages are free, fall back to a direct request instead of waiting.
   const auto descriptors = (allowed + wire::blkif_segments_per_indirect_page - 1) /
                            wire::blkif_segments_per_indirect_page;
   const bool enough = setup_.indirect.pages && setup_.indirect.pages->free() >= descriptors;
   return enough ? allowed : direct_segments;
 }
 
-/// The number of pool pages for a ring request of `r`, at most `needed`; 0: the request has to
-/// wait.
+/// Returns the number of pool pages for a ring request of `r`, at most `needed`; 0 if the request
+/// has to wait.
 std::uint32_t engine::pages_for(const blk::request& r, std::uint32_t needed) const noexcept {
   const auto& pool = *setup_.data.pages;
-  // The reserve is for other requests, but must not keep the backend idle.
+  // The reserve is for other requests but must not keep the backend idle.
   const bool is_alone = unfinished_ == 1 || ring_.in_flight() == 0;
   const auto reserve = is_alone || r.length <= blk::small_request ? 0 : pool.reserve();
   const auto free = pool.free() > reserve ? pool.free() - reserve : 0;
@@ -160,7 +160,7 @@ std::uint32_t engine::pages_for(const blk::request& r, std::uint32_t needed) con
   return is_tiny ? 0 : static_cast<std::uint32_t>(free);
 }
 
-/// Sends as much of `rest` as fits into one ring request. Returns the number of bytes sent; 0:
+/// Sends as much of `rest` as fits into one ring request. Returns the number of bytes sent; 0 if
 /// `rest` has to wait.
 std::uint64_t engine::send_piece(blk::request& r, const stretch& rest, bool direct) noexcept {
   if (free_slots_.empty()) {
@@ -301,7 +301,7 @@ void engine::put_indirect(slot& s, blk::page_index page, std::uint64_t position)
   ring_.put(request);
 }
 
-/// The request in flight that matches `response`; null if there is none.
+/// Returns the slot in flight that matches `response`; null if there is none.
 engine::slot* engine::find_slot(const wire::blkif_response& response) noexcept {
   const auto number = response.id & 0xFFFF;
   if (number >= slots_.size()) return nullptr;
@@ -374,7 +374,7 @@ void engine::release(slot& s) noexcept {
   if (wrote && !gate_.is_open()) check_holds(bytes);
 }
 
-/// Copies only the requested bytes, because partial sectors are read as whole ones.
+/// Copies only the requested bytes, because partial sectors are read as whole sectors.
 void engine::copy_back(const slot& s) noexcept {
   if (s.pages.count == 0) return;
   const auto& r = *s.r;

@@ -18,12 +18,12 @@ inline void set_phase(blk::request& r, phase p) noexcept {
   r.device.phase = static_cast<std::uint8_t>(p);
 }
 
-/// A flag in request::device_part::flags: the request has waited for pool pages. No write lock may
-/// wait for such a request: the pages may be leased to a request that waits for that lock, and a
-/// lock may have overtaken the request.
+/// A flag in request::device_part::flags: the request has waited for pool pages. A write lock must
+/// not wait for such a request: the pages may be leased to a request that waits for that lock, and
+/// a lock may have overtaken the request.
 inline constexpr std::uint8_t lacks_pages = 0x80;
 
-/// The resources that the backend may still access after their request completed without its
+/// The resources that the backend may still access after a request completed without all of its
 /// responses.
 struct engine::orphaned_request {
   blk::page_chain pages;          ///< pages of the request's lease

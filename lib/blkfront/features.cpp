@@ -53,7 +53,7 @@ error refuse(std::string_view node, Value value, std::string_view reason) {
                     reason);
 }
 
-/// The number in the node, or `absent` if there is no such node.
+/// Returns the number in node `name`, or `absent` if the node does not exist.
 result<std::uint64_t> number(const node_map& nodes, std::string_view name, std::uint64_t absent) {
   const auto text = value_of(nodes, name);
   if (!text) return absent;
@@ -62,7 +62,7 @@ result<std::uint64_t> number(const node_map& nodes, std::string_view name, std::
   return *value;
 }
 
-/// Reads numbers and keeps the first error, so that callers check only once.
+/// Reads numbers and keeps the first error, so that callers need to check only once.
 class number_reader {
  public:
   explicit number_reader(const node_map& nodes) : nodes_(nodes) {}
@@ -84,14 +84,14 @@ unsigned bounded(std::uint64_t value, std::uint64_t low, std::uint64_t high) {
   return static_cast<unsigned>(std::clamp(value, low, high));
 }
 
-/// The order of the largest ring of at most `pages` pages.
+/// Returns the order of the largest ring with at most `pages` pages.
 std::uint64_t order_of(std::uint64_t pages) {
   return pages == 0 ? 0 : static_cast<std::uint64_t>(std::bit_width(pages) - 1);
 }
 
-/// The unit of the `sectors` node and of the ring. blkif.h has required 512 since 2024. QEMU uses
-/// its block size for both, and FreeBSD for `sectors` only, so the backend must be identified by
-/// its nodes.
+/// The unit of the `sectors` node and of the ring, in bytes. blkif.h has required 512 since 2024.
+/// QEMU uses its block size for both, and FreeBSD uses its block size for `sectors` only, so the
+/// nodes must be used to identify the backend.
 result<std::uint32_t> sector_unit(const node_map& nodes, std::string_view kind,
                                   std::uint32_t sector_size) {
   constexpr auto spec = static_cast<std::uint32_t>(wire::blkif_sector_size);

@@ -1,5 +1,5 @@
-// Parses and limits the features in a backend's xenstore directory. Pure functions of the nodes'
-// values, which are all untrusted.
+// Parses and limits the features in a backend's xenstore directory. Does not trust any of the
+// values. Pure functions.
 #pragma once
 
 #include <cstdint>
@@ -15,25 +15,23 @@ namespace xenpv::blkfront {
 
 /// The existing nodes of a directory and their values, by relative name.
 using node_map = std::map<std::string, std::string, std::less<>>;
-/// The value of a node, or `absent` if there is no such node.
+/// Returns a node's value, or `absent` if the node does not exist.
 [[nodiscard]] std::string value_or(const node_map& nodes, std::string_view name,
                                    std::string_view absent = {});
 
-/// The names of the backend's nodes that parse_offer(), parse_properties() and parse_identity()
-/// use.
+/// The names of the backend nodes that parse_offer(), parse_properties() and parse_identity() use.
 [[nodiscard]] std::span<const std::string_view> backend_nodes() noexcept;
 
-/// Limits of the transport, which the backend publishes before InitWait. Capped at the limits of
-/// the protocol.
+/// The transport limits that the backend publishes before InitWait, capped at the protocol limits.
 struct backend_offer {
   unsigned max_ring_page_order = 0;
   unsigned max_queues = 1;
-  /// The value of feature-max-indirect-segments; 0: no indirect requests.
+  /// From feature-max-indirect-segments; 0: indirect requests are not supported.
   unsigned max_indirect_segments = 0;
   friend bool operator==(const backend_offer&, const backend_offer&) = default;
 };
 
-/// Properties of the disk, which the backend publishes on Connected.
+/// The disk properties that the backend publishes when it goes to Connected.
 struct backend_properties {
   blk::geometry shape;
   /// The unit, in bytes, of sector_number, nr_sectors, first_sect and last_sect.
@@ -48,20 +46,20 @@ struct backend_properties {
 [[nodiscard]] result<backend_offer> parse_offer(const node_map& nodes);
 
 /// `backend_kind`: the type in the directory's path, "vbd" or "qdisk", which determines the sector
-/// unit. `device_type`: the frontend's `device-type` node. `shape` reports flush only if it is
+/// unit. `device_type`: the frontend's `device-type` node. `shape` reports flush only if flush is
 /// usable with `queues` queues.
 [[nodiscard]] result<backend_properties> parse_properties(const node_map& nodes,
                                                           std::string_view backend_kind,
                                                           std::string_view device_type,
                                                           unsigned queues);
 
-/// Whether flush is supported, either by FLUSH_DISKCACHE or by BARRIER, which orders only its own
-/// ring.
+/// Whether flush is supported, by FLUSH_DISKCACHE or, with a single queue, by BARRIER: a barrier
+/// orders only its own ring.
 [[nodiscard]] constexpr bool can_flush(bool flush_cache, bool barrier, unsigned queues) noexcept {
   return flush_cache || (barrier && queues == 1);
 }
 
-/// Returns "vbd" for ".../backend/vbd/3/51728"; empty if `backend_path` is not a backend's path.
+/// Returns "vbd" for ".../backend/vbd/3/51728"; empty if `backend_path` is not a backend path.
 [[nodiscard]] std::string_view backend_kind(std::string_view backend_path) noexcept;
 
 }  // namespace xenpv::blkfront

@@ -1,5 +1,5 @@
-// Tracks the unflushed writes of a device, to detect the loss of a backend with unflushed writes.
-// Counts the completed writes of each queue and how many of them a flush has covered.
+// Detects whether a lost backend may have lost unflushed writes. Counts each queue's completed
+// writes and how many of them a flush has covered.
 //
 // Shared by the queues of one device across its connections. Each queue counts on its own thread; a
 // flush on any queue covers the completed writes of all queues, so the counts are atomic.
@@ -15,7 +15,7 @@ namespace xenpv::blkfront {
 
 class flush_ledger {
  public:
-  /// The number of completed writes of each queue at the time of a flush.
+  /// Each queue's number of completed writes at the time of a flush.
   using snapshot = std::vector<std::uint64_t>;
 
   explicit flush_ledger(std::size_t queues) : size_(queues), queues_(new counts[queues]) {}
@@ -25,7 +25,7 @@ class flush_ledger {
     auto& answered = queues_[queue].answered;
     answered.store(answered.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   }
-  /// The writes that a flush would cover if it were sent now.
+  /// Returns the writes that a flush sent now would cover.
   [[nodiscard]] snapshot covered() const {
     snapshot out(size_);
     for (std::size_t i = 0; i < size_; ++i)
@@ -41,9 +41,8 @@ class flush_ledger {
       }
     }
   }
-  /// Call when the backend may have lost its cache, on the queue's thread, after the last response.
-  /// Returns true if the cache contained writes of this queue; the next flush of every queue must
-  /// then fail.
+  /// Call on the queue's thread, after the last response, when the backend may have lost its cache.
+  /// Returns true if this queue had unflushed writes; the next flush of every queue must then fail.
   bool lose(std::size_t queue) noexcept {
     auto& own = queues_[queue];
     const auto answered = own.answered.load();
@@ -51,23 +50,23 @@ class flush_ledger {
     ++losses_;
     return true;
   }
-  /// Whether writes were lost and no flush of this queue has failed because of that yet. Every
-  /// flush submitted until one has failed must also fail.
+  /// Whether writes were lost and this queue has not yet reported that by failing a flush. Until a
+  /// flush has failed, every submitted flush must fail.
   [[nodiscard]] bool is_in_doubt(std::size_t queue) const noexcept {
     return queues_[queue].reported.load(std::memory_order_relaxed) != losses_.load();
   }
-  /// Call when a flush of this queue has failed because of all losses so far.
+  /// Call when this queue has failed a flush because of all writes lost so far.
   void report(std::size_t queue) noexcept {
     queues_[queue].reported.store(losses_.load(), std::memory_order_relaxed);
   }
 
  private:
-  /// Each queue has its own cache line, because every write updates it.
+  /// One cache line per queue because every write updates the counts.
   struct alignas(64) counts {
     std::atomic<std::uint64_t> answered{};
     std::atomic<std::uint64_t> flushed{};
     std::atomic<std::uint64_t>
-        reported{};  ///< losses because of which a flush of this queue has failed
+        reported{};  ///< value of losses_ when a flush of this queue last failed
   };
   std::size_t size_;
   std::unique_ptr<counts[]> queues_;

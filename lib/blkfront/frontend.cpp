@@ -22,7 +22,7 @@ std::string_view to_string(device_state state) noexcept {
                                          "closed");
 }
 
-// g++ 12 may destroy the temporaries of a calling coroutine twice, default arguments included.
+// g++ 12 may destroy a calling coroutine's temporaries twice, including default arguments.
 static_assert(std::is_trivially_copyable_v<options>);
 
 asio::awaitable<std::unique_ptr<frontend>> frontend::open(async::guest_session& session,

@@ -18,8 +18,7 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
-/// The interval at which a queue checks the progress of its requests, and thus the time within
-/// which a lost event is detected.
+/// The interval at which a queue checks the progress of its requests and thus detects lost events.
 constexpr std::chrono::nanoseconds default_tick = std::chrono::seconds(1);
 
 /// How long a response may stay in the ring while several responses share an event.
@@ -33,7 +32,7 @@ std::chrono::nanoseconds tick_for(const queue_options& options) {
   return std::max<std::chrono::nanoseconds>(tick, std::chrono::milliseconds(1));
 }
 
-/// The maximum number of calls of exchange() in one turn(), before other handlers of this CPU run.
+/// The maximum number of exchange() calls in one turn(); other handlers of this CPU run after it.
 constexpr unsigned rounds_per_turn = 16;
 
 std::vector<grant_ref> part(std::span<const grant_ref> refs, std::size_t first, std::size_t count) {
@@ -74,7 +73,7 @@ queue_transport frontend_queue::open_transport(domid backend, const layout& plan
     return std::make_shared<blk::page_pool>(bytes.subspan(first * page_size, count * page_size),
                                             granted_, scrub);
   };
-  // Allow no leases before connect(), because the engine reserves its own pages first.
+  // Do not allow leases before connect(), because the engine reserves its own pages first.
   fresh_pages_ = pool(rings, plan.data_pages);
   indirect_ =
       plan.indirect_pages == 0 ? nullptr : pool(rings + plan.data_pages, plan.indirect_pages);
@@ -118,7 +117,7 @@ void frontend_queue::connect(const backend_properties& properties, const layout&
   last_event_ns_ = last_answer_ns_ = last_tick_ns_ = blk::now_ns();
   stalled_ = false;
   // The port's handler may still run in the event-loop iteration after the queue is destroyed, so
-  // it holds a weak_ptr.
+  // the handler holds a weak_ptr.
   port_.on_event([self = weak_from_this()] {
     if (const auto live = self.lock()) live->turn(true);
   });
@@ -128,8 +127,8 @@ void frontend_queue::connect(const backend_properties& properties, const layout&
   if (before) before->wake_all();
 }
 
-/// Switches future leases to ungranted memory. Existing leases keep their pages, and with them the
-/// grants of the old pool.
+/// Switches future leases to ungranted memory. Existing leases keep their pages and thus the old
+/// pool's grants.
 void frontend_queue::replace_pool(std::size_t pages) noexcept {
   const auto before = std::exchange(pages_, ungranted_pool(pages));
   requests_.leave_pages();
@@ -161,9 +160,9 @@ void frontend_queue::close_transport() noexcept {
 
 std::size_t frontend_queue::suspend(bool keep_port, connection_loss loss) {
   const bool lost_cache = loss == connection_loss::abrupt && !options_.trust_backend_cache;
-  // Take the responses that arrived before the loss; requests submitted by their completion
-  // handlers have to wait. After a resume, do not read the ring: its contents belong to another
-  // connection.
+  // Take the responses that arrived before the backend was lost; requests submitted by their
+  // completion handlers have to wait. After a resume, do not read the ring: its contents belong to
+  // another connection.
   turn_ = turn_state::running;
   const auto unanswered = requests_.suspend(port_.is_live(), lost_cache, blk::now_ns());
   turn_ = turn_state::none;
@@ -232,7 +231,7 @@ bool frontend_queue::may_take_answers() noexcept {
   const bool is_live = port_.is_live();
   defers_answers_ = !is_live || loop_.suspend_pending();
   if (!defers_answers_) return true;
-  // After a cancelled suspend the port stays alive, and no other code triggers the check.
+  // After a cancelled suspend, the port stays alive and only this code triggers the check.
   const auto now = blk::now_ns();
   if (is_live && now - suspend_asked_ns_ >= static_cast<std::uint64_t>(default_tick.count())) {
     suspend_asked_ns_ = now;
@@ -245,7 +244,7 @@ void frontend_queue::notify() noexcept {
   try {
     port_.notify();
   } catch (const failure& problem) {
-    // After a resume the port is dead, and this queue will be suspended soon.
+    // After a resume, the port is dead and this queue will be suspended soon.
     if (problem.code() == errc::resumed || problem.code() == std::errc::not_connected) return;
     requests_.ring()->fail(error{problem.code(), problem.what()});
   }
@@ -268,7 +267,7 @@ void frontend_queue::turn(bool event) noexcept {
   for (unsigned round = 0; more && round < rounds_per_turn; ++round) {
     if (round != 0) now = blk::now_ns();
     any = exchange(now) || any;
-    // A pause counts as slow responses, even if the last ones arrived quickly.
+    // A pause counts as slow responses, even if the last responses arrived quickly.
     const auto interval = std::max(answer_interval_ns_, now - last_answer_ns_);
     distance_ = event_distance(ring->in_flight(), interval);
     if (defers_answers_) break;

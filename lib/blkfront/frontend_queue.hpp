@@ -1,11 +1,12 @@
 // One queue of a frontend on its CPU: an Asio object around a request_queue, with granted pages, an
-// event channel and timers. All code of this class runs on the thread of the queue's event loop.
+// event channel and timers. All code of this class runs on the queue's event-loop thread.
 //
 // Lifetime: open_transport() grants pages and binds a port; connect() starts the engine once the
 // backend is connected; close_transport() ends both. A failed queue completes all requests with its
 // failure. When the backend is lost, call suspend() instead of close_transport(): unanswered and
-// new requests then wait, and are sent after the next connect(). If the next backend supports fewer
-// queues, this queue may get no ring; forward_to() then sends its requests through another queue.
+// new requests then wait and are sent after the next connect(). If the next backend supports fewer
+// queues, this queue may not get a ring; forward_to() then sends its requests through another
+// queue.
 #pragma once
 
 #include <boost/asio/steady_timer.hpp>
@@ -36,14 +37,14 @@ struct queue_options {
   bool strict_flush = false;
   bool trust_backend_cache = false;
   std::shared_ptr<flush_ledger> ledger =
-      {};  ///< the device's, with an entry for each queue; may be null
+      {};  ///< the device's ledger, with an entry for each queue; may be null
 };
 
 /// Callbacks to the frontend, called on the queue's thread.
 struct queue_events {
   std::function<void(const error&)> failed;
   std::function<void(const blk::geometry&)> geometry_changed;
-  /// The backend refused a flush; flushes now succeed without reaching it.
+  /// The backend refused a flush; flushes now succeed without reaching the backend.
   std::function<void()> flush_ignored = {};
 };
 
@@ -56,16 +57,16 @@ class frontend_queue final : public blk::block_queue,
   ~frontend_queue() override;
 
   /// Grants this queue's pages of `plan` to `backend` and binds a port for it. Throws `failure`.
-  /// `scrub`: zero pages after use, because the backend is untrusted.
+  /// `scrub`: zero pages after use because the backend is untrusted.
   [[nodiscard]] queue_transport open_transport(domid backend, const layout& plan, bool scrub);
   /// Unbinds and ungrants. All requests must have completed.
   void close_transport() noexcept;
 
-  /// Call when the backend is lost, also for a transport that never connected. Unbinds and
-  /// ungrants, and queues requests until the next connect(). Returns the number of requests that
-  /// the lost backend left unanswered. `keep_port`: leave the port bound for the next connection
-  /// to the same backend. Xen makes the port bindable again when the other end closes it, and
-  /// keeping it avoids an unbind after an undetected resume (xen/custodian.hpp).
+  /// Call when the backend is lost, even if the transport never connected. Unbinds and ungrants,
+  /// and queues requests until the next connect(). Returns the number of requests that the lost
+  /// backend left unanswered. `keep_port`: leave the port bound for the next connection to the same
+  /// backend. Xen makes the port bindable again when the other end closes its port, and keeping the
+  /// port avoids an unbind after an undetected resume (xen/custodian.hpp).
   std::size_t suspend(bool keep_port, connection_loss loss);
   /// Fails queued and new requests with `reason` until the next connect().
   void fail_queued(const error& reason) { requests_.expire(reason); }
@@ -77,11 +78,11 @@ class frontend_queue final : public blk::block_queue,
   void connect(const backend_properties& properties, const layout& plan, std::uint16_t handle,
                std::shared_ptr<sector_locks> locks);
   void set_geometry(const blk::geometry& shape);
-  /// Fails all current and future requests with `reason`. Granted pages are no longer leased, and
+  /// Fails all current and future requests with `reason`. Granted pages are no longer leased but
   /// stay granted until close_transport().
   void fail(const error& reason);
   /// Returns true when all requests have completed and the backend has responded to all ring
-  /// requests. Returns false when `limit` has passed.
+  /// requests. Returns false when `limit` expires.
   [[nodiscard]] asio::awaitable<bool> drain(std::chrono::nanoseconds limit);
 
   [[nodiscard]] queue_statistics statistics() const;
@@ -102,7 +103,7 @@ class frontend_queue final : public blk::block_queue,
  private:
   struct forwarded_request;
   enum class turn_state : std::uint8_t { none, running, running_again };
-  /// The number of pages for leases of a queue without granted pages: enough for a few requests.
+  /// The number of pages that a queue without granted pages can lease: enough for a few requests.
   static constexpr std::size_t own_pages = 64;
 
   // engine_host
@@ -151,14 +152,14 @@ class frontend_queue final : public blk::block_queue,
   std::shared_ptr<blk::page_pool> fresh_pages_;  ///< pages of a transport that is not connected yet
   std::shared_ptr<blk::page_pool> indirect_;
   async::bound_port port_;
-  domid port_for_{};  ///< the domain that is allowed to bind the port
+  domid port_for_{};  ///< the domain that may bind the port
   request_queue requests_;
-  std::weak_ptr<frontend_queue> target_;  ///< sends the requests if this queue has no ring
+  std::weak_ptr<frontend_queue> target_;  ///< sends the requests if this queue lacks a ring
   std::shared_ptr<sector_locks> locks_;
 
   turn_state turn_ = turn_state::none;
   bool turn_posted_ = false;
-  bool turn_due_ = false;  ///< something was submitted since the last turn
+  bool turn_due_ = false;  ///< there may be requests to send since the last turn()
   bool failure_reported_ = false;
   bool stalled_ = false;
   bool poll_scheduled_ = false;

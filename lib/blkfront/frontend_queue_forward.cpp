@@ -10,8 +10,8 @@
 namespace xenpv::blkfront {
 
 /// A copy of a request for another queue's ring, with its own data buffer. The caller's pages may
-/// be accessed only on the caller's thread, and no longer exist if the original request completed
-/// early because the disk failed.
+/// be accessed only on the caller's thread, and they no longer exist if the original request
+/// completed early because the disk failed.
 struct frontend_queue::forwarded_request : blk::request {
   blk::request* original = nullptr;
   journal::ticket ticket = 0;
@@ -60,12 +60,12 @@ void frontend_queue::forward(blk::request& r, journal::ticket ticket) {
       answer->source->take_forwarded(*answer);
     });
   };
-  // The target owns the copy until `done`.
+  // The target owns the copy until it calls `done`.
   asio::post(target->context_, [target, sent = copy.release()] { target->submit(*sent); });
 }
 
 void frontend_queue::take_forwarded(const forwarded_request& answer) {
-  // The original may have completed already, because the disk failed or was detached.
+  // The original may already have completed because the disk failed or was detached.
   if (!requests_.waits(answer.ticket)) return;
   auto& r = *answer.original;
   if (r.op == blk::operation::read && !answer.bytes.empty() && !answer.status)

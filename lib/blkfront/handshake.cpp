@@ -41,7 +41,7 @@ handshake_step handshake::reset(const handshake_view& view) noexcept {
       return reset_from_initialising(view);
     case xenbus_state::closing:
       // Wait until the backend has released the previous user's ring. A backend that is not
-      // connected has no ring and might not react.
+      // connected does not have a ring and might not react.
       if (leaving || backend == xenbus_state::initialising) return handshake_step::set_closed;
       return view.waited_long ? handshake_step::set_closed : handshake_step::wait;
     case xenbus_state::closed:
@@ -90,7 +90,7 @@ handshake_step handshake::reset_from_initialising(const handshake_view& view) no
 
 handshake_step handshake::await_connected(const handshake_view& view) noexcept {
   // After publishing, the frontend's state is Initialised; otherwise a migration has recreated the
-  // directory, without the published nodes.
+  // directory without the published nodes.
   if (!view.backend || view.own != xenbus_state::initialised) return handshake_step::lost;
   switch (*view.backend) {
     case xenbus_state::connected:
@@ -103,7 +103,7 @@ handshake_step handshake::await_connected(const handshake_view& view) noexcept {
       return reset(view);
     case xenbus_state::initialising:
       // The backend was in InitWait when the nodes were published, so it has restarted and might
-      // not have read them.
+      // not have read the nodes.
       return handshake_step::lost;
     case xenbus_state::unknown:
     case xenbus_state::init_wait:
@@ -116,7 +116,7 @@ handshake_step handshake::await_connected(const handshake_view& view) noexcept {
 }
 
 handshake_step handshake::stay_connected(const handshake_view& view) noexcept {
-  // A migration recreates the frontend's directory, with state 1.
+  // A migration recreates the frontend's directory with state 1 (Initialising).
   if (!view.backend || view.own != xenbus_state::connected) return handshake_step::lost;
   switch (*view.backend) {
     case xenbus_state::connected:
@@ -151,7 +151,7 @@ handshake_step next_close_step(const handshake_view& view) noexcept {
       if (leaving || unconnected || view.waited_long) return handshake_step::set_closed;
       return handshake_step::wait;
     case xenbus_state::initialising:
-      // Nothing was published, or the toolstack recreated the directory: there is nothing to close.
+      // The ring was not published, or the toolstack recreated the directory: closing is complete.
       return handshake_step::closed;
     case xenbus_state::unknown:
       // If both ends are missing, the toolstack has removed the device, and a write would recreate

@@ -2,7 +2,7 @@
 // both ends in xenstore to the next step. Covers the reset after a previous user of the device, the
 // connect, state changes while connected, and the close.
 //
-// Owned by its driver, one per device. Does not wait, measure time or write, but returns steps.
+// Owned by its driver, one per device. Only returns steps: does not wait, measure time or write.
 #pragma once
 
 #include <cstdint>
@@ -20,16 +20,16 @@ struct handshake_view {
   /// nullopt: the backend directory or its `state` node does not exist.
   std::optional<wire::xenbus_state> backend;
   bool online = true;  ///< the toolstack's `online` node; false: the disk is being detached
-  /// Nothing has changed for a while: proceed as far as is safe without the backend's reply.
+  /// The states have not changed for a while: proceed as far as is safe without a reply.
   bool waited_long = false;
   friend bool operator==(const handshake_view&, const handshake_view&) = default;
 };
 
 enum class handshake_step : std::uint8_t {
   wait,              ///< wait for a change of either state
-  set_closing,       ///< write the frontend's state
-  set_closed,        ///< write the frontend's state
-  set_initialising,  ///< write the frontend's state, even if unchanged: the watch must fire
+  set_closing,       ///< write Closing as the frontend's state
+  set_closed,        ///< write Closed as the frontend's state
+  set_initialising,  ///< write Initialising, even if unchanged: the watch must fire
   publish,           ///< clean up, publish the ring and write Initialised, in one transaction
   finish,            ///< read the backend's properties and write Connected
   look_again,        ///< the backend wrote Connected again: reread its properties
@@ -43,7 +43,7 @@ enum class handshake_step : std::uint8_t {
 
 class handshake {
  public:
-  /// The next step to establish or keep a connection.
+  /// Returns the next step to establish or keep a connection.
   [[nodiscard]] handshake_step next(const handshake_view& view) noexcept;
 
   /// The number of times the backend refused a published ring (went to Closing or Closed instead of
@@ -66,12 +66,12 @@ class handshake {
   unsigned refusals_ = 0;
 };
 
-/// The next step of an orderly close: the frontend writes Closing, then Closed, and the backend
-/// acknowledges each.
+/// Returns the next step of an orderly close: the frontend writes Closing, then Closed, and the
+/// backend acknowledges each state.
 [[nodiscard]] handshake_step next_close_step(const handshake_view& view) noexcept;
 
-/// Explains why a connect (or close) makes no progress, for users, with a remedy. `hotplug_status`
-/// is the value of the backend's hotplug-status node.
+/// Explains to the user why a connect or close does not make progress, and suggests a remedy.
+/// `hotplug_status` is the value of the backend's hotplug-status node.
 [[nodiscard]] std::string explain_wait(const handshake_view& view,
                                        std::optional<std::string_view> hotplug_status);
 

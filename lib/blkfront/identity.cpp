@@ -54,7 +54,7 @@ std::string unescaped(std::string_view text) {
   return out;
 }
 
-/// The value of the field "name=value" in a space-separated list; still escaped.
+/// Returns the escaped value of the field "name=value" in a space-separated list.
 std::optional<std::string_view> find_field(std::string_view text, std::string_view name) {
   while (!text.empty()) {
     const auto end = std::min(text.find(' '), text.size());
@@ -141,8 +141,8 @@ result<void> check_names(const disk_identity& before, const disk_identity& now) 
   return {};
 }
 
-/// Whether a name matches that does not change in a resize. `params` may change when the guest
-/// moves to another host.
+/// Whether a name that a resize does not change is equal. `params` may change when the guest moves
+/// to another host.
 bool has_same_name(const disk_identity& before, const disk_identity& now, bool may_have_moved) {
   return agree(before.vdi, now.vdi) || agree(before.page83, now.page83) ||
          (!may_have_moved && agree(before.params, now.params));

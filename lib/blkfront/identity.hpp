@@ -11,7 +11,7 @@
 
 namespace xenpv::blkfront {
 
-/// The backend's nodes that identify a disk; empty: no such node.
+/// The values of the backend nodes that identify a disk; empty if the node does not exist.
 struct disk_identity {
   std::string vdi;     ///< the sm-data/vdi-uuid node of XAPI's storage manager
   std::string page83;  ///< sm-data/scsi/0x12/0x83: the device identification for SCSI inquiries
@@ -27,7 +27,7 @@ struct known_disk {
 
 [[nodiscard]] disk_identity parse_identity(const node_map& nodes);
 
-/// A disk as recorded earlier, and the id of the domain in which it was recorded.
+/// A disk as recorded earlier, and the ID of the domain in which it was recorded.
 struct remembered_disk {
   known_disk disk;
   unsigned domain = 0;
@@ -43,9 +43,9 @@ struct remembered_disk {
 /// that is now read-only. A larger disk is accepted as resized if a name matches: vdi or page83, or
 /// params on the same host. A CD-ROM drive may return with a different medium.
 ///
-/// `may_have_moved`: the guest was suspended in between and may be on another host. On another host
-/// the same disk may have a different path, and a copy of it a different VDI and SCSI identity, so
-/// names are not compared.
+/// `may_have_moved`: the guest was suspended in between and may be on another host. On another
+/// host, the same disk may have a different path, and a copy of the disk may have a different VDI
+/// and SCSI identity, so names are not compared.
 [[nodiscard]] result<void> check_same_disk(const known_disk& before, const known_disk& now,
                                            bool may_have_moved);
 

@@ -2,7 +2,7 @@
 // those submitted since then, in order of submission. Requests stay in their callers' memory, which
 // is bounded by the number of requests in flight.
 //
-// Used on its queue's thread. Does no I/O: the owner sends the requests when a backend is
+// Used on the queue's thread. Does no I/O: the owner sends the requests when a backend is
 // connected.
 //
 // Requests in flight are not ordered, but the lost backend may have processed a request, and a
@@ -11,9 +11,9 @@
 //    each after the previous one has completed;
 //  - a flush is sent after all earlier changes have completed;
 //  - all others are sent immediately.
-// Requests added while others wait follow the same rules, so that they do not overtake those. The
-// journals of two queues are not ordered: writes in flight on both may be applied in either order,
-// as on any disk.
+// Requests added while others wait follow the same rules, so that they do not overtake the waiting
+// requests. The journals of two queues are independent: writes in flight on both queues may be
+// applied in either order, as on any disk.
 #pragma once
 
 #include <cstddef>
@@ -40,7 +40,7 @@ class journal {
   bool add(blk::request& r, std::uint64_t since);
   /// Call when completed writes were lost: all queued flushes must fail (engine::in_doubt).
   void doubt_flushes() noexcept;
-  /// Marks `r` for resending, because its backend is lost.
+  /// Marks `r` for resending because the backend is lost.
   void unsend(const blk::request& r) noexcept;
   /// Moves queued data out of pages that the queue is about to release.
   void leave_pages() noexcept;
@@ -54,10 +54,10 @@ class journal {
       if (it != by_ticket_.end()) send(*it->second->r, id, it->second->in_doubt);
     }
   }
-  /// Removes a sent request that is about to complete; its latency counts from its first
+  /// Removes a sent request that is about to complete. The request's latency counts from its first
   /// submission.
   void answered(blk::request& r) noexcept;
-  /// Completes all requests with `status`, including those already sent, which must not be used
+  /// Completes all requests with `status`. Includes requests already sent, which must not be used
   /// afterwards.
   void answer_all(std::error_code status) noexcept;
 
@@ -75,7 +75,7 @@ class journal {
     bool flushes;
     bool sent = false;
     bool in_doubt = false;
-    std::size_t before;  ///< number of earlier entries that this one waits for
+    std::size_t before;  ///< number of earlier entries for which this entry waits
   };
   using entry_list = std::list<entry>;
 

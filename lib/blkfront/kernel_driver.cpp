@@ -46,8 +46,7 @@ void write_driver_file(const listed_device& device, const system_root& root, std
     throw_errno(fmt::format("{}: write {}", operation, path.string()), "are you root?");
 }
 
-/// Polls `condition`, a coroutine, until it returns true or `limit` has passed. Returns false if
-/// `limit` has passed.
+/// Polls `condition`, a coroutine, until it returns true. Returns false if `limit` expires first.
 template <class Condition>
 asio::awaitable<bool> wait_until(Condition condition, std::chrono::nanoseconds limit) {
   asio::steady_timer timer(co_await asio::this_coro::executor);

@@ -12,16 +12,16 @@
 
 namespace xenpv::blkfront {
 
-/// Throws `failure` if the disk must not be unbound from the kernel driver: EBUSY with the disk's
-/// users (mounts, swap, loop, dm and md devices, processes), or not_available if the disk's block
-/// device name, by which users are found, cannot be read. Changes nothing.
+/// Throws `failure` if the disk must not be unbound from the kernel driver: EBUSY with a list of
+/// the disk's users (mounts, swap, loop, dm and md devices, processes), or not_available if the
+/// block device name, which is needed to find the users, cannot be read. Does not change anything.
 void check_release(const listed_device& device,
                    const system_root& root = system_root::from_environment());
 
 /// Unbinds the kernel driver from the disk after the same check. Holds the block device open
 /// exclusively, so that it cannot be opened between the check and the unbind: Linux blkfront
-/// removes even an open disk, since 5.16 immediately, before 5.16 when the last descriptor is
-/// closed. Throws `failure`.
+/// removes even an open disk, immediately since Linux 5.16, and when the last descriptor is closed
+/// in earlier versions. Throws `failure`.
 void take_from_kernel(const listed_device& device,
                       const system_root& root = system_root::from_environment());
 
@@ -32,10 +32,10 @@ void take_from_kernel(const listed_device& device,
 ///
 /// After the unbind, Linux caches the device state (Closed) until the toolstack reattaches the
 /// disk. According to its source code, xen-blkfront waits for a different state before it connects.
-/// If it does not connect, it is unbound again, which leaves the disk without a driver, and this
-/// throws `failure` (timed_out). Only the toolstack can then return the disk to the kernel driver.
-/// Unbinding a driver that never connected is safe, except in Linux 5.16 and 5.17 without their
-/// last fixes.
+/// If the driver does not connect, this function unbinds it again, which leaves the disk without a
+/// driver, and throws `failure` (timed_out). Only the toolstack can then return the disk to the
+/// kernel driver. Unbinding a driver that never connected is safe, except in Linux 5.16 and 5.17
+/// without their last fixes.
 [[nodiscard]] asio::awaitable<std::string> give_to_kernel(
     async::store_client& store, listed_device device,
     system_root root = system_root::from_environment(),

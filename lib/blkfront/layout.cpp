@@ -15,7 +15,7 @@ namespace {
 constexpr auto direct = static_cast<unsigned>(wire::blkif_max_segments_per_request);
 
 /// Pages must suffice for this many requests of the maximum size: with fewer in flight, the backend
-/// would be idle between two of them.
+/// would be idle between requests.
 constexpr std::size_t large_requests = 4;
 
 /// With fewer pages per queue than this, fewer queues are faster.
@@ -32,7 +32,8 @@ unsigned choose_queues(const backend_offer& offer, const layout_limits& limits, 
   return std::max(1U, queues);
 }
 
-/// The largest ring with at least two pages per entry: with fewer, entries would wait for pages.
+/// Returns the order of the largest ring with at least two pages per entry. With fewer pages, ring
+/// entries would wait for pages.
 unsigned choose_order(const backend_offer& offer, const layout_limits& limits, std::size_t pages) {
   const auto limit = std::min({offer.max_ring_page_order, ring::blkif_max_ring_page_order,
                                limits.ring_page_order.value_or(ring::blkif_max_ring_page_order)});
@@ -52,8 +53,8 @@ unsigned choose_segments(const backend_offer& offer, const layout_limits& limits
   return segments > direct ? std::max(direct + 1, segments / 8 * 8) : direct;
 }
 
-/// Pages for the descriptors of indirect requests: twice the number of maximum-size requests that
-/// fit into the data pages, because most requests are smaller.
+/// Returns the number of indirect descriptor pages: enough for twice as many maximum-size requests
+/// as fit into the data pages, because most requests are smaller.
 std::size_t choose_indirect_pages(unsigned segments, std::size_t pages, unsigned order) {
   if (segments <= direct) return 0;
   constexpr auto per_page = wire::blkif_segments_per_indirect_page;

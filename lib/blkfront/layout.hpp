@@ -18,15 +18,15 @@ namespace xenpv::blkfront {
 struct layout_limits {
   std::optional<unsigned> ring_page_order;
   std::optional<unsigned> queues;
-  /// 4 KiB segments per request; 11 or fewer: no indirect requests.
+  /// 4 KiB segments per request; up to 11, indirect requests are not used.
   std::optional<unsigned> segments;
 };
 
 struct layout {
   unsigned queues = 1;
   unsigned ring_page_order = 0;
-  unsigned segments = 11;      ///< maximum segments per request; more than 11: indirect requests
-  std::size_t data_pages = 0;  ///< per queue
+  unsigned segments = 11;          ///< maximum segments per request; indirect requests if above 11
+  std::size_t data_pages = 0;      ///< per queue
   std::size_t indirect_pages = 0;  ///< per queue
 
   [[nodiscard]] std::size_t ring_pages() const noexcept {
@@ -43,8 +43,8 @@ struct layout {
 /// the pages reserved for read-modify-write.
 inline constexpr std::size_t least_pages = 16;
 
-/// The layout for `budget` pages and for `cpus` CPUs that can own queues. Never exceeds the budget.
-/// Returns errc::limit_reached if the budget is below least_pages.
+/// Returns the layout for `budget` pages and `cpus` CPUs that can own queues. Never exceeds the
+/// budget. Returns errc::limit_reached if the budget is below least_pages.
 [[nodiscard]] result<layout> choose_layout(const backend_offer& offer, const layout_limits& limits,
                                            std::size_t budget, unsigned cpus);
 
@@ -53,14 +53,13 @@ inline constexpr std::size_t least_pages = 16;
   return limit / 8;
 }
 
-/// The number of pages for one more connection if only this process uses xen-gntalloc: half of what
-/// remains of `limit` after the reserve and the `granted` pages of the process's other connections,
-/// but at least least_pages. Each connection thus leaves as many pages to later connections as it
-/// takes.
+/// The number of pages for one more connection if only this process uses xen-gntalloc: `limit`
+/// minus the reserve and the pages already `granted` to other connections, divided by two, but at
+/// least least_pages. Each connection thus leaves as many pages to later connections as it takes.
 [[nodiscard]] std::size_t first_budget(std::size_t limit, std::size_t granted) noexcept;
 
-/// The `count` CPUs with the fewest queues; the lowest index wins a tie. `queues` is the number of
-/// queues of each CPU. `count` must be at most the number of CPUs.
+/// Returns the `count` CPUs with the fewest queues; the lowest index wins a tie. `queues` contains
+/// the number of queues on each CPU. `count` must be at most the number of CPUs.
 [[nodiscard]] std::vector<std::size_t> choose_cpus(std::span<const std::size_t> queues,
                                                    std::size_t count);
 

@@ -23,7 +23,7 @@ write_plan plan_write(const stretch& bytes, std::uint32_t sector_size) noexcept 
 
 stretch plan_discard(const stretch& bytes, std::uint64_t granularity,
                      std::uint64_t alignment) noexcept {
-  // Granules are counted from `alignment`; bytes before it belong to no granule.
+  // Granules are counted from `alignment`; bytes before it do not belong to a granule.
   const auto round_up = [&](std::uint64_t offset) {
     if (offset <= alignment) return alignment;
     const auto rest = (offset - alignment) % granularity;

@@ -2,8 +2,8 @@
 // read-modify-write, the bytes that fit into one request, and the segments of a request. Pure
 // functions.
 //
-// Positions are relative to the pages of the range, which begin with the sector of its first byte:
-// position 0 is the start of a sector, and no sector crosses a page.
+// Positions are relative to the pages of the range, which begin with the sector that contains the
+// first byte: position 0 is the start of a sector, and sectors do not cross page boundaries.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,7 @@ struct stretch {
   friend constexpr bool operator==(const stretch&, const stretch&) = default;
 };
 
-/// The smallest run of whole sectors around `s`.
+/// Returns the smallest range of whole sectors that contains `s`.
 [[nodiscard]] constexpr stretch cover(const stretch& s, std::uint32_t sector_size) noexcept {
   const auto rest = s.end % sector_size;
   return {s.begin - s.begin % sector_size, rest == 0 ? s.end : s.end - rest + sector_size};
@@ -34,8 +34,8 @@ struct stretch {
 
 /// An unaligned write: at most two sectors need read-modify-write.
 struct write_plan {
-  std::optional<stretch> head;  ///< bytes within the first sector, if it is partial
-  std::optional<stretch> tail;  ///< bytes within the last sector, if it is partial
+  std::optional<stretch> head;  ///< bytes in a partial first sector
+  std::optional<stretch> tail;  ///< bytes in a partial last sector
   stretch middle;               ///< whole sectors; may be empty
   friend bool operator==(const write_plan&, const write_plan&) = default;
 };
@@ -46,22 +46,22 @@ struct write_plan {
 [[nodiscard]] stretch plan_discard(const stretch& bytes, std::uint64_t granularity,
                                    std::uint64_t alignment) noexcept;
 
-/// The number of pages that `bytes` bytes at `position` touch.
+/// Returns the number of pages that `bytes` bytes at `position` touch.
 [[nodiscard]] constexpr std::uint32_t pages_touched(std::uint64_t position,
                                                     std::uint64_t bytes) noexcept {
   if (bytes == 0) return 0;
   return static_cast<std::uint32_t>((position + bytes - 1) / page_size - position / page_size + 1);
 }
 
-/// How many of the `left` bytes at `position` fit into `segments` segments. A segment does not
-/// cross a page.
+/// Returns how many of the `left` bytes at `position` fit into `segments` segments. A segment does
+/// not cross a page boundary.
 [[nodiscard]] constexpr std::uint64_t bytes_in_segments(std::uint64_t position, std::uint64_t left,
                                                         std::uint32_t segments) noexcept {
   const auto capacity = std::uint64_t{segments} * page_size - position % page_size;
   return left < capacity ? left : capacity;
 }
 
-/// The segment for that part of [position, position + left) that is within the page of `position`.
+/// Returns the segment for the part of [position, position + left) in the page of `position`.
 /// `unit` is the backend's sector unit in bytes.
 [[nodiscard]] constexpr wire::blkif_segment segment_at(std::uint64_t position, std::uint64_t left,
                                                        std::uint32_t unit,

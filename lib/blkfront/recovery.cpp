@@ -36,8 +36,8 @@ constexpr std::chrono::nanoseconds unplug_limit = 3s;
 
 }  // namespace
 
-/// Call before unbinding ports: unbinding a port from before a resume triggers a BUG() in the
-/// kernel (xen/custodian.hpp). A resume after this check is not detected.
+/// Call before unbinding ports: unbinding a port that was bound before a resume triggers a kernel
+/// BUG (xen/custodian.hpp). A resume after this check is not detected.
 asio::awaitable<void> frontend::connection::check_resume() {
   try {
     (void)co_await session_.check_resume();
@@ -93,11 +93,11 @@ asio::awaitable<void> frontend::connection::fail() {
   co_await queues_.call_all(&frontend_queue::fail, reason);
 }
 
-/// Writes Closing, then Closed. Waits after each until the backend acknowledges it or the deadline
-/// passes.
+/// Writes Closing, then Closed. After each, waits until the backend acknowledges the state or the
+/// deadline passes.
 asio::awaitable<device_view> frontend::connection::close_handshake() {
   auto view = co_await nodes_.read_view();
-  // The deadline for each state change of the backend. Other changes to its nodes do not extend it.
+  // The deadline for the backend's next state change. Changes to other nodes do not extend it.
   auto until = clock::now() + options_.close_deadline;
   for (;;) {
     const auto step = next_close_step(view.states);
@@ -177,7 +177,7 @@ void frontend::connection::start_recovery_timer() {
   recovery_tick(clock::now());
 }
 
-/// Counts ticks instead of wall time, to exclude time during which the guest did not run.
+/// Counts ticks instead of wall time in order to exclude time during which the guest did not run.
 void frontend::connection::recovery_tick(clock::time_point last) {
   const auto tick =
       std::clamp<std::chrono::nanoseconds>(options_.recovery_timeout / 8, 1ms, longest_tick);

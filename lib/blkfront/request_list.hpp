@@ -1,5 +1,5 @@
 // A FIFO of requests, linked through request::device_part::next. A request can be in only one list
-// at a time. The list does not own the requests and allocates no memory.
+// at a time. The list does not own the requests or allocate memory.
 #pragma once
 
 #include <utility>

@@ -35,7 +35,7 @@ request_queue::fate request_queue::submit(blk::request& r, std::uint64_t now) {
   r.device = {};
   const bool waits = journal_.add(r, now);
   if (ledger_ && ledger_->is_in_doubt(index_)) journal_.doubt_flushes();
-  // The requests that `r` waits for may need the pages of its lease.
+  // The requests for which `r` waits may need the pages leased by `r`.
   if (waits && state_ == queue_state::connected && r.pages != nullptr) (void)r.pages->move_out();
   return state_ == queue_state::suspended ? fate::waits : fate::sent_soon;
 }
@@ -86,7 +86,7 @@ std::size_t request_queue::suspend(bool take_answers, bool lost_cache, std::uint
         continue;
       }
       ++unanswered;
-      // A marked request has been in the journal since an earlier loss.
+      // A marked request has been in the journal since an earlier backend was lost.
       if ((r->device.flags & journal::mark) != 0)
         journal_.unsend(*r);
       else
@@ -94,7 +94,7 @@ std::size_t request_queue::suspend(bool take_answers, bool lost_cache, std::uint
     }
     end_engine();
   }
-  // Do this even without a ring: the loss of the backend's cache may be detected after the ring was
+  // Do this even without a ring: a lost backend cache may be detected only after the ring was
   // dropped.
   if (lost_cache && ledger_) (void)ledger_->lose(index_);
   if (state_ != queue_state::expired) state_ = queue_state::suspended;

@@ -2,7 +2,7 @@
 // for requests that wait for a backend or that a lost backend left unanswered.
 //
 // Does no I/O. Owned by a frontend_queue and used on its thread; the frontend_queue creates
-// transports, sends events and completes refused requests. Makes no decisions about the whole
+// transports, sends events and completes refused requests. Does not make decisions for the whole
 // device.
 #pragma once
 
@@ -20,18 +20,18 @@ enum class queue_state {
   closed,      ///< no backend; requests are refused
   connected,   ///< requests go to the backend, after any replayed ones
   suspended,   ///< the backend was lost; requests wait for the next one
-  expired,     ///< like suspended, but requests are refused: the recovery timeout has passed
-  forwarding,  ///< this queue has no ring; another queue sends its requests
+  expired,     ///< like suspended, but requests are refused: the recovery timeout has expired
+  forwarding,  ///< the queue lacks a ring; another queue sends its requests
   draining,    ///< new requests are refused; earlier ones are still processed
   failed,      ///< requests are refused permanently
 };
 
 class request_queue {
  public:
-  /// The result of a submit().
+  /// The result of submit().
   enum class fate { sent_soon, waits, refused };
 
-  /// `ledger` is the device's ledger and may be null. `index` is this queue's index in it.
+  /// `ledger` is the device's ledger and may be null. `index` is this queue's index in the ledger.
   request_queue(std::shared_ptr<flush_ledger> ledger, std::size_t index, error refusal)
       : ledger_(std::move(ledger)), index_(index), refusal_(std::move(refusal)) {}
 
@@ -46,13 +46,13 @@ class request_queue {
   [[nodiscard]] bool is_idle() const noexcept {
     return journal_.empty() && (!engine_ || engine_->is_idle());
   }
-  /// If true, submit() ignores its `now`.
+  /// If true, submit() ignores `now`.
   [[nodiscard]] bool sends_at_once() const noexcept {
     return state_ == queue_state::connected && journal_.empty();
   }
 
-  /// Takes ownership of `r`, unless it is refused: then r.status is set and the caller must
-  /// complete `r`. `now` is in ns and is used for requests that wait; see sends_at_once().
+  /// Takes ownership of `r`, unless the result is `refused`: r.status is then set and the caller
+  /// must complete `r`. `now` is in ns and is used for requests that wait; see sends_at_once().
   [[nodiscard]] fate submit(blk::request& r, std::uint64_t now);
   /// Submits the journal's requests that may be sent now, and calls engine::send().
   [[nodiscard]] bool send(std::uint64_t now) noexcept;
@@ -67,9 +67,9 @@ class request_queue {
         send(r, ticket);
     });
   }
-  /// The statistics over all connections.
+  /// The statistics for all connections.
   [[nodiscard]] queue_statistics statistics() const;
-  /// Flushes that failed instead of being forwarded, because completed writes were lost.
+  /// Number of flushes that failed instead of being forwarded because completed writes were lost.
   [[nodiscard]] std::uint64_t refused_flushes() const noexcept { return refused_flushes_; }
   /// Implements engine_host::marked_answered(); also for forwarded requests.
   void answered(blk::request& r) noexcept { journal_.answered(r); }
@@ -80,19 +80,19 @@ class request_queue {
   /// Call instead of connect() for a queue without a ring.
   void forward() noexcept;
   /// Call when the backend is lost; ends the engine. `take_answers`: first take the responses left
-  /// in the ring; must be false for a ring from before a resume. Returns the number of requests
-  /// that the backend left unanswered. Does nothing once failed.
+  /// in the ring; must be false for a ring created before a resume. Returns the number of requests
+  /// that the backend left unanswered. Does nothing after fail().
   std::size_t suspend(bool take_answers, bool lost_cache, std::uint64_t now);
   /// Moves queued data out of the old connection's pages. Call when the pool no longer leases
   /// pages.
   void leave_pages() noexcept { journal_.leave_pages(); }
-  /// While suspended: fails waiting requests with `reason`, and refuses new ones until connect().
+  /// While suspended: fails waiting requests with `reason` and refuses new ones until connect().
   void expire(error reason);
   /// Refuses new requests with `reason`; earlier ones are processed if there is a backend.
   void shut(error reason);
   /// Fails all current and future requests with `reason`.
   void fail(error reason);
-  /// Ends the engine, because its pages are no longer granted. All requests must have completed.
+  /// Ends the engine because its pages are no longer granted. All requests must have completed.
   void close() noexcept;
 
  private:

@@ -27,7 +27,7 @@ void sector_guard::unlock(std::uint64_t sector) {
     return;
   }
   locks_.erase(entry);
-  // Release queue 0 last: its call may lock the sector again, and the other queues must receive
+  // Release queue 0 last: that call may lock the sector again, and the other queues must receive
   // this release before the new write lock.
   for (auto i = queues_; i-- > 0;)
     peer_.release(i, sector);

@@ -2,8 +2,8 @@
 // data that it read before another queue's write completed. Does no I/O. Runs on queue 0's thread
 // and exchanges messages with all queues through its peer, in any order and with any delay.
 //
-// A sector lock is granted once every queue has write-locked the sector, that is, has no write to
-// the sector in flight and starts none. Locks of one sector are granted in request order.
+// A sector lock is granted once every queue has write-locked the sector, that is, has completed its
+// writes to the sector and does not start new ones. Locks on a sector are granted in request order.
 #pragma once
 
 #include <cstddef>
@@ -32,8 +32,8 @@ class sector_guard {
   void lock(std::size_t queue, std::uint64_t sector);
   /// A queue's reply to peer::hold().
   void held(std::uint64_t sector);
-  /// Ends the owner's lock. If another queue waits, it gets the lock immediately, and the sector
-  /// stays write-locked on all queues.
+  /// Ends the owner's lock. If another queue waits, that queue gets the lock immediately, and the
+  /// sector stays write-locked on all queues.
   void unlock(std::uint64_t sector);
 
   [[nodiscard]] bool is_idle() const noexcept { return locks_.empty(); }

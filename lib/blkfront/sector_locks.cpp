@@ -1,4 +1,4 @@
-// Each call runs on the thread of its target queue, immediately if the caller is on that thread.
+// Each call runs on the target queue's thread, immediately if the caller is on that thread.
 #include "blkfront/sector_locks.hpp"
 
 #include <boost/asio/dispatch.hpp>
@@ -19,7 +19,7 @@ void sector_locks::run_on_queue(std::size_t index, Function function) {
                          function = std::move(function)]() mutable { function(*target); });
 }
 
-/// Null once the connection of these locks has ended.
+/// Returns the queue's engine, or null once the connection of these locks has ended.
 engine* sector_locks::ring_if_current(frontend_queue& queue) const noexcept {
   return queue.locks() == this ? queue.ring() : nullptr;
 }
@@ -51,7 +51,7 @@ void sector_locks::held(std::uint64_t sector) {
 
 void sector_locks::hold(std::size_t queue, std::uint64_t sector) {
   run_on_queue(queue, [this, sector](auto& q) {
-    // A closed queue sends no writes.
+    // A closed queue does not send writes.
     if (auto* const ring = ring_if_current(q))
       ring->hold_sector(sector);
     else

@@ -23,8 +23,8 @@ class sector_locks final : private sector_guard::peer,
   explicit sector_locks(std::size_t queues) : guard_(queues, *this) {}
   /// Adds the queues in index order, before any request.
   void add(const std::shared_ptr<frontend_queue>& queue) { queues_.push_back(queue); }
-  /// Call when a queue has its ring. No lock is granted before all queues have one, because a queue
-  /// without a ring does not honour locks.
+  /// Call when a queue has its ring. Locks are granted only once all queues have a ring, because a
+  /// queue without a ring does not honour locks.
   void join();
   void lock(std::size_t queue, std::uint64_t sector);
   void unlock(std::uint64_t sector);
@@ -45,7 +45,7 @@ class sector_locks final : private sector_guard::peer,
   sector_guard guard_;
   std::size_t joined_ = 0;  ///< used on queue 0's thread
   std::vector<std::pair<std::size_t, std::uint64_t>>
-      waiting_;  ///< lock requests from before all queues joined
+      waiting_;  ///< lock requests made before all queues joined
   std::vector<std::weak_ptr<frontend_queue>> queues_;
 };
 

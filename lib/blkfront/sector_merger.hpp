@@ -31,22 +31,22 @@ class sector_merger {
     stage state = stage::locking;
   };
 
-  /// Reserves pages of `pool` for merges, so that no merge waits for leased pages.
+  /// Reserves pages of `pool` for merges, so that merges do not wait for leased pages.
   sector_merger(std::shared_ptr<blk::page_pool> pool, engine_host& host);
 
-  /// Requests the lock of the sector, which may be granted from within the call.
+  /// Requests the lock on the sector, which may be granted from within the call.
   void start(blk::request& r, const stretch& bytes, std::uint64_t sector);
   /// Call when the lock was granted. Returns false if there is nothing to send; the lock is then
   /// released.
   [[nodiscard]] bool locked(std::uint64_t sector) noexcept;
 
-  /// The next merge to send: a read of its sector, or a write of the changed sector. Returns null
-  /// if there is none, or if the read has no page yet. Returns the same merge until sent() is
-  /// called.
+  /// Returns the next merge to send: a read of the sector or a write of the changed sector. Returns
+  /// null if there is none or the read does not have a page yet. Returns the same merge until
+  /// sent() is called.
   [[nodiscard]] merge* next() noexcept;
   void sent(merge& m) noexcept;
-  /// Changes the sector that was read into the merge's page and makes its write next. Returns false
-  /// if the request has completed in the meantime; the merge must then end.
+  /// Changes the sector that was read into the merge's page and schedules the write as the next to
+  /// send. Returns false if the request has completed in the meantime; the merge must then end.
   [[nodiscard]] bool change(merge& m) noexcept;
   /// Releases the page and the lock. Returns the request that waits for the merge, if any.
   blk::request* end(merge& m) noexcept;
@@ -54,8 +54,8 @@ class sector_merger {
   /// Call when `r` completes before its merges. Merges whose write was not sent leave the sector
   /// unchanged.
   void forget(const blk::request& r) noexcept;
-  /// Releases granted locks, except those of sectors that are being written. Their pages stay with
-  /// the backend.
+  /// Releases granted locks, except for sectors that are being written. The pages of such sectors
+  /// stay with the backend.
   void fail() noexcept;
   /// Forgets everything without releasing locks.
   void clear() noexcept;
@@ -72,7 +72,7 @@ class sector_merger {
   std::shared_ptr<blk::page_pool> pool_;
   engine_host& host_;
   std::list<merge> merges_;
-  std::deque<merge*> ready_;  ///< have their lock and wait for a ring entry
+  std::deque<merge*> ready_;  ///< merges that have their lock and wait for a ring entry
   blk::page_chain pages_;
 };
 

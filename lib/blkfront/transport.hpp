@@ -14,7 +14,7 @@ namespace xenpv::blkfront {
 
 /// The ring and event channel of one queue.
 struct queue_transport {
-  std::vector<grant_ref> ring;  ///< grant references of the pages, in order
+  std::vector<grant_ref> ring;  ///< grant references of the ring pages, in order
   port event_channel{};
 };
 
@@ -24,12 +24,12 @@ struct transport_options {
   bool large_sectors = false;
 };
 
-/// Returns node names, relative to the frontend's directory, and values, without `state`. `queues`
-/// must not be empty, and all rings must have the same size.
+/// Returns the names, relative to the frontend's directory, and values of all nodes except `state`.
+/// `queues` must not be empty, and all rings must have the same size.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> transport_nodes(
     std::span<const queue_transport> queues, const transport_options& options);
 
-/// Whether a node of the frontend's directory belongs to a transport of any frontend or version.
+/// Whether a node in the frontend's directory is a transport node of any frontend or version.
 [[nodiscard]] bool is_transport_node(std::string_view name) noexcept;
 
 }  // namespace xenpv::blkfront

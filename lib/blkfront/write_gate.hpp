@@ -40,7 +40,7 @@ class write_gate {
   void hold(std::uint64_t sector, std::uint64_t order);
   /// Marks the write lock as effective.
   void take_effect(std::uint64_t sector) noexcept;
-  /// Ends a write lock. Returns its parked writes, in order.
+  /// Ends a write lock. Returns the writes that it parked, in order.
   [[nodiscard]] request_list release(std::uint64_t sector) noexcept;
 
   void raise_fence(std::uint64_t id, const stretch& bytes);
@@ -48,7 +48,8 @@ class write_gate {
 
   /// The sectors within `bytes` whose write locks have not taken effect.
   [[nodiscard]] std::vector<std::uint64_t> waiting_holds(const stretch& bytes) const;
-  /// The `order` of the write lock on `sector`; null if there is none or it has taken effect.
+  /// The `order` of the write lock on `sector`; null if the lock does not exist or has taken
+  /// effect.
   [[nodiscard]] const std::uint64_t* waiting_hold(std::uint64_t sector) const noexcept;
 
   /// Calls `function(blk::request&)` for each parked request.
@@ -82,12 +83,12 @@ class write_gate {
     request_list parked;
   };
 
-  /// The list in which a write has to wait; null: none.
+  /// The list in which a write has to wait; null if the write may pass.
   [[nodiscard]] request_list* find(const stretch& bytes, std::uint64_t order) noexcept;
   request_list unpark(request_list& parked) noexcept;
 
   std::uint32_t sector_size_;
-  std::map<std::uint64_t, held_sector> holds_;  ///< by the sector's first byte; do not overlap
+  std::map<std::uint64_t, held_sector> holds_;  ///< by the offset of the sector's first byte
   std::list<fence> fences_;                     ///< only a few: one per timed-out write
   std::size_t parked_ = 0;
 };

@@ -38,7 +38,7 @@ double percent(std::uint64_t part, std::uint64_t whole) {
   return whole == 0 ? 0 : 100 * static_cast<double>(part) / static_cast<double>(whole);
 }
 
-/// Spreads the channels of one group of CPUs: all CPUs, or those of one NUMA node.
+/// Balances the channels within one group of CPUs: either all CPUs or the CPUs of one NUMA node.
 class group_balancer {
  public:
   group_balancer(std::vector<unsigned> cpus, std::vector<balance_channel*> channels)
@@ -52,14 +52,15 @@ class group_balancer {
     min_gain_ = cpus_.empty() ? 0 : total_ / cpus_.size() / 20;
   }
 
-  /// Moves one channel and returns it with the reason; nullopt if no further move brings enough
-  /// gain.
+  /// Moves one channel and returns it with the reason for the move. Returns nullopt if no move
+  /// gains enough.
   std::optional<std::pair<balance_channel*, std::string>> step() {
     auto by_load = cpus_;
     std::stable_sort(by_load.begin(), by_load.end(),
                      [this](unsigned a, unsigned b) { return loads_[a] > loads_[b]; });
     const auto idlest = by_load.back();
-    // The busiest CPU may have only one large channel; then try the next busiest CPU.
+    // If the busiest CPU has no channel worth moving, such as a single large one, try the next
+    // busiest.
     for (const auto busy : by_load) {
       auto* best = best_to_move(busy, idlest);
       if (best == nullptr) continue;
@@ -75,8 +76,8 @@ class group_balancer {
   }
 
  private:
-  /// The channel whose move leaves the lowest peak load on the two CPUs; nullptr if no move brings
-  /// enough gain.
+  /// Returns the channel whose move minimizes the higher load of the two CPUs, or nullptr if no
+  /// move gains enough.
   balance_channel* best_to_move(unsigned busy, unsigned idlest) {
     balance_channel* best = nullptr;
     auto best_peak = loads_[busy];
@@ -98,7 +99,8 @@ class group_balancer {
   std::uint64_t min_gain_ = 0;
 };
 
-/// The channels whose CPU differs between `before` and `after`, with the reason of the last step.
+/// Lists the channels whose CPU differs between `before` and `after`, each with the reason for its
+/// last move.
 std::vector<planned_move> moves_between(const balance_input& before,
                                         const std::vector<balance_channel>& after,
                                         const std::map<unsigned, std::string>& reasons) {
@@ -140,7 +142,7 @@ std::vector<planned_move> plan_spread(const balance_input& input, bool by_node) 
       if (members.contains(channel.cpu)) group.push_back(&channel);
     if (cpus.size() < 2) continue;
     group_balancer balancer(cpus, group);
-    // Each step lowers a peak; the bound only guards against an endless loop.
+    // Each step lowers a peak load; the bound only guards against an endless loop.
     for (std::size_t i = 0; i < 4 * group.size(); ++i) {
       const auto step = balancer.step();
       if (!step) break;

@@ -1,5 +1,5 @@
-// Balances event channels over CPUs: plans which interrupts to move, with the reason for each move.
-// Pure; irq_move.hpp executes a plan. A plan contains as few moves as possible.
+// Balances event channels across CPUs: plans which interrupts to move and gives a reason for each
+// move. Pure; irq_move.hpp executes a plan. A plan makes as few moves as possible.
 #pragma once
 
 #include <cstdint>
@@ -17,13 +17,13 @@ namespace xenpv::channels {
 struct balance_channel {
   unsigned irq = 0;
   std::string name = {};
-  unsigned cpu = 0;          ///< the CPU that currently receives its events
-  std::uint64_t events = 0;  ///< the channel's weight
+  unsigned cpu = 0;          ///< current target CPU
+  std::uint64_t events = 0;  ///< weight for balancing
   bool can_move = false;
 };
 
 struct balance_input {
-  std::vector<unsigned> cpus = {};  ///< online, ascending
+  std::vector<unsigned> cpus = {};  ///< online CPUs, ascending
   std::vector<balance_channel> channels = {};
   std::map<unsigned, unsigned> nodes = {};  ///< NUMA node of each CPU; empty without NUMA
 };
@@ -38,7 +38,7 @@ struct planned_move {
 };
 
 struct pin_rule {
-  std::string pattern;  ///< fnmatch(3) pattern of channel names
+  std::string pattern;  ///< fnmatch(3) pattern for channel names
   std::vector<unsigned> cpus;
 };
 
@@ -51,22 +51,24 @@ struct balance_wish {
 /// Parses "spread", "numa" or "pin:vif*=0-3;blkif=4".
 [[nodiscard]] result<balance_wish> parse_balance_policy(std::string_view text);
 
-/// The channels of an inventory, each with its current CPU: the effective affinity, or else the CPU
-/// with the highest count. `events` maps interrupts to weights; a missing weight is 0.
+/// Lists the inventory's channels that have an interrupt, each with its current CPU: the first CPU
+/// of the effective affinity, else the CPU of a per-CPU channel, else the CPU with the highest
+/// count. `events` maps IRQ numbers to weights; a missing weight is 0.
 [[nodiscard]] balance_input make_balance_input(const inventory& all,
                                                const std::map<unsigned, std::uint64_t>& events);
 
-/// Reads /sys/devices/system/node. Empty if it does not exist or has only one node.
+/// Reads /sys/devices/system/node. Returns an empty map if there are fewer than two nodes.
 [[nodiscard]] std::map<unsigned, unsigned> read_numa_nodes(const system_root& root);
 
-/// Plans the moves, sorted by interrupt. spread: moves channels from the busiest CPU to the idlest
-/// while a move lowers the peak by more than a twentieth of the mean; channels without events are
-/// not moved. numa: does the same within each node. pin: assigns each channel to a CPU of the first
-/// rule that matches its name, round robin. Fails if the policy cannot be applied to this guest.
+/// Plans the moves, sorted by IRQ number. spread: moves channels from the busiest CPU to the least
+/// busy one while a move lowers the peak load by more than 5% of the mean load; channels without
+/// events are not moved. numa: does the same within each node. pin: assigns each channel to the
+/// CPUs of the first rule that matches its name, round robin. Fails if the policy cannot be applied
+/// to this guest.
 [[nodiscard]] result<std::vector<planned_move>> plan_balance(const balance_input& input,
                                                              const balance_wish& options);
 
-/// Events on each CPU after the moves, in the order of input.cpus.
+/// Returns the event count of each CPU after the moves, in the order of input.cpus.
 [[nodiscard]] std::vector<std::uint64_t> events_after(const balance_input& input,
                                                       const std::vector<planned_move>& moves);
 

@@ -1,5 +1,5 @@
-// Paths of the files that a capture contains in addition to copies of the guest's files: the
-// results of queries and run-time probes.
+// Paths of the generated files in a capture, which contain the results of queries and run-time
+// probes. All other files in a capture are copies of the guest's files.
 #pragma once
 
 #include <string_view>
@@ -12,6 +12,6 @@ inline constexpr std::string_view captured_holders = "/xenpv/holders";  ///< por
 inline constexpr std::string_view captured_log = "/xenpv/kernel-log";   ///< doctor/kernel_log.hpp
 inline constexpr std::string_view captured_trials = "/xenpv/trials";    ///< doctor/notes.hpp
 inline constexpr std::string_view captured_grants = "/xenpv/grants";    ///< doctor/grant_use.hpp
-inline constexpr std::string_view captured_about = "/xenpv/about";      ///< time of the capture
+inline constexpr std::string_view captured_about = "/xenpv/about";      ///< capture time
 
 }  // namespace xenpv::channels

@@ -26,7 +26,7 @@ constexpr std::array<std::pair<channel_kind, std::string_view>, 13> kind_names =
     {channel_kind::other, "other"},
 }};
 
-/// Names of per-CPU interrupts, without the CPU number.
+/// Names of per-CPU interrupts without the CPU number.
 constexpr std::array<std::pair<std::string_view, channel_kind>, 8> per_cpu_names = {{
     {"timer", channel_kind::timer},
     {"resched", channel_kind::ipi},
@@ -55,7 +55,7 @@ bool is_console(std::string_view name) {
 channel_purpose event_purpose(const std::string& name) {
   constexpr std::string_view user = "evtchn:";
   if (name.starts_with(user)) return {channel_kind::user, name.substr(user.size())};
-  // Before Linux 3.4 the name is just "evtchn".
+  // Before Linux 3.4, the name is plain "evtchn".
   if (name == "evtchn") return {channel_kind::user};
   if (name == "xenbus") return {channel_kind::xenbus};
   if (name.empty()) return {channel_kind::other};
@@ -80,7 +80,7 @@ std::optional<channel_purpose> purpose_of(const interrupt_row& row) {
   if (!row.chip.starts_with("xen-")) return std::nullopt;
   const auto name = row.actions.empty() ? std::string() : row.actions.front();
   if (row.chip == "xen-pirq") return channel_purpose{channel_kind::pirq};
-  // The console's VIRQ has chip xen-percpu on ARM, and xen-dyn in domain 0 on x86.
+  // The console VIRQ uses chip xen-percpu on ARM, and xen-dyn in domain 0 on x86.
   if (is_console(name)) return channel_purpose{channel_kind::console};
   if (row.chip == "xen-percpu") return per_cpu_purpose(row, name);
   if (row.handler == "virq" && !name.starts_with("evtchn:"))

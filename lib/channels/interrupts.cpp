@@ -13,7 +13,7 @@
 namespace xenpv::channels {
 namespace {
 
-/// Chips of drivers/xen/events. Old kernels append the handler to their names.
+/// Chip names in drivers/xen/events. Old kernels append the handler to the chip name.
 constexpr std::array<std::string_view, 4> xen_chips = {"xen-dyn-lateeoi", "xen-dyn", "xen-percpu",
                                                        "xen-pirq"};
 /// Flow handlers that old kernels append to other chips: "IO-APIC-fasteoi", "PCI-MSI-edge".
@@ -47,7 +47,7 @@ void take_chip(std::string_view word, interrupt_row& row) {
     }
 }
 
-/// Old kernels only: splits the handler from the chip.
+/// Splits the handler from the chip name (old kernels only).
 void split_glued_handler(interrupt_row& row) {
   for (const auto handler : glued_handlers)
     if (row.chip.size() > handler.size() && row.chip.ends_with(handler)) {
@@ -57,7 +57,8 @@ void split_glued_handler(interrupt_row& row) {
     }
 }
 
-/// "26", "65536-edge": the hardware IRQ, on x86 followed by "-" and the handler.
+/// Parses the hardware IRQ number, which x86 kernels follow with "-" and the handler: "26",
+/// "65536-edge".
 bool take_hwirq(std::string_view word, interrupt_row& row) {
   const auto dash = word.find('-');
   const auto number = parse_whole<std::uint64_t>(word.substr(0, dash));
@@ -101,7 +102,7 @@ void take_tail(std::string_view tail, interrupt_row& row) {
   take_actions(tail, row);
 }
 
-/// Returns the error of the line; empty for a valid row.
+/// Returns the parse error, or an empty string for a valid row.
 std::string take_row(std::string_view line, std::size_t cpus, interrupt_row& row) {
   const auto colon = line.find(':');
   if (colon == std::string_view::npos) return "no label";

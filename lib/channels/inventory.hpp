@@ -1,6 +1,6 @@
-// Inventory of a guest's event channels, joined from all sources: the purpose, interrupt, port and
-// remote end of each channel, its CPUs and its counts. Every fact records its source, because some
-// facts are read and others are inferred. Pure: raw facts in, inventory out.
+// Inventory of a guest's event channels, joined from all sources: each channel's purpose,
+// interrupt, port, remote end, CPUs and counts. Each fact records its source, because some facts
+// are read and others inferred. Pure: raw facts in, inventory out.
 #pragma once
 
 #include <cstdint>
@@ -18,11 +18,11 @@ namespace xenpv::channels {
 /// The source of a fact, most trustworthy first.
 enum class evidence {
   hypervisor,  ///< EVTCHNOP_status through privcmd
-  xenstore,    ///< a node that the frontend wrote
+  xenstore,    ///< a node written by the frontend
   proc,        ///< /proc/interrupts, /proc/irq, /proc/PID
   sys,         ///< /sys
   name,        ///< inferred: the name matches only this channel
-  order,       ///< inferred: same name, matched by binding order; uncertain
+  order,       ///< inferred: ambiguous name, matched by binding order; uncertain
 };
 [[nodiscard]] std::string_view to_string(evidence source) noexcept;
 
@@ -36,11 +36,11 @@ using fact = std::optional<sourced<T>>;
 
 struct channel {
   channel_kind kind = channel_kind::other;
-  std::string name = {};                ///< the interrupt's name; empty if there is no interrupt
+  std::string name = {};                ///< interrupt name; empty without an interrupt
   std::string detail = {};              ///< see channel_purpose
-  std::optional<unsigned> irq = {};     ///< from /proc/interrupts; unset if there is no interrupt
+  std::optional<unsigned> irq = {};     ///< from /proc/interrupts; unset without an interrupt
   std::string chip = {};                ///< "xen-dyn"
-  std::optional<unsigned> of_cpu = {};  ///< set for a per-CPU channel, which cannot move
+  std::optional<unsigned> of_cpu = {};  ///< set only for a per-CPU channel, which cannot move
   /// In the order of inventory::cpus; empty without an interrupt.
   std::vector<std::uint64_t> counts = {};
   fact<port> number = {};
@@ -62,17 +62,17 @@ struct channel {
   [[nodiscard]] bool can_move() const noexcept { return irq.has_value() && !of_cpu; }
 };
 
-/// The status of one source of facts.
 struct source_status {
   std::string name = {};  ///< "hypervisor"
   bool used = false;
-  std::string gives = {};  ///< the facts that it provides
-  std::string needs = {};  ///< if not used: the reason and the remedy
+  std::string gives = {};  ///< the facts that the source provides
+  std::string needs = {};  ///< if the source is not used: the reason and the remedy
 };
 
 struct inventory {
-  std::vector<unsigned> cpus = {};  ///< columns of the counts
-  /// First the channels with an interrupt, sorted by its number; then the others, sorted by port.
+  std::vector<unsigned> cpus = {};  ///< count columns
+  /// Channels with an interrupt come first, sorted by IRQ number; the others follow, sorted by
+  /// port.
   std::vector<channel> channels = {};
   std::vector<source_status> ladder = {};  ///< sources, best first
   xen::guest_type guest = xen::guest_type::none;
@@ -81,13 +81,13 @@ struct inventory {
   std::optional<event_abi> abi = {};
   std::vector<std::string> problems = {};  ///< read and parse errors
 
-  /// The events of all channels, counted on each CPU; in the order of `cpus`.
+  /// Returns the event count of each CPU, summed over all channels, in the order of `cpus`.
   [[nodiscard]] std::vector<std::uint64_t> events_per_cpu() const;
 };
 
 [[nodiscard]] inventory make_inventory(const raw_facts& facts);
 
-/// The inventory of another domain's ports. Its interrupts are not visible from this domain.
+/// Builds an inventory of another domain's ports. That domain's interrupts are not visible here.
 [[nodiscard]] inventory make_port_inventory(const std::vector<xen::port_status>& ports);
 
 }  // namespace xenpv::channels

@@ -1,6 +1,6 @@
-// Reads the files of a single interrupt: /proc/irq/N and /sys/kernel/irq/N. The parsers are pure.
-// The readers read below a system_root and leave unreadable fields unset: an interrupt may be
-// removed at any time, and unprivileged users cannot read every file.
+// Reads /proc/irq/N and /sys/kernel/irq/N for a single interrupt. The parsers are pure. The readers
+// read below a system_root and leave unreadable fields unset: an interrupt may be removed at any
+// time, and unprivileged users cannot read every file.
 #pragma once
 
 #include <cstdint>
@@ -21,13 +21,14 @@ struct spurious_count {
 };
 [[nodiscard]] std::optional<spurious_count> parse_spurious(std::string_view text);
 
-/// Parses a CPU list in the kernel's format: "0-3,8", or "" for no CPU. nullopt for anything else.
+/// Parses a CPU list in kernel format: "0-3,8", or "" for no CPUs. Returns nullopt for anything
+/// else.
 [[nodiscard]] std::optional<std::vector<unsigned>> parse_cpu_set(std::string_view text);
 
 struct irq_facts {
   unsigned irq = 0;
   std::optional<std::vector<unsigned>> allowed = {};    ///< smp_affinity_list: the requested CPUs
-  std::optional<std::vector<unsigned>> effective = {};  ///< the CPUs that the kernel uses
+  std::optional<std::vector<unsigned>> effective = {};  ///< effective_affinity_list
   std::optional<spurious_count> spurious = {};
   // From /sys/kernel/irq: the same facts as in /proc/interrupts, plus the trigger.
   std::optional<std::string> actions = {};

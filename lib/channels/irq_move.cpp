@@ -29,7 +29,7 @@ std::string describe_refusal(const irq_move& move) {
   if (move.error == EIO || (move.error == EPERM && move.per_cpu))
     return reason + " (a per-CPU channel cannot move)";
   if (move.error == EPERM)
-    return reason + " (without the callback vector all events of an HVM guest go to vCPU 0)";
+    return reason + " (without the callback vector, all events of an HVM guest go to vCPU 0)";
   if (move.error == EACCES) return reason + " (root is required)";
   if (move.error == EINVAL) return reason + " (none of the CPUs is online)";
   if (move.error == ENOENT) return fmt::format("interrupt {} no longer exists", move.irq);

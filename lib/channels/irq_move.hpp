@@ -25,13 +25,13 @@ enum class move_verdict {
 
 struct irq_move {
   unsigned irq = 0;
-  std::vector<unsigned> cpus = {};                      ///< requested
+  std::vector<unsigned> cpus = {};                      ///< requested CPUs
   int error = 0;                                        ///< errno of the write, or 0
   std::optional<std::vector<unsigned>> allowed = {};    ///< as read back
   std::optional<std::vector<unsigned>> effective = {};  ///< as read back
-  std::uint64_t grown_there = 0;      ///< events since the move, on the requested CPUs
-  std::uint64_t grown_elsewhere = 0;  ///< events since the move, on other CPUs
-  bool per_cpu = false;               ///< refused, and the interrupt belongs to one CPU
+  std::uint64_t grown_there = 0;      ///< events on the requested CPUs since the move
+  std::uint64_t grown_elsewhere = 0;  ///< events on other CPUs since the move
+  bool per_cpu = false;               ///< the move was refused and the interrupt is per-CPU
   move_verdict verdict = move_verdict::refused;
 };
 
@@ -42,8 +42,9 @@ struct irq_move {
 [[nodiscard]] irq_move move_irq(const system_root& root, unsigned irq,
                                 const std::vector<unsigned>& cpus);
 
-/// Counts the interrupt's events between two readings, on the requested CPUs and elsewhere, and
-/// sets the resulting verdict (pure). Keeps the verdict if the interrupt's row vanished.
+/// Counts the interrupt's events between two snapshots, on the requested CPUs and elsewhere, and
+/// sets the verdict accordingly (pure). If either snapshot lacks the interrupt's row, the verdict
+/// does not change.
 void judge_move(irq_move& move, const interrupt_table& before, const interrupt_table& after);
 
 }  // namespace xenpv::channels

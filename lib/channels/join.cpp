@@ -23,8 +23,8 @@ std::optional<channel_kind> kind_of_virq(std::uint32_t virq) {
   return std::nullopt;
 }
 
-/// Interrupt and port numbers are both allocated in binding order, lowest first, so lists of equal
-/// length are matched in that order.
+/// IRQ and port numbers are both allocated in binding order, lowest first, so lists of equal length
+/// are matched position by position.
 template <class Port, class Assign>
 void pair_up(const candidates& rows, const std::vector<Port>& ports, Assign assign) {
   if (rows.empty() || rows.size() != ports.size()) return;
@@ -37,8 +37,7 @@ constexpr auto set_number = [](channel& row, port number, evidence source) {
   row.number = {{number, source}};
 };
 
-/// The names that Linux assigns to the interrupts of VIRQs that it binds itself (drivers/xen,
-/// arch/x86/xen).
+/// Interrupt names for the VIRQs that Linux itself binds (drivers/xen, arch/x86/xen).
 std::string_view row_name_of_virq(std::uint32_t virq) {
   if (virq == 2) return "hvc_console";
   if (virq == 9) return "xen-pcpu";
@@ -90,13 +89,13 @@ void join_pirqs(const std::vector<port_status>& ports, std::vector<channel>& cha
     else
       others.push_back(status.number);
   }
-  // Match the others by order: Xen chooses the PIRQ of a message-signalled interrupt.
+  // Match the others by order: Xen assigns the PIRQ of a message-signalled interrupt.
   const auto rows =
       without_port(channels, [](const channel& entry) { return entry.kind == channel_kind::pirq; });
   pair_up(rows, others, set_number);
 }
 
-/// The names that Linux drivers assign to the interrupt of a published port, at either end.
+/// Interrupt names that Linux drivers use for a published port, at either end.
 std::vector<std::string> row_names(const store_port& entry) {
   const bool is_backend = entry.owner != domid_self;
   if (entry.type == "console") return {is_backend ? "evtchn:xenconsoled" : "hvc_console"};
@@ -112,7 +111,9 @@ std::vector<std::string> row_names(const store_port& entry) {
   return {entry.role.empty() ? queue : queue + "-" + entry.role, queue, stem};
 }
 
-/// The local port; nullopt for a backend's port if the hypervisor was not queried.
+/// Returns this domain's port for the connection. For a connection that another domain published,
+/// looks the port up in `ports`, the hypervisor's list; returns nullopt if there is no list or no
+/// match.
 std::optional<port> local_port(const store_port& entry, const std::vector<port_status>* ports) {
   if (entry.owner == domid_self) return entry.number_of_port;
   if (ports == nullptr) return std::nullopt;
@@ -135,7 +136,7 @@ void describe_by_store(channel& out, const store_port& entry, evidence source) {
 }
 
 struct published {
-  const store_port* entry;  ///< nullptr for a port that no frontend published
+  const store_port* entry;  ///< nullptr if no frontend published the port
   std::optional<port> local;
 };
 

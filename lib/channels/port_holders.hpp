@@ -18,15 +18,15 @@ struct port_holder {
   friend bool operator==(const port_holder&, const port_holder&) = default;
 };
 
-/// Sorted by process ID. For a capture, reads the list recorded in it.
+/// Returns the processes sorted by process ID. For a capture, reads the recorded list.
 [[nodiscard]] std::vector<port_holder> read_port_holders(const system_root& root);
 
 /// Parses "PID<tab>COMMAND<tab>THREAD..." lines, the format used in captures; skips other lines.
 [[nodiscard]] std::vector<port_holder> parse_port_holders(std::string_view text);
 [[nodiscard]] std::string format_port_holders(const std::vector<port_holder>& holders);
 
-/// The processes that may have opened a channel named "evtchn:`opener`". More than one means that
-/// the name is ambiguous.
+/// Returns the processes that may have opened a channel named "evtchn:`opener`". Several matches
+/// mean that the name is ambiguous.
 [[nodiscard]] std::vector<const port_holder*> holders_named(const std::vector<port_holder>& all,
                                                             std::string_view opener);
 

@@ -7,7 +7,7 @@
 namespace xenpv::channels {
 namespace {
 
-/// Indexes the rows by interrupt, because a table may have hundreds of rows.
+/// Indexes the rows by IRQ number: a table may have hundreds of rows.
 std::map<unsigned, const interrupt_row*> by_irq(const interrupt_table& table) {
   std::map<unsigned, const interrupt_row*> out;
   for (const auto& row : table.rows)
@@ -19,8 +19,8 @@ bool is_same(const interrupt_row& a, const interrupt_row& b) {
   return a.chip == b.chip && a.actions == b.actions;
 }
 
-/// For each CPU of the later table, its column in the earlier table; npos for a CPU that came
-/// online in between.
+/// Maps each column of the later table to the column of the same CPU in the earlier table; npos for
+/// a CPU that came online in between.
 std::vector<std::size_t> columns_before(const interrupt_table& before,
                                         const interrupt_table& after) {
   std::vector<std::size_t> out;

@@ -1,5 +1,5 @@
-// The raw facts for the inventory: one guest, live or captured, at one moment. For a source that
-// cannot be read, they contain the reason and the remedy. inventory.hpp joins the facts.
+// Raw facts for the inventory, read from one live or captured guest. An unreadable source is
+// represented by the reason and the remedy. inventory.hpp joins the facts.
 #pragma once
 
 #include <map>
@@ -18,7 +18,7 @@
 
 namespace xenpv::channels {
 
-/// A value, or the reason why it could not be read and the remedy.
+/// A value, or the reason why it could not be read, with the remedy.
 template <class T>
 struct reading {
   std::optional<T> value = {};
@@ -28,30 +28,31 @@ struct reading {
 struct raw_facts {
   xen::guest_facts guest = {};
   reading<interrupt_table> interrupts = {};
-  std::map<unsigned, irq_facts> irqs = {};  ///< affinities of the rows that are event channels
+  std::map<unsigned, irq_facts> irqs = {};  ///< affinities of event-channel interrupts
   reading<std::vector<xen::port_status>> ports = {};
   reading<store_nodes> store = {};
-  /// /proc/xen/xsd_port: the kernel's own port to xenstored, in the control domain only.
+  /// /proc/xen/xsd_port: the kernel's own port to xenstored; set only in the control domain.
   std::optional<port> xenstored_port = {};
   std::vector<port_holder> holders = {};
 };
 
-/// The origin of the facts: this guest, or a capture.
+/// The origin of the facts: this guest or a capture.
 struct fact_source {
   system_root root = system_root::from_environment();
-  /// A capture: its files are read instead of querying xenstore and the hypervisor.
+  /// True for a capture: its files are read, and xenstore and the hypervisor are not queried.
   bool is_capture = false;
 };
 
-/// This guest if `root` is empty, else the unpacked capture at `root`. Throws `failure` if `root`
-/// is not a capture.
+/// Returns this guest if `root` is empty, else the unpacked capture at `root`. Throws `failure` if
+/// `root` is not a capture.
 [[nodiscard]] fact_source place_at(const std::string& root);
 
-/// Reads all facts. Does not throw if a source does not exist. Most sources require root. Blocks on
+/// Reads all facts. Does not throw if a source is missing. Most sources require root. Blocks on
 /// xenstore.
 [[nodiscard]] raw_facts read_raw_facts(const fact_source& source);
 
-/// The number in a file; nullopt if it cannot be read or does not contain a number.
+/// Reads a number from a file. Returns nullopt if the file is unreadable or does not contain a
+/// number.
 template <class Number = std::uint64_t>
 [[nodiscard]] std::optional<Number> read_number(const system_root& root, std::string_view path) {
   const auto text = root.read(path);

@@ -1,4 +1,4 @@
-// Lists the sources of the inventory, and the remedy for each missing one.
+// Lists the inventory's sources and the remedy for each missing one.
 #include "channels/join.hpp"
 
 namespace xenpv::channels {
@@ -23,7 +23,7 @@ std::vector<source_status> list_sources(const raw_facts& facts) {
            .needs = has_holders
                         ? ""
                         : "no process has /dev/xen/evtchn open, or root is required to detect it"},
-          // A kprobe on handle_irq_for_port would show the interrupt of a port that fires.
+          // A kprobe on handle_irq_for_port would reveal the interrupt of each firing port.
           {.name = "tracefs",
            .used = false,
            .gives = "the port of each interrupt, once an event arrives",

@@ -1,6 +1,6 @@
-// The event-channel ports that PV frontends publish in xenstore: the way to determine a device's
-// port in a guest whose programs cannot make hypercalls. The parsers are pure; read_store_nodes
-// queries xenstore and blocks for one round trip per node.
+// Event-channel ports that PV frontends publish in xenstore. They identify a device's port even in
+// guests whose programs cannot make hypercalls. The parsers are pure; read_store_nodes queries
+// xenstore and blocks for one round trip per node.
 #pragma once
 
 #include <map>
@@ -18,25 +18,24 @@ class store;
 
 namespace xenpv::channels {
 
-/// Values keyed by path. Paths of this domain's own nodes are relative to its home directory in
+/// Node values by path. Paths of this domain's own nodes are relative to its home directory in
 /// xenstore.
 using store_nodes = std::map<std::string, std::string, std::less<>>;
 
-/// One published port.
 struct store_port {
   std::string device = {};             ///< "device/vif/0", "console", "store"
   std::string type = {};               ///< "vif", "vbd", "console", "store"
   std::string number = {};             ///< "0", "51712"; empty for console and store
-  std::optional<unsigned> queue = {};  ///< of a multi-queue device
+  std::optional<unsigned> queue = {};  ///< set only for a multi-queue device
   std::string role = {};     ///< "tx", "rx", "ctrl"; empty for a device with one port per queue
-  port number_of_port{};     ///< a port of the domain that published it
-  domid owner = domid_self;  ///< that domain; domid_self for relative paths
+  port number_of_port{};     ///< port number in the publishing domain
+  domid owner = domid_self;  ///< publishing domain; domid_self for relative paths
   domid backend = domid_0;
-  std::string node = {};  ///< path of the node
+  std::string node = {};  ///< xenstore path
 };
 
-/// Sorted by owner, then port. Skips nodes without a port number: the peer publishes the port, or
-/// the node is stale, left from before a restart.
+/// Returns the ports sorted by owner, then by port number. Skips nodes without a valid port number:
+/// either the peer publishes the port, or the node is left over from before a restart.
 [[nodiscard]] std::vector<store_port> find_store_ports(const store_nodes& nodes);
 
 /// Parses `path = "value"` lines, the output format of `xenstore-ls -f`; skips other lines.
@@ -44,8 +43,7 @@ struct store_port {
 [[nodiscard]] std::string format_store_listing(const store_nodes& nodes);
 
 /// Reads the input for find_store_ports(): the device, console and store nodes of this domain and,
-/// with `all_domains`, of every other domain that is readable. Throws `failure` if xenstore is
-/// unavailable.
+/// with `all_domains`, of every other readable domain. Throws `failure` if xenstore is unavailable.
 [[nodiscard]] store_nodes read_store_nodes(const xen::store& store, bool all_domains);
 
 }  // namespace xenpv::channels

@@ -46,7 +46,7 @@ class app {
 
   /// Parses, sets up the log, runs the selected command and returns its status. Never throws: a
   /// failure becomes "<program>: <message>" on stderr and the status from to_exit_code(); for a
-  /// usage error, a hint to try --help follows. A failed write to stdout is a failure, too.
+  /// usage error, a hint to try --help follows. A failed write to stdout also counts as a failure.
   [[nodiscard]] int run(int argc, const char* const* argv);
   /// For tests: `arguments` excludes the program name.
   [[nodiscard]] exit_code run(std::span<const std::string> arguments, std::ostream& out,

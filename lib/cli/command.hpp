@@ -21,8 +21,8 @@ struct command_spec;
 
 struct option_traits {
   bool required = false;
-  /// Parsed and stored immediately, and shown in the help. This is the only definition of the
-  /// default.
+  /// The default value, as text. It is parsed and stored immediately, and shown in the help. The
+  /// default is not defined anywhere else.
   std::string by_default = {};
 };
 

@@ -1,5 +1,5 @@
-// The definition of a command as plain data, for the parser and the generators of help, manual page
-// and completion. Only command.cpp fills it in.
+// The definition of a command as plain data, for the parser and for the code that generates help,
+// manual page and completion. Only command.cpp fills it in.
 #pragma once
 
 #include <functional>

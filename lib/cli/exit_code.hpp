@@ -1,11 +1,12 @@
-// The exit statuses of all xenpv programs, and the mapping of errors to them. Prints nothing.
+// The exit statuses of all xenpv programs, and the mapping of errors to them. Does not print
+// anything.
 #pragma once
 
 #include <system_error>
 
 namespace xenpv::cli {
 
-/// A program that runs another command returns the exit status of that command, cast to this type.
+/// A program that runs another command returns that command's exit status, cast to this type.
 enum class exit_code : int {
   ok = 0,
   failed = 1,         ///< the operation failed
@@ -13,8 +14,8 @@ enum class exit_code : int {
   not_possible = 77,  ///< a requirement is missing on this machine ("skipped" for test harnesses)
 };
 
-/// Maps errc::not_available to not_possible, errc::invalid_argument to usage, and any other error
-/// to failed.
+/// Maps errc::not_available and ENODEV to not_possible, errc::invalid_argument to usage, and any
+/// other error to failed.
 [[nodiscard]] exit_code to_exit_code(const std::error_code& code) noexcept;
 
 }  // namespace xenpv::cli

@@ -1,6 +1,6 @@
-// Lets a signal such as Ctrl-C end a measurement early, with the results so far. Blocks SIGINT,
-// SIGTERM and SIGHUP in its thread during its lifetime and polls for them, so it must be
-// constructed before other threads start.
+// Lets a signal, such as SIGINT from Ctrl-C, end a measurement early but keep the results so far.
+// Blocks SIGINT, SIGTERM and SIGHUP in its thread during its lifetime and polls for them, so it
+// must be constructed before other threads start.
 #pragma once
 
 #include <signal.h>
@@ -14,7 +14,7 @@ class interruption {
   interruption(const interruption&) = delete;
   interruption& operator=(const interruption&) = delete;
 
-  /// True after the first signal.
+  /// True once a signal has arrived.
   [[nodiscard]] bool is_asked() noexcept;
 
  private:

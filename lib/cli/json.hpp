@@ -13,7 +13,7 @@ namespace xenpv::cli {
 using json = nlohmann::ordered_json;
 
 /// {"schema": "xenpv-sim.status", "schema_version": 1}, to which the caller adds the data. The
-/// version increases when a key changes its meaning or is removed, not when one is added.
+/// version increases when a key is removed or changes its meaning, but not when a key is added.
 [[nodiscard]] json json_document(std::string_view schema, int schema_version);
 
 /// Indented, with a newline at the end. Invalid UTF-8 becomes U+FFFD, so the output is always
@@ -31,7 +31,7 @@ template <class T>
   return text.empty() ? json() : json(text);
 }
 
-/// An array with the result of `convert` for each element of `range`.
+/// Returns an array with the result of `convert` for each element of `range`.
 template <class Range, class Convert>
 [[nodiscard]] json json_array(const Range& range, Convert convert) {
   json out = json::array();

@@ -15,7 +15,8 @@ namespace xenpv::cli {
 /// "15.5 us"; empty for an unknown time, which a table prints as "-".
 [[nodiscard]] std::string time_text(std::optional<std::uint64_t> nanoseconds);
 
-/// Returns a pair for each bucket that is not empty: its largest value and its count.
+/// Returns a pair for each bucket that is not empty: the bucket's largest value and its sample
+/// count.
 template <unsigned Steps>
 [[nodiscard]] json histogram_json(const basic_histogram<Steps>& times) {
   json out = json::array();
@@ -25,11 +26,11 @@ template <unsigned Steps>
   return out;
 }
 
-/// Samples, min, mean, percentiles (null with too few samples: base/latency_summary.hpp), max and
-/// the histogram; null without samples.
+/// Returns the sample count, min, mean, percentiles (null with too few samples:
+/// base/latency_summary.hpp), max and the histogram. Returns null if there are no samples.
 [[nodiscard]] json latency_json(const fine_histogram& times);
 
-/// One line of a bar chart: the samples below `limit` that are not in an earlier line.
+/// One line of a bar chart. Counts the samples below `limit` that earlier lines do not include.
 struct histogram_line {
   std::uint64_t limit = 0;
   std::uint64_t count = 0;

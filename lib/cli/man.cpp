@@ -13,7 +13,7 @@ std::string literal(std::string_view text) {
   if (text.starts_with('.') || text.starts_with('\'')) roff += "\\&";
   for (const char c : text) {
     if (c == '[' && roff.ends_with(']'))
-      roff += "\\:";  // allows a line break in a long row of [,option]
+      roff += "\\:";  // allows a line break in a long sequence of [,option]
     if (c == '\\')
       roff += "\\e";
     else if (c == '-')

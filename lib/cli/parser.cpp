@@ -9,7 +9,8 @@
 namespace xenpv::cli {
 namespace {
 
-/// Defines `spec` in CLI11, without types and required options: this file reports errors in those.
+/// Defines `spec` in CLI11. Does not define value types or required options there, because this
+/// file reports those errors itself.
 void define(CLI::App& app, const command_spec& spec, parsed_line& line) {
   app.set_help_flag();
   app.allow_extras();
@@ -52,7 +53,8 @@ std::vector<const command_spec*> selected_path(CLI::App& app, const command_spec
   return path;
 }
 
-/// Assigns words to the arguments of the selected commands, in order; the rest is unexpected.
+/// Assigns `words`, in order, to the arguments of the selected commands. Surplus words go to
+/// `line.unexpected`.
 void assign_arguments(parsed_line& line, std::span<const std::string> words) {
   for (const auto* spec : line.path) {
     for (const auto& argument : spec->arguments) {

@@ -1,5 +1,6 @@
 // Parses the command line: CLI11 splits it; this parser checks and stores the result, and produces
-// all error messages. Prints nothing: only reports that --help or --version was given.
+// all error messages. It does not print anything; it only reports whether --help or --version was
+// given.
 #pragma once
 
 #include <span>
@@ -20,7 +21,7 @@ class usage_error : public std::runtime_error {
 struct parsed_line {
   struct given_option {
     const option_spec* option;
-    std::vector<std::string> values;  ///< one for each occurrence; empty texts for a flag
+    std::vector<std::string> values;  ///< one for each occurrence; empty strings for a flag
   };
   struct given_argument {
     const argument_spec* argument;
@@ -31,7 +32,7 @@ struct parsed_line {
   std::vector<given_option> options;
   std::vector<given_argument> arguments;
   std::vector<std::string> unknown_options;
-  std::vector<std::string> unexpected;  ///< words that belong to no argument
+  std::vector<std::string> unexpected;  ///< words that do not belong to any argument
   std::vector<std::string> rest;        ///< after "--", if the selected command takes a command
   bool has_rest = false;                ///< "--" was given
 
@@ -43,13 +44,13 @@ struct parsed_line {
 [[nodiscard]] std::vector<const command_spec*> find_path(const command_spec& root,
                                                          std::span<const std::string> words);
 
-/// Throws usage_error for an option without its value or a flag with one. The result refers to
-/// `root`.
+/// Throws usage_error for an option that lacks its value or a flag that has a value. The result
+/// keeps pointers into `root`.
 [[nodiscard]] parsed_line parse_line(const command_spec& root,
                                      std::span<const std::string> arguments);
 
-/// Performs the checks that parse_line() omits, and stores all values. Throws usage_error, or the
-/// exception of a value parser.
+/// Performs the checks that parse_line() omits, and stores all values. Throws usage_error, or any
+/// exception that a value parser throws.
 void store_values(const parsed_line& line);
 
 }  // namespace xenpv::cli

@@ -10,14 +10,14 @@ class progress_line {
  public:
   /// Draws to stderr if it is a terminal (base/terminal.hpp).
   progress_line();
-  /// Removes the line.
+  /// Erases the line.
   ~progress_line();
   progress_line(const progress_line&) = delete;
   progress_line& operator=(const progress_line&) = delete;
 
-  /// Whether there is a terminal to draw to.
+  /// True if stderr is a terminal that can redraw a line.
   [[nodiscard]] bool is_wanted() const noexcept { return is_terminal_; }
-  /// Draws nothing while another program uses the terminal: a foreground job, or a program in
+  /// Does not draw while another program uses the terminal: a foreground job, or a program in
   /// non-canonical mode (an editor, a shell prompt).
   void show(std::string_view text);
   void clear();

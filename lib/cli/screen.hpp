@@ -1,8 +1,8 @@
 // A full-screen view that is redrawn in place: uses the alternate screen, clips to the window size
 // and draws with one write. Keys are read one by one. Signals that end the program or resize the
-// window are reported as events, so that the terminal is always restored. Only one instance can
-// exist, used by one thread. Blocks SIGINT, SIGTERM, SIGHUP and SIGWINCH in its thread during its
-// lifetime, so it must be constructed before other threads start.
+// window are reported as events, so that the terminal is always restored. Only one instance may
+// exist, and only one thread may use it. Blocks SIGINT, SIGTERM, SIGHUP and SIGWINCH in its thread
+// during its lifetime, so it must be constructed before other threads start.
 #pragma once
 
 #include <signal.h>
@@ -24,7 +24,7 @@ class screen {
   };
   enum class event { timeout, resized, key, ended };
 
-  /// Whether stdin and stdout are terminals that can be redrawn (TERM is not "dumb").
+  /// True if stdin and stdout are terminals and stdout can be redrawn (TERM is not "dumb").
   [[nodiscard]] static bool is_possible() noexcept;
 
   screen();
@@ -37,10 +37,10 @@ class screen {
   /// Draws the first lines that fit, each truncated to the width. Text must be printable
   /// (table.hpp).
   void draw(const std::vector<std::string>& lines);
-  /// Waits for an event until `until` at the latest. `ended`: a termination signal has arrived, or
-  /// stdin was closed.
+  /// Waits for an event, at most until `until`. `ended`: a termination signal has arrived, or stdin
+  /// was closed.
   [[nodiscard]] event wait(std::chrono::steady_clock::time_point until);
-  /// The key of the last event::key.
+  /// Returns the key that caused the last event::key.
   [[nodiscard]] char key() const noexcept { return key_; }
 
  private:

@@ -14,7 +14,7 @@
 namespace xenpv::cli {
 namespace {
 
-constexpr std::uint64_t longest_watchdog = 1'000'000'000'000;  ///< microseconds: eleven days
+constexpr std::uint64_t longest_watchdog = 1'000'000'000'000;  ///< microseconds (over eleven days)
 
 }  // namespace
 
@@ -26,7 +26,7 @@ void notify_service_manager(std::string_view assignments) noexcept {
   const auto length = std::strlen(path);
   if (length >= sizeof address.sun_path) return;
   std::memcpy(address.sun_path, path, length);
-  // A leading @ stands for the NUL of an abstract address.
+  // A leading @ stands for the NUL byte that starts an abstract address.
   if (path[0] == '@') address.sun_path[0] = '\0';
   const int socket = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (socket < 0) return;

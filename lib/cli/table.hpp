@@ -52,8 +52,8 @@ template <class T>
 void add_cells(std::vector<std::string>& out, const std::optional<T>& value) {
   out.push_back(value ? fmt::format("{}", *value) : std::string());
 }
-/// The cells of a row: one for each value, empty for an unset one; a vector stands for several
-/// cells.
+/// Returns the cells of a row. Each value yields one cell, which is empty for an unset optional; a
+/// vector yields several cells.
 template <class... Values>
 [[nodiscard]] std::vector<std::string> cells_of(const Values&... values) {
   std::vector<std::string> out;

@@ -23,7 +23,7 @@ std::vector<std::string> wrap(std::string_view text, std::size_t width) {
     line += piece;
   };
   for (auto word : split(text, ' ')) {
-    // A row of [,option] parts may be longer than a line.
+    // A sequence of [,option] parts may be longer than a line.
     std::string_view gap = " ";
     for (auto joint = word.find("][");
          joint != std::string_view::npos && display_width(word) > width; joint = word.find("][")) {

@@ -8,8 +8,8 @@
 
 namespace xenpv::cli {
 
-/// The number of code points in valid UTF-8. It equals the number of terminal columns, except for
-/// wide and combining characters.
+/// Returns the number of code points in valid UTF-8, which equals the number of terminal columns
+/// except for wide and combining characters.
 [[nodiscard]] std::size_t display_width(std::string_view text) noexcept;
 
 /// Returns lines of at most `width` columns, broken at spaces and, within a longer word, between

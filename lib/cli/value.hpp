@@ -19,13 +19,12 @@
 
 namespace xenpv::cli {
 
-/// Returns the text unchanged.
 [[nodiscard]] inline result<std::string> as_text(std::string_view text) {
   return std::string(text);
 }
 
-/// parse_unsigned within [low, high], cast to Number (an integer or one of the types of
-/// base/types.hpp).
+/// Returns a parser that accepts integers within [low, high] and casts them to Number (an integer
+/// type or a type from base/types.hpp).
 template <class Number>
 [[nodiscard]] auto whole_number(std::uint64_t low, std::uint64_t high) {
   return [low, high](std::string_view text, std::string_view name) -> result<Number> {
@@ -35,7 +34,7 @@ template <class Number>
   };
 }
 
-/// parse_duration within [low, high].
+/// Returns a parser that accepts durations within [low, high].
 [[nodiscard]] inline auto time_within(std::chrono::nanoseconds low, std::chrono::nanoseconds high) {
   return [low, high](std::string_view text,
                      std::string_view name) -> result<std::chrono::nanoseconds> {
@@ -49,7 +48,8 @@ template <class Number>
   };
 }
 
-/// One of a fixed list of words, such as {{"text", log_format::text}, {"json", log_format::json}}.
+/// Returns a parser that maps a fixed list of words to values, such as {{"text", log_format::text},
+/// {"json", log_format::json}}.
 template <class T>
 [[nodiscard]] auto one_of(std::vector<std::pair<std::string, T>> choices) {
   return [choices = std::move(choices)](std::string_view text, std::string_view name) -> result<T> {
@@ -83,8 +83,8 @@ inline constexpr bool takes_many = false;
 template <class T>
 inline constexpr bool takes_many<std::vector<T>> = true;
 
-/// The action of an option: parses its text and stores the value in `target`, or throws `failure`.
-/// Calls parse(text, name) or, if `parse` takes one argument, parse(text).
+/// Returns the action of an option, which parses the option's text and stores the value in `target`
+/// or throws `failure`. Calls parse(text, name) or, if `parse` takes one argument, parse(text).
 /// `target` must outlive the returned function.
 template <class T, class Parse>
 [[nodiscard]] std::function<void(std::string_view)> store_in(T& target, std::string name,

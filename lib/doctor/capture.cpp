@@ -22,7 +22,7 @@ class collector {
   void take(const std::string& path) {
     if (auto content = root_.read(path)) files_.push_back({path, *std::move(content) + "\n"});
   }
-  /// Adds the files `names` of each subdirectory of `folder`.
+  /// Adds the files called `names` from each subdirectory of `folder`.
   void take_from_each(const std::string& folder, const std::vector<std::string>& names) {
     for (const auto& entry : root_.names(folder))
       for (const auto& name : names)
@@ -38,7 +38,7 @@ class collector {
   std::vector<captured_file> files_;
 };
 
-/// Keeps only ports, their remote ends, and the features that both ends of a disk publish.
+/// Keeps only ports, their remote ends, and the features that each end of a disk publishes.
 channels::store_nodes filter_store_nodes(const channels::store_nodes& nodes) {
   channels::store_nodes out;
   for (const auto& [path, value] : nodes) {
@@ -51,7 +51,7 @@ channels::store_nodes filter_store_nodes(const channels::store_nodes& nodes) {
   return out;
 }
 
-/// Keeps only the options of the kernel's command line that check results quote.
+/// Keeps only the kernel command-line options that check results quote.
 std::string filter_boot_options(std::string_view line) {
   std::string out;
   while (const auto word = next_word(line))
@@ -70,8 +70,8 @@ void take_disks(collector& out, const system_root& root) {
   for (const auto* name :
        {"max_queues", "max_ring_page_order", "max_indirect_segments", "feature_persistent"})
     out.take(fmt::format("/sys/module/xen_blkfront/parameters/{}", name));
-  // Records the disks that the kernel's driver uses, and their block devices. These paths are
-  // symbolic links and directories in the guest, but plain files in the archive.
+  // Record the disks that the kernel driver uses, and their block devices. These paths are symbolic
+  // links and directories in the guest, but plain files in the archive.
   for (const auto& device : root.names("/sys/bus/xen/devices")) {
     if (const auto path = fmt::format("/sys/bus/xen/devices/{}/driver", device); root.exists(path))
       out.add(path, "\n");
@@ -127,8 +127,8 @@ void take_machine(collector& out) {
 
 std::vector<captured_file> collect_capture(const channels::fact_source& source) {
   collector out(source.root);
-  // Read this file first: reading the others takes time, and its counts are compared with each
-  // other.
+  // Read /proc/interrupts first: its counts are compared with each other, and reading the other
+  // files takes time.
   out.take("/proc/interrupts");
   out.take_from_each("/proc/irq", {"smp_affinity_list", "effective_affinity_list", "spurious"});
   out.take_from_each("/sys/kernel/irq", {"actions", "chip_name", "name", "type"});

@@ -1,6 +1,5 @@
-// A capture: the files that xenpv's diagnostics read from this guest, in one archive for analysis
-// elsewhere. The replies of xenstore and the hypervisor are stored in the same archive, below
-// xenpv/.
+// A capture: an archive of the files that xenpv's diagnostics read from this guest, for analysis
+// elsewhere. The archive also contains the replies from xenstore and the hypervisor, below xenpv/.
 #pragma once
 
 #include <iosfwd>
@@ -12,19 +11,19 @@
 namespace xenpv::doctor {
 
 struct captured_file {
-  std::string path;  ///< the absolute path in the guest
+  std::string path;  ///< absolute path in the guest
   std::string content;
 };
 
 /// Collects the readable files about interrupts (/proc/interrupts, /proc/irq, /sys/kernel/irq),
 /// clocks, devices and NUMA nodes, and the results of the doctor's run-time probes. From xenstore,
-/// includes only the ports of devices, their remote ends and the features of disks. From the
-/// kernel's log and command line, includes only the parts about Xen and clocks. Includes no
-/// addresses and no process command lines.
+/// includes only device ports, their remote ends and disk features. From the kernel log and the
+/// kernel command line, includes only the parts about Xen and clocks. Does not include addresses or
+/// process command lines.
 [[nodiscard]] std::vector<captured_file> collect_capture(const channels::fact_source& source);
 
 /// Writes a tar archive (POSIX ustar) with the files below directory `top`. Throws `failure` if a
-/// path is too long for the format. The caller checks the state of `out` afterwards.
+/// path is too long for the format. The caller must check the state of `out` afterwards.
 void write_tar(std::ostream& out, const std::string& top, const std::vector<captured_file>& files);
 
 }  // namespace xenpv::doctor

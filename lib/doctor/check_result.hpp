@@ -1,5 +1,5 @@
-// A check result: the verdict on one subject, the quoted evidence for it, and the remedy. Contains
-// only data. guest_snapshot.hpp declares the facts, and run_checks() derives the results from them.
+// A check result: the verdict on one subject, the quoted evidence and the remedy. Contains only
+// data. guest_snapshot.hpp declares the facts; run_checks() derives the results from them.
 #pragma once
 
 #include <string>
@@ -11,7 +11,7 @@ namespace xenpv::doctor {
 /// Ordered from best to worst.
 enum class health {
   pass,
-  unknown,  ///< could not be determined; the remedy explains how to determine it
+  unknown,  ///< could not be determined; the remedy explains how
   warn,     ///< works, but slower or less safely than this host and kernel allow
   fail,     ///< does not work, or works only through emulation
 };
@@ -19,8 +19,8 @@ enum class health {
 
 /// A fact, quoted as it was read.
 struct quote {
-  std::string source;  ///< a file, and the row or field in it: "/proc/interrupts HYP"
-  std::string value;   ///< the content, truncated if it is long
+  std::string source;  ///< a file and the row or field in it: "/proc/interrupts HYP"
+  std::string value;   ///< content, truncated if long
   friend bool operator==(const quote&, const quote&) = default;
 };
 
@@ -28,7 +28,7 @@ struct check_result {
   std::string id = {};  ///< stable across versions, for scripts: "upcall", "disk-xvda"
   health verdict = health::unknown;
   std::string summary = {};          ///< one sentence without a full stop
-  std::vector<quote> evidence = {};  ///< never empty for a verdict other than unknown
+  std::vector<quote> evidence = {};  ///< empty only if the verdict is unknown
   std::string remedy = {};           ///< what to do; for a pass, possible improvements
   friend bool operator==(const check_result&, const check_result&) = default;
 };

@@ -29,7 +29,7 @@ void check_steal(const guest_snapshot& snapshot, check_results& out);
 void check_migration(const guest_snapshot& snapshot, check_results& out);
 void check_devices(const guest_snapshot& snapshot, check_results& out);
 
-/// Sets all but the evidence.
+/// Sets the verdict, summary and remedy.
 inline void conclude(check_result& result, health verdict, std::string summary,
                      std::string remedy = {}) {
   result.verdict = verdict;
@@ -39,25 +39,25 @@ inline void conclude(check_result& result, health verdict, std::string summary,
 inline void cite(check_result& result, std::string_view source, std::string_view value) {
   result.evidence.push_back({.source = std::string(source), .value = std::string(value)});
 }
-/// "131 0 7": the counts in a row of /proc/interrupts; a long row is truncated.
+/// Formats the counts of a /proc/interrupts row: "131 0 7". Truncates a long row.
 [[nodiscard]] std::string counts_text(const std::vector<std::uint64_t>& counts);
-/// "0-2,5": a list of CPUs in the kernel's format.
+/// Formats a CPU list in kernel format: "0-2,5".
 [[nodiscard]] std::string cpus_text(const std::vector<unsigned>& cpus);
-/// "12.5 %"
+/// Formats a share, from 0 to 1: "12.5 %".
 [[nodiscard]] std::string share_text(double share);
-/// The evidence for a file that could not be read.
+/// Returns the evidence for a file that cannot be read.
 [[nodiscard]] inline quote unreadable(std::string source) {
   return {.source = std::move(source), .value = "cannot be read"};
 }
-/// Appends a row that cannot be determined because of `evidence`.
+/// Appends a row with verdict unknown and the given evidence.
 void add_unknown(check_results& out, std::string_view id, std::string_view summary, quote evidence,
                  std::string_view remedy);
-/// If /proc/interrupts could not be read, appends a row with the reason and returns true.
+/// If /proc/interrupts could not be read, appends an unknown row with the reason and returns true.
 [[nodiscard]] bool lacks_interrupts(const guest_snapshot& snapshot, std::string_view id,
                                     std::string_view summary, check_results& out);
-/// The count of a row of /proc/interrupts on all CPUs; 0 if there is no such row.
+/// Returns the count of a /proc/interrupts row, summed over all CPUs; 0 if there is no such row.
 [[nodiscard]] std::uint64_t total_of(const guest_snapshot& snapshot, std::string_view label);
-/// The last line of the kernel's log that contains `part`, or the reason why there is none.
+/// Returns the last kernel log line that contains `part`, or the reason why there is none.
 [[nodiscard]] quote log_quote(const kernel_log& log, std::string_view part);
 
 }  // namespace xenpv::doctor

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::string_view disks = "device/vbd/";
 
-/// Nodes that a backend publishes (blkif.h), without those that name files or hosts.
+/// Nodes that a backend publishes (blkif.h), except those that name files or hosts.
 constexpr auto backend_leaves = std::to_array<std::string_view>(
     {"state", "feature-max-indirect-segments", "multi-queue-max-queues", "max-ring-page-order",
      "feature-persistent", "feature-flush-cache", "feature-barrier", "feature-discard",
@@ -41,7 +41,7 @@ std::vector<wire::guest_disk> guest_disks(const system_root& root,
   return out;
 }
 
-/// The nodes below `folder`, keyed by their path relative to it.
+/// Returns the nodes below `folder`, keyed by relative path.
 channels::store_nodes below(const channels::store_nodes& nodes, const std::string& folder) {
   channels::store_nodes out;
   const auto start = folder + "/";
@@ -113,7 +113,7 @@ channels::store_nodes read_disk_backends(const channels::fact_source& source,
           if (auto value = store.read_if_exists(path))
             out.emplace(std::move(path), std::move(*value));
         } catch (const failure& problem) {
-          // xenstore also reports "permission denied" for a backend directory that was removed.
+          // xenstore also reports "permission denied" for a removed backend directory.
           if (problem.code() != std::errc::permission_denied) throw;
         }
       }

@@ -1,6 +1,6 @@
-// The PV disks of this guest: the features that each end publishes in xenstore, and the settings of
-// the kernel's driver. Only collects facts; checks/disks.cpp evaluates them. make_disk_facts() is
-// pure except that it reads files below /sys.
+// Facts about this guest's PV disks: the features that each end publishes in xenstore, and the
+// settings of the kernel driver. Only collects facts; checks/disks.cpp evaluates them.
+// make_disk_facts() is pure except that it reads files below /sys.
 #pragma once
 
 #include <cstdint>
@@ -15,23 +15,24 @@
 namespace xenpv::doctor {
 
 struct disk_facts {
-  std::string name = {};     ///< the name in the guest: "xvda", even if the toolstack uses hda
+  std::string name = {};     ///< guest name: "xvda", even if the toolstack uses hda
   std::string path = {};     ///< "device/vbd/51712"
-  std::string backend = {};  ///< xenstore path of the backend; empty if xenstore was not read
+  std::string backend = {};  ///< the backend's xenstore path; empty if xenstore was not read
   bool kernel_drives = false;
   std::optional<std::string> block_device = {};  ///< from sysfs; unset if there is none
-  /// Keyed by leaf, such as "feature-persistent"; empty if xenstore was not read.
+  /// The nodes of each end, keyed by leaf, such as "feature-persistent"; empty if xenstore was not
+  /// read.
   channels::store_nodes front = {};
   channels::store_nodes back = {};
-  // Read from the kernel's block device; unset unless the kernel's driver uses the disk.
+  // Read from the kernel's block device; unset unless the kernel driver uses the disk.
   std::optional<std::uint64_t> max_segments = {};  ///< per request, 4 KiB each
   std::optional<std::uint64_t> hardware_queues = {};
   std::optional<std::uint64_t> discard_max_bytes = {};
   std::string write_cache = {};  ///< "write back" or "write through"
 };
 
-/// Module parameters of xen-blkfront, which limit the frontend. A parameter is unset if it cannot
-/// be read or if the kernel is too old to have it.
+/// Module parameters of xen-blkfront, which limit the frontend. A parameter is unset if it is
+/// unreadable or if the kernel is too old to have it.
 struct blkfront_limits {
   std::optional<unsigned> max_queues = {};
   std::optional<unsigned> max_ring_page_order = {};
@@ -40,13 +41,13 @@ struct blkfront_limits {
 };
 [[nodiscard]] blkfront_limits read_blkfront_limits(const system_root& root);
 
-/// Returns the disks, sorted by number, from the nodes that read_store() and read_disk_backends()
-/// returned, and from /sys.
+/// Builds the list of disks, sorted by number, from /sys and the nodes that read_store() and
+/// read_disk_backends() returned.
 [[nodiscard]] std::vector<disk_facts> make_disk_facts(const system_root& root,
                                                       const channels::store_nodes& nodes);
 
 /// Reads the backend nodes of this domain's disks, keyed by absolute path. Skips unreadable nodes.
-/// Returns no nodes for a capture, because `nodes` already contains them.
+/// For a capture, returns an empty map, because `nodes` already contains the backend nodes.
 [[nodiscard]] channels::store_nodes read_disk_backends(const channels::fact_source& source,
                                                        const channels::store_nodes& nodes);
 

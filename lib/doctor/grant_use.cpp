@@ -25,7 +25,7 @@ std::optional<std::uint64_t> parse_hex(std::string_view text) {
   return value;
 }
 
-/// The number of pages in a range such as "7f0000000000-7f0000002000".
+/// Returns the number of pages in a range such as "7f0000000000-7f0000002000".
 std::uint64_t pages_in(std::string_view range) {
   const auto dash = range.find('-');
   if (dash == std::string_view::npos) return 0;

@@ -1,7 +1,7 @@
 // Usage and limits of the user-space grant devices: pages that processes share through
-// /dev/xen/gntalloc and map through /dev/xen/gntdev. The kernel exposes no totals, so the mappings
-// of each process are counted. Reading those of other users' processes requires root
-// (CAP_SYS_PTRACE).
+// /dev/xen/gntalloc and map through /dev/xen/gntdev. The kernel does not expose totals, so the
+// mappings of each process are counted. Reading the mappings of other users' processes requires
+// root (CAP_SYS_PTRACE).
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 namespace xenpv::doctor {
 
-/// One process and the pages that it has mapped through each device.
+/// A process and the number of pages that it has mapped through each device.
 struct grant_holder {
   unsigned pid = 0;
   std::string command = {};
@@ -24,7 +24,7 @@ struct grant_holder {
 };
 
 /// The result of a run-time probe: whether one more page can be shared. The probe grants a page to
-/// domain 0 and revokes it immediately.
+/// domain 0 and revokes the grant immediately.
 struct share_trial {
   bool worked = false;
   int error = 0;             ///< errno of the failed call; ENOSPC: limit reached
@@ -32,7 +32,7 @@ struct share_trial {
 };
 
 struct grant_use {
-  std::optional<std::uint64_t> gntalloc_limit = {};  ///< limit for all processes together, in pages
+  std::optional<std::uint64_t> gntalloc_limit = {};  ///< total for all processes, in pages
   std::optional<std::uint64_t> gntdev_limit = {};  ///< limit per mapping (old kernels: per process)
   std::vector<grant_holder> holders = {};
   bool sees_all_processes = false;
@@ -42,13 +42,13 @@ struct grant_use {
   [[nodiscard]] std::uint64_t mapped() const noexcept;
 };
 
-/// Adds the mappings in the text of one /proc/PID/maps.
+/// Adds the mappings listed in `text`, the contents of a /proc/PID/maps file.
 void add_mappings(grant_holder& holder, std::string_view text);
 
-/// Below a root other than "/", runs no probe and reads the results recorded in the capture.
+/// For a capture, reads the recorded results. Runs the probe only if `root` is "/".
 [[nodiscard]] grant_use read_grant_use(const system_root& root);
 
-/// Formats everything for a capture except the limits, which the capture contains as files.
+/// Formats the facts for a capture, except the limits. The capture contains the limits as files.
 [[nodiscard]] std::string format_grant_use(const grant_use& use);
 void parse_grant_use(std::string_view text, grant_use& out);
 

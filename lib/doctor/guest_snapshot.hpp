@@ -24,17 +24,17 @@ struct guest_snapshot {
   channels::raw_facts from = {};
   channels::inventory channels = {};
   bool is_capture = false;
-  std::string kernel = {};                       ///< release: "6.1.0-56-amd64"
-  std::optional<std::string> command_line = {};  ///< the kernel's command line
+  std::string kernel = {};                       ///< kernel release: "6.1.0-56-amd64"
+  std::optional<std::string> command_line = {};  ///< kernel command line
   std::vector<unsigned> online = {};             ///< online CPUs
   kernel_log log = {};
   std::optional<xen::cpuid_facts> cpuid = {};
-  std::string hypervisor_elsewhere = {};  ///< outside Xen: the hypervisor according to CPUID
+  std::string hypervisor_elsewhere = {};  ///< outside Xen: hypervisor name from CPUID
   probe::clock_facts clock = {};
   std::optional<probe::clock_cost> cost = {};
   std::optional<bool> clock_in_vdso = {};
   std::vector<probe::cpu_time> cpu_times = {};
-  /// The state names in /sys/devices/system/cpu/hotplug/states: the steps to bring up a CPU.
+  /// The state names in /sys/devices/system/cpu/hotplug/states: the steps of CPU bring-up.
   std::optional<std::string> hotplug_states = {};
   grant_use grants = {};
   blkfront_limits blkfront = {};
@@ -42,18 +42,18 @@ struct guest_snapshot {
   std::vector<xenbus_device> devices = {};
 
   [[nodiscard]] bool on_xen() const noexcept { return from.guest.runs_on_xen(); }
-  /// True if the kernel's command line contains option `word`, such as "xen_no_vector_callback",
-  /// with or without a value.
+  /// True if the kernel command line contains option `word`, such as "xen_no_vector_callback", with
+  /// or without a value.
   [[nodiscard]] bool was_booted_with(std::string_view word) const;
 };
 
-/// Reads all facts, which takes well under a second. Does not throw if a fact does not exist or
-/// this process cannot read it. Changes nothing, except that it briefly shares one page with domain
-/// 0 (grant_use.hpp).
+/// Reads all facts, which takes well under a second. Does not throw if a fact is missing or
+/// unreadable. Has no side effects except that it briefly shares one page with domain 0
+/// (grant_use.hpp).
 [[nodiscard]] guest_snapshot take_snapshot(const channels::fact_source& source);
 
-/// Returns all applicable results in reading order: the guest, event delivery, time, IPIs,
-/// channels, devices, the rest. Outside Xen, runs only the checks that apply to any machine.
+/// Returns all applicable results in the order of the report: guest, event delivery, time, IPIs,
+/// channels, devices, others. Outside Xen, runs only the checks that apply to any machine.
 [[nodiscard]] std::vector<check_result> run_checks(const guest_snapshot& snapshot);
 
 }  // namespace xenpv::doctor

@@ -62,8 +62,8 @@ std::string range_text(const probe::percentile_range& range) {
                      format_nanoseconds(range.low), format_nanoseconds(range.high));
 }
 
-/// Memory layout and thread history differ between two runs of a program, so their figures differ
-/// by up to this share. The rounds of a single run do not show this difference.
+/// Memory layout and thread history differ between two runs of a program and change its figures by
+/// up to this share. The rounds of a single run do not show this variation.
 bool differ(std::uint64_t before, std::uint64_t after) {
   constexpr double between_runs = 0.05;
   const auto then = static_cast<double>(before);
@@ -97,8 +97,8 @@ void compare_figures(const std::string& subject, const probe::latency_figures& b
   }
 }
 
-/// False if either measurement failed or was refuted by the counts: its times may belong to other
-/// events.
+/// Returns false if either measurement failed or was refuted by the counts, because its times may
+/// belong to other events.
 bool is_usable(const std::string& subject, const std::string& before, const std::string& after,
                comparison& out) {
   const auto is_good = [](const std::string& verdict) {

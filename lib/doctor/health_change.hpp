@@ -1,6 +1,6 @@
-// Compares two reports: from before and after a change to a guest, or from two guests. A figure has
-// changed only if its ranges (probe/latency_figures.hpp) do not overlap and the values differ by
-// more than 5 %, which is the noise between any two runs. Pure.
+// Compares two reports, from before and after a change to a guest or from two guests. A figure has
+// changed only if its two ranges (probe/latency_figures.hpp) do not overlap and its two values
+// differ by more than 5%, which is the noise between any two runs. Pure.
 #pragma once
 
 #include <string>
@@ -22,9 +22,9 @@ struct health_change {
 
 struct comparison {
   std::vector<health_change> changes = {};     ///< sorted by sense, worse first
-  unsigned compared = 0;                       ///< figures that are in both reports
-  unsigned within_noise = 0;                   ///< compared figures that did not change
-  std::vector<std::string> not_compared = {};  ///< subjects that were not compared, and why
+  unsigned compared = 0;                       ///< number of figures in both reports
+  unsigned within_noise = 0;                   ///< number of compared figures that did not change
+  std::vector<std::string> not_compared = {};  ///< subjects that were not compared, with the reason
 
   [[nodiscard]] bool got_worse() const noexcept;
 };

@@ -14,7 +14,7 @@
 namespace xenpv::doctor {
 namespace {
 
-/// The class in the style sheet.
+/// Returns the CSS class of the verdict.
 std::string_view class_of(health verdict) {
   return enum_name<health::fail>(verdict, "pass", "unknown", "warn", "fail");
 }
@@ -76,7 +76,7 @@ std::string row(const check_result& result) {
   return out + "</div></article>\n";
 }
 
-/// Sorted from worst to best verdict; rows with equal verdicts keep the report's order.
+/// Renders the rows from worst to best verdict; rows with equal verdicts keep the report's order.
 std::string rows(std::vector<check_result> results) {
   std::ranges::stable_sort(results, std::ranges::greater(), &check_result::verdict);
   std::string out = "<section><h2>Checks</h2>\n";

@@ -9,7 +9,7 @@
 
 namespace xenpv::doctor {
 
-/// A complete HTML document. Escapes all names and values of the report.
+/// Returns a complete HTML document. Escapes all names and values in the report.
 [[nodiscard]] std::string to_html(const health_report& report);
 
 }  // namespace xenpv::doctor

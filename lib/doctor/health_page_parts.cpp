@@ -18,7 +18,7 @@ namespace {
 using channels::sum_of;
 
 constexpr std::size_t colours = 8;
-/// If there are more CPUs, only those with the highest maximum lateness have a histogram.
+/// With more CPUs, only those with the highest maximum lateness have a histogram.
 constexpr std::size_t most_histograms = 8;
 
 std::string time_text(const std::optional<std::uint64_t>& nanoseconds) {
@@ -26,7 +26,8 @@ std::string time_text(const std::optional<std::uint64_t>& nanoseconds) {
   return format_nanoseconds(*nanoseconds);
 }
 
-/// The kinds with the most events; the last entry is the sum of the remaining kinds.
+/// Returns the kinds with the most events. If there are too many kinds, the last entry is the sum
+/// of the remaining ones.
 std::vector<event_counts::kind_counts> largest_kinds(const event_counts& events) {
   auto kinds = events.kinds;
   std::erase_if(kinds, [](const auto& kind) { return sum_of(kind.counts) == 0; });
@@ -72,7 +73,7 @@ std::string curve_legend(const std::vector<probe::named_figures>& all) {
   return out + "</ul>";
 }
 
-/// The latency distributions of all CPUs in one chart, then a histogram for each CPU.
+/// Renders the latency distributions of all CPUs in one chart, then one histogram per CPU.
 std::string charts(std::vector<probe::named_figures> all) {
   const auto scale = probe::scale_of(all);
   std::string note;

@@ -7,11 +7,11 @@
 
 namespace xenpv::doctor {
 
-/// A bar for each CPU, divided by event kind; empty if there were no events.
+/// Renders one bar per CPU, divided by event kind. Returns an empty string if there were no events.
 [[nodiscard]] std::string balance_section(const event_counts& events);
-/// The latency distributions of all CPUs, a histogram for each CPU, and a table of figures.
+/// Renders the latency distributions of all CPUs, one histogram per CPU, and a table of figures.
 [[nodiscard]] std::string timer_section(const measurement& measured);
-/// A table with the median for each pair of CPUs.
+/// Renders a table with the median of each CPU pair.
 [[nodiscard]] std::string ipi_section(const measurement& measured);
 
 }  // namespace xenpv::doctor

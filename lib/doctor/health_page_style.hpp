@@ -1,5 +1,5 @@
 // The style sheet of the doctor's page: one column on a phone, two or three on wider screens, black
-// on white when printed. Verdicts are shown as text as well as by colour.
+// on white when printed. Verdicts are shown both as text and by colour.
 #pragma once
 
 #include <string_view>

@@ -31,7 +31,7 @@ guest_summary summarize(const guest_snapshot& snapshot) {
   return out;
 }
 
-/// The name of the channel's kind; each type of IPI has its own name.
+/// Returns the kind of the channel or, for an IPI, its type, such as "resched".
 std::string kind_of(const channels::channel& channel) {
   return channel.kind == channels::channel_kind::ipi && !channel.detail.empty()
              ? channel.detail
@@ -56,7 +56,8 @@ event_counts events_of(const guest_snapshot& snapshot) {
   return out;
 }
 
-/// Cites "verified on all 4 CPUs", or how many have which other verdict. Returns the worst health.
+/// Cites "verified on all 4 CPUs", or the number of entries with each other verdict. Returns the
+/// worst health.
 template <class Measured>
 health judge_verdicts(const std::vector<Measured>& all, std::string_view unit,
                       check_result& result) {

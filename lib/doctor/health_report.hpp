@@ -1,6 +1,6 @@
 // The doctor's report on one guest at one time. It is printed, rendered as a page, stored as JSON,
-// exported to Prometheus and compared. Contains only data: reads no files, and implements no format
-// except JSON.
+// exported to Prometheus and compared. Contains only data: does not read files, and implements no
+// format except JSON.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,7 @@ struct guest_summary {
   std::string upcall = {};
   std::string event_abi = {};
   std::string clocksource = {};
-  std::string clockevent = {};  ///< all CPUs' clock event devices, comma-separated: "xen"
+  std::string clockevent = {};  ///< clock event devices of all CPUs, comma-separated: "xen"
   friend bool operator==(const guest_summary&, const guest_summary&) = default;
 };
 
@@ -33,7 +33,7 @@ struct guest_summary {
 struct event_counts {
   std::vector<unsigned> cpus = {};
   struct kind_counts {
-    std::string kind = {};                   ///< name of the channel_kind or, for IPIs, of the IPI
+    std::string kind = {};                   ///< channel_kind or, for IPIs, the IPI type
     std::vector<std::uint64_t> counts = {};  ///< in the order of `cpus`
     friend bool operator==(const kind_counts&, const kind_counts&) = default;
   };
@@ -50,11 +50,11 @@ struct cpu_steal {
 
 struct measured_timer {
   unsigned cpu = 0;
-  std::string verdict = {};  ///< name of the probe_verdict
+  std::string verdict = {};  ///< probe_verdict as text
   std::string reason = {};
   std::uint64_t lost = 0;            ///< lost periods
-  std::uint64_t steal_ticks = 0;     ///< during the measurement
-  probe::latency_figures late = {};  ///< nanoseconds
+  std::uint64_t steal_ticks = 0;     ///< ticks of 10 ms stolen during the measurement
+  probe::latency_figures late = {};  ///< lateness in nanoseconds
   friend bool operator==(const measured_timer&, const measured_timer&) = default;
 };
 
@@ -68,11 +68,11 @@ struct measured_ipi {
 };
 
 struct measurement {
-  std::uint64_t interval_ns = 0;  ///< period of the timers
+  std::uint64_t interval_ns = 0;  ///< timer period
   std::string scheduling = {};    ///< "SCHED_FIFO 80"
   std::vector<measured_timer> timers = {};
   std::vector<measured_ipi> ipis = {};
-  std::string no_ipis = {};  ///< why IPIs were not measured, or not on all CPUs
+  std::string no_ipis = {};  ///< why IPIs were not measured, or only on some CPUs
   friend bool operator==(const measurement&, const measurement&) = default;
 };
 
@@ -87,7 +87,7 @@ struct health_report {
   friend bool operator==(const health_report&, const health_report&) = default;
 };
 
-/// The report contains the results of run_checks() and, if `measured` is set, of
+/// Builds a report with the results of run_checks() and, if `measured` is set, of
 /// judge_measurement().
 [[nodiscard]] health_report make_report(const guest_snapshot& snapshot, std::string time,
                                         std::optional<measurement> measured);
@@ -95,11 +95,10 @@ struct health_report {
 /// Checks whether the counts verify the measured times.
 [[nodiscard]] std::vector<check_result> judge_measurement(const measurement& measured);
 
-/// Formats a report as JSON of the schema xenpv-doctor.report, with a trailing newline. The output
-/// is always valid JSON.
+/// Formats a report as JSON with schema xenpv-doctor.report and a trailing newline. The output is
+/// always valid JSON.
 [[nodiscard]] std::string to_json_text(const health_report& report);
-/// Parses JSON of this schema, which is untrusted input. An error contains the path of the invalid
-/// value.
+/// Parses untrusted JSON with this schema. An error contains the path of the invalid value.
 [[nodiscard]] result<health_report> parse_report(std::string_view text);
 
 }  // namespace xenpv::doctor

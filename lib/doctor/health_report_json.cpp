@@ -1,4 +1,4 @@
-// Reports as JSON: the writer and the parser.
+// Writes and parses reports as JSON.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -18,12 +18,12 @@ using nlohmann::ordered_json;
 constexpr std::string_view schema = "xenpv-doctor.report";
 constexpr unsigned schema_version = 1;
 
-/// A key of a record's JSON object, and the member with its value.
+/// Pairs a JSON key with the record member that has its value.
 constexpr auto field(const char* key, auto member) {
   return std::pair(key, member);
 }
 
-// The fields of each record, in the order of the document.
+// The fields of each record, in document order.
 constexpr auto fields_of(const quote*) {
   return std::tuple(field("source", &quote::source), field("value", &quote::value));
 }
@@ -78,7 +78,7 @@ constexpr auto fields_of(const measurement*) {
                     field("scheduling", &record::scheduling), field("timers", &record::timers),
                     field("ipis", &record::ipis), field("no_ipis", &record::no_ipis));
 }
-/// Without the time, which precedes the worst verdict.
+/// Omits the time: the document contains the worst verdict between the time and these fields.
 constexpr auto fields_of(const health_report*) {
   using record = health_report;
   return std::tuple(field("guest", &record::guest), field("rows", &record::check_results),
@@ -131,7 +131,7 @@ struct json_writer {
   }
 };
 
-/// Internal to the parser: parse_report() converts it to an error.
+/// Thrown only inside the parser; parse_report() converts it to an error.
 struct bad_document {
   std::string text;
 };

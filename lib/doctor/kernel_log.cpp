@@ -45,7 +45,7 @@ kernel_log read_device() {
   return out;
 }
 
-/// True for lines that check results quote. Excludes the line with the kernel's command line, which
+/// True for lines that check results quote. Excludes the line with the kernel command line, which
 /// may contain other data.
 bool is_quoted(std::string_view line) {
   constexpr std::array<std::string_view, 10> parts = {
@@ -86,7 +86,7 @@ void add_kernel_record(kernel_log& log, std::string_view record) {
 kernel_log read_kernel_log(const system_root& root) {
   if (root.is_real()) return read_device();
   if (const auto captured = root.read(channels::captured_log)) return parse_kernel_log(*captured);
-  return {.problem = "the capture does not contain the kernel's log"};
+  return {.problem = "the capture does not contain the kernel log"};
 }
 
 std::string format_kernel_log(const kernel_log& log) {

@@ -1,6 +1,5 @@
-// The kernel's log (/dev/kmsg): the messages since boot that are still in its ring buffer. The
-// parser is pure. Reading requires CAP_SYSLOG if kernel.dmesg_restrict is 1, which is Debian's
-// default.
+// The kernel log (/dev/kmsg): the messages since boot that are still in the ring buffer. The parser
+// is pure. Reading requires CAP_SYSLOG if kernel.dmesg_restrict is 1, which is the Debian default.
 #pragma once
 
 #include <cstdint>
@@ -15,13 +14,14 @@ namespace xenpv::doctor {
 
 struct kernel_log {
   std::vector<std::string> lines = {};  ///< without prefixes, oldest first
-  /// True if the log begins with the first message: an absent message was then never logged.
+  /// True if the log begins with the first message after boot: a message that is absent from such a
+  /// log was never logged.
   bool is_complete = false;
   std::string problem = {};  ///< why the log could not be read, and the remedy; empty on success
 
-  /// The first line that contains `part`; nullptr if there is none.
+  /// Returns the first line that contains `part`, or nullptr if there is none.
   [[nodiscard]] const std::string* find(std::string_view part) const noexcept;
-  /// The last line that contains `part`, for messages that are logged repeatedly.
+  /// Returns the last line that contains `part`, for messages that are logged repeatedly.
   [[nodiscard]] const std::string* find_last(std::string_view part) const noexcept;
 };
 
@@ -29,7 +29,7 @@ struct kernel_log {
 /// lines that follow the text. Ignores invalid records.
 void add_kernel_record(kernel_log& log, std::string_view record);
 
-/// Below a root other than "/", reads the log recorded in the capture.
+/// With a root other than "/", reads the log recorded in the capture.
 [[nodiscard]] kernel_log read_kernel_log(const system_root& root);
 
 /// Formats the log for a capture: "complete" or "partial", then the lines.
@@ -37,7 +37,7 @@ void add_kernel_record(kernel_log& log, std::string_view record);
 [[nodiscard]] kernel_log parse_kernel_log(std::string_view text);
 
 /// Keeps only the lines that check results quote: those about Xen, clocks and PV disks, without the
-/// kernel's command line.
+/// kernel command line.
 [[nodiscard]] kernel_log without_foreign_lines(const kernel_log& log);
 
 }  // namespace xenpv::doctor

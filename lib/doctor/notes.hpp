@@ -1,5 +1,5 @@
-// Facts that are probed at run time instead of read from files, as lines in a capture: the cost of
-// a clock read, and CPUID values. Also reads the signature of other hypervisors.
+// Facts that are probed at run time, not read from files, as lines in a capture: the cost of a
+// clock read, and CPUID values. Also reads the CPUID signature of other hypervisors.
 #pragma once
 
 #include <string>
@@ -11,10 +11,11 @@ namespace xenpv::doctor {
 
 /// Formats "NAME VALUE" lines; omits unknown values.
 [[nodiscard]] std::string format_notes(const guest_snapshot& snapshot);
-/// Parses such lines and stores the values in `out`; skips unknown lines.
+/// Parses "NAME VALUE" lines and stores the values in `out`; skips unknown lines.
 void take_notes(std::string_view text, guest_snapshot& out);
 
-/// "KVM", "VMware", or the 12-byte CPUID signature; empty if no hypervisor identifies itself.
+/// Returns "KVM", "VMware" or the 12-byte CPUID signature; empty if no hypervisor identifies
+/// itself.
 [[nodiscard]] std::string hypervisor_signature();
 
 }  // namespace xenpv::doctor

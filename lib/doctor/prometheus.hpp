@@ -1,6 +1,6 @@
-// Exports a report as metrics in Prometheus' text format, for a file that node_exporter's textfile
-// collector reads. The number of series is small: per CPU and kind, but not per interrupt or pair
-// of CPUs. Pure.
+// Exports a report as metrics in the Prometheus text format, for the textfile collector of
+// node_exporter. The number of series is small: one per CPU and kind, but not per interrupt or CPU
+// pair. Pure.
 #pragma once
 
 #include <string>

@@ -47,7 +47,7 @@ static_assert(offsetof(ustar_header, version) == 263);
 static_assert(offsetof(ustar_header, uname) == 265);
 static_assert(offsetof(ustar_header, prefix) == 345);
 
-/// Writes octal digits that fill the field except for its last byte.
+/// Fills the field with octal digits, except for its last byte.
 template <std::size_t Size>
 void put_number(char (&field)[Size], std::uint64_t value) {
   const auto text = fmt::format("{:0{}o}", value, Size - 1);
@@ -79,7 +79,7 @@ ustar_header header_of(const std::string& path, std::size_t size, std::uint64_t 
   out.type = '0';
   std::memcpy(out.magic, "ustar", 6);
   std::memcpy(out.version, "00", 2);
-  // The checksum is computed with spaces in its own field.
+  // The checksum is computed with spaces in the checksum field.
   std::memset(out.checksum, ' ', sizeof out.checksum);
   const auto* bytes = reinterpret_cast<const unsigned char*>(&out);
   const auto checksum = std::accumulate(bytes, bytes + sizeof out, 0U);

@@ -15,12 +15,12 @@
 namespace xenpv::doctor {
 namespace {
 
-// Exit status of the child.
+// Exit statuses of the child.
 enum outcome : int { read_in_user_space, asked_the_kernel, could_not_try };
 
-/// Blocks the system call and then reads the clock in the same way as ordinary programs. A blocked
-/// call fails with ENXIO, which reading a clock never returns. Runs between fork and _exit, so it
-/// uses only async-signal-safe functions.
+/// Blocks the system call, then reads the clock as ordinary programs do. A blocked call fails with
+/// ENXIO, which reading a clock never returns. Runs between fork and _exit, so it uses only
+/// async-signal-safe functions.
 [[noreturn]] void try_without_system_call() {
   std::array<sock_filter, 4> filter = {{
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),

@@ -11,7 +11,7 @@
 
 namespace xenpv::doctor {
 
-/// Event-channel counters of a device. The kernel maintains them for backends; those of frontends
+/// A device's event-channel counters. The kernel maintains them for backends; for frontends, they
 /// stay 0. A rising spurious count is an early sign of a malicious or broken peer.
 struct storm_counters {
   std::uint64_t event_channels = 0;
@@ -31,7 +31,7 @@ struct xenbus_device {
   std::optional<storm_counters> counters = {};
 };
 
-/// Frontends, then backends, each sorted by name.
+/// Returns the frontends, then the backends, each sorted by name.
 [[nodiscard]] std::vector<xenbus_device> read_xenbus_devices(const system_root& root);
 
 }  // namespace xenpv::doctor

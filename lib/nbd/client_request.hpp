@@ -1,5 +1,5 @@
 // A client's request, from its header to its reply, and the device requests that transfer its data.
-// Owned and recycled by the dispatcher. Typical requests allocate no memory.
+// Owned and recycled by the dispatcher. Typical requests do not allocate memory.
 #pragma once
 
 #include <array>
@@ -22,7 +22,7 @@ struct client_request;
 
 struct device_request;
 
-/// A unit of output: a header, and the data after it. The session owns it until it is sent.
+/// A unit of output: a header and the data that follows. Owned by the session until it is sent.
 struct reply_part {
   client_request* parent = nullptr;
   device_request* data = nullptr;  ///< its buffer is sent after the header; null: no data
@@ -50,13 +50,13 @@ struct client_request {
   device_request* first = nullptr;      ///< all device requests, newest first
   std::uint32_t outstanding = 0;        ///< device requests in flight
   std::uint64_t left = 0;               ///< bytes not yet submitted to the device
-  std::uint64_t next_offset = 0;        ///< offset of the first of those bytes
-  device_request* receiving = nullptr;  ///< currently receives the payload of a WRITE
+  std::uint64_t next_offset = 0;        ///< offset of the first unsubmitted byte
+  device_request* receiving = nullptr;  ///< receives the payload of a WRITE
   std::uint32_t received = 0;           ///< payload bytes in `receiving`
-  bool flushing = false;         ///< FUA was submitted: with the only device request, or as a flush
+  bool flushing = false;         ///< FUA was submitted with the only device request or as a flush
   bool in_chunks = false;        ///< a READ whose chunks are sent as they complete
   std::uint32_t unsent = 0;      ///< chunks not sent yet
-  bool ends_with_chunk = false;  ///< the last data chunk carries the flag DONE
+  bool ends_with_chunk = false;  ///< the last data chunk carries the DONE flag
 
   reply_part last;  ///< the reply, or its final part
   std::array<std::byte, 192> last_header{};

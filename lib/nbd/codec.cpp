@@ -69,7 +69,7 @@ verdict refusal(const request_header& request, const export_info& exported,
   const unsigned allowed = rules.flags | (takes_fua ? wire::nbd_cmd_flag_fua : 0U);
   if ((request.flags & ~allowed) != 0)
     return refuse(nbd_error::einval, "a flag that is unknown or invalid for this command");
-  // FLUSH has no range, but some clients set one.
+  // FLUSH does not have a range, but some clients set one.
   if (!rules.has_range) return {};
   if (is_outside(request, exported.size)) {
     const bool adds =

@@ -16,14 +16,14 @@
 namespace xenpv::nbd {
 
 inline constexpr std::size_t request_size = sizeof(wire::nbd_request);
-/// Largest READ or WRITE that is accepted.
+/// Largest accepted READ or WRITE, in bytes.
 inline constexpr std::uint32_t largest_request = 64U << 20U;
-/// Largest payload of a refused WRITE that is read and discarded.
+/// Largest payload, in bytes, that is read and discarded when a WRITE is refused.
 inline constexpr std::uint32_t largest_skipped_payload = 128U << 20U;
 
 struct request_header {
   std::uint16_t flags = 0;
-  wire::nbd_command type{};  ///< may be any number, even an unknown one
+  wire::nbd_command type{};  ///< may have any value, even an undefined one
   std::uint64_t cookie = 0;  ///< opaque; not necessarily unique
   std::uint64_t offset = 0;
   std::uint32_t length = 0;
@@ -32,7 +32,7 @@ struct request_header {
   friend bool operator==(const request_header&, const request_header&) = default;
 };
 
-/// nullopt: invalid magic number. The stream is out of sync, so the connection must be dropped.
+/// Returns nullopt for an invalid magic number. The stream is then out of sync: disconnect.
 [[nodiscard]] std::optional<request_header> decode_request(
     std::span<const std::byte, request_size> bytes) noexcept;
 
@@ -42,7 +42,7 @@ struct session_terms {
 };
 
 struct verdict {
-  wire::nbd_error error = wire::nbd_error::none;  ///< for the reply; none: process the request
+  wire::nbd_error error = wire::nbd_error::none;  ///< to reply; none: process the request
   /// Payload bytes that follow the header, even if the request is refused.
   std::uint32_t payload = 0;
   /// Drop the connection without a reply: the payload is too large to be discarded.

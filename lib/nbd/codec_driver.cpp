@@ -5,7 +5,7 @@
 namespace xenpv::nbd {
 namespace {
 
-/// The version of the controller family, GENL_ID_CTRL, in the kernel.
+/// The kernel's version of the controller family (GENL_ID_CTRL).
 constexpr std::uint8_t controller_version = 2;
 
 using attribute_list = std::vector<netlink_attribute>;

@@ -29,10 +29,10 @@ enum class driver_command : std::uint8_t {
 /// Returns the name, such as "NBD_CMD_CONNECT"; "unknown command" for undefined numbers.
 [[nodiscard]] std::string_view to_string(driver_command command) noexcept;
 
-/// The kernel's numbers for a family and for one of its multicast groups.
+/// The numbers that the kernel assigned to a family and to one of its multicast groups.
 struct netlink_family {
   std::uint16_t id = 0;
-  std::optional<std::uint32_t> group;  ///< nullopt: no such group
+  std::optional<std::uint32_t> group;  ///< nullopt: the group does not exist
 };
 [[nodiscard]] netlink_request encode_family_request(std::uint32_t sequence, std::string_view name);
 [[nodiscard]] result<netlink_family> decode_family(std::span<const std::byte> attributes,

@@ -14,17 +14,17 @@ namespace {
 
 std::string_view text_fault(std::string_view text) noexcept {
   if (text.size() > longest_offered_text) return "is longer than 1023 bytes";
-  return is_protocol_string(text) ? "" : "is not UTF-8, or contains a NUL";
+  return is_protocol_string(text) ? "" : "is not UTF-8 or contains a NUL";
 }
 
-/// Returns the violated rule of section "Size constraints"; empty: none.
+/// Returns the first violated rule of section "Size constraints"; empty if there is none.
 std::string_view size_fault(const export_info& exported) noexcept {
   const auto minimum = exported.minimum_block;
   if (!std::has_single_bit(minimum) || minimum > 65536)
     return "the minimum block size is not a power of two up to 65536";
   if (!std::has_single_bit(exported.preferred_block) ||
       exported.preferred_block < std::max(minimum, 512U))
-    return "the preferred block size is not a power of two, at least 512 and the minimum";
+    return "the preferred block size is not a power of two, or less than 512 or the minimum";
   if (exported.maximum_block < exported.preferred_block)
     return "the maximum block size is smaller than the preferred one";
   if (exported.maximum_block % minimum != 0 && exported.maximum_block != 0xFFFFFFFF)

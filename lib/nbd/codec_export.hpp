@@ -8,7 +8,7 @@
 
 namespace xenpv::nbd {
 
-/// Longest name or description that is offered: nbd-client -l cannot read longer ones.
+/// Longest name or description to offer, in bytes: nbd-client -l cannot read longer ones.
 inline constexpr std::size_t longest_offered_text = 1023;
 
 struct export_info {
@@ -16,7 +16,7 @@ struct export_info {
   std::string description;  ///< human-readable; empty: none
   std::uint64_t size = 0;
 
-  // Section "Size constraints". The maximum is only advisory: see largest_request.
+  // In bytes; see section "Size constraints". The maximum is only advisory: see largest_request.
   std::uint32_t minimum_block = 1;
   std::uint32_t preferred_block = 4096;
   std::uint32_t maximum_block = 32U << 20U;
@@ -42,8 +42,8 @@ struct export_info {
 [[nodiscard]] std::uint16_t transmission_flags(const export_info& exported,
                                                bool structured) noexcept;
 
-/// Checks that the texts and block sizes of an export are within the limits of the protocol
-/// document. The error names the export and the problem.
+/// Checks an export's texts and block sizes against the limits in the protocol document. The error
+/// names the export and the problem.
 [[nodiscard]] result<void> validate(const export_info& exported);
 
 }  // namespace xenpv::nbd

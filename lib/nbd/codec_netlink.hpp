@@ -27,8 +27,7 @@ class netlink_request {
 
   void put_u32(std::uint16_t type, std::uint32_t value);
   void put_u64(std::uint16_t type, std::uint64_t value);
-  /// Adds a text with the terminating NUL that the kernel requires. Truncates the text at its first
-  /// NUL.
+  /// Adds `text` with the terminating NUL that the kernel requires. Truncates it at the first NUL.
   void put_text(std::uint16_t type, std::string_view text);
   /// Adds a nested attribute; `fill` adds its contents.
   template <class Function>
@@ -38,7 +37,7 @@ class netlink_request {
     close(start);
   }
 
-  /// The whole message so far.
+  /// The message encoded so far.
   [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
   [[nodiscard]] std::uint32_t sequence() const noexcept { return sequence_; }
 
@@ -56,7 +55,7 @@ struct netlink_attribute {
   std::uint16_t type = 0;  ///< without the flags
   std::span<const std::byte> payload;
 
-  /// nullopt: the payload has a different size.
+  /// Returns nullopt if the payload size does not match.
   template <class Number>
   [[nodiscard]] std::optional<Number> number() const noexcept {
     if (payload.size() != sizeof(Number)) return std::nullopt;
@@ -78,9 +77,9 @@ struct netlink_attribute {
 
 struct netlink_message {
   enum class kind : std::uint8_t {
-    data,          ///< a family's message: `command` and `attributes`
+    data,          ///< a family's message: see `command` and `attributes`
     acknowledged,  ///< the request succeeded
-    refused,       ///< the request failed: `error` and perhaps `why`
+    refused,       ///< the request failed: see `error` and `why`
     other,         ///< from netlink itself: no-op, end of a list, overrun
   };
   kind what = kind::other;
@@ -88,8 +87,8 @@ struct netlink_message {
   std::uint32_t sequence = 0;  ///< of the request that this message answers; 0 for a notification
   std::uint8_t command = 0;
   std::span<const std::byte> attributes;
-  int error = 0;    ///< an errno, positive
-  std::string why;  ///< the kernel's explanation (NETLINK_EXT_ACK)
+  int error = 0;    ///< a positive errno value
+  std::string why;  ///< the kernel's explanation (NETLINK_EXT_ACK); may be empty
 };
 
 /// Returns the messages of one datagram, in order. They refer to `datagram`.

@@ -1,4 +1,4 @@
-// Encodes replies of the transmission phase into buffers of the caller; allocates no memory.
+// Encodes transmission-phase replies into the caller's buffers without allocating memory.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@ namespace xenpv::nbd {
 
 inline constexpr std::size_t simple_reply_size = sizeof(wire::nbd_simple_reply);
 inline constexpr std::size_t done_chunk_size = sizeof(wire::nbd_chunk_header);
-/// The size of the header and the offset; the data follows.
+/// The size of the header and the offset, which the data follows.
 inline constexpr std::size_t data_chunk_size = sizeof(wire::nbd_chunk_header) + 8;
 /// The size without the text.
 inline constexpr std::size_t error_chunk_size = sizeof(wire::nbd_chunk_header) + 4 + 2;
@@ -23,8 +23,8 @@ void encode_simple_reply(std::span<std::byte, simple_reply_size> buffer, std::ui
                          wire::nbd_error error = wire::nbd_error::none) noexcept;
 
 /// Encodes NBD_REPLY_TYPE_OFFSET_DATA for `length` (not 0, at most 2^32 - 9) bytes that were read
-/// at `offset`. Set `is_last` only if all data is complete: no error can be reported after the last
-/// chunk.
+/// at `offset`. Set `is_last` only if all data is complete: an error cannot be reported after the
+/// last chunk.
 void encode_offset_data(std::span<std::byte, data_chunk_size> buffer, std::uint64_t cookie,
                         std::uint64_t offset, std::uint32_t length, bool is_last = true) noexcept;
 
@@ -40,7 +40,7 @@ void encode_done(std::span<std::byte, done_chunk_size> buffer, std::uint64_t coo
 /// Copies as much of `text` as fits, truncated at a character boundary. Replaces NUL and bytes that
 /// are not UTF-8 with '?': the protocol's strings must not contain them.
 [[nodiscard]] std::size_t copy_text(std::span<std::byte> buffer, std::string_view text) noexcept;
-/// Whether `text` is UTF-8 without NUL, of at most 4096 bytes (section "Conventions").
+/// Whether `text` is UTF-8 without NUL and at most 4096 bytes long (section "Conventions").
 [[nodiscard]] bool is_protocol_string(std::string_view text) noexcept;
 
 }  // namespace xenpv::nbd

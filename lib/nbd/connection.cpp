@@ -38,17 +38,17 @@ std::string describe_peer(client_socket& socket) {
                                    : fmt::format("{}:{}", host, address.port());
 }
 
-/// Time limit for the delivery of the last replies to a client that keeps sending.
+/// Time limit for delivering the last replies to a client that keeps sending.
 constexpr std::chrono::seconds linger_limit{2};
 constexpr std::chrono::milliseconds linger_step{5};
 
-/// Whether some written bytes are still unsent or unacknowledged. False for a closed socket.
+/// Whether written bytes are still unsent or unacknowledged. False for a closed socket.
 bool has_unsent(client_socket& socket) {
   int bytes = 0;
   return ::ioctl(socket.native_handle(), TIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 
-/// Discards received bytes; bounded, even if a client never stops sending.
+/// Discards received bytes, up to a limit, so that a client that keeps sending cannot hold it up.
 void discard_input(client_socket& socket) {
   std::array<std::byte, 16384> bytes;
   for (int i = 0; i < 64; ++i)
@@ -91,7 +91,7 @@ asio::awaitable<bool> connection::run() {
     agreed = co_await std::move(limited);
     if (agreed) co_await serve();
   } catch (const boost::system::system_error& problem) {
-    // what() contains a source location in Asio, which is of no use to the user.
+    // what() includes an Asio source location, which does not help the user.
     report(problem.code().message());
   } catch (const std::exception& problem) {
     report(problem.what());
@@ -186,7 +186,7 @@ asio::awaitable<void> connection::serve() {
   co_await linger();
 }
 
-/// Closing a TCP socket with unread requests resets the connection, which loses replies that are
+/// Closing a TCP socket with unread requests would reset the connection and lose replies that are
 /// still in flight.
 asio::awaitable<void> connection::linger() {
   boost::system::error_code failed;

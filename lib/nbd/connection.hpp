@@ -36,7 +36,7 @@ class connection final : public std::enable_shared_from_this<connection> {
   void hang_up() noexcept;
   void reshape(const export_info& info);
   [[nodiscard]] client_statistics statistics() const;
-  /// After run(): whether the client sent NBD_CMD_DISC.
+  /// Whether the client sent NBD_CMD_DISC. Valid after run().
   [[nodiscard]] bool disconnect_received() const noexcept {
     return session_ && session_->disconnect_received();
   }

@@ -12,7 +12,7 @@ namespace {
 using wire::nbd_command;
 using wire::nbd_error;
 
-/// Size of each device request of a large client request: large enough for one indirect request of
+/// Size of each device request for a large client request: large enough for one indirect request of
 /// the usual size, small enough that the device processes it while the socket transfers the next
 /// one.
 constexpr std::uint64_t largest_device_request = std::uint64_t{256} * 1024;
@@ -27,8 +27,8 @@ constexpr std::size_t most_spare = 16;
 /// A lease may use at most 1/lease_share of the pool.
 constexpr std::size_t lease_share = 8;
 
-/// Chooses a size for which a request fits into a lease, with an extra page for an unaligned start.
-/// If the pool is too small for that, device requests use the heap anyway.
+/// Chooses a request size that fits into a lease, with an extra page for an unaligned start. If the
+/// pool is too small for that, device requests use the heap anyway.
 std::uint64_t device_request_size_for(const blk::page_pool& pool) {
   const auto pages = pool.size() / lease_share;
   const auto bytes = pages > 2 ? (pages - 2) * page_size : 0;
@@ -36,21 +36,21 @@ std::uint64_t device_request_size_for(const blk::page_pool& pool) {
   return std::min(std::bit_floor(bytes), largest_device_request);
 }
 
-/// Returns the length of the next device request of a write, at most `most` bytes. All requests but
-/// the last end at a page boundary, so that only the sectors at the two ends of an unaligned write
-/// may need to be merged with existing data.
+/// Returns the length of the next device request for a write, at most `most` bytes. All requests
+/// but the last end at a page boundary, so that only the sectors at the two ends of an unaligned
+/// write may need to be merged with existing data.
 std::uint64_t device_request_length(const client_request& request, std::uint64_t most) {
   return request.left <= most ? request.left : most - request.next_offset % page_size;
 }
 
-/// The zeros that all WRITE_ZEROES requests send; never modified.
+/// The zeros that all WRITE_ZEROES requests share; never modified.
 std::byte* zeros() {
   static std::array<std::byte, largest_device_request> shared{};
   return shared.data();
 }
 
-/// Leases leave some pages for the device itself, so that a client that does not read its replies
-/// cannot block other clients.
+/// Whether a request for `bytes` bytes may lease pages. Leases leave some pages for the device
+/// itself, so that a client that does not read its replies cannot block other clients.
 bool may_lease(const blk::page_pool& pool, std::uint64_t bytes) {
   const auto pages = bytes / page_size + 2;
   return pages <= pool.size() / lease_share && pool.free() >= pool.size() / 4 + pages;
@@ -233,7 +233,7 @@ void dispatcher::stream(client_request& request, device_request& idle) {
   const bool writes = request.header.type == nbd_command::write_zeroes;
   idle.op = writes ? blk::operation::write : blk::operation::read;
   idle.offset = request.next_offset;
-  // Zeros come from a shared buffer, so their requests can have the largest size.
+  // Zeros come from a shared buffer, so a request for zeros can have the maximum size.
   idle.length = writes ? device_request_length(request, largest_device_request)
                        : std::min(request.left, device_request_size_);
   request.next_offset += idle.length;
@@ -324,7 +324,7 @@ void dispatcher::answered(device_request& child) {
   if (request.outstanding == 0 && request.receiving == nullptr) conclude(request);
 }
 
-/// Sends a chunk of a READ as soon as it is complete, in any order.
+/// Sends each chunk of a READ as soon as it is complete, in any order.
 void dispatcher::answered_chunk(device_request& child) {
   auto& request = *child.parent;
   --request.outstanding;
@@ -334,8 +334,8 @@ void dispatcher::answered_chunk(device_request& child) {
     if (request.outstanding == 0 && request.unsent == 0) conclude(request);
     return;
   }
-  // "MUST NOT set the flag DONE on a content chunk if an error is still possible": no error is
-  // possible once all other device requests are complete.
+  // "MUST NOT set the flag DONE on a content chunk if an error is still possible": errors are no
+  // longer possible once all other device requests are complete.
   request.ends_with_chunk = request.left == 0 && request.outstanding == 0;
   if (request.ends_with_chunk) statistics_.bytes_read += request.header.length;
   encode_offset_data(child.chunk_header, request.header.cookie, child.offset,

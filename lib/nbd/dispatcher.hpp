@@ -1,5 +1,5 @@
 // Converts client requests to device requests: splits them, allocates their buffers, submits them
-// and queues the replies. Uses no sockets: the session transfers the data and takes the replies.
+// and queues the replies. Independent of sockets: the session transfers data and takes the replies.
 //
 // One per connection, on the thread of its queue. Limits the requests and the memory that a client
 // can have in flight; at the limit, the session stops reading requests until some have completed.
@@ -19,8 +19,8 @@
 namespace xenpv::nbd {
 
 struct dispatcher_limits {
-  unsigned requests = 128;                   ///< in flight, including replies not yet sent
-  std::size_t heap = std::size_t{64} << 20;  ///< bytes, used when granted pages are scarce
+  unsigned requests = 128;                   ///< in flight, or with unsent replies
+  std::size_t heap = std::size_t{64} << 20;  ///< bytes; used when granted pages are scarce
 };
 
 /// Counters since the start of the connection.
@@ -40,11 +40,11 @@ struct payload_state {
 
 class dispatcher {
  public:
-  /// `replies_ready` is called when a reply is queued and none was queued before; also from within
-  /// begin(), for requests that do not need the device.
+  /// `replies_ready` is called when a reply is added to an empty queue, possibly from within
+  /// begin() (for requests that do not need the device).
   dispatcher(blk::block_queue& queue, session_terms terms, std::function<void()> replies_ready,
              dispatcher_limits limits = {});
-  /// No device request may be in flight.
+  /// All device requests must have completed.
   ~dispatcher();
   dispatcher(const dispatcher&) = delete;
   dispatcher& operator=(const dispatcher&) = delete;
@@ -58,8 +58,8 @@ class dispatcher {
   /// Begins a request; `checked` is the result of check_request(). For a WRITE whose payload comes
   /// next, returns the request: receive the payload into payload_space(). Otherwise returns null.
   [[nodiscard]] client_request* begin(const request_header& header, const verdict& checked);
-  /// Appends the buffers for the next payload bytes to `out`, in order. No more bytes than these
-  /// can be received now.
+  /// Appends the buffers for the next payload bytes to `out`, in order. At this point, only as many
+  /// bytes as fit into these buffers can be received.
   void payload_space(const client_request& request, std::vector<std::span<std::byte>>& out) const;
   /// Call after `count` bytes of the payload were received. When the payload is complete, the
   /// dispatcher processes the request, and the next request follows in the stream.
@@ -75,8 +75,8 @@ class dispatcher {
   void commit() { queue_.commit(); }
 
   [[nodiscard]] bool has_replies() const noexcept { return first_reply_ != nullptr; }
-  /// Takes the oldest queued part of a reply; null if there is none. Call sent() when it was sent
-  /// or discarded.
+  /// Takes the oldest queued part of a reply; null if there is none. Call sent() when the part has
+  /// been sent or discarded.
   [[nodiscard]] reply_part* take_reply() noexcept;
   /// Calls `use` for each data range that follows the part's header, in order.
   template <class Function>
@@ -120,9 +120,9 @@ class dispatcher {
   dispatcher_limits limits_;
   unsigned in_flight_ = 0;
   std::size_t heap_used_ = 0;
-  /// Bytes per device request of a large client request.
+  /// Size, in bytes, of the device requests for a large client request.
   std::uint64_t device_request_size_;
-  /// Buffers kept for reuse, because the kernel would map and zero new memory page by page.
+  /// Buffers kept for reuse because the kernel would map and zero new memory page by page.
   std::vector<std::unique_ptr<std::byte[]>> spare_;
   bool abandoned_ = false;
   std::vector<std::unique_ptr<client_request>> client_requests_;

@@ -33,14 +33,14 @@ using std::chrono::steady_clock;
 constexpr milliseconds first_pause(20);
 constexpr milliseconds longest_pause(1000);
 constexpr unsigned most_short_lived = 20;
-/// How long to retry if the requested device is busy because another process, such as udev, probes
-/// it.
+/// How long to retry if the requested device is busy because another process, such as udev, is
+/// probing it.
 constexpr milliseconds busy_limit(2000);
 /// The largest positive value that queue/io_timeout accepts: 24 days.
 constexpr milliseconds no_limit(2147483647);
 
-/// Creates a thread with all signals blocked: a signal would interrupt the kernel during a request,
-/// and the request would fail.
+/// Creates a thread with all signals blocked because a signal would interrupt a request in the
+/// kernel and make it fail.
 std::unique_ptr<asio::thread_pool> make_worker() {
   sigset_t all;
   sigset_t before;
@@ -77,7 +77,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
 
   asio::awaitable<void> connect() {
     if (options_.adopted) return adopt(*options_.adopted);
-    // Removes the device, if there is one, even after cancellation.
+    // After a failure or a cancellation, removes the device if it was created.
     return async::clean_up_on_failure(create(), [this] { return disconnect(false); });
   }
 
@@ -144,8 +144,8 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
   }
 
   /// Runs on the control thread instead of the worker: /sys/block/nbdN/pid shows the ID of the
-  /// calling thread, which must be the ID of this process. The request does not wait for I/O that
-  /// this process serves.
+  /// calling thread, which must be this process's ID. The request does not wait for I/O that this
+  /// process serves.
   asio::awaitable<void> ask_for_device(const kernel_device_config& config) {
     const auto deadline = steady_clock::now() + busy_limit;
     for (;;) {
@@ -179,12 +179,12 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     log().debug("{}: taken over, {} connections", path_, links_->count());
   }
 
-  /// Sets the kernel's request timeout, unless the user has set one. When it expires on a device
-  /// with one connection, the driver resends the request only if the connection has been replaced
-  /// in the meantime. With several connections, the driver declares the connection dead and resends
-  /// the request over another one, while the disk may still process the original. Only a timeout
-  /// that is never reached prevents this. The drawback: requests that a killed server left
-  /// unanswered wait until the device is disconnected. For a kept device, resending is more
+  /// Sets the kernel's request timeout unless the user has set one. When the timeout expires on a
+  /// device with one connection, the driver resends the request only if the connection has been
+  /// replaced in the meantime. With several connections, the driver declares the connection dead
+  /// and resends the request over another one, while the disk may still process the original. Only
+  /// a timeout that is never reached prevents this. The drawback: requests that a killed server
+  /// left unanswered wait until the device is disconnected. For a kept device, resending is more
   /// important.
   void set_request_limit() {
     if (options_.timeout.count() > 0) return;
@@ -206,7 +206,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
       log().warn("{}: cannot write {}: {}", path_, path, consequence);
   }
 
-  /// Runs `ask` on the worker thread, because it may wait for I/O that this process serves.
+  /// Runs `ask` on the worker thread because `ask` may wait for I/O that this process serves.
   template <class Function>
   asio::awaitable<std::invoke_result_t<Function&>> on_worker(Function ask) {
     return async::call_on(worker_->get_executor(), std::move(ask));
@@ -239,11 +239,11 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     };
     co_await on_worker(ask);
     if (stopping_) co_return;
-    // Opening the device makes the kernel rescan its partitions and, in older kernels, its size.
+    // Opening the device makes the kernel rescan the partitions and, in older kernels, the size.
     try {
       co_await open_once(device_opening::purpose::scan, options_.open_limit);
     } catch (...) {
-      // The error is not relevant if the attachment is stopping.
+      // The error does not matter if the attachment is stopping.
       if (!stopping_) throw;
       co_return;
     }
@@ -317,7 +317,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
     give_up_opening();
   }
 
-  /// Cancels an opening that waits for I/O that is no longer served.
+  /// Cancels a pending device_opening if the I/O for which it waits is no longer served.
   void give_up_opening() noexcept {
     boost::system::error_code ignored;
     if (stopping_ && links_->alive() == 0 && opening_ != nullptr) opening_->cancel(ignored);
@@ -366,7 +366,7 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
 
   asio::any_io_executor control_;
   server& server_;
-  kernel_driver driver_;  ///< used on the worker thread, except for its notices
+  kernel_driver driver_;  ///< used on the worker thread, except for the notifications
   attachment_options options_;
   blk::geometry geometry_;
   blk::geometry kernel_geometry_;  ///< as last sent to the kernel
@@ -377,9 +377,9 @@ class kernel_attachment::state : public std::enable_shared_from_this<kernel_atta
   stream_descriptor* opening_ = nullptr;
   bool pausing_ = false;
   bool stopping_ = false;
-  bool deaths_logged_ = false;                 ///< for the current series of dead connections
-  bool released_ = false;                      ///< the kernel released the device without a request
-  std::unique_ptr<asio::thread_pool> worker_;  ///< last, so that its thread is joined first
+  bool deaths_logged_ = false;                 ///< in the current series of dead connections
+  bool released_ = false;                      ///< the kernel released the device on its own
+  std::unique_ptr<asio::thread_pool> worker_;  ///< declared last so that it is joined first
 };
 
 kernel_attachment::kernel_attachment(const asio::any_io_executor& control, server& nbd_server,

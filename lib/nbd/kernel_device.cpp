@@ -16,10 +16,10 @@
 namespace xenpv::nbd {
 namespace {
 
-constexpr std::uint64_t sysfs_sector = 512;  // regardless of the device's own sector size
+constexpr std::uint64_t sysfs_sector = 512;  // regardless of the device's sector size
 
-/// Moves `descriptor` to number 0 and closes all others. Runs after fork() in a multi-threaded
-/// process, so it may only make system calls.
+/// Moves `descriptor` to number 0 and closes all other descriptors. Runs after fork() in a
+/// multi-threaded process, so it may only make system calls.
 void keep_only(int descriptor) {
   constexpr int max_descriptors = 65536;
   ::dup2(descriptor, 0);

@@ -29,7 +29,7 @@ namespace xenpv::nbd {
 /// (before 5.14) does not show it.
 [[nodiscard]] std::optional<std::string> kernel_device_identifier(
     std::uint32_t index, const system_root& root = system_root::from_environment());
-/// The size in bytes; nullopt: no such device.
+/// The size in bytes; nullopt: the device does not exist.
 [[nodiscard]] std::optional<std::uint64_t> kernel_device_size(
     std::uint32_t index, const system_root& root = system_root::from_environment());
 
@@ -37,17 +37,17 @@ namespace xenpv::nbd {
 ///
 /// Opening a device makes the kernel read its partition table, so the process that serves this read
 /// must not block in the call. A thread would not be enough: if the process were killed, the thread
-/// would hang in the kernel and keep open the sockets that its request waits for. Therefore a
-/// separate process, without any other descriptors of this process, opens the device.
+/// would hang in the kernel and keep the sockets open on which its request waits. Therefore, a
+/// child process opens the device after closing all descriptors except its report pipe.
 class device_opening {
  public:
   enum class purpose {
     scan,        ///< scans the partition table
     write_back,  ///< writes back the page cache
-    claim,       ///< EBUSY if it or a partition is mounted, swap or part of a device
+    claim,       ///< EBUSY if the disk or a partition is mounted, swap or part of a device
   };
 
-  /// Forks. Throws `failure`.
+  /// Forks the child. Throws `failure`.
   device_opening(const std::string& path, purpose intent);
   /// Does not wait for a child that hangs; the child exits when the device is disconnected.
   ~device_opening();

@@ -15,7 +15,6 @@ namespace {
 
 constexpr auto find_driver = "find the kernel NBD driver";
 
-/// Returns the remedy for a refusal.
 std::string remedy_for(const netlink_refusal& refusal, std::optional<std::uint32_t> index) {
   switch (refusal.error) {
     case EPERM:
@@ -83,7 +82,7 @@ struct kernel_driver::state {
       log().debug("no notifications from the kernel NBD driver: {}", describe_errno(errno));
   }
 
-  /// Throws on a refusal; `action` names the operation and the device.
+  /// Throws if the driver refuses the request. `action` names the operation and the device.
   std::vector<netlink_answer> ask(driver_command command, const driver_request& request,
                                   std::string_view action) {
     std::vector<netlink_answer> answers;
@@ -106,7 +105,7 @@ struct kernel_driver::state {
 };
 
 kernel_driver kernel_driver::open() {
-  // Two sockets, so that a notification never arrives between a request and its reply.
+  // Two sockets, so that notifications cannot arrive between a request and its reply.
   auto commands = open_generic_netlink();
   return {std::move(commands), open_generic_netlink()};
 }

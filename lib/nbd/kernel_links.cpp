@@ -9,8 +9,8 @@
 namespace xenpv::nbd {
 namespace {
 
-/// A link that lived at least this long had been accepted by the kernel, whose timeouts are whole
-/// seconds.
+/// A link that lived at least this long had been accepted by the kernel: the kernel's timeouts are
+/// whole seconds.
 constexpr std::chrono::milliseconds min_lifetime(500);
 
 struct socket_pair {

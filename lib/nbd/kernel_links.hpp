@@ -1,6 +1,6 @@
-// The socket pairs between the kernel NBD driver and this process's server: one link for each of
-// the kernel's queues. Used on the control thread. Makes no requests to the kernel;
-// kernel_attachment does.
+// The socket pairs between the kernel NBD driver and the server in this process: one link for each
+// of the kernel's queues. Used on the control thread. Only kernel_attachment makes requests to the
+// kernel.
 #pragma once
 
 #include <chrono>
@@ -16,8 +16,8 @@ namespace xenpv::nbd {
 
 class kernel_links : public std::enable_shared_from_this<kernel_links> {
  public:
-  /// Prepares `count` links, none of them connected yet, distributed over `queues` queues of the
-  /// server's device. `changed` is called after a link has ended, while this object exists.
+  /// Prepares `count` unconnected links, distributed over the `queues` queues of the server's
+  /// device. `changed` is called after a link has ended, as long as this object exists.
   kernel_links(server& nbd_server, std::size_t count, std::size_t queues,
                std::function<void()> changed);
 
@@ -32,12 +32,12 @@ class kernel_links : public std::enable_shared_from_this<kernel_links> {
   [[nodiscard]] std::size_t alive() const noexcept;
   /// Whether the kernel sent NBD_CMD_DISC on a link, which means that it releases the device.
   [[nodiscard]] bool disconnect_received() const noexcept;
-  /// Number of consecutive links that died immediately, because the kernel rejected them.
+  /// Number of consecutive links that died immediately because the kernel rejected them.
   [[nodiscard]] unsigned short_lived() const noexcept { return short_lived_; }
 
  private:
   struct link {
-    std::uint64_t generation = 0;  ///< of its socket; reports from older sockets are ignored
+    std::uint64_t generation = 0;  ///< number of the socket; reports of older ones are ignored
     bool alive = false;
     bool disconnect_received = false;
     std::chrono::steady_clock::time_point created;

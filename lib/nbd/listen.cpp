@@ -39,8 +39,8 @@ sockaddr_un unix_address(const std::string& path) {
   return address;
 }
 
-/// Any result but ECONNREFUSED means that the socket is in use, for example by a server with a full
-/// backlog, by one that denies access, or by a socket of another type.
+/// Tests whether a connection is refused. Any other result means that the socket is in use, for
+/// example by a server that has a full backlog, denies access or uses a different socket type.
 bool is_stale(const sockaddr_un& address) {
   const auto probe = make_socket(AF_UNIX);
   ::fcntl(probe.get(), F_SETFL, O_NONBLOCK);
@@ -135,7 +135,7 @@ unique_fd listen_at(const addrinfo& address) {
   if (!out) return out;
   const int enable = 1;
   ::setsockopt(out.get(), SOL_SOCKET, SO_REUSEADDR, &enable, sizeof enable);
-  // Each family has its own socket, regardless of the system's default.
+  // Each address family has its own socket, regardless of the system default.
   if (address.ai_family == AF_INET6)
     ::setsockopt(out.get(), IPPROTO_IPV6, IPV6_V6ONLY, &enable, sizeof enable);
   if (::bind(out.get(), address.ai_addr, address.ai_addrlen) == 0 &&

@@ -23,11 +23,11 @@
 namespace xenpv::nbd {
 
 struct negotiation_options {
-  /// The exports of this connection, which do not change even if the device does. Each must have
-  /// passed validate().
+  /// The exports offered on this connection; unaffected by later changes of the device. Each must
+  /// have passed validate().
   std::vector<export_info> exports;
-  /// Name of the export that a client selects with the empty name. If this is empty, the empty name
-  /// selects only an export with an empty name.
+  /// Name of the export that a client selects with the empty name. If `default_export` is empty,
+  /// the empty name selects only an export with an empty name.
   std::string default_export;
   tls_mode tls = tls_mode::off;
   bool structured_replies = true;
@@ -36,9 +36,9 @@ struct negotiation_options {
   bool agreed_beforehand = false;
 };
 
-/// Maximum length of option data: enough for an export name and requests for its properties.
+/// Maximum length of option data: enough for an export name and its information requests.
 inline constexpr std::uint32_t largest_option = 64U << 10U;
-/// Maximum number of options from a client; NBD_OPT_LIST adds the same number again for each
+/// Maximum number of options from a client. The first NBD_OPT_LIST adds the same number for each
 /// export.
 inline constexpr std::size_t most_options = 32;
 
@@ -53,17 +53,17 @@ struct agreement {
 struct negotiation_step {
   enum class action : std::uint8_t {
     read_more,  ///< read at least one byte and pass it to feed()
-    send,       ///< send `bytes`, a whole reply, with one write
-    start_tls,  ///< do the TLS handshake, then call tls_started(); on failure disconnect
+    send,       ///< send `bytes`, a complete reply, with a single write
+    start_tls,  ///< do the TLS handshake, then call tls_started(); disconnect on failure
     transmit,   ///< see agreed() and rest()
     close,      ///< close the connection; final
   };
   action what = action::read_more;
   std::string bytes{};
-  /// The reason for closing, for the log. Any client data in it is sanitised to valid UTF-8.
+  /// The reason for closing, for the log. Client data in the reason is sanitised to valid UTF-8.
   std::string reason{};
-  /// True if the client violated the protocol or a limit. False if the client ended the
-  /// negotiation, or if there is no other way to refuse its request.
+  /// True if the client violated the protocol or a limit. False if the client ended the negotiation
+  /// or if closing is the only way to refuse the client's request.
   bool is_violation = false;
 };
 
@@ -94,9 +94,9 @@ class negotiation {
   using action = negotiation_step::action;
   enum class phase : std::uint8_t { greeting, flags, options, tls, transmission, closed };
 
-  /// The bytes not yet consumed.
+  /// Returns the bytes not yet consumed.
   [[nodiscard]] std::string_view input() const noexcept;
-  /// These two return false if more bytes are needed.
+  /// take_flags() and take_option() return false if more bytes are needed.
   bool take_flags();
   bool take_option();
 
@@ -108,7 +108,7 @@ class negotiation {
   void answer_structured_reply(const option_message& option);
 
   [[nodiscard]] const export_info* find(std::string_view name) const noexcept;
-  /// The reason to refuse an option at the moment; null: none.
+  /// The reason why an option must currently be refused; null if it is acceptable.
   struct obstacle;
   [[nodiscard]] const obstacle* obstacle_to(wire::nbd_option option) const noexcept;
   void ack(const option_message& option);
@@ -119,7 +119,7 @@ class negotiation {
 
   negotiation_options options_;
   std::string input_;
-  std::size_t consumed_ = 0;  ///< of input_
+  std::size_t consumed_ = 0;  ///< number of consumed bytes in input_
   std::deque<std::string> replies_;
   phase phase_ = phase::greeting;
   std::size_t options_left_ = most_options;

@@ -1,5 +1,5 @@
-// Handles the options. Every option but NBD_OPT_EXPORT_NAME gets exactly one final reply, even an
-// invalid option, so that the stream stays in sync.
+// Handles the options. Every option except NBD_OPT_EXPORT_NAME, valid or not, gets exactly one
+// final reply, so that the stream stays in sync.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -78,7 +78,7 @@ void negotiation::answer_list(const option_message& option) {
 void negotiation::answer_info(const option_message& option) {
   const auto request = parse_info_request(option.data);
   if (!request)
-    return refuse(option, nbd_reply::err_invalid, "inconsistent lengths, or an invalid name");
+    return refuse(option, nbd_reply::err_invalid, "inconsistent lengths or an invalid name");
   const auto* const chosen = find(request->name);
   if (chosen == nullptr) return refuse_name(option, request->name);
   for (auto& reply : info_replies(option.option, *chosen, *request, agreed_.structured))
@@ -126,7 +126,7 @@ void negotiation::refuse(const option_message& option, nbd_reply type, std::stri
 }
 
 void negotiation::refuse_name(const option_message& option, std::string_view name) {
-  refuse(option, nbd_reply::err_unknown, fmt::format("no export is named '{}'", name));
+  refuse(option, nbd_reply::err_unknown, fmt::format("there is no export '{}'", name));
 }
 
 void negotiation::enter_transmission(const export_info& chosen) {

@@ -1,4 +1,4 @@
-// The contents of option haggling messages: parses options, builds replies. No state.
+// Parses the options and builds the replies of option haggling. Stateless.
 #pragma once
 
 #include <optional>
@@ -13,7 +13,7 @@ namespace xenpv::nbd {
 
 /// One complete option.
 struct option_message {
-  wire::nbd_option option{};  ///< may be any number, even an unknown one
+  wire::nbd_option option{};  ///< may have any value, even an undefined one
   std::string_view data;
 };
 
@@ -24,7 +24,7 @@ struct info_request {
   bool wants_description = false;
   bool wants_block_size = false;
 };
-/// nullopt: inconsistent lengths, or a name that is not a valid protocol string.
+/// Returns nullopt if lengths are inconsistent or the name is not a valid protocol string.
 [[nodiscard]] std::optional<info_request> parse_info_request(std::string_view data) noexcept;
 
 /// Builds a complete reply, with header and data.

@@ -52,8 +52,8 @@ bool netlink_socket::join(std::uint32_t group) noexcept {
          0;
 }
 
-/// Receives one datagram from the kernel into received_. Returns false, and sets `errno`, if there
-/// is none.
+/// Receives one datagram from the kernel into received_. On failure, sets `errno` and returns
+/// false.
 bool netlink_socket::receive(int flags) {
   for (;;) {
     received_.resize(longest_datagram);

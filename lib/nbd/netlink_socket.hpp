@@ -1,4 +1,4 @@
-// A netlink socket, or a socket whose peer acts as the kernel: sends requests and receives their
+// A netlink socket, or a socket whose peer emulates the kernel: sends requests and receives the
 // replies. Owns the descriptor. Use from one thread at a time.
 #pragma once
 
@@ -26,7 +26,7 @@ struct netlink_answer {
 
 /// The reason why a request failed.
 struct netlink_refusal {
-  int error = 0;    ///< an errno
+  int error = 0;    ///< errno value
   std::string why;  ///< the kernel's explanation; often empty
 };
 
@@ -39,19 +39,20 @@ class netlink_socket {
 
   /// Sends `request` and waits until the kernel acknowledges or refuses it. Appends the replies
   /// received before that to `answers`. Throws a `failure` that begins with `action` for socket
-  /// errors, and if nothing arrives for `timeout`.
+  /// errors, and if the kernel does not reply within `timeout`.
   [[nodiscard]] std::optional<netlink_refusal> ask(const netlink_request& request,
                                                    std::string_view action,
                                                    std::vector<netlink_answer>& answers);
   /// Subscribes to the notifications of a group. Returns false if this socket does not support it.
   [[nodiscard]] bool join(std::uint32_t group) noexcept;
-  /// Returns the notifications received so far. Does not block. nullopt: no more can arrive.
+  /// Returns the notifications received so far, or nullopt once they can no longer arrive. Does not
+  /// block.
   [[nodiscard]] std::optional<std::vector<netlink_answer>> take_notices();
 
   [[nodiscard]] std::uint32_t next_sequence() noexcept { return ++sequence_; }
   [[nodiscard]] int get() const noexcept { return socket_.get(); }
 
-  /// The time limit matters only for a peer that acts as the kernel: the kernel itself replies
+  /// The time limit matters only for a peer that emulates the kernel: the kernel itself replies
   /// before send() returns.
   static constexpr std::chrono::seconds timeout{10};
 

@@ -1,4 +1,4 @@
-// Owning pointers to OpenSSL's objects. Only lib/nbd includes OpenSSL's headers; public headers do
+// Owning pointers to OpenSSL objects. Only lib/nbd includes OpenSSL headers; the public headers do
 // not.
 #pragma once
 

@@ -55,8 +55,8 @@ const char* parse_line(std::string_view line, psk_user& user) {
   if (name->find('\0') != std::string::npos) return "the name contains a NUL";
   if (name->size() > longest_psk_name) return "the name is longer than 256 bytes";
   auto key = decode_hexadecimal(line.substr(colon + 1));
-  if (!key) return "the key is not in hexadecimal, two digits per byte";
-  if (key->size() < shortest_psk) return "the key is too short: 16 bytes or more, 32 digits";
+  if (!key) return "the key is not hexadecimal with two digits per byte";
+  if (key->size() < shortest_psk) return "the key is shorter than 16 bytes, or 32 digits";
   if (key->size() > longest_psk) return "the key is longer than 512 bytes";
   user = {std::move(*name), std::move(*key)};
   return nullptr;
@@ -79,7 +79,7 @@ result<std::vector<psk_user>> parse_psk_file(std::string_view text, std::string_
     const auto [before, is_new] = line_of.emplace(user.name, number);
     if (!is_new)
       return make_error(errc::invalid_argument, position,
-                        fmt::format("the same name is on line {}", before->second));
+                        fmt::format("duplicate name; see line {}", before->second));
     out.push_back(std::move(user));
   }
   if (out.empty())

@@ -17,7 +17,7 @@ struct psk_user {
 };
 
 inline constexpr std::size_t longest_psk_name = 256;
-/// Bytes. A key shorter than 128 bits can be guessed (RFC 9257, section 6).
+/// In bytes. A key shorter than 128 bits can be guessed (RFC 9257, section 6).
 inline constexpr std::size_t shortest_psk = 16;
 inline constexpr std::size_t longest_psk = 512;
 

@@ -1,7 +1,8 @@
 // Sends a dispatcher's replies to the client: one gathered write sends all queued replies, with
 // headers and data directly from their buffers.
 //
-// Part of a session, on its thread. The session handles a client that no longer accepts replies.
+// Part of a session and used on the session's thread. The session handles clients that no longer
+// accept replies.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -34,7 +35,7 @@ class reply_writer {
   /// Call when the dispatcher has replies.
   void start() {
     if (std::exchange(writing_, true)) return;
-    // Deferred, because the device completes several requests at a time: one write then sends all
+    // Deferred because the device completes several requests at a time: one write then sends all
     // their replies.
     asio::post(executor_, [this] { write(); });
   }
@@ -96,8 +97,8 @@ class reply_writer {
     changed_(breaks);
   }
 
-  /// As many vectors as Asio passes to the kernel in one call. Later replies wait until these are
-  /// sent and their memory is free again.
+  /// The maximum number of vectors that Asio passes to the kernel in one call. Later replies wait
+  /// until these are sent and their memory is free again.
   static constexpr std::size_t most_vectors = 64;
 
   Stream& stream_;

@@ -26,9 +26,9 @@ using connection_ptr = std::shared_ptr<connection>;
 struct client_slot {
   std::size_t queue = 0;
   connection_ptr client{};  ///< null until the queue's thread has created it
-  /// Actions for `client`, to be posted once it exists.
+  /// Actions to post for `client` once it exists.
   std::vector<std::function<void(connection&)>> pending{};
-  /// Set only for a client of serve_agreed(), which max_connections does not count.
+  /// Set only for clients of serve_agreed(), which do not count towards max_connections.
   std::function<void(bool)> ended{};
 };
 
@@ -72,7 +72,7 @@ class server::state : public std::enable_shared_from_this<server::state> {
   [[nodiscard]] const asio::any_io_executor& control() const noexcept { return control_; }
 
   void listen(unique_fd listener) {
-    // Non-blocking, because a waiting client may have disconnected before accept is called.
+    // Non-blocking because a waiting client may have disconnected before accept is called.
     ::fcntl(listener.get(), F_SETFL, O_NONBLOCK);
     tasks_.spawn(accept_all(std::move(listener)));
   }

@@ -26,14 +26,14 @@
 
 namespace xenpv::nbd {
 
-/// Maximum number of bytes of requests and small payloads per read.
+/// Maximum number of bytes per read for requests and small payloads.
 inline constexpr std::size_t receive_buffer_size = std::size_t{128} << 10;
-/// The same limit while payloads are large. Payload bytes that are read together with the header
-/// must be copied; the rest is received in place.
+/// The same limit for large payloads. Payload bytes that are read together with the header must be
+/// copied; the rest is received in place.
 inline constexpr std::size_t short_receive_size = std::size_t{4} << 10;
 inline constexpr std::size_t large_payload = std::size_t{32} << 10;
-/// Approximate limit for the bytes that one batch of requests transfers. At this limit, the batch
-/// is committed, even if more requests are waiting in the socket.
+/// Approximate limit for the number of bytes that one batch of requests transfers. At this limit,
+/// the batch is committed even if more requests are waiting in the socket.
 inline constexpr std::uint64_t batch_bytes = std::uint64_t{256} << 10;
 
 /// A stream that can be read without waiting.
@@ -147,7 +147,7 @@ class session final : public transmission {
 
   /// Returns the space for the next bytes.
   asio::mutable_buffer receive_space() {
-    // The remaining bytes are the start of a request, shorter than its header.
+    // The remaining bytes are the start of an incomplete request header.
     std::memmove(buffer_.data(), buffer_.data() + begin_, buffered());
     end_ -= std::exchange(begin_, 0);
     return {buffer_.data() + end_, std::min(window_, buffer_.size()) - end_};
@@ -261,7 +261,7 @@ class session final : public transmission {
   std::vector<std::byte> buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
-  std::size_t window_ = receive_buffer_size;  ///< bytes of buffer_ to receive into
+  std::size_t window_ = receive_buffer_size;  ///< how much of buffer_ to fill, in bytes
   std::uint64_t uncommitted_ = 0;             ///< bytes of requests begun since the last commit
   std::vector<std::span<std::byte>> space_;
   std::vector<asio::mutable_buffer> vectors_;

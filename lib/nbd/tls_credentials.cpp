@@ -27,7 +27,7 @@ constexpr const char* ciphers_for_keys =
 /// For TLS 1.3 with keys: a pre-shared key implies SHA-256 (RFC 8446, section 4.2.11).
 constexpr const char* suites_for_keys = "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256";
 
-/// Returns OpenSSL's reason for the latest failure on this thread, and clears the error queue.
+/// Returns OpenSSL's reason for the latest failure on this thread and clears the error queue.
 std::string openssl_reason() {
   const auto code = ERR_peek_error();
   ERR_clear_error();
@@ -82,7 +82,7 @@ void load_certificate(SSL_CTX* ctx, const std::string& path) {
     refuse(path, fmt::format("no certificate in PEM format: {}", openssl_reason()));
 }
 
-/// A passphrase callback that supplies none. Sets the bool to which `asked` points.
+/// A passphrase callback that does not supply a passphrase. Sets the bool to which `asked` points.
 int give_no_passphrase(char*, int, int, void* asked) {
   *static_cast<bool*>(asked) = true;
   return -1;
@@ -111,8 +111,8 @@ void demand_client_certificates(SSL_CTX* ctx, const std::string& directory) {
   require_readable(authority, "it is required to verify client certificates");
   if (SSL_CTX_load_verify_file(ctx, authority.c_str()) != 1)
     refuse(authority, fmt::format("no certificate in PEM format: {}", openssl_reason()));
-  // Do not send the name of the CA: a GnuTLS client whose certificate has a different issuer would
-  // then send no certificate, and the log could not distinguish this from a client without a
+  // Do not send the CA name: a GnuTLS client whose certificate has a different issuer would then
+  // not send its certificate, and the log could not distinguish this from a client without a
   // certificate.
   SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
 
@@ -189,7 +189,7 @@ std::shared_ptr<const tls_credentials> tls_credentials::from_psk_file(const std:
   warn_if_others_can_read(path);
   auto* const ctx = made->openssl.get();
   require(SSL_CTX_set_ciphersuites(ctx, suites_for_keys) == 1, "choose cipher suites");
-  // Prefer ChaCha20 only if the client does: such a client has no AES in hardware.
+  // Prefer ChaCha20 only if the client does: such a client lacks hardware AES.
   SSL_CTX_set_options(ctx, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
   SSL_CTX_set_psk_server_callback(ctx, tls_engine::give_key);
   return std::shared_ptr<const tls_credentials>(new tls_credentials(std::move(made)));

@@ -21,8 +21,8 @@ constexpr std::size_t input_size = std::size_t{64} << 10;
 constexpr std::size_t most_unsent = std::size_t{64} << 10;
 
 /// Returns the last error in OpenSSL's queue, which describes the TLS failure; the earlier errors
-/// are its causes. Skips the additional last error of newer versions, which only states that a
-/// record failed.
+/// are its causes. Skips the additional last error of newer OpenSSL versions, which only states
+/// that a record failed.
 unsigned long take_reason() {
   unsigned long out = 0;
   while (const auto code = ERR_get_error()) {
@@ -70,7 +70,7 @@ tls_engine::status tls_engine::shake_hands() {
 tls_engine::read_result tls_engine::read(std::span<std::byte> buffer) {
   read_result out;
   if (problem_.empty() && output_.size() > most_unsent)
-    problem_ = "TLS: the client keeps requesting key updates but reads no replies";
+    problem_ = "TLS: the client keeps requesting key updates but does not read replies";
   if (!problem_.empty()) {
     out.then = status::failed;
     return out;
@@ -116,7 +116,7 @@ bool tls_engine::encrypt(std::span<const std::byte> plaintext) {
   ERR_clear_error();
   std::size_t written = 0;
   if (SSL_write_ex(ssl_.get(), plaintext.data(), plaintext.size(), &written) == 1) return true;
-  // A real failure: the transport never asks to retry.
+  // An actual failure: the transport never asks for a retry.
   fail();
   return false;
 }

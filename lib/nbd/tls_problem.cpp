@@ -102,7 +102,7 @@ std::string remedy_for(const tls_problem_facts& facts) {
     case SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:
     case SSL_R_NO_SUITABLE_KEY_SHARE:
       return facts.has_keys
-                 ? fmt::format("the client offers no key; it needs the key of a user in {}",
+                 ? fmt::format("the client does not offer a key; it needs the key of a user in {}",
                                facts.source)
                  : "the client does not accept this kind of certificate; is it set up for "
                    "pre-shared keys?";

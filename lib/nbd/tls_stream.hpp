@@ -2,8 +2,8 @@
 // returns all plaintext received so far, and a write sends all its records in one call. (Asio's own
 // ssl::stream transfers one record per call, which would put each request into a separate batch.)
 //
-// Owned by its connection and used on its thread; refers to the connection's socket. Supports at
-// most one read and one write at a time.
+// Owned by a connection; uses the connection's thread and socket. Supports at most one read and one
+// write at a time.
 #pragma once
 
 #include <boost/asio/buffer.hpp>
@@ -23,8 +23,8 @@ namespace xenpv::nbd {
 
 class tls_stream {
  public:
-  /// Maximum number of bytes to encrypt before sending. Limits memory use, and how long encryption
-  /// occupies the thread.
+  /// Maximum number of bytes to encrypt before sending. Limits memory use and the time for which
+  /// encryption occupies the thread.
   static constexpr std::size_t most_at_once = std::size_t{256} << 10;
 
   using next_layer_type = asio::generic::stream_protocol::socket;
@@ -34,21 +34,21 @@ class tls_stream {
   tls_stream(next_layer_type& socket, std::shared_ptr<const tls_credentials> credentials)
       : socket_(socket), engine_(std::move(credentials)) {}
 
-  /// Performs the handshake as the server. Throws `failure` with the reason, which may be on the
-  /// client's side or on this side. Supports terminal cancellation; afterwards the connection can
-  /// only be closed.
+  /// Performs the handshake as the server. Throws `failure` with the reason, whether the client or
+  /// the server caused it. Supports terminal cancellation; afterwards the connection can only be
+  /// closed.
   [[nodiscard]] asio::awaitable<void> shake_hands();
 
-  /// Sends close_notify, or the alert of a failure, without waiting; sends nothing if the socket's
-  /// buffer is full. Call before the socket is closed.
+  /// Sends close_notify, or the alert for a failure, without waiting. Does not send anything if the
+  /// socket buffer is full. Call before the socket is closed.
   void say_goodbye() noexcept;
 
   [[nodiscard]] const tls_engine& engine() const noexcept { return engine_; }
   [[nodiscard]] executor_type get_executor() { return socket_.get_executor(); }
 
   /// Completes with asio::error::eof after close_notify, and also if the client closes the
-  /// connection without it: NBD itself marks where a request ends. Supports total cancellation,
-  /// which loses no data.
+  /// connection without it: NBD itself marks where a request ends. Supports total cancellation
+  /// without data loss.
   template <class Buffers, class Token>
   auto async_read_some(const Buffers& buffers, Token&& token) {
     return asio::async_compose<Token, void(boost::system::error_code, std::size_t)>(
@@ -77,8 +77,8 @@ class tls_stream {
   template <class Buffers>
   struct write_operation;
 
-  /// Returns the available plaintext without waiting. If there is none yet, returns neither a count
-  /// nor an error.
+  /// Returns the available plaintext without waiting. If there is none yet, returns a count of 0
+  /// without an error.
   template <class Buffers>
   std::pair<boost::system::error_code, std::size_t> take(const Buffers& buffers);
   template <class Buffers>
@@ -87,7 +87,7 @@ class tls_stream {
   next_layer_type& socket_;
   tls_engine engine_;
   std::vector<std::byte> sending_;
-  bool is_sending_ = false;  ///< also after a failed send
+  bool is_sending_ = false;  ///< stays true after a failed send
 };
 
 template <class Buffers>
@@ -99,7 +99,7 @@ std::pair<boost::system::error_code, std::size_t> tls_stream::take(const Buffers
     const auto result = engine_.read({static_cast<std::byte*>(space.data()), space.size()});
     count += result.count;
     if (result.then == tls_engine::status::done) continue;
-    // Returns the data before the end first; the next read detects the end again.
+    // Return the data that precedes the end; the next read detects the end again.
     if (count > 0 || result.then == tls_engine::status::needs_input) break;
     if (result.then == tls_engine::status::ended) return {asio::error::eof, 0};
     return {make_error_code(boost::system::errc::protocol_error), 0};
@@ -160,7 +160,7 @@ struct tls_stream::read_operation {
         stream.engine_.input_received(size);
         std::tie(code, count) = stream.take(buffers);
         if (code || count > 0) break;
-        // Cancelled after the start of a record, which stays buffered for the next read.
+        // Cancelled in the middle of a record; the partial record stays buffered for the next read.
         if (self.cancelled() == asio::cancellation_type::none) return receive(self);
         code = asio::error::operation_aborted;
         break;

@@ -1,7 +1,7 @@
-// The interface of the transmission phase for the connection, independent of the stream type.
-// session.hpp implements it.
+// The connection's interface to the transmission phase, independent of the stream type. session.hpp
+// implements it.
 //
-// Owned by the connection and used on the thread of its queue.
+// Owned by the connection and used on the connection's thread.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -20,7 +20,7 @@ class transmission {
   /// completes the requests in flight. `first`: bytes already received. Returns the reason why the
   /// session ended.
   [[nodiscard]] virtual asio::awaitable<std::string> run(std::span<const std::byte> first) = 0;
-  /// Accepts no more requests; completes those in flight.
+  /// Stops accepting requests; completes those in flight.
   virtual void drain() = 0;
   /// Call after the device was resized: checks later requests against the new export.
   virtual void reshape(const export_info& info) = 0;

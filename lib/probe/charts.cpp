@@ -94,7 +94,7 @@ std::string opening(double height, std::string_view label) {
                      chart_width, height, escaped(label));
 }
 
-/// The label is above the bars, on the side with more space.
+/// Draws the label above the bars, on the side with more space.
 std::string mark(const frame& plot, const std::optional<std::uint64_t>& value, const char* name,
                  bool to_the_left) {
   if (!value) return {};
@@ -151,7 +151,7 @@ std::string histogram_svg(const named_figures& entry, std::uint64_t low, std::ui
   out += time_axis(plot);
   for (std::size_t i = 0; i < bars; ++i) {
     if (counts[i] == 0) continue;
-    // Keep one sample in ten thousand visible: the tail consists of such samples.
+    // Keep even one sample in ten thousand visible: the tail consists of such samples.
     const auto share = std::max(0.02, static_cast<double>(counts[i]) / static_cast<double>(most));
     const auto y = plot.y(share);
     out += fmt::format(

@@ -1,4 +1,4 @@
-// SVG charts of measured times, to embed in a page. The page's style sheet sets the colours
+// SVG charts of measured times, for embedding in a page. The page's style sheet sets the colours
 // (classes curve0 to curve7, axis, grid, bar, mark). Pure.
 #pragma once
 
@@ -14,16 +14,16 @@ struct named_figures {
   const latency_figures* figures = nullptr;
 };
 
-/// The cumulative distribution of the samples, a curve for each entry; the time axis is
-/// logarithmic.
+/// Draws the cumulative distribution of the samples: one curve per entry, on a logarithmic time
+/// axis.
 [[nodiscard]] std::string distribution_svg(const std::vector<named_figures>& all);
 
-/// A histogram of the samples, with marks at p50 and p99. `low` and `high` (nanoseconds) are the
-/// ends of the scale, so that several charts can share one.
+/// Draws a histogram of the samples with marks at p50 and p99. `low` and `high` (nanoseconds) are
+/// the ends of the time scale, so that several charts can share one scale.
 [[nodiscard]] std::string histogram_svg(const named_figures& entry, std::uint64_t low,
                                         std::uint64_t high);
 
-/// The ends of a scale that covers all entries: 1, 2 or 5 times a power of ten.
+/// The ends of a scale that covers all entries; each is 1, 2 or 5 times a power of ten.
 struct time_scale {
   std::uint64_t low = 1;
   std::uint64_t high = 10;

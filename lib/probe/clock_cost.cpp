@@ -12,8 +12,8 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
-/// The median cost of a read. Each run is long enough for the resolution of the clock that times
-/// it.
+/// Returns the median cost of one read. Each run is long compared with the resolution of the clock
+/// that times it.
 template <class Read>
 std::chrono::nanoseconds median_cost(Read read) {
   constexpr int reads = 64;

@@ -57,7 +57,7 @@ colour heat_scale::colour_at(double position) {
 
 void require_cells(const heat_map& map) {
   if (map.cells.size() != map.rows.size() * map.columns.size())
-    throw std::invalid_argument("a heat map needs a cell for each row and column");
+    throw std::invalid_argument("a heat map needs rows * columns cells");
 }
 
 }  // namespace xenpv::probe

@@ -1,4 +1,4 @@
-// Maps the values of a heat map to colours, for all its renderers. Pure.
+// Maps heat map values to colours for all renderers. Pure.
 #pragma once
 
 #include <optional>
@@ -15,7 +15,8 @@ struct colour {
   unsigned blue = 0;
 };
 
-/// The colours of a cell and of its label, as "#rrggbb". Grey if the cell has no value.
+/// The colours of a cell (`fill`) and its label (`ink`), as "#rrggbb". `fill` is grey for a cell
+/// without a value.
 struct heat_paint {
   std::string fill = "#dddddd";
   std::string ink = "#000000";
@@ -25,14 +26,15 @@ class heat_scale {
  public:
   explicit heat_scale(const std::vector<heat_cell>& cells);
 
-  /// 0 for the lowest value of the cells, 1 for the highest, on a logarithmic scale that spans at
-  /// least a factor of four; nullopt for a cell without a value above 0.
+  /// Returns the position of the cell's value between the lowest (0) and the highest (1) value of
+  /// all cells, on a logarithmic scale that spans at least a factor of four. Returns nullopt for a
+  /// cell without a positive value.
   [[nodiscard]] std::optional<double> position_of(const heat_cell& cell) const;
-  /// The colour at `position`, from 0 (fast) to 1 (slow); readable in print and by colour-blind
-  /// people.
+  /// Returns the colour at `position`, from 0 (fast) to 1 (slow). The colours are legible in print
+  /// and to colour-blind readers.
   [[nodiscard]] static colour colour_at(double position);
   [[nodiscard]] heat_paint paint_of(const heat_cell& cell) const;
-  /// True if white text is easier to read at this position.
+  /// True if white text is easier to read on the colour at `position`.
   [[nodiscard]] static bool is_dark(double position) noexcept { return position > 0.55; }
 
  private:

@@ -11,7 +11,7 @@
 namespace xenpv::probe {
 namespace {
 
-/// Right-aligned in `width` columns.
+/// Right-aligns `text` in `width` columns.
 std::string padded(const std::string& text, std::size_t width) {
   const auto length = utf8_characters(text);
   return std::string(width - std::min(width, length), ' ') + text;

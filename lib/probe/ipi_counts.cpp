@@ -11,7 +11,7 @@ namespace {
 
 using count = std::optional<std::uint64_t>;
 
-/// The increase in the count of `cpu`'s event channel for this kind of IPI.
+/// Returns the delta of `cpu`'s event channel for this kind of IPI.
 count channel_growth(const channels::interrupt_table& before,
                      const channels::interrupt_table& after, std::string_view detail,
                      unsigned cpu) {
@@ -62,14 +62,14 @@ std::string doubt_calls(std::uint64_t calls, const ipi_counts& counts, unsigned 
 
 std::string doubt_wakes(std::uint64_t wakes, const ipi_counts& counts, unsigned cpu) {
   const auto counted = counts.wakes();
-  // A wake-up may cause two IPIs, and a few IPIs may be unrelated; those of the wake-ups are still
-  // included.
+  // Allow for wake-ups that cause two IPIs and for a few unrelated IPIs; the IPIs of the wake-ups
+  // are still included.
   const auto most = wakes + wakes / 2 + 4;
   if (counted >= wakes && counted <= most) return {};
-  return fmt::format(
-      "{} wake-ups, and CPU {} counted {} IPIs: {}", wakes, cpu, counted,
-      counted < wakes ? "it was not always asleep, or polls when it is idle (idle=poll, haltpoll)"
-                      : "other IPIs arrived too");
+  return fmt::format("{} wake-ups, and CPU {} counted {} IPIs: {}", wakes, cpu, counted,
+                     counted < wakes
+                         ? "it was not always asleep, or it polls when idle (idle=poll, haltpoll)"
+                         : "other IPIs arrived too");
 }
 
 std::string_view to_string(ipi_type type) noexcept {
@@ -84,7 +84,7 @@ ipi_type_facts type_of(const std::vector<ipi_counts>& counted) {
       sum.resched.value_or(0) + sum.callfunc.value_or(0) + sum.callfuncsingle.value_or(0);
   const auto rows = sum.res.value_or(0) + sum.cal.value_or(0);
   if (channels == 0 && rows == 0) return {.evidence = "no IPI was counted"};
-  // PV handlers also count in RES and CAL, so native IPIs show as an excess there.
+  // PV handlers also increment RES and CAL, so native IPIs show as an excess in these rows.
   const auto text = fmt::format("event channels counted {} IPIs, RES and CAL {}", channels, rows);
   if (channels == 0) return {ipi_type::native, text};
   if (rows == 0 || channels * 10 >= rows * 9) return {ipi_type::pv, text};

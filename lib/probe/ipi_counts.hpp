@@ -1,9 +1,8 @@
-// Counts the IPIs of each kind that a CPU received, from two readings of /proc/interrupts, and
+// Counts the IPIs of each kind that a CPU received between two snapshots of /proc/interrupts, and
 // compares them with the calls that should have sent them. Pure.
 //
-// The kernel's PV handlers also count in rows RES and CAL, so these rows give the totals. Only the
-// rows of the event channels (resched, callfunc, callfuncsingle) show that the IPIs went through
-// Xen.
+// The kernel's PV handlers also increment rows RES and CAL, so these rows hold the totals. Only the
+// event-channel rows (resched, callfunc, callfuncsingle) show that IPIs went through Xen.
 #pragma once
 
 #include <cstdint>
@@ -37,13 +36,14 @@ struct ipi_counts {
   friend bool operator==(const ipi_counts&, const ipi_counts&) = default;
 };
 
-/// The increase of the counts of `cpu` between two readings.
+/// Returns the counter deltas of `cpu` between two snapshots.
 [[nodiscard]] ipi_counts ipis_between(const channels::interrupt_table& before,
                                       const channels::interrupt_table& after, unsigned cpu);
 
-/// The reason to discard a batch of `calls` single IPIs to `cpu`; empty if the counts match.
+/// Returns the reason to discard a batch of `calls` single IPIs to `cpu`, or an empty string if the
+/// counts match.
 [[nodiscard]] std::string doubt_calls(std::uint64_t calls, const ipi_counts& counts, unsigned cpu);
-/// The same for wake-ups: either kind of IPI may wake a CPU, and a few IPIs may have other causes.
+/// The same for wake-ups. Either kind of IPI may wake a CPU, and a few IPIs may have other causes.
 [[nodiscard]] std::string doubt_wakes(std::uint64_t wakes, const ipi_counts& counts, unsigned cpu);
 
 enum class ipi_type { unknown, pv, native };
@@ -53,7 +53,7 @@ struct ipi_type_facts {
   ipi_type type = ipi_type::unknown;
   std::string evidence = {};
 };
-/// Determines how the counted IPIs were delivered. A row that did not grow proves nothing.
+/// Determines how the counted IPIs were delivered. An unchanged row proves nothing.
 [[nodiscard]] ipi_type_facts type_of(const std::vector<ipi_counts>& counted);
 
 }  // namespace xenpv::probe

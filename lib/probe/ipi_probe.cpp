@@ -21,20 +21,21 @@ namespace {
 using clock = std::chrono::steady_clock;
 
 constexpr std::chrono::nanoseconds longest_rest = std::chrono::milliseconds(20);
-/// The minimum for wake-ups. In a batch of one, an unrelated IPI could hide that no IPI was sent.
+/// The minimum batch size for wake-ups. In a batch of one, an unrelated IPI could mask a missing
+/// one.
 constexpr std::uint32_t smallest_batch = 2;
-/// After this many discarded batches with none kept, further batches will not match either.
+/// After this many discarded batches without a kept one, further batches will not match either.
 constexpr std::uint32_t max_discarded = 16;
 
 /// One batch of calls: its times, or the reason why they must be discarded.
 struct batch {
   fine_histogram times = {};
-  std::vector<ipi_counts> counts = {};  ///< of the watched CPUs
+  std::vector<ipi_counts> counts = {};  ///< one per watched CPU
   std::string doubt = {};
   bool counted = false;
 };
 
-/// Busy-waits on all CPUs except the caller's while a batch runs.
+/// Keeps the target CPUs busy-waiting while a batch runs.
 class spinners {
  public:
   spinners(const std::vector<unsigned>& cpus, const ipi_probe_options& options)
@@ -61,16 +62,16 @@ class spinners {
   std::vector<std::unique_ptr<spinner>> all_;
 };
 
-/// The calls of a series of batches.
+/// Describes a series of batches.
 struct series {
   std::vector<unsigned> watched = {};  ///< CPUs whose IPIs are counted
-  /// True if each call may fail to send its IPI. Smaller batches then match their counts more
-  /// often.
+  /// True if any call may fail to send its IPI. Smaller batches are then more likely to match their
+  /// counts.
   bool shrinks = false;
-  spinners* others = nullptr;  ///< run during a batch
+  spinners* others = nullptr;  ///< busy-wait during a batch; may be nullptr
   std::function<void(std::uint32_t calls, fine_histogram& times)> call = {};
-  /// The reason to discard a batch; empty if the counts, in the order of `watched`, are as expected
-  /// after `calls`.
+  /// Returns the reason to discard a batch, or an empty string if the counts are as expected after
+  /// `calls`. `counts` is in the order of `watched`.
   std::function<std::string(std::uint32_t calls, const std::vector<ipi_counts>& counts)> doubt = {};
 };
 
@@ -106,7 +107,8 @@ void add(std::vector<ipi_counts>& sums, const std::vector<ipi_counts>& counts) {
 }
 
 /// Runs batches until enough calls were kept, or until further attempts are pointless. Returns the
-/// counts of the kept batches, in the order of `watched`. Leaves `out` unchanged if it throws.
+/// summed counts of the kept batches, in the order of `watched`. Leaves `out` unchanged if it
+/// throws.
 std::vector<ipi_counts> run_series(const series& plan, const ipi_probe_options& options,
                                    ipi_measurement& out) {
   ipi_measurement result;
@@ -131,7 +133,7 @@ std::vector<ipi_counts> run_series(const series& plan, const ipi_probe_options& 
     }
     if (!latest.doubt.empty()) result.reason = latest.doubt;
     all_counted = all_counted && latest.counted;
-    // The kernel throttles SCHED_FIFO threads that use more than 95 % of a CPU.
+    // The kernel throttles SCHED_FIFO threads that use more than 95% of a CPU.
     std::this_thread::sleep_for((clock::now() - start) / 8);
   }
   result.verdict = result.kept == 0 ? probe_verdict::refuted
@@ -188,9 +190,9 @@ series calls_to(spinners& others, unsigned from, unsigned to) {
               }};
 }
 
-/// Increases `rest` while the other CPU is not asleep in time, which takes longer on a slow
-/// machine. The caller may also still be awake when the reply arrives, if its vCPU had to wait for
-/// a physical CPU.
+/// Doubles `rest` after a batch in which either CPU was not asleep in time. The target CPU may take
+/// longer to go idle on a slow machine. The caller may still be awake when the reply arrives if its
+/// vCPU had to wait for a physical CPU.
 series wakes_of(const ipi_probe_options& options, std::chrono::nanoseconds& rest, wake_line& there,
                 wake_line& back, unsigned from, unsigned to) {
   return {.watched = {to, from},
@@ -225,8 +227,8 @@ std::vector<ipi_counts> measure_wakes(const ipi_probe_options& options, ipi_pair
   return run_series(wakes_of(options, rest, *there, *back, out.from, out.to), options, out);
 }
 
-/// Runs `work` on its own thread on `cpu`. Stores the error of a single measurement in its result,
-/// whose verdict is then still `failed`; throws if a mandatory policy is refused.
+/// Runs `work` on its own thread on `cpu`. If `work` throws `failure`, stores the message in `out`,
+/// whose verdict is then still `failed`. Throws if the CPU or a mandatory policy is refused.
 void run_on(unsigned cpu, const scheduling_wish& request, ipi_measurement& out,
             const std::function<void()>& work) {
   measuring_thread thread(cpu, request, work);

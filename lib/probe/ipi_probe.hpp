@@ -1,14 +1,14 @@
 // Measures and counts IPIs between the vCPUs of this guest: the cost of interrupting a running vCPU
 // (membarrier), of waking an idle one (futex, eventfd), and of interrupting several vCPUs at once.
 //
-// The kernel sends no IPI if it can avoid one, and the times are then short and meaningless:
-// membarrier to a CPU whose thread was just preempted returns after 150 ns. Calls are therefore
-// made in batches, each batch is compared with /proc/interrupts, and a batch whose counts do not
-// match is discarded with its times.
+// The kernel does not send an IPI if it can avoid one; the measured time is then short and
+// meaningless: membarrier to a CPU whose thread was just preempted returns after 150 ns. Calls are
+// therefore made in batches, each batch is compared with /proc/interrupts, and a batch whose counts
+// do not match is discarded with its times.
 //
-// Times are round trips, read on one CPU's clock. Runs anywhere; outside Xen the counts come from
-// rows RES and CAL. Requires no privileges except for SCHED_FIFO. Threads: must be used from one
-// thread; a measurement starts others and joins them.
+// Times are round trips measured on one CPU's clock. Runs anywhere; outside Xen, the counts come
+// from rows RES and CAL. Requires no privileges except for SCHED_FIFO. Threads: must be used from
+// one thread; a measurement starts further threads and joins them.
 #pragma once
 
 #include <chrono>
@@ -34,13 +34,13 @@ enum class ipi_method {
 [[nodiscard]] std::string_view to_string(ipi_method method) noexcept;
 
 struct ipi_probe_options {
-  std::uint32_t count = 1000;  ///< calls per pair, in kept batches
-  /// Calls between two readings of the counts. If the counts of a batch of wake-ups do not match,
-  /// the next batches are smaller, down to 2.
+  std::uint32_t count = 1000;  ///< calls per pair; only kept batches count
+  /// Calls per batch, that is, between two snapshots of the counts. After a batch of wake-ups whose
+  /// counts do not match, the next batch is half as large, but at least 2.
   std::uint32_t batch = 100;
   scheduling_wish schedule = {};
-  /// The pause after a vCPU's reply before it is woken again, so that it is idle. Doubled, up to 20
-  /// ms, whenever there were fewer IPIs than wake-ups.
+  /// The pause after a vCPU's reply, long enough for the vCPU to go idle before it is woken again.
+  /// Doubled, up to 20 ms, after a batch with fewer IPIs than wake-ups.
   std::chrono::nanoseconds rest{std::chrono::microseconds{200}};
   std::chrono::milliseconds timeout{5000};  ///< for a single reply
   system_root root = system_root::from_environment();
@@ -48,7 +48,7 @@ struct ipi_probe_options {
 
 struct ipi_measurement {
   fine_histogram times = {};  ///< nanoseconds, from kept batches
-  std::uint32_t kept = 0;     ///< batches
+  std::uint32_t kept = 0;     ///< kept batches
   std::uint32_t thrown_away = 0;
   std::uint64_t calls = 0;  ///< in kept batches
   scheduling thread = {};
@@ -59,9 +59,9 @@ struct ipi_measurement {
 struct ipi_pair : ipi_measurement {
   ipi_method method = ipi_method::membarrier;
   unsigned from = 0;
-  unsigned to = 0;        ///< equal to `from`: the call without an IPI, the baseline
+  unsigned to = 0;        ///< equal to `from` for the baseline, which sends no IPIs
   ipi_counts there = {};  ///< counted on `to` in kept batches
-  ipi_counts back = {};   ///< counted on `from`
+  ipi_counts back = {};   ///< counted on `from` in kept batches
 };
 
 /// IPIs from one CPU to several at once (MEMBARRIER_CMD_PRIVATE_EXPEDITED).
@@ -73,8 +73,8 @@ struct ipi_broadcast : ipi_measurement {
 
 class ipi_probe {
  public:
-  /// Throws `failure` (errc::not_available) if the kernel has no membarrier(2) for a single CPU
-  /// (before Linux 5.10).
+  /// Throws `failure` (errc::not_available) if the kernel lacks single-CPU membarrier(2) (before
+  /// Linux 5.10).
   explicit ipi_probe(ipi_probe_options options);
 
   /// Reports errors that affect only this pair in the result. Throws `failure` for a CPU that this

@@ -20,8 +20,8 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
-/// The thread yields every few milliseconds, which is rare enough not to affect a batch. It counts
-/// iterations instead of reading the clock, because a clock read may cause a VM exit.
+/// The number of iterations between two yields: a few milliseconds, rare enough not to affect a
+/// batch. The thread counts iterations because reading the clock may cause a VM exit.
 constexpr std::uint32_t turns_per_yield = 1U << 20U;
 
 long membarrier(int command, unsigned flags, unsigned cpu) {
@@ -84,8 +84,8 @@ void spinner::run_orders() {
     order_.wait(order::rest);
     for (std::uint32_t turn = 1; order_.load(std::memory_order_acquire) == order::spin; ++turn) {
       spinning_.store(true, std::memory_order_release);
-      // Without this, two programs that measure at the same time would starve each other's threads:
-      // SCHED_FIFO does not time-slice within a priority.
+      // Without the yield, two programs that measure at the same time would starve each other's
+      // threads: SCHED_FIFO does not time-slice within a priority.
       if (turn % turns_per_yield == 0) ::sched_yield();
     }
     spinning_.store(false, std::memory_order_release);

@@ -1,5 +1,5 @@
-// The measured part of ipi_probe: calls on the calling thread, and the threads that must run on the
-// other CPUs during these calls. Counts no IPIs and evaluates no results.
+// The measured part of ipi_probe: the calls on the calling thread, and the threads that must run on
+// the other CPUs meanwhile. Does not count IPIs or evaluate results.
 #pragma once
 
 #include <atomic>
@@ -17,16 +17,16 @@ namespace xenpv::probe {
 /// Throws `failure` (errc::not_available).
 void register_membarrier();
 
-/// Calls membarrier(2) for `cpu` `calls` times and adds each call's time to `times`. Throws
+/// Calls membarrier(2) for `cpu`, `calls` times, and adds the time of each call to `times`. Throws
 /// `failure`.
 void call_cpu(unsigned cpu, std::uint32_t calls, fine_histogram& times);
-/// The same on all CPUs that run threads of this process.
+/// The same for all CPUs that run threads of this process.
 void call_all(std::uint32_t calls, fine_histogram& times);
 
 /// A thread that busy-waits on one CPU on request.
 class spinner {
  public:
-  /// Throws `failure` if the thread cannot use that CPU or policy.
+  /// Throws `failure` if the thread cannot use that CPU or scheduling.
   spinner(unsigned cpu, const scheduling_wish& request);
   spinner(const spinner&) = delete;
   spinner& operator=(const spinner&) = delete;
@@ -46,12 +46,12 @@ class spinner {
   measuring_thread thread_;
 };
 
-/// Wake-ups from one thread to another, through a word of memory or an eventfd.
+/// Wake-ups from one thread to another, through a futex or an eventfd.
 class wake_line {
  public:
   virtual ~wake_line() = default;
   virtual void wake() = 0;
-  /// Waits for a wake-up and consumes all pending ones. Returns false if none arrived in time.
+  /// Waits for a wake-up and consumes all pending ones. Returns false on timeout.
   [[nodiscard]] virtual bool sleep(std::chrono::milliseconds timeout) = 0;
 };
 
@@ -74,9 +74,9 @@ class eventfd_line final : public wake_line {
   unique_fd event_;
 };
 
-/// Wakes the thread that sleeps on `there` and sleeps on `back`, `wakes` times; adds the time of
-/// each round trip to `times`. Sleeps for `rest` before each round trip, so that the other thread
-/// is asleep, too. Throws errc::timed_out.
+/// Measures `wakes` round trips: wakes the thread that sleeps on `there`, then sleeps on `back`,
+/// and adds the elapsed time to `times`. Sleeps for `rest` before each round trip, so that the
+/// other thread is asleep as well. Throws errc::timed_out.
 void wake_and_wait(wake_line& there, wake_line& back, std::uint32_t wakes,
                    std::chrono::nanoseconds rest, std::chrono::milliseconds timeout,
                    fine_histogram& times);

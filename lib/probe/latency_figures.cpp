@@ -8,7 +8,7 @@ namespace {
 
 constexpr double sigmas_of_99_percent = 2.576;
 
-/// The value of the sample with this rank; rank 1 is the smallest sample.
+/// Returns the value of the sample with this rank; the smallest sample has rank 1.
 std::uint64_t value_at(const latency_figures& figures, double rank) {
   const auto last = static_cast<double>(figures.summary.samples);
   const auto target_rank = static_cast<std::uint64_t>(std::clamp(std::ceil(rank), 1.0, last));

@@ -1,5 +1,5 @@
-// Measured times in the form that reports store and compare: the non-empty steps of the histogram,
-// and the figures of each round. Pure.
+// Measured times in the form that reports store and compare: the non-empty histogram steps and the
+// percentiles of each round. Pure.
 //
 // The samples of one run are taken one after another on the same machine, so their number alone
 // overstates the accuracy of a percentile. The rounds show how far repeated measurements differ.
@@ -16,7 +16,7 @@
 namespace xenpv::probe {
 
 struct latency_step {
-  std::uint64_t upper = 0;  ///< nanoseconds; the largest value in this step
+  std::uint64_t upper = 0;  ///< largest value in this step, in nanoseconds
   std::uint64_t count = 0;
   friend bool operator==(const latency_step&, const latency_step&) = default;
 };
@@ -37,7 +37,7 @@ struct latency_figures {
   friend bool operator==(const latency_figures&, const latency_figures&) = default;
 };
 
-/// Merges rounds; rounds without samples are skipped.
+/// Merges the rounds; skips rounds without samples.
 [[nodiscard]] latency_figures figures_of(const std::vector<fine_histogram>& rounds);
 
 /// The range in which a percentile lies, according to the samples and the rounds.
@@ -46,8 +46,9 @@ struct percentile_range {
   std::uint64_t low = 0;
   std::uint64_t high = 0;
 };
-/// The 99 % confidence interval from the binomial ranks of the samples, widened to include the
-/// values of the rounds (for p50 and p99). nullopt if there are too few samples for the percentile.
+/// Returns the 99% confidence interval from the binomial ranks of the samples. For p50 and p99, the
+/// interval is widened to include the value of each round. Returns nullopt if there are too few
+/// samples for the percentile.
 [[nodiscard]] std::optional<percentile_range> range_of(const latency_figures& figures,
                                                        double share);
 

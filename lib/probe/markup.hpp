@@ -6,8 +6,8 @@
 
 namespace xenpv::probe {
 
-/// For elements and for attributes in double quotes. Omits control characters, which XML does not
-/// allow.
+/// Escapes text for elements and for double-quoted attributes. Omits control characters, which XML
+/// does not allow.
 [[nodiscard]] std::string escaped(std::string_view text);
 
 }  // namespace xenpv::probe

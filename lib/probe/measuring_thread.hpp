@@ -1,4 +1,4 @@
-// Threads that measure, and the flag that tells them to stop. Private to the probes.
+// Measuring threads, and the flag that stops them. Private to the probes.
 #pragma once
 
 #include <atomic>
@@ -11,12 +11,12 @@
 
 namespace xenpv::probe {
 
-/// A thread that runs on one CPU and with the requested scheduling. Stores the exception that its
-/// work throws.
+/// A thread that runs on one CPU with the requested scheduling. Stores the exception that its work
+/// throws.
 class measuring_thread {
  public:
-  /// Starts the thread, which calls `work` once it runs on `cpu`. Without a request, it keeps the
-  /// scheduling of its creator.
+  /// Starts the thread, which calls `work` once it runs on `cpu`. Without a request, the thread
+  /// keeps its creator's scheduling.
   measuring_thread(unsigned cpu, const std::optional<scheduling_wish>& request,
                    std::function<void()> work);
   measuring_thread(const measuring_thread&) = delete;
@@ -24,12 +24,12 @@ class measuring_thread {
   /// Waits for the thread to exit.
   ~measuring_thread();
 
-  /// Waits until the thread is ready to call `work`. Returns its scheduling; throws the exception
-  /// that kept it from that CPU or scheduling.
+  /// Waits until the thread is ready to call `work`, and returns its scheduling. If the CPU or the
+  /// scheduling was refused, joins the thread and throws the exception.
   const scheduling& wait_until_ready();
-  /// Waits for the thread to exit, once. Throws the exception of the thread, if any.
+  /// Waits for the thread to exit and rethrows its exception, if any. Call at most once.
   void join();
-  /// True after an exception.
+  /// True if the thread has thrown.
   [[nodiscard]] bool has_failed() const noexcept { return failed_; }
 
  private:
@@ -45,7 +45,7 @@ class measuring_thread {
   std::thread thread_;
 };
 
-/// Set once, by any thread.
+/// A flag that any thread may set, once.
 class stop_flag {
  public:
   void set() noexcept { is_set_.store(true, std::memory_order_release); }

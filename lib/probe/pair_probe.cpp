@@ -18,8 +18,8 @@
 namespace xenpv::probe {
 namespace {
 
-/// Renames the calling thread for the lifetime of this object: Linux names the interrupts of a
-/// handle after the thread that opens it.
+/// Renames the calling thread for the lifetime of this object: Linux names a handle's interrupts
+/// after the thread that opens the handle.
 class thread_name {
  public:
   explicit thread_name(const std::string& name) {
@@ -67,7 +67,7 @@ pair_probe::~pair_probe() {
     try {
       abandon();
     } catch (const failure&) {
-      // Without a custodian these handles cannot be preserved.
+      // Without a custodian, these handles cannot be preserved.
     }
     return;
   }
@@ -100,7 +100,8 @@ void pair_probe::place(endpoint& target, const channels::interrupt_table& interr
                        pair_result& out) const {
   target.irq.reset();
   const auto* row = row_named(interrupts, target.action);
-  if (row == nullptr) return doubt(out, fmt::format("no interrupt is named {}", target.action));
+  if (row == nullptr)
+    return doubt(out, fmt::format("there is no interrupt named {}", target.action));
   target.irq = row->irq;
   const auto moved = channels::move_irq(options_.root, *row->irq, {target.cpu});
   if (moved.error != 0)
@@ -132,9 +133,9 @@ void pair_probe::run(endpoint& here, endpoint& there, pair_result& out) const {
                           .echo_port = there.local,
                           .echo_cpu = there.cpu,
                           .options = options_};
-  // Xen marks a new interdomain port as pending once; that event belongs to no round trip.
+  // Xen marks a new interdomain port as pending once; that event is not part of a round trip.
   take_event(there.handle, there.local, options_.timeout, false);
-  // From here on every event belongs to a round trip.
+  // From here on, every event belongs to a round trip.
   const auto before = channels::read_interrupts(options_.root);
   if (before.value) {
     place(here, *before.value, out);

@@ -18,7 +18,7 @@ using clock = std::chrono::steady_clock;
                 fmt::format("wait {} ms for an event on port {}", timeout.count(), expected));
 }
 
-/// Returns false if no event is pending.
+/// Returns false if no event is pending on port `expected`.
 bool drain_once(xen::event_channel_handle& handle, port expected) {
   std::array<port, 4> pending{};
   const auto count = handle.drain(pending);
@@ -32,8 +32,8 @@ bool drain_once(xen::event_channel_handle& handle, port expected) {
 
 void spin_for_event(xen::event_channel_handle& handle, port expected,
                     std::chrono::milliseconds timeout) {
-  // The clock is read only occasionally: a clock read costs as much as reading the handle when no
-  // event is pending.
+  // Read the clock only occasionally: a clock read costs as much as reading a handle without
+  // pending events.
   constexpr unsigned polls_per_check = 4096;
   const auto deadline = clock::now() + timeout;
   for (;;) {

@@ -1,5 +1,5 @@
-// The measured part of pair_probe: two pinned threads, or one, with nothing but the events between
-// the two clock reads. Sets no affinities and verifies no counts.
+// The measured part of pair_probe: one or two pinned threads, with nothing but the events between
+// the two clock reads. Does not set affinities or verify counts.
 #pragma once
 
 #include <chrono>
@@ -20,12 +20,12 @@ struct pair_run {
   const pair_probe_options& options;
 };
 
-/// Waits for an event on port `expected` of the handle and unmasks it. Throws errc::timed_out after
+/// Waits for an event on port `expected` and unmasks the port. Throws errc::timed_out after
 /// `timeout`.
 void take_event(xen::event_channel_handle& handle, port expected, std::chrono::milliseconds timeout,
                 bool spin);
 
-/// Waits until both threads have exited, then throws the exception of either.
+/// Waits until all threads have exited, then rethrows the exception of one of them, if any.
 void run_round_trips(const pair_run& run, histogram& round_trips);
 
 }  // namespace xenpv::probe

@@ -14,26 +14,26 @@ namespace xenpv::probe {
 class periods {
  public:
   using time = std::chrono::nanoseconds;
-  /// A wake-up, stored to be matched with the kernel's trace.
+  /// A wake-up, kept for matching with the kernel trace.
   struct wake {
     time due{};
     time woke{};
   };
 
-  /// The first `warm_up` wake-ups, and periods lost between them, are not counted. The first `keep`
-  /// counted wake-ups are stored.
+  /// Does not count the first `warm_up` wake-ups or the periods lost between them. Keeps the first
+  /// `keep` counted wake-ups.
   periods(time first, time interval, std::uint64_t warm_up, std::size_t keep = 0);
 
   [[nodiscard]] time due() const noexcept { return due_; }
-  /// Reports the wake-up for due(), at `now`. The next due() is the first one after `now`; periods
-  /// before it are lost.
+  /// Reports that the wake-up for due() happened at `now`. due() advances to the first due time
+  /// after `now`; the skipped periods are lost.
   void woke(time now);
-  /// The same, but the caller provides the number of elapsed periods, which is at least one.
+  /// The same, but the caller provides the number of elapsed periods, at least one, in `over`.
   void woke(time now, std::uint64_t over);
 
-  /// Lateness of all periods.
+  /// Lateness of all periods, including lost ones.
   [[nodiscard]] const fine_histogram& lateness() const noexcept { return lateness_; }
-  /// Wake-up latency only; ignores lost periods.
+  /// Lateness of the wake-ups only; ignores lost periods.
   [[nodiscard]] const fine_histogram& wake_lateness() const noexcept { return wake_lateness_; }
   [[nodiscard]] std::uint64_t wake_ups() const noexcept { return wake_ups_; }
   [[nodiscard]] std::uint64_t lost() const noexcept { return lost_; }

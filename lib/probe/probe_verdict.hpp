@@ -1,5 +1,5 @@
-// The verdict on a measurement, based on the counts in /proc/interrupts: whether the times belong
-// to the intended events. Each probe evaluates its own counts.
+// The verdict on a measurement: whether the times belong to the intended events, according to the
+// counts in /proc/interrupts. Each probe evaluates its own counts.
 #pragma once
 
 #include <string_view>

@@ -12,7 +12,7 @@ namespace {
 
 constexpr const char* fifo_needs = "CAP_SYS_NICE or RLIMIT_RTPRIO is required";
 
-/// 0 or an errno.
+/// Returns 0 or an errno.
 int try_fifo(int priority) {
   sched_param parameters{};
   parameters.sched_priority = priority;

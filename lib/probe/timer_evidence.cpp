@@ -39,9 +39,8 @@ void judge_pv(timer_result& out) {
     refute(out, fmt::format("other CPUs counted {} events of timer{}", *evidence.timer_elsewhere,
                             out.cpu));
   if (evidence.local_interrupts.value_or(0) > 0)
-    refute(out,
-           fmt::format("the local APIC's timer (row LOC) fired {} times during the measurement",
-                       *evidence.local_interrupts));
+    refute(out, fmt::format("the local APIC timer (row LOC) fired {} times during the measurement",
+                            *evidence.local_interrupts));
 }
 
 }  // namespace

@@ -23,16 +23,16 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-/// Wake-ups that warm caches and fault in pages.
+/// The number of wake-ups that warm caches and fault in pages.
 constexpr std::uint64_t warm_up = 8;
 
 /// Input and output of one CPU's thread.
 struct timer_thread {
   timer_result result = {};
-  std::vector<periods::wake> wakes = {};  ///< for the split
+  std::vector<periods::wake> wakes = {};  ///< for split_wakes()
 };
 
-/// The total time that this thread has waited for its CPU in the guest
+/// Returns the total time that this thread was runnable but waited for its CPU in the guest
 /// (Documentation/scheduler/sched-stats).
 std::optional<nanoseconds> time_waited() {
   const auto text = system_root("/").read("/proc/thread-self/schedstat").value_or("");
@@ -43,7 +43,8 @@ std::optional<nanoseconds> time_waited() {
   return waited ? std::optional(nanoseconds(*waited)) : std::nullopt;
 }
 
-/// Spreads the CPUs' due times over an interval, so that the timers are not due at the same moment.
+/// Staggers the due times of the CPUs over one interval, so that their timers do not expire
+/// together.
 nanoseconds first_due(nanoseconds base, nanoseconds interval, std::size_t index,
                       std::size_t cpu_count) {
   const auto phase =
@@ -66,7 +67,7 @@ void run_periods(const timer_probe_options& options, periods& schedule, nanoseco
   }
 }
 
-/// The number of wake-ups to store for the split: all of them, up to a limit.
+/// Returns how many wake-ups to keep for the split: all of them, up to a limit.
 std::size_t wakes_to_keep(const timer_probe_options& options) {
   constexpr std::int64_t most = 100'000;
   if (!options.split) return 0;
@@ -105,12 +106,12 @@ std::vector<unsigned> cpus_of(const timer_probe_options& options) {
   return options.cpus;
 }
 
-/// The input for the evidence, read at one moment.
+/// The input for the evidence, read at one time.
 struct sample {
   channels::reading<channels::interrupt_table> interrupts = {};
   std::vector<cpu_time> times = {};
   std::optional<std::uint32_t> incarnation = {};
-  std::map<unsigned, xen::vcpu_runstate> runstates = {};  ///< empty if queries are not permitted
+  std::map<unsigned, xen::vcpu_runstate> runstates = {};  ///< empty if the hypercall is refused
 };
 
 std::map<unsigned, xen::vcpu_runstate> read_runstates(const std::vector<unsigned>& cpus,
@@ -200,7 +201,7 @@ bool run_all(const timer_probe_options& options, std::vector<timer_thread>& thre
   return completed;
 }
 
-/// The kernel function that these timers run, as named in the trace.
+/// Returns the kernel function that these timers run, as named in the trace.
 std::string_view timer_function(timer_method method) {
   return method == timer_method::clock_nanosleep ? "hrtimer_wakeup" : "timerfd_tmrproc";
 }
@@ -214,14 +215,15 @@ void split(timer_trace& trace, timer_method method, std::vector<timer_thread>& t
   }
 }
 
-/// Starts tracing if it is requested and possible; `why_not` is the reason if it is not possible.
+/// Starts tracing if it is requested and possible. If it is requested but not possible, sets
+/// `why_not` to the reason.
 std::unique_ptr<timer_trace> start_trace(const timer_probe_options& options, std::string& why_not) {
   if (!options.split) return nullptr;
   if (options.method == timer_method::spin) {
     why_not = "no timer is used";
     return nullptr;
   }
-  // The kernel's own timers cause about as many events.
+  // The kernel's own timers cause about as many events again.
   const auto events = 2 * wakes_to_keep(options) +
                       static_cast<std::uint64_t>(1000 * options.duration / std::chrono::seconds(1));
   try {

@@ -1,13 +1,13 @@
 // Measures how late this guest's timers are on each vCPU. Threads sleep until absolute times and
 // read the clock when they wake. Their lateness covers the whole path from the hypervisor's timer
 // through VIRQ_TIMER, the upcall and the guest's scheduler. Also collects the evidence that the PV
-// timer woke them.
+// timer woke the threads.
 //
-// The schedule is fixed before the start, so missed periods are recorded: each counts as lost, and
-// its lateness is included in the figures (no coordinated omission).
+// The schedule is fixed before the start, so missed periods are recorded: each one counts as lost,
+// and its lateness is included in the figures (no coordinated omission).
 //
-// Runs anywhere; without Xen, the evidence describes the machine's own timer. Threads: the calling
-// thread waits while one thread per CPU measures, all at the same time.
+// Runs anywhere; without Xen, the evidence describes the machine's own timer. Threads: one thread
+// per CPU measures, all at the same time, while the calling thread waits.
 #pragma once
 
 #include <chrono>
@@ -31,8 +31,8 @@ namespace xenpv::probe {
 
 enum class timer_method {
   clock_nanosleep,  ///< clock_nanosleep(TIMER_ABSTIME) on CLOCK_MONOTONIC
-  timerfd,          ///< a periodic timerfd(2) with an absolute start, read(2)
-  asio,             ///< a timer of the event loop that xenpv's own data path uses
+  timerfd,          ///< a periodic timerfd(2) with an absolute start time; waits in read(2)
+  asio,             ///< a timer of xenpv's own event loop, which the data path uses
   spin,             ///< no timer: reads the clock continuously and detects gaps
 };
 [[nodiscard]] std::string_view to_string(timer_method method) noexcept;
@@ -43,49 +43,50 @@ struct timer_probe_options {
   std::chrono::nanoseconds interval{std::chrono::milliseconds{1}};
   std::chrono::nanoseconds duration{std::chrono::seconds{5}};
   scheduling_wish schedule = {};
-  /// The shortest gap that counts, for `spin`.
+  /// For `spin`: the shortest gap that is counted.
   std::chrono::nanoseconds gap{std::chrono::microseconds{10}};
   bool split = false;  ///< trace the kernel's timers, which adds overhead; requires root
   system_root root = system_root::from_environment();
-  /// Called every 100 ms with the remaining time; false ends the measurement early.
+  /// Called every 100 ms with the remaining time; returning false ends the measurement early.
   std::function<bool(std::chrono::nanoseconds left)> go_on = {};
 };
 
-/// The source of one CPU's timer events. Increases are between two readings around the measurement.
+/// The evidence of which timer fired on one CPU. Deltas are between two snapshots, before and after
+/// the measurement.
 struct timer_evidence {
   std::string device = {};                            ///< clock event device: "xen", "lapic"
-  std::optional<std::uint64_t> min_delta_ns = {};     ///< shortest delay that it can be set to
+  std::optional<std::uint64_t> min_delta_ns = {};     ///< shortest delay that the device supports
   std::string set_next_event = {};                    ///< "xen_vcpuop_set_next_event"
-  std::optional<std::uint64_t> timer_events = {};     ///< increase of row timerN on its own CPU
-  std::optional<std::uint64_t> timer_elsewhere = {};  ///< increase on other CPUs; must be 0
-  /// Increase of row LOC: interrupts from the (emulated) APIC timer.
+  std::optional<std::uint64_t> timer_events = {};     ///< delta of row timerN on its own CPU
+  std::optional<std::uint64_t> timer_elsewhere = {};  ///< delta on other CPUs; must be 0
+  /// Delta of row LOC: interrupts from the (emulated) local APIC timer.
   std::optional<std::uint64_t> local_interrupts = {};
   [[nodiscard]] bool is_pv_timer() const noexcept { return device == "xen"; }
 };
 
-/// For `spin`: the times during which the vCPU did not run this thread.
+/// For `spin`: the intervals in which the vCPU did not run this thread.
 struct gap_facts {
   std::uint64_t count = 0;
   std::chrono::nanoseconds total{};
-  std::chrono::nanoseconds looked{};  ///< time spent reading the clock, without rests
+  std::chrono::nanoseconds looked{};  ///< time spent reading the clock, excluding rests
 };
 
 struct timer_result {
   unsigned cpu = 0;
-  /// Lateness of all periods in nanoseconds, including lost periods. For `spin`: the times between
-  /// two clock reads.
+  /// Lateness of all periods in nanoseconds, including lost periods. For `spin`: the intervals
+  /// between two clock reads.
   fine_histogram times = {};
   /// Wake-up latency only, as in cyclictest; ignores lost periods.
   fine_histogram wake_times = {};
   std::uint64_t wake_ups = 0;
   std::uint64_t lost = 0;     ///< periods that ended before the previous one was handled
-  std::uint64_t warm_up = 0;  ///< wake-ups that are not counted
+  std::uint64_t warm_up = 0;  ///< uncounted wake-ups
   std::chrono::nanoseconds took{};
   scheduling thread = {};
   timer_evidence evidence = {};
-  std::uint64_t steal_ticks = 0;  ///< 10 ms each, stolen from this CPU during the measurement
-  /// The vCPU's run states during the measurement, from the hypervisor; unset if queries are not
-  /// permitted.
+  std::uint64_t steal_ticks = 0;  ///< ticks of 10 ms stolen from this CPU during the measurement
+  /// The vCPU's run states during the measurement, from the hypervisor; unset if the hypercall is
+  /// not permitted.
   std::optional<xen::vcpu_runstate> runstate = {};
   /// Time during which this thread was runnable while another thread of the guest ran on its CPU
   /// (schedstat).
@@ -95,7 +96,7 @@ struct timer_result {
   probe_verdict verdict = probe_verdict::failed;
   std::vector<std::string> reasons = {};
 
-  /// Wake-ups per second; 0 before anything was measured.
+  /// Wake-ups per second; 0 if nothing was measured.
   [[nodiscard]] double rate() const noexcept;
 };
 
@@ -108,15 +109,15 @@ struct timer_report {
   std::optional<std::uint32_t> incarnation_before = {};  ///< see xen::cpuid_facts
   std::optional<std::uint32_t> incarnation_after = {};
   bool ended_early = false;
-  std::string no_split = {};  ///< why there is no split although it was requested
+  std::string no_split = {};  ///< why a requested split is missing
 
   [[nodiscard]] bool was_migrated() const noexcept {
     return incarnation_before != incarnation_after;
   }
 };
 
-/// Reports errors that affect only one CPU in its result. Throws `failure` for a CPU that this
-/// process may not use, or if a mandatory policy is refused.
+/// Reports errors that affect only one CPU in that CPU's result. Throws `failure` for a CPU that
+/// this process may not use, or if a mandatory policy is refused.
 [[nodiscard]] timer_report measure_timers(const timer_probe_options& options);
 
 }  // namespace xenpv::probe

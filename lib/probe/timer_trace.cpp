@@ -14,7 +14,7 @@ namespace xenpv::probe {
 namespace {
 
 constexpr std::string_view timer_event = "events/timer/hrtimer_expire_entry/enable";
-/// The size of one event in the ring buffer, with its header and page overhead.
+/// The size of one event in the ring buffer, including its header and page overhead.
 constexpr std::uint64_t event_bytes = 64;
 
 [[noreturn]] void throw_no_trace(std::string_view remedy) {
@@ -47,7 +47,7 @@ timer_trace::timer_trace(const system_root& root, std::uint64_t events)
 }
 
 timer_trace::~timer_trace() {
-  // rmdir(2) of an instance removes everything below it.
+  // rmdir(2) on an instance removes everything below it.
   ::rmdir(instance_.c_str());
 }
 

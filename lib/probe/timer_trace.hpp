@@ -14,7 +14,7 @@ namespace xenpv::probe {
 
 class timer_trace {
  public:
-  /// Starts tracing; keeps about the last `events` events of each CPU. Throws `failure`
+  /// Starts tracing; keeps about the last `events` events per CPU. Throws `failure`
   /// (errc::not_available) if tracefs is missing or cannot be written.
   timer_trace(const system_root& root, std::uint64_t events);
   /// Removes the instance.
@@ -22,8 +22,8 @@ class timer_trace {
   timer_trace(const timer_trace&) = delete;
   timer_trace& operator=(const timer_trace&) = delete;
 
-  /// Stops tracing. Returns the times at which interrupts ran the timers whose handler is
-  /// `function`, ascending, by CPU.
+  /// Stops tracing. Returns, for each CPU, the times at which interrupts ran timers with handler
+  /// `function`, ascending.
   [[nodiscard]] std::map<unsigned, std::vector<std::chrono::nanoseconds>> finish(
       std::string_view function);
 

@@ -7,7 +7,7 @@
 namespace xenpv::probe {
 namespace {
 
-/// The word after `key`, up to the next blank.
+/// Returns the word after `key`, up to the next blank.
 std::string_view word_after(std::string_view text, std::string_view key) {
   const auto position = text.find(key);
   if (position == std::string_view::npos) return {};

@@ -22,8 +22,8 @@ constexpr std::size_t line_max = std::size_t{64} * 1024;
 
 void send_line(int fd, std::string text) {
   text += '\n';
-  // Replies fit into the socket buffer. The send never blocks; a client that does not read loses
-  // its reply.
+  // Replies fit into the socket buffer. The send does not block, so a client that does not read
+  // loses its reply.
   [[maybe_unused]] const auto sent =
       ::send(fd, text.data(), text.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }

@@ -1,6 +1,6 @@
-// The admin socket, in the directory of the host. Requests and replies are JSON objects, one per
-// line. A request is {"command": ...}; a reply is {"ok": true, ...} or {"ok": false, "error":
-// "..."}. Used only on the host thread.
+// The admin socket, in the host's directory. Requests and replies are JSON objects, one per line. A
+// request is {"command": ...}; a reply is {"ok": true, ...} or {"ok": false, "error": "..."}. Used
+// only on the host thread.
 #pragma once
 
 #include <filesystem>
@@ -28,7 +28,7 @@ struct host::admin_service {
   };
   void accept();
   void readable(int fd);
-  /// Executes one request. A save or checkpoint is answered when the domain runs again.
+  /// Executes one request. Replies to a save or checkpoint when the domain runs again.
   void serve(const std::shared_ptr<client>& peer, const std::string& line);
 
   host& host_;
@@ -41,8 +41,8 @@ struct host::admin_service {
 /// object). Throws `failure` if no host is running or if the host rejects the request.
 [[nodiscard]] std::string ask_host(const std::filesystem::path& directory,
                                    const std::string& request);
-/// Returns the directory of a domain, for domain_environment(). `directory` is the directory of the
-/// host. Throws `failure` like ask_host().
+/// Returns the directory of a domain, for domain_environment(). `directory` is the host's
+/// directory. Throws `failure` like ask_host().
 [[nodiscard]] std::filesystem::path ask_domain_directory(const std::filesystem::path& directory,
                                                          domid domain);
 /// Stops the host and waits until its process has exited.

@@ -88,7 +88,7 @@ control_service::answer control_service::execute(const control_request& request,
       host_.check_handle(handle_of(request), process_);
       return out;
     case control_op::evtchn_waker:
-      // Allowed for handles of any domain: the remote end of a channel belongs to another domain.
+      // Handles of any domain are allowed: the remote end of a channel belongs to another domain.
       out.fd = host_.events().waker(handle_of(request));
       out.reply.error = out.fd < 0 ? EBADF : 0;
       return out;

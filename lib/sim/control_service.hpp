@@ -24,11 +24,12 @@ class control_host {
   [[nodiscard]] virtual event_channels& events() = 0;
   [[nodiscard]] virtual grant_tables& grants() = 0;
   [[nodiscard]] virtual int shared_memory() const = 0;
-  /// The gntalloc limit of the domain, in pages.
+  /// Returns the domain's gntalloc limit, in pages.
   [[nodiscard]] virtual std::uint32_t grant_limit(std::uint8_t slot) const = 0;
-  /// Watches a new handle, to detect when its last reference is closed.
+  /// Watches a new handle so that the host detects when its last reference is closed.
   virtual void watch_handle(const event_channels::opened_handle& handle) = 0;
-  /// Called when a reference was closed. Releases the handle if no reference is left.
+  /// Called when a reference to a handle was closed. Releases the handle if that was the last
+  /// reference.
   virtual void check_handle(event_channels::handle_id id, pid_t closer) = 0;
   virtual void delay_event(std::uint8_t slot, std::uint32_t port) = 0;
   virtual void kill_process(pid_t process) = 0;

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::uint64_t queues_max = 64;
 constexpr std::uint64_t ring_order_max = 4;
-/// The number of segments that fit into BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST pages.
+/// Number of segments that fit into BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST pages.
 constexpr std::uint64_t indirect_max = 4096;
 
 constexpr std::string_view option_list =

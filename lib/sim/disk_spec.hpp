@@ -21,8 +21,8 @@ struct disk_spec {
   std::string name;          ///< "xvdb"
   std::uint32_t device = 0;  ///< virtual device number, such as 51728
   disk_store store = disk_store::memory;
-  std::uint64_t size = 0;  ///< bytes; 0: use the size of the file
-  std::string path;        ///< path given by file=
+  std::uint64_t size = 0;  ///< bytes; 0: use the file's size
+  std::string path;        ///< the path in file=PATH
   bool read_only = false;
   bool cdrom = false;
   std::uint32_t sector_size = 512;
@@ -40,9 +40,8 @@ struct disk_spec {
 };
 
 /// Options: ro, cdrom, sector=512|4096, backend=KIND, queues=N, order=N, indirect=N, no-persistent,
-/// no-flush, no-barrier, no-discard, volatile, vdi, fault=WORD (may be repeated). The error
-/// contains the invalid option. Faults, and features that the backend may not support, are left to
-/// the backend to check.
+/// no-flush, no-barrier, no-discard, volatile, vdi, fault=WORD (may be repeated). The error names
+/// the invalid option. The backend itself checks the faults, and whether it supports the features.
 [[nodiscard]] result<disk_spec> parse_disk_spec(std::string_view text);
 
 }  // namespace xenpv::sim

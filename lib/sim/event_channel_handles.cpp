@@ -127,7 +127,7 @@ void event_channels::write_port(std::uint16_t handle, std::uint32_t generation,
   const auto* record = find({handle, generation});
   if (record == nullptr) return;
   // The pipe is never full: it has room for 16384 ports and contains each port at most once. Write
-  // errors need no handling: EPOLLERR on this end reports a closed reader.
+  // errors can be ignored: EPOLLERR on this end reports that the reader has been closed.
   [[maybe_unused]] const auto written = ::write(record->waker.get(), &port, sizeof port);
 }
 

@@ -179,8 +179,8 @@ ioctl_result event_channels::unbind(handle_id id, std::uint32_t port, pid_t call
     const auto domain = domid{static_cast<std::uint16_t>(state_.domains[handle->slot].domain)};
     bugs_.push_back(
         {domain, caller, port,
-         fmt::format("kernel BUG at drivers/xen/evtchn.c: unbind of port {} of a handle "
-                     "that was open across save/restore",
+         fmt::format("kernel BUG at drivers/xen/evtchn.c: unbind of port {}, whose handle "
+                     "was open across save/restore",
                      port)});
     return std::errc::owner_dead;
   }

@@ -50,7 +50,7 @@ class event_channels final : public port_ring_writer {
 
   // Domains.
 
-  /// Clears the ports of the slot and binds the kernel ports.
+  /// Clears the slot's ports and binds the kernel ports.
   void start_domain(std::uint8_t slot, domid domain, unsigned cpus);
   /// Closes all ports. Handles stay open but no longer work.
   void stop_domain(std::uint8_t slot);
@@ -68,12 +68,11 @@ class event_channels final : public port_ring_writer {
   /// Returns the write end of the ring, for senders, or -1 if the handle was released.
   [[nodiscard]] int waker(handle_id id) const;
   [[nodiscard]] std::optional<std::uint8_t> slot_of(handle_id id) const;
-  /// Returns the process that opened the handle if the handle is stale and still has ports.
+  /// If the handle is stale and still has ports, returns the process that opened it.
   [[nodiscard]] std::optional<pid_t> stale_opener(handle_id id) const;
   [[nodiscard]] bool is_last_reference_closed(handle_id id) const;
-  /// Emulates release() in the driver: unbinds all ports. For a stale handle, records the kernel
-  /// BUG and returns `closer` as the process to kill. Does nothing if the handle was already
-  /// released.
+  /// Emulates the driver's release(): unbinds all ports. For a stale handle, records the kernel BUG
+  /// and returns `closer` as the process to kill. Does nothing if the handle was already released.
   std::optional<pid_t> release(handle_id id, std::optional<pid_t> closer);
   [[nodiscard]] std::vector<handle_id> open_handles() const;
 
@@ -95,8 +94,9 @@ class event_channels final : public port_ring_writer {
   void send_now(std::uint8_t slot, std::uint32_t port);
   /// Returns true if a handle of the domain owns `port`.
   [[nodiscard]] bool is_user_port(std::uint8_t slot, std::uint32_t port) const;
-  /// Keeps the port connected until unpin(), even if its handle unbinds it: a notice for a granted
-  /// page sends an event through the port. Like evtchn_get() and evtchn_put() in the kernel.
+  /// Keeps the port connected until unpin(), even if its handle unbinds it, so that the release
+  /// notice of a granted page can send an event through the port. Like evtchn_get() and
+  /// evtchn_put() in the kernel.
   void pin(std::uint8_t slot, std::uint32_t port);
   void unpin(std::uint8_t slot, std::uint32_t port);
 
@@ -105,7 +105,7 @@ class event_channels final : public port_ring_writer {
   [[nodiscard]] const std::vector<kernel_bug>& bugs() const noexcept { return bugs_; }
   /// Number of ports in use, including kernel ports.
   [[nodiscard]] std::size_t port_count(std::uint8_t slot) const;
-  /// Returns true if the peers of the domain have handled all its events.
+  /// Returns true if the domain's peers have handled every event that the domain sent.
   [[nodiscard]] bool is_quiet(std::uint8_t slot) const;
   [[nodiscard]] std::size_t user_port_count(std::uint8_t slot) const;
 
@@ -122,12 +122,12 @@ class event_channels final : public port_ring_writer {
   [[nodiscard]] const handle_record* find(handle_id id) const;
   [[nodiscard]] ioctl_result allocate(std::uint8_t slot, port_link link);
   void attach(handle_id id, std::uint8_t slot, std::uint32_t port);
-  /// Emulates an unbind in the driver: stops delivery to the handle, and closes the port unless it
-  /// is pinned.
+  /// Emulates the driver's unbind: stops delivery to the handle, and closes the port unless it is
+  /// pinned.
   void unbind_port(std::uint8_t slot, std::uint32_t port);
   void close_port(std::uint8_t slot, std::uint32_t port);
   void bind_kernel_ports(std::uint8_t slot, unsigned cpus);
-  /// Unbinds a port of a stale handle: closes whichever port now has that number. Returns false if
+  /// Unbinds a stale handle's port: closes whichever port now has that number. Returns false if
   /// this triggers the BUG.
   bool close_stale(std::uint8_t slot, std::uint32_t port);
   [[nodiscard]] shared_port& at(std::uint8_t slot, std::uint32_t port);

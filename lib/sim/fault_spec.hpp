@@ -16,11 +16,11 @@ struct fault_switches {
   ratio event_doubled{0, 1};  ///< events that arrive a second time
   ratio event_delayed{0, 1};  ///< events that arrive after a delay of event_delay
   std::chrono::nanoseconds event_delay{};
-  ratio grant_refused{0, 1};               ///< share and map requests refused
-  std::chrono::nanoseconds store_delay{};  ///< delay of each xenstore request of a guest
-  std::uint32_t store_fail_every = 0;    ///< every n-th xenstore request of a guest fails with EIO
-  std::uint32_t store_eagain_every = 0;  ///< every n-th commit of a guest fails with EAGAIN
-  std::uint32_t store_vanish_after = 0;  ///< xenstored disappears after n more guest requests
+  ratio grant_refused{0, 1};               ///< share and map requests that fail
+  std::chrono::nanoseconds store_delay{};  ///< delay of each guest xenstore request
+  std::uint32_t store_fail_every = 0;      ///< every n-th guest xenstore request fails with EIO
+  std::uint32_t store_eagain_every = 0;    ///< every n-th guest commit fails with EAGAIN
+  std::uint32_t store_vanish_after = 0;    ///< xenstored disappears after n more guest requests
 };
 
 /// Parses `text` and sets the fault in `switches`:

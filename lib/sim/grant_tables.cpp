@@ -94,7 +94,8 @@ std::span<const grant_tables::shared_page> grant_tables::pages(share_id id) cons
 }
 
 void grant_tables::free_page(domain_memory& memory, std::uint8_t slot, std::uint32_t page) {
-  // The kernel allocates zeroed pages. A hole reads as zeros and occupies no memory until accessed.
+  // The kernel allocates zeroed pages. A hole reads as zeros and does not occupy memory until it is
+  // accessed.
   ::fallocate(memory.file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
               off_t{page} * off_t{page_size}, off_t{page_size});
   state_.domains[slot].grants[memory.use[page].ref].store(0, std::memory_order_release);
@@ -134,7 +135,8 @@ std::errc grant_tables::unshare(share_id id) {
   carry_out(share.notice, share.slot, memory.file.get(), share.pages.front().page);
   for (const auto& [page, ref] : share.pages) {
     memory.use[page].shared = false;
-    // A grant in use ends when its last mapping is removed, like a deferred entry in the kernel.
+    // A grant that is still mapped ends when its last mapping is removed, as a deferred entry does
+    // in the kernel.
     if (memory.use[page].mapped == 0) free_page(memory, share.slot, page);
   }
   return {};
@@ -184,8 +186,8 @@ std::errc grant_tables::unmap(map_id id) {
     const auto page = map.pages[i].page;
     const bool alive = memory.generation == map.generations[i];
     if (i == 0) carry_out(map.notice, map.slot, alive ? memory.file.get() : -1, page);
-    // The granting domain was destroyed and its slot may have been reused, so there is no count to
-    // update.
+    // The granting domain was destroyed, and its slot may have been reused, so do not update the
+    // map count.
     if (!alive) continue;
     if (--memory.use[page].mapped == 0 && !memory.use[page].shared)
       free_page(memory, map.pages[i].slot, page);

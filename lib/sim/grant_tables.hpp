@@ -1,9 +1,9 @@
-// Grants of all simulated domains: pages shared by the gntalloc driver, pages mapped by the gntdev
-// driver, and the grant table of the hypervisor. Used only on the host thread, except for the grant
-// table, which is in the shared state so that processes can copy grants without the host.
+// Grants of all simulated domains: pages shared through the gntalloc driver, pages mapped through
+// the gntdev driver, and the hypervisor's grant table. Used only on the host thread, except for the
+// grant table, which is in the shared state so that processes can copy grants without the host.
 //
-// The pages of a domain are in a memory file that its peers map. A page that is unshared while it
-// is mapped keeps its contents and is freed by the last unmap.
+// A domain's pages are in a memfd that the domain's peers map. A page that is unshared while mapped
+// keeps its contents and is freed by the last unmap.
 #pragma once
 
 #include <array>
@@ -21,7 +21,7 @@
 
 namespace xenpv::sim {
 
-/// UNMAP_NOTIFY of the driver: a byte to clear and a port to notify when a page is released.
+/// The driver's UNMAP_NOTIFY: a byte to clear and a port to notify when a page is released.
 struct grant_notice {
   std::optional<std::uint32_t> clear_offset;
   std::optional<std::uint32_t> port;
@@ -49,11 +49,11 @@ class grant_tables {
   void start_domain(std::uint8_t slot);
   /// Unshares all pages of the domain. Pages mapped by peers stay mapped.
   void stop_domain(std::uint8_t slot);
-  /// Simulates a save and restore: clears the table, but the driver counts the pages until they are
-  /// unshared.
+  /// Simulates a save and restore: clears the grant table. The driver still counts the pages until
+  /// they are unshared.
   void resume_domain(std::uint8_t slot);
 
-  /// Returns the memory file of the domain in `slot`.
+  /// Returns the memfd that contains the pages of the domain in `slot`.
   [[nodiscard]] int memory(std::uint8_t slot) const;
 
   [[nodiscard]] boost::system::result<share_id, std::errc> share(std::uint8_t slot, domid peer,
@@ -86,7 +86,7 @@ class grant_tables {
   struct map_record {
     std::uint8_t slot = 0;
     std::vector<mapped_page> pages;
-    std::vector<std::uint32_t> generations;  ///< of the granting domain, for each page
+    std::vector<std::uint32_t> generations;  ///< the granter's, for each page
     grant_notice notice;
   };
   struct domain_memory {
@@ -104,7 +104,7 @@ class grant_tables {
 
   void free_page(domain_memory& memory, std::uint8_t slot, std::uint32_t page);
   void carry_out(const grant_notice& notice, std::uint8_t slot, int file, std::uint32_t page);
-  /// Pins the port of the new notice and unpins the port of the old one.
+  /// Pins the port of `notice`, unpins the port of `old`, and stores `notice` in `old`.
   [[nodiscard]] std::errc replace_notice(std::uint8_t slot, grant_notice& old,
                                          const grant_notice& notice);
   [[nodiscard]] bool refuses();

@@ -30,7 +30,7 @@ shared_state& map_shared_memory(int memory) {
   void* address =
       ::mmap(nullptr, sizeof(shared_state), PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
   if (address == MAP_FAILED) throw_errno("map the shared state of the simulated host");
-  // A new memory file is all zeros, a valid value for every atomic in it.
+  // A new memfd is zero-filled, and zero is a valid value for every atomic in shared_state.
   auto* state = static_cast<shared_state*>(address);
   state->magic = shared_magic;
   state->size = sizeof(shared_state);
@@ -46,8 +46,8 @@ pid_t peer_process(int socket) {
 
 constexpr std::chrono::milliseconds closer_grace{50};
 
-/// Limits for draining a guest during a save: at most drain_timeout until its backends have handled
-/// all events, then drain_grace for the requests in flight.
+/// Limits for draining a guest during a save: the guest's backends have drain_timeout to handle all
+/// events, and then drain_grace to complete the requests in flight.
 constexpr std::chrono::milliseconds drain_timeout{1000};
 constexpr std::chrono::milliseconds drain_poll_interval{1};
 constexpr std::chrono::milliseconds drain_grace{15};
@@ -102,7 +102,7 @@ domid host::create_domain(std::optional<domid> number) {
                   fmt::format("a simulated host has at most {} domains", max_domains));
   if (number && events_.find_domain(*number))
     throw failure(errc::invalid_argument, fmt::format("create domain {}", *number),
-                  "the number is in use");
+                  "the domain ID is in use");
   while (!number && events_.find_domain(domid{next_domain_}))
     ++next_domain_;
   const auto domain = number.value_or(domid{next_domain_});

@@ -1,6 +1,6 @@
 // A simulated Xen host: hypervisor, guest kernels, xenstored and toolstack in one single-threaded
-// process. The processes of the domains connect to it through sockets in its directory; events and
-// granted pages bypass it.
+// process. The domains' processes connect to the host process through sockets in its directory;
+// events and granted pages bypass the host process.
 //
 //   DIR/admin              commands of xenpv-sim (one JSON object per line)
 //   DIR/domN/control       emulates /dev/xen of the domain: see control_wire.hpp
@@ -51,7 +51,7 @@ class host final : private control_host {
   explicit host(host_options options);
   ~host();
 
-  /// Serves until stop(). `ready` is called when all sockets are listening.
+  /// Serves until stop(). Calls `ready` when all sockets are listening.
   void run(const std::function<void()>& ready);
   void stop();
 
@@ -65,7 +65,7 @@ class host final : private control_host {
   void save_restore(domid domain, bool keep_number, std::chrono::milliseconds frozen,
                     bool storage_moved, std::function<void(domid)> done);
   /// Simulates a cancelled suspend, like `xl save -c`: only stops the processes of the domain for
-  /// `frozen`. `done` is called when they run again.
+  /// `frozen`. `done` is called when the processes run again.
   void checkpoint(domid domain, std::chrono::milliseconds frozen, std::function<void()> done);
   void raise_virq(domid domain, std::uint32_t virq);
   void set_faults(const fault_switches& faults);

@@ -1,4 +1,4 @@
-// A simulated host in a separate process, and its directory. Forks on start, so start it before
+// A simulated host in a separate process, and its directory. start() forks, so call it before
 // creating threads.
 #pragma once
 
@@ -13,8 +13,8 @@ namespace xenpv::sim {
 class host_process {
  public:
   /// Starts a host that is killed when this process exits. If options.directory is empty, creates a
-  /// directory below TMPDIR, which stop() removes. Returns when the sockets of the host are
-  /// listening. Throws `failure` with the error message of the host if it fails to start.
+  /// directory below TMPDIR, which stop() removes. Returns when the host's sockets are listening.
+  /// If the host fails to start, throws `failure` with the host's error message.
   [[nodiscard]] static host_process start(host_options options);
   /// Starts a host that outlives this process, for `xenpv-sim start`.
   static void start_daemon(const host_options& options);

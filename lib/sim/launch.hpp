@@ -1,6 +1,6 @@
 // The environment of programs in a simulated domain. It makes unmodified programs load libxensim.so
-// before the Xen libraries and connect to the xenstored of their domain instead of the real one.
-// Does not start processes.
+// before the Xen libraries and connect to their domain's xenstored instead of the real one. Does
+// not start processes.
 #pragma once
 
 #include <filesystem>
@@ -14,8 +14,8 @@ namespace xenpv::sim {
 [[nodiscard]] std::map<std::string, std::string> domain_environment(
     const std::filesystem::path& domain_directory);
 
-/// Returns the path of libxensim.so: XENPV_SIM_LIBRARY if set, otherwise next to this program or in
-/// the installation directory. Throws a `failure` that lists the paths tried.
+/// Returns the path of libxensim.so: XENPV_SIM_LIBRARY if set, otherwise a file next to this
+/// program or in the installation directory. Throws a `failure` that lists the paths tried.
 [[nodiscard]] std::filesystem::path find_simulator_library();
 
 }  // namespace xenpv::sim

@@ -1,6 +1,6 @@
-// The event loop of the host: descriptors and timers on one thread. Uses epoll directly, because
-// the simulator must not depend on the event loop under test. Callbacks may add timers, and may add
-// and remove watches, including their own.
+// The host's event loop: descriptors and timers on one thread. Uses epoll directly, because the
+// simulator must not depend on the event loop under test. Callbacks may add timers, and may add and
+// remove watches, including their own.
 #pragma once
 
 #include <chrono>

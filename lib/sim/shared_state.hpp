@@ -1,10 +1,11 @@
-// Memory shared by the simulated host and all processes of its domains: event-channel tables, port
-// sets of the drivers, grant tables and fault switches.
+// Memory shared by the simulated host and all processes of its domains: event-channel tables, the
+// drivers' port sets, grant tables and fault switches.
 //
 // Only the host, which acts as hypervisor and kernel, changes the bindings. Processes read the
-// tables and change the two delivery bits, so notify, delivery and unmask involve no other process.
-// All mutable state is lock-free atomics, so a killed process cannot leave a lock held. Never
-// stored in a file: the host and the processes that map this memory are built from the same source.
+// tables and change the two delivery bits, so notify, delivery and unmask do not involve any other
+// process. All mutable state consists of lock-free atomics, so a killed process cannot leave a lock
+// held. The memory is never stored on disk: the host and the processes that map this memory are
+// built from the same source.
 #pragma once
 
 #include <array>
@@ -17,13 +18,13 @@ namespace xenpv::sim {
 inline constexpr std::uint32_t shared_magic = 0x78656e31;
 inline constexpr std::size_t max_domains = 32;  ///< slots; a restore keeps a domain's slot
 inline constexpr std::size_t max_ports = 4096;  ///< per domain: the 64-bit limit of the 2-level ABI
-inline constexpr std::size_t max_handles = 1024;  ///< open /dev/xen/evtchn handles of a host
+inline constexpr std::size_t max_handles = 1024;  ///< per host: open /dev/xen/evtchn handles
 inline constexpr std::size_t max_grants = 32768;  ///< per domain: 64 frames of version 1 entries
 
-/// EVTCHNSTAT_* values of Xen, except that all ports of the guest kernel have one kind.
+/// Xen's EVTCHNSTAT_* values, except that all ports of the guest kernel share one kind.
 enum class port_kind : std::uint8_t { closed, unbound, interdomain, virq, kernel };
 
-/// State of a port in the hypervisor: one word, so that senders read it atomically.
+/// A port's state in the hypervisor, in one word, so that senders read it atomically.
 struct port_link {
   port_kind kind = port_kind::closed;
   std::uint8_t remote_slot = 0;
@@ -39,8 +40,8 @@ struct port_link {
   }
 };
 
-/// The handle that receives the events of a port, and the delivery bits of the port. If
-/// `generation` is 0, the port has no handle and events are dropped.
+/// The handle that receives a port's events, and the port's delivery bits. If `generation` is 0,
+/// the port does not belong to a handle, and events are dropped.
 struct port_delivery {
   std::uint32_t generation = 0;
   std::uint16_t handle = 0;
@@ -80,7 +81,7 @@ struct grant_table_entry {
 };
 
 struct shared_domain {
-  std::atomic<std::uint32_t> generation;  ///< of the slot; 0: free
+  std::atomic<std::uint32_t> generation;  ///< the slot's generation; 0: free
   std::atomic<std::uint32_t> domain;      ///< domain ID; a restore may change it
   std::array<shared_port, max_ports> ports;
   std::array<std::atomic<std::uint64_t>, max_grants> grants;
@@ -90,7 +91,8 @@ struct shared_domain {
 struct shared_handle {
   std::atomic<std::uint32_t> generation;  ///< 0: free
   std::atomic<std::uint32_t> slot;        ///< domain slot
-  /// Port tree of the driver. As in the kernel, a resume does not clear it; this causes the BUG.
+  /// The driver's port tree. As in the kernel, a resume does not clear the tree, which causes the
+  /// BUG.
   std::array<std::atomic<std::uint64_t>, max_ports / 64> ports;
 
   [[nodiscard]] bool has_port(std::uint32_t port) const noexcept {

@@ -19,7 +19,7 @@
 namespace xenpv::sim {
 
 /// Limit on unread watch events per connection, in bytes. Further events are dropped, as xenstored
-/// does for a domain that has exhausted its memory quota (of the same size).
+/// does for a domain that has exhausted its memory quota, which has the same size.
 inline constexpr std::size_t store_unread_events_max = 2'621'440;
 
 class store_connection {
@@ -34,7 +34,7 @@ class store_connection {
   [[nodiscard]] bool has_output() const noexcept { return !output_.empty(); }
   [[nodiscard]] std::vector<std::byte> take_output();
 
-  /// Returns nullptr if no transaction has this number.
+  /// Returns nullptr if there is no open transaction with this number.
   [[nodiscard]] store_transaction* transaction(std::uint32_t id) const;
   [[nodiscard]] std::uint32_t start_transaction(store_tree& tree,
                                                 std::optional<std::size_t> node_limit);

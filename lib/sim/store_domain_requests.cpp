@@ -36,7 +36,7 @@ using answer = store_result<std::string>;
 
 answer store_service::state::introduce(std::string_view payload) {
   const auto strings = terminated_strings(payload);
-  // Like the daemon, ignore the second string, which is the ring's frame number.
+  // Like the daemon, ignore the second string, the ring's frame number.
   if (strings.size() < 3 || static_cast<std::int32_t>(lenient_number(strings[2])) <= 0)
     return std::errc::invalid_argument;
   const auto domain = as_domid(lenient_number(strings[0]));

@@ -19,9 +19,9 @@ struct store_node {
   /// Names of the children in order of creation, each followed by a NUL. This is the payload of a
   /// DIRECTORY reply; the offsets of DIRECTORY_PART requests refer to it.
   std::string children;
-  std::uint64_t generation = 0;  ///< changes with every change of this node
-  /// The generation of the node when its permissions were last set. Entries for a domain that was
-  /// destroyed later are void.
+  std::uint64_t generation = 0;  ///< updated by every change of this node
+  /// The node's generation when its permissions were last set. Permissions for a domain that was
+  /// destroyed since then are void.
   std::uint64_t permissions_generation = 0;
 
   [[nodiscard]] domid owner() const noexcept { return permissions.front().domain; }

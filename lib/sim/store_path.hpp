@@ -9,25 +9,26 @@
 
 namespace xenpv::sim {
 
-/// "/local/domain/N": the base of domain N's relative paths.
+/// Returns "/local/domain/N", the base of domain N's relative paths.
 [[nodiscard]] std::string domain_path(domid domain);
 
 /// Returns `path` unchanged if it starts with '/' or '@'; otherwise resolves it against the
-/// directory of the domain. Does not check that the result is valid.
+/// domain's directory. Does not check that the result is valid.
 [[nodiscard]] std::string resolve_store_path(std::string_view path, domid domain);
 [[nodiscard]] bool is_relative_store_path(std::string_view path) noexcept;
 
-/// Whether `path` starts with '@' and thus names an event, such as "@releaseDomain".
+/// Returns true if `path` starts with '@' and thus names an event, such as "@releaseDomain".
 [[nodiscard]] bool is_special_store_path(std::string_view path) noexcept;
 
-/// Whether `path` can name a node: absolute, [A-Za-z0-9-/_@] only, no "//", no '/' at the end.
+/// Returns true if `path` can name a node: absolute, [A-Za-z0-9-/_@] only, no "//", no '/' at the
+/// end.
 [[nodiscard]] bool is_valid_store_path(std::string_view path) noexcept;
-/// Whether `path` is longer than 2048 bytes, not counting a leading "/local/domain/N/".
+/// Returns true if `path` is longer than 2048 bytes, not counting a leading "/local/domain/N/".
 [[nodiscard]] bool is_too_long_store_path(std::string_view path) noexcept;
 
-/// The parent directory of a valid path; "/" is its own parent.
+/// Returns the parent directory of a valid path; "/" is its own parent.
 [[nodiscard]] std::string_view parent_store_path(std::string_view path) noexcept;
-/// Last component of a valid path other than "/".
+/// Returns the last component of a valid path other than "/".
 [[nodiscard]] std::string_view leaf_store_name(std::string_view path) noexcept;
 [[nodiscard]] std::string child_store_path(std::string_view parent, std::string_view name);
 /// Returns true if `path` is `top` or is below `top`.

@@ -23,7 +23,7 @@ struct store_permission {
   friend bool operator==(const store_permission&, const store_permission&) = default;
 };
 
-/// Rights of a caller on one node. `own` is the right to change the node's permissions.
+/// A caller's rights on one node. `own` is the right to change the node's permissions.
 struct store_rights {
   bool read = false;
   bool write = false;
@@ -39,8 +39,8 @@ inline constexpr store_rights right_to_read{.read = true};
 inline constexpr store_rights right_to_write{.write = true};
 inline constexpr store_rights right_to_own{.write = true, .own = true};
 
-/// The domain that sends a request. `target`: the domain that it serves (set by SET_TARGET), whose
-/// rights it also has.
+/// The domain that sends a request. `target`: the domain that it serves (set by SET_TARGET) and
+/// whose rights it therefore has as well.
 struct store_caller {
   domid domain = domid_0;
   std::optional<domid> target{};

@@ -5,10 +5,10 @@
 
 namespace xenpv::sim {
 
-/// Quotas of an unprivileged domain; domain 0 has none, except where stated. Defaults and counting
-/// follow xenstored: one watch and one transaction more than the limit are allowed, a node's size
-/// must stay below its limit, and a commit that creates nodes must leave the domain below its node
-/// limit.
+/// Quotas of an unprivileged domain. They do not apply to domain 0, except where stated. Defaults
+/// and counting follow xenstored: one watch and one transaction more than the limit are allowed, a
+/// node's size must stay below its limit, and a commit that creates nodes must leave the domain
+/// below its node limit.
 struct store_quota {
   std::uint32_t nodes = 1000;
   std::uint32_t watches = 128;

@@ -26,14 +26,15 @@ struct store_request {
 /// Returns all NUL-terminated strings. Ignores bytes after the last NUL.
 [[nodiscard]] std::vector<std::string_view> terminated_strings(std::string_view payload);
 
-/// Parses a number as atoi(3) does: returns 0 if there is none, and a negative number wraps.
+/// Parses a number as atoi(3) does: returns 0 if there is no number, and wraps a negative number.
 [[nodiscard]] std::uint32_t lenient_number(std::string_view text);
 
 /// Splits a byte stream into requests, however the stream is fragmented.
 class store_request_reader {
  public:
   void append(std::span<const std::byte> bytes);
-  /// Returns the next complete request. A header with an oversized payload breaks the stream.
+  /// Returns the next complete request. A header that announces an oversized payload breaks the
+  /// stream.
   [[nodiscard]] std::optional<store_request> next();
   [[nodiscard]] bool is_broken() const noexcept { return broken_; }
 

@@ -1,11 +1,11 @@
-// The xenstored of the simulated host: the whole daemon except its sockets.
+// The simulated host's xenstored: the whole daemon except for its sockets.
 //
-// Consumes and produces the wire protocol of each connection as bytes; a test or the event loop of
-// the host transfers them. Used only on the host thread. Identifies domains by their ID; the host
+// Consumes and produces the wire protocol of each connection as bytes; a test or the host's event
+// loop transfers the bytes. Used only on the host thread. Identifies domains by their ID; the host
 // reports when a domain is introduced, released or restored. Follows C xenstored 4.17
 // (docs/misc/xenstore.txt), and the Linux xenbus driver where its behaviour is observable
-// (re-registered watches after a resume). Not modelled: write rate limit, memory quota and logging
-// of the daemon.
+// (re-registered watches after a resume). Does not model the daemon's write rate limit, memory
+// quota and logging.
 #pragma once
 
 #include <cstddef>
@@ -51,8 +51,8 @@ class store_service {
   /// the protocol (payload too long); the caller must then close the socket and call detach().
   [[nodiscard]] bool receive(connection_id id, std::span<const std::byte> bytes);
   /// Removes and returns the queued replies and watch events of this connection. Equal watch events
-  /// in the queue are merged, and those beyond store_unread_events_max are dropped. Replies are not
-  /// limited, so do not call receive() for a client that does not read its replies.
+  /// in the queue are merged, and watch events beyond store_unread_events_max are dropped. Replies
+  /// are not limited, so do not call receive() for a client that does not read its replies.
   [[nodiscard]] std::vector<std::byte> take_output(connection_id id);
   /// Returns and clears the list of connections that have output, without duplicates. A connection
   /// whose output is not taken is listed again when more output is queued.

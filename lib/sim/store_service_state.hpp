@@ -14,16 +14,16 @@
 
 namespace xenpv::sim {
 
-/// The payload of a reply that only reports success, including its NUL.
+/// The payload of a reply that only reports success, including the terminating NUL.
 inline const std::string reply_ok("OK\0", 3);
 
 struct store_service::state {
-  using answer = store_result<std::string>;  ///< payload of the reply
+  using answer = store_result<std::string>;  ///< the reply's payload
 
   store_quota quota;
   store_faults faults{};
   std::uint64_t guest_requests = 0;
-  std::uint32_t requests_since_faults = 0;  ///< of guests, since the faults were set
+  std::uint32_t requests_since_faults = 0;  ///< guest requests only
   std::uint32_t commits_since_faults = 0;
   store_tree tree;
   std::map<connection_id, std::unique_ptr<store_connection>>

@@ -1,4 +1,4 @@
-// The sockets of the simulated xenstored: one listener per domain, any number of connections.
+// The simulated xenstored's sockets: one listener per domain and any number of connections.
 // Transfers bytes between the connections and store_service, and simulates a slow or vanished
 // daemon. Used only on the host thread.
 #pragma once

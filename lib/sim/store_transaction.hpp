@@ -1,8 +1,8 @@
-// One open transaction: the nodes that it has accessed, and their changes.
+// One open transaction: the nodes that it has accessed, and its changes to them.
 //
 // Owned by the connection that started it. As in C xenstored, a node is snapshotted when the
 // transaction first accesses it, not when the transaction starts, and the commit fails if any of
-// these nodes has changed since. Does not check permissions; store_view does.
+// these nodes has changed since then. Does not check permissions; store_view does.
 #pragma once
 
 #include <cstddef>
@@ -44,7 +44,7 @@ class store_transaction {
   void lose() noexcept { lost_ = true; }
   [[nodiscard]] bool is_lost() const noexcept { return lost_; }
 
-  /// Applies the changes and reports them. On an error, changes nothing: returns
+  /// Applies the changes and reports them. If this fails, the store is unchanged. Returns
   /// resource_unavailable_try_again after a conflict, and no_space_on_device if a domain would own
   /// `node_quota` nodes or more.
   [[nodiscard]] store_result<void> commit(std::optional<std::size_t> node_quota,
@@ -71,7 +71,7 @@ class store_transaction {
   std::optional<std::size_t> node_limit_;
   std::deque<touched_node> touched_;
   std::unordered_map<std::string_view, std::size_t> index_;  ///< keys point into touched_
-  std::unordered_map<domid, std::ptrdiff_t> ownership_;      ///< change of each domain's node count
+  std::unordered_map<domid, std::ptrdiff_t> ownership_;      ///< delta of each domain's node count
   bool created_ = false;
   bool failed_ = false;
   bool lost_ = false;

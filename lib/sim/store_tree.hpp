@@ -1,8 +1,8 @@
 // All nodes of the store, and the number of nodes that each domain owns.
 //
 // Owned by the store service. Does not check permissions or quotas; store_view does. Readers and
-// open transactions share nodes with the tree; a change copies a node only if one of them still
-// refers to it.
+// open transactions share nodes with the tree; a change copies a node only if a reader or a
+// transaction still refers to the node.
 #pragma once
 
 #include <cstddef>
@@ -20,8 +20,8 @@ namespace xenpv::sim {
 
 class store_tree {
  public:
-  /// Creates the initial nodes of the daemon, owned by domain 0 and not accessible to others: "/",
-  /// "/tool", "/tool/xenstored" and, outside of the tree, "@introduceDomain" and "@releaseDomain".
+  /// Creates the daemon's initial nodes, which only domain 0 can access: "/", "/tool",
+  /// "/tool/xenstored" and, outside the tree, "@introduceDomain" and "@releaseDomain".
   store_tree();
 
   [[nodiscard]] store_node_ref find(std::string_view path) const;

@@ -118,7 +118,7 @@ store_result<void> store_view::create(const std::string& path, std::string_view 
     parent = *directory;
   }
   if (!caller_.is_privileged()) {
-    // The new nodes of a transaction are counted by the commit.
+    // The commit counts the new nodes of a transaction.
     const auto fresh = transaction_ ? 1 : missing.size();
     if (tree_.node_count(caller_.domain) + fresh > quota_.nodes)
       return std::errc::no_space_on_device;
@@ -238,7 +238,8 @@ void store_view::remove_owned_by(domid owner) {
     const auto node = tree_.find(path);
     if (!node) continue;
     if (node->owner() == owner && path != "/") {
-      // Only the root cannot be removed, and it is excluded here, so there is no error to return.
+      // Every node except the root can be removed, and the root is excluded here, so this cannot
+      // fail.
       static_cast<void>(remove(path));
       continue;
     }

@@ -16,7 +16,7 @@
 
 namespace xenpv::sim {
 
-/// Whether xenstored rejects `path` because of its length.
+/// Returns true if xenstored rejects `path` because of its length.
 [[nodiscard]] bool exceeds_path_limit(const store_quota& quota, const store_caller& caller,
                                       std::string_view path) noexcept;
 
@@ -27,9 +27,9 @@ class store_view {
   store_view(store_tree& tree, const store_quota& quota, const store_caller& caller,
              store_transaction* transaction, const store_change_handler& on_change);
 
-  /// Returns the node if it exists and the caller has the required rights. Otherwise returns the
-  /// actual error if the caller has one of these rights on the nearest existing ancestor, or
-  /// permission_denied.
+  /// Returns the node if it exists and the caller has the required rights. Otherwise, returns the
+  /// actual error if the caller has one of these rights on the nearest existing ancestor, and
+  /// permission_denied if not.
   [[nodiscard]] store_result<store_node_ref> get(const std::string& path,
                                                  const store_rights& required);
   /// Writes the value. Creates missing parents with empty values.
@@ -40,7 +40,8 @@ class store_view {
   [[nodiscard]] store_result<void> remove(const std::string& path);
   [[nodiscard]] store_result<void> set_permissions(const std::string& path,
                                                    const std::vector<store_permission>& list);
-  /// Removes every node of `owner` with its subtree, regardless of the owners in the subtree.
+  /// Removes every node that `owner` owns, together with its subtree, even if other domains own
+  /// nodes in that subtree.
   void remove_owned_by(domid owner);
 
  private:

@@ -64,7 +64,7 @@ void toolstack::write(const std::string& path, std::string_view value,
 
 void toolstack::build_domain(domid domain, const std::string& name,
                              std::span<const disk_spec> disks) {
-  // libxl's permissions: read-only for the guest, and owned by the guest.
+  // libxl's permissions for nodes that the guest may only read, and for nodes that the guest owns.
   const std::array read_only = {store_permission{domid_0, false, false},
                                 store_permission{domain, true, false}};
   const std::array guests_own = {store_permission{domain, false, false}};

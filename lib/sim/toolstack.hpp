@@ -1,5 +1,5 @@
-// Creates the xenstore nodes of a domain, as libxl does, and the few files of /sys, /proc and
-// /dev/xen that guest programs read. Used only on the host thread.
+// Creates a domain's xenstore nodes, as libxl does, and the few files in /sys, /proc and /dev/xen
+// that guest programs read. Used only on the host thread.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,7 @@ class toolstack {
   void rebuild_domain(domid old_domain, domid new_domain, const std::string& name,
                       std::span<const disk_spec> disks, bool storage_moved);
 
-  /// Writes the files below `root` that emulate /sys, /proc and /dev/xen of the domain.
+  /// Writes the files below `root` that emulate the domain's /sys, /proc and /dev/xen.
   static void build_machine(const std::filesystem::path& root, domid domain,
                             std::uint32_t grant_limit, xen_version version);
 
@@ -50,7 +50,7 @@ class toolstack {
   std::map<std::string, unsigned, std::less<>> storage_moves_;  ///< by guest name
 };
 
-/// Returns the settings of a disk that the block backend needs in addition to the libxl nodes: node
+/// Returns the disk settings that the block backend needs in addition to the libxl nodes: node
 /// names below `xenpv/` in the backend directory, and their values. `guest`: the domain name,
 /// which, unlike the domain ID, survives a restore.
 [[nodiscard]] std::vector<std::pair<std::string, std::string>> disk_nodes(const std::string& guest,

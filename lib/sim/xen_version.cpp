@@ -12,7 +12,7 @@ result<xen_version> parse_xen_version(std::string_view text) {
   for (const auto version : {xen_version::xen_4_17, xen_version::xen_4_20})
     if (text == to_string(version)) return version;
   return error{make_error_code(errc::invalid_argument),
-               fmt::format("'{}' is not a Xen version that can be simulated (4.17 or 4.20)", text)};
+               fmt::format("cannot simulate Xen version '{}' (expected 4.17 or 4.20)", text)};
 }
 
 xen_version_files files_of(xen_version version) noexcept {

@@ -1,5 +1,5 @@
 // The Xen versions that the simulator can reproduce. Each difference that a program can observe is
-// a field of an options struct; this file provides its value.
+// a field of an options struct; this file provides the field's value for each version.
 #pragma once
 
 #include <string_view>
@@ -11,7 +11,7 @@ namespace xenpv::sim {
 
 enum class xen_version { xen_4_17, xen_4_20 };
 
-/// "4.17" or "4.20".
+/// Returns "4.17" or "4.20".
 [[nodiscard]] std::string_view to_string(xen_version version) noexcept;
 [[nodiscard]] result<xen_version> parse_xen_version(std::string_view text);
 
@@ -21,7 +21,7 @@ struct xen_version_files {
 };
 [[nodiscard]] xen_version_files files_of(xen_version version) noexcept;
 
-/// The limits of xenstored in that version.
+/// Returns xenstored's limits in that version.
 [[nodiscard]] store_quota quota_of(xen_version version) noexcept;
 
 }  // namespace xenpv::sim

@@ -47,7 +47,8 @@ static_assert(offsetof(nbd_option_reply_header, option) == 8);
 static_assert(offsetof(nbd_option_reply_header, type) == 12);
 static_assert(offsetof(nbd_option_reply_header, length) == 16);
 
-/// Reply to NBD_OPT_EXPORT_NAME, followed by nbd_export_name_zeroes unless NO_ZEROES was agreed.
+/// Reply to NBD_OPT_EXPORT_NAME. Followed by nbd_export_name_zeroes zero bytes unless both sides
+/// set NO_ZEROES.
 struct nbd_export_name_reply {
   be64 size;
   be16 flags;
@@ -97,7 +98,7 @@ static_assert(offsetof(nbd_request, cookie) == 8);
 static_assert(offsetof(nbd_request, offset) == 16);
 static_assert(offsetof(nbd_request, length) == 24);
 
-/// Section "Simple reply message". Followed by the data of a read that succeeded.
+/// Section "Simple reply message". After a successful read, the data follows.
 struct nbd_simple_reply {
   be32 magic;
   be32 error;
@@ -108,7 +109,7 @@ static_assert(offsetof(nbd_simple_reply, magic) == 0);
 static_assert(offsetof(nbd_simple_reply, error) == 4);
 static_assert(offsetof(nbd_simple_reply, cookie) == 8);
 
-/// Section "Structured reply chunk message". Followed by `length` bytes.
+/// Section "Structured reply chunk message". Followed by `length` bytes of payload.
 struct nbd_chunk_header {
   be32 magic;
   be16 flags;

@@ -1,5 +1,5 @@
-// Values that the simulated toolstack writes for the block backend below `xenpv/` in the backend
-// directory of a disk. This is the only list of backend personalities and stores; the option
+// Values that the simulated toolstack writes below `xenpv/` in a disk's backend directory, for the
+// simulated block backend. This is the only list of backend personalities and stores; the option
 // parser, the help, the error messages and the backend use it. A new personality needs a line here
 // and a row in blkback/personality.cpp.
 #pragma once
@@ -36,7 +36,7 @@ inline constexpr std::array disk_stores = {
     named_store{disk_store::null, "null"},
 };
 
-/// The name of `value` in `table`, which must list all values in enum order.
+/// Returns the name of `value` in `table`, which must list all values in enum order.
 template <class Enum, std::size_t N>
 [[nodiscard]] constexpr std::string_view name_in(const std::array<named_value<Enum>, N>& table,
                                                  Enum value) noexcept {

@@ -11,7 +11,7 @@
 namespace xenpv::wire {
 namespace {
 
-/// The letters of a disk name as a number: a = 0, z = 25, aa = 26.
+/// Converts the letters of a disk name to a number: a = 0, z = 25, aa = 26.
 std::optional<std::uint32_t> disk_index(std::string_view letters) {
   std::uint64_t number = 0;
   for (const char letter : letters) {
@@ -23,7 +23,7 @@ std::optional<std::uint32_t> disk_index(std::string_view letters) {
   return static_cast<std::uint32_t>(number - 1);
 }
 
-/// 0 for the whole disk. Partition numbers start at 1 and have no leading zeros.
+/// Returns 0 for the whole disk. Partition numbers start at 1 and do not have leading zeros.
 std::optional<std::uint32_t> partition_number(std::string_view digits) {
   if (digits.empty()) return 0;
   const auto number = parse_unsigned(digits, "partition", 1, 255);
@@ -31,20 +31,20 @@ std::optional<std::uint32_t> partition_number(std::string_view digits) {
   return static_cast<std::uint32_t>(*number);
 }
 
-/// Each SCSI disk has 16 minor numbers. The majors in disk order: the first is for sda to sdp, the
-/// second for sdq to sdaf, and so on.
+/// The SCSI majors in disk order. Each disk has 16 minor numbers: the first major is for sda to
+/// sdp, the second for sdq to sdaf, and so on.
 constexpr std::array<std::uint32_t, 16> scsi_majors = {8,   65,  66,  67,  68,  69,  70,  71,
                                                        128, 129, 130, 131, 132, 133, 134, 135};
 
-/// Returns the index of a SCSI disk, counted from sda; nullopt if `major` is not a SCSI major.
+/// Returns the index of a SCSI disk (0 for sda), or nullopt if `major` is not a SCSI major.
 std::optional<std::uint32_t> scsi_disk(std::uint32_t major, std::uint32_t minor) {
   const auto* const match = std::ranges::find(scsi_majors, major);
   if (match == scsi_majors.end()) return std::nullopt;
   return static_cast<std::uint32_t>(match - scsi_majors.begin()) * 16 + (minor >> 4);
 }
 
-/// Returns the number according to xen-vbd-interface(7). nullopt: the scheme has no number for this
-/// disk or partition.
+/// Returns the device number that xen-vbd-interface(7) defines, or nullopt if it does not define
+/// one for this disk or partition.
 std::optional<std::uint32_t> device_number(std::string_view kind, std::uint32_t disk,
                                            std::uint32_t partition) {
   if (kind == "xvd") {

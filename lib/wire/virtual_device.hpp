@@ -16,8 +16,8 @@ namespace xenpv::wire {
 /// 1<<28 | disk<<8, hdX and sdX by their Linux major numbers. Also accepts a plain decimal number.
 [[nodiscard]] result<std::uint32_t> parse_virtual_device(std::string_view name);
 
-/// Returns the toolstack name for the number: 51728 -> xvdb, 768 -> hda. Returns the number itself
-/// as text if the scheme has no name for it.
+/// Returns the toolstack name for the number: 51728 -> xvdb, 768 -> hda. If the scheme does not
+/// define a name, returns the number as text.
 [[nodiscard]] std::string virtual_device_name(std::uint32_t number);
 
 /// Returns the name that xen-blkfront in Linux assigns to the number: xvdX, regardless of the
@@ -28,14 +28,14 @@ namespace xenpv::wire {
 
 struct guest_disk {
   std::uint32_t number = 0;
-  std::optional<std::string> block_device = {};  ///< kernel name, if sysfs has one
+  std::optional<std::string> block_device = {};  ///< kernel name, if sysfs lists one
 };
-/// Returns the name of the disk in the guest: the kernel name, else the name that Linux would
-/// assign, else the toolstack name.
+/// Returns the disk's name in the guest: the kernel name if known, otherwise the name that Linux
+/// would assign, otherwise the toolstack name.
 [[nodiscard]] std::string guest_disk_name(const guest_disk& disk);
-/// Returns the names of all disks of a guest, without duplicates. If two disks have the same name
-/// (768 and 51712 are both xvda), Linux can drive only one of them. That disk keeps the name; the
-/// others get their toolstack name or their number.
+/// Returns unique names for all disks of a guest. If two disks have the same name (768 and 51712
+/// are both xvda), Linux can drive only one of them. That disk keeps the name; the others get their
+/// toolstack name or their number.
 [[nodiscard]] std::vector<std::string> guest_disk_names(std::span<const guest_disk> disks);
 
 }  // namespace xenpv::wire

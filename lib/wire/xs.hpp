@@ -1,5 +1,5 @@
 // The xenstore wire protocol (xen/io/xs_wire.h, docs/misc/xenstore.txt): constants and the message
-// header. The layout of the header is checked against the Xen header in tests/unit/wire.
+// header. tests/unit/wire compares the layout with the Xen header file.
 #pragma once
 
 #include <cstddef>
@@ -55,8 +55,8 @@ inline constexpr std::size_t xs_rel_path_max = 2048;  ///< XENSTORE_REL_PATH_MAX
 
 [[nodiscard]] std::string_view to_string(xs_type type) noexcept;
 
-/// Returns the error name in an XS_ERROR payload, such as "ENOENT"; "EINVAL" for errno values
-/// without a name.
+/// Returns the name that an XS_ERROR payload carries for an errno value, such as "ENOENT", or
+/// "EINVAL" if the protocol does not name that value.
 [[nodiscard]] std::string_view xs_error_name(int errno_value) noexcept;
 
 }  // namespace xenpv::wire

@@ -1,6 +1,6 @@
-// Runs cleanup steps in order. A failed step does not prevent the later ones. One time limit
-// applies to all waits together. Runs in the custodian process (xenpv/xen/custodian.hpp), on
-// request or after the death of the main process.
+// Runs cleanup steps in order. A failed step does not prevent later steps. A single time limit
+// covers all waits. Runs in the custodian process (xenpv/xen/custodian.hpp), on request or after
+// the death of the main process.
 #pragma once
 
 #include <chrono>
@@ -38,8 +38,8 @@ class cleanup_store {
 /// Opens a separate connection to xenstored. Throws `failure`.
 [[nodiscard]] std::unique_ptr<cleanup_store> open_cleanup_store();
 
-/// Runs all steps of all cleanups; logs failures and expired waits. All waits together take at most
-/// `limit`; later steps run without waiting. The limit does not cover a xenstored that stops
+/// Runs all steps of all cleanups; logs failures and expired waits. The waits take at most `limit`
+/// in total; after that, steps run without waiting. The limit does not apply if xenstored stops
 /// replying: libxenstore then blocks.
 void run_cleanups(std::span<const named_cleanup> cleanups, cleanup_store& store,
                   std::chrono::milliseconds limit);

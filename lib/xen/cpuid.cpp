@@ -16,7 +16,7 @@ struct registers {
   std::uint32_t edx = 0;
 };
 
-/// XEN_CPUID_FIRST_LEAF, and the positions to which Xen may move its leaves (viridian guests).
+/// XEN_CPUID_FIRST_LEAF, and the positions to which Xen may move its leaves (in Viridian guests).
 constexpr std::uint32_t first_leaf = 0x40000000;
 constexpr std::uint32_t leaf_step = 0x100;
 constexpr std::uint32_t leaf_positions = 256;

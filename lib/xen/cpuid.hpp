@@ -1,6 +1,6 @@
-// Reads the CPUID leaves of the hypervisor (arch-x86/cpuid.h), which needs no privilege: the
-// migration count of the guest, its TSC mode and its APIC virtualisation features. Available only
-// on x86 and only on the running machine: captures of other machines do not contain these leaves.
+// Reads the hypervisor's CPUID leaves (arch-x86/cpuid.h), which does not need any privilege: the
+// guest's migration count, TSC mode and APIC virtualisation features. Available only on x86 and
+// only on the running machine: captures of other machines do not contain these leaves.
 #pragma once
 
 #include <cstdint>

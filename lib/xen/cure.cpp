@@ -57,7 +57,7 @@ std::string store_open_remedy(int error_number, std::string_view xenstored_path,
   }
 }
 
-// Errors with the same meaning for all EVTCHNOP_bind_* operations.
+// Covers the errors that mean the same for all EVTCHNOP_bind_* operations.
 std::string bind_remedy(int error_number) {
   switch (error_number) {
     case ENOSPC:
@@ -94,7 +94,7 @@ std::string restrict_remedy(int error_number) {
     case EACCES:
       return "the handle is already restricted";
     case ENOTTY:
-      return "this kernel's xen-evtchn cannot restrict a handle";
+      return "the xen-evtchn driver of this kernel cannot restrict handles";
     default:
       return {};
   }

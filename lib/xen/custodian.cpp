@@ -32,7 +32,7 @@ class restart_schedule {
   [[nodiscard]] bool is_due() const noexcept { return steady_clock::now() >= next_; }
   void begin_attempt() noexcept {
     const auto now = steady_clock::now();
-    // A custodian that ran this long did not fail during its start.
+    // A custodian that ran this long did not fail at startup.
     if (now - last_ > longest) delay_ = {};
     delay_ = std::clamp(2 * delay_, shortest, longest);
     last_ = now;
@@ -87,7 +87,7 @@ struct custodian::connection {
   custodian_link link;
   bool lost = false;
   bool replacement_failure_logged = false;
-  custodian_duty duty;  ///< copy of the custodian state, for a replacement
+  custodian_duty duty;  ///< copy of the custodian's state, for a replacement
   restart_schedule restarts;
   std::atomic<std::uint64_t> last_id = 0;  ///< ID of the latest kept descriptor
   std::atomic<pid_t> process{-1};
@@ -159,7 +159,7 @@ bool custodian::connection::replace() noexcept {
     else
       log().error(
           "{}; without a custodian, a migration may lead to a kernel BUG when this process exits, "
-          "and a crash leaves its devices connected",
+          "and a crash of this process leaves its devices connected",
           e.what());
     return false;
   }

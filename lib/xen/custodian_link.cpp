@@ -29,9 +29,9 @@ namespace {
 
 constexpr std::string_view starting = "start the custodian";
 constexpr auto helper_name = "xenpv-custodian";
-/// A start takes milliseconds, and longer only if the machine is out of memory or paused.
+/// Starting a custodian takes milliseconds unless the machine is out of memory or paused.
 constexpr std::chrono::seconds start_limit{5};
-/// First descriptor number above the standard streams and the socket of a new custodian.
+/// First descriptor number above the standard streams and a new custodian's socket.
 constexpr int first_free_number = custodian_socket + 1;
 
 void require_single_thread() {
@@ -46,7 +46,7 @@ void require_single_thread() {
         fmt::format("the custodian must start before other threads, but {} are running", threads));
 }
 
-/// Moves `descriptor` to a number above those used by a new custodian.
+/// Moves `descriptor` to a number above those that a new custodian uses.
 unique_fd move_above_used(unique_fd descriptor) {
   const int moved = ::fcntl(descriptor.get(), F_DUPFD_CLOEXEC, first_free_number);
   if (moved < 0) throw_errno(starting);
@@ -86,8 +86,8 @@ class spawn_plan {
     ::posix_spawnattr_destroy(&attributes_);
   }
 
-  /// Starts the custodian with all signals blocked. It unblocks them after it has set up which ones
-  /// to ignore.
+  /// Starts the custodian with all signals blocked. The custodian unblocks the signals after it has
+  /// set up which ones to ignore.
   void block_signals() {
     sigset_t all;
     ::sigfillset(&all);

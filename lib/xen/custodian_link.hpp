@@ -1,6 +1,6 @@
-// The connection of the main process to one custodian (a helper process that keeps descriptors open
-// and closes devices after a crash). Starts the custodian with fork or exec, exchanges one request
-// at a time, and reaps the process. Does not interpret requests or replace a dead custodian;
+// The main process's connection to one custodian (a helper process that keeps descriptors open and
+// closes devices after a crash). Starts the custodian with fork or exec, exchanges one request at a
+// time, and reaps the process. Does not interpret requests or replace a dead custodian;
 // custodian.cpp does. Used by one thread at a time.
 #pragma once
 
@@ -24,7 +24,7 @@ class custodian_helper {
 
   [[nodiscard]] bool is_found() const noexcept { return static_cast<bool>(file_); }
   [[nodiscard]] int descriptor() const noexcept { return file_.get(); }
-  /// The searched paths, for error messages.
+  /// Returns the searched paths, for error messages.
   [[nodiscard]] const std::string& searched_paths() const noexcept { return searched_paths_; }
 
  private:
@@ -50,7 +50,7 @@ class custodian_link {
   /// custodian replies.
   [[nodiscard]] std::optional<custodian_reply> exchange(const custodian_request& request,
                                                         int descriptor = -1);
-  /// As above, but throws errc::timed_out after `limit`; the link is then unusable.
+  /// Like the overload above, but throws errc::timed_out after `limit`. The link is then unusable.
   [[nodiscard]] std::optional<custodian_reply> exchange(const custodian_request& request,
                                                         std::chrono::milliseconds limit);
 
@@ -59,11 +59,11 @@ class custodian_link {
   [[nodiscard]] int socket() const noexcept { return socket_.get(); }
   [[nodiscard]] pid_t process() const noexcept { return process_; }
 
-  /// Kills the custodian. Otherwise, it would treat the closed link as a crash of this process and
-  /// run the cleanups.
+  /// Kills the custodian. A custodian that stayed alive would treat the closed link as a crash of
+  /// this process and run the cleanups.
   void kill() noexcept;
   /// Waits for the custodian to exit (WNOHANG: only polls) and describes how it exited. Returns an
-  /// empty string if that is unknown.
+  /// empty string if the exit status is unknown.
   std::string reap(int options) noexcept;
 
  private:

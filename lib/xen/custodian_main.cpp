@@ -1,5 +1,5 @@
 // xenpv-custodian: replaces a custodian that died. Not for interactive use: the program that starts
-// it passes it a socket.
+// xenpv-custodian passes it a socket.
 #include <sys/socket.h>
 
 #include <csignal>

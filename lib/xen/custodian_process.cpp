@@ -22,14 +22,14 @@ namespace {
 
 void redirect_to_null(int number) {
   unique_fd null(::open("/dev/null", O_RDWR));
-  // If the number was free, open(2) may have returned it already.
+  // If `number` was free, open(2) may have returned that number.
   if (null.get() == number)
     static_cast<void>(null.release());
   else
     ::dup2(null.get(), number);
 }
 
-// Kernels before 5.9 have no close_range(2).
+// Kernels before 5.9 lack close_range(2).
 void close_one_by_one(int first) {
   std::vector<int> open_numbers;
   std::error_code ignored;
@@ -51,7 +51,7 @@ void close_from(int first) {
 void ignore_signals() {
   for (const int number : {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGPIPE, SIGALRM, SIGUSR1, SIGUSR2})
     std::signal(number, SIG_IGN);
-  // The handler of the parent would access objects of the parent.
+  // The parent's handler would access the parent's objects.
   std::signal(SIGCHLD, SIG_DFL);
   // An executed custodian starts with all signals blocked.
   sigset_t none;
@@ -59,8 +59,8 @@ void ignore_signals() {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
-/// Detaches from the parent, but keeps the socket and stderr. Returns the socket under its new
-/// number.
+/// Detaches from the parent, but keeps the socket and stderr. Returns the socket with its new
+/// descriptor number.
 unique_fd leave_parent(unique_fd socket) {
   ignore_signals();
   ::setsid();
@@ -80,8 +80,8 @@ unique_fd leave_parent(unique_fd socket) {
 }
 
 /// Protects this process from being killed: after a resume, its exit would close descriptors that
-/// must stay open. A process of root can be exempt from the OOM killer and from the final SIGKILL
-/// of systemd at shutdown, which spares processes whose argv[0] starts with '@'. In glibc and musl,
+/// must stay open. A root process can be exempt from the OOM killer and from systemd's final
+/// SIGKILL at shutdown, which spares processes whose argv[0] starts with '@'. In glibc and musl,
 /// program_invocation_name points to argv[0] itself.
 void avoid_killers() {
   std::ofstream("/proc/self/oom_score_adj") << "-1000";
@@ -104,7 +104,7 @@ custodian_reply answer(custodian_duty& duty, packet received) {
   if (!request)
     return {.refusal = static_cast<int>(errc::protocol_violation), .reason = request.error().text};
   // Run the cleanups before closing any descriptor: a successor that waits for a held lock must not
-  // start before they are done.
+  // start before the cleanups are done.
   if (std::holds_alternative<clean_up_request>(*request) ||
       std::holds_alternative<stop_request>(*request))
     clean_up(duty);

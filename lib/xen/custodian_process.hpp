@@ -1,6 +1,6 @@
-// The custodian side: its task list (custodian_duty) and its process. The task list is plain data,
-// so most tests use it without a process. The main process keeps a copy, from which it initialises
-// a replacement.
+// The custodian's side: the task list (custodian_duty) and the process that works on it. The task
+// list is plain data, so most tests use it without a process. The main process keeps a copy, from
+// which it initialises a replacement.
 #pragma once
 
 #include <chrono>
@@ -15,22 +15,23 @@
 
 namespace xenpv::xen {
 
-/// Descriptor number of the custodian end of the socket pair: the first after the standard streams.
+/// Descriptor number of the custodian's end of the socket pair: the first after the standard
+/// streams.
 inline constexpr int custodian_socket = 3;
 
-/// Limit on the total waiting time of all cleanups. Long enough for the backends of several disks
-/// to close, but shorter than the stop timeout of a service manager.
+/// Limit on the total time that all cleanups spend waiting. Long enough for the backends of several
+/// disks to close, but shorter than the stop timeout of a service manager.
 inline constexpr std::chrono::seconds cleanup_limit{60};
 
 /// The custodian's task list: the descriptors to keep open and the cleanups to run. Owns the
 /// descriptors.
 class custodian_duty {
  public:
-  /// Handles one request. `descriptor` is the one received with the request.
+  /// Handles one request. `descriptor` is the descriptor received with the request, if any.
   [[nodiscard]] custodian_reply handle(const custodian_request& request, unique_fd descriptor);
 
-  /// Returns, in order, the requests that recreate this task list in an empty one. Each is paired
-  /// with the descriptor to send (still owned by this object), or -1.
+  /// Returns, in order, the requests that recreate this task list in an empty custodian_duty. Each
+  /// request is paired with the descriptor to send (still owned by this object), or with -1.
   [[nodiscard]] std::vector<std::pair<custodian_request, int>> inventory() const;
   /// Removes and returns the registered cleanups.
   [[nodiscard]] std::vector<named_cleanup> take_cleanups() noexcept;
@@ -43,7 +44,6 @@ class custodian_duty {
   void close_releasable() noexcept;
   /// True if a resume requires some descriptor to stay open for ever.
   [[nodiscard]] bool must_stay() const noexcept;
-  /// The number of resumes reported so far.
   [[nodiscard]] unsigned resumes() const noexcept { return resumes_; }
   /// True if the main process stopped cleanly.
   [[nodiscard]] bool stopped() const noexcept { return stopped_; }

@@ -27,8 +27,8 @@ class writer {
   std::string bytes_;
 };
 
-/// Reads values. After one that does not fit, good() is false and all further values are zero or
-/// empty.
+/// Reads values. After a value that is longer than the remaining bytes, good() is false and all
+/// further values are zero or empty.
 class reader {
  public:
   explicit reader(std::string_view bytes) : rest_(bytes) {}
@@ -62,7 +62,8 @@ class reader {
   bool good_ = true;
 };
 
-// A request, like a step, starts with a byte that is the index of its alternative in the variant.
+// Each encoded request or step starts with a byte that holds the index of its alternative in the
+// variant.
 template <class Alternative, class Variant, std::size_t Index = 0>
 consteval std::uint8_t kind_of() {
   if constexpr (std::is_same_v<Alternative, std::variant_alternative_t<Index, Variant>>)

@@ -1,5 +1,5 @@
 // Messages between the main process and its custodian, and their encoding. Both ends are built
-// together, so the encoding is private and uses host byte order; decoding is strict nevertheless.
+// together, so the encoding is private and uses host byte order. Decoding is nevertheless strict.
 // Performs no I/O. The descriptor sent with a keep_request or hold_request is not part of the
 // encoding.
 #pragma once
@@ -38,7 +38,6 @@ using custodian_request =
     std::variant<keep_request, hold_request, release_request, resumed_request, set_cleanup_request,
                  clear_cleanup_request, clean_up_request, stop_request>;
 
-/// The reply to any request.
 struct custodian_reply {
   std::uint64_t value = 0;  ///< stop_request: 1 if the custodian keeps running, else 0
   /// If the request was refused, an errc value and its explanation; otherwise 0 and empty.

@@ -84,7 +84,8 @@ std::optional<port> event_channel_handle::pending() {
 }
 
 std::size_t event_channel_handle::drain(std::span<port> ports) {
-  // The driver returns 0 if the buffer is smaller than one port, which would look like end of file.
+  // If the buffer is smaller than one port, the driver returns 0, which would look like end of
+  // file.
   if (ports.empty()) return 0;
   for (;;) {
     const auto bytes = ::read(descriptor(), ports.data(), ports.size_bytes());

@@ -12,7 +12,8 @@ extern "C" {
 
 namespace xenpv::xen {
 
-/// As an offset: the kernel clears no byte when a mapping ends. As a port: it sends no event.
+/// As an offset, tells the kernel not to clear a byte when a mapping ends; as a port, not to send
+/// an event.
 inline constexpr std::uint32_t no_notice = std::numeric_limits<std::uint32_t>::max();
 
 /// Forwards library errors to log() at debug level. By default, the library prints them to stderr,

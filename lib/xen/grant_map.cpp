@@ -115,7 +115,7 @@ mapped_grants grant_mapper::map_page(domid domain, grant_ref ref, map_access acc
   const auto operation = fmt::format("map grant {} of domain {}", ref, domain);
   if (notice.clear_offset && *notice.clear_offset >= page_size)
     throw failure(errc::invalid_argument, operation,
-                  fmt::format("byte {} to clear is not in the page", *notice.clear_offset));
+                  fmt::format("offset {} is outside the page", *notice.clear_offset));
   void* start = xengnttab_map_grant_ref_notify(
       handle_.get(), raw(domain), raw(ref), protection(access),
       notice.clear_offset.value_or(no_notice), notice.event ? raw(*notice.event) : no_notice);
@@ -137,7 +137,8 @@ void grant_mapper::copy(std::span<copy_segment> segments, bool to_foreign) {
   operations.reserve(segments.size());
   for (const auto& segment : segments) {
     if (segment.offset > page_size || segment.local.size() > page_size - segment.offset)
-      throw failure(errc::invalid_argument, describe(segment, to_foreign), "it crosses a page");
+      throw failure(errc::invalid_argument, describe(segment, to_foreign),
+                    "it crosses a page boundary");
     operations.push_back(to_c_segment(segment, to_foreign));
   }
   if (xengnttab_grant_copy(handle_.get(), static_cast<std::uint32_t>(operations.size()),

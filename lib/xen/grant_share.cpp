@@ -63,7 +63,7 @@ grant_sharer grant_sharer::open() {
     if (opened != nullptr) xengntshr_close(opened);
   });
   if (!handle) throw_open_failed(device_path, errno);
-  // Of the three devices, the Xen libraries open only this one without O_CLOEXEC.
+  // The Xen libraries open the other devices, but not this one, with O_CLOEXEC.
   if (::fcntl(xengntshr_fd(handle.get()), F_SETFD, FD_CLOEXEC) < 0)
     throw_errno(fmt::format("set close-on-exec on {}", device_path));
   return grant_sharer(std::move(handle));
@@ -85,7 +85,7 @@ granted_pages grant_sharer::share_page(domid domain, bool writable, const releas
   const auto operation = fmt::format("share a page with domain {}", domain);
   if (notice.clear_offset && *notice.clear_offset >= page_size)
     throw failure(errc::invalid_argument, operation,
-                  fmt::format("byte {} to clear is not in the page", *notice.clear_offset));
+                  fmt::format("offset {} is outside the page", *notice.clear_offset));
   std::vector<std::uint32_t> numbers(1);
   void* start = xengntshr_share_page_notify(
       handle_.get(), raw(domain), numbers.data(), writable ? 1 : 0,

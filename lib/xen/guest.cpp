@@ -10,7 +10,7 @@
 namespace xenpv::xen {
 namespace {
 
-// Text in sysfs for a value that the Xen security policy hides from this guest.
+// The sysfs text for a value that the Xen security policy hides from this guest.
 constexpr std::string_view denied = "<denied>";
 
 guest_type read_guest_type(const system_root& root) {

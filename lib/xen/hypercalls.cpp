@@ -19,7 +19,7 @@ call_handle open_calls(const system_root& root, std::string_view operation) {
   const auto unavailable = [&](std::string_view remedy) {
     return failure(errc::not_available, operation, remedy);
   };
-  // Another tree does not describe the hypervisor of this machine.
+  // Another file tree does not describe this machine's hypervisor.
   if (!root.is_real()) throw unavailable("a captured or simulated guest has no hypervisor");
   // Check this first: libxencall would report a missing device on stderr.
   if (::access(device, F_OK) != 0) throw unavailable("modprobe xen-privcmd");
@@ -31,7 +31,7 @@ call_handle open_calls(const system_root& root, std::string_view operation) {
 }
 
 void throw_call_refused(int error, std::string_view operation) {
-  // Returned by privcmd_open() in kernels with the XSA-482 fix.
+  // privcmd_open() returns EPERM in kernels with the XSA-482 fix.
   if (error == EPERM)
     throw failure(errc::not_available, operation,
                   "the kernel forbids hypercalls in this guest: boot with "

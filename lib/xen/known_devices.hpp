@@ -10,7 +10,7 @@ namespace xenpv::xen {
 struct known_device {
   std::string_view path;
   std::string_view module;
-  std::string_view load;  ///< shell command that creates it in a Xen guest
+  std::string_view load;  ///< shell command that creates the device in a Xen guest
 };
 
 // xenbus is built into the kernel. If its node is missing, libxenstore uses the node in xenfs.
@@ -22,7 +22,7 @@ inline constexpr std::array known_devices = {
     known_device{"/dev/xen/privcmd", "xen-privcmd", "modprobe xen-privcmd"},
 };
 
-/// nullptr for a path that is not in the table.
+/// Returns nullptr for a path that is not in the table.
 [[nodiscard]] constexpr const known_device* find_known_device(std::string_view path) noexcept {
   for (const auto& device : known_devices)
     if (device.path == path) return &device;

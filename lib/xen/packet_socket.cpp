@@ -18,8 +18,8 @@ struct control_buffer {
   alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> bytes{};
 };
 
-/// Needed for a non-blocking socket: code that watches a duplicate may have set O_NONBLOCK, which
-/// applies to both descriptors.
+/// Waits explicitly, because the socket may be non-blocking: code that watches a duplicate may have
+/// set O_NONBLOCK, which applies to both descriptors.
 void wait_until_ready(int socket, short events) {
   pollfd entry{.fd = socket, .events = events, .revents = 0};
   static_cast<void>(::poll(&entry, 1, -1));

@@ -1,5 +1,5 @@
 // Must precede any include of xen.h, which otherwise defines the event-channel hypercall number
-// used before Xen 3.2.
+// from before Xen 3.2.
 // NOLINTNEXTLINE(bugprone-reserved-identifier): Xen's name
 #define __XEN_INTERFACE_VERSION__ __XEN_LATEST_INTERFACE_VERSION__
 
@@ -73,7 +73,7 @@ std::vector<port_status> read_port_status(domid domain, const system_root& root)
     if (xencall2(calls.get(), __HYPERVISOR_event_channel_op, EVTCHNOP_status,
                  reinterpret_cast<std::uintptr_t>(buffer.get())) < 0) {
       const int error = errno;
-      // Since the XSA-344 hardening, Xen does not allow queries of its own ports.
+      // Since the XSA-344 hardening, Xen rejects queries of the ports that Xen itself uses.
       if (error == EACCES) continue;
       // EINVAL: the number is beyond the last allocated group of ports.
       if (error == EINVAL && answered) break;

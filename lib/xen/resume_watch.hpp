@@ -1,7 +1,7 @@
-// Detects a save and restore of the guest since this object was created. Event-channel handles
-// opened before a resume must not be used or even closed (xen/custodian.hpp). For code without a
-// guest session; a session detects resumes itself. Queries xenstore, so it is not suitable for hot
-// paths.
+// Detects whether the guest was saved and restored since this object was created. Event-channel
+// handles opened before a resume must not be used or even closed (xen/custodian.hpp). For code
+// without a guest session; a session detects resumes itself. Queries xenstore, so it is not
+// suitable for hot paths.
 #pragma once
 
 #include <optional>

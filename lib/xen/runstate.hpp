@@ -1,7 +1,7 @@
-// Reads the time of a vCPU in each run state from the hypervisor (VCPUOP_get_runstate_info), with
-// nanosecond resolution; /proc/stat reports steal time only in ticks of 10 ms. Needs hypercalls
-// from user space, like port_status.hpp. Does not touch the runstate area that the kernel has
-// registered with Xen.
+// Reads from the hypervisor (VCPUOP_get_runstate_info) how long a vCPU has spent in each run state,
+// with nanosecond resolution; /proc/stat reports steal time only in ticks of 10 ms. Needs
+// hypercalls from user space, like port_status.hpp. Does not touch the runstate area that the
+// kernel has registered with Xen.
 #pragma once
 
 #include <chrono>
@@ -15,7 +15,7 @@ struct vcpu_runstate {
   std::chrono::nanoseconds running{};   ///< on a physical CPU
   std::chrono::nanoseconds runnable{};  ///< waiting for a physical CPU
   std::chrono::nanoseconds blocked{};   ///< idle
-  std::chrono::nanoseconds offline{};   ///< paused, or not brought up
+  std::chrono::nanoseconds offline{};   ///< paused or not online
 
   friend vcpu_runstate operator-(const vcpu_runstate& a, const vcpu_runstate& b) noexcept {
     return {a.running - b.running, a.runnable - b.runnable, a.blocked - b.blocked,

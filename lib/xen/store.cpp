@@ -19,7 +19,7 @@ extern "C" {
 namespace xenpv::xen {
 namespace {
 
-/// Aborts a transaction unless it was committed; ignores the reply to an abort.
+/// Aborts the transaction on destruction unless it was committed. Ignores the reply to the abort.
 class open_transaction {
  public:
   explicit open_transaction(xs_handle* handle)
@@ -112,7 +112,7 @@ void store::unwatch(const std::string& path, const std::string& token) {
 
 int store::watch_descriptor() {
   const int descriptor = xs_fileno(handle_);
-  if (descriptor < 0) throw_errno("make a descriptor for xenstore watches");
+  if (descriptor < 0) throw_errno("create a file descriptor for xenstore watches");
   return descriptor;
 }
 
@@ -143,7 +143,8 @@ bool store::is_domain_introduced(domid domain) const {
   const auto operation = [&] {
     return fmt::format("check whether domain {} is introduced", domain);
   };
-  if (errno == EACCES) throw_errno(operation(), "xenstored answers only the control domain");
+  if (errno == EACCES)
+    throw_errno(operation(), "xenstored answers this request only for the control domain");
   if (errno != 0 && errno != EINTR) throw_request_failed(handle_, errno, operation());
   return false;
 }

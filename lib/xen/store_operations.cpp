@@ -17,8 +17,8 @@ extern "C" {
 namespace xenpv::xen {
 namespace {
 
-// libxenstore errors for a broken connection. EIO is excluded, because xenstored also sends it in
-// replies.
+// True for an errno that libxenstore sets when the connection is broken. Excludes EIO, because
+// xenstored also sends it in replies.
 bool is_broken_stream(int error_number) noexcept {
   return error_number == EBADF || error_number == EPIPE || error_number == ECONNRESET;
 }

@@ -10,7 +10,7 @@
 namespace xenpv::xen {
 namespace {
 
-/// Tolerance for preemption of the thread between reading the two clocks.
+/// Tolerance in case the thread is preempted between reading the two clocks.
 constexpr std::chrono::nanoseconds jitter = std::chrono::milliseconds(1);
 
 std::chrono::nanoseconds read_clock(clockid_t id) noexcept {

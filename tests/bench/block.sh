@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# tests/bench/block.sh [BUILD_DIR]: runs the block engine benchmark on the simulator. The frontend
-# runs on CPU 0 (with two queues, on CPUs 0 and 1), the backend on any CPU. Compare only results of
-# the same run.
+# tests/bench/block.sh [BUILD_DIR]: runs the block engine benchmark in the simulator. The frontend
+# runs on CPU 0 (with two queues, on CPUs 0 and 1), the backend on any CPU. Compare only results
+# from the same run.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=${1:-build/try}

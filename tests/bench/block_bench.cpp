@@ -1,5 +1,5 @@
-// Measures the block engine without NBD, for various segments, ring orders, queues and persistent
-// grants.
+// Measures the block engine without NBD, with various numbers of segments and queues and ring
+// orders, with and without persistent grants.
 //
 //   bench_block DEVICE...            print a table for each device (block.sh creates the disks)
 //   bench_block --count N DEVICE     make only N random 4k reads at depth 32, for callgrind
@@ -21,7 +21,7 @@ namespace {
 using namespace xenpv;
 using namespace std::chrono_literals;
 
-/// Enough for 256 segments at high depth; the host must allow it (--grant-limit).
+/// Enough for 256 segments at a high queue depth. The host must allow this many (--grant-limit).
 constexpr std::size_t pages = 6000;
 
 struct shape {

@@ -1,7 +1,7 @@
-// Compares the Asio event loop with a bare poll() loop over libxenevtchn, on the same simulator in
-// the same run. The loop under test runs on CPU 0. The peer is a driver thread on CPU 1, which
+// Compares the Asio event loop with a bare poll() loop over libxenevtchn, in the same simulator and
+// in the same run. The loop under test runs on CPU 0. The peer is a driver thread on CPU 1, which
 // always uses the bare loop.
-//   rate:  N ports at full speed; events per second handled by the loop under test
+//   rate:  N ports at full speed; events per second that the loop under test handles
 //   wake:  one port, one event at a time; time from the notification to the start of the handler
 #include <fmt/format.h>
 #include <poll.h>
@@ -25,7 +25,7 @@ using namespace std::chrono_literals;
 constexpr int rounds = 9;
 constexpr auto round_time = 400ms;
 
-/// State shared by the driver and the loop under test.
+/// State that the driver and the loop under test share.
 struct shared {
   std::vector<port> offered;
   std::atomic<int> ready{0};
@@ -37,7 +37,7 @@ std::int64_t now_ns() {
   return clock::now().time_since_epoch().count();
 }
 
-/// The peer: binds the offered ports, then answers each event with another one until `stop`.
+/// Runs the peer: binds the offered ports, then replies to each event with an event until `stop`.
 void drive(shared& state) {
   bench::pin_to_cpu(1);
   auto handle = xen::event_channel_handle::open();
@@ -79,7 +79,7 @@ struct outcome {
 class meter {
  public:
   explicit meter(shared& state) : shared_(state) {}
-  /// True when the round is over.
+  /// Counts one event. Returns true if the round is over.
   bool count() {
     const auto now = now_ns();
     latencies_.add(std::chrono::nanoseconds(now - shared_.sent_ns.load(std::memory_order_relaxed)));

@@ -40,8 +40,7 @@ def print_table():
     print(f"{'LOAD':<16}" + "".join(f"{server:>15}" for server in servers)
           + "".join(f"{'/' + server:>15}" for server in others))
     for load in loads:
-        # Requests per second for small requests, bytes per second for large ones, latency at depth
-        # 1.
+        # Small requests: requests per second; large requests: bytes per second; depth 1: latency.
         single, small = load.endswith("-1"), "4k" in load
         if single:
             cells = [f"{median(load, server, 2) / 1e3:.1f} us" for server in servers]

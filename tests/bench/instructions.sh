@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Counts the user-space instructions of a 4k random read at depth 32 in the frontend process, by
-# component:
+# Counts the user-space instructions that the frontend process executes for each 4k random read at
+# depth 32, by component:
 #   tests/bench/instructions.sh [BUILD_DIR]          only the engine
 #   tests/bench/instructions.sh [BUILD_DIR] nbd      xenpv-disk with fio as its client, and nbdkit
-# Needs valgrind, fio and nbdkit. Unlike times, the results are the same on all machines with the
+# Needs valgrind, fio and nbdkit. Unlike times, the counts are the same on all machines that use the
 # same compiler.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -18,7 +18,7 @@ done
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
-# under_callgrind NAME COMMAND...: runs COMMAND and writes its profiles to $out/NAME.PID
+# under_callgrind NAME COMMAND...: profiles COMMAND; each process writes $out/NAME.PID
 under_callgrind() {
   local name=$1
   shift
@@ -27,14 +27,14 @@ under_callgrind() {
 export -f under_callgrind
 export out
 
-# reads COUNT: prints the fio command for COUNT reads from an NBD server
+# reads COUNT: prints a fio command that makes COUNT reads from an NBD server
 reads() {
   echo "fio --name=x --ioengine=nbd --uri=\"\$uri\" --rw=randread --bs=4k --iodepth=32 --size=64m" \
     "--number_ios=$1 --io_size=1t --norandommap --thread --output=$out/fio.log"
 }
 
-# profile NAME COUNT: prints the name of the largest profile, which is the frontend's; the custodian
-# writes a smaller one
+# profile NAME COUNT: prints the name of the largest profile, which is the frontend's (the custodian
+# writes a smaller profile)
 profile() {
   local disk=(--disk xvdb,memory=64M)
   case $subject in

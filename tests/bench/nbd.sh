@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # tests/bench/nbd.sh [BUILD_DIR] [ROUNDS]: prints a table that compares xenpv-disk with other NBD
 # servers. All servers run on CPU 0, xenpv-disk together with the simulator and its backend; fio
-# runs on CPU 1. They use Unix sockets and 1 GiB of memory. Results are medians of interleaved
-# rounds; compare only results of the same run. Servers that are not installed are omitted; to
-# install them: packaging/debian/install-packages.sh test bench.
+# runs on CPU 1. Each server serves 1 GiB of memory over a Unix socket. Results are medians of
+# interleaved rounds; compare only results from the same run. Omits servers that are not installed;
+# to install them: packaging/debian/install-packages.sh test bench.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=${1:-build/try} rounds=${2:-3} seconds=${SECONDS_EACH:-2}
@@ -25,7 +25,7 @@ done
 dir=$(mktemp -d /dev/shm/xenpv-bench-XXXXXX)
 servers=() names=()
 end() {
-  # xenpv-disk drains on SIGTERM, and `xenpv-sim run` ends when its command does.
+  # xenpv-disk drains on SIGTERM, and `xenpv-sim run` exits when its command exits.
   [ ! -f "$dir/nbd-server.pid" ] || kill "$(cat "$dir/nbd-server.pid")" 2>/dev/null || true
   for pid in "${servers[@]}"; do kill "$pid" 2>/dev/null || true; done
   for pid in "${servers[@]}"; do wait "$pid" 2>/dev/null || true; done
@@ -41,7 +41,7 @@ uri_of() {
   esac
 }
 
-# serve NAME PROGRAM COMMAND...: starts a server with the socket $dir/NAME.
+# serve NAME PROGRAM COMMAND...: starts a server on the socket $dir/NAME.
 serve() {
   local name=$1 program=$2
   shift 2
@@ -62,7 +62,7 @@ serve() {
 }
 
 truncate -s 1G "$dir/disk" "$dir/disk2" "$dir/disk3"
-# Write all pages once, so that the benchmark does not measure page allocation in the kernel.
+# Write all pages once, so that the benchmark does not measure the kernel's page allocation.
 for file in disk disk2 disk3; do dd if=/dev/urandom of="$dir/$file" bs=1M count=1024 conv=notrunc status=none; done
 printf '[generic]\nunixsock = %s\nallowlist = true\n[disk]\nexportname = %s\nflush = true\nfua = true\n' \
   "$dir/nbd-server" "$dir/disk3" >"$dir/nbd-server.conf"
@@ -74,7 +74,7 @@ serve qemu-nbd qemu-nbd qemu-nbd -t -f raw -k "$dir/qemu-nbd" --shared=8 "$dir/d
 # In the foreground, nbd-server would serve only one client.
 serve nbd-server nbd-server nbd-server -C "$dir/nbd-server.conf" -p "$dir/nbd-server.pid"
 
-# measure LOAD SERVER RW BLOCK DEPTH: appends a line of results.
+# measure LOAD SERVER RW BLOCK DEPTH: appends one line to the results.
 measure() {
   local load=$1 server=$2
   shift 2
@@ -92,7 +92,7 @@ measure() {
 loads=("randread-4k-1 randread 4k 1" "randwrite-4k-1 randwrite 4k 1" "randread-4k-32 randread 4k 32"
   "randwrite-4k-32 randwrite 4k 32" "read-128k-8 read 128k 8" "write-128k-8 write 128k 8" "read-1M-4 read 1m 4"
   "write-1M-4 write 1m 4")
-# Write all pages of the memory servers once, too.
+# Also write all pages of the memory servers once.
 for server in "${names[@]}"; do measure warm-up "$server" write 1m 4; done
 for ((round = 0; round < rounds; ++round)); do
   for load in "${loads[@]}"; do

@@ -1,5 +1,5 @@
-// Measures the notify-to-wake latency between two processes: a ping-pong over a pair of event
-// channels, compared with one over a pair of eventfds, with the same loop (poll, read, write) and
+// Measures the notify-to-wake latency between two processes: compares a ping-pong over an event
+// channel with a ping-pong over a pair of eventfds. Both use the same loop (poll, read, write), in
 // interleaved rounds.
 #include <fmt/format.h>
 #include <poll.h>
@@ -26,7 +26,6 @@ void wait_readable(int fd) {
   if (::poll(&ready, 1, 10'000) != 1) throw failure(errc::timed_out, "wait for the other process");
 }
 
-/// One end of a ping-pong.
 class end {
  public:
   virtual void send() = 0;
@@ -59,7 +58,7 @@ class channel_end final : public end {
   void offer() { port_ = handle_.bind_unbound(domid_self); }
   void bind(port remote) {
     port_ = handle_.bind_interdomain(domid_self, remote);
-    receive();  // the initial event that Xen sends
+    receive();  // the initial event, which Xen raises
   }
   [[nodiscard]] port number() const { return port_; }
   void send() override { handle_.notify(port_); }

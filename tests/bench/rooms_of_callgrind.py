@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Prints instructions per request, by component, from callgrind profiles of a short and a long run.
+"""Prints instructions and function calls per request, by component, from callgrind profiles of a
+short and a long run.
 
 Usage: rooms_of_callgrind.py FEW MANY REQUESTS
 REQUESTS is the difference in the number of requests. The parts that both runs have in common
@@ -28,9 +29,12 @@ def room_of(path):
 
 
 def read_profile(name):
-    """Returns exclusive instructions by component. Inlined code counts for its source file."""
+    """Returns exclusive instructions, and calls of functions that were not inlined, by component.
+    Inlined code counts for its source file."""
     files = {}
     costs = Counter()
+    calls = Counter()
+    callee = None
     room = "(libc, vdso)"
     skip = False
     with open(name, encoding="utf-8", errors="replace") as lines:
@@ -40,27 +44,32 @@ def read_profile(name):
                 kind, number, path = named.groups()
                 if path is not None:
                     files[number] = path
-                if kind in ("fl", "fi", "fe"):  # the other kinds name a callee's file
+                if kind in ("fl", "fi", "fe"):
                     room = room_of(files[number])
+                else:
+                    callee = room_of(files[number])
             elif line.startswith("calls="):
+                calls[callee or room] += int(line[len("calls=") :].split()[0])
+                callee = None
                 skip = True  # the next line is the callee's inclusive cost
             elif re.match(r"[+\-*\d]", line):
                 if not skip:
                     words = line.split()
                     costs[room] += int(words[1]) if len(words) > 1 else 0
                 skip = False
-    return costs
+    return costs, calls
 
 
 def main():
     if len(sys.argv) != 4:
         sys.exit(__doc__)
     few, many, requests = read_profile(sys.argv[1]), read_profile(sys.argv[2]), int(sys.argv[3])
-    rows = [(room, (many[room] - few[room]) / requests) for room in many]
-    rows = sorted((row for row in rows if abs(row[1]) >= 0.5), key=lambda row: -row[1])
-    for room, cost in rows:
-        print(f"{room:14} {cost:8.0f}")
-    print(f"{'sum':14} {sum(cost for _, cost in rows):8.0f}")
+    costs, calls = ({room: (many[i][room] - few[i][room]) / requests for room in many[0]} for i in (0, 1))
+    rooms = sorted((room for room in costs if abs(costs[room]) >= 0.5), key=lambda room: -costs[room])
+    print(f"{'component':14} {'instructions':>12} {'calls':>8}")
+    for room in rooms:
+        print(f"{room:14} {costs[room]:12.0f} {calls[room]:8.1f}")
+    print(f"{'sum':14} {sum(map(costs.get, rooms)):12.0f} {sum(map(calls.get, rooms)):8.1f}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tests/bench/run.sh [BUILD_DIR]: runs the benchmarks of a build on the simulator. They print times
-# and ratios, and no result makes them fail. Machines are noisy: rely on the ratios.
+# tests/bench/run.sh [BUILD_DIR]: runs a build's benchmarks in the simulator. The benchmarks print
+# times and ratios, and never fail because of a result. Machines are noisy: rely on the ratios.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=${1:-build/try}

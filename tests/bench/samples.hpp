@@ -1,4 +1,4 @@
-// Functions shared by the benchmarks: percentiles of samples, medians over rounds, CPU pinning.
+// Shared code of the benchmarks: percentiles, medians and CPU pinning.
 #pragma once
 
 #include <sched.h>
@@ -17,7 +17,7 @@ class samples {
   void add(clock::duration value) {
     values_.push_back(std::chrono::duration_cast<std::chrono::nanoseconds>(value).count());
   }
-  /// The percentile `share` (0 to 1) of the samples, in nanoseconds.
+  /// Returns a percentile of the samples in nanoseconds; `share` is 0.5 for the median.
   [[nodiscard]] double percentile(double share) {
     if (values_.empty()) return 0;
     const auto at = static_cast<std::ptrdiff_t>(share * static_cast<double>(values_.size() - 1));
@@ -34,7 +34,7 @@ class samples {
   return values.empty() ? 0 : values[values.size() / 2];
 }
 
-/// Best effort: with a single CPU the benchmarks still run, but the results are less meaningful.
+/// Best effort: with a single CPU, the benchmarks still run, but their results mean less.
 inline void pin_to_cpu(unsigned cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# tests/bench/storm.sh [BUILD_DIR] [ROUNDS]: compares xenpv-disk on the simulator with nbdkit under
+# tests/bench/storm.sh [BUILD_DIR] [ROUNDS]: compares xenpv-disk in the simulator with nbdkit, under
 # a storm of unaligned, overlapping requests and a concurrent low-rate client (the neighbour). The
-# servers run on CPU 0, the client runs on CPU 1. They use Unix sockets and 256 MiB of memory.
-# Results are medians of interleaved rounds. Goals: half the rate of nbdkit, no latency above
-# 1000 ms, and a neighbour that keeps a third of its rate.
+# servers run on CPU 0, the client on CPU 1. Each server serves 256 MiB of memory over a Unix
+# socket. Results are medians of interleaved rounds. Goals: at least half of nbdkit's rate, no
+# latency above 1000 ms, and the neighbour keeps at least a third of its rate.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 build=${1:-build/try} rounds=${2:-3} seconds=${SECONDS_EACH:-5}
@@ -40,7 +40,7 @@ uri_of() {
   esac
 }
 
-# serve NAME COMMAND...: starts a server with the socket $dir/NAME.
+# serve NAME COMMAND...: starts a server on the socket $dir/NAME.
 serve() {
   local name=$1
   shift

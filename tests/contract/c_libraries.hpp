@@ -1,7 +1,7 @@
-// The three C headers under test. They do not declare C linkage, so C++ code must.
+// The three C headers under test. The headers do not declare C linkage, so C++ code must.
 #pragma once
 
-// Include their own includes first: those must not get C linkage.
+// Include the headers that they include first, because those must not get C linkage.
 #include <cerrno>
 #include <climits>
 #include <cstddef>

@@ -1,4 +1,4 @@
-// A forked child that runs a function and reports one number to its parent before it exits. The
+// A forked child that runs a function and reports one number to its parent before exiting. The
 // child never returns to the test framework: it calls _exit or is killed.
 #pragma once
 
@@ -19,9 +19,9 @@ namespace xenpv::contract {
 
 class child_process {
  public:
-  /// Runs `work` in the child and reports the number that it returns. The child then keeps its
-  /// resources and waits for stop(), kill() or the exit of its parent. An exception ends the child
-  /// without a report.
+  /// Runs `work` in the child, which reports the return value to the parent. The child then keeps
+  /// its resources and waits for stop(), kill() or the parent's exit. If `work` throws, the child
+  /// exits without a report.
   template <class Work>
   explicit child_process(Work&& work) {
     int report[2], order[2];
@@ -43,7 +43,7 @@ class child_process {
   child_process& operator=(const child_process&) = delete;
   ~child_process() { kill(); }
 
-  /// The number reported by the child; nullopt if the child failed.
+  /// Returns the number that the child reports, or nullopt if the child failed.
   [[nodiscard]] std::optional<std::uint32_t> report() {
     std::uint32_t value = 0;
     if (!readable_within(report_.get(), time_limit)) return std::nullopt;
@@ -51,7 +51,7 @@ class child_process {
     return value;
   }
 
-  /// Ends the child with _exit, without any clean-up, and waits for it.
+  /// Makes the child call _exit, without cleanup, and waits for its exit.
   void stop() {
     order_.reset();
     wait();

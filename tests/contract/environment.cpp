@@ -27,13 +27,13 @@ std::array<char, 200> current_case{};
 
 void report_hang(int) {
   const auto say = [](const char* text) {
-    // A signal handler cannot handle a failing stderr.
+    // A signal handler cannot report a failed write to stderr.
     if (::write(STDERR_FILENO, text, std::strlen(text)) < 0) return;
   };
   say("contract_tests: ");
   say(current_case.data());
   say(" timed out\n");
-  // On real Xen, the log is the only source of information.
+  // On real Xen, the log is the only source of information, so print all threads' kernel stacks.
   const auto child = ::fork();
   if (child == 0) {
     ::dup2(STDERR_FILENO, STDOUT_FILENO);

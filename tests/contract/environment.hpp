@@ -1,5 +1,5 @@
-// The machine on which the cases run, and their time limits. Only own_domid() opens a device: it
-// queries xenstore once.
+// Facts about the machine on which the cases run, and time limits. Only own_domid() opens a device:
+// it queries xenstore once.
 #pragma once
 
 #include <chrono>
@@ -10,38 +10,41 @@
 
 namespace xenpv::contract {
 
-/// Limit for an event that must happen; far above the time on an emulated host with two busy CPUs.
+/// Time limit for an event that must happen; far above what an emulated host with two busy CPUs
+/// needs.
 inline constexpr std::chrono::milliseconds time_limit{10'000};
-/// How long to poll a descriptor that must stay quiet. A value that is too short can only hide a
-/// failure.
+/// How long to poll a descriptor that must stay quiet. Too short a time cannot make a case fail; it
+/// can only hide a failure.
 inline constexpr std::chrono::milliseconds quiet{50};
 
-/// DOMID_SELF and related values, in the type used by the libraries.
+/// DOMID_SELF, in the type that the libraries use.
 inline constexpr std::uint32_t self = 0x7FF0;
-/// Below DOMID_FIRST_RESERVED, but higher than any ID that a toolstack assigns.
+/// ID of a domain that does not exist: below DOMID_FIRST_RESERVED, but higher than any ID that a
+/// toolstack assigns.
 inline constexpr std::uint32_t nobody = 0x7ABC;
 
-/// True inside `xenpv-sim run` or `xenpv-sim exec`.
+/// Returns true inside `xenpv-sim run` or `xenpv-sim exec`.
 [[nodiscard]] bool on_simulator();
-/// Returns why no case can run here (one line); nullopt if cases can run.
+/// Returns one line that states why the cases cannot run here; nullopt if they can.
 [[nodiscard]] std::optional<std::string> reason_not_possible();
 
-/// Returns the ID of this domain. Throws std::runtime_error if xenstore has no readable ID.
+/// Returns this domain's ID. Throws std::runtime_error if xenstore does not have a readable ID.
 [[nodiscard]] std::uint32_t own_domid();
 [[nodiscard]] inline bool in_dom0() {
   return own_domid() == 0;
 }
-/// The 17 of Xen 4.17, from /sys/hypervisor/version. Throws std::runtime_error if it is missing.
+/// Returns, for example, 17 for Xen 4.17. Throws std::runtime_error if
+/// /sys/hypervisor/version/minor cannot be read.
 [[nodiscard]] unsigned xen_minor_version();
-/// Another domain: 0 for guests. In dom0 it is 1, which need not exist.
+/// Returns another domain's ID: 0 in a guest, and 1 in dom0, where domain 1 need not exist.
 [[nodiscard]] inline std::uint32_t other_domid() {
   return in_dom0() ? 1 : 0;
 }
 
-/// poll(2) for reading, restarted after signals.
+/// Returns true if `descriptor` becomes readable within `timeout`. Restarts poll(2) after signals.
 [[nodiscard]] bool readable_within(int descriptor, std::chrono::milliseconds timeout);
 
-/// The result of a C call and, after a failure, its errno.
+/// Whether a C call succeeded, and the errno if it failed.
 struct outcome {
   bool ok;
   int error;
@@ -54,7 +57,7 @@ inline constexpr outcome succeeded{true, 0};
   return {false, error};
 }
 
-/// For calls that return a negative number on failure.
+/// Calls a function that returns a negative number on failure, and returns the outcome.
 template <class Call>
 [[nodiscard]] outcome attempt(Call&& call) {
   errno = 0;
@@ -62,8 +65,8 @@ template <class Call>
   return value < 0 ? failed(errno) : succeeded;
 }
 
-/// Polls `condition` until it is true or `time_limit` has passed; for events without a
-/// notification, such as the exit of another process or a deferred release.
+/// Polls `condition` until it is true or `time_limit` has passed. Use it for events that cannot be
+/// waited for, such as another process's exit or a deferred release.
 template <class Condition>
 [[nodiscard]] bool comes_true(Condition&& condition) {
   const auto end = std::chrono::steady_clock::now() + time_limit;
@@ -74,7 +77,7 @@ template <class Condition>
   return false;
 }
 
-/// Kills the process if a case hangs, and prints the name of the case.
+/// Installs a watchdog: if a case hangs, it prints the case's name and ends the process.
 void install_watchdog();
 
 }  // namespace xenpv::contract

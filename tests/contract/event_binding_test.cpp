@@ -1,4 +1,4 @@
-// Binding and unbinding: port numbers, access to ports, effects on the other end.
+// Binding and unbinding: port numbers, access to ports, and the effects on the remote end.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -114,8 +114,8 @@ TEST(event_binding, reuses_the_lowest_free_port) {
   const auto second = handle.bind_unbound();
   ASSERT_LT(first, second);
   handle.unbind(first);
-  // On a real host, the guest kernel could take the port number in between, but only while it
-  // connects a device.
+  // On a real host, the guest kernel could allocate this port number between the two calls, but
+  // only while it connects a device.
   EXPECT_EQ(handle.bind_unbound(), first);
 }
 
@@ -199,7 +199,7 @@ TEST(event_binding, frees_all_port_numbers_on_close) {
   EXPECT_EQ(after, before);
 }
 
-// Linux on ARM uses the timer of the architecture and does not bind the VIRQ.
+// On ARM, Linux uses the architected timer and does not bind the VIRQ.
 TEST(event_binding, fails_with_eexist_for_the_timer_virq_if_the_kernel_uses_it) {
   event_handle handle;
   EXPECT_EQ(attempt([&] { return xenevtchn_bind_virq(handle.get(), virq_timer); }),

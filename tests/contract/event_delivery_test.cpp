@@ -1,4 +1,4 @@
-// Delivery of events: to which handle, when, and merging of notifications.
+// Event delivery: which handle receives an event, when, and how notifications are merged.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -70,8 +70,9 @@ TEST(event_delivery, merges_many_notifications_into_one_or_two_events_without_a_
   loopback pair;
   for (int i = 0; i < 100; ++i)
     pair.left.notify(pair.left_port);
-  // The first event is in the queue of the reader and masks the port; the others are merged while
-  // it is masked. They may also all arrive before the receiving vCPU takes its first upcall.
+  // The driver queues the first event and masks the port; Xen merges the other notifications while
+  // the port is masked. All notifications are merged into one event if they arrive before the
+  // receiving vCPU takes its first upcall.
   int events = 0;
   while (const auto port = pair.right.take(events == 0 ? time_limit : quiet)) {
     EXPECT_EQ(*port, pair.right_port);
@@ -142,7 +143,7 @@ TEST(event_delivery, ignores_unmask_of_a_port_of_another_handle) {
   ASSERT_EQ(pair.right.take(), pair.right_port);
   pair.left.notify(pair.left_port);
   EXPECT_EQ(attempt([&] { return xenevtchn_unmask(pair.left.get(), pair.right_port); }), succeeded)
-      << "the driver skips ports of other handles and reports success";
+      << "the driver ignores ports of other handles and reports success";
   EXPECT_TRUE(pair.right.stays_quiet()) << "still masked";
 }
 
@@ -178,8 +179,8 @@ TEST(event_delivery, returns_many_ports_in_one_read) {
   std::vector<std::uint32_t> bound;
   for (std::size_t i = 0; i < count; ++i)
     bound.push_back(right.bind_interdomain(self, left.bind_unbound()));
-  // Each new port is pending once. A read returns the events pending at that time, so read until
-  // all have arrived.
+  // Each new port is pending once. A read returns only the events that are pending when it is
+  // called, so read until all have arrived.
   std::vector<std::uint32_t> seen;
   std::size_t largest = 0;
   while (seen.size() < count) {

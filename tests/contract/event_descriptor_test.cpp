@@ -1,4 +1,4 @@
-// The descriptor behind a handle: blocking, readiness, duplicates, adoption and close-on-exec.
+// A handle's file descriptor: blocking, readiness, duplicates, adoption and close-on-exec.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/epoll.h>
@@ -22,7 +22,7 @@ namespace {
   return (::fcntl(handle.descriptor(), F_GETFD) & FD_CLOEXEC) != 0;
 }
 
-/// An epoll set with one descriptor.
+/// An epoll instance that watches one descriptor.
 class watcher {
  public:
   watcher(int descriptor, std::uint32_t events) : set_(::epoll_create1(EPOLL_CLOEXEC)) {
@@ -156,7 +156,7 @@ TEST(event_descriptor, keeps_ports_bound_while_a_duplicate_is_open) {
   auto duplicate = unique_fd::duplicate(pair.right.descriptor());
   pair.right.close();
   EXPECT_FALSE(waits_to_be_bound(pair.left_port))
-      << "the close of one of two references unbound the port";
+      << "closing one of two references unbound the port";
   duplicate.reset();
   EXPECT_TRUE(comes_true([&] { return waits_to_be_bound(pair.left_port); }));
 }

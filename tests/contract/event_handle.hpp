@@ -1,6 +1,6 @@
-// An owning wrapper for a /dev/xen/evtchn handle of the C library, and a connected pair of handles.
-// Calls that must succeed throw std::system_error, which fails the case; cases make calls that are
-// expected to fail on get().
+// An owning wrapper for a libxenevtchn handle, and a connected pair of handles. The wrapper's
+// functions throw std::system_error on failure, which fails the case. A call that is expected to
+// fail uses the C library directly, through get().
 #pragma once
 
 #include <fcntl.h>
@@ -48,7 +48,7 @@ class event_handle {
     check(flags >= 0 && ::fcntl(descriptor(), F_SETFL, flags | O_NONBLOCK) == 0, "fcntl");
   }
 
-  /// Returns the next pending port, which stays masked; nullopt if none becomes pending in time.
+  /// Returns the next pending port, which stays masked; nullopt if the wait times out.
   [[nodiscard]] std::optional<std::uint32_t> take(std::chrono::milliseconds timeout = time_limit) {
     if (!readable_within(descriptor(), timeout)) return std::nullopt;
     const int port = xenevtchn_pending(get());
@@ -67,13 +67,13 @@ class event_handle {
   std::unique_ptr<xenevtchn_handle, closer> handle_;
 };
 
-/// Two handles of this process connected by one event channel. The first event at the binding end
-/// is already consumed.
+/// Two handles in this process, connected by one event channel. The constructor consumes the first
+/// event at the binding end.
 struct loopback {
-  event_handle left;                                                   ///< the unbound end
-  event_handle right;                                                  ///< the binder
-  std::uint32_t left_port = left.bind_unbound(self);                   ///< of left
-  std::uint32_t right_port = right.bind_interdomain(self, left_port);  ///< of right
+  event_handle left;                                                   ///< allocates its port
+  event_handle right;                                                  ///< binds to left_port
+  std::uint32_t left_port = left.bind_unbound(self);                   ///< left's local port
+  std::uint32_t right_port = right.bind_interdomain(self, left_port);  ///< right's local port
 
   loopback() {
     if (right.take() != right_port)
@@ -82,7 +82,8 @@ struct loopback {
   }
 };
 
-/// Returns true if `port` of this domain is unbound. Tries to bind it, and leaves it unbound.
+/// Returns true if this domain's `port` is unbound. Binds the port to find out, and unbinds it
+/// again.
 [[nodiscard]] inline bool waits_to_be_bound(std::uint32_t port) {
   const event_handle probe;
   return xenevtchn_bind_interdomain(probe.get(), self, port) >= 0;

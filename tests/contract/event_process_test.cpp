@@ -1,4 +1,4 @@
-// Handles and processes: sharing by fork, and release when a process exits.
+// Handles and processes: sharing through fork, and release when a process exits.
 #include <gtest/gtest.h>
 
 #include "contract/child_process.hpp"

@@ -1,4 +1,4 @@
-// xenevtchn_restrict: irreversible, for one domain, and never for domain 0.
+// xenevtchn_restrict: limits a handle to one domain, irreversibly, and rejects domain 0.
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -35,13 +35,13 @@ TEST(event_restrict, forbids_new_unbound_ports_and_virqs) {
 }
 
 TEST(event_restrict, allows_interdomain_only_to_that_domain) {
-  if (in_dom0()) GTEST_SKIP() << "this is domain 0, to which Linux does not restrict a handle";
+  if (in_dom0()) GTEST_SKIP() << "Linux does not restrict a handle to domain 0";
   event_handle waiting, restricted;
   const auto port = waiting.bind_unbound(own_domid());
   ASSERT_EQ(restrict_to(restricted, own_domid()), succeeded);
   EXPECT_EQ(attempt([&] { return xenevtchn_bind_interdomain(restricted.get(), nobody, port); }),
             failed(EACCES));
-  // The driver compares the domid as given, before Xen resolves DOMID_SELF.
+  // The driver compares the domid as passed, before Xen resolves DOMID_SELF.
   EXPECT_EQ(attempt([&] { return xenevtchn_bind_interdomain(restricted.get(), self, port); }),
             failed(EACCES));
   EXPECT_GT(restricted.bind_interdomain(own_domid(), port), 0U);

@@ -1,6 +1,6 @@
 // xengnttab_grant_copy with pages that this domain grants to itself: the hypervisor copies between
-// a granted page and local memory without a mapping. The call fails for requests that the driver
-// rejects; segments that the hypervisor rejects have an error status.
+// a granted page and local memory without mapping the page. If the driver rejects a request, the
+// call fails; if the hypervisor rejects a segment, the segment's status is an error.
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// gnttab without a second domain: only failures. Successful mappings are in peer/grant_test.cpp,
-// because Linux does not handle a domain that maps its own grants well.
+// Failures of xengnttab, for which one domain is enough. Successful mappings are tested in
+// peer/grant_test.cpp, because Linux has problems with a domain that maps its own grants.
 #include <gtest/gtest.h>
 
 #include <array>

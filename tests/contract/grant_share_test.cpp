@@ -1,4 +1,4 @@
-// gntshr: new zeroed pages of this domain with grant references, within the limit of the guest.
+// xengntshr: allocates zero-filled pages and grants them, up to the guest's page limit.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -15,10 +15,11 @@
 namespace xenpv::contract {
 namespace {
 
-/// GNTTAB_NR_RESERVED_ENTRIES: reserved for the toolstack (console, xenstore) and future use.
+/// GNTTAB_NR_RESERVED_ENTRIES: entries reserved for the toolstack (console, xenstore) and for
+/// future use.
 constexpr std::uint32_t reserved_refs = 8;
 
-/// Number of pages that all processes of the guest may share in total.
+/// Returns the maximum number of pages that all processes of the guest together may share.
 [[nodiscard]] std::size_t page_limit() {
   std::size_t limit = 1024;
   const auto text =
@@ -88,7 +89,7 @@ TEST_F(grant_share, accepts_the_own_domain) {
 
 TEST_F(grant_share, accepts_a_missing_domain) {
   const shared_pages pages(sharer_, nobody, 1);
-  EXPECT_TRUE(pages) << "a grant is only an entry in the table of this domain";
+  EXPECT_TRUE(pages) << "a grant is only an entry in this domain's grant table";
 }
 
 TEST_F(grant_share, ends_on_unshare) {
@@ -161,7 +162,7 @@ TEST_F(grant_share, releases_pages_from_the_limit_on_unshare) {
   const std::size_t half = limit / 2 + 1;
   auto first = share(half);
   ASSERT_TRUE(first) << "other processes of this guest share too many pages";
-  ASSERT_FALSE(share(half)) << "more than the limit could be shared";
+  ASSERT_FALSE(share(half)) << "could share more pages than the limit";
   ASSERT_EQ(first.unshare(), succeeded);
   const auto second = share(half);
   EXPECT_TRUE(second);
@@ -205,8 +206,8 @@ TEST_F(grant_share, sends_the_notice_event_on_unshare) {
 }
 
 TEST_F(grant_share, keeps_the_notice_port_open_after_its_handle_is_closed) {
-  // gntalloc holds a reference to the port, so the notice of a dying process is sent regardless of
-  // the order in which its descriptors are closed.
+  // gntalloc holds a reference to the port. So when a process dies, the notice is sent regardless
+  // of the order in which the process's descriptors are closed.
   loopback pair;
   auto page = shared_pages::with_notice(sharer_, other_domid(), no_offset, pair.left_port);
   ASSERT_TRUE(page);

@@ -1,5 +1,5 @@
-// Owners of libxengnttab resources: handles, shared pages, mapped pages. Without a logger, the
-// library logs failures to stderr, so cases that expect a failure print such lines.
+// Owning wrappers for libxengnttab resources: handles, shared pages, mapped pages. Without a
+// logger, the library logs failures to stderr, also those that a case expects.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -22,14 +22,14 @@
 
 namespace xenpv::contract {
 
-/// "None" in the notify arguments of the library.
+/// Values with which the library's notify arguments mean "none".
 inline constexpr std::uint32_t no_offset = ~std::uint32_t{0};
 inline constexpr evtchn_port_t no_port = ~evtchn_port_t{0};
-/// Far above the part of a grant table that a Linux guest uses.
+/// Far above the grant references that a Linux guest uses.
 inline constexpr std::uint32_t unused_ref = 30'000;
 
-/// Checks that all bytes have this value. gmock's Each() takes a quarter of a second for the pages
-/// of a ring.
+/// Checks that all bytes equal `value`. gmock's Each() would take a quarter of a second for a
+/// ring's pages.
 [[nodiscard]] inline testing::AssertionResult all_are(std::span<const unsigned char> bytes,
                                                       unsigned char value) {
   const auto odd =
@@ -64,7 +64,8 @@ using mapper = std::unique_ptr<xengnttab_handle, mapper_closer>;
   return handle;
 }
 
-/// Pages shared through a handle that outlives them; empty if sharing failed, with errno set.
+/// Pages shared through a handle that outlives them. If sharing failed, the object is empty and
+/// errno is set.
 class shared_pages {
  public:
   shared_pages() = default;
@@ -111,7 +112,8 @@ class shared_pages {
   std::vector<std::uint32_t> refs_;
 };
 
-/// Pages of another domain, mapped in the order of `refs`; empty if mapping failed, with errno set.
+/// Another domain's pages, mapped in the order of `refs`. If mapping failed, the object is empty
+/// and errno is set.
 class mapped_pages {
  public:
   mapped_pages(const mapper& handle, std::uint32_t domain, std::vector<std::uint32_t> refs,
@@ -133,7 +135,7 @@ class mapped_pages {
   [[nodiscard]] outcome unmap() {
     return attempt([&] { return xengnttab_unmap(handle_, release(), count_); });
   }
-  /// The caller unmaps.
+  /// Transfers the mapping to the caller, who must unmap it.
   [[nodiscard]] void* release() { return std::exchange(memory_, nullptr); }
 
  private:

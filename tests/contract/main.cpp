@@ -1,4 +1,4 @@
-// Entry point of the contract cases or, with --peer, of the domain 0 side for the two-domain cases.
+// Entry point. Runs the contract cases or, with --peer, serves the two-domain cases in domain 0.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -49,15 +49,15 @@ constexpr const char* help_text =
 
 }  // namespace
 
-// libxenstore 4.17 leaks the body of each event dropped by XS_UNWATCH_FILTER. Not called in a build
-// without LeakSanitizer.
+// libxenstore 4.17 leaks the body of each event that XS_UNWATCH_FILTER drops. Only LeakSanitizer
+// calls this function.
 extern "C" const char* __lsan_default_suppressions() {
   return "leak:libxenstore.so";
 }
 
 int main(int argc, char** argv) try {
-  // libxenstore sets SIG_IGN around every request and restores the previous action. Set it
-  // permanently, so that threads never see another action.
+  // libxenstore sets SIGPIPE to SIG_IGN for each request and restores the previous action
+  // afterwards. Set SIG_IGN permanently, so that no thread ever sees a different action.
   std::signal(SIGPIPE, SIG_IGN);
   const bool wants_peer = has_argument(argc, argv, "--peer");
   const auto guest = wants_peer && argc == 3 && std::string_view(argv[1]) == "--peer"

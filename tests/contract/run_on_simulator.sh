@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the contract tests on the simulator:
+# Runs the contract tests in the simulator:
 #   run_on_simulator.sh XENPV_SIM CONTRACT_TESTS XEN_VERSION guest|domain_0
 # The guest has a peer in domain 0, so no two-domain case is skipped.
 set -euo pipefail

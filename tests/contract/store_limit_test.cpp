@@ -31,7 +31,7 @@ TEST_F(store_limit, allows_values_up_to_the_message_size_in_domain_0) {
 
 TEST_F(store_limit, fails_with_e2big_above_the_message_size) {
   EXPECT_EQ(store_.try_write(node("a"), std::string(XENSTORE_PAYLOAD_MAX, 'v')), failed(E2BIG))
-      << "rejected by libxenstore; the path counts, too";
+      << "libxenstore rejects the message; its size includes the path";
   store_.write(node("a"), "still alive");
   EXPECT_EQ(store_.read(node("a")), "still alive");
 }
@@ -74,8 +74,8 @@ TEST_F(store_limit, fails_with_enospc_for_too_many_transactions) {
   for (const auto transaction : open)
     store_.abort(transaction);
   EXPECT_EQ(error, ENOSPC);
-  // C xenstored compares with > instead of >=, and the guest kernel may have a transaction open,
-  // too.
+  // The C xenstored checks the limit with > instead of >=, and the guest kernel may also have a
+  // transaction open.
   EXPECT_GE(open.size(), 8U);
   EXPECT_LE(open.size(), 11U);
   const auto again = store_.start_transaction();
@@ -97,10 +97,10 @@ TEST_F(store_limit, fails_with_enospc_for_too_many_permissions) {
 
 TEST_F(store_limit, fails_for_too_many_watches) {
   if (in_dom0()) GTEST_SKIP() << no_quota;
-  // Observed with Xen 4.20 and Linux 6.12, on x86 and ARM; not yet explained.
+  // Observed with Xen 4.20 and Linux 6.12, on x86 and ARM. The cause is unknown.
   if (!store_is_a_socket() && xen_minor_version() >= 18)
     GTEST_SKIP() << "with /dev/xen/xenbus, a rejected watch hangs the caller";
-  // Use a separate connection, because a rejected watch breaks it with /dev/xen/xenbus.
+  // Use a separate connection: with /dev/xen/xenbus, a rejected watch breaks the connection.
   const store_session many;
   int count = 0;
   errno = 0;
@@ -129,7 +129,7 @@ TEST_F(store_limit, fails_with_enospc_for_too_many_nodes) {
   if (in_dom0()) GTEST_SKIP() << no_quota;
   outcome last = succeeded;
   int made = 0;
-  // Use several directories, so that the child names do not exceed the size limit of a node first.
+  // Use several directories, so that the child names do not exceed a node's size limit first.
   while (last.ok && made < 1200) {
     last = store_.try_write(
         node("n/" + std::to_string(made / 50) + '/' + std::to_string(made % 50)), "");

@@ -1,4 +1,4 @@
-// Paths: relative, absolute, of domains, and invalid.
+// Relative, absolute and invalid paths, and the home paths of domains.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -86,7 +86,7 @@ TEST_F(store_path, can_be_checked_for_a_common_prefix) {
 }
 
 TEST_F(store_path, introduced_domains_can_be_queried_by_domain_0) {
-  if (!in_dom0()) GTEST_SKIP() << "a guest may not ask";
+  if (!in_dom0()) GTEST_SKIP() << "a guest is not allowed to ask";
   EXPECT_TRUE(xs_is_domain_introduced(store_.get(), 0));
   EXPECT_FALSE(xs_is_domain_introduced(store_.get(), nobody));
 }

@@ -1,4 +1,4 @@
-// Permissions: ownership of nodes, access to nodes, and the privileges of domain 0.
+// Permissions: node ownership, access to nodes, and domain 0's privileges.
 #include <gtest/gtest.h>
 
 #include <cerrno>

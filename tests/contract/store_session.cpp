@@ -103,7 +103,7 @@ void store_session::watch(const std::string& path, const std::string& token) con
   if (!xs_watch(get(), path.c_str(), token.c_str())) fail("xs_watch " + path);
   const auto event = take_event();
   if (event != store_event{path, token})
-    throw std::runtime_error("registration of watch " + path + " fired no event");
+    throw std::runtime_error("registering watch " + path + " did not fire an event");
 }
 
 std::optional<store_event> store_session::take_event(std::chrono::milliseconds timeout) const {
@@ -134,13 +134,14 @@ void store_case::SetUp() {
 }
 
 void store_case::TearDown() {
-  // Use a new connection, because the case may have broken its own on purpose.
+  // Use a new connection, because the case may have broken its own connection on purpose.
   const store_session fresh;
   xs_rm(fresh.get(), XBT_NULL, top_.c_str());
 }
 
 void store_case::watch_fence(const store_session& session) {
-  // Create the fence in advance, because this changes the parent, which open transactions may use.
+  // Create the node now: creating it later would modify its parent, which an open transaction may
+  // use.
   store_.write(node("fence"), "");
   session.watch(node("fence"), fence_token);
 }

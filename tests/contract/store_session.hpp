@@ -1,6 +1,6 @@
 // An owning wrapper for a libxenstore connection, and a fixture that provides each case with its
-// own subtree. Calls that must succeed throw std::system_error; cases make calls that are expected
-// to fail on get() or with the try_ functions.
+// own subtree. The wrapper's functions throw std::system_error on failure. A call that is expected
+// to fail uses a try_ function, or the C library through get().
 #pragma once
 
 #include <gtest/gtest.h>
@@ -32,12 +32,12 @@ class store_session {
   [[nodiscard]] xs_handle* get() const { return handle_.get(); }
   void close() { handle_.reset(); }
 
-  /// nullopt for ENOENT only.
+  /// Returns nullopt only for ENOENT.
   [[nodiscard]] std::optional<std::string> read(const std::string& path,
                                                 xs_transaction_t transaction = XBT_NULL) const;
   void write(const std::string& path, std::string_view value,
              xs_transaction_t transaction = XBT_NULL) const;
-  /// Returns the child names, sorted, because xenstored guarantees no order.
+  /// Returns the child names in sorted order, because xenstored does not guarantee any order.
   [[nodiscard]] std::vector<std::string> list(const std::string& path,
                                               xs_transaction_t transaction = XBT_NULL) const;
   void remove(const std::string& path) const;
@@ -63,18 +63,18 @@ class store_session {
   std::unique_ptr<xs_handle, closer> handle_;
 };
 
-/// Returns true if libxenstore uses the socket of xenstored (simulator, dom0), and false if it uses
-/// /dev/xen/xenbus, through which the kernel answers some requests itself.
+/// Returns true if libxenstore uses xenstored's socket (simulator, dom0), and false if it uses
+/// /dev/xen/xenbus. The kernel answers some /dev/xen/xenbus requests itself.
 [[nodiscard]] bool store_is_a_socket();
 
 /// Provides each case with the subtree data/xenpv-contract/PID, which guests may write to, and
-/// removes it afterwards.
+/// removes the subtree afterwards.
 class store_case : public testing::Test {
  protected:
   void SetUp() override;
   void TearDown() override;
 
-  /// Relative to the home directory of the domain.
+  /// Returns a path relative to the domain's home directory.
   [[nodiscard]] std::string node(std::string_view name) const {
     return name.empty() ? top_ : top_ + '/' + std::string(name);
   }
@@ -83,8 +83,8 @@ class store_case : public testing::Test {
   }
   [[nodiscard]] const std::string& home() const { return home_; }
 
-  /// Checks that no event is pending for `session`: events keep their order, so all earlier events
-  /// arrive before the event of the fence. Call watch_fence() first.
+  /// Checks that no event is pending for `session`. Events keep their order, so all earlier events
+  /// arrive before the fence node's event. Call watch_fence() first.
   void watch_fence(const store_session& session);
   [[nodiscard]] testing::AssertionResult nothing_before_fence(const store_session& session);
 

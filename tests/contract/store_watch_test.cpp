@@ -43,7 +43,7 @@ TEST_F(store_watch, reports_relative_paths_if_registered_with_one) {
 TEST_F(store_watch, fires_for_the_subtree_with_the_changed_path) {
   store_.watch(node("a"), "token");
   store_.write(node("a/b/c"), "");
-  // xenstored may also report the parents that it created.
+  // xenstored may also fire events for the parents that it created.
   auto got = store_.take_event();
   while (got && got->path != node("a/b/c"))
     got = store_.take_event();
@@ -242,12 +242,12 @@ TEST_F(store_watch, ends_with_its_connection) {
   other.close();
   watch_fence(store_);
   store_.write(node("a"), "");
-  EXPECT_TRUE(nothing_before_fence(store_)) << "watches belong to one connection";
+  EXPECT_TRUE(nothing_before_fence(store_)) << "a watch belongs to one connection";
 }
 
 TEST_F(store_watch, fails_for_an_invalid_path_on_a_socket) {
   if (!store_is_a_socket())
-    GTEST_SKIP() << "with /dev/xen/xenbus, a rejected watch breaks the connection of libxenstore";
+    GTEST_SKIP() << "with /dev/xen/xenbus, a rejected watch breaks libxenstore's connection";
   errno = 0;
   EXPECT_FALSE(xs_watch(store_.get(), node("a//b").c_str(), "token"));
   EXPECT_EQ(errno, EINVAL);

@@ -1,8 +1,10 @@
-// Untrusted requests to the ring engine of the backend: each is answered once with its own ID and a
-// valid status, no access is outside the disk, and no grant stays mapped.
+// Untrusted requests to the backend's ring engine: the engine must answer each request once, with
+// the request's ID and a valid status, must not access anything outside the disk, and must not
+// leave a grant mapped.
 //
-// The input is the configuration of the disk, followed by steps of one opcode byte each:
-// well-formed or malformed requests, writes to their pages, a slow store, faults, a bogus index.
+// The input configures the disk and then lists steps, each starting with an opcode byte:
+// well-formed or malformed requests, writes to their pages, a slow store, faults, a bogus request
+// index.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -41,7 +43,7 @@ class input {
     take(&value, 1);
     return value;
   }
-  /// Returns zeros after the end of the input.
+  /// Copies the next `size` bytes of the input; fills with zeros after the end.
   void take(void* destination, std::size_t size) {
     const auto part = bytes_.first(std::min(size, bytes_.size()));
     std::memset(destination, 0, size);
@@ -53,8 +55,7 @@ class input {
   std::span<const std::uint8_t> bytes_;
 };
 
-/// Checks that the engine follows the contract of store.hpp; delays requests as specified by the
-/// input.
+/// Checks that the engine meets the contract of store.hpp. Delays requests when the input says so.
 class checked_store final : public store {
  public:
   checked_store(store& behind, std::uint32_t sector) : behind_(behind), sector_(sector) {}
@@ -141,7 +142,7 @@ class session {
   void finish() {
     engine_->set_faults({});
     store_.is_late = false;
-    // In each round, a barrier may wait for earlier requests.
+    // Several rounds are necessary, because a barrier waits for earlier requests.
     for (int round = 0; round < 100 && (round < 2 || engine_->in_store() != 0); ++round) {
       while (!store_.waiting.empty())
         store_.finish(0);

@@ -2,7 +2,7 @@
 // crash, hang or lose a request.
 //
 // The input is a list of steps for an engine and both ends of its ring. At the end, either the
-// backend behaves correctly and all requests must complete, or the device fails.
+// backend behaves correctly or the device fails; in both cases, every request must be answered.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -29,7 +29,7 @@ constexpr std::uint32_t first_ref = 8;
 
 class rig;
 
-/// Destroyed when answered, so that a sanitizer detects later accesses by the engine.
+/// Deleted when answered, so that a sanitizer detects any later access by the engine.
 struct tracked_request : blk::request {
   rig* owner = nullptr;
   std::vector<std::byte> bytes;
@@ -38,12 +38,12 @@ struct tracked_request : blk::request {
   bool submits_another = false;
 };
 
-/// An unanswered request, read from the backend end of the ring.
+/// An unanswered request as the backend reads it from the ring.
 struct backend_request {
   std::uint64_t id;
   std::uint8_t operation;
   std::vector<blk::page_index> pages;
-  stretch writes;  ///< bytes of the device
+  stretch writes;  ///< byte range on the device
 };
 
 class rig final : private engine_host, private sector_guard::peer {
@@ -72,7 +72,7 @@ class rig final : private engine_host, private sector_guard::peer {
     const bool flush_cache = (choice & 8U) != 0;
     const bool barrier = (choice & 16U) != 0;
     shape_.can_flush = flush_cache || barrier;
-    // Some rings start where their indices wrap.
+    // Start some rings just before their indices wrap.
     const std::uint32_t first = (choice & 32U) != 0 ? 0xFFFFFFF0U : 0;
     req_cons_ = rsp_prod_ = first;
     engine_setup setup{.ring = ring::blkif_front_ring(ring_memory_, first),
@@ -137,9 +137,10 @@ class rig final : private engine_host, private sector_guard::peer {
     }
   }
 
-  /// The backend answers all requests, and the other queue releases its locks: nothing may be left.
+  /// Lets the backend answer all requests and the other queue release its locks. No request, page
+  /// or lock may then be left.
   void complete_all() {
-    // The producer index may be behind.
+    // An earlier step may have set the producer index back.
     publish(rsp_prod_);
     auto before = progress();
     for (unsigned idle_rounds = 0; idle_rounds < 100; ++idle_rounds) {
@@ -163,7 +164,7 @@ class rig final : private engine_host, private sector_guard::peer {
 
   void fail() {
     engine_->fail(make_error(errc::lost_connection, "use the disk"));
-    // Requests that were submitted but not yet seen by the engine are answered in the next turn.
+    // The next turn answers requests that were submitted but not yet seen by the engine.
     turn();
     turn();
     expect(engine_->unfinished() == 0 && requests_.empty());
@@ -300,7 +301,7 @@ class rig final : private engine_host, private sector_guard::peer {
 
   void drain() {
     (void)engine_->drain(now_);
-    // If the producer index was set back, the engine has yet to take the answers.
+    // If the producer index was set back, the engine has not taken all answers yet.
     if (!engine_->failure_reason() && engine_->in_flight() == asked_.size()) untaken_.clear();
   }
   void forget(std::vector<backend_request>::iterator request) {
@@ -321,10 +322,10 @@ class rig final : private engine_host, private sector_guard::peer {
     return ring_memory_.size() == page_size ? 32U : 64U;
   }
 
-  /// Reads the requests that the engine has just published, before they are overwritten.
+  /// Reads the requests that the engine has just published, before a later step overwrites them.
   void observe() {
     if (engine_->failure_reason()) return;
-    // The producer index may have been overwritten, so use the count of the engine.
+    // The producer index may have been overwritten, so use the engine's count.
     const auto put = engine_->statistics().ring_requests;
     for (; observed_ < put; ++observed_, ++req_cons_) {
       const auto request = load<wire::blkif_request>(slot_at(req_cons_));
@@ -405,8 +406,8 @@ class rig final : private engine_host, private sector_guard::peer {
     if (well_formed) forget(asked_.begin());
     respond(response);
   }
-  /// Overwrites anything except the producer index, which would only make the ring fail;
-  /// answer_nonsense() does that.
+  /// Overwrites any bytes except the producer index: a wrong producer index would only make the
+  /// ring fail, which answer_nonsense() tests.
   void scribble(input& source) {
     const auto at = (source.word() << 4U | source.byte()) % memory_.size();
     const auto value = static_cast<std::byte>(source.byte());
@@ -416,7 +417,7 @@ class rig final : private engine_host, private sector_guard::peer {
     std::fill_n(memory_.begin() + static_cast<std::ptrdiff_t>(at), count, value);
   }
 
-  /// Checks that no page of an unanswered request is free.
+  /// Checks that the pool does not contain any page of an unanswered request.
   void audit() {
     if (engine_->failure_reason() || pool_->free() == 0) return;
     const auto chain = *pool_->take(pool_->free());
@@ -442,7 +443,7 @@ class rig final : private engine_host, private sector_guard::peer {
   std::set<tracked_request*> requests_;
   std::vector<std::vector<blk::page_index>> abandoned_;
   std::vector<backend_request> asked_;
-  std::vector<backend_request> untaken_;  ///< answered, but not yet taken by the engine
+  std::vector<backend_request> untaken_;  ///< answered, but the engine has not taken the answers
   std::vector<std::uint64_t> holds_asked_;
   std::vector<std::uint64_t> other_locks_;
   std::uint32_t unit_ = 512;

@@ -1,5 +1,5 @@
-// Untrusted xenstore nodes of a block backend: the values used by the frontend stay within bounds,
-// and errors name the node.
+// Untrusted xenstore nodes of a block backend: the values that the frontend uses stay within
+// bounds, and errors name the node.
 #include <array>
 #include <cstdint>
 #include <string>
@@ -34,7 +34,7 @@ void check_layout(const backend_offer& offer, input& source) {
   expect(plan->segments == 11 ||
          (plan->segments > 11 && plan->segments <= offer.max_indirect_segments));
   expect((plan->segments > 11) == (plan->indirect_pages > 0));
-  // The engine reserves two pages, and needs the pages of one direct request.
+  // The engine reserves two pages, and needs the eleven pages of one direct request.
   expect(plan->data_pages >= 13 && plan->data_pages < 65535 && plan->indirect_pages < 65535);
 }
 

@@ -1,5 +1,5 @@
-// Command lines, one argument per line: each ends with a documented exit status, and an error is
-// one line that names the program.
+// Command lines, with one argument per line: each command exits with a documented status, and an
+// error message is one line that names the program.
 #include <cstdint>
 #include <cstdlib>
 #include <sstream>

@@ -1,6 +1,5 @@
-// Reports for `xenpv-doctor compare`, and the notes of a capture: parsing of untrusted text
-// terminates; an accepted report round-trips, equals itself, and can be formatted as a page and as
-// metrics.
+// Reports for `xenpv-doctor compare`, and a capture's notes: parsing untrusted text terminates. An
+// accepted report round-trips, equals itself, and can be formatted as a page and as metrics.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -1,5 +1,5 @@
-// Kernel text files from an untrusted capture: parsing terminates, and accepted input satisfies the
-// contracts of the headers.
+// Kernel text files from an untrusted capture: parsing terminates, and the results meet the
+// contracts in the parsers' headers.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
@@ -39,7 +39,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   if (const auto table = channels::parse_interrupts(text)) check_table(*table);
   channels::raw_facts facts;
-  // Use the same bytes for all three files of a capture: sections that do not parse are empty.
+  // Use the same bytes for all three files of a capture. A file that cannot be parsed counts as
+  // empty.
   if (auto table = channels::parse_interrupts(text)) facts.interrupts.value = std::move(*table);
   if (auto ports = xenpv::xen::parse_lsevtchn(text)) {
     for (const auto& port : *ports) {

@@ -1,8 +1,8 @@
-// A hostile NBD client in the transmission phase: accepted requests are within the export, and
-// replies stay within their buffers.
+// A hostile NBD client in the transmission phase: accepted requests lie within the export, and
+// replies fit in their buffers.
 //
-// The first byte selects the features of the export. The requests follow, and then a text for an
-// error.
+// The first two bytes configure the export; the other bytes are requests. The whole input is also
+// used as the text of an error reply.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -54,7 +54,7 @@ void check(std::span<const std::byte, request_size> bytes, const export_info& in
   std::array<std::byte, request_size> raw{};
   std::copy(bytes.begin(), bytes.end(), raw.begin());
   if (!decode_request(raw)) {
-    // With the correct magic, every request can be decoded.
+    // Only the magic can make decoding fail, so set the correct magic.
     const be32 magic(nbd_request_magic);
     std::memcpy(raw.data(), &magic, sizeof magic);
   }
@@ -76,7 +76,7 @@ bool is_clean(std::span<const std::byte> text) {
 }
 
 void check_texts(std::string_view text) {
-  // Use a buffer of exactly the maximum size, so that a sanitizer detects an overflow.
+  // Allocate exactly the bytes that the encoder may use, so that a sanitizer detects an overflow.
   for (const std::size_t room : {std::size_t{0}, text.size() / 2, text.size() + 8}) {
     std::vector<std::byte> buffer(error_chunk_size + room);
     const auto size = encode_error(buffer, 1, nbd_error::eio, text);

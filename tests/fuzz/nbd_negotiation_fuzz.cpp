@@ -1,9 +1,10 @@
-// A hostile NBD client during option haggling: the state machine of the server must not crash or
-// hang, sends a bounded amount per received byte, sends only complete replies, stays in sync, and
-// does the same for any fragmentation of the input.
+// A hostile NBD client during option haggling: the server's state machine must not crash or hang,
+// must send a bounded number of bytes per received byte and only complete replies, must stay in
+// sync, and must behave the same for any fragmentation of the input.
 //
-// The first byte selects the configuration. The top bit of the second byte makes TLS succeed; its
-// other bits are the fragment size for the rest, which is the data from the client.
+// The first byte selects the configuration. The top bit of the second byte makes TLS succeed; the
+// other bits are a fragment size. The remaining bytes are the client's data, sent in such
+// fragments.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -49,7 +50,7 @@ struct outcome {
   friend bool operator==(const outcome&, const outcome&) = default;
 };
 
-/// Checks that the bytes are one complete reply, the greeting or the reply to EXPORT_NAME.
+/// Checks that the bytes are the greeting, the reply to EXPORT_NAME, or one complete option reply.
 void check_reply(const std::string& bytes) {
   if (bytes.size() == sizeof(nbd_greeting) || bytes.size() == sizeof(nbd_export_name_reply) ||
       bytes.size() == sizeof(nbd_export_name_reply) + nbd_export_name_zeroes)
@@ -63,7 +64,7 @@ void check_reply(const std::string& bytes) {
   if ((header.type.value() & 0x80000000U) != 0) expect(header.length.value() < 1024);
 }
 
-/// Runs the machine until it needs input or ends. With `tls`, TLS succeeds.
+/// Runs the machine until it needs input or ends. `tls`: whether TLS handshakes succeed.
 void run(negotiation& machine, outcome& out, bool tls) {
   for (;;) {
     auto step = machine.next();
@@ -100,8 +101,8 @@ outcome talk(const negotiation_options& options, std::string_view bytes, std::si
   return out;
 }
 
-/// The output is bounded by the input: an option has at least 16 bytes, and its reply at most lists
-/// the exports or describes one.
+/// Checks that the input bounds the output: an option takes at least 16 bytes, and its reply at
+/// most lists the exports or describes one export.
 void check_amount(const outcome& out, std::size_t sent) {
   std::size_t answered = 0;
   for (const auto& reply : out.sent)
@@ -110,7 +111,7 @@ void check_amount(const outcome& out, std::size_t sent) {
   expect(out.sent.size() <= 1 + (sent / 16 + 1) * 5);
 }
 
-/// An unknown option with arbitrary data is answered, and so is the next option.
+/// Checks that the server answers an unknown option with arbitrary data, and the option after it.
 void check_in_step(const negotiation_options& options, std::string_view junk) {
   junk = junk.substr(0, largest_option);
   std::string bytes("\0\0\0\3", 4);
@@ -135,8 +136,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check_amount(at_once, bytes.size());
   const auto in_parts = talk(options, bytes, 1U + (data[1] & 0x7FU), tls);
   check_amount(in_parts, bytes.size());
-  // Bytes after STARTTLS are plaintext if they arrive together with it; otherwise they belong to
-  // TLS.
+  // With TLS, the fragmentation matters: bytes that arrive together with STARTTLS are plaintext;
+  // bytes that arrive later belong to TLS.
   if (options.tls == tls_mode::off) expect(at_once == in_parts);
   check_in_step(options, bytes);
   return 0;

@@ -1,5 +1,5 @@
-// Untrusted datagrams from the netlink socket of the kernel NBD driver: decoded parts are within
-// the datagram, and requests that we encode can be decoded.
+// Untrusted datagrams from the kernel NBD driver's netlink socket: decoded parts lie within the
+// datagram, and requests that xenpv encodes can be decoded.
 #include <cstdint>
 #include <span>
 #include <string>
@@ -45,7 +45,7 @@ void check_datagram(std::span<const std::byte> bytes) {
   }
 }
 
-/// Decodes one of our requests, like the kernel.
+/// Encodes a request and decodes it as the kernel would.
 void check_request(xenpv::fuzz::input in) {
   driver_request request;
   request.index = in.word();

@@ -1,4 +1,4 @@
-// Replaces libFuzzer for compilers without it: runs the target on every file in the directories
+// Replaces libFuzzer for compilers that lack it: runs the target on every file in the directories
 // given as arguments, and on some fixed edge cases.
 #include <cstdint>
 #include <cstdio>

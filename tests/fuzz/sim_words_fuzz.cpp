@@ -1,4 +1,4 @@
-// The arguments of --disk and --fault: parsing terminates, and accepted values are within bounds.
+// The arguments of --disk and --fault: parsing terminates, and accepted values lie within bounds.
 #include <cstdint>
 #include <cstdlib>
 

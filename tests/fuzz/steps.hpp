@@ -1,4 +1,4 @@
-// Helpers for targets whose input is a list of steps.
+// Shared code of targets whose input is a list of steps.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,7 @@ inline void expect(bool promise, unsigned line = __builtin_LINE()) {
   std::abort();
 }
 
-/// Reads the input byte by byte; returns zeros after its end.
+/// Reads the input byte by byte. Returns zeros after the end.
 class input {
  public:
   explicit input(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}

@@ -1,8 +1,8 @@
-// Untrusted bytes to the simulated store: it must answer or disconnect, and keep its accounting
-// correct.
+// Untrusted bytes to the simulated store: the store must answer or disconnect, and its accounting
+// must stay correct.
 //
-// The input is a list of steps, one opcode byte each: raw bytes to one of four connections, a
-// well-formed request, which reaches more code, or a change of the state of a domain.
+// The input is a list of steps, each starting with an opcode byte: raw bytes to one of four
+// connections, a well-formed request, which reaches more code, or a change of a domain's state.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -69,7 +69,7 @@ std::string pick_payload(wire::xs_type type, input& source) {
   return path;
 }
 
-/// Output must consist of complete messages.
+/// Checks that the output consists of complete messages.
 void check(std::span<const std::byte> output) {
   while (!output.empty()) {
     wire::xs_message_header header{};
@@ -126,7 +126,7 @@ class host {
     }
   }
 
-  /// After all nodes are removed or returned to domain 0, no other domain may own a node.
+  /// Removes all nodes or returns them to domain 0, and checks that no other domain owns a node.
   void finish() {
     for (const auto id : service_.take_ready())
       check(service_.take_output(id));

@@ -1,5 +1,5 @@
-// A guest that sends arbitrary bytes to the simulated xenstored: it receives complete messages,
-// stays within its quotas and never reads a node that is readable only for domain 0.
+// A guest that sends arbitrary bytes to the simulated xenstored: the guest receives only complete
+// messages, stays within its quotas and never reads a node that only domain 0 may read.
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -50,7 +50,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   store.set_permissions("/local/domain/1", own);
 
   const auto id = store.attach(guest);
-  // Send in two parts, so that messages are split at any position.
+  // Send the input in two parts, so that messages can be split at any position.
   const auto half = input.size() / 2;
   const bool good = store.receive(id, input.first(half)) && store.receive(id, input.subspan(half));
   const auto output = store.take_output(id);

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # check.sh cmake|pkg-config|files|examples WORK LIBDIR PREFIX: tests the package installed in
-# WORK/stage. LIBDIR is relative to the prefix; PREFIX is the install prefix with which the build
-# was configured.
+# WORK/stage. LIBDIR is relative to the prefix; PREFIX is the build's configured install prefix.
 set -euo pipefail
 
 way=$1 work=$2 libdir=$3 prefix=$4
@@ -13,7 +12,7 @@ fail() {
   exit 1
 }
 
-# The consumer's output does not depend on the machine.
+# Runs the consumer, whose output is the same on every machine.
 run_consumer() {
   local output
   output=$("$1") || fail "the consumer failed: $output"
@@ -28,7 +27,7 @@ expect() {
   [[ $output == *"$text"* ]] || fail "$*: the output does not contain '$text': $output"
 }
 
-# The only example that does not need Xen: an NBD server, tested with nbdinfo.
+# Tests the only example that does not need Xen, an NBD server, with nbdinfo.
 serve_memory() {
   ./serve_memory memory.sock >memory.out &
   local server=$!
@@ -51,12 +50,17 @@ case $way in
     run_consumer "$work/consumer/consumer"
     ;;
   pkg-config)
-    # The .pc file contains the configured prefix, but the package is installed in the stage.
+    # The .pc file contains the configured prefix, but the package is installed in $stage.
     export PKG_CONFIG_PATH=$stage/$libdir/pkgconfig
     flags=$(pkg-config --define-variable=prefix="$stage" --cflags --libs xenpv)
     # shellcheck disable=SC2086  # split into flags
     "$CXX" -std=c++20 "$here/consumer/main.cpp" $flags -o "$work/consumer-pkg-config"
     run_consumer "$work/consumer-pkg-config"
+    # The program in the README.
+    awk '/^```cpp/ { inside = 1; next } /^```/ { inside = 0 } inside' "$here/../../README.md" >"$work/readme.cpp"
+    # shellcheck disable=SC2086
+    "$CXX" -std=c++20 "$work/readme.cpp" $flags -o "$work/readme"
+    "$stage/bin/xenpv-sim" run --disk xvdb,memory=16M -- "$work/readme" || fail "the program in the README failed"
     ;;
   files)
     # Outside the configured prefix, the program must find the library relative to its own path.
@@ -77,7 +81,7 @@ case $way in
     fi
     ! grep -rl "$prefix/include\|$work/\.\." "$stage/$libdir/cmake" ||
       fail "the CMake files contain a path of the build machine"
-    # Only libraries with public headers are installed.
+    # Private libraries must not be installed.
     [[ ! -e $stage/$libdir/libxenpv_sim.a ]] || fail "the private library of the simulator is installed"
     ;;
   examples)

@@ -8,7 +8,7 @@ source "$(dirname "$0")/serve.sh"
 bench() { in_domain 1 timeout 60 "$disk" bench "$@" --time 50ms 2>"$dir/log"; }
 refused() { in_domain 1 timeout 60 "$disk" bench "$@" --time 50ms 2>&1 || true; }
 # ask_json QUERY ARGUMENT...: evaluates the Python expression QUERY on the JSON output of
-# `xenpv-disk bench ARGUMENT...`; `rows` is the list of results.
+# `xenpv-disk bench ARGUMENT...`. In QUERY, `rows` is the list of results.
 ask_json() {
   local query=$1
   shift
@@ -62,7 +62,7 @@ if kernel=$(bench xvdb --engine kernel); then
     "$(ask_json '" ".join(row["engine"] for row in rows)' xvdb --take)"
   expect "the driver was unbound" vbd-51728 "$(cat "$root/sys/bus/xen/drivers/vbd/unbind")"
 else
-  # In a container without io_uring, or on a file system without O_DIRECT.
+  # This happens in a container without io_uring or on a file system without O_DIRECT.
   expect_line "the reason why the kernel engine cannot be measured" 'io_uring|O_DIRECT' "$(cat "$dir/log")"
 fi
 passed

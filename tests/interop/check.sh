@@ -1,5 +1,5 @@
-# Sourced by the interop tests. Sets `sim`, the simulator, and `dir`, a temporary directory. A
-# failed check prints the expected and the actual text.
+# Sourced by the interop tests. Sets `sim` to the simulator's path and `dir` to a temporary
+# directory. A failed check prints the expected and the actual text.
 set -euo pipefail
 # Keep __pycache__ out of the source tree.
 export PYTHONDONTWRITEBYTECODE=1
@@ -7,7 +7,7 @@ sim=$1
 dir=$(mktemp -d "${TMPDIR:-/tmp}/xenpv-interop-XXXXXX")
 host="$dir/host"
 checks=0
-# Stops the host and all background processes, also after a failed check.
+# Stops the host and all background processes, even after a failed check.
 trap 'status=$?; jobs -p | xargs -r kill -9 2>/dev/null || true; "$sim" stop --dir "$host" 2>/dev/null || true
   rm -rf "$dir"; exit $status' EXIT
 
@@ -54,7 +54,7 @@ status_of() {
   echo "$status"
 }
 
-# is_sanitized PROGRAM: true for a build with sanitizers, whose time and memory usage is meaningless
+# is_sanitized PROGRAM: true for a sanitizer build, whose time and memory usage is meaningless
 is_sanitized() {
   # GCC's runtime is a shared library; clang's is linked statically.
   case $(ldd "$1") in

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # disk_take.sh XENPV_SIM XENPV_DISK: tests which disks xenpv-disk --take takes over from the kernel
-# driver, when it does so, and how it returns a disk that it cannot serve.
+# driver, when it takes them over, and how it returns a disk that it cannot serve.
 source "$(dirname "$0")/check.sh"
 disk=$2
 here=$(dirname "$0")
@@ -12,7 +12,7 @@ refused() { in_guest timeout 40 "$disk" "$@" 2>&1 || true; }
 expect_untouched() {
   expect "$1: the disk stays with the kernel" "" "$(cat "$vbd/unbind")"
 }
-# hold NUMBER NAME: creates /sys and /proc of a guest whose kernel uses the disk as /dev/NAME
+# hold NUMBER NAME: creates the /sys and /proc of a guest whose kernel uses the disk as /dev/NAME
 hold() {
   mkdir -p "$root/sys/bus/xen/devices/vbd-$1/driver" "$root/sys/bus/xen/devices/vbd-$1/block/$2" "$vbd" \
     "$root/dev" "$root/proc/self"
@@ -21,7 +21,7 @@ hold() {
   : >"$root/dev/$2"
 }
 
-# The root disk of an XCP-ng HVM guest is hda for the toolstack and xvda in the guest; the command
+# The toolstack calls the root disk of an XCP-ng HVM guest hda; the guest calls it xvda. The command
 # line accepts both names.
 hold 768 xvda
 echo '22 1 202:1 / / rw - ext4 /dev/xvda1 rw' >"$root/proc/self/mountinfo"
@@ -68,7 +68,7 @@ expect_untouched "a twin"
 expect_line "--force overrides only that check" "the kernel driver is using it; use --take" "$(refused serve hda --force)"
 rm -r "$root/sys/hypervisor" "$root/sys/block/sda" "$root/proc/cmdline"
 
-# Everything else is checked before the disk is taken over.
+# All other errors are detected before the disk is taken over.
 python3 -c '
 import socket, sys, time
 s = socket.create_server(("127.0.0.1", 0))
@@ -93,7 +93,7 @@ check_early "a pid file that cannot be written" 'write /nowhere/pid' serve hda -
 check_early "an export name that is too long" 'longer than 1023 bytes' serve hda --take --name "$(printf '%02000d' 1)"
 check_early "a missing key file" 'psk' serve hda --take --tls-psk "$dir/nowhere"
 check_early "a missing command" 'run no-such-command: no such file or directory' run hda --take -- no-such-command
-expect "the exit status is that of a shell" 127 "$(status_of in_guest "$disk" run hda --take -- no-such-command)"
+expect "the exit status is the same as in a shell" 127 "$(status_of in_guest "$disk" run hda --take -- no-such-command)"
 expect_untouched "a missing command"
 if [ ! -e /sys/module/nbd ]; then
   check_early "no NBD driver" 'modprobe nbd' attach hda --take
@@ -106,7 +106,7 @@ rmdir "$root/run/xenpv/xvda.control"
 expect "no socket is left behind" "" "$(find "$dir" -name '*.sock' -o -name '*.control')"
 expect "the disk is not connected" 1 "$(state_of 768)"
 
-# If an error occurs only after the takeover, the disk is returned.
+# If an error occurs after the takeover, the disk is returned.
 hold 51760 xvdd
 failed=$(refused serve xvdd --take --pages 1 --unix "$dir/nbd.sock")
 expect "a disk that cannot be connected was taken over" vbd-51760 "$(cat "$vbd/unbind")"
@@ -118,7 +118,7 @@ expect "both ends are in their initial states" "1 2" \
 expect "no socket is left behind" 1 "$(status_of test -e "$dir/nbd.sock")"
 hold 51760 xvdd
 refused bench xvdd --take --pages 1 --engine xenpv >/dev/null
-expect "bench returns the disk, too" vbd-51760 "$(cat "$vbd/bind")"
+expect "bench also returns the disk" vbd-51760 "$(cat "$vbd/bind")"
 hold 51760 xvdd
 rmdir "$root/sys/bus/xen/devices/vbd-51760/block/xvdd"
 mkdir "$root/sys/bus/xen/devices/vbd-51760/block/"{xvdd,other}

@@ -10,7 +10,7 @@ truncate -s 8M "$dir/image"
   --disk xvdd,file="$dir/image",ro,backend=qemu,sector=4096 --disk xvde,memory=1M,cdrom
 source "$here/serve.sh"
 # ask_json QUERY ARGUMENT...: evaluates the Python expression QUERY on the JSON output of
-# `xenpv-disk ARGUMENT...`; `disks` is the list of disks.
+# `xenpv-disk ARGUMENT...`. In QUERY, `disks` is the list of disks.
 ask_json() {
   local query=$1
   shift
@@ -48,14 +48,14 @@ for word in xvdb /dev/xvdb 51728 device/vbd/51728; do
   expect "DISK may be $word" 67108864 "$(in_guest "$disk" run "$word" -- sh -c 'nbdinfo --size "$uri"' 2>/dev/null)"
 done
 expect_line "an image that two disks use is ambiguous" \
-  "^xenpv-disk: disk '$dir/image': invalid argument \(matches xvdc, xvdd; specify one\)\$" \
+  "^xenpv-disk: disk '$dir/image': invalid argument \(ambiguous: matches xvdc, xvdd; specify one\)\$" \
   "$(refused run "$dir/image" -- true)"
 expect "an ambiguous name is a usage error" 2 "$(status_of in_guest "$disk" run "$dir/image" -- true)"
 expect_line "a missing disk" \
   "^xenpv-disk: disk 'xvdz': not available here \(available: xvdb, xvdc, xvdd, xvde\)\$" "$(refused run xvdz -- true)"
 expect "a missing disk has its own exit status" 77 "$(status_of in_guest "$disk" run xvdz -- true)"
 
-# A disk used by the kernel driver, simulated by files in the guest's /sys and /proc.
+# Files in the guest's /sys and /proc simulate a disk that the kernel driver is using.
 mkdir -p "$root/sys/bus/xen/devices/vbd-51728/driver" "$root/sys/bus/xen/devices/vbd-51728/block/xvdb" \
   "$root/sys/bus/xen/drivers/vbd" "$root/dev" "$root/proc/812/fd" \
   "$root/sys/block/xvdb/xvdb2/holders/dm-0"

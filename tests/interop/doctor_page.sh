@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# doctor_page.sh XENPV_SIM XENPV_DOCTOR [DIRECTORY]: tests the HTML report of xenpv-doctor in
-# headless Chromium. The page and the screenshots are kept in DIRECTORY for inspection.
+# doctor_page.sh XENPV_SIM XENPV_DOCTOR [DIRECTORY]: tests xenpv-doctor's HTML report in headless
+# Chromium. Keeps the pages and the screenshots in DIRECTORY for inspection.
 source "$(dirname "$0")/check.sh"
 doctor=$2
 here=$(dirname "$0")
@@ -10,7 +10,7 @@ requires python3
 chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
 [[ -n $chromium ]] || { echo "skipped: chromium is not installed"; exit 77; }
 
-# The report on a captured guest shows all verdicts; that on a measurement here shows all charts.
+# The report on a captured guest shows all verdicts; the report on a measurement shows all charts.
 python3 "$here/evtchn_tree.py" unpack "$here/../unit/channels/captures/hvm-intx.txt" "$dir/guest"
 "$doctor" --root "$dir/guest" --html "$kept/captured.html" >/dev/null 2>&1 || true
 "$doctor" --measure 2s --html "$kept/measured.html" >/dev/null 2>&1 || true

@@ -9,7 +9,7 @@ schema=$here/../../packaging/schema/xenpv-doctor.schema.json
 requires python3
 for name in pv pvh hvm-vector hvm-intx dom0; do python3 "$here/evtchn_tree.py" unpack "$captures/$name.txt" "$dir/$name"; done
 
-# Ignore the steal time of the emulated host.
+# Clear the steal time, which the emulated host causes.
 sed -i 's/^\(cpu[0-9 ].*\) [0-9]* 0 0$/\1 0 0 0/' "$dir"/*/proc/stat
 
 # in_capture NAME OPTION...: runs xenpv-doctor on the capture and ignores the exit status
@@ -19,17 +19,17 @@ in_capture() {
   "$doctor" --root "$dir/$name" "$@" 2>"$dir/stderr" || true
 }
 
-# rows, and evidence below rows that are not PASS
+# rows, with evidence below rows that are not PASS
 seen=$(in_capture hvm-intx)
 expect_line "a row" '^PASS +domain +HVM guest on Xen 4\.17\.7, Linux 6\.1\.0-56-amd64, 2 CPUs$' "$seen"
 expect_line "a failed row" '^FAIL +upcall +events arrive through a PCI interrupt: all on one CPU, without PV timers or PV IPIs$' "$seen"
 expect_line "its evidence" '^ +/proc/interrupts xen-platform-pci: 536 0$' "$seen"
-expect_line "its remedy" "^ +-> remove xen_no_vector_callback from the kernel's command line and reboot$" "$seen"
+expect_line "its remedy" "^ +-> remove xen_no_vector_callback from the kernel command line and reboot$" "$seen"
 expect "no evidence below a passed row" 0 "$(grep -c 'guest_type' <<<"$seen" || true)"
 expect_line "evidence below a passed row with -v" '^ +/sys/hypervisor/guest_type: HVM$' "$(in_capture hvm-intx -v)"
 expect_line "a summary" '^[0-9]+ PASS, [0-9]+ WARN, [0-9]+ FAIL, [0-9]+ UNKNOWN$' "$(cat "$dir/stderr")"
 
-# the exit status is that of the worst row
+# the worst row determines the exit status
 expect "FAIL" 2 "$(status_of "$doctor" --root "$dir/hvm-intx")"
 expect "UNKNOWN is not a failure" "0 0 1" \
   "$(in_capture pv | grep -Ec '^(WARN|FAIL)' || true) $(status_of "$doctor" --root "$dir/pv") $(in_capture pv | grep -c '^UNKNOWN' | sed 's/[1-9][0-9]*/1/')"
@@ -37,7 +37,7 @@ expect "UNKNOWN with --strict" 1 "$(status_of "$doctor" --root "$dir/pv" --stric
 for file in "$dir"/pv/proc/irq/*/smp_affinity_list; do echo 0 >"$file"; done
 expect "WARN" 1 "$(status_of "$doctor" --root "$dir/pv")"
 
-# errors have exit statuses other than 1 and 2, which are results
+# the exit status of an error is neither 1 nor 2, because these are results
 expect "an unknown option" 64 "$(status_of "$doctor" --jsno)"
 expect "a directory that is not a capture" 64 "$(status_of "$doctor" --root "$dir")"
 expect "a measurement on a capture" 64 "$(status_of "$doctor" --root "$dir/pv" --measure 1s)"
@@ -53,7 +53,7 @@ if [[ $(cat /sys/hypervisor/type 2>/dev/null) != xen ]]; then
   expect_line "the clock is checked anyway" '^(PASS|WARN) +clock-read +a clock read takes [0-9]+ ns' "$(cat "$dir/here")"
 fi
 
-# in a simulated guest: no /proc/interrupts, but xenstore, devices and grants
+# in a simulated guest, which has xenstore, devices and grants, but not /proc/interrupts
 "$sim" run --disk xvdb,memory=4M -- "$doctor" >"$dir/simulated" 2>/dev/null || true
 expect_line "a guest" '^PASS +domain +PVH guest on Xen ' "$(cat "$dir/simulated")"
 expect_line "without interrupts" '^UNKNOWN +upcall +event delivery cannot be determined$' "$(cat "$dir/simulated")"

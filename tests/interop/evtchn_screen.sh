@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # evtchn_screen.sh XENPV_SIM XENPV_EVTCHN: tests xenpv-evtchn watch on a terminal: output at 80x24
-# and 200x50, resizing, restoring the terminal, and CPU usage.
+# and 200x50, a resize, restoring the terminal, and CPU usage.
 source "$(dirname "$0")/check.sh"
 evtchn=$2
 here=$(dirname "$0")
@@ -13,7 +13,7 @@ server=xenpv-$$
 terminal() { tmux -L "$server" -f /dev/null "$@"; }
 trap 'terminal kill-server 2>/dev/null || true; jobs -p | xargs -r kill 2>/dev/null || true; rm -rf "$dir"' EXIT
 
-# looks_until TEST...: captures the terminal in `shown` until TEST succeeds, for at most 20 s
+# looks_until TEST...: captures the terminal to `shown` until TEST succeeds, for at most 20 s
 looks_until() {
   local end=$((SECONDS + 20))
   while [[ $SECONDS -lt $end ]]; do
@@ -46,7 +46,7 @@ widest() { awk '{ if (length > most) most = length } END { print most }' <<<"$sh
 
 tree grow "$dir/dom0" 60 &
 growing=$!
-# Commands must be short, because long paths would wrap.
+# Use short commands, because long paths would wrap.
 printf '#!/bin/sh\nexec "%s" watch --root "$1" --interval 500ms\n' "$evtchn" >"$dir/w"
 printf '#!/bin/sh\nstty -a | grep -c -- " -echo "\n"%s" watch --root cpus-64 --iterations 2 --interval 400ms\necho ended\n' \
   "$evtchn" >"$dir/twice"
@@ -94,7 +94,7 @@ expect_line "no CPU columns" '^ +IRQ KIND +NAME +EVENTS/S ON$' "$shown"
 terminal kill-server
 kill $growing
 
-# CPU usage with 500 channels on 8 and 64 CPUs at an interval of 1 s must be less than 2 %.
+# With 500 channels on 8 or 64 CPUs and an interval of 1 s, CPU usage must be less than 2%.
 if is_sanitized "$evtchn"; then passed && exit; fi
 for cpus in 8 64; do
   tree make "$dir/large-$cpus" 500 "$cpus"

@@ -52,7 +52,7 @@ def make(top, rows, cpus):
 
 
 def count_up(path):
-    """Increases the largest count in each row, and replaces the file atomically."""
+    """Increases the largest count in each row; replaces the file atomically."""
     lines = open(path, encoding="utf-8").read().split("\n")
     cpus = len(lines[0].split())
     for at, line in enumerate(lines):
@@ -94,7 +94,7 @@ def validate(schema, *files):
 
 
 def cpu_share(top, seconds, *command):
-    """Runs the command on a terminal, ends it with a key, and prints its CPU usage in percent."""
+    """Runs the command on a terminal, presses q, and prints the command's CPU usage in percent."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "xterm"

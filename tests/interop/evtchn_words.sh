@@ -53,13 +53,13 @@ expect "--apply is refused on a capture" 2 "$(status_of in_capture pv balance --
 expect "no NUMA nodes" 77 "$(status_of in_capture pv balance --policy numa)"
 expect "an unknown policy" 2 "$(status_of in_capture pv balance --policy best)"
 
-# affinity and balance --apply, on a directory tree that is not backed by a kernel
+# affinity and balance --apply, on a directory tree without a kernel behind it
 in_tree() { XENPV_ROOT=$dir/$1 "$evtchn" "${@:2}" 2>"$dir/stderr"; }
 expect_line "one channel is moved" '^blkif \(interrupt 14\) to CPU 0: set, no event arrived to prove it$' \
   "$(in_tree pv affinity 14 0 --interval 10ms)"
 expect "its affinity was written" 0 "$(cat "$dir/pv/proc/irq/14/smp_affinity_list")"
 expect "an ambiguous name" 2 "$(status_of in_tree pv affinity blkif 0)"
-expect_line "the error lists the matching interrupts" "event channel 'blkif': invalid argument \(interrupts 14, 15, 16, 17, 18, 19 have this name; specify one by number\)" \
+expect_line "the error lists the matching interrupts" "event channel 'blkif': invalid argument \(ambiguous: matches interrupts 14, 15, 16, 17, 18, 19; use the number\)" \
   "$(cat "$dir/stderr")"
 expect "an unknown name" 2 "$(status_of in_tree pv affinity vif0 0)"
 python3 "$here/evtchn_tree.py" grow "$dir/pv" 8 &
@@ -105,7 +105,7 @@ XENPV_ROOT=$dir/dom0 "$evtchn" capture - 2>/dev/null | tar -x -C "$dir"
 expect "a captured guest can be listed" "$(in_capture dom0 list --csv | cut -d, -f 1,5,19)" \
   "$(in_capture xenpv-capture list --csv | cut -d, -f 1,5,19)"
 
-# ping on a simulated guest, which has no interrupt counts
+# ping in a simulated guest, which has no interrupt counts
 "$sim" run -- "$evtchn" ping --count 200 --from 0 --to 0 --svg "$dir/ping.svg" >"$dir/ping" 2>"$dir/stderr"
 expect_line "a matrix" '^0 +[0-9.]+ (ns|us|ms) \?$' "$(cat "$dir/ping")"
 expect_line "each pair" '^ +0 +0 +200 +[0-9.]+ (ns|us|ms) .* unverified$' "$(cat "$dir/ping")"
@@ -116,7 +116,8 @@ expect "a percentile needs enough samples, also in the chart" "1 0" \
 expect "a chart" 'svg' "$(python3 -c "import sys, xml.dom.minidom; print(xml.dom.minidom.parse(sys.argv[1]).documentElement.tagName)" "$dir/ping.svg")"
 expect "a CPU that does not exist" 2 "$(status_of "$sim" run -- "$evtchn" ping --from 8000)"
 
-# ping while the guest is saved and restored: closing a handle from before triggers a kernel BUG.
+# ping while the guest is saved and restored: closing a handle that was opened before the save would
+# trigger a kernel BUG.
 "$sim" start --dir "$host"
 count=$((100000000 - $$))
 in_domain 1 "$evtchn" ping --count "$count" --from 0 --to 0 --block >/dev/null 2>"$dir/stderr" &

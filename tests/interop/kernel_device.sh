@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# kernel_device.sh XENPV_SIM XENPV_DISK: tests xenpv-disk attach and detach on the simulator without
-# the kernel NBD driver. The `disk` scenario in tests/real-xen tests them with the driver.
+# kernel_device.sh XENPV_SIM XENPV_DISK: tests xenpv-disk attach and detach in the simulator,
+# without the kernel NBD driver. The scenario tests/real-xen/scenarios/disk tests them with the
+# driver.
 source "$(dirname "$0")/check.sh"
 disk=$2
 [ ! -e /sys/module/nbd ] || { echo "skipped: the kernel NBD driver is loaded on this machine"; exit 77; }

@@ -13,7 +13,7 @@ done
 cpu=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
 cpus=$(nproc)
 
-# in_capture NAME COMMAND...: runs the command with /proc and /sys of the captured guest
+# in_capture NAME COMMAND...: runs the command with the captured guest's /proc and /sys
 in_capture() { XENPV_ROOT=$dir/$1 "${@:2}" 2>"$dir/stderr"; }
 # json_of EXPRESSION FILE: evaluates a Python expression on the document `d` in FILE
 json_of() { python3 -c 'import json, sys; d = json.load(open(sys.argv[2])); print(eval(sys.argv[1]))' "$1" "$2"; }
@@ -49,7 +49,7 @@ wait "$timing" || true
 expect "the document is complete" "True 1" "$(json_of 'str(d["ended_early"]) + " " + str(len(d["cpus"]))' "$dir/early.json")"
 expect_line "a note that it ended early" '^the measurement ended early$' "$(cat "$dir/stderr")"
 
-# on captured guests, counts never change, so all wake-ups are refuted
+# on captured guests, where counts never change, all wake-ups are refuted
 status=0
 in_capture pvh "$timer" --cpus "$cpu" --duration 100ms >/dev/null || status=$?
 expect "a refuted measurement fails" 1 "$status"
@@ -59,7 +59,7 @@ in_capture hvm-intx "$timer" --cpus "$cpu" --duration 100ms >/dev/null || status
 expect "a measurement without PV timer fails" 1 "$status"
 expect_line "the refuted CPU is reported" "^CPU $cpu is refuted: " "$(cat "$dir/stderr")"
 
-# a simulated guest has no interrupt counts
+# in a simulated guest, which has no interrupt counts
 "$sim" run -- "$timer" --cpus "$cpu" --duration 100ms --split >"$dir/simulated" 2>"$dir/stderr"
 expect_line "an unverified measurement succeeds" ' unverified$' "$(cat "$dir/simulated")"
 expect_line "the reason for the missing split" '^no split: trace the kernel.s timers: .*a captured or simulated guest has no kernel to trace' "$(cat "$dir/stderr")"
@@ -89,12 +89,12 @@ if [[ $counts == yes ]]; then
   "$ipi" --method membarrier --count 100 --batch 20 --svg "$dir/ipi.svg" >"$dir/here" 2>"$dir/stderr" || true
   expect_line "a matrix" '^from CPU( +[0-9]+)+$' "$(cat "$dir/here")"
   expect_line "each pair" '^ +[0-9]+ +[0-9]+ +[0-9]+ .* [0-9]+/[0-9]+ +[a-z]+$' "$(cat "$dir/here")"
-  # On busy CPUs all batches may be discarded.
+  # On busy CPUs, all batches may be discarded.
   expect_line "the kind of IPIs" '^IPIs are ((pv|native): event channels counted [0-9]+ IPIs, RES and CAL [0-9]+|unknown: no IPI was counted)' "$(cat "$dir/here")"
   expect "a chart" svg "$(python3 -c "import sys, xml.dom.minidom; print(xml.dom.minidom.parse(sys.argv[1]).documentElement.tagName)" "$dir/ipi.svg")"
   expect "no control characters without a terminal" 0 "$(grep -c $'\x1b' "$dir/here" || true)"
 fi
-# On a captured guest, IPIs are not counted, as if none had been sent.
+# In a captured guest, the IPI counts never change, as if no IPI had been sent.
 status=0
 if [[ $cpus -ge 2 ]]; then
   in_capture pvh "$ipi" --method membarrier --from 0 --to 1 --count 20 --batch 10 --json >"$dir/trap.json" || status=$?

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbd_clients.sh XENPV_SIM XENPV_DISK: tests xenpv-disk on the simulator with third-party NBD
+# nbd_clients.sh XENPV_SIM XENPV_DISK: tests xenpv-disk in the simulator with third-party NBD
 # clients.
 source "$(dirname "$0")/check.sh"
 disk=$2
@@ -47,15 +47,15 @@ expect_line "conformance of a disk without flush" ' 0 failed' "$checked"
 checked=$(on_disk xvdb -- 'python3 "$1/nbd_conformance.py" "unix:$unixsocket" xvdb --deadline 10 \
   --only handshake_is_dropped' || true)
 expect_line "a handshake times out after ten seconds" '^ok idle_handshake_is_dropped: after (9|10|11)' "$checked"
-expect_line "a handshake sent byte by byte times out, too" '^ok trickling_handshake_is_dropped: after (9|10|11)' "$checked"
+expect_line "a handshake sent byte by byte also times out" '^ok trickling_handshake_is_dropped: after (9|10|11)' "$checked"
 expect "a read-only disk is exported read-only" 0 "$(status_of on_disk xvdd -- 'nbdinfo --is read-only "$uri"')"
 expect "a disk without flush support does not offer it" 2 "$(status_of on_disk xvde -- 'nbdinfo --can flush "$uri"')"
 expect "--read-only applies to clients" 2 "$(status_of on_disk xvdb --read-only -- 'nbdinfo --can write "$uri"')"
 expect_line "an unknown disk" "available: xvdb, xvdc, xvdd, xvde" \
   "$(on_disk xvdz -- true 2>&1 || true)"
-expect "the exit status is that of the command" 3 "$(status_of on_disk xvdb -- 'exit 3')"
+expect "xenpv-disk run returns the command's exit status" 3 "$(status_of on_disk xvdb -- 'exit 3')"
 
-# A long-running server on TCP and a Unix socket: status and orderly shutdown.
+# A long-running server on TCP and on a Unix socket: status and orderly shutdown.
 "$sim" start --dir "$host" --disk xvdb,memory=64M
 in_guest() { "$sim" exec --dir "$host" --domain 1 -- "$@"; }
 mkfifo "$dir/ready"

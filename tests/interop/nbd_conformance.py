@@ -5,13 +5,13 @@ Usage: nbd_conformance.py (unix:PATH | tcp:HOST:PORT) EXPORT [--read-only] [--no
                           [--deadline SECONDS] [--only PART]
                           [--tls MODE] [--tls-certificates DIR]
 
-EXPORT IS OVERWRITTEN unless it is read-only; it must be at least 64 MiB in size. --read-only and
---no-flush specify expected properties of the export. --deadline checks that a client that does not
-complete its handshake is dropped after SECONDS. With --tls-certificates, all connections use TLS;
-DIR contains ca-cert.pem and, if the server requires it, a client certificate. --tls specifies the
-expected mode of the server (off, on or require) and adds checks for this mode. Prints "ok NAME:
-detail" or "FAIL NAME: detail" for each check, and then the totals. Exit status 1 means that a check
-failed. Needs only Python.
+EXPORT IS OVERWRITTEN unless it is read-only. EXPORT must be at least 64 MiB in size. --read-only
+and --no-flush specify expected properties of the export. --deadline checks that the server drops a
+client that does not complete its handshake within SECONDS. With --tls-certificates, all connections
+use TLS; DIR contains ca-cert.pem and, if the server requires it, a client certificate. --tls
+specifies the server's expected mode (off, on or require) and adds checks for this mode. Prints "ok
+NAME: detail" or "FAIL NAME: detail" for each check, and then the totals. Exit status 1 means that a
+check failed. Needs only Python.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def request(command, offset=0, length=0, flags=0, cookie=1, data=b""):
 
 
 class Connection:
-    """One connection, controlled step by step. All waits have a timeout."""
+    """A connection that the check drives step by step. Every wait has a timeout."""
 
     def __init__(self, address, flags=3, timeout=10):
         if address.startswith("unix:"):
@@ -128,7 +128,7 @@ class Connection:
         require(not got, f"received {len(got)} bytes {why}: {got[:32].hex()}")
 
     def reset(self):
-        """Disconnects like a crashed client."""
+        """Disconnects as a crashed client would."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
@@ -149,7 +149,7 @@ class Connection:
         return kind, data
 
     def option(self, option, data=b""):
-        """Returns the type of the final reply, and all earlier replies as (type, data)."""
+        """Returns the final reply's type, and a list of the earlier replies as (type, data)."""
         self.send_option(option, data)
         before = []
         while True:
@@ -190,7 +190,7 @@ class Connection:
     # Requests.
 
     def receive_answer(self, reading=0):
-        """Returns (error, cookie, data) of the next reply; data has `reading` bytes on success."""
+        """Returns the next reply as (error, cookie, data). On success, data has `reading` bytes."""
         magic, = struct.unpack(">I", self.receive(4))
         if magic == SIMPLE:
             require(not (self.structured and reading), "a simple reply to a structured READ")
@@ -292,7 +292,7 @@ def greeting(t):
         require(flags == 3, f"handshake flags {flags:#x}")
 
 
-# "Client flags": MUST drop the connection if the client sets an unknown one.
+# "Client flags": the server MUST drop the connection if the client sets an unknown flag.
 @check
 def unknown_client_flag_is_dropped(t):
     for flags in (7, 0x80000003):
@@ -304,8 +304,8 @@ def unknown_client_flag_is_dropped(t):
             c.require_end(f"with client flags {flags:#x}")
 
 
-# "Client flags": a client without C_FIXED_NEWSTYLE may only use EXPORT_NAME; the server may or may
-# not answer other options.
+# "Client flags": a client without C_FIXED_NEWSTYLE may use only EXPORT_NAME. The server need not
+# answer other options.
 @check
 def no_fixed_newstyle_then_list(t):
     with t.connect(flags=0) as c:
@@ -326,20 +326,21 @@ def read_export_name(t, flags, zeroes):
         return size, eflags
 
 
-# "NBD_OPT_EXPORT_NAME": 124 zeroes unless NO_ZEROES was agreed.
+# "NBD_OPT_EXPORT_NAME": the reply ends with 124 zeroes unless NO_ZEROES was negotiated.
 @check
 def export_name_with_124_zeroes(t):
     size, flags = read_export_name(t, 1, 124)
     return f"size {size}, flags {flags:#x}"
 
 
-# "NBD_OPT_EXPORT_NAME": no zeroes if NO_ZEROES was agreed.
+# "NBD_OPT_EXPORT_NAME": the reply has no zeroes if NO_ZEROES was negotiated.
 @check
 def export_name_without_zeroes(t):
-    require(read_export_name(t, 3, 0) == read_export_name(t, 1, 124), "the result differs from that with zeroes")
+    require(read_export_name(t, 3, 0) == read_export_name(t, 1, 124), "the result differs from the result with zeroes")
 
 
-# "NBD_OPT_EXPORT_NAME": MUST disconnect if the export is unknown, because there is no error reply.
+# "NBD_OPT_EXPORT_NAME": the server MUST disconnect if the export is unknown, because the option has
+# no error reply.
 @check
 def export_name_unknown_is_closed(t):
     with t.connect() as c:
@@ -382,7 +383,7 @@ def list_names_the_export(t):
         return f"{kind}, {len(names)} exports"
 
 
-# Not required by the document, but clients rely on it.
+# The document does not require this, but clients rely on it.
 @check
 def replies_come_in_one_piece(t):
     # nbd-client -l calls read once for the header and once for the data, without handling short
@@ -395,7 +396,8 @@ def replies_come_in_one_piece(t):
         require(len(first) >= 20 + length, f"the header and {len(first) - 20} of {length} bytes")
 
 
-# "NBD_OPT_LIST", "NBD_OPT_STARTTLS", "NBD_OPT_STRUCTURED_REPLY": ERR_INVALID if there is data.
+# "NBD_OPT_LIST", "NBD_OPT_STARTTLS", "NBD_OPT_STRUCTURED_REPLY": ERR_INVALID if the option has
+# data.
 @check
 def data_with_options_that_take_none(t):
     for option in (LIST, STARTTLS, STRUCTURED_REPLY):
@@ -407,7 +409,7 @@ def data_with_options_that_take_none(t):
             c.require_in_step()
 
 
-# "Baseline": an unknown option is skipped and gets ERR_UNSUP; the server MUST parse the next
+# "Baseline": the server skips an unknown option, replies with ERR_UNSUP, and MUST parse the next
 # option.
 @check
 def unknown_option(t):
@@ -418,8 +420,8 @@ def unknown_option(t):
             c.require_in_step()
 
 
-# "NBD_OPT_INFO", "NBD_OPT_GO": ERR_INVALID for inconsistent lengths; "Conventions": also for a
-# string of more than 4096 bytes.
+# "NBD_OPT_INFO", "NBD_OPT_GO": ERR_INVALID for inconsistent lengths; "Conventions": ERR_INVALID for
+# a string of more than 4096 bytes.
 @check
 def info_and_go_malformed(t):
     good = info_data(t.name, (3,))
@@ -447,7 +449,7 @@ def names_that_are_not_utf8(t):
         c.require_in_step()
 
 
-# "Conventions": strings from the server are UTF-8, too; NBD_INFO_NAME is the name of the export.
+# "Conventions": the server's strings are UTF-8; NBD_INFO_NAME is the export's name.
 @check
 def texts_are_utf8(t):
     with t.connect() as c:
@@ -486,8 +488,8 @@ def info_matches_go(t):
         return f"size {c.size}, flags {c.flags:#x}, blocks {c.block}"
 
 
-# "NBD_OPT_GO": INFO_EXPORT is always sent, unknown types are ignored, and the server must not
-# require INFO_BLOCK_SIZE to be requested: nbd-client requests nothing.
+# "NBD_OPT_GO": the server always sends INFO_EXPORT, ignores unknown types, and must not require
+# clients to request INFO_BLOCK_SIZE: nbd-client does not request any type.
 @check
 def info_types_unknown_or_none(t):
     with t.connect() as c:
@@ -498,7 +500,7 @@ def info_types_unknown_or_none(t):
         c.take_infos(before).require_alive()
 
 
-# "NBD_OPT_GO": no zeroes after the ACK, whatever the flags are.
+# "NBD_OPT_GO": no zeroes after the ACK, regardless of the flags.
 @check
 def go_is_not_padded(t):
     with t.connect(flags=1) as c:
@@ -506,7 +508,8 @@ def go_is_not_padded(t):
         c.require_alive()
 
 
-# "Size constraints": powers of two within bounds; the export size is a multiple of the minimum.
+# "Size constraints": block sizes are powers of two within bounds, and the export size is a multiple
+# of the minimum.
 @check
 def block_sizes_are_sane(t):
     with t.open() as c:
@@ -536,7 +539,8 @@ def option_without_magic_is_dropped(t):
         c.require_end("after a wrong option magic")
 
 
-# The same, but the limit must not affect ordinary clients.
+# "Termination of the session during option haggling": the server may limit the number of options,
+# but the limit must not affect ordinary clients.
 @check
 def options_are_bounded(t):
     with t.connect() as c:
@@ -544,14 +548,15 @@ def options_are_bounded(t):
             try:
                 kind, _ = c.option(99)
             except (Wrong, ConnectionResetError, BrokenPipeError):
-                least = 31 if t.tls else 32  # NBD_OPT_STARTTLS was one
+                least = 31 if t.tls else 32  # NBD_OPT_STARTTLS also counts
                 require(count >= least, f"dropped after only {count} options")
                 return f"{count} accepted"
             require(kind == UNSUP, hex(kind))
         raise Wrong("20000 options were accepted")
 
 
-# "NBD_OPT_STARTTLS": without TLS, ERR_POLICY or ERR_UNSUP, and negotiation continues.
+# "NBD_OPT_STARTTLS": a server without TLS replies with ERR_POLICY or ERR_UNSUP, and negotiation
+# continues.
 @check
 def starttls(t):
     with t.connect() as c:
@@ -588,7 +593,7 @@ def metadata_contexts(t):
     return ", ".join(sorted(replies))
 
 
-# A stream has no message boundaries.
+# A stream has no message boundaries: the server must handle a handshake that arrives byte by byte.
 @check
 def handshake_byte_by_byte(t):
     with t.connect(flags=3 if t.tls else None) as c:
@@ -603,7 +608,8 @@ def handshake_byte_by_byte(t):
         require(c.receive_answer(512)[0] == 0, "the first READ failed")
 
 
-# The same: data received together with an option must not be lost.
+# A stream has no message boundaries: the server must not lose a request that arrives together with
+# an option.
 @check
 def request_right_behind_go(t):
     with t.connect() as c:
@@ -614,7 +620,7 @@ def request_right_behind_go(t):
         require(c.receive_answer(512)[0] == 0, "the READ failed")
 
 
-# A client that stops during its handshake must not block others.
+# A client that stops during its handshake must not block other clients.
 @check
 def silent_clients_do_not_block_others(t):
     idle = [t.connect(flags=None) for _ in range(3)]
@@ -642,7 +648,7 @@ def check_outside(t, command, flag, *expected):
         return error_name(expected[0])
 
 
-# "Error values": EINVAL beyond the end, also when offset plus length overflows.
+# "Error values": EINVAL beyond the end, even if offset plus length overflows.
 @check
 def read_outside(t):
     return check_outside(t, READ, 0, EINVAL)
@@ -654,7 +660,7 @@ def write_outside(t):
     return check_outside(t, WRITE, 0, ENOSPC if t.writable() else EPERM)
 
 
-# "Error values": as for WRITE.
+# "Error values": the same errors as for WRITE.
 @check
 def write_zeroes_outside(t):
     return check_outside(t, ZEROES, F_ZEROES, ENOSPC if t.writable() else EPERM)
@@ -666,7 +672,7 @@ def trim_outside(t):
     return check_outside(t, TRIM, F_TRIM, EINVAL if t.writable() else EPERM)
 
 
-# "Error values": EINVAL.
+# "Error values": EINVAL for a CACHE beyond the end.
 @check
 def cache_outside(t):
     return check_outside(t, CACHE, F_CACHE, EINVAL)
@@ -695,7 +701,8 @@ def unknown_flags(t):
         c.require_alive()
 
 
-# "Command flags": EINVAL for a flag of another command; DF requires structured replies.
+# "Command flags": EINVAL for a flag that belongs to a different command; DF requires structured
+# replies.
 @check
 def flags_of_other_commands(t):
     with t.open() as c:
@@ -704,7 +711,7 @@ def flags_of_other_commands(t):
         c.require_alive()
 
 
-# "Request types": EINVAL.
+# "Request types": EINVAL for an unknown command.
 @check
 def unknown_commands(t):
     with t.open() as c:
@@ -754,7 +761,8 @@ def flush(t):
         return f"with an offset: {error_name(got)}"
 
 
-# "NBD_CMD_WRITE_ZEROES": immediate ENOTSUP if it would not be fast; EINVAL if not offered.
+# "NBD_CMD_WRITE_ZEROES": FAST_ZERO fails with ENOTSUP if zeroing would not be fast, and with EINVAL
+# if the flag was not offered.
 @check
 def fast_zero(t):
     with t.open() as c:
@@ -778,7 +786,8 @@ def read_only(t):
             require(c.read(0, 4096) == before, "the data has changed")
 
 
-# "Terminating the transmission phase": disconnect, because the stream cannot be parsed further.
+# "Terminating the transmission phase": the server disconnects, because it cannot parse the rest of
+# the stream.
 @check
 def bad_magic_is_dropped(t):
     with t.open() as c:
@@ -789,7 +798,8 @@ def bad_magic_is_dropped(t):
 
 # Transmission: sizes.
 
-# "Size constraints": EINVAL if not aligned to the minimum; success with a minimum of 1.
+# "Size constraints": EINVAL for a request that is not aligned to the minimum; any request succeeds
+# if the minimum is 1.
 @check
 def read_unaligned_and_large(t):
     with t.open() as c:
@@ -801,8 +811,8 @@ def read_unaligned_and_large(t):
             require(c.read(1, length) == whole[1:1 + length], f"wrong data in {length} bytes at 1")
 
 
-# "Size constraints": if the client did not request the minimum, unaligned requests succeed or fail,
-# and never change adjacent bytes.
+# "Size constraints": if the client did not request block sizes, unaligned requests may succeed or
+# fail, but must not change adjacent bytes.
 @check
 def unaligned_by_a_client_that_knows_no_minimum(t):
     with t.connect() as c:
@@ -820,14 +830,14 @@ def unaligned_by_a_client_that_knows_no_minimum(t):
         return f"READ {error_name(error)}, WRITE {error_name(got)}"
 
 
-# "Size constraints": a client that did not request block sizes may use up to 32 MiB.
+# "Size constraints": a client that did not request block sizes may read up to 32 MiB.
 @check
 def read_32_mib(t):
     with t.open() as c:
         c.read(0, 32 * MIB)
 
 
-# "Size constraints": larger requests may be refused, but not by disconnecting.
+# "Size constraints": the server may refuse larger reads, but not by disconnecting.
 @check
 def read_more_than_32_mib(t):
     with t.open() as c:
@@ -837,7 +847,7 @@ def read_more_than_32_mib(t):
         return ", ".join(errors)
 
 
-# "Error values": EOVERFLOW is for commands that have no payload to skip.
+# "Error values": EOVERFLOW is meant for commands without a payload to skip.
 @check
 def read_4_gib(t):
     with t.open() as c:
@@ -846,7 +856,7 @@ def read_4_gib(t):
         return got
 
 
-# "Size constraints": as for READ.
+# "Size constraints": a client that did not request block sizes may write up to 32 MiB.
 @check
 def write_32_mib(t):
     with t.open() as c:
@@ -858,7 +868,8 @@ def write_32_mib(t):
         require(c.read(0, len(data)) == data, "the data read back differs")
 
 
-# "Size constraints": larger writes may be refused, by consuming the payload or by disconnecting.
+# "Size constraints": the server may refuse larger writes; it then consumes the payload or
+# disconnects.
 @check
 def write_more_than_32_mib(t):
     with t.open() as c:
@@ -872,7 +883,8 @@ def write_more_than_32_mib(t):
         return error_name(got)
 
 
-# The same, but the server must neither wait for the payload nor allocate memory for it.
+# "Size constraints": the server may refuse a write of 4 GiB, but must neither wait for the payload
+# nor allocate memory for it.
 @check
 def write_claiming_4_gib(t):
     with t.open() as c:
@@ -887,7 +899,7 @@ def write_claiming_4_gib(t):
             return "dropped"
 
 
-# "Size constraints": no limit for commands without payload.
+# "Size constraints": commands without a payload have no length limit.
 @check
 def trim_and_zeroes_of_any_length(t):
     if not t.writable():
@@ -928,7 +940,7 @@ def written_data_is_read_back(t):
         require(other.read(0, MIB) == expected, "the data read on another connection differs")
 
 
-# "NBD_CMD_WRITE": the client sends the payload of a refused write, too.
+# "NBD_CMD_WRITE": the client sends the payload even if the server refuses the write.
 @check
 def payload_of_refused_writes_is_not_parsed(t):
     # A server that does not consume the payload would answer these requests.
@@ -939,7 +951,7 @@ def payload_of_refused_writes_is_not_parsed(t):
             errors.append(error_name(c.error_of(WRITE, offset, len(trap), flags, trap)))
             require(errors[-1] != "success", "the write was executed")
             c.require_alive()
-        # Larger than any server reads at once.
+        # A payload larger than any server reads at once.
         large = trap * 200
         require(c.error_of(WRITE, c.size - 512, len(large), 0, large), "the write was executed")
         c.require_alive()
@@ -948,20 +960,20 @@ def payload_of_refused_writes_is_not_parsed(t):
 
 # Structured replies.
 
-# "Structured replies": required for each READ; "NBD_CMD_FLAG_DF" works up to 64 KiB.
+# "Structured replies": each READ needs a structured reply; "NBD_CMD_FLAG_DF" works up to 64 KiB.
 @check
 def structured_reads(t):
     with t.open() as plain, t.open(True) as c:
         require(c.flags & F_DF, f"flags {c.flags:#x}")
         require(not plain.flags & F_DF, "DF without structured replies")
-        require(c.read(512, 70000) == plain.read(512, 70000), "the data differs from that in simple replies")
+        require(c.read(512, 70000) == plain.read(512, 70000), "the data differs from the data in simple replies")
         error, _ = c.ask(READ, 0, 65536, DF)
         require(not error and c.chunks == 1, f"{error_name(error)}, {c.chunks} chunks with DF")
         c.error_of(READ, 0, 0)
         c.require_alive()
 
 
-# "Structured replies": also required for errors that are detected immediately.
+# "Structured replies": errors that the server detects immediately also need structured replies.
 @check
 def structured_errors(t):
     with t.open(True) as c:
@@ -1011,20 +1023,20 @@ def read_and_leave(t, leave):
         c.require_end("after the last answer")
 
 
-# "NBD_CMD_DISC": all earlier requests are answered, but not NBD_CMD_DISC; its other fields are
-# ignored.
+# "NBD_CMD_DISC": the server answers all earlier requests, but not NBD_CMD_DISC, and ignores the
+# offset and length of NBD_CMD_DISC.
 @check
 def disc_answers_requests_in_flight(t):
     read_and_leave(t, lambda c: c.send(request(DISC, 2 ** 64 - 1, 0xFFFFFFFF)))
 
 
-# "Terminating the transmission phase": a half-close has the same effect.
+# "Terminating the transmission phase": a half-close has the same effect as NBD_CMD_DISC.
 @check
 def half_close_answers_requests_in_flight(t):
     read_and_leave(t, lambda c: c.socket.shutdown(socket.SHUT_WR))
 
 
-# "Terminating the transmission phase": the connection may end anywhere.
+# "Terminating the transmission phase": the connection may end anywhere, even inside a request.
 @check
 def truncated_request_is_harmless(t):
     for size in (1, 27, 28, 100):
@@ -1049,14 +1061,14 @@ def flood(c, most=100000):
     raise Wrong(f"{count} requests were accepted although no reply was read")
 
 
-# The memory for unread replies of a client is bounded.
+# The server bounds the memory for replies that a client does not read.
 @check
 def never_reading_client_is_throttled(t):
     with t.open() as c:
         return f"{flood(c)} requests sent, including those in socket buffers"
 
 
-# Undeliverable replies are dropped; other clients are not affected.
+# The server drops replies to clients that have disconnected, without affecting other clients.
 @check
 def never_reading_clients_disappear(t):
     clients = [t.open() for _ in range(4)]
@@ -1069,7 +1081,7 @@ def never_reading_clients_disappear(t):
     t.require_alive()
 
 
-# The same applies to payloads that never arrive.
+# A client that disconnects inside a write payload must not affect other clients.
 @check
 def writers_disappear(t):
     if not t.writable():
@@ -1105,8 +1117,8 @@ def drops_within(t, trickle, begun=None):
         raise Wrong(f"still connected after {limit} s")
 
 
-# "Termination of the session during option haggling", CVE-2024-7409: the handshake has a time
-# limit.
+# "Termination of the session during option haggling", CVE-2024-7409: the server limits the time for
+# the handshake.
 @check
 def idle_handshake_is_dropped(t):
     return drops_within(t, False)
@@ -1121,7 +1133,7 @@ def trickling_handshake_is_dropped(t):
 # TLS. These checks open plaintext connections and start TLS explicitly.
 
 def tls_check(*modes):
-    """A check that runs only if the server is in one of these modes."""
+    """Adds a check that runs only if --tls specifies one of `modes`."""
     def add(function):
         def run_if_requested(t):
             if t.options.tls not in modes:
@@ -1205,7 +1217,7 @@ def starttls_discards_earlier_options(t):
 def plaintext_after_starttls_is_not_accepted(t):
     inject = OPTION_MAGIC + struct.pack(">II", STRUCTURED_REPLY, 0)
     starttls = OPTION_MAGIC + struct.pack(">II", STARTTLS, 0)
-    # Together with the option, and after its ACK.
+    # Send plaintext together with NBD_OPT_STARTTLS, and after its ACK.
     with t.connect(plain=True) as c:
         c.send(starttls + inject)
         try:
@@ -1217,7 +1229,7 @@ def plaintext_after_starttls_is_not_accepted(t):
         require(c.option(STARTTLS)[0] == ACK, "no ACK")
         c.send(inject)
         require_no_reply(c, "an option in plaintext instead of TLS")
-    # Injected by a man in the middle, unnoticed by the client.
+    # A man in the middle injects plaintext, and the client does not notice.
     with t.connect(plain=True) as c:
         c.send(starttls + inject)
         try:

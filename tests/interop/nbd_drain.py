@@ -4,9 +4,10 @@
 Usage: nbd_drain.py write (unix:PATH | tcp:HOST:PORT) EXPORT RECORD PID
        nbd_drain.py check (unix:PATH | tcp:HOST:PORT) EXPORT RECORD
 
-`write` keeps 16 writes in flight. After some replies, it sends SIGTERM to PID and continues until
-the server disconnects. Every reply must be complete and successful. It prints the number of replies
-before and after the signal. `check` verifies that the answered writes are on the disk.
+`write` keeps 16 writes in flight. After some replies, it sends SIGTERM to PID and continues to
+write until the server disconnects. Every reply must be complete and successful. Finally, it prints
+the number of replies before and after the signal. `check` verifies that the answered writes are on
+the disk.
 """
 
 import json
@@ -31,7 +32,7 @@ class Load:
         self.sent, self.answered, self.blocks = 0, [], connection.size // BLOCK
 
     def is_over(self):
-        """Sends and receives without blocking; returns whether the server has disconnected."""
+        """Sends and receives what is possible. Returns whether the server has disconnected."""
         wire = self.connection.socket
         while self.sent - len(self.answered) < DEPTH and len(self.unsent) < BLOCK:
             number = self.sent % self.blocks

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# nbd_ending.sh XENPV_SIM XENPV_DISK: tests how xenpv-disk ends: on signals, with busy clients,
-# after an unplug, and when the command of `run` ends.
+# nbd_ending.sh XENPV_SIM XENPV_DISK: tests how xenpv-disk exits: on signals, with busy clients,
+# after an unplug, and when the command of `run` exits.
 source "$(dirname "$0")/check.sh"
 disk=$2
 here=$(dirname "$0")
@@ -17,7 +17,7 @@ print(sum(client["requests"] for client in disk["server"]["clients"]))'
 }
 is_busy() { [ "$(accepted)" -gt 0 ]; }
 busy_client() {
-  # Requests more data than fits in its socket and reads none of it, until it is killed.
+  # Requests more data than fits in its socket, and does not read the replies. Runs until killed.
   python3 -c '
 import sys, time
 sys.path.insert(0, sys.argv[1])
@@ -29,7 +29,7 @@ time.sleep(1000)' "$here" "$socket" "$dir/flooded" &
   client=$!
 }
 
-# SIGTERM while a client writes: all answered writes are on the disk.
+# SIGTERM while a client writes: all answered writes must be on the disk.
 for over in unix tcp; do
   serve xvdb --unix "$socket" --tcp 127.0.0.1:0
   read -r _ _ port _ < <(tail -1 "$dir/out")
@@ -47,7 +47,7 @@ for over in unix tcp; do
   expect_end "$over: the exit status after SIGINT is 0" 0
 done
 
-# A third-party client sees its connection end, but no other error.
+# The only error that a third-party client sees is the end of its connection.
 serve xvdb --unix "$socket"
 fio --name=w --ioengine=nbd --uri="$uri" --rw=randwrite --bs=4k --iodepth=16 --size=32m --time_based \
   --runtime=60 --output="$dir/fio" >/dev/null 2>"$dir/fio.err" &
@@ -62,8 +62,8 @@ expect_line "fio reports the end of its connection" 'state DEAD|Transport endpoi
 expect "no request failed for another reason" "" \
   "$(grep 'io_u error' "$dir/fio" "$dir/fio.err" | grep -v 'Transport endpoint is not connected' || true)"
 
-# After a second signal, the server does not wait for a client that never reads, but still closes
-# the disk properly.
+# After a second signal, the server does not wait for a client that never reads, but the server
+# still closes the disk properly.
 serve xvdb --unix "$socket"
 busy_client
 wait_for "the client is throttled" test -e "$dir/flooded"
@@ -80,8 +80,8 @@ expect "the disk is closed by a handshake" "6 6" \
   "$(state_of 51728) $(in_domain 0 xenstore-read backend/vbd/1/51728/state)"
 kill "$client"
 
-# A stalled backend delays the exit after a second signal only briefly, even with requests on both
-# queues.
+# After a second signal, a stalled backend delays the exit only briefly, even if requests are in
+# flight on both queues.
 serve xvdb --unix "$socket"
 "$sim" disk --dir "$host" fault xvdb stall
 python3 -c '
@@ -120,8 +120,8 @@ wait_for "the custodian closes the disk" is_closed
 serve xvdb --unix "$socket"
 expect "the socket is replaced" 67108864 "$(nbdinfo --size "$uri")"
 
-# A server that starts right after another one was killed waits for the other's custodian; otherwise
-# each would close the connection of the other.
+# A server that starts right after its predecessor was killed waits for the predecessor's custodian.
+# Otherwise, the custodian and the new server would close each other's connection.
 for _ in 1 2 3; do
   killed=$server
   kill -KILL "$killed"
@@ -137,7 +137,7 @@ expect "clients can connect" 67108864 "$(nbdinfo --size "$uri")"
 has_new_size() { [ "$(nbdinfo --size "$uri")" = 100663296 ]; }
 wait_for "new clients see the new size" has_new_size
 
-# After the toolstack has unplugged the disk, requests fail, but clients stay connected.
+# After the toolstack has unplugged the disk, requests fail, but clients remain connected.
 mkfifo "$dir/gone"
 python3 -c '
 import sys
@@ -158,7 +158,7 @@ expect_end "a server whose disk was unplugged" 1
 expect_line "the server logs the reason" '^xenpv-disk: .*51728' "$(cat "$dir/log")"
 expect "the socket is removed" 1 "$(status_of test -e "$socket")"
 
-# run: xenpv-disk exits with the status of the command, and forwards signals to it.
+# run: xenpv-disk forwards signals to the command, and exits with the command's status.
 run() { in_guest timeout 30 "$disk" run xvdc "$@"; }
 expect "the command has both variables" same "$(run -- sh -c '
   [ "$uri" = "nbd+unix:///xvdc?socket=$unixsocket" ] && [ -S "$unixsocket" ] && echo same' 2>/dev/null)"
@@ -169,7 +169,8 @@ expect "a missing command" 127 "$(status_of run -- no-such-command)"
 expect "a command that is not executable" 126 "$(status_of run -- /)"
 expect_line "the missing command is reported" 'run no-such-command: no such file or directory' "$(run -- no-such-command 2>&1 || true)"
 expect "no temporary directory is left behind" "" "$(ls "$root/run/xenpv" | grep run- || true)"
-# On a terminal, the copy is repeated until progress is shown; on a pipe, no progress is ever shown.
+# On a terminal, the copy is repeated until xenpv-disk shows progress; it never shows progress on a
+# pipe.
 requires script
 on_terminal() { TERM=${term:-xterm} timeout 60 script -qefc "'$sim' exec --dir '$host' --domain 1 -- '$disk' run xvdc -- $1" "$dir/terminal"; }
 on_terminal "sh -c 'until grep -q \"xvdc, read .* MiB\" \"$dir/terminal\"; do nbdcopy \$uri \"$dir/copy\"; done'" \
@@ -186,6 +187,6 @@ expect "no escape sequences on a dumb terminal" 0 "$(grep -c $'\x1b' "$dir/termi
 server=$!
 wait_for "the command runs" test -e "$dir/began"
 kill -TERM "$server"
-expect_end "SIGTERM is forwarded to the command, and its exit status is returned" 5
+expect_end "SIGTERM is forwarded to the command, whose exit status is returned" 5
 expect "the command received SIGTERM" told "$(cat "$dir/told")"
 passed

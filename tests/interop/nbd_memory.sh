@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # nbd_memory.sh XENPV_SIM XENPV_DISK: checks that an idle xenpv-disk server uses little memory, and
-# that its memory usage does not grow over a million requests.
+# that a million requests do not increase the server's memory usage.
 source "$(dirname "$0")/check.sh"
 disk=$2
 requires fio
@@ -15,7 +15,8 @@ fi
 # shellcheck disable=SC2016 # expanded by the shell in the guest
 "$sim" run --disk xvdb,memory=64M -- "$disk" run xvdb -- bash -euo pipefail -c '
   server=$PPID most_idle=$1 most_growth=$2 requests=$3
-  # Granted pages are shared memory on the simulator, which is not counted.
+  # Only RssAnon and RssFile count against the limits. In the simulator, granted pages are shared
+  # memory (RssShmem).
   resident() {
     awk "/^RssAnon|^RssFile/ { sum += \$2 } END { print sum }" "/proc/$server/status"
   }
@@ -24,7 +25,7 @@ fi
       --iodepth=32 --size=64m --number_ios="$1" --io_size=1t --norandommap --thread --output=/dev/null
   }
   idle=$(resident)
-  # Warm-up: buffers and lists grow to the size that this load needs.
+  # Warm up, so that buffers and lists grow to the size that this load needs.
   reads $((requests / 20))
   before=$(resident)
   reads "$requests"

@@ -7,8 +7,8 @@ Usage: nbd_multi_conn.py write SOCKET EXPORT RECORD WRITES CUT...   CUT... is th
 `write`: each connection writes successive versions of its own blocks and flushes occasionally. Once
 a flush on any connection has been answered, all writes that had been answered on any connection
 before this flush was sent must survive: section "Transmission flags", NBD_FLAG_CAN_MULTI_CONN.
-`check` verifies this. It also prints the number of blocks that are older than the last answered
-write: they had not been flushed, and prove that the power cut was effective.
+`check` verifies this. It also prints the number of blocks that are older than their last answered
+write: these writes had not been flushed, and their loss proves that the power cut was effective.
 """
 
 import json
@@ -28,7 +28,7 @@ def sector(block, version):
 
 
 class Writer(threading.Thread):
-    """One connection with its own blocks. All writers share `answered` and `durable`."""
+    """Writes its own blocks over one connection. All writers share `answered` and `durable`."""
 
     def __init__(self, shared, number, connection, writes):
         super().__init__()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # nbd_multi_conn.sh XENPV_SIM XENPV_DISK: tests NBD_FLAG_CAN_MULTI_CONN: a flush on one connection
-# covers the answered writes of all connections and queues, even if the backend then loses power.
+# covers the answered writes on all connections and queues, even if the backend then loses power.
 source "$(dirname "$0")/check.sh"
 disk=$2
 here=$(dirname "$0")
@@ -12,7 +12,7 @@ multi_conn() { python3 "$here/nbd_multi_conn.py" "$1" "unix:$dir/nbd.sock" xvdb 
 lost=0
 for seed in 1 2 3 4 5; do
   serve xvdb --unix "$dir/nbd.sock"
-  # The server is killed as well: otherwise it would replay unanswered requests to the next backend.
+  # Also kill the server, which would otherwise replay unanswered requests to the next backend.
   multi_conn write $((seed * 400)) sh -c 'kill -KILL "$1"; shift; exec "$@"' - "$server" \
     "$sim" disk --dir "$host" power-cut xvdb --seed "$seed"
   expect_end "round $seed: the server was killed" 137

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # nbd_service.sh XENPV_SIM XENPV_DISK: tests xenpv-disk serve as a service: sockets, files, and
-# service manager notifications.
+# notifications to a service manager.
 source "$(dirname "$0")/check.sh"
 disk=$2
 here=$(dirname "$0")
@@ -23,7 +23,7 @@ leave_socket
 serve xvdb --unix "$socket" --pid-file "$dir/pid"
 expect "a stale socket is replaced" 67108864 "$(nbdinfo --size "$uri")"
 expect "only the user has access" 600 "$(stat -c %a "$socket")"
-expect "the pid file contains the process ID of the server" "$server" "$(cat "$dir/pid")"
+expect "the pid file contains the server's process ID" "$server" "$(cat "$dir/pid")"
 expect_line "a second server does not replace the socket" \
   "^xenpv-disk: listen on $socket: address already in use \(another server is listening on it\)\$" \
   "$(refused xvdc --unix "$socket")"

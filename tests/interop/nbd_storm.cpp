@@ -4,11 +4,11 @@
 //             [--worst-allowed SECONDS]
 //
 // Each connection has its own thread and `depth` requests in flight: 512 bytes to 1 MiB at
-// arbitrary byte offsets, half of them writes. A connection tracks every byte of its own range,
-// which shares the sectors at its ends with the adjacent ranges. In the shared region, writes
-// overlap: each word read must belong to a write that had not been replaced by a completed write
-// before the read began. The neighbour reads 4 KiB at depth 1, alone for `quiet` seconds and then
-// during the storm.
+// arbitrary byte offsets, half of them writes. A connection tracks every byte of its own range.
+// Adjacent ranges share the sector at their boundary. In the shared region, writes overlap: each
+// word that a read returns must belong to a write that no completed write had replaced before the
+// read began. The neighbour reads 4 KiB at depth 1, alone for `quiet` seconds and then during the
+// storm.
 //
 // Prints results as "name value" lines to stdout and problems to stderr. Exit status: 0 on success;
 // 1 for an error, wrong data, an unanswered request or a latency above --worst-allowed; 2 for an
@@ -37,8 +37,8 @@
 namespace nbd_storm {
 namespace {
 
-/// Raises the priority above that of the storm's threads, if permitted: the test measures the
-/// fairness of the server, not that of the client's CPU.
+/// Raises this thread's priority above the storm threads, if permitted: the test measures whether
+/// the server is fair, not whether the client's CPU scheduler is.
 void raise_priority() {
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), -15);
 }
@@ -93,7 +93,7 @@ int run(const storm_options& options) {
     give_up("the disk is too small: 33 MiB plus 8 MiB per connection are required");
   shared_region shared(0, options.connections);
   prepare_shared(server, shared, options.connections);
-  // An odd size, so that adjacent ranges share a sector.
+  // Subtract one byte, so that adjacent ranges share a sector.
   const auto range = (server.size() - shared_size - neighbour_size) / options.connections - 1;
   std::vector<std::unique_ptr<storm_client>> clients;
   for (unsigned i = 0; i < options.connections; ++i) {

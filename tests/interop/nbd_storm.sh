@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# nbd_storm.sh XENPV_SIM XENPV_DISK NBD_STORM: with many connections that each send many unaligned,
-# overlapping requests, no request fails or starves, all data is correct, and a low-rate client is
-# served as well.
+# nbd_storm.sh XENPV_SIM XENPV_DISK NBD_STORM: many connections each send many unaligned,
+# overlapping requests. No request may fail or starve, all data must be correct, and a concurrent
+# low-rate client must also be served.
 source "$(dirname "$0")/check.sh"
 disk=$2 storm=$3
 [ -x "$storm" ] || { echo "skipped: nbd_storm is not built, because libnbd-dev is not installed"; exit 77; }
 seconds=3
-# This limit is far above latencies on a busy machine, so only a starving request exceeds it. To
+# In seconds. Far above the latencies on a busy machine, so only a starving request exceeds it. To
 # measure speed, use tests/bench/storm.sh.
 worst_allowed=10
 if is_sanitized "$disk"; then worst_allowed=60; fi

@@ -1,5 +1,5 @@
-// One connection of a storm: its libnbd handle, its requests in flight, and the expected contents
-// of its range. Each connection belongs to one thread; any thread may report problems.
+// One connection of a storm: a libnbd handle, the requests in flight, and the expected contents of
+// the connection's range. Each connection belongs to one thread; any thread may report problems.
 #pragma once
 
 #include <libnbd.h>
@@ -34,7 +34,7 @@ struct storm_options {
   std::exit(1);
 }
 
-/// Counts the problems of all threads and prints the first ten.
+/// Counts the problems that all threads report, and prints the first ten.
 class problem_count {
  public:
   void add(const std::string& problem) {
@@ -51,7 +51,7 @@ class problem_count {
   unsigned count_ = 0;
 };
 
-/// A connection, used by one thread only.
+/// A libnbd connection. For one thread.
 class connection {
  public:
   explicit connection(const std::string& uri) : handle_(nbd_create()) {
@@ -96,7 +96,6 @@ struct client_figures {
   std::uint64_t unanswered = 0;
 };
 
-/// One connection of the storm.
 class storm_client {
  public:
   storm_client(const storm_options& options, unsigned number, std::uint64_t begin,
@@ -113,7 +112,7 @@ class storm_client {
       s.bytes.resize(largest);
   }
 
-  /// Fills the range with known bytes. To be called before the storm.
+  /// Fills the range with known bytes. Call before the storm.
   void prepare() {
     for (auto& byte : known_)
       byte = static_cast<std::byte>(random_());
@@ -171,7 +170,7 @@ class storm_client {
 
   [[nodiscard]] std::uint64_t pick(std::uint64_t below) { return random_() % below; }
 
-  /// Returns 512 bytes, 1 MiB, or a random length in between, with equal probability.
+  /// Returns, with equal probability, 512 bytes, 1 MiB, or a random length in between.
   [[nodiscard]] std::uint64_t pick_length() {
     const auto kind = pick(3);
     if (kind == 0) return sector;
@@ -180,8 +179,8 @@ class storm_client {
     return sector + pick(most);
   }
 
-  /// Chooses a part of this connection's range that conflicts with no request in flight. Returns
-  /// false if it finds none.
+  /// Picks a part of this connection's range that does not conflict with a request in flight.
+  /// Returns false if it finds none.
   [[nodiscard]] bool place_own(slot& s) {
     for (int tries = 0; tries < 20; ++tries) {
       s.length = std::min(pick_length(), largest);

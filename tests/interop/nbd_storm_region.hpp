@@ -1,6 +1,6 @@
-// The region that all connections of a storm write to, and its allowed contents.
+// The region that all connections of a storm write to, and the region's allowed contents.
 //
-// Shared by all threads of the storm. Performs no I/O.
+// All threads of the storm share it. Does no I/O.
 #pragma once
 
 #include <algorithm>
@@ -22,7 +22,7 @@ inline constexpr std::uint64_t sector = 512;
 inline constexpr std::uint64_t largest = mib;
 inline constexpr std::uint64_t shared_size = 32 * mib;
 inline constexpr std::uint64_t neighbour_size = mib;
-/// A request that is unanswered for this long is lost, not just slow.
+/// A request that has not been answered after this time is lost, not just slow.
 inline constexpr std::uint64_t answer_limit_ns = 120'000'000'000;
 
 inline std::uint64_t now_ns() {
@@ -30,8 +30,8 @@ inline std::uint64_t now_ns() {
                                     std::chrono::nanoseconds(1));
 }
 
-/// The allowed contents of the shared region. Each word identifies the write and the position;
-/// writes cover whole words, so each word belongs to exactly one write.
+/// The allowed contents of the shared region. Each word identifies a write and a position. Writes
+/// cover whole words, so each word belongs to exactly one write.
 class shared_region {
  public:
   shared_region(std::uint64_t begin, unsigned writers)
@@ -52,7 +52,7 @@ class shared_region {
     }
   }
 
-  /// To be called after the reply; `submitted` is the value of now_ns() before the submission.
+  /// Call after the reply to a write. `submitted`: value of now_ns() before the submission.
   void complete(unsigned writer, std::uint32_t number, std::uint64_t offset, std::uint64_t length,
                 std::uint64_t submitted) {
     (*completed_[writer])[number] = now_ns();
@@ -65,8 +65,8 @@ class shared_region {
     }
   }
 
-  /// To be called before submitting a read: writes that completed before the returned times have
-  /// been replaced.
+  /// Call before submitting a read. For each sector, stores a time in `out`: the read must not
+  /// return data of writes that completed before that time, because a later write replaced them.
   void note_floors(std::uint64_t offset, std::uint64_t length,
                    std::vector<std::uint64_t>& out) const {
     out.clear();
@@ -75,7 +75,8 @@ class shared_region {
       out.push_back(floors_[i].load());
   }
 
-  /// Checks two words of each sector, or all of them. Returns the problem, or an empty string.
+  /// Checks two words in each sector or, if `all`, every word. Returns the problem, or an empty
+  /// string.
   [[nodiscard]] std::string check(std::span<const std::byte> bytes, std::uint64_t offset,
                                   std::span<const std::uint64_t> floors, bool all) const {
     const auto first = (offset - begin_) / sector;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# nbd_tls.sh XENPV_SIM XENPV_DISK: tests xenpv-disk on the simulator over TLS, with third-party NBD
+# nbd_tls.sh XENPV_SIM XENPV_DISK: tests xenpv-disk in the simulator over TLS, with third-party NBD
 # clients, all of which use GnuTLS.
 source "$(dirname "$0")/check.sh"
 source "$(dirname "$0")/tls_credentials.sh"
@@ -12,8 +12,8 @@ cd "$dir"
 "$sim" start --dir "$host" --disk xvdb,memory=64M,queues=2
 mkfifo ready
 
-# serve OPTION...: starts a server on nbd.sock and a TCP port. Sets $server, and $unix and $tcp to
-# the URIs that it prints; use `read <&3` to read further lines.
+# serve OPTION...: starts a server on nbd.sock and a TCP port. Sets $server to the process ID, and
+# $unix and $tcp to the URIs that the server prints; use `read <&3` to read further lines.
 serve() {
   port=$(python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
   exec 3<&- # discard unread output of the previous server
@@ -24,7 +24,7 @@ serve() {
   read -r unix <&3 && read -r tcp <&3 || { cat log; exit 1; }
 }
 
-# stop: sends SIGTERM and sets $ended to the exit status of the server
+# stop: sends SIGTERM and sets $ended to the server's exit status
 stop() {
   kill -TERM "$server"
   ended=0
@@ -48,7 +48,7 @@ refuses() {
   expect_logged "$what: the log" "$line"
 }
 
-# qemu TOOL CREDENTIALS WHERE [ARGUMENT...]: runs TOOL with TLS credentials on the export at WHERE
+# qemu TOOL CREDENTIALS WHERE [ARGUMENT...]: runs TOOL on the export at WHERE, with TLS credentials
 qemu() {
   local tool=$1 credentials=$2 where=$3
   shift 3
@@ -168,7 +168,7 @@ done
 expect_logged "TLS 1.3 and the user are logged" 'TLSv1.3 TLS_AES_128_GCM_SHA256, alice'
 expect "nbdcopy, to the disk over the Unix socket" same "$(there_and_back "$unix" "$tcp")"
 expect "nbdcopy, to the disk over TCP" same "$(there_and_back "$tcp" "$unix")"
-sed -n 's/^#623a62:/b:b:/p' psk/keys.psk >colon.psk # psktool hex-encodes the name, libnbd does not
+sed -n 's/^#623a62:/b:b:/p' psk/keys.psk >colon.psk # psktool hex-encodes the name; libnbd does not
 expect "a user with a colon" 67108864 \
   "$(nbdinfo --size "nbds://b%3Ab@127.0.0.1:$port/xvdb?tls-psk-file=$dir/colon.psk")"
 printf '[overrides]\ndisabled-version = tls1.3\n' >gnutls-1.2
@@ -191,7 +191,7 @@ refuses "a wrong key" "the client's key for user 'alice' is not the one in psk/k
   nbdinfo --size "nbds://alice@127.0.0.1:$port/xvdb?tls-psk-file=$dir/wrong/keys.psk"
 refuses "an unknown user" "no user 'mallory' in psk/keys.psk" \
   nbdinfo --size "nbds://mallory@127.0.0.1:$port/xvdb?tls-psk-file=$dir/wrong/keys.psk"
-refuses "certificates instead of keys" 'the client offers no key; it needs the key of a user in psk/keys.psk' \
+refuses "certificates instead of keys" 'the client does not offer a key; it needs the key of a user in psk/keys.psk' \
   qemu qemu-io "$x509/x509" "$at_tcp" -c 'read 0 512'
 expect "other clients are still served" 67108864 "$(nbdinfo --size "$tcp")"
 stop

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# nbd_tools.sh XENPV_SIM XENPV_DISK: tests all NBD clients in Debian 12, over a Unix socket, over
+# nbd_tools.sh XENPV_SIM XENPV_DISK: tests all NBD clients of Debian 12 over a Unix socket, over
 # TCP, and with four parallel connections.
 source "$(dirname "$0")/check.sh"
 disk=$2
 here=$(dirname "$0")
 PATH=$PATH:/usr/sbin
 requires fio nbd-client nbdcopy nbdinfo nbdkit nbdsh qemu-img qemu-io qemu-nbd
-# nbdsh needs the system's Python even if another one is first in PATH.
+# nbdsh needs the system's Python, even if PATH lists a different Python first.
 nbdsh() { PATH=/usr/bin:/bin command nbdsh "$@"; }
 size=$((64 << 20))
 
@@ -73,7 +73,7 @@ print(export["export-name"], export["export-size"])')"
     wait "${pids[0]}" && wait "${pids[1]}" && wait "${pids[2]}" && wait "${pids[3]}"
   }
   expect "$over: four parallel qemu-io processes" 0 "$(status_of four_at_once)"
-  # Invalid requests that libnbd sends in non-strict mode: each fails, and the connection survives.
+  # Invalid requests, which libnbd sends in non-strict mode, fail, and the connection survives.
   expect "$over: nbdsh with strict mode off" \
     "EINVAL ENOSPC ENOSPC EINVAL ENOTSUP EINVAL EINVAL ok ok alive" "$(nbdsh -u "$uri" -c '
 h.set_strict_mode(0)
@@ -97,7 +97,7 @@ results.append("alive" if len(h.pread(512, 0)) == 512 else "dead")
 print(*results)')"
   for filter in "blocksize maxlen=4096" "retry" "log logfile=$dir/nbdkit.log" "checkwrite" "cow" "cache" \
       "delay rdelay=1ms" "readahead" "stats statsfile=$dir/stats"; do
-    # checkwrite only compares data, so it must be on the disk already.
+    # checkwrite only compares data, so the data must already be on the disk.
     nbdcopy "$dir/pattern.img" "$uri"
     expect "$over: nbdkit's nbd plugin with the filter ${filter%% *}" 0 "$(status_of nbdkit -U - nbd uri="$uri" \
       --filter=${filter} --run "qemu-img convert -n -f raw -O raw $dir/pattern.img \$uri &&

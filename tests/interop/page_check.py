@@ -4,9 +4,9 @@
 usage: page_check.py CHROMIUM PAGE DIRECTORY
 
 Renders PAGE at widths of 400 and 1400 pixels, in light and dark mode, and for print. Prints one
-line per view, followed by its problems: console messages, network requests, elements wider than the
-window, insufficient contrast, charts without a size. Exit status 1 means that there were problems.
-The screenshots are written to DIRECTORY/WIDTH-SCHEME.png.
+line per view, followed by the view's problems: console messages, network requests, elements wider
+than the window, insufficient contrast, charts without a size. Exit status 1 means that there were
+problems. Writes screenshots to DIRECTORY/WIDTH-SCHEME.png.
 """
 
 import base64
@@ -65,8 +65,8 @@ class Browser:
         if os.geteuid() == 0:
             words.insert(1, "--no-sandbox")  # Chromium refuses to run as root otherwise
 
-        # The browser uses descriptors 3 and 4. Neither dup2 call may overwrite the source of the
-        # other.
+        # The browser uses descriptors 3 and 4. A dup2 call must not overwrite the source descriptor
+        # of the other call.
         def place():
             os.dup2(to_browser, 13)
             os.dup2(from_browser, 14)

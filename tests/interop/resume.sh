@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# resume.sh XENPV_SIM XENPV_EVTCHN: programs that use event channels exit with a message when their
-# guest is saved and restored, and never trigger the kernel BUG.
+# resume.sh XENPV_SIM XENPV_EVTCHN: programs that use event channels must exit with a message when
+# their guest is saved and restored, and must not trigger the kernel BUG.
 source "$(dirname "$0")/check.sh"
 evtchn=$2
 "$sim" start --dir "$host"
@@ -14,8 +14,8 @@ expect_no_bug() {
   expect "no BUG: $1" '"kernel_bugs":[]' "$(status_line | grep -Eo '"kernel_bugs":\[[^]]*\]')"
 }
 
-# expect_end WHAT LOG: waits until $pinger is running, saves and restores its guest, and expects it
-# to exit with a message
+# expect_end WHAT LOG: waits until $pinger is running, saves and restores its guest, and expects
+# $pinger to exit with a message
 expect_end() {
   local status=0
   wait_for "$1 pings" has_channels 2
@@ -31,7 +31,7 @@ pinger=$!
 expect_end "xenpv-evtchn ping" "$dir/evtchn.log"
 expect_no_bug "xenpv-evtchn ping"
 
-# It also breaks a ping, because the peer still uses the old domain ID.
+# A resume also breaks xenpv-sim ping, because the peer still uses the old domain ID.
 in_domain 0 "$sim" ping --serve --peer "$domain" >"$dir/server.log" 2>&1 &
 server=$!
 in_domain "$domain" "$sim" ping --count 100000000 >"$dir/ping.log" 2>&1 &

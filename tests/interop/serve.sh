@@ -1,11 +1,11 @@
-# Sourced after check.sh by tests of long-running servers. Needs $disk, the path of xenpv-disk; sets
-# $root, the root directory of domain 1.
+# Sourced after check.sh by tests of long-running servers. Needs $disk, the path of xenpv-disk. Sets
+# $root to the root directory of domain 1.
 root="$host/dom1/root"
 
 in_guest() { in_domain 1 "$@"; }
 
 # serve DISK ARGUMENT...: starts a server in domain 1 and waits until it is ready. Sets $server to
-# its process ID; its output is in $dir/out and $dir/log.
+# the server's process ID; stdout goes to $dir/out and stderr to $dir/log.
 serve() {
   : >"$dir/out"
   "$sim" exec --dir "$host" --domain 1 -- "$disk" serve "$@" >"$dir/out" 2>"$dir/log" &

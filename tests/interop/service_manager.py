@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Starts a service like a service manager, and logs its notifications.
+"""Starts a service as a service manager would, and logs the service's notifications.
 
 Usage: service_manager.py LOG [--listen PATH] [--abstract] [--watchdog USEC] -- CMD...
 
 CMD is started with NOTIFY_SOCKET in its environment and, with --listen, inherits a listening socket
 at PATH (LISTEN_FDS). Each message becomes a line in LOG, with | for newlines; repeated watchdog
 messages are logged only once. On "READY=1", a client connects to PATH, and the line records whether
-it succeeded. Exits with the status of CMD; forwards SIGTERM.
+the connection succeeded. Forwards SIGTERM to CMD and exits with the status of CMD.
 """
 
 import argparse

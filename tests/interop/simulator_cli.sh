@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Tests the command line of xenpv-sim: exit statuses, cleanup, messages.
+# Tests the xenpv-sim command line: exit statuses, cleanup, messages.
 . "$(dirname "$0")/check.sh"
 export TMPDIR=$dir
 
-expect "the exit status is that of the command" 7 "$(status_of "$sim" run -- sh -c 'exit 7')"
-expect "death by a signal has the status of a shell" 137 "$(status_of "$sim" run -- sh -c 'kill -9 $$')"
+expect "xenpv-sim run returns the command's exit status" 7 "$(status_of "$sim" run -- sh -c 'exit 7')"
+expect "a command killed by a signal has the same status as in a shell" 137 "$(status_of "$sim" run -- sh -c 'kill -9 $$')"
 expect "a missing command" 127 "$(status_of "$sim" run -- no-such-command)"
 expect "standard input reaches the command" hello "$(echo hello | "$sim" run -- cat)"
 expect "no files are left behind" "" "$(ls "$dir")"
 
-# Background processes end with the host.
+# Background processes are killed when the host stops.
 "$sim" run -- sh -c "sleep 1000 & echo \$! >'$dir/pid'"
 expect "background processes have ended" 1 "$(status_of kill -0 "$(cat "$dir/pid")")"
 rm "$dir/pid"
@@ -26,11 +26,11 @@ expect_line "demo prints one line of latencies" \
 expect "an invalid option" 2 "$(status_of "$sim" run --no-such-option -- true)"
 expect "a command is required" 2 "$(status_of "$sim" run)"
 expect_line "the error for an invalid disk names the option" "disk|xvdb" "$("$sim" run --disk xvdb -- true 2>&1 || true)"
-expect_line "the error for an unknown fault lists the known ones" "fault 'gremlins'.*event-lost" \
+expect_line "the error for an unknown fault lists the known faults" "fault 'gremlins'.*event-lost" \
   "$("$sim" run --fault gremlins -- true 2>&1 || true)"
 
 # Disks.
-expect_line "the error for an unknown disk fault lists the known ones" "disk xvdb: disk fault 'x'.*expected error=N" \
+expect_line "the error for an unknown disk fault lists the known faults" "disk xvdb: disk fault 'x'.*expected error=N" \
   "$("$sim" run --disk xvdb,null=1M,fault=x -- true 2>&1 || true)"
 expect_line "a feature that the backend does not support is refused" 'a qemu backend has at most 1' \
   "$("$sim" run --disk xvdb,null=1M,backend=qemu,queues=2 -- true 2>&1 || true)"
@@ -43,7 +43,7 @@ expect_line "the error for a missing file names it" '51728: open /nowhere: no su
   "$("$sim" run --disk xvdb,file=/nowhere -- true 2>&1)"
 expect "no other files are left behind" report "$(ls "$dir")"
 
-# A relative path is resolved in the directory in which the host was started.
+# A relative path is resolved against the directory in which the host was started.
 truncate -s 1M "$dir/image"
 (cd "$dir" && "$sim" start --dir "$host" --disk xvdb,memory=8M,volatile --disk xvdc,file=image)
 in_backend() { in_domain 0 xenstore-read "backend/vbd/1/51728/$1"; }
@@ -65,7 +65,7 @@ expect "disk unplug removes both directories" 1 "$(status_of in_domain 1 xenstor
 created=$("$sim" domain create --dir "$host")
 state="/local/domain/0/backend/vbd/$created/51728/state"
 mkfifo "$dir/events"
-# Not in_domain: killing its subshell would leave xenstore-watch running.
+# Do not use in_domain: killing its subshell would leave xenstore-watch running.
 "$sim" exec --dir "$host" --domain 0 -- xenstore-watch "$state" >"$dir/events" &
 exec 3<"$dir/events"
 while read -r -t 20 _ <&3; do

@@ -1,11 +1,11 @@
-# Sourced by the TLS tests: creates credentials with the tools that an administrator would use.
+# Sourced by the TLS tests. Creates credentials with the tools that an administrator would use.
 # make_credentials DIRECTORY creates in DIRECTORY:
 #   x509/       ca-cert.pem, server-cert.pem, server-key.pem, client-cert.pem, client-key.pem
-#   stranger/   ca-cert.pem and a client certificate of another authority
+#   stranger/   ca-cert.pem and a client certificate from a different authority
 #   anonymous/  only ca-cert.pem
 #   expired/    like x509/, but with an expired server certificate
 #   revoked/    like x509/, with a ca-crl.pem that revokes the client certificate
-#   psk/keys.psk   keys of alice and of "b:b";  wrong/keys.psk  a different key for alice, and one for mallory
+#   psk/keys.psk   keys for alice and "b:b";  wrong/keys.psk  a different key for alice, and one for mallory
 
 # key FILE: creates a private key
 key() { certtool --generate-privkey --key-type ecdsa --curve secp256r1 --outfile "$1" 2>/dev/null; }

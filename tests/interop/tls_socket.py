@@ -6,7 +6,8 @@ import ssl
 
 
 def make_context(directory, version=None):
-    """Verifies the server with ca-cert.pem in `directory`; presents client-cert.pem if it exists."""
+    """Returns a context that verifies the server with ca-cert.pem from `directory` and presents
+    client-cert.pem if it exists."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(os.path.join(directory, "ca-cert.pem"))
     certificate = os.path.join(directory, "client-cert.pem")
@@ -31,7 +32,7 @@ class TlsSocket:
 
     def flush(self):
         data = self.outgoing.read()
-        if data:  # on a closed connection, even sending nothing fails
+        if data:  # on a closed connection, even an empty send fails
             self.raw.sendall(data)
 
     def run(self, step):
@@ -77,7 +78,7 @@ class TlsSocket:
         return data
 
     def shutdown(self, _):
-        """Sends close_notify; reading is still possible."""
+        """Sends close_notify. The socket can still be read."""
         try:
             self.tls.unwrap()
         except ssl.SSLWantReadError:

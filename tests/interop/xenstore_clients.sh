@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests the simulated xenstored with Xen's own xenstore-* clients, from a guest and from domain 0.
+# Tests the simulated xenstored with Xen's xenstore-* clients in a guest and in domain 0.
 . "$(dirname "$0")/check.sh"
 requires xenstore-ls xenstore-read xenstore-write xenstore-rm xenstore-list xenstore-exists \
   xenstore-chmod xenstore-watch
@@ -30,7 +30,7 @@ in_domain 1 xenstore-chmod data/n n1 r0
 expect_line "chmod" '^n = "7" [ .]* \(n1,r0\)$' "$(in_domain 1 xenstore-ls -p data)"
 expect "chmod of another domain's node is refused" 1 "$(status_of in_domain 1 xenstore-chmod /local/domain/0 n1)"
 
-# xenstore-watch prints one line at registration, and one for each change below the path.
+# xenstore-watch prints one line on registration, and one line for each change below the path.
 mkfifo "$dir/events"
 in_domain 1 xenstore-watch -n 3 data/watched >"$dir/events" &
 exec 3<"$dir/events"

@@ -1,5 +1,5 @@
-// Every interleaving of events for a few requests, up to a bound, checked against the oracle of
-// allowed disk contents.
+// Explores every interleaving of events for a few requests, up to a bound, and checks each against
+// an oracle of the allowed disk contents.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
@@ -25,7 +25,7 @@ std::uint64_t bound() {
   return text == nullptr ? ~std::uint64_t{0} : std::strtoull(text, nullptr, 10);
 }
 
-/// Explores all histories of a story. Returns false after reporting a violation.
+/// Explores all histories of `scenario`. Returns false after reporting a violation.
 bool explore(const story& scenario, totals& sum) {
   world disk(scenario);
   explorer choices;

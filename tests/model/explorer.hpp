@@ -1,5 +1,5 @@
-// Enumerates all sequences of choices of a deterministic run. Each run repeats the previous one up
-// to the last choice with alternatives left, and takes the next alternative there.
+// Enumerates all sequences of choices in a deterministic run. Each run repeats the previous run up
+// to the last choice that has an untried alternative, and takes that alternative.
 //
 // Independent of the explored system. For one thread.
 #pragma once
@@ -21,7 +21,7 @@ class explorer {
     return path_[depth_++].taken;
   }
 
-  /// Begins the next run; returns false if there is none. The first run needs no call.
+  /// Begins the next run; returns false if no run is left. Do not call it before the first run.
   [[nodiscard]] bool next() {
     ++runs_;
     depth_ = 0;
@@ -33,7 +33,7 @@ class explorer {
     return true;
   }
 
-  /// Number of states reached, each by a different history: the nodes of the tree of choices.
+  /// Number of nodes in the tree of choices. Each node is a state reached by a different history.
   [[nodiscard]] std::uint64_t states() const noexcept { return states_; }
   /// Number of complete histories.
   [[nodiscard]] std::uint64_t runs() const noexcept { return runs_; }

@@ -1,8 +1,8 @@
 // A passive block backend: takes requests from one ring in plain memory, and executes and answers
-// them one by one, in an order chosen by the caller.
+// them one by one, in the order that the caller chooses.
 //
-// Checks that no two unanswered requests use the same page, and that pages do not change during
-// their request.
+// Checks that no two unanswered requests use the same page, and that a request's pages do not
+// change before it is executed.
 #pragma once
 
 #include <array>
@@ -32,25 +32,25 @@ class manual_backend {
  public:
   struct pending {
     wire::blkif_request request;
-    std::vector<std::byte> payload;  ///< of a write, when the request was taken
+    std::vector<std::byte> payload;  ///< a write's data when the request was taken
     bool carried_out = false;
   };
 
-  /// `pages`: granted memory; page n has the grant reference n.
+  /// `pages`: granted memory; page n has grant reference n.
   manual_backend(std::span<std::byte> ring, std::span<std::byte> pages, manual_disk& disk)
       : ring_(ring), pages_(pages), disk_(&disk) {}
 
   /// Takes all published requests.
   void take();
   [[nodiscard]] const std::vector<pending>& requests() const noexcept { return requests_; }
-  /// Executes the n-th unanswered request; does nothing the second time.
+  /// Executes the n-th unanswered request, unless it has been executed before.
   void carry_out(std::size_t n);
-  /// Answers and removes the n-th request, whether executed or not. `status`: BLKIF_RSP_*.
+  /// Answers and removes the n-th request, even if it was not executed. `status`: BLKIF_RSP_*.
   void answer(std::size_t n, std::int16_t status);
-  /// Sends a response without a request.
+  /// Sends a response with an unknown request ID.
   void lie();
 
-  /// The protocol violation of the frontend; nullopt: none.
+  /// Returns the frontend's last protocol violation; nullopt: none.
   [[nodiscard]] const std::optional<std::string>& violation() const noexcept { return violation_; }
 
  private:

@@ -20,7 +20,7 @@ bool oracle::writes(std::size_t number, std::size_t cell) const {
   return changes && (unsigned{r.cells} >> cell & 1U) != 0;
 }
 
-/// Returns true if the completed write must be on the disk even after a loss of the backend cache.
+/// Returns true if the completed write must survive the loss of the backend's cache.
 bool oracle::is_promised(const record& write) const {
   if (cut_ == 0 || write.answered > cut_) return true;
   // A discard is only a hint.
@@ -30,7 +30,7 @@ bool oracle::is_promised(const record& write) const {
     const bool flushes = flush.kind == request_kind::flush;
     if (!flushes || flush.answered == 0 || flush.failed || flush.submitted < write.answered)
       continue;
-    // A failed flush in between has reported that the write may be lost.
+    // A flush that failed between the write and this flush has reported that the write may be lost.
     bool loss_reported = false;
     for (const auto& other : requests_) {
       const bool reports = other.kind == request_kind::flush || other.fua;
@@ -43,12 +43,12 @@ bool oracle::is_promised(const record& write) const {
   return false;
 }
 
-/// Returns a request that was submitted after the answer to `writer` (0: the initial contents) and
-/// answered before `moment`: the cell must hold its value or a later one. 0: no such request.
+/// Returns the number of a request that replaced the value of `writer` (0: the initial contents):
+/// it was submitted after `writer` was answered, and answered before `moment`. 0: no such request.
 std::size_t oracle::superseded_by(std::size_t writer, std::size_t cell,
                                   std::uint32_t moment) const {
   const auto ended = writer == 0 ? 0 : requests_[writer - 1].answered;
-  // Still in flight: it may take effect at any time.
+  // `writer` is still in flight and may take effect at any time.
   if (writer != 0 && ended == 0) return 0;
   for (std::size_t number = 1; number <= requests_.size(); ++number) {
     const auto& later = requests_[number - 1];
@@ -67,7 +67,7 @@ std::optional<std::string> oracle::check(const cell_values& values, cell_mask ce
     if (writer > requests_.size() || (writer != 0 && !writes(writer, cell)))
       return fmt::format("cell {} holds {}, which no request has written there", cell, writer);
     const auto later = superseded_by(writer, cell, moment);
-    // Zeros may be the initial contents or come from a discard.
+    // A zero may be the initial value or the result of a discard.
     bool is_fine = later == 0;
     for (std::size_t number = 1; writer == 0 && number <= requests_.size(); ++number)
       is_fine = is_fine || (requests_[number - 1].kind == request_kind::discard &&

@@ -1,8 +1,8 @@
-// The allowed contents of a disk and the allowed results of reads after any history of requests: an
-// independent specification of the block contract, without rings and engines.
+// Determines which contents a disk may have, and which data a read may return, after any history of
+// requests. An independent specification of the block contract, without rings and engines.
 //
-// The disk has two sectors of two cells each: the bytes changed by an unaligned write, and the
-// rest. Requests are numbered. The value of a cell is the number of the request that wrote it; 0:
+// The disk has two sectors of two cells each: the bytes that an unaligned write changes, and the
+// other bytes. Requests are numbered. A cell's value is the number of the request that wrote it; 0:
 // the initial contents.
 #pragma once
 
@@ -15,7 +15,7 @@
 namespace xenpv::model {
 
 inline constexpr std::size_t cell_count = 4;
-/// Cell 2n: the unaligned bytes of sector n. Cell 2n + 1: the rest of it.
+/// Cell 2n: the bytes of sector n that an unaligned write changes. Cell 2n + 1: its other bytes.
 using cell_values = std::array<std::uint8_t, cell_count>;
 using cell_mask = std::uint8_t;
 
@@ -27,7 +27,7 @@ class oracle {
     request_kind kind = request_kind::read;
     cell_mask cells = 0;
     bool fua = false;
-    std::uint32_t submitted = 0;  ///< time: the number of the event in the history
+    std::uint32_t submitted = 0;  ///< time, as an event number in the history
     std::uint32_t answered = 0;   ///< 0: unanswered
     bool failed = false;
   };
@@ -35,13 +35,13 @@ class oracle {
   /// Requests are submitted in the order of their numbers: 1, 2, ...
   void submit(request_kind kind, cell_mask cells, bool fua);
   void answer(std::size_t number, bool failed);
-  /// Loses the volatile cache of the backend.
+  /// Call when the backend loses its volatile cache.
   void cut_power() { cut_ = ++now_; }
 
-  /// Returns why the answered read `number` must not return these values; nullopt if it may.
+  /// Returns why the answered read `number` must not return `values`; nullopt if it may.
   [[nodiscard]] std::optional<std::string> check_read(std::size_t number,
                                                       const cell_values& values) const;
-  /// Returns why the disk must not contain these values now; nullopt if it may.
+  /// Returns why the disk must not contain `values` now; nullopt if it may.
   [[nodiscard]] std::optional<std::string> check_disk(const cell_values& values) const;
 
  private:

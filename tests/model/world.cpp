@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::uint64_t limit = 1'000'000;
 constexpr std::size_t data_pages = 6;
-/// First byte of each cell on the disk.
+/// Disk offset of each cell's first byte.
 constexpr std::array<std::size_t, cell_count> cell_at = {100, 0, 612, 512};
 constexpr std::uint64_t odd_bytes = 100;
 
@@ -64,7 +64,7 @@ scripted_request parse_request(const std::string& word) {
   return out;
 }
 
-/// One queue of a connection: its memory, its backend, and the messages of its engine to other
+/// One queue of a connection, with its memory and its backend. Sends its engine's messages to other
 /// queues.
 class world::queue_end final : public engine_host {
  public:
@@ -127,7 +127,7 @@ class world::queue_end final : public engine_host {
   request_queue requests;
   std::shared_ptr<blk::page_pool> pages;
   std::optional<manual_backend> backend;
-  std::deque<std::function<void()>> messages;  ///< to this queue, in order
+  std::deque<std::function<void()>> messages;  ///< pending messages to this queue, in order
   bool wants_send = false;
 
  private:
@@ -205,8 +205,8 @@ void world::guard_peer::locked(std::size_t queue, std::uint64_t sector) {
   });
 }
 
-/// Like sector_locks: immediate on the thread of the queue, otherwise as a message. Messages to one
-/// queue arrive in order, messages to different queues in any order.
+/// Like sector_locks, runs `message` immediately on the queue's own thread, and otherwise sends it
+/// to the queue. Messages to one queue arrive in order, messages to different queues in any order.
 void world::post(std::size_t queue, std::function<void()> message) {
   if (queue == running_)
     message();
@@ -256,8 +256,7 @@ void world::list_steps() {
     for (std::uint8_t i = 0; i < pending.size(); ++i) {
       const auto op = wire::blkif_op{pending[i].request.operation};
       const bool stays = op == wire::blkif_op::write || op == wire::blkif_op::flush_diskcache;
-      // A separate step makes a difference only if the write may still be lost or take effect too
-      // late.
+      // A separate step matters only if the write may still be lost or take effect too late.
       const bool matters = losses_left_ > 0 || failed_;
       if (stays && matters && !pending[i].carried_out)
         steps_.push_back({step_kind::carry_out, q, i});
@@ -317,7 +316,7 @@ void world::carry_out(const step& next) {
       q.backend->lie();
       (void)q.requests.ring()->drain(now_);
       failed_ = true;
-      // As the frontend does for all queues of the device.
+      // The frontend fails all queues of the device.
       for (const auto& queue : queues_)
         queue->requests.fail(*q.requests.ring()->failure_reason());
       break;
@@ -419,8 +418,8 @@ void world::lose(bool resumed, bool loses_cache) {
   }
   for (const auto& queue : queues_)
     queue->messages.clear();
-  // Only after suspend() has taken the answers from the ring, because their writes were in the
-  // cache, too.
+  // Cut the power only after suspend() has taken the answers from the ring, because the answered
+  // writes were also in the cache.
   if (loses_cache) oracle_.cut_power();
 }
 

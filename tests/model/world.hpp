@@ -1,6 +1,6 @@
 // The explored device: a client with a script of requests, one or two queues (request_queue: engine
-// and journal) with the locks between them, one backend per queue that executes and answers
-// requests in any order, and all other events. Each step is a choice.
+// and journal) with the locks between them, and one backend per queue, which executes and answers
+// requests in any order. Each step, including losses and other faults, is a choice.
 //
 // Uses the real engine, journal and sector guard on plain memory, without threads, xenstore and
 // events. For one thread.
@@ -22,7 +22,7 @@
 
 namespace xenpv::model {
 
-/// One request of the client: one item of a script such as "W0 O0 F".
+/// One client request: an item of a script such as "W0 O0 F".
 struct scripted_request {
   request_kind kind = request_kind::read;
   std::uint64_t offset = 0;
@@ -32,24 +32,24 @@ struct scripted_request {
   bool leased = false;
   std::uint8_t queue = 0;
 };
-/// R0 R1: read a sector; W0 W1: write it; WB: write both; L: a write with leased pages; O0 O1:
-/// write some bytes of a sector; A0: write it with FUA; D0: discard it; F: flush. Lower case: on
-/// queue 1.
+/// R0 R1: read a sector; W0 W1: write a sector; WB: write both sectors; L: write a sector from
+/// leased pages; O0 O1: write some bytes of a sector; A0: write a sector with FUA; D0: discard a
+/// sector; F: flush. Lower case: on queue 1.
 [[nodiscard]] scripted_request parse_request(const std::string& word);
 
-/// The requests, and the maximum number of each other event.
+/// The requests, and the maximum number of each kind of other event.
 struct story {
   std::vector<std::string> script = {};
   unsigned queues = 1;
-  /// Sending, taking answers and each message between queues are separate steps.
+  /// Makes sending, taking answers and each message between queues separate steps.
   bool fine = false;
   unsigned deadlines = 0;
-  unsigned errors = 0;  ///< failed answers
+  unsigned errors = 0;  ///< requests that the backend fails
   unsigned lies = 0;
   bool may_lose_abruptly = false;
   bool may_lose_orderly = false;
   bool may_resume = false;
-  /// The second backend offers less: fewer pages, no flush.
+  /// Makes the second backend offer fewer pages and no flush.
   bool worse_backend = false;
 };
 
@@ -57,9 +57,9 @@ class world {
  public:
   explicit world(const story& scenario);
   ~world();
-  /// Follows one history. Returns the violation, if any.
+  /// Runs one history. Returns the violation, if any.
   [[nodiscard]] std::optional<std::string> run(explorer& choices);
-  /// The steps of the last history.
+  /// Returns the steps of the last history.
   [[nodiscard]] const std::vector<std::string>& trail() const noexcept { return trail_; }
 
  private:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the commands of the README in a minimal chroot of a Debian release; see usage() below.
+# Runs the README's commands in a minimal chroot of a Debian release; see usage() below.
 set -euo pipefail
 
 usage() {

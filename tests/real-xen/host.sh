@@ -2,11 +2,11 @@
 # host.sh IMAGES GUEST_IMAGES RUN_DISK OUT SECONDS: boots a Xen host in QEMU, without KVM, and waits
 # until it powers off.
 #
-# IMAGES        the image directory of the host, as printed by image.sh
-# GUEST_IMAGES  the image directory of the guests, often the same
+# IMAGES        the image directory for the host, as printed by image.sh
+# GUEST_IMAGES  the image directory for the guests, often the same directory
 # RUN_DISK      an ext4 image with inside/, scenario/, bin/ and lib/ for domain 0 and the guests
-# OUT           a directory for console.log (of the hypervisor and domain 0), results.txt (written
-#               line by line during the run) and results.tar (written at the end)
+# OUT           a directory for console.log (output of the hypervisor and domain 0), results.txt
+#               (written line by line during the run) and results.tar (written at the end)
 #
 # Exit status: 0 if the host powered off, 124 or 137 if it took longer than SECONDS.
 set -euo pipefail
@@ -27,8 +27,8 @@ slot() {
   [[ $bus != device ]] || echo ",bus=virtio-mmio-bus.$drives"
 }
 
-# virtio_disk FILE OPTIONS: adds a disk. In domain 0, disks are vda, vdb and so on, in the order of
-# the calls.
+# virtio_disk FILE OPTIONS: adds a disk. In domain 0, the disks are called vda, vdb and so on, in
+# the order of the calls.
 virtio_disk() {
   qemu+=(-drive "if=none,id=disk$drives,format=raw,file=${1//,/,,},$2" -device "virtio-blk-$bus,drive=disk$drives$(slot)")
   drives=$((drives + 1))
@@ -36,7 +36,7 @@ virtio_disk() {
 
 truncate -s 512M "$out/results.tar"
 : >"$out/results.txt"
-# QEMU parses commas in file names, so specify the images without a directory.
+# QEMU treats commas in file names as separators, so specify the images without a directory.
 cd "$images"
 case $(<architecture) in
   amd64)

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Runs the scenarios on all hosts and prints one table. See usage below.
+# Runs the scenarios on all hosts and prints one table; see usage() below.
 set -euo pipefail
 
 usage() {
   cat <<'TEXT'
 usage: tests/real-xen/matrix.sh [--out DIR] [ROW...]
 
-Runs the scenarios of tests/real-xen/run.sh on several hosts and prints a table of the passed and
-all cases. Takes hours, and needs a quiet machine. A ROW is HOST, or HOST/GUEST for guests of
-another release. The default rows are all hosts and both combinations of bookworm and trixie.
+Runs the scenarios of tests/real-xen/run.sh on several hosts and prints a table of passed and total
+cases. Takes hours, and needs a quiet machine. A ROW is HOST, or HOST/GUEST for guests that run a
+different release. The default rows are all hosts and both combinations of bookworm and trixie.
 
-  --out DIR   write logs and results to DIR instead of build/logs/real-xen/matrix. A cell of the
-              table that already has a result there is not run again.
+  --out DIR   write logs and results to DIR instead of build/logs/real-xen/matrix; cells that
+              already have a result there are not run again
 
 Exit status: 0 if nothing failed, 1 if something failed, 2 if the command line is invalid.
 TEXT
@@ -25,12 +25,13 @@ out=$top/build/logs/real-xen/matrix
 scenarios_of() {
   case $1 in
     */*) echo "block disk recovery-save" ;;
-    *-arm64) echo "facts contract block disk crash evtchn recovery-backend recovery-save" ;;
+    *-arm64) echo "facts contract block disk crash evtchn recovery-backend" ;;
     *) "$run" --list | paste -s -d ' ' ;;
   esac
 }
 
-# run_cell ROW SCENARIO: leaves the last line of the run in OUT/ROW/SCENARIO.result.
+# run_cell ROW SCENARIO: runs the scenario and writes the run's last line to
+# OUT/ROW/SCENARIO.result.
 run_cell() {
   local row=$1 scenario=$2 start=$SECONDS where=$out/${1/\//-on-}
   local result=$where/$scenario.result guest=()

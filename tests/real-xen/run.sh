@@ -8,20 +8,20 @@ usage: tests/real-xen/run.sh [--host HOST] [--guest HOST] [--build DIR] [--out D
                              [--places "PLACE..." | --short] [--again] [--list] [SCENARIO...]
 
 Boots a Xen host in QEMU, without KVM, once per scenario, and compares the reported results with the
-expectations of the scenario. Installs missing packages (as root or with sudo) and builds the images,
+scenario's expectations. Installs missing packages (as root or with sudo) and builds the images,
 which are kept for later runs; see image.sh --help.
 
-  --host HOST    bookworm (Xen 4.17), trixie (Xen 4.20) or trixie-arm64; the default is the release
-                 of this machine if it is one of these, otherwise bookworm
-  --guest HOST   run guests with the kernel and system of HOST
-  --build DIR    use the programs of this build instead of building them in build/check
-  --out DIR      write logs to DIR instead of build/logs/real-xen/HOST; SCENARIO/console.log is the
-                 console of domain 0
+  --host HOST    bookworm (Xen 4.17), trixie (Xen 4.20) or trixie-arm64; the default is this
+                 machine's release if it is one of these, otherwise bookworm
+  --guest HOST   run guests with HOST's kernel and root file system
+  --build DIR    use the programs in this build instead of building them in build/check
+  --out DIR      write logs to DIR instead of build/logs/real-xen/HOST; SCENARIO/console.log is
+                 domain 0's console
   --places LIST  run only in these places (dom0 pv pvh hvm); pv4 is pv with four vCPUs
   --short        run each scenario only in its essential places, and omit scenarios that take long
                  or need a quiet machine
-  --again        run a failed scenario a second time and count only this run, because an emulated
-                 host on a busy machine may exceed any time limit
+  --again        run a failed scenario a second time and count only the second run, because an
+                 emulated host on a busy machine may exceed any time limit
   --list         list the scenarios
 
 The last line is "N passed, N failed, N skipped". Exit status: 0 if nothing failed, 1 if something
@@ -158,12 +158,13 @@ setting_of() {
   )
 }
 
-# places_of SCENARIO: prints the places in which to run the scenario.
+# places_of SCENARIO: prints the places where the scenario runs.
 places_of() {
   local places=$only_places
   if [[ -z $places && $short == yes ]]; then places=$(setting_of "$1" short_places); fi
   if [[ -z $places ]]; then places=$(setting_of "$1" places); fi
   places=${places:-pv pvh}
+  [[ " $(of_host "$host" host_lacks) " != *" $1 "* ]] || places=
   local here_only place
   here_only=$(of_host "$host" host_places)
   for place in $places; do
@@ -217,8 +218,8 @@ needed_libraries() {
   done
 }
 
-# missing_libraries PROGRAM...: prints the libraries that are missing in a root image, of the host
-# or the guests.
+# missing_libraries PROGRAM...: prints the libraries that are missing from the host's or the guests'
+# root image.
 missing_libraries() {
   local path images
   needed_libraries "$@" | while read -r path; do
@@ -288,7 +289,7 @@ expectation() {
   done
 }
 
-# compare TEXT RELATION-AND-NUMBER: true if TEXT is a number and the relation holds
+# compare TEXT RELATION-AND-NUMBER: true if TEXT is a number for which the relation holds.
 compare() {
   awk -v value="$1" -v relation="${2:0:2}" -v limit="${2:2}" 'BEGIN {
     exit !(value ~ /^[-+.0-9e]+$/ && (relation == ">=" ? value + 0 >= limit + 0 : value + 0 <= limit + 0))
@@ -325,7 +326,7 @@ count() {
   printf '%-8s%s %s%s\n' "$1" "$scenario" "$2" "${3:+  ($3)}"
 }
 
-# report_missing PLACE: counts expectations without a reported case as failed.
+# report_missing PLACE: counts each expectation as failed if no case was reported for it.
 report_missing() {
   local place=$1 index places pattern
   for index in "${!table[@]}"; do
@@ -378,7 +379,7 @@ run_scenario() {
   tar -xf "$where/results.tar" -C "$where" 2>/dev/null || true
   rm -f "$where/results.tar" "$where/run.img"
   for place in $places; do
-    [[ " $ended " == *" $place "* ]] || count FAILED "$place" "the host ended or was stopped before the end of this place"
+    [[ " $ended " == *" $place "* ]] || count FAILED "$place" "the host ended or was stopped before this place ended"
   done
   case $status in
     0) [[ $over == yes ]] || count FAILED host "powered off prematurely" ;;
@@ -413,7 +414,7 @@ for name in "${scenarios[@]}"; do
   before=("$passed" "$failed" "$skipped")
   run_scenario "$name"
   if [[ $again == yes && $failed -gt ${before[1]} ]]; then
-    echo "note    $name failed; only the second attempt counts. Logs of the first: $out/$name.first"
+    echo "note    $name failed; only the second attempt counts. Logs of the first attempt: $out/$name.first"
     rm -rf "$out/$name.first"
     mv "$out/$name" "$out/$name.first"
     passed=${before[0]} failed=${before[1]} skipped=${before[2]}

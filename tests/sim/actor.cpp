@@ -1,5 +1,5 @@
-// A process of a simulated domain. Reads one command per line from stdin and replies to each with
-// one line: "ok ..." or "error ...". Uses the library like an application would.
+// A process in a simulated domain. Reads one command per line from stdin and replies to each with
+// one line: "ok ..." or "error ...". Uses the library as an application would.
 #include <poll.h>
 
 #include <csignal>
@@ -23,7 +23,7 @@ namespace {
 
 using namespace xenpv;
 
-/// The arguments of a command.
+/// Reads the arguments of a command.
 class operands {
  public:
   explicit operands(std::istringstream& line) : line_(line) {}
@@ -156,7 +156,7 @@ class store_actor {
     return event ? " " + event->path : " none";
   }
   std::string connected() { return store_->is_connected() ? " yes" : " no"; }
-  /// Replies with the number of times that the body of the transaction ran.
+  /// Replies with the number of times that the transaction body ran.
   std::string transact(operands args) {
     int runs = 0;
     store_->transact(

@@ -14,7 +14,7 @@ using wire::blkif_op;
 
 struct served_disk {
   const char* kind;
-  unsigned device;                  ///< as on the command line in CMakeLists.txt
+  unsigned device;                  ///< virtual device number; CMakeLists.txt defines the disks
   std::vector<std::string> before;  ///< nodes before the connect
   std::vector<std::string> after;   ///< nodes after the connect
 };

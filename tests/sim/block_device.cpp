@@ -33,7 +33,8 @@ std::string own_path() {
   return std::filesystem::read_symlink("/proc/self/exe").string();
 }
 
-/// Starts this program again as a child process. Returns the read end of its output.
+/// Starts this program again as a child process. Returns a descriptor for reading the child's
+/// stdout.
 int spawn_self(const std::vector<std::string>& arguments, pid_t& process) {
   std::array<int, 2> ends{};
   if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw_errno("make a pipe");
@@ -98,7 +99,7 @@ int hold(const std::string& device, bool with_custodian, bool busy) {
     async::nursery load(self.control());
     for (std::uint64_t i = 0; busy && i < 16; ++i)
       load.spawn(write_for_ever(*disk, i << 16));
-    // The first writes of the load are submitted before this one.
+    // The load submits its first writes before this write.
     co_await disk->write(0, sector);
     [[maybe_unused]] const auto written = ::write(STDOUT_FILENO, "x", 1);
     asio::steady_timer for_ever(self.control(), std::chrono::hours(1));
@@ -217,7 +218,7 @@ void toolstack(const std::string& arguments) {
   }
   const auto simulator = std::filesystem::path(own_path()).parent_path() / "xenpv-sim";
   const auto host = std::filesystem::path(std::getenv("XENPV_SIM_DIR")).parent_path();
-  // Run this outside the domain: it connects to the admin socket of the host.
+  // Run the command outside the domain, because it connects to the host's admin socket.
   const auto command = fmt::format("env -u LD_PRELOAD -u XENSTORED_PATH '{}' disk --dir '{}' {}",
                                    simulator.string(), host.string(), arguments);
   if (std::system(command.c_str()) != 0)

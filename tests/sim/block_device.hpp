@@ -1,6 +1,6 @@
-// Helpers for the frontend tests: a runtime for one coroutine, other processes of the domain, and
-// the toolstack side of a disk. The same program runs on the simulator and, with fewer cases, in a
-// guest of real Xen (tests/real-xen/scenarios/block).
+// Shared code of the frontend tests: runs a coroutine on a runtime, starts further processes in the
+// domain, and sends commands to the toolstack. The same program runs in the simulator and, with
+// fewer cases, in a real Xen guest (tests/real-xen/scenarios/block).
 #pragma once
 
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@
 
 namespace xenpv::blkfront {
 
-/// Only detects a hang.
+/// Generous: only a hang exceeds it.
 inline constexpr std::chrono::seconds time_limit(20);
 
 /// Runs `body` on a new runtime without a custodian.
@@ -30,7 +30,7 @@ inline void with_runtime(std::function<asio::awaitable<void>(async::runtime&)> b
   runtime.run(std::move(body));
 }
 
-/// Returns the error of `operation`; the text is empty if it succeeds.
+/// Returns the error that `operation` throws, or an error with an empty text if it succeeds.
 inline asio::awaitable<error> failure_of(asio::awaitable<void> operation) {
   try {
     co_await std::move(operation);
@@ -40,8 +40,8 @@ inline asio::awaitable<error> failure_of(asio::awaitable<void> operation) {
   co_return error{};
 }
 
-/// This program as another process of the domain: opens `device`, reports this, and waits until it
-/// is killed; `busy`: while it submits writes.
+/// Runs this program as another process in the domain. The process opens `device`, reports that the
+/// device is open, and waits to be killed. If `busy`, it keeps submitting writes.
 class holder {
  public:
   holder(const std::string& device, bool with_custodian, bool busy = false);
@@ -53,11 +53,12 @@ class holder {
  private:
   pid_t process_ = -1;
 };
-/// Runs in the holder process; see main().
+/// Main function of a holder process.
 int hold(const std::string& device, bool with_custodian, bool busy);
 
-/// This program as another process of the domain: until it is killed, writes (version << 8 | seed)
-/// to the first 64 blocks of 4 KiB, flushes, and reports the flushed versions.
+/// Runs this program as another process in the domain. Until it is killed, the process writes
+/// (version << 8 | seed) to the first 64 blocks of 4 KiB, flushes, and reports the flushed
+/// versions.
 class flushing_writer {
  public:
   static constexpr std::size_t blocks = 64;
@@ -66,7 +67,7 @@ class flushing_writer {
   flushing_writer(const flushing_writer&) = delete;
   flushing_writer& operator=(const flushing_writer&) = delete;
   void kill();
-  /// The flushed version of each block; 0: none. Call after kill().
+  /// Returns the last flushed version of each block; 0: never flushed. Call after kill().
   [[nodiscard]] std::array<std::uint32_t, blocks> flushed();
 
  private:
@@ -75,22 +76,22 @@ class flushing_writer {
 };
 int write_and_flush(const std::string& device, unsigned seed);
 
-/// Modes of this program for scripts: copy a file to a disk and flush, or copy the first bytes of a
-/// disk to a file.
+/// Program modes for scripts: copy a file to a disk and flush, or copy a disk's first bytes to a
+/// file.
 int write_disk(const std::string& device, const std::string& file);
 int read_disk(const std::string& device, const std::string& file, std::uint64_t bytes);
 
-/// Runs `xenpv-sim disk --dir <host of this domain> ARGUMENTS`, or the program in the environment
-/// variable XENPV_TEST_TOOLSTACK with the same arguments.
+/// Runs `xenpv-sim disk --dir <this domain's host> ARGUMENTS`. If the environment variable
+/// XENPV_TEST_TOOLSTACK names a program, runs that program with ARGUMENTS instead.
 void toolstack(const std::string& arguments);
 
 struct disk_under_test {
   std::string name;
   std::string device;
 };
-/// The disks in the environment variable XENPV_TEST_DISKS, such as
-/// "brd=device/vbd/51728,file=device/vbd/51744"; by default, the simulated disks of
-/// tests/sim/CMakeLists.txt.
+/// Returns the disks listed in the environment variable XENPV_TEST_DISKS, such as
+/// "brd=device/vbd/51728,file=device/vbd/51744"; by default, the simulated disks that
+/// tests/sim/CMakeLists.txt defines.
 [[nodiscard]] std::vector<disk_under_test> disks_under_test();
 [[nodiscard]] bool is_simulated();
 

@@ -1,5 +1,5 @@
-// Replies that share an event: a fast one does not wait for slow ones. Runs inside a domain of the
-// simulator.
+// Replies that share an event: a fast reply does not wait for slow replies. Runs inside a simulated
+// domain.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
@@ -22,8 +22,8 @@ using namespace std::chrono_literals;
 constexpr unsigned xvdb = 51728;
 constexpr std::size_t slow_reads = 8;
 constexpr std::size_t block_size = 4096;
-/// Far above the latency of a read on a busy machine, far below that of the slow reads, and below
-/// the one-second interval at which a queue polls its ring in any case.
+/// Upper bound for the fast read: far above its latency on a busy machine, far below the latency of
+/// the slow reads, and below the one-second interval at which a queue polls its ring anyway.
 constexpr auto fast_enough = 300ms;
 
 struct counted_read : blk::request {
@@ -32,8 +32,8 @@ struct counted_read : blk::request {
   asio::steady_timer* last_answered = nullptr;
 };
 
-/// Submits all reads in one handler, so that the backend receives them together, and waits for
-/// them.
+/// Submits all reads in one handler, so that the backend receives them together, and waits until
+/// all have completed.
 asio::awaitable<void> read_together(blk::block_queue& queue, std::span<counted_read> reads) {
   asio::steady_timer last_answered(queue.get_executor(), asio::steady_timer::time_point::max());
   auto left = reads.size();
@@ -61,8 +61,7 @@ asio::awaitable<void> read_together(blk::block_queue& queue, std::span<counted_r
   }
 }
 
-/// Makes replies follow each other so quickly that the queue requests one event for several of
-/// them.
+/// Makes replies arrive so fast that the queue requests one event for several replies.
 asio::awaitable<void> make_burst(blk::block_queue& queue) {
   for (int round = 0; round < 50; ++round) {
     std::array<counted_read, 32> reads;

@@ -1,5 +1,5 @@
-// Programs whose custodian is killed, and programs that leave their disks connected: the disks end
-// up closed, and no kernel BUG is triggered. Runs inside a domain.
+// Programs whose custodian is killed, and programs that exit with connected disks: in both cases
+// the disks must end up closed, without a kernel BUG. Runs inside a domain.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <sys/wait.h>
@@ -87,7 +87,8 @@ TEST_F(killed_custodian, causes_no_kernel_bug_at_a_resume_before_its_replacement
   with_disk([&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     for (std::uint64_t i = 1; i <= 3; ++i) {
       const auto killed = runtime.custodian()->process();
-      // The control thread is busy with the toolstack, so it does not notice the death yet.
+      // The toolstack call blocks the control thread, which therefore does not detect the death
+      // yet.
       kill_custodian(runtime);
       toolstack_.save_restore(i == 2, std::chrono::milliseconds(1));
       co_await await_reconnect(runtime, disk, i);
@@ -106,9 +107,9 @@ TEST_F(killed_custodian, causes_no_kernel_bug_after_a_reported_resume) {
   });
 }
 
-/// A separate main process. It forks, so construct it before creating threads. The constructor
-/// returns when the child reports that `body` has returned; the child then waits until it is
-/// killed.
+/// Runs a program's main coroutine in a child process. Construct it before creating threads,
+/// because it forks. The constructor returns when the child reports that `body` has returned; the
+/// child then waits to be killed.
 class main_process {
  public:
   explicit main_process(std::function<asio::awaitable<void>(async::runtime&)> body) {

@@ -1,6 +1,6 @@
-// Data safety, one case at a time: a disk never undoes a completed write, writes the bytes of
-// another request, or reports lost writes as flushed. Runs inside a domain of the simulator.
-// recovery_test.cpp covers the same with random events.
+// Data safety, one case at a time: a disk must never undo a completed write, write another
+// request's bytes, or report lost writes as flushed. Runs inside a simulated domain.
+// recovery_test.cpp tests the same guarantees with random events.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
@@ -20,14 +20,14 @@ using namespace std::chrono_literals;
 constexpr unsigned xvdb = 51728;
 constexpr unsigned xvdc = 51744;  // a volatile cache
 constexpr std::size_t sector_size = 512;
-/// Delays only the first write, until the faults are changed.
+/// Delays only the first write; changing the faults releases it.
 constexpr auto first_write_late = "late=60s:1/1000000";
 
 std::vector<std::byte> filled(int value, std::size_t size = sector_size) {
   return std::vector<std::byte>(size, static_cast<std::byte>(value));
 }
 
-/// The outcome of a request in flight.
+/// Outcome of a request, set when the request completes.
 struct pending {
   bool done = false;
   error problem;
@@ -53,13 +53,13 @@ class data_safety : public ::testing::Test {
     co_await disk.read(offset, bytes);
     co_return std::to_integer<int>(bytes[0]);
   }
-  /// Runs `next` after a request that timed out while the backend still holds it. `next` completes
-  /// either immediately or after the backend has finished the late request.
+  /// Runs `next` while the backend still holds a request that has timed out. `next` completes
+  /// either immediately or after the backend has completed the late request.
   asio::awaitable<void> follow_late_write(async::runtime& runtime, asio::awaitable<void> next) {
     pending following;
     async::nursery requests(runtime.control());
     requests.spawn(carry_out(std::move(next), following));
-    // Long enough for `next` to overtake the late request if that is possible.
+    // Long enough for `next` to overtake the late request, if it can.
     for (int i = 0; i < 100 && !following.done; ++i)
       co_await sleep(runtime, 1ms);
     toolstack_.set_faults(xvdb, "none");
@@ -121,12 +121,12 @@ TEST_F(data_safety, a_late_write_keeps_its_own_data_despite_later_writes) {
     toolstack_.set_faults(xvdb, first_write_late);
     const auto late = co_await failure_of(disk.write(0, filled(0xA)));
     EXPECT_EQ(late.code, errc::timed_out);
-    // Cycles through all pages of the pool, which would include the page of the late write.
+    // Cycle through all pages of the pool. If the late write's page were free, it would be reused.
     for (std::uint64_t i = 1; i < 2000; ++i)
       co_await disk.write(i * sector_size, filled(0xC));
     toolstack_.set_faults(xvdb, "none");
     const auto byte = co_await first_byte(disk);
-    EXPECT_EQ(byte, 0xA) << "the data of the late write";
+    EXPECT_EQ(byte, 0xA) << "the late write's data";
   });
 }
 
@@ -179,7 +179,7 @@ TEST_F(data_safety, a_disk_with_another_vdi_is_rejected_after_a_backend_restart)
   });
 }
 
-/// The only case with a custodian, because a resume requires one.
+/// The only case with a custodian, because a resume requires a custodian.
 TEST_F(data_safety, a_disk_survives_a_live_storage_migration) {
   if (!has_custodian) GTEST_SKIP() << "needs a custodian";
   async::runtime runtime;

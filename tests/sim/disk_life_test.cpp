@@ -1,5 +1,5 @@
-// Events on a disk in use: resize, unplug, restart, power cut, faults. The test acts as the guest
-// with a raw frontend, and as the toolstack through the xenstore of domain 0.
+// Events on a disk in use: resize, unplug, restart, power cut, faults. The test acts as the guest,
+// with a raw frontend, and as the toolstack, through domain 0's xenstore connection.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -15,7 +15,7 @@ namespace {
 using enum wire::xenbus_state;
 using wire::blkif_op;
 
-/// One disk of this guest as seen by domain 0.
+/// One disk of this guest, as seen by domain 0.
 class toolstack_view {
  public:
   explicit toolstack_view(const std::string& directory)
@@ -31,7 +31,7 @@ class toolstack_view {
       all.write(directory_ + "/state", "5");
     });
   }
-  /// Waits until the backend writes its error node; returns the text.
+  /// Waits until the backend writes its error node, and returns the node's value.
   [[nodiscard]] std::string await_error() {
     auto path = directory_ + "/error";
     path.insert(path.find("/backend/"), "/error");
@@ -77,7 +77,7 @@ class disk_in_use : public ::testing::Test {
     EXPECT_EQ(front->transfer(blkif_op::read, sector, 1), 0);
     return std::to_integer<int>(front->page(1)[0]);
   }
-  /// Reconnects like a frontend whose backend restarted.
+  /// Reconnects like a frontend whose backend has restarted.
   void reconnect() {
     front->close();
     front->set_state(initialising);

@@ -74,7 +74,7 @@ TEST(domain_life, pages_of_a_destroyed_domain_stay_mapped) {
   EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
   EXPECT_TRUE(host.domain(1).is_null());
   EXPECT_EQ(backend->ask("peek_mapped"), "7");
-  EXPECT_EQ(backend->ask("notify " + bound), "") << "dropped, like by Xen";
+  EXPECT_EQ(backend->ask("notify " + bound), "") << "dropped, as in Xen";
   EXPECT_EQ(backend->ask("store_read /local/domain/1/name"), "absent");
   EXPECT_EQ(backend->ask("unmap"), "");
 }
@@ -193,7 +193,7 @@ TEST(domain_life, custodian_runs_the_remaining_cleanups_at_a_clean_stop) {
   guest->ask("cleanup data/state 6");
   EXPECT_EQ(guest->exit(), 0);
   EXPECT_EQ(backend->ask("store_read /local/domain/1/data/state"), "6")
-      << "before the process exits";
+      << "the cleanup must run before the process exits";
   EXPECT_THAT(host.status()["kernel_bugs"], IsEmpty());
 }
 

@@ -1,6 +1,5 @@
-// The event loop on the simulator: real pipes, real threads, calls of libxenevtchn. Runs inside a
-// domain: xenpv-sim run -- sim_event_loop_tests. Tests with a single thread are in
-// tests/unit/async.
+// The event loop in the simulator, with real pipes, real threads and libxenevtchn. Runs inside a
+// domain: xenpv-sim run -- sim_event_loop_tests. Single-threaded tests are in tests/unit/async.
 #include "xenpv/async/event_loop.hpp"
 
 #include <gmock/gmock.h>
@@ -106,7 +105,7 @@ TEST_F(one_loop, bound_port_cannot_be_bound_again) {
   } catch (const failure& e) {
     EXPECT_THAT(e.what(), HasSubstr("bind to port"));
   }
-  // The loop must still work.
+  // The loop must still work after the failed bind.
   int calls = 0;
   near.on_event([&] { ++calls; });
   far.notify();

@@ -1,4 +1,4 @@
-// Every fault of the simulated host, as seen by a program in a domain.
+// Every fault that the simulated host can inject, as seen by a program in a domain.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -20,7 +20,8 @@ class fault_test : public testing::Test {
     guest_port_ = guest_->ask("bind_unbound 0");
     backend_port_ = backend_->ask("bind_interdomain 1 " + guest_port_);
   }
-  /// Sends notifications one by one, unmasking after each event; returns the number of events.
+  /// Sends notifications one by one and unmasks the port after each event. Returns the number of
+  /// events received.
   int count_events(int sent) {
     int arrived = 0;
     for (int i = 0; i < sent; ++i) {

@@ -1,4 +1,4 @@
-// The disks used by several files of sim_frontend_tests; CMakeLists.txt lists all disks.
+// Disks that several files of sim_frontend_tests use; CMakeLists.txt lists all disks.
 #pragma once
 
 namespace xenpv::blkfront {

@@ -1,6 +1,6 @@
-// Frontends that end early: a cancelled caller, an exception, a dead custodian. Also, resources
-// shared by the frontends of one process: granted pages and CPUs. Runs in the same program as
-// frontend_test.cpp.
+// Frontends that end early: a cancelled caller, an exception, a dead custodian. Also tests the
+// resources that the frontends of a process share: granted pages and CPUs. Runs in the same program
+// as frontend_test.cpp.
 #include <gmock/gmock.h>
 #include <signal.h>
 
@@ -29,7 +29,7 @@ using ::testing::HasSubstr;
 constexpr std::array<std::string_view, 3> states_while_closing = {"4", "5", "6"};
 constexpr std::array<std::string_view, 3> states_while_opening = {"1", "3", "4"};
 
-/// A runtime with its custodian.
+/// Runs `body` on a new runtime with a custodian.
 void with_guarded_runtime(std::function<asio::awaitable<void>(async::runtime&)> body) {
   async::runtime runtime;
   runtime.run(std::move(body));
@@ -39,7 +39,7 @@ asio::awaitable<std::string> state_of(async::runtime& runtime, std::string devic
   return runtime.store().read(device + "/state");
 }
 
-/// Returns when the device has this state.
+/// Waits until the device enters `state`.
 asio::awaitable<void> until_state(async::runtime& runtime, std::string device,
                                   std::string_view state) {
   auto watch = co_await runtime.store().watch(device + "/state");
@@ -244,7 +244,7 @@ asio::awaitable<void> take_lease(frontend& disk, std::optional<blk::lease>& out)
   co_await async::call_on(disk.queue(0).get_executor(), take);
 }
 
-// As after a loss of the backend while a client receives into granted pages.
+// Models a backend loss while a client receives data into granted pages.
 TEST(frontend_pages, are_all_free_after_old_leases_are_returned) {
   with_runtime([](async::runtime& runtime) -> asio::awaitable<void> {
     options settings;

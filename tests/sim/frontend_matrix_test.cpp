@@ -1,6 +1,6 @@
-// Every kind of backend with every combination of connection parameters, through the whole stack:
-// workers on all queues write and verify adjacent unaligned ranges, with flushes and discards in
-// between.
+// Every kind of backend with every combination of connection parameters, through the whole stack.
+// Workers on all queues write and verify adjacent unaligned ranges; flushes and discards are
+// interleaved.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -130,8 +130,8 @@ INSTANTIATE_TEST_SUITE_P(all, frontend_matrix,
                                             ::testing::Bool()),
                          name_of);
 
-// The FreeBSD backend serves only one connection, so each combination has its own disk. It supports
-// neither multiple queues nor indirect requests.
+// The FreeBSD backend serves only one connection, so each combination has its own disk. The backend
+// does not support multiple queues or indirect requests.
 INSTANTIATE_TEST_SUITE_P(
     freebsd, frontend_matrix,
     ::testing::Values(shape{{"freebsd_512", "device/vbd/51824"}, false, false, false, false},

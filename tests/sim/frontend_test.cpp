@@ -1,5 +1,5 @@
-// A frontend: connect, I/O, takeover, and every way in which a device can end. Runs inside a domain
-// of the simulator, with the disks listed in tests/sim/CMakeLists.txt, or of real Xen
+// A frontend: connect, I/O, takeover, and every way in which a device can end. Runs inside a
+// simulated domain with the disks listed in tests/sim/CMakeLists.txt, or inside a real Xen guest
 // (real-xen/scenarios/block), without the cases that need a fault or a backend restart.
 #include "xenpv/blkfront/frontend.hpp"
 
@@ -31,7 +31,7 @@ constexpr const char* read_only = "device/vbd/51888";  // xvdl
 constexpr std::array not_writable = {cdrom, read_only};
 constexpr std::array unknown_units = {"device/vbd/51808", "device/vbd/51840"};  // tapdisk, FreeBSD
 
-/// Returns when `done()` is true. Checks it after each change of the device.
+/// Waits until `done()` returns true. Calls it after each change of the device.
 asio::awaitable<void> until(frontend& disk, async::runtime& runtime, std::function<bool()> done) {
   asio::steady_timer changed(runtime.control(), std::chrono::steady_clock::time_point::max());
   disk.on_change([&] { changed.cancel(); });
@@ -53,7 +53,7 @@ std::vector<std::byte> pattern(std::size_t size, unsigned seed) {
   return out;
 }
 
-/// The backend directory, from the `backend` node written by the toolstack.
+/// Returns the backend directory, which the toolstack writes to the `backend` node.
 asio::awaitable<std::string> backend_of(async::runtime& runtime, std::string device) {
   return runtime.store().read(device + "/backend");
 }
@@ -71,7 +71,7 @@ TEST(frontend, connects_with_all_features_of_the_backend) {
     EXPECT_GT(disk->facts().segments, 11u);
     EXPECT_LE(disk->facts().pages, 512u);
     EXPECT_EQ(disk->shape().size, is_simulated() ? 64u << 20 : 256u << 20);
-    EXPECT_EQ(disk->shape().can_flush, is_simulated());  // a RAM disk offers no flush
+    EXPECT_EQ(disk->shape().can_flush, is_simulated());  // a RAM disk does not support flush
     EXPECT_EQ(co_await runtime.store().read(std::string(xvdb) + "/state"), "4");
     EXPECT_EQ(co_await runtime.store().read(std::string(xvdb) + "/protocol"),
               wire::blkif_protocol_native);
@@ -173,8 +173,8 @@ TEST(frontend, takes_over_from_a_killed_process) {
   }
 }
 
-// Its last writes may still be in flight in the backend, which rejects a new ring until they have
-// completed.
+// The killed process's last writes may still be in flight in the backend. Until they complete, the
+// backend rejects a new ring.
 TEST(frontend, takes_over_from_a_process_killed_while_writing) {
   for (const bool with_custodian : {false, true}) {
     for (unsigned i = 0; i < 3; ++i) {
@@ -211,7 +211,7 @@ TEST(frontend, is_closed_by_its_custodian_when_killed) {
 
 using node_values = std::vector<std::pair<std::string, std::string>>;
 
-/// Opens a fake device, whose backend is only a directory of nodes.
+/// Opens a fake device whose backend is only a xenstore directory.
 asio::awaitable<error> open_scripted(async::runtime& runtime, node_values backend) {
   const auto home = co_await runtime.store().domain_path(*co_await runtime.store().own_domid());
   const auto back = home + "/data/backend/vbd/1/7";
@@ -239,7 +239,7 @@ struct scripted {
   std::string text;
 };
 
-/// Not in the coroutine below, where g++ 12 rejects such initialisers.
+/// Not in the coroutine below, because g++ 12 rejects such initialisers there.
 std::vector<scripted> stalled_connects() {
   return {{{},
            "connect data/vbd/7: the backend directory does not exist (is the disk attached, and "

@@ -1,5 +1,5 @@
-// A guest session in a program that owns its io_context: one thread for control and for the event
-// loop. Runs inside a domain: xenpv-sim run -- sim_runtime_tests.
+// A guest session in a program that owns its io_context: one thread runs both the control code and
+// the event loop. Runs inside a domain: xenpv-sim run -- sim_runtime_tests.
 #include "xenpv/async/guest_session.hpp"
 
 #include <gtest/gtest.h>
@@ -21,7 +21,7 @@
 namespace xenpv::async {
 namespace {
 
-/// Runs `body` like a program, between open() and close(), on one thread.
+/// Runs `body` between open() and close(), on one thread, as a program would.
 void run_session(std::function<asio::awaitable<void>(guest_session&)> body) {
   asio::io_context context(1);
   guest_session session(context.get_executor(), false);

@@ -1,5 +1,5 @@
-// A minimal block frontend for backend tests: the test writes its xenstore nodes and requests
-// explicitly and waits for the responses. Throws when a wait times out.
+// A minimal block frontend for backend tests: the test itself writes the xenstore nodes, submits
+// requests and waits for responses. Throws when a wait times out.
 #pragma once
 
 #include <memory>
@@ -22,20 +22,20 @@ class raw_frontend {
   [[nodiscard]] std::optional<std::string> backend_node(const std::string& name) const;
   /// Returns the named nodes that exist, as "name=value".
   [[nodiscard]] std::vector<std::string> backend_nodes(const std::vector<std::string>& names) const;
-  /// Waits until the backend is in one of `states`; returns that state.
+  /// Waits until the backend enters one of `states`, and returns that state.
   wire::xenbus_state await(std::vector<wire::xenbus_state> states);
   void await_node(const std::string& name, const std::string& value);
   void set_state(wire::xenbus_state state);
   void write(const std::string& name, const std::string& value);
 
-  /// Shares rings and writes their keys, but not the state.
+  /// Shares rings and writes their xenstore keys, but not the state.
   void offer(unsigned queues, unsigned order, bool persistent = false);
   /// Performs the whole connect: InitWait, offer, Initialised, Connected at both ends.
   void connect(unsigned queues = 1, unsigned order = 0, bool persistent = false);
-  /// Closing, Closed at both ends; drops the rings.
+  /// Closes both ends (Closing, Closed) and drops the rings.
   void close();
 
-  /// Pages for data, granted to the backend.
+  /// A data page granted to the backend, and the page's grant reference.
   [[nodiscard]] std::byte* page(std::size_t index) const;
   [[nodiscard]] std::uint32_t ref(std::size_t index) const;
 
@@ -44,7 +44,7 @@ class raw_frontend {
   /// Transfers one page at `sector`; returns the status.
   [[nodiscard]] int transfer(wire::blkif_op op, std::uint64_t sector, std::size_t index,
                              std::size_t queue = 0, std::uint8_t last_sect = 7);
-  /// Publishes `count` requests that were never added, and notifies the backend.
+  /// Advances req_prod by `count` without adding requests, and notifies the backend.
   void corrupt_request_index(std::uint32_t count);
   [[nodiscard]] int flush(wire::blkif_op op = wire::blkif_op::flush_diskcache);
 

@@ -1,4 +1,4 @@
-// Helpers for the recovery tests: disks by number, waiting for a condition, and whether this build
+// Shared code of the recovery tests: device paths, polling for a condition, and whether this build
 // can start a custodian.
 #pragma once
 
@@ -16,8 +16,8 @@
 
 namespace xenpv::blkfront {
 
-/// ThreadSanitizer starts a thread, and a multi-threaded process cannot fork a custodian. The cases
-/// then run without a custodian, and those that need one are skipped.
+/// False under ThreadSanitizer: it starts a thread, and a multi-threaded process cannot fork a
+/// custodian. The cases then run without a custodian, and cases that need one are skipped.
 #ifdef __SANITIZE_THREAD__
 inline constexpr bool has_custodian = false;
 #else

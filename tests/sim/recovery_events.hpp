@@ -1,7 +1,7 @@
-// The events of one seed of the recovery test: restarts, losses, stalls, power cuts, saves and
-// migrations, at times determined by the seed. Each is reported to the oracle of its disk.
+// The random events of the recovery test: restarts, losses, stalls, power cuts, saves and
+// migrations. A seed determines the events and their times. Reports each loss to the disk's oracle.
 //
-// Blocks: runs on its own thread alongside the runtime. Does not check data.
+// Blocks, so it runs on its own thread alongside the runtime. Does not check data.
 #pragma once
 
 #include <fmt/format.h>
@@ -37,7 +37,7 @@ inline unsigned number_from(const char* variable, unsigned otherwise) {
   return text == nullptr ? otherwise : static_cast<unsigned>(std::strtoul(text, nullptr, 10));
 }
 
-/// Returns true if this kind of event is in XENPV_RECOVERY_WITHOUT, a comma-separated list.
+/// Returns true if XENPV_RECOVERY_WITHOUT, a comma-separated list, contains `kind`.
 inline bool is_left_out(std::string_view kind) {
   const auto* const text = std::getenv("XENPV_RECOVERY_WITHOUT");
   const std::string_view all = text == nullptr ? "" : text;
@@ -46,7 +46,7 @@ inline bool is_left_out(std::string_view kind) {
   return false;
 }
 
-/// Whether the seeds kill the custodian; XENPV_RECOVERY_KILL_CUSTODIAN=0 or 1 overrides it.
+/// Whether seeds kill the custodian, unless XENPV_RECOVERY_KILL_CUSTODIAN (0 or 1) is set.
 inline constexpr unsigned kill_custodian_by_default = 1;
 
 struct disk_under_load {
@@ -74,7 +74,7 @@ class misfortune {
     }
     nap(4000);
   }
-  /// The last event, after all writers have stopped.
+  /// Runs the last event. Call after all writers have stopped.
   void cut_power_at_end() {
     for (const auto& disk : disks_)
       if (disk.is_volatile) cut_power(disk.number);
@@ -84,7 +84,7 @@ class misfortune {
   [[nodiscard]] const std::vector<unsigned>& resized() const noexcept { return resized_; }
 
  private:
-  /// One region per worker, and the shared region.
+  /// One region per worker plus the shared region.
   static constexpr std::size_t cells =
       (workers + 1) * recovery_load::region_size / recovery_oracle::cell_size;
 
@@ -141,8 +141,8 @@ class misfortune {
     toolstack_.restart(disk);
   }
 
-  /// Must not happen between a resume and the reconnect, or unnoticed before a suspend: that loss
-  /// cannot be distinguished from the resume (xenpv-recovery(7)).
+  /// A power cut must not happen between a resume and the reconnect, or go undetected until a
+  /// suspend: the frontend could not distinguish it from the resume (xenpv-recovery(7)).
   void cut_power(unsigned disk) {
     if (std::exchange(was_saved_, false)) await_connection(disk);
     record(disk, "power-cut");
@@ -168,7 +168,7 @@ class misfortune {
     toolstack_.set_faults(disk, "none");
   }
 
-  /// The backend executes some writes after the deadline of the client.
+  /// The backend executes some writes late, possibly after the client's deadline.
   void be_late(unsigned disk) {
     record(disk, "late");
     toolstack_.set_faults(disk, fmt::format("late={}ms:1/{}", 1 + pick(100), 1 + pick(8)));
@@ -176,8 +176,7 @@ class misfortune {
     toolstack_.set_faults(disk, "none");
   }
 
-  /// The backend holds some writes until it is lost; they are executed only when the connection
-  /// ends.
+  /// The backend holds some writes and executes them only when its connection ends.
   void be_late_and_lost(const disk_under_load& disk) {
     record(disk.number, "late");
     toolstack_.set_faults(disk.number, fmt::format("late=60s:1/{}", 2 + pick(8)));
@@ -206,11 +205,11 @@ class misfortune {
     ::kill(custodian->process(), SIGKILL);
   }
 
-  /// Often with requests in flight in a stalled backend.
+  /// Stalls the backend first in half of the cases, so that requests are in flight.
   void save(unsigned disk, bool same_number, bool storage_moved = false) {
     for (const auto number : std::exchange(cut_, {}))
       await_connection(number);
-    // After the save, the backend may be another one than the backend that closed.
+    // After the save, a different backend may replace the one that closed.
     for (const auto number : std::exchange(closed_, {}))
       oracle(number).note_loss();
     story_ += storage_moved ? " move" : same_number ? " save-same-number" : " save";
@@ -235,7 +234,7 @@ class misfortune {
       std::this_thread::sleep_for(1ms);
   }
 
-  /// Waits for the connection first, because a disk that comes back with a larger size is rejected.
+  /// Waits for the connection first: a frontend does not reconnect to a disk that has grown.
   void grow(unsigned disk) {
     record(disk, "grow");
     await_connection(disk);
@@ -251,8 +250,8 @@ class misfortune {
   std::map<unsigned, std::unique_ptr<recovery_oracle>> oracles_;
   std::vector<unsigned> resized_;
   bool was_saved_ = false;
-  std::vector<unsigned> cut_;     ///< since the last save
-  std::vector<unsigned> closed_;  ///< since the last save
+  std::vector<unsigned> cut_;     ///< disks with a power cut since the last save
+  std::vector<unsigned> closed_;  ///< disks whose backend closed since the last save
   std::string story_;
 };
 

@@ -37,8 +37,8 @@ void recovery_load::report(std::string problem) {
   stopped_ = true;
 }
 
-/// Uses the region of this worker or the shared one: one or a few blocks, sometimes the whole
-/// region or a range that is not aligned to sectors.
+/// Picks a range in this worker's region or in the shared region: one or a few blocks, the whole
+/// region, or a range that is not aligned to sectors.
 void recovery_load::choose_range(tracked_request& r, bool whole_blocks) {
   const auto region = pick(3) == 0 ? shared_ : number_;
   auto first = std::size_t{pick(blocks)} * cells_of_block;
@@ -113,8 +113,8 @@ void recovery_load::begin(tracked_request& r) {
     r.memory = r.bytes.data();
 }
 
-/// A request may exceed its deadline, and one flush fails after a loss of possibly unflushed
-/// writes.
+/// Returns true if `r` was allowed to fail: it exceeded its deadline, or it was a flush or FUA
+/// write that reported the possible loss of earlier writes. Counts both kinds.
 bool recovery_load::may_fail(const tracked_request& r) {
   if (r.status == errc::timed_out && has_deadline_) {
     ++timed_out_;
@@ -130,7 +130,7 @@ void recovery_load::end(tracked_request& r) {
   const bool failed = bool(r.status);
   if (r.write) {
     using outcome = recovery_oracle::outcome;
-    // Like a failed flush, this reports that earlier writes may be lost.
+    // Like a failed flush, a failed FUA write reports that earlier writes may be lost.
     if (failed && r.fua) oracle_.end_flush(oracle_.begin_flush(), false);
     oracle_.end_write(r.write, failed ? outcome::failed : r.fua ? outcome::durable : outcome::done);
   } else if (r.op == blk::operation::flush) {

@@ -1,6 +1,6 @@
-// Verified I/O on a disk whose backend is lost and comes back: workers write, read, flush and
-// discard with several overlapping requests in flight. Each uses its own region and one shared by
-// all workers. The oracle determines the allowed results of reads.
+// Verified I/O on a disk that loses and regains its backend: workers write, read, flush and discard
+// with several overlapping requests in flight. Each worker uses its own region and one region that
+// all workers share. The oracle determines which data a read may return.
 #pragma once
 
 #include <chrono>
@@ -22,8 +22,8 @@ class recovery_load {
   static constexpr std::uint32_t blocks = 16;  ///< per region
   static constexpr std::uint64_t region_size = std::uint64_t{block_size} * blocks;
 
-  /// `number`: of this worker and of its own region; `shared`: number of the region shared by all
-  /// workers of the disk. `has_deadline`: requests may fail with errc::timed_out.
+  /// `number`: number of this worker, and of its own region; `shared`: number of the region that
+  /// all workers of the disk share. `has_deadline`: requests may fail with errc::timed_out.
   recovery_load(blk::block_queue& queue, recovery_oracle& oracle, std::uint64_t number,
                 std::uint64_t shared, unsigned seed, bool has_deadline)
       : queue_(queue),
@@ -33,17 +33,17 @@ class recovery_load {
         random_(seed),
         has_deadline_(has_deadline) {}
 
-  /// Runs on the thread of the queue until `stop()` returns true or a check fails.
+  /// Runs on the queue's thread until stop() is called or a check fails.
   [[nodiscard]] asio::awaitable<void> run();
   void stop() noexcept { stopped_ = true; }
-  /// Flushes, and repeats a flush that is allowed to fail.
+  /// Flushes the disk, and retries a flush that was allowed to fail.
   [[nodiscard]] asio::awaitable<void> flush();
-  /// Reads the region of this worker and the shared one.
+  /// Reads and checks this worker's region and the shared region.
   [[nodiscard]] asio::awaitable<void> verify();
 
   [[nodiscard]] const std::vector<std::string>& problems() const noexcept { return problems_; }
   [[nodiscard]] std::uint64_t operations() const noexcept { return operations_; }
-  /// Number of requests that failed as expected.
+  /// Number of requests that failed in an allowed way, by kind of failure.
   [[nodiscard]] std::uint64_t timed_out() const noexcept { return timed_out_; }
   [[nodiscard]] std::uint64_t flushes_failed() const noexcept { return flushes_failed_; }
 

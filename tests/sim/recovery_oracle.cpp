@@ -14,7 +14,7 @@ namespace {
 std::atomic<std::uint32_t> last_number = 0;
 
 constexpr std::size_t word_size = sizeof(std::uint64_t);
-/// Longer lists are pruned.
+/// A cell's list of writes is pruned when it exceeds this length.
 constexpr std::size_t many_writes = 6;
 
 std::uint64_t word_of(std::size_t cell, std::uint32_t number) {
@@ -118,7 +118,7 @@ bool recovery_oracle::replaces(const write_record& later, const write_record& ea
   return later.is_durable || (!cutting_ && last_cut_end_ < later.begun);
 }
 
-/// Drops writes that no read can return any longer, whatever happens to the disk.
+/// Drops writes that no read may return any more, even after a power cut.
 void recovery_oracle::prune(cell& c) const {
   const auto oldest_read = reads_.empty() ? now_ + 1 : *reads_.begin();
   const auto is_replaced = [&](const write& earlier) {
@@ -137,7 +137,8 @@ void recovery_oracle::prune(cell& c) const {
   c.is_known = c.is_known || !replaced.empty();
 }
 
-/// Covers the cell and its neighbours, because merging works on whole sectors.
+/// Lists the writes to all cells of the cell's 4 KiB block, because the frontend merges unaligned
+/// writes into whole sectors.
 std::string recovery_oracle::history_of(std::size_t index) const {
   constexpr std::size_t beside = 32;
   std::set<write, decltype([](const write& a, const write& b) { return a->number < b->number; })>
@@ -166,7 +167,7 @@ std::string recovery_oracle::check_word(std::uint64_t word, std::size_t index,
   std::string problem = fmt::format("holds {:#x}, which is not the data of an allowed write", word);
   for (const auto& w : c.writes) {
     if (is_unwritten && replaces(*w, before_all, read_begun)) is_unwritten = false;
-    // Zeros may come from any of several discards.
+    // Zeros may be the result of any of several discards.
     if (word != (w->is_discard ? 0 : word_of(index, w->number))) continue;
     const auto later = std::find_if(c.writes.begin(), c.writes.end(), [&](const write& other) {
       return replaces(*other, *w, read_begun);

@@ -1,4 +1,4 @@
-// Which contents the oracle of the recovery tests allows.
+// Tests which disk contents the recovery oracle allows.
 #include <gmock/gmock.h>
 
 #include <array>

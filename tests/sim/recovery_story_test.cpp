@@ -1,5 +1,5 @@
-// One loss of a backend at a time, as seen by the user of a disk. Runs in the same program as
-// recovery_test.cpp, which covers the same with random events.
+// Recovery from one backend loss at a time, as seen by a user of the disk. Runs in the same program
+// as recovery_test.cpp, which tests recovery with random events.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <signal.h>
@@ -29,7 +29,7 @@ using ::testing::IsEmpty;
 
 constexpr unsigned xvde = 51776;  // two queues
 
-/// The outcome of a read in flight.
+/// Outcome of a read, set when the read completes.
 struct pending_read {
   bool done = false;
   error problem;
@@ -95,7 +95,7 @@ TEST_F(recovery_story, a_cancelled_suspend_has_no_effect) {
   with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(512, 7));
     const auto before = toolstack_.own_status();
-    // With a request in flight that the backend does not answer before the guest runs again.
+    // One request stays in flight until the guest runs again.
     toolstack_.set_faults(xvde, "stall=0");
     pending_read waiting;
     async::nursery reads(runtime.control());
@@ -220,7 +220,7 @@ TEST_F(recovery_story, a_queue_without_a_ring_forwards_to_another_queue) {
       co_await second.read(4096, back);
       co_await second.write(8192, filled(5000, 9));
       // The write before the loss was not flushed and may be lost. Each queue reports this once,
-      // and flushes of this queue go through another queue.
+      // and this queue forwards its flushes to another queue.
       const auto lost = co_await failure_of(second.flush());
       EXPECT_EQ(lost.code, std::errc::io_error);
       (void)co_await failure_of(second.flush());
@@ -232,7 +232,7 @@ TEST_F(recovery_story, a_queue_without_a_ring_forwards_to_another_queue) {
     EXPECT_TRUE(back == before);
     co_await disk.read(8192, std::span(back).first(5000));
     EXPECT_TRUE(std::equal(back.begin(), back.begin() + 5000, filled(5000, 9).begin()));
-    // The queue gets its own ring back.
+    // With two queues again, the queue has its own ring.
     toolstack_.remove_backend(xvde);
     co_await poll_until(runtime, [&] { return disk.state() == device_state::recovering; });
     toolstack_.rebuild_backend(xvde, {{"xenpv/max-queues", "2"}});
@@ -373,8 +373,8 @@ TEST_F(recovery_story, a_flush_succeeds_after_a_resume) {
   });
 }
 
-// The backend closes in an orderly way, and then its directory is removed: the next one is a
-// different backend.
+// The backend closes in an orderly way, and then its directory is removed. The next backend is
+// therefore a different one.
 TEST_F(recovery_story, a_flush_fails_once_when_a_closed_backend_is_replaced) {
   with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
     co_await disk.write(0, filled(512, 7));
@@ -444,7 +444,7 @@ TEST_F(recovery_story, a_killed_server_loses_no_flushed_write) {
 TEST_F(recovery_story, zz_a_disk_detached_by_force_is_shut_down) {
   pending_read waiting;
   with_disk({}, [&](async::runtime& runtime, frontend& disk) -> asio::awaitable<void> {
-    // The death of the custodian must make no difference.
+    // The custodian's death must not make a difference.
     if (runtime.custodian() != nullptr) ::kill(runtime.custodian()->process(), SIGKILL);
     toolstack_.set_faults(xvde, "stall=0");
     async::nursery reads(runtime.control());

@@ -1,10 +1,10 @@
 // Recovery under verified I/O. At random times, the backend restarts, vanishes, stalls or closes,
-// the guest is saved and restored, or the custodian is killed. Runs inside a domain of the
-// simulator (tests/sim/CMakeLists.txt).
+// the guest is saved and restored, or the custodian is killed. Runs inside a simulated domain
+// (tests/sim/CMakeLists.txt).
 //
 // Environment: XENPV_RECOVERY_SEEDS, the number of seeds; XENPV_RECOVERY_FIRST, the first seed;
-// XENPV_RECOVERY_WITHOUT, which of cuts, deadlines and moves to omit;
-// XENPV_RECOVERY_KILL_CUSTODIAN, whether to kill custodians.
+// XENPV_RECOVERY_WITHOUT, a comma-separated list of kinds to omit (cuts, deadlines, moves);
+// XENPV_RECOVERY_KILL_CUSTODIAN, 0 or 1, whether to kill custodians.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -38,13 +38,13 @@ constexpr unsigned xvdc = 51744;  // linux, one queue, direct requests only
 constexpr unsigned xvdd = 51760;  // 4096-byte sectors, a volatile cache
 constexpr unsigned xvdf = 51792;  // two queues, a volatile cache
 
-/// Runs `body` with a runtime that has a custodian. The program must not have threads yet.
+/// Runs `body` on a new runtime with a custodian. Call before creating threads.
 void with_guarded_runtime(std::function<asio::awaitable<void>(async::runtime&)> body) {
   async::runtime runtime;
   runtime.run(std::move(body));
 }
 
-/// Calls `work` on its own thread, because it blocks and the runtime must continue.
+/// Calls `work`, which blocks, on a separate thread, so that the runtime continues.
 asio::awaitable<void> run_blocking(async::runtime& runtime, std::function<void()> work) {
   std::atomic<bool> done = false;
   std::string problem;
@@ -72,7 +72,7 @@ struct loaded_disk {
   }
 };
 
-/// Runs `part` of a worker on the thread of its queue.
+/// Runs the worker's `part` on the thread of the worker's queue.
 asio::awaitable<void> work(loaded_disk& disk, std::size_t worker,
                            asio::awaitable<void> (recovery_load::*part)(),
                            std::vector<std::string>& problems) {
@@ -107,7 +107,7 @@ std::vector<disk_under_load> disks_of(unsigned seed) {
   return {all[seed % all.size()]};
 }
 
-/// Zero, or short enough for late backends to exceed it.
+/// Returns zero (no deadline), or a deadline so short that late backends exceed it.
 std::chrono::nanoseconds deadline_of(unsigned seed) {
   if (is_left_out("deadlines") || seed % 3 != 1) return {};
   return std::chrono::milliseconds(20 + seed % 4 * 20);
@@ -128,7 +128,7 @@ asio::awaitable<loaded_disk> open_disk(async::runtime& runtime, unsigned number,
   co_return out;
 }
 
-/// Call after all writers have stopped: flushed data must survive a last power cut.
+/// Checks that flushed data survives a last power cut. Call after all writers have stopped.
 asio::awaitable<void> verify(async::runtime& runtime, std::vector<loaded_disk>& disks,
                              misfortune& fate, std::vector<std::string>& problems) {
   for (auto& disk : disks)
@@ -171,8 +171,7 @@ asio::awaitable<void> run_seed(async::runtime& runtime, sim::simulated_toolstack
       co_await async::call_on(disk.queue_of(i).get_executor(), stop);
     }
   out.story = fate.story();
-  // A hanging worker cannot be cancelled. Log the history before the program is ended by something
-  // else.
+  // A hung worker cannot be cancelled. Log the history before an external timeout ends the program.
   asio::steady_timer watchdog(runtime.control(), time_limit);
   watchdog.async_wait([history = history_of(seed, out.story)](boost::system::error_code cancelled) {
     if (!cancelled) log().error("requests are not answered: {}", history);
@@ -200,10 +199,10 @@ asio::awaitable<void> run_seed(async::runtime& runtime, sim::simulated_toolstack
     toolstack.resize(disk, usual_size);
 }
 
-/// Checks that all ports, pages and watches are released after the disks are closed. Returns the
-/// number of ports that are not: a port bound between a resume and its detection belongs to a
-/// handle that must no longer be used. Linux identifies such handles by its clocks
-/// (xen/suspend_clock.hpp); a simulated guest cannot.
+/// Checks that all pages and watches, and all but a few ports, are released after the disks are
+/// closed. Returns the number of ports that are still bound. Such a port was bound after a resume,
+/// but before the resume was detected, through a handle that must no longer be used. Linux has two
+/// indicators of such handles (xen/suspend_clock.hpp); a simulated guest has neither.
 asio::awaitable<unsigned> expect_all_released(async::runtime& runtime,
                                               sim::simulated_toolstack& toolstack,
                                               nlohmann::json& before, std::uint64_t resumes) {

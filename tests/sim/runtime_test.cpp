@@ -1,4 +1,4 @@
-// The complete runtime, as in a program: custodian, xenstore client, CPU threads and event loops.
+// The complete runtime of a program: custodian, xenstore client, CPU threads and event loops.
 // Runs inside a domain: xenpv-sim run -- sim_runtime_tests.
 #include "xenpv/async/runtime.hpp"
 
@@ -40,7 +40,7 @@ bool have_child() {
 class runtime_on_simulator : public ::testing::TestWithParam<bool> {
  protected:
   static void SetUpTestSuite() {
-    // The libraries open some descriptors once per process; the runtime does not close them.
+    // The libraries open some descriptors once per process. The runtime does not close them.
     static_cast<void>(xen::event_channel_handle::open());
     static_cast<void>(xen::store::open());
 #ifdef __SANITIZE_THREAD__
@@ -67,7 +67,7 @@ class runtime_on_simulator : public ::testing::TestWithParam<bool> {
     chosen.with_custodian = GetParam();
     return chosen;
   }
-  /// Returns the text of the exception that run() throws with `main`.
+  /// Returns the message of the exception that run(main) throws.
   static std::string failure_of(std::function<asio::awaitable<void>(runtime&)> main) {
     runtime r(options());
     try {
@@ -114,7 +114,7 @@ struct thread_facts {
   port bound{};
 };
 
-/// Call on the CPU thread with this index.
+/// Call on the CPU thread with index `index`.
 thread_facts inspect_thread(runtime& r, std::size_t index) {
   std::array<char, 16> name{};
   ::pthread_getname_np(::pthread_self(), name.data(), name.size());

@@ -133,7 +133,7 @@ bool simulated_host::eventually(const std::function<bool(const nlohmann::json&)>
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   while (!done(status())) {
     if (std::chrono::steady_clock::now() > deadline) return false;
-    // Only a polling interval: no condition is assumed to hold after it.
+    // Only a polling interval: no result depends on its length.
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
   }
   return true;

@@ -16,7 +16,7 @@
 
 namespace xenpv::sim {
 
-/// A child process with a line protocol. The destructor kills and reaps it.
+/// A child process with a line protocol. The destructor kills and reaps the process.
 class actor_process {
  public:
   actor_process(const std::filesystem::path& domain_directory, const std::string& program);
@@ -24,11 +24,11 @@ class actor_process {
   actor_process(const actor_process&) = delete;
   actor_process& operator=(const actor_process&) = delete;
 
-  /// Sends one command and returns the reply without "ok ". Returns a reply that starts with
-  /// "error" unchanged, and "dead" if the process died without replying.
+  /// Sends one command and returns the reply without "ok ". A reply that starts with "error" is
+  /// returned unchanged. Returns "dead" if the process died without replying.
   std::string ask(const std::string& command);
   [[nodiscard]] std::uint32_t ask_number(const std::string& command);
-  /// These return the status from waitpid(2).
+  /// Each of these ends or awaits the process and returns its waitpid(2) status.
   int exit();
   int kill(int signal);
   int wait();
@@ -49,14 +49,14 @@ class simulated_host {
   [[nodiscard]] std::unique_ptr<actor_process> actor(unsigned domain);
   nlohmann::json ask(const nlohmann::json& request);
   [[nodiscard]] nlohmann::json status() { return ask({{"command", "status"}}); }
-  /// The entry for a domain in `status`; null if there is none.
+  /// Returns the domain's entry in the status, or null if there is none.
   [[nodiscard]] nlohmann::json domain(unsigned number);
   /// Returns the new domain ID.
   unsigned save_restore(unsigned domain, bool keep = false, std::chrono::milliseconds frozen = {});
   void fault(const std::string& spec);
   [[nodiscard]] std::filesystem::path directory_of(unsigned domain);
-  /// Polls the status until `done` returns true, for at most 10 s: used for the effects of a
-  /// process exit.
+  /// Polls the status until `done` returns true; returns false after 10 s. Use it for the effects
+  /// of a process exit, which the host detects asynchronously.
   [[nodiscard]] bool eventually(const std::function<bool(const nlohmann::json&)>& done);
 
  private:

@@ -96,7 +96,7 @@ void simulated_toolstack::begin_closing(unsigned disk) {
 }
 
 void simulated_toolstack::set_faults(unsigned disk, const std::string& faults) {
-  // A backend that is starting uses the faults initially and does not confirm them.
+  // A starting backend applies xenpv/fault without confirming it, so wait until it has started.
   const auto until = std::chrono::steady_clock::now() + time_limit;
   for (auto state = read(disk, "state"); state != "2" && state != "4";
        state = read(disk, "state")) {
@@ -139,7 +139,7 @@ void simulated_toolstack::rebuild_backend(unsigned disk,
   const std::vector<xen::store_permission> permissions = {{domid_0, false, false},
                                                           {guest, true, false}};
   store_.transact([&](xen::store_transaction& t) {
-    // Like libxl: a backend that missed the removal may have written nodes below the directory.
+    // As libxl does: a backend that missed the removal may have written nodes to the directory.
     (void)t.remove(top);
     t.write(top, "");
     t.set_permissions(top, permissions);

@@ -1,8 +1,8 @@
-// The toolstack and host side of a simulated guest, controlled by a process of that guest: changes
-// the disks of the guest, and saves or restores the guest.
+// Acts as the toolstack of a simulated guest, from a process in that guest: changes the guest's
+// disks, and saves and restores the guest.
 //
-// For one thread. Uses the xenstore of domain 0 and the admin socket of the host. Construct it
-// before creating threads, because it temporarily changes an environment variable.
+// For one thread. Uses domain 0's xenstore connection and the host's admin socket. Construct it
+// before creating threads, because the constructor temporarily changes an environment variable.
 #pragma once
 
 #include <chrono>
@@ -20,17 +20,17 @@ class simulated_toolstack {
  public:
   simulated_toolstack();
 
-  /// Returns a node from the backend directory of a disk, by virtual device number.
+  /// Returns a node from a disk's backend directory. `disk`: virtual device number.
   [[nodiscard]] std::optional<std::string> read(unsigned disk, const std::string& node);
   void write(unsigned disk, const std::string& node, const std::string& value);
   [[nodiscard]] std::optional<std::string> frontend_state(unsigned disk);
-  /// These functions wait until the backend has applied the change.
+  /// The next four functions wait until the backend has applied the change.
   void restart(unsigned disk);
-  /// Restarts the backend and loses unflushed writes; `seed` selects those that survive.
+  /// Restarts the backend and loses unflushed writes, except those selected by `seed`.
   void cut_power(unsigned disk, unsigned seed);
   void set_faults(unsigned disk, const std::string& faults);
   void resize(unsigned disk, std::uint64_t bytes);
-  /// Sets the state of a Connected backend to Closing, like a backend that gives up.
+  /// Changes a backend's state from Connected to Closing, as a backend that gives up does.
   void begin_closing(unsigned disk);
   /// Removes the backend directory, or recreates it as a toolstack would.
   void remove_backend(unsigned disk);
@@ -38,12 +38,12 @@ class simulated_toolstack {
   /// Removes both ends at once, like `xl block-detach --force`.
   void remove_device(unsigned disk);
 
-  /// `storage_moved`: the disks are migrated, too, and a disk with a VDI gets another UUID.
+  /// `storage_moved`: also migrates the disks, and each disk with a VDI gets a new UUID.
   void save_restore(bool same_number, std::chrono::milliseconds frozen, bool storage_moved = false);
   /// Simulates a cancelled suspend.
   void checkpoint(std::chrono::milliseconds frozen);
   [[nodiscard]] nlohmann::json status();
-  /// The status entry of this guest.
+  /// Returns this guest's entry in the host status.
   [[nodiscard]] nlohmann::json own_status();
 
  private:

@@ -1,4 +1,4 @@
-// The store client against the simulated xenstored, through libxenstore. Runs inside a domain:
+// The store client connected to the simulated xenstored through libxenstore. Runs inside a domain:
 // xenpv-sim run -- sim_store_client_tests. Tests that need a scripted store are in
 // tests/unit/async.
 #include "xenpv/async/store_client.hpp"

@@ -1,4 +1,4 @@
-// The sockets of the simulated xenstored, used with raw bytes by a client in domain 1.
+// The sockets of the simulated xenstored: a client in domain 1 sends raw bytes.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>

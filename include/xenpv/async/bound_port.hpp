@@ -61,7 +61,7 @@ class bound_port {
  public:
   using executor_type = asio::io_context::executor_type;
 
-  /// Dead until a port is assigned.
+  /// Not bound until a bound port is move-assigned to it.
   bound_port() noexcept;
   bound_port(bound_port&& other) noexcept;
   bound_port& operator=(bound_port&& other) noexcept;
@@ -69,7 +69,7 @@ class bound_port {
   /// callback, including its own.
   ~bound_port();
 
-  /// The local port number, to which the peer binds.
+  /// The local port number. The peer binds to this number.
   [[nodiscard]] port number() const noexcept;
   /// False after a resume, after event_loop::close(), after a failed read of the device, and for a
   /// moved-from port.
@@ -86,10 +86,10 @@ class bound_port {
   /// port then stays masked until the next wait, so handle the event before waiting again. The loop
   /// resumes the waiter directly, not through the queue of the context.
   ///
-  /// Executor: the loop's io_context. Only one waiter at a time, and none while a callback is set;
-  /// otherwise throws `failure` (invalid_argument). Cancellation: terminal, partial, total; an
-  /// event that arrives later or at the same time is kept for the next wait. Errors: `failure` with
-  /// errc::resumed or errc::lost_connection; operation_aborted.
+  /// Executor: the loop's io_context. Throws `failure` (invalid_argument) if another waiter is
+  /// pending or a callback is set. Cancellation: terminal, partial, total; an event that arrives
+  /// later or at the same time is kept for the next wait. Errors: `failure` with errc::resumed or
+  /// errc::lost_connection; operation_aborted.
   [[nodiscard]] asio::awaitable<void> wait();
 
   /// Like wait(), with any completion token. The operation completes with errc::resumed,
@@ -102,7 +102,7 @@ class bound_port {
   /// executor's context running. Memory comes from the handler's associated allocator.
   ///
   /// Cancellation, through the handler's associated cancellation slot and on the loop's thread:
-  /// terminal, partial, total. A cancelled operation loses no event.
+  /// terminal, partial, total. Cancelling the operation does not lose events.
   template <asio::completion_token_for<void(boost::system::error_code)> Token>
   auto async_wait(Token&& token) {
     return asio::async_initiate<Token, void(boost::system::error_code)>(make_initiation(), token);
@@ -118,15 +118,16 @@ class bound_port {
 
   /// Calls `callback` once, on the loop's thread, if reading the device fails: the port is then
   /// dead, and a bind fails with the same error until the loop is reopened (event_loop::resumed).
-  /// Not called for a resume, a close() or an unbind, which the program itself initiates. The
-  /// callback may do anything that an on_event() callback may do. An empty callback removes the
-  /// current one.
+  /// Not called for event_loop::resumed(), event_loop::close() or an unbind: the program itself
+  /// initiates these. The callback may do anything that an on_event() callback may do. An empty
+  /// callback removes the current one.
   void on_death(std::function<void(const error&)> callback);
 
-  /// The placement of the port's interrupt as set at bind; `unavailable` if none was requested.
+  /// The port's interrupt placement, as determined by the bind or the last check_irq();
+  /// `unavailable` if no CPU was requested.
   [[nodiscard]] const irq_placement& irq() const noexcept;
-  /// Compares the interrupt counts with those at the bind or the last check. Only this check can
-  /// make the placement `verified`. Reads /proc, so it is not suitable for the hot path.
+  /// Compares the interrupt counts with the counts taken at the bind or the last check. Only this
+  /// check can make the placement `verified`. Too slow for the hot path: reads /proc.
   const irq_placement& check_irq();
 
  private:

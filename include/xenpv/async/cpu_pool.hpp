@@ -1,7 +1,7 @@
 // One io_context(1) and one pinned thread per CPU, for the data path.
 //
-// Owned by main(). The objects of a CPU are created, used and destroyed on that CPU's thread; other
-// threads access them through post() or co_spawn() on its executor. Does not balance load or
+// Owned by main(). Each CPU's objects are created, used and destroyed on that CPU's thread; other
+// threads access them through post() or co_spawn() on the CPU's executor. Does not balance load or
 // migrate work.
 #pragma once
 
@@ -30,8 +30,8 @@ struct cpu_pool_options {
 
 class cpu_pool {
  public:
-  /// Starts a thread for each of `cpus`, in that order, and returns when all of them run on their
-  /// CPUs. Throws `failure` naming the CPU that a thread could not be pinned to.
+  /// Starts a thread for each of `cpus`, in that order, and returns when every thread is running on
+  /// its CPU. Throws `failure` naming the CPU that a thread could not be pinned to.
   explicit cpu_pool(std::span<const unsigned> cpus, cpu_pool_options options = {});
   /// Calls stop() and waits for the threads.
   ~cpu_pool();
@@ -39,7 +39,7 @@ class cpu_pool {
   cpu_pool& operator=(const cpu_pool&) = delete;
 
   [[nodiscard]] std::size_t size() const noexcept { return workers_.size(); }
-  /// The CPU at position `index`.
+  /// The CPU number at position `index`.
   [[nodiscard]] unsigned cpu(std::size_t index) const;
   [[nodiscard]] asio::io_context& context(std::size_t index);
   [[nodiscard]] asio::any_io_executor executor(std::size_t index);

@@ -21,7 +21,7 @@ void require_allowed(std::span<const unsigned> cpus);
 /// Restricts the calling thread to `cpu`. Throws `failure` naming the CPU and the allowed ones.
 void pin_this_thread(unsigned cpu);
 
-/// "0-3,8" -> {0, 1, 2, 3, 8}: ascending, each CPU once, at least one.
+/// "0-3,8" -> {0, 1, 2, 3, 8}. The result is in ascending order, without duplicates, and not empty.
 [[nodiscard]] result<std::vector<unsigned>> parse_cpu_list(std::string_view text);
 
 /// A CPU list as the value of a single option. A separate type is needed because the command-line
@@ -30,8 +30,8 @@ struct cpu_list {
   std::vector<unsigned> cpus;
 };
 [[nodiscard]] result<cpu_list> as_cpu_list(std::string_view text);
-/// The CPUs of `selection` after require_allowed(). If `selection` is unset, all CPUs on which the
-/// calling thread may run.
+/// Returns the CPUs in `selection` after checking them with require_allowed(). If `selection` is
+/// unset, returns all CPUs on which the calling thread may run.
 [[nodiscard]] std::vector<unsigned> selected_cpus(const std::optional<cpu_list>& selection);
 
 /// {0, 1, 2, 3, 8} -> "0-3,8". `cpus` must be in ascending order.

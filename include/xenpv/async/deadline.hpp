@@ -17,7 +17,7 @@ namespace detail {
                                                       std::chrono::steady_clock::duration limit,
                                                       std::string description);
 
-// `out` is in the awaiting frame, so that T needs no default constructor.
+// Stores the result in the awaiting coroutine's frame, so that T need not be default-constructible.
 template <class T>
 asio::awaitable<void> store_result(asio::awaitable<T> operation, std::optional<T>& out) {
   out.emplace(co_await std::move(operation));
@@ -25,14 +25,14 @@ asio::awaitable<void> store_result(asio::awaitable<T> operation, std::optional<T
 
 }  // namespace detail
 
-/// Awaits `operation` for at most `limit`. When the time is up, cancels the operation (terminal),
+/// Awaits `operation` for at most `limit`. When `limit` expires, cancels the operation (terminal),
 /// awaits its completion and throws `failure` with errc::timed_out; the message begins with
 /// `description` ("wait for backend state Connected").
 ///
-/// Runs on the caller's executor. If the operation still succeeds after its time is up, its result
-/// is returned. Its errors other than operation_aborted are rethrown unchanged. Cancellation by the
-/// caller is passed to the operation, whose outcome (usually operation_aborted) is then returned or
-/// rethrown.
+/// Runs on the caller's executor. If the operation succeeds even after `limit` has expired, its
+/// result is returned. Errors of the operation other than operation_aborted are rethrown unchanged.
+/// If the caller is cancelled, the cancellation is passed to the operation, and the operation's
+/// outcome (usually operation_aborted) is returned or rethrown.
 [[nodiscard]] inline asio::awaitable<void> with_deadline(asio::awaitable<void> operation,
                                                          std::chrono::steady_clock::duration limit,
                                                          std::string description) {

@@ -23,12 +23,12 @@ class suspend_clock;
 
 namespace xenpv::async {
 
-/// Counted since the loop was created, across resumes.
+/// Counts since the loop was created. A resume does not reset them.
 struct event_loop_statistics {
   std::uint64_t wakes = 0;   ///< reads of the device that returned ports
-  std::uint64_t events = 0;  ///< ports passed to a callback or waiter, or kept for the next wait();
-                             ///< each may represent any number of notifications
-  std::uint64_t spurious = 0;   ///< events of ports that are not, or no longer, bound
+  std::uint64_t events = 0;  ///< passed to a callback or waiter, or kept for the next wait(); each
+                             ///< may represent any number of notifications
+  std::uint64_t spurious = 0;   ///< events for ports that are no longer bound
   std::uint64_t swallowed = 0;  ///< discarded first events of interdomain ports
   std::uint64_t unmasks = 0;
   std::uint64_t notifies = 0;  ///< events sent
@@ -44,13 +44,13 @@ struct event_loop_options {
   /// Checked before each unbind and before the handle is closed; must outlive the loop. While a
   /// suspend is unacknowledged, the loop does not unbind ports and leaves the handle to the
   /// custodian: unbinding a port or closing the handle would trigger a kernel BUG if the guest was
-  /// resumed. If unset, the caller must prevent this.
+  /// resumed. If unset, the caller must not unbind ports or close the loop during that time.
   const xen::suspend_clock* suspends = nullptr;
   /// Called on the loop's thread when an unbind is skipped because of a suspend: the program must
   /// determine how the suspend ended.
   std::function<void()> on_suspend = {};
-  /// The CPU to which the IRQ of each bound port is moved; see bound_port::irq(). If unset, the
-  /// kernel chooses.
+  /// The CPU to which each bound port's IRQ is moved; see bound_port::irq(). If unset, the kernel
+  /// chooses.
   std::optional<unsigned> irq_cpu;
   system_root root = system_root::from_environment();
 };
@@ -70,8 +70,8 @@ class event_loop {
   /// The executor of the loop's io_context.
   [[nodiscard]] executor_type get_executor() const noexcept;
 
-  /// The bind functions are those of xen::event_channel_handle. They throw `failure`; after a
-  /// failed read of the device, with the error of that read (see also bound_port::on_death).
+  /// The bind functions correspond to those of xen::event_channel_handle. They throw `failure`.
+  /// After a failed read of the device, they fail with the same error (see bound_port::on_death).
   [[nodiscard]] bound_port bind_unbound(domid remote);
   /// Discards the port's first event, which Xen always sends. The peer's first event may be merged
   /// with it, so check for work once after binding, even without an event.
@@ -79,7 +79,7 @@ class event_loop {
   [[nodiscard]] bound_port bind_virq(std::uint32_t virq);
 
   /// Call this after the guest was saved and restored. Abandons the handle without closing it and
-  /// opens a new one. All ports bound so far are dead: their waits fail with `failure`
+  /// opens a new one. All ports bound so far become dead: their waits fail with `failure`
   /// (errc::resumed), and their callbacks are no longer called. Call custodian::resumed() once per
   /// process before calling resumed() of any loop.
   void resumed();
@@ -87,13 +87,13 @@ class event_loop {
   /// True while a suspend is unacknowledged: the guest may have been resumed elsewhere. May be
   /// called from any thread.
   [[nodiscard]] bool suspend_pending() const noexcept;
-  /// Calls event_loop_options::on_suspend, if set, and logs its exceptions. For the loop's thread
-  /// only.
+  /// Calls event_loop_options::on_suspend, if set, and logs its exceptions. Call only on the loop's
+  /// thread.
   void report_suspend() noexcept;
 
-  /// Unbinds all ports and closes the handle and the custodian's duplicate of it. Pending waits
-  /// fail with operation_aborted. The loop then no longer keeps the context running. Ports may
-  /// outlive the loop, but are dead. May throw `failure`, but leaves nothing open.
+  /// Unbinds all ports and closes the handle and the custodian's duplicate. Pending waits fail with
+  /// operation_aborted. The loop then no longer keeps the context running. Ports may outlive the
+  /// loop, but are dead. May throw `failure`, but only after closing everything.
   void close();
 
   [[nodiscard]] const event_loop_statistics& statistics() const noexcept;

@@ -71,8 +71,9 @@ class guest_session {
   /// seconds; closing all of them takes at most a minute. Call on the control executor; may be
   /// called without open().
   ///
-  /// Cancellation: does not interrupt close(); the caller gets operation_aborted at its next
-  /// co_await. If the caller is already cancelled, it gets operation_aborted and nothing is closed.
+  /// Cancellation: does not interrupt close(); the caller's next co_await throws operation_aborted.
+  /// If the caller is already cancelled, its co_await of close() throws operation_aborted without
+  /// closing anything.
   [[nodiscard]] asio::awaitable<void> close();
 
   /// Calls `callback` on the control executor after each save and restore of the guest. By then,
@@ -91,12 +92,12 @@ class guest_session {
 
   [[nodiscard]] asio::any_io_executor control() const;
   [[nodiscard]] store_client& store() noexcept;
-  /// nullptr if the session has no custodian.
+  /// nullptr if the session was created without a custodian.
   [[nodiscard]] xen::custodian* custodian() noexcept;
   [[nodiscard]] std::size_t cpus() const noexcept;
   [[nodiscard]] asio::any_io_executor executor(std::size_t index);
   [[nodiscard]] asio::io_context& context(std::size_t index);
-  /// For the thread of `executor(index)` only, between open() and close().
+  /// Use only on the thread of `executor(index)`, between open() and close().
   [[nodiscard]] event_loop& loop(std::size_t index);
 
  private:

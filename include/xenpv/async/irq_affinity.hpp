@@ -1,4 +1,4 @@
-// Sets the affinity of an event channel's interrupt: finds the IRQ of the port, moves it to a CPU,
+// Sets the affinity of an event channel's interrupt: finds the port's IRQ, moves the IRQ to a CPU,
 // and verifies from interrupt counts that it stays there. Reads and writes files below a
 // system_root. Does not bind or notify ports.
 //
@@ -20,7 +20,7 @@
 
 namespace xenpv::async {
 
-/// One column of a row of /proc/interrupts.
+/// One CPU's column in a row of /proc/interrupts.
 struct cpu_count {
   unsigned cpu = 0;
   std::uint64_t count = 0;
@@ -29,7 +29,7 @@ struct cpu_count {
 
 enum class irq_placement_status {
   verified,     ///< counts increased only on the requested CPU
-  set,          ///< accepted by the kernel, but not verified, or disproved (see `reason`)
+  set,          ///< accepted by the kernel, but unverified or disproved (see `reason`)
   unavailable,  ///< IRQ not found, or its affinity could not be changed
 };
 [[nodiscard]] std::string_view to_string(irq_placement_status status) noexcept;
@@ -39,16 +39,16 @@ struct irq_placement {
   std::optional<unsigned> irq = {};
   unsigned cpu = 0;
   std::string reason = {};               ///< explanation or evidence, for display
-  std::vector<cpu_count> baseline = {};  ///< counts for comparison in the next check
+  std::vector<cpu_count> baseline = {};  ///< counts with which the next check compares
 };
 
-/// Parses the row of `irq` in /proc/interrupts. The columns are identified by the header line,
-/// because offline CPUs have no column. Returns an error if the row is missing or too short.
+/// Parses the row of `irq` in /proc/interrupts. Identifies the columns by the header line, because
+/// offline CPUs do not have a column. Returns an error if the row is missing or too short.
 [[nodiscard]] result<std::vector<cpu_count>> parse_irq_counts(std::string_view interrupts,
                                                               unsigned irq);
 
-/// IRQs with a handler named `action`, in ascending order, from /sys/kernel/irq/*/actions. Empty if
-/// the kernel does not provide these files.
+/// Returns the IRQs with a handler named `action`, in ascending order, from
+/// /sys/kernel/irq/*/actions. Empty if the kernel does not provide these files.
 [[nodiscard]] std::vector<unsigned> find_irqs(const system_root& root, std::string_view action);
 
 /// Writes /proc/irq/N/smp_affinity_list. Returns 0 or the errno of the write: EIO for a per-CPU
@@ -56,8 +56,8 @@ struct irq_placement {
 [[nodiscard]] int write_irq_affinity(const system_root& root, unsigned irq,
                                      std::span<const unsigned> cpus);
 
-/// Moves the only IRQ that is in `after` but not in `before` to `cpu`. Missing kernel features are
-/// reported in the result instead of being thrown. Needs root on a real system.
+/// Moves the one IRQ that is in `after` but not in `before` to `cpu`. Reports missing kernel
+/// features in the result instead of throwing. Needs root on a real system.
 [[nodiscard]] irq_placement place_new_irq(const system_root& root, std::span<const unsigned> before,
                                           std::span<const unsigned> after, std::string_view action,
                                           unsigned cpu);

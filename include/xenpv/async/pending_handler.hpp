@@ -15,8 +15,8 @@
 
 namespace xenpv::async::detail {
 
-/// A handler with its argument. Has the handler's associated allocator but no associated executor,
-/// so that dispatch() does not query the executor again.
+/// A handler bound to its argument. Keeps the handler's associated allocator but hides the
+/// associated executor, so that dispatch() does not query it again.
 template <class Handler>
 struct completed_handler {
   using allocator_type = asio::associated_allocator_t<Handler>;
@@ -47,7 +47,8 @@ class pending_handler {
     return asio::get_associated_cancellation_slot(handler_);
   }
 
-  /// Dispatches the handler: on a thread that runs its executor, calls it directly. Call once.
+  /// Dispatches the handler; calls it directly on a thread that runs the handler's executor. Call
+  /// once.
   void operator()(boost::system::error_code code) {
     asio::dispatch(work_.get_executor(), completed_handler<Handler>{std::move(handler_), code});
   }

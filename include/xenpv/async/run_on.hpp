@@ -1,5 +1,5 @@
 // Runs a blocking function (call_on) or a coroutine (run_on) on another thread's executor and
-// returns its result to the caller.
+// returns the result to the caller.
 //
 // Plain co_spawn with use_awaitable does not work here: Asio 1.26 keeps the child's cancellation
 // state in the caller's slot, and two threads would access it. The threads share only the
@@ -25,14 +25,14 @@
 
 namespace xenpv::async {
 
-/// A copy of `executor` with outstanding work, so that its context keeps running.
+/// Returns a copy of `executor` that counts as outstanding work and thus keeps its context running.
 inline asio::any_io_executor keep_running(const asio::any_io_executor& executor) {
   return asio::prefer(executor, asio::execution::outstanding_work.tracked);
 }
 
 namespace detail {
 
-// std::optional<void> is ill-formed.
+// Returns std::monostate for void because std::optional<void> is ill-formed.
 template <class Function>
 auto invoke_for_value(Function& function) {
   if constexpr (std::is_void_v<std::invoke_result_t<Function&>>) {
@@ -84,7 +84,7 @@ asio::awaitable<std::invoke_result_t<Function&>> call_on(asio::any_io_executor e
                                                          Function function) {
   using value_type = decltype(detail::invoke_for_value(function));
   using start_type = detail::start_call<Function, value_type>;
-  // Named, because g++ 12 destroys an aggregate temporary of a co_await expression twice.
+  // Named: g++ 12 destroys an aggregate temporary of a co_await expression twice.
   start_type start{std::move(executor), std::move(function)};
   auto value = co_await asio::async_initiate<const asio::use_awaitable_t<>,
                                              void(std::exception_ptr, std::optional<value_type>)>(
@@ -133,7 +133,7 @@ struct start_run {
 /// so `function` may refer to the caller's frame.
 [[nodiscard]] inline asio::awaitable<void> run_on(asio::any_io_executor executor,
                                                   std::function<asio::awaitable<void>()> function) {
-  // Named, because g++ 12 destroys an aggregate temporary of a co_await expression twice.
+  // Named: g++ 12 destroys an aggregate temporary of a co_await expression twice.
   detail::start_run start{std::move(executor), std::move(function)};
   co_await asio::async_initiate<const asio::use_awaitable_t<>, void(std::exception_ptr)>(
       std::move(start), asio::use_awaitable);

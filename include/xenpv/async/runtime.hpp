@@ -30,14 +30,14 @@ class cpu_pool;
 
 namespace detail {
 
-/// The contexts of a runtime's threads. A base class, because the contexts must outlive the session
+/// The contexts of a runtime's threads. A base class because the contexts must outlive the session
 /// that uses them.
 class runtime_contexts {
  protected:
   runtime_contexts();
   ~runtime_contexts();
 
-  asio::io_context context_{1};  ///< the control thread's
+  asio::io_context context_{1};  ///< for the control thread
   std::unique_ptr<cpu_pool> pool_;
 };
 
@@ -63,7 +63,7 @@ class runtime : private detail::runtime_contexts, public guest_session {
   void run(std::function<asio::awaitable<void>(runtime&)> main);
 
  private:
-  // Used by run().
+  // Called only by run().
   using guest_session::close;
   using guest_session::open;
   using guest_session::set_cpus;

@@ -1,6 +1,6 @@
-// Protects coroutines from cancellation: either the completion of a spawned coroutine, or the whole
-// run of one that must not be interrupted (a closing handshake, a clean-up). Header-only. Does not
-// limit the duration of a shielded body.
+// Protects coroutines from cancellation: either only the completion of a spawned coroutine, or all
+// of a coroutine that must not be interrupted (a closing handshake, a clean-up). Header-only. Does
+// not limit the duration of a shielded body.
 #pragma once
 
 #include <boost/asio/async_result.hpp>
@@ -40,8 +40,8 @@ struct start_shielded {
 
   template <class Handler>
   void operator()(Handler&& handler) {
-    // The lambda hides the handler's cancellation slot: cancelling the caller is recorded in the
-    // caller's state but not propagated.
+    // The lambda hides the handler's cancellation slot: a cancellation is recorded in the caller's
+    // state but not propagated to `body`.
     asio::co_spawn(executor, shield_completion(std::move(body)),
                    [handler = std::forward<Handler>(handler)](std::exception_ptr error) mutable {
                      std::move(handler)(std::move(error));
@@ -64,7 +64,7 @@ asio::awaitable<void> store_shielded(asio::awaitable<T> body, std::optional<T>& 
 /// like any other co_await of a cancelled coroutine. To clean up after a cancelled operation, use
 /// clean_up_on_failure() or finally().
 [[nodiscard]] inline asio::awaitable<void> shielded(asio::awaitable<void> body) {
-  // Two statements and a name, because g++ 12 destroys an aggregate twice if it is built by a
+  // Two statements and a name because g++ 12 destroys an aggregate twice if it is built by a
   // co_await expression or is a temporary of one.
   const auto executor = co_await asio::this_coro::executor;
   detail::start_shielded start{executor, std::move(body)};

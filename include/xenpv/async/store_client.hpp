@@ -28,13 +28,13 @@ struct store_client_options {
 /// throw `failure` with errc::lost_connection; after close(), with ECANCELED.
 ///
 /// Executor: any. Cancellation: not supported. Every call waits for its request to complete, so
-/// references in the body of transact() stay valid until the body returns.
+/// references captured by the body of transact() stay valid until the body returns.
 class store_client {
  public:
   using executor_type = asio::any_io_executor;
 
-  /// `control` must outlive the client and be run by one thread. The client counts as outstanding
-  /// work of its context until close().
+  /// `control` must outlive the client and be run by one thread. Until close(), the client counts
+  /// as outstanding work on `control`.
   store_client(asio::any_io_executor control, xen::store store, store_client_options options = {});
   /// Starts close() on the control executor, unless close() was called.
   ~store_client();
@@ -63,7 +63,7 @@ class store_client {
   [[nodiscard]] asio::awaitable<std::optional<domid>> own_domid();
 
   /// Calls xen::store::transact(). `body` runs on the control thread, and again after each
-  /// conflict. It must not use objects of other threads, except for the caller's: the caller is
+  /// conflict. `body` must not use objects of threads other than the caller's; the caller stays
   /// suspended until `body` has returned.
   [[nodiscard]] asio::awaitable<void> transact(std::function<void(xen::store_transaction&)> body);
 

@@ -11,8 +11,8 @@
 
 namespace xenpv::async {
 
-/// The maximum number of events queued for a slow reader. xenstored sends only a few per handshake;
-/// a reader this far behind should read the tree again.
+/// The maximum number of events queued for a slow reader. xenstored sends only a few events per
+/// handshake; a reader this far behind should read the tree again.
 inline constexpr std::size_t watch_stream_capacity = 64;
 
 struct watch_event {
@@ -32,17 +32,17 @@ class watch_stream {
   ~watch_stream();
 
   [[nodiscard]] const std::string& path() const noexcept;
-  /// The control executor of the client, on which events arrive; empty for a moved-from stream.
+  /// The client's control executor, on which events arrive; empty for a moved-from stream.
   [[nodiscard]] executor_type get_executor() const noexcept;
 
-  /// The next event, in order of arrival. When the stream is full, a new event for a path that is
-  /// already queued is merged with the queued one; otherwise a single event marked `overflowed`
-  /// replaces all events.
+  /// Returns the next event, in order of arrival. When the stream is full, a new event for a path
+  /// that is already queued is merged with the queued event; otherwise a single event marked
+  /// `overflowed` replaces all events.
   ///
   /// Executor: any. Only one caller at a time; otherwise throws `failure` (invalid_argument).
-  /// Cancellation: terminal, partial, total; loses no event. Errors: errc::lost_connection if the
-  /// connection to xenstored is lost (after all earlier events); operation_aborted if the client
-  /// was closed.
+  /// Cancellation: terminal, partial, total; does not lose events. Errors: errc::lost_connection if
+  /// the connection to xenstored is lost (after all earlier events); operation_aborted if the
+  /// client was closed.
   [[nodiscard]] asio::awaitable<watch_event> next();
 
  private:

@@ -1,8 +1,8 @@
 // Errors with context: the operation, its object, the reason and the remedy.
 //
 // Code that calls the system (constructors, system calls, C libraries) throws `failure`; code
-// without I/O returns `result<T>`. A missing value is never an error: functions that may find none
-// return std::optional. Independent of Xen.
+// without I/O returns `result<T>`. Absence is never an error: a function that may find no value
+// returns std::optional. Independent of Xen.
 #pragma once
 
 #include <boost/system/result.hpp>
@@ -12,7 +12,7 @@
 
 namespace xenpv {
 
-/// Conditions that have no errno of their own. Category name: "xenpv".
+/// Conditions without an errno of their own. Category name: "xenpv".
 enum class errc {
   invalid_argument = 1,  ///< a user-supplied value is malformed or out of range
   protocol_violation,    ///< the peer violated the protocol
@@ -37,8 +37,8 @@ struct error {
 /// "<operation>: <reason> (<remedy>)".
 class failure : public std::system_error {
  public:
-  /// `operation` is the operation with its operands ("share 353 pages with domain 0"). `remedy`, if
-  /// not empty, explains how to fix the problem and is put in parentheses.
+  /// `operation` names the operation and its operands ("share 353 pages with domain 0"). `remedy`,
+  /// if not empty, explains how to fix the problem and is appended in parentheses.
   failure(std::error_code code, std::string_view operation, std::string_view remedy = {});
   explicit failure(const error& e);
 
@@ -51,15 +51,15 @@ class failure : public std::system_error {
 template <class T>
 using result = boost::system::result<T, error>;
 
-/// The text of strerror(3) for an errno value. Thread-safe.
+/// Returns the strerror(3) text for an errno value. Thread-safe.
 [[nodiscard]] std::string describe_errno(int value);
 
-/// Throws `failure` for the current errno. `operation` and `remedy` are as in the constructor of
-/// `failure`.
+/// Throws `failure` for the current errno. `operation` and `remedy` are as in the `failure`
+/// constructor.
 [[noreturn]] void throw_errno(std::string_view operation, std::string_view remedy = {});
 [[noreturn]] void throw_errno(int value, std::string_view operation, std::string_view remedy = {});
 
-/// Builds an `error` with the text of the corresponding `failure`.
+/// Builds an `error` whose text equals what() of the corresponding `failure`.
 [[nodiscard]] error make_error(std::error_code code, std::string_view operation,
                                std::string_view remedy = {});
 [[nodiscard]] error make_error(errc code, std::string_view operation, std::string_view remedy = {});

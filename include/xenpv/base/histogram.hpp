@@ -1,5 +1,5 @@
-// A histogram of durations or sizes. Each power of two is divided into equal steps: 16 (about 6 %
-// resolution) or 128 (under 1 %, 34 KiB). Fixed size, no allocation, a few instructions per sample.
+// A histogram of durations or sizes. Each power of two is divided into equal buckets: 16 (about 6%
+// resolution) or 128 (under 1%, 34 KiB). Fixed size, no allocation, a few instructions per sample.
 // One owner, no locks.
 #pragma once
 
@@ -19,7 +19,7 @@ class basic_histogram {
   static constexpr unsigned step_bits = std::bit_width(Steps) - 1;
 
  public:
-  /// All values from 2^40 (18 minutes in nanoseconds) upwards share the last step.
+  /// All values from 2^40 (18 minutes in nanoseconds) upwards share the last bucket.
   static constexpr unsigned octaves = 40;
   static constexpr unsigned steps = Steps;
   static constexpr std::size_t buckets = std::size_t{octaves - step_bits + 1} * steps;
@@ -43,21 +43,21 @@ class basic_histogram {
 
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
   [[nodiscard]] std::uint64_t sum() const noexcept { return sum_; }
-  /// Like max(), 0 if there are no samples.
+  /// min() and max() return 0 if there are no samples.
   [[nodiscard]] std::uint64_t min() const noexcept { return count_ == 0 ? 0 : min_; }
   [[nodiscard]] std::uint64_t max() const noexcept { return max_; }
   [[nodiscard]] double mean() const noexcept {
     return count_ == 0 ? 0 : static_cast<double>(sum_) / static_cast<double>(count_);
   }
 
-  /// Returns the smallest sample that is not exceeded by `share` (0 to 1) of the samples, rounded
-  /// up to the end of its step, but at most max(). 0 if there are no samples.
+  /// Returns the smallest sample that at least `share` (0 to 1) of the samples do not exceed,
+  /// rounded up to the end of its bucket but at most max(). 0 if there are no samples.
   [[nodiscard]] std::uint64_t percentile(double share) const noexcept {
     if (count_ == 0) return 0;
     const auto rank = std::ceil(share * static_cast<double>(count_));
     const auto target = std::max<std::uint64_t>(1, static_cast<std::uint64_t>(rank));
     std::uint64_t seen = 0;
-    // The last step is bounded only by max().
+    // Only max() bounds the last bucket.
     for (std::size_t i = 0; i + 1 < buckets; ++i) {
       seen += counts_[i];
       if (seen >= target) return std::min(upper_bound(i), max_);
@@ -68,7 +68,7 @@ class basic_histogram {
   [[nodiscard]] std::uint64_t count_in(std::size_t bucket) const noexcept {
     return counts_[bucket];
   }
-  /// The largest value that falls into `bucket`; the last bucket is bounded only by max().
+  /// Returns the largest value that falls into `bucket`. Only max() bounds the last bucket.
   [[nodiscard]] static constexpr std::uint64_t upper_bound(std::size_t bucket) noexcept {
     if (bucket < steps) return bucket;
     const auto octave = bucket / steps - 1;

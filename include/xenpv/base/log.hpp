@@ -11,8 +11,8 @@ namespace xenpv {
 enum class log_format { text, json };
 enum class log_level { error, warning, info, debug };
 
-/// Formats and writes messages at or above its level. All formatting is in write(): otherwise, each
-/// translation unit that logs would compile all of {fmt}. Thread-safe.
+/// Formats and writes messages at or above its level. Formatting happens only in write();
+/// otherwise, every translation unit that logs would have to compile all of {fmt}. Thread-safe.
 class logger {
  public:
   template <typename... T>
@@ -36,8 +36,8 @@ class logger {
   void write(log_level level, fmt::string_view format, fmt::format_args values) noexcept;
 };
 
-/// Installs the process-wide logger: "<program>: <level>: <message>" on stderr. Call once, in main,
-/// before any thread starts.
+/// Installs the process-wide logger, which writes "<program>: <level>: <message>" to stderr. Call
+/// once, in main, before any thread starts.
 void set_up_log(std::string_view program, log_level level = log_level::info,
                 log_format format = log_format::text);
 

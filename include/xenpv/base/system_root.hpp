@@ -17,7 +17,7 @@ class system_root {
   [[nodiscard]] static system_root from_environment();
   explicit system_root(std::filesystem::path top) : top_(std::move(top)) {}
 
-  /// The path of `absolute` ("/sys/hypervisor/type") in this tree.
+  /// Returns the path within this tree for the absolute path `absolute` ("/sys/hypervisor/type").
   [[nodiscard]] std::filesystem::path path(std::string_view absolute) const;
   [[nodiscard]] bool exists(std::string_view absolute) const;
   /// Returns the whole file without its trailing newline; nullopt if it does not exist or cannot be

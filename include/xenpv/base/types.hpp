@@ -1,5 +1,5 @@
-// Distinct types for numbers that are easily confused in Xen code. They are converted only with
-// static_cast or raw(), and are printed as plain numbers.
+// Distinct types for numbers that are easily confused in Xen code. They convert only through
+// static_cast or raw(), and print as plain numbers.
 #pragma once
 
 #include <fmt/format.h>
@@ -33,7 +33,7 @@ requires std::is_enum_v<Enum>
 /// Page size of the x86 and ARM ABIs, in bytes; the unit of all rings and grants.
 inline constexpr std::size_t page_size = 4096;
 
-// fmt finds these by argument-dependent look-up.
+// fmt finds these through argument-dependent lookup.
 constexpr auto format_as(domid v) noexcept {
   return raw(v);
 }

@@ -1,4 +1,4 @@
-// The interface between users of a block device (an NBD endpoint, a program) and its storage.
+// The interface between a block device and its users, such as an NBD endpoint or a program.
 //
 // A device has one or more queues. Each queue belongs to the thread of one CPU, and its functions
 // must be called on that thread. Requests in flight are not ordered. A flush covers the writes that
@@ -27,7 +27,7 @@ class block_queue {
 
   virtual ~block_queue() = default;
 
-  /// The current geometry. It changes after a resize, or when the backend withdraws a feature.
+  /// The current geometry. Changes after a resize and when the backend withdraws a feature.
   [[nodiscard]] const geometry& shape() const noexcept { return shape_; }
   /// The executor of the queue's thread.
   [[nodiscard]] virtual executor_type get_executor() const = 0;
@@ -56,9 +56,9 @@ class block_queue {
   [[nodiscard]] asio::awaitable<void> discard(std::uint64_t offset, std::uint64_t length,
                                               bool secure = false);
 
-  /// Submits a copy of `r` and completes with its status, which is also stored in `r` together with
-  /// `answered_ns`. Does not use r.done. `r` must live until the operation completes; so must its
-  /// memory or lease.
+  /// Submits a copy of `r`. Completes with the resulting status, which is also stored in `r`
+  /// together with `answered_ns`. Does not use r.done. `r` and its memory or lease must stay valid
+  /// until the operation completes.
   ///
   /// Call on the queue's own thread. The handler is called on its associated executor, by default
   /// the queue's, never within async_submit(). The operation keeps the executor's context running.
@@ -73,8 +73,8 @@ class block_queue {
         detail::initiate_submit(*this, r, &r), token);
   }
 
-  /// Transfer exactly the given bytes, flush, or discard, like async_submit() of such a request.
-  /// For FUA, leases and secure discard, use async_submit().
+  /// Read or write exactly the given bytes, flush, or discard: shorthand for async_submit() of the
+  /// corresponding request. For FUA, leases and secure discard, use async_submit().
   template <asio::completion_token_for<void(boost::system::error_code)> Token>
   auto async_read(std::uint64_t offset, std::span<std::byte> buffer, Token&& token) {
     const auto r = detail::make_request(operation::read, offset, buffer.size(), buffer.data());
@@ -101,7 +101,7 @@ class block_queue {
   }
 
  protected:
-  // Read for every request, so not behind virtual functions.
+  // Data members instead of virtual functions because they are read for every request.
   geometry shape_;
   std::shared_ptr<page_pool> pages_;  ///< set before the first request
 };
@@ -109,7 +109,7 @@ class block_queue {
 class block_device {
  public:
   virtual ~block_device() = default;
-  /// At least one; never changes.
+  /// At least 1 and constant.
   [[nodiscard]] virtual std::size_t queue_count() const noexcept = 0;
   /// May be called from any thread, but the queue may only be used on its own thread.
   [[nodiscard]] virtual block_queue& queue(std::size_t index) noexcept = 0;

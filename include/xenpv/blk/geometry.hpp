@@ -6,14 +6,14 @@
 namespace xenpv::blk {
 
 struct geometry {
-  std::uint64_t size = 0;  ///< bytes; 0: no medium in the drive
+  std::uint64_t size = 0;  ///< bytes; 0 if the drive does not contain a medium
   std::uint32_t sector_size = 512;
   std::uint32_t physical_sector_size = 512;
   bool read_only = false;
   bool removable = false;
   bool cdrom = false;
-  /// Flush and FUA are supported; without them a write is never known to be durable. Never set
-  /// together with read_only.
+  /// Flush and FUA are supported. Without them, a completed write is not known to be durable. Never
+  /// set together with read_only.
   bool can_flush = false;
   bool can_discard = false;
   bool can_secure_discard = false;

@@ -18,7 +18,8 @@
 
 namespace xenpv::blk {
 
-/// In bytes. Larger requests must leave page_pool::reserve() pages for small ones.
+/// The largest size, in bytes, of a small request. Larger requests must leave page_pool::reserve()
+/// pages free for small ones.
 inline constexpr std::uint64_t small_request = std::uint64_t{32} << 10;
 
 using page_index = std::uint16_t;
@@ -31,8 +32,8 @@ struct page_chain {
   std::uint16_t count = 0;
 };
 
-/// Woken once, when pages have been returned to the pool. Intrusive: the caller owns it and must
-/// keep it alive while it waits (see page_pool::stop_waiting).
+/// Woken once, when pages have been returned to the pool. Intrusive: the caller owns the waiter and
+/// must keep it alive until it is woken or removed (see page_pool::stop_waiting).
 struct page_waiter {
   void (*wake)(page_waiter&) = nullptr;
   page_waiter* next = nullptr;
@@ -62,7 +63,7 @@ class page_pool {
   [[nodiscard]] std::optional<page_chain> take(std::size_t count) noexcept;
   /// Returns pages and wakes the waiters, in order of arrival.
   void give_back(page_chain pages) noexcept;
-  /// Like take(), for one page: the common case. Returns no_page if none is free.
+  /// Like take() for a single page, which is the common case. Returns no_page if none is free.
   [[nodiscard]] page_index take_one() noexcept {
     const auto page = head_;
     if (page == no_page) return no_page;
@@ -81,13 +82,12 @@ class page_pool {
   }
   /// The page after `page` in its chain.
   [[nodiscard]] page_index next(page_index page) const noexcept { return next_[page]; }
-  /// Splits the first `count` pages off `chain`, which has at least that many.
+  /// Splits the first `count` pages off `chain`, which must have at least that many.
   [[nodiscard]] page_chain split(page_chain& chain, std::size_t count) noexcept;
-  /// Zeroes `pages`, which are reused without being returned to the pool, if the pool scrubs.
+  /// If the pool scrubs, zeroes `pages`. For pages that are reused without going back to the pool.
   void clean(const page_chain& pages) noexcept {
     if (scrub_) scrub(pages);
   }
-  /// Appends `tail` to `chain`.
   void append(page_chain& chain, page_chain tail) noexcept;
 
   /// Registers `waiter`, which is woken once, from within give_back().
@@ -110,12 +110,12 @@ class page_pool {
   std::size_t free_ = 0;
   std::size_t least_free_ = 0;
   page_waiter* waiters_ = nullptr;
-  page_waiter* to_wake_ = nullptr;  ///< waiters that the current give_back() still has to wake
+  page_waiter* to_wake_ = nullptr;  ///< waiters still to be woken by the current give_back()
   bool waking_ = false;
 };
 
 /// Pages borrowed from a pool, laid out for one byte range of the device: the first byte is placed
-/// within its page so that no sector of the device crosses a page. Move-only.
+/// within its page so that device sectors do not cross page boundaries. Move-only.
 class lease {
  public:
   lease() noexcept = default;

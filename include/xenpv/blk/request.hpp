@@ -1,4 +1,4 @@
-// One request to a block device. Intrusive: submitting a request allocates no memory.
+// One request to a block device. Intrusive: submitting a request does not allocate memory.
 //
 // Owned by the caller, which must not move or destroy it from submit() until `done` is called.
 // Derive from it to add context. Does not use Asio, so that the planning of requests can be tested
@@ -43,8 +43,8 @@ struct request {
   /// errc::lost_connection or errc::protocol_violation: the device failed; ESHUTDOWN: the device
   /// was unplugged; operation_canceled: the device was closed. Never EFAULT.
   std::error_code status;
-  /// Steady-clock time at which the response was received. Read once per batch of responses and set
-  /// before `done` is called; 0 if the device does not measure time.
+  /// Steady-clock time at which the response was received; the same for all responses in a batch.
+  /// Set before `done` is called; 0 if the device does not measure time.
   std::uint64_t answered_ns = 0;
 
   /// Used by the device only, from submit() until `done`.
@@ -52,10 +52,10 @@ struct request {
     request* next = nullptr;
     std::uint64_t submitted_ns = 0;
     std::uint64_t order = 0;        ///< position among the requests submitted to the queue
-    std::uint64_t planned = 0;      ///< position up to which data was sent
-    std::uint64_t end = 0;          ///< position at which the data to send ends
+    std::uint64_t planned = 0;      ///< position up to which data has been sent
+    std::uint64_t end = 0;          ///< end position of the data to send
     std::uint32_t outstanding = 0;  ///< ring requests without a response
-    std::uint16_t cursor = 0xFFFF;  ///< the page of `pages` for byte `planned`
+    std::uint16_t cursor = 0xFFFF;  ///< the page in `pages` that contains byte `planned`
     std::uint8_t phase = 0;
     std::uint8_t flags = 0;
   } device;

@@ -34,7 +34,7 @@ class submit_operation final : public request {
     done = &submit_operation::complete;
   }
 
-  /// A template, because block_queue is incomplete here.
+  /// A template because block_queue is incomplete here.
   template <class Queue>
   static void start(Queue& queue, const request& r, request* original, Handler handler) {
     using associated = asio::associated_allocator_t<Handler, asio::recycling_allocator<void>>;

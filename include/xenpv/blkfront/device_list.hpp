@@ -1,5 +1,5 @@
-// Lists the PV disks of this guest from xenstore and resolves a disk by name. Read-only: does not
-// connect to a disk and changes nothing.
+// Lists this guest's PV disks from xenstore and finds a disk by name. Read-only: does not connect
+// to disks or change anything.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace xenpv::blkfront {
 /// The user of a disk in this guest.
 enum class device_holder {
   nobody,
-  kernel,   ///< xen-blkfront in the kernel is bound to the disk
+  kernel,   ///< the kernel's xen-blkfront is bound to the disk
   process,  ///< a process has connected the disk
 };
 [[nodiscard]] std::string_view to_string(device_holder holder) noexcept;
@@ -30,9 +30,9 @@ struct listed_device {
   std::string toolstack_name;  ///< name in the toolstack, such as "hda"; usually equal to `name`
   std::string path;            ///< "device/vbd/768"
   /// The kernel block device from sysfs, such as "xvda". Set while a kernel driver is bound and
-  /// connected. Identifies the mounts and other users of the disk.
+  /// connected. Used to find the disk's mounts and other users.
   std::optional<std::string> block_device;
-  std::string backend;        ///< backend directory
+  std::string backend;        ///< path of the backend directory
   std::string backend_kind;   ///< backend type: "vbd", "qdisk"
   std::string params;         ///< source as configured in the toolstack; empty if unreadable
   std::string mode;           ///< "r" or "w"
@@ -40,7 +40,8 @@ struct listed_device {
   wire::xenbus_state state = wire::xenbus_state::unknown;
   std::optional<wire::xenbus_state> backend_state;
   device_holder holder = device_holder::nobody;
-  /// Unset if the backend does not publish it; most backends do so only once connected.
+  /// In bytes. Unset if the backend does not publish the size; most backends publish it only once
+  /// connected.
   std::optional<std::uint64_t> size;
   std::uint32_t sector_size = 512;
   std::vector<std::string> features;  ///< "flush", "barrier", "discard", "persistent", ...
@@ -50,11 +51,11 @@ struct listed_device {
 [[nodiscard]] asio::awaitable<std::vector<listed_device>> list_devices(
     async::store_client& store, system_root root = system_root::from_environment());
 
-/// Finds a disk by its name in the guest ("xvda", "/dev/xvda"), its name in the toolstack ("hda",
-/// "sda1"), its number ("768"), its path ("device/vbd/768") or a path in the `params` of its
-/// backend. If no disk or several disks match, the error lists the choices. If one disk has the
-/// name in the guest and another disk has it in the toolstack, both match. /dev/NAME matches only
-/// the disk whose kernel block device has that name, if there is one.
+/// Finds a disk by its guest name ("xvda", "/dev/xvda"), its toolstack name ("hda", "sda1"), its
+/// number ("768"), its path ("device/vbd/768") or a path in the backend's `params`. Unless exactly
+/// one disk matches, the error lists the choices. If `name` is one disk's guest name and another
+/// disk's toolstack name, both match. If a disk's kernel block device is NAME, /dev/NAME matches
+/// only that disk.
 [[nodiscard]] result<listed_device> find_device(std::span<const listed_device> devices,
                                                 std::string_view name);
 

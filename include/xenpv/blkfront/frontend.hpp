@@ -1,18 +1,18 @@
 // A user-space block frontend: drives one PV disk that the toolstack attached to the guest. Opens,
 // serves and closes the device on the CPUs of a guest session.
 //
-// The frontend runs on the control thread of the session, and each queue on a CPU thread. The
-// frontend does not unbind the kernel driver from the device.
+// The frontend runs on the session's control thread, and each queue on a CPU thread. The frontend
+// does not unbind the kernel driver from the device.
 //
 // I/O pauses when the backend closes the connection, restarts or vanishes, and when the guest is
 // saved, restored or migrated. Unanswered and new requests then wait (at most
 // options::recovery_timeout) and are sent to the next backend. A request is resent only after all
 // earlier requests to the same bytes have completed. Overlapping writes that were in flight
-// together may be applied in either order, as on any block device. Waiting requests use memory of
-// the caller; to bound it, limit the number of requests in flight. Completed writes that were not
-// flushed may be lost with the backend cache. They count as safe after an orderly close and after a
-// suspend of the guest; after any other loss of the backend, the next flush fails once
-// (options::trust_backend_cache).
+// together may be applied in either order, as on any block device. Waiting requests use the
+// caller's memory; to bound memory use, limit the number of requests in flight. Completed but
+// unflushed writes may be lost with the backend's cache. They count as safe after an orderly close
+// and after a suspend of the guest. If the backend is lost in any other way, the next flush fails
+// once (options::trust_backend_cache).
 #pragma once
 
 #include <functional>
@@ -45,8 +45,8 @@ enum class flush_support {
   none,     ///< refused: the backend has never offered flush, or options::strict_flush is set
   cache,    ///< BLKIF_OP_FLUSH_DISKCACHE
   barrier,  ///< an empty BLKIF_OP_WRITE_BARRIER, on a device with one queue
-  /// Flushes succeed without reaching the backend, which once offered flush and then refused a
-  /// flush or reconnected without the feature. A write is never known to be durable.
+  /// Flushes succeed without reaching the backend, because a backend that offered flush has refused
+  /// a flush or has reconnected without the feature. Writes are not known to be durable.
   ignored,
 };
 [[nodiscard]] std::string_view to_string(flush_support support) noexcept;
@@ -61,10 +61,10 @@ struct connection_facts {
   unsigned segments = 11;   ///< maximum number of segments per request
   bool persistent = false;  ///< both ends use persistent grants
   bool trusted = true;      ///< false: the backend is not trusted, and pages are zeroed after use
-  /// Also changes to `ignored` while connected, if the backend refuses a flush although it offers
-  /// the feature.
+  /// Also changes to `ignored` while connected if the backend refuses a flush despite offering the
+  /// feature.
   flush_support flush = flush_support::none;
-  std::size_t pages = 0;  ///< granted pages, including rings
+  std::size_t pages = 0;  ///< granted pages, including ring pages
 };
 
 class frontend final : public blk::block_device {
@@ -72,8 +72,8 @@ class frontend final : public blk::block_device {
   using executor_type = asio::any_io_executor;
 
   /// Connects to `device`, which is a relative or absolute xenstore path ("device/vbd/51728") or a
-  /// virtual device number. Resets the connection of a frontend that exited without closing it.
-  /// Call on the control thread.
+  /// virtual device number. Resets a connection that an earlier frontend did not close. Call on the
+  /// control thread.
   ///
   /// Throws `failure`: timed_out, with the states of both ends; not_available if the device does
   /// not exist or the hotplug script could not prepare it; xenstore errors; grant device errors,
@@ -85,29 +85,29 @@ class frontend final : public blk::block_device {
       async::guest_session& session, std::string device, options options = {});
 
   /// Like open(), for a disk that was connected before, possibly by another process. `identity` is
-  /// the result of an earlier identity() call. Refuses a disk that differs from it in size, access
-  /// or backend nodes, with errc::wrong_disk.
+  /// the result of an earlier identity() call. Throws errc::wrong_disk if the disk's size, access
+  /// mode or backend nodes differ from `identity`.
   [[nodiscard]] static asio::awaitable<std::unique_ptr<frontend>> open_again(
       async::guest_session& session, std::string device, options options, std::string identity);
 
   /// close() should have completed. Otherwise the destructor logs a warning and starts close() on
-  /// the control thread. A session that is being closed (because an exception leaves main) does
-  /// not wait for the closing handshake. The custodian, a helper process, then closes the device
-  /// (xen/custodian.hpp); without a custodian the backend stays Connected until the next user of
-  /// the disk resets it.
+  /// the control thread. A session that is being closed (because an exception leaves main) does not
+  /// wait for the closing handshake. The custodian, a helper process, then closes the device
+  /// (xen/custodian.hpp). Without a custodian, the backend stays Connected until the disk's next
+  /// user resets the connection.
   ~frontend() override;
 
-  /// The control executor of the session.
+  /// The session's control executor.
   [[nodiscard]] executor_type get_executor() const;
 
   [[nodiscard]] std::size_t queue_count() const noexcept override;
   [[nodiscard]] blk::block_queue& queue(std::size_t index) noexcept override;
 
   [[nodiscard]] const connection_facts& facts() const noexcept;
-  /// Reflects the last change reported to the control thread; shape() of a queue may be newer.
+  /// Reflects the last change reported to the control thread; a queue's shape() may be newer.
   [[nodiscard]] const blk::geometry& shape() const noexcept;
   [[nodiscard]] device_state state() const noexcept;
-  /// The reason, once the device is unplugged or has failed.
+  /// Set once the device is unplugged or has failed.
   [[nodiscard]] const std::optional<error>& failure_reason() const noexcept;
   /// Sets a callback that runs on the control thread after shape(), state() or facts().flush has
   /// changed. Exceptions from the callback are logged.
@@ -133,9 +133,9 @@ class frontend final : public blk::block_device {
   /// operation_canceled. Always completes: backend and xenstore errors are logged. A second call
   /// returns when the first one does.
   ///
-  /// Cancellation does not interrupt close(); the caller gets operation_aborted at its next
-  /// co_await. If the caller is already cancelled, close() throws operation_aborted and does
-  /// nothing: call it again, or let the destructor close the device.
+  /// Cancellation does not interrupt close(); the caller's next co_await throws operation_aborted.
+  /// If the caller is already cancelled, close() throws operation_aborted without closing the
+  /// device: call close() again, or let the destructor close the device.
   [[nodiscard]] asio::awaitable<void> close();
 
  private:

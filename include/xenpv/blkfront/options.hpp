@@ -21,24 +21,23 @@ struct options {
   /// fail with errc::timed_out until the backend returns. 0: no limit. Excludes time during which
   /// the guest did not run.
   std::chrono::nanoseconds recovery_timeout = std::chrono::minutes(5);
-  /// Time limit of close() for requests in flight, and for each step of the backend in the closing
-  /// handshake.
+  /// Time limit of close() for requests in flight and for each of the backend's steps in the
+  /// closing handshake.
   std::chrono::nanoseconds close_deadline = std::chrono::seconds(10);
 
   /// Applies when a backend stops offering flush, at run time or after a reconnect. true: flushes
   /// and FUA writes fail with EOPNOTSUPP. false: they succeed without reaching the backend, after
-  /// one warning, as in Linux' blkfront.
+  /// one warning, as in Linux blkfront.
   bool strict_flush = false;
-  /// After an unexpected loss of the backend, completed but unflushed writes may be lost with its
+  /// If the backend is lost unexpectedly, completed but unflushed writes may be lost with its
   /// cache, and the next flush fails once with EIO. true: assume that the backend kept these
   /// writes.
   bool trust_backend_cache = false;
 
-  /// Number of pages to grant, for rings and data. Unset: half of the free pages of xen-gntalloc,
-  /// minus a reserve for other users.
+  /// Number of pages to grant for rings and data. Unset: half of xen-gntalloc's free pages, minus a
+  /// reserve for other users.
   std::optional<std::size_t> pages;
-  /// Upper bounds, for measurements. Unset: limited only by the backend and the granted
-  /// pages.
+  /// Upper bounds, for measurements. Unset: limited only by the backend and the granted pages.
   std::optional<unsigned> ring_page_order;
   std::optional<unsigned> queues;
   std::optional<unsigned> segments;

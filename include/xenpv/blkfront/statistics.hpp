@@ -1,5 +1,5 @@
-// Counters of one queue, or of all queues of a frontend added up. Not atomic: snapshots are taken
-// on the thread of the queue.
+// Counters of one queue, or the totals for all of a frontend's queues. Not atomic: snapshots are
+// taken on the queue's thread.
 #pragma once
 
 #include <array>
@@ -17,18 +17,18 @@ struct operation_statistics {
   std::uint64_t requests = 0;  ///< completed requests
   std::uint64_t bytes = 0;     ///< bytes of successful requests
   std::uint64_t errors = 0;
-  histogram latency_ns;  ///< from the event-loop iteration of the submission to completion
+  histogram latency_ns;  ///< measured from the event-loop iteration that submitted the request
 };
 
-/// Counted since the device was opened.
+/// Counts since the device was opened.
 struct queue_statistics {
   std::array<operation_statistics, blk::operation_count> operations;
   histogram segments;  ///< segments per ring request with data
-  histogram depth;     ///< ring requests in flight, at each publication
+  histogram depth;     ///< ring requests in flight at each publication
   std::uint64_t ring_requests = 0;
   std::uint64_t indirect_requests = 0;
   std::uint64_t notifies_sent = 0;
-  std::uint64_t notifies_suppressed = 0;  ///< batches for which the backend requested no event
+  std::uint64_t notifies_suppressed = 0;  ///< batches for which the backend did not want an event
   std::uint64_t events = 0;
   std::uint64_t spurious_events = 0;     ///< events without a response in the ring
   std::uint64_t ring_full = 0;           ///< sends that stopped because the ring was full
@@ -38,14 +38,14 @@ struct queue_statistics {
   std::uint64_t timed_out = 0;           ///< requests that timed out
   std::uint64_t answered_late = 0;    ///< ring requests answered after their request had timed out
   std::uint64_t flushes_ignored = 0;  ///< flushes and FUA writes completed without the backend
-  std::uint64_t flushes_refused = 0;  ///< flushes that failed because of a backend loss
+  std::uint64_t flushes_refused = 0;  ///< flushes that failed because a backend was lost
   std::uint64_t stalls = 0;           ///< how often options::stall_report was exceeded
 
   // Current values:
   std::size_t in_flight = 0;   ///< unanswered ring requests
   std::size_t queued = 0;      ///< requests waiting for ring entries or pages
   std::size_t pages = 0;       ///< pages granted for data
-  std::size_t pages_used = 0;  ///< pages in use, out of `pages`
+  std::size_t pages_used = 0;  ///< how many of `pages` are in use
   std::size_t pages_most = 0;  ///< the peak of `pages_used`
   std::size_t ring_entries = 0;
   bool stalled = false;  ///< the backend has not answered for options::stall_report
@@ -53,15 +53,15 @@ struct queue_statistics {
   void add(const queue_statistics& other) noexcept;
 };
 
-/// Losses of the backend since the device was opened.
+/// Lost backends and reconnects since the device was opened.
 struct recovery_statistics {
   std::uint64_t reconnects = 0;
-  std::uint64_t replayed = 0;  ///< requests that were in flight at a loss and were resent
-  /// The longest time from a loss until I/O resumed.
+  std::uint64_t replayed = 0;  ///< requests resent because they were in flight to a lost backend
+  /// The longest time from losing the backend until I/O resumed.
   std::chrono::nanoseconds longest_pause{};
   std::chrono::nanoseconds last_pause{};
-  std::string last_reason;  ///< "the backend closed the connection"; empty: no loss so far
-  bool timed_out = false;   ///< the recovery timeout has passed, and requests now fail
+  std::string last_reason;  ///< such as "the backend closed the connection"; initially empty
+  bool timed_out = false;   ///< the recovery timeout has expired, and requests now fail
 };
 
 }  // namespace xenpv::blkfront

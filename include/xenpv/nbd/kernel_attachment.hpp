@@ -1,8 +1,8 @@
 // Attaches a block device of the kernel NBD driver to a server in this process. Connects the kernel
-// and the server with socket pairs, which start in the transmission phase. Replaces sockets that
-// fail, and passes size changes to the kernel.
+// and the server with socket pairs, which start in the transmission phase. Replaces failed sockets
+// and passes size changes to the kernel.
 //
-// Used on the control thread, like its server. A request to the kernel may block on I/O that this
+// Used on the control thread, like the server. A request to the kernel may block on I/O that this
 // process must serve, so the attachment makes such requests on a separate thread and opens devices
 // in child processes.
 #pragma once
@@ -23,19 +23,18 @@ namespace xenpv::nbd {
 
 struct attachment_options {
   std::optional<std::uint32_t> index;  ///< empty: the kernel chooses
-  std::size_t queues = 1;              ///< number of queues of the device being served
+  std::size_t queues = 1;              ///< number of queues of the served device
   std::size_t connections = 1;         ///< number of connections, distributed over the queues
   std::chrono::seconds timeout{0};     ///< see kernel_device_config
   std::chrono::seconds dead_timeout{0};
   std::string identifier;
-  /// Set to take over a device left behind by a previous server; `index` is then ignored. The dead
-  /// sockets of the device are replaced, and its users continue. The device must have the same
-  /// number of connections and the same sector size.
+  /// Set to take over a device left behind by a previous server; `index` is then ignored. The
+  /// device's dead sockets are replaced, and waiting requests continue. The device must have the
+  /// same number of connections and the same sector size.
   std::optional<std::uint32_t> adopted;
   /// The device outlives this process (see leave_behind()). The kernel resends requests that a
   /// crashed server left unanswered: with one connection and no timeout, after at most
-  /// `resend_after`; otherwise when the kernel time limit for requests expires (30 s without a
-  /// timeout).
+  /// `resend_after`; otherwise when the kernel's request timeout expires (30 s if `timeout` is 0).
   bool keep = false;
   std::chrono::milliseconds resend_after = std::chrono::seconds(2);
   /// Time limit for opening the new device for the first time.
@@ -48,7 +47,7 @@ struct attachment_options {
 class kernel_attachment {
  public:
   /// `nbd_server` must outlive this object, and must be stopped before this object is destroyed.
-  /// `geometry` describes the device being served.
+  /// `geometry` describes the served device.
   kernel_attachment(const asio::any_io_executor& control, server& nbd_server, kernel_driver driver,
                     const blk::geometry& geometry, attachment_options options);
   ~kernel_attachment();
@@ -56,8 +55,8 @@ class kernel_attachment {
   kernel_attachment& operator=(const kernel_attachment&) = delete;
 
   /// Creates the device and opens it once, so that its partitions also exist when this function
-  /// returns. For an adopted device, only replaces the sockets. Throws `failure`, and then leaves
-  /// no new device behind. Call once.
+  /// returns. For an adopted device, only replaces the sockets. Throws `failure` after removing any
+  /// new device. Call once.
   [[nodiscard]] asio::awaitable<void> connect();
   /// The path of the device, such as "/dev/nbd0"; valid after connect().
   [[nodiscard]] const std::string& path() const noexcept;
@@ -78,7 +77,7 @@ class kernel_attachment {
   /// Idempotent.
   [[nodiscard]] asio::awaitable<void> disconnect();
   /// Leaves the device in place for the next server, and makes run() return once this server has
-  /// closed its connections. Until the next server takes over, requests to the device wait, for at
+  /// closed its connections. Until the next server takes over, requests to the device wait for at
   /// most dead_timeout. Use instead of disconnect().
   void leave_behind() noexcept;
 

@@ -1,9 +1,9 @@
 // Controls the kernel NBD driver over generic netlink: creates a block device (/dev/nbd0) from
 // connected sockets, changes it and disconnects it. Replaces nbd-client.
 //
-// A thin wrapper around a netlink socket. Calls block, some of them until the server at the other
-// end reads from the sockets of the device, so do not call them on the server thread. Use from one
-// thread at a time. Needs CAP_SYS_ADMIN.
+// A thin wrapper around a netlink socket. Calls block. Some of them block until the server reads
+// from the device's sockets, so do not call them on the server thread. Use from one thread at a
+// time. Needs CAP_SYS_ADMIN.
 #pragma once
 
 #include <chrono>
@@ -19,14 +19,14 @@ namespace xenpv::nbd {
 
 /// The configuration of a kernel device.
 struct kernel_device_config {
-  std::optional<std::uint32_t> index;  ///< empty: the kernel chooses a free one
+  std::optional<std::uint32_t> index;  ///< empty: the kernel chooses a free number
   std::uint64_t size = 0;              ///< bytes
   std::uint32_t block_size = 512;      ///< a power of two up to the page size
   std::uint16_t flags = 0;             ///< NBD transmission flags
   /// If a request takes longer, its socket is replaced or the request fails. 0: the kernel only
   /// logs a warning.
   std::chrono::seconds timeout{0};
-  /// How long requests wait for a new socket after the last one died; 0: they fail immediately.
+  /// How long requests wait for a new socket after the last socket died; 0: they fail immediately.
   std::chrono::seconds dead_timeout{0};
   /// Unix or TCP stream sockets in the transmission phase. The kernel creates a queue for each, and
   /// keeps its own references.
@@ -37,8 +37,8 @@ struct kernel_device_config {
 
 class kernel_driver {
  public:
-  /// Throws `failure`: errc::not_available, with the command that loads the driver, if it is not
-  /// loaded.
+  /// Throws `failure`. If the driver is not loaded, the code is errc::not_available and the message
+  /// names the command that loads it.
   [[nodiscard]] static kernel_driver open();
   /// Uses the given sockets, whose peer emulates the kernel: `commands` for requests, `notices`
   /// (may be empty) for notifications.
@@ -51,24 +51,25 @@ class kernel_driver {
   /// device in use, device limit reached. Omits the identifier on kernels that do not support it.
   [[nodiscard]] std::uint32_t connect(const kernel_device_config& config);
   /// Sets the identifier of a device that another process connected; the kernel requires it for
-  /// changes. Empty: the device has none, or this kernel does not support identifiers.
+  /// changes. Empty if the device lacks an identifier or this kernel does not support identifiers.
   void adopt(std::string identifier);
-  /// Changes the size of the device.
+  /// Both sizes are in bytes.
   void resize(std::uint32_t index, std::uint64_t size, std::uint32_t block_size);
   /// Replaces the dead sockets of the device; the kernel drops surplus ones. Throws
   /// invalid_argument (errno) if the device is no longer connected.
   void replace_sockets(std::uint32_t index, const std::vector<int>& sockets);
-  /// Makes the kernel send NBD_CMD_DISC on all sockets of the device, fail its pending requests and
-  /// release it. No effect on a device that is not connected.
+  /// Makes the kernel send NBD_CMD_DISC on all of the device's sockets, fail the pending requests
+  /// and release the device. Has no effect if the device is not connected.
   void disconnect(std::uint32_t index);
-  /// Also true for a device that is disconnected but still open. nullopt: no such device.
+  /// Also true for a device that is disconnected but still open. nullopt if the device does not
+  /// exist.
   [[nodiscard]] std::optional<bool> is_connected(std::uint32_t index);
 
   /// Returns a descriptor that becomes readable when a link (socket) of any device has failed; -1:
   /// not available. The driver keeps ownership.
   [[nodiscard]] int notices() const noexcept;
   /// Appends the numbers of devices with a dead link. Does not block; may run concurrently with a
-  /// call on another thread. Returns false if no more notifications can arrive.
+  /// call on another thread. Returns false once notifications can no longer arrive.
   [[nodiscard]] bool take_dead_links(std::vector<std::uint32_t>& devices);
 
  private:

@@ -1,5 +1,5 @@
 // An NBD server for one block device: listens, negotiates the export with each client, and serves
-// it on the CPU of one of the device queues.
+// the client on a device queue's CPU.
 //
 // Used on the control thread, which accepts clients and shuts down the server. Each connection runs
 // entirely on the thread of its queue. Exports one device, which it does not own.
@@ -26,9 +26,9 @@ struct server_options {
   std::string export_name;  ///< clients may also use the empty name
   std::string description;
   bool read_only = false;
-  bool multi_conn = true;  ///< a flush on one connection covers completed writes on all
+  bool multi_conn = true;  ///< a flush covers completed writes on all connections
   unsigned max_connections = 16;
-  /// From accept to the first request, including a TLS handshake; the protocol asks for a limit.
+  /// Time from accept to the first request, including TLS. The protocol asks for such a limit.
   std::chrono::nanoseconds handshake_limit = std::chrono::seconds(10);
   /// How long stop() waits for clients to finish.
   std::chrono::nanoseconds drain_limit = std::chrono::seconds(10);
@@ -38,14 +38,14 @@ struct server_options {
 };
 
 /// Checks an export name: at most 1023 bytes of UTF-8 without a NUL. The constructor of `server`
-/// makes the same check; this function needs no device.
+/// makes the same check; this function does not need a device.
 [[nodiscard]] result<void> check_export_name(const std::string& name);
 
 struct server_statistics {
   std::uint64_t accepted = 0;
   std::uint64_t refused = 0;  ///< because of max_connections
   std::uint64_t failed_handshakes = 0;
-  std::size_t connections = 0;  ///< current number
+  std::size_t connections = 0;  ///< currently open
 };
 
 /// Statistics of one connection.
@@ -59,7 +59,7 @@ struct client_statistics {
   std::uint64_t bytes_written = 0;
   std::uint64_t from_heap = 0;
   std::string tls;   ///< "TLSv1.3 TLS_AES_128_GCM_SHA256"; empty: plaintext
-  std::string user;  ///< user of the key, or certificate subject; empty: anonymous
+  std::string user;  ///< the key's user or the certificate's subject; empty: anonymous
 };
 
 class server {
@@ -75,7 +75,7 @@ class server {
   /// The control executor.
   [[nodiscard]] executor_type get_executor() const noexcept;
 
-  /// Starts to accept clients on a listening stream socket (Unix or TCP).
+  /// Starts accepting clients on a listening stream socket (Unix or TCP).
   void listen(unique_fd listener);
   /// Serves a client on a connected stream socket, starting with the greeting.
   void serve(unique_fd socket);
@@ -94,7 +94,7 @@ class server {
   /// Stops listening, answers all requests in flight (for at most drain_limit), and closes the
   /// connections. Returns when all connections have ended. Idempotent.
   [[nodiscard]] asio::awaitable<void> stop();
-  /// Closes all connections immediately; used for a second termination signal.
+  /// Closes all connections immediately; used on a second termination signal.
   void hang_up();
 
   [[nodiscard]] server_statistics statistics() const noexcept;

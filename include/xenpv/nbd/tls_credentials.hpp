@@ -15,10 +15,10 @@ class tls_credentials {
  public:
   /// `directory` contains server-cert.pem (followed by any intermediate certificates) and
   /// server-key.pem (PEM, without a passphrase). With `verify_peer`, clients need a certificate
-  /// that is signed by ca-cert.pem and not revoked by ca-crl.pem, if that exists; otherwise any
-  /// client may connect. Throws a `failure` that names the file. Logs a warning for a certificate
-  /// that clients will reject (expired, or not signed by ca-cert.pem) and for a private key that
-  /// other users can read.
+  /// signed by ca-cert.pem and, if ca-crl.pem exists, not revoked by it; otherwise any client may
+  /// connect. Throws a `failure` that names the file. Logs a warning for a certificate that clients
+  /// will reject (expired, or not signed by ca-cert.pem) and for a private key that other users can
+  /// read.
   [[nodiscard]] static std::shared_ptr<const tls_credentials> from_certificates(
       const std::string& directory, bool verify_peer);
 
@@ -35,7 +35,7 @@ class tls_credentials {
   /// The users with a pre-shared key, in file order; empty if certificates are used.
   [[nodiscard]] const std::vector<std::string>& users() const noexcept;
 
-  /// The OpenSSL objects; for lib/nbd only.
+  /// The OpenSSL objects, for use in lib/nbd only.
   struct context;
   [[nodiscard]] const context& in_openssl() const noexcept { return *context_; }
 

@@ -8,7 +8,7 @@ namespace xenpv::nbd {
 
 enum class tls_mode : std::uint8_t {
   off,      ///< NOTLS
-  on,       ///< SELECTIVETLS, with no export that requires TLS: the client chooses
+  on,       ///< SELECTIVETLS, but every export allows plaintext: the client chooses
   require,  ///< FORCEDTLS
 };
 

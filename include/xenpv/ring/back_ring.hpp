@@ -34,12 +34,12 @@ class back_ring {
   }
 
   [[nodiscard]] std::uint32_t size() const noexcept { return ring_.size(); }
-  /// Number of requests taken and not yet answered.
+  /// Number of requests taken but not yet answered.
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return req_cons_ - rsp_prod_; }
 
-  /// The number of requests that can be taken now. nullopt: the frontend published more requests
-  /// than the ring can hold (RING_REQUEST_PROD_OVERFLOW), or moved its index back past requests
-  /// that were already taken.
+  /// Returns the number of requests that can be taken now. nullopt: the frontend published more
+  /// requests than the ring can hold (RING_REQUEST_PROD_OVERFLOW), or moved its index back past
+  /// requests that were already taken.
   [[nodiscard]] std::optional<std::uint32_t> available() noexcept {
     const auto open = ring_.load(ring_.header().req_prod) - rsp_prod_;
     if (open > size() || open < in_flight()) return std::nullopt;
@@ -67,7 +67,7 @@ class back_ring {
   }
 
   /// Requests an event for the next request. Returns false if requests have arrived in the
-  /// meantime: the peer might send no event for them, so check the ring again
+  /// meantime: the peer might not send an event for them, so check the ring again
   /// (RING_FINAL_CHECK_FOR_REQUESTS).
   [[nodiscard]] bool arm() noexcept {
     ring_.store(ring_.header().req_event, req_cons_ + 1);
@@ -75,8 +75,8 @@ class back_ring {
     return ring_.load(ring_.header().req_prod) == req_cons_;
   }
 
-  /// Violates the protocol deliberately: advances the response index by `extra` without responses.
-  /// For fault injection only.
+  /// Violates the protocol deliberately: advances the response index by `extra` without adding
+  /// responses. For fault injection only.
   void jump(std::uint32_t extra) noexcept { rsp_prod_ += extra; }
 
  private:

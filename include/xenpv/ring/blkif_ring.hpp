@@ -1,4 +1,4 @@
-// The ring types of the block protocol and their capacity.
+// The block protocol's ring types and their capacity.
 #pragma once
 
 #include "xenpv/base/types.hpp"
@@ -12,7 +12,7 @@ using blkif_front_ring = front_ring<wire::blkif_request, wire::blkif_response>;
 using blkif_back_ring = back_ring<wire::blkif_request, wire::blkif_response>;
 static_assert(blkif_front_ring::stride == 112 && blkif_back_ring::stride == 112);
 
-/// The largest `ring-page-order` that xenpv uses: 16 pages, which is also the limit of blkback.
+/// The largest `ring-page-order` that xenpv uses: 16 pages, which is also blkback's limit.
 inline constexpr unsigned blkif_max_ring_page_order = 4;
 
 [[nodiscard]] constexpr std::uint32_t blkif_ring_entries(unsigned page_order) noexcept {

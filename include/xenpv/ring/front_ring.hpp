@@ -40,7 +40,7 @@ class front_ring {
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return req_prod_ - rsp_cons_; }
   [[nodiscard]] std::uint32_t free() const noexcept { return size() - in_flight(); }
 
-  /// Adds a request in any of its layouts. Requires a free entry. publish() makes the request
+  /// Adds a request in any request layout. Requires a free entry. publish() makes the request
   /// visible to the peer. Copies only the first `bytes` bytes: the peer can read the whole entry,
   /// so unused bytes of a request must not be copied.
   template <class Layout>
@@ -60,8 +60,8 @@ class front_ring {
     return passes(before, req_prod_, ring_.load(ring_.header().req_event));
   }
 
-  /// The number of responses that can be taken now. nullopt: the peer published more responses than
-  /// there are requests, so the ring can no longer be trusted.
+  /// Returns the number of responses that can be taken now. nullopt: the peer published more
+  /// responses than there are requests in flight, so the ring can no longer be trusted.
   [[nodiscard]] std::optional<std::uint32_t> available() noexcept {
     const auto count = ring_.load(ring_.header().rsp_prod) - rsp_cons_;
     if (count > published_ - rsp_cons_) return std::nullopt;
@@ -79,9 +79,9 @@ class front_ring {
   /// Removes `count` responses that peek() returned.
   void consume(std::uint32_t count) noexcept { rsp_cons_ += count; }
 
-  /// Requests an event for the response `distance` from now (1: the next). Returns false if that
-  /// response has already arrived: the peer might send no event for it, so check the ring again
-  /// (RING_FINAL_CHECK_FOR_RESPONSES).
+  /// Requests an event for the `distance`-th response from now (1 is the next one). Returns false
+  /// if that response has already arrived: the peer might not send an event for it, so check the
+  /// ring again (RING_FINAL_CHECK_FOR_RESPONSES).
   [[nodiscard]] bool arm(std::uint32_t distance = 1) noexcept {
     ring_.store(ring_.header().rsp_event, rsp_cons_ + distance);
     ring_.full_barrier();

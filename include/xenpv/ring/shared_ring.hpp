@@ -1,8 +1,8 @@
-// The common part of both ends of a shared ring (xen/io/ring.h): its size, its four indices in
-// memory that another domain can write at any time, and copies of its entries.
+// The part of a shared ring (xen/io/ring.h) that both ends have in common: the ring size, the four
+// indices, which another domain can write at any time, and access to the entries by copying.
 //
-// All atomic accesses to the shared memory are in this class and in the two ring ends. An object
-// belongs to one end and is used on one thread.
+// All atomic accesses to the shared memory are in this class and in the two ring ends. Each end has
+// its own object and uses it on one thread.
 #pragma once
 
 #include <atomic>
@@ -17,22 +17,23 @@
 
 namespace xenpv::ring {
 
-/// The number of `stride`-byte entries in a ring of `bytes` bytes: the largest power of two that
-/// fits (__RING_SIZE). 0 if none fits.
+/// Returns the number of `stride`-byte entries in a ring of `bytes` bytes: the largest power of two
+/// that fits (__RING_SIZE), or 0 if not even one entry fits.
 [[nodiscard]] constexpr std::uint32_t entries_in(std::size_t bytes, std::size_t stride) noexcept {
   if (bytes < sizeof(wire::ring_header) + stride) return 0;
   return static_cast<std::uint32_t>(std::bit_floor((bytes - sizeof(wire::ring_header)) / stride));
 }
 
-/// Whether an index that moves from `before` to `after` passes `event`: the rule in ring.h for
-/// sending a notification. Indices wrap, so only differences are compared.
+/// Returns true if an index that moves from `before` to `after` reaches or passes `event`, which is
+/// the condition in ring.h for sending a notification. Indices wrap, so this compares only
+/// differences.
 [[nodiscard]] constexpr bool passes(std::uint32_t before, std::uint32_t after,
                                     std::uint32_t event) noexcept {
   return after - event < after - before;
 }
 
-/// A view of a ring's memory. `Stride` is the size of an entry in bytes, the larger of request and
-/// response.
+/// A view of a ring's memory. `Stride` is the entry size in bytes, which is the size of a request
+/// or of a response, whichever is larger.
 template <std::size_t Stride>
 class shared_ring {
  public:
@@ -51,10 +52,10 @@ class shared_ring {
   static void store(std::uint32_t& index, std::uint32_t value) noexcept {
     std::atomic_ref(index).store(value, std::memory_order_release);
   }
-  /// The mb() of ring.h, between the write of this end's index and the read of the peer's event
-  /// index. Both ends write one index and then read the other; without the barrier, each could miss
-  /// the other's write. A barrier between CPUs also works between domains: virt_mb() in Linux is
-  /// the same as smp_mb(), which is "dmb ish" on ARM64, as here.
+  /// The mb() of ring.h: call it after writing this end's index and before reading the peer's event
+  /// index. Each end writes one index and then reads the one that the peer writes; without the
+  /// barrier, each end could miss the peer's write. A barrier between CPUs also works between
+  /// domains: virt_mb() in Linux is the same as smp_mb(), which is "dmb ish" on ARM64, as here.
   static void full_barrier() noexcept { std::atomic_thread_fence(std::memory_order_seq_cst); }
 
   /// Copies the entry once, so that the peer cannot change it after a check.
@@ -68,7 +69,8 @@ class shared_ring {
     std::atomic_signal_fence(std::memory_order_seq_cst);
     return entry;
   }
-  /// Copies the first `bytes` bytes of the entry into the ring; the rest of the slot is unchanged.
+  /// Copies the first `bytes` bytes of the entry into the ring and leaves the rest of the slot
+  /// unchanged.
   template <class Entry>
   void copy_in(std::uint32_t index, const Entry& entry, std::size_t bytes) noexcept {
     static_assert(std::is_trivially_copyable_v<Entry> && sizeof(Entry) <= Stride);

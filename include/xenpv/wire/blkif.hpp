@@ -1,6 +1,6 @@
 // The block protocol (xen/io/blkif.h) with the ring layout of the x86_64 ABI, which is also the
-// layout of the Arm ABI. Constants and structures only. Their layout is checked here and, against
-// the Xen header, in tests/unit/wire.
+// layout of the Arm ABI. Constants and structures only. This file checks the layout of the
+// structures; tests/unit/wire compares the layout with the Xen header.
 #pragma once
 
 #include <cstddef>
@@ -19,8 +19,8 @@ enum class blkif_op : std::uint8_t {
   discard = 5,
   indirect = 6,
 };
-/// The name in blkif.h, such as "FLUSH_DISKCACHE"; "invalid" for a number that blkif.h does not
-/// define.
+/// Returns the name in blkif.h, such as "FLUSH_DISKCACHE", or "invalid" for a number that blkif.h
+/// does not define.
 [[nodiscard]] std::string_view to_string(blkif_op op) noexcept;
 
 /// BLKIF_RSP_*
@@ -52,7 +52,7 @@ inline constexpr std::string_view blkif_protocol_native = blkif_protocol_arm;
 inline constexpr std::string_view blkif_protocol_native = blkif_protocol_x86_64;
 #endif
 
-/// struct blkif_request_segment: the sectors first_sect to last_sect, both inclusive, of a page.
+/// struct blkif_request_segment: the sectors first_sect to last_sect (inclusive) of a page.
 struct blkif_segment {
   std::uint32_t gref;
   std::uint8_t first_sect;
@@ -131,8 +131,8 @@ static_assert(offsetof(blkif_indirect_request, pad2) == 26);
 static_assert(offsetof(blkif_indirect_request, indirect_grefs) == 28);
 static_assert(offsetof(blkif_indirect_request, pad3) == 60);
 
-/// struct blkif_response. `operation` repeats the operation of the request; for an indirect
-/// request, its indirect_op.
+/// struct blkif_response. `operation` repeats the request's operation or, for an indirect request,
+/// the request's indirect_op.
 struct blkif_response {
   std::uint64_t id;
   std::uint8_t operation;

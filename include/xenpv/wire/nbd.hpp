@@ -17,7 +17,7 @@ inline constexpr std::uint32_t nbd_request_magic = 0x25609513;
 inline constexpr std::uint32_t nbd_simple_reply_magic = 0x67446698;
 inline constexpr std::uint32_t nbd_structured_reply_magic = 0x668e33ef;
 
-// Section "Handshake flags", and the handshake flags of the client.
+// Sections "Handshake flags" and "Client flags".
 inline constexpr std::uint16_t nbd_flag_fixed_newstyle = 1U << 0U;
 inline constexpr std::uint16_t nbd_flag_no_zeroes = 1U << 1U;
 inline constexpr std::uint32_t nbd_flag_c_fixed_newstyle = 1U << 0U;
@@ -51,7 +51,8 @@ enum class nbd_option : std::uint32_t {
   set_meta_context = 10,
   extended_headers = 11,
 };
-/// The name in the protocol document, such as "NBD_OPT_GO"; "unknown option" for undefined numbers.
+/// Returns the name in the protocol document, such as "NBD_OPT_GO", or "unknown option" for an
+/// undefined number.
 [[nodiscard]] std::string_view to_string(nbd_option option) noexcept;
 
 /// NBD_REP_*; errors have bit 31 set.
@@ -71,7 +72,7 @@ enum class nbd_reply : std::uint32_t {
   err_too_big = 0x80000009,
   err_ext_header_reqd = 0x8000000a,
 };
-/// The name, such as "NBD_REP_ACK"; "unknown reply" for undefined numbers.
+/// Returns the name, such as "NBD_REP_ACK", or "unknown reply" for an undefined number.
 [[nodiscard]] std::string_view to_string(nbd_reply type) noexcept;
 
 /// NBD_INFO_*; export_data is NBD_INFO_EXPORT.
@@ -88,7 +89,7 @@ enum class nbd_command : std::uint16_t {
   write_zeroes = 6,
   block_status = 7,
 };
-/// The name, such as "NBD_CMD_READ"; "unknown command" for undefined numbers.
+/// Returns the name, such as "NBD_CMD_READ", or "unknown command" for an undefined number.
 [[nodiscard]] std::string_view to_string(nbd_command command) noexcept;
 
 // Section "Command flags".
@@ -108,7 +109,8 @@ enum class nbd_chunk : std::uint16_t {
 };
 inline constexpr std::uint16_t nbd_reply_flag_done = 1U << 0U;
 
-/// Section "Error values": the errno values of Linux on every host. No other values are sent.
+/// Section "Error values". The values are Linux errno values on every host; the server does not
+/// send any other value.
 enum class nbd_error : std::uint32_t {
   none = 0,
   eperm = 1,
@@ -120,7 +122,8 @@ enum class nbd_error : std::uint32_t {
   enotsup = 95,
   eshutdown = 108,
 };
-/// The name, such as "NBD_EINVAL"; "success" for `none`; "unknown error" for undefined numbers.
+/// Returns the name, such as "NBD_EINVAL", "success" for `none`, or "unknown error" for an
+/// undefined number.
 [[nodiscard]] std::string_view to_string(nbd_error error) noexcept;
 
 inline constexpr std::size_t nbd_string_max = 4096;  ///< section "Conventions"

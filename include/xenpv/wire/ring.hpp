@@ -10,9 +10,9 @@ namespace xenpv::wire {
 
 struct ring_header {
   std::uint32_t req_prod;   ///< number of requests published by the frontend
-  std::uint32_t req_event;  ///< the backend requests an event when req_prod passes this
+  std::uint32_t req_event;  ///< set by the backend: send an event when req_prod reaches this
   std::uint32_t rsp_prod;   ///< number of responses published by the backend
-  std::uint32_t rsp_event;  ///< the frontend requests an event when rsp_prod passes this
+  std::uint32_t rsp_event;  ///< set by the frontend: send an event when rsp_prod reaches this
   std::uint8_t pad[48];
 };
 static_assert(sizeof(ring_header) == 64);

@@ -20,7 +20,7 @@ enum class xenbus_state : std::uint8_t {
   reconfigured = 8,
 };
 
-/// The name in xenbus.h, such as "InitWait".
+/// Returns the name in xenbus.h, such as "InitWait".
 [[nodiscard]] std::string_view to_string(xenbus_state state) noexcept;
 
 /// Parses the value of a `state` node, a decimal string. nullopt for anything else.

@@ -1,40 +1,40 @@
 // The custodian: a helper process, forked before any thread starts, that keeps duplicates of all
 // event-channel descriptors open and closes devices after a crash. It outlives the main process.
 //
-// Why: closing the last reference to a handle that was open across save/restore is a kernel BUG
-// (drivers/xen/evtchn.c, BUG_ON in evtchn_unbind_from_user), even at process exit. In addition, if
-// the main process dies, another process must inform the backends (Closing, Closed).
+// Why: closing the last reference to a handle that was open across save/restore triggers a kernel
+// BUG (drivers/xen/evtchn.c, BUG_ON in evtchn_unbind_from_user), even at process exit. In addition,
+// if the main process dies, another process must inform the backends (Closing, Closed).
 //
 // Behaviour:
-//  - clean stop without a resume: the custodian runs the cleanups that are still registered (a
-//    device that was closed cleanly has cleared its own), closes its duplicates when the main
-//    process closes its descriptors, and exits;
+//  - clean stop without a resume: the custodian runs the cleanups that are still registered
+//    (closing a device cleanly clears its cleanup), closes its duplicates when the main process
+//    closes its descriptors, and exits;
 //  - after resumed(): the custodian keeps its current duplicates open until power-off, even after
 //    the main process has exited; descriptors received later are treated normally;
 //  - death of the main process (including by SIGKILL): the custodian runs the registered cleanups,
-//    closes the descriptors that were held only until then, closes those not affected by a resume,
+//    closes the descriptors that it held only until then and those that a resume did not affect,
 //    and exits unless some descriptor must stay open.
-// The custodian ignores SIGTERM, SIGINT, SIGHUP and SIGQUIT. It opens no event channel itself and
-// connects to xenstore only while a cleanup runs. The members of this class may be called from any
-// thread; calls are serialised.
+// The custodian ignores SIGTERM, SIGINT, SIGHUP and SIGQUIT. It does not open event channels
+// itself, and connects to xenstore only while a cleanup runs. The members of this class may be
+// called from any thread; calls are serialised.
 //
 // Replacement: this object keeps a duplicate of every descriptor that it sent to the custodian, and
 // a copy of every registration. If the custodian dies, this object executes the program
 // xenpv-custodian as a replacement and sends it the same state. The program is $XENPV_CUSTODIAN if
 // set; otherwise this object searches the directory of the running program and libexec/xenpv when
-// it is created. No call fails because the custodian has exited: the request is recorded here and
-// sent to the replacement. If the program is missing or does not start, an error with the remedy is
-// logged, handles opened before a resume stay open in this process, and later calls retry at
-// intervals that grow to a minute.
+// it is created. Calls do not fail because the custodian has exited: this object records the
+// request and sends it to the replacement. If the program is missing or does not start, an error
+// with the remedy is logged, handles opened before a resume stay open in this process, and later
+// calls retry at intervals that grow to a minute.
 //
 // Limitations:
-//  - The main process counts as alive while any process has its end of the socket open. The socket
-//    is close-on-exec, so executed programs do not inherit it; a forked child that does not call
-//    exec must close the socket or exit.
+//  - The main process counts as alive while its end of the socket is open in any process. The
+//    socket is close-on-exec, so executed programs do not inherit it; a forked child that does not
+//    call exec must close the socket or exit.
 //  - If the main process dies before it reports a suspend, the custodian cannot distinguish a
 //    resume from a checkpoint. It then keeps all handles open, which is needless after a
 //    checkpoint. suspend_clock.hpp describes which suspends are detected.
-//  - Nothing protects against a SIGKILL sent to both processes: a service manager must kill only
+//  - The cleanups do not run if both processes receive SIGKILL: a service manager must kill only
 //    the main process (systemd: KillMode=process; OpenRC: use a PID file, not the program name).
 #pragma once
 
@@ -62,7 +62,7 @@ struct cleanup_remove {
   std::string path;
 };
 /// Waits until the node has one of `values` or no longer exists, but at most `at_most`. The cleanup
-/// then continues in any case.
+/// then continues even if the wait timed out.
 struct cleanup_wait {
   std::string path;
   std::vector<std::string> values;
@@ -90,13 +90,13 @@ class custodian {
   /// or when it is recorded for a replacement. Call immediately after opening the handle and before
   /// its first bind. Throws errc::limit_reached if the custodian's descriptor table is full.
   [[nodiscard]] kept_id keep(int descriptor);
-  /// Closes the duplicate in the custodian. Call this after the main process has closed its own
+  /// Closes the custodian's duplicate. Call this after the main process has closed its own
   /// descriptor cleanly and without a resume. Returns when the duplicate is closed and the ports
   /// are free. Has no effect on descriptors kept across a resume; throws errc::invalid_argument for
   /// an ID that was already released.
   void release(kept_id id);
-  /// Sends the custodian a duplicate of a descriptor that must stay open only until the cleanups of
-  /// this process have run, such as a lock for which a successor waits. The custodian closes the
+  /// Sends the custodian a duplicate of a descriptor that must stay open only until this process's
+  /// cleanups have run, such as a lock that a successor is waiting for. The custodian closes the
   /// duplicate after the cleanups or at a clean stop, with or without a resume. Not for event
   /// channels. Best effort: errors are logged. Throws EBADF for an invalid descriptor.
   void hold(int descriptor);
@@ -108,24 +108,25 @@ class custodian {
 
   /// Registers or replaces the steps to run if this process dies or stops without clearing them.
   /// Cleanups run in the order of their first registration. A failed step is logged and does not
-  /// prevent the later ones. All waits together take at most a minute. Best effort: errors are
-  /// logged. Throws errc::limit_reached for more than 64 KiB of steps.
+  /// prevent later steps. The waits take at most a minute in total. Best effort: errors are logged.
+  /// Throws errc::limit_reached for more than 64 KiB of steps.
   void set_cleanup(const std::string& name, const std::vector<cleanup_step>& steps);
   void clear_cleanup(const std::string& name);
 
   /// Makes the custodian run and unregister the remaining cleanups. Returns when they have run, or
-  /// after 75 seconds. Call this before the program exits, while the pages shared by its devices
+  /// after 75 seconds. Call this before the program exits, while the pages that its devices share
   /// still exist: a device that is still registered at that time was not closed cleanly.
   void clean_up();
 
-  /// Returns a descriptor that reports POLLHUP when the current custodian exits. No data ever
-  /// arrives on it. Throws `failure`.
+  /// Returns a descriptor that reports POLLHUP when the current custodian exits. The descriptor
+  /// never becomes readable otherwise. Throws `failure`.
   [[nodiscard]] unique_fd end_descriptor() const;
-  /// Checks whether the custodian is alive and starts a replacement if not. Returns false if this
-  /// fails: call again a second later. Blocks for milliseconds, or at worst for a few seconds.
+  /// Checks whether the custodian is alive and starts a replacement if not. Returns false if the
+  /// replacement cannot be started: call again a second later. Blocks for milliseconds, or at worst
+  /// for a few seconds.
   [[nodiscard]] bool revive();
 
-  /// The PID of the current custodian.
+  /// Returns the PID of the current custodian.
   [[nodiscard]] pid_t process() const noexcept;
 
  private:

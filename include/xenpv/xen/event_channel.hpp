@@ -2,8 +2,8 @@
 //
 // Owned by one thread: the kernel serialises all calls on a handle, and /proc/interrupts names the
 // handle after the thread that opened it. Closing the last reference to a handle that was open
-// across save/restore is a kernel BUG: read custodian.hpp before closing a handle in a guest that
-// may migrate. Contains no event loop: see async/event_loop.hpp.
+// across save/restore triggers a kernel BUG: read custodian.hpp before closing a handle in a guest
+// that may migrate. Does not contain an event loop: see async/event_loop.hpp.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +28,8 @@ class event_channel_handle {
   /// Closes the handle, which unbinds all its ports (unless a duplicate is open).
   ~event_channel_handle() = default;
 
-  /// The descriptor, readable while ports are pending. Owned by the library: duplicate it before
-  /// passing it to code that closes it.
+  /// Returns the descriptor, which is readable while ports are pending. The library owns the
+  /// descriptor: duplicate it before passing it to code that closes it.
   [[nodiscard]] int descriptor() const noexcept;
   /// Sets O_NONBLOCK on the open file description, and so on every duplicate.
   void set_nonblocking();
@@ -44,17 +44,17 @@ class event_channel_handle {
   [[nodiscard]] port bind_virq(std::uint32_t virq);
   void unbind(port local);
 
-  /// Sends an event to the peer. Throws ENOTCONN for a port of another handle.
+  /// Sends an event to the peer. Throws ENOTCONN for a port that is not bound through this handle.
   void notify(port local);
 
-  /// Returns the next pending port, which stays masked until unmask(), or nullopt if none is
-  /// pending. Requires set_nonblocking().
+  /// Returns the next pending port, or nullopt if none is pending. The port stays masked until
+  /// unmask(). Requires set_nonblocking().
   [[nodiscard]] std::optional<port> pending();
-  /// Fills `ports` with pending ports in one call and returns their number, or 0 if none is
-  /// pending. All of them stay masked until unmask(). Uses read(2) on the descriptor, which, unlike
+  /// Fills `ports` with pending ports in one call and returns how many it stored, or 0 if none is
+  /// pending. The ports stay masked until unmask(). Uses read(2) on the descriptor, which, unlike
   /// xenevtchn_pending, returns as many ports as the buffer holds.
   [[nodiscard]] std::size_t drain(std::span<port> ports);
-  /// Unmasks `local`. If it was notified while masked, it fires immediately.
+  /// Unmasks `local`. If the port was notified while masked, it becomes pending immediately.
   void unmask(port local);
 
   /// Irrevocably restricts the handle to bind_interdomain() with `remote`. Linux rejects domain 0.

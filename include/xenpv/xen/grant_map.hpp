@@ -1,5 +1,5 @@
-// Access to another domain's pages through /dev/xen/gntdev: mapped (gnttab) or copied by the
-// hypervisor (grant copy). The other domain may change mapped bytes at any time: copy them once,
+// Accesses another domain's pages through /dev/xen/gntdev: maps them (gnttab) or has the hypervisor
+// copy them (grant copy). The other domain may change mapped bytes at any time: copy them once,
 // validate the copy, and use only the copy.
 #pragma once
 
@@ -39,7 +39,7 @@ class mapped_grants {
 struct copy_segment {
   domid foreign;
   grant_ref ref;
-  std::uint16_t offset = 0;    ///< within the foreign page, bytes
+  std::uint16_t offset = 0;    ///< in bytes, within the foreign page
   std::span<std::byte> local;  ///< at most 4096 - offset bytes
   std::int16_t status = 0;     ///< result: GNTST_okay (0), or negative on failure
 };
@@ -55,9 +55,9 @@ class grant_mapper {
   [[nodiscard]] mapped_grants map_page(domid domain, grant_ref ref, map_access access,
                                        const release_notice& notice);
 
-  /// Copy foreign -> local, and local -> foreign. Throw `failure` if the call itself fails. If any
-  /// segment fails, set the status of every segment and throw errc::protocol_violation with the
-  /// first failed segment.
+  /// Copy from foreign to local memory and from local to foreign memory. Throw `failure` if the
+  /// call itself fails. If a segment fails, set the status of every segment and throw
+  /// errc::protocol_violation with a message that names the first failed segment.
   void copy_from(std::span<copy_segment> segments);
   void copy_to(std::span<copy_segment> segments);
 

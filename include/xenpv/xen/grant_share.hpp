@@ -1,10 +1,10 @@
 // Pages of this domain that are granted to another domain (gntshr interface of libxengnttab,
 // /dev/xen/gntalloc).
 //
-// The kernel allocates zeroed pages; existing memory cannot be granted. They count against a limit
-// shared by all processes of the guest (1024 pages by default). Grants cannot be revoked early:
-// pages stay granted from share() until the object is destroyed. If the peer still maps them at
-// that time, it keeps the memory; this process does not.
+// The kernel allocates zeroed pages; existing memory cannot be granted. The pages count against a
+// limit (1024 pages by default) that all processes of the guest share. Grants cannot be revoked
+// early: pages stay granted from share() until the object is destroyed. If the peer still maps the
+// pages at that time, the peer keeps the memory; this process does not.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,8 @@ struct xengntdev_handle;
 
 namespace xenpv::xen {
 
-/// Action on release (unsharing, unmapping or process death): clear a byte, send an event, or both.
+/// The kernel's action when a page is released (unshared, unmapped, or the process dies): clear a
+/// byte, send an event, or both.
 struct release_notice {
   std::optional<std::uint32_t> clear_offset;  ///< byte offset within the page to set to 0
   std::optional<port> event;                  ///< port of this process to notify
@@ -36,7 +37,7 @@ class granted_pages {
   ~granted_pages();
 
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
-  /// One reference per page, in page order. The references are in no particular order.
+  /// One reference per page, in page order. The reference values themselves are not sorted.
   [[nodiscard]] std::span<const grant_ref> refs() const noexcept { return refs_; }
   [[nodiscard]] explicit operator bool() const noexcept { return !bytes_.empty(); }
 
@@ -57,8 +58,9 @@ class grant_sharer {
   /// Throws `failure`. If /dev/xen/gntalloc is missing, the remedy names the module to load.
   [[nodiscard]] static grant_sharer open();
 
-  /// Shares `count` new zeroed pages with `domain`. Throws `failure`, with the limit if it is
-  /// reached ("share 353 pages with domain 0: no space left on device (limit 1024 in ...)").
+  /// Shares `count` new zeroed pages with `domain`. Throws `failure`. If the limit is reached, the
+  /// message states it ("share 353 pages with domain 0: no space left on device (limit 1024 in
+  /// ...)").
   [[nodiscard]] granted_pages share(domid domain, std::size_t count, bool writable);
   /// Shares one page. The kernel executes `notice` when the page is released.
   [[nodiscard]] granted_pages share_page(domid domain, bool writable, const release_notice& notice);

@@ -29,19 +29,19 @@ struct guest_facts {
   std::optional<std::string> xen_version;  ///< "4.17.7"; omits parts that Xen denies
   bool is_control_domain = false;          ///< /proc/xen/capabilities has control_d
   std::vector<xen_device> devices;         ///< evtchn, gntalloc, gntdev, xenbus, privcmd
-  std::optional<unsigned> gntalloc_limit;  ///< pages, for the whole guest
+  std::optional<unsigned> gntalloc_limit;  ///< in pages, for the whole guest
 
   [[nodiscard]] bool runs_on_xen() const noexcept { return type != guest_type::none; }
-  /// Returns nullptr if no device has this path.
+  /// Returns nullptr if there is no device with this path.
   [[nodiscard]] const xen_device* device(std::string_view path) const noexcept;
 };
 
 [[nodiscard]] guest_facts read_guest_facts(
     const system_root& root = system_root::from_environment());
 
-/// Shell commands that create the missing devices ("modprobe xen-gntalloc"); empty if none is
-/// missing or outside Xen, where loading modules does not help. A device that exists but is not
-/// accessible needs root or a udev rule.
+/// Returns shell commands that create the missing devices ("modprobe xen-gntalloc"). Empty if all
+/// devices exist, or outside Xen, where loading modules does not help. A device that exists but is
+/// not accessible needs root or a udev rule.
 [[nodiscard]] std::vector<std::string> missing_device_cures(const guest_facts& facts);
 
 }  // namespace xenpv::xen

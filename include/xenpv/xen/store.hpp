@@ -1,6 +1,6 @@
-// A connection to xenstore (libxenstore). Every call blocks for a round trip: keep it off data-path
-// threads (async/store_client.hpp is the awaitable interface). Used by one thread at a time.
-// libxenstore starts a reader thread at the first watch.
+// A connection to xenstore (libxenstore). Every call blocks for a round trip, so do not use this
+// class on data-path threads (async/store_client.hpp is the awaitable interface). Used by one
+// thread at a time. libxenstore starts a reader thread at the first watch.
 //
 // Paths may be relative ("device/vbd/51712"): xenstored resolves them against the home directory of
 // this domain. libxenstore changes the action of SIGPIPE around every request, so ignore SIGPIPE
@@ -23,7 +23,7 @@ struct xs_handle;
 
 namespace xenpv::xen {
 
-/// One entry of a node's permissions. The first entry names the owner of the node and the default
+/// One entry of a node's permissions. The first entry names the node's owner and sets the default
 /// for all other domains.
 struct store_permission {
   domid domain;
@@ -34,7 +34,7 @@ struct store_permission {
 
 struct store_event {
   std::string path;   ///< the node that changed; relative if the watched path is
-  std::string token;  ///< token of the watch
+  std::string token;  ///< the watch's token
   friend bool operator==(const store_event&, const store_event&) = default;
 };
 
@@ -44,7 +44,7 @@ class store_operations {
  public:
   [[nodiscard]] std::string read(const std::string& path) const;
   [[nodiscard]] std::optional<std::string> read_if_exists(const std::string& path) const;
-  /// The names of the children.
+  /// Returns the names of the child nodes.
   [[nodiscard]] std::vector<std::string> list(const std::string& path) const;
   [[nodiscard]] std::optional<std::vector<std::string>> list_if_exists(
       const std::string& path) const;
@@ -90,9 +90,9 @@ class store : public store_operations {
   /// and propagates, except for a `failure` with EAGAIN, which counts as a conflict.
   void transact(const std::function<void(store_transaction&)>& body, unsigned attempts = 100);
 
-  /// Writes a node if it exists; otherwise returns false and creates nothing. Uses one transaction,
-  /// so that the node is not recreated if the toolstack removes its directory at the same time.
-  /// Throws the same errors as transact().
+  /// Writes a node if it exists; otherwise returns false without creating the node. Uses one
+  /// transaction, so that the node is not recreated if the toolstack removes its directory at the
+  /// same time. Throws the same errors as transact().
   [[nodiscard]] bool write_if_exists(const std::string& path, std::string_view value);
 
   /// Watches a node and its subtree. The first event arrives immediately, even if the node does not
@@ -100,21 +100,22 @@ class store : public store_operations {
   void watch(const std::string& path, const std::string& token);
   /// Stops the watch; next_event() may still return events that are already queued for it.
   void unwatch(const std::string& path, const std::string& token);
-  /// Readable while events are queued. A lost connection to xenstored does *not* make it readable:
-  /// poll is_connected() from a slow timer.
+  /// Returns a descriptor that is readable while events are queued. It does *not* become readable
+  /// when the connection to xenstored is lost: poll is_connected() from a slow timer.
   [[nodiscard]] int watch_descriptor();
-  /// The next queued event; nullopt if there is none.
+  /// Returns the next queued event, or nullopt if there is none.
   [[nodiscard]] std::optional<store_event> next_event();
-  /// Sends a cheap request that fails only if the connection to xenstored is lost. Other calls then
-  /// throw errc::lost_connection.
+  /// Sends a cheap request that fails only if the connection to xenstored is lost. Returns false in
+  /// that case; other calls then throw errc::lost_connection.
   [[nodiscard]] bool is_connected() const noexcept;
 
-  /// Home directory of a domain ("/local/domain/3"), even if the domain does not exist.
+  /// Returns a domain's home directory ("/local/domain/3"), even if the domain does not exist.
   [[nodiscard]] std::string domain_path(domid domain) const;
-  /// True if the domain is introduced to xenstored. Throws EACCES outside the control domain.
+  /// Returns true if the domain has been introduced to xenstored. Throws EACCES outside the control
+  /// domain.
   [[nodiscard]] bool is_domain_introduced(domid domain) const;
-  /// The ID of this domain, from the relative node `domid`; nullopt if the toolstack did not write
-  /// it.
+  /// Returns this domain's ID, read from the relative node `domid`. nullopt if the toolstack did
+  /// not write that node.
   [[nodiscard]] std::optional<domid> own_domid() const;
 
  private:

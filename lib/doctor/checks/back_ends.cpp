@@ -1,5 +1,5 @@
-// Events that domain 0 and driver domains receive from frontends: spurious ones are a sign of a
-// malicious or broken guest (sysfs-devices-xenbus).
+// Checks the events that domain 0 and driver domains receive from frontends: spurious events are a
+// sign of a malicious or broken guest (sysfs-devices-xenbus).
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {
@@ -24,8 +24,8 @@ void check_back_ends(const guest_snapshot& snapshot, check_results& out) {
   if (!rogues.empty()) {
     conclude(result, health::warn,
              fmt::format("more than a tenth of the events for {} were spurious", rogues),
-             "the frontend's domain is broken or malicious; the kernel already delays events from "
-             "it (spurious_threshold)");
+             "the frontend domain is broken or malicious; the kernel already delays its events "
+             "(spurious_threshold)");
   }
   constexpr std::size_t most = 8;
   if (result.evidence.size() > most) {

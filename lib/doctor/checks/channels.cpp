@@ -1,4 +1,4 @@
-// The event-channel ABI, and the number of ports in use compared with the limits.
+// Checks the event-channel ABI, and compares the number of ports in use with the limits.
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {
@@ -14,7 +14,7 @@ constexpr const char* fifo_message = "Using FIFO-based ABI";
 constexpr const char* two_level_message = "Using 2-level ABI";
 constexpr const char* disable_option = "xen.fifo_events=0";
 
-/// The kernel's log takes precedence over the ABI inferred from /proc/interrupts.
+/// The kernel log takes precedence over the ABI inferred from /proc/interrupts.
 std::optional<channels::event_abi> abi_of(const guest_snapshot& snapshot) {
   if (snapshot.log.find(fifo_message) != nullptr) return channels::event_abi::fifo;
   if (snapshot.log.find(two_level_message) != nullptr) return channels::event_abi::two_level;
@@ -35,7 +35,7 @@ void check_abi(const guest_snapshot& snapshot, check_results& out) {
   if (!abi) {
     conclude(result, health::unknown, "the event-channel ABI cannot be determined",
              snapshot.log.problem.empty()
-                 ? "reboot and re-run promptly: the kernel's log has been overwritten"
+                 ? "reboot and re-run promptly: the kernel log has been overwritten"
                  : snapshot.log.problem);
   } else if (*abi == channels::event_abi::fifo) {
     conclude(result, health::pass,
@@ -47,7 +47,7 @@ void check_abi(const guest_snapshot& snapshot, check_results& out) {
              fmt::format("2-level event channels: at most {} ports, and no fairness between them",
                          two_level_limit),
              is_disabled
-                 ? fmt::format("remove {} from the kernel's command line", disable_option)
+                 ? fmt::format("remove {} from the kernel command line", disable_option)
                  : "Xen 4.4 and Linux 3.14 or newer support FIFO event channels, unless the "
                    "toolstack disables them");
   }

@@ -1,5 +1,5 @@
-// The clock: its source, the cost of a read, and whether a read is a system call. These checks also
-// run outside Xen.
+// Checks the clocksource, the cost of a clock read, and whether a clock read is a system call. Also
+// runs outside Xen.
 #include <algorithm>
 
 #include "doctor/checks.hpp"
@@ -9,7 +9,7 @@ namespace {
 
 using std::chrono::nanoseconds;
 
-/// Above this limit, a clock read for every request costs more than the request.
+/// Above this limit, reading the clock for every request costs more than the request itself.
 constexpr nanoseconds expensive{1000};
 
 constexpr const char* folder = "/sys/devices/system/clocksource/clocksource0";
@@ -70,7 +70,7 @@ void judge_source(const guest_snapshot& snapshot, check_result& result) {
             source),
         is_available(snapshot.clock, "xen")
             ? fmt::format("echo xen > {}/current_clocksource, and remove clocksource= from the "
-                          "kernel's command line",
+                          "kernel command line",
                           folder)
             : "the kernel does not offer 'xen', which depends on the upcall in HVM guests: see row "
               "upcall");
@@ -128,7 +128,7 @@ void check_cost(const guest_snapshot& snapshot, check_results& out) {
   const bool is_call = in_vdso ? !*in_vdso : !snapshot.cost->is_vdso();
   result.verdict = is_call || read >= expensive ? health::warn : health::pass;
   result.summary = fmt::format("a clock read takes {} ns{}", read.count(),
-                               is_call ? ", because it is a system call" : " in user space (vDSO)");
+                               is_call ? " because it is a system call" : " in user space (vDSO)");
   if (result.verdict == health::warn) result.remedy = remedy_for_cost(snapshot);
   out.push_back(std::move(result));
 }

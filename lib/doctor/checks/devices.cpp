@@ -1,10 +1,10 @@
-// The device nodes that xenpv's own programs require, and whether this user can access them.
+// Checks whether the device nodes that xenpv's programs require exist, and whether this user can
+// access them.
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {
 namespace {
 
-/// The state of a device node. A capture contains no device nodes.
 std::string state_of(const xen::xen_device& device) {
   if (!device.present) return "absent";
   return device.accessible ? "present" : "present, but not accessible to this user";
@@ -18,7 +18,7 @@ check_result judge_hypercalls(const guest_snapshot& snapshot) {
                                : "programs cannot query the hypervisor, which is normal in a guest "
                                  "since XSA-482: ports are read from xenstore, not from Xen";
   if (!ports.value)
-    result.remedy = "for diagnosis, add xen_privcmd.unrestricted=1 to the kernel's command line";
+    result.remedy = "for diagnosis, add xen_privcmd.unrestricted=1 to the kernel command line";
   return result;
 }
 
@@ -26,7 +26,7 @@ check_result judge_hypercalls(const guest_snapshot& snapshot) {
 
 void check_devices(const guest_snapshot& snapshot, check_results& out) {
   if (snapshot.is_capture || snapshot.from.guest.devices.empty())
-    return;  // an archive contains no device nodes
+    return;  // a capture does not contain device nodes
   check_result result{.id = "devices", .verdict = health::pass};
   std::string missing;
   std::string closed;
@@ -42,7 +42,8 @@ void check_devices(const guest_snapshot& snapshot, check_results& out) {
              fmt::format("missing: {}; programs that require them cannot run", missing),
              fmt::format("{}", fmt::join(xen::missing_device_cures(snapshot.from.guest), "; ")));
   } else if (!closed.empty()) {
-    conclude(result, health::unknown, fmt::format("this user has no permission to open {}", closed),
+    conclude(result, health::unknown,
+             fmt::format("this user does not have permission to open {}", closed),
              "run as root, or grant a group access with a udev rule");
   }
   out.push_back(std::move(result));

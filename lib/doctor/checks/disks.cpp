@@ -1,6 +1,6 @@
-// PV disks: compares the features that frontend and backend negotiated with those that both
-// support. Warns if a feature that both ends support is off. Improvements that require a module
-// parameter or a different backend are only mentioned.
+// Checks PV disks: compares the features that frontend and backend negotiated with the features
+// that both support. Warns if a feature that both ends support is off. Only mentions improvements
+// that require a module parameter or a different backend.
 #include <algorithm>
 
 #include "base/parse.hpp"
@@ -9,14 +9,14 @@
 namespace xenpv::doctor {
 namespace {
 
-// Defaults of Linux's blkfront; its module parameters override them.
+// Defaults of Linux blkfront; its module parameters override them.
 constexpr unsigned default_queues = 4;
 constexpr unsigned default_ring_order = 0;
 constexpr unsigned default_indirect = 32;
 constexpr unsigned plain_segments = 11;  ///< BLKIF_MAX_SEGMENTS_PER_REQUEST
 constexpr unsigned connected = 4;        ///< XenbusStateConnected
 
-/// The parts of a disk's check result: active features, problems, and possible improvements.
+/// A disk's active features, problems and possible improvements.
 struct disk_notes {
   std::vector<std::string> active;
   std::vector<std::string> problems;
@@ -152,7 +152,7 @@ check_result judge_disk(const guest_snapshot& snapshot, const disk_facts& disk) 
     cite(result, disk.path + "/state", fmt::format("{}", state));
     if (disk.kernel_drives)
       conclude(result, health::fail, disk.name + " is not connected",
-               "look for blkfront in the kernel's log, and check that the backend is running");
+               "look for blkfront in the kernel log, and check that the backend is running");
     else
       conclude(result, health::pass, disk.name + " is not connected: not in use");
     return result;
@@ -168,7 +168,7 @@ check_result judge_disk(const guest_snapshot& snapshot, const disk_facts& disk) 
   }
   if (!notes.problems.empty()) {
     conclude(result, health::warn, fmt::format("{}: {}", disk.name, joined(notes.problems)),
-             "set xen_blkfront's parameters on the kernel's command line; they take effect when a "
+             "set the xen_blkfront parameters on the kernel command line; they take effect when a "
              "disk is attached");
   } else {
     conclude(result, health::pass, fmt::format("{}: {}", disk.name, joined(notes.active)));
@@ -181,8 +181,8 @@ check_result judge_disk(const guest_snapshot& snapshot, const disk_facts& disk) 
   return result;
 }
 
-/// A backend without a write cache publishes 0. A backend that publishes no such node may have a
-/// cache that the guest cannot flush. Most backends publish the node when they connect.
+/// A backend without a write cache publishes 0. A backend that publishes neither node may have a
+/// cache that the guest cannot flush. Most backends publish the nodes only when they connect.
 bool lacks_flush(const disk_facts& disk) {
   const auto mode = disk.back.find("mode");
   return number_in(disk.front, "state") == connected && !disk.back.empty() &&

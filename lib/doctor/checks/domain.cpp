@@ -1,4 +1,4 @@
-// The type of this domain, if this machine is a Xen domain.
+// Reports the domain type, or that this machine is not a Xen domain.
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {

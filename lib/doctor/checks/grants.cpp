@@ -1,5 +1,5 @@
-// The grant devices for user space: their limits, their users, and whether one more page can be
-// shared.
+// Checks the user-space grant devices: their limits, the processes that use them, and whether one
+// more page can be shared.
 #include <algorithm>
 #include <cerrno>
 #include <functional>
@@ -12,7 +12,7 @@ namespace {
 constexpr const char* limit_file = "/sys/module/xen_gntalloc/parameters/limit";
 constexpr const char* trial_source = "probe: a page shared with domain 0, then revoked";
 
-/// "xenpv-disk (310) 512, qemu (77) 11": largest first.
+/// Lists the processes with the most pages first: "xenpv-disk (310) 512, qemu (77) 11".
 std::string holders_text(const grant_use& use, std::uint64_t grant_holder::*pages) {
   auto all = use.holders;
   std::ranges::sort(all, std::ranges::greater(), pages);
@@ -26,7 +26,7 @@ std::string holders_text(const grant_use& use, std::uint64_t grant_holder::*page
 
 std::string remedy_for_limit(std::uint64_t limit) {
   return fmt::format(
-      "echo {} > {}, and xen_gntalloc.limit={} on the kernel's command line; or stop the processes "
+      "echo {} > {}, and xen_gntalloc.limit={} on the kernel command line; or stop the processes "
       "that share the pages",
       limit * 4, limit_file, limit * 4);
 }

@@ -1,5 +1,5 @@
-// How IPIs are delivered: through event channels (PV) or through the APIC. Rows RES and CAL count
-// both kinds, so they are compared with the rows of the event channels.
+// Checks how IPIs are delivered: through event channels (PV) or through the APIC. Rows RES and CAL
+// count both kinds, so they are compared with the event-channel rows.
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {
@@ -8,7 +8,7 @@ namespace {
 struct ipi_rows {
   std::uint64_t resched = 0;
   std::uint64_t calls = 0;
-  std::vector<unsigned> cpus = {};  ///< CPUs that have a row resched
+  std::vector<unsigned> cpus = {};  ///< CPUs with a resched row
 };
 
 ipi_rows rows_of(const channels::inventory& all) {
@@ -65,7 +65,7 @@ void check_ipis(const guest_snapshot& snapshot, check_results& out) {
     judge_native(snapshot, result);
   } else {
     conclude(result, health::fail, fmt::format("only CPUs {} have PV IPIs", cpus_text(pv.cpus)),
-             "look in the kernel's log for errors near \"installing Xen timer\" and about SMP");
+             "look in the kernel log for errors about SMP and near \"installing Xen timer\"");
   }
   cite(result, "/proc/interrupts resched*",
        pv.cpus.empty() ? "absent" : fmt::format("{}", pv.resched));

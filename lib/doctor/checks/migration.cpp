@@ -1,6 +1,6 @@
-// The effects of a migration or restore. Event-channel handles that processes opened before it are
-// dead, and closing one triggers a kernel BUG. The custodian, a helper process, keeps such handles
-// open (xen/custodian.hpp).
+// Checks for the effects of a migration or restore. Event-channel handles that were opened before
+// the restore are dead, and closing one triggers a kernel BUG. The custodian, a helper process,
+// keeps such handles open (xen/custodian.hpp).
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {

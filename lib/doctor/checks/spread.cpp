@@ -1,6 +1,6 @@
-// How events are distributed: whether movable channels are spread over the CPUs or are all on one
-// CPU. They are on one CPU after a boot with irqbalance off and everything pinned, or with a
-// balancer that does not recognize Xen's rows.
+// Checks how events are distributed: whether movable channels are spread over the CPUs or are all
+// on one CPU. They are all on one CPU if irqbalance is off and everything is pinned at boot, or if
+// the balancer does not recognize Xen's rows.
 #include <algorithm>
 
 #include "channels/balance.hpp"
@@ -10,16 +10,16 @@
 namespace xenpv::doctor {
 namespace {
 
-/// With fewer events since boot, their distribution does not matter.
+/// With fewer events since boot, the distribution does not matter.
 constexpr std::uint64_t enough_events = 10'000;
 constexpr double uneven = 0.9;
-/// The minimum share of the busiest CPU's events that must be movable for a warning. If one channel
-/// has nearly all events, moving others changes little.
+/// Warn only if at least this share of the busiest CPU's events can be moved away. If one channel
+/// has nearly all events, moving other channels changes little.
 constexpr double worth_moving = 0.2;
 
 struct movable {
   unsigned channels = 0;
-  std::vector<std::uint64_t> events = {};   ///< per column of the table
+  std::vector<std::uint64_t> events = {};   ///< one per column of the table
   std::vector<unsigned> allowed_cpus = {};  ///< union of all affinities, if all are known
   bool affinities_known = true;
 };
@@ -31,8 +31,7 @@ movable movable_of(const channels::inventory& all) {
     if (!channel.can_move()) continue;
     ++out.channels;
     channels::add_counts(out.events, channel.counts);
-    // Uses the allowed CPUs, which the user sets, because the kernel may have chosen the effective
-    // CPU.
+    // Use the allowed CPUs, which the user sets; the effective CPU may be the kernel's choice.
     const auto& allowed = channel.allowed;
     if (!allowed)
       out.affinities_known = false;
@@ -45,7 +44,7 @@ movable movable_of(const channels::inventory& all) {
   return out;
 }
 
-/// The share of the busiest CPU's events that the balancer could move away, 0 to 1.
+/// Returns the share of the busiest CPU's events that the balancer could move away, from 0 to 1.
 double gain_of_moving(const channels::inventory& all) {
   std::map<unsigned, std::uint64_t> events;
   for (const auto& channel : all.channels)

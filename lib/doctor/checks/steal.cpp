@@ -1,5 +1,5 @@
-// Stolen time since boot: the time during which a vCPU was ready to run but the hypervisor did not
-// run it.
+// Checks the stolen time since boot: the time during which a vCPU was ready to run but the
+// hypervisor did not run it.
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {

@@ -1,4 +1,5 @@
-// The PV timer: whether it provides each vCPU's clock events, and its minimum delay.
+// Checks whether the PV timer provides the clock events of each vCPU, and what its minimum delay
+// is.
 #include <algorithm>
 
 #include "doctor/checks.hpp"
@@ -45,7 +46,7 @@ void judge_devices(const guest_snapshot& snapshot, check_result& result) {
     cite(result, source, fmt::format("{} on CPUs {}", pv_timer, cpus_text(snapshot.online)));
     conclude(result, health::pass,
              fmt::format("the PV timer drives all {} CPUs", snapshot.online.size()));
-    // Interrupts from the (emulated) APIC timer.
+    // LOC counts interrupts from the (emulated) local APIC timer.
     if (const auto local = total_of(snapshot, "LOC"); local > 0) {
       result.verdict = health::warn;
       result.summary +=
@@ -63,12 +64,12 @@ void judge_devices(const guest_snapshot& snapshot, check_result& result) {
           cpus_text(without), others),
       snapshot.channels.delivery == channels::upcall::pci_interrupt
           ? "the PV timer requires the callback vector: see row upcall"
-          : "look for \"installing Xen timer\" in the kernel's log");
+          : "look for \"installing Xen timer\" in the kernel log");
   cite(result, source, fmt::format("{} on CPUs {}", others, cpus_text(without)));
   if (const auto* line = snapshot.log.find("disable pv timer")) cite(result, "kernel log", *line);
 }
 
-/// Cites the hypercall that sets the timer; Xen before 3.4 requires the old one.
+/// Cites the hypercall that sets the timer. Xen before 3.4 supports only the old one.
 void quote_call(const guest_snapshot& snapshot, check_result& result) {
   for (const auto& device : snapshot.clock.timer_devices) {
     if (!device.cpu || device.name != pv_timer) continue;
@@ -98,7 +99,7 @@ void check_slop(const guest_snapshot& snapshot, check_results& out) {
           "(TIMER_SLOP)",
           *device.min_delta_ns / 1000);
       result.remedy =
-          "if shorter timers matter, add xen_timer_slop=1000 (ns) to the kernel's command line";
+          "if shorter timers matter, add xen_timer_slop=1000 (ns) to the kernel command line";
     }
     return out.push_back(std::move(result));
   }

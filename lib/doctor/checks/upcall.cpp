@@ -1,6 +1,6 @@
-// How events are delivered to the guest: through the PV callback, a vector on each vCPU, or a
-// single PCI interrupt on CPU 0 for all vCPUs. With the PCI interrupt, event channels are hardly
-// better than an emulated device.
+// Checks how events are delivered to the guest: through the PV callback, through a vector on each
+// vCPU, or through a single PCI interrupt on CPU 0 for all vCPUs. With the PCI interrupt, event
+// channels are hardly faster than an emulated device.
 #include "doctor/checks.hpp"
 
 namespace xenpv::doctor {
@@ -10,7 +10,7 @@ constexpr const char* disable_option = "xen_no_vector_callback";
 
 std::string remedy_for_pci(const guest_snapshot& snapshot) {
   if (snapshot.was_booted_with(disable_option))
-    return fmt::format("remove {} from the kernel's command line and reboot", disable_option);
+    return fmt::format("remove {} from the kernel command line and reboot", disable_option);
   return "the hypervisor offers no callback vector (XENFEAT_hvm_callback_vector); Xen 4.0 or newer "
          "and a kernel with CONFIG_XEN_PVHVM are required";
 }
@@ -44,9 +44,9 @@ void judge_pci(const guest_snapshot& snapshot, const channels::interrupt_table& 
   if (snapshot.was_booted_with(disable_option)) cite(result, "/proc/cmdline", disable_option);
 }
 
-/// Linux 6.0 and newer request a vector for each vCPU if CPUID offers it, but do not log this. The
-/// hotplug state "xen:starting" shows that the request succeeded: the kernel creates it afterwards
-/// (xen_init_setup_upcall_vector).
+/// Linux 6.0 and newer request a vector for each vCPU if CPUID offers it, but do not log the
+/// request. The hotplug state "xen:starting" shows that the request succeeded, because the kernel
+/// creates the state afterwards (xen_init_setup_upcall_vector).
 void check_per_vcpu(const guest_snapshot& snapshot, check_results& out) {
   constexpr const char* state = "xen:starting";
   check_result result{.id = "upcall-vcpu"};
@@ -63,8 +63,9 @@ void check_per_vcpu(const guest_snapshot& snapshot, check_results& out) {
     conclude(result, health::pass,
              "each vCPU has its own upcall vector (HVMOP_set_evtchn_upcall_vector)");
   } else if (snapshot.cpuid && !snapshot.cpuid->has_upcall_vector) {
-    conclude(result, health::pass,
-             "this Xen offers no per-vCPU upcall vectors: all vCPUs share one callback vector");
+    conclude(
+        result, health::pass,
+        "this Xen does not offer per-vCPU upcall vectors: all vCPUs share one callback vector");
   } else {
     conclude(result, health::unknown,
              snapshot.cpuid ? "Xen offers per-vCPU upcall vectors, but the kernel does not show "

@@ -23,8 +23,8 @@ alignas(attachment) unsigned char storage[sizeof(attachment)];
 std::atomic<attachment*> instance{nullptr};
 std::mutex creation;
 
-/// Blocks SIGPIPE for this thread, and discards a SIGPIPE that this thread raised: write(2) on a
-/// pipe has no MSG_NOSIGNAL.
+/// Blocks SIGPIPE for this thread, and discards a SIGPIPE that this thread raised. Needed because
+/// write(2), unlike send(2), does not accept MSG_NOSIGNAL.
 class sigpipe_guard {
  public:
   sigpipe_guard() noexcept {
@@ -69,8 +69,8 @@ attachment* attachment::current() noexcept {
 }
 
 void attachment::forget_after_fork() noexcept {
-  // The host detects the exit of the parent when its connection closes, so the child must not keep
-  // that connection open. Locks may be held by threads that do not exist in the child, so do not
+  // The host detects the parent's exit when the parent's connection closes, so the child must not
+  // keep that connection open. Threads that do not exist in the child may hold locks, so do not
   // destroy anything; only rebuild it.
   auto* old = instance.exchange(nullptr);
   new (&creation) std::mutex;

@@ -1,7 +1,8 @@
-// The connection of this process to its simulated host. All of libxensim.so is built on it. Opened
-// at the first use of a /dev/xen device, in the domain directory (XENPV_SIM_DIR). Thread-safe.
-// After a fork, the child opens its own connection, as the C libraries require. Depends only on the
-// C library and the shared tables, because it is loaded into third-party programs.
+// The connection of this process to its simulated host. All of libxensim.so uses this connection.
+// Opened at the first use of a /dev/xen device, through a socket in the domain directory
+// (XENPV_SIM_DIR). Thread-safe. After a fork, the child opens its own connection, as the C
+// libraries require. Depends only on the C library and the shared tables, because it is loaded into
+// third-party programs.
 #pragma once
 
 #include <array>
@@ -18,7 +19,7 @@
 
 namespace xenpv::sim::guest {
 
-/// A reply from the host. `error`: an errno; 0: success.
+/// A reply from the host. `error` is an errno, or 0 on success.
 struct host_answer {
   int error = 0;
   std::uint64_t a = 0;
@@ -38,12 +39,11 @@ class attachment final : public port_ring_writer {
 
   [[nodiscard]] shared_state& state() noexcept { return *state_; }
   [[nodiscard]] std::uint8_t slot() const noexcept { return slot_; }
-  /// Returns the cached descriptor of the memory file of the domain in `slot`, or -1 with errno
-  /// set.
+  /// Returns the cached descriptor for the pages of the domain in `slot`, or -1 with errno set.
   [[nodiscard]] int memory(std::uint8_t slot) noexcept;
 
-  /// Writes to the ring of a handle through a cached descriptor, which the host provides on first
-  /// use. Never raises SIGPIPE.
+  /// Writes to a handle's ring through a cached descriptor, which the host provides on first use.
+  /// Never raises SIGPIPE.
   void write_port(std::uint16_t handle, std::uint32_t generation, std::uint32_t port) override;
 
  private:

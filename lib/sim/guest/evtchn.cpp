@@ -1,4 +1,4 @@
-// The C ABI of libxenevtchn on the simulator. Ioctls become messages to the host; notify and unmask
+// The C ABI of libxenevtchn in the simulator. Ioctls become messages to the host; notify and unmask
 // use the shared tables; the descriptor is a pipe that returns port numbers like /dev/xen/evtchn.
 // Unmasking by write(2) on the descriptor is not simulated; use xenevtchn_unmask().
 #include <fcntl.h>

@@ -1,6 +1,6 @@
-// The gntshr functions of libxengnttab on the simulator. Pages are allocated from the memory file
-// of the domain, so that peers can map them. They stay granted until they are unshared or the
-// process exits.
+// The gntshr functions of libxengnttab in the simulator. Pages are allocated from the domain's
+// memfd, so that peers can map them. They stay granted until they are unshared or the process
+// exits.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -33,7 +33,7 @@ void* fail(int error) {
   return nullptr;
 }
 
-/// Shares and maps pages. Stores the ID of the share in `id`.
+/// Shares and maps pages. Stores the share ID in `id`.
 void* share(uint32_t domid, int count, uint32_t* refs, int writable, std::uint32_t& id) {
   auto* host = attachment::current();
   if (host == nullptr) return nullptr;
@@ -63,7 +63,8 @@ void* share(uint32_t domid, int count, uint32_t* refs, int writable, std::uint32
 extern "C" {
 
 xengntshr_handle* xengntshr_open(xentoollog_logger*, unsigned) {
-  // Like libxengnttab, open gntalloc without O_CLOEXEC, unlike gntdev: programs can observe this.
+  // Like libxengnttab, open gntdev with O_CLOEXEC but gntalloc without it: programs can observe
+  // this.
   return xenpv::sim::guest::open_grant_device(0);
 }
 

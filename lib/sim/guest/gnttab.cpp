@@ -1,6 +1,6 @@
-// The gnttab functions of libxengnttab on the simulator. Foreign pages are mapped from the memory
-// file of the granting domain. Grant copy reads the shared grant table and copies through that
-// file, without involving another process.
+// The gnttab functions of libxengnttab in the simulator. Foreign pages are mapped from the granting
+// domain's memfd. Grant copy reads the shared grant table and copies through that memfd, without
+// involving another process.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -34,7 +34,7 @@ void* fail(int error) {
   return nullptr;
 }
 
-/// Maps (domain, ref) pairs. Stores the ID of the mapping in `id`.
+/// Maps (domain, ref) pairs. Stores the mapping ID in `id`.
 void* map(const std::vector<std::uint32_t>& grants, int prot, std::uint32_t& id) {
   auto* host = attachment::current();
   if (host == nullptr) return nullptr;

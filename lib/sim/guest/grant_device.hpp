@@ -1,5 +1,5 @@
-// The common part of gntalloc and gntdev handles on the simulator: a descriptor that never becomes
-// ready, and the notices sent when a page is released (UNMAP_NOTIFY).
+// The part that gntalloc and gntdev handles have in common in the simulator: a descriptor that
+// never becomes ready, and the notices sent when a page is released (UNMAP_NOTIFY).
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace xenpv::sim::guest {
 int close_grant_device(xengntdev_handle* handle) noexcept;
 
 /// Sends a notice to the host. `offset` and `port` are as in the C API (-1: none). Returns an
-/// errno; 0: success.
+/// errno, or 0 on success.
 [[nodiscard]] int set_notice(control_op op, std::uint32_t id, std::uint32_t offset,
                              std::uint32_t port) noexcept;
 

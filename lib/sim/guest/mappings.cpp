@@ -10,8 +10,8 @@ namespace xenpv::sim::guest {
 
 void* map_pages(std::span<const page_source> pages, int protection) noexcept {
   const auto size = pages.size() * page_size;
-  // Reserve the whole range first: the pages must be contiguous, and no other thread may map memory
-  // between them.
+  // Reserve the whole range first: the pages must be contiguous, and another thread must not map
+  // memory between them.
   void* base = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED) return nullptr;
   auto* bytes = static_cast<std::byte*>(base);

@@ -1,5 +1,5 @@
-// Mappings of this process that emulate gntalloc and gntdev mappings. A table stores the host ID
-// and the size of each mapping by its address. One table per process and device; thread-safe.
+// Mappings of this process that emulate gntalloc and gntdev mappings. A table maps the address of
+// each mapping to the mapping's host ID and size. One table per process and device; thread-safe.
 #pragma once
 
 #include <cstddef>

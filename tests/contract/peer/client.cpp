@@ -14,7 +14,7 @@ namespace {
 constexpr std::chrono::milliseconds reply_timeout{20'000};
 
 [[nodiscard]] std::string next_id() {
-  // Process IDs are reused; together with the start time they are unique.
+  // Process IDs are reused; a process ID and a start time together are unique.
   static const std::string prefix =
       std::to_string(::getpid()) + '-' +
       std::to_string(std::chrono::system_clock::now().time_since_epoch().count()) + '-';

@@ -1,5 +1,5 @@
-// The guest side of the two-domain cases: sends orders and receives replies. Also, the fixture of
-// the cases that need a peer.
+// The guest side of the two-domain cases: a client that sends orders and receives replies, and the
+// fixture of the cases that need a peer.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -18,18 +18,18 @@ class peer_client {
  public:
   peer_client();
 
-  /// Sends an order of strings and numbers and waits for the reply. Throws std::runtime_error if
-  /// there is none.
+  /// Sends an order made of strings and numbers, and returns the reply. Throws std::runtime_error
+  /// if no reply arrives in time.
   template <class... Words>
   peer_reply ask(const Words&... words) {
     return send({to_word(words)...});
   }
-  /// For orders that must succeed; throws std::system_error with the errno of the peer.
+  /// Like ask(), for orders that must succeed; throws std::system_error with the peer's errno.
   template <class... Words>
   peer_reply must(const Words&... words) {
     return succeed(send({to_word(words)...}));
   }
-  /// The same for a vector of words.
+  /// Like must(), but takes a vector of words.
   peer_reply must_all(std::vector<std::string> words) { return succeed(send(std::move(words))); }
 
  private:
@@ -42,7 +42,7 @@ class peer_client {
   store_session store_;
 };
 
-/// Skips the case if there is no peer. Each case gets a new worker without any resources.
+/// Skips the case if no peer is running. Each case gets a new worker, which holds no resources.
 class peer_case : public testing::Test {
  protected:
   void SetUp() override;

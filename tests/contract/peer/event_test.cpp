@@ -12,7 +12,7 @@ constexpr std::uint32_t a_moment = 50;
 
 class peer_event : public peer_case {
  protected:
-  /// Creates a channel whose remote end is bound by the peer, and consumes its first event.
+  /// Creates a channel whose remote end the peer binds. The peer consumes the first event.
   void connect() {
     here_ = events_.bind_unbound(dom0);
     there_ = peer().must("bind", here_).number(0);

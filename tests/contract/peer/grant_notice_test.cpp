@@ -1,5 +1,5 @@
-// Notices to one domain when the other domain releases a granted page: a cleared byte, an event, or
-// both.
+// Notices that a domain receives when the other domain releases a granted page: a cleared byte, an
+// event, or both.
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -15,7 +15,7 @@ constexpr unsigned char alive = 1;
 
 class peer_notice : public peer_case {
  protected:
-  /// Creates a channel whose remote end is bound by the peer.
+  /// Creates a channel whose remote end the peer binds.
   void connect() {
     here_ = events_.bind_unbound(dom0);
     there_ = peer().must("bind", here_).number(0);

@@ -112,7 +112,7 @@ TEST_F(peer_grant, cannot_be_mapped_after_unshare) {
   auto page = share();
   const auto ref = page.refs()[0];
   ASSERT_EQ(page.unshare(), succeeded);
-  // On a real host, the guest kernel could reuse the reference, but only during I/O.
+  // On a real host, the guest kernel could reuse the grant reference, but only during I/O.
   EXPECT_EQ(peer().ask("map", "ro", ref).error, EINVAL);
 }
 
@@ -147,7 +147,7 @@ TEST_F(peer_grant, stays_mapped_when_the_handle_closes) {
   mapper.reset();
   peer().must("write", reply.words[0], 0U, to_hex("z"));
   EXPECT_EQ(bytes[0], 'z');
-  // No handle refers to this mapping any longer; it lasts until the process exits.
+  // No handle refers to this mapping any more. The mapping lasts until the process exits.
 }
 
 TEST_F(peer_grant, can_be_copied_from_and_to_an_offset) {

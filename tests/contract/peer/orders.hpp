@@ -1,7 +1,6 @@
-// The protocol between the cases in the guest and their peer in domain 0: text in two xenstore
-// nodes below the home directory of the guest, an order "ID WORD WORD..." and a reply "ID ok
-// WORD..." or "ID error ERRNO". IDs are unique, so each side recognises a text that it has already
-// handled.
+// The protocol between the cases in the guest and their peer in domain 0. Two xenstore nodes below
+// the guest's home directory hold an order "ID WORD WORD..." and a reply "ID ok WORD..." or "ID
+// error ERRNO". IDs are unique, so each side recognises a message that it has already handled.
 #pragma once
 
 #include <cstdint>
@@ -11,13 +10,13 @@
 
 namespace xenpv::contract {
 
-/// Relative to the home directory of the guest.
+/// Relative to the guest's home directory.
 inline constexpr std::string_view peer_order_node = "data/xenpv-contract-peer/order";
 inline constexpr std::string_view peer_reply_node = "data/xenpv-contract-peer/reply";
 
 struct peer_order {
   std::string id;
-  std::vector<std::string> words;  ///< the first one is the verb
+  std::vector<std::string> words;  ///< the first word is the verb
 };
 
 struct peer_reply {
@@ -31,14 +30,14 @@ struct peer_reply {
 
 [[nodiscard]] std::string to_text(const peer_order& order);
 [[nodiscard]] std::string to_text(const peer_reply& reply);
-/// These functions return an empty ID for invalid text.
+/// The parse functions return an empty ID if the text is invalid.
 [[nodiscard]] peer_order parse_order(std::string_view text);
 [[nodiscard]] peer_reply parse_reply(std::string_view text);
 
 /// Throws std::runtime_error unless `text` is a decimal number.
 [[nodiscard]] std::uint32_t parse_number(std::string_view text);
 
-/// Two hexadecimal digits per byte; "-" for no bytes.
+/// Encode each byte as two hexadecimal digits, and no bytes as "-".
 [[nodiscard]] std::string to_hex(std::string_view bytes);
 [[nodiscard]] std::string from_hex(std::string_view text);
 

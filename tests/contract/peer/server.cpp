@@ -18,7 +18,7 @@ namespace {
 
 constexpr int worker_failed = 1;
 
-/// Executes orders until one of them ends the process (see worker.hpp) or the guest is destroyed.
+/// Executes orders until an order ends the process (see worker.hpp) or the guest is destroyed.
 int work(std::uint32_t domain) try {
   const std::string home = "/local/domain/" + std::to_string(domain) + '/';
   const auto order_path = home + std::string(peer_order_node);

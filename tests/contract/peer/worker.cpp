@@ -56,12 +56,12 @@ void peer_worker::follow(const peer_order& order,
   publish(reply);
 }
 
-/// hello -> ID of the own domain
+/// hello -> ID of the worker's domain
 peer_worker::words peer_worker::hello(const words&) {
   return {decimal(own_domid())};
 }
 
-/// bind PORT -> local port, connected to PORT of the guest
+/// bind PORT -> local port, connected to the guest's PORT
 peer_worker::words peer_worker::bind(const words& order) {
   return {decimal(events_.bind_interdomain(guest_, parse_number(order.at(1))))};
 }
@@ -85,8 +85,7 @@ peer_worker::words peer_worker::notify(const words& order) {
   return {};
 }
 
-/// take PORT MILLISECONDS -> 1 if an event of PORT arrived in time (the port is then masked), else
-/// 0
+/// take PORT MILLISECONDS -> 1 if an event on PORT arrived in time (PORT is then masked), else 0
 peer_worker::words peer_worker::take(const words& order) {
   const auto expected = parse_number(order.at(1));
   const std::chrono::milliseconds timeout(parse_number(order.at(2)));

@@ -1,6 +1,6 @@
-// One worker process of the peer: owns its ports, mappings and shared pages, and executes orders.
-// Its IDs of mappings and shares are not valid in other workers. The server delivers orders and
-// replies.
+// A worker process of the peer: owns ports, mappings and shared pages, and executes orders. IDs of
+// mappings and shares are valid only in the worker that assigned them. The server delivers orders
+// and replies.
 #pragma once
 
 #include <functional>
@@ -15,15 +15,15 @@
 
 namespace xenpv::contract {
 
-/// Exit status of a worker that was ordered to exit: start another one.
+/// Exit status of a worker that was ordered to exit. The supervisor then starts another worker.
 inline constexpr int died_as_ordered = 3;
 
 class peer_worker {
  public:
   explicit peer_worker(std::uint32_t guest);
 
-  /// Executes the order and passes exactly one reply to `publish`. Does not return from "die",
-  /// which exits after the reply and leaves all releases to the kernel.
+  /// Executes the order and passes exactly one reply to `publish`. The order "die" does not return:
+  /// the process exits after the reply, and the kernel releases its resources.
   void follow(const peer_order& order, const std::function<void(const peer_reply&)>& publish);
 
  private:
@@ -63,7 +63,7 @@ class peer_worker {
   event_handle events_;
   mapper mapper_ = open_mapper();
   sharer sharer_ = open_sharer();
-  /// Ports that became pending while take() was waiting for another port.
+  /// Ports that became pending while take() was waiting for a different port.
   std::multiset<std::uint32_t> set_aside_;
   std::map<std::uint32_t, mapping> mappings_;
   std::map<std::uint32_t, shared_pages> shares_;

@@ -1,5 +1,5 @@
-// An external program that uses every public component, to detect missing headers, libraries and
-// dependencies. It runs only the parts that work on any machine.
+// An external program that uses every public component, so that the build detects missing headers,
+// libraries and dependencies. Runs only the parts that work on any machine.
 #include <fmt/format.h>
 
 #include <boost/asio/co_spawn.hpp>
@@ -29,12 +29,12 @@ boost::asio::awaitable<xenpv::port> answer() {
   co_return xenpv::port{7};
 }
 
-/// Not called, because it needs Xen; linking it requires libxenevtchn.
+/// Not called, because it needs Xen. Linking it requires libxenevtchn.
 [[maybe_unused]] void open_channels(boost::asio::io_context& context) {
   const xenpv::async::event_loop loop(context);
 }
 
-/// Not called either; linking it requires the libraries for PV disks and NBD.
+/// Not called, because it needs Xen. Linking it requires the libraries for PV disks and NBD.
 boost::asio::awaitable<void> open_disk(xenpv::async::runtime& runtime) {
   const auto disk = co_await xenpv::blkfront::frontend::open(runtime, "device/vbd/51728");
   std::byte first{};

@@ -2,3 +2,5 @@
 release=trixie
 architecture=arm64
 host_places='dom0 pvh pvh4'
+# xl on ARM has no save, restore and migrate.
+host_lacks='recovery-save recovery-keep'

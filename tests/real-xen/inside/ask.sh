@@ -1,4 +1,4 @@
 #!/bin/bash
-# Runs the function `ask` of lib.sh as a program.
+# Runs lib.sh's function `ask` as a program.
 source "$XENPV_INSIDE/lib.sh"
 ask "$@"

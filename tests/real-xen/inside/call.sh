@@ -1,6 +1,6 @@
 #!/bin/bash
 # call.sh FUNCTION [ARGUMENT...]: runs a function of the scenario as a process, so that `timeout`
-# can limit it.
+# can limit its run time.
 set -uo pipefail
 source "$XENPV_INSIDE/lib.sh"
 source "$XENPV_SCENARIO"

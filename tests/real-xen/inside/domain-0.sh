@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs in domain 0: starts the Xen daemons, runs one guest after the other, and writes all results
-# to the third disk as a tar archive. Progress is reported line by line on a virtio port:
+# Runs in domain 0: starts the Xen daemons, runs the guests one after another, and writes all
+# results to the third disk as a tar archive. Reports progress line by line on a virtio port:
 #   begin PLACE | note PLACE TEXT | case PLACE VERDICT NAME TEXT | end PLACE SECONDS | over
 set -u
 source "$XENPV_INSIDE/lib.sh"
@@ -9,7 +9,7 @@ source "$XENPV_INSIDE/run-main.sh"
 
 limit=${limit:-120}
 all_results=/results
-# The release of the guests may differ from that of domain 0.
+# The guests may run a different release from domain 0.
 guest_root=/mnt/guest
 port=
 # Extra time for a guest's boot and shutdown on a busy machine.
@@ -40,22 +40,22 @@ start_xen() {
   xenconsoled --log=guest
 }
 
-# Removes disk images, so that a guest never sees data of an earlier guest.
+# Removes disk images, so that a guest never sees data from an earlier guest.
 renew_file_disks() {
   modprobe loop
   losetup -D
   rm -f /tmp/*.img
 }
 
-# file_disk DEVICE FILE SIZE: creates a loop device with a write cache; FILE is /tmp/NAME.img. For
-# dom0_before().
+# file_disk DEVICE FILE SIZE: creates a loop device with a write cache; FILE is /tmp/NAME.img. Call
+# it from dom0_before().
 file_disk() {
   truncate -s "$3" "$2"
   losetup "$1" "$2"
 }
 
-# Reloads the RAM disk module: a guest must not see data of an earlier guest, and only unloading
-# frees the memory. Sizes are in KiB; memory is allocated on write.
+# Reloads the RAM disk module: a guest must not see data from an earlier guest, and only unloading
+# the module frees the memory. Sizes are in KiB. Memory is allocated on write.
 renew_ram_disks() {
   local end=$((SECONDS + 30))
   while lsmod | grep -q '^brd ' && ! modprobe -r brd 2>/dev/null; do
@@ -68,14 +68,14 @@ renew_ram_disks() {
   modprobe brd rd_nr=8 rd_size=262144
 }
 
-# disk VDEV TARGET r|w [phy|qdisk [OPTION...]]: adds a disk to the next guest; for dom0_before().
-# /dev/ram1 to /dev/ram7 are available RAM disks.
+# disk VDEV TARGET r|w [phy|qdisk [OPTION...]]: adds a disk to the next guest. Call it from
+# dom0_before(). The RAM disks /dev/ram1 to /dev/ram7 are available.
 disk() {
   local backend=${4:-phy} line
   line="format=raw,vdev=$1,access=$3,backendtype=$backend"
   if [[ $backend == phy ]]; then line+=",script=$XENPV_INSIDE/block"; fi
   if [[ $# -gt 4 ]]; then line+=$(printf ',%s' "${@:5}"); fi
-  # The target comes last, because xl takes the rest of the line as the target.
+  # xl takes the rest of the line as the target, so the target must come last.
   disks+=("$line,target=$2")
 }
 
@@ -85,8 +85,8 @@ write_config() {
   local file=$1 root_access=r entry type=${place%%-*} cpus kind
   kind=${type%%[0-9]*}
   cpus=${type#"$kind"}
-  # For an HVM guest, QEMU also emulates the disk as an IDE disk, which cannot be read-only. The
-  # guest mounts it read-only, like all guests.
+  # For an HVM guest, QEMU also emulates the disk as an IDE disk, which cannot be read-only. Like
+  # all guests, the HVM guest mounts the disk read-only.
   if [[ $kind == hvm ]]; then root_access=w; fi
   disk "${root_vdev:-xvda}" /dev/vdd "$root_access"
   disk xvdy /dev/vdb r
@@ -96,13 +96,13 @@ write_config() {
     echo "type='$kind'"
     echo "memory=${memory:-512}"
     echo "vcpus=${cpus:-${vcpus:-2}}"
-    # Not on CPU 0, where all crashes caused by the SVM emulation were observed.
+    # Avoid CPU 0, on which all observed crashes of the SVM emulation occurred.
     echo "cpus='1-2'"
     echo "kernel='$guest_root/boot/vmlinuz'"
     echo "ramdisk='$guest_root/boot/initrd.cpio'"
     echo "cmdline='console=hvc0 loglevel=4 panic=1 xenpv.root=xvda xenpv.run=xvdy xenpv.place=$place ${kernel_parameters:-}'"
-    # By default Xen emulates the TSC on this emulated host: each clock read traps into Xen, which
-    # takes most of the time of a PVH guest. This is not the case on real hosts.
+    # On this emulated host, Xen emulates the TSC by default: each clock read traps into Xen, which
+    # takes most of a PVH guest's time. On real hosts, Xen does not emulate the TSC.
     if [[ -n ${tsc_mode:-} ]]; then echo "tsc_mode='$tsc_mode'"; fi
     echo "on_poweroff='destroy'"
     echo "on_reboot='destroy'"
@@ -121,8 +121,8 @@ has() {
   declare -F "$1" >/dev/null
 }
 
-# Waits until the guest and dom0_during have ended. The guest may be absent for a while: after a
-# save, it is restored with another domain ID.
+# Waits until the guest and dom0_during have ended. The guest may be absent for a while, between a
+# save and the restore with a new domain ID.
 await_guest() {
   local during=$1 end=$((SECONDS + limit + boot_seconds)) gone_since=
   while [[ $SECONDS -lt $end ]]; do
@@ -138,7 +138,7 @@ await_guest() {
       return 0
     fi
     if [[ $SECONDS -ge $((gone_since + 30)) ]]; then
-      fail dom0_during "still running 30 s after the end of the guest"
+      fail dom0_during "still running 30 s after the guest ended"
       kill "$during"
       return 0
     fi
@@ -177,8 +177,8 @@ accompany_guest() {
   fetch_guest_results
 }
 
-# xl waits for hotplug scripts and QEMU with fixed timeouts of 10 to 40 s, which a busy machine may
-# exceed.
+# Retries, because xl's fixed timeouts of 10 to 40 s for hotplug scripts and QEMU may be too short
+# on a busy machine.
 create_guest() {
   local try
   for ((try = 1; try <= tries; try++)); do
@@ -230,7 +230,7 @@ run_place() {
       run_guest
     fi
     # QEMU's SVM emulation crashes about one in ten guests that need SVM, at any time. Programs in
-    # the guest cannot cause this; if one did, it would do so again.
+    # the guest do not cause this: a crash caused by a program would occur again in the next try.
     [[ $(triple_faults) -gt $faults && $try -lt $tries ]] || break
     send "note $place the guest died of a triple fault, a known bug of the SVM emulation: retrying"
     mv "$results" "$results-died-$try"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs in a guest: calls the scenario's main() and writes all results to the last disk as a tar
+# Runs in a guest: calls the scenario's main(), and writes all results to the last disk as a tar
 # archive.
 set -u
 source "$XENPV_INSIDE/lib.sh"

@@ -1,9 +1,9 @@
-# Functions for scenarios. Sourced before scenario.sh wherever one of its functions runs.
-# A report is a line "VERDICT NAME TEXT"; names must not contain spaces.
+# Functions for scenarios. Sourced before scenario.sh wherever a function of the scenario runs. A
+# report is a line "VERDICT NAME TEXT"; names must not contain spaces.
 
 results=$XENPV_RESULTS
 place=$XENPV_PLACE
-# The directory of Xen programs and libraries in Debian.
+# Debian's directory for Xen programs and libraries.
 xen_directory=$(echo /usr/lib/xen-[0-9]*)
 
 report() {
@@ -31,7 +31,7 @@ check() {
   fi
 }
 
-# same NAME ONE OTHER: passes if both are equal and not empty.
+# same NAME ONE OTHER: passes if both texts are equal and not empty.
 same() {
   if [[ $2 == "$3" && -n $2 ]]; then pass "$1"; else fail "$1" "'$2' differs from '$3'"; fi
 }
@@ -46,13 +46,13 @@ awaits() {
   done
 }
 
-# gtest PROGRAM [ARGUMENT...]: reports each case of a GoogleTest program when the case ends or the
-# program crashes, and the number of cases as the value PROGRAM.cases.
+# gtest PROGRAM [ARGUMENT...]: runs a GoogleTest program. Reports each case when the case ends or
+# the program crashes, and the number of cases as the value PROGRAM.cases.
 gtest() {
   local log=$results/${1##*/}.log pid status=0
   "$@" >"$log" 2>&1 &
   pid=$!
-  # The failure message is between the lines RUN and FAILED; only its beginning is reported.
+  # The failure message is between the lines RUN and FAILED; report only its beginning.
   tail -q -n +1 -f --pid="$pid" "$log" | awk '
     /^\[ RUN      \] / { name = $4; text = ""; next }
     /^\[       OK \] / && name { print "pass", $4; name = ""; fflush(); next }
@@ -63,14 +63,14 @@ gtest() {
   ' | while read -r verdict name text; do report "$verdict" "$name" "$text"; done
   wait "$pid" || status=$?
   value "${1##*/}.cases" "$(grep -c '^\[ RUN ' "$log")"
-  # Exit status 1 is covered by the failed cases.
+  # The failed cases explain exit status 1.
   [[ $status -eq 0 ]] || { [[ $status -eq 1 ]] && grep -q '^\[  FAILED  \]' "$log"; } ||
     fail "${1##*/}" "exit status $status: $(tail -n 1 "$log")"
 }
 
-# tell KEY VALUE, hear KEY: messages between a guest and dom0_during, through the guest's data/
-# directory in xenstore. hear waits for the message, up to the limit of the scenario. In domain 0,
-# `guest` must be set to the domain ID of the guest.
+# tell KEY VALUE, hear KEY: pass messages between a guest and dom0_during, through the guest's data/
+# directory in xenstore. hear waits for the message, up to the scenario's limit. In domain 0,
+# `guest` must be set to the guest's domain ID.
 message_path() {
   if [[ $place == dom0 || -z ${guest:-} ]]; then
     echo "data/real-xen/$1"
@@ -87,8 +87,8 @@ hear() {
   until xenstore-read "$path" 2>/dev/null; do sleep 0.2; done
 }
 
-# ask WORDS...: makes `answer FUNCTION` in dom0_during call FUNCTION WORDS..., prints its output and
-# returns its exit status. "ask over" ends answer.
+# ask WORDS...: makes `answer FUNCTION` in dom0_during call FUNCTION WORDS..., prints the output and
+# returns the exit status of the call. "ask over" ends answer.
 ask() {
   local number reply
   number=$(($(cat /tmp/asked 2>/dev/null || echo 0) + 1))
@@ -114,8 +114,8 @@ answer() {
   done
 }
 
-# take_disk VDEV: unbinds a disk from the kernel driver and prints its xenstore path. The kernel
-# leaves the disk in state Closed, with all its nodes.
+# take_disk VDEV: unbinds a disk from the kernel driver and prints the disk's xenstore path. The
+# kernel leaves the disk in state Closed, with all its nodes.
 take_disk() {
   local letter number
   printf -v letter '%d' "'${1:3:1}"

@@ -1,6 +1,6 @@
 # Functions for recovery scenarios: serve and mount a disk, run a verified load, check the results.
-# Scenarios source this file only inside the domains, because run.sh also sources them, to read
-# their variables.
+# A scenario sources this file only inside the domains, because run.sh also sources the scenario, to
+# read its variables.
 
 mount_point=/mnt/disk
 
@@ -15,7 +15,7 @@ serve_and_mount() {
   mount_disk /dev/nbd0
 }
 
-# mount_disk DEVICE: mounts it and copies files to it, which are compared later.
+# mount_disk DEVICE: mounts the device and copies files to it, for a later comparison.
 mount_disk() {
   mkdir -p $mount_point
   check mount mount "$1" $mount_point
@@ -63,22 +63,22 @@ end_load() {
   value load.rounds "$(<"$results/rounds")"
 }
 
-# recovery_figure NAME: prints a number from the recovery section of the status.
+# recovery_figure NAME: prints a number from the status's recovery section.
 recovery_figure() { xenpv-disk status --json | grep -o "\"$1\": *[0-9]*" | head -n 1 | grep -o '[0-9]*$'; }
 
 has_recovered() { # TIMES
   [[ $(recovery_figure reconnects) -ge $1 ]]
 }
 
-# Prints the number of sectors read and written, because the load may be doing either.
+# Prints the number of sectors read plus written, because the load may be reading or writing.
 moved() { awk '{ print $3 + $7 }' /sys/block/nbd0/stat; }
 
 has_moved_more() { # SECTORS
   [[ $(moved) -gt $(($1 + 256)) ]]
 }
 
-# goes_on NAME TIMES: checks that the disk has reconnected TIMES times and that I/O continues;
-# records the length of the pause.
+# goes_on NAME TIMES: checks that the disk has reconnected TIMES times and that I/O continues, and
+# records the pause's length.
 goes_on() {
   local before
   check "$1.back" awaits 90 has_recovered "$2"
@@ -113,8 +113,8 @@ stop_server() {
 }
 
 tell_complaints() {
-  # xs_request_exit: if a suspend interrupts a transaction of xenstore-read, the kernel ends it when
-  # the file is closed, and warns because it no longer exists.
+  # xs_request_exit: if a suspend interrupts xenstore-read in a transaction, the kernel ends the
+  # transaction when the file is closed, and warns because the transaction no longer exists.
   value kernel_complaints "$(dmesg | grep -v 'WARNING: .* xs_request_exit' |
     grep -Ec 'BUG|WARNING|Oops|I/O error|EXT4-fs (error|warning)')"
 }

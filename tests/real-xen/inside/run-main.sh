@@ -1,8 +1,8 @@
-# run_main SECONDS: runs the scenario's main() in this place, with its output on the console and in
+# run_main SECONDS: runs the scenario's main() in this place. The output goes to the console and to
 # output.log.
 run_main() {
   local seconds=$1 pid status=0
-  # The output goes to a file, because a pipe would stay open while a left-over process runs.
+  # Redirect the output to a file, because a leftover process would keep a pipe open.
   timeout --kill-after=5 "$seconds" bash "$XENPV_INSIDE/call.sh" main >"$results/output.log" 2>&1 &
   pid=$!
   tail -q -n +1 -f --pid="$pid" "$results/output.log" &

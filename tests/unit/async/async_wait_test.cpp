@@ -1,4 +1,4 @@
-// bound_port::async_wait() with the completion tokens of Asio.
+// bound_port::async_wait() with Asio's completion tokens.
 #include <gtest/gtest.h>
 
 #include <boost/asio/as_tuple.hpp>
@@ -38,10 +38,10 @@ class async_wait_test : public ::testing::Test {
  protected:
   ~async_wait_test() override { device.clear(); }
 
-  /// Runs the ready handlers; the loop's own read stays pending.
+  /// Runs the ready handlers. The event loop's read stays pending.
   void turn() { context.poll(); }
   static void send_event(const bound_port& port) { device.raise(raw(port.number())); }
-  /// A handler that records its error code.
+  /// Returns a handler that appends its error code to `codes`.
   auto record() {
     return [this](boost::system::error_code code) { codes.push_back(code); };
   }

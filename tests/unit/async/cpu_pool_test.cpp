@@ -72,7 +72,7 @@ TEST(cpu_pool, stop_runs_work_posted_before_it) {
   int done = 0;
   asio::post(pool.executor(0), [&, opened = gate.get_future().share()] {
     opened.wait();
-    // stop() has been called by now, but the chain still runs to its end.
+    // stop() has been called, but handlers posted by a running handler are still executed.
     asio::post(pool.executor(0), [&] {
       ++done;
       asio::post(pool.executor(0), [&] { ++done; });

@@ -20,7 +20,7 @@ namespace {
 using namespace std::chrono_literals;
 using test::run;
 
-// No default constructor: a result may be anything that can be moved.
+// No default constructor: a result type only has to be movable.
 struct answer {
   explicit answer(int given) : value(std::make_unique<int>(given)) {}
   std::unique_ptr<int> value;
@@ -41,7 +41,7 @@ asio::awaitable<answer> answer_too_late() {
   co_return answer(0);
 }
 
-/// Swallows its cancellation and returns an answer.
+/// Returns an answer even if it is cancelled.
 asio::awaitable<answer> answer_when_cancelled() {
   try {
     co_await sleep_for_ever();

@@ -1,4 +1,5 @@
-// The hot path allocates nothing per event. A separate program, because it replaces operator new.
+// The hot path does not allocate memory for an event. A separate program, because it replaces
+// operator new.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -12,7 +13,8 @@ namespace {
 thread_local std::size_t allocations = 0;
 }  // namespace
 
-// Not inlined: g++ would see only one half of the pair and warn of a mismatch.
+// Not inlined: otherwise, g++ inlines only one function of a new/delete pair and warns about a
+// mismatch.
 [[gnu::noinline]] void* operator new(std::size_t size) {
   ++allocations;
   if (void* memory = std::malloc(size)) return memory;
@@ -34,7 +36,7 @@ class event_allocation_test : public ::testing::Test {
  protected:
   ~event_allocation_test() override { device.clear(); }
 
-  /// Counts the allocations of `rounds` events, each handled separately.
+  /// Returns the number of allocations made while `rounds` events are handled one by one.
   std::size_t count(const bound_port& port, int rounds) {
     const auto number = raw(port.number());
     const auto before = allocations;
@@ -59,7 +61,8 @@ TEST_F(event_allocation_test, callbacks_allocate_nothing) {
   EXPECT_EQ(calls, 1003);
 }
 
-/// Counts from the tenth event on: Asio's per-run caches are empty at first.
+/// Stores the number of allocations in `made`. Ignores the first ten events, because Asio's per-run
+/// caches are empty at first.
 asio::awaitable<void> wait_repeatedly(event_loop& loop, int events, std::size_t& made) {
   auto port = loop.bind_unbound(domid_0);
   std::size_t before = 0;

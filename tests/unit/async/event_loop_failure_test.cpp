@@ -1,4 +1,4 @@
-// An event loop whose device fails: later binds and the death callbacks of its ports.
+// An event loop whose device fails: subsequent binds, and the ports' death callbacks.
 #include <gmock/gmock.h>
 #include <unistd.h>
 
@@ -22,13 +22,13 @@ class failing_event_loop : public ::testing::Test {
  protected:
   ~failing_event_loop() override { device.clear(); }
 
-  /// Runs the ready handlers; the loop's own read stays pending.
+  /// Runs the ready handlers. The event loop's read stays pending.
   void turn() { context.poll(); }
 
   asio::io_context context{1};
 };
 
-/// Makes the device of the only handle report end-of-file.
+/// Makes reads from the only open handle report end-of-file.
 void end_device() {
   ::close(std::exchange((*device.handles.begin())->write_end, -1));
 }

@@ -1,4 +1,4 @@
-// Ports and handles of an event loop after a suspend that may have been a resume.
+// How an event loop treats its ports and handles after a suspend that may have been a migration.
 #include <gmock/gmock.h>
 
 #include "unit/async/fake_evtchn.hpp"
@@ -48,7 +48,8 @@ TEST_F(suspended_event_loop, leaves_a_port_bound_before_an_unacknowledged_suspen
   EXPECT_EQ(device.unbinds, 2);
 }
 
-/// A guest that was migrated to a host whose clock lags, once `incarnation` grows.
+/// A guest that migrates to a host whose clock is behind: the suspended time does not change, only
+/// `incarnation` does.
 class lagging_guest final : public xen::suspend_source {
  public:
   std::uint32_t incarnation = 0;

@@ -27,7 +27,7 @@ class event_loop_test : public ::testing::Test {
  protected:
   ~event_loop_test() override { device.clear(); }
 
-  /// Runs the ready handlers; the loop's own read stays pending.
+  /// Runs the ready handlers. The event loop's read stays pending.
   void turn() { context.poll(); }
 
   asio::io_context context{1};
@@ -95,7 +95,7 @@ TEST_F(event_loop_test, events_before_the_wait_are_kept_and_merged) {
   int count = 0;
   begin(context, count_events(port, count));
   turn();
-  // One for the kept event, one for the event that the second wait() unmasks.
+  // One for the kept event, and one for the pending event, which the second wait() unmasks.
   EXPECT_EQ(count, 2);
   EXPECT_EQ(loop.statistics().events, 2u);
 }
@@ -182,7 +182,7 @@ TEST_F(event_loop_test, callback_may_unbind_its_own_port) {
   std::string captured = "still here";
   port.on_event([&, captured] {
     port = bound_port();
-    // The captures must stay alive until the callback returns.
+    // The lambda's captures must stay alive until the callback returns.
     EXPECT_EQ(captured, "still here");
   });
   device.raise(number);

@@ -1,5 +1,6 @@
-// A fake of libxenevtchn's C functions: ports mask, merge and wake through a real pipe, like those
-// of /dev/xen/evtchn. Replaces the library in each program that includes it. Single-threaded.
+// A fake of libxenevtchn's C functions. Like /dev/xen/evtchn, it masks a port when an event is
+// delivered and merges further events; it delivers port numbers through a real pipe. Replaces the
+// library in each program that includes this header. Single-threaded.
 #pragma once
 
 #include <fcntl.h>
@@ -66,7 +67,7 @@ class fake_device {
     return static_cast<int>(number);
   }
 
-  /// Raises an event on `number` as the kernel's interrupt handler does.
+  /// Raises an event on port `number`, as the kernel's interrupt handler does.
   void raise(std::uint32_t number) {
     auto& port = ports.at(number);
     if (port.masked) {
@@ -76,7 +77,7 @@ class fake_device {
     port.masked = true;
     put(port.handle, number);
   }
-  /// Writes a port number to the ring without checking it.
+  /// Makes `number` readable from `handle`, even if no such port is bound.
   static void put(xenevtchn_handle* handle, std::uint32_t number) {
     if (::write(handle->write_end, &number, sizeof number) != sizeof number) std::abort();
   }

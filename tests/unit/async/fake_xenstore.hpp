@@ -1,6 +1,7 @@
-// A fake of libxenstore's C functions: a flat tree, watches with a real pipe, transactions that
-// can be made to fail, and a connection that can be lost. Replaces the library in each program
-// that includes it. Called on one thread, controlled from another.
+// A fake of libxenstore's C functions: nodes in a flat map, watches with a real pipe, transactions
+// that can be made to fail, and a connection that can be lost. Replaces the library in each program
+// that includes this header. The C functions are called on one thread, and the test controls the
+// fake from another.
 #pragma once
 
 #include <fcntl.h>
@@ -29,13 +30,13 @@ class fake_store {
  public:
   std::mutex lock;
   std::map<std::string, std::string> nodes;
-  std::set<std::string> forbidden;                        ///< nodes that may not be read
-  std::set<std::pair<std::string, std::string>> watches;  ///< path, token
+  std::set<std::string> forbidden;                        ///< unreadable nodes
+  std::set<std::pair<std::string, std::string>> watches;  ///< (path, token)
   std::deque<std::pair<std::string, std::string>> events;
   xs_handle* handle = nullptr;
   bool lost = false;
-  int conflicts = 0;                        ///< number of commits still to fail with EAGAIN
-  std::set<std::string> removed_by_rivals;  ///< nodes that each conflict removes
+  int conflicts = 0;                        ///< how many of the next commits fail with EAGAIN
+  std::set<std::string> removed_by_rivals;  ///< nodes removed by each conflict
   std::thread::id last_thread;
 
   /// Breaks the connection without waking any reader.
@@ -51,7 +52,7 @@ class fake_store {
     const std::lock_guard guard(lock);
     conflicts = commits;
   }
-  /// The next commit conflicts with the removal of `path`.
+  /// Makes the next commit conflict with a removal of `path`.
   void meet_removal_of(const std::string& path) {
     const std::lock_guard guard(lock);
     conflicts = 1;
@@ -78,7 +79,7 @@ class fake_store {
     }
   }
   void queue(const std::string& path, const std::string& token) {
-    // As libxenstore does: one byte while the list is not empty.
+    // Like libxenstore, keeps one byte in the pipe while the event list is not empty.
     if (events.empty() && ::write(handle->write_end, "", 1) != 1) std::abort();
     events.emplace_back(path, token);
   }
@@ -160,7 +161,7 @@ extern "C" {
     errno = ENOENT;
     return nullptr;
   }
-  // One block: the pointers, then the texts.
+  // One block: the pointers, then the strings.
   auto* const block = static_cast<char**>(std::malloc(size + 1));
   auto* text = reinterpret_cast<char*>(block + names.size());
   *count = 0;
@@ -236,7 +237,7 @@ extern "C" {
   store.events.pop_front();
   char eaten = 0;
   if (store.events.empty() && ::read(handle->read_end, &eaten, 1) != 1) std::abort();
-  // One block: two pointers, then the texts.
+  // One block: two pointers, then the strings.
   auto* block =
       static_cast<char**>(std::malloc(2 * sizeof(char*) + path.size() + token.size() + 2));
   block[0] = reinterpret_cast<char*>(block + 2);

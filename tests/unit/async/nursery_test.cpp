@@ -17,7 +17,7 @@ namespace {
 
 using test::run;
 
-/// Waits until cancelled, then logs how it ended.
+/// Waits until it is cancelled, then logs the error.
 asio::awaitable<void> sleep_for_ever(std::vector<std::string>& log, std::string name) {
   asio::steady_timer never(co_await asio::this_coro::executor,
                            asio::steady_timer::time_point::max());

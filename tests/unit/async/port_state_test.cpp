@@ -9,7 +9,7 @@ TEST(port_state, keeps_an_event_without_a_waiter_for_the_next_wait) {
   port_state state(false);
   EXPECT_EQ(state.on_event(), event_action::keep);
   EXPECT_EQ(state.begin_wait(), listen_action::deliver);
-  // The event has been handled when the next wait begins, so that wait unmasks the port.
+  // When the next wait begins, the event has been handled. The wait therefore unmasks the port.
   EXPECT_EQ(state.begin_wait(), listen_action::unmask);
 }
 

@@ -1,4 +1,4 @@
-// Which changes a runtime's resume guard treats as a resume. The store and the clocks are fakes.
+// The changes that a resume guard treats as a resume. The store and the clocks are fakes.
 #include "async/resume_guard.hpp"
 
 #include <gtest/gtest.h>
@@ -15,7 +15,7 @@ namespace {
 using test::run;
 using test::xenstore;
 
-/// A guest whose suspend reading the test sets.
+/// A suspend_source whose value is set by the test.
 class fake_guest final : public xen::suspend_source {
  public:
   xen::suspend_reading now;
@@ -31,7 +31,7 @@ class resume_guard_test : public ::testing::Test {
     if (given_up <= failures) throw std::runtime_error("no descriptor is free");
     co_return;
   }
-  /// Runs `body` between start and stop. Call it once.
+  /// Runs `body` between the guard's start() and stop(). Call it once.
   void with_guard(std::function<asio::awaitable<void>(resume_guard&)> body) {
     resume_guard guard(context.get_executor(), client, suspends, [this] { return give_up(); });
     const auto life = [&]() -> asio::awaitable<void> {
@@ -48,7 +48,7 @@ class resume_guard_test : public ::testing::Test {
   xen::suspend_clock suspends{guest};
   store_client client{context.get_executor(), xen::store::open()};
   int given_up = 0;
-  int failures = 0;  ///< the first calls of give_up() that fail
+  int failures = 0;  ///< how many calls of give_up() fail before it succeeds
 };
 
 TEST_F(resume_guard_test, treats_a_new_domain_id_as_a_resume) {

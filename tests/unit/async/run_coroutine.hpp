@@ -1,5 +1,5 @@
-// Runs a coroutine on a context until the context runs out of work. If it never does, the test
-// fails instead of hanging.
+// Runs a coroutine on a context until the context runs out of work. If the context still has work
+// after `time_limit`, the test fails instead of hanging.
 #pragma once
 
 #include <boost/asio/co_spawn.hpp>
@@ -13,7 +13,7 @@
 
 namespace xenpv::async::test {
 
-/// Far longer than any test takes: only a hang exceeds it.
+/// Far longer than any test takes: only a test that hangs exceeds it.
 inline constexpr std::chrono::seconds time_limit{30};
 
 inline void run_until_dry(asio::io_context& context) {
@@ -22,7 +22,7 @@ inline void run_until_dry(asio::io_context& context) {
   if (!context.stopped()) throw std::logic_error("the context did not run out of work");
 }
 
-/// Rethrows the exception of `body`.
+/// Rethrows an exception thrown by `body`.
 inline void run(asio::io_context& context, asio::awaitable<void> body) {
   std::exception_ptr error = std::make_exception_ptr(std::logic_error("the coroutine never ended"));
   asio::co_spawn(context, std::move(body), [&](std::exception_ptr end) { error = std::move(end); });

@@ -205,8 +205,8 @@ TEST(finally, cleans_up_completely_even_if_the_caller_is_cancelled) {
   EXPECT_EQ(log, (log_lines{"begins", "ends", "caller continues"}));
 }
 
-/// The error of `finally` with a body and a clean-up that throw, unless their text is empty. Also
-/// checks that the clean-up ran.
+/// Returns the error message of finally() whose body and clean-up throw these errors; an empty text
+/// stands for success. Also checks that the clean-up ran.
 std::string error_of_finally(const std::string& body_error, const std::string& clean_up_error) {
   asio::io_context context;
   bool cleaned_up = false;

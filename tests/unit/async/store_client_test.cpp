@@ -24,8 +24,8 @@ using test::xenstore;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-/// A control thread, and a context for the test's own thread. Every test closes the client and lets
-/// both run out of work.
+/// The client has its own control thread; the test runs on `context`. The destructor closes the
+/// client and checks that both contexts run out of work.
 class store_client_test : public ::testing::Test {
  protected:
   store_client_test() : control_thread([this] { control.run(); }) {}
@@ -44,7 +44,7 @@ class store_client_test : public ::testing::Test {
   store_client client{control.get_executor(), xen::store::open(), {.liveness_interval = 2ms}};
 };
 
-/// The path of the next event, which must not be an overflow.
+/// Returns the path of the next event, which must not be an overflow.
 asio::awaitable<std::string> next_path(watch_stream& watch) {
   auto event = co_await watch.next();
   EXPECT_FALSE(event.overflowed);
@@ -175,7 +175,7 @@ asio::awaitable<void> watch_and_leave(store_client& client) {
     auto watch = co_await client.watch("a");
     EXPECT_EQ(xenstore.watch_count(), 1u);
   }
-  // Requests run in order: when this one has completed, so has the unwatch.
+  // Requests run in order: when this write has completed, so has the unwatch.
   co_await client.write("b", "");
   EXPECT_EQ(xenstore.watch_count(), 0u);
 }
@@ -187,7 +187,7 @@ TEST_F(store_client_test, destroying_the_stream_ends_the_watch) {
 asio::awaitable<void> fall_behind(store_client& client) {
   auto watch = co_await client.watch("a");
   EXPECT_EQ(co_await next_path(watch), "a");
-  // Three times the capacity of a stream, all while the control thread is busy.
+  // Three times the stream's capacity, all while the control thread is busy.
   const auto body = [](xen::store_transaction&) {
     for (std::size_t i = 0; i < 3 * watch_stream_capacity; ++i)
       xenstore.change("a/" + std::to_string(i), "");
@@ -249,7 +249,7 @@ asio::awaitable<void> two_readers(store_client& client) {
   xenstore.change("a", "");
   co_await children.join();
   EXPECT_EQ(first, "event");
-  EXPECT_EQ(second, "await events of a: invalid argument (another call of next() is pending)");
+  EXPECT_EQ(second, "await events of a: invalid argument (another next() call is pending)");
 }
 
 TEST_F(store_client_test, second_reader_is_refused) {

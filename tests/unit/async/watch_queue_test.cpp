@@ -39,7 +39,7 @@ TEST(watch_queue, continues_after_an_overflow) {
   watch_queue queue("device", 2);
   for (const auto* path : {"device/a", "device/b", "device/c", "device/d", "device/e"})
     queue.push(path);
-  // d fits after the overflow event. e does not, so the overflow event covers it.
+  // device/d fits after the overflow event. device/e does not; the overflow event covers it too.
   EXPECT_EQ(queue.pop(), (watch_event{.path = "device", .overflowed = true}));
   EXPECT_EQ(queue.pop(), (watch_event{.path = "device/d"}));
   EXPECT_EQ(queue.pop(), std::nullopt);

@@ -168,9 +168,10 @@ TEST(claim_block_device, names_the_users_that_prevent_the_claim) {
 
 TEST(claim_block_device, fails_for_a_device_without_a_node) {
   const fake_root tree;
-  EXPECT_EQ(claim_problem(tree),
-            "take xvdb: open " + tree.root().path("/dev/xvdb").string() +
-                ": no such file or directory (opening it is needed to check whether it is in use)");
+  EXPECT_EQ(
+      claim_problem(tree),
+      "take xvdb: open " + tree.root().path("/dev/xvdb").string() +
+          ": no such file or directory (the device must be opened to check whether it is in use)");
 }
 
 }  // namespace

@@ -113,7 +113,7 @@ TEST(histogram, high_percentile_of_few_samples_is_the_maximum) {
   histogram h;
   for (std::uint64_t value = 1; value <= 10; ++value)
     h.add(value);
-  // Nine samples of ten are only 90 %.
+  // Nine of ten samples are only 90%.
   EXPECT_EQ(h.percentile(0.95), 10u);
   EXPECT_EQ(h.percentile(0.99), 10u);
 }

@@ -10,7 +10,7 @@ namespace {
 
 using testing::MatchesRegex;
 
-/// Returns the output of `act` on the real stderr.
+/// Returns the text that `act` writes to stderr.
 std::string logged(log_level level, log_format format, const std::function<void()>& act) {
   testing::internal::CaptureStderr();
   set_up_log("xenpv-test", level, format);

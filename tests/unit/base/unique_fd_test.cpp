@@ -81,7 +81,7 @@ TEST(unique_fd, failed_duplicate_names_the_descriptor) {
     (void)unique_fd::duplicate(-7);
     FAIL() << "expected a failure";
   } catch (const failure& e) {
-    EXPECT_STREQ(e.what(), "duplicate descriptor -7: bad file descriptor");
+    EXPECT_STREQ(e.what(), "duplicate file descriptor -7: bad file descriptor");
   }
 }
 

@@ -1,4 +1,4 @@
-// The coroutines and initiating functions of a block queue, on a queue that only records its
+// The coroutines and initiating functions of block_queue, tested on a queue that records its
 // requests.
 #include <gtest/gtest.h>
 
@@ -26,7 +26,7 @@ namespace {
 using async::test::run;
 using async::test::run_until_dry;
 
-/// Completes each request in a later turn with `answer`. Reads return bytes of 0x5A.
+/// Completes each request asynchronously with the status `answer`. Reads return bytes of 0x5A.
 class fake_queue : public block_queue {
  public:
   explicit fake_queue(asio::io_context& context) : context_(context) {
@@ -59,7 +59,7 @@ class fake_queue : public block_queue {
 
 class block_queue_test : public ::testing::Test {
  protected:
-  /// Runs `body` while the queue completes requests with `answer`. Returns the failure's message.
+  /// Runs `body` while the queue completes requests with `answer`. Returns the failure message.
   std::string failure_of(asio::awaitable<void> body, std::error_code answer) {
     queue.answer = answer;
     try {

@@ -14,7 +14,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 
-/// Lists (page * 4096 + offset in the page, bytes) of each span.
+/// Returns each span as (page * 4096 + offset in the page, number of bytes).
 std::vector<std::pair<std::ptrdiff_t, std::size_t>> spans(const lease& held, std::uint64_t offset,
                                                           std::uint64_t count) {
   std::vector<std::pair<std::ptrdiff_t, std::size_t>> result;

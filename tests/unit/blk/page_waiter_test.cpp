@@ -140,7 +140,7 @@ TEST_F(page_waiter_test, pages_returned_in_a_wake_reach_waiters_that_wait_again)
   pool->wait(b);
   pool->wait(c);
   give_back();
-  // In order, and never from within the wake() of another.
+  // Waiters are woken in order, and never from within another waiter's wake().
   EXPECT_EQ(woken, "abca");
 }
 

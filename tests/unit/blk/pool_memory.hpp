@@ -16,7 +16,7 @@ inline std::shared_ptr<page_pool> make_pool(std::size_t pages) {
   return std::make_shared<page_pool>(*memory, memory);
 }
 
-/// The pages of a chain, in order.
+/// Returns the pages of a chain, in order.
 inline std::vector<int> list(const page_pool& pool, const page_chain& chain) {
   std::vector<int> pages;
   for (auto page = chain.first; page != no_page; page = pool.next(page))

@@ -1,4 +1,4 @@
-// The io_uring device, the baseline for benchmarks, on a file.
+// The io_uring device, which is the baseline for benchmarks, tested on a file.
 #include "blk/uring_device.hpp"
 
 #include <gmock/gmock.h>
@@ -48,7 +48,7 @@ class uring_device_test : public ::testing::Test {
     if (device) run(context, device->close());
     std::filesystem::remove(path);
   }
-  /// Not direct: the file system of the test directory may lack O_DIRECT.
+  /// Does not use O_DIRECT, which the file system of the test directory may not support.
   std::unique_ptr<uring_device> open(bool read_only, unsigned depth = 256) {
     uring_device::options settings;
     settings.read_only = read_only;

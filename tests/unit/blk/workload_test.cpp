@@ -1,4 +1,4 @@
-// Workloads on a device that counts its requests, and the statistics they return.
+// Workloads on a device that counts its requests, and the statistics that a workload returns.
 #include "blk/workload.hpp"
 
 #include <gmock/gmock.h>
@@ -25,7 +25,7 @@ using ::testing::Lt;
 
 constexpr std::uint64_t device_size = 64 * 4096;
 
-/// Records its requests. Completes one per turn, newest first.
+/// Records its requests. Completes them asynchronously, newest first.
 class counting_queue : public block_queue {
  public:
   explicit counting_queue(asio::io_context& context) : context_(context) {
@@ -60,16 +60,16 @@ class counting_queue : public block_queue {
     return out;
   }
 
-  bool abandons = false;  ///< abandons the pages of its requests
+  bool abandons = false;  ///< abandons the pages of each request
   std::uint64_t block = 4096;
   bool keeps_time = false;
-  std::uint64_t answered_ns = 0;  ///< of all requests, if keeps_time
+  std::uint64_t answered_ns = 0;  ///< completion time of every request, if keeps_time
   std::error_code answer;
   std::size_t fail_from = 0;
   std::vector<std::uint64_t> offsets;
   std::set<std::byte*> memories;
   std::set<lease*> places;
-  std::set<std::byte*> first_bytes;  ///< of the leases in `places`
+  std::set<std::byte*> first_bytes;  ///< first byte of each lease
   std::size_t most_in_flight = 0;
 
  private:
@@ -142,7 +142,8 @@ TEST_F(workload_test, uses_the_completion_time_of_a_device_that_keeps_time) {
       std::chrono::nanoseconds((std::chrono::steady_clock::now() + 1h).time_since_epoch()).count());
   const auto result = result_of(queue, load);
   EXPECT_EQ(result.latency_ns.count(), 100u);
-  // The first began an hour before its completion, each other one when the previous one completed.
+  // The first request began an hour before its completion. Each later request began when the
+  // previous one completed.
   EXPECT_GT(result.latency_ns.max(), 3'500'000'000'000u);
   EXPECT_EQ(result.latency_ns.percentile(0.9), 0u);
 }
@@ -235,8 +236,8 @@ TEST_F(workload_test, blocks_are_split_when_the_pages_cannot_hold_all_of_them) {
   queue.block = 4 * 4096;
   const auto result = result_of(queue, load);
   EXPECT_EQ(result.requests, 8u);
-  EXPECT_EQ(result.latency_ns.count(), 8u) << "of whole blocks";
-  EXPECT_EQ(queue.most_in_flight, 4u) << "a block has one piece in flight";
+  EXPECT_EQ(result.latency_ns.count(), 8u) << "one per whole block";
+  EXPECT_EQ(queue.most_in_flight, 4u) << "one piece per block at a time";
   std::multiset<std::uint64_t> twice;
   for (std::uint64_t at = 0; at < device_size; at += queue.block)
     twice.insert({at, at});
@@ -281,7 +282,7 @@ TEST_F(workload_test, continues_in_memory_when_the_device_keeps_pages) {
   load.depth = 4;
   EXPECT_EQ(result_of(queue, load).requests, 20u);
   EXPECT_EQ(queue.first_bytes.size(), 2u);
-  EXPECT_GT(queue.memories.size(), 1u) << "nullptr stands for pages, any other for memory";
+  EXPECT_GT(queue.memories.size(), 1u) << "more than the nullptr of requests with pages";
   EXPECT_EQ(queue.most_in_flight, 2u);
   EXPECT_EQ(queue.pages_->free(), 0u);
 }

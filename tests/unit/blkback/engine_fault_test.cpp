@@ -69,7 +69,7 @@ TEST_F(faulty_engine, executes_late_writes_when_they_are_due) {
   EXPECT_EQ(r.backend->in_store(), 1u);
   EXPECT_EQ(r.backend->late_time(), std::chrono::milliseconds(5));
   EXPECT_EQ(first_byte(1), 0);
-  // A late write stores the content of the page at the time of its execution.
+  // A late write stores the page's content at the time the write is executed.
   r.fill(a, 0x22);
   r.backend->carry_out(9);
   EXPECT_EQ(first_byte(1), 0x22);
@@ -111,7 +111,7 @@ TEST_F(faulty_engine, responds_twice) {
   put_reads(1, 3);
   EXPECT_TRUE(r.backend->run(2).more);
   EXPECT_THAT(ids(), ElementsAre(1, 2, 2));
-  // More responses than requests break the ring for the backend too.
+  // With more responses than requests, the ring is broken for the backend as well.
   (void)r.backend->run();
   EXPECT_TRUE(r.backend->halted());
 }
@@ -132,7 +132,7 @@ TEST_F(faulty_engine, moves_the_response_index_beyond_the_ring) {
   put_reads(1, 1);
   (void)r.backend->run();
   EXPECT_EQ(r.front.available(), std::nullopt);
-  // The backend itself survives.
+  // The backend halts, but does not crash.
   put_reads(2, 9);
   (void)r.backend->run();
   EXPECT_TRUE(r.backend->halted());

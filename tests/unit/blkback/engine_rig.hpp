@@ -15,7 +15,7 @@ namespace xenpv::blkback::test {
 using wire::blkif_op;
 using wire::blkif_status;
 
-/// The first grant reference of the rig's pages.
+/// Grant reference of the rig's first page.
 inline constexpr std::uint32_t first_ref = 100;
 inline constexpr std::uint64_t disk_size = 1 << 20;
 
@@ -23,7 +23,7 @@ inline disk_config usual(backend_kind kind) {
   return usual_config(personality_of(kind), disk_size);
 }
 
-/// A store that completes its requests on demand.
+/// A store that executes a request only on demand.
 class late_store final : public store {
  public:
   explicit late_store(store& behind) : behind_(behind) {}
@@ -44,7 +44,7 @@ class late_store final : public store {
   store& behind_;
 };
 
-/// A store that fails.
+/// A store that fails every request with `error`.
 struct failing_store final : store {
   explicit failing_store(int code) : error(code) {}
   void submit(store_request& request) noexcept override { request.done(request, error); }
@@ -105,7 +105,7 @@ struct engine_rig {
       out.push_back(front.take());
     return out;
   }
-  /// Executes one request and returns its only response.
+  /// Executes one request. Returns its response, or an invalid one unless there is exactly one.
   template <class Request>
   wire::blkif_response answer_to(const Request& request) {
     put(request);
@@ -131,12 +131,12 @@ struct engine_rig {
   std::unique_ptr<engine> backend;
 };
 
-/// A segment that covers a whole page.
+/// Returns a segment that covers the whole page.
 inline wire::blkif_segment page(std::uint32_t ref) {
   return {ref, 0, 7, 0};
 }
 
-/// The first page of a frontend.
+/// Grant reference of the frontend's first page.
 inline constexpr auto a = first_ref;
 
 }  // namespace xenpv::blkback::test

@@ -219,7 +219,7 @@ TEST(engine, maps_grants_beyond_the_persistent_limit_for_one_request) {
   auto config = usual(backend_kind::linux_blkback);
   config.max_indirect_segments = 512;
   rig r(config, true);
-  // Two tables and 512 pages are within the limit; further grants are still mapped.
+  // Grants beyond the limit do not stay mapped: each is mapped only for its request.
   r.page_memory.resize(0);
   std::vector<std::byte> many(1200 * page_size);
   r.pages = page_array(many, first_ref);
@@ -252,7 +252,7 @@ TEST(engine, publishes_a_batch_once_with_one_event) {
   // The frontend did not request another event.
   r.put(rig::transfer(blkif_op::read, 1, 0, {page(a)}));
   EXPECT_FALSE(r.backend->run().notify);
-  // It requests one after two more responses.
+  // Now it requests an event after two more responses.
   (void)r.responses();
   EXPECT_TRUE(r.front.arm(2));
   r.put(rig::transfer(blkif_op::read, 1, 0, {page(a)}));

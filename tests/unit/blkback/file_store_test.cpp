@@ -43,7 +43,6 @@ class file_disk : public ::testing::Test {
     };
     file_store store(medium, ring.get_executor());
     store.submit(request);
-    // This loop ends only when the request completes.
     while (request.error == -1) {
       ring.restart();
       ring.run_for(std::chrono::milliseconds(100));
@@ -90,7 +89,7 @@ TEST_F(file_disk, discard_punches_holes) {
   std::string bytes(64 * 1024, 'x');
   ASSERT_EQ(transfer(store_op::write, 0, bytes.data(), bytes.size()), 0);
   const int error = run(store_op::discard, 4096, {}, 32 * 1024);
-  if (error == EOPNOTSUPP) GTEST_SKIP() << "this file system has no holes";
+  if (error == EOPNOTSUPP) GTEST_SKIP() << "this file system does not support holes";
   EXPECT_EQ(error, 0);
   EXPECT_EQ(content(4095, 2), std::string("x") + '\0');
   EXPECT_EQ(content(4096 + 32 * 1024, 1), "x");

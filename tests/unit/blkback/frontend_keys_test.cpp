@@ -46,7 +46,8 @@ TEST(frontend_keys, of_several_pages_and_queues) {
   EXPECT_EQ(keys.queues, (std::vector<ring_location>{{{grant_ref{8}, grant_ref{9}}, port{4}},
                                                      {{grant_ref{10}, grant_ref{11}}, port{5}}}));
   EXPECT_TRUE(keys.persistent);
-  // The other backends do not support multiple queues and read keys that are absent.
+  // The other backends do not support multiple queues: they read the keys of a single queue, which
+  // are absent.
   EXPECT_EQ(error_of(all, config_of(backend_kind::qemu)),
             "device/vbd/51728/ring-ref0 is absent: protocol violation");
   all.erase("queue-1/event-channel");

@@ -17,7 +17,7 @@ step next(situation now, backend_kind kind = backend_kind::linux_blkback) {
   return next_step(personality_of(kind), now);
 }
 
-/// The step for each frontend state, one letter each: w(ait), a(nnounce), c(onnect), b(egin
+/// Returns one letter for the step in each frontend state: w(ait), a(nnounce), c(onnect), b(egin
 /// closing), f(inish closing), l(eave).
 std::string row(situation now) {
   std::string out;
@@ -35,8 +35,8 @@ situation in(wire::xenbus_state own) {
 }
 
 TEST(handshake, has_a_step_for_every_pair_of_states) {
-  // The columns are the frontend's states: unknown, Initialising, InitWait, Initialised, Connected,
-  // Closing, Closed, Reconfiguring, Reconfigured.
+  // Columns (frontend states): Unknown, Initialising, InitWait, Initialised, Connected, Closing,
+  // Closed, Reconfiguring, Reconfigured.
   EXPECT_EQ(row(in(initialising)), "aaaaaaaaa");
   EXPECT_EQ(row(in(init_wait)), "lwwccbfww");
   EXPECT_EQ(row(in(initialised)), "lwwwwbfww");

@@ -1,4 +1,4 @@
-// The synchronous stores, and the volatile cache that a power cut empties.
+// The synchronous stores, and the volatile cache, which loses unflushed writes in a power cut.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -162,7 +162,7 @@ TEST(volatile_store, never_loses_flushed_sectors_and_tears_none_over_1000_power_
       if (sector >= 4) ++(first == 'f' ? lost : first == 'u' ? between : kept);
     }
   }
-  // Random, but each outcome occurs.
+  // The outcomes are random, but each of the three occurs often.
   EXPECT_GT(lost, 1000);
   EXPECT_GT(between, 1000);
   EXPECT_GT(kept, 1000);

@@ -23,7 +23,7 @@ TEST(event_distance, is_the_number_of_responses_within_the_window) {
   EXPECT_EQ(event_distance(512, 8000), 4u);
   EXPECT_EQ(event_distance(512, 16'001), 1u);
   EXPECT_EQ(event_distance(512, 10'000'000), 1u);
-  EXPECT_EQ(event_distance(512, ~std::uint64_t{0}), 1u) << "none yet";
+  EXPECT_EQ(event_distance(512, ~std::uint64_t{0}), 1u) << "no responses yet";
 }
 
 }  // namespace

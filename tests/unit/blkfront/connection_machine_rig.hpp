@@ -24,7 +24,7 @@ inline device_view view_of(xenbus_state own, std::optional<xenbus_state> backend
   return view;
 }
 
-/// Drives a machine step by step.
+/// Drives a connection machine step by step.
 struct driver {
   connection_machine machine;
   connection_action action;
@@ -43,7 +43,7 @@ struct driver {
   [[nodiscard]] connection_state state() const { return machine.state(); }
 };
 
-/// From `read_device` to Connected.
+/// Takes a machine from `read_device` to Connected.
 inline void connect(driver& d) {
   ASSERT_EQ(d.action.step, step::read_device);
   EXPECT_EQ(d.post(kind::done), step::look);
@@ -69,7 +69,7 @@ inline void expect_loss(const driver& d, loss_reason reason, connection_loss los
   EXPECT_EQ(d.state(), connection_state::recovering);
 }
 
-/// The backend begins to close, the frontend responds, both are closed.
+/// Returns a machine after a complete closing handshake that the backend began.
 inline driver parted_machine() {
   auto d = connected_machine();
   EXPECT_EQ(d.see(connected, closing), step::part);

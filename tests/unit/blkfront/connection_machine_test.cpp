@@ -1,5 +1,5 @@
-// The lifecycle of a connection step by step, and the type of each loss. connection_walk_test.cpp
-// visits every reachable state.
+// A connection's lifecycle step by step, and whether the loss of a connection is orderly or abrupt.
+// connection_walk_test.cpp visits every reachable state.
 #include <array>
 #include <utility>
 #include <vector>
@@ -87,7 +87,7 @@ TEST(connection_machine, explains_why_an_attempt_cannot_succeed) {
   }
 }
 
-// Orderly and abrupt losses. An abrupt loss may lose completed writes that were not flushed.
+// Orderly and abrupt losses. An abrupt loss may discard writes that completed but were not flushed.
 
 TEST(connection_loss, is_orderly_when_both_ends_closed) {
   const auto d = parted_machine();
@@ -102,7 +102,7 @@ TEST(connection_loss, is_orderly_when_the_guest_was_resumed) {
   expect_loss(d, loss_reason::resumed, connection_loss::orderly);
   EXPECT_EQ(d.post(kind::done), step::read_device);
   EXPECT_TRUE(d.machine.may_have_moved());
-  // The toolstack recreated the device. The loss stays orderly.
+  // The toolstack has recreated the device, but the loss stays orderly.
   EXPECT_EQ(d.post(kind::done), step::look);
   EXPECT_EQ(d.see(initialising, initialising), step::wait);
   EXPECT_EQ(d.machine.loss(), connection_loss::orderly);
@@ -168,7 +168,8 @@ TEST(connection_loss, is_abrupt_when_the_closing_handshake_fails) {
   expect_loss(d, loss_reason::backend_closed, connection_loss::abrupt);
 }
 
-// A driver domain may close its disks and then die: Closed does not mean that its cache is flushed.
+// A driver domain may close its disks and then crash, so Closed does not imply that the domain has
+// flushed its cache.
 TEST(connection_loss, becomes_abrupt_when_another_backend_replaces_an_orderly_closed_one) {
   auto rebuilt = view_of(closed, closed);
   rebuilt.rebuilt = true;

@@ -1,5 +1,5 @@
-// Visits every reachable state of connection_machine, with every event that a driver, a backend, a
-// toolstack or an interruption can cause in it.
+// Visits every reachable state of connection_machine. To each state, it applies every event that a
+// driver, a backend, a toolstack or an interruption can cause there.
 #include <array>
 #include <cstdio>
 #include <deque>
@@ -41,11 +41,11 @@ bool is_end(connection_state state) {
          state == connection_state::closed;
 }
 
-/// The ring that the backend may hold, as tracked by a driver.
+/// The state of the ring that the backend may have mapped, as tracked by a driver.
 enum class ring_state : std::uint8_t { none, published, in_use };
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr unsigned refusals_max = 0;  // with a sanitizer, the walk takes thirty times as long
+constexpr unsigned refusals_max = 0;  // a sanitizer makes the walk thirty times slower
 #else
 constexpr unsigned refusals_max = 3;
 #endif
@@ -60,7 +60,7 @@ struct node {
 ring_state ring_after(ring_state before, step s, kind outcome) {
   switch (s) {
     case step::publish:
-      // A failed publish may have been partially completed.
+      // A publish that failed may have been carried out in part.
       return ring_state::published;
     case step::finish:
       return outcome == kind::done ? ring_state::in_use : before;
@@ -116,7 +116,7 @@ class exploration {
     if (source.under_way == step::finish) take(source, {kind::wrong_disk, {}});
     if (source.under_way == step::wait && source.machine.is_interrupted())
       take(source, {kind::changed, {}});
-    // A driver gives up after this many refusals.
+    // A driver gives up after more than `refusals_max` refusals.
     if (source.under_way == step::back_off && source.machine.refusals() > refusals_max) return;
     if (!answers_with_view(source.under_way)) return take(source, {kind::done, {}});
     for (const auto& view : views_)
@@ -137,7 +137,7 @@ class exploration {
   void check(const node& source, const connection_event& event, const node& successor,
              const connection_action& action) {
     const auto state = successor.machine.state();
-    // One ring at a time: the previous one is released first.
+    // A ring must be released before the next one is published.
     if (action.step == step::publish) {
       EXPECT_EQ(successor.ring, ring_state::none);
     }
@@ -190,7 +190,7 @@ class exploration {
   std::uint64_t transitions_ = 0;
 };
 
-/// The maximum number of steps of a close, regardless of their outcomes.
+/// The maximum number of steps that a close takes, whether the steps succeed or fail.
 constexpr unsigned longest_close = 6;
 
 void expect_close_ends(node source) {

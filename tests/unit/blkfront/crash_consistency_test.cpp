@@ -1,5 +1,6 @@
-// Power cuts at the backend at any moment: a write acknowledged before an acknowledged flush (or
-// sent with FUA) is on the disk, and no sector holds data that was never written to it.
+// Cuts the backend's power at random moments. Afterwards, the disk must contain every write that
+// completed with FUA or before the submission of a flush that completed, and each sector must hold
+// data that was written to it.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -18,9 +19,9 @@ using blk::operation;
 constexpr std::uint64_t sectors = 64;
 constexpr std::uint32_t sector_size = 512;
 
-/// The versions of one sector. The platter may hold any version from `durable` on.
+/// Version numbers of one sector. The platter may hold any version from `durable` to `written`.
 struct sector_history {
-  std::uint32_t written = 0;  ///< the last version sent
+  std::uint32_t written = 0;  ///< the last version submitted
   std::uint32_t acked = 0;
   std::uint32_t durable = 0;
 };
@@ -29,8 +30,8 @@ struct stamped : test_request {
   std::size_t queue = 0;
   std::uint64_t first = 0;
   std::uint64_t count = 0;
-  std::vector<std::uint32_t> versions;  ///< of a write: one for each sector
-  std::vector<std::uint32_t> covered;   ///< of a flush: the completed versions when it was sent
+  std::vector<std::uint32_t> versions;  ///< writes only: the version of each sector
+  std::vector<std::uint32_t> covered;   ///< flushes only: each sector's `acked` at submission
 };
 
 class power_cut {

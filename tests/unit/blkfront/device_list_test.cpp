@@ -27,7 +27,7 @@ class device_list : public testing::Test {
     control_thread_.join();
   }
 
-  /// Adds a disk with these nodes in addition to those that every disk has.
+  /// Adds a disk with these nodes and those that every disk has.
   void add_disk(const std::string& number, const std::string& backend,
                 const std::map<std::string, std::string>& front,
                 const std::map<std::string, std::string>& back) {
@@ -109,7 +109,7 @@ TEST_F(device_list, shows_the_xenstore_nodes_of_a_disk) {
   EXPECT_EQ(disk.state, initialising);
   EXPECT_EQ(disk.backend_state, init_wait);
   EXPECT_EQ(disk.holder, device_holder::nobody);
-  EXPECT_EQ(disk.size, std::nullopt) << "blkback publishes it when it connects";
+  EXPECT_EQ(disk.size, std::nullopt) << "blkback publishes the size on connect";
   EXPECT_EQ(disk.sector_size, 512U);
   EXPECT_THAT(disk.features, ElementsAre("flush", "discard", "persistent", "indirect=256",
                                          "queues=4", "ring-order=4"));
@@ -120,9 +120,9 @@ TEST_F(device_list, reads_sizes_in_the_units_of_each_backend) {
            {{"sectors", "16384"}, {"sector-size", "512"}, {"info", "0"}});
   EXPECT_EQ(list_one().size, 8U << 20U);
   clear();
-  // Linux counts in units of 512 bytes, QEMU in its own sectors.
+  // Linux publishes the size in units of 512 bytes, QEMU in units of its sector size.
   add_disk("51728", linux_backend, {}, {{"sectors", "16384"}, {"sector-size", "4096"}});
-  EXPECT_EQ(list_one().size, std::nullopt) << "without physical-sector-size the unit is unknown";
+  EXPECT_EQ(list_one().size, std::nullopt) << "the unit is unknown without physical-sector-size";
   set(std::string(linux_backend) + "/physical-sector-size", "4096");
   EXPECT_EQ(list_one().size, 8U << 20U);
   EXPECT_EQ(list_one().sector_size, 4096U);
@@ -180,7 +180,7 @@ TEST_F(device_list, shows_the_guests_name_and_keeps_the_toolstacks) {
 }
 
 TEST_F(device_list, prefers_the_name_in_sysfs_to_the_numbering_rule) {
-  // RHEL 6 counts SCSI disks from xvde.
+  // RHEL 6 names SCSI disks xvde, xvdf, and so on.
   add_disk("2048", "/a", {}, {});
   tree.with("/sys/bus/xen/devices/vbd-2048/block/xvde/dev", "202:64\n");
   EXPECT_EQ(list_one().name, "xvde");
@@ -293,12 +293,12 @@ TEST(find_device, refuses_a_name_that_guest_and_toolstack_give_to_different_disk
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().code, errc::invalid_argument);
   EXPECT_EQ(found.error().text,
-            "disk 'xvda': invalid argument (matches 768 (xvda in the guest, hda in the "
+            "disk 'xvda': invalid argument (ambiguous: matches 768 (xvda in the guest, hda in the "
             "toolstack) and 51712 (xvda); use the number)");
   EXPECT_FALSE(find_device(disks, "/dev/xvda"));
   EXPECT_EQ(find_device(disks, "hda")->number, 768U);
   EXPECT_EQ(find_device(disks, "51712")->number, 51712U);
-  // /dev/xvda is the disk that has this name in the kernel.
+  // /dev/xvda is the disk that the kernel calls xvda.
   disks[0].name = "xvda";
   disks[0].block_device = "xvda";
   disks[1].name = "51712";
@@ -311,7 +311,7 @@ TEST(find_device, refuses_an_ambiguous_name_and_lists_the_candidates) {
   ASSERT_FALSE(found);
   EXPECT_EQ(found.error().code, errc::invalid_argument);
   EXPECT_EQ(found.error().text,
-            "disk '/dev/vg/guest': invalid argument (matches xvdb, xvdd; specify one)");
+            "disk '/dev/vg/guest': invalid argument (ambiguous: matches xvdb, xvdd; specify one)");
 }
 
 TEST(find_device, lists_the_disks_when_none_matches) {

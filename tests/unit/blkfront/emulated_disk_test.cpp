@@ -14,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 using xen::test::fake_root;
 
-/// An HVM guest whose kernel did not unplug any emulated disks.
+/// An HVM guest whose kernel did not unplug the emulated disks.
 class emulated_disk : public testing::Test {
  protected:
   emulated_disk() { tree.with("/sys/hypervisor/guest_type", "HVM\n"); }
@@ -98,7 +98,7 @@ TEST_F(emulated_disk, matches_any_disk_when_its_position_is_unknown) {
   tree.with("/sys/block/hda/device/model", "QEMU HARDDISK\n");
   EXPECT_EQ(twin_of(768), "hda");
   EXPECT_EQ(twin_of(51760), "hda");
-  EXPECT_EQ(twin_of(51776), "none") << "libxl emulates four";
+  EXPECT_EQ(twin_of(51776), "none") << "libxl emulates only four disks";
 }
 
 TEST_F(emulated_disk, is_ignored_for_a_read_only_disk) {

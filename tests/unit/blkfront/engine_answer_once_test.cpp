@@ -1,4 +1,4 @@
-// Every request completes exactly once. Each test is a combination that once violated this.
+// Every request completes exactly once. Each test covers a case that once violated this rule.
 #include <gmock/gmock.h>
 
 #include "unit/blkfront/loopback.hpp"
@@ -29,7 +29,7 @@ TEST(engine_answer_once, an_empty_write_with_fua) {
     write.fua = true;
     EXPECT_EQ(disk.run(write), std::error_code());
     EXPECT_EQ(write.answers, 1u);
-    EXPECT_EQ(disk.front().statistics().ring_requests, 1u) << "the flush";
+    EXPECT_EQ(disk.front().statistics().ring_requests, 1u) << "only the flush";
   }
 }
 
@@ -77,7 +77,7 @@ TEST(engine_answer_once, a_merge_of_another_queue_when_a_write_fails_half_sent) 
   test_request large(operation::write, 0, 1 << 20);
   disk.front(0).submit(large);
   disk.step_front(0);
-  // Inside the range that the first queue has not sent yet.
+  // Writes into the part of the large request that the first queue has not sent yet.
   test_request odd(operation::write, 900'001, 10, std::byte{9});
   disk.front(1).submit(odd);
   disk.step_front(1);
@@ -94,7 +94,7 @@ TEST(engine_answer_once, a_merge_of_another_queue_when_a_write_fails_half_sent) 
 
 TEST(engine_answer_once, an_odd_write_that_fails_half_sent_while_it_waits_for_its_own_sector) {
   loopback disk({.data_pages = 20});
-  // Waits for the lock of its first sector until the previous write has completed.
+  // The second write waits for the lock on its first sector until the first write has completed.
   test_request before(operation::write, 0, 4096);
   test_request odd(operation::write, 100, 500'000);
   disk.front().submit(before);
@@ -112,8 +112,8 @@ TEST(engine_answer_once, an_odd_write_that_fails_half_sent_while_it_waits_for_it
 
 TEST(engine_answer_once, an_odd_write_whose_sector_another_write_needs_that_waits_for_its_pages) {
   loopback disk({.data_pages = 14});
-  // The lease of an unaligned write that ends within a sector. It holds all pages except the
-  // engine's.
+  // The lease of an unaligned write that ends within a sector. The lease holds all pages except
+  // those that the engine reserves.
   auto lease = blk::lease::try_take(disk.pool(), 0, 11 * 4096 + 100, 512);
   ASSERT_TRUE(lease);
   test_request blocked(operation::write, 40'960, 8192, std::byte{1});
@@ -135,7 +135,7 @@ TEST(engine_answer_once, an_odd_write_whose_sector_another_write_needs_that_wait
 TEST(engine_answer_once, an_odd_write_behind_a_merge_that_waits_for_a_write_that_timed_out) {
   loopback disk({});
   disk.set_faults(faults("stall=0"));
-  // Both sectors are requested while a write to them is in flight. That write times out, and the
+  // Two unaligned writes request locks on sectors that `whole` is writing. `whole` times out; the
   // locks are granted once the backend has responded to it.
   test_request whole(operation::write, 0, 4096);
   disk.front().submit(whole);
@@ -156,7 +156,7 @@ TEST(engine_answer_once, an_odd_write_behind_a_merge_that_waits_for_a_write_that
   EXPECT_EQ(disk.medium().data()[513], std::byte{5});
 }
 
-/// On completion, leases all free pages and writes from them.
+/// On completion, leases all free pages and submits a write from them.
 struct greedy_request : test_request {
   explicit greedy_request(loopback& target) : test_request(operation::read, 0, 512), disk(target) {
     done = [](blk::request& r) {
@@ -197,7 +197,7 @@ TEST(engine_answer_once, a_request_with_pages_behind_a_refused_piece_that_waits_
   EXPECT_EQ(refused.status, std::error_code());
 }
 
-/// Drives both ends from its completion handler, as block_queue::commit() may.
+/// Drives both ends from its completion handler, as block_queue::commit() may do.
 struct driving_request : test_request {
   driving_request(loopback& target, std::uint64_t position)
       : test_request(operation::read, position, 4096), disk(target) {
@@ -245,7 +245,7 @@ TEST(engine_answer_once, refused_features_stay_off_when_the_disk_is_resized) {
   test_request flush(operation::flush, 0, 0);
   auto shape = disk.front().shape();
   EXPECT_EQ(disk.run(flush), std::errc::operation_not_supported);
-  // The control thread's geometry from before the refusal.
+  // The control thread still has the geometry from before the refusal.
   shape.size /= 2;
   disk.front().reshape(shape);
   EXPECT_EQ(disk.front().shape().size, 1u << 19);
@@ -256,7 +256,7 @@ TEST(engine_answer_once, refused_features_stay_off_when_the_disk_is_resized) {
 }
 
 TEST(engine_merge, does_not_write_back_bytes_read_before_another_queues_write) {
-  // Within one page (the fast path), and in several pages.
+  // Writes within one page (the fast path), and to several pages.
   for (const std::size_t length : {512U, 4096U, 8192U}) {
     loopback disk({.queues = 2});
     test_request whole(operation::write, 0, length, std::byte{0x11});

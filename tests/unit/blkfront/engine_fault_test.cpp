@@ -20,8 +20,8 @@ std::vector<test_request> read_four(loopback& disk) {
   return requests;
 }
 
-/// Expects that the device failed with a protocol violation that contains `text`, that each request
-/// completed once, and that later requests fail as well.
+/// Expects that the device failed with a protocol violation, that its message contains `text`, that
+/// each request completed once, and that later requests fail as well.
 void expect_failed(loopback& disk, std::vector<test_request>& requests, std::string_view text) {
   ASSERT_TRUE(disk.front().failure_reason());
   EXPECT_EQ(disk.front().failure_reason()->code, errc::protocol_violation);
@@ -120,7 +120,7 @@ TEST(engine_fault, refused_indirect_requests_are_resent_as_direct_requests) {
     ASSERT_EQ(read.bytes[i], static_cast<std::byte>(i % 253)) << i;
   auto lease = blk::lease::try_take(disk.pool(), 0, 300'000, 512);
   ASSERT_TRUE(lease);
-  EXPECT_EQ(disk.front().statistics().indirect_requests, 1u) << "not tried again";
+  EXPECT_EQ(disk.front().statistics().indirect_requests, 1u) << "indirect requests are not retried";
 }
 
 TEST(engine_fault, refused_indirect_requests_of_a_lease_are_resent_as_direct_requests) {
@@ -265,7 +265,7 @@ TEST(engine_fault, a_failed_queue_has_nothing_to_send_when_a_hold_ends) {
   test_request odd(operation::write, 10, 20, std::byte{1});
   disk.front(1).submit(odd);
   disk.step_front(1);
-  // Parked behind the other queue's merge.
+  // Parked until the other queue has finished its read-modify-write.
   test_request parked(operation::write, 0, 8192);
   disk.front(0).submit(parked);
   disk.step_front(0);

@@ -1,4 +1,4 @@
-// The guarantee of a flush after the backend was lost or stopped supporting flushes.
+// The guarantees of a flush after the backend was lost or has stopped supporting flushes.
 #include <gmock/gmock.h>
 
 #include <memory>
@@ -22,7 +22,7 @@ test_request fua_write(std::uint64_t offset = 0) {
   return r;
 }
 
-/// One device over two connections. lose() loses the first one.
+/// One device with two successive connections. lose() simulates the loss of the first one.
 struct two_connections {
   explicit two_connections(unsigned queues = 1)
       : ledger(std::make_shared<flush_ledger>(queues)),
@@ -49,7 +49,7 @@ TEST(engine_flush, fails_once_after_a_backend_was_lost_with_answered_writes_that
   EXPECT_EQ(device.run(device.second, flush()), std::errc::io_error);
   EXPECT_EQ(device.second.doubtful_flushes, 1u);
   EXPECT_EQ(device.second.front().statistics().flushes_refused, 1u);
-  EXPECT_EQ(device.run(device.second, flush()), std::error_code()) << "once";
+  EXPECT_EQ(device.run(device.second, flush()), std::error_code()) << "fails only once";
 }
 
 TEST(engine_flush, fails_a_fua_write_in_place_of_a_flush_after_such_a_loss) {

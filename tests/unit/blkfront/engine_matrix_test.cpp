@@ -1,5 +1,5 @@
-// Random traffic against a model of the disk, for every kind of backend and of connection: reads
-// return exactly the written bytes, regardless of the interleaving.
+// Random traffic on every kind of backend and connection, checked against a model of the disk.
+// Reads return exactly the bytes that were written, regardless of the interleaving.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace {
 
 using blk::operation;
 
-/// A request in flight. Two of them may share a sector but no byte, unless both are reads.
+/// A request in flight. Requests in flight may share sectors, but only reads may overlap.
 struct flight : test_request {
   std::size_t queue = 0;
   std::optional<blk::lease> leased;

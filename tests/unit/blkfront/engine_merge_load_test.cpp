@@ -1,4 +1,4 @@
-// Many unaligned writes at once: none starves, and small requests do not wait for all large ones.
+// Many concurrent requests: they do not starve, and small ones do not wait for all large ones.
 #include <gmock/gmock.h>
 
 #include <deque>
@@ -12,8 +12,8 @@ using blk::operation;
 
 TEST(engine_merge_load, a_wide_write_is_not_overtaken_by_later_merges) {
   loopback disk({.data_pages = 64});
-  // New merges within the range of the wide write keep arriving, each before the previous one is
-  // done.
+  // Unaligned writes to sectors of the wide write keep arriving, each before the previous one has
+  // completed.
   std::deque<test_request> odd;
   const auto add_odd = [&](unsigned n) {
     auto& r = odd.emplace_back(operation::write, 512 * (1 + n % 7) + 1, 10, std::byte{1});
@@ -22,7 +22,7 @@ TEST(engine_merge_load, a_wide_write_is_not_overtaken_by_later_merges) {
   for (unsigned i = 0; i < 4; ++i)
     add_odd(i);
   disk.step_front(0);
-  // Whole sectors, in leased pages.
+  // The wide write consists of whole sectors in leased pages.
   auto lease = blk::lease::try_take(disk.pool(), 0, 8192, 512);
   ASSERT_TRUE(lease);
   test_request wide;
@@ -38,7 +38,7 @@ TEST(engine_merge_load, a_wide_write_is_not_overtaken_by_later_merges) {
     disk.now += 1000;
   }
   EXPECT_EQ(wide.answers, 1u);
-  EXPECT_LT(later, 20u) << "only merges that began earlier precede it";
+  EXPECT_LT(later, 20u) << "only merges that began before the wide write precede it";
   disk.settle();
   for (const auto& r : odd)
     EXPECT_EQ(r.status, std::error_code());
@@ -63,7 +63,7 @@ TEST(engine_merge_load, a_small_request_does_not_wait_for_the_pages_of_all_large
     EXPECT_EQ(r.status, std::error_code());
 }
 
-/// Resubmits itself as long as `goes_on` is set.
+/// Resubmits itself on completion as long as `goes_on` is set.
 struct endless_request : test_request {
   endless_request(loopback& target, std::uint64_t position)
       : test_request(operation::read, position, 4096), disk(target) {

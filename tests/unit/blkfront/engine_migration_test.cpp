@@ -1,4 +1,4 @@
-// Responses consumed from the ring around a live migration.
+// How an engine consumes responses from the ring before and after a live migration.
 #include <gmock/gmock.h>
 #include <sys/mman.h>
 
@@ -14,8 +14,8 @@ namespace {
 
 using blk::operation;
 
-/// Returns which pages of `memory` are written to while `act` runs, as the dirty log of a live
-/// migration would. Single-threaded.
+/// Returns for each page of `memory` whether `act` writes to it, like the dirty-page log of a live
+/// migration. Single-threaded.
 std::vector<bool> written_pages(std::span<std::byte> memory, const std::function<void()>& act) {
   struct record {
     std::byte* begin = nullptr;
@@ -71,7 +71,7 @@ TEST(engine_migration, the_guest_has_written_to_each_page_of_a_completed_read) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the sanitizer handles SIGSEGV";
 #endif
-  // One page, several pages, more than fit into a direct request, and a start within a page.
+  // One page, several pages, more pages than a direct request can hold, and a start within a page.
   for (const auto& [offset, length] : std::vector<std::pair<std::uint64_t, std::uint64_t>>{
            {0, 4096}, {4096, 16384}, {0, 128 * 1024}, {512, 8192}}) {
     for (const unsigned segments : {11u, 64u}) {

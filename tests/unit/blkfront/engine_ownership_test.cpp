@@ -26,7 +26,8 @@ void time_out(loopback& disk, test_request& r, std::size_t queue = 0) {
 }
 
 TEST(engine_ownership, a_write_that_timed_out_is_not_applied_over_a_newer_one) {
-  // In one page (the fast path), in several pages, and unaligned. The newer write covers a part.
+  // Writes within one page (the fast path), to several pages, and unaligned ones. The newer write
+  // overlaps the older one fully or in part.
   struct sizes {
     std::uint64_t first_at, first, second_at, second;
   };
@@ -39,7 +40,7 @@ TEST(engine_ownership, a_write_that_timed_out_is_not_applied_over_a_newer_one) {
     test_request b(operation::write, s.second_at, s.second, std::byte{0xBB});
     disk.front().submit(b);
     disk.settle();
-    EXPECT_EQ(b.answers, 0u) << "the backend may still apply the first one";
+    EXPECT_EQ(b.answers, 0u) << "the backend may still apply the first write";
     test_request elsewhere(operation::write, 1 << 19, 4096, std::byte{1});
     disk.front().submit(elsewhere);
     disk.set_faults({});
@@ -175,7 +176,7 @@ TEST(engine_ownership, leased_pages_of_a_failed_engine_are_not_reused) {
   disk.front().fail(make_error(errc::lost_connection, "use the disk"));
   EXPECT_EQ(write.status, errc::lost_connection);
   lease.reset();
-  // The payload of another request, in the pages that are free.
+  // Another request's payload in the pages that are still free.
   auto other = blk::lease::try_take(disk.pool(), 0, 28 * 4096, 512);
   if (!other) other = blk::lease::try_take(disk.pool(), 0, 27 * 4096, 512);
   ASSERT_TRUE(other);
@@ -188,7 +189,7 @@ TEST(engine_ownership, leased_pages_of_a_failed_engine_are_not_reused) {
 }
 
 TEST(engine_ownership, ring_entries_contain_only_the_request) {
-  // The bytes after the segments in use must not leak stack contents.
+  // The unused segments of a ring entry must not leak stack contents.
   loopback disk({});
   auto* const entry = reinterpret_cast<unsigned char*>(disk.ring_memory().data()) + 64;
   constexpr auto segments = offsetof(wire::blkif_request, seg);

@@ -1,4 +1,5 @@
-// An engine that lost its backend: the requests it returns, and their replay on another engine.
+// An engine that lost its backend: the requests that it returns, and how another engine replays
+// them.
 #include <gmock/gmock.h>
 
 #include <vector>

@@ -1,5 +1,5 @@
-// A frontend engine with one or a few requests: the requests that it sends to the backend, and the
-// results that the caller gets. Faults are in engine_fault_test.cpp, traffic in
+// A frontend engine with one or a few requests: the ring requests that the backend gets, and the
+// results that the caller gets. Faults are tested in engine_fault_test.cpp, traffic in
 // engine_matrix_test.cpp.
 #include "blkfront/engine.hpp"
 
@@ -28,7 +28,7 @@ TEST(engine, writes_and_reads_back) {
   EXPECT_EQ(disk.medium().data()[20480], std::byte{0});
   EXPECT_TRUE(disk.front().is_idle());
   EXPECT_EQ(disk.pool()->free(), disk.pool()->size() - 2 - 8)
-      << "two pages are reserved for merging, and eight for requests that find none";
+      << "two pages are reserved for merging, and eight for requests that find no free page";
 }
 
 TEST(engine, publishes_a_batch_with_one_notification) {
@@ -120,7 +120,7 @@ TEST(engine, splits_transfers_larger_than_one_ring_request) {
   loopback disk({.data_pages = 300, .indirect_pages = 0});
   test_request write(operation::write, 0, 1 << 20, std::byte{1});
   EXPECT_EQ(disk.run(write), std::error_code());
-  // 256 pages, 11 per request.
+  // 256 pages at 11 pages per request.
   EXPECT_EQ(disk.front().statistics().ring_requests, 24u);
   EXPECT_EQ(disk.front().statistics().segments.max(), 11u);
 }
@@ -202,7 +202,8 @@ TEST(engine, keeps_both_of_two_writes_into_one_sector_through_two_queues) {
     test_request right(operation::write, 150, 50, fill);
     disk.front(0).submit(left);
     disk.front(1).submit(right);
-    // The worst order: without locks, both would read before either writes.
+    // The worst interleaving: without locks, both queues would read the sector before either writes
+    // it.
     for (unsigned i = 0; i < 20; ++i) {
       disk.step_front(0);
       disk.step_front(1);
@@ -220,7 +221,7 @@ TEST(engine, delays_a_write_to_a_sector_that_another_queue_merges) {
   test_request merge(operation::write, 10, 20, std::byte{1});
   test_request whole(operation::write, 0, 512, std::byte{2});
   disk.front(0).submit(merge);
-  disk.step_front(0);  // has the lock and has sent its read
+  disk.step_front(0);  // holds the lock and has sent its read
   disk.step_back(0);
   disk.front(1).submit(whole);
   disk.step_front(1);
@@ -288,7 +289,7 @@ TEST(engine, discards_whole_granules_and_skips_partial_ones) {
   EXPECT_EQ(data[12287], std::byte{1});
   EXPECT_EQ(data[12288], std::byte{0});
   EXPECT_EQ(data[36863], std::byte{0});
-  EXPECT_EQ(data[36864], std::byte{1}) << "the granule up to 45056 is not whole";
+  EXPECT_EQ(data[36864], std::byte{1}) << "the request covers this granule only in part";
   test_request crumb(operation::discard, 5000, 100);
   EXPECT_EQ(disk.run(crumb), std::error_code());
 }

@@ -12,7 +12,7 @@ node_map with(node_map nodes, std::initializer_list<node_map::value_type> more) 
   return nodes;
 }
 
-/// blkback on a virtio disk, as captured (in the order of xenstore-ls).
+/// Captured from blkback on a virtio disk (in xenstore-ls order).
 const node_map blkback = {{"frontend", "/local/domain/3/device/vbd/51728"},
                           {"online", "1"},
                           {"removable", "0"},
@@ -158,7 +158,7 @@ TEST(backend_properties, of_qemu) {
 
 TEST(backend_properties, of_tapdisk_and_freebsd) {
   const auto tap = properties(tapdisk);
-  EXPECT_TRUE(tap.shape.can_flush) << "by its barrier";
+  EXPECT_TRUE(tap.shape.can_flush) << "through its barrier";
   EXPECT_FALSE(tap.flush_cache);
   EXPECT_FALSE(tap.persistent);
   const auto bsd = properties(freebsd);
@@ -251,7 +251,7 @@ TEST(backend_properties, reads_the_bits_of_info) {
   EXPECT_TRUE(read_only.read_only);
   EXPECT_FALSE(read_only.cdrom);
   EXPECT_FALSE(shape(with(small, {{"info", "4"}, {"feature-flush-cache", "1"}})).can_flush)
-      << "there is nothing to flush, and blkback fails a flush like a write";
+      << "there is nothing to flush, and blkback refuses flushes as it refuses writes";
   const auto others = shape(with(small, {{"info", "248"}}));
   EXPECT_FALSE(others.cdrom || others.removable || others.read_only);
 }

@@ -13,7 +13,7 @@ using enum wire::xenbus_state;
 using ::testing::ElementsAre;
 using wire::xenbus_state;
 
-/// Returns the steps to a connection, or until there is no progress. The backend reacts
+/// Returns the steps until the machine is connected or makes no progress. The backend reacts
 /// immediately.
 std::vector<std::string> connect(handshake& machine, model_backend& backend) {
   std::vector<std::string> steps;
@@ -144,14 +144,14 @@ TEST(handshake_story, detects_that_its_directory_was_recreated) {
   pair.backend.front = initialising;
   EXPECT_EQ(pair.next(), handshake_step::lost);
   EXPECT_THAT(close(pair.backend), ElementsAre("closed"))
-      << "the new directory has nothing to close";
+      << "the new directory has no connection to close";
 }
 
 TEST(handshake_story, detects_a_new_directory_while_it_waits_for_connected) {
   handshake machine;
   auto backend = backend_in(initialising, init_wait);
   EXPECT_EQ(machine.next(backend.view()), handshake_step::publish);
-  // The toolstack of the destination host has written a new directory.
+  // The destination host's toolstack has written a new directory.
   EXPECT_EQ(machine.next(backend.view()), handshake_step::lost);
 }
 
@@ -176,13 +176,13 @@ TEST(handshake_story, does_not_recreate_a_removed_device_on_close) {
   EXPECT_EQ(next_close_step({unknown, std::nullopt}), handshake_step::closed);
 }
 
-/// A random walk from any pair of states: both ends, the clock and the watches advance in any
+/// A random walk from any pair of states: both ends, the clock and the watches advance in random
 /// order.
 class walk {
  public:
   walk(model_backend start, std::uint32_t seed) : backend_(start), random_(seed) {}
 
-  /// Returns the number of steps to a connection, or 0 if there was none.
+  /// Returns the number of steps until the machine is connected, or 0 if it does not connect.
   [[nodiscard]] unsigned run() {
     for (unsigned i = 1; i <= 400; ++i) {
       if (machine_.is_connected()) return i;
@@ -201,7 +201,7 @@ class walk {
 
  private:
   void move_backend() {
-    // The backend driver starts on its own.
+    // The backend driver starts without an event from the frontend.
     if (!backend_.state || backend_.state == unknown || backend_.state == initialising)
       backend_.state = !backend_.state ? initialising : init_wait;
     else
@@ -216,7 +216,7 @@ class walk {
 TEST(handshake_walk, reaches_connected_from_every_pair_of_states) {
   unsigned most = 0;
   for (unsigned own = 0; own <= 8; ++own) {
-    // A block backend is never in Reconfiguring or Reconfigured.
+    // Block backends do not use Reconfiguring and Reconfigured.
     for (unsigned state = 0; state <= 7; ++state) {
       for (std::uint32_t seed = 0; seed < 300; ++seed) {
         auto start = backend_in(static_cast<xenbus_state>(own), std::nullopt);

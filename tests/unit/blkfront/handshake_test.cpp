@@ -1,4 +1,4 @@
-// The handshake's step for every pair of states, as tables. Scenarios and random walks are in
+// Tables of the handshake step for every pair of states. Scenarios and random walks are in
 // handshake_story_test.cpp.
 #include "blkfront/handshake.hpp"
 
@@ -11,10 +11,10 @@ namespace {
 
 using wire::xenbus_state;
 
-/// Rows: the frontend's state, 0 to 8. Columns: no backend, then the backend's state, 0 to 8.
+/// Rows: frontend states 0 to 8. Columns: no backend, then backend states 0 to 8.
 using table = std::array<std::string_view, 9>;
 
-/// One letter for each step; the numbers are the states to write.
+/// Returns one character per step. A digit is the state to write.
 char letter(handshake_step step) {
   switch (step) {
     case handshake_step::wait:
@@ -50,7 +50,7 @@ handshake_view view_of(unsigned own, unsigned column) {
   return view;
 }
 
-/// Compares the step for each pair of states with the table, row by row.
+/// Compares the step for each pair of states with the table.
 template <class Function>
 void expect_table(const table& expected, Function step) {
   for (unsigned own = 0; own < 9; ++own) {

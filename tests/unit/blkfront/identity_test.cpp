@@ -1,4 +1,4 @@
-// Which disks are accepted after a reconnect.
+// The check that a disk is still the same one after a reconnect.
 #include "blkfront/identity.hpp"
 
 #include <gmock/gmock.h>
@@ -111,14 +111,14 @@ TEST(identity, accepts_another_path_only_on_another_host) {
   EXPECT_EQ(refusal(now, true), "");
 }
 
-// Live storage migration copies the disk: the copy has a new VDI and new names derived from it.
+// Live storage migration copies the disk. The copy has a new VDI, and its other names change too.
 TEST(identity, accepts_other_names_on_another_host) {
   auto now = usual();
   now.identity = {.vdi = "b2", .page83 = "naa.6", .params = "/dev/drbd0"};
   EXPECT_EQ(refusal(now, true), "");
 }
 
-/// A name of a disk before and after: "" stands for none.
+/// One of a disk's names before and after the reconnect. "" stands for a missing name.
 struct name_change {
   const char* before;
   const char* after;
@@ -130,7 +130,7 @@ struct name_change {
 constexpr std::array<name_change, 5> name_changes = {
     {{"", ""}, {"a", ""}, {"", "a"}, {"a", "a"}, {"a", "b"}}};
 
-/// The rules in the order of the documentation, independent of the code.
+/// The documented rules in the documented order, implemented independently of the code.
 bool is_expected_to_pass(const std::array<name_change, 3>& names, int growth, bool moved) {
   if (growth < 0) return false;
   const auto& [vdi, page83, params] = names;

@@ -1,4 +1,4 @@
-// Which requests of a lost backend are resent to the next one, and in which order.
+// Which unfinished requests are resent after a backend was lost, and in which order.
 #include "blkfront/journal.hpp"
 
 #include <gmock/gmock.h>
@@ -11,13 +11,13 @@ namespace xenpv::blkfront {
 namespace {
 
 struct replay_item {
-  std::uint64_t begin = 0;  ///< bytes of the device
+  std::uint64_t begin = 0;  ///< byte offset on the device
   std::uint64_t end = 0;
   bool changes = false;
   bool flushes = false;
 };
 
-/// A journal whose requests are made from items and named by tickets.
+/// A journal that creates its requests from replay_items and identifies them by their tickets.
 class replay_order {
  public:
   using ticket = journal::ticket;
@@ -71,7 +71,7 @@ TEST(journal, disjoint_requests_are_sent_at_once_and_in_order) {
   const auto b = order.add(write(512, 1024));
   const auto c = order.add(read(4096, 8192));
   EXPECT_THAT(order.take_ready(), ElementsAre(a, b, c));
-  EXPECT_THAT(order.take_ready(), IsEmpty()) << "each once";
+  EXPECT_THAT(order.take_ready(), IsEmpty()) << "each is sent once";
 }
 
 TEST(journal, a_write_waits_for_an_earlier_one_to_the_same_bytes) {
@@ -151,7 +151,7 @@ TEST(journal, forgets_requests_answered_without_being_sent) {
   EXPECT_TRUE(order.empty());
 }
 
-/// Checks the rules by brute force over random histories.
+/// Checks the rules by brute force on random histories.
 TEST(journal, never_has_two_conflicting_requests_in_flight) {
   for (unsigned seed = 0; seed < 200; ++seed) {
     std::mt19937 random(seed);
@@ -192,7 +192,7 @@ TEST(journal, never_has_two_conflicting_requests_in_flight) {
     while (!live.empty()) {
       for (const auto ticket : order.take_ready())
         in_flight.insert(ticket);
-      ASSERT_FALSE(in_flight.empty()) << "seed " << seed << ": all wait for each other";
+      ASSERT_FALSE(in_flight.empty()) << "seed " << seed << ": all requests are blocked";
       const auto done = *in_flight.begin();
       order.answered(done);
       live.erase(done);

@@ -73,7 +73,7 @@ TEST(take_from_kernel, names_the_missing_file_without_the_driver) {
 }
 
 TEST(take_from_kernel, finds_users_by_the_kernels_name_and_not_by_the_toolstacks) {
-  // The root disk of an XCP-ng HVM guest: hda to the toolstack.
+  // The root disk of an XCP-ng HVM guest, which the toolstack calls hda.
   fake_root tree;
   add_driven(tree, 768, "xvda");
   tree.with(unbind).with("/proc/self/mountinfo", "22 1 202:1 / / rw - ext4 /dev/xvda1 rw\n");
@@ -166,7 +166,7 @@ TEST_F(give_to_kernel_test, binds_the_driver_to_a_disk_in_its_first_state) {
   EXPECT_EQ(tree.root().read(bind), "vbd-51728");
   EXPECT_EQ(node("device/vbd/51728/state"), "1");
   EXPECT_EQ(node("device/vbd/51728/ring-ref"), std::nullopt);
-  EXPECT_EQ(node("device/vbd/51728/ring-page-order"), std::nullopt) << "Linux omits it for 0";
+  EXPECT_EQ(node("device/vbd/51728/ring-page-order"), std::nullopt) << "Linux omits an order of 0";
   EXPECT_EQ(node("device/vbd/51728/virtual-device"), "51728");
 }
 

@@ -1,4 +1,4 @@
-// The division of granted pages: exact layouts, and invariants of all layouts.
+// How granted pages are divided: exact layouts, and invariants that hold for every layout.
 #include "blkfront/layout.hpp"
 
 #include <gmock/gmock.h>
@@ -28,7 +28,7 @@ struct row {
 
 TEST(layout, matches_the_table) {
   const row rows[] = {
-      // All of gntalloc's 1024 pages, and half of them, which is the default.
+      // All of gntalloc's 1024 pages, and half of them.
       {blkback, {}, 1024, 2, {2, 3, 120, 496, 8}},
       {blkback, {}, 1024, 1, {1, 4, 248, 1000, 8}},
       {blkback, {}, 512, 2, {2, 2, 56, 243, 9}},
@@ -101,12 +101,12 @@ TEST(layout, never_needs_more_than_the_budget) {
     ASSERT_LE(plan.pages(), budget) << describe(plan);
     // The engine reserves two pages, and a full direct request needs eleven.
     ASSERT_GE(plan.data_pages, 13u) << describe(plan);
-    ASSERT_LT(plan.pages_per_queue(), 65'535u) << "a page_pool cannot number more";
+    ASSERT_LT(plan.pages_per_queue(), 65'535u) << "page_pool cannot number more pages";
     ASSERT_EQ(plan.segments > 11, plan.indirect_pages > 0) << describe(plan);
     ASSERT_TRUE(plan.segments == 11 || plan.segments <= offer.max_indirect_segments);
     ASSERT_LE(plan.queues, offer.max_queues);
     ASSERT_LE(plan.ring_page_order, offer.max_ring_page_order);
-    // The largest request can be sent at once, without the pages reserved for merging.
+    // The largest ring request fits into the pages that are not reserved for merging.
     ASSERT_LE(plan.segments, plan.data_pages - 2) << describe(plan);
     ASSERT_GE(plan.indirect_pages, (plan.segments > 11 ? (plan.segments + 511) / 512 : 0U));
   }

@@ -42,7 +42,7 @@ struct loopback_options {
   std::shared_ptr<flush_ledger> ledger = {};
   std::uint32_t sector_size = 512;
   std::uint64_t size = 1 << 20;
-  /// Replaces the memory store if set.
+  /// If set, replaces the memory store.
   blkback::store* store = nullptr;
 };
 
@@ -63,7 +63,7 @@ class loopback final : private sector_guard::peer {
   }
   [[nodiscard]] const blkback::disk_config& disk() const { return config_; }
 
-  /// Runs one turn of one end.
+  /// Runs one end of one queue once.
   void step_front(std::size_t queue);
   void step_back(std::size_t queue, std::uint32_t budget = ~std::uint32_t{0});
   /// Runs both ends of all queues until there is no progress.
@@ -74,14 +74,14 @@ class loopback final : private sector_guard::peer {
     for (const auto& deliver : std::exchange(fences_in_transit, {}))
       deliver();
   }
-  /// Submits, settles, returns the status.
+  /// Submits `r`, calls settle() and returns the status.
   std::error_code run(blk::request& r, std::size_t queue = 0);
 
-  std::uint64_t now = 1'000'000;  ///< ns; the clock of the test
+  std::uint64_t now = 1'000'000;  ///< the test's clock, in ns
   std::size_t shape_changes = 0;
-  std::size_t flushes_given_up = 0;  ///< number of permanent refusals by a backend
+  std::size_t flushes_given_up = 0;  ///< calls of flush_ignored()
   std::size_t doubtful_flushes = 0;
-  std::size_t notifications = 0;  ///< sent to the backend
+  std::size_t notifications = 0;  ///< events sent to the backend
   bool was_suspended = false;
   bool fences_wait = false;  ///< fences are delayed until deliver_fences()
   std::vector<std::function<void()>> fences_in_transit;

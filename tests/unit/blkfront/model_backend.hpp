@@ -1,5 +1,5 @@
-// A model of blkback, limited to the behaviour that a handshake depends on. Reacts to changes of
-// the frontend's state one step at a time.
+// A model of blkback, limited to the behaviour that a handshake depends on. It reacts to changes of
+// the frontend state one step at a time.
 #pragma once
 
 #include <optional>
@@ -11,12 +11,12 @@ namespace xenpv::blkfront {
 
 class model_backend {
  public:
-  wire::xenbus_state front = wire::xenbus_state::initialising;              ///< the frontend's node
-  std::optional<wire::xenbus_state> state = wire::xenbus_state::init_wait;  ///< its own
+  wire::xenbus_state front = wire::xenbus_state::initialising;              ///< of the frontend
+  std::optional<wire::xenbus_state> state = wire::xenbus_state::init_wait;  ///< of the backend
   bool online = true;
-  /// Requests of an earlier session are in flight: a ring published at this time is refused.
+  /// Requests of an earlier session are still in flight, so a newly published ring is refused.
   bool busy = false;
-  unsigned rings = 0;  ///< connected so far
+  unsigned rings = 0;  ///< rings connected so far
 
   void write_front(wire::xenbus_state value) {
     front = value;
@@ -24,7 +24,8 @@ class model_backend {
   }
 
   [[nodiscard]] bool has_to_do() const { return notified_ || seen_; }
-  /// Handles a watch event in two steps: reads the frontend's state, then reacts to it.
+  /// Handles a watch event in two steps: the first one reads the frontend's state, the second one
+  /// reacts to it.
   void step() {
     if (seen_) return react(*std::exchange(seen_, std::nullopt));
     if (std::exchange(notified_, false)) seen_ = front;
@@ -41,7 +42,7 @@ class model_backend {
     using enum wire::xenbus_state;
     if (seen == initialising && state == closed) state = init_wait;
     if (seen == closing) state = closing;
-    // Closed although requests may still be in flight: blkback ignores its own EBUSY here.
+    // blkback ignores its own EBUSY here: it switches to Closed even with requests in flight.
     if (seen == closed) state = closed;
     if ((seen == initialised || seen == connected) && state != connected) {
       state = busy ? closing : connected;
@@ -53,7 +54,7 @@ class model_backend {
   std::optional<wire::xenbus_state> seen_;
 };
 
-/// Performs a step like the driver. Returns true if it wrote something.
+/// Performs a step like the driver. Returns true if the step wrote the frontend's state.
 inline bool carry_out(handshake_step step, model_backend& backend) {
   using enum wire::xenbus_state;
   switch (step) {

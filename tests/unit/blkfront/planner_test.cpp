@@ -1,4 +1,5 @@
-// The mapping of byte ranges to sectors and segments: in tables, and byte by byte for small sizes.
+// The mapping of byte ranges to sectors and segments, tested with tables and, for small sizes, byte
+// by byte.
 #include "blkfront/planner.hpp"
 
 #include <gmock/gmock.h>
@@ -44,7 +45,7 @@ TEST(plan_write, splits_into_a_head_whole_sectors_and_a_tail) {
 constexpr std::uint64_t all = 48;
 constexpr std::uint32_t sector = 8;
 
-/// The part of the plan that each byte belongs to: h(ead), m(iddle), t(ail), or '.' for none.
+/// Returns a letter for each byte's part of the plan: h(ead), m(iddle), t(ail), or '.' for none.
 std::string painted(const write_plan& plan) {
   std::string out(all + sector, '.');
   const auto paint = [&](const stretch& s, char c) {
@@ -65,7 +66,7 @@ TEST(plan_write, writes_each_byte_once_and_no_other) {
       const auto plan = plan_write({begin, end}, sector);
       const auto bytes = painted(plan);
       for (std::uint64_t i = 0; i < bytes.size(); ++i) {
-        // A sector that is written completely need not be read first.
+        // Sectors that are written completely do not have to be read first.
         const auto first = i - i % sector;
         const bool whole = begin <= first && first + sector <= end;
         const bool inside = begin <= i && i < end;

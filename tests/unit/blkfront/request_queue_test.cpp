@@ -1,4 +1,4 @@
-// The requests of a queue that has a backend, has none, or sends through another queue.
+// Requests of a queue that has a backend, has no backend, or forwards requests to another queue.
 #include "blkfront/request_queue.hpp"
 
 #include <gmock/gmock.h>
@@ -75,7 +75,7 @@ TEST(request_queue, expiring_fails_waiting_requests_and_refuses_new_ones_until_r
   queue.expire(timed_out());
   EXPECT_EQ(waiting.answers, 1u);
   EXPECT_EQ(waiting.status, errc::timed_out);
-  // A failed attempt changes nothing.
+  // After a failed attempt to reconnect, requests are still refused.
   EXPECT_EQ(queue.suspend(false, false, 1), 0u);
   test_request later(operation::read, 0, 512);
   EXPECT_EQ(queue.submit(later, 1), fate::refused);
@@ -114,7 +114,7 @@ TEST(request_queue, a_forwarded_flush_fails_when_answered_writes_were_lost) {
   (void)queue.submit(again, 1);
   sent.requests.clear();
   sent.take(queue);
-  EXPECT_THAT(sent.requests, ElementsAre(&again)) << "once";
+  EXPECT_THAT(sent.requests, ElementsAre(&again)) << "fails only once";
 }
 
 }  // namespace

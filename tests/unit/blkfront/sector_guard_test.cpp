@@ -31,7 +31,7 @@ class recorder final : public sector_guard::peer {
   sector_guard* guard = nullptr;
   bool answers_at_once = false;
   bool unlocks_at_once = false;
-  bool locks_on_release = false;  ///< queue 0 locks from within release(), once
+  bool locks_on_release = false;  ///< release() for queue 0 calls lock(), once
 
  private:
   void record(std::string_view call, std::size_t queue, std::uint64_t sector) {
@@ -68,7 +68,7 @@ TEST(sector_guard, sends_every_release_before_the_lock_that_follows_it) {
   g.peer.take();
   g.peer.locks_on_release = true;
   g.guard.unlock(512);
-  // In the opposite order, queue 1 would drop its hold for the lock that is about to be granted.
+  // In the opposite order, the release would drop queue 1's hold for the new lock.
   EXPECT_THAT(g.peer.take(),
               ElementsAre("release 1 512", "release 0 512", "hold 0 512", "hold 1 512"));
 }
@@ -142,7 +142,8 @@ TEST(sector_guard, ignores_messages_about_unlocked_sectors) {
   EXPECT_THAT(g.peer.take(), ElementsAre("hold 0 0", "hold 1 0", "locked 0 0"));
 }
 
-/// Queues that reply late. Each handles its messages in order; different queues are unordered.
+/// Queues that reply late. Messages to one queue are handled in order; messages to different queues
+/// are not ordered.
 class slow_queues final : public sector_guard::peer {
  public:
   slow_queues(std::size_t queues, std::uint32_t seed) : guard_(queues, *this), random_(seed) {
@@ -171,7 +172,7 @@ class slow_queues final : public sector_guard::peer {
     });
   }
 
-  /// Performs one of the possible actions at random. Returns false if there is none.
+  /// Performs a random action. Returns false if no action is possible.
   bool move() {
     std::vector<std::function<void()>> moves;
     for (auto& queue : messages_)

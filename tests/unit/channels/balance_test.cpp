@@ -22,7 +22,7 @@ balance_channel fixed(unsigned irq, unsigned cpu, std::uint64_t events) {
   return {.irq = irq, .name = "timer", .cpu = cpu, .events = events, .can_move = false};
 }
 
-/// The plan as text, such as "24:0>1 25:0>2".
+/// Returns the plan as text, such as "24:0>1 25:0>2".
 std::string plan_of(const balance_input& input, std::string_view policy) {
   const auto parsed = parse_balance_policy(policy).value();
   std::string out;
@@ -47,7 +47,7 @@ TEST(balance, leaves_even_and_idle_channels_alone) {
       plan_of({.cpus = {0, 1}, .channels = {movable(1, 0, 100), movable(2, 1, 98)}}, "spread"), "");
   EXPECT_EQ(plan_of({.cpus = {0, 1}, .channels = {movable(1, 0, 0), movable(2, 0, 0)}}, "spread"),
             "");
-  // One channel is the whole load: its CPU is always the busiest.
+  // A single channel is the whole load, so its CPU is the busiest wherever the channel is.
   EXPECT_EQ(plan_of({.cpus = {0, 1}, .channels = {movable(1, 0, 100)}}, "spread"), "");
 }
 

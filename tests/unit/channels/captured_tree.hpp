@@ -1,4 +1,4 @@
-// A capture from captures/ as a directory tree.
+// Unpacks a capture from captures/ into a directory tree.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@
 
 namespace xenpv::test {
 
-/// The content of captures/NAME.txt.
+/// Returns the content of captures/NAME.txt.
 [[nodiscard]] inline std::string capture_text(const std::string& name) {
   const std::filesystem::path folder(XENPV_TEST_CAPTURES);
   std::ifstream file(folder / (name + ".txt"), std::ios::binary);

@@ -85,7 +85,7 @@ TEST(interrupts, parses_numbered_rows_of_every_format) {
        "edge",
        {"nvme0q0", "nvme0q1"}},
       {"  2: 0 0    XT-PIC      cascade", "XT-PIC", {}, trigger::unsaid, "", {"cascade"}},
-      // Kernels before 3.11 or so.
+      // Kernels before about 3.11.
       {" 65: 4011288744 0  xen-percpu-ipi       resched0",
        "xen-percpu",
        {},
@@ -105,14 +105,14 @@ TEST(interrupts, parses_numbered_rows_of_every_format) {
        "ioapic-edge",
        {"i8042"}},
       {"  9: 0 0   IO-APIC-fasteoi   acpi", "IO-APIC", {}, trigger::unsaid, "fasteoi", {"acpi"}},
-      // Between the names of actions stand a comma and a blank; a blank alone belongs to a name.
+      // Action names are separated by a comma and a space; a space alone is part of a name.
       {" 16: 1 2   IO-APIC  16-fasteoi   uhci_hcd:usb1, Intel RAS, eth 0",
        "IO-APIC",
        16,
        trigger::unsaid,
        "fasteoi",
        {"uhci_hcd:usb1", "Intel RAS", "eth 0"}},
-      // Counts remain after the last action is gone.
+      // The counts remain after the last action is removed.
       {" 60: 5 2  xen-dyn    -event   ", "xen-dyn", {}, trigger::unsaid, "event", {}},
       {" 61: 5 2  None   ", "None", {}, trigger::unsaid, "", {}},
   };

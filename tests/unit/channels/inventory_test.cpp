@@ -30,7 +30,7 @@ const source_status& status_of(const inventory& all, std::string_view name) {
   throw std::runtime_error("no such source");
 }
 
-/// The port of a channel as text, such as "15 order interdomain device/vbd/51712 q0 -> 0".
+/// Returns a channel's port as text, such as "15 order interdomain device/vbd/51712 q0 -> 0".
 std::string port_line(const channel& entry) {
   auto out = entry.number ? fmt::format("{} {}", entry.number->value, to_string(entry.number->from))
                           : std::string("-");
@@ -58,7 +58,7 @@ TEST(inventory, finds_the_ports_of_pv_devices_in_xenstore_without_hypercalls) {
   EXPECT_TRUE(status_of(all, "xenstore").used);
 }
 
-// The ports concluded from the order of binding are those that the hypervisor listed at that time.
+// The ports inferred from the binding order match those listed by the hypervisor at the same time.
 TEST(inventory, concludes_the_same_ports_as_the_hypervisor_lists) {
   const auto concluded = inventory_of("pv");
   const auto listed = inventory_of("pv-open");
@@ -80,7 +80,7 @@ TEST(inventory, takes_types_vcpus_and_remote_ends_from_the_hypervisor) {
   EXPECT_EQ(port_line(with_irq(all, 15)), "16 order interdomain device/vbd/51712 q1 -> 0:37");
   EXPECT_EQ(with_irq(all, 15).vcpu->value, 0U);
   EXPECT_EQ(with_irq(all, 15).remote_port->from, evidence::hypervisor);
-  // The unbound port of a process: nothing connects it to interrupt 20.
+  // The unbound port belongs to a process, but no source links it to interrupt 20.
   EXPECT_EQ(port_line(with_irq(all, 20)), "-");
   EXPECT_EQ(port_line(all.channels.back()), "21 hypervisor unbound -> 0");
   EXPECT_EQ(all.channels.back().kind, channel_kind::unbound);
@@ -101,7 +101,8 @@ TEST(inventory, matches_backends_of_domain_0_by_the_frontends_nodes) {
   EXPECT_EQ(port_line(with_irq(all, 55)),
             "36 order interdomain /local/domain/1/device/vbd/51712 q0 -> 1:15");
   EXPECT_EQ(with_irq(all, 54).process->value, 310U);
-  // Every port has its interrupt, and the counts agree with the vCPU that the hypervisor notifies.
+  // Every channel has a port and an interrupt, and most of its events were counted on the vCPU that
+  // the hypervisor notifies.
   for (const auto& entry : all.channels) {
     EXPECT_TRUE(entry.irq && entry.number) << entry.name;
     if (!entry.vcpu || entry.total() < 20) continue;
@@ -161,7 +162,7 @@ TEST(inventory, tolerates_files_that_cannot_be_read) {
   const auto all = make_inventory(tree.read());
   EXPECT_THAT(all.problems, ElementsAre(HasSubstr("/proc/interrupts cannot be read")));
   EXPECT_FALSE(status_of(all, "proc").used);
-  // The ports in xenstore remain.
+  // The ports published in xenstore remain.
   EXPECT_EQ(all.channels.size(), 8U);
 }
 

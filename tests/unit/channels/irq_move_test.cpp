@@ -47,8 +47,8 @@ TEST(irq_move, explains_refusals_by_the_kernel) {
   EXPECT_EQ(refusal(EPERM, true), "operation not permitted (a per-CPU channel cannot move)");
   EXPECT_EQ(refusal(EACCES, false), "permission denied (root is required)");
   EXPECT_EQ(refusal(EPERM, false),
-            "operation not permitted (without the callback vector all events of an HVM guest go to "
-            "vCPU 0)");
+            "operation not permitted (without the callback vector, all events of an HVM guest go "
+            "to vCPU 0)");
 }
 
 TEST(irq_move, finds_out_whether_a_refused_interrupt_belongs_to_one_cpu) {

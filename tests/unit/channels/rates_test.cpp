@@ -28,7 +28,7 @@ TEST(rates, are_differences_of_two_readings) {
 TEST(rates, continue_after_a_counter_wrapped) {
   EXPECT_EQ(growth(4294967290U, 10), 16U);
   EXPECT_EQ(growth(5, 5), 0U);
-  // A new channel under an old number: its whole count is new.
+  // A new channel reuses the number, so its whole count is new.
   EXPECT_EQ(growth(1000, 3), 3U);
   // Wider counters do not wrap at 32 bits.
   EXPECT_EQ(growth(10'000'000'000ULL, 7), 7U);
@@ -48,7 +48,7 @@ TEST(rates, follow_cpus_that_come_and_go) {
       rates_between(table_of("  CPU0 CPU1 CPU2\n 2: 5 100 7 xen-dyn -event a\n"),
                     table_of("  CPU0 CPU2 CPU3\n 2: 6 9 1000 xen-dyn -event a\n"), 1s);
   EXPECT_THAT(report.cpus, ElementsAre(0U, 2U, 3U));
-  // Events that CPU 3 counted before it was first seen do not count.
+  // The events already counted on CPU 3 when it appears are ignored.
   EXPECT_THAT(report.channels[0].grown, ElementsAre(1U, 2U, 0U));
 }
 

@@ -18,8 +18,8 @@ struct outcome {
   std::string err;
 };
 
-/// `vault`: run (options, and the command line of another program), item list|remove (nested), fail
-/// (throws).
+/// The program `vault` with the commands run (takes options and the command line of another
+/// program), item list|remove (nested) and fail (throws).
 class vault {
  public:
   vault() : program_("vault", "store things in a vault") {
@@ -61,7 +61,7 @@ class vault {
     return {status, out.str(), err.str()};
   }
 
-  /// Makes exit statuses 0 to 2 results, like a monitoring check.
+  /// Declares exit statuses 0 and 2 as results, like a monitoring check.
   void use_check_statuses() {
     program_.set_exit_statuses(
         {.results = {{0, "No alarm."}, {2, "Alarm."}}, .failed = 70, .usage = 64});

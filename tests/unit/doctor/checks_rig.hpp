@@ -1,4 +1,4 @@
-// Shared by the tests of the doctor's checks: a snapshot of a capture, and its rows by id.
+// Shared by the tests of the doctor's checks: snapshots of captures, and result rows by ID.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// The doctor's check results on captured guests, and on captured guests with something broken.
+// The doctor's check results for captured guests, and for captures modified to show a fault.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
@@ -78,8 +78,7 @@ TEST(upcall_check, fails_the_pci_interrupt_and_names_the_option_that_caused_it) 
   const auto result = row(snapshot_of("hvm-intx"), "upcall");
   EXPECT_EQ(result.verdict, health::fail);
   EXPECT_EQ(value_of(result, "/proc/interrupts xen-platform-pci"), "536 0");
-  EXPECT_EQ(result.remedy,
-            "remove xen_no_vector_callback from the kernel's command line and reboot");
+  EXPECT_EQ(result.remedy, "remove xen_no_vector_callback from the kernel command line and reboot");
 }
 
 TEST(upcall_check, blames_the_hypervisor_if_no_option_disabled_the_vector) {
@@ -160,12 +159,12 @@ TEST(clock_check, warns_of_a_clock_that_is_a_system_call_or_slow) {
   snapshot.clock_in_vdso = true;
   EXPECT_EQ(row(snapshot, "clock-read").summary, "a clock read takes 40 ns in user space (vDSO)");
   EXPECT_EQ(row(snapshot, "clock-read").verdict, health::pass);
-  // With an emulated TSC both cost the same, so only clock_in_vdso decides.
+  // With an emulated TSC, both cost the same, so the verdict depends on clock_in_vdso alone.
   snapshot.cost = {.read = nanoseconds(290), .system_call = nanoseconds(300)};
   snapshot.clock_in_vdso = false;
   EXPECT_EQ(row(snapshot, "clock-read").verdict, health::warn);
   EXPECT_EQ(row(snapshot, "clock-read").summary,
-            "a clock read takes 290 ns, because it is a system call");
+            "a clock read takes 290 ns because it is a system call");
   snapshot.clock_in_vdso = true;
   EXPECT_EQ(row(snapshot, "clock-read").verdict, health::pass);
   snapshot.cost->read = nanoseconds(3000);
@@ -240,7 +239,7 @@ TEST(channel_check, finds_the_abi_in_the_log_or_else_in_the_rows) {
   snapshot.command_line = "xen.fifo_events=0";
   const auto result = row(snapshot, "event-abi");
   EXPECT_EQ(result.verdict, health::warn);
-  EXPECT_EQ(result.remedy, "remove xen.fifo_events=0 from the kernel's command line");
+  EXPECT_EQ(result.remedy, "remove xen.fifo_events=0 from the kernel command line");
 }
 
 TEST(channel_check, is_unknown_without_log_and_rows) {

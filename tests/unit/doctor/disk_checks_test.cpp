@@ -1,4 +1,4 @@
-// The doctor's checks of disks, on captured guests with something changed.
+// The doctor's disk checks on modified captures.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
@@ -86,7 +86,7 @@ TEST(disk_check, warns_of_a_backend_that_offers_no_way_to_make_writes_durable) {
   EXPECT_EQ(result.verdict, health::warn);
   EXPECT_THAT(result.summary, HasSubstr("xvdb: the backend offers neither flush nor barrier"));
   EXPECT_EQ(value_of(result, "/local/domain/0/backend/vbd/1/51728/feature-barrier"), "absent");
-  // Also for a disk that a process drives.
+  // The same applies to a disk that is driven by a process.
   disk.kernel_drives = false;
   disk.write_cache = "";
   EXPECT_EQ(row(with_disk(disk), "flush-xvdb").verdict, health::warn);
@@ -97,14 +97,14 @@ TEST(disk_check, does_not_warn_of_a_missing_flush_if_none_is_needed_or_nothing_i
   auto disk = healthy_disk();
   EXPECT_FALSE(warns(disk));
   disk.back["feature-flush-cache"] = "0";
-  EXPECT_FALSE(warns(disk)) << "the backend says that it has no write cache";
+  EXPECT_FALSE(warns(disk)) << "the backend reports that it has no write cache";
   disk.back.erase("feature-flush-cache");
   EXPECT_TRUE(warns(disk));
   disk.back["mode"] = "r";
   EXPECT_FALSE(warns(disk));
   disk.back["mode"] = "w";
   disk.front["state"] = "1";
-  EXPECT_FALSE(warns(disk)) << "most backends publish it when they connect";
+  EXPECT_FALSE(warns(disk)) << "most backends publish the key when they connect";
   disk.front["state"] = "4";
   disk.back.clear();
   EXPECT_FALSE(warns(disk));

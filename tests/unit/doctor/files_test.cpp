@@ -60,7 +60,7 @@ TEST(clock_facts, reads_the_clocks_of_a_guest) {
   EXPECT_EQ(clock.clocksource, "xen");
   ASSERT_EQ(clock.events.size(), 2U);
   EXPECT_EQ(clock.events[1].device, "xen");
-  // The broadcast device first, as in the file.
+  // The broadcast device comes first, as in the file.
   ASSERT_EQ(clock.timer_devices.size(), 3U);
   EXPECT_EQ(clock.timer_devices[0].name, "pit");
   EXPECT_FALSE(clock.timer_devices[0].cpu);

@@ -1,4 +1,5 @@
-// The facts that the doctor gathers (kernel log, grants in use, disks), and captures of them.
+// The facts that the doctor gathers (kernel log, grants in use, disks), also after a round trip
+// through a capture.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 

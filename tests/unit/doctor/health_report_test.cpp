@@ -1,4 +1,4 @@
-// Reports as JSON (round trip), HTML page and Prometheus metrics, and the comparison of two.
+// Reports as JSON (round trip), HTML page and Prometheus metrics, and comparisons of reports.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
@@ -16,7 +16,8 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-/// `rounds` rounds of `samples` samples around `center` nanoseconds; the rounds differ a little.
+/// Returns the figures of `rounds` rounds with `samples` samples each, from `center` nanoseconds to
+/// 19% more. The rounds differ slightly.
 probe::latency_figures figures_around(std::uint64_t center, std::uint64_t samples = 400,
                                       unsigned rounds = 5) {
   std::vector<fine_histogram> all(rounds);

@@ -33,10 +33,10 @@ TEST(heat_map, colours_from_quick_to_slow_and_escapes_text) {
   EXPECT_THAT(svg, HasSubstr("Round &lt;trips&gt;"));
   EXPECT_THAT(svg, HasSubstr("a &amp; b"));
   EXPECT_THAT(svg, HasSubstr("<title>&quot;quick&quot;</title>"));
-  EXPECT_THAT(svg, HasSubstr("fill=\"#fde725\""));  // the least
-  EXPECT_THAT(svg, HasSubstr("fill=\"#440154\""));  // the most
-  EXPECT_THAT(svg, HasSubstr("fill=\"#21918c\""));  // half-way on a logarithmic scale
-  EXPECT_THAT(svg, HasSubstr("fill=\"#dddddd\""));  // nothing measured
+  EXPECT_THAT(svg, HasSubstr("fill=\"#fde725\""));  // the minimum
+  EXPECT_THAT(svg, HasSubstr("fill=\"#440154\""));  // the maximum
+  EXPECT_THAT(svg, HasSubstr("fill=\"#21918c\""));  // halfway between them on a logarithmic scale
+  EXPECT_THAT(svg, HasSubstr("fill=\"#dddddd\""));  // no value
   EXPECT_THAT(svg, HasSubstr("url(#doubt)"));
   EXPECT_THAT(svg, testing::EndsWith("</svg>\n"));
 }
@@ -51,8 +51,8 @@ TEST(heat_map, is_a_matrix_of_its_labels_as_text) {
 
 TEST(heat_map, has_colours_on_a_terminal_that_supports_them) {
   const auto text = probe::to_text(two_by_two(), true);
-  EXPECT_THAT(text, HasSubstr("\x1b[38;2;0;0;0;48;2;253;231;37m   1 us \x1b[0m"));     // the least
-  EXPECT_THAT(text, HasSubstr("\x1b[38;2;255;255;255;48;2;68;1;84m 100 us \x1b[0m"));  // the most
+  EXPECT_THAT(text, HasSubstr("\x1b[38;2;0;0;0;48;2;253;231;37m   1 us \x1b[0m"));     // minimum
+  EXPECT_THAT(text, HasSubstr("\x1b[38;2;255;255;255;48;2;68;1;84m 100 us \x1b[0m"));  // maximum
   EXPECT_THAT(text, HasSubstr(" failed\n"));
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks the sources against the project's layers: which room may include which, and a few text rules.
+"""Checks the include rules between rooms (folders of lib/), and a few text rules.
 
 Usage: check_layering.py TREE. Prints one line for each violation; exit status 1 if there is any.
 An exception to a rule is an entry with its reason in one of the tables below, so that reviewers see it.
@@ -9,8 +9,9 @@ import re
 import sys
 from pathlib import Path
 
-# What a room may include besides its own files. "asio" stands for <boost/asio...>, "xen" for the room,
-# "xen.h" for Xen's own headers, "cli11" for <CLI/...>, "openssl" for <openssl/...>, which no public header has.
+# What each room may include in addition to its own files. "asio" stands for <boost/asio...>, "xen"
+# for the room, "xen.h" for Xen's own headers, "cli11" for <CLI/...>, and "openssl" for
+# <openssl/...>, which is not allowed in public headers.
 ROOMS = {
     "base": set(),
     "wire": {"base"},
@@ -38,21 +39,23 @@ PURE = re.compile(r"^(ring/.*|[a-z]+/(handshake|planner)[a-z_]*|nbd/(codec|negot
                   r"charts|markup)|doctor/check_result)$")
 PURE_MAY = {"base", "wire"}
 
-# State machines that move requests: no Asio and no Xen either, but the ring and the plain types of blk.
+# State machines that move requests: they do not include Asio or Xen either, but may include the
+# ring and blk's plain types.
 REQUEST_MACHINES = re.compile(r"^blkfront/(engine(_[a-z]+)?|sector_merger|write_gate|request_(list|data|queue)|journal)$")
 REQUEST_TYPES = re.compile(r"^(blk/(request|page_pool|geometry)|blkfront/statistics)$")
 
-# Headers of lib/ that other rooms may include where the table above allows it. The rest of lib/ is for its
-# own room, the apps and the tests.
+# Headers in lib/ that other rooms may include where the table above allows it. All other headers in
+# lib/ are only for their own room, the apps and the tests.
 SHARED_HEADERS = re.compile(r"^(async/(nursery|signal)|base/.*|wire/.*|xen/(cpuid|port_status|resume_watch|runstate)|blk/(clock|uring_device)|"
                             r"channels/.*|probe/.*)$")
 
-# Apps that use Asio themselves, and why.
+# Apps that may use Asio directly, with the reason.
 ASIO_APPS = {
     "apps/xenpv-disk/": "a coroutine for each thing that can end a server: signals, a child, the status socket",
 }
 
-# Files that may share state between threads. Everywhere else an object has one owner and needs no lock.
+# Files that may share state between threads. Elsewhere, every object has one owner and does not
+# need a lock.
 SHARED_STATE = re.compile(r"\bstd::(mutex|shared_mutex|recursive_mutex|condition_variable|atomic)\w*")
 SHARED_STATE_MAY = {
     "include/xenpv/async/": "hands work between the threads of the pool",
@@ -78,7 +81,7 @@ DETACHED = re.compile(r"\bdetached\b")
 CONTEXT_STOP = re.compile(r"\b\w*(context|ctx|ioc)\w*\s*(\(\))?\s*(\.|->)\s*stop\s*\(")
 CONTEXT_STOP_MAY = {}
 
-# Phrases that make a reader translate, in comments and messages: say it in the field's own terms
+# Phrases in comments and messages that should be replaced by the field's own terms
 # (packaging/CONTRIBUTING.md).
 PHRASES = re.compile(r"\b(whoever|what(ever)? (is|was) with|lets? go of|so to speak|all the same|say(s|ing)? goodbye|"
                      r"is all well|habits?|patience|take(s|n)? (its|his|their) leave|from what there is|"
@@ -94,7 +97,7 @@ COMMENT_OR_STRING = re.compile(
 
 
 def room_of(path):
-    """The room of a source below lib/ or include/xenpv/, else None."""
+    """Returns the room of a source below lib/ or include/xenpv/, otherwise None."""
     parts = path.split("/")
     if parts[0] == "lib" and len(parts) > 2:
         return parts[1]
@@ -104,13 +107,13 @@ def room_of(path):
 
 
 def unit_of(path):
-    """ "nbd/codec" for lib/nbd/codec.cpp and include/xenpv/nbd/codec.hpp."""
+    """Returns "nbd/codec" for lib/nbd/codec.cpp and include/xenpv/nbd/codec.hpp."""
     name = path.removeprefix("include/xenpv/").removeprefix("lib/").removeprefix("xenpv/")
     return name.rsplit(".", 1)[0]
 
 
 def kind_of(header):
-    """What an #include brings in: a key of ROOMS, "asio", "xen.h", "cli11", "openssl", or None for all else."""
+    """Classifies a header: a key of ROOMS, "asio", "xen.h", "cli11", "openssl", or None."""
     if header.startswith("xenpv/"):
         return header.split("/")[1]
     if re.match(r"boost/asio(/|\.hpp)", header):
@@ -169,7 +172,7 @@ def check_app(path, includes):
         if kind == "asio" and listed(path, ASIO_APPS):
             continue
         if kind in ("asio", "xen.h", "cli11", "openssl"):
-            yield f"an app may not include {header}; it builds on the rooms"
+            yield f"an app may not include {header}; use the interfaces of the rooms"
 
 
 def listed(path, table):
@@ -179,12 +182,12 @@ def listed(path, table):
 def check_words(path, code):
     for line in code.split("\n"):
         if DETACHED.search(line):
-            yield "'detached' loses errors; spawn it into a nursery"
+            yield "'detached' loses errors; spawn the coroutine into a nursery"
         if CONTEXT_STOP.search(line) and not listed(path, CONTEXT_STOP_MAY):
             yield "io_context::stop() abandons coroutines half-way; cancel, join and run dry"
         match = SHARED_STATE.search(line)
         if match and not listed(path, SHARED_STATE_MAY):
-            yield f"{match.group(0)} outside the places where threads meet"
+            yield f"{match.group(0)} in a file that may not share state between threads"
 
 
 def check_phrases(path, text):
@@ -203,8 +206,8 @@ def check_size(path, text):
 
 
 def check_file(path, text):
-    """All violations of one file; `path` is relative to the top and uses '/'."""
-    # Blanking keeps the line structure, so a rule that looks at lines still can.
+    """Returns all violations in one file. `path` is relative to the top and uses '/'."""
+    # Keeps the line breaks, because some rules look at single lines.
     code = COMMENT_OR_STRING.sub(lambda m: "\n" * m.group(0).count("\n"), text)
     includes = INCLUDE.findall(text)
     room = room_of(path)
@@ -214,7 +217,7 @@ def check_file(path, text):
         yield from check_words(path, code)
         yield from check_phrases(path, text)
     elif path.startswith("apps/examples/"):
-        # Programs over the installed package: Asio as any user, and nothing of lib/.
+        # Examples build on the installed package: they may use Asio, but not lib/.
         for quote, header in includes:
             if quote == '"':
                 yield f"an example may not include {header}, which is not installed"
@@ -226,7 +229,7 @@ def check_file(path, text):
 
 
 def check_tree(top):
-    """Violations of a whole tree as "path: message" lines, and the number of files checked."""
+    """Returns a tree's violations as "path: message" lines, and the number of files checked."""
     violations = []
     count = 0
     for folder in ("include", "lib", "apps", "tests"):

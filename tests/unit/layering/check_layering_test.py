@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Plants each kind of violation and expects check_layering.py to name it, and nothing else."""
+"""Plants each kind of violation, and expects check_layering.py to report only that violation."""
 
 import subprocess
 import sys
@@ -62,7 +62,7 @@ class includes(unittest.TestCase):
             ("lib/cli/app.cpp", "<openssl/ssl.h>",
              "room 'cli' may not include openssl/ssl.h"),
             ("apps/xenpv-disk/serve.cpp", "<openssl/ssl.h>",
-             "an app may not include openssl/ssl.h; it builds on the rooms"),
+             "an app may not include openssl/ssl.h; use the interfaces of the rooms"),
             ("lib/cli/app.cpp", '"xenpv/xen/guest.hpp"',
              "room 'cli' may not include xenpv/xen/guest.hpp"),
             ("lib/doctor/report.cpp", "  #  include <xen/xen.h>",
@@ -97,10 +97,10 @@ class includes(unittest.TestCase):
         self.assertEqual(violations("apps/xenpv-disk/main.cpp", '#include "blkfront/engine.hpp"'), [])
         self.assertEqual(
             violations("apps/xenpv-sim/main.cpp", "#include <xenstore.h>"),
-            ["an app may not include xenstore.h; it builds on the rooms"])
+            ["an app may not include xenstore.h; use the interfaces of the rooms"])
         self.assertEqual(
             violations("apps/xenpv-evtchn/main.cpp", "#include <boost/asio/post.hpp>"),
-            ["an app may not include boost/asio/post.hpp; it builds on the rooms"])
+            ["an app may not include boost/asio/post.hpp; use the interfaces of the rooms"])
 
     def test_an_example_builds_on_the_installed_package(self):
         for header in ("<boost/asio/post.hpp>", "<xenpv/nbd/server.hpp>"):
@@ -115,7 +115,7 @@ class includes(unittest.TestCase):
 
 class words(unittest.TestCase):
     def test_detached_is_found_in_code_only(self):
-        message = ["'detached' loses errors; spawn it into a nursery"]
+        message = ["'detached' loses errors; spawn the coroutine into a nursery"]
         self.assertEqual(violations("lib/nbd/a.cpp", "co_spawn(ex, f(), detached);"), message)
         self.assertEqual(violations("lib/nbd/a.cpp", "co_spawn(e, f(), asio::detached);"), message)
         self.assertEqual(violations("lib/nbd/a.cpp", "// detached", 'x("detached");',
@@ -135,11 +135,11 @@ class words(unittest.TestCase):
 
     def test_locks_are_found_outside_the_places_where_threads_meet(self):
         self.assertEqual(violations("lib/nbd/a.cpp", "std::mutex m;"),
-                         ["std::mutex outside the places where threads meet"])
+                         ["std::mutex in a file that may not share state between threads"])
         self.assertEqual(violations("lib/xen/store.cpp", "std::atomic<int> n;"),
-                         ["std::atomic outside the places where threads meet"])
+                         ["std::atomic in a file that may not share state between threads"])
         self.assertEqual(violations("apps/xenpv-ipi/a.cpp", "std::atomic_ref r(x);"),
-                         ["std::atomic_ref outside the places where threads meet"])
+                         ["std::atomic_ref in a file that may not share state between threads"])
         for path in ("lib/async/a.cpp", "lib/sim/a.cpp", "include/xenpv/ring/a.hpp",
                      "lib/xen/custodian.cpp"):
             self.assertEqual(violations(path, "std::mutex m; std::atomic<int> n;"), [], path)
@@ -155,7 +155,7 @@ class sizes(unittest.TestCase):
 
 
 class program(unittest.TestCase):
-    """The script as ctest runs it: a planted include must give a failing exit status."""
+    """Runs the script as ctest does: a planted include must cause a failing exit status."""
 
     def run_on(self, text):
         with tempfile.TemporaryDirectory() as top:

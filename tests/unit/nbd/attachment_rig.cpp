@@ -29,7 +29,7 @@ namespace {
 
 constexpr std::size_t disk_size = std::size_t{2} << 20U;
 
-/// Two CPUs, or the same one twice if there is only one.
+/// Returns two allowed CPUs, or the same CPU twice if only one is allowed.
 std::vector<unsigned> two_cpus() {
   auto cpus = async::allowed_cpus();
   cpus.resize(2, cpus.front());
@@ -53,7 +53,7 @@ void send_all(int socket, const std::string& bytes) {
 std::string receive(int socket, std::size_t size) {
   std::string out(size, '\0');
   if (size > 0 && ::recv(socket, out.data(), size, MSG_WAITALL) != static_cast<ssize_t>(size))
-    throw std::runtime_error("the server hung up on the kernel");
+    throw std::runtime_error("the server closed the kernel's connection");
   return out;
 }
 

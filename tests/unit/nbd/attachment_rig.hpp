@@ -20,7 +20,7 @@
 
 namespace xenpv::nbd::test {
 
-/// 1 MiB of memory behind two queues. A stalled queue holds its requests.
+/// A disk of 1 MiB in memory with two queues. A stalled queue does not complete requests.
 class memory_disk final : public blk::block_device {
  public:
   explicit memory_disk(const std::vector<asio::any_io_executor>& executors);
@@ -28,7 +28,8 @@ class memory_disk final : public blk::block_device {
 
   [[nodiscard]] std::size_t queue_count() const noexcept override { return queues_.size(); }
   [[nodiscard]] blk::block_queue& queue(std::size_t index) noexcept override;
-  /// Starts or stops holding requests. Call it on the queue's thread.
+  /// Stalls the queue, or completes its requests and lets it continue. Call it on the queue's
+  /// thread.
   void stall(std::size_t index, bool enable);
   [[nodiscard]] std::size_t waiting(std::size_t index) const;
 
@@ -48,13 +49,13 @@ class attachment_rig {
   /// Runs `body` on the control thread, then stops the server.
   void run(std::function<asio::awaitable<void>()> body);
 
-  /// Performs the kernel's I/O on socket `link` of the device, on a separate thread. Throws if the
-  /// server closes the connection.
+  /// Performs I/O on socket `link` of the device in place of the kernel, on a separate thread.
+  /// Throws if the server closes the connection.
   [[nodiscard]] asio::awaitable<std::string> read(std::size_t link, std::uint64_t offset,
                                                   std::uint32_t length);
   [[nodiscard]] asio::awaitable<void> write(std::size_t link, std::uint64_t offset,
                                             std::string bytes);
-  /// Sends a read and does not wait.
+  /// Sends a read without waiting for the reply.
   void send_read(std::size_t link);
 
   /// Polls `condition`. Throws if it does not become true in time.
@@ -85,10 +86,10 @@ class attachment_rig {
 class background {
  public:
   background(attachment_rig& rig, asio::awaitable<void> body);
-  /// Terminal cancellation.
+  /// Requests a terminal cancellation.
   void cancel();
   [[nodiscard]] bool is_over() const;
-  /// Waits for it to end. Rethrows its exception.
+  /// Waits for the coroutine to end. Rethrows its exception.
   [[nodiscard]] asio::awaitable<void> wait();
 
  private:

@@ -1,4 +1,4 @@
-// Helpers to write messages byte by byte and to show them in readable form.
+// Functions that encode messages byte by byte, and show bytes in readable form.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@ namespace xenpv::nbd::test {
 inline constexpr std::uint64_t kib = 1024;
 inline constexpr std::uint64_t mib = kib * kib;
 
-/// `size` bytes, the most significant first.
+/// Encodes `value` as `size` bytes in big-endian order.
 inline std::string number(std::uint64_t value, unsigned size) {
   std::string out;
   for (unsigned i = size; i-- > 0;)
@@ -29,7 +29,7 @@ inline std::string be64(std::uint64_t value) {
   return number(value, 8);
 }
 
-/// Converts text such as "4e42 4441" to bytes. Ignores blanks.
+/// Converts text such as "4e42 4441" to bytes. Ignores spaces.
 inline std::string unhex(std::string_view digits) {
   std::string out;
   unsigned value = 0;
@@ -60,7 +60,7 @@ inline std::string as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-/// Removes the blanks, for comparison with hex().
+/// Removes the spaces from hexadecimal digits, for comparison with hex().
 inline std::string digits(std::string_view grouped) {
   return hex(unhex(grouped));
 }

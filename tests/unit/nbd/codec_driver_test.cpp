@@ -64,7 +64,7 @@ TEST(encode_driver_request, reconfigures_a_single_field) {
 
 // ---- replies
 
-/// The reply of Linux 6.1: name, id, version, header size, attributes, operations, groups.
+/// Reply from Linux 6.1: name, ID, version, header size, attributes, operations, groups.
 const std::string family_answer = unhex(
     "0800 0200 6e626400  0600 0100 1c00 0000  0800 0300 01000000"
     "0800 0400 00000000  0800 0500 0a000000"

@@ -68,7 +68,7 @@ TEST(validate, accepts_exports_that_the_protocol_allows) {
 TEST(validate, names_the_invalid_property) {
   const std::string head = "offer export 'disk': ";
   const auto preferred =
-      head + "the preferred block size is not a power of two, at least 512 and the minimum";
+      head + "the preferred block size is not a power of two, or less than 512 or the minimum";
   const auto minimum = head + "the minimum block size is not a power of two up to 65536";
   EXPECT_EQ(fault_of([](auto& e) { e.minimum_block = 0; }), minimum);
   EXPECT_EQ(fault_of([](auto& e) { e.minimum_block = 768; }), minimum);
@@ -85,9 +85,9 @@ TEST(validate, names_the_invalid_property) {
   EXPECT_EQ(fault_of([](auto& e) { e.description.assign(1024, 'x'); }),
             head + "its description is longer than 1023 bytes");
   EXPECT_EQ(fault_of([](auto& e) { e.description = "\xff"; }),
-            head + "its description is not UTF-8, or contains a NUL");
+            head + "its description is not UTF-8 or contains a NUL");
   EXPECT_EQ(fault_of([](auto& e) { e.name = std::string("a\0b", 3); }),
-            "offer export 'a?b': its name is not UTF-8, or contains a NUL");
+            "offer export 'a?b': its name is not UTF-8 or contains a NUL");
   EXPECT_EQ(fault_of([](auto& e) { e.name.assign(1024, 'x'); }),
             "offer export '" + std::string(1023, 'x') + "': its name is longer than 1023 bytes");
 }

@@ -1,4 +1,4 @@
-// Generic netlink messages byte by byte. The bytes are those of a little-endian machine.
+// Generic netlink messages, byte by byte (little-endian).
 #include "nbd/codec_netlink.hpp"
 
 #include <gmock/gmock.h>
@@ -15,7 +15,7 @@ using kind = netlink_message::kind;
 
 static_assert(std::endian::native == std::endian::little);
 
-/// The bytes of a request as hexadecimal digits.
+/// Returns the bytes of a request as hexadecimal digits.
 std::string bytes_of(const netlink_request& request) {
   return hex(as_text(request.bytes()));
 }
@@ -74,7 +74,7 @@ TEST(decode_attributes, finds_attributes_in_order_without_their_flags) {
   EXPECT_EQ(all[0].number<std::uint32_t>(), 0xa1b2c3d4U);
   EXPECT_EQ(all[0].number<std::uint64_t>(), std::nullopt);
   EXPECT_EQ(all[1].type, 2);
-  EXPECT_EQ(all[1].text(), "abc") << "a text need not end with a NUL";
+  EXPECT_EQ(all[1].text(), "abc") << "the NUL at the end of a string is optional";
   EXPECT_EQ(all[2].type, 3);
   EXPECT_EQ(all[2].number<std::uint8_t>(), 0x7f);
   EXPECT_EQ(find_attribute(all, 2), &all[1]);
@@ -142,7 +142,7 @@ TEST(decode_messages, returns_a_refusal_with_its_errno) {
 }
 
 TEST(decode_messages, returns_the_kernels_text_after_the_whole_request) {
-  // EINVAL; the request is 26 bytes, so 2 of padding; an offset (u32), then the text.
+  // EINVAL, the request (26 bytes and 2 bytes of padding), an offset (u32), and the text.
   const auto bytes = unhex(
       "40000000 0200 0002 08000000 99000000  eaffffff"
       "1a000000 1c00 0500 08000000 00000000  01 01 0000  0600 0700 aabb 0000"

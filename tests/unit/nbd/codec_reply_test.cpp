@@ -14,7 +14,7 @@ namespace {
 using namespace test;
 using wire::nbd_error;
 
-/// `before` bytes of filler, then `tail`.
+/// Returns `before` filler bytes followed by `tail`.
 std::string padded(std::size_t before, std::string_view tail) {
   std::string out(before, 'x');
   return out.append(tail);

@@ -1,4 +1,5 @@
-// Every rule of the protocol for a single request, with the result that the specification requires.
+// Every protocol rule that applies to a single request, with the result that the specification
+// requires.
 #include "nbd/codec.hpp"
 
 #include <gmock/gmock.h>
@@ -86,7 +87,7 @@ TEST(check_request, refuses_ranges_beyond_the_end_with_the_error_of_the_command)
                            {1024 * mib - 1, 2},
                            {1024 * mib + 1, 1},
                            {~std::uint64_t{0}, 1},
-                           {~std::uint64_t{0} - 4095, 4096},  // ends at 2^64, which is 0
+                           {~std::uint64_t{0} - 4095, 4096},  // the end overflows to 0
                            {~std::uint64_t{0}, 4096},
                            {std::uint64_t{1} << 63U, 512}};
   for (const auto& [type, error] : all)
@@ -208,7 +209,7 @@ TEST(check_request, accepts_payloads_of_up_to_64_mib) {
     for (const std::uint32_t length : {32U << 20U, (32U << 20U) + 4096, 49807360U, 64U << 20U})
       EXPECT_EQ(answer(ask(type, 0, length)), nbd_error::none) << to_string(type) << ' ' << length;
   EXPECT_EQ(answer(ask(nbd_command::read, 0, (64U << 20U) + 1)), nbd_error::eoverflow);
-  // Their payload must still be skipped, and must not be parsed as a request.
+  // The payload of an oversized write must still be skipped; it must not be parsed as a request.
   EXPECT_EQ(answer(ask(nbd_command::write, 0, (64U << 20U) + 1)), nbd_error::einval);
   EXPECT_EQ(answer(ask(nbd_command::write, 0, 128U << 20U)), nbd_error::einval);
 }

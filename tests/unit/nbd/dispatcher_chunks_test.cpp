@@ -1,4 +1,5 @@
-// Large reads of clients that negotiated structured replies: answered in chunks as data arrives.
+// Large reads from clients that negotiated structured replies are answered in chunks as the data
+// arrives.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -36,7 +37,7 @@ TEST(large_reads, are_answered_in_chunks_as_data_arrives) {
   EXPECT_EQ(rig.data_offset(), 524800U);
   EXPECT_EQ(rig.data(), bytes.substr(524800, 262144));
   EXPECT_EQ(rig.dispatch().statistics().bytes_read, 1024 * kib);
-  EXPECT_EQ(rig.dispatch().in_flight(), 1U) << "its chunks are not sent yet";
+  EXPECT_EQ(rig.dispatch().in_flight(), 1U) << "its chunks have not been sent yet";
   rig.recycle();
   EXPECT_EQ(rig.dispatch().in_flight(), 0U);
 }
@@ -46,7 +47,7 @@ TEST(large_reads, have_no_more_chunks_in_flight_than_the_client_accepts) {
   (void)rig.begin({nbd_command::read, 1, 0, 2048 * kib});
   EXPECT_EQ(rig.queue.submitted, 4U);
   rig.queue.answer_all();
-  EXPECT_EQ(rig.queue.submitted, 4U) << "no chunk has been sent";
+  EXPECT_EQ(rig.queue.submitted, 4U) << "the chunks have not been sent yet";
   rig.recycle();
   EXPECT_EQ(rig.queue.submitted, 8U);
   rig.queue.answer_all();
@@ -62,7 +63,7 @@ TEST(large_reads, end_with_the_error_of_a_piece_after_earlier_chunks) {
   };
   (void)rig.begin({nbd_command::read, 1, 0, 2048 * kib});
   rig.queue.answer_all();
-  EXPECT_EQ(rig.replies(), lines{"1 part 262144 at 0"}) << "data after an error is of no use";
+  EXPECT_EQ(rig.replies(), lines{"1 part 262144 at 0"}) << "data after an error is useless";
   rig.recycle();
   EXPECT_EQ(rig.replies(), lines{"1 EIO"});
   EXPECT_EQ(rig.queue.submitted, 4U) << "the rest is not read";

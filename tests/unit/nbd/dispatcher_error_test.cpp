@@ -1,4 +1,4 @@
-// Failing requests, and the errors that their clients get.
+// Failing requests, and the errors that the clients get.
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -82,7 +82,7 @@ TEST(dispatcher_errors, fails_a_write_of_several_pieces_with_its_first_error_and
   };
   rig.write({nbd_command::write, 1, 0, 600 * kib, fua}, pattern(600 * kib));
   rig.queue.answer();
-  EXPECT_EQ(rig.replies(), lines{}) << "other pieces still use its memory";
+  EXPECT_EQ(rig.replies(), lines{}) << "other pieces still use the memory";
   rig.queue.answer_all();
   EXPECT_EQ(rig.replies(), lines{"1 ENOSPC"});
   EXPECT_EQ(rig.queue.submitted, 3U);
@@ -128,7 +128,7 @@ TEST(dispatcher_errors, ends_a_write_with_an_incomplete_payload_once_its_pieces_
   EXPECT_TRUE(rig.receive(*op, pattern(300 * kib)));
   rig.dispatch().commit();
   rig.dispatch().abandon_payload(*op);
-  EXPECT_EQ(rig.replies(), lines{}) << "the device still processes a piece of it";
+  EXPECT_EQ(rig.replies(), lines{}) << "the device is still processing a piece";
   rig.queue.answer_all();
   EXPECT_EQ(rig.replies(), lines{"1 EIO"});
   EXPECT_EQ(rig.queue.submitted, 1U);
@@ -143,7 +143,7 @@ TEST(dispatcher_errors, ends_long_requests_early_when_the_client_disconnects) {
   rig.dispatch().abandon();
   rig.queue.answer_all();
   EXPECT_EQ(rig.queue.submitted, 5U);
-  EXPECT_EQ(rig.replies(), lines{"1 ESHUTDOWN"}) << "it was not executed";
+  EXPECT_EQ(rig.replies(), lines{"1 ESHUTDOWN"}) << "it was not fully executed";
 }
 
 TEST(dispatcher_errors, sends_the_reason_in_structured_replies) {

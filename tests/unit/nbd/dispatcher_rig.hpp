@@ -39,7 +39,7 @@ class dispatcher_rig {
   dispatcher_rig(const dispatcher_rig&) = delete;
   dispatcher_rig& operator=(const dispatcher_rig&) = delete;
 
-  /// Begins a request as a session does. Returns a WRITE that needs its payload, else null.
+  /// Begins a request as a session does. Returns a WRITE that needs its payload, otherwise null.
   client_request* begin(const sent_request& r) {
     const request_header header{static_cast<std::uint16_t>(r.flags), r.command, r.cookie, r.offset,
                                 static_cast<std::uint32_t>(r.length)};
@@ -55,7 +55,7 @@ class dispatcher_rig {
     receive(*op, payload, at_once);
     dispatch_.commit();
   }
-  /// Returns whether the payload is still incomplete.
+  /// Passes the next part of a WRITE's payload. Returns true if the payload is still incomplete.
   bool receive(client_request& op, std::string_view payload, std::size_t at_once = 1 << 20) {
     bool more = true;
     while (!payload.empty()) {
@@ -74,7 +74,7 @@ class dispatcher_rig {
     return more;
   }
 
-  /// The replies since the last call, in order. They are kept until recycle().
+  /// Returns the replies since the last call, in order. recycle() marks them as sent.
   std::vector<std::string> replies() {
     while (auto* const taken = dispatch_.take_reply()) {
       auto& part = *unsent_.emplace_back(taken);
@@ -83,7 +83,7 @@ class dispatcher_rig {
           part, [&](std::span<std::byte> stretch) { reader_.feed(as_text(stretch)); });
     }
     auto out = reader_.take();
-    EXPECT_EQ(reader_.left(), 0U) << "part of a reply";
+    EXPECT_EQ(reader_.left(), 0U) << "incomplete reply";
     return out;
   }
   /// Marks all replies as sent.
@@ -110,7 +110,7 @@ class dispatcher_rig {
  public:
   fake_device device;
   fake_queue& queue;
-  unsigned wake_ups = 0;  ///< calls of replies_ready
+  unsigned wake_ups = 0;  ///< calls of `replies_ready`
 
  private:
   export_info export_;

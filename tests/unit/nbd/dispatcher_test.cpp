@@ -13,7 +13,7 @@ TEST(dispatcher, reads_into_pages_and_replies_once_the_data_has_arrived) {
   std::memcpy(rig.device.bytes.data() + 512, bytes.data(), bytes.size());
   EXPECT_EQ(rig.begin({nbd_command::read, 7, 512, 4096}), nullptr);
   EXPECT_EQ(rig.queue.log, lines{"read 512+4096 pages"});
-  EXPECT_EQ(rig.replies(), lines{}) << "no reply may precede the data";
+  EXPECT_EQ(rig.replies(), lines{}) << "the reply must not precede the data";
   rig.queue.answer();
   EXPECT_EQ(rig.replies(), lines{"7 data 4096"});
   EXPECT_EQ(rig.data(), bytes);
@@ -61,7 +61,7 @@ TEST(dispatcher, leaves_a_quarter_of_the_pages_to_others_while_replies_wait) {
 TEST(dispatcher, writes_from_pages_for_any_split_of_the_payload) {
   for (const std::size_t at_once : {1U, 7U, 411U, 4096U, 5000U}) {
     dispatcher_rig rig;
-    // Pages that are not adjacent: the payload must be spread over them.
+    // Fragments the pool, so that the payload is spread over pages that are not adjacent.
     auto held = rig.queue.try_lease(0, 8192);
     auto released = rig.queue.try_lease(0, 4096);
     held.reset();
@@ -118,7 +118,7 @@ TEST(dispatcher, implements_fua_of_several_pieces_by_a_flush_after_the_last_resp
   rig.queue.answer();
   EXPECT_EQ(rig.queue.log.back(), "flush");
   rig.dispatch().commit();
-  EXPECT_EQ(rig.replies(), lines{}) << "no reply before the data is persistent";
+  EXPECT_EQ(rig.replies(), lines{}) << "the data is not persistent yet";
   rig.queue.answer();
   EXPECT_EQ(rig.replies(), lines{"1 ok"});
 }
@@ -192,7 +192,7 @@ TEST(dispatcher, is_full_at_the_request_limit_until_replies_are_sent) {
   }
   EXPECT_TRUE(rig.dispatch().is_full());
   rig.queue.answer_all();
-  EXPECT_TRUE(rig.dispatch().is_full()) << "unsent replies count";
+  EXPECT_TRUE(rig.dispatch().is_full()) << "unsent replies count as requests";
   rig.recycle();
   EXPECT_FALSE(rig.dispatch().is_full());
   EXPECT_EQ(rig.dispatch().in_flight(), 0U);

@@ -32,7 +32,7 @@ fake_queue::fake_queue(asio::any_io_executor executor, const fake_options& optio
 }
 
 fake_queue::~fake_queue() {
-  EXPECT_TRUE(waiting.empty() && batch_.empty()) << "requests were left with the device";
+  EXPECT_TRUE(waiting.empty() && batch_.empty()) << "the device still has requests";
   EXPECT_EQ(pages_->free(), pages_->size()) << "pages were not returned";
 }
 
@@ -57,7 +57,7 @@ void fake_queue::end_batch() {
   waiting.insert(waiting.end(), batch_.begin(), batch_.end());
   batch_.clear();
   most_waiting = std::max(most_waiting, waiting.size());
-  // Never within submit() or commit(), like a real device.
+  // Like a real device, does not complete requests within submit() or commit().
   if (answers) asio::post(executor_, [this] { answer_all(); });
 }
 

@@ -1,8 +1,8 @@
 // An in-memory block device that completes requests as the test chooses: at the end of a batch,
 // later, in any order, with errors. Counts batches and logs every request.
 //
-// A queue and its pages belong to the thread of its executor. All queues share the device's bytes,
-// so they must not access the same ones at the same time.
+// A queue and its pages belong to the thread of its executor. All queues share the device's bytes:
+// requests on different queues must not overlap while they are in flight.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -17,10 +17,10 @@ namespace xenpv::nbd::test {
 
 struct fake_options {
   std::uint64_t size = std::uint64_t{1} << 20U;
-  std::size_t pages = 64;  ///< of each queue
+  std::size_t pages = 64;  ///< per queue
   bool can_flush = true;
   bool can_discard = true;
-  /// Completes requests at the end of each batch. Otherwise the test calls answer().
+  /// If true, requests complete at the end of their batch. Otherwise, the test calls answer().
   bool answers = true;
 };
 
@@ -46,9 +46,11 @@ class fake_queue final : public blk::block_queue {
 
   /// Requests that the test has not completed, oldest first.
   std::vector<blk::request*> waiting;
-  /// Requests in each batch: submissions that one commit(), or the end of a turn, made visible.
+  /// The number of requests in each batch. A batch ends with commit(), or when the posted handler
+  /// of the first submission runs.
   std::vector<std::size_t> batches;
-  /// "read 512+4096 pages", "write 0+512 fua memory", "flush", "discard 0+4096".
+  /// All requests, such as "read 512+4096 pages", "write 0+512 fua memory", "flush" or
+  /// "discard 0+4096".
   std::vector<std::string> log;
   std::size_t submitted = 0;
   std::size_t most_waiting = 0;
@@ -65,7 +67,7 @@ class fake_queue final : public blk::block_queue {
 
 class fake_device final : public blk::block_device {
  public:
-  /// One queue for each executor.
+  /// Creates one queue for each executor.
   explicit fake_device(const std::vector<asio::any_io_executor>& executors,
                        const fake_options& options = {});
 

@@ -264,7 +264,7 @@ int fake_kernel::reconfigure(std::span<const netlink_attribute> attributes, devi
     std::size_t i = 0;
     while (i < target.dead.size() && !target.dead[i])
       ++i;
-    // The kernel reports no error when it does not need a socket.
+    // The kernel ignores surplus sockets and reports success.
     if (i == target.dead.size()) return 0;
     target.sockets[i] = unique_fd::duplicate(fd);
     target.dead[i] = false;

@@ -1,6 +1,6 @@
-// A fake of the kernel NBD driver behind its netlink sockets, run by a thread. Like the kernel, it
-// takes the sockets of a device by their descriptor numbers in the message, and keeps duplicates.
-// The test performs the I/O on them.
+// A fake of the kernel NBD driver, which replies to netlink messages on a separate thread. Like the
+// kernel, it duplicates the file descriptors of a device's sockets, whose numbers are in the
+// message. The test performs the I/O on these duplicates.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,7 @@ class fake_kernel {
     std::vector<unique_fd> sockets;
     std::vector<bool> dead;
     bool is_configured = false;
-    bool is_open = false;  ///< by another process
+    bool is_open = false;  ///< another process has it open
   };
 
   fake_kernel();
@@ -38,23 +38,23 @@ class fake_kernel {
   fake_kernel(const fake_kernel&) = delete;
   fake_kernel& operator=(const fake_kernel&) = delete;
 
-  /// A driver that is connected to this kernel.
+  /// Returns a kernel_driver that is connected to this kernel.
   [[nodiscard]] kernel_driver driver();
 
   /// Unloads the driver module.
   void unload();
-  /// Refuses the next request of this kind; all others succeed.
+  /// Refuses the next request with this command; all other requests succeed.
   void refuse(driver_command command, int error, std::string why = {});
   /// Refuses identifiers, like kernels before 5.14 that validate attributes strictly.
   void reject_identifiers();
   /// Sends these bytes as the next reply.
   void answer_with(std::string bytes);
-  /// Releases a device only when the other ends of its sockets are closed.
+  /// From now on, releases a device only after the peers of its sockets have been closed.
   void wait_for_hang_up();
   /// At the next request, closes the connection instead of replying.
   void die();
 
-  /// Requests so far, as in "NBD_CMD_RECONFIGURE nbd1 size=8192".
+  /// Returns the requests so far, such as "NBD_CMD_RECONFIGURE nbd1 size=8192".
   [[nodiscard]] std::vector<std::string> requests();
   /// Runs `use` with the device. Creates the device if necessary.
   template <class Function>
@@ -62,8 +62,8 @@ class fake_kernel {
     const std::lock_guard lock(mutex_);
     return use(devices_[index]);
   }
-  /// Marks socket `number` as dead, as after a timeout: shuts it down, and if `notify` is true,
-  /// sends a notification to the group.
+  /// Marks socket `number` as dead, as after a timeout: shuts the socket down and, if `notify` is
+  /// true, sends a notification to the multicast group.
   void kill_link(std::uint32_t index, std::size_t number, bool notify = true);
   void notify_dead_link(std::uint32_t index);
   /// Disconnects the device as if another process had requested it.

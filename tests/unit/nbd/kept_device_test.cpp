@@ -1,4 +1,4 @@
-// A device that outlives its server: one server leaves it behind, and the next one takes it over.
+// A device that outlives its server: one server leaves the device behind, the next takes it over.
 #include <gmock/gmock.h>
 #include <sys/socket.h>
 
@@ -20,14 +20,15 @@ attachment_options keeping() {
   return out;
 }
 
-/// Options to take over the device of leave_device().
+/// Options for taking over the device that leave_device() leaves.
 attachment_options adopting() {
   auto out = keeping();
   out.adopted = 3;
   return out;
 }
 
-/// Leaves a device whose server has died: its socket is dead, and the kernel has marked it as dead.
+/// Leaves a device whose server has died: the server's end of the socket is closed, and the kernel
+/// has marked the socket as dead.
 void leave_device(fake_kernel& kernel, std::uint64_t size = 1U << 20) {
   kernel.with(3, [&](fake_kernel::device& target) {
     int ends[2];
@@ -42,7 +43,7 @@ void leave_device(fake_kernel& kernel, std::uint64_t size = 1U << 20) {
   });
 }
 
-/// Leaves a device of half the size of the disk.
+/// Leaves a device that is half the size of the disk.
 void leave_smaller_device(attachment_rig& rig) {
   rig.tree.with("/sys/block/nbd3/backend", "xenpv-disk xvdb\n");
   rig.tree.with("/sys/block/nbd3/size", "1024\n");
@@ -51,7 +52,7 @@ void leave_smaller_device(attachment_rig& rig) {
 }
 
 asio::awaitable<std::string> read_from(attachment_rig& rig, std::uint32_t index) {
-  // The rig reads from device 0, so give that device the socket.
+  // The rig reads from device 0, so that device gets a duplicate of the socket.
   auto socket = rig.kernel.with(index, [](auto& target) { return target.sockets.at(0).get(); });
   rig.kernel.with(0, [&](fake_kernel::device& target) {
     target.sockets.clear();

@@ -73,7 +73,7 @@ TEST(kernel_attachment, disables_the_kernels_request_timeout_unless_a_limit_was_
     std::chrono::seconds timeout;
     const char* limit;
   };
-  // With one connection the driver only checks a request when it reaches the limit.
+  // With one connection, the driver keeps waiting for a request that has reached the limit.
   for (const auto& item : {limit_case{2, std::chrono::seconds(0), "2147483647"},
                            limit_case{1, std::chrono::seconds(0), "30000"},
                            limit_case{2, std::chrono::seconds(5), "30000"}}) {
@@ -112,7 +112,7 @@ TEST(kernel_attachment, explains_why_the_kernel_refuses_a_device) {
     EXPECT_EQ(problem,
               "connect a kernel NBD device: operation not permitted "
               "(CAP_SYS_ADMIN is needed; are you root?)");
-    // The other ends of the sockets are closed now.
+    // The attachment has closed the sockets intended for the kernel.
     co_await rig.until([&] { return rig.server->statistics().connections == 0; });
     co_await rig.attachment->disconnect();
   });
@@ -254,7 +254,7 @@ TEST(kernel_attachment, retries_until_the_kernel_treats_the_socket_as_dead) {
     background running(rig, rig.attachment->run());
     rig.kernel.with(
         0, [](fake_kernel::device& target) { ::shutdown(target.sockets[0].get(), SHUT_RDWR); });
-    // The kernel drops the new sockets.
+    // The kernel drops the new sockets, because it has not marked the old one as dead.
     co_await rig.until([&] { return rig.kernel.requests().size() >= 5; });
     rig.kernel.with(0, [](fake_kernel::device& target) { target.dead[0] = true; });
     co_await rig.until(
@@ -273,7 +273,7 @@ TEST(kernel_attachment, gives_up_when_the_kernel_accepts_no_socket) {
     background running(rig, rig.attachment->run());
     rig.kernel.with(
         0, [](fake_kernel::device& target) { ::shutdown(target.sockets[0].get(), SHUT_RDWR); });
-    // A notification ends each pause early.
+    // Notifications shorten the pauses between the attempts.
     co_await rig.until([&] {
       if (!running.is_over()) rig.kernel.notify_dead_link(0);
       return running.is_over();
@@ -301,7 +301,7 @@ TEST(kernel_attachment, replaces_a_socket_only_when_its_requests_are_answered) {
       waiting = co_await rig.on_queue(0, look);
     }
     rig.kernel.kill_link(0, 0);
-    // The other socket is replaced immediately, so this one could have been replaced by now.
+    // Socket 1 is replaced immediately; by then, socket 0 could have been replaced as well.
     rig.kernel.kill_link(0, 1);
     co_await rig.until(
         [&] { return rig.kernel.with(0, [](auto& target) { return !target.dead[0]; }); });
@@ -345,7 +345,7 @@ TEST(kernel_attachment, warns_when_the_kernel_keeps_the_old_size) {
     shape.size = 2 << 20;
     rig.attachment->reshape(shape);
     co_await rig.until_requested("NBD_CMD_RECONFIGURE nbd0 size=2097152 id=xvdb");
-    // This request follows the check of the size.
+    // By the time this request is sent, the size has been checked.
     rig.kernel.kill_link(0, 0);
     co_await rig.until_requested("NBD_CMD_RECONFIGURE nbd0 id=xvdb sockets=1");
     co_await rig.attachment->disconnect();

@@ -83,7 +83,7 @@ TEST(device_opening, inherits_no_descriptors_of_its_parent) {
   {
     device_opening opening(path, purpose::scan);
     ::close(ends[1]);
-    // End-of-file shows that the hanging child does not hold the other end.
+    // End-of-file shows that the hanging child does not have the write end open.
     pollfd ended{ends[0], POLLIN, 0};
     EXPECT_EQ(::poll(&ended, 1, 10000), 1);
     EXPECT_EQ(ended.revents, POLLHUP);

@@ -209,7 +209,7 @@ TEST_F(kernel_driver_test, fails_when_the_kernel_sends_malformed_messages) {
       failure_of([&] { (void)driver.is_connected(0); }, make_error_code(errc::protocol_violation)),
       "query the state of /dev/nbd0: read a netlink message: protocol violation (message length "
       "255 with 16 bytes left)");
-  // Only an acknowledgement.
+  // The reply consists only of an acknowledgement.
   kernel.answer_with(test::unhex("14000000 0200 0000 03000000 00000000 00000000"));
   EXPECT_EQ(failure_of([&] { (void)driver.is_connected(0); }),
             "query the state of /dev/nbd0: protocol violation (empty reply)");
@@ -220,7 +220,7 @@ TEST_F(kernel_driver_test, fails_when_the_kernel_sends_malformed_messages) {
 
 TEST_F(kernel_driver_test, ignores_replies_to_other_requests) {
   auto driver = kernel.driver();
-  // An error for another sequence number, then the acknowledgement of this one.
+  // An error for another sequence number, then the acknowledgement for this request.
   kernel.answer_with(
       test::unhex("14000000 0200 0000 77000000 00000000 ffffffff"
                   "14000000 0200 0000 02000000 00000000 00000000"));

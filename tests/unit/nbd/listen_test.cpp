@@ -1,4 +1,5 @@
-// Listening sockets: stale ones are replaced, others are left untouched, and some are inherited.
+// Listening sockets: stale sockets are replaced, files and sockets of other servers are left alone,
+// and sockets from a service manager are inherited.
 #include <fcntl.h>
 #include <grp.h>
 #include <gtest/gtest.h>
@@ -34,7 +35,8 @@ std::string failure_text(const std::function<void()>& act) {
   return "no failure";
 }
 
-/// Runs `act` in a child process, so that it may change process-wide state. Returns its result.
+/// Runs `act` in a child process, where it may change process-wide state. Returns the result of
+/// `act`.
 template <class Function>
 int in_child(Function act) {
   const auto child = ::fork();
@@ -62,7 +64,7 @@ class listening : public testing::Test {
   }
   ~listening() override { fs::remove_all(directory); }
 
-  /// Returns an empty descriptor if it cannot connect.
+  /// Returns an empty unique_fd if the connection fails.
   [[nodiscard]] static unique_fd connect(const std::string& name, int flags = 0) {
     unique_fd out(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
     const auto address = address_of(name);
@@ -82,7 +84,7 @@ class listening : public testing::Test {
     EXPECT_EQ(::bind(out.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
     return out;
   }
-  /// For a child process: drops root, but keeps access to the test's directory.
+  /// Drops root privileges, but keeps access to the test directory. Call it in a child process.
   void become_nobody() const {
     fs::permissions(directory, fs::perms::all);
     if (::getuid() != 0) return;
@@ -222,7 +224,7 @@ TEST(listen_tcp, listens_on_each_address_of_a_name_at_one_port) {
   EXPECT_EQ(listen_tcp({"127.0.0.1", "0"}).size(), 1U);
 }
 
-/// For a child process: makes IPv6 sockets fail, as on a kernel without IPv6.
+/// Makes IPv6 sockets fail, as on a kernel without IPv6. Call it in a child process.
 void disable_ipv6() {
   const auto fail = static_cast<unsigned>(SECCOMP_RET_ERRNO) | EAFNOSUPPORT;
   std::array<sock_filter, 6> filter = {{
@@ -269,7 +271,8 @@ void announce(pid_t process, const char* count) {
 
 class inherited : public listening {
  protected:
-  /// Places two listeners at the descriptors that a service manager uses, in the child only.
+  /// Moves two listeners to the file descriptors that a service manager uses. Call it in a child
+  /// process.
   void put_listeners() const {
     auto first = listen_unix(path);
     auto second = listen_tcp({"127.0.0.1", "0"}).front().release();

@@ -1,5 +1,5 @@
-// A client of option haggling that encodes its own messages and formats each step of the server as
-// one line: "NBD_OPT_GO: NBD_REP_ACK", "NBD_OPT_LIST: NBD_REP_SERVER 0000...".
+// A client for option haggling. Encodes its own messages, and formats each step of the server as a
+// line, such as "NBD_OPT_GO: NBD_REP_ACK" or "NBD_OPT_LIST: NBD_REP_SERVER 0000...".
 #pragma once
 
 #include <gtest/gtest.h>
@@ -24,7 +24,7 @@ inline std::string option(std::uint32_t number, std::string_view data = {}) {
 inline std::string option(wire::nbd_option number, std::string_view data = {}) {
   return option(static_cast<std::uint32_t>(number), data);
 }
-/// Data of NBD_OPT_INFO and NBD_OPT_GO.
+/// Returns the data of an NBD_OPT_INFO or NBD_OPT_GO option.
 inline std::string info(std::string_view name, const std::vector<unsigned>& types = {}) {
   auto out = be32(name.size()) + std::string(name) + be16(types.size());
   for (const auto type : types)
@@ -39,7 +39,7 @@ inline std::uint64_t number_at(std::string_view bytes, std::size_t position, uns
   return value;
 }
 
-/// Describes one reply. Error texts are shown as text, other data as hexadecimal.
+/// Formats one reply. Shows the data of an error as text and all other data as hexadecimal digits.
 inline std::string shown_reply(std::string_view bytes) {
   if (bytes.size() < 20 || hex(bytes.substr(0, 8)) != "0003e889045565a9") return hex(bytes);
   EXPECT_EQ(number_at(bytes, 16, 4), bytes.size() - 20) << "header and data were not sent together";
@@ -56,7 +56,7 @@ class client {
  public:
   explicit client(negotiation_options options) : machine_(std::move(options)) {}
 
-  /// Sends `bytes`. Returns the server's steps until it needs more.
+  /// Sends `bytes`. Returns the server's steps until the server needs more bytes.
   std::vector<std::string> send(std::string_view bytes, std::size_t at_once = ~std::size_t{0}) {
     std::vector<std::string> out = run();
     while (!bytes.empty() && is_reading_) {
@@ -68,7 +68,7 @@ class client {
     }
     return out;
   }
-  /// Sends the client flags, after which options follow.
+  /// Sends the client flags. Options follow.
   client& start(std::uint32_t client_flags = 3) {
     (void)send(flags(client_flags));
     return *this;
@@ -107,7 +107,7 @@ class client {
 
 inline const std::string client_left = "(closed: the client aborted the negotiation)";
 
-/// A refused option as client::send() describes it.
+/// Returns the line that client::send() returns for a refused option.
 inline std::string refusal(wire::nbd_option number, std::string_view type, std::string_view text) {
   std::string out(to_string(number));
   return out.append(": NBD_REP_ERR_").append(type).append(" ").append(text);

@@ -23,7 +23,7 @@ negotiation_options one_disk(tls_mode tls = tls_mode::off) {
 
 const std::string abort_ack = "NBD_OPT_ABORT: NBD_REP_ACK";
 
-/// Expects exactly this reply to the option, and that the next option is parsed correctly.
+/// Expects exactly this error reply to the option, and that the next option is parsed correctly.
 void expect_refused(nbd_option which, const std::string& data, std::string_view type,
                     std::string_view text) {
   client c(one_disk());
@@ -51,10 +51,10 @@ TEST(negotiation, refuses_inconsistent_lengths_in_info_and_go) {
       std::string(5, '\0'),  // 0, 3 and 5 bytes
       good + "x",
       good.substr(0, good.size() - 1),       // one byte too many, one too few
-      be32(5) + "xvda" + be16(0),            // the name covers the count
+      be32(5) + "xvda" + be16(0),            // the name includes half of the count
       be32(4) + "xvda",                      // no count
       be32(4) + "xvda" + be16(2) + be16(3),  // one type fewer than announced
-      be32(4) + "xvda" + be16(0) + be16(3),  // one type more
+      be32(4) + "xvda" + be16(0) + be16(3),  // one type more than announced
       be32(4) + "xvda" + be16(0xFFFF),
       be32(0xFFFFFFFF) + "xvda" + be16(0),
       be32(0xFFFFFFFA) + "xvda" + be16(0)};
@@ -63,7 +63,7 @@ TEST(negotiation, refuses_inconsistent_lengths_in_info_and_go) {
   all.push_back(info("\xff"));
   for (const auto which : {nbd_option::info, nbd_option::go})
     for (const auto& data : all)
-      expect_refused(which, data, "INVALID", "inconsistent lengths, or an invalid name");
+      expect_refused(which, data, "INVALID", "inconsistent lengths or an invalid name");
 }
 
 TEST(negotiation, refuses_the_options_for_metadata_contexts) {
@@ -86,7 +86,7 @@ TEST(negotiation, refuses_an_unknown_name_of_4096_bytes_in_less_than_1024) {
   client c(one_disk());
   c.start();
   const auto steps = c.send(option(nbd_option::go, info(std::string(4096, 'x'))));
-  const auto text = "no export is named '" + std::string(1023 - 20, 'x');
+  const auto text = "there is no export '" + std::string(1023 - 20, 'x');
   EXPECT_THAT(steps, ElementsAre(refusal(nbd_option::go, "UNKNOWN", text)));
 }
 
@@ -122,7 +122,7 @@ TEST(negotiation, accepts_32_options_and_32_more_for_each_listed_export) {
 
   client listing(one_disk());
   listing.start();
-  for (int i = 0; i < 64; ++i)  // only the first list counts
+  for (int i = 0; i < 64; ++i)  // only the first NBD_OPT_LIST raises the limit
     EXPECT_EQ(listing.send(option(nbd_option::list)).size(), 2U) << i;
   EXPECT_THAT(listing.send(option(nbd_option::list)), ElementsAre(too_many));
 }
@@ -202,7 +202,7 @@ TEST(negotiation, accepts_no_plaintext_after_starttls) {
   }
   client c(one_disk(tls_mode::on));
   EXPECT_EQ(c.start().send(option(nbd_option::starttls)).back(), "(TLS)");
-  c.machine().feed(as_bytes(option(nbd_option::structured_reply)));  // a misuse
+  c.machine().feed(as_bytes(option(nbd_option::structured_reply)));  // misuse: TLS must start first
   c.machine().tls_started();
   EXPECT_EQ(c.send({}), lines{});
   EXPECT_EQ(c.send(option(nbd_option::go, info("xvda"))).back(), "(transmission xvda)");

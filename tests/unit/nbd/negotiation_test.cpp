@@ -13,7 +13,7 @@ using ::testing::ElementsAre;
 using wire::nbd_option;
 using lines = std::vector<std::string>;
 
-/// "xvda": 1 GiB with everything; "iso": 2 MiB, read-only.
+/// Exports "xvda" (1 GiB, all features) and "iso" (2 MiB, read-only).
 negotiation_options two_disks() {
   negotiation_options out;
   export_info disk;
@@ -97,7 +97,7 @@ TEST(negotiation, treats_the_empty_name_as_the_default_export) {
   none.default_export.clear();
   client nameless(none);
   EXPECT_THAT(nameless.start().send(option(nbd_option::go, info(""))),
-              ElementsAre(refusal(nbd_option::go, "UNKNOWN", "no export is named ''")));
+              ElementsAre(refusal(nbd_option::go, "UNKNOWN", "there is no export ''")));
 }
 
 TEST(negotiation, acknowledges_abort_with_and_without_data) {
@@ -151,7 +151,7 @@ TEST(negotiation, sends_each_info_once_and_ignores_unknown_types) {
   EXPECT_THAT(c.send(option(nbd_option::info, info("iso", {2}))),
               ElementsAre("NBD_OPT_INFO: NBD_REP_INFO 000000000000002000000003",
                           "NBD_OPT_INFO: NBD_REP_ACK"))
-      << "there is no description";
+      << "\"iso\" has no description";
 }
 
 TEST(negotiation, answers_go_like_info_and_sends_no_zeroes) {
@@ -171,7 +171,7 @@ TEST(negotiation, answers_go_like_info_and_sends_no_zeroes) {
 TEST(negotiation, stays_usable_after_an_unknown_name) {
   client c(two_disks());
   EXPECT_THAT(c.start().send(option(nbd_option::go, info("other"))),
-              ElementsAre(refusal(nbd_option::go, "UNKNOWN", "no export is named 'other'")));
+              ElementsAre(refusal(nbd_option::go, "UNKNOWN", "there is no export 'other'")));
   EXPECT_THAT(c.send(option(nbd_option::go, info("xvda"))),
               ElementsAre(go_xvda, "NBD_OPT_GO: NBD_REP_ACK", "(transmission xvda)"));
 }

@@ -1,4 +1,4 @@
-// Allocations for a client's request fail: the client gets an error, and everything else continues.
+// If an allocation for a request fails, the client gets an error and everything else continues.
 #include <gtest/gtest.h>
 
 #include <new>
@@ -10,7 +10,7 @@ namespace {
 int allowed_allocations = -1;
 }  // namespace
 
-// Replaced in the whole program: callers of the nothrow form handle failure.
+// Replaced in the whole program, which is safe: callers of the nothrow form handle failure.
 void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
   if (allowed_allocations == 0) return nullptr;
   if (allowed_allocations > 0) --allowed_allocations;

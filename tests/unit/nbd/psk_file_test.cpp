@@ -54,20 +54,20 @@ TEST(psk_file, names_file_line_and_error) {
   EXPECT_EQ(refusal(long_name + ":" + key),
             "keys.psk:1: invalid argument (the name is longer than 256 bytes)");
   EXPECT_EQ(refusal("bob:" + key + "0"),
-            "keys.psk:1: invalid argument (the key is not in hexadecimal, two digits per byte)");
+            "keys.psk:1: invalid argument (the key is not hexadecimal with two digits per byte)");
   EXPECT_EQ(refusal("bob: " + key),
-            "keys.psk:1: invalid argument (the key is not in hexadecimal, two digits per byte)");
+            "keys.psk:1: invalid argument (the key is not hexadecimal with two digits per byte)");
   EXPECT_EQ(refusal("bob:" + key.substr(2)),
-            "keys.psk:1: invalid argument (the key is too short: 16 bytes or more, 32 digits)");
+            "keys.psk:1: invalid argument (the key is shorter than 16 bytes, or 32 digits)");
   EXPECT_EQ(refusal("bob:"),
-            "keys.psk:1: invalid argument (the key is too short: 16 bytes or more, 32 digits)");
+            "keys.psk:1: invalid argument (the key is shorter than 16 bytes, or 32 digits)");
   EXPECT_EQ(refusal("bob:" + std::string(1026, 'a')),
             "keys.psk:1: invalid argument (the key is longer than 512 bytes)");
 }
 
 TEST(psk_file, refuses_a_repeated_name) {
   EXPECT_EQ(refusal("alice:" + key + "\nbob:" + key + "\n#616c696365:" + key),
-            "keys.psk:3: invalid argument (the same name is on line 1)");
+            "keys.psk:3: invalid argument (duplicate name; see line 1)");
 }
 
 TEST(psk_file, refuses_a_file_without_users) {

@@ -52,16 +52,16 @@ inline std::string error_name(std::uint64_t value) {
   return found == names.end() ? "error " + std::to_string(value) : found->second;
 }
 
-/// Parses replies from a stream: "7 ok", "7 EIO", "7 data 4096" (simple and chunks alike),
-/// "7 done", "7 EINVAL: beyond the end of the export"; "7 part 4096 at 512" for a chunk of data
-/// that is not the last.
+/// Parses replies from a stream: "7 ok", "7 EIO", "7 data 4096" (for simple replies and chunks),
+/// "7 done", "7 EINVAL: beyond the end of the export"; "7 part 4096 at 512" for a data chunk that
+/// is not the last chunk.
 class reply_reader {
  public:
-  /// The length of each read by its cookie, because a simple reply does not contain it.
+  /// The length of each read, by cookie. Simple replies do not contain the length.
   std::map<std::uint64_t, std::uint64_t> reads;
-  /// The data of the last reply that had any.
+  /// The data of the last reply that contained data.
   std::string data;
-  /// The offset of the last chunk with data.
+  /// The offset of the last data chunk.
   std::uint64_t offset = 0;
 
   void feed(std::string_view bytes) { stream_ += bytes; }
@@ -97,7 +97,7 @@ class reply_reader {
   }
   std::string next_chunk() {
     if (stream_.size() < 20) return {};
-    EXPECT_EQ(number_in(stream_, 0, 4), 0x668e33efU) << "not the magic number of a chunk";
+    EXPECT_EQ(number_in(stream_, 0, 4), 0x668e33efU) << "not a chunk's magic number";
     const bool is_last = number_in(stream_, 4, 2) == 1;
     const auto length = number_in(stream_, 16, 4);
     if (stream_.size() < 20 + length) return {};
@@ -122,7 +122,7 @@ class reply_reader {
   std::string stream_;
 };
 
-/// Bytes that depend on their position, so that no two pages are equal.
+/// Returns bytes that depend on their position, so that all pages differ.
 inline std::string pattern(std::size_t size, unsigned seed = 1) {
   std::string out(size, '\0');
   for (std::size_t i = 0; i < size; ++i)

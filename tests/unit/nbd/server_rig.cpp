@@ -17,7 +17,7 @@
 namespace xenpv::nbd::test {
 namespace {
 
-/// Two CPUs, or the same one twice if there is only one.
+/// Returns two allowed CPUs, or the same CPU twice if only one is allowed.
 std::vector<unsigned> two_cpus() {
   auto cpus = async::allowed_cpus();
   cpus.resize(2, cpus.front());
@@ -217,7 +217,8 @@ stopping::stopping(server_rig& rig) : rig_(rig) {
 }
 
 asio::awaitable<void> stopping::wait() {
-  // Named, because g++ 12 destroys a capture twice that is a temporary of a co_await expression.
+  // Named, because g++ 12 destroys the captures of a temporary lambda in a co_await expression
+  // twice.
   const auto is_over = [over = over_] { return *over; };
   co_await rig_.until(is_over);
 }

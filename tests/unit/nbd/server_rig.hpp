@@ -28,7 +28,7 @@
 
 namespace xenpv::nbd::test {
 
-/// The client of one connection.
+/// A client with one connection.
 class test_client {
  public:
   test_client(const asio::any_io_executor& executor, unique_fd socket);
@@ -42,15 +42,15 @@ class test_client {
                                                             int receive_buffer = 0);
 
   [[nodiscard]] asio::awaitable<void> send(std::string bytes);
-  /// Receives exactly `size` bytes. Throws if the server hangs up before.
+  /// Receives exactly `size` bytes. Throws if the server hangs up first.
   [[nodiscard]] asio::awaitable<std::string> receive(std::size_t size);
-  /// Receives the bytes that are available or arrive next; "" if the server has hung up.
+  /// Receives at least one byte. Returns "" if the server has hung up.
   [[nodiscard]] asio::awaitable<std::string> some();
   /// Receives all bytes until the server hangs up.
   [[nodiscard]] asio::awaitable<std::string> rest();
-  /// Negotiates up to NBD_OPT_GO. Returns the size of the export.
+  /// Negotiates with NBD_OPT_GO. Returns the size of the export.
   [[nodiscard]] asio::awaitable<std::uint64_t> go(std::string name = "disk");
-  /// Sends a request. Returns its reply as formatted by reply_reader.
+  /// Sends a request. Returns the reply as formatted by reply_reader.
   [[nodiscard]] asio::awaitable<std::string> ask(sent_request r, std::string payload = {});
   [[nodiscard]] asio::awaitable<std::string> reply();
 
@@ -98,7 +98,7 @@ class server_rig {
   std::unique_ptr<nbd::server> server;
 };
 
-/// Runs server::stop() in the background. Wait for it before the rig ends.
+/// Runs server::stop() in the background. Call wait() before the rig is destroyed.
 class stopping {
  public:
   explicit stopping(server_rig& rig);
@@ -112,7 +112,7 @@ class stopping {
 
 using lines = std::vector<std::string>;
 
-/// A socket path that is unique to this process.
+/// Returns a socket path that is unique to this process.
 inline std::string socket_path() {
   return testing::TempDir() + fmt::format("xenpv-nbd-{}.sock", ::getpid());
 }

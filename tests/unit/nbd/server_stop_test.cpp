@@ -1,4 +1,4 @@
-// A server that stops: it drains its clients, within the configured limits.
+// Stopping a server, which drains its clients within the configured limits.
 #include <gtest/gtest.h>
 
 #include "negotiation_client.hpp"
@@ -20,7 +20,7 @@ server_options limits(std::chrono::nanoseconds drain, std::chrono::nanoseconds h
   out.handshake_limit = handshake;
   return out;
 }
-/// Limits far longer than a test, so that only the test ends a wait.
+/// Limits far longer than any test, so that waits do not end because of a limit.
 server_options long_limits() {
   return limits(std::chrono::hours(1), std::chrono::hours(1));
 }
@@ -36,7 +36,7 @@ awaitable<void> flood(server_rig& rig, test_client& client) {
   for (unsigned i = 0; i < 200; ++i)
     all += read_request(i, 0, 65536);
   co_await client.send(all);
-  // Its replies fill the socket buffer.
+  // The replies to these reads fill the socket buffer.
   auto count = [&] { return rig.device->queue(0).submitted; };
   for (;;) {
     const auto taken = co_await rig.on_queue(0, count);
@@ -54,7 +54,7 @@ TEST(server_stop, answers_requests_in_flight) {
     }
     co_await rig.until_waiting(0, 3);
     stopping stop(rig);
-    // Idle clients are dropped immediately: this one shows that the stop has begun.
+    // Idle clients are dropped immediately, so this client shows that the stop has begun.
     EXPECT_EQ(co_await rig.new_client()->rest(), "");
     EXPECT_FALSE(stop.is_over());
     co_await rig.answer_all(0);
@@ -149,7 +149,7 @@ TEST(server_stop, is_cut_short_by_hang_up) {
 
 TEST(server_stop, hang_up_reaches_clients_that_have_just_connected) {
   server_rig(long_limits()).run([](server_rig& rig) -> awaitable<void> {
-    // The control thread has not run yet, so the client's session does not exist.
+    // The control thread has not run yet, so the client does not have a session.
     auto mute = rig.new_client();
     rig.server->hang_up();
     EXPECT_LE((co_await mute->rest()).size(), 18U);
@@ -186,7 +186,8 @@ TEST(server_stop, accepts_no_new_clients) {
     (void)co_await client->go();
     co_await client->send(read_request(1, 0, 512));
     co_await rig.until_waiting(0, 1);
-    // Connected, but not accepted when the stop begins: the control thread has not run since.
+    // This client is connected but not accepted when the stop begins, because the control thread
+    // does not run in between.
     auto late = test_client::connect(rig.control(), path);
     stopping stop(rig);
     EXPECT_EQ(co_await late->rest(), "");
@@ -208,7 +209,7 @@ TEST(server_stop, accepts_no_new_clients) {
 TEST(server_stop, loses_no_reply_of_a_client_that_keeps_sending) {
   server_rig(long_limits(), held_device).run([](server_rig& rig) -> awaitable<void> {
     auto listeners = listen_tcp({"127.0.0.1", "0"});
-    // A small window, so that replies are still in transit when the server is done.
+    // A small TCP window, so that replies are still in transit when the server has sent them all.
     auto client = test_client::connect(rig.control(), listeners.front(), 4096);
     rig.server->listen(std::move(listeners.front()));
     (void)co_await client->go();

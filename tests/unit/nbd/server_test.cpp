@@ -1,5 +1,5 @@
-// A running server: which clients it accepts, how it distributes them over queues, and what it
-// offers to them.
+// A running server: which clients it accepts, how it distributes them over its queues, and which
+// exports and features it offers.
 #include <gtest/gtest.h>
 
 #include "negotiation_client.hpp"
@@ -71,11 +71,11 @@ TEST(server, drops_a_client_that_stalls_in_its_handshake) {
     client_list clients;
     for (int i = 0; i < 3; ++i)
       clients.push_back(rig.new_client());
-    // One client is silent, one stops after its flags, one in the middle of an option.
+    // One client is silent, one stops after its flags, and one stops in the middle of an option.
     co_await clients[1]->send(flags());
     co_await clients[2]->send(flags() + option(wire::nbd_option::go, info("disk")).substr(0, 20));
     for (const auto& client : clients)
-      EXPECT_EQ((co_await client->rest()).size(), 18U) << "nothing but the greeting";
+      EXPECT_EQ((co_await client->rest()).size(), 18U) << "only the greeting";
     co_await rig.until([&] { return rig.server->statistics().failed_handshakes == 3; });
     EXPECT_EQ(rig.server->statistics().connections, 0U);
   });
@@ -85,7 +85,7 @@ TEST(server, has_no_time_limit_after_the_handshake) {
   server_rig(handshake_within(20ms)).run([](server_rig& rig) -> awaitable<void> {
     auto idle = rig.new_client();
     (void)co_await idle->go();
-    // Wait longer than the limit, until another client has been dropped because of it.
+    // Waits for longer than the limit, until another client has been dropped.
     auto mute = rig.new_client();
     (void)co_await mute->rest();
     sent_request read{nbd_command::read, 1, 0, 512};
@@ -159,7 +159,7 @@ TEST(server, assigns_the_next_client_to_the_queue_with_the_fewest) {
       clients.push_back(rig.new_client());
       (void)co_await clients.back()->go();
     }
-    // Of the clients on queues 0, 1, 0, the first and the last disconnect.
+    // The clients are on queues 0, 1 and 0. The first and the last one disconnect.
     clients[0].reset();
     clients[2].reset();
     co_await rig.until([&] { return rig.server->statistics().connections == 1; });
@@ -210,7 +210,7 @@ TEST(server, names_clients_by_their_remote_address) {
       try {
         listeners = listen_tcp({host, "0"});
       } catch (const failure&) {
-        // This machine does not support the protocol.
+        // This machine does not support this address family.
         co_return;
       }
       auto client = test_client::connect(rig.control(), listeners.front());
@@ -245,7 +245,7 @@ TEST(server, refuses_an_export_name_that_no_client_could_request) {
     options.export_name = std::move(name);
     return failure_text([&] { const server_rig rig(options); });
   };
-  EXPECT_EQ(made_with("a\xff"), "offer export 'a?': its name is not UTF-8, or contains a NUL");
+  EXPECT_EQ(made_with("a\xff"), "offer export 'a?': its name is not UTF-8 or contains a NUL");
   EXPECT_EQ(made_with(std::string(2000, 'x')).substr(0, 18), "offer export 'xxxx");
 }
 

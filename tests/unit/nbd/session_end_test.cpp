@@ -1,4 +1,4 @@
-// The end of a session: by the client, by the server, or because the client misbehaves.
+// Sessions that the client ends, that the server ends, or that end because the client misbehaves.
 #include <gtest/gtest.h>
 
 #include "session_rig.hpp"
@@ -8,7 +8,7 @@ namespace {
 
 using namespace test;
 
-/// Reads of 4 KiB with cookies from 0 on.
+/// Sends reads of 4 KiB with the cookies 0, 1, and so on.
 void send_reads(session_rig& rig, std::uint64_t count) {
   std::string all;
   for (std::uint64_t i = 0; i < count; ++i) {
@@ -18,7 +18,7 @@ void send_reads(session_rig& rig, std::uint64_t count) {
   rig.send(all);
 }
 
-/// Sends reads of `length` bytes as long as the session accepts them. Returns their number.
+/// Sends reads of `length` bytes as long as the session accepts them. Returns the number of reads.
 std::size_t flood(session_rig& rig, std::uint64_t length) {
   const auto one = read_request(1, 0, length);
   std::size_t count = 0;
@@ -27,7 +27,7 @@ std::size_t flood(session_rig& rig, std::uint64_t length) {
     if (rig.offer(one) == 0) return count;
     rig.settle();
   }
-  ADD_FAILURE() << "a client that reads no replies is never throttled";
+  ADD_FAILURE() << "a client that does not read replies is not throttled";
   return count;
 }
 
@@ -122,7 +122,7 @@ TEST(session_end, throttles_a_client_that_never_reads_and_releases_all_on_discon
   session_rig rig({.device = {.pages = 256}, .limits = {.requests = 16}});
   const auto taken = flood(rig, 64 * kib);
   EXPECT_GT(taken, 16U);
-  // Requests whose replies fill the socket's buffer, plus at most the limit in flight.
+  // At most 16 requests (the limit) in addition to those whose replies fill the socket buffer.
   EXPECT_LT(rig.queue.submitted, 16U + 64U);
   EXPECT_GE(rig.queue.pages()->least_free(), 64U);
   EXPECT_FALSE(rig.ended);
@@ -135,7 +135,7 @@ TEST(session_end, bounds_the_memory_of_a_client_that_never_reads) {
   session_rig rig(
       {.device = {.size = 8192 * kib}, .limits = {.requests = 128, .heap = 4096 * kib}});
   (void)flood(rig, 1024 * kib);
-  // Each uses the heap. The one that exceeds the limit is the last.
+  // Each request uses the heap. The request that exceeds the limit is the last one.
   EXPECT_LE(rig.queue.submitted, 4U + 2U);
   rig.vanish();
   EXPECT_TRUE(rig.ended);

@@ -1,4 +1,4 @@
-// A session over a socketpair on a fake device. It runs only in settle().
+// A session that serves a fake device over a socketpair. The session runs only in settle().
 #pragma once
 
 #include <fcntl.h>
@@ -56,7 +56,7 @@ struct session_options {
   fake_options device{};
   session_terms terms{};
   dispatcher_limits limits{};
-  std::string first{};  ///< bytes received after the handshake
+  std::string first{};  ///< bytes received with the end of the handshake
 };
 
 class session_rig {
@@ -92,7 +92,7 @@ class session_rig {
       context.restart();
     } while (context.poll() > 0);
   }
-  /// Sends as much as the socket accepts. Returns the number of bytes.
+  /// Sends as much as the socket accepts. Returns the number of bytes sent.
   std::size_t offer(std::string_view bytes) {
     std::size_t sent = 0;
     while (sent < bytes.size()) {
@@ -112,7 +112,7 @@ class session_rig {
       bytes.remove_prefix(sent);
     }
   }
-  /// Sends the bytes in separate parts of `at_once` bytes.
+  /// Sends the bytes in parts of `at_once` bytes, and runs the session after each part.
   void trickle(std::string_view bytes, std::size_t at_once = 1) {
     for (; !bytes.empty(); bytes.remove_prefix(std::min(at_once, bytes.size())))
       send(bytes.substr(0, at_once));
@@ -123,7 +123,7 @@ class session_rig {
   }
   void expect_data(std::uint64_t cookie, std::uint64_t length) { reader.reads[cookie] = length; }
 
-  /// The replies received since the last call, in order.
+  /// Returns the replies received since the last call, in order.
   lines replies() {
     std::array<char, 65536> bytes;
     for (;;) {
@@ -174,7 +174,7 @@ class session_rig {
   bool saw_end = false;  ///< the client received the end of the stream
 };
 
-/// Options for a device that holds its requests until the test completes them.
+/// Options for a device whose requests complete only when the test completes them.
 inline session_options held(fake_options options = {}) {
   options.answers = false;
   return {.device = options};

@@ -58,7 +58,7 @@ TEST(session, begins_with_the_bytes_received_after_the_handshake) {
 
 TEST(session, reassembles_a_request_split_at_any_byte) {
   for (std::size_t split = 1; split < 28; ++split) {
-    // The first part may have been received with the end of the handshake.
+    // The first part arrived with the end of the handshake.
     const auto whole = read_request(7, 0, 512);
     session_rig rig({.first = whole.substr(0, split)});
     rig.expect_data(7, 512);
@@ -109,7 +109,8 @@ TEST(session, submits_the_first_pieces_of_a_large_write_while_the_rest_arrives) 
 }
 
 TEST(session, sends_many_ranges_of_data_in_order) {
-  // More vectors than fit into one write: pages that are not adjacent need one each.
+  // The replies need more I/O vectors than one write accepts, because each page that is not
+  // adjacent to the previous one needs its own vector.
   session_rig rig(held({.pages = 2048}));
   std::vector<std::optional<blk::lease>> every_other;
   std::vector<std::optional<blk::lease>> between;
@@ -136,7 +137,7 @@ TEST(session, sends_many_ranges_of_data_in_order) {
 }
 
 TEST(session, discards_the_payload_of_a_refused_write) {
-  // The payload looks like requests. A session that parsed it would answer or execute them.
+  // The payload looks like requests. A session that parsed the payload would execute them.
   std::string trap;
   while (trap.size() < 400 * kib)
     trap += request({nbd_command::write_zeroes, 666, 0, 4096});

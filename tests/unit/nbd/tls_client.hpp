@@ -11,30 +11,30 @@
 namespace xenpv::nbd::test {
 
 struct tls_client_options {
-  int version = TLS1_3_VERSION;     ///< the only version it supports
-  const tls_pki* trusts = nullptr;  ///< verifies the server with its ca-cert.pem
-  const tls_pki* shows = nullptr;   ///< presents its client certificate
-  std::string user{}, key{};        ///< has this pre-shared key, in bytes
+  int version = TLS1_3_VERSION;     ///< the only supported version
+  const tls_pki* trusts = nullptr;  ///< if set, verifies the server with this ca-cert.pem
+  const tls_pki* shows = nullptr;   ///< if set, presents this client-cert.pem
+  std::string user{}, key{};        ///< pre-shared key (raw bytes); "" for none
 };
 
 class tls_client {
  public:
   explicit tls_client(tls_client_options options);
 
-  /// Runs the handshake on both sides. Returns true if both complete it.
+  /// Runs the handshake on both sides. Returns true if both sides complete it.
   bool shake_hands(tls_engine& server);
-  /// Transfers the pending output of both sides; to the server, in parts of `at_once` bytes.
+  /// Transfers the pending output of both sides. The server receives parts of `at_once` bytes.
   void exchange(tls_engine& server, std::size_t at_once = ~std::size_t{0});
 
   void write(std::string_view text);
-  /// The plaintext received so far.
+  /// Returns the plaintext received since the last call.
   [[nodiscard]] std::string read();
   void close_notify() { SSL_shutdown(ssl_.get()); }
   [[nodiscard]] bool received_close_notify() const {
     return (SSL_get_shutdown(ssl_.get()) & SSL_RECEIVED_SHUTDOWN) != 0;
   }
   [[nodiscard]] SSL* ssl() const noexcept { return ssl_.get(); }
-  /// Ciphertext for the server.
+  /// Returns the pending ciphertext for the server and removes it from the output.
   [[nodiscard]] std::string take_output();
   void give_input(std::string_view bytes);
 
@@ -46,7 +46,7 @@ class tls_client {
   ssl_ptr ssl_;
 };
 
-/// Reads everything that the server has received.
+/// Reads all plaintext that the server has received.
 [[nodiscard]] std::string read_all(tls_engine& server);
 [[nodiscard]] bool write_all(tls_engine& server, std::string_view text);
 

@@ -1,4 +1,5 @@
-// Keys and certificates are read at start; errors are reported then, with the name of the file.
+// Keys and certificates are read at start; errors in them are reported at start, with the file
+// name.
 #include "xenpv/nbd/tls_credentials.hpp"
 
 #include <gmock/gmock.h>
@@ -152,7 +153,7 @@ TEST(tls_credentials, reports_the_file_and_line_of_an_invalid_key) {
             "DIR/keys.psk)");
   pki.write("keys.psk", "bob:12");
   EXPECT_EQ(refusal_of_keys(pki),
-            "DIR/keys.psk:1: invalid argument (the key is too short: 16 bytes or more, 32 digits)");
+            "DIR/keys.psk:1: invalid argument (the key is shorter than 16 bytes, or 32 digits)");
   EXPECT_THAT(refusal(pki, [&] { return tls_credentials::from_psk_file(pki.directory()); }),
               StartsWith("read DIR: is a directory"));
 }

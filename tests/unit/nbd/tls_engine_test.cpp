@@ -1,4 +1,4 @@
-// The server side of TLS against OpenSSL's client, connected by byte buffers.
+// The server side of TLS, tested against OpenSSL's client through byte buffers.
 #include "nbd/tls_engine.hpp"
 
 #include <gmock/gmock.h>
@@ -34,8 +34,8 @@ struct tls_server {
     credentials = tls_credentials::from_psk_file(pki.path("keys.psk"));
     return *this;
   }
-  /// The problem logged for a refused client, with the directory name replaced by DIR; "" if the
-  /// client is accepted.
+  /// Returns the problem logged for a refused client, with the directory name replaced by DIR.
+  /// Returns "" if the client is accepted.
   [[nodiscard]] std::string problem_with(tls_client_options options) const {
     tls_engine engine(credentials);
     tls_client client(std::move(options));
@@ -146,8 +146,8 @@ TEST(tls_engine, reports_that_a_client_has_no_key_or_only_a_key) {
   for (const int version : versions) {
     EXPECT_THAT(
         keys.problem_with({.version = version}),
-        HasSubstr("(the client offers no key; it needs the key of a user in DIR/keys.psk)"));
-    // A TLS 1.3 client that has a key also accepts a certificate, and offers both.
+        HasSubstr("(the client does not offer a key; it needs the key of a user in DIR/keys.psk)"));
+    // A TLS 1.3 client with a key also accepts a certificate: it offers both methods.
     if (version == TLS1_3_VERSION) continue;
     tls_engine engine(certificates.credentials);
     tls_client client(with_key("alice", '1', version));
@@ -334,7 +334,7 @@ TEST_P(established_tls, fills_its_records) {
   EXPECT_TRUE(engine_.write(as_bytes("header")));
   EXPECT_TRUE(engine_.end_write());
   client_.exchange(engine_);
-  std::vector<std::size_t> sizes;  // OpenSSL's client reads one record at a time
+  std::vector<std::size_t> sizes;  // SSL_read() returns one record at a time
   std::string got(200'000, '\0');
   for (int size = 0; (size = SSL_read(client_.ssl(), got.data(), 200'000)) > 0;)
     sizes.push_back(static_cast<std::size_t>(size));
@@ -403,7 +403,8 @@ TEST(established_tls_1_3, fails_on_a_client_that_only_requests_key_updates) {
     result = engine.read({&byte, 1}).then;
   }
   EXPECT_EQ(result, status::failed);
-  EXPECT_EQ(engine.problem(), "TLS: the client keeps requesting key updates but reads no replies");
+  EXPECT_EQ(engine.problem(),
+            "TLS: the client keeps requesting key updates but does not read replies");
 }
 
 }  // namespace

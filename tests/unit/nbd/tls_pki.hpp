@@ -1,5 +1,5 @@
-// A certificate authority for tests, in its own temporary directory: keys and certificates with the
-// file names that NBD servers expect, valid or invalid as required.
+// A certificate authority for tests. It creates valid and invalid keys and certificates in a
+// temporary directory, under the file names that NBD servers expect.
 #pragma once
 
 #include <memory>
@@ -17,7 +17,7 @@ using x509_ptr = std::unique_ptr<X509, openssl_deleter<X509_free>>;
 struct certificate_options {
   std::string name = "localhost";      ///< CN
   std::string purpose = "serverAuth";  ///< extended key usage; "CA" for an authority
-  long first_day = -1, last_day = 30;  ///< from today
+  long first_day = -1, last_day = 30;  ///< validity, in days from today
 };
 
 class tls_pki {
@@ -34,9 +34,8 @@ class tls_pki {
 
   /// Replaces OWNER-cert.pem and OWNER-key.pem.
   void issue(const std::string& owner, const certificate_options& options);
-  /// Writes ca-crl.pem with the serial numbers of `owners`, valid until `last_day`.
+  /// Writes ca-crl.pem, which revokes the certificates of `owners` and is valid until `last_day`.
   void revoke(const std::vector<std::string>& owners, long last_day = 30);
-  /// Writes a file in the directory.
   void write(std::string_view name, std::string_view text) const;
   /// Encrypts OWNER-key.pem with a passphrase.
   void lock_key(const std::string& owner) const;
@@ -52,7 +51,7 @@ class tls_pki {
   long next_serial_ = 1;
 };
 
-/// A key of `size` bytes in the format of a key file.
+/// Returns a key of `size` bytes in the format of a key file.
 [[nodiscard]] std::string hexadecimal_key(char fill, std::size_t size = 32);
 
 }  // namespace xenpv::nbd::test

@@ -22,7 +22,6 @@ server_options with_tls(const tls_pki& pki, tls_mode mode = tls_mode::require) {
   return out;
 }
 
-/// A client that uses TLS.
 class secure_client {
  public:
   explicit secure_client(std::unique_ptr<test_client> plain)
@@ -61,7 +60,7 @@ class secure_client {
     got_.erase(0, size);
     co_return out;
   }
-  /// Receives one reply of option haggling and formats it with shown_reply().
+  /// Receives one option reply and formats it with shown_reply().
   awaitable<std::string> reply() {
     const auto header = co_await receive(20);
     const auto data = co_await receive(number_in(header, 16, 4));
@@ -72,7 +71,8 @@ class secure_client {
     EXPECT_THAT(co_await reply(), ::testing::StartsWith("NBD_OPT_GO: NBD_REP_INFO"));
     EXPECT_EQ(co_await reply(), "NBD_OPT_GO: NBD_REP_ACK");
   }
-  /// Receives all bytes until the server closes the connection; true: it sent close_notify first.
+  /// Receives all bytes until the server closes the connection. Returns the bytes, and whether the
+  /// server sent close_notify first.
   awaitable<std::pair<std::string, bool>> rest() {
     tls_.give_input(co_await plain_->rest());
     got_ += tls_.read();
@@ -168,7 +168,8 @@ TEST(tls_server, discards_the_plaintext_negotiation) {
     co_await client.shake_hands();
     co_await client.go();
     co_await client.send(read_request(7, 0, 512));
-    EXPECT_EQ(hex((co_await client.receive(16 + 512)).substr(0, 4)), "67446698") << "not simple";
+    EXPECT_EQ(hex((co_await client.receive(16 + 512)).substr(0, 4)), "67446698")
+        << "not a simple reply";
   });
 }
 

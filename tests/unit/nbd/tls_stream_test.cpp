@@ -28,7 +28,7 @@ using boost::system::error_code;
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
-/// The result of an operation.
+/// The result of an asynchronous operation.
 struct outcome {
   bool ended = false;
   error_code code;
@@ -75,7 +75,7 @@ class tls_stream_test : public ::testing::Test {
       client_->give_input({bytes.data(), static_cast<std::size_t>(got)});
     }
   }
-  /// Runs the server's side until `done()`. Fails after a long time.
+  /// Runs the server's side until `done()` returns true. Fails after 20 s.
   template <class Condition>
   void run_until(Condition done) {
     const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
@@ -91,7 +91,7 @@ class tls_stream_test : public ::testing::Test {
     context_.poll();
   }
 
-  /// Runs the handshake. Returns the message that it throws, or "".
+  /// Runs the handshake. Returns the error message, or "" if the handshake succeeds.
   std::string shake_hands() {
     std::optional<std::string> end;
     start_handshake(end);
@@ -165,7 +165,7 @@ TEST_F(tls_stream_test, loses_no_data_when_a_read_is_cancelled) {
   ASSERT_EQ(shake_hands(), "");
   client_->write("the whole of it");
   const auto record = client_->take_output();
-  // Without any data, and with a part of a record that has already been read from the socket.
+  // Cancels one read before data arrives, and one that has already read a part of a record.
   for (const std::size_t available : {std::size_t{0}, record.size() / 2}) {
     ASSERT_EQ(::send(peer_.get(), record.data(), available, 0), static_cast<ssize_t>(available));
     asio::cancellation_signal signal;

@@ -1,4 +1,4 @@
-// The evaluation of IPI counts without sending any; then the methods on this machine, and a trap.
+// Evaluates IPI counts without sending IPIs, then tests the methods on this machine, and a trap.
 #include "probe/ipi_probe.hpp"
 
 #include <gmock/gmock.h>
@@ -64,7 +64,7 @@ TEST(ipi_counts, confirm_a_batch_only_if_they_match_exactly) {
   EXPECT_EQ(
       doubt_calls(100, pv_counts(0, 0, 99), 1),
       "100 calls, and CPU 1 counted 99 IPIs: the measuring thread there was not always running");
-  // One missing IPI and one from elsewhere could look like this.
+  // With unrelated IPIs in the count, a missing IPI cannot be ruled out.
   EXPECT_EQ(doubt_calls(100, pv_counts(0, 1, 100), 1),
             "100 calls, and CPU 1 counted 101 IPIs: other IPIs arrived too");
 }
@@ -74,21 +74,21 @@ TEST(ipi_counts, of_wake_ups_may_be_of_either_kind_and_include_a_few_others) {
   EXPECT_EQ(doubt_wakes(100, native_counts(3, 110), 1), "");
   EXPECT_EQ(
       doubt_wakes(100, native_counts(90, 9), 1),
-      "100 wake-ups, and CPU 1 counted 99 IPIs: it was not always asleep, or polls when it is "
-      "idle (idle=poll, haltpoll)");
+      "100 wake-ups, and CPU 1 counted 99 IPIs: it was not always asleep, or it polls when idle "
+      "(idle=poll, haltpoll)");
   EXPECT_EQ(doubt_wakes(100, native_counts(90, 90), 1),
             "100 wake-ups, and CPU 1 counted 180 IPIs: other IPIs arrived too");
 }
 
 TEST(ipi_type, follows_from_the_rows_that_grew) {
-  // PV handlers count into RES and CAL as well.
+  // PV handlers also increment RES and CAL.
   auto pv = pv_counts(500, 0, 500);
   pv.res = 500;
   pv.cal = 500;
   EXPECT_EQ(type_of({pv, pv}).type, ipi_type::pv);
   EXPECT_EQ(type_of({pv, pv}).evidence, "event channels counted 2000 IPIs, RES and CAL 2000");
   EXPECT_EQ(type_of({native_counts(10, 990)}).type, ipi_type::native);
-  // The rows exist, but the IPIs went another way.
+  // The event-channel rows exist, but the IPIs were not sent over event channels.
   auto bypassed = pv_counts(0, 0, 0);
   bypassed.cal = 1000;
   EXPECT_EQ(type_of({bypassed}).type, ipi_type::native);
@@ -98,7 +98,7 @@ TEST(ipi_type, follows_from_the_rows_that_grew) {
   EXPECT_EQ(type_of({}).type, ipi_type::unknown);
 }
 
-/// Two CPUs of this machine, if it counts IPIs at all.
+/// Uses the CPUs of this machine. Skips unless there are two CPUs and a kernel that counts IPIs.
 class ipis_here : public testing::Test {
  protected:
   void SetUp() override {
@@ -115,15 +115,15 @@ class ipis_here : public testing::Test {
 TEST_F(ipis_here, are_measured_and_verified) {
   const ipi_probe probe({.count = 200, .batch = 20});
   const auto pair = probe.measure(ipi_method::membarrier, cpus_[0], cpus_[1]);
-  if (pair.verdict == probe_verdict::refuted) GTEST_SKIP() << "too busy here: " << pair.reason;
+  if (pair.verdict == probe_verdict::refuted) GTEST_SKIP() << "too busy: " << pair.reason;
   ASSERT_EQ(pair.verdict, probe_verdict::verified) << pair.reason;
   EXPECT_EQ(pair.calls, pair.kept * 20U);
   EXPECT_EQ(pair.times.count(), pair.calls);
   EXPECT_EQ(pair.there.calls(), pair.calls);
   const auto alone = probe.measure(ipi_method::membarrier, cpus_[0], cpus_[0]);
-  if (alone.verdict == probe_verdict::refuted) GTEST_SKIP() << "too busy here: " << alone.reason;
+  if (alone.verdict == probe_verdict::refuted) GTEST_SKIP() << "too busy: " << alone.reason;
   EXPECT_EQ(alone.verdict, probe_verdict::verified);
-  // An IPI costs more than none.
+  // A call that sends an IPI takes longer than a call that does not.
   EXPECT_GT(pair.times.percentile(0.5), 2 * alone.times.percentile(0.5));
 }
 
@@ -131,12 +131,12 @@ TEST_F(ipis_here, wake_by_futex_and_eventfd) {
   const ipi_probe probe({.count = 40, .batch = 10});
   for (const auto method : {ipi_method::futex, ipi_method::eventfd}) {
     const auto pair = probe.measure(method, cpus_[1], cpus_[0]);
-    // An idle CPU that polls gets no IPI. The probe must report that and show no time.
+    // A CPU that polls when idle does not get IPIs. The probe must report that and not show times.
     ASSERT_NE(pair.verdict, probe_verdict::failed) << pair.reason;
     EXPECT_EQ(pair.times.count(), pair.calls);
     EXPECT_EQ(pair.verdict == probe_verdict::verified, pair.calls > 0) << pair.reason;
     const auto alone = probe.measure(method, cpus_[0], cpus_[0]);
-    if (alone.verdict == probe_verdict::refuted) GTEST_SKIP() << "too busy here: " << alone.reason;
+    if (alone.verdict == probe_verdict::refuted) GTEST_SKIP() << "too busy: " << alone.reason;
     EXPECT_EQ(alone.verdict, probe_verdict::verified) << alone.reason;
   }
 }
@@ -145,14 +145,14 @@ TEST_F(ipis_here, reach_several_at_once) {
   const ipi_probe probe({.count = 50, .batch = 10});
   const auto all = probe.broadcast(cpus_[0], {cpus_[1]});
   ASSERT_NE(all.verdict, probe_verdict::failed) << all.reason;
-  if (all.there.empty()) GTEST_SKIP() << "too busy here for a batch that adds up: " << all.reason;
+  if (all.there.empty()) GTEST_SKIP() << "too busy for a consistent batch: " << all.reason;
   ASSERT_EQ(all.there.size(), 1U);
   EXPECT_EQ(all.times.count(), all.calls);
   EXPECT_EQ(all.there[0].calls(), all.calls);
 }
 
-/// Each measurement's spinner runs on the CPU of the other's caller, and SCHED_FIFO does not
-/// time-slice: if they did not yield, both would hang.
+/// Each measurement's spinner runs on the CPU of the other measurement's caller, and SCHED_FIFO
+/// does not time-slice: if the spinners did not yield, both measurements would hang.
 TEST_F(ipis_here, of_two_concurrent_measurements_end) {
   const ipi_probe probe({.count = 2000, .batch = 100});
   ipi_pair there;
@@ -166,8 +166,8 @@ TEST_F(ipis_here, of_two_concurrent_measurements_end) {
   EXPECT_NE(back.verdict, probe_verdict::failed) << back.reason;
 }
 
-/// The trap: no thread of this process runs on the other CPU, so the kernel sends no IPI, and the
-/// calls are fast. A preempted thread looks the same.
+/// The trap: if this process does not run a thread on the other CPU, the kernel does not send IPIs,
+/// and the calls are fast. The same happens while that thread is preempted.
 TEST_F(ipis_here, that_were_never_sent_are_fast_and_do_not_match) {
   register_membarrier();
   const system_root root("/");
@@ -176,12 +176,12 @@ TEST_F(ipis_here, that_were_never_sent_are_fast_and_do_not_match) {
   call_cpu(cpus_[1], 2000, times);
   const auto after = channels::read_interrupts(root);
   const auto there = ipis_between(*before.value, *after.value, cpus_[1]);
-  // These times must not be trusted.
+  // The times are short, but must not be trusted.
   EXPECT_LT(times.percentile(0.5), 5000U);
   EXPECT_THAT(doubt_calls(2000, there, cpus_[1]), HasSubstr("not always running"));
 }
 
-/// CPU 0 and CPU 1 with a /proc/interrupts whose counts never change, as when no IPI is sent.
+/// CPU 0 and CPU 1 with a /proc/interrupts whose counts do not change, as if IPIs were not sent.
 class uncounted_ipis : public testing::Test {
  protected:
   void SetUp() override {

@@ -13,7 +13,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Takes the scheduling on a new thread, because the policy of this one must not change.
+/// Calls take_scheduling() on a new thread, because it must not change this thread's policy.
 scheduling scheduling_of(const scheduling_wish& request) {
   scheduling out;
   std::thread([&] { out = take_scheduling(request); }).join();
@@ -47,7 +47,7 @@ TEST(scheduling, of_fifo_matches_the_kernel_or_explains_the_refusal) {
 }
 
 TEST(scheduling, that_is_required_fails_when_it_is_refused) {
-  // The kernel accepts 1 to 99 only, whatever the privileges.
+  // The kernel accepts only priorities 1 to 99, regardless of privileges.
   EXPECT_THROW(take_scheduling({.policy = policy_wish::fifo, .priority = 1000}), failure);
 }
 

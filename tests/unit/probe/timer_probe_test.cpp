@@ -1,5 +1,5 @@
-// The schedule, the evidence and the split without a timer; then each method with the timers of
-// this machine.
+// Tests the schedule, the evidence and the split without a timer, then each method with this
+// machine's timers.
 #include "probe/timer_probe.hpp"
 
 #include <gmock/gmock.h>
@@ -32,14 +32,14 @@ TEST(periods, with_timely_wake_ups_are_due_one_after_the_other) {
 
 TEST(periods, that_passed_before_a_late_wake_up_are_lost_but_counted) {
   periods schedule(100us, 10us, 0);
-  // Due at 100; the periods due at 110 and 120 have passed as well.
+  // The wake-up was due at 100. The periods due at 110 and 120 have passed as well.
   schedule.woke(125us);
   EXPECT_EQ(schedule.due(), 130us);
   EXPECT_EQ(schedule.wake_ups(), 1U);
   EXPECT_EQ(schedule.lost(), 2U);
   EXPECT_EQ(schedule.lateness().count(), 3U);
   EXPECT_EQ(schedule.lateness().sum(), 25000U + 15000U + 5000U);
-  // The statistics of a tool that ignores lost periods.
+  // A tool that ignores lost periods would report these statistics.
   EXPECT_EQ(schedule.wake_lateness().count(), 1U);
   EXPECT_EQ(schedule.wake_lateness().sum(), 25000U);
 }
@@ -140,7 +140,7 @@ TEST(timer_evidence, of_a_local_apic_that_fires_besides_the_pv_timer_refutes) {
   judge_timer(out, timer_method::clock_nanosleep, true);
   EXPECT_EQ(out.verdict, probe_verdict::refuted);
   EXPECT_EQ(out.reasons.back(),
-            "the local APIC's timer (row LOC) fired 4 times during the measurement");
+            "the local APIC timer (row LOC) fired 4 times during the measurement");
 }
 
 TEST(timer_evidence, that_is_missing_leaves_the_result_unverified) {
@@ -187,7 +187,7 @@ TEST(trace_split, reads_the_kernels_lines) {
   EXPECT_EQ(read->cpu, 1U);
   EXPECT_EQ(read->now, 1234567890123ns);
   EXPECT_EQ(read->function, "hrtimer_wakeup");
-  // A thread's name may contain this.
+  // A thread name may contain spaces, digits and brackets.
   EXPECT_EQ(parse_timer_expiry("  a [9] b-77    [012] d.h1.  1.0: hrtimer_expire_entry: hrtimer=1 "
                                "function=f now=7")
                 ->cpu,
@@ -205,7 +205,7 @@ TEST(trace_split, matches_each_wake_up_with_the_first_interrupt_after_it_was_due
   EXPECT_EQ(parts.hypervisor.count(), 2U);
   EXPECT_EQ(parts.hypervisor.sum(), 30U + 10U);
   EXPECT_EQ(parts.guest.sum(), 60U + 20U);
-  // The interrupt of the third was not traced: the one at 360 came after the wake-up.
+  // The third wake-up's interrupt was not traced: the interrupt at 360 came after the wake-up.
   EXPECT_EQ(parts.unmatched, 1U);
 }
 
@@ -218,7 +218,7 @@ TEST_P(timer_methods, wake_at_the_requested_rate) {
   ASSERT_EQ(report.cpus.size(), 1U);
   const auto& result = report.cpus.front();
   EXPECT_EQ(result.cpu, cpu);
-  // Every period is accounted for, kept or lost, however busy this machine is.
+  // Every period is counted, either as kept or as lost, regardless of this machine's load.
   EXPECT_GE(result.wake_ups + result.lost, 100U);
   EXPECT_EQ(result.times.count(), result.wake_ups + result.lost);
   EXPECT_EQ(result.wake_times.count(), result.wake_ups);
@@ -239,7 +239,7 @@ TEST(timer_probe, finds_gaps_by_spinning) {
   const auto& result = report.cpus.front();
   ASSERT_TRUE(result.gaps);
   EXPECT_GE(result.gaps->looked, 40ms);
-  // Most readings are as close together as the clock permits.
+  // Most consecutive clock reads are as close together as the clock permits.
   EXPECT_LT(result.times.percentile(0.5), 10'000U);
   EXPECT_EQ(result.verdict, probe_verdict::verified);
 }
@@ -258,7 +258,7 @@ TEST(timer_probe, ends_early_on_request) {
 }
 
 TEST(timer_probe, fails_at_once_when_a_thread_cannot_start) {
-  // No kernel has this priority. The failure must not wait for the end of the duration.
+  // This priority does not exist. The failure must be reported before the duration ends.
   EXPECT_THROW((void)measure_timers({.cpus = {async::allowed_cpus().front()},
                                      .duration = 1h,
                                      .schedule = {.policy = policy_wish::fifo, .priority = 1000}}),

@@ -159,8 +159,9 @@ TEST_F(back_ring_test, request_index_that_moves_back_is_an_overflow) {
   ask(3);
   for (int i = 0; i < 3; ++i)
     static_cast<void>(back.take());
-  // Xen's own check accepts this index, because it is within the size of the ring, and then limits
-  // its count to the remaining entries. Without either limit, there would be four billion requests.
+  // Xen's own check accepts this index, because it is within the ring size, and then limits the
+  // number of requests to the remaining entries. Without either limit, there would be four billion
+  // requests.
   memory.xens()->req_prod = 2;
   EXPECT_EQ(back.available(), std::nullopt);
   EXPECT_FALSE(back.arm()) << "must not sleep on a broken ring";

@@ -1,6 +1,6 @@
-// Repeatedly, one end publishes at the moment when the other end goes to sleep. At least one of
-// them must detect this. Without the full barriers, both ends sometimes miss the write of the
-// other, which is a lost wake-up.
+// Repeatedly lets one end publish at the moment when the other end goes to sleep. At least one end
+// must see the other end's write. Without the full barriers, both ends sometimes miss it, and the
+// wake-up is lost.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,12 +14,12 @@
 namespace xenpv::ring {
 namespace {
 
-/// Makes two threads wait for each other and continue within some nanoseconds.
+/// A barrier for two threads, which then continue within nanoseconds of each other.
 class meeting {
  public:
   void arrive(unsigned side) {
     const auto round = arrived_[side].fetch_add(1) + 1;
-    // Eventually yields, for machines with one CPU.
+    // Yields after some time, for machines with one CPU.
     for (unsigned spins = 0; arrived_[1 - side].load() < round; ++spins)
       if (spins > 2000) std::this_thread::yield();
   }
@@ -28,7 +28,7 @@ class meeting {
   std::atomic<std::uint32_t> arrived_[2] = {};
 };
 
-/// Spins for a short random time, so that the threads interleave in every possible way.
+/// Spins for a short random time, to vary how the threads interleave.
 void spin_randomly(std::mt19937& random) {
   for (auto turns = random() % 32; turns > 0; --turns)
     std::atomic_signal_fence(std::memory_order_seq_cst);

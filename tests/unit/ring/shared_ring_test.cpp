@@ -27,7 +27,7 @@ TEST(ring_size, is_the_largest_power_of_two_that_fits_after_the_header) {
   EXPECT_EQ(entries_in(64 + 223, 112), 1u);
   EXPECT_EQ(entries_in(64 + 224, 112), 2u);
   EXPECT_EQ(entries_in(64 + 3 * 112, 112), 2u);
-  // Other protocols: a console ring has no entries, and requests of a network device are small.
+  // Other protocols: network requests are small, and a console ring does not have entries.
   EXPECT_EQ(entries_in(4096, 12), 256u);
   EXPECT_EQ(entries_in(4096, 8), 256u);
   EXPECT_EQ(entries_in(4096, 4033), 0u);
@@ -39,7 +39,7 @@ TEST(ring_passes, is_true_if_the_event_index_is_among_the_added_entries) {
   EXPECT_TRUE(passes(10, 13, 12));
   EXPECT_TRUE(passes(10, 13, 13)) << "the last added entry";
   EXPECT_FALSE(passes(10, 13, 14)) << "after the last added entry";
-  EXPECT_FALSE(passes(10, 10, 10)) << "no entry added";
+  EXPECT_FALSE(passes(10, 10, 10)) << "nothing was added";
   EXPECT_FALSE(passes(10, 10, 11));
 }
 

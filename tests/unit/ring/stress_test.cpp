@@ -16,14 +16,14 @@
 namespace xenpv::ring {
 namespace {
 
-/// An event channel: notifications are merged until wait() consumes them.
+/// Acts as an event channel: notifications are merged until wait() consumes them.
 class bell {
  public:
   void ring() {
     const std::uint64_t one = 1;
     ASSERT_EQ(::write(descriptor_.get(), &one, sizeof one), ssize_t{sizeof one});
   }
-  /// Returns false if no notification arrived within a time after which none is expected.
+  /// Returns false if no notification arrives within 30 s, far longer than any notification takes.
   [[nodiscard]] bool wait() {
     pollfd ready{descriptor_.get(), POLLIN, 0};
     if (::poll(&ready, 1, 30'000) != 1) return false;
@@ -40,7 +40,7 @@ struct line {
   bell to_front;
 };
 
-/// Answers `total` requests in random order.
+/// Responds to `total` requests in random order.
 void serve(blkif_back_ring& back, line& bells, std::uint64_t total) {
   std::mt19937 random(2);
   std::vector<std::uint64_t> taken;
@@ -57,7 +57,7 @@ void serve(blkif_back_ring& back, line& bells, std::uint64_t total) {
       ASSERT_TRUE(!idle || bells.to_back.wait()) << "the backend was not woken";
       continue;
     }
-    // Answers only some requests, so that the ring is rarely empty.
+    // Responds only to some requests, so that the ring is rarely empty.
     for (auto count = 1 + random() % taken.size(); count > 0; --count) {
       std::swap(taken[random() % taken.size()], taken.back());
       back.put(test::response_of(taken.back()));
@@ -80,8 +80,8 @@ void take_all(blkif_front_ring& front, std::uint32_t available, std::vector<bool
   }
 }
 
-/// Sends `total` requests. With `coalesces`, sleeps until half of the requests in flight are
-/// answered.
+/// Sends `total` requests. If `coalesces` is true, sleeps until the backend has responded to half
+/// of the requests in flight.
 void drive(blkif_front_ring& front, line& bells, std::uint64_t total, bool coalesces) {
   std::mt19937 random(1);
   std::vector<bool> done(total, false);
@@ -132,12 +132,12 @@ INSTANTIATE_TEST_SUITE_P(loads, ring_of_two_threads,
                                            load{"sixteen_pages", 4, 0xFFFF8000, true}),
                          [](const auto& instance) { return instance.param.name; });
 
-/// Sends one request after the other, so that each end sleeps for each request.
+/// Sends requests one at a time, so that both ends sleep between requests.
 void drive_in_turns(blkif_front_ring& front, line& bells, std::uint64_t total) {
   for (std::uint64_t id = 0; id < total; ++id) {
     front.put(test::request_of(id));
     if (front.publish()) bells.to_back.ring();
-    // An event may be late and spurious.
+    // A late event for the previous request is a spurious wake-up.
     while (front.available() == 0u) {
       const bool idle = front.arm();
       ASSERT_TRUE(!idle || bells.to_front.wait()) << "not woken for request " << id;

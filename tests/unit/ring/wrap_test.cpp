@@ -1,5 +1,5 @@
-// Random traffic with wrapping indices over two rings in parallel: one with an end of this library,
-// one with two Xen ends. All results and the shared headers must be equal.
+// Random traffic with wrapping indices on two rings in parallel: one with at least one end from
+// this library, one with two Xen ends. All results and the shared headers must be equal.
 #include <gtest/gtest.h>
 
 #include <optional>
@@ -23,7 +23,7 @@ void expect_same_header(test::ring_memory& ours, test::ring_memory& xens) {
   ASSERT_EQ(ours.xens()->rsp_prod, xens.xens()->rsp_prod);
 }
 
-/// A frontend, a backend and their ring.
+/// The frontend and the backend of one ring.
 template <class Front, class Back>
 class pair {
  public:
@@ -70,7 +70,7 @@ struct traffic_counts {
   std::uint64_t events = 0;
 };
 
-/// One random step on both rings.
+/// Performs the same random step on both rings.
 template <class Ours, class Xens>
 void step(std::mt19937& random, Ours& ours, Xens& xens, traffic_counts& n) {
   const auto up_to = [&](std::uint64_t most) {
@@ -134,7 +134,8 @@ class wrapping_ring : public ::testing::TestWithParam<start> {
   void compare(Ours ours, Xens xens) {
     std::mt19937 random(20260101 + GetParam().page_order);
     traffic_counts n;
-    // Long enough to wrap, and to empty the ring often enough that an end sleeps.
+    // Long enough for the indices to wrap, and for the ring to run empty often enough that an end
+    // sleeps.
     while (n.done < 3000u * entries()) {
       step(random, ours, xens, n);
       if (HasFatalFailure()) break;

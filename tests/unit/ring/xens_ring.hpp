@@ -1,8 +1,8 @@
-// The two ends of a block ring built with the Xen header (xen/io/ring.h), as a reference for the
-// ends of this library; and memory for rings.
+// Both ends of a block ring, built with Xen's header (xen/io/ring.h) as a reference for this
+// library's ends, and memory for rings.
 #pragma once
 
-// The first version that leaves the definition of the barriers to its users.
+// The first version that leaves the definition of the barriers to the program.
 #define __XEN_INTERFACE_VERSION__ 0x00030208
 #include <xen/xen.h>
 
@@ -22,7 +22,7 @@
 
 namespace xenpv::ring::test {
 
-/// Whole pages for a ring, filled with stale bytes.
+/// Page-aligned memory for a ring, filled with stale bytes.
 class ring_memory {
  public:
   explicit ring_memory(unsigned page_order = 0) : pages_(std::size_t{1} << page_order) {
@@ -42,7 +42,7 @@ class ring_memory {
   std::vector<page> pages_;
 };
 
-// The macros are written in C and use its implicit conversions.
+// Xen's macros are written in C and rely on implicit conversions.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic"
 #pragma GCC diagnostic ignored "-Wconversion"
@@ -50,11 +50,11 @@ class ring_memory {
 
 class xens_front {
  public:
-  /// A new connection (XEN_FRONT_RING_INIT).
+  /// Initializes the ring for a new connection (XEN_FRONT_RING_INIT).
   explicit xens_front(ring_memory& memory) {
     XEN_FRONT_RING_INIT(&ring_, memory.xens(), memory.bytes().size());
   }
-  /// A connection whose indices start at `first`.
+  /// Initializes the ring with indices that start at `first`.
   xens_front(ring_memory& memory, std::uint32_t first) {
     SHARED_RING_INIT(memory.xens());
     memory.xens()->req_prod = memory.xens()->rsp_prod = first;
@@ -129,7 +129,7 @@ class xens_back {
 
 #pragma GCC diagnostic pop
 
-/// A request in which all fields depend on its ID.
+/// Returns a request whose fields depend on `id`.
 inline wire::blkif_request request_of(std::uint64_t id) {
   wire::blkif_request request{};
   request.operation = static_cast<std::uint8_t>(id);

@@ -15,7 +15,8 @@ using testing::IsEmpty;
 
 class event_channels_test : public testing::Test, protected simulated_tables {
  protected:
-  /// A connected pair: domain 1 waits, domain 0 binds. The first event is consumed.
+  /// A connected pair of ports: domain 1 has an unbound port, to which domain 0 binds. The first
+  /// event has been consumed.
   struct channel {
     event_channels::opened_handle guest;
     event_channels::opened_handle backend;

@@ -1,4 +1,4 @@
-// The tables of a simulated host, without the host: domains 0 and 1 in slots 0 and 1.
+// A simulated host's tables without the host itself, with domains 0 and 1 in slots 0 and 1.
 #pragma once
 
 #include <poll.h>
@@ -27,7 +27,7 @@ struct simulated_tables {
     }
   }
 
-  /// Reads all ports from the ring of the handle, without waiting.
+  /// Reads all pending ports of a handle without waiting.
   [[nodiscard]] static std::vector<std::uint32_t> read_ports(const unique_fd& reader) {
     std::vector<std::uint32_t> ports;
     for (pollfd ready{reader.get(), POLLIN, 0}; ::poll(&ready, 1, 0) == 1;) {

@@ -1,5 +1,5 @@
-// A test client of the simulated store. Exchanges wire messages with a store_service in memory.
-// Checks that every reply is well-formed and echoes the request ID and transaction ID.
+// A test client of the simulated store. Exchanges wire messages with a store_service in memory, and
+// checks that every reply is well-formed and echoes the request ID and the transaction ID.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -56,7 +56,7 @@ inline std::vector<store_message> decode(std::span<const std::byte> bytes) {
   return messages;
 }
 
-/// "path>token" for each event, which is easier to read in a failed expectation than NULs.
+/// Formats an event as "path>token", because NULs are hard to read in failure messages.
 inline std::string readable_event(const std::string& payload) {
   const auto middle = payload.find('\0');
   EXPECT_NE(middle, std::string::npos);
@@ -64,7 +64,7 @@ inline std::string readable_event(const std::string& payload) {
   return payload.substr(0, middle) + ">" + payload.substr(middle + 1, payload.size() - middle - 2);
 }
 
-/// A payload in the notation of xenstore.txt, with '|' for NUL, for test names.
+/// Formats a payload for test names, with '|' for NUL as in xenstore.txt.
 inline std::string readable_payload(std::string payload) {
   for (auto& letter : payload)
     if (letter == '\0') letter = '|';
@@ -81,7 +81,7 @@ class store_client {
   store_client(const store_client&) = delete;
   store_client& operator=(const store_client&) = delete;
 
-  /// Returns the whole payload of the reply, or the name of the error ("ENOENT") without the NUL.
+  /// Returns the payload of the reply, or the error name (such as "ENOENT") without the NUL.
   std::string call(xs_type type, std::string_view payload = {}, std::uint32_t tx = 0) {
     ++req_id_;
     EXPECT_TRUE(service_.receive(id_, encode(type, payload, req_id_, tx)));
@@ -113,14 +113,14 @@ class store_client {
   std::string rm(const std::string& path, std::uint32_t tx = 0) {
     return plain(call(xs_type::rm, path + '\0', tx));
   }
-  /// Returns the names separated by spaces, or the error.
+  /// Returns the names separated by spaces, or the error name.
   std::string directory(const std::string& path, std::uint32_t tx = 0) {
     return spaced(call(xs_type::directory, path + '\0', tx));
   }
   std::string permissions(const std::string& path, std::uint32_t tx = 0) {
     return spaced(call(xs_type::get_perms, path + '\0', tx));
   }
-  /// `text`: "n1 r2".
+  /// `text`: permissions separated by spaces, such as "n1 r2".
   std::string set_permissions(const std::string& path, std::string text, std::uint32_t tx = 0) {
     for (auto& letter : text)
       if (letter == ' ') letter = '\0';
@@ -140,7 +140,7 @@ class store_client {
   std::string commit(std::uint32_t tx) { return plain(call(xs_type::transaction_end, "T\0"s, tx)); }
   std::string abort(std::uint32_t tx) { return plain(call(xs_type::transaction_end, "F\0"s, tx)); }
 
-  /// Events since the last call, oldest first, as "path>token".
+  /// Returns the events since the last call, oldest first, as "path>token".
   std::vector<std::string> events() {
     EXPECT_TRUE(collect().empty()) << "a reply without a request";
     return std::exchange(events_, {});
@@ -149,7 +149,7 @@ class store_client {
   [[nodiscard]] store_service::connection_id id() const { return id_; }
 
  private:
-  /// Returns "OK" for the plain acknowledgement of the daemon, and other replies unchanged.
+  /// Returns "OK" for a plain acknowledgement, and other replies unchanged.
   static std::string plain(std::string reply) { return reply == "OK\0"s ? "OK" : reply; }
 
   static std::string spaced(std::string reply) {
@@ -180,8 +180,8 @@ class store_client {
   std::vector<std::string> events_;
 };
 
-/// A host with domains 1, 2 and 3, each with its own directory, and one client in each domain,
-/// including domain 0.
+/// A store with domains 1, 2 and 3, each with its own directory, and one client in each of the
+/// domains 0 to 3.
 class store_fixture : public ::testing::Test {
  protected:
   using lines = std::vector<std::string>;

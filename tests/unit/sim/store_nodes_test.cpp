@@ -1,5 +1,5 @@
 // Requests on nodes: payload rules, replies, permissions and hidden nodes. The expected errors are
-// the errors of xenstored 4.17 for the same requests.
+// those that xenstored 4.17 returns for the same requests.
 #include "unit/sim/store_client.hpp"
 
 namespace xenpv::sim {

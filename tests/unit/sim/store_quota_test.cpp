@@ -1,4 +1,4 @@
-// The quotas, and whether the limit itself is still allowed, are those of xenstored 4.17.
+// The quotas of xenstored 4.17, and whether each quota includes the limit itself.
 #include "sim/store_quota.hpp"
 
 #include <fmt/format.h>
@@ -37,7 +37,8 @@ TEST_F(store_quotas, have_the_defaults_of_xenstored) {
 }
 
 TEST_F(store_quotas, allow_a_thousand_nodes) {
-  // The directory of the domain is the first node. Use groups, because child names count as size.
+  // The domain's directory is the first node. The nodes are grouped, because the names of child
+  // nodes count as size.
   for (int group = 0; group < 9; ++group)
     for (int i = 0; i < 110; ++i)
       ASSERT_EQ(one.write(fmt::format("{}/{}", group, i), ""), "OK") << group << " " << i;
@@ -70,7 +71,7 @@ TEST_F(store_quotas, count_child_names_as_size) {
   EXPECT_EQ(one.write("a/ccccccccccccccc", ""), "ENOSPC");
   EXPECT_EQ(one.directory("a"), "ccccc cccccccccc");
   EXPECT_EQ(one.write("b/" + std::string(2020, 'c') + "/d", ""), "ENOSPC");
-  EXPECT_EQ(one.read("b"), "ENOENT") << "a path that exceeds the quota must leave no nodes";
+  EXPECT_EQ(one.read("b"), "ENOENT") << "a path that exceeds the quota must not leave nodes";
 }
 
 TEST_F(store_quotas, allow_one_watch_more_than_the_quota) {
@@ -129,7 +130,7 @@ TEST_F(store_small_quotas, count_the_nodes_of_a_transaction_at_its_commit) {
   EXPECT_EQ(service.node_count(domid{1}), 8U);
   const auto one_more = one.start();
   EXPECT_EQ(one.write("a", "", one_more), "OK");
-  EXPECT_EQ(one.commit(one_more), "OK") << "must stay below the quota";
+  EXPECT_EQ(one.commit(one_more), "OK") << "stays below the quota";
   const auto same = one.start();
   EXPECT_EQ(one.write("a", "v", same), "OK");
   EXPECT_EQ(one.commit(same), "OK");
@@ -140,7 +141,7 @@ TEST_F(store_small_quotas, reject_new_nodes_in_a_transaction_when_exhausted) {
     ASSERT_EQ(one.write(std::to_string(i), ""), "OK");
   const auto tx = one.start();
   EXPECT_EQ(one.write("a", "", tx), "ENOSPC");
-  EXPECT_EQ(one.commit(tx), "OK") << "the rejected write must have no effect";
+  EXPECT_EQ(one.commit(tx), "OK") << "the rejected write must not have an effect";
 }
 
 TEST_F(store_small_quotas, fail_a_transaction_with_an_oversized_node) {

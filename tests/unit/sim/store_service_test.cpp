@@ -69,7 +69,7 @@ TEST_F(store_services, list_the_connections_with_output) {
   EXPECT_TRUE(service.take_ready().empty());
   service.write("/local/domain/1/a", "1");
   service.write("/local/domain/1/a/b", "2");
-  EXPECT_EQ(service.take_ready(), std::vector{one.id()}) << "once";
+  EXPECT_EQ(service.take_ready(), std::vector{one.id()}) << "listed only once";
   EXPECT_TRUE(service.take_ready().empty());
   service.write("/local/domain/1/a/c", "2");
   EXPECT_EQ(service.take_ready(), std::vector{one.id()}) << "listed again for more output";
@@ -380,7 +380,7 @@ TEST_F(store_services, do_not_execute_requests_that_they_fail) {
   const auto tx = one.start();
   EXPECT_EQ(one.commit(tx), "EIO");
   service.set_faults({});
-  EXPECT_EQ(one.commit(tx), "ENOENT") << "a failed end also ends the transaction";
+  EXPECT_EQ(one.commit(tx), "ENOENT") << "a failed commit also ends the transaction";
 }
 
 TEST_F(store_services, reset_the_counters_with_new_faults) {

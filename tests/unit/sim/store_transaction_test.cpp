@@ -108,8 +108,8 @@ TEST_F(store_transactions, snapshot_a_node_at_the_first_access) {
   EXPECT_EQ(one.read("a"), "3");
 }
 
-// One request inside the transaction, another one outside before the commit. Each step is a verb
-// and a path below the domain directory, which contains s/a and s/b.
+// One request inside the transaction, and one outside it before the commit. Each step is a verb and
+// a path below the domain directory, which contains s/a and s/b.
 struct conflict_case {
   const char* inside;
   const char* outside;

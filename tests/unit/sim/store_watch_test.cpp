@@ -51,7 +51,7 @@ TEST_F(store_watches, fire_for_changes_in_the_subtree) {
   watch(zero, "/local/domain/1/d/e/f/g", "leaf");
   EXPECT_EQ(one.write("d/e/f", "v"), "OK");
   EXPECT_EQ(zero.events(), (lines{"/local/domain/1/d/e/f>base", "/local/domain/1/d/e/f>e"}))
-      << "no events for the directories created implicitly";
+      << "implicitly created directories do not cause events";
   EXPECT_EQ(one.mkdir("d/e"), "OK");
   EXPECT_EQ(zero.events(), lines{}) << "nothing has changed";
   EXPECT_EQ(one.set_permissions("d/e/f", "n1 r2"), "OK");

@@ -66,7 +66,7 @@ TEST(blkif, has_the_constants_of_xen) {
   EXPECT_EQ(blkif_segments_per_indirect_page, 512u);
 }
 
-// A member of the same size at the same offset is the same member.
+// Expects that a member has the same offset and the same size in both structs.
 #define EXPECT_SAME_MEMBER(ours, xens, member)               \
   EXPECT_EQ(offsetof(ours, member), offsetof(xens, member)); \
   EXPECT_EQ(sizeof(std::declval<ours>().member), sizeof(std::declval<xens>().member))

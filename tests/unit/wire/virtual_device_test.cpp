@@ -11,8 +11,8 @@ struct naming_case {
   std::optional<std::string> guest;
 };
 
-// As xen_translate_vdev() and encode_disk_name() in Linux. EC2 numbers PV disks from 2049 (sda1);
-// XenServer and XCP-ng number the disks of HVM guests from 768 (hda).
+// The rule of xen_translate_vdev() and encode_disk_name() in Linux. EC2 numbers PV disks from 2049
+// (sda1); XenServer and XCP-ng number the disks of HVM guests from 768 (hda).
 TEST(linux_disk_name, is_xvd_regardless_of_the_toolstack_name) {
   const std::vector<naming_case> table = {
       {51712, "xvda", "xvda"},
@@ -27,7 +27,7 @@ TEST(linux_disk_name, is_xvd_regardless_of_the_toolstack_name) {
       {832, "hdb", "xvdb"},
       {5632, "hdc", "xvdc"},
       {5696, "hdd", "xvdd"},
-      // Linux drops the partition of an IDE disk.
+      // Linux drops the partition number of an IDE disk.
       {769, "hda1", "xvda"},
       {2048, "sda", "xvda"},
       {2049, "sda1", "xvda1"},

@@ -75,7 +75,7 @@ TEST(xs_wire, types_have_the_numbers_and_names_of_xen) {
     EXPECT_EQ(static_cast<unsigned>(ours), static_cast<unsigned>(xens)) << name;
     EXPECT_EQ(to_string(ours), name);
   }
-  // XS_RESTRICT, number 20, was removed. It is the only gap in the list.
+  // Number 20 (XS_RESTRICT) was removed; it is the only gap in the list.
   EXPECT_EQ(std::size(all), static_cast<std::size_t>(XS_TYPE_COUNT) - 1);
   EXPECT_EQ(to_string(xs_type{20}), "unknown");
   EXPECT_EQ(to_string(xs_type{XS_INVALID}), "unknown");

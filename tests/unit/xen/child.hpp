@@ -8,8 +8,8 @@
 
 namespace xenpv::xen::test {
 
-/// Never signals a process group or all processes: after a failed start, `process` is -1, which
-/// kill(2) takes as "all processes".
+/// Refuses to signal a process group or all processes: after a failed start, `process` is -1, which
+/// means "all processes" to kill(2).
 [[nodiscard]] inline bool send_signal(pid_t process, int number) {
   if (process <= 1) {
     ADD_FAILURE() << "no process to signal: " << process;

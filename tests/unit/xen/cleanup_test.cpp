@@ -15,7 +15,7 @@ namespace {
 using std::chrono::milliseconds;
 using testing::ElementsAre;
 
-/// Records its calls. Its time advances only in wait_for_change().
+/// Records calls of its functions. Its clock advances only in wait_for_change().
 class scripted_store final : public cleanup_store {
  public:
   void write(const std::string& path, const std::string& value) override {
@@ -44,8 +44,8 @@ class scripted_store final : public cleanup_store {
 
   using node_map = std::map<std::string, std::string>;
   node_map nodes;
-  /// The changes in successive calls of wait_for_change(), each after 10 ms. Later calls wait for
-  /// their whole timeout.
+  /// The changes that successive calls of wait_for_change() apply, each after 10 ms. When none is
+  /// left, calls wait for the whole timeout.
   std::vector<std::function<void(node_map&)>> changes;
   std::string refused;
   std::vector<std::string> calls;

@@ -1,4 +1,4 @@
-// Descriptors and cleanups after the main process of a custodian was killed.
+// File descriptors and cleanups after a custodian's main process was killed.
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -22,18 +22,18 @@ using test::read_all;
 using test::send_signal;
 using test::wait_status;
 
-/// Only limits a hang; no test waits this long.
+/// Only ends tests that hang: other tests do not wait this long.
 constexpr int hang_limit_ms = 20'000;
 
-/// fork(2) without the C library: ThreadSanitizer starts a thread in every child that it
-/// intercepts, but a custodian must start before any thread.
+/// fork(2) without the C library: ThreadSanitizer intercepts fork() and starts a thread in the
+/// child, but a custodian must start before other threads.
 pid_t bare_fork() {
   return static_cast<pid_t>(::syscall(SYS_clone, static_cast<unsigned long>(SIGCHLD), nullptr,
                                       nullptr, nullptr, nullptr));
 }
 
-/// Runs `body` in a separate main process, which then sleeps until it is killed. Its custodian
-/// becomes a child of the test. `errors_` receives stderr of both processes.
+/// Runs `body` in a separate main process, which then sleeps until it is killed. The custodian of
+/// that process then becomes a child of the test. `errors_` receives the stderr of both processes.
 class custodian_of_a_killed_main : public testing::Test {
  protected:
   void SetUp() override { ASSERT_EQ(::prctl(PR_SET_CHILD_SUBREAPER, 1), 0); }
@@ -42,7 +42,7 @@ class custodian_of_a_killed_main : public testing::Test {
     if (main_ > 0) kill_main();
   }
 
-  /// Returns the PID of the custodian when `body` has returned.
+  /// Returns the custodian's PID after `body` has returned.
   pid_t run_main(const std::function<void(custodian&)>& body) {
     auto report = make_pipe();
     auto stderr_pipe = make_pipe();
@@ -131,7 +131,7 @@ TEST_F(custodian_of_a_killed_main, keeps_descriptors_from_before_a_resume) {
   after.write.reset();
   kill_main();
   EXPECT_TRUE(is_hung_up(after.read, hang_limit_ms));
-  // A reader of the messages of the dead process must not wait for their end for ever.
+  // The custodian must not keep stderr open: a process that reads it must see the end-of-file.
   EXPECT_TRUE(is_hung_up(errors_, hang_limit_ms));
   EXPECT_FALSE(is_hung_up(before.read));
   ASSERT_TRUE(send_signal(process, SIGTERM));

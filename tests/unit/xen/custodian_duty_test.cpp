@@ -58,7 +58,7 @@ TEST(custodian_duty, rejects_a_duplicate_id) {
   EXPECT_TRUE(is_hung_up(second.read));
 }
 
-/// Copies the inventory of `source` to `target`, like a main process that starts a new custodian.
+/// Copies the inventory of `source` to `target`, as a main process does for a new custodian.
 void hand_over(const custodian_duty& source, custodian_duty& target) {
   for (const auto& [request, descriptor] : source.inventory()) {
     auto duplicate = descriptor < 0 ? unique_fd() : unique_fd::duplicate(descriptor);

@@ -1,5 +1,5 @@
 // The custodian as a process. Pipes stand in for event-channel handles, because the custodian
-// handles all descriptors alike.
+// treats all file descriptors alike.
 #include "xenpv/xen/custodian.hpp"
 
 #include <gmock/gmock.h>
@@ -307,7 +307,7 @@ TEST(custodian, rejects_an_invalid_descriptor) {
 TEST(custodian, reports_that_its_descriptor_table_is_full) {
   auto c = custodian::start();
   auto ends = make_pipe();
-  // Three standard streams, its socket and one kept descriptor.
+  // The limit suffices for three standard streams, the custodian's socket and one kept descriptor.
   rlimit limit{};
   ASSERT_EQ(::prlimit(c.process(), RLIMIT_NOFILE, nullptr, &limit), 0);
   limit.rlim_cur = 5;

@@ -1,5 +1,5 @@
-// A temporary directory tree that emulates /dev, /proc and /sys of a machine. Removed by the
-// destructor. scoped_variable can set XENPV_ROOT to it.
+// A temporary directory tree that emulates a machine's /dev, /proc and /sys. The destructor removes
+// the tree. scoped_variable can set XENPV_ROOT to the tree's path.
 #pragma once
 
 #include <stdlib.h>

@@ -108,7 +108,7 @@ TEST(guest_facts, list_the_devices_with_their_modules) {
 }
 
 TEST(guest_facts, distinguish_present_from_accessible) {
-  if (::geteuid() != 0) GTEST_SKIP() << "needs root to drop its privileges";
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root, to drop privileges";
   fake_root tree;
   tree.with("/dev/xen/evtchn");
   std::filesystem::permissions(tree.root().path("/dev/xen/evtchn"), std::filesystem::perms(0600));

@@ -1,4 +1,4 @@
-// Facts that only a real hypervisor provides: tests that they are not requested anywhere else.
+// Facts that only a real hypervisor provides. They must not be requested anywhere else.
 #include <gmock/gmock.h>
 
 #include "unit/xen/fake_root.hpp"

@@ -55,7 +55,7 @@ TEST_F(open_without_xen, grants_name_their_modules_and_print_nothing) {
 
 TEST_F(open_without_xen, store_names_the_path_from_the_environment) {
   const auto socket = tree_.root().path("/run/xenstored/socket").string();
-  // Keeps libxenstore away from the real socket of this machine.
+  // Keeps libxenstore away from this machine's real socket.
   const scoped_variable directory("XENSTORED_RUNDIR", tree_.root().path("/run").string());
   const scoped_variable path("XENSTORED_PATH", socket);
   EXPECT_EQ(text_of([] { static_cast<void>(store::open()); }),

@@ -24,7 +24,7 @@ inline pipe_ends make_pipe(int flags = O_CLOEXEC) {
   return {unique_fd(ends[0]), unique_fd(ends[1])};
 }
 
-/// Returns true if all duplicates of the write end are closed. Waits up to `milliseconds` for this.
+/// Returns true if all duplicates of the write end are closed. Waits for up to `milliseconds`.
 inline bool is_hung_up(const unique_fd& read_end, int milliseconds = 0) {
   pollfd entry{.fd = read_end.get(), .events = 0, .revents = 0};
   return ::poll(&entry, 1, milliseconds) == 1 && (entry.revents & POLLHUP) != 0;

@@ -25,7 +25,7 @@ TEST(suspend_clock, moves_with_a_suspend_until_acknowledged) {
   EXPECT_FALSE(clock.has_moved());
 }
 
-/// A guest whose suspend reading is set by the test.
+/// A suspend_source whose value is set by the test.
 class fake_guest final : public suspend_source {
  public:
   suspend_reading now;
@@ -38,7 +38,7 @@ TEST(suspend_clock, detects_a_resume_on_a_host_whose_clock_lags) {
   suspend_clock clock(guest);
   const auto before = clock.reading();
   EXPECT_FALSE(clock.has_moved());
-  // The clock of the new host is behind the old one, so Linux adds no suspended time.
+  // The new host's clock is behind the old host's, so Linux does not add any suspended time.
   guest.now.incarnation = 4;
   EXPECT_TRUE(clock.has_moved());
   EXPECT_TRUE(clock.has_moved_since(before));

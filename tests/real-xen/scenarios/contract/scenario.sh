@@ -1,4 +1,4 @@
-# The contract tests of Xen's C libraries (tests/contract); guests have a peer in domain 0.
+# The contract tests for Xen's C libraries (tests/contract). Guests have a peer in domain 0.
 programs=(contract_tests)
 places='dom0 pv pvh'
 limit=400

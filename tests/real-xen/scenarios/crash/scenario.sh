@@ -1,5 +1,5 @@
-# The server is killed several times under load: the backend is released immediately, the next
-# server can connect, and all flushed writes are on the disk, also when domain 0 reads it.
+# The server is killed several times under load. Each time, the backend is released immediately, the
+# next server can connect, and all flushed writes are on the disk, even when domain 0 reads it.
 programs=(xenpv-disk xenpv-custodian)
 short_places='pv'
 limit=300
@@ -22,7 +22,7 @@ toolstack() {
 
 dom0_during() { answer toolstack; }
 
-# start_server NAME [OPTION...]: starts a server and connects /dev/nbd0 to it; sets `server`.
+# start_server NAME [OPTION...]: starts a server and connects /dev/nbd0; sets `server`.
 start_server() {
   local name=$1
   shift
@@ -49,7 +49,7 @@ is_released() { grep -Eq '^xvdb .* nobody ' <(xenpv-disk list); }
 kill_under_load() { # NAME
   local writer load before
   before=$(<"$results/written")
-  # In the other half of the disk, so that many requests are in flight.
+  # Write to the other half of the disk, so that many requests are in flight.
   fio --name=load --filename=/dev/nbd0 --direct=1 --ioengine=libaio --rw=randwrite --bsrange=4k-256k \
     --iodepth=16 --offset=128M --size=128M --time_based --runtime=120 --thread --output="$results/$1.fio" &
   load=$!

@@ -1,5 +1,6 @@
-# The main use case: a disk is taken over from the kernel driver, served, and made a block device
-# again, with nbd-client and with `attach`. Domain 0 reads the same data from the backend's disk.
+# The main use case: a disk is taken over from the kernel driver, served, and turned into a block
+# device again, with nbd-client and with `attach`. Domain 0 reads the same data from the backend's
+# disk.
 programs=(xenpv-disk xenpv-custodian)
 short_places='pvh'
 limit=600
@@ -24,7 +25,7 @@ dom0_before() {
   disk xvdf /dev/ram3 r phy devtype=cdrom
 }
 
-# Requests from the guest to its toolstack.
+# Handles the guest's requests to its toolstack.
 toolstack() {
   case $1 in
     sum) dd if="$2" bs=1M count="$3" iflag=direct status=none | md5sum ;;
@@ -47,13 +48,13 @@ status_of() {
   echo "$status"
 }
 
-# says NAME PATTERN: checks that the output of the last status_of matches.
+# says NAME PATTERN: checks that the output of the last status_of matches PATTERN.
 says() {
   check "$1" grep -Eq -- "$2" "$results/status.log"
 }
 
-# fill NAME DEVICE DIRECTORY: creates a file system with a copy of DIRECTORY, unmounts and checks
-# it.
+# fill NAME DEVICE DIRECTORY: creates a file system with a copy of DIRECTORY, unmounts the file
+# system and checks it.
 fill() {
   mkdir -p /mnt/disk
   check "$1.mkfs" mkfs.ext4 -q -F "$2"
@@ -64,7 +65,8 @@ fill() {
   check "$1.fsck" e2fsck -fn "$2"
 }
 
-# compare NAME DEVICE DIRECTORY PART: compares PART of the copy; checksums cover the whole disk.
+# compare NAME DEVICE DIRECTORY PART: compares only PART of the copy, because checksums cover the
+# whole disk.
 compare() {
   check "$1.mount" mount -o ro "$2" /mnt/disk
   check "$1.compare" diff -r --no-dereference "$3/$4" "/mnt/disk/${3##*/}/$4"
@@ -154,7 +156,7 @@ without_flush() {
   seen=$(sum "$device" 256)
   check plain.detach xenpv-disk detach xvdd
   same plain.sum "$seen" "$(ask sum /dev/ram1 256)"
-  # In the foreground, attach ends when another program disconnects the kernel device.
+  # In the foreground, attach exits when another program disconnects the kernel device.
   xenpv-disk attach xvdd >"$results/foreground.out" 2>"$results/foreground.log" &
   local server=$!
   check foreground.ready awaits 30 grep -q /dev/nbd "$results/foreground.out"
@@ -171,7 +173,7 @@ read_only() { # NAME DISK TARGET
   check "$1.detach" xenpv-disk detach "$2"
 }
 
-# If the server is stopped for longer than the timeout of the device, the kernel resends requests.
+# If the server is stopped for longer than the device's timeout, the kernel resends requests.
 reconnected() {
   xenpv-disk attach xvdd --timeout 2s --connections 1 >"$results/stop.out" 2>"$results/stop.log" &
   local server=$!

@@ -1,5 +1,5 @@
-# xenpv-doctor in all types of domains: its rows are correct in a healthy domain and change after
-# injected problems. Expected values are in `expect` or are determined here without xenpv-doctor.
+# xenpv-doctor in all types of domains: the rows are correct in a healthy domain and change after
+# injected problems. Expected values are in `expect`, or are determined here without xenpv-doctor.
 programs=(xenpv-doctor xenpv-disk xenpv-evtchn)
 places='dom0 pv pvh hvm hvm-intx'
 short_places=hvm
@@ -11,13 +11,13 @@ dom0_before() {
   disk xvdb /dev/ram1 w
 }
 
-# verdict FILE ROW: prints the verdict of the row.
+# verdict FILE ROW: prints the row's verdict.
 verdict() { awk -F '"' -v row="$2" '/"id":/ { id = $4 } /"verdict":/ && id == row { print $4; exit }' "$1"; }
 
-# worst FILE: prints the expected exit status, which is that of the worst row.
+# worst FILE: prints the expected exit status, which the worst row determines.
 worst() { awk -F '"' '/"verdict":/ { seen[$4] = 1 } END { print "FAIL" in seen ? 2 : "WARN" in seen ? 1 : 0 }' "$1"; }
 
-# examine NAME [OPTION...]: writes NAME.json and checks the exit status.
+# examine NAME [OPTION...]: runs xenpv-doctor, writes NAME.json and checks the exit status.
 examine() {
   local name=$1 status=0
   shift
@@ -25,8 +25,8 @@ examine() {
   same "$name.status" "$status" "$(worst "$results/$name.json")"
 }
 
-# same_verdicts ONE OTHER [VERDICT]: compares the verdicts of all rows except `steal`; in OTHER, any
-# row may have VERDICT instead.
+# same_verdicts ONE OTHER [VERDICT]: compares the verdicts of all rows except `steal`. In OTHER, any
+# row may also have VERDICT.
 same_verdicts() {
   awk -F '"' -v also="${3:-}" '/"id":/ { id = $4 }
     /"verdict":/ && id != "steal" {
@@ -49,7 +49,7 @@ healthy() {
   check quotes.steal grep -Eq "/proc/stat steal, in ticks of 10 ms: cpu0 [0-9]+, cpu1 [0-9]+" "$results/healthy.txt"
 }
 
-# Prints the number of shared pages, taken from the text of the row.
+# Prints the number of shared pages, which it extracts from the row's summary.
 shared_pages() { sed -n 's/.*"summary": "\([0-9]*\) of [0-9]* pages are shared.*/\1/p' "$1"; }
 
 gntalloc_used_up() {
@@ -101,14 +101,14 @@ clocksource_switched() {
 measured() {
   xenpv-doctor --measure 10s --html "$results/page.html" --prometheus "$results/doctor.prom" --json \
     >"$results/measured.json" 2>"$results/measured.err"
-  # Emulation causes lost periods, which are a warning, but the times must be verified.
+  # Emulation causes lost periods, which are only a warning, but the times must be verified.
   check measured.timers grep -q '"value": "verified on all 2 CPUs"' "$results/measured.json"
   check measured.pairs grep -q '"value": "verified on all 4 pairs"' "$results/measured.json"
   check measured.page grep -q '</html>' "$results/page.html"
   check measured.metrics grep -q '^xen_timer_latency_seconds_count{cpu="1"}' "$results/doctor.prom"
 }
 
-# Without root privileges, each verdict is the same as with them, or UNKNOWN.
+# Without root privileges, each verdict is UNKNOWN or the same as with root privileges.
 unprivileged() {
   setpriv --reuid 65534 --regid 65534 --clear-groups xenpv-doctor --json >"$results/nobody.json" 2>/dev/null
   check unprivileged same_verdicts "$results/healthy.json" "$results/nobody.json" UNKNOWN

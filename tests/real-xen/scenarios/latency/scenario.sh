@@ -1,6 +1,6 @@
 # xenpv-timer and xenpv-ipi: verified counts for all vCPUs and pairs, injected delays of known
-# length, and a comparison with cyclictest. The PVH guests are allowed to make hypercalls, so they
-# also query the hypervisor.
+# length, and a comparison with cyclictest. The PVH guests also query the hypervisor, because they
+# are allowed to make hypercalls.
 programs=(xenpv-timer xenpv-ipi)
 places='pv pvh pv4 pvh4'
 short_places=none
@@ -11,8 +11,8 @@ dom0_before() {
   if [[ $place == pvh* ]]; then kernel_parameters=xen_privcmd.unrestricted=1; fi
 }
 
-# Pauses all vCPUs of the guest for half a second. Prints the minimum and maximum length of the
-# pause in ms.
+# Pauses all vCPUs of the guest for half a second. Prints the pause's minimum and maximum length in
+# ms.
 pause() {
   local before stopped going after
   before=$(date +%s%N)
@@ -35,7 +35,7 @@ within() {
   printf '%s\n' "$@" | awk -v low="$low" -v high="$high" '$1 < low || $1 > high { bad++ } END { exit bad || !NR }'
 }
 
-# json NAME COMMAND...: passes if the command succeeds; the output is in NAME.json and NAME.err.
+# json NAME COMMAND...: passes if the command succeeds; writes the output to NAME.json and NAME.err.
 json() {
   local name=$1 status=0
   shift
@@ -57,7 +57,7 @@ timers() {
   for method in clock_nanosleep timerfd asio spin; do
     timer "timer.$method" --method "$method" --interval 10ms --duration 2s
   done
-  # All events must be those of the PV timer.
+  # All events must come from the PV timer.
   method=timer.clock_nanosleep
   value timer.device "$(read_json "$method" '[.cpus[].evidence.device] | unique | join(" ")')"
   value timer.local_interrupts "$(read_json "$method" '[.cpus[].evidence.local_interrupts] | add')"
@@ -66,7 +66,7 @@ timers() {
   value timer.runstate "$(read_json "$method" '[.cpus[].runstate_ns | select(.running > 0)] | length')"
 }
 
-# The two parts of the timer latency add up to the total.
+# Checks that the two parts of the timer latency add up to the total.
 split() {
   mount -t tracefs tracefs /sys/kernel/tracing
   timer timer.split --split --interval 10ms --duration 3s
@@ -98,10 +98,10 @@ injected() {
   sleep 2
   took=$(taskset -cp 0 "$BASHPID" >/dev/null; hog)
   wait "$!"
-  # The two changes of the scheduling policy take extra time.
+  # Changing the scheduling policy twice takes extra time.
   check injected.late within "$took" "$((took + 100))" "$(jq '.cpus[0].late_ns.max / 1e6' "$results/injected.json")"
-  # No late period is omitted: all periods within these 300 ms are counted as lost, each with its
-  # time.
+  # No late period may be omitted: all periods within these 300 ms must be counted as lost, each
+  # with its lateness.
   check injected.lost jq -e --argjson took "$took" '.cpus[0] | .lost >= $took / 10 - 2 and
     ([.late_ns.histogram[] | select(.[0] > 100e6) | .[1]] | add) >= ($took - 100) / 10 - 2' "$results/injected.json"
 
@@ -123,14 +123,14 @@ ipis() {
   check ipi.broadcasts jq -e '(.from | length) as $n | .broadcasts | length == $n * ($n - 1) and all(.verdict == "verified")' "$results/ipi.json"
   value ipi.type "$(jq -r '.type.value' "$results/ipi.json")"
   value ipi.thrown_away "$(jq '[.pairs[], .broadcasts[] | .batches_thrown_away] | add' "$results/ipi.json")"
-  # Each call to another running CPU causes one callfuncsingle there. The baseline is a call from a
-  # CPU to itself.
+  # Each call to a different, running CPU causes one callfuncsingle there. The baseline is a call
+  # from a CPU to itself.
   check ipi.counted jq -e '[.pairs[] | select(.method == "membarrier" and (.is_baseline | not))] |
     all(.counted.to.callfuncsingle == .calls and .counted.to.callfunc == 0)' "$results/ipi.json"
 }
 
-# IPIs that are never sent: another thread occupies CPU 1, so the measuring thread does not run
-# there and the kernel does not need to interrupt it.
+# Checks that xenpv-ipi detects IPIs that are never sent: another thread occupies CPU 1, so the
+# measuring thread does not run there, and the kernel does not need to interrupt CPU 1.
 trap_is_seen() {
   local status=0 busy
   chrt -f 50 taskset -c 1 bash -c 'while :; do :; done' &
@@ -152,11 +152,11 @@ percentiles() {
       if (seen >= all * 0.99) { print p50, time[i], all; exit } } }'
 }
 
-# Compares only wake-ups, because cyclictest does not report lost periods. Its histogram is rounded
-# down to whole microseconds and omits latencies beyond the last bucket. Both programs use one
-# thread, because cyclictest wakes several threads at the same time and xenpv-timer does not. They
-# alternate, because the load on the machine changes within seconds, and the samples of all rounds
-# are combined.
+# Compares only wake-ups, because cyclictest does not report lost periods. cyclictest's histogram
+# rounds down to whole microseconds and omits latencies beyond the last bucket. Both programs use
+# one thread, because cyclictest wakes several threads at the same time and xenpv-timer does not.
+# The programs alternate, because the load on the machine changes within seconds. The samples of all
+# rounds are combined.
 compared() {
   local round ours theirs
   for ((round = 1; round <= 12; round++)); do

@@ -6,8 +6,8 @@ short_places=none
 limit=300
 memory=512
 
-# An unbound backend looks like one whose domain lost power. Here, domain 0 keeps running, so the
-# cache is not lost.
+# A frontend cannot distinguish an unbound backend from a backend whose domain lost power. Here,
+# domain 0 keeps running, so the cache is not lost.
 serve_options=--trust-backend-cache
 
 [[ -z ${XENPV_INSIDE:-} ]] || source "$XENPV_INSIDE/recovery.sh"
@@ -74,7 +74,7 @@ start_client() { # NAME
 # Only one server is running at this time.
 has_client() { xenpv-disk status --json | grep -q '"peer"'; }
 
-# taken_away NAME [OPTION]: runs xl block-detach under load.
+# taken_away NAME [OPTION]: runs xl block-detach OPTION under load.
 taken_away() {
   local time status=0
   start_client "$1"
@@ -88,7 +88,7 @@ taken_away() {
   status=0
   wait "$other" || status=$?
   value "$1.server" "$status"
-  check "$1.reason" grep -q 'the toolstack detached the disk' "$results/$1.log"
+  check "$1.reason" grep -Eq 'the toolstack (forcibly )?detached the disk' "$results/$1.log"
 }
 
 unplugged() {

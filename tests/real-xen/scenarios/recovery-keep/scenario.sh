@@ -1,5 +1,5 @@
 # The server of a mounted file system is killed and replaced (attach --keep): the kernel device
-# stays, its users wait and continue, and no write is lost or repeated in the wrong order.
+# remains, its users wait and continue, and no write is lost or replayed in the wrong order.
 programs=(xenpv-disk xenpv-custodian)
 short_places='pv'
 limit=300
@@ -32,7 +32,7 @@ start_server() {
   check "$name.ready" awaits 60 grep -q '^/dev/nbd0$' "$results/$name.out"
 }
 
-# goes_on_working NAME SINCE: waits until I/O continues and records the length of the pause.
+# goes_on_working NAME SINCE: waits until I/O continues and records the pause's length.
 goes_on_working() {
   local before
   before=$(moved)
@@ -53,7 +53,7 @@ replaced() {
   goes_on_working "$1" "$since"
 }
 
-# No other server may write to the disk while its file system is mounted.
+# Checks that no other server can write to the disk while its file system is mounted.
 guarded() {
   local status=0
   kill -KILL "$server"

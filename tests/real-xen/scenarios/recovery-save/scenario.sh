@@ -57,7 +57,7 @@ dom0_during() {
   tell restored yes
 }
 
-# After a cancelled suspend, nothing reconnects.
+# A cancelled suspend must not cause a reconnect.
 cancelled() {
   local before
   hear checkpointed >/dev/null
@@ -66,8 +66,9 @@ cancelled() {
   value checkpoint.reconnects "$(recovery_figure reconnects)"
 }
 
-# A server is killed before it detects a resume. Its custodian must not close the old handles, which
-# would trigger the kernel BUG. A stopped process stays stopped across a save.
+# A server is killed before it detects a resume. The server's custodian must not close the old
+# handles, because closing them would trigger the kernel BUG. A stopped process stays stopped across
+# a save.
 unnoticed() {
   local other
   xenpv-disk serve xvdc --take >"$results/unnoticed.out" 2>"$results/unnoticed.log" &
@@ -87,7 +88,7 @@ unnoticed() {
   value custodians "$(pgrep -c xenpv-custodian)"
 }
 
-# examined TIMES: checks that xenpv-doctor reports this number of restores.
+# examined TIMES: checks that xenpv-doctor reports TIMES restores.
 examined() {
   xenpv-doctor --json >"$results/doctor.json" 2>"$results/doctor.err"
   check doctor.migration grep -Eq "\"migrated or restored $1 times, and [0-9]+ processes have /dev/xen/evtchn open\"" \

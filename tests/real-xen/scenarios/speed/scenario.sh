@@ -1,12 +1,13 @@
 # Compares the block engine and the NBD server with existing software, on RAM disks with the same
 # blkback. In each round, every load runs once in every way. Other activity on the machine changes
-# the results within seconds, so only results of the same round are compared. Reports the medians of
-# the ratios in each round:
+# the results within seconds, so only results from the same round are compared. Reports the medians
+# of these ratios over all rounds:
 #   bench.LOAD       xenpv-disk bench to the better of two fio engines on the kernel block device
 #   socket.LOAD      fio's NBD client on xenpv-disk to the better of two fio engines on the kernel block device
-#   nbd_client.LOAD  the kernel NBD client on xenpv-disk to the better of the same on nbdkit and qemu-nbd
+#   nbd_client.LOAD  the kernel NBD client on xenpv-disk to the better of the kernel NBD client on nbdkit
+#                    and on qemu-nbd
 #   no_disk.LOAD     the kernel NBD client on nbdkit without a disk, the limit set by NBD alone, to the better
-#                    of the same on nbdkit and qemu-nbd
+#                    of the kernel NBD client on nbdkit and on qemu-nbd
 programs=(xenpv-disk)
 short_places=none
 limit=900
@@ -22,8 +23,8 @@ dom0_before() {
   disk xvdd /dev/ram3 w
 }
 
-# Like xenpv-disk, the other servers bypass the page cache of the kernel block device; otherwise
-# they would measure memory.
+# Like xenpv-disk, the other servers bypass the page cache of the kernel block device. Otherwise,
+# the test would measure memory.
 start_servers() {
   nbdkit --unix /run/nbdkit.sock file /dev/xvdb cache=none
   nbdkit --unix /run/no-disk.sock null size=256M
@@ -39,23 +40,23 @@ start_servers() {
   check connect.no_disk nbd-client -unix /run/no-disk.sock /dev/nbd3
 }
 
-# fio_rates FIO-OPTION...: prints lines "LOAD RATE", in requests per second, or for 1M blocks in
-# megabytes per second.
+# fio_rates FIO-OPTION...: prints lines "LOAD RATE". The unit is requests per second, or MB/s for 1M
+# blocks.
 fio_rates() {
   local load kind block depth jobs=()
   for load in "${loads[@]}"; do
     IFS=- read -r kind block depth <<<"$load"
     jobs+=(--name="$load" --stonewall --rw="$kind" --bs="$block" --iodepth="$depth")
   done
-  # In the terse output, fields 7 and 8 are KiB/s and IOPS of reads, fields 48 and 49 those of
-  # writes.
+  # In the terse output, fields 7 and 8 are the KiB/s and IOPS of reads; fields 48 and 49 are the
+  # KiB/s and IOPS of writes.
   fio --minimal --direct=1 --thread --time_based --runtime="$seconds" --size=256M "$@" "${jobs[@]}" \
     2>>"$results/fio.log" |
     awk -F ';' 'NF > 49 { printf "%s %.0f\n", $3, $3 ~ /1M/ ? ($7 + $48) * 1024 / 1e6 : $8 + $49 }'
 }
 
-# bench_rates: prints the same from xenpv-disk bench, whose lines are "randread 4k depth 1 xenpv
-# IOPS MB/S ...". It uses one queue, as does fio's single thread.
+# bench_rates: prints such lines from the output of xenpv-disk bench, whose lines are "randread 4k
+# depth 1 xenpv IOPS MB/S ...". xenpv-disk bench uses one queue, like fio's single thread.
 bench_rates() {
   xenpv-disk bench xvdd --take --engine xenpv --queues 1 --overwrite --time "${seconds}s" 2>>"$results/bench.log" |
     awk '$5 == "xenpv" { sub(/^1024k$/, "1M", $2); print $1 "-" $2 "-" $4, $2 == "1M" ? $7 : $6 }'
@@ -79,8 +80,8 @@ run_round() {
   for way in "${ways[@]}"; do rates "$way" | sed "s/^/$1 $way /"; done >>"$results/rounds.txt"
 }
 
-# median LOAD WAY [BASE...]: prints the median of the rates of WAY, or of their ratios to the best
-# BASE.
+# median LOAD WAY [BASE...]: prints the median rate of WAY, or the median ratio of its rate to the
+# best BASE.
 median() {
   awk -v load="$1" -v way="$2" -v bases="${*:3}" '
     $3 == load { rate[$1, $2] = $4; if ($1 > last) last = $1 }
@@ -109,7 +110,7 @@ print_table() {
 
 main() {
   local load round
-  # Write all pages first, because reading unwritten pages of a RAM disk costs nothing.
+  # Write all pages first, because reading a RAM disk's unwritten pages is almost free.
   dd if=/dev/zero of=/dev/xvdb bs=1M count=256 oflag=direct status=none
   start_servers
   dd if=/dev/zero of=/dev/nbd2 bs=1M count=256 oflag=direct status=none

@@ -1,6 +1,6 @@
-# A backend stalls for a minute under a mounted ext4: the device below blkback is suspended, or QEMU
-# is stopped. Writers pause and continue without an error, and the status shows the stall while it
-# lasts.
+# A backend stalls for a minute under a mounted ext4 file system: the device below blkback is
+# suspended, or QEMU is stopped. Writers pause and continue without an error, and the status shows
+# the stall while it lasts.
 programs=(xenpv-disk xenpv-custodian)
 short_places=none
 limit=600
@@ -10,7 +10,7 @@ memory=512
 
 stall_seconds=60
 
-# Prints the kernel name, because there are no nodes in /dev/mapper without udev.
+# Prints the device's kernel name, because without udev there are no nodes in /dev/mapper.
 stalled_device() { echo "/dev/$(dmsetup info -c --noheadings -o blkdevname stalled)"; }
 
 dom0_before() {
@@ -95,7 +95,8 @@ stalled() {
   done
   check "$name.writing" awaits 90 has_written 16
   check "$name.stop" ask "stop-$disk"
-  # Not a wait for an event: the stall must last this long. It is reported after ten seconds.
+  # This does not wait for an event: the stall must last this long. It is reported after ten
+  # seconds.
   sleep $((stall_seconds / 2))
   check "$name.status" is_stalled
   xenpv-disk status >"$results/$name.status" 2>&1

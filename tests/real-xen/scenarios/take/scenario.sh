@@ -1,6 +1,6 @@
-# Which disks --take takes over from the kernel driver: never one that is in use, under any of its
-# names. The toolstack calls the disks hda, hdb and sdf, as on XCP-ng, XenServer and EC2; in Linux
-# they are xvda, xvdb and xvdf.
+# Which disks --take takes over from the kernel driver: never a disk that is in use, under any of
+# its names. The toolstack calls the disks hda, hdb and sdf, as on XCP-ng, XenServer and EC2; Linux
+# calls them xvda, xvdb and xvdf.
 programs=(xenpv-disk xenpv-custodian)
 places='pv pvh hvm'
 short_places='pv'
@@ -15,7 +15,7 @@ dom0_before() {
   [[ $place == hvm* ]] || disk sdf /dev/ram1 w
 }
 
-# Requests from the guest to its toolstack.
+# Handles the guest's requests to its toolstack.
 toolstack() {
   case $1 in
     again)
@@ -36,7 +36,7 @@ status_of() {
   echo "$status"
 }
 
-# says NAME PATTERN: checks that the output of the last status_of matches.
+# says NAME PATTERN: checks that the output of the last status_of matches PATTERN.
 says() {
   check "$1" grep -Eq -- "$2" "$results/status.log"
 }
@@ -51,8 +51,8 @@ names() {
 }
 
 # The root file system is below an overlay that was mounted before switch_root, so
-# /proc/self/mountinfo does not show it. Only the kernel's exclusive claim reveals that it is in
-# use.
+# /proc/self/mountinfo does not show it. Only the kernel's exclusive claim reveals that the disk is
+# in use.
 hidden_mount() {
   local word
   for word in hda xvda 768; do
@@ -95,8 +95,9 @@ checked_first() {
   check first.alive dd if=/dev/xvdb of=/dev/null bs=1M count=1 iflag=direct
 }
 
-# An error that occurs only after the takeover: one page is not enough to connect. Linux may be
-# unable to reconnect (see give_to_kernel()); the toolstack can always attach the disk again.
+# An error that occurs only after the takeover: one page is not enough to connect. The disk is
+# returned. Linux may be unable to reconnect (see give_to_kernel()), but the toolstack can always
+# attach the disk again.
 given_back() {
   value back.failed "$(status_of timeout 60 xenpv-disk serve hdb --take --pages 1)"
   says back.words "returned to the kernel driver, as /dev/xvdb|its driver has not connected, and was unbound again"
