@@ -127,7 +127,9 @@ asio::awaitable<void> guest_session::state::give_up_handles() {
   } catch (const std::exception& e) {
     log().error("{}", e.what());
   }
-  auto give_up = [this](std::size_t i) { loops[i]->resumed(); };
+  auto give_up = [this](std::size_t i) {
+    if (loops[i]) loops[i]->resumed();
+  };
   co_await on_each_cpu(give_up);
 }
 
