@@ -87,6 +87,22 @@ cases() {
   [[ $verdict == ok ]] || failed_logs+=("$name")
 }
 
+# start_tidy, finish_tidy: run clang-tidy in the time in which the emulated hosts leave a CPU idle.
+start_tidy() {
+  (
+    chrt --idle --pid 0 "$BASHPID" || renice -n 19 -p "$BASHPID"
+    check_tidy
+  ) >"$logs/tidy-output.log" 2>&1 &
+  tidy_pid=$!
+}
+
+finish_tidy() {
+  local status=0
+  wait "$tidy_pid" || status=$?
+  cat "$logs/tidy-output.log"
+  return "$status"
+}
+
 # run_real_xen: runs the scenarios on real Xen and counts the cases.
 run_real_xen() {
   local start=$SECONDS verdict=ok status=0 p f s again
@@ -210,12 +226,16 @@ cases tests build/check -LE 'install|bench'
 stage headers check_headers || true
 stage docs cmake --build build/check --target docs || true
 cases install build/check -L install
-[[ $tidy == no ]] || stage tidy check_tidy || true
+[[ $tidy == no || $real_xen != no ]] || stage tidy check_tidy || true
 if [[ $sanitize == yes ]]; then
   # Fuzzing needs clang: in this build, ctest runs the fuzz targets with the other tests.
   sanitized asan address,undefined -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
     "-DCMAKE_CXX_FLAGS=-O1 -g1 -fsanitize=fuzzer-no-link" -DXENPV_FUZZ_SECONDS=10
   sanitized tsan thread "-DCMAKE_CXX_FLAGS=-O1 -g1"
 fi
-[[ $real_xen == no ]] || run_real_xen
+if [[ $real_xen != no ]]; then
+  [[ $tidy == no ]] || start_tidy
+  run_real_xen
+  [[ $tidy == no ]] || stage tidy finish_tidy || true
+fi
 finish

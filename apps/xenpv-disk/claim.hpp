@@ -27,14 +27,14 @@ struct locked_disk {
   std::optional<kept_device> kept;  ///< kernel device that a previous server left behind
 };
 
-/// Locks the disk called `name`. Throws `failure` if there is no such disk, or if another process
+/// Locks the disk with this name. Throws `failure` if there is no such disk, or if another process
 /// serves it. If the previous server of the disk crashed, waits until that server's custodian has
 /// closed the disk, because a new connection must not begin earlier. Refuses a disk with a kernel
 /// device that a previous server left behind, unless `keep` is set.
 [[nodiscard]] asio::awaitable<locked_disk> lock_disk(async::runtime& runtime, std::string name,
                                                      bool keep = false);
 
-/// True if a process has locked the disk called `name`.
+/// True if a process has locked the disk with this name.
 [[nodiscard]] bool is_locked(const std::string& name);
 
 /// Throws `failure` if this process cannot drive the disk: the guest uses the emulated twin of the

@@ -33,7 +33,7 @@ void add_device_options(cli::command& command, std::string& disk, device_options
               parse_duration, {.by_default = "5min"})
       .flag("--strict-flush", frontend.strict_flush,
             "fail flushes when the backend stops offering flush (default: warn once, then report "
-            "success without the backend, as Linux does)")
+            "success without sending flushes, as Linux does)")
       .flag("--trust-backend-cache", frontend.trust_backend_cache,
             "after the loss of a backend, assume that it kept unflushed writes (default: the next "
             "flush fails once)");

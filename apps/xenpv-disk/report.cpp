@@ -162,8 +162,8 @@ constexpr auto metrics = std::to_array<metric>(
      {"longest_pause_seconds", "Longest time without a backend", "recovery", "longest_pause_ns"},
      {"stalls_total", "Periods in which the backend did not respond", "stalls", "count"},
      {"stalled", "Whether the backend is stalled now", "stalls", "now"},
-     {"flushes_ignored_total", "Flushes completed without the backend", "durability",
-      "flushes_ignored"},
+     {"flushes_ignored_total", "Flushes and FUA writes completed without a flush by the backend",
+      "durability", "flushes_ignored"},
      {"flushes_refused_total", "Flushes that failed because a lost backend may have lost writes",
       "durability", "flushes_refused"},
      {"clients", "NBD clients connected", "server", "clients"}});

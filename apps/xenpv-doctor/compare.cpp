@@ -62,7 +62,7 @@ void add_compare(cli::app& app, const bool& json) {
           "the figures differ by more than 5%. Times refuted by the counts in /proc/interrupts "
           "are not compared.")
       .example("fail after a regression",
-               "xenpv-doctor compare good.json now.json || echo 'something got worse'")
+               "xenpv-doctor compare good.json now.json || echo 'regression'")
       .argument("BEFORE", options.before, "a report from xenpv-doctor --json", cli::as_text)
       .argument("AFTER", options.after, "the report to compare with it", cli::as_text)
       .action([&json](std::ostream& out) { return compare(options, json, out); });

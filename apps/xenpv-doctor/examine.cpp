@@ -96,11 +96,10 @@ void set_up_examine(cli::app& app, bool& json) {
   options.json = &json;
   app.root()
       .describe(
-          "Checks the features that Xen offers this domain and how the kernel uses them: event "
-          "delivery, timers, clock, IPIs, the spread of interrupts, event channels, PV disks, "
-          "grants, stolen time, traces of a migration. Each row is PASS, WARN, FAIL or UNKNOWN; "
-          "rows other than PASS show their evidence and a remedy. UNKNOWN means that the facts "
-          "could not be read, often because root privileges are missing.")
+          "Checks the features that Xen offers this domain and how the kernel uses them; section "
+          "ROWS of the man page lists the checks. Each row is PASS, WARN, FAIL or UNKNOWN; rows "
+          "other than PASS show their evidence and a remedy. UNKNOWN means that the facts could "
+          "not be read, often because root privileges are missing.")
       .describe(
           "Runs anywhere: in PV, PVH and HVM guests, in domain 0, and without Xen, where it "
           "reports the platform and checks only what applies to any machine. It only reads, except "

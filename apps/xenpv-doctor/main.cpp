@@ -13,16 +13,16 @@ int main(int argc, char** argv) {
   static bool json = false;
   xenpv::cli::app app("xenpv-doctor", "is this Xen guest healthy?");
   app.set_exit_statuses(
-      {.results =
-           {{doctor::healthy, "All rows are PASS or UNKNOWN; compare: nothing got worse."},
-            {doctor::warned,
-             "The worst row is WARN, or UNKNOWN with --strict; compare: something got worse."},
-            {doctor::failing, "The worst row is FAIL."}},
+      {.results = {{doctor::healthy, "All rows are PASS or UNKNOWN. For compare: no row is worse."},
+                   {doctor::warned,
+                    "The worst row is WARN, or UNKNOWN with --strict. For compare: at least one "
+                    "row is worse."},
+                   {doctor::failing, "The worst row is FAIL."}},
        .failed = doctor::internal_error,
        .usage = doctor::usage_error});
   std::vector<std::pair<std::string, std::string>> rows;
-  for (const auto& [id, subject] : xenpv::doctor::row_table())
-    rows.emplace_back(id, subject);
+  for (const auto& row : xenpv::doctor::row_table())
+    rows.emplace_back(row.id, row.subject);
   app.root()
       .manual_section("ROWS", std::move(rows))
       .manual_section("ENVIRONMENT",

@@ -8,7 +8,7 @@
 
 namespace xenpv::doctor_app {
 
-/// Runs for about `duration` with all CPUs half busy; shows progress on a terminal. The result
+/// Runs for about `duration` with every CPU at 50% load; shows progress on a terminal. The result
 /// lists everything that could not be measured.
 [[nodiscard]] doctor::measurement measure(std::chrono::nanoseconds duration);
 

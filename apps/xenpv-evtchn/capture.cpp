@@ -37,10 +37,10 @@ void add_capture(cli::app& app) {
   app.add_command("capture", "save the files that this program reads, for analysis elsewhere")
       .describe(
           "Writes a tar archive of the guest's files, which the other commands can read with "
-          "--root: interrupts and their affinities, clocks, PV devices, and the ports according to "
-          "xenstore and the hypervisor. It contains the names of processes that have event "
-          "channels, but no command lines, addresses or host names. Run it as root for a complete "
-          "capture.")
+          "--root: interrupts and their affinities, clocks, PV devices, the ports according to "
+          "xenstore and the hypervisor, and the parts of the kernel log and command line about Xen "
+          "and clocks. It contains the names of processes that have event channels, but no process "
+          "command lines, addresses or host names. Run it as root for a complete capture.")
       .example("capture here, analyse elsewhere",
                "xenpv-evtchn capture guest.tar; tar -xf guest.tar; "
                "xenpv-evtchn list --root xenpv-capture")

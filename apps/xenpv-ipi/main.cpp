@@ -8,9 +8,8 @@
 
 #include "base/terminal.hpp"
 #include "cli/app.hpp"
-#include "cli/interruption.hpp"
-#include "cli/progress.hpp"
 #include "cli/value.hpp"
+#include "measuring/measuring.hpp"
 #include "probe/clock_facts.hpp"
 #include "report.hpp"
 #include "xenpv/async/cpu_set.hpp"
@@ -58,8 +57,8 @@ class run {
   }
 
  private:
-  bool should_continue() {
-    report_.ended_early = report_.ended_early || interruption_.is_asked();
+  bool should_continue(std::string_view next) {
+    report_.ended_early = !progress_.go_on(next);
     return !report_.ended_early;
   }
 
@@ -67,8 +66,8 @@ class run {
     auto& matrix = report_.matrices.emplace_back(ipi_matrix{.method = method});
     for (const auto from : report_.from)
       for (const auto to : report_.to) {
-        if (!should_continue()) return;
-        progress_.show(fmt::format("{}: CPU {} to CPU {}", to_string(method), from, to));
+        if (!should_continue(fmt::format("{}: CPU {} to CPU {}", to_string(method), from, to)))
+          return;
         matrix.pairs.push_back(probe_.measure(method, from, to));
       }
   }
@@ -79,16 +78,16 @@ class run {
       for (const auto to : report_.to) {
         if (to == from) continue;
         targets.push_back(to);
-        if (!should_continue()) return;
-        progress_.show(fmt::format("broadcast: CPU {} to {} other CPUs", from, targets.size()));
+        if (!should_continue(
+                fmt::format("broadcast: CPU {} to {} other CPUs", from, targets.size())))
+          return;
         report_.broadcasts.push_back(probe_.broadcast(from, targets));
       }
     }
   }
 
   const run_options& options_;
-  cli::interruption interruption_;
-  cli::progress_line progress_;
+  measuring::progress progress_;
   probe::ipi_probe probe_;
   ipi_report report_;
 };
@@ -125,7 +124,7 @@ void describe(cli::command& command) {
           "Measures between all pairs of CPUs. membarrier interrupts a CPU that runs a thread of "
           "this program and returns after its reply: one IPI, there and back. futex and eventfd "
           "wake a thread on an idle CPU and are woken by it: two wake-ups, each with an IPI and "
-          "the scheduler's work. broadcast interrupts one, two, three and more CPUs at once. On "
+          "a scheduling delay. broadcast interrupts one, two, three and more CPUs at once. On "
           "the diagonal, no IPI is sent: the baseline. All times are round trips on one CPU's "
           "clock.")
       .describe(
@@ -146,7 +145,6 @@ void describe(cli::command& command) {
 
 void add_options(cli::command& command, run_options& options) {
   auto& probe_options = options.probe_options;
-  using probe::policy_wish;
   command
       .option("--method METHOD", options.methods,
               "membarrier, futex, eventfd or broadcast (default: all)",
@@ -166,16 +164,9 @@ void add_options(cli::command& command, run_options& options) {
       .option(
           "--rest TIME", probe_options.rest,
           "pause before a CPU is woken again, so that it becomes idle; doubled if it is too short",
-          cli::time_within(0ns, 1s), {.by_default = "200us"})
-      .option("--policy POLICY", probe_options.schedule.policy,
-              "fifo, other, or auto: fifo if permitted",
-              cli::one_of<policy_wish>({{"auto", policy_wish::automatic},
-                                        {"fifo", policy_wish::fifo},
-                                        {"other", policy_wish::other}}),
-              {.by_default = "auto"})
-      .option("--priority N", probe_options.schedule.priority, "SCHED_FIFO priority, 1 to 99",
-              cli::whole_number<int>(1, 99), {.by_default = "80"})
-      .offers_json(options.json)
+          cli::time_within(0ns, 1s), {.by_default = "200us"});
+  measuring::add_scheduling_options(command, probe_options.schedule);
+  command.offers_json(options.json)
       .option("--svg FILE", options.svg,
               "also write a heat map of the first method's medians to FILE", cli::as_text);
 }

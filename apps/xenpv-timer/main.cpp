@@ -5,9 +5,8 @@
 #include <ostream>
 
 #include "cli/app.hpp"
-#include "cli/interruption.hpp"
-#include "cli/progress.hpp"
 #include "cli/value.hpp"
+#include "measuring/measuring.hpp"
 #include "report.hpp"
 #include "xenpv/async/cpu_set.hpp"
 
@@ -24,14 +23,12 @@ struct run_options {
 };
 
 probe::timer_report measure(const run_options& options) {
-  cli::interruption interruption;
-  cli::progress_line progress;
+  measuring::progress progress;
   auto probe_options = options.probe_options;
   probe_options.cpus = async::selected_cpus(options.cpus);
   probe_options.go_on = [&](std::chrono::nanoseconds left) {
     const auto seconds = std::chrono::ceil<std::chrono::seconds>(left);
-    progress.show(fmt::format("measuring, {} s left; Ctrl-C ends early", seconds.count()));
-    return !interruption.is_asked();
+    return progress.go_on(fmt::format("measuring, {} s left; Ctrl-C ends early", seconds.count()));
   };
   return probe::measure_timers(probe_options);
 }
@@ -63,8 +60,8 @@ void describe(cli::command& command) {
           "measures, but reports that this is not a Xen guest.")
       .describe(
           "A percentile is printed only if ten samples lie beyond it: p99 needs 1000 periods, "
-          "p99.9 needs 10000. SCHED_FIFO is used if permitted; otherwise the times include the "
-          "guest's other work, and a warning is printed.")
+          "p99.9 needs 10000. SCHED_FIFO is used if permitted; otherwise the times include "
+          "delays caused by other tasks in the guest, and a warning is printed.")
       .describe(
           "cyclictest shows only the wake-ups and ignores lost periods, so its figures are lower "
           "on a CPU that is preempted for a long time. With --json, 'wake_up_late_ns' is "
@@ -80,10 +77,8 @@ void describe(cli::command& command) {
 }
 
 void add_options(cli::command& command, run_options& options) {
-  using probe::policy_wish;
   using probe::timer_method;
   auto& probe_options = options.probe_options;
-  auto& schedule = probe_options.schedule;
   command
       .option("--method METHOD", probe_options.method,
               "clock_nanosleep, timerfd, asio (the timers of xenpv's own event loop), or spin (no "
@@ -100,15 +95,10 @@ void add_options(cli::command& command, run_options& options) {
               cli::time_within(10us, 10s), {.by_default = "1ms"})
       .option("--duration TIME", probe_options.duration,
               "how long to measure; all CPUs are measured at the same time",
-              cli::time_within(1ms, 24h), {.by_default = "5s"})
-      .option("--policy POLICY", schedule.policy, "fifo, other, or auto: fifo if permitted",
-              cli::one_of<policy_wish>({{"auto", policy_wish::automatic},
-                                        {"fifo", policy_wish::fifo},
-                                        {"other", policy_wish::other}}),
-              {.by_default = "auto"})
-      .option("--priority N", schedule.priority, "SCHED_FIFO priority, 1 to 99",
-              cli::whole_number<int>(1, 99), {.by_default = "80"})
-      .option("--slack TIME", schedule.slack,
+              cli::time_within(1ms, 24h), {.by_default = "5s"});
+  measuring::add_scheduling_options(command, probe_options.schedule);
+  command
+      .option("--slack TIME", probe_options.schedule.slack,
               "delay that the kernel may add to timers under SCHED_OTHER",
               cli::time_within(1ns, 1s), {.by_default = "1ns"})
       .option("--gap TIME", probe_options.gap, "shortest gap that spin counts as preemption",

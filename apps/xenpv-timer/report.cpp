@@ -247,7 +247,8 @@ void print_warnings(const timer_report& report) {
     std::cerr << "not a Xen guest: the times and the evidence describe this machine's own timers\n";
   const auto& first = report.cpus.front().thread;
   if (!first.refused.empty())
-    std::cerr << fmt::format("{}; the times include the guest's other work\n", first.refused);
+    std::cerr << fmt::format("{}; the times include delays caused by other tasks in the guest\n",
+                             first.refused);
   for (const auto& cpu : report.cpus)
     if (cpu.verdict != probe_verdict::verified)
       std::cerr << fmt::format("CPU {} is {}: {}\n", cpu.cpu, to_string(cpu.verdict),

@@ -104,14 +104,17 @@ asio::awaitable<void> guest_session::state::on_each_cpu(std::function<void(std::
 }
 
 asio::awaitable<void> guest_session::state::open_loops() {
-  return on_each_cpu([this](std::size_t i) {
-    event_loop_options options;
-    options.custodian = custodian ? &*custodian : nullptr;
-    options.suspends = &suspends;
-    options.on_suspend = [this] { asio::post(control, [this] { resumes.check_soon(); }); };
-    options.irq_cpu = cpus[i].irq_cpu;
-    loops[i] = std::make_unique<event_loop>(*cpus[i].context, std::move(options));
-  });
+  for (std::size_t i = 0; i < cpus.size(); ++i) {
+    auto open = [this, i] {
+      event_loop_options options;
+      options.custodian = custodian ? &*custodian : nullptr;
+      options.suspends = &suspends;
+      options.on_suspend = [this] { asio::post(control, [this] { resumes.check_soon(); }); };
+      options.irq_cpu = cpus[i].irq_cpu;
+      loops[i] = std::make_unique<event_loop>(*cpus[i].context, std::move(options));
+    };
+    co_await call_on(cpus[i].context->get_executor(), open);
+  }
 }
 
 asio::awaitable<void> guest_session::state::close_loops() {

@@ -19,7 +19,7 @@ void add_discard(node_list& list, const disk_config& disk) {
   add(list, "feature-discard", 1);
   add(list, "discard-granularity", disk.discard_granularity);
   add(list, "discard-alignment", 0);
-  if (disk.kind == backend_kind::linux_blkback) add(list, "discard-secure", disk.secure_discard);
+  if (disk.personality().discard_secure) add(list, "discard-secure", disk.secure_discard);
 }
 
 /// A node is absent if the backend lacks the feature, and 0 if the feature is disabled.
@@ -48,9 +48,8 @@ node_list nodes_before_init_wait(const disk_config& disk) {
     add(out, "feature-max-indirect-segments", disk.max_indirect_segments);
   if (personality.multi_queue) add(out, "multi-queue-max-queues", disk.max_queues);
   add(out, "max-ring-page-order", disk.max_ring_page_order);
-  if (disk.kind == backend_kind::freebsd) add_ordering(out, disk);
+  if (personality.ordering_before_init_wait) add_ordering(out, disk);
   if (personality.properties_before_init_wait) {
-    add_ordering(out, disk);
     add_discard(out, disk);
     add_properties(out, disk);
   }
@@ -61,7 +60,7 @@ node_list nodes_on_connected(const disk_config& disk) {
   node_list out;
   const auto& personality = disk.personality();
   if (personality.properties_before_init_wait) return out;
-  if (disk.kind != backend_kind::freebsd) add_ordering(out, disk);
+  if (!personality.ordering_before_init_wait) add_ordering(out, disk);
   add_discard(out, disk);
   if (personality.persistent) add(out, "feature-persistent", disk.persistent);
   add_properties(out, disk);

@@ -2,7 +2,7 @@
 // (`params`, `mode`, `device-type`, `removable`) and, below `xenpv`, settings that libxl lacks:
 //
 //   store = memory | file | null        size = bytes          path: libxl's `params`
-//   backend = linux | qemu | tapdisk | freebsd                 sector-size = 512 | 4096
+//   backend = name in wire::backend_kinds                      sector-size = 512 | 4096
 //   max-queues, max-ring-page-order, max-indirect-segments = N
 //   persistent, flush, barrier, discard, volatile-cache = 0 | 1
 //   medium = name of the medium, for a disk that moves to another directory

@@ -219,7 +219,7 @@ void frontend::connection::keep_advertised_features(backend_properties& properti
     ignore_flush();
 }
 
-/// Records that the queues now complete flushes without the backend.
+/// Records that the queues now complete flushes without sending them to the backend.
 void frontend::connection::ignore_flush() {
   if (std::exchange(facts_.flush, flush_support::ignored) == flush_support::ignored) return;
   log().warn(
@@ -287,7 +287,7 @@ asio::awaitable<void> frontend::connection::reread() {
     co_return;
   }
   // Features that the backend refused at run time stay off, regardless of its nodes. An advertised
-  // flush stays on because the queues complete it even without the backend.
+  // flush stays on because the queues complete flushes even if the backend refuses them.
   shape.can_flush = shape_.can_flush && !shape.read_only;
   shape.can_discard = shape.can_discard && shape_.can_discard;
   shape.can_secure_discard = shape.can_secure_discard && shape_.can_secure_discard;

@@ -72,10 +72,10 @@ class engine {
   /// Fills the ring with requests and publishes them. Returns true if the backend must be notified.
   /// `now` is a steady-clock time in ns.
   [[nodiscard]] bool send(std::uint64_t now) noexcept;
-  /// Takes the backend's responses. Returns true if there were any.
+  /// Consumes the backend's responses. Returns true if there were any.
   bool drain(std::uint64_t now) noexcept;
   /// Whether the ring contains responses for drain(). Reads shared memory once.
-  [[nodiscard]] bool has_answers() noexcept { return ring_.available().value_or(1) != 0; }
+  [[nodiscard]] bool has_responses() noexcept { return ring_.available().value_or(1) != 0; }
   /// Requests an event for the response `distance` from now. Returns false if drain() must be
   /// called again first.
   [[nodiscard]] bool arm(std::uint32_t distance) noexcept { return ring_.arm(distance); }
@@ -205,9 +205,9 @@ class engine {
   void put_direct(slot& s, blk::page_index page, std::uint64_t position) noexcept;
   void put_indirect(slot& s, blk::page_index page, std::uint64_t position) noexcept;
   void lack_pages() noexcept;
-  /// The maximum number of responses that drain() takes in one batch.
+  /// The maximum number of responses that drain() consumes in one batch.
   static constexpr std::size_t claimed_at_once = 32;
-  [[nodiscard]] bool claim(std::span<wire::blkif_response> answers) noexcept;
+  [[nodiscard]] bool claim(std::span<wire::blkif_response> responses) noexcept;
   void claim_pages(const slot& s) noexcept;
   void handle(const wire::blkif_response& response) noexcept;
   [[nodiscard]] slot* find_slot(const wire::blkif_response& response) noexcept;

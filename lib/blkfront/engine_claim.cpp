@@ -1,11 +1,10 @@
-// Takes responses out of the ring in a way that is safe for live migration. Xen's dirty log
-// contains the pages that the guest writes, but not those that a backend writes through a
-// persistent grant. The ring page is in the log, because the frontend writes to it. The data pages
-// might not be in the log, and the new host would then have a response without its data. Therefore
-// drain() first writes to each data page of a completed read, which puts the page into the dirty
-// log, and then checks whether the guest was suspended. If the guest was not suspended, a later
-// migration transfers the data. Otherwise the responses stay in the ring, and the requests are
-// resent after the resume.
+// Consumes responses in a way that is safe for live migration. Xen's dirty log contains the pages
+// that the guest writes, but not those that a backend writes through a persistent grant. The ring
+// page is in the log, because the frontend writes to it. The data pages might not be in the log,
+// and the new host would then have a response without its data. Therefore drain() first writes to
+// each data page of a completed read, which puts the page into the dirty log, and then checks
+// whether the guest was suspended. If the guest was not suspended, a later migration transfers the
+// data. Otherwise the responses stay in the ring, and the requests are resent after the resume.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -25,32 +24,32 @@ bool engine::drain(std::uint64_t now) noexcept {
     const auto count = ring_.available();
     if (!count) {
       // After a migration, the ring's indices may be stale.
-      if (!host_.may_take_answers()) break;
+      if (!host_.may_consume_responses()) break;
       fail(violation(fmt::format("backend published more responses than the {} requests in flight",
                                  ring_.in_flight())));
       return true;
     }
     if (*count == 0) break;
     std::array<wire::blkif_response, claimed_at_once> buffer;
-    const auto answers = std::span(buffer).first(std::min<std::size_t>(*count, buffer.size()));
-    if (!claim(answers)) break;
+    const auto responses = std::span(buffer).first(std::min<std::size_t>(*count, buffer.size()));
+    if (!claim(responses)) break;
     any = true;
-    for (const auto& answer : answers)
-      if (!failure_) handle(answer);
+    for (const auto& response : responses)
+      if (!failure_) handle(response);
   }
   return any;
 }
 
 /// Copies the next responses and removes them from the ring. Returns false if the responses must
 /// not be used.
-bool engine::claim(std::span<wire::blkif_response> answers) noexcept {
-  for (std::uint32_t i = 0; i < answers.size(); ++i) {
-    answers[i] = ring_.peek(i);
-    const auto* const s = find_slot(answers[i]);
-    if (s != nullptr && s->op == wire::blkif_op::read && answers[i].status == 0) claim_pages(*s);
+bool engine::claim(std::span<wire::blkif_response> responses) noexcept {
+  for (std::uint32_t i = 0; i < responses.size(); ++i) {
+    responses[i] = ring_.peek(i);
+    const auto* const s = find_slot(responses[i]);
+    if (s != nullptr && s->op == wire::blkif_op::read && responses[i].status == 0) claim_pages(*s);
   }
-  if (!host_.may_take_answers()) return false;
-  ring_.consume(static_cast<std::uint32_t>(answers.size()));
+  if (!host_.may_consume_responses()) return false;
+  ring_.consume(static_cast<std::uint32_t>(responses.size()));
   return true;
 }
 

@@ -63,7 +63,7 @@ class engine_host {
   virtual void flush_failed_after_loss() = 0;
   /// Returns false if the guest was suspended and may have moved to another host. The contents of
   /// the ring and its pages must not be used until the suspend is resolved.
-  [[nodiscard]] virtual bool may_take_answers() noexcept { return true; }
+  [[nodiscard]] virtual bool may_consume_responses() noexcept { return true; }
   /// Called before a request with any of the engine::caller_marks completes.
   virtual void marked_answered(blk::request& r) { (void)r; }
 

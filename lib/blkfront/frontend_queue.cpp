@@ -114,7 +114,7 @@ void frontend_queue::connect(const backend_properties& properties, const layout&
   engine_host& host = *this;
   requests_.connect(std::move(setup), host);
   locks_->join();
-  last_event_ns_ = last_answer_ns_ = last_tick_ns_ = blk::now_ns();
+  last_event_ns_ = last_response_ns_ = last_tick_ns_ = blk::now_ns();
   stalled_ = false;
   // The port's handler may still run in the event-loop iteration after the queue is destroyed, so
   // the handler holds a weak_ptr.
@@ -160,7 +160,7 @@ void frontend_queue::close_transport() noexcept {
 
 std::size_t frontend_queue::suspend(bool keep_port, connection_loss loss) {
   const bool lost_cache = loss == connection_loss::abrupt && !options_.trust_backend_cache;
-  // Take the responses that arrived before the backend was lost; requests submitted by their
+  // Consume the responses that arrived before the backend was lost; requests submitted by their
   // completion handlers have to wait. After a resume, do not read the ring: its contents belong to
   // another connection.
   turn_ = turn_state::running;
@@ -211,14 +211,14 @@ void frontend_queue::schedule_turn() {
   });
 }
 
-/// Takes responses and sends requests once. Returns true if there were responses.
+/// Consumes responses and sends requests once. Returns true if there were responses.
 bool frontend_queue::exchange(std::uint64_t now) noexcept {
   auto& ring = *requests_.ring();
   const auto before = ring.in_flight();
   const bool any = ring.drain(now);
   if (any) {
-    const auto answers = std::max(1U, before - ring.in_flight());
-    answer_interval_ns_ = (now - std::exchange(last_answer_ns_, now)) / answers;
+    const auto responses = std::max(1U, before - ring.in_flight());
+    response_interval_ns_ = (now - std::exchange(last_response_ns_, now)) / responses;
   }
   // Requests that completion handlers submit are sent in this round.
   turn_ = turn_state::running;
@@ -226,11 +226,11 @@ bool frontend_queue::exchange(std::uint64_t now) noexcept {
   return any;
 }
 
-bool frontend_queue::may_take_answers() noexcept {
+bool frontend_queue::may_consume_responses() noexcept {
   // After a resume, the port dies before suspend_pending() becomes false.
   const bool is_live = port_.is_live();
-  defers_answers_ = !is_live || loop_.suspend_pending();
-  if (!defers_answers_) return true;
+  defers_responses_ = !is_live || loop_.suspend_pending();
+  if (!defers_responses_) return true;
   // After a cancelled suspend, the port stays alive and only this code triggers the check.
   const auto now = blk::now_ns();
   if (is_live && now - suspend_asked_ns_ >= static_cast<std::uint64_t>(default_tick.count())) {
@@ -263,20 +263,20 @@ void frontend_queue::turn(bool event) noexcept {
   }
   bool any = false;
   bool more = true;
-  defers_answers_ = false;
+  defers_responses_ = false;
   for (unsigned round = 0; more && round < rounds_per_turn; ++round) {
     if (round != 0) now = blk::now_ns();
     any = exchange(now) || any;
-    // A pause counts as slow responses, even if the last responses arrived quickly.
-    const auto interval = std::max(answer_interval_ns_, now - last_answer_ns_);
+    // Use at least the time since the last response, because the backend may have paused.
+    const auto interval = std::max(response_interval_ns_, now - last_response_ns_);
     distance_ = event_distance(ring->in_flight(), interval);
-    if (defers_answers_) break;
+    if (defers_responses_) break;
     more = !ring->failure_reason() && (!ring->arm(distance_) || turn_ == turn_state::running_again);
   }
   if (event && !any) ++ring->counters().spurious_events;
   turn_ = turn_state::none;
   if (ring->failure_reason()) report_failure();
-  if (defers_answers_ || (!more && distance_ > 1))
+  if (defers_responses_ || (!more && distance_ > 1))
     schedule_poll();
   else if (more)
     schedule_turn();
@@ -291,7 +291,7 @@ void frontend_queue::schedule_poll() {
     const auto live = self.lock();
     if (!live) return;
     live->poll_scheduled_ = false;
-    const bool is_needed = live->distance_ > 1 || live->defers_answers_;
+    const bool is_needed = live->distance_ > 1 || live->defers_responses_;
     if (!code && is_needed && live->ring() != nullptr) live->turn(false);
   });
 }
@@ -322,7 +322,7 @@ void frontend_queue::tick() noexcept {
 /// Handles an event that was lost in either direction: polls the ring and notifies the backend.
 void frontend_queue::check_for_lost_event(std::uint64_t now) noexcept {
   const auto due = static_cast<std::uint64_t>(tick_for(options_).count());
-  const auto quiet_ns = now - std::max(last_answer_ns_, last_event_ns_);
+  const auto quiet_ns = now - std::max(last_response_ns_, last_event_ns_);
   if (ring()->in_flight() == 0 || quiet_ns < due) return;
   turn(false);
   if (ring() == nullptr || ring()->failure_reason()) return;

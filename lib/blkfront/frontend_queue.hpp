@@ -118,7 +118,7 @@ class frontend_queue final : public blk::block_queue,
   void shape_changed() override;
   void flush_ignored() override;
   void flush_failed_after_loss() override;
-  [[nodiscard]] bool may_take_answers() noexcept override;
+  [[nodiscard]] bool may_consume_responses() noexcept override;
   void marked_answered(blk::request& r) override;
 
   // frontend_queue_forward.cpp
@@ -163,11 +163,11 @@ class frontend_queue final : public blk::block_queue,
   bool failure_reported_ = false;
   bool stalled_ = false;
   bool poll_scheduled_ = false;
-  bool defers_answers_ = false;  ///< responses stay in the ring because a suspend is unresolved
+  bool defers_responses_ = false;  ///< responses stay in the ring because a suspend is unresolved
   std::uint64_t suspend_asked_ns_ = 0;  ///< time of the last check for a suspend
   std::uint32_t distance_ = 1;          ///< distance of the last requested event, in responses
-  std::uint64_t answer_interval_ns_ = ~std::uint64_t{0};
-  std::uint64_t last_answer_ns_ = 0;
+  std::uint64_t response_interval_ns_ = ~std::uint64_t{0};
+  std::uint64_t last_response_ns_ = 0;
   std::uint64_t last_event_ns_ = 0;
   std::uint64_t last_tick_ns_ = 0;
   asio::steady_timer tick_;

@@ -71,13 +71,13 @@ void request_queue::forward() noexcept {
   state_ = queue_state::forwarding;
 }
 
-std::size_t request_queue::suspend(bool take_answers, bool lost_cache, std::uint64_t now) {
+std::size_t request_queue::suspend(bool consume_responses, bool lost_cache, std::uint64_t now) {
   // A failure after a protocol violation is final.
   if (state_ == queue_state::failed) return 0;
   std::size_t unanswered = 0;
   std::vector<blk::request*> timed_out;
   if (engine_) {
-    if (take_answers) (void)engine_->drain(now);
+    if (consume_responses) (void)engine_->drain(now);
     if (engine_->failure_reason()) return 0;
     for (auto* const r : engine_->take_unfinished()) {
       // The request has timed out and given up its lease, and was waiting only for the fences.

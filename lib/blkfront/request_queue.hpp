@@ -79,10 +79,10 @@ class request_queue {
   void connect(engine_setup setup, engine_host& host);
   /// Call instead of connect() for a queue without a ring.
   void forward() noexcept;
-  /// Call when the backend is lost; ends the engine. `take_answers`: first take the responses left
-  /// in the ring; must be false for a ring created before a resume. Returns the number of requests
-  /// that the backend left unanswered. Does nothing after fail().
-  std::size_t suspend(bool take_answers, bool lost_cache, std::uint64_t now);
+  /// Call when the backend is lost; ends the engine. `consume_responses`: first consume the
+  /// responses left in the ring; must be false for a ring created before a resume. Returns the
+  /// number of requests that the backend left unanswered. Does nothing after fail().
+  std::size_t suspend(bool consume_responses, bool lost_cache, std::uint64_t now);
   /// Moves queued data out of the old connection's pages. Call when the pool no longer leases
   /// pages.
   void leave_pages() noexcept { journal_.leave_pages(); }

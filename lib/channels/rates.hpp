@@ -74,8 +74,8 @@ struct rate_report {
 [[nodiscard]] double share_of_cpu0(const std::vector<unsigned>& cpus,
                                    const std::vector<std::uint64_t>& events) noexcept;
 
-/// Returns how evenly the events are spread: their entropy relative to an even spread. 1 is even, 0
-/// is all on one CPU. Returns 1 for a single CPU or no events.
+/// Returns how evenly the events are distributed over the CPUs: their entropy relative to an even
+/// distribution. 1 is even, 0 is all on one CPU. Returns 1 for a single CPU or no events.
 [[nodiscard]] double balance_of(const std::vector<std::uint64_t>& events) noexcept;
 
 }  // namespace xenpv::channels

@@ -3,6 +3,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "base/block_device_users.hpp"
@@ -22,7 +23,7 @@ class collector {
   void take(const std::string& path) {
     if (auto content = root_.read(path)) files_.push_back({path, *std::move(content) + "\n"});
   }
-  /// Adds the files called `names` from each subdirectory of `folder`.
+  /// Adds the files listed in `names` from each subdirectory of `folder`.
   void take_from_each(const std::string& folder, const std::vector<std::string>& names) {
     for (const auto& entry : root_.names(folder))
       for (const auto& name : names)
@@ -51,12 +52,15 @@ channels::store_nodes filter_store_nodes(const channels::store_nodes& nodes) {
   return out;
 }
 
-/// Keeps only the kernel command-line options that check results quote.
+/// Keeps only kernel command-line options that affect Xen or the clock, or that checks ask for.
 std::string filter_boot_options(std::string_view line) {
+  constexpr std::string_view related[] = {"xen", "clocksource=", "tsc="};
   std::string out;
-  while (const auto word = next_word(line))
-    if (word->starts_with("xen") || word->starts_with("clocksource=") || word->starts_with("tsc="))
+  while (const auto word = next_word(line)) {
+    const auto starts = [&](std::string_view prefix) { return word->starts_with(prefix); };
+    if (std::ranges::any_of(related, starts) || std::ranges::any_of(boot_options, starts))
       out += fmt::format("{}{}", out.empty() ? "" : " ", *word);
+  }
   return out + "\n";
 }
 

@@ -15,11 +15,8 @@ struct captured_file {
   std::string content;
 };
 
-/// Collects the readable files about interrupts (/proc/interrupts, /proc/irq, /sys/kernel/irq),
-/// clocks, devices and NUMA nodes, and the results of the doctor's run-time probes. From xenstore,
-/// includes only device ports, their remote ends and disk features. From the kernel log and the
-/// kernel command line, includes only the parts about Xen and clocks. Does not include addresses or
-/// process command lines.
+/// Collects the readable files and the results of the doctor's run-time probes. The help of
+/// `xenpv-evtchn capture` describes the content.
 [[nodiscard]] std::vector<captured_file> collect_capture(const channels::fact_source& source);
 
 /// Writes a tar archive (POSIX ustar) with the files below directory `top`. Throws `failure` if a

@@ -1,5 +1,5 @@
 // The doctor's checks. Each function checks one topic of a snapshot and appends its results. Pure.
-// Shared helpers are at the end; run_checks() in guest_snapshot.cpp calls the checks in order.
+// row_table.cpp lists them in the order of the report. Shared helpers are at the end.
 #pragma once
 
 #include <fmt/format.h>

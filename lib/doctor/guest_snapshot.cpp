@@ -4,8 +4,8 @@
 
 #include "base/words.hpp"
 #include "channels/captured.hpp"
-#include "doctor/checks.hpp"
 #include "doctor/notes.hpp"
+#include "doctor/row_table.hpp"
 #include "doctor/vdso.hpp"
 
 namespace xenpv::doctor {
@@ -45,11 +45,11 @@ void try_out(const channels::fact_source& source, guest_snapshot& out) {
 
 }  // namespace
 
-bool guest_snapshot::was_booted_with(std::string_view word) const {
+bool guest_snapshot::was_booted_with(boot_option option) const {
+  const auto name = to_string(option);
   std::string_view rest = command_line ? std::string_view(*command_line) : std::string_view();
-  while (const auto option = next_word(rest))
-    if (*option == word ||
-        (option->starts_with(word) && option->substr(word.size()).starts_with('=')))
+  while (const auto word = next_word(rest))
+    if (*word == name || (word->starts_with(name) && word->substr(name.size()).starts_with('=')))
       return true;
   return false;
 }
@@ -76,13 +76,9 @@ guest_snapshot take_snapshot(const channels::fact_source& source) {
 
 std::vector<check_result> run_checks(const guest_snapshot& snapshot) {
   std::vector<check_result> out;
-  const auto run = [&](auto... checks) { (checks(snapshot, out), ...); };
-  if (snapshot.on_xen())
-    run(check_domain, check_upcall, check_timer, check_clock, check_ipis, check_spread,
-        check_channels, check_disks, check_back_ends, check_grants, check_steal, check_migration,
-        check_devices);
-  else
-    run(check_domain, check_clock, check_steal);
+  for (const auto& row : row_table())
+    if (row.check != nullptr && (snapshot.on_xen() || row.applies_outside_xen))
+      row.check(snapshot, out);
   return out;
 }
 

@@ -3,8 +3,11 @@
 // checked in the same way as a live guest.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "channels/inventory.hpp"
@@ -19,6 +22,14 @@
 #include "xen/cpuid.hpp"
 
 namespace xenpv::doctor {
+
+/// The kernel command-line options that checks ask for. Captures contain them.
+enum class boot_option { no_vector_callback, no_fifo_events };
+inline constexpr auto boot_options =
+    std::to_array<std::string_view>({"xen_no_vector_callback", "xen.fifo_events=0"});
+[[nodiscard]] constexpr std::string_view to_string(boot_option option) noexcept {
+  return boot_options[static_cast<std::size_t>(option)];
+}
 
 struct guest_snapshot {
   channels::raw_facts from = {};
@@ -42,9 +53,8 @@ struct guest_snapshot {
   std::vector<xenbus_device> devices = {};
 
   [[nodiscard]] bool on_xen() const noexcept { return from.guest.runs_on_xen(); }
-  /// True if the kernel command line contains option `word`, such as "xen_no_vector_callback", with
-  /// or without a value.
-  [[nodiscard]] bool was_booted_with(std::string_view word) const;
+  /// Whether the kernel command line contains the option, with or without a value.
+  [[nodiscard]] bool was_booted_with(boot_option option) const;
 };
 
 /// Reads all facts, which takes well under a second. Does not throw if a fact is missing or
@@ -52,8 +62,8 @@ struct guest_snapshot {
 /// (grant_use.hpp).
 [[nodiscard]] guest_snapshot take_snapshot(const channels::fact_source& source);
 
-/// Returns all applicable results in the order of the report: guest, event delivery, time, IPIs,
-/// channels, devices, others. Outside Xen, runs only the checks that apply to any machine.
+/// Returns all applicable results in the order of row_table(). Outside Xen, runs only the checks
+/// that apply to any machine.
 [[nodiscard]] std::vector<check_result> run_checks(const guest_snapshot& snapshot);
 
 }  // namespace xenpv::doctor

@@ -2,32 +2,38 @@
 
 #include <array>
 
+#include "doctor/checks.hpp"
+
 namespace xenpv::doctor {
 namespace {
 
-constexpr auto rows = std::to_array<row_description>({
-    {"domain", "The domain type, the Xen version and the kernel."},
-    {"upcall", "How events reach the kernel: callback, vector, or an emulated PCI interrupt."},
+constexpr auto all_rows = std::to_array<row_description>({
+    {"domain", "The domain type, the Xen version and the kernel.", check_domain, true},
+    {"upcall", "How events reach the kernel: callback, vector, or an emulated PCI interrupt.",
+     check_upcall},
     {"upcall-vcpu", "Whether each vCPU has its own event vector."},
-    {"timer", "Whether the PV timer, not an emulated one, fires on each CPU."},
+    {"timer", "Whether the PV timer, not an emulated one, fires on each CPU.", check_timer},
     {"timer-slop", "The timer slop of old kernels, which delays the PV timer."},
-    {"clocksource", "Whether the current clocksource is the best one for this host."},
+    {"clocksource", "Whether the current clocksource is the best one for this host.", check_clock,
+     true},
     {"clock-read", "The cost of a clock read, and whether it requires a system call."},
-    {"ipi", "Whether IPIs between vCPUs use event channels."},
-    {"spread", "Whether event channels are spread over the CPUs."},
-    {"event-abi", "The event-channel ABI: FIFO or two-level."},
+    {"ipi", "Whether IPIs between vCPUs use event channels.", check_ipis},
+    {"spread", "Whether event channels are spread over the CPUs.", check_spread},
+    {"event-abi", "The event-channel ABI: FIFO or two-level.", check_channels},
     {"event-channels", "Event channels in use, compared with the limits."},
-    {"gntalloc", "Whether user space can grant pages, and how many are left."},
-    {"gntdev", "Whether other domains' grants can be mapped."},
-    {"disk-DISK", "The features that a PV disk's frontend and backend negotiated."},
+    {"disk-DISK", "The features that a PV disk's frontend and backend negotiated.", check_disks},
     {"flush-DISK", "Present only for a PV disk whose backend offers neither flush nor barrier."},
-    {"back-ends", "Spurious events reported by this domain's backends."},
-    {"steal", "Time during which a vCPU was ready but the hypervisor did not run it."},
+    {"back-ends", "Spurious events reported by this domain's backends.", check_back_ends},
+    {"gntalloc", "Whether user space can grant pages, and how many are left.", check_grants},
+    {"gntdev", "Whether other domains' grants can be mapped."},
+    {"steal", "Time during which a vCPU was ready but the hypervisor did not run it.", check_steal,
+     true},
     {"migration",
      "Evidence of a save, restore or migration, and processes that may have dead "
-     "event channels open."},
+     "event channels open.",
+     check_migration},
+    {"devices", "The device nodes below /dev/xen.", check_devices},
     {"hypercalls", "Whether this process can make hypercalls."},
-    {"devices", "The device nodes below /dev/xen."},
     {"timer-latency", "With --measure: timer lateness, verified by interrupt counts."},
     {"ipi-latency", "With --measure: IPI latency, verified by interrupt counts."},
 });
@@ -35,11 +41,11 @@ constexpr auto rows = std::to_array<row_description>({
 }  // namespace
 
 std::span<const row_description> row_table() noexcept {
-  return rows;
+  return all_rows;
 }
 
 const row_description* find_row(std::string_view id) noexcept {
-  for (const auto& row : rows) {
+  for (const auto& row : all_rows) {
     const auto prefix = row.id.substr(0, row.id.find("DISK"));
     if (id == row.id || (prefix.size() < row.id.size() && id.starts_with(prefix))) return &row;
   }

@@ -1,14 +1,20 @@
-// The doctor's rows and their subjects: one table for both the man page and users of --json.
+// The doctor's rows: one table for run_checks(), the man page and users of --json.
 #pragma once
 
 #include <span>
 #include <string_view>
+#include <vector>
+
+#include "doctor/guest_snapshot.hpp"
 
 namespace xenpv::doctor {
 
 struct row_description {
   std::string_view id;       ///< check_result id; "disk-DISK" stands for one row per disk
   std::string_view subject;  ///< the question that the row answers
+  /// The check that adds this row and those below, up to the next check; null: none of its own.
+  void (*check)(const guest_snapshot& snapshot, std::vector<check_result>& out) = nullptr;
+  bool applies_outside_xen = false;
 };
 
 /// Returns all rows in the order of the report.

@@ -11,41 +11,6 @@ namespace {
 using wire::nbd_command;
 using wire::nbd_error;
 
-/// The rules for a command, and whether the export offers it.
-struct command_rules {
-  bool is_offered = false;
-  bool writes = false;
-  bool has_range = true;
-  std::uint16_t flags = 0;  ///< allowed in addition to FUA
-  std::string_view refusal;
-};
-
-command_rules rules_of(nbd_command type, const export_info& exported,
-                       session_terms terms) noexcept {
-  constexpr auto unsupported = "the export does not offer this command";
-  switch (type) {
-    case nbd_command::read:
-      return {true, false, true, terms.structured ? wire::nbd_cmd_flag_df : std::uint16_t{0}, {}};
-    case nbd_command::write:
-      return {true, true, true, 0, {}};
-    case nbd_command::flush:
-      return {exported.can_flush, false, false, 0, unsupported};
-    case nbd_command::trim:
-      return {exported.can_trim, true, true, 0, unsupported};
-    case nbd_command::write_zeroes: {
-      unsigned flags = wire::nbd_cmd_flag_no_hole;
-      if (exported.can_fast_zero) flags |= wire::nbd_cmd_flag_fast_zero;
-      return {exported.can_write_zeroes, true, true, static_cast<std::uint16_t>(flags),
-              unsupported};
-    }
-    case nbd_command::cache:
-    case nbd_command::disc:  // no rules
-    case nbd_command::block_status:
-      break;
-  }
-  return {false, false, false, 0, "unknown command"};
-}
-
 bool is_outside(const request_header& request, std::uint64_t size) noexcept {
   return request.offset > size || request.length > size - request.offset;
 }
@@ -54,28 +19,33 @@ bool is_unaligned(const request_header& request, std::uint32_t block) noexcept {
   return ((request.offset | request.length) & (block - 1)) != 0;
 }
 
+/// Returns the command flags that the server offers to this client.
+unsigned offered_flags(const export_info& exported, session_terms terms) noexcept {
+  unsigned flags = wire::nbd_cmd_flag_no_hole;
+  if (exported.can_flush && exported.can_fua) flags |= wire::nbd_cmd_flag_fua;
+  if (terms.structured) flags |= wire::nbd_cmd_flag_df;
+  if (exported.can_fast_zero) flags |= wire::nbd_cmd_flag_fast_zero;
+  return flags;
+}
+
 /// Returns the verdict for the first rule that the request violates, if any.
 verdict refusal(const request_header& request, const export_info& exported,
                 session_terms terms) noexcept {
   const auto refuse = [](nbd_error error, std::string_view reason) {
     return verdict{error, 0, false, reason};
   };
-  const auto rules = rules_of(request.type, exported, terms);
+  const auto& rules = rules_of(request.type);
   // On a read-only export, EPERM takes precedence over the other errors.
   if (rules.writes && exported.read_only)
     return refuse(nbd_error::eperm, "the export is read-only");
-  if (!rules.is_offered) return refuse(nbd_error::einval, rules.refusal);
-  const bool takes_fua = exported.can_flush && exported.can_fua;
-  const unsigned allowed = rules.flags | (takes_fua ? wire::nbd_cmd_flag_fua : 0U);
-  if ((request.flags & ~allowed) != 0)
+  if (!rules.is_known) return refuse(nbd_error::einval, "unknown command");
+  if (rules.feature != nullptr && !(exported.*rules.feature))
+    return refuse(nbd_error::einval, "the export does not offer this command");
+  if ((request.flags & ~(rules.flags & offered_flags(exported, terms))) != 0)
     return refuse(nbd_error::einval, "a flag that is unknown or invalid for this command");
-  // FLUSH does not have a range, but some clients set one.
   if (!rules.has_range) return {};
-  if (is_outside(request, exported.size)) {
-    const bool adds =
-        request.type == nbd_command::write || request.type == nbd_command::write_zeroes;
-    return refuse(adds ? nbd_error::enospc : nbd_error::einval, "beyond the end of the export");
-  }
+  if (is_outside(request, exported.size))
+    return refuse(rules.beyond_end, "beyond the end of the export");
   if (is_unaligned(request, exported.minimum_block))
     return refuse(nbd_error::einval, "not aligned to the minimum block size");
   if (request.length > largest_request) {
@@ -120,7 +90,7 @@ std::optional<request_header> decode_request(
 verdict check_request(const request_header& request, const export_info& exported,
                       session_terms terms) noexcept {
   if (request.type == nbd_command::disc) return {};
-  const bool has_payload = request.type == nbd_command::write;
+  const bool has_payload = rules_of(request.type).has_payload;
   if (has_payload && request.length > largest_skipped_payload)
     return {nbd_error::einval, 0, true, "a write of more than 128 MiB"};
   auto answer = refusal(request, exported, terms);

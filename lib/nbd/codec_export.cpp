@@ -40,16 +40,17 @@ std::uint16_t transmission_flags(const export_info& exported, bool structured) n
   const auto add = [&](bool enabled, unsigned flag) {
     if (enabled) flags |= flag;
   };
-  const bool can_zero = exported.can_write_zeroes && !exported.read_only;
   add(exported.read_only, wire::nbd_flag_read_only);
-  add(exported.can_flush, wire::nbd_flag_send_flush);
   add(exported.can_flush && exported.can_fua, wire::nbd_flag_send_fua);
   add(exported.rotational, wire::nbd_flag_rotational);
-  add(exported.can_trim && !exported.read_only, wire::nbd_flag_send_trim);
-  add(can_zero, wire::nbd_flag_send_write_zeroes);
   add(structured, wire::nbd_flag_send_df);
   add(exported.can_multi_conn, wire::nbd_flag_can_multi_conn);
-  add(can_zero && exported.can_fast_zero, wire::nbd_flag_send_fast_zero);
+  for (const auto& rules : command_table)
+    add(rules.feature != nullptr && exported.*rules.feature &&
+            !(rules.writes && exported.read_only),
+        rules.announced_by);
+  add((flags & wire::nbd_flag_send_write_zeroes) != 0 && exported.can_fast_zero,
+      wire::nbd_flag_send_fast_zero);
   return static_cast<std::uint16_t>(flags);
 }
 

@@ -1,10 +1,15 @@
-// The properties of one export, and the transmission flags derived from them. No I/O.
+// The properties of one export, the commands that it offers, and the transmission flags that
+// announce them. A new command needs a row in command_table and a case in dispatcher::begin().
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <string>
 
 #include "xenpv/base/error.hpp"
+#include "xenpv/wire/nbd.hpp"
 
 namespace xenpv::nbd {
 
@@ -36,6 +41,43 @@ struct export_info {
 
   friend bool operator==(const export_info&, const export_info&) = default;
 };
+
+/// What the server checks before it processes a command.
+struct command_rules {
+  bool is_known = true;
+  bool writes = false;
+  bool has_payload = false;
+  bool has_range = true;
+  wire::nbd_error beyond_end = wire::nbd_error::einval;  ///< for a range beyond the export's end
+  std::uint16_t flags = wire::nbd_cmd_flag_fua;          ///< command flags; allowed if advertised
+  std::uint16_t announced_by = 0;                        ///< transmission flag
+  bool export_info::*feature = nullptr;  ///< whether the export has the command; null: always
+};
+
+/// Indexed by command. The last row is for BLOCK_STATUS and all unknown numbers.
+inline constexpr command_rules command_table[] = {
+    {.flags = wire::nbd_cmd_flag_fua | wire::nbd_cmd_flag_df},                     // READ
+    {.writes = true, .has_payload = true, .beyond_end = wire::nbd_error::enospc},  // WRITE
+    {.is_known = false},                                                           // DISC
+    // FLUSH, which does not have a range, although some clients set one
+    {.has_range = false,
+     .announced_by = wire::nbd_flag_send_flush,
+     .feature = &export_info::can_flush},
+    // TRIM
+    {.writes = true, .announced_by = wire::nbd_flag_send_trim, .feature = &export_info::can_trim},
+    {.is_known = false},  // CACHE
+    // WRITE_ZEROES
+    {.writes = true,
+     .beyond_end = wire::nbd_error::enospc,
+     .flags = wire::nbd_cmd_flag_fua | wire::nbd_cmd_flag_no_hole | wire::nbd_cmd_flag_fast_zero,
+     .announced_by = wire::nbd_flag_send_write_zeroes,
+     .feature = &export_info::can_write_zeroes},
+    {.is_known = false},
+};
+
+[[nodiscard]] constexpr const command_rules& rules_of(wire::nbd_command command) noexcept {
+  return command_table[std::min(static_cast<std::size_t>(command), std::size(command_table) - 1)];
+}
 
 /// Returns the flags of section "Transmission flags". `structured`: structured replies were
 /// negotiated. Omits the write-related flags if the export is read-only.

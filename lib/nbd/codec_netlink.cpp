@@ -28,8 +28,8 @@ std::span<const std::byte> rest_after(std::span<const std::byte> bytes, std::siz
   return bytes.subspan(std::min(padded(size), bytes.size()));
 }
 
-/// Returns the kernel's explanation of a refusal, if any. The explanation follows the copy of the
-/// refused request, which consists only of the header if the message is capped.
+/// Returns the kernel's extended ACK message for a failed request, if any. The message follows the
+/// copy of the request, which consists only of the header if NLM_F_CAPPED is set.
 std::string reason_of(std::span<const std::byte> payload, std::uint16_t flags) {
   if ((flags & NLM_F_ACK_TLVS) == 0) return {};
   auto tail = payload.subspan(sizeof(std::int32_t));
@@ -39,7 +39,7 @@ std::string reason_of(std::span<const std::byte> payload, std::uint16_t flags) {
       is_capped ? sizeof(nlmsghdr) : std::size_t{take<nlmsghdr>(tail).nlmsg_len};
   tail = rest_after(tail, size);
   const auto attributes = decode_attributes(tail);
-  // An unreadable explanation does not affect the refusal.
+  // Report the error even if the extended ACK attributes are malformed.
   if (!attributes) return {};
   const auto* const message = find_attribute(*attributes, NLMSGERR_ATTR_MSG);
   return message == nullptr ? std::string() : std::string(message->text());

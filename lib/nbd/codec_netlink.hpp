@@ -88,7 +88,7 @@ struct netlink_message {
   std::uint8_t command = 0;
   std::span<const std::byte> attributes;
   int error = 0;    ///< a positive errno value
-  std::string why;  ///< the kernel's explanation (NETLINK_EXT_ACK); may be empty
+  std::string why;  ///< the kernel's extended ACK message (NETLINK_EXT_ACK); may be empty
 };
 
 /// Returns the messages of one datagram, in order. They refer to `datagram`.

@@ -369,11 +369,9 @@ void dispatcher::sent(reply_part& part) noexcept {
 
 /// Called when all device requests are complete: flushes if FUA requires it, then replies.
 void dispatcher::conclude(client_request& request) {
-  const bool changes = request.header.type == nbd_command::write ||
-                       request.header.type == nbd_command::trim ||
-                       request.header.type == nbd_command::write_zeroes;
-  const bool must_flush = changes && request.header.has_flag(wire::nbd_cmd_flag_fua) &&
-                          !request.flushing && request.error == nbd_error::none;
+  const bool must_flush = request.header.has_flag(wire::nbd_cmd_flag_fua) &&
+                          rules_of(request.header.type).writes && !request.flushing &&
+                          request.error == nbd_error::none;
   if (must_flush) {
     request.flushing = true;
     submit(take_device_request(request, blk::operation::flush, 0, 0));

@@ -38,7 +38,7 @@ unique_fd open_generic_netlink() {
   if (!out && (errno == EAFNOSUPPORT || errno == EPROTONOSUPPORT))
     throw failure(make_error_code(errc::not_available), action, "this kernel does not support it");
   if (!out) throw_errno(action);
-  // Requests explanations of refusals, without copies of the refused requests. Kernels before 4.12
+  // Requests extended ACK messages, without copies of the failed requests. Kernels before 4.12
   // support neither.
   const int enable = 1;
   ::setsockopt(out.get(), SOL_NETLINK, NETLINK_EXT_ACK, &enable, sizeof enable);

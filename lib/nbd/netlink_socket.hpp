@@ -27,7 +27,7 @@ struct netlink_answer {
 /// The reason why a request failed.
 struct netlink_refusal {
   int error = 0;    ///< errno value
-  std::string why;  ///< the kernel's explanation; often empty
+  std::string why;  ///< the kernel's extended ACK message; often empty
 };
 
 /// Opens a generic netlink socket. Throws `failure`.

@@ -56,7 +56,7 @@ const char* parse_line(std::string_view line, psk_user& user) {
   if (name->size() > longest_psk_name) return "the name is longer than 256 bytes";
   auto key = decode_hexadecimal(line.substr(colon + 1));
   if (!key) return "the key is not hexadecimal with two digits per byte";
-  if (key->size() < shortest_psk) return "the key is shorter than 16 bytes, or 32 digits";
+  if (key->size() < shortest_psk) return "the key is shorter than 16 bytes (32 hexadecimal digits)";
   if (key->size() > longest_psk) return "the key is longer than 512 bytes";
   user = {std::move(*name), std::move(*key)};
   return nullptr;

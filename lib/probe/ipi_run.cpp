@@ -71,35 +71,36 @@ void call_all(std::uint32_t calls, fine_histogram& times) {
 }
 
 spinner::spinner(unsigned cpu, const scheduling_wish& request)
-    : thread_(cpu, request, [this] { run_orders(); }) {
+    : thread_(cpu, request, [this] { run_commands(); }) {
   thread_.wait_until_ready();
 }
 
 spinner::~spinner() {
-  set_order(order::end);
+  set_command(command::end);
 }
 
-void spinner::run_orders() {
+void spinner::run_commands() {
   for (;;) {
-    order_.wait(order::rest);
-    for (std::uint32_t turn = 1; order_.load(std::memory_order_acquire) == order::spin; ++turn) {
+    command_.wait(command::rest);
+    for (std::uint32_t turn = 1; command_.load(std::memory_order_acquire) == command::spin;
+         ++turn) {
       spinning_.store(true, std::memory_order_release);
       // Without the yield, two programs that measure at the same time would starve each other's
       // threads: SCHED_FIFO does not time-slice within a priority.
       if (turn % turns_per_yield == 0) ::sched_yield();
     }
     spinning_.store(false, std::memory_order_release);
-    if (order_ == order::end) return;
+    if (command_ == command::end) return;
   }
 }
 
-void spinner::set_order(order new_order) {
-  order_ = new_order;
-  order_.notify_all();
+void spinner::set_command(command new_command) {
+  command_ = new_command;
+  command_.notify_all();
 }
 
 bool spinner::spin(std::chrono::milliseconds timeout) {
-  set_order(order::spin);
+  set_command(command::spin);
   const auto deadline = clock::now() + timeout;
   while (!spinning_.load(std::memory_order_acquire)) {
     if (clock::now() >= deadline) return false;
@@ -110,7 +111,7 @@ bool spinner::spin(std::chrono::milliseconds timeout) {
 }
 
 void spinner::rest() {
-  set_order(order::rest);
+  set_command(command::rest);
 }
 
 void futex_line::wake() {

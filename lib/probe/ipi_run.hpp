@@ -37,11 +37,11 @@ class spinner {
   void rest();
 
  private:
-  enum class order { rest, spin, end };
-  void set_order(order new_order);
-  void run_orders();
+  enum class command { rest, spin, end };
+  void set_command(command new_command);
+  void run_commands();
 
-  std::atomic<order> order_ = order::rest;
+  std::atomic<command> command_ = command::rest;
   std::atomic<bool> spinning_ = false;
   measuring_thread thread_;
 };

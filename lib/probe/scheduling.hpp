@@ -1,6 +1,6 @@
 // The scheduling of a measuring thread: the requested policy and the actual one. With SCHED_OTHER,
-// times include the guest's other work and the timer slack (prctl(2), PR_SET_TIMERSLACK), so
-// reports must state the policy.
+// times include delays caused by other tasks in the guest, and the timer slack (prctl(2),
+// PR_SET_TIMERSLACK), so reports must state the policy.
 #pragma once
 
 #include <chrono>

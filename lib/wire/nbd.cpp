@@ -1,33 +1,17 @@
 #include "xenpv/wire/nbd.hpp"
 
+#include "base/enum_name.hpp"
+
 namespace xenpv::wire {
 
 std::string_view to_string(nbd_option option) noexcept {
-  switch (option) {
-    case nbd_option::export_name:
-      return "NBD_OPT_EXPORT_NAME";
-    case nbd_option::abort:
-      return "NBD_OPT_ABORT";
-    case nbd_option::list:
-      return "NBD_OPT_LIST";
-    case nbd_option::peek_export:
-      return "NBD_OPT_PEEK_EXPORT";
-    case nbd_option::starttls:
-      return "NBD_OPT_STARTTLS";
-    case nbd_option::info:
-      return "NBD_OPT_INFO";
-    case nbd_option::go:
-      return "NBD_OPT_GO";
-    case nbd_option::structured_reply:
-      return "NBD_OPT_STRUCTURED_REPLY";
-    case nbd_option::list_meta_context:
-      return "NBD_OPT_LIST_META_CONTEXT";
-    case nbd_option::set_meta_context:
-      return "NBD_OPT_SET_META_CONTEXT";
-    case nbd_option::extended_headers:
-      return "NBD_OPT_EXTENDED_HEADERS";
-  }
-  return "unknown option";
+  constexpr auto unknown = "unknown option";
+  if (option > nbd_option::extended_headers) return unknown;
+  return enum_name<nbd_option::extended_headers>(
+      option, unknown, "NBD_OPT_EXPORT_NAME", "NBD_OPT_ABORT", "NBD_OPT_LIST",
+      "NBD_OPT_PEEK_EXPORT", "NBD_OPT_STARTTLS", "NBD_OPT_INFO", "NBD_OPT_GO",
+      "NBD_OPT_STRUCTURED_REPLY", "NBD_OPT_LIST_META_CONTEXT", "NBD_OPT_SET_META_CONTEXT",
+      "NBD_OPT_EXTENDED_HEADERS");
 }
 
 std::string_view to_string(nbd_reply type) noexcept {
@@ -65,25 +49,10 @@ std::string_view to_string(nbd_reply type) noexcept {
 }
 
 std::string_view to_string(nbd_command command) noexcept {
-  switch (command) {
-    case nbd_command::read:
-      return "NBD_CMD_READ";
-    case nbd_command::write:
-      return "NBD_CMD_WRITE";
-    case nbd_command::disc:
-      return "NBD_CMD_DISC";
-    case nbd_command::flush:
-      return "NBD_CMD_FLUSH";
-    case nbd_command::trim:
-      return "NBD_CMD_TRIM";
-    case nbd_command::cache:
-      return "NBD_CMD_CACHE";
-    case nbd_command::write_zeroes:
-      return "NBD_CMD_WRITE_ZEROES";
-    case nbd_command::block_status:
-      return "NBD_CMD_BLOCK_STATUS";
-  }
-  return "unknown command";
+  if (command > nbd_command::block_status) return "unknown command";
+  return enum_name<nbd_command::block_status>(
+      command, "NBD_CMD_READ", "NBD_CMD_WRITE", "NBD_CMD_DISC", "NBD_CMD_FLUSH", "NBD_CMD_TRIM",
+      "NBD_CMD_CACHE", "NBD_CMD_WRITE_ZEROES", "NBD_CMD_BLOCK_STATUS");
 }
 
 std::string_view to_string(nbd_error error) noexcept {

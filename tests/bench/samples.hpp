@@ -1,4 +1,4 @@
-// Shared code of the benchmarks: percentiles, medians and CPU pinning.
+// Code shared by the benchmarks: percentiles, medians and CPU pinning.
 #pragma once
 
 #include <sched.h>

@@ -24,20 +24,20 @@ class child_process {
   /// exits without a report.
   template <class Work>
   explicit child_process(Work&& work) {
-    int report[2], order[2];
-    if (::pipe(report) != 0 || ::pipe(order) != 0) fail("pipe");
+    int report[2], exit_request[2];
+    if (::pipe(report) != 0 || ::pipe(exit_request) != 0) fail("pipe");
     id_ = ::fork();
     if (id_ < 0) fail("fork");
     if (id_ == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       ::close(report[0]);
-      ::close(order[1]);
-      run(work, report[1], order[0]);
+      ::close(exit_request[1]);
+      run(work, report[1], exit_request[0]);
     }
     ::close(report[1]);
-    ::close(order[0]);
+    ::close(exit_request[0]);
     report_ = unique_fd(report[0]);
-    order_ = unique_fd(order[1]);
+    exit_request_ = unique_fd(exit_request[1]);
   }
   child_process(const child_process&) = delete;
   child_process& operator=(const child_process&) = delete;
@@ -53,7 +53,7 @@ class child_process {
 
   /// Makes the child call _exit, without cleanup, and waits for its exit.
   void stop() {
-    order_.reset();
+    exit_request_.reset();
     wait();
   }
   void kill() {
@@ -63,12 +63,12 @@ class child_process {
 
  private:
   template <class Work>
-  [[noreturn]] static void run(Work& work, int report, int order) {
+  [[noreturn]] static void run(Work& work, int report, int exit_request) {
     try {
       const std::uint32_t value = work();
       if (::write(report, &value, sizeof value) == sizeof value) {
         char byte = 0;
-        while (::read(order, &byte, 1) < 0 && errno == EINTR)
+        while (::read(exit_request, &byte, 1) < 0 && errno == EINTR)
           continue;
       }
     } catch (...) {
@@ -89,7 +89,7 @@ class child_process {
 
   pid_t id_ = -1;
   unique_fd report_;
-  unique_fd order_;
+  unique_fd exit_request_;
 };
 
 }  // namespace xenpv::contract

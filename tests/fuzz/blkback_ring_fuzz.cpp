@@ -89,7 +89,9 @@ class checked_store final : public store {
 };
 
 disk_config pick_disk(std::uint8_t choice) {
-  auto disk = usual_config(personality_of(static_cast<backend_kind>(choice & 3)), disk_size);
+  const unsigned number = (choice & 3U) + 4U * (choice / 32U);
+  const auto& kind = wire::backend_kinds[number % wire::backend_kinds.size()];
+  auto disk = usual_config(personality_of(kind.value), disk_size);
   if ((choice & 4) != 0) disk.sector_size = 4096;
   disk.read_only = (choice & 8) != 0;
   return disk;

@@ -2,7 +2,7 @@
 // crash, hang or lose a request.
 //
 // The input is a list of steps for an engine and both ends of its ring. At the end, either the
-// backend behaves correctly or the device fails; in both cases, every request must be answered.
+// backend behaves correctly or the device fails; in both cases, every request must complete.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -29,7 +29,7 @@ constexpr std::uint32_t first_ref = 8;
 
 class rig;
 
-/// Deleted when answered, so that a sanitizer detects any later access by the engine.
+/// Deleted on completion, so that a sanitizer detects any later access by the engine.
 struct tracked_request : blk::request {
   rig* owner = nullptr;
   std::vector<std::byte> bytes;
@@ -105,10 +105,10 @@ class rig final : private engine_host, private sector_guard::peer {
         break;
       case 5:
       case 6:
-        answer(source.byte(), source.byte() % 4);
+        complete(source.byte(), source.byte() % 4);
         break;
       case 7:
-        answer_nonsense(source);
+        respond_wrongly(source);
         break;
       case 8:
         scribble(source);
@@ -120,7 +120,7 @@ class rig final : private engine_host, private sector_guard::peer {
         break;
       case 10:
         (void)engine_->arm(source.byte());
-        (void)engine_->has_answers();
+        (void)engine_->has_responses();
         (void)engine_->statistics();
         break;
       case 11:
@@ -137,10 +137,10 @@ class rig final : private engine_host, private sector_guard::peer {
     }
   }
 
-  /// Lets the backend answer all requests and the other queue release its locks. No request, page
+  /// Lets the backend complete all requests and the other queue release its locks. No request, page
   /// or lock may then be left.
   void complete_all() {
-    // An earlier step may have set the producer index back.
+    // An earlier step may have moved the producer index backwards.
     publish(rsp_prod_);
     auto before = progress();
     for (unsigned idle_rounds = 0; idle_rounds < 100; ++idle_rounds) {
@@ -148,10 +148,10 @@ class rig final : private engine_host, private sector_guard::peer {
       turn();
       if (engine_->failure_reason()) return fail();
       release_other_queue();
-      const bool settled = asked_.empty() && holds_asked_.empty() && other_locks_.empty();
+      const bool settled = pending_.empty() && holds_asked_.empty() && other_locks_.empty();
       if (settled && !std::exchange(send_scheduled_, false) && requests_.empty()) break;
-      while (!asked_.empty())
-        answer(0, 0);
+      while (!pending_.empty())
+        complete(0, 0);
       const auto now = progress();
       if (std::exchange(before, now) != now) idle_rounds = 0;
     }
@@ -164,13 +164,13 @@ class rig final : private engine_host, private sector_guard::peer {
 
   void fail() {
     engine_->fail(make_error(errc::lost_connection, "use the disk"));
-    // The next turn answers requests that were submitted but not yet seen by the engine.
+    // The next turn completes requests that were submitted but not yet seen by the engine.
     turn();
     turn();
     expect(engine_->unfinished() == 0 && requests_.empty());
     std::set<blk::page_index> backend_pages;
-    asked_.insert(asked_.end(), untaken_.begin(), untaken_.end());
-    for (const auto& request : asked_)
+    pending_.insert(pending_.end(), unconsumed_.begin(), unconsumed_.end());
+    for (const auto& request : pending_)
       backend_pages.insert(request.pages.begin(), request.pages.end());
     for (const auto& pages : abandoned_) {
       const auto is_shared = [&](auto page) { return backend_pages.contains(page); };
@@ -180,7 +180,7 @@ class rig final : private engine_host, private sector_guard::peer {
     expect(pool_->size() - pool_->free() <= 2 + backend_pages.size());
   }
 
-  void answered(tracked_request& r) {
+  void completed(tracked_request& r) {
     expect(requests_.erase(&r) == 1);
     if (r.lease && !*r.lease) abandoned_.push_back(r.lease_pages);
     const bool another = r.submits_another;
@@ -221,9 +221,9 @@ class rig final : private engine_host, private sector_guard::peer {
     if (queue == 0) engine_->release_sector(sector);
   }
   void locked(std::size_t queue, std::uint64_t sector) override {
-    // A merge into the locked sector must not undo a write in flight.
+    // A read-modify-write of the locked sector must not overwrite a write in flight.
     if (!engine_->failure_reason())
-      for (const auto& request : asked_)
+      for (const auto& request : pending_)
         expect(!request.writes.overlaps({sector, sector + shape_.sector_size}));
     if (queue == 0)
       engine_->sector_locked(sector);
@@ -287,7 +287,7 @@ class rig final : private engine_host, private sector_guard::peer {
     r.owner = this;
     r.done = [](blk::request& done) {
       auto& self = static_cast<tracked_request&>(done);
-      self.owner->answered(self);
+      self.owner->completed(self);
     };
     requests_.insert(&r);
     engine_->submit(r);
@@ -301,12 +301,12 @@ class rig final : private engine_host, private sector_guard::peer {
 
   void drain() {
     (void)engine_->drain(now_);
-    // If the producer index was set back, the engine has not taken all answers yet.
-    if (!engine_->failure_reason() && engine_->in_flight() == asked_.size()) untaken_.clear();
+    // If the producer index moved backwards, the engine has not consumed all responses yet.
+    if (!engine_->failure_reason() && engine_->in_flight() == pending_.size()) unconsumed_.clear();
   }
   void forget(std::vector<backend_request>::iterator request) {
-    untaken_.push_back(std::move(*request));
-    asked_.erase(request);
+    unconsumed_.push_back(std::move(*request));
+    pending_.erase(request);
   }
 
   template <class T>
@@ -352,10 +352,10 @@ class rig final : private engine_host, private sector_guard::peer {
       } else {
         expect(request.nr_segments == 0 || request.operation == 5);
       }
-      for (const auto& before : asked_)
+      for (const auto& before : pending_)
         for (const auto page : seen.pages)
           expect(std::find(before.pages.begin(), before.pages.end(), page) == before.pages.end());
-      asked_.push_back(std::move(seen));
+      pending_.push_back(std::move(seen));
     }
   }
   [[nodiscard]] std::uint64_t bytes_of(const wire::blkif_request& request) const {
@@ -377,9 +377,9 @@ class rig final : private engine_host, private sector_guard::peer {
   void publish(std::uint32_t producer) {
     std::memcpy(memory_.data() + 8, &producer, sizeof producer);
   }
-  void answer(std::size_t which, unsigned kind) {
-    if (asked_.empty()) return;
-    const auto at = asked_.begin() + static_cast<std::ptrdiff_t>(which % asked_.size());
+  void complete(std::size_t which, unsigned kind) {
+    if (pending_.empty()) return;
+    const auto at = pending_.begin() + static_cast<std::ptrdiff_t>(which % pending_.size());
     constexpr std::array<std::int16_t, 4> statuses = {0, 0, -1, -2};
     wire::blkif_response response{};
     response.id = at->id;
@@ -389,25 +389,25 @@ class rig final : private engine_host, private sector_guard::peer {
     respond(response);
   }
   /// Sends a response with one wrong field, or a wrong producer index.
-  void answer_nonsense(input& source) {
+  void respond_wrongly(input& source) {
     const auto choice = source.byte();
     wire::blkif_response response{};
-    if (!asked_.empty()) {
-      response.id = asked_.front().id;
-      response.operation = asked_.front().operation;
+    if (!pending_.empty()) {
+      response.id = pending_.front().id;
+      response.operation = pending_.front().operation;
     }
     if (choice % 5 == 0) response.id += source.byte();
     if (choice % 5 == 1) response.operation = source.byte();
     if (choice % 5 == 2) return publish(rsp_prod_ + source.byte() - 128U);
     if (choice % 5 == 3) response.id = source.word() | std::uint64_t{source.word()} << 48U;
     if (choice % 5 == 4) response.status = static_cast<std::int16_t>(source.word());
-    const bool well_formed = !asked_.empty() && response.id == asked_.front().id &&
-                             response.operation == asked_.front().operation;
-    if (well_formed) forget(asked_.begin());
+    const bool well_formed = !pending_.empty() && response.id == pending_.front().id &&
+                             response.operation == pending_.front().operation;
+    if (well_formed) forget(pending_.begin());
     respond(response);
   }
   /// Overwrites any bytes except the producer index: a wrong producer index would only make the
-  /// ring fail, which answer_nonsense() tests.
+  /// ring fail, which respond_wrongly() tests.
   void scribble(input& source) {
     const auto at = (source.word() << 4U | source.byte()) % memory_.size();
     const auto value = static_cast<std::byte>(source.byte());
@@ -426,7 +426,7 @@ class rig final : private engine_host, private sector_guard::peer {
     for (unsigned i = 0; i < chain.count; ++i, page = pool_->next(page))
       free.insert(page);
     expect(free.size() == chain.count);
-    for (const auto& request : asked_)
+    for (const auto& request : pending_)
       for (const auto owned : request.pages)
         expect(!free.contains(owned));
     pool_->give_back(chain);
@@ -442,8 +442,8 @@ class rig final : private engine_host, private sector_guard::peer {
   std::unique_ptr<engine> engine_;
   std::set<tracked_request*> requests_;
   std::vector<std::vector<blk::page_index>> abandoned_;
-  std::vector<backend_request> asked_;
-  std::vector<backend_request> untaken_;  ///< answered, but the engine has not taken the answers
+  std::vector<backend_request> pending_;
+  std::vector<backend_request> unconsumed_;  ///< the engine has not consumed the responses yet
   std::vector<std::uint64_t> holds_asked_;
   std::vector<std::uint64_t> other_locks_;
   std::uint32_t unit_ = 512;

@@ -136,8 +136,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check_amount(at_once, bytes.size());
   const auto in_parts = talk(options, bytes, 1U + (data[1] & 0x7FU), tls);
   check_amount(in_parts, bytes.size());
-  // With TLS, the fragmentation matters: bytes that arrive together with STARTTLS are plaintext;
-  // bytes that arrive later belong to TLS.
+  // With TLS, fragmentation matters: bytes received together with STARTTLS are plaintext; later
+  // bytes are TLS records.
   if (options.tls == tls_mode::off) expect(at_once == in_parts);
   check_in_step(options, bytes);
   return 0;

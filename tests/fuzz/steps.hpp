@@ -1,4 +1,4 @@
-// Shared code of targets whose input is a list of steps.
+// Code shared by fuzz targets whose input is a list of steps.
 #pragma once
 
 #include <algorithm>

@@ -37,8 +37,8 @@
 namespace nbd_storm {
 namespace {
 
-/// Raises this thread's priority above the storm threads, if permitted: the test measures whether
-/// the server is fair, not whether the client's CPU scheduler is.
+/// Gives this thread a higher priority than the storm threads, if permitted, so that its latency
+/// shows whether the server is fair, regardless of CPU scheduling in this process.
 void raise_priority() {
   ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), -15);
 }

@@ -90,7 +90,7 @@ void manual_backend::carry_out(std::size_t n) {
   }
 }
 
-void manual_backend::answer(std::size_t n, std::int16_t status) {
+void manual_backend::respond(std::size_t n, std::int16_t status) {
   const auto& request = requests_[n].request;
   wire::blkif_response response{};
   response.id = request.id;

@@ -1,5 +1,5 @@
-// A passive block backend: takes requests from one ring in plain memory, and executes and answers
-// them one by one, in the order that the caller chooses.
+// A passive block backend: takes requests from one ring in plain memory, and executes them and
+// responds one by one, in the order that the caller chooses.
 //
 // Checks that no two unanswered requests use the same page, and that a request's pages do not
 // change before it is executed.
@@ -45,8 +45,8 @@ class manual_backend {
   [[nodiscard]] const std::vector<pending>& requests() const noexcept { return requests_; }
   /// Executes the n-th unanswered request, unless it has been executed before.
   void carry_out(std::size_t n);
-  /// Answers and removes the n-th request, even if it was not executed. `status`: BLKIF_RSP_*.
-  void answer(std::size_t n, std::int16_t status);
+  /// Responds to and removes the n-th request, even if it was not executed. `status`: BLKIF_RSP_*.
+  void respond(std::size_t n, std::int16_t status);
   /// Sends a response with an unknown request ID.
   void lie();
 

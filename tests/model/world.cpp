@@ -18,7 +18,7 @@ constexpr std::array<std::size_t, cell_count> cell_at = {100, 0, 612, 512};
 constexpr std::uint64_t odd_bytes = 100;
 
 constexpr std::array<const char*, 13> step_names = {
-    "submit", "send",     "drain",      "deliver", "carry out", "answer",   "fail",
+    "submit", "send",     "drain",      "deliver", "carry out", "respond",  "fail",
     "lie",    "deadline", "lose power", "close",   "resume",    "reconnect"};
 
 }  // namespace
@@ -249,7 +249,7 @@ void world::list_steps() {
     if (story_.fine && !failed_) {
       if (!queue.messages.empty()) steps_.push_back({step_kind::deliver, q});
       if (queue.wants_send) steps_.push_back({step_kind::send, q});
-      if (ring->has_answers()) steps_.push_back({step_kind::drain, q});
+      if (ring->has_responses()) steps_.push_back({step_kind::drain, q});
     }
     const auto& pending = queue.backend->requests();
     in_flight = in_flight || !pending.empty();
@@ -261,9 +261,9 @@ void world::list_steps() {
       if (stays && matters && !pending[i].carried_out)
         steps_.push_back({step_kind::carry_out, q, i});
       if (failed_) continue;
-      steps_.push_back({step_kind::answer, q, i});
+      steps_.push_back({step_kind::respond, q, i});
       if (errors_left_ > 0 && !pending[i].carried_out)
-        steps_.push_back({step_kind::fail_answer, q, i});
+        steps_.push_back({step_kind::respond_error, q, i});
     }
   }
   if (failed_ || done) return;
@@ -303,13 +303,13 @@ void world::carry_out(const step& next) {
     case step_kind::carry_out:
       q.backend->carry_out(next.which);
       break;
-    case step_kind::answer:
+    case step_kind::respond:
       q.backend->carry_out(next.which);
-      q.backend->answer(next.which, 0);
+      q.backend->respond(next.which, 0);
       break;
-    case step_kind::fail_answer:
+    case step_kind::respond_error:
       --errors_left_;
-      q.backend->answer(next.which, -1);
+      q.backend->respond(next.which, -1);
       break;
     case step_kind::lie:
       --lies_left_;
@@ -418,8 +418,8 @@ void world::lose(bool resumed, bool loses_cache) {
   }
   for (const auto& queue : queues_)
     queue->messages.clear();
-  // Cut the power only after suspend() has taken the answers from the ring, because the answered
-  // writes were also in the cache.
+  // Cut the power only after suspend() has consumed the responses, because the completed writes
+  // were also in the cache.
   if (loses_cache) oracle_.cut_power();
 }
 
@@ -435,7 +435,7 @@ void world::settle() {
         message();
         moved = true;
       }
-      if (queue->requests.ring()->has_answers()) {
+      if (queue->requests.ring()->has_responses()) {
         (void)queue->requests.ring()->drain(now_);
         queue->wants_send = moved = true;
       }

@@ -1,5 +1,5 @@
 // The explored device: a client with a script of requests, one or two queues (request_queue: engine
-// and journal) with the locks between them, and one backend per queue, which executes and answers
+// and journal) with the locks between them, and one backend per queue, which executes and completes
 // requests in any order. Each step, including losses and other faults, is a choice.
 //
 // Uses the real engine, journal and sector guard on plain memory, without threads, xenstore and
@@ -41,7 +41,7 @@ struct scripted_request {
 struct story {
   std::vector<std::string> script = {};
   unsigned queues = 1;
-  /// Makes sending, taking answers and each message between queues separate steps.
+  /// Makes sending, consuming responses and each message between queues separate steps.
   bool fine = false;
   unsigned deadlines = 0;
   unsigned errors = 0;  ///< requests that the backend fails
@@ -71,8 +71,8 @@ class world {
     drain,
     deliver,
     carry_out,
-    answer,
-    fail_answer,
+    respond,
+    respond_error,
     lie,
     deadline,
     lose_abruptly,

@@ -379,7 +379,7 @@ run_scenario() {
   tar -xf "$where/results.tar" -C "$where" 2>/dev/null || true
   rm -f "$where/results.tar" "$where/run.img"
   for place in $places; do
-    [[ " $ended " == *" $place "* ]] || count FAILED "$place" "the host ended or was stopped before this place ended"
+    [[ " $ended " == *" $place "* ]] || count FAILED "$place" "the host stopped before the scenario had finished in this place"
   done
   case $status in
     0) [[ $over == yes ]] || count FAILED host "powered off prematurely" ;;

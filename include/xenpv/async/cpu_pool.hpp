@@ -17,6 +17,7 @@
 
 namespace xenpv::async {
 
+/// Options of a cpu_pool.
 struct cpu_pool_options {
   /// Prefix of the thread names, followed by the CPU number ("xev-cpu3"). A /dev/xen/evtchn handle
   /// is named after the thread that opens it, so /proc/interrupts shows "evtchn:xev-cpu3". The
@@ -38,10 +39,13 @@ class cpu_pool {
   cpu_pool(const cpu_pool&) = delete;
   cpu_pool& operator=(const cpu_pool&) = delete;
 
+  /// The number of threads. The positions below are 0 to size() - 1.
   [[nodiscard]] std::size_t size() const noexcept { return workers_.size(); }
   /// The CPU number at position `index`.
   [[nodiscard]] unsigned cpu(std::size_t index) const;
+  /// The context that the thread at position `index` runs.
   [[nodiscard]] asio::io_context& context(std::size_t index);
+  /// The executor of context(index).
   [[nodiscard]] asio::any_io_executor executor(std::size_t index);
 
   /// Lets the contexts run out of work: each thread exits once the services on its CPU have

@@ -27,8 +27,9 @@ void pin_this_thread(unsigned cpu);
 /// A CPU list as the value of a single option. A separate type is needed because the command-line
 /// parser uses a vector for the values of a repeated option.
 struct cpu_list {
-  std::vector<unsigned> cpus;
+  std::vector<unsigned> cpus;  ///< as returned by parse_cpu_list()
 };
+/// Like parse_cpu_list(), for a single option.
 [[nodiscard]] result<cpu_list> as_cpu_list(std::string_view text);
 /// Returns the CPUs in `selection` after checking them with require_allowed(). If `selection` is
 /// unset, returns all CPUs on which the calling thread may run.

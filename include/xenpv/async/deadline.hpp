@@ -39,6 +39,7 @@ asio::awaitable<void> store_result(asio::awaitable<T> operation, std::optional<T
   return detail::run_with_deadline(std::move(operation), limit, std::move(description));
 }
 
+/// Like the overload for `void`; returns the result of `operation`.
 template <class T>
 [[nodiscard]] asio::awaitable<T> with_deadline(asio::awaitable<T> operation,
                                                std::chrono::steady_clock::duration limit,

@@ -30,12 +30,13 @@ struct event_loop_statistics {
                              ///< may represent any number of notifications
   std::uint64_t spurious = 0;   ///< events for ports that are no longer bound
   std::uint64_t swallowed = 0;  ///< discarded first events of interdomain ports
-  std::uint64_t unmasks = 0;
-  std::uint64_t notifies = 0;  ///< events sent
-  std::uint64_t resumes = 0;
-  std::uint64_t left = 0;  ///< ports left bound because of an unacknowledged suspend
+  std::uint64_t unmasks = 0;    ///< ports unmasked after an event
+  std::uint64_t notifies = 0;   ///< events sent
+  std::uint64_t resumes = 0;    ///< calls of event_loop::resumed()
+  std::uint64_t left = 0;       ///< ports left bound because of an unacknowledged suspend
 };
 
+/// Options of an event_loop.
 struct event_loop_options {
   /// Receives a duplicate of the handle before the first bind; must outlive the loop. Without a
   /// custodian, the exit of this process after a save and restore triggers a kernel BUG
@@ -52,6 +53,7 @@ struct event_loop_options {
   /// The CPU to which each bound port's IRQ is moved; see bound_port::irq(). If unset, the kernel
   /// chooses.
   std::optional<unsigned> irq_cpu;
+  /// Where to find the IRQ of a bound port; see irq_affinity.hpp.
   system_root root = system_root::from_environment();
 };
 
@@ -76,6 +78,7 @@ class event_loop {
   /// Discards the port's first event, which Xen always sends. The peer's first event may be merged
   /// with it, so check for work once after binding, even without an event.
   [[nodiscard]] bound_port bind_interdomain(domid remote, port remote_port);
+  /// Binds a virtual IRQ of vCPU 0, the only vCPU available to user space.
   [[nodiscard]] bound_port bind_virq(std::uint32_t virq);
 
   /// Call this after the guest was saved and restored. Abandons the handle without closing it and
@@ -96,6 +99,7 @@ class event_loop {
   /// loop, but are dead. May throw `failure`, but only after closing everything.
   void close();
 
+  /// Call on the loop's thread. The reference stays valid for the lifetime of the loop.
   [[nodiscard]] const event_loop_statistics& statistics() const noexcept;
 
  private:

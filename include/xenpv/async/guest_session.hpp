@@ -35,6 +35,7 @@ class resume_hook {
   std::unique_ptr<entry> entry_;
 };
 
+/// One io_context of a guest_session and the CPU of the thread that runs it.
 struct session_cpu {
   /// Must be run by one thread and outlive the session. May be the control executor's context.
   asio::io_context* context = nullptr;
@@ -90,12 +91,17 @@ class guest_session {
   /// The number of resumes since open().
   [[nodiscard]] std::uint64_t resumes() const noexcept;
 
+  /// The control executor.
   [[nodiscard]] asio::any_io_executor control() const;
+  /// The session's xenstore client, which may be used on any executor until close().
   [[nodiscard]] store_client& store() noexcept;
   /// nullptr if the session was created without a custodian.
   [[nodiscard]] xen::custodian* custodian() noexcept;
+  /// The number of contexts passed to set_cpus(). The indices below are 0 to cpus() - 1.
   [[nodiscard]] std::size_t cpus() const noexcept;
+  /// The executor of context(index).
   [[nodiscard]] asio::any_io_executor executor(std::size_t index);
+  /// The context at position `index` of set_cpus().
   [[nodiscard]] asio::io_context& context(std::size_t index);
   /// Use only on the thread of `executor(index)`, between open() and close().
   [[nodiscard]] event_loop& loop(std::size_t index);

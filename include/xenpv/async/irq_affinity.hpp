@@ -22,22 +22,25 @@ namespace xenpv::async {
 
 /// One CPU's column in a row of /proc/interrupts.
 struct cpu_count {
-  unsigned cpu = 0;
-  std::uint64_t count = 0;
+  unsigned cpu = 0;         ///< from the header line of /proc/interrupts
+  std::uint64_t count = 0;  ///< interrupts handled on this CPU since boot
   friend bool operator==(const cpu_count&, const cpu_count&) = default;
 };
 
+/// Whether an IRQ is on the requested CPU.
 enum class irq_placement_status {
   verified,     ///< counts increased only on the requested CPU
   set,          ///< accepted by the kernel, but unverified or disproved (see `reason`)
   unavailable,  ///< IRQ not found, or its affinity could not be changed
 };
+/// Returns the name of the enumerator: "verified".
 [[nodiscard]] std::string_view to_string(irq_placement_status status) noexcept;
 
+/// The IRQ of a port, the CPU requested for it, and the evidence.
 struct irq_placement {
-  irq_placement_status status = irq_placement_status::unavailable;
-  std::optional<unsigned> irq = {};
-  unsigned cpu = 0;
+  irq_placement_status status = irq_placement_status::unavailable;  ///< of `irq` on `cpu`
+  std::optional<unsigned> irq = {};                                 ///< unset: not found
+  unsigned cpu = 0;                                                 ///< the requested CPU
   std::string reason = {};               ///< explanation or evidence, for display
   std::vector<cpu_count> baseline = {};  ///< counts with which the next check compares
 };

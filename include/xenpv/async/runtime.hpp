@@ -14,6 +14,7 @@
 
 namespace xenpv::async {
 
+/// Options of a runtime.
 struct runtime_options {
   /// CPUs to use, in index order. If empty, all CPUs available to the process.
   std::vector<unsigned> cpus;

@@ -72,12 +72,31 @@ asio::awaitable<void> store_shielded(asio::awaitable<T> body, std::optional<T>& 
       std::move(start), asio::use_awaitable);
 }
 
+/// Like the overload for `void`; returns the result of `body`.
 template <class T>
 [[nodiscard]] asio::awaitable<T> shielded(asio::awaitable<T> body) {
   std::optional<T> result;
   co_await shielded(detail::store_shielded(std::move(body), result));
   co_return std::move(*result);
 }
+
+namespace detail {
+
+// Runs the coroutine returned by `clean_up`, shielded, and returns its error. The caller has turned
+// throw_if_cancelled off, because otherwise its co_await would throw; `throws` is restored.
+[[nodiscard]] inline asio::awaitable<std::exception_ptr> cleaned_up(
+    std::function<asio::awaitable<void>()> clean_up, bool throws) {
+  std::exception_ptr error;
+  try {
+    co_await shielded(clean_up());
+  } catch (...) {
+    error = std::current_exception();
+  }
+  co_await asio::this_coro::throw_if_cancelled(throws);
+  co_return error;
+}
+
+}  // namespace detail
 
 /// Runs `body`, which can be cancelled as usual. If it throws, runs the coroutine returned by
 /// `clean_up`, shielded and even if the caller is already cancelled, and then rethrows the error of
@@ -88,20 +107,14 @@ template <class T>
     asio::awaitable<T> body, std::function<asio::awaitable<void>()> clean_up) {
   std::exception_ptr error;
   try {
-    if constexpr (std::is_void_v<T>) {
-      co_await std::move(body);
-      co_return;
-    } else {
-      co_return co_await std::move(body);
-    }
+    co_return co_await std::move(body);
   } catch (...) {
     error = std::current_exception();
   }
   const bool throws = co_await asio::this_coro::throw_if_cancelled();
   co_await asio::this_coro::throw_if_cancelled(false);
-  co_await shielded(clean_up());
-  co_await asio::this_coro::throw_if_cancelled(throws);
-  std::rethrow_exception(error);
+  const auto failure = co_await detail::cleaned_up(std::move(clean_up), throws);
+  std::rethrow_exception(failure ? failure : error);
 }
 
 /// Runs `body`, which can be cancelled as usual, and then in all cases the coroutine returned by
@@ -121,15 +134,12 @@ template <class T>
   }
   const bool throws = co_await asio::this_coro::throw_if_cancelled();
   co_await asio::this_coro::throw_if_cancelled(false);
-  try {
-    co_await shielded(clean_up());
-  } catch (...) {
-    if (!error) error = std::current_exception();
-  }
-  co_await asio::this_coro::throw_if_cancelled(throws);
+  const auto failure = co_await detail::cleaned_up(std::move(clean_up), throws);
+  if (!error) error = failure;
   if (error) std::rethrow_exception(error);
 }
 
+/// Like the overload for `void`; returns the result of `body`.
 template <class T>
 [[nodiscard]] asio::awaitable<T> finally(asio::awaitable<T> body,
                                          std::function<asio::awaitable<void>()> clean_up) {

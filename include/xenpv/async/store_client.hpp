@@ -19,6 +19,7 @@
 
 namespace xenpv::async {
 
+/// Options of a store_client.
 struct store_client_options {
   /// Interval between checks that xenstored is alive: losing the connection raises no event.
   std::chrono::milliseconds liveness_interval{5000};
@@ -44,15 +45,14 @@ class store_client {
   /// The control executor, on which requests run.
   [[nodiscard]] executor_type get_executor() const noexcept;
 
+  /// Calls the function of xen::store with this name. Returns its result or rethrows its error.
+  /// @{
   [[nodiscard]] asio::awaitable<std::string> read(std::string path);
   [[nodiscard]] asio::awaitable<std::optional<std::string>> read_if_exists(std::string path);
   [[nodiscard]] asio::awaitable<std::vector<std::string>> list(std::string path);
   [[nodiscard]] asio::awaitable<std::optional<std::vector<std::string>>> list_if_exists(
       std::string path);
   [[nodiscard]] asio::awaitable<void> write(std::string path, std::string value);
-  /// Calls xen::store::write_if_exists: returns false and writes nothing if there is no node at
-  /// `path`. Use it for nodes of a device that the toolstack may remove at any time.
-  [[nodiscard]] asio::awaitable<bool> write_if_exists(std::string path, std::string value);
   [[nodiscard]] asio::awaitable<void> make_directory(std::string path);
   [[nodiscard]] asio::awaitable<bool> remove(std::string path);
   [[nodiscard]] asio::awaitable<std::vector<xen::store_permission>> permissions(std::string path);
@@ -61,6 +61,11 @@ class store_client {
   [[nodiscard]] asio::awaitable<std::string> domain_path(domid domain);
   [[nodiscard]] asio::awaitable<bool> is_domain_introduced(domid domain);
   [[nodiscard]] asio::awaitable<std::optional<domid>> own_domid();
+  /// @}
+
+  /// Calls xen::store::write_if_exists: returns false and writes nothing if there is no node at
+  /// `path`. Use it for nodes of a device that the toolstack may remove at any time.
+  [[nodiscard]] asio::awaitable<bool> write_if_exists(std::string path, std::string value);
 
   /// Calls xen::store::transact(). `body` runs on the control thread, and again after each
   /// conflict. `body` must not use objects of threads other than the caller's; the caller stays

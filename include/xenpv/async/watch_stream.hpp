@@ -15,6 +15,7 @@ namespace xenpv::async {
 /// handshake; a reader this far behind should read the tree again.
 inline constexpr std::size_t watch_stream_capacity = 64;
 
+/// One event of a watch_stream.
 struct watch_event {
   std::string path;  ///< the changed path; the watched path if `overflowed`
   /// Events were dropped because the reader was too far behind: read everything below the path
@@ -31,6 +32,7 @@ class watch_stream {
   watch_stream& operator=(watch_stream&& other) noexcept;
   ~watch_stream();
 
+  /// The watched path, as passed to store_client::watch().
   [[nodiscard]] const std::string& path() const noexcept;
   /// The client's control executor, on which events arrive; empty for a moved-from stream.
   [[nodiscard]] executor_type get_executor() const noexcept;

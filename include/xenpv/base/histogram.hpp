@@ -21,9 +21,12 @@ class basic_histogram {
  public:
   /// All values from 2^40 (18 minutes in nanoseconds) upwards share the last bucket.
   static constexpr unsigned octaves = 40;
+  /// Buckets per power of two.
   static constexpr unsigned steps = Steps;
+  /// Number of buckets.
   static constexpr std::size_t buckets = std::size_t{octaves - step_bits + 1} * steps;
 
+  /// Adds one sample.
   void add(std::uint64_t value) noexcept {
     ++counts_[bucket_of(value)];
     ++count_;
@@ -32,6 +35,7 @@ class basic_histogram {
     max_ = std::max(max_, value);
   }
 
+  /// Adds all samples of `other`.
   void add(const basic_histogram& other) noexcept {
     for (std::size_t i = 0; i < buckets; ++i)
       counts_[i] += other.counts_[i];
@@ -41,11 +45,15 @@ class basic_histogram {
     max_ = std::max(max_, other.max_);
   }
 
+  /// The number of samples.
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
+  /// The sum of all samples; wraps on overflow.
   [[nodiscard]] std::uint64_t sum() const noexcept { return sum_; }
-  /// min() and max() return 0 if there are no samples.
+  /// The smallest sample, exactly; 0 if there are no samples.
   [[nodiscard]] std::uint64_t min() const noexcept { return count_ == 0 ? 0 : min_; }
+  /// The largest sample, exactly; 0 if there are no samples.
   [[nodiscard]] std::uint64_t max() const noexcept { return max_; }
+  /// The exact mean; 0 if there are no samples.
   [[nodiscard]] double mean() const noexcept {
     return count_ == 0 ? 0 : static_cast<double>(sum_) / static_cast<double>(count_);
   }
@@ -65,6 +73,7 @@ class basic_histogram {
     return max_;
   }
 
+  /// The number of samples in `bucket`, which must be less than `buckets`.
   [[nodiscard]] std::uint64_t count_in(std::size_t bucket) const noexcept {
     return counts_[bucket];
   }
@@ -74,6 +83,7 @@ class basic_histogram {
     const auto octave = bucket / steps - 1;
     return ((std::uint64_t{steps} + bucket % steps + 1) << octave) - 1;
   }
+  /// Returns the bucket that counts `value`.
   [[nodiscard]] static constexpr std::size_t bucket_of(std::uint64_t value) noexcept {
     if (value < steps) return static_cast<std::size_t>(value);
     const auto octave = static_cast<unsigned>(std::bit_width(value)) - 1 - step_bits;
@@ -89,7 +99,7 @@ class basic_histogram {
   std::uint64_t max_ = 0;
 };
 
-using histogram = basic_histogram<16>;
-using fine_histogram = basic_histogram<128>;
+using histogram = basic_histogram<16>;        ///< for counters that are always on
+using fine_histogram = basic_histogram<128>;  ///< for measurements
 
 }  // namespace xenpv

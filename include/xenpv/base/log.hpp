@@ -8,13 +8,17 @@
 
 namespace xenpv {
 
+/// The format of a message: a line of text, or a JSON object on one line.
 enum class log_format { text, json };
+/// Severities, the most severe first.
 enum class log_level { error, warning, info, debug };
 
 /// Formats and writes messages at or above its level. Formatting happens only in write();
 /// otherwise, every translation unit that logs would have to compile all of {fmt}. Thread-safe.
 class logger {
  public:
+  /// Write a message at the level in the function's name. Never throw.
+  /// @{
   template <typename... T>
   void error(fmt::format_string<T...> format, const T&... values) {
     write(log_level::error, format, fmt::make_format_args(values...));
@@ -31,6 +35,7 @@ class logger {
   void debug(fmt::format_string<T...> format, const T&... values) {
     write(log_level::debug, format, fmt::make_format_args(values...));
   }
+  /// @}
 
   /// Drops a message below the logger's level without formatting it. Never throws.
   void write(log_level level, fmt::string_view format, fmt::format_args values) noexcept;

@@ -13,6 +13,7 @@ namespace xenpv {
 enum class domid : std::uint16_t {};
 /// DOMID_SELF of xen.h: "the calling domain".
 inline constexpr domid domid_self{0x7FF0};
+/// The control domain, which usually runs the backends.
 inline constexpr domid domid_0{0};
 
 /// Event channel port of the calling domain (event_channel.h evtchn_port_t); 0 is never valid.
@@ -24,6 +25,7 @@ enum class grant_ref : std::uint32_t {};
 /// Position on a PV disk in units of 512 bytes, regardless of the disk's sector size (blkif.h).
 enum class sector : std::uint64_t {};
 
+/// Returns `value` as a plain number.
 template <class Enum>
 requires std::is_enum_v<Enum>
 [[nodiscard]] constexpr std::underlying_type_t<Enum> raw(Enum value) noexcept {
@@ -33,7 +35,8 @@ requires std::is_enum_v<Enum>
 /// Page size of the x86 and ARM ABIs, in bytes; the unit of all rings and grants.
 inline constexpr std::size_t page_size = 4096;
 
-// fmt finds these through argument-dependent lookup.
+/// {fmt} finds these through argument-dependent lookup and prints the number.
+/// @{
 constexpr auto format_as(domid v) noexcept {
   return raw(v);
 }
@@ -46,5 +49,6 @@ constexpr auto format_as(grant_ref v) noexcept {
 constexpr auto format_as(sector v) noexcept {
   return raw(v);
 }
+/// @}
 
 }  // namespace xenpv

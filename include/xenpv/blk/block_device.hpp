@@ -21,6 +21,7 @@
 
 namespace xenpv::blk {
 
+/// One queue of a block device. All functions must be called on the queue's own thread.
 class block_queue {
  public:
   using executor_type = asio::any_io_executor;
@@ -49,12 +50,14 @@ class block_queue {
 
   /// Coroutines; call them on the queue's own thread. They throw `failure` with the byte range and
   /// the reason. They cannot be cancelled: the device owns the memory until the request completes.
+  /// @{
   [[nodiscard]] asio::awaitable<void> read(std::uint64_t offset, std::span<std::byte> buffer);
   [[nodiscard]] asio::awaitable<void> write(std::uint64_t offset, std::span<const std::byte> data,
                                             bool fua = false);
   [[nodiscard]] asio::awaitable<void> flush();
   [[nodiscard]] asio::awaitable<void> discard(std::uint64_t offset, std::uint64_t length,
                                               bool secure = false);
+  /// @}
 
   /// Submits a copy of `r`. Completes with the resulting status, which is also stored in `r`
   /// together with `answered_ns`. Does not use r.done. `r` and its memory or lease must stay valid
@@ -75,6 +78,7 @@ class block_queue {
 
   /// Read or write exactly the given bytes, flush, or discard: shorthand for async_submit() of the
   /// corresponding request. For FUA, leases and secure discard, use async_submit().
+  /// @{
   template <asio::completion_token_for<void(boost::system::error_code)> Token>
   auto async_read(std::uint64_t offset, std::span<std::byte> buffer, Token&& token) {
     const auto r = detail::make_request(operation::read, offset, buffer.size(), buffer.data());
@@ -99,10 +103,11 @@ class block_queue {
     return asio::async_initiate<Token, void(boost::system::error_code)>(
         detail::initiate_submit(*this, r), token);
   }
+  /// @}
 
  protected:
   // Data members instead of virtual functions because they are read for every request.
-  geometry shape_;
+  geometry shape_;                    ///< kept up to date by the device
   std::shared_ptr<page_pool> pages_;  ///< set before the first request
 };
 

@@ -22,22 +22,22 @@ namespace xenpv::blk {
 /// pages free for small ones.
 inline constexpr std::uint64_t small_request = std::uint64_t{32} << 10;
 
-using page_index = std::uint16_t;
-inline constexpr page_index no_page = 0xFFFF;
+using page_index = std::uint16_t;              ///< position of a page in its pool
+inline constexpr page_index no_page = 0xFFFF;  ///< not a page
 
 /// A linked list of pages of one pool. The owner must return the pages to the pool exactly once.
 struct page_chain {
-  page_index first = no_page;
-  page_index last = no_page;
-  std::uint16_t count = 0;
+  page_index first = no_page;  ///< page_pool::next() leads from here to `last`
+  page_index last = no_page;   ///< its successor is no_page
+  std::uint16_t count = 0;     ///< 0: the chain is empty
 };
 
 /// Woken once, when pages have been returned to the pool. Intrusive: the caller owns the waiter and
 /// must keep it alive until it is woken or removed (see page_pool::stop_waiting).
 struct page_waiter {
-  void (*wake)(page_waiter&) = nullptr;
-  page_waiter* next = nullptr;
-  bool waiting = false;
+  void (*wake)(page_waiter&) = nullptr;  ///< set by the caller; must not throw
+  page_waiter* next = nullptr;           ///< for the pool only
+  bool waiting = false;                  ///< set by the pool until it wakes or removes the waiter
 };
 
 class page_pool {
@@ -49,7 +49,9 @@ class page_pool {
   page_pool(const page_pool&) = delete;
   page_pool& operator=(const page_pool&) = delete;
 
+  /// The number of pages in the pool.
   [[nodiscard]] std::size_t size() const noexcept { return next_.size(); }
+  /// The number of pages that can be taken now.
   [[nodiscard]] std::size_t free() const noexcept { return free_; }
   /// Pages reserved for small requests, so that a few large ones cannot block them.
   [[nodiscard]] std::size_t reserve() const noexcept { return size() < 64 ? 0 : size() / 8; }
@@ -71,12 +73,14 @@ class page_pool {
     if (--free_ < least_free_) least_free_ = free_;
     return page;
   }
+  /// Like give_back() for a single page.
   void give_back_one(page_index page) noexcept {
     if (scrub_ || waiters_ != nullptr || waking_) return give_back({page, page, 1});
     next_[page] = std::exchange(head_, page);
     ++free_;
   }
 
+  /// The memory of a page: page_size bytes.
   [[nodiscard]] std::byte* data(page_index page) const noexcept {
     return memory_.data() + std::size_t{page} * page_size;
   }
@@ -88,6 +92,7 @@ class page_pool {
   void clean(const page_chain& pages) noexcept {
     if (scrub_) scrub(pages);
   }
+  /// Moves the pages of `tail` to the end of `chain`.
   void append(page_chain& chain, page_chain tail) noexcept;
 
   /// Registers `waiter`, which is woken once, from within give_back().
@@ -134,10 +139,15 @@ class lease {
                                                      std::uint64_t offset, std::uint64_t length,
                                                      std::uint32_t sector_size) noexcept;
 
+  /// True if the lease has pages.
   [[nodiscard]] explicit operator bool() const noexcept { return pages_.count != 0; }
+  /// The length of the data, in bytes.
   [[nodiscard]] std::uint64_t length() const noexcept { return length_; }
+  /// The position of the first data byte in the first page, in bytes.
   [[nodiscard]] std::uint32_t lead() const noexcept { return lead_; }
+  /// The pages, in the order of the data. The lease keeps ownership.
   [[nodiscard]] const page_chain& pages() const noexcept { return pages_; }
+  /// The pool that the pages return to; nullptr if there is none.
   [[nodiscard]] const page_pool* pool() const noexcept { return pool_.get(); }
 
   /// Calls `function(std::span<std::byte>)` for each contiguous part of the `count` bytes at
@@ -156,7 +166,9 @@ class lease {
       if (count > 0) page = pool_->next(page);
     }
   }
+  /// Copies `data` into the lease, starting at byte `offset` of its data. Must fit.
   void copy_from(std::uint64_t offset, std::span<const std::byte> data) const;
+  /// Fills `buffer` from byte `offset` of the lease's data, which must be long enough.
   void copy_to(std::uint64_t offset, std::span<std::byte> buffer) const;
 
   /// Transfers the pages to the device, because the backend may still access them after the request

@@ -14,8 +14,10 @@ namespace xenpv::blk {
 
 class lease;
 
+/// The operations of a block device.
 enum class operation : std::uint8_t { read, write, flush, discard, secure_discard };
-inline constexpr std::size_t operation_count = 5;
+inline constexpr std::size_t operation_count = 5;  ///< number of enumerators of `operation`
+/// Returns the name for messages: "secure discard".
 [[nodiscard]] std::string_view to_string(operation op) noexcept;
 
 struct request {
@@ -23,7 +25,7 @@ struct request {
   /// again and may resubmit or destroy it in this function. Must not throw.
   using completion = void (*)(request&);
 
-  operation op = operation::read;
+  operation op = operation::read;  ///< determines which of the members below apply
   /// For writes: the data is durable on completion.
   bool fua = false;
   std::uint64_t offset = 0;  ///< in bytes; any alignment for reads and writes
@@ -35,7 +37,7 @@ struct request {
   /// without a copy. The caller keeps ownership, except when the request fails while the backend
   /// may still access the pages: the lease is then empty.
   lease* pages = nullptr;
-  completion done = nullptr;
+  completion done = nullptr;  ///< required for block_queue::submit()
 
   /// Unset on success. Otherwise EIO: the backend failed the request; operation_not_supported: the
   /// backend does not support the operation, or no longer does; invalid_argument: outside the
@@ -49,16 +51,16 @@ struct request {
 
   /// Used by the device only, from submit() until `done`.
   struct device_part {
-    request* next = nullptr;
-    std::uint64_t submitted_ns = 0;
-    std::uint64_t order = 0;        ///< position among the requests submitted to the queue
-    std::uint64_t planned = 0;      ///< position up to which data has been sent
-    std::uint64_t end = 0;          ///< end position of the data to send
-    std::uint32_t outstanding = 0;  ///< ring requests without a response
-    std::uint16_t cursor = 0xFFFF;  ///< the page in `pages` that contains byte `planned`
-    std::uint8_t phase = 0;
-    std::uint8_t flags = 0;
-  } device;
+    request* next = nullptr;         ///< in the device's list that holds the request
+    std::uint64_t submitted_ns = 0;  ///< steady-clock time
+    std::uint64_t order = 0;         ///< position among the requests submitted to the queue
+    std::uint64_t planned = 0;       ///< position up to which data has been sent
+    std::uint64_t end = 0;           ///< end position of the data to send
+    std::uint32_t outstanding = 0;   ///< ring requests without a response
+    std::uint16_t cursor = 0xFFFF;   ///< the page in `pages` that contains byte `planned`
+    std::uint8_t phase = 0;          ///< progress, as defined by the device
+    std::uint8_t flags = 0;          ///< marks, as defined by the device
+  } device;                          ///< the device's own state of this request
 };
 
 }  // namespace xenpv::blk

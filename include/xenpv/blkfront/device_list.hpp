@@ -22,8 +22,10 @@ enum class device_holder {
   kernel,   ///< the kernel's xen-blkfront is bound to the disk
   process,  ///< a process has connected the disk
 };
+/// Returns the name of the enumerator: "kernel".
 [[nodiscard]] std::string_view to_string(device_holder holder) noexcept;
 
+/// A PV disk of this guest, as xenstore and sysfs describe it.
 struct listed_device {
   std::uint32_t number = 0;    ///< virtual device number, such as 768
   std::string name;            ///< name in the guest, such as "xvda"; unique within a list
@@ -37,13 +39,13 @@ struct listed_device {
   std::string params;         ///< source as configured in the toolstack; empty if unreadable
   std::string mode;           ///< "r" or "w"
   std::string type = "disk";  ///< "disk" or "cdrom"
-  wire::xenbus_state state = wire::xenbus_state::unknown;
-  std::optional<wire::xenbus_state> backend_state;
-  device_holder holder = device_holder::nobody;
+  wire::xenbus_state state = wire::xenbus_state::unknown;  ///< of the frontend
+  std::optional<wire::xenbus_state> backend_state;         ///< unset: missing or unreadable
+  device_holder holder = device_holder::nobody;            ///< the user of the disk in this guest
   /// In bytes. Unset if the backend does not publish the size; most backends publish it only once
   /// connected.
   std::optional<std::uint64_t> size;
-  std::uint32_t sector_size = 512;
+  std::uint32_t sector_size = 512;    ///< bytes; 512 if the backend does not publish it
   std::vector<std::string> features;  ///< "flush", "barrier", "discard", "persistent", ...
 };
 

@@ -31,6 +31,7 @@
 
 namespace xenpv::blkfront {
 
+/// The state of a frontend's device.
 enum class device_state {
   connected,
   recovering,  ///< the backend was lost; requests wait for the next one
@@ -38,6 +39,7 @@ enum class device_state {
   failed,      ///< see frontend::failure_reason()
   closed,      ///< close() was called
 };
+/// Returns the name of the enumerator: "connected".
 [[nodiscard]] std::string_view to_string(device_state state) noexcept;
 
 /// How flushes and FUA writes are implemented.
@@ -49,18 +51,19 @@ enum class flush_support {
   /// a flush or has reconnected without the feature. Writes are not known to be durable.
   ignored,
 };
+/// Returns the name of the enumerator: "cache".
 [[nodiscard]] std::string_view to_string(flush_support support) noexcept;
 
 /// Properties of the connection, read at the last connect.
 struct connection_facts {
-  std::string device;   ///< "device/vbd/51728"
-  std::string backend;  ///< backend directory
-  domid backend_domain{};
-  unsigned queues = 1;
-  unsigned ring_page_order = 0;
-  unsigned segments = 11;   ///< maximum number of segments per request
-  bool persistent = false;  ///< both ends use persistent grants
-  bool trusted = true;      ///< false: the backend is not trusted, and pages are zeroed after use
+  std::string device;            ///< "device/vbd/51728"
+  std::string backend;           ///< backend directory
+  domid backend_domain{};        ///< the domain that runs the backend
+  unsigned queues = 1;           ///< number of queues, each with a ring and an event channel
+  unsigned ring_page_order = 0;  ///< each ring has 2^order pages
+  unsigned segments = 11;        ///< maximum number of segments per request
+  bool persistent = false;       ///< both ends use persistent grants
+  bool trusted = true;  ///< false: the backend is not trusted, and pages are zeroed after use
   /// Also changes to `ignored` while connected if the backend refuses a flush despite offering the
   /// feature.
   flush_support flush = flush_support::none;
@@ -103,9 +106,11 @@ class frontend final : public blk::block_device {
   [[nodiscard]] std::size_t queue_count() const noexcept override;
   [[nodiscard]] blk::block_queue& queue(std::size_t index) noexcept override;
 
+  /// Call facts(), shape(), state() and failure_reason() on the control thread.
   [[nodiscard]] const connection_facts& facts() const noexcept;
   /// Reflects the last change reported to the control thread; a queue's shape() may be newer.
   [[nodiscard]] const blk::geometry& shape() const noexcept;
+  /// Changes are reported to on_change().
   [[nodiscard]] device_state state() const noexcept;
   /// Set once the device is unplugged or has failed.
   [[nodiscard]] const std::optional<error>& failure_reason() const noexcept;
@@ -114,11 +119,13 @@ class frontend final : public blk::block_device {
   void on_change(std::function<void()> callback);
 
   /// These functions can be called from any executor and run on queue 0. They throw `failure`.
+  /// @{
   [[nodiscard]] asio::awaitable<void> read(std::uint64_t offset, std::span<std::byte> buffer);
   [[nodiscard]] asio::awaitable<void> write(std::uint64_t offset, std::span<const std::byte> data,
                                             bool fua = false);
   [[nodiscard]] asio::awaitable<void> flush();
   [[nodiscard]] asio::awaitable<void> discard(std::uint64_t offset, std::uint64_t length);
+  /// @}
 
   /// Returns one line that identifies this disk, for open_again(). Call on the control thread.
   [[nodiscard]] asio::awaitable<std::string> identity();

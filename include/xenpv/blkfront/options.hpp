@@ -38,9 +38,11 @@ struct options {
   /// reserve for other users.
   std::optional<std::size_t> pages;
   /// Upper bounds, for measurements. Unset: limited only by the backend and the granted pages.
+  /// @{
   std::optional<unsigned> ring_page_order;
   std::optional<unsigned> queues;
   std::optional<unsigned> segments;
+  /// @}
   bool persistent = true;  ///< offer persistent grants
 };
 

@@ -21,13 +21,14 @@
 
 namespace xenpv::nbd {
 
+/// Options of a kernel_attachment.
 struct attachment_options {
-  std::optional<std::uint32_t> index;  ///< empty: the kernel chooses
-  std::size_t queues = 1;              ///< number of queues of the served device
-  std::size_t connections = 1;         ///< number of connections, distributed over the queues
-  std::chrono::seconds timeout{0};     ///< see kernel_device_config
-  std::chrono::seconds dead_timeout{0};
-  std::string identifier;
+  std::optional<std::uint32_t> index;    ///< empty: the kernel chooses
+  std::size_t queues = 1;                ///< number of queues of the served device
+  std::size_t connections = 1;           ///< number of connections, distributed over the queues
+  std::chrono::seconds timeout{0};       ///< see kernel_device_config
+  std::chrono::seconds dead_timeout{0};  ///< see kernel_device_config
+  std::string identifier;                ///< see kernel_device_config
   /// Set to take over a device left behind by a previous server; `index` is then ignored. The
   /// device's dead sockets are replaced, and waiting requests continue. The device must have the
   /// same number of connections and the same sector size.
@@ -36,11 +37,13 @@ struct attachment_options {
   /// crashed server left unanswered: with one connection and no timeout, after at most
   /// `resend_after`; otherwise when the kernel's request timeout expires (30 s if `timeout` is 0).
   bool keep = false;
+  /// Only with `keep`.
   std::chrono::milliseconds resend_after = std::chrono::seconds(2);
   /// Time limit for opening the new device for the first time.
   std::chrono::nanoseconds open_limit = std::chrono::seconds(30);
   /// Time limit for requests in flight when the device is disconnected.
   std::chrono::nanoseconds drain_limit = std::chrono::seconds(10);
+  /// Where to find /sys/block and /dev.
   system_root root = system_root::from_environment();
 };
 
@@ -60,6 +63,7 @@ class kernel_attachment {
   [[nodiscard]] asio::awaitable<void> connect();
   /// The path of the device, such as "/dev/nbd0"; valid after connect().
   [[nodiscard]] const std::string& path() const noexcept;
+  /// The number of the device, such as 0 for /dev/nbd0; valid after connect().
   [[nodiscard]] std::uint32_t index() const noexcept;
   /// Whether the device exists. False after disconnect() or leave_behind(), and after the kernel
   /// has released the device.

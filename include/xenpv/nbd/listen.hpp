@@ -18,9 +18,10 @@ namespace xenpv::nbd {
 [[nodiscard]] unique_fd listen_unix(const std::string& path, mode_t mode = 0600,
                                     std::optional<gid_t> group = {});
 
+/// An address to listen on.
 struct tcp_address {
   std::string host;  ///< a name or a numeric address; empty: all local addresses
-  std::string port;
+  std::string port;  ///< a number or a service name
   friend bool operator==(const tcp_address&, const tcp_address&) = default;
 };
 /// "HOST:PORT", "[2001:db8::1]:10809", ":10809", "HOST" (port 10809).

@@ -22,17 +22,18 @@
 
 namespace xenpv::nbd {
 
+/// Options of a server.
 struct server_options {
-  std::string export_name;  ///< clients may also use the empty name
-  std::string description;
-  bool read_only = false;
-  bool multi_conn = true;  ///< a flush covers completed writes on all connections
-  unsigned max_connections = 16;
+  std::string export_name;        ///< clients may also use the empty name
+  std::string description;        ///< sent to clients that list the exports or ask for it
+  bool read_only = false;         ///< refuse writes, even if the device accepts them
+  bool multi_conn = true;         ///< a flush covers completed writes on all connections
+  unsigned max_connections = 16;  ///< further clients are disconnected
   /// Time from accept to the first request, including TLS. The protocol asks for such a limit.
   std::chrono::nanoseconds handshake_limit = std::chrono::seconds(10);
   /// How long stop() waits for clients to finish.
   std::chrono::nanoseconds drain_limit = std::chrono::seconds(10);
-  tls_mode tls = tls_mode::off;
+  tls_mode tls = tls_mode::off;  ///< whether clients may or must use TLS
   /// Required unless `tls` is off.
   std::shared_ptr<const tls_credentials> credentials;
 };
@@ -41,25 +42,26 @@ struct server_options {
 /// makes the same check; this function does not need a device.
 [[nodiscard]] result<void> check_export_name(const std::string& name);
 
+/// Counts since the server was created.
 struct server_statistics {
-  std::uint64_t accepted = 0;
-  std::uint64_t refused = 0;  ///< because of max_connections
-  std::uint64_t failed_handshakes = 0;
-  std::size_t connections = 0;  ///< currently open
+  std::uint64_t accepted = 0;  ///< connections that were served, including those of serve_agreed()
+  std::uint64_t refused = 0;   ///< because of max_connections
+  std::uint64_t failed_handshakes = 0;  ///< connections that ended before the negotiation did
+  std::size_t connections = 0;          ///< currently open
 };
 
 /// Statistics of one connection.
 struct client_statistics {
-  std::uint64_t number = 0;
-  std::string peer;  ///< "unix", "192.0.2.7:41312"
-  std::size_t queue = 0;
-  std::uint64_t requests = 0;
-  std::uint64_t errors = 0;
-  std::uint64_t bytes_read = 0;
-  std::uint64_t bytes_written = 0;
-  std::uint64_t from_heap = 0;
-  std::string tls;   ///< "TLSv1.3 TLS_AES_128_GCM_SHA256"; empty: plaintext
-  std::string user;  ///< the key's user or the certificate's subject; empty: anonymous
+  std::uint64_t number = 0;         ///< counted from 1; names the client in the log
+  std::string peer;                 ///< "unix", "192.0.2.7:41312"
+  std::size_t queue = 0;            ///< index of the device queue
+  std::uint64_t requests = 0;       ///< received
+  std::uint64_t errors = 0;         ///< error replies
+  std::uint64_t bytes_read = 0;     ///< by the client
+  std::uint64_t bytes_written = 0;  ///< by the client
+  std::uint64_t from_heap = 0;  ///< device requests that used heap memory instead of granted pages
+  std::string tls;              ///< "TLSv1.3 TLS_AES_128_GCM_SHA256"; empty: plaintext
+  std::string user;             ///< the key's user or the certificate's subject; empty: anonymous
 };
 
 class server {
@@ -97,7 +99,10 @@ class server {
   /// Closes all connections immediately; used on a second termination signal.
   void hang_up();
 
+  /// Call on the control thread.
   [[nodiscard]] server_statistics statistics() const noexcept;
+  /// Returns the statistics of each open connection, taken on the connection's thread. Call on the
+  /// control thread.
   [[nodiscard]] asio::awaitable<std::vector<client_statistics>> clients();
 
  private:

@@ -35,8 +35,8 @@ class tls_credentials {
   /// The users with a pre-shared key, in file order; empty if certificates are used.
   [[nodiscard]] const std::vector<std::string>& users() const noexcept;
 
-  /// The OpenSSL objects, for use in lib/nbd only.
   struct context;
+  /// The OpenSSL objects, for use in lib/nbd only.
   [[nodiscard]] const context& in_openssl() const noexcept { return *context_; }
 
  private:

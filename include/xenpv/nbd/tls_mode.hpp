@@ -6,6 +6,7 @@
 
 namespace xenpv::nbd {
 
+/// Whether clients may or must use TLS.
 enum class tls_mode : std::uint8_t {
   off,      ///< NOTLS
   on,       ///< SELECTIVETLS, but every export allows plaintext: the client chooses

@@ -19,6 +19,7 @@ namespace xenpv::ring {
 template <class Request, class Response>
 class back_ring {
  public:
+  /// Bytes per entry.
   static constexpr std::size_t stride = std::max(sizeof(Request), sizeof(Response));
 
   /// The initial indices of a new connection.
@@ -27,12 +28,14 @@ class back_ring {
     at_published,  ///< BACK_RING_ATTACH: start at the published response index, as in blkback
   };
 
+  /// `memory` is the mapped ring: whole, virtually contiguous pages that outlive this object.
   explicit back_ring(std::span<std::byte> memory, start position = start::at_zero) noexcept
       : ring_(memory) {
     if (position == start::at_published) rsp_prod_ = ring_.load(ring_.header().rsp_prod);
     published_ = req_cons_ = rsp_prod_;
   }
 
+  /// The number of entries; a power of two.
   [[nodiscard]] std::uint32_t size() const noexcept { return ring_.size(); }
   /// Number of requests taken but not yet answered.
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return req_cons_ - rsp_prod_; }

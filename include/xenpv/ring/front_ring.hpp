@@ -1,4 +1,4 @@
-// The frontend end of a shared ring: adds requests and takes responses (xen/io/ring.h
+// The frontend end of a shared ring: adds requests and consumes responses (xen/io/ring.h
 // FRONT_RING_*).
 //
 // Owned by one thread. Handles indices and bytes only and does not interpret entries. Does not send
@@ -21,6 +21,7 @@ namespace xenpv::ring {
 template <class Request, class Response>
 class front_ring {
  public:
+  /// Bytes per entry.
   static constexpr std::size_t stride = std::max(sizeof(Request), sizeof(Response));
 
   /// Initialises the ring for a new connection (SHARED_RING_INIT, FRONT_RING_INIT). The peer must
@@ -38,6 +39,7 @@ class front_ring {
   [[nodiscard]] std::uint32_t size() const noexcept { return ring_.size(); }
   /// Number of requests whose responses have not been taken.
   [[nodiscard]] std::uint32_t in_flight() const noexcept { return req_prod_ - rsp_cons_; }
+  /// The number of requests that can be added now.
   [[nodiscard]] std::uint32_t free() const noexcept { return size() - in_flight(); }
 
   /// Adds a request in any request layout. Requires a free entry. publish() makes the request
@@ -88,6 +90,8 @@ class front_ring {
     return ring_.load(ring_.header().rsp_prod) - rsp_cons_ < distance;
   }
 
+  /// The index of the next request to add, which wraps at 2^32. Differences count requests, whether
+  /// published or not.
   [[nodiscard]] std::uint32_t requests_put() const noexcept { return req_prod_; }
 
  private:

@@ -43,12 +43,17 @@ class shared_ring {
         entries_(memory.data() + sizeof(wire::ring_header)),
         size_(entries_in(memory.size(), Stride)) {}
 
+  /// The number of entries; a power of two, or 0 if `memory` is too small.
   [[nodiscard]] std::uint32_t size() const noexcept { return size_; }
+  /// The indices in shared memory. Access them with load() and store() only, except before the peer
+  /// has access to the ring.
   [[nodiscard]] wire::ring_header& header() const noexcept { return *header_; }
 
+  /// Reads an index that the peer writes, with acquire order: its entries are then visible.
   [[nodiscard]] static std::uint32_t load(std::uint32_t& index) noexcept {
     return std::atomic_ref(index).load(std::memory_order_acquire);
   }
+  /// Writes an index that the peer reads, with release order: its entries are then visible.
   static void store(std::uint32_t& index, std::uint32_t value) noexcept {
     std::atomic_ref(index).store(value, std::memory_order_release);
   }

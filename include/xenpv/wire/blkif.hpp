@@ -30,7 +30,9 @@ enum class blkif_status : std::int16_t {
   eopnotsupp = -2,
 };
 
+/// BLKIF_MAX_SEGMENTS_PER_REQUEST
 inline constexpr std::size_t blkif_max_segments_per_request = 11;
+/// BLKIF_MAX_INDIRECT_PAGES_PER_REQUEST
 inline constexpr std::size_t blkif_max_indirect_pages_per_request = 8;
 /// The unit, in bytes, of `sector_number`, `nr_sectors`, `first_sect`, `last_sect` and the
 /// `sectors` node, regardless of `sector-size` (blkif.h, since 2024; blkfront/features.hpp lists
@@ -42,10 +44,11 @@ inline constexpr unsigned vdisk_cdrom = 1;               ///< VDISK_CDROM, in th
 inline constexpr unsigned vdisk_removable = 2;           ///< VDISK_REMOVABLE
 inline constexpr unsigned vdisk_readonly = 4;            ///< VDISK_READONLY
 
-/// The value of the `protocol` node for this layout.
+/// XEN_IO_PROTO_ABI_X86_64
 inline constexpr std::string_view blkif_protocol_x86_64 = "x86_64-abi";
+/// XEN_IO_PROTO_ABI_ARM
 inline constexpr std::string_view blkif_protocol_arm = "arm-abi";
-/// XEN_IO_PROTO_ABI_NATIVE
+/// XEN_IO_PROTO_ABI_NATIVE: the value of the `protocol` node for this layout.
 #if defined(__aarch64__) || defined(__arm__)
 inline constexpr std::string_view blkif_protocol_native = blkif_protocol_arm;
 #else
@@ -54,9 +57,9 @@ inline constexpr std::string_view blkif_protocol_native = blkif_protocol_x86_64;
 
 /// struct blkif_request_segment: the sectors first_sect to last_sect (inclusive) of a page.
 struct blkif_segment {
-  std::uint32_t gref;
-  std::uint8_t first_sect;
-  std::uint8_t last_sect;
+  std::uint32_t gref;       ///< grant reference of the page
+  std::uint8_t first_sect;  ///< in units of blkif_sector_size
+  std::uint8_t last_sect;   ///< in units of blkif_sector_size; inclusive
   std::uint16_t pad;
 };
 static_assert(sizeof(blkif_segment) == 8);
@@ -70,12 +73,13 @@ inline constexpr std::size_t blkif_segments_per_indirect_page = 4096 / sizeof(bl
 
 /// struct blkif_request
 struct blkif_request {
-  std::uint8_t operation;
-  std::uint8_t nr_segments;
-  std::uint16_t handle;
+  std::uint8_t operation;    ///< blkif_op, except `discard` and `indirect`
+  std::uint8_t nr_segments;  ///< number of valid elements of `seg`
+  std::uint16_t handle;      ///< virtual device number
   std::uint32_t pad;
-  std::uint64_t id;
-  std::uint64_t sector_number;
+  std::uint64_t id;             ///< chosen by the frontend; repeated in the response
+  std::uint64_t sector_number;  ///< start on the disk, in units of blkif_sector_size
+  /// The data, in the order of the sectors.
   blkif_segment seg[blkif_max_segments_per_request];
 };
 static_assert(sizeof(blkif_request) == 112);
@@ -89,13 +93,13 @@ static_assert(offsetof(blkif_request, seg) == 24);
 
 /// struct blkif_request_discard
 struct blkif_discard_request {
-  std::uint8_t operation;
-  std::uint8_t flag;
-  std::uint16_t handle;
+  std::uint8_t operation;  ///< blkif_op::discard
+  std::uint8_t flag;       ///< blkif_discard_secure, or 0
+  std::uint16_t handle;    ///< virtual device number
   std::uint32_t pad;
-  std::uint64_t id;
-  std::uint64_t sector_number;
-  std::uint64_t nr_sectors;
+  std::uint64_t id;             ///< chosen by the frontend; repeated in the response
+  std::uint64_t sector_number;  ///< start on the disk, in units of blkif_sector_size
+  std::uint64_t nr_sectors;     ///< in units of blkif_sector_size
 };
 static_assert(sizeof(blkif_discard_request) == 32);
 static_assert(offsetof(blkif_discard_request, operation) == 0);
@@ -108,14 +112,15 @@ static_assert(offsetof(blkif_discard_request, nr_sectors) == 24);
 
 /// struct blkif_request_indirect
 struct blkif_indirect_request {
-  std::uint8_t operation;
-  std::uint8_t indirect_op;
-  std::uint16_t nr_segments;
+  std::uint8_t operation;     ///< blkif_op::indirect
+  std::uint8_t indirect_op;   ///< blkif_op::read or blkif_op::write
+  std::uint16_t nr_segments;  ///< in all indirect pages
   std::uint32_t pad;
-  std::uint64_t id;
-  std::uint64_t sector_number;
-  std::uint16_t handle;
+  std::uint64_t id;             ///< chosen by the frontend; repeated in the response
+  std::uint64_t sector_number;  ///< start on the disk, in units of blkif_sector_size
+  std::uint16_t handle;         ///< virtual device number
   std::uint16_t pad2;
+  /// Grant references of pages that contain arrays of blkif_segment.
   std::uint32_t indirect_grefs[blkif_max_indirect_pages_per_request];
   std::uint32_t pad3;
 };
@@ -134,10 +139,10 @@ static_assert(offsetof(blkif_indirect_request, pad3) == 60);
 /// struct blkif_response. `operation` repeats the request's operation or, for an indirect request,
 /// the request's indirect_op.
 struct blkif_response {
-  std::uint64_t id;
-  std::uint8_t operation;
+  std::uint64_t id;        ///< of the request
+  std::uint8_t operation;  ///< blkif_op
   std::uint8_t pad;
-  std::int16_t status;
+  std::int16_t status;  ///< blkif_status
   std::uint32_t pad2;
 };
 static_assert(sizeof(blkif_response) == 16);

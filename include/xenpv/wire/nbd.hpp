@@ -13,17 +13,23 @@ inline constexpr std::uint64_t nbd_init_magic = 0x4e42444d41474943;    ///< "NBD
 inline constexpr std::uint64_t nbd_option_magic = 0x49484156454f5054;  ///< "IHAVEOPT"
 inline constexpr std::uint64_t nbd_option_reply_magic =
     0x0003e889045565a9;  ///< section "Fixed newstyle negotiation"
+/// The first field of each message in the transmission phase.
+/// @{
 inline constexpr std::uint32_t nbd_request_magic = 0x25609513;
 inline constexpr std::uint32_t nbd_simple_reply_magic = 0x67446698;
 inline constexpr std::uint32_t nbd_structured_reply_magic = 0x668e33ef;
+/// @}
 
-// Sections "Handshake flags" and "Client flags".
+/// Sections "Handshake flags" (NBD_FLAG_*) and "Client flags" (NBD_FLAG_C_*).
+/// @{
 inline constexpr std::uint16_t nbd_flag_fixed_newstyle = 1U << 0U;
 inline constexpr std::uint16_t nbd_flag_no_zeroes = 1U << 1U;
 inline constexpr std::uint32_t nbd_flag_c_fixed_newstyle = 1U << 0U;
 inline constexpr std::uint32_t nbd_flag_c_no_zeroes = 1U << 1U;
+/// @}
 
-// Section "Transmission flags".
+/// Section "Transmission flags" (NBD_FLAG_*).
+/// @{
 inline constexpr std::uint16_t nbd_flag_has_flags = 1U << 0U;
 inline constexpr std::uint16_t nbd_flag_read_only = 1U << 1U;
 inline constexpr std::uint16_t nbd_flag_send_flush = 1U << 2U;
@@ -36,6 +42,7 @@ inline constexpr std::uint16_t nbd_flag_can_multi_conn = 1U << 8U;
 inline constexpr std::uint16_t nbd_flag_send_resize = 1U << 9U;
 inline constexpr std::uint16_t nbd_flag_send_cache = 1U << 10U;
 inline constexpr std::uint16_t nbd_flag_send_fast_zero = 1U << 11U;
+/// @}
 
 /// NBD_OPT_*
 enum class nbd_option : std::uint32_t {
@@ -92,11 +99,13 @@ enum class nbd_command : std::uint16_t {
 /// Returns the name, such as "NBD_CMD_READ", or "unknown command" for an undefined number.
 [[nodiscard]] std::string_view to_string(nbd_command command) noexcept;
 
-// Section "Command flags".
+/// Section "Command flags" (NBD_CMD_FLAG_*).
+/// @{
 inline constexpr std::uint16_t nbd_cmd_flag_fua = 1U << 0U;
 inline constexpr std::uint16_t nbd_cmd_flag_no_hole = 1U << 1U;
 inline constexpr std::uint16_t nbd_cmd_flag_df = 1U << 2U;
 inline constexpr std::uint16_t nbd_cmd_flag_fast_zero = 1U << 4U;
+/// @}
 
 /// NBD_REPLY_TYPE_*; errors have bit 15 set.
 enum class nbd_chunk : std::uint16_t {
@@ -107,6 +116,7 @@ enum class nbd_chunk : std::uint16_t {
   error = 0x8001,
   error_offset = 0x8002,
 };
+/// NBD_REPLY_FLAG_DONE: the last chunk of a structured reply.
 inline constexpr std::uint16_t nbd_reply_flag_done = 1U << 0U;
 
 /// Section "Error values". The values are Linux errno values on every host; the server does not

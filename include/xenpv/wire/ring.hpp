@@ -8,6 +8,7 @@
 
 namespace xenpv::wire {
 
+/// struct xxx_sring without its entries. The indices wrap at 2^32.
 struct ring_header {
   std::uint32_t req_prod;   ///< number of requests published by the frontend
   std::uint32_t req_event;  ///< set by the backend: send an event when req_prod reaches this

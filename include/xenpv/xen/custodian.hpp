@@ -54,20 +54,21 @@ namespace xenpv::xen {
 
 /// Writes a node.
 struct cleanup_write {
-  std::string path;
-  std::string value;
+  std::string path;   ///< relative to the domain's home directory, or absolute
+  std::string value;  ///< the new value
 };
 /// Removes a node and its subtree; a missing node is not an error.
 struct cleanup_remove {
-  std::string path;
+  std::string path;  ///< as in cleanup_write
 };
 /// Waits until the node has one of `values` or no longer exists, but at most `at_most`. The cleanup
 /// then continues even if the wait timed out.
 struct cleanup_wait {
-  std::string path;
-  std::vector<std::string> values;
-  std::chrono::milliseconds at_most{};
+  std::string path;                     ///< as in cleanup_write
+  std::vector<std::string> values;      ///< any of them ends the wait
+  std::chrono::milliseconds at_most{};  ///< the time limit of this step
 };
+/// One step of a cleanup, performed in xenstore.
 using cleanup_step = std::variant<cleanup_write, cleanup_remove, cleanup_wait>;
 
 class custodian {
@@ -111,6 +112,7 @@ class custodian {
   /// prevent later steps. The waits take at most a minute in total. Best effort: errors are logged.
   /// Throws errc::limit_reached for more than 64 KiB of steps.
   void set_cleanup(const std::string& name, const std::vector<cleanup_step>& steps);
+  /// Unregisters a cleanup; has no effect if there is none with this name. Best effort, as above.
   void clear_cleanup(const std::string& name);
 
   /// Makes the custodian run and unregister the remaining cleanups. Returns when they have run, or

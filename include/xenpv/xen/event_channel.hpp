@@ -17,6 +17,7 @@ struct xenevtchn_handle;
 
 namespace xenpv::xen {
 
+/// An open handle; move-only. The functions throw `failure`, except where noted.
 class event_channel_handle {
  public:
   /// Opens the device. Throws `failure`; the remedy names the module to load or the missing
@@ -42,6 +43,7 @@ class event_channel_handle {
   [[nodiscard]] port bind_interdomain(domid remote, port remote_port);
   /// Binds a new port to a virtual IRQ of vCPU 0, the only vCPU available to user space.
   [[nodiscard]] port bind_virq(std::uint32_t virq);
+  /// Closes the port. Throws ENOTCONN for a port that is not bound through this handle.
   void unbind(port local);
 
   /// Sends an event to the peer. Throws ENOTCONN for a port that is not bound through this handle.

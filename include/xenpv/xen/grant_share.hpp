@@ -36,9 +36,11 @@ class granted_pages {
   granted_pages& operator=(granted_pages&& other) noexcept;
   ~granted_pages();
 
+  /// The memory: page_size bytes per page.
   [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
   /// One reference per page, in page order. The reference values themselves are not sorted.
   [[nodiscard]] std::span<const grant_ref> refs() const noexcept { return refs_; }
+  /// True if pages are granted.
   [[nodiscard]] explicit operator bool() const noexcept { return !bytes_.empty(); }
 
  private:
@@ -62,7 +64,7 @@ class grant_sharer {
   /// message states it ("share 353 pages with domain 0: no space left on device (limit 1024 in
   /// ...)").
   [[nodiscard]] granted_pages share(domid domain, std::size_t count, bool writable);
-  /// Shares one page. The kernel executes `notice` when the page is released.
+  /// Shares one page. The kernel performs the actions in `notice` when the page is released.
   [[nodiscard]] granted_pages share_page(domid domain, bool writable, const release_notice& notice);
 
  private:

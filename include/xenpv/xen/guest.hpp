@@ -14,6 +14,7 @@ namespace xenpv::xen {
 
 /// /sys/hypervisor/guest_type
 enum class guest_type { none, pv, pvh, hvm, xen_arm, unknown };
+/// Returns the text of /sys/hypervisor/guest_type: "PVH"; also "none" and "unknown".
 [[nodiscard]] std::string_view to_string(guest_type type) noexcept;
 
 /// One of the devices that xenpv uses.
@@ -24,18 +25,21 @@ struct xen_device {
   bool accessible = false;  ///< this process can open it for reading and writing
 };
 
+/// The result of read_guest_facts().
 struct guest_facts {
-  guest_type type = guest_type::none;
+  guest_type type = guest_type::none;      ///< `none` outside Xen
   std::optional<std::string> xen_version;  ///< "4.17.7"; omits parts that Xen denies
   bool is_control_domain = false;          ///< /proc/xen/capabilities has control_d
   std::vector<xen_device> devices;         ///< evtchn, gntalloc, gntdev, xenbus, privcmd
   std::optional<unsigned> gntalloc_limit;  ///< in pages, for the whole guest
 
+  /// False on bare metal and under other hypervisors.
   [[nodiscard]] bool runs_on_xen() const noexcept { return type != guest_type::none; }
   /// Returns nullptr if there is no device with this path.
   [[nodiscard]] const xen_device* device(std::string_view path) const noexcept;
 };
 
+/// Reads all facts. Those from missing or unreadable files stay unset.
 [[nodiscard]] guest_facts read_guest_facts(
     const system_root& root = system_root::from_environment());
 

@@ -26,12 +26,13 @@ namespace xenpv::xen {
 /// One entry of a node's permissions. The first entry names the node's owner and sets the default
 /// for all other domains.
 struct store_permission {
-  domid domain;
-  bool read = false;
-  bool write = false;
+  domid domain;        ///< the domain to which the entry applies
+  bool read = false;   ///< may read the node and list its children
+  bool write = false;  ///< may write the node and create children
   friend bool operator==(const store_permission&, const store_permission&) = default;
 };
 
+/// An event of a watch: the node or its subtree may have changed.
 struct store_event {
   std::string path;   ///< the node that changed; relative if the watched path is
   std::string token;  ///< the watch's token
@@ -42,28 +43,36 @@ struct store_event {
 /// and list() throw ENOENT; the *_if_exists forms return nullopt, and throw all other errors.
 class store_operations {
  public:
+  /// Returns the value of the node, which may contain any bytes.
   [[nodiscard]] std::string read(const std::string& path) const;
+  /// Like read(), but returns nullopt for a missing node.
   [[nodiscard]] std::optional<std::string> read_if_exists(const std::string& path) const;
   /// Returns the names of the child nodes.
   [[nodiscard]] std::vector<std::string> list(const std::string& path) const;
+  /// Like list(), but returns nullopt for a missing node.
   [[nodiscard]] std::optional<std::vector<std::string>> list_if_exists(
       const std::string& path) const;
   /// Creates the node and its missing parents.
   void write(const std::string& path, std::string_view value) const;
+  /// Creates the node, with an empty value, and its missing parents. Leaves an existing node as it
+  /// is.
   void make_directory(const std::string& path) const;
   /// Removes the node and its subtree; a missing node is not an error. Returns false if xenstored
   /// reports the node as missing, which it does only if the parent is missing too.
   bool remove(const std::string& path) const;
+  /// Returns the permissions of the node, the owner first.
   [[nodiscard]] std::vector<store_permission> permissions(const std::string& path) const;
+  /// Replaces the permissions of the node. Throws errc::invalid_argument for an empty list.
   void set_permissions(const std::string& path, std::span<const store_permission> list) const;
 
  protected:
+  /// Does not take ownership of `handle`.
   store_operations(xs_handle* handle, std::uint32_t transaction) noexcept
       : handle_(handle), transaction_(transaction) {}
   ~store_operations() = default;
 
-  xs_handle* handle_;
-  std::uint32_t transaction_;
+  xs_handle* handle_;          ///< nullptr for a moved-from store
+  std::uint32_t transaction_;  ///< 0 (XBT_NULL): none
 };
 
 /// Created only by store::transact().

@@ -14,6 +14,7 @@
 
 namespace xenpv::xen {
 
+/// The values of both indicators at one time.
 struct suspend_reading {
   std::chrono::nanoseconds suspended{};  ///< total time suspended since boot
   std::uint32_t incarnation = 0;         ///< constant if Xen does not report it
@@ -23,6 +24,7 @@ struct suspend_reading {
 class suspend_source {
  public:
   virtual ~suspend_source() = default;
+  /// Returns the current values.
   [[nodiscard]] virtual suspend_reading read() const noexcept = 0;
 };
 
@@ -38,6 +40,8 @@ class suspend_clock {
     acknowledge(reading());
   }
 
+  /// Returns the current values, for has_moved_since() and acknowledge(). Can be called from any
+  /// thread.
   [[nodiscard]] suspend_reading reading() const noexcept;
   /// True while a suspend is unacknowledged. Can be called from any thread.
   [[nodiscard]] bool has_moved() const noexcept;

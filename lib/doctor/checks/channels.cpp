@@ -12,7 +12,6 @@ constexpr std::uint64_t xl_default = 1023;
 
 constexpr const char* fifo_message = "Using FIFO-based ABI";
 constexpr const char* two_level_message = "Using 2-level ABI";
-constexpr const char* disable_option = "xen.fifo_events=0";
 
 /// The kernel log takes precedence over the ABI inferred from /proc/interrupts.
 std::optional<channels::event_abi> abi_of(const guest_snapshot& snapshot) {
@@ -41,13 +40,14 @@ void check_abi(const guest_snapshot& snapshot, check_results& out) {
     conclude(result, health::pass,
              fmt::format("FIFO event channels: up to {} ports, with priorities", fifo_limit));
   } else {
-    const bool is_disabled = snapshot.was_booted_with(disable_option);
-    if (is_disabled) cite(result, "/proc/cmdline", disable_option);
+    constexpr auto disabling = boot_option::no_fifo_events;
+    const bool is_disabled = snapshot.was_booted_with(disabling);
+    if (is_disabled) cite(result, "/proc/cmdline", to_string(disabling));
     conclude(result, health::warn,
              fmt::format("2-level event channels: at most {} ports, and no fairness between them",
                          two_level_limit),
              is_disabled
-                 ? fmt::format("remove {} from the kernel command line", disable_option)
+                 ? fmt::format("remove {} from the kernel command line", to_string(disabling))
                  : "Xen 4.4 and Linux 3.14 or newer support FIFO event channels, unless the "
                    "toolstack disables them");
   }

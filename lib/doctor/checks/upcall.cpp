@@ -6,11 +6,10 @@
 namespace xenpv::doctor {
 namespace {
 
-constexpr const char* disable_option = "xen_no_vector_callback";
-
 std::string remedy_for_pci(const guest_snapshot& snapshot) {
-  if (snapshot.was_booted_with(disable_option))
-    return fmt::format("remove {} from the kernel command line and reboot", disable_option);
+  if (snapshot.was_booted_with(boot_option::no_vector_callback))
+    return fmt::format("remove {} from the kernel command line and reboot",
+                       to_string(boot_option::no_vector_callback));
   return "the hypervisor offers no callback vector (XENFEAT_hvm_callback_vector); Xen 4.0 or newer "
          "and a kernel with CONFIG_XEN_PVHVM are required";
 }
@@ -41,7 +40,8 @@ void judge_pci(const guest_snapshot& snapshot, const channels::interrupt_table& 
   for (const auto& row : table.rows)
     if (row.name().find("xen-platform-pci") != std::string::npos)
       cite(result, "/proc/interrupts xen-platform-pci", counts_text(row.counts));
-  if (snapshot.was_booted_with(disable_option)) cite(result, "/proc/cmdline", disable_option);
+  if (snapshot.was_booted_with(boot_option::no_vector_callback))
+    cite(result, "/proc/cmdline", to_string(boot_option::no_vector_callback));
 }
 
 /// Linux 6.0 and newer request a vector for each vCPU if CPUID offers it, but do not log the

@@ -29,13 +29,13 @@ peer_client::peer_client() {
 }
 
 peer_reply peer_client::send(std::vector<std::string> words) {
-  const peer_order order{next_id(), std::move(words)};
-  const auto text = to_text(order);
-  store_.write(std::string(peer_order_node), text);
+  const peer_command command{next_id(), std::move(words)};
+  const auto text = to_text(command);
+  store_.write(std::string(peer_command_node), text);
   const auto end = std::chrono::steady_clock::now() + reply_timeout;
   while (std::chrono::steady_clock::now() < end) {
     const auto reply = parse_reply(store_.read(std::string(peer_reply_node)).value_or(""));
-    if (reply.id == order.id) return reply;
+    if (reply.id == command.id) return reply;
     static_cast<void>(store_.take_event(std::chrono::milliseconds(1000)));
   }
   throw std::runtime_error("no reply from the peer to: " + text +
@@ -59,7 +59,7 @@ void peer_case::SetUp() {
 }
 
 void peer_case::replace_worker() {
-  peer_->must("die");
+  peer_->must("exit");
   ASSERT_EQ(peer_->must("hello").number(0), dom0);
 }
 

@@ -1,5 +1,5 @@
-// The guest side of the two-domain cases: a client that sends orders and receives replies, and the
-// fixture of the cases that need a peer.
+// The guest side of the two-domain cases: a client that sends commands and receives replies, and
+// the fixture for cases that need a peer.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "contract/event_handle.hpp"
-#include "contract/peer/orders.hpp"
+#include "contract/peer/commands.hpp"
 #include "contract/store_session.hpp"
 
 namespace xenpv::contract {
@@ -18,13 +18,13 @@ class peer_client {
  public:
   peer_client();
 
-  /// Sends an order made of strings and numbers, and returns the reply. Throws std::runtime_error
-  /// if no reply arrives in time.
+  /// Sends a command made of strings and numbers, and returns the reply. Throws
+  /// std::runtime_error if no reply arrives in time.
   template <class... Words>
   peer_reply ask(const Words&... words) {
     return send({to_word(words)...});
   }
-  /// Like ask(), for orders that must succeed; throws std::system_error with the peer's errno.
+  /// Like ask(), for commands that must succeed; throws std::system_error with the peer's errno.
   template <class... Words>
   peer_reply must(const Words&... words) {
     return succeed(send({to_word(words)...}));

@@ -48,10 +48,10 @@ TEST_F(peer_grant, maps_several_pages_in_the_order_of_the_refs) {
   const auto pages = share(4);
   for (std::size_t i = 0; i < 4; ++i)
     pages.bytes()[i * page_size] = static_cast<unsigned char>('a' + i);
-  std::vector<std::string> order{"map", "ro"};
+  std::vector<std::string> command{"map", "ro"};
   for (const auto index : {2U, 0U, 3U, 1U})
-    order.push_back(std::to_string(pages.refs()[index]));
-  const auto id = peer().must_all(order).words.at(0);
+    command.push_back(std::to_string(pages.refs()[index]));
+  const auto id = peer().must_all(command).words.at(0);
   std::string seen;
   for (std::uint32_t i = 0; i < 4; ++i)
     seen += peer_reads(id, i * page_size, 1);

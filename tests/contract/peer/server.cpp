@@ -18,10 +18,10 @@ namespace {
 
 constexpr int worker_failed = 1;
 
-/// Executes orders until an order ends the process (see worker.hpp) or the guest is destroyed.
+/// Executes commands until one ends the process (see worker.hpp) or the guest is destroyed.
 int work(std::uint32_t domain) try {
   const std::string home = "/local/domain/" + std::to_string(domain) + '/';
-  const auto order_path = home + std::string(peer_order_node);
+  const auto command_path = home + std::string(peer_command_node);
   const auto reply_path = home + std::string(peer_reply_node);
   const store_session store;
   if (!xs_is_domain_introduced(store.get(), domain)) {
@@ -30,11 +30,11 @@ int work(std::uint32_t domain) try {
   }
   peer_worker worker(domain);
   const auto publish = [&](const peer_reply& reply) { store.write(reply_path, to_text(reply)); };
-  store.watch(order_path, "order");
+  store.watch(command_path, "command");
   while (xs_is_domain_introduced(store.get(), domain)) {
-    const auto order = parse_order(store.read(order_path).value_or(""));
+    const auto command = parse_command(store.read(command_path).value_or(""));
     const auto answered = parse_reply(store.read(reply_path).value_or("")).id;
-    if (!order.id.empty() && order.id != answered) worker.follow(order, publish);
+    if (!command.id.empty() && command.id != answered) worker.execute(command, publish);
     static_cast<void>(store.take_event(std::chrono::milliseconds(1000)));
   }
   return 0;
@@ -60,7 +60,7 @@ int serve_peer(std::uint32_t domain) {
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR)
       continue;
     if (!WIFEXITED(status)) return worker_failed;
-    if (WEXITSTATUS(status) != died_as_ordered) return WEXITSTATUS(status);
+    if (WEXITSTATUS(status) != exit_requested) return WEXITSTATUS(status);
   }
 }
 

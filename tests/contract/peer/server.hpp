@@ -1,5 +1,5 @@
 // The domain 0 side of the two-domain cases: a supervisor that keeps one worker process running.
-// Cases may order a worker to exit. The supervisor has no open handles or connections that a new
+// Cases may make a worker exit. The supervisor has no open handles or connections that a new
 // worker could inherit.
 #pragma once
 

@@ -37,17 +37,17 @@ const std::map<std::string, peer_worker::action>& peer_worker::actions() {
   return table;
 }
 
-void peer_worker::follow(const peer_order& order,
-                         const std::function<void(const peer_reply&)>& publish) {
-  if (order.words.front() == "die") {
-    publish({order.id, 0, {}});
-    ::_exit(died_as_ordered);
+void peer_worker::execute(const peer_command& command,
+                          const std::function<void(const peer_reply&)>& publish) {
+  if (command.words.front() == "exit") {
+    publish({command.id, 0, {}});
+    ::_exit(exit_requested);
   }
-  peer_reply reply{order.id, 0, {}};
+  peer_reply reply{command.id, 0, {}};
   try {
-    const auto entry = actions().find(order.words.front());
+    const auto entry = actions().find(command.words.front());
     if (entry == actions().end()) throw std::system_error(ENOSYS, std::generic_category());
-    reply.words = (this->*entry->second)(order.words);
+    reply.words = (this->*entry->second)(command.words);
   } catch (const std::system_error& error) {
     reply.error = error.code().value();
   } catch (const std::out_of_range&) {
@@ -62,8 +62,8 @@ peer_worker::words peer_worker::hello(const words&) {
 }
 
 /// bind PORT -> local port, connected to the guest's PORT
-peer_worker::words peer_worker::bind(const words& order) {
-  return {decimal(events_.bind_interdomain(guest_, parse_number(order.at(1))))};
+peer_worker::words peer_worker::bind(const words& command) {
+  return {decimal(events_.bind_interdomain(guest_, parse_number(command.at(1))))};
 }
 
 /// unbound -> a port that the guest may bind
@@ -72,23 +72,23 @@ peer_worker::words peer_worker::unbound(const words&) {
 }
 
 /// unbind PORT
-peer_worker::words peer_worker::unbind(const words& order) {
-  events_.unbind(parse_number(order.at(1)));
+peer_worker::words peer_worker::unbind(const words& command) {
+  events_.unbind(parse_number(command.at(1)));
   return {};
 }
 
 /// notify PORT TIMES
-peer_worker::words peer_worker::notify(const words& order) {
-  const auto port = parse_number(order.at(1));
-  for (auto left = parse_number(order.at(2)); left > 0; --left)
+peer_worker::words peer_worker::notify(const words& command) {
+  const auto port = parse_number(command.at(1));
+  for (auto left = parse_number(command.at(2)); left > 0; --left)
     events_.notify(port);
   return {};
 }
 
 /// take PORT MILLISECONDS -> 1 if an event on PORT arrived in time (PORT is then masked), else 0
-peer_worker::words peer_worker::take(const words& order) {
-  const auto expected = parse_number(order.at(1));
-  const std::chrono::milliseconds timeout(parse_number(order.at(2)));
+peer_worker::words peer_worker::take(const words& command) {
+  const auto expected = parse_number(command.at(1));
+  const std::chrono::milliseconds timeout(parse_number(command.at(2)));
   if (const auto earlier = set_aside_.find(expected); earlier != set_aside_.end()) {
     set_aside_.erase(earlier);
     return {"1"};
@@ -101,8 +101,8 @@ peer_worker::words peer_worker::take(const words& order) {
 }
 
 /// unmask PORT
-peer_worker::words peer_worker::unmask(const words& order) {
-  events_.unmask(parse_number(order.at(1)));
+peer_worker::words peer_worker::unmask(const words& command) {
+  events_.unmask(parse_number(command.at(1)));
   return {};
 }
 
@@ -112,39 +112,39 @@ peer_worker::words peer_worker::remember(mapping entry) {
 }
 
 /// map ro|rw REF... -> ID
-peer_worker::words peer_worker::map(const words& order) {
+peer_worker::words peer_worker::map(const words& command) {
   std::vector<std::uint32_t> refs;
-  for (std::size_t i = 2; i < order.size(); ++i)
-    refs.push_back(parse_number(order[i]));
-  const int protection = order.at(1) == "rw" ? PROT_READ | PROT_WRITE : PROT_READ;
+  for (std::size_t i = 2; i < command.size(); ++i)
+    refs.push_back(parse_number(command[i]));
+  const int protection = command.at(1) == "rw" ? PROT_READ | PROT_WRITE : PROT_READ;
   mapped_pages pages(mapper_, guest_, refs, protection);
   check(static_cast<bool>(pages), "xengnttab_map_domain_grant_refs");
   return remember({pages.release(), static_cast<std::uint32_t>(refs.size())});
 }
 
 /// map-notify REF OFFSET PORT -> ID; "-" for no offset or no port
-peer_worker::words peer_worker::map_notify(const words& order) {
-  const auto offset = order.at(2) == "-" ? no_offset : parse_number(order.at(2));
-  const auto port = order.at(3) == "-" ? no_port : parse_number(order.at(3));
-  void* memory = xengnttab_map_grant_ref_notify(mapper_.get(), guest_, parse_number(order.at(1)),
+peer_worker::words peer_worker::map_notify(const words& command) {
+  const auto offset = command.at(2) == "-" ? no_offset : parse_number(command.at(2));
+  const auto port = command.at(3) == "-" ? no_port : parse_number(command.at(3));
+  void* memory = xengnttab_map_grant_ref_notify(mapper_.get(), guest_, parse_number(command.at(1)),
                                                 PROT_READ | PROT_WRITE, offset, port);
   check(memory != nullptr, "xengnttab_map_grant_ref_notify");
   return remember({memory, 1});
 }
 
 /// unmap ID [COUNT]
-peer_worker::words peer_worker::unmap(const words& order) {
-  const auto entry = mappings_.find(parse_number(order.at(1)));
+peer_worker::words peer_worker::unmap(const words& command) {
+  const auto entry = mappings_.find(parse_number(command.at(1)));
   if (entry == mappings_.end()) throw std::out_of_range("unmap");
-  const auto count = order.size() > 2 ? parse_number(order[2]) : entry->second.count;
+  const auto count = command.size() > 2 ? parse_number(command[2]) : entry->second.count;
   check(xengnttab_unmap(mapper_.get(), entry->second.memory, count) == 0, "xengnttab_unmap");
   mappings_.erase(entry);
   return {};
 }
 
 /// share ro|rw COUNT -> ID REF...
-peer_worker::words peer_worker::share(const words& order) {
-  shared_pages pages(sharer_, guest_, parse_number(order.at(2)), order.at(1) == "rw");
+peer_worker::words peer_worker::share(const words& command) {
+  shared_pages pages(sharer_, guest_, parse_number(command.at(2)), command.at(1) == "rw");
   check(static_cast<bool>(pages), "xengntshr_share_pages");
   words reply{decimal(next_id_)};
   for (const auto ref : pages.refs())
@@ -154,9 +154,9 @@ peer_worker::words peer_worker::share(const words& order) {
 }
 
 /// share-notify OFFSET PORT -> ID REF; "-" for no offset or no port
-peer_worker::words peer_worker::share_notify(const words& order) {
-  const auto offset = order.at(1) == "-" ? no_offset : parse_number(order.at(1));
-  const auto port = order.at(2) == "-" ? no_port : parse_number(order.at(2));
+peer_worker::words peer_worker::share_notify(const words& command) {
+  const auto offset = command.at(1) == "-" ? no_offset : parse_number(command.at(1));
+  const auto port = command.at(2) == "-" ? no_port : parse_number(command.at(2));
   auto page = shared_pages::with_notice(sharer_, guest_, offset, port);
   check(static_cast<bool>(page), "xengntshr_share_page_notify");
   words reply{decimal(next_id_), decimal(page.refs().at(0))};
@@ -165,10 +165,10 @@ peer_worker::words peer_worker::share_notify(const words& order) {
 }
 
 /// unshare ID
-peer_worker::words peer_worker::unshare(const words& order) {
-  auto& pages = shares_.at(parse_number(order.at(1)));
+peer_worker::words peer_worker::unshare(const words& command) {
+  auto& pages = shares_.at(parse_number(command.at(1)));
   const auto result = pages.unshare();
-  shares_.erase(parse_number(order.at(1)));
+  shares_.erase(parse_number(command.at(1)));
   if (!result.ok) throw std::system_error(result.error, std::generic_category());
   return {};
 }
@@ -189,16 +189,16 @@ unsigned char* peer_worker::place(const std::string& id, const std::string& offs
 }
 
 /// read ID OFFSET LENGTH -> HEX
-peer_worker::words peer_worker::read(const words& order) {
-  std::string bytes(parse_number(order.at(3)), '\0');
-  std::memcpy(bytes.data(), place(order[1], order[2], bytes.size()), bytes.size());
+peer_worker::words peer_worker::read(const words& command) {
+  std::string bytes(parse_number(command.at(3)), '\0');
+  std::memcpy(bytes.data(), place(command[1], command[2], bytes.size()), bytes.size());
   return {to_hex(bytes)};
 }
 
 /// write ID OFFSET HEX
-peer_worker::words peer_worker::write(const words& order) {
-  const auto bytes = from_hex(order.at(3));
-  std::memcpy(place(order[1], order[2], bytes.size()), bytes.data(), bytes.size());
+peer_worker::words peer_worker::write(const words& command) {
+  const auto bytes = from_hex(command.at(3));
+  std::memcpy(place(command[1], command[2], bytes.size()), bytes.data(), bytes.size());
   return {};
 }
 
@@ -208,11 +208,11 @@ peer_worker::words peer_worker::copy(xengnttab_grant_copy_segment_t& segment) {
 }
 
 /// copy-from REF OFFSET LENGTH -> okay|refused HEX
-peer_worker::words peer_worker::copy_from(const words& order) {
-  std::string bytes(parse_number(order.at(3)), '\0');
+peer_worker::words peer_worker::copy_from(const words& command) {
+  std::string bytes(parse_number(command.at(3)), '\0');
   xengnttab_grant_copy_segment_t segment{};
-  segment.source.foreign.ref = parse_number(order[1]);
-  segment.source.foreign.offset = static_cast<std::uint16_t>(parse_number(order[2]));
+  segment.source.foreign.ref = parse_number(command[1]);
+  segment.source.foreign.offset = static_cast<std::uint16_t>(parse_number(command[2]));
   segment.source.foreign.domid = static_cast<std::uint16_t>(guest_);
   segment.dest.virt = bytes.data();
   segment.len = static_cast<std::uint16_t>(bytes.size());
@@ -223,12 +223,12 @@ peer_worker::words peer_worker::copy_from(const words& order) {
 }
 
 /// copy-to REF OFFSET HEX -> okay|refused
-peer_worker::words peer_worker::copy_to(const words& order) {
-  auto bytes = from_hex(order.at(3));
+peer_worker::words peer_worker::copy_to(const words& command) {
+  auto bytes = from_hex(command.at(3));
   xengnttab_grant_copy_segment_t segment{};
   segment.source.virt = bytes.data();
-  segment.dest.foreign.ref = parse_number(order[1]);
-  segment.dest.foreign.offset = static_cast<std::uint16_t>(parse_number(order[2]));
+  segment.dest.foreign.ref = parse_number(command[1]);
+  segment.dest.foreign.offset = static_cast<std::uint16_t>(parse_number(command[2]));
   segment.dest.foreign.domid = static_cast<std::uint16_t>(guest_);
   segment.len = static_cast<std::uint16_t>(bytes.size());
   segment.flags = GNTCOPY_dest_gref;

@@ -1,6 +1,6 @@
-// A worker process of the peer: owns ports, mappings and shared pages, and executes orders. IDs of
-// mappings and shares are valid only in the worker that assigned them. The server delivers orders
-// and replies.
+// A worker process of the peer: owns ports, mappings and shared pages, and executes commands. IDs
+// of mappings and shares are valid only in the worker that assigned them. The server delivers
+// commands and replies.
 #pragma once
 
 #include <functional>
@@ -11,20 +11,20 @@
 
 #include "contract/event_handle.hpp"
 #include "contract/grants.hpp"
-#include "contract/peer/orders.hpp"
+#include "contract/peer/commands.hpp"
 
 namespace xenpv::contract {
 
-/// Exit status of a worker that was ordered to exit. The supervisor then starts another worker.
-inline constexpr int died_as_ordered = 3;
+/// Exit status of a worker after the command "exit". The supervisor then starts another worker.
+inline constexpr int exit_requested = 3;
 
 class peer_worker {
  public:
   explicit peer_worker(std::uint32_t guest);
 
-  /// Executes the order and passes exactly one reply to `publish`. The order "die" does not return:
-  /// the process exits after the reply, and the kernel releases its resources.
-  void follow(const peer_order& order, const std::function<void(const peer_reply&)>& publish);
+  /// Executes the command and passes exactly one reply to `publish`. The command "exit" does not
+  /// return: the process exits after the reply, and the kernel releases its resources.
+  void execute(const peer_command& command, const std::function<void(const peer_reply&)>& publish);
 
  private:
   using words = std::vector<std::string>;
@@ -37,22 +37,22 @@ class peer_worker {
   [[nodiscard]] static const std::map<std::string, action>& actions();
 
   words hello(const words&);
-  words bind(const words& order);
-  words unbound(const words& order);
-  words unbind(const words& order);
-  words notify(const words& order);
-  words take(const words& order);
-  words unmask(const words& order);
-  words map(const words& order);
-  words map_notify(const words& order);
-  words unmap(const words& order);
-  words share(const words& order);
-  words share_notify(const words& order);
-  words unshare(const words& order);
-  words read(const words& order);
-  words write(const words& order);
-  words copy_from(const words& order);
-  words copy_to(const words& order);
+  words bind(const words& command);
+  words unbound(const words& command);
+  words unbind(const words& command);
+  words notify(const words& command);
+  words take(const words& command);
+  words unmask(const words& command);
+  words map(const words& command);
+  words map_notify(const words& command);
+  words unmap(const words& command);
+  words share(const words& command);
+  words share_notify(const words& command);
+  words unshare(const words& command);
+  words read(const words& command);
+  words write(const words& command);
+  words copy_from(const words& command);
+  words copy_to(const words& command);
 
   words remember(mapping entry);
   [[nodiscard]] unsigned char* place(const std::string& id, const std::string& offset,

@@ -1,6 +1,6 @@
-# Functions for recovery scenarios: serve and mount a disk, run a verified load, check the results.
-# A scenario sources this file only inside the domains, because run.sh also sources the scenario, to
-# read its variables.
+# Functions for recovery scenarios: serve and mount a disk, run a verifying workload, check the
+# results. A scenario sources this file only inside the domains, because run.sh also sources the
+# scenario, to read its variables.
 
 mount_point=/mnt/disk
 

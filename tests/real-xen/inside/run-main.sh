@@ -1,5 +1,5 @@
-# run_main SECONDS: runs the scenario's main() in this place. The output goes to the console and to
-# output.log.
+# run_main SECONDS: runs the scenario's main() in the current domain. The output goes to the console
+# and to output.log.
 run_main() {
   local seconds=$1 pid status=0
   # Redirect the output to a file, because a leftover process would keep a pipe open.

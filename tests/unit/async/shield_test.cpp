@@ -145,6 +145,25 @@ TEST(clean_up_on_failure, rethrows_the_error_of_a_failed_body) {
   EXPECT_EQ(log, (log_lines{"begins", "ends"}));
 }
 
+TEST(clean_up_on_failure, throws_on_cancellation_again_after_a_failed_clean_up) {
+  asio::io_context context;
+  log_lines log;
+  const auto clean_up = []() -> asio::awaitable<void> {
+    co_await take_turns();
+    throw std::runtime_error("the clean-up failed");
+  };
+  const auto caller = [&]() -> asio::awaitable<void> {
+    try {
+      co_await clean_up_on_failure(wait_for_ever(), clean_up);
+    } catch (const std::runtime_error& e) {
+      log.emplace_back(e.what());
+    }
+    log.emplace_back(co_await asio::this_coro::throw_if_cancelled() ? "throws" : "does not throw");
+  };
+  run(context, cancel_at_once(caller()));
+  EXPECT_EQ(log, (log_lines{"the clean-up failed", "throws"}));
+}
+
 TEST(clean_up_on_failure, does_not_clean_up_after_success) {
   asio::io_context context;
   log_lines log;

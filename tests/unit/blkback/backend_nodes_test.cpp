@@ -79,13 +79,12 @@ TEST(backend_nodes, announce_a_new_size_as_the_kind_does) {
 
 TEST(backend_nodes, removed_by_a_restart_include_all_published_nodes) {
   const auto& known = published_names();
-  for (const auto kind : {backend_kind::linux_blkback, backend_kind::qemu, backend_kind::tapdisk,
-                          backend_kind::freebsd}) {
+  for (const auto& [kind, name] : wire::backend_kinds) {
     auto all = nodes_before_init_wait(config_of(kind));
     const auto more = nodes_on_connected(config_of(kind));
     all.insert(all.end(), more.begin(), more.end());
     for (const auto& entry : all)
-      EXPECT_EQ(std::count(known.begin(), known.end(), entry.name), 1) << entry.name;
+      EXPECT_EQ(std::count(known.begin(), known.end(), entry.name), 1) << name << ' ' << entry.name;
   }
 }
 

@@ -77,8 +77,8 @@ TEST(disk_plan, names_the_invalid_node) {
     return error_of(all);
   };
   EXPECT_EQ(with("xenpv/backend", "bhyve"),
-            "node xenpv/backend 'bhyve': invalid argument (expected linux, qemu, tapdisk or "
-            "freebsd)");
+            "node xenpv/backend 'bhyve': invalid argument (expected " +
+                wire::join_names(wire::backend_kinds) + ")");
   EXPECT_EQ(with("xenpv/store", "tape"),
             "node xenpv/store 'tape': invalid argument (expected memory, file or null)");
   EXPECT_EQ(with("xenpv/sector-size", "1024"),

@@ -14,16 +14,15 @@ using rig = engine_rig;
 
 constexpr auto b = first_ref + 1;
 
-class every_backend : public ::testing::TestWithParam<backend_kind> {
+class every_backend : public ::testing::TestWithParam<std::size_t> {
  protected:
-  disk_config config = usual(GetParam());
+  disk_config config = usual(wire::backend_kinds[GetParam()].value);
   const blkback::personality& personality = config.personality();
 };
 INSTANTIATE_TEST_SUITE_P(, every_backend,
-                         ::testing::Values(backend_kind::linux_blkback, backend_kind::qemu,
-                                           backend_kind::tapdisk, backend_kind::freebsd),
+                         ::testing::Range(std::size_t{0}, wire::backend_kinds.size()),
                          [](const auto& instance) {
-                           return std::string(wire::name_in(wire::backend_kinds, instance.param));
+                           return std::string(wire::backend_kinds[instance.param].name);
                          });
 
 TEST_P(every_backend, reads_back_what_was_written) {

@@ -95,9 +95,8 @@ TEST(handshake, finishes_an_unplug_immediately_without_a_frontend_driver) {
 TEST(handshake, stays_closed_like_freebsd_when_a_frontend_reconnects) {
   auto now = in(closed);
   now.frontend = initialising;
-  EXPECT_EQ(next(now, backend_kind::freebsd), step::wait);
-  for (const auto kind : {backend_kind::linux_blkback, backend_kind::qemu, backend_kind::tapdisk})
-    EXPECT_EQ(next(now, kind), step::announce);
+  for (const auto& [kind, name] : wire::backend_kinds)
+    EXPECT_EQ(next(now, kind), kind == backend_kind::freebsd ? step::wait : step::announce) << name;
 }
 
 }  // namespace

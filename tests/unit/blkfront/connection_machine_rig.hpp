@@ -1,5 +1,5 @@
-// Shared by the tests of connection_machine: a driver that is controlled by the test, and shortcuts
-// to common states.
+// Shared by the connection_machine tests: a test-controlled driver, and helpers that reach common
+// states.
 #pragma once
 
 #include <gmock/gmock.h>

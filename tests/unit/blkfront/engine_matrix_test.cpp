@@ -141,13 +141,14 @@ class traffic {
   std::deque<std::unique_ptr<flight>> in_flight_;
 };
 
-using matrix_point =
-    std::tuple<blkback::backend_kind, unsigned, unsigned, bool, bool, std::uint32_t>;
+/// The first member is an index of wire::backend_kinds.
+using matrix_point = std::tuple<std::size_t, unsigned, unsigned, bool, bool, std::uint32_t>;
 
 class engine_matrix : public ::testing::TestWithParam<matrix_point> {};
 
 TEST_P(engine_matrix, reads_return_the_written_bytes) {
-  const auto [kind, order, queues, indirect, persistent, sector] = GetParam();
+  const auto [backend, order, queues, indirect, persistent, sector] = GetParam();
+  const auto kind = wire::backend_kinds[backend].value;
   const auto& personality = blkback::personality_of(kind);
   loopback disk({.kind = kind,
                  .queues = personality.multi_queue ? queues : 1,
@@ -162,21 +163,18 @@ TEST_P(engine_matrix, reads_return_the_written_bytes) {
 }
 
 std::string name_of(const ::testing::TestParamInfo<matrix_point>& info) {
-  const auto [kind, order, queues, indirect, persistent, sector] = info.param;
-  return fmt::format("{}_order{}_queues{}_{}_{}_sector{}", wire::name_in(wire::backend_kinds, kind),
-                     order, queues, indirect ? "indirect" : "direct",
-                     persistent ? "persistent" : "mapped", sector);
+  const auto [backend, order, queues, indirect, persistent, sector] = info.param;
+  return fmt::format("{}_order{}_queues{}_{}_{}_sector{}", wire::backend_kinds[backend].name, order,
+                     queues, indirect ? "indirect" : "direct", persistent ? "persistent" : "mapped",
+                     sector);
 }
 
-INSTANTIATE_TEST_SUITE_P(all, engine_matrix,
-                         ::testing::Combine(::testing::Values(blkback::backend_kind::linux_blkback,
-                                                              blkback::backend_kind::qemu,
-                                                              blkback::backend_kind::tapdisk,
-                                                              blkback::backend_kind::freebsd),
-                                            ::testing::Values(0U, 4U), ::testing::Values(1U, 3U),
-                                            ::testing::Bool(), ::testing::Bool(),
-                                            ::testing::Values(512U, 4096U)),
-                         name_of);
+INSTANTIATE_TEST_SUITE_P(
+    all, engine_matrix,
+    ::testing::Combine(::testing::Range(std::size_t{0}, wire::backend_kinds.size()),
+                       ::testing::Values(0U, 4U), ::testing::Values(1U, 3U), ::testing::Bool(),
+                       ::testing::Bool(), ::testing::Values(512U, 4096U)),
+    name_of);
 
 }  // namespace
 }  // namespace xenpv::blkfront

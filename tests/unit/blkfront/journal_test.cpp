@@ -61,7 +61,7 @@ constexpr replay_item read(std::uint64_t begin, std::uint64_t end) {
 constexpr replay_item write(std::uint64_t begin, std::uint64_t end) {
   return {begin, end, true, false};
 }
-constexpr replay_item flush() {
+constexpr replay_item flush_item() {
   return {0, 0, false, true};
 }
 
@@ -105,9 +105,9 @@ TEST(journal, a_flush_waits_for_all_earlier_changes_and_nothing_waits_for_a_flus
   replay_order order;
   const auto a = order.add(write(0, 512));
   const auto b = order.add(read(512, 1024));
-  const auto c = order.add(flush());
+  const auto c = order.add(flush_item());
   const auto d = order.add(write(1 << 20, 2 << 20));
-  const auto e = order.add(flush());
+  const auto e = order.add(flush_item());
   EXPECT_THAT(order.take_ready(), ElementsAre(a, b, d));
   order.answered(a);
   EXPECT_THAT(order.take_ready(), ElementsAre(c));
@@ -167,7 +167,7 @@ TEST(journal, never_has_two_conflicting_requests_in_flight) {
     for (unsigned step = 0; step < 200; ++step) {
       if (pick(2) == 0) {
         const auto begin = std::uint64_t{pick(16)};
-        replay_item item = pick(6) == 0 ? flush() : read(begin, begin + 1 + pick(4));
+        replay_item item = pick(6) == 0 ? flush_item() : read(begin, begin + 1 + pick(4));
         item.changes = !item.flushes && pick(2) == 0;
         live.emplace(order.add(item), item);
       }

@@ -111,7 +111,7 @@ void loopback::settle() {
       step_front(i);
       step_back(i);
       const auto after = ends.front->statistics();
-      moved = moved || after.ring_requests != before.ring_requests || ends.front->has_answers() ||
+      moved = moved || after.ring_requests != before.ring_requests || ends.front->has_responses() ||
               ends.send_scheduled;
       if (ends.front->failure_reason()) moved = moved && ends.send_scheduled;
     }

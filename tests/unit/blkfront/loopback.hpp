@@ -117,7 +117,7 @@ class loopback final : private sector_guard::peer {
         if (other.get() != this) other->front->lower_fence(id);
     }
     void shape_changed() override { ++owner->shape_changes; }
-    [[nodiscard]] bool may_take_answers() noexcept override { return !owner->was_suspended; }
+    [[nodiscard]] bool may_consume_responses() noexcept override { return !owner->was_suspended; }
     void flush_ignored() override { ++owner->flushes_given_up; }
     void flush_failed_after_loss() override { ++owner->doubtful_flushes; }
   };

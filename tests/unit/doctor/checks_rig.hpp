@@ -1,4 +1,4 @@
-// Shared by the tests of the doctor's checks: snapshots of captures, and result rows by ID.
+// Shared by the doctor's check tests: snapshots of captures, and result rows by ID.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -1,7 +1,10 @@
 // The facts that the doctor gathers (kernel log, grants in use, disks), also after a round trip
 // through a capture.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gmock/gmock.h>
+
+#include <algorithm>
 
 #include "doctor/capture.hpp"
 #include "doctor/guest_snapshot.hpp"
@@ -96,11 +99,9 @@ TEST(disk_facts, ignores_junk_in_xenstore) {
 
 TEST(guest_snapshot, finds_options_of_the_command_line) {
   guest_snapshot snapshot;
-  snapshot.command_line = "console=hvc0 xen_no_vector_callback xen.fifo_events=0";
-  EXPECT_TRUE(snapshot.was_booted_with("xen_no_vector_callback"));
-  EXPECT_TRUE(snapshot.was_booted_with("console"));
-  EXPECT_FALSE(snapshot.was_booted_with("xen_no"));
-  EXPECT_FALSE(snapshot.was_booted_with("fifo_events=0"));
+  snapshot.command_line = "console=hvc0 xen_no_vector_callback=1 xen.fifo_events=01";
+  EXPECT_TRUE(snapshot.was_booted_with(boot_option::no_vector_callback));
+  EXPECT_FALSE(snapshot.was_booted_with(boot_option::no_fifo_events));
 }
 
 TEST(guest_snapshot, of_an_empty_tree_is_no_xen_domain) {
@@ -119,6 +120,15 @@ TEST(guest_snapshot, of_a_capture_of_a_capture_gives_the_same_results) {
   ASSERT_EQ(rows.size(), later.size());
   for (std::size_t i = 0; i < rows.size(); ++i)
     EXPECT_EQ(rows[i].verdict, later[i].verdict) << rows[i].id;
+}
+
+TEST(capture, keeps_the_boot_options_that_checks_ask_for) {
+  const auto asked = fmt::format("{}\n", fmt::join(boot_options, " "));
+  xenpv::test::captured_tree tree("pvh");
+  const auto files = collect_capture(tree.with("/proc/cmdline", "secret=1 " + asked).place());
+  const auto line = std::ranges::find(files, "/proc/cmdline", &captured_file::path);
+  ASSERT_NE(line, files.end());
+  EXPECT_EQ(line->content, asked);
 }
 
 TEST(vdso, reports_how_the_clock_is_read_without_disturbing_the_process) {

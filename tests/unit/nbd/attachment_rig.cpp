@@ -18,8 +18,8 @@
 #include <utility>
 
 #include "bytes.hpp"
+#include "fake_device.hpp"
 #include "unit/blk/pool_memory.hpp"
-#include "xenpv/async/cpu_set.hpp"
 #include "xenpv/async/shield.hpp"
 #include "xenpv/base/error.hpp"
 #include "xenpv/wire/nbd.hpp"
@@ -28,13 +28,6 @@ namespace xenpv::nbd::test {
 namespace {
 
 constexpr std::size_t disk_size = std::size_t{2} << 20U;
-
-/// Returns two allowed CPUs, or the same CPU twice if only one is allowed.
-std::vector<unsigned> two_cpus() {
-  auto cpus = async::allowed_cpus();
-  cpus.resize(2, cpus.front());
-  return cpus;
-}
 
 std::string request(wire::nbd_command command, std::uint64_t offset, std::size_t length) {
   return be32(wire::nbd_request_magic) + be16(0) + be16(static_cast<std::uint16_t>(command)) +

@@ -4,6 +4,8 @@
 
 #include <functional>
 
+#include "full_export.hpp"
+
 namespace xenpv::nbd {
 namespace {
 
@@ -42,10 +44,9 @@ TEST(transmission_flags, offer_no_fast_zeroes_without_zeroes) {
 }
 
 TEST(transmission_flags, omit_write_features_if_the_export_is_read_only) {
-  export_info out;
-  out.can_flush = out.can_fua = out.can_trim = out.can_write_zeroes = out.can_fast_zero = true;
+  auto out = test::full_export(0);
   out.read_only = true;
-  EXPECT_EQ(transmission_flags(out, true), 0x008f);
+  EXPECT_EQ(transmission_flags(out, true), 0x018f);
 }
 
 std::string fault_of(const std::function<void(export_info&)>& change) {

@@ -165,7 +165,7 @@ TEST(decode_messages, returns_the_kernels_text_after_a_capped_request) {
   EXPECT_EQ(all[0].why, "no!");
 }
 
-TEST(decode_messages, keeps_a_refusal_whose_explanation_is_broken) {
+TEST(decode_messages, keeps_an_error_whose_extended_ack_is_malformed) {
   for (const auto* tail : {"", "ff000000", "ffffffff 1c00 0500 08000000 00000000",
                            "14000000 1c00 0500 08000000 00000000 01010000 0200 0100"}) {
     const auto body = unhex(std::string("ffffffff") + tail);

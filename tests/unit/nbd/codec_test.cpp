@@ -8,6 +8,7 @@
 #include <ostream>
 
 #include "bytes.hpp"
+#include "full_export.hpp"
 
 namespace xenpv::nbd {
 namespace {
@@ -19,10 +20,8 @@ using wire::nbd_error;
 constexpr std::uint16_t fua = 1, no_hole = 2, df = 4, fast_zero = 16;
 
 export_info everything() {
-  export_info out;
-  out.size = 1024 * mib;
-  out.can_flush = out.can_fua = out.can_trim = out.can_write_zeroes = true;
-  out.can_fast_zero = out.zeroes_are_fast = out.can_multi_conn = true;
+  auto out = full_export(1024 * mib);
+  out.zeroes_are_fast = true;
   return out;
 }
 

@@ -9,6 +9,7 @@
 
 #include "bytes.hpp"
 #include "fake_device.hpp"
+#include "full_export.hpp"
 #include "nbd/dispatcher.hpp"
 #include "replies.hpp"
 
@@ -16,22 +17,13 @@ namespace xenpv::nbd::test {
 
 inline constexpr auto fua = wire::nbd_cmd_flag_fua;
 
-inline export_info whole_export(std::uint64_t size) {
-  export_info out;
-  out.name = "disk";
-  out.size = size;
-  out.can_flush = out.can_fua = out.can_trim = out.can_write_zeroes = true;
-  out.can_fast_zero = out.can_multi_conn = true;
-  return out;
-}
-
 class dispatcher_rig {
  public:
   explicit dispatcher_rig(fake_options options = {}, session_terms terms = {},
                           dispatcher_limits limits = {})
       : device(std::vector<asio::any_io_executor>{context_.get_executor()}, held(options)),
         queue(device.queue(0)),
-        export_(whole_export(options.size)),
+        export_(full_export(options.size)),
         terms_(terms),
         dispatch_(
             queue, terms, [this] { ++wake_ups; }, limits) {}

@@ -7,6 +7,8 @@
 #include <boost/asio/post.hpp>
 #include <cstring>
 
+#include "xenpv/async/cpu_set.hpp"
+
 namespace xenpv::nbd::test {
 namespace {
 
@@ -20,6 +22,12 @@ std::string describe(const blk::request& r) {
 }
 
 }  // namespace
+
+std::vector<unsigned> two_cpus() {
+  auto cpus = async::allowed_cpus();
+  cpus.resize(2, cpus.front());
+  return cpus;
+}
 
 fake_queue::fake_queue(asio::any_io_executor executor, const fake_options& options,
                        std::vector<std::byte>& bytes)

@@ -15,6 +15,9 @@
 
 namespace xenpv::nbd::test {
 
+/// Returns CPUs for two queues: the same CPU twice if only one is allowed.
+[[nodiscard]] std::vector<unsigned> two_cpus();
+
 struct fake_options {
   std::uint64_t size = std::uint64_t{1} << 20U;
   std::size_t pages = 64;  ///< per queue

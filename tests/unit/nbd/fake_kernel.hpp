@@ -62,8 +62,8 @@ class fake_kernel {
     const std::lock_guard lock(mutex_);
     return use(devices_[index]);
   }
-  /// Marks socket `number` as dead, as after a timeout: shuts the socket down and, if `notify` is
-  /// true, sends a notification to the multicast group.
+  /// Marks socket `number` as dead, like the kernel after a timeout: shuts the socket down and, if
+  /// `notify` is true, sends a notification to the multicast group.
   void kill_link(std::uint32_t index, std::size_t number, bool notify = true);
   void notify_dead_link(std::uint32_t index);
   /// Disconnects the device as if another process had requested it.

@@ -301,7 +301,8 @@ TEST(kernel_attachment, replaces_a_socket_only_when_its_requests_are_answered) {
       waiting = co_await rig.on_queue(0, look);
     }
     rig.kernel.kill_link(0, 0);
-    // Socket 1 is replaced immediately; by then, socket 0 could have been replaced as well.
+    // Link 1 has no requests in flight, so its replacement does not wait. If the attachment did not
+    // wait for link 0's request either, it would have replaced both links by then.
     rig.kernel.kill_link(0, 1);
     co_await rig.until(
         [&] { return rig.kernel.with(0, [](auto& target) { return !target.dead[0]; }); });

@@ -57,10 +57,12 @@ TEST(psk_file, names_file_line_and_error) {
             "keys.psk:1: invalid argument (the key is not hexadecimal with two digits per byte)");
   EXPECT_EQ(refusal("bob: " + key),
             "keys.psk:1: invalid argument (the key is not hexadecimal with two digits per byte)");
-  EXPECT_EQ(refusal("bob:" + key.substr(2)),
-            "keys.psk:1: invalid argument (the key is shorter than 16 bytes, or 32 digits)");
-  EXPECT_EQ(refusal("bob:"),
-            "keys.psk:1: invalid argument (the key is shorter than 16 bytes, or 32 digits)");
+  EXPECT_EQ(
+      refusal("bob:" + key.substr(2)),
+      "keys.psk:1: invalid argument (the key is shorter than 16 bytes (32 hexadecimal digits))");
+  EXPECT_EQ(
+      refusal("bob:"),
+      "keys.psk:1: invalid argument (the key is shorter than 16 bytes (32 hexadecimal digits))");
   EXPECT_EQ(refusal("bob:" + std::string(1026, 'a')),
             "keys.psk:1: invalid argument (the key is longer than 512 bytes)");
 }

@@ -11,18 +11,10 @@
 #include <stdexcept>
 
 #include "negotiation_client.hpp"
-#include "xenpv/async/cpu_set.hpp"
 #include "xenpv/async/shield.hpp"
 
 namespace xenpv::nbd::test {
 namespace {
-
-/// Returns two allowed CPUs, or the same CPU twice if only one is allowed.
-std::vector<unsigned> two_cpus() {
-  auto cpus = async::allowed_cpus();
-  cpus.resize(2, cpus.front());
-  return cpus;
-}
 
 asio::generic::stream_protocol protocol_of(int fd) {
   sockaddr_storage address{};

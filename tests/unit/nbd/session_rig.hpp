@@ -67,7 +67,7 @@ class session_rig {
         stream(context, ends_[0].release()),
         device(std::vector<asio::any_io_executor>{context.get_executor()}, options.device),
         queue(device.queue(0)),
-        exported(whole_export(options.device.size)),
+        exported(full_export(options.device.size)),
         served(std::make_unique<session<counted_socket>>(
             stream, queue, exported, options.terms, [this] { shut(); }, options.limits)) {
     asio::co_spawn(context, served->run(as_bytes(first_)),

@@ -153,7 +153,8 @@ TEST(tls_credentials, reports_the_file_and_line_of_an_invalid_key) {
             "DIR/keys.psk)");
   pki.write("keys.psk", "bob:12");
   EXPECT_EQ(refusal_of_keys(pki),
-            "DIR/keys.psk:1: invalid argument (the key is shorter than 16 bytes, or 32 digits)");
+            "DIR/keys.psk:1: invalid argument (the key is shorter than 16 bytes (32 hexadecimal "
+            "digits))");
   EXPECT_THAT(refusal(pki, [&] { return tls_credentials::from_psk_file(pki.directory()); }),
               StartsWith("read DIR: is a directory"));
 }

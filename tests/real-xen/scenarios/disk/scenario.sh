@@ -76,7 +76,7 @@ compare() {
 served_by_nbd_client() {
   check list.shows_disks grep -Eq '^xvdb .* kernel ' <(xenpv-disk list)
   value serve.no_take "$(status_of xenpv-disk serve xvdb)"
-  says serve.no_take_words 'the kernel driver is using it; use --take'
+  says serve.no_take_message 'the kernel driver is using it; use --take'
   xenpv-disk serve xvdb --take >"$results/serve.out" 2>"$results/serve.log" &
   local server=$!
   check serve.ready awaits 30 grep -q nbd-client "$results/serve.out"
@@ -125,7 +125,7 @@ resized() {
   check resize.mkfs mkfs.ext4 -q -F "$device"
   mount "$device" /mnt/disk
   value detach.mounted "$(status_of xenpv-disk detach "$device")"
-  says detach.mounted_words "it is mounted on /mnt/disk \($device\); use --force"
+  says detach.mounted_message "it is mounted on /mnt/disk \($device\); use --force"
   check resize.dom0 ask resize 192M
   awaits 20 has_size "$device" $((192 * mib))
   value resize.size "$(blockdev --getsize64 "$device")"

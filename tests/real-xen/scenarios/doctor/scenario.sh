@@ -38,13 +38,12 @@ same_verdicts() {
 }
 
 healthy() {
-  local row
+  local row verdict
   examine healthy
   xenpv-doctor -v >"$results/healthy.txt" 2>/dev/null
-  for row in domain upcall timer clocksource clock-read ipi spread event-abi event-channels gntalloc gntdev \
-    migration devices hypercalls upcall-vcpu timer-slop disk-xvda disk-xvdb back-ends; do
-    value "row.$row" "$(verdict "$results/healthy.json" "$row")"
-  done
+  value rows "$(grep -c '"id":' "$results/healthy.json")"
+  awk -F '"' '/"id":/ { id = $4 } /"verdict":/ { print id, $4 }' "$results/healthy.json" |
+    while read -r row verdict; do value "row.$row" "$verdict"; done
   [[ $place == hvm-intx ]] || check quotes.timer grep -q "timer0 [0-9]*, timer1 [0-9]*" "$results/healthy.txt"
   check quotes.steal grep -Eq "/proc/stat steal, in ticks of 10 ms: cpu0 [0-9]+, cpu1 [0-9]+" "$results/healthy.txt"
 }
@@ -65,7 +64,7 @@ gntalloc_used_up() {
   echo "$pages" >"$limit"
   examine full
   value gntalloc.full "$(verdict "$results/full.json" gntalloc)"
-  check gntalloc.words grep -q "the limit of $pages pages is reached" "$results/full.json"
+  check gntalloc.message grep -q "the limit of $pages pages is reached" "$results/full.json"
   echo "$before" >"$limit"
   kill "$server"
   wait "$server"
@@ -78,7 +77,7 @@ pinned() {
   for file in /proc/irq/*/smp_affinity_list; do echo 0 >"$file"; done 2>/dev/null
   examine pinned
   value pinned.spread "$(verdict "$results/pinned.json" spread)"
-  check pinned.words grep -q 'movable event channels are restricted to CPU 0' "$results/pinned.json"
+  check pinned.message grep -q 'movable event channels are restricted to CPU 0' "$results/pinned.json"
   local status=0
   xenpv-doctor compare "$results/healthy.json" "$results/pinned.json" >"$results/pinned.compare" 2>&1 || status=$?
   value pinned.compare.status "$status"

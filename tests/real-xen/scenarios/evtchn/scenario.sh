@@ -151,12 +151,12 @@ refused() {
   # On ARM, timer and IPIs are not event channels.
   if ! grep -q ' timer0$' /proc/interrupts; then
     skip affinity.timer "no per-CPU event channel"
-    skip affinity.words "no per-CPU event channel"
+    skip affinity.message "no per-CPU event channel"
     return
   fi
   xenpv-evtchn affinity timer0 1 >"$results/refused.log" 2>&1 || status=$?
   value affinity.timer "$status"
-  check affinity.words grep -q 'refused, .*a per-CPU channel cannot move' "$results/refused.log"
+  check affinity.message grep -q 'refused, .*a per-CPU channel cannot move' "$results/refused.log"
 }
 
 captured() {

@@ -78,7 +78,7 @@ split() {
 # Without permission to use SCHED_FIFO, xenpv-timer prints a warning.
 unprivileged() {
   setpriv --reuid=65534 --clear-groups xenpv-timer --duration 200ms >"$results/unprivileged.log" 2>&1
-  check unprivileged.words grep -q '^SCHED_FIFO 80 is refused (operation not permitted)' "$results/unprivileged.log"
+  check unprivileged.message grep -q '^SCHED_FIFO 80 is refused (operation not permitted)' "$results/unprivileged.log"
   check unprivileged.policy grep -q 'SCHED_OTHER with a timer slack of 1 ns' "$results/unprivileged.log"
 }
 
@@ -141,7 +141,7 @@ trap_is_seen() {
   kill "$busy"
   value trap.status "$status"
   value trap.times "$(jq -r '.pairs[0].round_trip_ns' "$results/trap.json")"
-  value trap.words "$(grep -cE 'the measuring thread there was not always running|another thread with a higher priority' "$results/trap.err")"
+  value trap.message "$(grep -cE 'the measuring thread there was not always running|another thread with a higher priority' "$results/trap.err")"
 }
 
 # percentiles: reads lines "TIME COUNT", and prints p50, p99 and the number of samples.

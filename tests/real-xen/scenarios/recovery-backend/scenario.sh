@@ -84,7 +84,7 @@ taken_away() {
   value "$1.detach" "$time"
   wait "$client" || status=$?
   value "$1.client" "$status"
-  check "$1.words" grep -Eq 'shutdown|Input/output error' "$results/$1.fio"
+  check "$1.message" grep -Eq 'shutdown|Input/output error' "$results/$1.fio"
   status=0
   wait "$other" || status=$?
   value "$1.server" "$status"

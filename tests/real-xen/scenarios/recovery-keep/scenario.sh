@@ -60,7 +60,7 @@ guarded() {
   wait "$server"
   xenpv-disk serve xvdb >"$results/guarded.log" 2>&1 || status=$?
   value guarded.serve "$status"
-  check guarded.words grep -q 'behind; take it over with xenpv-disk attach --keep xvdb' "$results/guarded.log"
+  check guarded.message grep -q 'behind; take it over with xenpv-disk attach --keep xvdb' "$results/guarded.log"
   start_server guarded
 }
 

@@ -1,5 +1,5 @@
-# Under a verified load on a mounted file system, the guest is saved and restored ten times,
-# checkpointed and, if possible, migrated to the same host. Clients only see pauses.
+# While a verifying workload runs on a mounted file system, the guest is saved and restored ten
+# times, checkpointed and, if possible, migrated to localhost. Clients see only pauses.
 programs=(xenpv-disk xenpv-custodian xenpv-doctor)
 short_places=none
 limit=400

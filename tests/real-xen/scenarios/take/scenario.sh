@@ -57,7 +57,7 @@ hidden_mount() {
   local word
   for word in hda xvda 768; do
     value "hidden.$word" "$(status_of timeout 60 xenpv-disk serve "$word" --take)"
-    says "hidden.${word}_words" 'take xvda from the kernel: .*busy \(it is claimed \(/dev/xvda\)'
+    says "hidden.${word}_message" 'take xvda from the kernel: .*busy \(it is claimed \(/dev/xvda\)'
   done
   check hidden.bound is_bound 768
   check hidden.alive dd if=/dev/xvda of=/dev/null bs=1M count=8 iflag=direct
@@ -68,7 +68,7 @@ visible_mount() {
   check visible.mount mount -t ext4 -o ro,noload /dev/xvda /mnt/root
   modprobe nbd
   value visible.attach "$(status_of timeout 60 xenpv-disk attach /dev/xvda --take)"
-  says visible.words 'take xvda from the kernel: .*busy \(it is mounted on /mnt/root \(/dev/xvda\)'
+  says visible.message 'take xvda from the kernel: .*busy \(it is mounted on /mnt/root \(/dev/xvda\)'
   check visible.bound is_bound 768
   check visible.umount umount /mnt/root
 }
@@ -77,12 +77,12 @@ other_users() {
   modprobe loop
   check loop.setup losetup /dev/loop0 /dev/xvdb
   value loop.refused "$(status_of timeout 60 xenpv-disk serve hdb --take)"
-  says loop.words 'take xvdb from the kernel: .*busy \(it is used by loop0 \(/dev/xvdb\)\)'
+  says loop.message 'take xvdb from the kernel: .*busy \(it is used by loop0 \(/dev/xvdb\)\)'
   check loop.free losetup -d /dev/loop0
   check swap.make mkswap /dev/xvdb
   check swap.on swapon /dev/xvdb
   value swap.refused "$(status_of timeout 60 xenpv-disk serve hdb --take)"
-  says swap.words 'it is used as swap \(/dev/xvdb\)'
+  says swap.message 'it is used as swap \(/dev/xvdb\)'
   check swap.off swapoff /dev/xvdb
   check other.bound is_bound 832
 }
@@ -100,7 +100,7 @@ checked_first() {
 # attach the disk again.
 given_back() {
   value back.failed "$(status_of timeout 60 xenpv-disk serve hdb --take --pages 1)"
-  says back.words "returned to the kernel driver, as /dev/xvdb|its driver has not connected, and was unbound again"
+  says back.message "returned to the kernel driver, as /dev/xvdb|its driver has not connected, and was unbound again"
   if [[ -b /dev/xvdb ]]; then value back.outcome connected; else value back.outcome unbound; fi
   if ! is_bound 832; then
     # The disk is still usable: it can be served and attached again.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# latency_words.sh XENPV_SIM XENPV_TIMER XENPV_IPI: tests the output of xenpv-timer and xenpv-ipi in
+# latency_output.sh XENPV_SIM XENPV_TIMER XENPV_IPI: tests the output of xenpv-timer and xenpv-ipi in
 # all formats, on this machine, on captured guests and in a simulated guest.
 source "$(dirname "$0")/check.sh"
 timer=$2

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# disk_words.sh XENPV_SIM XENPV_DISK: tests xenpv-disk list and status, and the names of disks on
+# disk_output.sh XENPV_SIM XENPV_DISK: tests xenpv-disk list and status, and the names of disks on
 # the command line.
 source "$(dirname "$0")/check.sh"
 disk=$2

@@ -1,5 +1,5 @@
 // The protocol between the cases in the guest and their peer in domain 0. Two xenstore nodes below
-// the guest's home directory hold an order "ID WORD WORD..." and a reply "ID ok WORD..." or "ID
+// the guest's home directory hold a command "ID WORD WORD..." and a reply "ID ok WORD..." or "ID
 // error ERRNO". IDs are unique, so each side recognises a message that it has already handled.
 #pragma once
 
@@ -11,10 +11,10 @@
 namespace xenpv::contract {
 
 /// Relative to the guest's home directory.
-inline constexpr std::string_view peer_order_node = "data/xenpv-contract-peer/order";
+inline constexpr std::string_view peer_command_node = "data/xenpv-contract-peer/command";
 inline constexpr std::string_view peer_reply_node = "data/xenpv-contract-peer/reply";
 
-struct peer_order {
+struct peer_command {
   std::string id;
   std::vector<std::string> words;  ///< the first word is the verb
 };
@@ -28,10 +28,10 @@ struct peer_reply {
   [[nodiscard]] std::uint32_t number(std::size_t index) const;
 };
 
-[[nodiscard]] std::string to_text(const peer_order& order);
+[[nodiscard]] std::string to_text(const peer_command& command);
 [[nodiscard]] std::string to_text(const peer_reply& reply);
 /// The parse functions return an empty ID if the text is invalid.
-[[nodiscard]] peer_order parse_order(std::string_view text);
+[[nodiscard]] peer_command parse_command(std::string_view text);
 [[nodiscard]] peer_reply parse_reply(std::string_view text);
 
 /// Throws std::runtime_error unless `text` is a decimal number.

@@ -1,4 +1,4 @@
-#include "contract/peer/orders.hpp"
+#include "contract/peer/commands.hpp"
 
 #include <charconv>
 #include <sstream>
@@ -24,7 +24,7 @@ void append(std::string& text, const std::vector<std::string>& words) {
 [[nodiscard]] int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  throw std::runtime_error("invalid hexadecimal digit in an order or a reply");
+  throw std::runtime_error("invalid hexadecimal digit in a command or a reply");
 }
 
 }  // namespace
@@ -42,9 +42,9 @@ std::uint32_t peer_reply::number(std::size_t index) const {
   return parse_number(words[index]);
 }
 
-std::string to_text(const peer_order& order) {
-  std::string text = order.id;
-  append(text, order.words);
+std::string to_text(const peer_command& command) {
+  std::string text = command.id;
+  append(text, command.words);
   return text;
 }
 
@@ -55,12 +55,12 @@ std::string to_text(const peer_reply& reply) {
   return text;
 }
 
-peer_order parse_order(std::string_view text) {
+peer_command parse_command(std::string_view text) {
   auto words = split(text);
   if (words.size() < 2) return {};
-  peer_order order{words.front(), {}};
-  order.words.assign(words.begin() + 1, words.end());
-  return order;
+  peer_command command{words.front(), {}};
+  command.words.assign(words.begin() + 1, words.end());
+  return command;
 }
 
 peer_reply parse_reply(std::string_view text) {
@@ -91,7 +91,7 @@ std::string to_hex(std::string_view bytes) {
 std::string from_hex(std::string_view text) {
   if (text == "-") return {};
   if (text.size() % 2 != 0)
-    throw std::runtime_error("odd number of hexadecimal digits in an order or a reply");
+    throw std::runtime_error("odd number of hexadecimal digits in a command or a reply");
   std::string bytes;
   for (std::size_t i = 0; i < text.size(); i += 2)
     bytes += static_cast<char>(hex_digit(text[i]) << 4 | hex_digit(text[i + 1]));

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# doctor_words.sh XENPV_SIM XENPV_DOCTOR: tests the output of xenpv-doctor in all formats, for
+# doctor_output.sh XENPV_SIM XENPV_DOCTOR: tests the output of xenpv-doctor in all formats, for
 # captured guests, a simulated guest and this machine.
 source "$(dirname "$0")/check.sh"
 doctor=$2

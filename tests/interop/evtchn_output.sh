@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# evtchn_words.sh XENPV_SIM XENPV_EVTCHN: tests the output of xenpv-evtchn in all formats, for
+# evtchn_output.sh XENPV_SIM XENPV_EVTCHN: tests the output of xenpv-evtchn in all formats, for
 # captured guests and a simulated guest.
 source "$(dirname "$0")/check.sh"
 evtchn=$2
